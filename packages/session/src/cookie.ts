@@ -1,0 +1,83 @@
+import { stringifySetCookie } from 'cookie';
+
+/** How a session cookie is written. Always `Path=/; HttpOnly`, never a Domain. */
+export interface CookieAttributes {
+  /** Sent over https only; required for `__Host-` names. */
+  readonly secure: boolean;
+  /** Life in seconds, at most 400 days; left out, the cookie ends with the browser. */
+  readonly maxAgeS?: number;
+  /** For pages embedded in foreign sites: `SameSite=None; Partitioned`. */
+  readonly embed?: boolean;
+}
+
+/** Cookies of one name that are looked at; a browser in embed mode may send two. */
+export const MAX_COOKIES_TRIED = 2;
+/** 400 days, the longest life browsers grant. */
+export const MAX_COOKIE_AGE_S = 400 * 86_400;
+
+const PREFIX = 's:';
+// `s:` and a token, every character percent-encoded.
+const MAX_VALUE_LENGTH = 512;
+
+/**
+ * The values of the cookie `name`, in order, as tokens without their `s:`; at most two.
+ * A value that cannot be a token is the empty string: it takes a place and verifies as malformed.
+ * Names are compared exactly; never throws.
+ */
+export const readSessionCookies = (header: string | undefined, name: string): string[] => {
+  if (!header) return [];
+  const found: string[] = [];
+  for (const pair of header.split(';')) {
+    const equals = pair.indexOf('=');
+    if (equals < 0 || pair.slice(0, equals).trim() !== name) continue;
+    found.push(tokenIn(pair.slice(equals + 1).trim()));
+    if (found.length === MAX_COOKIES_TRIED) break;
+  }
+  return found;
+};
+
+/** The Set-Cookie header that gives a browser its session. */
+export const sessionCookie = (name: string, token: string, attributes: CookieAttributes): string =>
+  stringifySetCookie(
+    {
+      name,
+      value: PREFIX + token,
+      ...common(attributes),
+      ...(attributes.maxAgeS === undefined
+        ? {}
+        : { maxAge: Math.max(0, Math.min(MAX_COOKIE_AGE_S, Math.floor(attributes.maxAgeS))) }),
+    },
+    { encode: encodeURIComponent },
+  );
+
+/** The Set-Cookie header that takes it away again: same name, path and attributes. */
+export const clearedCookie = (name: string, attributes: CookieAttributes): string =>
+  stringifySetCookie({ name, value: '', ...common(attributes), maxAge: 0, expires: new Date(0) });
+
+/** `__Host-session_id` for an https origin, `session_id` for plain local http, or what was configured. */
+export const cookieNameFor = (publicUrl: string, configured?: string): string =>
+  configured ?? (new URL(publicUrl).protocol === 'https:' ? '__Host-session_id' : 'session_id');
+
+const common = ({ secure, embed = false }: CookieAttributes) => ({
+  path: '/',
+  secure,
+  httpOnly: true,
+  sameSite: embed ? ('none' as const) : ('lax' as const),
+  partitioned: embed,
+});
+
+const tokenIn = (raw: string): string => {
+  const value = raw.startsWith('"') && raw.endsWith('"') ? raw.slice(1, -1) : raw;
+  if (value.length > MAX_VALUE_LENGTH) return '';
+  const decoded = decode(value);
+  return decoded.startsWith(PREFIX) ? decoded.slice(PREFIX.length) : '';
+};
+
+const decode = (value: string): string => {
+  if (!value.includes('%')) return value;
+  try {
+    return decodeURIComponent(value);
+  } catch {
+    return '';
+  }
+};

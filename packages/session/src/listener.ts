@@ -1,0 +1,144 @@
+import { type Clock, every } from '@muster/kit/clock';
+import type { Logger } from '@muster/kit/logger';
+import type { Metrics } from '@muster/kit/metrics';
+import type { RedisConnections } from '@muster/kit/redis';
+import {
+  type BusMessage,
+  busKeys,
+  CHANGE_LOG_LENGTH,
+  parseBusMessage,
+  type SessionChange,
+} from './events.ts';
+import { ChangeFollower, type ChangeLog } from './follower.ts';
+import type { SessionId } from './token.ts';
+
+/** What a listener needs, and whom it tells. Handlers may hear a change twice and must not mind. */
+export interface SessionListenerDeps {
+  readonly redis: RedisConnections;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  onEnded(id: SessionId, why: string): void;
+  /** The secret or the contents of sessions changed. */
+  onChanged?(change: Exclude<SessionChange, { k: 'end' }>): void;
+  /** Changes were missed that the stream no longer holds: check every local session again. */
+  onLost(): void;
+}
+
+/** Hears every change of every session, in spite of lost messages. */
+export interface SessionListener extends AsyncDisposable {
+  /** Subscribed, caught up, and a heartbeat came within the last 3 s. */
+  healthy(): boolean;
+}
+
+/** Silence of the bus after which it is not trusted, in ms: three heartbeats. */
+export const BUS_SILENCE_MS = 3000;
+
+const PAGE = 1000;
+
+/** Subscribes to the change channel on a connection of its own and follows the stream behind it. */
+export const createSessionListener = (deps: SessionListenerDeps): SessionListener => {
+  const { redis, clock, log } = deps;
+  const { channel } = busKeys(redis.prefix);
+  const follower = createFollower(deps);
+  const count = countMessages(deps.metrics);
+  const subscriber = redis.dedicated('session-events');
+  let heardAt = Number.NEGATIVE_INFINITY;
+  let subscribed = false;
+
+  const onMessage = (from: string, text: string): void => {
+    if (from !== channel) return;
+    const message = parseBusMessage(text);
+    count(message);
+    if (message?.says.is === 'heartbeat') heardAt = clock.monotonic();
+    if (message) follower.hear(message);
+  };
+  const subscribe = async (): Promise<void> => {
+    try {
+      await subscriber.subscribe(channel);
+      subscribed = true;
+      heardAt = clock.monotonic();
+      await follower.catchUp();
+    } catch (error) {
+      log.warn({ error }, 'session.bus.subscribe-failed');
+    }
+  };
+  const unsubscribed = (): void => {
+    subscribed = false;
+  };
+  const onReady = (): void => void subscribe();
+
+  subscriber.on('message', onMessage);
+  subscriber.on('ready', onReady);
+  subscriber.on('close', unsubscribed);
+  if (subscriber.status === 'ready') onReady();
+
+  const stopWatching = every(BUS_SILENCE_MS / 3, () => {
+    if (!subscribed || clock.monotonic() - heardAt <= BUS_SILENCE_MS) return;
+    // Three heartbeats missed on a link that looks open: either nobody beats, or the link is deaf.
+    log.warn({}, 'session.bus.silent');
+    heardAt = clock.monotonic();
+    subscriber.disconnect(true);
+  });
+
+  return {
+    healthy: () => subscribed && follower.isCurrent && clock.monotonic() - heardAt <= BUS_SILENCE_MS,
+    [Symbol.asyncDispose]: async () => {
+      stopWatching();
+      subscriber.off('message', onMessage);
+      subscriber.off('ready', onReady);
+      subscriber.off('close', unsubscribed);
+      subscriber.disconnect();
+    },
+  };
+};
+
+const createFollower = (deps: SessionListenerDeps): ChangeFollower => {
+  const gaps = deps.metrics.counter<'outcome'>({
+    name: 'session_bus_gaps_total',
+    help: 'Readings of the change stream after a hole or a reconnect, by outcome.',
+    labels: ['outcome'],
+  });
+  return new ChangeFollower(changeLog(deps.redis), {
+    onChange: (change) => {
+      if (change.k === 'end') for (const id of change.ids) deps.onEnded(id, change.why);
+      else deps.onChanged?.(change);
+    },
+    onRepaired: () => gaps.inc({ outcome: 'repaired' }),
+    onLost: (why) => {
+      gaps.inc({ outcome: 'lost' });
+      deps.log.warn({ why }, 'session.bus.lost');
+      deps.onLost();
+    },
+    onFault: (error) => {
+      gaps.inc({ outcome: 'failed' });
+      deps.log.warn({ error }, 'session.bus.catch-up-failed');
+    },
+  });
+};
+
+const changeLog = (redis: RedisConnections): ChangeLog => {
+  const keys = busKeys(redis.prefix);
+  return {
+    top: async () =>
+      (await redis.retry((lane) => lane.xrevrange(keys.log, '+', '-', 'COUNT', 1)))[0]?.[0] ?? '0-0',
+    epoch: async () => (await redis.retry((lane) => lane.get(keys.epoch))) ?? undefined,
+    range: async (from) => {
+      const entries = await redis.retry((lane) => lane.xrange(keys.log, from, '+', 'COUNT', PAGE));
+      return entries.map(([id, fields]) => ({ id, payload: fields[1] ?? '' }));
+    },
+    isWhole: async () => (await redis.retry((lane) => lane.xlen(keys.log))) < CHANGE_LOG_LENGTH,
+  };
+};
+
+const countMessages = (metrics: Metrics): ((message: BusMessage | undefined) => void) => {
+  const received = metrics.counter<'kind'>({
+    name: 'session_bus_messages_total',
+    help: 'Messages heard on the session bus by kind.',
+    labels: ['kind'],
+  });
+  return (message) => {
+    const says = message?.says;
+    received.inc({ kind: says ? (says.is === 'change' ? says.change.k : says.is) : 'malformed' });
+  };
+};

@@ -1,0 +1,27 @@
+import { createHash } from 'node:crypto';
+
+/** The two commands of a Redis client that run Lua. */
+export interface ScriptClient {
+  evalsha(sha: string, keyCount: number, ...keysAndArgs: (string | number)[]): Promise<unknown>;
+  eval(source: string, keyCount: number, ...keysAndArgs: (string | number)[]): Promise<unknown>;
+}
+
+/** A Lua script called by its digest; sent in full only to a server that has forgotten it. */
+export type Script = (
+  client: ScriptClient,
+  keys: readonly string[],
+  args: readonly (string | number)[],
+) => Promise<unknown>;
+
+/** Wraps Lua source into a {@link Script}. */
+export const script = (source: string): Script => {
+  const sha = createHash('sha1').update(source).digest('hex');
+  return async (client, keys, args) => {
+    try {
+      return await client.evalsha(sha, keys.length, ...keys, ...args);
+    } catch (error) {
+      if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error;
+      return client.eval(source, keys.length, ...keys, ...args);
+    }
+  };
+};

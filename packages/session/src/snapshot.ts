@@ -1,0 +1,216 @@
+import { type Clock, systemClock } from '@muster/kit/clock';
+import type { RedisConnections } from '@muster/kit/redis';
+import type { Grant } from './grants.ts';
+import { script } from './script.ts';
+import { parseSessionId, type SessionId } from './token.ts';
+
+/** Everything a check needs to know of a live session. Times in ms since the epoch, hashes base64url. */
+export interface Snapshot {
+  readonly id: SessionId;
+  readonly tenant: string;
+  readonly userId: string | null;
+  readonly kind: 'user' | 'guest' | 'service';
+  /** SHA-256 of the secret. */
+  readonly secretHash: string;
+  /** SHA-256 of the secret before the last rotation, honoured until `prevUntil`. */
+  readonly prevHash?: string;
+  readonly prevUntil?: number;
+  /** Grows with every change of the session; the newer revision wins. */
+  readonly rev: number;
+  readonly aal: number;
+  readonly label: string | null;
+  readonly createdAt: number;
+  readonly expiresAt: number;
+  /** Longest silence in seconds; 0 for none. */
+  readonly idleSeconds: number;
+  readonly lastSeenAt: number;
+  /** After this instant the truth must be asked again. */
+  readonly freshUntil: number;
+  /** Left out when larger than 2 KiB. */
+  readonly data?: Readonly<Record<string, unknown>>;
+  readonly grants?: readonly Grant[];
+  /** What listings show and checks do not need. */
+  readonly about?: SessionAbout;
+}
+
+/** The descriptive part of a session. */
+export interface SessionAbout {
+  readonly client: {
+    readonly kind: string;
+    readonly summary: string | null;
+    readonly userAgent: string | null;
+    readonly deviceId: string | null;
+  };
+  readonly ip: string | null;
+  readonly lastIp: string | null;
+  readonly country: string | null;
+  readonly auth: {
+    readonly time: number | null;
+    readonly amr: readonly string[];
+    readonly idp: string | null;
+  };
+  readonly actor: { readonly id: string; readonly reason: string | null } | null;
+  /** True if the cookie may outlive the browser. */
+  readonly remember: boolean;
+}
+
+/** What Redis says of a session. `missing` also covers values nobody can read: ask the source. */
+export type SnapshotRead =
+  | { readonly is: 'live'; readonly snapshot: Snapshot }
+  | { readonly is: 'ended'; readonly reason: string }
+  | { readonly is: 'missing' };
+
+/** Outcome of a write under "newer revision wins". */
+export type Stored = { readonly ok: true } | { readonly ok: false; readonly newer: SnapshotRead };
+
+/** The snapshots of all sessions, one key each; an ended session leaves a tombstone for 15 minutes. */
+export interface SnapshotStore {
+  read(id: SessionId): Promise<SnapshotRead>;
+  /** One round trip for all ids, in their order. */
+  readMany(ids: readonly SessionId[]): Promise<SnapshotRead[]>;
+  /** Refused when the stored revision, live or ended, is the same or newer. */
+  put(snapshot: Snapshot): Promise<Stored>;
+  /** Renews an unchanged revision (a later `freshUntil`); never touches a tombstone. True if stored. */
+  refresh(snapshot: Snapshot): Promise<boolean>;
+  /** Marks the end; replaces the same or an older revision. False if a newer one is there. */
+  tomb(id: SessionId, rev: number, reason: string): Promise<boolean>;
+  /** Remembers for 30 s that nobody knows this id. Any put or tomb replaces it. */
+  putUnknown(id: SessionId): Promise<void>;
+}
+
+/** How long a tombstone refuses late fills, in ms; far longer than any request may last. */
+export const TOMBSTONE_MS = 15 * 60_000;
+/** Sessions larger than this leave `data` out of their snapshot, in bytes. */
+export const MAX_SNAPSHOT_DATA_BYTES = 2048;
+
+const UNKNOWN_MS = 30_000;
+const LONGEST_MS = 24 * 3_600_000;
+const UNKNOWN = '!0|unknown';
+
+const PUT = script(`local c=redis.call('GET',KEYS[1])
+if c and (tonumber(string.match(c,'^!?(%d+)|')) or 0) >= tonumber(ARGV[1]) then return c end
+redis.call('SET',KEYS[1],ARGV[1]..'|'..ARGV[2],'PX',ARGV[3]); return nil`);
+const TOMB = script(`local c=redis.call('GET',KEYS[1])
+if c and (tonumber(string.match(c,'^!?(%d+)|')) or 0) > tonumber(ARGV[1]) then return 0 end
+redis.call('SET',KEYS[1],'!'..ARGV[1]..'|'..ARGV[2],'PX',ARGV[3]); return 1`);
+const FRESH = script(`local c=redis.call('GET',KEYS[1])
+if not c or string.sub(c,1,1)=='!' or tonumber(string.match(c,'^(%d+)|'))~=tonumber(ARGV[1]) then return 0 end
+redis.call('SET',KEYS[1],ARGV[1]..'|'..ARGV[2],'PX',ARGV[3]); return 1`);
+// An unreadable value is replaced only if it is still the one that was read.
+const SWAP = script(`if redis.call('GET',KEYS[1])~=ARGV[1] then return 0 end
+redis.call('SET',KEYS[1],ARGV[2],'PX',ARGV[3]); return 1`);
+
+/** Snapshots in Redis under `<prefix>s:{<id>}`. Rejects with what ioredis rejects with. */
+export const createSnapshotStore = ({
+  redis,
+  clock = systemClock,
+}: {
+  redis: RedisConnections;
+  clock?: Clock;
+}): SnapshotStore => {
+  const keyOf = (id: SessionId): string => `${redis.prefix}s:{${id}}`;
+
+  const put = async (snapshot: Snapshot): Promise<Stored> => {
+    const key = keyOf(snapshot.id);
+    const json = JSON.stringify(snapshot);
+    const life = lifeOf(snapshot, clock.now());
+    const found = await redis.retry((lane) =>
+      healed(lane, key, () => PUT(lane, [key], [snapshot.rev, json, life])),
+    );
+    if (typeof found !== 'string') return { ok: true };
+    const newer = decodeSnapshot(found);
+    if (newer.is !== 'missing') return { ok: false, newer };
+    await redis.retry((lane) => SWAP(lane, [key], [found, `${snapshot.rev}|${json}`, life]));
+    return { ok: true };
+  };
+
+  return {
+    put,
+    read: async (id) => {
+      const key = keyOf(id);
+      return decodeSnapshot(await redis.retry((lane) => ignoringWrongType(lane.get(key))), id);
+    },
+    readMany: async (ids) => {
+      const values = await redis.retry((lane) =>
+        Promise.all(ids.map((id) => ignoringWrongType(lane.get(keyOf(id))))),
+      );
+      return values.map((value, index) => decodeSnapshot(value, ids[index]));
+    },
+    refresh: async (snapshot) => {
+      const key = keyOf(snapshot.id);
+      const args = [snapshot.rev, JSON.stringify(snapshot), lifeOf(snapshot, clock.now())];
+      return (await redis.retry((lane) => FRESH(lane, [key], args))) === 1;
+    },
+    tomb: async (id, rev, reason) => {
+      const key = keyOf(id);
+      const done = await redis.retry((lane) =>
+        healed(lane, key, () => TOMB(lane, [key], [rev, reason, TOMBSTONE_MS])),
+      );
+      return done === 1;
+    },
+    putUnknown: async (id) => {
+      await redis.retry((lane) => lane.set(keyOf(id), UNKNOWN, 'PX', UNKNOWN_MS, 'NX'));
+    },
+  };
+};
+
+/** Reads a stored value; whatever cannot be read is `missing`, never an error. */
+export const decodeSnapshot = (value: string | null, id?: SessionId): SnapshotRead => {
+  const parts = value === null ? null : /^(!?)\d+\|([\s\S]*)$/.exec(value);
+  const text = parts?.[2];
+  if (text === undefined) return { is: 'missing' };
+  if (parts?.[1] === '!') return { is: 'ended', reason: text };
+  try {
+    const snapshot: unknown = JSON.parse(text);
+    return isSnapshot(snapshot) && (id === undefined || snapshot.id === id)
+      ? { is: 'live', snapshot }
+      : { is: 'missing' };
+  } catch {
+    return { is: 'missing' };
+  }
+};
+
+const isSnapshot = (value: unknown): value is Snapshot => {
+  if (typeof value !== 'object' || value === null) return false;
+  const { id, rev, secretHash, expiresAt, idleSeconds, lastSeenAt, freshUntil } = value as Partial<Snapshot>;
+  return (
+    typeof id === 'string' &&
+    parseSessionId(id) !== undefined &&
+    typeof secretHash === 'string' &&
+    [rev, expiresAt, idleSeconds, lastSeenAt, freshUntil].every((number) => Number.isFinite(number))
+  );
+};
+
+/** What is left of the session, at most a day, less up to a tenth by id so that keys do not expire together. */
+const lifeOf = (snapshot: Snapshot, now: number): number => {
+  const left = Math.min(snapshot.expiresAt - now, LONGEST_MS);
+  const jitter = Number.parseInt(snapshot.id.slice(0, 8), 16) / 0xffff_ffff;
+  return Math.max(1, Math.ceil(left * (1 - jitter / 10)));
+};
+
+const isWrongType = (error: unknown): boolean =>
+  error instanceof Error && error.message.includes('WRONGTYPE');
+
+const ignoringWrongType = async (reading: Promise<string | null>): Promise<string | null> => {
+  try {
+    return await reading;
+  } catch (error) {
+    if (isWrongType(error)) return null;
+    throw error;
+  }
+};
+
+/** Runs a write again after removing a key of a foreign type. */
+const healed = async (
+  client: { del(key: string): Promise<unknown> },
+  key: string,
+  write: () => Promise<unknown>,
+): Promise<unknown> => {
+  try {
+    return await write();
+  } catch (error) {
+    if (!isWrongType(error)) throw error;
+    await client.del(key);
+    return write();
+  }
+};

@@ -1,0 +1,65 @@
+import { createHash } from 'node:crypto';
+import type { Random } from '@muster/kit/random';
+import { sign, unsign } from 'cookie-signature';
+import { v4 } from 'uuid';
+
+/** A version 4 UUID in its one canonical spelling. Public: it names a session and opens nothing. */
+export type SessionId = string & { readonly __id: 'session' };
+
+/** What {@link TokenSigner.verify} found out without asking anybody. */
+export type Verified =
+  | { readonly ok: true; readonly id: SessionId; readonly secret: string; readonly keyIndex: number }
+  | { readonly ok: false; readonly why: 'malformed' | 'bad_signature' };
+
+/** Makes and checks session tokens: `<id>.<secret>.<HMAC-SHA256>` in the format of cookie-signature. */
+export interface TokenSigner {
+  /** Signs with the first key. */
+  issue(id: SessionId, secret: string): string;
+  /** No I/O: length, then pattern, then the MAC under each key. `keyIndex` > 0 asks for re-signing. */
+  verify(token: string): Verified;
+}
+
+/** A token is 105 characters; everything beyond this bound is refused unread. */
+export const MAX_TOKEN_LENGTH = 160;
+
+const UUID_V4 = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+const TOKEN =
+  /^([0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})\.([A-Za-z0-9_-]{22})\.[A-Za-z0-9+/]{43}$/;
+const SECRET_BYTES = 16;
+
+/** Accepts exactly one spelling of a UUID: Postgres would take several, Redis keys would not. */
+export const parseSessionId = (text: string): SessionId | undefined =>
+  UUID_V4.test(text) ? (text as SessionId) : undefined;
+
+/** A fresh random session id. */
+export const newSessionId = (): SessionId => v4() as SessionId;
+
+/** 128 random bits as 22 characters of base64url. */
+export const newSecret = (random: Pick<Random, 'bytes'>): string =>
+  Buffer.from(random.bytes(SECRET_BYTES)).toString('base64url');
+
+/** What the stores keep of a secret: its SHA-256, 32 bytes. */
+export const hashSecret = (secret: string): Buffer => createHash('sha256').update(secret).digest();
+
+/** A signer over the keys in order; the first signs, all verify. Throws without a key. */
+export const createTokenSigner = (secrets: readonly string[]): TokenSigner => {
+  const [first] = secrets;
+  if (first === undefined) throw new TypeError('A token signer needs at least one key');
+  const keys = [...secrets];
+
+  return {
+    issue: (id, secret) => sign(`${id}.${secret}`, first),
+    verify: (token) => {
+      if (token.length > MAX_TOKEN_LENGTH) return { ok: false, why: 'malformed' };
+      const parts = TOKEN.exec(token);
+      const id = parts?.[1];
+      const secret = parts?.[2];
+      if (id === undefined || secret === undefined) return { ok: false, why: 'malformed' };
+      // cookie-signature compares whole strings: two spellings of the same MAC bytes are two tokens.
+      const keyIndex = keys.findIndex((key) => unsign(token, key) !== false);
+      return keyIndex < 0
+        ? { ok: false, why: 'bad_signature' }
+        : { ok: true, id: id as SessionId, secret, keyIndex };
+    },
+  };
+};
