@@ -1,0 +1,150 @@
+import type { Redis } from 'ioredis';
+import { after, type Clock, type Stop } from './clock.ts';
+import type { DependencyStatus, Health, ProcessState } from './health.ts';
+import type { Instance } from './instance.ts';
+import type { Logger } from './logger.ts';
+import type { Random } from './random.ts';
+import { isRedisFault, type RedisConnections } from './redis.ts';
+
+/** What a process says of itself every few seconds. */
+export interface BeatPayload {
+  readonly id: string;
+  readonly service: string;
+  readonly name: string;
+  readonly address: string;
+  readonly opsAddress: string;
+  readonly version: string;
+  readonly pid: number;
+  /** Milliseconds since the Unix epoch. */
+  readonly startedAt: number;
+  readonly state: ProcessState;
+  /** Numbers of the service's own choice, such as `connections` and `connectionsLimit`. */
+  readonly load: Readonly<Record<string, number>>;
+  readonly dependencies: Readonly<Record<string, DependencyStatus>>;
+}
+
+/** The keys of a fleet's registry; one hash tag, so one slot of a Redis Cluster. */
+export const registryKeys = (prefix: string, fleet: string) => {
+  const base = `${prefix}fleet:{${fleet}}:`;
+  return {
+    index: `${base}index`,
+    addresses: `${base}addr`,
+    events: `${base}events`,
+    beat: (id: string) => `${base}beat:${id}`,
+  };
+};
+
+/** A running heartbeat; disposing it takes the process out of the registry. */
+export interface Beat extends AsyncDisposable {
+  /** True when a newer process has taken this one's address: it was frozen and has been replaced. */
+  isSuperseded(): boolean;
+}
+
+interface BeatOptions {
+  readonly redis: RedisConnections;
+  readonly instance: Instance;
+  readonly health: Health;
+  readonly load: () => Readonly<Record<string, number>>;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly intervalMs: number;
+  readonly ttlMs: number;
+}
+
+/**
+ * One beat. A greater id on the same address wins (ids are UUIDv7): a process that was frozen and wakes up
+ * learns that it has been replaced, and a restart in place leaves no ghost.
+ */
+const BEAT_SCRIPT = `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local owner = redis.call('HGET', KEYS[3], ARGV[2])
+if owner and owner > ARGV[1] then return 'superseded' end
+if owner and owner ~= ARGV[1] then
+  redis.call('ZREM', KEYS[2], owner)
+  redis.call('XADD', KEYS[4], 'MAXLEN', '~', 10000, '*', 'type', 'replaced', 'id', owner)
+end
+if owner ~= ARGV[1] then
+  redis.call('HSET', KEYS[3], ARGV[2], ARGV[1])
+  redis.call('XADD', KEYS[4], 'MAXLEN', '~', 10000, '*', 'type', 'join', 'id', ARGV[1])
+end
+redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
+redis.call('ZADD', KEYS[2], now, ARGV[1])
+return 'ok'`;
+
+const LEAVE_SCRIPT = `
+redis.call('DEL', KEYS[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+if redis.call('HGET', KEYS[3], ARGV[2]) == ARGV[1] then redis.call('HDEL', KEYS[3], ARGV[2]) end
+return redis.call('XADD', KEYS[4], 'MAXLEN', '~', 10000, '*', 'type', 'leave', 'id', ARGV[1])`;
+
+/** Beats now and then every `intervalMs` ± 10 %. While Redis is away it goes on trying at the same pace. */
+export const createBeat = (options: BeatOptions): Beat => {
+  const { redis, instance, log, intervalMs } = options;
+  const keys = registryKeys(redis.prefix, instance.fleet);
+  const names = [keys.beat(instance.id), keys.index, keys.addresses, keys.events];
+  let stop: Stop = () => {};
+  let stopped = false;
+  let superseded = false;
+  let failing = false;
+
+  const send = async (lane: Redis) => {
+    const payload = JSON.stringify(payloadOf(options));
+    return lane.eval(
+      BEAT_SCRIPT,
+      names.length,
+      ...names,
+      instance.id,
+      instance.address,
+      payload,
+      options.ttlMs,
+    );
+  };
+  const report = (error?: unknown) => {
+    if (error !== undefined && !isRedisFault(error)) log.error({ error }, 'beat.failed');
+    const fails = error !== undefined;
+    if (fails !== failing)
+      log[fails ? 'warn' : 'info']({ error }, fails ? 'beat.interrupted' : 'beat.resumed');
+    failing = fails;
+  };
+  const beat = async () => {
+    try {
+      const answer = await redis.retry(send);
+      if (answer === 'superseded' && !superseded) log.warn({ address: instance.address }, 'beat.superseded');
+      superseded = answer === 'superseded';
+      report();
+    } catch (error) {
+      report(error);
+    }
+    if (!stopped) stop = after(intervalMs * (0.9 + 0.2 * options.random.fraction()), () => void beat());
+  };
+  void beat();
+
+  return {
+    isSuperseded: () => superseded,
+    [Symbol.asyncDispose]: async () => {
+      if (stopped) return;
+      stopped = true;
+      stop();
+      await redis
+        .lane()
+        .eval(LEAVE_SCRIPT, names.length, ...names, instance.id, instance.address)
+        .catch(() => {}); // Its beat expires by itself.
+    },
+  };
+};
+
+const payloadOf = ({ instance, health, load }: BeatOptions): BeatPayload => ({
+  id: instance.id,
+  service: instance.service,
+  name: instance.name,
+  address: instance.address,
+  opsAddress: instance.opsAddress,
+  version: instance.version,
+  pid: process.pid,
+  startedAt: instance.startedAt,
+  state: health.state(),
+  load: load(),
+  dependencies: health.dependencies(),
+});

@@ -1,0 +1,154 @@
+import { type Clock, every, within } from './clock.ts';
+import type { Logger } from './logger.ts';
+import { type Metrics, STD } from './metrics.ts';
+
+/** What is known about one dependency. A result older than 10 s counts as unknown. */
+export interface DependencyStatus {
+  readonly status: 'up' | 'down' | 'unknown';
+  /** Duration of the last check in milliseconds. */
+  readonly latencyMs?: number;
+  /** Milliseconds since the Unix epoch; 0 before the first check. */
+  readonly checkedAt: number;
+  /** A word for people, free of host names and secrets. */
+  readonly reason?: string;
+}
+
+export type ProcessState = 'starting' | 'ready' | 'degraded' | 'draining';
+
+/** What this process knows of itself and of what it depends on. Reading it never causes I/O. */
+export interface Health extends AsyncDisposable {
+  state(): ProcessState;
+  /** True from the first contact with every dependency, or 30 s after boot, for ever. */
+  started(): boolean;
+  dependency(name: string): DependencyStatus;
+  dependencies(): Readonly<Record<string, DependencyStatus>>;
+  /** From now on not ready, whatever the dependencies say. */
+  startDraining(): void;
+  /** Runs every check now; for start-up and tests. */
+  checkNow(): Promise<void>;
+}
+
+interface HealthDeps {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  /** One check per dependency: resolves when it works, rejects when not. */
+  readonly checks: Readonly<Record<string, () => Promise<void>>>;
+  readonly intervalMs?: number;
+}
+
+const INTERVAL_MS = 2_000;
+const CHECK_TIMEOUT_MS = 1_000;
+const STALE_MS = 10_000;
+const STARTUP_GRACE_MS = 30_000;
+const NEVER_CHECKED: DependencyStatus = { status: 'unknown', checkedAt: 0 };
+
+/** Checks every dependency in the background, one check of each at a time. */
+export const createHealth = (deps: HealthDeps): Health => {
+  const { clock, checks } = deps;
+  const names = Object.keys(checks);
+  const bootedAt = clock.monotonic();
+  const known = new Map<string, DependencyStatus>();
+  const running = new Map<string, Promise<void>>();
+  let draining = false;
+  let latched = false;
+  const record = createRecorder(deps);
+
+  const dependency = (name: string): DependencyStatus => {
+    const last = known.get(name) ?? NEVER_CHECKED;
+    const stale = clock.now() - last.checkedAt > STALE_MS;
+    return stale ? { status: 'unknown', checkedAt: last.checkedAt } : last;
+  };
+  const allUp = () => names.every((name) => dependency(name).status === 'up');
+  const started = () => {
+    latched ||= allUp() || clock.monotonic() - bootedAt > STARTUP_GRACE_MS;
+    return latched;
+  };
+  const check = (name: string, run: () => Promise<void>): Promise<void> => {
+    const under = running.get(name);
+    if (under !== undefined) return under;
+    const begun = clock.monotonic();
+    const finish = (problem?: unknown) => {
+      const latencyMs = Math.round((clock.monotonic() - begun) * 10) / 10;
+      const before = known.get(name)?.status;
+      const status: DependencyStatus =
+        problem === undefined
+          ? { status: 'up', latencyMs, checkedAt: clock.now() }
+          : { status: 'down', latencyMs, checkedAt: clock.now(), reason: reasonOf(problem) };
+      known.set(name, status);
+      running.delete(name);
+      record(name, before, status, problem);
+    };
+    const work = within(CHECK_TIMEOUT_MS, `check of ${name}`, run()).then(() => finish(), finish);
+    running.set(name, work);
+    return work;
+  };
+  const checkNow = async () => {
+    await Promise.all(Object.entries(checks).map(([name, run]) => check(name, run)));
+  };
+  const stop = every(deps.intervalMs ?? INTERVAL_MS, () => void checkNow());
+
+  return {
+    state: () => {
+      if (draining) return 'draining';
+      if (!started()) return 'starting';
+      return allUp() ? 'ready' : 'degraded';
+    },
+    started,
+    dependency,
+    dependencies: () => Object.fromEntries(names.map((name) => [name, dependency(name)])),
+    startDraining: () => {
+      draining = true;
+    },
+    checkNow,
+    [Symbol.asyncDispose]: async () => {
+      stop();
+      await Promise.allSettled(running.values());
+    },
+  };
+};
+
+/** Writes each result into the metrics, and each change of status into the log. */
+const createRecorder = ({ log, metrics }: HealthDeps) => {
+  const up = metrics.gauge({
+    name: 'service_dependency_up',
+    help: 'Whether the last check of a dependency succeeded.',
+    labels: ['dependency'],
+  });
+  const duration = metrics.histogram({
+    name: 'service_dependency_check_duration_seconds',
+    help: 'Duration of background checks.',
+    labels: ['dependency'],
+    buckets: STD,
+  });
+  const failures = metrics.counter({
+    name: 'service_dependency_failures_total',
+    help: 'Failed background checks.',
+    labels: ['dependency', 'reason'],
+  });
+  return (
+    dependency: string,
+    before: DependencyStatus['status'] | undefined,
+    now: DependencyStatus,
+    error: unknown,
+  ) => {
+    up.set({ dependency }, now.status === 'up' ? 1 : 0);
+    duration.observe({ dependency }, (now.latencyMs ?? 0) / 1000);
+    if (now.status === 'down') failures.inc({ dependency, reason: now.reason ?? 'other' });
+    if (before === now.status || (before === undefined && now.status === 'up')) return;
+    if (now.status === 'up') log.info({ dependency }, 'dependency.up');
+    else log.warn({ dependency, reason: now.reason, message: messageOf(error) }, 'dependency.down');
+  };
+};
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+const reasonOf = (error: unknown): string => {
+  const { name, code, message } = error as { name?: string; code?: string; message?: string };
+  if (name === 'TimeoutError' || /time(d )?out/i.test(message ?? '')) return 'timeout';
+  if (code === 'ECONNREFUSED' || /ECONNREFUSED|isn't writeable|Connection is closed/.test(message ?? ''))
+    return 'refused';
+  if (code === '25006' || /read.?only/i.test(message ?? '')) return 'read_only';
+  if (/WRONGPASS|NOAUTH|authentication/i.test(message ?? '')) return 'auth';
+  return 'other';
+};

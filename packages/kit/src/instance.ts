@@ -1,0 +1,39 @@
+import { v7 } from 'uuid';
+import type { Clock } from './clock.ts';
+import type { CommonConfig } from './config.ts';
+import { VERSION } from './run.ts';
+
+/** One life of one process. */
+export interface Instance {
+  /** UUIDv7 made at start: of two lives at one address the greater id is the newer. */
+  readonly id: string;
+  /** Stable label of the replica, the same after a restart. */
+  readonly name: string;
+  readonly service: string;
+  readonly version: string;
+  readonly fleet: string;
+  /** `host:port` of the public port. */
+  readonly address: string;
+  /** `host:port` of the ops port. */
+  readonly opsAddress: string;
+  /** Milliseconds since the Unix epoch. */
+  readonly startedAt: number;
+}
+
+/** Describes this process, once its ports are known. */
+export const createInstance = (options: {
+  service: string;
+  common: CommonConfig;
+  port: number;
+  opsPort: number;
+  clock: Clock;
+}): Instance => ({
+  id: v7(),
+  name: options.common.instanceName,
+  service: options.service,
+  version: VERSION,
+  fleet: options.common.fleetName,
+  address: `${options.common.advertiseHost}:${options.port}`,
+  opsAddress: `${options.common.advertiseHost}:${options.opsPort}`,
+  startedAt: options.clock.now(),
+});

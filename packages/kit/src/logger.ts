@@ -1,0 +1,57 @@
+import { pino } from 'pino';
+
+/** Levels in rising order of importance. */
+export const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+/** Structured log: fields first, then a dotted constant naming the event. */
+export interface Logger {
+  debug(fields: object, event: string): void;
+  info(fields: object, event: string): void;
+  warn(fields: object, event: string): void;
+  error(fields: object, event: string): void;
+  /** A logger that adds these fields to every line. */
+  child(fields: object): Logger;
+}
+
+/** What may never reach a log line, wherever an object that holds it is logged. */
+const SECRET_FIELDS = [
+  'authorization',
+  'cookie',
+  'set-cookie',
+  'token',
+  'ticket',
+  'secret',
+  'password',
+  'apiKey',
+  'x-api-key',
+];
+
+/** JSON lines on standard output; tokens, cookies and keys are replaced by `[redacted]`. */
+export const createLogger = (options: { level: LogLevel; service: string; instance: string }): Logger =>
+  pino({
+    level: options.level,
+    base: { service: options.service, instance: options.instance },
+    timestamp: () => `,"time":"${new Date().toISOString()}"`,
+    formatters: { level: (label) => ({ level: label }) },
+    messageKey: 'event',
+    errorKey: 'error',
+    serializers: { error: errorFields },
+    redact: {
+      paths: SECRET_FIELDS.flatMap((name) => [`["${name}"]`, `*["${name}"]`, `*.*["${name}"]`]),
+      censor: '[redacted]',
+    },
+  });
+
+/** The parts of an error that help at three in the morning. */
+const errorFields = (error: unknown): object => {
+  if (!(error instanceof Error)) return { message: String(error) };
+  const { code } = error as { code?: unknown };
+  return {
+    type: error.name,
+    message: error.message,
+    ...(code === undefined ? {} : { code }),
+    stack: error.stack,
+    ...(error.cause === undefined ? {} : { cause: errorFields(error.cause) }),
+  };
+};

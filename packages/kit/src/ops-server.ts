@@ -1,0 +1,73 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Clock } from './clock.ts';
+import type { Health } from './health.ts';
+import type { Logger } from './logger.ts';
+import type { Metrics } from './metrics.ts';
+import { type About, answerProbe } from './probes.ts';
+
+interface OpsServerOptions {
+  readonly host: string;
+  /** 0 takes any free port. */
+  readonly port: number;
+  readonly health: Health;
+  readonly about: About;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Tried first; answers true when it took the request. For a service's internal plane. */
+  readonly handle?: (req: IncomingMessage, res: ServerResponse) => boolean;
+}
+
+/** The port that only operators and other replicas reach: probes, `/metrics`, and the internal plane. */
+export interface OpsServer extends AsyncDisposable {
+  readonly port: number;
+}
+
+/** Listens; rejects when the port is taken. */
+export const openOpsServer = async (options: OpsServerOptions): Promise<OpsServer> => {
+  const { health, about, metrics, clock, log } = options;
+  const send = (res: ServerResponse, status: number, headers: Record<string, string>, body: string) => {
+    res.writeHead(status, headers).end(body);
+  };
+  const respond = async (req: IncomingMessage, res: ServerResponse) => {
+    if (options.handle?.(req, res)) return;
+    const path = new URL(req.url ?? '/', 'http://ops').pathname;
+    if (req.method !== 'GET' && req.method !== 'HEAD') {
+      return send(
+        res,
+        405,
+        { allow: 'GET, HEAD', 'content-type': PROBLEM },
+        problem(405, 'Method not allowed'),
+      );
+    }
+    if (path === '/metrics')
+      return send(res, 200, { 'content-type': metrics.contentType }, await metrics.render());
+    const probe = answerProbe(health, about, path, clock.now());
+    if (probe !== undefined) return send(res, probe.status, probe.headers, probe.body);
+    return send(res, 404, { 'content-type': PROBLEM }, problem(404, 'Not found'));
+  };
+  const server = createServer((req, res) => {
+    respond(req, res).catch((error: unknown) => {
+      log.error({ error }, 'ops.request_failed');
+      if (!res.headersSent) send(res, 500, { 'content-type': PROBLEM }, problem(500, 'Internal error'));
+    });
+  });
+  server.requestTimeout = 10_000;
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject).listen(options.port, options.host, resolve);
+  });
+  const closed = Promise.withResolvers<void>();
+  return {
+    port: (server.address() as AddressInfo).port,
+    [Symbol.asyncDispose]: () => {
+      if (server.listening) server.close(() => closed.resolve());
+      server.closeAllConnections();
+      return closed.promise;
+    },
+  };
+};
+
+const PROBLEM = 'application/problem+json';
+const problem = (status: number, title: string): string =>
+  JSON.stringify({ type: 'about:blank', title, status });

@@ -1,0 +1,215 @@
+import { AppError } from '@muster/protocol/errors';
+import { Pool, type PoolClient, type PoolConfig } from 'pg';
+import { sleep, TimeoutError, within } from './clock.ts';
+import type { PostgresConfig } from './config.ts';
+import type { Logger } from './logger.ts';
+import { type Metrics, STD } from './metrics.ts';
+
+/** Runs named, prepared statements. `name` is a closed set: it labels a metric. */
+export interface Queries {
+  query<R extends object = Record<string, unknown>>(
+    name: string,
+    text: string,
+    values?: readonly unknown[],
+  ): Promise<R[]>;
+}
+
+/** A transaction on one connection. */
+export type Transaction = Queries;
+
+/** Connections to Postgres: `poolSize` stay open, `maxOverflow` more serve bursts. */
+export interface Postgres extends Queries, AsyncDisposable {
+  /** Commits when `run` resolves, else rolls back; repeated at most twice after a serialisation failure or deadlock. */
+  transaction<T>(run: (tx: Transaction) => Promise<T>): Promise<T>;
+  /** Resolves when a writable primary answers on a connection reserved for this. */
+  ping(): Promise<void>;
+  stats(): { total: number; idle: number; waiting: number; max: number };
+}
+
+const ACQUIRE_TIMEOUT_MS = 2_000;
+const STATEMENT_TIMEOUT_MS = 5_000;
+const RETRY_AFTER_S = 2;
+const MAX_RETRIES = 2;
+const RETRYABLE = new Set(['40001', '40P01']);
+
+/**
+ * Opens the pools; no connection is made yet, so it works while Postgres is away.
+ * Faults of the database reject with `DATABASE_UNAVAILABLE` (503), a pool without a free connection within 2 s
+ * with `OVERLOADED` (503); every other error of the driver passes through.
+ */
+export const openPostgres = (
+  config: PostgresConfig & { readonly applicationName: string },
+  { log, metrics }: { log: Logger; metrics: Metrics },
+): Postgres => {
+  const main = new Pool({
+    ...baseOptions(config),
+    max: config.poolSize + config.maxOverflow,
+    min: config.poolSize,
+    connectionTimeoutMillis: config.poolTimeoutMs,
+  });
+  const probe = new Pool({ ...baseOptions(config), max: 1, connectionTimeoutMillis: 1_000 });
+  // An idle connection that breaks is replaced on the next use; without a listener it would end the process.
+  for (const pool of [main, probe])
+    pool.on('error', (error) => log.debug({ error }, 'postgres.idle_connection_lost'));
+  const stats = () => ({
+    total: main.totalCount,
+    idle: main.idleCount,
+    waiting: main.waitingCount,
+    max: config.poolSize + config.maxOverflow,
+  });
+  const measure = createMeasures(metrics, stats);
+
+  /** Destroys the connection when the error says that it cannot be trusted any more. */
+  const withClient = async <T>(run: (client: PoolClient) => Promise<T>): Promise<T> => {
+    const client = await acquire(main);
+    let broken = false;
+    try {
+      return await run(client);
+    } catch (error) {
+      broken = isConnectionFault(error);
+      throw error;
+    } finally {
+      client.release(broken);
+    }
+  };
+  const queriesOf = (client: PoolClient): Queries => ({
+    query: async (name, text, values = []) => {
+      const done = measure(name);
+      try {
+        return (await client.query({ name, text, values: [...values] })).rows;
+      } finally {
+        done();
+      }
+    },
+  });
+  const attempt = <T>(run: (tx: Transaction) => Promise<T>): Promise<T> =>
+    withClient(async (client) => {
+      await client.query('BEGIN');
+      try {
+        const result = await run(queriesOf(client));
+        await client.query('COMMIT');
+        return result;
+      } catch (error) {
+        if (!isConnectionFault(error)) await client.query('ROLLBACK');
+        throw error;
+      }
+    });
+
+  return {
+    query: (name, text, values) =>
+      translated(() => withClient((client) => queriesOf(client).query(name, text, values))),
+    transaction: (run) => translated(() => retried(() => attempt(run))),
+    ping: async () => {
+      const { rows } = await probe.query('SELECT pg_is_in_recovery() AS standby');
+      if (rows[0]?.standby !== false) throw new Error('the database is read-only');
+    },
+    stats,
+    [Symbol.asyncDispose]: async () => {
+      await Promise.allSettled([main.ended ? undefined : main.end(), probe.ended ? undefined : probe.end()]);
+    },
+  };
+};
+
+const baseOptions = (config: PostgresConfig & { applicationName: string }): PoolConfig => ({
+  connectionString: config.url,
+  application_name: config.applicationName,
+  keepAlive: true,
+  idleTimeoutMillis: 10_000,
+  maxLifetimeSeconds: 1_800,
+  statement_timeout: STATEMENT_TIMEOUT_MS,
+  lock_timeout: 2_000,
+  idle_in_transaction_session_timeout: 10_000,
+  // Beyond the server's own limit: only a dead connection gets here.
+  query_timeout: STATEMENT_TIMEOUT_MS + 1_000,
+});
+
+/** A request does not wait as long as the pool would: a client that comes too late goes straight back. */
+const acquire = async (pool: Pool): Promise<PoolClient> => {
+  const checkout = pool.connect();
+  try {
+    return await within(ACQUIRE_TIMEOUT_MS, 'waiting for a database connection', checkout);
+  } catch (error) {
+    checkout.then((client) => client.release()).catch(() => {});
+    throw error;
+  }
+};
+
+const retried = async <T>(run: () => Promise<T>): Promise<T> => {
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return await run();
+    } catch (error) {
+      if (tries === MAX_RETRIES || !RETRYABLE.has(sqlState(error) ?? '')) throw error;
+      await sleep(10 + Math.random() * 40);
+    }
+  }
+};
+
+const translated = async <T>(run: () => Promise<T>): Promise<T> => {
+  try {
+    return await run();
+  } catch (error) {
+    if (error instanceof TimeoutError) {
+      throw new AppError('OVERLOADED', { retryAfterS: RETRY_AFTER_S, cause: error });
+    }
+    if (isDatabaseFault(error)) {
+      throw new AppError('DATABASE_UNAVAILABLE', { retryAfterS: RETRY_AFTER_S, cause: error });
+    }
+    throw error;
+  }
+};
+
+const sqlState = (error: unknown): string | undefined => {
+  const code = (error as { code?: unknown } | undefined)?.code;
+  return typeof code === 'string' ? code : undefined;
+};
+
+const SYSTEM_FAULT = /^(ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH)/;
+const SQL_FAULT = /^(08|53|57P|58|XX|25006|28|3D000)/;
+/** The driver's own errors carry no code. */
+const DRIVER_TEXT =
+  /Connection terminated|timeout exceeded|Query read timeout|not queryable|Client has encountered|pool after calling end/;
+
+/** The connection is of no more use: closed, cut by the server, or attached to a demoted primary. */
+const isConnectionFault = (error: unknown): boolean => {
+  const code = sqlState(error);
+  if (code !== undefined) return SYSTEM_FAULT.test(code) || /^(08|57P|25006)/.test(code);
+  return error instanceof Error && DRIVER_TEXT.test(error.message);
+};
+
+/** The database failed, not our statement. 57014 is our own statement timeout. */
+const isDatabaseFault = (error: unknown): boolean => {
+  const code = sqlState(error);
+  if (code !== undefined)
+    return SYSTEM_FAULT.test(code) || SQL_FAULT.test(code) || code === '57014' || code === '55P03';
+  return isConnectionFault(error);
+};
+
+const createMeasures = (metrics: Metrics, stats: Postgres['stats']) => {
+  const connections = metrics.gauge({
+    name: 'db_client_connections',
+    help: 'Connections of the pool.',
+    labels: ['pool', 'state'],
+  });
+  const pending = metrics.gauge({
+    name: 'db_client_connections_pending',
+    help: 'Requests that wait for a connection.',
+    labels: ['pool'],
+  });
+  const duration = metrics.histogram({
+    name: 'db_client_operation_duration_seconds',
+    help: 'Duration of statements by name.',
+    labels: ['operation'],
+    buckets: STD,
+  });
+  metrics.onCollect(() => {
+    const { total, idle, waiting } = stats();
+    connections.set({ pool: 'main', state: 'idle' }, idle);
+    connections.set({ pool: 'main', state: 'used' }, total - idle);
+    pending.set({ pool: 'main' }, waiting);
+  });
+  return (operation: string) => {
+    const begun = performance.now();
+    return () => duration.observe({ operation }, (performance.now() - begun) / 1000);
+  };
+};

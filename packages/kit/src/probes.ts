@@ -1,0 +1,85 @@
+import type { DependencyStatus, Health } from './health.ts';
+
+/** Who answers. */
+export interface About {
+  readonly service: string;
+  readonly version: string;
+  /** Name of the replica. */
+  readonly instance: string;
+  /** Milliseconds since the Unix epoch. */
+  readonly startedAt: number;
+  /** More members for `/health`, such as pool statistics by dependency. */
+  readonly details?: () => Readonly<Record<string, object>>;
+}
+
+export interface ProbeAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+const RETRY_AFTER_S = '2';
+
+/**
+ * Answers `/livez`, `/startupz`, `/readyz` and `/health`; undefined for every other path.
+ * Liveness looks at nothing but the running event loop; readiness at this process only, because a fault that
+ * all replicas share must not take all of them out of the pool; `/health` reports the dependencies.
+ */
+export const answerProbe = (
+  health: Health,
+  about: About,
+  path: string,
+  now: number,
+): ProbeAnswer | undefined => {
+  switch (path) {
+    case '/livez':
+      return answer(200, { status: 'alive' });
+    case '/startupz':
+      return health.started() ? answer(200, { status: 'started' }) : answer(503, { status: 'starting' });
+    case '/readyz': {
+      const state = health.state();
+      const isReady = state === 'ready' || state === 'degraded';
+      return answer(isReady ? 200 : 503, { status: isReady ? 'ready' : state, state });
+    }
+    case '/health':
+      return healthAnswer(health, about, now);
+    default:
+      return undefined;
+  }
+};
+
+const healthAnswer = (health: Health, about: About, now: number): ProbeAnswer => {
+  const state = health.state();
+  const status = state === 'ready' ? 'healthy' : state === 'degraded' ? 'degraded' : 'unhealthy';
+  const details = about.details?.() ?? {};
+  const checks = Object.entries(health.dependencies()).map(([name, one]) => [
+    name,
+    { ...checkBody(one, now), ...details[name] },
+  ]);
+  return answer(status === 'unhealthy' ? 503 : 200, {
+    status,
+    state,
+    service: about.service,
+    instance: about.instance,
+    version: about.version,
+    uptime_s: Math.floor((now - about.startedAt) / 1000),
+    checks: Object.fromEntries(checks),
+  });
+};
+
+const checkBody = ({ status, latencyMs, checkedAt, reason }: DependencyStatus, now: number) => ({
+  status,
+  ...(latencyMs === undefined ? {} : { latency_ms: latencyMs }),
+  ...(checkedAt === 0 ? {} : { age_ms: now - checkedAt }),
+  ...(reason === undefined ? {} : { reason }),
+});
+
+const answer = (status: number, body: object): ProbeAnswer => ({
+  status,
+  headers: {
+    'content-type': 'application/json; charset=utf-8',
+    'cache-control': 'no-store',
+    ...(status === 503 ? { 'retry-after': RETRY_AFTER_S } : {}),
+  },
+  body: JSON.stringify(body),
+});

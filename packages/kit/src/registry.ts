@@ -1,0 +1,55 @@
+import type { Redis } from 'ioredis';
+import { type BeatPayload, registryKeys } from './beat.ts';
+
+/** A beat and when Redis received it, in milliseconds of Redis time. */
+export interface ReceivedBeat extends BeatPayload {
+  readonly beatAt: number;
+}
+
+export interface RegistrySnapshot {
+  /** Redis time in milliseconds since the Unix epoch; ages are differences to it, so clock skew does not matter. */
+  readonly now: number;
+  /** Every process whose beat still lives, plus nothing else. */
+  readonly beats: readonly ReceivedBeat[];
+}
+
+const FORGET_AFTER_MS = 600_000;
+
+/** Reads the registry: two round trips. An instance exists if it is in the index and its beat lives. */
+export const readRegistry = async (
+  redis: Redis,
+  prefix: string,
+  fleet: string,
+): Promise<RegistrySnapshot> => {
+  const keys = registryKeys(prefix, fleet);
+  const [seconds, micros] = await redis.time();
+  const now = Number(seconds) * 1000 + Math.floor(Number(micros) / 1000);
+  const replies = await redis
+    .multi()
+    .zremrangebyscore(keys.index, '-inf', String(now - FORGET_AFTER_MS))
+    .zrange(keys.index, '0', '-1', 'WITHSCORES')
+    .exec();
+  const [failure, members] = replies?.[1] ?? [new Error('the registry gave no answer'), []];
+  if (failure) throw failure;
+  const scores = pairs(members as string[]);
+  if (scores.length === 0) return { now, beats: [] };
+  const texts = await redis.mget(scores.map(([id]) => keys.beat(id)));
+  const beats = scores.flatMap(([, score], at) => {
+    const payload = parseBeat(texts[at]);
+    return payload === undefined ? [] : [{ ...payload, beatAt: Number(score) }];
+  });
+  return { now, beats };
+};
+
+/** `[member, score, member, score, …]` → `[[member, score], …]` */
+const pairs = (flat: readonly string[]): [string, string][] =>
+  Array.from({ length: flat.length / 2 }, (_, at) => [flat[2 * at] as string, flat[2 * at + 1] as string]);
+
+const parseBeat = (text: string | null | undefined): BeatPayload | undefined => {
+  if (!text) return undefined;
+  try {
+    return JSON.parse(text) as BeatPayload;
+  } catch {
+    return undefined; // Another program wrote it; a beat that cannot be read is no beat.
+  }
+};

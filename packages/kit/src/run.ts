@@ -1,0 +1,134 @@
+import { readFileSync } from 'node:fs';
+import type { z } from 'zod';
+import { after, systemClock } from './clock.ts';
+import { type CommonConfig, ConfigError, describeSettings } from './config.ts';
+import { createLogger, type Logger } from './logger.ts';
+import { systemRandom } from './random.ts';
+import type { World } from './world.ts';
+
+/** A service that is up. Disposing it closes everything it opened, in reverse order; twice is harmless. */
+export interface RunningApp extends AsyncDisposable {
+  /** Refuses new work and finishes what is under way; must settle soon after the signal aborts. */
+  drain(signal: AbortSignal): Promise<void>;
+}
+
+interface Service<C extends { common: CommonConfig }> {
+  readonly service: string;
+  readonly settings: z.ZodObject;
+  readonly readConfig: (env: NodeJS.ProcessEnv) => C;
+  readonly createApp: (config: C, world: World) => Promise<RunningApp>;
+  readonly argv: readonly string[];
+  readonly env: NodeJS.ProcessEnv;
+}
+
+const EXIT_OK = 0;
+const EXIT_FAILED = 1;
+
+/** The version of this release, as the root `package.json` says. */
+export const VERSION: string = (
+  JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
+).version;
+
+/**
+ * The whole life of a process: `--help`, `--check`, start, run until a signal, drain, exit.
+ * The first SIGTERM or SIGINT drains for at most `drainTimeoutMs`; a second one ends the process at once.
+ */
+export const runService = async <C extends { common: CommonConfig }>(service: Service<C>): Promise<void> => {
+  const args = service.argv.slice(2);
+  if (args.includes('--help')) return print(helpText(service), EXIT_OK);
+  let config: C;
+  try {
+    config = service.readConfig(service.env);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return print(
+      `${service.service}: ${error.message}\nRun it with --help to see every variable.`,
+      EXIT_FAILED,
+    );
+  }
+  if (args.includes('--check')) return print(`${service.service}: the configuration is valid`, EXIT_OK);
+  const unknown = args[0];
+  if (unknown !== undefined) {
+    return print(`${service.service}: unknown option ${unknown}; --help and --check exist`, EXIT_FAILED);
+  }
+  const log = createLogger({
+    level: config.common.logLevel,
+    service: service.service,
+    instance: config.common.instanceName,
+  });
+  const world: World = { clock: systemClock, random: systemRandom, log };
+  process.exitCode = await runUntilSignal(() => service.createApp(config, world), {
+    log,
+    drainMs: config.common.drainTimeoutMs,
+  });
+  // Whatever a library left open must not keep a stopped service alive.
+  process.exit();
+};
+
+/** Creates the app, waits for a signal, drains and disposes it. Answers the exit code. */
+export const runUntilSignal = async (
+  create: () => Promise<RunningApp>,
+  { log, drainMs }: { log: Logger; drainMs: number },
+): Promise<number> => {
+  const stopping = Promise.withResolvers<string>();
+  let signals = 0;
+  const onSignal = (signal: string) => {
+    signals += 1;
+    stopping.resolve(signal);
+    if (signals > 1) {
+      log.warn({ signal }, 'process.killed');
+      process.exit(EXIT_FAILED);
+    }
+  };
+  process.on('SIGTERM', onSignal);
+  process.on('SIGINT', onSignal);
+  process.on('unhandledRejection', (error) => log.error({ error }, 'process.unhandled_rejection'));
+  process.on('uncaughtException', (error) => {
+    log.error({ error }, 'process.uncaught_exception');
+    process.exit(EXIT_FAILED);
+  });
+
+  let app: RunningApp;
+  try {
+    app = await create();
+  } catch (error) {
+    log.error({ error }, 'process.start_failed');
+    return EXIT_FAILED;
+  }
+  log.info({ signal: await stopping.promise }, 'process.draining');
+  return stopApp(app, { log, drainMs });
+};
+
+const stopApp = async (
+  app: RunningApp,
+  { log, drainMs }: { log: Logger; drainMs: number },
+): Promise<number> => {
+  const deadline = new AbortController();
+  const stop = after(drainMs, () => deadline.abort());
+  try {
+    await app.drain(deadline.signal);
+    await app[Symbol.asyncDispose]();
+  } catch (error) {
+    log.error({ error }, 'process.stop_failed');
+    return EXIT_FAILED;
+  } finally {
+    stop();
+  }
+  const late = deadline.signal.aborted;
+  log.info({ late }, 'process.stopped');
+  return late ? EXIT_FAILED : EXIT_OK;
+};
+
+const helpText = ({ service, settings }: { service: string; settings: z.ZodObject }): string =>
+  `${service} ${VERSION}
+
+Configuration comes from environment variables; NAME_FILE reads NAME from a file.
+  --check   read the configuration, say what is wrong with it, and exit
+  --help    this text
+
+${describeSettings(settings)}`;
+
+const print = (text: string, exitCode: number): void => {
+  process.stdout.write(`${text}\n`);
+  process.exitCode = exitCode;
+};

@@ -1,0 +1,10 @@
+import type { Clock } from './clock.ts';
+import type { Logger } from './logger.ts';
+import type { Random } from './random.ts';
+
+/** What an app takes from outside besides its configuration. */
+export interface World {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+}
