@@ -1,0 +1,134 @@
+/** JSON text of an application's value. Passed on as it came. */
+export type Payload = string;
+
+/** Where a client stands in a group's stream. */
+export interface StreamPosition {
+  readonly offset: number;
+  /** Empty when the client has not learnt one. */
+  readonly epoch: string;
+}
+
+/** A wish to catch up, as subscribe commands and the `subs` of a connect command carry it. */
+export interface RecoverRequest extends StreamPosition {
+  readonly recover: boolean;
+  readonly delta: string;
+}
+
+export interface ConnectCommand {
+  readonly is: 'connect';
+  readonly id: number;
+  readonly token: string;
+  readonly data?: Payload;
+  /** Name and version of the SDK, as it says. */
+  readonly name: string;
+  readonly version: string;
+  readonly subs: ReadonlyMap<string, RecoverRequest>;
+}
+
+export interface SubscribeCommand extends RecoverRequest {
+  readonly is: 'subscribe';
+  readonly id: number;
+  readonly channel: string;
+  readonly token: string;
+  readonly data?: Payload;
+  readonly positioned: boolean;
+  readonly recoverable: boolean;
+  readonly joinLeave: boolean;
+  /** Bit 1: channel compaction offered. Bit 2: refuse rather than answer "not recovered". */
+  readonly flag: number;
+  /** 0 is a stream, the only kind this gateway has. */
+  readonly type: number;
+  /** Tags filter, unparsed. */
+  readonly filter?: unknown;
+}
+
+export interface UnsubscribeCommand {
+  readonly is: 'unsubscribe';
+  readonly id: number;
+  readonly channel: string;
+}
+
+export interface PublishCommand {
+  readonly is: 'publish';
+  readonly id: number;
+  readonly channel: string;
+  readonly data?: Payload;
+  readonly type: number;
+}
+
+export interface PresenceCommand {
+  readonly is: 'presence' | 'presence_stats';
+  readonly id: number;
+  readonly channel: string;
+}
+
+export interface HistoryCommand {
+  readonly is: 'history';
+  readonly id: number;
+  readonly channel: string;
+  /** 0: only the position. Negative: all there is. */
+  readonly limit: number;
+  readonly since?: StreamPosition;
+  readonly reverse: boolean;
+}
+
+export interface RpcCommand {
+  readonly is: 'rpc';
+  readonly id: number;
+  readonly method: string;
+  readonly data?: Payload;
+}
+
+export interface SendCommand {
+  readonly is: 'send';
+  readonly id: number;
+  readonly data?: Payload;
+}
+
+export interface RefreshCommand {
+  readonly is: 'refresh';
+  readonly id: number;
+  readonly token: string;
+}
+
+export interface SubRefreshCommand {
+  readonly is: 'sub_refresh';
+  readonly id: number;
+  readonly channel: string;
+  readonly token: string;
+}
+
+/** `{}`: the answer to a ping. */
+export interface PongCommand {
+  readonly is: 'pong';
+  readonly id: 0;
+}
+
+/** An id without any method that we know, or the unused `ping` method. */
+export interface UnknownCommand {
+  readonly is: 'unknown';
+  readonly id: number;
+}
+
+/** What a client can ask, decoded and with the types of all fields checked. */
+export type Command =
+  | ConnectCommand
+  | SubscribeCommand
+  | UnsubscribeCommand
+  | PublishCommand
+  | PresenceCommand
+  | HistoryCommand
+  | RpcCommand
+  | SendCommand
+  | RefreshCommand
+  | SubRefreshCommand
+  | PongCommand
+  | UnknownCommand;
+
+/** Why a frame could not be understood; the label of the refusal counter. */
+export type Malformation = 'empty' | 'not_json' | 'not_object' | 'bad_field';
+
+/** A frame's commands in the order of the frame, or what is wrong with it. */
+export type DecodedFrame =
+  | { readonly ok: true; readonly commands: readonly Command[] }
+  | { readonly ok: false; readonly why: Malformation };

@@ -1,0 +1,18 @@
+import { MAX_GROUP_NAME_LENGTH } from './limits.ts';
+
+/** Name of a group: 1–255 printable ASCII characters. The wire calls it `channel`. */
+export type GroupName = string & { readonly __id: 'group' };
+
+/** One connection, for as long as it lives: a UUID chosen by the gateway. */
+export type ClientId = string & { readonly __id: 'client' };
+
+const PRINTABLE_ASCII = /^[\x20-\x7e]+$/;
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+
+/** A group name, or undefined for text that is empty, too long, or not printable ASCII. */
+export const parseGroupName = (text: string): GroupName | undefined =>
+  text.length <= MAX_GROUP_NAME_LENGTH && PRINTABLE_ASCII.test(text) ? (text as GroupName) : undefined;
+
+/** A client id, or undefined for anything but a lower-case canonical UUID. */
+export const parseClientId = (text: string): ClientId | undefined =>
+  UUID.test(text) ? (text as ClientId) : undefined;
