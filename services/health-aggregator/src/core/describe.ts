@@ -1,0 +1,83 @@
+import type { InstanceWatch } from './instance-watch.ts';
+import type { Group } from './roster.ts';
+import { type DependencyReport, judgeDependency, judgeService } from './verdict.ts';
+import type { FleetView, InstanceView, ServiceView } from './view.ts';
+
+/** Beats and health bodies name dependencies; these are the names in our answers, and who may speak about them. */
+const DEPENDENCIES: Readonly<Record<string, { keys: readonly string[]; reportedBy?: string }>> = {
+  database: { keys: ['postgres', 'database'], reportedBy: 'session-service' },
+  redis: { keys: ['redis'] },
+};
+
+/** What the description of a service depends on beside its instances. */
+export interface DescribeOptions {
+  readonly now: number;
+  readonly staleAfterMs: number;
+  /** ms the registry has been readable: an empty service is an outage only when that is long enough to know. */
+  readonly readableForMs: number;
+}
+
+/** Describes one service and judges it. */
+export const describeService = (service: string, group: Group, options: DescribeOptions): ServiceView => {
+  const { now, staleAfterMs, readableForMs } = options;
+  const watches = [...group.watches.values()];
+  const states = watches.map(({ state }) => state);
+  const expected = group.membership.expected(states.filter((state) => state === 'draining').length);
+  const evidenceAt = Math.max(Number.NEGATIVE_INFINITY, ...watches.map((watch) => watch.evidenceAt));
+  const emptyForSure = watches.length === 0 && readableForMs > staleAfterMs;
+  return {
+    service,
+    status: judgeService(
+      { states, expected, evidenceAgeMs: emptyForSure ? 0 : now - evidenceAt },
+      staleAfterMs,
+    ),
+    up: states.filter((state) => state === 'up').length,
+    total: watches.length,
+    expected,
+    instances: watches
+      .map((watch) => describeInstance(watch, now))
+      .sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true })),
+  };
+};
+
+const describeInstance = (watch: InstanceWatch, now: number): InstanceView => {
+  const { beat, probe } = watch;
+  return {
+    id: watch.id,
+    name: beat.name,
+    state: watch.state,
+    why: watch.why,
+    forMs: Math.round(now - watch.since),
+    version: beat.version,
+    startedAt: new Date(beat.startedAt).toISOString(),
+    beatAgeMs: Math.max(0, Math.round(now - watch.beatAt)),
+    ...(probe
+      ? {
+          probe: {
+            outcome: probe.result.outcome,
+            durationMs: Math.round(probe.result.durationMs * 10) / 10,
+            ageMs: Math.round(now - probe.at),
+          },
+        }
+      : {}),
+    load: beat.load,
+  };
+};
+
+/** Judges what the instances depend on, from what they say about it. */
+export const describeDependencies = (
+  watches: readonly InstanceWatch[],
+  now: number,
+): FleetView['dependencies'] => {
+  const verdicts = Object.entries(DEPENDENCIES).map(([name, { keys, reportedBy }]) => {
+    const reports: DependencyReport[] = [];
+    for (const watch of watches) {
+      if (reportedBy !== undefined && watch.beat.service !== reportedBy) continue;
+      const { readings, at } = watch.dependencies;
+      const reading = keys.map((key) => readings[key]).find((found) => found !== undefined);
+      if (reading) reports.push({ reading, ageMs: Math.max(0, now - at) });
+    }
+    return [name, judgeDependency(reports)] as const;
+  });
+  return Object.fromEntries(verdicts);
+};

@@ -1,0 +1,346 @@
+import { describe, expect, test } from 'vitest';
+import { createFleet, type Fleet } from './fleet.ts';
+import type { Beat, ProbeOutcome, Transition } from './ports.ts';
+
+const EPOCH = Date.UTC(2026, 0, 1);
+
+/** A fleet with a fake clock, a fake registry and processes that can be killed. */
+const setUp = ({
+  expected = { gateway: 1, session: 1 } as Record<string, number>,
+  staleAfterMs = 15_000,
+} = {}) => {
+  let at = 0;
+  const clock = { now: () => EPOCH + at, monotonic: () => 1_000 + at };
+  const fleet: Fleet = createFleet({
+    clock,
+    name: 'test',
+    observer: { name: 'observer', version: '1', startedAt: EPOCH },
+    expected,
+    staleAfterMs,
+    paces: { calmMs: 2_000, hurriedMs: 500, downMs: 5_000 },
+  });
+  const processes = new Map<
+    string,
+    { beat: Beat; answers: ProbeOutcome; beats: boolean; durationMs: number }
+  >();
+  const lastProbe = new Map<string, number>();
+  const transitions: (Transition & { at: number })[] = [];
+  const registry = { readable: true, empty: false };
+  let probing = true;
+  let serial = 0;
+
+  const start = (service: string, name: string, over: Partial<Beat> = {}) => {
+    serial += 1;
+    const id = `id-${String(serial).padStart(4, '0')}`;
+    const beat: Beat = {
+      id,
+      service,
+      name,
+      address: `${name}:1`,
+      opsAddress: `${name}:2`,
+      version: '1',
+      startedAt: EPOCH + at,
+      state: 'ready',
+      load: {},
+      dependencies: {},
+      beatAt: EPOCH + at,
+      ...over,
+    };
+    processes.set(id, { beat, answers: 'ok', beats: true, durationMs: 2 });
+    return id;
+  };
+  const say = (id: string, over: Partial<Beat>) => {
+    const process = processes.get(id);
+    if (process) process.beat = { ...process.beat, ...over };
+  };
+  const change = (id: string, over: Partial<{ answers: ProbeOutcome; beats: boolean; durationMs: number }>) =>
+    Object.assign(processes.get(id) ?? {}, over);
+  const kill = (id: string) => change(id, { answers: 'refused', beats: false });
+  const leave = (id: string) => void processes.delete(id);
+
+  const step = () => {
+    at += 100;
+    for (const process of processes.values()) {
+      if (process.beats && at % 2_000 === 0) process.beat = { ...process.beat, beatAt: EPOCH + at };
+    }
+    if (at % 1_000 === 0) {
+      const live = [...processes.values()].filter(({ beat }) => EPOCH + at - beat.beatAt < 7_000);
+      if (registry.readable) {
+        fleet.registryRead({ now: EPOCH + at, beats: registry.empty ? [] : live.map(({ beat }) => beat) });
+      } else fleet.registryLost();
+    }
+    for (const target of probing ? fleet.targets() : []) {
+      if (at - (lastProbe.get(target.id) ?? 0) < target.periodMs) continue;
+      lastProbe.set(target.id, at);
+      const process = processes.get(target.id);
+      fleet.probed(target.id, {
+        outcome: process?.answers ?? 'refused',
+        durationMs: process?.durationMs ?? 1,
+      });
+    }
+    for (const transition of fleet.tick()) transitions.push({ ...transition, at });
+  };
+  const play = (ms: number) => {
+    for (let passed = 0; passed < ms; passed += 100) step();
+  };
+  const stateOf = (name: string) =>
+    fleet
+      .view()
+      .services.flatMap(({ instances }) => instances)
+      .find((instance) => instance.name === name)?.state;
+  const statusOf = (service: string) => fleet.view().services.find((one) => one.service === service)?.status;
+  return {
+    fleet,
+    start,
+    say,
+    change,
+    kill,
+    leave,
+    play,
+    stateOf,
+    statusOf,
+    registry,
+    transitions,
+    stopProbing: () => {
+      probing = false;
+    },
+    now: () => at,
+  };
+};
+
+const running = () => {
+  const world = setUp();
+  const ids = {
+    g1: world.start('gateway', 'g1'),
+    g2: world.start('gateway', 'g2'),
+    s1: world.start('session', 's1'),
+  };
+  world.play(8_000);
+  return { ...world, ids };
+};
+
+describe('states of one instance', () => {
+  test('[ST1] one that says ready and answers is up within three seconds', () => {
+    const world = setUp();
+    world.start('gateway', 'g1');
+    world.play(3_000);
+    expect(world.stateOf('g1')).toBe('up');
+  });
+
+  test('[ST2] one that is killed is suspect at once and down within 3.5 seconds', () => {
+    const { kill, play, stateOf, ids, transitions, now } = running();
+    const killedAt = now();
+    kill(ids.g1);
+    play(5_000);
+    expect(stateOf('g1')).toBe('down');
+    const down = transitions.find(({ to, name }) => to === 'down' && name === 'g1');
+    expect(down?.why).toBe('refused');
+    expect((down?.at ?? 0) - killedAt).toBeLessThanOrEqual(3_500);
+    expect(stateOf('g2')).toBe('up');
+  });
+
+  test('[ST3] one that hangs is down within seven seconds, and not after a single timeout', () => {
+    const { change, play, ids, transitions, now } = running();
+    const hungAt = now();
+    change(ids.g1, { answers: 'timeout', beats: false });
+    play(10_000);
+    const path = transitions.filter(({ name, at }) => name === 'g1' && at > hungAt).map(({ to }) => to);
+    expect(path).toEqual(['suspect', 'down']);
+    expect((transitions.find(({ to }) => to === 'down')?.at ?? 0) - hungAt).toBeLessThanOrEqual(7_000);
+  });
+
+  test('[ST4] one lost probe makes a suspect that returns with the next good one', () => {
+    const { change, play, ids, stateOf } = running();
+    change(ids.g1, { answers: 'timeout' });
+    while (stateOf('g1') !== 'suspect') play(100);
+    change(ids.g1, { answers: 'ok' });
+    play(700);
+    expect(stateOf('g1')).toBe('up');
+  });
+
+  test('[ST5] one that says so is draining, is gone when it leaves, and is not missed', () => {
+    const { say, leave, play, ids, stateOf, statusOf, transitions } = running();
+    say(ids.g1, { state: 'draining' });
+    play(3_000);
+    expect(stateOf('g1')).toBe('draining');
+    leave(ids.g1);
+    play(9_000);
+    expect(stateOf('g1')).toBeUndefined();
+    expect(statusOf('gateway')).toBe('operational');
+    expect(transitions.some(({ to }) => to === 'down')).toBe(false);
+  });
+
+  test('[ST6] a new incarnation at the same address or name replaces the old at once', () => {
+    const { start, kill, play, ids, fleet, stateOf } = running();
+    kill(ids.g1);
+    play(3_500);
+    const next = start('gateway', 'g1');
+    play(2_500);
+    const gateways = fleet.view().services.find(({ service }) => service === 'gateway');
+    expect(gateways?.instances.map(({ id }) => id).sort()).toEqual([ids.g2, next].sort());
+    expect(stateOf('g1')).toBe('up');
+  });
+
+  test('[ST7] a beat of an older incarnation is ignored', () => {
+    const { start, kill, change, play, ids, fleet } = running();
+    kill(ids.g1);
+    const next = start('gateway', 'g1');
+    play(3_000);
+    change(ids.g1, { beats: true });
+    play(5_000);
+    const gateways = fleet.view().services.find(({ service }) => service === 'gateway');
+    expect(gateways?.instances.map(({ id }) => id)).toContain(next);
+    expect(gateways?.instances.map(({ id }) => id)).not.toContain(ids.g1);
+  });
+
+  test.each([
+    ['a dependency it cannot reach', { dependencies: { redis: { status: 'down' } } }, 'dependency_redis'],
+    ['a slow event loop in three beats', { load: { loopP99Ms: 300 } }, 'loop_slow'],
+    ['more than 90 % of its connections', { load: { connections: 91, connectionsLimit: 100 } }, 'near_limit'],
+  ] as const)('[ST8] %s makes an instance degraded, not down', (_, over, why) => {
+    const { say, play, ids, fleet, stateOf } = running();
+    say(ids.g1, over);
+    play(9_000);
+    expect(stateOf('g1')).toBe('degraded');
+    const view = fleet.view().services.flatMap(({ instances }) => instances);
+    expect(view.find(({ name }) => name === 'g1')?.why).toBe(why);
+  });
+
+  test('[ST9] a degraded one is up again only after 15 calm seconds', () => {
+    const { say, play, ids, stateOf } = running();
+    say(ids.g1, { dependencies: { redis: { status: 'down' } } });
+    play(4_000);
+    say(ids.g1, { dependencies: { redis: { status: 'up' } } });
+    play(12_000);
+    expect(stateOf('g1')).toBe('degraded');
+    play(6_000);
+    expect(stateOf('g1')).toBe('up');
+  });
+
+  test('[ST10] one that was down is up after two good probes three seconds apart', () => {
+    const { kill, change, play, ids, stateOf } = running();
+    kill(ids.g1);
+    play(4_000);
+    change(ids.g1, { answers: 'ok', beats: true });
+    play(4_000);
+    expect(stateOf('g1')).toBe('down');
+    play(8_000);
+    expect(stateOf('g1')).toBe('up');
+  });
+
+  test('[ST11] one that stays down is listed for ten minutes, then gone', () => {
+    const { kill, play, ids, stateOf } = running();
+    kill(ids.g1);
+    play(590_000);
+    expect(stateOf('g1')).toBe('down');
+    play(20_000);
+    expect(stateOf('g1')).toBeUndefined();
+  });
+
+  test('[ST12] when the registry cannot be read, nobody is suspected for a late beat', () => {
+    const { registry, play, stateOf, fleet, transitions, now } = running();
+    const since = now();
+    registry.readable = false;
+    play(60_000);
+    expect(stateOf('g1')).toBe('up');
+    expect(fleet.view().frozen).toBe(true);
+    registry.readable = true;
+    play(10_000);
+    expect(transitions.filter(({ at }) => at > since)).toEqual([]);
+    expect(fleet.view().frozen).toBe(false);
+  });
+
+  test('[ST13] when beats vanish while processes answer, the registry is at fault and membership is frozen', () => {
+    const { registry, play, fleet, transitions, now } = running();
+    const since = now();
+    registry.empty = true;
+    play(30_000);
+    expect(fleet.view().frozen).toBe(true);
+    expect(transitions.filter(({ at, to }) => at > since && to === 'down')).toEqual([]);
+  });
+
+  test('[ST14] most of a service failing softly at once is held back for 20 seconds', () => {
+    const world = setUp({ expected: { gateway: 1 } });
+    const ids = ['g1', 'g2', 'g3'].map((name) => world.start('gateway', name));
+    world.play(8_000);
+    const since = world.now();
+    for (const id of ids.slice(0, 2)) world.change(id, { answers: 'timeout', beats: false });
+    world.play(20_000);
+    expect(world.transitions.filter(({ at, to }) => at > since && to === 'down').length).toBeLessThanOrEqual(
+      1,
+    );
+    world.play(10_000);
+    expect(world.stateOf('g1')).toBe('down');
+    expect(world.stateOf('g2')).toBe('down');
+  });
+});
+
+describe('the fleet', () => {
+  test('[FL1] is operational when everybody expected is up', () => {
+    const { fleet } = running();
+    expect(fleet.view().services.map(({ status }) => status)).toEqual(['operational', 'operational']);
+  });
+
+  test('[FL2] shows unknown, not green, once evidence is older than the limit', () => {
+    const { play, registry, stopProbing, fleet } = running();
+    registry.readable = false;
+    stopProbing();
+    play(14_000);
+    expect(fleet.view().ageMs).toBeGreaterThan(13_000);
+    play(3_000);
+    const view = fleet.view();
+    expect(view.status).toBe('unknown');
+    expect(view.services.every(({ status }) => status === 'unknown')).toBe(true);
+  });
+
+  test('[FL3] knows nothing at the start and says so', () => {
+    const { fleet } = setUp();
+    expect(fleet.view().status).toBe('unknown');
+  });
+
+  test('[FL4] a required service without any instance is an outage once the registry was read', () => {
+    const { start, play, statusOf, fleet } = setUp();
+    start('session', 's1');
+    play(8_000);
+    expect(statusOf('gateway')).toBe('unknown');
+    play(10_000);
+    expect(statusOf('gateway')).toBe('major_outage');
+    expect(fleet.view().status).toBe('major_outage');
+  });
+
+  test('[FL5] the version counts changes, not the passing of time', () => {
+    const { fleet, play, kill, ids } = running();
+    play(20_000);
+    const before = fleet.view().version;
+    play(20_000);
+    expect(fleet.view().version).toBe(before);
+    kill(ids.g1);
+    play(3_000);
+    expect(fleet.view().version).toBeGreaterThan(before);
+  });
+
+  test('[FL6] one of two killed is a partial outage of that service and of the fleet, not of the other service', () => {
+    const { kill, play, ids, statusOf, fleet } = running();
+    kill(ids.g1);
+    play(5_000);
+    expect(statusOf('gateway')).toBe('partial_outage');
+    expect(statusOf('session')).toBe('operational');
+    expect(fleet.view().status).toBe('partial_outage');
+  });
+
+  test('[FL7] the database is judged by the session services alone, redis by everybody', () => {
+    const world = setUp({ expected: {} });
+    const up = {
+      postgres: { status: 'up', latencyMs: 1.5 },
+      redis: { status: 'up', latencyMs: 0.3 },
+    } as const;
+    world.start('session-service', 's1', { dependencies: up });
+    world.start('ws-gateway', 'g1', {
+      dependencies: { postgres: { status: 'down' }, redis: { status: 'down' } },
+    });
+    world.play(3_000);
+    const { database, redis } = world.fleet.view().dependencies;
+    expect(database).toMatchObject({ status: 'up', latencyMs: 1.5, reporters: 1 });
+    expect(redis).toMatchObject({ status: 'degraded', reporters: 2, failing: 1 });
+  });
+});

@@ -1,0 +1,145 @@
+import type { Clock } from '@muster/kit/clock';
+import { describeDependencies, describeService } from './describe.ts';
+import type { InstanceWatch, Paces } from './instance-watch.ts';
+import type { Beat, ProbeResult, ProbeTarget, RegistryReading, Transition } from './ports.ts';
+import { RegistryTrust } from './registry-trust.ts';
+import { createRoster, type Group, type Roster } from './roster.ts';
+import { isServing, judgeFleet } from './verdict.ts';
+import { type FleetView, substanceOf } from './view.ts';
+
+/** What this process says about itself; the registry is not needed for it. */
+export type SelfReport = Omit<Beat, 'beatAt'>;
+
+/** The model of all instances: evidence goes in, states and verdicts come out. Pure: no I/O, no timers. */
+export interface Fleet {
+  /** Takes a successful reading of the registry. */
+  registryRead(reading: RegistryReading): void;
+  /** The registry could not be read. */
+  registryLost(): void;
+  /** Takes the end of a probe of an instance; unknown ids are ignored. */
+  probed(id: string, result: ProbeResult): void;
+  /** Takes what this very process knows about itself. */
+  report(self: SelfReport): void;
+  /** Draws all consequences; returns what changed. Call it often (each 100 ms). */
+  tick(): readonly Transition[];
+  /** Who is to be probed, and how often. */
+  targets(): readonly ProbeTarget[];
+  /** Everything, judged at this moment. Costs no I/O. */
+  view(): FleetView;
+  /** Every watched instance with its addresses, for service discovery and operators only. */
+  members(): readonly InstanceWatch[];
+}
+
+/** Settings of the model. */
+export interface FleetOptions {
+  readonly clock: Clock;
+  readonly name: string;
+  readonly observer: { readonly name: string; readonly version: string; readonly startedAt: number };
+  /** Instances that should be there, by service; services named here are required for the fleet to be healthy. */
+  readonly expected: Readonly<Record<string, number>>;
+  readonly staleAfterMs: number;
+  readonly paces: Paces;
+}
+
+/** Makes the model, empty: every required service is `unknown` until there is evidence. */
+export const createFleet = (options: FleetOptions): Fleet => {
+  const { clock, expected } = options;
+  const roster = createRoster(expected);
+  const registry = new RegistryTrust();
+  const pending: Transition[] = [];
+  let version = 0;
+  let substance = '';
+
+  const take = (beat: Beat, beatAt: number, now: number): void => {
+    const ended = roster.take(beat, beatAt, now);
+    if (ended) pending.push(ended);
+  };
+
+  return {
+    registryRead: (reading) => {
+      const now = clock.monotonic();
+      registry.read(now);
+      for (const beat of reading.beats) take(beat, now - Math.max(0, reading.now - beat.beatAt), now);
+    },
+    registryLost: () => registry.lose(),
+    probed: (id, result) => {
+      for (const { watches } of roster.groups.values()) watches.get(id)?.probed(result, clock.monotonic());
+    },
+    report: (self) => {
+      const now = clock.monotonic();
+      take({ ...self, beatAt: clock.now() }, now, now);
+    },
+    tick: () => {
+      const now = clock.monotonic();
+      const beats = registry.beatsCount(now, roster.all());
+      for (const group of roster.groups.values()) pending.push(...settleGroup(group, beats, now));
+      return pending.splice(0);
+    },
+    targets: () =>
+      roster.all().map((watch) => ({
+        id: watch.id,
+        service: watch.beat.service,
+        address: watch.beat.address,
+        periodMs: watch.periodMs(options.paces),
+      })),
+    view: () => {
+      const draft = describeFleet(roster, registry, options);
+      const text = substanceOf(draft);
+      if (text !== substance) version += 1;
+      substance = text;
+      return { ...draft, version };
+    },
+    members: () => roster.all(),
+  };
+};
+
+const settleGroup = (group: Group, beats: boolean, now: number): Transition[] => {
+  const changes: Transition[] = [];
+  const trust = { beats, hold: group.correlation.holds(now) };
+  for (const watch of group.watches.values()) {
+    const change = watch.evaluate(now, trust);
+    if (!change) continue;
+    changes.push(change);
+    if (change.to === 'suspect') group.correlation.suspected(watch.id, group.watches.size, now);
+    if (change.to === 'gone') group.watches.delete(watch.id);
+    if (change.to === 'gone' && change.from === 'draining') group.membership.left();
+  }
+  const serving = [...group.watches.values()].filter(({ state }) => isServing(state)).length;
+  group.membership.serving(serving, now);
+  return changes;
+};
+
+const describeFleet = (roster: Roster, registry: RegistryTrust, options: FleetOptions): FleetView => {
+  const { clock, expected, staleAfterMs, observer } = options;
+  const now = clock.monotonic();
+  const watches = roster.all();
+  const readableForMs = registry.readableFor(now);
+  const services = [...roster.groups]
+    .map(([service, group]) => describeService(service, group, { now, staleAfterMs, readableForMs }))
+    .sort((a, b) => a.service.localeCompare(b.service));
+  const evidence = [registry.readAt, ...watches.map(({ probe }) => probe?.at)].filter(
+    (at) => at !== undefined,
+  );
+  // Without any evidence the age is that of the observer: as old as it can be.
+  const ageMs = evidence.length === 0 ? clock.now() - observer.startedAt : now - Math.max(...evidence);
+  const dependencies = describeDependencies(watches, now);
+  const isRequired = (service: string): boolean => (expected[service] ?? 0) > 0;
+  const facts = {
+    required: services.filter(({ service }) => isRequired(service)).map(({ status }) => status),
+    others: services.filter(({ service }) => !isRequired(service)).map(({ status }) => status),
+    dependencies: Object.values(dependencies).map(({ status }) => status),
+    known: evidence.length > 0,
+    ageMs,
+  };
+  return {
+    fleet: options.name,
+    status: judgeFleet(facts, staleAfterMs),
+    version: 0,
+    asOf: new Date(clock.now() - ageMs).toISOString(),
+    ageMs: Math.round(ageMs),
+    frozen: registry.frozen(now, watches),
+    observer: { ...observer, startedAt: new Date(observer.startedAt).toISOString() },
+    dependencies,
+    services,
+  };
+};

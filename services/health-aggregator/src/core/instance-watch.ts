@@ -1,0 +1,250 @@
+import type {
+  Beat,
+  DependencyReading,
+  InstanceState,
+  ProbeOutcome,
+  ProbeResult,
+  Transition,
+} from './ports.ts';
+import { Strain } from './strain.ts';
+
+const BEAT_LATE_MS = 5_000;
+const HARD_EVIDENCE: ReadonlySet<ProbeOutcome> = new Set(['refused', 'reset']);
+const CALM_MS = 15_000;
+const REVIVAL_MS = 3_000;
+const REMEMBER_DOWN_MS = 600_000;
+const HARD_FAILURES = 2;
+const SOFT_FAILURES = 3;
+const SOFT_FAILURES_WITHOUT_BEAT = 2;
+const FAST_PROBES = 3;
+
+/** What the fleet as a whole says about how far a single piece of evidence may be believed. */
+export interface Trust {
+  /** False while the registry is not readable or plainly wrong: a late beat then says nothing about an instance. */
+  readonly beats: boolean;
+  /** True while many instances fail softly at once: presume the network or this observer, and hold back `down`. */
+  readonly hold: boolean;
+}
+
+/** Probe periods by state, ms. */
+export interface Paces {
+  readonly calmMs: number;
+  readonly hurriedMs: number;
+  readonly downMs: number;
+}
+
+/**
+ * Everything this observer knows about one instance, and the state that follows from it.
+ * Times are monotonic ms. The table of transitions is in SPEC.md (rules ST1 to ST12).
+ */
+export class InstanceWatch {
+  readonly id: string;
+  #beat: Beat;
+  #beatAt: number;
+  #state: InstanceState = 'starting';
+  #since: number;
+  #why = 'seen';
+  #resume: InstanceState = 'starting';
+  #strainedAt: number;
+  #failures = 0;
+  #hardFailures = 0;
+  #oks = 0;
+  #firstOkAt = 0;
+  #lastGoodAt: number;
+  #probe: { result: ProbeResult; at: number } | undefined;
+  #dependencies: { readings: Readonly<Record<string, DependencyReading>>; at: number } | undefined;
+  readonly #strain = new Strain();
+
+  constructor(beat: Beat, beatAt: number, now: number) {
+    this.id = beat.id;
+    this.#beat = beat;
+    this.#beatAt = beatAt;
+    this.#since = now;
+    this.#lastGoodAt = beatAt;
+    this.#strainedAt = now;
+    this.#take(beat, beatAt);
+  }
+
+  get beat(): Beat {
+    return this.#beat;
+  }
+  get state(): InstanceState {
+    return this.#state;
+  }
+  get why(): string {
+    return this.#why;
+  }
+  get since(): number {
+    return this.#since;
+  }
+  get beatAt(): number {
+    return this.#beatAt;
+  }
+  get probe(): { readonly result: ProbeResult; readonly at: number } | undefined {
+    return this.#probe;
+  }
+  get dependencies(): {
+    readonly readings: Readonly<Record<string, DependencyReading>>;
+    readonly at: number;
+  } {
+    return this.#dependencies ?? { readings: this.#beat.dependencies, at: this.#beatAt };
+  }
+  /** When anything was last learnt about this instance, good or bad. */
+  get evidenceAt(): number {
+    return Math.max(this.#beatAt, this.#probe?.at ?? 0);
+  }
+  /** Answers probes right now, whatever its beats do. */
+  get answers(): boolean {
+    return this.#oks > 0;
+  }
+
+  /** Takes a beat made at `beatAt`; the same beat read again changes nothing. */
+  beats(beat: Beat, beatAt: number): void {
+    if (beat.beatAt === this.#beat.beatAt) return;
+    this.#beat = beat;
+    this.#beatAt = Math.max(this.#beatAt, beatAt);
+    this.#lastGoodAt = Math.max(this.#lastGoodAt, this.#beatAt);
+    this.#take(beat, this.#beatAt);
+  }
+
+  #take(beat: Beat, at: number): void {
+    this.#strain.beat(beat, at);
+    if (!this.#dependencies || at >= this.#dependencies.at) {
+      this.#dependencies = { readings: beat.dependencies, at };
+    }
+  }
+
+  /** Takes the end of a probe. */
+  probed(result: ProbeResult, now: number): void {
+    this.#probe = { result, at: now };
+    if (result.dependencies) this.#dependencies = { readings: result.dependencies, at: now };
+    if (result.outcome === 'ok') {
+      if (this.#oks === 0) this.#firstOkAt = now;
+      this.#oks += 1;
+      this.#failures = 0;
+      this.#hardFailures = 0;
+      this.#lastGoodAt = now;
+      this.#strain.probe(result.durationMs, result.dependencies);
+      return;
+    }
+    this.#oks = 0;
+    this.#failures += 1;
+    this.#hardFailures = HARD_EVIDENCE.has(result.outcome) ? this.#hardFailures + 1 : 0;
+  }
+
+  /** Ends the watch at once: a newer incarnation took its place, or it said good-bye. */
+  end(why: string, now: number): Transition | undefined {
+    return this.#state === 'gone' ? undefined : this.#move('gone', why, now);
+  }
+
+  /** Draws the consequence of all evidence; call on every tick. */
+  evaluate(now: number, trust: Trust): Transition | undefined {
+    if (this.#strain.why(now)) this.#strainedAt = now;
+    if (this.#beat.state === 'draining' && this.#state !== 'draining' && this.#state !== 'gone') {
+      return this.#move('draining', 'says_draining', now);
+    }
+    switch (this.#state) {
+      case 'starting':
+        return this.#fromStarting(now, trust);
+      case 'up':
+      case 'degraded':
+        return this.#fromServing(now, trust);
+      case 'suspect':
+        return this.#fromSuspect(now, trust);
+      case 'down':
+        return this.#fromDown(now, trust);
+      case 'draining':
+        return this.#fromDraining(now, trust);
+      case 'gone':
+        return undefined;
+      default:
+        return this.#state satisfies never;
+    }
+  }
+
+  /** How often to probe it now. */
+  periodMs(paces: Paces): number {
+    if (this.#state === 'starting') return paces.hurriedMs;
+    if (this.#state === 'down') return this.#oks > 0 ? paces.calmMs : paces.downMs;
+    return this.#failures > 0 && this.#failures <= FAST_PROBES ? paces.hurriedMs : paces.calmMs;
+  }
+
+  #beatFresh(now: number, trust: Trust): boolean {
+    return !trust.beats || now - this.#beatAt <= BEAT_LATE_MS;
+  }
+
+  #fromStarting(now: number, trust: Trust): Transition | undefined {
+    const saysReady = this.#beat.state === 'ready' || this.#beat.state === 'degraded';
+    if (this.#oks >= 2 || (this.#oks === 1 && saysReady)) return this.#serve('ready', now);
+    // A process that is starting may answer 503 or nothing for a while; silence of its beats as well is an end.
+    const lost = this.#hardFailures >= HARD_FAILURES && saysReady;
+    if (lost || (this.#failures > 0 && !this.#beatFresh(now, trust))) return this.#fall(now);
+    return undefined;
+  }
+
+  #fromServing(now: number, trust: Trust): Transition | undefined {
+    if (this.#failures > 0) return this.#suspect(this.#outcome(), now);
+    if (!this.#beatFresh(now, trust)) return this.#suspect('beat_late', now);
+    const strain = this.#strain.why(now);
+    if (this.#state === 'up' && strain) return this.#move('degraded', strain, now);
+    if (this.#state === 'degraded' && !strain && now - this.#strainedAt >= CALM_MS) {
+      return this.#move('up', 'recovered', now);
+    }
+    if (strain && this.#state === 'degraded') this.#why = strain;
+    return undefined;
+  }
+
+  #fromSuspect(now: number, trust: Trust): Transition | undefined {
+    const beatFresh = this.#beatFresh(now, trust);
+    if (this.#oks > 0 && beatFresh) {
+      return this.#resume === 'degraded'
+        ? this.#move('degraded', this.#why, now)
+        : this.#serve('recovered', now);
+    }
+    if (this.#hardFailures >= HARD_FAILURES) return this.#fall(now);
+    const enough = beatFresh ? SOFT_FAILURES : SOFT_FAILURES_WITHOUT_BEAT;
+    return this.#failures >= enough && !trust.hold ? this.#fall(now) : undefined;
+  }
+
+  #fromDown(now: number, trust: Trust): Transition | undefined {
+    const steady = this.#oks >= 2 && now - this.#firstOkAt >= REVIVAL_MS;
+    if (steady && this.#beatFresh(now, trust)) return this.#serve('recovered', now);
+    return now - this.#since >= REMEMBER_DOWN_MS ? this.#move('gone', 'forgotten', now) : undefined;
+  }
+
+  #fromDraining(now: number, trust: Trust): Transition | undefined {
+    if (this.#beat.state !== 'draining') return this.#serve('resumed', now);
+    // Its last beat said draining, so silence is the normal end; a refused connection confirms it without Redis.
+    const silent = trust.beats && now - this.#beatAt > BEAT_LATE_MS;
+    const closed = this.#hardFailures >= HARD_FAILURES && now - this.#beatAt > BEAT_LATE_MS;
+    return silent || closed ? this.#move('gone', 'left', now) : undefined;
+  }
+
+  #serve(why: string, now: number): Transition {
+    const strain = this.#strain.why(now);
+    return strain ? this.#move('degraded', strain, now) : this.#move('up', why, now);
+  }
+
+  #suspect(why: string, now: number): Transition {
+    this.#resume = this.#state;
+    return this.#move('suspect', why, now);
+  }
+
+  #fall(now: number): Transition {
+    return this.#move('down', this.#outcome(), now);
+  }
+
+  #outcome(): string {
+    return this.#probe?.result.outcome ?? 'beat_late';
+  }
+
+  #move(to: InstanceState, why: string, now: number): Transition {
+    const from = this.#state;
+    this.#state = to;
+    this.#since = now;
+    this.#why = why;
+    if (to === 'down') this.#oks = 0;
+    const { id, service, name } = this.#beat;
+    return { id, service, name, from, to, why, afterMs: Math.max(0, now - this.#lastGoodAt) };
+  }
+}

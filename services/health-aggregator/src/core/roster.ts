@@ -1,0 +1,59 @@
+import { InstanceWatch } from './instance-watch.ts';
+import { Correlation, Membership } from './membership.ts';
+import type { Beat, Transition } from './ports.ts';
+
+/** The instances of one service that are being watched. */
+export interface Group {
+  readonly watches: Map<string, InstanceWatch>;
+  readonly membership: Membership;
+  readonly correlation: Correlation;
+}
+
+/** Who is known, by service. */
+export interface Roster {
+  readonly groups: ReadonlyMap<string, Group>;
+  /** Every watched instance. */
+  all(): InstanceWatch[];
+  /** Takes a beat: of a known instance, of a new one, or of a newer incarnation of one, which then ends. */
+  take(beat: Beat, beatAt: number, now: number): Transition | undefined;
+}
+
+/** Makes a roster that knows the expected services and nobody yet. */
+export const createRoster = (expected: Readonly<Record<string, number>>): Roster => {
+  const groups = new Map<string, Group>();
+  const groupOf = (service: string): Group => {
+    let group = groups.get(service);
+    if (!group) {
+      group = {
+        watches: new Map(),
+        membership: new Membership(expected[service] ?? 0),
+        correlation: new Correlation(),
+      };
+      groups.set(service, group);
+    }
+    return group;
+  };
+  for (const service of Object.keys(expected)) groupOf(service);
+
+  return {
+    groups,
+    all: () => [...groups.values()].flatMap(({ watches }) => [...watches.values()]),
+    take: (beat, beatAt, now) => {
+      const { watches } = groupOf(beat.service);
+      const watch = watches.get(beat.id);
+      if (watch) {
+        watch.beats(beat, beatAt);
+        return undefined;
+      }
+      const rival = [...watches.values()].find(
+        (other) => other.beat.name === beat.name || other.beat.address === beat.address,
+      );
+      // UUIDv7: the greater id was made later. A beat of an older life is a process that does not know it is replaced.
+      if (rival && rival.id > beat.id) return undefined;
+      const ended = rival?.end('superseded', now);
+      if (rival) watches.delete(rival.id);
+      watches.set(beat.id, new InstanceWatch(beat, beatAt, now));
+      return ended;
+    },
+  };
+};

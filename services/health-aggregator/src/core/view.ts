@@ -1,0 +1,86 @@
+import type { InstanceState, ProbeOutcome } from './ports.ts';
+import type { DependencyVerdict, ServiceStatus } from './verdict.ts';
+
+/** One instance as clients of the aggregator see it. Ages are ms at the time of answering. */
+export interface InstanceView {
+  readonly id: string;
+  readonly name: string;
+  readonly state: InstanceState;
+  /** Code of the cause of the state, such as `refused` or `dependency_redis`. */
+  readonly why: string;
+  /** ms the state has lasted. */
+  readonly forMs: number;
+  readonly version: string;
+  readonly startedAt: string;
+  readonly beatAgeMs: number;
+  readonly probe?: { readonly outcome: ProbeOutcome; readonly durationMs: number; readonly ageMs: number };
+  /** Numbers of its last beat, for instance `connections`. */
+  readonly load: Readonly<Record<string, number>>;
+}
+
+/** A service with all its instances. */
+export interface ServiceView {
+  readonly service: string;
+  readonly status: ServiceStatus;
+  readonly up: number;
+  readonly total: number;
+  readonly expected: number;
+  readonly instances: readonly InstanceView[];
+}
+
+/** The whole truth of one observer at one moment. */
+export interface FleetView {
+  readonly fleet: string;
+  readonly status: ServiceStatus;
+  /** Counts up whenever anything but an age or a measured duration changes. */
+  readonly version: number;
+  /** When the freshest evidence of any kind was gathered. */
+  readonly asOf: string;
+  readonly ageMs: number;
+  /** True while the registry is not readable or not believable; membership is then kept as it was. */
+  readonly frozen: boolean;
+  readonly observer: { readonly name: string; readonly version: string; readonly startedAt: string };
+  readonly dependencies: Readonly<Record<string, DependencyVerdict>>;
+  readonly services: readonly ServiceView[];
+}
+
+/** What a page needs between two changes: only the ages and the measured times. */
+export interface FleetPulse {
+  readonly asOf: string;
+  readonly ageMs: number;
+  readonly dependencies: FleetView['dependencies'];
+  readonly instances: Readonly<Record<string, { readonly beatAgeMs: number; readonly probeMs?: number }>>;
+}
+
+/** Reduces a view to its ages. */
+export const pulseOf = (view: FleetView): FleetPulse => ({
+  asOf: view.asOf,
+  ageMs: view.ageMs,
+  dependencies: view.dependencies,
+  instances: Object.fromEntries(
+    view.services.flatMap(({ instances }) =>
+      instances.map(({ id, beatAgeMs, probe }) => [
+        id,
+        { beatAgeMs, ...(probe ? { probeMs: probe.durationMs } : {}) },
+      ]),
+    ),
+  ),
+});
+
+const AGES: ReadonlySet<string> = new Set([
+  'asOf',
+  'ageMs',
+  'beatAgeMs',
+  'forMs',
+  'durationMs',
+  'latencyMs',
+  'loopP99Ms',
+  'loopUtilisation',
+  'rssBytes',
+]);
+
+/** Text that is equal for two views exactly if they differ in nothing but ages and measured durations. */
+export const substanceOf = (view: FleetView): string =>
+  JSON.stringify({ ...view, version: 0 }, (key, value: unknown) =>
+    AGES.has(key) && typeof value !== 'object' ? undefined : value,
+  );
