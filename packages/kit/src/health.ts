@@ -35,6 +35,8 @@ interface HealthDeps {
   /** One check per dependency: resolves when it works, rejects when not. */
   readonly checks: Readonly<Record<string, () => Promise<void>>>;
   readonly intervalMs?: number;
+  /** How long after boot a dependency that was never reached keeps the process `starting`; 30 s by default. */
+  readonly startupGraceMs?: number;
 }
 
 const INTERVAL_MS = 2_000;
@@ -48,6 +50,7 @@ export const createHealth = (deps: HealthDeps): Health => {
   const { clock, checks } = deps;
   const names = Object.keys(checks);
   const bootedAt = clock.monotonic();
+  const graceMs = deps.startupGraceMs ?? STARTUP_GRACE_MS;
   const known = new Map<string, DependencyStatus>();
   const running = new Map<string, Promise<void>>();
   let draining = false;
@@ -61,7 +64,7 @@ export const createHealth = (deps: HealthDeps): Health => {
   };
   const allUp = () => names.every((name) => dependency(name).status === 'up');
   const started = () => {
-    latched ||= allUp() || clock.monotonic() - bootedAt > STARTUP_GRACE_MS;
+    latched ||= allUp() || clock.monotonic() - bootedAt >= graceMs;
     return latched;
   };
   const check = (name: string, run: () => Promise<void>): Promise<void> => {

@@ -11,6 +11,8 @@ export interface RegistrySnapshot {
   readonly now: number;
   /** Every process whose beat still lives, plus nothing else. */
   readonly beats: readonly ReceivedBeat[];
+  /** Every process in the index: one that left is not there, one that died without a word is, for ten minutes. */
+  readonly ids: readonly string[];
 }
 
 const FORGET_AFTER_MS = 600_000;
@@ -32,13 +34,13 @@ export const readRegistry = async (
   const [failure, members] = replies?.[1] ?? [new Error('the registry gave no answer'), []];
   if (failure) throw failure;
   const scores = pairs(members as string[]);
-  if (scores.length === 0) return { now, beats: [] };
+  if (scores.length === 0) return { now, beats: [], ids: [] };
   const texts = await redis.mget(scores.map(([id]) => keys.beat(id)));
   const beats = scores.flatMap(([, score], at) => {
     const payload = parseBeat(texts[at]);
     return payload === undefined ? [] : [{ ...payload, beatAt: Number(score) }];
   });
-  return { now, beats };
+  return { now, beats, ids: scores.map(([id]) => id) };
 };
 
 /** `[member, score, member, score, …]` → `[[member, score], …]` */
