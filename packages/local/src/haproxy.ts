@@ -1,0 +1,137 @@
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { dirname } from 'node:path';
+import {
+  canInstall,
+  type FindOptions,
+  findProgram,
+  installPackage,
+  MissingProgramError,
+  type Program,
+} from './programs.ts';
+import type { ServerSpec } from './server.ts';
+
+/** HAProxy refuses to start unless it may open about two files per connection; the rest is for itself. */
+const FILES_PER_CONNECTION = 2.1;
+const FILES_FOR_ITSELF = 300;
+const MOST_CONNECTIONS = 50_000;
+const LEAST_CONNECTIONS = 50;
+const CONNECT_TIMEOUT_MS = 500;
+
+/** One server behind the proxy. */
+export interface Upstream {
+  readonly name: string;
+  readonly host: string;
+  readonly port: number;
+}
+
+/** What the template leaves open: `@NAME@` for a value, a line `@NAME@` for a list of servers. */
+export interface ProxyPlan {
+  readonly bind: string;
+  readonly maxConnections: number;
+  readonly gateways: readonly Upstream[];
+  readonly sessionServices: readonly Upstream[];
+  readonly aggregators: readonly Upstream[];
+}
+
+/** HAProxy as a child of ours. */
+export interface HaproxyOptions {
+  readonly program: Program;
+  readonly port: number;
+  readonly configFile: string;
+  readonly config: string;
+  readonly logFile: string;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/** HAProxy does not accept the configuration; the message is its own. */
+export class ProxyConfigError extends Error {
+  override readonly name = 'ProxyConfigError';
+}
+
+/** The HAProxy of this machine. Rejects with {@link MissingProgramError}. */
+export const findHaproxy = async (options: FindOptions): Promise<Program> => {
+  const path = options.env['PATH'] ?? '';
+  const found = findProgram(['haproxy'], path);
+  if (found !== undefined) return { path: found };
+  if (canInstall() && (await installPackage('haproxy', options))) {
+    const installed = findProgram(['haproxy'], path);
+    if (installed !== undefined) return { path: installed };
+  }
+  throw new MissingProgramError(
+    [
+      'HAProxy is needed, and haproxy was not found. Two ways out:',
+      '  1. install it:        apt-get install haproxy   or   brew install haproxy',
+      '  2. use containers:    docker compose up',
+    ].join('\n'),
+  );
+};
+
+/** Fills the template. Throws when it asks for something that the plan does not have. */
+export const renderProxyConfig = (template: string, plan: ProxyPlan): string => {
+  const values: Record<string, string> = {
+    BIND: plan.bind,
+    MAXCONN: String(plan.maxConnections),
+    GATEWAYS: serverLines(plan.gateways),
+    SESSION_SERVICES: serverLines(plan.sessionServices),
+    AGGREGATORS: serverLines(plan.aggregators),
+  };
+  return template.replaceAll(/@([A-Z_]+)@/g, (_, name: string) => {
+    const value = values[name];
+    if (value === undefined) throw new ProxyConfigError(`the template names @${name}@, which nobody fills`);
+    return value;
+  });
+};
+
+const serverLines = (servers: readonly Upstream[]): string =>
+  servers.map(({ name, host, port }) => `server ${name} ${host}:${port}`).join('\n  ');
+
+/** How many connections HAProxy can promise with this limit of open files. */
+export const maxConnectionsFor = (openFiles: number): number => {
+  const fitting = Math.floor((openFiles - FILES_FOR_ITSELF) / FILES_PER_CONNECTION);
+  return Math.min(MOST_CONNECTIONS, Math.max(LEAST_CONNECTIONS, fitting));
+};
+
+/** The hard limit of open files of this process, which its children inherit. */
+export const openFilesLimit = (): number => {
+  const { stdout } = spawnSync('/bin/sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' });
+  const limit = (stdout ?? '').trim();
+  return limit === 'unlimited' ? Number.MAX_SAFE_INTEGER : Number(limit) || 1_024;
+};
+
+/** HAProxy with a finished configuration, checked. Throws {@link ProxyConfigError}. */
+export const haproxyServer = (options: HaproxyOptions): ServerSpec => {
+  const { program, configFile, port } = options;
+  mkdirSync(dirname(configFile), { recursive: true });
+  writeFileSync(configFile, options.config, { mode: 0o600 });
+  const checked = spawnSync(program.path, ['-c', '-f', configFile], { encoding: 'utf8' });
+  if (checked.status !== 0) {
+    throw new ProxyConfigError(`haproxy refuses ${configFile}:\n${checked.stdout}${checked.stderr}`);
+  }
+  return {
+    child: {
+      name: 'haproxy',
+      command: program.path,
+      // In the foreground, without a master: one process, which is the one we started.
+      args: ['-db', '-f', configFile],
+      env: options.env,
+      logFile: options.logFile,
+    },
+    isReady: () => accepts(port),
+    stopSignal: 'SIGTERM',
+    stopDeadlineMs: 2_000,
+  };
+};
+
+const accepts = (port: number): Promise<boolean> =>
+  new Promise((resolve) => {
+    const socket = connect({ port, host: '127.0.0.1' });
+    const answer = (yes: boolean) => {
+      socket.destroy();
+      resolve(yes);
+    };
+    socket.setTimeout(CONNECT_TIMEOUT_MS, () => answer(false));
+    socket.once('error', () => answer(false));
+    socket.once('connect', () => answer(true));
+  });

@@ -1,0 +1,75 @@
+import { execFile, spawnSync } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+
+/** Where system programs live that a user's PATH often leaves out. */
+const SYSTEM_DIRECTORIES = ['/usr/local/sbin', '/usr/sbin', '/sbin', '/usr/local/bin', '/opt/homebrew/bin'];
+const APT = '/usr/bin/apt-get';
+const APT_TIMEOUT_MS = 300_000;
+
+/** A program on this machine, and the name by which it wants to be called. */
+export interface Program {
+  readonly path: string;
+  readonly argv0?: string | undefined;
+}
+
+/** A program that we need is not there. The message lists the ways out, one a line. */
+export class MissingProgramError extends Error {
+  override readonly name = 'MissingProgramError';
+}
+
+/** The environment that finding and installing needs, and how to tell people about it. */
+export interface FindOptions {
+  readonly env: NodeJS.ProcessEnv;
+  readonly say: (line: string) => void;
+}
+
+/** The first of these programs on `PATH` or in the usual places. */
+export const findProgram = (names: readonly string[], path: string): string | undefined =>
+  names
+    .flatMap((name) =>
+      [...path.split(delimiter), ...SYSTEM_DIRECTORIES].map((directory) => join(directory, name)),
+    )
+    .find(isExecutable);
+
+const isExecutable = (path: string): boolean => {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+/** True where {@link installPackage} may work: as root, on a system of the Debian family. */
+export const canInstall = (): boolean => process.getuid?.() === 0 && isExecutable(APT);
+
+/** Installs a Debian package, and says so. Answers false when that did not work. */
+export const installPackage = async (name: string, { env, say }: FindOptions): Promise<boolean> => {
+  say(`installing the Debian package ${name} with apt-get`);
+  const install = () =>
+    run(APT, ['install', '-y', '--no-install-recommends', name], {
+      env: { ...env, DEBIAN_FRONTEND: 'noninteractive' },
+      timeout: APT_TIMEOUT_MS,
+    });
+  try {
+    // A machine that never asked for the package lists has none, and then finds nothing.
+    await install().catch(async () => {
+      await run(APT, ['update'], { env, timeout: APT_TIMEOUT_MS });
+      await install();
+    });
+    return true;
+  } catch (error) {
+    say(`apt-get could not install ${name}: ${(error as Error).message.split('\n')[0]}`);
+    return false;
+  }
+};
+
+/** First line of what a program prints about its version; undefined when it does not run. */
+export const versionOf = (program: Program, flag: string): string | undefined => {
+  const { status, stdout } = spawnSync(program.path, [flag], { argv0: program.argv0, encoding: 'utf8' });
+  return status === 0 ? stdout.split('\n')[0] : undefined;
+};

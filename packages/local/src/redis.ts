@@ -1,0 +1,94 @@
+import { mkdirSync } from 'node:fs';
+import { connect } from 'node:net';
+import {
+  canInstall,
+  type FindOptions,
+  findProgram,
+  installPackage,
+  MissingProgramError,
+  type Program,
+} from './programs.ts';
+import type { ServerSpec } from './server.ts';
+
+const SERVER_NAMES = ['redis-server', 'valkey-server'];
+const PING_TIMEOUT_MS = 500;
+
+/** Where a Redis of ours keeps what it holds. */
+export interface RedisOptions {
+  readonly name?: string;
+  readonly program: Program;
+  readonly port: number;
+  /** Working directory; made when missing. */
+  readonly dataDir: string;
+  /** True appends each write to a file, so that data survives a restart. */
+  readonly persistent: boolean;
+  readonly logFile: string;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/** A Redis (or Valkey) server program of this machine. Rejects with {@link MissingProgramError}. */
+export const findRedis = async (options: FindOptions): Promise<Program> => {
+  const path = options.env['PATH'] ?? '';
+  const found = locate(path);
+  if (found !== undefined) return found;
+  // `redis-tools` holds the same binary as `redis-server`, and starts no service behind our back.
+  if (canInstall() && (await installPackage('redis-tools', options))) {
+    const installed = locate(path);
+    if (installed !== undefined) return installed;
+  }
+  throw new MissingProgramError(
+    [
+      'Redis is needed, and neither redis-server nor valkey-server was found. Three ways out:',
+      '  1. install it:        apt-get install redis-server   or   brew install redis',
+      '  2. use another one:   REDIS_URL=redis://host:6379 and the same command again',
+      '  3. use containers:    docker compose up',
+    ].join('\n'),
+  );
+};
+
+const locate = (path: string): Program | undefined => {
+  const server = findProgram(SERVER_NAMES, path);
+  if (server !== undefined) return { path: server };
+  const sameBinary = findProgram(['redis-check-rdb'], path);
+  return sameBinary === undefined ? undefined : { path: sameBinary, argv0: 'redis-server' };
+};
+
+/** A Redis on loopback, without password, that keeps nothing unless told so. */
+export const redisServer = (options: RedisOptions): ServerSpec => ({
+  child: {
+    name: options.name ?? 'redis',
+    command: options.program.path,
+    argv0: options.program.argv0,
+    args: redisArguments(options),
+    env: options.env,
+    logFile: options.logFile,
+  },
+  prepare: () => void mkdirSync(options.dataDir, { recursive: true, mode: 0o700 }),
+  isReady: () => redisAnswers(options.port),
+  stopSignal: 'SIGTERM',
+  stopDeadlineMs: 5_000,
+});
+
+const redisArguments = ({ port, dataDir, persistent }: RedisOptions): string[] => [
+  ...['--port', String(port), '--bind', '127.0.0.1', '--dir', dataDir],
+  ...['--daemonize', 'no', '--save', '', '--databases', '16', '--tcp-backlog', '511'],
+  ...(persistent ? ['--appendonly', 'yes', '--appendfsync', 'everysec'] : ['--appendonly', 'no']),
+];
+
+/** The URL of a local Redis. */
+export const redisUrl = (port: number): string => `redis://127.0.0.1:${port}`;
+
+/** True when a Redis on that port of this machine has loaded its data and answers PING. */
+export const redisAnswers = (port: number, host = '127.0.0.1'): Promise<boolean> =>
+  new Promise((resolve) => {
+    const socket = connect({ port, host });
+    const answer = (yes: boolean) => {
+      socket.destroy();
+      resolve(yes);
+    };
+    socket.setTimeout(PING_TIMEOUT_MS, () => answer(false));
+    socket.once('error', () => answer(false));
+    socket.once('close', () => answer(false));
+    socket.once('data', (data) => answer(data.toString('latin1').startsWith('+PONG')));
+    socket.write('PING\r\n');
+  });
