@@ -1,0 +1,128 @@
+import type { Logger } from '@muster/kit/logger';
+import { type Metrics, STD } from '@muster/kit/metrics';
+import { AppError } from '@muster/protocol/errors';
+import express, { type ErrorRequestHandler, type Express, type RequestHandler } from 'express';
+import { v4 } from 'uuid';
+import { docsRoutes } from './docs.ts';
+import type { DocumentInfo } from './openapi.ts';
+import { pipeline } from './pipeline.ts';
+import { type Problem, toProblem } from './problem.ts';
+import type { Route } from './route.ts';
+
+export interface HttpAppOptions {
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly routes: readonly Route[];
+  /** Longest request body; default 64 KiB. */
+  readonly bodyLimitBytes?: number;
+  /** Peers whose `X-Forwarded-For` counts, as Express takes them. Default: none. */
+  readonly trustProxy?: readonly string[];
+  /** Mounts what is no JSON route (pages, assets, event streams) before the routes. */
+  readonly before?: (app: Express) => void;
+  /** Serves `/openapi.json` and `/docs`. */
+  readonly documents?: DocumentInfo;
+}
+
+const DEFAULT_BODY_LIMIT_BYTES = 65_536;
+const REQUEST_ID = /^[\w-]{8,64}$/;
+
+/**
+ * An Express app that answers as all our services do: every request has an id, nothing is cached unless a route
+ * says so, unknown paths and methods are problems (404, 405 with `Allow`), and whatever is thrown is translated once.
+ */
+export const createHttpApp = (options: HttpAppOptions): Express => {
+  const app = express();
+  app.disable('x-powered-by');
+  app.disable('etag');
+  app.set('query parser', 'simple');
+  app.set('trust proxy', [...(options.trustProxy ?? [])]);
+  const refuse = createRefuser(options.log, options.metrics);
+  app.use(identify, createMeter(options.metrics));
+  options.before?.(app);
+  if (options.documents !== undefined) app.use(docsRoutes(options.documents, options.routes));
+  mount(app, options.routes, options.bodyLimitBytes ?? DEFAULT_BODY_LIMIT_BYTES);
+  app.use(() => {
+    throw new AppError('NOT_FOUND', { detail: 'There is nothing at this path.' });
+  });
+  app.use(refuse);
+  return app;
+};
+
+/** Each path once with all its methods, so that every other method is a 405. */
+const mount = (app: Express, routes: readonly Route[], bodyLimitBytes: number): void => {
+  for (const [path, ofPath] of Map.groupBy(routes, (route) => route.path)) {
+    const place = app.route(path);
+    for (const one of ofPath) place[one.method](pipeline(one, bodyLimitBytes));
+    const allow = ofPath
+      .flatMap(({ method }) => (method === 'get' ? ['GET', 'HEAD'] : [method.toUpperCase()]))
+      .join(', ');
+    place.all((_req, res) => {
+      res.setHeader('Allow', allow);
+      throw new AppError('METHOD_NOT_ALLOWED', { detail: `This path answers ${allow}.` });
+    });
+  }
+};
+
+const identify: RequestHandler = (req, res, next) => {
+  const given = req.headers['x-request-id'];
+  const id = typeof given === 'string' && REQUEST_ID.test(given) ? given : v4();
+  res.locals['requestId'] = id;
+  res.setHeader('X-Request-Id', id);
+  res.setHeader('Cache-Control', 'no-store');
+  res.setHeader('X-Content-Type-Options', 'nosniff');
+  next();
+};
+
+/** The id of the request, as it stands in logs and problem bodies. */
+export const requestIdOf = (res: express.Response): string => String(res.locals['requestId']);
+
+const createMeter = (metrics: Metrics): RequestHandler => {
+  const duration = metrics.histogram({
+    name: 'http_server_request_duration_seconds',
+    help: 'Duration of HTTP requests by route.',
+    labels: ['http_request_method', 'http_route', 'http_response_status_code'],
+    buckets: [...STD, 10],
+  });
+  const active = metrics
+    .gauge({ name: 'http_server_active_requests', help: 'HTTP requests under way.' })
+    .with({});
+  return (req, res, next) => {
+    const begun = performance.now();
+    active.inc();
+    res.once('close', () => {
+      active.dec();
+      const labels = {
+        http_request_method: KNOWN_METHODS.has(req.method) ? req.method : 'other',
+        http_route: String((req.route as { path?: unknown } | undefined)?.path ?? 'none'),
+        http_response_status_code: res.statusCode,
+      };
+      duration.observe(labels, (performance.now() - begun) / 1000);
+    });
+    next();
+  };
+};
+
+const KNOWN_METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
+
+const createRefuser = (log: Logger, metrics: Metrics): ErrorRequestHandler => {
+  const refusals = metrics.counter({
+    name: 'http_server_refusals_total',
+    help: 'Requests refused, by problem code.',
+    labels: ['code'],
+  });
+  return (error, req, res, next) => {
+    const requestId = requestIdOf(res);
+    const problem = toProblem(error, requestId);
+    refusals.inc({ code: problem.code });
+    report(log, problem, error, { requestId, method: req.method, path: req.path });
+    if (res.headersSent) return next(error); // Express then cuts the connection, the only honest answer left.
+    // A request that was refused before its body came in cannot be followed by another one on this connection.
+    if (!req.complete) res.setHeader('Connection', 'close');
+    res.writeHead(problem.status, { ...problem.headers }).end(problem.body);
+  };
+};
+
+const report = (log: Logger, problem: Problem, error: unknown, fields: object): void => {
+  if (problem.status === 500) log.error({ ...fields, error }, 'http.request_failed');
+  else if (problem.status === 503) log.debug({ ...fields, error }, 'http.request_refused');
+};

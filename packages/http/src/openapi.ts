@@ -1,0 +1,102 @@
+import { OpenAPIRegistry, OpenApiGeneratorV31, type RouteConfig } from '@asteasolutions/zod-to-openapi';
+import { z } from 'zod';
+import type { Route, SecurityScheme } from './route.ts';
+
+/** What an API document says about itself. */
+export interface DocumentInfo {
+  readonly title: string;
+  readonly version: string;
+  readonly description: string;
+  /** Name of the session cookie, for the security scheme. */
+  readonly cookieName?: string;
+}
+
+const SCHEMES = (cookieName: string) =>
+  ({
+    serviceKey: { type: 'http', scheme: 'bearer', description: 'API key of a back end.' },
+    sessionBearer: {
+      type: 'http',
+      scheme: 'bearer',
+      description: 'Session token of a client without cookies.',
+    },
+    sessionCookie: {
+      type: 'apiKey',
+      in: 'cookie',
+      name: cookieName,
+      description: 'Session cookie of a browser.',
+    },
+  }) as const satisfies Record<SecurityScheme, object>;
+
+const problemSchema = z.object({
+  type: z.string(),
+  title: z.string(),
+  status: z.int(),
+  detail: z.string().optional(),
+  request_id: z.string(),
+});
+
+const validationSchema = z.object({
+  detail: z.array(
+    z.object({ loc: z.array(z.union([z.string(), z.int()])), msg: z.string(), type: z.string() }),
+  ),
+  request_id: z.string(),
+});
+
+/** The OpenAPI 3.1 document of these routes: what validates the requests also describes them. */
+export const openApiDocument = (info: DocumentInfo, routes: readonly Route[]): object => {
+  const registry = new OpenAPIRegistry();
+  for (const [name, scheme] of Object.entries(SCHEMES(info.cookieName ?? 'session_id'))) {
+    registry.registerComponent('securitySchemes', name, scheme);
+  }
+  for (const route of routes) registry.registerPath(operation(route));
+  return new OpenApiGeneratorV31(registry.definitions).generateDocument({
+    openapi: '3.1.0',
+    info: { title: info.title, version: info.version, description: info.description },
+  });
+};
+
+const operation = (route: Route): RouteConfig => ({
+  method: route.method,
+  path: route.path.replaceAll(/:(\w+)/g, '{$1}'),
+  operationId: operationId(route),
+  summary: route.summary,
+  ...(route.description === undefined ? {} : { description: route.description }),
+  ...(route.tags === undefined ? {} : { tags: [...route.tags] }),
+  ...(route.security === undefined ? {} : { security: route.security.map((name) => ({ [name]: [] })) }),
+  request: {
+    ...(route.params === undefined ? {} : { params: route.params }),
+    ...(route.query === undefined ? {} : { query: route.query }),
+    ...(route.body === undefined
+      ? {}
+      : { body: { required: true, content: { 'application/json': { schema: route.body } } } }),
+  },
+  responses: Object.fromEntries(
+    Object.entries(route.responses).map(([status, { description, schema }]) => {
+      const type =
+        Number(status) === 422 || Number(status) < 400 ? 'application/json' : 'application/problem+json';
+      const shape = schema ?? fallbackSchema(Number(status));
+      return [
+        status,
+        { description, ...(shape === undefined ? {} : { content: { [type]: { schema: shape } } }) },
+      ];
+    }),
+  ),
+});
+
+const fallbackSchema = (status: number): z.ZodType | undefined => {
+  if (status === 422) return validationSchema;
+  return status >= 400 ? problemSchema : undefined;
+};
+
+/** `GET /v1/me/sessions/:id` → `getMeSessionsById` */
+const operationId = ({ method, path }: Route): string =>
+  method +
+  path
+    .split('/')
+    .filter((part) => part !== '' && part !== 'v1')
+    .map((part) =>
+      part.startsWith(':') ? `By${capitalised(part.slice(1))}` : part.split('-').map(capitalised).join(''),
+    )
+    .join('');
+
+const capitalised = (word: string): string => word.charAt(0).toUpperCase() + word.slice(1);

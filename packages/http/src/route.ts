@@ -1,0 +1,72 @@
+import type { Request, Response } from 'express';
+import type { z } from 'zod';
+
+/** What a handler answers; the framework writes it. */
+export interface Reply {
+  readonly status: number;
+  /** Serialised as JSON; absent for 204 and the like. */
+  readonly body?: unknown;
+  readonly headers?: Readonly<Record<string, string | readonly string[]>>;
+}
+
+export type SecurityScheme = 'serviceKey' | 'sessionCookie' | 'sessionBearer';
+
+interface Answer {
+  readonly description: string;
+  readonly schema?: z.ZodType;
+}
+
+/** The checked input of one request. */
+export interface Input<P, Q, B, A> {
+  readonly params: P;
+  readonly query: Q;
+  readonly body: B;
+  /** What `guard` answered. */
+  readonly auth: A;
+  readonly req: Request;
+  readonly res: Response;
+}
+
+interface RouteOptions<P extends z.ZodObject, Q extends z.ZodObject, B extends z.ZodType, A> {
+  readonly method: 'get' | 'post' | 'put' | 'patch' | 'delete';
+  /** Express path, such as `/v1/sessions/:id`. */
+  readonly path: string;
+  readonly summary: string;
+  readonly description?: string;
+  readonly tags?: readonly string[];
+  readonly security?: readonly SecurityScheme[];
+  readonly params?: P;
+  readonly query?: Q;
+  readonly body?: B;
+  readonly responses: Readonly<Record<number, Answer>>;
+  /** Runs before the body is read: who may not come in learns nothing about what would be valid. */
+  readonly guard?: (req: Request, res: Response) => Promise<A> | A;
+  readonly handle: (input: Input<z.output<P>, z.output<Q>, z.output<B>, A>) => Promise<Reply> | Reply;
+}
+
+/** A route of any schemas, as the app keeps it. */
+export interface Route {
+  readonly method: RouteOptions<z.ZodObject, z.ZodObject, z.ZodType, unknown>['method'];
+  readonly path: string;
+  readonly summary: string;
+  readonly description?: string;
+  readonly tags?: readonly string[];
+  readonly security?: readonly SecurityScheme[];
+  readonly params?: z.ZodObject;
+  readonly query?: z.ZodObject;
+  readonly body?: z.ZodType;
+  readonly responses: Readonly<Record<number, Answer>>;
+  readonly guard?: (req: Request, res: Response) => unknown;
+  // A handler's input is contravariant; `route` has checked that it fits the schemas beside it.
+  readonly handle: (input: Input<never, never, never, never>) => Promise<Reply> | Reply;
+}
+
+/** One operation. Its schemas validate the requests and write the OpenAPI document. */
+export const route = <
+  P extends z.ZodObject = z.ZodObject<Record<never, never>>,
+  Q extends z.ZodObject = z.ZodObject<Record<never, never>>,
+  B extends z.ZodType = z.ZodUndefined,
+  A = undefined,
+>(
+  options: RouteOptions<P, Q, B, A>,
+): Route => options as unknown as Route;

@@ -1,0 +1,187 @@
+import { connect } from 'node:net';
+import { createHttpApp } from '@muster/http/app';
+import { listen } from '@muster/http/listen';
+import { route } from '@muster/http/route';
+import { createLogger } from '@muster/kit/logger';
+import { createMetrics, type Metrics } from '@muster/kit/metrics';
+import { AppError } from '@muster/protocol/errors';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { z } from 'zod';
+
+let metrics: Metrics;
+let base = '';
+let port = 0;
+let close = async () => {};
+
+beforeAll(async () => {
+  metrics = createMetrics({ service: 'http-test', version: '0' });
+  const app = createHttpApp({
+    log: createLogger({ level: 'silent', service: 'http-test', instance: 'one' }),
+    metrics,
+    documents: { title: 'Things', version: '1', description: 'A test.' },
+    bodyLimitBytes: 1_000,
+    routes: [
+      route({
+        method: 'post',
+        path: '/things/:id',
+        summary: 'Make a thing',
+        params: z.object({ id: z.uuid() }),
+        query: z.strictObject({ mode: z.enum(['fast', 'slow']).optional() }),
+        body: z.strictObject({
+          name: z.string().min(2),
+          tags: z.array(z.string()).max(2).optional(),
+          data: z.any().optional(),
+        }),
+        responses: { 201: { description: 'Made' }, 422: { description: 'Invalid' } },
+        guard: (req) => {
+          if (req.headers.authorization !== 'Bearer yes') throw new AppError('INVALID_KEY');
+        },
+        handle: ({ params, body }) => ({ status: 201, body: { id: params.id, name: body.name } }),
+      }),
+      route({
+        method: 'get',
+        path: '/boom',
+        summary: 'Fails',
+        responses: { 200: { description: 'Never' } },
+        handle: () => {
+          throw new Error('the secret is 42');
+        },
+      }),
+    ],
+  });
+  const server = await listen(app, { host: '127.0.0.1', port: 0 });
+  port = server.port;
+  base = `http://127.0.0.1:${server.port}`;
+  close = async () => server[Symbol.asyncDispose]();
+});
+afterAll(() => close());
+
+const ID = '6a7f5f0e-3b1c-4d7e-9c55-0d6f6ed1a111';
+const post = (body: string, headers: Record<string, string> = {}, path = `/things/${ID}`) =>
+  fetch(base + path, {
+    method: 'POST',
+    body,
+    headers: { authorization: 'Bearer yes', 'content-type': 'application/json', ...headers },
+  });
+
+test('[HT1] unknown paths and methods are problems', async () => {
+  const missing = await fetch(`${base}/nowhere`);
+  expect(missing.status).toBe(404);
+  expect(missing.headers.get('content-type')).toMatch('application/problem+json');
+  expect(await missing.json()).toMatchObject({ type: '/problems/not-found', status: 404 });
+  const wrong = await fetch(`${base}/boom`, { method: 'DELETE' });
+  expect(wrong.status).toBe(405);
+  expect(wrong.headers.get('allow')).toBe('GET, HEAD');
+  expect((await fetch(`${base}/things/%E0%A4%A`, { method: 'POST' })).status).toBe(400);
+});
+
+test('[HT2] a body must be declared as JSON', async () => {
+  for (const type of [
+    'text/plain',
+    'application/x-www-form-urlencoded',
+    'application/json; charset=latin1',
+    '',
+  ]) {
+    expect((await post('{"name":"ab"}', { 'content-type': type })).status, type).toBe(415);
+  }
+  expect(
+    (await post('{"name":"ab","data":1}', { 'content-type': 'application/json; charset=utf-8' })).status,
+  ).toBe(201);
+  expect((await post('')).status).toBe(422);
+});
+
+test('[HT3] malformed JSON is named with its place', async () => {
+  const answer = await post('{"name": nope}');
+  expect(answer.status).toBe(422);
+  const { detail } = (await answer.json()) as { detail: unknown[] };
+  expect(detail).toEqual([
+    { loc: ['body', expect.any(Number)], msg: 'JSON decode error', type: 'json_invalid' },
+  ]);
+});
+
+test('[HT4] every failure is named, none echoes the input', async () => {
+  const answer = await post(
+    '{"name":"x","tags":["a","b","c"],"data":1,"extra":"evil-input"}',
+    {},
+    '/things/UPPER?mode=odd&n=1',
+  );
+  expect(answer.status).toBe(422);
+  const text = await answer.text();
+  expect(text).not.toContain('evil-input');
+  expect(JSON.parse(text).detail.map((one: { loc: unknown; type: string }) => [one.loc, one.type])).toEqual([
+    [['path', 'id'], 'uuid_parsing'],
+    [['query', 'mode'], 'enum'],
+    [['query', 'n'], 'extra_forbidden'],
+    [['body', 'name'], 'string_too_short'],
+    [['body', 'tags'], 'too_long'],
+    [['body', 'extra'], 'extra_forbidden'],
+  ]);
+  const empty = await (await post('{}')).json();
+  expect(empty).toMatchObject({
+    detail: [{ loc: ['body', 'name'], type: 'missing', msg: 'Field required' }],
+  });
+});
+
+test('[HT5] what no store can keep is refused', async () => {
+  const deep = `${'['.repeat(101)}${']'.repeat(101)}`;
+  for (const data of ['{"a":"\\u0000"}', '["\\ud800"]', '{"\\udc00":1}', '1e400', deep]) {
+    expect((await post(`{"name":"ok","data":${data}}`)).status, data).toBe(422);
+  }
+});
+
+test('[HT6] a body beyond the limit is refused', async () => {
+  expect((await post(JSON.stringify({ name: 'x'.repeat(2_000) }))).status).toBe(413);
+});
+
+test('[HT7] a bug tells nothing', async () => {
+  const answer = await fetch(`${base}/boom`);
+  expect(answer.status).toBe(500);
+  expect(await answer.text()).not.toMatch(/secret|at .*ts/);
+});
+
+test('[HT8] a request keeps the id it came with, if that is one', async () => {
+  const kept = await fetch(`${base}/nowhere`, { headers: { 'x-request-id': 'abcdef-123' } });
+  expect(kept.headers.get('x-request-id')).toBe('abcdef-123');
+  expect(await kept.json()).toMatchObject({ request_id: 'abcdef-123' });
+  const replaced = await fetch(`${base}/nowhere`, { headers: { 'x-request-id': 'a b<script>' } });
+  expect(replaced.headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/);
+});
+
+test('[HT9] a guard speaks before the validation does', async () => {
+  expect((await post('{"name": nope}', { authorization: 'Bearer no' })).status).toBe(401);
+});
+
+test('[HT10] refusals are counted by code', async () => {
+  await fetch(`${base}/nowhere`);
+  expect(await metrics.render()).toMatch(/http_server_refusals_total\{code="NOT_FOUND"\} [1-9]/);
+});
+
+test('[HT11] the document describes the routes and its page is self-contained', async () => {
+  const document = (await (await fetch(`${base}/openapi.json`)).json()) as { openapi: string; paths: object };
+  expect(document.openapi).toBe('3.1.0');
+  expect(document.paths).toHaveProperty(['/things/{id}', 'post', 'requestBody']);
+  const page = await (await fetch(`${base}/docs`)).text();
+  const loaded = [...page.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, path]) => path as string);
+  expect(loaded).toHaveLength(3);
+  for (const path of loaded) {
+    expect(path.startsWith('/docs/')).toBe(true);
+    expect((await fetch(base + path)).status).toBe(200);
+  }
+});
+
+test('[HT12] what the HTTP parser refuses is a problem too', async () => {
+  expect(await raw('NONSENSE\r\n\r\n')).toMatch(/^HTTP\/1.1 400 .*problem\+json.*malformed-request/s);
+  expect(await raw(`GET / HTTP/1.1\r\nHost: a\r\nCookie: ${'x'.repeat(20_000)}\r\n\r\n`)).toMatch(
+    /^HTTP\/1.1 431 /,
+  );
+});
+
+const raw = (text: string): Promise<string> =>
+  new Promise((resolve, reject) => {
+    let answer = '';
+    const socket = connect(port, '127.0.0.1', () => socket.write(text));
+    socket.on('data', (part) => {
+      answer += part;
+    });
+    socket.on('error', reject).on('close', () => resolve(answer));
+  });
