@@ -66,7 +66,12 @@ const setUp = ({
     if (at % 1_000 === 0) {
       const live = [...processes.values()].filter(({ beat }) => EPOCH + at - beat.beatAt < 7_000);
       if (registry.readable) {
-        fleet.registryRead({ now: EPOCH + at, beats: registry.empty ? [] : live.map(({ beat }) => beat) });
+        const ids = new Set(registry.empty ? [] : processes.keys());
+        fleet.registryRead({
+          now: EPOCH + at,
+          beats: registry.empty ? [] : live.map(({ beat }) => beat),
+          ids,
+        });
       } else fleet.registryLost();
     }
     for (const target of probing ? fleet.targets() : []) {
@@ -167,6 +172,15 @@ describe('states of one instance', () => {
     play(9_000);
     expect(stateOf('g1')).toBeUndefined();
     expect(statusOf('gateway')).toBe('operational');
+    expect(transitions.some(({ to }) => to === 'down')).toBe(false);
+  });
+
+  test('[ST15] one that leaves without a word is gone, not down, as soon as it no longer answers', () => {
+    const { leave, play, ids, stateOf, transitions } = running();
+    leave(ids.g1);
+    play(4_000);
+    expect(stateOf('g1')).toBeUndefined();
+    expect(transitions.at(-1)).toMatchObject({ name: 'g1', to: 'gone', why: 'left' });
     expect(transitions.some(({ to }) => to === 'down')).toBe(false);
   });
 

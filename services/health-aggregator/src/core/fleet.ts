@@ -60,6 +60,7 @@ export const createFleet = (options: FleetOptions): Fleet => {
       const now = clock.monotonic();
       registry.read(now);
       for (const beat of reading.beats) take(beat, now - Math.max(0, reading.now - beat.beatAt), now);
+      for (const watch of roster.all()) watch.listed(reading.ids.has(watch.id));
     },
     registryLost: () => registry.lose(),
     probed: (id, result) => {
@@ -80,6 +81,7 @@ export const createFleet = (options: FleetOptions): Fleet => {
         id: watch.id,
         service: watch.beat.service,
         address: watch.beat.address,
+        opsAddress: watch.beat.opsAddress,
         periodMs: watch.periodMs(options.paces),
       })),
     view: () => {
@@ -102,7 +104,7 @@ const settleGroup = (group: Group, beats: boolean, now: number): Transition[] =>
     changes.push(change);
     if (change.to === 'suspect') group.correlation.suspected(watch.id, group.watches.size, now);
     if (change.to === 'gone') group.watches.delete(watch.id);
-    if (change.to === 'gone' && change.from === 'draining') group.membership.left();
+    if (change.to === 'gone' && change.why === 'left') group.membership.left();
   }
   const serving = [...group.watches.values()].filter(({ state }) => isServing(state)).length;
   group.membership.serving(serving, now);

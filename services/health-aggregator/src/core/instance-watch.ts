@@ -51,6 +51,9 @@ export class InstanceWatch {
   #oks = 0;
   #firstOkAt = 0;
   #lastGoodAt: number;
+  /** Whether it has ever been in the index of the registry, and whether it was taken out of it again. */
+  #registered = false;
+  #unlisted = false;
   #probe: { result: ProbeResult; at: number } | undefined;
   #dependencies: { readings: Readonly<Record<string, DependencyReading>>; at: number } | undefined;
   readonly #strain = new Strain();
@@ -98,13 +101,13 @@ export class InstanceWatch {
     return this.#oks > 0;
   }
 
-  /** Takes a beat made at `beatAt`; the same beat read again changes nothing. */
+  /** Takes a beat made at `beatAt`; the same beat read again, or an older one, changes nothing. */
   beats(beat: Beat, beatAt: number): void {
-    if (beat.beatAt === this.#beat.beatAt) return;
+    if (beat.beatAt === this.#beat.beatAt || beatAt < this.#beatAt) return;
     this.#beat = beat;
-    this.#beatAt = Math.max(this.#beatAt, beatAt);
-    this.#lastGoodAt = Math.max(this.#lastGoodAt, this.#beatAt);
-    this.#take(beat, this.#beatAt);
+    this.#beatAt = beatAt;
+    this.#lastGoodAt = Math.max(this.#lastGoodAt, beatAt);
+    this.#take(beat, beatAt);
   }
 
   #take(beat: Beat, at: number): void {
@@ -112,6 +115,12 @@ export class InstanceWatch {
     if (!this.#dependencies || at >= this.#dependencies.at) {
       this.#dependencies = { readings: beat.dependencies, at };
     }
+  }
+
+  /** Tells whether the registry still lists it. */
+  listed(isListed: boolean): void {
+    if (isListed) this.#registered = true;
+    this.#unlisted = this.#registered && !isListed;
   }
 
   /** Takes the end of a probe. */
@@ -142,6 +151,10 @@ export class InstanceWatch {
     if (this.#strain.why(now)) this.#strainedAt = now;
     if (this.#beat.state === 'draining' && this.#state !== 'draining' && this.#state !== 'gone') {
       return this.#move('draining', 'says_draining', now);
+    }
+    // It took itself out and no longer answers. Unlisted alone may also mean that the registry was emptied.
+    if (this.#unlisted && this.#state !== 'gone' && (this.#failures > 0 || this.#state === 'draining')) {
+      return this.#move('gone', 'left', now);
     }
     switch (this.#state) {
       case 'starting':

@@ -20,10 +20,12 @@ export interface Beat {
   readonly beatAt: number;
 }
 
-/** One reading of the registry: its time, and every instance that has a live beat. */
+/** One reading of the registry: its time, every instance that has a live beat, and every one that has not left. */
 export interface RegistryReading {
   readonly now: number;
   readonly beats: readonly Beat[];
+  /** Ids in the index: an instance that leaves is taken out of it, one that dies is not. */
+  readonly ids: ReadonlySet<string>;
 }
 
 /** How a probe ended. `refused` and `reset` are hard evidence of a dead process, the others are soft. */
@@ -49,6 +51,7 @@ export interface ProbeTarget {
   readonly id: string;
   readonly service: string;
   readonly address: string;
+  readonly opsAddress: string;
   readonly periodMs: number;
 }
 

@@ -1,0 +1,76 @@
+import {
+  type CommonConfig,
+  commonConfig,
+  commonSettings,
+  field,
+  type RedisConfig,
+  readSettings,
+  redisConfig,
+  redisSettings,
+} from '@muster/kit/config';
+import { z } from 'zod';
+
+const EXPECTATION = /^[a-z0-9-]{1,64}=\d{1,5}$/;
+
+/** Every environment variable of the health aggregator. */
+export const settings = z.object({
+  ...commonSettings({ port: 8300, opsPort: 9300 }),
+  ...redisSettings,
+  EXPECTED: z
+    .string()
+    .transform((text) =>
+      text
+        .split(',')
+        .map((part) => part.trim())
+        .filter((part) => part !== ''),
+    )
+    .refine(
+      (parts) => parts.every((part) => EXPECTATION.test(part)),
+      'must be a list such as `session-service=1,ws-gateway=2`',
+    )
+    .default(['session-service=1', 'ws-gateway=1', 'health-aggregator=1'])
+    .describe('services that must be there and how many of each at least; others are found by themselves'),
+  STALE_AFTER_MS: field
+    .ms(15_000, { min: 1_000 })
+    .describe('older evidence is shown as `unknown`, never as good'),
+  PROBE_INTERVAL_MS: field
+    .ms(2_000, { min: 100 })
+    .describe('time between two probes of an instance that is well'),
+  PROBE_TIMEOUT_MS: field.ms(1_000, { min: 50 }).describe('longest wait for the answer to a probe'),
+  MAX_EVENT_STREAMS: field
+    .count(1_000, { min: 1, max: 100_000 })
+    .describe('open `/v1/fleet/events` streams; further ones get 503'),
+  CONSOLE_TRY_IT: field.onOff('on').describe('show the “Try it” chat on the console page'),
+});
+
+/** The configuration of the health aggregator. */
+export interface AggregatorConfig {
+  readonly common: CommonConfig;
+  readonly redis: RedisConfig;
+  readonly expected: Readonly<Record<string, number>>;
+  readonly staleAfterMs: number;
+  readonly probeIntervalMs: number;
+  readonly probeTimeoutMs: number;
+  readonly maxEventStreams: number;
+  readonly hasTryIt: boolean;
+}
+
+/** Reads the configuration; throws ConfigError naming every problem. */
+export const readConfig = (env: NodeJS.ProcessEnv): AggregatorConfig => {
+  const parsed = readSettings(settings, env);
+  return Object.freeze({
+    common: commonConfig(parsed),
+    redis: redisConfig(parsed),
+    expected: Object.fromEntries(
+      parsed.EXPECTED.map((part) => {
+        const [service = '', count] = part.split('=');
+        return [service, Number(count)];
+      }),
+    ),
+    staleAfterMs: parsed.STALE_AFTER_MS,
+    probeIntervalMs: parsed.PROBE_INTERVAL_MS,
+    probeTimeoutMs: parsed.PROBE_TIMEOUT_MS,
+    maxEventStreams: parsed.MAX_EVENT_STREAMS,
+    hasTryIt: parsed.CONSOLE_TRY_IT,
+  });
+};

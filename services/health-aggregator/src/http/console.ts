@@ -1,0 +1,108 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { extname, join } from 'node:path';
+import { AppError } from '@muster/protocol/errors';
+import type { Express, RequestHandler } from 'express';
+import type { FleetView } from '../core/view.ts';
+
+const POLICY = [
+  "default-src 'self'",
+  "connect-src 'self' ws: wss:",
+  "img-src 'self' data:",
+  "object-src 'none'",
+  "base-uri 'none'",
+  "form-action 'self'",
+  "frame-ancestors 'none'",
+].join('; ');
+const TYPES: Readonly<Record<string, string>> = {
+  '.js': 'text/javascript; charset=utf-8',
+  '.css': 'text/css; charset=utf-8',
+  '.svg': 'image/svg+xml',
+};
+const YEAR_S = 31_536_000;
+
+/** The page that is served when the console was not built: it says so, and where the facts are. */
+const UNBUILT = `<!doctype html><html lang="en"><meta charset="utf-8"><title>Muster</title>
+<h1>Muster</h1><p><!--fleet--></p><p>The console is not built in this checkout; run
+<code>pnpm --filter @muster/health-aggregator build</code> and restart.
+The facts are at <a href="/health">/health</a> and <a href="/v1/fleet">/v1/fleet</a>.</p></html>`;
+
+/** The files of the console, read once at start-up. */
+export interface ConsoleFiles {
+  readonly page: string;
+  readonly assets: ReadonlyMap<string, { readonly type: string; readonly body: Buffer }>;
+}
+
+/** Reads the build in `directory`; without one there is only a page that says so. */
+export const readConsole = (directory: string): ConsoleFiles => {
+  const index = join(directory, 'index.html');
+  if (!existsSync(index)) return { page: UNBUILT, assets: new Map() };
+  const folder = join(directory, 'assets');
+  const names = existsSync(folder) ? readdirSync(folder) : [];
+  return {
+    page: readFileSync(index, 'utf8'),
+    assets: new Map(
+      names.map((name) => [
+        name,
+        { type: TYPES[extname(name)] ?? 'application/octet-stream', body: readFileSync(join(folder, name)) },
+      ]),
+    ),
+  };
+};
+
+/** What the console needs. */
+export interface ConsoleDeps {
+  readonly files: ConsoleFiles;
+  readonly view: () => FleetView;
+  readonly hasTryIt: boolean;
+}
+
+/** Mounts `/` and `/assets/*`. File names carry a hash of their content, so they may be kept for ever. */
+export const mountConsole = (app: Express, { files, view, hasTryIt }: ConsoleDeps): void => {
+  app
+    .route('/')
+    .get((_req, res) => {
+      res
+        .status(200)
+        .setHeader('Content-Security-Policy', POLICY)
+        .setHeader('Referrer-Policy', 'no-referrer')
+        .setHeader('Cache-Control', 'no-cache')
+        .type('html')
+        .send(
+          files.page
+            .replace('<!--fleet-->', summary(view()))
+            .replace('data-try-it="on"', `data-try-it="${hasTryIt ? 'on' : 'off'}"`),
+        );
+    })
+    .all(onlyGet);
+  app
+    .route('/assets/:name')
+    .get((req, res) => {
+      const asset = files.assets.get(req.params.name);
+      if (!asset)
+        throw new AppError('NOT_FOUND', { detail: 'There is no such file in this version of the console.' });
+      res
+        .status(200)
+        .setHeader('Content-Type', asset.type)
+        .setHeader('Cache-Control', `public, max-age=${YEAR_S}, immutable`)
+        .send(asset.body);
+    })
+    .all(onlyGet);
+};
+
+/** Refuses every method but GET and HEAD. */
+export const onlyGet: RequestHandler = (_req, res) => {
+  res.setHeader('Allow', 'GET, HEAD');
+  throw new AppError('METHOD_NOT_ALLOWED', { detail: 'This path answers GET, HEAD.' });
+};
+
+/** The state of the fleet in words, for readers without scripts. Names come from our own configuration, yet are escaped. */
+const summary = (view: FleetView): string => {
+  const parts = view.services.map(
+    ({ service, status, up, total }) =>
+      `${escapeHtml(service)}: ${status.replace('_', ' ')} (${up} of ${total} up)`,
+  );
+  return `Fleet ${escapeHtml(view.fleet)} is ${view.status.replace('_', ' ')}, as of ${view.asOf}. ${parts.join('; ')}.`;
+};
+
+const escapeHtml = (text: string): string =>
+  text.replaceAll(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);

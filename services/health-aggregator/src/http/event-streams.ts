@@ -1,0 +1,81 @@
+import type { ServerResponse } from 'node:http';
+import { every } from '@muster/kit/clock';
+import type { Random } from '@muster/kit/random';
+import { type FleetView, pulseOf } from '../core/view.ts';
+
+const TICK_MS = 1_000;
+const COMMENT_EVERY_TICKS = 15;
+const MAX_BUFFERED_BYTES = 1_048_576;
+const RETRY_MIN_MS = 2_000;
+const RETRY_SPREAD_MS = 4_000;
+
+/** All open `/v1/fleet/events` streams. */
+export interface EventStreams extends Disposable {
+  readonly size: number;
+  /** Opens a stream with a snapshot, or answers false when there are too many. */
+  open(res: ServerResponse): boolean;
+}
+
+/** What the streams need. */
+export interface EventStreamsDeps {
+  readonly view: () => FleetView;
+  readonly random: Random;
+  readonly maxStreams: number;
+  /** For tests: how often changes are sent, ms. */
+  readonly tickMs?: number;
+}
+
+/**
+ * Server-sent events: `snapshot` at once and after every change, at most one a second; between changes `pulse`
+ * with nothing but ages. Every event is encoded once for all clients. A client that does not read is dropped at 1 MiB.
+ */
+export const createEventStreams = (deps: EventStreamsDeps): EventStreams => {
+  const { view, random, maxStreams } = deps;
+  const clients = new Set<ServerResponse>();
+  let sentVersion = -1;
+  let ticks = 0;
+
+  const write = (client: ServerResponse, text: string): void => {
+    if (client.writableLength > MAX_BUFFERED_BYTES) client.destroy();
+    else client.write(text);
+  };
+  const tick = (): void => {
+    if (clients.size === 0) return;
+    ticks += 1;
+    const now = view();
+    const text = now.version === sentVersion ? pulseText(now) : snapshotText(now);
+    sentVersion = now.version;
+    const comment = ticks % COMMENT_EVERY_TICKS === 0 ? ': still here\n\n' : '';
+    for (const client of clients) write(client, comment + text);
+  };
+  const stop = every(deps.tickMs ?? TICK_MS, tick);
+
+  return {
+    get size() {
+      return clients.size;
+    },
+    open: (res) => {
+      if (clients.size >= maxStreams) return false;
+      res.writeHead(200, {
+        'content-type': 'text/event-stream; charset=utf-8',
+        'cache-control': 'no-store',
+        'x-accel-buffering': 'no',
+      });
+      const retryMs = Math.round(RETRY_MIN_MS + random.fraction() * RETRY_SPREAD_MS);
+      res.write(`retry: ${retryMs}\n\n${snapshotText(view())}`);
+      clients.add(res);
+      res.once('close', () => clients.delete(res));
+      return true;
+    },
+    [Symbol.dispose]: () => {
+      stop();
+      for (const client of clients) client.end();
+      clients.clear();
+    },
+  };
+};
+
+const snapshotText = (view: FleetView): string =>
+  `event: snapshot\nid: ${view.version}\ndata: ${JSON.stringify(view)}\n\n`;
+
+const pulseText = (view: FleetView): string => `event: pulse\ndata: ${JSON.stringify(pulseOf(view))}\n\n`;

@@ -1,0 +1,128 @@
+import { createHttpApp } from '@muster/http/app';
+import { type Route, route } from '@muster/http/route';
+import type { Clock } from '@muster/kit/clock';
+import type { Health } from '@muster/kit/health';
+import type { Logger } from '@muster/kit/logger';
+import type { Metrics } from '@muster/kit/metrics';
+import { type About, answerProbe } from '@muster/kit/probes';
+import { AppError } from '@muster/protocol/errors';
+import type { Express } from 'express';
+import { z } from 'zod';
+import type { Fleet } from '../core/fleet.ts';
+import type { FleetView } from '../core/view.ts';
+import { type ConsoleFiles, mountConsole, onlyGet } from './console.ts';
+import type { EventStreams } from './event-streams.ts';
+import { healthBody, healthStatus } from './health.ts';
+import { scrapeGroups } from './service-discovery.ts';
+
+/** What the public port of the aggregator is made of. */
+export interface ServerDeps {
+  readonly fleet: Fleet;
+  readonly streams: EventStreams;
+  readonly files: ConsoleFiles;
+  readonly hasTryIt: boolean;
+  readonly health: Health;
+  readonly about: About;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+const RETRY_AFTER_S = 2;
+
+/** The Express app of the public port. Every answer comes from memory; none causes I/O. */
+export const createServer = (deps: ServerDeps): Express => {
+  const { fleet, log, metrics, files, hasTryIt } = deps;
+  const view = (): FleetView => fleet.view();
+  return createHttpApp({
+    log,
+    metrics,
+    before: (app) => {
+      mountReadiness(app, deps);
+      mountEvents(app, deps.streams);
+      mountConsole(app, { files, view, hasTryIt });
+    },
+    routes: [healthRoute(view), fleetRoute(view, deps.about.instance), discoveryRoute(fleet)],
+  });
+};
+
+/** The public port proves the way that clients come in; `/health` here is the fleet's, the instance's is on the ops port. */
+const mountReadiness = (app: Express, { health, about, clock }: ServerDeps): void => {
+  app
+    .route('/readyz')
+    .get((_req, res) => {
+      const answer = answerProbe(health, about, '/readyz', clock.now());
+      if (answer) res.writeHead(answer.status, { ...answer.headers }).end(answer.body);
+    })
+    .all(onlyGet);
+};
+
+const mountEvents = (app: Express, streams: EventStreams): void => {
+  app
+    .route('/v1/fleet/events')
+    .get((_req, res) => {
+      if (!streams.open(res)) {
+        throw new AppError('OVERLOADED', { detail: 'Too many event streams.', retryAfterS: RETRY_AFTER_S });
+      }
+    })
+    .all(onlyGet);
+};
+
+const healthRoute = (view: () => FleetView): Route =>
+  route({
+    method: 'get',
+    path: '/health',
+    summary: 'Is the fleet serving clients?',
+    query: z.object({ strict: z.enum(['0', '1']).optional() }),
+    responses: {
+      200: { description: 'healthy, or degraded: clients are served' },
+      503: { description: 'unhealthy; with strict=1 also degraded' },
+    },
+    handle: ({ query }) => {
+      const body = healthBody(view());
+      const status = healthStatus(body, query.strict === '1');
+      const headers = { 'Cache-Control': 'max-age=1' };
+      return {
+        status,
+        headers: status === 503 ? { ...headers, 'Retry-After': String(RETRY_AFTER_S) } : headers,
+        body,
+      };
+    },
+  });
+
+const fleetRoute = (view: () => FleetView, observer: string): Route =>
+  route({
+    method: 'get',
+    path: '/v1/fleet',
+    summary: 'Everything this aggregator knows, with its age',
+    responses: {
+      200: { description: 'the snapshot' },
+      304: { description: 'nothing but ages changed since the version of If-None-Match' },
+    },
+    handle: ({ req }) => {
+      const body = view();
+      // Weak: two answers of one version differ in ages. The observer and its start keep versions of replicas apart.
+      const tag = `W/"${observer}-${Date.parse(body.observer.startedAt).toString(36)}-${body.version}"`;
+      const headers = { ETag: tag, 'Cache-Control': 'no-cache' };
+      const known = (req.headers['if-none-match'] ?? '').split(',').some((one) => one.trim() === tag);
+      return known ? { status: 304, headers } : { status: 200, headers, body };
+    },
+  });
+
+const discoveryRoute = (fleet: Fleet): Route =>
+  route({
+    method: 'get',
+    path: '/sd/prometheus',
+    summary: 'Scrape targets in the http_sd format of Prometheus',
+    query: z.object({ service: z.string().max(64).optional() }),
+    responses: {
+      200: { description: 'one group for each instance' },
+      503: { description: 'nothing is known: keep the targets you have' },
+    },
+    handle: ({ query }) => {
+      const groups = scrapeGroups(fleet.members(), query.service);
+      if (!groups)
+        throw new AppError('OVERLOADED', { detail: 'No instance is known yet.', retryAfterS: RETRY_AFTER_S });
+      return { status: 200, body: groups };
+    },
+  });

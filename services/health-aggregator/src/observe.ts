@@ -1,0 +1,76 @@
+import { every } from '@muster/kit/clock';
+import type { RedisConnections } from '@muster/kit/redis';
+import type { World } from '@muster/kit/world';
+import type { AggregatorConfig } from './config.ts';
+import type { Fleet, SelfReport } from './core/fleet.ts';
+import type { Paces } from './core/instance-watch.ts';
+import type { Transition } from './core/ports.ts';
+import { createScheduler } from './core/scheduler.ts';
+import type { FleetMetrics } from './metrics.ts';
+import { createHttpProbe } from './sources/http-probe.ts';
+import { createRegistrySource } from './sources/registry.ts';
+
+const TICK_MS = 50;
+const REPORT_MS = 1_000;
+const REGISTRY_MS = 1_000;
+const MAX_PROBES_AT_ONCE = 64;
+const HURRIED_SHARE = 1 / 4;
+const DOWN_FACTOR = 2.5;
+
+/** Probe periods from the configured one: four times as often after a failure, less often when it is down. */
+export const pacesFrom = (probeIntervalMs: number): Paces => ({
+  calmMs: probeIntervalMs,
+  hurriedMs: probeIntervalMs * HURRIED_SHARE,
+  downMs: probeIntervalMs * DOWN_FACTOR,
+});
+
+/** What the clockwork needs. */
+export interface ObserveDeps {
+  readonly config: AggregatorConfig;
+  readonly world: World;
+  readonly redis: RedisConnections;
+  readonly fleet: Fleet;
+  readonly instruments: FleetMetrics;
+  readonly report: () => SelfReport;
+}
+
+/**
+ * The clockwork: reads the registry, probes what is due, tells the model about ourselves, draws consequences and
+ * reports them. Resolves after the first reading; disposing stops everything.
+ */
+export const observe = async (deps: ObserveDeps): Promise<Disposable> => {
+  const { config, world, redis, fleet, instruments, report } = deps;
+  const { clock, random, log } = world;
+  using stack = new DisposableStack();
+  const { probe } = stack.use(createHttpProbe({ clock, timeoutMs: config.probeTimeoutMs }));
+  const scheduler = createScheduler({
+    clock,
+    random,
+    targets: fleet.targets,
+    concurrency: MAX_PROBES_AT_ONCE,
+    onLag: instruments.scheduleLag,
+    run: async (target) => {
+      const result = await probe(target);
+      instruments.probed(target.service, result);
+      fleet.probed(target.id, result);
+    },
+  });
+  const announce = (change: Transition): void => {
+    instruments.changed(change);
+    const { id: _, ...fields } = change;
+    const isBad = change.to === 'down' || change.to === 'suspect' || change.to === 'degraded';
+    log[isBad ? 'warn' : 'info']({ ...fields, afterMs: Math.round(change.afterMs) }, 'instance.changed');
+  };
+  const tick = (): void => {
+    scheduler.tick();
+    fleet.tick().forEach(announce);
+  };
+  const fleetName = config.common.fleetName;
+  const registry = stack.use(createRegistrySource({ redis, fleetName, fleet, log, intervalMs: REGISTRY_MS }));
+  fleet.report(report());
+  stack.defer(every(REPORT_MS, () => fleet.report(report())));
+  stack.defer(every(TICK_MS, tick));
+  await registry.read();
+  const owned = stack.move();
+  return { [Symbol.dispose]: () => owned.dispose() };
+};

@@ -1,0 +1,110 @@
+import { Agent, get } from 'node:http';
+import { after, type Clock } from '@muster/kit/clock';
+import type { DependencyReading, Probe, ProbeOutcome, ProbeResult } from '../core/ports.ts';
+
+const MAX_BODY_BYTES = 65_536;
+const OUTCOMES: Readonly<Record<string, ProbeOutcome>> = {
+  ECONNREFUSED: 'refused',
+  ECONNRESET: 'reset',
+  EPIPE: 'reset',
+  PROBE_TIMEOUT: 'timeout',
+  ETIMEDOUT: 'timeout',
+  BODY_TOO_BIG: 'bad_body',
+};
+
+interface ProbeOptions {
+  readonly clock: Clock;
+  /** Longest wait for each of the two answers. */
+  readonly timeoutMs: number;
+}
+
+/** Probes that share a few kept connections; disposing closes them. */
+export interface HttpProbe extends Disposable {
+  readonly probe: Probe;
+}
+
+/**
+ * Probes instances over HTTP: `/readyz` on the public address over a new connection, which proves that the way
+ * clients come in is open; and the health body of the ops address over a kept one, which says what the instance
+ * thinks of its dependencies even when beats cannot travel.
+ */
+export const createHttpProbe = (options: ProbeOptions): HttpProbe => {
+  const kept = new Agent({ keepAlive: true, maxSockets: 1, maxFreeSockets: 256, timeout: 30_000 });
+  return {
+    probe: async (target) => {
+      const [ready, health] = await Promise.all([
+        ask(`http://${target.address}/readyz`, options),
+        ask(`http://${target.opsAddress}/health`, options, kept),
+      ]);
+      const dependencies = health.status === undefined ? undefined : readDependencies(health.body);
+      const result: ProbeResult = { outcome: outcomeOf(ready), durationMs: ready.tookMs };
+      return dependencies ? { ...result, dependencies } : result;
+    },
+    [Symbol.dispose]: () => kept.destroy(),
+  };
+};
+
+interface Answer {
+  readonly status?: number;
+  readonly body: string;
+  readonly fault?: string;
+  readonly tookMs: number;
+}
+
+const outcomeOf = ({ status, fault }: Answer): ProbeOutcome => {
+  if (fault !== undefined) return OUTCOMES[fault] ?? 'unreachable';
+  if (status === 200) return 'ok';
+  return status === 503 ? 'unready' : 'http_error';
+};
+
+/** One GET with a time limit over all of it; every failure is an answer with a fault. */
+const ask = (url: string, { clock, timeoutMs }: ProbeOptions, agent?: Agent): Promise<Answer> =>
+  new Promise((resolve) => {
+    const begun = clock.monotonic();
+    const settle = (answer: Omit<Answer, 'tookMs'>): void => {
+      stop();
+      resolve({ ...answer, tookMs: clock.monotonic() - begun });
+    };
+    const fail = (fault: string): void => {
+      settle({ body: '', fault });
+      request.destroy();
+    };
+    const request = get(
+      url,
+      { agent: agent ?? false, headers: { accept: 'application/json' } },
+      (response) => {
+        const parts: Buffer[] = [];
+        let size = 0;
+        response.on('data', (part: Buffer) => {
+          size += part.length;
+          if (size > MAX_BODY_BYTES) fail('BODY_TOO_BIG');
+          else parts.push(part);
+        });
+        response.on('end', () =>
+          settle({ status: response.statusCode ?? 0, body: Buffer.concat(parts).toString() }),
+        );
+        response.on('error', (error: NodeJS.ErrnoException) => fail(error.code ?? 'ECONNRESET'));
+      },
+    );
+    request.on('error', (error: NodeJS.ErrnoException) => fail(error.code ?? 'UNKNOWN'));
+    const stop = after(timeoutMs, () => fail('PROBE_TIMEOUT'));
+  });
+
+/** The `checks` of a health body as readings; undefined when the body is something else. */
+export const readDependencies = (body: string): Readonly<Record<string, DependencyReading>> | undefined => {
+  try {
+    const { checks } = JSON.parse(body) as { checks?: unknown };
+    if (typeof checks !== 'object' || checks === null) return undefined;
+    return Object.fromEntries(Object.entries(checks).map(([name, check]) => [name, readCheck(check)]));
+  } catch {
+    return undefined; // Not JSON: it is not one of ours, and its readiness has been judged already.
+  }
+};
+
+const readCheck = (check: unknown): DependencyReading => {
+  const { status, latency_ms: latencyMs } = (check ?? {}) as { status?: unknown; latency_ms?: unknown };
+  return {
+    status: status === 'up' || status === 'down' ? status : 'unknown',
+    ...(typeof latencyMs === 'number' ? { latencyMs } : {}),
+  };
+};

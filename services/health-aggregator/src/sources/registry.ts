@@ -1,0 +1,48 @@
+import { every } from '@muster/kit/clock';
+import type { Logger } from '@muster/kit/logger';
+import { isRedisFault, type RedisConnections } from '@muster/kit/redis';
+import { readRegistry } from '@muster/kit/registry';
+import type { Fleet } from '../core/fleet.ts';
+
+/** What the registry source needs. */
+export interface RegistrySourceDeps {
+  readonly redis: RedisConnections;
+  readonly fleetName: string;
+  readonly fleet: Pick<Fleet, 'registryRead' | 'registryLost'>;
+  readonly log: Logger;
+  readonly intervalMs: number;
+}
+
+/** Reads the registry again and again, one reading at a time; disposing stops it. */
+export interface RegistrySource extends Disposable {
+  /** Reads once, now. Never rejects. */
+  read(): Promise<void>;
+}
+
+/** Feeds readings of the registry into the model. One log line when it gets lost, one when it is back. */
+export const createRegistrySource = (deps: RegistrySourceDeps): RegistrySource => {
+  const { redis, fleetName, fleet, log } = deps;
+  let reading: Promise<void> | undefined;
+  let lost = false;
+
+  const readOnce = async (): Promise<void> => {
+    try {
+      const snapshot = await redis.retry((lane) => readRegistry(lane, redis.prefix, fleetName));
+      fleet.registryRead({ now: snapshot.now, beats: snapshot.beats, ids: new Set(snapshot.ids) });
+      if (lost) log.info({}, 'registry.readable');
+      lost = false;
+    } catch (error) {
+      fleet.registryLost();
+      if (!lost) log.warn({ error }, isRedisFault(error) ? 'registry.lost' : 'registry.failed');
+      lost = true;
+    }
+  };
+  const read = (): Promise<void> => {
+    reading ??= readOnce().finally(() => {
+      reading = undefined;
+    });
+    return reading;
+  };
+  const stop = every(deps.intervalMs, () => void read());
+  return { read, [Symbol.dispose]: stop };
+};
