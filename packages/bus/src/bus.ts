@@ -1,0 +1,30 @@
+import type { GroupName } from '@muster/protocol/ids';
+import type { BusMessage } from './envelope.ts';
+
+/** Whom the bus tells. Called in the order in which messages of one group were accepted. */
+export interface BusHandlers {
+  /** A message of a group that is subscribed here; also of those that this replica published. */
+  onMessage(group: GroupName, message: BusMessage): void;
+  /** The link was lost and is back, all groups are subscribed again: messages in between may be missing. */
+  onReconnected(): void;
+}
+
+/** The way to the other replicas. Delivery is at most once; who needs more compares positions. */
+export interface Bus extends AsyncDisposable {
+  /**
+   * Resolves when the bus has taken the message. Messages of one caller to one group keep their order.
+   * Throws {@link AppError} REDIS_UNAVAILABLE at once or within the command timeout when the bus cannot be reached.
+   */
+  publish(group: GroupName, message: BusMessage): Promise<void>;
+  /**
+   * Resolves when every message accepted from now on will be heard here. Calls of one turn become one command.
+   * Throws {@link AppError} REDIS_UNAVAILABLE at once when the link is down; the group is then not subscribed.
+   */
+  subscribe(group: GroupName): Promise<void>;
+  /** Ends a subscription after a second, unless it is wanted again before. Messages may still come. */
+  unsubscribe(group: GroupName): void;
+  /** Whether messages can arrive at this moment. */
+  isUp(): boolean;
+  /** Groups that the bus delivers to this replica. */
+  subscriptions(): number;
+}

@@ -1,0 +1,166 @@
+import { AppError } from '@muster/protocol/errors';
+import type { GroupName } from '@muster/protocol/ids';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { Bus, BusHandlers } from './bus.ts';
+import type { BusMessage } from './envelope.ts';
+
+/** What the suite needs of the thing under test. */
+export interface BusUnderTest extends AsyncDisposable {
+  /** Another replica. Resolves when its link is up. */
+  connect(handlers: BusHandlers): Promise<Bus>;
+  /** Cuts all links until {@link restore}. */
+  cut(): Promise<void>;
+  restore(): Promise<void>;
+}
+
+interface Replica {
+  readonly bus: Bus;
+  readonly heard: string[];
+  readonly received: BusMessage[];
+  reconnects(): number;
+}
+
+/** The rules of SPEC.md that every adapter of the bus keeps. */
+export const busConformance = (adapter: string, open: () => Promise<BusUnderTest>): void => {
+  describe(`bus on ${adapter}`, () => {
+    const fixture = createFixture(open);
+    delivery(fixture);
+    subscriptions(fixture);
+    outages(fixture);
+  });
+};
+
+const createFixture = (open: () => Promise<BusUnderTest>) => {
+  let world: BusUnderTest;
+  const replicas: Replica[] = [];
+  beforeEach(async () => {
+    world = await open();
+  });
+  afterEach(async () => {
+    for (const { bus } of replicas.splice(0)) await bus[Symbol.asyncDispose]();
+    await world[Symbol.asyncDispose]();
+  });
+  return {
+    world: () => world,
+    replica: async (): Promise<Replica> => {
+      const heard: string[] = [];
+      const received: BusMessage[] = [];
+      let reconnects = 0;
+      const bus = await world.connect({
+        onMessage: (name, message) => {
+          heard.push(`${name} ${message.body}`);
+          received.push(message);
+        },
+        onReconnected: () => {
+          reconnects += 1;
+        },
+      });
+      const one: Replica = { bus, heard, received, reconnects: () => reconnects };
+      replicas.push(one);
+      return one;
+    },
+  };
+};
+
+type Fixture = ReturnType<typeof createFixture>;
+
+const delivery = (fixture: Fixture): void => {
+  test('[BU1] every replica that subscribed hears a message, the publisher included', async () => {
+    const [a, b] = [await fixture.replica(), await fixture.replica()];
+    await Promise.all([a.bus.subscribe(group('room')), b.bus.subscribe(group('room'))]);
+    await a.bus.publish(group('room'), message('one'));
+    await expect.poll(() => [a.heard, b.heard]).toEqual([['room one'], ['room one']]);
+  });
+
+  test('[BU2] a replica that did not subscribe to a group hears nothing of it', async () => {
+    const [a, b] = [await fixture.replica(), await fixture.replica()];
+    await Promise.all([a.bus.subscribe(group('room')), b.bus.subscribe(group('other'))]);
+    await a.bus.publish(group('room'), message('one'));
+    await a.bus.publish(group('other'), message('two'));
+    await expect.poll(() => b.heard).toEqual(['other two']);
+    expect(a.heard).toEqual(['room one']);
+  });
+
+  test('[BU3] messages of one replica to one group arrive in the order of their publishing', async () => {
+    const [a, b] = [await fixture.replica(), await fixture.replica()];
+    await b.bus.subscribe(group('room'));
+    const texts = Array.from({ length: 200 }, (_, index) => String(index));
+    await Promise.all(texts.map((text) => a.bus.publish(group('room'), message(text))));
+    await expect.poll(() => b.heard).toEqual(texts.map((text) => `room ${text}`));
+  });
+
+  test('[BU4] a message arrives as the bytes that were published, with position and place of its payload', async () => {
+    const { bus, received } = await fixture.replica();
+    await bus.subscribe(group('room'));
+    const sent: BusMessage = {
+      kind: 'publication',
+      body: Buffer.from([0, 10, 13, 255, 123, 10]),
+      dataAt: 1,
+      dataLength: 4,
+      offset: 41,
+      epoch: 'Kd8',
+    };
+    await bus.publish(group('room'), sent);
+    await expect.poll(() => received).toEqual([sent]);
+  });
+};
+
+const subscriptions = (fixture: Fixture): void => {
+  test.each(['__proto__', 'a{b}c', '}', '{}', '%7B', 'a b', '$#*?[x]'])(
+    '[BU5] the group %j is only itself',
+    async (name) => {
+      const [a, b] = [await fixture.replica(), await fixture.replica()];
+      await Promise.all([a.bus.subscribe(group(name)), b.bus.subscribe(group(`${name}x`))]);
+      await b.bus.publish(group(name), message('hello'));
+      await expect.poll(() => a.heard).toEqual([`${name} hello`]);
+      expect(b.heard).toEqual([]);
+    },
+  );
+
+  test('[BU6] a group that is given up and wanted again at once is not missed', async () => {
+    const [a, b] = [await fixture.replica(), await fixture.replica()];
+    await a.bus.subscribe(group('room'));
+    a.bus.unsubscribe(group('room'));
+    await a.bus.subscribe(group('room'));
+    await b.bus.publish(group('room'), message('one'));
+    await expect.poll(() => a.heard).toEqual(['room one']);
+    expect(a.bus.subscriptions()).toBe(1);
+  });
+};
+
+const outages = (fixture: Fixture): void => {
+  test('[BU7] with the link down, publishing and subscribing fail at once and say why', async () => {
+    const a = await fixture.replica();
+    await fixture.world().cut();
+    await expect.poll(() => a.bus.isUp()).toBe(false);
+    const unavailable = expect.objectContaining({ code: 'REDIS_UNAVAILABLE' });
+    await expect(a.bus.publish(group('room'), message('one'))).rejects.toEqual(unavailable);
+    await expect(a.bus.subscribe(group('room'))).rejects.toBeInstanceOf(AppError);
+    await fixture.world().restore();
+  });
+
+  test('[BU8] after an outage the groups are heard again and the owner is told', async () => {
+    const [a, b] = [await fixture.replica(), await fixture.replica()];
+    await Promise.all([a.bus.subscribe(group('room')), a.bus.subscribe(group('second'))]);
+    await fixture.world().cut();
+    await expect.poll(() => a.bus.isUp()).toBe(false);
+    await fixture.world().restore();
+    await expect.poll(() => a.reconnects(), { timeout: 10_000 }).toBe(1);
+    await expect.poll(() => b.bus.isUp(), { timeout: 10_000 }).toBe(true);
+    const retry = async () =>
+      b.bus.publish(group('second'), message('back')).then(
+        () => true,
+        () => false,
+      );
+    await expect.poll(retry, { timeout: 10_000 }).toBe(true);
+    await expect.poll(() => a.heard).toContain('second back');
+    expect(a.bus.subscriptions()).toBe(2);
+  });
+};
+
+const group = (text: string): GroupName => text as GroupName;
+
+const message = (text: string): BusMessage => {
+  const body = Buffer.from(text);
+  return { kind: 'publication', body, dataAt: 0, dataLength: body.length, offset: 0, epoch: '' };
+};

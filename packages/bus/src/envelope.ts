@@ -1,0 +1,60 @@
+import { parseGroupPosition } from './position.ts';
+
+/** What a message of the bus is about. */
+export type MessageKind = 'publication' | 'join' | 'leave';
+
+/** A finished push on its way between replicas, with what a receiver must know without parsing it. */
+export interface BusMessage {
+  readonly kind: MessageKind;
+  /** The push as JSON clients get it, in UTF-8. Never parsed on the way through. */
+  readonly body: Buffer;
+  /** Where the application's payload lies in `body`, in bytes. */
+  readonly dataAt: number;
+  readonly dataLength: number;
+  /** Position in the group's stream; 0 and '' for a message that is not kept. */
+  readonly offset: number;
+  readonly epoch: string;
+}
+
+/*
+ * Layout, version 1:  0x01 kind ' ' dataAt ' ' dataLength ' ' offset ' ' epoch [' ' further…] '\n' body
+ * The head is ASCII, so that a Lua script can put a position into it by joining strings. `-` is an empty epoch.
+ * Further fields are ignored by a reader that does not know them; another version byte is refused.
+ */
+const VERSION = 1;
+const NEWLINE = 10;
+const MAX_HEAD_BYTES = 1024;
+const KINDS: Readonly<Record<string, MessageKind>> = { p: 'publication', j: 'join', l: 'leave' };
+const LETTERS: Readonly<Record<MessageKind, string>> = { publication: 'p', join: 'j', leave: 'l' };
+
+/** The message as bytes for the bus. */
+export const encodeMessage = (message: BusMessage): Buffer => {
+  const head = Buffer.from(
+    `${messageHead(message)}${message.offset} ${message.epoch === '' ? '-' : message.epoch}\n`,
+    'latin1',
+  );
+  return Buffer.concat([head, message.body], head.length + message.body.length);
+};
+
+/** The head up to the position, for a script that adds `<offset> <epoch>\n` and the body. */
+export const messageHead = ({
+  kind,
+  dataAt,
+  dataLength,
+}: Pick<BusMessage, 'kind' | 'dataAt' | 'dataLength'>): string =>
+  `${String.fromCharCode(VERSION)}${LETTERS[kind]} ${dataAt} ${dataLength} `;
+
+/** Reads a message; undefined for another version or bytes that are not ours. The body is a view, not a copy. */
+export const decodeMessage = (bytes: Buffer): BusMessage | undefined => {
+  const end = bytes.subarray(0, MAX_HEAD_BYTES).indexOf(NEWLINE);
+  if (end < 0 || bytes[0] !== VERSION) return undefined;
+  const [letter = '', at, length, offset, epoch = ''] = bytes.toString('latin1', 1, end).split(' ');
+  const kind = Object.hasOwn(KINDS, letter) ? KINDS[letter] : undefined;
+  const body = bytes.subarray(end + 1);
+  const dataAt = Number(at);
+  const dataLength = Number(length);
+  const position = parseGroupPosition(offset, epoch === '-' ? '' : epoch);
+  const fits = dataAt >= 0 && dataLength >= 0 && dataAt + dataLength <= body.length;
+  if (kind === undefined || position === undefined || !fits) return undefined;
+  return { kind, body, dataAt, dataLength, ...position };
+};

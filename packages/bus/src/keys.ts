@@ -1,0 +1,23 @@
+import type { GroupName } from '@muster/protocol/ids';
+
+/** The Redis names of one group. All carry its name as hash tag, so a cluster keeps them in one slot. */
+export interface GroupKeys {
+  /** Pub/sub channel. */
+  readonly channel: string;
+  /** Stream of kept publications. */
+  readonly stream: string;
+  /** Hash: epoch and top offset. */
+  readonly meta: string;
+}
+
+/** Names of a group's keys. Braces in the group name are escaped: they would cut the hash tag short. */
+export const groupKeys = (prefix: string, group: GroupName): GroupKeys => {
+  const tag = group.replace(/[{}%]/g, (char) => ESCAPES[char] ?? char);
+  return {
+    channel: `${prefix}g:{${tag}}`,
+    stream: `${prefix}gs:{${tag}}`,
+    meta: `${prefix}gm:{${tag}}`,
+  };
+};
+
+const ESCAPES: Readonly<Record<string, string>> = { '{': '%7B', '}': '%7D', '%': '%25' };

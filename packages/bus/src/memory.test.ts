@@ -1,0 +1,12 @@
+import { busConformance } from './conformance.ts';
+import { createMemoryBroker } from './memory.ts';
+
+busConformance('memory', async () => {
+  const broker = createMemoryBroker();
+  return {
+    connect: async (handlers) => broker.connect(handlers),
+    cut: async () => broker.stop(),
+    restore: async () => broker.start(),
+    [Symbol.asyncDispose]: async () => {},
+  };
+});

@@ -1,0 +1,74 @@
+import type { Logger } from '@muster/kit/logger';
+import type { Metrics } from '@muster/kit/metrics';
+import type { RedisConnections } from '@muster/kit/redis';
+import { AppError } from '@muster/protocol/errors';
+import type { GroupName } from '@muster/protocol/ids';
+import type { Redis } from 'ioredis';
+import type { Bus, BusHandlers } from './bus.ts';
+import { decodeMessage, encodeMessage } from './envelope.ts';
+import { groupKeys } from './keys.ts';
+import { createSubscriber, type Subscriber } from './subscriber.ts';
+
+export interface RedisBusDeps {
+  readonly redis: RedisConnections;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+/** A bus over Redis pub/sub: one connection that only listens, and one of the command lanes to publish on. */
+export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: BusHandlers): Bus => {
+  const traffic = metrics.counter<'direction'>({
+    name: 'gateway_bus_messages_total',
+    help: 'Messages given to and heard from the bus.',
+    labels: ['direction'],
+  });
+  const sent = traffic.with({ direction: 'out' });
+  const heard = traffic.with({ direction: 'in' });
+  const strange = traffic.with({ direction: 'unreadable' });
+  const groups = new Map<string, GroupName>();
+  const publisher = stickyLane(redis);
+
+  const subscriber: Subscriber = createSubscriber(redis.dedicated('bus'), {
+    log,
+    onReconnected: handlers.onReconnected,
+    onMessage: (channel, bytes) => {
+      const group = groups.get(channel);
+      if (group === undefined) return;
+      const message = decodeMessage(bytes);
+      if (message === undefined) return strange.inc();
+      heard.inc();
+      handlers.onMessage(group, message);
+    },
+    onForgotten: (channel) => void groups.delete(channel),
+  });
+
+  return {
+    publish: async (group, message) => {
+      const { channel } = groupKeys(redis.prefix, group);
+      try {
+        await publisher().publish(channel, encodeMessage(message));
+        sent.inc();
+      } catch (cause) {
+        throw new AppError('REDIS_UNAVAILABLE', { cause });
+      }
+    },
+    subscribe: (group) => {
+      const { channel } = groupKeys(redis.prefix, group);
+      groups.set(channel, group);
+      return subscriber.add(channel);
+    },
+    unsubscribe: (group) => subscriber.remove(groupKeys(redis.prefix, group).channel),
+    isUp: () => subscriber.isUp(),
+    subscriptions: () => subscriber.size(),
+    [Symbol.asyncDispose]: async () => subscriber.close(),
+  };
+};
+
+/** Always the same lane while it works: two lanes could swap two messages of one caller. */
+const stickyLane = (redis: RedisConnections): (() => Redis) => {
+  let lane: Redis | undefined;
+  return () => {
+    if (lane?.status !== 'ready') lane = redis.lane();
+    return lane;
+  };
+};
