@@ -1,0 +1,65 @@
+import { renameSync, rmSync, writeFileSync } from 'node:fs';
+import { type Instance, opsUrlOf, publicUrlOf, type ServiceKind, type Surroundings, urlOf } from './plan.ts';
+import { firstKey } from './secrets.ts';
+
+/** One process of the running fleet. */
+export interface Member {
+  readonly name: string;
+  /** Where it answers clients. */
+  readonly url: string;
+  /** Where it answers operators: metrics, probes, internal calls. */
+  readonly opsUrl: string;
+  readonly pid: number;
+}
+
+/** The running fleet, as `fleet.json` tells other programs. It holds keys: only the owner may read it. */
+export interface FleetDescription {
+  readonly publicUrl: string;
+  readonly sessionServices: readonly Member[];
+  readonly gateways: readonly Member[];
+  readonly healthAggregators: readonly Member[];
+  readonly redisUrl: string;
+  readonly databaseUrl: string;
+  readonly serviceApiKey: string;
+  readonly serverApiKey: string;
+  /** ISO 8601. */
+  readonly startedAt: string;
+  /** Of the launcher. */
+  readonly pid: number;
+}
+
+/** Tells the fleet as it is now. */
+export const describeFleet = (
+  around: Surroundings,
+  { startedAt, pidOf }: { startedAt: Date; pidOf: (name: string) => number | undefined },
+): FleetDescription => {
+  const member = (instance: Instance): Member => ({
+    name: instance.name,
+    url: urlOf(instance),
+    opsUrl: opsUrlOf(instance),
+    pid: pidOf(instance.name) ?? 0,
+  });
+  const members = (kind: ServiceKind) => around.plan.instances.filter((one) => one.kind === kind).map(member);
+  return {
+    publicUrl: publicUrlOf(around.plan),
+    sessionServices: members('session-service'),
+    gateways: members('ws-gateway'),
+    healthAggregators: members('health-aggregator'),
+    redisUrl: around.redisUrl,
+    databaseUrl: around.databaseUrl,
+    serviceApiKey: firstKey(around.secrets.serviceApiKeys),
+    serverApiKey: firstKey(around.secrets.serverApiKeys),
+    startedAt: startedAt.toISOString(),
+    pid: process.pid,
+  };
+};
+
+/** Writes `fleet.json` in one step, so that nobody ever reads half of it. */
+export const writeDescription = (file: string, description: FleetDescription): void => {
+  const unfinished = `${file}.${process.pid}`;
+  writeFileSync(unfinished, `${JSON.stringify(description, null, 2)}\n`, { mode: 0o600 });
+  renameSync(unfinished, file);
+};
+
+/** The fleet is no more. */
+export const removeDescription = (file: string): void => rmSync(file, { force: true });

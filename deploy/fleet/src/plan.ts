@@ -1,0 +1,147 @@
+import { freePorts } from '@muster/local/ports';
+import type { Secrets } from './secrets.ts';
+
+const HOST = '127.0.0.1';
+const OPS_OFFSET = 1_000;
+const GATEWAY_OFFSET = 100;
+const AGGREGATOR_OFFSET = 200;
+const POSTGRES_OFFSET = 300;
+const REDIS_OFFSET = 301;
+/** Long enough to close the sockets of a developer's machine, short enough to wait for after Ctrl-C. */
+const DRAIN_TIMEOUT_MS = '5000';
+
+export type ServiceKind = 'session-service' | 'ws-gateway' | 'health-aggregator';
+
+/** One process of a service of ours. */
+export interface Instance {
+  readonly kind: ServiceKind;
+  readonly name: string;
+  readonly port: number;
+  readonly opsPort: number;
+}
+
+/** Who listens where. */
+export interface Plan {
+  readonly publicPort: number;
+  readonly postgresPort: number;
+  readonly redisPort: number;
+  readonly instances: readonly Instance[];
+}
+
+interface Size {
+  readonly sessions: number;
+  readonly gateways: number;
+  readonly port: number;
+  readonly basePort: number;
+}
+
+/** Gives everybody a port: next to each other from `basePort`, or free ones when that is 0. */
+export const planFleet = async (size: Size): Promise<Plan> => {
+  const { sessions, gateways, basePort } = size;
+  const kinds: [ServiceKind, number, number][] = [
+    ['session-service', sessions, 0],
+    ['ws-gateway', gateways, GATEWAY_OFFSET],
+    ['health-aggregator', 1, AGGREGATOR_OFFSET],
+  ];
+  const free = basePort === 0 ? await freePorts(2 * (sessions + gateways + 1) + 2) : [];
+  const take = (fixed: number): number => free.pop() ?? basePort + fixed;
+  const instances = kinds.flatMap(([kind, count, offset]) =>
+    Array.from({ length: count }, (_, index) => ({
+      kind,
+      name: `${kind}-${index + 1}`,
+      port: take(offset + index),
+      opsPort: take(offset + index + OPS_OFFSET),
+    })),
+  );
+  return {
+    instances,
+    publicPort: size.port === 0 ? await onePort() : size.port,
+    postgresPort: take(POSTGRES_OFFSET),
+    redisPort: take(REDIS_OFFSET),
+  };
+};
+
+const onePort = async (): Promise<number> => (await freePorts(1))[0] ?? 0;
+
+/** Everything about the fleet that a service's environment says. */
+export interface Surroundings {
+  /** What the caller set: it wins, except for names and addresses, which are the launcher's. */
+  readonly env: NodeJS.ProcessEnv;
+  readonly plan: Plan;
+  readonly secrets: Secrets;
+  readonly databaseUrl: string;
+  readonly redisUrl: string;
+}
+
+/** The environment of one service process. */
+export const serviceEnvironment = (instance: Instance, around: Surroundings): NodeJS.ProcessEnv => {
+  const { env, plan, secrets } = around;
+  const publicUrl = publicUrlOf(plan);
+  const defaults: Record<string, string> = {
+    NODE_ENV: 'development',
+    PUBLIC_URL: publicUrl,
+    ALLOWED_ORIGINS: originsFor(plan, env['PUBLIC_URL']),
+    TRUSTED_PROXIES: HOST,
+    DRAIN_TIMEOUT_MS,
+    GUEST_SESSIONS: 'on',
+    SESSION_SECRETS: secrets.sessionSecrets,
+    SERVICE_API_KEYS: secrets.serviceApiKeys,
+    SERVER_API_KEYS: secrets.serverApiKeys,
+    INTERNAL_API_KEY: secrets.internalApiKey,
+    SESSION_SERVICE_URL: opsUrlOf(firstOf(plan, 'session-service')),
+  };
+  const unset = Object.entries(defaults).filter(([name]) => !isGiven(env, name));
+  return {
+    ...env,
+    ...Object.fromEntries(unset),
+    HOST,
+    PORT: String(instance.port),
+    OPS_PORT: String(instance.opsPort),
+    INSTANCE_NAME: instance.name,
+    REDIS_URL: around.redisUrl,
+    REDIS_URL_FILE: undefined,
+    // Only the session service talks to Postgres; nobody else learns its password.
+    DATABASE_URL: instance.kind === 'session-service' ? around.databaseUrl : undefined,
+    DATABASE_URL_FILE: undefined,
+  };
+};
+
+/** True when the caller gives a variable, itself or as `NAME_FILE`. An empty one counts as absent. */
+export const isGiven = (env: NodeJS.ProcessEnv, name: string): boolean =>
+  [env[name], env[`${name}_FILE`]].some((value) => value !== undefined && value !== '');
+
+/** Where clients reach the fleet. */
+export const publicUrlOf = (plan: Plan): string => `http://${HOST}:${plan.publicPort}`;
+
+/** Where a service answers clients. */
+export const urlOf = (instance: Instance): string => `http://${HOST}:${instance.port}`;
+
+/** Where a service answers operators. */
+export const opsUrlOf = (instance: Instance): string => `http://${HOST}:${instance.opsPort}`;
+
+/** Browsers call the same address by two names, and send the one that was typed. */
+const originsFor = (plan: Plan, publicUrl: string | undefined): string => {
+  const own = [publicUrlOf(plan), `http://localhost:${plan.publicPort}`];
+  const theirs = publicUrl !== undefined && URL.canParse(publicUrl) ? [new URL(publicUrl).origin] : [];
+  return [...new Set([...theirs, ...own])].join(',');
+};
+
+const firstOf = (plan: Plan, kind: ServiceKind): Instance => {
+  const first = plan.instances.find((one) => one.kind === kind);
+  if (first === undefined) throw new Error(`a fleet without a ${kind} cannot be planned`);
+  return first;
+};
+
+/** Every port of the plan: who wants it, and which option moves it. */
+export const wantedPorts = (
+  plan: Plan,
+  stores: { postgres: boolean; redis: boolean },
+): { port: number; owner: string; option: string }[] => [
+  { port: plan.publicPort, owner: 'the load balancer', option: '--port' },
+  ...(stores.postgres ? [{ port: plan.postgresPort, owner: 'Postgres', option: '--base-port' }] : []),
+  ...(stores.redis ? [{ port: plan.redisPort, owner: 'Redis', option: '--base-port' }] : []),
+  ...plan.instances.flatMap(({ name, port, opsPort }) => [
+    { port, owner: name, option: '--base-port' },
+    { port: opsPort, owner: `${name} (ops)`, option: '--base-port' },
+  ]),
+];

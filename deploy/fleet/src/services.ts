@@ -1,0 +1,88 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { get } from 'node:http';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import {
+  findHaproxy,
+  haproxyServer,
+  maxConnectionsFor,
+  openFilesLimit,
+  renderProxyConfig,
+  type Upstream,
+} from '@muster/local/haproxy';
+import type { ServerSpec } from '@muster/local/server';
+import { type Instance, type ServiceKind, type Surroundings, serviceEnvironment, urlOf } from './plan.ts';
+
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+const TEMPLATE = fileURLToPath(new URL('../../haproxy/haproxy.cfg.template', import.meta.url));
+const PROBE_TIMEOUT_MS = 1_000;
+/** A service gets this long beyond its own drain deadline. */
+const STOP_SLACK_MS = 2_000;
+
+/** Where logs go, and what runs in the place of a service when a test says so. */
+export interface ServiceDeps {
+  readonly logDir: string;
+  readonly entryPoints: Partial<Record<ServiceKind, string>>;
+}
+
+/** How one process of a service starts and ends. Its Node is ours: no PATH decides. */
+export const serviceSpec = (
+  instance: Instance,
+  around: Surroundings,
+  { logDir, entryPoints }: ServiceDeps,
+): ServerSpec => {
+  const env = serviceEnvironment(instance, around);
+  const entry = entryPoints[instance.kind] ?? join(ROOT, 'services', instance.kind, 'src', 'main.ts');
+  if (!existsSync(entry)) throw new Error(`${instance.kind} has no ${entry}`);
+  return {
+    child: {
+      name: instance.name,
+      command: process.execPath,
+      args: [entry],
+      env,
+      logFile: join(logDir, `${instance.name}.log`),
+      cwd: ROOT,
+    },
+    isReady: () => answersOk(`${urlOf(instance)}/readyz`),
+    stopSignal: 'SIGTERM',
+    stopDeadlineMs: Number(env['DRAIN_TIMEOUT_MS']) + STOP_SLACK_MS,
+  };
+};
+
+/** The load balancer in front of all instances of the plan. */
+export const proxySpec = async (
+  around: Surroundings,
+  { dataDir, logDir, say }: { dataDir: string; logDir: string; say: (line: string) => void },
+): Promise<ServerSpec> => {
+  const { plan, env } = around;
+  const upstreams = (kind: ServiceKind): Upstream[] =>
+    plan.instances
+      .filter((one) => one.kind === kind)
+      .map(({ name, port }) => ({ name, host: '127.0.0.1', port }));
+  return haproxyServer({
+    program: await findHaproxy({ env, say }),
+    port: plan.publicPort,
+    configFile: join(dataDir, 'haproxy.cfg'),
+    config: renderProxyConfig(readFileSync(TEMPLATE, 'utf8'), {
+      bind: `127.0.0.1:${plan.publicPort}`,
+      maxConnections: maxConnectionsFor(openFilesLimit()),
+      gateways: upstreams('ws-gateway'),
+      sessionServices: upstreams('session-service'),
+      aggregators: upstreams('health-aggregator'),
+    }),
+    logFile: join(logDir, 'haproxy.log'),
+    env,
+  });
+};
+
+const answersOk = (url: string): Promise<boolean> =>
+  new Promise((resolve) => {
+    // No kept-alive connection: it would be one more thing for the service to close when it drains.
+    const request = get(url, { agent: false, timeout: PROBE_TIMEOUT_MS }, (response) => {
+      response.resume();
+      resolve(response.statusCode === 200);
+    });
+    request.once('timeout', () => request.destroy());
+    request.once('error', () => resolve(false));
+    request.once('close', () => resolve(false));
+  });

@@ -1,0 +1,133 @@
+import { rmSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { ensureDatabase, postgresServer, removePostgresData } from '@muster/local/postgres';
+import { findRedis, redisServer, redisUrl } from '@muster/local/redis';
+import type { ServerSpec } from '@muster/local/server';
+import type { Plan } from './plan.ts';
+import { fromEnvironment } from './secrets.ts';
+import type { Supervised } from './supervisor.ts';
+
+const DATABASE = 'muster';
+const DEFAULT_PORTS: Record<string, number> = { 'redis:': 6379, 'rediss:': 6379 };
+const POSTGRES_PORT = 5432;
+const REACH_TIMEOUT_MS = 3_000;
+
+/** A store of the caller's does not answer. */
+export class StoreError extends Error {
+  override readonly name = 'StoreError';
+}
+
+/** What the stores need of the launcher. */
+export interface StoreDeps {
+  readonly env: NodeJS.ProcessEnv;
+  readonly plan: Plan;
+  readonly dataDir: string;
+  readonly logDir: string;
+  readonly say: (line: string) => void;
+  supervise(spec: ServerSpec): Supervised;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Which of the stores the caller brings; the others are started. */
+export const givenStores = (
+  env: NodeJS.ProcessEnv,
+): { databaseUrl: string | undefined; redisUrl: string | undefined } => ({
+  databaseUrl: fromEnvironment(env, 'DATABASE_URL'),
+  redisUrl: fromEnvironment(env, 'REDIS_URL'),
+});
+
+/** Forgets what the stores of this data directory hold. */
+export const wipeStores = (dataDir: string): void => {
+  removePostgresData(join(dataDir, 'postgres'));
+  rmSync(join(dataDir, 'redis'), { recursive: true, force: true });
+};
+
+/** Postgres and Redis, side by side: the caller's where `DATABASE_URL` or `REDIS_URL` is set, else our own. */
+export const startStores = async (deps: StoreDeps): Promise<{ databaseUrl: string; redisUrl: string }> => {
+  const given = givenStores(deps.env);
+  const [databaseUrl, redis] = await Promise.all([
+    given.databaseUrl === undefined
+      ? startPostgres(deps)
+      : reach('DATABASE_URL', given.databaseUrl, 'Postgres', deps.say),
+    given.redisUrl === undefined ? startRedis(deps) : reach('REDIS_URL', given.redisUrl, 'Redis', deps.say),
+  ]);
+  return { databaseUrl, redisUrl: redis };
+};
+
+const startPostgres = async ({
+  env,
+  plan,
+  dataDir,
+  logDir,
+  say,
+  supervise,
+  signal,
+}: StoreDeps): Promise<string> => {
+  const server = postgresServer({
+    port: plan.postgresPort,
+    dataDir: join(dataDir, 'postgres'),
+    logFile: join(logDir, 'postgres.log'),
+    env,
+    say,
+  });
+  await supervise(server.spec).start(signal);
+  await ensureDatabase(server.url('postgres'), DATABASE);
+  say(`Postgres is ready on port ${plan.postgresPort}`);
+  return server.url(DATABASE);
+};
+
+const startRedis = async ({
+  env,
+  plan,
+  dataDir,
+  logDir,
+  say,
+  supervise,
+  signal,
+}: StoreDeps): Promise<string> => {
+  const spec = redisServer({
+    program: await findRedis({ env, say }),
+    port: plan.redisPort,
+    dataDir: join(dataDir, 'redis'),
+    persistent: true,
+    logFile: join(logDir, 'redis.log'),
+    env,
+  });
+  await supervise(spec).start(signal);
+  say(`Redis is ready on port ${plan.redisPort}`);
+  return redisUrl(plan.redisPort);
+};
+
+const reach = async (
+  variable: string,
+  url: string,
+  store: string,
+  say: (line: string) => void,
+): Promise<string> => {
+  if (!URL.canParse(url)) throw new StoreError(`${variable} is not a URL`);
+  const { hostname, port, protocol } = new URL(url);
+  const where = {
+    host: hostname || '127.0.0.1',
+    port: Number(port) || (DEFAULT_PORTS[protocol] ?? POSTGRES_PORT),
+  };
+  if (!(await accepts(where))) {
+    throw new StoreError(
+      `nothing answers at ${where.host}:${where.port}, where ${variable} says ${store} is`,
+    );
+  }
+  say(`${store} is the one of ${variable}, at ${where.host}:${where.port}`);
+  return url;
+};
+
+const accepts = (where: { host: string; port: number }): Promise<boolean> =>
+  new Promise((resolve) => {
+    const socket = connect(where);
+    const answer = (yes: boolean) => {
+      socket.destroy();
+      resolve(yes);
+    };
+    socket.setTimeout(REACH_TIMEOUT_MS, () => answer(false));
+    socket.once('error', () => answer(false));
+    socket.once('connect', () => answer(true));
+  });

@@ -1,0 +1,42 @@
+import type { FleetDescription, Member } from './description.ts';
+
+/** What a newcomer wants to know now: where everything is, and what to try. Every line works as printed. */
+export const summaryOf = (
+  fleet: FleetDescription,
+  { dataDir, seconds }: { dataDir: string; seconds: string },
+): string => {
+  const { publicUrl } = fleet;
+  const socketUrl = publicUrl.replace(/^http/, 'ws');
+  const members = [...fleet.sessionServices, ...fleet.gateways, ...fleet.healthAggregators];
+  return `
+Muster is up after ${seconds} s.
+
+  ${row('console', `${publicUrl}/`)}
+  ${row('API documents', `${publicUrl}/docs`)}
+  ${row('WebSocket', `${socketUrl}/connection/websocket      (Centrifugo client protocol)`)}
+  ${row('plain WebSocket', `${socketUrl}/ws?group=lobby`)}
+  ${row('health', `${publicUrl}/health`)}
+
+  ${members.map(memberRow).join('\n  ')}
+  ${row('Redis', withoutPassword(fleet.redisUrl))}
+  ${row('Postgres', withoutPassword(fleet.databaseUrl))}
+  ${row('logs, fleet.json', dataDir)}
+
+Try:
+  open ${publicUrl}/ in two browser tabs and chat
+  curl -s ${publicUrl}/health
+  curl -s -X POST ${publicUrl}/v1/guest-sessions
+  curl -s ${publicUrl}/v1/sessions -H 'Authorization: Bearer ${fleet.serviceApiKey}' -H 'Content-Type: application/json' -d '{"user_id":"ada"}'
+
+Ctrl-C stops everything.
+`;
+};
+
+const NAME_WIDTH = 22;
+
+const row = (name: string, text: string): string => `${name.padEnd(NAME_WIDTH)}${text}`;
+
+const memberRow = ({ name, url, opsUrl, pid }: Member): string =>
+  row(name, `${url}   ops ${opsUrl}   pid ${pid}`);
+
+const withoutPassword = (url: string): string => url.replace(/\/\/([^:@/]*):[^@/]*@/, '//$1:…@');

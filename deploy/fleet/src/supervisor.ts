@@ -1,0 +1,112 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Child, sayEnding } from '@muster/local/child';
+import type { Claim } from '@muster/local/claim';
+import { type ServerSpec, startServer } from '@muster/local/server';
+
+const FIRST_PAUSE_MS = 200;
+const LONGEST_PAUSE_MS = 10_000;
+/** Up for this long, and the next crash counts as the first again. */
+const STEADY_MS = 30_000;
+
+/** One server that is kept running. */
+export interface Supervised {
+  readonly name: string;
+  /** Of the process that runs now. */
+  pid(): number | undefined;
+  /** Starts it and waits until it serves; rejects when this first start fails. */
+  start(signal?: AbortSignal): Promise<void>;
+  /** Sends a signal to the process, as a crash or an operator would; it is started again when it ends. */
+  kill(signal: NodeJS.Signals): boolean;
+  /** Ends it and keeps it down until {@link resume}. */
+  halt(): Promise<void>;
+  resume(): Promise<void>;
+  /** Tells it that its end is wanted, by another signal than usual; it will not be started again. */
+  retire(signal: NodeJS.Signals): void;
+  /** Ends it for good. */
+  stop(): Promise<void>;
+  lastLines(): readonly string[];
+}
+
+interface SupervisorDeps {
+  readonly spec: ServerSpec;
+  readonly say: (line: string) => void;
+  readonly claim: Claim;
+  /** The process changed: somebody may want to write down its new id. */
+  readonly onChange: () => void;
+}
+
+/** Keeps a server running: says when it ends by itself, with its last lines, and starts it again with back-off. */
+export const supervise = ({ spec, say, claim, onChange }: SupervisorDeps): Supervised => {
+  const { name } = spec.child;
+  let wanted = false;
+  let child: Child | undefined;
+  let upSince = 0;
+  let pause = FIRST_PAUSE_MS;
+  let down = new AbortController();
+
+  const launch = async (signal?: AbortSignal): Promise<void> => {
+    const onSpawn = (spawned: Child) => {
+      child = spawned;
+      claim.add({ name, pid: spawned.pid, stopSignal: spec.stopSignal });
+      void spawned.ended.then(() => claim.remove(spawned.pid));
+    };
+    const started = await startServer(spec, { signal, onSpawn });
+    upSince = performance.now();
+    onChange();
+    void started.ended.then((ending) => {
+      if (wanted) void recover(`${name} ended (${sayEnding(ending)})`, started.lastLines());
+    });
+  };
+
+  const recover = async (what: string, lines: readonly string[]): Promise<void> => {
+    say([what, ...lines.map((line) => `    ${line}`)].join('\n'));
+    if (performance.now() - upSince > STEADY_MS) pause = FIRST_PAUSE_MS;
+    while (wanted) {
+      say(`${name} starts again in ${pause / 1000} s`);
+      await sleep(pause, undefined, { signal: down.signal }).catch(() => {});
+      pause = Math.min(LONGEST_PAUSE_MS, pause * 2);
+      if (!wanted) return;
+      try {
+        await launch(down.signal);
+        say(`${name} is back (pid ${child?.pid})`);
+        return;
+      } catch (error) {
+        if (wanted) say((error as Error).message);
+      }
+    }
+  };
+
+  const end = async (): Promise<void> => {
+    wanted = false;
+    down.abort();
+    const ending = await child?.stop({ signal: spec.stopSignal, deadlineMs: spec.stopDeadlineMs });
+    if (ending?.forced) say(`${name} did not end within ${spec.stopDeadlineMs / 1000} s and was killed`);
+  };
+
+  const begin = async (signal?: AbortSignal): Promise<void> => {
+    down = new AbortController();
+    wanted = true;
+    pause = FIRST_PAUSE_MS;
+    try {
+      await launch(signal);
+    } catch (error) {
+      wanted = false;
+      throw error;
+    }
+  };
+
+  return {
+    name,
+    pid: () => (child?.isRunning() ? child.pid : undefined),
+    start: begin,
+    kill: (signal) => child?.kill(signal) ?? false,
+    halt: end,
+    resume: () => begin(),
+    retire(signal) {
+      wanted = false;
+      child?.kill(signal);
+    },
+    stop: end,
+    lastLines: () => child?.lastLines() ?? [],
+  };
+};
