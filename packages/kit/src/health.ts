@@ -80,6 +80,7 @@ export const createHealth = (deps: HealthDeps): Health => {
           : { status: 'down', latencyMs, checkedAt: clock.now(), reason: reasonOf(problem) };
       known.set(name, status);
       running.delete(name);
+      started(); // Latches, whether or not anybody asks right now.
       record(name, before, status, problem);
     };
     const work = within(CHECK_TIMEOUT_MS, `check of ${name}`, run()).then(() => finish(), finish);

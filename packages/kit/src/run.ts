@@ -95,6 +95,7 @@ export const runUntilSignal = async (
     log.error({ error }, 'process.start_failed');
     return EXIT_FAILED;
   }
+  log.info({}, 'process.started');
   log.info({ signal: await stopping.promise }, 'process.draining');
   return stopApp(app, { log, drainMs });
 };

@@ -1,0 +1,135 @@
+import { expect, test } from 'vitest';
+import { createHealth } from './health.ts';
+import { createMetrics } from './metrics.ts';
+import { answerProbe } from './probes.ts';
+
+const QUIET = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {}, child: () => QUIET };
+
+const setUp = () => {
+  let at = 1_000_000;
+  const world = {
+    works: true,
+    checks: 0,
+    pass: (ms: number) => {
+      at += ms;
+    },
+    clock: { now: () => at, monotonic: () => at },
+  };
+  const metrics = createMetrics({ service: 's', version: '1' });
+  const health = createHealth({
+    clock: world.clock,
+    log: QUIET,
+    metrics,
+    intervalMs: 1_000_000,
+    checks: {
+      redis: async () => {
+        world.checks += 1;
+        if (!world.works) throw new Error('connect ECONNREFUSED 10.1.2.3:6379');
+      },
+    },
+  });
+  const about = { service: 's', version: '1', instance: 'one', startedAt: at };
+  const probe = (path: string) => answerProbe(health, about, path, at);
+  return { world, health, probe, metrics };
+};
+
+test('[HL1] starting until the first contact, then started for ever', async () => {
+  const { world, health, probe } = setUp();
+  world.works = false;
+  await health.checkNow();
+  expect(health.state()).toBe('starting');
+  expect([probe('/startupz')?.status, probe('/readyz')?.status, probe('/livez')?.status]).toEqual([
+    503, 503, 200,
+  ]);
+  world.works = true;
+  await health.checkNow();
+  world.works = false;
+  await health.checkNow();
+  expect(probe('/startupz')?.status).toBe(200);
+});
+
+test('[HL1] the grace ends the start even while a dependency stays down', async () => {
+  const { world, health } = setUp();
+  world.works = false;
+  world.pass(30_001);
+  await health.checkNow();
+  expect(health.state()).toBe('degraded');
+});
+
+test('[HL2] a lost dependency degrades and leaves ready', async () => {
+  const { world, health, probe } = setUp();
+  await health.checkNow();
+  expect(health.state()).toBe('ready');
+  world.works = false;
+  await health.checkNow();
+  expect(health.state()).toBe('degraded');
+  expect([probe('/readyz')?.status, probe('/health')?.status]).toEqual([200, 200]);
+});
+
+test('[HL3] an old result is unknown and not up', async () => {
+  const { world, health } = setUp();
+  await health.checkNow();
+  world.pass(10_001);
+  expect(health.dependency('redis').status).toBe('unknown');
+  expect(health.state()).toBe('degraded');
+});
+
+test('[HL4] one check at a time, and silence is failure', async () => {
+  const metrics = createMetrics({ service: 's', version: '1' });
+  let begun = 0;
+  const health = createHealth({
+    clock: { now: () => Date.now(), monotonic: () => performance.now() },
+    log: QUIET,
+    metrics,
+    checks: {
+      silent: () => {
+        begun += 1;
+        return new Promise(() => {});
+      },
+    },
+  });
+  await Promise.all([health.checkNow(), health.checkNow()]);
+  expect(begun).toBe(1);
+  expect(health.dependency('silent')).toMatchObject({ status: 'down', reason: 'timeout' });
+  await health[Symbol.asyncDispose]();
+});
+
+test('[HL5] draining is not ready, is alive, and stays', async () => {
+  const { health, probe } = setUp();
+  await health.checkNow();
+  health.startDraining();
+  await health.checkNow();
+  expect(health.state()).toBe('draining');
+  expect([probe('/readyz')?.status, probe('/livez')?.status]).toEqual([503, 200]);
+  expect(probe('/readyz')?.headers).toHaveProperty('retry-after');
+});
+
+test('[HL6] reading causes no check', async () => {
+  const { world, health, probe } = setUp();
+  await health.checkNow();
+  for (let count = 0; count < 100; count += 1) probe('/health');
+  expect(world.checks).toBe(1);
+});
+
+test('[HL7] /health names dependencies and no hosts', async () => {
+  const { world, health, probe } = setUp();
+  await health.checkNow();
+  world.works = false;
+  await health.checkNow();
+  const body = probe('/health')?.body ?? '';
+  expect(body).not.toContain('10.1.2.3');
+  expect(JSON.parse(body)).toMatchObject({
+    status: 'degraded',
+    instance: 'one',
+    checks: { redis: { status: 'down', reason: 'refused', age_ms: 0, latency_ms: expect.any(Number) } },
+  });
+});
+
+test('the last check is a metric', async () => {
+  const { world, health, metrics } = setUp();
+  world.works = false;
+  await health.checkNow();
+  const text = await metrics.render();
+  expect(text).toContain('service_dependency_up{dependency="redis"} 0');
+  expect(text).toContain('service_dependency_failures_total{dependency="redis",reason="refused"} 1');
+});
