@@ -1,0 +1,47 @@
+// `npm start`, `npm test`, `npm run setup`: gets the right tools, then runs the real thing.
+// Runs on any Node from 20 on, needs nothing but npm, and does nothing twice.
+import { buildConsole, install, withLock } from './bootstrap/install.mjs';
+import { runAttached, say } from './bootstrap/processes.mjs';
+import { runTests } from './bootstrap/test.mjs';
+import { ensureToolchain } from './bootstrap/toolchain.mjs';
+
+const [command, ...args] = process.argv.slice(2);
+
+const prepare = ({ withConsole }) =>
+  withLock(async () => {
+    const tools = await ensureToolchain();
+    await install(tools);
+    if (withConsole) await buildConsole(tools);
+    return tools;
+  });
+
+const COMMANDS = {
+  setup: async () => {
+    await prepare({ withConsole: true });
+    say('everything is installed');
+    return 0;
+  },
+  start: async () => {
+    const asks = args.includes('--help') || args.includes('-h');
+    const tools = await prepare({ withConsole: !asks });
+    return runAttached(tools.node, ['deploy/fleet/src/main.ts', ...args], { env: tools.env, channel: true });
+  },
+  test: async () => {
+    const tools = await prepare({ withConsole: true });
+    return runTests(tools, args);
+  },
+};
+
+const run = COMMANDS[command];
+if (run === undefined) {
+  process.stderr.write(
+    `bootstrap: unknown command ${command}; there are ${Object.keys(COMMANDS).join(', ')}\n`,
+  );
+  process.exit(2);
+}
+try {
+  process.exit(await run());
+} catch (error) {
+  process.stderr.write(`\nmuster: ${error.message}\n`);
+  process.exit(1);
+}

@@ -1,0 +1,77 @@
+import { spawn } from 'node:child_process';
+import { constants } from 'node:os';
+import { fileURLToPath } from 'node:url';
+
+/** The checkout. */
+export const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+
+const WATCH_PARENT_MS = 500;
+const TAIL_LINES = 30;
+const PROGRESS_MS = 5_000;
+const LINE_LENGTH = 100;
+const startedAt = performance.now();
+
+/** One line of progress, with the time since the command was given. */
+export const say = (line) => {
+  const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
+  process.stdout.write(`  ${seconds.padStart(5)} s  ${line}\n`);
+};
+
+/** Runs a program and shows its last line now and then, or the end of its output when it fails. Resolves with the output. */
+export const runQuietly = (what, command, args, { env = process.env, cwd = ROOT } = {}) =>
+  new Promise((resolve, reject) => {
+    const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const chunks = [];
+    child.stdout.on('data', (chunk) => chunks.push(chunk));
+    child.stderr.on('data', (chunk) => chunks.push(chunk));
+    const progress = setInterval(() => say(`${what} goes on: ${lastLineOf(chunks)}`), PROGRESS_MS);
+    child.once('error', (cause) => {
+      clearInterval(progress);
+      reject(new Error(`${what}: ${cause.message}`, { cause }));
+    });
+    child.once('close', (code) => {
+      clearInterval(progress);
+      const output = Buffer.concat(chunks).toString('utf8');
+      if (code === 0) return resolve(output);
+      const tail = output.trimEnd().split('\n').slice(-TAIL_LINES).join('\n');
+      reject(new Error(`${what} failed (exit code ${code}):\n${tail}`));
+    });
+  });
+
+const lastLineOf = (chunks) => {
+  const lines = Buffer.concat(chunks).toString('utf8').trimEnd().split('\n');
+  return lines.at(-1)?.slice(0, LINE_LENGTH) ?? '';
+};
+
+/**
+ * Runs a program in our place: same terminal, signals passed on, its exit code is the answer. It stays in our
+ * process group, so Ctrl-C may reach it twice: it has to take signals that come together for one.
+ * With `channel` it learns of our end, whatever that was, by its IPC channel closing.
+ */
+export const runAttached = (command, args, { env = process.env, channel = false } = {}) =>
+  new Promise((resolve, reject) => {
+    const stdio = ['inherit', 'inherit', 'inherit', ...(channel ? ['ipc'] : [])];
+    const child = spawn(command, args, { cwd: ROOT, env, stdio });
+    const pass = (signal) => child.kill(signal);
+    const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+    for (const signal of signals) process.on(signal, pass);
+    const watch = watchParent(() => child.kill('SIGTERM'));
+    child.once('error', reject);
+    child.once('exit', (code, signal) => {
+      clearInterval(watch);
+      for (const one of signals) process.off(one, pass);
+      resolve(code ?? 128 + (constants.signals[signal] ?? 0));
+    });
+  });
+
+/** npm ends with a shell of its own between us, which may keep a signal to itself: its end is our sign. */
+const watchParent = (onGone) => {
+  const parent = process.ppid;
+  let told = false;
+  const check = () => {
+    if (told || process.env.npm_lifecycle_event === undefined || process.ppid === parent) return;
+    told = true;
+    onGone();
+  };
+  return setInterval(check, WATCH_PARENT_MS);
+};

@@ -1,0 +1,55 @@
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { ROOT, runAttached } from './processes.mjs';
+
+const RESULTS = join(ROOT, '.muster', 'test-results.json');
+
+/** Lint, types, then every test. Stops at the first failure; ends with how many passed and failed. */
+export const runTests = async ({ env }, args) => {
+  const steps = [
+    ['lint', 'biome', ['check', '.']],
+    ['types', 'tsc', []],
+    ['tests', 'vitest', vitestArguments(args)],
+  ];
+  rmSync(RESULTS, { force: true });
+  mkdirSync(join(ROOT, '.muster'), { recursive: true });
+  for (const [name, program, programArgs] of steps) {
+    process.stdout.write(`\n── ${name}: ${program} ${programArgs.join(' ')}\n`);
+    const startedAt = performance.now();
+    const code = await runAttached(join(ROOT, 'node_modules', '.bin', program), programArgs, { env });
+    const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
+    process.stdout.write(
+      `── ${name}: ${code === 0 ? 'ok' : `failed (exit code ${code})`} after ${seconds} s\n`,
+    );
+    if (name === 'tests' || code !== 0) printCount();
+    if (code !== 0) return code;
+  }
+  return 0;
+};
+
+const vitestArguments = (args) => [
+  'run',
+  '--reporter=default',
+  '--reporter=json',
+  `--outputFile.json=${RESULTS}`,
+  ...args,
+];
+
+const printCount = () => {
+  const { passed, failed } = readCount();
+  process.stdout.write(`\n${passed} passed, ${failed} failed\n`);
+};
+
+/** A step that failed before any test ran counts as one failure, and so does a file that could not be loaded. */
+const readCount = () => {
+  let results;
+  try {
+    results = JSON.parse(readFileSync(RESULTS, 'utf8'));
+  } catch {
+    return { passed: 0, failed: 1 };
+  }
+  const broken = results.testResults.filter(
+    (file) => file.status === 'failed' && !file.assertionResults.some((test) => test.status === 'failed'),
+  );
+  return { passed: results.numPassedTests, failed: results.numFailedTests + broken.length };
+};

@@ -1,0 +1,77 @@
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { delimiter, dirname, join } from 'node:path';
+import { ROOT, runQuietly, say } from './processes.mjs';
+
+/** Type stripping without a flag, `await using`, and what the services ask for. */
+const OLDEST_NODE = 24;
+const NODE_VERSION = '26';
+const PNPM_VERSION = '12';
+const HOME = join(ROOT, '.muster', 'toolchain');
+const BIN = join(HOME, 'node_modules', '.bin');
+const STAMP = join(HOME, 'stamp.json');
+
+/**
+ * The Node to run with, a pnpm to install with, and an environment in which both are found first. What is
+ * missing comes from the npm registry, once: the packages `node-<platform>-<arch>` hold the program itself.
+ */
+export const ensureToolchain = async () => {
+  const needed = neededPackages();
+  const present = installedPackages();
+  // What an earlier call with another Node fetched stays: both may be in use.
+  if (needed.some((one) => !present.includes(one)))
+    await fetchPackages([...new Set([...needed, ...present])]);
+  const node = runsAlready() ? process.execPath : join(BIN, 'node');
+  const path = [dirname(node), join(ROOT, 'node_modules', '.bin'), process.env.PATH];
+  return {
+    node,
+    pnpm: join(HOME, 'node_modules', 'pnpm', 'bin', 'pnpm.mjs'),
+    env: { ...process.env, PATH: path.join(delimiter) },
+  };
+};
+
+const installedPackages = () => {
+  try {
+    return JSON.parse(readFileSync(STAMP, 'utf8'));
+  } catch {
+    return [];
+  }
+};
+
+const runsAlready = () => Number(process.versions.node.split('.')[0]) >= OLDEST_NODE;
+
+const neededPackages = () => {
+  const { platform, arch } = process;
+  if (!['linux', 'darwin'].includes(platform) || !['x64', 'arm64'].includes(arch)) {
+    throw new Error(
+      `${platform} on ${arch} is not supported here: use docker compose up (or WSL on Windows)`,
+    );
+  }
+  const node = runsAlready() ? [] : [`node-${platform}-${arch}@${NODE_VERSION}`];
+  return [...node, `pnpm@${PNPM_VERSION}`];
+};
+
+const fetchPackages = async (packages) => {
+  say(`getting ${packages.join(' and ')} from the npm registry (once)`);
+  rmSync(HOME, { recursive: true, force: true });
+  mkdirSync(HOME, { recursive: true });
+  writeFileSync(join(HOME, 'package.json'), '{ "private": true }\n');
+  const args = ['install', '--prefix', HOME, '--no-save', '--no-audit', '--no-fund', '--no-package-lock'];
+  await runQuietly('npm install of the toolchain', ...npm([...args, ...packages]), {
+    env: { ...process.env, ...RESOLVER },
+    cwd: HOME,
+  });
+  if (!runsAlready()) {
+    const version = await runQuietly('the new Node', join(BIN, 'node'), ['--version']);
+    say(`Node ${version.trim()} is in .muster/toolchain`);
+  }
+  writeFileSync(STAMP, JSON.stringify(packages));
+};
+
+/** The npm that called us, else the one on the PATH. */
+const npm = (args) => {
+  const script = process.env.npm_execpath;
+  return script?.endsWith('npm-cli.js') ? [process.execPath, [script, ...args]] : ['npm', args];
+};
+
+/** A lost DNS answer costs one second, not five: installations ask for hundreds of names. */
+export const RESOLVER = { RES_OPTIONS: process.env.RES_OPTIONS ?? 'timeout:1 attempts:5' };
