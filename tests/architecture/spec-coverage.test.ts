@@ -3,7 +3,7 @@ import { read, repositoryFiles, sourceFiles } from './source-files.ts';
 
 /** A rule is `| HT1 |` in a table or `**HT1**` / `**[HT1]**` in a list of a SPEC.md or PROTOCOL.md. */
 const RULE = /^\|\s*([A-Z]{2,3}\d+)\s*\||\*\*\[?([A-Z]{2,3}\d+)\]?\*\*/gm;
-const TITLE = /\b(?:test|it|describe)(?:\.\w+(?:\([^)]*\))?)*\(\s*(['"`])((?:\[[A-Z]{2,3}\d+\])+)/g;
+const TITLE = /\b(?:test|it|describe)(?:\.\w+(?:\([^)]*\))?)*\(\s*(['"`])((?:\[[A-Z]{2,3}\d+\]\s?)+)/g;
 
 const specs = repositoryFiles().filter((path) => /(SPEC|PROTOCOL)\.md$/.test(path));
 const ruleOwners = new Map<string, string[]>();

@@ -100,8 +100,10 @@ export const openPostgres = (
       translated(() => withClient((client) => queriesOf(client).query(name, text, values))),
     transaction: (run) => translated(() => retried(() => attempt(run))),
     ping: async () => {
-      const { rows } = await probe.query('SELECT pg_is_in_recovery() AS standby');
-      if (rows[0]?.standby !== false) throw new Error('the database is read-only');
+      const { rows } = await probe.query(
+        'SELECT pg_is_in_recovery() OR current_setting($$transaction_read_only$$) = $$on$$ AS read_only',
+      );
+      if (rows[0]?.read_only !== false) throw new Error('the database is read-only');
     },
     stats,
     [Symbol.asyncDispose]: async () => {

@@ -1,0 +1,109 @@
+import type { Fleet } from '@muster/fleet/fleet';
+import { until } from '@muster/testkit/wait';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { onDifferentGateways, plainClient, sdkClient, signIn, signOut } from './clients.ts';
+import { ownFleet } from './own-fleet.ts';
+
+let fleet: Fleet;
+let about: ReturnType<Fleet['describe']>;
+
+beforeAll(async () => {
+  fleet = await ownFleet({ PLAIN_SILENCE_MS: '1500', PLAIN_SWEEP_MS: '200' });
+  about = fleet.describe();
+});
+afterAll(() => fleet[Symbol.asyncDispose]());
+
+const COUNT = 200;
+
+test('two SDK clients on two gateways, by cookie and by token, hear each other in order; others hear nothing', async () => {
+  const ann = await signIn(about, 'ann', 'cookie');
+  const bob = await signIn(about, 'bob', 'bearer');
+  const [one, two] = await onDifferentGateways([
+    () => sdkClient(fleet.publicUrl, ann.credential),
+    () => sdkClient(fleet.publicUrl, bob.credential),
+  ]);
+  using _one = one;
+  using _two = two;
+  using stranger = await sdkClient(fleet.publicUrl, bob.credential);
+  const elsewhere = await stranger.subscribe('elsewhere');
+  const [atOne, atTwo] = [await one.subscribe('news'), await two.subscribe('news')];
+
+  for (let n = 0; n < COUNT; n += 1) await (n % 2 === 0 ? atOne : atTwo).subscription.publish({ n });
+
+  for (const { heard } of [atOne, atTwo]) {
+    await until(async () => heard.length, { ok: (count) => count >= COUNT, what: `${COUNT} publications` });
+    expect(heard.map(({ data }) => data.n)).toEqual(Array.from({ length: COUNT }, (_, n) => n));
+    expect(new Set(heard.map(({ info }) => info?.user))).toEqual(new Set(['ann', 'bob']));
+  }
+  expect(elsewhere.heard).toEqual([]);
+});
+
+test('plain and SDK clients of one group hear each other', async () => {
+  const cay = await signIn(about, 'cay');
+  using plain = await plainClient(fleet.publicUrl, 'mixed', cay.credential);
+  using sdk = await sdkClient(fleet.publicUrl, cay.credential);
+  const { subscription, heard } = await sdk.subscribe('mixed');
+
+  plain.socket.send('hello, world');
+  plain.socket.send('{"x":1}');
+  await until(async () => heard.length, { ok: (count) => count === 2, what: 'two publications at the SDK' });
+  expect(heard.map(({ data }) => data)).toEqual(['hello, world', { x: 1 }]);
+
+  await subscription.publish('as text');
+  await subscription.publish({ as: 'json' });
+  await until(async () => plain.heard.length, {
+    ok: (count) => count === 4,
+    what: 'four texts at the plain client',
+  });
+  expect(plain.heard).toEqual(['hello, world', '{"x":1}', 'as text', '{"as":"json"}']);
+});
+
+test('the sweep closes a silent plain client, and not one that sends heartbeats', async () => {
+  const dan = await signIn(about, 'dan');
+  using silent = await plainClient(fleet.publicUrl, 'quiet', dan.credential);
+  using beating = await plainClient(fleet.publicUrl, 'quiet', dan.credential);
+  const beats = setInterval(() => beating.socket.send('{"type":"heartbeat"}'), 300);
+  const { reason } = await silent.closed;
+  clearInterval(beats);
+  expect(reason).not.toBe('');
+  expect(beating.socket.readyState).toBe(beating.socket.OPEN);
+  expect(beating.heard).toContain('{"type":"heartbeat"}');
+  expect(silent.heard).toEqual([]);
+});
+
+test('ending a session closes exactly its sockets, on both gateways', async () => {
+  const phone = await signIn(about, 'eve');
+  const laptop = await signIn(about, 'eve');
+  const [one, two] = await onDifferentGateways([
+    () => sdkClient(fleet.publicUrl, phone.credential),
+    () => sdkClient(fleet.publicUrl, phone.credential),
+  ]);
+  using plain = await plainClient(fleet.publicUrl, 'any', phone.credential);
+  using stays = await sdkClient(fleet.publicUrl, laptop.credential);
+
+  expect((await signOut(fleet.publicUrl, phone.credential)).status).toBe(204);
+
+  for (const { closes } of [one, two]) {
+    await until(async () => closes[0], {
+      ok: (close) => close !== undefined,
+      what: 'the socket to be closed',
+    });
+    expect(closes).toEqual([{ code: 4501, reason: expect.stringMatching(/session/) }]);
+  }
+  expect(await plain.closed).toMatchObject({ code: 4501 });
+  expect(stays.client.state).toBe('connected');
+  const again = await fetch(`${fleet.publicUrl}/v1/session`, {
+    headers: { authorization: `Bearer ${'token' in phone.credential ? phone.credential.token : ''}` },
+  });
+  expect([again.status, await again.json()]).toMatchObject([
+    401,
+    { type: expect.stringContaining('session-ended') },
+  ]);
+});
+
+test('an ended session cannot come back by reconnecting', async () => {
+  const fay = await signIn(about, 'fay');
+  await signOut(fleet.publicUrl, fay.credential);
+  await expect(sdkClient(fleet.publicUrl, fay.credential)).rejects.toThrow();
+  await expect(plainClient(fleet.publicUrl, 'any', fay.credential)).rejects.toThrow(/401/);
+});

@@ -1,0 +1,106 @@
+import { createMetrics } from '@muster/kit/metrics';
+import { openPostgres, type Postgres } from '@muster/kit/postgres';
+import { createQuietLog } from '@muster/testkit/quiet-log';
+import { testStores } from '@muster/testkit/stores';
+import { until } from '@muster/testkit/wait';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+
+let stack: AsyncDisposableStack;
+let url = '';
+
+beforeAll(async () => {
+  stack = new AsyncDisposableStack();
+  const stores = stack.use(await testStores());
+  url = stores.databaseUrl;
+  await using postgres = open();
+  await postgres.query('make', 'CREATE TABLE IF NOT EXISTS notes (text text NOT NULL)');
+});
+afterAll(() => stack.disposeAsync());
+
+const open = (pool: { poolSize?: number; maxOverflow?: number; url?: string } = {}): Postgres =>
+  openPostgres(
+    { url, poolSize: 1, maxOverflow: 1, poolTimeoutMs: 30_000, applicationName: 'kit-test', ...pool },
+    { log: createQuietLog(), metrics: createMetrics({ service: 'test', version: '0' }) },
+  );
+
+/** Holds a connection until it is let go. */
+const holdOne = (postgres: Postgres) => {
+  const free = Promise.withResolvers<void>();
+  const held = Promise.withResolvers<void>();
+  const done = postgres.transaction(async (tx) => {
+    await tx.query('one', 'SELECT 1');
+    held.resolve();
+    await free.promise;
+  });
+  return {
+    held: held.promise,
+    letGo: () => {
+      free.resolve();
+      return done;
+    },
+  };
+};
+
+test('[DB1] [DB2] [DB3] a full pool is overloaded after two seconds, and nothing leaks', async () => {
+  await using postgres = open();
+  const holders = [holdOne(postgres), holdOne(postgres)];
+  await Promise.all(holders.map(({ held }) => held));
+  expect(postgres.stats()).toMatchObject({ total: 2, idle: 0, max: 2 });
+  await expect(postgres.query('late', 'SELECT 1')).rejects.toMatchObject({
+    code: 'OVERLOADED',
+    retryAfterS: 2,
+  });
+  expect(postgres.stats().total).toBe(2);
+  await Promise.all(holders.map(({ letGo }) => letGo()));
+  await until(async () => postgres.stats(), {
+    ok: ({ total, idle }) => total === idle,
+    what: 'all connections to be free',
+  });
+  expect(await postgres.query('two', 'SELECT 2 AS two')).toEqual([{ two: 2 }]);
+});
+
+test('[DB1] a database that cannot be reached is unavailable', async () => {
+  await using postgres = open({ url: 'postgres://nobody:secret@127.0.0.1:1/none' });
+  await expect(postgres.query('any', 'SELECT 1')).rejects.toMatchObject({ code: 'DATABASE_UNAVAILABLE' });
+  await expect(postgres.ping()).rejects.toThrow();
+});
+
+test('[DB4] a connection that the server cut is replaced', async () => {
+  await using postgres = open();
+  await using other = open();
+  const [own] = await postgres.query<{ pid: number }>('pid', 'SELECT pg_backend_pid() AS pid');
+  await other.query('cut', 'SELECT pg_terminate_backend($1)', [own?.pid]);
+  const answer = await until(
+    () => postgres.query<{ pid: number }>('pid', 'SELECT pg_backend_pid() AS pid').catch(() => []),
+    { ok: (rows) => rows.length === 1, what: 'an answer' },
+  );
+  expect(answer[0]?.pid).not.toBe(own?.pid);
+});
+
+test('[DB5] a failed transaction leaves nothing', async () => {
+  await using postgres = open();
+  const failing = postgres.transaction(async (tx) => {
+    await tx.query('insert', 'INSERT INTO notes VALUES ($1)', ['half']);
+    throw new Error('changed my mind');
+  });
+  await expect(failing).rejects.toThrow('changed my mind');
+  expect(await postgres.query('select', 'SELECT * FROM notes')).toEqual([]);
+  expect(postgres.stats()).toMatchObject({ waiting: 0 });
+});
+
+test('[DB5] a serialisation failure is tried again', async () => {
+  await using postgres = open();
+  let tries = 0;
+  await postgres.transaction(async () => {
+    tries += 1;
+    if (tries < 3) throw Object.assign(new Error('could not serialize'), { code: '40001' });
+  });
+  expect(tries).toBe(3);
+});
+
+test('[DB6] a standby answers and is not up', async () => {
+  await using postgres = open();
+  await postgres.ping();
+  await using readOnly = open({ url: `${url}?options=-c%20default_transaction_read_only%3Don` });
+  await expect(readOnly.ping()).rejects.toThrow(/read-only/);
+});

@@ -1,0 +1,91 @@
+import { createMetrics } from '@muster/kit/metrics';
+import { isRedisFault, openRedis } from '@muster/kit/redis';
+import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
+import { createQuietLog } from '@muster/testkit/quiet-log';
+import { until } from '@muster/testkit/wait';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+
+let stack: AsyncDisposableStack;
+let server: OwnStore;
+
+beforeAll(async () => {
+  stack = new AsyncDisposableStack();
+  server = stack.use(await openOwnRedis());
+});
+afterAll(() => stack.disposeAsync());
+
+const open = (maxConnections = 20) => {
+  const metrics = createMetrics({ service: 'test', version: '0' });
+  const config = {
+    url: server.url,
+    prefix: 't:',
+    maxConnections,
+    connectTimeoutMs: 1_000,
+    commandTimeoutMs: 500,
+  };
+  return openRedis({ ...config, name: 'kit-test' }, { log: createQuietLog(), metrics });
+};
+const fault = { ok: isRedisFault, what: 'a fault' };
+
+test('[RD1] [RD4] commands fail at once while Redis is away and work when it is back', async () => {
+  await using redis = await open();
+  await redis.ping();
+  await server.stop();
+  await until(() => redis.ping().catch((error: unknown) => error), fault);
+  const begun = performance.now();
+  await expect(redis.lane().get('x')).rejects.toSatisfy(isRedisFault);
+  expect(performance.now() - begun).toBeLessThan(250);
+  await server.start();
+  await until(
+    () =>
+      redis.ping().then(
+        () => true,
+        () => false,
+      ),
+    { ok: Boolean, what: 'Redis to be back' },
+  );
+});
+
+test('[RD4] subscriptions heal too', async () => {
+  await using redis = await open();
+  const heard: string[] = [];
+  const subscriber = redis.dedicated('sub');
+  subscriber.on('message', (_channel, text) => heard.push(text));
+  await subscriber.subscribe('t:news');
+  await server.stop();
+  await server.start();
+  await until(
+    async () => {
+      await redis
+        .lane()
+        .publish('t:news', 'again')
+        .catch(() => 0);
+      return heard.length;
+    },
+    { ok: (count) => count > 0, what: 'a message after the restart' },
+  );
+});
+
+test('[RD2] the cap counts every connection', async () => {
+  await using redis = await open(3);
+  redis.dedicated('sub');
+  expect(() => redis.dedicated('one too many')).toThrow(/REDIS_MAX_CONNECTIONS \(3\)/);
+});
+
+test('[RD3] a retried command runs once more after a fault, and not after our own mistake', async () => {
+  await using redis = await open();
+  let runs = 0;
+  const answer = await redis.retry(async (lane) => {
+    runs += 1;
+    if (runs === 1) throw new Error('Command timed out');
+    return lane.set('t:a', '1');
+  });
+  expect([answer, runs]).toEqual(['OK', 2]);
+  runs = 0;
+  const wrong = redis.retry((lane) => {
+    runs += 1;
+    return lane.incrby('t:a', 'much');
+  });
+  await expect(wrong).rejects.toThrow(/not an integer/);
+  expect(runs).toBe(1);
+});

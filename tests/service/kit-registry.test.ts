@@ -1,0 +1,105 @@
+import { createBeat } from '@muster/kit/beat';
+import { systemClock } from '@muster/kit/clock';
+import { createHealth } from '@muster/kit/health';
+import type { Instance } from '@muster/kit/instance';
+import { createMetrics } from '@muster/kit/metrics';
+import { systemRandom } from '@muster/kit/random';
+import { openRedis, type RedisConnections } from '@muster/kit/redis';
+import { readRegistry } from '@muster/kit/registry';
+import { createQuietLog } from '@muster/testkit/quiet-log';
+import { testStores } from '@muster/testkit/stores';
+import { until } from '@muster/testkit/wait';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+
+const log = createQuietLog();
+const clock = systemClock;
+let stack: AsyncDisposableStack;
+let redis: RedisConnections;
+
+beforeAll(async () => {
+  stack = new AsyncDisposableStack();
+  const stores = stack.use(await testStores());
+  const metrics = createMetrics({ service: 'test', version: '0' });
+  redis = stack.use(
+    await openRedis(
+      {
+        url: stores.redisUrl,
+        prefix: stores.redisPrefix,
+        maxConnections: 5,
+        connectTimeoutMs: 1_000,
+        commandTimeoutMs: 1_000,
+        name: 'registry-test',
+      },
+      { log, metrics },
+    ),
+  );
+});
+afterAll(() => stack.disposeAsync());
+
+const instance = (id: string, address: string, fleet: string): Instance => ({
+  ...{
+    id,
+    address,
+    fleet,
+    name: `name-${address}`,
+    service: 'sample',
+    version: '0',
+    opsAddress: `${address}9`,
+  },
+  startedAt: clock.now(),
+});
+
+const beatOf = (one: Instance) => {
+  const metrics = createMetrics({ service: 'test', version: '0' });
+  const health = createHealth({ clock, log, metrics, checks: {} });
+  return createBeat({
+    ...{ redis, instance: one, health, clock, random: systemRandom, log },
+    ...{ load: () => ({ connections: 3 }), intervalMs: 50, ttlMs: 400 },
+  });
+};
+const registry = (fleet: string) => readRegistry(redis.lane(), redis.prefix, fleet);
+
+test('[BT1] a process is listed while it beats, and not after it left', async () => {
+  const beat = beatOf(instance('01', 'a:1', 'one'));
+  const { beats } = await until(async () => await registry('one'), {
+    ok: (seen) => seen.beats.length === 1,
+    what: 'a first beat',
+  });
+  expect(beats[0]).toMatchObject({
+    id: '01',
+    name: 'name-a:1',
+    state: 'ready',
+    load: { connections: 3 },
+    pid: process.pid,
+  });
+  await beat[Symbol.asyncDispose]();
+  expect(await registry('one')).toMatchObject({ beats: [], ids: [] });
+});
+
+test('[BT2] after a restart in place only the newer process is listed', async () => {
+  await using _older = beatOf(instance('01', 'a:1', 'two'));
+  await until(() => registry('two'), { ok: (seen) => seen.ids.length === 1, what: 'the older process' });
+  await using _newer = beatOf(instance('02', 'a:1', 'two'));
+  const seen = await until(() => registry('two'), {
+    ok: ({ ids }) => ids.includes('02'),
+    what: 'the newer process',
+  });
+  expect(seen.ids).toEqual(['02']);
+});
+
+test('[BT3] a process that slept while another took its address learns it', async () => {
+  await using older = beatOf(instance('01', 'a:1', 'three'));
+  await until(() => registry('three'), { ok: (seen) => seen.ids.length === 1, what: 'the older process' });
+  await using _newer = beatOf(instance('02', 'a:1', 'three'));
+  await until(async () => older.isSuperseded(), { ok: Boolean, what: 'the older process to learn it' });
+  expect((await registry('three')).ids).toEqual(['02']);
+});
+
+test('[BT4] a process whose beats stop is listed without a beat', async () => {
+  const beat = beatOf(instance('01', 'a:1', 'four'));
+  await until(() => registry('four'), { ok: (seen) => seen.beats.length === 1, what: 'a first beat' });
+  await redis.lane().del(`${redis.prefix}fleet:{four}:beat:01`);
+  const seen = await registry('four');
+  expect([seen.beats.length, seen.ids]).toEqual([0, ['01']]);
+  await beat[Symbol.asyncDispose]();
+});
