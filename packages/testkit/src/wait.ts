@@ -4,34 +4,26 @@ const DEFAULT_TIMEOUT_MS = 5_000;
 const DEFAULT_INTERVAL_MS = 20;
 const SHOWN_CHARACTERS = 500;
 
-/** How long to wait, and for what. */
-export interface UntilOptions {
+/** How long to wait, for what, and how to know it. */
+export interface UntilOptions<T> {
   /** Ends the sentence "waited in vain for …". */
   readonly what: string;
+  /** True for the answer that ends the waiting; without it, any truthy one does. */
+  readonly ok?: (seen: T) => boolean;
   /** Default 5000. */
   readonly timeoutMs?: number;
   /** Default 20. */
   readonly intervalMs?: number;
 }
 
-/** What a look may answer where truth alone decides. */
-type Look<T> = T | undefined | null | false | 0 | '';
-
-/** Both ways to wait: for anything truthy, or for an answer that `ok` accepts. */
-interface Until {
-  <T>(look: () => T | Promise<T>, options: UntilOptions & { readonly ok: (seen: T) => boolean }): Promise<T>;
-  <T>(look: () => Look<T> | Promise<Look<T>>, options: UntilOptions): Promise<T>;
-}
-
 /**
- * Looks again and again until the answer is right, and gives it back. For outcomes of other processes, where
- * nobody tells us. A look that throws counts as "not yet". In vain, the error says what the last look saw.
+ * Looks again and again until what it sees is right, and gives that back. For outcomes of other processes,
+ * where nobody tells us. A look that throws counts as "not yet". In vain, the error says what was seen last.
  */
-export const until: Until = async <T>(
+export const until = async <T>(
   look: () => T | Promise<T>,
-  options: UntilOptions & { readonly ok?: (seen: T) => boolean },
+  { what, ok = Boolean, timeoutMs = DEFAULT_TIMEOUT_MS, intervalMs = DEFAULT_INTERVAL_MS }: UntilOptions<T>,
 ): Promise<T> => {
-  const { what, timeoutMs = DEFAULT_TIMEOUT_MS, intervalMs = DEFAULT_INTERVAL_MS, ok = Boolean } = options;
   const deadline = performance.now() + timeoutMs;
   let last: unknown;
   for (;;) {

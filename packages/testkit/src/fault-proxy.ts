@@ -1,0 +1,121 @@
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+
+/** What happens to bytes and to new connections. */
+type Mode = { is: 'pass' } | { is: 'blackhole' } | { is: 'delay'; ms: number } | { is: 'refuse' };
+
+/** A TCP proxy on loopback between a service and what it depends on, with a saboteur at its switch. */
+export interface FaultProxy extends AsyncDisposable {
+  readonly port: number;
+  /** The target's URL with our address in the place of its own. */
+  readonly url: string;
+  /** Everything goes through; what a blackhole held back arrives now. The state it starts in. */
+  pass(): Promise<void>;
+  /** Connections stay open and new ones are accepted, but no byte arrives: an unplugged cable. */
+  blackhole(): Promise<void>;
+  /** Every piece of data is late by `ms`, in both directions, in order. */
+  delay(ms: number): Promise<void>;
+  /** Cuts what is open, and nobody listens any more: a process that has ended. */
+  refuse(): Promise<void>;
+  /** Cuts what is open with a TCP reset, and goes on as before: a restart. */
+  resetAll(): void;
+  /** Connections that are open now. */
+  connections(): number;
+}
+
+interface Pair {
+  readonly client: Socket;
+  readonly target: Socket;
+}
+
+/** Puts a proxy before the server of a URL such as `redis://127.0.0.1:6379`. */
+export const openFaultProxy = async (targetUrl: string): Promise<FaultProxy> => {
+  const target = new URL(targetUrl);
+  const pairs = new Set<Pair>();
+  let mode: Mode = { is: 'pass' };
+  let server: Server | undefined;
+
+  const accept = (client: Socket): void => {
+    const pair: Pair = { client, target: connect({ host: target.hostname, port: Number(target.port) }) };
+    pairs.add(pair);
+    tie(
+      pair,
+      () => mode,
+      () => pairs.delete(pair),
+    );
+  };
+  const resetAll = (): void => {
+    for (const pair of [...pairs]) cut(pair);
+  };
+  const open = async (port: number): Promise<number> => {
+    server = createServer(accept);
+    server.listen(port, '127.0.0.1');
+    await once(server, 'listening');
+    return (server.address() as AddressInfo).port;
+  };
+  const close = async (): Promise<void> => {
+    const closing = server;
+    server = undefined;
+    resetAll();
+    await new Promise<void>((resolve) => {
+      if (closing === undefined) resolve();
+      else closing.close(() => resolve());
+    });
+  };
+  const port = await open(0);
+  const become = async (next: Mode): Promise<void> => {
+    mode = next;
+    if (next.is === 'refuse') return close();
+    if (server === undefined) await open(port);
+    for (const socket of [...pairs].flatMap((pair) => [pair.client, pair.target])) {
+      if (next.is === 'blackhole') socket.pause();
+      else socket.resume();
+    }
+  };
+  return {
+    port,
+    url: withAddress(targetUrl, port),
+    pass: () => become({ is: 'pass' }),
+    blackhole: () => become({ is: 'blackhole' }),
+    delay: (ms) => become({ is: 'delay', ms }),
+    refuse: () => become({ is: 'refuse' }),
+    resetAll,
+    connections: () => pairs.size,
+    [Symbol.asyncDispose]: close,
+  };
+};
+
+/** Ties two sockets together: what one says the other hears, and they end together. */
+const tie = ({ client, target }: Pair, mode: () => Mode, onEnd: () => void): void => {
+  const ways: readonly [Socket, Socket][] = [
+    [client, target],
+    [target, client],
+  ];
+  for (const [from, to] of ways) {
+    from.setNoDelay(true);
+    from.on('data', (data) => {
+      const now = mode();
+      if (now.is === 'delay') setTimeout(() => to.write(data), now.ms);
+      else to.write(data);
+    });
+    from.on('end', () => to.end());
+    from.on('error', () => {});
+    from.on('close', () => {
+      onEnd();
+      to.destroy();
+    });
+    if (mode().is === 'blackhole') from.pause();
+  }
+};
+
+const cut = ({ client, target }: Pair): void => {
+  client.resetAndDestroy();
+  target.destroy();
+};
+
+const withAddress = (url: string, port: number): string => {
+  const changed = new URL(url);
+  changed.hostname = '127.0.0.1';
+  changed.port = String(port);
+  return changed.href;
+};
