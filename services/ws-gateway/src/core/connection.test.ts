@@ -1,0 +1,241 @@
+import { describe, expect, test } from 'vitest';
+import { engineUnderTest, settle } from './testing.ts';
+
+const connect = (token: string, id = 1) => ({ id, connect: { token } });
+
+describe('connect', () => {
+  test('[CN1] an accepted client learns its id, where it is and how it will be pinged', async () => {
+    const { client } = engineUnderTest();
+    expect(await client().say(connect('ann'))).toEqual([
+      {
+        id: 1,
+        connect: {
+          client: 'client-1',
+          version: 'muster 0.0.0',
+          data: { gateway: 'gw-1', user: 'ann', session: 'ann' },
+          ping: 25,
+          pong: true,
+        },
+      },
+    ]);
+  });
+
+  test('[CN2] the token of the command goes before what came with the upgrade', async () => {
+    const { client } = engineUnderTest();
+    const [reply] = await client('bob').say(connect('ann'));
+    expect(reply).toMatchObject({ connect: { data: { user: 'ann' } } });
+    const [other] = await client('bob').say({ id: 1, connect: {} });
+    expect(other).toMatchObject({ connect: { data: { user: 'bob' } } });
+  });
+
+  test.each([
+    ['forged', 3500, 'invalid token'],
+    ['ended', 4501, 'session ended: logout'],
+  ])('[CN3] a credential that is %s closes with %i', async (token, code, reason) => {
+    const { client } = engineUnderTest();
+    const { wire, say } = client();
+    await say(connect(token));
+    expect(wire.closed).toEqual({ code, reason });
+  });
+
+  test('[CN3] no credential at all closes with 3501', async () => {
+    const { client } = engineUnderTest();
+    const { wire, say } = client();
+    await say({ id: 1, connect: {} });
+    expect(wire.closed?.code).toBe(3501);
+  });
+
+  test('[CN4] a session that cannot be checked is a temporary error, and the connection of no more use', async () => {
+    const { client } = engineUnderTest();
+    const { wire, say } = client();
+    expect(await say(connect('away'))).toEqual([
+      { id: 1, error: { code: 100, message: 'internal server error', temporary: true } },
+    ]);
+    await say({ id: 2, subscribe: { channel: 'a' } });
+    expect(wire.closed?.code).toBe(3501);
+  });
+
+  test('[CN5] commands that came in one burst with connect are done after it, in order', async () => {
+    const { client } = engineUnderTest();
+    const replies = await client().say(
+      connect('ann'),
+      { id: 2, subscribe: { channel: 'a' } },
+      { id: 3, publish: { channel: 'a', data: 'x' } },
+    );
+    expect(replies.map((reply) => Object.keys(reply as object)[1] ?? 'push')).toEqual([
+      'connect',
+      'subscribe',
+      ...['push', 'publish'],
+    ]);
+  });
+
+  test('[CN5] subscribes that came in one burst with a failing connect are not answered', async () => {
+    const { client } = engineUnderTest();
+    const { wire, say } = client();
+    expect(await say(connect('forged'), { id: 2, subscribe: { channel: 'a' } })).toEqual([]);
+    expect(wire.closed?.code).toBe(3500);
+  });
+
+  test('[CN6] a client that does not connect in time is closed with 3502, not earlier', async () => {
+    const { client, pass } = engineUnderTest();
+    const { wire } = client();
+    await pass(9_900);
+    expect(wire.closed).toBeUndefined();
+    await pass(300);
+    expect(wire.closed).toEqual({ code: 3502, reason: 'stale' });
+  });
+
+  test('[SN1] a session that ends while it is being checked does not come in', async () => {
+    const { client, gate, engine } = engineUnderTest();
+    const waiting = Promise.withResolvers<void>();
+    gate.delay = waiting.promise;
+    const { wire, say } = client();
+    await say(connect('ann'));
+    gate.end('ann', 'logout');
+    waiting.resolve();
+    await settle();
+    expect(wire.closed).toEqual({ code: 4501, reason: 'session ended: logout' });
+    expect(wire.messages).toEqual([]);
+    expect(gate.holders.get('ann')?.size).toBe(0);
+    expect(engine.counts().connections).toBe(0);
+  });
+});
+
+describe('violations', () => {
+  test.each([
+    ['any other command first', [{ id: 1, subscribe: { channel: 'a' } }], 'not_connected'],
+    ['a pong nobody asked for', [connect('ann'), {}], 'unsolicited_pong'],
+    ['id 0', [connect('ann'), { subscribe: { channel: 'a' } }], 'no_id'],
+    ['an unknown method', [connect('ann'), { id: 2, dance: {} }], 'unknown_method'],
+    ['a second connect', [connect('ann'), connect('ann', 2)], 'second_connect'],
+    ['a group without a name', [connect('ann'), { id: 2, subscribe: {} }], 'no_group'],
+    ['a publication to nowhere', [connect('ann'), { id: 2, publish: { data: 1 } }], 'no_group'],
+    ['an unsubscribe from nowhere', [connect('ann'), { id: 2, unsubscribe: {} }], 'no_group'],
+    [
+      'an unknown delta',
+      [connect('ann'), { id: 2, subscribe: { channel: 'a', delta: 'x' } }],
+      'unknown_delta',
+    ],
+  ])('[VL1] %s closes with 3501 and is counted', async (_, commands, reason) => {
+    const { client, metrics } = engineUnderTest();
+    const { wire, say } = client();
+    await say(...commands);
+    expect(wire.closed).toEqual({ code: 3501, reason: 'bad request' });
+    expect(metrics.refusals).toEqual([reason]);
+  });
+
+  test.each(['', '{', '[]', '{"id":"x","connect":{}}'])(
+    '[VL2] the frame %j closes with 3501',
+    async (frame) => {
+      const { connected } = engineUnderTest();
+      const { wire, connection } = await connected();
+      connection.onText(frame);
+      expect(wire.closed?.code).toBe(3501);
+    },
+  );
+
+  test('[VL2] a binary frame closes with 3501', async () => {
+    const { connected } = engineUnderTest();
+    const { wire, connection } = await connected();
+    connection.onBinary();
+    expect(wire.closed?.code).toBe(3501);
+  });
+
+  test('[VL3] methods that are not there yet answer 108, send closes with 3508', async () => {
+    const { connected } = engineUnderTest();
+    const { wire, say } = await connected();
+    for (const method of ['presence', 'presence_stats', 'history', 'rpc', 'refresh', 'sub_refresh']) {
+      expect(await say({ id: 7, [method]: { channel: 'a' } })).toEqual([
+        { id: 7, error: { code: 108, message: 'not available' } },
+      ]);
+    }
+    await say({ send: { data: 1 } });
+    expect(wire.closed).toEqual({ code: 3508, reason: 'not available' });
+  });
+
+  test('[VL4] a client that asks faster than it is served is read more slowly, and nothing is lost', async () => {
+    const { client, gate } = engineUnderTest();
+    const waiting = Promise.withResolvers<void>();
+    gate.delay = waiting.promise;
+    const { wire, say } = client();
+    const burst = Array.from({ length: 400 }, (_, index) => ({
+      id: index + 2,
+      unsubscribe: { channel: 'a' },
+    }));
+    await say(connect('ann'), ...burst);
+    expect(wire.isPaused).toBe(true);
+    waiting.resolve();
+    await settle();
+    expect(wire.take()).toHaveLength(401);
+    expect(wire.isPaused).toBe(false);
+  });
+});
+
+describe('ping and pong', () => {
+  test('[HB1] pings begin between half and the whole interval, then keep the interval', async () => {
+    const { connected, pass } = engineUnderTest();
+    const { wire, connection } = await connected();
+    await pass(18_600); // fraction 0.5 → three quarters of 25 s
+    expect(wire.take()).toEqual([]);
+    await pass(300);
+    expect(wire.take()).toEqual([{}]);
+    connection.onText('{}');
+    await pass(24_700);
+    expect(wire.take()).toEqual([]);
+    await pass(500);
+    expect(wire.take()).toEqual([{}]);
+  });
+
+  test('[HB2] a ping without an answer closes with 3012', async () => {
+    const { connected, pass } = engineUnderTest();
+    const { wire } = await connected();
+    await pass(18_900 + 7_800);
+    expect(wire.closed).toBeUndefined();
+    await pass(400);
+    expect(wire.closed).toEqual({ code: 3012, reason: 'no pong' });
+  });
+
+  test('[HB2] whoever answers stays', async () => {
+    const { connected, pass } = engineUnderTest();
+    const { wire, connection } = await connected();
+    for (let round = 0; round < 200; round++) {
+      await pass(1000);
+      if (wire.take().length > 0) connection.onText('{}');
+    }
+    expect(wire.closed).toBeUndefined();
+  });
+});
+
+describe('sessions', () => {
+  test('[SN2] the end of a session closes exactly its connections', async () => {
+    const { connected, gate, plain } = engineUnderTest();
+    const [one, two, other] = [await connected('ann'), await connected('ann'), await connected('bob')];
+    const simple = await plain('a', 'ann');
+    gate.end('ann', 'revoked');
+    expect([one, two, simple].map(({ wire }) => wire.closed)).toEqual(
+      Array(3).fill({ code: 4501, reason: 'session ended: revoked' }),
+    );
+    expect(other.wire.closed).toBeUndefined();
+  });
+
+  test('[SN3] a session that runs out takes its connections along', async () => {
+    const { connected, gate, pass, plain } = engineUnderTest();
+    gate.expiresAt = 1_000_000 + 5_000;
+    const [one, simple] = [await connected(), await plain('a')];
+    await pass(4_900);
+    expect([one.wire.closed, simple.wire.closed]).toEqual([undefined, undefined]);
+    await pass(300);
+    expect([one.wire.closed?.reason, simple.wire.closed?.reason]).toEqual(
+      Array(2).fill('session ended: expired'),
+    );
+  });
+
+  test('[SN4] a connection that is gone leaves nothing behind', async () => {
+    const { connected, gate, engine } = engineUnderTest();
+    const { connection, say } = await connected();
+    await say({ id: 2, subscribe: { channel: 'a' } });
+    connection.onClosed(1006);
+    expect(gate.holders.get('ann')?.size).toBe(0);
+    expect(engine.counts()).toEqual({ connections: 0, plain: 0, groups: 0, subscriptions: 0 });
+  });
+});

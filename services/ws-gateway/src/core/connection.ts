@@ -1,0 +1,223 @@
+import type { Clock } from '@muster/kit/clock';
+import type { Random } from '@muster/kit/random';
+import { CLOSE_REASON, CloseCode, type ReplyError } from '@muster/protocol/codes';
+import type { Command } from '@muster/protocol/commands';
+import type { ClientId } from '@muster/protocol/ids';
+import { encodeReply, JSON_PING } from '@muster/protocol/json-codec';
+import type { ClientInfo, Reply } from '@muster/protocol/replies';
+import { textFrame } from './frame.ts';
+import type { Subscription } from './group.ts';
+import { Outbox } from './outbox.ts';
+import type { ConnectionLimits, EngineMetrics, Identity, SessionHolder, Wire } from './ports.ts';
+import type { Timed, Wheel } from './wheel.ts';
+
+/** What all connections of a gateway share. */
+export interface ConnectionContext {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly wheel: Wheel;
+  readonly limits: ConnectionLimits;
+  readonly metrics: EngineMetrics;
+  /** A text frame came in. */
+  receive(connection: Connection, frame: string): void;
+  /** The connection is over, for whatever reason. Called once. */
+  leave(connection: Connection): void;
+}
+
+/** Where a connection is in its life. */
+export type Phase =
+  | { readonly is: 'greeting' }
+  /** The credential is being looked at. */
+  | { readonly is: 'connecting' }
+  /** `connect` was answered with an error; nothing but the end can follow. */
+  | { readonly is: 'refused' }
+  | { readonly is: 'live'; readonly identity: Identity; readonly info: ClientInfo }
+  | { readonly is: 'over' };
+
+/** A subscription that is on its way, or one that delivers. */
+export type Membership =
+  | { readonly is: 'joining' }
+  | { readonly is: 'live'; readonly subscription: Subscription };
+
+const GREETING: Phase = { is: 'greeting' };
+const CONNECTING: Phase = { is: 'connecting' };
+const REFUSED: Phase = { is: 'refused' };
+const OVER: Phase = { is: 'over' };
+const PING_FRAME = textFrame(Buffer.from(JSON_PING));
+
+/** One client that speaks the protocol. */
+export class Connection implements Timed, SessionHolder {
+  readonly id: ClientId;
+  readonly outbox: Outbox;
+  /** Session tokens that came with the upgrade, used when `connect` brings none. */
+  readonly tokens: readonly string[];
+  readonly memberships = new Map<string, Membership>();
+  /** Commands that wait for an earlier one. */
+  readonly waiting: Command[] = [];
+  phase: Phase = GREETING;
+  /** Publications handed to the bus and not answered yet. */
+  publishing = 0;
+  isPaused = false;
+  dueAt = 0;
+  wheelSlot = -1;
+  wheelPlace = -1;
+  readonly #context: ConnectionContext;
+  readonly #wire: Wire;
+  #nextPingAt = 0;
+  /** When the outstanding ping was sent; 0 for none. */
+  #pingedAt = 0;
+  #expiresAt = Number.POSITIVE_INFINITY;
+  #closeCode = 0;
+
+  constructor(context: ConnectionContext, wire: Wire, id: ClientId, tokens: readonly string[]) {
+    this.#context = context;
+    this.#wire = wire;
+    this.id = id;
+    this.tokens = tokens;
+    this.outbox = new Outbox(wire, context.limits.maxOutboxBytes, this);
+    context.wheel.put(this, context.clock.monotonic() + context.limits.handshakeTimeoutMs);
+  }
+
+  get isOver(): boolean {
+    return this.phase.is === 'over';
+  }
+
+  /** A text frame from the client. */
+  onText(frame: string): void {
+    if (!this.isOver) this.#context.receive(this, frame);
+  }
+
+  /** A binary frame: not of this protocol. */
+  onBinary(): void {
+    this.refuse('binary');
+  }
+
+  /** The socket is gone. `code` is what the peer said, 1006 if it said nothing. */
+  onClosed(code: number): void {
+    if (this.#closeCode !== 0) return;
+    this.#context.metrics.disconnected(code === 1006 ? 'network' : 'client', code);
+    this.#end(code);
+  }
+
+  /** Input that breaks the protocol: counted by reason, answered with 3501. */
+  refuse(reason: string): void {
+    if (this.isOver) return;
+    this.#context.metrics.refused(reason);
+    this.close(CloseCode.BadRequest);
+  }
+
+  reply(reply: Reply): void {
+    if (this.isOver) return;
+    this.#context.metrics.sent('reply');
+    this.outbox.post(encodeReply(reply));
+  }
+
+  fail(id: number, code: ReplyError): void {
+    if (this.isOver) return;
+    this.#context.metrics.failed(code);
+    this.reply({ id, is: 'error', code });
+  }
+
+  startConnecting(): void {
+    this.phase = CONNECTING;
+  }
+
+  /** No way in, but the client may try again with another connection. */
+  refuseConnect(id: number, code: ReplyError): void {
+    this.phase = REFUSED;
+    this.fail(id, code);
+  }
+
+  /** Accepted: pings begin, and the end of the session is kept in mind. */
+  accept(identity: Identity, info: ClientInfo): void {
+    const { clock, random, limits } = this.#context;
+    this.phase = { is: 'live', identity, info };
+    const now = clock.monotonic();
+    this.#nextPingAt = now + limits.pingIntervalMs * (0.5 + random.fraction() / 2);
+    this.#expiresAt = now + (identity.expiresAt - clock.now());
+    this.#rearm();
+  }
+
+  /** `{}` from the client. */
+  pong(): void {
+    if (this.#pingedAt === 0) {
+      this.refuse('unsolicited_pong');
+      return;
+    }
+    this.#context.metrics.heartbeat((this.#context.clock.monotonic() - this.#pingedAt) / 1000);
+    this.#pingedAt = 0;
+    this.#rearm();
+  }
+
+  onDue(now: number): void {
+    const isPongLate = this.#pingedAt !== 0 && now >= this.#pingedAt + this.#context.limits.pongTimeoutMs;
+    if (this.phase.is !== 'live') this.close(CloseCode.Stale);
+    else if (now >= this.#expiresAt) this.endSession('expired');
+    else if (isPongLate) {
+      this.#context.metrics.heartbeatTimeout();
+      this.close(CloseCode.NoPong);
+    } else {
+      if (this.#pingedAt === 0 && now >= this.#nextPingAt) this.#ping(now);
+      this.#rearm();
+    }
+  }
+
+  endSession(why: string): void {
+    this.close(CloseCode.SessionEnded, `${CLOSE_REASON[CloseCode.SessionEnded]}: ${why}`);
+  }
+
+  onSlow(): void {
+    if (this.isOver) return;
+    this.#context.metrics.slowConsumer('disconnect');
+    this.close(CloseCode.Slow);
+  }
+
+  /** Says good-bye. Twice is harmless: the first reason counts. */
+  close(code: CloseCode, reason: string = CLOSE_REASON[code]): void {
+    if (this.isOver) return;
+    // What was answered already still goes out, but for a client that does not read.
+    if (code !== CloseCode.Slow) this.outbox.flush();
+    if (this.isOver) return;
+    this.#context.metrics.disconnected('server', code);
+    this.#wire.close(code, reason);
+    this.#end(code);
+  }
+
+  terminate(): void {
+    this.#wire.terminate();
+  }
+
+  /** Reads no more from the client until what it asked for is done. */
+  pause(): void {
+    this.isPaused = true;
+    this.#wire.pause();
+  }
+
+  resume(): void {
+    this.isPaused = false;
+    this.#wire.resume();
+  }
+
+  #ping(now: number): void {
+    this.#pingedAt = now;
+    this.#nextPingAt = now + this.#context.limits.pingIntervalMs;
+    this.#context.metrics.sent('ping');
+    this.outbox.write(PING_FRAME);
+  }
+
+  #rearm(): void {
+    if (this.isOver) return;
+    const beat =
+      this.#pingedAt === 0 ? this.#nextPingAt : this.#pingedAt + this.#context.limits.pongTimeoutMs;
+    this.#context.wheel.put(this, Math.min(beat, this.#expiresAt));
+  }
+
+  #end(code: number): void {
+    this.#closeCode = code;
+    this.#context.wheel.remove(this);
+    this.#context.leave(this);
+    this.phase = OVER;
+    this.waiting.length = 0;
+    if (this.isPaused) this.resume();
+  }
+}

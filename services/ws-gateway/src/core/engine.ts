@@ -1,0 +1,149 @@
+import type { BusHandlers } from '@muster/bus/bus';
+import type { Clock } from '@muster/kit/clock';
+import type { Logger } from '@muster/kit/logger';
+import type { Random } from '@muster/kit/random';
+import { CloseCode } from '@muster/protocol/codes';
+import type { ClientId, GroupName } from '@muster/protocol/ids';
+import { Connection, type ConnectionContext } from './connection.ts';
+import { createDispatcher } from './dispatcher.ts';
+import { createConnect } from './handlers/connect.ts';
+import { createPublish } from './handlers/publish.ts';
+import { createSubscribe } from './handlers/subscribe.ts';
+import { createUnsubscribe } from './handlers/unsubscribe.ts';
+import { createHub, type Hub, type HubDeps } from './hub.ts';
+import type { Permissions } from './permissions.ts';
+import { PlainConnection, type PlainContext } from './plain-connection.ts';
+import type { ConnectionLimits, EngineMetrics, Identity, SessionGate, SessionHolder, Wire } from './ports.ts';
+import { Wheel } from './wheel.ts';
+
+export interface EngineDeps {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly bus: HubDeps['bus'];
+  readonly gate: SessionGate;
+  readonly permissions: Permissions;
+  readonly metrics: EngineMetrics;
+  readonly limits: ConnectionLimits;
+  /** Name of this instance, told to clients. */
+  readonly gateway: string;
+  readonly version: string;
+  /** A fresh connection id. */
+  newClientId(): ClientId;
+}
+
+/** A connection of either kind, as the outside sees it. */
+export type AnyConnection = Connection | PlainConnection;
+
+/** Everything a gateway does that needs neither a socket nor a store. */
+export interface Engine {
+  /** A client of the protocol has a socket. `tokens` came with the upgrade. */
+  open(wire: Wire, tokens: readonly string[]): Connection;
+  /** A plain client has a socket; `holder` has held its session so far. Nothing is read before it is in its group. */
+  openPlain(wire: Wire, identity: Identity, group: GroupName, holder: SessionHolder): PlainConnection;
+  /** What the bus has to say. */
+  readonly busHandlers: BusHandlers;
+  /** Meets the deadlines of all connections; to be called every {@link TICK_MS}. */
+  tick(): void;
+  /** Closes plain connections that have been silent for longer than `silenceMs`. */
+  sweepPlain(silenceMs: number): void;
+  connections(): Iterable<AnyConnection>;
+  counts(): EngineCounts;
+}
+
+export interface EngineCounts {
+  readonly connections: number;
+  readonly plain: number;
+  readonly groups: number;
+  readonly subscriptions: number;
+}
+
+/** Milliseconds between two calls of {@link Engine.tick}. */
+export const TICK_MS = 100;
+const WHEEL_SLOTS = 1024;
+
+export const createEngine = (deps: EngineDeps): Engine => {
+  const { clock, random, metrics, limits, gate, permissions } = deps;
+  const hub = createHub(deps);
+  const wheel = new Wheel({ tickMs: TICK_MS, slots: WHEEL_SLOTS, now: clock.monotonic() });
+  const connections = new Set<Connection>();
+  const plain = new Set<PlainConnection>();
+
+  const dispatcher = createDispatcher({
+    metrics,
+    log: deps.log,
+    handlers: {
+      connect: createConnect({ ...deps, pingIntervalMs: limits.pingIntervalMs }),
+      subscribe: createSubscribe({ hub, permissions, maxSubscriptions: limits.maxSubscriptions }),
+      unsubscribe: createUnsubscribe({ hub }),
+      publish: createPublish({ hub, permissions }),
+    },
+  });
+
+  const context: ConnectionContext = {
+    clock,
+    random,
+    wheel,
+    limits,
+    metrics,
+    receive: dispatcher.receive,
+    leave: (connection) => {
+      connections.delete(connection);
+      for (const membership of connection.memberships.values()) {
+        if (membership.is === 'live') hub.leave(membership.subscription);
+      }
+      connection.memberships.clear();
+      if (connection.phase.is === 'live') gate.release(connection.phase.identity.sessionId, connection);
+    },
+  };
+  const plainContext: PlainContext = {
+    clock,
+    wheel,
+    hub,
+    limits,
+    metrics,
+    leave: (connection) => {
+      plain.delete(connection);
+      if (connection.subscription !== undefined) hub.leave(connection.subscription);
+      gate.release(connection.identity.sessionId, connection);
+    },
+  };
+
+  return {
+    open: (wire, tokens) => {
+      const connection = new Connection(context, wire, deps.newClientId(), tokens);
+      connections.add(connection);
+      return connection;
+    },
+    openPlain: (wire, identity, group, holder) => {
+      const connection = new PlainConnection(plainContext, wire, deps.newClientId(), identity, group);
+      plain.add(connection);
+      gate.transfer(identity.sessionId, holder, connection);
+      wire.pause();
+      void joinPlain(hub, connection).finally(() => wire.resume());
+      return connection;
+    },
+    busHandlers: { onMessage: hub.onMessage, onReconnected: () => {} },
+    tick: () => wheel.advance(clock.monotonic()),
+    sweepPlain: (silenceMs) => {
+      const now = clock.monotonic();
+      for (const connection of plain) connection.sweep(now, silenceMs);
+    },
+    *connections() {
+      yield* connections;
+      yield* plain;
+    },
+    counts: () => ({ connections: connections.size, plain: plain.size, ...hub.counts() }),
+  };
+};
+
+const joinPlain = async (hub: Hub, connection: PlainConnection): Promise<void> => {
+  try {
+    const subscription = await hub.join(connection.group, 'plain', connection.outbox);
+    if (connection.isOver) return hub.leave(subscription);
+    connection.subscription = subscription;
+    hub.goLive(subscription);
+  } catch {
+    connection.close(CloseCode.InternalError);
+  }
+};

@@ -1,0 +1,115 @@
+import type { BusMessage } from '@muster/bus/envelope';
+import type { GroupName } from '@muster/protocol/ids';
+import { textFrame } from './frame.ts';
+import type { Outbox } from './outbox.ts';
+
+/** How a subscriber wants its publications: as protocol messages, or as the bare payload. */
+export type Encoding = 'json' | 'plain';
+
+/** One connection's membership of one group. */
+export class Subscription {
+  readonly group: Group;
+  readonly encoding: Encoding;
+  readonly outbox: Outbox;
+  /** Place in the group's list; −1 while the group does not deliver to it (not yet, or no more). */
+  place = -1;
+
+  constructor(group: Group, encoding: Encoding, outbox: Outbox) {
+    this.group = group;
+    this.encoding = encoding;
+    this.outbox = outbox;
+  }
+
+  get isLive(): boolean {
+    return this.place >= 0;
+  }
+}
+
+/** A fan-out that is too large for one turn of the event loop. */
+export interface Delivery {
+  readonly frame: Buffer;
+  readonly to: readonly Subscription[];
+  /** Index of the next subscription to serve. */
+  next: number;
+}
+
+/** Sockets served in one go. */
+const SLICE = 256;
+
+/** The local members of one group. Members lie in packed arrays by encoding: a publication is encoded once per encoding. */
+export class Group {
+  readonly name: GroupName;
+  /** Resolves when the bus delivers this group here. */
+  readonly ready: Promise<void>;
+  /** Joining and live members; the group is dropped when it falls to 0. */
+  holds = 0;
+  readonly #members: Record<Encoding, Subscription[]> = { json: [], plain: [] };
+  readonly #backlog: Delivery[] = [];
+
+  constructor(name: GroupName, ready: Promise<void>) {
+    this.name = name;
+    this.ready = ready;
+  }
+
+  get size(): number {
+    return this.#members.json.length + this.#members.plain.length;
+  }
+
+  /** From now on delivers to this subscription. */
+  add(subscription: Subscription): void {
+    const members = this.#members[subscription.encoding];
+    subscription.place = members.length;
+    members.push(subscription);
+  }
+
+  /** From now on delivers nothing to it, not even what is under way. */
+  remove(subscription: Subscription): void {
+    const { place } = subscription;
+    if (place < 0) return;
+    const members = this.#members[subscription.encoding];
+    const last = members.pop();
+    if (last !== undefined && last !== subscription) {
+      members[place] = last;
+      last.place = place;
+    }
+    subscription.place = -1;
+  }
+
+  /** Writes a message to all members, or starts to. True when {@link proceed} has more to do. */
+  deliver(message: BusMessage): boolean {
+    const { json, plain } = this.#members;
+    if (json.length > 0) this.#start(textFrame(message.body), json);
+    if (plain.length > 0 && message.kind === 'publication') this.#start(plainFrame(message), plain);
+    return this.#backlog.length > 0;
+  }
+
+  #start(frame: Buffer, members: readonly Subscription[]): void {
+    if (members.length <= SLICE && this.#backlog.length === 0) {
+      // Backwards: a member that is closed for slowness leaves, and the last one takes its place.
+      for (let place = members.length - 1; place >= 0; place--) members[place]?.outbox.write(frame);
+    } else this.#backlog.push({ frame, to: members.slice(), next: 0 });
+  }
+
+  /** Serves one slice of what is under way. True when more is left. */
+  proceed(): boolean {
+    const delivery = this.#backlog[0];
+    if (delivery === undefined) return false;
+    const end = Math.min(delivery.next + SLICE, delivery.to.length);
+    for (let index = delivery.next; index < end; index++) {
+      const subscription = delivery.to[index];
+      if (subscription?.isLive) subscription.outbox.write(delivery.frame);
+    }
+    delivery.next = end;
+    if (end === delivery.to.length) this.#backlog.shift();
+    return this.#backlog.length > 0;
+  }
+}
+
+/** A JSON string as its characters, any other JSON as it is. */
+const plainFrame = ({ body, dataAt, dataLength }: BusMessage): Buffer => {
+  const data = body.subarray(dataAt, dataAt + dataLength);
+  if (data[0] !== QUOTE) return textFrame(data);
+  return textFrame(Buffer.from(String(JSON.parse(data.toString()))));
+};
+
+const QUOTE = 0x22;

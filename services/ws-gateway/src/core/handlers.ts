@@ -1,0 +1,15 @@
+import type {
+  ConnectCommand,
+  PublishCommand,
+  SubscribeCommand,
+  UnsubscribeCommand,
+} from '@muster/protocol/commands';
+import type { Connection } from './connection.ts';
+
+/** One function per method. A promise means that the reply comes later; rejections are translated by the dispatcher. */
+export interface Handlers {
+  connect(connection: Connection, command: ConnectCommand): Promise<void> | undefined;
+  subscribe(connection: Connection, command: SubscribeCommand): Promise<void> | undefined;
+  unsubscribe(connection: Connection, command: UnsubscribeCommand): void;
+  publish(connection: Connection, command: PublishCommand): Promise<void> | undefined;
+}

@@ -1,0 +1,50 @@
+import { MAX_MESSAGES_PER_FRAME } from '@muster/protocol/limits';
+import { textFrame } from './frame.ts';
+import type { Wire } from './ports.ts';
+
+/** Hears of a connection that does not read fast enough. */
+export interface SlowHandler {
+  onSlow(): void;
+}
+
+/** The one way to a socket: keeps the order of everything written, and the bound on what waits. */
+export class Outbox {
+  readonly #wire: Wire;
+  readonly #maxBytes: number;
+  readonly #owner: SlowHandler;
+  #pending: string[] | undefined = undefined;
+
+  constructor(wire: Wire, maxBytes: number, owner: SlowHandler) {
+    this.#wire = wire;
+    this.#maxBytes = maxBytes;
+    this.#owner = owner;
+  }
+
+  /** A message for this connection alone. Those of one turn travel in one frame, separated by newlines. */
+  post(message: string): void {
+    if (this.#pending !== undefined) {
+      this.#pending.push(message);
+      return;
+    }
+    this.#pending = [message];
+    queueMicrotask(() => this.flush());
+  }
+
+  /** A finished frame, usually shared with many others; goes after everything posted before. */
+  write(frame: Buffer): void {
+    if (this.#pending !== undefined) this.flush();
+    if (this.#wire.bufferedBytes + frame.length > this.#maxBytes) this.#owner.onSlow();
+    else this.#wire.write(frame);
+  }
+
+  /** Writes what was posted in this turn. */
+  flush(): void {
+    const messages = this.#pending;
+    if (messages === undefined) return;
+    this.#pending = undefined;
+    for (let from = 0; from < messages.length; from += MAX_MESSAGES_PER_FRAME) {
+      const text = messages.slice(from, from + MAX_MESSAGES_PER_FRAME).join('\n');
+      this.write(textFrame(Buffer.from(text)));
+    }
+  }
+}

@@ -1,0 +1,171 @@
+import type { Clock } from '@muster/kit/clock';
+import { CLOSE_REASON, CloseCode } from '@muster/protocol/codes';
+import type { Payload } from '@muster/protocol/commands';
+import type { ClientId, GroupName } from '@muster/protocol/ids';
+import type { ClientInfo } from '@muster/protocol/replies';
+import { textFrame } from './frame.ts';
+import type { Subscription } from './group.ts';
+import type { Hub } from './hub.ts';
+import { Outbox } from './outbox.ts';
+import type { ConnectionLimits, EngineMetrics, Identity, SessionHolder, Wire } from './ports.ts';
+import type { Timed, Wheel } from './wheel.ts';
+
+/** What all plain connections of a gateway share. */
+export interface PlainContext {
+  readonly clock: Clock;
+  readonly wheel: Wheel;
+  readonly hub: Hub;
+  readonly limits: ConnectionLimits;
+  readonly metrics: EngineMetrics;
+  /** The connection is over, for whatever reason. Called once. */
+  leave(connection: PlainConnection): void;
+}
+
+const HEARTBEAT_FRAME = textFrame(Buffer.from('{"type":"heartbeat"}'));
+const NOT_PUBLISHED_FRAME = textFrame(
+  Buffer.from('{"type":"error","code":100,"message":"internal server error"}'),
+);
+/** Publications of one connection under way before its socket is read no further, and when it is again. */
+const PAUSE_AT = 64;
+const RESUME_AT = 16;
+
+/** One client of the plain endpoint: in one group for as long as it lives, every text frame a publication. */
+export class PlainConnection implements Timed, SessionHolder {
+  readonly id: ClientId;
+  readonly identity: Identity;
+  readonly group: GroupName;
+  readonly outbox: Outbox;
+  subscription: Subscription | undefined = undefined;
+  isOver = false;
+  dueAt = 0;
+  wheelSlot = -1;
+  wheelPlace = -1;
+  readonly #context: PlainContext;
+  readonly #wire: Wire;
+  readonly #info: ClientInfo;
+  /** Monotonic time of the last frame. */
+  #heardAt: number;
+  #publishing = 0;
+  #isPaused = false;
+
+  constructor(context: PlainContext, wire: Wire, id: ClientId, identity: Identity, group: GroupName) {
+    const { clock, wheel, limits } = context;
+    this.#context = context;
+    this.#wire = wire;
+    this.id = id;
+    this.identity = identity;
+    this.group = group;
+    this.#info = { user: identity.user, client: id };
+    this.outbox = new Outbox(wire, limits.maxOutboxBytes, this);
+    this.#heardAt = clock.monotonic();
+    wheel.put(this, this.#heardAt + (identity.expiresAt - clock.now()));
+  }
+
+  onText(text: string): void {
+    if (this.isOver) return;
+    this.#heardAt = this.#context.clock.monotonic();
+    if (isHeartbeat(text)) {
+      this.#context.metrics.received('heartbeat');
+      this.outbox.write(HEARTBEAT_FRAME);
+      return;
+    }
+    this.#context.metrics.received('publish');
+    this.#publish(payloadOf(text));
+  }
+
+  onBinary(): void {
+    this.#context.metrics.refused('binary');
+    this.close(CloseCode.BadRequest);
+  }
+
+  onClosed(code: number): void {
+    if (this.isOver) return;
+    this.#context.metrics.disconnected(code === 1006 ? 'network' : 'client', code);
+    this.#end();
+  }
+
+  /** Closes a connection that has been silent for longer than it may. */
+  sweep(now: number, silenceMs: number): void {
+    if (now - this.#heardAt <= silenceMs) return;
+    this.#context.metrics.heartbeatTimeout();
+    this.close(CloseCode.NoPong, 'no heartbeat');
+  }
+
+  onDue(): void {
+    this.endSession('expired');
+  }
+
+  endSession(why: string): void {
+    this.close(CloseCode.SessionEnded, `${CLOSE_REASON[CloseCode.SessionEnded]}: ${why}`);
+  }
+
+  onSlow(): void {
+    if (this.isOver) return;
+    this.#context.metrics.slowConsumer('disconnect');
+    this.close(CloseCode.Slow);
+  }
+
+  close(code: CloseCode, reason: string = CLOSE_REASON[code]): void {
+    if (this.isOver) return;
+    this.#context.metrics.disconnected('server', code);
+    this.#wire.close(code, reason);
+    this.#end();
+  }
+
+  terminate(): void {
+    this.#wire.terminate();
+  }
+
+  #publish(data: Payload): void {
+    const { hub } = this.#context;
+    this.#publishing += 1;
+    this.#regulate();
+    hub
+      .publish(this.group, data, this.#info)
+      .catch(() => {
+        if (!this.isOver) this.outbox.write(NOT_PUBLISHED_FRAME);
+      })
+      .finally(() => {
+        this.#publishing -= 1;
+        this.#regulate();
+      });
+  }
+
+  #regulate(): void {
+    if (!this.#isPaused && this.#publishing > PAUSE_AT) {
+      this.#isPaused = true;
+      this.#wire.pause();
+    } else if (this.#isPaused && this.#publishing < RESUME_AT) {
+      this.#isPaused = false;
+      this.#wire.resume();
+    }
+  }
+
+  #end(): void {
+    this.isOver = true;
+    this.#context.wheel.remove(this);
+    this.#context.leave(this);
+  }
+}
+
+/** JSON text goes as the value it is, anything else as a JSON string. */
+const payloadOf = (text: string): Payload => {
+  try {
+    JSON.parse(text);
+  } catch {
+    return JSON.stringify(text);
+  }
+  // Line breaks between the parts of a value would cut a protocol frame in two.
+  return text.trim().replace(/[\r\n]+/g, ' ');
+};
+
+const isHeartbeat = (text: string): boolean => {
+  if (text.length > 64 || !text.includes('heartbeat')) return false;
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value !== 'object' || value === null) return false;
+    return Object.keys(value).length === 1 && (value as { type?: unknown }).type === 'heartbeat';
+  } catch {
+    return false;
+  }
+};

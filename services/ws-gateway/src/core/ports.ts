@@ -1,0 +1,78 @@
+import type { SessionId } from '@muster/session/token';
+
+/** The socket under a connection. Frames are finished bytes; a wire that is closing takes none. */
+export interface Wire {
+  /** Bytes accepted that the kernel has not taken yet. */
+  readonly bufferedBytes: number;
+  /** Writes a finished WebSocket frame. */
+  write(frame: Buffer): void;
+  /** Sends what is pending, then a close frame. Twice is harmless. */
+  close(code: number, reason: string): void;
+  /** Drops the socket without a word. */
+  terminate(): void;
+  /** Stops reading from the peer until {@link resume}. */
+  pause(): void;
+  resume(): void;
+}
+
+/** Who is at the other end. */
+export interface Identity {
+  readonly sessionId: SessionId;
+  /** As other clients see it: the user id, or a stand-in for a guest. */
+  readonly user: string;
+  /** Milliseconds since the Unix epoch. */
+  readonly expiresAt: number;
+}
+
+/** Whoever must go when a session ends. */
+export interface SessionHolder {
+  endSession(why: string): void;
+}
+
+/** The verdict over a credential. */
+export type Admission =
+  | { readonly ok: true; readonly identity: Identity }
+  | { readonly ok: false; readonly why: 'invalid' }
+  | { readonly ok: false; readonly why: 'ended'; readonly reason: string }
+  /** Nobody could be asked. Never to be confused with `invalid`. */
+  | { readonly ok: false; readonly why: 'unavailable' };
+
+/** Decides who may come in. */
+export interface SessionGate {
+  /**
+   * Verifies the tokens in order (the first whose signature holds decides) and asks for their session. The holder hears of the session's
+   * end from before the question is asked until {@link release}; after a refusal it is released already.
+   */
+  admit(tokens: readonly string[], holder: SessionHolder): Promise<Admission>;
+  /** Hands a session that was admitted for one holder to another, without a gap. */
+  transfer(id: SessionId, from: SessionHolder, to: SessionHolder): void;
+  release(id: SessionId, holder: SessionHolder): void;
+}
+
+/** What the engine counts. Labels come from closed sets only. */
+export interface EngineMetrics {
+  /** A command or frame that came in. */
+  received(type: string): void;
+  /** A refusal of malformed or excessive input, by reason. */
+  refused(reason: string): void;
+  /** An error reply, by code. */
+  failed(code: number): void;
+  /** Publications written to sockets: one observation per publication and group. */
+  fannedOut(recipients: number, bytes: number): void;
+  /** Frames to single connections: replies, pings. */
+  sent(type: string): void;
+  published(result: 'ok' | 'error', seconds: number): void;
+  disconnected(initiator: 'client' | 'server' | 'network', code: number): void;
+  slowConsumer(action: 'disconnect'): void;
+  heartbeat(seconds: number): void;
+  heartbeatTimeout(): void;
+}
+
+/** Bounds and times of a connection. */
+export interface ConnectionLimits {
+  readonly pingIntervalMs: number;
+  readonly pongTimeoutMs: number;
+  readonly handshakeTimeoutMs: number;
+  readonly maxOutboxBytes: number;
+  readonly maxSubscriptions: number;
+}

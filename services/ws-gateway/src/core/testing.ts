@@ -1,0 +1,193 @@
+import { createMemoryBroker, type MemoryBroker } from '@muster/bus/memory';
+import type { Logger } from '@muster/kit/logger';
+import type { ClientId, GroupName } from '@muster/protocol/ids';
+import type { SessionId } from '@muster/session/token';
+import { createEngine, type Engine, TICK_MS } from './engine.ts';
+import { openPermissions } from './permissions.ts';
+import type {
+  Admission,
+  ConnectionLimits,
+  EngineMetrics,
+  Identity,
+  SessionGate,
+  SessionHolder,
+  Wire,
+} from './ports.ts';
+
+/** A socket without a network: what the gateway writes is kept, as messages, until it is read. For tests. */
+export class FakeWire implements Wire {
+  readonly messages: string[] = [];
+  frames = 0;
+  closed: { readonly code: number; readonly reason: string } | undefined;
+  isPaused = false;
+  /** Set above the outbox limit to play a client that does not read. */
+  bufferedBytes = 0;
+
+  write(frame: Buffer): void {
+    if (this.closed) return;
+    this.frames += 1;
+    this.messages.push(...payloadOf(frame).split('\n'));
+  }
+  close(code: number, reason: string): void {
+    this.closed ??= { code, reason };
+  }
+  terminate(): void {
+    this.closed ??= { code: 1006, reason: 'terminated' };
+  }
+  pause(): void {
+    this.isPaused = true;
+  }
+  resume(): void {
+    this.isPaused = false;
+  }
+  /** Everything written since the last call, as JSON values. */
+  take(): unknown[] {
+    return this.messages.splice(0).map((text) => JSON.parse(text));
+  }
+}
+
+const payloadOf = (frame: Buffer): string => {
+  const length = frame[1] ?? 0;
+  return frame.subarray(length < 126 ? 2 : length === 126 ? 4 : 10).toString();
+};
+
+/** Sessions that say what a test wants: `ann`, `guest`, `ended`, `away`, anything else is invalid. */
+export class FakeGate implements SessionGate {
+  readonly holders = new Map<string, Set<SessionHolder>>();
+  /** Lets an admission wait. */
+  delay: Promise<void> | undefined;
+  expiresAt = Number.MAX_SAFE_INTEGER;
+
+  async admit(tokens: readonly string[], holder: SessionHolder): Promise<Admission> {
+    const token = tokens[0] ?? '';
+    const id = token as SessionId;
+    this.#hold(id, holder);
+    await this.delay;
+    if (token === 'ann' || token === 'bob') return { ok: true, identity: this.identity(id) };
+    this.release(id, holder);
+    if (token === 'ended') return { ok: false, why: 'ended', reason: 'logout' };
+    return { ok: false, why: token === 'away' ? 'unavailable' : 'invalid' };
+  }
+  identity(id: SessionId): Identity {
+    return { sessionId: id, user: id, expiresAt: this.expiresAt };
+  }
+  transfer(id: SessionId, from: SessionHolder, to: SessionHolder): void {
+    this.release(id, from);
+    this.#hold(id, to);
+  }
+  release(id: SessionId, holder: SessionHolder): void {
+    this.holders.get(id)?.delete(holder);
+  }
+  end(id: string, why: string): void {
+    for (const holder of [...(this.holders.get(id) ?? [])]) holder.endSession(why);
+  }
+  #hold(id: SessionId, holder: SessionHolder): void {
+    const held = this.holders.get(id) ?? new Set();
+    this.holders.set(id, held.add(holder));
+  }
+}
+
+/** Counts nothing but refusals and disconnects, which tests look at. */
+export class FakeMetrics implements EngineMetrics {
+  readonly refusals: string[] = [];
+  readonly disconnects: [string, number][] = [];
+  readonly fanouts: number[] = [];
+  received(): void {}
+  refused(reason: string): void {
+    this.refusals.push(reason);
+  }
+  failed(): void {}
+  fannedOut(recipients: number): void {
+    this.fanouts.push(recipients);
+  }
+  sent(): void {}
+  published(): void {}
+  disconnected(initiator: string, code: number): void {
+    this.disconnects.push([initiator, code]);
+  }
+  slowConsumer(): void {}
+  heartbeat(): void {}
+  heartbeatTimeout(): void {}
+}
+
+const silent: Logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent };
+
+/** A gateway's engine on a memory bus with a clock that only the test moves. */
+export const engineUnderTest = (
+  options: { limits?: Partial<ConnectionLimits>; broker?: MemoryBroker } = {},
+) => {
+  const broker = options.broker ?? createMemoryBroker();
+  const gate = new FakeGate();
+  const metrics = new FakeMetrics();
+  let now = 1_000_000;
+  let ids = 0;
+  const limits: ConnectionLimits = {
+    pingIntervalMs: 25_000,
+    pongTimeoutMs: 8_000,
+    handshakeTimeoutMs: 10_000,
+    maxOutboxBytes: 1_048_576,
+    maxSubscriptions: 4,
+    ...options.limits,
+  };
+  const engine: Engine = createEngine({
+    clock: { now: () => now, monotonic: () => now },
+    random: { bytes: (size) => new Uint8Array(size), fraction: () => 0.5 },
+    log: silent,
+    bus: broker.connect({
+      onMessage: (group, message) => engine.busHandlers.onMessage(group, message),
+      onReconnected: () => engine.busHandlers.onReconnected(),
+    }),
+    gate,
+    permissions: openPermissions,
+    metrics,
+    limits,
+    gateway: 'gw-1',
+    version: '0.0.0',
+    newClientId: () => `client-${++ids}` as ClientId,
+  });
+  const client = (token?: string) => {
+    const wire = new FakeWire();
+    const connection = engine.open(wire, token === undefined ? [] : [token]);
+    const say = async (...commands: object[]): Promise<unknown[]> => {
+      connection.onText(commands.map((command) => JSON.stringify(command)).join('\n'));
+      await settle();
+      return wire.take();
+    };
+    return { wire, connection, say };
+  };
+  return {
+    broker,
+    gate,
+    metrics,
+    engine,
+    client,
+    /** A client that has connected as `user`. */
+    connected: async (user = 'ann') => {
+      const one = client();
+      await one.say({ id: 1, connect: { token: user } });
+      return one;
+    },
+    plain: async (group: string, user = 'ann') => {
+      const wire = new FakeWire();
+      const holder: SessionHolder = { endSession: () => {} };
+      const identity = gate.identity(user as SessionId);
+      const connection = engine.openPlain(wire, identity, group as GroupName, holder);
+      await settle();
+      return { wire, connection };
+    },
+    /** Moves the clock on, tick by tick. */
+    pass: async (ms: number): Promise<void> => {
+      const end = now + ms;
+      while (now < end) {
+        now = Math.min(now + TICK_MS, end);
+        engine.tick();
+      }
+      await settle();
+    },
+  };
+};
+
+/** Lets everything that is under way in memory finish. */
+export const settle = async (): Promise<void> => {
+  for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+};
