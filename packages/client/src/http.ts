@@ -1,0 +1,165 @@
+/** Why a call failed. `status` is 0 when no answer came at all. */
+export class MusterError extends Error {
+  override readonly name = 'MusterError';
+  /** HTTP status, or 0. */
+  readonly status: number;
+  /** What went wrong, stable across releases: `session-ended`, `rate-limited`, `validation`, `network`… */
+  readonly reason: string;
+  /** Id of the request, as it stands in the service's log. */
+  readonly requestId: string | undefined;
+  /** Seconds after which a new try makes sense. */
+  readonly retryAfterS: number | undefined;
+  /** With `validation`: what is wrong, and where. */
+  readonly failures: readonly { loc: readonly (string | number)[]; msg: string; type: string }[];
+  /** Further members of the problem, such as `end_reason`. */
+  readonly problem: Readonly<Record<string, unknown>>;
+
+  constructor(
+    status: number,
+    reason: string,
+    message: string,
+    about: Partial<MusterError> & { cause?: unknown } = {},
+  ) {
+    super(message, about.cause === undefined ? undefined : { cause: about.cause });
+    this.status = status;
+    this.reason = reason;
+    this.requestId = about.requestId;
+    this.retryAfterS = about.retryAfterS;
+    this.failures = about.failures ?? [];
+    this.problem = about.problem ?? {};
+  }
+}
+
+/** How to reach the session service. */
+export interface HttpOptions {
+  /** Origin of the service or of the load balancer before it, such as `https://app.example.com`; in a browser, '' is the page's own. */
+  readonly baseUrl: string;
+  /** Longest wait for one answer in milliseconds; default 5000. */
+  readonly timeoutMs?: number;
+  /** Further tries of calls that may safely run twice, after 429, 503 and lost connections; default 2. */
+  readonly retries?: number;
+  /** Another fetch, for tests and unusual runtimes. */
+  readonly fetch?: typeof fetch;
+}
+
+/** One call. */
+export interface Call {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  readonly path: string;
+  readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
+  readonly body?: unknown;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** May the call run twice? Default: every method but POST and PATCH. */
+  readonly isSafeToRepeat?: boolean;
+}
+
+/** What came back. */
+export interface Answer<T> {
+  readonly status: number;
+  readonly body: T;
+  readonly headers: Headers;
+}
+
+/** Sends a call and gives its answer; rejects with {@link MusterError} for every other ending. */
+export type Send = <T>(call: Call) => Promise<Answer<T>>;
+
+const DEFAULT_TIMEOUT_MS = 5_000;
+const DEFAULT_RETRIES = 2;
+const MAX_RETRY_AFTER_S = 10;
+const FIRST_PAUSE_MS = 200;
+
+/** A sender with the credentials of `common`. */
+export const createSender = (
+  options: HttpOptions,
+  common: { readonly headers: Readonly<Record<string, string>>; readonly credentials?: RequestCredentials },
+): Send => {
+  const attempts = 1 + (options.retries ?? DEFAULT_RETRIES);
+  return async <T>(call: Call): Promise<Answer<T>> => {
+    const repeatable = call.isSafeToRepeat ?? !['POST', 'PATCH'].includes(call.method);
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await once<T>(options, common, call);
+      } catch (error) {
+        const mayTryAgain =
+          repeatable && attempt < attempts && error instanceof MusterError && isPassing(error);
+        if (!mayTryAgain) throw error;
+        await pause(error, attempt);
+      }
+    }
+  };
+};
+
+const isPassing = ({ status }: MusterError): boolean => status === 0 || status === 429 || status === 503;
+
+const pause = (error: MusterError, attempt: number): Promise<void> => {
+  const asked = Math.min(error.retryAfterS ?? 0, MAX_RETRY_AFTER_S) * 1_000;
+  const ms = Math.max(asked, FIRST_PAUSE_MS * 2 ** (attempt - 1)) * (1 + Math.random() / 2);
+  return new Promise((resolve) => setTimeout(resolve, ms));
+};
+
+const once = async <T>(
+  options: HttpOptions,
+  common: { readonly headers: Readonly<Record<string, string>>; readonly credentials?: RequestCredentials },
+  call: Call,
+): Promise<Answer<T>> => {
+  const { fetch: send = fetch, timeoutMs = DEFAULT_TIMEOUT_MS } = options;
+  let response: Response;
+  let text: string;
+  try {
+    response = await send(addressOf(options.baseUrl, call), {
+      method: call.method,
+      headers: {
+        accept: 'application/json',
+        ...common.headers,
+        ...call.headers,
+        ...(call.body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
+      ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
+      ...(common.credentials === undefined ? {} : { credentials: common.credentials }),
+      signal: AbortSignal.timeout(timeoutMs),
+    });
+    text = await response.text();
+  } catch (cause) {
+    throw new MusterError(0, 'network', `no answer to ${call.method} ${call.path}`, { cause });
+  }
+  const body = parse(text);
+  if (!response.ok) throw refusal(response, body);
+  return { status: response.status, body: body as T, headers: response.headers };
+};
+
+const addressOf = (baseUrl: string, { path, query = {} }: Call): string => {
+  const given = Object.entries(query).filter(([, value]) => value !== undefined);
+  const search = new URLSearchParams(given.map(([name, value]) => [name, String(value)])).toString();
+  return baseUrl.replace(/\/$/, '') + path + (search === '' ? '' : `?${search}`);
+};
+
+const parse = (text: string): unknown => {
+  if (text === '') return undefined;
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined; // A proxy's error page; the status says enough.
+  }
+};
+
+const refusal = (response: Response, body: unknown): MusterError => {
+  const problem = (typeof body === 'object' && body !== null ? body : {}) as Record<string, unknown>;
+  const retryAfter = Number(response.headers.get('retry-after') ?? Number.NaN);
+  const about = {
+    problem,
+    ...(typeof problem['request_id'] === 'string' ? { requestId: problem['request_id'] } : {}),
+    ...(Number.isFinite(retryAfter) ? { retryAfterS: retryAfter } : {}),
+  };
+  const { status } = response;
+  if (status === 422 && Array.isArray(problem['detail'])) {
+    const failures = problem['detail'] as MusterError['failures'];
+    const words = failures.map(({ loc, msg }) => `${loc.join('.')}: ${msg}`).join('; ');
+    return new MusterError(status, 'validation', words, { ...about, failures });
+  }
+  const reason =
+    String(problem['type'] ?? '')
+      .split('/')
+      .at(-1) || `http-${status}`;
+  const words = problem['detail'] ?? problem['title'] ?? `answered ${status}`;
+  return new MusterError(status, reason, String(words), about);
+};

@@ -1,0 +1,88 @@
+/** A session as the API shows it. Instants are ISO 8601 in UTC. */
+export interface Session {
+  readonly id: string;
+  readonly tenant: string;
+  /** Null for a guest. */
+  readonly user_id: string | null;
+  readonly kind: 'user' | 'guest' | 'service';
+  /** True if the request was made with this session. */
+  readonly current: boolean;
+  readonly label: string | null;
+  readonly client: {
+    readonly kind: string;
+    /** Words for people, such as "Firefox on Linux". */
+    readonly summary: string | null;
+    readonly user_agent: string | null;
+    readonly device_id: string | null;
+  };
+  readonly ip: string | null;
+  readonly last_ip: string | null;
+  readonly country: string | null;
+  readonly auth: {
+    readonly time: string | null;
+    /** Authenticator assurance level, 0 to 3. */
+    readonly aal: number;
+    readonly amr: readonly string[];
+    readonly idp: string | null;
+  };
+  readonly actor: { readonly id: string; readonly reason: string | null } | null;
+  readonly created_at: string;
+  readonly last_seen_at: string;
+  readonly idle_expires_at: string | null;
+  readonly expires_at: string;
+  readonly ended_at: string | null;
+  readonly end_reason: string | null;
+  /** The application's own; absent in lists. */
+  readonly data?: Readonly<Record<string, unknown>>;
+  readonly grants: readonly Grant[];
+  readonly rev: number;
+}
+
+/** What the session may do in groups whose name fits the pattern, such as `chat:*`. */
+export interface Grant {
+  readonly groups: string;
+  readonly allow: readonly ('subscribe' | 'publish' | 'presence' | 'history')[];
+}
+
+/** A session that was just opened; `token` if the client keeps it itself. */
+export interface OpenedSession extends Session {
+  readonly token?: string;
+}
+
+/** What a new session is made of. Everything but who it is for has a default. */
+export interface NewSession {
+  /** Absent: a guest. */
+  readonly user_id?: string;
+  readonly tenant?: string;
+  readonly policy?: string;
+  /** False: ends with the browser, and has short clocks. */
+  readonly remember?: boolean;
+  readonly transport?: 'cookie' | 'bearer';
+  readonly label?: string;
+  readonly client?: { readonly kind?: string; readonly summary?: string; readonly device_id?: string };
+  readonly ip?: string;
+  readonly user_agent?: string;
+  readonly country?: string;
+  readonly auth?: {
+    readonly time?: string;
+    readonly aal?: number;
+    readonly amr?: readonly string[];
+    readonly idp?: string;
+    readonly idp_sid?: string;
+    readonly idp_sub?: string;
+  };
+  readonly actor?: { readonly id: string; readonly reason?: string };
+  readonly data?: Readonly<Record<string, unknown>>;
+  readonly grants?: readonly Grant[];
+}
+
+/** One page of a list; `next` is the cursor of the following one. */
+export interface Page<T> {
+  readonly items: readonly T[];
+  readonly next: string | null;
+}
+
+/** How an end went: `pending` means committed, and on its way to replicas that cannot be reached just now. */
+export interface Ended {
+  readonly propagation: 'done' | 'pending';
+}
