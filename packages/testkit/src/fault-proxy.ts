@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 /** What happens to bytes and to new connections. */
 type Mode = { is: 'pass' } | { is: 'blackhole' } | { is: 'delay'; ms: number } | { is: 'refuse' };
@@ -93,10 +94,10 @@ const tie = ({ client, target }: Pair, mode: () => Mode, onEnd: () => void): voi
   ];
   for (const [from, to] of ways) {
     from.setNoDelay(true);
+    const send = inOrder((data) => to.write(data));
     from.on('data', (data) => {
       const now = mode();
-      if (now.is === 'delay') setTimeout(() => to.write(data), now.ms);
-      else to.write(data);
+      send(data, now.is === 'delay' ? now.ms : 0);
     });
     from.on('end', () => to.end());
     from.on('error', () => {});
@@ -106,6 +107,22 @@ const tie = ({ client, target }: Pair, mode: () => Mode, onEnd: () => void): voi
     });
     if (mode().is === 'blackhole') from.pause();
   }
+};
+
+/** Writes each piece when it is due, and never before an earlier one. */
+const inOrder = (write: (data: Buffer | string) => void) => {
+  let pending = 0;
+  let last = Promise.resolve();
+  return (data: Buffer | string, delayMs: number): void => {
+    if (pending === 0 && delayMs === 0) return void write(data);
+    pending += 1;
+    const due = sleep(delayMs);
+    last = last.then(async () => {
+      await due;
+      write(data);
+      pending -= 1;
+    });
+  };
 };
 
 const cut = ({ client, target }: Pair): void => {

@@ -1,0 +1,33 @@
+import { expect, test } from 'vitest';
+import { parseOptions } from './options.ts';
+
+test('[LA1] nothing said means the usual fleet', () => {
+  expect(parseOptions([])).toEqual({
+    is: 'run',
+    options: { gateways: 2, sessions: 1, port: 8080, basePort: 8100, data: undefined, fresh: false },
+  });
+});
+
+test('[LA1] every option is understood, with a space or an equals sign', () => {
+  const argv = ['--gateways', '3', '--sessions=2', '--port', '0', '--base-port=0', '--data', 'd', '--fresh'];
+  expect(parseOptions(argv)).toEqual({
+    is: 'run',
+    options: { gateways: 3, sessions: 2, port: 0, basePort: 0, data: 'd', fresh: true },
+  });
+  expect(parseOptions(['--help'])).toEqual({ is: 'help' });
+});
+
+test.for([
+  [['--gatways', '3'], /--gatways.*--help/],
+  [['--gateways', 'many'], /--gateways must be a whole number from 1 to 90.*"many"/],
+  [['--gateways', '0'], /--gateways/],
+  [['--gateways'], /--gateways/],
+  [['--port', '65536'], /--port must be .* 65535/],
+  [['--port', '1e3'], /--port/],
+  [['--fresh=yes'], /--fresh/],
+  [['stray'], /stray/],
+] as const)('[LA1] %j is refused by name', ([argv, reason]) => {
+  const parsed = parseOptions(argv);
+  expect(parsed).toMatchObject({ is: 'refused', message: expect.stringMatching(reason) });
+  if (parsed.is === 'refused') expect(parsed.message.split('\n')).toHaveLength(1);
+});

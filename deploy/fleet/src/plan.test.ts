@@ -1,0 +1,92 @@
+import { expect, test } from 'vitest';
+import { type Instance, type Plan, planFleet, serviceEnvironment, wantedPorts } from './plan.ts';
+
+const size = { sessions: 2, gateways: 2, port: 8080, basePort: 8100 };
+const secrets = {
+  sessionSecrets: 'one,two',
+  serviceApiKeys: 'sk_1',
+  serverApiKeys: 'srv_1',
+  internalApiKey: 'int_1',
+};
+const urls = { databaseUrl: 'postgres://x', redisUrl: 'redis://x' };
+
+const named = (plan: Plan, name: string): Instance => {
+  const found = plan.instances.find((one) => one.name === name);
+  if (found === undefined) throw new Error(`no ${name}`);
+  return found;
+};
+
+test('ports follow from the base, kind by kind', async () => {
+  const plan = await planFleet(size);
+  expect(plan.instances.map(({ name, port, opsPort }) => `${name} ${port} ${opsPort}`)).toEqual([
+    'session-service-1 8100 9100',
+    'session-service-2 8101 9101',
+    'ws-gateway-1 8200 9200',
+    'ws-gateway-2 8201 9201',
+    'health-aggregator-1 8300 9300',
+  ]);
+  expect(plan).toMatchObject({ publicPort: 8080, postgresPort: 8400, redisPort: 8401 });
+});
+
+test('no two ports of a plan are the same', async () => {
+  const ports = wantedPorts(await planFleet({ ...size, sessions: 90, gateways: 90 }), {
+    postgres: true,
+    redis: true,
+  });
+  expect(new Set(ports.map(({ port }) => port)).size).toBe(ports.length);
+});
+
+test('[LA2] the caller wins, except for names and addresses', async () => {
+  const plan = await planFleet(size);
+  const env = {
+    GUEST_SESSIONS: 'off',
+    PLAIN_SWEEP_MS: '500',
+    PORT: '1',
+    OPS_PORT: '2',
+    HOST: '0.0.0.0',
+    INSTANCE_NAME: 'mine',
+  };
+  const seen = serviceEnvironment(named(plan, 'ws-gateway-2'), { env, plan, secrets, ...urls });
+  expect(seen).toMatchObject({
+    GUEST_SESSIONS: 'off',
+    PLAIN_SWEEP_MS: '500',
+    PORT: '8201',
+    OPS_PORT: '9201',
+    HOST: '127.0.0.1',
+    INSTANCE_NAME: 'ws-gateway-2',
+    SESSION_SERVICE_URL: 'http://127.0.0.1:9100',
+    SESSION_SECRETS: 'one,two',
+    NODE_ENV: 'development',
+  });
+});
+
+test('[LA2] only session services learn of Postgres', async () => {
+  const plan = await planFleet(size);
+  const env = { DATABASE_URL: 'postgres://theirs' };
+  const told = plan.instances.map((one) => serviceEnvironment(one, { env, plan, secrets, ...urls }));
+  expect(told.map((one) => one['DATABASE_URL'])).toEqual([
+    'postgres://x',
+    'postgres://x',
+    undefined,
+    undefined,
+    undefined,
+  ]);
+});
+
+test('[LA2] a secret given as a file is not given twice', async () => {
+  const plan = await planFleet(size);
+  const env = { SESSION_SECRETS_FILE: '/run/secrets/session' };
+  const seen = serviceEnvironment(named(plan, 'session-service-1'), { env, plan, secrets, ...urls });
+  expect(seen['SESSION_SECRETS']).toBeUndefined();
+  expect(seen['SESSION_SECRETS_FILE']).toBe('/run/secrets/session');
+});
+
+test('[LA2] both names of this machine are allowed origins, and the public one', async () => {
+  const plan = await planFleet(size);
+  const origins = (env: NodeJS.ProcessEnv) =>
+    serviceEnvironment(named(plan, 'ws-gateway-1'), { env, plan, secrets, ...urls })['ALLOWED_ORIGINS'];
+  expect(origins({})).toBe('http://127.0.0.1:8080,http://localhost:8080');
+  expect(origins({ PUBLIC_URL: 'https://muster.example/x' })).toBe(
+    'https://muster.example,http://127.0.0.1:8080,http://localhost:8080',
+  );
+});

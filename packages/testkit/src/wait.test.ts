@@ -1,0 +1,38 @@
+import { expect, test } from 'vitest';
+import { until } from './wait.ts';
+
+const soon = { intervalMs: 0, timeoutMs: 20 };
+
+test('[TW3] gives back the first truthy answer', async () => {
+  const answers = [undefined, 0, 'third', 'fourth'];
+  expect(await until(() => answers.shift(), { ...soon, what: 'an answer' })).toBe('third');
+});
+
+test('[TW3] asks `ok` where truth is not enough', async () => {
+  let count = 0;
+  const seen = await until(() => ++count, { ...soon, ok: (value) => value === 3, what: 'three' });
+  expect(seen).toBe(3);
+});
+
+test('[TW3] a look that throws is not the end', async () => {
+  let looks = 0;
+  const look = () => {
+    looks += 1;
+    if (looks < 3) throw new Error('too early');
+    return 'there';
+  };
+  expect(await until(look, { ...soon, what: 'it' })).toBe('there');
+});
+
+test('[TW3] in vain, the error names what was awaited and seen last', async () => {
+  const waiting = until(() => ({ state: 'down' }), {
+    ...soon,
+    ok: () => false,
+    what: 'the gateway to be up',
+  });
+  await expect(waiting).rejects.toThrow(
+    'waited 20 ms in vain for the gateway to be up; last seen: {"state":"down"}',
+  );
+  const failing = until(() => Promise.reject(new Error('ECONNREFUSED')), { ...soon, what: 'an answer' });
+  await expect(failing).rejects.toThrow('last seen: ECONNREFUSED');
+});
