@@ -1,4 +1,4 @@
-// `npm start`, `npm test`, `npm run setup`: gets the right tools, then runs the real thing.
+// `npm start`, `npm test`, `npm run bench`, `npm run setup`: gets the right tools, then runs the real thing.
 // Runs on any Node from 20 on, needs nothing but npm, and does nothing twice.
 import { buildConsole, install, withLock } from './bootstrap/install.mjs';
 import { runAttached, say } from './bootstrap/processes.mjs';
@@ -25,6 +25,10 @@ const COMMANDS = {
     const asks = args.includes('--help') || args.includes('-h');
     const tools = await prepare({ withConsole: !asks });
     return runAttached(tools.node, ['deploy/fleet/src/main.ts', ...args], { env: tools.env, channel: true });
+  },
+  bench: async () => {
+    const tools = await prepare({ withConsole: true });
+    return runAttached(tools.node, ['tests/bench/main.ts', ...args], { env: tools.env });
   },
   test: async () => {
     const tools = await prepare({ withConsole: true });

@@ -1,0 +1,41 @@
+import { RedisStore } from 'connect-redis';
+import express from 'express';
+import session from 'express-session';
+import { createClient } from 'redis';
+
+/** The contestant: express-session with connect-redis, set up as its documents say. Usage: REDIS_URL SECRET; prints its port. */
+const [redisUrl = '', secret = ''] = process.argv.slice(2);
+const client = createClient({ url: redisUrl });
+await client.connect();
+
+declare module 'express-session' {
+  interface SessionData {
+    user: string;
+  }
+}
+
+const app = express();
+app.disable('x-powered-by');
+app.get('/readyz', (_req, res) => void res.json({}));
+app.use(
+  session({
+    store: new RedisStore({ client, prefix: 'bench-es:', ttl: 86_400 }),
+    secret,
+    name: 'session_id',
+    resave: false,
+    saveUninitialized: false,
+  }),
+);
+app.use(express.json());
+app.post('/create', (req, res) => {
+  req.session.user = String(req.body.user_id);
+  res.status(201).json({ id: req.sessionID, user: req.session.user });
+});
+app.get('/check', (req, res) => {
+  if (req.session.user === undefined) res.status(401).json({});
+  else res.json({ id: req.sessionID, user: req.session.user });
+});
+app.delete('/end', (req, res) => req.session.destroy(() => res.status(204).end()));
+const server = app.listen(0, '127.0.0.1', () => {
+  process.send?.({ port: (server.address() as { port: number }).port });
+});
