@@ -31,7 +31,7 @@ const HEARTBEAT = script(`local made=redis.call('SET',KEYS[2],ARGV[2],'NX')
 local e=redis.call('GET',KEYS[2])
 local l=redis.call('XREVRANGE',KEYS[1],'+','-','COUNT',1); local p=l[1] and l[1][1] or '0-0'
 redis.call('PUBLISH',ARGV[1],p..' '..p..' '..cjson.encode({k='hb',e=e,at=tonumber(ARGV[3])}))
-return {e, made and 1 or 0}`);
+return {e, made and 1 or 0, p}`);
 
 /** Appends a change to the stream and publishes it, in one step; resolves with its stream id. */
 export const emitSessionChange = async (
@@ -52,13 +52,13 @@ export const beatSessionBus = async (
   { redis }: { redis: RedisConnections },
   candidate: string,
   now: number,
-): Promise<{ epoch: string; isNew: boolean }> => {
+): Promise<{ epoch: string; isNew: boolean; top: string }> => {
   const keys = busKeys(redis.prefix);
   const answer = await redis.retry((lane) =>
     HEARTBEAT(lane, [keys.log, keys.epoch], [keys.channel, candidate, Math.trunc(now)]),
   );
-  const [epoch, made] = Array.isArray(answer) ? answer : [];
-  return { epoch: String(epoch), isNew: made === 1 };
+  const [epoch, made, top] = Array.isArray(answer) ? answer : [];
+  return { epoch: String(epoch), isNew: made === 1, top: String(top) };
 };
 
 /** A message of the bus: the stream id before it, its own, and what it says. */

@@ -1,0 +1,111 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createHttpApp } from '@muster/http/app';
+import { listen } from '@muster/http/listen';
+import { createBeat } from '@muster/kit/beat';
+import { sleep } from '@muster/kit/clock';
+import { createHealth } from '@muster/kit/health';
+import { createInstance } from '@muster/kit/instance';
+import { createMetrics } from '@muster/kit/metrics';
+import { openOpsServer } from '@muster/kit/ops-server';
+import { openPostgres, type Postgres } from '@muster/kit/postgres';
+import type { About } from '@muster/kit/probes';
+import { openRedis } from '@muster/kit/redis';
+import { type RunningApp, VERSION } from '@muster/kit/run';
+import type { World } from '@muster/kit/world';
+import type { SessionServiceConfig } from './config.ts';
+import { openSchemaGate, type SchemaGate } from './core/schema-gate.ts';
+import { internalRoutes } from './http/internal-routes.ts';
+import { createServer } from './http/server.ts';
+import { prefixed } from './metrics.ts';
+import { migrate } from './store/migrate.ts';
+import { translateErrors } from './store/translated.ts';
+import { type Engine, wire } from './wiring.ts';
+
+const SERVICE = 'session-service';
+
+/** A running session service and where it listens. */
+export interface SessionServiceApp extends RunningApp {
+  readonly port: number;
+  readonly opsPort: number;
+}
+
+/** Opens stores, wires the rules to them, opens both ports, and at last beats. Starts without its stores, too. */
+export const createApp = async (config: SessionServiceConfig, world: World): Promise<SessionServiceApp> => {
+  const { common } = config;
+  const { clock, random, log } = world;
+  await using stack = new AsyncDisposableStack();
+  const metrics = createMetrics({ service: SERVICE, version: VERSION });
+  const applicationName = `sessions@${common.instanceName}`;
+  const postgres = translateErrors(
+    stack.use(openPostgres({ ...config.postgres, applicationName }, { log, metrics })),
+  );
+  const redis = stack.use(await openRedis({ ...config.redis, name: common.instanceName }, { log, metrics }));
+  const schema = stack.use(await openSchemaGate(() => migrated(config, log), log));
+  const engine = wire(config, world, { redis, postgres, metrics }, stack);
+  const checks = { database: () => checkDatabase(postgres, schema), redis: () => redis.ping() };
+  const health = stack.use(createHealth({ clock, log, metrics, checks }));
+  const about: About = {
+    service: SERVICE,
+    version: VERSION,
+    instance: common.instanceName,
+    startedAt: clock.now(),
+    details: () => ({ database: { pool: postgres.stats() } }),
+  };
+  const { context } = engine;
+  const { host, trustedProxies } = { ...common, ...config };
+  const app = createServer({ context, health, about, clock, log, metrics, trustedProxies });
+  const internal = createHttpApp({
+    log,
+    metrics: prefixed(metrics, 'internal_'),
+    routes: internalRoutes({ ...engine, internalApiKey: config.internalApiKey }),
+  });
+  const handle = internalOnly(internal);
+  const open = stack.use(await listen(app, { host, port: common.port }));
+  const ops = stack.use(
+    await openOpsServer({ host, port: common.opsPort, health, about, metrics, clock, log, handle }),
+  );
+  await health.checkNow();
+  const instance = createInstance({ service: SERVICE, common, port: open.port, opsPort: ops.port, clock });
+  const { beatIntervalMs: intervalMs, beatTtlMs: ttlMs } = common;
+  const load = loadOf(postgres);
+  stack.use(createBeat({ redis, instance, health, load, clock, random, log, intervalMs, ttlMs }));
+  log.info({ port: open.port, opsPort: ops.port }, 'session-service.ready');
+  const owned = stack.move();
+  return {
+    port: open.port,
+    opsPort: ops.port,
+    drain: async (signal) => {
+      health.startDraining();
+      await sleep(config.drainDelayMs, signal);
+      await flush(engine);
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+};
+
+const migrated = async (config: SessionServiceConfig, log: World['log']): Promise<void> => {
+  if (config.migrate) await migrate(config.postgres.url, log);
+};
+
+const checkDatabase = async (postgres: Postgres, schema: SchemaGate): Promise<void> => {
+  if (!schema.isReady()) throw new Error('the schema is not up to date');
+  await postgres.ping();
+};
+
+const loadOf = (postgres: Postgres) => (): Record<string, number> => {
+  const { total, idle, waiting, max } = postgres.stats();
+  return { poolUsed: total - idle, poolWaiting: waiting, poolLimit: max };
+};
+
+/** What a crash would have left to the other replicas is delivered before we go. */
+const flush = async ({ relay }: Engine): Promise<void> => {
+  await relay.runOnce();
+};
+
+const internalOnly =
+  (app: (req: IncomingMessage, res: ServerResponse) => void) =>
+  (req: IncomingMessage, res: ServerResponse): boolean => {
+    if (!req.url?.startsWith('/internal/')) return false;
+    app(req, res);
+    return true;
+  };

@@ -1,0 +1,131 @@
+import {
+  type CommonConfig,
+  ConfigError,
+  commonConfig,
+  commonSettings,
+  field,
+  isPlaceholderSecret,
+  type PostgresConfig,
+  postgresConfig,
+  postgresSettings,
+  type RedisConfig,
+  readSettings,
+  redisConfig,
+  redisSettings,
+} from '@muster/kit/config';
+import { cookieNameFor } from '@muster/session/cookie';
+import { z } from 'zod';
+
+const MIN_SECRET_BYTES = 32;
+const MIN_KEY_BYTES = 16;
+const COOKIE_NAME = /^[\w!#$%&'*+.^`|~-]{1,64}$/;
+const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
+
+/** Every environment variable of the session service. */
+export const settings = z.object({
+  ...commonSettings({ port: 8100, opsPort: 9100 }),
+  ...redisSettings,
+  ...postgresSettings,
+  SESSION_SECRETS: field
+    .secrets({ min: MIN_SECRET_BYTES })
+    .describe('keys that sign session tokens, at least 32 bytes each; the first signs, all are accepted'),
+  SERVICE_API_KEYS: field
+    .secrets({ min: MIN_KEY_BYTES })
+    .describe('API keys of back ends with every scope, at least 16 bytes each'),
+  INTERNAL_API_KEY: field
+    .secret({ min: MIN_KEY_BYTES })
+    .describe('key of the gateways for the internal plane on OPS_PORT'),
+  PUBLIC_URL: field
+    .url('http', 'https')
+    .describe('address under which browsers reach the fleet; https unless it is this machine'),
+  COOKIE_NAME: z
+    .string()
+    .regex(COOKIE_NAME, 'must be a cookie name')
+    .optional()
+    .describe('default: `__Host-session_id` on https, `session_id` on http'),
+  ALLOWED_ORIGINS: field
+    .origins()
+    .describe('origins whose pages may change things with a cookie; default: that of PUBLIC_URL'),
+  GUEST_SESSIONS: field.onOff('off').describe('let anybody open a session without an account'),
+  GUEST_LIMIT_PER_MINUTE: field
+    .count(60, { min: 1 })
+    .describe('guest sessions that one address may open in a minute'),
+  TRUSTED_PROXIES: field
+    .list()
+    .describe('addresses or networks of load balancers whose `X-Forwarded-For` counts'),
+  OUTBOX_POLL_MS: field.ms(500, { min: 50 }).describe('how often undelivered changes are looked for'),
+  DRAIN_DELAY_MS: field
+    .ms(0, { min: 0 })
+    .describe('pause between "not ready" and closing the port, for load balancers that look seldom'),
+  MIGRATE: field.onOff('on').describe('bring the schema up to date at start'),
+});
+
+/** The configuration of the session service. */
+export interface SessionServiceConfig {
+  readonly common: CommonConfig;
+  readonly redis: RedisConfig;
+  readonly postgres: PostgresConfig;
+  readonly sessionSecrets: readonly string[];
+  readonly serviceApiKeys: readonly string[];
+  readonly internalApiKey: string;
+  readonly publicUrl: string;
+  readonly cookie: { readonly name: string; readonly secure: boolean };
+  readonly allowedOrigins: readonly string[];
+  readonly guests: { readonly enabled: boolean; readonly perMinute: number };
+  readonly trustedProxies: readonly string[];
+  readonly outboxPollMs: number;
+  readonly drainDelayMs: number;
+  readonly migrate: boolean;
+}
+
+/** Reads the configuration; throws ConfigError naming every problem. */
+export const readConfig = (env: NodeJS.ProcessEnv): SessionServiceConfig => {
+  const parsed = readSettings(settings, env);
+  const publicUrl = new URL(parsed.PUBLIC_URL);
+  const secure = publicUrl.protocol === 'https:';
+  const config: SessionServiceConfig = {
+    common: commonConfig(parsed),
+    redis: redisConfig(parsed),
+    postgres: postgresConfig(parsed),
+    sessionSecrets: parsed.SESSION_SECRETS,
+    serviceApiKeys: parsed.SERVICE_API_KEYS,
+    internalApiKey: parsed.INTERNAL_API_KEY,
+    publicUrl: publicUrl.origin,
+    cookie: { name: cookieNameFor(parsed.PUBLIC_URL, parsed.COOKIE_NAME), secure },
+    allowedOrigins: parsed.ALLOWED_ORIGINS ?? [publicUrl.origin],
+    guests: { enabled: parsed.GUEST_SESSIONS, perMinute: parsed.GUEST_LIMIT_PER_MINUTE },
+    trustedProxies: parsed.TRUSTED_PROXIES,
+    outboxPollMs: parsed.OUTBOX_POLL_MS,
+    drainDelayMs: parsed.DRAIN_DELAY_MS,
+    migrate: parsed.MIGRATE,
+  };
+  const problems = problemsOf(config, publicUrl);
+  if (problems.length > 0) {
+    throw new ConfigError(`Bad configuration:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`);
+  }
+  return Object.freeze(config);
+};
+
+const problemsOf = (config: SessionServiceConfig, publicUrl: URL): string[] => {
+  const problems: string[] = [];
+  const isProduction = config.common.environment === 'production';
+  if (!config.cookie.secure && (isProduction || !LOOPBACK.test(publicUrl.hostname))) {
+    problems.push(
+      'PUBLIC_URL: a session cookie over plain http is for this machine and NODE_ENV=development only',
+    );
+  }
+  if (!config.cookie.secure && config.cookie.name.startsWith('__')) {
+    problems.push('COOKIE_NAME: names with a prefix such as __Host- need an https PUBLIC_URL');
+  }
+  const secrets: [string, readonly string[]][] = [
+    ['SESSION_SECRETS', config.sessionSecrets],
+    ['SERVICE_API_KEYS', config.serviceApiKeys],
+    ['INTERNAL_API_KEY', [config.internalApiKey]],
+  ];
+  for (const [name, values] of secrets) {
+    if (isProduction && values.some(isPlaceholderSecret)) {
+      problems.push(`${name}: looks like an example; put a random value there`);
+    }
+  }
+  return problems;
+};

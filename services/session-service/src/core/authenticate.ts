@@ -1,0 +1,207 @@
+import type { Clock } from '@muster/kit/clock';
+import type { Logger } from '@muster/kit/logger';
+import { AppError } from '@muster/protocol/errors';
+import { checkSession, isIdle, matchSecret } from '@muster/session/check';
+import type { Snapshot, SnapshotRead } from '@muster/session/snapshot';
+import { hashSecret, type SessionId, type TokenSigner } from '@muster/session/token';
+import type { Loader } from './loader.ts';
+import type { Snapshots } from './ports.ts';
+import { type SessionRecord, toSnapshot } from './session.ts';
+
+/** Where an answer came from. */
+export type Source = 'local' | 'redis' | 'postgres';
+
+/** The verdict over a presented token. */
+export type Authenticated =
+  | {
+      readonly ok: true;
+      readonly snapshot: Snapshot;
+      /** Present when Postgres was asked. */
+      readonly record: SessionRecord | undefined;
+      readonly secret: 'current' | 'previous';
+      /** 0 for the first signing key; more asks for a new signature. */
+      readonly keyIndex: number;
+      readonly source: Source;
+    }
+  | { readonly ok: false; readonly why: 'invalid'; readonly source: Source }
+  | {
+      readonly ok: false;
+      readonly why: 'ended';
+      readonly id: SessionId;
+      readonly reason: string;
+      readonly source: Source;
+    }
+  /** A secret that this session once had. */
+  | {
+      readonly ok: false;
+      readonly why: 'reused';
+      readonly record: SessionRecord;
+      readonly kind: 'late' | 'stale';
+      readonly source: Source;
+    };
+
+export interface AuthenticateDeps {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly signer: TokenSigner;
+  readonly snapshots: Snapshots;
+  readonly loader: Loader;
+  /** Ms since the epoch at which a session was last touched, if that is not in Postgres yet. */
+  readonly pendingTouch: (id: SessionId) => Promise<number | undefined>;
+  readonly onKey: (keyIndex: number | undefined) => void;
+  readonly onStaleAccepted: () => void;
+}
+
+/** Longest trust in a snapshot that could not be checked again because Postgres is away, in ms. */
+const MAX_STALE_MS = 3_600_000;
+
+interface Token {
+  readonly id: SessionId;
+  readonly secret: string;
+  readonly keyIndex: number;
+}
+
+/**
+ * Checks a token: MAC without I/O, then the snapshot in Redis, then Postgres. Redis in trouble only makes it slower.
+ * Rejects with a 503 code when neither can say; a fault is never a refusal.
+ */
+export const authenticate = async (deps: AuthenticateDeps, text: string): Promise<Authenticated> => {
+  const token = deps.signer.verify(text);
+  deps.onKey(token.ok ? token.keyIndex : undefined);
+  if (!token.ok) return { ok: false, why: 'invalid', source: 'local' };
+  const cached = await readSnapshot(deps, token.id);
+  if (cached.is === 'ended') {
+    return { ok: false, why: 'ended', id: token.id, reason: cached.reason, source: 'redis' };
+  }
+  if (cached.is === 'missing') return askSource(deps, token);
+  const checked = checkSession(token, cached.snapshot, deps.clock.now());
+  if (checked.ok) {
+    const { snapshot, secret } = checked;
+    return { ok: true, snapshot, record: undefined, secret, keyIndex: token.keyIndex, source: 'redis' };
+  }
+  if (checked.why === 'expired') {
+    return { ok: false, why: 'ended', id: token.id, reason: 'expired', source: 'redis' };
+  }
+  if (checked.why !== 'stale') return askSource(deps, token);
+  return askSourceOrTrust(deps, token, cached.snapshot);
+};
+
+/** What Redis says; a Redis in trouble says nothing. */
+const readSnapshot = async ({ snapshots, log }: AuthenticateDeps, id: SessionId): Promise<SnapshotRead> => {
+  try {
+    return await snapshots.read(id);
+  } catch (error) {
+    log.debug({ error }, 'session.snapshot-unreadable');
+    return { is: 'missing' };
+  }
+};
+
+/** With Postgres away, a snapshot that is merely old goes on being believed for a while. */
+const askSourceOrTrust = async (
+  deps: AuthenticateDeps,
+  token: Token,
+  snapshot: Snapshot,
+): Promise<Authenticated> => {
+  try {
+    return await askSource(deps, token);
+  } catch (error) {
+    const isFault =
+      error instanceof AppError && (error.code === 'DATABASE_UNAVAILABLE' || error.code === 'OVERLOADED');
+    if (!isFault || deps.clock.now() > snapshot.freshUntil + MAX_STALE_MS) throw error;
+    deps.onStaleAccepted();
+    const secret = matchSecret(hashSecret(token.secret), snapshot, deps.clock.now());
+    return {
+      ok: true,
+      snapshot,
+      record: undefined,
+      secret: secret === 'previous' ? 'previous' : 'current',
+      keyIndex: token.keyIndex,
+      source: 'redis',
+    };
+  }
+};
+
+const askSource = async (deps: AuthenticateDeps, token: Token): Promise<Authenticated> => {
+  const { id } = token;
+  const found = await deps.loader.load(id);
+  const state = await judge(deps, id, found);
+  if (state.is === 'ended') {
+    return { ok: false, why: 'ended', id, reason: state.reason, source: 'postgres' };
+  }
+  const { record, snapshot } = state;
+  const secret = matchSecret(hashSecret(token.secret), record, deps.clock.now());
+  if (secret === 'current' || secret === 'previous') {
+    return { ok: true, snapshot, record, secret, keyIndex: token.keyIndex, source: 'postgres' };
+  }
+  return {
+    ok: false,
+    why: 'reused',
+    record,
+    kind: secret === 'retired' ? 'late' : 'stale',
+    source: 'postgres',
+  };
+};
+
+/** The state of a session as Postgres and the pending touches tell it. */
+export type Judged =
+  | { readonly is: 'live'; readonly record: SessionRecord; readonly snapshot: Snapshot }
+  | { readonly is: 'ended'; readonly reason: string };
+
+type JudgeDeps = Pick<AuthenticateDeps, 'clock' | 'snapshots' | 'log' | 'pendingTouch'>;
+
+/** Decides over a row, and leaves what it found in Redis for the next check. */
+export const judge = async (
+  deps: JudgeDeps,
+  id: SessionId,
+  found: SessionRecord | undefined,
+): Promise<Judged> => {
+  if (found === undefined) {
+    await bestEffort(deps, () => deps.snapshots.putUnknown(id));
+    return { is: 'ended', reason: 'unknown' };
+  }
+  if (found.endReason !== null) {
+    const reason = found.endReason;
+    await bestEffort(deps, () => deps.snapshots.tomb(id, found.rev, reason));
+    return { is: 'ended', reason };
+  }
+  const now = deps.clock.now();
+  if (now >= found.expiresAt) return { is: 'ended', reason: 'expired' };
+  const record = await withPendingTouch(deps, found, now);
+  if (isIdle(record, now)) return { is: 'ended', reason: 'idle' };
+  const snapshot = toSnapshot(record, now);
+  const ended = await bestEffort(deps, () => fill(deps, snapshot));
+  return ended ?? { is: 'live', record, snapshot };
+};
+
+/** Stores what was read; answers the end if somebody ended the session while we were reading. */
+const fill = async ({ snapshots }: JudgeDeps, snapshot: Snapshot): Promise<Judged | undefined> => {
+  const stored = await snapshots.put(snapshot);
+  if (stored.ok) return undefined;
+  if (stored.newer.is === 'ended') return { is: 'ended', reason: stored.newer.reason };
+  if (stored.newer.is === 'live' && stored.newer.snapshot.rev === snapshot.rev)
+    await snapshots.refresh(snapshot);
+  return undefined;
+};
+
+/** Only a session that looks idle is worth the question. */
+const withPendingTouch = async (
+  deps: JudgeDeps,
+  record: SessionRecord,
+  now: number,
+): Promise<SessionRecord> => {
+  if (!isIdle(record, now)) return record;
+  const touched = await bestEffort(deps, () => deps.pendingTouch(record.id));
+  return touched === undefined || touched <= record.lastSeenAt ? record : { ...record, lastSeenAt: touched };
+};
+
+const bestEffort = async <T>(
+  { log }: Pick<AuthenticateDeps, 'log'>,
+  work: () => Promise<T>,
+): Promise<T | undefined> => {
+  try {
+    return await work();
+  } catch (error) {
+    log.debug({ error }, 'session.cache-write-failed');
+    return undefined;
+  }
+};

@@ -1,0 +1,88 @@
+import { type Clock, every } from '@muster/kit/clock';
+import type { Logger } from '@muster/kit/logger';
+import { compareStreamIds } from '@muster/session/events';
+import type { SessionId } from '@muster/session/token';
+import type { Snapshots } from './ports.ts';
+
+/** What the bus answered to a heartbeat. */
+export interface BusState {
+  readonly epoch: string;
+  /** Redis had no epoch: it was flushed, or is used for the first time. */
+  readonly isNew: boolean;
+  /** The last id of the change stream. */
+  readonly top: string;
+}
+
+interface HeartbeatDeps {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly beat: () => Promise<BusState>;
+  /** Sessions that ended lately. */
+  readonly ended: () => Promise<{ id: SessionId; rev: number; why: string }[]>;
+  readonly snapshots: Pick<Snapshots, 'tomb'>;
+  readonly emit: (ids: readonly SessionId[], why: string) => Promise<unknown>;
+}
+
+/** Beats the bus every second and notices when Redis lost its memory. */
+export interface Heartbeat extends AsyncDisposable {
+  /** Ms since the epoch of the last beat that Redis took; 0 before the first. */
+  lastBeatAt(): number;
+}
+
+const INTERVAL_MS = 1000;
+
+/**
+ * After a flush, or a failover that lost the end of the stream, tombstones may be gone while an old reading is still
+ * on its way into Redis: the ends of the last quarter of an hour are written again.
+ */
+export const createHeartbeat = (deps: HeartbeatDeps): Heartbeat => {
+  const { clock, log } = deps;
+  let known: BusState | undefined;
+  let running: Promise<void> | undefined;
+  let beatAt = 0;
+  let mustReplay = false;
+
+  const beatOnce = async (): Promise<void> => {
+    const state = await deps.beat();
+    beatAt = clock.now();
+    mustReplay ||= hasLostMemory(known, state);
+    known = state;
+    if (!mustReplay) return;
+    const count = await replay(deps);
+    mustReplay = false;
+    log.warn({ count, epoch: state.epoch }, 'session.bus.replayed');
+  };
+  const stop = every(INTERVAL_MS, () => {
+    running ??= beatOnce()
+      .catch((error: unknown) => log.debug({ error }, 'session.bus.beat-failed'))
+      .finally(() => {
+        running = undefined;
+      });
+  });
+  return {
+    lastBeatAt: () => beatAt,
+    [Symbol.asyncDispose]: async () => {
+      stop();
+      await running;
+    },
+  };
+};
+
+const hasLostMemory = (before: BusState | undefined, now: BusState): boolean =>
+  now.isNew ||
+  (before !== undefined && (before.epoch !== now.epoch || compareStreamIds(now.top, before.top) < 0));
+
+const replay = async (deps: HeartbeatDeps): Promise<number> => {
+  const ended = await deps.ended();
+  for (const [why, group] of Map.groupBy(ended, (one) => one.why)) {
+    for (let at = 0; at < group.length; at += 500) {
+      const part = group.slice(at, at + 500);
+      await Promise.all(part.map((one) => deps.snapshots.tomb(one.id, one.rev, one.why)));
+      await deps.emit(
+        part.map((one) => one.id),
+        why,
+      );
+    }
+  }
+  return ended.length;
+};

@@ -1,0 +1,39 @@
+import type { SessionId } from '@muster/session/token';
+import type { SessionLimit } from './policies.ts';
+import type { EndReason } from './session.ts';
+
+/** A session that counts towards the limit. */
+export interface Counted {
+  readonly id: SessionId;
+  readonly deviceId: string | null;
+  readonly createdAt: number;
+  readonly lastSeenAt: number;
+}
+
+/** What must end before one more session may begin. */
+export type Room =
+  | { readonly ok: true; readonly end: readonly SessionId[]; readonly reason: EndReason }
+  | { readonly ok: false };
+
+/**
+ * Makes room for one session among the live ones (oldest first). `replace_device` ends the sessions of the same
+ * device whatever the count; when that makes no room, and with no device, the oldest gives way.
+ */
+export const makeRoom = (
+  live: readonly Counted[],
+  { maxSessions, atLimit }: SessionLimit,
+  deviceId: string | null,
+): Room => {
+  if (atLimit === 'replace_device') {
+    const same = deviceId === null ? [] : live.filter((one) => one.deviceId === deviceId);
+    const others = live.filter((one) => !same.includes(one));
+    const surplus = others.slice(0, Math.max(0, others.length + 1 - maxSessions));
+    return { ok: true, end: [...same, ...surplus].map(({ id }) => id), reason: 'replaced' };
+  }
+  const surplus = live.length + 1 - maxSessions;
+  if (surplus <= 0) return { ok: true, end: [], reason: 'evicted' };
+  if (atLimit === 'reject') return { ok: false };
+  const order =
+    atLimit === 'evict_idle' ? live.toSorted((one, other) => one.lastSeenAt - other.lastSeenAt) : live;
+  return { ok: true, end: order.slice(0, surplus).map(({ id }) => id), reason: 'evicted' };
+};

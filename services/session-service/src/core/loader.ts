@@ -1,0 +1,67 @@
+import { AppError } from '@muster/protocol/errors';
+import type { SessionId } from '@muster/session/token';
+import type { SessionRecord } from './session.ts';
+
+/** Loads sessions one by one for its callers, and many at once from the store. */
+export interface Loader {
+  /** Undefined when nobody knows the id. Rejects with `OVERLOADED` when too many wait already. */
+  load(id: SessionId): Promise<SessionRecord | undefined>;
+}
+
+interface LoaderOptions {
+  readonly findMany: (ids: readonly SessionId[]) => Promise<SessionRecord[]>;
+  /** Statements under way at once. */
+  readonly maxConcurrent: number;
+  /** Ids of one statement. */
+  readonly maxBatch?: number;
+  /** Ids that wait for a statement. */
+  readonly maxWaiting?: number;
+}
+
+type Waiting = PromiseWithResolvers<SessionRecord | undefined>;
+
+/**
+ * The first request goes out at once; those that come while all statements are under way wait together for the
+ * next one. Requests for the same id share one answer.
+ */
+export const createLoader = (options: LoaderOptions): Loader => {
+  const { findMany, maxConcurrent, maxBatch = 200, maxWaiting = 2000 } = options;
+  const waiting = new Map<SessionId, Waiting>();
+  let running = 0;
+
+  const next = (): void => {
+    if (running >= maxConcurrent || waiting.size === 0) return;
+    const batch = new Map([...waiting].slice(0, maxBatch));
+    for (const id of batch.keys()) waiting.delete(id);
+    running += 1;
+    void settle(batch, findMany).finally(() => {
+      running -= 1;
+      next();
+    });
+  };
+
+  return {
+    load: (id) => {
+      const known = waiting.get(id);
+      if (known) return known.promise;
+      if (waiting.size >= maxWaiting) return Promise.reject(new AppError('OVERLOADED', { retryAfterS: 1 }));
+      const made: Waiting = Promise.withResolvers();
+      waiting.set(id, made);
+      // One turn of the event loop gathers what arrives together.
+      setImmediate(next);
+      return made.promise;
+    },
+  };
+};
+
+const settle = async (
+  batch: ReadonlyMap<SessionId, Waiting>,
+  findMany: LoaderOptions['findMany'],
+): Promise<void> => {
+  try {
+    const found = new Map((await findMany([...batch.keys()])).map((record) => [record.id, record]));
+    for (const [id, { resolve }] of batch) resolve(found.get(id));
+  } catch (error) {
+    for (const { reject } of batch.values()) reject(error);
+  }
+};

@@ -1,0 +1,43 @@
+import type { LimitRule } from './session.ts';
+
+/** The clocks of a kind of session, in seconds. */
+export interface Policy {
+  /** Longest silence; 0 for none. */
+  readonly idleSeconds: number;
+  /** Longest life, whatever happens. */
+  readonly maxSeconds: number;
+}
+
+const MINUTE = 60;
+const HOUR = 3600;
+const DAY = 86_400;
+
+/** The policies by name. */
+export const POLICIES = {
+  /** "Keep me signed in." */
+  standard: { idleSeconds: 14 * DAY, maxSeconds: 30 * DAY },
+  /** Ends with the browser, and on the server soon after. */
+  session: { idleSeconds: 12 * HOUR, maxSeconds: 24 * HOUR },
+  aal2: { idleSeconds: 30 * MINUTE, maxSeconds: 12 * HOUR },
+  aal3: { idleSeconds: 15 * MINUTE, maxSeconds: 12 * HOUR },
+  guest: { idleSeconds: 24 * HOUR, maxSeconds: 30 * DAY },
+  /** A machine. */
+  service: { idleSeconds: 0, maxSeconds: 90 * DAY },
+} as const satisfies Record<string, Policy>;
+export type PolicyName = keyof typeof POLICIES;
+export const POLICY_NAMES = Object.keys(POLICIES) as [PolicyName, ...PolicyName[]];
+
+/** How many sessions a user may have at once, and what gives way. */
+export interface SessionLimit {
+  readonly maxSessions: number;
+  readonly atLimit: LimitRule;
+}
+export const DEFAULT_LIMIT: SessionLimit = { maxSessions: 50, atLimit: 'evict_idle' };
+
+/** The policy of a login that names none. */
+export const policyFor = (login: { userId: string | null; aal: number; remember: boolean }): PolicyName => {
+  if (login.userId === null) return 'guest';
+  if (login.aal >= 3) return 'aal3';
+  if (login.aal === 2) return 'aal2';
+  return login.remember ? 'standard' : 'session';
+};

@@ -1,0 +1,86 @@
+import type { SnapshotStore } from '@muster/session/snapshot';
+import type { SessionId } from '@muster/session/token';
+import type { SessionLimit } from './policies.ts';
+import type { EndReason, NewSession, SessionRecord } from './session.ts';
+
+/** A committed change that Redis and the bus must hear of. */
+export type Change =
+  | {
+      readonly k: 'end';
+      readonly sessions: readonly { readonly id: SessionId; readonly rev: number }[];
+      readonly why: string;
+      /** Ms since the epoch. */
+      readonly at: number;
+    }
+  | {
+      readonly k: 'rot' | 'upd';
+      readonly ids: readonly SessionId[];
+      readonly why: string;
+      readonly at: number;
+    };
+
+/** A change and its row in the outbox, where it stays until it was delivered. */
+export interface Posted {
+  readonly outboxId: string;
+  readonly change: Change;
+}
+
+/** Who asked for something, for the log book. */
+export interface Actor {
+  /** `user`, `key:<id>`, `system`. */
+  readonly name: string;
+  readonly ip: string | null;
+}
+
+/** What was ended: empty when nothing lived. */
+export interface Ended {
+  readonly ids: readonly SessionId[];
+  readonly posted: Posted | undefined;
+}
+
+export type Created =
+  | { readonly ok: true; readonly session: SessionRecord; readonly evicted: Ended }
+  | { readonly ok: false; readonly why: 'disabled' }
+  | { readonly ok: false; readonly why: 'limit'; readonly sessions: readonly SessionRecord[] };
+
+/** Which of a user's sessions an end is about. */
+export interface UserSessions {
+  readonly tenant: string;
+  readonly userId: string;
+  /** The one that stays. */
+  readonly except?: SessionId;
+}
+
+/** One page of a user's sessions, newest first. */
+export interface ListQuery {
+  readonly tenant: string;
+  readonly userId: string;
+  readonly state: 'live' | 'ended' | 'all';
+  readonly limit: number;
+  /** The last session of the page before. */
+  readonly after?: { readonly createdAt: number; readonly id: SessionId };
+}
+
+/** The truth. Rejects with `DATABASE_UNAVAILABLE` or `OVERLOADED` when it cannot be asked. */
+export interface SessionStore {
+  create(session: NewSession, limit: SessionLimit, actor: Actor): Promise<Created>;
+  find(id: SessionId): Promise<SessionRecord | undefined>;
+  findMany(ids: readonly SessionId[]): Promise<SessionRecord[]>;
+  end(ids: readonly SessionId[], reason: EndReason, actor: Actor): Promise<Ended>;
+  endOfUser(which: UserSessions, reason: EndReason, actor: Actor): Promise<Ended>;
+  list(query: ListQuery): Promise<SessionRecord[]>;
+  /** Sessions that ended within the last `ms` milliseconds, newest first, at most `limit`. */
+  endedWithin(ms: number, limit: number): Promise<{ id: SessionId; rev: number; why: string }[]>;
+}
+
+/** The outbox table. */
+export interface OutboxStore {
+  /** Undelivered changes older than `ageMs`, oldest first. */
+  pending(ageMs: number, limit: number): Promise<Posted[]>;
+  remove(ids: readonly string[]): Promise<void>;
+  /** Age of the oldest row in ms; 0 when empty. */
+  oldestMs(): Promise<number>;
+}
+
+/** The part of the snapshot cache that the core uses; every call may reject, and then Postgres answers. */
+export type Snapshots = Pick<SnapshotStore, 'read' | 'put' | 'refresh' | 'tomb' | 'putUnknown'>;

@@ -1,0 +1,95 @@
+import type { Grant } from '@muster/session/grants';
+import { MAX_SNAPSHOT_DATA_BYTES, type SessionAbout, type Snapshot } from '@muster/session/snapshot';
+import type { SessionId } from '@muster/session/token';
+
+/** Why a session ended. */
+export const END_REASONS = [
+  'logout',
+  'revoked',
+  'revoked_others',
+  'revoked_all',
+  'expired',
+  'idle',
+  'evicted',
+  'replaced',
+  'reuse_detected',
+  'user_disabled',
+  'idp_logout',
+  'erased',
+  'admin',
+] as const;
+export type EndReason = (typeof END_REASONS)[number];
+
+/** What happens when a user has as many sessions as allowed and signs in once more. */
+export const LIMIT_RULES = ['reject', 'evict_oldest', 'evict_idle', 'replace_device'] as const;
+export type LimitRule = (typeof LIMIT_RULES)[number];
+
+/** How the client carries its token. */
+export type Transport = 'cookie' | 'bearer';
+
+/** A session as Postgres knows it. Times in ms since the epoch. */
+export interface SessionRecord extends Omit<Snapshot, 'freshUntil'> {
+  readonly data: Readonly<Record<string, unknown>>;
+  readonly grants: readonly Grant[];
+  readonly about: SessionAbout;
+  readonly policy: string;
+  readonly transport: Transport;
+  readonly rotatedAt: number | null;
+  readonly endedAt: number | null;
+  readonly endReason: string | null;
+}
+
+/** Everything a new session is made of; instants are the database's business. */
+export interface NewSession {
+  readonly id: SessionId;
+  readonly tenant: string;
+  readonly userId: string | null;
+  readonly kind: Snapshot['kind'];
+  readonly policy: string;
+  readonly transport: Transport;
+  readonly remember: boolean;
+  readonly secretHash: Buffer;
+  readonly label: string | null;
+  readonly client: SessionAbout['client'];
+  /** Already shortened. */
+  readonly ip: string | null;
+  readonly country: string | null;
+  readonly auth: {
+    /** Undefined: now. */
+    readonly time: number | undefined;
+    readonly aal: number;
+    readonly amr: readonly string[];
+    readonly idp: string | null;
+    readonly idpSid: string | null;
+    readonly idpSub: string | null;
+  };
+  readonly actor: SessionAbout['actor'];
+  readonly data: Readonly<Record<string, unknown>>;
+  readonly grants: readonly Grant[];
+  readonly idleSeconds: number;
+  readonly maxSeconds: number;
+}
+
+const FRESH_MS = 10 * 60_000;
+
+/** The cached form: believed for ten minutes, or a third of the idle limit if that is less. */
+export const toSnapshot = (record: SessionRecord, now: number): Snapshot => {
+  const { policy, transport, rotatedAt, endedAt, endReason, data, grants, prevHash, prevUntil, ...rest } =
+    record;
+  const fresh = record.idleSeconds > 0 ? Math.min(FRESH_MS, (record.idleSeconds * 1000) / 3) : FRESH_MS;
+  return {
+    ...rest,
+    ...(prevHash === undefined || prevUntil === undefined ? {} : { prevHash, prevUntil }),
+    ...(Buffer.byteLength(JSON.stringify(data)) > MAX_SNAPSHOT_DATA_BYTES ? {} : { data }),
+    ...(grants.length === 0 ? {} : { grants }),
+    freshUntil: Math.trunc(now + fresh),
+  };
+};
+
+/** The instant at which silence ends the session, in ms; null when nothing but its expiry does. */
+export const idleExpiresAt = (
+  session: Pick<Snapshot, 'idleSeconds' | 'lastSeenAt' | 'expiresAt'>,
+): number | null =>
+  session.idleSeconds > 0
+    ? Math.min(session.lastSeenAt + session.idleSeconds * 1000, session.expiresAt)
+    : null;

@@ -1,0 +1,106 @@
+import type { Clock } from '@muster/kit/clock';
+import type { Logger } from '@muster/kit/logger';
+import type { Random } from '@muster/kit/random';
+import { hashSecret, newSecret, newSessionId, type SessionId, type TokenSigner } from '@muster/session/token';
+import { DEFAULT_LIMIT, POLICIES, type PolicyName, policyFor, type SessionLimit } from './policies.ts';
+import type { Actor, Ended, ListQuery, SessionStore, Snapshots, UserSessions } from './ports.ts';
+import type { Propagated, Propagation } from './propagation.ts';
+import { type EndReason, type NewSession, type SessionRecord, toSnapshot } from './session.ts';
+
+/** A login, as a back end reports it. */
+export interface Login
+  extends Omit<NewSession, 'id' | 'kind' | 'policy' | 'secretHash' | 'idleSeconds' | 'maxSeconds'> {
+  /** Undefined: chosen by the kind of login. */
+  readonly policy: PolicyName | undefined;
+}
+
+export type Opened =
+  | { readonly ok: true; readonly session: SessionRecord; readonly token: string }
+  | { readonly ok: false; readonly why: 'disabled' }
+  | { readonly ok: false; readonly why: 'limit'; readonly sessions: readonly SessionRecord[] };
+
+/** How an end went: how many ended, and whether the whole fleet knows. */
+export interface EndResult {
+  readonly ended: number;
+  readonly propagated: Propagated;
+}
+
+/** The life of sessions. Everything rejects with a 503 code when Postgres cannot be asked. */
+export interface Sessions {
+  open(login: Login, actor: Actor): Promise<Opened>;
+  find(id: SessionId): Promise<SessionRecord | undefined>;
+  list(query: ListQuery): Promise<SessionRecord[]>;
+  /** Ending what has ended already is fine: 0 ended. */
+  end(ids: readonly SessionId[], reason: EndReason, actor: Actor): Promise<EndResult>;
+  endOfUser(which: UserSessions, reason: EndReason, actor: Actor): Promise<EndResult>;
+}
+
+export interface SessionsDeps {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly signer: TokenSigner;
+  readonly store: SessionStore;
+  readonly snapshots: Pick<Snapshots, 'put'>;
+  readonly propagation: Propagation;
+  readonly limit?: SessionLimit;
+  readonly onOpened: (kind: string) => void;
+  readonly onEnded: (reason: string, count: number) => void;
+}
+
+/** Postgres first, then Redis, then the bus. */
+export const createSessions = (deps: SessionsDeps): Sessions => {
+  const settle = async (ended: Ended, reason: string): Promise<EndResult> => {
+    if (ended.ids.length > 0) deps.onEnded(reason, ended.ids.length);
+    return { ended: ended.ids.length, propagated: await deps.propagation.deliver(ended.posted) };
+  };
+  return {
+    open: (login, actor) => open(deps, login, actor),
+    find: (id) => deps.store.find(id),
+    list: (query) => deps.store.list(query),
+    end: async (ids, reason, actor) => settle(await deps.store.end(ids, reason, actor), reason),
+    endOfUser: async (which, reason, actor) =>
+      settle(await deps.store.endOfUser(which, reason, actor), reason),
+  };
+};
+
+const open = async (deps: SessionsDeps, login: Login, actor: Actor): Promise<Opened> => {
+  const { userId, remember, auth } = login;
+  const policy = login.policy ?? policyFor({ userId, remember, aal: auth.aal });
+  const secret = newSecret(deps.random);
+  const created = await deps.store.create(
+    {
+      ...login,
+      id: newSessionId(),
+      kind: kindOf(userId, policy),
+      policy,
+      secretHash: hashSecret(secret),
+      ...POLICIES[policy],
+    },
+    deps.limit ?? DEFAULT_LIMIT,
+    actor,
+  );
+  if (!created.ok) return created;
+  const { session, evicted } = created;
+  deps.onOpened(session.kind);
+  if (evicted.ids.length > 0) deps.onEnded('evicted', evicted.ids.length);
+  await Promise.all([fillSnapshot(deps, session), deps.propagation.deliver(evicted.posted)]);
+  return { ok: true, session, token: deps.signer.issue(session.id, secret) };
+};
+
+const kindOf = (userId: string | null, policy: PolicyName): NewSession['kind'] => {
+  if (userId === null) return 'guest';
+  return policy === 'service' ? 'service' : 'user';
+};
+
+/** A snapshot that could not be stored is merely a miss later. */
+const fillSnapshot = async (
+  { snapshots, clock, log }: SessionsDeps,
+  session: SessionRecord,
+): Promise<void> => {
+  try {
+    await snapshots.put(toSnapshot(session, clock.now()));
+  } catch (error) {
+    log.debug({ error }, 'session.cache-write-failed');
+  }
+};

@@ -1,0 +1,175 @@
+import { GROUP_ACTIONS } from '@muster/session/grants';
+import { z } from 'zod';
+import { isIp } from '../core/ip.ts';
+import { POLICY_NAMES } from '../core/policies.ts';
+import { MAX_USER_AGENT } from '../core/user-agent.ts';
+
+/** Largest `data` of a session, in bytes of JSON. */
+export const MAX_DATA_BYTES = 16_384;
+const MAX_DATA_KEYS = 10_000;
+const MAX_GRANTS = 32;
+const FUTURE_SKEW_MS = 60_000;
+
+const text = (max: number) => z.string().min(1).max(max);
+const label = z.string().trim().min(1).max(100);
+
+/** A session id in its one canonical spelling. */
+export const sessionIdSchema = z
+  .string()
+  .regex(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
+  .meta({ format: 'uuid' });
+
+/** Free JSON of the application. Numbers that JavaScript cannot keep exactly are refused rather than changed. */
+export const dataSchema = z.record(z.string(), z.unknown()).superRefine((data, context) => {
+  const keys = checkValue(data, [], context.addIssue.bind(context));
+  if (keys > MAX_DATA_KEYS) context.addIssue(`Data may have at most ${MAX_DATA_KEYS} keys`);
+  if (Buffer.byteLength(JSON.stringify(data)) > MAX_DATA_BYTES) {
+    context.addIssue(`Data may have at most ${MAX_DATA_BYTES} bytes`);
+  }
+});
+
+type Report = (issue: { code: 'custom'; message: string; path: (string | number)[] }) => void;
+
+/** Counts the keys and reports every number that would not come back as it was sent. */
+const checkValue = (value: unknown, path: (string | number)[], report: Report): number => {
+  if (typeof value === 'number') {
+    const isExact =
+      Number.isFinite(value) &&
+      !Object.is(value, -0) &&
+      (!Number.isInteger(value) || Number.isSafeInteger(value));
+    if (!isExact) report({ code: 'custom', message: 'Number cannot be kept exactly; send it as text', path });
+    return 0;
+  }
+  if (Array.isArray(value)) {
+    return value.reduce<number>((sum, one, at) => sum + checkValue(one, [...path, at], report), 0);
+  }
+  if (typeof value !== 'object' || value === null) return 0;
+  return Object.entries(value).reduce(
+    (sum, [key, one]) => sum + 1 + checkValue(one, [...path, key], report),
+    0,
+  );
+};
+
+const grantsSchema = z
+  .array(
+    z.strictObject({
+      groups: text(255),
+      allow: z.array(z.enum(GROUP_ACTIONS)).min(1).max(GROUP_ACTIONS.length),
+    }),
+  )
+  .max(MAX_GRANTS);
+
+const transport = z.enum(['cookie', 'bearer']);
+
+const authSchema = z.strictObject({
+  time: z.iso
+    .datetime({ offset: true })
+    .transform((iso) => Date.parse(iso))
+    .refine((ms) => ms <= Date.now() + FUTURE_SKEW_MS, 'Time of authentication lies in the future')
+    .optional(),
+  aal: z.int().min(0).max(3).default(1),
+  amr: z.array(text(32)).max(16).default([]),
+  idp: text(255).optional(),
+  idp_sid: text(255).optional(),
+  idp_sub: text(255).optional(),
+});
+
+/** Body of `POST /v1/sessions`. */
+export const createSessionBody = z.strictObject({
+  user_id: text(255).optional(),
+  tenant: z
+    .string()
+    .regex(/^[\w.-]{1,64}$/)
+    .default('default'),
+  policy: z.enum(POLICY_NAMES).optional(),
+  remember: z.boolean().default(true),
+  transport: transport.default('bearer'),
+  label: label.optional(),
+  client: z
+    .strictObject({
+      kind: z
+        .string()
+        .regex(/^[\w-]{1,32}$/)
+        .default('web'),
+      summary: text(120).optional(),
+      device_id: text(128).optional(),
+    })
+    .prefault({}),
+  ip: z.string().refine(isIp, 'Input should be an IP address').optional(),
+  user_agent: text(MAX_USER_AGENT).optional(),
+  country: z
+    .string()
+    .regex(/^[A-Z]{2}$/)
+    .optional(),
+  auth: authSchema.prefault({}),
+  actor: z.strictObject({ id: text(255), reason: text(500).optional() }).optional(),
+  data: dataSchema.default({}),
+  grants: grantsSchema.default([]),
+});
+export type CreateSessionBody = z.output<typeof createSessionBody>;
+
+/** Body of `POST /v1/guest-sessions`. */
+export const guestSessionBody = z
+  .strictObject({
+    transport: transport.default('cookie'),
+    label: label.optional(),
+    data: dataSchema.default({}),
+  })
+  .prefault({});
+
+/** Query of session lists. */
+export const listQuery = z.strictObject({
+  limit: z.coerce.number().pipe(z.int().min(1).max(100)).default(20),
+  cursor: text(512).optional(),
+  state: z.enum(['live', 'ended', 'all']).default('live'),
+});
+
+const nullable = <T extends z.ZodType>(type: T) => type.nullable();
+const instant = z.iso.datetime();
+
+/** The session object of every answer. */
+export const sessionSchema = z.object({
+  id: z.uuid(),
+  tenant: z.string(),
+  user_id: nullable(z.string()),
+  kind: z.enum(['user', 'guest', 'service']),
+  current: z.boolean(),
+  label: nullable(z.string()),
+  client: z.object({
+    kind: z.string(),
+    summary: nullable(z.string()),
+    user_agent: nullable(z.string()),
+    device_id: nullable(z.string()),
+  }),
+  ip: nullable(z.string()),
+  last_ip: nullable(z.string()),
+  country: nullable(z.string()),
+  auth: z.object({
+    time: nullable(instant),
+    aal: z.int(),
+    amr: z.array(z.string()),
+    idp: nullable(z.string()),
+  }),
+  actor: nullable(z.object({ id: z.string(), reason: nullable(z.string()) })),
+  created_at: instant,
+  last_seen_at: instant,
+  idle_expires_at: nullable(instant),
+  expires_at: instant,
+  ended_at: nullable(instant),
+  end_reason: nullable(z.string()),
+  data: z.record(z.string(), z.unknown()).optional(),
+  grants: z.array(z.object({ groups: z.string(), allow: z.array(z.enum(GROUP_ACTIONS)) })),
+  rev: z.int(),
+});
+
+/** A session that was just opened, with its token if the client keeps it itself. */
+export const openedSchema = sessionSchema.extend({ token: z.string().optional() });
+
+/** A page of sessions. */
+export const pageSchema = z.object({ items: z.array(sessionSchema), next: nullable(z.string()) });
+
+/** An end that the whole fleet does not know of yet. */
+export const pendingSchema = z.object({ propagation: z.literal('pending') });
+
+/** How many sessions ended. */
+export const endedSchema = z.object({ ended: z.int(), propagation: z.enum(['done', 'pending']) });

@@ -1,0 +1,23 @@
+import type { Clock } from '@muster/kit/clock';
+import type { Random } from '@muster/kit/random';
+import type { TokenSigner } from '@muster/session/token';
+import type { SessionServiceConfig } from '../config.ts';
+import type { Authenticated } from '../core/authenticate.ts';
+import type { DerivedKeys } from '../core/derived-keys.ts';
+import type { Sessions } from '../core/sessions.ts';
+import type { RateLimits } from './rate-limits.ts';
+
+/** What the routes share. */
+export interface HttpContext {
+  readonly config: Pick<
+    SessionServiceConfig,
+    'cookie' | 'allowedOrigins' | 'serviceApiKeys' | 'internalApiKey' | 'guests'
+  >;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly signer: TokenSigner;
+  readonly keys: DerivedKeys;
+  readonly sessions: Sessions;
+  readonly authenticate: (token: string) => Promise<Authenticated>;
+  readonly limits: RateLimits;
+}

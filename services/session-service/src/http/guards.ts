@@ -1,0 +1,190 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { AppError } from '@muster/protocol/errors';
+import { clearedCookie, sessionCookie } from '@muster/session/cookie';
+import { readBearer, readCredential } from '@muster/session/credential';
+import type { Request, Response } from 'express';
+import type { Authenticated } from '../core/authenticate.ts';
+import { isCsrfToken, judgeOrigin } from '../core/csrf.ts';
+import { shortenIp } from '../core/ip.ts';
+import type { Actor } from '../core/ports.ts';
+import type { HttpContext } from './context.ts';
+
+/** A caller who has shown a session. */
+export type UserCaller = Extract<Authenticated, { ok: true }> & {
+  readonly via: 'cookie' | 'bearer';
+  readonly actor: Actor;
+};
+
+/** A back end with an API key. */
+export interface ServiceCaller {
+  readonly actor: Actor;
+}
+
+/** What a guard does about a session that is over. */
+interface UserGuardOptions {
+  /** Unsafe methods with a cookie must come from our own pages. */
+  readonly unsafe: boolean;
+}
+
+/** The guard of routes for whoever holds a session. Throws 401, 403 and 503 codes. */
+export const userGuard =
+  (context: HttpContext, { unsafe }: UserGuardOptions) =>
+  async (req: Request, res: Response): Promise<UserCaller> => {
+    const found = await findSession(context, req);
+    if (!found.verdict.ok) throw refusal(context, found.verdict, res, found.via);
+    const caller = { ...found.verdict, via: found.via, actor: actorOf('user', req) };
+    if (unsafe && found.via === 'cookie') requireOwnOrigin(context, req, caller);
+    if (found.via === 'cookie' && caller.keyIndex > 0) resign(context, res, caller, found.token);
+    return caller;
+  };
+
+/** The guard of logout, which also lets those in whose session is over already. */
+export const logoutGuard =
+  (context: HttpContext) =>
+  async (
+    req: Request,
+    res: Response,
+  ): Promise<UserCaller | { readonly over: true; readonly via: 'cookie' | 'bearer' }> => {
+    const found = await findSession(context, req);
+    if (found.verdict.ok) {
+      const caller = { ...found.verdict, via: found.via, actor: actorOf('user', req) };
+      if (found.via === 'cookie') requireOwnOrigin(context, req, caller);
+      return caller;
+    }
+    if (found.verdict.why === 'ended') return { over: true, via: found.via };
+    throw refusal(context, found.verdict, res, found.via);
+  };
+
+/** The guard of routes for back ends. Throws `INVALID_KEY`. */
+export const serviceGuard =
+  ({ config }: HttpContext) =>
+  (req: Request): ServiceCaller => {
+    const key = readBearer(req.headers.authorization);
+    const at = key === undefined ? -1 : indexOfKey(config.serviceApiKeys, key);
+    if (at < 0) throw new AppError('INVALID_KEY', { detail: 'Send a valid API key as a bearer token.' });
+    return { actor: actorOf(`key:${at}`, req) };
+  };
+
+/** The position of a key in a list, or -1; takes the same time for every wrong key. */
+export const indexOfKey = (keys: readonly string[], given: string): number => {
+  const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
+  const wanted = digest(given);
+  return keys.reduce((found, key, at) => (timingSafeEqual(digest(key), wanted) ? at : found), -1);
+};
+
+/** Who did something, for the log book. */
+export const actorOf = (name: string, req: Request): Actor => ({ name, ip: shortenIp(req.ip) });
+
+/** The Set-Cookie header for a session's token. */
+export const cookieFor = (
+  { config, clock }: HttpContext,
+  session: { expiresAt: number; remember: boolean },
+  token: string,
+): string => {
+  const { name, secure } = config.cookie;
+  const maxAgeS = (session.expiresAt - clock.now()) / 1000;
+  return sessionCookie(name, token, { secure, ...(session.remember ? { maxAgeS } : {}) });
+};
+
+/** The Set-Cookie header that takes the cookie away. */
+export const noCookie = ({ config }: HttpContext): string =>
+  clearedCookie(config.cookie.name, { secure: config.cookie.secure });
+
+/** Refuses a change by cookie that does not come from one of our pages. */
+const requireOwnOrigin = (context: HttpContext, req: Request, caller: UserCaller): void => {
+  const origin = judgeOrigin(
+    { secFetchSite: headerOf(req, 'sec-fetch-site'), origin: headerOf(req, 'origin') },
+    context.config.allowedOrigins,
+  );
+  if (origin === 'ours') return;
+  const token = headerOf(req, 'x-csrf-token');
+  if (origin === 'unknown' && isCsrfToken(context.keys, caller.snapshot, token)) return;
+  throw new AppError('CSRF', {
+    detail:
+      origin === 'foreign'
+        ? 'This request comes from a page of another site.'
+        : 'Send an Origin header, or X-CSRF-Token from GET /v1/session/csrf.',
+  });
+};
+
+interface Found {
+  readonly verdict: Authenticated;
+  readonly via: 'cookie' | 'bearer';
+  readonly token: string;
+}
+
+const findSession = async (context: HttpContext, req: Request): Promise<Found> => {
+  const credential = readCredential(
+    { cookieHeader: req.headers.cookie, authorization: req.headers.authorization },
+    context.config.cookie.name,
+  );
+  switch (credential.is) {
+    case 'none':
+      throw new AppError('NO_SESSION', { detail: 'Send a session cookie or a bearer token.' });
+    case 'ambiguous':
+      throw new AppError('MALFORMED_REQUEST', {
+        detail: 'The cookie and the bearer token are of different sessions.',
+      });
+    case 'bearer':
+      return {
+        verdict: await context.authenticate(credential.token),
+        via: 'bearer',
+        token: credential.token,
+      };
+    case 'cookie':
+      return firstGood(context, credential.tokens);
+    default:
+      return credential satisfies never;
+  }
+};
+
+const RANK = { invalid: 0, reused: 1, ended: 2 } as const;
+
+/** The first cookie that verifies, else the failure that says most. */
+const firstGood = async (context: HttpContext, tokens: readonly string[]): Promise<Found> => {
+  let best: Found | undefined;
+  for (const token of tokens) {
+    const verdict = await context.authenticate(token);
+    const found: Found = { verdict, via: 'cookie', token };
+    if (verdict.ok) return found;
+    const isBetter = best === undefined || (!best.verdict.ok && RANK[verdict.why] > RANK[best.verdict.why]);
+    if (isBetter) best = found;
+  }
+  return best ?? { verdict: { ok: false, why: 'invalid', source: 'local' }, via: 'cookie', token: '' };
+};
+
+const refusal = (
+  context: HttpContext,
+  verdict: Extract<Authenticated, { ok: false }>,
+  res: Response,
+  via: 'cookie' | 'bearer',
+): AppError => {
+  switch (verdict.why) {
+    case 'invalid':
+      return new AppError('INVALID_TOKEN');
+    case 'ended':
+      if (via === 'cookie') res.setHeader('Set-Cookie', noCookie(context));
+      return new AppError('SESSION_ENDED', { extra: { end_reason: verdict.reason } });
+    case 'reused':
+      return new AppError('STALE_TOKEN');
+    default:
+      return verdict satisfies never;
+  }
+};
+
+/** A cookie that an old key signed is answered with one that the first key signs. */
+const resign = (context: HttpContext, res: Response, caller: UserCaller, token: string): void => {
+  const verified = context.signer.verify(token);
+  if (!verified.ok) return;
+  const { snapshot } = caller;
+  const session = { expiresAt: snapshot.expiresAt, remember: snapshot.about?.remember ?? true };
+  res.setHeader(
+    'Set-Cookie',
+    cookieFor(context, session, context.signer.issue(verified.id, verified.secret)),
+  );
+};
+
+const headerOf = (req: Request, name: string): string | undefined => {
+  const value = req.headers[name];
+  return Array.isArray(value) ? value[0] : value;
+};

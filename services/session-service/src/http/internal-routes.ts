@@ -1,0 +1,59 @@
+import { type Route, route } from '@muster/http/route';
+import { AppError } from '@muster/protocol/errors';
+import { readBearer } from '@muster/session/credential';
+import type { Snapshot } from '@muster/session/snapshot';
+import { parseSessionId, type SessionId } from '@muster/session/token';
+import type { Request } from 'express';
+import { z } from 'zod';
+import { sessionIdSchema } from './bodies.ts';
+import { indexOfKey } from './guards.ts';
+
+/** The state of a session as gateways are told it. */
+export type CheckedState =
+  | { readonly id: SessionId; readonly state: 'live'; readonly snapshot: Snapshot }
+  | { readonly id: SessionId; readonly state: 'ended'; readonly reason: string }
+  | { readonly id: SessionId; readonly state: 'unknown' };
+
+interface InternalDeps {
+  readonly internalApiKey: string;
+  /** Reads the truth, and leaves it in Redis. */
+  readonly check: (ids: readonly SessionId[]) => Promise<CheckedState[]>;
+  readonly endedWithin: (ms: number) => Promise<{ id: SessionId; why: string }[]>;
+}
+
+const MAX_IDS = 200;
+const MAX_SECONDS = 900;
+
+/** Routes for gateways, on the ops port. */
+export const internalRoutes = ({ internalApiKey, check, endedWithin }: InternalDeps): Route[] => {
+  const guard = (req: Request): void => {
+    const key = readBearer(req.headers.authorization);
+    if (key === undefined || indexOfKey([internalApiKey], key) < 0) throw new AppError('INVALID_KEY');
+  };
+  return [
+    route({
+      method: 'post',
+      path: '/internal/sessions/check',
+      summary: 'The true state of many sessions',
+      body: z.strictObject({ ids: z.array(sessionIdSchema).min(1).max(MAX_IDS) }),
+      guard,
+      responses: { 200: { description: 'One answer per id, in their order.' } },
+      handle: async ({ body }) => {
+        const ids = body.ids.map(parseSessionId).filter((id) => id !== undefined);
+        return { status: 200, body: { sessions: await check(ids) } };
+      },
+    }),
+    route({
+      method: 'get',
+      path: '/internal/ended',
+      summary: 'What ended within the last seconds, for gateways that cannot hear the bus',
+      query: z.strictObject({ since: z.coerce.number().pipe(z.int().min(1).max(MAX_SECONDS)).default(60) }),
+      guard,
+      responses: { 200: { description: 'Ids and reasons, newest first.' } },
+      handle: async ({ query }) => ({
+        status: 200,
+        body: { sessions: await endedWithin(query.since * 1000) },
+      }),
+    }),
+  ];
+};

@@ -1,0 +1,40 @@
+import { createHttpApp } from '@muster/http/app';
+import { mountProbes } from '@muster/http/probes';
+import type { Clock } from '@muster/kit/clock';
+import type { Health } from '@muster/kit/health';
+import type { Logger } from '@muster/kit/logger';
+import type { Metrics } from '@muster/kit/metrics';
+import type { About } from '@muster/kit/probes';
+import type { Express } from 'express';
+import type { HttpContext } from './context.ts';
+import { guestRoutes } from './guest-routes.ts';
+import { serviceRoutes } from './service-routes.ts';
+import { userRoutes } from './user-routes.ts';
+
+interface ServerDeps {
+  readonly context: HttpContext;
+  readonly health: Health;
+  readonly about: About;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly trustedProxies: readonly string[];
+}
+
+/** The public API of the session service. */
+export const createServer = (deps: ServerDeps): Express => {
+  const { context, health, about, clock, log, metrics } = deps;
+  return createHttpApp({
+    log,
+    metrics,
+    trustProxy: deps.trustedProxies,
+    before: (app) => mountProbes(app, { health, about, clock }),
+    routes: [...userRoutes(context), ...guestRoutes(context), ...serviceRoutes(context)],
+    documents: {
+      title: 'Muster sessions',
+      version: about.version,
+      description: 'Who is signed in, on which devices; and the end of any of these sessions, now.',
+      cookieName: context.config.cookie.name,
+    },
+  });
+};

@@ -1,0 +1,60 @@
+import { type Metrics, MICRO, STD } from '@muster/kit/metrics';
+
+/** The instruments of the session service. */
+export type SessionMetrics = ReturnType<typeof createSessionMetrics>;
+
+/** Registers the `session_*` metrics. */
+export const createSessionMetrics = (metrics: Metrics) => ({
+  verified: metrics.counter<'key'>({
+    name: 'session_token_verified_total',
+    help: 'Session tokens by the index of the key that signed them; `none` for forged ones.',
+    labels: ['key'],
+  }),
+  validations: metrics.counter<'result' | 'source'>({
+    name: 'session_validations_total',
+    help: 'Checks of session credentials, by verdict and by who gave it.',
+    labels: ['result', 'source'],
+  }),
+  validationSeconds: metrics.histogram<'source'>({
+    name: 'session_validation_duration_seconds',
+    help: 'Duration of checks.',
+    labels: ['source'],
+    buckets: MICRO,
+  }),
+  staleAccepted: metrics
+    .counter({
+      name: 'session_stale_snapshots_accepted_total',
+      help: 'Checks answered from an old snapshot because Postgres was away.',
+    })
+    .with({}),
+  created: metrics.counter<'kind'>({
+    name: 'session_created_total',
+    help: 'Sessions opened, by kind.',
+    labels: ['kind'],
+  }),
+  revoked: metrics.counter<'reason'>({
+    name: 'session_revoked_total',
+    help: 'Sessions ended, by reason.',
+    labels: ['reason'],
+  }),
+  propagationSeconds: metrics
+    .histogram({
+      name: 'session_revocation_propagation_seconds',
+      help: 'From the commit of a change to its arrival on the bus.',
+      buckets: STD,
+    })
+    .with({}),
+  rateLimited: metrics.counter<'scope'>({
+    name: 'session_rate_limited_total',
+    help: 'Requests refused by a rate limit.',
+    labels: ['scope'],
+  }),
+});
+
+/** A view of a registry that puts a prefix before every name, for a second app in one process. */
+export const prefixed = (metrics: Metrics, prefix: string): Metrics => ({
+  ...metrics,
+  counter: (described) => metrics.counter({ ...described, name: prefix + described.name }),
+  gauge: (described) => metrics.gauge({ ...described, name: prefix + described.name }),
+  histogram: (described) => metrics.histogram({ ...described, name: prefix + described.name }),
+});

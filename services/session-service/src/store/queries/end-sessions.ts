@@ -1,0 +1,64 @@
+import type { Queries } from '@muster/kit/postgres';
+import type { SessionId } from '@muster/session/token';
+import type { Actor, Ended, UserSessions } from '../../core/ports.ts';
+import type { EndReason } from '../../core/session.ts';
+import { type OutboxRow, toPosted } from '../rows.ts';
+
+/**
+ * Ends what `locked` selects, writes the log book and the outbox, in one statement.
+ * Rows are locked in the order of their ids, so that two ends never wait for each other in a circle.
+ */
+const endWhere = (condition: string) => `
+WITH locked AS (
+  SELECT id FROM sessions WHERE ${condition} AND ended_at IS NULL ORDER BY id FOR NO KEY UPDATE
+), ended AS (
+  UPDATE sessions s SET ended_at = now(), end_reason = $1, rev = s.rev + 1
+  FROM locked WHERE s.id = locked.id AND s.ended_at IS NULL
+  RETURNING s.id, s.rev, s.tenant_id, s.user_id
+), logged AS (
+  INSERT INTO session_events (tenant_id, user_id, session_id, type, actor, ip, detail)
+  SELECT tenant_id, user_id, id, 'session.ended', $2, $3::inet, jsonb_build_object('reason', $1::text) FROM ended
+), posted AS (
+  INSERT INTO outbox (topic, payload)
+  SELECT 'session', jsonb_build_object('k', 'end', 'why', $1::text,
+    'at', trunc(extract(epoch FROM now()) * 1000),
+    'sessions', jsonb_agg(jsonb_build_object('id', id, 'rev', rev)))
+  FROM ended HAVING count(*) > 0
+  RETURNING id, payload
+)
+SELECT (SELECT id FROM posted) AS outbox_id, (SELECT payload FROM posted) AS change`;
+
+const BY_ID = endWhere('id = ANY($4::uuid[])');
+const BY_USER = endWhere('tenant_id = $4 AND user_id = $5 AND ($6::uuid IS NULL OR id <> $6)');
+
+/** Ends the sessions among these that live. */
+export const endSessions = async (
+  db: Queries,
+  ids: readonly SessionId[],
+  reason: EndReason,
+  actor: Actor,
+): Promise<Ended> =>
+  ended(await db.query<OutboxRow>('end_sessions', BY_ID, [reason, actor.name, actor.ip, ids]));
+
+/** Ends the live sessions of a user. Call it under the subject lock. */
+export const endSessionsOfUser = async (
+  db: Queries,
+  { tenant, userId, except }: UserSessions,
+  reason: EndReason,
+  actor: Actor,
+): Promise<Ended> =>
+  ended(
+    await db.query<OutboxRow>('end_sessions_of_user', BY_USER, [
+      reason,
+      actor.name,
+      actor.ip,
+      tenant,
+      userId,
+      except ?? null,
+    ]),
+  );
+
+const ended = (rows: readonly OutboxRow[]): Ended => {
+  const posted = toPosted(rows[0]);
+  return { ids: posted?.change.k === 'end' ? posted.change.sessions.map(({ id }) => id) : [], posted };
+};

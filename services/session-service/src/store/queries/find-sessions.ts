@@ -1,0 +1,27 @@
+import type { Queries } from '@muster/kit/postgres';
+import type { SessionId } from '@muster/session/token';
+import type { SessionRecord } from '../../core/session.ts';
+import { COLUMNS, type SessionRow, toRecord } from '../rows.ts';
+
+const FIND = `SELECT ${COLUMNS} FROM sessions WHERE id = ANY($1::uuid[])`;
+
+/** The sessions with these ids, live or ended, in any order. */
+export const findSessions = async (db: Queries, ids: readonly SessionId[]): Promise<SessionRecord[]> =>
+  (await db.query<SessionRow>('find_sessions', FIND, [ids])).map(toRecord);
+
+const ENDED_WITHIN = `SELECT id, rev, end_reason FROM sessions
+  WHERE ended_at > now() - make_interval(secs => $1::float8 / 1000) ORDER BY ended_at DESC LIMIT $2`;
+
+/** What ended lately, newest first. */
+export const findEndedWithin = async (
+  db: Queries,
+  ms: number,
+  limit: number,
+): Promise<{ id: SessionId; rev: number; why: string }[]> => {
+  const rows = await db.query<{ id: SessionId; rev: number; end_reason: string }>(
+    'find_ended_within',
+    ENDED_WITHIN,
+    [ms, limit],
+  );
+  return rows.map(({ id, rev, end_reason: why }) => ({ id, rev, why }));
+};

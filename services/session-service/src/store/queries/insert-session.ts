@@ -1,0 +1,63 @@
+import type { Queries } from '@muster/kit/postgres';
+import type { Actor } from '../../core/ports.ts';
+import type { NewSession, SessionRecord } from '../../core/session.ts';
+import { COLUMNS, type SessionRow, toRecord } from '../rows.ts';
+
+const INSERT = `
+WITH made AS (
+  INSERT INTO sessions (id, tenant_id, user_id, kind, policy, transport, remember, secret_hash, device_id, label,
+    client_kind, client_summary, user_agent, created_ip, last_ip, country, auth_time, aal, amr, idp, idp_sid, idp_sub,
+    actor_id, actor_reason, data, grants, idle_seconds, expires_at, idle_check_at)
+  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::inet, $14::inet, $15,
+    CASE WHEN $3::text IS NULL THEN NULL ELSE coalesce(to_timestamp($16::float8 / 1000), now()) END,
+    $17, $18::text[], $19, $20, $21, $22, $23, $24::jsonb, $25::jsonb, $26,
+    now() + make_interval(secs => $27),
+    CASE WHEN $26 = 0 THEN 'infinity' ELSE now() + make_interval(secs => $26) END)
+  RETURNING *
+), logged AS (
+  INSERT INTO session_events (tenant_id, user_id, session_id, type, actor, ip, detail)
+  SELECT tenant_id, user_id, id, 'session.created', $28, created_ip, jsonb_build_object('policy', policy) FROM made
+)
+SELECT ${COLUMNS} FROM made`;
+
+/** Writes a new session and its log book entry. */
+export const insertSession = async (
+  db: Queries,
+  session: NewSession,
+  actor: Actor,
+): Promise<SessionRecord> => {
+  const { client, auth } = session;
+  const rows = await db.query<SessionRow>('insert_session', INSERT, [
+    session.id,
+    session.tenant,
+    session.userId,
+    session.kind,
+    session.policy,
+    session.transport,
+    session.remember,
+    session.secretHash,
+    client.deviceId,
+    session.label,
+    client.kind,
+    client.summary,
+    client.userAgent,
+    session.ip,
+    session.country,
+    auth.time ?? null,
+    auth.aal,
+    auth.amr,
+    auth.idp,
+    auth.idpSid,
+    auth.idpSub,
+    session.actor?.id ?? null,
+    session.actor?.reason ?? null,
+    JSON.stringify(session.data),
+    JSON.stringify(session.grants),
+    session.idleSeconds,
+    session.maxSeconds,
+    actor.name,
+  ]);
+  const [row] = rows;
+  if (row === undefined) throw new Error('an inserted session was not returned');
+  return toRecord(row);
+};
