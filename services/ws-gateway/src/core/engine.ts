@@ -41,6 +41,8 @@ export interface Engine {
   open(wire: Wire, tokens: readonly string[]): Connection;
   /** A plain client has a socket; `holder` has held its session so far. Nothing is read before it is in its group. */
   openPlain(wire: Wire, identity: Identity, group: GroupName, holder: SessionHolder): PlainConnection;
+  /** Whether a session may listen to a group and publish to it, as plain clients do. */
+  mayUse(identity: Identity, group: GroupName): boolean;
   /** What the bus has to say. */
   readonly busHandlers: BusHandlers;
   /** Meets the deadlines of all connections; to be called every {@link TICK_MS}. */
@@ -123,6 +125,8 @@ export const createEngine = (deps: EngineDeps): Engine => {
       void joinPlain(hub, connection).finally(() => wire.resume());
       return connection;
     },
+    mayUse: (identity, group) =>
+      permissions.maySubscribe(identity, group) && permissions.mayPublish(identity, group),
     busHandlers: { onMessage: hub.onMessage, onReconnected: () => {} },
     tick: () => wheel.advance(clock.monotonic()),
     sweepPlain: (silenceMs) => {

@@ -1,0 +1,180 @@
+import { randomUUID } from 'node:crypto';
+import type { Bus } from '@muster/bus/bus';
+import { createRedisBus } from '@muster/bus/redis';
+import { listen } from '@muster/http/listen';
+import { createBeat } from '@muster/kit/beat';
+import { every } from '@muster/kit/clock';
+import { createHealth } from '@muster/kit/health';
+import { createInstance } from '@muster/kit/instance';
+import { createMetrics, type Metrics } from '@muster/kit/metrics';
+import { openOpsServer } from '@muster/kit/ops-server';
+import { openRedis, type RedisConnections } from '@muster/kit/redis';
+import { type RunningApp, VERSION } from '@muster/kit/run';
+import type { World } from '@muster/kit/world';
+import type { ClientId } from '@muster/protocol/ids';
+import { createSessionListener } from '@muster/session/listener';
+import { createSnapshotStore } from '@muster/session/snapshot';
+import { createTokenSigner } from '@muster/session/token';
+import type { GatewayConfig } from './config.ts';
+import { createEngine, type Engine, TICK_MS } from './core/engine.ts';
+import { openPermissions } from './core/permissions.ts';
+import { createSessionRegistry, type SessionRegistry } from './core/session-registry.ts';
+import { drainConnections } from './drain.ts';
+import { createServer } from './http/server.ts';
+import { createGatewayMetrics, type GatewayMetrics } from './metrics.ts';
+import { createGate, type Gate } from './sessions/gate.ts';
+import { createSessionSource } from './sessions/source.ts';
+import { createSessionSweep } from './sessions/sweep.ts';
+import { serveSockets } from './socket/server.ts';
+
+const SERVICE = 'ws-gateway';
+/** The part of the drain deadline over which closes are spread. */
+const DRAIN_SHARE = 0.7;
+
+/** A running gateway and where it listens. */
+export interface GatewayApp extends RunningApp {
+  readonly port: number;
+  readonly opsPort: number;
+}
+
+/** Opens everything and wires it: Redis, sessions, bus and engine, both ports, and at last the beat. */
+export const createApp = async (config: GatewayConfig, world: World): Promise<GatewayApp> => {
+  const { common } = config;
+  const { clock, random, log } = world;
+  const about = { service: SERVICE, version: VERSION, instance: common.instanceName, startedAt: clock.now() };
+  await using stack = new AsyncDisposableStack();
+  const metrics = createMetrics({ service: SERVICE, version: VERSION });
+  const redis = stack.use(await openRedis({ ...config.redis, name: common.instanceName }, { log, metrics }));
+  const health = stack.use(createHealth({ clock, log, metrics, checks: { redis: () => redis.ping() } }));
+  const core = stack.use(wireCore(config, world, redis, metrics));
+  const { engine, bus, gate, instruments } = core;
+
+  const { host, port, opsPort } = common;
+  const app = createServer({ health, about, clock, log, metrics });
+  const open = stack.use(await listen(app, { host, port }));
+  let draining = false;
+  stack.use(
+    serveSockets({
+      server: open.server,
+      engine,
+      gate,
+      rules: config,
+      log,
+      gateway: common.instanceName,
+      maxConnections: config.maxConnections,
+      maxMessageBytes: config.maxMessageBytes,
+      isBusUp: bus.isUp,
+      isDraining: () => draining,
+      onHandshake: instruments.handshake,
+    }),
+  );
+  const ops = stack.use(await openOpsServer({ host, port: opsPort, health, about, metrics, clock, log }));
+  await health.checkNow();
+  const instance = createInstance({ service: SERVICE, common, port: open.port, opsPort: ops.port, clock });
+  const load = () => loadOf(engine, config.maxConnections);
+  const { beatIntervalMs: intervalMs, beatTtlMs: ttlMs } = common;
+  stack.use(createBeat({ redis, instance, health, load, clock, random, log, intervalMs, ttlMs }));
+  log.info({ port: open.port, opsPort: ops.port }, 'gateway.ready');
+  const owned = stack.move();
+  return {
+    port: open.port,
+    opsPort: ops.port,
+    drain: async (signal) => {
+      health.startDraining();
+      draining = true;
+      const windowMs = common.drainTimeoutMs * DRAIN_SHARE;
+      await drainConnections({ engine, windowMs, onRemaining: instruments.draining }, signal);
+    },
+    [Symbol.asyncDispose]: async () => {
+      // Upgraded sockets keep an HTTP server open: they end first.
+      for (const connection of [...engine.connections()]) connection.terminate();
+      await owned.disposeAsync();
+    },
+  };
+};
+
+const loadOf = (engine: Engine, limit: number): Record<string, number> => {
+  const { connections, plain, groups, subscriptions } = engine.counts();
+  return { connections: connections + plain, connectionsLimit: limit, groups, subscriptions };
+};
+
+interface Core extends AsyncDisposable {
+  readonly engine: Engine;
+  readonly bus: Bus;
+  readonly gate: Gate;
+  readonly instruments: GatewayMetrics;
+}
+
+/** Everything between Redis and the sockets. */
+const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, metrics: Metrics): Core => {
+  const { clock, random, log } = world;
+  const stack = new AsyncDisposableStack();
+  const registry = createSessionRegistry();
+  const instruments = createGatewayMetrics(metrics, () => ({
+    ...engine.counts(),
+    sessions: registry.size(),
+    busSubscriptions: bus.subscriptions(),
+  }));
+  const gate = stack.use(wireSessions(config, world, redis, metrics, { registry, instruments }));
+  const bus: Bus = stack.use(
+    createRedisBus(
+      { redis, log, metrics },
+      {
+        onMessage: (group, message) => engine.busHandlers.onMessage(group, message),
+        onReconnected: () => engine.busHandlers.onReconnected(),
+      },
+    ),
+  );
+  const engine = createEngine({
+    clock,
+    random,
+    log,
+    bus,
+    gate,
+    permissions: openPermissions,
+    metrics: instruments,
+    limits: config,
+    gateway: config.common.instanceName,
+    version: VERSION,
+    newClientId: () => randomUUID() as ClientId,
+  });
+  stack.defer(every(TICK_MS, engine.tick));
+  stack.defer(every(config.plainSweepMs, () => engine.sweepPlain(config.plainSilenceMs)));
+  return { engine, bus, gate, instruments, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+};
+
+/** Who may come in, and who must go. */
+const wireSessions = (
+  config: GatewayConfig,
+  { clock, log }: World,
+  redis: RedisConnections,
+  metrics: Metrics,
+  { registry, instruments }: { registry: SessionRegistry; instruments: GatewayMetrics },
+): Gate & AsyncDisposable => {
+  const stack = new AsyncDisposableStack();
+  const snapshots = createSnapshotStore({ redis, clock });
+  const source = createSessionSource({ url: config.sessionServiceUrl, apiKey: config.internalApiKey });
+  const listener = stack.use(
+    createSessionListener({
+      redis,
+      clock,
+      log,
+      metrics,
+      onEnded: registry.end,
+      onLost: () => void sweep.checkAll(),
+    }),
+  );
+  const sweep = stack.use(
+    createSessionSweep({ registry, snapshots, source, log, isBusHealthy: listener.healthy }),
+  );
+  const gate = createGate({
+    signer: createTokenSigner(config.sessionSecrets),
+    registry,
+    snapshots,
+    source,
+    clock,
+    log,
+    onVerdict: instruments.verdict,
+  });
+  return { ...gate, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+};

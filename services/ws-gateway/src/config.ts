@@ -1,0 +1,132 @@
+import {
+  type CommonConfig,
+  ConfigError,
+  commonConfig,
+  commonSettings,
+  field,
+  isPlaceholderSecret,
+  type RedisConfig,
+  readSettings,
+  redisConfig,
+  redisSettings,
+} from '@muster/kit/config';
+import { cookieNameFor } from '@muster/session/cookie';
+import { z } from 'zod';
+
+const MIN_SECRET_BYTES = 32;
+const MIN_KEY_BYTES = 16;
+
+/** Every environment variable of the gateway. */
+export const settings = z.object({
+  ...commonSettings({ port: 8200, opsPort: 9200 }),
+  ...redisSettings,
+  SESSION_SECRETS: field
+    .secrets({ min: MIN_SECRET_BYTES })
+    .describe('keys that session tokens are signed with, the same as in the session service'),
+  SESSION_SERVICE_URL: field
+    .url('http', 'https')
+    .describe('internal plane (OPS_PORT) of the session service, asked when Redis does not know a session'),
+  INTERNAL_API_KEY: field.secret({ min: MIN_KEY_BYTES }).describe('key for that internal plane'),
+  PUBLIC_URL: field.url('http', 'https').describe('address under which browsers reach the fleet'),
+  COOKIE_NAME: z
+    .string()
+    .regex(/^[\w!#$%&'*+.^`|~-]{1,64}$/, 'must be a cookie name')
+    .optional()
+    .describe('default: `__Host-session_id` on https, `session_id` on http'),
+  ALLOWED_ORIGINS: field
+    .origins()
+    .describe('origins whose pages may open sockets, compared exactly; default: that of PUBLIC_URL'),
+  SERVER_API_KEYS: field.list().describe('keys of back ends for the server API, at least 16 bytes each'),
+  PING_INTERVAL_MS: field.ms(25_000, { min: 100 }).describe('time between two pings of a connection'),
+  PONG_TIMEOUT_MS: field
+    .ms(8_000, { min: 50 })
+    .describe('longest wait for the answer to a ping; shorter than PING_INTERVAL_MS'),
+  HANDSHAKE_TIMEOUT_MS: field
+    .ms(10_000, { min: 50 })
+    .describe('longest time from the upgrade to an accepted `connect`'),
+  PLAIN_SILENCE_MS: field
+    .ms(120_000, { min: 50 })
+    .describe('a plain connection that was silent for longer is closed by the sweep'),
+  PLAIN_SWEEP_MS: field.ms(60_000, { min: 50 }).describe('time between two sweeps of plain connections'),
+  MAX_MESSAGE_BYTES: field
+    .bytes(65_536, { min: 1_024, max: 16_777_216 })
+    .describe('longest frame from a client; more closes with 1009'),
+  MAX_OUTBOX_BYTES: field
+    .bytes(1_048_576, { min: 4_096 })
+    .describe('bytes that may wait for a client that reads slowly; more closes with 3008'),
+  MAX_CONNECTIONS: field
+    .count(10_000, { min: 1 })
+    .describe('sockets of this replica; further upgrades get 503 with Retry-After'),
+  MAX_SUBSCRIPTIONS: field.count(128, { min: 1, max: 10_000 }).describe('groups of one connection'),
+});
+
+/** The configuration of the gateway. */
+export interface GatewayConfig {
+  readonly common: CommonConfig;
+  readonly redis: RedisConfig;
+  readonly sessionSecrets: readonly string[];
+  readonly sessionServiceUrl: string;
+  readonly internalApiKey: string;
+  readonly cookieName: string;
+  readonly allowedOrigins: readonly string[];
+  readonly serverApiKeys: readonly string[];
+  readonly pingIntervalMs: number;
+  readonly pongTimeoutMs: number;
+  readonly handshakeTimeoutMs: number;
+  readonly plainSilenceMs: number;
+  readonly plainSweepMs: number;
+  readonly maxMessageBytes: number;
+  readonly maxOutboxBytes: number;
+  readonly maxConnections: number;
+  readonly maxSubscriptions: number;
+}
+
+/** Reads the configuration; throws ConfigError naming every problem. */
+export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
+  const parsed = readSettings(settings, env);
+  const config: GatewayConfig = {
+    common: commonConfig(parsed),
+    redis: redisConfig(parsed),
+    sessionSecrets: parsed.SESSION_SECRETS,
+    sessionServiceUrl: parsed.SESSION_SERVICE_URL.replace(/\/+$/, ''),
+    internalApiKey: parsed.INTERNAL_API_KEY,
+    cookieName: cookieNameFor(parsed.PUBLIC_URL, parsed.COOKIE_NAME),
+    allowedOrigins: parsed.ALLOWED_ORIGINS ?? [new URL(parsed.PUBLIC_URL).origin],
+    serverApiKeys: parsed.SERVER_API_KEYS,
+    pingIntervalMs: parsed.PING_INTERVAL_MS,
+    pongTimeoutMs: parsed.PONG_TIMEOUT_MS,
+    handshakeTimeoutMs: parsed.HANDSHAKE_TIMEOUT_MS,
+    plainSilenceMs: parsed.PLAIN_SILENCE_MS,
+    plainSweepMs: parsed.PLAIN_SWEEP_MS,
+    maxMessageBytes: parsed.MAX_MESSAGE_BYTES,
+    maxOutboxBytes: parsed.MAX_OUTBOX_BYTES,
+    maxConnections: parsed.MAX_CONNECTIONS,
+    maxSubscriptions: parsed.MAX_SUBSCRIPTIONS,
+  };
+  const problems = problemsOf(config);
+  if (problems.length > 0) {
+    throw new ConfigError(`Bad configuration:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`);
+  }
+  return Object.freeze(config);
+};
+
+const problemsOf = (config: GatewayConfig): string[] => {
+  const problems: string[] = [];
+  if (config.pongTimeoutMs >= config.pingIntervalMs) {
+    problems.push('PONG_TIMEOUT_MS: must be shorter than PING_INTERVAL_MS');
+  }
+  if (config.serverApiKeys.some((key) => Buffer.byteLength(key) < MIN_KEY_BYTES)) {
+    problems.push(`SERVER_API_KEYS: each value needs at least ${MIN_KEY_BYTES} bytes`);
+  }
+  const secrets: [string, readonly string[]][] = [
+    ['SESSION_SECRETS', config.sessionSecrets],
+    ['INTERNAL_API_KEY', [config.internalApiKey]],
+    ['SERVER_API_KEYS', config.serverApiKeys],
+  ];
+  for (const [name, values] of secrets) {
+    if (config.common.environment === 'production' && values.some(isPlaceholderSecret)) {
+      problems.push(`${name}: an example value is refused in production`);
+    }
+  }
+  return problems;
+};

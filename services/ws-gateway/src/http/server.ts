@@ -1,0 +1,54 @@
+import { createHttpApp } from '@muster/http/app';
+import { type Route, route } from '@muster/http/route';
+import type { Clock } from '@muster/kit/clock';
+import type { Health } from '@muster/kit/health';
+import type { Logger } from '@muster/kit/logger';
+import type { Metrics } from '@muster/kit/metrics';
+import { type About, answerProbe } from '@muster/kit/probes';
+import { AppError } from '@muster/protocol/errors';
+import type { Express } from 'express';
+
+export interface HttpServerDeps {
+  readonly health: Health;
+  readonly about: About;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+/** What the public port answers besides upgrades. */
+export const createServer = (deps: HttpServerDeps): Express =>
+  createHttpApp({
+    log: deps.log,
+    metrics: deps.metrics,
+    routes: [
+      probe(deps, '/readyz', 'Whether this replica takes connections'),
+      probe(deps, '/health', 'State of this replica and of what it depends on'),
+      socketEndpoint('/connection/websocket'),
+      socketEndpoint('/ws'),
+    ],
+  });
+
+const probe = ({ health, about, clock }: HttpServerDeps, path: string, summary: string): Route =>
+  route({
+    method: 'get',
+    path,
+    summary,
+    responses: { 200: { description: 'It does.' }, 503: { description: 'It does not.' } },
+    handle: () => {
+      const answer = answerProbe(health, about, path, clock.now());
+      if (answer === undefined) throw new AppError('NOT_FOUND');
+      return { status: answer.status, headers: answer.headers, body: JSON.parse(answer.body) };
+    },
+  });
+
+const socketEndpoint = (path: string): Route =>
+  route({
+    method: 'get',
+    path,
+    summary: 'WebSocket',
+    responses: { 101: { description: 'The socket is open.' } },
+    handle: () => {
+      throw new AppError('MALFORMED_REQUEST', { detail: 'This endpoint takes WebSocket handshakes only.' });
+    },
+  });

@@ -1,0 +1,12 @@
+import { runService } from '@muster/kit/run';
+import { createApp } from './app.ts';
+import { readConfig, settings } from './config.ts';
+
+await runService({
+  service: 'ws-gateway',
+  settings,
+  readConfig,
+  createApp,
+  argv: process.argv,
+  env: process.env,
+});

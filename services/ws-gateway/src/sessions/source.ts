@@ -1,0 +1,101 @@
+import { after } from '@muster/kit/clock';
+import { decodeSnapshot, type Snapshot } from '@muster/session/snapshot';
+import { parseSessionId, type SessionId } from '@muster/session/token';
+
+/** What the session service says of a session. */
+export type SourceAnswer =
+  | { readonly is: 'live'; readonly snapshot: Snapshot }
+  | { readonly is: 'ended'; readonly reason: string }
+  | { readonly is: 'unknown' };
+
+/** The session service, asked when Redis does not know. Rejects when it cannot be reached. */
+export interface SessionSource {
+  /** Questions of a few milliseconds go as one request. */
+  check(id: SessionId): Promise<SourceAnswer>;
+  /** What ended within the last minute. */
+  recentlyEnded(): Promise<readonly { readonly id: SessionId; readonly why: string }[]>;
+}
+
+export interface SessionSourceOptions {
+  /** Base URL of the internal plane. */
+  readonly url: string;
+  readonly apiKey: string;
+  /** Longest wait for an answer, in ms. */
+  readonly timeoutMs?: number;
+}
+
+const GATHER_MS = 2;
+const MAX_IDS = 200;
+const TIMEOUT_MS = 1_000;
+const RECENT_S = 60;
+
+export const createSessionSource = ({
+  url,
+  apiKey,
+  timeoutMs = TIMEOUT_MS,
+}: SessionSourceOptions): SessionSource => {
+  const waiting = new Map<SessionId, PromiseWithResolvers<SourceAnswer>>();
+
+  const request = async (path: string, init: RequestInit = {}): Promise<unknown> => {
+    const response = await fetch(url + path, {
+      ...init,
+      headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
+      signal: AbortSignal.timeout(timeoutMs),
+    });
+    if (!response.ok) throw new Error(`the session service answered ${response.status}`);
+    return response.json();
+  };
+
+  const ask = async (ids: readonly SessionId[]): Promise<Map<string, SourceAnswer>> => {
+    const body = await request('/internal/sessions/check', {
+      method: 'POST',
+      body: JSON.stringify({ ids }),
+    });
+    return new Map(sessionsOf(body).map((one) => [String(one['id']), answerOf(one)]));
+  };
+
+  const flush = async (): Promise<void> => {
+    const batch = [...waiting].slice(0, MAX_IDS);
+    for (const [id] of batch) waiting.delete(id);
+    if (waiting.size > 0) void flush();
+    try {
+      const answers = await ask(batch.map(([id]) => id));
+      for (const [id, question] of batch) question.resolve(answers.get(id) ?? { is: 'unknown' });
+    } catch (error) {
+      for (const [, question] of batch) question.reject(error);
+    }
+  };
+
+  return {
+    check: (id) => {
+      const asked = waiting.get(id);
+      if (asked !== undefined) return asked.promise;
+      if (waiting.size === 0) after(GATHER_MS, () => void flush());
+      const question = Promise.withResolvers<SourceAnswer>();
+      waiting.set(id, question);
+      return question.promise;
+    },
+    recentlyEnded: async () =>
+      sessionsOf(await request(`/internal/ended?since=${RECENT_S}`)).flatMap((one) => {
+        const id = parseSessionId(String(one['id']));
+        return id === undefined ? [] : [{ id, why: String(one['why']) }];
+      }),
+  };
+};
+
+type Fields = Readonly<Record<string, unknown>>;
+
+const sessionsOf = (body: unknown): readonly Fields[] => {
+  const { sessions } = (body ?? {}) as { sessions?: unknown };
+  if (!Array.isArray(sessions)) throw new Error('the session service answered something else');
+  return sessions.filter((one): one is Fields => typeof one === 'object' && one !== null);
+};
+
+const answerOf = (one: Fields): SourceAnswer => {
+  if (one['state'] === 'ended') return { is: 'ended', reason: String(one['reason']) };
+  if (one['state'] !== 'live') return { is: 'unknown' };
+  // The same reader as for Redis: what it cannot read is not a session.
+  const read = decodeSnapshot(`0|${JSON.stringify(one['snapshot'])}`, parseSessionId(String(one['id'])));
+  if (read.is !== 'live') throw new Error('the session service answered an unreadable session');
+  return read;
+};

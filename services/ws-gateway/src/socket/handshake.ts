@@ -1,0 +1,60 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { AppError } from '@muster/protocol/errors';
+import { readCredential } from '@muster/session/credential';
+
+/** What an upgrade request shows. */
+export interface Handshake {
+  readonly via: 'bearer' | 'cookie' | 'none';
+  readonly tokens: readonly string[];
+}
+
+export interface HandshakeRules {
+  readonly cookieName: string;
+  readonly allowedOrigins: readonly string[];
+}
+
+/**
+ * Origin and credential of an upgrade. A page's `Origin` must be one of ours, whatever else it brings; a cookie
+ * without `Origin` is refused, because a browser always sends one. Throws {@link AppError}.
+ */
+export const readHandshake = (headers: IncomingHttpHeaders, rules: HandshakeRules): Handshake => {
+  const { origin } = headers;
+  if (origin !== undefined && !rules.allowedOrigins.includes(origin)) {
+    throw new AppError('ORIGIN_NOT_ALLOWED', { detail: 'Pages of this origin may not open sockets here.' });
+  }
+  const credential = readCredential(
+    { cookieHeader: headers.cookie, authorization: headers.authorization },
+    rules.cookieName,
+  );
+  switch (credential.is) {
+    case 'none':
+      return { via: 'none', tokens: [] };
+    case 'bearer':
+      return { via: 'bearer', tokens: [credential.token] };
+    case 'cookie':
+      if (origin === undefined) {
+        throw new AppError('ORIGIN_NOT_ALLOWED', { detail: 'A session cookie counts only with an Origin.' });
+      }
+      return { via: 'cookie', tokens: credential.tokens };
+    case 'ambiguous':
+      throw new AppError('MALFORMED_REQUEST', {
+        detail: 'The cookie and the bearer token are of different sessions.',
+      });
+    default:
+      return credential satisfies never;
+  }
+};
+
+const KEY = /^[+/0-9A-Za-z]{22}==$/;
+
+/** Refuses what is not a WebSocket handshake (RFC 6455 §4.2.1). Throws {@link AppError}. */
+export const requireWebSocket = (method: string | undefined, headers: IncomingHttpHeaders): void => {
+  const key = headers['sec-websocket-key'];
+  const isHandshake =
+    method === 'GET' &&
+    headers.upgrade?.toLowerCase() === 'websocket' &&
+    headers['sec-websocket-version'] === '13' &&
+    key !== undefined &&
+    KEY.test(key);
+  if (!isHandshake) throw new AppError('MALFORMED_REQUEST', { detail: 'This is not a WebSocket handshake.' });
+};

@@ -1,0 +1,81 @@
+import type { Socket } from 'node:net';
+import type { RawData, WebSocket } from 'ws';
+import type { Wire } from '../core/ports.ts';
+
+/** Whoever speaks with the client at the other end of a socket. */
+export interface Receiver {
+  onText(text: string): void;
+  onBinary(): void;
+  /** The socket is gone, with the code that the peer gave; 1006 if none. */
+  onClosed(code: number): void;
+}
+
+const RECEIVER = Symbol('receiver');
+type Attached = WebSocket & { [RECEIVER]?: Receiver };
+
+/** Connects a socket with its receiver. The listeners are shared by all sockets: no closures per connection. */
+export const attach = (socket: WebSocket, receiver: Receiver): void => {
+  (socket as Attached)[RECEIVER] = receiver;
+  socket.on('message', onMessage);
+  socket.on('close', onClose);
+  socket.on('ping', onPing);
+  socket.on('error', onError);
+};
+
+function onMessage(this: Attached, data: RawData, isBinary: boolean): void {
+  const receiver = this[RECEIVER];
+  if (isBinary) receiver?.onBinary();
+  else receiver?.onText(data.toString());
+}
+
+function onClose(this: Attached, code: number): void {
+  this[RECEIVER]?.onClosed(code === 0 ? 1006 : code);
+  delete this[RECEIVER];
+}
+
+function onPing(this: WebSocket, data: Buffer): void {
+  if (this.readyState === this.OPEN) this.pong(data);
+}
+
+/** Faults of the peer: `ws` closes with the right code, and `close` follows. */
+function onError(): void {}
+
+/** The wire over a `ws` socket: finished frames go straight to the TCP socket below it. */
+export class SocketWire implements Wire {
+  readonly #socket: WebSocket;
+
+  constructor(socket: WebSocket) {
+    this.#socket = socket;
+  }
+
+  get bufferedBytes(): number {
+    return rawSocket(this.#socket)?.writableLength ?? 0;
+  }
+
+  write(frame: Buffer): void {
+    // Without compression ws hands every frame of its own to the same socket at once, so the order is kept.
+    if (this.#socket.readyState === this.#socket.OPEN) rawSocket(this.#socket)?.write(frame);
+  }
+
+  close(code: number, reason: string): void {
+    this.#socket.close(code, reason);
+    // Nothing more is read from a client that was told to go, but its close frame.
+    if (this.#socket.isPaused) this.#socket.resume();
+  }
+
+  terminate(): void {
+    this.#socket.terminate();
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+}
+
+/** The TCP socket of a WebSocket; `ws` has no public name for it. */
+const rawSocket = (socket: WebSocket): Socket | null | undefined =>
+  (socket as unknown as { _socket?: Socket | null })._socket;

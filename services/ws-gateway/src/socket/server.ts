@@ -1,0 +1,230 @@
+import type { IncomingMessage, Server } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { rawProblem } from '@muster/http/listen';
+import type { Logger } from '@muster/kit/logger';
+import { AppError } from '@muster/protocol/errors';
+import { type GroupName, parseGroupName } from '@muster/protocol/ids';
+import { type ServerOptions, WebSocket, WebSocketServer } from 'ws';
+import type { Engine } from '../core/engine.ts';
+import type { Identity, SessionHolder } from '../core/ports.ts';
+import type { Gate } from '../sessions/gate.ts';
+import { type Handshake, type HandshakeRules, readHandshake, requireWebSocket } from './handshake.ts';
+import { attach, SocketWire } from './listeners.ts';
+
+/** How an upgrade ended; the label of the handshake counter. */
+export type HandshakeResult =
+  | 'accepted'
+  | 'rejected_auth'
+  | 'rejected_origin'
+  | 'rejected_bad_request'
+  | 'rejected_overload'
+  | 'rejected_draining'
+  | 'error';
+
+export interface SocketServerDeps {
+  readonly server: Server;
+  readonly engine: Engine;
+  readonly gate: Gate;
+  readonly rules: HandshakeRules;
+  readonly log: Logger;
+  /** Name of this instance, sent in `X-Muster-Gateway`. */
+  readonly gateway: string;
+  readonly maxConnections: number;
+  readonly maxMessageBytes: number;
+  isBusUp(): boolean;
+  isDraining(): boolean;
+  onHandshake(result: HandshakeResult, seconds: number): void;
+}
+
+const PROTOCOL_PATH = '/connection/websocket';
+const PLAIN_PATH = '/ws';
+const JSON_SUBPROTOCOL = 'centrifuge-json';
+/** How long a client may take to answer a close frame. */
+const CLOSE_TIMEOUT_MS = 5_000;
+const RETRY_AFTER_S = 2;
+
+/** Takes the upgrades of an HTTP server: refused ones get an HTTP answer, granted ones a connection of the engine. */
+export const serveSockets = (deps: SocketServerDeps): Disposable => {
+  const { server, engine, log } = deps;
+  const sockets = createWebSocketServer(deps);
+  let pending = 0;
+
+  const requireRoom = (): void => {
+    const retryAfterS = RETRY_AFTER_S;
+    if (deps.isDraining()) throw new AppError('DRAINING', { retryAfterS });
+    const { connections, plain } = engine.counts();
+    if (connections + plain + pending >= deps.maxConnections)
+      throw new AppError('OVERLOADED', { retryAfterS });
+  };
+
+  const grant = async (request: IncomingMessage, stream: Duplex, head: Buffer): Promise<void> => {
+    const url = new URL(request.url ?? '/', 'http://gateway');
+    if (url.pathname !== PROTOCOL_PATH && url.pathname !== PLAIN_PATH) throw new AppError('NOT_FOUND');
+    requireWebSocket(request.method, request.headers);
+    // An SDK sends this header with nothing in it, which ws would refuse.
+    if (request.headers['sec-websocket-protocol']?.trim() === '')
+      delete request.headers['sec-websocket-protocol'];
+    requireRoom();
+    const open = (socket: WebSocket, use: (wire: SocketWire) => Parameters<typeof attach>[1]): void =>
+      attach(socket, use(new SocketWire(socket)));
+    const handshake = readHandshake(request.headers, deps.rules);
+
+    if (url.pathname === PROTOCOL_PATH) {
+      await admitProtocol(deps, handshake);
+      sockets.handleUpgrade(request, stream, head, (socket) => {
+        open(socket, (wire) => engine.open(wire, handshake.tokens));
+      });
+      return;
+    }
+    const group = groupOf(url);
+    const { identity, holder } = await admitPlain(deps, handshake, group);
+    sockets.handleUpgrade(request, stream, head, (socket) => {
+      open(socket, (wire) => engine.openPlain(wire, identity, group, holder));
+      holder.pass();
+    });
+    // A peer that went away in between gets no socket.
+    if (!holder.isPassed) deps.gate.release(identity.sessionId, holder);
+  };
+
+  const onUpgrade = (request: IncomingMessage, stream: Duplex, head: Buffer): void => {
+    const begun = performance.now();
+    const seconds = () => (performance.now() - begun) / 1000;
+    stream.on('error', ignore);
+    pending += 1;
+    grant(request, stream, head)
+      .then(() => deps.onHandshake('accepted', seconds()))
+      .catch((error: unknown) => {
+        const known = error instanceof AppError ? error : new AppError('INTERNAL', { cause: error });
+        if (known.code === 'INTERNAL') log.error({ error }, 'gateway.handshake_failed');
+        deps.onHandshake(resultOf(known), seconds());
+        stream.end(rawProblem(known));
+      })
+      .finally(() => {
+        pending -= 1;
+      });
+  };
+
+  server.on('upgrade', onUpgrade);
+  return { [Symbol.dispose]: () => void server.off('upgrade', onUpgrade) };
+};
+
+const ignore = (): void => {};
+
+const createWebSocketServer = ({ maxMessageBytes, gateway }: SocketServerDeps): WebSocketServer => {
+  const options: ServerOptions<typeof GatewaySocket> & { readonly closeTimeout: number } = {
+    noServer: true,
+    clientTracking: false,
+    perMessageDeflate: false,
+    maxPayload: maxMessageBytes,
+    autoPong: false,
+    closeTimeout: CLOSE_TIMEOUT_MS,
+    WebSocket: GatewaySocket,
+    handleProtocols: (offered) => (offered.has(JSON_SUBPROTOCOL) ? JSON_SUBPROTOCOL : false),
+  };
+  const sockets = new WebSocketServer(options);
+  sockets.on('headers', (headers) => headers.push(`X-Muster-Gateway: ${gateway}`));
+  return sockets;
+};
+
+const REASONS: Readonly<Record<number, string>> = {
+  1002: 'websocket protocol error',
+  1007: 'invalid utf-8',
+  1009: 'message too big',
+};
+
+/** Gives a reason to the closes that `ws` starts by itself: an empty one misleads SDKs. */
+class GatewaySocket extends WebSocket {
+  override close(code?: number, reason?: string | Buffer): void {
+    super.close(code, reason ?? REASONS[code ?? 0]);
+  }
+}
+
+/** A bearer token is checked here; a cookie only for its signature, for `connect` may bring a better credential. */
+const admitProtocol = async (deps: SocketServerDeps, { via, tokens }: Handshake): Promise<void> => {
+  if (via === 'cookie' && !deps.gate.isGenuine(tokens)) throw new AppError('INVALID_TOKEN');
+  if (via !== 'bearer') return;
+  const holder = new PendingUpgrade();
+  const identity = await requireIdentity(deps, tokens, holder);
+  deps.gate.release(identity.sessionId, holder);
+};
+
+const admitPlain = async (
+  deps: SocketServerDeps,
+  { tokens }: Handshake,
+  group: GroupName,
+): Promise<{ identity: Identity; holder: PendingUpgrade }> => {
+  if (tokens.length === 0) {
+    throw new AppError('NO_SESSION', { detail: 'Send a session cookie or a bearer token.' });
+  }
+  const holder = new PendingUpgrade();
+  const identity = await requireIdentity(deps, tokens, holder);
+  const problem = !deps.engine.mayUse(identity, group)
+    ? new AppError('FORBIDDEN', { detail: 'This session may not use this group.' })
+    : deps.isBusUp()
+      ? undefined
+      : new AppError('REDIS_UNAVAILABLE', { retryAfterS: RETRY_AFTER_S });
+  if (problem === undefined) return { identity, holder };
+  deps.gate.release(identity.sessionId, holder);
+  throw problem;
+};
+
+const requireIdentity = async (
+  { gate }: SocketServerDeps,
+  tokens: readonly string[],
+  holder: PendingUpgrade,
+): Promise<Identity> => {
+  const admission = await gate.admit(tokens, holder);
+  if (admission.ok && holder.endedBecause === undefined) return admission.identity;
+  if (admission.ok) throw new AppError('SESSION_ENDED', { extra: { reason: holder.endedBecause } });
+  switch (admission.why) {
+    case 'invalid':
+      throw new AppError('INVALID_TOKEN');
+    case 'ended':
+      throw new AppError('SESSION_ENDED', { extra: { reason: admission.reason } });
+    case 'unavailable':
+      throw new AppError('OVERLOADED', {
+        detail: 'Sessions cannot be checked at present.',
+        retryAfterS: RETRY_AFTER_S,
+      });
+    default:
+      return admission satisfies never;
+  }
+};
+
+/** Holds a session between its check and the socket. */
+class PendingUpgrade implements SessionHolder {
+  endedBecause: string | undefined = undefined;
+  isPassed = false;
+
+  endSession(why: string): void {
+    this.endedBecause = why;
+  }
+  /** A connection has taken over. */
+  pass(): void {
+    this.isPassed = true;
+  }
+}
+
+const groupOf = (url: URL): GroupName => {
+  const group = parseGroupName(url.searchParams.get('group') ?? '');
+  if (group === undefined) {
+    throw new AppError('MALFORMED_REQUEST', {
+      detail: '`group` must be the name of a group: 1 to 255 printable ASCII characters.',
+    });
+  }
+  return group;
+};
+
+const RESULTS: Readonly<Record<string, HandshakeResult>> = {
+  NO_SESSION: 'rejected_auth',
+  INVALID_TOKEN: 'rejected_auth',
+  SESSION_ENDED: 'rejected_auth',
+  FORBIDDEN: 'rejected_auth',
+  ORIGIN_NOT_ALLOWED: 'rejected_origin',
+  MALFORMED_REQUEST: 'rejected_bad_request',
+  NOT_FOUND: 'rejected_bad_request',
+  OVERLOADED: 'rejected_overload',
+  DRAINING: 'rejected_draining',
+};
+
+const resultOf = ({ code }: AppError): HandshakeResult => RESULTS[code] ?? 'error';
