@@ -1,45 +1,37 @@
-import { randomUUID } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { busConformance } from '@muster/bus/conformance';
 import { createRedisBus } from '@muster/bus/redis';
-import { createLogger } from '@muster/kit/logger';
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis';
-import { afterAll, beforeAll, expect } from 'vitest';
-import { type OwnRedis, startOwnRedis } from './own-redis.ts';
-import { openTcpSwitch } from './tcp-switch.ts';
-
-const log = createLogger({ level: 'silent', service: 'test', instance: 'test' });
-let redis: OwnRedis;
-beforeAll(async () => {
-  redis = await startOwnRedis();
-});
-afterAll(() => redis[Symbol.asyncDispose]());
+import { openFaultProxy } from '@muster/testkit/fault-proxy';
+import { createQuietLog } from '@muster/testkit/quiet-log';
+import { until } from '@muster/testkit/wait';
+import { inject } from 'vitest';
 
 busConformance('Redis', async () => {
-  const link = await openTcpSwitch({ host: '127.0.0.1', port: redis.port });
-  const prefix = `test:${randomUUID()}:`;
   await using stack = new AsyncDisposableStack();
-  stack.use(link);
+  const link = stack.use(await openFaultProxy(inject('backing').redisUrl));
+  const prefix = `t:${randomBytes(6).toString('hex')}:`;
   const owned = stack.move();
   return {
     connect: async (handlers) => {
+      const log = createQuietLog();
       const metrics = createMetrics({ service: 'test', version: '0' });
       const config = {
-        url: `redis://127.0.0.1:${link.port}`,
+        url: link.url,
         prefix,
         maxConnections: 6,
         connectTimeoutMs: 1000,
         commandTimeoutMs: 1000,
         name: 'bus-test',
       };
-      const connections = await openRedis(config, { log, metrics });
-      owned.use(connections);
-      const bus = createRedisBus({ redis: connections, log, metrics }, handlers);
-      await expect.poll(() => bus.isUp()).toBe(true);
+      const redis = owned.use(await openRedis(config, { log, metrics }));
+      const bus = createRedisBus({ redis, log, metrics }, handlers);
+      await until(bus.isUp, { what: 'the link of the bus' });
       return bus;
     },
-    cut: async () => link.cut(),
-    restore: async () => link.restore(),
+    cut: link.refuse,
+    restore: link.pass,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 });
