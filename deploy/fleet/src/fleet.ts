@@ -1,4 +1,6 @@
+import { chmodSync, mkdirSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type Claim, claim } from '@muster/local/claim';
 import { isPortFree, portHolder } from '@muster/local/ports';
@@ -13,6 +15,9 @@ const DEFAULT_DATA_DIR = fileURLToPath(new URL('../../../.muster', import.meta.u
 const DEFAULT_PORT = 8_080;
 const DEFAULT_BASE_PORT = 8_100;
 const DEFAULT_GATEWAYS = 2;
+const PORT_RECHECK_MS = 200;
+/** The permission of others to pass through a directory. */
+const ENTER = 0o001;
 
 /** How a fleet is to be started. Everything has a default but the environment. */
 export interface FleetOptions {
@@ -66,7 +71,7 @@ export class FleetError extends Error {
  */
 export const startFleet = async (options: FleetOptions): Promise<Fleet> => {
   const say = options.say ?? (() => {});
-  const dataDir = resolve(options.dataDir ?? DEFAULT_DATA_DIR);
+  const dataDir = openDataDir(resolve(options.dataDir ?? DEFAULT_DATA_DIR));
   const owned = await claimDataDir(dataDir, say);
   const troop = createTroop({ claim: owned, say });
   options.killSignal?.addEventListener('abort', troop.killAll);
@@ -150,6 +155,14 @@ const runningFleet = (
   };
 };
 
+const openDataDir = (path: string): string => {
+  mkdirSync(path, { recursive: true });
+  const { mode } = statSync(path);
+  // As root, Postgres runs as somebody else, who has to pass through here. What is secret has modes of its own.
+  if (process.getuid?.() === 0 && (mode & ENTER) === 0) chmodSync(path, (mode & 0o7777) | ENTER);
+  return path;
+};
+
 const claimDataDir = async (dataDir: string, say: (line: string) => void): Promise<Claim> => {
   const claimed = await claim(join(dataDir, 'launcher.json'));
   if (!claimed.ok) {
@@ -165,10 +178,11 @@ const claimDataDir = async (dataDir: string, say: (line: string) => void): Promi
 const refuseTakenPorts = async (plan: Plan, env: NodeJS.ProcessEnv): Promise<void> => {
   const given = givenStores(env);
   const stores = { postgres: given.databaseUrl === undefined, redis: given.redisUrl === undefined };
-  const checked = await Promise.all(
-    wantedPorts(plan, stores).map(async (wanted) => ({ ...wanted, free: await isPortFree(wanted.port) })),
-  );
-  const taken = checked.filter((one) => !one.free);
+  const seen = await takenOf(wantedPorts(plan, stores));
+  if (seen.length === 0) return;
+  // Somebody who only looked, as we do, is gone the next moment.
+  await sleep(PORT_RECHECK_MS);
+  const taken = await takenOf(seen);
   if (taken.length === 0) return;
   const lines = taken.map(({ port, owner, option }) => {
     const holder = portHolder(port);
@@ -176,6 +190,11 @@ const refuseTakenPorts = async (plan: Plan, env: NodeJS.ProcessEnv): Promise<voi
     return `port ${port}, wanted for ${owner}, is in use${by}: choose another with ${option}`;
   });
   throw new FleetError(lines.join('\n'));
+};
+
+const takenOf = async <T extends { port: number }>(wanted: readonly T[]): Promise<T[]> => {
+  const free = await Promise.all(wanted.map(({ port }) => isPortFree(port)));
+  return wanted.filter((_, index) => !free[index]);
 };
 
 /** Waits for all, also when one fails: nothing may still be starting while we clean up. */

@@ -111,6 +111,8 @@ const canRun = (program: string, account: Account): boolean =>
 
 /** Makes a directory for the account alone. True when the account can really work in it. */
 export const makeOwnDirectory = (path: string, account: Account): boolean => {
+  // Two steps: the mode would hold for the parents that are made too, and shut the account out.
+  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
   mkdirSync(path, { recursive: true, mode: 0o700 });
   if (account.uid === undefined || account.gid === undefined) return true;
   chownSync(path, account.uid, account.gid);

@@ -1,4 +1,4 @@
-import { readdirSync, rmSync } from 'node:fs';
+import { readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { claim } from '@muster/local/claim';
@@ -123,7 +123,9 @@ const startLocal = async (
 const removeLeftovers = async (): Promise<void> => {
   const names = readdirSync(tmpdir()).filter((name) => name.startsWith(DIRECTORY_PREFIX));
   for (const directory of names.map((name) => join(tmpdir(), name))) {
-    if (!readdirSync(directory).includes(OWNER_FILE)) continue;
+    // Another user's leftovers are that user's business.
+    const owner = statSync(join(directory, OWNER_FILE), { throwIfNoEntry: false })?.uid;
+    if (owner === undefined || owner !== process.getuid?.()) continue;
     const claimed = await claim(join(directory, OWNER_FILE));
     if (claimed.ok) rmSync(directory, { recursive: true, force: true });
   }

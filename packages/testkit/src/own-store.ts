@@ -7,8 +7,8 @@ import { postgresServer, removePostgresData } from '@muster/local/postgres';
 import { findRedis, redisServer, redisUrl } from '@muster/local/redis';
 import { type ServerSpec, startServer } from '@muster/local/server';
 
-/** Speed for safety: what a test wrote need not survive a power cut. */
-export const HASTY_POSTGRES = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' };
+/** What a test wrote need not survive a power cut; it does survive the end of the process. */
+export const HASTY_POSTGRES = { fsync: 'off', full_page_writes: 'off' };
 
 /** A store that belongs to one test, which may stop it and start it again at the same address. */
 export interface OwnStore extends AsyncDisposable {

@@ -1,0 +1,149 @@
+import { execFile } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { until } from '@muster/testkit/wait';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type FakeFleet, fakeFleet, temporaryDirectory } from './fakes/fake-fleet.ts';
+
+const run = promisify(execFile);
+
+interface Seen {
+  readonly name: string;
+  readonly path: string;
+  readonly headers: Record<string, string>;
+}
+
+let stack: AsyncDisposableStack;
+let started: FakeFleet;
+let base: string;
+
+beforeAll(async () => {
+  stack = new AsyncDisposableStack();
+  const directory = stack.use(temporaryDirectory());
+  started = stack.use(await fakeFleet(directory.path));
+  base = started.fleet.publicUrl;
+});
+afterAll(() => stack.disposeAsync());
+
+/** curl sends a path as it is; fetch would tidy it up. */
+const rawStatus = async (path: string): Promise<string> => {
+  const { stdout } = await run('curl', [
+    '-s',
+    '--path-as-is',
+    '-w',
+    '\n%{http_code} %{content_type}',
+    base + path,
+  ]);
+  return stdout.split('\n').at(-1) ?? '';
+};
+
+const ask = async (path: string, headers: Record<string, string> = {}): Promise<Seen> =>
+  (await (await fetch(base + path, { headers })).json()) as Seen;
+
+const upgrade = {
+  connection: 'Upgrade',
+  upgrade: 'websocket',
+  'sec-websocket-version': '13',
+  'sec-websocket-key': 'AAAAAAAAAAAAAAAAAAAAAA==',
+};
+
+test.for([
+  ['/connection/websocket', 'ws-gateway'],
+  ['/ws?group=lobby', 'ws-gateway'],
+  ['/api/publish', 'ws-gateway'],
+  ['/v1/sessions', 'session-service'],
+  ['/v1/sessions/x/revoke', 'session-service'],
+  ['/v1/session', 'session-service'],
+  ['/v1/me/sessions', 'session-service'],
+  ['/v1/users/u/sessions', 'session-service'],
+  ['/v1/guest-sessions', 'session-service'],
+  ['/openapi.json', 'session-service'],
+  ['/docs', 'session-service'],
+  ['/docs/page.css', 'session-service'],
+  ['/', 'health-aggregator'],
+  ['/assets/index.js', 'health-aggregator'],
+  ['/health', 'health-aggregator'],
+  ['/v1/fleet', 'health-aggregator'],
+  ['/v1/fleet/events', 'health-aggregator'],
+  ['/wsx', 'health-aggregator'],
+  ['/v1/sessionsx', 'health-aggregator'],
+] as const)('[LB1] %s goes to %s', async ([path, service]) => {
+  const seen = await ask(path);
+  expect(seen.name).toMatch(new RegExp(`^${service}-\\d$`));
+  expect(seen.path).toBe(path);
+});
+
+test.for([
+  '/metrics',
+  '/sd/prometheus',
+  '/admin',
+  '/readyz',
+  '/livez',
+  '/startupz',
+  '/internal/sessions/check',
+  '//metrics',
+  '/Metrics',
+  '/%6detrics',
+  '/%6Detrics/',
+  '/x/../metrics',
+  '/./metrics',
+  '/x/%2e%2e/metrics',
+  '/v1/sessions/../../internal/x',
+])('[LB2] %s is not there for the outside', async (path) => {
+  expect(await rawStatus(path)).toBe('404 application/problem+json');
+});
+
+test('[LB3] what the client claims about itself is thrown away', async () => {
+  const { headers } = await ask('/v1/session', {
+    'x-forwarded-for': '6.6.6.6',
+    'x-forwarded-proto': 'https',
+    'x-forwarded-host': 'evil.example',
+    forwarded: 'for=6.6.6.6',
+    'x-real-ip': '6.6.6.6',
+  });
+  expect(headers).toMatchObject({ 'x-forwarded-for': '127.0.0.1', 'x-forwarded-proto': 'http' });
+  for (const name of ['x-forwarded-host', 'forwarded', 'x-real-ip']) expect(headers).not.toHaveProperty(name);
+});
+
+test('[LB4] a request gets an id, unless it brings a usable one', async () => {
+  const idOf = async (given?: string) =>
+    (await ask('/', given === undefined ? {} : { 'x-request-id': given })).headers['x-request-id'];
+  expect(await idOf()).toMatch(/^[0-9a-f-]{36}$/);
+  expect(await idOf('trace-0123456789')).toBe('trace-0123456789');
+  expect(await idOf('short')).toMatch(/^[0-9a-f-]{36}$/);
+  expect(await idOf('a b;c\td"<script>')).toMatch(/^[0-9a-f-]{36}$/);
+});
+
+test('[LB5] a killed gateway costs no request, and is chosen again when it is back', async () => {
+  started.fleet.kill('ws-gateway-1', 'SIGKILL');
+  const endAt = performance.now() + 1_500;
+  const statuses = new Set<number>();
+  while (performance.now() < endAt) {
+    statuses.add((await fetch(`${base}/ws`)).status);
+    await sleep(10);
+  }
+  expect([...statuses]).toEqual([200]);
+  await until(async () => (await ask('/ws')).name, {
+    ok: (name) => name === 'ws-gateway-1',
+    what: 'ws-gateway-1 to be chosen again',
+    timeoutMs: 15_000,
+  });
+});
+
+test('[LB6] with no ready gateway, upgrades are tried and other requests answered 503', async () => {
+  await Promise.all([started.fleet.halt('ws-gateway-1'), started.fleet.halt('ws-gateway-2')]);
+  const refused = await until(() => fetch(`${base}/api/publish`), {
+    ok: (answer) => answer.status === 503,
+    what: 'a 503',
+  });
+  expect(refused.headers.get('content-type')).toBe('application/problem+json');
+  expect(await refused.json()).toMatchObject({ status: 503, code: 'OVERLOADED' });
+  await Promise.all([started.fleet.resume('ws-gateway-1'), started.fleet.resume('ws-gateway-2')]);
+  // Back, and not yet checked often enough to count as ready: an upgrade gets through at once.
+  const { stdout } = await run('curl', [
+    '-s',
+    ...Object.entries(upgrade).flatMap(([name, value]) => ['-H', `${name}: ${value}`]),
+    `${base}/ws`,
+  ]);
+  expect((JSON.parse(stdout) as Seen).name).toMatch(/^ws-gateway/);
+});
