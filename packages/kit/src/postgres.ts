@@ -49,8 +49,11 @@ export const openPostgres = (
   });
   const probe = new Pool({ ...baseOptions(config), max: 1, connectionTimeoutMillis: 1_000 });
   // An idle connection that breaks is replaced on the next use; without a listener it would end the process.
-  for (const pool of [main, probe])
+  // The pool listens only while a connection lies idle, so each one gets a listener for the time it is in use.
+  for (const pool of [main, probe]) {
     pool.on('error', (error) => log.debug({ error }, 'postgres.idle_connection_lost'));
+    pool.on('connect', (client) => client.on('error', () => {}));
+  }
   const stats = () => ({
     total: main.totalCount,
     idle: main.idleCount,
