@@ -1,0 +1,218 @@
+import { systemClock } from '@muster/kit/clock';
+import { createMetrics } from '@muster/kit/metrics';
+import { openRedis, type RedisConnections } from '@muster/kit/redis';
+import { beatSessionBus, busKeys, emitSessionChange } from '@muster/session/events';
+import { createSessionListener } from '@muster/session/listener';
+import { createSnapshotStore, type Snapshot } from '@muster/session/snapshot';
+import { newSessionId, type SessionId } from '@muster/session/token';
+import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
+import { createQuietLog } from '@muster/testkit/quiet-log';
+import { until } from '@muster/testkit/wait';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+
+let stack: AsyncDisposableStack;
+let server: OwnStore;
+let redis: RedisConnections;
+
+const connect = () =>
+  openRedis(
+    {
+      url: server.url,
+      prefix: 't:',
+      maxConnections: 20,
+      connectTimeoutMs: 1000,
+      commandTimeoutMs: 1000,
+      name: 'session-cache-test',
+    },
+    { log: createQuietLog(), metrics: createMetrics({ service: 'test', version: '0' }) },
+  );
+
+beforeAll(async () => {
+  stack = new AsyncDisposableStack();
+  server = stack.use(await openOwnRedis());
+  redis = stack.use(await connect());
+});
+beforeEach(async () => {
+  await redis.lane().flushall();
+});
+afterAll(() => stack.disposeAsync());
+
+const snapshot = (more: Partial<Snapshot> = {}): Snapshot => ({
+  id: newSessionId(),
+  tenant: 'default',
+  userId: 'u_1',
+  kind: 'user',
+  secretHash: 'aGFzaA',
+  rev: 1,
+  aal: 1,
+  label: null,
+  createdAt: Date.now(),
+  expiresAt: Date.now() + 3_600_000,
+  idleSeconds: 600,
+  lastSeenAt: Date.now(),
+  freshUntil: Date.now() + 60_000,
+  ...more,
+});
+
+test('[SN1] the newer revision wins, and an older one is told', async () => {
+  const store = createSnapshotStore({ redis });
+  const second = snapshot({ rev: 2 });
+  expect(await store.put(second)).toEqual({ ok: true });
+  expect(await store.put({ ...second, rev: 1, label: 'old' })).toEqual({
+    ok: false,
+    newer: { is: 'live', snapshot: second },
+  });
+  expect(await store.put({ ...second, label: 'same' })).toMatchObject({ ok: false });
+  expect(await store.put({ ...second, rev: 10 })).toEqual({ ok: true });
+  expect(await store.readMany([second.id, newSessionId()])).toMatchObject([
+    { is: 'live' },
+    { is: 'missing' },
+  ]);
+});
+
+test('[SN2] a tombstone stays over every fill of the same or an older revision', async () => {
+  const store = createSnapshotStore({ redis });
+  const live = snapshot({ rev: 2 });
+  await store.put(live);
+  expect(await store.tomb(live.id, 2, 'logout')).toBe(true);
+  expect(await store.put(live)).toEqual({ ok: false, newer: { is: 'ended', reason: 'logout' } });
+  expect(await store.tomb(live.id, 1, 'older')).toBe(false);
+  expect(await store.read(live.id)).toEqual({ is: 'ended', reason: 'logout' });
+});
+
+test('[SN3] keys of a foreign type or with garbage are misses, and the next write heals them', async () => {
+  const store = createSnapshotStore({ redis });
+  const live = snapshot();
+  const key = `t:s:{${live.id}}`;
+  await redis.lane().rpush(key, 'a list');
+  expect(await store.read(live.id)).toEqual({ is: 'missing' });
+  expect(await store.put(live)).toEqual({ ok: true });
+  expect(await store.read(live.id)).toMatchObject({ is: 'live' });
+  for (const garbage of ['x', '99|{"id":', '99|null', '']) {
+    await redis.lane().set(key, garbage);
+    expect(await store.read(live.id)).toEqual({ is: 'missing' });
+    expect(await store.put(live)).toEqual({ ok: true });
+    expect(await store.read(live.id)).toMatchObject({ is: 'live' });
+  }
+  await redis.lane().del(key);
+  await redis.lane().hset(key, 'a', 'hash');
+  expect(await store.tomb(live.id, 3, 'logout')).toBe(true);
+});
+
+test('[SN4] every key expires in time', async () => {
+  const store = createSnapshotStore({ redis });
+  const ttl = (id: SessionId) => redis.lane().pttl(`t:s:{${id}}`);
+  const long = snapshot({ expiresAt: Date.now() + 30 * 86_400_000 });
+  const short = snapshot({ expiresAt: Date.now() + 300 });
+  await store.put(long);
+  await store.put(short);
+  expect(await ttl(long.id)).toBeLessThanOrEqual(86_400_000);
+  expect(await ttl(long.id)).toBeGreaterThan(0.85 * 86_400_000);
+  const left = await ttl(short.id);
+  expect(left).toBeGreaterThan(0);
+  expect(left).toBeLessThanOrEqual(300);
+  await store.tomb(long.id, 9, 'logout');
+  expect(await ttl(long.id)).toBeGreaterThan(14 * 60_000);
+  expect(await ttl(long.id)).toBeLessThanOrEqual(15 * 60_000);
+  const unknown = newSessionId();
+  await store.putUnknown(unknown);
+  expect(await store.read(unknown)).toEqual({ is: 'ended', reason: 'unknown' });
+  expect(await ttl(unknown)).toBeLessThanOrEqual(30_000);
+  expect(await store.put(snapshot({ id: unknown }))).toEqual({ ok: true });
+});
+
+test('[SN5] a refresh moves the same live revision and nothing else', async () => {
+  const store = createSnapshotStore({ redis });
+  const live = snapshot();
+  expect(await store.refresh(live)).toBe(false);
+  await store.put(live);
+  expect(await store.refresh({ ...live, freshUntil: live.freshUntil + 1 })).toBe(true);
+  expect(await store.refresh({ ...live, rev: 2 })).toBe(false);
+  expect(await store.read(live.id)).toMatchObject({ snapshot: { freshUntil: live.freshUntil + 1 } });
+  await store.tomb(live.id, 2, 'logout');
+  expect(await store.refresh({ ...live, rev: 2 })).toBe(false);
+  expect(await store.read(live.id)).toMatchObject({ is: 'ended' });
+});
+
+test('[SN6] in 300 random interleavings of fills, a rotation and an end, nothing is revived', async () => {
+  const store = createSnapshotStore({ redis });
+  for (let run = 0; run < 300; run += 1) {
+    const first = snapshot();
+    const rotated = { ...first, rev: 2, secretHash: 'bmV3' };
+    const acts = [
+      () => store.put(first),
+      () => store.put(first),
+      () => store.put(rotated),
+      () => store.refresh(first),
+      () => store.put(rotated),
+      () => store.tomb(first.id, 3, 'logout'),
+      () => store.putUnknown(first.id),
+    ];
+    const shuffled = acts.map((act) => ({ act, at: Math.random() })).toSorted((a, b) => a.at - b.at);
+    await Promise.all(shuffled.map(({ act }) => act()));
+    expect(await store.read(first.id)).toEqual({ is: 'ended', reason: 'logout' });
+  }
+});
+
+const listen = async (connections: RedisConnections) => {
+  const ended = new Map<string, string>();
+  const lost: number[] = [];
+  const listener = createSessionListener({
+    redis: connections,
+    clock: systemClock,
+    log: createQuietLog(),
+    metrics: createMetrics({ service: 'test', version: '0' }),
+    onEnded: (id, why) => void ended.set(id, why),
+    onLost: () => void lost.push(Date.now()),
+  });
+  await until(() => listener.healthy(), { what: 'the listener to be healthy' });
+  return { listener, ended, lost };
+};
+
+const end = (id: SessionId) =>
+  emitSessionChange({ redis }, { k: 'end', ids: [id], why: 'logout', at: Date.now() });
+
+test('[EV2] [EV3] a listener hears ends, and catches up what it did not hear with the next heartbeat', async () => {
+  await using own = await connect();
+  const { listener, ended, lost } = await listen(own);
+  const heard = newSessionId();
+  await end(heard);
+  await until(() => ended.get(heard), { what: 'the end' });
+  // Appended but never published: a lost message.
+  const unheard = newSessionId();
+  const payload = JSON.stringify({ k: 'end', ids: [unheard], why: 'lost', at: 1 });
+  await redis.lane().xadd(busKeys('t:').log, '*', 'm', payload);
+  await beatSessionBus({ redis }, 'epoch', Date.now());
+  await until(() => ended.get(unheard), { what: 'the end that was not published' });
+  expect(lost).toEqual([]);
+  await redis.lane().publish(busKeys('t:').channel, 'garbage');
+  await redis.lane().publish(busKeys('t:').channel, '0-0 1-0 {"k":"future"}');
+  const next = newSessionId();
+  await end(next);
+  await until(() => ended.get(next), { what: 'an end after garbage' });
+  await listener[Symbol.asyncDispose]();
+});
+
+test('[EV4] a flush is noticed by the next heartbeat', async () => {
+  await using own = await connect();
+  await beatSessionBus({ redis }, 'before', Date.now());
+  const { listener, lost } = await listen(own);
+  await redis.lane().flushall();
+  const state = await beatSessionBus({ redis }, 'after', Date.now());
+  expect(state).toMatchObject({ epoch: 'after', isNew: true });
+  await until(() => lost.length > 0, { what: 'the loss' });
+  await listener[Symbol.asyncDispose]();
+});
+
+test('[EV6] after an outage the listener subscribes again and reads what it missed', async () => {
+  await using own = await connect();
+  const { listener, ended } = await listen(own);
+  await redis.lane().call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+  const missed = newSessionId();
+  await end(missed);
+  await until(() => ended.get(missed), { what: 'the end sent while the link was down' });
+  const beating = setInterval(() => void beatSessionBus({ redis }, 'e', Date.now()), 200);
+  await until(() => listener.healthy(), { what: 'health' });
+  clearInterval(beating);
+  await listener[Symbol.asyncDispose]();
+});
