@@ -23,10 +23,14 @@ Muster is up after ${seconds} s.
   ${row('logs, fleet.json', dataDir)}
 
 Try:
-  open ${publicUrl}/ in two browser tabs and chat
-  curl -s ${publicUrl}/health
-  curl -s -X POST ${publicUrl}/v1/guest-sessions
-  curl -s ${publicUrl}/v1/sessions -H 'Authorization: Bearer ${fleet.serviceApiKey}' -H 'Content-Type: application/json' -d '{"user_id":"ada"}'
+  ${publicUrl}/ in two browser tabs: they chat, each over its own gateway
+
+  how everything is
+    curl -s ${publicUrl}/health
+  sign in as a guest, with a cookie
+    curl -s -i -X POST ${publicUrl}/v1/guest-sessions
+  sign a user in, as your back end would: the answer holds the token for the client
+    curl -s ${publicUrl}/v1/sessions -H 'Authorization: Bearer ${fleet.serviceApiKey}' -H 'Content-Type: application/json' -d '{"user_id":"ada"}'
 
 Ctrl-C stops everything.
 `;
