@@ -53,15 +53,21 @@ interface ParserError {
   readonly type?: unknown;
   readonly status?: unknown;
   readonly message?: unknown;
+  /** The text that could not be parsed. */
+  readonly body?: unknown;
 }
 
 /** Errors of Express and its body parser, which carry a `type` or a status. */
 const fromParser = (error: unknown): AppError | ValidationFailure => {
-  const { type, status, message } = (error ?? {}) as ParserError;
+  const { type, status, message, body } = (error ?? {}) as ParserError;
   switch (type) {
     case 'entity.parse.failed':
       return new ValidationFailure([
-        { loc: ['body', offsetIn(String(message))], msg: 'JSON decode error', type: 'json_invalid' },
+        {
+          loc: ['body', offsetIn(String(message), String(body))],
+          msg: 'JSON decode error',
+          type: 'json_invalid',
+        },
       ]);
     case 'entity.too.large':
       return new AppError('PAYLOAD_TOO_LARGE', { cause: error });
@@ -76,5 +82,6 @@ const fromParser = (error: unknown): AppError | ValidationFailure => {
   }
 };
 
-/** V8 names the position in most of its messages; 0 where it does not. */
-const offsetIn = (message: string): number => Number(/position (\d+)/.exec(message)?.[1] ?? 0);
+/** V8 names the position in most of its messages. Where it does not, the text ended too early. */
+const offsetIn = (message: string, text: string): number =>
+  Number(/position (\d+)/.exec(message)?.[1] ?? text.length);

@@ -1,0 +1,244 @@
+import { connect } from 'node:net';
+import { migrate } from '@muster/session-service/store/migrate';
+import { useTestStores } from '@muster/testkit/stores';
+import { until } from '@muster/testkit/wait';
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openSocket, type RawClient, startGateway, type TestGateway, tryUpgrade } from './gateway-fixture.ts';
+import { cookieOf, ORIGIN, startService, type TestService } from './session-fixture.ts';
+
+const stores = useTestStores({ migrate });
+let sessions: TestService;
+let gateway: TestGateway;
+let token: string;
+let cookie: string;
+
+beforeAll(async () => {
+  sessions = await startService(stores);
+  gateway = await startGateway(stores, sessions.opsUrl, {
+    HANDSHAKE_TIMEOUT_MS: '1500',
+    MAX_CONNECTIONS: '50',
+  });
+  const user_id = 'u_bad';
+  token = (await sessions.service('POST', '/v1/sessions', { user_id, transport: 'bearer' })).body.token;
+  cookie = cookieOf(await sessions.service('POST', '/v1/sessions', { user_id, transport: 'cookie' }));
+});
+afterAll(async () => {
+  await gateway[Symbol.asyncDispose]();
+  await sessions[Symbol.asyncDispose]();
+});
+
+const PROTOCOL = '/connection/websocket';
+const upgrade = (path: string, headers: Record<string, string> = {}) =>
+  tryUpgrade(gateway.url + path, headers);
+const bearer = (value: string) => ({ authorization: `Bearer ${value}` });
+
+const live = async (): Promise<RawClient> => {
+  const client = await openSocket(gateway.wsUrl + PROTOCOL);
+  client.send({ id: 1, connect: { token } });
+  await client.reply(1);
+  return client;
+};
+
+describe('upgrades', () => {
+  test('[HS1] an upgrade is granted by token, by bearer and by cookie, and says which gateway answered', async () => {
+    for (const headers of [{}, bearer(token), { cookie, origin: ORIGIN }, { origin: ORIGIN }]) {
+      const answer = await upgrade(PROTOCOL, headers);
+      expect(answer.status).toBe(101);
+      expect(answer.headers['x-muster-gateway']).toBe('gw-test');
+    }
+    for (const headers of [bearer(token), { cookie, origin: ORIGIN }]) {
+      expect((await upgrade('/ws?group=a', headers)).status).toBe(101);
+    }
+  });
+
+  test('[HS2] a subprotocol header with nothing in it does no harm', async () => {
+    expect((await upgrade(PROTOCOL, { 'sec-websocket-protocol': '' })).status).toBe(101);
+    expect((await upgrade(PROTOCOL, { 'sec-websocket-protocol': ' ' })).status).toBe(101);
+    const chosen = await upgrade(PROTOCOL, { 'sec-websocket-protocol': 'centrifuge-json' });
+    expect(chosen.headers['sec-websocket-protocol']).toBe('centrifuge-json');
+  });
+
+  test.each([
+    'http://evil.example',
+    'http://localhost:8081',
+    'https://localhost:8080',
+    'http://localhost:8080.evil.example',
+    'http://LOCALHOST:8080',
+    'null',
+    '',
+  ])('[HS3] a page of the origin %j is refused with 403, whatever it brings', async (origin) => {
+    for (const headers of [{}, bearer(token), { cookie }]) {
+      for (const path of [PROTOCOL, '/ws?group=a']) {
+        const answer = await upgrade(path, { origin, ...headers });
+        expect(answer.status).toBe(403);
+        expect(answer.headers['content-type']).toContain('application/problem+json');
+      }
+    }
+  });
+
+  test('[HS3] a cookie without Origin is refused with 403', async () => {
+    expect((await upgrade(PROTOCOL, { cookie })).status).toBe(403);
+    expect((await upgrade('/ws?group=a', { cookie })).status).toBe(403);
+  });
+
+  test('[HS4] forged, truncated and oversized tokens are refused with 401, and nobody is asked about them', async () => {
+    const asked = () => gateway.metric('redis_client_command_duration_seconds_count');
+    const before = await gateway.metric('session_validations_total');
+    const [id = '', secret = ''] = token.split('.');
+    const bad = [
+      `${token.slice(0, -1)}${token.endsWith('A') ? 'B' : 'A'}`,
+      token.slice(0, -1),
+      token.slice(0, 50),
+      `${id}.${secret}`,
+      `${id}.${'A'.repeat(22)}.${token.split('.')[2]}`,
+      'x'.repeat(10_000),
+      '',
+    ];
+    const begun = await asked();
+    for (const value of bad) {
+      expect((await upgrade(PROTOCOL, bearer(value))).status).toBe(401);
+      expect((await upgrade('/ws?group=a', bearer(value))).status).toBe(401);
+      const forged = { cookie: `session_id=${encodeURIComponent(`s:${value}`)}`, origin: ORIGIN };
+      expect((await upgrade(PROTOCOL, forged)).status).toBe(401);
+    }
+    expect(await asked()).toBe(begun);
+    expect(
+      await gateway.metric('session_validations_total{result="invalid",source="local"}'),
+    ).toBeGreaterThan(before);
+    expect(await gateway.metric('session_validations_total{result="invalid",source="service"}')).toBe(0);
+  });
+
+  test('[HS4] in a connect command they close with 3500', async () => {
+    const client = await openSocket(gateway.wsUrl + PROTOCOL);
+    client.send({ id: 1, connect: { token: token.slice(0, -1) } });
+    expect(await client.closed).toEqual({ code: 3500, reason: 'invalid token' });
+  });
+
+  test('[HS5] without a credential the plain endpoint answers 401, with a bad group 400, with a private one 403', async () => {
+    expect((await upgrade('/ws?group=a')).status).toBe(401);
+    for (const query of ['', '?group=', `?group=${'x'.repeat(256)}`, '?group=caf%C3%A9', '?group=%00']) {
+      expect((await upgrade(`/ws${query}`, bearer(token))).status).toBe(400);
+    }
+    expect((await upgrade('/ws?group=%24vip', bearer(token))).status).toBe(403);
+  });
+
+  test('[HS6] what is no handshake, or elsewhere, is a problem like any other', async () => {
+    expect((await upgrade('/elsewhere')).status).toBe(404);
+    expect((await upgrade(PROTOCOL, { 'sec-websocket-version': '7' })).status).toBe(400);
+    expect((await upgrade(PROTOCOL, { 'sec-websocket-key': 'short' })).status).toBe(400);
+    expect((await fetch(gateway.url + PROTOCOL)).status).toBe(400);
+    expect((await fetch(gateway.url + PROTOCOL, { method: 'POST' })).status).toBe(405);
+    const nowhere = await fetch(`${gateway.url}/nowhere`);
+    expect(nowhere.status).toBe(404);
+    expect(nowhere.headers.get('content-type')).toContain('application/problem+json');
+  });
+
+  test('[HS7] a full gateway answers 503 and says when to come back', async () => {
+    await until(async () => (await gateway.metric('gateway_connections')) === 0, { what: 'no connections' });
+    const clients = await Promise.all(Array.from({ length: 50 }, () => openSocket(gateway.wsUrl + PROTOCOL)));
+    const answer = await upgrade(PROTOCOL);
+    expect(answer.status).toBe(503);
+    expect(Number(answer.headers['retry-after'])).toBeGreaterThan(0);
+    for (const { socket } of clients) socket.terminate();
+    await until(async () => (await gateway.metric('gateway_connections')) === 0, { what: 'no connections' });
+    expect(await gateway.metric('gateway_handshakes_total{result="rejected_overload"}')).toBe(1);
+  });
+
+  test('[HS8] bytes that are no HTTP, and connections cut in the middle, harm nobody', async () => {
+    for (const bytes of ['\u0000\u0001\u0002', 'GET', `GET ${PROTOCOL} HTTP/1.1\r\nUpgrade: websocket\r\n`]) {
+      const socket = connect(gateway.app.port, '127.0.0.1');
+      socket.on('error', () => {});
+      await new Promise<void>((resolve) => socket.write(bytes, () => resolve()));
+      socket.resetAndDestroy();
+    }
+    expect((await live()).socket.readyState).toBe(1);
+  });
+});
+
+describe('frames', () => {
+  test('[FR2] malformed frames close with 3501 and are counted', async () => {
+    for (const frame of ['', '{', 'hello', '[]', '{"id":1}\n\n{}', '{"id":"x","publish":{}}']) {
+      const client = await live();
+      client.send(frame);
+      expect(await client.closed).toEqual({ code: 3501, reason: 'bad request' });
+    }
+    expect(await gateway.metric('gateway_refusals_total')).toBeGreaterThanOrEqual(6);
+  });
+
+  test('[FR10] a message of 65536 bytes passes, one byte more closes with 1009 and a reason', async () => {
+    const client = await live();
+    const frame = (size: number) => {
+      const head = '{"id":2,"publish":{"channel":"big","data":"';
+      return `${head}${'x'.repeat(size - head.length - 3)}"}}`;
+    };
+    client.send(frame(65_536));
+    expect(await client.reply(2)).toEqual({ id: 2, publish: {} });
+    client.send(frame(65_537));
+    expect(await client.closed).toEqual({ code: 1009, reason: 'message too big' });
+    const plain = await openSocket(`${gateway.wsUrl}/ws?group=big`, bearer(token));
+    plain.socket.send('x'.repeat(65_537));
+    expect(await plain.closed).toEqual({ code: 1009, reason: 'message too big' });
+    expect(await gateway.metric('gateway_disconnects_total{initiator="client",code="1009"}')).toBe(0);
+  });
+
+  test('[VL2] a binary frame closes with 3501', async () => {
+    const client = await live();
+    client.socket.send(Buffer.from([1, 2, 3]));
+    expect(await client.closed).toMatchObject({ code: 3501 });
+  });
+
+  test('[CN6] who does not connect in time is closed with 3502', async () => {
+    const client = await openSocket(gateway.wsUrl + PROTOCOL);
+    expect(await client.closed).toEqual({ code: 3502, reason: 'stale' });
+  });
+
+  test('[VL5] a WebSocket ping is answered', async () => {
+    const client = await live();
+    const pong = new Promise<Buffer>((resolve) => client.socket.once('pong', resolve));
+    client.socket.ping('probe');
+    expect((await pong).toString()).toBe('probe');
+    client.socket.terminate();
+  });
+
+  test('[FR9] random frames harm nobody else', async () => {
+    const witness = await live();
+    const part = fc.constantFrom(
+      '{',
+      '}',
+      '"',
+      ':',
+      ',',
+      '[',
+      ']',
+      '1',
+      'id',
+      'publish',
+      'channel',
+      '__proto__',
+      '\\',
+    );
+    const frames = fc.oneof(
+      fc.string({ unit: 'binary', maxLength: 200 }),
+      fc.string({ unit: part, maxLength: 60 }),
+      fc.json().map((json) => `{"id":7,"publish":{"channel":"__proto__","data":${json}}}`),
+      fc
+        .record({ id: fc.integer(), subscribe: fc.record({ channel: fc.string(), offset: fc.double() }) })
+        .map((command) => JSON.stringify(command)),
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(frames, { maxLength: 5 }), async (all) => {
+        const client = await live();
+        for (const frame of all) client.socket.send(frame);
+        client.socket.close(1000);
+        const { code } = await client.closed;
+        expect([1000, 3501]).toContain(code);
+      }),
+      { numRuns: 60 },
+    );
+    witness.send({ id: 9, publish: { channel: 'fine', data: 1 } });
+    expect(await witness.reply(9)).toEqual({ id: 9, publish: {} });
+    witness.socket.terminate();
+    expect(gateway.log.lines.filter(({ level }) => level === 'error')).toEqual([]);
+  });
+});

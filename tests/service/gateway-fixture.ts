@@ -1,0 +1,192 @@
+import { once } from 'node:events';
+import { request } from 'node:http';
+import { systemClock } from '@muster/kit/clock';
+import { systemRandom } from '@muster/kit/random';
+import { createQuietLog, type QuietLog } from '@muster/testkit/quiet-log';
+import { until } from '@muster/testkit/wait';
+import { createApp, type GatewayApp } from '@muster/ws-gateway/app';
+import { readConfig } from '@muster/ws-gateway/config';
+import { Centrifuge, type Options } from 'centrifuge';
+import { WebSocket } from 'ws';
+import { INTERNAL_KEY, ORIGIN, SECRETS } from './session-fixture.ts';
+
+export const SERVER_KEY = 'server_0123456789-api-key';
+
+/** A gateway under test, and how to reach it. */
+export interface TestGateway extends AsyncDisposable {
+  readonly app: GatewayApp;
+  readonly log: QuietLog;
+  readonly name: string;
+  readonly url: string;
+  readonly wsUrl: string;
+  readonly opsUrl: string;
+  /** Sum of all series of a metric, or the value of the one given with labels. */
+  metric(name: string): Promise<number>;
+}
+
+export const gatewayEnvironment = (
+  stores: { redisUrl: string; redisPrefix: string },
+  sessionServiceUrl: string,
+): NodeJS.ProcessEnv => ({
+  NODE_ENV: 'test',
+  PORT: '0',
+  OPS_PORT: '0',
+  LOG_LEVEL: 'silent',
+  INSTANCE_NAME: 'gw-test',
+  REDIS_URL: stores.redisUrl,
+  REDIS_PREFIX: stores.redisPrefix,
+  SESSION_SECRETS: SECRETS.join(','),
+  SESSION_SERVICE_URL: sessionServiceUrl,
+  INTERNAL_API_KEY: INTERNAL_KEY,
+  PUBLIC_URL: ORIGIN,
+  SERVER_API_KEYS: SERVER_KEY,
+});
+
+/** Starts the real app on free ports. */
+export const startGateway = async (
+  stores: { redisUrl: string; redisPrefix: string },
+  sessionServiceUrl: string,
+  env: NodeJS.ProcessEnv = {},
+): Promise<TestGateway> => {
+  const log = createQuietLog();
+  const config = readConfig({ ...gatewayEnvironment(stores, sessionServiceUrl), ...env });
+  const app = await createApp(config, { clock: systemClock, random: systemRandom, log });
+  const opsUrl = `http://127.0.0.1:${app.opsPort}`;
+  return {
+    app,
+    log,
+    name: config.common.instanceName,
+    url: `http://127.0.0.1:${app.port}`,
+    wsUrl: `ws://127.0.0.1:${app.port}`,
+    opsUrl,
+    metric: async (name) => {
+      const text = await (await fetch(`${opsUrl}/metrics`)).text();
+      return text
+        .split('\n')
+        .filter(
+          (line) => line.startsWith(`${name} `) || line.startsWith(name.endsWith('}') ? name : `${name}{`),
+        )
+        .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
+    },
+    [Symbol.asyncDispose]: () => app[Symbol.asyncDispose](),
+  };
+};
+
+/** A socket with what it heard. */
+export interface RawClient {
+  readonly socket: WebSocket;
+  /** Text frames, in order. */
+  readonly frames: string[];
+  readonly headers: Readonly<Record<string, unknown>>;
+  readonly closed: Promise<{ code: number; reason: string }>;
+  send(...commands: (object | string)[]): void;
+  /** Waits for the message with this command id. */
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into JSON of every shape.
+  reply(id: number): Promise<any>;
+}
+
+/** Opens a socket; rejects with the status and body of a refused upgrade. */
+export const openSocket = async (
+  url: string,
+  headers: Record<string, string> = {},
+  protocols: string[] = [],
+): Promise<RawClient> => {
+  const socket = new WebSocket(url, protocols, { headers });
+  const frames: string[] = [];
+  let answered: Record<string, unknown> = {};
+  socket.on('message', (data) => frames.push(data.toString()));
+  socket.on('upgrade', (response) => {
+    answered = response.headers;
+  });
+  const closed = new Promise<{ code: number; reason: string }>((resolve) =>
+    socket.on('close', (code, reason) => resolve({ code, reason: reason.toString() })),
+  );
+  const opened = once(socket, 'open');
+  opened.catch(() => {});
+  await opened;
+  socket.on('error', () => {});
+  const messages = () => frames.flatMap((frame) => frame.split('\n')).map((text) => JSON.parse(text));
+  return {
+    socket,
+    frames,
+    headers: answered,
+    closed,
+    send: (...commands) =>
+      socket.send(commands.map((one) => (typeof one === 'string' ? one : JSON.stringify(one))).join('\n')),
+    reply: (id) => until(() => messages().find((one) => one.id === id), { what: `a reply to ${id}` }),
+  };
+};
+
+/** What an upgrade is answered with, whatever it is. */
+export const tryUpgrade = async (
+  url: string,
+  headers: Record<string, string> = {},
+): Promise<{ status: number; headers: NodeJS.Dict<string | string[]>; body: string }> => {
+  const answer = request(url.replace(/^ws/, 'http'), {
+    headers: {
+      connection: 'Upgrade',
+      upgrade: 'websocket',
+      'sec-websocket-version': '13',
+      'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==',
+      ...headers,
+    },
+  });
+  answer.end();
+  return new Promise((resolve, reject) => {
+    answer.on('error', reject);
+    answer.on('upgrade', (response, socket) => {
+      socket.destroy();
+      resolve({ status: 101, headers: response.headers, body: '' });
+    });
+    answer.on('response', (response) => {
+      let body = '';
+      response.on('data', (data) => {
+        body += data;
+      });
+      response.on('end', () =>
+        resolve({ status: response.statusCode ?? 0, headers: response.headers, body }),
+      );
+    });
+  });
+};
+
+/** A WebSocket class that sends these headers, for SDKs in Node. */
+export const webSocketWith = (headers: Record<string, string>): unknown =>
+  class extends WebSocket {
+    constructor(url: string | URL, protocols?: string | string[]) {
+      super(url, protocols ?? [], { headers });
+    }
+  };
+
+/** A client of the `centrifuge` SDK. */
+export const sdk = (
+  gateway: { readonly wsUrl: string },
+  options: Partial<Options> & { headers?: Record<string, string> },
+): Centrifuge => {
+  const { headers = {}, ...rest } = options;
+  return new Centrifuge(`${gateway.wsUrl}/connection/websocket`, {
+    websocket: webSocketWith(headers),
+    minReconnectDelay: 50,
+    maxReconnectDelay: 300,
+    ...rest,
+  });
+};
+
+/** Connects an SDK client, or fails with why it did not. */
+export const connected = async (client: Centrifuge): Promise<Centrifuge> => {
+  client.connect();
+  await client.ready(5_000);
+  return client;
+};
+
+/** Subscribes an SDK client and collects what it hears. */
+// biome-ignore lint/suspicious/noExplicitAny: payloads of every shape.
+export const listenTo = async (client: Centrifuge, group: string): Promise<any[]> => {
+  // biome-ignore lint/suspicious/noExplicitAny: payloads of every shape.
+  const heard: any[] = [];
+  const subscription = client.newSubscription(group);
+  subscription.on('publication', ({ data }) => heard.push(data));
+  subscription.subscribe();
+  await subscription.ready(5_000);
+  return heard;
+};

@@ -1,0 +1,212 @@
+import { migrate } from '@muster/session-service/store/migrate';
+import { useTestStores } from '@muster/testkit/stores';
+import { until } from '@muster/testkit/wait';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import {
+  connected,
+  listenTo,
+  openSocket,
+  type RawClient,
+  sdk,
+  startGateway,
+  type TestGateway,
+} from './gateway-fixture.ts';
+import { cookieOf, ORIGIN, startService, type TestService } from './session-fixture.ts';
+
+const stores = useTestStores({ migrate });
+let sessions: TestService;
+let one: TestGateway;
+let two: TestGateway;
+const open: { disconnect(): void }[] = [];
+let users = 0;
+
+beforeAll(async () => {
+  sessions = await startService(stores);
+  const gateway = (name: string) => startGateway(stores, sessions.opsUrl, { INSTANCE_NAME: name });
+  [one, two] = await Promise.all([gateway('gw-1'), gateway('gw-2')]);
+});
+afterEach(() => {
+  for (const client of open.splice(0)) client.disconnect();
+});
+afterAll(async () => {
+  for (const app of [one, two, sessions]) await app[Symbol.asyncDispose]();
+});
+
+const login = async (user = `u${++users}`) => {
+  const { body } = await sessions.service('POST', '/v1/sessions', { user_id: user, transport: 'bearer' });
+  return { user, id: body.id as string, token: body.token as string };
+};
+const loginByCookie = async (user = `u${++users}`) => {
+  const answer = await sessions.service('POST', '/v1/sessions', { user_id: user, transport: 'cookie' });
+  return { user, id: answer.body.id as string, cookie: cookieOf(answer) };
+};
+const keep = <T extends { disconnect(): void }>(client: T): T => {
+  open.push(client);
+  return client;
+};
+const raw = async (path: string, headers: Record<string, string>, gateway = one): Promise<RawClient> => {
+  const client = await openSocket(`${gateway.wsUrl}${path}`, headers);
+  open.push({ disconnect: () => client.socket.terminate() });
+  return client;
+};
+
+describe('clients of the SDK', () => {
+  test('[GR1] two of them on two gateways, by cookie and by token, exchange publications in order', async () => {
+    const [ann, bob, eve] = [await loginByCookie(), await login(), await login()];
+    const a = keep(await connected(sdk(one, { headers: { cookie: ann.cookie, origin: ORIGIN } })));
+    const b = keep(await connected(sdk(two, { token: bob.token })));
+    const c = keep(await connected(sdk(two, { token: eve.token })));
+    const [heardA, heardB, heardC] = [
+      await listenTo(a, 'room:1'),
+      await listenTo(b, 'room:1'),
+      await listenTo(c, 'room:2'),
+    ];
+    for (let number = 0; number < 50; number++) await a.publish('room:1', { number });
+    const numbers = Array.from({ length: 50 }, (_, number) => ({ number }));
+    await until(() => heardB.length >= 50 && heardA.length >= 50, { what: 'all publications' });
+    expect(heardA).toEqual(numbers);
+    expect(heardB).toEqual(numbers);
+    await b.publish('room:1', 'answer');
+    await until(() => heardA.length > 50 && heardB.length > 50, { what: 'the answer' });
+    expect(heardC).toEqual([]);
+  });
+
+  test('[CN1] they learn which gateway they are on and who they are', async () => {
+    const { id, token, user } = await login();
+    const client = keep(sdk(two, { token }));
+    const context = new Promise((resolve) => client.once('connected', resolve));
+    await connected(client);
+    expect(await context).toMatchObject({ data: { gateway: 'gw-2', session: id, user } });
+  });
+
+  test('[CN7] publications say who published, and guests are told apart', async () => {
+    const guest = await sessions.call('POST', '/v1/guest-sessions', {
+      json: {},
+      headers: { origin: ORIGIN },
+    });
+    expect(guest.status).toBe(201);
+    const a = keep(await connected(sdk(one, { headers: { cookie: cookieOf(guest), origin: ORIGIN } })));
+    const infos: unknown[] = [];
+    const subscription = a.newSubscription('room:guests');
+    subscription.on('publication', ({ info }) => infos.push(info?.user));
+    subscription.subscribe();
+    await subscription.ready(5000);
+    const { token, user } = await login();
+    const b = keep(await connected(sdk(two, { token })));
+    await a.publish('room:guests', 1);
+    await b.publish('room:guests', 2);
+    await until(() => infos.length === 2, { what: 'two publications' });
+    expect(infos).toEqual([`guest:${guest.body.id.slice(0, 8)}`, user]);
+  });
+
+  test('[CN4] a token given to the SDK for an ended session is terminal', async () => {
+    const { id, token } = await login();
+    await sessions.service('DELETE', `/v1/sessions/${id}?reason=admin`);
+    const client = keep(sdk(one, { token }));
+    const gone = new Promise<{ code: number }>((resolve) => client.once('disconnected', resolve));
+    client.connect();
+    expect(await gone).toMatchObject({ code: 4501 });
+  });
+});
+
+describe('the end of a session', () => {
+  test('[SN2] closes exactly its sockets on both gateways, with 4501 and a reason', async () => {
+    const ann = await login();
+    const other = await login(ann.user);
+    const bearer = { authorization: `Bearer ${ann.token}` };
+    const sockets = [
+      await raw('/connection/websocket', {}, one),
+      await raw('/connection/websocket', {}, two),
+      await raw('/ws?group=room', bearer, two),
+    ];
+    for (const client of sockets.slice(0, 2)) {
+      client.send({ id: 1, connect: { token: ann.token } });
+      await client.reply(1);
+    }
+    const stays = await raw('/connection/websocket', {}, one);
+    stays.send({ id: 1, connect: { token: other.token } });
+    await stays.reply(1);
+    const begun = performance.now();
+    expect((await sessions.service('DELETE', `/v1/sessions/${ann.id}?reason=admin`)).status).toBe(204);
+    for (const { closed } of sockets) {
+      expect(await closed).toEqual({ code: 4501, reason: 'session ended: admin' });
+    }
+    expect(performance.now() - begun).toBeLessThan(2000);
+    stays.send({ id: 2, subscribe: { channel: 'room' } });
+    expect(await stays.reply(2)).toEqual({ id: 2, subscribe: {} });
+    const again = await openSocket(`${one.wsUrl}/connection/websocket`);
+    again.send({ id: 1, connect: { token: ann.token } });
+    expect(await again.closed).toMatchObject({ code: 4501 });
+  });
+});
+
+describe('plain clients', () => {
+  test('[PL1] a plain client and an SDK client in one group hear each other', async () => {
+    const [ann, bob] = [await login(), await loginByCookie()];
+    const a = keep(await connected(sdk(one, { token: ann.token })));
+    const heard = await listenTo(a, 'room:plain');
+    const plain = await raw('/ws?group=room:plain', { cookie: bob.cookie, origin: ORIGIN }, two);
+    plain.socket.send('hello');
+    await until(() => heard.length === 1, { what: 'the plain text' });
+    await a.publish('room:plain', { text: 'hi' });
+    await a.publish('room:plain', 'as text');
+    await until(() => plain.frames.length === 3, { what: 'three frames' });
+    expect(heard).toEqual(['hello', { text: 'hi' }, 'as text']);
+    expect(plain.frames).toEqual(['hello', '{"text":"hi"}', 'as text']);
+  });
+
+  test('[PL3] heartbeats are answered and stay between the two', async () => {
+    const { token } = await login();
+    const headers = { authorization: `Bearer ${token}` };
+    const [first, second] = [
+      await raw('/ws?group=beats', headers),
+      await raw('/ws?group=beats', headers, two),
+    ];
+    first.socket.send('{"type":"heartbeat"}');
+    await until(() => first.frames.length === 1, { what: 'the answer' });
+    first.socket.send('end');
+    await until(() => second.frames.length === 1, { what: 'the end' });
+    expect(first.frames[0]).toBe('{"type":"heartbeat"}');
+    expect(second.frames).toEqual(['end']);
+  });
+
+  test('[PL4] the sweep closes a silent one and spares one that beats', async () => {
+    const { token } = await login();
+    const headers = { authorization: `Bearer ${token}` };
+    await using quick = await startGateway(stores, sessions.opsUrl, {
+      PLAIN_SILENCE_MS: '400',
+      PLAIN_SWEEP_MS: '100',
+    });
+    const [silent, alive] = [
+      await raw('/ws?group=sweep', headers, quick),
+      await raw('/ws?group=sweep', headers, quick),
+    ];
+    const beat = setInterval(() => alive.socket.send('{"type":"heartbeat"}'), 100);
+    expect(await silent.closed).toEqual({ code: 3012, reason: 'no heartbeat' });
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    clearInterval(beat);
+    expect(alive.socket.readyState).toBe(alive.socket.OPEN);
+    expect(await quick.metric('gateway_heartbeat_timeouts_total')).toBe(1);
+  });
+});
+
+describe('drain', () => {
+  test('[DR1] a draining gateway refuses upgrades, and tells its clients to come back elsewhere', async () => {
+    const { token } = await login();
+    const leaving = await startGateway(stores, sessions.opsUrl, { INSTANCE_NAME: 'gw-3' });
+    const clients = await Promise.all(
+      Array.from({ length: 10 }, async () => {
+        const client = await raw('/connection/websocket', {}, leaving);
+        client.send({ id: 1, connect: { token } });
+        await client.reply(1);
+        return client;
+      }),
+    );
+    const draining = leaving.app.drain(new AbortController().signal);
+    expect((await fetch(`${leaving.url}/readyz`)).status).toBe(503);
+    await expect(openSocket(`${leaving.wsUrl}/connection/websocket`)).rejects.toThrow('503');
+    for (const { closed } of clients) expect(await closed).toEqual({ code: 3001, reason: 'shutdown' });
+    await draining;
+    await leaving[Symbol.asyncDispose]();
+  });
+});
