@@ -24,7 +24,7 @@ export const runQuietly = (what, command, args, { env = process.env, cwd = ROOT 
     const chunks = [];
     child.stdout.on('data', (chunk) => chunks.push(chunk));
     child.stderr.on('data', (chunk) => chunks.push(chunk));
-    const progress = setInterval(() => say(`${what} goes on: ${lastLineOf(chunks)}`), PROGRESS_MS);
+    const progress = setInterval(() => say(`${what} goes on ${lastLineOf(chunks)}`.trimEnd()), PROGRESS_MS);
     child.once('error', (cause) => {
       clearInterval(progress);
       reject(new Error(`${what}: ${cause.message}`, { cause }));
@@ -40,7 +40,8 @@ export const runQuietly = (what, command, args, { env = process.env, cwd = ROOT 
 
 const lastLineOf = (chunks) => {
   const lines = Buffer.concat(chunks).toString('utf8').trimEnd().split('\n');
-  return lines.at(-1)?.slice(0, LINE_LENGTH) ?? '';
+  const last = lines.at(-1)?.slice(0, LINE_LENGTH);
+  return last ? `(${last})` : '';
 };
 
 /**

@@ -55,7 +55,16 @@ const fetchPackages = async (packages) => {
   rmSync(HOME, { recursive: true, force: true });
   mkdirSync(HOME, { recursive: true });
   writeFileSync(join(HOME, 'package.json'), '{ "private": true }\n');
-  const args = ['install', '--prefix', HOME, '--no-save', '--no-audit', '--no-fund', '--no-package-lock'];
+  const args = [
+    'install',
+    '--prefix',
+    HOME,
+    '--no-save',
+    '--no-audit',
+    '--no-fund',
+    '--no-package-lock',
+    '--loglevel=error',
+  ];
   await runQuietly('npm install of the toolchain', ...npm([...args, ...packages]), {
     env: { ...process.env, ...RESOLVER },
     cwd: HOME,

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { chownSync, cpSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 /** Postgres refuses to run as root, so root runs it as this system user. */
 const SYSTEM_USER = 'postgres';
@@ -122,4 +122,4 @@ export const makeOwnDirectory = (path: string, account: Account): boolean => {
 
 /** A name for what belongs to a directory and is kept elsewhere; different for every directory. */
 export const nameOfPlace = (path: string): string =>
-  `${basename(dirname(path))}-${createHash('sha256').update(path).digest('hex').slice(0, 12)}`;
+  `data-${createHash('sha256').update(path).digest('hex').slice(0, 12)}`;
