@@ -87,7 +87,7 @@ test('[BU9] without Redis sockets stay, publish and subscribe are temporary erro
   client.disconnect();
 });
 
-test('[SN5] a fault is never a verdict: with Redis and the service away, a good token is told to come again', async () => {
+test('[GS5] a fault is never a verdict: with Redis and the service away, a good token is told to come again', async () => {
   const { token } = await login();
   await redis.refuse();
   await service.refuse();
@@ -109,7 +109,7 @@ test('[SN5] a fault is never a verdict: with Redis and the service away, a good 
   await redis.pass();
 });
 
-test('[SN6] a session that ends while the bus is deaf is closed within five seconds', async () => {
+test('[GS6] a session that ends while the bus is deaf is closed within five seconds', async () => {
   const { id, token } = await login();
   const client = await openSocket(gateway.wsUrl + PROTOCOL);
   client.send({ id: 1, connect: { token } });
@@ -123,7 +123,7 @@ test('[SN6] a session that ends while the bus is deaf is closed within five seco
   await redis.pass();
 });
 
-test('[SN7] a session unknown to Redis is asked for at the session service', async () => {
+test('[GS7] a session unknown to Redis is asked for at the session service', async () => {
   const { token } = await login();
   const { Redis } = await import('ioredis');
   const direct = new Redis(stores.redisUrl);

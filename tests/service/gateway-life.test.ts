@@ -51,7 +51,7 @@ const raw = async (path: string, headers: Record<string, string>, gateway = one)
 };
 
 describe('clients of the SDK', () => {
-  test('[GR1] two of them on two gateways, by cookie and by token, exchange publications in order', async () => {
+  test('[GM1] two of them on two gateways, by cookie and by token, exchange publications in order', async () => {
     const [ann, bob, eve] = [await loginByCookie(), await login(), await login()];
     const a = keep(await connected(sdk(one, { headers: { cookie: ann.cookie, origin: ORIGIN } })));
     const b = keep(await connected(sdk(two, { token: bob.token })));
@@ -110,7 +110,7 @@ describe('clients of the SDK', () => {
 });
 
 describe('the end of a session', () => {
-  test('[SN2] closes exactly its sockets on both gateways, with 4501 and a reason', async () => {
+  test('[GS2] closes exactly its sockets on both gateways, with 4501 and a reason', async () => {
     const ann = await login();
     const other = await login(ann.user);
     const bearer = { authorization: `Bearer ${ann.token}` };

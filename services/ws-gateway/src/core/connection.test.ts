@@ -3,6 +3,18 @@ import { engineUnderTest, settle } from './testing.ts';
 
 const connect = (token: string, id = 1) => ({ id, connect: { token } });
 
+const VIOLATIONS: [string, object[], string][] = [
+  ['any other command first', [{ id: 1, subscribe: { channel: 'a' } }], 'not_connected'],
+  ['a pong nobody asked for', [connect('ann'), {}], 'unsolicited_pong'],
+  ['id 0', [connect('ann'), { subscribe: { channel: 'a' } }], 'no_id'],
+  ['an unknown method', [connect('ann'), { id: 2, dance: {} }], 'unknown_method'],
+  ['a second connect', [connect('ann'), connect('ann', 2)], 'second_connect'],
+  ['a group without a name', [connect('ann'), { id: 2, subscribe: {} }], 'no_group'],
+  ['a publication to nowhere', [connect('ann'), { id: 2, publish: { data: 1 } }], 'no_group'],
+  ['an unsubscribe from nowhere', [connect('ann'), { id: 2, unsubscribe: {} }], 'no_group'],
+  ['an unknown delta', [connect('ann'), { id: 2, subscribe: { channel: 'a', delta: 'x' } }], 'unknown_delta'],
+];
+
 describe('connect', () => {
   test('[CN1] an accepted client learns its id, where it is and how it will be pinged', async () => {
     const { client } = engineUnderTest();
@@ -85,7 +97,7 @@ describe('connect', () => {
     expect(wire.closed).toEqual({ code: 3502, reason: 'stale' });
   });
 
-  test('[SN1] a session that ends while it is being checked does not come in', async () => {
+  test('[GS1] a session that ends while it is being checked does not come in', async () => {
     const { client, gate, engine } = engineUnderTest();
     const waiting = Promise.withResolvers<void>();
     gate.delay = waiting.promise;
@@ -102,21 +114,7 @@ describe('connect', () => {
 });
 
 describe('violations', () => {
-  test.each([
-    ['any other command first', [{ id: 1, subscribe: { channel: 'a' } }], 'not_connected'],
-    ['a pong nobody asked for', [connect('ann'), {}], 'unsolicited_pong'],
-    ['id 0', [connect('ann'), { subscribe: { channel: 'a' } }], 'no_id'],
-    ['an unknown method', [connect('ann'), { id: 2, dance: {} }], 'unknown_method'],
-    ['a second connect', [connect('ann'), connect('ann', 2)], 'second_connect'],
-    ['a group without a name', [connect('ann'), { id: 2, subscribe: {} }], 'no_group'],
-    ['a publication to nowhere', [connect('ann'), { id: 2, publish: { data: 1 } }], 'no_group'],
-    ['an unsubscribe from nowhere', [connect('ann'), { id: 2, unsubscribe: {} }], 'no_group'],
-    [
-      'an unknown delta',
-      [connect('ann'), { id: 2, subscribe: { channel: 'a', delta: 'x' } }],
-      'unknown_delta',
-    ],
-  ])('[VL1] %s closes with 3501 and is counted', async (_, commands, reason) => {
+  test.each(VIOLATIONS)('[VL1] %s closes with 3501 and is counted', async (_, commands, reason) => {
     const { client, metrics } = engineUnderTest();
     const { wire, say } = client();
     await say(...commands);
@@ -207,7 +205,7 @@ describe('ping and pong', () => {
 });
 
 describe('sessions', () => {
-  test('[SN2] the end of a session closes exactly its connections', async () => {
+  test('[GS2] the end of a session closes exactly its connections', async () => {
     const { connected, gate, plain } = engineUnderTest();
     const [one, two, other] = [await connected('ann'), await connected('ann'), await connected('bob')];
     const simple = await plain('a', 'ann');
@@ -218,7 +216,7 @@ describe('sessions', () => {
     expect(other.wire.closed).toBeUndefined();
   });
 
-  test('[SN3] a session that runs out takes its connections along', async () => {
+  test('[GS3] a session that runs out takes its connections along', async () => {
     const { connected, gate, pass, plain } = engineUnderTest();
     gate.expiresAt = 1_000_000 + 5_000;
     const [one, simple] = [await connected(), await plain('a')];
@@ -230,7 +228,7 @@ describe('sessions', () => {
     );
   });
 
-  test('[SN4] a connection that is gone leaves nothing behind', async () => {
+  test('[GS4] a connection that is gone leaves nothing behind', async () => {
     const { connected, gate, engine } = engineUnderTest();
     const { connection, say } = await connected();
     await say({ id: 2, subscribe: { channel: 'a' } });

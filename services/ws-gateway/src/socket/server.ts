@@ -56,6 +56,15 @@ export const serveSockets = (deps: SocketServerDeps): Disposable => {
     if (connections + plain + pending >= deps.maxConnections)
       throw new AppError('OVERLOADED', { retryAfterS });
   };
+  /** Keeps a place while the credential is looked at. */
+  const whilePending = async <T>(work: Promise<T>): Promise<T> => {
+    pending += 1;
+    try {
+      return await work;
+    } finally {
+      pending -= 1;
+    }
+  };
 
   const grant = async (request: IncomingMessage, stream: Duplex, head: Buffer): Promise<void> => {
     const url = new URL(request.url ?? '/', 'http://gateway');
@@ -65,21 +74,19 @@ export const serveSockets = (deps: SocketServerDeps): Disposable => {
     if (request.headers['sec-websocket-protocol']?.trim() === '')
       delete request.headers['sec-websocket-protocol'];
     requireRoom();
-    const open = (socket: WebSocket, use: (wire: SocketWire) => Parameters<typeof attach>[1]): void =>
-      attach(socket, use(new SocketWire(socket)));
     const handshake = readHandshake(request.headers, deps.rules);
 
     if (url.pathname === PROTOCOL_PATH) {
-      await admitProtocol(deps, handshake);
+      await whilePending(admitProtocol(deps, handshake));
       sockets.handleUpgrade(request, stream, head, (socket) => {
-        open(socket, (wire) => engine.open(wire, handshake.tokens));
+        attach(socket, engine.open(new SocketWire(socket), handshake.tokens));
       });
       return;
     }
     const group = groupOf(url);
-    const { identity, holder } = await admitPlain(deps, handshake, group);
+    const { identity, holder } = await whilePending(admitPlain(deps, handshake, group));
     sockets.handleUpgrade(request, stream, head, (socket) => {
-      open(socket, (wire) => engine.openPlain(wire, identity, group, holder));
+      attach(socket, engine.openPlain(new SocketWire(socket), identity, group, holder));
       holder.pass();
     });
     // A peer that went away in between gets no socket.
@@ -90,7 +97,6 @@ export const serveSockets = (deps: SocketServerDeps): Disposable => {
     const begun = performance.now();
     const seconds = () => (performance.now() - begun) / 1000;
     stream.on('error', ignore);
-    pending += 1;
     grant(request, stream, head)
       .then(() => deps.onHandshake('accepted', seconds()))
       .catch((error: unknown) => {
@@ -98,9 +104,6 @@ export const serveSockets = (deps: SocketServerDeps): Disposable => {
         if (known.code === 'INTERNAL') log.error({ error }, 'gateway.handshake_failed');
         deps.onHandshake(resultOf(known), seconds());
         stream.end(rawProblem(known));
-      })
-      .finally(() => {
-        pending -= 1;
       });
   };
 
