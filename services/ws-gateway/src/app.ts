@@ -14,6 +14,7 @@ import type { World } from '@muster/kit/world';
 import type { ClientId } from '@muster/protocol/ids';
 import { createSessionListener } from '@muster/session/listener';
 import { createSnapshotStore } from '@muster/session/snapshot';
+import { createSessionSource } from '@muster/session/source';
 import { createTokenSigner } from '@muster/session/token';
 import type { GatewayConfig } from './config.ts';
 import { createEngine, type Engine, TICK_MS } from './core/engine.ts';
@@ -23,7 +24,6 @@ import { drainConnections } from './drain.ts';
 import { createServer } from './http/server.ts';
 import { createGatewayMetrics, type GatewayMetrics } from './metrics.ts';
 import { createGate, type Gate } from './sessions/gate.ts';
-import { createSessionSource } from './sessions/source.ts';
 import { createSessionSweep } from './sessions/sweep.ts';
 import { serveSockets } from './socket/server.ts';
 

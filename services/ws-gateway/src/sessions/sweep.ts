@@ -1,9 +1,9 @@
 import { every, type Stop } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { SnapshotStore } from '@muster/session/snapshot';
+import type { SessionSource } from '@muster/session/source';
 import type { SessionId } from '@muster/session/token';
 import type { SessionRegistry } from '../core/session-registry.ts';
-import type { SessionSource } from './source.ts';
 
 export interface SweepDeps {
   readonly registry: SessionRegistry;

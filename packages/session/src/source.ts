@@ -1,6 +1,6 @@
 import { after } from '@muster/kit/clock';
-import { decodeSnapshot, type Snapshot } from '@muster/session/snapshot';
-import { parseSessionId, type SessionId } from '@muster/session/token';
+import { decodeSnapshot, type Snapshot } from './snapshot.ts';
+import { parseSessionId, type SessionId } from './token.ts';
 
 /** What the session service says of a session. */
 export type SourceAnswer =

@@ -1,0 +1,84 @@
+import { type Clock, within } from '@muster/kit/clock';
+import type { Logger } from '@muster/kit/logger';
+import { checkSession } from './check.ts';
+import type { Snapshot, SnapshotRead, SnapshotStore } from './snapshot.ts';
+import type { SessionSource, SourceAnswer } from './source.ts';
+import type { SessionId } from './token.ts';
+
+/** What Redis, or else the session service, says of a session and the secret that was shown. */
+export type SessionVerdict =
+  | { readonly is: 'live'; readonly snapshot: Snapshot; readonly from: 'redis' | 'service' }
+  | { readonly is: 'ended'; readonly reason: string; readonly from: 'redis' | 'service' }
+  /** Nobody knows the session, or it never had this secret. */
+  | { readonly is: 'invalid'; readonly from: 'service' }
+  /** Nobody could be asked. Never to be confused with `invalid`. */
+  | { readonly is: 'unavailable'; readonly from: 'service' };
+
+/** A token whose signature holds. */
+export interface GenuineToken {
+  readonly id: SessionId;
+  readonly secret: string;
+}
+
+/** Who is asked, in this order. */
+export interface VerdictDeps {
+  readonly snapshots: Pick<SnapshotStore, 'read'>;
+  readonly source: Pick<SessionSource, 'check'>;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** Patience with Redis before the session service is asked instead. */
+const SNAPSHOT_BUDGET_MS = 250;
+/** The reason of the marker that stands in Redis for ids that nobody knows. */
+const UNKNOWN = 'unknown';
+
+/**
+ * Redis first, then the session service. An end and the absolute clock are decided from a cached value;
+ * a wrong secret, idleness and age never are, for a cached value may be one revision behind. Never rejects.
+ */
+export const judgeSession = async (deps: VerdictDeps, token: GenuineToken): Promise<SessionVerdict> => {
+  const cached = await readSnapshot(deps, token.id);
+  if (cached.is === 'ended' && cached.reason !== UNKNOWN) {
+    return { is: 'ended', reason: cached.reason, from: 'redis' };
+  }
+  if (cached.is === 'live') {
+    const checked = checkSession(token, cached.snapshot, deps.clock.now());
+    if (checked.ok) return { is: 'live', snapshot: checked.snapshot, from: 'redis' };
+    if (checked.why === 'expired') return { is: 'ended', reason: 'expired', from: 'redis' };
+  }
+  try {
+    return judgeTruth(deps, token, await deps.source.check(token.id));
+  } catch (error) {
+    deps.log.debug({ error }, 'session.source_failed');
+    return { is: 'unavailable', from: 'service' };
+  }
+};
+
+const judgeTruth = ({ clock }: VerdictDeps, token: GenuineToken, answer: SourceAnswer): SessionVerdict => {
+  if (answer.is === 'ended') return { is: 'ended', reason: answer.reason, from: 'service' };
+  if (answer.is === 'unknown') return { is: 'invalid', from: 'service' };
+  const { snapshot } = answer;
+  const checked = checkSession(token, snapshot, clock.now());
+  if (checked.ok) return { is: 'live', snapshot, from: 'service' };
+  switch (checked.why) {
+    case 'mismatch':
+      return { is: 'invalid', from: 'service' };
+    case 'expired':
+    case 'idle':
+      return { is: 'ended', reason: checked.why, from: 'service' };
+    case 'stale': // It comes from the truth just now.
+      return { is: 'live', snapshot, from: 'service' };
+    default:
+      return checked.why satisfies never;
+  }
+};
+
+const readSnapshot = async ({ snapshots, log }: VerdictDeps, id: SessionId): Promise<SnapshotRead> => {
+  try {
+    return await within(SNAPSHOT_BUDGET_MS, 'reading the session', snapshots.read(id));
+  } catch (error) {
+    log.debug({ error }, 'session.snapshot_failed');
+    return { is: 'missing' };
+  }
+};
