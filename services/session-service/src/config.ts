@@ -54,6 +54,15 @@ export const settings = z.object({
     .list()
     .describe('addresses or networks of load balancers whose `X-Forwarded-For` counts'),
   OUTBOX_POLL_MS: field.ms(500, { min: 50 }).describe('how often undelivered changes are looked for'),
+  SWEEP_INTERVAL_MS: field
+    .ms(5_000, { min: 50 })
+    .describe('how often activity is written down and what is over is ended'),
+  ENDED_RETENTION_DAYS: field
+    .count(30, { min: 1, max: 3_650 })
+    .describe('days after which ended sessions are deleted'),
+  EVENT_RETENTION_DAYS: field
+    .count(90, { min: 1, max: 3_650 })
+    .describe('days after which a month of the log book is dropped'),
   DRAIN_DELAY_MS: field
     .ms(0, { min: 0 })
     .describe('pause between "not ready" and closing the port, for load balancers that look seldom'),
@@ -74,6 +83,7 @@ export interface SessionServiceConfig {
   readonly guests: { readonly enabled: boolean; readonly perMinute: number };
   readonly trustedProxies: readonly string[];
   readonly outboxPollMs: number;
+  readonly sweep: { readonly intervalMs: number; readonly endedDays: number; readonly eventDays: number };
   readonly drainDelayMs: number;
   readonly migrate: boolean;
 }
@@ -96,6 +106,11 @@ export const readConfig = (env: NodeJS.ProcessEnv): SessionServiceConfig => {
     guests: { enabled: parsed.GUEST_SESSIONS, perMinute: parsed.GUEST_LIMIT_PER_MINUTE },
     trustedProxies: parsed.TRUSTED_PROXIES,
     outboxPollMs: parsed.OUTBOX_POLL_MS,
+    sweep: {
+      intervalMs: parsed.SWEEP_INTERVAL_MS,
+      endedDays: parsed.ENDED_RETENTION_DAYS,
+      eventDays: parsed.EVENT_RETENTION_DAYS,
+    },
     drainDelayMs: parsed.DRAIN_DELAY_MS,
     migrate: parsed.MIGRATE,
   };

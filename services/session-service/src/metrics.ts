@@ -44,6 +44,18 @@ export const createSessionMetrics = (metrics: Metrics) => ({
       buckets: STD,
     })
     .with({}),
+  sweptDeleted: metrics
+    .counter({ name: 'session_sweeper_deleted_total', help: 'Ended sessions deleted after their retention.' })
+    .with({}),
+  sweptAt: metrics
+    .gauge({
+      name: 'session_sweeper_last_success_timestamp_seconds',
+      help: 'When the last sweep was finished.',
+    })
+    .with({}),
+  buffered: metrics
+    .gauge({ name: 'session_writes_buffered', help: 'Activities that wait in this process.' })
+    .with({}),
   rateLimited: metrics.counter<'scope'>({
     name: 'session_rate_limited_total',
     help: 'Requests refused by a rate limit.',

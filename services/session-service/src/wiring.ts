@@ -5,6 +5,7 @@ import type { World } from '@muster/kit/world';
 import { beatSessionBus, emitSessionChange } from '@muster/session/events';
 import { createSnapshotStore } from '@muster/session/snapshot';
 import { createTokenSigner, type SessionId } from '@muster/session/token';
+import { createTouchBuffer, createTouchThrottle } from '@muster/session/touch';
 import type { SessionServiceConfig } from './config.ts';
 import { type AuthenticateDeps, judge } from './core/authenticate.ts';
 import { createBreaker } from './core/breaker.ts';
@@ -15,13 +16,16 @@ import { createHeartbeat, type Heartbeat } from './core/heartbeat.ts';
 import { createLoader } from './core/loader.ts';
 import { createPropagation } from './core/propagation.ts';
 import { createRelay, type Relay } from './core/relay.ts';
-import { createSessions } from './core/sessions.ts';
+import { createSessions, type Sessions } from './core/sessions.ts';
+import { createSweeper } from './core/sweeper.ts';
+import { createToucher, type Toucher } from './core/toucher.ts';
 import type { HttpContext } from './http/context.ts';
 import type { CheckedState } from './http/internal-routes.ts';
 import { createRateLimits } from './http/rate-limits.ts';
 import { createSessionMetrics, type SessionMetrics } from './metrics.ts';
 import { createOutboxStore } from './store/outbox-store.ts';
 import { createSessionStore } from './store/sessions-store.ts';
+import { createSweepStore } from './store/sweep-store.ts';
 
 const CACHE_DEADLINE_MS = 250;
 const REPLAY_MS = 15 * 60_000;
@@ -32,10 +36,8 @@ const RESERVED_CONNECTIONS = 3;
 export interface Engine {
   readonly context: HttpContext;
   readonly relay: Relay;
-  readonly heartbeat: Heartbeat;
   check(ids: readonly SessionId[]): Promise<CheckedState[]>;
   endedWithin(ms: number): Promise<{ id: SessionId; why: string }[]>;
-  outboxAgeMs(): Promise<number>;
 }
 
 interface Stores {
@@ -59,6 +61,7 @@ export const wire = (
   const cache = createSnapshotStore({ redis: stores.redis, clock });
   const breaker = createBreaker({ clock, what: 'the session cache', deadlineMs: CACHE_DEADLINE_MS });
   const snapshots = guardSnapshots(cache, breaker);
+  const toucher = stack.use(openToucher(config, world, stores, instruments));
   const propagation = createPropagation({
     clock,
     log,
@@ -77,47 +80,93 @@ export const wire = (
       findMany: (ids) => store.findMany(ids),
       maxConcurrent: Math.max(1, config.postgres.poolSize - RESERVED_CONNECTIONS),
     }),
-    pendingTouch: () => Promise.resolve(undefined),
+    pendingTouch: async (id) => (await toucher.pending([id]))[0],
     onKey: (keyIndex) => instruments.verified.inc({ key: keyIndex ?? 'none' }),
     onStaleAccepted: () => instruments.staleAccepted.inc(),
   };
+  const sessions = createSessions({
+    clock,
+    random,
+    log,
+    signer,
+    store,
+    snapshots,
+    propagation,
+    onOpened: (kind) => instruments.created.inc({ kind }),
+    onEnded: (reason, count) => instruments.revoked.inc({ reason }, count),
+  });
   const relay = stack.use(createRelay({ outbox, propagation, log, pollMs: config.outboxPollMs }));
-  const endedWithin = (ms: number) => store.endedWithin(ms, REPLAY_LIMIT);
-  const heartbeat = stack.use(
-    createHeartbeat({
-      clock,
-      log,
-      snapshots: cache,
-      beat: () => beatSessionBus(stores, hex(random.bytes(8)), clock.now()),
-      ended: () => endedWithin(REPLAY_MS),
-      emit: (ids, why) => emitSessionChange(stores, { k: 'end', ids, why, at: clock.now() }),
-    }),
-  );
+  stack.use(openHeartbeat(world, stores, store, cache));
+  stack.use(openSweeper(config, world, stores, { sessions, toucher, instruments }));
+  const authenticate = createChecker({ ...checking, onChecked: record(instruments) });
   return {
     relay,
-    heartbeat,
     context: {
       ...parts(config, world, instruments),
       config,
       signer,
-      sessions: createSessions({
-        clock,
-        random,
-        log,
-        signer,
-        store,
-        snapshots,
-        propagation,
-        onOpened: (kind) => instruments.created.inc({ kind }),
-        onEnded: (reason, count) => instruments.revoked.inc({ reason }, count),
-      }),
-      authenticate: createChecker({ ...checking, onChecked: record(instruments) }),
+      sessions,
+      authenticate,
+      note: (session) => toucher.note(session),
     },
     check: (ids) => checkMany(checking, (wanted) => store.findMany(wanted), ids),
-    endedWithin,
-    outboxAgeMs: () => outbox.oldestMs(),
+    endedWithin: (ms) => store.endedWithin(ms, REPLAY_LIMIT),
   };
 };
+
+type SessionStoreOfPostgres = ReturnType<typeof createSessionStore>;
+
+const openToucher = (
+  config: SessionServiceConfig,
+  { clock, log }: World,
+  { redis, postgres, metrics }: Stores,
+  instruments: SessionMetrics,
+): Toucher => {
+  const toucher = createToucher({
+    now: () => clock.now(),
+    log,
+    throttle: createTouchThrottle({ clock }),
+    buffer: createTouchBuffer({ redis }),
+    store: createSweepStore(postgres),
+    intervalMs: config.sweep.intervalMs,
+  });
+  metrics.onCollect(() => instruments.buffered.set(toucher.size()));
+  return toucher;
+};
+
+const openSweeper = (
+  config: SessionServiceConfig,
+  { clock, log }: World,
+  { postgres }: Stores,
+  { sessions, toucher, instruments }: { sessions: Sessions; toucher: Toucher; instruments: SessionMetrics },
+) =>
+  createSweeper({
+    now: () => clock.now(),
+    log,
+    store: createSweepStore(postgres),
+    pending: (ids) => toucher.pending(ids),
+    end: (ids, reason, actor) => sessions.end(ids, reason, actor),
+    ...config.sweep,
+    onSwept: ({ deleted }) => {
+      instruments.sweptDeleted.inc(deleted);
+      instruments.sweptAt.set(clock.now() / 1000);
+    },
+  });
+
+const openHeartbeat = (
+  { clock, random, log }: World,
+  stores: Stores,
+  store: SessionStoreOfPostgres,
+  snapshots: ReturnType<typeof createSnapshotStore>,
+): Heartbeat =>
+  createHeartbeat({
+    clock,
+    log,
+    snapshots,
+    beat: () => beatSessionBus(stores, hex(random.bytes(8)), clock.now()),
+    ended: () => store.endedWithin(REPLAY_MS, REPLAY_LIMIT),
+    emit: (ids, why) => emitSessionChange(stores, { k: 'end', ids, why, at: clock.now() }),
+  });
 
 /** What the routes need besides sessions. */
 const parts = (config: SessionServiceConfig, { clock, random }: World, instruments: SessionMetrics) => ({
@@ -140,7 +189,7 @@ const record =
 /** The truth about many sessions, by one statement; leaves it in Redis. */
 const checkMany = async (
   deps: AuthenticateDeps,
-  findMany: (ids: readonly SessionId[]) => ReturnType<ReturnType<typeof createSessionStore>['findMany']>,
+  findMany: SessionStoreOfPostgres['findMany'],
   ids: readonly SessionId[],
 ): Promise<CheckedState[]> => {
   const found = new Map((await findMany([...new Set(ids)])).map((record) => [record.id, record]));

@@ -1,6 +1,6 @@
 import type { Clock } from '@muster/kit/clock';
 import type { Random } from '@muster/kit/random';
-import type { TokenSigner } from '@muster/session/token';
+import type { SessionId, TokenSigner } from '@muster/session/token';
 import type { SessionServiceConfig } from '../config.ts';
 import type { Authenticated } from '../core/authenticate.ts';
 import type { DerivedKeys } from '../core/derived-keys.ts';
@@ -19,5 +19,7 @@ export interface HttpContext {
   readonly keys: DerivedKeys;
   readonly sessions: Sessions;
   readonly authenticate: (token: string) => Promise<Authenticated>;
+  /** Notes that a session is in use. */
+  readonly note: (session: { readonly id: SessionId; readonly idleSeconds: number }) => void;
   readonly limits: RateLimits;
 }

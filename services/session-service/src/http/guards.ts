@@ -34,6 +34,7 @@ export const userGuard =
     if (!found.verdict.ok) throw refusal(context, found.verdict, res, found.via);
     const caller = { ...found.verdict, via: found.via, actor: actorOf('user', req) };
     if (unsafe && found.via === 'cookie') requireOwnOrigin(context, req, caller);
+    if (req.query['passive'] !== 'true') context.note(caller.snapshot);
     if (found.via === 'cookie' && caller.keyIndex > 0) resign(context, res, caller, found.token);
     return caller;
   };

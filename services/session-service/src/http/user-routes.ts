@@ -41,9 +41,11 @@ const whoAmI = (context: HttpContext): Route =>
     method: 'get',
     path: '/v1/session',
     summary: 'The session of this request',
-    description: 'Never changes anything. The entity tag is the revision of the session.',
+    description:
+      'The entity tag is the revision of the session. With passive=true it does not count as activity.',
     tags: ['user'],
     security: SECURITY,
+    query: z.strictObject({ passive: z.enum(['true', 'false']).optional() }),
     guard: userGuard(context, { unsafe: false }),
     responses: {
       200: { description: 'The session.', schema: sessionSchema },

@@ -1,0 +1,26 @@
+import { createFakeClock } from '@muster/testkit/fake-clock';
+import { expect, test } from 'vitest';
+import { newSessionId } from './token.ts';
+import { createTouchThrottle, touchIntervalMs } from './touch.ts';
+
+test('[TO1] of many activities one per interval is told', () => {
+  const clock = createFakeClock();
+  const throttle = createTouchThrottle({ clock });
+  const session = { id: newSessionId(), idleSeconds: 3600 };
+  let told = 0;
+  for (let n = 0; n < 10_000; n += 1) {
+    if (throttle.admits(session)) told += 1;
+    clock.advance(6);
+  }
+  expect(told).toBe(1);
+  clock.advance(1);
+  expect(throttle.admits(session)).toBe(true);
+  expect(throttle.admits({ id: newSessionId(), idleSeconds: 3600 })).toBe(true);
+});
+
+test('[TO1] the interval is a tenth of the idle limit, at most a minute; machines are never touched', () => {
+  expect(touchIntervalMs(100)).toBe(10_000);
+  expect(touchIntervalMs(14 * 86_400)).toBe(60_000);
+  const throttle = createTouchThrottle({ clock: createFakeClock() });
+  expect(throttle.admits({ id: newSessionId(), idleSeconds: 0 })).toBe(false);
+});

@@ -1,0 +1,169 @@
+import type { Clock } from '@muster/kit/clock';
+import type { Logger } from '@muster/kit/logger';
+import type { Metrics } from '@muster/kit/metrics';
+import type { RedisConnections } from '@muster/kit/redis';
+import { LRUCache } from 'lru-cache';
+import { checkSession } from './check.ts';
+import { readCredential } from './credential.ts';
+import { createSessionListener } from './listener.ts';
+import { createSnapshotStore, type Snapshot } from './snapshot.ts';
+import { createSessionSource } from './source.ts';
+import { createTokenSigner, type SessionId, type TokenSigner } from './token.ts';
+import { type GenuineToken, judgeSession, type SessionVerdict } from './verdict.ts';
+
+/** What a request must show beyond a live session. */
+export interface Requirements {
+  /** Least authenticator assurance level, 0 to 3. */
+  readonly aal?: number;
+  /** Longest time since the user proved who they are, in seconds. */
+  readonly maxAuthAgeS?: number;
+  readonly tenant?: string;
+}
+
+/** The answer over a request. A fault is `unavailable`, never a refusal. */
+export type Verified =
+  | { readonly ok: true; readonly session: Snapshot }
+  | { readonly ok: false; readonly why: 'none' | 'ambiguous' | 'invalid' | 'unavailable' }
+  | { readonly ok: false; readonly why: 'ended'; readonly reason: string }
+  | { readonly ok: false; readonly why: 'step_up'; readonly require: Requirements };
+
+/** The headers that carry a credential. */
+export interface CredentialHeaders {
+  readonly cookie?: string | undefined;
+  readonly authorization?: string | undefined;
+}
+
+/** Checks sessions inside an application: signature, then memory, then Redis, then the session service. */
+export interface SessionVerifier extends AsyncDisposable {
+  /** Never rejects. */
+  verify(headers: CredentialHeaders, require?: Requirements): Promise<Verified>;
+  readonly cookieName: string;
+  /** Sessions held in memory, for metrics and tests. */
+  cached(): number;
+}
+
+export interface SessionVerifierOptions {
+  /** The same as those of the session service; the first signs, all are accepted. */
+  readonly sessionSecrets: readonly string[];
+  readonly cookieName: string;
+  /** Of the fleet: its keys and its bus. */
+  readonly redis: RedisConnections;
+  /** Internal plane of a session service, asked when Redis does not know. */
+  readonly service: { readonly url: string; readonly apiKey: string };
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  /** Sessions kept in memory; default 10,000. 0 asks Redis each time. */
+  readonly cacheSize?: number;
+  /** How long in ms; default 5000. An end that is announced removes a session at once. */
+  readonly cacheMs?: number;
+}
+
+const CACHE_SIZE = 10_000;
+const CACHE_MS = 5_000;
+
+/** Opens a verifier, and a connection that listens for ends. Works while Redis is away: then the service is asked. */
+export const createSessionVerifier = (options: SessionVerifierOptions): SessionVerifier => {
+  const { redis, clock, log, metrics } = options;
+  const signer = createTokenSigner(options.sessionSecrets);
+  const cache = new LRUCache<SessionId, Snapshot>({
+    max: Math.max(1, options.cacheSize ?? CACHE_SIZE),
+    ttl: options.cacheMs ?? CACHE_MS,
+  });
+  const listener = createSessionListener({
+    ...{ redis, clock, log, metrics },
+    onEnded: (id) => void cache.delete(id),
+    onChanged: ({ ids }) => {
+      for (const id of ids) cache.delete(id);
+    },
+    onLost: () => cache.clear(),
+  });
+  const judging = new Map<string, Promise<SessionVerdict>>();
+  const verdictDeps = {
+    ...{ clock, log },
+    snapshots: createSnapshotStore({ redis, clock }),
+    source: createSessionSource(options.service),
+  };
+  const isCaching = (options.cacheSize ?? CACHE_SIZE) > 0;
+
+  /** Requests of one page come together: they share one question. */
+  const ask = (token: GenuineToken): Promise<SessionVerdict> => {
+    const key = token.id + token.secret;
+    const asked = judging.get(key);
+    if (asked !== undefined) return asked;
+    const work = judgeSession(verdictDeps, token)
+      .then((verdict) => {
+        // What was announced while we asked has emptied the cache already, so only a healthy bus may fill it.
+        if (verdict.is === 'live' && isCaching && judging.has(key) && listener.healthy())
+          cache.set(token.id, verdict.snapshot);
+        return verdict;
+      })
+      .finally(() => judging.delete(key));
+    judging.set(key, work);
+    return work;
+  };
+  const fromMemory = (token: GenuineToken): Snapshot | undefined => {
+    // Deaf, we would not hear of an end: then memory is worth nothing.
+    if (!listener.healthy()) return undefined;
+    const known = cache.get(token.id);
+    if (known === undefined) return undefined;
+    return checkSession(token, known, clock.now()).ok ? known : undefined;
+  };
+  const count = createVerdictCounter(metrics);
+
+  return {
+    cookieName: options.cookieName,
+    cached: () => cache.size,
+    verify: async (headers, require = {}) => {
+      const tokens = genuineTokens(headers, options.cookieName, signer);
+      if (typeof tokens === 'string') return count({ ok: false, why: tokens }, 'local');
+      const known = fromMemory(tokens);
+      if (known !== undefined) return count(demand(known, require, clock), 'local');
+      const verdict = await ask(tokens);
+      if (verdict.is === 'live') return count(demand(verdict.snapshot, require, clock), verdict.from);
+      if (verdict.is === 'ended')
+        return count({ ok: false, why: 'ended', reason: verdict.reason }, verdict.from);
+      return count({ ok: false, why: verdict.is }, verdict.from);
+    },
+    [Symbol.asyncDispose]: () => listener[Symbol.asyncDispose](),
+  };
+};
+
+/** The one token of the request that we signed, without asking anybody. */
+const genuineTokens = (
+  headers: CredentialHeaders,
+  cookieName: string,
+  signer: TokenSigner,
+): GenuineToken | 'none' | 'ambiguous' | 'invalid' => {
+  const credential = readCredential(
+    { cookieHeader: headers.cookie, authorization: headers.authorization },
+    cookieName,
+  );
+  if (credential.is === 'none' || credential.is === 'ambiguous') return credential.is;
+  for (const text of credential.is === 'bearer' ? [credential.token] : credential.tokens) {
+    const verified = signer.verify(text);
+    if (verified.ok) return verified;
+  }
+  return 'invalid';
+};
+
+/** A live session that must also be strong, recent, or of one tenant. Another tenant's session does not exist. */
+const demand = (session: Snapshot, require: Requirements, clock: Clock): Verified => {
+  if (require.tenant !== undefined && require.tenant !== session.tenant) return { ok: false, why: 'invalid' };
+  const provenAt = session.about?.auth.time ?? session.createdAt;
+  const isWeak = require.aal !== undefined && session.aal < require.aal;
+  const isOld = require.maxAuthAgeS !== undefined && clock.now() - provenAt > require.maxAuthAgeS * 1_000;
+  return isWeak || isOld ? { ok: false, why: 'step_up', require } : { ok: true, session };
+};
+
+const createVerdictCounter = (metrics: Metrics) => {
+  const verified = metrics.counter<'result' | 'source'>({
+    name: 'session_verifier_checks_total',
+    help: 'Requests checked by the verifier, by result and by who knew.',
+    labels: ['result', 'source'],
+  });
+  return (answer: Verified, source: 'local' | 'redis' | 'service'): Verified => {
+    verified.inc({ result: answer.ok ? 'live' : answer.why, source });
+    return answer;
+  };
+};

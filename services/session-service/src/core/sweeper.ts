@@ -1,0 +1,94 @@
+import { every } from '@muster/kit/clock';
+import type { Logger } from '@muster/kit/logger';
+import type { SessionId } from '@muster/session/token';
+import type { Touch } from '@muster/session/touch';
+import type { Actor } from './ports.ts';
+import type { EndReason } from './session.ts';
+
+/** Ends what is over and clears away what is long over. Runs on every replica. */
+export interface Sweeper extends AsyncDisposable {
+  /** One round; resolves with the number of sessions ended. Never rejects. */
+  runOnce(): Promise<number>;
+}
+
+/** What the sweeper asks of Postgres. */
+export interface SweepStore {
+  rearmActive(limit: number): Promise<number>;
+  findIdle(limit: number): Promise<SessionId[]>;
+  findExpired(limit: number): Promise<SessionId[]>;
+  touch(touches: readonly Touch[]): Promise<void>;
+  deleteEnded(days: number, limit: number): Promise<number>;
+  keepHouse(eventDays: number): Promise<number>;
+}
+
+interface SweeperDeps {
+  readonly now: () => number;
+  readonly log: Logger;
+  readonly store: SweepStore;
+  /** Activities that Postgres does not know of yet. */
+  readonly pending: (ids: readonly SessionId[]) => Promise<(number | undefined)[]>;
+  readonly end: (ids: readonly SessionId[], reason: EndReason, actor: Actor) => Promise<{ ended: number }>;
+  readonly intervalMs: number;
+  readonly endedDays: number;
+  readonly eventDays: number;
+  readonly onSwept: (result: { deleted: number }) => void;
+}
+
+const BATCH = 500;
+const DELETE_BATCH = 1000;
+const HOUSEKEEPING_MS = 3_600_000;
+const SYSTEM: Actor = { name: 'system', ip: null };
+
+/** Sweeps every `intervalMs`, one round at a time, and keeps house every hour. */
+export const createSweeper = (deps: SweeperDeps): Sweeper => {
+  let running: Promise<number> | undefined;
+  let keptAt = Number.NEGATIVE_INFINITY;
+
+  const round = async (): Promise<number> => {
+    const expired = await deps.store.findExpired(BATCH);
+    const ended = expired.length === 0 ? 0 : (await deps.end(expired, 'expired', SYSTEM)).ended;
+    await deps.store.rearmActive(BATCH);
+    const idle = await endIdle(deps);
+    const deleted = await deps.store.deleteEnded(deps.endedDays, DELETE_BATCH);
+    if (deps.now() - keptAt > HOUSEKEEPING_MS) {
+      await deps.store.keepHouse(deps.eventDays);
+      keptAt = deps.now();
+    }
+    deps.onSwept({ deleted });
+    return ended + idle;
+  };
+  const runOnce = (): Promise<number> => {
+    running ??= round()
+      .catch((error: unknown) => {
+        deps.log.debug({ error }, 'session.sweep-failed');
+        return 0;
+      })
+      .finally(() => {
+        running = undefined;
+      });
+    return running;
+  };
+  const stop = every(deps.intervalMs, () => void runOnce());
+  return {
+    runOnce,
+    [Symbol.asyncDispose]: async () => {
+      stop();
+      await running;
+    },
+  };
+};
+
+/** Nobody is ended for silence before Redis was asked for activity on its way: with Redis away, nobody is. */
+const endIdle = async ({ store, pending, end }: SweeperDeps): Promise<number> => {
+  const ids = await store.findIdle(BATCH);
+  if (ids.length === 0) return 0;
+  const waiting = await pending(ids);
+  const active = ids.flatMap((id, at) => {
+    const touchedAt = waiting[at];
+    return touchedAt === undefined ? [] : [{ id, at: touchedAt }];
+  });
+  if (active.length > 0) await store.touch(active);
+  const saved = new Set(active.map(({ id }) => id));
+  const silent = ids.filter((id) => !saved.has(id));
+  return silent.length === 0 ? 0 : (await end(silent, 'idle', SYSTEM)).ended;
+};

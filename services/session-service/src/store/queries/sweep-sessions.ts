@@ -1,0 +1,48 @@
+import type { Queries } from '@muster/kit/postgres';
+import type { SessionId } from '@muster/session/token';
+
+/** Two touch intervals: what is still on its way must not cost a session its life. In SQL, for a row of `sessions`. */
+const SLACK = `make_interval(secs => 2 * least(60, idle_seconds / 10.0))`;
+const SILENT_SINCE = `last_seen_at + make_interval(secs => idle_seconds) + ${SLACK}`;
+
+const REARM = `UPDATE sessions SET idle_check_at = ${SILENT_SINCE}
+WHERE id IN (SELECT id FROM sessions WHERE ended_at IS NULL AND idle_check_at <= now() AND ${SILENT_SINCE} > now()
+             ORDER BY id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)
+RETURNING id`;
+const IDLE = `SELECT id FROM sessions
+WHERE ended_at IS NULL AND idle_seconds > 0 AND idle_check_at <= now() AND ${SILENT_SINCE} <= now() ORDER BY idle_check_at LIMIT $1`;
+const EXPIRED = `SELECT id FROM sessions
+WHERE ended_at IS NULL AND expires_at <= now() ORDER BY expires_at LIMIT $1`;
+
+const idsOf = (rows: readonly { id: SessionId }[]): SessionId[] => rows.map(({ id }) => id);
+
+/** Sets the next look at sessions that turned out to be active. */
+export const rearmActive = async (db: Queries, limit: number): Promise<number> =>
+  (await db.query('rearm_sessions', REARM, [limit])).length;
+
+/** Sessions that have been silent for longer than they may, slack included. */
+export const findIdle = async (db: Queries, limit: number): Promise<SessionId[]> =>
+  idsOf(await db.query<{ id: SessionId }>('find_idle_sessions', IDLE, [limit]));
+
+/** Sessions whose time is over. */
+export const findExpired = async (db: Queries, limit: number): Promise<SessionId[]> =>
+  idsOf(await db.query<{ id: SessionId }>('find_expired_sessions', EXPIRED, [limit]));
+
+const DELETE_ENDED = `DELETE FROM sessions WHERE id IN (
+  SELECT id FROM sessions WHERE ended_at < now() - make_interval(days => $1)
+  ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id`;
+const DELETE_KEYS = `DELETE FROM idempotency_keys WHERE created_at < now() - interval '24 hours'`;
+const MAKE_PARTITIONS = 'SELECT ensure_session_event_partitions(2)';
+const DROP_PARTITIONS = 'SELECT drop_session_event_partitions($1) AS dropped';
+
+/** Deletes sessions that ended so many days ago; resolves with their number. */
+export const deleteEnded = async (db: Queries, days: number, limit: number): Promise<number> =>
+  (await db.query('delete_ended_sessions', DELETE_ENDED, [days, limit])).length;
+
+/** Daily housekeeping: partitions of the log book, and used idempotency keys. */
+export const keepHouse = async (db: Queries, eventDays: number): Promise<number> => {
+  await db.query('make_event_partitions', MAKE_PARTITIONS);
+  await db.query('delete_idempotency_keys', DELETE_KEYS);
+  const [row] = await db.query<{ dropped: number }>('drop_event_partitions', DROP_PARTITIONS, [eventDays]);
+  return row?.dropped ?? 0;
+};

@@ -1,0 +1,14 @@
+import type { Queries } from '@muster/kit/postgres';
+import type { SweepStore } from '../core/sweeper.ts';
+import { deleteEnded, findExpired, findIdle, keepHouse, rearmActive } from './queries/sweep-sessions.ts';
+import { touchSessions } from './queries/touch-sessions.ts';
+
+/** What sweeping and touching ask of Postgres. */
+export const createSweepStore = (db: Queries): SweepStore => ({
+  rearmActive: (limit) => rearmActive(db, limit),
+  findIdle: (limit) => findIdle(db, limit),
+  findExpired: (limit) => findExpired(db, limit),
+  touch: (touches) => touchSessions(db, touches),
+  deleteEnded: (days, limit) => deleteEnded(db, days, limit),
+  keepHouse: (eventDays) => keepHouse(db, eventDays),
+});
