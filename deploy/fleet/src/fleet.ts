@@ -5,9 +5,16 @@ import { fileURLToPath } from 'node:url';
 import { type Claim, claim } from '@muster/local/claim';
 import { isPortFree, portHolder } from '@muster/local/ports';
 import { describeFleet, type FleetDescription, removeDescription, writeDescription } from './description.ts';
-import { type Plan, planFleet, type ServiceKind, type Surroundings, wantedPorts } from './plan.ts';
+import {
+  type Plan,
+  planFleet,
+  publicUrlOf,
+  type ServiceKind,
+  type Surroundings,
+  wantedPorts,
+} from './plan.ts';
 import { loadSecrets } from './secrets.ts';
-import { proxySpec, serviceSpec } from './services.ts';
+import { proxySpec, serviceSpec, untilHealthy } from './services.ts';
 import { givenStores, startStores, wipeStores } from './stores.ts';
 import { createTroop, type Troop } from './troop.ts';
 
@@ -119,6 +126,9 @@ const startAll = async (
 
   await troop.addProxy(await proxySpec(around, { dataDir, logDir, say })).start(signal);
   say(`HAProxy is ready on port ${plan.publicPort}`);
+  const healthy = await untilHealthy(publicUrlOf(plan), signal);
+  signal?.throwIfAborted();
+  if (!healthy) say(`the fleet does not call itself healthy yet: see ${publicUrlOf(plan)}/health`);
   return around;
 };
 

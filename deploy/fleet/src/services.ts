@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import {
   findHaproxy,
@@ -16,6 +17,9 @@ import { type Instance, type ServiceKind, type Surroundings, serviceEnvironment,
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const TEMPLATE = fileURLToPath(new URL('../../haproxy/haproxy.cfg.template', import.meta.url));
 const PROBE_TIMEOUT_MS = 1_000;
+/** The first beats of all replicas arrive within two or three seconds. */
+const HEALTHY_WITHIN_MS = 8_000;
+const HEALTH_POLL_MS = 100;
 /** A service gets this long beyond its own drain deadline. */
 const STOP_SLACK_MS = 2_000;
 
@@ -73,6 +77,16 @@ export const proxySpec = async (
     logFile: join(logDir, 'haproxy.log'),
     env,
   });
+};
+
+/** Waits until the whole fleet calls itself healthy: every replica has been heard of. False when it takes too long. */
+export const untilHealthy = async (url: string, signal?: AbortSignal): Promise<boolean> => {
+  const deadline = performance.now() + HEALTHY_WITHIN_MS;
+  while (!(await answersOk(`${url}/health`))) {
+    if (performance.now() > deadline || signal?.aborted) return false;
+    await sleep(HEALTH_POLL_MS);
+  }
+  return true;
 };
 
 const answersOk = (url: string): Promise<boolean> =>
