@@ -12,7 +12,7 @@ const FLOORS: Readonly<Record<string, readonly string[]>> = {
   http: LOWER,
   session: LOWER,
   bus: LOWER,
-  client: ['protocol', 'session'],
+  client: ['protocol', 'kit', 'session'],
   'session-service': MIDDLE,
   'ws-gateway': MIDDLE,
   'health-aggregator': MIDDLE,

@@ -17,7 +17,7 @@ export interface SessionSource {
 }
 
 export interface SessionSourceOptions {
-  /** Base URL of the internal plane. */
+  /** Origin of the internal plane. */
   readonly url: string;
   readonly apiKey: string;
   /** Longest wait for an answer, in ms. */
@@ -37,7 +37,7 @@ export const createSessionSource = ({
   const waiting = new Map<SessionId, PromiseWithResolvers<SourceAnswer>>();
 
   const request = async (path: string, init: RequestInit = {}): Promise<unknown> => {
-    const response = await fetch(url + path, {
+    const response = await fetch(new URL(path, url), {
       ...init,
       headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
       signal: AbortSignal.timeout(timeoutMs),

@@ -6,6 +6,7 @@ import { LRUCache } from 'lru-cache';
 import { checkSession } from './check.ts';
 import { readCredential } from './credential.ts';
 import { createSessionListener } from './listener.ts';
+import { createSharedQuestions } from './shared-questions.ts';
 import { createSnapshotStore, type Snapshot } from './snapshot.ts';
 import { createSessionSource } from './source.ts';
 import { createTokenSigner, type SessionId, type TokenSigner } from './token.ts';
@@ -70,15 +71,20 @@ export const createSessionVerifier = (options: SessionVerifierOptions): SessionV
     max: Math.max(1, options.cacheSize ?? CACHE_SIZE),
     ttl: options.cacheMs ?? CACHE_MS,
   });
+  const asking = createSharedQuestions<SessionVerdict>();
+  const forget = (id: SessionId): void => {
+    cache.delete(id);
+    asking.forget(id);
+  };
   const listener = createSessionListener({
     ...{ redis, clock, log, metrics },
-    onEnded: (id) => void cache.delete(id),
-    onChanged: ({ ids }) => {
-      for (const id of ids) cache.delete(id);
+    onEnded: forget,
+    onChanged: ({ ids }) => ids.forEach(forget),
+    onLost: () => {
+      cache.clear();
+      asking.forgetAll();
     },
-    onLost: () => cache.clear(),
   });
-  const judging = new Map<string, Promise<SessionVerdict>>();
   const verdictDeps = {
     ...{ clock, log },
     snapshots: createSnapshotStore({ redis, clock }),
@@ -86,22 +92,13 @@ export const createSessionVerifier = (options: SessionVerifierOptions): SessionV
   };
   const isCaching = (options.cacheSize ?? CACHE_SIZE) > 0;
 
-  /** Requests of one page come together: they share one question. */
-  const ask = (token: GenuineToken): Promise<SessionVerdict> => {
-    const key = token.id + token.secret;
-    const asked = judging.get(key);
-    if (asked !== undefined) return asked;
-    const work = judgeSession(verdictDeps, token)
-      .then((verdict) => {
-        // What was announced while we asked has emptied the cache already, so only a healthy bus may fill it.
-        if (verdict.is === 'live' && isCaching && judging.has(key) && listener.healthy())
-          cache.set(token.id, verdict.snapshot);
-        return verdict;
-      })
-      .finally(() => judging.delete(key));
-    judging.set(key, work);
-    return work;
-  };
+  const ask = (token: GenuineToken): Promise<SessionVerdict> =>
+    asking.once(token, async (isStillGood) => {
+      const verdict = await judgeSession(verdictDeps, token);
+      const mayKeep = isCaching && isStillGood() && listener.healthy();
+      if (verdict.is === 'live' && mayKeep) cache.set(token.id, verdict.snapshot);
+      return verdict;
+    });
   const fromMemory = (token: GenuineToken): Snapshot | undefined => {
     // Deaf, we would not hear of an end: then memory is worth nothing.
     if (!listener.healthy()) return undefined;

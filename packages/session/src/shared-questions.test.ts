@@ -1,0 +1,40 @@
+import { expect, test } from 'vitest';
+import { createSharedQuestions } from './shared-questions.ts';
+import { newSessionId } from './token.ts';
+
+const setUp = () => {
+  const questions = createSharedQuestions<string>();
+  const id = newSessionId();
+  const asked: { good: () => boolean; answer: (text: string) => void }[] = [];
+  const ask = (secret = 'a') =>
+    questions.once({ id, secret }, (good) => {
+      const { promise, resolve } = Promise.withResolvers<string>();
+      asked.push({ good, answer: resolve });
+      return promise;
+    });
+  return { questions, id, asked, ask };
+};
+
+test('[VF8] requests that come together share one question, those of another secret do not', async () => {
+  const { asked, ask } = setUp();
+  const together = [ask(), ask(), ask()];
+  const other = ask('b');
+  expect(asked).toHaveLength(2);
+  for (const { answer } of asked) answer('live');
+  expect(await Promise.all([...together, other])).toEqual(['live', 'live', 'live', 'live']);
+  void ask();
+  expect(asked).toHaveLength(3);
+});
+
+test('[VF4] a change heard while asking spoils the answer for memory, and the next one asks anew', () => {
+  const { questions, id, asked, ask } = setUp();
+  void ask();
+  expect(asked[0]?.good()).toBe(true);
+  questions.forget(id);
+  expect(asked[0]?.good()).toBe(false);
+  void ask();
+  expect(asked).toHaveLength(2);
+  expect(asked[1]?.good()).toBe(true);
+  questions.forgetAll();
+  expect(asked[1]?.good()).toBe(false);
+});
