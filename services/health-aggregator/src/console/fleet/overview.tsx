@@ -1,0 +1,78 @@
+import type { FleetView } from '../../core/view.ts';
+import { latency, shortAge } from '../format.ts';
+import { Glyph } from '../glyph.tsx';
+import { HEADLINES, STATUSES, STORES } from '../words.ts';
+import { ageMs, fleet, isLive, isStale } from './store.ts';
+
+const STORE_NAMES: Readonly<Record<string, string>> = { database: 'Postgres', redis: 'Redis' };
+
+/** The headline: the state of the whole fleet in one sentence, and how old that is. */
+export const Overview = () => {
+  const view = fleet.value;
+  if (!view) return <Waiting />;
+  const stale = isStale.value;
+  const { tone, word } = STATUSES[stale ? 'unknown' : view.status];
+  return (
+    <section class="overview" aria-labelledby="headline">
+      <p class="status-line" role="status">
+        <Glyph tone={tone} />
+        <span>{stale ? 'No fresh data' : word}</span>
+      </p>
+      <h1 class="headline" id="headline">
+        {stale ? 'No fresh word.' : HEADLINES[view.status]}
+      </h1>
+      <p class="lede">{roll(view)}</p>
+      <p class="as-of">
+        <span class={`pulse ${isLive.value ? 'is-live' : ''}`} aria-hidden="true" />
+        as of <span class="number">{shortAge(ageMs.value)}</span> ago
+        {isLive.value ? '' : ' · connection lost, trying again'}
+        {view.frozen ? ' · registry unreadable, membership frozen' : ''}
+      </p>
+      {stale && (
+        <p class="banner" role="alert">
+          This page shows the past. The last word is {shortAge(ageMs.value)} old, so nothing below is known to
+          be true now.
+        </p>
+      )}
+      <Stores view={view} stale={stale} />
+    </section>
+  );
+};
+
+const Waiting = () => (
+  <section class="overview">
+    <h1 class="headline">Calling the roll.</h1>
+    <p class="lede">Waiting for the first answer of the aggregator.</p>
+  </section>
+);
+
+const roll = (view: FleetView): string => {
+  const instances = view.services.flatMap((service) => service.instances);
+  const answering = instances.filter(({ state }) => state === 'up' || state === 'degraded').length;
+  const missing = view.services.filter(({ total }) => total === 0).map(({ service }) => service);
+  const text = `${answering} of ${instances.length} ${instances.length === 1 ? 'instance' : 'instances'} answer the call`;
+  return missing.length === 0 ? `${text}.` : `${text}; nobody has reported for ${missing.join(', ')}.`;
+};
+
+const Stores = ({ view, stale }: { view: FleetView; stale: boolean }) => (
+  <dl class="stores">
+    {Object.entries(view.dependencies).map(([name, verdict]) => {
+      const { tone, word } = STORES[stale ? 'unknown' : verdict.status] ?? {
+        tone: 'unknown' as const,
+        word: 'Unknown',
+      };
+      return (
+        <div class="store" key={name} data-store={name}>
+          <dt>{STORE_NAMES[name] ?? name}</dt>
+          <dd>
+            <Glyph tone={tone} />
+            <span>{word}</span>
+            {verdict.latencyMs !== undefined && !stale && (
+              <span class="quiet number">{latency(verdict.latencyMs)}</span>
+            )}
+          </dd>
+        </div>
+      );
+    })}
+  </dl>
+);

@@ -1,0 +1,62 @@
+import { computed, signal } from '@preact/signals';
+import type { FleetPulse, FleetView } from '../../core/view.ts';
+
+const STALE_MS = 15_000;
+const REOPEN_MS = 3_000;
+const TICK_MS = 500;
+
+/** The last snapshot, with the ages of the last pulse. */
+export const fleet = signal<FleetView | undefined>(undefined);
+/** When that came in, by `performance.now()`. */
+const receivedAt = signal(0);
+/** True while the event stream is open. */
+export const isLive = signal(false);
+const now = signal(performance.now());
+
+/** ms since the last word; added to every age that the server sent. */
+export const sinceMs = computed(() => Math.max(0, now.value - receivedAt.value));
+/** Age of the freshest evidence behind the page, ms. */
+export const ageMs = computed(() => (fleet.value ? fleet.value.ageMs + sinceMs.value : 0));
+/** True when nothing on the page may be taken as the present. */
+export const isStale = computed(() => fleet.value !== undefined && ageMs.value > STALE_MS);
+
+const take = (view: FleetView): void => {
+  fleet.value = view;
+  receivedAt.value = performance.now();
+  now.value = receivedAt.value;
+};
+
+/** Puts newer ages into a snapshot. */
+export const withPulse = (view: FleetView, pulse: FleetPulse): FleetView => ({
+  ...view,
+  asOf: pulse.asOf,
+  ageMs: pulse.ageMs,
+  dependencies: pulse.dependencies,
+  services: view.services.map((service) => ({
+    ...service,
+    instances: service.instances.map((instance) => {
+      const newer = pulse.instances[instance.id];
+      return newer ? { ...instance, beatAgeMs: newer.beatAgeMs } : instance;
+    }),
+  })),
+});
+
+/** Opens the event stream and keeps it open. A browser gives up after an answer that is no stream; this does not. */
+export const follow = (): void => {
+  const source = new EventSource('/v1/fleet/events');
+  source.addEventListener('open', () => {
+    isLive.value = true;
+  });
+  source.addEventListener('snapshot', (event) => take(JSON.parse(event.data) as FleetView));
+  source.addEventListener('pulse', (event) => {
+    if (fleet.value) take(withPulse(fleet.value, JSON.parse(event.data) as FleetPulse));
+  });
+  source.addEventListener('error', () => {
+    isLive.value = false;
+    if (source.readyState === EventSource.CLOSED) setTimeout(follow, REOPEN_MS);
+  });
+};
+
+setInterval(() => {
+  now.value = performance.now();
+}, TICK_MS);

@@ -1,0 +1,35 @@
+import { useEffect } from 'preact/hooks';
+import { mayBeSignedIn } from './api.ts';
+import { connect } from './chat.ts';
+import { becomeNobody, identity, whoAmI } from './identity.ts';
+import { Room } from './room.tsx';
+import { You } from './you.tsx';
+
+/** Goes on as whoever this tab was before a reload. */
+const resume = async (): Promise<void> => {
+  if (mayBeSignedIn()) await whoAmI();
+  else becomeNobody('');
+  if (identity.value.is === 'somebody') connect();
+};
+
+/** A small chat for newcomers: sign in, join, talk, sign out, and see what the fleet does. */
+export const TryIt = () => {
+  useEffect(() => {
+    void resume();
+  }, []);
+  return (
+    <section class="try" aria-labelledby="try-title">
+      <header class="try-head">
+        <h2 id="try-title">Try it</h2>
+        <p class="quiet">
+          Open this page in two tabs and talk across two gateways. Sign out in one and watch the other being
+          closed at once.
+        </p>
+      </header>
+      <div class="try-body">
+        <You />
+        <Room />
+      </div>
+    </section>
+  );
+};

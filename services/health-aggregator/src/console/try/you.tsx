@@ -1,0 +1,166 @@
+import { useSignal } from '@preact/signals';
+import { shortAge } from '../format.ts';
+import { connect, disconnect, line } from './chat.ts';
+import {
+  becomeNobody,
+  farewell,
+  identity,
+  isBusy,
+  refreshSessions,
+  type SessionView,
+  sessions,
+  signIn,
+  signOut,
+  trouble,
+} from './identity.ts';
+
+const enter = async (ownTab: boolean): Promise<void> => {
+  await signIn(ownTab);
+  if (identity.value.is === 'somebody') connect();
+};
+
+/** Who this tab is, and the buttons that change it. */
+export const You = () => {
+  const me = identity.value;
+  return (
+    <section class="you" aria-labelledby="you-title">
+      <h3 id="you-title">You</h3>
+      {farewell.value && (
+        <p class="notice" role="alert" data-notice="signed-out">
+          {farewell.value}
+        </p>
+      )}
+      {trouble.value && (
+        <p class="notice is-bad" role="alert">
+          {trouble.value}
+        </p>
+      )}
+      {me.is === 'asking' && <p class="quiet">Asking the session service who you are.</p>}
+      {me.is === 'nobody' && <Nobody />}
+      {me.is === 'somebody' && <Somebody name={me.name} session={me.session} own={me.own} />}
+    </section>
+  );
+};
+
+const Nobody = () => {
+  const own = useSignal(false);
+  return (
+    <form
+      onSubmit={(event) => {
+        event.preventDefault();
+        void enter(own.value);
+      }}
+    >
+      <p>Nobody yet. A guest session takes one click and no name.</p>
+      <button type="submit" class="primary" disabled={isBusy.value}>
+        {farewell.value ? 'Get a new guest session' : 'Get a guest session'}
+      </button>
+      <label class="choice">
+        <input
+          type="checkbox"
+          checked={own.value}
+          onChange={(event) => {
+            own.value = event.currentTarget.checked;
+          }}
+        />
+        <span>
+          Use a separate session in this tab
+          <small>
+            Tabs of one browser share a cookie, so they are one session with two connections. Separate, this
+            tab is a device of its own.
+          </small>
+        </span>
+      </label>
+    </form>
+  );
+};
+
+const Somebody = ({ name, session, own }: { name: string; session: SessionView; own: boolean }) => (
+  <>
+    <p class="me">
+      <strong>{name}</strong>
+      <span class="quiet">
+        {session.kind} · {own ? 'token of this tab' : 'cookie of this browser'}
+      </span>
+    </p>
+    <p class="where" data-gateway={line.value.is === 'online' ? line.value.gateway : ''}>
+      <Where />
+    </p>
+    <Sessions current={session} />
+    {!own && (
+      <button type="button" class="link" disabled={isBusy.value} onClick={() => void enter(true)}>
+        Use a separate session in this tab
+      </button>
+    )}
+  </>
+);
+
+const Where = () => {
+  const now = line.value;
+  switch (now.is) {
+    case 'online':
+      return (
+        <>
+          This tab is on <strong class="gateway">{now.gateway}</strong>
+        </>
+      );
+    case 'connecting':
+      return <>Connecting{now.why ? ` again: ${now.why}` : ''}…</>;
+    case 'refused':
+      return (
+        <>
+          Not connected: {now.why}.{' '}
+          <button type="button" class="link" onClick={connect}>
+            Try again
+          </button>
+        </>
+      );
+    case 'off':
+      return <>Not connected.</>;
+    default:
+      return now satisfies never;
+  }
+};
+
+const Sessions = ({ current }: { current: SessionView }) => {
+  const others = sessions.value.filter(({ id }) => id !== current.id);
+  return (
+    <div class="sessions">
+      <h4>
+        Your sessions
+        <button type="button" class="link" onClick={() => void refreshSessions()}>
+          Refresh
+        </button>
+      </h4>
+      <ul>
+        {[current, ...others].map((session) => (
+          <li key={session.id}>
+            <span>
+              <code>{session.id.slice(0, 8)}</code>
+              <span class="quiet">
+                {session.id === current.id ? 'this one' : (session.client?.summary ?? session.kind)}
+                {session.created_at ? ` · ${shortAge(Date.now() - Date.parse(session.created_at))} old` : ''}
+              </span>
+            </span>
+            <button type="button" disabled={isBusy.value} onClick={() => void leave(session)}>
+              Sign out
+            </button>
+          </li>
+        ))}
+      </ul>
+    </div>
+  );
+};
+
+const GRACE_MS = 3_000;
+
+/** Signs out; if no gateway closes the socket within three seconds (none was open), the page says goodbye itself. */
+const leave = async (session: SessionView): Promise<void> => {
+  await signOut(session);
+  setTimeout(() => {
+    const me = identity.value;
+    if (trouble.value || me.is !== 'somebody' || me.session.id !== session.id) return;
+    disconnect();
+    becomeNobody('You signed out.');
+  }, GRACE_MS);
+};

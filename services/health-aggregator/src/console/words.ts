@@ -1,0 +1,76 @@
+import type { InstanceState } from '../core/ports.ts';
+import type { ServiceStatus } from '../core/verdict.ts';
+
+/** The tones of the page; each has its own colour and its own shape. */
+export type Tone = 'good' | 'remark' | 'doubt' | 'bad' | 'leaving' | 'coming' | 'unknown';
+
+/** How states of instances are shown. */
+export const STATES: Readonly<Record<InstanceState, { readonly tone: Tone; readonly word: string }>> = {
+  starting: { tone: 'coming', word: 'Starting' },
+  up: { tone: 'good', word: 'Up' },
+  degraded: { tone: 'remark', word: 'Degraded' },
+  suspect: { tone: 'doubt', word: 'Suspect' },
+  down: { tone: 'bad', word: 'Down' },
+  draining: { tone: 'leaving', word: 'Draining' },
+  gone: { tone: 'unknown', word: 'Gone' },
+};
+
+/** How statuses of services are shown. */
+export const STATUSES: Readonly<Record<ServiceStatus, { readonly tone: Tone; readonly word: string }>> = {
+  operational: { tone: 'good', word: 'Operational' },
+  degraded: { tone: 'remark', word: 'Degraded' },
+  partial_outage: { tone: 'doubt', word: 'Partial outage' },
+  major_outage: { tone: 'bad', word: 'Major outage' },
+  unknown: { tone: 'unknown', word: 'Unknown' },
+};
+
+/** How the word on a store is shown. */
+export const STORES: Readonly<Record<string, { readonly tone: Tone; readonly word: string }>> = {
+  up: { tone: 'good', word: 'Up' },
+  degraded: { tone: 'remark', word: 'Some cannot reach it' },
+  down: { tone: 'bad', word: 'Down' },
+  unknown: { tone: 'unknown', word: 'Unknown' },
+};
+
+/** The whole fleet in one line, as at a roll-call. */
+export const HEADLINES: Readonly<Record<ServiceStatus, string>> = {
+  operational: 'All present.',
+  degraded: 'Present, with remarks.',
+  partial_outage: 'Someone is missing.',
+  major_outage: 'Nobody answers.',
+  unknown: 'No word yet.',
+};
+
+/** What the services of this fleet are for. */
+export const PURPOSES: Readonly<Record<string, string>> = {
+  'session-service': 'who is signed in',
+  'ws-gateway': 'sockets and groups',
+  'health-aggregator': 'this roll-call',
+};
+
+const REASONS: Readonly<Record<string, string>> = {
+  ready: '',
+  recovered: '',
+  resumed: '',
+  seen: 'first seen, not yet asked twice',
+  refused: 'refuses connections',
+  reset: 'cuts connections',
+  timeout: 'does not answer in time',
+  unready: 'says it is not ready',
+  http_error: 'answers with an error',
+  bad_body: 'answers nonsense',
+  unreachable: 'cannot be reached',
+  beat_late: 'its heartbeat is late',
+  loop_slow: 'its event loop is slow',
+  loop_busy: 'its event loop is busy',
+  near_limit: 'close to its connection limit',
+  slow_answers: 'answers slowly',
+  says_degraded: 'says it is degraded',
+  says_draining: 'handing its connections over',
+};
+
+/** A cause code in words; codes without words are shown as they are. */
+export const reason = (code: string): string => {
+  if (code.startsWith('dependency_')) return `cannot reach ${code.slice('dependency_'.length)}`;
+  return REASONS[code] ?? code.replaceAll('_', ' ');
+};
