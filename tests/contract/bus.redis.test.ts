@@ -6,6 +6,7 @@ import { openRedis } from '@muster/kit/redis';
 import { openFaultProxy } from '@muster/testkit/fault-proxy';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { until } from '@muster/testkit/wait';
+import { Redis } from 'ioredis';
 import { inject } from 'vitest';
 
 busConformance('Redis', async () => {
@@ -32,6 +33,12 @@ busConformance('Redis', async () => {
     },
     cut: link.refuse,
     restore: link.pass,
+    flush: async () => {
+      const redis = new Redis(inject('backing').redisUrl);
+      const keys = await redis.keys(`${prefix}*`);
+      if (keys.length > 0) await redis.del(...keys);
+      redis.disconnect();
+    },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 });

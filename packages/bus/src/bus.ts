@@ -1,5 +1,6 @@
 import type { GroupName } from '@muster/protocol/ids';
 import type { BusMessage } from './envelope.ts';
+import type { Streams } from './streams.ts';
 
 /** Whom the bus tells. Called in the order in which messages of one group were accepted. */
 export interface BusHandlers {
@@ -10,7 +11,7 @@ export interface BusHandlers {
 }
 
 /** The way to the other replicas. Delivery is at most once; who needs more compares positions. */
-export interface Bus extends AsyncDisposable {
+export interface Bus extends Streams, AsyncDisposable {
   /**
    * Resolves when the bus has taken the message. Messages of one caller to one group keep their order.
    * Throws {@link AppError} REDIS_UNAVAILABLE at once or within the command timeout when the bus cannot be reached.

@@ -3,6 +3,7 @@ import type { GroupName } from '@muster/protocol/ids';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Bus, BusHandlers } from './bus.ts';
 import type { BusMessage } from './envelope.ts';
+import { streamConformance } from './stream-conformance.ts';
 
 /** What the suite needs of the thing under test. */
 export interface BusUnderTest extends AsyncDisposable {
@@ -11,6 +12,8 @@ export interface BusUnderTest extends AsyncDisposable {
   /** Cuts all links until {@link restore}. */
   cut(): Promise<void>;
   restore(): Promise<void>;
+  /** Loses everything that is kept. */
+  flush(): Promise<void>;
 }
 
 interface Replica {
@@ -27,6 +30,7 @@ export const busConformance = (adapter: string, open: () => Promise<BusUnderTest
     delivery(fixture);
     subscriptions(fixture);
     outages(fixture);
+    streamConformance(fixture);
   });
 };
 
@@ -62,9 +66,10 @@ const createFixture = (open: () => Promise<BusUnderTest>) => {
   };
 };
 
-type Fixture = ReturnType<typeof createFixture>;
+/** Replicas of the bus under test, ended after each test. */
+export type BusFixture = ReturnType<typeof createFixture>;
 
-const delivery = (fixture: Fixture): void => {
+const delivery = (fixture: BusFixture): void => {
   test('[BU1] every replica that subscribed hears a message, the publisher included', async () => {
     const [a, b] = [await fixture.replica(), await fixture.replica()];
     await Promise.all([a.bus.subscribe(group('room')), b.bus.subscribe(group('room'))]);
@@ -99,13 +104,14 @@ const delivery = (fixture: Fixture): void => {
       dataLength: 4,
       offset: 41,
       epoch: 'Kd8',
+      notes: ['x=1', 'y'],
     };
     await bus.publish(group('room'), sent);
     await expect.poll(() => received).toEqual([sent]);
   });
 };
 
-const subscriptions = (fixture: Fixture): void => {
+const subscriptions = (fixture: BusFixture): void => {
   test.each(['__proto__', 'a{b}c', '}', '{}', '%7B', 'a b', '$#*?[x]'])(
     '[BU5] the group %j is only itself',
     async (name) => {
@@ -128,7 +134,7 @@ const subscriptions = (fixture: Fixture): void => {
   });
 };
 
-const outages = (fixture: Fixture): void => {
+const outages = (fixture: BusFixture): void => {
   test('[BU7] with the link down, publishing and subscribing fail at once and say why', async () => {
     const a = await fixture.replica();
     await fixture.world().cut();
@@ -158,9 +164,10 @@ const outages = (fixture: Fixture): void => {
   });
 };
 
+/** A group name, unparsed. */
 const group = (text: string): GroupName => text as GroupName;
 
 const message = (text: string): BusMessage => {
   const body = Buffer.from(text);
-  return { kind: 'publication', body, dataAt: 0, dataLength: body.length, offset: 0, epoch: '' };
+  return { kind: 'publication', body, dataAt: 0, dataLength: body.length, offset: 0, epoch: '', notes: [] };
 };

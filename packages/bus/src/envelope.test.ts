@@ -8,6 +8,7 @@ const anyMessage: fc.Arbitrary<BusMessage> = fc
     body: fc.uint8Array().map((bytes) => Buffer.from(bytes)),
     offset: fc.nat(),
     epoch: fc.constantFrom('', 'Kd8', '0'),
+    notes: fc.constantFrom([], ['x=1'], ['a', 'b=c']),
   })
   .map((message) => ({ ...message, dataAt: 0, dataLength: message.body.length }));
 
@@ -19,9 +20,9 @@ test('[EN1] whatever is put into an envelope comes out again', () => {
   );
 });
 
-test('[EN2] fields that a later version adds are ignored', () => {
+test('[EN2] notes are kept in their order, whatever they say', () => {
   const decoded = decodeMessage(Buffer.from('\u0001p 0 2 7 Kd8 x=1 y=2\nhi', 'latin1'));
-  expect(decoded).toMatchObject({ offset: 7, epoch: 'Kd8', body: Buffer.from('hi') });
+  expect(decoded).toMatchObject({ offset: 7, epoch: 'Kd8', notes: ['x=1', 'y=2'], body: Buffer.from('hi') });
 });
 
 test.each([

@@ -1,25 +1,24 @@
-import { parseGroupPosition } from './position.ts';
+import { type GroupPosition, parseGroupPosition } from './position.ts';
 
 /** What a message of the bus is about. */
 export type MessageKind = 'publication' | 'join' | 'leave';
 
 /** A finished push on its way between replicas, with what a receiver must know without parsing it. */
-export interface BusMessage {
+export interface BusMessage extends GroupPosition {
   readonly kind: MessageKind;
   /** The push as JSON clients get it, in UTF-8. Never parsed on the way through. */
   readonly body: Buffer;
   /** Where the application's payload lies in `body`, in bytes. */
   readonly dataAt: number;
   readonly dataLength: number;
-  /** Position in the group's stream; 0 and '' for a message that is not kept. */
-  readonly offset: number;
-  readonly epoch: string;
+  /** Words for the gateways, such as whom to leave out; none of them holds a space. */
+  readonly notes: readonly string[];
 }
 
 /*
- * Layout, version 1:  0x01 kind ' ' dataAt ' ' dataLength ' ' offset ' ' epoch [' ' further…] '\n' body
- * The head is ASCII, so that a Lua script can put a position into it by joining strings. `-` is an empty epoch.
- * Further fields are ignored by a reader that does not know them; another version byte is refused.
+ * Layout, version 1:  0x01 kind ' ' dataAt ' ' dataLength ' ' offset ' ' epoch [' ' note…] '\n' body
+ * The head is ASCII, so that a Lua script can put a position into it by joining strings. `-` is an empty epoch,
+ * offset 0 a message that is not kept. Another version byte is refused.
  */
 const VERSION = 1;
 const NEWLINE = 10;
@@ -29,26 +28,28 @@ const LETTERS: Readonly<Record<MessageKind, string>> = { publication: 'p', join:
 
 /** The message as bytes for the bus. */
 export const encodeMessage = (message: BusMessage): Buffer => {
-  const head = Buffer.from(
-    `${messageHead(message)}${message.offset} ${message.epoch === '' ? '-' : message.epoch}\n`,
-    'latin1',
-  );
+  const epoch = message.epoch === '' ? '-' : message.epoch;
+  const text = `${messageHead(message)}${message.offset} ${epoch}${messageNotes(message.notes)}\n`;
+  const head = Buffer.from(text, 'latin1');
   return Buffer.concat([head, message.body], head.length + message.body.length);
 };
 
-/** The head up to the position, for a script that adds `<offset> <epoch>\n` and the body. */
-export const messageHead = ({
-  kind,
-  dataAt,
-  dataLength,
-}: Pick<BusMessage, 'kind' | 'dataAt' | 'dataLength'>): string =>
-  `${String.fromCharCode(VERSION)}${LETTERS[kind]} ${dataAt} ${dataLength} `;
+/** The head up to the position, for a script that adds `<offset> <epoch>`, the notes, a newline and the body. */
+export const messageHead = (message: Pick<BusMessage, 'kind' | 'dataAt' | 'dataLength'>): string =>
+  `${String.fromCharCode(VERSION)}${LETTERS[message.kind]} ${message.dataAt} ${message.dataLength} `;
+
+/** The notes as they follow the epoch. */
+export const messageNotes = (notes: readonly string[]): string => notes.map((note) => ` ${note}`).join('');
+
+/** The notes in such a text. */
+export const parseNotes = (text: string): readonly string[] =>
+  text === '' ? NO_NOTES : text.trim().split(' ');
 
 /** Reads a message; undefined for another version or bytes that are not ours. The body is a view, not a copy. */
 export const decodeMessage = (bytes: Buffer): BusMessage | undefined => {
   const end = bytes.subarray(0, MAX_HEAD_BYTES).indexOf(NEWLINE);
   if (end < 0 || bytes[0] !== VERSION) return undefined;
-  const [letter = '', at, length, offset, epoch = ''] = bytes.toString('latin1', 1, end).split(' ');
+  const [letter = '', at, length, offset, epoch = '', ...notes] = bytes.toString('latin1', 1, end).split(' ');
   const kind = Object.hasOwn(KINDS, letter) ? KINDS[letter] : undefined;
   const body = bytes.subarray(end + 1);
   const dataAt = Number(at);
@@ -56,5 +57,7 @@ export const decodeMessage = (bytes: Buffer): BusMessage | undefined => {
   const position = parseGroupPosition(offset, epoch === '-' ? '' : epoch);
   const fits = dataAt >= 0 && dataLength >= 0 && dataAt + dataLength <= body.length;
   if (kind === undefined || position === undefined || !fits) return undefined;
-  return { kind, body, dataAt, dataLength, ...position };
+  return { kind, body, dataAt, dataLength, ...position, notes: notes.length === 0 ? NO_NOTES : notes };
 };
+
+const NO_NOTES: readonly string[] = [];

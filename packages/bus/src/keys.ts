@@ -8,6 +8,8 @@ export interface GroupKeys {
   readonly stream: string;
   /** Hash: epoch and top offset. */
   readonly meta: string;
+  /** Starts the keys that remember what an idempotency key was answered. */
+  readonly result: string;
 }
 
 /** Names of a group's keys. Braces in the group name are escaped: they would cut the hash tag short. */
@@ -17,6 +19,7 @@ export const groupKeys = (prefix: string, group: GroupName): GroupKeys => {
     channel: `${prefix}g:{${tag}}`,
     stream: `${prefix}gs:{${tag}}`,
     meta: `${prefix}gm:{${tag}}`,
+    result: `${prefix}gi:{${tag}}:`,
   };
 };
 

@@ -7,6 +7,7 @@ busConformance('memory', async () => {
     connect: async (handlers) => broker.connect(handlers),
     cut: async () => broker.stop(),
     restore: async () => broker.start(),
+    flush: async () => broker.streams.flush(),
     [Symbol.asyncDispose]: async () => {},
   };
 });

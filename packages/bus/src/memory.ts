@@ -1,15 +1,19 @@
 import { AppError } from '@muster/protocol/errors';
 import type { GroupName } from '@muster/protocol/ids';
 import type { Bus, BusHandlers } from './bus.ts';
-import { decodeMessage, encodeMessage } from './envelope.ts';
+import { type BusMessage, decodeMessage, encodeMessage } from './envelope.ts';
+import { createMemoryStreams, type MemoryStreams } from './memory-streams.ts';
 
 /** A bus within one process, for tests and for a gateway alone. Several replicas share one broker. */
 export interface MemoryBroker {
+  readonly streams: MemoryStreams;
   connect(handlers: BusHandlers): Bus;
   /** Cuts every link, as a crashed Redis would. */
   stop(): void;
   /** Brings the links back. */
   start(): void;
+  /** While set, messages for which it answers true are lost on their way to that replica. */
+  loses: ((group: GroupName, message: BusMessage) => boolean) | undefined;
 }
 
 interface Member {
@@ -22,16 +26,42 @@ export const createMemoryBroker = (): MemoryBroker => {
   const members = new Set<Member>();
   let up = true;
 
-  const deliver = (group: GroupName, bytes: Buffer): void => {
-    const message = decodeMessage(bytes);
-    if (!up || message === undefined) return;
-    for (const { groups, handlers } of members) if (groups.has(group)) handlers.onMessage(group, message);
-  };
   const requireUp = (): void => {
     if (!up) throw new AppError('REDIS_UNAVAILABLE');
   };
+  const deliver = (group: GroupName, sent: BusMessage): void => {
+    const bytes = encodeMessage(sent);
+    queueMicrotask(() => {
+      const message = decodeMessage(bytes);
+      if (!up || message === undefined || broker.loses?.(group, message)) return;
+      for (const { groups, handlers } of members) if (groups.has(group)) handlers.onMessage(group, message);
+    });
+  };
+  const streams = createMemoryStreams({ requireUp, deliver });
 
-  return {
+  const connect = (handlers: BusHandlers): Bus => {
+    const member: Member = { handlers, groups: new Set() };
+    members.add(member);
+    return {
+      ...streams,
+      publish: async (group, message) => {
+        requireUp();
+        deliver(group, message);
+      },
+      subscribe: async (group) => {
+        requireUp();
+        member.groups.add(group);
+      },
+      unsubscribe: (group) => void member.groups.delete(group),
+      isUp: () => up,
+      subscriptions: () => (up ? member.groups.size : 0),
+      [Symbol.asyncDispose]: async () => void members.delete(member),
+    };
+  };
+  const broker: MemoryBroker = {
+    streams,
+    connect,
+    loses: undefined,
     stop: () => {
       up = false;
     },
@@ -40,24 +70,6 @@ export const createMemoryBroker = (): MemoryBroker => {
       up = true;
       for (const { handlers } of members) handlers.onReconnected();
     },
-    connect: (handlers) => {
-      const member: Member = { handlers, groups: new Set() };
-      members.add(member);
-      return {
-        publish: async (group, message) => {
-          requireUp();
-          const bytes = encodeMessage(message);
-          queueMicrotask(() => deliver(group, bytes));
-        },
-        subscribe: async (group) => {
-          requireUp();
-          member.groups.add(group);
-        },
-        unsubscribe: (group) => void member.groups.delete(group),
-        isUp: () => up,
-        subscriptions: () => (up ? member.groups.size : 0),
-        [Symbol.asyncDispose]: async () => void members.delete(member),
-      };
-    },
   };
+  return broker;
 };

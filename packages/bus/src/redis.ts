@@ -7,6 +7,7 @@ import type { Redis } from 'ioredis';
 import type { Bus, BusHandlers } from './bus.ts';
 import { decodeMessage, encodeMessage } from './envelope.ts';
 import { groupKeys } from './keys.ts';
+import { createRedisStreams } from './redis-streams.ts';
 import { createSubscriber, type Subscriber } from './subscriber.ts';
 
 export interface RedisBusDeps {
@@ -27,6 +28,7 @@ export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: 
   const strange = traffic.with({ direction: 'unreadable' });
   const groups = new Map<string, GroupName>();
   const publisher = stickyLane(redis);
+  const streams = createRedisStreams(redis, publisher);
 
   const subscriber: Subscriber = createSubscriber(redis.dedicated('bus'), {
     log,
@@ -43,6 +45,12 @@ export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: 
   });
 
   return {
+    ...streams,
+    append: async (group, draft, options) => {
+      const appended = await streams.append(group, draft, options);
+      sent.inc();
+      return appended;
+    },
     publish: async (group, message) => {
       const { channel } = groupKeys(redis.prefix, group);
       try {

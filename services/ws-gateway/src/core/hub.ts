@@ -1,15 +1,10 @@
 import type { Bus } from '@muster/bus/bus';
+import { draftPublication, unkeptMessage } from '@muster/bus/draft';
 import type { BusMessage } from '@muster/bus/envelope';
 import type { Clock } from '@muster/kit/clock';
 import type { Payload } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
 import type { GroupName } from '@muster/protocol/ids';
-import {
-  encodePublication,
-  PUBLICATION_DATA_AT,
-  PUBLICATION_PUSH_TAIL,
-  publicationPushHead,
-} from '@muster/protocol/json-codec';
 import type { ClientInfo } from '@muster/protocol/replies';
 import { type Encoding, Group, Subscription } from './group.ts';
 import type { Outbox } from './outbox.ts';
@@ -88,7 +83,7 @@ export const createHub = ({ bus, clock, metrics }: HubDeps): Hub => {
       const begun = clock.monotonic();
       const seconds = () => (clock.monotonic() - begun) / 1000;
       try {
-        await bus.publish(name, publicationMessage(name, data, info));
+        await bus.publish(name, unkeptMessage(draftPublication(name, { data, info })));
       } catch (error) {
         metrics.published('error', seconds());
         throw error;
@@ -102,18 +97,6 @@ export const createHub = ({ bus, clock, metrics }: HubDeps): Hub => {
       if (group.deliver(message)) slicer.add(group);
     },
     counts: () => ({ groups: groups.size, subscriptions }),
-  };
-};
-
-const publicationMessage = (name: GroupName, data: Payload, info: ClientInfo): BusMessage => {
-  const head = publicationPushHead(name);
-  return {
-    kind: 'publication',
-    body: Buffer.from(head + encodePublication({ data, info }) + PUBLICATION_PUSH_TAIL),
-    dataAt: head.length + PUBLICATION_DATA_AT,
-    dataLength: Buffer.byteLength(data),
-    offset: 0,
-    epoch: '',
   };
 };
 

@@ -1,0 +1,81 @@
+import type { GroupName } from '@muster/protocol/ids';
+import {
+  encodePublication,
+  PUBLICATION_DATA_AT,
+  PUBLICATION_PUSH_TAIL,
+  publicationPushHead,
+} from '@muster/protocol/json-codec';
+import type { Publication, PublicationText } from '@muster/protocol/replies';
+import type { BusMessage } from './envelope.ts';
+import type { GroupPosition } from './position.ts';
+
+/** A publication before it has a position: the texts between which a position is put. */
+export interface Draft {
+  /** The push up to the publication. */
+  readonly before: string;
+  /** The publication's JSON text without its closing brace. */
+  readonly open: string;
+  /** Bytes of the payload, which comes first in the publication. */
+  readonly dataLength: number;
+  /** See {@link BusMessage.notes}. */
+  readonly notes: readonly string[];
+}
+
+/** A publication as the stream keeps it. */
+export interface Entry {
+  readonly offset: number;
+  /** JSON text with the offset in it. */
+  readonly text: PublicationText;
+  readonly dataLength: number;
+  readonly notes: readonly string[];
+}
+
+/** Prepares a publication. Its payload must be JSON without raw line breaks. */
+export const draftPublication = (
+  group: GroupName,
+  publication: Omit<Publication, 'offset'>,
+  notes: readonly string[] = [],
+): Draft => ({
+  before: publicationPushHead(group),
+  open: encodePublication(publication).slice(0, -1),
+  dataLength: Buffer.byteLength(publication.data),
+  notes,
+});
+
+/** The publication's text at a position. The first one names the epoch, for those who subscribed to an empty stream. */
+export const publicationAt = (
+  { open }: Pick<Draft, 'open'>,
+  { offset, epoch }: GroupPosition,
+): PublicationText => `${open},"offset":${offset}${offset === 1 ? `,"epoch":"${epoch}"` : ''}}`;
+
+/** Where the payload begins in the push, in bytes. Group names are ASCII, so characters are bytes. */
+export const dataAtOf = ({ before }: Pick<Draft, 'before'>): number => before.length + PUBLICATION_DATA_AT;
+
+/** A message that is not kept and has no position. */
+export const unkeptMessage = (draft: Draft): BusMessage => ({
+  kind: 'publication',
+  body: Buffer.from(`${draft.before}${draft.open}}${PUBLICATION_PUSH_TAIL}`),
+  dataAt: dataAtOf(draft),
+  dataLength: draft.dataLength,
+  offset: 0,
+  epoch: '',
+  notes: draft.notes,
+});
+
+/** What the bus delivered, or would have, for an entry of the stream. */
+export const messageOfEntry = (group: GroupName, entry: Entry, epoch: string): BusMessage => {
+  const before = publicationPushHead(group);
+  return {
+    kind: 'publication',
+    body: Buffer.from(before + entry.text + PUBLICATION_PUSH_TAIL),
+    dataAt: dataAtOf({ before }),
+    dataLength: entry.dataLength,
+    offset: entry.offset,
+    epoch,
+    notes: entry.notes,
+  };
+};
+
+/** The publication in a message of the bus. */
+export const publicationOf = (group: GroupName, { body }: BusMessage): PublicationText =>
+  body.toString('utf8', publicationPushHead(group).length, body.length - PUBLICATION_PUSH_TAIL.length);

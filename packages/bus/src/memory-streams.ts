@@ -1,0 +1,101 @@
+import type { GroupName } from '@muster/protocol/ids';
+import { type Entry, messageOfEntry, publicationAt } from './draft.ts';
+import type { BusMessage } from './envelope.ts';
+import type { Appended, Streams } from './streams.ts';
+
+interface MemoryStream {
+  epoch: string;
+  top: number;
+  entries: Entry[];
+  version: { number: number; epoch: string } | undefined;
+  readonly results: Map<string, Appended>;
+}
+
+/** The streams of a memory broker; what Redis does in a script, done in one turn. Time to live is not played. */
+export interface MemoryStreams extends Streams {
+  /** Loses everything, as FLUSHALL does. */
+  flush(): void;
+  /** Loses the newest publications of a group, as a failover may. */
+  lose(group: GroupName, count: number): void;
+}
+
+export const createMemoryStreams = (options: {
+  /** Throws when the broker is stopped. */
+  requireUp(): void;
+  deliver(group: GroupName, message: BusMessage): void;
+}): MemoryStreams => {
+  const streams = new Map<GroupName, MemoryStream>();
+  let epochs = 0;
+  const newEpoch = (): string => `e${++epochs}`;
+  const streamOf = (group: GroupName): MemoryStream => {
+    let stream = streams.get(group);
+    if (stream === undefined) {
+      stream = { epoch: newEpoch(), top: 0, entries: [], version: undefined, results: new Map() };
+      streams.set(group, stream);
+    }
+    return stream;
+  };
+  const topOf = ({ top, epoch }: MemoryStream) => ({ offset: top, epoch });
+
+  return {
+    append: async (group, draft, { retention, idempotencyKey, version }) => {
+      options.requireUp();
+      const stream = streamOf(group);
+      const known = idempotencyKey === undefined ? undefined : stream.results.get(idempotencyKey);
+      if (known !== undefined) return { ...known, outcome: 'repeated' };
+      if (isOutdated(stream.version, version)) return { ...topOf(stream), outcome: 'outdated' };
+      stream.version = version ?? stream.version;
+      stream.top += 1;
+      const { dataLength, notes } = draft;
+      const entry = { offset: stream.top, text: publicationAt(draft, topOf(stream)), dataLength, notes };
+      stream.entries = [...stream.entries, entry].slice(-retention.size);
+      options.deliver(group, messageOfEntry(group, entry, stream.epoch));
+      const appended: Appended = { ...topOf(stream), outcome: 'published' };
+      if (idempotencyKey !== undefined) stream.results.set(idempotencyKey, appended);
+      return appended;
+    },
+    top: async (group) => {
+      options.requireUp();
+      return topOf(streamOf(group));
+    },
+    read: async (group, { from, limit, reverse = false }) => {
+      options.requireUp();
+      const stream = streamOf(group);
+      const inRange = ({ offset }: Entry) => from === undefined || (reverse ? offset < from : offset > from);
+      const entries = (reverse ? stream.entries.toReversed() : stream.entries).filter(inRange);
+      return { top: topOf(stream), entries: entries.slice(0, limit) };
+    },
+    tops: async (groups) => {
+      options.requireUp();
+      return groups.map((group) => {
+        const stream = streams.get(group);
+        return stream && topOf(stream);
+      });
+    },
+    disown: async (group, seen) => {
+      options.requireUp();
+      const stream = streamOf(group);
+      if (stream.epoch === seen.epoch && stream.top < seen.offset) stream.epoch = newEpoch();
+      return topOf(stream);
+    },
+    clear: async (group) => {
+      options.requireUp();
+      streamOf(group).entries = [];
+    },
+    flush: () => streams.clear(),
+    lose: (group, count) => {
+      const stream = streamOf(group);
+      stream.top -= count;
+      stream.entries = stream.entries.filter(({ offset }) => offset <= stream.top);
+    },
+  };
+};
+
+const isOutdated = (
+  known: { number: number; epoch: string } | undefined,
+  given: { number: number; epoch: string } | undefined,
+): boolean =>
+  known !== undefined &&
+  given !== undefined &&
+  known.number >= given.number &&
+  (given.epoch === '' || given.epoch === known.epoch);

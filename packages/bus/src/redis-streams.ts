@@ -1,0 +1,111 @@
+import { randomBytes } from 'node:crypto';
+import type { RedisConnections } from '@muster/kit/redis';
+import { AppError } from '@muster/protocol/errors';
+import type { Redis } from 'ioredis';
+import { dataAtOf, type Entry } from './draft.ts';
+import { messageHead, messageNotes, parseNotes } from './envelope.ts';
+import { groupKeys } from './keys.ts';
+import { type GroupPosition, parseGroupPosition } from './position.ts';
+import { APPEND, DISOWN, READ, runScript, type Script } from './scripts.ts';
+import { type Appended, IDEMPOTENCY_TTL_MS, type StreamPage, type Streams } from './streams.ts';
+
+const OUTCOMES: readonly Appended['outcome'][] = ['published', 'repeated', 'outdated'];
+const EPOCH_BYTES = 6;
+const TOPS_BATCH = 500;
+
+/** Streams in Redis: one Lua call per operation, every key of a group in one slot. */
+export const createRedisStreams = (redis: RedisConnections, appender: () => Redis): Streams => {
+  const keysOf = (group: Parameters<Streams['clear']>[0]) => groupKeys(redis.prefix, group);
+  const reading = (script: Script, keys: readonly string[], args: readonly (string | number)[]) =>
+    guarded(() => redis.retry((lane) => runScript(lane, script, keys, args)));
+
+  return {
+    append: async (group, draft, { retention, idempotencyKey, version }) => {
+      const { stream, meta, channel, result } = keysOf(group);
+      const head = messageHead({
+        kind: 'publication',
+        dataAt: dataAtOf(draft),
+        dataLength: draft.dataLength,
+      });
+      const args = [
+        ...[newEpoch(), retention.size, retention.ttlMs, retention.metaTtlMs],
+        ...[head, draft.before, draft.open, draft.dataLength, messageNotes(draft.notes)],
+        idempotencyKey === undefined ? 0 : IDEMPOTENCY_TTL_MS,
+        ...[version?.number ?? 0, version?.epoch ?? '', 'PUBLISH'],
+      ];
+      const keys = [stream, meta, channel, `${result}${idempotencyKey ?? ''}`];
+      // Not repeated on a fault: without an idempotency key it might be published twice.
+      const answer = await guarded(() => runScript(appender(), APPEND, keys, args));
+      const [, , outcome] = answer as unknown[];
+      return { ...positionOf(answer), outcome: OUTCOMES[Number(outcome)] ?? 'published' };
+    },
+    top: async (group, retention) => {
+      const { stream, meta } = keysOf(group);
+      return positionOf(
+        await reading(READ, [stream, meta], [newEpoch(), retention.metaTtlMs, '-', '+', 0, 0]),
+      );
+    },
+    read: async (group, { from, limit, reverse = false, retention }): Promise<StreamPage> => {
+      const { stream, meta } = keysOf(group);
+      const first = from === undefined || reverse ? '-' : `${from + 1}-0`;
+      const last = from === undefined || !reverse ? '+' : `${Math.max(from - 1, 0)}-0`;
+      const args = [newEpoch(), retention.metaTtlMs, first, last, limit, reverse ? 1 : 0];
+      const answer = await reading(READ, [stream, meta], args);
+      const [, , entries] = answer as unknown[];
+      return { top: positionOf(answer), entries: (entries as RawEntry[]).map(entryOf) };
+    },
+    tops: async (groups) => {
+      const found: (GroupPosition | undefined)[] = [];
+      for (let from = 0; from < groups.length; from += TOPS_BATCH) {
+        const metas = groups.slice(from, from + TOPS_BATCH).map((group) => keysOf(group).meta);
+        const values = await guarded(() =>
+          redis.retry((lane) => Promise.all(metas.map((meta) => lane.hmget(meta, 's', 'e')))),
+        );
+        for (const [offset, epoch] of values) {
+          found.push(epoch ? parseGroupPosition(offset ?? '0', epoch) : undefined);
+        }
+      }
+      return found;
+    },
+    disown: async (group, seen, retention) => {
+      const { meta } = keysOf(group);
+      return positionOf(
+        await reading(DISOWN, [meta], [seen.epoch, seen.offset, newEpoch(), retention.metaTtlMs]),
+      );
+    },
+    clear: async (group) => {
+      await guarded(() => redis.retry((lane) => lane.del(keysOf(group).stream)));
+    },
+  };
+};
+
+type RawEntry = readonly [id: string, fields: readonly string[]];
+
+const entryOf = ([id, fields]: RawEntry): Entry => {
+  const values = new Map<string, string>();
+  for (let at = 0; at + 1 < fields.length; at += 2) values.set(String(fields[at]), String(fields[at + 1]));
+  return {
+    offset: Number.parseInt(id, 10),
+    text: values.get('p') ?? '',
+    dataLength: Number(values.get('l') ?? 0),
+    notes: parseNotes(values.get('n') ?? ''),
+  };
+};
+
+const positionOf = (answer: unknown): GroupPosition => {
+  const [offset, epoch] = answer as unknown[];
+  const position = parseGroupPosition(offset, String(epoch));
+  if (position === undefined) throw new Error('a stream without an offset');
+  return position;
+};
+
+const newEpoch = (): string => randomBytes(EPOCH_BYTES).toString('base64url');
+
+/** Whatever Redis or the way to it does is one error to callers. */
+const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
+  try {
+    return await work();
+  } catch (cause) {
+    throw new AppError('REDIS_UNAVAILABLE', { cause });
+  }
+};

@@ -1,0 +1,109 @@
+import { createHash } from 'node:crypto';
+import type { Redis } from 'ioredis';
+
+/** A Lua script with its digest. */
+export interface Script {
+  readonly source: string;
+  readonly sha: string;
+}
+
+const script = (source: string): Script => ({
+  source,
+  sha: createHash('sha1').update(source).digest('hex'),
+});
+
+/*
+ * KEYS stream meta channel result
+ * ARGV 1 epoch for a new stream · 2 size · 3 ttl ms · 4 meta ttl ms · 5 head · 6 before · 7 open publication ·
+ *      8 data length · 9 notes · 10 result ttl ms, 0 for no key · 11 version, 0 for none · 12 version epoch · 13 publish command
+ * Answers offset, epoch, outcome (0 published, 1 repeated, 2 outdated).
+ */
+export const APPEND = script(`
+if ARGV[10] ~= '0' then
+  local known = redis.call('HMGET', KEYS[4], 's', 'e')
+  if known[1] then return {known[1], known[2], 1} end
+end
+local meta = redis.call('HMGET', KEYS[2], 'e', 's', 'v', 've')
+local epoch = meta[1]
+if not epoch then
+  epoch = ARGV[1]
+  redis.call('HSET', KEYS[2], 'e', epoch)
+end
+if ARGV[11] ~= '0' then
+  if meta[3] and tonumber(meta[3]) >= tonumber(ARGV[11]) and (ARGV[12] == '' or ARGV[12] == meta[4]) then
+    return {meta[2] or '0', epoch, 2}
+  end
+  redis.call('HSET', KEYS[2], 'v', ARGV[11], 've', ARGV[12])
+end
+local number = redis.call('HINCRBY', KEYS[2], 's', 1)
+local offset = string.format('%.0f', number)
+redis.call('PEXPIRE', KEYS[2], ARGV[4])
+local publication = ARGV[7] .. ',"offset":' .. offset
+if number == 1 then
+  -- Offset and epoch were lost and the stream was not: it must not be read as part of the new one.
+  redis.call('DEL', KEYS[1])
+  publication = publication .. ',"epoch":"' .. epoch .. '"'
+end
+publication = publication .. '}'
+redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[2], offset .. '-0', 'p', publication, 'l', ARGV[8], 'n', ARGV[9])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+redis.call(ARGV[13], KEYS[3], ARGV[5] .. offset .. ' ' .. epoch .. ARGV[9] .. '\\n' .. ARGV[6] .. publication .. '}}')
+if ARGV[10] ~= '0' then
+  redis.call('HSET', KEYS[4], 's', offset, 'e', epoch)
+  redis.call('PEXPIRE', KEYS[4], ARGV[10])
+end
+return {offset, epoch, 0}`);
+
+/* KEYS stream meta · ARGV 1 epoch for a new stream · 2 meta ttl ms · 3 first id · 4 last id · 5 count, 0 for none · 6 reverse. Answers offset, epoch, entries. */
+export const READ = script(`
+local meta = redis.call('HMGET', KEYS[2], 'e', 's')
+local epoch = meta[1]
+if not epoch then
+  epoch = ARGV[1]
+  redis.call('HSET', KEYS[2], 'e', epoch)
+end
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
+local entries = {}
+-- Without an offset of its own, whatever the stream holds is of another life.
+if ARGV[5] ~= '0' and meta[2] then
+  if ARGV[6] == '1' then entries = redis.call('XREVRANGE', KEYS[1], ARGV[4], ARGV[3], 'COUNT', ARGV[5])
+  else entries = redis.call('XRANGE', KEYS[1], ARGV[3], ARGV[4], 'COUNT', ARGV[5]) end
+end
+return {meta[2] or '0', epoch, entries}`);
+
+/* KEYS meta · ARGV 1 epoch seen · 2 offset seen · 3 new epoch · 4 meta ttl ms. Answers offset, epoch. */
+export const DISOWN = script(`
+local meta = redis.call('HMGET', KEYS[1], 'e', 's')
+local epoch = meta[1]
+local offset = meta[2] or '0'
+if not epoch or (epoch == ARGV[1] and tonumber(offset) < tonumber(ARGV[2])) then
+  epoch = ARGV[3]
+  redis.call('HSET', KEYS[1], 'e', epoch)
+  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+end
+return {offset, epoch}`);
+
+const loaded = new WeakMap<Redis, Set<string>>();
+
+/**
+ * Runs a script by its digest. The first time on a connection its source goes before it on the same connection, so
+ * that a missing script never makes two calls change places.
+ */
+export const runScript = (
+  redis: Redis,
+  { source, sha }: Script,
+  keys: readonly string[],
+  args: readonly (string | number)[],
+): Promise<unknown> => {
+  let known = loaded.get(redis);
+  if (known === undefined) {
+    known = new Set();
+    loaded.set(redis, known);
+    redis.on('close', () => known?.clear());
+  }
+  if (!known.has(sha)) {
+    known.add(sha);
+    redis.script('LOAD', source).catch(() => known?.delete(sha));
+  }
+  return redis.evalsha(sha, keys.length, ...keys, ...args);
+};

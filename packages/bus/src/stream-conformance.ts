@@ -1,0 +1,156 @@
+import type { GroupName } from '@muster/protocol/ids';
+import { expect, test } from 'vitest';
+import type { BusFixture } from './conformance.ts';
+import { draftPublication } from './draft.ts';
+import type { Retention } from './streams.ts';
+
+const RETENTION: Retention = { size: 5, ttlMs: 60_000, metaTtlMs: 120_000 };
+const ROOM = 'room' as GroupName;
+const OPTIONS = { retention: RETENTION };
+const draft = (data: unknown) =>
+  draftPublication(ROOM, { data: JSON.stringify(data), tags: { lang: 'pl' } }, ['x=1']);
+
+/** The rules of streams that every adapter keeps. */
+export const streamConformance = (fixture: BusFixture): void => {
+  appending(fixture);
+  exactlyOnce(fixture);
+  losses(fixture);
+};
+
+const appending = (fixture: BusFixture): void => {
+  test('[ST20] what arrives is what is kept, with its position', async () => {
+    const { bus, received } = await fixture.replica();
+    await bus.subscribe(ROOM);
+    const first = await bus.append(ROOM, draft('zażółć'), OPTIONS);
+    const second = await bus.append(ROOM, draft({ n: 2 }), OPTIONS);
+    expect([first.offset, second.offset]).toEqual([1, 2]);
+    expect(second.epoch).toBe(first.epoch);
+    await expect.poll(() => received.length).toBe(2);
+    const { entries } = await bus.read(ROOM, { limit: 10, retention: RETENTION });
+    for (const [index, entry] of entries.entries()) {
+      const message = received[index];
+      const { push } = JSON.parse(String(message?.body));
+      expect(push).toEqual({ channel: ROOM, pub: JSON.parse(entry.text) });
+      expect(push.pub.offset).toBe(index + 1);
+      expect(push.pub.tags).toEqual({ lang: 'pl' });
+      expect(message).toMatchObject({ offset: index + 1, epoch: first.epoch, notes: ['x=1'] });
+      expect(entry.notes).toEqual(['x=1']);
+      const data = message?.body.subarray(message.dataAt, message.dataAt + message.dataLength);
+      expect(JSON.parse(String(data))).toEqual(push.pub.data);
+    }
+  });
+
+  test('[ST20] the order of the bus is the order of the stream, whoever appends', async () => {
+    const [a, b] = [await fixture.replica(), await fixture.replica()];
+    await a.bus.subscribe(ROOM);
+    const appends = Array.from({ length: 50 }, (_, n) => (n % 2 ? a : b).bus.append(ROOM, draft(n), OPTIONS));
+    await Promise.all(appends);
+    await expect.poll(() => a.received.length).toBe(50);
+    expect(a.received.map(({ offset }) => offset)).toEqual(Array.from({ length: 50 }, (_, n) => n + 1));
+  });
+
+  test('[ST21] the newest are kept, read after an offset or the newest first', async () => {
+    const { bus } = await fixture.replica();
+    for (let n = 1; n <= 8; n++) await bus.append(ROOM, draft(n), OPTIONS);
+    const offsets = async (query: object) =>
+      (await bus.read(ROOM, { limit: 10, retention: RETENTION, ...query })).entries.map(
+        ({ offset }) => offset,
+      );
+    expect(await offsets({})).toEqual([4, 5, 6, 7, 8]);
+    expect(await offsets({ from: 6 })).toEqual([7, 8]);
+    expect(await offsets({ from: 0, limit: 2 })).toEqual([4, 5]);
+    expect(await offsets({ reverse: true, limit: 2 })).toEqual([8, 7]);
+    expect(await offsets({ reverse: true, from: 7 })).toEqual([6, 5, 4]);
+    expect(await offsets({ from: 8 })).toEqual([]);
+    expect((await bus.read(ROOM, { limit: 1, retention: RETENTION })).top.offset).toBe(8);
+  });
+
+  test('[ST22] an empty stream has an epoch, which its first publication names', async () => {
+    const { bus, received } = await fixture.replica();
+    await bus.subscribe(ROOM);
+    const top = await bus.top(ROOM, RETENTION);
+    expect(top).toEqual({ offset: 0, epoch: expect.stringMatching(/^.+$/) });
+    expect(await bus.read(ROOM, { limit: 9, retention: RETENTION })).toEqual({ top, entries: [] });
+    await bus.append(ROOM, draft(1), OPTIONS);
+    await bus.append(ROOM, draft(2), OPTIONS);
+    await expect.poll(() => received.length).toBe(2);
+    const epochs = received.map(({ body }) => JSON.parse(String(body)).push.pub.epoch);
+    expect(epochs).toEqual([top.epoch, undefined]);
+    const nobody = 'nobody' as GroupName;
+    expect(await bus.tops([ROOM, nobody])).toEqual([{ offset: 2, epoch: top.epoch }, undefined]);
+  });
+};
+
+const exactlyOnce = (fixture: BusFixture): void => {
+  test('[ST23] an idempotency key used again publishes nothing and gives the first answer', async () => {
+    const { bus, received } = await fixture.replica();
+    await bus.subscribe(ROOM);
+    const keyed = { ...OPTIONS, idempotencyKey: 'm-1' };
+    const answers = await Promise.all([1, 2, 3].map((n) => bus.append(ROOM, draft(n), keyed)));
+    expect(answers.map(({ offset, outcome }) => [offset, outcome])).toEqual([
+      [1, 'published'],
+      [1, 'repeated'],
+      [1, 'repeated'],
+    ]);
+    await bus.append(ROOM, draft(4), OPTIONS);
+    await expect.poll(() => received.map(({ offset }) => offset)).toEqual([1, 2]);
+  });
+
+  test('[ST24] only a newer version is accepted, unless the version epoch is another', async () => {
+    const { bus } = await fixture.replica();
+    const at = async (number: number, epoch: string) =>
+      (await bus.append(ROOM, draft(number), { ...OPTIONS, version: { number, epoch } })).outcome;
+    expect(await at(3, 'a')).toBe('published');
+    expect(await at(3, 'a')).toBe('outdated');
+    expect(await at(2, '')).toBe('outdated');
+    expect(await at(4, 'a')).toBe('published');
+    expect(await at(1, 'b')).toBe('published');
+    expect((await bus.top(ROOM, RETENTION)).offset).toBe(3);
+  });
+};
+
+const losses = (fixture: BusFixture): void => {
+  test('[ST25] after the loss of everything a stream begins again with another epoch', async () => {
+    const { bus } = await fixture.replica();
+    const before = await bus.append(ROOM, draft(1), OPTIONS);
+    await fixture.world().flush();
+    expect(await bus.tops([ROOM])).toEqual([undefined]);
+    const after = await bus.append(ROOM, draft(2), OPTIONS);
+    expect(after.offset).toBe(1);
+    expect(after.epoch).not.toBe(before.epoch);
+  });
+
+  test('[ST26] a stream that fell behind what was seen is given another epoch, once', async () => {
+    const { bus } = await fixture.replica();
+    const top = await bus.append(ROOM, draft(1), OPTIONS);
+    const seen = { offset: 3, epoch: top.epoch };
+    const disowned = await bus.disown(ROOM, seen, RETENTION);
+    expect(disowned).toEqual({ offset: 1, epoch: expect.not.stringContaining(top.epoch) });
+    expect(await bus.disown(ROOM, seen, RETENTION)).toEqual(disowned);
+    const { offset, epoch } = await bus.append(ROOM, draft(2), OPTIONS);
+    expect({ offset, epoch }).toEqual({ offset: 2, epoch: disowned.epoch });
+    expect(await bus.disown(ROOM, { offset: 2, epoch }, RETENTION)).toEqual({ offset: 2, epoch });
+  });
+
+  test('[ST27] clearing forgets the publications, offset and epoch go on', async () => {
+    const { bus } = await fixture.replica();
+    const { epoch } = await bus.append(ROOM, draft(1), OPTIONS);
+    await bus.clear(ROOM);
+    expect(await bus.read(ROOM, { limit: 9, retention: RETENTION })).toEqual({
+      top: { offset: 1, epoch },
+      entries: [],
+    });
+    expect(await bus.append(ROOM, draft(2), OPTIONS)).toMatchObject({ offset: 2, epoch });
+  });
+
+  test('[ST28] with the store away every operation fails at once', async () => {
+    const { bus } = await fixture.replica();
+    await fixture.world().cut();
+    await expect.poll(() => bus.isUp()).toBe(false);
+    const unavailable = expect.objectContaining({ code: 'REDIS_UNAVAILABLE' });
+    await expect(bus.append(ROOM, draft(1), OPTIONS)).rejects.toEqual(unavailable);
+    await expect(bus.read(ROOM, { limit: 1, retention: RETENTION })).rejects.toEqual(unavailable);
+    await expect(bus.tops([ROOM])).rejects.toEqual(unavailable);
+    await fixture.world().restore();
+  });
+};

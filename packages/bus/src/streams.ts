@@ -1,0 +1,60 @@
+import type { GroupName } from '@muster/protocol/ids';
+import type { Draft, Entry } from './draft.ts';
+import type { GroupPosition } from './position.ts';
+
+/** How much of a group's publications is kept, and for how long. */
+export interface Retention {
+  /** Publications. */
+  readonly size: number;
+  readonly ttlMs: number;
+  /** Life of offset and epoch after the last use; longer than `ttlMs`. */
+  readonly metaTtlMs: number;
+}
+
+export interface AppendOptions {
+  readonly retention: Retention;
+  /** Appending again with the same key within five minutes changes nothing and gives the first answer. */
+  readonly idempotencyKey?: string;
+  /** Of several versions of something only a newer one than the last is accepted. */
+  readonly version?: { readonly number: number; readonly epoch: string };
+}
+
+export interface Appended extends GroupPosition {
+  /** `repeated`: this key was used before. `outdated`: a newer version is there. Nothing was published then. */
+  readonly outcome: 'published' | 'repeated' | 'outdated';
+}
+
+/** What to read: after an offset in order, or the newest first. */
+export interface StreamQuery {
+  /** Only entries after (reverse: before) this offset. */
+  readonly from?: number;
+  readonly limit: number;
+  readonly reverse?: boolean;
+  readonly retention: Retention;
+}
+
+export interface StreamPage {
+  readonly top: GroupPosition;
+  readonly entries: readonly Entry[];
+}
+
+/** The kept publications of groups. All methods throw {@link AppError} REDIS_UNAVAILABLE when the store cannot be reached. */
+export interface Streams {
+  /** Assigns the next offset, keeps the publication and gives it to the bus, in one step. */
+  append(group: GroupName, draft: Draft, options: AppendOptions): Promise<Appended>;
+  /** The end of the stream; a stream that does not exist is given an epoch. */
+  top(group: GroupName, retention: Retention): Promise<GroupPosition>;
+  read(group: GroupName, query: StreamQuery): Promise<StreamPage>;
+  /** The ends of many streams; undefined for one that does not exist any more. */
+  tops(groups: readonly GroupName[]): Promise<(GroupPosition | undefined)[]>;
+  /**
+   * Gives the stream another epoch if its top is below an offset that was seen in this epoch: the store has lost
+   * publications that were accepted. Resolves with the position that holds then.
+   */
+  disown(group: GroupName, seen: GroupPosition, retention: Retention): Promise<GroupPosition>;
+  /** Forgets the publications; offset and epoch go on. */
+  clear(group: GroupName): Promise<void>;
+}
+
+/** How long the answer to an idempotency key is remembered, in ms. */
+export const IDEMPOTENCY_TTL_MS = 300_000;
