@@ -1,6 +1,9 @@
+import { createRealtime } from '@muster/client/realtime';
+import { createGuest, createMySessions } from '@muster/client/sessions';
 import type { Fleet } from '@muster/fleet/fleet';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import WebSocket from 'ws';
 import { onDifferentGateways, plainClient, sdkClient, signIn, signOut } from './clients.ts';
 import { ownFleet } from './own-fleet.ts';
 
@@ -106,4 +109,19 @@ test('an ended session cannot come back by reconnecting', async () => {
   await signOut(fleet.publicUrl, fay.credential);
   await expect(sdkClient(fleet.publicUrl, fay.credential)).rejects.toThrow();
   await expect(plainClient(fleet.publicUrl, 'any', fay.credential)).rejects.toThrow(/401/);
+});
+
+test('[CL4] a client whose session was ended is told once, and stays away', async () => {
+  const { token = '' } = await createGuest({ baseUrl: fleet.publicUrl });
+  const reasons: string[] = [];
+  const client = createRealtime({
+    ...{ baseUrl: fleet.publicUrl, token, sdk: { websocket: WebSocket } },
+    onSignedOut: (reason) => reasons.push(reason),
+  });
+  client.connect();
+  await client.ready(10_000);
+  await createMySessions({ baseUrl: fleet.publicUrl, token }).signOut();
+  await until(() => reasons.length, { what: 'the news' });
+  expect(reasons).toEqual([expect.stringMatching(/session/)]);
+  expect(client.state).toBe('disconnected');
 });

@@ -1,0 +1,102 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { MusterError } from '@muster/client/http';
+import { createGuest, createMySessions, createSessions } from '@muster/client/sessions';
+import { listen } from '@muster/http/listen';
+import { migrate } from '@muster/session-service/store/migrate';
+import { useTestStores } from '@muster/testkit/stores';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { SERVICE_KEY, startService, type TestService } from './session-fixture.ts';
+
+const stores = useTestStores({ migrate });
+const stack = new AsyncDisposableStack();
+let service: TestService;
+beforeAll(async () => {
+  service = stack.use(await startService(stores));
+});
+afterAll(() => stack.disposeAsync());
+
+const sessions = () => createSessions({ baseUrl: service.url, apiKey: SERVICE_KEY });
+
+/** A server that fails as it is told, to see what the client makes of it. */
+const faulty = async (answer: (calls: number, req: IncomingMessage, res: ServerResponse) => void) => {
+  const calls: string[] = [];
+  const server = stack.use(
+    await listen(
+      (req, res) => {
+        calls.push(`${req.method} ${req.url}`);
+        answer(calls.length, req, res);
+      },
+      { host: '127.0.0.1', port: 0 },
+    ),
+  );
+  return { baseUrl: `http://127.0.0.1:${server.port}`, calls };
+};
+
+test('[CL1] a refusal says what, where and which request', async () => {
+  const refused = await sessions()
+    .create({ user_id: '', label: 'x'.repeat(101) })
+    .catch((error: unknown) => error);
+  expect(refused).toBeInstanceOf(MusterError);
+  expect(refused).toMatchObject({
+    status: 422,
+    reason: 'validation',
+    requestId: expect.stringMatching(/^[0-9a-f-]{36}$/),
+    failures: [{ loc: ['body', 'user_id'] }, { loc: ['body', 'label'] }],
+  });
+  await expect(createSessions({ baseUrl: service.url, apiKey: 'wrong' }).create({})).rejects.toMatchObject({
+    status: 401,
+  });
+  await expect(createMySessions({ baseUrl: service.url, token: 'wrong' }).current()).rejects.toMatchObject({
+    status: 401,
+    reason: 'invalid-token',
+  });
+  expect(await sessions().get('6a7f5f0e-3b1c-4d7e-9c55-0d6f6ed1a111')).toBeUndefined();
+});
+
+test('[CL1] no answer at all has the reason network', async () => {
+  const lost = createSessions({ baseUrl: 'http://127.0.0.1:1', apiKey: 'k', retries: 0 });
+  await expect(lost.create({})).rejects.toMatchObject({ status: 0, reason: 'network' });
+});
+
+test('[CL2] calls that may run twice are tried again, others are not', async () => {
+  const flaky = await faulty((calls, _req, res) => {
+    if (calls % 3 === 0) res.writeHead(200, { 'content-type': 'application/json' }).end('{"id":"one"}');
+    else res.writeHead(503, { 'retry-after': '0' }).end();
+  });
+  const client = createSessions({ ...flaky, apiKey: 'k' });
+  expect(await client.get('one')).toEqual({ id: 'one' });
+  expect(flaky.calls).toHaveLength(3);
+  await expect(client.create({ user_id: 'u' })).rejects.toMatchObject({ status: 503, retryAfterS: 0 });
+  expect(flaky.calls).toHaveLength(4);
+  await expect(client.create({ user_id: 'u' }, { idempotencyKey: 'k1' })).resolves.toEqual({ id: 'one' });
+});
+
+test('[CL2] a refusal that another try would not change is not tried again', async () => {
+  const stubborn = await faulty((_calls, _req, res) => void res.writeHead(403).end());
+  await expect(createSessions({ ...stubborn, apiKey: 'k' }).get('x')).rejects.toMatchObject({
+    status: 403,
+    reason: 'http-403',
+  });
+  expect(stubborn.calls).toHaveLength(1);
+});
+
+test('[CL3] a list follows its pages, and ends go where they should', async () => {
+  const made = await Promise.all(
+    Array.from({ length: 7 }, () => sessions().create({ user_id: 'pages', transport: 'bearer' })),
+  );
+  const mine = createMySessions({ baseUrl: service.url, token: made[0]?.token ?? '' });
+  const listed = await Array.fromAsync(mine.list({ pageSize: 3 }));
+  expect(listed.map(({ id }) => id).toSorted()).toEqual(made.map(({ id }) => id).toSorted());
+  expect(listed.filter(({ current }) => current).map(({ id }) => id)).toEqual([made[0]?.id]);
+
+  expect(await mine.end(made[1]?.id ?? '')).toEqual({ propagation: 'done' });
+  expect(await mine.endOthers()).toBe(5);
+  expect(await mine.signOut()).toEqual({ propagation: 'done' });
+  await expect(mine.current()).rejects.toMatchObject({ reason: 'session-ended' });
+});
+
+test('a guest gets a token where guests are allowed', async () => {
+  const guest = await createGuest({ baseUrl: service.url, label: 'phone' });
+  const mine = createMySessions({ baseUrl: service.url, token: guest.token ?? '' });
+  expect(await mine.current()).toMatchObject({ kind: 'guest', label: 'phone', user_id: null });
+});
