@@ -23,10 +23,10 @@ for (const row of rows) {
   );
 }
 say('');
-for (const mine of rows.filter(({ contestant }) => contestant === 'muster')) {
-  const peer = rows.find(({ contestant, work }) => contestant !== 'muster' && work === mine.work);
+for (const mine of rows.filter(({ contestant }) => contestant.startsWith('muster'))) {
+  const peer = rows.find(({ contestant, work }) => !contestant.startsWith('muster') && work === mine.work);
   if (peer === undefined) continue;
   say(
-    `${mine.work}: CPU ${(mine.cpuUs / peer.cpuUs).toFixed(2)} ×, p99 ${(mine.p99 / peer.p99).toFixed(2)} × ${peer.contestant}`,
+    `${mine.work}, ${mine.contestant}: CPU ${(mine.cpuUs / peer.cpuUs).toFixed(2)} ×, p99 ${(mine.p99 / peer.p99).toFixed(2)} × ${peer.contestant}`,
   );
 }

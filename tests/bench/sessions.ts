@@ -1,16 +1,16 @@
-import { fork } from 'node:child_process';
+import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { startFleet } from '@muster/fleet/fleet';
+import { type Fleet, startFleet } from '@muster/fleet/fleet';
 import { Redis } from 'ioredis';
 import { cpuSecondsOf, median } from './cpu.ts';
 import { type Job, type Outcome, runLoad, type Shot } from './load.ts';
 
 /** One line of the result: medians over the rounds. Milliseconds, and CPU microseconds per operation of the server process. */
-interface Row {
+export interface Row {
   readonly contestant: string;
   readonly work: string;
   readonly perSecond: number;
@@ -19,13 +19,32 @@ interface Row {
   readonly cpuUs: number;
 }
 
+/** A piece of work for one server, prepared anew for each round. */
+interface Work {
+  readonly contestant: string;
+  readonly work: string;
+  readonly pid: number;
+  job(): Promise<Job> | Job;
+}
+
+/** A server of the benchmark and what it can be asked. */
+interface Server {
+  readonly pid: number;
+  readonly origin: string;
+}
+
 const SESSIONS = 500;
 const CONNECTIONS = 16;
-const SECONDS = 3;
-const COLD = 2_000;
+const SECONDS = 4;
+const DOOMED = 1_500;
+const CREATES = 20_000;
 const MODERATE_RATE = 300;
+const CLOSED = { connections: CONNECTIONS, seconds: SECONDS };
 
-/** Sessions: check from the snapshot, check cold, create, end, list; beside express-session with connect-redis. */
+/**
+ * Sessions on one service process with real stores. `check` is what an application pays for each of its requests:
+ * Muster's middleware beside express-session with connect-redis, in the same bare Express app.
+ */
 export const benchSessions = async ({
   rounds,
   say,
@@ -34,142 +53,167 @@ export const benchSessions = async ({
   say: (line: string) => void;
 }): Promise<Row[]> => {
   await using stack = new AsyncDisposableStack();
-  const dataDir = mkdtempSync(join(tmpdir(), 'muster-bench-'));
-  stack.defer(() => rmSync(dataDir, { recursive: true, force: true }));
-  const fleet = stack.use(
-    await startFleet({
-      env: {
-        ...process.env,
-        DATABASE_URL: '',
-        REDIS_URL: '',
-        LOG_LEVEL: 'warn',
-        RATE_LIMITS: 'off',
-        SESSION_RATE_LIMITS: 'off',
-      },
-      ...{ dataDir, gateways: 1, port: 0, basePort: 0 },
-    }),
-  );
-  const about = fleet.describe();
-  const service = about.sessionServices[0];
-  if (service === undefined) throw new Error('no session service');
-  const redis = new Redis(about.redisUrl);
-  stack.defer(() => redis.disconnect());
-  const other = fork(
-    fileURLToPath(new URL('./express-session-server.ts', import.meta.url)),
-    [about.redisUrl, 'x'.repeat(40)],
-    {
-      env: { ...process.env, NODE_ENV: 'production' },
-    },
-  );
-  stack.defer(() => void other.kill());
-  const [{ port }] = (await once(other, 'message')) as [{ port: number }];
-  const otherOrigin = `http://127.0.0.1:${port}`;
-
-  const key = { authorization: `Bearer ${about.serviceApiKey}`, 'content-type': 'application/json' };
-  const create = (user: string): Shot => ({
-    ...{ method: 'POST', path: '/v1/sessions', headers: key },
-    body: JSON.stringify({ user_id: user, transport: 'cookie' }),
-  });
-  const cookiesOf = (shots: readonly Shot[], origin: string) =>
-    Promise.all(shots.map((shot) => cookieFrom(origin, shot)));
-  const muster = await cookiesOf(
-    Array.from({ length: SESSIONS }, (_, n) => create(`u${n}`)),
-    service.url,
-  );
-  const otherCreate: Shot = {
-    ...{ method: 'POST', path: '/create', headers: { 'content-type': 'application/json' } },
-    body: '{"user_id":"u"}',
-  };
-  const express = await cookiesOf(
-    Array.from({ length: SESSIONS }, () => otherCreate),
-    otherOrigin,
-  );
-  const get = (path: string) => (cookie: string) => ({ method: 'GET' as const, path, headers: { cookie } });
-  const remove = (cookie: string): Shot => ({
-    ...{ method: 'DELETE', path: '/v1/session' },
-    headers: { cookie, origin: about.publicUrl, 'sec-fetch-site': 'same-origin' },
-  });
-
-  let made = 0;
-  const users = (count: number) => Array.from({ length: count }, () => create(`b${made++}`));
-  const closed = { connections: CONNECTIONS, seconds: SECONDS };
-  const works: { contestant: string; work: string; pid: number; job: () => Promise<Job> | Job }[] = [];
-  const ours = (work: string, job: () => Promise<Omit<Job, 'origin'>> | Omit<Job, 'origin'>) =>
-    works.push({
-      contestant: 'muster',
-      work,
-      pid: service.pid,
-      job: async () => ({ origin: service.url, ...(await job()) }),
-    });
-  const theirs = (work: string, job: () => Omit<Job, 'origin'>) =>
-    works.push({
-      contestant: 'express-session',
-      work,
-      pid: other.pid ?? 0,
-      job: () => ({ origin: otherOrigin, ...job() }),
-    });
-
-  ours('check', () => ({ ...closed, shots: muster.map(get('/v1/session')), expectedStatus: 200 }));
-  theirs('check', () => ({ ...closed, shots: express.map(get('/check')), expectedStatus: 200 }));
-  ours(`check at ${MODERATE_RATE}/s`, () => ({
-    ...closed,
-    rate: MODERATE_RATE,
-    shots: muster.map(get('/v1/session')),
-    expectedStatus: 200,
-  }));
-  theirs(`check at ${MODERATE_RATE}/s`, () => ({
-    ...closed,
-    rate: MODERATE_RATE,
-    shots: express.map(get('/check')),
-    expectedStatus: 200,
-  }));
-  ours('create', () => ({ ...closed, shots: users(20_000), expectedStatus: 201 }));
-  theirs('create', () => ({ ...closed, shots: [otherCreate], expectedStatus: 201 }));
-  ours('check cold', async () => {
-    await forgetSnapshots(redis);
-    return { ...closed, once: true, shots: muster.map(get('/v1/session')), expectedStatus: 200 };
-  });
-  ours('list', () => ({ ...closed, shots: muster.map(get('/v1/me/sessions')), expectedStatus: 200 }));
-  ours('end', async () => {
-    const doomed = await cookiesOf(users(COLD), service.url);
-    return { ...closed, once: true, shots: doomed.map(remove), expectedStatus: 204 };
-  });
-
+  const fleet = stack.use(await ownFleet(stack));
+  const works = await worksOf(fleet, stack);
   const measured = new Map<string, (Outcome & { cpuUs: number })[]>();
   for (let round = 1; round <= rounds; round += 1) {
-    for (const { contestant, work, pid, job } of works) {
-      const prepared = await job();
-      const before = cpuSecondsOf(pid);
-      const outcome = await runLoad(prepared);
-      if (outcome.unexpected > 0)
-        throw new Error(`${contestant} ${work}: ${outcome.unexpected} × ${outcome.example}`);
-      const cpuUs = ((cpuSecondsOf(pid) - before) / outcome.done) * 1e6;
-      const name = `${contestant}|${work}`;
-      measured.set(name, [...(measured.get(name) ?? []), { ...outcome, cpuUs }]);
+    for (const one of works) {
+      const outcome = await measure(one);
+      const name = `${one.work}|${one.contestant}`;
+      measured.set(name, [...(measured.get(name) ?? []), outcome]);
+      const load = ((outcome.ownCpuS / outcome.seconds) * 100).toFixed(0);
       say(
-        `round ${round}: ${contestant} ${work}: ${outcome.done} in ${outcome.seconds.toFixed(1)} s, p99 ${outcome.p99.toFixed(1)} ms, ${cpuUs.toFixed(0)} µs CPU each (load process: ${((outcome.ownCpuS / outcome.seconds) * 100).toFixed(0)} % of a core)`,
+        `round ${round}: ${one.work}, ${one.contestant}: ${outcome.done} in ${outcome.seconds.toFixed(1)} s, ` +
+          `p99 ${outcome.p99.toFixed(1)} ms, ${outcome.cpuUs.toFixed(0)} µs CPU each (load process at ${load} % of a core)`,
       );
     }
   }
-  return [...measured].map(([name, all]) => {
-    const [contestant = '', work = ''] = name.split('|');
-    const of = (pick: (one: Outcome & { cpuUs: number }) => number) => median(all.map(pick));
-    return {
-      contestant,
-      work,
-      perSecond: of((one) => one.done / one.seconds),
-      p50: of((one) => one.p50),
-      p99: of((one) => one.p99),
-      cpuUs: of((one) => one.cpuUs),
-    };
-  });
+  return [...measured].map(([name, all]) => rowOf(name, all));
 };
 
-const cookieFrom = async (origin: string, { path, method, headers, body }: Shot): Promise<string> => {
-  const answer = await fetch(origin + path, { method, headers, ...(body === undefined ? {} : { body }) });
+const ownFleet = (stack: AsyncDisposableStack): Promise<Fleet> => {
+  const dataDir = mkdtempSync(join(tmpdir(), 'muster-bench-'));
+  stack.defer(() => rmSync(dataDir, { recursive: true, force: true }));
+  const { DATABASE_URL: _database, REDIS_URL: _redis, ...env } = process.env;
+  return startFleet({ env: { ...env, LOG_LEVEL: 'warn' }, dataDir, gateways: 1, port: 0, basePort: 0 });
+};
+
+const measure = async ({ contestant, work, pid, job }: Work): Promise<Outcome & { cpuUs: number }> => {
+  const prepared = await job();
+  const before = cpuSecondsOf(pid);
+  const outcome = await runLoad(prepared);
+  if (outcome.unexpected > 0)
+    throw new Error(`${contestant}, ${work}: ${outcome.unexpected} × ${outcome.example}`);
+  return { ...outcome, cpuUs: ((cpuSecondsOf(pid) - before) / outcome.done) * 1e6 };
+};
+
+const rowOf = (name: string, all: readonly (Outcome & { cpuUs: number })[]): Row => {
+  const [work = '', contestant = ''] = name.split('|');
+  const of = (pick: (one: Outcome & { cpuUs: number }) => number) => median(all.map(pick));
+  return {
+    ...{ contestant, work },
+    perSecond: of((one) => one.done / one.seconds),
+    p50: of((one) => one.p50),
+    p99: of((one) => one.p99),
+    cpuUs: of((one) => one.cpuUs),
+  };
+};
+
+const worksOf = async (fleet: Fleet, stack: AsyncDisposableStack): Promise<Work[]> => {
+  const about = fleet.describe();
+  const [member] = about.sessionServices;
+  if (member === undefined) throw new Error('the fleet has no session service');
+  const service: Server = { pid: member.pid, origin: member.url };
+  const secrets = JSON.parse(readFileSync(join(fleet.dataDir, 'secrets.json'), 'utf8')) as Record<
+    string,
+    string
+  >;
+  const inApp = (cacheSize: number) =>
+    startServer(stack, './muster-app-server.ts', [
+      ...[about.redisUrl, secrets['sessionSecrets'] ?? '', member.opsUrl, secrets['internalApiKey'] ?? ''],
+      String(cacheSize),
+    ]);
+  const [app, appWithoutMemory, express] = await Promise.all([
+    inApp(10_000),
+    inApp(0),
+    startServer(stack, './express-session-server.ts', [about.redisUrl, 'x'.repeat(40)]),
+  ]);
+  const redis = new Redis(about.redisUrl);
+  stack.defer(() => redis.disconnect());
+
+  let made = 0;
+  const create = (): Shot => ({
+    ...{ method: 'POST', path: '/v1/sessions' },
+    headers: { authorization: `Bearer ${about.serviceApiKey}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ user_id: `user-${made++}`, transport: 'cookie' }),
+  });
+  const creates = (count: number) => Array.from({ length: count }, create);
+  const cookies = await cookiesOf(service, creates(SESSIONS));
+  const theirs = await cookiesOf(
+    express,
+    Array.from({ length: SESSIONS }, () => EXPRESS_CREATE),
+  );
+  const get = (path: string, of: readonly string[]) =>
+    of.map((cookie): Shot => ({ method: 'GET', path, headers: { cookie } }));
+  const end = (cookie: string): Shot => ({
+    ...{ method: 'DELETE', path: '/v1/session' },
+    headers: { cookie, origin: about.publicUrl, 'sec-fetch-site': 'same-origin' },
+  });
+  const job = (
+    contestant: string,
+    work: string,
+    { pid, origin }: Server,
+    shots: () => Promise<Shot[]> | Shot[],
+    more: Partial<Job> = {},
+  ): Work => ({
+    ...{ contestant, work, pid },
+    job: async () => ({ origin, ...CLOSED, expectedStatus: 200, shots: await shots(), ...more }),
+  });
+  const moderate = { rate: MODERATE_RATE };
+  return [
+    job('muster', 'check', app, () => get('/check', cookies)),
+    job('muster without memory', 'check', appWithoutMemory, () => get('/check', cookies)),
+    job('express-session', 'check', express, () => get('/check', theirs)),
+    job('muster', `check at ${MODERATE_RATE}/s`, app, () => get('/check', cookies), moderate),
+    job(
+      'muster without memory',
+      `check at ${MODERATE_RATE}/s`,
+      appWithoutMemory,
+      () => get('/check', cookies),
+      moderate,
+    ),
+    job('express-session', `check at ${MODERATE_RATE}/s`, express, () => get('/check', theirs), moderate),
+    job('muster', 'create', service, () => creates(CREATES), { expectedStatus: 201 }),
+    job('express-session', 'create', express, () => [EXPRESS_CREATE], { expectedStatus: 201 }),
+    job('muster', 'GET /v1/session', service, () => get('/v1/session', cookies)),
+    job(
+      'muster',
+      'GET /v1/session, cold',
+      service,
+      () => forgetSnapshots(redis).then(() => get('/v1/session', cookies)),
+      { once: true },
+    ),
+    job('muster', 'GET /v1/me/sessions', service, () => get('/v1/me/sessions', cookies)),
+    job('muster', 'end', service, async () => (await cookiesOf(service, creates(DOOMED))).map(end), {
+      once: true,
+      expectedStatus: 204,
+    }),
+  ];
+};
+
+const EXPRESS_CREATE: Shot = {
+  ...{ method: 'POST', path: '/create', headers: { 'content-type': 'application/json' } },
+  body: '{"user_id":"user"}',
+};
+
+const startServer = async (
+  stack: AsyncDisposableStack,
+  file: string,
+  args: readonly string[],
+): Promise<Server> => {
+  const child: ChildProcess = fork(fileURLToPath(new URL(file, import.meta.url)), [...args], {
+    env: { ...process.env, NODE_ENV: 'production' },
+  });
+  stack.defer(() => void child.kill());
+  const [{ port }] = (await once(child, 'message')) as [{ port: number }];
+  return { pid: child.pid ?? 0, origin: `http://127.0.0.1:${port}` };
+};
+
+/** Opens sessions a few at a time: the point is the sessions, not the rush. */
+const cookiesOf = async ({ origin }: Server, shots: readonly Shot[]): Promise<string[]> => {
+  const cookies: string[] = [];
+  for (let from = 0; from < shots.length; from += CONNECTIONS) {
+    const batch = shots.slice(from, from + CONNECTIONS);
+    cookies.push(...(await Promise.all(batch.map((shot) => cookieFrom(origin, shot)))));
+  }
+  return cookies;
+};
+
+const cookieFrom = async (origin: string, { path, method, headers, body = '' }: Shot): Promise<string> => {
+  const answer = await fetch(origin + path, { method, headers, body });
+  const text = await answer.text();
   const cookie = answer.headers.get('set-cookie')?.split(';')[0];
-  if (cookie === undefined) throw new Error(`no cookie: ${answer.status} ${await answer.text()}`);
-  await answer.arrayBuffer();
+  if (cookie === undefined) throw new Error(`no cookie: ${answer.status} ${text}`);
   return cookie;
 };
 
