@@ -37,6 +37,16 @@ export const createSessionMetrics = (metrics: Metrics) => ({
     help: 'Sessions ended, by reason.',
     labels: ['reason'],
   }),
+  rotated: metrics.counter<'result'>({
+    name: 'session_rotated_total',
+    help: 'New secrets, by occasion.',
+    labels: ['result'],
+  }),
+  reused: metrics.counter<'kind' | 'action'>({
+    name: 'session_reuse_detected_total',
+    help: 'Old secrets presented, and what was done.',
+    labels: ['kind', 'action'],
+  }),
   propagationSeconds: metrics
     .histogram({
       name: 'session_revocation_propagation_seconds',

@@ -1,3 +1,4 @@
+import type { Grant } from '@muster/session/grants';
 import type { SnapshotStore } from '@muster/session/snapshot';
 import type { SessionId } from '@muster/session/token';
 import type { SessionLimit } from './policies.ts';
@@ -42,6 +43,71 @@ export type Created =
   | { readonly ok: true; readonly session: SessionRecord; readonly evicted: Ended }
   | { readonly ok: false; readonly why: 'disabled' }
   | { readonly ok: false; readonly why: 'limit'; readonly sessions: readonly SessionRecord[] };
+
+/** How a change of one session went. */
+export type Changed =
+  | { readonly ok: true; readonly session: SessionRecord; readonly posted: Posted | undefined }
+  | { readonly ok: false; readonly why: 'missing' }
+  | { readonly ok: false; readonly why: 'ended' | 'revision'; readonly session: SessionRecord };
+
+/** What is the same for every change of one session. */
+export interface ChangeOf {
+  readonly id: SessionId;
+  /** The revision the caller has seen; undefined takes any. */
+  readonly rev: number | undefined;
+  readonly actor: Actor;
+}
+
+/** What a raise of privileges says; the old secret is dead at commit. */
+export interface Raise {
+  readonly secretHash: Buffer;
+  readonly aal: number;
+  readonly amr: readonly string[];
+  /** Ms since the epoch; undefined: now. */
+  readonly authTime: number | undefined;
+}
+
+/** What turns a guest into a user. */
+export interface Upgrade extends Raise {
+  readonly userId: string;
+  readonly policy: string;
+  readonly idleSeconds: number;
+  readonly maxSeconds: number;
+  readonly idp: string | null;
+  readonly idpSid: string | null;
+  readonly idpSub: string | null;
+}
+
+/** An upgrade is also a login: the limit counts. */
+export type Upgraded =
+  | {
+      readonly ok: true;
+      readonly session: SessionRecord;
+      readonly posted: Posted | undefined;
+      readonly evicted: Ended;
+    }
+  | Extract<Changed, { ok: false }>
+  | { readonly ok: false; readonly why: 'disabled' }
+  | { readonly ok: false; readonly why: 'limit'; readonly sessions: readonly SessionRecord[] };
+
+/** What of a session may be rewritten; undefined stays as it is. */
+export interface Rewrite {
+  readonly label: string | null | undefined;
+  readonly data: Readonly<Record<string, unknown>> | undefined;
+  readonly grants: readonly Grant[] | undefined;
+}
+
+/** Changes of single sessions. */
+export interface ChangeStore {
+  /** Refused as another `revision` when `from` is not the current secret any more. */
+  rotate(of: ChangeOf, secrets: { from: Buffer; to: Buffer }): Promise<Changed>;
+  /** The new secret was seen: the old one has 30 s left. */
+  confirm(of: ChangeOf): Promise<Changed>;
+  stepUp(of: ChangeOf, raise: Raise): Promise<Changed>;
+  upgrade(of: ChangeOf, upgrade: Upgrade, limit: SessionLimit): Promise<Upgraded>;
+  rewrite(of: ChangeOf, rewrite: Rewrite): Promise<Changed>;
+  log(id: SessionId, type: string, actor: Actor, detail: object): Promise<void>;
+}
 
 /** Which of a user's sessions an end is about. */
 export interface UserSessions {

@@ -2,6 +2,7 @@ import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Random } from '@muster/kit/random';
 import { hashSecret, newSecret, newSessionId, type SessionId, type TokenSigner } from '@muster/session/token';
+import type { Touch } from '@muster/session/touch';
 import { DEFAULT_LIMIT, POLICIES, type PolicyName, policyFor, type SessionLimit } from './policies.ts';
 import type { Actor, Ended, ListQuery, SessionStore, Snapshots, UserSessions } from './ports.ts';
 import type { Propagated, Propagation } from './propagation.ts';
@@ -29,6 +30,8 @@ export interface EndResult {
 export interface Sessions {
   open(login: Login, actor: Actor): Promise<Opened>;
   find(id: SessionId): Promise<SessionRecord | undefined>;
+  /** Counts this moment as activity of a live session; answers the session as it is then. */
+  extend(id: SessionId): Promise<SessionRecord | undefined>;
   list(query: ListQuery): Promise<SessionRecord[]>;
   /** Ending what has ended already is fine: 0 ended. */
   end(ids: readonly SessionId[], reason: EndReason, actor: Actor): Promise<EndResult>;
@@ -43,6 +46,7 @@ export interface SessionsDeps {
   readonly store: SessionStore;
   readonly snapshots: Pick<Snapshots, 'put'>;
   readonly propagation: Propagation;
+  readonly touch: (touches: readonly Touch[]) => Promise<void>;
   readonly limit?: SessionLimit;
   readonly onOpened: (kind: string) => void;
   readonly onEnded: (reason: string, count: number) => void;
@@ -57,6 +61,10 @@ export const createSessions = (deps: SessionsDeps): Sessions => {
   return {
     open: (login, actor) => open(deps, login, actor),
     find: (id) => deps.store.find(id),
+    extend: async (id) => {
+      await deps.touch([{ id, at: deps.clock.now() }]);
+      return deps.store.find(id);
+    },
     list: (query) => deps.store.list(query),
     end: async (ids, reason, actor) => settle(await deps.store.end(ids, reason, actor), reason),
     endOfUser: async (which, reason, actor) =>

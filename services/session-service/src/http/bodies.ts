@@ -28,6 +28,9 @@ export const dataSchema = z.record(z.string(), z.unknown()).superRefine((data, c
   }
 });
 
+/** A merge patch of that: `null` removes. */
+const patchSchema = dataSchema;
+
 type Report = (issue: { code: 'custom'; message: string; path: (string | number)[] }) => void;
 
 /** Counts the keys and reports every number that would not come back as it was sent. */
@@ -61,12 +64,13 @@ const grantsSchema = z
 
 const transport = z.enum(['cookie', 'bearer']);
 
+const pastInstant = z.iso
+  .datetime({ offset: true })
+  .transform((iso) => Date.parse(iso))
+  .refine((ms) => ms <= Date.now() + FUTURE_SKEW_MS, 'Time of authentication lies in the future');
+
 const authSchema = z.strictObject({
-  time: z.iso
-    .datetime({ offset: true })
-    .transform((iso) => Date.parse(iso))
-    .refine((ms) => ms <= Date.now() + FUTURE_SKEW_MS, 'Time of authentication lies in the future')
-    .optional(),
+  time: pastInstant.optional(),
   aal: z.int().min(0).max(3).default(1),
   amr: z.array(text(32)).max(16).default([]),
   idp: text(255).optional(),
@@ -107,6 +111,31 @@ export const createSessionBody = z.strictObject({
   grants: grantsSchema.default([]),
 });
 export type CreateSessionBody = z.output<typeof createSessionBody>;
+
+const patchable = { label: label.nullable().optional(), data: patchSchema.optional() };
+
+/** Body of `PATCH /v1/session`. */
+export const patchOwnBody = z.strictObject(patchable);
+
+/** Body of `PATCH /v1/me/sessions/{id}`. */
+export const patchLabelBody = z.strictObject({ label: label.nullable() });
+
+/** Body of `PATCH /v1/sessions/{id}`. */
+export const patchSessionBody = z.strictObject({ ...patchable, grants: grantsSchema.optional() });
+
+/** Body of `POST /v1/sessions/{id}/step-up`. */
+export const stepUpBody = z.strictObject({
+  aal: z.int().min(1).max(3),
+  amr: z.array(text(32)).max(16).default([]),
+  auth_time: pastInstant.optional(),
+});
+
+/** Body of `POST /v1/sessions/{id}/upgrade`. */
+export const upgradeBody = z.strictObject({
+  user_id: text(255),
+  remember: z.boolean().default(true),
+  auth: authSchema.prefault({}),
+});
 
 /** Body of `POST /v1/guest-sessions`. */
 export const guestSessionBody = z

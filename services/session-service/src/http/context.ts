@@ -3,7 +3,9 @@ import type { Random } from '@muster/kit/random';
 import type { SessionId, TokenSigner } from '@muster/session/token';
 import type { SessionServiceConfig } from '../config.ts';
 import type { Authenticated } from '../core/authenticate.ts';
+import type { Changes } from '../core/changes.ts';
 import type { DerivedKeys } from '../core/derived-keys.ts';
+import type { ReuseWatch } from '../core/reuse.ts';
 import type { Sessions } from '../core/sessions.ts';
 import type { RateLimits } from './rate-limits.ts';
 
@@ -18,6 +20,8 @@ export interface HttpContext {
   readonly signer: TokenSigner;
   readonly keys: DerivedKeys;
   readonly sessions: Sessions;
+  readonly changes: Changes;
+  readonly reuse: ReuseWatch;
   readonly authenticate: (token: string) => Promise<Authenticated>;
   /** Notes that a session is in use. */
   readonly note: (session: { readonly id: SessionId; readonly idleSeconds: number }) => void;

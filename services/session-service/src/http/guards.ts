@@ -7,6 +7,7 @@ import type { Authenticated } from '../core/authenticate.ts';
 import { isCsrfToken, judgeOrigin } from '../core/csrf.ts';
 import { shortenIp } from '../core/ip.ts';
 import type { Actor } from '../core/ports.ts';
+import { MAX_USER_AGENT } from '../core/user-agent.ts';
 import type { HttpContext } from './context.ts';
 
 /** A caller who has shown a session. */
@@ -31,8 +32,9 @@ export const userGuard =
   (context: HttpContext, { unsafe }: UserGuardOptions) =>
   async (req: Request, res: Response): Promise<UserCaller> => {
     const found = await findSession(context, req);
-    if (!found.verdict.ok) throw refusal(context, found.verdict, res, found.via);
+    if (!found.verdict.ok) throw await refusal(context, found, req, res);
     const caller = { ...found.verdict, via: found.via, actor: actorOf('user', req) };
+    confirmSecret(context, caller);
     if (unsafe && found.via === 'cookie') requireOwnOrigin(context, req, caller);
     if (req.query['passive'] !== 'true') context.note(caller.snapshot);
     if (found.via === 'cookie' && caller.keyIndex > 0) resign(context, res, caller, found.token);
@@ -53,12 +55,27 @@ export const logoutGuard =
       return caller;
     }
     if (found.verdict.why === 'ended') return { over: true, via: found.via };
-    throw refusal(context, found.verdict, res, found.via);
+    throw await refusal(context, found, req, res);
   };
 
-/** The guard of routes for back ends. Throws `INVALID_KEY`. */
+/** What an API key may be allowed to do. */
+export const SCOPES = [
+  'sessions:create',
+  'sessions:read',
+  'sessions:write',
+  'sessions:end',
+  'sessions:check',
+  'sessions:search',
+  'sessions:admin',
+  'events:read',
+  'privacy',
+  'ops',
+] as const;
+export type Scope = (typeof SCOPES)[number];
+
+/** The guard of routes for back ends. Throws `INVALID_KEY` and `INSUFFICIENT_SCOPE`. */
 export const serviceGuard =
-  ({ config }: HttpContext) =>
+  ({ config }: HttpContext, _scope: Scope) =>
   (req: Request): ServiceCaller => {
     const key = readBearer(req.headers.authorization);
     const at = key === undefined ? -1 : indexOfKey(config.serviceApiKeys, key);
@@ -154,12 +171,13 @@ const firstGood = async (context: HttpContext, tokens: readonly string[]): Promi
   return best ?? { verdict: { ok: false, why: 'invalid', source: 'local' }, via: 'cookie', token: '' };
 };
 
-const refusal = (
+const refusal = async (
   context: HttpContext,
-  verdict: Extract<Authenticated, { ok: false }>,
+  { verdict, via }: Found,
+  req: Request,
   res: Response,
-  via: 'cookie' | 'bearer',
-): AppError => {
+): Promise<AppError> => {
+  if (verdict.ok) throw new TypeError('a good session is not refused');
   switch (verdict.why) {
     case 'invalid':
       return new AppError('INVALID_TOKEN');
@@ -167,10 +185,22 @@ const refusal = (
       if (via === 'cookie') res.setHeader('Set-Cookie', noCookie(context));
       return new AppError('SESSION_ENDED', { extra: { end_reason: verdict.reason } });
     case 'reused':
+      await context.reuse.seen(verdict.record, verdict.kind, {
+        actor: actorOf('user', req),
+        userAgent: headerOf(req, 'user-agent')?.slice(0, MAX_USER_AGENT) ?? null,
+      });
       return new AppError('STALE_TOKEN');
     default:
       return verdict satisfies never;
   }
+};
+
+const GRACE_MS = 30_000;
+
+/** The new secret of a rotation is in use: from now on the old one has its last 30 s. */
+const confirmSecret = (context: HttpContext, { secret, snapshot }: UserCaller): void => {
+  const isWaiting = (snapshot.prevUntil ?? 0) > context.clock.now() + GRACE_MS;
+  if (secret === 'current' && isWaiting) void context.changes.confirm(snapshot.id, snapshot.rev);
 };
 
 /** A cookie that an old key signed is answered with one that the first key signs. */

@@ -1,31 +1,80 @@
 import type { Reply } from '@muster/http/route';
 import { AppError } from '@muster/protocol/errors';
+import type { Rotated, UpgradeResult } from '../core/changes.ts';
+import type { SessionRecord, Transport } from '../core/session.ts';
 import type { Opened } from '../core/sessions.ts';
 import type { HttpContext } from './context.ts';
 import { cookieFor } from './guards.ts';
-import { viewSession } from './view.ts';
+import { etagOf, viewSession } from './view.ts';
 
-/** The answer to a login: 201 with a cookie or a token, or 409. */
-export const openedReply = (context: HttpContext, opened: Opened): Reply => {
-  if (!opened.ok) throw refusalOf(opened);
-  const { session, token } = opened;
-  const view = viewSession(session, { current: false, withData: true });
-  const headers = { Location: `/v1/sessions/${session.id}` };
-  if (session.transport === 'bearer') return { status: 201, headers, body: { ...view, token } };
+/** Hands a token to its client: in a cookie, or in the body, once. */
+export const handOver = (
+  context: HttpContext,
+  { session, token }: { session: SessionRecord; token: string },
+  { status, by, current }: { status: number; by: Transport; current: boolean },
+): Reply => {
+  const view = viewSession(session, { current, withData: true });
+  const headers = {
+    ETag: etagOf(session),
+    ...(status === 201 ? { Location: `/v1/sessions/${session.id}` } : {}),
+  };
+  if (by === 'bearer') return { status, headers, body: { ...view, token } };
   const cookie = cookieFor(
     context,
     { expiresAt: session.expiresAt, remember: session.about.remember },
     token,
   );
-  return { status: 201, headers: { ...headers, 'Set-Cookie': cookie }, body: view };
+  return { status, headers: { ...headers, 'Set-Cookie': cookie }, body: view };
 };
 
-const refusalOf = (opened: Extract<Opened, { ok: false }>): AppError =>
-  opened.why === 'disabled'
+/** The answer to a login: 201 with a cookie or a token, or 409. */
+export const openedReply = (context: HttpContext, opened: Opened): Reply => {
+  if (!opened.ok) throw loginRefusal(opened);
+  return handOver(context, opened, { status: 201, by: opened.session.transport, current: false });
+};
+
+/** The answer to a raise of privileges that a back end asked for. */
+export const raisedReply = (context: HttpContext, result: Rotated | UpgradeResult): Reply => {
+  if (result.ok)
+    return handOver(context, result, { status: 200, by: result.session.transport, current: false });
+  switch (result.why) {
+    case 'disabled':
+    case 'limit':
+      throw loginRefusal(result);
+    case 'not_guest':
+      throw new AppError('CONFLICT', { detail: 'This session belongs to a user already.' });
+    default:
+      throw changeRefusal(result);
+  }
+};
+
+/** Why a change of a session by its id was not made. */
+export const changeRefusal = (refused: Extract<Rotated, { ok: false }>): AppError => {
+  switch (refused.why) {
+    case 'missing':
+      return new AppError('NOT_FOUND');
+    case 'revision':
+      return new AppError('REVISION_MISMATCH', { extra: { rev: refused.session.rev } });
+    case 'ended':
+      return new AppError('CONFLICT', {
+        detail: 'This session has ended.',
+        extra: { end_reason: refused.session.endReason ?? 'expired' },
+      });
+    default:
+      return refused satisfies never;
+  }
+};
+
+type LoginRefused =
+  | { readonly why: 'disabled' }
+  | { readonly why: 'limit'; readonly sessions: readonly SessionRecord[] };
+
+const loginRefusal = (refused: LoginRefused): AppError =>
+  refused.why === 'disabled'
     ? new AppError('USER_DISABLED')
     : new AppError('SESSION_LIMIT', {
         detail: 'This user has as many sessions as allowed. End one of them first.',
         extra: {
-          sessions: opened.sessions.map((one) => viewSession(one, { current: false, withData: false })),
+          sessions: refused.sessions.map((one) => viewSession(one, { current: false, withData: false })),
         },
       });

@@ -6,6 +6,7 @@ import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
 import type { About } from '@muster/kit/probes';
 import type { Express } from 'express';
+import { changeRoutes } from './change-routes.ts';
 import type { HttpContext } from './context.ts';
 import { guestRoutes } from './guest-routes.ts';
 import { serviceRoutes } from './service-routes.ts';
@@ -29,7 +30,12 @@ export const createServer = (deps: ServerDeps): Express => {
     metrics,
     trustProxy: deps.trustedProxies,
     before: (app) => mountProbes(app, { health, about, clock }),
-    routes: [...userRoutes(context), ...guestRoutes(context), ...serviceRoutes(context)],
+    routes: [
+      ...userRoutes(context),
+      ...guestRoutes(context),
+      ...serviceRoutes(context),
+      ...changeRoutes(context),
+    ],
     documents: {
       title: 'Muster sessions',
       version: about.version,

@@ -43,7 +43,7 @@ const createSession = (context: HttpContext): Route =>
     tags: ['service'],
     security: SECURITY,
     body: createSessionBody,
-    guard: serviceGuard(context),
+    guard: serviceGuard(context, 'sessions:create'),
     responses: {
       201: { description: 'The session.', schema: openedSchema },
       409: { description: 'The user has too many sessions, or is disabled.' },
@@ -91,7 +91,7 @@ const getSession = (context: HttpContext): Route =>
     tags: ['service'],
     security: SECURITY,
     params,
-    guard: serviceGuard(context),
+    guard: serviceGuard(context, 'sessions:read'),
     responses: {
       200: { description: 'The session.', schema: sessionSchema },
       404: { description: 'There is no such session.' },
@@ -119,7 +119,7 @@ const endSession = (context: HttpContext): Route =>
     security: SECURITY,
     params,
     query: z.strictObject({ reason: z.enum(END_REASONS).default('admin') }),
-    guard: serviceGuard(context),
+    guard: serviceGuard(context, 'sessions:end'),
     responses: {
       204: { description: 'It lives no more.' },
       202: { description: 'Ended; the fleet will hear of it within seconds.', schema: pendingSchema },

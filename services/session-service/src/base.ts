@@ -1,0 +1,70 @@
+import type { Metrics } from '@muster/kit/metrics';
+import type { Postgres } from '@muster/kit/postgres';
+import type { RedisConnections } from '@muster/kit/redis';
+import type { World } from '@muster/kit/world';
+import { createSnapshotStore } from '@muster/session/snapshot';
+import { createTokenSigner } from '@muster/session/token';
+import { createTouchBuffer, createTouchThrottle } from '@muster/session/touch';
+import type { SessionServiceConfig } from './config.ts';
+import { createBreaker } from './core/breaker.ts';
+import { createDerivedKeys } from './core/derived-keys.ts';
+import { guardSnapshots } from './core/guarded-snapshots.ts';
+import { createToucher } from './core/toucher.ts';
+import { createSessionMetrics } from './metrics.ts';
+import { createOutboxStore } from './store/outbox-store.ts';
+import { createChangeStore, createSessionStore } from './store/sessions-store.ts';
+import { createSweepStore } from './store/sweep-store.ts';
+
+/** The connections that everything stands on. */
+export interface Stores {
+  readonly redis: RedisConnections;
+  readonly postgres: Postgres;
+  readonly metrics: Metrics;
+}
+
+/** What the rules are wired from: the world, the stores behind their ports, the keys, the instruments. */
+export type Base = ReturnType<typeof createBase>;
+
+const CACHE_DEADLINE_MS = 250;
+
+/** Puts the stores behind the ports of the core. What runs in the background goes on the stack. */
+export const createBase = (
+  config: SessionServiceConfig,
+  world: World,
+  stores: Stores,
+  stack: AsyncDisposableStack,
+) => {
+  const { clock, log } = world;
+  const { redis, postgres, metrics } = stores;
+  const instruments = createSessionMetrics(metrics);
+  const cache = createSnapshotStore({ redis, clock });
+  const breaker = createBreaker({ clock, what: 'the session cache', deadlineMs: CACHE_DEADLINE_MS });
+  const sweepStore = createSweepStore(postgres);
+  const toucher = stack.use(
+    createToucher({
+      now: () => clock.now(),
+      log,
+      throttle: createTouchThrottle({ clock }),
+      buffer: createTouchBuffer({ redis }),
+      store: sweepStore,
+      intervalMs: config.sweep.intervalMs,
+    }),
+  );
+  metrics.onCollect(() => instruments.buffered.set(toucher.size()));
+  return {
+    config,
+    ...world,
+    ...stores,
+    instruments,
+    signer: createTokenSigner(config.sessionSecrets),
+    keys: createDerivedKeys(config.sessionSecrets),
+    store: { ...createSessionStore(postgres), ...createChangeStore(postgres) },
+    sweepStore,
+    outbox: createOutboxStore(postgres),
+    /** Straight to Redis, for what must arrive. */
+    cache,
+    /** Behind a breaker, for what may be missed. */
+    snapshots: guardSnapshots(cache, breaker),
+    toucher,
+  };
+};

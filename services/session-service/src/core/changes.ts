@@ -1,0 +1,139 @@
+import type { Logger } from '@muster/kit/logger';
+import type { Random } from '@muster/kit/random';
+import { hashSecret, newSecret, type SessionId, type TokenSigner } from '@muster/session/token';
+import { mergePatch } from './merge-patch.ts';
+import { DEFAULT_LIMIT, POLICIES, policyFor, type SessionLimit } from './policies.ts';
+import type { Changed, ChangeOf, ChangeStore, Raise, Rewrite, SessionStore, Upgrade } from './ports.ts';
+import type { Propagation } from './propagation.ts';
+import type { SessionRecord } from './session.ts';
+
+type Refused = Extract<Changed, { ok: false }>;
+
+/** A session with a new secret: the token is shown once. */
+export type Rotated =
+  | { readonly ok: true; readonly session: SessionRecord; readonly token: string }
+  | Refused;
+
+export type UpgradeResult =
+  | Rotated
+  | { readonly ok: false; readonly why: 'disabled' }
+  | { readonly ok: false; readonly why: 'not_guest' }
+  | { readonly ok: false; readonly why: 'limit'; readonly sessions: readonly SessionRecord[] };
+
+export type Rewritten = { readonly ok: true; readonly session: SessionRecord } | Refused;
+
+/** What a login adds to a guest's session. */
+export interface UpgradeRequest extends Omit<Raise, 'secretHash'> {
+  readonly userId: string;
+  readonly remember: boolean;
+  readonly idp: string | null;
+  readonly idpSid: string | null;
+  readonly idpSub: string | null;
+}
+
+/** A change of label, data or grants; `data` is a merge patch. */
+export interface Patch extends Omit<Rewrite, 'data'> {
+  readonly data: Readonly<Record<string, unknown>> | undefined;
+}
+
+/** Changes of live sessions: each is a new revision, told to the whole fleet. */
+export interface Changes {
+  /** A new secret in the place of the one with this hash; that one stays good until the new one is seen. */
+  rotate(of: ChangeOf, secretHash: string): Promise<Rotated>;
+  /** Starts the last 30 s of the old secret. Never rejects. */
+  confirm(id: SessionId, rev: number): Promise<void>;
+  stepUp(of: ChangeOf, raise: Omit<Raise, 'secretHash'>): Promise<Rotated>;
+  upgrade(of: ChangeOf, request: UpgradeRequest): Promise<UpgradeResult>;
+  /** Throws what `check` throws for data that has grown too large. */
+  patch(
+    of: ChangeOf,
+    patch: Patch,
+    check: (data: Readonly<Record<string, unknown>>) => void,
+  ): Promise<Rewritten>;
+}
+
+export interface ChangesDeps {
+  readonly random: Random;
+  readonly log: Logger;
+  readonly signer: TokenSigner;
+  readonly store: ChangeStore & Pick<SessionStore, 'find'>;
+  readonly propagation: Propagation;
+  readonly limit?: SessionLimit;
+  readonly onRotated: (why: string) => void;
+}
+
+/** Postgres first, then Redis, then the bus; old privileges never outlive the revision that held them. */
+export const createChanges = (deps: ChangesDeps): Changes => {
+  const told = async <C extends Changed>(changed: C): Promise<C> => {
+    if (changed.ok) await deps.propagation.deliver(changed.posted, [changed.session]);
+    return changed;
+  };
+  const withSecret = async (
+    why: string,
+    change: (secretHash: Buffer) => Promise<Changed>,
+  ): Promise<Rotated> => {
+    const secret = newSecret(deps.random);
+    const changed = await told(await change(hashSecret(secret)));
+    if (!changed.ok) return changed;
+    deps.onRotated(why);
+    return { ok: true, session: changed.session, token: deps.signer.issue(changed.session.id, secret) };
+  };
+  return {
+    rotate: (of, secretHash) => {
+      const from = Buffer.from(secretHash, 'base64url');
+      return withSecret('rotated', (to) => deps.store.rotate(of, { from, to }));
+    },
+    confirm: async (id, rev) => {
+      try {
+        await told(await deps.store.confirm({ id, rev, actor: { name: 'user', ip: null } }));
+      } catch (error) {
+        deps.log.debug({ error }, 'session.confirm-failed');
+      }
+    },
+    stepUp: (of, raise) =>
+      withSecret('step_up', (secretHash) => deps.store.stepUp(of, { ...raise, secretHash })),
+    upgrade: (of, request) => upgrade(deps, of, request),
+    patch: async (of, patch, check) => told(await applyPatch(deps, of, patch, check)),
+  };
+};
+
+const upgrade = async (deps: ChangesDeps, of: ChangeOf, request: UpgradeRequest): Promise<UpgradeResult> => {
+  const secret = newSecret(deps.random);
+  const policy = policyFor(request);
+  const { remember: _, ...login } = request;
+  const asked: Upgrade = { ...login, secretHash: hashSecret(secret), policy, ...POLICIES[policy] };
+  const result = await deps.store.upgrade(of, asked, deps.limit ?? DEFAULT_LIMIT);
+  if (!result.ok) {
+    const isUser = result.why === 'revision' && result.session.userId !== null;
+    return isUser ? { ok: false, why: 'not_guest' } : result;
+  }
+  const { session, posted, evicted } = result;
+  deps.onRotated('upgrade');
+  await Promise.all([deps.propagation.deliver(posted, [session]), deps.propagation.deliver(evicted.posted)]);
+  return { ok: true, session, token: deps.signer.issue(session.id, secret) };
+};
+
+const MAX_TRIES = 5;
+
+/** Merges over the revision that was read; when somebody was faster, over theirs, unless the caller named one. */
+const applyPatch = async (
+  { store }: ChangesDeps,
+  of: ChangeOf,
+  patch: Patch,
+  check: (data: Readonly<Record<string, unknown>>) => void,
+): Promise<Changed> => {
+  const { data: changes, label, grants } = patch;
+  if (changes === undefined) return store.rewrite(of, { label, grants, data: undefined });
+  for (let tries = 1; ; tries += 1) {
+    const session = await store.find(of.id);
+    if (session === undefined) return { ok: false, why: 'missing' };
+    if (of.rev !== undefined && of.rev !== session.rev && session.endedAt === null) {
+      return { ok: false, why: 'revision', session };
+    }
+    const data = mergePatch(session.data, changes);
+    check(data);
+    const changed = await store.rewrite({ ...of, rev: session.rev }, { label, grants, data });
+    const wasBeaten = !changed.ok && changed.why === 'revision' && of.rev === undefined;
+    if (!wasBeaten || tries === MAX_TRIES) return changed;
+  }
+};

@@ -1,0 +1,37 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { mergePatch } from './merge-patch.ts';
+
+const object = fc.dictionary(fc.string(), fc.jsonValue({ maxDepth: 3 }));
+
+test.each([
+  [{ a: 'b' }, { a: 'c' }, { a: 'c' }],
+  [{ a: 'b' }, { b: 'c' }, { a: 'b', b: 'c' }],
+  [{ a: 'b' }, { a: null }, {}],
+  [{ a: ['b'] }, { a: 'c' }, { a: 'c' }],
+  [{ a: { b: 'c' } }, { a: { b: 'd', c: null } }, { a: { b: 'd' } }],
+  [{ a: [{ b: 'c' }] }, { a: [1] }, { a: [1] }],
+  [{ e: null }, { a: 1 }, { e: null, a: 1 }],
+  [{}, { a: { bb: { ccc: null } } }, { a: { bb: {} } }],
+])('[SE33] the example of RFC 7396: %j with %j is %j', (target, patch, result) => {
+  expect(mergePatch(target, patch)).toEqual(result);
+});
+
+test('[SE33] a patch twice is a patch once, an empty one nothing, and neither argument changes', () => {
+  fc.assert(
+    fc.property(object, object, (target, patch) => {
+      const [before, beforePatch] = [JSON.stringify(target), JSON.stringify(patch)];
+      const once = mergePatch(target, patch);
+      expect(mergePatch(once, patch)).toEqual(once);
+      expect(mergePatch(target, {})).toEqual(target);
+      expect([JSON.stringify(target), JSON.stringify(patch)]).toEqual([before, beforePatch]);
+    }),
+  );
+});
+
+test('[SE33] hostile member names are members', () => {
+  const patch = JSON.parse('{"__proto__":{"x":1},"constructor":{"y":2}}');
+  const merged = mergePatch({}, patch);
+  expect(Object.keys(merged)).toEqual(['__proto__', 'constructor']);
+  expect(({} as { x?: number }).x).toBeUndefined();
+});
