@@ -54,6 +54,8 @@ export const createApp = async (config: AggregatorConfig, world: World): Promise
   const app = createServer({ fleet, streams, files, hasTryIt, health, about, clock, log, metrics });
   const { host, port, opsPort } = common;
   const open = stack.use(await listen(app, { host, port }));
+  // An open stream would keep the port from closing.
+  stack.defer(() => streams[Symbol.dispose]());
   const ops = stack.use(await openOpsServer({ host, port: opsPort, health, about, metrics, clock, log }));
   await health.checkNow();
   const instance = createInstance({ service: SERVICE, common, port: open.port, opsPort: ops.port, clock });

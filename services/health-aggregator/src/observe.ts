@@ -57,9 +57,9 @@ export const observe = async (deps: ObserveDeps): Promise<Disposable> => {
   });
   const announce = (change: Transition): void => {
     instruments.changed(change);
-    const { id: _, ...fields } = change;
+    const { id: _, service: of, ...fields } = change;
     const isBad = change.to === 'down' || change.to === 'suspect' || change.to === 'degraded';
-    log[isBad ? 'warn' : 'info']({ ...fields, afterMs: Math.round(change.afterMs) }, 'instance.changed');
+    log[isBad ? 'warn' : 'info']({ ...fields, of, afterMs: Math.round(change.afterMs) }, 'instance.changed');
   };
   const tick = (): void => {
     scheduler.tick();

@@ -125,14 +125,14 @@ const running = () => {
 };
 
 describe('states of one instance', () => {
-  test('[ST1] one that says ready and answers is up within three seconds', () => {
+  test('[IS1] one that says ready and answers is up within three seconds', () => {
     const world = setUp();
     world.start('gateway', 'g1');
     world.play(3_000);
     expect(world.stateOf('g1')).toBe('up');
   });
 
-  test('[ST2] one that is killed is suspect at once and down within 3.5 seconds', () => {
+  test('[IS2] one that is killed is suspect at once and down within 3.5 seconds', () => {
     const { kill, play, stateOf, ids, transitions, now } = running();
     const killedAt = now();
     kill(ids.g1);
@@ -144,7 +144,7 @@ describe('states of one instance', () => {
     expect(stateOf('g2')).toBe('up');
   });
 
-  test('[ST3] one that hangs is down within seven seconds, and not after a single timeout', () => {
+  test('[IS3] one that hangs is down within seven seconds, and not after a single timeout', () => {
     const { change, play, ids, transitions, now } = running();
     const hungAt = now();
     change(ids.g1, { answers: 'timeout', beats: false });
@@ -154,7 +154,7 @@ describe('states of one instance', () => {
     expect((transitions.find(({ to }) => to === 'down')?.at ?? 0) - hungAt).toBeLessThanOrEqual(7_000);
   });
 
-  test('[ST4] one lost probe makes a suspect that returns with the next good one', () => {
+  test('[IS4] one lost probe makes a suspect that returns with the next good one', () => {
     const { change, play, ids, stateOf } = running();
     change(ids.g1, { answers: 'timeout' });
     while (stateOf('g1') !== 'suspect') play(100);
@@ -163,7 +163,7 @@ describe('states of one instance', () => {
     expect(stateOf('g1')).toBe('up');
   });
 
-  test('[ST5] one that says so is draining, is gone when it leaves, and is not missed', () => {
+  test('[IS5] one that says so is draining, is gone when it leaves, and is not missed', () => {
     const { say, leave, play, ids, stateOf, statusOf, transitions } = running();
     say(ids.g1, { state: 'draining' });
     play(3_000);
@@ -175,7 +175,7 @@ describe('states of one instance', () => {
     expect(transitions.some(({ to }) => to === 'down')).toBe(false);
   });
 
-  test('[ST15] one that leaves without a word is gone, not down, as soon as it no longer answers', () => {
+  test('[IS15] one that leaves without a word is gone, not down, as soon as it no longer answers', () => {
     const { leave, play, ids, stateOf, transitions } = running();
     leave(ids.g1);
     play(4_000);
@@ -184,7 +184,7 @@ describe('states of one instance', () => {
     expect(transitions.some(({ to }) => to === 'down')).toBe(false);
   });
 
-  test('[ST6] a new incarnation at the same address or name replaces the old at once', () => {
+  test('[IS6] a new incarnation at the same address or name replaces the old at once', () => {
     const { start, kill, play, ids, fleet, stateOf } = running();
     kill(ids.g1);
     play(3_500);
@@ -195,7 +195,7 @@ describe('states of one instance', () => {
     expect(stateOf('g1')).toBe('up');
   });
 
-  test('[ST7] a beat of an older incarnation is ignored', () => {
+  test('[IS7] a beat of an older incarnation is ignored', () => {
     const { start, kill, change, play, ids, fleet } = running();
     kill(ids.g1);
     const next = start('gateway', 'g1');
@@ -211,7 +211,7 @@ describe('states of one instance', () => {
     ['a dependency it cannot reach', { dependencies: { redis: { status: 'down' } } }, 'dependency_redis'],
     ['a slow event loop in three beats', { load: { loopP99Ms: 300 } }, 'loop_slow'],
     ['more than 90 % of its connections', { load: { connections: 91, connectionsLimit: 100 } }, 'near_limit'],
-  ] as const)('[ST8] %s makes an instance degraded, not down', (_, over, why) => {
+  ] as const)('[IS8] %s makes an instance degraded, not down', (_, over, why) => {
     const { say, play, ids, fleet, stateOf } = running();
     say(ids.g1, over);
     play(9_000);
@@ -220,7 +220,7 @@ describe('states of one instance', () => {
     expect(view.find(({ name }) => name === 'g1')?.why).toBe(why);
   });
 
-  test('[ST9] a degraded one is up again only after 15 calm seconds', () => {
+  test('[IS9] a degraded one is up again only after 15 calm seconds', () => {
     const { say, play, ids, stateOf } = running();
     say(ids.g1, { dependencies: { redis: { status: 'down' } } });
     play(4_000);
@@ -231,7 +231,7 @@ describe('states of one instance', () => {
     expect(stateOf('g1')).toBe('up');
   });
 
-  test('[ST10] one that was down is up after two good probes three seconds apart', () => {
+  test('[IS10] one that was down is up after two good probes three seconds apart', () => {
     const { kill, change, play, ids, stateOf } = running();
     kill(ids.g1);
     play(4_000);
@@ -242,7 +242,7 @@ describe('states of one instance', () => {
     expect(stateOf('g1')).toBe('up');
   });
 
-  test('[ST11] one that stays down is listed for ten minutes, then gone', () => {
+  test('[IS11] one that stays down is listed for ten minutes, then gone', () => {
     const { kill, play, ids, stateOf } = running();
     kill(ids.g1);
     play(590_000);
@@ -251,7 +251,7 @@ describe('states of one instance', () => {
     expect(stateOf('g1')).toBeUndefined();
   });
 
-  test('[ST12] when the registry cannot be read, nobody is suspected for a late beat', () => {
+  test('[IS12] when the registry cannot be read, nobody is suspected for a late beat', () => {
     const { registry, play, stateOf, fleet, transitions, now } = running();
     const since = now();
     registry.readable = false;
@@ -264,7 +264,7 @@ describe('states of one instance', () => {
     expect(fleet.view().frozen).toBe(false);
   });
 
-  test('[ST13] when beats vanish while processes answer, the registry is at fault and membership is frozen', () => {
+  test('[IS13] when beats vanish while processes answer, the registry is at fault and membership is frozen', () => {
     const { registry, play, fleet, transitions, now } = running();
     const since = now();
     registry.empty = true;
@@ -273,7 +273,7 @@ describe('states of one instance', () => {
     expect(transitions.filter(({ at, to }) => at > since && to === 'down')).toEqual([]);
   });
 
-  test('[ST14] most of a service failing softly at once is held back for 20 seconds', () => {
+  test('[IS14] most of a service failing softly at once is held back for 20 seconds', () => {
     const world = setUp({ expected: { gateway: 1 } });
     const ids = ['g1', 'g2', 'g3'].map((name) => world.start('gateway', name));
     world.play(8_000);

@@ -35,7 +35,7 @@ export interface Paces {
 
 /**
  * Everything this observer knows about one instance, and the state that follows from it.
- * Times are monotonic ms. The table of transitions is in SPEC.md (rules ST1 to ST12).
+ * Times are monotonic ms. The table of transitions is in SPEC.md (rules IS1 to IS15).
  */
 export class InstanceWatch {
   readonly id: string;

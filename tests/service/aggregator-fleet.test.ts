@@ -1,0 +1,149 @@
+import { useTestStores } from '@muster/testkit/stores';
+import { until } from '@muster/testkit/wait';
+import { expect, test } from 'vitest';
+import { startAggregator, startTiny, type TestAggregator } from './aggregator-fixture.ts';
+
+const stores = useTestStores();
+let serial = 0;
+/** Every test has a registry of its own. */
+const own = () => {
+  serial += 1;
+  return { redisUrl: stores.redisUrl, redisPrefix: `${stores.redisPrefix}${serial}:` };
+};
+const untilState = (aggregator: TestAggregator, name: string, state: string | undefined, timeoutMs = 5_000) =>
+  until(async () => ({ state: await aggregator.stateOf(name) }), {
+    what: `${name} to be ${state}`,
+    ok: (seen) => seen.state === state,
+    timeoutMs,
+  });
+
+test('[FH4] a process killed with -9 is not up within 5 s, and its next life takes its place at once', async () => {
+  const mine = own();
+  await using aggregator = await startAggregator(mine);
+  await using first = await startTiny(mine);
+  await untilState(aggregator, 'tiny-1', 'up');
+  const killedAt = performance.now();
+  first.kill('SIGKILL');
+  await until(async () => (await aggregator.stateOf('tiny-1')) !== 'up', {
+    what: 'the loss',
+    timeoutMs: 5_000,
+  });
+  await untilState(aggregator, 'tiny-1', 'down', 5_000);
+  expect(performance.now() - killedAt).toBeLessThan(5_000);
+  const { body, status } = await aggregator.ask('/health');
+  expect(status).toBe(503);
+  expect(body.checks.tiny).toMatchObject({ status: 'unhealthy', up: 0 });
+
+  await using _second = await startTiny(mine, { PORT: String(first.port), OPS_PORT: String(first.opsPort) });
+  await untilState(aggregator, 'tiny-1', 'up');
+  const fleet = await aggregator.ask('/v1/fleet');
+  const tiny = fleet.body.services.find((one: { service: string }) => one.service === 'tiny');
+  expect(tiny).toMatchObject({ status: 'operational', total: 1, up: 1 });
+});
+
+test('[SD2] one that was killed stays in service discovery, one that left is not there any more', async () => {
+  const mine = own();
+  await using aggregator = await startAggregator(mine);
+  await using killed = await startTiny(mine, { INSTANCE_NAME: 'tiny-killed' });
+  await using leaving = await startTiny(mine, { INSTANCE_NAME: 'tiny-leaving' });
+  await untilState(aggregator, 'tiny-killed', 'up');
+  await untilState(aggregator, 'tiny-leaving', 'up');
+  killed.kill('SIGKILL');
+  leaving.kill('SIGTERM');
+  await leaving.ended();
+  await untilState(aggregator, 'tiny-killed', 'down');
+  await untilState(aggregator, 'tiny-leaving', undefined);
+  const { body } = await aggregator.ask('/sd/prometheus');
+  const names = body.map(
+    (group: { labels: Record<string, string> }) => group.labels['__meta_fleet_instance_name'],
+  );
+  expect(names.toSorted()).toEqual(['aggregator-test', 'tiny-killed']);
+  const changes = aggregator.log
+    .of('instance.changed')
+    .map(({ fields }) => `${fields['name']} ${fields['to']}`);
+  expect(changes).not.toContain('tiny-leaving down');
+});
+
+test('[SD1] service discovery lists everybody once in the http_sd format, and the aggregator itself', async () => {
+  const mine = own();
+  await using aggregator = await startAggregator(mine);
+  await using tiny = await startTiny(mine);
+  await untilState(aggregator, 'tiny-1', 'up');
+  const { status, headers, body } = await aggregator.ask('/sd/prometheus');
+  expect(status).toBe(200);
+  expect(headers.get('content-type')).toMatch(/^application\/json/);
+  const targets = body.map((group: { targets: string[] }) => group.targets);
+  expect(targets.toSorted()).toEqual(
+    [[`127.0.0.1:${aggregator.app.opsPort}`], [`127.0.0.1:${tiny.opsPort}`]].toSorted(),
+  );
+  for (const { labels } of body) {
+    for (const [name, value] of Object.entries(labels)) {
+      expect(name).toMatch(/^__meta_fleet_/);
+      expect(typeof value).toBe('string');
+    }
+  }
+  const filtered = await aggregator.ask('/sd/prometheus?service=tiny');
+  expect(filtered.body).toHaveLength(1);
+});
+
+test('[SD3] a list that would be empty is a 503 instead', async () => {
+  await using aggregator = await startAggregator(own());
+  const { status, headers } = await aggregator.ask('/sd/prometheus?service=nobody');
+  expect(status).toBe(503);
+  expect(headers.get('retry-after')).toBe('2');
+});
+
+test('[FH1] /health has a word for the stores and for every service', async () => {
+  const mine = own();
+  await using aggregator = await startAggregator(mine, { EXPECTED: 'session-service=1' });
+  expect((await aggregator.ask('/health')).status).toBe(503);
+  await using _tiny = await startTiny(mine, { SERVICE: 'session-service' });
+  await untilState(aggregator, 'tiny-1', 'up');
+  const { status, body, headers } = await aggregator.ask('/health');
+  // The tiny instance says nothing about a database, and what is unknown is not healthy.
+  expect(status).toBe(200);
+  expect(headers.get('cache-control')).toBe('max-age=1');
+  expect(body).toEqual({
+    status: 'degraded',
+    checks: {
+      database: { status: 'unknown' },
+      redis: { status: 'healthy', latency_ms: expect.any(Number), age_ms: expect.any(Number) },
+      'health-aggregator': { status: 'healthy', up: 1, total: 1, expected: 1 },
+      'session-service': { status: 'healthy', up: 1, total: 1, expected: 1 },
+    },
+    version: expect.stringMatching(/^\d+\.\d+\.\d+/),
+    asOf: expect.stringMatching(/^\d{4}-\d\d-\d\dT/),
+    ageMs: expect.any(Number),
+  });
+  expect((await aggregator.ask('/health?strict=1')).status).toBe(503);
+});
+
+test('[FH2] /v1/fleet has an ETag of its version, and 304 while nothing changed', async () => {
+  const mine = own();
+  await using aggregator = await startAggregator(mine);
+  await using tiny = await startTiny(mine);
+  await untilState(aggregator, 'tiny-1', 'up');
+  const first = await aggregator.ask('/v1/fleet');
+  const tag = first.headers.get('etag') ?? '';
+  expect(tag).toMatch(/^W\/"aggregator-test-/);
+  const again = await aggregator.ask('/v1/fleet', { headers: { 'if-none-match': `"other", ${tag}` } });
+  expect(again).toMatchObject({ status: 304, body: '' });
+  tiny.kill('SIGKILL');
+  await untilState(aggregator, 'tiny-1', 'down');
+  const changed = await aggregator.ask('/v1/fleet', { headers: { 'if-none-match': tag } });
+  expect(changed.status).toBe(200);
+  expect(changed.body.version).toBeGreaterThan(first.body.version);
+});
+
+test('[FH3] public answers hold no addresses and no process ids', async () => {
+  const mine = own();
+  await using aggregator = await startAggregator(mine);
+  await using tiny = await startTiny(mine);
+  await untilState(aggregator, 'tiny-1', 'up');
+  for (const path of ['/health', '/v1/fleet', '/']) {
+    const text = JSON.stringify((await aggregator.ask(path)).body);
+    expect(text).not.toContain('127.0.0.1');
+    expect(text).not.toContain(String(tiny.port));
+    expect(text).not.toContain('"pid"');
+  }
+});

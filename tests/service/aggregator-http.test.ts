@@ -1,0 +1,161 @@
+import { connect } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { openOwnRedis } from '@muster/testkit/own-store';
+import { useTestStores } from '@muster/testkit/stores';
+import { until } from '@muster/testkit/wait';
+import { expect, test } from 'vitest';
+import { startAggregator, startTiny } from './aggregator-fixture.ts';
+
+const stores = useTestStores();
+
+test('[FH5] unknown paths, other methods and bad queries are refused as problems', async () => {
+  await using aggregator = await startAggregator(stores);
+  for (const path of [
+    '/nope',
+    '/v1',
+    '/assets/none.js',
+    '/assets/..%2f..%2fpackage.json',
+    '/metrics',
+    '/livez',
+  ]) {
+    const { status, body } = await aggregator.ask(path);
+    expect([path, status, body.title]).toEqual([path, 404, 'Not found']);
+  }
+  for (const path of [
+    '/',
+    '/health',
+    '/v1/fleet',
+    '/v1/fleet/events',
+    '/sd/prometheus',
+    '/readyz',
+    '/assets/x',
+  ]) {
+    const { status, headers } = await aggregator.ask(path, { method: 'POST', body: '{}' });
+    expect([path, status, headers.get('allow')]).toEqual([path, 405, 'GET, HEAD']);
+  }
+  const bad = await aggregator.ask('/health?strict=maybe');
+  expect(bad.status).toBe(422);
+  expect(bad.body.detail[0].loc).toEqual(['query', 'strict']);
+  const long = await aggregator.ask(`/sd/prometheus?service=${'x'.repeat(65)}`);
+  expect(long.status).toBe(422);
+  expect((await aggregator.ask('/health', { method: 'HEAD' })).body).toBe('');
+});
+
+test('[FH5] bytes that are no HTTP harm nobody', async () => {
+  await using aggregator = await startAggregator(stores);
+  const answer = await new Promise<string>((resolve) => {
+    let text = '';
+    connect(aggregator.app.port, '127.0.0.1')
+      .on('data', (chunk) => {
+        text += chunk.toString();
+      })
+      .on('close', () => resolve(text))
+      .end('\u0000\u0001 nonsense\r\n\r\n');
+  });
+  expect(answer).toMatch(/^HTTP\/1\.1 400 /);
+  expect((await aggregator.ask('/v1/fleet')).status).toBe(200);
+});
+
+/** Reads events until there are enough. */
+const readEvents = async (url: string, count: number): Promise<{ event: string; data: unknown }[]> => {
+  const response = await fetch(url);
+  expect(response.headers.get('content-type')).toMatch(/^text\/event-stream/);
+  const events: { event: string; data: unknown }[] = [];
+  let text = '';
+  const decoder = new TextDecoder();
+  for await (const chunk of response.body ?? []) {
+    text += decoder.decode(chunk as Uint8Array, { stream: true });
+    const blocks = text.split('\n\n');
+    text = blocks.pop() ?? '';
+    for (const block of blocks) {
+      const event = /^event: (.*)$/m.exec(block)?.[1];
+      const data = /^data: (.*)$/m.exec(block)?.[1];
+      if (event && data) events.push({ event, data: JSON.parse(data) });
+    }
+    if (events.length >= count) break;
+  }
+  return events;
+};
+
+test('[FE1] a stream has a snapshot at once, pulses between changes, and a snapshot after a change', async () => {
+  await using aggregator = await startAggregator(stores);
+  await until(async () => (await aggregator.stateOf('aggregator-test')) === 'up', { what: 'a quiet fleet' });
+  await sleep(1_500);
+  const begun = performance.now();
+  const reading = readEvents(`${aggregator.url}/v1/fleet/events`, 6);
+  await sleep(2_500);
+  await using _tiny = await startTiny(stores);
+  const events = await reading;
+  expect(events[0]?.event).toBe('snapshot');
+  expect(events.map(({ event }) => event)).toContain('pulse');
+  expect(JSON.stringify(events.at(-1)?.data)).toContain('ageMs');
+  const later = events.slice(2).filter(({ event }) => event === 'snapshot');
+  expect(later.length).toBeGreaterThan(0);
+  // One at once, then at most one a second.
+  expect(performance.now() - begun).toBeGreaterThan(4_000);
+});
+
+test('[FE2] more streams than allowed are refused, and a closed one makes room', async () => {
+  await using aggregator = await startAggregator(stores, { MAX_EVENT_STREAMS: '2' });
+  const open = async () => {
+    const abort = new AbortController();
+    const response = await fetch(`${aggregator.url}/v1/fleet/events`, { signal: abort.signal });
+    return {
+      status: response.status,
+      retryAfter: response.headers.get('retry-after'),
+      close: () => abort.abort(),
+    };
+  };
+  const [first, second] = [await open(), await open()];
+  expect([first.status, second.status]).toEqual([200, 200]);
+  expect(await open()).toMatchObject({ status: 503, retryAfter: '2' });
+  first.close();
+  await until(async () => (await open()).status === 200, { what: 'room for another stream' });
+});
+
+test('[FH6] with Redis gone it answers from memory, marks nobody down, and heals by itself', async () => {
+  await using redis = await openOwnRedis();
+  const mine = { redisUrl: redis.url, redisPrefix: 'agg:' };
+  await using aggregator = await startAggregator(mine);
+  await using _tiny = await startTiny(mine);
+  await until(async () => (await aggregator.stateOf('tiny-1')) === 'up', { what: 'a fleet' });
+  await redis.stop();
+  await until(async () => (await aggregator.ask('/health')).body.checks.redis.status === 'unhealthy', {
+    what: 'the loss of redis',
+    timeoutMs: 6_000,
+  });
+  const { status, body } = await aggregator.ask('/v1/fleet');
+  expect(status).toBe(200);
+  expect(body.frozen).toBe(true);
+  expect((await aggregator.ask('/readyz')).status).toBe(200);
+  await sleep(6_000);
+  expect(await aggregator.stateOf('tiny-1')).toBe('degraded');
+  expect(aggregator.log.of('instance.changed').map(({ fields }) => fields['to'])).not.toContain('down');
+  await redis.start();
+  await until(async () => (await aggregator.ask('/v1/fleet')).body.frozen === false, {
+    what: 'the registry',
+    timeoutMs: 10_000,
+  });
+  await until(async () => (await aggregator.stateOf('tiny-1')) === 'up', {
+    what: 'recovery',
+    timeoutMs: 25_000,
+  });
+}, 60_000);
+
+test('[CO3] the page has a strict policy and says how the fleet is without scripts', async () => {
+  await using aggregator = await startAggregator(stores);
+  const { status, headers, body } = await aggregator.ask('/');
+  expect(status).toBe(200);
+  expect(headers.get('content-security-policy')).toContain("default-src 'self'");
+  expect(headers.get('content-security-policy')).not.toContain('unsafe');
+  expect(headers.get('cache-control')).toBe('no-cache');
+  expect(body).toMatch(/Fleet muster is \w+/);
+  expect(body).toContain('/health');
+  expect(body).toContain('/v1/fleet');
+  for (const [, name] of String(body).matchAll(/(?:src|href)="(\/assets\/[^"]+)"/g)) {
+    const asset = await fetch(aggregator.url + name);
+    expect(asset.status).toBe(200);
+    expect(asset.headers.get('cache-control')).toBe('public, max-age=31536000, immutable');
+    expect(asset.headers.get('x-content-type-options')).toBe('nosniff');
+  }
+});

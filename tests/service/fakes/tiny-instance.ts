@@ -1,0 +1,78 @@
+import { listen } from '@muster/http/listen';
+import { createBeat } from '@muster/kit/beat';
+import { systemClock } from '@muster/kit/clock';
+import {
+  type CommonConfig,
+  commonConfig,
+  commonSettings,
+  type RedisConfig,
+  readSettings,
+  redisConfig,
+  redisSettings,
+} from '@muster/kit/config';
+import { createHealth } from '@muster/kit/health';
+import { createInstance } from '@muster/kit/instance';
+import { createLogger } from '@muster/kit/logger';
+import { createMetrics } from '@muster/kit/metrics';
+import { openOpsServer } from '@muster/kit/ops-server';
+import { answerProbe } from '@muster/kit/probes';
+import { systemRandom } from '@muster/kit/random';
+import { openRedis } from '@muster/kit/redis';
+import { z } from 'zod';
+
+// The smallest member of a fleet: it beats, answers probes, drains on SIGTERM and leaves.
+
+const settings = z.object({
+  ...commonSettings({ port: 0, opsPort: 0 }),
+  ...redisSettings,
+  SERVICE: z.string().default('tiny'),
+});
+const parsed = readSettings(settings, { ...process.env, NODE_ENV: 'test', LOG_LEVEL: 'silent' });
+const common: CommonConfig = commonConfig(parsed);
+const redisSettingsParsed: RedisConfig = redisConfig(parsed);
+const service = parsed.SERVICE;
+const log = createLogger({ level: 'silent', service, instance: common.instanceName });
+const metrics = createMetrics({ service, version: '1' });
+const redis = await openRedis({ ...redisSettingsParsed, name: common.instanceName }, { log, metrics });
+const health = createHealth({ clock: systemClock, log, metrics, checks: { redis: () => redis.ping() } });
+await health.checkNow();
+const about = { service, version: '1', instance: common.instanceName, startedAt: Date.now() };
+const open = await listen(
+  (req, res) => {
+    const answer = answerProbe(health, about, req.url ?? '', Date.now());
+    res.writeHead(answer?.status ?? 404, { ...answer?.headers }).end(answer?.body);
+  },
+  { host: common.host, port: common.port },
+);
+const ops = await openOpsServer({
+  host: common.host,
+  port: common.opsPort,
+  health,
+  about,
+  metrics,
+  clock: systemClock,
+  log,
+});
+const instance = createInstance({
+  service,
+  common,
+  port: open.port,
+  opsPort: ops.port,
+  clock: systemClock,
+});
+const beat = createBeat({
+  redis,
+  instance,
+  health,
+  load: () => ({ connections: 3 }),
+  clock: systemClock,
+  random: systemRandom,
+  log,
+  intervalMs: common.beatIntervalMs,
+  ttlMs: common.beatTtlMs,
+});
+process.stdout.write(`${JSON.stringify({ port: open.port, opsPort: ops.port })}\n`);
+process.on('SIGTERM', () => {
+  health.startDraining();
+  void beat[Symbol.asyncDispose]().then(() => process.exit(0));
+});
