@@ -1,23 +1,33 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 /** Real Redis and Postgres, started once for all projects that ask for them. */
 const STORES = ['packages/testkit/src/global-setup.ts'];
+
+/** These tests wait for other processes more than they compute: two files side by side even on two cores. */
+const SIDE_BY_SIDE = Math.max(2, availableParallelism() - 1);
 
 /** In this order; what starts processes of its own runs alone, for the machine has to be its own. */
 const PROJECTS: Record<string, object> = {
   // No network, no child process, no waiting: the whole project in seconds.
   unit: {
     include: ['packages/**/*.test.ts', 'services/**/*.test.ts', 'deploy/**/*.test.ts'],
-    sequence: { groupOrder: 0 },
+    maxWorkers: '100%',
+    sequence: { groupOrder: 1 },
   },
-  architecture: { include: ['tests/architecture/**/*.test.ts'], sequence: { groupOrder: 0 } },
+  architecture: {
+    include: ['tests/architecture/**/*.test.ts'],
+    maxWorkers: '100%',
+    sequence: { groupOrder: 1 },
+  },
   // Real Redis and Postgres, one service at a time.
   service: {
     include: ['tests/service/**/*.test.ts', 'tests/contract/**/*.test.ts'],
     globalSetup: STORES,
     testTimeout: 30_000,
     hookTimeout: 120_000,
-    sequence: { groupOrder: 1 },
+    maxWorkers: SIDE_BY_SIDE,
+    sequence: { groupOrder: 2 },
   },
   // Several real processes.
   fleet: {
@@ -26,7 +36,7 @@ const PROJECTS: Record<string, object> = {
     testTimeout: 60_000,
     hookTimeout: 180_000,
     fileParallelism: false,
-    sequence: { groupOrder: 2 },
+    sequence: { groupOrder: 3 },
   },
 };
 
