@@ -45,8 +45,8 @@ export const call = async <T>(method: string, path: string, body?: object): Prom
       signal: AbortSignal.timeout(10_000),
     });
     if (response.ok) {
-      const data = (response.status === 204 ? undefined : await response.json()) as T;
-      return { ok: true, data };
+      const text = await response.text();
+      return { ok: true, data: (text === '' ? undefined : JSON.parse(text)) as T };
     }
     return { ok: false, status: response.status, text: await explain(response) };
   } catch (error) {

@@ -1,0 +1,170 @@
+import { execFile } from 'node:child_process';
+import { existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import type { Fleet } from '@muster/fleet/fleet';
+import { until } from '@muster/testkit/wait';
+import type { Browser, BrowserContext, Page } from 'playwright-core';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { ownFleet } from '../cluster/own-fleet.ts';
+import { openBrowser } from './chromium.ts';
+
+const AGGREGATOR = fileURLToPath(new URL('../../services/health-aggregator', import.meta.url));
+/** Set to a directory to look at what the tests saw. */
+const SCREENSHOTS = process.env['MUSTER_SCREENSHOTS'];
+
+let fleet: Fleet;
+let browser: Browser;
+let problems: string[] = [];
+
+beforeAll(async () => {
+  if (!existsSync(join(AGGREGATOR, 'dist/console/index.html'))) {
+    await promisify(execFile)(
+      process.execPath,
+      [join(AGGREGATOR, 'node_modules/vite/bin/vite.js'), 'build'],
+      {
+        cwd: AGGREGATOR,
+      },
+    );
+  }
+  [browser, fleet] = await Promise.all([openBrowser(), ownFleet()]);
+});
+afterAll(async () => {
+  await browser?.close();
+  await fleet?.[Symbol.asyncDispose]();
+});
+beforeEach(() => {
+  problems = [];
+});
+
+const openTab = async (context: BrowserContext): Promise<Page> => {
+  const page = await context.newPage();
+  page.on('console', (message) => {
+    if (message.type() === 'error') problems.push(message.text());
+  });
+  page.on('pageerror', (error) => problems.push(String(error)));
+  page.on('request', (request) => {
+    const url = new URL(request.url());
+    if (url.protocol.startsWith('http') && url.origin !== fleet.publicUrl)
+      problems.push(`foreign ${url.origin}`);
+  });
+  await page.goto(fleet.publicUrl);
+  return page;
+};
+const shoot = async (page: Page, name: string): Promise<void> => {
+  if (SCREENSHOTS === undefined) return;
+  mkdirSync(SCREENSHOTS, { recursive: true });
+  await page.screenshot({ path: join(SCREENSHOTS, `${name}.png`), fullPage: true });
+};
+const getSession = async (page: Page, separate = false): Promise<void> => {
+  if (separate) await page.getByLabel('Use a separate session in this tab').check();
+  await page.getByRole('button', { name: /^Get a (new )?guest session$/ }).click();
+  await page.locator('.gateway').waitFor();
+};
+const joinGroup = async (page: Page): Promise<void> => {
+  await page.getByRole('button', { name: 'Join' }).click();
+  await page.getByRole('heading', { name: 'Group lobby' }).waitFor();
+  await page.getByPlaceholder('Say something').waitFor();
+};
+const say = async (page: Page, text: string): Promise<void> => {
+  await page.getByLabel('Message', { exact: true }).fill(text);
+  await page.getByLabel('Message', { exact: true }).press('Enter');
+};
+const gatewayOf = async (page: Page): Promise<string> => (await page.locator('.gateway').textContent()) ?? '';
+
+test('[CO4] two tabs talk to each other, each on a gateway that it names', async () => {
+  const context = await browser.newContext();
+  const one = await openTab(context);
+  await one.getByText('All present.').waitFor({ timeout: 20_000 });
+  await getSession(one);
+  await joinGroup(one);
+  const two = await openTab(context);
+  await two.locator('.gateway').waitFor();
+  await joinGroup(two);
+  const names = fleet.describe().gateways.map(({ name }) => name);
+  const [first, second] = [await gatewayOf(one), await gatewayOf(two)];
+  expect(names).toContain(first);
+  expect(names).toContain(second);
+  // The load balancer sends a new socket to the gateway with the fewest.
+  expect(first).not.toBe(second);
+
+  await say(one, 'Hello from the first tab');
+  await two.locator('.said', { hasText: 'Hello from the first tab' }).waitFor();
+  await say(two, 'And hello back');
+  const answer = one.locator('.said', { hasText: 'And hello back' });
+  await answer.waitFor();
+  expect(await answer.textContent()).toContain(`via ${second}`);
+  await one.locator('.said.is-mine', { hasText: 'Hello from the first tab' }).waitFor();
+  await shoot(one, 'chat');
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+test('[CO5] ending the shared session closes both tabs, a tab with a session of its own goes on', async () => {
+  const context = await browser.newContext();
+  const one = await openTab(context);
+  await getSession(one);
+  const two = await openTab(context);
+  await two.locator('.gateway').waitFor();
+  const own = await openTab(context);
+  // This tab came up with the cookie of the browser and takes a session of its own.
+  await own.getByRole('button', { name: 'Use a separate session in this tab' }).click();
+  await own.getByText('token of this tab').waitFor();
+  await own.locator('.gateway').waitFor();
+
+  const begun = performance.now();
+  await one.getByRole('button', { name: 'Sign out' }).click();
+  for (const page of [one, two]) {
+    await page.locator('[data-notice=signed-out]', { hasText: 'You were signed out' }).waitFor();
+    expect(await page.locator('[data-notice=signed-out]').textContent()).toContain('4501');
+  }
+  expect(performance.now() - begun).toBeLessThan(5_000);
+  await shoot(two, 'signed-out');
+  expect(await own.locator('[data-notice=signed-out]').count()).toBe(0);
+  await joinGroup(own);
+  await say(own, 'Still here');
+  await own.locator('.said', { hasText: 'Still here' }).waitFor();
+
+  await getSession(two);
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+test('[CO6] the page shows a killed gateway within 5 s', async () => {
+  const context = await browser.newContext();
+  const page = await openTab(context);
+  await page.getByText('All present.').waitFor({ timeout: 30_000 });
+  await shoot(page, 'all-present');
+  const name = fleet.describe().gateways[0]?.name ?? '';
+  const row = page.locator(`[data-instance="${name}"]`);
+  await page.locator(`[data-instance="${name}"][data-state=up]`).waitFor();
+  const halting = fleet.halt(name);
+  fleet.kill(name, 'SIGKILL');
+  await until(async () => (await row.getAttribute('data-state')) !== 'up', {
+    what: 'the page to show the loss',
+    timeoutMs: 5_000,
+  });
+  await page.locator(`[data-instance="${name}"][data-state=down]`).waitFor();
+  await page.getByText('Someone is missing.').waitFor();
+  await shoot(page, 'missing');
+  await halting;
+  await fleet.resume(name);
+  await page.getByText('All present.').waitFor({ timeout: 30_000 });
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+test('[CO6] when its own data is older than 15 s, the page says so and shows nothing as good', async () => {
+  const context = await browser.newContext();
+  const page = await openTab(context);
+  await page.getByText('All present.').waitFor({ timeout: 30_000 });
+  await fleet.halt(fleet.describe().healthAggregators[0]?.name ?? '');
+  await page.getByText('No fresh word.').waitFor({ timeout: 25_000 });
+  await page.getByRole('alert').getByText('This page shows the past.').waitFor();
+  expect(await page.locator('.tone-good').count()).toBe(0);
+  await shoot(page, 'stale');
+  await fleet.resume(fleet.describe().healthAggregators[0]?.name ?? '');
+  await page.getByText('All present.').waitFor({ timeout: 30_000 });
+  await context.close();
+});
