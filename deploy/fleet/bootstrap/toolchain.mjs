@@ -43,7 +43,7 @@ const neededPackages = () => {
   const { platform, arch } = process;
   if (!['linux', 'darwin'].includes(platform) || !['x64', 'arm64'].includes(arch)) {
     throw new Error(
-      `${platform} on ${arch} is not supported here: use docker compose up (or WSL on Windows)`,
+      `${platform} on ${arch} is not supported: Linux and macOS on x64 or arm64 are (on Windows, use WSL)`,
     );
   }
   const node = runsAlready() ? [] : [`node-${platform}-${arch}@${NODE_VERSION}`];

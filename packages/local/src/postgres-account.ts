@@ -72,7 +72,7 @@ export const packagedPrograms = (): PostgresPrograms => {
     return { initdb: join(bin, 'initdb'), postgres: join(bin, 'postgres') };
   } catch (cause) {
     throw new PostgresSetupError(
-      `There are no Postgres programs for this platform (${platform}). Set DATABASE_URL, or use docker compose up.`,
+      `There are no Postgres programs for this platform (${platform}). Set DATABASE_URL to a server of your own.`,
       { cause },
     );
   }

@@ -41,7 +41,7 @@ export const findRedis = async (options: FindOptions): Promise<Program> => {
       'Redis is needed, and neither redis-server nor valkey-server was found. Three ways out:',
       '  1. install it:        apt-get install redis-server   or   brew install redis',
       '  2. use another one:   REDIS_URL=redis://host:6379 and the same command again',
-      '  3. use containers:    docker compose up',
+      '  3. run a container:   docker run -p 6379:6379 redis:8-alpine   and then as in 2',
     ].join('\n'),
   );
 };
