@@ -11,6 +11,7 @@ import { createDerivedKeys } from './core/derived-keys.ts';
 import { guardSnapshots } from './core/guarded-snapshots.ts';
 import { createToucher } from './core/toucher.ts';
 import { createSessionMetrics } from './metrics.ts';
+import { createKeyStore } from './store/key-store.ts';
 import { createOutboxStore } from './store/outbox-store.ts';
 import { createChangeStore, createSessionStore } from './store/sessions-store.ts';
 import { createSweepStore } from './store/sweep-store.ts';
@@ -60,6 +61,7 @@ export const createBase = (
     keys: createDerivedKeys(config.sessionSecrets),
     store: { ...createSessionStore(postgres), ...createChangeStore(postgres) },
     sweepStore,
+    keyStore: createKeyStore(postgres),
     outbox: createOutboxStore(postgres),
     /** Straight to Redis, for what must arrive. */
     cache,

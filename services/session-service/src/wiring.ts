@@ -3,6 +3,7 @@ import { beatSessionBus, emitSessionChange } from '@muster/session/events';
 import type { SessionId } from '@muster/session/token';
 import { type Base, createBase, type Stores } from './base.ts';
 import type { SessionServiceConfig } from './config.ts';
+import { createApiKeys } from './core/api-keys.ts';
 import { type AuthenticateDeps, judge } from './core/authenticate.ts';
 import { createChanges } from './core/changes.ts';
 import { createChecker } from './core/checker.ts';
@@ -134,6 +135,7 @@ const contextOf = (
     random,
     signer,
     keys,
+    apiKeys: createApiKeys({ ...base, store: base.keyStore, given: config.serviceApiKeys }),
     sessions,
     changes: createChanges({
       ...base,

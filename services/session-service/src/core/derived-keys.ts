@@ -7,6 +7,8 @@ export type KeyPurpose = 'cursor' | 'csrf' | 'ticket' | 'idempotency' | 'ip';
 export interface DerivedKeys {
   /** HMAC-SHA256 under the first key's sub-key, 32 bytes. */
   mac(purpose: KeyPurpose, text: string): Buffer;
+  /** The same under every listed key, the first one first. */
+  macs(purpose: KeyPurpose, text: string): Buffer[];
   /** True if any listed key made this MAC (or its first bytes, at least 16). Constant time. */
   verifies(purpose: KeyPurpose, text: string, mac: Uint8Array): boolean;
 }
@@ -29,6 +31,7 @@ export const createDerivedKeys = (secrets: readonly string[]): DerivedKeys => {
 
   return {
     mac: (purpose, text) => macWith(purpose, 0, text),
+    macs: (purpose, text) => secrets.map((_, index) => macWith(purpose, index, text)),
     verifies: (purpose, text, mac) =>
       mac.length >= MIN_MAC_BYTES &&
       mac.length <= 32 &&

@@ -42,7 +42,29 @@ export interface Ended {
 export type Created =
   | { readonly ok: true; readonly session: SessionRecord; readonly evicted: Ended }
   | { readonly ok: false; readonly why: 'disabled' }
-  | { readonly ok: false; readonly why: 'limit'; readonly sessions: readonly SessionRecord[] };
+  | { readonly ok: false; readonly why: 'limit'; readonly sessions: readonly SessionRecord[] }
+  | Replay;
+
+/** What came of the first request with an idempotency key. */
+export type Replay =
+  | { readonly ok: false; readonly why: 'replayed'; readonly session: SessionRecord | undefined }
+  /** The key stands for another request. */
+  | { readonly ok: false; readonly why: 'key_reused' };
+
+/** Makes a request one that may be sent twice. Good for a day, per tenant and caller. */
+export interface Idempotency {
+  readonly caller: string;
+  readonly key: string;
+  /** SHA-256 of what was asked. */
+  readonly requestHash: Buffer;
+}
+
+/** How a session is to be opened. */
+export interface CreateOptions {
+  readonly limit: SessionLimit;
+  readonly actor: Actor;
+  readonly idempotency?: Idempotency | undefined;
+}
 
 /** How a change of one session went. */
 export type Changed =
@@ -129,7 +151,7 @@ export interface ListQuery {
 
 /** The truth. Rejects with `DATABASE_UNAVAILABLE` or `OVERLOADED` when it cannot be asked. */
 export interface SessionStore {
-  create(session: NewSession, limit: SessionLimit, actor: Actor): Promise<Created>;
+  create(session: NewSession, options: CreateOptions): Promise<Created>;
   find(id: SessionId): Promise<SessionRecord | undefined>;
   findMany(ids: readonly SessionId[]): Promise<SessionRecord[]>;
   end(ids: readonly SessionId[], reason: EndReason, actor: Actor): Promise<Ended>;

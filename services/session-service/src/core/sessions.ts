@@ -3,8 +3,18 @@ import type { Logger } from '@muster/kit/logger';
 import type { Random } from '@muster/kit/random';
 import { hashSecret, newSecret, newSessionId, type SessionId, type TokenSigner } from '@muster/session/token';
 import type { Touch } from '@muster/session/touch';
+import type { DerivedKeys } from './derived-keys.ts';
 import { DEFAULT_LIMIT, POLICIES, type PolicyName, policyFor, type SessionLimit } from './policies.ts';
-import type { Actor, Ended, ListQuery, SessionStore, Snapshots, UserSessions } from './ports.ts';
+import type {
+  Actor,
+  Created,
+  Ended,
+  Idempotency,
+  ListQuery,
+  SessionStore,
+  Snapshots,
+  UserSessions,
+} from './ports.ts';
 import type { Propagated, Propagation } from './propagation.ts';
 import { type EndReason, type NewSession, type SessionRecord, toSnapshot } from './session.ts';
 
@@ -16,8 +26,10 @@ export interface Login
 }
 
 export type Opened =
-  | { readonly ok: true; readonly session: SessionRecord; readonly token: string }
+  | { readonly ok: true; readonly session: SessionRecord; readonly token: string; readonly isReplay: boolean }
   | { readonly ok: false; readonly why: 'disabled' }
+  /** The idempotency key stands for another request, or for a session whose token has changed since. */
+  | { readonly ok: false; readonly why: 'key_reused' | 'rotated' }
   | { readonly ok: false; readonly why: 'limit'; readonly sessions: readonly SessionRecord[] };
 
 /** How an end went: how many ended, and whether the whole fleet knows. */
@@ -28,7 +40,8 @@ export interface EndResult {
 
 /** The life of sessions. Everything rejects with a 503 code when Postgres cannot be asked. */
 export interface Sessions {
-  open(login: Login, actor: Actor): Promise<Opened>;
+  /** With an idempotency key the same request answers the same session and token for a day. */
+  open(login: Login, actor: Actor, idempotency?: Idempotency): Promise<Opened>;
   find(id: SessionId): Promise<SessionRecord | undefined>;
   /** Counts this moment as activity of a live session; answers the session as it is then. */
   extend(id: SessionId): Promise<SessionRecord | undefined>;
@@ -43,6 +56,7 @@ export interface SessionsDeps {
   readonly random: Random;
   readonly log: Logger;
   readonly signer: TokenSigner;
+  readonly keys: DerivedKeys;
   readonly store: SessionStore;
   readonly snapshots: Pick<Snapshots, 'put'>;
   readonly propagation: Propagation;
@@ -59,7 +73,7 @@ export const createSessions = (deps: SessionsDeps): Sessions => {
     return { ended: ended.ids.length, propagated: await deps.propagation.deliver(ended.posted) };
   };
   return {
-    open: (login, actor) => open(deps, login, actor),
+    open: (login, actor, idempotency) => open(deps, login, actor, idempotency),
     find: (id) => deps.store.find(id),
     extend: async (id) => {
       await deps.touch([{ id, at: deps.clock.now() }]);
@@ -72,28 +86,58 @@ export const createSessions = (deps: SessionsDeps): Sessions => {
   };
 };
 
-const open = async (deps: SessionsDeps, login: Login, actor: Actor): Promise<Opened> => {
+const open = async (
+  deps: SessionsDeps,
+  login: Login,
+  actor: Actor,
+  idempotency: Idempotency | undefined,
+): Promise<Opened> => {
   const { userId, remember, auth } = login;
   const policy = login.policy ?? policyFor({ userId, remember, aal: auth.aal });
-  const secret = newSecret(deps.random);
+  const id = newSessionId();
+  const secret = idempotency ? (secretsFor(deps, id, idempotency)[0] ?? '') : newSecret(deps.random);
   const created = await deps.store.create(
     {
       ...login,
-      id: newSessionId(),
+      id,
       kind: kindOf(userId, policy),
       policy,
       secretHash: hashSecret(secret),
       ...POLICIES[policy],
     },
-    deps.limit ?? DEFAULT_LIMIT,
-    actor,
+    { limit: deps.limit ?? DEFAULT_LIMIT, actor, idempotency },
   );
-  if (!created.ok) return created;
+  if (!created.ok) {
+    return created.why === 'replayed' && idempotency
+      ? replay(deps, created.session, idempotency)
+      : refused(created);
+  }
   const { session, evicted } = created;
   deps.onOpened(session.kind);
   if (evicted.ids.length > 0) deps.onEnded('evicted', evicted.ids.length);
   await Promise.all([fillSnapshot(deps, session), deps.propagation.deliver(evicted.posted)]);
-  return { ok: true, session, token: deps.signer.issue(session.id, secret) };
+  return { ok: true, session, token: deps.signer.issue(session.id, secret), isReplay: false };
+};
+
+const refused = (created: Extract<Created, { ok: false }>): Opened =>
+  created.why === 'replayed' ? { ok: false, why: 'rotated' } : created;
+
+const SECRET_BYTES = 16;
+
+/** The secrets that an idempotency key may stand for, one per signing key: nothing secret is stored for a replay. */
+const secretsFor = ({ keys }: SessionsDeps, id: SessionId, { key }: Idempotency): string[] =>
+  keys.macs('idempotency', `${id}\n${key}`).map((mac) => mac.subarray(0, SECRET_BYTES).toString('base64url'));
+
+const replay = (deps: SessionsDeps, session: SessionRecord | undefined, idempotency: Idempotency): Opened => {
+  const secret =
+    session &&
+    secretsFor(deps, session.id, idempotency).find(
+      (one) => hashSecret(one).toString('base64url') === session.secretHash,
+    );
+  if (session === undefined || secret === undefined || session.endedAt !== null) {
+    return { ok: false, why: 'rotated' };
+  }
+  return { ok: true, session, token: deps.signer.issue(session.id, secret), isReplay: true };
 };
 
 const kindOf = (userId: string | null, policy: PolicyName): NewSession['kind'] => {

@@ -11,6 +11,8 @@ const MAX_GRANTS = 32;
 const FUTURE_SKEW_MS = 60_000;
 
 const text = (max: number) => z.string().min(1).max(max);
+/** The name of a tenant. */
+export const tenant = z.string().regex(/^[\w.-]{1,64}$/);
 const label = z.string().trim().min(1).max(100);
 
 /** A session id in its one canonical spelling. */
@@ -81,10 +83,7 @@ const authSchema = z.strictObject({
 /** Body of `POST /v1/sessions`. */
 export const createSessionBody = z.strictObject({
   user_id: text(255).optional(),
-  tenant: z
-    .string()
-    .regex(/^[\w.-]{1,64}$/)
-    .default('default'),
+  tenant: tenant.optional(),
   policy: z.enum(POLICY_NAMES).optional(),
   remember: z.boolean().default(true),
   transport: transport.default('bearer'),

@@ -5,7 +5,7 @@ import { parseSessionId, type SessionId } from '@muster/session/token';
 import type { Request } from 'express';
 import { z } from 'zod';
 import type { Rewritten } from '../core/changes.ts';
-import type { Actor } from '../core/ports.ts';
+import type { ChangeOf } from '../core/ports.ts';
 import {
   MAX_DATA_BYTES,
   openedSchema,
@@ -18,8 +18,9 @@ import {
   upgradeBody,
 } from './bodies.ts';
 import type { HttpContext } from './context.ts';
-import { serviceGuard, type UserCaller, userGuard } from './guards.ts';
+import { type UserCaller, userGuard } from './guards.ts';
 import { changeRefusal, handOver, raisedReply } from './opened.ts';
+import { requireVisible, type ServiceCaller, serviceGuard } from './service-guard.ts';
 import { etagOf, viewSession } from './view.ts';
 
 const USER = ['sessionCookie', 'sessionBearer'] as const;
@@ -150,7 +151,10 @@ const patchAny = (context: HttpContext): Route =>
     handle: async ({ auth, body, params: { id }, req }) => {
       const rev = ifMatch(req, body.data !== undefined);
       const patch = { label: body.label, data: body.data, grants: body.grants };
-      return rewritten(await context.changes.patch(of(id, auth.actor, rev), patch, requireSize), false);
+      return rewritten(
+        await context.changes.patch(await of(context, auth, id, rev), patch, requireSize),
+        false,
+      );
     },
   });
 
@@ -171,7 +175,7 @@ const stepUp = (context: HttpContext): Route =>
     },
     handle: async ({ auth, body, params: { id } }) => {
       const raise = { aal: body.aal, amr: body.amr, authTime: body.auth_time };
-      return raisedReply(context, await context.changes.stepUp(of(id, auth.actor), raise));
+      return raisedReply(context, await context.changes.stepUp(await of(context, auth, id), raise));
     },
   });
 
@@ -192,7 +196,7 @@ const upgrade = (context: HttpContext): Route =>
     },
     handle: async ({ auth, body, params: { id } }) => {
       const { time, aal, amr, idp, idp_sid, idp_sub } = body.auth;
-      const result = await context.changes.upgrade(of(id, auth.actor), {
+      const result = await context.changes.upgrade(await of(context, auth, id), {
         userId: body.user_id,
         remember: body.remember,
         aal,
@@ -216,9 +220,8 @@ const extend = (context: HttpContext): Route =>
     params,
     guard: serviceGuard(context, 'sessions:write'),
     responses: { ...CHANGED, ...COMMON },
-    handle: async ({ params: { id } }) => {
-      const known = parseSessionId(id);
-      const session = known && (await context.sessions.extend(known));
+    handle: async ({ auth, params: { id } }) => {
+      const session = await context.sessions.extend((await of(context, auth, id)).id);
       if (!session) throw new AppError('NOT_FOUND');
       if (session.endedAt !== null || session.expiresAt <= context.clock.now()) {
         throw changeRefusal({ ok: false, why: 'ended', session });
@@ -227,10 +230,17 @@ const extend = (context: HttpContext): Route =>
     },
   });
 
-const of = (id: string, actor: Actor, rev?: number) => {
+/** What a back end changes, if it may see it. */
+const of = async (
+  context: HttpContext,
+  caller: ServiceCaller,
+  id: string,
+  rev?: number,
+): Promise<ChangeOf> => {
   const known = parseSessionId(id);
   if (known === undefined) throw new AppError('NOT_FOUND');
-  return { id: known, rev, actor };
+  await requireVisible(context, caller, known);
+  return { id: known, rev, actor: caller.actor };
 };
 
 const rewritten = (result: Rewritten, current: boolean, withData = true): Reply => {

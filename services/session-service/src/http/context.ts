@@ -2,6 +2,7 @@ import type { Clock } from '@muster/kit/clock';
 import type { Random } from '@muster/kit/random';
 import type { SessionId, TokenSigner } from '@muster/session/token';
 import type { SessionServiceConfig } from '../config.ts';
+import type { ApiKeys } from '../core/api-keys.ts';
 import type { Authenticated } from '../core/authenticate.ts';
 import type { Changes } from '../core/changes.ts';
 import type { DerivedKeys } from '../core/derived-keys.ts';
@@ -19,6 +20,7 @@ export interface HttpContext {
   readonly random: Random;
   readonly signer: TokenSigner;
   readonly keys: DerivedKeys;
+  readonly apiKeys: ApiKeys;
   readonly sessions: Sessions;
   readonly changes: Changes;
   readonly reuse: ReuseWatch;

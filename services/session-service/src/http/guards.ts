@@ -1,7 +1,6 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
 import { AppError } from '@muster/protocol/errors';
 import { clearedCookie, sessionCookie } from '@muster/session/cookie';
-import { readBearer, readCredential } from '@muster/session/credential';
+import { readCredential } from '@muster/session/credential';
 import type { Request, Response } from 'express';
 import type { Authenticated } from '../core/authenticate.ts';
 import { isCsrfToken, judgeOrigin } from '../core/csrf.ts';
@@ -15,11 +14,6 @@ export type UserCaller = Extract<Authenticated, { ok: true }> & {
   readonly via: 'cookie' | 'bearer';
   readonly actor: Actor;
 };
-
-/** A back end with an API key. */
-export interface ServiceCaller {
-  readonly actor: Actor;
-}
 
 /** What a guard does about a session that is over. */
 interface UserGuardOptions {
@@ -57,38 +51,6 @@ export const logoutGuard =
     if (found.verdict.why === 'ended') return { over: true, via: found.via };
     throw await refusal(context, found, req, res);
   };
-
-/** What an API key may be allowed to do. */
-export const SCOPES = [
-  'sessions:create',
-  'sessions:read',
-  'sessions:write',
-  'sessions:end',
-  'sessions:check',
-  'sessions:search',
-  'sessions:admin',
-  'events:read',
-  'privacy',
-  'ops',
-] as const;
-export type Scope = (typeof SCOPES)[number];
-
-/** The guard of routes for back ends. Throws `INVALID_KEY` and `INSUFFICIENT_SCOPE`. */
-export const serviceGuard =
-  ({ config }: HttpContext, _scope: Scope) =>
-  (req: Request): ServiceCaller => {
-    const key = readBearer(req.headers.authorization);
-    const at = key === undefined ? -1 : indexOfKey(config.serviceApiKeys, key);
-    if (at < 0) throw new AppError('INVALID_KEY', { detail: 'Send a valid API key as a bearer token.' });
-    return { actor: actorOf(`key:${at}`, req) };
-  };
-
-/** The position of a key in a list, or -1; takes the same time for every wrong key. */
-export const indexOfKey = (keys: readonly string[], given: string): number => {
-  const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
-  const wanted = digest(given);
-  return keys.reduce((found, key, at) => (timingSafeEqual(digest(key), wanted) ? at : found), -1);
-};
 
 /** Who did something, for the log book. */
 export const actorOf = (name: string, req: Request): Actor => ({ name, ip: shortenIp(req.ip) });

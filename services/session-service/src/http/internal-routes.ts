@@ -5,8 +5,8 @@ import type { Snapshot } from '@muster/session/snapshot';
 import { parseSessionId, type SessionId } from '@muster/session/token';
 import type { Request } from 'express';
 import { z } from 'zod';
+import { indexOfKey } from '../core/api-keys.ts';
 import { sessionIdSchema } from './bodies.ts';
-import { indexOfKey } from './guards.ts';
 
 /** The state of a session as gateways are told it. */
 export type CheckedState =

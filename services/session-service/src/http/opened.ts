@@ -1,4 +1,5 @@
 import type { Reply } from '@muster/http/route';
+import { ValidationFailure } from '@muster/http/validation';
 import { AppError } from '@muster/protocol/errors';
 import type { Rotated, UpgradeResult } from '../core/changes.ts';
 import type { SessionRecord, Transport } from '../core/session.ts';
@@ -29,8 +30,28 @@ export const handOver = (
 
 /** The answer to a login: 201 with a cookie or a token, or 409. */
 export const openedReply = (context: HttpContext, opened: Opened): Reply => {
-  if (!opened.ok) throw loginRefusal(opened);
-  return handOver(context, opened, { status: 201, by: opened.session.transport, current: false });
+  if (!opened.ok) throw openRefusal(opened);
+  const reply = handOver(context, opened, { status: 201, by: opened.session.transport, current: false });
+  return opened.isReplay ? { ...reply, headers: { ...reply.headers, 'Idempotent-Replayed': 'true' } } : reply;
+};
+
+const openRefusal = (opened: Extract<Opened, { ok: false }>): Error => {
+  switch (opened.why) {
+    case 'key_reused':
+      return new ValidationFailure([
+        {
+          loc: ['header', 'idempotency-key'],
+          msg: 'This key stands for another request',
+          type: 'idempotency_key_reused',
+        },
+      ]);
+    case 'rotated':
+      return new AppError('SESSION_ROTATED', {
+        detail: 'The session of this key has another token now, or is over.',
+      });
+    default:
+      return loginRefusal(opened);
+  }
 };
 
 /** The answer to a raise of privileges that a back end asked for. */

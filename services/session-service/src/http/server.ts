@@ -9,6 +9,7 @@ import type { Express } from 'express';
 import { changeRoutes } from './change-routes.ts';
 import type { HttpContext } from './context.ts';
 import { guestRoutes } from './guest-routes.ts';
+import { keyRoutes } from './key-routes.ts';
 import { serviceRoutes } from './service-routes.ts';
 import { userRoutes } from './user-routes.ts';
 
@@ -35,6 +36,7 @@ export const createServer = (deps: ServerDeps): Express => {
       ...guestRoutes(context),
       ...serviceRoutes(context),
       ...changeRoutes(context),
+      ...keyRoutes(context),
     ],
     documents: {
       title: 'Muster sessions',

@@ -1,8 +1,11 @@
+import { createHash } from 'node:crypto';
 import { type Route, route } from '@muster/http/route';
+import { ValidationFailure } from '@muster/http/validation';
 import { AppError } from '@muster/protocol/errors';
 import { parseSessionId } from '@muster/session/token';
 import { z } from 'zod';
 import { shortenIp } from '../core/ip.ts';
+import type { Idempotency } from '../core/ports.ts';
 import { END_REASONS } from '../core/session.ts';
 import type { Login } from '../core/sessions.ts';
 import { summarizeUserAgent } from '../core/user-agent.ts';
@@ -15,8 +18,8 @@ import {
   sessionSchema,
 } from './bodies.ts';
 import type { HttpContext } from './context.ts';
-import { serviceGuard } from './guards.ts';
 import { openedReply } from './opened.ts';
+import { isVisible, requireVisible, type ServiceCaller, serviceGuard } from './service-guard.ts';
 import { ended } from './user-routes.ts';
 import { etagOf, viewSession } from './view.ts';
 
@@ -51,12 +54,45 @@ const createSession = (context: HttpContext): Route =>
       422: { description: 'The body is not valid.' },
       ...REFUSALS,
     },
-    handle: async ({ auth, body }) =>
-      openedReply(context, await context.sessions.open(loginOf(body), auth.actor)),
+    handle: async ({ auth, body, req }) => {
+      const login = loginOf(body, tenantFor(auth, body.tenant));
+      const idempotency = idempotencyOf(auth, req.get('idempotency-key'), login);
+      return openedReply(context, await context.sessions.open(login, auth.actor, idempotency));
+    },
   });
 
-const loginOf = (body: CreateSessionBody): Login => ({
-  tenant: body.tenant,
+/** The tenant of a new session: what was asked for, else that of the key. */
+const tenantFor = (caller: ServiceCaller, asked: string | undefined): string => {
+  const tenant = asked ?? caller.tenant ?? 'default';
+  if (caller.tenant !== null && caller.tenant !== tenant) {
+    throw new AppError('INSUFFICIENT_SCOPE', { detail: 'This API key belongs to another tenant.' });
+  }
+  return tenant;
+};
+
+const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,255}$/;
+
+const idempotencyOf = (
+  caller: ServiceCaller,
+  key: string | undefined,
+  login: Login,
+): Idempotency | undefined => {
+  if (key === undefined) return undefined;
+  if (!IDEMPOTENCY_KEY.test(key)) {
+    throw new ValidationFailure([
+      {
+        loc: ['header', 'idempotency-key'],
+        msg: 'String should have 1 to 255 printable characters',
+        type: 'string_pattern_mismatch',
+      },
+    ]);
+  }
+  const requestHash = createHash('sha256').update(JSON.stringify(login)).digest();
+  return { caller: caller.actor.name, key, requestHash };
+};
+
+const loginOf = (body: CreateSessionBody, tenant: string): Login => ({
+  tenant,
   userId: body.user_id ?? null,
   policy: body.policy,
   transport: body.transport,
@@ -97,10 +133,10 @@ const getSession = (context: HttpContext): Route =>
       404: { description: 'There is no such session.' },
       ...REFUSALS,
     },
-    handle: async ({ params: { id } }) => {
+    handle: async ({ auth, params: { id } }) => {
       const known = parseSessionId(id);
       const session = known && (await context.sessions.find(known));
-      if (!session) throw new AppError('NOT_FOUND');
+      if (!session || !isVisible(auth, session)) throw new AppError('NOT_FOUND');
       return {
         status: 200,
         headers: { ETag: etagOf(session) },
@@ -128,6 +164,7 @@ const endSession = (context: HttpContext): Route =>
     handle: async ({ auth, params: { id }, query }) => {
       const known = parseSessionId(id);
       if (known === undefined) throw new AppError('NOT_FOUND');
+      await requireVisible(context, auth, known);
       return ended(await context.sessions.end([known], query.reason, auth.actor));
     },
   });

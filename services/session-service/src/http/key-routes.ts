@@ -1,0 +1,109 @@
+import { type Route, route } from '@muster/http/route';
+import { AppError } from '@muster/protocol/errors';
+import { z } from 'zod';
+import { type ApiKey, SCOPES } from '../core/api-keys.ts';
+import { tenant } from './bodies.ts';
+import type { HttpContext } from './context.ts';
+import { serviceGuard } from './service-guard.ts';
+
+const SECURITY = ['serviceKey'] as const;
+const REFUSALS = {
+  401: { description: 'No API key, or a wrong one.' },
+  403: { description: 'The key lacks the scope keys:admin.' },
+  503: { description: 'Cannot be done just now; try again.' },
+};
+
+const keySchema = z.object({
+  id: z.uuid(),
+  name: z.string(),
+  scopes: z.array(z.enum(SCOPES)),
+  tenant: z.string().nullable(),
+  created_at: z.iso.datetime(),
+  last_used_at: z.iso.datetime().nullable(),
+  revoked_at: z.iso.datetime().nullable(),
+});
+
+const createKeyBody = z.strictObject({
+  name: z.string().trim().min(1).max(100),
+  scopes: z.array(z.enum(SCOPES)).min(1).max(SCOPES.length),
+  tenant: tenant.optional(),
+});
+
+/** Routes for API keys. */
+export const keyRoutes = (context: HttpContext): Route[] => [
+  route({
+    method: 'post',
+    path: '/v1/api-keys',
+    summary: 'Make an API key; it is shown this once',
+    tags: ['service'],
+    security: SECURITY,
+    body: createKeyBody,
+    guard: serviceGuard(context, 'keys:admin'),
+    responses: {
+      201: { description: 'The key.', schema: keySchema.extend({ key: z.string() }) },
+      422: { description: 'The body is not valid.' },
+      ...REFUSALS,
+    },
+    handle: async ({ auth, body }) => {
+      if (auth.tenant !== null && body.tenant !== auth.tenant) {
+        throw new AppError('INSUFFICIENT_SCOPE', { detail: 'A key of a tenant makes keys of that tenant.' });
+      }
+      if (!body.scopes.every((scope) => auth.scopes.includes(scope))) {
+        throw new AppError('INSUFFICIENT_SCOPE', { detail: 'A key cannot give what it does not have.' });
+      }
+      const { key, made } = await context.apiKeys.create({
+        name: body.name,
+        scopes: [...new Set(body.scopes)],
+        tenant: body.tenant ?? null,
+      });
+      return { status: 201, body: { ...viewKey(made), key } };
+    },
+  }),
+  route({
+    method: 'get',
+    path: '/v1/api-keys',
+    summary: 'All API keys, without the keys',
+    tags: ['service'],
+    security: SECURITY,
+    guard: serviceGuard(context, 'keys:admin'),
+    responses: {
+      200: { description: 'The keys.', schema: z.object({ items: z.array(keySchema) }) },
+      ...REFUSALS,
+    },
+    handle: async ({ auth }) => ({
+      status: 200,
+      body: { items: (await context.apiKeys.list(auth.tenant)).map(viewKey) },
+    }),
+  }),
+  route({
+    method: 'delete',
+    path: '/v1/api-keys/:id',
+    summary: 'Revoke an API key; every replica refuses it within ten seconds',
+    tags: ['service'],
+    security: SECURITY,
+    params: z.object({ id: z.uuid() }),
+    guard: serviceGuard(context, 'keys:admin'),
+    responses: {
+      204: { description: 'It is revoked.' },
+      404: { description: 'No such key lives.' },
+      422: { description: 'The id is none.' },
+      ...REFUSALS,
+    },
+    handle: async ({ auth, params }) => {
+      if (!(await context.apiKeys.revoke(params.id, auth.tenant))) throw new AppError('NOT_FOUND');
+      return { status: 204 };
+    },
+  }),
+];
+
+const viewKey = (key: ApiKey): object => ({
+  id: key.id,
+  name: key.name,
+  scopes: key.scopes,
+  tenant: key.tenant,
+  created_at: iso(key.createdAt),
+  last_used_at: key.lastUsedAt === null ? null : iso(key.lastUsedAt),
+  revoked_at: key.revokedAt === null ? null : iso(key.revokedAt),
+});
+
+const iso = (ms: number): string => new Date(ms).toISOString();

@@ -1,0 +1,46 @@
+import { AppError } from '@muster/protocol/errors';
+import { readBearer } from '@muster/session/credential';
+import type { SessionId } from '@muster/session/token';
+import type { Request } from 'express';
+import type { Scope } from '../core/api-keys.ts';
+import type { Actor } from '../core/ports.ts';
+import type { HttpContext } from './context.ts';
+import { actorOf } from './guards.ts';
+
+/** A back end with an API key. */
+export interface ServiceCaller {
+  readonly actor: Actor;
+  /** The only tenant this key may touch; null for all. */
+  readonly tenant: string | null;
+  readonly scopes: readonly Scope[];
+}
+
+/** The guard of routes for back ends. Throws `INVALID_KEY` and `INSUFFICIENT_SCOPE`. */
+export const serviceGuard =
+  ({ apiKeys }: HttpContext, scope: Scope) =>
+  async (req: Request): Promise<ServiceCaller> => {
+    const key = readBearer(req.headers.authorization);
+    const holder = key === undefined ? undefined : await apiKeys.holderOf(key);
+    if (holder === undefined) {
+      throw new AppError('INVALID_KEY', { detail: 'Send a valid API key as a bearer token.' });
+    }
+    if (!holder.scopes.includes(scope)) {
+      throw new AppError('INSUFFICIENT_SCOPE', { detail: `This needs the scope ${scope}.` });
+    }
+    return { actor: actorOf(`key:${holder.id}`, req), tenant: holder.tenant, scopes: holder.scopes };
+  };
+
+/** True if a back end may know of this session. */
+export const isVisible = (caller: ServiceCaller, session: { tenant: string }): boolean =>
+  caller.tenant === null || caller.tenant === session.tenant;
+
+/** Throws `NOT_FOUND` for the session of another tenant, as if there were none. */
+export const requireVisible = async (
+  { sessions }: HttpContext,
+  caller: ServiceCaller,
+  id: SessionId,
+): Promise<void> => {
+  if (caller.tenant === null) return;
+  const session = await sessions.find(id);
+  if (session === undefined || !isVisible(caller, session)) throw new AppError('NOT_FOUND');
+};

@@ -1,0 +1,138 @@
+import type { Postgres, Transaction } from '@muster/kit/postgres';
+import { makeRoom } from '../core/limit.ts';
+import type { SessionLimit } from '../core/policies.ts';
+import type { Changed, ChangeOf, Created, CreateOptions, Ended, Upgrade, Upgraded } from '../core/ports.ts';
+import type { NewSession } from '../core/session.ts';
+import { upgradeGuest } from './queries/change-session.ts';
+import { endSessions } from './queries/end-sessions.ts';
+import { findSessions } from './queries/find-sessions.ts';
+import { claimKey, findReplay } from './queries/idempotency-keys.ts';
+import { insertSession } from './queries/insert-session.ts';
+import { listSessions } from './queries/list-sessions.ts';
+import { findLiveSessions } from './queries/live-sessions.ts';
+import { lockSubject, type Subject } from './queries/subjects.ts';
+
+const NOTHING_ENDED: Ended = { ids: [], posted: undefined };
+
+/** Leaves a transaction with an answer instead of an error. */
+class Rollback<T> extends Error {
+  readonly answer: T;
+
+  constructor(answer: T) {
+    super('rolled back');
+    this.answer = answer;
+  }
+}
+
+/** Opens a session under the lock of its user, once per idempotency key. */
+export const createSession = async (
+  db: Postgres,
+  session: NewSession,
+  options: CreateOptions,
+): Promise<Created> => {
+  try {
+    return await db.transaction((tx) => createOnce(tx, session, options));
+  } catch (error) {
+    if (!(error instanceof Rollback) || options.idempotency === undefined) throw error;
+    // Somebody with the same key was faster by a moment; what they made is committed now.
+    const replay = await findReplay(db, session.tenant, options.idempotency);
+    if (replay === undefined) throw error;
+    return replay;
+  }
+};
+
+const createOnce = async (
+  tx: Transaction,
+  session: NewSession,
+  { limit, actor, idempotency }: CreateOptions,
+): Promise<Created> => {
+  const { tenant, userId, client } = session;
+  const subject = userId === null ? undefined : await lockSubject(tx, tenant, userId);
+  const replay = idempotency && (await findReplay(tx, tenant, idempotency));
+  if (replay) return replay;
+  let evicted = NOTHING_ENDED;
+  if (subject !== undefined && userId !== null) {
+    const admitted = await admit(tx, subject, { tenant, userId, deviceId: client.deviceId }, limit);
+    if (!admitted.ok) return admitted;
+    evicted = admitted.evicted;
+  }
+  const made = await insertSession(tx, session, actor);
+  if (idempotency && !(await claimKey(tx, made, idempotency))) throw new Rollback(undefined);
+  return { ok: true, session: made, evicted };
+};
+
+/** Gives a guest's session to a user, under the lock and the limit of that user. */
+export const upgradeSession = async (
+  db: Postgres,
+  of: ChangeOf,
+  upgrade: Upgrade,
+  limit: SessionLimit,
+): Promise<Upgraded> => {
+  try {
+    return await db.transaction((tx) => upgradeOnce(tx, of, upgrade, limit));
+  } catch (error) {
+    if (error instanceof Rollback) return error.answer as Extract<Changed, { ok: false }>;
+    throw error;
+  }
+};
+
+const upgradeOnce = async (
+  tx: Transaction,
+  of: ChangeOf,
+  upgrade: Upgrade,
+  limit: SessionLimit,
+): Promise<Upgraded> => {
+  const [guest] = await findSessions(tx, [of.id]);
+  if (guest === undefined) return { ok: false, why: 'missing' };
+  const { tenant, about } = guest;
+  const { userId } = upgrade;
+  const subject = await lockSubject(tx, tenant, userId);
+  const admitted = await admit(tx, subject, { tenant, userId, deviceId: about.client.deviceId }, limit);
+  if (!admitted.ok) return admitted;
+  const changed = await upgradeGuest(tx, of, upgrade);
+  // Nothing was made, so nobody may have given way for it.
+  if (!changed.ok && admitted.evicted.ids.length > 0) throw new Rollback(changed);
+  return changed.ok ? { ...changed, evicted: admitted.evicted } : changed;
+};
+
+interface Newcomer {
+  readonly tenant: string;
+  readonly userId: string;
+  readonly deviceId: string | null;
+}
+
+type Admitted =
+  | { readonly ok: true; readonly evicted: Ended }
+  | Extract<Created, { ok: false; why: 'disabled' | 'limit' }>;
+
+/** Under the subject lock: makes room for one more session, or says why there is none. */
+const admit = async (
+  tx: Transaction,
+  subject: Subject,
+  newcomer: Newcomer,
+  limit: SessionLimit,
+): Promise<Admitted> => {
+  const { tenant, userId } = newcomer;
+  if (subject.disabled) return { ok: false, why: 'disabled' };
+  const rule = {
+    maxSessions: subject.maxSessions ?? limit.maxSessions,
+    atLimit: subject.atLimit ?? limit.atLimit,
+  };
+  const evicted = await clearRoom(tx, newcomer, rule);
+  if (evicted !== undefined) return { ok: true, evicted };
+  const sessions = await listSessions(tx, { tenant, userId, state: 'live', limit: rule.maxSessions });
+  return { ok: false, why: 'limit', sessions };
+};
+
+/** Ends what stands in the way of one more session; undefined if nothing may give way. */
+const clearRoom = async (
+  tx: Transaction,
+  { tenant, userId, deviceId }: Newcomer,
+  limit: SessionLimit,
+): Promise<Ended | undefined> => {
+  const live = await findLiveSessions(tx, tenant, userId);
+  const room = makeRoom(live, limit, deviceId);
+  if (!room.ok) return undefined;
+  if (room.end.length === 0) return NOTHING_ENDED;
+  return endSessions(tx, room.end, room.reason, { name: 'system', ip: null });
+};

@@ -1,0 +1,50 @@
+import type { Queries } from '@muster/kit/postgres';
+import type { ApiKey, KeyStore, Scope } from '../core/api-keys.ts';
+
+interface KeyRow {
+  readonly id: string;
+  readonly name: string;
+  readonly scopes: Scope[];
+  readonly tenant_id: string | null;
+  readonly created_at: Date;
+  readonly last_used_at: Date | null;
+  readonly revoked_at: Date | null;
+}
+
+const COLUMNS = 'id, name, scopes, tenant_id, created_at, last_used_at, revoked_at';
+const INSERT = `INSERT INTO api_keys (id, name, hash, scopes, tenant_id) VALUES ($1, $2, $3, $4::text[], $5)
+  RETURNING ${COLUMNS}`;
+const FIND = `SELECT ${COLUMNS} FROM api_keys WHERE hash = $1`;
+const LIST = `SELECT ${COLUMNS} FROM api_keys WHERE $1::text IS NULL OR tenant_id = $1 ORDER BY created_at DESC LIMIT 1000`;
+const REVOKE = `UPDATE api_keys SET revoked_at = now()
+  WHERE id = $1 AND revoked_at IS NULL AND ($2::text IS NULL OR tenant_id = $2) RETURNING id`;
+const USED = `UPDATE api_keys SET last_used_at = now()
+  WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')`;
+
+/** API keys in Postgres, as hashes. */
+export const createKeyStore = (db: Queries): KeyStore => ({
+  insert: async ({ id, name, scopes, tenant }, hash) => {
+    const [row] = await db.query<KeyRow>('insert_api_key', INSERT, [id, name, hash, scopes, tenant]);
+    if (row === undefined) throw new Error('an inserted key was not returned');
+    return toKey(row);
+  },
+  findByHash: async (hash) => {
+    const [row] = await db.query<KeyRow>('find_api_key', FIND, [hash]);
+    return row && toKey(row);
+  },
+  list: async (tenant) => (await db.query<KeyRow>('list_api_keys', LIST, [tenant])).map(toKey),
+  revoke: async (id, tenant) => (await db.query('revoke_api_key', REVOKE, [id, tenant])).length === 1,
+  used: async (id) => {
+    await db.query('note_api_key', USED, [id]);
+  },
+});
+
+const toKey = (row: KeyRow): ApiKey => ({
+  id: row.id,
+  name: row.name,
+  scopes: row.scopes,
+  tenant: row.tenant_id,
+  createdAt: row.created_at.getTime(),
+  lastUsedAt: row.last_used_at?.getTime() ?? null,
+  revokedAt: row.revoked_at?.getTime() ?? null,
+});
