@@ -69,6 +69,9 @@ const registerGauges = (metrics: Metrics, fleet: Fleet, streams: () => number): 
     'service',
     'status',
   ]);
+  const flapping = gauge('fleet_flapping_instances', 'Instances that fall and rise again and again.', [
+    'service',
+  ]);
   const beatAge = gauge('fleet_heartbeat_age_seconds', 'Age of the last beat.', ['service', 'instance_name']);
   const describe = ({ service, status, expected: wanted, instances: members }: ServiceView): void => {
     expected.set({ service }, wanted);
@@ -76,6 +79,7 @@ const registerGauges = (metrics: Metrics, fleet: Fleet, streams: () => number): 
     for (const state of INSTANCE_STATES) {
       instances.set({ service, state }, members.filter((member) => member.state === state).length);
     }
+    flapping.set({ service }, members.filter((member) => member.flapping).length);
     for (const { name, beatAgeMs } of members)
       beatAge.set({ service, instance_name: name }, beatAgeMs / 1_000);
   };
@@ -86,7 +90,7 @@ const registerGauges = (metrics: Metrics, fleet: Fleet, streams: () => number): 
     frozen.set(view.frozen ? 1 : 0);
     age.set(view.ageMs / 1_000);
     clients.set(streams());
-    for (const one of [instances, expected, statuses, beatAge]) one.reset();
+    for (const one of [instances, expected, statuses, flapping, beatAge]) one.reset();
     view.services.forEach(describe);
   });
 };

@@ -66,6 +66,7 @@ const REASONS: Readonly<Record<string, string>> = {
   near_limit: 'close to its connection limit',
   slow_answers: 'answers slowly',
   says_degraded: 'says it is degraded',
+  flapping: 'falls and rises again and again',
   says_draining: 'handing its connections over',
 };
 

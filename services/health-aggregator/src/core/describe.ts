@@ -21,7 +21,10 @@ export interface DescribeOptions {
 export const describeService = (service: string, group: Group, options: DescribeOptions): ServiceView => {
   const { now, staleAfterMs, readableForMs } = options;
   const watches = [...group.watches.values()];
-  const states = watches.map(({ state }) => state);
+  const instances = watches.map((watch) =>
+    describeInstance(watch, now, group.dampings.get(watch.beat.name)?.isFlapping(now) ?? false),
+  );
+  const states = instances.map(({ state }) => state);
   const expected = group.membership.expected(states.filter((state) => state === 'draining').length);
   const evidenceAt = Math.max(Number.NEGATIVE_INFINITY, ...watches.map((watch) => watch.evidenceAt));
   const emptyForSure = watches.length === 0 && readableForMs > staleAfterMs;
@@ -34,19 +37,20 @@ export const describeService = (service: string, group: Group, options: Describe
     up: states.filter((state) => state === 'up').length,
     total: watches.length,
     expected,
-    instances: watches
-      .map((watch) => describeInstance(watch, now))
-      .sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true })),
+    instances: instances.sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true })),
   };
 };
 
-const describeInstance = (watch: InstanceWatch, now: number): InstanceView => {
+const describeInstance = (watch: InstanceWatch, now: number, isFlapping: boolean): InstanceView => {
   const { beat, probe } = watch;
+  // Up again after many falls is not yet good news.
+  const isHeldBack = isFlapping && watch.state === 'up';
   return {
     id: watch.id,
     name: beat.name,
-    state: watch.state,
-    why: watch.why,
+    state: isHeldBack ? 'degraded' : watch.state,
+    why: isHeldBack ? 'flapping' : watch.why,
+    ...(isFlapping ? { flapping: true } : {}),
     forMs: Math.round(now - watch.since),
     version: beat.version,
     startedAt: new Date(beat.startedAt).toISOString(),

@@ -289,6 +289,26 @@ describe('states of one instance', () => {
   });
 });
 
+test('[IS16] a flapping instance counts as degraded even while it is up, through all its lives', () => {
+  const { start, kill, play, ids, fleet, statusOf } = running();
+  let id = ids.g1;
+  for (let life = 0; life < 4; life += 1) {
+    kill(id);
+    play(4_000);
+    id = start('gateway', 'g1');
+    play(4_000);
+  }
+  play(4_000);
+  const g1 = fleet
+    .view()
+    .services.flatMap(({ instances }) => instances)
+    .find(({ name }) => name === 'g1');
+  expect(g1).toMatchObject({ state: 'degraded', why: 'flapping', flapping: true });
+  expect(statusOf('gateway')).toBe('degraded');
+  play(16 * 60_000);
+  expect(statusOf('gateway')).toBe('operational');
+});
+
 describe('the fleet', () => {
   test('[FL1] is operational when everybody expected is up', () => {
     const { fleet } = running();

@@ -1,4 +1,5 @@
 import type { Clock } from '@muster/kit/clock';
+import { Damping } from './damping.ts';
 import { describeDependencies, describeService } from './describe.ts';
 import type { InstanceWatch, Paces } from './instance-watch.ts';
 import type { Beat, ProbeResult, ProbeTarget, RegistryReading, Transition } from './ports.ts';
@@ -102,13 +103,21 @@ const settleGroup = (group: Group, beats: boolean, now: number): Transition[] =>
     const change = watch.evaluate(now, trust);
     if (!change) continue;
     changes.push(change);
+    if (change.to === 'down') fall(group, change.name, now);
     if (change.to === 'suspect') group.correlation.suspected(watch.id, group.watches.size, now);
     if (change.to === 'gone') group.watches.delete(watch.id);
     if (change.to === 'gone' && change.why === 'left') group.membership.left();
   }
+  for (const [name, damping] of group.dampings) if (damping.isOver(now)) group.dampings.delete(name);
   const serving = [...group.watches.values()].filter(({ state }) => isServing(state)).length;
   group.membership.serving(serving, now);
   return changes;
+};
+
+const fall = ({ dampings }: Group, name: string, now: number): void => {
+  const damping = dampings.get(name) ?? new Damping();
+  damping.fell(now);
+  dampings.set(name, damping);
 };
 
 const describeFleet = (roster: Roster, registry: RegistryTrust, options: FleetOptions): FleetView => {

@@ -1,3 +1,4 @@
+import type { Damping } from './damping.ts';
 import { InstanceWatch } from './instance-watch.ts';
 import { Correlation, Membership } from './membership.ts';
 import type { Beat, Transition } from './ports.ts';
@@ -7,6 +8,8 @@ export interface Group {
   readonly watches: Map<string, InstanceWatch>;
   readonly membership: Membership;
   readonly correlation: Correlation;
+  /** By instance name, so that it outlives restarts. Only those that fell lately. */
+  readonly dampings: Map<string, Damping>;
 }
 
 /** Who is known, by service. */
@@ -28,6 +31,7 @@ export const createRoster = (expected: Readonly<Record<string, number>>): Roster
         watches: new Map(),
         membership: new Membership(expected[service] ?? 0),
         correlation: new Correlation(),
+        dampings: new Map(),
       };
       groups.set(service, group);
     }

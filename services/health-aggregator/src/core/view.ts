@@ -8,6 +8,8 @@ export interface InstanceView {
   readonly state: InstanceState;
   /** Code of the cause of the state, such as `refused` or `dependency_redis`. */
   readonly why: string;
+  /** True while it falls and rises so often that a rise is no good news. */
+  readonly flapping?: boolean;
   /** ms the state has lasted. */
   readonly forMs: number;
   readonly version: string;

@@ -21,7 +21,7 @@ export const Overview = () => {
       <h1 class="headline" id="headline">
         {stale ? 'No fresh word.' : HEADLINES[view.status]}
       </h1>
-      <p class="lede">{roll(view)}</p>
+      <p class="lede">{stale ? 'The aggregator that this page hears has gone quiet.' : roll(view)}</p>
       <p class="as-of">
         <span class={`pulse ${isLive.value ? 'is-live' : ''}`} aria-hidden="true" />
         as of <span class="number">{shortAge(ageMs.value)}</span> ago

@@ -80,7 +80,7 @@ const Instance = ({ instance, showsLoad }: { instance: InstanceView; showsLoad: 
       </td>
       {showsLoad ? (
         <td class="number" data-label="Connections">
-          <Connections load={instance.load} />
+          {instance.state === 'down' ? '–' : <Connections load={instance.load} />}
         </td>
       ) : (
         <td class="no-load" />
