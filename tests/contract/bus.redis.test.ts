@@ -3,11 +3,12 @@ import { busConformance } from '@muster/bus/conformance';
 import { createRedisBus } from '@muster/bus/redis';
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis';
+import type { GroupName } from '@muster/protocol/ids';
 import { openFaultProxy } from '@muster/testkit/fault-proxy';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
-import { inject } from 'vitest';
+import { expect, inject, test } from 'vitest';
 
 busConformance('Redis', async () => {
   await using stack = new AsyncDisposableStack();
@@ -41,4 +42,57 @@ busConformance('Redis', async () => {
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+});
+
+test('[BU10] a link that swallows everything is noticed within three seconds and replaced', async () => {
+  await using stack = new AsyncDisposableStack();
+  const link = stack.use(await openFaultProxy(inject('backing').redisUrl));
+  const log = createQuietLog();
+  const metrics = createMetrics({ service: 'test', version: '0' });
+  const config = {
+    prefix: `t:${randomBytes(6).toString('hex')}:`,
+    maxConnections: 6,
+    connectTimeoutMs: 1000,
+    commandTimeoutMs: 1000,
+    name: 'bus-test',
+  };
+  // Commands go straight, only the listening connection goes through the proxy.
+  const straight = stack.use(
+    await openRedis({ ...config, url: inject('backing').redisUrl }, { log, metrics }),
+  );
+  const other = createMetrics({ service: 'test', version: '0' });
+  const deaf = stack.use(await openRedis({ ...config, url: link.url }, { log, metrics: other }));
+  let reconnects = 0;
+  const heard: string[] = [];
+  const bus = stack.use(
+    createRedisBus(
+      { redis: { ...straight, dedicated: deaf.dedicated }, log, metrics },
+      {
+        onMessage: (_, { body }) => heard.push(String(body)),
+        onReconnected: () => {
+          reconnects += 1;
+        },
+      },
+    ),
+  );
+  await until(bus.isUp, { what: 'the link of the bus' });
+  const room = 'room' as GroupName;
+  await bus.subscribe(room);
+  await link.blackhole();
+  const begun = performance.now();
+  await until(() => log.of('bus.deaf').length > 0, { what: 'the canary' });
+  expect(performance.now() - begun).toBeLessThan(3_000);
+  await link.pass();
+  await until(() => reconnects > 0, { what: 'the new link' });
+  const body = Buffer.from('{}');
+  await bus.publish(room, {
+    kind: 'publication',
+    body,
+    dataAt: 0,
+    dataLength: 2,
+    offset: 0,
+    epoch: '',
+    notes: [],
+  });
+  await until(() => heard.length > 0, { what: 'the message' });
 });

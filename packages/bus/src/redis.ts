@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis';
@@ -5,6 +6,7 @@ import { AppError } from '@muster/protocol/errors';
 import type { GroupName } from '@muster/protocol/ids';
 import type { Redis } from 'ioredis';
 import type { Bus, BusHandlers } from './bus.ts';
+import { createCanary } from './canary.ts';
 import { decodeMessage, encodeMessage } from './envelope.ts';
 import { groupKeys } from './keys.ts';
 import { createRedisStreams } from './redis-streams.ts';
@@ -30,7 +32,8 @@ export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: 
   const publisher = stickyLane(redis);
   const streams = createRedisStreams(redis, publisher);
 
-  const subscriber: Subscriber = createSubscriber(redis.dedicated('bus'), {
+  const link = redis.dedicated('bus');
+  const subscriber: Subscriber = createSubscriber(link, {
     log,
     onReconnected: handlers.onReconnected,
     onMessage: (channel, bytes) => {
@@ -43,6 +46,9 @@ export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: 
     },
     onForgotten: (channel) => void groups.delete(channel),
   });
+
+  const channel = `${redis.prefix}canary:${randomUUID()}`;
+  const canary = createCanary({ subscriber: link, publisher: () => redis.lane(), channel, log, metrics });
 
   return {
     ...streams,
@@ -68,7 +74,10 @@ export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: 
     unsubscribe: (group) => subscriber.remove(groupKeys(redis.prefix, group).channel),
     isUp: () => subscriber.isUp(),
     subscriptions: () => subscriber.size(),
-    [Symbol.asyncDispose]: async () => subscriber.close(),
+    [Symbol.asyncDispose]: async () => {
+      canary[Symbol.dispose]();
+      subscriber.close();
+    },
   };
 };
 

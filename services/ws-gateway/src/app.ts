@@ -3,7 +3,7 @@ import type { Bus } from '@muster/bus/bus';
 import { createRedisBus } from '@muster/bus/redis';
 import { listen } from '@muster/http/listen';
 import { createBeat } from '@muster/kit/beat';
-import { every } from '@muster/kit/clock';
+import { every, sleep } from '@muster/kit/clock';
 import { createHealth } from '@muster/kit/health';
 import { createInstance } from '@muster/kit/instance';
 import { createMetrics, type Metrics } from '@muster/kit/metrics';
@@ -18,7 +18,7 @@ import { createSessionSource } from '@muster/session/source';
 import { createTokenSigner } from '@muster/session/token';
 import type { GatewayConfig } from './config.ts';
 import { createEngine, type Engine, TICK_MS } from './core/engine.ts';
-import { openPermissions } from './core/permissions.ts';
+import { openNamespaces } from './core/namespaces.ts';
 import { createSessionRegistry, type SessionRegistry } from './core/session-registry.ts';
 import { drainConnections } from './drain.ts';
 import { createServer } from './http/server.ts';
@@ -30,6 +30,11 @@ import { serveSockets } from './socket/server.ts';
 const SERVICE = 'ws-gateway';
 /** The part of the drain deadline over which closes are spread. */
 const DRAIN_SHARE = 0.7;
+
+/** Time between two comparisons of all groups with their streams, give or take a tenth. */
+const AUDIT_MS = 5_000;
+const BUS_PATIENCE_MS = 2_000;
+const BUS_POLL_MS = 10;
 
 /** A running gateway and where it listens. */
 export interface GatewayApp extends RunningApp {
@@ -48,6 +53,7 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
   const health = stack.use(createHealth({ clock, log, metrics, checks: { redis: () => redis.ping() } }));
   const core = stack.use(wireCore(config, world, redis, metrics));
   const { engine, bus, gate, instruments } = core;
+  await firstContact(bus);
 
   const { host, port, opsPort } = common;
   const app = createServer({ health, about, clock, log, metrics });
@@ -93,6 +99,12 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
   };
 };
 
+/** Waits for the bus before the first client comes, but not for long: without Redis a gateway starts too. */
+const firstContact = async (bus: Bus): Promise<void> => {
+  for (let waited = 0; !bus.isUp() && waited < BUS_PATIENCE_MS; waited += BUS_POLL_MS)
+    await sleep(BUS_POLL_MS);
+};
+
 const loadOf = (engine: Engine, limit: number): Record<string, number> => {
   const { connections, plain, groups, subscriptions } = engine.counts();
   return { connections: connections + plain, connectionsLimit: limit, groups, subscriptions };
@@ -131,7 +143,7 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
     log,
     bus,
     gate,
-    permissions: openPermissions,
+    namespaces: openNamespaces,
     metrics: instruments,
     limits: config,
     gateway: config.common.instanceName,
@@ -139,6 +151,7 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
     newClientId: () => randomUUID() as ClientId,
   });
   stack.defer(every(TICK_MS, engine.tick));
+  stack.defer(every(AUDIT_MS * (0.9 + random.fraction() / 5), () => void engine.audit()));
   stack.defer(every(config.plainSweepMs, () => engine.sweepPlain(config.plainSilenceMs)));
   return { engine, bus, gate, instruments, [Symbol.asyncDispose]: () => stack.disposeAsync() };
 };

@@ -133,6 +133,7 @@ const trafficMetrics = (metrics: Metrics): Omit<EngineMetrics, 'disconnected'> =
       bytes.inc(count * size);
     },
     ...troubleMetrics(metrics),
+    ...continuityMetrics(metrics),
   };
 };
 
@@ -181,6 +182,34 @@ const troubleMetrics = (
     slowConsumer: (action) => slow.inc({ action }),
     heartbeat: (seconds) => rtt.observe(seconds),
     heartbeatTimeout: () => timeouts.inc(),
+  };
+};
+
+const continuityMetrics = (metrics: Metrics): Pick<EngineMetrics, 'gap' | 'recovered'> => {
+  const gaps = metrics.counter<'outcome'>({
+    name: 'gateway_sequence_gaps_total',
+    help: 'Holes between what the bus brought and what is kept, by outcome.',
+    labels: ['outcome'],
+  });
+  for (const outcome of ['repaired', 'lost']) gaps.inc({ outcome }, 0);
+  const recoveries = metrics.counter<'result'>({
+    name: 'gateway_recoveries_total',
+    help: 'Subscriptions that asked to catch up, by result.',
+    labels: ['result'],
+  });
+  for (const result of ['complete', 'resync']) recoveries.inc({ result }, 0);
+  const publications = metrics
+    .counter({
+      name: 'gateway_recovered_messages_total',
+      help: 'Publications given to clients that came back.',
+    })
+    .with({});
+  return {
+    gap: (outcome) => gaps.inc({ outcome }),
+    recovered: (result, count) => {
+      recoveries.inc({ result });
+      publications.inc(count);
+    },
   };
 };
 

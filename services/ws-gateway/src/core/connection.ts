@@ -1,12 +1,12 @@
 import type { Clock } from '@muster/kit/clock';
 import type { Random } from '@muster/kit/random';
-import { CLOSE_REASON, CloseCode, type ReplyError } from '@muster/protocol/codes';
+import { CLOSE_REASON, CloseCode, type ReplyError, UnsubscribeCode } from '@muster/protocol/codes';
 import type { Command } from '@muster/protocol/commands';
-import type { ClientId } from '@muster/protocol/ids';
-import { encodeReply, JSON_PING } from '@muster/protocol/json-codec';
+import type { ClientId, GroupName } from '@muster/protocol/ids';
+import { encodePush, encodeReply, JSON_PING } from '@muster/protocol/json-codec';
 import type { ClientInfo, Reply } from '@muster/protocol/replies';
 import { textFrame } from './frame.ts';
-import type { Subscription } from './group.ts';
+import type { Member, Subscription } from './group.ts';
 import { Outbox } from './outbox.ts';
 import type { ConnectionLimits, EngineMetrics, Identity, SessionHolder, Wire } from './ports.ts';
 import type { Timed, Wheel } from './wheel.ts';
@@ -22,6 +22,8 @@ export interface ConnectionContext {
   receive(connection: Connection, frame: string): void;
   /** The connection is over, for whatever reason. Called once. */
   leave(connection: Connection): void;
+  /** Ends one membership. */
+  drop(subscription: Subscription): void;
 }
 
 /** Where a connection is in its life. */
@@ -46,7 +48,7 @@ const OVER: Phase = { is: 'over' };
 const PING_FRAME = textFrame(Buffer.from(JSON_PING));
 
 /** One client that speaks the protocol. */
-export class Connection implements Timed, SessionHolder {
+export class Connection implements Timed, SessionHolder, Member {
   readonly id: ClientId;
   readonly outbox: Outbox;
   /** Session tokens that came with the upgrade, used when `connect` brings none. */
@@ -164,6 +166,17 @@ export class Connection implements Timed, SessionHolder {
 
   endSession(why: string): void {
     this.close(CloseCode.SessionEnded, `${CLOSE_REASON[CloseCode.SessionEnded]}: ${why}`);
+  }
+
+  /** The client is told to begin anew: it subscribes again at once, and learns whether it missed anything. */
+  onInsufficientState(group: GroupName): void {
+    const membership = this.memberships.get(group);
+    if (membership?.is !== 'live') return;
+    this.memberships.delete(group);
+    this.#context.drop(membership.subscription);
+    this.outbox.post(
+      encodePush({ is: 'unsubscribe', channel: group, code: UnsubscribeCode.InsufficientState }),
+    );
   }
 
   onSlow(): void {

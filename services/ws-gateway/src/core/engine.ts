@@ -1,4 +1,5 @@
 import type { BusHandlers } from '@muster/bus/bus';
+import type { Retention } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Random } from '@muster/kit/random';
@@ -11,7 +12,8 @@ import { createPublish } from './handlers/publish.ts';
 import { createSubscribe } from './handlers/subscribe.ts';
 import { createUnsubscribe } from './handlers/unsubscribe.ts';
 import { createHub, type Hub, type HubDeps } from './hub.ts';
-import type { Permissions } from './permissions.ts';
+import type { Namespaces } from './namespaces.ts';
+import { isAllowed } from './permissions.ts';
 import { PlainConnection, type PlainContext } from './plain-connection.ts';
 import type { ConnectionLimits, EngineMetrics, Identity, SessionGate, SessionHolder, Wire } from './ports.ts';
 import { Wheel } from './wheel.ts';
@@ -22,7 +24,7 @@ export interface EngineDeps {
   readonly log: Logger;
   readonly bus: HubDeps['bus'];
   readonly gate: SessionGate;
-  readonly permissions: Permissions;
+  readonly namespaces: Namespaces;
   readonly metrics: EngineMetrics;
   readonly limits: ConnectionLimits;
   /** Name of this instance, told to clients. */
@@ -45,6 +47,8 @@ export interface Engine {
   mayUse(identity: Identity, group: GroupName): boolean;
   /** What the bus has to say. */
   readonly busHandlers: BusHandlers;
+  /** Compares every group with its stream and repairs what is behind. Never rejects. */
+  audit(): Promise<void>;
   /** Meets the deadlines of all connections; to be called every {@link TICK_MS}. */
   tick(): void;
   /** Closes plain connections that have been silent for longer than `silenceMs`. */
@@ -65,50 +69,26 @@ export const TICK_MS = 100;
 const WHEEL_SLOTS = 1024;
 
 export const createEngine = (deps: EngineDeps): Engine => {
-  const { clock, random, metrics, limits, gate, permissions } = deps;
+  const { clock, limits, gate, namespaces } = deps;
   const hub = createHub(deps);
   const wheel = new Wheel({ tickMs: TICK_MS, slots: WHEEL_SLOTS, now: clock.monotonic() });
   const connections = new Set<Connection>();
   const plain = new Set<PlainConnection>();
-
-  const dispatcher = createDispatcher({
-    metrics,
-    log: deps.log,
-    handlers: {
-      connect: createConnect({ ...deps, pingIntervalMs: limits.pingIntervalMs }),
-      subscribe: createSubscribe({ hub, permissions, maxSubscriptions: limits.maxSubscriptions }),
-      unsubscribe: createUnsubscribe({ hub }),
-      publish: createPublish({ hub, permissions }),
-    },
-  });
-
-  const context: ConnectionContext = {
-    clock,
-    random,
-    wheel,
-    limits,
-    metrics,
-    receive: dispatcher.receive,
-    leave: (connection) => {
-      connections.delete(connection);
-      for (const membership of connection.memberships.values()) {
-        if (membership.is === 'live') hub.leave(membership.subscription);
-      }
-      connection.memberships.clear();
-      if (connection.phase.is === 'live') gate.release(connection.phase.identity.sessionId, connection);
-    },
-  };
+  const context = protocolContext(deps, { hub, wheel, connections });
   const plainContext: PlainContext = {
-    clock,
-    wheel,
-    hub,
-    limits,
-    metrics,
+    ...{ clock, wheel, hub, limits, metrics: deps.metrics },
     leave: (connection) => {
       plain.delete(connection);
       if (connection.subscription !== undefined) hub.leave(connection.subscription);
       gate.release(connection.identity.sessionId, connection);
     },
+  };
+  const audit = async (): Promise<void> => {
+    try {
+      await hub.audit();
+    } catch (error) {
+      deps.log.debug({ error }, 'gateway.audit_failed');
+    }
   };
 
   return {
@@ -118,16 +98,18 @@ export const createEngine = (deps: EngineDeps): Engine => {
       return connection;
     },
     openPlain: (wire, identity, group, holder) => {
-      const connection = new PlainConnection(plainContext, wire, deps.newClientId(), identity, group);
+      const retention = namespaces.optionsOf(group)?.retention;
+      const place = { identity, group, retention };
+      const connection = new PlainConnection(plainContext, wire, deps.newClientId(), place);
       plain.add(connection);
       gate.transfer(identity.sessionId, holder, connection);
       wire.pause();
-      void joinPlain(hub, connection).finally(() => wire.resume());
+      void joinPlain(hub, connection, retention).finally(() => wire.resume());
       return connection;
     },
-    mayUse: (identity, group) =>
-      permissions.maySubscribe(identity, group) && permissions.mayPublish(identity, group),
-    busHandlers: { onMessage: hub.onMessage, onReconnected: () => {} },
+    mayUse: (identity, group) => mayUse(namespaces, identity, group),
+    audit,
+    busHandlers: { onMessage: hub.onMessage, onReconnected: () => void audit() },
     tick: () => wheel.advance(clock.monotonic()),
     sweepPlain: (silenceMs) => {
       const now = clock.monotonic();
@@ -141,12 +123,66 @@ export const createEngine = (deps: EngineDeps): Engine => {
   };
 };
 
-const joinPlain = async (hub: Hub, connection: PlainConnection): Promise<void> => {
+/** What protocol connections share: the way of their commands, and what they leave behind. */
+const protocolContext = (
+  deps: EngineDeps,
+  { hub, wheel, connections }: { hub: Hub; wheel: Wheel; connections: Set<Connection> },
+): ConnectionContext => {
+  const { clock, random, metrics, limits, gate, namespaces } = deps;
+  const dispatcher = createDispatcher({
+    metrics,
+    log: deps.log,
+    handlers: {
+      connect: createConnect({ ...deps, pingIntervalMs: limits.pingIntervalMs }),
+      subscribe: createSubscribe({ hub, namespaces, metrics, maxSubscriptions: limits.maxSubscriptions }),
+      unsubscribe: createUnsubscribe({ hub }),
+      publish: createPublish({ hub, namespaces }),
+    },
+  });
+  return {
+    ...{ clock, random, wheel, limits, metrics },
+    receive: dispatcher.receive,
+    drop: hub.leave,
+    leave: (connection) => {
+      connections.delete(connection);
+      for (const membership of connection.memberships.values()) {
+        if (membership.is === 'live') hub.leave(membership.subscription);
+      }
+      connection.memberships.clear();
+      if (connection.phase.is === 'live') gate.release(connection.phase.identity.sessionId, connection);
+    },
+  };
+};
+
+/** Plain clients both listen and speak. */
+const mayUse = (namespaces: Namespaces, identity: Identity, group: GroupName): boolean => {
+  const options = namespaces.optionsOf(group);
+  if (options === undefined) return false;
+  const wish = { identity, group, options };
+  return (
+    isAllowed({ ...wish, action: 'subscribe', isSubscribed: false }) &&
+    isAllowed({ ...wish, action: 'publish', isSubscribed: true })
+  );
+};
+
+const joinPlain = async (
+  hub: Hub,
+  connection: PlainConnection,
+  retention: Retention | undefined,
+): Promise<void> => {
   try {
-    const subscription = await hub.join(connection.group, 'plain', connection.outbox);
-    if (connection.isOver) return hub.leave(subscription);
-    connection.subscription = subscription;
-    hub.goLive(subscription);
+    await hub.join({
+      name: connection.group,
+      encoding: 'plain',
+      member: connection,
+      retention,
+      isPositioned: false,
+      onJoined: (subscription) => {
+        if (connection.isOver) return false;
+        connection.subscription = subscription;
+        return true;
+      },
+    });
   } catch {
     connection.close(CloseCode.InternalError);
   }

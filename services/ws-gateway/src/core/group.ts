@@ -1,23 +1,33 @@
 import type { BusMessage } from '@muster/bus/envelope';
 import type { GroupName } from '@muster/protocol/ids';
+import type { Follower } from './follower.ts';
 import { textFrame } from './frame.ts';
 import type { Outbox } from './outbox.ts';
 
 /** How a subscriber wants its publications: as protocol messages, or as the bare payload. */
 export type Encoding = 'json' | 'plain';
 
+/** Who is in a group. */
+export interface Member {
+  readonly outbox: Outbox;
+  /** Publications of this group are gone for good: the member must begin anew, and say so to its application. */
+  onInsufficientState(group: GroupName): void;
+}
+
 /** One connection's membership of one group. */
 export class Subscription {
   readonly group: Group;
   readonly encoding: Encoding;
-  readonly outbox: Outbox;
+  readonly member: Member;
+  readonly isPositioned: boolean;
   /** Place in the group's list; −1 while the group does not deliver to it (not yet, or no more). */
   place = -1;
 
-  constructor(group: Group, encoding: Encoding, outbox: Outbox) {
+  constructor(group: Group, encoding: Encoding, member: Member, isPositioned: boolean) {
     this.group = group;
     this.encoding = encoding;
-    this.outbox = outbox;
+    this.member = member;
+    this.isPositioned = isPositioned;
   }
 
   get isLive(): boolean {
@@ -39,16 +49,24 @@ const SLICE = 256;
 /** The local members of one group. Members lie in packed arrays by encoding: a publication is encoded once per encoding. */
 export class Group {
   readonly name: GroupName;
-  /** Resolves when the bus delivers this group here. */
+  /** Resolves when the bus delivers this group here, and its position is known. */
   readonly ready: Promise<void>;
+  /** Present when publications are kept. */
+  readonly follower: Follower | undefined;
   /** Joining and live members; the group is dropped when it falls to 0. */
   holds = 0;
   readonly #members: Record<Encoding, Subscription[]> = { json: [], plain: [] };
   readonly #backlog: Delivery[] = [];
 
-  constructor(name: GroupName, ready: Promise<void>) {
+  constructor(name: GroupName, ready: Promise<void>, follower: Follower | undefined) {
     this.name = name;
     this.ready = ready;
+    this.follower = follower;
+  }
+
+  /** Members that rely on positions. */
+  positioned(): Subscription[] {
+    return this.#members.json.filter(({ isPositioned }) => isPositioned);
   }
 
   get size(): number {
@@ -86,7 +104,7 @@ export class Group {
   #start(frame: Buffer, members: readonly Subscription[]): void {
     if (members.length <= SLICE && this.#backlog.length === 0) {
       // Backwards: a member that is closed for slowness leaves, and the last one takes its place.
-      for (let place = members.length - 1; place >= 0; place--) members[place]?.outbox.write(frame);
+      for (let place = members.length - 1; place >= 0; place--) members[place]?.member.outbox.write(frame);
     } else this.#backlog.push({ frame, to: members.slice(), next: 0 });
   }
 
@@ -97,7 +115,7 @@ export class Group {
     const end = Math.min(delivery.next + SLICE, delivery.to.length);
     for (let index = delivery.next; index < end; index++) {
       const subscription = delivery.to[index];
-      if (subscription?.isLive) subscription.outbox.write(delivery.frame);
+      if (subscription?.isLive) subscription.member.outbox.write(delivery.frame);
     }
     delivery.next = end;
     if (end === delivery.to.length) this.#backlog.shift();

@@ -1,126 +1,170 @@
 import type { Bus } from '@muster/bus/bus';
-import { draftPublication, unkeptMessage } from '@muster/bus/draft';
+import { type Draft, draftPublication, unkeptMessage } from '@muster/bus/draft';
 import type { BusMessage } from '@muster/bus/envelope';
+import type { Appended, AppendOptions, Retention } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';
-import type { Payload } from '@muster/protocol/commands';
+import type { Logger } from '@muster/kit/logger';
+import type { StreamPosition } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
 import type { GroupName } from '@muster/protocol/ids';
-import type { ClientInfo } from '@muster/protocol/replies';
-import { type Encoding, Group, Subscription } from './group.ts';
-import type { Outbox } from './outbox.ts';
+import type { Publication } from '@muster/protocol/replies';
+import { createAuditor } from './auditor.ts';
+import { type Encoding, type Group, type Member, Subscription } from './group.ts';
+import { createGroupTable } from './group-table.ts';
 import type { EngineMetrics } from './ports.ts';
+import { Recovery, type Start } from './recovery.ts';
+import { createSlicer } from './slicer.ts';
 
 export interface HubDeps {
-  readonly bus: Pick<Bus, 'publish' | 'subscribe' | 'unsubscribe' | 'isUp'>;
+  readonly bus: Omit<Bus, keyof AsyncDisposable>;
   readonly clock: Clock;
+  readonly log: Logger;
   readonly metrics: EngineMetrics;
+}
+
+/** Someone who wants to hear a group. */
+export interface JoinRequest {
+  readonly name: GroupName;
+  readonly encoding: Encoding;
+  readonly member: Member;
+  /** Undefined: the group's publications are not kept. */
+  readonly retention: Retention | undefined;
+  /** Whether the member relies on positions, and is told when they break. */
+  readonly isPositioned: boolean;
+  readonly recover?: StreamPosition;
+  readonly recoveryMode?: 'stream' | 'cache';
+  /**
+   * The membership begins in this very turn; what is written here comes before the first publication. False: the
+   * member is gone meanwhile. `start` is there when publications are kept.
+   */
+  onJoined(subscription: Subscription, start: Start | undefined): boolean;
+}
+
+/** What to publish, and how. */
+export interface PublishRequest {
+  readonly name: GroupName;
+  readonly publication: Omit<Publication, 'offset'>;
+  readonly retention: Retention | undefined;
+  readonly idempotencyKey?: string;
+  readonly version?: AppendOptions['version'];
+  readonly notes?: readonly string[];
 }
 
 /** The groups that have members here, and the way between them and the bus. */
 export interface Hub {
-  /**
-   * Prepares a membership: the group is heard from the bus, but nothing is delivered before {@link Hub.goLive}.
-   * Throws {@link AppError} REDIS_UNAVAILABLE when the bus cannot be reached.
-   */
-  join(name: GroupName, encoding: Encoding, outbox: Outbox): Promise<Subscription>;
-  goLive(subscription: Subscription): void;
-  /** Ends a membership, prepared or live. */
+  /** Throws {@link AppError} REDIS_UNAVAILABLE when the bus or the stream cannot be reached. */
+  join(request: JoinRequest): Promise<void>;
   leave(subscription: Subscription): void;
   /** Gives a publication to the bus; it comes back to local members from there. Throws REDIS_UNAVAILABLE. */
-  publish(name: GroupName, data: Payload, info: ClientInfo): Promise<void>;
-  /** What the bus has to say. */
+  publish(request: PublishRequest): Promise<Appended | undefined>;
   onMessage(name: GroupName, message: BusMessage): void;
+  /** Compares every group with its stream, and repairs what is behind. */
+  audit(): Promise<void>;
+  groups(): Iterable<Group>;
+  groupNamed(name: GroupName): Group | undefined;
   counts(): { readonly groups: number; readonly subscriptions: number };
 }
 
-/** Longest time in milliseconds that a fan-out keeps the event loop to itself. */
-const SLICE_BUDGET_MS = 8;
-
-export const createHub = ({ bus, clock, metrics }: HubDeps): Hub => {
-  const groups = new Map<GroupName, Group>();
+export const createHub = ({ bus, clock, metrics, log }: HubDeps): Hub => {
   const slicer = createSlicer(clock);
   let subscriptions = 0;
 
-  const hold = (name: GroupName): Group => {
-    let group = groups.get(name);
-    if (group === undefined) {
-      group = new Group(name, bus.subscribe(name));
-      groups.set(name, group);
-    }
-    group.holds += 1;
-    return group;
+  const deliver = (group: Group, message: BusMessage): void => {
+    metrics.fannedOut(group.size, message.body.length);
+    if (group.deliver(message)) slicer.add(group);
   };
-  const release = (group: Group): void => {
-    group.holds -= 1;
-    if (group.holds > 0 || groups.get(group.name) !== group) return;
-    groups.delete(group.name);
-    bus.unsubscribe(group.name);
+  const table = createGroupTable({
+    bus,
+    deliver,
+    onGap: (outcome) => metrics.gap(outcome),
+    onFault: (error) => log.debug({ error }, 'gateway.repair_failed'),
+  });
+  const auditor = createAuditor({ bus, groups: table.all });
+
+  const begin = (group: Group, request: JoinRequest, start: Start | undefined): void => {
+    const { encoding, member, isPositioned } = request;
+    const subscription = new Subscription(group, encoding, member, isPositioned);
+    if (!request.onJoined(subscription, start)) {
+      table.release(group);
+      return;
+    }
+    group.add(subscription);
+    subscriptions += 1;
   };
 
   return {
-    join: async (name, encoding, outbox) => {
+    join: async (request) => {
       if (!bus.isUp()) throw new AppError('REDIS_UNAVAILABLE');
-      const group = hold(name);
+      const group = await table.hold(request.name, request.retention);
       try {
-        await group.ready;
+        await enter(group, request, (start) => begin(group, request, start));
       } catch (error) {
-        // The next one to come tries anew.
-        if (groups.get(name) === group) groups.delete(name);
+        table.release(group);
         throw error;
       }
-      return new Subscription(group, encoding, outbox);
-    },
-    goLive: (subscription) => {
-      subscription.group.add(subscription);
-      subscriptions += 1;
     },
     leave: (subscription) => {
-      if (subscription.isLive) subscriptions -= 1;
+      if (!subscription.isLive) return;
+      subscriptions -= 1;
       subscription.group.remove(subscription);
-      release(subscription.group);
+      table.release(subscription.group);
     },
-    publish: async (name, data, info) => {
+    publish: async (request) => {
       const begun = clock.monotonic();
       const seconds = () => (clock.monotonic() - begun) / 1000;
       try {
-        await bus.publish(name, unkeptMessage(draftPublication(name, { data, info })));
+        const appended = await send(bus, request);
+        metrics.published('ok', seconds());
+        return appended;
       } catch (error) {
         metrics.published('error', seconds());
         throw error;
       }
-      metrics.published('ok', seconds());
     },
     onMessage: (name, message) => {
-      const group = groups.get(name);
+      const group = table.get(name);
       if (group === undefined) return;
-      metrics.fannedOut(group.size, message.body.length);
-      if (group.deliver(message)) slicer.add(group);
+      if (group.follower !== undefined && message.offset > 0) group.follower.onMessage(message);
+      else deliver(group, message);
     },
-    counts: () => ({ groups: groups.size, subscriptions }),
+    audit: auditor.audit,
+    groups: table.all,
+    groupNamed: table.get,
+    counts: () => ({ groups: table.size(), subscriptions }),
   };
 };
 
-/** Carries large fan-outs on, a few milliseconds per turn of the event loop, each group in its turn. */
-const createSlicer = (clock: Clock) => {
-  const busy = new Set<Group>();
-  let scheduled = false;
-  const schedule = (): void => {
-    if (scheduled) return;
-    scheduled = true;
-    setImmediate(run);
-  };
-  const run = (): void => {
-    scheduled = false;
-    const until = clock.monotonic() + SLICE_BUDGET_MS;
-    while (busy.size > 0 && clock.monotonic() < until) {
-      for (const group of busy) if (!group.proceed()) busy.delete(group);
+/** Finds where the member starts, and begins in the turn in which that is true. */
+const enter = async (
+  group: Group,
+  { recover, recoveryMode = 'stream' }: JoinRequest,
+  begin: (start: Start | undefined) => void,
+): Promise<void> => {
+  if (group.follower === undefined) {
+    begin(undefined);
+    return;
+  }
+  const recovery = new Recovery(group.name, group.follower, { wish: recover, mode: recoveryMode });
+  for (;;) {
+    const step = recovery.next();
+    if ('start' in step) {
+      begin(step.start);
+      return;
     }
-    if (busy.size > 0) schedule();
-  };
-  return {
-    add: (group: Group): void => {
-      busy.add(group);
-      schedule();
-    },
-  };
+    await step.work;
+  }
+};
+
+const send = async (bus: HubDeps['bus'], request: PublishRequest): Promise<Appended | undefined> => {
+  const { name, publication, retention, idempotencyKey, version, notes } = request;
+  const draft: Draft = draftPublication(name, publication, notes);
+  if (retention === undefined) {
+    await bus.publish(name, unkeptMessage(draft));
+    return undefined;
+  }
+  return bus.append(name, draft, {
+    retention,
+    ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
+    ...(version === undefined ? {} : { version }),
+  });
 };

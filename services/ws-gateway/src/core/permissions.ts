@@ -1,19 +1,54 @@
 import type { GroupName } from '@muster/protocol/ids';
+import { type GroupAction, isGranted } from '@muster/session/grants';
+import type { GroupOptions } from './namespaces.ts';
 import type { Identity } from './ports.ts';
 
-/** Decides what a session may do in a group. */
-export interface Permissions {
-  maySubscribe(identity: Identity, group: GroupName): boolean;
-  mayPublish(identity: Identity, group: GroupName): boolean;
+/** A client that wants to do something in a group. */
+export interface Wish {
+  readonly action: GroupAction;
+  readonly identity: Identity;
+  readonly group: GroupName;
+  readonly options: GroupOptions;
+  /** Whether the client is subscribed to the group. */
+  readonly isSubscribed: boolean;
 }
 
 /**
- * What holds without a configuration of groups: every signed-in session, guests included, may use every group, but
- * for names that are reserved: `$…` needs a token, `…#…` belongs to users.
+ * Whether a client may: a grant of its session says yes; else groups of other users say no; else the options of the
+ * group decide. Private groups (`$…`) open to nobody by options; once subscribed, a client is a member like any other.
  */
-export const openPermissions: Permissions = {
-  maySubscribe: (_, group) => !isReserved(group),
-  mayPublish: (_, group) => !isReserved(group),
+export const isAllowed = (wish: Wish): boolean => {
+  const { identity, group, action } = wish;
+  if (isGranted(identity.grants, group, action)) return true;
+  if (!isForUser(group, identity.user)) return false;
+  if (group.startsWith('$') && !wish.isSubscribed) return false;
+  return byOptions(wish);
 };
 
-const isReserved = (group: GroupName): boolean => group.startsWith('$') || group.includes('#');
+const byOptions = ({ action, options, isSubscribed }: Wish): boolean => {
+  switch (action) {
+    case 'subscribe':
+      return options.allowSubscribeForClient;
+    case 'publish':
+      return options.allowPublishForClient || (isSubscribed && options.allowPublishForSubscriber);
+    case 'presence':
+      return options.allowPresenceForClient || (isSubscribed && options.allowPresenceForSubscriber);
+    case 'history':
+      return options.allowHistoryForClient || (isSubscribed && options.allowHistoryForSubscriber);
+    default:
+      return action satisfies never;
+  }
+};
+
+/** `name#ann,bob` is for these users only; a name without `#` for everybody. */
+const isForUser = (group: GroupName, user: string): boolean => {
+  const mark = group.lastIndexOf('#');
+  return (
+    mark < 0 ||
+    (user !== '' &&
+      group
+        .slice(mark + 1)
+        .split(',')
+        .includes(user))
+  );
+};

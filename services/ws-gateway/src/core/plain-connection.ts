@@ -1,10 +1,11 @@
+import type { Retention } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';
 import { CLOSE_REASON, CloseCode } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
 import { textFrame } from './frame.ts';
-import type { Subscription } from './group.ts';
+import type { Member, Subscription } from './group.ts';
 import type { Hub } from './hub.ts';
 import { Outbox } from './outbox.ts';
 import type { ConnectionLimits, EngineMetrics, Identity, SessionHolder, Wire } from './ports.ts';
@@ -29,8 +30,15 @@ const NOT_PUBLISHED_FRAME = textFrame(
 const PAUSE_AT = 64;
 const RESUME_AT = 16;
 
+/** Who a plain client is, and where. */
+export interface PlainPlace {
+  readonly identity: Identity;
+  readonly group: GroupName;
+  readonly retention: Retention | undefined;
+}
+
 /** One client of the plain endpoint: in one group for as long as it lives, every text frame a publication. */
-export class PlainConnection implements Timed, SessionHolder {
+export class PlainConnection implements Timed, SessionHolder, Member {
   readonly id: ClientId;
   readonly identity: Identity;
   readonly group: GroupName;
@@ -43,18 +51,21 @@ export class PlainConnection implements Timed, SessionHolder {
   readonly #context: PlainContext;
   readonly #wire: Wire;
   readonly #info: ClientInfo;
+  readonly #retention: Retention | undefined;
   /** Monotonic time of the last frame. */
   #heardAt: number;
   #publishing = 0;
   #isPaused = false;
 
-  constructor(context: PlainContext, wire: Wire, id: ClientId, identity: Identity, group: GroupName) {
+  constructor(context: PlainContext, wire: Wire, id: ClientId, place: PlainPlace) {
     const { clock, wheel, limits } = context;
+    const { identity, group } = place;
     this.#context = context;
     this.#wire = wire;
     this.id = id;
     this.identity = identity;
     this.group = group;
+    this.#retention = place.retention;
     this.#info = { user: identity.user, client: id };
     this.outbox = new Outbox(wire, limits.maxOutboxBytes, this);
     this.#heardAt = clock.monotonic();
@@ -99,6 +110,9 @@ export class PlainConnection implements Timed, SessionHolder {
     this.close(CloseCode.SessionEnded, `${CLOSE_REASON[CloseCode.SessionEnded]}: ${why}`);
   }
 
+  /** A plain client has no position: it goes on with what comes. */
+  onInsufficientState(): void {}
+
   onSlow(): void {
     if (this.isOver) return;
     this.#context.metrics.slowConsumer('disconnect');
@@ -121,7 +135,7 @@ export class PlainConnection implements Timed, SessionHolder {
     this.#publishing += 1;
     this.#regulate();
     hub
-      .publish(this.group, data, this.#info)
+      .publish({ name: this.group, publication: { data, info: this.#info }, retention: this.#retention })
       .catch(() => {
         if (!this.isOver) this.outbox.write(NOT_PUBLISHED_FRAME);
       })

@@ -1,3 +1,4 @@
+import type { Grant } from '@muster/session/grants';
 import type { SessionId } from '@muster/session/token';
 
 /** The socket under a connection. Frames are finished bytes; a wire that is closing takes none. */
@@ -22,6 +23,8 @@ export interface Identity {
   readonly user: string;
   /** Milliseconds since the Unix epoch. */
   readonly expiresAt: number;
+  /** What the session may do beyond what its groups allow everybody. */
+  readonly grants?: readonly Grant[];
 }
 
 /** Whoever must go when a session ends. */
@@ -66,6 +69,10 @@ export interface EngineMetrics {
   slowConsumer(action: 'disconnect'): void;
   heartbeat(seconds: number): void;
   heartbeatTimeout(): void;
+  /** A hole between what the bus brought and the stream. */
+  gap(outcome: 'repaired' | 'lost'): void;
+  /** A client came back: with everything it missed, or not. */
+  recovered(result: 'complete' | 'resync', publications: number): void;
 }
 
 /** Bounds and times of a connection. */

@@ -3,7 +3,7 @@ import type { Logger } from '@muster/kit/logger';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { SessionId } from '@muster/session/token';
 import { createEngine, type Engine, TICK_MS } from './engine.ts';
-import { openPermissions } from './permissions.ts';
+import { DEFAULT_OPTIONS, type GroupOptions, type Namespaces } from './namespaces.ts';
 import type {
   Admission,
   ConnectionLimits,
@@ -108,17 +108,32 @@ export class FakeMetrics implements EngineMetrics {
   slowConsumer(): void {}
   heartbeat(): void {}
   heartbeatTimeout(): void {}
+  readonly gaps: string[] = [];
+  gap(outcome: string): void {
+    this.gaps.push(outcome);
+  }
+  readonly recoveries: [string, number][] = [];
+  recovered(result: string, publications: number): void {
+    this.recoveries.push([result, publications]);
+  }
 }
 
 const silent: Logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent };
 
 /** A gateway's engine on a memory bus with a clock that only the test moves. */
 export const engineUnderTest = (
-  options: { limits?: Partial<ConnectionLimits>; broker?: MemoryBroker } = {},
+  options: {
+    readonly limits?: Partial<ConnectionLimits>;
+    readonly broker?: MemoryBroker;
+    readonly groups?: Partial<GroupOptions>;
+  } = {},
 ) => {
   const broker = options.broker ?? createMemoryBroker();
   const gate = new FakeGate();
   const metrics = new FakeMetrics();
+  // What older rules of the engine are about: groups that keep nothing, unless a test says so.
+  const groupOptions = { ...DEFAULT_OPTIONS, retention: undefined, ...options.groups };
+  const namespaces: Namespaces = { optionsOf: () => groupOptions };
   let now = 1_000_000;
   let ids = 0;
   const limits: ConnectionLimits = {
@@ -138,7 +153,7 @@ export const engineUnderTest = (
       onReconnected: () => engine.busHandlers.onReconnected(),
     }),
     gate,
-    permissions: openPermissions,
+    namespaces,
     metrics,
     limits,
     gateway: 'gw-1',

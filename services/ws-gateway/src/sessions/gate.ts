@@ -74,8 +74,9 @@ const admissionOf = (verdict: SessionVerdict): Admission => {
 };
 
 /** A guest has no user id; the beginning of its session id keeps two guests apart. */
-const identityOf = ({ id, userId, expiresAt }: Snapshot): Identity => ({
+const identityOf = ({ id, userId, expiresAt, grants }: Snapshot): Identity => ({
   sessionId: id,
   user: userId ?? `guest:${id.slice(0, GUEST_NAME_LENGTH)}`,
   expiresAt,
+  ...(grants === undefined ? {} : { grants }),
 });

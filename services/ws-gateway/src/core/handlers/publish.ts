@@ -3,30 +3,35 @@ import type { PublishCommand } from '@muster/protocol/commands';
 import { parseGroupName } from '@muster/protocol/ids';
 import type { Connection } from '../connection.ts';
 import type { Hub } from '../hub.ts';
-import type { Permissions } from '../permissions.ts';
+import type { Namespaces } from '../namespaces.ts';
+import { isAllowed } from '../permissions.ts';
 
 export interface PublishDeps {
   readonly hub: Hub;
-  readonly permissions: Permissions;
+  readonly namespaces: Namespaces;
 }
 
 /** `publish`: answered when the bus has taken it. The publisher hears itself, before or after the answer. */
 export const createPublish =
-  ({ hub, permissions }: PublishDeps) =>
+  ({ hub, namespaces }: PublishDeps) =>
   (connection: Connection, command: PublishCommand): Promise<void> | undefined => {
-    const { phase } = connection;
+    const { phase, memberships } = connection;
+    const { id, data } = command;
+    if (phase.is !== 'live') return undefined;
     if (command.channel === '') return void connection.refuse('no_group');
-    const group = parseGroupName(command.channel);
-    if (group === undefined || command.type !== 0 || command.data === undefined) {
-      return void connection.fail(command.id, ReplyError.BadRequest);
-    }
-    if (phase.is !== 'live' || !permissions.mayPublish(phase.identity, group)) {
-      return void connection.fail(command.id, ReplyError.PermissionDenied);
+    const name = parseGroupName(command.channel);
+    if (name === undefined || command.type !== 0) return void connection.fail(id, ReplyError.BadRequest);
+    const options = namespaces.optionsOf(name);
+    if (options === undefined) return void connection.fail(id, ReplyError.UnknownGroup);
+    if (data === undefined) return void connection.fail(id, ReplyError.BadRequest);
+    const isSubscribed = memberships.get(name)?.is === 'live';
+    if (!isAllowed({ action: 'publish', identity: phase.identity, group: name, options, isSubscribed })) {
+      return void connection.fail(id, ReplyError.PermissionDenied);
     }
     connection.publishing += 1;
     return hub
-      .publish(group, command.data, phase.info)
-      .then(() => connection.reply({ id: command.id, is: 'publish' }))
+      .publish({ name, publication: { data, info: phase.info }, retention: options.retention })
+      .then(() => connection.reply({ id, is: 'publish' }))
       .finally(() => {
         connection.publishing -= 1;
       });

@@ -2,62 +2,137 @@ import { ReplyError } from '@muster/protocol/codes';
 import type { SubscribeCommand } from '@muster/protocol/commands';
 import { type GroupName, parseGroupName } from '@muster/protocol/ids';
 import { MAX_GROUP_NAME_LENGTH } from '@muster/protocol/limits';
+import type { SubscribeResult } from '@muster/protocol/replies';
 import type { Connection, Membership } from '../connection.ts';
 import type { Hub } from '../hub.ts';
-import type { Permissions } from '../permissions.ts';
+import type { GroupOptions, Namespaces } from '../namespaces.ts';
+import { isAllowed } from '../permissions.ts';
+import type { EngineMetrics, Identity } from '../ports.ts';
+import type { Start } from '../recovery.ts';
 
 export interface SubscribeDeps {
   readonly hub: Hub;
-  readonly permissions: Permissions;
+  readonly namespaces: Namespaces;
+  readonly metrics: EngineMetrics;
   readonly maxSubscriptions: number;
 }
 
-const JOINING: Membership = { is: 'joining' };
+/** A subscribe command that has passed all checks. */
+interface Granted {
+  readonly group: GroupName;
+  readonly options: GroupOptions;
+  readonly isPositioned: boolean;
+  readonly isRecoverable: boolean;
+}
 
-/** `subscribe`: the checks in the order of PROTOCOL.md §4.1, then the bus, then the reply, then live. */
+const JOINING: Membership = { is: 'joining' };
+/** Flag of a client that wants an error rather than a subscription without what it missed. */
+const REFUSE_UNRECOVERED = 2;
+
+/** `subscribe`: the checks in the order of PROTOCOL.md §4.1, then the bus and what was missed, then the reply, then live. */
 export const createSubscribe =
   (deps: SubscribeDeps) =>
   (connection: Connection, command: SubscribeCommand): Promise<void> | undefined => {
+    const { phase } = connection;
+    if (phase.is !== 'live') return undefined;
     if (command.channel === '') return void connection.refuse('no_group');
     if (command.delta !== '' && command.delta !== 'fossil') return void connection.refuse('unknown_delta');
-    const group = check(deps, connection, command);
-    if (typeof group === 'number') return void connection.fail(command.id, group);
-    connection.memberships.set(group, JOINING);
-    return join(deps, connection, command, group);
+    const granted = check(deps, connection, command, phase.identity);
+    if (typeof granted === 'number') return void connection.fail(command.id, granted);
+    connection.memberships.set(granted.group, JOINING);
+    return join(deps, connection, command, granted);
   };
 
-/** The group to join, or what is wrong. */
 const check = (
-  { permissions, maxSubscriptions }: SubscribeDeps,
-  { phase, memberships }: Connection,
+  { namespaces, maxSubscriptions }: SubscribeDeps,
+  { memberships }: Connection,
   command: SubscribeCommand,
-): GroupName | ReplyError => {
+  identity: Identity,
+): Granted | ReplyError => {
   if (command.type !== 0) return ReplyError.BadRequest;
   if (command.channel.length > MAX_GROUP_NAME_LENGTH) return ReplyError.BadRequest;
   if (memberships.has(command.channel)) return ReplyError.AlreadySubscribed;
   if (memberships.size >= maxSubscriptions) return ReplyError.LimitExceeded;
   const group = parseGroupName(command.channel);
   if (group === undefined) return ReplyError.BadRequest;
-  if (phase.is !== 'live' || !permissions.maySubscribe(phase.identity, group))
+  const options = namespaces.optionsOf(group);
+  if (options === undefined) return ReplyError.UnknownGroup;
+  if (options.nameRegex?.test(group) === false) return ReplyError.BadRequest;
+  if (!isAllowed({ action: 'subscribe', identity, group, options, isSubscribed: false })) {
     return ReplyError.PermissionDenied;
+  }
   if (command.filter !== undefined) return ReplyError.BadRequest;
-  return group;
+  return { group, options, ...wishes(command, identity, group, options) };
+};
+
+/** What the client may rely on: what the group forces, and what it asks for and may have. Never an error. */
+const wishes = (
+  command: SubscribeCommand,
+  identity: Identity,
+  group: GroupName,
+  options: GroupOptions,
+): Pick<Granted, 'isPositioned' | 'isRecoverable'> => {
+  if (options.retention === undefined) return { isPositioned: false, isRecoverable: false };
+  const mayRead = isAllowed({ action: 'history', identity, group, options, isSubscribed: true });
+  const isRecoverable = options.forceRecovery || (command.recoverable && options.allowRecovery && mayRead);
+  const asksPosition = command.positioned && options.allowPositioning && mayRead;
+  return { isRecoverable, isPositioned: isRecoverable || options.forcePositioning || asksPosition };
 };
 
 const join = async (
-  { hub }: SubscribeDeps,
+  deps: SubscribeDeps,
   connection: Connection,
   command: SubscribeCommand,
-  group: GroupName,
+  granted: Granted,
 ): Promise<void> => {
+  const { group, options, isPositioned, isRecoverable } = granted;
+  const recover = command.recover && isRecoverable ? { recover: command } : {};
   try {
-    const subscription = await hub.join(group, 'json', connection.outbox);
-    if (connection.isOver) return hub.leave(subscription);
-    connection.memberships.set(group, { is: 'live', subscription });
-    connection.reply({ id: command.id, is: 'subscribe', result: {} });
-    hub.goLive(subscription);
+    await deps.hub.join({
+      name: group,
+      encoding: 'json',
+      member: connection,
+      retention: options.retention,
+      isPositioned,
+      recoveryMode: options.recoveryMode,
+      ...recover,
+      onJoined: (subscription, start) => {
+        if (connection.isOver) return false;
+        const recovery = start?.recovery;
+        if (recovery !== undefined) countRecovery(deps.metrics, recovery);
+        if (recovery?.ok === false && (command.flag & REFUSE_UNRECOVERED) !== 0) {
+          connection.memberships.delete(group);
+          connection.fail(command.id, ReplyError.UnrecoverablePosition);
+          return false;
+        }
+        connection.memberships.set(group, { is: 'live', subscription });
+        const result = isPositioned ? resultOf(command, start, isRecoverable) : {};
+        connection.reply({ id: command.id, is: 'subscribe', result });
+        return true;
+      },
+    });
   } catch (error) {
     connection.memberships.delete(group);
     throw error;
   }
+};
+
+const countRecovery = (metrics: EngineMetrics, recovery: NonNullable<Start['recovery']>): void => {
+  if (recovery.ok) metrics.recovered('complete', recovery.publications.length);
+  else metrics.recovered('resync', 0);
+};
+
+const resultOf = (
+  command: SubscribeCommand,
+  start: Start | undefined,
+  recoverable: boolean,
+): SubscribeResult => {
+  if (start === undefined) return {};
+  const { position, recovery } = start;
+  const base = { recoverable, positioned: true, epoch: position.epoch, offset: position.offset };
+  if (recovery === undefined) return base;
+  if (!recovery.ok) return { ...base, wasRecovering: true };
+  // The client counts on from where it was, while it goes through what it missed.
+  const { publications } = recovery;
+  return { ...base, offset: command.offset, wasRecovering: true, recovered: true, publications };
 };

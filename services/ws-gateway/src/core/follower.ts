@@ -1,0 +1,206 @@
+import { messageOfEntry } from '@muster/bus/draft';
+import type { BusMessage } from '@muster/bus/envelope';
+import type { GroupPosition } from '@muster/bus/position';
+import type { Retention, StreamPage, Streams } from '@muster/bus/streams';
+import type { GroupName } from '@muster/protocol/ids';
+import { Ring, type RingBudget } from './ring.ts';
+
+/** What became of a difference between what was heard and what is kept. */
+export type GapOutcome = 'repaired' | 'lost';
+
+export interface FollowerDeps {
+  readonly streams: Pick<Streams, 'top' | 'read' | 'disown'>;
+  readonly budget: RingBudget;
+  /** The next publication, exactly once and in order. */
+  deliver(group: GroupName, message: BusMessage): void;
+  /** Publications are gone for good: whoever relies on positions must be told. */
+  resync(group: GroupName): void;
+  onGap(outcome: GapOutcome): void;
+  /** A repair that could not be made now. */
+  onFault(error: unknown): void;
+}
+
+/** Publications read at once when catching up. */
+const PAGE = 500;
+/** Messages that wait while the stream is read; beyond this they are read from it instead. */
+const MAX_QUEUED = 1_000;
+/** Above every offset: this epoch is not to be trusted, however far it has come. */
+const ANY_OFFSET = Number.MAX_SAFE_INTEGER;
+
+/**
+ * Follows the stream of one group. What the bus brings is compared with the position reached so far: the next offset is
+ * delivered, a hole is read from the stream once for all members, and what cannot be had any more is announced.
+ */
+export class Follower {
+  readonly ring: Ring;
+  readonly #group: GroupName;
+  readonly #retention: Retention;
+  readonly #deps: FollowerDeps;
+  #position: GroupPosition = { offset: 0, epoch: '' };
+  #state: 'opening' | 'following' | 'repairing' | 'stalled' = 'opening';
+  #queue: BusMessage[] = [];
+  #repair: Promise<void> | undefined;
+  readonly #reads = new Map<number, Promise<StreamPage>>();
+
+  constructor(group: GroupName, retention: Retention, deps: FollowerDeps) {
+    this.#group = group;
+    this.#retention = retention;
+    this.#deps = deps;
+    this.ring = new Ring(deps.budget);
+  }
+
+  /** Up to here everything was delivered. */
+  get position(): GroupPosition {
+    return this.#position;
+  }
+
+  /** False while publications may be missing. */
+  get isCurrent(): boolean {
+    return this.#state === 'following';
+  }
+
+  /** To be called once the bus delivers the group. */
+  async open(): Promise<void> {
+    this.#position = await this.#deps.streams.top(this.#group, this.#retention);
+    this.#resume();
+  }
+
+  close(): void {
+    this.ring.clear();
+    this.#queue = [];
+  }
+
+  onMessage(message: BusMessage): void {
+    if (this.#state === 'following') this.#follow(message);
+    else if (this.#queue.length < MAX_QUEUED) this.#queue.push(message);
+  }
+
+  /** Compares with the end of the stream as it was read a moment ago. */
+  isBehind(top: GroupPosition | undefined): boolean {
+    if (this.#state === 'stalled') return true;
+    if (this.#state !== 'following') return false;
+    return top === undefined || top.epoch !== this.#position.epoch || top.offset !== this.#position.offset;
+  }
+
+  /** Reads what is missing. Rejects when the stream cannot be read now; {@link repair} must then be called again. */
+  repair(): Promise<void> {
+    this.#repair ??= this.#catchUp();
+    return this.#repair;
+  }
+
+  /** What is kept after an offset; calls for the same offset share one reading. */
+  readAfter(offset: number, limit: number): Promise<StreamPage> {
+    const known = this.#reads.get(offset);
+    if (known !== undefined) return known;
+    const reading = this.#deps.streams
+      .read(this.#group, { from: offset, limit, retention: this.#retention })
+      .finally(() => this.#reads.delete(offset));
+    this.#reads.set(offset, reading);
+    return reading;
+  }
+
+  async readLast(): Promise<StreamPage> {
+    return this.#deps.streams.read(this.#group, { limit: 1, reverse: true, retention: this.#retention });
+  }
+
+  #repairInBackground(): void {
+    this.repair().catch(this.#deps.onFault);
+  }
+
+  #follow(message: BusMessage): void {
+    const { offset, epoch } = this.#position;
+    if (message.epoch === epoch && message.offset === offset + 1) this.#advance(message);
+    else if (message.epoch === epoch && message.offset <= offset) this.#onOld(message);
+    else {
+      this.#queue.push(message);
+      this.#repairInBackground();
+    }
+  }
+
+  #advance(message: BusMessage): void {
+    // The bytes are a view into what the connection received; the ring must not keep all of that alive.
+    const own = { ...message, body: Buffer.from(message.body) };
+    this.#position = { offset: message.offset, epoch: message.epoch };
+    this.ring.push(own);
+    this.#deps.deliver(this.#group, own);
+  }
+
+  /** An offset heard before: the same publication again is harmless, another one means that the store went back. */
+  #onOld(message: BusMessage): void {
+    const known = this.ring.get(message.offset);
+    if (known?.body.equals(message.body)) return;
+    if (known !== undefined) this.#repair ??= this.#disown();
+    this.#repairInBackground();
+  }
+
+  async #disown(): Promise<void> {
+    this.#state = 'repairing';
+    const { epoch } = this.#position;
+    try {
+      const seen = { offset: ANY_OFFSET, epoch };
+      this.#lose(await this.#deps.streams.disown(this.#group, seen, this.#retention));
+      this.#resume();
+    } catch (error) {
+      this.#stall();
+      throw error;
+    }
+  }
+
+  async #catchUp(): Promise<void> {
+    if (this.#state === 'opening') return;
+    this.#state = 'repairing';
+    try {
+      while (await this.#readOn());
+    } catch (error) {
+      this.#stall();
+      throw error;
+    }
+    this.#resume();
+  }
+
+  /** Delivers one page. True when there is more. */
+  async #readOn(): Promise<boolean> {
+    const { offset, epoch } = this.#position;
+    const { streams } = this.#deps;
+    const page = await streams.read(this.#group, { from: offset, limit: PAGE, retention: this.#retention });
+    if (page.top.epoch !== epoch) this.#lose(page.top);
+    else if (page.top.offset < offset) {
+      this.#lose(await streams.disown(this.#group, this.#position, this.#retention));
+    } else {
+      for (const entry of page.entries) {
+        if (entry.offset !== this.#position.offset + 1) break;
+        this.#advance(messageOfEntry(this.#group, entry, epoch));
+      }
+      const hasMore = page.entries.length === PAGE && this.#position.offset === page.entries.at(-1)?.offset;
+      if (hasMore) return true;
+      if (this.#position.offset < page.top.offset) this.#lose(page.top);
+      else if (page.entries.length > 0) this.#deps.onGap('repaired');
+    }
+    return false;
+  }
+
+  #stall(): void {
+    this.#state = 'stalled';
+    this.#repair = undefined;
+  }
+
+  #lose(top: GroupPosition): void {
+    this.#position = top;
+    this.ring.clear();
+    this.#deps.onGap('lost');
+    this.#deps.resync(this.#group);
+  }
+
+  /** Goes on with what came in meanwhile; what the reading has covered already is left out. */
+  #resume(): void {
+    // Over before the queue is looked at: what is in it may ask for another repair.
+    this.#repair = undefined;
+    this.#state = 'following';
+    const queue = this.#queue;
+    this.#queue = [];
+    for (const message of queue) {
+      const isCovered = message.epoch === this.#position.epoch && message.offset <= this.#position.offset;
+      if (!isCovered) this.onMessage(message);
+    }
+  }
+}

@@ -1,0 +1,87 @@
+import type { Retention } from '@muster/bus/streams';
+import type { GroupName } from '@muster/protocol/ids';
+
+/** How groups of one namespace behave, and what clients may do in them. */
+export interface GroupOptions {
+  /** Whether it is known who is there. */
+  readonly presence: boolean;
+  readonly joinLeave: boolean;
+  /** Join and leave are sent to subscribers that did not ask for them. */
+  readonly forcePushJoinLeave: boolean;
+  /** Undefined: publications are not kept. */
+  readonly retention: Retention | undefined;
+  readonly forceRecovery: boolean;
+  readonly allowRecovery: boolean;
+  readonly forcePositioning: boolean;
+  readonly allowPositioning: boolean;
+  /** `cache`: a client that comes back gets the newest publication only. */
+  readonly recoveryMode: 'stream' | 'cache';
+  readonly allowSubscribeForClient: boolean;
+  readonly allowSubscribeForAnonymous: boolean;
+  readonly allowPublishForClient: boolean;
+  readonly allowPublishForSubscriber: boolean;
+  readonly allowPublishForAnonymous: boolean;
+  readonly allowPresenceForClient: boolean;
+  readonly allowPresenceForSubscriber: boolean;
+  readonly allowHistoryForClient: boolean;
+  readonly allowHistoryForSubscriber: boolean;
+  /** What names must match, the namespace included. */
+  readonly nameRegex: RegExp | undefined;
+  /** Members of one group on one gateway; 0 for no limit. */
+  readonly maxMembers: number;
+}
+
+/** What holds where nothing was said: everything that signed-in clients of an application usually need. */
+export const DEFAULT_OPTIONS: GroupOptions = {
+  presence: true,
+  joinLeave: false,
+  forcePushJoinLeave: false,
+  retention: { size: 300, ttlMs: 300_000, metaTtlMs: 30 * 86_400_000 },
+  forceRecovery: true,
+  allowRecovery: true,
+  forcePositioning: false,
+  allowPositioning: true,
+  recoveryMode: 'stream',
+  allowSubscribeForClient: true,
+  allowSubscribeForAnonymous: false,
+  allowPublishForClient: true,
+  allowPublishForSubscriber: true,
+  allowPublishForAnonymous: false,
+  allowPresenceForClient: false,
+  allowPresenceForSubscriber: true,
+  allowHistoryForClient: false,
+  allowHistoryForSubscriber: true,
+  nameRegex: undefined,
+  maxMembers: 0,
+};
+
+/** The options of every group. */
+export interface Namespaces {
+  /** Undefined: this namespace does not exist. */
+  optionsOf(group: GroupName): GroupOptions | undefined;
+}
+
+/** The parts of a configuration of groups. */
+export interface NamespaceTable {
+  readonly withoutNamespace: GroupOptions;
+  readonly namespaces: ReadonlyMap<string, GroupOptions>;
+}
+
+/** Every group has the default options, whatever its name. */
+export const openNamespaces: Namespaces = { optionsOf: () => DEFAULT_OPTIONS };
+
+/** Looks names up in a table that may change while the process runs. */
+export const createNamespaces = (table: () => NamespaceTable): Namespaces => ({
+  optionsOf: (group) => {
+    const name = namespaceOf(group);
+    return name === '' ? table().withoutNamespace : table().namespaces.get(name);
+  },
+});
+
+/** `$chat:1` and `chat:1` are both of `chat`; a name without a colon is of none. */
+const namespaceOf = (group: GroupName): string => {
+  const colon = group.indexOf(':');
+  if (colon < 0) return '';
+  const name = group.slice(0, colon);
+  return name.startsWith('$') ? name.slice(1) : name;
+};

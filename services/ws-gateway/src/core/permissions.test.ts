@@ -1,0 +1,64 @@
+import type { GroupName } from '@muster/protocol/ids';
+import type { Grant } from '@muster/session/grants';
+import type { SessionId } from '@muster/session/token';
+import { expect, test } from 'vitest';
+import { DEFAULT_OPTIONS } from './namespaces.ts';
+import { isAllowed } from './permissions.ts';
+
+const ask = (
+  action: 'subscribe' | 'publish' | 'presence' | 'history',
+  group: string,
+  more: { user?: string; grants?: readonly Grant[]; isSubscribed?: boolean; options?: object } = {},
+) =>
+  isAllowed({
+    action,
+    group: group as GroupName,
+    identity: {
+      sessionId: 's' as SessionId,
+      user: more.user ?? 'ann',
+      expiresAt: 0,
+      ...(more.grants === undefined ? {} : { grants: more.grants }),
+    },
+    options: { ...DEFAULT_OPTIONS, ...more.options },
+    isSubscribed: more.isSubscribed ?? false,
+  });
+
+test('[PM1] without options a session may subscribe and publish, and look around where it is subscribed', () => {
+  expect([ask('subscribe', 'a'), ask('publish', 'a')]).toEqual([true, true]);
+  expect([ask('presence', 'a'), ask('history', 'a')]).toEqual([false, false]);
+  expect([ask('presence', 'a', { isSubscribed: true }), ask('history', 'a', { isSubscribed: true })]).toEqual(
+    [true, true],
+  );
+});
+
+test('[PM2] a group with users in its name is for them alone', () => {
+  for (const group of ['#ann', 'talk#bob,ann', 'user:#ann']) expect(ask('subscribe', group)).toBe(true);
+  for (const group of ['#bob', 'talk#bob', 'talk#', '#annabel', 'a#ann#bob'])
+    expect(ask('subscribe', group)).toBe(false);
+  expect(ask('publish', 'talk#bob')).toBe(false);
+  expect(ask('subscribe', '#', { user: '' })).toBe(false);
+});
+
+test('[PM3] a private group opens by a grant only', () => {
+  expect(ask('subscribe', '$vip')).toBe(false);
+  expect(ask('publish', '$vip')).toBe(false);
+  expect(ask('publish', '$vip', { isSubscribed: true })).toBe(true);
+  const grants: Grant[] = [{ groups: '$v*', allow: ['subscribe'] }];
+  expect(ask('subscribe', '$vip', { grants })).toBe(true);
+  expect(ask('publish', '$vip', { grants })).toBe(false);
+});
+
+test('[PM4] grants widen what the options of a group allow', () => {
+  const options = {
+    allowSubscribeForClient: false,
+    allowPublishForClient: false,
+    allowPublishForSubscriber: false,
+  };
+  expect(ask('subscribe', 'chat:1', { options })).toBe(false);
+  const grants: Grant[] = [{ groups: 'chat:*', allow: ['subscribe', 'publish'] }];
+  expect([
+    ask('subscribe', 'chat:1', { options, grants }),
+    ask('publish', 'chat:1', { options, grants }),
+  ]).toEqual([true, true]);
+  expect(ask('subscribe', 'news:1', { options, grants })).toBe(false);
+});

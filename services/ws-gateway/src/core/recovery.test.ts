@@ -1,0 +1,332 @@
+import { createMemoryBroker } from '@muster/bus/memory';
+import type { GroupName } from '@muster/protocol/ids';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { engineUnderTest, settle } from './testing.ts';
+
+const ROOM = 'room' as GroupName;
+const retention = { size: 50, ttlMs: 60_000, metaTtlMs: 120_000 };
+const KEPT = { groups: { retention } };
+
+interface Heard {
+  readonly epoch: string;
+  offset: number;
+  /** Payloads in the order of arrival. */
+  readonly data: unknown[];
+  unsubscribed: boolean;
+  recovered: boolean | undefined;
+}
+
+type Client = Awaited<ReturnType<ReturnType<typeof engineUnderTest>['connected']>>;
+
+interface Message {
+  readonly id?: number;
+  readonly error?: { readonly code: number };
+  readonly subscribe?: {
+    readonly epoch?: string;
+    readonly offset?: number;
+    readonly was_recovering?: boolean;
+    readonly recovered?: boolean;
+    readonly publications?: readonly { readonly data: unknown; readonly offset: number }[];
+  };
+  readonly push?: {
+    readonly pub?: { readonly data: unknown; readonly offset: number };
+    readonly unsubscribe?: { readonly code: number };
+  };
+}
+
+/** What the SDK does with messages. */
+const read = (messages: unknown[], heard: Heard): Heard => {
+  let now = heard;
+  for (const { subscribe, push } of messages as Message[]) {
+    if (subscribe) {
+      now = {
+        ...now,
+        epoch: subscribe.epoch ?? '',
+        offset: subscribe.offset ?? 0,
+        unsubscribed: false,
+        recovered: subscribe.was_recovering ? (subscribe.recovered ?? false) : undefined,
+      };
+      for (const { data, offset } of subscribe.publications ?? []) {
+        now.data.push(data);
+        now.offset = offset;
+      }
+    }
+    if (push?.pub) {
+      now.data.push(push.pub.data);
+      now.offset = push.pub.offset;
+    }
+    if (push?.unsubscribe) now.unsubscribed = true;
+  }
+  return now;
+};
+const nothing = (): Heard => ({ epoch: '', offset: 0, data: [], unsubscribed: false, recovered: undefined });
+
+let ids = 100;
+const subscribe = async (client: Client, more: object = {}) =>
+  client.say({ id: ++ids, subscribe: { channel: ROOM, flag: 1, ...more } });
+const recover = async (client: Client, heard: Heard, more: object = {}) =>
+  read(await subscribe(client, { recover: true, offset: heard.offset, epoch: heard.epoch, ...more }), heard);
+const publish = async (client: Client, ...data: unknown[]) => {
+  const commands = data.map((one) => ({ id: ++ids, publish: { channel: ROOM, data: one } }));
+  await client.say(...commands);
+};
+
+describe('positions', () => {
+  test('[RC1] a subscriber learns where the stream is, and every publication says where it stands', async () => {
+    const { connected } = engineUnderTest(KEPT);
+    const [ann, bob] = [await connected('ann'), await connected('bob')];
+    const [empty] = (await subscribe(bob)) as Message[];
+    expect(empty?.subscribe).toEqual({ recoverable: true, positioned: true, epoch: expect.any(String) });
+    await publish(ann, 'one', 'two');
+    const pushes = bob.wire.take() as Message[];
+    expect(pushes.map(({ push }) => push?.pub?.offset)).toEqual([1, 2]);
+    expect(pushes[0]?.push?.pub).toMatchObject({ epoch: empty?.subscribe?.epoch, info: { user: 'ann' } });
+    const [later] = (await subscribe(ann)) as Message[];
+    expect(later?.subscribe).toMatchObject({ offset: 2, epoch: empty?.subscribe?.epoch });
+  });
+
+  test('[RC2] resumes from an offset that the stream still holds, here and on another gateway', async () => {
+    const broker = createMemoryBroker();
+    const [one, two] = [engineUnderTest({ ...KEPT, broker }), engineUnderTest({ ...KEPT, broker })];
+    const ann = await one.connected('ann');
+    await publish(ann, 'a', 'b', 'c');
+    const { epoch } = await broker.streams.top(ROOM, retention);
+    for (const engine of [one, two, two]) {
+      const client = await engine.connected('bob');
+      const heard = await recover(client, { ...nothing(), epoch, offset: 1 });
+      expect(heard).toMatchObject({ data: ['b', 'c'], offset: 3, recovered: true });
+    }
+    const client = await two.connected('bob');
+    const heard = await recover(client, { ...nothing(), epoch, offset: 2 });
+    await publish(ann, 'live');
+    expect(read(client.wire.take(), heard).data).toEqual(['c', 'live']);
+  });
+
+  test('[RC2] an answer to a successful resume counts from where the client was', async () => {
+    const { connected, broker } = engineUnderTest(KEPT);
+    const ann = await connected('ann');
+    await publish(ann, 'a', 'b', 'c');
+    const { epoch } = await broker.streams.top(ROOM, retention);
+    const [reply] = (await subscribe(ann, { recover: true, offset: 1, epoch })) as Message[];
+    expect(reply?.subscribe).toMatchObject({ offset: 1, was_recovering: true, recovered: true });
+    expect(reply?.subscribe?.publications?.map(({ offset }) => offset)).toEqual([2, 3]);
+  });
+
+  test.each([
+    ['another epoch', { epoch: 'other', offset: 1 }],
+    ['a position beyond the end', { offset: 9 }],
+    ['a position that is not kept any more', { offset: 1 }],
+  ])(
+    '[RC3] %s is told honestly: not recovered, the present position, and live from there',
+    async (what, from) => {
+      const { connected, broker } = engineUnderTest({ groups: { retention: { ...retention, size: 2 } } });
+      const ann = await connected('ann');
+      await publish(ann, 'a', 'b', 'c', 'd');
+      const { epoch } = await broker.streams.top(ROOM, retention);
+      const heard = await recover(ann, { ...nothing(), epoch, ...from });
+      expect([what, heard]).toMatchObject([what, { data: [], offset: 4, epoch, recovered: false }]);
+      const bob = await connected('bob');
+      const error = await bob.say({
+        id: 7,
+        subscribe: { channel: ROOM, flag: 3, recover: true, epoch, ...from },
+      });
+      expect(error).toEqual([{ id: 7, error: { code: 112, message: 'unrecoverable position' } }]);
+    },
+  );
+
+  test('[RC3] more than 300 missed publications are not replayed', async () => {
+    const { connected, broker } = engineUnderTest({ groups: { retention: { ...retention, size: 1000 } } });
+    const ann = await connected('ann');
+    for (let n = 0; n < 31; n++) await publish(ann, ...Array(10).fill(n));
+    const { epoch } = await broker.streams.top(ROOM, retention);
+    expect((await recover(ann, { ...nothing(), epoch, offset: 9 })).recovered).toBe(false);
+    const bob = await connected('bob');
+    expect(await recover(bob, { ...nothing(), epoch, offset: 10 })).toMatchObject({
+      recovered: true,
+      offset: 310,
+    });
+  });
+
+  test('[RC4] in cache mode whoever comes back gets the newest publication only, once', async () => {
+    const { connected, broker } = engineUnderTest({ groups: { retention, recoveryMode: 'cache' } });
+    const ann = await connected('ann');
+    await publish(ann, 'a', 'b', 'c');
+    const { epoch } = await broker.streams.top(ROOM, retention);
+    const first = await recover(ann, { ...nothing(), epoch, offset: 1 });
+    expect(first).toMatchObject({ data: ['c'], offset: 3, recovered: true });
+    const bob = await connected('bob');
+    expect(await recover(bob, { ...nothing(), epoch, offset: 3 })).toMatchObject({
+      data: [],
+      recovered: true,
+    });
+  });
+
+  test('[RC5] a client that is ahead of its new gateway is not told that it lost anything', async () => {
+    const { connected, broker } = engineUnderTest(KEPT);
+    const [ann, bob] = [await connected('ann'), await connected('bob')];
+    await subscribe(ann);
+    broker.loses = () => true; // On its way, for a while.
+    await publish(ann, 'a', 'b');
+    broker.loses = undefined;
+    const { epoch } = await broker.streams.top(ROOM, retention);
+    expect(await recover(bob, { ...nothing(), epoch, offset: 2 })).toMatchObject({
+      recovered: true,
+      data: [],
+    });
+    expect(read(ann.wire.take(), nothing()).data).toEqual(['a', 'b']);
+  });
+});
+
+describe('gaps', () => {
+  test('[GP1] a publication lost on the bus is read from the stream, in order, and no client notices', async () => {
+    const { connected, broker, metrics } = engineUnderTest(KEPT);
+    const [ann, bob] = [await connected('ann'), await connected('bob')];
+    const heard = read(await subscribe(bob), nothing());
+    await publish(ann, 1);
+    broker.loses = () => true;
+    await publish(ann, 2, 3);
+    broker.loses = undefined;
+    await publish(ann, 4);
+    expect(read(bob.wire.take(), heard)).toMatchObject({ data: [1, 2, 3, 4], unsubscribed: false });
+    expect(metrics.gaps).toEqual(['repaired']);
+  });
+
+  test('[GP2] a quiet gap is found by the audit, and after a reconnect of the bus at once', async () => {
+    for (const find of ['audit', 'reconnect'] as const) {
+      const { connected, broker, engine } = engineUnderTest(KEPT);
+      const [ann, bob] = [await connected('ann'), await connected('bob')];
+      const heard = read(await subscribe(bob), nothing());
+      broker.loses = () => true;
+      await publish(ann, 1, 2);
+      broker.loses = undefined;
+      if (find === 'audit') await engine.audit();
+      else {
+        broker.stop();
+        broker.start();
+        await new Promise((resolve) => setTimeout(resolve, 150));
+      }
+      await settle();
+      expect(read(bob.wire.take(), heard)).toMatchObject({ data: [1, 2], unsubscribed: false });
+    }
+  });
+
+  test('[GP3] what is not kept any more is announced: the client begins anew and knows it', async () => {
+    const { connected, broker, metrics } = engineUnderTest({
+      groups: { retention: { ...retention, size: 2 } },
+    });
+    const [ann, bob] = [await connected('ann'), await connected('bob')];
+    let heard = read(await subscribe(bob), nothing());
+    broker.loses = () => true;
+    await publish(ann, 1, 2, 3, 4, 5);
+    broker.loses = undefined;
+    await publish(ann, 6);
+    heard = read(bob.wire.take(), heard);
+    expect(heard.unsubscribed).toBe(true);
+    expect(metrics.gaps).toEqual(['lost']);
+    heard = await recover(bob, heard);
+    expect(heard).toMatchObject({ recovered: false, offset: 6 });
+    await publish(ann, 7);
+    expect(read(bob.wire.take(), heard).data.at(-1)).toBe(7);
+  });
+
+  test('[GP4] a stream that was flushed is announced, never silent', async () => {
+    const { connected, broker, engine } = engineUnderTest(KEPT);
+    const [ann, bob] = [await connected('ann'), await connected('bob')];
+    const heard = read(await subscribe(bob), nothing());
+    await publish(ann, 1);
+    broker.streams.flush();
+    await engine.audit();
+    await settle();
+    expect(read(bob.wire.take(), heard)).toMatchObject({ data: [1], unsubscribed: true });
+  });
+
+  test('[GP5] a stream that went back without a new epoch is given one, and nothing is dropped in silence', async () => {
+    const { connected, broker } = engineUnderTest(KEPT);
+    const [ann, bob] = [await connected('ann'), await connected('bob')];
+    let heard = read(await subscribe(bob), nothing());
+    await publish(ann, 1, 2, 3);
+    const { epoch } = await broker.streams.top(ROOM, retention);
+    broker.streams.lose(ROOM, 2);
+    await publish(ann, 'other 2');
+    await settle();
+    heard = read(bob.wire.take(), heard);
+    expect(heard).toMatchObject({ data: [1, 2, 3], unsubscribed: true });
+    expect((await broker.streams.top(ROOM, retention)).epoch).not.toBe(epoch);
+    heard = await recover(bob, heard);
+    await publish(ann, 'next');
+    expect(read(bob.wire.take(), heard)).toMatchObject({ recovered: false, data: [1, 2, 3, 'next'] });
+  });
+
+  test('[GP6] while the stream cannot be read nothing is delivered out of order, and later nothing is missing', async () => {
+    const { connected, broker } = engineUnderTest(KEPT);
+    const [ann, bob] = [await connected('ann'), await connected('bob')];
+    const heard = read(await subscribe(bob), nothing());
+    broker.loses = () => true;
+    await publish(ann, 1);
+    broker.loses = undefined;
+    await publish(ann, 2);
+    broker.stop();
+    await settle();
+    broker.start();
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    await publish(ann, 3);
+    expect(read(bob.wire.take(), heard).data).toEqual([1, 2, 3]);
+  });
+});
+
+type Step =
+  | { readonly do: 'publish' | 'drop' | 'audit'; readonly who: number }
+  | { readonly do: 'lose'; readonly on: boolean };
+
+const steps: fc.Arbitrary<Step[]> = fc.array(
+  fc.oneof(
+    { weight: 6, arbitrary: fc.record({ do: fc.constant('publish' as const), who: fc.nat(2) }) },
+    { weight: 2, arbitrary: fc.record({ do: fc.constant('drop' as const), who: fc.nat(2) }) },
+    { weight: 1, arbitrary: fc.record({ do: fc.constant('audit' as const), who: fc.nat(2) }) },
+    { weight: 2, arbitrary: fc.record({ do: fc.constant('lose' as const), on: fc.boolean() }) },
+  ),
+  { maxLength: 25 },
+);
+
+describe('delivery', () => {
+  test('[GP7] through any order of losses, drops and resumes: nothing missing, nothing twice, in order', async () => {
+    await fc.assert(
+      fc.asyncProperty(steps, async (plan) => {
+        const broker = createMemoryBroker();
+        const engines = [0, 1, 2].map(() => engineUnderTest({ ...KEPT, broker }));
+        const publisher = await engines[0]!.connected('ann');
+        const readers = await Promise.all(
+          engines.map(async (engine) => {
+            const client = await engine.connected('bob');
+            return { engine, client, heard: read(await subscribe(client), nothing()) };
+          }),
+        );
+        let published = 0;
+        for (const step of plan) {
+          if (step.do === 'lose') broker.loses = step.on ? () => true : undefined;
+          else if (step.do === 'publish') await publish(publisher, published++);
+          else if (step.do === 'audit') await engines[step.who]!.engine.audit();
+          else {
+            const reader = readers[step.who]!;
+            reader.heard = read(reader.client.wire.take(), reader.heard);
+            reader.client.connection.onClosed(1006);
+            const next = readers[(step.who + 1) % 3]!.engine;
+            reader.client = await next.connected('bob');
+            reader.heard = await recover(reader.client, reader.heard);
+            expect(reader.heard.recovered).toBe(true);
+          }
+        }
+        broker.loses = undefined;
+        await publish(publisher, published++);
+        await settle();
+        for (const reader of readers) {
+          reader.heard = read(reader.client.wire.take(), reader.heard);
+          expect(reader.heard.data).toEqual(Array.from({ length: published }, (_, n) => n));
+          expect(reader.heard.unsubscribed).toBe(false);
+        }
+      }),
+      { numRuns: 40 },
+    );
+  }, 30_000);
+});
