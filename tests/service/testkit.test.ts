@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -85,11 +85,11 @@ describe('stores', () => {
   });
 
   test('[TS5] the next run removes processes and directories of a killed one, and no others', async () => {
-    const { path: left, child } = await leftover('muster-test-of-a-dead-run', {
+    const { path: left, child } = await leftover({
       pid: 2 ** 22 - 1,
       startTime: '1',
     });
-    const other = await leftover('muster-test-of-a-living-run', {
+    const other = await leftover({
       pid: process.pid,
       startTime: startTimeOf(process.pid) ?? '',
     });
@@ -107,10 +107,7 @@ describe('stores', () => {
     expect(existsSync(other.path)).toBe(true);
     expect(other.child.isRunning()).toBe(true);
     await other.child.stop({ signal: 'SIGKILL', deadlineMs: 1_000 });
-    writeFileSync(
-      join(other.path, 'owner.json'),
-      JSON.stringify({ pid: 2 ** 22 - 1, startTime: '1', children: [] }),
-    );
+    rmSync(other.path, { recursive: true });
   });
 
   test('[TS6] a Redis of one’s own keeps address and data over a stop', async () => {
@@ -137,9 +134,8 @@ describe('stores', () => {
 });
 
 /** A directory as a killed run leaves it, with a process that still runs. */
-const leftover = async (name: string, owner: { pid: number; startTime: string }) => {
-  const path = join(tmpdir(), `${name}-${process.pid}`);
-  mkdirSync(path, { recursive: true });
+const leftover = async (owner: { pid: number; startTime: string }) => {
+  const path = mkdtempSync(join(tmpdir(), 'muster-test-'));
   const child = await startChild({
     name: 'left',
     command: process.execPath,

@@ -1,19 +1,14 @@
-import { readdirSync, rmSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { claim } from '@muster/local/claim';
 import { freePorts } from '@muster/local/ports';
-import { postgresServer, removePostgresData } from '@muster/local/postgres';
+import { postgresServer } from '@muster/local/postgres';
 import { findRedis, redisServer, redisUrl } from '@muster/local/redis';
-import { startServer } from '@muster/local/server';
+import type { ServerSpec } from '@muster/local/server';
 import { Redis } from 'ioredis';
 import { Client } from 'pg';
 import { type Stores, startContainers } from './containers.ts';
+import { openDirectory, removeLeftovers } from './directory.ts';
 import { dockerAnswers } from './docker.ts';
-import { HASTY_POSTGRES, openDirectory } from './own-store.ts';
-
-const OWNER_FILE = 'owner.json';
-const DIRECTORY_PREFIX = 'muster-test-';
+import { HASTY_POSTGRES } from './own-store.ts';
 
 /** The real Redis and Postgres that a test run shares. */
 export interface Backing extends Stores {
@@ -83,32 +78,24 @@ const startLocal = async (
 ): Promise<Stores> => {
   await removeLeftovers();
   await using stack = new AsyncDisposableStack();
-  const directory = await openDirectory();
-  stack.defer(() => {
-    removePostgresData(join(directory, 'postgres'));
-    rmSync(directory, { recursive: true, force: true });
-  });
-  const claimed = await claim(join(directory, OWNER_FILE));
-  if (!claimed.ok) throw new Error(`${directory} is new and belongs to pid ${claimed.pid} already`);
-  const ports = await freePorts(2);
-  const start = async (spec: Parameters<typeof startServer>[0]): Promise<void> => {
-    const { stopSignal } = spec;
-    const child = await startServer(spec, {
-      onSpawn: ({ name, pid }) => claimed.claim.add({ name, pid, stopSignal }),
-    });
-    stack.defer(async () => void (await child.stop({ signal: stopSignal, deadlineMs: spec.stopDeadlineMs })));
+  const directory = stack.use(await openDirectory());
+  const start = async (spec: ServerSpec): Promise<void> => {
+    const child = await directory.start(spec);
+    stack.defer(
+      async () => void (await child.stop({ signal: spec.stopSignal, deadlineMs: spec.stopDeadlineMs })),
+    );
   };
-  const [redisPort = 0, postgresPort = 0] = ports;
+  const [redisPort = 0, postgresPort = 0] = await freePorts(2);
   const openRedis = async (): Promise<string> => {
     const program = await findRedis({ env, say });
-    const dataDir = join(directory, 'redis');
-    const logFile = join(directory, 'redis.log');
+    const dataDir = join(directory.path, 'redis');
+    const logFile = join(directory.path, 'redis.log');
     await start(redisServer({ program, port: redisPort, dataDir, persistent: false, logFile, env }));
     return redisUrl(redisPort);
   };
   const openPostgres = async (): Promise<string> => {
-    const dataDir = join(directory, 'postgres');
-    const logFile = join(directory, 'postgres.log');
+    const dataDir = join(directory.path, 'postgres');
+    const logFile = join(directory.path, 'postgres.log');
     const settings = HASTY_POSTGRES;
     const server = postgresServer({ port: postgresPort, dataDir, logFile, env, say, settings });
     await start(server.spec);
@@ -117,18 +104,6 @@ const startLocal = async (
   const [redis, database] = await Promise.all([given.redis ?? openRedis(), given.database ?? openPostgres()]);
   const owned = stack.move();
   return { redisUrl: redis, databaseUrl: database, [Symbol.asyncDispose]: () => owned.disposeAsync() };
-};
-
-/** A run that was killed could not clean up; the next one does, for processes and directories of ours alone. */
-const removeLeftovers = async (): Promise<void> => {
-  const names = readdirSync(tmpdir()).filter((name) => name.startsWith(DIRECTORY_PREFIX));
-  for (const directory of names.map((name) => join(tmpdir(), name))) {
-    // Another user's leftovers are that user's business.
-    const owner = statSync(join(directory, OWNER_FILE), { throwIfNoEntry: false })?.uid;
-    if (owner === undefined || owner !== process.getuid?.()) continue;
-    const claimed = await claim(join(directory, OWNER_FILE));
-    if (claimed.ok) rmSync(directory, { recursive: true, force: true });
-  }
 };
 
 const redisVersion = async (url: string): Promise<string> => {

@@ -1,11 +1,10 @@
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Child } from '@muster/local/child';
 import { freePorts } from '@muster/local/ports';
-import { postgresServer, removePostgresData } from '@muster/local/postgres';
+import { postgresServer } from '@muster/local/postgres';
 import { findRedis, redisServer, redisUrl } from '@muster/local/redis';
-import { type ServerSpec, startServer } from '@muster/local/server';
+import type { ServerSpec } from '@muster/local/server';
+import { openDirectory, type TestDirectory } from './directory.ts';
 
 /** What a test wrote need not survive a power cut; it does survive the end of the process. */
 export const HASTY_POSTGRES = { fsync: 'off', full_page_writes: 'off' };
@@ -24,57 +23,44 @@ export interface OwnStore extends AsyncDisposable {
 
 /** A Redis of one's own, running, which keeps its data over `stop` and `start`. */
 export const openOwnRedis = async (): Promise<OwnStore> => {
-  const say = () => {};
   const directory = await openDirectory();
   const [port = 0] = await freePorts(1);
   const spec = redisServer({
-    program: await findRedis({ env: process.env, say }),
+    program: await findRedis({ env: process.env, say: () => {} }),
     port,
-    dataDir: join(directory, 'redis'),
+    dataDir: join(directory.path, 'redis'),
     persistent: true,
-    logFile: join(directory, 'redis.log'),
+    logFile: join(directory.path, 'redis.log'),
     env: process.env,
   });
-  return ownStore({ spec, port, url: redisUrl(port), remove: () => rm(directory, { recursive: true }) });
+  return ownStore({ spec, port, url: redisUrl(port), directory });
 };
 
 /** A Postgres of one's own, running. The URL is that of an empty database. */
 export const openOwnPostgres = async (): Promise<OwnStore> => {
   const directory = await openDirectory();
   const [port = 0] = await freePorts(1);
-  const dataDir = join(directory, 'postgres');
   const { spec, url } = postgresServer({
     port,
-    dataDir,
-    logFile: join(directory, 'postgres.log'),
+    dataDir: join(directory.path, 'postgres'),
+    logFile: join(directory.path, 'postgres.log'),
     env: process.env,
     say: () => {},
     settings: HASTY_POSTGRES,
   });
-  const remove = async () => {
-    removePostgresData(dataDir);
-    await rm(directory, { recursive: true });
-  };
-  return ownStore({ spec, port, url: url('postgres'), remove });
-};
-
-/** A new directory below the system's temporary one, which other users may enter: Postgres has one of its own. */
-export const openDirectory = async (): Promise<string> => {
-  const directory = await mkdtemp(join(tmpdir(), 'muster-test-'));
-  await chmod(directory, 0o755);
-  return directory;
+  return ownStore({ spec, port, url: url('postgres'), directory });
 };
 
 const ownStore = async (store: {
   spec: ServerSpec;
   port: number;
   url: string;
-  remove: () => Promise<void>;
+  directory: TestDirectory;
 }): Promise<OwnStore> => {
-  const { spec, port, url, remove } = store;
+  const { spec, port, url, directory } = store;
   let child: Child | undefined;
   const start = async (): Promise<void> => {
-    child = await startServer(spec);
+    child = await directory.start(spec);
   };
   const stop = async (): Promise<void> => {
     // A frozen process hears no polite signal.
@@ -90,7 +76,7 @@ const ownStore = async (store: {
     signal: (signal) => void child?.kill(signal),
     async [Symbol.asyncDispose]() {
       await stop();
-      await remove();
+      await directory[Symbol.asyncDispose]();
     },
   };
 };
