@@ -147,3 +147,56 @@ test('[FH3] public answers hold no addresses and no process ids', async () => {
     expect(text).not.toContain('"pid"');
   }
 });
+
+test('[FH7] a service and an instance have a health of their own, in three formats', async () => {
+  const mine = own();
+  await using aggregator = await startAggregator(mine, { EXPECTED: 'tiny=1' });
+  await using tiny = await startTiny(mine);
+  await untilState(aggregator, 'tiny-1', 'up');
+  const service = await aggregator.ask('/health/tiny');
+  expect(service).toMatchObject({ status: 200, body: { status: 'healthy', up: 1, expected: 1 } });
+  expect(service.body.checks['tiny-1']).toMatchObject({ status: 'healthy', state: 'up' });
+  const instance = await aggregator.ask('/health/tiny/tiny-1');
+  expect(instance.body).toMatchObject({
+    status: 'healthy',
+    service: 'tiny',
+    instance: 'tiny-1',
+    state: 'up',
+  });
+  for (const path of ['/health/nobody', '/health/tiny/nobody', '/health/tiny/tiny-1/x', '/health/TINY']) {
+    expect([path, (await aggregator.ask(path)).status]).toEqual([path, 404]);
+  }
+  const word = await aggregator.ask('/health/tiny', { headers: { accept: 'text/plain' } });
+  expect(word.body).toBe('healthy\n');
+  const draft = await aggregator.ask('/health', { headers: { accept: 'application/health+json' } });
+  expect(draft.headers.get('content-type')).toMatch(/^application\/health\+json/);
+  expect(draft.body).toMatchObject({ status: 'warn', serviceId: 'muster' });
+  expect(draft.body.checks['tiny:instances'][0]).toMatchObject({ componentId: 'tiny-1', status: 'pass' });
+  expect(draft.body.checks['redis:responseTime'][0]).toMatchObject({
+    componentType: 'datastore',
+    status: 'pass',
+  });
+  tiny.kill('SIGKILL');
+  await untilState(aggregator, 'tiny-1', 'down');
+  expect(await aggregator.ask('/health/tiny/tiny-1')).toMatchObject({
+    status: 503,
+    body: { why: 'refused' },
+  });
+});
+
+test('[FH8] a badge is a small picture of a status', async () => {
+  await using aggregator = await startAggregator(own());
+  const { status, headers, body } = await aggregator.ask('/badge/fleet.svg');
+  expect(status).toBe(200);
+  expect(headers.get('content-type')).toMatch(/^image\/svg\+xml/);
+  expect(body).toMatch(/^<svg .*fleet: unknown.*<\/svg>$/);
+  expect(Buffer.byteLength(body)).toBeLessThan(1_000);
+  expect((await aggregator.ask('/badge/nobody.svg')).status).toBe(404);
+  expect((await aggregator.ask('/badge/%3Cscript%3E.svg')).status).toBe(404);
+  expect((await aggregator.ask('/badge/fleet.png')).status).toBe(422);
+});
+
+test('[CP2] capacity that is not known is a 503', async () => {
+  await using aggregator = await startAggregator(own());
+  expect((await aggregator.ask('/v1/capacity')).status).toBe(503);
+});

@@ -62,6 +62,7 @@ const write = (res: Response, reply: Reply): void => {
   for (const [name, value] of Object.entries(reply.headers ?? {})) {
     res.setHeader(name, typeof value === 'string' ? value : [...value]);
   }
-  if (reply.body === undefined) res.end();
+  if (reply.text !== undefined) res.end(reply.text);
+  else if (reply.body === undefined) res.end();
   else res.json(reply.body);
 };

@@ -6,6 +6,8 @@ export interface Reply {
   readonly status: number;
   /** Serialised as JSON; absent for 204 and the like. */
   readonly body?: unknown;
+  /** Sent as it is, instead of `body`; name its `Content-Type` in the headers. */
+  readonly text?: string;
   readonly headers?: Readonly<Record<string, string | readonly string[]>>;
 }
 

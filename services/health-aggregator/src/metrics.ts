@@ -1,4 +1,5 @@
 import { type Metrics, STD } from '@muster/kit/metrics';
+import { capacityOf } from './core/capacity.ts';
 import type { Fleet } from './core/fleet.ts';
 import { INSTANCE_STATES, type ProbeResult, type Transition } from './core/ports.ts';
 import { SERVICE_STATUSES } from './core/verdict.ts';
@@ -72,6 +73,11 @@ const registerGauges = (metrics: Metrics, fleet: Fleet, streams: () => number): 
   const flapping = gauge('fleet_flapping_instances', 'Instances that fall and rise again and again.', [
     'service',
   ]);
+  const connections = gauge('fleet_capacity_connections', 'Connections that are used and possible.', [
+    'service',
+    'kind',
+  ]);
+  const imbalance = gauge('fleet_imbalance_ratio', 'The fullest instance against the mean.', ['service']);
   const beatAge = gauge('fleet_heartbeat_age_seconds', 'Age of the last beat.', ['service', 'instance_name']);
   const describe = ({ service, status, expected: wanted, instances: members }: ServiceView): void => {
     expected.set({ service }, wanted);
@@ -90,7 +96,12 @@ const registerGauges = (metrics: Metrics, fleet: Fleet, streams: () => number): 
     frozen.set(view.frozen ? 1 : 0);
     age.set(view.ageMs / 1_000);
     clients.set(streams());
-    for (const one of [instances, expected, statuses, flapping, beatAge]) one.reset();
+    for (const one of [instances, expected, statuses, flapping, connections, imbalance, beatAge]) one.reset();
     view.services.forEach(describe);
+    for (const [service, { used, limit, imbalance: ratio }] of Object.entries(capacityOf(view))) {
+      connections.set({ service, kind: 'used' }, used);
+      connections.set({ service, kind: 'limit' }, limit);
+      imbalance.set({ service }, ratio);
+    }
   });
 };

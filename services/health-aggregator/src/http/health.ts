@@ -1,54 +1,103 @@
+import type { InstanceState } from '../core/ports.ts';
 import type { DependencyVerdict, ServiceStatus } from '../core/verdict.ts';
-import type { FleetView } from '../core/view.ts';
+import type { FleetView, InstanceView, ServiceView } from '../core/view.ts';
 
-type HealthWord = 'healthy' | 'degraded' | 'unhealthy' | 'unknown';
+/** The words of our health answers. `unknown` appears in single checks only; as a whole it is `unhealthy`. */
+export type HealthWord = 'healthy' | 'degraded' | 'unhealthy' | 'unknown';
 
-const WORDS: Readonly<Record<ServiceStatus, HealthWord>> = {
+/** Words for services and for the fleet. */
+export const SERVICE_WORDS: Readonly<Record<ServiceStatus, HealthWord>> = {
   operational: 'healthy',
   degraded: 'degraded',
   partial_outage: 'degraded',
   major_outage: 'unhealthy',
   unknown: 'unknown',
 };
-const DEPENDENCY_WORDS: Readonly<Record<DependencyVerdict['status'], HealthWord>> = {
+
+/** Words for stores. */
+export const STORE_WORDS: Readonly<Record<DependencyVerdict['status'], HealthWord>> = {
   up: 'healthy',
   degraded: 'degraded',
   down: 'unhealthy',
   unknown: 'unknown',
 };
 
-/** The plain answer of `/health`: one word, and one entry for each store and each service. */
+/** Words for instances. One that leaves in order is no fault, one that has not been up yet is not known to work. */
+export const INSTANCE_WORDS: Readonly<Record<InstanceState, HealthWord>> = {
+  starting: 'unknown',
+  up: 'healthy',
+  degraded: 'degraded',
+  suspect: 'degraded',
+  draining: 'degraded',
+  down: 'unhealthy',
+  gone: 'unhealthy',
+};
+
+/** A health answer: the word first, then what it stands on. */
 export interface HealthBody {
-  readonly status: 'healthy' | 'degraded' | 'unhealthy';
-  readonly checks: Readonly<Record<string, object>>;
-  readonly version: string;
-  readonly asOf: string;
-  readonly ageMs: number;
+  readonly status: Exclude<HealthWord, 'unknown'>;
+  readonly [detail: string]: unknown;
 }
 
-/** Writes `/health` from a view. What is not known is not healthy: the whole is then `unhealthy`. */
-export const healthBody = (view: FleetView): HealthBody => {
-  const word = WORDS[view.status];
+const whole = (word: HealthWord): HealthBody['status'] => (word === 'unknown' ? 'unhealthy' : word);
+
+/** `/health`: the fleet, with one check for each store and each service. */
+export const fleetHealth = (view: FleetView): HealthBody => {
   const stores = Object.entries(view.dependencies).map(([name, { status, latencyMs, ageMs }]) => [
     name,
     {
-      status: DEPENDENCY_WORDS[status],
+      status: STORE_WORDS[status],
       ...(latencyMs === undefined ? {} : { latency_ms: latencyMs }),
       ...(ageMs === undefined ? {} : { age_ms: ageMs }),
     },
   ]);
   const services = view.services.map(({ service, status, up, total, expected }) => [
     service,
-    { status: WORDS[status], up, total, expected },
+    { status: SERVICE_WORDS[status], up, total, expected },
   ]);
   return {
-    status: word === 'unknown' ? 'unhealthy' : word,
+    status: whole(SERVICE_WORDS[view.status]),
     checks: Object.fromEntries([...stores, ...services]),
     version: view.observer.version,
     asOf: view.asOf,
     ageMs: view.ageMs,
   };
 };
+
+/** `/health/:service`: one service, with one check for each instance. */
+export const serviceHealth = ({
+  service,
+  status,
+  up,
+  total,
+  expected,
+  instances,
+}: ServiceView): HealthBody => ({
+  status: whole(SERVICE_WORDS[status]),
+  service,
+  up,
+  total,
+  expected,
+  checks: Object.fromEntries(instances.map((instance) => [instance.name, instanceCheck(instance)])),
+});
+
+/** `/health/:service/:name`: one instance. */
+export const instanceHealth = (service: string, instance: InstanceView): HealthBody => ({
+  ...instanceCheck(instance),
+  status: whole(INSTANCE_WORDS[instance.state]),
+  service,
+  instance: instance.name,
+  version: instance.version,
+  load: instance.load,
+});
+
+const instanceCheck = ({ state, why, forMs, beatAgeMs }: InstanceView) => ({
+  status: INSTANCE_WORDS[state],
+  state,
+  why,
+  for_ms: forMs,
+  beat_age_ms: beatAgeMs,
+});
 
 /** 200 while clients are served, 503 when not; `strict` accepts nothing but healthy. */
 export const healthStatus = (body: HealthBody, isStrict: boolean): 200 | 503 =>

@@ -8,11 +8,12 @@ import { type About, answerProbe } from '@muster/kit/probes';
 import { AppError } from '@muster/protocol/errors';
 import type { Express } from 'express';
 import { z } from 'zod';
+import { capacityOf } from '../core/capacity.ts';
 import type { Fleet } from '../core/fleet.ts';
 import type { FleetView } from '../core/view.ts';
 import { type ConsoleFiles, mountConsole, onlyGet } from './console.ts';
 import type { EventStreams } from './event-streams.ts';
-import { healthBody, healthStatus } from './health.ts';
+import { healthRoutes } from './health-routes.ts';
 import { scrapeGroups } from './service-discovery.ts';
 
 /** What the public port of the aggregator is made of. */
@@ -42,7 +43,12 @@ export const createServer = (deps: ServerDeps): Express => {
       mountEvents(app, deps.streams);
       mountConsole(app, { files, view, hasTryIt });
     },
-    routes: [healthRoute(view), fleetRoute(view, deps.about.instance), discoveryRoute(fleet)],
+    routes: [
+      ...healthRoutes(view),
+      fleetRoute(view, deps.about.instance),
+      capacityRoute(view),
+      discoveryRoute(fleet),
+    ],
   });
 };
 
@@ -68,28 +74,6 @@ const mountEvents = (app: Express, streams: EventStreams): void => {
     .all(onlyGet);
 };
 
-const healthRoute = (view: () => FleetView): Route =>
-  route({
-    method: 'get',
-    path: '/health',
-    summary: 'Is the fleet serving clients?',
-    query: z.object({ strict: z.enum(['0', '1']).optional() }),
-    responses: {
-      200: { description: 'healthy, or degraded: clients are served' },
-      503: { description: 'unhealthy; with strict=1 also degraded' },
-    },
-    handle: ({ query }) => {
-      const body = healthBody(view());
-      const status = healthStatus(body, query.strict === '1');
-      const headers = { 'Cache-Control': 'max-age=1' };
-      return {
-        status,
-        headers: status === 503 ? { ...headers, 'Retry-After': String(RETRY_AFTER_S) } : headers,
-        body,
-      };
-    },
-  });
-
 const fleetRoute = (view: () => FleetView, observer: string): Route =>
   route({
     method: 'get',
@@ -106,6 +90,29 @@ const fleetRoute = (view: () => FleetView, observer: string): Route =>
       const headers = { ETag: tag, 'Cache-Control': 'no-cache' };
       const known = (req.headers['if-none-match'] ?? '').split(',').some((one) => one.trim() === tag);
       return known ? { status: 304, headers } : { status: 200, headers, body };
+    },
+  });
+
+const capacityRoute = (view: () => FleetView): Route =>
+  route({
+    method: 'get',
+    path: '/v1/capacity',
+    summary: 'How full each service is, for autoscalers',
+    responses: {
+      200: { description: 'used, limit and advice by service' },
+      503: { description: 'not known: keep the replicas you have' },
+    },
+    handle: () => {
+      const now = view();
+      const capacity = capacityOf(now);
+      if (Object.keys(capacity).length === 0) {
+        throw new AppError('OVERLOADED', { detail: 'No capacity is known.', retryAfterS: RETRY_AFTER_S });
+      }
+      return {
+        status: 200,
+        headers: { 'Cache-Control': 'max-age=1' },
+        body: { ...capacity, asOf: now.asOf, ageMs: now.ageMs },
+      };
     },
   });
 

@@ -1,0 +1,63 @@
+import { expect, test } from 'vitest';
+import { capacityOf } from './capacity.ts';
+import type { InstanceState } from './ports.ts';
+import type { FleetView, InstanceView } from './view.ts';
+
+const instance = (name: string, connections?: number, state: InstanceState = 'up'): InstanceView => ({
+  id: name,
+  name,
+  state,
+  why: 'ready',
+  forMs: 0,
+  version: '1',
+  startedAt: '2026-01-01T00:00:00.000Z',
+  beatAgeMs: 0,
+  load: connections === undefined ? {} : { connections, connectionsLimit: 1_000 },
+});
+const view = (
+  instances: readonly InstanceView[],
+  status: 'operational' | 'unknown' = 'operational',
+): FleetView => ({
+  fleet: 'test',
+  status,
+  version: 1,
+  asOf: '2026-01-01T00:00:00.000Z',
+  ageMs: 0,
+  frozen: false,
+  observer: { name: 'a', version: '1', startedAt: '2026-01-01T00:00:00.000Z' },
+  dependencies: {},
+  services: [{ service: 'ws-gateway', status, up: 1, total: instances.length, expected: 1, instances }],
+});
+
+test('[CP1] capacity is counted over the instances that take connections', () => {
+  const instances = [
+    instance('a', 900),
+    instance('b', 300),
+    instance('c', 500, 'draining'),
+    instance('d', 9, 'down'),
+  ];
+  expect(capacityOf(view(instances))).toEqual({
+    'ws-gateway': {
+      used: 1_200,
+      limit: 2_000,
+      headroom: 800,
+      utilisation: 0.6,
+      imbalance: 1.5,
+      advice: { replicas: 2 },
+    },
+  });
+});
+
+test('[CP1] more than 70 % calls for another replica, an empty service for one', () => {
+  const advice = (...used: number[]) =>
+    capacityOf(view(used.map((count, index) => instance(`i${index}`, count))))['ws-gateway']?.advice.replicas;
+  expect(advice(700, 700)).toBe(2);
+  expect(advice(701, 700)).toBe(3);
+  expect(advice(0, 0)).toBe(1);
+});
+
+test('[CP2] what is not known is left out, never zero', () => {
+  expect(capacityOf(view([instance('a', 10)], 'unknown'))).toEqual({});
+  expect(capacityOf(view([instance('a', 10, 'down')]))).toEqual({});
+  expect(capacityOf(view([instance('a')]))).toEqual({});
+});
