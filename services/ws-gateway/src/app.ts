@@ -6,6 +6,7 @@ import { createBeat } from '@muster/kit/beat';
 import { every, sleep } from '@muster/kit/clock';
 import { createHealth } from '@muster/kit/health';
 import { createInstance } from '@muster/kit/instance';
+import type { Logger } from '@muster/kit/logger';
 import { createMetrics, type Metrics } from '@muster/kit/metrics';
 import { openOpsServer } from '@muster/kit/ops-server';
 import { openRedis, type RedisConnections } from '@muster/kit/redis';
@@ -17,8 +18,9 @@ import { createSnapshotStore } from '@muster/session/snapshot';
 import { createSessionSource } from '@muster/session/source';
 import { createTokenSigner } from '@muster/session/token';
 import type { GatewayConfig } from './config.ts';
+import { readGroupsFile } from './config-groups.ts';
 import { createEngine, type Engine, TICK_MS } from './core/engine.ts';
-import { openNamespaces } from './core/namespaces.ts';
+import { createNamespaces, DEFAULT_OPTIONS, openNamespaces } from './core/namespaces.ts';
 import { createSessionRegistry, type SessionRegistry } from './core/session-registry.ts';
 import { drainConnections } from './drain.ts';
 import { createServer } from './http/server.ts';
@@ -35,11 +37,14 @@ const DRAIN_SHARE = 0.7;
 const AUDIT_MS = 5_000;
 const BUS_PATIENCE_MS = 2_000;
 const BUS_POLL_MS = 10;
+const DEFAULT_TABLE = { withoutNamespace: DEFAULT_OPTIONS, namespaces: new Map() };
 
 /** A running gateway and where it listens. */
 export interface GatewayApp extends RunningApp {
   readonly port: number;
   readonly opsPort: number;
+  /** Reads GROUPS_FILE again. A bad file is logged, and what was there before stays. */
+  reload(): void;
 }
 
 /** Opens everything and wires it: Redis, sessions, bus and engine, both ports, and at last the beat. */
@@ -85,6 +90,7 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
   return {
     port: open.port,
     opsPort: ops.port,
+    reload: core.reload,
     drain: async (signal) => {
       health.startDraining();
       draining = true;
@@ -115,6 +121,7 @@ interface Core extends AsyncDisposable {
   readonly bus: Bus;
   readonly gate: Gate;
   readonly instruments: GatewayMetrics;
+  reload(): void;
 }
 
 /** Everything between Redis and the sockets. */
@@ -122,6 +129,7 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
   const { clock, random, log } = world;
   const stack = new AsyncDisposableStack();
   const registry = createSessionRegistry();
+  const groups = wireGroups(config, log);
   const instruments = createGatewayMetrics(metrics, () => ({
     ...engine.counts(),
     sessions: registry.size(),
@@ -143,7 +151,7 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
     log,
     bus,
     gate,
-    namespaces: openNamespaces,
+    namespaces: groups.namespaces,
     metrics: instruments,
     limits: config,
     gateway: config.common.instanceName,
@@ -153,7 +161,31 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
   stack.defer(every(TICK_MS, engine.tick));
   stack.defer(every(AUDIT_MS * (0.9 + random.fraction() / 5), () => void engine.audit()));
   stack.defer(every(config.plainSweepMs, () => engine.sweepPlain(config.plainSilenceMs)));
-  return { engine, bus, gate, instruments, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+  return {
+    engine,
+    bus,
+    gate,
+    instruments,
+    reload: groups.reload,
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+};
+
+/** The options of groups, which may change while we run. */
+const wireGroups = ({ groups, groupsFile }: GatewayConfig, log: Logger) => {
+  let table = groups;
+  return {
+    namespaces: table === undefined ? openNamespaces : createNamespaces(() => table ?? DEFAULT_TABLE),
+    reload: (): void => {
+      if (groupsFile === undefined) return;
+      try {
+        table = readGroupsFile(groupsFile);
+        log.info({ namespaces: table.namespaces.size }, 'gateway.groups_reloaded');
+      } catch (error) {
+        log.error({ error }, 'gateway.groups_not_reloaded');
+      }
+    },
+  };
 };
 
 /** Who may come in, and who must go. */

@@ -12,6 +12,8 @@ import {
 } from '@muster/kit/config';
 import { cookieNameFor } from '@muster/session/cookie';
 import { z } from 'zod';
+import { readGroupsFile } from './config-groups.ts';
+import type { NamespaceTable } from './core/namespaces.ts';
 
 const MIN_SECRET_BYTES = 32;
 const MIN_KEY_BYTES = 16;
@@ -36,6 +38,10 @@ export const settings = z.object({
   ALLOWED_ORIGINS: field
     .origins()
     .describe('origins whose pages may open sockets, compared exactly; default: that of PUBLIC_URL'),
+  GROUPS_FILE: z
+    .string()
+    .optional()
+    .describe('JSON file with the options of groups by namespace; read again on SIGHUP'),
   SERVER_API_KEYS: field.list().describe('keys of back ends for the server API, at least 16 bytes each'),
   PING_INTERVAL_MS: field.ms(25_000, { min: 100 }).describe('time between two pings of a connection'),
   PONG_TIMEOUT_MS: field
@@ -69,6 +75,9 @@ export interface GatewayConfig {
   readonly internalApiKey: string;
   readonly cookieName: string;
   readonly allowedOrigins: readonly string[];
+  /** Undefined: all groups have the default options. */
+  readonly groupsFile: string | undefined;
+  readonly groups: NamespaceTable | undefined;
   readonly serverApiKeys: readonly string[];
   readonly pingIntervalMs: number;
   readonly pongTimeoutMs: number;
@@ -92,6 +101,8 @@ export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
     internalApiKey: parsed.INTERNAL_API_KEY,
     cookieName: cookieNameFor(parsed.PUBLIC_URL, parsed.COOKIE_NAME),
     allowedOrigins: parsed.ALLOWED_ORIGINS ?? [new URL(parsed.PUBLIC_URL).origin],
+    groupsFile: parsed.GROUPS_FILE,
+    groups: parsed.GROUPS_FILE === undefined ? undefined : readGroupsFile(parsed.GROUPS_FILE),
     serverApiKeys: parsed.SERVER_API_KEYS,
     pingIntervalMs: parsed.PING_INTERVAL_MS,
     pongTimeoutMs: parsed.PONG_TIMEOUT_MS,

@@ -6,7 +6,11 @@ await runService({
   service: 'ws-gateway',
   settings,
   readConfig,
-  createApp,
+  createApp: async (config, world) => {
+    const app = await createApp(config, world);
+    process.on('SIGHUP', app.reload);
+    return app;
+  },
   argv: process.argv,
   env: process.env,
 });

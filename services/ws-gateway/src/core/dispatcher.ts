@@ -104,6 +104,8 @@ const perform = (handlers: Handlers, connection: Connection, command: Command): 
       return undefined;
     case 'publish':
       return handlers.publish(connection, command);
+    case 'history':
+      return handlers.history(connection, command);
     case 'pong':
       connection.pong();
       return undefined;
@@ -112,7 +114,6 @@ const perform = (handlers: Handlers, connection: Connection, command: Command): 
       return undefined;
     case 'presence':
     case 'presence_stats':
-    case 'history':
     case 'rpc':
     case 'refresh':
     case 'sub_refresh':

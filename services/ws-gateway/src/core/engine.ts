@@ -8,6 +8,7 @@ import type { ClientId, GroupName } from '@muster/protocol/ids';
 import { Connection, type ConnectionContext } from './connection.ts';
 import { createDispatcher } from './dispatcher.ts';
 import { createConnect } from './handlers/connect.ts';
+import { createHistory } from './handlers/history.ts';
 import { createPublish } from './handlers/publish.ts';
 import { createSubscribe } from './handlers/subscribe.ts';
 import { createUnsubscribe } from './handlers/unsubscribe.ts';
@@ -137,6 +138,7 @@ const protocolContext = (
       subscribe: createSubscribe({ hub, namespaces, metrics, maxSubscriptions: limits.maxSubscriptions }),
       unsubscribe: createUnsubscribe({ hub }),
       publish: createPublish({ hub, namespaces }),
+      history: createHistory({ bus: deps.bus, namespaces }),
     },
   });
   return {

@@ -99,6 +99,15 @@ describe('groups', () => {
     },
   );
 
+  test('[GM9] a group that is full takes no more members, and takes them again when one leaves', async () => {
+    const { connected } = engineUnderTest({ groups: { maxMembers: 1 } });
+    const [ann, bob] = [await connected('ann'), await connected('bob')];
+    await ann.say(subscribe('room'));
+    expect(await bob.say(subscribe('room'))).toMatchObject([{ error: { code: 106 } }]);
+    await ann.say({ id: 3, unsubscribe: { channel: 'room' } });
+    expect(await bob.say(subscribe('room'))).toMatchObject([{ subscribe: {} }]);
+  });
+
   test('[GM7] names like __proto__ are groups like any other', async () => {
     const { connected } = engineUnderTest();
     const ann = await connected('ann');

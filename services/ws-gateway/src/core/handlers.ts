@@ -1,5 +1,6 @@
 import type {
   ConnectCommand,
+  HistoryCommand,
   PublishCommand,
   SubscribeCommand,
   UnsubscribeCommand,
@@ -12,4 +13,5 @@ export interface Handlers {
   subscribe(connection: Connection, command: SubscribeCommand): Promise<void> | undefined;
   unsubscribe(connection: Connection, command: UnsubscribeCommand): void;
   publish(connection: Connection, command: PublishCommand): Promise<void> | undefined;
+  history(connection: Connection, command: HistoryCommand): Promise<void> | undefined;
 }

@@ -74,14 +74,14 @@ export const openNamespaces: Namespaces = { optionsOf: () => DEFAULT_OPTIONS };
 export const createNamespaces = (table: () => NamespaceTable): Namespaces => ({
   optionsOf: (group) => {
     const name = namespaceOf(group);
-    return name === '' ? table().withoutNamespace : table().namespaces.get(name);
+    return name === undefined ? table().withoutNamespace : table().namespaces.get(name);
   },
 });
 
 /** `$chat:1` and `chat:1` are both of `chat`; a name without a colon is of none. */
-const namespaceOf = (group: GroupName): string => {
+const namespaceOf = (group: GroupName): string | undefined => {
   const colon = group.indexOf(':');
-  if (colon < 0) return '';
+  if (colon < 0) return undefined;
   const name = group.slice(0, colon);
   return name.startsWith('$') ? name.slice(1) : name;
 };

@@ -44,7 +44,7 @@ export const createSubscribe =
   };
 
 const check = (
-  { namespaces, maxSubscriptions }: SubscribeDeps,
+  { namespaces, maxSubscriptions, hub }: SubscribeDeps,
   { memberships }: Connection,
   command: SubscribeCommand,
   identity: Identity,
@@ -62,6 +62,8 @@ const check = (
     return ReplyError.PermissionDenied;
   }
   if (command.filter !== undefined) return ReplyError.BadRequest;
+  const isFull = options.maxMembers > 0 && (hub.groupNamed(group)?.holds ?? 0) >= options.maxMembers;
+  if (isFull) return ReplyError.LimitExceeded;
   return { group, options, ...wishes(command, identity, group, options) };
 };
 

@@ -1,0 +1,137 @@
+import { readFileSync } from 'node:fs';
+import { ConfigError } from '@muster/kit/config';
+import { z } from 'zod';
+import { DEFAULT_OPTIONS, type GroupOptions, type NamespaceTable } from './core/namespaces.ts';
+
+const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const DURATION = /^(\d+)(ms|s|m|h|d)$/;
+
+/** `300s`, `5m`, `720h`, or milliseconds as a number. */
+const duration = z.union([
+  z.number().int().min(0),
+  z
+    .string()
+    .regex(DURATION, 'must be a duration such as 300s, or milliseconds')
+    .transform((text) => {
+      const [, count, unit = 'ms'] = DURATION.exec(text) ?? [];
+      return Number(count) * (UNITS[unit] ?? 1);
+    }),
+]);
+
+const regex = z.string().transform((text, context) => {
+  try {
+    return new RegExp(text);
+  } catch {
+    context.addIssue('must be a regular expression');
+    return z.NEVER;
+  }
+});
+
+/** The options of a namespace as the file has them. Names are those of the protocol's home, so its files can be used. */
+const optionsSchema = z.strictObject({
+  presence: z.boolean().optional(),
+  join_leave: z.boolean().optional(),
+  force_push_join_leave: z.boolean().optional(),
+  history_size: z.number().int().min(0).max(100_000).optional(),
+  history_ttl: duration.optional(),
+  history_meta_ttl: duration.optional(),
+  force_recovery: z.boolean().optional(),
+  allow_recovery: z.boolean().optional(),
+  force_positioning: z.boolean().optional(),
+  allow_positioning: z.boolean().optional(),
+  recovery_mode: z.enum(['stream', 'cache']).optional(),
+  allow_subscribe_for_client: z.boolean().optional(),
+  allow_subscribe_for_anonymous: z.boolean().optional(),
+  allow_publish_for_client: z.boolean().optional(),
+  allow_publish_for_subscriber: z.boolean().optional(),
+  allow_publish_for_anonymous: z.boolean().optional(),
+  allow_presence_for_client: z.boolean().optional(),
+  allow_presence_for_subscriber: z.boolean().optional(),
+  allow_history_for_client: z.boolean().optional(),
+  allow_history_for_subscriber: z.boolean().optional(),
+  channel_regex: regex.optional(),
+  max_members: z.number().int().min(0).optional(),
+});
+
+const fileSchema = z.strictObject({
+  without_namespace: optionsSchema.default({}),
+  namespaces: z
+    .array(
+      optionsSchema.extend({
+        name: z.string().regex(/^[-\w.]{1,64}$/, 'must be 1 to 64 of a-z, 0-9, _, - and .'),
+      }),
+    )
+    .default([])
+    .refine((all) => new Set(all.map(({ name }) => name)).size === all.length, 'a name is there twice'),
+});
+
+/** Reads the file named by GROUPS_FILE. Throws {@link ConfigError} that names everything wrong with it. */
+export const readGroupsFile = (path: string): NamespaceTable => {
+  let content: unknown;
+  try {
+    content = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (error) {
+    throw new ConfigError(`GROUPS_FILE: ${path} cannot be read: ${(error as Error).message}`);
+  }
+  return parseGroups(content);
+};
+
+/** The table in the content of such a file. Throws {@link ConfigError}. */
+export const parseGroups = (content: unknown): NamespaceTable => {
+  const parsed = fileSchema.safeParse(content);
+  if (!parsed.success) {
+    const problems = parsed.error.issues.map(
+      ({ path, message }) => `  - ${path.join('.') || 'file'}: ${message}`,
+    );
+    throw new ConfigError(`Bad groups file:\n${problems.join('\n')}`);
+  }
+  const { without_namespace, namespaces } = parsed.data;
+  return {
+    withoutNamespace: toOptions(without_namespace),
+    namespaces: new Map(namespaces.map(({ name, ...options }) => [name, toOptions(options)])),
+  };
+};
+
+type FileOptions = z.output<typeof optionsSchema>;
+
+/** What the file does not say is as in {@link DEFAULT_OPTIONS}. */
+const toOptions = (file: FileOptions): GroupOptions => {
+  const base = DEFAULT_OPTIONS;
+  return {
+    presence: file.presence ?? base.presence,
+    joinLeave: file.join_leave ?? base.joinLeave,
+    forcePushJoinLeave: file.force_push_join_leave ?? base.forcePushJoinLeave,
+    retention: retentionOf(file),
+    forceRecovery: file.force_recovery ?? base.forceRecovery,
+    allowRecovery: file.allow_recovery ?? base.allowRecovery,
+    forcePositioning: file.force_positioning ?? base.forcePositioning,
+    allowPositioning: file.allow_positioning ?? base.allowPositioning,
+    recoveryMode: file.recovery_mode ?? base.recoveryMode,
+    ...permissionsOf(file),
+    nameRegex: file.channel_regex ?? base.nameRegex,
+    maxMembers: file.max_members ?? base.maxMembers,
+  };
+};
+
+const retentionOf = (file: FileOptions): GroupOptions['retention'] => {
+  const base = DEFAULT_OPTIONS.retention ?? { size: 0, ttlMs: 0, metaTtlMs: 0 };
+  const size = file.history_size ?? base.size;
+  const ttlMs = file.history_ttl ?? base.ttlMs;
+  if (size === 0 || ttlMs === 0) return undefined;
+  return { size, ttlMs, metaTtlMs: Math.max(file.history_meta_ttl ?? base.metaTtlMs, ttlMs) };
+};
+
+const permissionsOf = (file: FileOptions) => {
+  const base = DEFAULT_OPTIONS;
+  return {
+    allowSubscribeForClient: file.allow_subscribe_for_client ?? base.allowSubscribeForClient,
+    allowSubscribeForAnonymous: file.allow_subscribe_for_anonymous ?? base.allowSubscribeForAnonymous,
+    allowPublishForClient: file.allow_publish_for_client ?? base.allowPublishForClient,
+    allowPublishForSubscriber: file.allow_publish_for_subscriber ?? base.allowPublishForSubscriber,
+    allowPublishForAnonymous: file.allow_publish_for_anonymous ?? base.allowPublishForAnonymous,
+    allowPresenceForClient: file.allow_presence_for_client ?? base.allowPresenceForClient,
+    allowPresenceForSubscriber: file.allow_presence_for_subscriber ?? base.allowPresenceForSubscriber,
+    allowHistoryForClient: file.allow_history_for_client ?? base.allowHistoryForClient,
+    allowHistoryForSubscriber: file.allow_history_for_subscriber ?? base.allowHistoryForSubscriber,
+  };
+};

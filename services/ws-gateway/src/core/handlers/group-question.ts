@@ -1,0 +1,36 @@
+import { ReplyError } from '@muster/protocol/codes';
+import { type GroupName, parseGroupName } from '@muster/protocol/ids';
+import type { GroupAction } from '@muster/session/grants';
+import type { Connection } from '../connection.ts';
+import type { GroupOptions, Namespaces } from '../namespaces.ts';
+import { isAllowed } from '../permissions.ts';
+
+export interface GroupQuestionDeps {
+  readonly namespaces: Namespaces;
+}
+
+/** A question about a group that exists. Whether it may be answered is told after whether it can be. */
+export interface GroupQuestion {
+  readonly group: GroupName;
+  readonly options: GroupOptions;
+  readonly isAllowed: boolean;
+}
+
+/** The checks that all questions about a group begin with; undefined when the answer has been given. */
+export const askGroup = (
+  { namespaces }: GroupQuestionDeps,
+  connection: Connection,
+  { id, channel }: { readonly id: number; readonly channel: string },
+  action: GroupAction,
+): GroupQuestion | undefined => {
+  const { phase, memberships } = connection;
+  if (phase.is !== 'live') return undefined;
+  if (channel === '') return void connection.refuse('no_group');
+  const group = parseGroupName(channel);
+  if (group === undefined) return void connection.fail(id, ReplyError.BadRequest);
+  const options = namespaces.optionsOf(group);
+  if (options === undefined) return void connection.fail(id, ReplyError.UnknownGroup);
+  const isSubscribed = memberships.get(group)?.is === 'live';
+  const { identity } = phase;
+  return { group, options, isAllowed: isAllowed({ action, identity, group, options, isSubscribed }) };
+};

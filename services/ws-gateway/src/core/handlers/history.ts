@@ -1,0 +1,52 @@
+import type { Bus } from '@muster/bus/bus';
+import type { Retention } from '@muster/bus/streams';
+import { ReplyError } from '@muster/protocol/codes';
+import type { HistoryCommand } from '@muster/protocol/commands';
+import type { GroupName } from '@muster/protocol/ids';
+import { MAX_RECOVERED_PUBLICATIONS } from '@muster/protocol/limits';
+import type { HistoryResult } from '@muster/protocol/replies';
+import type { Connection } from '../connection.ts';
+import { askGroup, type GroupQuestionDeps } from './group-question.ts';
+
+export interface HistoryDeps extends GroupQuestionDeps {
+  readonly bus: Pick<Bus, 'read'>;
+}
+
+/** `history`: what the stream holds, and where it ends. */
+export const createHistory =
+  (deps: HistoryDeps) =>
+  (connection: Connection, command: HistoryCommand): Promise<void> | undefined => {
+    const asked = askGroup(deps, connection, command, 'history');
+    if (asked === undefined) return undefined;
+    const { group, options } = asked;
+    if (options.retention === undefined) return void connection.fail(command.id, ReplyError.NotAvailable);
+    if (!asked.isAllowed) return void connection.fail(command.id, ReplyError.PermissionDenied);
+    if (command.reverse && command.since?.offset === 0)
+      return void connection.fail(command.id, ReplyError.BadRequest);
+    return answer(deps, connection, command, { group, retention: options.retention });
+  };
+
+const answer = async (
+  { bus }: HistoryDeps,
+  connection: Connection,
+  command: HistoryCommand,
+  place: { group: GroupName; retention: Retention },
+): Promise<void> => {
+  const result = await readHistory(bus, place, command);
+  if (typeof result === 'number') connection.fail(command.id, result);
+  else connection.reply({ id: command.id, is: 'history', result });
+};
+
+/** Reads as much of a stream as was asked for, at most 300 publications; 112 when the epoch is another. */
+export const readHistory = async (
+  bus: Pick<Bus, 'read'>,
+  { group, retention }: { readonly group: GroupName; readonly retention: Retention },
+  { limit, since, reverse }: Pick<HistoryCommand, 'limit' | 'since' | 'reverse'>,
+): Promise<HistoryResult | typeof ReplyError.UnrecoverablePosition> => {
+  const count = limit < 0 ? MAX_RECOVERED_PUBLICATIONS : Math.min(limit, MAX_RECOVERED_PUBLICATIONS);
+  const from = since === undefined ? {} : { from: since.offset };
+  const { top, entries } = await bus.read(group, { ...from, limit: count, reverse, retention });
+  if (since !== undefined && since.epoch !== '' && since.epoch !== top.epoch)
+    return ReplyError.UnrecoverablePosition;
+  return { publications: entries.map(({ text }) => text), epoch: top.epoch, offset: top.offset };
+};
