@@ -11,6 +11,7 @@ import { createDerivedKeys } from './core/derived-keys.ts';
 import { guardSnapshots } from './core/guarded-snapshots.ts';
 import { createToucher } from './core/toucher.ts';
 import { createSessionMetrics } from './metrics.ts';
+import { createAdminStore } from './store/admin-store.ts';
 import { createKeyStore } from './store/key-store.ts';
 import { createOutboxStore } from './store/outbox-store.ts';
 import { createChangeStore, createSessionStore } from './store/sessions-store.ts';
@@ -61,6 +62,7 @@ export const createBase = (
     keys: createDerivedKeys(config.sessionSecrets),
     store: { ...createSessionStore(postgres), ...createChangeStore(postgres) },
     sweepStore,
+    adminStore: createAdminStore(postgres),
     keyStore: createKeyStore(postgres),
     outbox: createOutboxStore(postgres),
     /** Straight to Redis, for what must arrive. */

@@ -3,6 +3,7 @@ import { beatSessionBus, emitSessionChange } from '@muster/session/events';
 import type { SessionId } from '@muster/session/token';
 import { type Base, createBase, type Stores } from './base.ts';
 import type { SessionServiceConfig } from './config.ts';
+import { createAdmin } from './core/admin.ts';
 import { createApiKeys } from './core/api-keys.ts';
 import { type AuthenticateDeps, judge } from './core/authenticate.ts';
 import { createChanges } from './core/changes.ts';
@@ -137,6 +138,12 @@ const contextOf = (
     keys,
     apiKeys: createApiKeys({ ...base, store: base.keyStore, given: config.serviceApiKeys }),
     sessions,
+    admin: createAdmin({
+      store: base.adminStore,
+      sessions,
+      propagation,
+      onEnded: (reason, count) => instruments.revoked.inc({ reason }, count),
+    }),
     changes: createChanges({
       ...base,
       propagation,

@@ -2,7 +2,7 @@ import type { Grant } from '@muster/session/grants';
 import type { SnapshotStore } from '@muster/session/snapshot';
 import type { SessionId } from '@muster/session/token';
 import type { SessionLimit } from './policies.ts';
-import type { EndReason, NewSession, SessionRecord } from './session.ts';
+import type { EndReason, LimitRule, NewSession, SessionRecord } from './session.ts';
 
 /** A committed change that Redis and the bus must hear of. */
 export type Change =
@@ -159,6 +159,93 @@ export interface SessionStore {
   list(query: ListQuery): Promise<SessionRecord[]>;
   /** Sessions that ended within the last `ms` milliseconds, newest first, at most `limit`. */
   endedWithin(ms: number, limit: number): Promise<{ id: SessionId; rev: number; why: string }[]>;
+}
+
+/** A user's own rules; null where the defaults apply. */
+export interface Subject {
+  readonly maxSessions: number | null;
+  readonly atLimit: LimitRule | null;
+  readonly disabled: boolean;
+}
+
+/** A change of them; undefined stays as it is. */
+export interface UserRules {
+  readonly maxSessions: number | null | undefined;
+  readonly atLimit: LimitRule | null | undefined;
+  readonly disabled: boolean | undefined;
+}
+
+/** Which sessions of a tenant are meant; times in ms since the epoch. */
+export interface SearchFilter {
+  readonly tenant: string;
+  readonly state: 'live' | 'ended' | 'all';
+  readonly userId?: string | undefined;
+  /** Address or network. */
+  readonly ip?: string | undefined;
+  readonly deviceId?: string | undefined;
+  readonly client?: string | undefined;
+  /** Text that the label or the user agent contains. */
+  readonly q?: string | undefined;
+  readonly createdFrom?: number | undefined;
+  readonly createdTo?: number | undefined;
+  readonly seenBefore?: number | undefined;
+  readonly idp?: string | undefined;
+  readonly idpSid?: string | undefined;
+  readonly idpSub?: string | undefined;
+}
+
+/** One page of a search, newest first. */
+export interface SearchQuery extends SearchFilter {
+  readonly limit: number;
+  readonly after?: { readonly createdAt: number; readonly id: SessionId } | undefined;
+}
+
+/** Where a reader of the feed is. */
+export interface EventPosition {
+  readonly xid: string;
+  readonly id: string;
+}
+
+/** An entry of the log book. */
+export interface SessionEvent {
+  readonly position: EventPosition;
+  /** Ms since the epoch. */
+  readonly at: number;
+  readonly tenant: string;
+  readonly userId: string | null;
+  readonly sessionId: string | null;
+  readonly type: string;
+  readonly actor: string | null;
+  readonly ip: string | null;
+  readonly detail: Readonly<Record<string, unknown>>;
+}
+
+/** What operators and back ends ask beyond single sessions. */
+export interface AdminStore {
+  search(query: SearchQuery): Promise<SessionRecord[]>;
+  findUnended(filter: SearchFilter, limit: number): Promise<SessionId[]>;
+  /** Ends all sessions of a user who is disabled by it, under the same lock. */
+  putRules(which: UserSessions, rules: UserRules, actor: Actor): Promise<{ rules: Subject; ended: Ended }>;
+  feed(query: {
+    after: EventPosition;
+    tenant: string | null;
+    types: readonly string[] | undefined;
+    limit: number;
+  }): Promise<SessionEvent[]>;
+  eventsOfUser(query: {
+    tenant: string;
+    userId: string;
+    before: string | undefined;
+    limit: number;
+  }): Promise<SessionEvent[]>;
+  eventsOfSession(query: {
+    sessionId: string;
+    before: string | undefined;
+    limit: number;
+  }): Promise<SessionEvent[]>;
+  sessionsOfUser(tenant: string, userId: string): Promise<SessionRecord[]>;
+  /** Ends, deletes and pseudonymises in one transaction. */
+  erase(which: UserSessions, actor: Actor): Promise<{ ended: Ended; sessions: number; events: number }>;
 }
 
 /** The outbox table. */

@@ -43,6 +43,7 @@ export interface Sessions {
   /** With an idempotency key the same request answers the same session and token for a day. */
   open(login: Login, actor: Actor, idempotency?: Idempotency): Promise<Opened>;
   find(id: SessionId): Promise<SessionRecord | undefined>;
+  findMany(ids: readonly SessionId[]): Promise<SessionRecord[]>;
   /** Counts this moment as activity of a live session; answers the session as it is then. */
   extend(id: SessionId): Promise<SessionRecord | undefined>;
   list(query: ListQuery): Promise<SessionRecord[]>;
@@ -75,6 +76,7 @@ export const createSessions = (deps: SessionsDeps): Sessions => {
   return {
     open: (login, actor, idempotency) => open(deps, login, actor, idempotency),
     find: (id) => deps.store.find(id),
+    findMany: (ids) => deps.store.findMany(ids),
     extend: async (id) => {
       await deps.touch([{ id, at: deps.clock.now() }]);
       return deps.store.find(id);

@@ -2,6 +2,7 @@ import type { Clock } from '@muster/kit/clock';
 import type { Random } from '@muster/kit/random';
 import type { SessionId, TokenSigner } from '@muster/session/token';
 import type { SessionServiceConfig } from '../config.ts';
+import type { Admin } from '../core/admin.ts';
 import type { ApiKeys } from '../core/api-keys.ts';
 import type { Authenticated } from '../core/authenticate.ts';
 import type { Changes } from '../core/changes.ts';
@@ -23,6 +24,7 @@ export interface HttpContext {
   readonly apiKeys: ApiKeys;
   readonly sessions: Sessions;
   readonly changes: Changes;
+  readonly admin: Admin;
   readonly reuse: ReuseWatch;
   readonly authenticate: (token: string) => Promise<Authenticated>;
   /** Notes that a session is in use. */

@@ -8,8 +8,11 @@ import type { About } from '@muster/kit/probes';
 import type { Express } from 'express';
 import { changeRoutes } from './change-routes.ts';
 import type { HttpContext } from './context.ts';
+import { eventRoutes } from './event-routes.ts';
 import { guestRoutes } from './guest-routes.ts';
 import { keyRoutes } from './key-routes.ts';
+import { peopleRoutes } from './people-routes.ts';
+import { searchRoutes } from './search-routes.ts';
 import { serviceRoutes } from './service-routes.ts';
 import { userRoutes } from './user-routes.ts';
 
@@ -32,10 +35,14 @@ export const createServer = (deps: ServerDeps): Express => {
     trustProxy: deps.trustedProxies,
     before: (app) => mountProbes(app, { health, about, clock }),
     routes: [
+      // Paths with words in the place of ids come before those with ids.
+      ...searchRoutes(context),
       ...userRoutes(context),
       ...guestRoutes(context),
       ...serviceRoutes(context),
       ...changeRoutes(context),
+      ...peopleRoutes(context),
+      ...eventRoutes(context),
       ...keyRoutes(context),
     ],
     documents: {

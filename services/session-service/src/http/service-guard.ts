@@ -44,3 +44,12 @@ export const requireVisible = async (
   const session = await sessions.find(id);
   if (session === undefined || !isVisible(caller, session)) throw new AppError('NOT_FOUND');
 };
+
+/** The tenant a call is about: what was asked for, else that of the key. Throws `INSUFFICIENT_SCOPE`. */
+export const tenantFor = (caller: ServiceCaller, asked: string | undefined): string => {
+  const tenant = asked ?? caller.tenant ?? 'default';
+  if (caller.tenant !== null && caller.tenant !== tenant) {
+    throw new AppError('INSUFFICIENT_SCOPE', { detail: 'This API key belongs to another tenant.' });
+  }
+  return tenant;
+};

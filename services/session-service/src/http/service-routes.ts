@@ -19,7 +19,7 @@ import {
 } from './bodies.ts';
 import type { HttpContext } from './context.ts';
 import { openedReply } from './opened.ts';
-import { isVisible, requireVisible, type ServiceCaller, serviceGuard } from './service-guard.ts';
+import { isVisible, requireVisible, type ServiceCaller, serviceGuard, tenantFor } from './service-guard.ts';
 import { ended } from './user-routes.ts';
 import { etagOf, viewSession } from './view.ts';
 
@@ -60,15 +60,6 @@ const createSession = (context: HttpContext): Route =>
       return openedReply(context, await context.sessions.open(login, auth.actor, idempotency));
     },
   });
-
-/** The tenant of a new session: what was asked for, else that of the key. */
-const tenantFor = (caller: ServiceCaller, asked: string | undefined): string => {
-  const tenant = asked ?? caller.tenant ?? 'default';
-  if (caller.tenant !== null && caller.tenant !== tenant) {
-    throw new AppError('INSUFFICIENT_SCOPE', { detail: 'This API key belongs to another tenant.' });
-  }
-  return tenant;
-};
 
 const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,255}$/;
 

@@ -3,7 +3,6 @@ import { AppError } from '@muster/protocol/errors';
 import { parseSessionId } from '@muster/session/token';
 import { z } from 'zod';
 import { issueCsrfToken } from '../core/csrf.ts';
-import { readCursor, writeCursor } from '../core/cursor.ts';
 import type { SessionRecord } from '../core/session.ts';
 import type { EndResult } from '../core/sessions.ts';
 import {
@@ -16,6 +15,7 @@ import {
 } from './bodies.ts';
 import type { HttpContext } from './context.ts';
 import { logoutGuard, noCookie, type UserCaller, userGuard } from './guards.ts';
+import { pageOf } from './paging.ts';
 import { etagOf, viewSession } from './view.ts';
 
 const SECURITY = ['sessionCookie', 'sessionBearer'] as const;
@@ -141,34 +141,28 @@ const listMine = (context: HttpContext): Route =>
     },
     handle: async ({ auth, query }) => {
       const { id, tenant, userId } = auth.snapshot;
-      if (userId === null) return page([auth.snapshot], id, null);
-      const filter = JSON.stringify([tenant, userId, query.state]);
-      const after = query.cursor === undefined ? undefined : readCursor(context.keys, filter, query.cursor);
-      const found = await context.sessions.list({
-        tenant,
-        userId,
-        state: query.state,
-        limit: query.limit + 1,
-        ...(after === undefined ? {} : { after }),
+      if (userId === null) {
+        const only = viewSession(auth.snapshot, { current: true, withData: false });
+        return { status: 200, body: { items: [only], next: null } };
+      }
+      const { state, cursor, limit } = query;
+      return pageOf(context, {
+        path: '/v1/me/sessions',
+        filter: [tenant, userId, state],
+        cursor,
+        limit,
+        current: id,
+        read: (after, count) =>
+          context.sessions.list({
+            tenant,
+            userId,
+            state,
+            limit: count,
+            ...(after === undefined ? {} : { after }),
+          }),
       });
-      const items = found.slice(0, query.limit);
-      const last = items.at(-1);
-      const next = found.length > items.length && last ? writeCursor(context.keys, filter, last) : null;
-      return page(items, id, next);
     },
   });
-
-const page = (
-  items: readonly Parameters<typeof viewSession>[0][],
-  current: string,
-  next: string | null,
-): Reply => ({
-  status: 200,
-  body: {
-    items: items.map((one) => viewSession(one, { current: one.id === current, withData: false })),
-    next,
-  },
-});
 
 const endMine = (context: HttpContext): Route =>
   route({

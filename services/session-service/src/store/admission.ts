@@ -1,7 +1,16 @@
 import type { Postgres, Transaction } from '@muster/kit/postgres';
 import { makeRoom } from '../core/limit.ts';
 import type { SessionLimit } from '../core/policies.ts';
-import type { Changed, ChangeOf, Created, CreateOptions, Ended, Upgrade, Upgraded } from '../core/ports.ts';
+import type {
+  Changed,
+  ChangeOf,
+  Created,
+  CreateOptions,
+  Ended,
+  Subject,
+  Upgrade,
+  Upgraded,
+} from '../core/ports.ts';
 import type { NewSession } from '../core/session.ts';
 import { upgradeGuest } from './queries/change-session.ts';
 import { endSessions } from './queries/end-sessions.ts';
@@ -10,7 +19,7 @@ import { claimKey, findReplay } from './queries/idempotency-keys.ts';
 import { insertSession } from './queries/insert-session.ts';
 import { listSessions } from './queries/list-sessions.ts';
 import { findLiveSessions } from './queries/live-sessions.ts';
-import { lockSubject, type Subject } from './queries/subjects.ts';
+import { lockSubject } from './queries/subjects.ts';
 
 const NOTHING_ENDED: Ended = { ids: [], posted: undefined };
 
