@@ -1,9 +1,11 @@
-import { AppError } from '@muster/protocol/errors';
 import { Pool, type PoolClient, type PoolConfig } from 'pg';
-import { sleep, TimeoutError, within } from './clock.ts';
+import { createCheckouts } from './checkouts.ts';
+import { sleep, within } from './clock.ts';
 import type { PostgresConfig } from './config.ts';
 import type { Logger } from './logger.ts';
-import { type Metrics, STD } from './metrics.ts';
+import type { Metrics } from './metrics.ts';
+import { isConnectionFault, sqlState, translateFault } from './postgres-faults.ts';
+import { createPostgresMeasures, type PoolStats, type PostgresMeasures } from './postgres-metrics.ts';
 
 /** Runs named, prepared statements. `name` is a closed set: it labels a metric. */
 export interface Queries {
@@ -23,12 +25,13 @@ export interface Postgres extends Queries, AsyncDisposable {
   transaction<T>(run: (tx: Transaction) => Promise<T>): Promise<T>;
   /** Resolves when a writable primary answers on a connection reserved for this. */
   ping(): Promise<void>;
-  stats(): { total: number; idle: number; waiting: number; max: number };
+  stats(): PoolStats;
+  /** The connection that has been held the longest, and who holds it. */
+  oldestCheckout(): { readonly ageMs: number; readonly holder: string } | undefined;
 }
 
 const ACQUIRE_TIMEOUT_MS = 2_000;
 const STATEMENT_TIMEOUT_MS = 5_000;
-const RETRY_AFTER_S = 2;
 const MAX_RETRIES = 2;
 const RETRYABLE = new Set(['40001', '40P01']);
 
@@ -60,11 +63,13 @@ export const openPostgres = (
     waiting: main.waitingCount,
     max: config.poolSize + config.maxOverflow,
   });
-  const measure = createMeasures(metrics, stats);
+  const measures = createPostgresMeasures(metrics, stats);
+  const checkouts = createCheckouts({ log, onLeak: measures.leaked });
 
   /** Destroys the connection when the error says that it cannot be trusted any more. */
   const withClient = async <T>(run: (client: PoolClient) => Promise<T>): Promise<T> => {
-    const client = await acquire(main);
+    const client = await acquire(main, measures);
+    const checkout = checkouts.begin(() => void client.end().catch(() => {}));
     let broken = false;
     try {
       return await run(client);
@@ -72,16 +77,20 @@ export const openPostgres = (
       broken = isConnectionFault(error);
       throw error;
     } finally {
+      checkout.end();
       client.release(broken);
     }
   };
   const queriesOf = (client: PoolClient): Queries => ({
     query: async (name, text, values = []) => {
-      const done = measure(name);
+      const done = measures.statement(name);
       try {
-        return (await client.query({ name, text, values: [...values] })).rows;
-      } finally {
+        const { rows } = await client.query({ name, text, values: [...values] });
         done();
+        return rows;
+      } catch (error) {
+        done(error);
+        throw error;
       }
     },
   });
@@ -106,10 +115,13 @@ export const openPostgres = (
       const { rows } = await probe.query(
         'SELECT pg_is_in_recovery() OR current_setting($$transaction_read_only$$) = $$on$$ AS read_only',
       );
+      measures.primary(rows[0]?.read_only === false);
       if (rows[0]?.read_only !== false) throw new Error('the database is read-only');
     },
     stats,
+    oldestCheckout: checkouts.oldest,
     [Symbol.asyncDispose]: async () => {
+      checkouts[Symbol.dispose]();
       await Promise.allSettled([main.ended ? undefined : main.end(), probe.ended ? undefined : probe.end()]);
     },
   };
@@ -129,11 +141,15 @@ const baseOptions = (config: PostgresConfig & { applicationName: string }): Pool
 });
 
 /** A request does not wait as long as the pool would: a client that comes too late goes straight back. */
-const acquire = async (pool: Pool): Promise<PoolClient> => {
+const acquire = async (pool: Pool, measures: PostgresMeasures): Promise<PoolClient> => {
+  const begun = performance.now();
   const checkout = pool.connect();
   try {
-    return await within(ACQUIRE_TIMEOUT_MS, 'waiting for a database connection', checkout);
+    const client = await within(ACQUIRE_TIMEOUT_MS, 'waiting for a database connection', checkout);
+    measures.waited((performance.now() - begun) / 1000);
+    return client;
   } catch (error) {
+    measures.timedOut();
     checkout.then((client) => client.release()).catch(() => {});
     throw error;
   }
@@ -154,67 +170,6 @@ const translated = async <T>(run: () => Promise<T>): Promise<T> => {
   try {
     return await run();
   } catch (error) {
-    if (error instanceof TimeoutError) {
-      throw new AppError('OVERLOADED', { retryAfterS: RETRY_AFTER_S, cause: error });
-    }
-    if (isDatabaseFault(error)) {
-      throw new AppError('DATABASE_UNAVAILABLE', { retryAfterS: RETRY_AFTER_S, cause: error });
-    }
-    throw error;
+    throw translateFault(error);
   }
-};
-
-const sqlState = (error: unknown): string | undefined => {
-  const code = (error as { code?: unknown } | undefined)?.code;
-  return typeof code === 'string' ? code : undefined;
-};
-
-const SYSTEM_FAULT = /^(ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH)/;
-const SQL_FAULT = /^(08|53|57P|58|XX|25006|28|3D000)/;
-/** The driver's own errors carry no code. */
-const DRIVER_TEXT =
-  /Connection terminated|timeout exceeded|Query read timeout|not queryable|Client has encountered|pool after calling end/;
-
-/** The connection is of no more use: closed, cut by the server, or attached to a demoted primary. */
-const isConnectionFault = (error: unknown): boolean => {
-  const code = sqlState(error);
-  if (code !== undefined) return SYSTEM_FAULT.test(code) || /^(08|57P|25006)/.test(code);
-  return error instanceof Error && DRIVER_TEXT.test(error.message);
-};
-
-/** The database failed, not our statement. 57014 is our own statement timeout. */
-const isDatabaseFault = (error: unknown): boolean => {
-  const code = sqlState(error);
-  if (code !== undefined)
-    return SYSTEM_FAULT.test(code) || SQL_FAULT.test(code) || code === '57014' || code === '55P03';
-  return isConnectionFault(error);
-};
-
-const createMeasures = (metrics: Metrics, stats: Postgres['stats']) => {
-  const connections = metrics.gauge({
-    name: 'db_client_connections',
-    help: 'Connections of the pool.',
-    labels: ['pool', 'state'],
-  });
-  const pending = metrics.gauge({
-    name: 'db_client_connections_pending',
-    help: 'Requests that wait for a connection.',
-    labels: ['pool'],
-  });
-  const duration = metrics.histogram({
-    name: 'db_client_operation_duration_seconds',
-    help: 'Duration of statements by name.',
-    labels: ['operation'],
-    buckets: STD,
-  });
-  metrics.onCollect(() => {
-    const { total, idle, waiting } = stats();
-    connections.set({ pool: 'main', state: 'idle' }, idle);
-    connections.set({ pool: 'main', state: 'used' }, total - idle);
-    pending.set({ pool: 'main' }, waiting);
-  });
-  return (operation: string) => {
-    const begun = performance.now();
-    return () => duration.observe({ operation }, (performance.now() - begun) / 1000);
-  };
 };
