@@ -10,11 +10,14 @@ import { type RunningApp, VERSION } from '@muster/kit/run';
 import type { World } from '@muster/kit/world';
 import type { AggregatorConfig } from './config.ts';
 import { createFleet, type SelfReport } from './core/fleet.ts';
+import type { Incident } from './core/incidents.ts';
 import { readConsole } from './http/console.ts';
 import { createEventStreams } from './http/event-streams.ts';
 import { createServer } from './http/server.ts';
+import { type Lead, lead } from './lead.ts';
 import { createFleetMetrics } from './metrics.ts';
 import { observe, pacesFrom } from './observe.ts';
+import { aggregatorKeys } from './sources/keys.ts';
 
 const SERVICE = 'health-aggregator';
 const CONSOLE_DIRECTORY = fileURLToPath(new URL('../dist/console', import.meta.url));
@@ -51,7 +54,20 @@ export const createApp = async (config: AggregatorConfig, world: World): Promise
   const instruments = createFleetMetrics(metrics, fleet, () => streams.size);
   const files = readConsole(CONSOLE_DIRECTORY);
   const { hasTryIt } = config;
-  const app = createServer({ fleet, streams, files, hasTryIt, health, about, clock, log, metrics });
+  let leading: Lead | undefined;
+  const incidents = (): readonly Incident[] => leading?.incidents() ?? [];
+  const app = createServer({
+    fleet,
+    streams,
+    files,
+    hasTryIt,
+    health,
+    about,
+    clock,
+    log,
+    metrics,
+    incidents,
+  });
   const { host, port, opsPort } = common;
   const open = stack.use(await listen(app, { host, port }));
   // An open stream would keep the port from closing.
@@ -62,6 +78,8 @@ export const createApp = async (config: AggregatorConfig, world: World): Promise
   const load = (): Record<string, number> => ({ streams: streams.size });
   const report = (): SelfReport => selfReport(instance, health, load());
   stack.use(await observe({ config, world, redis, fleet, instruments, report }));
+  const keys = aggregatorKeys(redis.prefix, common.fleetName);
+  leading = stack.use(await lead({ config, world, redis, keys, metrics, fleet, instance }));
   const { beatIntervalMs: intervalMs, beatTtlMs: ttlMs } = common;
   stack.use(createBeat({ redis, instance, health, load, clock, random, log, intervalMs, ttlMs }));
   log.info({ port: open.port, opsPort: ops.port }, 'aggregator.ready');

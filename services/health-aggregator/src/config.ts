@@ -40,6 +40,14 @@ export const settings = z.object({
   MAX_EVENT_STREAMS: field
     .count(1_000, { min: 1, max: 100_000 })
     .describe('open `/v1/fleet/events` streams; further ones get 503'),
+  WEBHOOK_URLS: field
+    .list()
+    .refine(
+      (urls) => urls.every((url) => /^https?:\/\//.test(url) && URL.canParse(url)),
+      'must be a list of http:// or https:// addresses',
+    )
+    .describe('addresses that hear of incidents: opened, updated, closed; comma-separated'),
+  WEBHOOK_SECRET: field.secret({ min: 16 }).optional().describe('signs webhooks; at least 16 bytes'),
   CONSOLE_TRY_IT: field.onOff('on').describe('show the “Try it” chat on the console page'),
 });
 
@@ -52,6 +60,8 @@ export interface AggregatorConfig {
   readonly probeIntervalMs: number;
   readonly probeTimeoutMs: number;
   readonly maxEventStreams: number;
+  readonly webhookUrls: readonly string[];
+  readonly webhookSecret: string | undefined;
   readonly hasTryIt: boolean;
 }
 
@@ -71,6 +81,8 @@ export const readConfig = (env: NodeJS.ProcessEnv): AggregatorConfig => {
     probeIntervalMs: parsed.PROBE_INTERVAL_MS,
     probeTimeoutMs: parsed.PROBE_TIMEOUT_MS,
     maxEventStreams: parsed.MAX_EVENT_STREAMS,
+    webhookUrls: parsed.WEBHOOK_URLS,
+    webhookSecret: parsed.WEBHOOK_SECRET,
     hasTryIt: parsed.CONSOLE_TRY_IT,
   });
 };

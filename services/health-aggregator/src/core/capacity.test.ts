@@ -24,6 +24,7 @@ const view = (
   asOf: '2026-01-01T00:00:00.000Z',
   ageMs: 0,
   frozen: false,
+  leader: null,
   observer: { name: 'a', version: '1', startedAt: '2026-01-01T00:00:00.000Z' },
   dependencies: {},
   services: [{ service: 'ws-gateway', status, up: 1, total: instances.length, expected: 1, instances }],

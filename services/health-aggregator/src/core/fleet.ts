@@ -21,6 +21,8 @@ export interface Fleet {
   probed(id: string, result: ProbeResult): void;
   /** Takes what this very process knows about itself. */
   report(self: SelfReport): void;
+  /** Tells who leads the aggregators. */
+  ledBy(leader: FleetView['leader']): void;
   /** Draws all consequences; returns what changed. Call it often (each 100 ms). */
   tick(): readonly Transition[];
   /** Who is to be probed, and how often. */
@@ -50,6 +52,7 @@ export const createFleet = (options: FleetOptions): Fleet => {
   const pending: Transition[] = [];
   let version = 0;
   let substance = '';
+  let leader: FleetView['leader'] = null;
 
   const take = (beat: Beat, beatAt: number, now: number): void => {
     const ended = roster.take(beat, beatAt, now);
@@ -71,6 +74,9 @@ export const createFleet = (options: FleetOptions): Fleet => {
       const now = clock.monotonic();
       take({ ...self, beatAt: clock.now() }, now, now);
     },
+    ledBy: (next) => {
+      leader = next;
+    },
     tick: () => {
       const now = clock.monotonic();
       const beats = registry.beatsCount(now, roster.all());
@@ -86,7 +92,7 @@ export const createFleet = (options: FleetOptions): Fleet => {
         periodMs: watch.periodMs(options.paces),
       })),
     view: () => {
-      const draft = describeFleet(roster, registry, options);
+      const draft = { ...describeFleet(roster, registry, options), leader };
       const text = substanceOf(draft);
       if (text !== substance) version += 1;
       substance = text;
@@ -149,6 +155,7 @@ const describeFleet = (roster: Roster, registry: RegistryTrust, options: FleetOp
     asOf: new Date(clock.now() - ageMs).toISOString(),
     ageMs: Math.round(ageMs),
     frozen: registry.frozen(now, watches),
+    leader: null,
     observer: { ...observer, startedAt: new Date(observer.startedAt).toISOString() },
     dependencies,
     services,

@@ -41,6 +41,8 @@ export interface FleetView {
   readonly ageMs: number;
   /** True while the registry is not readable or not believable; membership is then kept as it was. */
   readonly frozen: boolean;
+  /** The aggregator that keeps incidents and notifies; null when nobody does or nobody knows. */
+  readonly leader: { readonly name: string; readonly epoch: number } | null;
   readonly observer: { readonly name: string; readonly version: string; readonly startedAt: string };
   readonly dependencies: Readonly<Record<string, DependencyVerdict>>;
   readonly services: readonly ServiceView[];

@@ -10,6 +10,7 @@ import type { Express } from 'express';
 import { z } from 'zod';
 import { capacityOf } from '../core/capacity.ts';
 import type { Fleet } from '../core/fleet.ts';
+import type { Incident } from '../core/incidents.ts';
 import type { FleetView } from '../core/view.ts';
 import { type ConsoleFiles, mountConsole, onlyGet } from './console.ts';
 import type { EventStreams } from './event-streams.ts';
@@ -20,6 +21,7 @@ import { scrapeGroups } from './service-discovery.ts';
 export interface ServerDeps {
   readonly fleet: Fleet;
   readonly streams: EventStreams;
+  readonly incidents: () => readonly Incident[];
   readonly files: ConsoleFiles;
   readonly hasTryIt: boolean;
   readonly health: Health;
@@ -48,6 +50,7 @@ export const createServer = (deps: ServerDeps): Express => {
       fleetRoute(view, deps.about.instance),
       capacityRoute(view),
       discoveryRoute(fleet),
+      incidentsRoute(deps.incidents),
     ],
   });
 };
@@ -133,3 +136,29 @@ const discoveryRoute = (fleet: Fleet): Route =>
       return { status: 200, body: groups };
     },
   });
+
+const incidentsRoute = (incidents: () => readonly Incident[]): Route =>
+  route({
+    method: 'get',
+    path: '/v1/incidents',
+    summary: 'What went wrong lately, newest first',
+    query: z.object({ state: z.enum(['open', 'closed', 'all']).default('all') }),
+    responses: { 200: { description: 'at most 100 incidents' } },
+    handle: ({ query }) => {
+      const items = incidents().filter(
+        ({ closedAt }) => query.state === 'all' || (query.state === 'open') === (closedAt === undefined),
+      );
+      return {
+        status: 200,
+        headers: { 'Cache-Control': 'max-age=1' },
+        body: { items: items.map(incidentBody) },
+      };
+    },
+  });
+
+const incidentBody = ({ openedAt, closedAt, updates, ...rest }: Incident) => ({
+  ...rest,
+  openedAt: new Date(openedAt).toISOString(),
+  ...(closedAt === undefined ? {} : { closedAt: new Date(closedAt).toISOString() }),
+  updates: updates.map(({ at, ...update }) => ({ at: new Date(at).toISOString(), ...update })),
+});

@@ -1,0 +1,162 @@
+import type { ServiceStatus } from './verdict.ts';
+import type { FleetView } from './view.ts';
+
+const OUTAGE_AFTER_MS = 5_000;
+const DEGRADED_AFTER_MS = 30_000;
+const CLOSE_AFTER_MS = 30_000;
+const MAX_UPDATES = 100;
+
+/** How bad an incident is; the words are those of service statuses. */
+export type Severity = 'degraded' | 'partial_outage' | 'major_outage';
+
+/** What happened in an incident, one line. */
+export interface IncidentUpdate {
+  /** ms since epoch. */
+  readonly at: number;
+  readonly status: ServiceStatus;
+  /** Codes of what was seen, such as `ws-gateway-1 down refused`. */
+  readonly seen: readonly string[];
+}
+
+/** A time in which a service or a store was not well. */
+export interface Incident {
+  readonly id: string;
+  /** A service, or `database`. */
+  readonly subject: string;
+  /** The worst it has been. */
+  readonly severity: Severity;
+  readonly openedAt: number;
+  readonly closedAt?: number;
+  /** Counts the changes: with the id it names a notification for ever. */
+  readonly seq: number;
+  readonly updates: readonly IncidentUpdate[];
+}
+
+/** A change that somebody should hear of. */
+export interface IncidentChange {
+  readonly kind: 'opened' | 'updated' | 'closed';
+  readonly incident: Incident;
+}
+
+/** Those that are not over. */
+export const openOnes = (incidents: readonly Incident[]): Incident[] =>
+  incidents.filter(({ closedAt }) => closedAt === undefined);
+
+interface Condition {
+  readonly status: ServiceStatus;
+  readonly since: number;
+}
+
+/** Opens, updates and closes incidents from what the fleet looks like. One of them at a time is at work: the leader's. */
+export interface IncidentKeeper {
+  /** Goes on with incidents that another leader opened. */
+  adopt(open: readonly Incident[]): void;
+  /** Looks at the fleet, at `now` in ms since epoch; call it each second. */
+  observe(view: FleetView, now: number): readonly IncidentChange[];
+}
+
+const RANK: Readonly<Record<Severity, number>> = { degraded: 1, partial_outage: 2, major_outage: 3 };
+const isSeverity = (status: ServiceStatus): status is Severity => status in RANK;
+const openingDelay = (severity: Severity): number =>
+  severity === 'degraded' ? DEGRADED_AFTER_MS : OUTAGE_AFTER_MS;
+
+/** Makes a keeper. `newId` gives unique ids. */
+export const createIncidentKeeper = (newId: () => string): IncidentKeeper => {
+  const conditions = new Map<string, Condition>();
+  const open = new Map<string, Incident>();
+
+  const judge = (subject: Subject, now: number): IncidentChange | undefined => {
+    const before = conditions.get(subject.name);
+    const condition = before?.status === subject.status ? before : { status: subject.status, since: now };
+    conditions.set(subject.name, condition);
+    const lastedMs = now - condition.since;
+    const incident = open.get(subject.name);
+    const change = incident
+      ? progress(incident, subject, lastedMs, now)
+      : begin(subject, lastedMs, now, newId);
+    if (change?.kind === 'closed') open.delete(subject.name);
+    else if (change) open.set(subject.name, change.incident);
+    return change;
+  };
+
+  return {
+    adopt: (incidents) => {
+      open.clear();
+      conditions.clear();
+      for (const incident of incidents) open.set(incident.subject, incident);
+    },
+    observe: (view, now) =>
+      subjectsOf(view)
+        .map((subject) => judge(subject, now))
+        .filter((change) => change !== undefined),
+  };
+};
+
+const begin = (
+  { name, status, seen }: Subject,
+  lastedMs: number,
+  now: number,
+  newId: () => string,
+): IncidentChange | undefined => {
+  // What is not known is neither good nor bad news.
+  if (!isSeverity(status) || lastedMs < openingDelay(status)) return undefined;
+  const incident: Incident = {
+    id: newId(),
+    subject: name,
+    severity: status,
+    openedAt: now - lastedMs,
+    seq: 1,
+    updates: [{ at: now, status, seen }],
+  };
+  return { kind: 'opened', incident };
+};
+
+const progress = (
+  incident: Incident,
+  { status, seen }: Subject,
+  lastedMs: number,
+  now: number,
+): IncidentChange | undefined => {
+  if (status === 'operational') {
+    if (lastedMs < CLOSE_AFTER_MS) return undefined;
+    const closed = { ...extend(incident, { at: now, status, seen }), closedAt: now - lastedMs };
+    return { kind: 'closed', incident: closed };
+  }
+  const last = incident.updates.at(-1)?.status;
+  if (!isSeverity(status) || status === last || lastedMs < OUTAGE_AFTER_MS) return undefined;
+  const severity = RANK[status] > RANK[incident.severity] ? status : incident.severity;
+  return { kind: 'updated', incident: { ...extend(incident, { at: now, status, seen }), severity } };
+};
+
+const extend = (incident: Incident, update: IncidentUpdate): Incident => ({
+  ...incident,
+  seq: incident.seq + 1,
+  updates: [...incident.updates, update].slice(-MAX_UPDATES),
+});
+
+interface Subject {
+  readonly name: string;
+  readonly status: ServiceStatus;
+  readonly seen: readonly string[];
+}
+
+const STORE_STATUS = {
+  up: 'operational',
+  degraded: 'degraded',
+  down: 'major_outage',
+  unknown: 'unknown',
+} as const;
+
+/** Services and the database. Redis is left out: without it there is neither a leader nor a place to write. */
+const subjectsOf = (view: FleetView): readonly Subject[] => {
+  const services = view.services.map(({ service, status, instances }) => ({
+    name: service,
+    status,
+    seen: instances
+      .filter(({ state }) => state !== 'up')
+      .map(({ name, state, why }) => `${name} ${state} ${why}`),
+  }));
+  const { database } = view.dependencies;
+  const stores = database ? [{ name: 'database', status: STORE_STATUS[database.status], seen: [] }] : [];
+  return [...services, ...stores];
+};

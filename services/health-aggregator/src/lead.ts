@@ -1,0 +1,122 @@
+import { every } from '@muster/kit/clock';
+import type { Metrics } from '@muster/kit/metrics';
+import type { RedisConnections } from '@muster/kit/redis';
+import type { World } from '@muster/kit/world';
+import type { AggregatorConfig } from './config.ts';
+import type { Fleet } from './core/fleet.ts';
+import { createIncidentKeeper, type Incident, type IncidentChange, openOnes } from './core/incidents.ts';
+import { createIncidentStore } from './sources/incident-store.ts';
+import type { AggregatorKeys } from './sources/keys.ts';
+import { campaign } from './sources/leadership.ts';
+import { createWebhooks } from './sources/webhooks.ts';
+
+const WORK_MS = 1_000;
+const KEPT_IN_MEMORY = 100;
+
+/** What one aggregator of all does: keep incidents and notify. The others only read along. */
+export interface Lead extends AsyncDisposable {
+  /** The latest incidents, newest first, from memory. */
+  incidents(): readonly Incident[];
+}
+
+/** What leading needs. */
+export interface LeadDeps {
+  readonly config: AggregatorConfig;
+  readonly world: World;
+  readonly redis: RedisConnections;
+  readonly keys: AggregatorKeys;
+  readonly metrics: Metrics;
+  readonly fleet: Fleet;
+  readonly instance: { readonly id: string; readonly name: string };
+}
+
+/** Campaigns, and works each second while it leads. */
+export const lead = async (deps: LeadDeps): Promise<Lead> => {
+  const { config, world, redis, keys, fleet, instance } = deps;
+  const { clock, random, log } = world;
+  await using stack = new AsyncDisposableStack();
+  let latest: readonly Incident[] = [];
+  const leadership = stack.use(await campaign({ redis, keys, ...instance, clock, log }));
+  const store = createIncidentStore(redis, keys);
+  const keeper = createIncidentKeeper(() => crypto.randomUUID());
+  const instruments = createLeadMetrics(deps.metrics, leadership, () => openOnes(latest));
+  const webhooks = createWebhooks({
+    ...{ redis, keys, clock, random, log },
+    urls: config.webhookUrls,
+    secret: config.webhookSecret,
+    onResult: instruments.delivered,
+  });
+  let adopted: number | undefined;
+  let waiting: readonly IncidentChange[] = [];
+
+  const write = async (epoch: number): Promise<void> => {
+    // A change that could not be written waits for the next round; its id and number make repeating harmless.
+    const changes = [...waiting, ...keeper.observe(fleet.view(), clock.now())];
+    waiting = changes;
+    for (const change of changes) {
+      if (!(await store.write(epoch, change, config.webhookUrls.length, clock.now()))) return;
+      log.warn(
+        { kind: change.kind, subject: change.incident.subject, id: change.incident.id },
+        'incident.changed',
+      );
+      waiting = waiting.slice(1);
+    }
+  };
+  const work = async (): Promise<void> => {
+    fleet.ledBy(leadership.leader());
+    latest = await store.latest(KEPT_IN_MEMORY);
+    const epoch = leadership.epoch();
+    if (epoch === undefined) return;
+    if (adopted !== epoch) {
+      keeper.adopt(openOnes(latest));
+      waiting = [];
+      adopted = epoch;
+    }
+    await write(epoch);
+    void webhooks.deliver();
+  };
+  let running: Promise<void> | undefined;
+  const run = (): void => {
+    running ??= work()
+      .catch((error: unknown) => log.debug({ error }, 'lead.interrupted'))
+      .finally(() => {
+        running = undefined;
+      });
+  };
+  run();
+  stack.defer(async () => void (await running));
+  stack.defer(every(WORK_MS, run));
+  const owned = stack.move();
+  return { incidents: () => latest, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+};
+
+const createLeadMetrics = (
+  metrics: Metrics,
+  leadership: { epoch(): number | undefined; leader(): { epoch: number } | null },
+  open: () => readonly Incident[],
+) => {
+  const leads = metrics.gauge({ name: 'fleet_leader', help: '1 while this aggregator leads.' }).with({});
+  const epoch = metrics
+    .gauge({ name: 'fleet_epoch', help: 'Fencing number of the present leader.' })
+    .with({});
+  const incidents = metrics.gauge({
+    name: 'fleet_incidents_open',
+    help: 'Open incidents.',
+    labels: ['severity'],
+  });
+  const notifications = metrics.counter({
+    name: 'fleet_notifications_total',
+    help: 'Webhook deliveries by outcome.',
+    labels: ['channel', 'result'],
+  });
+  metrics.onCollect(() => {
+    leads.set(leadership.epoch() === undefined ? 0 : 1);
+    epoch.set(leadership.leader()?.epoch ?? 0);
+    for (const severity of ['degraded', 'partial_outage', 'major_outage']) {
+      incidents.set({ severity }, open().filter((one) => one.severity === severity).length);
+    }
+  });
+  return {
+    delivered: (channel: number, result: string) => notifications.inc({ channel, result }),
+  };
+};

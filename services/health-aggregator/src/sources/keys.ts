@@ -1,0 +1,18 @@
+/** Keys of the aggregators beside the registry; the same hash tag, so all of a fleet is in one slot of a cluster. */
+export const aggregatorKeys = (prefix: string, fleet: string) => {
+  const base = `${prefix}fleet:{${fleet}}:`;
+  return {
+    leader: `${base}leader`,
+    epoch: `${base}epoch`,
+    incidents: `${base}incidents`,
+    incidentIndex: `${base}incidents:index`,
+    outbox: `${base}outbox`,
+    outboxDue: `${base}outbox:due`,
+    directive: (id: string) => `${base}directive:${id}`,
+    days: (service: string) => `${base}days:${service}`,
+    minutes: (service: string, day: string) => `${base}minutes:${service}:${day}`,
+  };
+};
+
+/** Names of keys of one fleet. */
+export type AggregatorKeys = ReturnType<typeof aggregatorKeys>;

@@ -1,0 +1,138 @@
+import { createHmac } from 'node:crypto';
+import type { Clock } from '@muster/kit/clock';
+import type { Logger } from '@muster/kit/logger';
+import type { Random } from '@muster/kit/random';
+import type { RedisConnections } from '@muster/kit/redis';
+import type { IncidentChange } from '../core/incidents.ts';
+import type { AggregatorKeys } from './keys.ts';
+
+const AT_ONCE = 4;
+const TIMEOUT_MS = 5_000;
+const FIRST_RETRY_MS = 5_000;
+const LONGEST_RETRY_MS = 3_600_000;
+const GIVE_UP_MS = 86_400_000;
+
+/** How the delivery of a notification ended. */
+export type DeliveryResult = 'delivered' | 'retried' | 'dropped';
+
+interface Message extends IncidentChange {
+  readonly epoch: number;
+  readonly firstAt: number;
+  readonly attempts: number;
+}
+
+/** Sends what is due in the outbox. */
+export interface Webhooks {
+  /** Delivers up to four messages; call it each second while leading. Never rejects. */
+  deliver(): Promise<void>;
+}
+
+/** What delivery needs. */
+export interface WebhooksDeps {
+  readonly redis: RedisConnections;
+  readonly keys: AggregatorKeys;
+  readonly urls: readonly string[];
+  readonly secret: string | undefined;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly onResult: (channel: number, result: DeliveryResult) => void;
+}
+
+/** The signature of a webhook (scheme of Standard Webhooks): HMAC-SHA256 over `id.timestamp.body`, base64. */
+export const signWebhook = (secret: string, id: string, timestampS: number, body: string): string =>
+  `v1,${createHmac('sha256', secret).update(`${id}.${timestampS}.${body}`).digest('base64')}`;
+
+/** The body of a notification: machine-readable, with a `text` that chat systems show. */
+export const webhookBody = ({ kind, incident, epoch }: IncidentChange & { epoch: number }): string => {
+  const { subject, severity, updates } = incident;
+  const words = kind === 'closed' ? `${subject} is well again` : `${subject}: ${severity.replace('_', ' ')}`;
+  const seen = updates.at(-1)?.seen ?? [];
+  return JSON.stringify({
+    type: `incident.${kind}`,
+    text: seen.length === 0 ? words : `${words} (${seen.join('; ')})`,
+    epoch,
+    incident,
+  });
+};
+
+/** Delivers notifications with retries from 5 s to 1 h, for a day. A message has one id for ever: receivers may repeat safely. */
+export const createWebhooks = (deps: WebhooksDeps): Webhooks => {
+  const { redis, keys, urls, clock, random, log, onResult } = deps;
+  let running: Promise<void> | undefined;
+
+  const forget = (id: string): Promise<unknown> =>
+    redis.retry((lane) => lane.multi().hdel(keys.outbox, id).zrem(keys.outboxDue, id).exec());
+
+  const deliverOne = async (id: string): Promise<void> => {
+    const text = await redis.retry((lane) => lane.hget(keys.outbox, id));
+    const channel = Number(id.slice(id.lastIndexOf(':') + 1));
+    const url = urls[channel];
+    const message = text === null ? undefined : (JSON.parse(text) as Message);
+    if (!message || url === undefined) return void (await forget(id));
+    if (await post(url, id, message, deps)) {
+      await forget(id);
+      return onResult(channel, 'delivered');
+    }
+    const now = clock.now();
+    if (now - message.firstAt > GIVE_UP_MS) {
+      log.error({ id, channel }, 'webhook.dropped');
+      await forget(id);
+      return onResult(channel, 'dropped');
+    }
+    const waitMs =
+      Math.min(FIRST_RETRY_MS * 2 ** message.attempts, LONGEST_RETRY_MS) * (0.8 + 0.4 * random.fraction());
+    const next = JSON.stringify({ ...message, attempts: message.attempts + 1 });
+    await redis.retry((lane) =>
+      lane
+        .multi()
+        .hset(keys.outbox, id, next)
+        .zadd(keys.outboxDue, now + waitMs, id)
+        .exec(),
+    );
+    onResult(channel, 'retried');
+  };
+  const deliverDue = async (): Promise<void> => {
+    try {
+      const ids = await redis.retry((lane) =>
+        lane.zrangebyscore(keys.outboxDue, '-inf', clock.now(), 'LIMIT', 0, AT_ONCE),
+      );
+      await Promise.all(ids.map(deliverOne));
+    } catch (error) {
+      log.debug({ error }, 'webhook.outbox_unreadable');
+    }
+  };
+  return {
+    deliver: () => {
+      running ??= deliverDue().finally(() => {
+        running = undefined;
+      });
+      return running;
+    },
+  };
+};
+
+const post = async (url: string, id: string, message: Message, deps: WebhooksDeps): Promise<boolean> => {
+  const body = webhookBody(message);
+  const timestampS = Math.floor(deps.clock.now() / 1_000);
+  const signature =
+    deps.secret === undefined ? {} : { 'webhook-signature': signWebhook(deps.secret, id, timestampS, body) };
+  try {
+    const response = await fetch(url, {
+      method: 'POST',
+      headers: {
+        'content-type': 'application/json',
+        'webhook-id': id,
+        'webhook-timestamp': String(timestampS),
+        ...signature,
+      },
+      body,
+      redirect: 'error',
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
+    await response.body?.cancel();
+    return response.ok;
+  } catch {
+    return false;
+  }
+};

@@ -1,0 +1,169 @@
+import { createHmac } from 'node:crypto';
+import { createServer, type IncomingMessage } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { openOwnRedis } from '@muster/testkit/own-store';
+import { useTestStores } from '@muster/testkit/stores';
+import { until } from '@muster/testkit/wait';
+import { Redis } from 'ioredis';
+import { expect, test } from 'vitest';
+import { startAggregator, startTiny, type TestAggregator } from './aggregator-fixture.ts';
+
+const stores = useTestStores();
+const SECRET = 'a-webhook-secret-of-16';
+let serial = 0;
+const own = () => {
+  serial += 1;
+  return { redisUrl: stores.redisUrl, redisPrefix: `${stores.redisPrefix}${serial}:` };
+};
+const leaderOf = async (aggregator: TestAggregator) =>
+  (await aggregator.ask('/v1/fleet')).body.leader as { name: string; epoch: number } | null;
+
+interface Hook {
+  readonly headers: IncomingMessage['headers'];
+  readonly text: string;
+  // biome-ignore lint/suspicious/noExplicitAny: a JSON body.
+  readonly body: any;
+}
+
+/** A receiver of webhooks that answers as it is told. */
+const receiver = async (answers: number[] = []) => {
+  const hooks: Hook[] = [];
+  const server = createServer((req, res) => {
+    let text = '';
+    req.on('data', (chunk) => {
+      text += chunk;
+    });
+    req.on('end', () => {
+      hooks.push({ headers: req.headers, text, body: JSON.parse(text) });
+      res.writeHead(answers.shift() ?? 204).end();
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/hook`,
+    hooks,
+    [Symbol.asyncDispose]: async () => {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+};
+
+test('[LD1] one of two leads; when it stops the other does at once, with a greater epoch', async () => {
+  const mine = own();
+  const first = await startAggregator(mine, { INSTANCE_NAME: 'agg-1' });
+  await using second = await startAggregator(mine, { INSTANCE_NAME: 'agg-2' });
+  const before = (await until(() => leaderOf(second), { what: 'a leader' })) as {
+    name: string;
+    epoch: number;
+  };
+  expect(before.name).toBe('agg-1');
+  expect(await leaderOf(first)).toEqual(before);
+  await first[Symbol.asyncDispose]();
+  const after = await until(() => leaderOf(second), {
+    what: 'the next leader',
+    ok: (leader) => leader?.name === 'agg-2',
+    timeoutMs: 4_000,
+  });
+  expect(after?.epoch).toBeGreaterThan(before.epoch);
+});
+
+test('[LD1] the lease of a leader that vanished without a word runs out within 8 s', async () => {
+  const mine = own();
+  const redis = new Redis(stores.redisUrl);
+  await redis.set(`${mine.redisPrefix}fleet:{muster}:leader`, 'dead-id dead-name', 'PX', 6_000);
+  await redis.set(`${mine.redisPrefix}fleet:{muster}:epoch`, '41');
+  redis.disconnect();
+  await using aggregator = await startAggregator(mine, { INSTANCE_NAME: 'agg-1' });
+  await until(() => leaderOf(aggregator), {
+    what: 'the dead one',
+    ok: (leader) => leader?.name === 'dead-name',
+  });
+  await until(() => leaderOf(aggregator), {
+    what: 'a takeover',
+    ok: (leader) => leader?.name === 'agg-1' && leader.epoch === 42,
+    timeoutMs: 8_000,
+  });
+});
+
+test('[LD2] without Redis nobody leads', async () => {
+  await using redis = await openOwnRedis();
+  await using aggregator = await startAggregator({ redisUrl: redis.url, redisPrefix: 'ld:' });
+  await until(() => leaderOf(aggregator), { what: 'a leader' });
+  await redis.stop();
+  await until(() => leaderOf(aggregator), {
+    what: 'no leader',
+    ok: (leader) => leader === null,
+    timeoutMs: 10_000,
+  });
+  const metrics = await (await fetch(`${aggregator.opsUrl}/metrics`)).text();
+  expect(metrics).toMatch(/^fleet_leader 0$/m);
+});
+
+test('[LD2] a write of an older epoch is refused', async () => {
+  const mine = own();
+  await using tiny = await startTiny(mine);
+  const redis = new Redis(stores.redisUrl);
+  await using aggregator = await startAggregator(mine);
+  await until(async () => (await aggregator.stateOf('tiny-1')) === 'up', { what: 'a fleet' });
+  // Somebody else has led since; this aggregator does not know it yet, and its lease still runs.
+  const keeper = setInterval(() => {
+    void redis.set(`${mine.redisPrefix}fleet:{muster}:epoch`, '1000');
+    void redis.set(`${mine.redisPrefix}fleet:{muster}:leader`, 'other-id other', 'PX', 6_000);
+  }, 50);
+  tiny.kill('SIGKILL');
+  await until(async () => (await aggregator.stateOf('tiny-1')) === 'down', { what: 'an outage' });
+  await new Promise((resolve) => setTimeout(resolve, 7_000));
+  clearInterval(keeper);
+  expect((await aggregator.ask('/v1/incidents')).body.items).toEqual([]);
+  redis.disconnect();
+});
+
+test('[WH1][IN3] an outage is one incident, told once by a signed webhook, and the next leader closes it', async () => {
+  const mine = own();
+  await using hook = await receiver();
+  const env = { WEBHOOK_URLS: hook.url, WEBHOOK_SECRET: SECRET, EXPECTED: 'tiny=1' };
+  const first = await startAggregator(mine, { ...env, INSTANCE_NAME: 'agg-1' });
+  await using second = await startAggregator(mine, { ...env, INSTANCE_NAME: 'agg-2' });
+  await using tiny = await startTiny(mine);
+  await until(async () => (await second.stateOf('tiny-1')) === 'up', { what: 'a fleet' });
+  tiny.kill('SIGKILL');
+  await until(() => hook.hooks.length, { what: 'a webhook', timeoutMs: 15_000 });
+  await first[Symbol.asyncDispose]();
+  const [opened] = hook.hooks;
+  const id = String(opened?.headers['webhook-id']);
+  const signed = createHmac('sha256', SECRET).update(
+    `${id}.${opened?.headers['webhook-timestamp']}.${opened?.text}`,
+  );
+  expect(opened?.headers['webhook-signature']).toBe(`v1,${signed.digest('base64')}`);
+  expect(opened?.body).toMatchObject({
+    type: 'incident.opened',
+    text: 'tiny: major outage (tiny-1 down refused)',
+    incident: { subject: 'tiny', severity: 'major_outage', seq: 1 },
+  });
+  const { body } = await second.ask('/v1/incidents?state=open');
+  expect(body.items).toHaveLength(1);
+  await using _again = await startTiny(mine, { PORT: String(tiny.port), OPS_PORT: String(tiny.opsPort) });
+  await until(async () => (await second.ask('/v1/incidents?state=closed')).body.items.length === 1, {
+    what: 'the end of the incident',
+    timeoutMs: 60_000,
+    intervalMs: 500,
+  });
+  await until(() => hook.hooks.length === 2, { what: 'the second webhook', timeoutMs: 5_000 });
+  const closed = hook.hooks[1];
+  expect(closed?.body).toMatchObject({ type: 'incident.closed', text: 'tiny is well again' });
+  expect(closed?.body.incident.id).toBe(opened?.body.incident.id);
+  expect(closed?.body.epoch).toBeGreaterThan(opened?.body.epoch);
+}, 120_000);
+
+test('[WH2] a webhook that fails is repeated under the same id', async () => {
+  const mine = own();
+  await using hook = await receiver([500]);
+  await using aggregator = await startAggregator(mine, { WEBHOOK_URLS: hook.url, STALE_AFTER_MS: '1000' });
+  // Nobody of the required service has been seen: an outage as soon as that is certain.
+  await until(() => hook.hooks.length === 2, { what: 'the repetition', timeoutMs: 25_000 });
+  expect(hook.hooks[1]?.headers['webhook-id']).toBe(hook.hooks[0]?.headers['webhook-id']);
+  expect(hook.hooks[0]?.headers['webhook-signature']).toBeUndefined();
+  const metrics = await (await fetch(`${aggregator.opsUrl}/metrics`)).text();
+  expect(metrics).toMatch(/fleet_notifications_total\{channel="0",result="retried"\} 1/);
+}, 60_000);
