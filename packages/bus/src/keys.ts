@@ -8,6 +8,8 @@ export interface GroupKeys {
   readonly stream: string;
   /** Hash: epoch and top offset. */
   readonly meta: string;
+  /** Hash: who is there. */
+  readonly presence: string;
   /** Starts the keys that remember what an idempotency key was answered. */
   readonly result: string;
 }
@@ -19,6 +21,7 @@ export const groupKeys = (prefix: string, group: GroupName): GroupKeys => {
     channel: `${prefix}g:{${tag}}`,
     stream: `${prefix}gs:{${tag}}`,
     meta: `${prefix}gm:{${tag}}`,
+    presence: `${prefix}gp:{${tag}}`,
     result: `${prefix}gi:{${tag}}:`,
   };
 };

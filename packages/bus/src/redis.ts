@@ -4,12 +4,12 @@ import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis';
 import { AppError } from '@muster/protocol/errors';
 import type { GroupName } from '@muster/protocol/ids';
-import type { Redis } from 'ioredis';
 import type { Bus, BusHandlers } from './bus.ts';
 import { createCanary } from './canary.ts';
 import { decodeMessage, encodeMessage } from './envelope.ts';
 import { groupKeys } from './keys.ts';
 import { createRedisStreams } from './redis-streams.ts';
+import { stickyLane } from './sticky-lane.ts';
 import { createSubscriber, type Subscriber } from './subscriber.ts';
 
 export interface RedisBusDeps {
@@ -78,14 +78,5 @@ export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: 
       canary[Symbol.dispose]();
       subscriber.close();
     },
-  };
-};
-
-/** Always the same lane while it works: two lanes could swap two messages of one caller. */
-const stickyLane = (redis: RedisConnections): (() => Redis) => {
-  let lane: Redis | undefined;
-  return () => {
-    if (lane?.status !== 'ready') lane = redis.lane();
-    return lane;
   };
 };

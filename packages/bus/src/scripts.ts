@@ -83,6 +83,19 @@ if not epoch or (epoch == ARGV[1] and tonumber(offset) < tonumber(ARGV[2])) then
 end
 return {offset, epoch}`);
 
+/* KEYS presence · ARGV 1 how values of the dead replica begin. Removes them and answers client, value, client, value … */
+export const TAKE_GHOSTS = script(`
+local all = redis.call('HGETALL', KEYS[1])
+local gone = {}
+for at = 1, #all, 2 do
+  if string.sub(all[at + 1], 1, #ARGV[1]) == ARGV[1] then
+    redis.call('HDEL', KEYS[1], all[at])
+    gone[#gone + 1] = all[at]
+    gone[#gone + 1] = all[at + 1]
+  end
+end
+return gone`);
+
 const loaded = new WeakMap<Redis, Set<string>>();
 
 /**
