@@ -117,13 +117,21 @@ test('[LA5] a second launcher in the same directory is refused with the pid of t
   );
 });
 
-test('[LA6] a store of the caller’s that does not answer is named by its variable', async () => {
+test('[LA6] [LA8] a store that does not answer is named by its variable, and the other one is ended', async () => {
   using directory = temporaryDirectory();
-  const env = { REDIS_URL: 'redis://127.0.0.1:1' };
+  const env = { ...ownStores(), REDIS_URL: 'redis://127.0.0.1:1' };
   await expect(fakeFleet(directory.path, { env })).rejects.toThrow(
     'nothing answers at 127.0.0.1:1, where REDIS_URL',
   );
+  expect(existsSync(join(directory.path, 'postgres', 'PG_VERSION'))).toBe(true);
+  expect(await processesOf(directory.path)).toEqual([]);
 });
+
+/** Processes whose command line names a path. */
+const processesOf = async (path: string): Promise<string[]> => {
+  const { stdout } = await run('ps', ['-axo', 'pid=,command=']);
+  return stdout.split('\n').filter((line) => line.includes(path));
+};
 
 test('[LA6] stores of the caller’s are used, and none is started', async () => {
   using directory = temporaryDirectory();

@@ -46,12 +46,17 @@ export const wipeStores = (dataDir: string): void => {
 /** Postgres and Redis, side by side: the caller's where `DATABASE_URL` or `REDIS_URL` is set, else our own. */
 export const startStores = async (deps: StoreDeps): Promise<{ databaseUrl: string; redisUrl: string }> => {
   const given = givenStores(deps.env);
-  const [databaseUrl, redis] = await Promise.all([
+  const started = await Promise.allSettled([
     given.databaseUrl === undefined
       ? startPostgres(deps)
       : reach('DATABASE_URL', given.databaseUrl, 'Postgres', deps.say),
     given.redisUrl === undefined ? startRedis(deps) : reach('REDIS_URL', given.redisUrl, 'Redis', deps.say),
   ]);
+  // Both have come to rest: nothing is still starting while the caller cleans up.
+  const [databaseUrl, redis] = started.map((one) => {
+    if (one.status === 'rejected') throw one.reason;
+    return one.value;
+  }) as [string, string];
   return { databaseUrl, redisUrl: redis };
 };
 

@@ -2,11 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Child, sayEnding } from '@muster/local/child';
 import type { Claim } from '@muster/local/claim';
 import { type ServerSpec, startServer } from '@muster/local/server';
-
-const FIRST_PAUSE_MS = 200;
-const LONGEST_PAUSE_MS = 10_000;
-/** Up for this long, and the next crash counts as the first again. */
-const STEADY_MS = 30_000;
+import { createBackOff } from './back-off.ts';
 
 /** One server that is kept running. */
 export interface Supervised {
@@ -38,20 +34,27 @@ interface SupervisorDeps {
 /** Keeps a server running: says when it ends by itself, with its last lines, and starts it again with back-off. */
 export const supervise = ({ spec, say, claim, onChange }: SupervisorDeps): Supervised => {
   const { name } = spec.child;
+  const backOff = createBackOff(() => performance.now());
   let wanted = false;
   let child: Child | undefined;
-  let upSince = 0;
-  let pause = FIRST_PAUSE_MS;
   let down = new AbortController();
+  let launching: Promise<void> = Promise.resolve();
 
-  const launch = async (signal?: AbortSignal): Promise<void> => {
+  const launch = (signal?: AbortSignal): Promise<void> => {
+    const stopped = down.signal;
+    const launched = launchOnce(signal === undefined ? stopped : AbortSignal.any([signal, stopped]));
+    launching = launched.catch(() => {});
+    return launched;
+  };
+
+  const launchOnce = async (signal: AbortSignal): Promise<void> => {
     const onSpawn = (spawned: Child) => {
       child = spawned;
       claim.add({ name, pid: spawned.pid, stopSignal: spec.stopSignal });
       void spawned.ended.then(() => claim.remove(spawned.pid));
     };
     const started = await startServer(spec, { signal, onSpawn });
-    upSince = performance.now();
+    backOff.up();
     onChange();
     void started.ended.then((ending) => {
       if (wanted) void recover(`${name} ended (${sayEnding(ending)})`, started.lastLines());
@@ -60,14 +63,13 @@ export const supervise = ({ spec, say, claim, onChange }: SupervisorDeps): Super
 
   const recover = async (what: string, lines: readonly string[]): Promise<void> => {
     say([what, ...lines.map((line) => `    ${line}`)].join('\n'));
-    if (performance.now() - upSince > STEADY_MS) pause = FIRST_PAUSE_MS;
     while (wanted) {
+      const pause = backOff.pause();
       say(`${name} starts again in ${pause / 1000} s`);
       await sleep(pause, undefined, { signal: down.signal }).catch(() => {});
-      pause = Math.min(LONGEST_PAUSE_MS, pause * 2);
       if (!wanted) return;
       try {
-        await launch(down.signal);
+        await launch();
         say(`${name} is back (pid ${child?.pid})`);
         return;
       } catch (error) {
@@ -79,6 +81,8 @@ export const supervise = ({ spec, say, claim, onChange }: SupervisorDeps): Super
   const end = async (): Promise<void> => {
     wanted = false;
     down.abort();
+    // What is just being started is part of what has to end.
+    await launching;
     const ending = await child?.stop({ signal: spec.stopSignal, deadlineMs: spec.stopDeadlineMs });
     if (ending?.forced) say(`${name} did not end within ${spec.stopDeadlineMs / 1000} s and was killed`);
   };
@@ -86,7 +90,6 @@ export const supervise = ({ spec, say, claim, onChange }: SupervisorDeps): Super
   const begin = async (signal?: AbortSignal): Promise<void> => {
     down = new AbortController();
     wanted = true;
-    pause = FIRST_PAUSE_MS;
     try {
       await launch(signal);
     } catch (error) {
@@ -104,6 +107,7 @@ export const supervise = ({ spec, say, claim, onChange }: SupervisorDeps): Super
     resume: () => begin(),
     retire(signal) {
       wanted = false;
+      down.abort();
       child?.kill(signal);
     },
     stop: end,

@@ -3,6 +3,8 @@ import { type Child, type ChildOptions, sayEnding, startChild } from './child.ts
 
 const POLL_MS = 25;
 const READY_TIMEOUT_MS = 30_000;
+/** What never served anybody has nothing to finish. */
+const GIVE_UP_MS = 1_000;
 
 /** A program that serves others: how it starts, when it is usable, how it ends. May be started many times. */
 export interface ServerSpec {
@@ -37,7 +39,7 @@ export const startServer = async (
     await untilReady(spec, child, signal);
     return child;
   } catch (error) {
-    await child.stop({ signal: 'SIGTERM', deadlineMs: 1_000 });
+    await child.stop({ signal: spec.stopSignal, deadlineMs: GIVE_UP_MS });
     throw error;
   }
 };

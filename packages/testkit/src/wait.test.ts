@@ -36,3 +36,8 @@ test('[TW3] in vain, the error names what was awaited and seen last', async () =
   const failing = until(() => Promise.reject(new Error('ECONNREFUSED')), { ...soon, what: 'an answer' });
   await expect(failing).rejects.toThrow('last seen: ECONNREFUSED');
 });
+
+test('[TW3] a look that never answers does not outlast the deadline', async () => {
+  const waiting = until(() => new Promise<never>(() => {}), { ...soon, what: 'an answer' });
+  await expect(waiting).rejects.toThrow('last seen: the last look gave no answer');
+});

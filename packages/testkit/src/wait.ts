@@ -3,6 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const DEFAULT_TIMEOUT_MS = 5_000;
 const DEFAULT_INTERVAL_MS = 20;
 const SHOWN_CHARACTERS = 500;
+/** A look that began in time may still answer. */
+const GRACE_MS = 250;
 
 /** How long to wait, for what, and how to know it. */
 export interface UntilOptions<T> {
@@ -28,7 +30,7 @@ export const until = async <T>(
   let last: unknown;
   for (;;) {
     try {
-      const seen = await look();
+      const seen = await within(look(), deadline - performance.now());
       if (ok(seen)) return seen;
       last = seen;
     } catch (error) {
@@ -40,6 +42,20 @@ export const until = async <T>(
       });
     }
     await sleep(intervalMs);
+  }
+};
+
+/** A look that never answers must not outlast the deadline. */
+const within = async <T>(look: T | Promise<T>, ms: number): Promise<T> => {
+  const cancel = new AbortController();
+  const late = sleep(Math.max(0, ms) + GRACE_MS, undefined, { signal: cancel.signal }).then(() => {
+    throw new Error('the last look gave no answer');
+  });
+  late.catch(() => {});
+  try {
+    return await Promise.race([look, late]);
+  } finally {
+    cancel.abort();
   }
 };
 
