@@ -75,7 +75,13 @@ const ownFleet = (stack: AsyncDisposableStack): Promise<Fleet> => {
   const dataDir = mkdtempSync(join(tmpdir(), 'muster-bench-'));
   stack.defer(() => rmSync(dataDir, { recursive: true, force: true }));
   const { DATABASE_URL: _database, REDIS_URL: _redis, ...env } = process.env;
-  return startFleet({ env: { ...env, LOG_LEVEL: 'warn' }, dataDir, gateways: 1, port: 0, basePort: 0 });
+  return startFleet({
+    env: { ...env, LOG_LEVEL: 'warn', SESSION_LIMIT_PER_MINUTE: '0', KEY_LIMIT_PER_MINUTE: '0' },
+    dataDir,
+    gateways: 1,
+    port: 0,
+    basePort: 0,
+  });
 };
 
 const measure = async ({ contestant, work, pid, job }: Work): Promise<Outcome & { cpuUs: number }> => {

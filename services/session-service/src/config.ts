@@ -50,6 +50,15 @@ export const settings = z.object({
   GUEST_LIMIT_PER_MINUTE: field
     .count(60, { min: 1 })
     .describe('guest sessions that one address may open in a minute'),
+  SESSION_LIMIT_PER_MINUTE: field
+    .count(1_200)
+    .describe('requests of one session to one replica in a minute; 0 for no limit'),
+  KEY_LIMIT_PER_MINUTE: field
+    .count(60_000)
+    .describe('requests of one API key to one replica in a minute; 0 for no limit'),
+  FAILURE_LIMIT_PER_MINUTE: field
+    .count(300)
+    .describe('bad tokens and keys of one address at one replica in a minute; 0 for no limit'),
   TRUSTED_PROXIES: field
     .list()
     .describe('addresses or networks of load balancers whose `X-Forwarded-For` counts'),
@@ -63,6 +72,12 @@ export const settings = z.object({
   EVENT_RETENTION_DAYS: field
     .count(90, { min: 1, max: 3_650 })
     .describe('days after which a month of the log book is dropped'),
+  EXPECTED_REPLICAS: field
+    .count(1, { min: 1, max: 1_000 })
+    .describe('how many session services run, for the budget of database connections'),
+  REPLICA_SURGE: field
+    .count(1, { max: 1_000 })
+    .describe('how many more of them run while a new release rolls out'),
   DRAIN_DELAY_MS: field
     .ms(0, { min: 0 })
     .describe('pause between "not ready" and closing the port, for load balancers that look seldom'),
@@ -80,10 +95,19 @@ export interface SessionServiceConfig {
   readonly publicUrl: string;
   readonly cookie: { readonly name: string; readonly secure: boolean };
   readonly allowedOrigins: readonly string[];
-  readonly guests: { readonly enabled: boolean; readonly perMinute: number };
+  readonly guests: { readonly enabled: boolean };
+  /** Per minute; 0 for no limit. */
+  readonly limits: {
+    readonly guests: number;
+    readonly session: number;
+    readonly key: number;
+    readonly failures: number;
+  };
   readonly trustedProxies: readonly string[];
   readonly outboxPollMs: number;
   readonly sweep: { readonly intervalMs: number; readonly endedDays: number; readonly eventDays: number };
+  /** For the budget of database connections. */
+  readonly fleet: { readonly replicas: number; readonly surge: number };
   readonly drainDelayMs: number;
   readonly migrate: boolean;
 }
@@ -103,7 +127,13 @@ export const readConfig = (env: NodeJS.ProcessEnv): SessionServiceConfig => {
     publicUrl: publicUrl.origin,
     cookie: { name: cookieNameFor(parsed.PUBLIC_URL, parsed.COOKIE_NAME), secure },
     allowedOrigins: parsed.ALLOWED_ORIGINS ?? [publicUrl.origin],
-    guests: { enabled: parsed.GUEST_SESSIONS, perMinute: parsed.GUEST_LIMIT_PER_MINUTE },
+    guests: { enabled: parsed.GUEST_SESSIONS },
+    limits: {
+      guests: parsed.GUEST_LIMIT_PER_MINUTE,
+      session: parsed.SESSION_LIMIT_PER_MINUTE,
+      key: parsed.KEY_LIMIT_PER_MINUTE,
+      failures: parsed.FAILURE_LIMIT_PER_MINUTE,
+    },
     trustedProxies: parsed.TRUSTED_PROXIES,
     outboxPollMs: parsed.OUTBOX_POLL_MS,
     sweep: {
@@ -111,6 +141,7 @@ export const readConfig = (env: NodeJS.ProcessEnv): SessionServiceConfig => {
       endedDays: parsed.ENDED_RETENTION_DAYS,
       eventDays: parsed.EVENT_RETENTION_DAYS,
     },
+    fleet: { replicas: parsed.EXPECTED_REPLICAS, surge: parsed.REPLICA_SURGE },
     drainDelayMs: parsed.DRAIN_DELAY_MS,
     migrate: parsed.MIGRATE,
   };

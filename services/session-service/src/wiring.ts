@@ -1,5 +1,6 @@
 import type { World } from '@muster/kit/world';
 import { beatSessionBus, emitSessionChange } from '@muster/session/events';
+import { createTicketStore } from '@muster/session/tickets';
 import type { SessionId } from '@muster/session/token';
 import { type Base, createBase, type Stores } from './base.ts';
 import type { SessionServiceConfig } from './config.ts';
@@ -27,7 +28,9 @@ const RESERVED_CONNECTIONS = 3;
 export interface Engine {
   readonly context: HttpContext;
   readonly relay: Relay;
+  readonly connections: Connections;
   check(ids: readonly SessionId[]): Promise<CheckedState[]>;
+  confirm(id: SessionId, rev: number): Promise<void>;
   endedWithin(ms: number): Promise<{ id: SessionId; why: string }[]>;
 }
 
@@ -44,11 +47,15 @@ export const wire = (
   const sessions = sessionsOf(base, propagation);
   const checking = checkingOf(base);
   const relay = stack.use(createRelay({ outbox, propagation, log, pollMs: config.outboxPollMs }));
+  const connections = createConnections(base);
   stack.use(heartbeatOf(base));
   stack.use(sweeperOf(base, sessions));
+  const context = contextOf(base, { propagation, sessions, checking, connections });
   return {
     relay,
-    context: contextOf(base, { propagation, sessions, checking }),
+    connections,
+    context,
+    confirm: (id, rev) => context.changes.confirm(id, rev),
     check: (ids) => checkMany(checking, base, ids),
     endedWithin: (ms) => store.endedWithin(ms, REPLAY_LIMIT),
   };
@@ -126,10 +133,15 @@ const sweeperOf = (
 
 const contextOf = (
   base: Base,
-  rules: { propagation: Propagation; sessions: Sessions; checking: AuthenticateDeps },
+  rules: {
+    propagation: Propagation;
+    sessions: Sessions;
+    checking: AuthenticateDeps;
+    connections: Connections;
+  },
 ): HttpContext => {
   const { config, clock, random, signer, keys, instruments, toucher } = base;
-  const { propagation, sessions, checking } = rules;
+  const { propagation, sessions, checking, connections } = rules;
   return {
     config,
     clock,
@@ -161,9 +173,12 @@ const contextOf = (
         instruments.validationSeconds.observe({ source }, seconds);
       },
     }),
+    connections,
     note: (session) => toucher.note(session),
+    tickets: createTicketStore(base),
     limits: createRateLimits({
-      guestsPerMinute: config.guests.perMinute,
+      ...base,
+      perMinute: config.limits,
       onLimited: (scope) => instruments.rateLimited.inc({ scope }),
     }),
   };

@@ -25,9 +25,11 @@ interface UserGuardOptions {
 export const userGuard =
   (context: HttpContext, { unsafe }: UserGuardOptions) =>
   async (req: Request, res: Response): Promise<UserCaller> => {
+    context.limits.requireTrust(req);
     const found = await findSession(context, req);
     if (!found.verdict.ok) throw await refusal(context, found, req, res);
     const caller = { ...found.verdict, via: found.via, actor: actorOf('user', req) };
+    context.limits.caller('session', caller.snapshot.id, res);
     confirmSecret(context, caller);
     if (unsafe && found.via === 'cookie') requireOwnOrigin(context, req, caller);
     if (req.query['passive'] !== 'true') context.note(caller.snapshot);
@@ -42,6 +44,7 @@ export const logoutGuard =
     req: Request,
     res: Response,
   ): Promise<UserCaller | { readonly over: true; readonly via: 'cookie' | 'bearer' }> => {
+    context.limits.requireTrust(req);
     const found = await findSession(context, req);
     if (found.verdict.ok) {
       const caller = { ...found.verdict, via: found.via, actor: actorOf('user', req) };
@@ -142,6 +145,7 @@ const refusal = async (
   if (verdict.ok) throw new TypeError('a good session is not refused');
   switch (verdict.why) {
     case 'invalid':
+      context.limits.distrust(req);
       return new AppError('INVALID_TOKEN');
     case 'ended':
       if (via === 'cookie') res.setHeader('Set-Cookie', noCookie(context));

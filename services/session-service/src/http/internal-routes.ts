@@ -18,6 +18,8 @@ interface InternalDeps {
   readonly internalApiKey: string;
   /** Reads the truth, and leaves it in Redis. */
   readonly check: (ids: readonly SessionId[]) => Promise<CheckedState[]>;
+  /** The new secret of a rotation was seen. */
+  readonly confirm: (id: SessionId, rev: number) => Promise<void>;
   readonly endedWithin: (ms: number) => Promise<{ id: SessionId; why: string }[]>;
 }
 
@@ -25,7 +27,7 @@ const MAX_IDS = 200;
 const MAX_SECONDS = 900;
 
 /** Routes for gateways, on the ops port. */
-export const internalRoutes = ({ internalApiKey, check, endedWithin }: InternalDeps): Route[] => {
+export const internalRoutes = ({ internalApiKey, check, confirm, endedWithin }: InternalDeps): Route[] => {
   const guard = (req: Request): void => {
     const key = readBearer(req.headers.authorization);
     if (key === undefined || indexOfKey([internalApiKey], key) < 0) throw new AppError('INVALID_KEY');
@@ -41,6 +43,19 @@ export const internalRoutes = ({ internalApiKey, check, endedWithin }: InternalD
       handle: async ({ body }) => {
         const ids = body.ids.map(parseSessionId).filter((id) => id !== undefined);
         return { status: 200, body: { sessions: await check(ids) } };
+      },
+    }),
+    route({
+      method: 'post',
+      path: '/internal/sessions/confirm',
+      summary: 'The new secret of a rotation was seen: the old one has 30 s left',
+      body: z.strictObject({ id: sessionIdSchema, rev: z.int().min(1) }),
+      guard,
+      responses: { 204: { description: 'Noted, now or earlier.' } },
+      handle: async ({ body }) => {
+        const id = parseSessionId(body.id);
+        if (id !== undefined) await confirm(id, body.rev);
+        return { status: 204 };
       },
     }),
     route({

@@ -1,42 +1,92 @@
+import type { Clock } from '@muster/kit/clock';
+import type { RedisConnections } from '@muster/kit/redis';
 import { AppError } from '@muster/protocol/errors';
 import type { Request, Response } from 'express';
-import { RateLimiterMemory, type RateLimiterRes } from 'rate-limiter-flexible';
+import { RateLimiterMemory, RateLimiterRedis, type RateLimiterRes } from 'rate-limiter-flexible';
 import { rateKeyOf } from '../core/ip.ts';
+import { type Allowance, createWindowCounter } from '../core/window-counter.ts';
 
-/** Counts requests per caller and refuses those beyond the limit. */
+/** Counts requests and refuses those beyond a limit; every call may throw `RATE_LIMITED`. */
 export interface RateLimits {
-  /** Takes one point of the caller's address; throws `RATE_LIMITED`. */
+  /** Guest sessions of an address, counted by the whole fleet, by this process while Redis is away. */
   guest(req: Request, res: Response): Promise<void>;
+  /** Requests of a session, or of an API key, at this process. */
+  caller(kind: 'session' | 'key', id: string, res: Response): void;
+  /** Refuses addresses that have shown too many bad credentials at this process. */
+  requireTrust(req: Request): void;
+  /** Remembers a bad credential. */
+  distrust(req: Request): void;
 }
 
 interface RateLimitOptions {
-  readonly guestsPerMinute: number;
+  readonly clock: Clock;
+  readonly redis: RedisConnections;
+  readonly perMinute: {
+    readonly guests: number;
+    readonly session: number;
+    readonly key: number;
+    readonly failures: number;
+  };
   readonly onLimited: (scope: string) => void;
 }
 
 const WINDOW_S = 60;
 
-/** Limits of this process. */
-export const createRateLimits = ({ guestsPerMinute, onLimited }: RateLimitOptions): RateLimits => {
-  const guests = new RateLimiterMemory({ points: guestsPerMinute, duration: WINDOW_S });
+/** All limits are per minute. Bad credentials are counted without I/O: that is what makes refusing them cheap. */
+export const createRateLimits = ({ clock, redis, perMinute, onLimited }: RateLimitOptions): RateLimits => {
+  const guests = guestLimiter(redis, perMinute.guests);
+  const failures = createWindowCounter({ clock, perWindow: perMinute.failures });
+  const callers = {
+    session: createWindowCounter({ clock, perWindow: perMinute.session }),
+    key: createWindowCounter({ clock, perWindow: perMinute.key }),
+  };
+  const refuse = (scope: string, retryAfterS: number): never => {
+    onLimited(scope);
+    throw new AppError('RATE_LIMITED', { retryAfterS });
+  };
   return {
     guest: async (req, res) => {
       try {
-        tell(res, guestsPerMinute, await guests.consume(rateKeyOf(req.ip)));
+        tell(res, 'ip', fromLimiter(perMinute.guests, await guests.consume(rateKeyOf(req.ip))));
       } catch (error) {
         if (error instanceof Error) throw error;
-        onLimited('guest');
-        tell(res, guestsPerMinute, error as RateLimiterRes);
-        throw new AppError('RATE_LIMITED', { retryAfterS: secondsOf(error as RateLimiterRes) });
+        const allowance = fromLimiter(perMinute.guests, error as RateLimiterRes);
+        tell(res, 'ip', allowance);
+        refuse('guest', allowance.resetS);
       }
     },
+    caller: (kind, id, res) => {
+      const allowance = callers[kind].take(id);
+      if (allowance.limit > 0) tell(res, kind, allowance);
+      if (!allowance.ok) refuse(kind, allowance.resetS);
+    },
+    requireTrust: (req) => {
+      const allowance = failures.peek(rateKeyOf(req.ip));
+      if (!allowance.ok) refuse('failures', allowance.resetS);
+    },
+    distrust: (req) => void failures.take(rateKeyOf(req.ip)),
   };
 };
 
-/** The `RateLimit` headers of draft-ietf-httpapi-ratelimit-headers. */
-const tell = (res: Response, points: number, state: RateLimiterRes): void => {
-  res.setHeader('RateLimit-Policy', `"ip";q=${points};w=${WINDOW_S}`);
-  res.setHeader('RateLimit', `"ip";r=${Math.max(0, state.remainingPoints)};t=${secondsOf(state)}`);
-};
+const guestLimiter = (redis: RedisConnections, points: number): RateLimiterRedis =>
+  new RateLimiterRedis({
+    storeClient: redis.lane(),
+    keyPrefix: `${redis.prefix}rl:guest`,
+    points,
+    duration: WINDOW_S,
+    rejectIfRedisNotReady: true,
+    insuranceLimiter: new RateLimiterMemory({ points, duration: WINDOW_S }),
+  });
 
-const secondsOf = (state: RateLimiterRes): number => Math.max(1, Math.ceil(state.msBeforeNext / 1000));
+const fromLimiter = (limit: number, state: RateLimiterRes): Allowance => ({
+  ok: state.remainingPoints > 0,
+  limit,
+  remaining: Math.max(0, state.remainingPoints),
+  resetS: Math.max(1, Math.ceil(state.msBeforeNext / 1000)),
+});
+
+/** The `RateLimit` headers of draft-ietf-httpapi-ratelimit-headers. */
+const tell = (res: Response, policy: string, { limit, remaining, resetS }: Allowance): void => {
+  res.setHeader('RateLimit-Policy', `"${policy}";q=${limit};w=${WINDOW_S}`);
+  res.setHeader('RateLimit', `"${policy}";r=${remaining};t=${resetS}`);
+};

@@ -7,6 +7,7 @@ import type { Metrics } from '@muster/kit/metrics';
 import type { About } from '@muster/kit/probes';
 import type { Express } from 'express';
 import { changeRoutes } from './change-routes.ts';
+import { checkRoutes } from './check-routes.ts';
 import type { HttpContext } from './context.ts';
 import { eventRoutes } from './event-routes.ts';
 import { guestRoutes } from './guest-routes.ts';
@@ -37,6 +38,7 @@ export const createServer = (deps: ServerDeps): Express => {
     routes: [
       // Paths with words in the place of ids come before those with ids.
       ...searchRoutes(context),
+      ...checkRoutes(context),
       ...userRoutes(context),
       ...guestRoutes(context),
       ...serviceRoutes(context),

@@ -1,7 +1,7 @@
 import { AppError } from '@muster/protocol/errors';
 import { readBearer } from '@muster/session/credential';
 import type { SessionId } from '@muster/session/token';
-import type { Request } from 'express';
+import type { Request, Response } from 'express';
 import type { Scope } from '../core/api-keys.ts';
 import type { Actor } from '../core/ports.ts';
 import type { HttpContext } from './context.ts';
@@ -17,13 +17,16 @@ export interface ServiceCaller {
 
 /** The guard of routes for back ends. Throws `INVALID_KEY` and `INSUFFICIENT_SCOPE`. */
 export const serviceGuard =
-  ({ apiKeys }: HttpContext, scope: Scope) =>
-  async (req: Request): Promise<ServiceCaller> => {
+  ({ apiKeys, limits }: HttpContext, scope: Scope) =>
+  async (req: Request, res: Response): Promise<ServiceCaller> => {
+    limits.requireTrust(req);
     const key = readBearer(req.headers.authorization);
     const holder = key === undefined ? undefined : await apiKeys.holderOf(key);
     if (holder === undefined) {
+      limits.distrust(req);
       throw new AppError('INVALID_KEY', { detail: 'Send a valid API key as a bearer token.' });
     }
+    limits.caller('key', holder.id, res);
     if (!holder.scopes.includes(scope)) {
       throw new AppError('INSUFFICIENT_SCOPE', { detail: `This needs the scope ${scope}.` });
     }

@@ -1,0 +1,58 @@
+import type { Clock } from '@muster/kit/clock';
+
+/** What is left of an allowance. */
+export interface Allowance {
+  readonly ok: boolean;
+  readonly limit: number;
+  readonly remaining: number;
+  /** Seconds until it is whole again, at least 1. */
+  readonly resetS: number;
+}
+
+/** Counts per key in windows of a fixed length, in this process alone. */
+export interface WindowCounter {
+  /** Takes one, and says whether it was there. */
+  take(key: string): Allowance;
+  /** Looks without taking. */
+  peek(key: string): Allowance;
+}
+
+interface CounterOptions {
+  readonly clock: Clock;
+  /** 0 switches the limit off. */
+  readonly perWindow: number;
+  readonly windowMs?: number;
+  /** Keys remembered in one window; beyond it the count starts anew. */
+  readonly maxKeys?: number;
+}
+
+/** All keys share the beginnings of their windows: one map, thrown away as a whole. */
+export const createWindowCounter = (options: CounterOptions): WindowCounter => {
+  const { clock, perWindow, windowMs = 60_000, maxKeys = 200_000 } = options;
+  let counts = new Map<string, number>();
+  let endsAt = clock.monotonic() + windowMs;
+
+  const current = (): Map<string, number> => {
+    const now = clock.monotonic();
+    if (now >= endsAt || counts.size > maxKeys) {
+      counts = new Map();
+      endsAt = now + windowMs;
+    }
+    return counts;
+  };
+  const allowance = (used: number): Allowance => ({
+    ok: perWindow === 0 || used <= perWindow,
+    limit: perWindow,
+    remaining: Math.max(0, perWindow - used),
+    resetS: Math.max(1, Math.ceil((endsAt - clock.monotonic()) / 1000)),
+  });
+  return {
+    take: (key) => {
+      const map = current();
+      const used = (map.get(key) ?? 0) + 1;
+      map.set(key, used);
+      return allowance(used);
+    },
+    peek: (key) => allowance((current().get(key) ?? 0) + 1),
+  };
+};
