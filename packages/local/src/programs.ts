@@ -1,4 +1,4 @@
-import { execFile, spawnSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
@@ -66,10 +66,4 @@ export const installPackage = async (name: string, { env, say }: FindOptions): P
     say(`apt-get could not install ${name}: ${(error as Error).message.split('\n')[0]}`);
     return false;
   }
-};
-
-/** First line of what a program prints about its version; undefined when it does not run. */
-export const versionOf = (program: Program, flag: string): string | undefined => {
-  const { status, stdout } = spawnSync(program.path, [flag], { argv0: program.argv0, encoding: 'utf8' });
-  return status === 0 ? stdout.split('\n')[0] : undefined;
 };
