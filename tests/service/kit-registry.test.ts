@@ -1,4 +1,4 @@
-import { createBeat } from '@muster/kit/beat';
+import { createBeat, registryKeys } from '@muster/kit/beat';
 import { systemClock } from '@muster/kit/clock';
 import { createHealth } from '@muster/kit/health';
 import type { Instance } from '@muster/kit/instance';
@@ -102,4 +102,29 @@ test('[BT4] a process whose beats stop is listed without a beat', async () => {
   const seen = await registry('four');
   expect([seen.beats.length, seen.ids]).toEqual([0, ['01']]);
   await beat[Symbol.asyncDispose]();
+});
+
+test('[BT5] a directive is followed once: drain withdraws readiness, resume restores it', async () => {
+  const metrics = createMetrics({ service: 'test', version: '0' });
+  const health = createHealth({ clock, log, metrics, checks: {} });
+  const heard: string[] = [];
+  await using _beat = createBeat({
+    ...{ redis, instance: instance('05', 'e:1', 'five'), health, clock, random: systemRandom, log },
+    ...{ load: () => ({}), intervalMs: 50, ttlMs: 400, onDirective: ({ kind }) => heard.push(kind) },
+  });
+  const key = registryKeys(redis.prefix, 'five').directive('05');
+  const stateIn = async () => (await registry('five')).beats[0]?.state;
+  await redis.lane().set(key, JSON.stringify({ kind: 'drain', at: 1 }));
+  await until(async () => (await stateIn()) === 'draining', { what: 'a withdrawn process' });
+  expect(health.state()).toBe('draining');
+  await redis.lane().set(key, 'nonsense');
+  await redis.lane().set(key, JSON.stringify({ kind: 'resume', at: 2 }));
+  await until(async () => (await stateIn()) === 'ready', { what: 'a restored process' });
+  await redis.lane().set(key, JSON.stringify({ kind: 'drain', at: 2 }));
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  expect(heard).toEqual(['drain', 'resume']);
+  health.withdraw();
+  health.startDraining();
+  health.restore();
+  expect(health.state()).toBe('draining');
 });

@@ -31,8 +31,17 @@ export const registryKeys = (prefix: string, fleet: string) => {
     addresses: `${base}addr`,
     events: `${base}events`,
     beat: (id: string) => `${base}beat:${id}`,
+    directive: (id: string) => `${base}directive:${id}`,
   };
 };
+
+/** What an operator wants of a process; it comes back with the answer to a beat. */
+export interface Directive {
+  /** `drain`: take no new clients; `resume`: take them again. */
+  readonly kind: 'drain' | 'resume';
+  /** Redis time in ms; one directive has one, so a directive that is read twice counts once. */
+  readonly at: number;
+}
 
 /** A running heartbeat; disposing it takes the process out of the registry. */
 export interface Beat extends AsyncDisposable {
@@ -50,6 +59,8 @@ interface BeatOptions {
   readonly log: Logger;
   readonly intervalMs: number;
   readonly ttlMs: number;
+  /** Told of every directive after readiness has followed it; for services that hand their clients over. */
+  readonly onDirective?: (directive: Directive) => void;
 }
 
 /**
@@ -60,7 +71,7 @@ const BEAT_SCRIPT = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local owner = redis.call('HGET', KEYS[3], ARGV[2])
-if owner and owner > ARGV[1] then return 'superseded' end
+if owner and owner > ARGV[1] then return {'superseded', ''} end
 if owner and owner ~= ARGV[1] then
   redis.call('ZREM', KEYS[2], owner)
   redis.call('XADD', KEYS[4], 'MAXLEN', '~', 10000, '*', 'type', 'replaced', 'id', owner)
@@ -71,7 +82,7 @@ if owner ~= ARGV[1] then
 end
 redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
 redis.call('ZADD', KEYS[2], now, ARGV[1])
-return 'ok'`;
+return {'ok', redis.call('GET', KEYS[5]) or ''}`;
 
 const LEAVE_SCRIPT = `
 redis.call('DEL', KEYS[1])
@@ -84,6 +95,8 @@ export const createBeat = (options: BeatOptions): Beat => {
   const { redis, instance, log, intervalMs } = options;
   const keys = registryKeys(redis.prefix, instance.fleet);
   const names = [keys.beat(instance.id), keys.index, keys.addresses, keys.events];
+  const beatNames = [...names, keys.directive(instance.id)];
+  const obey = createFollower(options);
   let stop: Stop = () => {};
   let stopped = false;
   let superseded = false;
@@ -93,8 +106,8 @@ export const createBeat = (options: BeatOptions): Beat => {
     const payload = JSON.stringify(payloadOf(options));
     return lane.eval(
       BEAT_SCRIPT,
-      names.length,
-      ...names,
+      beatNames.length,
+      ...beatNames,
       instance.id,
       instance.address,
       payload,
@@ -109,15 +122,19 @@ export const createBeat = (options: BeatOptions): Beat => {
     failing = fails;
   };
   const beat = async () => {
+    let followed = false;
     try {
-      const answer = await redis.retry(send);
+      const [answer, directive] = (await redis.retry(send)) as [string, string];
       if (answer === 'superseded' && !superseded) log.warn({ address: instance.address }, 'beat.superseded');
       superseded = answer === 'superseded';
+      followed = obey(parseDirective(directive));
       report();
     } catch (error) {
       report(error);
     }
-    if (!stopped) stop = after(intervalMs * (0.9 + 0.2 * options.random.fraction()), () => void beat());
+    // The registry should hear of a new state before a probe does.
+    const pauseMs = followed ? 0 : intervalMs * (0.9 + 0.2 * options.random.fraction());
+    if (!stopped) stop = after(pauseMs, () => void beat());
   };
   void beat();
 
@@ -133,6 +150,29 @@ export const createBeat = (options: BeatOptions): Beat => {
         .catch(() => {}); // Its beat expires by itself.
     },
   };
+};
+
+/** Follows each directive once, and answers whether it did: readiness first, then whatever else the service does. */
+const createFollower = ({ health, log, onDirective }: BeatOptions) => {
+  let followed = 0;
+  return (directive: Directive | undefined): boolean => {
+    if (directive === undefined || directive.at <= followed) return false;
+    followed = directive.at;
+    log.warn({ kind: directive.kind }, 'beat.directive');
+    if (directive.kind === 'drain') health.withdraw();
+    else health.restore();
+    onDirective?.(directive);
+    return true;
+  };
+};
+
+const parseDirective = (text: string): Directive | undefined => {
+  try {
+    const { kind, at } = JSON.parse(text) as Partial<Directive>;
+    return (kind === 'drain' || kind === 'resume') && typeof at === 'number' ? { kind, at } : undefined;
+  } catch {
+    return undefined; // None, or not one of ours.
+  }
 };
 
 const payloadOf = ({ instance, health, load }: BeatOptions): BeatPayload => ({

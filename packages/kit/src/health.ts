@@ -24,6 +24,10 @@ export interface Health extends AsyncDisposable {
   dependencies(): Readonly<Record<string, DependencyStatus>>;
   /** From now on not ready, whatever the dependencies say. */
   startDraining(): void;
+  /** Not ready until {@link Health.restore}: an operator wants no new clients here. Shows as `draining`. */
+  withdraw(): void;
+  /** Takes back {@link Health.withdraw}; a process that is shutting down stays `draining`. */
+  restore(): void;
   /** Runs every check now; for start-up and tests. */
   checkNow(): Promise<void>;
 }
@@ -54,6 +58,7 @@ export const createHealth = (deps: HealthDeps): Health => {
   const known = new Map<string, DependencyStatus>();
   const running = new Map<string, Promise<void>>();
   let draining = false;
+  let withdrawn = false;
   let latched = false;
   const record = createRecorder(deps);
 
@@ -94,7 +99,7 @@ export const createHealth = (deps: HealthDeps): Health => {
 
   return {
     state: () => {
-      if (draining) return 'draining';
+      if (draining || withdrawn) return 'draining';
       if (!started()) return 'starting';
       return allUp() ? 'ready' : 'degraded';
     },
@@ -103,6 +108,12 @@ export const createHealth = (deps: HealthDeps): Health => {
     dependencies: () => Object.fromEntries(names.map((name) => [name, dependency(name)])),
     startDraining: () => {
       draining = true;
+    },
+    withdraw: () => {
+      withdrawn = true;
+    },
+    restore: () => {
+      withdrawn = false;
     },
     checkNow,
     [Symbol.asyncDispose]: async () => {

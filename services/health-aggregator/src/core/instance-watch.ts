@@ -41,6 +41,9 @@ export class InstanceWatch {
   readonly id: string;
   #beat: Beat;
   #beatAt: number;
+  /** What it last said of itself, in a beat or in its health body. */
+  #says: Beat['state'];
+  #saidAt: number;
   #state: InstanceState = 'starting';
   #since: number;
   #why = 'seen';
@@ -62,6 +65,8 @@ export class InstanceWatch {
     this.id = beat.id;
     this.#beat = beat;
     this.#beatAt = beatAt;
+    this.#says = beat.state;
+    this.#saidAt = beatAt;
     this.#since = now;
     this.#lastGoodAt = beatAt;
     this.#strainedAt = now;
@@ -111,6 +116,10 @@ export class InstanceWatch {
   }
 
   #take(beat: Beat, at: number): void {
+    if (at >= this.#saidAt) {
+      this.#says = beat.state;
+      this.#saidAt = at;
+    }
     this.#strain.beat(beat, at);
     if (!this.#dependencies || at >= this.#dependencies.at) {
       this.#dependencies = { readings: beat.dependencies, at };
@@ -126,6 +135,10 @@ export class InstanceWatch {
   /** Takes the end of a probe. */
   probed(result: ProbeResult, now: number): void {
     this.#probe = { result, at: now };
+    if (result.state) {
+      this.#says = result.state;
+      this.#saidAt = now;
+    }
     if (result.dependencies) this.#dependencies = { readings: result.dependencies, at: now };
     if (result.outcome === 'ok') {
       if (this.#oks === 0) this.#firstOkAt = now;
@@ -149,7 +162,7 @@ export class InstanceWatch {
   /** Draws the consequence of all evidence; call on every tick. */
   evaluate(now: number, trust: Trust): Transition | undefined {
     if (this.#strain.why(now)) this.#strainedAt = now;
-    if (this.#beat.state === 'draining' && this.#state !== 'draining' && this.#state !== 'gone') {
+    if (this.#says === 'draining' && this.#state !== 'draining' && this.#state !== 'gone') {
       return this.#move('draining', 'says_draining', now);
     }
     // It took itself out and no longer answers. Unlisted alone may also mean that the registry was emptied.
@@ -187,7 +200,7 @@ export class InstanceWatch {
   }
 
   #fromStarting(now: number, trust: Trust): Transition | undefined {
-    const saysReady = this.#beat.state === 'ready' || this.#beat.state === 'degraded';
+    const saysReady = this.#says === 'ready' || this.#says === 'degraded';
     if (this.#oks >= 2 || (this.#oks === 1 && saysReady)) return this.#serve('ready', now);
     // A process that is starting may answer 503 or nothing for a while; silence of its beats as well is an end.
     const lost = this.#hardFailures >= HARD_FAILURES && saysReady;
@@ -226,7 +239,7 @@ export class InstanceWatch {
   }
 
   #fromDraining(now: number, trust: Trust): Transition | undefined {
-    if (this.#beat.state !== 'draining') return this.#serve('resumed', now);
+    if (this.#says !== 'draining') return this.#serve('resumed', now);
     // Its last beat said draining, so silence is the normal end; a refused connection confirms it without Redis.
     const silent = trust.beats && now - this.#beatAt > BEAT_LATE_MS;
     const closed = this.#hardFailures >= HARD_FAILURES && now - this.#beatAt > BEAT_LATE_MS;

@@ -43,6 +43,8 @@ export type ProbeOutcome =
 export interface ProbeResult {
   readonly outcome: ProbeOutcome;
   readonly durationMs: number;
+  /** The state that its health body named, if it was read. */
+  readonly state?: Beat['state'];
   readonly dependencies?: Readonly<Record<string, DependencyReading>>;
 }
 

@@ -1,6 +1,6 @@
 import { Agent, get } from 'node:http';
 import { after, type Clock } from '@muster/kit/clock';
-import type { DependencyReading, Probe, ProbeOutcome, ProbeResult } from '../core/ports.ts';
+import type { Beat, DependencyReading, Probe, ProbeOutcome, ProbeResult } from '../core/ports.ts';
 
 const MAX_BODY_BYTES = 65_536;
 const OUTCOMES: Readonly<Record<string, ProbeOutcome>> = {
@@ -36,9 +36,8 @@ export const createHttpProbe = (options: ProbeOptions): HttpProbe => {
         ask(`http://${target.address}/readyz`, options),
         ask(`http://${target.opsAddress}/health`, options, kept),
       ]);
-      const dependencies = health.status === undefined ? undefined : readDependencies(health.body);
-      const result: ProbeResult = { outcome: outcomeOf(ready), durationMs: ready.tookMs };
-      return dependencies ? { ...result, dependencies } : result;
+      const said = health.status === undefined ? {} : readHealth(health.body);
+      return { outcome: outcomeOf(ready), durationMs: ready.tookMs, ...said };
     },
     [Symbol.dispose]: () => kept.destroy(),
   };
@@ -90,14 +89,19 @@ const ask = (url: string, { clock, timeoutMs }: ProbeOptions, agent?: Agent): Pr
     const stop = after(timeoutMs, () => fail('PROBE_TIMEOUT'));
   });
 
-/** The `checks` of a health body as readings; undefined when the body is something else. */
-export const readDependencies = (body: string): Readonly<Record<string, DependencyReading>> | undefined => {
+const STATES: ReadonlySet<unknown> = new Set(['starting', 'ready', 'degraded', 'draining']);
+
+/** What a health body says of the instance and its dependencies; nothing when the body is something else. */
+export const readHealth = (body: string): Pick<ProbeResult, 'state' | 'dependencies'> => {
   try {
-    const { checks } = JSON.parse(body) as { checks?: unknown };
-    if (typeof checks !== 'object' || checks === null) return undefined;
-    return Object.fromEntries(Object.entries(checks).map(([name, check]) => [name, readCheck(check)]));
+    const { state, checks } = JSON.parse(body) as { state?: unknown; checks?: unknown };
+    if (typeof checks !== 'object' || checks === null) return {};
+    const dependencies = Object.fromEntries(
+      Object.entries(checks).map(([name, check]) => [name, readCheck(check)]),
+    );
+    return STATES.has(state) ? { state: state as Beat['state'], dependencies } : { dependencies };
   } catch {
-    return undefined; // Not JSON: it is not one of ours, and its readiness has been judged already.
+    return {}; // Not JSON: it is not one of ours, and its readiness has been judged already.
   }
 };
 
