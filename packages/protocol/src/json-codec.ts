@@ -60,7 +60,7 @@ const replyBody = (reply: Reply): string => {
     case 'subscribe':
       return subscribeResult(reply.result);
     case 'presence':
-      return `{"presence":${dictionary(reply.result, encodeClientInfo)}}`;
+      return `{"presence":${dictionary(reply.result, asIs)}}`;
     case 'presence_stats':
       return `{"num_clients":${reply.result.clients},"num_users":${reply.result.users}}`;
     case 'history': {
@@ -155,6 +155,8 @@ const object = (...members: readonly string[]): string => {
   for (const member of members) if (member !== '') body += body === '' ? member : `,${member}`;
   return `{${body}}`;
 };
+
+const asIs = (json: string): string => json;
 
 const list = (items: readonly string[]): string => `[${items.join(',')}]`;
 

@@ -10,6 +10,9 @@ export interface ClientInfo {
   readonly chanInfo?: Payload;
 }
 
+/** JSON text of a {@link ClientInfo}. */
+export type ClientInfoText = string;
+
 /** A message of a group. */
 export interface Publication {
   readonly data: Payload;
@@ -79,7 +82,7 @@ export type Reply = { readonly id: number } & (
   | { readonly is: 'subscribe'; readonly result: SubscribeResult }
   | { readonly is: 'unsubscribe' }
   | { readonly is: 'publish' }
-  | { readonly is: 'presence'; readonly result: ReadonlyMap<string, ClientInfo> }
+  | { readonly is: 'presence'; readonly result: ReadonlyMap<string, ClientInfoText> }
   | { readonly is: 'presence_stats'; readonly result: PresenceStatsResult }
   | { readonly is: 'history'; readonly result: HistoryResult }
   | { readonly is: 'rpc'; readonly result: { readonly data?: Payload } }

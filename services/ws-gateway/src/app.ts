@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Bus } from '@muster/bus/bus';
 import { createRedisBus } from '@muster/bus/redis';
+import { createRedisPresence } from '@muster/bus/redis-presence';
 import { listen } from '@muster/http/listen';
 import { createBeat } from '@muster/kit/beat';
 import { every, sleep } from '@muster/kit/clock';
@@ -145,11 +146,15 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
       },
     ),
   );
+  const presence = stack.use(
+    createRedisPresence({ redis, log }, { onGone: (group, _, info) => engine.onGhost(group, info) }),
+  );
   const engine = createEngine({
     clock,
     random,
     log,
     bus,
+    presence,
     gate,
     namespaces: groups.namespaces,
     metrics: instruments,

@@ -114,6 +114,7 @@ const perform = (handlers: Handlers, connection: Connection, command: Command): 
       return undefined;
     case 'presence':
     case 'presence_stats':
+      return handlers.presence(connection, command);
     case 'rpc':
     case 'refresh':
     case 'sub_refresh':

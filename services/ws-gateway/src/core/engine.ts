@@ -1,5 +1,5 @@
 import type { BusHandlers } from '@muster/bus/bus';
-import type { Retention } from '@muster/bus/streams';
+import type { Presence } from '@muster/bus/presence';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Random } from '@muster/kit/random';
@@ -9,11 +9,12 @@ import { Connection, type ConnectionContext } from './connection.ts';
 import { createDispatcher } from './dispatcher.ts';
 import { createConnect } from './handlers/connect.ts';
 import { createHistory } from './handlers/history.ts';
+import { createPresence } from './handlers/presence.ts';
 import { createPublish } from './handlers/publish.ts';
 import { createSubscribe } from './handlers/subscribe.ts';
 import { createUnsubscribe } from './handlers/unsubscribe.ts';
-import { createHub, type Hub, type HubDeps } from './hub.ts';
-import type { Namespaces } from './namespaces.ts';
+import { createHub, type Hub, type HubDeps, whoJoins } from './hub.ts';
+import type { GroupOptions, Namespaces } from './namespaces.ts';
 import { isAllowed } from './permissions.ts';
 import { PlainConnection, type PlainContext } from './plain-connection.ts';
 import type { ConnectionLimits, EngineMetrics, Identity, SessionGate, SessionHolder, Wire } from './ports.ts';
@@ -24,6 +25,7 @@ export interface EngineDeps {
   readonly random: Random;
   readonly log: Logger;
   readonly bus: HubDeps['bus'];
+  readonly presence: Presence;
   readonly gate: SessionGate;
   readonly namespaces: Namespaces;
   readonly metrics: EngineMetrics;
@@ -48,6 +50,8 @@ export interface Engine {
   mayUse(identity: Identity, group: GroupName): boolean;
   /** What the bus has to say. */
   readonly busHandlers: BusHandlers;
+  /** A client of a replica that died is there no more: its group is told, where its options say so. */
+  onGhost(group: GroupName, info: string): void;
   /** Compares every group with its stream and repairs what is behind. Never rejects. */
   audit(): Promise<void>;
   /** Meets the deadlines of all connections; to be called every {@link TICK_MS}. */
@@ -99,17 +103,20 @@ export const createEngine = (deps: EngineDeps): Engine => {
       return connection;
     },
     openPlain: (wire, identity, group, holder) => {
-      const retention = namespaces.optionsOf(group)?.retention;
-      const place = { identity, group, retention };
+      const options = namespaces.optionsOf(group);
+      const place = { identity, group, retention: options?.retention };
       const connection = new PlainConnection(plainContext, wire, deps.newClientId(), place);
       plain.add(connection);
       gate.transfer(identity.sessionId, holder, connection);
       wire.pause();
-      void joinPlain(hub, connection, retention).finally(() => wire.resume());
+      void joinPlain(hub, connection, options).finally(() => wire.resume());
       return connection;
     },
     mayUse: (identity, group) => mayUse(namespaces, identity, group),
     audit,
+    onGhost: (group, info) => {
+      if (namespaces.optionsOf(group)?.joinLeave) hub.announceLeave(group, info);
+    },
     busHandlers: { onMessage: hub.onMessage, onReconnected: () => void audit() },
     tick: () => wheel.advance(clock.monotonic()),
     sweepPlain: (silenceMs) => {
@@ -138,6 +145,7 @@ const protocolContext = (
       subscribe: createSubscribe({ hub, namespaces, metrics, maxSubscriptions: limits.maxSubscriptions }),
       unsubscribe: createUnsubscribe({ hub }),
       publish: createPublish({ hub, namespaces }),
+      presence: createPresence({ presence: deps.presence, namespaces }),
       history: createHistory({ bus: deps.bus, namespaces }),
     },
   });
@@ -170,8 +178,10 @@ const mayUse = (namespaces: Namespaces, identity: Identity, group: GroupName): b
 const joinPlain = async (
   hub: Hub,
   connection: PlainConnection,
-  retention: Retention | undefined,
+  options: GroupOptions | undefined,
 ): Promise<void> => {
+  const retention = options?.retention;
+  const who = options && whoJoins(options, connection.id, connection.info);
   try {
     await hub.join({
       name: connection.group,
@@ -179,6 +189,8 @@ const joinPlain = async (
       member: connection,
       retention,
       isPositioned: false,
+      hearsJoinLeave: false,
+      ...(who === undefined ? {} : { who }),
       onJoined: (subscription) => {
         if (connection.isOver) return false;
         connection.subscription = subscription;

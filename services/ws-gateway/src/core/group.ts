@@ -1,5 +1,6 @@
 import type { BusMessage } from '@muster/bus/envelope';
-import type { GroupName } from '@muster/protocol/ids';
+import type { ClientId, GroupName } from '@muster/protocol/ids';
+import type { ClientInfo } from '@muster/protocol/replies';
 import type { Follower } from './follower.ts';
 import { textFrame } from './frame.ts';
 import type { Outbox } from './outbox.ts';
@@ -14,20 +15,39 @@ export interface Member {
   onInsufficientState(group: GroupName): void;
 }
 
+/** How a member appears to others. */
+export interface Who {
+  readonly client: ClientId;
+  readonly info: ClientInfo;
+  /** Shown in presence. */
+  readonly isPresent: boolean;
+  /** Announced by join and leave. */
+  readonly isAnnounced: boolean;
+}
+
 /** One connection's membership of one group. */
 export class Subscription {
   readonly group: Group;
   readonly encoding: Encoding;
   readonly member: Member;
   readonly isPositioned: boolean;
+  /** Whether it is told who comes and goes. */
+  readonly hearsJoinLeave: boolean;
+  /** What others see of the member while it is there. */
+  readonly who: Who | undefined;
   /** Place in the group's list; −1 while the group does not deliver to it (not yet, or no more). */
   place = -1;
 
-  constructor(group: Group, encoding: Encoding, member: Member, isPositioned: boolean) {
+  constructor(
+    group: Group,
+    options: Pick<Subscription, 'encoding' | 'member' | 'isPositioned' | 'hearsJoinLeave' | 'who'>,
+  ) {
     this.group = group;
-    this.encoding = encoding;
-    this.member = member;
-    this.isPositioned = isPositioned;
+    this.encoding = options.encoding;
+    this.member = options.member;
+    this.isPositioned = options.isPositioned;
+    this.hearsJoinLeave = options.hearsJoinLeave;
+    this.who = options.who;
   }
 
   get isLive(): boolean {
@@ -96,8 +116,13 @@ export class Group {
   /** Writes a message to all members, or starts to. True when {@link proceed} has more to do. */
   deliver(message: BusMessage): boolean {
     const { json, plain } = this.#members;
+    if (message.kind !== 'publication') {
+      const listeners = json.filter(({ hearsJoinLeave }) => hearsJoinLeave);
+      if (listeners.length > 0) this.#start(textFrame(message.body), listeners);
+      return this.#backlog.length > 0;
+    }
     if (json.length > 0) this.#start(textFrame(message.body), json);
-    if (plain.length > 0 && message.kind === 'publication') this.#start(plainFrame(message), plain);
+    if (plain.length > 0) this.#start(plainFrame(message), plain);
     return this.#backlog.length > 0;
   }
 

@@ -1,6 +1,7 @@
 import type {
   ConnectCommand,
   HistoryCommand,
+  PresenceCommand,
   PublishCommand,
   SubscribeCommand,
   UnsubscribeCommand,
@@ -13,5 +14,6 @@ export interface Handlers {
   subscribe(connection: Connection, command: SubscribeCommand): Promise<void> | undefined;
   unsubscribe(connection: Connection, command: UnsubscribeCommand): void;
   publish(connection: Connection, command: PublishCommand): Promise<void> | undefined;
+  presence(connection: Connection, command: PresenceCommand): Promise<void> | undefined;
   history(connection: Connection, command: HistoryCommand): Promise<void> | undefined;
 }

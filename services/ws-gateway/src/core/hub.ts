@@ -1,22 +1,26 @@
 import type { Bus } from '@muster/bus/bus';
 import { type Draft, draftPublication, unkeptMessage } from '@muster/bus/draft';
 import type { BusMessage } from '@muster/bus/envelope';
+import type { Presence } from '@muster/bus/presence';
 import type { Appended, AppendOptions, Retention } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { StreamPosition } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
-import type { GroupName } from '@muster/protocol/ids';
-import type { Publication } from '@muster/protocol/replies';
+import type { ClientId, GroupName } from '@muster/protocol/ids';
+import type { ClientInfo, Publication } from '@muster/protocol/replies';
 import { createAuditor } from './auditor.ts';
-import { type Encoding, type Group, type Member, Subscription } from './group.ts';
+import { type Encoding, type Group, type Member, Subscription, type Who } from './group.ts';
 import { createGroupTable } from './group-table.ts';
+import type { GroupOptions } from './namespaces.ts';
 import type { EngineMetrics } from './ports.ts';
 import { Recovery, type Start } from './recovery.ts';
 import { createSlicer } from './slicer.ts';
+import { createVisibility } from './visibility.ts';
 
 export interface HubDeps {
   readonly bus: Omit<Bus, keyof AsyncDisposable>;
+  readonly presence: Pick<Presence, 'add' | 'remove'>;
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: EngineMetrics;
@@ -31,6 +35,9 @@ export interface JoinRequest {
   readonly retention: Retention | undefined;
   /** Whether the member relies on positions, and is told when they break. */
   readonly isPositioned: boolean;
+  readonly hearsJoinLeave: boolean;
+  /** What others see of the member; undefined for nothing. */
+  readonly who?: Who;
   readonly recover?: StreamPosition;
   readonly recoveryMode?: 'stream' | 'cache';
   /**
@@ -58,6 +65,8 @@ export interface Hub {
   /** Gives a publication to the bus; it comes back to local members from there. Throws REDIS_UNAVAILABLE. */
   publish(request: PublishRequest): Promise<Appended | undefined>;
   onMessage(name: GroupName, message: BusMessage): void;
+  /** Says for another replica that a client has left; `info` is its description as JSON. */
+  announceLeave(name: GroupName, info: string): void;
   /** Compares every group with its stream, and repairs what is behind. */
   audit(): Promise<void>;
   groups(): Iterable<Group>;
@@ -65,7 +74,8 @@ export interface Hub {
   counts(): { readonly groups: number; readonly subscriptions: number };
 }
 
-export const createHub = ({ bus, clock, metrics, log }: HubDeps): Hub => {
+export const createHub = ({ bus, presence, clock, metrics, log }: HubDeps): Hub => {
+  const visibility = createVisibility({ bus, presence, log });
   const slicer = createSlicer(clock);
   let subscriptions = 0;
 
@@ -82,14 +92,17 @@ export const createHub = ({ bus, clock, metrics, log }: HubDeps): Hub => {
   const auditor = createAuditor({ bus, groups: table.all });
 
   const begin = (group: Group, request: JoinRequest, start: Start | undefined): void => {
-    const { encoding, member, isPositioned } = request;
-    const subscription = new Subscription(group, encoding, member, isPositioned);
+    const { encoding, member, isPositioned, hearsJoinLeave, who } = request;
+    const options = { encoding, member, isPositioned, hearsJoinLeave, who };
+    const subscription = new Subscription(group, options);
     if (!request.onJoined(subscription, start)) {
+      visibility.vanish(group.name, who);
       table.release(group);
       return;
     }
     group.add(subscription);
     subscriptions += 1;
+    visibility.announce(group.name, 'join', who);
   };
 
   return {
@@ -97,8 +110,10 @@ export const createHub = ({ bus, clock, metrics, log }: HubDeps): Hub => {
       if (!bus.isUp()) throw new AppError('REDIS_UNAVAILABLE');
       const group = await table.hold(request.name, request.retention);
       try {
+        await visibility.appear(request.name, request.who);
         await enter(group, request, (start) => begin(group, request, start));
       } catch (error) {
+        visibility.vanish(group.name, request.who);
         table.release(group);
         throw error;
       }
@@ -106,8 +121,11 @@ export const createHub = ({ bus, clock, metrics, log }: HubDeps): Hub => {
     leave: (subscription) => {
       if (!subscription.isLive) return;
       subscriptions -= 1;
-      subscription.group.remove(subscription);
-      table.release(subscription.group);
+      const { group, who } = subscription;
+      group.remove(subscription);
+      visibility.vanish(group.name, who);
+      visibility.announce(group.name, 'leave', who);
+      table.release(group);
     },
     publish: async (request) => {
       const begun = clock.monotonic();
@@ -127,12 +145,19 @@ export const createHub = ({ bus, clock, metrics, log }: HubDeps): Hub => {
       if (group.follower !== undefined && message.offset > 0) group.follower.onMessage(message);
       else deliver(group, message);
     },
+    announceLeave: visibility.announceLeave,
     audit: auditor.audit,
     groups: table.all,
     groupNamed: table.get,
     counts: () => ({ groups: table.size(), subscriptions }),
   };
 };
+
+/** What others see of a client in a group with these options. */
+export const whoJoins = (options: GroupOptions, client: ClientId, info: ClientInfo): Who | undefined =>
+  options.presence || options.joinLeave
+    ? { client, info, isPresent: options.presence, isAnnounced: options.joinLeave }
+    : undefined;
 
 /** Finds where the member starts, and begins in the turn in which that is true. */
 const enter = async (

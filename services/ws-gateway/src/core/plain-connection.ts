@@ -43,6 +43,8 @@ export class PlainConnection implements Timed, SessionHolder, Member {
   readonly identity: Identity;
   readonly group: GroupName;
   readonly outbox: Outbox;
+  /** How others see this client. */
+  readonly info: ClientInfo;
   subscription: Subscription | undefined = undefined;
   isOver = false;
   dueAt = 0;
@@ -50,7 +52,6 @@ export class PlainConnection implements Timed, SessionHolder, Member {
   wheelPlace = -1;
   readonly #context: PlainContext;
   readonly #wire: Wire;
-  readonly #info: ClientInfo;
   readonly #retention: Retention | undefined;
   /** Monotonic time of the last frame. */
   #heardAt: number;
@@ -66,7 +67,7 @@ export class PlainConnection implements Timed, SessionHolder, Member {
     this.identity = identity;
     this.group = group;
     this.#retention = place.retention;
-    this.#info = { user: identity.user, client: id };
+    this.info = { user: identity.user, client: id };
     this.outbox = new Outbox(wire, limits.maxOutboxBytes, this);
     this.#heardAt = clock.monotonic();
     wheel.put(this, this.#heardAt + (identity.expiresAt - clock.now()));
@@ -135,7 +136,7 @@ export class PlainConnection implements Timed, SessionHolder, Member {
     this.#publishing += 1;
     this.#regulate();
     hub
-      .publish({ name: this.group, publication: { data, info: this.#info }, retention: this.#retention })
+      .publish({ name: this.group, publication: { data, info: this.info }, retention: this.#retention })
       .catch(() => {
         if (!this.isOver) this.outbox.write(NOT_PUBLISHED_FRAME);
       })

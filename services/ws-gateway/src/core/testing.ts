@@ -1,4 +1,5 @@
 import { createMemoryBroker, type MemoryBroker } from '@muster/bus/memory';
+import { createMemoryPresence, type MemoryPresence } from '@muster/bus/memory-presence';
 import type { Logger } from '@muster/kit/logger';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { SessionId } from '@muster/session/token';
@@ -118,6 +119,22 @@ export class FakeMetrics implements EngineMetrics {
   }
 }
 
+const LIMITS: ConnectionLimits = {
+  pingIntervalMs: 25_000,
+  pongTimeoutMs: 8_000,
+  handshakeTimeoutMs: 10_000,
+  maxOutboxBytes: 1_048_576,
+  maxSubscriptions: 4,
+};
+
+/** Replicas of one fleet do not give an id twice. */
+const clientCounts = new WeakMap<MemoryBroker, number>();
+const nextClientId = (fleet: MemoryBroker): ClientId => {
+  const count = (clientCounts.get(fleet) ?? 0) + 1;
+  clientCounts.set(fleet, count);
+  return `client-${count}` as ClientId;
+};
+
 const silent: Logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent };
 
 /** A gateway's engine on a memory bus with a clock that only the test moves. */
@@ -126,24 +143,19 @@ export const engineUnderTest = (
     readonly limits?: Partial<ConnectionLimits>;
     readonly broker?: MemoryBroker;
     readonly groups?: Partial<GroupOptions>;
+    readonly presence?: MemoryPresence;
   } = {},
 ) => {
   const broker = options.broker ?? createMemoryBroker();
+  const presence = (options.presence ?? createMemoryPresence()).connect({
+    onGone: (group, _, info) => engine.onGhost(group, info),
+  });
   const gate = new FakeGate();
   const metrics = new FakeMetrics();
   // What older rules of the engine are about: groups that keep nothing, unless a test says so.
-  const groupOptions = { ...DEFAULT_OPTIONS, retention: undefined, ...options.groups };
+  const groupOptions = { ...DEFAULT_OPTIONS, retention: undefined, presence: false, ...options.groups };
   const namespaces: Namespaces = { optionsOf: () => groupOptions };
   let now = 1_000_000;
-  let ids = 0;
-  const limits: ConnectionLimits = {
-    pingIntervalMs: 25_000,
-    pongTimeoutMs: 8_000,
-    handshakeTimeoutMs: 10_000,
-    maxOutboxBytes: 1_048_576,
-    maxSubscriptions: 4,
-    ...options.limits,
-  };
   const engine: Engine = createEngine({
     clock: { now: () => now, monotonic: () => now },
     random: { bytes: (size) => new Uint8Array(size), fraction: () => 0.5 },
@@ -153,13 +165,34 @@ export const engineUnderTest = (
       onReconnected: () => engine.busHandlers.onReconnected(),
     }),
     gate,
+    presence,
     namespaces,
     metrics,
-    limits,
+    limits: { ...LIMITS, ...options.limits },
     gateway: 'gw-1',
     version: '0.0.0',
-    newClientId: () => `client-${++ids}` as ClientId,
+    newClientId: () => nextClientId(broker),
   });
+  return {
+    broker,
+    presence,
+    gate,
+    metrics,
+    engine,
+    ...clientsOf(engine, gate),
+    /** Moves the clock on, tick by tick. */
+    pass: async (ms: number): Promise<void> => {
+      const end = now + ms;
+      while (now < end) {
+        now = Math.min(now + TICK_MS, end);
+        engine.tick();
+      }
+      await settle();
+    },
+  };
+};
+
+const clientsOf = (engine: Engine, gate: FakeGate) => {
   const client = (token?: string) => {
     const wire = new FakeWire();
     const connection = engine.open(wire, token === undefined ? [] : [token]);
@@ -171,10 +204,6 @@ export const engineUnderTest = (
     return { wire, connection, say };
   };
   return {
-    broker,
-    gate,
-    metrics,
-    engine,
     client,
     /** A client that has connected as `user`. */
     connected: async (user = 'ann') => {
@@ -189,15 +218,6 @@ export const engineUnderTest = (
       const connection = engine.openPlain(wire, identity, group as GroupName, holder);
       await settle();
       return { wire, connection };
-    },
-    /** Moves the clock on, tick by tick. */
-    pass: async (ms: number): Promise<void> => {
-      const end = now + ms;
-      while (now < end) {
-        now = Math.min(now + TICK_MS, end);
-        engine.tick();
-      }
-      await settle();
     },
   };
 };

@@ -2,9 +2,9 @@ import { ReplyError } from '@muster/protocol/codes';
 import type { SubscribeCommand } from '@muster/protocol/commands';
 import { type GroupName, parseGroupName } from '@muster/protocol/ids';
 import { MAX_GROUP_NAME_LENGTH } from '@muster/protocol/limits';
-import type { SubscribeResult } from '@muster/protocol/replies';
+import type { ClientInfo, SubscribeResult } from '@muster/protocol/replies';
 import type { Connection, Membership } from '../connection.ts';
-import type { Hub } from '../hub.ts';
+import { type Hub, whoJoins } from '../hub.ts';
 import type { GroupOptions, Namespaces } from '../namespaces.ts';
 import { isAllowed } from '../permissions.ts';
 import type { EngineMetrics, Identity } from '../ports.ts';
@@ -23,6 +23,7 @@ interface Granted {
   readonly options: GroupOptions;
   readonly isPositioned: boolean;
   readonly isRecoverable: boolean;
+  readonly hearsJoinLeave: boolean;
 }
 
 const JOINING: Membership = { is: 'joining' };
@@ -40,7 +41,7 @@ export const createSubscribe =
     const granted = check(deps, connection, command, phase.identity);
     if (typeof granted === 'number') return void connection.fail(command.id, granted);
     connection.memberships.set(granted.group, JOINING);
-    return join(deps, connection, command, granted);
+    return join(deps, connection, command, { ...granted, info: phase.info });
   };
 
 const check = (
@@ -64,7 +65,9 @@ const check = (
   if (command.filter !== undefined) return ReplyError.BadRequest;
   const isFull = options.maxMembers > 0 && (hub.groupNamed(group)?.holds ?? 0) >= options.maxMembers;
   if (isFull) return ReplyError.LimitExceeded;
-  return { group, options, ...wishes(command, identity, group, options) };
+  const mayLook = isAllowed({ action: 'presence', identity, group, options, isSubscribed: true });
+  const hearsJoinLeave = options.forcePushJoinLeave || (command.joinLeave && mayLook);
+  return { group, options, hearsJoinLeave, ...wishes(command, identity, group, options) };
 };
 
 /** What the client may rely on: what the group forces, and what it asks for and may have. Never an error. */
@@ -85,9 +88,10 @@ const join = async (
   deps: SubscribeDeps,
   connection: Connection,
   command: SubscribeCommand,
-  granted: Granted,
+  { info, ...granted }: Granted & { readonly info: ClientInfo },
 ): Promise<void> => {
-  const { group, options, isPositioned, isRecoverable } = granted;
+  const { group, options, isPositioned, isRecoverable, hearsJoinLeave } = granted;
+  const who = whoJoins(options, connection.id, info);
   const recover = command.recover && isRecoverable ? { recover: command } : {};
   try {
     await deps.hub.join({
@@ -96,6 +100,8 @@ const join = async (
       member: connection,
       retention: options.retention,
       isPositioned,
+      hearsJoinLeave,
+      ...(who === undefined ? {} : { who }),
       recoveryMode: options.recoveryMode,
       ...recover,
       onJoined: (subscription, start) => {

@@ -1,0 +1,40 @@
+import type { Presence } from '@muster/bus/presence';
+import { ReplyError } from '@muster/protocol/codes';
+import type { PresenceCommand } from '@muster/protocol/commands';
+import type { GroupName } from '@muster/protocol/ids';
+import type { PresenceStatsResult } from '@muster/protocol/replies';
+import type { Connection } from '../connection.ts';
+import { askGroup, type GroupQuestionDeps } from './group-question.ts';
+
+export interface PresenceDeps extends GroupQuestionDeps {
+  readonly presence: Pick<Presence, 'read'>;
+}
+
+/** `presence` and `presence_stats`: who is in a group, or how many. */
+export const createPresence =
+  (deps: PresenceDeps) =>
+  (connection: Connection, command: PresenceCommand): Promise<void> | undefined => {
+    const asked = askGroup(deps, connection, command, 'presence');
+    if (asked === undefined) return undefined;
+    if (!asked.options.presence) return void connection.fail(command.id, ReplyError.NotAvailable);
+    if (!asked.isAllowed) return void connection.fail(command.id, ReplyError.PermissionDenied);
+    return answer(deps, connection, command, asked.group);
+  };
+
+const answer = async (
+  { presence }: PresenceDeps,
+  connection: Connection,
+  { id, is }: PresenceCommand,
+  group: GroupName,
+): Promise<void> => {
+  const clients = await presence.read(group);
+  if (is === 'presence') connection.reply({ id, is, result: clients });
+  else connection.reply({ id, is, result: presenceStats(clients) });
+};
+
+/** Clients, and users among them. The empty user id counts as one. */
+export const presenceStats = (clients: ReadonlyMap<string, string>): PresenceStatsResult => {
+  const users = new Set<unknown>();
+  for (const info of clients.values()) users.add((JSON.parse(info) as { user?: unknown }).user);
+  return { clients: clients.size, users: users.size };
+};
