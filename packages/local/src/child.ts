@@ -8,6 +8,7 @@ const MAX_LOG_BYTES = 16 * 1024 * 1024;
 /** How much of the end of a log is read to show its last lines. */
 const TAIL_BYTES = 16 * 1024;
 const TAIL_LINES = 12;
+const TAIL_LINE_LENGTH = 600;
 
 /** What to run, and as whom. */
 export interface ChildOptions {
@@ -129,7 +130,10 @@ const tailOf = (path: string, from: number): readonly string[] => {
     const buffer = Buffer.alloc(Math.max(0, size - start));
     readSync(fd, buffer, 0, buffer.length, start);
     const lines = buffer.toString('utf8').split('\n');
-    return lines.filter((line) => line.trim() !== '').slice(-TAIL_LINES);
+    return lines
+      .filter((line) => line.trim() !== '')
+      .slice(-TAIL_LINES)
+      .map((line) => (line.length > TAIL_LINE_LENGTH ? `${line.slice(0, TAIL_LINE_LENGTH)}…` : line));
   } finally {
     closeSync(fd);
   }
