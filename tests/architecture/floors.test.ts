@@ -13,6 +13,7 @@ const FLOORS: Readonly<Record<string, readonly string[]>> = {
   session: LOWER,
   bus: LOWER,
   client: ['protocol', 'kit', 'session'],
+  cli: ['client'],
   'session-service': MIDDLE,
   'ws-gateway': MIDDLE,
   'health-aggregator': MIDDLE,

@@ -42,6 +42,7 @@ export const createApp = async (config: SessionServiceConfig, world: World): Pro
   const redis = stack.use(await openRedis({ ...config.redis, name: common.instanceName }, { log, metrics }));
   const schema = stack.use(await openSchemaGate(() => migrated(config, log), log));
   const engine = wire(config, world, { redis, postgres, metrics }, stack);
+  if (schema.isReady()) await engine.connections.requireBudget();
   const checks = { database: () => checkDatabase(postgres, schema), redis: () => redis.ping() };
   const health = stack.use(createHealth({ clock, log, metrics, checks }));
   const about: About = {

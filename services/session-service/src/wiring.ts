@@ -4,6 +4,7 @@ import { createTicketStore } from '@muster/session/tickets';
 import type { SessionId } from '@muster/session/token';
 import { type Base, createBase, type Stores } from './base.ts';
 import type { SessionServiceConfig } from './config.ts';
+import { type Connections, createConnections } from './connections.ts';
 import { createAdmin } from './core/admin.ts';
 import { createApiKeys } from './core/api-keys.ts';
 import { type AuthenticateDeps, judge } from './core/authenticate.ts';

@@ -3,6 +3,7 @@ import type { Random } from '@muster/kit/random';
 import type { TicketStore } from '@muster/session/tickets';
 import type { SessionId, TokenSigner } from '@muster/session/token';
 import type { SessionServiceConfig } from '../config.ts';
+import type { Connections } from '../connections.ts';
 import type { Admin } from '../core/admin.ts';
 import type { ApiKeys } from '../core/api-keys.ts';
 import type { Authenticated } from '../core/authenticate.ts';
@@ -32,4 +33,5 @@ export interface HttpContext {
   readonly note: (session: { readonly id: SessionId; readonly idleSeconds: number }) => void;
   readonly tickets: TicketStore;
   readonly limits: RateLimits;
+  readonly connections: Pick<Connections, 'report'>;
 }

@@ -9,6 +9,7 @@ import type { Express } from 'express';
 import { changeRoutes } from './change-routes.ts';
 import { checkRoutes } from './check-routes.ts';
 import type { HttpContext } from './context.ts';
+import { diagnosticsRoutes } from './diagnostics-routes.ts';
 import { eventRoutes } from './event-routes.ts';
 import { guestRoutes } from './guest-routes.ts';
 import { keyRoutes } from './key-routes.ts';
@@ -46,6 +47,7 @@ export const createServer = (deps: ServerDeps): Express => {
       ...peopleRoutes(context),
       ...eventRoutes(context),
       ...keyRoutes(context),
+      ...diagnosticsRoutes(context),
     ],
     documents: {
       title: 'Muster sessions',

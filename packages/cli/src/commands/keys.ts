@@ -1,0 +1,66 @@
+import { type Command, onlyArgument, UsageError } from '../command.ts';
+import { instant, table } from '../table.ts';
+
+interface ApiKey {
+  readonly id: string;
+  readonly name: string;
+  readonly scopes: readonly string[];
+  readonly tenant: string | null;
+  readonly created_at: string;
+  readonly last_used_at: string | null;
+  readonly revoked_at: string | null;
+}
+
+/** `muster keys create` */
+export const keysCreate: Command = {
+  name: 'keys create',
+  usage: 'keys create --name NAME --scopes sessions:create,sessions:end[,…] [--tenant ID]',
+  summary: 'an API key for a back end; it is shown this once',
+  options: { name: { type: 'string' }, scopes: { type: 'string' }, tenant: { type: 'string' } },
+  run: async ({ send, option }) => {
+    const [name, scopes] = [option('name'), option('scopes')];
+    if (name === undefined || scopes === undefined) throw new UsageError('--name and --scopes are needed');
+    const tenant = option('tenant');
+    const { body } = await send<ApiKey & { key: string }>({
+      ...{ method: 'POST', path: '/v1/api-keys' },
+      body: {
+        name,
+        scopes: scopes.split(',').map((one) => one.trim()),
+        ...(tenant === undefined ? {} : { tenant }),
+      },
+    });
+    const text = `${body.key}\n\nThis is the only time the key is shown. Its id is ${body.id}.`;
+    return { text, json: body };
+  },
+};
+
+/** `muster keys list` */
+export const keysList: Command = {
+  name: 'keys list',
+  usage: 'keys list',
+  summary: 'the API keys, without the keys',
+  options: {},
+  run: async ({ send }) => {
+    const { body } = await send<{ items: ApiKey[] }>({ method: 'GET', path: '/v1/api-keys' });
+    const rows = body.items.map((one) => [
+      ...[one.id, one.name, one.tenant ?? '(all)', instant(one.last_used_at)],
+      ...[one.revoked_at === null ? 'live' : 'revoked', one.scopes.join(',')],
+    ]);
+    const text =
+      rows.length === 0 ? 'no keys' : table(['KEY', 'NAME', 'TENANT', 'LAST USED', 'STATE', 'SCOPES'], rows);
+    return { text, json: body.items };
+  },
+};
+
+/** `muster keys revoke` */
+export const keysRevoke: Command = {
+  name: 'keys revoke',
+  usage: 'keys revoke KEY_ID',
+  summary: 'take an API key back; every replica refuses it within ten seconds',
+  options: {},
+  run: async (context) => {
+    const id = onlyArgument(context, 'key id');
+    await context.send({ method: 'DELETE', path: `/v1/api-keys/${encodeURIComponent(id)}` });
+    return { text: `revoked ${id}`, json: { id, revoked: true } };
+  },
+};

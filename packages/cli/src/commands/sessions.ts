@@ -1,0 +1,104 @@
+import type { Page, Session } from '@muster/client/session-types';
+import { type Command, onlyArgument, UsageError } from '../command.ts';
+import { instant, table } from '../table.ts';
+
+const MOST = 100;
+const STATES = ['live', 'ended', 'all'];
+
+/** `muster sessions list` */
+export const sessionsList: Command = {
+  name: 'sessions list',
+  usage: 'sessions list [--user ID] [--state live|ended|all] [--limit N]',
+  summary: 'who is signed in, newest first',
+  options: { user: { type: 'string' }, state: { type: 'string' }, limit: { type: 'string' } },
+  run: async ({ send, option }) => {
+    const state = option('state') ?? 'live';
+    if (!STATES.includes(state)) throw new UsageError(`--state is one of ${STATES.join(', ')}`);
+    const limit = Number(option('limit') ?? 20);
+    if (!Number.isInteger(limit) || limit < 1 || limit > MOST)
+      throw new UsageError(`--limit is a number from 1 to ${MOST}`);
+    const query = { user_id: option('user'), state, limit };
+    const { body } = await send<Page<Session>>({ method: 'GET', path: '/v1/sessions', query });
+    const more = body.next === null ? '' : `\n(there are more; --limit shows up to ${MOST})`;
+    return { text: body.items.length === 0 ? 'no sessions' : listOf(body.items) + more, json: body.items };
+  },
+};
+
+/** `muster sessions show` */
+export const sessionsShow: Command = {
+  name: 'sessions show',
+  usage: 'sessions show SESSION_ID',
+  summary: 'everything about one session',
+  options: {},
+  run: async (context) => {
+    const id = onlyArgument(context, 'session id');
+    const { body } = await context.send<Session>({
+      method: 'GET',
+      path: `/v1/sessions/${encodeURIComponent(id)}`,
+    });
+    return { text: factsOf(body), json: body };
+  },
+};
+
+/** `muster sessions end` */
+export const sessionsEnd: Command = {
+  name: 'sessions end',
+  usage: 'sessions end SESSION_ID | --user ID',
+  summary: 'sign a device out, or a user everywhere; sockets are closed at once',
+  options: { user: { type: 'string' } },
+  run: async (context) => {
+    const user = context.option('user');
+    if (user === undefined) {
+      const id = onlyArgument(context, 'session id');
+      const { status } = await context.send({
+        method: 'DELETE',
+        path: `/v1/sessions/${encodeURIComponent(id)}`,
+      });
+      return saidEnded(1, status === 202 ? 'pending' : 'done');
+    }
+    if (context.positionals.length > 0) throw new UsageError('a session id or --user, not both');
+    const path = `/v1/users/${encodeURIComponent(user)}/sessions`;
+    const { body } = await context.send<{ ended: number; propagation: string }>({ method: 'DELETE', path });
+    return saidEnded(body.ended, body.propagation);
+  },
+};
+
+const saidEnded = (count: number, propagation: string) => ({
+  text:
+    propagation === 'pending'
+      ? `${count} ended; the gateways hear of it as soon as Redis is back`
+      : `${count} ended, and every gateway knows`,
+  json: { ended: count, propagation },
+});
+
+const listOf = (sessions: readonly Session[]): string =>
+  table(
+    ['SESSION', 'USER', 'DEVICE', 'SEEN', 'STATE'],
+    sessions.map((one) => [
+      one.id,
+      one.user_id ?? '(guest)',
+      one.label ?? one.client.summary ?? one.client.kind,
+      instant(one.last_seen_at),
+      one.ended_at === null ? 'live' : (one.end_reason ?? 'ended'),
+    ]),
+  );
+
+const factsOf = (one: Session): string =>
+  table(
+    ['', ''],
+    [
+      ['session', one.id],
+      ['user', one.user_id ?? '(guest)'],
+      ['tenant', one.tenant],
+      ['label', one.label ?? '–'],
+      ['client', one.client.summary ?? one.client.kind],
+      ['address', one.last_ip ?? one.ip ?? '–'],
+      ['assurance', `level ${one.auth.aal}${one.auth.amr.length > 0 ? ` (${one.auth.amr.join(', ')})` : ''}`],
+      ['created', instant(one.created_at)],
+      ['last seen', instant(one.last_seen_at)],
+      ['idle until', instant(one.idle_expires_at)],
+      ['expires', instant(one.expires_at)],
+      ['ended', one.ended_at === null ? '–' : `${instant(one.ended_at)} (${one.end_reason})`],
+      ['data', JSON.stringify(one.data ?? {})],
+    ],
+  ).trimStart();

@@ -1,0 +1,20 @@
+/** Columns aligned by their widest cell, a header line, two spaces between. Control characters become `?`. */
+export const table = (header: readonly string[], rows: readonly (readonly string[])[]): string => {
+  const lines = [header, ...rows].map((row) => row.map(printable));
+  const widths = header.map((_, column) => Math.max(...lines.map((row) => (row[column] ?? '').length)));
+  return lines
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+};
+
+/** Labels come from strangers: a terminal must not obey them. */
+const printable = (cell: string): string => cell.replaceAll(/\p{C}/gu, '?');
+
+/** `2026-11-22T20:11:05.123Z` → `2026-11-22 20:11:05`; `–` for none. */
+export const instant = (iso: string | null | undefined): string =>
+  iso ? iso.slice(0, 19).replace('T', ' ') : '–';

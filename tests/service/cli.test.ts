@@ -1,0 +1,139 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { runCli } from '@muster/cli/cli';
+import { createMySessions } from '@muster/client/sessions';
+import { migrate } from '@muster/session-service/store/migrate';
+import { useTestStores } from '@muster/testkit/stores';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { SERVICE_KEY, startService, type TestService } from './session-fixture.ts';
+
+const stores = useTestStores({ migrate });
+const stack = new AsyncDisposableStack();
+let service: TestService;
+let home = '';
+
+beforeAll(async () => {
+  service = stack.use(await startService(stores));
+  home = mkdtempSync(join(tmpdir(), 'muster-cli-'));
+  stack.defer(() => rmSync(home, { recursive: true }));
+  mkdirSync(join(home, '.muster'));
+  mkdirSync(join(home, 'deep', 'er'), { recursive: true });
+  writeFileSync(
+    join(home, '.muster', 'fleet.json'),
+    JSON.stringify({ publicUrl: service.url, serviceApiKey: SERVICE_KEY }),
+  );
+});
+afterAll(() => stack.disposeAsync());
+
+/** Runs the command as a shell would. */
+const muster = async (line: string, env: NodeJS.ProcessEnv = {}, cwd = join(home, 'deep', 'er')) => {
+  const output: string[] = [];
+  const errors: string[] = [];
+  const code = await runCli({
+    argv: line.split(' ').filter((word) => word !== ''),
+    ...{ env, cwd },
+    out: (text) => output.push(text),
+    err: (text) => errors.push(text),
+  });
+  return { code, out: output.join('\n'), err: errors.join('\n') };
+};
+const json = async (line: string) => JSON.parse((await muster(`${line} --json`)).out);
+const login = async (user: string, more: object = {}) =>
+  (await service.service('POST', '/v1/sessions', { user_id: user, transport: 'bearer', ...more })).body as {
+    id: string;
+    token: string;
+  };
+
+test('[CM1] misuse is told, with the usage', async () => {
+  expect(await muster('')).toMatchObject({ code: 0, out: expect.stringContaining('sessions list') });
+  expect(await muster('frobnicate')).toMatchObject({
+    code: 2,
+    err: expect.stringContaining('no command frobnicate'),
+  });
+  expect(await muster('sessions list --state dead')).toMatchObject({
+    code: 2,
+    err: expect.stringContaining('--state is one of'),
+  });
+  expect(await muster('sessions show')).toMatchObject({
+    code: 2,
+    err: expect.stringContaining('session id is missing'),
+  });
+  expect(await muster('sessions list --frob')).toMatchObject({
+    code: 2,
+    err: expect.stringContaining('--frob'),
+  });
+  const missing = await muster('sessions show 6a7f5f0e-3b1c-4d7e-9c55-0d6f6ed1a111');
+  expect(missing).toMatchObject({
+    code: 1,
+    err: expect.stringMatching(/404 not-found.*request [0-9a-f-]{36}/),
+  });
+});
+
+test('[CM2] the fleet is found, and its key stays with it', async () => {
+  expect((await muster('sessions list')).code).toBe(0);
+  expect(await muster('sessions list', {}, '/')).toMatchObject({
+    code: 2,
+    err: expect.stringContaining('--url'),
+  });
+  const elsewhere = await muster('sessions list --url http://127.0.0.1:1');
+  expect(elsewhere).toMatchObject({ code: 2, err: expect.stringContaining('--key') });
+  const env = { MUSTER_URL: service.url, MUSTER_API_KEY: 'wrong-key' };
+  expect(await muster('sessions list', env, '/')).toMatchObject({
+    code: 1,
+    err: expect.stringContaining('API key was refused'),
+  });
+  const gone = await muster('sessions list --url http://127.0.0.1:1 --key some-key');
+  expect(gone).toMatchObject({ code: 1, err: expect.stringContaining('is the fleet running there?') });
+});
+
+test('[CM3] [CM5] sessions are listed, shown and ended', async () => {
+  const [one, two] = [await login('ann', { label: 'laptop' }), await login('ann')];
+  expect((await json('sessions list --user ann')).map(({ id }: { id: string }) => id)).toEqual([
+    two.id,
+    one.id,
+  ]);
+  expect((await muster('sessions list --user ann')).out).toMatch(/^SESSION +USER +DEVICE +SEEN +STATE\n/);
+  expect((await muster(`sessions show ${one.id}`)).out).toMatch(/label +laptop/);
+  expect(await muster(`sessions end ${one.id}`)).toMatchObject({
+    code: 0,
+    out: expect.stringContaining('1 ended'),
+  });
+  await expect(createMySessions({ baseUrl: service.url, token: one.token }).current()).rejects.toMatchObject({
+    reason: 'session-ended',
+  });
+  expect(await json('sessions end --user ann')).toMatchObject({ ended: 1 });
+  expect(await json('sessions list --user ann')).toEqual([]);
+  expect(await json('sessions list --user ann --state ended')).toHaveLength(2);
+});
+
+test('[CM4] a label cannot command the terminal', async () => {
+  await login('mal', { label: 'x\u001b[2Jy\u202ez' });
+  const { out } = await muster('sessions list --user mal');
+  expect(out).toContain('x?[2Jy?z');
+});
+
+test('[CM6] keys are made, listed and revoked', async () => {
+  const made = await json('keys create --name shop --scopes sessions:create,sessions:end');
+  expect(made.key).toMatch(/^sk_/);
+  const listed = await muster('keys list');
+  expect(listed.out).toContain('shop');
+  expect(listed.out).not.toContain(made.key);
+  expect(await muster('keys create --name shop')).toMatchObject({ code: 2 });
+  expect(await muster('keys create --name x --scopes everything')).toMatchObject({
+    code: 1,
+    err: expect.stringContaining('scopes'),
+  });
+  expect((await muster(`keys revoke ${made.id}`)).code).toBe(0);
+  expect(
+    (await json('keys list')).find(({ id }: { id: string }) => id === made.id).revoked_at,
+  ).not.toBeNull();
+  expect((await muster(`keys revoke ${made.id}`)).code).toBe(1);
+});
+
+test('[CM7] doctor says how it is', async () => {
+  const { code, out } = await muster('doctor');
+  expect(out).toMatch(/^(ok|VERDICT)/);
+  expect(code).toBe(out.startsWith('ok') ? 0 : 1);
+  expect(out).toContain('budget    (1 replicas + 1 during a rollout)');
+});

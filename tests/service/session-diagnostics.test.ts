@@ -1,0 +1,77 @@
+import { createMetrics } from '@muster/kit/metrics';
+import { openPostgres } from '@muster/kit/postgres';
+import { migrate } from '@muster/session-service/store/migrate';
+import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
+import { createQuietLog } from '@muster/testkit/quiet-log';
+import { useTestStores } from '@muster/testkit/stores';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startService, type TestService } from './session-fixture.ts';
+
+const stores = useTestStores({ migrate });
+const stack = new AsyncDisposableStack();
+let service: TestService;
+let toRedis: FaultProxy;
+
+beforeAll(async () => {
+  toRedis = stack.use(await openFaultProxy(stores.redisUrl));
+  service = stack.use(
+    await startService({
+      ...stores,
+      redisUrl: toRedis.url,
+      redisPrefix: stores.redisPrefix,
+      databaseUrl: stores.databaseUrl,
+    }),
+  );
+});
+afterAll(() => stack.disposeAsync());
+
+test('[DG1] a fleet that needs more connections than Postgres gives does not start, and says the sum', async () => {
+  const start = startService(
+    { redisUrl: stores.redisUrl, redisPrefix: stores.redisPrefix, databaseUrl: stores.databaseUrl },
+    { EXPECTED_REPLICAS: '900', PG_POOL_SIZE: '10' },
+  );
+  await expect(start).rejects.toThrow(
+    /\(900 replicas \+ 1 during a rollout\) × \(10 pool \+ 5 overflow \+ 1 probe\).*max_connections/,
+  );
+});
+
+test('[DG2] open transactions of other programs that sit idle are found', async () => {
+  const metrics = createMetrics({ service: 'other', version: '0' });
+  const pool = { url: stores.databaseUrl, poolSize: 1, maxOverflow: 0, poolTimeoutMs: 1_000 };
+  await using other = openPostgres(
+    { ...pool, applicationName: 'report-job' },
+    { log: createQuietLog(), metrics },
+  );
+  const done = Promise.withResolvers<void>();
+  const holding = Promise.withResolvers<void>();
+  const work = other.transaction(async (tx) => {
+    await tx.query('one', 'SELECT 1');
+    holding.resolve();
+    await done.promise;
+  });
+  await holding.promise;
+  const { body } = await service.service('GET', '/v1/diagnostics/connections');
+  expect(body.postgres.clients).toContainEqual({
+    ...{ application: 'report-job', state: 'idle in transaction', count: 1 },
+    oldest_s: expect.any(Number),
+  });
+  done.resolve();
+  await work;
+});
+
+test('[DG3] the report needs the scope ops, and still comes when Redis is away', async () => {
+  const made = await service.service('POST', '/v1/api-keys', { name: 'reader', scopes: ['sessions:read'] });
+  const { status } = await service.call('GET', '/v1/diagnostics/connections', {
+    headers: { authorization: `Bearer ${made.body.key}` },
+  });
+  expect(status).toBe(403);
+  expect((await service.service('GET', '/v1/diagnostics/connections')).body).toMatchObject({
+    budget: { fits: true, sum: expect.stringContaining('1 replicas + 1 during a rollout') },
+    redis: { connected: expect.any(Number), rejected: 0 },
+    pool: { max: 10 },
+  });
+  await toRedis.refuse();
+  const { body } = await service.service('GET', '/v1/diagnostics/connections');
+  expect(body).toMatchObject({ redis: null, findings: [{ verdict: 'unknown' }] });
+  await toRedis.pass();
+});
