@@ -39,6 +39,25 @@ beforeAll(async () => {
         handle: ({ params, body }) => ({ status: 201, body: { id: params.id, name: body.name } }),
       }),
       route({
+        method: 'post',
+        path: '/forms',
+        summary: 'Takes forms too',
+        security: ['serviceKey', 'nothing'],
+        forms: 'also',
+        body: z.strictObject({ name: z.string().max(20) }),
+        responses: { 200: { description: 'Taken' } },
+        handle: ({ body }) => ({ status: 200, body }),
+      }),
+      route({
+        method: 'post',
+        path: '/forms-only',
+        summary: 'Takes nothing but forms',
+        forms: 'only',
+        body: z.object({ name: z.string() }),
+        responses: { 200: { description: 'Taken' } },
+        handle: ({ body }) => ({ status: 200, body }),
+      }),
+      route({
         method: 'get',
         path: '/boom',
         summary: 'Fails',
@@ -88,6 +107,44 @@ test('[HT2] a body must be declared as JSON', async () => {
     (await post('{"name":"ab","data":1}', { 'content-type': 'application/json; charset=utf-8' })).status,
   ).toBe(201);
   expect((await post('')).status).toBe(422);
+});
+
+test('[HT14] a route may take forms, beside JSON or instead of it', async () => {
+  const form = { 'content-type': 'application/x-www-form-urlencoded; charset=UTF-8' };
+  const also = await post('name=a%26b+c%C3%A9', form, '/forms');
+  expect([also.status, await also.json()]).toEqual([200, { name: 'a&b cé' }]);
+  expect((await post('{"name":"a"}', {}, '/forms')).status).toBe(200);
+  expect((await post('name=a', form, '/forms-only')).status).toBe(200);
+  expect((await post('{"name":"a"}', {}, '/forms-only')).status).toBe(415);
+  expect((await post('name=a', { 'content-type': 'text/plain' }, '/forms')).status).toBe(415);
+  expect((await post('name=a', form)).status).toBe(415);
+});
+
+test('[HT14] a form is validated like JSON: doubled and unknown members, too much of it', async () => {
+  const form = { 'content-type': 'application/x-www-form-urlencoded' };
+  for (const body of [
+    '',
+    'name',
+    '&&=&',
+    'name=a&name=b',
+    'name=a&__proto__=b',
+    'name=%00',
+    `name=${'x'.repeat(21)}`,
+  ]) {
+    const answer = await post(body, form, '/forms');
+    expect([answer.status, body], await answer.text()).toEqual([body === 'name' ? 200 : 422, body]);
+  }
+  expect((await post(`name=${'x'.repeat(2_000)}`, form, '/forms')).status).toBe(413);
+});
+
+test('[HT14] the document tells which encodings a route takes, and that a key may be left out', async () => {
+  const { paths } = (await (await fetch(`${base}/openapi.json`)).json()) as {
+    paths: Record<string, { post: { requestBody: { content: object }; security: unknown } }>;
+  };
+  const types = (path: string) => Object.keys(paths[path]!.post.requestBody.content);
+  expect(types('/forms')).toEqual(['application/json', 'application/x-www-form-urlencoded']);
+  expect(types('/forms-only')).toEqual(['application/x-www-form-urlencoded']);
+  expect(paths['/forms']!.post.security).toEqual([{ serviceKey: [] }, {}]);
 });
 
 test('[HT3] malformed JSON is named with its place', async () => {

@@ -25,7 +25,7 @@ const SCHEMES = (cookieName: string) =>
       name: cookieName,
       description: 'Session cookie of a browser.',
     },
-  }) as const satisfies Record<SecurityScheme, object>;
+  }) as const satisfies Record<Exclude<SecurityScheme, 'nothing'>, object>;
 
 const problemSchema = z.object({
   type: z.string(),
@@ -62,13 +62,15 @@ const operation = (route: Route): RouteConfig => ({
   summary: route.summary,
   ...(route.description === undefined ? {} : { description: route.description }),
   ...(route.tags === undefined ? {} : { tags: [...route.tags] }),
-  ...(route.security === undefined ? {} : { security: route.security.map((name) => ({ [name]: [] })) }),
+  ...(route.security === undefined
+    ? {}
+    : { security: route.security.map((name) => (name === 'nothing' ? {} : { [name]: [] })) }),
   request: {
     ...(route.params === undefined ? {} : { params: route.params }),
     ...(route.query === undefined ? {} : { query: route.query }),
     ...(route.body === undefined
       ? {}
-      : { body: { required: true, content: { 'application/json': { schema: route.body } } } }),
+      : { body: { required: true, content: bodyContent(route.body, route.forms) } }),
   },
   responses: Object.fromEntries(
     Object.entries(route.responses).map(([status, { description, schema }]) => {
@@ -81,6 +83,11 @@ const operation = (route: Route): RouteConfig => ({
       ];
     }),
   ),
+});
+
+const bodyContent = (schema: z.ZodType, forms: Route['forms']) => ({
+  ...(forms === 'only' ? {} : { 'application/json': { schema } }),
+  ...(forms === undefined ? {} : { 'application/x-www-form-urlencoded': { schema } }),
 });
 
 const fallbackSchema = (status: number): z.ZodType | undefined => {

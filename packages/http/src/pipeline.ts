@@ -8,11 +8,11 @@ const NOTHING = z.object({});
 
 /** The Express handler of a route: guard, body, validation, handler, answer. Everything it throws reaches the error handler. */
 export const pipeline = (route: Route, bodyLimitBytes: number): RequestHandler => {
-  const readBody = express.json({ limit: bodyLimitBytes, strict: false, type: 'application/json' });
+  const readBody = bodyReader(route.forms, bodyLimitBytes);
   const query = route.query ?? NOTHING.loose();
   return async (req, res) => {
     const auth = await route.guard?.(req, res);
-    const body = route.body === undefined ? undefined : await jsonBody(req, res, readBody);
+    const body = route.body === undefined ? undefined : await readBody(req, res);
     const input = collectFailures({
       params: () => validate(route.params ?? NOTHING.loose(), 'path', req.params),
       query: () => validate(query, 'query', req.query),
@@ -22,13 +22,30 @@ export const pipeline = (route: Route, bodyLimitBytes: number): RequestHandler =
   };
 };
 
-const jsonBody = async (req: Request, res: Response, read: RequestHandler): Promise<unknown> => {
-  const isEmpty =
-    req.headers['content-length'] === '0' ||
-    (!req.headers['content-length'] && !req.headers['transfer-encoding']);
-  if (!isEmpty && !isJson(req.headers['content-type'])) {
-    throw new AppError('UNSUPPORTED_MEDIA_TYPE', { detail: 'Send the body as application/json.' });
-  }
+type BodyReader = (req: Request, res: Response) => Promise<unknown>;
+
+/** Reads the encodings that a route takes; any other is a 415. */
+const bodyReader = (forms: Route['forms'], limit: number): BodyReader => {
+  const readJson = express.json({ limit, strict: false, type: 'application/json' });
+  const readText = express.text({ limit, type: FORM });
+  const expected = { none: JSON_TYPE, also: `${JSON_TYPE} or ${FORM}`, only: FORM }[forms ?? 'none'];
+  return async (req, res) => {
+    const type = req.headers['content-type'];
+    if (forms !== undefined && isForm(type)) return formOf(await reading(readText, req, res));
+    if (!isEmpty(req) && (forms === 'only' || !isJson(type))) {
+      throw new AppError('UNSUPPORTED_MEDIA_TYPE', { detail: `Send the body as ${expected}.` });
+    }
+    return reading(readJson, req, res);
+  };
+};
+
+const JSON_TYPE = 'application/json';
+const FORM = 'application/x-www-form-urlencoded';
+
+const isEmpty = ({ headers }: Request): boolean =>
+  headers['content-length'] === '0' || (!headers['content-length'] && !headers['transfer-encoding']);
+
+const reading = async (read: RequestHandler, req: Request, res: Response): Promise<unknown> => {
   await new Promise<void>((resolve, reject) => {
     Promise.resolve(read(req, res, (error?: unknown) => (error ? reject(error) : resolve()))).catch(reject);
   });
@@ -38,6 +55,20 @@ const jsonBody = async (req: Request, res: Response, read: RequestHandler): Prom
 /** `application/json`, with no charset or UTF-8. A page of another site cannot send it without asking first (CORS). */
 const isJson = (contentType: string | undefined): boolean =>
   /^application\/json\s*(;\s*charset="?utf-8"?\s*)?$/i.test(contentType ?? '');
+
+const isForm = (contentType: string | undefined): boolean =>
+  /^application\/x-www-form-urlencoded\s*(;\s*charset="?utf-8"?\s*)?$/i.test(contentType ?? '');
+
+/** A parameter that comes twice is a list, which no schema of a text takes (RFC 6749 §3.1 forbids it). */
+const formOf = (text: unknown): Record<string, string | string[]> => {
+  const found = Map.groupBy(new URLSearchParams(typeof text === 'string' ? text : ''), ([name]) => name);
+  return Object.fromEntries(
+    [...found].map(([name, pairs]) => {
+      const values = pairs.map(([, value]) => value);
+      return [name, values.length === 1 ? (values[0] ?? '') : values];
+    }),
+  );
+};
 
 /** Runs every parser, so that one answer names what is wrong in path, query and body together. */
 const collectFailures = <T extends Record<string, () => unknown>>(

@@ -11,7 +11,14 @@ export interface Reply {
   readonly headers?: Readonly<Record<string, string | readonly string[]>>;
 }
 
-export type SecurityScheme = 'serviceKey' | 'sessionCookie' | 'sessionBearer';
+/** `nothing` beside others says that they may be left out. */
+export type SecurityScheme = 'serviceKey' | 'sessionCookie' | 'sessionBearer' | 'nothing';
+
+/**
+ * Whether a body may come as `application/x-www-form-urlencoded`, beside JSON or instead of it; left out, it may not.
+ * Any page of the web can send forms: such a route must not trust cookies.
+ */
+export type Forms = 'also' | 'only';
 
 interface Answer {
   readonly description: string;
@@ -40,6 +47,7 @@ interface RouteOptions<P extends z.ZodObject, Q extends z.ZodObject, B extends z
   readonly params?: P;
   readonly query?: Q;
   readonly body?: B;
+  readonly forms?: Forms;
   readonly responses: Readonly<Record<number, Answer>>;
   /** Runs before the body is read: who may not come in learns nothing about what would be valid. */
   readonly guard?: (req: Request, res: Response) => Promise<A> | A;
@@ -57,6 +65,7 @@ export interface Route {
   readonly params?: z.ZodObject;
   readonly query?: z.ZodObject;
   readonly body?: z.ZodType;
+  readonly forms?: Forms;
   readonly responses: Readonly<Record<number, Answer>>;
   readonly guard?: (req: Request, res: Response) => unknown;
   // A handler's input is contravariant; `route` has checked that it fits the schemas beside it.
