@@ -60,7 +60,7 @@ test('tokens that we did not make are 401 and cost no store a question', async (
     (await metrics(service?.opsUrl))
       .split('\n')
       .filter((line) =>
-        /^(db_client_operation_duration_seconds_count.*"find_|session_validations_total.*source="(redis|postgres)")/.test(
+        /^(db_client_operation_duration_seconds_count.*"find_sessions"|session_validations_total.*source="(redis|postgres)")/.test(
           line,
         ),
       );
