@@ -8,6 +8,8 @@ export interface BusHandlers {
   onMessage(group: GroupName, message: BusMessage): void;
   /** The link was lost and is back, all groups are subscribed again: messages in between may be missing. */
   onReconnected(): void;
+  /** A question or an order to all replicas; what is answered must be something that JSON can say. */
+  onAsk?(question: unknown): Promise<unknown>;
 }
 
 /** The way to the other replicas. Delivery is at most once; who needs more compares positions. */
@@ -24,6 +26,11 @@ export interface Bus extends Streams, AsyncDisposable {
   subscribe(group: GroupName): Promise<void>;
   /** Ends a subscription after a second, unless it is wanted again before. Messages may still come. */
   unsubscribe(group: GroupName): void;
+  /**
+   * Puts a question to all replicas, this one included. Resolves with all answers, or those that came within the time.
+   * Throws {@link AppError} REDIS_UNAVAILABLE when it could not be sent.
+   */
+  ask(question: unknown, timeoutMs: number): Promise<unknown[]>;
   /** Whether messages can arrive at this moment. */
   isUp(): boolean;
   /** Groups that the bus delivers to this replica. */

@@ -50,6 +50,7 @@ const createFixture = (open: () => Promise<BusUnderTest>) => {
       const heard: string[] = [];
       const received: BusMessage[] = [];
       let reconnects = 0;
+      const number = replicas.length + 1;
       const bus = await world.connect({
         onMessage: (name, message) => {
           heard.push(`${name} ${message.body}`);
@@ -58,6 +59,7 @@ const createFixture = (open: () => Promise<BusUnderTest>) => {
         onReconnected: () => {
           reconnects += 1;
         },
+        onAsk: async (question) => `replica ${number}: ${(question as { what: string }).what}`,
       });
       const one: Replica = { bus, heard, received, reconnects: () => reconnects };
       replicas.push(one);
@@ -135,6 +137,15 @@ const subscriptions = (fixture: BusFixture): void => {
 };
 
 const outages = (fixture: BusFixture): void => {
+  test('[BU11] a question is answered by every replica, the asking one included', async () => {
+    const [a, b] = [await fixture.replica(), await fixture.replica()];
+    await expect.poll(() => a.bus.ask({ what: 'name' }, 300)).toHaveLength(2);
+    expect((await b.bus.ask({ what: 'name' }, 2_000)).toSorted()).toEqual([
+      'replica 1: name',
+      'replica 2: name',
+    ]);
+  });
+
   test('[BU7] with the link down, publishing and subscribing fail at once and say why', async () => {
     const a = await fixture.replica();
     await fixture.world().cut();

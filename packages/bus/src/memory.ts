@@ -53,6 +53,12 @@ export const createMemoryBroker = (): MemoryBroker => {
         member.groups.add(group);
       },
       unsubscribe: (group) => void member.groups.delete(group),
+      ask: async (question) => {
+        requireUp();
+        return Promise.all(
+          [...members].map(async ({ handlers }) => (await handlers.onAsk?.(question)) ?? null),
+        );
+      },
       isUp: () => up,
       subscriptions: () => (up ? member.groups.size : 0),
       [Symbol.asyncDispose]: async () => void members.delete(member),

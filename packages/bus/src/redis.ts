@@ -6,6 +6,7 @@ import { AppError } from '@muster/protocol/errors';
 import type { GroupName } from '@muster/protocol/ids';
 import type { Bus, BusHandlers } from './bus.ts';
 import { createCanary } from './canary.ts';
+import { createControl } from './control.ts';
 import { decodeMessage, encodeMessage } from './envelope.ts';
 import { groupKeys } from './keys.ts';
 import { createRedisStreams } from './redis-streams.ts';
@@ -50,8 +51,17 @@ export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: 
   const channel = `${redis.prefix}canary:${randomUUID()}`;
   const canary = createCanary({ subscriber: link, publisher: () => redis.lane(), channel, log, metrics });
 
+  const control = createControl({
+    subscriber: link,
+    publisher: () => redis.lane(),
+    prefix: redis.prefix,
+    log,
+    onAsk: async (question) => handlers.onAsk?.(question),
+  });
+
   return {
     ...streams,
+    ask: control.ask,
     append: async (group, draft, options) => {
       const appended = await streams.append(group, draft, options);
       sent.inc();
@@ -76,6 +86,7 @@ export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: 
     subscriptions: () => subscriber.size(),
     [Symbol.asyncDispose]: async () => {
       canary[Symbol.dispose]();
+      control[Symbol.dispose]();
       subscriber.close();
     },
   };
