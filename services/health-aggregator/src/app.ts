@@ -3,20 +3,21 @@ import { listen } from '@muster/http/listen';
 import { createBeat } from '@muster/kit/beat';
 import { createHealth, type Health } from '@muster/kit/health';
 import { createInstance, type Instance } from '@muster/kit/instance';
-import { createMetrics } from '@muster/kit/metrics';
+import { createMetrics, type Metrics } from '@muster/kit/metrics';
 import { openOpsServer } from '@muster/kit/ops-server';
-import { openRedis } from '@muster/kit/redis';
+import type { About } from '@muster/kit/probes';
+import { openRedis, type RedisConnections } from '@muster/kit/redis';
 import { type RunningApp, VERSION } from '@muster/kit/run';
 import type { World } from '@muster/kit/world';
 import type { AggregatorConfig } from './config.ts';
-import { createFleet, type SelfReport } from './core/fleet.ts';
-import type { Incident } from './core/incidents.ts';
+import { createFleet, type Fleet, type SelfReport } from './core/fleet.ts';
 import { readConsole } from './http/console.ts';
-import { createEventStreams } from './http/event-streams.ts';
+import { createEventStreams, type EventStreams } from './http/event-streams.ts';
 import { createServer } from './http/server.ts';
 import { type Lead, lead } from './lead.ts';
 import { createFleetMetrics } from './metrics.ts';
 import { observe, pacesFrom } from './observe.ts';
+import { createDirectives } from './sources/directives.ts';
 import { aggregatorKeys } from './sources/keys.ts';
 
 const SERVICE = 'health-aggregator';
@@ -26,6 +27,18 @@ const CONSOLE_DIRECTORY = fileURLToPath(new URL('../dist/console', import.meta.u
 export interface AggregatorApp extends RunningApp {
   readonly port: number;
   readonly opsPort: number;
+}
+
+/** What is opened first and used by everything else. */
+interface Ground {
+  readonly config: AggregatorConfig;
+  readonly world: World;
+  readonly about: About;
+  readonly metrics: Metrics;
+  readonly redis: RedisConnections;
+  readonly health: Health;
+  readonly fleet: Fleet;
+  readonly streams: EventStreams;
 }
 
 /** Opens everything and wires it: Redis, the model, both ports, the sources, and at last the beat. */
@@ -51,48 +64,68 @@ export const createApp = async (config: AggregatorConfig, world: World): Promise
   const streams = stack.use(
     createEventStreams({ view: fleet.view, random, maxStreams: config.maxEventStreams }),
   );
-  const instruments = createFleetMetrics(metrics, fleet, () => streams.size);
-  const files = readConsole(CONSOLE_DIRECTORY);
-  const { hasTryIt } = config;
+  const ground: Ground = { config, world, about, metrics, redis, health, fleet, streams };
   let leading: Lead | undefined;
-  const incidents = (): readonly Incident[] => leading?.incidents() ?? [];
-  const app = createServer({
-    fleet,
-    streams,
-    files,
-    hasTryIt,
-    health,
-    about,
-    clock,
-    log,
-    metrics,
-    incidents,
-  });
-  const { host, port, opsPort } = common;
-  const open = stack.use(await listen(app, { host, port }));
-  // An open stream would keep the port from closing.
-  stack.defer(() => streams[Symbol.dispose]());
-  const ops = stack.use(await openOpsServer({ host, port: opsPort, health, about, metrics, clock, log }));
-  await health.checkNow();
-  const instance = createInstance({ service: SERVICE, common, port: open.port, opsPort: ops.port, clock });
-  const load = (): Record<string, number> => ({ streams: streams.size });
-  const report = (): SelfReport => selfReport(instance, health, load());
-  stack.use(await observe({ config, world, redis, fleet, instruments, report }));
-  const keys = aggregatorKeys(redis.prefix, common.fleetName);
-  leading = stack.use(await lead({ config, world, redis, keys, metrics, fleet, instance }));
-  const { beatIntervalMs: intervalMs, beatTtlMs: ttlMs } = common;
-  stack.use(createBeat({ redis, instance, health, load, clock, random, log, intervalMs, ttlMs }));
-  log.info({ port: open.port, opsPort: ops.port }, 'aggregator.ready');
+  const ports = stack.use(await openPorts(ground, () => leading));
+  leading = stack.use(await startWork(ground, ports));
+  log.info({ port: ports.port, opsPort: ports.opsPort }, 'aggregator.ready');
   const owned = stack.move();
   return {
-    port: open.port,
-    opsPort: ops.port,
+    port: ports.port,
+    opsPort: ports.opsPort,
     drain: async () => {
       health.startDraining();
       streams[Symbol.dispose]();
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+};
+
+interface Ports extends AsyncDisposable {
+  readonly port: number;
+  readonly opsPort: number;
+}
+
+const openPorts = async (ground: Ground, leading: () => Lead | undefined): Promise<Ports> => {
+  const { config, world, redis, streams, about, health, metrics } = ground;
+  const { clock, log } = world;
+  const { host, port, opsPort, fleetName } = config.common;
+  await using stack = new AsyncDisposableStack();
+  const app = createServer({
+    ...ground,
+    ...{ clock, log },
+    incidents: () => leading()?.incidents() ?? [],
+    days: () => leading()?.days() ?? new Map(),
+    directives: createDirectives(redis, fleetName),
+    opsToken: config.opsToken,
+    hasTryIt: config.hasTryIt,
+    files: readConsole(CONSOLE_DIRECTORY),
+  });
+  const open = stack.use(await listen(app, { host, port }));
+  // An open stream would keep the port from closing.
+  stack.defer(() => streams[Symbol.dispose]());
+  const ops = stack.use(await openOpsServer({ host, port: opsPort, health, about, metrics, clock, log }));
+  const owned = stack.move();
+  return { port: open.port, opsPort: ops.port, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+};
+
+/** Starts what goes on by itself: observing, campaigning, beating. */
+const startWork = async (ground: Ground, { port, opsPort }: Ports): Promise<Lead> => {
+  const { config, world, redis, fleet, streams, health, metrics } = ground;
+  const { common } = config;
+  await using stack = new AsyncDisposableStack();
+  await health.checkNow();
+  const instance = createInstance({ service: SERVICE, common, port, opsPort, clock: world.clock });
+  const load = (): Record<string, number> => ({ streams: streams.size });
+  const report = (): SelfReport => selfReport(instance, health, load());
+  const instruments = createFleetMetrics(metrics, fleet, () => streams.size);
+  stack.use(await observe({ config, world, redis, fleet, instruments, report }));
+  const keys = aggregatorKeys(redis.prefix, common.fleetName);
+  const leading = stack.use(await lead({ config, world, redis, keys, metrics, fleet, instance }));
+  const { beatIntervalMs: intervalMs, beatTtlMs: ttlMs } = common;
+  stack.use(createBeat({ ...world, redis, instance, health, load, intervalMs, ttlMs }));
+  const owned = stack.move();
+  return { ...leading, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 };
 
 const selfReport = (instance: Instance, health: Health, load: Record<string, number>): SelfReport => ({

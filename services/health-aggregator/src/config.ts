@@ -48,6 +48,10 @@ export const settings = z.object({
     )
     .describe('addresses that hear of incidents: opened, updated, closed; comma-separated'),
   WEBHOOK_SECRET: field.secret({ min: 16 }).optional().describe('signs webhooks; at least 16 bytes'),
+  OPS_TOKEN: field
+    .secret({ min: 16 })
+    .optional()
+    .describe('lets operators drain and resume instances; at least 16 bytes; without it nobody may'),
   CONSOLE_TRY_IT: field.onOff('on').describe('show the “Try it” chat on the console page'),
 });
 
@@ -62,6 +66,7 @@ export interface AggregatorConfig {
   readonly maxEventStreams: number;
   readonly webhookUrls: readonly string[];
   readonly webhookSecret: string | undefined;
+  readonly opsToken: string | undefined;
   readonly hasTryIt: boolean;
 }
 
@@ -83,6 +88,7 @@ export const readConfig = (env: NodeJS.ProcessEnv): AggregatorConfig => {
     maxEventStreams: parsed.MAX_EVENT_STREAMS,
     webhookUrls: parsed.WEBHOOK_URLS,
     webhookSecret: parsed.WEBHOOK_SECRET,
+    opsToken: parsed.OPS_TOKEN,
     hasTryIt: parsed.CONSOLE_TRY_IT,
   });
 };

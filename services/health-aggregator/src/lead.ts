@@ -2,9 +2,11 @@ import { every } from '@muster/kit/clock';
 import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis';
 import type { World } from '@muster/kit/world';
+import { type Chronicle, createChronicle } from './chronicle.ts';
 import type { AggregatorConfig } from './config.ts';
 import type { Fleet } from './core/fleet.ts';
 import { createIncidentKeeper, type Incident, type IncidentChange, openOnes } from './core/incidents.ts';
+import { createHistoryStore } from './sources/history-store.ts';
 import { createIncidentStore } from './sources/incident-store.ts';
 import type { AggregatorKeys } from './sources/keys.ts';
 import { campaign } from './sources/leadership.ts';
@@ -17,6 +19,8 @@ const KEPT_IN_MEMORY = 100;
 export interface Lead extends AsyncDisposable {
   /** The latest incidents, newest first, from memory. */
   incidents(): readonly Incident[];
+  /** The last 90 days by service, and of the whole under `fleet`; from memory. */
+  days: Chronicle['days'];
 }
 
 /** What leading needs. */
@@ -46,6 +50,10 @@ export const lead = async (deps: LeadDeps): Promise<Lead> => {
     secret: config.webhookSecret,
     onResult: instruments.delivered,
   });
+  const history = createHistoryStore(redis, keys);
+  const chronicle = stack.use(
+    createChronicle({ fleet, store: history, epoch: leadership.epoch, clock, log }),
+  );
   let adopted: number | undefined;
   let waiting: readonly IncidentChange[] = [];
 
@@ -87,7 +95,7 @@ export const lead = async (deps: LeadDeps): Promise<Lead> => {
   stack.defer(async () => void (await running));
   stack.defer(every(WORK_MS, run));
   const owned = stack.move();
-  return { incidents: () => latest, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return { incidents: () => latest, days: chronicle.days, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 };
 
 const createLeadMetrics = (

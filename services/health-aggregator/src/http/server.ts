@@ -10,11 +10,16 @@ import type { Express } from 'express';
 import { z } from 'zod';
 import { capacityOf } from '../core/capacity.ts';
 import type { Fleet } from '../core/fleet.ts';
+import type { Day } from '../core/history.ts';
 import type { Incident } from '../core/incidents.ts';
 import type { FleetView } from '../core/view.ts';
+import type { Directives } from '../sources/directives.ts';
 import { type ConsoleFiles, mountConsole, onlyGet } from './console.ts';
+import { drainRoutes } from './drain-routes.ts';
 import type { EventStreams } from './event-streams.ts';
 import { healthRoutes } from './health-routes.ts';
+import { createOperatorGuard } from './operator.ts';
+import { pastRoutes } from './past-routes.ts';
 import { scrapeGroups } from './service-discovery.ts';
 
 /** What the public port of the aggregator is made of. */
@@ -22,6 +27,9 @@ export interface ServerDeps {
   readonly fleet: Fleet;
   readonly streams: EventStreams;
   readonly incidents: () => readonly Incident[];
+  readonly days: () => ReadonlyMap<string, readonly Day[]>;
+  readonly directives: Directives;
+  readonly opsToken: string | undefined;
   readonly files: ConsoleFiles;
   readonly hasTryIt: boolean;
   readonly health: Health;
@@ -50,7 +58,8 @@ export const createServer = (deps: ServerDeps): Express => {
       fleetRoute(view, deps.about.instance),
       capacityRoute(view),
       discoveryRoute(fleet),
-      incidentsRoute(deps.incidents),
+      ...pastRoutes(deps),
+      ...drainRoutes({ view, directives: deps.directives, guard: createOperatorGuard(deps.opsToken), log }),
     ],
   });
 };
@@ -136,29 +145,3 @@ const discoveryRoute = (fleet: Fleet): Route =>
       return { status: 200, body: groups };
     },
   });
-
-const incidentsRoute = (incidents: () => readonly Incident[]): Route =>
-  route({
-    method: 'get',
-    path: '/v1/incidents',
-    summary: 'What went wrong lately, newest first',
-    query: z.object({ state: z.enum(['open', 'closed', 'all']).default('all') }),
-    responses: { 200: { description: 'at most 100 incidents' } },
-    handle: ({ query }) => {
-      const items = incidents().filter(
-        ({ closedAt }) => query.state === 'all' || (query.state === 'open') === (closedAt === undefined),
-      );
-      return {
-        status: 200,
-        headers: { 'Cache-Control': 'max-age=1' },
-        body: { items: items.map(incidentBody) },
-      };
-    },
-  });
-
-const incidentBody = ({ openedAt, closedAt, updates, ...rest }: Incident) => ({
-  ...rest,
-  openedAt: new Date(openedAt).toISOString(),
-  ...(closedAt === undefined ? {} : { closedAt: new Date(closedAt).toISOString() }),
-  updates: updates.map(({ at, ...update }) => ({ at: new Date(at).toISOString(), ...update })),
-});

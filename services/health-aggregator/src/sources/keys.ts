@@ -8,9 +8,7 @@ export const aggregatorKeys = (prefix: string, fleet: string) => {
     incidentIndex: `${base}incidents:index`,
     outbox: `${base}outbox`,
     outboxDue: `${base}outbox:due`,
-    directive: (id: string) => `${base}directive:${id}`,
     days: (service: string) => `${base}days:${service}`,
-    minutes: (service: string, day: string) => `${base}minutes:${service}:${day}`,
   };
 };
 

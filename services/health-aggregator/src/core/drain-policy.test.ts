@@ -1,0 +1,40 @@
+import { expect, test } from 'vitest';
+import { mayDrain } from './drain-policy.ts';
+import type { InstanceState } from './ports.ts';
+import type { ServiceView } from './view.ts';
+
+const service = (expected: number, states: readonly InstanceState[]): ServiceView => ({
+  service: 'gateway',
+  status: 'operational',
+  up: 0,
+  total: states.length,
+  expected,
+  instances: states.map((state, index) => ({
+    id: `${index}`,
+    name: `g${index}`,
+    state,
+    why: '',
+    forMs: 0,
+    version: '1',
+    startedAt: '',
+    beatAgeMs: 0,
+    load: {},
+  })),
+});
+
+test('[DV2] one of two may go, the last one may not', () => {
+  expect(mayDrain(service(2, ['up', 'up']), 'g0').ok).toBe(true);
+  expect(mayDrain(service(2, ['up', 'down']), 'g0')).toEqual({
+    ok: false,
+    why: 'It is the last instance that serves.',
+  });
+  expect(mayDrain(service(1, ['up']), 'g0').ok).toBe(false);
+});
+
+test('[DV2] half of those expected stay', () => {
+  expect(mayDrain(service(4, ['up', 'up', 'up', 'draining']), 'g0').ok).toBe(true);
+  expect(mayDrain(service(5, ['up', 'up', 'up', 'draining', 'draining']), 'g0')).toMatchObject({
+    ok: false,
+    why: 'Only 2 of 5 expected instances would go on serving.',
+  });
+});

@@ -1,0 +1,83 @@
+import { type Reply, type Route, route } from '@muster/http/route';
+import type { Logger } from '@muster/kit/logger';
+import { isRedisFault } from '@muster/kit/redis';
+import { AppError } from '@muster/protocol/errors';
+import type { Request } from 'express';
+import { z } from 'zod';
+import { mayDrain } from '../core/drain-policy.ts';
+import type { FleetView, InstanceView, ServiceView } from '../core/view.ts';
+import type { Directives } from '../sources/directives.ts';
+
+const RETRY_AFTER_S = 2;
+
+/** What the routes need. */
+export interface DrainDeps {
+  readonly view: () => FleetView;
+  readonly directives: Directives;
+  readonly guard: (req: Request) => void;
+  readonly log: Logger;
+}
+
+const params = z.object({ name: z.string().min(1).max(128) });
+const refusals = {
+  401: { description: 'no operator token, or a wrong one' },
+  403: { description: 'this aggregator takes no orders' },
+  404: { description: 'no instance has this name' },
+  503: { description: 'the registry cannot be written' },
+} as const;
+
+/** Taking an instance out of service and back: `POST` and `DELETE /v1/instances/:name/drain`. */
+export const drainRoutes = ({ view, directives, guard, log }: DrainDeps): Route[] => {
+  const issue = async (name: string, kind: 'drain' | 'resume', reason: string): Promise<Reply> => {
+    const { instance, service } = find(view(), name);
+    try {
+      await directives.issue(instance.id, kind, { reason });
+    } catch (error) {
+      if (!isRedisFault(error)) throw error;
+      throw new AppError('REDIS_UNAVAILABLE', { cause: error, retryAfterS: RETRY_AFTER_S });
+    }
+    log.warn({ name, of: service.service, kind, reason }, 'operator.directive');
+    const { state, load } = instance;
+    return { status: 202, body: { name, service: service.service, directive: kind, state, load } };
+  };
+  return [
+    route({
+      method: 'post',
+      path: '/v1/instances/:name/drain',
+      summary: 'Send an instance no new clients',
+      params,
+      body: z
+        .strictObject({ reason: z.string().max(200).default(''), force: z.boolean().default(false) })
+        .prefault({}),
+      guard,
+      responses: {
+        202: { description: 'the instance follows within about two seconds' },
+        409: { description: 'too few others would go on serving; `force` insists' },
+        422: { description: 'the body is not valid' },
+        ...refusals,
+      },
+      handle: ({ params: { name }, body }) => {
+        const verdict = mayDrain(find(view(), name).service, name);
+        if (!verdict.ok && !body.force) throw new AppError('CONFLICT', { detail: verdict.why });
+        return issue(name, 'drain', body.reason);
+      },
+    }),
+    route({
+      method: 'delete',
+      path: '/v1/instances/:name/drain',
+      summary: 'Send an instance clients again',
+      params,
+      guard,
+      responses: { 202: { description: 'the instance follows within about two seconds' }, ...refusals },
+      handle: ({ params: { name } }) => issue(name, 'resume', ''),
+    }),
+  ];
+};
+
+const find = (view: FleetView, name: string): { service: ServiceView; instance: InstanceView } => {
+  for (const service of view.services) {
+    const instance = service.instances.find((one) => one.name === name);
+    if (instance) return { service, instance };
+  }
+  throw new AppError('NOT_FOUND', { detail: 'No instance of this name is known.' });
+};

@@ -1,0 +1,27 @@
+import { registryKeys } from '@muster/kit/beat';
+import type { RedisConnections } from '@muster/kit/redis';
+
+const LIFE_MS = 60_000;
+
+/** Leaves directives where the beats of instances find them. */
+export interface Directives {
+  /** Writes one; the instance follows with its next beat, within about two seconds. Rejects without Redis. */
+  issue(id: string, kind: 'drain' | 'resume', about: { readonly reason: string }): Promise<void>;
+}
+
+/** KEYS directive, events · ARGV kind, life, id, reason */
+const ISSUE_SCRIPT = `
+local time = redis.call('TIME')
+local at = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('SET', KEYS[1], cjson.encode({kind = ARGV[1], at = at}), 'PX', ARGV[2])
+return redis.call('XADD', KEYS[2], 'MAXLEN', '~', 10000, '*', 'type', ARGV[1], 'id', ARGV[3], 'reason', ARGV[4])`;
+
+/** Directives of a fleet, with an entry in its event stream for each: that is the audit. */
+export const createDirectives = (redis: RedisConnections, fleetName: string): Directives => {
+  const keys = registryKeys(redis.prefix, fleetName);
+  return {
+    issue: async (id, kind, { reason }) => {
+      await redis.lane().eval(ISSUE_SCRIPT, 2, keys.directive(id), keys.events, kind, LIFE_MS, id, reason);
+    },
+  };
+};

@@ -1,0 +1,65 @@
+import { useTestStores } from '@muster/testkit/stores';
+import { until } from '@muster/testkit/wait';
+import { expect, test } from 'vitest';
+import { startAggregator, startTiny } from './aggregator-fixture.ts';
+
+const stores = useTestStores();
+const TOKEN = 'an-operator-token-0123';
+const order = (method: string, body?: object, token = TOKEN): RequestInit => ({
+  method,
+  headers: { authorization: `Bearer ${token}`, ...(body ? { 'content-type': 'application/json' } : {}) },
+  ...(body ? { body: JSON.stringify(body) } : {}),
+});
+const readiness = async (port: number) => (await fetch(`http://127.0.0.1:${port}/readyz`)).status;
+
+test('[DV1][DV2] an instance is drained and resumed by order, and the last one only by force', async () => {
+  await using aggregator = await startAggregator(stores, { OPS_TOKEN: TOKEN });
+  await using one = await startTiny(stores, { INSTANCE_NAME: 'tiny-1' });
+  await using two = await startTiny(stores, { INSTANCE_NAME: 'tiny-2' });
+  for (const { name } of [one, two]) {
+    await until(async () => (await aggregator.stateOf(name)) === 'up', { what: `${name} to be up` });
+  }
+  const answer = await aggregator.ask('/v1/instances/tiny-1/drain', order('POST', { reason: 'kernel' }));
+  expect(answer).toMatchObject({
+    status: 202,
+    body: { name: 'tiny-1', directive: 'drain', load: { connections: 3 } },
+  });
+  await until(async () => (await readiness(one.port)) === 503, {
+    what: 'an unready instance',
+    timeoutMs: 3_000,
+  });
+  await until(async () => (await aggregator.stateOf('tiny-1')) === 'draining', { what: 'draining' });
+  expect(await readiness(two.port)).toBe(200);
+
+  const refused = await aggregator.ask('/v1/instances/tiny-2/drain', order('POST'));
+  expect(refused).toMatchObject({ status: 409, body: { detail: 'It is the last instance that serves.' } });
+  expect((await aggregator.ask('/v1/instances/tiny-2/drain', order('POST', { force: true }))).status).toBe(
+    202,
+  );
+  await until(async () => (await readiness(two.port)) === 503, { what: 'the forced one', timeoutMs: 3_000 });
+
+  for (const { name, port } of [one, two]) {
+    expect((await aggregator.ask(`/v1/instances/${name}/drain`, order('DELETE'))).status).toBe(202);
+    await until(async () => (await readiness(port)) === 200, { what: 'a ready instance', timeoutMs: 3_000 });
+    await until(async () => (await aggregator.stateOf(name)) === 'up', { what: `${name} to be back` });
+  }
+  const changes = aggregator.log.of('instance.changed').map(({ fields }) => fields['to']);
+  expect(changes).not.toContain('down');
+});
+
+test('[DV3] nobody without the token may, and nobody at all where there is none', async () => {
+  await using aggregator = await startAggregator(stores, { OPS_TOKEN: TOKEN });
+  for (const init of [
+    { method: 'POST' },
+    order('POST', {}, 'wrong-token-0123456'),
+    order('DELETE', undefined, 'x'),
+  ]) {
+    expect((await aggregator.ask('/v1/instances/aggregator-test/drain', init)).status).toBe(401);
+  }
+  expect((await aggregator.ask('/v1/instances/nobody/drain', order('POST'))).status).toBe(404);
+  const bad = await aggregator.ask('/v1/instances/aggregator-test/drain', order('POST', { forced: true }));
+  expect(bad.status).toBe(422);
+  expect(bad.body.detail[0].loc).toEqual(['body', 'forced']);
+  await using closed = await startAggregator(stores);
+  expect((await closed.ask('/v1/instances/aggregator-test/drain', order('POST'))).status).toBe(403);
+});

@@ -1,0 +1,39 @@
+import { useTestStores } from '@muster/testkit/stores';
+import { until } from '@muster/testkit/wait';
+import { expect, test } from 'vitest';
+import { startAggregator, type TestAggregator } from './aggregator-fixture.ts';
+
+const stores = useTestStores();
+
+/** Seconds that the history of the aggregators' own service holds for today. */
+const counted = async (aggregator: TestAggregator): Promise<number> => {
+  const { body } = await aggregator.ask('/v1/history?service=health-aggregator&days=1');
+  const seconds: Record<string, number> = body.items?.[0]?.days[0]?.seconds ?? {};
+  return Object.values(seconds).reduce((sum, one) => sum + one, 0);
+};
+
+test('[HY4] history outlives the aggregator that wrote it', async () => {
+  const first = await startAggregator(stores);
+  await until(async () => (await counted(first)) >= 8, {
+    what: 'some history',
+    timeoutMs: 20_000,
+    intervalMs: 200,
+  });
+  const before = await counted(first);
+  await first[Symbol.asyncDispose]();
+  await using second = await startAggregator(stores);
+  await until(async () => (await counted(second)) >= before, { what: 'the same history', timeoutMs: 2_000 });
+  const { body } = await second.ask('/v1/history');
+  expect(body.items.map(({ service }: { service: string }) => service)).toContain('fleet');
+  expect(body.items[0].days).toHaveLength(90);
+}, 40_000);
+
+test('[HY2] questions about history are checked', async () => {
+  await using aggregator = await startAggregator(stores);
+  for (const days of ['0', '91', 'x', '1.5']) {
+    const { status, body } = await aggregator.ask(`/v1/history?days=${days}`);
+    expect([days, status, body.detail?.[0].loc]).toEqual([days, 422, ['query', 'days']]);
+  }
+  expect((await aggregator.ask('/v1/history?service=nobody')).status).toBe(404);
+  expect((await aggregator.ask('/v1/incidents?state=old')).status).toBe(422);
+});
