@@ -81,6 +81,21 @@ export const settings = z.object({
   DRAIN_DELAY_MS: field
     .ms(0, { min: 0 })
     .describe('pause between "not ready" and closing the port, for load balancers that look seldom'),
+  LEGACY_EXPRESS_SESSION: z
+    .string()
+    .regex(/^redis:./, 'must be redis: and the key prefix of connect-redis, such as redis:sess:')
+    .optional()
+    .describe(
+      'take over sessions of express-session from this Redis, such as `redis:sess:`; off when absent',
+    ),
+  LEGACY_COOKIE_NAME: z
+    .string()
+    .regex(COOKIE_NAME, 'must be a cookie name')
+    .default('connect.sid')
+    .describe('cookie of express-session'),
+  LEGACY_USER_FIELD: field
+    .text('user_id')
+    .describe('where in their data the id of the user is, such as `passport.user`'),
   MIGRATE: field.onOff('on').describe('bring the schema up to date at start'),
 });
 
@@ -109,6 +124,9 @@ export interface SessionServiceConfig {
   /** For the budget of database connections. */
   readonly fleet: { readonly replicas: number; readonly surge: number };
   readonly drainDelayMs: number;
+  readonly legacy:
+    | { readonly prefix: string; readonly cookieName: string; readonly userField: string }
+    | undefined;
   readonly migrate: boolean;
 }
 
@@ -143,6 +161,13 @@ export const readConfig = (env: NodeJS.ProcessEnv): SessionServiceConfig => {
     },
     fleet: { replicas: parsed.EXPECTED_REPLICAS, surge: parsed.REPLICA_SURGE },
     drainDelayMs: parsed.DRAIN_DELAY_MS,
+    legacy: parsed.LEGACY_EXPRESS_SESSION
+      ? {
+          prefix: parsed.LEGACY_EXPRESS_SESSION.slice('redis:'.length),
+          cookieName: parsed.LEGACY_COOKIE_NAME,
+          userField: parsed.LEGACY_USER_FIELD,
+        }
+      : undefined,
     migrate: parsed.MIGRATE,
   };
   const problems = problemsOf(config, publicUrl);

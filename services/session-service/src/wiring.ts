@@ -11,15 +11,18 @@ import { type AuthenticateDeps, judge } from './core/authenticate.ts';
 import { createChanges } from './core/changes.ts';
 import { createChecker } from './core/checker.ts';
 import { createHeartbeat, type Heartbeat } from './core/heartbeat.ts';
+import { createLegacyImport, type LegacyImport } from './core/legacy.ts';
 import { createLoader } from './core/loader.ts';
 import { createPropagation, type Propagation } from './core/propagation.ts';
 import { createRelay, type Relay } from './core/relay.ts';
 import { createReuseWatch } from './core/reuse.ts';
 import { createSessions, type Sessions } from './core/sessions.ts';
 import { createSweeper, type Sweeper } from './core/sweeper.ts';
+import { MAX_DATA_BYTES } from './http/bodies.ts';
 import type { HttpContext } from './http/context.ts';
 import type { CheckedState } from './http/internal-routes.ts';
 import { createRateLimits } from './http/rate-limits.ts';
+import { createLegacyStore } from './store/legacy-store.ts';
 
 const REPLAY_MS = 15 * 60_000;
 const REPLAY_LIMIT = 50_000;
@@ -175,6 +178,7 @@ const contextOf = (
       },
     }),
     connections,
+    legacy: legacyOf(base, sessions),
     note: (session) => toucher.note(session),
     tickets: createTicketStore(base),
     limits: createRateLimits({
@@ -184,6 +188,18 @@ const contextOf = (
     }),
   };
 };
+
+const legacyOf = ({ config, redis, log }: Base, sessions: Sessions): LegacyImport | undefined =>
+  config.legacy &&
+  createLegacyImport({
+    log,
+    sessions,
+    store: createLegacyStore(redis, config.legacy.prefix),
+    secrets: config.sessionSecrets,
+    cookieName: config.legacy.cookieName,
+    userField: config.legacy.userField,
+    maxDataBytes: MAX_DATA_BYTES,
+  });
 
 /** The truth about many sessions, by one statement; leaves it in Redis. */
 const checkMany = async (

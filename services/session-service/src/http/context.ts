@@ -9,6 +9,7 @@ import type { ApiKeys } from '../core/api-keys.ts';
 import type { Authenticated } from '../core/authenticate.ts';
 import type { Changes } from '../core/changes.ts';
 import type { DerivedKeys } from '../core/derived-keys.ts';
+import type { LegacyImport } from '../core/legacy.ts';
 import type { ReuseWatch } from '../core/reuse.ts';
 import type { Sessions } from '../core/sessions.ts';
 import type { RateLimits } from './rate-limits.ts';
@@ -28,6 +29,8 @@ export interface HttpContext {
   readonly changes: Changes;
   readonly admin: Admin;
   readonly reuse: ReuseWatch;
+  /** Only while sessions of express-session are being taken over. */
+  readonly legacy: LegacyImport | undefined;
   readonly authenticate: (token: string) => Promise<Authenticated>;
   /** Notes that a session is in use. */
   readonly note: (session: { readonly id: SessionId; readonly idleSeconds: number }) => void;

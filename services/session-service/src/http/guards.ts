@@ -5,8 +5,9 @@ import type { Request, Response } from 'express';
 import type { Authenticated } from '../core/authenticate.ts';
 import { isCsrfToken, judgeOrigin } from '../core/csrf.ts';
 import { shortenIp } from '../core/ip.ts';
+import type { LegacyImport } from '../core/legacy.ts';
 import type { Actor } from '../core/ports.ts';
-import { MAX_USER_AGENT } from '../core/user-agent.ts';
+import { MAX_USER_AGENT, summarizeUserAgent } from '../core/user-agent.ts';
 import type { HttpContext } from './context.ts';
 
 /** A caller who has shown a session. */
@@ -26,7 +27,7 @@ export const userGuard =
   (context: HttpContext, { unsafe }: UserGuardOptions) =>
   async (req: Request, res: Response): Promise<UserCaller> => {
     context.limits.requireTrust(req);
-    const found = await findSession(context, req);
+    const found = await findSession(context, req, res);
     if (!found.verdict.ok) throw await refusal(context, found, req, res);
     const caller = { ...found.verdict, via: found.via, actor: actorOf('user', req) };
     context.limits.caller('session', caller.snapshot.id, res);
@@ -45,7 +46,7 @@ export const logoutGuard =
     res: Response,
   ): Promise<UserCaller | { readonly over: true; readonly via: 'cookie' | 'bearer' }> => {
     context.limits.requireTrust(req);
-    const found = await findSession(context, req);
+    const found = await findSession(context, req, res);
     if (found.verdict.ok) {
       const caller = { ...found.verdict, via: found.via, actor: actorOf('user', req) };
       if (found.via === 'cookie') requireOwnOrigin(context, req, caller);
@@ -96,14 +97,45 @@ interface Found {
   readonly token: string;
 }
 
-const findSession = async (context: HttpContext, req: Request): Promise<Found> => {
+/** The session of a request; where it has none, that of express-session which it may still have. */
+const findSession = async (context: HttpContext, req: Request, res: Response): Promise<Found> => {
+  const own = await findOwn(context, req);
+  const isNobody = own === undefined || (!own.verdict.ok && own.verdict.why === 'invalid');
+  const adopted = isNobody && context.legacy ? await adopt(context, context.legacy, req, res) : undefined;
+  const found = adopted ?? own;
+  if (found) return found;
+  throw new AppError('NO_SESSION', { detail: 'Send a session cookie or a bearer token.' });
+};
+
+const adopt = async (
+  context: HttpContext,
+  legacy: LegacyImport,
+  req: Request,
+  res: Response,
+): Promise<Found | undefined> => {
+  const userAgent = headerOf(req, 'user-agent')?.slice(0, MAX_USER_AGENT) || null;
+  const adopted = await legacy.adopt({
+    cookieHeader: req.headers.cookie,
+    client: { kind: 'web', summary: summarizeUserAgent(userAgent), userAgent, deviceId: null },
+    actor: actorOf('legacy', req),
+  });
+  if (adopted === undefined) return undefined;
+  const { session, token } = adopted;
+  const mine = cookieFor(context, { expiresAt: session.expiresAt, remember: session.about.remember }, token);
+  const { name, secure } = context.config.cookie;
+  const theirs = legacy.cookieName === name ? [] : [clearedCookie(legacy.cookieName, { secure })];
+  res.setHeader('Set-Cookie', [mine, ...theirs]);
+  return { verdict: await context.authenticate(token), via: 'cookie', token };
+};
+
+const findOwn = async (context: HttpContext, req: Request): Promise<Found | undefined> => {
   const credential = readCredential(
     { cookieHeader: req.headers.cookie, authorization: req.headers.authorization },
     context.config.cookie.name,
   );
   switch (credential.is) {
     case 'none':
-      throw new AppError('NO_SESSION', { detail: 'Send a session cookie or a bearer token.' });
+      return undefined;
     case 'ambiguous':
       throw new AppError('MALFORMED_REQUEST', {
         detail: 'The cookie and the bearer token are of different sessions.',
