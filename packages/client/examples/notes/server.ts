@@ -1,0 +1,69 @@
+import { readFileSync } from 'node:fs';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { fileURLToPath } from 'node:url';
+import { MusterError } from '@muster/client/http';
+import { createMySessions, createSessions } from '@muster/client/sessions';
+
+/** The fleet that `npm start` runs: its address, and the key of a back end. */
+const fleet = JSON.parse(readFileSync('.muster/fleet.json', 'utf8')) as {
+  publicUrl: string;
+  serviceApiKey: string;
+};
+const PORT = 8_090;
+
+const sessions = createSessions({ baseUrl: fleet.publicUrl, apiKey: fleet.serviceApiKey });
+const page = readFileSync(new URL('./page.html', import.meta.url), 'utf8').replace(
+  'FLEET_URL',
+  fleet.publicUrl,
+);
+
+/** The SDK for the page, from its package. */
+const sdk = readFileSync(
+  fileURLToPath(new URL('../../node_modules/centrifuge/dist/centrifuge.js', import.meta.url)),
+);
+
+const server = createServer((req, res) => {
+  answer(req, res).catch((error: unknown) => {
+    const status = error instanceof MusterError && error.status >= 400 ? error.status : 500;
+    send(res, status, { error: error instanceof Error ? error.message : 'failed' });
+  });
+});
+server.listen(PORT, '127.0.0.1', () => process.stdout.write(`open http://127.0.0.1:${PORT}/\n`));
+
+const answer = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
+  const token = req.headers.authorization?.replace('Bearer ', '') ?? '';
+  const mine = createMySessions({ baseUrl: fleet.publicUrl, token });
+  switch (`${req.method} ${req.url}`) {
+    case 'GET /':
+      res.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end(page);
+      return;
+    case 'GET /centrifuge.js':
+      res.writeHead(200, { 'content-type': 'text/javascript' }).end(sdk);
+      return;
+    case 'POST /login': {
+      // A real application checks a password here. Muster takes over once it knows who this is.
+      const user = (await read(req)).slice(0, 40) || 'somebody';
+      const agent = String(req.headers['user-agent']).slice(0, 500);
+      return send(res, 201, await sessions.create({ user_id: user, transport: 'bearer', user_agent: agent }));
+    }
+    case 'GET /devices':
+      return send(res, 200, await Array.fromAsync(mine.list()));
+    case 'POST /sign-out':
+      return send(res, 200, await mine.end(await read(req)));
+    default:
+      return send(res, 404, { error: 'there is nothing here' });
+  }
+};
+
+const read = async (req: IncomingMessage): Promise<string> => {
+  let text = '';
+  for await (const part of req) {
+    text += part;
+    if (text.length > 1_000) throw new Error('too much');
+  }
+  return text;
+};
+
+const send = (res: ServerResponse, status: number, body: unknown): void => {
+  res.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+};
