@@ -38,6 +38,8 @@ const DRAIN_SHARE = 0.7;
 const AUDIT_MS = 5_000;
 const BUS_PATIENCE_MS = 2_000;
 const BUS_POLL_MS = 10;
+/** Longest body of a call of the server API. */
+const MAX_API_BODY_BYTES = 4_194_304;
 const DEFAULT_TABLE = { withoutNamespace: DEFAULT_OPTIONS, namespaces: new Map() };
 
 /** A running gateway and where it listens. */
@@ -62,7 +64,12 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
   await firstContact(bus);
 
   const { host, port, opsPort } = common;
-  const app = createServer({ health, about, clock, log, metrics });
+  const app = createServer({
+    ...{ health, about, clock, log, metrics },
+    api: engine.api,
+    serverApiKeys: config.serverApiKeys,
+    maxBodyBytes: MAX_API_BODY_BYTES,
+  });
   const open = stack.use(await listen(app, { host, port }));
   let draining = false;
   stack.use(
@@ -143,6 +150,7 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
       {
         onMessage: (group, message) => engine.busHandlers.onMessage(group, message),
         onReconnected: () => engine.busHandlers.onReconnected(),
+        onAsk: async (question) => engine.busHandlers.onAsk?.(question),
       },
     ),
   );

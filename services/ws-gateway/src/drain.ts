@@ -1,6 +1,7 @@
 import { sleep } from '@muster/kit/clock';
 import { CloseCode } from '@muster/protocol/codes';
-import type { AnyConnection, Engine } from './core/engine.ts';
+import type { AnyConnection } from './core/connections.ts';
+import type { Engine } from './core/engine.ts';
 
 export interface DrainDeps {
   readonly engine: Engine;

@@ -5,6 +5,7 @@ import type { Command } from '@muster/protocol/commands';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import { encodePush, encodeReply, JSON_PING } from '@muster/protocol/json-codec';
 import type { ClientInfo, Reply } from '@muster/protocol/replies';
+import type { AnyConnection } from './connections.ts';
 import { textFrame } from './frame.ts';
 import type { Member, Subscription } from './group.ts';
 import { Outbox } from './outbox.ts';
@@ -48,7 +49,10 @@ const OVER: Phase = { is: 'over' };
 const PING_FRAME = textFrame(Buffer.from(JSON_PING));
 
 /** One client that speaks the protocol. */
-export class Connection implements Timed, SessionHolder, Member {
+export class Connection implements AnyConnection, Timed, SessionHolder, Member {
+  readonly transport = 'websocket';
+  /** Milliseconds since the Unix epoch. */
+  readonly since: number;
   readonly id: ClientId;
   readonly outbox: Outbox;
   /** Session tokens that came with the upgrade, used when `connect` brings none. */
@@ -75,9 +79,22 @@ export class Connection implements Timed, SessionHolder, Member {
     this.#context = context;
     this.#wire = wire;
     this.id = id;
+    this.since = context.clock.now();
     this.tokens = tokens;
     this.outbox = new Outbox(wire, context.limits.maxOutboxBytes, this);
     context.wheel.put(this, context.clock.monotonic() + context.limits.handshakeTimeoutMs);
+  }
+
+  get identity(): Identity | undefined {
+    return this.phase.is === 'live' ? this.phase.identity : undefined;
+  }
+
+  get groups(): readonly string[] {
+    return [...this.memberships].flatMap(([name, { is }]) => (is === 'live' ? [name] : []));
+  }
+
+  get lagBytes(): number {
+    return this.#wire.bufferedBytes;
   }
 
   get isOver(): boolean {
@@ -170,13 +187,15 @@ export class Connection implements Timed, SessionHolder, Member {
 
   /** The client is told to begin anew: it subscribes again at once, and learns whether it missed anything. */
   onInsufficientState(group: GroupName): void {
+    this.endMembership(group, UnsubscribeCode.InsufficientState);
+  }
+
+  endMembership(group: GroupName, code: UnsubscribeCode): void {
     const membership = this.memberships.get(group);
     if (membership?.is !== 'live') return;
     this.memberships.delete(group);
     this.#context.drop(membership.subscription);
-    this.outbox.post(
-      encodePush({ is: 'unsubscribe', channel: group, code: UnsubscribeCode.InsufficientState }),
-    );
+    this.outbox.post(encodePush({ is: 'unsubscribe', channel: group, code }));
   }
 
   onSlow(): void {

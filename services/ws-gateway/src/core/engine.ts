@@ -5,7 +5,10 @@ import type { Logger } from '@muster/kit/logger';
 import type { Random } from '@muster/kit/random';
 import { CloseCode } from '@muster/protocol/codes';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
+import { createServerApi, type ServerApi } from './api/api.ts';
+import { createOrders, type Order } from './api/orders.ts';
 import { Connection, type ConnectionContext } from './connection.ts';
+import type { AnyConnection } from './connections.ts';
 import { createDispatcher } from './dispatcher.ts';
 import { createConnect } from './handlers/connect.ts';
 import { createHistory } from './handlers/history.ts';
@@ -37,9 +40,6 @@ export interface EngineDeps {
   newClientId(): ClientId;
 }
 
-/** A connection of either kind, as the outside sees it. */
-export type AnyConnection = Connection | PlainConnection;
-
 /** Everything a gateway does that needs neither a socket nor a store. */
 export interface Engine {
   /** A client of the protocol has a socket. `tokens` came with the upgrade. */
@@ -59,6 +59,8 @@ export interface Engine {
   /** Closes plain connections that have been silent for longer than `silenceMs`. */
   sweepPlain(silenceMs: number): void;
   connections(): Iterable<AnyConnection>;
+  /** What back ends can do. */
+  readonly api: ServerApi;
   counts(): EngineCounts;
 }
 
@@ -88,6 +90,12 @@ export const createEngine = (deps: EngineDeps): Engine => {
       gate.release(connection.identity.sessionId, connection);
     },
   };
+  function* all(): Iterable<AnyConnection> {
+    yield* connections;
+    yield* plain;
+  }
+  const now = clock.now;
+  const orders = createOrders({ ...deps, hub, connections: all, now, startedAt: now() });
   const audit = async (): Promise<void> => {
     try {
       await hub.audit();
@@ -117,16 +125,18 @@ export const createEngine = (deps: EngineDeps): Engine => {
     onGhost: (group, info) => {
       if (namespaces.optionsOf(group)?.joinLeave) hub.announceLeave(group, info);
     },
-    busHandlers: { onMessage: hub.onMessage, onReconnected: () => void audit() },
+    api: createServerApi({ ...deps, hub }, (error) => deps.log.error({ error }, 'gateway.api_failed')),
+    busHandlers: {
+      onMessage: hub.onMessage,
+      onReconnected: () => void audit(),
+      onAsk: async (question) => orders(question as Order),
+    },
     tick: () => wheel.advance(clock.monotonic()),
     sweepPlain: (silenceMs) => {
       const now = clock.monotonic();
       for (const connection of plain) connection.sweep(now, silenceMs);
     },
-    *connections() {
-      yield* connections;
-      yield* plain;
-    },
+    connections: all,
     counts: () => ({ connections: connections.size, plain: plain.size, ...hub.counts() }),
   };
 };

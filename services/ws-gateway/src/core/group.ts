@@ -4,12 +4,15 @@ import type { ClientInfo } from '@muster/protocol/replies';
 import type { Follower } from './follower.ts';
 import { textFrame } from './frame.ts';
 import type { Outbox } from './outbox.ts';
+import type { Identity } from './ports.ts';
 
 /** How a subscriber wants its publications: as protocol messages, or as the bare payload. */
 export type Encoding = 'json' | 'plain';
 
 /** Who is in a group. */
 export interface Member {
+  readonly id: ClientId;
+  readonly identity: Identity | undefined;
   readonly outbox: Outbox;
   /** Publications of this group are gone for good: the member must begin anew, and say so to its application. */
   onInsufficientState(group: GroupName): void;
@@ -121,8 +124,9 @@ export class Group {
       if (listeners.length > 0) this.#start(textFrame(message.body), listeners);
       return this.#backlog.length > 0;
     }
-    if (json.length > 0) this.#start(textFrame(message.body), json);
-    if (plain.length > 0) this.#start(plainFrame(message), plain);
+    const some = message.notes.length === 0 ? everybody : notExcluded(message.notes);
+    if (json.length > 0) this.#start(textFrame(message.body), some(json));
+    if (plain.length > 0) this.#start(plainFrame(message), some(plain));
     return this.#backlog.length > 0;
   }
 
@@ -147,6 +151,19 @@ export class Group {
     return this.#backlog.length > 0;
   }
 }
+
+const everybody = (members: readonly Subscription[]): readonly Subscription[] => members;
+
+/** Notes such as `not-client=…` and `not-session=…` leave members out. */
+const notExcluded = (notes: readonly string[]): typeof everybody => {
+  const excluded = new Set(notes);
+  return (members) =>
+    members.filter(
+      ({ member }) =>
+        !excluded.has(`not-client=${member.id}`) &&
+        !excluded.has(`not-session=${member.identity?.sessionId}`),
+    );
+};
 
 /** A JSON string as its characters, any other JSON as it is. */
 const plainFrame = ({ body, dataAt, dataLength }: BusMessage): Buffer => {

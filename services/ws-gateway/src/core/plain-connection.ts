@@ -4,6 +4,7 @@ import { CLOSE_REASON, CloseCode } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
+import type { AnyConnection } from './connections.ts';
 import { textFrame } from './frame.ts';
 import type { Member, Subscription } from './group.ts';
 import type { Hub } from './hub.ts';
@@ -38,7 +39,10 @@ export interface PlainPlace {
 }
 
 /** One client of the plain endpoint: in one group for as long as it lives, every text frame a publication. */
-export class PlainConnection implements Timed, SessionHolder, Member {
+export class PlainConnection implements AnyConnection, Timed, SessionHolder, Member {
+  readonly transport = 'plain';
+  /** Milliseconds since the Unix epoch. */
+  readonly since: number;
   readonly id: ClientId;
   readonly identity: Identity;
   readonly group: GroupName;
@@ -64,6 +68,7 @@ export class PlainConnection implements Timed, SessionHolder, Member {
     this.#context = context;
     this.#wire = wire;
     this.id = id;
+    this.since = clock.now();
     this.identity = identity;
     this.group = group;
     this.#retention = place.retention;
@@ -71,6 +76,14 @@ export class PlainConnection implements Timed, SessionHolder, Member {
     this.outbox = new Outbox(wire, limits.maxOutboxBytes, this);
     this.#heardAt = clock.monotonic();
     wheel.put(this, this.#heardAt + (identity.expiresAt - clock.now()));
+  }
+
+  get groups(): readonly string[] {
+    return this.subscription === undefined ? [] : [this.group];
+  }
+
+  get lagBytes(): number {
+    return this.#wire.bufferedBytes;
   }
 
   onText(text: string): void {
@@ -109,6 +122,11 @@ export class PlainConnection implements Timed, SessionHolder, Member {
 
   endSession(why: string): void {
     this.close(CloseCode.SessionEnded, `${CLOSE_REASON[CloseCode.SessionEnded]}: ${why}`);
+  }
+
+  /** Without its group a plain client is nothing. */
+  endMembership(): void {
+    this.close(CloseCode.ForceDisconnect);
   }
 
   /** A plain client has no position: it goes on with what comes. */

@@ -163,6 +163,7 @@ export const engineUnderTest = (
     bus: broker.connect({
       onMessage: (group, message) => engine.busHandlers.onMessage(group, message),
       onReconnected: () => engine.busHandlers.onReconnected(),
+      onAsk: async (question) => engine.busHandlers.onAsk?.(question),
     }),
     gate,
     presence,

@@ -7,6 +7,8 @@ import type { Metrics } from '@muster/kit/metrics';
 import { type About, answerProbe } from '@muster/kit/probes';
 import { AppError } from '@muster/protocol/errors';
 import type { Express } from 'express';
+import type { ServerApi } from '../core/api/api.ts';
+import { mountServerApi } from './server-api.ts';
 
 export interface HttpServerDeps {
   readonly health: Health;
@@ -14,6 +16,9 @@ export interface HttpServerDeps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
+  readonly api: ServerApi;
+  readonly serverApiKeys: readonly string[];
+  readonly maxBodyBytes: number;
 }
 
 /** What the public port answers besides upgrades. */
@@ -21,6 +26,7 @@ export const createServer = (deps: HttpServerDeps): Express =>
   createHttpApp({
     log: deps.log,
     metrics: deps.metrics,
+    before: (app) => mountServerApi(app, { ...deps, keys: deps.serverApiKeys }),
     routes: [
       probe(deps, '/readyz', 'Whether this replica takes connections'),
       probe(deps, '/health', 'State of this replica and of what it depends on'),

@@ -37,13 +37,14 @@ const answer = async (
   else connection.reply({ id: command.id, is: 'history', result });
 };
 
-/** Reads as much of a stream as was asked for, at most 300 publications; 112 when the epoch is another. */
+/** Reads as much of a stream as was asked for, at most `max` publications; 112 when the epoch is another. */
 export const readHistory = async (
   bus: Pick<Bus, 'read'>,
   { group, retention }: { readonly group: GroupName; readonly retention: Retention },
   { limit, since, reverse }: Pick<HistoryCommand, 'limit' | 'since' | 'reverse'>,
+  max = MAX_RECOVERED_PUBLICATIONS,
 ): Promise<HistoryResult | typeof ReplyError.UnrecoverablePosition> => {
-  const count = limit < 0 ? MAX_RECOVERED_PUBLICATIONS : Math.min(limit, MAX_RECOVERED_PUBLICATIONS);
+  const count = limit < 0 ? max : Math.min(limit, max);
   const from = since === undefined ? {} : { from: since.offset };
   const { top, entries } = await bus.read(group, { ...from, limit: count, reverse, retention });
   if (since !== undefined && since.epoch !== '' && since.epoch !== top.epoch)

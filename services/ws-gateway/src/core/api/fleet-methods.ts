@@ -1,0 +1,96 @@
+import { ReplyError } from '@muster/protocol/codes';
+import { MAX_CLOSE_REASON_BYTES } from '@muster/protocol/limits';
+import type { ApiDeps, ApiMethod } from './api.ts';
+import { type ConnectionView, FORCE_DISCONNECT, type Order, type Target } from './orders.ts';
+import { ApiError, type Params } from './params.ts';
+
+/** How long gateways may take to answer. */
+const PATIENCE_MS = 1_000;
+const DEFAULT_CONNECTIONS = 1_000;
+const MAX_CONNECTIONS_LISTED = 10_000;
+
+/** Methods that concern connections, wherever in the fleet they are. Their answers say what was done, not what was sent. */
+export const fleetMethods = ({ bus }: Pick<ApiDeps, 'bus'>): Record<string, ApiMethod> => {
+  const ask = (order: Order): Promise<unknown[]> => bus.ask(order, PATIENCE_MS);
+  const counted = async (order: Order): Promise<string> => {
+    const answers = await ask(order);
+    const clients = answers.reduce<number>((sum, count) => sum + (Number(count) || 0), 0);
+    return JSON.stringify({ clients, gateways: answers.length });
+  };
+  return {
+    disconnect: async (params) => {
+      const { code, reason } = disconnectOf(params.object('disconnect'));
+      return counted({ do: 'disconnect', target: targetOf(params, params.texts('whitelist')), code, reason });
+    },
+    unsubscribe: async (params) => {
+      const group = params.text('channel') === '' ? '' : params.group();
+      return counted({ do: 'unsubscribe', target: targetOf(params, []), group });
+    },
+    connections: async (params) => {
+      const limit = params.integer('limit') || DEFAULT_CONNECTIONS;
+      if (limit < 0 || limit > MAX_CONNECTIONS_LISTED) throw new ApiError(ReplyError.BadRequest);
+      const group = params.text('channel') === '' ? '' : params.group();
+      const answers = await ask({ do: 'connections', target: optionalTarget(params, []), group, limit });
+      const connections = answers.flatMap((some) => (Array.isArray(some) ? (some as ConnectionView[]) : []));
+      return JSON.stringify({ connections: connections.slice(0, limit), gateways: answers.length });
+    },
+    channels: async (params) => {
+      const fits = globOf(params.text('pattern'));
+      const counts = new Map<string, number>();
+      for (const groups of await ask({ do: 'channels' })) {
+        for (const [name, size] of groups as [string, number][]) {
+          if (fits(name)) counts.set(name, (counts.get(name) ?? 0) + size);
+        }
+      }
+      const members = [...counts].map(([name, count]) => `${JSON.stringify(name)}:{"num_clients":${count}}`);
+      return `{"channels":{${members.join(',')}}}`;
+    },
+    info: async () => JSON.stringify({ nodes: await ask({ do: 'info' }) }),
+  };
+};
+
+/** Who is meant; somebody must be named. */
+const targetOf = (params: Params, except: readonly string[]): Target => {
+  const target = optionalTarget(params, except);
+  const isNamed = target.user !== undefined || target.client !== undefined || target.session !== undefined;
+  if (!isNamed) throw new ApiError(ReplyError.BadRequest);
+  return target;
+};
+
+const optionalTarget = (params: Params, except: readonly string[]): Target => ({
+  ...(params.text('user') === '' ? {} : { user: params.text('user') }),
+  ...(params.text('client') === '' ? {} : { client: params.text('client') }),
+  ...(params.text('session') === '' ? {} : { session: params.text('session') }),
+  except,
+});
+
+/** A close code of the ranges that clients understand, with a reason that is neither empty nor JSON. */
+const disconnectOf = (given: Params | undefined): { readonly code: number; readonly reason: string } => {
+  if (given === undefined) return FORCE_DISCONNECT;
+  const code = given.integer('code');
+  const reason = given.text('reason') || FORCE_DISCONNECT.reason;
+  if (code < 3000 || code > 4999 || Buffer.byteLength(reason) > MAX_CLOSE_REASON_BYTES || isJson(reason)) {
+    throw new ApiError(ReplyError.BadRequest);
+  }
+  return { code, reason };
+};
+
+const isJson = (text: string): boolean => {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+/** `*` for any characters, `?` for one; an empty pattern fits everything. */
+const globOf = (pattern: string): ((name: string) => boolean) => {
+  if (pattern === '') return () => true;
+  const source = pattern
+    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
+    .replaceAll(/\*+/g, '.*')
+    .replaceAll('?', '.');
+  const regex = new RegExp(`^${source}$`);
+  return (name) => regex.test(name);
+};

@@ -1,0 +1,143 @@
+import { CLOSE_REASON, CloseCode, UnsubscribeCode } from '@muster/protocol/codes';
+import type { GroupName } from '@muster/protocol/ids';
+import type { AnyConnection } from '../connections.ts';
+import type { Hub } from '../hub.ts';
+
+/** Whose connections are meant. What is not given fits everybody; nothing given fits nobody. */
+export interface Target {
+  readonly user?: string;
+  readonly client?: string;
+  readonly session?: string;
+  /** Client ids that are left alone. */
+  readonly except?: readonly string[];
+}
+
+/** What the server API asks of every gateway. Travels as JSON. */
+export type Order =
+  | { readonly do: 'disconnect'; readonly target: Target; readonly code: number; readonly reason: string }
+  | { readonly do: 'unsubscribe'; readonly target: Target; readonly group: GroupName | '' }
+  | {
+      readonly do: 'connections';
+      readonly target: Target;
+      readonly group: GroupName | '';
+      readonly limit: number;
+    }
+  | { readonly do: 'channels' }
+  | { readonly do: 'info' };
+
+/** One connection as operators see it. */
+export interface ConnectionView {
+  readonly client: string;
+  readonly user: string;
+  readonly session: string;
+  readonly gateway: string;
+  readonly transport: 'websocket' | 'plain';
+  readonly groups: readonly string[];
+  /** Milliseconds since the Unix epoch. */
+  readonly since: number;
+  /** Bytes that wait for the client. */
+  readonly lag: number;
+}
+
+/** One gateway as operators see it. */
+export interface NodeView {
+  readonly uid: string;
+  readonly name: string;
+  readonly version: string;
+  readonly num_clients: number;
+  readonly num_users: number;
+  readonly num_subs: number;
+  readonly num_channels: number;
+  /** Seconds. */
+  readonly uptime: number;
+}
+
+export interface OrderDeps {
+  readonly hub: Hub;
+  readonly connections: () => Iterable<AnyConnection>;
+  readonly gateway: string;
+  readonly version: string;
+  readonly startedAt: number;
+  now(): number;
+}
+
+/** Does on this gateway what was asked of all. Answers how many connections it concerned, or what was asked for. */
+export const createOrders =
+  (deps: OrderDeps) =>
+  (order: Order): unknown => {
+    switch (order.do) {
+      case 'disconnect':
+        return countOf(matching(deps, order.target), (one) => {
+          one.close(order.code as CloseCode, order.reason);
+          return true;
+        });
+      case 'unsubscribe':
+        return countOf(matching(deps, order.target), (one) => endMemberships(one, order.group));
+      case 'connections':
+        return matching(deps, order.target)
+          .filter(({ groups }) => order.group === '' || groups.includes(order.group))
+          .slice(0, order.limit)
+          .map((one) => viewOf(one, deps.gateway));
+      case 'channels':
+        return [...deps.hub.groups()].map(({ name, size }) => [name, size]);
+      case 'info':
+        return nodeOf(deps);
+      default:
+        return order satisfies never;
+    }
+  };
+
+const matching = ({ connections }: OrderDeps, target: Target): AnyConnection[] => {
+  const { user, client, session, except = [] } = target;
+  return [...connections()].filter(
+    (one) =>
+      one.identity !== undefined &&
+      (user === undefined || one.identity.user === user) &&
+      (client === undefined || one.id === client) &&
+      (session === undefined || one.identity.sessionId === session) &&
+      !except.includes(one.id),
+  );
+};
+
+/** How many of them it concerned. */
+const countOf = (found: readonly AnyConnection[], act: (one: AnyConnection) => boolean): number =>
+  found.filter((one) => act(one)).length;
+
+/** False when the connection was not in the group. A plain connection is nothing without its group. */
+const endMemberships = (one: AnyConnection, group: GroupName | ''): boolean => {
+  const groups = one.groups.filter((name) => group === '' || name === group);
+  for (const name of groups) one.endMembership(name as GroupName, UnsubscribeCode.Server);
+  return groups.length > 0;
+};
+
+const viewOf = (one: AnyConnection, gateway: string): ConnectionView => ({
+  client: one.id,
+  user: one.identity?.user ?? '',
+  session: one.identity?.sessionId ?? '',
+  gateway,
+  transport: one.transport,
+  groups: one.groups,
+  since: one.since,
+  lag: one.lagBytes,
+});
+
+const nodeOf = (deps: OrderDeps): NodeView => {
+  const all = [...deps.connections()];
+  const { groups, subscriptions } = deps.hub.counts();
+  return {
+    uid: deps.gateway,
+    name: deps.gateway,
+    version: deps.version,
+    num_clients: all.length,
+    num_users: new Set(all.map(({ identity }) => identity?.user)).size,
+    num_subs: subscriptions,
+    num_channels: groups,
+    uptime: Math.floor((deps.now() - deps.startedAt) / 1000),
+  };
+};
+
+/** The default of a disconnect by the server API. */
+export const FORCE_DISCONNECT = {
+  code: CloseCode.ForceDisconnect,
+  reason: CLOSE_REASON[CloseCode.ForceDisconnect],
+} as const;

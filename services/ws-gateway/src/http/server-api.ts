@@ -1,0 +1,106 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { Metrics } from '@muster/kit/metrics';
+import type { ReplyError } from '@muster/protocol/codes';
+import { AppError } from '@muster/protocol/errors';
+import express, { type Express, type Request, type RequestHandler, type Response } from 'express';
+import { type ApiOutcome, errorJson, type ServerApi } from '../core/api/api.ts';
+
+export interface ServerApiDeps {
+  readonly api: ServerApi;
+  /** Without keys nobody may call. */
+  readonly keys: readonly string[];
+  readonly metrics: Metrics;
+  readonly maxBodyBytes: number;
+}
+
+/** The status of an error for callers that ask for statuses (`X-Centrifugo-Error-Mode: transport`). */
+const STATUS: Readonly<Partial<Record<ReplyError, number>>> = {
+  100: 500,
+  102: 404,
+  104: 404,
+  106: 400,
+  107: 400,
+  108: 400,
+  112: 416,
+};
+
+/**
+ * `POST /api/<method>`. Errors of a call are answered with 200 and an error object, as the libraries of back ends expect
+ * it; a wrong key is 401 without a body, a body that is not a JSON object 400.
+ */
+export const mountServerApi = (app: Express, deps: ServerApiDeps): void => {
+  const calls = deps.metrics.counter<'method' | 'result'>({
+    name: 'gateway_api_calls_total',
+    help: 'Calls of the server API.',
+    labels: ['method', 'result'],
+  });
+  const handle = async (req: Request, res: Response): Promise<void> => {
+    const method = String(req.params['method']);
+    const text = typeof req.body === 'string' && req.body !== '' ? req.body : '{}';
+    const params = parseObject(text);
+    if (params === undefined) {
+      res.status(400).type('text/plain').send('The body must be a JSON object.');
+      return;
+    }
+    const outcome = await deps.api.call(method, params, text);
+    const known = deps.api.methods.includes(method) ? method : 'unknown';
+    calls.inc({ method: known, result: outcome.ok ? 'ok' : String(outcome.code) });
+    send(req, res, method, outcome);
+  };
+  app.post(
+    '/api/:method',
+    requireKey(deps.keys),
+    express.text({ limit: deps.maxBodyBytes, type: () => true }),
+    handle,
+  );
+  app.all('/api/:method', (_req, res) => {
+    res.setHeader('Allow', 'POST');
+    throw new AppError('METHOD_NOT_ALLOWED', { detail: 'This path answers POST.' });
+  });
+};
+
+const send = (req: Request, res: Response, method: string, outcome: ApiOutcome): void => {
+  res.type('application/json');
+  if (outcome.ok) {
+    // A batch has no `result` around its replies.
+    res.send(method === 'batch' ? outcome.json : `{"result":${outcome.json}}`);
+    return;
+  }
+  if (req.headers['x-centrifugo-error-mode'] !== 'transport') {
+    res.send(`{"error":${errorJson(outcome.code)}}`);
+    return;
+  }
+  res.status(STATUS[outcome.code] ?? 500).send(errorJson(outcome.code));
+};
+
+/** `X-API-Key`, or `Authorization: apikey …`. Compared by digest, in constant time. */
+const requireKey = (keys: readonly string[]): RequestHandler => {
+  const digests = keys.map(digest);
+  return (req, res, next) => {
+    const given = digest(keyIn(req));
+    if (digests.filter((one) => timingSafeEqual(one, given)).length > 0) {
+      next();
+      return;
+    }
+    res.status(401).end();
+  };
+};
+
+const keyIn = ({ headers, query }: Request): string => {
+  const header = headers['x-api-key'];
+  if (typeof header === 'string') return header;
+  const authorization = /^apikey +(\S+)$/i.exec(headers.authorization ?? '')?.[1];
+  const inQuery = query['api_key'];
+  return authorization ?? (typeof inQuery === 'string' ? inQuery : '');
+};
+
+const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
+
+const parseObject = (text: string): object | undefined => {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+};

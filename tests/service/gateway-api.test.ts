@@ -1,0 +1,274 @@
+import { migrate } from '@muster/session-service/store/migrate';
+import { useTestStores } from '@muster/testkit/stores';
+import { until } from '@muster/testkit/wait';
+import type { Centrifuge } from 'centrifuge';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { connected, listenTo, SERVER_KEY, sdk, startGateway, type TestGateway } from './gateway-fixture.ts';
+import { startService, type TestService } from './session-fixture.ts';
+
+const stores = useTestStores({ migrate });
+let sessions: TestService;
+let one: TestGateway;
+let two: TestGateway;
+const open: Centrifuge[] = [];
+let rooms = 0;
+
+beforeAll(async () => {
+  sessions = await startService(stores);
+  const gateway = (name: string) => startGateway(stores, sessions.opsUrl, { INSTANCE_NAME: name });
+  [one, two] = await Promise.all([gateway('gw-1'), gateway('gw-2')]);
+});
+afterEach(() => {
+  for (const client of open.splice(0)) client.disconnect();
+});
+afterAll(async () => {
+  for (const app of [one, two, sessions]) await app[Symbol.asyncDispose]();
+});
+
+const newRoom = () => `api:${++rooms}`;
+const post = async (
+  method: string,
+  body: unknown,
+  headers: Record<string, string> = { 'x-api-key': SERVER_KEY },
+) => {
+  const text = typeof body === 'string' ? body : JSON.stringify(body);
+  const answer = await fetch(`${one.url}/api/${method}`, { method: 'POST', headers, body: text });
+  const content = await answer.text();
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into JSON of every shape.
+  const json: any = content.startsWith('{') ? JSON.parse(content) : undefined;
+  return { status: answer.status, content, json };
+};
+const call = async (method: string, body: unknown) => (await post(method, body)).json;
+
+const client = async (gateway: TestGateway, user: string) => {
+  const { body } = await sessions.service('POST', '/v1/sessions', { user_id: user, transport: 'bearer' });
+  const sdkClient = await connected(sdk(gateway, { token: body.token }));
+  open.push(sdkClient);
+  return { sdkClient, session: body.id as string };
+};
+
+describe('calls', () => {
+  test('[AP1] a call needs a key', async () => {
+    for (const headers of [
+      {},
+      { 'x-api-key': 'wrong' },
+      { 'x-api-key': '' },
+      { authorization: `Bearer ${SERVER_KEY}` },
+    ]) {
+      expect(await post('info', {}, headers)).toMatchObject({ status: 401, content: '' });
+      expect(await post('nonsense', '{', headers)).toMatchObject({ status: 401, content: '' });
+    }
+    expect((await post('info', {}, { authorization: `apikey ${SERVER_KEY}` })).status).toBe(200);
+    const byQuery = await fetch(`${one.url}/api/info?api_key=${SERVER_KEY}`, { method: 'POST', body: '{}' });
+    expect(byQuery.status).toBe(200);
+    expect((await fetch(`${one.url}/api/info`)).status).toBe(405);
+  });
+
+  test('[AP2] errors have status 200, or one of their own for callers that ask; a bad body is 400', async () => {
+    expect(await post('dance', {})).toMatchObject({
+      status: 200,
+      json: { error: { code: 104, message: 'method not found' } },
+    });
+    const transport = { 'x-api-key': SERVER_KEY, 'x-centrifugo-error-mode': 'transport' };
+    expect(await post('dance', {}, transport)).toMatchObject({ status: 404, json: { code: 104 } });
+    for (const body of ['{', '[]', '"x"', 'null']) expect((await post('publish', body)).status).toBe(400);
+    expect((await post('info', '')).status).toBe(200);
+  });
+
+  test('[AP9] what is wrong with a call is told by its code', async () => {
+    for (const body of [
+      {},
+      { channel: '' },
+      { channel: 'caf\u00e9', data: 1 },
+      { channel: 7, data: 1 },
+      { channel: 'a', tags: 1, data: 1 },
+    ]) {
+      expect(await call('publish', body)).toMatchObject({ error: { code: 107 } });
+    }
+    expect(await call('publish', { channel: 'a', b64data: 'bm90IGpzb24=' })).toMatchObject({
+      error: { code: 107 },
+    });
+    expect(await call('rpc', { method: 'x' })).toMatchObject({ error: { code: 104 } });
+    expect(
+      await call('history', { channel: 'a', limit: 1, since: { offset: 1, epoch: 'other' } }),
+    ).toMatchObject({ error: { code: 112 } });
+  });
+});
+
+describe('publishing', () => {
+  test('[AP3] a publication reaches members on all gateways, as it was written', async () => {
+    const room = newRoom();
+    const { sdkClient } = await client(two, 'u_pub');
+    const heard: unknown[] = [];
+    const subscription = sdkClient.newSubscription(room);
+    subscription.on('publication', ({ data, tags, offset }) => heard.push([data, tags, offset]));
+    subscription.subscribe();
+    await subscription.ready(5000);
+    const answer = await post('publish', `{"channel":"${room}","tags":{"a":"b"},"data":{\n"n": 1}}`);
+    expect(answer.json).toEqual({ result: { offset: 1, epoch: expect.any(String) } });
+    await call('publish', { channel: room, b64data: Buffer.from('"text"').toString('base64') });
+    expect(await call('publish', { channel: room, data: 'unkept', skip_history: true })).toEqual({
+      result: {},
+    });
+    await until(() => heard.length === 3, { what: 'three publications' });
+    expect(heard).toEqual([
+      [{ n: 1 }, { a: 'b' }, 1],
+      ['text', undefined, 2],
+      ['unkept', undefined, undefined],
+    ]);
+  });
+
+  test('[AP3] a key publishes once, an old version not at all, a broadcast answers group by group', async () => {
+    const room = newRoom();
+    const keyed = { channel: room, data: 1, idempotency_key: 'k' };
+    const first = await call('publish', keyed);
+    expect(await call('publish', keyed)).toEqual(first);
+    expect((await call('publish', { channel: room, data: 2, version: 5 })).result.offset).toBe(2);
+    expect(await call('publish', { channel: room, data: 3, version: 5 })).toEqual({ result: {} });
+    const { responses } = (await call('broadcast', { channels: [room, 'caf\u00e9', newRoom()], data: 4 }))
+      .result;
+    expect(responses).toMatchObject([
+      { result: { offset: 3 } },
+      { error: { code: 107 } },
+      { result: { offset: 1 } },
+    ]);
+  });
+
+  test('[AP4] exclude leaves a client or a session out', async () => {
+    const room = newRoom();
+    const [ann, bob] = [await client(one, 'u_x1'), await client(two, 'u_x2')];
+    const [heardAnn, heardBob] = [await listenTo(ann.sdkClient, room), await listenTo(bob.sdkClient, room)];
+    await call('publish', { channel: room, data: 'not bob', exclude: { session: bob.session } });
+    await call('publish', { channel: room, data: 'all' });
+    await until(() => heardAnn.length === 2 && heardBob.length === 1, { what: 'the publications' });
+    expect(heardBob).toEqual(['all']);
+    expect(await call('publish', { channel: room, data: 1, exclude: { client: 'a b' } })).toMatchObject({
+      error: { code: 107 },
+    });
+  });
+});
+
+describe('looking', () => {
+  test('[AP5] presence and history are those of the client protocol', async () => {
+    const room = newRoom();
+    const { sdkClient } = await client(two, 'u_look');
+    await listenTo(sdkClient, room);
+    await call('publish', { channel: room, data: 'a' });
+    await call('publish', { channel: room, data: 'b' });
+    const { presence } = (await call('presence', { channel: room })).result;
+    expect(Object.values(presence)).toEqual([{ user: 'u_look', client: expect.any(String) }]);
+    expect(await call('presence_stats', { channel: room })).toEqual({
+      result: { num_clients: 1, num_users: 1 },
+    });
+    expect(await call('presence', { channel: newRoom() })).toEqual({ result: { presence: {} } });
+    const history = (await call('history', { channel: room, limit: -1 })).result;
+    expect(history).toMatchObject({
+      offset: 2,
+      publications: [
+        { data: 'a', offset: 1 },
+        { data: 'b', offset: 2 },
+      ],
+    });
+    expect(await call('history_remove', { channel: room })).toEqual({ result: {} });
+    expect((await call('history', { channel: room, limit: 5 })).result).toMatchObject({
+      publications: [],
+      offset: 2,
+    });
+    expect(await sdkClient.presenceStats(room)).toEqual({ numClients: 1, numUsers: 1 });
+    expect((await sdkClient.history(room, { limit: 1 })).offset).toBe(2);
+  });
+
+  test('[AP7] connections, groups and gateways are seen everywhere', async () => {
+    const room = newRoom();
+    const [ann, bob] = [await client(one, 'u_seen'), await client(two, 'u_seen')];
+    await listenTo(ann.sdkClient, room);
+    await listenTo(bob.sdkClient, room);
+    const { connections, gateways } = (await call('connections', { user: 'u_seen' })).result;
+    expect(gateways).toBe(2);
+    expect(connections).toHaveLength(2);
+    expect(connections.map(({ gateway }: { gateway: string }) => gateway).toSorted()).toEqual([
+      'gw-1',
+      'gw-2',
+    ]);
+    expect(connections[0]).toMatchObject({ user: 'u_seen', transport: 'websocket', groups: [room], lag: 0 });
+    expect(
+      (await call('connections', { channel: room, session: ann.session })).result.connections,
+    ).toHaveLength(1);
+    expect(await call('channels', { pattern: `${room.slice(0, -1)}*` })).toMatchObject({
+      result: { channels: { [room]: { num_clients: 2 } } },
+    });
+    const { nodes } = (await call('info', {})).result;
+    expect(nodes.map(({ name }: { name: string }) => name).toSorted()).toEqual(['gw-1', 'gw-2']);
+    expect(nodes[0]).toMatchObject({
+      uid: expect.any(String),
+      version: expect.any(String),
+      num_clients: 1,
+      num_users: 1,
+    });
+  });
+});
+
+describe('orders', () => {
+  test('[AP6] disconnect and unsubscribe reach the right connections, and say how many', async () => {
+    const room = newRoom();
+    const [ann, phone, bob] = [
+      await client(one, 'u_go'),
+      await client(two, 'u_go'),
+      await client(two, 'u_stay'),
+    ];
+    for (const { sdkClient } of [ann, phone, bob]) await listenTo(sdkClient, room);
+    const unsubscribed = new Promise<{ code: number }>((resolve) =>
+      ann.sdkClient.getSubscription(room)?.once('unsubscribed', resolve),
+    );
+    const session = ann.session;
+    expect(await call('unsubscribe', { session, channel: room })).toEqual({
+      result: { clients: 1, gateways: 2 },
+    });
+    expect(await unsubscribed).toMatchObject({ code: 2000 });
+    const gone = [ann, phone].map(
+      ({ sdkClient }) =>
+        new Promise((resolve) =>
+          sdkClient.once('disconnected', ({ code, reason }) => resolve([code, reason])),
+        ),
+    );
+    const disconnect = { code: 4501, reason: 'banned' };
+    expect(await call('disconnect', { user: 'u_go', disconnect })).toEqual({
+      result: { clients: 2, gateways: 2 },
+    });
+    expect(await Promise.all(gone)).toEqual(Array(2).fill([4501, 'banned']));
+    expect(bob.sdkClient.state).toBe('connected');
+    expect(await call('disconnect', {})).toMatchObject({ error: { code: 107 } });
+    for (const bad of [
+      { code: 0 },
+      { code: 1000 },
+      { code: 5000 },
+      { code: 4000, reason: '"json"' },
+      { code: 4000, reason: 'x'.repeat(124) },
+    ]) {
+      expect(await call('disconnect', { user: 'u_stay', disconnect: bad })).toMatchObject({
+        error: { code: 107 },
+      });
+    }
+  });
+
+  test('[AP8] a batch does several calls, each with its own outcome', async () => {
+    const room = newRoom();
+    const commands = [
+      { publish: { channel: room, data: 1 } },
+      { presence: { channel: 'caf\u00e9' } },
+      { history: { channel: room, limit: 1 } },
+      { batch: { commands: [] } },
+      {},
+    ];
+    for (const parallel of [false, true]) {
+      const { replies } = await call('batch', { commands, parallel });
+      expect(replies).toMatchObject([
+        { publish: { epoch: expect.any(String) } },
+        { error: { code: 107 } },
+        { history: { publications: expect.any(Array) } },
+        { error: { code: 107 } },
+        { error: { code: 107 } },
+      ]);
+    }
+  });
+});
