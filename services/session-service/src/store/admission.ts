@@ -16,7 +16,7 @@ import { upgradeGuest } from './queries/change-session.ts';
 import { endSessions } from './queries/end-sessions.ts';
 import { findSessions } from './queries/find-sessions.ts';
 import { claimKey, findReplay } from './queries/idempotency-keys.ts';
-import { insertSession } from './queries/insert-session.ts';
+import { insertIfRoom, insertSession } from './queries/insert-session.ts';
 import { listSessions } from './queries/list-sessions.ts';
 import { findLiveSessions } from './queries/live-sessions.ts';
 import { lockSubject } from './queries/subjects.ts';
@@ -39,6 +39,11 @@ export const createSession = async (
   session: NewSession,
   options: CreateOptions,
 ): Promise<Created> => {
+  // The usual login, for which nobody gives way, is one statement. Everything else is decided step by step.
+  if (options.idempotency === undefined) {
+    const made = await insertIfRoom(db, session, options.actor, options.limit);
+    if (made !== undefined) return { ok: true, session: made, evicted: NOTHING_ENDED };
+  }
   try {
     return await db.transaction((tx) => createOnce(tx, session, options));
   } catch (error) {

@@ -1,18 +1,21 @@
 import type { Queries } from '@muster/kit/postgres';
+import type { SessionLimit } from '../../core/policies.ts';
 import type { Actor } from '../../core/ports.ts';
 import type { NewSession, SessionRecord } from '../../core/session.ts';
 import { COLUMNS, type SessionRow, toRecord } from '../rows.ts';
 
-const INSERT = `
+/** `condition` decides, inside the same statement, whether the row is written at all. */
+const insertWhere = (condition: string): string => `
 WITH made AS (
   INSERT INTO sessions (id, tenant_id, user_id, kind, policy, transport, remember, secret_hash, device_id, label,
     client_kind, client_summary, user_agent, created_ip, last_ip, country, auth_time, aal, amr, idp, idp_sid, idp_sub,
     actor_id, actor_reason, data, grants, idle_seconds, expires_at, idle_check_at)
-  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::inet, $14::inet, $15,
+  SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::inet, $14::inet, $15,
     CASE WHEN $3::text IS NULL THEN NULL ELSE coalesce(to_timestamp($16::float8 / 1000), now()) END,
     $17, $18::text[], $19, $20, $21, $22, $23, $24::jsonb, $25::jsonb, $26,
     now() + make_interval(secs => $27),
-    CASE WHEN $26 = 0 THEN 'infinity' ELSE now() + make_interval(secs => $26) END)
+    CASE WHEN $26 = 0 THEN 'infinity' ELSE now() + make_interval(secs => $26) END
+  WHERE ${condition}
   RETURNING *
 ), logged AS (
   INSERT INTO session_events (tenant_id, user_id, session_id, type, actor, ip, detail)
@@ -20,14 +23,40 @@ WITH made AS (
 )
 SELECT ${COLUMNS} FROM made`;
 
+const INSERT = insertWhere('true');
+const INSERT_IF_ROOM = insertWhere(
+  '$3::text IS NULL OR subject_room($2, $3, $29, $30, $9::text IS NOT NULL)',
+);
+
 /** Writes a new session and its log book entry. */
 export const insertSession = async (
   db: Queries,
   session: NewSession,
   actor: Actor,
 ): Promise<SessionRecord> => {
+  const [row] = await db.query<SessionRow>('insert_session', INSERT, valuesOf(session, actor));
+  if (row === undefined) throw new Error('an inserted session was not returned');
+  return toRecord(row);
+};
+
+/**
+ * The same under the lock of the user, in one statement, if nobody has to give way; undefined if somebody has, or
+ * if the user is disabled.
+ */
+export const insertIfRoom = async (
+  db: Queries,
+  session: NewSession,
+  actor: Actor,
+  limit: SessionLimit,
+): Promise<SessionRecord | undefined> => {
+  const values = [...valuesOf(session, actor), limit.maxSessions, limit.atLimit];
+  const [row] = await db.query<SessionRow>('insert_session_if_room', INSERT_IF_ROOM, values);
+  return row && toRecord(row);
+};
+
+const valuesOf = (session: NewSession, actor: Actor): unknown[] => {
   const { client, auth } = session;
-  const rows = await db.query<SessionRow>('insert_session', INSERT, [
+  return [
     session.id,
     session.tenant,
     session.userId,
@@ -56,8 +85,5 @@ export const insertSession = async (
     session.idleSeconds,
     session.maxSeconds,
     actor.name,
-  ]);
-  const [row] = rows;
-  if (row === undefined) throw new Error('an inserted session was not returned');
-  return toRecord(row);
+  ];
 };
