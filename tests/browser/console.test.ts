@@ -168,3 +168,42 @@ test('[CO6] when its own data is older than 15 s, the page says so and shows not
   await page.getByText('All present.').waitFor({ timeout: 30_000 });
   await context.close();
 });
+
+test('[CO3] without scripts the page says how the fleet is, and shows ninety days', async () => {
+  const context = await browser.newContext({ javaScriptEnabled: false });
+  const page = await context.newPage();
+  await page.goto(fleet.publicUrl);
+  await page.getByText(/^Fleet muster is \w+/).waitFor();
+  expect(await page.locator('.services .service').count()).toBe(3);
+  await until(
+    async () => {
+      await page.reload();
+      return (await page.locator('.days rect').count()) >= 90;
+    },
+    { what: 'ninety days', timeoutMs: 15_000, intervalMs: 500 },
+  );
+  await page.getByRole('link', { name: '/v1/fleet' }).waitFor();
+  await shoot(page, 'without-scripts');
+  await context.close();
+});
+
+test('[CO7] on a narrow screen, dark or light, nothing is wider than the page, and the keyboard reaches all', async () => {
+  for (const colorScheme of ['light', 'dark'] as const) {
+    const context = await browser.newContext({ colorScheme, viewport: { width: 360, height: 780 } });
+    const page = await openTab(context);
+    await page.getByText('All present.').waitFor({ timeout: 30_000 });
+    // A function of the page, where there is a document.
+    expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(360);
+    const names: string[] = [];
+    for (let step = 0; step < 12; step += 1) {
+      await page.keyboard.press('Tab');
+      names.push(
+        String(await page.evaluate('document.activeElement?.textContent || document.activeElement?.name')),
+      );
+    }
+    expect(names).toEqual(expect.arrayContaining(['Health', 'JSON', 'API', 'Get a guest session', 'group']));
+    await shoot(page, `narrow-${colorScheme}`);
+    await context.close();
+  }
+  expect(problems).toEqual([]);
+});

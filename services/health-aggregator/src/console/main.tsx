@@ -1,5 +1,7 @@
 import { render } from 'preact';
+import { Incidents } from './fleet/incidents.tsx';
 import { Overview } from './fleet/overview.tsx';
+import { followPast } from './fleet/past.ts';
 import { Services } from './fleet/services.tsx';
 import { fleet, follow } from './fleet/store.ts';
 import { Logo } from './glyph.tsx';
@@ -21,6 +23,7 @@ const Page = ({ hasTryIt }: { hasTryIt: boolean }) => (
     <main class="page">
       <Overview />
       <Services />
+      <Incidents />
       {hasTryIt && <TryIt />}
     </main>
     <footer class="foot">
@@ -44,4 +47,5 @@ if (root instanceof HTMLElement) {
   root.replaceChildren();
   render(<Page hasTryIt={hasTryIt} />, root);
   follow();
+  followPast();
 }

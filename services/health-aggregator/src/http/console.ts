@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import { AppError } from '@muster/protocol/errors';
 import type { Express, RequestHandler } from 'express';
-import type { FleetView } from '../core/view.ts';
+import { type PageFacts, staticPage } from './static-page.ts';
 
 const POLICY = [
   "default-src 'self'",
@@ -22,7 +22,7 @@ const YEAR_S = 31_536_000;
 
 /** The page that is served when the console was not built: it says so, and where the facts are. */
 const UNBUILT = `<!doctype html><html lang="en"><meta charset="utf-8"><title>Muster</title>
-<h1>Muster</h1><p><!--fleet--></p><p>The console is not built in this checkout; run
+<!--fleet--><p>The console is not built in this checkout; run
 <code>pnpm --filter @muster/health-aggregator build</code> and restart.
 The facts are at <a href="/health">/health</a> and <a href="/v1/fleet">/v1/fleet</a>.</p></html>`;
 
@@ -52,12 +52,12 @@ export const readConsole = (directory: string): ConsoleFiles => {
 /** What the console needs. */
 export interface ConsoleDeps {
   readonly files: ConsoleFiles;
-  readonly view: () => FleetView;
+  readonly facts: () => PageFacts;
   readonly hasTryIt: boolean;
 }
 
 /** Mounts `/` and `/assets/*`. File names carry a hash of their content, so they may be kept for ever. */
-export const mountConsole = (app: Express, { files, view, hasTryIt }: ConsoleDeps): void => {
+export const mountConsole = (app: Express, { files, facts, hasTryIt }: ConsoleDeps): void => {
   app
     .route('/')
     .get((_req, res) => {
@@ -69,7 +69,7 @@ export const mountConsole = (app: Express, { files, view, hasTryIt }: ConsoleDep
         .type('html')
         .send(
           files.page
-            .replace('<!--fleet-->', summary(view()))
+            .replace('<!--fleet-->', () => staticPage(facts()))
             .replace('data-try-it="on"', `data-try-it="${hasTryIt ? 'on' : 'off'}"`),
         );
     })
@@ -94,15 +94,3 @@ export const onlyGet: RequestHandler = (_req, res) => {
   res.setHeader('Allow', 'GET, HEAD');
   throw new AppError('METHOD_NOT_ALLOWED', { detail: 'This path answers GET, HEAD.' });
 };
-
-/** The state of the fleet in words, for readers without scripts. Names come from our own configuration, yet are escaped. */
-const summary = (view: FleetView): string => {
-  const parts = view.services.map(
-    ({ service, status, up, total }) =>
-      `${escapeHtml(service)}: ${status.replace('_', ' ')} (${up} of ${total} up)`,
-  );
-  return `Fleet ${escapeHtml(view.fleet)} is ${view.status.replace('_', ' ')}, as of ${view.asOf}. ${parts.join('; ')}.`;
-};
-
-const escapeHtml = (text: string): string =>
-  text.replaceAll(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);

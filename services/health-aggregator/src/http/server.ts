@@ -51,7 +51,11 @@ export const createServer = (deps: ServerDeps): Express => {
     before: (app) => {
       mountReadiness(app, deps);
       mountEvents(app, deps.streams);
-      mountConsole(app, { files, view, hasTryIt });
+      mountConsole(app, {
+        files,
+        hasTryIt,
+        facts: () => ({ view: view(), days: deps.days(), incidents: deps.incidents() }),
+      });
     },
     routes: [
       ...healthRoutes(view),

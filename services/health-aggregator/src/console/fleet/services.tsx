@@ -2,8 +2,12 @@ import type { InstanceView, ServiceView } from '../../core/view.ts';
 import { count, shortAge, uptime } from '../format.ts';
 import { Glyph } from '../glyph.tsx';
 import { PURPOSES, reason, STATES, STATUSES } from '../words.ts';
-import { fleet, isStale, sinceMs } from './store.ts';
+import { Days } from './days.tsx';
+import { Sparkline } from './sparkline.tsx';
+import { fleet, isStale, sinceMs, trendOf } from './store.ts';
 
+/** Near its limit an instance shows how full it is instead of how it got there. */
+const NEAR = 0.6;
 const RANK = ['ws-gateway', 'session-service'];
 const rank = ({ service }: ServiceView): number =>
   (RANK.indexOf(service) + RANK.length + 1) % (RANK.length + 1);
@@ -60,6 +64,7 @@ const Service = ({ service }: { service: ServiceView }) => {
           </tbody>
         </table>
       )}
+      <Days service={service.service} />
     </article>
   );
 };
@@ -80,7 +85,7 @@ const Instance = ({ instance, showsLoad }: { instance: InstanceView; showsLoad: 
       </td>
       {showsLoad ? (
         <td class="number" data-label="Connections">
-          {instance.state === 'down' ? '–' : <Connections load={instance.load} />}
+          {instance.state === 'down' ? '–' : <Connections instance={instance} />}
         </td>
       ) : (
         <td class="no-load" />
@@ -98,21 +103,24 @@ const Instance = ({ instance, showsLoad }: { instance: InstanceView; showsLoad: 
   );
 };
 
-const Connections = ({ load }: { load: InstanceView['load'] }) => {
-  const used = load['connections'];
-  const limit = load['connectionsLimit'];
+const Connections = ({ instance }: { instance: InstanceView }) => {
+  const used = instance.load['connections'];
+  const limit = instance.load['connectionsLimit'];
   if (used === undefined) return <>–</>;
-  if (!limit) return <>{count(used)}</>;
   return (
-    <span class="gauge">
+    <span class="gauge" title={limit ? `${count(used)} of ${count(limit)}` : ''}>
       <span>{count(used)}</span>
-      <meter
-        min={0}
-        max={limit}
-        high={limit * 0.85}
-        value={used}
-        aria-label={`${used} of ${limit} connections`}
-      />
+      {limit && used > limit * NEAR ? (
+        <meter
+          min={0}
+          max={limit}
+          high={limit * NEAR}
+          value={used}
+          aria-label={`${used} of ${limit} connections`}
+        />
+      ) : (
+        <Sparkline values={trendOf(instance.id)} label={`${used} connections now, last five minutes`} />
+      )}
     </span>
   );
 };

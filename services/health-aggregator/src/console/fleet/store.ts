@@ -20,7 +20,28 @@ export const ageMs = computed(() => (fleet.value ? fleet.value.ageMs + sinceMs.v
 /** True when nothing on the page may be taken as the present. */
 export const isStale = computed(() => fleet.value !== undefined && ageMs.value > STALE_MS);
 
+const KEPT_VALUES = 60;
+const RECORD_MS = 5_000;
+const connections = new Map<string, number[]>();
+let recordedAt = Number.NEGATIVE_INFINITY;
+
+/** Connections of an instance over the last five minutes, as this page saw them. */
+export const trendOf = (id: string): readonly number[] => connections.get(id) ?? [];
+
+const record = (view: FleetView): void => {
+  if (performance.now() - recordedAt < RECORD_MS) return;
+  recordedAt = performance.now();
+  const seen = new Set<string>();
+  for (const { id, load } of view.services.flatMap(({ instances }) => instances)) {
+    if (load['connections'] === undefined) continue;
+    seen.add(id);
+    connections.set(id, [...trendOf(id), load['connections']].slice(-KEPT_VALUES));
+  }
+  for (const id of connections.keys()) if (!seen.has(id)) connections.delete(id);
+};
+
 const take = (view: FleetView): void => {
+  record(view);
   fleet.value = view;
   receivedAt.value = performance.now();
   now.value = receivedAt.value;

@@ -1,0 +1,62 @@
+import { type Day, worstOf } from '../../core/history.ts';
+import { STATUSES } from '../words.ts';
+import { history } from './past.ts';
+
+const GAP = 1;
+const BAR = 4;
+const HEIGHT = 22;
+
+/** Ninety days of a service, one bar each; a day that is bad is also shorter, so colour is not needed. */
+export const Days = ({ service }: { service: string }) => {
+  const past = history.value.find((one) => one.service === service);
+  if (!past) return null;
+  const width = past.days.length * (BAR + GAP) - GAP;
+  const share = past.availability === null ? 'no data yet' : `${percent(past.availability)} served`;
+  return (
+    <figure class="days">
+      <svg
+        viewBox={`0 0 ${width} ${HEIGHT}`}
+        preserveAspectRatio="none"
+        role="img"
+        aria-label={`90 days: ${share}`}
+      >
+        {past.days.map((day, index) => (
+          <Bar key={day.date} day={day} x={index * (BAR + GAP)} />
+        ))}
+      </svg>
+      <figcaption>
+        <span>90 days ago</span>
+        <span class="number">{share}</span>
+        <span>today</span>
+      </figcaption>
+    </figure>
+  );
+};
+
+const SHARES = {
+  operational: 1,
+  degraded: 0.75,
+  partial_outage: 0.55,
+  major_outage: 0.35,
+  unknown: 0.2,
+} as const;
+
+const Bar = ({ day, x }: { day: Day; x: number }) => {
+  const worst = worstOf(day);
+  const height = HEIGHT * (worst ? SHARES[worst] : 0.12);
+  return (
+    <rect
+      class={worst ? `bar-${STATUSES[worst].tone}` : 'bar-none'}
+      x={x}
+      y={HEIGHT - height}
+      width={BAR}
+      height={height}
+      rx={1}
+    >
+      <title>{`${day.date}: ${worst ? STATUSES[worst].word.toLowerCase() : 'not observed'}`}</title>
+    </rect>
+  );
+};
+
+const percent = (share: number): string =>
+  share === 1 ? '100 %' : `${(Math.floor(share * 100_000) / 1_000).toFixed(share > 0.999 ? 3 : 2)} %`;

@@ -1,0 +1,50 @@
+import { uptime } from '../format.ts';
+import { Glyph } from '../glyph.tsx';
+import { STATUSES } from '../words.ts';
+import { type IncidentBody, incidents } from './past.ts';
+
+const SHOWN = 8;
+const when = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
+
+/** What went wrong lately, newest first. */
+export const Incidents = () => {
+  const all = incidents.value;
+  return (
+    <section class="incidents" aria-labelledby="incidents-title">
+      <h2 id="incidents-title">Lately</h2>
+      {all.length === 0 ? (
+        <p class="empty">Nothing to report.</p>
+      ) : (
+        <ol>
+          {all.slice(0, SHOWN).map((incident) => (
+            <Entry key={incident.id} incident={incident} />
+          ))}
+        </ol>
+      )}
+    </section>
+  );
+};
+
+const Entry = ({ incident }: { incident: IncidentBody }) => {
+  const { tone, word } = STATUSES[incident.severity];
+  const opened = Date.parse(incident.openedAt);
+  const isOpen = incident.closedAt === undefined;
+  const lasted = (incident.closedAt ? Date.parse(incident.closedAt) : Date.now()) - opened;
+  const seen = incident.updates[0]?.seen ?? [];
+  return (
+    <li class="incident" data-open={isOpen}>
+      <Glyph tone={isOpen ? tone : 'unknown'} />
+      <p>
+        <strong>{incident.subject}</strong>
+        <span>
+          {word.toLowerCase()} for {uptime(lasted)}
+          {isOpen ? ', still going on' : ''}
+        </span>
+        {seen.length > 0 && <span class="quiet">{seen.join(', ')}</span>}
+      </p>
+      <time class="quiet number" dateTime={incident.openedAt}>
+        {when.format(opened)}
+      </time>
+    </li>
+  );
+};
