@@ -26,6 +26,7 @@ import { createSessionRegistry, type SessionRegistry } from './core/session-regi
 import { drainConnections } from './drain.ts';
 import { createServer } from './http/server.ts';
 import { createGatewayMetrics, type GatewayMetrics } from './metrics.ts';
+import { createActivity } from './sessions/activity.ts';
 import { createGate, type Gate } from './sessions/gate.ts';
 import { createSessionSweep } from './sessions/sweep.ts';
 import { serveSockets } from './socket/server.ts';
@@ -223,7 +224,10 @@ const wireSessions = (
     }),
   );
   const sweep = stack.use(
-    createSessionSweep({ registry, snapshots, source, log, isBusHealthy: listener.healthy }),
+    createSessionSweep({
+      ...{ registry, snapshots, source, log, isBusHealthy: listener.healthy },
+      onLive: createActivity({ redis, clock, log }),
+    }),
   );
   const gate = createGate({
     signer: createTokenSigner(config.sessionSecrets),

@@ -1,6 +1,6 @@
 import { every, type Stop } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import type { SnapshotStore } from '@muster/session/snapshot';
+import type { Snapshot, SnapshotStore } from '@muster/session/snapshot';
 import type { SessionSource } from '@muster/session/source';
 import type { SessionId } from '@muster/session/token';
 import type { SessionRegistry } from '../core/session-registry.ts';
@@ -10,6 +10,8 @@ export interface SweepDeps {
   readonly snapshots: Pick<SnapshotStore, 'readMany'>;
   readonly source: SessionSource;
   readonly log: Logger;
+  /** Sessions that live and have connections here. */
+  onLive(snapshots: readonly Snapshot[]): void;
   /** Whether changes of sessions are heard at present. */
   isBusHealthy(): boolean;
 }
@@ -31,6 +33,7 @@ export const createSessionSweep = (deps: SweepDeps): SessionSweep => {
 
   const checkBatch = async (ids: readonly SessionId[]): Promise<void> => {
     const reads = await snapshots.readMany(ids).catch(() => []);
+    deps.onLive(reads.flatMap((read) => (read.is === 'live' ? [read.snapshot] : [])));
     const unknown = ids.filter((id, index) => {
       const read = reads[index];
       if (read?.is === 'ended' && read.reason !== 'unknown') registry.end(id, read.reason);

@@ -1,0 +1,75 @@
+import type { Snapshot, SnapshotRead } from '@muster/session/snapshot';
+import type { SessionId } from '@muster/session/token';
+import { expect, test } from 'vitest';
+import { createSessionRegistry } from '../core/session-registry.ts';
+import type { SourceAnswer } from './source.ts';
+import { createSessionSweep } from './sweep.ts';
+
+const silent = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent };
+
+/** Sessions `a`, `b`, … with what Redis and the session service say of them. */
+const sweepOver = (
+  reads: Record<string, SnapshotRead | 'fault'>,
+  answers: Record<string, SourceAnswer> = {},
+) => {
+  const registry = createSessionRegistry();
+  const ended: string[] = [];
+  const touched: string[] = [];
+  for (const id of Object.keys(reads)) {
+    registry.hold(id as SessionId, { endSession: (why) => ended.push(`${id} ${why}`) });
+  }
+  const sweep = createSessionSweep({
+    registry,
+    snapshots: {
+      readMany: async (ids) =>
+        ids.map((id) => {
+          const read = reads[id];
+          if (read === undefined || read === 'fault') throw new Error('away');
+          return read;
+        }),
+    },
+    source: {
+      check: async (id) => answers[id] ?? Promise.reject(new Error('away')),
+      recentlyEnded: async () => [],
+    },
+    log: silent,
+    onLive: (snapshots) => touched.push(...snapshots.map(({ id }) => id)),
+    isBusHealthy: () => true,
+  });
+  return { sweep, ended, touched };
+};
+const live = (id: string): SnapshotRead => ({ is: 'live', snapshot: { id: id as SessionId } as Snapshot });
+
+test('[GS8] the sweep ends what has ended, asks about what Redis does not know, and spares the rest', async () => {
+  const { sweep, ended } = sweepOver(
+    {
+      a: live('a'),
+      b: { is: 'ended', reason: 'admin' },
+      c: { is: 'missing' },
+      d: { is: 'missing' },
+      e: { is: 'missing' },
+    },
+    {
+      c: { is: 'ended', reason: 'expired' },
+      d: { is: 'live', snapshot: {} as Snapshot },
+      e: { is: 'unknown' },
+    },
+  );
+  await sweep.checkAll();
+  expect(ended.toSorted()).toEqual(['b admin', 'c expired', 'e unknown']);
+  sweep[Symbol.dispose]();
+});
+
+test('[GS5] a sweep that can ask nobody ends nobody', async () => {
+  const { sweep, ended } = sweepOver({ a: 'fault', b: live('b') });
+  await sweep.checkAll();
+  expect(ended).toEqual([]);
+  sweep[Symbol.dispose]();
+});
+
+test('[GS9] an open socket counts as activity of its session', async () => {
+  const { sweep, touched } = sweepOver({ a: live('a'), b: { is: 'missing' } });
+  await sweep.checkAll();
+  expect(touched).toEqual(['a']);
+  sweep[Symbol.dispose]();
+});
