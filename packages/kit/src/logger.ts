@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { pino } from 'pino';
 
 /** Levels in rising order of importance. */
@@ -45,7 +46,7 @@ export const createLogger = (options: { level: LogLevel; service: string; instan
 
 /** The parts of an error that help at three in the morning. */
 const errorFields = (error: unknown): object => {
-  if (!(error instanceof Error)) return { message: String(error) };
+  if (!(error instanceof Error)) return { message: inspect(error, { depth: 1 }) };
   const { code } = error as { code?: unknown };
   return {
     type: error.name,
