@@ -1,8 +1,8 @@
 import type { Snapshot, SnapshotRead } from '@muster/session/snapshot';
+import type { SourceAnswer } from '@muster/session/source';
 import type { SessionId } from '@muster/session/token';
 import { expect, test } from 'vitest';
 import { createSessionRegistry } from '../core/session-registry.ts';
-import type { SourceAnswer } from './source.ts';
 import { createSessionSweep } from './sweep.ts';
 
 const silent = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent };
