@@ -53,6 +53,8 @@ export interface PublishCommand {
   readonly id: number;
   readonly channel: string;
   readonly data?: Payload;
+  /** `data` is a JSON string of base64: the client sent bytes that are no JSON. */
+  readonly isBinary?: true;
   readonly type: number;
 }
 

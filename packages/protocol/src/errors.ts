@@ -55,6 +55,7 @@ export const ERRORS = {
     retry: 'later',
   },
   REDIS_UNAVAILABLE: { http: 503, slug: 'redis-unavailable', title: 'Redis unavailable', retry: 'later' },
+  ISSUER_UNAVAILABLE: { http: 503, slug: 'issuer-unavailable', title: 'Issuer unavailable', retry: 'later' },
   OVERLOADED: { http: 503, slug: 'overloaded', title: 'Overloaded', retry: 'later' },
   DRAINING: { http: 503, slug: 'draining', title: 'Shutting down', retry: 'later' },
 } as const satisfies Record<string, ErrorKind>;

@@ -29,9 +29,10 @@ export const publicationPushHead = (channel: string): string =>
 export const PUBLICATION_PUSH_TAIL = '}}';
 
 /** JSON text of a publication. `data` always comes first, so that it can be cut out again by its length. */
-export const encodePublication = ({ data, info, offset, tags }: Publication): PublicationText =>
+export const encodePublication = ({ data, info, offset, tags, isBinary }: Publication): PublicationText =>
   object(
     `"data":${data}`,
+    flag('b64', isBinary),
     raw('info', info && encodeClientInfo(info)),
     raw('tags', tags && JSON.stringify(tags)),
     number('offset', offset),

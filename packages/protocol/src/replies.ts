@@ -20,6 +20,8 @@ export interface Publication {
   /** Absent in groups without history. */
   readonly offset?: number;
   readonly tags?: Readonly<Record<string, string>>;
+  /** `data` is a JSON string of base64 and stands for bytes that are no JSON; the text says so by `"b64":true`. */
+  readonly isBinary?: boolean;
 }
 
 /** JSON text of a {@link Publication} as the wire has it, offset included. Kept as text from stream to socket. */
