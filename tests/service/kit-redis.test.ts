@@ -89,3 +89,28 @@ test('[RD3] a retried command runs once more after a fault, and not after our ow
   await expect(wrong).rejects.toThrow(/not an integer/);
   expect(runs).toBe(1);
 });
+
+test('[RD5] commands are timed by name and failures counted by reason', async () => {
+  const metrics = createMetrics({ service: 'test', version: '0' });
+  const config = {
+    url: server.url,
+    prefix: 't:',
+    maxConnections: 5,
+    connectTimeoutMs: 1_000,
+    commandTimeoutMs: 500,
+  };
+  await using redis = await openRedis({ ...config, name: 'kit-test' }, { log: createQuietLog(), metrics });
+  await redis.lane().set('t:b', 'text');
+  await redis
+    .lane()
+    .incr('t:b')
+    .catch(() => {});
+  await redis.lane().call('OBJECT', 'ENCODING', 't:b');
+  const text = await metrics.render();
+  expect(text).toMatch(/redis_client_command_duration_seconds_count\{client="command-\d",command="set"\} 1/);
+  expect(text).toMatch(
+    /redis_client_command_duration_seconds_count\{client="command-\d",command="other"\} 1/,
+  );
+  expect(text).toMatch(/redis_client_command_errors_total\{client="command-\d",reason="other"\} 1/);
+  expect(text).toMatch(/redis_client_offline_queue_length\{client="command-0"\} 0/);
+});

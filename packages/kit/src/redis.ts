@@ -3,6 +3,7 @@ import { after } from './clock.ts';
 import type { RedisConfig } from './config.ts';
 import type { Logger } from './logger.ts';
 import type { Metrics } from './metrics.ts';
+import { createRedisWatcher } from './redis-metrics.ts';
 
 /** The Redis connections of one process, under one hard cap. */
 export interface RedisConnections extends AsyncDisposable {
@@ -36,7 +37,7 @@ export const openRedis = async (
 ): Promise<RedisConnections> => {
   const lanes: Redis[] = [];
   const own = new Set<Redis>();
-  const watch = createWatcher(log, metrics, () => own);
+  const watch = createRedisWatcher(log, metrics, () => own);
 
   const open = (purpose: string, options: RedisOptions): Redis => {
     if (own.size >= config.maxConnections) {
@@ -49,7 +50,7 @@ export const openRedis = async (
       replyMapping: 'legacy' as const,
     });
     own.add(redis);
-    watch(redis, purpose);
+    watch.connection(redis, purpose);
     redis.connect().catch(() => {}); // The retry strategy goes on; the watcher reports.
     return redis;
   };
@@ -59,6 +60,7 @@ export const openRedis = async (
       socketTimeout: SOCKET_TIMEOUT_MS,
       enableOfflineQueue: false,
     });
+    watch.commands(lane);
     lanes.push(lane);
     return lane;
   };
@@ -126,51 +128,6 @@ const firstContact = (lanes: readonly Redis[], timeoutMs: number): Promise<void>
     };
     for (const lane of lanes) lane.once('ready', done).once('close', done);
   });
-
-const STATES = ['ready', 'connecting', 'reconnecting', 'end'] as const;
-
-/** Metrics and log lines of every connection: one line when it is lost, one when it is back. */
-const createWatcher = (log: Logger, metrics: Metrics, own: () => Iterable<Redis>) => {
-  const purposes = new WeakMap<Redis, string>();
-  const status = metrics.gauge({
-    name: 'redis_client_status',
-    help: 'Connections by state.',
-    labels: ['client', 'status'],
-  });
-  const pending = metrics.gauge({
-    name: 'redis_client_pending_commands',
-    help: 'Commands sent and not answered yet.',
-    labels: ['client'],
-  });
-  const reconnects = metrics.counter({
-    name: 'redis_client_reconnects_total',
-    help: 'Connections lost and tried again.',
-    labels: ['client'],
-  });
-  metrics.onCollect(() => {
-    status.reset();
-    pending.reset();
-    for (const redis of own()) {
-      const client = purposes.get(redis) ?? 'other';
-      const state = STATES.find((one) => one === redis.status) ?? 'connecting';
-      status.set({ client, status: state }, 1);
-      pending.set({ client }, inFlight(redis));
-    }
-  });
-  return (redis: Redis, purpose: string) => {
-    purposes.set(redis, purpose);
-    let lost = false;
-    redis.on('error', (error) => {
-      if (!lost) log.warn({ client: purpose, message: error.message }, 'redis.connection_failed');
-      lost = true;
-    });
-    redis.on('ready', () => {
-      if (lost) log.info({ client: purpose }, 'redis.connection_restored');
-      lost = false;
-    });
-    redis.on('reconnecting', () => reconnects.inc({ client: purpose }));
-  };
-};
 
 const FAULT_REPLIES =
   /^(READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|OOM|BUSY|NOREPLICAS|MISCONF|NOAUTH|WRONGPASS|UNBLOCKED)/;

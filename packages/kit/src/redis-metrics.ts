@@ -1,0 +1,143 @@
+import type { Redis } from 'ioredis';
+import type { Logger } from './logger.ts';
+import { type Metrics, MICRO } from './metrics.ts';
+
+/** Watches the connections of one process. */
+export interface RedisWatcher {
+  /** One log line when a connection is lost, one when it is back; its state as metrics. */
+  connection(redis: Redis, purpose: string): void;
+  /** Times the commands of a connection and counts their failures. */
+  commands(redis: Redis): void;
+}
+
+const STATES = ['ready', 'connecting', 'reconnecting', 'end'] as const;
+
+/** Labels come from this list; everything else is `other`. */
+const COMMANDS = new Set(
+  (
+    'get set mget del eval evalsha publish multi exec xadd xrange xrevrange zadd zpopmin zmscore getdel hgetall hset ' +
+    'subscribe unlink'
+  ).split(' '),
+);
+
+/** Reports on whatever `own` lists at the time of a scrape. */
+export const createRedisWatcher = (
+  log: Logger,
+  metrics: Metrics,
+  own: () => Iterable<Redis>,
+): RedisWatcher => {
+  const purposes = new WeakMap<Redis, string>();
+  const reconnects = metrics.counter({
+    name: 'redis_client_reconnects_total',
+    help: 'Connections lost and tried again.',
+    labels: ['client'],
+  });
+  const failovers = metrics
+    .counter({
+      name: 'redis_client_failovers_total',
+      help: 'Connections left because the server had become a replica.',
+    })
+    .with({});
+  reportStates(metrics, () => [...own()].map((redis) => ({ redis, client: purposes.get(redis) ?? 'other' })));
+  return {
+    commands: createCommandMeter(metrics, (redis) => purposes.get(redis) ?? 'other'),
+    connection: (redis, purpose) => {
+      purposes.set(redis, purpose);
+      let lost = false;
+      redis.on('error', (error) => {
+        if (error.message.startsWith('READONLY')) failovers.inc();
+        if (!lost) log.warn({ client: purpose, message: error.message }, 'redis.connection_failed');
+        lost = true;
+      });
+      redis.on('ready', () => {
+        if (lost) log.info({ client: purpose }, 'redis.connection_restored');
+        lost = false;
+      });
+      redis.on('reconnecting', () => reconnects.inc({ client: purpose }));
+    },
+  };
+};
+
+const reportStates = (metrics: Metrics, own: () => readonly { redis: Redis; client: string }[]): void => {
+  const status = metrics.gauge({
+    name: 'redis_client_status',
+    help: 'Connections by state.',
+    labels: ['client', 'status'],
+  });
+  const pending = metrics.gauge({
+    name: 'redis_client_pending_commands',
+    help: 'Commands sent and not answered yet.',
+    labels: ['client'],
+  });
+  const offline = metrics.gauge({
+    name: 'redis_client_offline_queue_length',
+    help: 'Commands that wait for a connection.',
+    labels: ['client'],
+  });
+  metrics.onCollect(() => {
+    for (const gauge of [status, pending, offline]) gauge.reset();
+    for (const { redis, client } of own()) {
+      const state = STATES.find((one) => one === redis.status) ?? 'connecting';
+      status.set({ client, status: state }, 1);
+      pending.set({ client }, redis.commandQueue.length);
+      offline.set({ client }, offlineLength(redis));
+    }
+  });
+};
+
+/** ioredis keeps this queue to itself. */
+const offlineLength = (redis: Redis): number =>
+  (Reflect.get(redis, 'offlineQueue') as { length?: number } | undefined)?.length ?? 0;
+
+const createCommandMeter = (metrics: Metrics, clientOf: (redis: Redis) => string) => {
+  const duration = metrics.histogram({
+    name: 'redis_client_command_duration_seconds',
+    help: 'Time from a command to its answer.',
+    labels: ['client', 'command'],
+    buckets: MICRO,
+  });
+  const errors = metrics.counter({
+    name: 'redis_client_command_errors_total',
+    help: 'Commands that failed, by reason.',
+    labels: ['client', 'reason'],
+  });
+  return (redis: Redis): void => {
+    const client = clientOf(redis);
+    const timers = new Map<string, { observe(seconds: number): void }>();
+    const timerOf = (name: string) => {
+      const command = COMMANDS.has(name) ? name : 'other';
+      let timer = timers.get(command);
+      if (timer === undefined) {
+        timer = duration.with({ client, command });
+        timers.set(command, timer);
+      }
+      return timer;
+    };
+    const send = redis.sendCommand.bind(redis);
+    redis.sendCommand = (command, stream) => {
+      // Before it is ready the library introduces itself, with commands that older servers refuse.
+      if (redis.status !== 'ready') return send(command, stream);
+      const begun = performance.now();
+      const timer = timerOf(command.name);
+      command.promise.then(
+        () => timer.observe((performance.now() - begun) / 1000),
+        (error: unknown) => errors.inc({ client, reason: reasonOf(error) }),
+      );
+      return send(command, stream);
+    };
+  };
+};
+
+const REASONS: readonly (readonly [RegExp, string])[] = [
+  [/timed out|timeout/i, 'timeout'],
+  [/^READONLY/, 'readonly'],
+  [/^(MOVED|ASK)/, 'moved'],
+  [/^OOM/, 'oom'],
+  [/^NOSCRIPT/, 'noscript'],
+  [/Connection is closed|isn't writeable|ECONN|EPIPE|max retries/i, 'connection'],
+];
+
+const reasonOf = (error: unknown): string => {
+  const message = error instanceof Error ? error.message : '';
+  return REASONS.find(([pattern]) => pattern.test(message))?.[1] ?? 'other';
+};
