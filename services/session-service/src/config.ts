@@ -15,6 +15,7 @@ import {
 } from '@muster/kit/config';
 import { cookieNameFor } from '@muster/session/cookie';
 import { z } from 'zod';
+import { type IssuerConfig, issuerProblems, issuersField } from './config-oidc.ts';
 
 const MIN_SECRET_BYTES = 32;
 const MIN_KEY_BYTES = 16;
@@ -78,6 +79,9 @@ export const settings = z.object({
   REPLICA_SURGE: field
     .count(1, { max: 1_000 })
     .describe('how many more of them run while a new release rolls out'),
+  OIDC_ISSUERS: issuersField().describe(
+    'issuers whose tokens are believed, as JSON: `[{"name","issuer","audience":[…]}]`',
+  ),
   DRAIN_DELAY_MS: field
     .ms(0, { min: 0 })
     .describe('pause between "not ready" and closing the port, for load balancers that look seldom'),
@@ -123,6 +127,7 @@ export interface SessionServiceConfig {
   readonly sweep: { readonly intervalMs: number; readonly endedDays: number; readonly eventDays: number };
   /** For the budget of database connections. */
   readonly fleet: { readonly replicas: number; readonly surge: number };
+  readonly oidcIssuers: readonly IssuerConfig[];
   readonly drainDelayMs: number;
   readonly legacy:
     | { readonly prefix: string; readonly cookieName: string; readonly userField: string }
@@ -160,6 +165,7 @@ export const readConfig = (env: NodeJS.ProcessEnv): SessionServiceConfig => {
       eventDays: parsed.EVENT_RETENTION_DAYS,
     },
     fleet: { replicas: parsed.EXPECTED_REPLICAS, surge: parsed.REPLICA_SURGE },
+    oidcIssuers: parsed.OIDC_ISSUERS,
     drainDelayMs: parsed.DRAIN_DELAY_MS,
     legacy: parsed.LEGACY_EXPRESS_SESSION
       ? {
@@ -188,6 +194,7 @@ const problemsOf = (config: SessionServiceConfig, publicUrl: URL): string[] => {
   if (!config.cookie.secure && config.cookie.name.startsWith('__')) {
     problems.push('COOKIE_NAME: names with a prefix such as __Host- need an https PUBLIC_URL');
   }
+  problems.push(...issuerProblems(config.oidcIssuers, isProduction));
   const secrets: [string, readonly string[]][] = [
     ['SESSION_SECRETS', config.sessionSecrets],
     ['SERVICE_API_KEYS', config.serviceApiKeys],

@@ -23,6 +23,7 @@ import type { HttpContext } from './http/context.ts';
 import type { CheckedState } from './http/internal-routes.ts';
 import { createRateLimits } from './http/rate-limits.ts';
 import { createLegacyStore } from './store/legacy-store.ts';
+import { identityOf } from './wiring-identity.ts';
 
 const REPLAY_MS = 15 * 60_000;
 const REPLAY_LIMIT = 50_000;
@@ -146,6 +147,12 @@ const contextOf = (
 ): HttpContext => {
   const { config, clock, random, signer, keys, instruments, toucher } = base;
   const { propagation, sessions, checking, connections } = rules;
+  const admin = createAdmin({
+    store: base.adminStore,
+    sessions,
+    propagation,
+    onEnded: (reason, count) => instruments.revoked.inc({ reason }, count),
+  });
   return {
     config,
     clock,
@@ -154,12 +161,8 @@ const contextOf = (
     keys,
     apiKeys: createApiKeys({ ...base, store: base.keyStore, given: config.serviceApiKeys }),
     sessions,
-    admin: createAdmin({
-      store: base.adminStore,
-      sessions,
-      propagation,
-      onEnded: (reason, count) => instruments.revoked.inc({ reason }, count),
-    }),
+    admin,
+    identity: identityOf(base, { sessions, admin }),
     changes: createChanges({
       ...base,
       propagation,

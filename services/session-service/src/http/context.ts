@@ -7,11 +7,13 @@ import type { Connections } from '../connections.ts';
 import type { Admin } from '../core/admin.ts';
 import type { ApiKeys } from '../core/api-keys.ts';
 import type { Authenticated } from '../core/authenticate.ts';
+import type { BackchannelLogout } from '../core/backchannel-logout.ts';
 import type { Changes } from '../core/changes.ts';
 import type { DerivedKeys } from '../core/derived-keys.ts';
 import type { LegacyImport } from '../core/legacy.ts';
 import type { ReuseWatch } from '../core/reuse.ts';
 import type { Sessions } from '../core/sessions.ts';
+import type { TokenExchange } from '../core/token-exchange.ts';
 import type { RateLimits } from './rate-limits.ts';
 
 /** What the routes share. */
@@ -36,5 +38,13 @@ export interface HttpContext {
   readonly note: (session: { readonly id: SessionId; readonly idleSeconds: number }) => void;
   readonly tickets: TicketStore;
   readonly limits: RateLimits;
+  /** Undefined where no issuer is configured. */
+  readonly identity: Identity | undefined;
   readonly connections: Pick<Connections, 'report'>;
+}
+
+/** Logins and logouts that other parties vouch for. */
+export interface Identity {
+  readonly exchange: TokenExchange;
+  readonly logout: BackchannelLogout;
 }

@@ -12,6 +12,7 @@ import type { HttpContext } from './context.ts';
 import { diagnosticsRoutes } from './diagnostics-routes.ts';
 import { eventRoutes } from './event-routes.ts';
 import { guestRoutes } from './guest-routes.ts';
+import { identityRoutes } from './identity-routes.ts';
 import { keyRoutes } from './key-routes.ts';
 import { peopleRoutes } from './people-routes.ts';
 import { searchRoutes } from './search-routes.ts';
@@ -46,6 +47,7 @@ export const createServer = (deps: ServerDeps): Express => {
       ...changeRoutes(context),
       ...peopleRoutes(context),
       ...eventRoutes(context),
+      ...identityRoutes(context),
       ...keyRoutes(context),
       ...diagnosticsRoutes(context),
     ],

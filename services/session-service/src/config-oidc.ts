@@ -1,0 +1,90 @@
+import { z } from 'zod';
+
+/** A party whose statements about users are believed. */
+export interface IssuerConfig {
+  /** Short name for logs, metrics and user ids. */
+  readonly name: string;
+  /** Exactly as it stands in `iss`. */
+  readonly issuer: string;
+  /** Client ids of ours; a token must be made for one of them. */
+  readonly audience: readonly string[];
+  /** Undefined: found by OpenID Connect Discovery. */
+  readonly jwksUri: string | undefined;
+  readonly algorithms: readonly string[];
+  readonly userIdClaim: string;
+  /** Stands before the claim, so that two issuers never mean the same user by accident. */
+  readonly userIdPrefix: string;
+  readonly tenant: string;
+}
+
+/** Signatures with a public key. `none` and the HMACs, whose key would be the public one, cannot be configured. */
+const ALGORITHMS = [
+  ...['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'],
+] as const;
+
+const httpUrl = z.url({ protocol: /^https?$/, error: 'must be an http(s) URL' }).max(255);
+
+const issuerSchema = z
+  .strictObject({
+    name: z.string().regex(/^[a-z0-9][a-z0-9_-]{0,31}$/, 'must be 1 to 32 of a-z, 0-9, _ and -'),
+    issuer: httpUrl,
+    audience: z.array(z.string().min(1)).min(1),
+    jwks_uri: httpUrl.optional(),
+    algorithms: z
+      .array(z.enum(ALGORITHMS))
+      .min(1)
+      .default([...ALGORITHMS]),
+    user_id_claim: z.string().min(1).default('sub'),
+    user_id_prefix: z.string().max(64).optional(),
+    tenant: z
+      .string()
+      .regex(/^[\w.-]{1,64}$/)
+      .default('default'),
+  })
+  .transform(
+    (one): IssuerConfig => ({
+      name: one.name,
+      issuer: one.issuer,
+      audience: one.audience,
+      jwksUri: one.jwks_uri,
+      algorithms: one.algorithms,
+      userIdClaim: one.user_id_claim,
+      userIdPrefix: one.user_id_prefix ?? `${one.name}|`,
+      tenant: one.tenant,
+    }),
+  );
+
+const issuersSchema = z
+  .array(issuerSchema)
+  .max(32)
+  .refine((all) => new Set(all.map(({ name }) => name)).size === all.length, 'two issuers have one name')
+  .refine((all) => new Set(all.map(({ issuer }) => issuer)).size === all.length, 'an issuer comes twice');
+
+/** The variable `OIDC_ISSUERS`: JSON in, checked issuers out; problems are named by their place, without values. */
+export const issuersField = (): z.ZodType<readonly IssuerConfig[], string | undefined> =>
+  z
+    .string()
+    .transform((text, context): readonly IssuerConfig[] => {
+      const parsed = issuersSchema.safeParse(jsonOf(text));
+      if (parsed.success) return parsed.data;
+      for (const issue of parsed.error.issues) {
+        context.addIssue(`${issue.path.length === 0 ? '' : `${issue.path.join('.')}: `}${issue.message}`);
+      }
+      return z.NEVER;
+    })
+    .default([]);
+
+const jsonOf = (text: string): unknown => {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+};
+
+/** What is wrong with issuers on the open network: their keys must come over https. */
+export const issuerProblems = (issuers: readonly IssuerConfig[], isProduction: boolean): string[] =>
+  issuers
+    .filter(({ issuer, jwksUri }) => [issuer, jwksUri ?? issuer].some((url) => !url.startsWith('https://')))
+    .filter(() => isProduction)
+    .map(({ name }) => `OIDC_ISSUERS: ${name} needs https URLs in production`);

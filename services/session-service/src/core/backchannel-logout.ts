@@ -1,0 +1,88 @@
+import type { Admin } from './admin.ts';
+import { isId } from './claims.ts';
+import type {
+  LoginAtIssuer,
+  OverLogins,
+  TokenFault,
+  TokenVerifier,
+  TrustedToken,
+  UsedTokens,
+} from './identity-ports.ts';
+import type { SearchFilter } from './ports.ts';
+
+export type LoggedOut =
+  | { readonly ok: true; readonly ended: number }
+  | { readonly ok: false; readonly why: TokenFault };
+
+/** Ends the sessions that a logout token names. Rejects with 503 codes only. */
+export type BackchannelLogout = (token: string, ip: string | null) => Promise<LoggedOut>;
+
+export interface BackchannelLogoutDeps {
+  readonly verifier: TokenVerifier;
+  readonly used: UsedTokens;
+  readonly over: OverLogins;
+  readonly admin: Pick<Admin, 'endMatching'>;
+  readonly onLogout: (result: string) => void;
+}
+
+const EVENT = 'http://schemas.openid.net/event/backchannel-logout';
+
+/** OpenID Connect Back-Channel Logout 1.0. */
+export const createBackchannelLogout =
+  (deps: BackchannelLogoutDeps): BackchannelLogout =>
+  async (text, ip) => {
+    const done = await logOut(deps, text, ip);
+    deps.onLogout(done.ok ? 'done' : done.why);
+    return done;
+  };
+
+const logOut = async (deps: BackchannelLogoutDeps, text: string, ip: string | null): Promise<LoggedOut> => {
+  const verdict = await deps.verifier.verify(text, 'logout_token');
+  if (!verdict.ok) return verdict;
+  const { token } = verdict;
+  const login = loginIn(token);
+  if (login === undefined) return { ok: false, why: 'claims' };
+  if (!(await deps.used.take(token))) return { ok: false, why: 'replayed' };
+  try {
+    // First the mark, then the end: a login under way meets one of the two.
+    await deps.over.add(login, token.issuedAt);
+    return { ok: true, ended: await endAll(deps, token, login, ip) };
+  } catch (error) {
+    await deps.used.giveBack(token);
+    throw error;
+  }
+};
+
+/** Section 2.4: an event of the right kind, no nonce, an id of its own, and a session or a person. */
+const loginIn = ({ issuer, claims }: TrustedToken): LoginAtIssuer | undefined => {
+  const { events, sid, sub, jti } = claims;
+  const isLogout = isObject(events) && isObject(events[EVENT]);
+  if (!isLogout || 'nonce' in claims || typeof jti !== 'string' || jti === '') return undefined;
+  if (![sid, sub].every((one) => one === undefined || isId(one)) || (sid ?? sub) === undefined) {
+    return undefined;
+  }
+  return { issuer: issuer.issuer, sid: (sid as string) ?? null, sub: (sub as string) ?? null };
+};
+
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+const endAll = async (
+  { admin }: BackchannelLogoutDeps,
+  { issuer }: TrustedToken,
+  { sid, sub }: LoginAtIssuer,
+  ip: string | null,
+): Promise<number> => {
+  const filter: SearchFilter = {
+    tenant: issuer.tenant,
+    state: 'all',
+    idp: issuer.issuer,
+    ...(sid === null ? {} : { idpSid: sid }),
+    ...(sub === null ? {} : { idpSub: sub }),
+  };
+  for (let ended = 0; ; ) {
+    const batch = await admin.endMatching(filter, 'idp_logout', { name: `idp:${issuer.name}`, ip });
+    ended += batch.ended;
+    if (!batch.more) return ended;
+  }
+};

@@ -1,0 +1,120 @@
+import type { Clock } from '@muster/kit/clock';
+import { type Person, personOf } from './claims.ts';
+import type {
+  LoginAtIssuer,
+  OverLogins,
+  TokenFault,
+  TokenVerifier,
+  TrustedToken,
+  UsedTokens,
+} from './identity-ports.ts';
+import type { Actor } from './ports.ts';
+import type { Login, Opened, Sessions } from './sessions.ts';
+
+/** A token, and what its bearer says of the client that shall have the session. */
+export interface ExchangeRequest {
+  readonly token: string;
+  readonly kind: 'id_token' | 'jwt';
+  /** What the client had put into the request for the token. */
+  readonly nonce: string | undefined;
+  /** The only tenant the caller may open sessions in; null for all. */
+  readonly tenant: string | null;
+  readonly ip: string | null;
+  /** Who calls, if it is a back end. */
+  readonly caller: Actor | undefined;
+  readonly login: Pick<Login, 'transport' | 'remember' | 'label' | 'client' | 'ip'>;
+}
+
+export type Exchanged = Opened | { readonly ok: false; readonly why: TokenFault | 'tenant' };
+
+/** Opens sessions for tokens of trusted issuers, one per token. Rejects with 503 codes only. */
+export type TokenExchange = (request: ExchangeRequest) => Promise<Exchanged>;
+
+export interface TokenExchangeDeps {
+  readonly clock: Clock;
+  readonly verifier: TokenVerifier;
+  readonly used: UsedTokens;
+  readonly over: OverLogins;
+  readonly sessions: Pick<Sessions, 'open' | 'end'>;
+  readonly onExchanged: (result: string) => void;
+}
+
+/** The exchange of RFC 8693, for tokens that prove a login. */
+export const createTokenExchange =
+  (deps: TokenExchangeDeps): TokenExchange =>
+  async (request) => {
+    const exchanged = await exchange(deps, request);
+    deps.onExchanged(exchanged.ok ? 'opened' : exchanged.why);
+    return exchanged;
+  };
+
+const exchange = async (deps: TokenExchangeDeps, request: ExchangeRequest): Promise<Exchanged> => {
+  const verdict = await deps.verifier.verify(request.token, request.kind);
+  if (!verdict.ok) return verdict;
+  const { token } = verdict;
+  const person = personOf(token, deps.clock.now());
+  if (person === undefined) return { ok: false, why: 'claims' };
+  if (request.nonce !== undefined && token.claims['nonce'] !== request.nonce) {
+    return { ok: false, why: 'nonce' };
+  }
+  if (request.tenant !== null && request.tenant !== token.issuer.tenant) return { ok: false, why: 'tenant' };
+  const login = { issuer: token.issuer.issuer, sid: person.sid, sub: person.sub };
+  if (await deps.over.covers(login, token.issuedAt)) return { ok: false, why: 'logged_out' };
+  if (!(await deps.used.take(token))) return { ok: false, why: 'replayed' };
+  const opened = await openOrGiveBack(deps, request, token, person);
+  // A logout that came in meanwhile has not seen this session.
+  if (opened.ok && (await isOver(deps, login, token.issuedAt))) {
+    await deps.sessions.end([opened.session.id], 'idp_logout', { name: 'system', ip: null });
+    return { ok: false, why: 'logged_out' };
+  }
+  return opened;
+};
+
+/** A login that came to nothing, for a fault or for the limit of sessions, may be tried again with the same token. */
+const openOrGiveBack = async (
+  { sessions, used }: TokenExchangeDeps,
+  request: ExchangeRequest,
+  token: TrustedToken,
+  person: Person,
+): Promise<Opened> => {
+  const actor = request.caller ?? { name: `idp:${token.issuer.name}`, ip: request.ip };
+  let opened: Opened | undefined;
+  try {
+    opened = await sessions.open(loginOf(request, token, person), actor);
+    return opened;
+  } finally {
+    if (opened?.ok !== true) await used.giveBack(token);
+  }
+};
+
+const loginOf = ({ login }: ExchangeRequest, { issuer }: TrustedToken, person: Person): Login => ({
+  ...login,
+  tenant: issuer.tenant,
+  userId: person.userId,
+  policy: undefined,
+  country: null,
+  auth: {
+    time: person.authTime,
+    aal: person.aal,
+    amr: person.amr,
+    idp: issuer.issuer,
+    idpSid: person.sid,
+    idpSub: person.sub,
+  },
+  actor: null,
+  data: {},
+  grants: [],
+});
+
+/** The first look has said no already; Redis failing between the two looks does not undo a login. */
+const isOver = async (
+  { over }: TokenExchangeDeps,
+  login: LoginAtIssuer,
+  issuedAt: number,
+): Promise<boolean> => {
+  try {
+    return await over.covers(login, issuedAt);
+  } catch {
+    return false;
+  }
+};

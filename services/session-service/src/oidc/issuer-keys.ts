@@ -1,0 +1,105 @@
+import type { Clock } from '@muster/kit/clock';
+import type { Logger } from '@muster/kit/logger';
+import { AppError } from '@muster/protocol/errors';
+import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTHeaderParameters } from 'jose';
+
+type KeySet = ReturnType<typeof createLocalJWKSet>;
+type Key = Awaited<ReturnType<KeySet>>;
+
+/** The public keys of one issuer. */
+export interface IssuerKeys {
+  /** Rejects with JWKSNoMatchingKey when there is no such key, with `ISSUER_UNAVAILABLE` when that cannot be said. */
+  find(header: JWTHeaderParameters): Promise<Key>;
+}
+
+export interface IssuerKeysDeps {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly issuer: { readonly name: string; readonly issuer: string; readonly jwksUri: string | undefined };
+  readonly requireHttps: boolean;
+  readonly fetchJson: (url: string) => Promise<unknown>;
+  readonly onFetched: (result: 'ok' | 'error') => void;
+}
+
+/** Keys are believed this long without another look. */
+const FRESH_MS = 10 * 60_000;
+/** With the issuer away, keys that were good go on being so for this long. */
+const MAX_STALE_MS = 3_600_000;
+/** Whoever invents key ids makes us ask at most this often. */
+const COOL_DOWN_MS = 30_000;
+const COOL_DOWN_AFTER_FAULT_MS = 5_000;
+
+/** Keys by JWKS: fetched when first needed, again when old or when an unknown key is named, never more than one fetch at a time. */
+export const createIssuerKeys = (deps: IssuerKeysDeps): IssuerKeys => {
+  const { clock, log, issuer } = deps;
+  let held: { readonly keys: KeySet; readonly at: number } | undefined;
+  let last: { readonly ok: boolean; readonly at: number } | undefined;
+  let pending: Promise<void> | undefined;
+
+  const age = (): number => (held === undefined ? Number.POSITIVE_INFINITY : clock.monotonic() - held.at);
+  const isCoolingDown = (): boolean =>
+    last !== undefined && clock.monotonic() - last.at < (last.ok ? COOL_DOWN_MS : COOL_DOWN_AFTER_FAULT_MS);
+  const load = async (): Promise<void> => {
+    let ok = false;
+    try {
+      held = { keys: createLocalJWKSet((await readKeys(deps)) as JSONWebKeySet), at: clock.monotonic() };
+      ok = true;
+    } catch (error) {
+      log.warn({ issuer: issuer.name, error }, 'oidc.keys-unavailable');
+    }
+    last = { ok, at: clock.monotonic() };
+    deps.onFetched(ok ? 'ok' : 'error');
+  };
+  const refresh = async (): Promise<void> => {
+    if (pending === undefined && isCoolingDown()) return;
+    pending ??= load().finally(() => {
+      pending = undefined;
+    });
+    await pending;
+  };
+  const unavailable = (): AppError =>
+    new AppError('ISSUER_UNAVAILABLE', {
+      detail: `The keys of ${issuer.name} cannot be had just now.`,
+      retryAfterS: COOL_DOWN_AFTER_FAULT_MS / 1000,
+    });
+
+  return {
+    find: async (header) => {
+      if (header.kid === undefined) throw new errors.JWKSNoMatchingKey();
+      if (age() > FRESH_MS) await refresh();
+      if (held === undefined || age() > MAX_STALE_MS) throw unavailable();
+      try {
+        return await held.keys(header);
+      } catch (error) {
+        if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
+      }
+      await refresh();
+      // Only an issuer that has just answered can say that it has no such key.
+      if (last?.ok !== true) throw unavailable();
+      return held.keys(header);
+    },
+  };
+};
+
+const readKeys = async (deps: IssuerKeysDeps): Promise<unknown> => {
+  const { issuer, fetchJson } = deps;
+  const url = issuer.jwksUri ?? (await discover(deps));
+  if (deps.requireHttps && !url.startsWith('https://')) throw new Error('the key set is not on https');
+  const found = await fetchJson(url);
+  if (!Array.isArray((found as { keys?: unknown } | null)?.keys)) {
+    throw new Error(`the key set of ${issuer.name} is none`);
+  }
+  return found;
+};
+
+/** OpenID Connect Discovery 1.0, section 4: the document must be about the very issuer. */
+const discover = async ({ issuer, fetchJson }: IssuerKeysDeps): Promise<string> => {
+  const base = issuer.issuer.replace(/\/$/, '');
+  const found = (await fetchJson(`${base}/.well-known/openid-configuration`)) as {
+    readonly issuer?: unknown;
+    readonly jwks_uri?: unknown;
+  } | null;
+  if (found?.issuer !== issuer.issuer) throw new Error('the discovery document is about another issuer');
+  if (typeof found.jwks_uri !== 'string') throw new Error('the discovery document names no keys');
+  return found.jwks_uri;
+};

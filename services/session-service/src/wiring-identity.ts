@@ -1,0 +1,53 @@
+import type { Base } from './base.ts';
+import type { Admin } from './core/admin.ts';
+import { createBackchannelLogout } from './core/backchannel-logout.ts';
+import type { Sessions } from './core/sessions.ts';
+import { createTokenExchange } from './core/token-exchange.ts';
+import type { Identity } from './http/context.ts';
+import { fetchJson } from './oidc/fetch-json.ts';
+import { createIssuerKeys } from './oidc/issuer-keys.ts';
+import { createIdentityMetrics } from './oidc/metrics.ts';
+import { createOverLogins, createUsedTokens } from './oidc/redis-marks.ts';
+import { createTokenVerifier } from './oidc/token-verifier.ts';
+
+/** Wires them; undefined where no issuer is configured. */
+export const identityOf = (
+  base: Base,
+  { sessions, admin }: { readonly sessions: Sessions; readonly admin: Admin },
+): Identity | undefined => {
+  const { config, clock, log, metrics } = base;
+  if (config.oidcIssuers.length === 0) return undefined;
+  const instruments = createIdentityMetrics(metrics);
+  const verifier = createTokenVerifier({
+    clock,
+    issuers: config.oidcIssuers,
+    keysOf: (issuer) =>
+      createIssuerKeys({
+        clock,
+        log,
+        issuer,
+        requireHttps: config.common.environment === 'production',
+        fetchJson,
+        onFetched: (result) => instruments.fetched.inc({ issuer: issuer.name, result }),
+      }),
+  });
+  const used = createUsedTokens(base);
+  const over = createOverLogins(base);
+  return {
+    exchange: createTokenExchange({
+      clock,
+      verifier,
+      used,
+      over,
+      sessions,
+      onExchanged: (result) => instruments.exchanged.inc({ result }),
+    }),
+    logout: createBackchannelLogout({
+      verifier,
+      used,
+      over,
+      admin,
+      onLogout: (result) => instruments.loggedOut.inc({ result }),
+    }),
+  };
+};
