@@ -13,6 +13,7 @@ import { openRedis } from '@muster/kit/redis';
 import { type RunningApp, VERSION } from '@muster/kit/run';
 import type { World } from '@muster/kit/world';
 import type { SessionServiceConfig } from './config.ts';
+import { createKeyRing } from './core/key-ring.ts';
 import { openSchemaGate, type SchemaGate } from './core/schema-gate.ts';
 import { internalRoutes } from './http/internal-routes.ts';
 import { createServer } from './http/server.ts';
@@ -27,6 +28,8 @@ const SERVICE = 'session-service';
 export interface SessionServiceApp extends RunningApp {
   readonly port: number;
   readonly opsPort: number;
+  /** Takes over the signing keys of a configuration that was read again. */
+  reload(config: SessionServiceConfig): void;
 }
 
 /** Opens stores, wires the rules to them, opens both ports, and at last beats. Starts without its stores, too. */
@@ -41,7 +44,8 @@ export const createApp = async (config: SessionServiceConfig, world: World): Pro
   );
   const redis = stack.use(await openRedis({ ...config.redis, name: common.instanceName }, { log, metrics }));
   const schema = stack.use(await openSchemaGate(() => migrated(config, log), log));
-  const engine = wire(config, world, { redis, postgres, metrics }, stack);
+  const ring = createKeyRing(config.sessionSecrets);
+  const engine = wire(config, world, { redis, postgres, metrics, ring }, stack);
   if (schema.isReady()) await engine.connections.requireBudget();
   const checks = { database: () => checkDatabase(postgres, schema), redis: () => redis.ping() };
   const health = stack.use(createHealth({ clock, log, metrics, checks }));
@@ -75,6 +79,10 @@ export const createApp = async (config: SessionServiceConfig, world: World): Pro
   return {
     port: open.port,
     opsPort: ops.port,
+    reload: ({ sessionSecrets }) => {
+      ring.replace(sessionSecrets);
+      log.info({ keys: sessionSecrets.length }, 'session.keys-replaced');
+    },
     drain: async (signal) => {
       health.startDraining();
       await sleep(config.drainDelayMs, signal);

@@ -3,12 +3,11 @@ import type { Postgres } from '@muster/kit/postgres';
 import type { RedisConnections } from '@muster/kit/redis';
 import type { World } from '@muster/kit/world';
 import { createSnapshotStore } from '@muster/session/snapshot';
-import { createTokenSigner } from '@muster/session/token';
 import { createTouchBuffer, createTouchThrottle } from '@muster/session/touch';
 import type { SessionServiceConfig } from './config.ts';
 import { createBreaker } from './core/breaker.ts';
-import { createDerivedKeys } from './core/derived-keys.ts';
 import { guardSnapshots } from './core/guarded-snapshots.ts';
+import type { KeyRing } from './core/key-ring.ts';
 import { createToucher } from './core/toucher.ts';
 import { createSessionMetrics } from './metrics.ts';
 import { createAdminStore } from './store/admin-store.ts';
@@ -22,6 +21,7 @@ export interface Stores {
   readonly redis: RedisConnections;
   readonly postgres: Postgres;
   readonly metrics: Metrics;
+  readonly ring: KeyRing;
 }
 
 /** What the rules are wired from: the world, the stores behind their ports, the keys, the instruments. */
@@ -58,8 +58,8 @@ export const createBase = (
     ...world,
     ...stores,
     instruments,
-    signer: createTokenSigner(config.sessionSecrets),
-    keys: createDerivedKeys(config.sessionSecrets),
+    signer: stores.ring.signer,
+    keys: stores.ring.keys,
     store: { ...createSessionStore(postgres), ...createChangeStore(postgres) },
     sweepStore,
     adminStore: createAdminStore(postgres),
