@@ -23,7 +23,7 @@ const redis = await openRedis(
 );
 const verifier = createSessionVerifier({
   ...{ redis, log, metrics, clock: systemClock, sessionSecrets: secret.split(','), cookieName: 'session_id' },
-  ...{ service: { url: serviceUrl, apiKey }, cacheSize: Number(cacheSize) },
+  ...{ service: { urls: [serviceUrl], apiKey }, cacheSize: Number(cacheSize) },
 });
 
 const app = express();

@@ -42,7 +42,8 @@ beforeAll(async () => {
   verifier = stack.use(
     createSessionVerifier({
       ...{ ...deps, redis, clock: systemClock, sessionSecrets: SECRETS, cookieName: 'session_id' },
-      service: { url: toService.url, apiKey: INTERNAL_KEY },
+      // Nobody is at the first address.
+      service: { urls: ['http://127.0.0.1:1', toService.url], apiKey: INTERNAL_KEY },
     }),
   );
   const handler = express();

@@ -88,7 +88,10 @@ export const serviceEnvironment = (instance: Instance, around: Surroundings): No
     SERVICE_API_KEYS: secrets.serviceApiKeys,
     SERVER_API_KEYS: secrets.serverApiKeys,
     INTERNAL_API_KEY: secrets.internalApiKey,
-    SESSION_SERVICE_URL: opsUrlOf(firstOf(plan, 'session-service')),
+    SESSION_SERVICE_URL: plan.instances
+      .filter(({ kind }) => kind === 'session-service')
+      .map(opsUrlOf)
+      .join(','),
   };
   const unset = Object.entries(defaults).filter(([name]) => !isGiven(env, name));
   return {
@@ -124,12 +127,6 @@ const originsFor = (plan: Plan, publicUrl: string | undefined): string => {
   const own = [publicUrlOf(plan), `http://localhost:${plan.publicPort}`];
   const theirs = publicUrl !== undefined && URL.canParse(publicUrl) ? [new URL(publicUrl).origin] : [];
   return [...new Set([...theirs, ...own])].join(',');
-};
-
-const firstOf = (plan: Plan, kind: ServiceKind): Instance => {
-  const first = plan.instances.find((one) => one.kind === kind);
-  if (first === undefined) throw new Error(`a fleet without a ${kind} cannot be planned`);
-  return first;
 };
 
 /** Every port of the plan: who wants it, and which option moves it. */

@@ -54,6 +54,17 @@ export const field = {
       .refine((text) => schemes.some((scheme) => text.startsWith(`${scheme}://`)) && URL.canParse(text), {
         error: `must be a URL that starts with ${schemes.map((scheme) => `${scheme}://`).join(' or ')}`,
       }),
+  /** Comma-separated absolute URLs, at least one. */
+  urls: (...schemes: readonly string[]) =>
+    z
+      .string()
+      .transform(splitList)
+      .refine(
+        (urls) =>
+          urls.length > 0 &&
+          urls.every((url) => schemes.some((one) => url.startsWith(`${one}://`)) && URL.canParse(url)),
+        `must be one or more URLs that start with ${schemes.map((one) => `${one}://`).join(' or ')}`,
+      ),
   /** Comma-separated words. */
   list: (fallback: readonly string[] = []) =>
     z

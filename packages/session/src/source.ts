@@ -17,8 +17,8 @@ export interface SessionSource {
 }
 
 export interface SessionSourceOptions {
-  /** Origin of the internal plane. */
-  readonly url: string;
+  /** Origins of internal planes, all of one fleet: when one does not answer, the next is asked. */
+  readonly urls: readonly string[];
   readonly apiKey: string;
   /** Longest wait for an answer, in ms. */
   readonly timeoutMs?: number;
@@ -30,13 +30,25 @@ const TIMEOUT_MS = 1_000;
 const RECENT_S = 60;
 
 export const createSessionSource = ({
-  url,
+  urls,
   apiKey,
   timeoutMs = TIMEOUT_MS,
 }: SessionSourceOptions): SessionSource => {
   const waiting = new Map<SessionId, PromiseWithResolvers<SourceAnswer>>();
 
+  let preferred = 0;
+
   const request = async (path: string, init: RequestInit = {}): Promise<unknown> => {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await requestFrom(urls[preferred % urls.length] ?? '', path, init);
+      } catch (error) {
+        preferred += 1;
+        if (tries >= urls.length) throw error;
+      }
+    }
+  };
+  const requestFrom = async (url: string, path: string, init: RequestInit): Promise<unknown> => {
     const response = await fetch(new URL(path, url), {
       ...init,
       headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },

@@ -49,8 +49,8 @@ export interface SessionVerifierOptions {
   readonly cookieName: string;
   /** Of the fleet: its keys and its bus. */
   readonly redis: RedisConnections;
-  /** Internal plane of a session service, asked when Redis does not know. */
-  readonly service: { readonly url: string; readonly apiKey: string };
+  /** Internal planes of the session services, asked when Redis does not know. */
+  readonly service: { readonly urls: readonly string[]; readonly apiKey: string };
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;

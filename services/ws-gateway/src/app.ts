@@ -212,7 +212,7 @@ const wireSessions = (
 ): Gate & AsyncDisposable => {
   const stack = new AsyncDisposableStack();
   const snapshots = createSnapshotStore({ redis, clock });
-  const source = createSessionSource({ url: config.sessionServiceUrl, apiKey: config.internalApiKey });
+  const source = createSessionSource({ urls: config.sessionServiceUrls, apiKey: config.internalApiKey });
   const listener = stack.use(
     createSessionListener({
       redis,

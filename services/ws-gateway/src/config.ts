@@ -26,8 +26,10 @@ export const settings = z.object({
     .secrets({ min: MIN_SECRET_BYTES })
     .describe('keys that session tokens are signed with, the same as in the session service'),
   SESSION_SERVICE_URL: field
-    .url('http', 'https')
-    .describe('internal plane (OPS_PORT) of the session service, asked when Redis does not know a session'),
+    .urls('http', 'https')
+    .describe(
+      'internal planes (`OPS_PORT`) of the session services, comma-separated; the next is asked when one is away',
+    ),
   INTERNAL_API_KEY: field.secret({ min: MIN_KEY_BYTES }).describe('key for that internal plane'),
   PUBLIC_URL: field.url('http', 'https').describe('address under which browsers reach the fleet'),
   COOKIE_NAME: z
@@ -71,7 +73,7 @@ export interface GatewayConfig {
   readonly common: CommonConfig;
   readonly redis: RedisConfig;
   readonly sessionSecrets: readonly string[];
-  readonly sessionServiceUrl: string;
+  readonly sessionServiceUrls: readonly string[];
   readonly internalApiKey: string;
   readonly cookieName: string;
   readonly allowedOrigins: readonly string[];
@@ -97,7 +99,7 @@ export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
     common: commonConfig(parsed),
     redis: redisConfig(parsed),
     sessionSecrets: parsed.SESSION_SECRETS,
-    sessionServiceUrl: parsed.SESSION_SERVICE_URL.replace(/\/+$/, ''),
+    sessionServiceUrls: parsed.SESSION_SERVICE_URL,
     internalApiKey: parsed.INTERNAL_API_KEY,
     cookieName: cookieNameFor(parsed.PUBLIC_URL, parsed.COOKIE_NAME),
     allowedOrigins: parsed.ALLOWED_ORIGINS ?? [new URL(parsed.PUBLIC_URL).origin],
