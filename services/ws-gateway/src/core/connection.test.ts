@@ -135,7 +135,7 @@ describe('violations', () => {
   test('[VL2] a binary frame closes with 3501', async () => {
     const { connected } = engineUnderTest();
     const { wire, connection } = await connected();
-    connection.onBinary();
+    connection.onBinary(Buffer.from('{}'));
     expect(wire.closed?.code).toBe(3501);
   });
 

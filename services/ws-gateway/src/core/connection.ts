@@ -3,10 +3,9 @@ import type { Random } from '@muster/kit/random';
 import { CLOSE_REASON, CloseCode, type ReplyError, UnsubscribeCode } from '@muster/protocol/codes';
 import type { Command } from '@muster/protocol/commands';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
-import { encodePush, encodeReply, JSON_PING } from '@muster/protocol/json-codec';
 import type { ClientInfo, Reply } from '@muster/protocol/replies';
+import type { Codec } from './codec.ts';
 import type { AnyConnection } from './connections.ts';
-import { textFrame } from './frame.ts';
 import type { Member, Subscription } from './group.ts';
 import { Outbox } from './outbox.ts';
 import type { ConnectionLimits, EngineMetrics, Identity, SessionHolder, Wire } from './ports.ts';
@@ -19,8 +18,8 @@ export interface ConnectionContext {
   readonly wheel: Wheel;
   readonly limits: ConnectionLimits;
   readonly metrics: EngineMetrics;
-  /** A text frame came in. */
-  receive(connection: Connection, frame: string): void;
+  /** A frame came in. */
+  receive(connection: Connection, frame: string | Buffer): void;
   /** The connection is over, for whatever reason. Called once. */
   leave(connection: Connection): void;
   /** Ends one membership. */
@@ -37,6 +36,13 @@ export type Phase =
   | { readonly is: 'live'; readonly identity: Identity; readonly info: ClientInfo }
   | { readonly is: 'over' };
 
+/** What came with the upgrade. */
+export interface Hello {
+  /** Session tokens, used when `connect` brings none. */
+  readonly tokens: readonly string[];
+  readonly codec: Codec;
+}
+
 /** A subscription that is on its way, or one that delivers. */
 export type Membership =
   | { readonly is: 'joining' }
@@ -46,7 +52,6 @@ const GREETING: Phase = { is: 'greeting' };
 const CONNECTING: Phase = { is: 'connecting' };
 const REFUSED: Phase = { is: 'refused' };
 const OVER: Phase = { is: 'over' };
-const PING_FRAME = textFrame(Buffer.from(JSON_PING));
 
 /** One client that speaks the protocol. */
 export class Connection implements AnyConnection, Timed, SessionHolder, Member {
@@ -55,6 +60,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   readonly since: number;
   readonly id: ClientId;
   readonly outbox: Outbox;
+  readonly codec: Codec;
   /** Session tokens that came with the upgrade, used when `connect` brings none. */
   readonly tokens: readonly string[];
   readonly memberships = new Map<string, Membership>();
@@ -75,13 +81,14 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   #expiresAt = Number.POSITIVE_INFINITY;
   #closeCode = 0;
 
-  constructor(context: ConnectionContext, wire: Wire, id: ClientId, tokens: readonly string[]) {
+  constructor(context: ConnectionContext, wire: Wire, id: ClientId, hello: Hello) {
     this.#context = context;
     this.#wire = wire;
     this.id = id;
     this.since = context.clock.now();
-    this.tokens = tokens;
-    this.outbox = new Outbox(wire, context.limits.maxOutboxBytes, this);
+    this.tokens = hello.tokens;
+    this.codec = hello.codec;
+    this.outbox = new Outbox(wire, hello.codec, context.limits.maxOutboxBytes, this);
     context.wheel.put(this, context.clock.monotonic() + context.limits.handshakeTimeoutMs);
   }
 
@@ -101,14 +108,13 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     return this.phase.is === 'over';
   }
 
-  /** A text frame from the client. */
+  /** A frame from the client. */
   onText(frame: string): void {
     if (!this.isOver) this.#context.receive(this, frame);
   }
 
-  /** A binary frame: not of this protocol. */
-  onBinary(): void {
-    this.refuse('binary');
+  onBinary(frame: Buffer): void {
+    if (!this.isOver) this.#context.receive(this, frame);
   }
 
   /** The socket is gone. `code` is what the peer said, 1006 if it said nothing. */
@@ -128,7 +134,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   reply(reply: Reply): void {
     if (this.isOver) return;
     this.#context.metrics.sent('reply');
-    this.outbox.post(encodeReply(reply));
+    this.outbox.post(this.codec.reply(reply));
   }
 
   fail(id: number, code: ReplyError): void {
@@ -195,7 +201,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     if (membership?.is !== 'live') return;
     this.memberships.delete(group);
     this.#context.drop(membership.subscription);
-    this.outbox.post(encodePush({ is: 'unsubscribe', channel: group, code }));
+    this.outbox.post(this.codec.push({ is: 'unsubscribe', channel: group, code }));
   }
 
   onSlow(): void {
@@ -234,7 +240,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     this.#pingedAt = now;
     this.#nextPingAt = now + this.#context.limits.pingIntervalMs;
     this.#context.metrics.sent('ping');
-    this.outbox.write(PING_FRAME);
+    this.outbox.write(this.codec.pingFrame);
   }
 
   #rearm(): void {

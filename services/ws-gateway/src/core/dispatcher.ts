@@ -2,14 +2,13 @@ import type { Logger } from '@muster/kit/logger';
 import { CloseCode, ReplyError } from '@muster/protocol/codes';
 import type { Command } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
-import { decodeJsonFrame } from '@muster/protocol/json-commands';
 import type { Connection } from './connection.ts';
 import type { Handlers } from './handlers.ts';
 import type { EngineMetrics } from './ports.ts';
 
 /** From frames to handlers, in the order in which each client asked. */
 export interface Dispatcher {
-  receive(connection: Connection, frame: string): void;
+  receive(connection: Connection, frame: string | Buffer): void;
 }
 
 /** Commands of one connection that wait or are under way before its socket is read no further, and when it is again. */
@@ -67,7 +66,7 @@ export const createDispatcher = ({
 
   return {
     receive: (connection, frame) => {
-      const decoded = decodeJsonFrame(frame);
+      const decoded = connection.codec.decode(frame);
       if (!decoded.ok) return connection.refuse(decoded.why);
       const idle = connection.waiting.length === 0;
       for (const command of decoded.commands) connection.waiting.push(command);

@@ -7,7 +7,7 @@ import { CloseCode } from '@muster/protocol/codes';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import { createServerApi, type ServerApi } from './api/api.ts';
 import { createOrders, type Order } from './api/orders.ts';
-import { Connection, type ConnectionContext } from './connection.ts';
+import { Connection, type ConnectionContext, type Hello } from './connection.ts';
 import type { AnyConnection } from './connections.ts';
 import { createDispatcher } from './dispatcher.ts';
 import { createConnect } from './handlers/connect.ts';
@@ -42,8 +42,8 @@ export interface EngineDeps {
 
 /** Everything a gateway does that needs neither a socket nor a store. */
 export interface Engine {
-  /** A client of the protocol has a socket. `tokens` came with the upgrade. */
-  open(wire: Wire, tokens: readonly string[]): Connection;
+  /** A client of the protocol has a socket. */
+  open(wire: Wire, hello: Hello): Connection;
   /** A plain client has a socket; `holder` has held its session so far. Nothing is read before it is in its group. */
   openPlain(wire: Wire, identity: Identity, group: GroupName, holder: SessionHolder): PlainConnection;
   /** Whether a session may listen to a group and publish to it, as plain clients do. */
@@ -105,8 +105,8 @@ export const createEngine = (deps: EngineDeps): Engine => {
   };
 
   return {
-    open: (wire, tokens) => {
-      const connection = new Connection(context, wire, deps.newClientId(), tokens);
+    open: (wire, hello) => {
+      const connection = new Connection(context, wire, deps.newClientId(), hello);
       connections.add(connection);
       return connection;
     },

@@ -4,13 +4,19 @@
  */
 
 const FINAL_TEXT = 0x81;
+const FINAL_BINARY = 0x82;
 
 /** A text frame around UTF-8 bytes. */
-export const textFrame = (payload: Uint8Array): Buffer => {
+export const textFrame = (payload: Uint8Array): Buffer => frameOf(FINAL_TEXT, payload);
+
+/** A binary frame. */
+export const binaryFrame = (payload: Uint8Array): Buffer => frameOf(FINAL_BINARY, payload);
+
+const frameOf = (opcode: number, payload: Uint8Array): Buffer => {
   const size = payload.length;
   const head = size < 126 ? 2 : size < 65_536 ? 4 : 10;
   const frame = Buffer.allocUnsafe(head + size);
-  frame[0] = FINAL_TEXT;
+  frame[0] = opcode;
   if (head === 2) frame[1] = size;
   else if (head === 4) {
     frame[1] = 126;

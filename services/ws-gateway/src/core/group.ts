@@ -1,13 +1,14 @@
 import type { BusMessage } from '@muster/bus/envelope';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
+import { convertPush } from '@muster/protocol/protobuf-codec';
 import type { ClientInfo } from '@muster/protocol/replies';
 import type { Follower } from './follower.ts';
-import { textFrame } from './frame.ts';
+import { binaryFrame, textFrame } from './frame.ts';
 import type { Outbox } from './outbox.ts';
 import type { Identity } from './ports.ts';
 
-/** How a subscriber wants its publications: as protocol messages, or as the bare payload. */
-export type Encoding = 'json' | 'plain';
+/** How a subscriber wants its publications: as protocol messages in either form, or as the bare payload. */
+export type Encoding = 'json' | 'protobuf' | 'plain';
 
 /** Who is in a group. */
 export interface Member {
@@ -78,7 +79,7 @@ export class Group {
   readonly follower: Follower | undefined;
   /** Joining and live members; the group is dropped when it falls to 0. */
   holds = 0;
-  readonly #members: Record<Encoding, Subscription[]> = { json: [], plain: [] };
+  readonly #members: Record<Encoding, Subscription[]> = { json: [], protobuf: [], plain: [] };
   readonly #backlog: Delivery[] = [];
 
   constructor(name: GroupName, ready: Promise<void>, follower: Follower | undefined) {
@@ -89,11 +90,13 @@ export class Group {
 
   /** Members that rely on positions. */
   positioned(): Subscription[] {
-    return this.#members.json.filter(({ isPositioned }) => isPositioned);
+    const { json, protobuf } = this.#members;
+    return [...json, ...protobuf].filter(({ isPositioned }) => isPositioned);
   }
 
   get size(): number {
-    return this.#members.json.length + this.#members.plain.length;
+    const { json, protobuf, plain } = this.#members;
+    return json.length + protobuf.length + plain.length;
   }
 
   /** From now on delivers to this subscription. */
@@ -118,15 +121,11 @@ export class Group {
 
   /** Writes a message to all members, or starts to. True when {@link proceed} has more to do. */
   deliver(message: BusMessage): boolean {
-    const { json, plain } = this.#members;
-    if (message.kind !== 'publication') {
-      const listeners = json.filter(({ hearsJoinLeave }) => hearsJoinLeave);
-      if (listeners.length > 0) this.#start(textFrame(message.body), listeners);
-      return this.#backlog.length > 0;
-    }
-    const some = message.notes.length === 0 ? everybody : notExcluded(message.notes);
+    const { json, protobuf, plain } = this.#members;
+    const some = choice(message);
     if (json.length > 0) this.#start(textFrame(message.body), some(json));
-    if (plain.length > 0) this.#start(plainFrame(message), some(plain));
+    if (protobuf.length > 0) this.#start(binaryFrame(convertPush(message.body.toString())), some(protobuf));
+    if (plain.length > 0 && message.kind === 'publication') this.#start(plainFrame(message), some(plain));
     return this.#backlog.length > 0;
   }
 
@@ -152,10 +151,16 @@ export class Group {
   }
 }
 
-const everybody = (members: readonly Subscription[]): readonly Subscription[] => members;
+type Choice = (members: readonly Subscription[]) => readonly Subscription[];
+
+/** Who gets a message: publications everybody, but for those left out; join and leave those who listen. */
+const choice = ({ kind, notes }: BusMessage): Choice => {
+  if (kind !== 'publication') return (members) => members.filter(({ hearsJoinLeave }) => hearsJoinLeave);
+  return notes.length === 0 ? (members) => members : notExcluded(notes);
+};
 
 /** Notes such as `not-client=…` and `not-session=…` leave members out. */
-const notExcluded = (notes: readonly string[]): typeof everybody => {
+const notExcluded = (notes: readonly string[]): Choice => {
   const excluded = new Set(notes);
   return (members) =>
     members.filter(

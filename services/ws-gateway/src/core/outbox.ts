@@ -1,5 +1,5 @@
 import { MAX_MESSAGES_PER_FRAME } from '@muster/protocol/limits';
-import { textFrame } from './frame.ts';
+import type { Codec, EncodedMessage } from './codec.ts';
 import type { Wire } from './ports.ts';
 
 /** Hears of a connection that does not read fast enough. */
@@ -12,16 +12,18 @@ export class Outbox {
   readonly #wire: Wire;
   readonly #maxBytes: number;
   readonly #owner: SlowHandler;
-  #pending: string[] | undefined = undefined;
+  readonly #codec: Codec;
+  #pending: EncodedMessage[] | undefined = undefined;
 
-  constructor(wire: Wire, maxBytes: number, owner: SlowHandler) {
+  constructor(wire: Wire, codec: Codec, maxBytes: number, owner: SlowHandler) {
     this.#wire = wire;
+    this.#codec = codec;
     this.#maxBytes = maxBytes;
     this.#owner = owner;
   }
 
-  /** A message for this connection alone. Those of one turn travel in one frame, separated by newlines. */
-  post(message: string): void {
+  /** A message for this connection alone. Those of one turn travel in one frame. */
+  post(message: EncodedMessage): void {
     if (this.#pending !== undefined) {
       this.#pending.push(message);
       return;
@@ -43,8 +45,7 @@ export class Outbox {
     if (messages === undefined) return;
     this.#pending = undefined;
     for (let from = 0; from < messages.length; from += MAX_MESSAGES_PER_FRAME) {
-      const text = messages.slice(from, from + MAX_MESSAGES_PER_FRAME).join('\n');
-      this.write(textFrame(Buffer.from(text)));
+      this.write(this.#codec.frame(messages.slice(from, from + MAX_MESSAGES_PER_FRAME)));
     }
   }
 }

@@ -4,6 +4,7 @@ import { CLOSE_REASON, CloseCode } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
+import { jsonCodec } from './codec.ts';
 import type { AnyConnection } from './connections.ts';
 import { textFrame } from './frame.ts';
 import type { Member, Subscription } from './group.ts';
@@ -73,7 +74,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     this.group = group;
     this.#retention = place.retention;
     this.info = { user: identity.user, client: id };
-    this.outbox = new Outbox(wire, limits.maxOutboxBytes, this);
+    this.outbox = new Outbox(wire, jsonCodec, limits.maxOutboxBytes, this);
     this.#heardAt = clock.monotonic();
     wheel.put(this, this.#heardAt + (identity.expiresAt - clock.now()));
   }

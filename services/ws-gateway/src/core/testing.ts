@@ -3,6 +3,7 @@ import { createMemoryPresence, type MemoryPresence } from '@muster/bus/memory-pr
 import type { Logger } from '@muster/kit/logger';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { SessionId } from '@muster/session/token';
+import { jsonCodec } from './codec.ts';
 import { createEngine, type Engine, TICK_MS } from './engine.ts';
 import { DEFAULT_OPTIONS, type GroupOptions, type Namespaces } from './namespaces.ts';
 import type {
@@ -196,7 +197,7 @@ export const engineUnderTest = (
 const clientsOf = (engine: Engine, gate: FakeGate) => {
   const client = (token?: string) => {
     const wire = new FakeWire();
-    const connection = engine.open(wire, token === undefined ? [] : [token]);
+    const connection = engine.open(wire, { tokens: token === undefined ? [] : [token], codec: jsonCodec });
     const say = async (...commands: object[]): Promise<unknown[]> => {
       connection.onText(commands.map((command) => JSON.stringify(command)).join('\n'));
       await settle();

@@ -5,7 +5,7 @@ import type { Wire } from '../core/ports.ts';
 /** Whoever speaks with the client at the other end of a socket. */
 export interface Receiver {
   onText(text: string): void;
-  onBinary(): void;
+  onBinary(frame: Buffer): void;
   /** The socket is gone, with the code that the peer gave; 1006 if none. */
   onClosed(code: number): void;
 }
@@ -24,7 +24,8 @@ export const attach = (socket: WebSocket, receiver: Receiver): void => {
 
 function onMessage(this: Attached, data: RawData, isBinary: boolean): void {
   const receiver = this[RECEIVER];
-  if (isBinary) receiver?.onBinary();
+  // ws hands over one Buffer unless told otherwise.
+  if (isBinary) receiver?.onBinary(data as Buffer);
   else receiver?.onText(data.toString());
 }
 

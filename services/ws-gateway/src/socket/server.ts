@@ -5,6 +5,7 @@ import type { Logger } from '@muster/kit/logger';
 import { AppError } from '@muster/protocol/errors';
 import { type GroupName, parseGroupName } from '@muster/protocol/ids';
 import { type ServerOptions, WebSocket, WebSocketServer } from 'ws';
+import { jsonCodec, protobufCodec } from '../core/codec.ts';
 import type { Engine } from '../core/engine.ts';
 import type { Identity, SessionHolder } from '../core/ports.ts';
 import type { Gate } from '../sessions/gate.ts';
@@ -38,7 +39,8 @@ export interface SocketServerDeps {
 
 const PROTOCOL_PATH = '/connection/websocket';
 const PLAIN_PATH = '/ws';
-const JSON_SUBPROTOCOL = 'centrifuge-json';
+const PROTOBUF_SUBPROTOCOL = 'centrifuge-protobuf';
+const SUBPROTOCOLS = ['centrifuge-json', PROTOBUF_SUBPROTOCOL];
 /** How long a client may take to answer a close frame. */
 const CLOSE_TIMEOUT_MS = 5_000;
 const RETRY_AFTER_S = 2;
@@ -79,7 +81,8 @@ export const serveSockets = (deps: SocketServerDeps): Disposable => {
     if (url.pathname === PROTOCOL_PATH) {
       await whilePending(admitProtocol(deps, handshake));
       sockets.handleUpgrade(request, stream, head, (socket) => {
-        attach(socket, engine.open(new SocketWire(socket), handshake.tokens));
+        const codec = isProtobuf(socket, url) ? protobufCodec : jsonCodec;
+        attach(socket, engine.open(new SocketWire(socket), { tokens: handshake.tokens, codec }));
       });
       return;
     }
@@ -113,6 +116,11 @@ export const serveSockets = (deps: SocketServerDeps): Disposable => {
 
 const ignore = (): void => {};
 
+const isProtobuf = (socket: WebSocket, { searchParams }: URL): boolean =>
+  socket.protocol === PROTOBUF_SUBPROTOCOL ||
+  searchParams.get('format') === 'protobuf' ||
+  searchParams.get('cf_protocol') === 'protobuf';
+
 const createWebSocketServer = ({ maxMessageBytes, gateway }: SocketServerDeps): WebSocketServer => {
   const options: ServerOptions<typeof GatewaySocket> & { readonly closeTimeout: number } = {
     noServer: true,
@@ -122,7 +130,7 @@ const createWebSocketServer = ({ maxMessageBytes, gateway }: SocketServerDeps): 
     autoPong: false,
     closeTimeout: CLOSE_TIMEOUT_MS,
     WebSocket: GatewaySocket,
-    handleProtocols: (offered) => (offered.has(JSON_SUBPROTOCOL) ? JSON_SUBPROTOCOL : false),
+    handleProtocols: (offered) => SUBPROTOCOLS.find((one) => offered.has(one)) ?? false,
   };
   const sockets = new WebSocketServer(options);
   sockets.on('headers', (headers) => headers.push(`X-Muster-Gateway: ${gateway}`));

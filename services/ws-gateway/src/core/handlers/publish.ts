@@ -30,7 +30,11 @@ export const createPublish =
     }
     connection.publishing += 1;
     return hub
-      .publish({ name, publication: { data, info: phase.info }, retention: options.retention })
+      .publish({
+        name,
+        publication: { data, info: phase.info, isBinary: command.isBinary ?? false },
+        retention: options.retention,
+      })
       .then(() => connection.reply({ id, is: 'publish' }))
       .finally(() => {
         connection.publishing -= 1;

@@ -96,7 +96,7 @@ const join = async (
   try {
     await deps.hub.join({
       name: group,
-      encoding: 'json',
+      encoding: connection.codec.encoding,
       member: connection,
       retention: options.retention,
       isPositioned,

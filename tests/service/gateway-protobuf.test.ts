@@ -1,0 +1,126 @@
+import { migrate } from '@muster/session-service/store/migrate';
+import { useTestStores } from '@muster/testkit/stores';
+import { until } from '@muster/testkit/wait';
+import { Centrifuge } from 'centrifuge/build/protobuf';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import {
+  connected,
+  listenTo,
+  openSocket,
+  SERVER_KEY,
+  sdk,
+  startGateway,
+  type TestGateway,
+  webSocketWith,
+} from './gateway-fixture.ts';
+import { startService, type TestService } from './session-fixture.ts';
+
+const stores = useTestStores({ migrate });
+let sessions: TestService;
+let gateway: TestGateway;
+let token: string;
+
+beforeAll(async () => {
+  sessions = await startService(stores);
+  gateway = await startGateway(stores, sessions.opsUrl);
+  const user_id = 'u_proto';
+  token = (await sessions.service('POST', '/v1/sessions', { user_id, transport: 'bearer' })).body.token;
+});
+afterAll(async () => {
+  await gateway[Symbol.asyncDispose]();
+  await sessions[Symbol.asyncDispose]();
+});
+
+const bytes = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
+const parsed = (data: Uint8Array) => JSON.parse(new TextDecoder().decode(data));
+
+const protobufClient = async (): Promise<Centrifuge> => {
+  const client = new Centrifuge(`${gateway.wsUrl}/connection/websocket`, {
+    websocket: webSocketWith({}),
+    token,
+    minReconnectDelay: 50,
+  });
+  client.connect();
+  await client.ready(5_000);
+  return client;
+};
+
+test('[HS9] SDK clients of both forms hear each other, presence and history are the same', async () => {
+  const [proto, json] = [await protobufClient(), await connected(sdk(gateway, { token }))];
+  const heardJson = await listenTo(json, 'mixed');
+  const heard: { data: unknown; offset: unknown; tags: unknown; user: unknown }[] = [];
+  const subscription = proto.newSubscription('mixed', { joinLeave: true });
+  subscription.on('publication', ({ data, offset, tags, info }) => {
+    heard.push({ data: parsed(data), offset, tags, user: info?.user });
+  });
+  subscription.subscribe();
+  await subscription.ready(5_000);
+  await proto.publish('mixed', bytes({ from: 'protobuf' }));
+  await json.publish('mixed', { from: 'json', text: 'zażółć' });
+  await fetch(`${gateway.url}/api/publish`, {
+    method: 'POST',
+    headers: { 'x-api-key': SERVER_KEY },
+    body: JSON.stringify({ channel: 'mixed', data: 3, tags: { lang: 'pl' } }),
+  });
+  await until(() => heard.length === 3 && heardJson.length === 3, { what: 'three publications' });
+  expect(heard).toMatchObject([
+    { data: { from: 'protobuf' }, offset: 1, user: 'u_proto' },
+    { data: { from: 'json', text: 'zażółć' }, offset: 2, user: 'u_proto' },
+    { data: 3, offset: 3, tags: { lang: 'pl' } },
+  ]);
+  expect(heardJson).toEqual(heard.map(({ data }) => data));
+  expect(await proto.presenceStats('mixed')).toMatchObject({ numClients: 2, numUsers: 1 });
+  expect(Object.keys((await proto.presence('mixed')).clients)).toHaveLength(2);
+  const history = await proto.history('mixed', { limit: -1 });
+  expect(history.publications.map(({ data }) => parsed(data))).toEqual(heardJson);
+  await expect(proto.rpc('nothing', bytes({}))).rejects.toMatchObject({ code: 108 });
+  proto.disconnect();
+  json.disconnect();
+});
+
+test('[HS9] a Protobuf client resumes where it was', async () => {
+  const proto = await protobufClient();
+  const heard: unknown[] = [];
+  const resumes: boolean[] = [];
+  const subscription = proto.newSubscription('resume');
+  subscription.on('publication', ({ data }) => heard.push(parsed(data)));
+  subscription.on('subscribed', ({ recovered }) => resumes.push(recovered));
+  subscription.subscribe();
+  await subscription.ready(5_000);
+  const other = await connected(sdk(gateway, { token }));
+  await other.publish('resume', 1);
+  await until(() => heard.length === 1, { what: 'the first' });
+  (
+    proto as unknown as { _transport: { _transport: { terminate(): void } } }
+  )._transport._transport.terminate();
+  await other.publish('resume', 2);
+  await until(() => heard.length === 2, { what: 'the second' });
+  expect([heard, resumes]).toEqual([
+    [1, 2],
+    [false, true],
+  ]);
+  proto.disconnect();
+  other.disconnect();
+});
+
+test('[PB11] bytes that are no JSON reach Protobuf clients as they are', async () => {
+  const [one, two] = [await protobufClient(), await protobufClient()];
+  const heard: number[][] = [];
+  const subscription = two.newSubscription('bytes');
+  subscription.on('publication', ({ data }) => heard.push([...data]));
+  subscription.subscribe();
+  await subscription.ready(5_000);
+  await one.publish('bytes', Uint8Array.of(0, 255, 128, 10));
+  await until(() => heard.length === 1, { what: 'the bytes' });
+  expect(heard).toEqual([[0, 255, 128, 10]]);
+  one.disconnect();
+  two.disconnect();
+});
+
+test('[VL2] a text frame on a Protobuf connection closes with 3501, and so do truncated bytes', async () => {
+  for (const frame of ['{}', Buffer.of(9, 8, 1), Buffer.alloc(0)]) {
+    const client = await openSocket(`${gateway.wsUrl}/connection/websocket?format=protobuf`);
+    client.socket.send(frame);
+    expect(await client.closed).toEqual({ code: 3501, reason: 'bad request' });
+  }
+});
