@@ -54,7 +54,7 @@ test('[LA2] the caller wins, except for names and addresses', async () => {
     OPS_PORT: '9201',
     HOST: '127.0.0.1',
     INSTANCE_NAME: 'ws-gateway-2',
-    SESSION_SERVICE_URL: 'http://127.0.0.1:9100',
+    SESSION_SERVICE_URL: 'http://127.0.0.1:9100,http://127.0.0.1:9101',
     SESSION_SECRETS: 'one,two',
     NODE_ENV: 'development',
   });
