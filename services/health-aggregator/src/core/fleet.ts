@@ -83,14 +83,18 @@ export const createFleet = (options: FleetOptions): Fleet => {
       for (const group of roster.groups.values()) pending.push(...settleGroup(group, beats, now));
       return pending.splice(0);
     },
-    targets: () =>
-      roster.all().map((watch) => ({
+    targets: () => {
+      const watches = roster.all();
+      const frozen = registry.frozen(clock.monotonic(), watches);
+      return watches.map((watch) => ({
         id: watch.id,
+        wantsDetail: frozen || watch.state !== 'up',
         service: watch.beat.service,
         address: watch.beat.address,
         opsAddress: watch.beat.opsAddress,
         periodMs: watch.periodMs(options.paces),
-      })),
+      }));
+    },
     view: () => {
       const draft = { ...describeFleet(roster, registry, options), leader };
       const text = substanceOf(draft);

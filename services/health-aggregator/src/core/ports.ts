@@ -54,6 +54,8 @@ export interface ProbeTarget {
   readonly service: string;
   readonly address: string;
   readonly opsAddress: string;
+  /** True when beats do not tell enough: then the instance's own health body is read too. */
+  readonly wantsDetail: boolean;
   readonly periodMs: number;
 }
 

@@ -1,6 +1,7 @@
 import { Agent, get } from 'node:http';
 import { after, type Clock } from '@muster/kit/clock';
 import type { Beat, DependencyReading, Probe, ProbeOutcome, ProbeResult } from '../core/ports.ts';
+import { askStatus, type StatusAnswer } from './ask-status.ts';
 
 const MAX_BODY_BYTES = 65_536;
 const OUTCOMES: Readonly<Record<string, ProbeOutcome>> = {
@@ -9,7 +10,7 @@ const OUTCOMES: Readonly<Record<string, ProbeOutcome>> = {
   EPIPE: 'reset',
   PROBE_TIMEOUT: 'timeout',
   ETIMEDOUT: 'timeout',
-  BODY_TOO_BIG: 'bad_body',
+  NOT_HTTP: 'bad_body',
 };
 
 interface ProbeOptions {
@@ -25,17 +26,18 @@ export interface HttpProbe extends Disposable {
 
 /**
  * Probes instances over HTTP: `/readyz` on the public address over a new connection, which proves that the way
- * clients come in is open; and the health body of the ops address over a kept one, which says what the instance
- * thinks of its dependencies even when beats cannot travel.
+ * clients come in is open; and, where beats do not tell enough, the health body of the ops address over a kept one,
+ * which says what the instance thinks of its dependencies.
  */
 export const createHttpProbe = (options: ProbeOptions): HttpProbe => {
   const kept = new Agent({ keepAlive: true, maxSockets: 1, maxFreeSockets: 256, timeout: 30_000 });
   return {
     probe: async (target) => {
-      const [ready, health] = await Promise.all([
-        ask(`http://${target.address}/readyz`, options),
-        ask(`http://${target.opsAddress}/health`, options, kept),
-      ]);
+      const detail = (): Promise<Answer> => ask(`http://${target.opsAddress}/health`, options, kept);
+      const asked = target.wantsDetail ? detail() : undefined;
+      const ready = await askStatus(target.address, '/readyz', options);
+      // One that says it is not ready is asked at once why: it may be draining.
+      const health = await (asked ?? (ready.status === 503 ? detail() : SILENCE));
       const said = health.status === undefined ? {} : readHealth(health.body);
       return { outcome: outcomeOf(ready), durationMs: ready.tookMs, ...said };
     },
@@ -43,50 +45,46 @@ export const createHttpProbe = (options: ProbeOptions): HttpProbe => {
   };
 };
 
+/** A health body; no status when there was none. */
 interface Answer {
   readonly status?: number;
   readonly body: string;
-  readonly fault?: string;
-  readonly tookMs: number;
 }
 
-const outcomeOf = ({ status, fault }: Answer): ProbeOutcome => {
+const SILENCE: Answer = { body: '' };
+
+const outcomeOf = ({ status, fault }: StatusAnswer): ProbeOutcome => {
   if (fault !== undefined) return OUTCOMES[fault] ?? 'unreachable';
   if (status === 200) return 'ok';
   return status === 503 ? 'unready' : 'http_error';
 };
 
-/** One GET with a time limit over all of it; every failure is an answer with a fault. */
-const ask = (url: string, { clock, timeoutMs }: ProbeOptions, agent?: Agent): Promise<Answer> =>
+/** One GET with a time limit over all of it; what goes wrong is silence. */
+const ask = (url: string, { timeoutMs }: ProbeOptions, agent: Agent): Promise<Answer> =>
   new Promise((resolve) => {
-    const begun = clock.monotonic();
-    const settle = (answer: Omit<Answer, 'tookMs'>): void => {
+    const settle = (answer: Answer): void => {
       stop();
-      resolve({ ...answer, tookMs: clock.monotonic() - begun });
+      resolve(answer);
     };
-    const fail = (fault: string): void => {
-      settle({ body: '', fault });
+    const fail = (): void => {
+      settle(SILENCE);
       request.destroy();
     };
-    const request = get(
-      url,
-      { agent: agent ?? false, headers: { accept: 'application/json' } },
-      (response) => {
-        const parts: Buffer[] = [];
-        let size = 0;
-        response.on('data', (part: Buffer) => {
-          size += part.length;
-          if (size > MAX_BODY_BYTES) fail('BODY_TOO_BIG');
-          else parts.push(part);
-        });
-        response.on('end', () =>
-          settle({ status: response.statusCode ?? 0, body: Buffer.concat(parts).toString() }),
-        );
-        response.on('error', (error: NodeJS.ErrnoException) => fail(error.code ?? 'ECONNRESET'));
-      },
-    );
-    request.on('error', (error: NodeJS.ErrnoException) => fail(error.code ?? 'UNKNOWN'));
-    const stop = after(timeoutMs, () => fail('PROBE_TIMEOUT'));
+    const request = get(url, { agent, headers: { accept: 'application/json' } }, (response) => {
+      const parts: Buffer[] = [];
+      let size = 0;
+      response.on('data', (part: Buffer) => {
+        size += part.length;
+        if (size > MAX_BODY_BYTES) fail();
+        else parts.push(part);
+      });
+      response.on('end', () =>
+        settle({ status: response.statusCode ?? 0, body: Buffer.concat(parts).toString() }),
+      );
+      response.on('error', fail);
+    });
+    request.on('error', fail);
+    const stop = after(timeoutMs, fail);
   });
 
 const STATES: ReadonlySet<unknown> = new Set(['starting', 'ready', 'degraded', 'draining']);

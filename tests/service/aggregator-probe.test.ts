@@ -1,0 +1,50 @@
+import type { AddressInfo } from 'node:net';
+import { createServer, type Server } from 'node:net';
+import { createHttpProbe } from '@muster/health-aggregator/sources/http-probe';
+import { systemClock } from '@muster/kit/clock';
+import { freePorts } from '@muster/local/ports';
+import { afterAll, expect, test } from 'vitest';
+
+const servers: Server[] = [];
+afterAll(() => {
+  for (const server of servers) server.close();
+});
+
+/** A server that says the same bytes to everybody, or cuts the connection. */
+const speaking = async (bytes: string | undefined): Promise<string> => {
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    socket.once('data', () => {
+      if (bytes === 'cut') socket.resetAndDestroy();
+      else if (bytes !== undefined) socket.end(bytes);
+    });
+  });
+  servers.push(server);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+};
+const probeOf = async (address: string) => {
+  using probing = createHttpProbe({ clock: systemClock, timeoutMs: 300 });
+  const target = { id: 'x', service: 'x', address, opsAddress: address, wantsDetail: false, periodMs: 1_000 };
+  return await probing.probe(target);
+};
+
+test.each([
+  ['HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n', 'ok'],
+  ['HTTP/1.1 503 Unavailable\r\ncontent-length: 0\r\n\r\n', 'unready'],
+  ['HTTP/1.1 500 Oops\r\n\r\n', 'http_error'],
+  ['SSH-2.0-OpenSSH_9.2\r\n', 'bad_body'],
+  ['x'.repeat(5_000), 'bad_body'],
+  ['', 'reset'],
+  ['cut', 'reset'],
+  [undefined, 'timeout'],
+])('[PB2] an answer %j is %s', async (bytes, outcome) => {
+  expect((await probeOf(await speaking(bytes))).outcome).toBe(outcome);
+});
+
+test('[PB2] a port where nobody listens refuses', async () => {
+  const [port = 0] = await freePorts(1);
+  const { outcome, durationMs } = await probeOf(`127.0.0.1:${port}`);
+  expect(outcome).toBe('refused');
+  expect(durationMs).toBeLessThan(300);
+});
