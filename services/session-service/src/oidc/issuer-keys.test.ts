@@ -1,0 +1,108 @@
+import { createFakeClock } from '@muster/testkit/fake-clock';
+import { createQuietLog } from '@muster/testkit/quiet-log';
+import { exportJWK, generateKeyPair } from 'jose';
+import { beforeEach, expect, test } from 'vitest';
+import { createIssuerKeys, type IssuerKeysDeps } from './issuer-keys.ts';
+
+const ISSUER = 'https://id.example/';
+const JWKS = 'https://keys.example/set';
+let published: Record<string, unknown>;
+let asked: string[];
+let clock: ReturnType<typeof createFakeClock>;
+
+const jwk = async (kid: string) => ({
+  ...(await exportJWK((await generateKeyPair('ES256')).publicKey)),
+  kid,
+});
+const keysFor = (more: Partial<IssuerKeysDeps> = {}) =>
+  createIssuerKeys({
+    clock,
+    log: createQuietLog(),
+    issuer: { name: 'acme', issuer: ISSUER, jwksUri: undefined },
+    requireHttps: true,
+    fetchJson: async (url) => {
+      asked.push(url);
+      if (published[url] === undefined) throw new Error('nothing there');
+      return published[url];
+    },
+    onFetched: () => {},
+    ...more,
+  });
+const header = (kid: string | undefined) => ({ alg: 'ES256', ...(kid === undefined ? {} : { kid }) });
+const outcome = (keys: ReturnType<typeof keysFor>, kid: string | undefined) =>
+  keys.find(header(kid)).then(
+    () => 'found',
+    (error: { code: string }) => error.code,
+  );
+
+beforeEach(async () => {
+  clock = createFakeClock();
+  asked = [];
+  published = {
+    'https://id.example/.well-known/openid-configuration': { issuer: ISSUER, jwks_uri: JWKS },
+    [JWKS]: { keys: [await jwk('a')] },
+  };
+});
+
+test('[EX8] keys are discovered once, and looked at again after ten minutes', async () => {
+  const keys = keysFor();
+  const answers = await Promise.all(Array.from({ length: 10 }, () => outcome(keys, 'a')));
+  expect(new Set(answers)).toEqual(new Set(['found']));
+  expect(asked).toEqual(['https://id.example/.well-known/openid-configuration', JWKS]);
+  clock.advance(10 * 60_000);
+  await outcome(keys, 'a');
+  expect(asked).toHaveLength(2);
+  clock.advance(1);
+  await outcome(keys, 'a');
+  expect(asked).toHaveLength(4);
+});
+
+test('[EX8] unknown kids ask at most once per cool-down, and a new key is found after it', async () => {
+  const keys = keysFor({ issuer: { name: 'acme', issuer: ISSUER, jwksUri: JWKS } });
+  expect(await outcome(keys, 'a')).toBe('found');
+  published[JWKS] = { keys: [await jwk('a'), await jwk('b')] };
+  for (let at = 0; at < 1000; at += 1) expect(await outcome(keys, `k${at}`)).toBe('ERR_JWKS_NO_MATCHING_KEY');
+  expect(await outcome(keys, 'b')).toBe('ERR_JWKS_NO_MATCHING_KEY');
+  expect(asked).toHaveLength(1);
+  clock.advance(30_000);
+  expect(await outcome(keys, 'b')).toBe('found');
+  expect(asked).toHaveLength(2);
+  expect(await outcome(keys, undefined)).toBe('ERR_JWKS_NO_MATCHING_KEY');
+});
+
+test('[EX9] an issuer that is away is asked every five seconds; its keys stay good for an hour', async () => {
+  const keys = keysFor({ issuer: { name: 'acme', issuer: ISSUER, jwksUri: JWKS } });
+  const set = published[JWKS];
+  delete published[JWKS];
+  for (let at = 0; at < 10; at += 1) expect(await outcome(keys, 'a')).toBe('ISSUER_UNAVAILABLE');
+  expect(asked).toHaveLength(1);
+  published[JWKS] = set;
+  clock.advance(5_000);
+  expect(await outcome(keys, 'a')).toBe('found');
+  delete published[JWKS];
+  clock.advance(59 * 60_000);
+  expect(await outcome(keys, 'a')).toBe('found');
+  // Whether there is such a key is not ours to say just now.
+  expect(await outcome(keys, 'b')).toBe('ISSUER_UNAVAILABLE');
+  clock.advance(2 * 60_000);
+  expect(await outcome(keys, 'a')).toBe('ISSUER_UNAVAILABLE');
+});
+
+test('[EX9] what is not a key set, or of another issuer, or not on https, is no set of keys', async () => {
+  const place = 'https://id.example/.well-known/openid-configuration';
+  const spoil: [string, unknown][] = [
+    [JWKS, null],
+    [JWKS, []],
+    [JWKS, { keys: 'x' }],
+    [JWKS, { keys: ['x'] }],
+    [place, null],
+    [place, { issuer: 'https://evil.example', jwks_uri: JWKS }],
+    [place, { issuer: ISSUER }],
+    [place, { issuer: ISSUER, jwks_uri: 'http://keys.example/set' }],
+  ];
+  const before = { ...published, 'http://keys.example/set': published[JWKS] };
+  for (const [url, answer] of spoil) {
+    published = { ...before, [url]: answer };
+    expect(await outcome(keysFor(), 'a'), JSON.stringify([url, answer])).toBe('ISSUER_UNAVAILABLE');
+  }
+});
