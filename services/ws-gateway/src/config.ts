@@ -62,6 +62,11 @@ export const settings = z.object({
   MAX_OUTBOX_BYTES: field
     .bytes(1_048_576, { min: 4_096 })
     .describe('bytes that may wait for a client that reads slowly; more closes with 3008'),
+  GATHER_MS: field
+    .ms(5, { min: 0, max: 1_000 })
+    .describe(
+      'how long publications of a busy group wait for each other; the first after a quiet time never waits',
+    ),
   MAX_CONNECTIONS: field
     .count(10_000, { min: 1 })
     .describe('sockets of this replica; further upgrades get 503 with Retry-After'),
@@ -88,6 +93,7 @@ export interface GatewayConfig {
   readonly plainSweepMs: number;
   readonly maxMessageBytes: number;
   readonly maxOutboxBytes: number;
+  readonly gatherMs: number;
   readonly maxConnections: number;
   readonly maxSubscriptions: number;
 }
@@ -113,6 +119,7 @@ export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
     plainSweepMs: parsed.PLAIN_SWEEP_MS,
     maxMessageBytes: parsed.MAX_MESSAGE_BYTES,
     maxOutboxBytes: parsed.MAX_OUTBOX_BYTES,
+    gatherMs: parsed.GATHER_MS,
     maxConnections: parsed.MAX_CONNECTIONS,
     maxSubscriptions: parsed.MAX_SUBSCRIPTIONS,
   };

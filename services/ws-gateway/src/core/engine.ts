@@ -33,6 +33,7 @@ export interface EngineDeps {
   readonly namespaces: Namespaces;
   readonly metrics: EngineMetrics;
   readonly limits: ConnectionLimits;
+  readonly gatherMs: number;
   /** Name of this instance, told to clients. */
   readonly gateway: string;
   readonly version: string;

@@ -1,14 +1,11 @@
 import type { BusMessage } from '@muster/bus/envelope';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
-import { convertPush } from '@muster/protocol/protobuf-codec';
 import type { ClientInfo } from '@muster/protocol/replies';
 import type { Follower } from './follower.ts';
-import { binaryFrame, textFrame } from './frame.ts';
+import type { Gather } from './gather.ts';
+import { type Encoding, groupFrames } from './group-frames.ts';
 import type { Outbox } from './outbox.ts';
 import type { Identity } from './ports.ts';
-
-/** How a subscriber wants its publications: as protocol messages in either form, or as the bare payload. */
-export type Encoding = 'json' | 'protobuf' | 'plain';
 
 /** Who is in a group. */
 export interface Member {
@@ -69,6 +66,9 @@ export interface Delivery {
 
 /** Sockets served in one go. */
 const SLICE = 256;
+/** Bytes that a group gathers at most before it writes. */
+const MAX_GATHERED_BYTES = 65_536;
+const ENCODINGS = ['json', 'protobuf', 'plain'] as const;
 
 /** The local members of one group. Members lie in packed arrays by encoding: a publication is encoded once per encoding. */
 export class Group {
@@ -81,6 +81,11 @@ export class Group {
   holds = 0;
   readonly #members: Record<Encoding, Subscription[]> = { json: [], protobuf: [], plain: [] };
   readonly #backlog: Delivery[] = [];
+  /** Publications that wait for each other. */
+  #gathered: BusMessage[] = [];
+  #gatheredBytes = 0;
+  /** Monotonic time of the last write. */
+  #writtenAt = Number.NEGATIVE_INFINITY;
 
   constructor(name: GroupName, ready: Promise<void>, follower: Follower | undefined) {
     this.name = name;
@@ -101,6 +106,8 @@ export class Group {
 
   /** From now on delivers to this subscription. */
   add(subscription: Subscription): void {
+    // What was gathered before is not for a member that begins behind it.
+    this.flush();
     const members = this.#members[subscription.encoding];
     subscription.place = members.length;
     members.push(subscription);
@@ -119,13 +126,42 @@ export class Group {
     subscription.place = -1;
   }
 
-  /** Writes a message to all members, or starts to. True when {@link proceed} has more to do. */
-  deliver(message: BusMessage): boolean {
-    const { json, protobuf, plain } = this.#members;
-    const some = choice(message);
-    if (json.length > 0) this.#start(textFrame(message.body), some(json));
-    if (protobuf.length > 0) this.#start(binaryFrame(convertPush(message.body.toString())), some(protobuf));
-    if (plain.length > 0 && message.kind === 'publication') this.#start(plainFrame(message), some(plain));
+  /** Writes a message to all members, or starts to, or lets it wait for others. True when {@link proceed} has more to do. */
+  deliver(message: BusMessage, gather: Gather): boolean {
+    if (message.kind !== 'publication' || message.notes.length > 0) {
+      this.flush();
+      return this.#write([message], choice(message));
+    }
+    if (gather.windowMs === 0) return this.#write([message], everybody);
+    const now = gather.now();
+    if (this.#gathered.length > 0 || now - this.#writtenAt < gather.windowMs) {
+      this.#gathered.push(message);
+      this.#gatheredBytes += message.body.length;
+      if (this.#gatheredBytes > MAX_GATHERED_BYTES) return this.flush();
+      if (this.#gathered.length === 1) gather.later(this);
+      return this.#backlog.length > 0;
+    }
+    this.#writtenAt = now;
+    return this.#write([message], everybody);
+  }
+
+  /** Writes what was gathered. True when {@link proceed} has more to do. */
+  flush(now = this.#writtenAt): boolean {
+    const messages = this.#gathered;
+    if (messages.length === 0) return this.#backlog.length > 0;
+    this.#gathered = [];
+    this.#gatheredBytes = 0;
+    this.#writtenAt = now;
+    return this.#write(messages, everybody);
+  }
+
+  #write(messages: readonly BusMessage[], some: Choice): boolean {
+    for (const encoding of ENCODINGS) {
+      const members = some(this.#members[encoding]);
+      if (members.length === 0) continue;
+      const frame = groupFrames[encoding](messages);
+      if (frame.length > 0) this.#start(frame, members);
+    }
     return this.#backlog.length > 0;
   }
 
@@ -153,10 +189,12 @@ export class Group {
 
 type Choice = (members: readonly Subscription[]) => readonly Subscription[];
 
+const everybody: Choice = (members) => members;
+
 /** Who gets a message: publications everybody, but for those left out; join and leave those who listen. */
 const choice = ({ kind, notes }: BusMessage): Choice => {
   if (kind !== 'publication') return (members) => members.filter(({ hearsJoinLeave }) => hearsJoinLeave);
-  return notes.length === 0 ? (members) => members : notExcluded(notes);
+  return notes.length === 0 ? everybody : notExcluded(notes);
 };
 
 /** Notes such as `not-client=…` and `not-session=…` leave members out. */
@@ -169,12 +207,3 @@ const notExcluded = (notes: readonly string[]): Choice => {
         !excluded.has(`not-session=${member.identity?.sessionId}`),
     );
 };
-
-/** A JSON string as its characters, any other JSON as it is. */
-const plainFrame = ({ body, dataAt, dataLength }: BusMessage): Buffer => {
-  const data = body.subarray(dataAt, dataAt + dataLength);
-  if (data[0] !== QUOTE) return textFrame(data);
-  return textFrame(Buffer.from(String(JSON.parse(data.toString()))));
-};
-
-const QUOTE = 0x22;

@@ -192,6 +192,26 @@ describe('outbox', () => {
   });
 });
 
+test('[OB5] publications of a busy group are written together, the first at once, and a new member sees none of before', async () => {
+  const { connected, plain } = engineUnderTest({ gatherMs: 20 });
+  const [ann, bob] = [await connected('ann'), await connected('bob')];
+  await bob.say(subscribe('room'));
+  const simple = await plain('room', 'bob');
+  bob.wire.frames = 0;
+  await ann.say(...[1, 2, 3, 4].map((n) => publish('room', n, n + 10)));
+  expect(bob.wire.take()).toEqual([push('room', 1, 'ann', 'client-1')]);
+  await new Promise((resolve) => setTimeout(resolve, 40));
+  expect(bob.wire.take()).toEqual([2, 3, 4].map((n) => push('room', n, 'ann', 'client-1')));
+  expect(bob.wire.frames).toBe(2);
+  await ann.say(publish('room', 5, 20), publish('room', 6, 21));
+  const eve = await connected('bob');
+  expect(await eve.say(subscribe('room'))).toEqual([{ id: 2, subscribe: {} }]);
+  expect(bob.wire.take()).toHaveLength(2);
+  await new Promise((resolve) => setTimeout(resolve, 40));
+  expect(eve.wire.take()).toEqual([]);
+  expect(simple.wire.messages[0]).toBe('1');
+});
+
 describe('the plain endpoint', () => {
   test('[PL1] text is published as a JSON string, JSON as its value', async () => {
     const { plain, connected } = engineUnderTest();

@@ -10,7 +10,9 @@ import { AppError } from '@muster/protocol/errors';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo, Publication } from '@muster/protocol/replies';
 import { createAuditor } from './auditor.ts';
-import { type Encoding, type Group, type Member, Subscription, type Who } from './group.ts';
+import { createGather } from './gather.ts';
+import { type Group, type Member, Subscription, type Who } from './group.ts';
+import type { Encoding } from './group-frames.ts';
 import { createGroupTable } from './group-table.ts';
 import type { GroupOptions } from './namespaces.ts';
 import type { EngineMetrics } from './ports.ts';
@@ -23,6 +25,8 @@ export interface HubDeps {
   readonly presence: Pick<Presence, 'add' | 'remove'>;
   readonly clock: Clock;
   readonly log: Logger;
+  /** How long messages of a busy group wait for each other, in ms; 0 for not at all. */
+  readonly gatherMs: number;
   readonly metrics: EngineMetrics;
 }
 
@@ -74,14 +78,17 @@ export interface Hub {
   counts(): { readonly groups: number; readonly subscriptions: number };
 }
 
-export const createHub = ({ bus, presence, clock, metrics, log }: HubDeps): Hub => {
+export const createHub = ({ bus, presence, clock, metrics, log, gatherMs }: HubDeps): Hub => {
   const visibility = createVisibility({ bus, presence, log });
   const slicer = createSlicer(clock);
   let subscriptions = 0;
 
+  const gather = createGather({ clock, windowMs: gatherMs }, (group) => {
+    if (group.flush(clock.monotonic())) slicer.add(group);
+  });
   const deliver = (group: Group, message: BusMessage): void => {
     metrics.fannedOut(group.size, message.body.length);
-    if (group.deliver(message)) slicer.add(group);
+    if (group.deliver(message, gather)) slicer.add(group);
   };
   const table = createGroupTable({
     bus,
@@ -127,18 +134,7 @@ export const createHub = ({ bus, presence, clock, metrics, log }: HubDeps): Hub 
       visibility.announce(group.name, 'leave', who);
       table.release(group);
     },
-    publish: async (request) => {
-      const begun = clock.monotonic();
-      const seconds = () => (clock.monotonic() - begun) / 1000;
-      try {
-        const appended = await send(bus, request);
-        metrics.published('ok', seconds());
-        return appended;
-      } catch (error) {
-        metrics.published('error', seconds());
-        throw error;
-      }
-    },
+    publish: (request) => timed({ clock, metrics }, send(bus, request)),
     onMessage: (name, message) => {
       const group = table.get(name);
       if (group === undefined) return;
@@ -177,6 +173,22 @@ const enter = async (
       return;
     }
     await step.work;
+  }
+};
+
+/** Observes how long a publication took to be accepted, or not. */
+const timed = async <T>(
+  { clock, metrics }: Pick<HubDeps, 'clock' | 'metrics'>,
+  work: Promise<T>,
+): Promise<T> => {
+  const begun = clock.monotonic();
+  let result: 'ok' | 'error' = 'error';
+  try {
+    const done = await work;
+    result = 'ok';
+    return done;
+  } finally {
+    metrics.published(result, (clock.monotonic() - begun) / 1000);
   }
 };
 

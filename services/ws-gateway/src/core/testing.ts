@@ -143,6 +143,7 @@ export const engineUnderTest = (
   options: {
     readonly limits?: Partial<ConnectionLimits>;
     readonly broker?: MemoryBroker;
+    readonly gatherMs?: number;
     readonly groups?: Partial<GroupOptions>;
     readonly presence?: MemoryPresence;
   } = {},
@@ -171,6 +172,7 @@ export const engineUnderTest = (
     namespaces,
     metrics,
     limits: { ...LIMITS, ...options.limits },
+    gatherMs: options.gatherMs ?? 0,
     gateway: 'gw-1',
     version: '0.0.0',
     newClientId: () => nextClientId(broker),

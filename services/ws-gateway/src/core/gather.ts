@@ -1,0 +1,35 @@
+import { after, type Clock } from '@muster/kit/clock';
+import type { Group } from './group.ts';
+
+/**
+ * Lets messages of a busy group wait for each other. The first after a quiet time goes at once; while more keep coming,
+ * they are gathered for a few milliseconds and written together: fewer writes are what makes a fan-out cheap.
+ */
+export interface Gather {
+  /** Milliseconds for which messages are gathered; 0 writes each at once. */
+  readonly windowMs: number;
+  now(): number;
+  /** The group has gathered something: it is flushed when the window is over. */
+  later(group: Group): void;
+}
+
+export const createGather = (
+  { clock, windowMs }: { readonly clock: Clock; readonly windowMs: number },
+  flush: (group: Group) => void,
+): Gather => {
+  let waiting: Group[] = [];
+  const run = (): void => {
+    const due = waiting;
+    waiting = [];
+    for (const group of due) flush(group);
+  };
+  return {
+    windowMs,
+    now: () => clock.monotonic(),
+    later: (group) => {
+      // One timer for all groups: one that starts to gather late in the window is flushed a little early.
+      if (waiting.length === 0) after(windowMs, run);
+      waiting.push(group);
+    },
+  };
+};
