@@ -26,6 +26,10 @@ const COMMANDS = {
     const tools = await prepare({ withConsole: !asks });
     return runAttached(tools.node, ['deploy/fleet/src/main.ts', ...args], { env: tools.env, channel: true });
   },
+  pack: async () => {
+    const tools = await prepare({ withConsole: false });
+    return runAttached(tools.node, ['deploy/publish/pack.mjs', ...args], { env: tools.env });
+  },
   bench: async () => {
     const tools = await prepare({ withConsole: true });
     return runAttached(tools.node, ['tests/bench/main.ts', ...args], { env: tools.env });

@@ -62,6 +62,7 @@ test('the repository has the top level that its owner fixed', () => {
       'CONTRIBUTING.md',
       'SECURITY.md',
       'tsconfig.json',
+      'tsconfig.publish.json',
       'biome.json',
       'vitest.config.ts',
     ],
