@@ -41,6 +41,13 @@ export const matchSecret = (
 export const isIdle = (session: Pick<Snapshot, 'idleSeconds' | 'lastSeenAt'>, now: number): boolean =>
   session.idleSeconds > 0 && now > session.lastSeenAt + session.idleSeconds * 1000;
 
+/** Life of the old secret after the new one was seen, in ms. */
+export const ROTATION_GRACE_MS = 30_000;
+
+/** True while a rotation waits for its new secret to be seen. */
+export const isRotationOpen = (session: Pick<Snapshot, 'prevUntil'>, now: number): boolean =>
+  (session.prevUntil ?? 0) > now + ROTATION_GRACE_MS;
+
 const sameHash = (hash: Buffer, stored: string): boolean => {
   const other = Buffer.from(stored, 'base64url');
   return other.length === hash.length && timingSafeEqual(hash, other);

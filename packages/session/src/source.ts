@@ -12,6 +12,8 @@ export type SourceAnswer =
 export interface SessionSource {
   /** Questions of a few milliseconds go as one request. */
   check(id: SessionId): Promise<SourceAnswer>;
+  /** Tells that the new secret of a rotation is in use: the old one has 30 s left. */
+  confirm?(id: SessionId, rev: number): Promise<void>;
   /** What ended within the last minute. */
   recentlyEnded(): Promise<readonly { readonly id: SessionId; readonly why: string }[]>;
 }
@@ -55,7 +57,7 @@ export const createSessionSource = ({
       signal: AbortSignal.timeout(timeoutMs),
     });
     if (!response.ok) throw new Error(`the session service answered ${response.status}`);
-    return response.json();
+    return response.status === 204 ? undefined : response.json();
   };
 
   const ask = async (ids: readonly SessionId[]): Promise<Map<string, SourceAnswer>> => {
@@ -86,6 +88,10 @@ export const createSessionSource = ({
       const question = Promise.withResolvers<SourceAnswer>();
       waiting.set(id, question);
       return question.promise;
+    },
+    confirm: async (id, rev) => {
+      const init = { method: 'POST', body: JSON.stringify({ id, rev }) };
+      await request('/internal/sessions/confirm', init);
     },
     recentlyEnded: async () =>
       sessionsOf(await request(`/internal/ended?since=${RECENT_S}`)).flatMap((one) => {

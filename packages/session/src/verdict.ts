@@ -1,9 +1,9 @@
 import { type Clock, within } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import { checkSession } from './check.ts';
+import { checkSession, isRotationOpen, matchSecret } from './check.ts';
 import type { Snapshot, SnapshotRead, SnapshotStore } from './snapshot.ts';
 import type { SessionSource, SourceAnswer } from './source.ts';
-import type { SessionId } from './token.ts';
+import { hashSecret, type SessionId } from './token.ts';
 
 /** What Redis, or else the session service, says of a session and the secret that was shown. */
 export type SessionVerdict =
@@ -23,7 +23,7 @@ export interface GenuineToken {
 /** Who is asked, in this order. */
 export interface VerdictDeps {
   readonly snapshots: Pick<SnapshotStore, 'read'>;
-  readonly source: Pick<SessionSource, 'check'>;
+  readonly source: Pick<SessionSource, 'check' | 'confirm'>;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -38,6 +38,28 @@ const UNKNOWN = 'unknown';
  * a wrong secret, idleness and age never are, for a cached value may be one revision behind. Never rejects.
  */
 export const judgeSession = async (deps: VerdictDeps, token: GenuineToken): Promise<SessionVerdict> => {
+  const verdict = await judge(deps, token);
+  if (verdict.is === 'live') confirmSecret(deps, token, verdict.snapshot);
+  return verdict;
+};
+
+/** The new secret of a rotation is in use: who gave it out should know. Nobody waits for that. */
+const confirmSecret = (
+  { source, clock, log }: VerdictDeps,
+  token: GenuineToken,
+  snapshot: Snapshot,
+): void => {
+  if (source.confirm === undefined || !bringsNewSecret(token, snapshot, clock.now())) return;
+  source.confirm(snapshot.id, snapshot.rev).catch((error: unknown) => {
+    log.debug({ error }, 'session.confirm_failed');
+  });
+};
+
+/** True if this token carries the new secret of a rotation that waits for it to be seen. */
+export const bringsNewSecret = (token: GenuineToken, snapshot: Snapshot, now: number): boolean =>
+  isRotationOpen(snapshot, now) && matchSecret(hashSecret(token.secret), snapshot, now) === 'current';
+
+const judge = async (deps: VerdictDeps, token: GenuineToken): Promise<SessionVerdict> => {
   const cached = await readSnapshot(deps, token.id);
   if (cached.is === 'ended' && cached.reason !== UNKNOWN) {
     return { is: 'ended', reason: cached.reason, from: 'redis' };

@@ -10,7 +10,8 @@ import { createSharedQuestions } from './shared-questions.ts';
 import { createSnapshotStore, type Snapshot } from './snapshot.ts';
 import { createSessionSource } from './source.ts';
 import { createTokenSigner, type SessionId, type TokenSigner } from './token.ts';
-import { type GenuineToken, judgeSession, type SessionVerdict } from './verdict.ts';
+import { createTouchBuffer, createTouchThrottle } from './touch.ts';
+import { bringsNewSecret, type GenuineToken, judgeSession, type SessionVerdict } from './verdict.ts';
 
 /** What a request must show beyond a live session. */
 export interface Requirements {
@@ -103,10 +104,12 @@ export const createSessionVerifier = (options: SessionVerifierOptions): SessionV
     // Deaf, we would not hear of an end: then memory is worth nothing.
     if (!listener.healthy()) return undefined;
     const known = cache.get(token.id);
-    if (known === undefined) return undefined;
+    // A new secret is worth a question: the answer starts the end of the old one.
+    if (known === undefined || bringsNewSecret(token, known, clock.now())) return undefined;
     return checkSession(token, known, clock.now()).ok ? known : undefined;
   };
   const count = createVerdictCounter(metrics);
+  const note = createActivityNotes(options);
 
   return {
     cookieName: options.cookieName,
@@ -115,14 +118,36 @@ export const createSessionVerifier = (options: SessionVerifierOptions): SessionV
       const tokens = genuineTokens(headers, options.cookieName, signer);
       if (typeof tokens === 'string') return count({ ok: false, why: tokens }, 'local');
       const known = fromMemory(tokens);
-      if (known !== undefined) return count(demand(known, require, clock), 'local');
+      if (known !== undefined) {
+        note(known);
+        return count(demand(known, require, clock), 'local');
+      }
       const verdict = await ask(tokens);
-      if (verdict.is === 'live') return count(demand(verdict.snapshot, require, clock), verdict.from);
+      if (verdict.is === 'live') {
+        note(verdict.snapshot);
+        return count(demand(verdict.snapshot, require, clock), verdict.from);
+      }
       if (verdict.is === 'ended')
         return count({ ok: false, why: 'ended', reason: verdict.reason }, verdict.from);
       return count({ ok: false, why: verdict.is }, verdict.from);
     },
     [Symbol.asyncDispose]: () => listener[Symbol.asyncDispose](),
+  };
+};
+
+/** Activity keeps a session alive: it is told to Redis, at most once per interval. Nobody waits for that. */
+const createActivityNotes = ({
+  redis,
+  clock,
+  log,
+}: SessionVerifierOptions): ((session: Snapshot) => void) => {
+  const throttle = createTouchThrottle({ clock });
+  const buffer = createTouchBuffer({ redis });
+  return (session) => {
+    if (!throttle.admits(session)) return;
+    buffer.add([{ id: session.id, at: clock.now() }]).catch((error: unknown) => {
+      log.debug({ error }, 'session.touch_failed');
+    });
   };
 };
 

@@ -1,4 +1,5 @@
 import { AppError } from '@muster/protocol/errors';
+import { isRotationOpen } from '@muster/session/check';
 import { clearedCookie, sessionCookie } from '@muster/session/cookie';
 import { readCredential } from '@muster/session/credential';
 import type { Request, Response } from 'express';
@@ -100,7 +101,8 @@ interface Found {
 /** The session of a request; where it has none, that of express-session which it may still have. */
 const findSession = async (context: HttpContext, req: Request, res: Response): Promise<Found> => {
   const own = await findOwn(context, req);
-  const isNobody = own === undefined || (!own.verdict.ok && own.verdict.why === 'invalid');
+  const isNobody =
+    own === undefined || (own.via === 'cookie' && !own.verdict.ok && own.verdict.why === 'invalid');
   const adopted = isNobody && context.legacy ? await adopt(context, context.legacy, req, res) : undefined;
   const found = adopted ?? own;
   if (found) return found;
@@ -193,11 +195,9 @@ const refusal = async (
   }
 };
 
-const GRACE_MS = 30_000;
-
 /** The new secret of a rotation is in use: from now on the old one has its last 30 s. */
 const confirmSecret = (context: HttpContext, { secret, snapshot }: UserCaller): void => {
-  const isWaiting = (snapshot.prevUntil ?? 0) > context.clock.now() + GRACE_MS;
+  const isWaiting = isRotationOpen(snapshot, context.clock.now());
   if (secret === 'current' && isWaiting) void context.changes.confirm(snapshot.id, snapshot.rev);
 };
 
