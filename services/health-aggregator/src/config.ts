@@ -52,6 +52,14 @@ export const settings = z.object({
     .secret({ min: 16 })
     .optional()
     .describe('lets operators drain and resume instances; at least 16 bytes; without it nobody may'),
+  JOURNEY: field
+    .onOff('on')
+    .describe('send a client through the fleet again and again; needs `SERVICE_API_KEYS`'),
+  JOURNEY_INTERVAL_MS: field.ms(10_000, { min: 1_000 }).describe('time between two journeys'),
+  SERVICE_API_KEYS: field
+    .secrets({ min: 16 })
+    .optional()
+    .describe('keys of the session service; the first one opens the session of the journey'),
   CONSOLE_TRY_IT: field.onOff('on').describe('show the “Try it” chat on the console page'),
 });
 
@@ -67,6 +75,9 @@ export interface AggregatorConfig {
   readonly webhookUrls: readonly string[];
   readonly webhookSecret: string | undefined;
   readonly opsToken: string | undefined;
+  /** Undefined when there are no journeys. */
+  readonly journeyKey: string | undefined;
+  readonly journeyIntervalMs: number;
   readonly hasTryIt: boolean;
 }
 
@@ -89,6 +100,8 @@ export const readConfig = (env: NodeJS.ProcessEnv): AggregatorConfig => {
     webhookUrls: parsed.WEBHOOK_URLS,
     webhookSecret: parsed.WEBHOOK_SECRET,
     opsToken: parsed.OPS_TOKEN,
+    journeyKey: parsed.JOURNEY ? parsed.SERVICE_API_KEYS?.[0] : undefined,
+    journeyIntervalMs: parsed.JOURNEY_INTERVAL_MS,
     hasTryIt: parsed.CONSOLE_TRY_IT,
   });
 };

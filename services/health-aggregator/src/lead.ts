@@ -11,6 +11,7 @@ import { createIncidentStore } from './sources/incident-store.ts';
 import type { AggregatorKeys } from './sources/keys.ts';
 import { campaign } from './sources/leadership.ts';
 import { createWebhooks } from './sources/webhooks.ts';
+import { travel } from './travel.ts';
 
 const WORK_MS = 1_000;
 const KEPT_IN_MEMORY = 100;
@@ -54,6 +55,11 @@ export const lead = async (deps: LeadDeps): Promise<Lead> => {
   const chronicle = stack.use(
     createChronicle({ fleet, store: history, epoch: leadership.epoch, clock, log }),
   );
+  const { journeyKey, journeyIntervalMs } = config;
+  if (journeyKey !== undefined) {
+    const timing = { intervalMs: journeyIntervalMs, epoch: leadership.epoch, clock };
+    stack.use(travel({ ...timing, apiKey: journeyKey, fleet, log, metrics: deps.metrics }));
+  }
   let adopted: number | undefined;
   let waiting: readonly IncidentChange[] = [];
 

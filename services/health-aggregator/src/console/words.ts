@@ -32,6 +32,15 @@ export const STORES: Readonly<Record<string, { readonly tone: Tone; readonly wor
   unknown: { tone: 'unknown', word: 'Unknown' },
 };
 
+/** How the last journey of a test message is shown. */
+export const JOURNEYS: Readonly<
+  Record<'ok' | 'failed' | 'failing', { readonly tone: Tone; readonly word: string }>
+> = {
+  ok: { tone: 'good', word: 'Arrives' },
+  failed: { tone: 'doubt', word: 'Failed once' },
+  failing: { tone: 'bad', word: 'Does not arrive' },
+};
+
 /** The whole fleet in one line, as at a roll-call. */
 export const HEADLINES: Readonly<Record<ServiceStatus, string>> = {
   operational: 'All present.',

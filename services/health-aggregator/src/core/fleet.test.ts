@@ -377,4 +377,30 @@ describe('the fleet', () => {
     expect(database).toMatchObject({ status: 'up', latencyMs: 1.5, reporters: 1 });
     expect(redis).toMatchObject({ status: 'degraded', reporters: 2, failing: 1 });
   });
+
+  test('[JO2] three failed journeys in a row are an outage while the stores are up, and no reason while one is down', () => {
+    const world = setUp({ expected: { gateway: 1 } });
+    const up = { postgres: { status: 'up' }, redis: { status: 'up' } } as const;
+    world.start('gateway', 'g1', { dependencies: { redis: { status: 'up' } } });
+    const s1 = world.start('session-service', 's1', { dependencies: up });
+    world.play(4_000);
+    expect(world.fleet.view().status).toBe('operational');
+    for (let round = 0; round < 3; round += 1) world.fleet.journeyed({ ok: false, step: 'receive' });
+    expect(world.fleet.view()).toMatchObject({
+      status: 'major_outage',
+      journey: { status: 'failing', step: 'receive' },
+    });
+    world.say(s1, { dependencies: { ...up, postgres: { status: 'down' } } });
+    world.play(3_000);
+    expect(world.fleet.view().status).toBe('degraded');
+    world.say(s1, { dependencies: up });
+    world.fleet.journeyed({ ok: true, durationMs: 12 });
+    world.play(20_000);
+    expect(world.fleet.view()).toMatchObject({
+      status: 'operational',
+      journey: { status: 'ok', durationMs: 12 },
+    });
+    world.play(60_000);
+    expect(world.fleet.view().journey).toBeUndefined();
+  });
 });

@@ -2,6 +2,7 @@ import type { Clock } from '@muster/kit/clock';
 import { Damping } from './damping.ts';
 import { describeDependencies, describeService } from './describe.ts';
 import type { InstanceWatch, Paces } from './instance-watch.ts';
+import { type JourneyOutcome, JourneyRecord } from './journey-record.ts';
 import type { Beat, ProbeResult, ProbeTarget, RegistryReading, Transition } from './ports.ts';
 import { RegistryTrust } from './registry-trust.ts';
 import { createRoster, type Group, type Roster } from './roster.ts';
@@ -21,6 +22,8 @@ export interface Fleet {
   probed(id: string, result: ProbeResult): void;
   /** Takes what this very process knows about itself. */
   report(self: SelfReport): void;
+  /** Takes the end of a journey; undefined when this observer does not travel. */
+  journeyed(outcome: JourneyOutcome | undefined): void;
   /** Tells who leads the aggregators. */
   ledBy(leader: FleetView['leader']): void;
   /** Draws all consequences; returns what changed. Call it often (each 100 ms). */
@@ -50,6 +53,7 @@ export const createFleet = (options: FleetOptions): Fleet => {
   const roster = createRoster(expected);
   const registry = new RegistryTrust();
   const pending: Transition[] = [];
+  const journeys = new JourneyRecord();
   let version = 0;
   let substance = '';
   let leader: FleetView['leader'] = null;
@@ -74,6 +78,7 @@ export const createFleet = (options: FleetOptions): Fleet => {
       const now = clock.monotonic();
       take({ ...self, beatAt: clock.now() }, now, now);
     },
+    journeyed: (outcome) => journeys.take(outcome, clock.monotonic()),
     ledBy: (next) => {
       leader = next;
     },
@@ -96,7 +101,7 @@ export const createFleet = (options: FleetOptions): Fleet => {
       }));
     },
     view: () => {
-      const draft = { ...describeFleet(roster, registry, options), leader };
+      const draft = { ...describeFleet(roster, registry, journeys, options), leader };
       const text = substanceOf(draft);
       if (text !== substance) version += 1;
       substance = text;
@@ -130,7 +135,12 @@ const fall = ({ dampings }: Group, name: string, now: number): void => {
   dampings.set(name, damping);
 };
 
-const describeFleet = (roster: Roster, registry: RegistryTrust, options: FleetOptions): FleetView => {
+const describeFleet = (
+  roster: Roster,
+  registry: RegistryTrust,
+  journeys: JourneyRecord,
+  options: FleetOptions,
+): FleetView => {
   const { clock, expected, staleAfterMs, observer } = options;
   const now = clock.monotonic();
   const watches = roster.all();
@@ -150,8 +160,10 @@ const describeFleet = (roster: Roster, registry: RegistryTrust, options: FleetOp
     others: services.filter(({ service }) => !isRequired(service)).map(({ status }) => status),
     dependencies: Object.values(dependencies).map(({ status }) => status),
     known: evidence.length > 0,
+    journeyFails: journeys.isFailing(now),
     ageMs,
   };
+  const journey = journeys.view(now);
   return {
     fleet: options.name,
     status: judgeFleet(facts, staleAfterMs),
@@ -162,6 +174,7 @@ const describeFleet = (roster: Roster, registry: RegistryTrust, options: FleetOp
     leader: null,
     observer: { ...observer, startedAt: new Date(observer.startedAt).toISOString() },
     dependencies,
+    ...(journey ? { journey } : {}),
     services,
   };
 };

@@ -82,6 +82,8 @@ export interface FleetFacts {
   readonly required: readonly ServiceStatus[];
   readonly others: readonly ServiceStatus[];
   readonly dependencies: readonly DependencyVerdict['status'][];
+  /** Clients sent through the fleet do not arrive, three times in a row. */
+  readonly journeyFails: boolean;
   /** False until there was any evidence at all. */
   readonly known: boolean;
   /** Age of the freshest evidence of any kind, ms. */
@@ -97,6 +99,8 @@ export const judgeFleet = (facts: FleetFacts, staleAfterMs: number): ServiceStat
   if (!known || ageMs > staleAfterMs || required.includes('unknown')) return 'unknown';
   if (required.includes('major_outage')) return 'major_outage';
   if (dependencies.length > 0 && dependencies.every((status) => status === 'down')) return 'major_outage';
+  // With a store down journeys fail for a reason that is known already, and is not an outage of everything.
+  if (facts.journeyFails && dependencies.every((status) => status === 'up')) return 'major_outage';
   if (required.includes('partial_outage')) return 'partial_outage';
   const good = [...required, ...others].every((status) => status === 'operational');
   return good && dependencies.every((status) => status === 'up') ? 'operational' : 'degraded';

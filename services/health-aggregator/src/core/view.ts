@@ -30,6 +30,17 @@ export interface ServiceView {
   readonly instances: readonly InstanceView[];
 }
 
+/** What came of sending a client through the fleet. Only the leader does, so only it knows. */
+export interface JourneyView {
+  /** `failing` after three failures in a row. */
+  readonly status: 'ok' | 'failed' | 'failing';
+  /** The step at which the last one failed. */
+  readonly step?: string;
+  /** How long the last good one took. */
+  readonly durationMs?: number;
+  readonly ageMs: number;
+}
+
 /** The whole truth of one observer at one moment. */
 export interface FleetView {
   readonly fleet: string;
@@ -45,6 +56,7 @@ export interface FleetView {
   readonly leader: { readonly name: string; readonly epoch: number } | null;
   readonly observer: { readonly name: string; readonly version: string; readonly startedAt: string };
   readonly dependencies: Readonly<Record<string, DependencyVerdict>>;
+  readonly journey?: JourneyView;
   readonly services: readonly ServiceView[];
 }
 

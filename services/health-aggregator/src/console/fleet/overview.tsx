@@ -1,7 +1,7 @@
 import type { FleetView } from '../../core/view.ts';
 import { latency, shortAge } from '../format.ts';
 import { Glyph } from '../glyph.tsx';
-import { HEADLINES, STATUSES, STORES } from '../words.ts';
+import { HEADLINES, JOURNEYS, STATUSES, STORES } from '../words.ts';
 import { ageMs, fleet, isLive, isStale } from './store.ts';
 
 const STORE_NAMES: Readonly<Record<string, string>> = { database: 'Postgres', redis: 'Redis' };
@@ -74,5 +74,19 @@ const Stores = ({ view, stale }: { view: FleetView; stale: boolean }) => (
         </div>
       );
     })}
+    {view.journey && !stale && (
+      <div class="store" data-store="journey">
+        <dt>Test message</dt>
+        <dd>
+          <Glyph tone={JOURNEYS[view.journey.status].tone} />
+          <span>{JOURNEYS[view.journey.status].word}</span>
+          {view.journey.status === 'ok' && view.journey.durationMs !== undefined ? (
+            <span class="quiet number">{latency(view.journey.durationMs)}</span>
+          ) : (
+            <span class="quiet">at {view.journey.step}</span>
+          )}
+        </dd>
+      </div>
+    )}
   </dl>
 );

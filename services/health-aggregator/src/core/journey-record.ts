@@ -1,0 +1,40 @@
+import type { JourneyView } from './view.ts';
+
+const FAILING_AFTER = 3;
+const FORGET_MS = 60_000;
+
+/** The outcome of one journey. */
+export type JourneyOutcome =
+  | { readonly ok: true; readonly durationMs: number }
+  | { readonly ok: false; readonly step: string };
+
+/** Remembers the last journeys. Times are monotonic ms. */
+export class JourneyRecord {
+  #last: { readonly outcome: JourneyOutcome; readonly at: number } | undefined;
+  #failures = 0;
+  #durationMs: number | undefined;
+
+  /** Takes the end of a journey; undefined when this observer does not travel any more. */
+  take(outcome: JourneyOutcome | undefined, now: number): void {
+    this.#last = outcome && { outcome, at: now };
+    this.#failures = outcome && !outcome.ok ? this.#failures + 1 : 0;
+    if (outcome?.ok) this.#durationMs = outcome.durationMs;
+  }
+
+  /** True after three failures in a row, while that is news. */
+  isFailing(now: number): boolean {
+    return this.#failures >= FAILING_AFTER && this.#last !== undefined && now - this.#last.at <= FORGET_MS;
+  }
+
+  /** What is known; nothing when the last journey is older than a minute. */
+  view(now: number): JourneyView | undefined {
+    if (!this.#last || now - this.#last.at > FORGET_MS) return undefined;
+    const { outcome, at } = this.#last;
+    return {
+      status: outcome.ok ? 'ok' : this.isFailing(now) ? 'failing' : 'failed',
+      ...(outcome.ok ? {} : { step: outcome.step }),
+      ...(this.#durationMs === undefined ? {} : { durationMs: Math.round(this.#durationMs) }),
+      ageMs: Math.round(now - at),
+    };
+  }
+}

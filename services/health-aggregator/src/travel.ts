@@ -1,0 +1,88 @@
+import { type Clock, every } from '@muster/kit/clock';
+import type { Logger } from '@muster/kit/logger';
+import { type Metrics, STD } from '@muster/kit/metrics';
+import type { Fleet } from './core/fleet.ts';
+import { createJourney, JOURNEY_STEPS, type JourneyPlan, type JourneyResult } from './sources/journey.ts';
+
+/** What travelling needs. */
+export interface TravelDeps {
+  readonly apiKey: string;
+  readonly intervalMs: number;
+  readonly fleet: Fleet;
+  /** Our epoch while we lead: one aggregator travels, not all. */
+  readonly epoch: () => number | undefined;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+/** Sends a client through the fleet every few seconds, over another pair of gateways each time. Disposing stops it. */
+export const travel = (deps: TravelDeps): Disposable => {
+  const { fleet, epoch, clock, log } = deps;
+  const journey = createJourney({ clock, apiKey: deps.apiKey });
+  const tell = createJourneyMetrics(deps.metrics);
+  let round = 0;
+  let wasOk = true;
+  let underWay = false;
+
+  const go = async (): Promise<void> => {
+    if (epoch() === undefined) return fleet.journeyed(undefined);
+    const plan = planJourney(fleet, round);
+    round += 1;
+    if (!plan) return;
+    const result = await journey.run(plan);
+    tell(result);
+    fleet.journeyed(
+      result.ok ? { ok: true, durationMs: result.durationMs } : { ok: false, step: result.step },
+    );
+    if (result.ok !== wasOk) log[result.ok ? 'info' : 'warn']({ ...result, ...plan }, 'journey.changed');
+    wasOk = result.ok;
+  };
+  const stop = every(deps.intervalMs, () => {
+    if (underWay) return;
+    underWay = true;
+    void go().finally(() => {
+      underWay = false;
+    });
+  });
+  return { [Symbol.dispose]: stop };
+};
+
+/** The next pair of neighbours in the ring of serving gateways, so that each is both sender and receiver in turn. */
+const planJourney = (fleet: Fleet, round: number): JourneyPlan | undefined => {
+  const serving = (service: string): string[] =>
+    fleet
+      .members()
+      .filter(({ beat, state }) => beat.service === service && (state === 'up' || state === 'degraded'))
+      .map(({ beat }) => beat.address)
+      .sort();
+  const gateways = serving('ws-gateway');
+  const sessionServices = serving('session-service');
+  const sessions = sessionServices[round % Math.max(1, sessionServices.length)];
+  const from = gateways[round % Math.max(1, gateways.length)];
+  const to = gateways[(round + 1) % Math.max(1, gateways.length)];
+  return sessions === undefined || from === undefined || to === undefined
+    ? undefined
+    : { sessions, from, to };
+};
+
+const createJourneyMetrics = (metrics: Metrics): ((result: JourneyResult) => void) => {
+  const journeys = metrics.counter({
+    name: 'fleet_journeys_total',
+    help: 'Journeys by result and, when they failed, by step.',
+    labels: ['result', 'step'],
+  });
+  const durations = metrics.histogram({
+    name: 'fleet_journey_duration_seconds',
+    help: 'Duration of the steps of successful journeys.',
+    labels: ['step'],
+    buckets: STD,
+  });
+  journeys.inc({ result: 'ok', step: 'all' }, 0);
+  for (const step of JOURNEY_STEPS) journeys.inc({ result: 'failed', step }, 0);
+  return (result) => {
+    if (!result.ok) return journeys.inc({ result: 'failed', step: result.step });
+    journeys.inc({ result: 'ok', step: 'all' });
+    for (const step of JOURNEY_STEPS) durations.observe({ step }, result.steps[step] / 1_000);
+  };
+};

@@ -1,0 +1,47 @@
+import { migrate } from '@muster/session-service/store/migrate';
+import { useTestStores } from '@muster/testkit/stores';
+import { until } from '@muster/testkit/wait';
+import { expect, test } from 'vitest';
+import { startAggregator } from './aggregator-fixture.ts';
+import { startGateway } from './gateway-fixture.ts';
+import { SERVICE_KEY, startService } from './session-fixture.ts';
+
+const stores = useTestStores({ migrate });
+const EXPECTED = 'session-service=1,ws-gateway=1';
+
+test('[JO1] a client sent through the real fleet arrives, over every pair of gateways', async () => {
+  await using sessions = await startService(stores);
+  await using one = await startGateway(stores, sessions.opsUrl, { INSTANCE_NAME: 'gw-1' });
+  await using two = await startGateway(stores, sessions.opsUrl, { INSTANCE_NAME: 'gw-2' });
+  await using aggregator = await startAggregator(stores, {
+    SERVICE_API_KEYS: SERVICE_KEY,
+    JOURNEY_INTERVAL_MS: '1000',
+    EXPECTED,
+  });
+  const journey = async () => (await aggregator.ask('/v1/fleet')).body.journey;
+  const seen = await until(journey, {
+    what: 'a journey',
+    ok: (now) => now?.status === 'ok',
+    timeoutMs: 15_000,
+  });
+  expect(seen.durationMs).toBeLessThan(5_000);
+  for (const gateway of [one, two]) {
+    await until(async () => (await gateway.metric('gateway_handshakes_total')) >= 2, {
+      what: `journeys over ${gateway.name}`,
+      timeoutMs: 10_000,
+    });
+  }
+  const metrics = await (await fetch(`${aggregator.opsUrl}/metrics`)).text();
+  expect(metrics).toMatch(/^fleet_journeys_total\{result="ok",step="all"\} [1-9]/m);
+  expect(metrics).toMatch(/^fleet_journeys_total\{result="failed",step="receive"\} 0$/m);
+  // One session serves many journeys.
+  const list = await sessions.service('GET', '/v1/users/muster-journey/sessions');
+  expect(list.body.items).toHaveLength(1);
+}, 60_000);
+
+test('[JO1] without a key nobody travels', async () => {
+  await using aggregator = await startAggregator(stores, { JOURNEY_INTERVAL_MS: '1000', EXPECTED });
+  await until(async () => (await aggregator.stateOf('aggregator-test')) === 'up', { what: 'a fleet' });
+  await new Promise((resolve) => setTimeout(resolve, 2_500));
+  expect((await aggregator.ask('/v1/fleet')).body.journey).toBeUndefined();
+});
