@@ -97,8 +97,12 @@ export const settings = z.object({
     .regex(COOKIE_NAME, 'must be a cookie name')
     .default('connect.sid')
     .describe('cookie of express-session'),
-  LEGACY_USER_FIELD: field
-    .text('user_id')
+  LEGACY_SESSION_SECRETS: field
+    .secrets({ min: 1 })
+    .optional()
+    .describe('keys that signed their cookies, of any length; default: SESSION_SECRETS'),
+  LEGACY_USER_ID_PATH: field
+    .text('user.id')
     .describe('where in their data the id of the user is, such as `passport.user`'),
   MIGRATE: field.onOff('on').describe('bring the schema up to date at start'),
 });
@@ -130,7 +134,12 @@ export interface SessionServiceConfig {
   readonly oidcIssuers: readonly IssuerConfig[];
   readonly drainDelayMs: number;
   readonly legacy:
-    | { readonly prefix: string; readonly cookieName: string; readonly userField: string }
+    | {
+        readonly prefix: string;
+        readonly cookieName: string;
+        readonly secrets: readonly string[];
+        readonly userField: string;
+      }
     | undefined;
   readonly migrate: boolean;
 }
@@ -171,7 +180,8 @@ export const readConfig = (env: NodeJS.ProcessEnv): SessionServiceConfig => {
       ? {
           prefix: parsed.LEGACY_EXPRESS_SESSION.slice('redis:'.length),
           cookieName: parsed.LEGACY_COOKIE_NAME,
-          userField: parsed.LEGACY_USER_FIELD,
+          secrets: parsed.LEGACY_SESSION_SECRETS ?? parsed.SESSION_SECRETS,
+          userField: parsed.LEGACY_USER_ID_PATH,
         }
       : undefined,
     migrate: parsed.MIGRATE,

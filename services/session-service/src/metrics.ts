@@ -32,6 +32,11 @@ export const createSessionMetrics = (metrics: Metrics) => ({
     help: 'Sessions opened, by kind.',
     labels: ['kind'],
   }),
+  imported: metrics.counter<'result'>({
+    name: 'session_imports_total',
+    help: 'Sessions of express-session that came by: imported, again within a minute, or refused.',
+    labels: ['result'],
+  }),
   revoked: metrics.counter<'reason'>({
     name: 'session_revoked_total',
     help: 'Sessions ended, by reason.',

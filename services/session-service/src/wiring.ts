@@ -192,16 +192,21 @@ const contextOf = (
   };
 };
 
-const legacyOf = ({ config, redis, log }: Base, sessions: Sessions): LegacyImport | undefined =>
+const legacyOf = (
+  { config, clock, redis, log, instruments }: Base,
+  sessions: Sessions,
+): LegacyImport | undefined =>
   config.legacy &&
   createLegacyImport({
+    clock,
     log,
     sessions,
     store: createLegacyStore(redis, config.legacy.prefix),
-    secrets: config.sessionSecrets,
+    secrets: config.legacy.secrets,
     cookieName: config.legacy.cookieName,
     userField: config.legacy.userField,
     maxDataBytes: MAX_DATA_BYTES,
+    onImport: (result) => instruments.imported.inc({ result }),
   });
 
 /** The truth about many sessions, by one statement; leaves it in Redis. */

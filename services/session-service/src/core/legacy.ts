@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import { readSessionCookies } from '@muster/session/cookie';
 import { unsignForeign } from '@muster/session/token-foreign';
@@ -8,9 +9,16 @@ import type { Login, Sessions } from './sessions.ts';
 
 /** The sessions of express-session, as connect-redis keeps them. */
 export interface LegacyStore {
-  /** The JSON of a session; undefined when there is none. */
-  read(sid: string): Promise<string | undefined>;
-  remove(sid: string): Promise<void>;
+  /** Undefined when there is none, and none was handed over within the last minute. */
+  read(sid: string): Promise<LegacySession | undefined>;
+  /** It is ours now: the old one goes, and its content is remembered for a minute. */
+  handOver(sid: string, json: string): Promise<void>;
+}
+
+/** An old session as it was found. */
+export interface LegacySession {
+  readonly json: string;
+  readonly isHandedOver: boolean;
 }
 
 /** Turns sessions of express-session into ours, one at a time, when their holders come by. */
@@ -28,6 +36,7 @@ export interface LegacyRequest {
 }
 
 interface LegacyDeps {
+  readonly clock: Clock;
   readonly log: Logger;
   readonly store: LegacyStore;
   readonly sessions: Pick<Sessions, 'open'>;
@@ -36,61 +45,81 @@ interface LegacyDeps {
   /** Where in their data the user's id is, such as `passport.user`. */
   readonly userField: string;
   readonly maxDataBytes: number;
+  readonly onImport: (result: 'imported' | 'again' | 'refused') => void;
 }
 
 /**
- * Every session is taken over once: the old one is removed, and requests that come at the same moment get the
- * same new session. What it held becomes the data of the new session.
+ * Every session is taken over once: the old one is removed, and requests that come at the same moment, or within
+ * a minute, get the same new session. What it held becomes the data of the new session.
  */
 export const createLegacyImport = (deps: LegacyDeps): LegacyImport => ({
   cookieName: deps.cookieName,
-  adopt: async ({ cookieHeader, client, actor }) => {
-    for (const value of readSessionCookies(cookieHeader, deps.cookieName)) {
+  adopt: async (request) => {
+    for (const value of readSessionCookies(request.cookieHeader, deps.cookieName)) {
       const sid = unsignForeign(value, deps.secrets);
-      const json = sid && (await deps.store.read(sid));
-      const login = json && loginOf(deps, json);
-      if (!sid || !login) continue;
-      const opened = await deps.sessions.open({ ...login, client, ip: actor.ip }, actor, {
-        caller: 'legacy',
-        key: createHash('sha256').update(sid).digest('base64url'),
-        requestHash: createHash('sha256').update(json).digest(),
-      });
-      if (!opened.ok) {
-        deps.log.warn({ why: opened.why }, 'session.legacy-not-imported');
-        continue;
-      }
-      await deps.store.remove(sid);
-      return opened;
+      const found = sid && (await deps.store.read(sid));
+      const adopted = sid && found && (await takeOver(deps, sid, found, request));
+      if (adopted) return adopted;
     }
     return undefined;
   },
 });
 
+const takeOver = async (
+  deps: LegacyDeps,
+  sid: string,
+  { json, isHandedOver }: LegacySession,
+  { client, actor }: LegacyRequest,
+): Promise<{ session: SessionRecord; token: string } | undefined> => {
+  const login = loginOf(deps, json);
+  if (login === undefined) return refuse(deps, 'content');
+  const hash = createHash('sha256').update(sid);
+  const opened = await deps.sessions.open({ ...login, client, ip: actor.ip }, actor, {
+    caller: 'legacy',
+    key: hash.copy().digest('base64url'),
+    // The old application may write the session between two of our looks; it is the same session all the same.
+    requestHash: hash.digest(),
+  });
+  if (!opened.ok) return refuse(deps, opened.why);
+  if (!isHandedOver) await deps.store.handOver(sid, json);
+  deps.onImport(opened.isReplay ? 'again' : 'imported');
+  return opened;
+};
+
+const refuse = ({ log, onImport }: LegacyDeps, why: string): undefined => {
+  log.debug({ why }, 'session.legacy-not-imported');
+  onImport('refused');
+};
+
 /** The login that an old session stands for; undefined when it holds no object or too much. */
 const loginOf = (
-  { userField, maxDataBytes }: LegacyDeps,
+  { clock, userField, maxDataBytes }: LegacyDeps,
   json: string,
 ): Omit<Login, 'client' | 'ip'> | undefined => {
   const found = parse(json);
   if (found === undefined) return undefined;
   const { cookie, ...data } = found;
   if (Buffer.byteLength(JSON.stringify(data)) > maxDataBytes) return undefined;
-  const { originalMaxAge } = (cookie ?? {}) as { originalMaxAge?: unknown };
+  const { originalMaxAge, expires } = (cookie ?? {}) as { originalMaxAge?: unknown; expires?: unknown };
+  if (typeof expires === 'string' && Date.parse(expires) <= clock.now()) return undefined;
+  const userId = userOf(data, userField);
   return {
     tenant: 'default',
-    userId: userOf(data, userField),
+    userId,
     policy: undefined,
     transport: 'cookie',
     remember: typeof originalMaxAge === 'number',
     label: null,
     country: null,
-    auth: { time: undefined, aal: 1, amr: ['legacy'], idp: null, idpSid: null, idpSub: null },
+    auth: { ...LOGIN, aal: userId === null ? 0 : 1 },
     actor: null,
     data,
     grants: [],
   };
 };
 
+/** When it was is unknown: so long ago that whoever asks for a recent login asks for a new one. */
+const LOGIN = { time: 0, amr: ['legacy'], idp: null, idpSid: null, idpSub: null };
 const MAX_USER_ID = 255;
 
 const userOf = (data: object, path: string): string | null => {
@@ -102,13 +131,19 @@ const userOf = (data: object, path: string): string | null => {
 };
 
 const parse = (json: string): Record<string, unknown> | undefined => {
-  // Neither NUL nor lone surrogates can be stored.
-  if (json.includes('\\u0000') || !json.isWellFormed()) return undefined;
   try {
-    const value: unknown = JSON.parse(json);
+    const value: unknown = JSON.parse(json, keepable);
     const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);
-    return isObject && JSON.stringify(value).isWellFormed() ? (value as Record<string, unknown>) : undefined;
+    return isObject ? (value as Record<string, unknown>) : undefined;
   } catch {
     return undefined;
   }
+};
+
+/** Neither NUL nor lone surrogates can be stored, in names as in values. */
+const keepable = (name: string, value: unknown): unknown => {
+  for (const text of typeof value === 'string' ? [name, value] : [name]) {
+    if (text.includes('\0') || !text.isWellFormed()) throw new TypeError('text that cannot be kept');
+  }
+  return value;
 };

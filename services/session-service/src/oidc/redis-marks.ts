@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import { isRedisFault, type RedisConnections } from '@muster/kit/redis';
-import { AppError } from '@muster/protocol/errors';
+import type { RedisConnections } from '@muster/kit/redis';
 import { script } from '@muster/session/script';
 import type { LoginAtIssuer, OverLogins, UsedTokens } from '../core/identity-ports.ts';
+import { orUnavailable } from '../store/redis-faults.ts';
 
 interface MarksDeps {
   readonly clock: Clock;
@@ -12,7 +12,6 @@ interface MarksDeps {
   readonly redis: RedisConnections;
 }
 
-const RETRY_S = 2;
 /** Replicas may disagree about the time by this much. */
 const SKEW_MS = 60_000;
 /** As long as any token of an ended login may come: a day, and the skew. */
@@ -68,13 +67,4 @@ export const createOverLogins = ({ redis }: MarksDeps): OverLogins => {
       return byPerson != null && issuedAt < Number(byPerson);
     },
   };
-};
-
-const orUnavailable = async <T>(work: () => Promise<T>): Promise<T> => {
-  try {
-    return await work();
-  } catch (error) {
-    if (!isRedisFault(error)) throw error;
-    throw new AppError('REDIS_UNAVAILABLE', { retryAfterS: RETRY_S, cause: error });
-  }
 };

@@ -1,0 +1,14 @@
+import { isRedisFault } from '@muster/kit/redis';
+import { AppError } from '@muster/protocol/errors';
+
+const RETRY_S = 2;
+
+/** Runs what cannot be decided without Redis: its faults become `REDIS_UNAVAILABLE`. */
+export const orUnavailable = async <T>(work: () => Promise<T>): Promise<T> => {
+  try {
+    return await work();
+  } catch (error) {
+    if (!isRedisFault(error)) throw error;
+    throw new AppError('REDIS_UNAVAILABLE', { retryAfterS: RETRY_S, cause: error });
+  }
+};
