@@ -66,7 +66,9 @@ test.for([
   ['/v1/fleet', 'health-aggregator'],
   ['/v1/fleet/events', 'health-aggregator'],
   ['/wsx', 'health-aggregator'],
-  ['/v1/sessionsx', 'health-aggregator'],
+  ['/v1/api-keys', 'session-service'],
+  ['/v1/capacity', 'health-aggregator'],
+  ['/v1/nothing-of-ours', 'session-service'],
 ] as const)('[LB1] %s goes to %s', async ([path, service]) => {
   const seen = await ask(path);
   expect(seen.name).toMatch(new RegExp(`^${service}-\\d$`));
