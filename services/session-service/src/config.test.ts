@@ -14,7 +14,7 @@ const good = {
 test('[SE16] a good configuration, and what follows from it', () => {
   expect(readConfig(good)).toMatchObject({
     publicUrl: 'https://app.example.com',
-    cookie: { name: '__Host-session_id', secure: true },
+    cookie: { name: '__Host-session_id', secure: true, embed: false },
     allowedOrigins: ['https://app.example.com'],
     guests: { enabled: false },
     migrate: true,
@@ -23,10 +23,11 @@ test('[SE16] a good configuration, and what follows from it', () => {
 
 test('[SE16] plain http is for this machine in development', () => {
   const local = { ...good, NODE_ENV: 'development', PUBLIC_URL: 'http://127.0.0.1:8080' };
-  expect(readConfig(local).cookie).toEqual({ name: 'session_id', secure: false });
+  expect(readConfig(local).cookie).toEqual({ name: 'session_id', secure: false, embed: false });
   expect(() => readConfig({ ...local, NODE_ENV: 'production' })).toThrow('PUBLIC_URL');
   expect(() => readConfig({ ...local, PUBLIC_URL: 'http://app.example.com' })).toThrow('PUBLIC_URL');
   expect(() => readConfig({ ...local, COOKIE_NAME: '__Host-sid' })).toThrow('COOKIE_NAME');
+  expect(() => readConfig({ ...local, COOKIE_EMBED: 'on' })).toThrow('COOKIE_EMBED');
 });
 
 test('[SE16] every problem is named at once, and no value', () => {

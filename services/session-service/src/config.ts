@@ -44,6 +44,9 @@ export const settings = z.object({
     .regex(COOKIE_NAME, 'must be a cookie name')
     .optional()
     .describe('default: `__Host-session_id` on https, `session_id` on http'),
+  COOKIE_EMBED: field
+    .onOff('off')
+    .describe('pages are embedded in foreign sites: `SameSite=None; Partitioned`, https only'),
   ALLOWED_ORIGINS: field
     .origins()
     .describe('origins whose pages may change things with a cookie; default: that of PUBLIC_URL'),
@@ -116,7 +119,7 @@ export interface SessionServiceConfig {
   readonly serviceApiKeys: readonly string[];
   readonly internalApiKey: string;
   readonly publicUrl: string;
-  readonly cookie: { readonly name: string; readonly secure: boolean };
+  readonly cookie: { readonly name: string; readonly secure: boolean; readonly embed: boolean };
   readonly allowedOrigins: readonly string[];
   readonly guests: { readonly enabled: boolean };
   /** Per minute; 0 for no limit. */
@@ -157,7 +160,11 @@ export const readConfig = (env: NodeJS.ProcessEnv): SessionServiceConfig => {
     serviceApiKeys: parsed.SERVICE_API_KEYS,
     internalApiKey: parsed.INTERNAL_API_KEY,
     publicUrl: publicUrl.origin,
-    cookie: { name: cookieNameFor(parsed.PUBLIC_URL, parsed.COOKIE_NAME), secure },
+    cookie: {
+      name: cookieNameFor(parsed.PUBLIC_URL, parsed.COOKIE_NAME),
+      secure,
+      embed: parsed.COOKIE_EMBED,
+    },
     allowedOrigins: parsed.ALLOWED_ORIGINS ?? [publicUrl.origin],
     guests: { enabled: parsed.GUEST_SESSIONS },
     limits: {
@@ -205,6 +212,9 @@ const problemsOf = (config: SessionServiceConfig, publicUrl: URL): string[] => {
     problems.push('COOKIE_NAME: names with a prefix such as __Host- need an https PUBLIC_URL');
   }
   problems.push(...issuerProblems(config.oidcIssuers, isProduction));
+  if (config.cookie.embed && !config.cookie.secure) {
+    problems.push('COOKIE_EMBED: browsers take such cookies over https only');
+  }
   const secrets: [string, readonly string[]][] = [
     ['SESSION_SECRETS', config.sessionSecrets],
     ['SERVICE_API_KEYS', config.serviceApiKeys],

@@ -5,6 +5,12 @@ export type SessionMetrics = ReturnType<typeof createSessionMetrics>;
 
 /** Registers the `session_*` metrics. */
 export const createSessionMetrics = (metrics: Metrics) => ({
+  ...checkMetrics(metrics),
+  ...lifeMetrics(metrics),
+});
+
+/** Who somebody is: how often it was asked, and what answered. */
+const checkMetrics = (metrics: Metrics) => ({
   verified: metrics.counter<'key'>({
     name: 'session_token_verified_total',
     help: 'Session tokens by the index of the key that signed them; `none` for forged ones.',
@@ -27,10 +33,22 @@ export const createSessionMetrics = (metrics: Metrics) => ({
       help: 'Checks answered from an old snapshot because Postgres was away.',
     })
     .with({}),
-  created: metrics.counter<'kind'>({
+  cacheRequests: metrics.counter<'result'>({
+    name: 'session_cache_requests_total',
+    help: 'Checks by what the cache was good for: an answer, nothing, an old answer, or not even asked.',
+    labels: ['result'],
+  }),
+});
+
+/** What became of sessions. */
+const lifeMetrics = (metrics: Metrics) => ({
+  active: metrics
+    .gauge({ name: 'session_active', help: 'Sessions that have not ended; counted once a minute.' })
+    .with({}),
+  created: metrics.counter<'method'>({
     name: 'session_created_total',
-    help: 'Sessions opened, by kind.',
-    labels: ['kind'],
+    help: 'Sessions opened, for a user, a guest or a service.',
+    labels: ['method'],
   }),
   imported: metrics.counter<'result'>({
     name: 'session_imports_total',

@@ -82,7 +82,7 @@ const sessionsOf = (base: Base, propagation: Propagation): Sessions =>
     ...base,
     propagation,
     touch: (touches) => base.sweepStore.touch(touches),
-    onOpened: (kind) => base.instruments.created.inc({ kind }),
+    onOpened: (kind) => base.instruments.created.inc({ method: kind }),
     onEnded: (reason, count) => base.instruments.revoked.inc({ reason }, count),
   });
 
@@ -107,6 +107,7 @@ const checkingOf = ({
   pendingTouch: async (id) => (await toucher.pending([id]))[0],
   onKey: (keyIndex) => instruments.verified.inc({ key: keyIndex ?? 'none' }),
   onStaleAccepted: () => instruments.staleAccepted.inc(),
+  onCache: (result) => instruments.cacheRequests.inc({ result }),
 });
 
 const heartbeatOf = (base: Base): Heartbeat =>
@@ -134,6 +135,7 @@ const sweeperOf = (
       instruments.sweptDeleted.inc(deleted);
       instruments.sweptAt.set(clock.now() / 1000);
     },
+    onCensus: (active) => instruments.active.set(active),
   });
 
 const contextOf = (

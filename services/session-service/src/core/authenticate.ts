@@ -50,6 +50,8 @@ export interface AuthenticateDeps {
   readonly pendingTouch: (id: SessionId) => Promise<number | undefined>;
   readonly onKey: (keyIndex: number | undefined) => void;
   readonly onStaleAccepted: () => void;
+  /** What the cache was good for: an answer, nothing, an old answer, or not even asked. */
+  readonly onCache?: (result: 'hit' | 'miss' | 'stale' | 'bypass') => void;
 }
 
 /** Longest trust in a snapshot that could not be checked again because Postgres is away, in ms. */
@@ -70,29 +72,54 @@ export const authenticate = async (deps: AuthenticateDeps, text: string): Promis
   deps.onKey(token.ok ? token.keyIndex : undefined);
   if (!token.ok) return { ok: false, why: 'invalid', source: 'local' };
   const cached = await readSnapshot(deps, token.id);
+  const verdict = cached === undefined ? undefined : judgeCached(deps, token, cached);
+  deps.onCache?.(verdict === undefined ? cacheResult(cached) : 'hit');
+  if (verdict !== undefined) return verdict;
+  return cached?.is === 'live' && isMerelyOld(deps, token, cached.snapshot)
+    ? askSourceOrTrust(deps, token, cached.snapshot)
+    : askSource(deps, token);
+};
+
+const cacheResult = (cached: SnapshotRead | undefined): 'miss' | 'stale' | 'bypass' => {
+  if (cached === undefined) return 'bypass';
+  return cached.is === 'missing' ? 'miss' : 'stale';
+};
+
+/** Nothing but its age speaks against this snapshot. */
+const isMerelyOld = ({ clock }: AuthenticateDeps, token: Token, snapshot: Snapshot): boolean => {
+  const checked = checkSession(token, snapshot, clock.now());
+  return !checked.ok && checked.why === 'stale';
+};
+
+/** What the cache alone may decide: good sessions, ends, and the absolute expiry. */
+const judgeCached = (
+  deps: AuthenticateDeps,
+  token: Token,
+  cached: SnapshotRead,
+): Authenticated | undefined => {
+  if (cached.is === 'missing') return undefined;
   if (cached.is === 'ended') {
     return { ok: false, why: 'ended', id: token.id, reason: cached.reason, source: 'redis' };
   }
-  if (cached.is === 'missing') return askSource(deps, token);
   const checked = checkSession(token, cached.snapshot, deps.clock.now());
   if (checked.ok) {
     const { snapshot, secret } = checked;
     return { ok: true, snapshot, record: undefined, secret, keyIndex: token.keyIndex, source: 'redis' };
   }
-  if (checked.why === 'expired') {
-    return { ok: false, why: 'ended', id: token.id, reason: 'expired', source: 'redis' };
-  }
-  if (checked.why !== 'stale') return askSource(deps, token);
-  return askSourceOrTrust(deps, token, cached.snapshot);
+  if (checked.why !== 'expired') return undefined;
+  return { ok: false, why: 'ended', id: token.id, reason: 'expired', source: 'redis' };
 };
 
 /** What Redis says; a Redis in trouble says nothing. */
-const readSnapshot = async ({ snapshots, log }: AuthenticateDeps, id: SessionId): Promise<SnapshotRead> => {
+const readSnapshot = async (
+  { snapshots, log }: AuthenticateDeps,
+  id: SessionId,
+): Promise<SnapshotRead | undefined> => {
   try {
     return await snapshots.read(id);
   } catch (error) {
     log.debug({ error }, 'session.snapshot-unreadable');
-    return { is: 'missing' };
+    return undefined;
   }
 };
 

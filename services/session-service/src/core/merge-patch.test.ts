@@ -29,6 +29,33 @@ test('[SE33] a patch twice is a patch once, an empty one nothing, and neither ar
   );
 });
 
+test('[SE33] what two objects differ in, said as a patch, makes the one from the other', () => {
+  type Value = ReturnType<typeof JSON.parse>;
+  const isObject = (value: Value) => typeof value === 'object' && value !== null && !Array.isArray(value);
+  const withoutNulls = (value: Value): Value =>
+    isObject(value)
+      ? Object.fromEntries(
+          Object.entries(value).flatMap(([name, one]) => (one === null ? [] : [[name, withoutNulls(one)]])),
+        )
+      : value;
+  const differenceOf = (from: Value, to: Value): Value =>
+    Object.fromEntries([
+      ...Object.keys(from).flatMap((name) => (Object.hasOwn(to, name) ? [] : [[name, null]])),
+      ...Object.entries(to).map(([name, one]) => [
+        name,
+        Object.hasOwn(from, name) && isObject(from[name]) && isObject(one)
+          ? differenceOf(from[name], one)
+          : one,
+      ]),
+    ]);
+  fc.assert(
+    fc.property(object, object, (one, two) => {
+      const [from, to] = [withoutNulls(one), withoutNulls(two)];
+      expect(mergePatch(from, differenceOf(from, to))).toEqual(to);
+    }),
+  );
+});
+
 test('[SE33] hostile member names are members', () => {
   const patch = JSON.parse('{"__proto__":{"x":1},"constructor":{"y":2}}');
   const merged = mergePatch({}, patch);

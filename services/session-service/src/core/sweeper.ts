@@ -18,6 +18,7 @@ export interface SweepStore {
   findExpired(limit: number): Promise<SessionId[]>;
   touch(touches: readonly Touch[]): Promise<void>;
   deleteEnded(days: number, limit: number): Promise<number>;
+  countActive(): Promise<number>;
   keepHouse(eventDays: number): Promise<number>;
 }
 
@@ -32,17 +33,21 @@ interface SweeperDeps {
   readonly endedDays: number;
   readonly eventDays: number;
   readonly onSwept: (result: { deleted: number }) => void;
+  /** Told every minute how many sessions there are. */
+  readonly onCensus: (active: number) => void;
 }
 
 const BATCH = 500;
 const DELETE_BATCH = 1000;
 const HOUSEKEEPING_MS = 3_600_000;
+const CENSUS_MS = 60_000;
 const SYSTEM: Actor = { name: 'system', ip: null };
 
 /** Sweeps every `intervalMs`, one round at a time, and keeps house every hour. */
 export const createSweeper = (deps: SweeperDeps): Sweeper => {
   let running: Promise<number> | undefined;
   let keptAt = Number.NEGATIVE_INFINITY;
+  let countedAt = Number.NEGATIVE_INFINITY;
 
   const round = async (): Promise<number> => {
     const expired = await deps.store.findExpired(BATCH);
@@ -53,6 +58,10 @@ export const createSweeper = (deps: SweeperDeps): Sweeper => {
     if (deps.now() - keptAt > HOUSEKEEPING_MS) {
       await deps.store.keepHouse(deps.eventDays);
       keptAt = deps.now();
+    }
+    if (deps.now() - countedAt > CENSUS_MS) {
+      countedAt = deps.now();
+      deps.onCensus(await deps.store.countActive());
     }
     deps.onSwept({ deleted });
     return ended + idle;

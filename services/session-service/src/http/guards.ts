@@ -66,14 +66,13 @@ export const cookieFor = (
   session: { expiresAt: number; remember: boolean },
   token: string,
 ): string => {
-  const { name, secure } = config.cookie;
+  const { name, secure, embed } = config.cookie;
   const maxAgeS = (session.expiresAt - clock.now()) / 1000;
-  return sessionCookie(name, token, { secure, ...(session.remember ? { maxAgeS } : {}) });
+  return sessionCookie(name, token, { secure, embed, ...(session.remember ? { maxAgeS } : {}) });
 };
 
 /** The Set-Cookie header that takes the cookie away. */
-export const noCookie = ({ config }: HttpContext): string =>
-  clearedCookie(config.cookie.name, { secure: config.cookie.secure });
+export const noCookie = ({ config }: HttpContext): string => clearedCookie(config.cookie.name, config.cookie);
 
 /** Refuses a change by cookie that does not come from one of our pages. */
 const requireOwnOrigin = (context: HttpContext, req: Request, caller: UserCaller): void => {

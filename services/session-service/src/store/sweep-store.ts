@@ -1,6 +1,13 @@
 import type { Queries } from '@muster/kit/postgres';
 import type { SweepStore } from '../core/sweeper.ts';
-import { deleteEnded, findExpired, findIdle, keepHouse, rearmActive } from './queries/sweep-sessions.ts';
+import {
+  countActive,
+  deleteEnded,
+  findExpired,
+  findIdle,
+  keepHouse,
+  rearmActive,
+} from './queries/sweep-sessions.ts';
 import { touchSessions } from './queries/touch-sessions.ts';
 
 /** What sweeping and touching ask of Postgres. */
@@ -10,5 +17,6 @@ export const createSweepStore = (db: Queries): SweepStore => ({
   findExpired: (limit) => findExpired(db, limit),
   touch: (touches) => touchSessions(db, touches),
   deleteEnded: (days, limit) => deleteEnded(db, days, limit),
+  countActive: () => countActive(db),
   keepHouse: (eventDays) => keepHouse(db, eventDays),
 });

@@ -46,3 +46,11 @@ export const keepHouse = async (db: Queries, eventDays: number): Promise<number>
   const [row] = await db.query<{ dropped: number }>('drop_event_partitions', DROP_PARTITIONS, [eventDays]);
   return row?.dropped ?? 0;
 };
+
+/** One replica counts, the others skip: the lock is free again when the statement ends. */
+const CENSUS = `SELECT count(*)::int AS active FROM sessions
+  WHERE ended_at IS NULL AND (SELECT pg_try_advisory_xact_lock(hashtext('session.census')))`;
+
+/** How many sessions have not ended. */
+export const countActive = async (db: Queries): Promise<number> =>
+  (await db.query<{ active: number }>('count_active_sessions', CENSUS))[0]?.active ?? 0;
