@@ -9,6 +9,8 @@ export interface Operation {
   readonly path: string;
   readonly parameters: readonly { name: string; in: 'path' | 'query'; schema: Json }[];
   readonly body: Json | undefined;
+  /** Takes forms and no JSON. */
+  readonly isForm: boolean;
   readonly statuses: ReadonlySet<number>;
   /** Asks for an API key rather than for a session. */
   readonly isForServices: boolean;
@@ -21,6 +23,8 @@ export interface Request {
   readonly body?: string;
 }
 
+const FORM = 'application/x-www-form-urlencoded';
+
 /** Every operation of the document, with references resolved. */
 export const operationsOf = (document: Json): Operation[] =>
   Object.entries<Json>(document.paths).flatMap(([path, methods]) =>
@@ -28,7 +32,9 @@ export const operationsOf = (document: Json): Operation[] =>
       method: method.toUpperCase(),
       path,
       parameters: (operation.parameters ?? []).filter((one: Json) => one.in === 'path' || one.in === 'query'),
-      body: operation.requestBody?.content?.['application/json']?.schema,
+      body: (operation.requestBody?.content?.['application/json'] ?? operation.requestBody?.content?.[FORM])
+        ?.schema,
+      isForm: operation.requestBody !== undefined && !operation.requestBody.content['application/json'],
       statuses: new Set(Object.keys(operation.responses).map(Number)),
       isForServices: JSON.stringify(operation.security ?? []).includes('serviceKey'),
     })),
@@ -67,10 +73,21 @@ export const requestFor = (operation: Operation, marker: string): Arbitrary<Requ
     );
     return {
       path: query.size === 0 ? filled : `${filled}?${query}`,
-      headers: content === undefined ? {} : { 'content-type': 'application/json' },
-      ...(content === undefined ? {} : { body: content }),
+      headers: content === undefined ? {} : { 'content-type': operation.isForm ? FORM : 'application/json' },
+      ...(content === undefined ? {} : { body: operation.isForm ? formOf(content) : content }),
     };
   });
+};
+
+/** Members as parameters; whatever is no object goes as it is. */
+const formOf = (json: string): string => {
+  try {
+    const value: unknown = JSON.parse(json);
+    if (typeof value !== 'object' || value === null) return json;
+    return new URLSearchParams(Object.entries(value).map(([name, one]) => [name, String(one)])).toString();
+  } catch {
+    return json;
+  }
 };
 
 const wellFormed = (value: string): string => value.toWellFormed();

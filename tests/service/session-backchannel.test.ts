@@ -6,6 +6,7 @@ import { Redis } from 'ioredis';
 import { generateKeyPair } from 'jose';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CLIENT_ID, LOGOUT_EVENT, startIssuer, type TestIssuer } from './fakes/issuer.ts';
+import { openSocket, startGateway } from './gateway-fixture.ts';
 import { startService, type TestService } from './session-fixture.ts';
 
 const stores = useTestStores({ migrate });
@@ -126,6 +127,24 @@ describe('a logout', () => {
     ]);
     expect(rows[1].detail).toEqual({ reason: 'idp_logout' });
   });
+});
+
+test('[BL1] its sockets close', async () => {
+  await using gateway = await startGateway(stores, service.opsUrl);
+  const sub = someone();
+  const [one, two] = [await login({ sub, sid: `${sub}-1` }), await login({ sub, sid: `${sub}-2` })];
+  const connect = async (token: string) => {
+    const socket = await openSocket(`${gateway.wsUrl}/connection/websocket`);
+    socket.send({ id: 1, connect: { token } });
+    await socket.reply(1);
+    return socket;
+  };
+  const [over, other] = [await connect(one.token), await connect(two.token)];
+  await logout(await issuer.logoutToken({ claims: { sub, sid: `${sub}-1` } }));
+  expect((await over.closed).code).toBe(4501);
+  other.send({ id: 2, rpc: { method: 'nothing' } });
+  expect(await other.reply(2)).toBeDefined();
+  other.socket.close();
 });
 
 describe('a bad logout token', () => {

@@ -11,7 +11,11 @@ let token = '';
 let operations: readonly Operation[] = [];
 
 beforeAll(async () => {
-  service = await startService(stores, { GUEST_LIMIT_PER_MINUTE: '1000000' });
+  service = await startService(stores, {
+    GUEST_LIMIT_PER_MINUTE: '1000000',
+    FAILURE_LIMIT_PER_MINUTE: '1000000',
+    OIDC_ISSUERS: '[{"name":"nobody","issuer":"https://nobody.invalid","audience":["x"]}]',
+  });
   const document = (await service.call('GET', '/openapi.json')).body;
   operations = operationsOf(document);
   token = await freshToken();
