@@ -1,8 +1,9 @@
 import { type Clock, within } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import { checkSession, isRotationOpen, matchSecret } from './check.ts';
+import { checkSession, isIdle, isRotationOpen, matchSecret } from './check.ts';
 import type { Snapshot, SnapshotRead, SnapshotStore } from './snapshot.ts';
 import type { SessionSource, SourceAnswer } from './source.ts';
+import type { TicketHolder } from './tickets.ts';
 import { hashSecret, type SessionId } from './token.ts';
 
 /** What Redis, or else the session service, says of a session and the secret that was shown. */
@@ -41,6 +42,40 @@ export const judgeSession = async (deps: VerdictDeps, token: GenuineToken): Prom
   const verdict = await judge(deps, token);
   if (verdict.is === 'live') confirmSecret(deps, token, verdict.snapshot);
   return verdict;
+};
+
+/**
+ * The same for the holder of a ticket that was just redeemed: no secret was shown, but the one that the ticket was
+ * made for must still be good. Never rejects.
+ */
+export const judgeTicket = async (deps: VerdictDeps, holder: TicketHolder): Promise<SessionVerdict> => {
+  const cached = await readSnapshot(deps, holder.id);
+  if (cached.is === 'ended' && cached.reason !== UNKNOWN) {
+    return { is: 'ended', reason: cached.reason, from: 'redis' };
+  }
+  const now = deps.clock.now();
+  if (cached.is === 'live' && checkHolder(holder, cached.snapshot, now) === 'good') {
+    return { is: 'live', snapshot: cached.snapshot, from: 'redis' };
+  }
+  try {
+    const answer = await deps.source.check(holder.id);
+    if (answer.is === 'unknown') return { is: 'invalid', from: 'service' };
+    if (answer.is === 'ended') return { is: 'ended', reason: answer.reason, from: 'service' };
+    const { snapshot } = answer;
+    const isGood = ['good', 'stale'].includes(checkHolder(holder, snapshot, now));
+    return isGood ? { is: 'live', snapshot, from: 'service' } : { is: 'invalid', from: 'service' };
+  } catch (error) {
+    deps.log.debug({ error }, 'session.source_failed');
+    return { is: 'unavailable', from: 'service' };
+  }
+};
+
+/** Both secrets of a rotation in its grace are good; the clocks are those of every check. */
+const checkHolder = (holder: TicketHolder, snapshot: Snapshot, now: number): 'good' | 'stale' | 'bad' => {
+  const { secretHash, prevHash, prevUntil = 0, expiresAt, freshUntil } = snapshot;
+  const isSecret = holder.secretHash === secretHash || (holder.secretHash === prevHash && now < prevUntil);
+  if (!isSecret || now >= expiresAt || isIdle(snapshot, now)) return 'bad';
+  return now < freshUntil ? 'good' : 'stale';
 };
 
 /** The new secret of a rotation is in use: who gave it out should know. Nobody waits for that. */

@@ -1,0 +1,79 @@
+import { createFakeClock } from '@muster/testkit/fake-clock';
+import { createQuietLog } from '@muster/testkit/quiet-log';
+import { expect, test } from 'vitest';
+import type { Snapshot, SnapshotRead } from './snapshot.ts';
+import type { SourceAnswer } from './source.ts';
+import { hashSecret, newSessionId } from './token.ts';
+import { judgeSession, judgeTicket } from './verdict.ts';
+
+const clock = createFakeClock();
+const id = newSessionId();
+const hash = (secret: string) => hashSecret(secret).toString('base64url');
+const snapshot: Snapshot = {
+  id,
+  tenant: 'default',
+  userId: 'u_1',
+  kind: 'user',
+  secretHash: hash('new'),
+  prevHash: hash('old'),
+  prevUntil: clock.now() + 3_600_000,
+  rev: 2,
+  aal: 1,
+  label: null,
+  createdAt: clock.now(),
+  expiresAt: clock.now() + 7_200_000,
+  idleSeconds: 3600,
+  lastSeenAt: clock.now(),
+  freshUntil: clock.now() + 60_000,
+};
+
+const world = (cached: SnapshotRead, answer?: SourceAnswer) => {
+  const confirmed: number[] = [];
+  const deps = {
+    clock,
+    log: createQuietLog(),
+    snapshots: { read: async () => cached },
+    source: {
+      check: async () => {
+        if (answer === undefined) throw new Error('nobody there');
+        return answer;
+      },
+      confirm: async (_id: string, rev: number) => void confirmed.push(rev),
+    },
+  };
+  return { deps, confirmed };
+};
+const live: SnapshotRead = { is: 'live', snapshot };
+const missing: SnapshotRead = { is: 'missing' };
+
+test('[VD1] the new secret is confirmed, the old one confirms nothing', async () => {
+  const { deps, confirmed } = world(live);
+  await judgeSession(deps, { id, secret: 'old' });
+  expect(confirmed).toEqual([]);
+  await judgeSession(deps, { id, secret: 'new' });
+  expect(confirmed).toEqual([2]);
+  const closed = world({ is: 'live', snapshot: { ...snapshot, prevUntil: clock.now() + 30_000 } });
+  await judgeSession(closed.deps, { id, secret: 'new' });
+  expect(closed.confirmed).toEqual([]);
+});
+
+test('[VD4] the holder of a ticket is who the ticket was made for, while its secret is good', async () => {
+  const holder = (secret: string) => ({ id, secretHash: hash(secret), origin: null });
+  expect(await judgeTicket(world(live).deps, holder('new'))).toMatchObject({ is: 'live', from: 'redis' });
+  expect(await judgeTicket(world(live).deps, holder('old'))).toMatchObject({ is: 'live', from: 'redis' });
+  const rotated = world(live, { is: 'live', snapshot: { ...snapshot, prevUntil: 0 } });
+  expect(await judgeTicket(rotated.deps, holder('older'))).toEqual({ is: 'invalid', from: 'service' });
+  const fresh = { ...snapshot, secretHash: hash('newest') };
+  const newer = world(live, { is: 'live', snapshot: fresh });
+  expect(await judgeTicket(newer.deps, holder('newest'))).toMatchObject({ is: 'live', from: 'service' });
+});
+
+test('[VD4] an end is an end, and a fault is no refusal', async () => {
+  const holder = { id, secretHash: snapshot.secretHash, origin: null };
+  const ended = world({ is: 'ended', reason: 'logout' });
+  expect(await judgeTicket(ended.deps, holder)).toEqual({ is: 'ended', reason: 'logout', from: 'redis' });
+  const late = world(missing, { is: 'ended', reason: 'idle' });
+  expect(await judgeTicket(late.deps, holder)).toEqual({ is: 'ended', reason: 'idle', from: 'service' });
+  expect(await judgeTicket(world(missing, { is: 'unknown' }).deps, holder)).toMatchObject({ is: 'invalid' });
+  expect(await judgeTicket(world(missing).deps, holder)).toMatchObject({ is: 'unavailable' });
+});
