@@ -9,6 +9,7 @@ export const MAX_DATA_BYTES = 16_384;
 const MAX_DATA_KEYS = 10_000;
 const MAX_GRANTS = 32;
 const FUTURE_SKEW_MS = 60_000;
+const SESSION_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
 const text = (max: number) => z.string().min(1).max(max);
 /** The name of a tenant. */
@@ -17,9 +18,8 @@ const label = z.string().trim().min(1).max(100);
 
 /** A session id in its one canonical spelling. */
 export const sessionIdSchema = z
-  .string()
-  .regex(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
-  .meta({ format: 'uuid' });
+  .stringFormat('uuid', SESSION_ID)
+  .meta({ format: 'uuid', pattern: SESSION_ID.source });
 
 /** Free JSON of the application. Numbers that JavaScript cannot keep exactly are refused rather than changed. */
 export const dataSchema = z.record(z.string(), z.unknown()).superRefine((data, context) => {
