@@ -163,6 +163,6 @@ test('[SE50] any sequence of steps gives the answers of the model', async () => 
       for (const one of steps) await run(one);
       await compareAll();
     }),
-    { numRuns: RUNS },
+    { numRuns: RUNS, endOnFailure: true },
   );
 });

@@ -29,7 +29,10 @@ WITH locked AS (
 SELECT (SELECT id FROM posted) AS outbox_id, (SELECT payload FROM posted) AS change`;
 
 const BY_ID = endWhere('id = ANY($4::uuid[])');
-const BY_USER = endWhere('tenant_id = $4 AND user_id = $5 AND ($6::uuid IS NULL OR id <> $6)');
+// What has expired is the sweeper's to end. What merely looks idle may have activity on its way, so it is ended here.
+const BY_USER = endWhere(
+  'tenant_id = $4 AND user_id = $5 AND ($6::uuid IS NULL OR id <> $6) AND expires_at > now()',
+);
 
 /** Ends the sessions among these that live. */
 export const endSessions = async (
