@@ -77,6 +77,12 @@ const lifeMetrics = (metrics: Metrics) => ({
       buckets: STD,
     })
     .with({}),
+  outboxWaiting: metrics
+    .gauge({
+      name: 'session_outbox_waiting',
+      help: 'Committed changes older than a second that Redis has not taken.',
+    })
+    .with({}),
   sweptDeleted: metrics
     .counter({ name: 'session_sweeper_deleted_total', help: 'Ended sessions deleted after their retention.' })
     .with({}),

@@ -51,7 +51,15 @@ export const wire = (
   const propagation = propagationOf(base);
   const sessions = sessionsOf(base, propagation);
   const checking = checkingOf(base);
-  const relay = stack.use(createRelay({ outbox, propagation, log, pollMs: config.outboxPollMs }));
+  const relay = stack.use(
+    createRelay({
+      outbox,
+      propagation,
+      log,
+      pollMs: config.outboxPollMs,
+      onWaiting: (count) => base.instruments.outboxWaiting.set(count),
+    }),
+  );
   const connections = createConnections(base);
   stack.use(heartbeatOf(base));
   stack.use(sweeperOf(base, sessions));

@@ -250,11 +250,9 @@ export interface AdminStore {
 
 /** The outbox table. */
 export interface OutboxStore {
-  /** Undelivered changes older than `ageMs`, oldest first. */
-  pending(ageMs: number, limit: number): Promise<Posted[]>;
+  /** Undelivered changes older than `ageMs` behind the row `after`, oldest first. */
+  pending(ageMs: number, limit: number, after: string): Promise<Posted[]>;
   remove(ids: readonly string[]): Promise<void>;
-  /** Age of the oldest row in ms; 0 when empty. */
-  oldestMs(): Promise<number>;
 }
 
 /** The part of the snapshot cache that the core uses; every call may reject, and then Postgres answers. */

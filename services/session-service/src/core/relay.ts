@@ -1,6 +1,6 @@
 import { every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import type { OutboxStore } from './ports.ts';
+import type { OutboxStore, Posted } from './ports.ts';
 import type { Propagation } from './propagation.ts';
 
 /** Delivers what a crash or an outage left in the outbox. Runs on every replica. */
@@ -14,6 +14,8 @@ interface RelayDeps {
   readonly propagation: Pick<Propagation, 'redeliver'>;
   readonly log: Logger;
   readonly pollMs: number;
+  /** Told after each run how many changes are still waiting. */
+  readonly onWaiting: (count: number) => void;
 }
 
 /** Younger rows are still in the hands of the request that wrote them. */
@@ -21,23 +23,39 @@ const MIN_AGE_MS = 1000;
 const PAGE = 100;
 
 /** Polls the outbox, one run at a time. */
-export const createRelay = ({ outbox, propagation, log, pollMs }: RelayDeps): Relay => {
+export const createRelay = ({ outbox, propagation, log, pollMs, onWaiting }: RelayDeps): Relay => {
   let running: Promise<number> | undefined;
 
-  const deliverPage = async (): Promise<number> => {
-    const rows = await outbox.pending(MIN_AGE_MS, PAGE);
-    for (const row of rows) await propagation.redeliver(row);
-    if (rows.length > 0) await outbox.remove(rows.map(({ outboxId }) => outboxId));
-    return rows.length;
+  const deliverPage = async (after: string): Promise<{ last: string; read: number; delivered: number }> => {
+    const rows = await outbox.pending(MIN_AGE_MS, PAGE, after);
+    const done: string[] = [];
+    for (const row of rows) if (await delivers(row)) done.push(row.outboxId);
+    if (done.length > 0) await outbox.remove(done);
+    return { last: rows.at(-1)?.outboxId ?? after, read: rows.length, delivered: done.length };
+  };
+  /** One row that cannot be delivered must not hold up those behind it. */
+  const delivers = async (row: Posted): Promise<boolean> => {
+    try {
+      await propagation.redeliver(row);
+      return true;
+    } catch (error) {
+      log.debug({ error, row: row.outboxId }, 'outbox.row-not-delivered');
+      return false;
+    }
   };
   const drainOutbox = async (): Promise<number> => {
     let delivered = 0;
+    let waiting = 0;
     try {
-      for (;;) {
-        const count = await deliverPage();
-        delivered += count;
-        if (count < PAGE) break;
+      for (let after = '0', isMore = true; isMore; ) {
+        const page = await deliverPage(after);
+        delivered += page.delivered;
+        waiting += page.read - page.delivered;
+        after = page.last;
+        // When nothing of a page arrives, nothing of the next one will.
+        isMore = page.read === PAGE && page.delivered > 0;
       }
+      onWaiting(waiting);
     } catch (error) {
       log.debug({ error }, 'outbox.relay-failed');
     }

@@ -3,18 +3,16 @@ import type { OutboxStore } from '../core/ports.ts';
 import { type OutboxRow, toPosted } from './rows.ts';
 
 const PENDING = `SELECT id AS outbox_id, payload AS change FROM outbox
-  WHERE created_at <= now() - make_interval(secs => $1::float8 / 1000) ORDER BY id LIMIT $2`;
+  WHERE created_at <= now() - make_interval(secs => $1::float8 / 1000) AND id > $3::bigint ORDER BY id LIMIT $2`;
 const REMOVE = 'DELETE FROM outbox WHERE id = ANY($1::bigint[])';
-const OLDEST = `SELECT coalesce(extract(epoch FROM now() - min(created_at)) * 1000, 0)::float8 AS ms FROM outbox`;
 
 /** The outbox in Postgres. Several replicas may read the same rows: delivering twice is harmless. */
 export const createOutboxStore = (db: Queries): OutboxStore => ({
-  pending: async (ageMs, limit) => {
-    const rows = await db.query<OutboxRow>('outbox_pending', PENDING, [ageMs, limit]);
+  pending: async (ageMs, limit, after) => {
+    const rows = await db.query<OutboxRow>('outbox_pending', PENDING, [ageMs, limit, after]);
     return rows.map(toPosted).filter((one) => one !== undefined);
   },
   remove: async (ids) => {
     await db.query('outbox_remove', REMOVE, [ids]);
   },
-  oldestMs: async () => (await db.query<{ ms: number }>('outbox_oldest', OLDEST))[0]?.ms ?? 0,
 });

@@ -1,0 +1,64 @@
+import { createQuietLog } from '@muster/testkit/quiet-log';
+import { expect, test } from 'vitest';
+import type { Posted } from './ports.ts';
+import { createRelay } from './relay.ts';
+
+/** An outbox in memory; `broken` rows are never delivered. */
+const world = (count: number, broken: readonly number[] = []) => {
+  const rows = Array.from(
+    { length: count },
+    (_, at): Posted => ({
+      outboxId: String(at + 1),
+      change: { k: 'end', sessions: [], why: 'logout', at: 0 },
+    }),
+  );
+  const state = { rows, isDown: false, delivered: [] as string[], waiting: -1, tries: 0 };
+  const relay = createRelay({
+    log: createQuietLog(),
+    pollMs: 1_000_000,
+    onWaiting: (waiting) => {
+      state.waiting = waiting;
+    },
+    outbox: {
+      pending: async (_ageMs, limit, after) =>
+        state.rows.filter(({ outboxId }) => Number(outboxId) > Number(after)).slice(0, limit),
+      remove: async (ids) => {
+        state.rows = state.rows.filter(({ outboxId }) => !ids.includes(outboxId));
+      },
+    },
+    propagation: {
+      redeliver: async ({ outboxId }) => {
+        state.tries += 1;
+        if (state.isDown || broken.includes(Number(outboxId))) throw new Error('not delivered');
+        state.delivered.push(outboxId);
+      },
+    },
+  });
+  return { state, relay };
+};
+
+test('[SE20] everything is delivered once, in order, page after page', async () => {
+  const { state, relay } = world(250);
+  expect(await relay.runOnce()).toBe(250);
+  expect(state.delivered.map(Number)).toEqual(Array.from({ length: 250 }, (_, at) => at + 1));
+  expect(state.rows).toEqual([]);
+  expect(state.waiting).toBe(0);
+});
+
+test('[SE20] a row that cannot be delivered holds up nobody and stays', async () => {
+  const { state, relay } = world(150, [1, 120]);
+  expect(await relay.runOnce()).toBe(148);
+  expect(state.rows.map(({ outboxId }) => outboxId)).toEqual(['1', '120']);
+  expect(state.waiting).toBe(2);
+});
+
+test('[SE20] with Redis away one page is tried, and nothing is lost', async () => {
+  const { state, relay } = world(250);
+  state.isDown = true;
+  expect(await relay.runOnce()).toBe(0);
+  expect(state.tries).toBe(100);
+  expect(state.waiting).toBe(100);
+  state.isDown = false;
+  expect(await relay.runOnce()).toBe(250);
+  await relay[Symbol.asyncDispose]();
+});
