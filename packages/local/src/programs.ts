@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
@@ -9,6 +10,8 @@ const run = promisify(execFile);
 const SYSTEM_DIRECTORIES = ['/usr/local/sbin', '/usr/sbin', '/sbin', '/usr/local/bin', '/opt/homebrew/bin'];
 const APT = '/usr/bin/apt-get';
 const APT_TIMEOUT_MS = 300_000;
+const APT_RETRY_MS = 2_000;
+const APT_LOCKED = /could not get lock|unable to (?:acquire|lock)/i;
 
 /** A program on this machine, and the name by which it wants to be called. */
 export interface Program {
@@ -57,9 +60,9 @@ export const installPackage = async (name: string, { env, say }: FindOptions): P
     });
   try {
     // A machine that never asked for the package lists has none, and then finds nothing.
-    await install().catch(async () => {
-      await run(APT, ['update'], { env, timeout: APT_TIMEOUT_MS });
-      await install();
+    await patiently(install).catch(async () => {
+      await patiently(() => run(APT, ['update'], { env, timeout: APT_TIMEOUT_MS }));
+      await patiently(install);
     });
     return true;
   } catch (error) {

@@ -1,0 +1,208 @@
+/** Values of a series, in the notation of promtool: `1+1x10` is eleven samples. */
+export interface Series {
+  readonly series: string;
+  readonly values: string;
+}
+
+/** What makes an alert fire, and what looks similar and must not. */
+export interface RuleCase {
+  readonly alert: string;
+  readonly at: string;
+  readonly firing: readonly Series[];
+  readonly silent: readonly Series[];
+}
+
+const of = (series: string, values: string): Series => ({ series, values });
+const errors = (count: string) =>
+  of(
+    'http_server_request_duration_seconds_count{service="session-service",http_response_status_code="503"}',
+    count,
+  );
+const fine = (count: string) =>
+  of(
+    'http_server_request_duration_seconds_count{service="session-service",http_response_status_code="200"}',
+    count,
+  );
+
+/** One case for each alert. Series are sampled once a minute. */
+export const RULE_CASES: readonly RuleCase[] = [
+  { alert: 'Watchdog', at: '1m', firing: [], silent: [] },
+  { alert: 'FleetAggregatorAbsent', at: '5m', firing: [], silent: [of('fleet_up{instance="a"}', '1x10')] },
+  {
+    alert: 'FleetLeaderCount',
+    at: '5m',
+    firing: [of('fleet_leader{instance="a"}', '0x10'), of('fleet_leader{instance="b"}', '0x10')],
+    silent: [of('fleet_leader{instance="a"}', '1x10'), of('fleet_leader{instance="b"}', '0x10')],
+  },
+  {
+    alert: 'FleetBelowQuorum',
+    at: '5m',
+    firing: [
+      of('fleet_instances{service="ws-gateway",state="up",instance="a"}', '1x10'),
+      of('fleet_instances{service="ws-gateway",state="up",instance="b"}', '1x10'),
+      of('fleet_instances_expected{service="ws-gateway",instance="a"}', '3x10'),
+    ],
+    silent: [
+      of('fleet_instances{service="ws-gateway",state="up",instance="a"}', '1x10'),
+      of('fleet_instances{service="ws-gateway",state="degraded",instance="a"}', '2x10'),
+      of('fleet_instances_expected{service="ws-gateway",instance="a"}', '3x10'),
+    ],
+  },
+  {
+    alert: 'FleetInstanceDown',
+    at: '5m',
+    firing: [of('fleet_instances{service="ws-gateway",state="down"}', '1x10')],
+    silent: [of('fleet_instances{service="ws-gateway",state="draining"}', '1x10')],
+  },
+  {
+    alert: 'FleetTargetDown',
+    at: '5m',
+    firing: [of('up{job="fleet",instance="gw-1"}', '1 1 0x10')],
+    silent: [of('up{job="fleet",instance="gw-1"}', '1x10'), of('up{job="other",instance="x"}', '0x10')],
+  },
+  {
+    alert: 'FleetFlapping',
+    at: '5m',
+    firing: [of('fleet_flapping_instances{service="ws-gateway"}', '1x10')],
+    silent: [of('fleet_flapping_instances{service="ws-gateway"}', '0x10')],
+  },
+  {
+    alert: 'FleetRegistryFrozen',
+    at: '5m',
+    firing: [of('fleet_registry_frozen{instance="a"}', '1x10')],
+    silent: [of('fleet_registry_frozen{instance="a"}', '0x10')],
+  },
+  {
+    alert: 'FleetSnapshotStale',
+    at: '5m',
+    firing: [of('fleet_snapshot_age_seconds{instance="a"}', '20x10')],
+    silent: [
+      of('fleet_snapshot_age_seconds{instance="a"}', '20x10'),
+      of('fleet_snapshot_age_seconds{instance="b"}', '1x10'),
+    ],
+  },
+  {
+    alert: 'JourneyFailing',
+    at: '10m',
+    firing: [
+      of('fleet_journeys_total{result="failed",step="receive"}', '0+6x20'),
+      of('fleet_journeys_total{result="ok",step="all"}', '7x20'),
+    ],
+    silent: [
+      of('fleet_journeys_total{result="failed",step="receive"}', '0+3x20'),
+      of('fleet_journeys_total{result="ok",step="all"}', '0+3x20'),
+    ],
+  },
+  {
+    alert: 'VersionSkew',
+    at: '2h',
+    firing: [of('service_build_info{version="1"}', '1x180'), of('service_build_info{version="2"}', '1x180')],
+    silent: [of('service_build_info{version="1"}', '1x180')],
+  },
+  {
+    alert: 'BusDeaf',
+    at: '5m',
+    firing: [of('gateway_bus_canary_last_success_timestamp_seconds', '60x10')],
+    silent: [of('gateway_bus_canary_last_success_timestamp_seconds', '0+60x10')],
+  },
+  {
+    alert: 'MessageLost',
+    at: '5m',
+    firing: [of('gateway_sequence_gaps_total{outcome="lost"}', '0 0 1x10')],
+    silent: [
+      of('gateway_sequence_gaps_total{outcome="repaired"}', '0+1x10'),
+      of('gateway_sequence_gaps_total{outcome="lost"}', '0x10'),
+    ],
+  },
+  {
+    alert: 'GatewayNearLimit',
+    at: '15m',
+    firing: [
+      of('fleet_capacity_connections{service="ws-gateway",kind="used"}', '9000x20'),
+      of('fleet_capacity_connections{service="ws-gateway",kind="limit"}', '10000x20'),
+    ],
+    silent: [
+      of('fleet_capacity_connections{service="ws-gateway",kind="used"}', '8000x20'),
+      of('fleet_capacity_connections{service="ws-gateway",kind="limit"}', '10000x20'),
+    ],
+  },
+  {
+    alert: 'GatewayImbalanced',
+    at: '20m',
+    firing: [
+      of('fleet_imbalance_ratio{service="ws-gateway"}', '1.8x30'),
+      of('fleet_capacity_connections{service="ws-gateway",kind="used"}', '500x30'),
+    ],
+    silent: [
+      of('fleet_imbalance_ratio{service="ws-gateway"}', '2x30'),
+      of('fleet_capacity_connections{service="ws-gateway",kind="used"}', '4x30'),
+    ],
+  },
+  {
+    alert: 'SlowConsumers',
+    at: '20m',
+    firing: [of('gateway_slow_consumer_actions_total{instance="gw-1",action="disconnect"}', '0+120x30')],
+    silent: [of('gateway_slow_consumer_actions_total{instance="gw-1",action="disconnect"}', '0+5x30')],
+  },
+  {
+    alert: 'DependencyDown',
+    at: '5m',
+    firing: [of('service_dependency_up{dependency="redis",instance="a"}', '0x10')],
+    silent: [
+      of('service_dependency_up{dependency="redis",instance="a"}', '0x10'),
+      of('service_dependency_up{dependency="redis",instance="b"}', '1x10'),
+    ],
+  },
+  {
+    alert: 'PostgresReadOnly',
+    at: '5m',
+    firing: [of('db_client_primary{instance="s-1"}', '0x10')],
+    silent: [of('db_client_primary{instance="s-1"}', '1x10')],
+  },
+  {
+    alert: 'PoolExhausted',
+    at: '5m',
+    firing: [of('db_client_connections_pending{instance="s-1",pool="main"}', '3x10')],
+    silent: [of('db_client_connections_pending{instance="s-1",pool="main"}', '0x10')],
+  },
+  {
+    alert: 'RedisClientNotReady',
+    at: '5m',
+    firing: [of('redis_client_status{instance="g",client="command-0",status="reconnecting"}', '1x10')],
+    silent: [of('redis_client_status{instance="g",client="command-0",status="ready"}', '1x10')],
+  },
+  {
+    alert: 'EventLoopStalled',
+    at: '10m',
+    firing: [of('nodejs_eventloop_lag_p99_seconds{instance="g"}', '0.4x20')],
+    silent: [of('nodejs_eventloop_lag_p99_seconds{instance="g"}', '0.02x20')],
+  },
+  {
+    alert: 'SessionRevocationSlow',
+    at: '15m',
+    firing: [
+      of('session_revocation_propagation_seconds_bucket{le="1"}', '0+1x30'),
+      of('session_revocation_propagation_seconds_bucket{le="5"}', '0+60x30'),
+      of('session_revocation_propagation_seconds_bucket{le="+Inf"}', '0+60x30'),
+    ],
+    silent: [
+      of('session_revocation_propagation_seconds_bucket{le="1"}', '0+60x30'),
+      of('session_revocation_propagation_seconds_bucket{le="5"}', '0+60x30'),
+      of('session_revocation_propagation_seconds_bucket{le="+Inf"}', '0+60x30'),
+    ],
+  },
+  {
+    alert: 'SessionBudgetBurnsFast',
+    at: '2h',
+    firing: [errors('0+10x130'), fine('0+100x130')],
+    // All of it fails, but it is one request an hour: no page.
+    silent: [errors('0 0 1x128')],
+  },
+  {
+    alert: 'SessionBudgetBurnsSlowly',
+    at: '10h',
+    firing: [errors('0+1x700'), fine('0+1000x700')],
+    silent: [errors('0x700'), fine('0+1000x700')],
+  },
+  { alert: 'SessionTrafficAbsent', at: '20m', firing: [], silent: [fine('0+1x30')] },
+];
