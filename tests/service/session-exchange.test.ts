@@ -3,6 +3,7 @@ import { migrate } from '@muster/session-service/store/migrate';
 import { openOwnRedis } from '@muster/testkit/own-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
+import { Redis } from 'ioredis';
 import { exportJWK, generateKeyPair } from 'jose';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CLIENT_ID, LOGOUT_EVENT, startIssuer, type TestIssuer } from './fakes/issuer.ts';
@@ -232,6 +233,17 @@ describe('once', () => {
     expect((await exchange(otherSpelling(token))).status).toBe(401);
   });
 
+  test('[EX4] what was used is remembered until it expires, and not much longer', async () => {
+    const redis = new Redis(stores.redisUrl);
+    const before = new Set(await redis.keys(`${stores.redisPrefix}j:*`));
+    await exchange(await issuer.idToken({ claims: { sub: someone(), exp: now() + 100 } }));
+    const [key] = (await redis.keys(`${stores.redisPrefix}j:*`)).filter((one) => !before.has(one));
+    const life = await redis.pttl(key!);
+    redis.disconnect();
+    expect(life).toBeGreaterThan(95_000);
+    expect(life).toBeLessThanOrEqual(161_000);
+  });
+
   test('[EX4] a login that did not come about uses nothing up', async () => {
     const sub = someone();
     const token = await issuer.idToken({ claims: { sub } });
@@ -345,7 +357,7 @@ describe('keys', () => {
     expect(issuer.keyRequests() - before).toBeLessThanOrEqual(1);
   });
 
-  test.each(['error', 'garbage'] as const)(
+  test.each(['error', 'garbage', 'hang'] as const)(
     '[EX9] an issuer in trouble (%s) is 503, and no refusal',
     async (how) => {
       await using other = await startIssuer();
