@@ -59,7 +59,7 @@ const startPrometheus = async (program: string, sdUrl: string) => {
   };
 };
 
-test('[PR4] a real Prometheus finds all, sees up = 0 after a kill, and forgets one that left', async ({
+test('[MT4] a real Prometheus finds all, sees up = 0 after a kill, and forgets one that left', async ({
   skip,
 }) => {
   const program = await findPrometheus();

@@ -48,12 +48,12 @@ const check = async (...args: string[]): Promise<string> => {
   return stdout;
 };
 
-test('[PR1] the configuration and the rules are valid', async ({ skip }) => {
+test('[MT1] the configuration and the rules are valid', async ({ skip }) => {
   if (promtool === undefined) skip();
   expect(await check('check', 'config', file('prometheus.yml'))).toContain('SUCCESS');
 });
 
-test('[PR2] every alert has a case that makes it fire and one that keeps it silent, and a runbook', () => {
+test('[MT2] every alert has a case that makes it fire and one that keeps it silent, and a runbook', () => {
   expect(RULE_CASES.map(({ alert }) => alert).toSorted()).toEqual(alerts.toSorted());
   const chapters = [...readFileSync(file('runbooks.md'), 'utf8').matchAll(/^## (\w+)$/gm)].map(
     ([, name]) => name,
@@ -63,7 +63,7 @@ test('[PR2] every alert has a case that makes it fire and one that keeps it sile
   expect(runbooks.toSorted()).toEqual(alerts.map((name) => name.toLowerCase()).toSorted());
 });
 
-test('[PR2] the alerts fire and stay silent as their cases say', async ({ skip }) => {
+test('[MT2] the alerts fire and stay silent as their cases say', async ({ skip }) => {
   if (promtool === undefined) skip();
   const query = (alert: string, at: string, value: number) => ({
     eval_time: at,
@@ -89,7 +89,7 @@ test('[PR2] the alerts fire and stay silent as their cases say', async ({ skip }
   expect(await check('test', 'rules', path)).toContain('SUCCESS');
 }, 60_000);
 
-test('[PR3] every metric that a rule reads is exposed, and what is exposed passes the linter', async ({
+test('[MT3] every metric that a rule reads is exposed, and what is exposed passes the linter', async ({
   skip,
 }) => {
   await using sessions = await startService(stores);

@@ -70,3 +70,17 @@ export const installPackage = async (name: string, { env, say }: FindOptions): P
     return false;
   }
 };
+
+/** Only one process may use apt at a time; another test file may be installing what it needs. */
+const patiently = async (work: () => Promise<unknown>): Promise<void> => {
+  const deadline = performance.now() + APT_TIMEOUT_MS;
+  for (;;) {
+    try {
+      await work();
+      return;
+    } catch (error) {
+      if (!APT_LOCKED.test((error as Error).message) || performance.now() > deadline) throw error;
+      await sleep(APT_RETRY_MS);
+    }
+  }
+};
