@@ -1,0 +1,70 @@
+import { writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { migrate } from '@muster/session-service/store/migrate';
+import { useTestStores } from '@muster/testkit/stores';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openSocket, startGateway, type TestGateway } from './gateway-fixture.ts';
+import { startService, type TestService } from './session-fixture.ts';
+
+const stores = useTestStores({ migrate });
+const file = join(tmpdir(), `muster-groups-${process.pid}.json`);
+let sessions: TestService;
+let gateway: TestGateway;
+let token: string;
+
+const write = (content: unknown) =>
+  writeFile(file, typeof content === 'string' ? content : JSON.stringify(content));
+
+beforeAll(async () => {
+  sessions = await startService(stores);
+  await write({ namespaces: [{ name: 'chat', history_size: 0, presence: false }] });
+  gateway = await startGateway(stores, sessions.opsUrl, { GROUPS_FILE: file });
+  const user_id = 'u_groups';
+  token = (await sessions.service('POST', '/v1/sessions', { user_id, transport: 'bearer' })).body.token;
+});
+afterAll(async () => {
+  await gateway[Symbol.asyncDispose]();
+  await sessions[Symbol.asyncDispose]();
+});
+
+test('[NS1] groups have the options of their namespace, unknown namespaces do not exist', async () => {
+  const client = await openSocket(`${gateway.wsUrl}/connection/websocket`);
+  client.send(
+    { id: 1, connect: { token } },
+    { id: 2, subscribe: { channel: 'chat:1' } },
+    { id: 3, subscribe: { channel: 'news:1' } },
+    { id: 4, subscribe: { channel: 'lobby' } },
+    { id: 5, presence: { channel: 'chat:1' } },
+    { id: 6, publish: { channel: 'news:1', data: 1 } },
+  );
+  expect(await client.reply(2)).toEqual({ id: 2, subscribe: {} });
+  expect(await client.reply(3)).toMatchObject({ error: { code: 102, message: 'unknown channel' } });
+  expect(await client.reply(4)).toMatchObject({ subscribe: { recoverable: true } });
+  expect(await client.reply(5)).toMatchObject({ error: { code: 108 } });
+  expect(await client.reply(6)).toMatchObject({ error: { code: 102 } });
+  client.socket.terminate();
+});
+
+test('[NS4] a changed file counts after a reload; a bad one is refused and the old options stay', async () => {
+  const client = await openSocket(`${gateway.wsUrl}/connection/websocket`);
+  let id = 1;
+  client.send({ id, connect: { token } });
+  const subscribe = async (channel: string) => {
+    id += 1;
+    client.send({ id, subscribe: { channel } });
+    return client.reply(id);
+  };
+  expect(await subscribe('sport:1')).toMatchObject({ error: { code: 102 } });
+  await write({ namespaces: [{ name: 'sport' }] });
+  gateway.app.reload();
+  expect(await subscribe('sport:1')).toMatchObject({ subscribe: { recoverable: true } });
+  for (const bad of ['{', '[]', { namespaces: [{ name: 'sport', history_size: 'many' }] }]) {
+    await write(bad);
+    gateway.app.reload();
+  }
+  expect(gateway.log.of('gateway.groups_not_reloaded')).toHaveLength(3);
+  expect(await subscribe('sport:2')).toMatchObject({ subscribe: { recoverable: true } });
+  client.socket.terminate();
+  await expect(startGateway(stores, sessions.opsUrl, { GROUPS_FILE: file })).rejects.toThrow('history_size');
+});
