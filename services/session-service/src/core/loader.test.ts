@@ -61,3 +61,16 @@ test('[SE22] a failed statement fails its own requests and no others', async () 
   fails = false;
   await expect(loader.load(newSessionId())).resolves.toBeDefined();
 });
+
+test('[SE22] who waits too long is told so, and the statement is not asked twice', async () => {
+  const { promise, resolve } = Promise.withResolvers<never[]>();
+  let statements = 0;
+  const findMany = () => {
+    statements += 1;
+    return promise;
+  };
+  const loader = createLoader({ maxConcurrent: 1, deadlineMs: 5, findMany });
+  await expect(loader.load(newSessionId())).rejects.toMatchObject({ code: 'OVERLOADED' });
+  resolve([]);
+  expect(statements).toBe(1);
+});

@@ -1,10 +1,14 @@
+import { TimeoutError, within } from '@muster/kit/clock';
 import { AppError } from '@muster/protocol/errors';
 import type { SessionId } from '@muster/session/token';
 import type { SessionRecord } from './session.ts';
 
 /** Loads sessions one by one for its callers, and many at once from the store. */
 export interface Loader {
-  /** Undefined when nobody knows the id. Rejects with `OVERLOADED` when too many wait already. */
+  /**
+   * Undefined when nobody knows the id. Rejects with `OVERLOADED` when too many wait already, or when the store has
+   * not answered before the deadline.
+   */
   load(id: SessionId): Promise<SessionRecord | undefined>;
 }
 
@@ -16,7 +20,11 @@ interface LoaderOptions {
   readonly maxBatch?: number;
   /** Ids that wait for a statement. */
   readonly maxWaiting?: number;
+  /** Longest wait of one caller, in ms; the statement itself goes on. */
+  readonly deadlineMs?: number;
 }
+
+const DEADLINE_MS = 2000;
 
 type Waiting = PromiseWithResolvers<SessionRecord | undefined>;
 
@@ -25,7 +33,7 @@ type Waiting = PromiseWithResolvers<SessionRecord | undefined>;
  * next one. Requests for the same id share one answer.
  */
 export const createLoader = (options: LoaderOptions): Loader => {
-  const { findMany, maxConcurrent, maxBatch = 200, maxWaiting = 2000 } = options;
+  const { findMany, maxConcurrent, maxBatch = 200, maxWaiting = 2000, deadlineMs = DEADLINE_MS } = options;
   const waiting = new Map<SessionId, Waiting>();
   let running = 0;
 
@@ -40,16 +48,25 @@ export const createLoader = (options: LoaderOptions): Loader => {
     });
   };
 
+  const load = (id: SessionId): Promise<SessionRecord | undefined> => {
+    const known = waiting.get(id);
+    if (known) return known.promise;
+    if (waiting.size >= maxWaiting) return Promise.reject(new AppError('OVERLOADED', { retryAfterS: 1 }));
+    const made: Waiting = Promise.withResolvers();
+    waiting.set(id, made);
+    // One turn of the event loop gathers what arrives together.
+    setImmediate(next);
+    return made.promise;
+  };
+
   return {
-    load: (id) => {
-      const known = waiting.get(id);
-      if (known) return known.promise;
-      if (waiting.size >= maxWaiting) return Promise.reject(new AppError('OVERLOADED', { retryAfterS: 1 }));
-      const made: Waiting = Promise.withResolvers();
-      waiting.set(id, made);
-      // One turn of the event loop gathers what arrives together.
-      setImmediate(next);
-      return made.promise;
+    load: async (id) => {
+      try {
+        return await within(deadlineMs, 'reading a session', load(id));
+      } catch (error) {
+        if (!(error instanceof TimeoutError)) throw error;
+        throw new AppError('OVERLOADED', { retryAfterS: 1, cause: error });
+      }
     },
   };
 };
