@@ -70,6 +70,9 @@ export const settings = z.object({
   MAX_CONNECTIONS: field
     .count(10_000, { min: 1 })
     .describe('sockets of this replica; further upgrades get 503 with Retry-After'),
+  MAX_COMMANDS_PER_S: field
+    .count(2_000, { min: 0, max: 1_000_000 })
+    .describe('commands of one client per second, twice as many in a burst; 0 for no limit'),
   MAX_SUBSCRIPTIONS: field.count(128, { min: 1, max: 10_000 }).describe('groups of one connection'),
 });
 
@@ -96,6 +99,7 @@ export interface GatewayConfig {
   readonly gatherMs: number;
   readonly maxConnections: number;
   readonly maxSubscriptions: number;
+  readonly rate: { readonly perSecond: number; readonly burst: number };
 }
 
 /** Reads the configuration; throws ConfigError naming every problem. */
@@ -122,6 +126,7 @@ export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
     gatherMs: parsed.GATHER_MS,
     maxConnections: parsed.MAX_CONNECTIONS,
     maxSubscriptions: parsed.MAX_SUBSCRIPTIONS,
+    rate: { perSecond: parsed.MAX_COMMANDS_PER_S, burst: parsed.MAX_COMMANDS_PER_S * 2 },
   };
   const problems = problemsOf(config);
   if (problems.length > 0) {

@@ -141,7 +141,7 @@ const troubleMetrics = (
   metrics: Metrics,
 ): Pick<
   EngineMetrics,
-  'refused' | 'failed' | 'published' | 'slowConsumer' | 'heartbeat' | 'heartbeatTimeout'
+  'refused' | 'failed' | 'published' | 'slowConsumer' | 'rateLimited' | 'heartbeat' | 'heartbeatTimeout'
 > => {
   const refusals = metrics.counter<'reason'>({
     name: 'gateway_refusals_total',
@@ -165,6 +165,13 @@ const troubleMetrics = (
     labels: ['action'],
   });
   slow.inc({ action: 'disconnect' }, 0);
+  const limited = metrics
+    .counter<'scope'>({
+      name: 'gateway_rate_limited_total',
+      help: 'Commands and publications above a rate, by whose rate it is.',
+      labels: ['scope'],
+    })
+    .with({ scope: 'connection' });
   const rtt = metrics
     .histogram({ name: 'gateway_heartbeat_rtt_seconds', help: 'Time from ping to pong.', buckets: STD })
     .with({});
@@ -180,6 +187,7 @@ const troubleMetrics = (
     failed: (code) => failures.inc({ code: String(code) }),
     published: (result, seconds) => published(result).observe(seconds),
     slowConsumer: (action) => slow.inc({ action }),
+    rateLimited: () => limited.inc(),
     heartbeat: (seconds) => rtt.observe(seconds),
     heartbeatTimeout: () => timeouts.inc(),
   };

@@ -9,6 +9,7 @@ import type { AnyConnection } from './connections.ts';
 import type { Member, Subscription } from './group.ts';
 import { Outbox } from './outbox.ts';
 import type { ConnectionLimits, EngineMetrics, Identity, SessionHolder, Wire } from './ports.ts';
+import { MAX_REFUSALS, TokenBucket } from './rate-limit.ts';
 import type { Timed, Wheel } from './wheel.ts';
 
 /** What all connections of a gateway share. */
@@ -73,6 +74,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   dueAt = 0;
   wheelSlot = -1;
   wheelPlace = -1;
+  readonly #bucket: TokenBucket;
   readonly #context: ConnectionContext;
   readonly #wire: Wire;
   #nextPingAt = 0;
@@ -89,6 +91,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     this.tokens = hello.tokens;
     this.codec = hello.codec;
     this.outbox = new Outbox(wire, hello.codec, context.limits.maxOutboxBytes, this);
+    this.#bucket = new TokenBucket(context.limits.rate, context.clock.monotonic());
     context.wheel.put(this, context.clock.monotonic() + context.limits.handshakeTimeoutMs);
   }
 
@@ -141,6 +144,15 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     if (this.isOver) return;
     this.#context.metrics.failed(code);
     this.reply({ id, is: 'error', code });
+  }
+
+  /** Whether one more command fits into the client's rate. Whoever asks on regardless is closed. */
+  mayAsk(): boolean {
+    const { limits, clock, metrics } = this.#context;
+    if (this.#bucket.take(limits.rate, clock.monotonic())) return true;
+    metrics.rateLimited();
+    if (this.#bucket.refusals > MAX_REFUSALS) this.close(CloseCode.TooManyRequests);
+    return false;
   }
 
   startConnecting(): void {

@@ -45,6 +45,11 @@ export const createDispatcher = ({
       connection.refuse(violation);
       return;
     }
+    const isFree = command.is === 'connect' || command.is === 'pong';
+    if (!isFree && !connection.mayAsk()) {
+      connection.fail(command.id, ReplyError.TooManyRequests);
+      return;
+    }
     const work = perform(handlers, connection, command);
     if (work === undefined) return;
     work

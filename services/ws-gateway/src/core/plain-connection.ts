@@ -11,6 +11,7 @@ import type { Member, Subscription } from './group.ts';
 import type { Hub } from './hub.ts';
 import { Outbox } from './outbox.ts';
 import type { ConnectionLimits, EngineMetrics, Identity, SessionHolder, Wire } from './ports.ts';
+import { MAX_REFUSALS, TokenBucket } from './rate-limit.ts';
 import type { Timed, Wheel } from './wheel.ts';
 
 /** What all plain connections of a gateway share. */
@@ -28,6 +29,7 @@ const HEARTBEAT_FRAME = textFrame(Buffer.from('{"type":"heartbeat"}'));
 const NOT_PUBLISHED_FRAME = textFrame(
   Buffer.from('{"type":"error","code":100,"message":"internal server error"}'),
 );
+const TOO_MANY_FRAME = textFrame(Buffer.from('{"type":"error","code":111,"message":"too many requests"}'));
 /** Publications of one connection under way before its socket is read no further, and when it is again. */
 const PAUSE_AT = 64;
 const RESUME_AT = 16;
@@ -60,6 +62,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
   readonly #retention: Retention | undefined;
   /** Monotonic time of the last frame. */
   #heardAt: number;
+  readonly #bucket: TokenBucket;
   #publishing = 0;
   #isPaused = false;
 
@@ -76,6 +79,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     this.info = { user: identity.user, client: id };
     this.outbox = new Outbox(wire, jsonCodec, limits.maxOutboxBytes, this);
     this.#heardAt = clock.monotonic();
+    this.#bucket = new TokenBucket(limits.rate, this.#heardAt);
     wheel.put(this, this.#heardAt + (identity.expiresAt - clock.now()));
   }
 
@@ -96,7 +100,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
       return;
     }
     this.#context.metrics.received('publish');
-    this.#publish(payloadOf(text));
+    if (this.#maySend()) this.#publish(payloadOf(text));
   }
 
   onBinary(): void {
@@ -148,6 +152,15 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
 
   terminate(): void {
     this.#wire.terminate();
+  }
+
+  #maySend(): boolean {
+    const { limits, clock, metrics } = this.#context;
+    if (this.#bucket.take(limits.rate, clock.monotonic())) return true;
+    metrics.rateLimited();
+    this.outbox.write(TOO_MANY_FRAME);
+    if (this.#bucket.refusals > MAX_REFUSALS) this.close(CloseCode.TooManyRequests);
+    return false;
   }
 
   #publish(data: Payload): void {

@@ -1,5 +1,6 @@
 import type { Grant } from '@muster/session/grants';
 import type { SessionId } from '@muster/session/token';
+import type { Rate } from './rate-limit.ts';
 
 /** The socket under a connection. Frames are finished bytes; a wire that is closing takes none. */
 export interface Wire {
@@ -67,6 +68,8 @@ export interface EngineMetrics {
   published(result: 'ok' | 'error', seconds: number): void;
   disconnected(initiator: 'client' | 'server' | 'network', code: number): void;
   slowConsumer(action: 'disconnect'): void;
+  /** A command or publication above the rate of its client. */
+  rateLimited(): void;
   heartbeat(seconds: number): void;
   heartbeatTimeout(): void;
   /** A hole between what the bus brought and the stream. */
@@ -82,4 +85,6 @@ export interface ConnectionLimits {
   readonly handshakeTimeoutMs: number;
   readonly maxOutboxBytes: number;
   readonly maxSubscriptions: number;
+  /** Commands of one client, pongs and `connect` apart. */
+  readonly rate: Rate;
 }

@@ -108,6 +108,7 @@ export class FakeMetrics implements EngineMetrics {
     this.disconnects.push([initiator, code]);
   }
   slowConsumer(): void {}
+  rateLimited(): void {}
   heartbeat(): void {}
   heartbeatTimeout(): void {}
   readonly gaps: string[] = [];
@@ -126,6 +127,7 @@ const LIMITS: ConnectionLimits = {
   handshakeTimeoutMs: 10_000,
   maxOutboxBytes: 1_048_576,
   maxSubscriptions: 4,
+  rate: { perSecond: 0, burst: 0 },
 };
 
 /** Replicas of one fleet do not give an id twice. */

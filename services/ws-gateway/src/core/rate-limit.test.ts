@@ -1,0 +1,49 @@
+import { expect, test } from 'vitest';
+import { engineUnderTest } from './testing.ts';
+
+const rate = { perSecond: 10, burst: 20 };
+const publish = (id: number) => ({ id, publish: { channel: 'room', data: id } });
+const codes = (replies: unknown[]) =>
+  (replies as { error?: { code: number } }[]).map(({ error }) => error?.code ?? 0);
+
+test('[RL1] a client may burst and then go at its rate; what is above is error 111, and the connection goes on', async () => {
+  const { connected, pass } = engineUnderTest({ limits: { rate } });
+  const { say, wire } = await connected();
+  const replies = codes(await say(...Array.from({ length: 25 }, (_, n) => publish(n + 10))));
+  expect(replies.filter((code) => code === 0)).toHaveLength(20);
+  expect(replies.filter((code) => code === 111)).toHaveLength(5);
+  await pass(500);
+  expect(codes(await say(...Array.from({ length: 8 }, (_, n) => publish(n + 50)))).toSorted()).toEqual([
+    ...[0, 0, 0, 0, 0],
+    ...[111, 111, 111],
+  ]);
+  expect(wire.closed).toBeUndefined();
+});
+
+test('[RL2] who goes on regardless is closed with 3013', async () => {
+  const { connected } = engineUnderTest({ limits: { rate } });
+  const { say, wire } = await connected();
+  for (let round = 0; round < 30 && wire.closed === undefined; round++) {
+    await say(...Array.from({ length: 50 }, (_, n) => publish(n + 10)));
+  }
+  expect(wire.closed).toEqual({ code: 3013, reason: 'too many requests' });
+});
+
+test('[RL3] the limit of one client is nobody else’s, and pongs are free', async () => {
+  const { connected, pass } = engineUnderTest({ limits: { rate } });
+  const [ann, bob] = [await connected('ann'), await connected('bob')];
+  await ann.say(...Array.from({ length: 40 }, (_, n) => publish(n + 10)));
+  expect(codes(await bob.say(publish(3)))).toEqual([0]);
+  await pass(19_000);
+  ann.connection.onText('{}');
+  expect(ann.wire.closed).toBeUndefined();
+});
+
+test('[RL4] plain clients have the same limit', async () => {
+  const { plain } = engineUnderTest({ limits: { rate } });
+  const { connection, wire } = await plain('room');
+  for (let n = 0; n < 25; n++) connection.onText('hello');
+  expect(wire.take()).toEqual(Array(5).fill({ type: 'error', code: 111, message: 'too many requests' }));
+  for (let n = 0; n < 1000; n++) connection.onText('hello');
+  expect(wire.closed?.code).toBe(3013);
+});
