@@ -42,8 +42,13 @@ afterAll(() => stack.disposeAsync());
 
 const sql = (text: string, values: unknown[] = []) =>
   withClient(stores.databaseUrl, async (client) => (await client.query(text, values)).rows);
-const login = async () =>
-  (await service.service('POST', '/v1/sessions', { user_id: 'u_1' })).body as { id: string; token: string };
+let users = 0;
+/** Each of a user of its own: nobody gives way to anybody. */
+const login = async () => {
+  users += 1;
+  const { body } = await service.service('POST', '/v1/sessions', { user_id: `u_${users}` });
+  return body as { id: string; token: string };
+};
 const check = (token: string, at = service) => at.bearer(token, 'GET', '/v1/session');
 const secondsOf = async (expression: string, id: string) =>
   (await sql(`SELECT extract(epoch FROM ${expression})::float8 AS s FROM sessions WHERE id = $1`, [id]))[0]
@@ -112,6 +117,24 @@ test('[SE21] a failover that lost the last tombstone is healed by the next heart
   // The new primary never heard of the end: the old snapshot, and a stream without its last entry.
   await redis.lane().multi().xdel('t:{bus}log', last![0]).set(`t:s:{${id}}`, stale!, 'PX', 60_000).exec();
   await until(async () => (await check(token)).status === 401, { what: 'the end again', timeoutMs: 5000 });
+});
+
+test('[SE22] after a flush 250 checks cost a handful of statements, and nobody is refused', async () => {
+  const created = await Promise.all(Array.from({ length: 250 }, login));
+  const tokens = created.map(({ token }) => ({ token }));
+  const counted = () =>
+    service.metric('db_client_operation_duration_seconds_count{operation="find_sessions"}');
+  await redis.lane().flushall();
+  const before = await counted();
+  const answers = await Promise.all(
+    Array.from({ length: 5 }, (_, n) =>
+      service.service('POST', '/v1/sessions/check', { tokens: tokens.slice(n * 50, n * 50 + 50) }),
+    ),
+  );
+  const items = answers.flatMap(({ body }) => body.items as { active: boolean }[]);
+  expect(items).toHaveLength(250);
+  expect(items.every(({ active }) => active)).toBe(true);
+  expect((await counted()) - before).toBeLessThanOrEqual(10);
 });
 
 test('[SE23] Redis hangs: checks go on from Postgres, after a second without waiting for it', async () => {

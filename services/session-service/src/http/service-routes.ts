@@ -42,7 +42,9 @@ const createSession = (context: HttpContext): Route =>
     method: 'post',
     path: '/v1/sessions',
     summary: 'Open a session for a user who has signed in',
-    description: 'With transport "bearer" the token is in the body, once; with "cookie" it is in Set-Cookie.',
+    description:
+      'With transport "bearer" the token is in the body, once; with "cookie" it is in Set-Cookie. ' +
+      'With an `Idempotency-Key` header the same request answers the same session and token for a day.',
     tags: ['service'],
     security: SECURITY,
     body: createSessionBody,
