@@ -34,6 +34,9 @@ export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: 
   const streams = createRedisStreams(redis, publisher);
 
   const link = redis.dedicated('bus');
+  // Everything here subscribes by itself after a reconnect, and waits for the answer; the library's own attempt would be
+  // one more, whose failure nobody could catch.
+  link.options.autoResubscribe = false;
   const subscriber: Subscriber = createSubscriber(link, {
     log,
     onReconnected: handlers.onReconnected,
