@@ -43,6 +43,8 @@ export const createSessionListener = (deps: SessionListenerDeps): SessionListene
   const follower = createFollower(deps);
   const count = countMessages(deps.metrics);
   const subscriber = redis.dedicated('session-events');
+  // `ready` subscribes below; the library's own attempt would be one more, whose failure nobody could catch.
+  subscriber.options.autoResubscribe = false;
   let heardAt = Number.NEGATIVE_INFINITY;
   let subscribed = false;
 
