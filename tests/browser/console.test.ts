@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { gzipSync } from 'node:zlib';
 import type { Fleet } from '@muster/fleet/fleet';
 import { until } from '@muster/testkit/wait';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
@@ -13,6 +14,8 @@ import { openBrowser } from './chromium.ts';
 const AGGREGATOR = fileURLToPath(new URL('../../services/health-aggregator', import.meta.url));
 /** Set to a directory to look at what the tests saw. */
 const SCREENSHOTS = process.env['MUSTER_SCREENSHOTS'];
+
+const OPS_TOKEN = 'operator-of-the-browser-test';
 
 let fleet: Fleet;
 let browser: Browser;
@@ -28,7 +31,7 @@ beforeAll(async () => {
       },
     );
   }
-  [browser, fleet] = await Promise.all([openBrowser(), ownFleet()]);
+  [browser, fleet] = await Promise.all([openBrowser(), ownFleet({ OPS_TOKEN })]);
 });
 afterAll(async () => {
   await browser?.close();
@@ -206,4 +209,49 @@ test('[CO7] on a narrow screen, dark or light, nothing is wider than the page, a
     await context.close();
   }
   expect(problems).toEqual([]);
+});
+
+test('[CO8] an operator drains a gateway on the page and takes it back; a wrong token is told', async () => {
+  const context = await browser.newContext();
+  const page = await openTab(context);
+  await page.getByText('All present.').waitFor({ timeout: 30_000 });
+  const name = fleet.describe().gateways[0]?.name ?? '';
+  const row = page.locator(`[data-instance="${name}"]`);
+  const enter = async (token: string) => {
+    await page.getByText('Operators', { exact: true }).click();
+    await page.getByLabel('Operator token (OPS_TOKEN)').fill(token);
+    await page.getByRole('button', { name: 'Use it in this tab' }).click();
+  };
+  await enter('not-the-token-at-all');
+  await row.getByRole('button', { name: 'Drain' }).click();
+  await page.getByText('Send the operator token').waitFor();
+  expect(problems.splice(0).filter((problem) => !problem.includes('401'))).toEqual([]);
+
+  await enter(OPS_TOKEN);
+  await row.getByRole('button', { name: 'Drain' }).click();
+  await page.locator(`[data-instance="${name}"][data-state=draining]`).waitFor({ timeout: 8_000 });
+  await shoot(page, 'draining');
+  await row.getByRole('button', { name: 'Resume' }).click();
+  await page.locator(`[data-instance="${name}"][data-state=up]`).waitFor({ timeout: 8_000 });
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+test('[CO9] what the status page needs is below 45 KB, compressed', () => {
+  const folder = join(AGGREGATOR, 'dist/console');
+  const page = readFileSync(join(folder, 'index.html'), 'utf8');
+  const files = [...page.matchAll(/(?:src|href)="\/(assets\/[^"]+\.(?:js|css))"/g)].map(
+    ([, file]) => file ?? '',
+  );
+  expect(files.length).toBeGreaterThanOrEqual(2);
+  const bytes = files.reduce((sum, file) => sum + gzipSync(readFileSync(join(folder, file))).length, 0);
+  expect(bytes).toBeLessThan(45_000);
+});
+
+test('[JO1] a test message crosses the fleet, and the page says how fast', async () => {
+  const context = await browser.newContext();
+  const page = await openTab(context);
+  await page.locator('[data-store=journey]', { hasText: 'Arrives' }).waitFor({ timeout: 25_000 });
+  await shoot(page, 'journey');
+  await context.close();
 });

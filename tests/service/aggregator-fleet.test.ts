@@ -200,3 +200,16 @@ test('[CP2] capacity that is not known is a 503', async () => {
   await using aggregator = await startAggregator(own());
   expect((await aggregator.ask('/v1/capacity')).status).toBe(503);
 });
+
+test('[IS3] a process that hangs is down within seven seconds, and up again after it goes on', async () => {
+  const mine = own();
+  await using aggregator = await startAggregator(mine);
+  await using tiny = await startTiny(mine);
+  await untilState(aggregator, 'tiny-1', 'up');
+  const hungAt = performance.now();
+  tiny.kill('SIGSTOP');
+  await untilState(aggregator, 'tiny-1', 'down', 9_000);
+  expect(performance.now() - hungAt).toBeLessThan(7_500);
+  tiny.kill('SIGCONT');
+  await untilState(aggregator, 'tiny-1', 'up', 12_000);
+}, 40_000);

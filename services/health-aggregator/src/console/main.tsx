@@ -5,7 +5,7 @@ import { followPast } from './fleet/past.ts';
 import { Services } from './fleet/services.tsx';
 import { fleet, follow } from './fleet/store.ts';
 import { Logo } from './glyph.tsx';
-import { TryIt } from './try/try-it.tsx';
+import { LazyTryIt } from './try/lazy.tsx';
 
 const Page = ({ hasTryIt }: { hasTryIt: boolean }) => (
   <>
@@ -24,7 +24,7 @@ const Page = ({ hasTryIt }: { hasTryIt: boolean }) => (
       <Overview />
       <Services />
       <Incidents />
-      {hasTryIt && <TryIt />}
+      {hasTryIt && <LazyTryIt />}
     </main>
     <footer class="foot">
       <Observer />

@@ -175,6 +175,20 @@ describe('states of one instance', () => {
     expect(transitions.some(({ to }) => to === 'down')).toBe(false);
   });
 
+  test('[IS18] one that was draining and resumes is up at once, whatever its probes said meanwhile', () => {
+    const { say, change, play, ids, stateOf, transitions } = running();
+    say(ids.g1, { state: 'draining' });
+    change(ids.g1, { answers: 'unready' });
+    play(20_000);
+    expect(stateOf('g1')).toBe('draining');
+    say(ids.g1, { state: 'ready' });
+    play(2_000);
+    change(ids.g1, { answers: 'ok' });
+    play(3_000);
+    expect(stateOf('g1')).toBe('up');
+    expect(transitions.some(({ to }) => to === 'down')).toBe(false);
+  });
+
   test('[IS15] one that leaves without a word is gone, not down, as soon as it no longer answers', () => {
     const { leave, play, ids, stateOf, transitions } = running();
     leave(ids.g1);

@@ -239,7 +239,12 @@ export class InstanceWatch {
   }
 
   #fromDraining(now: number, trust: Trust): Transition | undefined {
-    if (this.#says !== 'draining') return this.#serve('resumed', now);
+    if (this.#says !== 'draining') {
+      // That it was not ready was its duty, not a failure.
+      this.#failures = 0;
+      this.#hardFailures = 0;
+      return this.#serve('resumed', now);
+    }
     // Its last beat said draining, so silence is the normal end; a refused connection confirms it without Redis.
     const silent = trust.beats && now - this.#beatAt > BEAT_LATE_MS;
     const closed = this.#hardFailures >= HARD_FAILURES && now - this.#beatAt > BEAT_LATE_MS;

@@ -1,10 +1,23 @@
 import type { InstanceView, ServiceView } from '../../core/view.ts';
 import { count, shortAge, uptime } from '../format.ts';
 import { Glyph } from '../glyph.tsx';
+import { operatorToken, order } from '../operator.ts';
 import { PURPOSES, reason, STATES, STATUSES } from '../words.ts';
 import { Days } from './days.tsx';
+import { OperatorBar } from './operator-bar.tsx';
 import { Sparkline } from './sparkline.tsx';
 import { fleet, isStale, sinceMs, trendOf } from './store.ts';
+
+const Order = ({ instance: { name, state } }: { instance: InstanceView }) => {
+  if (isStale.value || state === 'down') return null;
+  const kind = state === 'draining' ? 'resume' : 'drain';
+  return (
+    <button type="button" class="order" onClick={() => void order(name, kind)}>
+      {kind === 'drain' ? 'Drain' : 'Resume'}
+      <span class="unseen"> {name}</span>
+    </button>
+  );
+};
 
 /** Near its limit an instance shows how full it is instead of how it got there. */
 const NEAR = 0.6;
@@ -23,6 +36,7 @@ export const Services = () => {
       {view.services.toSorted(byRank).map((service) => (
         <Service key={service.service} service={service} />
       ))}
+      <OperatorBar />
     </section>
   );
 };
@@ -82,6 +96,7 @@ const Instance = ({ instance, showsLoad }: { instance: InstanceView; showsLoad: 
         <Glyph tone={tone} />
         <span>{word}</span>
         {remark && <span class="remark">{remark}</span>}
+        {operatorToken.value && <Order instance={instance} />}
       </td>
       {showsLoad ? (
         <td class="number" data-label="Connections">
