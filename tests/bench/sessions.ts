@@ -228,3 +228,26 @@ const forgetSnapshots = async (redis: Redis): Promise<void> => {
     if ((keys as string[]).length > 0) await redis.unlink(...(keys as string[]));
   }
 };
+
+/** The result as lines of a table, and as ratios. */
+export const tellSessions = (rows: readonly Row[]): string[] => [
+  '| work | contestant | per second | p50 ms | p99 ms | CPU µs each |',
+  '| --- | --- | --: | --: | --: | --: |',
+  ...rows.map(
+    (row) =>
+      `| ${row.work} | ${row.contestant} | ${row.perSecond.toFixed(0)} | ${row.p50.toFixed(2)} | ${row.p99.toFixed(2)} | ${row.cpuUs.toFixed(0)} |`,
+  ),
+  '',
+  ...rows
+    .filter(({ contestant }) => contestant.startsWith('muster'))
+    .flatMap((mine) => {
+      const peer = rows.find(
+        ({ contestant, work }) => contestant === 'express-session' && work === mine.work,
+      );
+      if (peer === undefined) return [];
+      const [cpu, p99] = [mine.cpuUs / peer.cpuUs, mine.p99 / peer.p99];
+      return [
+        `${mine.work}, ${mine.contestant}: CPU ${cpu.toFixed(2)} ×, p99 ${p99.toFixed(2)} × ${peer.contestant}`,
+      ];
+    }),
+];
