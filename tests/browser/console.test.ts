@@ -255,3 +255,23 @@ test('[JO1] a test message crosses the fleet, and the page says how fast', async
   await shoot(page, 'journey');
   await context.close();
 });
+
+test('[CO10] with both stores down the page says so with ages, and shows nothing as good', async () => {
+  const context = await browser.newContext();
+  const page = await openTab(context);
+  await page.getByText('All present.').waitFor({ timeout: 30_000 });
+  await Promise.all([fleet.halt('redis'), fleet.halt('postgres')]);
+  await page.locator('[data-store=redis]', { hasText: 'Down' }).waitFor({ timeout: 10_000 });
+  await page.locator('[data-store=database]', { hasText: 'Down' }).waitFor({ timeout: 10_000 });
+  await until(async () => (await page.locator('.tone-good').count()) === 0, {
+    what: 'nothing to be good',
+    timeoutMs: 15_000,
+  });
+  expect(await page.locator('[data-state=down]').count()).toBe(0);
+  await page.getByText(/registry unreadable/).waitFor();
+  expect((await fetch(`${fleet.publicUrl}/health`)).status).toBe(503);
+  await shoot(page, 'no-stores');
+  await Promise.all([fleet.resume('redis'), fleet.resume('postgres')]);
+  await page.getByText('All present.').waitFor({ timeout: 60_000 });
+  await context.close();
+}, 120_000);

@@ -76,7 +76,7 @@ const REASONS: Readonly<Record<string, string>> = {
   slow_answers: 'answers slowly',
   says_degraded: 'says it is degraded',
   flapping: 'falls and rises again and again',
-  says_draining: 'handing its connections over',
+  says_draining: 'takes no new clients',
 };
 
 /** A cause code in words; codes without words are shown as they are. */

@@ -51,6 +51,8 @@ const roll = (view: FleetView): string => {
   const answering = instances.filter(({ state }) => state === 'up' || state === 'degraded').length;
   const missing = view.services.filter(({ total }) => total === 0).map(({ service }) => service);
   const text = `${answering} of ${instances.length} ${instances.length === 1 ? 'instance' : 'instances'} answer the call`;
+  const leaving = instances.filter(({ state }) => state === 'draining').length;
+  if (leaving > 0) return `${text}; ${leaving} ${leaving === 1 ? 'takes' : 'take'} no new clients.`;
   return missing.length === 0 ? `${text}.` : `${text}; nobody has reported for ${missing.join(', ')}.`;
 };
 
