@@ -165,7 +165,7 @@ test('[SE42] guests are counted in Redis, and by the process while Redis is away
   await redis.start();
 });
 
-test('[SE42] an address that guesses is refused for a while, and others are not', async () => {
+test('[SE42] an address that guesses is refused for a while; good tokens, there and elsewhere, are not', async () => {
   const guess = (ip: string) =>
     service.bearer('guess', 'GET', '/v1/session', undefined, { 'x-forwarded-for': ip });
   for (let n = 0; n < 10; n += 1) expect((await guess('198.51.100.1')).status).toBe(401);
@@ -173,8 +173,24 @@ test('[SE42] an address that guesses is refused for a while, and others are not'
   expect(refused.status).toBe(429);
   expect((await guess('198.51.100.2')).status).toBe(401);
   const { token } = await login();
+  const own = await service.bearer(token, 'GET', '/v1/session', undefined, {
+    'x-forwarded-for': '198.51.100.1',
+  });
+  expect(own.status).toBe(200);
   const good = await service.bearer(token, 'GET', '/v1/session', undefined, {
     'x-forwarded-for': '198.51.100.2',
   });
   expect(good.status).toBe(200);
+});
+
+test('[SE42] who guesses API keys is refused before one is looked up', async () => {
+  const guess = (n: number) =>
+    service.bearer(`sk_${String(n).padStart(43, 'A')}`, 'GET', '/v1/policies', undefined, {
+      'x-forwarded-for': '192.0.2.9',
+    });
+  for (let n = 0; n < 10; n += 1) expect((await guess(n)).status).toBe(401);
+  const name = 'db_client_operation_duration_seconds_count{operation="find_api_key"}';
+  const before = await service.metric(name);
+  expect((await guess(99)).status).toBe(429);
+  expect(await service.metric(name)).toBe(before);
 });

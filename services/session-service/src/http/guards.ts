@@ -27,7 +27,6 @@ interface UserGuardOptions {
 export const userGuard =
   (context: HttpContext, { unsafe }: UserGuardOptions) =>
   async (req: Request, res: Response): Promise<UserCaller> => {
-    context.limits.requireTrust(req);
     const found = await findSession(context, req, res);
     if (!found.verdict.ok) throw await refusal(context, found, req, res);
     const caller = { ...found.verdict, via: found.via, actor: actorOf('user', req) };
@@ -46,7 +45,6 @@ export const logoutGuard =
     req: Request,
     res: Response,
   ): Promise<UserCaller | { readonly over: true; readonly via: 'cookie' | 'bearer' }> => {
-    context.limits.requireTrust(req);
     const found = await findSession(context, req, res);
     if (found.verdict.ok) {
       const caller = { ...found.verdict, via: found.via, actor: actorOf('user', req) };
@@ -178,7 +176,7 @@ const refusal = async (
   if (verdict.ok) throw new TypeError('a good session is not refused');
   switch (verdict.why) {
     case 'invalid':
-      context.limits.distrust(req);
+      context.limits.badToken(req);
       return new AppError('INVALID_TOKEN');
     case 'ended':
       if (via === 'cookie') res.setHeader('Set-Cookie', noCookie(context));

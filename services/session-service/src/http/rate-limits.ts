@@ -12,9 +12,10 @@ export interface RateLimits {
   guest(req: Request, res: Response): Promise<void>;
   /** Requests of a session, or of an API key, at this process. */
   caller(kind: 'session' | 'key', id: string, res: Response): void;
-  /** Refuses addresses that have shown too many bad credentials at this process. */
+  /** Remembers a token that is none. Good tokens of the same address are never touched by it. */
+  badToken(req: Request): void;
+  /** Refuses addresses that have shown too many wrong API keys or foreign tokens, before one is looked up. */
   requireTrust(req: Request): void;
-  /** Remembers a bad credential. */
   distrust(req: Request): void;
 }
 
@@ -35,7 +36,10 @@ const WINDOW_S = 60;
 /** All limits are per minute. Bad credentials are counted without I/O: that is what makes refusing them cheap. */
 export const createRateLimits = ({ clock, redis, perMinute, onLimited }: RateLimitOptions): RateLimits => {
   const guests = guestLimiter(redis, perMinute.guests);
-  const failures = createWindowCounter({ clock, perWindow: perMinute.failures });
+  const failures = {
+    token: createWindowCounter({ clock, perWindow: perMinute.failures }),
+    key: createWindowCounter({ clock, perWindow: perMinute.failures }),
+  };
   const callers = {
     session: createWindowCounter({ clock, perWindow: perMinute.session }),
     key: createWindowCounter({ clock, perWindow: perMinute.key }),
@@ -60,11 +64,15 @@ export const createRateLimits = ({ clock, redis, perMinute, onLimited }: RateLim
       if (allowance.limit > 0) tell(res, kind, allowance);
       if (!allowance.ok) refuse(kind, allowance.resetS);
     },
-    requireTrust: (req) => {
-      const allowance = failures.peek(rateKeyOf(req.ip));
+    badToken: (req) => {
+      const allowance = failures.token.take(rateKeyOf(req.ip));
       if (!allowance.ok) refuse('failures', allowance.resetS);
     },
-    distrust: (req) => void failures.take(rateKeyOf(req.ip)),
+    requireTrust: (req) => {
+      const allowance = failures.key.peek(rateKeyOf(req.ip));
+      if (!allowance.ok) refuse('failures', allowance.resetS);
+    },
+    distrust: (req) => void failures.key.take(rateKeyOf(req.ip)),
   };
 };
 
