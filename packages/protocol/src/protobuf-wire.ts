@@ -68,6 +68,14 @@ export class Fields {
     return value === undefined ? undefined : new Fields(value);
   }
 
+  /** All texts of a repeated field. */
+  texts(field: number): string[] {
+    return (this.#values.get(field) ?? []).map((value) => {
+      if (typeof value === 'number') throw new MalformedMessage();
+      return decodeText(value);
+    });
+  }
+
   /** All messages of a repeated field. */
   messages(field: number): Fields[] {
     return (this.#values.get(field) ?? []).map((value) => {

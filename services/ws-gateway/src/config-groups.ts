@@ -49,6 +49,7 @@ const optionsSchema = z.strictObject({
   allow_presence_for_subscriber: z.boolean().optional(),
   allow_history_for_client: z.boolean().optional(),
   allow_history_for_subscriber: z.boolean().optional(),
+  allow_tags_filter: z.boolean().optional(),
   channel_regex: regex.optional(),
   max_members: z.number().int().min(0).optional(),
 });
@@ -108,6 +109,7 @@ const toOptions = (file: FileOptions): GroupOptions => {
     allowPositioning: file.allow_positioning ?? base.allowPositioning,
     recoveryMode: file.recovery_mode ?? base.recoveryMode,
     ...permissionsOf(file),
+    allowTagsFilter: file.allow_tags_filter ?? base.allowTagsFilter,
     nameRegex: file.channel_regex ?? base.nameRegex,
     maxMembers: file.max_members ?? base.maxMembers,
   };

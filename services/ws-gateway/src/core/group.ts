@@ -1,11 +1,13 @@
 import type { BusMessage } from '@muster/bus/envelope';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
+import type { TagsFilter } from '@muster/protocol/tags-filter';
 import type { Follower } from './follower.ts';
 import type { Gather } from './gather.ts';
 import { type Encoding, groupFrames } from './group-frames.ts';
 import type { Outbox } from './outbox.ts';
 import type { Identity } from './ports.ts';
+import { tagsOf } from './tags.ts';
 
 /** Who is in a group. */
 export interface Member {
@@ -36,12 +38,14 @@ export class Subscription {
   readonly hearsJoinLeave: boolean;
   /** What others see of the member while it is there. */
   readonly who: Who | undefined;
+  /** Which publications it wants; undefined for all. */
+  readonly filter: TagsFilter | undefined;
   /** Place in the group's list; −1 while the group does not deliver to it (not yet, or no more). */
   place = -1;
 
   constructor(
     group: Group,
-    options: Pick<Subscription, 'encoding' | 'member' | 'isPositioned' | 'hearsJoinLeave' | 'who'>,
+    options: Pick<Subscription, 'encoding' | 'member' | 'isPositioned' | 'hearsJoinLeave' | 'who' | 'filter'>,
   ) {
     this.group = group;
     this.encoding = options.encoding;
@@ -49,6 +53,7 @@ export class Subscription {
     this.isPositioned = options.isPositioned;
     this.hearsJoinLeave = options.hearsJoinLeave;
     this.who = options.who;
+    this.filter = options.filter;
   }
 
   get isLive(): boolean {
@@ -80,6 +85,8 @@ export class Group {
   /** Joining and live members; the group is dropped when it falls to 0. */
   holds = 0;
   readonly #members: Record<Encoding, Subscription[]> = { json: [], protobuf: [], plain: [] };
+  /** Members that want some publications only. */
+  readonly #choosy: Subscription[] = [];
   readonly #backlog: Delivery[] = [];
   /** Publications that wait for each other. */
   #gathered: BusMessage[] = [];
@@ -96,19 +103,19 @@ export class Group {
   /** Members that rely on positions. */
   positioned(): Subscription[] {
     const { json, protobuf } = this.#members;
-    return [...json, ...protobuf].filter(({ isPositioned }) => isPositioned);
+    return [...json, ...protobuf, ...this.#choosy].filter(({ isPositioned }) => isPositioned);
   }
 
   get size(): number {
     const { json, protobuf, plain } = this.#members;
-    return json.length + protobuf.length + plain.length;
+    return json.length + protobuf.length + plain.length + this.#choosy.length;
   }
 
   /** From now on delivers to this subscription. */
   add(subscription: Subscription): void {
     // What was gathered before is not for a member that begins behind it.
     this.flush();
-    const members = this.#members[subscription.encoding];
+    const members = this.#listOf(subscription);
     subscription.place = members.length;
     members.push(subscription);
   }
@@ -117,7 +124,7 @@ export class Group {
   remove(subscription: Subscription): void {
     const { place } = subscription;
     if (place < 0) return;
-    const members = this.#members[subscription.encoding];
+    const members = this.#listOf(subscription);
     const last = members.pop();
     if (last !== undefined && last !== subscription) {
       members[place] = last;
@@ -126,8 +133,13 @@ export class Group {
     subscription.place = -1;
   }
 
+  #listOf({ encoding, filter }: Subscription): Subscription[] {
+    return filter === undefined ? this.#members[encoding] : this.#choosy;
+  }
+
   /** Writes a message to all members, or starts to, or lets it wait for others. True when {@link proceed} has more to do. */
   deliver(message: BusMessage, gather: Gather): boolean {
+    if (this.#choosy.length > 0) this.#writeToChoosy(message);
     if (message.kind !== 'publication' || message.notes.length > 0) {
       this.flush();
       return this.#write([message], choice(message));
@@ -163,6 +175,18 @@ export class Group {
       if (frame.length > 0) this.#start(frame, members);
     }
     return this.#backlog.length > 0;
+  }
+
+  /** What one of them gets differs from what others get, so nothing is gathered for them. */
+  #writeToChoosy(message: BusMessage): void {
+    const tags = message.kind === 'publication' ? tagsOf(message.body.toString()) : undefined;
+    const members = choice(message)(this.#choosy);
+    for (const encoding of ENCODINGS) {
+      const wanted = members.filter(
+        (one) => one.encoding === encoding && (tags === undefined || one.filter?.(tags)),
+      );
+      if (wanted.length > 0) this.#start(groupFrames[encoding]([message]), wanted);
+    }
   }
 
   #start(frame: Buffer, members: readonly Subscription[]): void {

@@ -9,6 +9,7 @@ import type { StreamPosition } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo, Publication } from '@muster/protocol/replies';
+import type { TagsFilter } from '@muster/protocol/tags-filter';
 import { createAuditor } from './auditor.ts';
 import { createGather } from './gather.ts';
 import { type Group, type Member, Subscription, type Who } from './group.ts';
@@ -42,6 +43,8 @@ export interface JoinRequest {
   readonly hearsJoinLeave: boolean;
   /** What others see of the member; undefined for nothing. */
   readonly who?: Who;
+  /** Which publications the member wants; left out for all. */
+  readonly filter?: TagsFilter;
   readonly recover?: StreamPosition;
   readonly recoveryMode?: 'stream' | 'cache';
   /**
@@ -99,8 +102,8 @@ export const createHub = ({ bus, presence, clock, metrics, log, gatherMs }: HubD
   const auditor = createAuditor({ bus, groups: table.all });
 
   const begin = (group: Group, request: JoinRequest, start: Start | undefined): void => {
-    const { encoding, member, isPositioned, hearsJoinLeave, who } = request;
-    const options = { encoding, member, isPositioned, hearsJoinLeave, who };
+    const { encoding, member, isPositioned, hearsJoinLeave, who, filter } = request;
+    const options = { encoding, member, isPositioned, hearsJoinLeave, who, filter };
     const subscription = new Subscription(group, options);
     if (!request.onJoined(subscription, start)) {
       visibility.vanish(group.name, who);

@@ -25,6 +25,7 @@ export interface GroupOptions {
   readonly allowPresenceForSubscriber: boolean;
   readonly allowHistoryForClient: boolean;
   readonly allowHistoryForSubscriber: boolean;
+  readonly allowTagsFilter: boolean;
   /** What names must match, the namespace included. */
   readonly nameRegex: RegExp | undefined;
   /** Members of one group on one gateway; 0 for no limit. */
@@ -51,6 +52,7 @@ export const DEFAULT_OPTIONS: GroupOptions = {
   allowPresenceForSubscriber: true,
   allowHistoryForClient: false,
   allowHistoryForSubscriber: true,
+  allowTagsFilter: true,
   nameRegex: undefined,
   maxMembers: 0,
 };

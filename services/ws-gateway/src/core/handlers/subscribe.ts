@@ -3,12 +3,14 @@ import type { SubscribeCommand } from '@muster/protocol/commands';
 import { type GroupName, parseGroupName } from '@muster/protocol/ids';
 import { MAX_GROUP_NAME_LENGTH } from '@muster/protocol/limits';
 import type { ClientInfo, SubscribeResult } from '@muster/protocol/replies';
+import { parseTagsFilter, type TagsFilter } from '@muster/protocol/tags-filter';
 import type { Connection, Membership } from '../connection.ts';
 import { type Hub, whoJoins } from '../hub.ts';
 import type { GroupOptions, Namespaces } from '../namespaces.ts';
 import { isAllowed } from '../permissions.ts';
 import type { EngineMetrics, Identity } from '../ports.ts';
 import type { Start } from '../recovery.ts';
+import { wantedOf } from '../tags.ts';
 
 export interface SubscribeDeps {
   readonly hub: Hub;
@@ -24,6 +26,7 @@ interface Granted {
   readonly isPositioned: boolean;
   readonly isRecoverable: boolean;
   readonly hearsJoinLeave: boolean;
+  readonly filter: TagsFilter | undefined;
 }
 
 const JOINING: Membership = { is: 'joining' };
@@ -45,29 +48,39 @@ export const createSubscribe =
   };
 
 const check = (
-  { namespaces, maxSubscriptions, hub }: SubscribeDeps,
-  { memberships }: Connection,
+  deps: SubscribeDeps,
+  connection: Connection,
   command: SubscribeCommand,
   identity: Identity,
 ): Granted | ReplyError => {
+  const group = checkName(deps, connection, command);
+  if (typeof group === 'number') return group;
+  const options = deps.namespaces.optionsOf(group);
+  if (options === undefined) return ReplyError.UnknownGroup;
+  if (options.nameRegex?.test(group) === false) return ReplyError.BadRequest;
+  const wish = { identity, group, options };
+  if (!isAllowed({ ...wish, action: 'subscribe', isSubscribed: false })) return ReplyError.PermissionDenied;
+  const filter = command.filter === undefined ? undefined : parseTagsFilter(command.filter);
+  const hasBadFilter = command.filter !== undefined && (filter === undefined || !options.allowTagsFilter);
+  if (hasBadFilter) return ReplyError.BadRequest;
+  const isFull = options.maxMembers > 0 && (deps.hub.groupNamed(group)?.holds ?? 0) >= options.maxMembers;
+  if (isFull) return ReplyError.LimitExceeded;
+  const mayLook = isAllowed({ ...wish, action: 'presence', isSubscribed: true });
+  const hearsJoinLeave = options.forcePushJoinLeave || (command.joinLeave && mayLook);
+  return { group, options, hearsJoinLeave, filter, ...wishes(command, identity, group, options) };
+};
+
+/** What can be said without knowing the group. */
+const checkName = (
+  { maxSubscriptions }: SubscribeDeps,
+  { memberships }: Connection,
+  command: SubscribeCommand,
+): GroupName | ReplyError => {
   if (command.type !== 0) return ReplyError.BadRequest;
   if (command.channel.length > MAX_GROUP_NAME_LENGTH) return ReplyError.BadRequest;
   if (memberships.has(command.channel)) return ReplyError.AlreadySubscribed;
   if (memberships.size >= maxSubscriptions) return ReplyError.LimitExceeded;
-  const group = parseGroupName(command.channel);
-  if (group === undefined) return ReplyError.BadRequest;
-  const options = namespaces.optionsOf(group);
-  if (options === undefined) return ReplyError.UnknownGroup;
-  if (options.nameRegex?.test(group) === false) return ReplyError.BadRequest;
-  if (!isAllowed({ action: 'subscribe', identity, group, options, isSubscribed: false })) {
-    return ReplyError.PermissionDenied;
-  }
-  if (command.filter !== undefined) return ReplyError.BadRequest;
-  const isFull = options.maxMembers > 0 && (hub.groupNamed(group)?.holds ?? 0) >= options.maxMembers;
-  if (isFull) return ReplyError.LimitExceeded;
-  const mayLook = isAllowed({ action: 'presence', identity, group, options, isSubscribed: true });
-  const hearsJoinLeave = options.forcePushJoinLeave || (command.joinLeave && mayLook);
-  return { group, options, hearsJoinLeave, ...wishes(command, identity, group, options) };
+  return parseGroupName(command.channel) ?? ReplyError.BadRequest;
 };
 
 /** What the client may rely on: what the group forces, and what it asks for and may have. Never an error. */
@@ -90,7 +103,7 @@ const join = async (
   command: SubscribeCommand,
   { info, ...granted }: Granted & { readonly info: ClientInfo },
 ): Promise<void> => {
-  const { group, options, isPositioned, isRecoverable, hearsJoinLeave } = granted;
+  const { group, options, isPositioned, isRecoverable, hearsJoinLeave, filter } = granted;
   const who = whoJoins(options, connection.id, info);
   const recover = command.recover && isRecoverable ? { recover: command } : {};
   try {
@@ -102,6 +115,7 @@ const join = async (
       isPositioned,
       hearsJoinLeave,
       ...(who === undefined ? {} : { who }),
+      ...(filter === undefined ? {} : { filter }),
       recoveryMode: options.recoveryMode,
       ...recover,
       onJoined: (subscription, start) => {
@@ -114,7 +128,7 @@ const join = async (
           return false;
         }
         connection.memberships.set(group, { is: 'live', subscription });
-        const result = isPositioned ? resultOf(command, start, isRecoverable) : {};
+        const result = isPositioned ? resultOf(command, start, granted) : {};
         connection.reply({ id: command.id, is: 'subscribe', result });
         return true;
       },
@@ -133,7 +147,7 @@ const countRecovery = (metrics: EngineMetrics, recovery: NonNullable<Start['reco
 const resultOf = (
   command: SubscribeCommand,
   start: Start | undefined,
-  recoverable: boolean,
+  { isRecoverable: recoverable, filter }: Omit<Granted, 'info'>,
 ): SubscribeResult => {
   if (start === undefined) return {};
   const { position, recovery } = start;
@@ -141,6 +155,6 @@ const resultOf = (
   if (recovery === undefined) return base;
   if (!recovery.ok) return { ...base, wasRecovering: true };
   // The client counts on from where it was, while it goes through what it missed.
-  const { publications } = recovery;
+  const publications = wantedOf(recovery.publications, filter);
   return { ...base, offset: command.offset, wasRecovering: true, recovered: true, publications };
 };

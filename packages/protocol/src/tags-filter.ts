@@ -1,0 +1,106 @@
+import { Fields, MalformedMessage } from './protobuf-wire.ts';
+
+export type Tags = Readonly<Record<string, string>>;
+
+/** Whether a publication with these tags is wanted. */
+export type TagsFilter = (tags: Tags) => boolean;
+
+const MAX_DEPTH = 8;
+const MAX_NODES = 64;
+
+interface Node {
+  readonly op: string;
+  readonly key: string;
+  readonly cmp: string;
+  readonly val: string;
+  readonly vals: readonly string[];
+  readonly nodes: readonly Node[];
+}
+
+class BadFilter extends Error {}
+
+/** A filter from the JSON value or the Protobuf bytes of a subscribe command; undefined for a malformed or oversized one. */
+export const parseTagsFilter = (value: unknown): TagsFilter | undefined => {
+  const budget = { nodes: MAX_NODES };
+  try {
+    const node = value instanceof Uint8Array ? fromFields(new Fields(value), 0) : fromJson(value, 0);
+    return compile(node, budget);
+  } catch (error) {
+    if (error instanceof BadFilter || error instanceof MalformedMessage) return undefined;
+    throw error;
+  }
+};
+
+const fromJson = (value: unknown, depth: number): Node => {
+  if (typeof value !== 'object' || value === null || Array.isArray(value) || depth > MAX_DEPTH)
+    throw new BadFilter();
+  const given = value as Readonly<Record<string, unknown>>;
+  const text = (name: string): string => {
+    const one = Object.hasOwn(given, name) ? (given[name] ?? '') : '';
+    if (typeof one !== 'string') throw new BadFilter();
+    return one;
+  };
+  const list = (name: string): readonly unknown[] => {
+    const many = Object.hasOwn(given, name) ? (given[name] ?? []) : [];
+    if (!Array.isArray(many)) throw new BadFilter();
+    return many;
+  };
+  const vals = list('vals');
+  if (!vals.every((one) => typeof one === 'string')) throw new BadFilter();
+  const nodes = list('nodes').map((one) => fromJson(one, depth + 1));
+  return { op: text('op'), key: text('key'), cmp: text('cmp'), val: text('val'), vals, nodes };
+};
+
+const fromFields = (fields: Fields, depth: number): Node => {
+  if (depth > MAX_DEPTH) throw new BadFilter();
+  return {
+    op: fields.text(1),
+    key: fields.text(2),
+    cmp: fields.text(3),
+    val: fields.text(4),
+    vals: fields.texts(5),
+    nodes: fields.messages(6).map((one) => fromFields(one, depth + 1)),
+  };
+};
+
+const compile = (node: Node, budget: { nodes: number }): TagsFilter => {
+  budget.nodes -= 1;
+  if (budget.nodes < 0) throw new BadFilter();
+  if (node.op === '') return compileLeaf(node);
+  const parts = node.nodes.map((one) => compile(one, budget));
+  const [first] = parts;
+  if (first === undefined) throw new BadFilter();
+  if (node.op === 'and') return (tags) => parts.every((part) => part(tags));
+  if (node.op === 'or') return (tags) => parts.some((part) => part(tags));
+  if (node.op === 'not' && parts.length === 1) return (tags) => !first(tags);
+  throw new BadFilter();
+};
+
+type Compare = (tag: string, node: Node) => boolean;
+
+const COMPARE: ReadonlyMap<string, Compare> = new Map<string, Compare>([
+  ['eq', (tag, { val }) => tag === val],
+  ['in', (tag, { vals }) => vals.includes(tag)],
+  ['ex', () => true],
+  ['sw', (tag, { val }) => tag.startsWith(val)],
+  ['ew', (tag, { val }) => tag.endsWith(val)],
+  ['ct', (tag, { val }) => tag.includes(val)],
+  ['lt', (tag, { val }) => Number(tag) < Number(val)],
+  ['lte', (tag, { val }) => Number(tag) <= Number(val)],
+  ['gt', (tag, { val }) => Number(tag) > Number(val)],
+  ['gte', (tag, { val }) => Number(tag) >= Number(val)],
+]);
+/** True also where the tag is missing. */
+const NEGATED: ReadonlyMap<string, string> = new Map([
+  ['neq', 'eq'],
+  ['nin', 'in'],
+  ['nex', 'ex'],
+]);
+
+const compileLeaf = (node: Node): TagsFilter => {
+  const { key } = node;
+  const compare = COMPARE.get(NEGATED.get(node.cmp) ?? node.cmp);
+  if (key === '' || compare === undefined) throw new BadFilter();
+  const holds: TagsFilter = (tags) => Object.hasOwn(tags, key) && compare(tags[key] ?? '', node);
+  return NEGATED.has(node.cmp) ? (tags) => !holds(tags) : holds;
+};
