@@ -269,6 +269,7 @@ test('[CO10] with both stores down the page says so with ages, and shows nothing
   });
   expect(await page.locator('[data-state=down]').count()).toBe(0);
   await page.getByText(/registry unreadable/).waitFor();
+  await page.getByText('The stores are gone.').waitFor();
   expect((await fetch(`${fleet.publicUrl}/health`)).status).toBe(503);
   await shoot(page, 'no-stores');
   await Promise.all([fleet.resume('redis'), fleet.resume('postgres')]);

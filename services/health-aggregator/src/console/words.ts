@@ -1,5 +1,6 @@
 import type { InstanceState } from '../core/ports.ts';
 import type { ServiceStatus } from '../core/verdict.ts';
+import type { FleetView } from '../core/view.ts';
 
 /** The tones of the page; each has its own colour and its own shape. */
 export type Tone = 'good' | 'remark' | 'doubt' | 'bad' | 'leaving' | 'coming' | 'unknown';
@@ -48,6 +49,13 @@ export const HEADLINES: Readonly<Record<ServiceStatus, string>> = {
   partial_outage: 'Someone is missing.',
   major_outage: 'Nobody answers.',
   unknown: 'No word yet.',
+};
+
+/** The headline of a view. An outage of everything has a better name where its cause is plain. */
+export const headline = ({ status, dependencies, journey }: FleetView): string => {
+  if (status !== 'major_outage') return HEADLINES[status];
+  if (Object.values(dependencies).every((store) => store.status === 'down')) return 'The stores are gone.';
+  return journey?.status === 'failing' ? 'Messages do not arrive.' : HEADLINES.major_outage;
 };
 
 /** What the services of this fleet are for. */

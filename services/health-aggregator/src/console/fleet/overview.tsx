@@ -1,7 +1,7 @@
 import type { FleetView } from '../../core/view.ts';
 import { latency, shortAge } from '../format.ts';
 import { Glyph } from '../glyph.tsx';
-import { HEADLINES, JOURNEYS, STATUSES, STORES } from '../words.ts';
+import { headline, JOURNEYS, STATUSES, STORES } from '../words.ts';
 import { ageMs, fleet, isLive, isStale } from './store.ts';
 
 const STORE_NAMES: Readonly<Record<string, string>> = { database: 'Postgres', redis: 'Redis' };
@@ -19,7 +19,7 @@ export const Overview = () => {
         <span>{stale ? 'No fresh data' : word}</span>
       </p>
       <h1 class="headline" id="headline">
-        {stale ? 'No fresh word.' : HEADLINES[view.status]}
+        {stale ? 'No fresh word.' : headline(view)}
       </h1>
       <p class="lede">{stale ? 'The aggregator that this page hears has gone quiet.' : roll(view)}</p>
       <p class="as-of">
@@ -69,7 +69,7 @@ const Stores = ({ view, stale }: { view: FleetView; stale: boolean }) => (
           <dd>
             <Glyph tone={tone} />
             <span>{word}</span>
-            {verdict.latencyMs !== undefined && !stale && (
+            {verdict.latencyMs !== undefined && !stale && verdict.status !== 'down' && (
               <span class="quiet number">{latency(verdict.latencyMs)}</span>
             )}
           </dd>

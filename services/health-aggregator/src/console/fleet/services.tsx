@@ -41,6 +41,9 @@ export const Services = () => {
   );
 };
 
+const servingOf = ({ instances }: ServiceView): number =>
+  instances.filter(({ state }) => state === 'up' || state === 'degraded').length;
+
 const Service = ({ service }: { service: ServiceView }) => {
   const { tone, word } = STATUSES[isStale.value ? 'unknown' : service.status];
   const showsLoad = service.instances.some(({ load }) => load['connections'] !== undefined);
@@ -53,7 +56,7 @@ const Service = ({ service }: { service: ServiceView }) => {
           <Glyph tone={tone} />
           <span>{word}</span>
           <span class="quiet number">
-            {service.up}/{Math.max(service.expected, service.total)}
+            {servingOf(service)}/{Math.max(service.expected, service.total)}
           </span>
         </p>
       </header>
