@@ -25,6 +25,9 @@ export const TICKET_LIFE_S = 30;
 const TICKET = /^t_[A-Za-z0-9_-]{43}$/;
 const TICKET_BYTES = 32;
 
+/** True for what looks like a ticket; a session token never does. */
+export const isTicket = (text: string): boolean => TICKET.test(text);
+
 /** Tickets under `<prefix>t:{<hash>}`; Redis never holds one that could be used. */
 export const createTicketStore = ({
   redis,
@@ -43,7 +46,7 @@ export const createTicketStore = ({
       return ticket;
     },
     redeem: async (ticket, origin) => {
-      if (!TICKET.test(ticket)) return undefined;
+      if (!isTicket(ticket)) return undefined;
       // Never retried: a ticket whose answer was lost is used up.
       const holder = parseHolder(await redis.lane().getdel(keyOf(ticket)));
       const isForOrigin = holder?.origin === (origin ?? null);

@@ -17,6 +17,7 @@ import type { ClientId } from '@muster/protocol/ids';
 import { createSessionListener } from '@muster/session/listener';
 import { createSnapshotStore } from '@muster/session/snapshot';
 import { createSessionSource } from '@muster/session/source';
+import { createTicketStore } from '@muster/session/tickets';
 import { createTokenSigner } from '@muster/session/token';
 import type { GatewayConfig } from './config.ts';
 import { readGroupsFile } from './config-groups.ts';
@@ -206,7 +207,7 @@ const wireGroups = ({ groups, groupsFile }: GatewayConfig, log: Logger) => {
 /** Who may come in, and who must go. */
 const wireSessions = (
   config: GatewayConfig,
-  { clock, log }: World,
+  { clock, random, log }: World,
   redis: RedisConnections,
   metrics: Metrics,
   { registry, instruments }: { registry: SessionRegistry; instruments: GatewayMetrics },
@@ -233,6 +234,7 @@ const wireSessions = (
   const gate = createGate({
     signer: createTokenSigner(config.sessionSecrets),
     registry,
+    tickets: createTicketStore({ redis, random }),
     snapshots,
     source,
     clock,

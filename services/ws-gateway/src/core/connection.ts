@@ -6,6 +6,7 @@ import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo, Reply } from '@muster/protocol/replies';
 import type { Codec } from './codec.ts';
 import type { AnyConnection } from './connections.ts';
+import { countEnding } from './endings.ts';
 import type { Member, Subscription } from './group.ts';
 import { Outbox } from './outbox.ts';
 import type { ConnectionLimits, EngineMetrics, Identity, SessionHolder, Wire } from './ports.ts';
@@ -39,8 +40,10 @@ export type Phase =
 
 /** What came with the upgrade. */
 export interface Hello {
-  /** Session tokens, used when `connect` brings none. */
+  /** Session tokens or a ticket, used when `connect` brings none. */
   readonly tokens: readonly string[];
+  /** `Origin` of the upgrade. */
+  readonly origin: string | undefined;
   readonly codec: Codec;
 }
 
@@ -62,8 +65,9 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   readonly id: ClientId;
   readonly outbox: Outbox;
   readonly codec: Codec;
-  /** Session tokens that came with the upgrade, used when `connect` brings none. */
+  /** Session tokens or a ticket that came with the upgrade, used when `connect` brings none. */
   readonly tokens: readonly string[];
+  readonly origin: string | undefined;
   readonly memberships = new Map<string, Membership>();
   /** Commands that wait for an earlier one. */
   readonly waiting: Command[] = [];
@@ -89,6 +93,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     this.id = id;
     this.since = context.clock.now();
     this.tokens = hello.tokens;
+    this.origin = hello.origin;
     this.codec = hello.codec;
     this.outbox = new Outbox(wire, hello.codec, context.limits.maxOutboxBytes, this);
     this.#bucket = new TokenBucket(context.limits.rate, context.clock.monotonic());
@@ -123,7 +128,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   /** The socket is gone. `code` is what the peer said, 1006 if it said nothing. */
   onClosed(code: number): void {
     if (this.#closeCode !== 0) return;
-    this.#context.metrics.disconnected(code === 1006 ? 'network' : 'client', code);
+    countEnding(this.#context.metrics, code);
     this.#end(code);
   }
 

@@ -41,13 +41,21 @@ export type Admission =
   /** Nobody could be asked. Never to be confused with `invalid`. */
   | { readonly ok: false; readonly why: 'unavailable' };
 
+/** What a client shows of itself. */
+export interface ShownCredential {
+  /** Session tokens, or a ticket. */
+  readonly tokens: readonly string[];
+  /** `Origin` of the upgrade: a ticket is good for one. */
+  readonly origin: string | undefined;
+}
+
 /** Decides who may come in. */
 export interface SessionGate {
   /**
-   * Verifies the tokens in order (the first whose signature holds decides) and asks for their session. The holder hears of the session's
+   * Redeems a ticket, or verifies the tokens in order (the first whose signature holds decides), and asks for the session. The holder hears of the session's
    * end from before the question is asked until {@link release}; after a refusal it is released already.
    */
-  admit(tokens: readonly string[], holder: SessionHolder): Promise<Admission>;
+  admit(shown: ShownCredential, holder: SessionHolder): Promise<Admission>;
   /** Hands a session that was admitted for one holder to another, without a gap. */
   transfer(id: SessionId, from: SessionHolder, to: SessionHolder): void;
   release(id: SessionId, holder: SessionHolder): void;

@@ -13,6 +13,7 @@ import type {
   Identity,
   SessionGate,
   SessionHolder,
+  ShownCredential,
   Wire,
 } from './ports.ts';
 
@@ -60,7 +61,7 @@ export class FakeGate implements SessionGate {
   delay: Promise<void> | undefined;
   expiresAt = Number.MAX_SAFE_INTEGER;
 
-  async admit(tokens: readonly string[], holder: SessionHolder): Promise<Admission> {
+  async admit({ tokens }: ShownCredential, holder: SessionHolder): Promise<Admission> {
     const token = tokens[0] ?? '';
     const id = token as SessionId;
     this.#hold(id, holder);
@@ -201,7 +202,11 @@ export const engineUnderTest = (
 const clientsOf = (engine: Engine, gate: FakeGate) => {
   const client = (token?: string) => {
     const wire = new FakeWire();
-    const connection = engine.open(wire, { tokens: token === undefined ? [] : [token], codec: jsonCodec });
+    const connection = engine.open(wire, {
+      tokens: token === undefined ? [] : [token],
+      origin: undefined,
+      codec: jsonCodec,
+    });
     const say = async (...commands: object[]): Promise<unknown[]> => {
       connection.onText(commands.map((command) => JSON.stringify(command)).join('\n'));
       await settle();

@@ -1,17 +1,20 @@
 import type { Snapshot } from '@muster/session/snapshot';
-import type { TokenSigner } from '@muster/session/token';
+import { isTicket, type TicketStore } from '@muster/session/tickets';
+import type { SessionId, TokenSigner } from '@muster/session/token';
 import {
   type GenuineToken,
   judgeSession,
+  judgeTicket,
   type SessionVerdict,
   type VerdictDeps,
 } from '@muster/session/verdict';
-import type { Admission, Identity, SessionGate } from '../core/ports.ts';
+import type { Admission, Identity, SessionGate, SessionHolder, ShownCredential } from '../core/ports.ts';
 import type { SessionRegistry } from '../core/session-registry.ts';
 
 export interface GateDeps extends VerdictDeps {
   readonly signer: TokenSigner;
   readonly registry: SessionRegistry;
+  readonly tickets: Pick<TicketStore, 'redeem'>;
   /** Counts verdicts by where they came from. */
   onVerdict(
     result: 'live' | 'invalid' | 'ended' | 'unavailable',
@@ -27,7 +30,7 @@ export interface Gate extends SessionGate {
 
 const GUEST_NAME_LENGTH = 8;
 
-/** Signature first, then Redis, then the session service. Nothing is read before a signature holds. */
+/** Signature first, then Redis, then the session service. Nothing is read before a signature holds; a ticket is looked up once. */
 export const createGate = (deps: GateDeps): Gate => {
   const { signer, registry } = deps;
 
@@ -39,20 +42,45 @@ export const createGate = (deps: GateDeps): Gate => {
     return undefined;
   };
 
+  /** Before the question is asked: an end that is announced meanwhile must find the holder. */
+  const decide = async (
+    id: SessionId,
+    holder: SessionHolder,
+    ask: () => Promise<SessionVerdict>,
+  ): Promise<Admission> => {
+    registry.hold(id, holder);
+    const verdict = await ask();
+    deps.onVerdict(verdict.is, verdict.from);
+    if (verdict.is !== 'live') registry.release(id, holder);
+    return admissionOf(verdict);
+  };
+
+  const admitTicket = async (
+    ticket: string,
+    { origin }: ShownCredential,
+    holder: SessionHolder,
+  ): Promise<Admission> => {
+    try {
+      const redeemed = await deps.tickets.redeem(ticket, origin);
+      if (redeemed !== undefined) return await decide(redeemed.id, holder, () => judgeTicket(deps, redeemed));
+    } catch (error) {
+      deps.log.debug({ error }, 'session.ticket_failed');
+      deps.onVerdict('unavailable', 'redis');
+      return { ok: false, why: 'unavailable' };
+    }
+    deps.onVerdict('invalid', 'redis');
+    return { ok: false, why: 'invalid' };
+  };
+
   return {
     isGenuine: (tokens) => genuine(tokens) !== undefined,
-    admit: async (tokens, holder) => {
-      const token = genuine(tokens);
-      if (token === undefined) {
-        deps.onVerdict('invalid', 'local');
-        return { ok: false, why: 'invalid' };
-      }
-      // Before any question is asked: an end that is announced meanwhile must find the holder.
-      registry.hold(token.id, holder);
-      const verdict = await judgeSession(deps, token);
-      deps.onVerdict(verdict.is, verdict.from);
-      if (verdict.is !== 'live') registry.release(token.id, holder);
-      return admissionOf(verdict);
+    admit: async (shown, holder) => {
+      const ticket = shown.tokens.find(isTicket);
+      if (ticket !== undefined) return admitTicket(ticket, shown, holder);
+      const token = genuine(shown.tokens);
+      if (token !== undefined) return decide(token.id, holder, () => judgeSession(deps, token));
+      deps.onVerdict('invalid', 'local');
+      return { ok: false, why: 'invalid' };
     },
     transfer: (id, from, to) => {
       registry.hold(id, to);

@@ -4,8 +4,9 @@ import { readCredential } from '@muster/session/credential';
 
 /** What an upgrade request shows. */
 export interface Handshake {
-  readonly via: 'bearer' | 'cookie' | 'none';
+  readonly via: 'ticket' | 'bearer' | 'cookie' | 'none';
   readonly tokens: readonly string[];
+  readonly origin: string | undefined;
 }
 
 export interface HandshakeRules {
@@ -15,27 +16,29 @@ export interface HandshakeRules {
 
 /**
  * Origin and credential of an upgrade. A page's `Origin` must be one of ours, whatever else it brings; a cookie
- * without `Origin` is refused, because a browser always sends one. Throws {@link AppError}.
+ * without `Origin` is refused, because a browser always sends one. A ticket goes before everything else. Throws {@link AppError}.
  */
 export const readHandshake = (headers: IncomingHttpHeaders, rules: HandshakeRules): Handshake => {
   const { origin } = headers;
   if (origin !== undefined && !rules.allowedOrigins.includes(origin)) {
     throw new AppError('ORIGIN_NOT_ALLOWED', { detail: 'Pages of this origin may not open sockets here.' });
   }
+  const ticket = ticketOf(headers['sec-websocket-protocol']);
+  if (ticket !== undefined) return { via: 'ticket', tokens: [ticket], origin };
   const credential = readCredential(
     { cookieHeader: headers.cookie, authorization: headers.authorization },
     rules.cookieName,
   );
   switch (credential.is) {
     case 'none':
-      return { via: 'none', tokens: [] };
+      return { via: 'none', tokens: [], origin };
     case 'bearer':
-      return { via: 'bearer', tokens: [credential.token] };
+      return { via: 'bearer', tokens: [credential.token], origin };
     case 'cookie':
       if (origin === undefined) {
         throw new AppError('ORIGIN_NOT_ALLOWED', { detail: 'A session cookie counts only with an Origin.' });
       }
-      return { via: 'cookie', tokens: credential.tokens };
+      return { via: 'cookie', tokens: credential.tokens, origin };
     case 'ambiguous':
       throw new AppError('MALFORMED_REQUEST', {
         detail: 'The cookie and the bearer token are of different sessions.',
@@ -44,6 +47,16 @@ export const readHandshake = (headers: IncomingHttpHeaders, rules: HandshakeRule
       return credential satisfies never;
   }
 };
+
+/** Browsers let a page set no header but this one, so a ticket travels among the subprotocols; it is never answered. */
+const ticketOf = (offered: string | undefined): string | undefined =>
+  offered
+    ?.split(',')
+    .map((one) => one.trim())
+    .find((one) => one.startsWith(TICKET_PREFIX))
+    ?.slice(TICKET_PREFIX.length);
+
+const TICKET_PREFIX = 'ticket.';
 
 const KEY = /^[+/0-9A-Za-z]{22}==$/;
 

@@ -7,7 +7,7 @@ import { type GroupName, parseGroupName } from '@muster/protocol/ids';
 import { type ServerOptions, WebSocket, WebSocketServer } from 'ws';
 import { jsonCodec, protobufCodec } from '../core/codec.ts';
 import type { Engine } from '../core/engine.ts';
-import type { Identity, SessionHolder } from '../core/ports.ts';
+import type { Identity, SessionHolder, ShownCredential } from '../core/ports.ts';
 import type { Gate } from '../sessions/gate.ts';
 import { type Handshake, type HandshakeRules, readHandshake, requireWebSocket } from './handshake.ts';
 import { attach, SocketWire } from './listeners.ts';
@@ -40,7 +40,8 @@ export interface SocketServerDeps {
 const PROTOCOL_PATH = '/connection/websocket';
 const PLAIN_PATH = '/ws';
 const PROTOBUF_SUBPROTOCOL = 'centrifuge-protobuf';
-const SUBPROTOCOLS = ['centrifuge-json', PROTOBUF_SUBPROTOCOL];
+/** `muster` is for clients that offer a ticket and nothing else: browsers want one of their offers taken. */
+const SUBPROTOCOLS = ['centrifuge-json', PROTOBUF_SUBPROTOCOL, 'muster'];
 /** How long a client may take to answer a close frame. */
 const CLOSE_TIMEOUT_MS = 5_000;
 const RETRY_AFTER_S = 2;
@@ -82,7 +83,7 @@ export const serveSockets = (deps: SocketServerDeps): Disposable => {
       await whilePending(admitProtocol(deps, handshake));
       sockets.handleUpgrade(request, stream, head, (socket) => {
         const codec = isProtobuf(socket, url) ? protobufCodec : jsonCodec;
-        attach(socket, engine.open(new SocketWire(socket), { tokens: handshake.tokens, codec }));
+        attach(socket, engine.open(new SocketWire(socket), { ...handshake, codec }));
       });
       return;
     }
@@ -151,24 +152,25 @@ class GatewaySocket extends WebSocket {
 }
 
 /** A bearer token is checked here; a cookie only for its signature, for `connect` may bring a better credential. */
-const admitProtocol = async (deps: SocketServerDeps, { via, tokens }: Handshake): Promise<void> => {
+const admitProtocol = async (deps: SocketServerDeps, handshake: Handshake): Promise<void> => {
+  const { via, tokens } = handshake;
   if (via === 'cookie' && !deps.gate.isGenuine(tokens)) throw new AppError('INVALID_TOKEN');
   if (via !== 'bearer') return;
   const holder = new PendingUpgrade();
-  const identity = await requireIdentity(deps, tokens, holder);
+  const identity = await requireIdentity(deps, handshake, holder);
   deps.gate.release(identity.sessionId, holder);
 };
 
 const admitPlain = async (
   deps: SocketServerDeps,
-  { tokens }: Handshake,
+  handshake: Handshake,
   group: GroupName,
 ): Promise<{ identity: Identity; holder: PendingUpgrade }> => {
-  if (tokens.length === 0) {
-    throw new AppError('NO_SESSION', { detail: 'Send a session cookie or a bearer token.' });
+  if (handshake.tokens.length === 0) {
+    throw new AppError('NO_SESSION', { detail: 'Send a session cookie, a bearer token or a ticket.' });
   }
   const holder = new PendingUpgrade();
-  const identity = await requireIdentity(deps, tokens, holder);
+  const identity = await requireIdentity(deps, handshake, holder);
   const problem = !deps.engine.mayUse(identity, group)
     ? new AppError('FORBIDDEN', { detail: 'This session may not use this group.' })
     : deps.isBusUp()
@@ -181,10 +183,10 @@ const admitPlain = async (
 
 const requireIdentity = async (
   { gate }: SocketServerDeps,
-  tokens: readonly string[],
+  shown: ShownCredential,
   holder: PendingUpgrade,
 ): Promise<Identity> => {
-  const admission = await gate.admit(tokens, holder);
+  const admission = await gate.admit(shown, holder);
   if (admission.ok && holder.endedBecause === undefined) return admission.identity;
   if (admission.ok) throw new AppError('SESSION_ENDED', { extra: { reason: holder.endedBecause } });
   switch (admission.why) {

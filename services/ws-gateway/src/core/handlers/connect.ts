@@ -28,7 +28,7 @@ const admit = async (
   command: ConnectCommand,
   tokens: readonly string[],
 ): Promise<void> => {
-  const admission = await deps.gate.admit(tokens, connection);
+  const admission = await deps.gate.admit({ tokens, origin: connection.origin }, connection);
   if (connection.isOver) {
     if (admission.ok) deps.gate.release(admission.identity.sessionId, connection);
     return;

@@ -1,0 +1,95 @@
+import { once } from 'node:events';
+import { migrate } from '@muster/session-service/store/migrate';
+import { useTestStores } from '@muster/testkit/stores';
+import { Centrifuge, type ConnectedContext } from 'centrifuge';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { WebSocket } from 'ws';
+import { startGateway, type TestGateway } from './gateway-fixture.ts';
+import { ORIGIN, startService, type TestService } from './session-fixture.ts';
+
+const stores = useTestStores({ migrate });
+const stack = new AsyncDisposableStack();
+let service: TestService;
+let gateway: TestGateway;
+
+beforeAll(async () => {
+  service = stack.use(await startService(stores));
+  gateway = stack.use(await startGateway(stores, service.opsUrl));
+});
+afterAll(() => stack.disposeAsync());
+
+const signedIn = async () =>
+  (await service.service('POST', '/v1/sessions', { user_id: 'ann', transport: 'bearer' })).body as {
+    id: string;
+    token: string;
+  };
+const ticketOf = async (token: string, origin?: string): Promise<string> => {
+  const answer = await service.bearer(
+    token,
+    'POST',
+    '/v1/session/ws-ticket',
+    origin === undefined ? {} : { origin },
+  );
+  expect(answer.status).toBe(201);
+  return answer.body.ticket;
+};
+
+/** Offers a ticket as a page would; answers the status, and the subprotocol that was taken. */
+const openPlain = async (ticket: string, origin?: string): Promise<{ status: number; protocol: string }> => {
+  const socket = new WebSocket(
+    `${gateway.wsUrl}/ws?group=lobby`,
+    ['muster', `ticket.${ticket}`],
+    origin === undefined ? {} : { origin },
+  );
+  socket.on('error', () => {});
+  const status = await Promise.race([
+    once(socket, 'open').then(() => 101),
+    once(socket, 'unexpected-response').then(([, response]) => response.statusCode as number),
+  ]);
+  const { protocol } = socket;
+  socket.terminate();
+  return { status, protocol };
+};
+
+test('[HS10] a ticket opens one socket, and is not sent back', async () => {
+  const { token } = await signedIn();
+  const ticket = await ticketOf(token);
+  expect(await openPlain(ticket)).toEqual({ status: 101, protocol: 'muster' });
+  expect((await openPlain(ticket)).status).toBe(401);
+  expect((await openPlain(`t_${'A'.repeat(43)}`)).status).toBe(401);
+});
+
+test('[HS10] a ticket is good for the origin it was made for', async () => {
+  const { token } = await signedIn();
+  expect((await openPlain(await ticketOf(token, ORIGIN), ORIGIN)).status).toBe(101);
+  expect((await openPlain(await ticketOf(token, ORIGIN))).status).toBe(401);
+  expect((await openPlain(await ticketOf(token), ORIGIN)).status).toBe(401);
+  expect((await openPlain(await ticketOf(token, ORIGIN), 'https://evil.example')).status).toBe(403);
+});
+
+test('[HS10] a ticket of an ended session opens nothing', async () => {
+  const { id, token } = await signedIn();
+  const ticket = await ticketOf(token);
+  await service.service('DELETE', `/v1/sessions/${id}`);
+  expect((await openPlain(ticket)).status).toBe(401);
+});
+
+test('[HS10] the SDK connects with a ticket as its token, fetches another for the next connection, and is cut with its session', async () => {
+  const { id, token } = await signedIn();
+  let fetched = 0;
+  const client = new Centrifuge(`${gateway.wsUrl}/connection/websocket`, {
+    websocket: WebSocket,
+    minReconnectDelay: 10,
+    getToken: () => {
+      fetched += 1;
+      return ticketOf(token);
+    },
+  });
+  const connected = new Promise<ConnectedContext>((resolve) => client.once('connected', resolve));
+  client.connect();
+  expect((await connected).data?.session).toBe(id);
+  const ended = new Promise<{ code: number }>((resolve) => client.once('disconnected', resolve));
+  await service.service('DELETE', `/v1/sessions/${id}`);
+  expect((await ended).code).toBe(4501);
+  expect(fetched).toBe(1);
+});
