@@ -114,7 +114,7 @@ test('[SE7] neither logs nor metrics show secrets, tokens, cookies, whole addres
   const metrics = await (await fetch(`${service.opsUrl}/metrics`)).text();
   expect(service.log.lines.length).toBeGreaterThan(0);
   const logs = JSON.stringify(service.log.lines, (_key, value: unknown) =>
-    value instanceof Error ? { message: value.message, stack: value.stack, ...value } : value,
+    value instanceof Error ? { ...value, message: value.message, stack: value.stack } : value,
   );
   const token = decodeURIComponent(cookie.split('=')[1] ?? '').slice(2);
   const password = new URL(stores.databaseUrl).password;
