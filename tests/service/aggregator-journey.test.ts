@@ -34,6 +34,19 @@ test('[JO1] a client sent through the real fleet arrives, over every pair of gat
   const metrics = await (await fetch(`${aggregator.opsUrl}/metrics`)).text();
   expect(metrics).toMatch(/^fleet_journeys_total\{result="ok",step="all"\} [1-9]/m);
   expect(metrics).toMatch(/^fleet_journeys_total\{result="failed",step="receive"\} 0$/m);
+  await using second = await startAggregator(stores, {
+    SERVICE_API_KEYS: SERVICE_KEY,
+    JOURNEY_INTERVAL_MS: '1000',
+    INSTANCE_NAME: 'aggregator-2',
+    EXPECTED,
+  });
+  // It does not travel, yet it knows.
+  await until(async () => (await second.ask('/v1/fleet')).body.journey?.status === 'ok', {
+    what: 'word of a journey',
+  });
+  expect(await (await fetch(`${second.opsUrl}/metrics`)).text()).toMatch(
+    /^fleet_journeys_total\{result="ok",step="all"\} 0$/m,
+  );
   // One session serves many journeys.
   const list = await sessions.service('GET', '/v1/users/muster-journey/sessions');
   expect(list.body.items).toHaveLength(1);

@@ -58,7 +58,7 @@ export const lead = async (deps: LeadDeps): Promise<Lead> => {
   const { journeyKey, journeyIntervalMs } = config;
   if (journeyKey !== undefined) {
     const timing = { intervalMs: journeyIntervalMs, epoch: leadership.epoch, clock };
-    stack.use(travel({ ...timing, apiKey: journeyKey, fleet, log, metrics: deps.metrics }));
+    stack.use(travel({ ...timing, apiKey: journeyKey, fleet, log, redis, keys, metrics: deps.metrics }));
   }
   let adopted: number | undefined;
   let waiting: readonly IncidentChange[] = [];

@@ -1,8 +1,11 @@
 import { type Clock, every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import { type Metrics, STD } from '@muster/kit/metrics';
+import type { RedisConnections } from '@muster/kit/redis';
 import type { Fleet } from './core/fleet.ts';
+import type { SharedJourney } from './core/journey-record.ts';
 import { createJourney, JOURNEY_STEPS, type JourneyPlan, type JourneyResult } from './sources/journey.ts';
+import type { AggregatorKeys } from './sources/keys.ts';
 
 /** What travelling needs. */
 export interface TravelDeps {
@@ -14,7 +17,11 @@ export interface TravelDeps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
+  readonly redis: RedisConnections;
+  readonly keys: AggregatorKeys;
 }
+
+const SHARED_FOR_MS = 60_000;
 
 /** Sends a client through the fleet every few seconds, over another pair of gateways each time. Disposing stops it. */
 export const travel = (deps: TravelDeps): Disposable => {
@@ -26,7 +33,7 @@ export const travel = (deps: TravelDeps): Disposable => {
   let underWay = false;
 
   const go = async (): Promise<void> => {
-    if (epoch() === undefined) return fleet.journeyed(undefined);
+    if (epoch() === undefined) return adopt(deps);
     const plan = planJourney(fleet, round);
     round += 1;
     if (!plan) return;
@@ -37,15 +44,33 @@ export const travel = (deps: TravelDeps): Disposable => {
     );
     if (result.ok !== wasOk) log[result.ok ? 'info' : 'warn']({ ...result, ...plan }, 'journey.changed');
     wasOk = result.ok;
+    await share(deps);
   };
   const stop = every(deps.intervalMs, () => {
     if (underWay) return;
     underWay = true;
-    void go().finally(() => {
-      underWay = false;
-    });
+    void go()
+      .catch((error: unknown) => log.debug({ error }, 'journey.not_shared'))
+      .finally(() => {
+        underWay = false;
+      });
   });
   return { [Symbol.dispose]: stop };
+};
+
+const share = async ({ fleet, redis, keys }: TravelDeps): Promise<void> => {
+  const shared = JSON.stringify(fleet.journeys.share() ?? null);
+  await redis.retry((lane) => lane.set(keys.journey, shared, 'PX', SHARED_FOR_MS));
+};
+
+/** Its age follows from what is left of the life of the key, so clocks of hosts do not matter. */
+const adopt = async ({ fleet, clock, redis, keys }: TravelDeps): Promise<void> => {
+  const [text, leftMs] = await redis.retry((lane) =>
+    Promise.all([lane.get(keys.journey), lane.pttl(keys.journey)]),
+  );
+  const shared = text === null ? null : (JSON.parse(text) as SharedJourney | null);
+  if (shared === null) fleet.journeyed(undefined);
+  else fleet.journeys.adopt(shared, Math.max(0, SHARED_FOR_MS - leftMs), clock.monotonic());
 };
 
 /** The next pair of neighbours in the ring of serving gateways, so that each is both sender and receiver in turn. */

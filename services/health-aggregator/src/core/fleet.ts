@@ -22,7 +22,9 @@ export interface Fleet {
   probed(id: string, result: ProbeResult): void;
   /** Takes what this very process knows about itself. */
   report(self: SelfReport): void;
-  /** Takes the end of a journey; undefined when this observer does not travel. */
+  /** What is known about journeys, to be shared with the other aggregators. */
+  readonly journeys: JourneyRecord;
+  /** Takes the end of a journey; undefined when nothing is known. */
   journeyed(outcome: JourneyOutcome | undefined): void;
   /** Tells who leads the aggregators. */
   ledBy(leader: FleetView['leader']): void;
@@ -78,6 +80,7 @@ export const createFleet = (options: FleetOptions): Fleet => {
       const now = clock.monotonic();
       take({ ...self, beatAt: clock.now() }, now, now);
     },
+    journeys,
     journeyed: (outcome) => journeys.take(outcome, clock.monotonic()),
     ledBy: (next) => {
       leader = next;

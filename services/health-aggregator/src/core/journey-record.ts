@@ -8,6 +8,13 @@ export type JourneyOutcome =
   | { readonly ok: true; readonly durationMs: number }
   | { readonly ok: false; readonly step: string };
 
+/** What one aggregator tells the others about its journeys. */
+export interface SharedJourney {
+  readonly outcome: JourneyOutcome;
+  readonly failures: number;
+  readonly durationMs?: number;
+}
+
 /** Remembers the last journeys. Times are monotonic ms. */
 export class JourneyRecord {
   #last: { readonly outcome: JourneyOutcome; readonly at: number } | undefined;
@@ -19,6 +26,20 @@ export class JourneyRecord {
     this.#last = outcome && { outcome, at: now };
     this.#failures = outcome && !outcome.ok ? this.#failures + 1 : 0;
     if (outcome?.ok) this.#durationMs = outcome.durationMs;
+  }
+
+  /** What the others should know; undefined when there is nothing. */
+  share(): SharedJourney | undefined {
+    if (!this.#last) return undefined;
+    const durationMs = this.#durationMs === undefined ? {} : { durationMs: this.#durationMs };
+    return { outcome: this.#last.outcome, failures: this.#failures, ...durationMs };
+  }
+
+  /** Takes over what the one that travels has told, `ageMs` ago. */
+  adopt({ outcome, failures, durationMs }: SharedJourney, ageMs: number, now: number): void {
+    this.#last = { outcome, at: now - ageMs };
+    this.#failures = failures;
+    this.#durationMs = durationMs;
   }
 
   /** True after three failures in a row, while that is news. */

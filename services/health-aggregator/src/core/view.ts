@@ -30,7 +30,7 @@ export interface ServiceView {
   readonly instances: readonly InstanceView[];
 }
 
-/** What came of sending a client through the fleet. Only the leader does, so only it knows. */
+/** What came of sending a client through the fleet. The leader does, and tells the others. */
 export interface JourneyView {
   /** `failing` after three failures in a row. */
   readonly status: 'ok' | 'failed' | 'failing';

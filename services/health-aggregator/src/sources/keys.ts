@@ -6,6 +6,7 @@ export const aggregatorKeys = (prefix: string, fleet: string) => {
     epoch: `${base}epoch`,
     incidents: `${base}incidents`,
     incidentIndex: `${base}incidents:index`,
+    journey: `${base}journey`,
     outbox: `${base}outbox`,
     outboxDue: `${base}outbox:due`,
     days: (service: string) => `${base}days:${service}`,
