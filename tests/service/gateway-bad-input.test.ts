@@ -179,7 +179,9 @@ describe('frames', () => {
     const plain = await openSocket(`${gateway.wsUrl}/ws?group=big`, bearer(token));
     plain.socket.send('x'.repeat(65_537));
     expect(await plain.closed).toEqual({ code: 1009, reason: 'message too big' });
-    expect(await gateway.metric('gateway_disconnects_total{initiator="client",code="1009"}')).toBe(0);
+    const counted = () => gateway.metric('gateway_refusals_total{reason="too_big"}');
+    await until(async () => (await counted()) === 2, { what: 'both to be counted' });
+    expect(await gateway.metric('gateway_disconnects_total{initiator="server",code="1009"}')).toBe(2);
   });
 
   test('[VL2] a binary frame closes with 3501', async () => {

@@ -6,6 +6,7 @@ import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
 import { jsonCodec } from './codec.ts';
 import type { AnyConnection } from './connections.ts';
+import { countEnding } from './endings.ts';
 import { textFrame } from './frame.ts';
 import type { Member, Subscription } from './group.ts';
 import type { Hub } from './hub.ts';
@@ -110,7 +111,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
 
   onClosed(code: number): void {
     if (this.isOver) return;
-    this.#context.metrics.disconnected(code === 1006 ? 'network' : 'client', code);
+    countEnding(this.#context.metrics, code);
     this.#end();
   }
 

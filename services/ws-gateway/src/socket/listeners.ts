@@ -38,8 +38,20 @@ function onPing(this: WebSocket, data: Buffer): void {
   if (this.readyState === this.OPEN) this.pong(data);
 }
 
-/** Faults of the peer: `ws` closes with the right code, and `close` follows. */
-function onError(): void {}
+/**
+ * What a peer sent cannot be read any more: `ws` has sent the close frame with the right code. The connection ends here,
+ * for nothing that follows on this socket will be understood, and `close` may take its time.
+ */
+function onError(this: Attached, error: Error & { readonly code?: string }): void {
+  if (error.code?.startsWith('WS_ERR_'))
+    this[RECEIVER]?.onClosed(CLOSE_CODES.get(error.code) ?? PROTOCOL_ERROR);
+}
+
+const PROTOCOL_ERROR = 1002;
+const CLOSE_CODES: ReadonlyMap<string, number> = new Map([
+  ['WS_ERR_UNSUPPORTED_MESSAGE_LENGTH', 1009],
+  ['WS_ERR_INVALID_UTF8', 1007],
+]);
 
 /** The wire over a `ws` socket: finished frames go straight to the TCP socket below it. */
 export class SocketWire implements Wire {
