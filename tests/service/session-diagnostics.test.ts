@@ -4,6 +4,7 @@ import { migrate } from '@muster/session-service/store/migrate';
 import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { useTestStores } from '@muster/testkit/stores';
+import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startService, type TestService } from './session-fixture.ts';
 
@@ -74,4 +75,27 @@ test('[DG3] the report needs the scope ops, and still comes when Redis is away',
   const { body } = await service.service('GET', '/v1/diagnostics/connections');
   expect(body).toMatchObject({ redis: null, findings: [{ verdict: 'unknown' }] });
   await toRedis.pass();
+});
+
+test('[DG4] /health tells what waits in the outbox', async () => {
+  const health = async () => (await service.call('GET', '/health')).body.checks;
+  expect(await health()).toMatchObject({
+    database: { status: 'up', pool: { max: 10 } },
+    redis: { status: 'up', connections: { open: expect.any(Number), max: 20 } },
+    outbox: { status: 'up', waiting: 0, oldest_s: 0 },
+  });
+  const { body } = await service.service('POST', '/v1/sessions', { user_id: 'u_waiting' });
+  await toRedis.refuse();
+  expect((await service.service('DELETE', `/v1/sessions/${body.id}`)).status).toBe(202);
+  await until(async () => (await health()).outbox, {
+    ok: ({ status, waiting }) => status === 'down' && waiting === 1,
+    what: 'the end to wait',
+    timeoutMs: 10_000,
+  });
+  await toRedis.pass();
+  await until(async () => (await health()).outbox.status, {
+    ok: (status) => status === 'up',
+    what: 'delivery',
+    timeoutMs: 10_000,
+  });
 });

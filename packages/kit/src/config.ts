@@ -134,6 +134,10 @@ export const commonSettings = (ports: { port: number; opsPort: number }) => ({
     .default('muster')
     .describe('replicas of one fleet share this name'),
   LOG_LEVEL: z.enum(LOG_LEVELS).default('info').describe('`debug`, `info`, `warn`, `error` or `silent`'),
+  READINESS_POLICY: z
+    .enum(['degraded', 'strict'])
+    .default('degraded')
+    .describe('`strict` is unready while a dependency is away; `degraded` stays ready, and says so'),
   DRAIN_TIMEOUT_MS: field
     .ms(30_000)
     .describe('longest graceful shutdown after SIGTERM, then connections are cut'),
@@ -172,6 +176,8 @@ export interface CommonConfig {
   readonly instanceName: string;
   readonly fleetName: string;
   readonly logLevel: LogLevel;
+  /** Unready while a dependency is away. */
+  readonly isStrict: boolean;
   readonly drainTimeoutMs: number;
   readonly beatIntervalMs: number;
   readonly beatTtlMs: number;
@@ -206,6 +212,7 @@ export const commonConfig = (parsed: Parsed<ReturnType<typeof commonSettings>>):
   instanceName: parsed.INSTANCE_NAME ?? `${hostname()}:${parsed.PORT}`,
   fleetName: parsed.FLEET_NAME,
   logLevel: parsed.LOG_LEVEL,
+  isStrict: parsed.READINESS_POLICY === 'strict',
   drainTimeoutMs: parsed.DRAIN_TIMEOUT_MS,
   beatIntervalMs: parsed.BEAT_INTERVAL_MS,
   beatTtlMs: parsed.BEAT_TTL_MS,

@@ -5,7 +5,7 @@ import { answerProbe } from './probes.ts';
 
 const QUIET = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {}, child: () => QUIET };
 
-const setUp = () => {
+const setUp = ({ isStrict = false } = {}) => {
   let at = 1_000_000;
   const world = {
     works: true,
@@ -21,6 +21,7 @@ const setUp = () => {
     log: QUIET,
     metrics,
     intervalMs: 1_000_000,
+    isStrict,
     checks: {
       redis: async () => {
         world.checks += 1;
@@ -64,6 +65,17 @@ test('[HL2] a lost dependency degrades and leaves ready', async () => {
   await health.checkNow();
   expect(health.state()).toBe('degraded');
   expect([probe('/readyz')?.status, probe('/health')?.status]).toEqual([200, 200]);
+});
+
+test('[HL8] strict means unready and unhealthy while a dependency is away', async () => {
+  const { world, health, probe } = setUp({ isStrict: true });
+  await health.checkNow();
+  expect([probe('/readyz')?.status, probe('/health')?.status]).toEqual([200, 200]);
+  world.works = false;
+  await health.checkNow();
+  expect([probe('/readyz')?.status, probe('/health')?.status, probe('/livez')?.status]).toEqual([
+    503, 503, 200,
+  ]);
 });
 
 test('[HL3] an old result is unknown and not up', async () => {

@@ -18,6 +18,8 @@ export type ProcessState = 'starting' | 'ready' | 'degraded' | 'draining';
 /** What this process knows of itself and of what it depends on. Reading it never causes I/O. */
 export interface Health extends AsyncDisposable {
   state(): ProcessState;
+  /** Whether new work may come. A shared fault makes a process unready only under the strict policy. */
+  isReady(): boolean;
   /** True from the first contact with every dependency, or 30 s after boot, for ever. */
   started(): boolean;
   dependency(name: string): DependencyStatus;
@@ -39,6 +41,8 @@ interface HealthDeps {
   /** One check per dependency: resolves when it works, rejects when not. */
   readonly checks: Readonly<Record<string, () => Promise<void>>>;
   readonly intervalMs?: number;
+  /** Unready as soon as one dependency is not up. Then a shared fault takes every replica out of the pool at once. */
+  readonly isStrict?: boolean;
   /** How long after boot a dependency that was never reached keeps the process `starting`; 30 s by default. */
   readonly startupGraceMs?: number;
 }
@@ -97,12 +101,15 @@ export const createHealth = (deps: HealthDeps): Health => {
   };
   const stop = every(deps.intervalMs ?? INTERVAL_MS, () => void checkNow());
 
+  const state = (): ProcessState => {
+    if (draining || withdrawn) return 'draining';
+    if (!started()) return 'starting';
+    return allUp() ? 'ready' : 'degraded';
+  };
+
   return {
-    state: () => {
-      if (draining || withdrawn) return 'draining';
-      if (!started()) return 'starting';
-      return allUp() ? 'ready' : 'degraded';
-    },
+    state,
+    isReady: () => state() === 'ready' || (state() === 'degraded' && deps.isStrict !== true),
     started,
     dependency,
     dependencies: () => Object.fromEntries(names.map((name) => [name, dependency(name)])),

@@ -38,7 +38,7 @@ export const answerProbe = (
       return health.started() ? answer(200, { status: 'started' }) : answer(503, { status: 'starting' });
     case '/readyz': {
       const state = health.state();
-      const isReady = state === 'ready' || state === 'degraded';
+      const isReady = health.isReady();
       return answer(isReady ? 200 : 503, { status: isReady ? 'ready' : state, state });
     }
     case '/health':
@@ -50,12 +50,14 @@ export const answerProbe = (
 
 const healthAnswer = (health: Health, about: About, now: number): ProbeAnswer => {
   const state = health.state();
-  const status = state === 'ready' ? 'healthy' : state === 'degraded' ? 'degraded' : 'unhealthy';
+  const status = !health.isReady() ? 'unhealthy' : state === 'ready' ? 'healthy' : 'degraded';
   const details = about.details?.() ?? {};
   const checks = Object.entries(health.dependencies()).map(([name, one]) => [
     name,
     { ...checkBody(one, now), ...details[name] },
   ]);
+  // What is told beside the dependencies.
+  const others = Object.entries(details).filter(([name]) => !(name in health.dependencies()));
   return answer(status === 'unhealthy' ? 503 : 200, {
     status,
     state,
@@ -63,7 +65,7 @@ const healthAnswer = (health: Health, about: About, now: number): ProbeAnswer =>
     instance: about.instance,
     version: about.version,
     uptime_s: Math.floor((now - about.startedAt) / 1000),
-    checks: Object.fromEntries(checks),
+    checks: Object.fromEntries([...checks, ...others]),
   });
 };
 

@@ -18,6 +18,8 @@ export interface RedisConnections extends AsyncDisposable {
   retry<T>(run: (redis: Redis) => Promise<T>): Promise<T>;
   /** A connection of its own for subscriptions or blocking reads. It reconnects for ever and subscribes again by itself. */
   dedicated(purpose: string): Redis;
+  /** Connections of this process, and the most it may have. */
+  count(): { readonly open: number; readonly max: number };
   /** Writes and reads back a probe key: PING alone also passes on a read-only replica. */
   ping(): Promise<void>;
 }
@@ -89,6 +91,7 @@ export const openRedis = async (
     },
     dedicated: (purpose) =>
       open(purpose, { autoResubscribe: true, maxRetriesPerRequest: null, blockingTimeout: 0 }),
+    count: () => ({ open: own.size, max: config.maxConnections }),
     ping: async () => {
       const key = `${config.prefix}probe:${config.name}`;
       const sent = String(process.hrtime.bigint());

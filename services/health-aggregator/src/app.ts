@@ -51,7 +51,14 @@ export const createApp = async (config: AggregatorConfig, world: World): Promise
   const redis = stack.use(await openRedis({ ...config.redis, name: common.instanceName }, { log, metrics }));
   // The aggregator answers from memory, so it is ready at once, with or without Redis.
   const health = stack.use(
-    createHealth({ clock, log, metrics, checks: { redis: () => redis.ping() }, startupGraceMs: 0 }),
+    createHealth({
+      clock,
+      log,
+      metrics,
+      checks: { redis: () => redis.ping() },
+      startupGraceMs: 0,
+      isStrict: common.isStrict,
+    }),
   );
   const fleet = createFleet({
     clock,

@@ -14,6 +14,7 @@ import { type RunningApp, VERSION } from '@muster/kit/run';
 import type { World } from '@muster/kit/world';
 import type { SessionServiceConfig } from './config.ts';
 import { createKeyRing } from './core/key-ring.ts';
+import type { Waiting } from './core/relay.ts';
 import { openSchemaGate, type SchemaGate } from './core/schema-gate.ts';
 import { internalRoutes } from './http/internal-routes.ts';
 import { createServer } from './http/server.ts';
@@ -48,13 +49,17 @@ export const createApp = async (config: SessionServiceConfig, world: World): Pro
   const engine = wire(config, world, { redis, postgres, metrics, ring }, stack);
   if (schema.isReady()) await engine.connections.requireBudget();
   const checks = { database: () => checkDatabase(postgres, schema), redis: () => redis.ping() };
-  const health = stack.use(createHealth({ clock, log, metrics, checks }));
+  const health = stack.use(createHealth({ clock, log, metrics, checks, isStrict: common.isStrict }));
   const about: About = {
     service: SERVICE,
     version: VERSION,
     instance: common.instanceName,
     startedAt: clock.now(),
-    details: () => ({ database: { pool: postgres.stats() } }),
+    details: () => ({
+      database: { pool: postgres.stats() },
+      redis: { connections: redis.count() },
+      outbox: outboxHealth(engine.relay.waiting(), clock.now()),
+    }),
   };
   const { context } = engine;
   const { host, trustedProxies } = { ...common, ...config };
@@ -99,6 +104,17 @@ const migrated = async (config: SessionServiceConfig, log: World['log']): Promis
 const checkDatabase = async (postgres: Postgres, schema: SchemaGate): Promise<void> => {
   if (!schema.isReady()) throw new Error('the schema is not up to date');
   await postgres.ping();
+};
+
+/** Whether what is committed reaches the fleet. */
+const outboxHealth = (waiting: Waiting | undefined, now: number): object => {
+  if (waiting === undefined) return { status: 'unknown' };
+  const { count, oldestAt = now } = waiting;
+  return {
+    status: count === 0 ? 'up' : 'down',
+    waiting: count,
+    oldest_s: Math.round((now - oldestAt) / 1000),
+  };
 };
 
 const loadOf = (postgres: Postgres) => (): Record<string, number> => {

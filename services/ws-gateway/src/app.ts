@@ -60,7 +60,9 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
   await using stack = new AsyncDisposableStack();
   const metrics = createMetrics({ service: SERVICE, version: VERSION });
   const redis = stack.use(await openRedis({ ...config.redis, name: common.instanceName }, { log, metrics }));
-  const health = stack.use(createHealth({ clock, log, metrics, checks: { redis: () => redis.ping() } }));
+  const health = stack.use(
+    createHealth({ clock, log, metrics, checks: { redis: () => redis.ping() }, isStrict: common.isStrict }),
+  );
   const core = stack.use(wireCore(config, world, redis, metrics));
   const { engine, bus, gate, instruments } = core;
   await firstContact(bus);

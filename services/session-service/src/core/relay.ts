@@ -7,6 +7,15 @@ import type { Propagation } from './propagation.ts';
 export interface Relay extends AsyncDisposable {
   /** Delivers everything older than a second; resolves with the number of rows delivered. Never rejects. */
   runOnce(): Promise<number>;
+  /** What the last run left; undefined when it could not read the outbox. */
+  waiting(): Waiting | undefined;
+}
+
+/** Changes that the fleet does not know of yet. */
+export interface Waiting {
+  readonly count: number;
+  /** When the oldest was committed, in ms since the epoch; undefined when none waits. */
+  readonly oldestAt: number | undefined;
 }
 
 interface RelayDeps {
@@ -18,6 +27,14 @@ interface RelayDeps {
   readonly onWaiting: (count: number) => void;
 }
 
+interface Page {
+  /** Id of the last row. */
+  readonly last: string;
+  readonly read: number;
+  readonly delivered: number;
+  readonly kept: readonly Posted[];
+}
+
 /** Younger rows are still in the hands of the request that wrote them. */
 const MIN_AGE_MS = 1000;
 const PAGE = 100;
@@ -25,13 +42,18 @@ const PAGE = 100;
 /** Polls the outbox, one run at a time. */
 export const createRelay = ({ outbox, propagation, log, pollMs, onWaiting }: RelayDeps): Relay => {
   let running: Promise<number> | undefined;
+  let left: Waiting | undefined = { count: 0, oldestAt: undefined };
 
-  const deliverPage = async (after: string): Promise<{ last: string; read: number; delivered: number }> => {
+  const deliverPage = async (after: string): Promise<Page> => {
     const rows = await outbox.pending(MIN_AGE_MS, PAGE, after);
     const done: string[] = [];
-    for (const row of rows) if (await delivers(row)) done.push(row.outboxId);
+    const kept: Posted[] = [];
+    for (const row of rows) {
+      if (await delivers(row)) done.push(row.outboxId);
+      else kept.push(row);
+    }
     if (done.length > 0) await outbox.remove(done);
-    return { last: rows.at(-1)?.outboxId ?? after, read: rows.length, delivered: done.length };
+    return { last: rows.at(-1)?.outboxId ?? after, read: rows.length, delivered: done.length, kept };
   };
   /** One row that cannot be delivered must not hold up those behind it. */
   const delivers = async (row: Posted): Promise<boolean> => {
@@ -45,18 +67,20 @@ export const createRelay = ({ outbox, propagation, log, pollMs, onWaiting }: Rel
   };
   const drainOutbox = async (): Promise<number> => {
     let delivered = 0;
-    let waiting = 0;
+    const kept: Posted[] = [];
     try {
       for (let after = '0', isMore = true; isMore; ) {
         const page = await deliverPage(after);
         delivered += page.delivered;
-        waiting += page.read - page.delivered;
+        kept.push(...page.kept);
         after = page.last;
         // When nothing of a page arrives, nothing of the next one will.
         isMore = page.read === PAGE && page.delivered > 0;
       }
-      onWaiting(waiting);
+      left = { count: kept.length, oldestAt: kept[0]?.change.at };
+      onWaiting(kept.length);
     } catch (error) {
+      left = undefined;
       log.debug({ error }, 'outbox.relay-failed');
     }
     if (delivered > 0) log.info({ delivered }, 'outbox.relayed');
@@ -72,6 +96,7 @@ export const createRelay = ({ outbox, propagation, log, pollMs, onWaiting }: Rel
   const stop = every(pollMs, () => void runOnce());
   return {
     runOnce,
+    waiting: () => left,
     [Symbol.asyncDispose]: async () => {
       stop();
       await running;
