@@ -25,6 +25,7 @@ beforeAll(async () => {
   stack = new AsyncDisposableStack();
   server = stack.use(await openOwnRedis());
   raw = new Redis(server.url);
+  raw.on('error', () => {});
   stack.defer(() => raw.disconnect());
   service = stack.use(
     await startService(
@@ -155,6 +156,35 @@ describe('a Redis that takes no writes', () => {
     await expectHealed(held);
     await until(async () => (await redisHealth()) === 'up', { what: 'the good check', timeoutMs: 10_000 });
   });
+});
+
+test('[SE18] stopped under load: no refusal, no long wait, and afterwards Redis is asked again', async () => {
+  const sessions = await Promise.all(Array.from({ length: 8 }, login));
+  const seen: { status: number; ms: number }[] = [];
+  let isOver = false;
+  const load = sessions.map(async ({ token }) => {
+    while (!isOver) {
+      const begun = performance.now();
+      const { status } = await check(token);
+      seen.push({ status, ms: performance.now() - begun });
+    }
+  });
+  await until(() => seen.length > 100, { what: 'load' });
+  await server.stop();
+  seen.length = 0;
+  await until(() => seen.length > 400, { what: 'load without Redis', timeoutMs: 10_000 });
+  const without = seen.splice(0);
+  await server.start();
+  await until(async () => (await redisHealth()) === 'up', { what: 'Redis', timeoutMs: 10_000 });
+  seen.length = 0;
+  await until(() => seen.length > 100, { what: 'load with Redis' });
+  isOver = true;
+  await Promise.all(load);
+  expect(without.filter(({ status }) => status !== 200 && status !== 503)).toEqual([]);
+  expect(new Set(seen.map(({ status }) => status))).toEqual(new Set([200]));
+  const times = without.map(({ ms }) => ms).toSorted((a, b) => a - b);
+  expect(times[Math.floor(times.length * 0.95)]).toBeLessThan(300);
+  await until(async () => (await raw.get(keyOf(sessions[0]!.id))) !== null, { what: 'snapshots again' });
 });
 
 describe('the change stream', () => {

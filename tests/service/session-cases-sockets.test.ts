@@ -23,6 +23,7 @@ beforeAll(async () => {
   stack = new AsyncDisposableStack();
   server = stack.use(await openOwnRedis());
   raw = new Redis(server.url);
+  raw.on('error', () => {});
   stack.defer(() => raw.disconnect());
   cable = stack.use(await openFaultProxy(server.url));
   sessions = stack.use(
@@ -170,6 +171,47 @@ test('[HS2] a token among the subprotocols is neither echoed nor a credential, a
   expect(plain.status).toBe(401);
   expect(plain.body).not.toContain(token);
   expect(JSON.stringify([gateway.log.lines, sessions.log.lines])).not.toContain(token);
+});
+
+const ticketFor = async ({ token }: Login): Promise<string> =>
+  (await sessions.bearer(token, 'POST', '/v1/session/ws-ticket', {})).body.ticket;
+const offer = async (ticket: string) =>
+  (await tryUpgrade(`${gateway.url}/ws?group=a`, { 'sec-websocket-protocol': `muster, ticket.${ticket}` }))
+    .status;
+const redemptions = async () =>
+  Number(/cmdstat_getdel:calls=(\d+)/.exec(await raw.info('commandstats'))?.[1] ?? 0);
+
+test('[HS10] of ten that show one ticket at once one comes in', async () => {
+  const ticket = await ticketFor(await login('u_ticket'));
+  const statuses = await Promise.all(Array.from({ length: 10 }, () => offer(ticket)));
+  expect(statuses.filter((status) => status === 101)).toHaveLength(1);
+  expect(statuses.filter((status) => status === 401)).toHaveLength(9);
+});
+
+test('[HS10] a ticket that is late or guessed opens nothing, and is looked up at most once', async () => {
+  const late = await ticketFor(await login('u_ticket'));
+  for (const key of await raw.keys('t:t:*')) await raw.pexpire(key, 1);
+  await until(async () => (await raw.keys('t:t:*')).length === 0, { what: 'the end of the ticket' });
+  for (const ticket of [late, `t_${'A'.repeat(43)}`]) {
+    const before = await redemptions();
+    expect(await offer(ticket)).toBe(401);
+    expect((await redemptions()) - before).toBe(1);
+  }
+  const before = await redemptions();
+  for (const ticket of ['x', 't_', `t_${'A'.repeat(42)}`, `t_${'A'.repeat(500)}`]) {
+    expect([400, 401]).toContain(await offer(ticket));
+  }
+  expect(await redemptions()).toBe(before);
+});
+
+test('[HS10] a ticket whose answer was lost is not tried again, and that is no refusal', async () => {
+  const ticket = await ticketFor(await login('u_ticket'));
+  const before = await redemptions();
+  await cable.blackhole();
+  expect(await offer(ticket)).toBe(503);
+  await cable.pass();
+  await until(async () => (await offer('t_nobody')) < 500, { what: 'the gateway', timeoutMs: 10_000 });
+  expect((await redemptions()) - before).toBeLessThanOrEqual(1);
 });
 
 test('[HS4] a flood of forged tokens is refused without a question, and others come in meanwhile', async () => {
