@@ -30,7 +30,7 @@ beforeAll(async () => {
   service = stack.use(
     await startService(
       { databaseUrl: stores.databaseUrl, redisUrl: server.url, redisPrefix: 't:' },
-      { SESSION_LIMIT_PER_MINUTE: '0' },
+      { SESSION_LIMIT_PER_MINUTE: '0', SWEEP_INTERVAL_MS: '1000' },
     ),
   );
 });
@@ -185,6 +185,36 @@ test('[SE18] stopped under load: no refusal, no long wait, and afterwards Redis 
   const times = without.map(({ ms }) => ms).toSorted((a, b) => a - b);
   expect(times[Math.floor(times.length * 0.95)]).toBeLessThan(300);
   await until(async () => (await raw.get(keyOf(sessions[0]!.id))) !== null, { what: 'snapshots again' });
+});
+
+test('[SE27] six hundred requests of one session are one activity, in Redis and in Postgres', async () => {
+  const { id, token } = await login();
+  await sql(`UPDATE sessions SET last_seen_at = now() - interval '10 minutes', rev = rev + 1 WHERE id = $1`, [
+    id,
+  ]);
+  await raw.del(keyOf(id));
+  const additions = async () =>
+    Number(/cmdstat_zadd:calls=(\d+)/.exec(await raw.info('commandstats'))?.[1] ?? 0);
+  const updates = () =>
+    service.metric('db_client_operation_duration_seconds_count{operation="touch_sessions"}');
+  const silent = async () =>
+    (
+      await sql(
+        'SELECT extract(epoch FROM now() - last_seen_at)::float8 AS seconds FROM sessions WHERE id = $1',
+        [id],
+      )
+    )[0].seconds as number;
+  const before = { additions: await additions(), updates: await updates() };
+  await Promise.all(
+    Array.from({ length: 6 }, async () => {
+      for (let n = 0; n < 100; n += 1) expect((await check(token)).status).toBe(200);
+    }),
+  );
+  await until(async () => (await silent()) < 30, { what: 'the flush', timeoutMs: 10_000 });
+  expect((await updates()) - before.updates).toBeGreaterThan(0);
+  expect((await updates()) - before.updates).toBeLessThanOrEqual(2);
+  // The registry's beats are additions, too.
+  expect((await additions()) - before.additions).toBeLessThan(12);
 });
 
 describe('the change stream', () => {
