@@ -99,3 +99,20 @@ test('[DG4] /health tells what waits in the outbox', async () => {
     timeoutMs: 10_000,
   });
 });
+
+test('[DG5] devices per user and the ages of the keys are metrics', async () => {
+  const devices = async () => [
+    await service.metric('session_devices_per_user_count'),
+    await service.metric('session_devices_per_user_sum'),
+  ];
+  const [count = 0, sum = 0] = await devices();
+  for (let n = 0; n < 3; n += 1) await service.service('POST', '/v1/sessions', { user_id: 'u_devices' });
+  expect(await devices()).toEqual([count + 3, sum + 1 + 2 + 3]);
+  const aged = async () => (await fetch(`${service.opsUrl}/metrics`)).text();
+  await until(aged, {
+    ok: (text) =>
+      /session_signing_key_age_seconds\{key="active"\} [\d.]+\n/.test(text) &&
+      text.includes('{key="previous"}'),
+    what: 'the ages of both keys',
+  });
+});

@@ -18,7 +18,8 @@ import type { Waiting } from './core/relay.ts';
 import { openSchemaGate, type SchemaGate } from './core/schema-gate.ts';
 import { internalRoutes } from './http/internal-routes.ts';
 import { createServer } from './http/server.ts';
-import { prefixed } from './metrics.ts';
+import { prefixed, reportKeyAges } from './metrics.ts';
+import { createKeySightings } from './store/key-sightings.ts';
 import { migrate } from './store/migrate.ts';
 import { translateErrors } from './store/translated.ts';
 import { type Engine, wire } from './wiring.ts';
@@ -46,6 +47,9 @@ export const createApp = async (config: SessionServiceConfig, world: World): Pro
   const redis = stack.use(await openRedis({ ...config.redis, name: common.instanceName }, { log, metrics }));
   const schema = stack.use(await openSchemaGate(() => migrated(config, log), log));
   const ring = createKeyRing(config.sessionSecrets);
+  const sightings = createKeySightings({ redis, clock, log });
+  sightings.watch(config.sessionSecrets);
+  reportKeyAges(metrics, sightings);
   const engine = wire(config, world, { redis, postgres, metrics, ring }, stack);
   if (schema.isReady()) await engine.connections.requireBudget();
   const checks = { database: () => checkDatabase(postgres, schema), redis: () => redis.ping() };
@@ -86,6 +90,7 @@ export const createApp = async (config: SessionServiceConfig, world: World): Pro
     opsPort: ops.port,
     reload: ({ sessionSecrets }) => {
       ring.replace(sessionSecrets);
+      sightings.watch(sessionSecrets);
       log.info({ keys: sessionSecrets.length }, 'session.keys-replaced');
     },
     drain: async (signal) => {

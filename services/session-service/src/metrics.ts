@@ -1,4 +1,4 @@
-import { type Metrics, MICRO, STD } from '@muster/kit/metrics';
+import { COUNT, type Metrics, MICRO, STD } from '@muster/kit/metrics';
 
 /** The instruments of the session service. */
 export type SessionMetrics = ReturnType<typeof createSessionMetrics>;
@@ -50,6 +50,13 @@ const lifeMetrics = (metrics: Metrics) => ({
     help: 'Sessions opened, for a user, a guest or a service.',
     labels: ['method'],
   }),
+  devicesPerUser: metrics
+    .histogram({
+      name: 'session_devices_per_user',
+      help: 'Live sessions of a user, seen at each login.',
+      buckets: COUNT,
+    })
+    .with({}),
   imported: metrics.counter<'result'>({
     name: 'session_imports_total',
     help: 'Sessions of express-session that came by: imported, again within a minute, or refused.',
@@ -101,6 +108,24 @@ const lifeMetrics = (metrics: Metrics) => ({
     labels: ['scope'],
   }),
 });
+
+/** How old the signing keys are, at each scrape. */
+export const reportKeyAges = (
+  metrics: Metrics,
+  sightings: { ages(): readonly (number | undefined)[] },
+): void => {
+  const age = metrics.gauge<'key'>({
+    name: 'session_signing_key_age_seconds',
+    help: 'Time since the fleet first used the key that signs, and the one before it.',
+    labels: ['key'],
+  });
+  metrics.onCollect(() => {
+    const [active, previous] = sightings.ages();
+    age.reset();
+    if (active !== undefined) age.set({ key: 'active' }, active);
+    if (previous !== undefined) age.set({ key: 'previous' }, previous);
+  });
+};
 
 /** A view of a registry that puts a prefix before every name, for a second app in one process. */
 export const prefixed = (metrics: Metrics, prefix: string): Metrics => ({

@@ -90,7 +90,10 @@ const sessionsOf = (base: Base, propagation: Propagation): Sessions =>
     ...base,
     propagation,
     touch: (touches) => base.sweepStore.touch(touches),
-    onOpened: (kind) => base.instruments.created.inc({ method: kind }),
+    onOpened: (kind, devices) => {
+      base.instruments.created.inc({ method: kind });
+      if (kind === 'user') base.instruments.devicesPerUser.observe(devices);
+    },
     onEnded: (reason, count) => base.instruments.revoked.inc({ reason }, count),
   });
 

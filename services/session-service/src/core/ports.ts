@@ -40,7 +40,13 @@ export interface Ended {
 }
 
 export type Created =
-  | { readonly ok: true; readonly session: SessionRecord; readonly evicted: Ended }
+  | {
+      readonly ok: true;
+      readonly session: SessionRecord;
+      readonly evicted: Ended;
+      /** Live sessions of the user, this one included; 1 for a guest. */
+      readonly devices: number;
+    }
   | { readonly ok: false; readonly why: 'disabled' }
   | { readonly ok: false; readonly why: 'limit'; readonly sessions: readonly SessionRecord[] }
   | Replay;

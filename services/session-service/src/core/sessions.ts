@@ -63,7 +63,7 @@ export interface SessionsDeps {
   readonly propagation: Propagation;
   readonly touch: (touches: readonly Touch[]) => Promise<void>;
   readonly limit?: SessionLimit;
-  readonly onOpened: (kind: string) => void;
+  readonly onOpened: (kind: string, devices: number) => void;
   readonly onEnded: (reason: string, count: number) => void;
 }
 
@@ -115,7 +115,7 @@ const open = async (
       : refused(created);
   }
   const { session, evicted } = created;
-  deps.onOpened(session.kind);
+  deps.onOpened(session.kind, created.devices);
   if (evicted.ids.length > 0) deps.onEnded('evicted', evicted.ids.length);
   await Promise.all([fillSnapshot(deps, session), deps.propagation.deliver(evicted.posted)]);
   return { ok: true, session, token: deps.signer.issue(session.id, secret), isReplay: false };

@@ -42,7 +42,7 @@ export const createSession = async (
   // The usual login, for which nobody gives way, is one statement. Everything else is decided step by step.
   if (options.idempotency === undefined) {
     const made = await insertIfRoom(db, session, options.actor, options.limit);
-    if (made !== undefined) return { ok: true, session: made, evicted: NOTHING_ENDED };
+    if (made !== undefined) return { ok: true, ...made, evicted: NOTHING_ENDED };
   }
   try {
     return await db.transaction((tx) => createOnce(tx, session, options));
@@ -65,14 +65,16 @@ const createOnce = async (
   const replay = idempotency && (await findReplay(tx, tenant, idempotency));
   if (replay) return replay;
   let evicted = NOTHING_ENDED;
+  let devices = 1;
   if (subject !== undefined && userId !== null) {
     const admitted = await admit(tx, subject, { tenant, userId, deviceId: client.deviceId }, limit);
     if (!admitted.ok) return admitted;
     evicted = admitted.evicted;
+    devices = admitted.devices;
   }
   const made = await insertSession(tx, session, actor);
   if (idempotency && !(await claimKey(tx, made, idempotency))) throw new Rollback(undefined);
-  return { ok: true, session: made, evicted };
+  return { ok: true, session: made, evicted, devices };
 };
 
 /** Gives a guest's session to a user, under the lock and the limit of that user. */
@@ -116,7 +118,7 @@ interface Newcomer {
 }
 
 type Admitted =
-  | { readonly ok: true; readonly evicted: Ended }
+  | { readonly ok: true; readonly evicted: Ended; readonly devices: number }
   | Extract<Created, { ok: false; why: 'disabled' | 'limit' }>;
 
 /** Under the subject lock: makes room for one more session, or says why there is none. */
@@ -132,8 +134,8 @@ const admit = async (
     maxSessions: subject.maxSessions ?? limit.maxSessions,
     atLimit: subject.atLimit ?? limit.atLimit,
   };
-  const evicted = await clearRoom(tx, newcomer, rule);
-  if (evicted !== undefined) return { ok: true, evicted };
+  const room = await clearRoom(tx, newcomer, rule);
+  if (room !== undefined) return { ok: true, ...room };
   const sessions = await listSessions(tx, { tenant, userId, state: 'live', limit: rule.maxSessions });
   return { ok: false, why: 'limit', sessions };
 };
@@ -143,10 +145,11 @@ const clearRoom = async (
   tx: Transaction,
   { tenant, userId, deviceId }: Newcomer,
   limit: SessionLimit,
-): Promise<Ended | undefined> => {
+): Promise<{ evicted: Ended; devices: number } | undefined> => {
   const live = await findLiveSessions(tx, tenant, userId);
   const room = makeRoom(live, limit, deviceId);
   if (!room.ok) return undefined;
-  if (room.end.length === 0) return NOTHING_ENDED;
-  return endSessions(tx, room.end, room.reason, { name: 'system', ip: null });
+  const devices = live.length - room.end.length + 1;
+  if (room.end.length === 0) return { evicted: NOTHING_ENDED, devices };
+  return { evicted: await endSessions(tx, room.end, room.reason, { name: 'system', ip: null }), devices };
 };

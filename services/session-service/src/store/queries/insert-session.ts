@@ -4,9 +4,9 @@ import type { Actor } from '../../core/ports.ts';
 import type { NewSession, SessionRecord } from '../../core/session.ts';
 import { COLUMNS, type SessionRow, toRecord } from '../rows.ts';
 
-/** `condition` decides, inside the same statement, whether the row is written at all. */
-const insertWhere = (condition: string): string => `
-WITH made AS (
+/** `live` counts the sessions before this one, inside the same statement; NULL means that nothing is written. */
+const insertCounting = (live: string): string => `
+WITH room AS MATERIALIZED (SELECT ${live} AS live), made AS (
   INSERT INTO sessions (id, tenant_id, user_id, kind, policy, transport, remember, secret_hash, device_id, label,
     client_kind, client_summary, user_agent, created_ip, last_ip, country, auth_time, aal, amr, idp, idp_sid, idp_sub,
     actor_id, actor_reason, data, grants, idle_seconds, expires_at, idle_check_at)
@@ -15,17 +15,17 @@ WITH made AS (
     $17, $18::text[], $19, $20, $21, $22, $23, $24::jsonb, $25::jsonb, $26,
     now() + make_interval(secs => $27),
     CASE WHEN $26 = 0 THEN 'infinity' ELSE now() + make_interval(secs => $26) END
-  WHERE ${condition}
+  FROM room WHERE room.live IS NOT NULL
   RETURNING *
 ), logged AS (
   INSERT INTO session_events (tenant_id, user_id, session_id, type, actor, ip, detail)
   SELECT tenant_id, user_id, id, 'session.created', $28, created_ip, jsonb_build_object('policy', policy) FROM made
 )
-SELECT ${COLUMNS} FROM made`;
+SELECT ${COLUMNS}, (SELECT live FROM room) AS live_before FROM made`;
 
-const INSERT = insertWhere('true');
-const INSERT_IF_ROOM = insertWhere(
-  '$3::text IS NULL OR subject_room($2, $3, $29, $30, $9::text IS NOT NULL)',
+const INSERT = insertCounting('0');
+const INSERT_IF_ROOM = insertCounting(
+  'CASE WHEN $3::text IS NULL THEN 0 ELSE subject_room($2, $3, $29, $30, $9::text IS NOT NULL) END',
 );
 
 /** Writes a new session and its log book entry. */
@@ -48,10 +48,14 @@ export const insertIfRoom = async (
   session: NewSession,
   actor: Actor,
   limit: SessionLimit,
-): Promise<SessionRecord | undefined> => {
+): Promise<{ session: SessionRecord; devices: number } | undefined> => {
   const values = [...valuesOf(session, actor), limit.maxSessions, limit.atLimit];
-  const [row] = await db.query<SessionRow>('insert_session_if_room', INSERT_IF_ROOM, values);
-  return row && toRecord(row);
+  const [row] = await db.query<SessionRow & { live_before: number }>(
+    'insert_session_if_room',
+    INSERT_IF_ROOM,
+    values,
+  );
+  return row && { session: toRecord(row), devices: row.live_before + 1 };
 };
 
 const valuesOf = (session: NewSession, actor: Actor): unknown[] => {
