@@ -124,6 +124,26 @@ test('[GS1] an end that meets the check of a handshake leaves no socket, whichev
   expect(new Set(codes)).toEqual(new Set([4501]));
 });
 
+test('[GS1] an end that is announced between the look at the source and its answer is not missed', async () => {
+  await using source = await openFaultProxy(sessions.opsUrl);
+  await using distant = await startGateway(
+    { redisUrl: server.url, redisPrefix: 't:' },
+    source.url.replace(/\/$/, ''),
+    { INSTANCE_NAME: 'gw-distant' },
+  );
+  const one = await login('u_distant');
+  await raw.del(`t:s:{${one.id}}`);
+  await source.delay(300);
+  const client = await socketOf(one, distant.wsUrl);
+  // The service has read the row, left it in Redis, and its answer is on the way.
+  await until(async () => (await raw.exists(`t:s:{${one.id}}`)) === 1, {
+    what: 'the look at the source',
+    intervalMs: 5,
+  });
+  expect((await sessions.service('DELETE', `/v1/sessions/${one.id}`)).status).toBe(204);
+  expect(await client.closed).toEqual({ code: 4501, reason: 'session ended: admin' });
+});
+
 test('[GS3] when the session runs out, its socket is closed within a second, not before', async () => {
   const one = await login('u_brief');
   const [{ until: at }] = await sql(
