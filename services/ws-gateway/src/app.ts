@@ -38,6 +38,8 @@ const DRAIN_SHARE = 0.7;
 
 /** Time between two comparisons of all groups with their streams, give or take a tenth. */
 const AUDIT_MS = 5_000;
+/** Rotations with which privileges change; after any other one the old secret stays good for a while. */
+const RAISING = new Set(['step_up', 'upgrade']);
 const BUS_PATIENCE_MS = 2_000;
 const BUS_POLL_MS = 10;
 /** Longest body of a call of the server API. */
@@ -224,6 +226,10 @@ const wireSessions = (
       log,
       metrics,
       onEnded: registry.end,
+      onChanged: (change) => {
+        if (change.k !== 'rot' || !RAISING.has(change.why)) return;
+        for (const id of change.ids) registry.renew(id, change.why);
+      },
       onLost: () => void sweep.checkAll(),
     }),
   );

@@ -204,6 +204,10 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     }
   }
 
+  renewSession(why: string): void {
+    this.close(CloseCode.StateInvalidated, `session renewed: ${why}`);
+  }
+
   endSession(why: string): void {
     this.close(CloseCode.SessionEnded, `${CLOSE_REASON[CloseCode.SessionEnded]}: ${why}`);
   }

@@ -126,6 +126,10 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     this.endSession('expired');
   }
 
+  renewSession(why: string): void {
+    this.close(CloseCode.StateInvalidated, `session renewed: ${why}`);
+  }
+
   endSession(why: string): void {
     this.close(CloseCode.SessionEnded, `${CLOSE_REASON[CloseCode.SessionEnded]}: ${why}`);
   }

@@ -31,6 +31,8 @@ export interface Identity {
 /** Whoever must go when a session ends. */
 export interface SessionHolder {
   endSession(why: string): void;
+  /** The session has a new secret and other privileges: whoever came in with the old one comes in again. */
+  renewSession(why: string): void;
 }
 
 /** The verdict over a credential. */

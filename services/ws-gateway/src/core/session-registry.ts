@@ -7,6 +7,8 @@ export interface SessionRegistry {
   release(id: SessionId, holder: SessionHolder): void;
   /** Tells every holder of this session, and forgets them. Answers how many there were. */
   end(id: SessionId, why: string): number;
+  /** Tells every holder that the privileges of this session have changed, and forgets them. */
+  renew(id: SessionId, why: string): number;
   has(id: SessionId): boolean;
   ids(): Iterable<SessionId>;
   size(): number;
@@ -15,6 +17,14 @@ export interface SessionRegistry {
 /** An empty registry. A session with one connection, the usual case, costs no set. */
 export const createSessionRegistry = (): SessionRegistry => {
   const held = new Map<SessionId, SessionHolder | Set<SessionHolder>>();
+  const tellAll = (id: SessionId, tell: (holder: SessionHolder) => void): number => {
+    const present = held.get(id);
+    if (present === undefined) return 0;
+    const holders = present instanceof Set ? [...present] : [present];
+    held.delete(id);
+    for (const holder of holders) tell(holder);
+    return holders.length;
+  };
   return {
     hold: (id, holder) => {
       const present = held.get(id);
@@ -27,14 +37,8 @@ export const createSessionRegistry = (): SessionRegistry => {
       if (present === holder) held.delete(id);
       else if (present instanceof Set && present.delete(holder) && present.size === 0) held.delete(id);
     },
-    end: (id, why) => {
-      const present = held.get(id);
-      if (present === undefined) return 0;
-      const holders = present instanceof Set ? [...present] : [present];
-      held.delete(id);
-      for (const holder of holders) holder.endSession(why);
-      return holders.length;
-    },
+    end: (id, why) => tellAll(id, (holder) => holder.endSession(why)),
+    renew: (id, why) => tellAll(id, (holder) => holder.renewSession(why)),
     has: (id) => held.has(id),
     ids: () => held.keys(),
     size: () => held.size,

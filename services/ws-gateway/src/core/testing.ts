@@ -224,7 +224,7 @@ const clientsOf = (engine: Engine, gate: FakeGate) => {
     },
     plain: async (group: string, user = 'ann') => {
       const wire = new FakeWire();
-      const holder: SessionHolder = { endSession: () => {} };
+      const holder: SessionHolder = { endSession: () => {}, renewSession: () => {} };
       const identity = gate.identity(user as SessionId);
       const connection = engine.openPlain(wire, identity, group as GroupName, holder);
       await settle();

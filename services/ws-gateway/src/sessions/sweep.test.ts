@@ -16,7 +16,10 @@ const sweepOver = (
   const ended: string[] = [];
   const touched: string[] = [];
   for (const id of Object.keys(reads)) {
-    registry.hold(id as SessionId, { endSession: (why) => ended.push(`${id} ${why}`) });
+    registry.hold(id as SessionId, {
+      endSession: (why) => void ended.push(`${id} ${why}`),
+      renewSession: () => {},
+    });
   }
   const sweep = createSessionSweep({
     registry,

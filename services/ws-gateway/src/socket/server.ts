@@ -212,6 +212,10 @@ class PendingUpgrade implements SessionHolder {
   endSession(why: string): void {
     this.endedBecause = why;
   }
+  /** What was checked holds no more; the client tries again with what it has by then. */
+  renewSession(why: string): void {
+    this.endedBecause = why;
+  }
   /** A connection has taken over. */
   pass(): void {
     this.isPassed = true;
