@@ -263,9 +263,11 @@ test('[CO10] with both stores down the page says so with ages, and shows nothing
   await Promise.all([fleet.halt('redis'), fleet.halt('postgres')]);
   await page.locator('[data-store=redis]', { hasText: 'Down' }).waitFor({ timeout: 10_000 });
   await page.locator('[data-store=database]', { hasText: 'Down' }).waitFor({ timeout: 10_000 });
-  await until(async () => (await page.locator('.tone-good').count()) === 0, {
+  await until(() => page.locator('.tone-good').allTextContents(), {
+    ok: ({ length }) => length === 0,
     what: 'nothing to be good',
-    timeoutMs: 15_000,
+    // Data is stale after 15 s; the page must have been told, and drawn it.
+    timeoutMs: 30_000,
   });
   expect(await page.locator('[data-state=down]').count()).toBe(0);
   await page.getByText(/registry unreadable/).waitFor();
