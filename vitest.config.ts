@@ -13,6 +13,8 @@ const PROJECTS: Record<string, object> = {
   unit: {
     include: ['packages/**/*.test.ts', 'services/**/*.test.ts', 'deploy/**/*.test.ts'],
     maxWorkers: '100%',
+    // They take milliseconds; a machine that is busy with something else may not make them fail.
+    testTimeout: 20_000,
     sequence: { groupOrder: 1 },
   },
   architecture: {
