@@ -8,6 +8,7 @@ import { createApp, type GatewayApp } from '@muster/ws-gateway/app';
 import { readConfig } from '@muster/ws-gateway/config';
 import { Centrifuge, type Options } from 'centrifuge';
 import { WebSocket } from 'ws';
+import { readMetric } from './read-metric.ts';
 import { INTERNAL_KEY, ORIGIN, SECRETS } from './session-fixture.ts';
 
 export const SERVER_KEY = 'server_0123456789-api-key';
@@ -59,15 +60,7 @@ export const startGateway = async (
     url: `http://127.0.0.1:${app.port}`,
     wsUrl: `ws://127.0.0.1:${app.port}`,
     opsUrl,
-    metric: async (name) => {
-      const text = await (await fetch(`${opsUrl}/metrics`)).text();
-      return text
-        .split('\n')
-        .filter(
-          (line) => line.startsWith(`${name} `) || line.startsWith(name.endsWith('}') ? name : `${name}{`),
-        )
-        .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
-    },
+    metric: (name) => readMetric(opsUrl, name),
     [Symbol.asyncDispose]: () => app[Symbol.asyncDispose](),
   };
 };

@@ -3,6 +3,7 @@ import { systemRandom } from '@muster/kit/random';
 import { createApp, type SessionServiceApp } from '@muster/session-service/app';
 import { readConfig } from '@muster/session-service/config';
 import { createQuietLog, type QuietLog } from '@muster/testkit/quiet-log';
+import { readMetric } from './read-metric.ts';
 
 export const SERVICE_KEY = 'sk_0123456789-service-key';
 export const INTERNAL_KEY = 'int_0123456789-internal-key';
@@ -125,15 +126,7 @@ export const startService = async (
     bearer: (token, ...rest) => withHeaders({ authorization: `Bearer ${token}` })(...rest),
     cookie: (cookie, ...rest) => withHeaders({ cookie, origin: ORIGIN })(...rest),
     internal: withHeaders({ authorization: `Bearer ${INTERNAL_KEY}` }, opsUrl),
-    metric: async (name) => {
-      const text = await (await fetch(`${opsUrl}/metrics`)).text();
-      return text
-        .split('\n')
-        .filter(
-          (line) => line.startsWith(`${name} `) || line.startsWith(name.endsWith('}') ? name : `${name}{`),
-        )
-        .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
-    },
+    metric: (name) => readMetric(opsUrl, name),
     [Symbol.asyncDispose]: () => app[Symbol.asyncDispose](),
   };
 };

@@ -57,6 +57,7 @@ const NEVER_CHECKED: DependencyStatus = { status: 'unknown', checkedAt: 0 };
 export const createHealth = (deps: HealthDeps): Health => {
   const { clock, checks } = deps;
   const names = Object.keys(checks);
+  const readyStates: readonly ProcessState[] = deps.isStrict ? ['ready'] : ['ready', 'degraded'];
   const bootedAt = clock.monotonic();
   const graceMs = deps.startupGraceMs ?? STARTUP_GRACE_MS;
   const known = new Map<string, DependencyStatus>();
@@ -109,7 +110,7 @@ export const createHealth = (deps: HealthDeps): Health => {
 
   return {
     state,
-    isReady: () => state() === 'ready' || (state() === 'degraded' && deps.isStrict !== true),
+    isReady: () => readyStates.includes(state()),
     started,
     dependency,
     dependencies: () => Object.fromEntries(names.map((name) => [name, dependency(name)])),

@@ -12,8 +12,6 @@ export const MICRO = [
 ] as const;
 /** Bucket edges in seconds for requests and round trips. */
 export const STD = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5] as const;
-/** Bucket edges in seconds for lives of connections and sessions. */
-export const LONG = [1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400] as const;
 /** Bucket edges in bytes. */
 export const SIZE = [64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576] as const;
 /** Bucket edges for counts of things. */

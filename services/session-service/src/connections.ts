@@ -4,13 +4,13 @@ import { connectionBudget, type FleetSize, judgeConnections } from './core/conne
 import { readRedisConnections, readServerConnections } from './store/server-connections.ts';
 
 /** Everything there is to know of the connections of this replica and of both servers. */
-export type ConnectionsReport = Awaited<ReturnType<Connections['report']>>;
+export type ConnectionsReport = ReturnType<typeof reportOf>;
 
 /** Looks at connections: at start for the budget, later for operators. */
 export interface Connections {
   /** Throws {@link ConfigError} with the sum spelled out when the fleet may need more than Postgres gives. Silent while Postgres is away. */
   requireBudget(): Promise<void>;
-  report(): Promise<ReturnType<typeof reportOf>>;
+  report(): Promise<ConnectionsReport>;
 }
 
 type ConnectionsDeps = Pick<Base, 'postgres' | 'redis' | 'log' | 'config'>;

@@ -1,5 +1,6 @@
 import { type Route, route } from '@muster/http/route';
 import { z } from 'zod';
+import type { ConnectionsReport } from '../connections.ts';
 import { VERDICTS } from '../core/connection-report.ts';
 import type { HttpContext } from './context.ts';
 import { serviceGuard } from './service-guard.ts';
@@ -52,7 +53,7 @@ const viewReport = ({
   budget,
   postgres,
   redis,
-}: Awaited<ReturnType<HttpContext['connections']['report']>>): z.output<typeof reportSchema> => {
+}: ConnectionsReport): z.output<typeof reportSchema> => {
   const { oldestCheckout, ...numbers } = pool;
   return {
     findings: [...findings],
