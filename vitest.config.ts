@@ -40,6 +40,23 @@ const PROJECTS: Record<string, object> = {
     fileParallelism: false,
     sequence: { groupOrder: 3 },
   },
+  // Minutes of faults on whole fleets: `npm run test:chaos`.
+  chaos: {
+    include: ['tests/chaos/**/*.test.ts'],
+    globalSetup: STORES,
+    testTimeout: 300_000,
+    hookTimeout: 180_000,
+    fileParallelism: false,
+    sequence: { groupOrder: 4 },
+  },
+  // The fleet in containers: `npm run test:compose`.
+  compose: {
+    include: ['tests/compose/**/*.test.ts'],
+    testTimeout: 600_000,
+    hookTimeout: 900_000,
+    fileParallelism: false,
+    sequence: { groupOrder: 5 },
+  },
 };
 
 export default defineConfig({

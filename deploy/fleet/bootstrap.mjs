@@ -1,8 +1,8 @@
-// `npm start`, `npm test`, `npm run bench`, `npm run setup`: gets the right tools, then runs the real thing.
+// `npm start`, `npm test`, `npm run bench` and the like: gets the right tools, then runs the real thing.
 // Runs on any Node from 20 on, needs nothing but npm, and does nothing twice.
 import { buildConsole, install, withLock } from './bootstrap/install.mjs';
 import { runAttached, say } from './bootstrap/processes.mjs';
-import { runTests } from './bootstrap/test.mjs';
+import { runSuite, runTests } from './bootstrap/test.mjs';
 import { ensureToolchain } from './bootstrap/toolchain.mjs';
 
 const [command, ...args] = process.argv.slice(2);
@@ -37,6 +37,12 @@ const COMMANDS = {
   test: async () => {
     const tools = await prepare({ withConsole: true });
     return runTests(tools, args);
+  },
+  'test:chaos': async () => runSuite(await prepare({ withConsole: true }), 'chaos', args),
+  'test:compose': async () => runSuite(await prepare({ withConsole: true }), 'compose', args),
+  conformance: async () => {
+    const tools = await prepare({ withConsole: false });
+    return runAttached(tools.node, ['tests/conformance/main.ts', ...args], { env: tools.env });
   },
 };
 

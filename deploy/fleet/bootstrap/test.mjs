@@ -4,13 +4,22 @@ import { ROOT, runAttached } from './processes.mjs';
 
 const RESULTS = join(ROOT, '.muster', 'test-results.json');
 
+/** What `npm test` runs; the other projects of vitest.config.ts have commands of their own. */
+const EVERYDAY = ['unit', 'architecture', 'service', 'fleet'];
+
 /** Lint, types, then every test. Stops at the first failure; ends with how many passed and failed. */
-export const runTests = async ({ env }, args) => {
-  const steps = [
+export const runTests = (tools, args) =>
+  runSteps(tools, [
     ['lint', 'biome', ['check', '.']],
     ['types', 'tsc', []],
-    ['tests', 'vitest', vitestArguments(args)],
-  ];
+    ['tests', 'vitest', vitestArguments(EVERYDAY, args)],
+  ]);
+
+/** One of the long suites, which `npm test` leaves out. */
+export const runSuite = (tools, project, args) =>
+  runSteps(tools, [['tests', 'vitest', vitestArguments([project], args)]]);
+
+const runSteps = async ({ env }, steps) => {
   rmSync(RESULTS, { force: true });
   mkdirSync(join(ROOT, '.muster'), { recursive: true });
   for (const [name, program, programArgs] of steps) {
@@ -27,8 +36,9 @@ export const runTests = async ({ env }, args) => {
   return 0;
 };
 
-const vitestArguments = (args) => [
+const vitestArguments = (projects, args) => [
   'run',
+  ...(args.includes('--project') ? [] : projects.flatMap((project) => ['--project', project])),
   '--reporter=default',
   '--reporter=json',
   `--outputFile.json=${RESULTS}`,

@@ -67,8 +67,9 @@ export const openRedis = async (
     return lane;
   };
   const lane = (except?: Redis): Redis => {
-    const ready = lanes.filter((one) => one.status === 'ready' && one !== except);
-    const [first = lanes[0] as Redis, ...others] = ready;
+    const ready = lanes.filter((one) => one.status === 'ready');
+    // The lane that just failed is better than one that is not there yet.
+    const [first = ready[0] ?? (lanes[0] as Redis), ...others] = ready.filter((one) => one !== except);
     const best = others.reduce((least, one) => (inFlight(one) < inFlight(least) ? one : least), first);
     if (inFlight(best) > BUSY_LANE && own.size < config.maxConnections) openLane();
     return best;
