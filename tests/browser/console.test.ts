@@ -263,7 +263,13 @@ test('[CO10] with both stores down the page says so with ages, and shows nothing
   await Promise.all([fleet.halt('redis'), fleet.halt('postgres')]);
   await page.locator('[data-store=redis]', { hasText: 'Down' }).waitFor({ timeout: 10_000 });
   await page.locator('[data-store=database]', { hasText: 'Down' }).waitFor({ timeout: 10_000 });
-  await until(() => page.locator('.tone-good').allTextContents(), {
+  const good = () =>
+    page
+      .locator('.tone-good')
+      .evaluateAll((glyphs) =>
+        glyphs.map((glyph) => glyph.closest('[data-store], tr, article')?.textContent),
+      );
+  await until(good, {
     ok: ({ length }) => length === 0,
     what: 'nothing to be good',
     // Data is stale after 15 s; the page must have been told, and drawn it.

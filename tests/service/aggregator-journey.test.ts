@@ -1,4 +1,12 @@
+import { createFleet } from '@muster/health-aggregator/core/fleet';
+import { aggregatorKeys } from '@muster/health-aggregator/sources/keys';
+import { travel } from '@muster/health-aggregator/travel';
+import { systemClock } from '@muster/kit/clock';
+import { createMetrics } from '@muster/kit/metrics';
+import { openRedis } from '@muster/kit/redis';
 import { migrate } from '@muster/session-service/store/migrate';
+import { openOwnRedis } from '@muster/testkit/own-store';
+import { createQuietLog } from '@muster/testkit/quiet-log';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';
@@ -57,4 +65,45 @@ test('[JO1] without a key nobody travels', async () => {
   await until(async () => (await aggregator.stateOf('aggregator-test')) === 'up', { what: 'a fleet' });
   await new Promise((resolve) => setTimeout(resolve, 2_500));
   expect((await aggregator.ask('/v1/fleet')).body.journey).toBeUndefined();
+});
+
+test('[JO3] an arrival of before is not shown as good when the store is away and nobody leads', async () => {
+  const own = await openOwnRedis();
+  await using _ = own;
+  const metrics = createMetrics({ service: 'test', version: '0' });
+  const log = createQuietLog();
+  await using redis = await openRedis(
+    {
+      url: own.url,
+      prefix: 't:',
+      maxConnections: 5,
+      connectTimeoutMs: 1_000,
+      commandTimeoutMs: 500,
+      name: 'test',
+    },
+    { log, metrics },
+  );
+  const fleet = createFleet({
+    clock: systemClock,
+    name: 'test',
+    observer: { name: 'observer', version: '1', startedAt: Date.now() },
+    expected: {},
+    staleAfterMs: 15_000,
+    paces: { calmMs: 2_000, hurriedMs: 500, downMs: 5_000 },
+  });
+  await own.stop();
+  fleet.journeyed({ ok: true, durationMs: 5 });
+  expect(fleet.view().journey?.status).toBe('ok');
+  using _journeys = travel({
+    apiKey: 'none',
+    intervalMs: 20,
+    fleet,
+    epoch: () => undefined,
+    clock: systemClock,
+    log,
+    metrics,
+    redis,
+    keys: aggregatorKeys('t:', 'test'),
+  });
+  await until(() => fleet.view().journey, { what: 'silence', ok: (now) => now === undefined });
 });

@@ -36,7 +36,7 @@ export const travel = (deps: TravelDeps): Disposable => {
     if (epoch() === undefined) return adopt(deps);
     const plan = planJourney(fleet, round);
     round += 1;
-    if (!plan) return;
+    if (!plan) return fleet.journeyed(undefined);
     const result = await journey.run(plan);
     tell(result);
     fleet.journeyed(
@@ -65,9 +65,13 @@ const share = async ({ fleet, redis, keys }: TravelDeps): Promise<void> => {
 
 /** Its age follows from what is left of the life of the key, so clocks of hosts do not matter. */
 const adopt = async ({ fleet, clock, redis, keys }: TravelDeps): Promise<void> => {
-  const [text, leftMs] = await redis.retry((lane) =>
-    Promise.all([lane.get(keys.journey), lane.pttl(keys.journey)]),
-  );
+  const [text, leftMs] = await redis
+    .retry((lane) => Promise.all([lane.get(keys.journey), lane.pttl(keys.journey)]))
+    .catch((error: unknown) => {
+      // What was told before the store went away is no word on now.
+      fleet.journeyed(undefined);
+      throw error;
+    });
   const shared = text === null ? null : (JSON.parse(text) as SharedJourney | null);
   if (shared === null) fleet.journeyed(undefined);
   else fleet.journeys.adopt(shared, Math.max(0, SHARED_FOR_MS - leftMs), clock.monotonic());
