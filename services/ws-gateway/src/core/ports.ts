@@ -1,3 +1,4 @@
+import type { Payload } from '@muster/protocol/commands';
 import type { Grant } from '@muster/session/grants';
 import type { SessionId } from '@muster/session/token';
 import type { Rate } from './rate-limit.ts';
@@ -26,6 +27,30 @@ export interface Identity {
   readonly expiresAt: number;
   /** What the session may do beyond what its groups allow everybody. */
   readonly grants?: readonly Grant[];
+  /** JSON text that others see of each of its connections, as `conn_info`. */
+  readonly info?: Payload;
+  /** Groups that its connections are put into when they come, by name. */
+  readonly subs?: ReadonlyMap<string, ServerSubscription>;
+}
+
+/** A subscription that the client did not ask for. What is left out is as the group has it. */
+export interface ServerSubscription {
+  /** JSON text that others in the group see of the client, as `chan_info`. */
+  readonly info?: Payload;
+  /** JSON text for the client. */
+  readonly data?: Payload;
+  /** Milliseconds since the Unix epoch; the connection is closed with 3006 some time after. */
+  readonly expiresAt?: number;
+  readonly override?: SubscriptionOverride;
+}
+
+/** Options of a group that are different for one subscription. */
+export interface SubscriptionOverride {
+  readonly presence?: boolean;
+  readonly joinLeave?: boolean;
+  readonly forcePushJoinLeave?: boolean;
+  readonly forceRecovery?: boolean;
+  readonly forcePositioning?: boolean;
 }
 
 /** Whoever must go when a session ends. */
