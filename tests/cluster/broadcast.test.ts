@@ -1,3 +1,4 @@
+import { runCli } from '@muster/cli/cli';
 import { createRealtime } from '@muster/client/realtime';
 import { createGuest, createMySessions } from '@muster/client/sessions';
 import type { Fleet } from '@muster/fleet/fleet';
@@ -125,3 +126,51 @@ test('[CL4] a client whose session was ended is told once, and stays away', asyn
   expect(reasons).toEqual([expect.stringMatching(/session/)]);
   expect(client.state).toBe('disconnected');
 });
+
+test('[CM8] the command publishes to a group, tails it, and lists groups and connections', async () => {
+  const interruption = new AbortController();
+  const start = (...words: readonly string[]) => {
+    const [out, err]: [string[], string[]] = [[], []];
+    const code = runCli({
+      argv: [
+        ...words,
+        ...['--url', fleet.publicUrl, '--key', about.serviceApiKey, '--server-key', about.serverApiKey],
+      ],
+      ...{ env: {}, cwd: '/' },
+      out: (text) => out.push(text),
+      err: (text) => err.push(text),
+      interruption: () => interruption.signal,
+    });
+    return { code, out, err };
+  };
+  const run = async (...words: readonly string[]) => {
+    const { code, out, err } = start(...words);
+    return { code: await code, out: out.join('\n'), err: err.join('\n') };
+  };
+  const tail = start('tail', '$ops', '--json', '--count', '2');
+  await until(async () => tail.err.join(), { ok: (said) => said.includes('listening'), what: 'the tail' });
+  expect(await run('publish', '$ops', '{"n":1}')).toMatchObject({ code: 0 });
+  expect((await run('publish', '$ops', 'not \u001b JSON')).code).toBe(0);
+  expect(await tail.code).toBe(0);
+  expect(tail.out.map((line) => JSON.parse(line).data)).toEqual([{ n: 1 }, 'not \u001b JSON']);
+
+  const second = start('tail', '$ops');
+  await until(async () => second.err.join(), { ok: (said) => said.includes('listening'), what: 'the tail' });
+  expect((await run('groups', '$op?')).out).toMatch(/^GROUP +MEMBERS\n\$ops +1$/);
+  expect((await run('connections', '--group', '$ops')).out).toMatch(
+    /muster-cli .* ws-gateway-\d .*\$ops\n\(2 gateways answered\)$/,
+  );
+  await run('publish', '$ops', 'not \u001b JSON');
+  await until(async () => second.out, { ok: ({ length }) => length === 1, what: 'the line' });
+  expect(second.out[0]).toContain('(server)  "not \\u001b JSON"');
+  interruption.abort();
+  expect(await second.code).toBe(0);
+  expect(second.out.at(-1)).toBe('1 seen');
+  // Nothing is left behind: the session of the tail is ended.
+  await until(async () => (await run('connections', '--user', 'muster-cli')).out, {
+    ok: (said) => said.startsWith('no connections'),
+    what: 'no connections',
+  });
+  expect((await run('sessions', 'list', '--user', 'muster-cli')).out).toBe('no sessions');
+  expect(await run('publish', 'no such group', '1', '2')).toMatchObject({ code: 2 });
+}, 60_000);

@@ -35,6 +35,7 @@ const muster = async (line: string, env: NodeJS.ProcessEnv = {}, cwd = join(home
     ...{ env, cwd },
     out: (text) => output.push(text),
     err: (text) => errors.push(text),
+    interruption: () => new AbortController().signal,
   });
   return { code, out: output.join('\n'), err: errors.join('\n') };
 };

@@ -1,10 +1,14 @@
 import { parseArgs } from 'node:util';
 import { createSender, MusterError } from '@muster/client/http';
+import { createApi } from './api.ts';
 import type { Command, Surroundings } from './command.ts';
 import { UsageError } from './command.ts';
+import { connections } from './commands/connections.ts';
 import { doctor } from './commands/doctor.ts';
+import { groups, publish } from './commands/groups.ts';
 import { keysCreate, keysList, keysRevoke } from './commands/keys.ts';
 import { sessionsEnd, sessionsList, sessionsShow } from './commands/sessions.ts';
+import { tail } from './commands/tail.ts';
 import { findTarget } from './target.ts';
 
 const COMMANDS: readonly Command[] = [
@@ -14,6 +18,10 @@ const COMMANDS: readonly Command[] = [
   keysCreate,
   keysList,
   keysRevoke,
+  connections,
+  groups,
+  publish,
+  tail,
   doctor,
 ];
 const OK = 0;
@@ -25,6 +33,7 @@ const OPTIONS = {
   json: { type: 'boolean' },
   url: { type: 'string' },
   key: { type: 'string' },
+  'server-key': { type: 'string' },
 } as const;
 
 /** Runs one command. Answers the exit code: 0 done, 1 refused or failed, 2 misused. Never throws. */
@@ -51,14 +60,21 @@ const perform = async (command: Command, around: Surroundings): Promise<number> 
     return OK;
   }
   const text = (name: string) => (typeof values[name] === 'string' ? values[name] : undefined);
-  const { url, key } = findTarget(around, { url: text('url'), key: text('key') });
+  const target = findTarget(around, { url: text('url'), key: text('key'), serverKey: text('server-key') });
+  const sender = (headers: Record<string, string>) => createSender({ baseUrl: target.url }, { headers });
   const answer = await command.run({
-    send: createSender({ baseUrl: url }, { headers: { authorization: `Bearer ${key}` } }),
+    url: target.url,
+    send: (call) => sender({ authorization: `Bearer ${target.key()}` })(call),
+    api: createApi(() => sender({ 'x-api-key': target.serverKey() })),
+    interruption: around.interruption,
+    say: around.out,
+    note: around.err,
     positionals,
     option: text,
     isSet: (name) => values[name] === true,
   });
-  around.out(values['json'] === true ? JSON.stringify(answer.json, null, 2) : answer.text);
+  if (values['json'] !== true) around.out(answer.text);
+  else if (answer.json !== undefined) around.out(JSON.stringify(answer.json, null, 2));
   return answer.isBad ? FAILED : OK;
 };
 
@@ -84,12 +100,13 @@ const explain = ({ argv, out, err }: Surroundings): number => {
   const width = Math.max(...COMMANDS.map(({ usage }) => usage.length));
   const lines = COMMANDS.map(({ usage, summary }) => `  muster ${usage.padEnd(width)}  ${summary}`);
   const text = [
-    'Sessions, API keys and diagnostics of a Muster fleet.',
+    'Sessions, groups, API keys and diagnostics of a Muster fleet.',
     '',
     ...lines,
     '',
-    'Every command takes --json, and --url and --key to say which fleet. Without them: MUSTER_URL and MUSTER_API_KEY,',
-    'or the fleet that npm start runs (.muster/fleet.json here or above).',
+    'Every command takes --json, and --url, --key (of the session service) and --server-key (of the gateways) to say which',
+    'fleet. Without them: MUSTER_URL, MUSTER_API_KEY and MUSTER_SERVER_API_KEY, or the fleet that npm start runs',
+    '(.muster/fleet.json here or above).',
   ].join('\n');
   if (asked) {
     out(text);

@@ -1,8 +1,21 @@
 import type { Send } from '@muster/client/http';
+import type { CallApi } from './api.ts';
 
 /** The command line was wrong; the message says what. */
 export class UsageError extends Error {
   override readonly name = 'UsageError';
+}
+
+/** The server API said no. */
+export class ApiRefusal extends Error {
+  override readonly name = 'ApiRefusal';
+  /** Code of the wire, or an HTTP status. */
+  readonly code: number;
+
+  constructor(code: number, message: string) {
+    super(code === 0 || code >= 400 ? message : `${message} [${code}]`);
+    this.code = code;
+  }
 }
 
 /** What a command line runs in. */
@@ -12,12 +25,24 @@ export interface Surroundings {
   readonly cwd: string;
   out(text: string): void;
   err(text: string): void;
+  /** From now on Ctrl-C is a wish to end in order, told by this signal. */
+  interruption(): AbortSignal;
 }
 
 /** What a command works with. */
 export interface Context {
-  /** Calls of the service plane, with the API key. */
+  /** Origin of the fleet. */
+  readonly url: string;
+  /** Calls of the session service, with the service API key. */
   readonly send: Send;
+  /** Calls of the gateways' server API, with the server API key. */
+  readonly api: CallApi;
+  /** See {@link Surroundings.interruption}. */
+  interruption(): AbortSignal;
+  /** One line of a result that comes bit by bit. */
+  say(line: string): void;
+  /** A remark beside the result. */
+  note(line: string): void;
   readonly positionals: readonly string[];
   option(name: string): string | undefined;
   isSet(name: string): boolean;
@@ -26,6 +51,7 @@ export interface Context {
 /** What a command has to say: for people, and for scripts. */
 export interface Answer {
   readonly text: string;
+  /** Undefined when everything was said before. */
   readonly json: unknown;
   /** True ends with exit code 1: the command worked, and what it found is bad. */
   readonly isBad?: boolean;

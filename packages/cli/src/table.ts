@@ -12,8 +12,8 @@ export const table = (header: readonly string[], rows: readonly (readonly string
     .join('\n');
 };
 
-/** Labels come from strangers: a terminal must not obey them. */
-const printable = (cell: string): string => cell.replaceAll(/\p{C}/gu, '?');
+/** Text of strangers, such as labels, without what a terminal would obey. */
+export const printable = (cell: string): string => cell.replaceAll(/\p{C}/gu, '?');
 
 /** `2026-11-22T20:11:05.123Z` → `2026-11-22 20:11:05`; `–` for none. */
 export const instant = (iso: string | null | undefined): string =>

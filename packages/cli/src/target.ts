@@ -2,27 +2,38 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type Surroundings, UsageError } from './command.ts';
 
-/** Where the fleet is, and the key for it. */
+/** Where the fleet is, and the keys for it. A key that is missing is told when it is needed. */
 export interface Target {
   readonly url: string;
-  readonly key: string;
+  /** Of the session service. */
+  key(): string;
+  /** Of the gateways' server API. */
+  serverKey(): string;
+}
+
+interface Given {
+  readonly url: string | undefined;
+  readonly key: string | undefined;
+  readonly serverKey: string | undefined;
 }
 
 /** From the options, else the environment, else the fleet that runs from this directory or one above it. */
-export const findTarget = (
-  { env, cwd }: Pick<Surroundings, 'env' | 'cwd'>,
-  given: { readonly url: string | undefined; readonly key: string | undefined },
-): Target => {
+export const findTarget = ({ env, cwd }: Pick<Surroundings, 'env' | 'cwd'>, given: Given): Target => {
   const url = given.url ?? env['MUSTER_URL'];
   const key = given.key ?? env['MUSTER_API_KEY'];
-  if (url !== undefined && key !== undefined) return { url: checked(url), key };
-  const local = readFleet(cwd);
-  // The key of the local fleet is for the local fleet.
-  if (url !== undefined || local === undefined) {
-    const missing = url === undefined ? '--url (or MUSTER_URL)' : '--key (or MUSTER_API_KEY)';
-    throw new UsageError(`${missing} is needed: no fleet runs from this directory`);
-  }
-  return { url: local.publicUrl, key: key ?? local.serviceApiKey };
+  const serverKey = given.serverKey ?? env['MUSTER_SERVER_API_KEY'];
+  // The keys of the local fleet are for the local fleet.
+  const local = url === undefined ? readFleet(cwd) : undefined;
+  const origin = url === undefined ? local?.publicUrl : checked(url);
+  return {
+    url: origin ?? need('--url (or MUSTER_URL)'),
+    key: () => key ?? local?.serviceApiKey ?? need('--key (or MUSTER_API_KEY)'),
+    serverKey: () => serverKey ?? local?.serverApiKey ?? need('--server-key (or MUSTER_SERVER_API_KEY)'),
+  };
+};
+
+const need = (what: string): never => {
+  throw new UsageError(`${what} is needed: no fleet runs from this directory`);
 };
 
 const checked = (url: string): string => {
@@ -30,7 +41,13 @@ const checked = (url: string): string => {
   return url;
 };
 
-const readFleet = (cwd: string): { publicUrl: string; serviceApiKey: string } | undefined => {
+interface LocalFleet {
+  readonly publicUrl: string;
+  readonly serviceApiKey: string;
+  readonly serverApiKey: string;
+}
+
+const readFleet = (cwd: string): LocalFleet | undefined => {
   for (let directory = cwd; ; directory = dirname(directory)) {
     const file = join(directory, '.muster', 'fleet.json');
     if (existsSync(file)) return JSON.parse(readFileSync(file, 'utf8'));

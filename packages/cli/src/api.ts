@@ -1,0 +1,30 @@
+import { MusterError, type Send } from '@muster/client/http';
+import { ApiRefusal } from './command.ts';
+
+/** Calls a method of the gateways' server API. Throws {@link ApiRefusal} when the gateway says no. */
+export type CallApi = <T>(method: string, params: object) => Promise<T>;
+
+interface ApiBody<T> {
+  readonly result?: T;
+  readonly error?: { readonly code: number; readonly message: string };
+}
+
+/** `sender` carries the server API key. Looking may be repeated after a lost connection, publishing may not. */
+export const createApi =
+  (sender: () => Send): CallApi =>
+  async <T>(method: string, params: object): Promise<T> => {
+    const call = { method: 'POST', path: `/api/${method}`, body: params } as const;
+    const send = sender();
+    try {
+      const { body } = await send<ApiBody<T>>({ ...call, isSafeToRepeat: method !== 'publish' });
+      if (body?.error) throw new ApiRefusal(body.error.code, body.error.message);
+      if (body?.result === undefined) throw new ApiRefusal(0, `the answer to ${method} is no result`);
+      return body.result;
+    } catch (error) {
+      if (!(error instanceof MusterError) || error.status !== 401) throw error;
+      throw new ApiRefusal(
+        401,
+        'the server API key was refused: check --server-key or MUSTER_SERVER_API_KEY',
+      );
+    }
+  };

@@ -1,0 +1,62 @@
+import { type Command, UsageError } from '../command.ts';
+import { instant, table } from '../table.ts';
+
+const MOST = 10_000;
+
+interface Connection {
+  readonly client: string;
+  readonly user: string;
+  readonly session: string;
+  readonly gateway: string;
+  readonly transport: string;
+  readonly groups: readonly string[];
+  /** Milliseconds since the Unix epoch. */
+  readonly since: number;
+  /** Bytes that wait for the client. */
+  readonly lag: number;
+}
+
+/** `muster connections` */
+export const connections: Command = {
+  name: 'connections',
+  usage: 'connections [--user ID] [--session ID] [--group NAME] [--limit N]',
+  summary: 'open sockets: whose, where, in which groups, and how far behind',
+  options: {
+    user: { type: 'string' },
+    session: { type: 'string' },
+    group: { type: 'string' },
+    limit: { type: 'string' },
+  },
+  run: async ({ api, option }) => {
+    const limit = Number(option('limit') ?? 100);
+    if (!Number.isInteger(limit) || limit < 1 || limit > MOST)
+      throw new UsageError(`--limit is a number from 1 to ${MOST}`);
+    const { connections: found, gateways } = await api<{ connections: Connection[]; gateways: number }>(
+      'connections',
+      {
+        user: option('user') ?? '',
+        session: option('session') ?? '',
+        channel: option('group') ?? '',
+        limit,
+      },
+    );
+    const answered = `${gateways} ${gateways === 1 ? 'gateway' : 'gateways'} answered`;
+    const more = found.length === limit ? `; --limit shows up to ${MOST}` : '';
+    const text = found.length === 0 ? 'no connections' : listOf(found);
+    return { text: `${text}\n(${answered}${more})`, json: found };
+  },
+};
+
+const listOf = (found: readonly Connection[]): string =>
+  table(
+    ['CLIENT', 'USER', 'SESSION', 'GATEWAY', 'SINCE', 'LAG', 'GROUPS'],
+    found.map((one) => [
+      one.client,
+      one.user || '(guest)',
+      one.session || '–',
+      one.gateway,
+      instant(new Date(one.since).toISOString()),
+      one.lag === 0 ? '–' : `${one.lag} B`,
+      one.groups.join(' ') || '–',
+    ]),
+  );

@@ -1,0 +1,58 @@
+import { type Command, onlyArgument, UsageError } from '../command.ts';
+import { table } from '../table.ts';
+
+/** Lists longer than this are for scripts. */
+const MOST_SHOWN = 1_000;
+
+/** `muster groups` */
+export const groups: Command = {
+  name: 'groups',
+  usage: 'groups [PATTERN]',
+  summary: 'groups with members, and how many; PATTERN takes * and ?',
+  options: {},
+  run: async (context) => {
+    const pattern = context.positionals.length === 0 ? '' : onlyArgument(context, 'pattern');
+    const { channels } = await context.api<{ channels: Record<string, { num_clients: number }> }>(
+      'channels',
+      {
+        pattern,
+      },
+    );
+    const rows = Object.entries(channels)
+      .map(([name, { num_clients: members }]) => ({ group: name, members }))
+      .sort((a, b) => b.members - a.members || a.group.localeCompare(b.group));
+    const shown = rows.slice(0, MOST_SHOWN).map(({ group, members }) => [group, String(members)]);
+    const more = rows.length > MOST_SHOWN ? `\n(and ${rows.length - MOST_SHOWN} more; --json lists all)` : '';
+    return { text: rows.length === 0 ? 'no groups' : table(['GROUP', 'MEMBERS'], shown) + more, json: rows };
+  },
+};
+
+/** `muster publish` */
+export const publish: Command = {
+  name: 'publish',
+  usage: 'publish GROUP DATA [--idempotency KEY]',
+  summary: 'send DATA to a group: JSON as it is, other text as a JSON string',
+  options: { idempotency: { type: 'string' } },
+  run: async ({ api, positionals, option }) => {
+    const [group, data, ...more] = positionals;
+    if (group === undefined || data === undefined) throw new UsageError('a group and data are needed');
+    if (more.length > 0) throw new UsageError('data is one argument: put it in quotes');
+    const key = option('idempotency');
+    const position = await api<{ offset?: number; epoch?: string }>('publish', {
+      channel: group,
+      data: jsonOf(data),
+      ...(key === undefined ? {} : { idempotency_key: key }),
+    });
+    const kept =
+      position.offset === undefined ? 'sent' : `sent as ${position.offset} of epoch ${position.epoch}`;
+    return { text: kept, json: position };
+  },
+};
+
+const jsonOf = (text: string): unknown => {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+};
