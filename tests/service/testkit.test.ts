@@ -257,4 +257,29 @@ describe('faults', () => {
     again.socket.write('on');
     await hear(again.heard, 'on');
   });
+
+  test('[FP6] with a mark, faults are for those who said it, also for those who come meanwhile', async () => {
+    using echo = await openEcho();
+    await using proxy = await openFaultProxy(echo.url, { only: /name=bus/ });
+    using plain = await dial(proxy.port);
+    using marked = await dial(proxy.port);
+    plain.socket.write('name=command');
+    marked.socket.write('name=bus');
+    await hear(plain.heard, 'name=command');
+    await hear(marked.heard, 'name=bus');
+    await proxy.blackhole();
+    using late = await dial(proxy.port);
+    late.socket.write('name=bus');
+    plain.socket.write('!');
+    marked.socket.write('?');
+    await hear(plain.heard, 'name=command!');
+    expect([marked.heard.text, late.heard.text]).toEqual(['name=bus', '']);
+    await proxy.pass();
+    await hear(marked.heard, 'name=bus?');
+    await hear(late.heard, 'name=bus');
+    proxy.resetAll();
+    await Promise.all([marked.ended, late.ended]);
+    plain.socket.write('.');
+    await hear(plain.heard, 'name=command!.');
+  });
 });

@@ -24,30 +24,47 @@ export interface FaultProxy extends AsyncDisposable {
   connections(): number;
 }
 
+/** Whom the faults are for. */
+export interface FaultProxyOptions {
+  /** Faults are for connections whose client says this early on; all others pass. Without it they are for all. */
+  readonly only?: RegExp;
+}
+
 interface Pair {
   readonly client: Socket;
   readonly target: Socket;
+  /** Whether faults are for this connection. */
+  marked: boolean;
 }
 
+/** Bytes of a client that are looked at for the mark. */
+const MARK_WITHIN_BYTES = 4_096;
+
 /** Puts a proxy before the server of a URL such as `redis://127.0.0.1:6379`. */
-export const openFaultProxy = async (targetUrl: string): Promise<FaultProxy> => {
+export const openFaultProxy = async (
+  targetUrl: string,
+  { only }: FaultProxyOptions = {},
+): Promise<FaultProxy> => {
   const target = new URL(targetUrl);
   const pairs = new Set<Pair>();
   let mode: Mode = { is: 'pass' };
   let server: Server | undefined;
 
   const accept = (client: Socket): void => {
-    const pair: Pair = { client, target: connect({ host: target.hostname, port: Number(target.port) }) };
+    const upstream = connect({ host: target.hostname, port: Number(target.port) });
+    const pair: Pair = { client, target: upstream, marked: only === undefined };
     pairs.add(pair);
     tie(
       pair,
-      () => mode,
+      () => (pair.marked ? mode : PASS),
       () => pairs.delete(pair),
     );
+    if (only !== undefined) markWhenSaid(pair, only, () => apply(pair, mode));
   };
   const resetAll = (): void => {
-    for (const pair of [...pairs]) cut(pair);
+    for (const pair of marked()) cut(pair);
   };
+  const marked = (): Pair[] => [...pairs].filter((pair) => pair.marked);
   const open = async (port: number): Promise<number> => {
     server = createServer(accept);
     server.listen(port, '127.0.0.1');
@@ -57,7 +74,7 @@ export const openFaultProxy = async (targetUrl: string): Promise<FaultProxy> => 
   const close = async (): Promise<void> => {
     const closing = server;
     server = undefined;
-    resetAll();
+    for (const pair of [...pairs]) cut(pair);
     await new Promise<void>((resolve) => {
       if (closing === undefined) resolve();
       else closing.close(() => resolve());
@@ -66,12 +83,9 @@ export const openFaultProxy = async (targetUrl: string): Promise<FaultProxy> => 
   const port = await open(0);
   const become = async (next: Mode): Promise<void> => {
     mode = next;
-    if (next.is === 'refuse') return close();
+    if (next.is === 'refuse' && only === undefined) return close();
     if (server === undefined) await open(port);
-    for (const socket of [...pairs].flatMap((pair) => [pair.client, pair.target])) {
-      if (next.is === 'blackhole') socket.pause();
-      else socket.resume();
-    }
+    for (const pair of marked()) apply(pair, next);
   };
   return {
     port,
@@ -84,6 +98,29 @@ export const openFaultProxy = async (targetUrl: string): Promise<FaultProxy> => 
     connections: () => pairs.size,
     [Symbol.asyncDispose]: close,
   };
+};
+
+const PASS: Mode = { is: 'pass' };
+
+/** Puts an open connection into a mode. */
+const apply = (pair: Pair, { is }: Mode): void => {
+  if (is === 'refuse') cut(pair);
+  for (const socket of [pair.client, pair.target]) {
+    if (is === 'blackhole') socket.pause();
+    else socket.resume();
+  }
+};
+
+/** Listens to what the client says first. */
+const markWhenSaid = (pair: Pair, mark: RegExp, onMarked: () => void): void => {
+  let said = '';
+  const listen = (data: Buffer): void => {
+    said += data.toString('latin1');
+    pair.marked = mark.test(said);
+    if (pair.marked || said.length > MARK_WITHIN_BYTES) pair.client.off('data', listen);
+    if (pair.marked) onMarked();
+  };
+  pair.client.on('data', listen);
 };
 
 /** Ties two sockets together: what one says the other hears, and they end together. */

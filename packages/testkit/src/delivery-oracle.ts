@@ -1,0 +1,142 @@
+/** What a publisher knows of one publication: its group took it, or nobody can say. */
+type Fate = 'acknowledged' | 'unknown';
+
+/** What a subscriber saw, in order. */
+type Seen = { readonly is: 'heard'; readonly number: number } | { readonly is: 'resync' };
+
+/** One subscriber's own log of one group. */
+export interface SubscriberLog {
+  /** A publication arrived. */
+  heard(number: number): void;
+  /** The server said that publications may be missing here: the application must begin anew. */
+  resynced(): void;
+}
+
+/** A publication that did not reach a subscriber as it should have, as `subscriber group#number`. */
+export interface DeliveryVerdict {
+  /** Publications that were acknowledged. */
+  readonly acknowledged: number;
+  /** Arrivals at subscribers. */
+  readonly deliveries: number;
+  /** Acknowledged, never arrived, and nobody said so. */
+  readonly missing: readonly string[];
+  /** Never arrived, and the subscriber was told that something is missing at that place. */
+  readonly announced: readonly string[];
+  /** Arrived more than once. */
+  readonly duplicates: readonly string[];
+  /** Arrived behind a later one of its group. */
+  readonly misordered: readonly string[];
+  /** Arrived although nobody published it. */
+  readonly strange: readonly string[];
+}
+
+/** Compares what was published with what arrived. Publications of a group are numbered from 0 by its one publisher. */
+export interface DeliveryOracle {
+  /** Numbers the next publication of a group, before it is sent. */
+  publishing(group: string): number;
+  /** The group took it. What is never acknowledged may arrive, or not. */
+  acknowledged(group: string, number: number): void;
+  /** A subscriber that hears its group from the next publication on. */
+  subscriber(name: string, group: string): SubscriberLog;
+  /** How many subscribers have not got every acknowledged publication, counting announced holes as got. */
+  waiting(): number;
+  judge(): DeliveryVerdict;
+}
+
+interface Subscriber {
+  readonly name: string;
+  readonly group: string;
+  /** The first number it must hear. */
+  readonly from: number;
+  readonly seen: Seen[];
+}
+
+export const createDeliveryOracle = (): DeliveryOracle => {
+  const groups = new Map<string, Fate[]>();
+  const subscribers: Subscriber[] = [];
+  const fatesOf = (group: string): Fate[] => {
+    const known = groups.get(group) ?? [];
+    groups.set(group, known);
+    return known;
+  };
+  const holesOf = (one: Subscriber) => judgeHoles(one, fatesOf(one.group));
+
+  return {
+    publishing: (group) => fatesOf(group).push('unknown') - 1,
+    acknowledged: (group, number) => {
+      const fates = fatesOf(group);
+      if (fates[number] === undefined) throw new Error(`${group}#${number} was never published`);
+      fates[number] = 'acknowledged';
+    },
+    subscriber: (name, group) => {
+      const seen: Seen[] = [];
+      subscribers.push({ name, group, from: fatesOf(group).length, seen });
+      return {
+        heard: (number) => void seen.push({ is: 'heard', number }),
+        resynced: () => void seen.push({ is: 'resync' }),
+      };
+    },
+    waiting: () => subscribers.filter((one) => holesOf(one).missing.length > 0).length,
+    judge: () => ({
+      acknowledged: [...groups.values()].flat().filter((fate) => fate === 'acknowledged').length,
+      deliveries: subscribers.reduce((sum, { seen }) => sum + numbersOf(seen).length, 0),
+      missing: subscribers.flatMap((one) => named(one, holesOf(one).missing)),
+      announced: subscribers.flatMap((one) => named(one, holesOf(one).announced)),
+      duplicates: subscribers.flatMap((one) => named(one, repeatedIn(numbersOf(one.seen)))),
+      misordered: subscribers.flatMap((one) => named(one, lateIn(numbersOf(one.seen)))),
+      strange: subscribers.flatMap((one) =>
+        named(
+          one,
+          numbersOf(one.seen).filter((number) => fatesOf(one.group)[number] === undefined),
+        ),
+      ),
+    }),
+  };
+};
+
+/** Acknowledged publications that a subscriber has not got: silently missing, or announced at their place. */
+const judgeHoles = ({ from, seen }: Subscriber, fates: readonly Fate[]) => {
+  const got = new Set(numbersOf(seen));
+  const expected = fates.flatMap((fate, number) =>
+    fate === 'acknowledged' && number >= from && !got.has(number) ? [number] : [],
+  );
+  const spans = announcedSpans(seen, from);
+  const isAnnounced = (number: number) => spans.some(([after, before]) => number > after && number < before);
+  return {
+    missing: expected.filter((number) => !isAnnounced(number)),
+    announced: expected.filter(isAnnounced),
+  };
+};
+
+/** Between which numbers a resync lies; those that stand at the end reach no further than what was heard next. */
+const announcedSpans = (seen: readonly Seen[], from: number): [after: number, before: number][] =>
+  seen.flatMap((one, at) => {
+    if (one.is !== 'resync') return [];
+    const before = numbersOf(seen.slice(0, at));
+    const next = seen.slice(at + 1).find((later) => later.is === 'heard');
+    const after = before.length === 0 ? from - 1 : Math.max(...before);
+    return next?.is === 'heard' ? [[after, next.number]] : [];
+  });
+
+const numbersOf = (seen: readonly Seen[]): number[] =>
+  seen.flatMap((one) => (one.is === 'heard' ? [one.number] : []));
+
+const repeatedIn = (numbers: readonly number[]): number[] => {
+  const known = new Set<number>();
+  return numbers.filter((number) => known.size === known.add(number).size);
+};
+
+/** Numbers that came behind a greater one; a repetition is not late, but a duplicate. */
+const lateIn = (numbers: readonly number[]): number[] => {
+  let highest = -1;
+  const known = new Set<number>();
+  return numbers.filter((number) => {
+    const isLate = number < highest && !known.has(number);
+    known.add(number);
+    highest = Math.max(highest, number);
+    return isLate;
+  });
+};
+
+const named = ({ name, group }: Subscriber, numbers: readonly number[]): string[] =>
+  numbers.map((number) => `${name} ${group}#${number}`);
