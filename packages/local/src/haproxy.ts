@@ -26,13 +26,20 @@ export interface Upstream {
   readonly port: number;
 }
 
+/** The replicas that a name stands for, at most `count`, found by DNS again and again. */
+export interface UpstreamsByDns extends Upstream {
+  readonly count: number;
+}
+
 /** What the template leaves open: `@NAME@` for a value, a line `@NAME@` for a list of servers. */
 export interface ProxyPlan {
   readonly bind: string;
   readonly maxConnections: number;
-  readonly gateways: readonly Upstream[];
-  readonly sessionServices: readonly Upstream[];
-  readonly aggregators: readonly Upstream[];
+  /** Further sections of the configuration; none by default. */
+  readonly sections?: string;
+  readonly gateways: readonly (Upstream | UpstreamsByDns)[];
+  readonly sessionServices: readonly (Upstream | UpstreamsByDns)[];
+  readonly aggregators: readonly (Upstream | UpstreamsByDns)[];
 }
 
 /** HAProxy as a child of ours. */
@@ -69,6 +76,7 @@ export const renderProxyConfig = (template: string, plan: ProxyPlan): string => 
   const values: Record<string, string> = {
     BIND: plan.bind,
     MAXCONN: String(plan.maxConnections),
+    SECTIONS: plan.sections ?? '# No further sections.',
     GATEWAYS: serverLines(plan.gateways),
     SESSION_SERVICES: serverLines(plan.sessionServices),
     AGGREGATORS: serverLines(plan.aggregators),
@@ -80,8 +88,14 @@ export const renderProxyConfig = (template: string, plan: ProxyPlan): string => 
   });
 };
 
-const serverLines = (servers: readonly Upstream[]): string =>
-  servers.map(({ name, host, port }) => `server ${name} ${host}:${port}`).join('\n  ');
+const serverLines = (servers: readonly (Upstream | UpstreamsByDns)[]): string =>
+  servers
+    .map((one) =>
+      'count' in one
+        ? `server-template ${one.name} ${one.count} ${one.host}:${one.port} resolvers dns init-addr none`
+        : `server ${one.name} ${one.host}:${one.port}`,
+    )
+    .join('\n  ');
 
 /** How many connections HAProxy can promise with this limit of open files. */
 export const maxConnectionsFor = (openFiles: number): number => {

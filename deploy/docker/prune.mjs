@@ -1,0 +1,22 @@
+// Removes from installed packages what no running program reads: types, source maps, documentation.
+import { readdirSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+
+const USELESS = /\.(d\.[cm]?ts|[cm]?ts|map|md|markdown|flow|tsbuildinfo)$|^(CHANGELOG|HISTORY)/i;
+const KEPT = /licen[cs]e|notice|copying/i;
+
+/** Real directories only: links lead to places that are visited anyway. */
+const prune = (directory) => {
+  let bytes = 0;
+  for (const entry of readdirSync(directory, { withFileTypes: true })) {
+    const path = join(directory, entry.name);
+    if (entry.isDirectory()) bytes += prune(path);
+    if (!entry.isFile() || !USELESS.test(entry.name) || KEPT.test(entry.name)) continue;
+    bytes += statSync(path).size;
+    rmSync(path);
+  }
+  return bytes;
+};
+
+const [root] = process.argv.slice(2);
+process.stdout.write(`pruned ${(prune(root) / 1_048_576).toFixed(1)} MiB\n`);

@@ -1,0 +1,40 @@
+import type { ProxyPlan } from './haproxy.ts';
+
+/** Where our images listen. */
+const PORT = 8080;
+/** Slots for replicas; more than run there stay empty and cost nothing. */
+const MOST_GATEWAYS = 40;
+const MOST_OTHERS = 20;
+/** Fits 131,072 open files, which the container is given. */
+const CONNECTIONS = 60_000;
+
+/** Names are asked for where the system asks; metrics and the health of the proxy itself are for the inside. */
+const SECTIONS = `resolvers dns
+  parse-resolv-conf
+  accepted_payload_size 8192
+  resolve_retries 3
+  timeout resolve 1s
+  timeout retry 1s
+  hold valid 2s
+  # A replica whose name is gone for a moment is judged by its health checks, not by DNS.
+  hold obsolete 10s
+  hold nx 10s
+  hold other 10s
+  hold refused 10s
+  hold timeout 30s
+
+frontend inside
+  bind :8404
+  monitor-uri /healthz
+  http-request use-service prometheus-exporter if { path /metrics }
+  http-request return status 404`;
+
+/** HAProxy in front of services that are names with many addresses, as in Docker and Kubernetes. */
+export const containerProxyPlan = (): ProxyPlan => ({
+  bind: ':8080',
+  maxConnections: CONNECTIONS,
+  sections: SECTIONS,
+  gateways: [{ name: 'ws-gateway-', host: 'ws-gateway', port: PORT, count: MOST_GATEWAYS }],
+  sessionServices: [{ name: 'session-service-', host: 'session-service', port: PORT, count: MOST_OTHERS }],
+  aggregators: [{ name: 'health-aggregator-', host: 'health-aggregator', port: PORT, count: MOST_OTHERS }],
+});
