@@ -5,8 +5,6 @@ const PORT = 8080;
 /** Slots for replicas; more than run there stay empty and cost nothing. */
 const MOST_GATEWAYS = 40;
 const MOST_OTHERS = 20;
-/** Fits 131,072 open files, which the container is given. */
-const CONNECTIONS = 60_000;
 
 /** Names are asked for where the system asks; metrics and the health of the proxy itself are for the inside. */
 const SECTIONS = `resolvers dns
@@ -32,7 +30,6 @@ frontend inside
 /** HAProxy in front of services that are names with many addresses, as in Docker and Kubernetes. */
 export const containerProxyPlan = (): ProxyPlan => ({
   bind: ':8080',
-  maxConnections: CONNECTIONS,
   sections: SECTIONS,
   gateways: [{ name: 'ws-gateway-', host: 'ws-gateway', port: PORT, count: MOST_GATEWAYS }],
   sessionServices: [{ name: 'session-service-', host: 'session-service', port: PORT, count: MOST_OTHERS }],

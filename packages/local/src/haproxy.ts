@@ -34,7 +34,8 @@ export interface UpstreamsByDns extends Upstream {
 /** What the template leaves open: `@NAME@` for a value, a line `@NAME@` for a list of servers. */
 export interface ProxyPlan {
   readonly bind: string;
-  readonly maxConnections: number;
+  /** Left to HAProxy when absent: as many as its limit of open files allows. */
+  readonly maxConnections?: number;
   /** Further sections of the configuration; none by default. */
   readonly sections?: string;
   readonly gateways: readonly (Upstream | UpstreamsByDns)[];
@@ -75,7 +76,10 @@ export const findHaproxy = async (options: FindOptions): Promise<Program> => {
 export const renderProxyConfig = (template: string, plan: ProxyPlan): string => {
   const values: Record<string, string> = {
     BIND: plan.bind,
-    MAXCONN: String(plan.maxConnections),
+    MAXCONN:
+      plan.maxConnections === undefined
+        ? '# No maxconn: HAProxy takes what its limit of open files allows.'
+        : `maxconn ${plan.maxConnections}`,
     SECTIONS: plan.sections ?? '# No further sections.',
     GATEWAYS: serverLines(plan.gateways),
     SESSION_SERVICES: serverLines(plan.sessionServices),
