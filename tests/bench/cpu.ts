@@ -12,6 +12,10 @@ export const cpuSecondsOf = (pid: number): number => {
   return (Number(fields[UTIME]) + Number(fields[STIME])) / TICKS_PER_SECOND;
 };
 
+/** Resident memory of a process in bytes. Linux: proc(5), `VmRSS` of `/proc/[pid]/status`. */
+export const rssBytesOf = (pid: number): number =>
+  Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) * 1024;
+
 /** The middle one of several measurements. */
 export const median = (values: readonly number[]): number => {
   const sorted = values.toSorted((a, b) => a - b);

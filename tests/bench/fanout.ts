@@ -1,200 +1,138 @@
-import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { type Fleet, startFleet } from '@muster/fleet/fleet';
-import { cpuSecondsOf, median } from './cpu.ts';
-import { type Dialect, type SwarmJob, type SwarmOutcome, startSwarm } from './fanout/swarm.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { startFleet } from '@muster/fleet/fleet';
+import { cpuSecondsOf, rssBytesOf } from './cpu.ts';
+import { type Contestant, FLEET_ENV, startContestants } from './fanout/contestants.ts';
+import { type SwarmOutcome, startSwarm } from './fanout/swarm.ts';
+import type { FanoutResult, IdleRow, Measured } from './fanout/table.ts';
+import { IDLE_SIZES, WORKLOADS, type Workload } from './fanout/workloads.ts';
 
-/** One server that fans out. */
-interface Contestant {
-  readonly name: string;
-  readonly pid: number;
-  readonly port: number;
-  readonly dialect: Dialect;
-}
-
-/** One shape of load. */
-interface Workload {
-  readonly name: string;
-  readonly groups: number;
-  readonly membersPerGroup: number;
-  readonly rate: number;
-}
-
-/** One line of the result: medians over the rounds. */
-export interface FanoutRow {
+/** How the benchmark is run. */
+export interface FanoutOptions {
+  readonly rounds: number;
+  /** Seconds of load per row. */
+  readonly seconds: number;
+  /** Leaves out what needs ten thousand connections. */
+  readonly isQuick: boolean;
+  /** Names of contestants; empty for all. */
+  readonly only: readonly string[];
+  /** Part of the name of the workloads to run; empty for all. */
   readonly workload: string;
-  readonly contestant: string;
-  readonly deliveriesPerSecond: number;
-  /** Server CPU seconds (user and system) per million deliveries. */
-  readonly cpuPerMillion: number;
-  readonly p50: number;
-  readonly p99: number;
+  readonly say: (line: string) => void;
 }
 
-const SECONDS = 5;
-const UPGRADED = '101 Switching';
-const WORKLOADS: readonly Workload[] = [
-  { name: '1 × 1,000, one in flight', groups: 1, membersPerGroup: 1_000, rate: 0 },
-  { name: '1 × 1,000 at 50/s', groups: 1, membersPerGroup: 1_000, rate: 50 },
-  { name: '100 × 10, one in flight each', groups: 100, membersPerGroup: 10, rate: 0 },
-];
+const RAW_DIRECTORY = '.muster/bench';
+/** For connections to come to rest before their memory is read. */
+const SETTLE_MS = 3_000;
+const QUICK_LIMIT = 1_000;
 
-/** Fan-out of one process: Muster's gateway with history and gap checks on, beside Socket.IO, plain `ws`, and bare sockets. */
-export const benchFanout = async ({
-  rounds,
-  say,
-}: {
-  rounds: number;
-  say: (line: string) => void;
-}): Promise<FanoutRow[]> => {
+/**
+ * Fan-out of one process: Muster's gateway with history, recovery and gap checks on, beside Socket.IO, plain `ws`, and
+ * bare sockets. Contestants take turns within each workload. Throws when a delivery is missing or comes twice.
+ */
+export const benchFanout = async (options: FanoutOptions): Promise<FanoutResult> => {
   await using stack = new AsyncDisposableStack();
   const dataDir = mkdtempSync(join(tmpdir(), 'muster-bench-'));
   stack.defer(() => rmSync(dataDir, { recursive: true, force: true }));
   const { DATABASE_URL: _database, REDIS_URL: _redis, ...env } = process.env;
+  const loadBefore = loadavg()[0] ?? 0;
   const fleet = stack.use(
-    await startFleet({ env: { ...env, LOG_LEVEL: 'warn' }, dataDir, gateways: 1, port: 0, basePort: 0 }),
+    await startFleet({ env: { ...env, ...FLEET_ENV }, dataDir, gateways: 2, port: 0, basePort: 0 }),
   );
-  const contestants = await contestantsOf(fleet, stack);
-  const measured = new Map<string, (SwarmOutcome & { cpuPerMillion: number })[]>();
-  for (let round = 1; round <= rounds; round += 1) {
-    for (const workload of WORKLOADS) {
+  const contestants = await startContestants(fleet, { stack, only: options.only });
+  const workloads = WORKLOADS.filter(
+    ({ name, groups, membersPerGroup }) =>
+      name.includes(options.workload) && (!options.isQuick || groups * membersPerGroup <= QUICK_LIMIT),
+  );
+  const idle = options.workload === '' ? await measureIdle(contestants, options) : [];
+  const rows: Measured[] = [];
+  for (let round = 1; round <= options.rounds; round += 1) {
+    for (const shape of shapesOf(workloads)) {
       for (const contestant of contestants) {
-        const outcome = await measure(contestant, workload);
-        const name = `${workload.name}|${contestant.name}`;
-        measured.set(name, [...(measured.get(name) ?? []), outcome]);
-        say(
-          `round ${round}: ${workload.name}, ${contestant.name}: ${(outcome.delivered / outcome.seconds).toFixed(0)} deliveries/s, ` +
-            `${outcome.cpuPerMillion.toFixed(2)} CPU s per million, p99 ${outcome.p99.toFixed(1)} ms ` +
-            `(load process at ${((outcome.ownCpuS / outcome.seconds) * 100).toFixed(0)} % of a core, ${outcome.expected - outcome.delivered} missing)`,
-        );
+        for (const measured of await measureShape(contestant, shape, options)) {
+          rows.push(measured);
+          options.say(`round ${round}: ${sayMeasured(measured)}`);
+        }
       }
     }
   }
-  return [...measured].map(([name, all]) => {
-    const [workload = '', contestant = ''] = name.split('|');
-    const of = (pick: (one: SwarmOutcome & { cpuPerMillion: number }) => number) => median(all.map(pick));
-    return {
-      ...{ workload, contestant },
-      deliveriesPerSecond: of((one) => one.delivered / one.seconds),
-      cpuPerMillion: of((one) => one.cpuPerMillion),
-      p50: of((one) => one.p50),
-      p99: of((one) => one.p99),
-    };
-  });
+  const result = { rows, idle, rounds: options.rounds, seconds: options.seconds, loadBefore };
+  mkdirSync(RAW_DIRECTORY, { recursive: true });
+  const file = join(RAW_DIRECTORY, `fanout-${new Date().toISOString().replaceAll(':', '-')}.json`);
+  writeFileSync(file, JSON.stringify(result, null, 1));
+  options.say(`raw results: ${file}`);
+  return result;
 };
 
-const measure = async ({ pid, port, dialect }: Contestant, { groups, membersPerGroup, rate }: Workload) => {
-  const job: SwarmJob = { port, dialect, groups, membersPerGroup, rate, seconds: SECONDS };
-  const swarm = startSwarm(job);
-  try {
-    await swarm.ready;
-    const before = cpuSecondsOf(pid);
-    const outcome = await swarm.run();
-    const cpu = cpuSecondsOf(pid) - before;
-    if (outcome.delivered !== outcome.expected)
-      throw new Error(`${outcome.expected - outcome.delivered} deliveries are missing`);
-    return { ...outcome, cpuPerMillion: (cpu / outcome.delivered) * 1e6 };
-  } finally {
-    swarm.stop();
+/** Workloads that can share their connections. */
+const shapesOf = (workloads: readonly Workload[]): Workload[][] => {
+  const shapes = new Map<string, Workload[]>();
+  for (const one of workloads) {
+    const key = `${one.groups} ${one.membersPerGroup} ${one.from}`;
+    shapes.set(key, [...(shapes.get(key) ?? []), one]);
   }
+  return [...shapes.values()];
 };
 
-const contestantsOf = async (fleet: Fleet, stack: AsyncDisposableStack): Promise<Contestant[]> => {
-  const about = fleet.describe();
-  const [gateway] = about.gateways;
-  if (gateway === undefined) throw new Error('the fleet has no gateway');
-  const token = await tokenFor(about);
-  const start = async (name: string, file: string, dialect: Dialect): Promise<Contestant> => {
-    const child: ChildProcess = fork(fileURLToPath(new URL(file, import.meta.url)), [about.redisUrl], {
-      env: { ...process.env, NODE_ENV: 'production' },
-    });
-    stack.defer(() => void child.kill());
-    const [{ port }] = (await once(child, 'message')) as [{ port: number }];
-    return { name, port, dialect, pid: child.pid ?? 0 };
-  };
-  return [
-    {
-      name: 'muster',
-      pid: gateway.pid,
-      port: Number(new URL(gateway.url).port),
-      dialect: musterDialect(token),
-    },
-    await start('socket.io', './fanout/socket-io-server.ts', SOCKET_IO),
-    await start('ws', './fanout/ws-server.ts', PLAIN_WS),
-    await start('bare sockets', './fanout/raw-server.ts', BARE),
-  ];
+const measureShape = async (
+  contestant: Contestant,
+  shape: readonly Workload[],
+  { seconds }: FanoutOptions,
+): Promise<Measured[]> => {
+  const [first] = shape;
+  const isRemote = first?.from === 'another replica';
+  if (first === undefined || (isRemote && contestant.otherPort === undefined)) return [];
+  const { port, dialect, pid, name, otherPort } = contestant;
+  const publishAt = isRemote && otherPort !== undefined ? { publishPort: otherPort } : {};
+  using swarm = await startSwarm({ port, dialect, groups: first.groups, ...publishAt });
+  await swarm.connect(first.membersPerGroup);
+  const rows: Measured[] = [];
+  for (const { load, name: workload } of shape) {
+    const before = cpuSecondsOf(pid);
+    const outcome = await swarm.run({ ...load, seconds });
+    const cpuS = cpuSecondsOf(pid) - before;
+    requireWhole(`${workload}, ${name}`, outcome);
+    rows.push({ workload, contestant: name, cpuS, ...outcome });
+  }
+  return rows;
 };
 
-const tokenFor = async (about: ReturnType<Fleet['describe']>): Promise<string> => {
-  const answer = await fetch(`${about.publicUrl}/v1/sessions`, {
-    method: 'POST',
-    headers: { authorization: `Bearer ${about.serviceApiKey}`, 'content-type': 'application/json' },
-    body: '{"user_id":"bench","transport":"bearer"}',
-  });
-  return ((await answer.json()) as { token: string }).token;
+/** A row with something missing is a failure, not a result. */
+const requireWhole = (what: string, { delivered, expected, duplicates }: SwarmOutcome): void => {
+  if (delivered === expected && duplicates === 0) return;
+  throw new Error(
+    `${what}: ${expected - delivered} of ${expected} missing, ${duplicates} twice or out of order`,
+  );
 };
 
-const musterDialect = (token: string): Dialect => ({
-  path: '/connection/websocket',
-  headers: {},
-  hello: [
-    {
-      after: UPGRADED,
-      send: `{"id":1,"connect":{"token":"${token}"}}\n{"id":2,"subscribe":{"channel":"GROUP"}}`,
-    },
-  ],
-  welcome: '"subscribe":{',
-  publish: '{"id":SEQUENCE,"publish":{"channel":"GROUP","data":PAYLOAD}}',
-});
-
-const SOCKET_IO: Dialect = {
-  path: '/socket.io/?EIO=4&transport=websocket',
-  headers: {},
-  hello: [
-    { after: '0{"sid"', send: '40' },
-    { after: '40{"sid"', send: '42["join","GROUP"]' },
-  ],
-  welcome: '42["joined"]',
-  publish: '42["publish","GROUP",PAYLOAD]',
+/** Memory of connections that are in a group and hear nothing, and what their handshakes cost. */
+const measureIdle = async (
+  contestants: readonly Contestant[],
+  { isQuick, say }: FanoutOptions,
+): Promise<IdleRow[]> => {
+  const rows: IdleRow[] = [];
+  for (const { name, pid, port, dialect } of contestants) {
+    using swarm = await startSwarm({ port, dialect, groups: 1 });
+    const rssBefore = rssBytesOf(pid);
+    const cpuBefore = cpuSecondsOf(pid);
+    for (const size of IDLE_SIZES) {
+      if (isQuick && size > QUICK_LIMIT) break;
+      await swarm.connect(size);
+      const handshakeUs = ((cpuSecondsOf(pid) - cpuBefore) / size) * 1e6;
+      await sleep(SETTLE_MS);
+      const row = { contestant: name, size, handshakeUs, bytesEach: (rssBytesOf(pid) - rssBefore) / size };
+      rows.push(row);
+      say(
+        `${name}: ${size} idle, ${(row.bytesEach / 1024).toFixed(1)} KB and ${handshakeUs.toFixed(0)} µs CPU each`,
+      );
+    }
+  }
+  return rows;
 };
 
-const PLAIN_WS: Dialect = {
-  path: '/?group=GROUP',
-  headers: {},
-  hello: [{ after: UPGRADED, send: 'hello' }],
-  welcome: 'welcome',
-  publish: 'PAYLOAD',
-};
-const BARE: Dialect = {
-  path: '/?group=GROUP',
-  headers: {},
-  hello: [],
-  welcome: UPGRADED,
-  publish: 'PAYLOAD',
-};
-
-/** The result as lines of a table, and as ratios. */
-export const tellFanout = (rows: readonly FanoutRow[]): string[] => {
-  const mine = rows.filter(({ contestant }) => contestant === 'muster');
-  return [
-    '| workload | contestant | deliveries/s | CPU s per million | p50 ms | p99 ms |',
-    '| --- | --- | --: | --: | --: | --: |',
-    ...rows.map(
-      (row) =>
-        `| ${row.workload} | ${row.contestant} | ${row.deliveriesPerSecond.toFixed(0)} | ${row.cpuPerMillion.toFixed(2)} | ${row.p50.toFixed(1)} | ${row.p99.toFixed(1)} |`,
-    ),
-    '',
-    ...rows
-      .filter(({ contestant }) => contestant !== 'muster')
-      .map((peer) => {
-        const own = mine.find(({ workload }) => workload === peer.workload);
-        const ratio = (pick: (row: FanoutRow) => number) =>
-          (own === undefined ? Number.NaN : pick(own) / pick(peer)).toFixed(2);
-        return `${peer.workload}: CPU ${ratio((row) => row.cpuPerMillion)} ×, p99 ${ratio((row) => row.p99)} × ${peer.contestant}`;
-      }),
-  ];
-};
+const sayMeasured = (row: Measured): string =>
+  `${row.workload}, ${row.contestant}: ${(row.delivered / row.seconds).toFixed(0)} deliveries/s, ` +
+  `${((row.cpuS / row.delivered) * 1e6).toFixed(2)} CPU s per million, p50 ${row.p50.toFixed(1)} p99 ${row.p99.toFixed(1)} ms, ` +
+  `server at ${((row.cpuS / row.seconds) * 100).toFixed(0)} %, load process at ${((row.ownCpuS / row.seconds) * 100).toFixed(0)} %, 0 missing, 0 twice`;

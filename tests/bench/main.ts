@@ -1,10 +1,15 @@
 import { parseArgs } from 'node:util';
-import { benchFanout, tellFanout } from './fanout.ts';
+import { tellFanout } from './fanout/table.ts';
+import { benchFanout } from './fanout.ts';
 import { benchSessions, tellSessions } from './sessions.ts';
 
 /** What every benchmark is given. */
 interface Options {
   readonly rounds: number;
+  readonly isQuick: boolean;
+  readonly seconds: number;
+  readonly only: readonly string[];
+  readonly workload: string;
   readonly say: (line: string) => void;
 }
 
@@ -13,16 +18,28 @@ const BENCHES: Readonly<Record<string, (options: Options) => Promise<string[]>>>
   fanout: async (options) => tellFanout(await benchFanout(options)),
 };
 
-/** `npm run bench -- sessions|fanout [--rounds 3]` */
+/**
+ * `npm run bench -- sessions|fanout [--rounds 3] [--seconds 4] [--quick] [--only muster,ws] [--workload "100 × 10"]`;
+ * the last four are for `fanout`.
+ */
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { rounds: { type: 'string', default: '3' } },
+  options: {
+    rounds: { type: 'string' },
+    seconds: { type: 'string' },
+    quick: { type: 'boolean', default: false },
+    only: { type: 'string', default: '' },
+    workload: { type: 'string', default: '' },
+  },
 });
 const say = (line: string) => void process.stdout.write(`${line}\n`);
 const bench = BENCHES[positionals[0] ?? ''];
-const rounds = Number(values.rounds);
-if (bench === undefined || !Number.isInteger(rounds) || rounds < 1) {
-  say(`usage: npm run bench -- ${Object.keys(BENCHES).join('|')} [--rounds N]`);
+const rounds = Number(values.rounds ?? (values.quick ? 1 : 3));
+const seconds = Number(values.seconds ?? (values.quick ? 2 : 4));
+if (bench === undefined || !Number.isInteger(rounds) || rounds < 1 || !(seconds >= 1)) {
+  say(`usage: npm run bench -- ${Object.keys(BENCHES).join('|')} [--rounds N] [--seconds N] [--quick]`);
   process.exit(2);
 }
-for (const line of ['', ...(await bench({ rounds, say }))]) say(line);
+const only = values.only.split(',').filter((name) => name !== '');
+const options = { rounds, seconds, isQuick: values.quick, only, workload: values.workload, say };
+for (const line of ['', ...(await bench(options))]) say(line);

@@ -11,6 +11,7 @@ const io = new Server(server, {
   adapter: createAdapter(publisher, publisher.duplicate()),
   transports: ['websocket'],
   perMessageDeflate: false,
+  pingInterval: 600_000,
 });
 io.on('connection', (socket) => {
   socket.on('join', async (group: string) => {

@@ -1,27 +1,32 @@
 import { fork } from 'node:child_process';
-import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 
 /** How to become a member of a group at one contestant. */
 export interface Dialect {
   /** Path of the upgrade request. */
   readonly path: string;
-  readonly headers: Readonly<Record<string, string>>;
   /** Text frames to send, each when the server has said `after`; `GROUP` stands for the group. */
   readonly hello: readonly { readonly after: string; readonly send: string }[];
   /** A text that says that the connection is in its group. */
   readonly welcome: string;
-  /** A text frame that publishes; `GROUP` and `PAYLOAD` are filled in. */
+  /** A text frame that publishes; `GROUP`, `PAYLOAD` and `SEQUENCE` are filled in. */
   readonly publish: string;
 }
 
-/** What a load process is to do. */
+/** Who is connected where. */
 export interface SwarmJob {
   readonly port: number;
+  /** Where publishers connect when they are no members of `port`: another replica. */
+  readonly publishPort?: number;
   readonly dialect: Dialect;
   readonly groups: number;
-  readonly membersPerGroup: number;
-  /** Publications per second over all groups; 0 keeps one in flight per group: the next one when all members have the last. */
+}
+
+/** What is published, for how long. */
+export interface Load {
+  /** Publications under way per group, the next one when all members have the oldest; 0 publishes at `rate`. */
+  readonly inFlight: number;
+  /** Publications per second over all groups. */
   readonly rate: number;
   readonly seconds: number;
 }
@@ -31,32 +36,57 @@ export interface SwarmOutcome {
   readonly published: number;
   readonly delivered: number;
   readonly expected: number;
+  /** Publications that some member heard again, or after a later one. */
+  readonly duplicates: number;
   readonly seconds: number;
+  /** Milliseconds from the publisher's write to a member's read. */
   readonly p50: number;
   readonly p99: number;
+  /** CPU of the load process while it published. */
   readonly ownCpuS: number;
 }
 
-/** A swarm of members in a process of its own: connected first, then measured. */
-export interface Swarm {
-  /** Resolves when all are in their groups. */
-  readonly ready: Promise<void>;
-  /** Starts publishing, and resolves with what was delivered. */
-  run(): Promise<SwarmOutcome>;
-  stop(): void;
+/** What the load process is told. */
+export type SwarmOrder =
+  | { readonly is: 'job'; readonly job: SwarmJob }
+  | { readonly is: 'connect'; readonly membersPerGroup: number }
+  | { readonly is: 'run'; readonly load: Load };
+
+/** What it answers: one word to each order. */
+export type SwarmAnswer =
+  | { readonly is: 'done'; readonly outcome?: SwarmOutcome }
+  | { readonly is: 'failed'; readonly why: string };
+
+/** A swarm of members in a process of its own. */
+export interface Swarm extends Disposable {
+  /** Resolves when every group has so many members. */
+  connect(membersPerGroup: number): Promise<void>;
+  /** Publishes, and resolves with what was delivered. */
+  run(load: Load): Promise<SwarmOutcome>;
 }
 
-/** Starts a load process. It connects at once. */
-export const startSwarm = (job: SwarmJob): Swarm => {
+/** Starts a load process. */
+export const startSwarm = async (job: SwarmJob): Promise<Swarm> => {
   const child = fork(fileURLToPath(new URL('./swarm-process.ts', import.meta.url)));
-  child.send(job);
-  const messages = async <T>(): Promise<T> => ((await once(child, 'message')) as [T])[0];
+  const ask = (order: SwarmOrder): Promise<SwarmOutcome | undefined> =>
+    new Promise((resolve, reject) => {
+      const onExit = () => reject(new Error('the load process has ended'));
+      child.once('exit', onExit);
+      child.once('message', (answer: SwarmAnswer) => {
+        child.off('exit', onExit);
+        if (answer.is === 'done') resolve(answer.outcome);
+        else reject(new Error(answer.why));
+      });
+      child.send(order);
+    });
+  await ask({ is: 'job', job });
   return {
-    ready: messages<unknown>().then(() => {}),
-    run: () => {
-      child.send('go');
-      return messages<SwarmOutcome>();
+    connect: async (membersPerGroup) => void (await ask({ is: 'connect', membersPerGroup })),
+    run: async (load) => {
+      const outcome = await ask({ is: 'run', load });
+      if (outcome === undefined) throw new Error('the load process has nothing to tell');
+      return outcome;
     },
-    stop: () => void child.kill(),
+    [Symbol.dispose]: () => void child.kill(),
   };
 };
