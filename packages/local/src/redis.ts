@@ -20,8 +20,10 @@ export interface RedisOptions {
   readonly port: number;
   /** Working directory; made when missing. */
   readonly dataDir: string;
-  /** True appends each write to a file, so that data survives a restart. */
-  readonly persistent: boolean;
+  /** True appends each write to a file within a second, `always` before it is answered: data survives a restart. */
+  readonly persistent: boolean | 'always';
+  /** Further arguments, such as those of a cluster. */
+  readonly extra?: readonly string[];
   readonly logFile: string;
   readonly env: NodeJS.ProcessEnv;
 }
@@ -69,10 +71,12 @@ export const redisServer = (options: RedisOptions): ServerSpec => ({
   stopDeadlineMs: 5_000,
 });
 
-const redisArguments = ({ port, dataDir, persistent }: RedisOptions): string[] => [
+const redisArguments = ({ port, dataDir, persistent, extra = [] }: RedisOptions): string[] => [
   ...['--port', String(port), '--bind', '127.0.0.1', '--dir', dataDir],
   ...['--daemonize', 'no', '--save', '', '--databases', '16', '--tcp-backlog', '511'],
-  ...(persistent ? ['--appendonly', 'yes', '--appendfsync', 'everysec'] : ['--appendonly', 'no']),
+  ...(persistent === false ? ['--appendonly', 'no'] : ['--appendonly', 'yes', '--appendfsync']),
+  ...(persistent === false ? [] : [persistent === true ? 'everysec' : persistent]),
+  ...extra,
 ];
 
 /** The URL of a local Redis. */

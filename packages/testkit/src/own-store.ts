@@ -21,15 +21,19 @@ export interface OwnStore extends AsyncDisposable {
   signal(signal: NodeJS.Signals): void;
 }
 
-/** A Redis of one's own, running, which keeps its data over `stop` and `start`. */
-export const openOwnRedis = async (): Promise<OwnStore> => {
+/** A Redis of one's own, running, which keeps its data over `stop` and `start`; `always` also over a SIGKILL, to the last answer. */
+export const openOwnRedis = async ({
+  persistent = true,
+}: {
+  persistent?: true | 'always';
+} = {}): Promise<OwnStore> => {
   const directory = await openDirectory();
   const [port = 0] = await freePorts(1);
   const spec = redisServer({
     program: await findRedis({ env: process.env, say: () => {} }),
     port,
     dataDir: join(directory.path, 'redis'),
-    persistent: true,
+    persistent,
     logFile: join(directory.path, 'redis.log'),
     env: process.env,
   });

@@ -1,0 +1,149 @@
+import type { Fleet } from '@muster/fleet/fleet';
+import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
+import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
+import { until } from '@muster/testkit/wait';
+import { Redis } from 'ioredis';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { type Crowd, gatherCrowd } from '../cluster/crowd.ts';
+import { ownFleet } from '../cluster/own-fleet.ts';
+
+/** Three gateways behind HAProxy; their listening connections go through a saboteur. */
+const GATEWAYS = 3;
+const SIZE = { subscribers: 200, groups: 5, publicationsPerSecond: 50 };
+const FLAWLESS = { missing: [], announced: [], duplicates: [], misordered: [], strange: [] };
+
+let redis: OwnStore;
+let proxy: FaultProxy;
+let fleet: Fleet;
+let crowd: Crowd;
+
+beforeAll(async () => {
+  redis = await openOwnRedis({ persistent: 'always' });
+  proxy = await openFaultProxy(redis.url, { only: /#bus/ });
+  fleet = await ownFleet({ REDIS_URL: proxy.url }, GATEWAYS);
+});
+afterAll(async () => {
+  for (const one of [fleet, proxy, redis]) await one?.[Symbol.asyncDispose]();
+});
+beforeEach(async () => {
+  crowd = await gatherCrowd(fleet.describe(), SIZE);
+});
+afterEach(() => crowd[Symbol.asyncDispose]());
+
+const names = () => fleet.describe().gateways.map(({ name }) => name);
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+/** Those whose socket was lost although their gateway was not touched. */
+const disturbed = (touched: readonly string[]) =>
+  crowd.members.filter(({ dropped }) => dropped.some((gateway) => !touched.includes(gateway)));
+const metric = async (name: string): Promise<number> => {
+  const texts = await Promise.all(
+    fleet.describe().gateways.map(async ({ opsUrl }) => (await fetch(`${opsUrl}/metrics`)).text()),
+  );
+  return texts
+    .flatMap((text) => text.split('\n'))
+    .filter((line) => line.startsWith(name))
+    .reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
+};
+const report = (what: string, verdict: Awaited<ReturnType<Crowd['settle']>>) => {
+  const { acknowledged, deliveries } = verdict;
+  const drops = crowd.members.reduce((sum, { dropped }) => sum + dropped.length, 0);
+  process.stdout.write(
+    `${what}: ${acknowledged} publications, ${deliveries} deliveries, ${crowd.retries()} attempts made again, ` +
+      `${drops} sockets lost; missing ${verdict.missing.length}, announced ${verdict.announced.length}, ` +
+      `twice ${verdict.duplicates.length}, misordered ${verdict.misordered.length}\n`,
+  );
+};
+
+test('[DL1] a gateway killed twice: its clients go on elsewhere, nobody else notices', async () => {
+  const [victim = ''] = names();
+  await crowd.during(async () => {
+    for (let round = 0; round < 2; round += 1) {
+      await pause(2_000);
+      const { pid } = fleet.describe().gateways[0] ?? {};
+      fleet.kill(victim, 'SIGKILL');
+      await until(() => fleet.describe().gateways[0]?.pid, {
+        ok: (now) => now !== undefined && now !== 0 && now !== pid,
+        what: 'the restart',
+        timeoutMs: 30_000,
+      });
+    }
+  });
+  const verdict = await crowd.settle();
+  report('kill -9 of a gateway', verdict);
+  expect(verdict).toMatchObject(FLAWLESS);
+  expect(disturbed([victim])).toEqual([]);
+  expect(crowd.members.some(({ dropped }) => dropped.length > 0)).toBe(true);
+});
+
+test('[DL2] a rolling restart of all gateways', async () => {
+  await crowd.during(async () => {
+    for (const name of names()) {
+      await fleet.halt(name);
+      await fleet.resume(name);
+      await pause(1_500);
+    }
+  });
+  const verdict = await crowd.settle();
+  report('rolling SIGTERM', verdict);
+  expect(verdict).toMatchObject(FLAWLESS);
+});
+
+test('[DL3] Redis killed and started again with what it had acknowledged; no socket is lost', async () => {
+  await crowd.during(async () => {
+    await pause(1_500);
+    redis.signal('SIGKILL');
+    await pause(2_000);
+    await redis.start();
+    await pause(2_000);
+  });
+  const verdict = await crowd.settle();
+  report('kill -9 of Redis', verdict);
+  expect(verdict).toMatchObject(FLAWLESS);
+  expect(disturbed([])).toEqual([]);
+});
+
+test('[DL4] the listening connections reset every 500 ms; no client notices', async () => {
+  const before = await metric('gateway_sequence_gaps_total{outcome="lost"}');
+  await crowd.during(async () => {
+    for (let round = 0; round < 20; round += 1) {
+      await pause(500);
+      proxy.resetAll();
+    }
+  });
+  const verdict = await crowd.settle();
+  report('resets of the listening connections', verdict);
+  expect(verdict).toMatchObject(FLAWLESS);
+  expect(disturbed([])).toEqual([]);
+  expect(crowd.members.flatMap(({ resumes }) => resumes)).toEqual([]);
+  expect(await metric('gateway_sequence_gaps_total{outcome="lost"}')).toBe(before);
+});
+
+test('[DL5] the listening connections swallow everything, three times for seconds; no client notices', async () => {
+  await crowd.during(async () => {
+    for (let round = 0; round < 3; round += 1) {
+      await proxy.blackhole();
+      await pause(4_000);
+      await proxy.pass();
+      await pause(1_500);
+    }
+  });
+  const verdict = await crowd.settle();
+  report('half-open listening connections', verdict);
+  expect(verdict).toMatchObject(FLAWLESS);
+  expect(disturbed([])).toEqual([]);
+  expect(crowd.members.flatMap(({ resumes }) => resumes)).toEqual([]);
+});
+
+test('[DL6] a flush of Redis is told to every subscriber, and nothing is lost in silence', async () => {
+  await crowd.during(async () => {
+    await pause(1_500);
+    const direct = new Redis(redis.url);
+    await direct.flushall();
+    direct.disconnect();
+    await pause(3_000);
+  });
+  const verdict = await crowd.settle();
+  report('FLUSHALL', verdict);
+  expect(verdict).toMatchObject({ ...FLAWLESS, announced: expect.any(Array) });
+  expect(crowd.members.filter(({ resumes }) => !resumes.includes(false))).toEqual([]);
+});

@@ -1,0 +1,181 @@
+import {
+  createDeliveryOracle,
+  type DeliveryOracle,
+  type DeliveryVerdict,
+} from '@muster/testkit/delivery-oracle';
+import { until } from '@muster/testkit/wait';
+import { Centrifuge } from 'centrifuge';
+import WebSocket from 'ws';
+import { signIn } from './clients.ts';
+
+/** Where a crowd gathers. */
+export interface Meeting {
+  readonly publicUrl: string;
+  readonly serviceApiKey: string;
+  readonly serverApiKey: string;
+}
+
+export interface CrowdOptions {
+  readonly subscribers: number;
+  readonly groups: number;
+  /** Of all groups together. */
+  readonly publicationsPerSecond: number;
+}
+
+/** One SDK client that listens to one group. */
+export interface CrowdMember {
+  readonly name: string;
+  readonly client: Centrifuge;
+  /** The gateway it is on. */
+  gateway: string;
+  /** The gateways that lost it, in order. */
+  readonly dropped: string[];
+  /** Outcomes of subscribing again: true when nothing was lost. */
+  readonly resumes: boolean[];
+}
+
+/** Many SDK clients, one publisher for each group, and an oracle between them. */
+export interface Crowd extends AsyncDisposable {
+  readonly members: readonly CrowdMember[];
+  readonly oracle: DeliveryOracle;
+  /** Attempts of the publisher that had to be made again. */
+  retries(): number;
+  /** Publishes while `work` runs, and until at least `more` further publications are out afterwards. */
+  during(work: () => Promise<void>, more?: number): Promise<void>;
+  /** Waits until everybody has everything, or was told, and judges. */
+  settle(timeoutMs?: number): Promise<DeliveryVerdict>;
+}
+
+const SESSIONS = 20;
+const CONNECTING_AT_ONCE = 20;
+const RETRY_MS = 100;
+const ATTEMPT_TIMEOUT_MS = 3_000;
+
+/** Signs users in, connects and subscribes everybody. Nothing has been published yet then. */
+export const gatherCrowd = async (meeting: Meeting, options: CrowdOptions): Promise<Crowd> => {
+  const oracle = createDeliveryOracle();
+  const run = Math.random().toString(36).slice(2, 8);
+  const groups = Array.from({ length: options.groups }, (_, n) => `crowd:${run}-${n}`);
+  const tokens = await Promise.all(
+    Array.from({ length: Math.min(SESSIONS, options.subscribers) }, (_, n) => signInWithToken(meeting, n)),
+  );
+  const members: CrowdMember[] = [];
+  for (let from = 0; from < options.subscribers; from += CONNECTING_AT_ONCE) {
+    const count = Math.min(CONNECTING_AT_ONCE, options.subscribers - from);
+    const joining = Array.from({ length: count }, (_, n) =>
+      joinCrowd(meeting.publicUrl, oracle, {
+        name: `c${from + n}`,
+        token: tokens[(from + n) % tokens.length] ?? '',
+        group: groups[(from + n) % groups.length] ?? '',
+      }),
+    );
+    members.push(...(await Promise.all(joining)));
+  }
+  const publisher = createPublisher(meeting, oracle, groups, {
+    pauseMs: (1_000 * options.groups) / options.publicationsPerSecond,
+  });
+  return {
+    members,
+    oracle,
+    retries: publisher.retries,
+    during: publisher.during,
+    settle: async (timeoutMs = 30_000) => {
+      await until(oracle.waiting, { ok: (count) => count === 0, what: 'everybody', timeoutMs }).catch(
+        () => {},
+      );
+      return oracle.judge();
+    },
+    [Symbol.asyncDispose]: async () => {
+      for (const { client } of members) client.disconnect();
+    },
+  };
+};
+
+const signInWithToken = async (meeting: Meeting, n: number): Promise<string> => {
+  const { credential } = await signIn(meeting, `crowd-${n}`);
+  return 'token' in credential ? credential.token : '';
+};
+
+const joinCrowd = async (
+  publicUrl: string,
+  oracle: DeliveryOracle,
+  { name, token, group }: { name: string; token: string; group: string },
+): Promise<CrowdMember> => {
+  const client = new Centrifuge(`${publicUrl.replace(/^http/, 'ws')}/connection/websocket`, {
+    websocket: WebSocket,
+    token,
+    minReconnectDelay: 50,
+    maxReconnectDelay: 1_000,
+  });
+  const member: CrowdMember = { name, client, gateway: '', dropped: [], resumes: [] };
+  client.on('connected', ({ data }) => {
+    member.gateway = data.gateway;
+  });
+  // The first one is our own wish.
+  client.connect();
+  await client.ready(20_000);
+  client.on('connecting', () => member.dropped.push(member.gateway));
+  const subscription = client.newSubscription(group, { minResubscribeDelay: 50, maxResubscribeDelay: 1_000 });
+  const log = oracle.subscriber(name, group);
+  subscription.on('publication', ({ data }) => log.heard(data.n));
+  subscription.on('subscribed', ({ wasRecovering, recovered }) => {
+    if (!wasRecovering) return;
+    member.resumes.push(recovered);
+    if (!recovered) log.resynced();
+  });
+  subscription.subscribe();
+  await subscription.ready(20_000);
+  return member;
+};
+
+const createPublisher = (
+  { publicUrl, serverApiKey }: Meeting,
+  oracle: DeliveryOracle,
+  groups: readonly string[],
+  { pauseMs }: { pauseMs: number },
+) => {
+  let retries = 0;
+  let acknowledged = 0;
+
+  const attempt = async (group: string, n: number): Promise<boolean> => {
+    try {
+      const answer = await fetch(`${publicUrl}/api/publish`, {
+        method: 'POST',
+        headers: { 'x-api-key': serverApiKey, 'content-type': 'application/json' },
+        body: JSON.stringify({ channel: group, data: { n }, idempotency_key: `${group}#${n}` }),
+        signal: AbortSignal.timeout(ATTEMPT_TIMEOUT_MS),
+      });
+      const body = (await answer.json()) as { result?: unknown };
+      return answer.status === 200 && body.result !== undefined;
+    } catch {
+      return false;
+    }
+  };
+  const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+  /** One after the other and each until it is taken, as somebody does who wants order. */
+  const publishTo = async (group: string, isOver: () => boolean): Promise<void> => {
+    while (!isOver()) {
+      const n = oracle.publishing(group);
+      while (!(await attempt(group, n))) {
+        retries += 1;
+        await pause(RETRY_MS);
+      }
+      oracle.acknowledged(group, n);
+      acknowledged += 1;
+      await pause(pauseMs);
+    }
+  };
+  return {
+    retries: () => retries,
+    during: async (work: () => Promise<void>, more = groups.length * 3): Promise<void> => {
+      let enough = Number.POSITIVE_INFINITY;
+      const publishing = groups.map((group) => publishTo(group, () => acknowledged >= enough));
+      try {
+        await work();
+      } finally {
+        enough = acknowledged + more;
+        await Promise.all(publishing);
+      }
+    },
+  };
+};

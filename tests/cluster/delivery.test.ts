@@ -1,0 +1,72 @@
+import type { Fleet } from '@muster/fleet/fleet';
+import { until } from '@muster/testkit/wait';
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type Crowd, gatherCrowd } from './crowd.ts';
+import { ownFleet } from './own-fleet.ts';
+
+/** The short form of what tests/chaos does at length. */
+const SIZE = { subscribers: 24, groups: 3, publicationsPerSecond: 30 };
+const FLAWLESS = { missing: [], announced: [], duplicates: [], misordered: [], strange: [] };
+
+let fleet: Fleet;
+let crowd: Crowd;
+
+beforeAll(async () => {
+  fleet = await ownFleet();
+  crowd = await gatherCrowd(fleet.describe(), SIZE);
+});
+afterAll(async () => {
+  await crowd?.[Symbol.asyncDispose]();
+  await fleet?.[Symbol.asyncDispose]();
+});
+
+const pidOf = (index: number) => fleet.describe().gateways[index]?.pid;
+const dropped = () => crowd.members.flatMap((one) => one.dropped);
+
+test('[DL4] listening connections cut again and again: nothing missing, nothing twice, in order, no client notices', async () => {
+  const redis = new Redis(fleet.describe().redisUrl);
+  await crowd.during(async () => {
+    for (let round = 0; round < 4; round += 1) {
+      const clients = ((await redis.client('LIST')) as string).split('\n');
+      for (const line of clients.filter((one) => /name=\S+#bus /.test(one))) {
+        await redis.client('KILL', 'ID', /^id=(\d+)/.exec(line)?.[1] ?? '');
+      }
+      await new Promise((resolve) => setTimeout(resolve, 400));
+    }
+  });
+  redis.disconnect();
+  expect(await crowd.settle()).toMatchObject(FLAWLESS);
+  expect(dropped()).toEqual([]);
+});
+
+test('[DL1] [DL2] a gateway killed, the other one restarted: nothing missing, nothing twice, in order', async () => {
+  const [victim, other] = fleet.describe().gateways;
+  await crowd.during(async () => {
+    const pid = pidOf(0);
+    fleet.kill(victim?.name ?? '', 'SIGKILL');
+    await until(() => pidOf(0), {
+      ok: (now) => Boolean(now) && now !== pid,
+      what: 'the restart',
+      timeoutMs: 30_000,
+    });
+    expect(new Set(dropped())).toEqual(new Set([victim?.name]));
+    await fleet.halt(other?.name ?? '');
+    await fleet.resume(other?.name ?? '');
+  });
+  expect(await crowd.settle()).toMatchObject(FLAWLESS);
+});
+
+test('[DL6] a flush of Redis: every subscriber is told, nothing is lost in silence', async () => {
+  const redis = new Redis(fleet.describe().redisUrl);
+  await crowd.during(async () => {
+    await redis.flushall();
+    await until(() => crowd.members.filter(({ resumes }) => !resumes.includes(false)).length, {
+      ok: (untold) => untold === 0,
+      what: 'everybody to be told',
+      timeoutMs: 15_000,
+    });
+  });
+  redis.disconnect();
+  expect(await crowd.settle()).toMatchObject({ ...FLAWLESS, announced: expect.any(Array) });
+});
