@@ -52,6 +52,7 @@ const optionsSchema = z.strictObject({
   allow_tags_filter: z.boolean().optional(),
   channel_regex: regex.optional(),
   max_members: z.number().int().min(0).optional(),
+  slow_policy: z.enum(['disconnect', 'lag']).optional(),
 });
 
 const fileSchema = z.strictObject({
@@ -112,6 +113,7 @@ const toOptions = (file: FileOptions): GroupOptions => {
     allowTagsFilter: file.allow_tags_filter ?? base.allowTagsFilter,
     nameRegex: file.channel_regex ?? base.nameRegex,
     maxMembers: file.max_members ?? base.maxMembers,
+    slowPolicy: file.slow_policy ?? base.slowPolicy,
   };
 };
 

@@ -164,7 +164,7 @@ const troubleMetrics = (
     help: 'What was done about connections that read too slowly.',
     labels: ['action'],
   });
-  slow.inc({ action: 'disconnect' }, 0);
+  for (const action of ['disconnect', 'lag', 'caught_up', 'resync']) slow.inc({ action }, 0);
   const limited = metrics
     .counter<'scope'>({
       name: 'gateway_rate_limited_total',

@@ -234,6 +234,6 @@ describe('sessions', () => {
     await say({ id: 2, subscribe: { channel: 'a' } });
     connection.onClosed(1006);
     expect(gate.holders.get('ann')?.size).toBe(0);
-    expect(engine.counts()).toEqual({ connections: 0, plain: 0, groups: 0, subscriptions: 0 });
+    expect(engine.counts()).toEqual({ connections: 0, plain: 0, groups: 0, subscriptions: 0, lagging: 0 });
   });
 });

@@ -70,6 +70,8 @@ export interface EngineCounts {
   readonly plain: number;
   readonly groups: number;
   readonly subscriptions: number;
+  /** Of those, memberships that are behind and being caught up. */
+  readonly lagging: number;
 }
 
 /** Milliseconds between two calls of {@link Engine.tick}. */
@@ -132,7 +134,10 @@ export const createEngine = (deps: EngineDeps): Engine => {
       onReconnected: () => void audit(),
       onAsk: async (question) => orders(question as Order),
     },
-    tick: () => wheel.advance(clock.monotonic()),
+    tick: () => {
+      wheel.advance(clock.monotonic());
+      hub.catchUp();
+    },
     sweepPlain: (silenceMs) => {
       const now = clock.monotonic();
       for (const connection of plain) connection.sweep(now, silenceMs);
@@ -201,6 +206,7 @@ const joinPlain = async (
       retention,
       isPositioned: false,
       hearsJoinLeave: false,
+      slowPolicy: options?.slowPolicy ?? 'disconnect',
       ...(who === undefined ? {} : { who }),
       onJoined: (subscription) => {
         if (connection.isOver) return false;

@@ -3,7 +3,7 @@ import type { BusMessage } from '@muster/bus/envelope';
 import type { Retention } from '@muster/bus/streams';
 import type { GroupName } from '@muster/protocol/ids';
 import { Follower, type GapOutcome } from './follower.ts';
-import { Group } from './group.ts';
+import { Group, type Subscription } from './group.ts';
 
 /** The groups that somebody here is in, or is about to be. Counted: the last one to let go gives the group back to the bus. */
 export interface GroupTable {
@@ -20,12 +20,14 @@ export interface GroupTableDeps {
   deliver(group: Group, message: BusMessage): void;
   onGap(outcome: GapOutcome): void;
   onFault(error: unknown): void;
+  /** A member has fallen behind and is skipped. */
+  onLag(subscription: Subscription): void;
 }
 
 /** Bytes of recent publications that all groups together keep at hand. */
 const RING_BYTES = 67_108_864;
 
-export const createGroupTable = ({ bus, deliver, onGap, onFault }: GroupTableDeps): GroupTable => {
+export const createGroupTable = ({ bus, deliver, onGap, onFault, onLag }: GroupTableDeps): GroupTable => {
   const groups = new Map<GroupName, Group>();
   const followerDeps = {
     streams: bus,
@@ -43,7 +45,7 @@ export const createGroupTable = ({ bus, deliver, onGap, onFault }: GroupTableDep
   const open = (name: GroupName, retention: Retention | undefined): Group => {
     const follower = retention && new Follower(name, retention, followerDeps);
     const ready = bus.subscribe(name).then(() => follower?.open());
-    const group = new Group(name, ready, follower);
+    const group = new Group(name, ready, follower, onLag);
     groups.set(name, group);
     return group;
   };

@@ -1,4 +1,5 @@
 import type { BusMessage } from '@muster/bus/envelope';
+import type { GroupPosition } from '@muster/bus/position';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
 import type { TagsFilter } from '@muster/protocol/tags-filter';
@@ -16,6 +17,8 @@ export interface Member {
   readonly outbox: Outbox;
   /** Publications of this group are gone for good: the member must begin anew, and say so to its application. */
   onInsufficientState(group: GroupName): void;
+  /** It does not read fast enough, and its group does not wait for it. */
+  onSlow(): void;
 }
 
 /** How a member appears to others. */
@@ -40,12 +43,19 @@ export class Subscription {
   readonly who: Who | undefined;
   /** Which publications it wants; undefined for all. */
   readonly filter: TagsFilter | undefined;
+  /** Whether it is skipped while it does not read fast enough, and caught up later, rather than closed. */
+  readonly mayLag: boolean;
+  /** Up to where it has everything, while it lags. */
+  lag: GroupPosition | undefined = undefined;
   /** Place in the group's list; −1 while the group does not deliver to it (not yet, or no more). */
   place = -1;
 
   constructor(
     group: Group,
-    options: Pick<Subscription, 'encoding' | 'member' | 'isPositioned' | 'hearsJoinLeave' | 'who' | 'filter'>,
+    options: Pick<
+      Subscription,
+      'encoding' | 'member' | 'isPositioned' | 'hearsJoinLeave' | 'who' | 'filter' | 'mayLag'
+    >,
   ) {
     this.group = group;
     this.encoding = options.encoding;
@@ -54,21 +64,31 @@ export class Subscription {
     this.hearsJoinLeave = options.hearsJoinLeave;
     this.who = options.who;
     this.filter = options.filter;
+    this.mayLag = options.mayLag;
   }
 
+  /** The group delivers to it. */
   get isLive(): boolean {
     return this.place >= 0;
+  }
+
+  /** It is in the group: live, or behind and being caught up. */
+  get isMember(): boolean {
+    return this.place >= 0 || this.lag !== undefined;
   }
 }
 
 /** A fan-out that is too large for one turn of the event loop. */
 export interface Delivery {
   readonly frame: Buffer;
+  /** The first message in the frame. */
+  readonly first: BusMessage;
   readonly to: readonly Subscription[];
   /** Index of the next subscription to serve. */
   next: number;
 }
 
+const NOTHING = Buffer.alloc(0);
 /** Sockets served in one go. */
 const SLICE = 256;
 /** Bytes that a group gathers at most before it writes. */
@@ -88,27 +108,37 @@ export class Group {
   /** Members that want some publications only. */
   readonly #choosy: Subscription[] = [];
   readonly #backlog: Delivery[] = [];
+  /** Members that are skipped until they have been caught up. */
+  readonly #lagging = new Set<Subscription>();
+  readonly #onLag: (subscription: Subscription) => void;
   /** Publications that wait for each other. */
   #gathered: BusMessage[] = [];
   #gatheredBytes = 0;
   /** Monotonic time of the last write. */
   #writtenAt = Number.NEGATIVE_INFINITY;
 
-  constructor(name: GroupName, ready: Promise<void>, follower: Follower | undefined) {
+  constructor(
+    name: GroupName,
+    ready: Promise<void>,
+    follower: Follower | undefined,
+    onLag: (subscription: Subscription) => void,
+  ) {
     this.name = name;
     this.ready = ready;
     this.follower = follower;
+    this.#onLag = onLag;
   }
 
   /** Members that rely on positions. */
   positioned(): Subscription[] {
     const { json, protobuf } = this.#members;
-    return [...json, ...protobuf, ...this.#choosy].filter(({ isPositioned }) => isPositioned);
+    const all = [...json, ...protobuf, ...this.#choosy, ...this.#lagging];
+    return all.filter(({ isPositioned }) => isPositioned);
   }
 
   get size(): number {
     const { json, protobuf, plain } = this.#members;
-    return json.length + protobuf.length + plain.length + this.#choosy.length;
+    return json.length + protobuf.length + plain.length + this.#choosy.length + this.#lagging.size;
   }
 
   /** From now on delivers to this subscription. */
@@ -122,6 +152,32 @@ export class Group {
 
   /** From now on delivers nothing to it, not even what is under way. */
   remove(subscription: Subscription): void {
+    subscription.lag = undefined;
+    if (this.#lagging.delete(subscription)) return;
+    this.#takeOut(subscription);
+  }
+
+  /**
+   * A member that has caught up goes live again. False while a fan-out is under way that it was part of, for it would get
+   * that twice.
+   */
+  rejoin(subscription: Subscription): boolean {
+    if (this.#backlog.length > 0) return false;
+    this.remove(subscription);
+    this.add(subscription);
+    return true;
+  }
+
+  /** The bytes of some publications for one member, without those that are not for it; empty when that leaves none. */
+  frameFor({ member, filter, encoding }: Subscription, messages: readonly BusMessage[]): Buffer {
+    const wanted = messages.filter(({ body, notes }) => {
+      const excluded = notes.length > 0 && isExcluded(new Set(notes), member);
+      return !excluded && (filter === undefined || filter(tagsOf(body.toString())));
+    });
+    return wanted.length === 0 ? NOTHING : groupFrames[encoding](wanted);
+  }
+
+  #takeOut(subscription: Subscription): void {
     const { place } = subscription;
     if (place < 0) return;
     const members = this.#listOf(subscription);
@@ -172,7 +228,7 @@ export class Group {
       const members = some(this.#members[encoding]);
       if (members.length === 0) continue;
       const frame = groupFrames[encoding](messages);
-      if (frame.length > 0) this.#start(frame, members);
+      if (frame.length > 0) this.#start(frame, messages, members);
     }
     return this.#backlog.length > 0;
   }
@@ -185,15 +241,32 @@ export class Group {
       const wanted = members.filter(
         (one) => one.encoding === encoding && (tags === undefined || one.filter?.(tags)),
       );
-      if (wanted.length > 0) this.#start(groupFrames[encoding]([message]), wanted);
+      if (wanted.length > 0) this.#start(groupFrames[encoding]([message]), [message], wanted);
     }
   }
 
-  #start(frame: Buffer, members: readonly Subscription[]): void {
-    if (members.length <= SLICE && this.#backlog.length === 0) {
-      // Backwards: a member that is closed for slowness leaves, and the last one takes its place.
-      for (let place = members.length - 1; place >= 0; place--) members[place]?.member.outbox.write(frame);
-    } else this.#backlog.push({ frame, to: members.slice(), next: 0 });
+  #start(frame: Buffer, [first]: readonly BusMessage[], members: readonly Subscription[]): void {
+    if (first === undefined) return;
+    if (members.length > SLICE || this.#backlog.length > 0) {
+      this.#backlog.push({ frame, first, to: members.slice(), next: 0 });
+      return;
+    }
+    // Backwards: a member that is too slow leaves, and the last one takes its place.
+    for (let place = members.length - 1; place >= 0; place--) {
+      const subscription = members[place];
+      if (subscription?.member.outbox.offer(frame) === false) this.#onFull(subscription, first);
+    }
+  }
+
+  /** A member cannot take a frame that begins with this message. What is not kept is not made up for. */
+  #onFull(subscription: Subscription, { kind, offset, epoch }: BusMessage): void {
+    if (!subscription.mayLag || this.follower === undefined) subscription.member.onSlow();
+    else if (kind === 'publication' && offset > 0) {
+      this.#takeOut(subscription);
+      subscription.lag = { offset: offset - 1, epoch };
+      this.#lagging.add(subscription);
+      this.#onLag(subscription);
+    }
   }
 
   /** Serves one slice of what is under way. True when more is left. */
@@ -203,7 +276,8 @@ export class Group {
     const end = Math.min(delivery.next + SLICE, delivery.to.length);
     for (let index = delivery.next; index < end; index++) {
       const subscription = delivery.to[index];
-      if (subscription?.isLive) subscription.member.outbox.write(delivery.frame);
+      if (!subscription?.isLive) continue;
+      if (!subscription.member.outbox.offer(delivery.frame)) this.#onFull(subscription, delivery.first);
     }
     delivery.next = end;
     if (end === delivery.to.length) this.#backlog.shift();
@@ -224,10 +298,8 @@ const choice = ({ kind, notes }: BusMessage): Choice => {
 /** Notes such as `not-client=…` and `not-session=…` leave members out. */
 const notExcluded = (notes: readonly string[]): Choice => {
   const excluded = new Set(notes);
-  return (members) =>
-    members.filter(
-      ({ member }) =>
-        !excluded.has(`not-client=${member.id}`) &&
-        !excluded.has(`not-session=${member.identity?.sessionId}`),
-    );
+  return (members) => members.filter(({ member }) => !isExcluded(excluded, member));
 };
+
+const isExcluded = (excluded: ReadonlySet<string>, { id, identity }: Member): boolean =>
+  excluded.has(`not-client=${id}`) || excluded.has(`not-session=${identity?.sessionId}`);

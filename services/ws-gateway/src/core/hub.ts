@@ -11,10 +11,12 @@ import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo, Publication } from '@muster/protocol/replies';
 import type { TagsFilter } from '@muster/protocol/tags-filter';
 import { createAuditor } from './auditor.ts';
+import type { GapOutcome } from './follower.ts';
 import { createGather } from './gather.ts';
 import { type Group, type Member, Subscription, type Who } from './group.ts';
 import type { Encoding } from './group-frames.ts';
 import { createGroupTable } from './group-table.ts';
+import { createLaggards } from './laggards.ts';
 import type { GroupOptions } from './namespaces.ts';
 import type { EngineMetrics } from './ports.ts';
 import { Recovery, type Start } from './recovery.ts';
@@ -45,6 +47,8 @@ export interface JoinRequest {
   readonly who?: Who;
   /** Which publications the member wants; left out for all. */
   readonly filter?: TagsFilter;
+  /** What is done about a member that does not read fast enough. */
+  readonly slowPolicy: GroupOptions['slowPolicy'];
   readonly recover?: StreamPosition;
   readonly recoveryMode?: 'stream' | 'cache';
   /**
@@ -78,7 +82,9 @@ export interface Hub {
   audit(): Promise<void>;
   groups(): Iterable<Group>;
   groupNamed(name: GroupName): Group | undefined;
-  counts(): { readonly groups: number; readonly subscriptions: number };
+  /** Carries on with members that are behind; to be called every 100 ms or so. */
+  catchUp(): void;
+  counts(): { readonly groups: number; readonly subscriptions: number; readonly lagging: number };
 }
 
 export const createHub = ({ bus, presence, clock, metrics, log, gatherMs }: HubDeps): Hub => {
@@ -93,17 +99,16 @@ export const createHub = ({ bus, presence, clock, metrics, log, gatherMs }: HubD
     metrics.fannedOut(group.size, message.body.length);
     if (group.deliver(message, gather)) slicer.add(group);
   };
-  const table = createGroupTable({
-    bus,
-    deliver,
-    onGap: (outcome) => metrics.gap(outcome),
-    onFault: (error) => log.debug({ error }, 'gateway.repair_failed'),
-  });
+  const onFault = (error: unknown): void => log.debug({ error }, 'gateway.repair_failed');
+  const laggards = createLaggards({ clock, metrics, onFault });
+  const onGap = (outcome: GapOutcome): void => metrics.gap(outcome);
+  const table = createGroupTable({ bus, deliver, onGap, onFault, onLag: laggards.add });
   const auditor = createAuditor({ bus, groups: table.all });
 
   const begin = (group: Group, request: JoinRequest, start: Start | undefined): void => {
     const { encoding, member, isPositioned, hearsJoinLeave, who, filter } = request;
-    const options = { encoding, member, isPositioned, hearsJoinLeave, who, filter };
+    const mayLag = request.slowPolicy === 'lag';
+    const options = { encoding, member, isPositioned, hearsJoinLeave, who, filter, mayLag };
     const subscription = new Subscription(group, options);
     if (!request.onJoined(subscription, start)) {
       visibility.vanish(group.name, who);
@@ -129,7 +134,7 @@ export const createHub = ({ bus, presence, clock, metrics, log, gatherMs }: HubD
       }
     },
     leave: (subscription) => {
-      if (!subscription.isLive) return;
+      if (!subscription.isMember) return;
       subscriptions -= 1;
       const { group, who } = subscription;
       group.remove(subscription);
@@ -148,7 +153,8 @@ export const createHub = ({ bus, presence, clock, metrics, log, gatherMs }: HubD
     audit: auditor.audit,
     groups: table.all,
     groupNamed: table.get,
-    counts: () => ({ groups: table.size(), subscriptions }),
+    catchUp: laggards.tick,
+    counts: () => ({ groups: table.size(), subscriptions, lagging: laggards.size() }),
   };
 };
 

@@ -30,6 +30,8 @@ export interface GroupOptions {
   readonly nameRegex: RegExp | undefined;
   /** Members of one group on one gateway; 0 for no limit. */
   readonly maxMembers: number;
+  /** What is done about a member that does not read fast enough: it is closed, or skipped and caught up later from what is kept. */
+  readonly slowPolicy: 'disconnect' | 'lag';
 }
 
 /** What holds where nothing was said: everything that signed-in clients of an application usually need. */
@@ -55,6 +57,7 @@ export const DEFAULT_OPTIONS: GroupOptions = {
   allowTagsFilter: true,
   nameRegex: undefined,
   maxMembers: 0,
+  slowPolicy: 'disconnect',
 };
 
 /** The options of every group. */

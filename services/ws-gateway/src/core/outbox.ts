@@ -7,6 +7,9 @@ export interface SlowHandler {
   onSlow(): void;
 }
 
+/** Bytes above the bound that answers and pings may take, so that a client full of publications still gets them. */
+const RESERVE_BYTES = 65_536;
+
 /** The one way to a socket: keeps the order of everything written, and the bound on what waits. */
 export class Outbox {
   readonly #wire: Wire;
@@ -32,10 +35,31 @@ export class Outbox {
     queueMicrotask(() => this.flush());
   }
 
-  /** A finished frame, usually shared with many others; goes after everything posted before. */
+  /** Bytes that wait for the client. */
+  get waitingBytes(): number {
+    return this.#wire.bufferedBytes;
+  }
+
+  /** Bytes that may wait for it. */
+  get maxBytes(): number {
+    return this.#maxBytes;
+  }
+
+  /**
+   * A finished frame of a group, shared with many others; goes after everything posted before. False, and nothing is
+   * written, when more would wait than may: the caller decides what that means.
+   */
+  offer(frame: Buffer): boolean {
+    if (this.#pending !== undefined) this.flush();
+    if (this.#wire.bufferedBytes + frame.length > this.#maxBytes) return false;
+    this.#wire.write(frame);
+    return true;
+  }
+
+  /** A finished frame for this connection alone; goes after everything posted before. */
   write(frame: Buffer): void {
     if (this.#pending !== undefined) this.flush();
-    if (this.#wire.bufferedBytes + frame.length > this.#maxBytes) this.#owner.onSlow();
+    if (this.#wire.bufferedBytes + frame.length > this.#maxBytes + RESERVE_BYTES) this.#owner.onSlow();
     else this.#wire.write(frame);
   }
 

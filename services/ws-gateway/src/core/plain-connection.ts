@@ -139,8 +139,10 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     this.close(CloseCode.ForceDisconnect);
   }
 
-  /** A plain client has no position: it goes on with what comes. */
-  onInsufficientState(): void {}
+  /** A plain client cannot be told but by its end; it comes back and knows that it was away. */
+  onInsufficientState(): void {
+    this.close(CloseCode.InsufficientState);
+  }
 
   onSlow(): void {
     if (this.isOver) return;

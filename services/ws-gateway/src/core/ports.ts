@@ -88,6 +88,12 @@ export interface SessionGate {
   release(id: SessionId, holder: SessionHolder): void;
 }
 
+/**
+ * What was done about a connection that does not read fast enough: closed, skipped in one group, caught up there, or told
+ * that it must begin anew because too much of the group is gone.
+ */
+export type SlowAction = 'disconnect' | 'lag' | 'caught_up' | 'resync';
+
 /** What the engine counts. Labels come from closed sets only. */
 export interface EngineMetrics {
   /** A command or frame that came in. */
@@ -102,7 +108,7 @@ export interface EngineMetrics {
   sent(type: string): void;
   published(result: 'ok' | 'error', seconds: number): void;
   disconnected(initiator: 'client' | 'server' | 'network', code: number): void;
-  slowConsumer(action: 'disconnect'): void;
+  slowConsumer(action: SlowAction): void;
   /** A command or publication above the rate of its client. */
   rateLimited(): void;
   heartbeat(seconds: number): void;

@@ -114,6 +114,7 @@ const join = async (
       retention: options.retention,
       isPositioned,
       hearsJoinLeave,
+      slowPolicy: options.slowPolicy,
       ...(who === undefined ? {} : { who }),
       ...(filter === undefined ? {} : { filter }),
       recoveryMode: options.recoveryMode,

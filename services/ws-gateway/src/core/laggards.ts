@@ -1,0 +1,152 @@
+import { messageOfEntry } from '@muster/bus/draft';
+import type { BusMessage } from '@muster/bus/envelope';
+import type { GroupPosition } from '@muster/bus/position';
+import type { StreamPage } from '@muster/bus/streams';
+import type { Clock } from '@muster/kit/clock';
+import type { Follower } from './follower.ts';
+import type { Subscription } from './group.ts';
+import type { EngineMetrics } from './ports.ts';
+
+/** Members that do not read fast enough, and are brought up to date with what is kept as they read on. */
+export interface Laggards {
+  /** A member is skipped from now on, with `lag` where it stands. */
+  add(subscription: Subscription): void;
+  /** Gives whoever can take more the next part of what it missed. */
+  tick(): void;
+  size(): number;
+}
+
+export interface LaggardsDeps {
+  readonly clock: Clock;
+  readonly metrics: Pick<EngineMetrics, 'slowConsumer'>;
+  /** What is kept cannot be read now; it is tried again. */
+  onFault(error: unknown): void;
+}
+
+/** Longest time in ms that one tick keeps the event loop to itself. */
+const BUDGET_MS = 5;
+/** Readings of streams at the same time, for all members that are behind. */
+const MAX_READS = 8;
+/** Publications in one reading. */
+const PAGE = 100;
+/** Bytes in one frame, as long as it holds more than one publication. */
+const MAX_FRAME_BYTES = 65_536;
+
+export const createLaggards = ({ clock, metrics, onFault }: LaggardsDeps): Laggards => {
+  const behind = new Set<Subscription>();
+  const reading = new Set<Subscription>();
+
+  const lose = (subscription: Subscription): void => {
+    behind.delete(subscription);
+    metrics.slowConsumer('resync');
+    subscription.member.onInsufficientState(subscription.group.name);
+  };
+
+  const onPage = (subscription: Subscription, follower: Follower, page: StreamPage): void => {
+    const { lag, group } = subscription;
+    if (lag === undefined || !follower.isCurrent) return;
+    const messages = page.entries
+      .filter(({ offset }) => offset > lag.offset && offset <= follower.position.offset)
+      .map((entry) => messageOfEntry(group.name, entry, page.top.epoch));
+    if (messages.length === 0 || !give(subscription, follower, messages)) lose(subscription);
+  };
+
+  const read = (subscription: Subscription, follower: Follower, offset: number): void => {
+    if (reading.size >= MAX_READS) return;
+    reading.add(subscription);
+    follower
+      .readAfter(offset, PAGE)
+      .then((page) => onPage(subscription, follower, page))
+      .catch(onFault)
+      .finally(() => reading.delete(subscription));
+  };
+
+  const goLive = (subscription: Subscription): void => {
+    if (!subscription.group.rejoin(subscription)) return;
+    behind.delete(subscription);
+    metrics.slowConsumer('caught_up');
+  };
+
+  /** One step for one member: live again, or further on, or told that it cannot be. */
+  const step = (subscription: Subscription): void => {
+    const { lag } = subscription;
+    const { follower } = subscription.group;
+    if (lag === undefined || follower === undefined) behind.delete(subscription);
+    else if (follower.isCurrent && canTakeMore(subscription) && !reading.has(subscription)) {
+      advance(subscription, follower, lag);
+    }
+  };
+  const advance = (subscription: Subscription, follower: Follower, lag: GroupPosition): void => {
+    const { offset, epoch } = follower.position;
+    if (lag.epoch !== epoch || lag.offset > offset) lose(subscription);
+    else if (lag.offset === offset) goLive(subscription);
+    else approach(subscription, follower, lag);
+  };
+  const approach = (subscription: Subscription, follower: Follower, lag: GroupPosition): void => {
+    const near = follower.ring.after(lag.offset);
+    if (near === undefined) read(subscription, follower, lag.offset);
+    else if (!give(subscription, follower, near)) lose(subscription);
+    else if (subscription.lag?.offset === follower.position.offset) goLive(subscription);
+  };
+
+  return {
+    add: (subscription) => {
+      metrics.slowConsumer('lag');
+      behind.add(subscription);
+    },
+    tick: () => {
+      if (behind.size === 0) return;
+      const until = clock.monotonic() + BUDGET_MS;
+      for (const subscription of [...behind]) {
+        // Whoever had a turn goes to the end, so that the next tick begins with those who had none.
+        behind.delete(subscription);
+        behind.add(subscription);
+        step(subscription);
+        if (clock.monotonic() > until) break;
+      }
+    },
+    size: () => behind.size,
+  };
+};
+
+/** Writes what the member can take. False when a publication on its way is not the next one. */
+const give = (subscription: Subscription, follower: Follower, messages: readonly BusMessage[]): boolean => {
+  const { outbox } = subscription.member;
+  for (let from = 0; from < messages.length && outbox.waitingBytes <= outbox.maxBytes / 2; ) {
+    const { lag } = subscription;
+    const part = partOf(messages, from, Math.min(MAX_FRAME_BYTES, outbox.maxBytes / 4));
+    const last = part.at(-1);
+    // A member that was closed meanwhile, or is not to be ahead of its group.
+    if (lag === undefined || last === undefined || last.offset > follower.position.offset) return true;
+    if (part[0]?.offset !== lag.offset + 1 || last.epoch !== lag.epoch) return false;
+    if (!write(subscription, part)) return true;
+    subscription.lag = { offset: last.offset, epoch: last.epoch };
+    from += part.length;
+  }
+  return true;
+};
+
+const canTakeMore = ({ member: { outbox } }: Subscription): boolean =>
+  outbox.waitingBytes <= outbox.maxBytes / 4;
+
+/** As many messages as fit into one frame, at least one. */
+const partOf = (messages: readonly BusMessage[], from: number, maxBytes: number): readonly BusMessage[] => {
+  let bytes = 0;
+  let to = from;
+  while (to < messages.length) {
+    bytes += messages[to]?.body.length ?? 0;
+    if (bytes > maxBytes && to > from) break;
+    to += 1;
+  }
+  return messages.slice(from, to);
+};
+
+/** False when the member cannot take it now. One that could never take it is closed. */
+const write = (subscription: Subscription, part: readonly BusMessage[]): boolean => {
+  const { group, member } = subscription;
+  const frame = group.frameFor(subscription, part);
+  if (frame.length === 0) return true;
+  const isTaken = member.outbox.offer(frame);
+  if (!isTaken && member.outbox.waitingBytes === 0) member.onSlow();
+  return isTaken;
+};
