@@ -76,6 +76,7 @@ test('[LA2] [LA3] [LA7] services get the caller’s variables and our secrets, a
   expect(new Set(seen.map((one) => one['SESSION_SECRETS']))).toEqual(new Set([kept.sessionSecrets]));
   expect(Buffer.byteLength(kept.sessionSecrets)).toBeGreaterThanOrEqual(32);
   expect(described.serverApiKey).toBe(kept.serverApiKeys);
+  expect(described.opsToken).toBe(kept.opsToken);
 
   await fleet.stop();
   expect(existsSync(file)).toBe(false);

@@ -22,6 +22,8 @@ export interface FleetDescription {
   readonly databaseUrl: string;
   readonly serviceApiKey: string;
   readonly serverApiKey: string;
+  /** For operators of the console. */
+  readonly opsToken: string;
   /** ISO 8601. */
   readonly startedAt: string;
   /** Of the launcher. */
@@ -49,6 +51,7 @@ export const describeFleet = (
     databaseUrl: around.databaseUrl,
     serviceApiKey: firstKey(around.secrets.serviceApiKeys),
     serverApiKey: firstKey(around.secrets.serverApiKeys),
+    opsToken: around.secrets.opsToken,
     startedAt: startedAt.toISOString(),
     pid: process.pid,
   };

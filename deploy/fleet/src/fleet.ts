@@ -22,6 +22,7 @@ const DEFAULT_DATA_DIR = fileURLToPath(new URL('../../../.muster', import.meta.u
 const DEFAULT_PORT = 8_080;
 const DEFAULT_BASE_PORT = 8_100;
 const DEFAULT_GATEWAYS = 2;
+const DEFAULT_AGGREGATORS = 1;
 const PORT_RECHECK_MS = 200;
 /** The permission of others to pass through a directory. */
 const ENTER = 0o001;
@@ -32,6 +33,7 @@ export interface FleetOptions {
   readonly env: NodeJS.ProcessEnv;
   readonly gateways?: number;
   readonly sessions?: number;
+  readonly aggregators?: number;
   /** Of the load balancer; 0 takes a free one. */
   readonly port?: number;
   /** Of everybody else, see `--help`; 0 takes free ones. */
@@ -102,6 +104,7 @@ const startAll = async (
   const plan = await planFleet({
     gateways: options.gateways ?? DEFAULT_GATEWAYS,
     sessions: options.sessions ?? 1,
+    aggregators: options.aggregators ?? DEFAULT_AGGREGATORS,
     port: options.port ?? DEFAULT_PORT,
     basePort: options.basePort ?? DEFAULT_BASE_PORT,
   });

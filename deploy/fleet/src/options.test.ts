@@ -4,15 +4,19 @@ import { parseOptions } from './options.ts';
 test('[LA1] nothing said means the usual fleet', () => {
   expect(parseOptions([])).toEqual({
     is: 'run',
-    options: { gateways: 2, sessions: 1, port: 8080, basePort: 8100, data: undefined, fresh: false },
+    options: {
+      ...{ gateways: 2, sessions: 1, aggregators: 1 },
+      ...{ port: 8080, basePort: 8100, data: undefined, fresh: false },
+    },
   });
 });
 
 test('[LA1] every option is understood, with a space or an equals sign', () => {
-  const argv = ['--gateways', '3', '--sessions=2', '--port', '0', '--base-port=0', '--data', 'd', '--fresh'];
+  const argv = ['--gateways', '3', '--sessions=2', '--aggregators', '2', '--port=0', '--base-port', '0'];
+  argv.push('--data=d', '--fresh');
   expect(parseOptions(argv)).toEqual({
     is: 'run',
-    options: { gateways: 3, sessions: 2, port: 0, basePort: 0, data: 'd', fresh: true },
+    options: { gateways: 3, sessions: 2, aggregators: 2, port: 0, basePort: 0, data: 'd', fresh: true },
   });
   expect(parseOptions(['--help'])).toEqual({ is: 'help' });
 });

@@ -10,6 +10,7 @@ const PORT_SPAN = 1_300;
 export interface LauncherOptions {
   readonly gateways: number;
   readonly sessions: number;
+  readonly aggregators: number;
   /** Of the load balancer; 0 takes a free one. */
   readonly port: number;
   /** Of the first session service; the others follow from it. 0 takes free ones for all. */
@@ -23,6 +24,7 @@ export const HELP = `npm start -- [options]      the whole fleet on this machine
 
   --gateways N     how many ws-gateways (2)
   --sessions N     how many session-services (1)
+  --aggregators N  how many health-aggregators (1); of several, one leads
   --port N         port of the load balancer, where clients connect (8080; 0 takes a free one)
   --base-port N    session services listen from N, gateways from N+100, aggregators from N+200,
                    Postgres on N+300, Redis on N+301, ops ports 1000 above (8100; 0 takes free ones)
@@ -50,6 +52,7 @@ export const parseOptions = (argv: readonly string[]): Parsed => {
       options: {
         gateways: { type: 'string', default: '2' },
         sessions: { type: 'string', default: '1' },
+        aggregators: { type: 'string', default: '1' },
         port: { type: 'string', default: '8080' },
         'base-port': { type: 'string', default: '8100' },
         data: { type: 'string' },
@@ -63,6 +66,7 @@ export const parseOptions = (argv: readonly string[]): Parsed => {
       options: {
         gateways: whole('--gateways', values.gateways, 1, MOST_REPLICAS),
         sessions: whole('--sessions', values.sessions, 1, MOST_REPLICAS),
+        aggregators: whole('--aggregators', values.aggregators, 1, MOST_REPLICAS),
         port: whole('--port', values.port, 0, HIGHEST_PORT),
         basePort: whole('--base-port', values['base-port'], 0, HIGHEST_PORT - PORT_SPAN),
         data: values.data,

@@ -1,12 +1,13 @@
 import { expect, test } from 'vitest';
 import { type Instance, type Plan, planFleet, serviceEnvironment, wantedPorts } from './plan.ts';
 
-const size = { sessions: 2, gateways: 2, port: 8080, basePort: 8100 };
+const size = { sessions: 2, gateways: 2, aggregators: 1, port: 8080, basePort: 8100 };
 const secrets = {
   sessionSecrets: 'one,two',
   serviceApiKeys: 'sk_1',
   serverApiKeys: 'srv_1',
   internalApiKey: 'int_1',
+  opsToken: 'ops_1',
 };
 const urls = { databaseUrl: 'postgres://x', redisUrl: 'redis://x' };
 
@@ -29,7 +30,7 @@ test('ports follow from the base, kind by kind', async () => {
 });
 
 test('no two ports of a plan are the same', async () => {
-  const ports = wantedPorts(await planFleet({ ...size, sessions: 90, gateways: 90 }), {
+  const ports = wantedPorts(await planFleet({ ...size, sessions: 90, gateways: 90, aggregators: 90 }), {
     postgres: true,
     redis: true,
   });

@@ -31,19 +31,20 @@ export interface Plan {
 interface Size {
   readonly sessions: number;
   readonly gateways: number;
+  readonly aggregators: number;
   readonly port: number;
   readonly basePort: number;
 }
 
 /** Gives everybody a port: next to each other from `basePort`, or free ones when that is 0. */
 export const planFleet = async (size: Size): Promise<Plan> => {
-  const { sessions, gateways, basePort } = size;
+  const { sessions, gateways, aggregators, basePort } = size;
   const kinds: [ServiceKind, number, number][] = [
     ['session-service', sessions, 0],
     ['ws-gateway', gateways, GATEWAY_OFFSET],
-    ['health-aggregator', 1, AGGREGATOR_OFFSET],
+    ['health-aggregator', aggregators, AGGREGATOR_OFFSET],
   ];
-  const free = basePort === 0 ? await freePorts(2 * (sessions + gateways + 1) + 2) : [];
+  const free = basePort === 0 ? await freePorts(2 * (sessions + gateways + aggregators) + 2) : [];
   const take = (fixed: number): number => free.pop() ?? basePort + fixed;
   const instances = kinds.flatMap(([kind, count, offset]) =>
     Array.from({ length: count }, (_, index) => ({
@@ -88,6 +89,7 @@ export const serviceEnvironment = (instance: Instance, around: Surroundings): No
     SERVICE_API_KEYS: secrets.serviceApiKeys,
     SERVER_API_KEYS: secrets.serverApiKeys,
     INTERNAL_API_KEY: secrets.internalApiKey,
+    ...(instance.kind === 'health-aggregator' ? { OPS_TOKEN: secrets.opsToken } : {}),
     SESSION_SERVICE_URL: plan.instances
       .filter(({ kind }) => kind === 'session-service')
       .map(opsUrlOf)

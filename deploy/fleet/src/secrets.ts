@@ -8,6 +8,7 @@ export interface Secrets {
   readonly serviceApiKeys: string;
   readonly serverApiKeys: string;
   readonly internalApiKey: string;
+  readonly opsToken: string;
 }
 
 const VARIABLES: Record<keyof Secrets, string> = {
@@ -15,6 +16,7 @@ const VARIABLES: Record<keyof Secrets, string> = {
   serviceApiKeys: 'SERVICE_API_KEYS',
   serverApiKeys: 'SERVER_API_KEYS',
   internalApiKey: 'INTERNAL_API_KEY',
+  opsToken: 'OPS_TOKEN',
 };
 
 /** Which key is which should be visible in a header; session secrets never travel. */
@@ -23,6 +25,7 @@ const PREFIX: Record<keyof Secrets, string> = {
   serviceApiKeys: 'sk_',
   serverApiKeys: 'srv_',
   internalApiKey: 'int_',
+  opsToken: 'ops_',
 };
 
 const SECRET_BYTES = 36;
@@ -45,6 +48,7 @@ const fill = (value: (name: keyof Secrets) => string): Secrets => ({
   serviceApiKeys: value('serviceApiKeys'),
   serverApiKeys: value('serverApiKeys'),
   internalApiKey: value('internalApiKey'),
+  opsToken: value('opsToken'),
 });
 
 const readKept = (file: string): Partial<Secrets> => {

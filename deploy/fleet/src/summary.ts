@@ -12,6 +12,7 @@ export const summaryOf = (
 Muster is up after ${seconds} s.
 
   ${row('console', `${publicUrl}/`)}
+  ${row('operator token', fleet.opsToken)}
   ${row('API documents', `${publicUrl}/docs`)}
   ${row('WebSocket', `${socketUrl}/connection/websocket      (Centrifugo client protocol)`)}
   ${row('plain WebSocket', `${socketUrl}/ws?group=lobby`)}
@@ -24,6 +25,7 @@ Muster is up after ${seconds} s.
 
 Try:
   ${publicUrl}/ in two browser tabs: they chat, each over its own gateway
+  ${publicUrl}/#sessions and ${publicUrl}/#groups with the operator token: who is signed in where, and what groups say
 
   how everything is
     curl -s ${publicUrl}/health

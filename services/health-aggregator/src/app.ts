@@ -13,12 +13,16 @@ import type { AggregatorConfig } from './config.ts';
 import { createFleet, type Fleet, type SelfReport } from './core/fleet.ts';
 import { readConsole } from './http/console.ts';
 import { createEventStreams, type EventStreams } from './http/event-streams.ts';
-import { createServer } from './http/server.ts';
+import { createServer, type Desks } from './http/server.ts';
 import { type Lead, lead } from './lead.ts';
 import { createFleetMetrics } from './metrics.ts';
 import { observe, pacesFrom } from './observe.ts';
 import { createDirectives } from './sources/directives.ts';
+import { createGroupDesk } from './sources/group-desk.ts';
 import { aggregatorKeys } from './sources/keys.ts';
+import { createSessionDesk } from './sources/session-desk.ts';
+import { createUpstream } from './sources/upstream.ts';
+import { createTails } from './tails.ts';
 
 const SERVICE = 'health-aggregator';
 const CONSOLE_DIRECTORY = fileURLToPath(new URL('../dist/console', import.meta.url));
@@ -95,6 +99,7 @@ interface Ports extends AsyncDisposable {
 
 const openPorts = async (ground: Ground, leading: () => Lead | undefined): Promise<Ports> => {
   const { config, world, redis, streams, about, health, metrics } = ground;
+  const desks = openDesks(ground);
   const { clock, log } = world;
   const { host, port, opsPort, fleetName } = config.common;
   await using stack = new AsyncDisposableStack();
@@ -105,15 +110,42 @@ const openPorts = async (ground: Ground, leading: () => Lead | undefined): Promi
     days: () => leading()?.days() ?? new Map(),
     directives: createDirectives(redis, fleetName),
     opsToken: config.opsToken,
+    desks,
     hasTryIt: config.hasTryIt,
     files: readConsole(CONSOLE_DIRECTORY),
   });
   const open = stack.use(await listen(app, { host, port }));
   // An open stream would keep the port from closing.
+  if (desks.tails) stack.use(desks.tails);
   stack.defer(() => streams[Symbol.dispose]());
   const ops = stack.use(await openOpsServer({ host, port: opsPort, health, about, metrics, clock, log }));
   const owned = stack.move();
   return { port: open.port, opsPort: ops.port, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+};
+
+/** Where operators look into sessions and groups, as far as we have keys for it. */
+const openDesks = ({ config, fleet, world: { log } }: Ground): Desks => {
+  const { serviceApiKey, serverApiKey } = config;
+  const services =
+    serviceApiKey === undefined
+      ? undefined
+      : createUpstream({
+          ...{ service: 'session-service', variable: 'SERVICE_API_KEYS', fleet, log },
+          headers: { authorization: `Bearer ${serviceApiKey}` },
+        });
+  const gateways =
+    serverApiKey === undefined
+      ? undefined
+      : createUpstream({
+          ...{ service: 'ws-gateway', variable: 'SERVER_API_KEYS', fleet, log },
+          headers: { 'x-api-key': serverApiKey },
+        });
+  const sessions = services && createSessionDesk(services);
+  return {
+    sessions,
+    groups: gateways && createGroupDesk(gateways),
+    tails: sessions && gateways && createTails({ sessions, gateways, log }),
+  };
 };
 
 /** Starts what goes on by itself: observing, campaigning, beating. */

@@ -59,7 +59,11 @@ export const settings = z.object({
   SERVICE_API_KEYS: field
     .secrets({ min: 16 })
     .optional()
-    .describe('keys of the session service; the first one opens the session of the journey'),
+    .describe('keys of the session service; the first one opens sessions of journeys and asks for operators'),
+  SERVER_API_KEYS: field
+    .secrets({ min: 16 })
+    .optional()
+    .describe('keys of the server API of the gateways; with the first one operators look into groups'),
   CONSOLE_TRY_IT: field.onOff('on').describe('show the “Try it” chat on the console page'),
 });
 
@@ -77,6 +81,10 @@ export interface AggregatorConfig {
   readonly opsToken: string | undefined;
   /** Undefined when there are no journeys. */
   readonly journeyKey: string | undefined;
+  /** For operators; without it they cannot look into sessions. */
+  readonly serviceApiKey: string | undefined;
+  /** For operators; without it they cannot look into groups. */
+  readonly serverApiKey: string | undefined;
   readonly journeyIntervalMs: number;
   readonly hasTryIt: boolean;
 }
@@ -101,6 +109,8 @@ export const readConfig = (env: NodeJS.ProcessEnv): AggregatorConfig => {
     webhookSecret: parsed.WEBHOOK_SECRET,
     opsToken: parsed.OPS_TOKEN,
     journeyKey: parsed.JOURNEY ? parsed.SERVICE_API_KEYS?.[0] : undefined,
+    serviceApiKey: parsed.SERVICE_API_KEYS?.[0],
+    serverApiKey: parsed.SERVER_API_KEYS?.[0],
     journeyIntervalMs: parsed.JOURNEY_INTERVAL_MS,
     hasTryIt: parsed.CONSOLE_TRY_IT,
   });

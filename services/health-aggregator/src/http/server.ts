@@ -12,15 +12,19 @@ import { capacityOf } from '../core/capacity.ts';
 import type { Fleet } from '../core/fleet.ts';
 import type { Day } from '../core/history.ts';
 import type { Incident } from '../core/incidents.ts';
+import type { GroupDesk, SessionDesk } from '../core/operator-ports.ts';
 import type { FleetView } from '../core/view.ts';
 import type { Directives } from '../sources/directives.ts';
+import type { Tails } from '../tails.ts';
 import { type ConsoleFiles, mountConsole, onlyGet } from './console.ts';
+import { deskRoutes } from './desk-routes.ts';
 import { drainRoutes } from './drain-routes.ts';
 import type { EventStreams } from './event-streams.ts';
 import { healthRoutes } from './health-routes.ts';
 import { createOperatorGuard } from './operator.ts';
 import { pastRoutes } from './past-routes.ts';
 import { scrapeGroups } from './service-discovery.ts';
+import { mountTail } from './tail-route.ts';
 
 /** What the public port of the aggregator is made of. */
 export interface ServerDeps {
@@ -30,6 +34,7 @@ export interface ServerDeps {
   readonly days: () => ReadonlyMap<string, readonly Day[]>;
   readonly directives: Directives;
   readonly opsToken: string | undefined;
+  readonly desks: Desks;
   readonly files: ConsoleFiles;
   readonly hasTryIt: boolean;
   readonly health: Health;
@@ -39,18 +44,27 @@ export interface ServerDeps {
   readonly metrics: Metrics;
 }
 
+/** Through which operators look into sessions and groups; each is undefined without its key. */
+export interface Desks {
+  readonly sessions: SessionDesk | undefined;
+  readonly groups: GroupDesk | undefined;
+  readonly tails: Tails | undefined;
+}
+
 const RETRY_AFTER_S = 2;
 
-/** The Express app of the public port. Every answer comes from memory; none causes I/O. */
+/** The Express app of the public port. Every answer to the public comes from memory; only operators cause I/O. */
 export const createServer = (deps: ServerDeps): Express => {
-  const { fleet, log, metrics, files, hasTryIt } = deps;
+  const { fleet, log, metrics, files, hasTryIt, desks } = deps;
   const view = (): FleetView => fleet.view();
+  const guard = createOperatorGuard(deps.opsToken);
   return createHttpApp({
     log,
     metrics,
     before: (app) => {
       mountReadiness(app, deps);
       mountEvents(app, deps.streams);
+      mountTail(app, { tails: desks.tails, guard, log });
       mountConsole(app, {
         files,
         hasTryIt,
@@ -63,7 +77,8 @@ export const createServer = (deps: ServerDeps): Express => {
       capacityRoute(view),
       discoveryRoute(fleet),
       ...pastRoutes(deps),
-      ...drainRoutes({ view, directives: deps.directives, guard: createOperatorGuard(deps.opsToken), log }),
+      ...drainRoutes({ view, directives: deps.directives, guard, log }),
+      ...deskRoutes({ ...desks, guard, log }),
     ],
   });
 };

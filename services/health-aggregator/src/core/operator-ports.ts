@@ -1,0 +1,72 @@
+/** A live socket, as its gateway tells it. */
+export interface SocketView {
+  readonly client: string;
+  readonly user: string;
+  /** Empty for clients that came without a session of ours. */
+  readonly session: string;
+  readonly gateway: string;
+  readonly transport: string;
+  readonly groups: readonly string[];
+  /** ISO 8601. */
+  readonly openedAt: string;
+  /** What waits to be sent to it. */
+  readonly lagBytes: number;
+}
+
+/** Sockets, and how many gateways answered. */
+export interface SocketList {
+  readonly sockets: readonly SocketView[];
+  readonly gateways: number;
+  /** True when there are more than were asked for. */
+  readonly more: boolean;
+}
+
+/** A session, as operators see it. Times are ISO 8601. */
+export interface DeviceView {
+  readonly id: string;
+  /** Null for guests. */
+  readonly user: string | null;
+  readonly kind: string;
+  readonly label: string | null;
+  readonly client: string | null;
+  readonly ip: string | null;
+  readonly createdAt: string;
+  readonly lastSeenAt: string;
+  readonly expiresAt: string;
+  readonly endedAt: string | null;
+  readonly endReason: string | null;
+}
+
+/** Which sessions are meant. */
+export type SessionQuery =
+  | { readonly by: 'newest' }
+  | { readonly by: 'user'; readonly user: string }
+  | { readonly by: 'ids'; readonly ids: readonly string[] };
+
+/** The sessions of the fleet, asked in the name of an operator. Rejects with AppErrors. */
+export interface SessionDesk {
+  find(query: SessionQuery): Promise<{ readonly devices: readonly DeviceView[]; readonly more: boolean }>;
+  /** Ends one; true when every gateway has heard of it. Ending what has ended is fine. */
+  end(id: string): Promise<boolean>;
+  /** Opens a session that may listen to one group, and nothing else. Gives its token. */
+  openListener(group: string): Promise<{ readonly id: string; readonly token: string }>;
+}
+
+/** Where a group is: the offset of its last publication. */
+export interface GroupPosition {
+  readonly offset: number;
+  readonly epoch: string;
+}
+
+/** The groups of the fleet, asked in the name of an operator. Rejects with AppErrors. */
+export interface GroupDesk {
+  sockets(of: { readonly user?: string; readonly group?: string }, limit: number): Promise<SocketList>;
+  /** Sockets of each of these sessions. */
+  socketsOf(sessions: readonly string[]): Promise<SocketList>;
+  /** Groups that have members, by number of members. */
+  list(pattern: string): Promise<readonly { readonly group: string; readonly members: number }[]>;
+  /** Undefined where a group keeps no history. */
+  position(group: string): Promise<GroupPosition | undefined>;
+  /** Publishes JSON data; undefined where a group keeps no history. */
+  publish(group: string, data: unknown): Promise<GroupPosition | undefined>;
+}

@@ -1,0 +1,205 @@
+import { type Route, route } from '@muster/http/route';
+import type { Logger } from '@muster/kit/logger';
+import { AppError } from '@muster/protocol/errors';
+import { parseGroupName } from '@muster/protocol/ids';
+import type { Request } from 'express';
+import { z } from 'zod';
+import type { DeviceView, GroupDesk, SessionDesk, SessionQuery, SocketList } from '../core/operator-ports.ts';
+
+/** What the routes need; a desk without its key is undefined. */
+export interface DeskDeps {
+  readonly sessions: SessionDesk | undefined;
+  readonly groups: GroupDesk | undefined;
+  readonly guard: (req: Request) => void;
+  readonly log: Logger;
+}
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+/** Gateways call guests by the beginning of their session ids. */
+const GUEST = /^guest:/;
+const SOCKETS_OF_A_USER = 500;
+const SOCKETS_OF_A_GROUP = 1_000;
+const SHOWN_MEMBERS = 50;
+const SHOWN_GROUPS = 100;
+const GUEST_SESSIONS = 20;
+
+const refusals = {
+  401: { description: 'no operator token, or a wrong one' },
+  403: { description: 'this aggregator takes no orders, or has no key for this' },
+  503: { description: 'nobody can tell just now' },
+} as const;
+const groupParams = z.object({
+  group: z.string().refine((text) => parseGroupName(text) !== undefined, 'must be the name of a group'),
+});
+
+/** What operators look up and do beyond instances: `/v1/operator/sessions` and `/v1/operator/groups`. Each request asks the services. */
+export const deskRoutes = (deps: DeskDeps): Route[] => [
+  findSessions(deps),
+  endSession(deps),
+  listGroups(deps),
+  showGroup(deps),
+  publish(deps),
+];
+
+const findSessions = (deps: DeskDeps): Route =>
+  route({
+    method: 'get',
+    path: '/v1/operator/sessions',
+    summary: 'Live sessions of a user, one by its id, or the newest, with their sockets on all gateways',
+    query: z.object({ find: z.string().trim().max(255).default('') }),
+    guard: deps.guard,
+    responses: { 200: { description: 'sessions; `sockets` is null when no gateway answers' }, ...refusals },
+    handle: async ({ query: { find } }) => {
+      const [{ devices, more }, sockets] = await lookUp(deps, find);
+      const known = new Set(devices.map(({ id }) => id));
+      return {
+        status: 200,
+        body: {
+          items: devices.map((device) => ({
+            ...device,
+            sockets: sockets?.sockets.filter(({ session }) => session === device.id) ?? null,
+          })),
+          // Clients with tokens of another issuer have no session here.
+          others: sockets?.sockets.filter(({ session }) => !known.has(session)) ?? null,
+          more,
+          gateways: sockets?.gateways ?? null,
+        },
+      };
+    },
+  });
+
+type Found = readonly [
+  { readonly devices: readonly DeviceView[]; readonly more: boolean },
+  SocketList | undefined,
+];
+
+const lookUp = async (deps: DeskDeps, find: string): Promise<Found> => {
+  const desk = required(deps.sessions, 'SERVICE_API_KEYS');
+  const groups = required(deps.groups, 'SERVER_API_KEYS');
+  // Sessions are worth showing without their sockets.
+  const orUnknown = (work: Promise<SocketList>) =>
+    work.catch((error: unknown) => {
+      deps.log.debug({ error }, 'operator.sockets_unknown');
+      return undefined;
+    });
+  if (GUEST.test(find)) {
+    const sockets = await groups.sockets({ user: find }, SOCKETS_OF_A_USER);
+    const ids = [...new Set(sockets.sockets.map(({ session }) => session))].filter((id) => UUID.test(id));
+    return [await desk.find({ by: 'ids', ids: ids.slice(0, GUEST_SESSIONS) }), sockets];
+  }
+  const query = queryOf(find);
+  if (query.by === 'user') {
+    return Promise.all([
+      desk.find(query),
+      orUnknown(groups.sockets({ user: query.user }, SOCKETS_OF_A_USER)),
+    ]);
+  }
+  const found = await desk.find(query);
+  return [found, await orUnknown(groups.socketsOf(found.devices.map(({ id }) => id)))];
+};
+
+const queryOf = (find: string): SessionQuery => {
+  if (find === '') return { by: 'newest' };
+  return UUID.test(find) ? { by: 'ids', ids: [find] } : { by: 'user', user: find };
+};
+
+const endSession = ({ sessions, guard, log }: DeskDeps): Route =>
+  route({
+    method: 'delete',
+    path: '/v1/operator/sessions/:id',
+    summary: 'Sign a device out: its session ends and its sockets are closed',
+    params: z.object({ id: z.string().regex(UUID) }),
+    guard,
+    responses: {
+      200: { description: 'ended; `everywhere` is false while some gateway has not heard of it yet' },
+      ...refusals,
+    },
+    handle: async ({ params: { id } }) => {
+      const everywhere = await required(sessions, 'SERVICE_API_KEYS').end(id);
+      log.warn({ session: id, everywhere }, 'operator.signed_out');
+      return { status: 200, body: { id, everywhere } };
+    },
+  });
+
+const listGroups = ({ groups, guard }: DeskDeps): Route =>
+  route({
+    method: 'get',
+    path: '/v1/operator/groups',
+    summary: 'Groups with members, the largest first',
+    query: z.object({ pattern: z.string().trim().max(255).default('') }),
+    guard,
+    responses: { 200: { description: 'at most 100 groups, and how many there are' }, ...refusals },
+    handle: async ({ query: { pattern } }) => {
+      // A word without wildcards is looked for anywhere in the name.
+      const wanted = pattern === '' || /[*?]/.test(pattern) ? pattern : `*${pattern}*`;
+      const items = await required(groups, 'SERVER_API_KEYS').list(wanted);
+      return { status: 200, body: { items: items.slice(0, SHOWN_GROUPS), total: items.length } };
+    },
+  });
+
+const showGroup = ({ groups, guard }: DeskDeps): Route =>
+  route({
+    method: 'get',
+    path: '/v1/operator/groups/:group',
+    summary: 'Members of a group by gateway, and the place of its last publication',
+    params: groupParams,
+    guard,
+    responses: {
+      200: { description: 'at most 50 members by name; `position` is null where no history is kept' },
+      404: { description: 'no namespace of this fleet fits this group' },
+      ...refusals,
+    },
+    handle: async ({ params: { group } }) => {
+      const desk = required(groups, 'SERVER_API_KEYS');
+      const [{ sockets, more, gateways }, position] = await Promise.all([
+        desk.sockets({ group }, SOCKETS_OF_A_GROUP),
+        desk.position(group),
+      ]);
+      const byGateway = Map.groupBy(sockets, ({ gateway }) => gateway);
+      return {
+        status: 200,
+        body: {
+          group,
+          members: sockets.length,
+          more,
+          gateways,
+          byGateway: [...byGateway]
+            .map(([gateway, some]) => ({
+              gateway,
+              members: some.length,
+              lagBytes: some.reduce((sum, { lagBytes }) => sum + lagBytes, 0),
+            }))
+            .sort((a, b) => a.gateway.localeCompare(b.gateway)),
+          sockets: sockets.slice(0, SHOWN_MEMBERS),
+          position: position ?? null,
+        },
+      };
+    },
+  });
+
+const publish = ({ groups, guard, log }: DeskDeps): Route =>
+  route({
+    method: 'post',
+    path: '/v1/operator/groups/:group/publications',
+    summary: 'Publish to a group',
+    params: groupParams,
+    body: z.strictObject({ data: z.json() }),
+    guard,
+    responses: {
+      201: { description: 'published; `position` is null where no history is kept' },
+      404: { description: 'no namespace of this fleet fits this group' },
+      422: { description: 'the body is not `{"data": …}`' },
+      ...refusals,
+    },
+    handle: async ({ params: { group }, body: { data } }) => {
+      const position = await required(groups, 'SERVER_API_KEYS').publish(group, data);
+      log.warn({ group, offset: position?.offset }, 'operator.published');
+      return { status: 201, body: { group, position: position ?? null } };
+    },
+  });
+
+/** A desk that has its key. */
+export const required = <T>(desk: T | undefined, variable: string): T => {
+  if (desk !== undefined) return desk;
+  throw new AppError('FORBIDDEN', { detail: `This aggregator has no ${variable}, which this needs.` });
+};

@@ -1,0 +1,90 @@
+import { AppError } from '@muster/protocol/errors';
+import type { DeviceView, SessionDesk } from '../core/operator-ports.ts';
+import type { Upstream } from './upstream.ts';
+
+const NEWEST = 20;
+const OF_A_USER = 50;
+const LISTENER = 'muster-console';
+
+/** A session as the session service tells it, as far as operators look. */
+interface SessionBody {
+  readonly id: string;
+  readonly user_id: string | null;
+  readonly kind: string;
+  readonly label: string | null;
+  readonly client: { readonly summary: string | null; readonly kind: string };
+  readonly ip: string | null;
+  readonly last_ip: string | null;
+  readonly created_at: string;
+  readonly last_seen_at: string;
+  readonly expires_at: string;
+  readonly ended_at: string | null;
+  readonly end_reason: string | null;
+}
+
+interface Page {
+  readonly items: readonly SessionBody[];
+  readonly next: string | null;
+}
+
+/** Speaks with the session services. */
+export const createSessionDesk = ({ ask }: Upstream): SessionDesk => {
+  const page = async (path: string) => {
+    const { items, next } = await ask<Page>({ method: 'GET', path });
+    return { devices: items.map(deviceOf), more: next !== null };
+  };
+  const one = (id: string): Promise<SessionBody | undefined> =>
+    ask<SessionBody>({ method: 'GET', path: `/v1/sessions/${encodeURIComponent(id)}` }).catch(
+      (error: unknown) => {
+        if (error instanceof AppError && error.code === 'NOT_FOUND') return undefined;
+        throw error;
+      },
+    );
+  return {
+    find: async (query) => {
+      switch (query.by) {
+        case 'newest':
+          return page(`/v1/sessions?state=live&limit=${NEWEST}`);
+        case 'user':
+          return page(`/v1/users/${encodeURIComponent(query.user)}/sessions?state=live&limit=${OF_A_USER}`);
+        case 'ids': {
+          const found = await Promise.all(query.ids.map(one));
+          return { devices: found.filter((session) => session !== undefined).map(deviceOf), more: false };
+        }
+        default:
+          return query satisfies never;
+      }
+    },
+    end: async (id) => {
+      const path = `/v1/sessions/${encodeURIComponent(id)}`;
+      const pending = await ask<object | undefined>({ method: 'DELETE', path });
+      return pending === undefined;
+    },
+    openListener: (group) =>
+      ask({
+        method: 'POST',
+        path: '/v1/sessions',
+        body: {
+          user_id: LISTENER,
+          transport: 'bearer',
+          remember: false,
+          label: 'an operator listens to a group',
+          grants: [{ groups: group, allow: ['subscribe'] }],
+        },
+      }),
+  };
+};
+
+const deviceOf = (session: SessionBody): DeviceView => ({
+  id: session.id,
+  user: session.user_id,
+  kind: session.kind,
+  label: session.label,
+  client: session.client.summary ?? session.client.kind,
+  ip: session.last_ip ?? session.ip,
+  createdAt: session.created_at,
+  lastSeenAt: session.last_seen_at,
+  expiresAt: session.expires_at,
+  endedAt: session.ended_at,
+  endReason: session.end_reason,
+});

@@ -1,0 +1,110 @@
+import type { Logger } from '@muster/kit/logger';
+import { AppError } from '@muster/protocol/errors';
+import type { Fleet } from '../core/fleet.ts';
+
+const TIMEOUT_MS = 2_000;
+const MAX_TRIES = 2;
+const RETRY_AFTER_S = 2;
+/** Best first; one that drains still answers. */
+const USABLE = ['up', 'degraded', 'suspect', 'draining'];
+
+/** One request to a service of the fleet. It may run twice, so it must be harmless to repeat. */
+export interface UpstreamRequest {
+  readonly method: 'GET' | 'POST' | 'DELETE';
+  readonly path: string;
+  readonly body?: object;
+}
+
+/** Asks instances of one service in turn, in the name of an operator. */
+export interface Upstream {
+  /**
+   * The JSON of a 2xx, undefined where there is none. Rejects with NOT_FOUND, MALFORMED_REQUEST, or OVERLOADED (503) for
+   * everything that is a fault of the fleet: nobody serves, nobody answers within two seconds, our key is refused.
+   */
+  ask<T>(request: UpstreamRequest): Promise<T>;
+  /** Addresses that serve, best first. */
+  addresses(): readonly string[];
+}
+
+/** What is needed to ask. */
+export interface UpstreamDeps {
+  readonly service: string;
+  readonly fleet: Pick<Fleet, 'members'>;
+  /** The header that carries our key. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** The variable that holds the key, for people. */
+  readonly variable: string;
+  readonly log: Logger;
+}
+
+export const createUpstream = (deps: UpstreamDeps): Upstream => {
+  const { service, fleet, log } = deps;
+  let turn = 0;
+
+  const addresses = (): string[] => {
+    const members = fleet
+      .members()
+      .filter(({ beat, state }) => beat.service === service && USABLE.includes(state));
+    turn = (turn + 1) % Math.max(1, members.length);
+    const rotated = [...members.slice(turn), ...members.slice(0, turn)];
+    return rotated
+      .sort((a, b) => USABLE.indexOf(a.state) - USABLE.indexOf(b.state))
+      .map(({ beat }) => beat.address);
+  };
+  const ask = async <T>(request: UpstreamRequest): Promise<T> => {
+    let cause: unknown;
+    for (const address of addresses().slice(0, MAX_TRIES)) {
+      try {
+        const response = await send(address, request, deps.headers);
+        if (response.ok) return (await jsonOf(response)) as T;
+        cause = refusalOf(response.status, deps);
+        await response.body?.cancel();
+      } catch (error) {
+        cause = error;
+      }
+      if (cause instanceof AppError) throw cause;
+    }
+    log.debug({ of: service, error: cause }, 'operator.no_answer');
+    const why = cause === undefined ? 'serves' : 'answers';
+    throw new AppError('OVERLOADED', {
+      detail: `No ${service} ${why} just now.`,
+      retryAfterS: RETRY_AFTER_S,
+      cause,
+    });
+  };
+  return { ask, addresses };
+};
+
+const send = (
+  address: string,
+  { method, path, body }: UpstreamRequest,
+  headers: Readonly<Record<string, string>>,
+): Promise<Response> =>
+  fetch(`http://${address}${path}`, {
+    method,
+    headers: { ...headers, ...(body ? { 'content-type': 'application/json' } : {}) },
+    ...(body ? { body: JSON.stringify(body) } : {}),
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+  });
+
+const jsonOf = async (response: Response): Promise<unknown> => {
+  const text = await response.text();
+  return text === '' ? undefined : JSON.parse(text);
+};
+
+/** What a refusal means for the operator; undefined when the next instance may do better. */
+const refusalOf = (status: number, { service, variable, log }: UpstreamDeps): unknown => {
+  if (status === 404) return new AppError('NOT_FOUND', { detail: 'There is nothing of this name.' });
+  if (status === 401 || status === 403) {
+    log.error({ of: service, status, variable }, 'operator.key_refused');
+    // Our key is wrong, not the operator's: that is no 401.
+    return new AppError('OVERLOADED', {
+      detail: `The ${service} refuses the key of this aggregator: check ${variable}.`,
+      retryAfterS: RETRY_AFTER_S,
+    });
+  }
+  if (status === 400 || status === 422) {
+    return new AppError('MALFORMED_REQUEST', { detail: `The ${service} does not accept this.` });
+  }
+  return new Error(`status ${status}`);
+};
