@@ -1,6 +1,6 @@
 import { OpenAPIRegistry, OpenApiGeneratorV31, type RouteConfig } from '@asteasolutions/zod-to-openapi';
 import { z } from 'zod';
-import type { Route, SecurityScheme } from './route.ts';
+import type { Operation, SecurityScheme } from './route.ts';
 
 /** What an API document says about itself. */
 export interface DocumentInfo {
@@ -14,6 +14,12 @@ export interface DocumentInfo {
 const SCHEMES = (cookieName: string) =>
   ({
     serviceKey: { type: 'http', scheme: 'bearer', description: 'API key of a back end.' },
+    serverKey: {
+      type: 'apiKey',
+      in: 'header',
+      name: 'X-API-Key',
+      description: 'Server API key of a back end.',
+    },
     sessionBearer: {
       type: 'http',
       scheme: 'bearer',
@@ -42,20 +48,21 @@ const validationSchema = z.object({
   request_id: z.string(),
 });
 
-/** The OpenAPI 3.1 document of these routes: what validates the requests also describes them. */
-export const openApiDocument = (info: DocumentInfo, routes: readonly Route[]): object => {
+/** The OpenAPI 3.1 document of these operations: what validates the requests also describes them. */
+export const openApiDocument = (info: DocumentInfo, operations: readonly Operation[]): object => {
   const registry = new OpenAPIRegistry();
+  const used = new Set<string>(operations.flatMap(({ security = [] }) => security));
   for (const [name, scheme] of Object.entries(SCHEMES(info.cookieName ?? 'session_id'))) {
-    registry.registerComponent('securitySchemes', name, scheme);
+    if (used.has(name)) registry.registerComponent('securitySchemes', name, scheme);
   }
-  for (const route of routes) registry.registerPath(operation(route));
+  for (const operation of operations) registry.registerPath(pathOf(operation));
   return new OpenApiGeneratorV31(registry.definitions).generateDocument({
     openapi: '3.1.0',
     info: { title: info.title, version: info.version, description: info.description },
   });
 };
 
-const operation = (route: Route): RouteConfig => ({
+const pathOf = (route: Operation): RouteConfig => ({
   method: route.method,
   path: route.path.replaceAll(/:(\w+)/g, '{$1}'),
   operationId: operationId(route),
@@ -85,7 +92,7 @@ const operation = (route: Route): RouteConfig => ({
   ),
 });
 
-const bodyContent = (schema: z.ZodType, forms: Route['forms']) => ({
+const bodyContent = (schema: z.ZodType, forms: Operation['forms']) => ({
   ...(forms === 'only' ? {} : { 'application/json': { schema } }),
   ...(forms === undefined ? {} : { 'application/x-www-form-urlencoded': { schema } }),
 });
@@ -96,7 +103,7 @@ const fallbackSchema = (status: number): z.ZodType | undefined => {
 };
 
 /** `GET /v1/me/sessions/:id` → `getMeSessionsById` */
-const operationId = ({ method, path }: Route): string =>
+const operationId = ({ method, path }: Operation): string =>
   method +
   path
     .split('/')

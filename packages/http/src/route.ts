@@ -12,7 +12,7 @@ export interface Reply {
 }
 
 /** `nothing` beside others says that they may be left out. */
-export type SecurityScheme = 'serviceKey' | 'sessionCookie' | 'sessionBearer' | 'nothing';
+export type SecurityScheme = 'serviceKey' | 'serverKey' | 'sessionCookie' | 'sessionBearer' | 'nothing';
 
 /**
  * Whether a body may come as `application/x-www-form-urlencoded`, beside JSON or instead of it; left out, it may not.
@@ -54,8 +54,8 @@ interface RouteOptions<P extends z.ZodObject, Q extends z.ZodObject, B extends z
   readonly handle: (input: Input<z.output<P>, z.output<Q>, z.output<B>, A>) => Promise<Reply> | Reply;
 }
 
-/** A route of any schemas, as the app keeps it. */
-export interface Route {
+/** What a document tells of one operation. */
+export interface Operation {
   readonly method: RouteOptions<z.ZodObject, z.ZodObject, z.ZodType, unknown>['method'];
   readonly path: string;
   readonly summary: string;
@@ -67,6 +67,10 @@ export interface Route {
   readonly body?: z.ZodType;
   readonly forms?: Forms;
   readonly responses: Readonly<Record<number, Answer>>;
+}
+
+/** A route of any schemas, as the app keeps it. */
+export interface Route extends Operation {
   readonly guard?: (req: Request, res: Response) => unknown;
   // A handler's input is contravariant; `route` has checked that it fits the schemas beside it.
   readonly handle: (input: Input<never, never, never, never>) => Promise<Reply> | Reply;

@@ -1,9 +1,12 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
+import { docsRoutes } from '@muster/http/docs';
 import type { Metrics } from '@muster/kit/metrics';
 import type { ReplyError } from '@muster/protocol/codes';
 import { AppError } from '@muster/protocol/errors';
 import express, { type Express, type Request, type RequestHandler, type Response } from 'express';
 import { type ApiOutcome, errorJson, type ServerApi } from '../core/api/api.ts';
+import { apiOperations } from './api-document.ts';
+import { createLegacyApi } from './legacy-api.ts';
 
 export interface ServerApiDeps {
   readonly api: ServerApi;
@@ -11,6 +14,7 @@ export interface ServerApiDeps {
   readonly keys: readonly string[];
   readonly metrics: Metrics;
   readonly maxBodyBytes: number;
+  readonly version: string;
 }
 
 /** The status of an error for callers that ask for statuses (`X-Centrifugo-Error-Mode: transport`). */
@@ -34,6 +38,12 @@ export const mountServerApi = (app: Express, deps: ServerApiDeps): void => {
     help: 'Calls of the server API.',
     labels: ['method', 'result'],
   });
+  const call: ServerApi['call'] = async (method, params, text) => {
+    const outcome = await deps.api.call(method, params, text);
+    const known = deps.api.methods.includes(method) ? method : 'unknown';
+    calls.inc({ method: known, result: outcome.ok ? 'ok' : String(outcome.code) });
+    return outcome;
+  };
   const handle = async (req: Request, res: Response): Promise<void> => {
     const method = String(req.params['method']);
     const text = typeof req.body === 'string' && req.body !== '' ? req.body : '{}';
@@ -42,18 +52,18 @@ export const mountServerApi = (app: Express, deps: ServerApiDeps): void => {
       res.status(400).type('text/plain').send('The body must be a JSON object.');
       return;
     }
-    const outcome = await deps.api.call(method, params, text);
-    const known = deps.api.methods.includes(method) ? method : 'unknown';
-    calls.inc({ method: known, result: outcome.ok ? 'ok' : String(outcome.code) });
-    send(req, res, method, outcome);
+    send(req, res, method, await call(method, params, text));
   };
-  app.post(
-    '/api/:method',
-    requireKey(deps.keys),
-    express.text({ limit: deps.maxBodyBytes, type: () => true }),
-    handle,
-  );
-  app.all('/api/:method', (_req, res) => {
+  const about = {
+    title: 'Muster server API',
+    version: deps.version,
+    description: 'For back ends: publish to groups, look at them, and order connections about.',
+  };
+  app.use('/api', docsRoutes(about, apiOperations));
+  const body = express.text({ limit: deps.maxBodyBytes, type: () => true });
+  app.post('/api/:method', requireKey(deps.keys), body, handle);
+  app.post('/api', requireKey(deps.keys), body, createLegacyApi(call));
+  app.all(['/api', '/api/:method'], (_req, res) => {
     res.setHeader('Allow', 'POST');
     throw new AppError('METHOD_NOT_ALLOWED', { detail: 'This path answers POST.' });
   });

@@ -26,7 +26,7 @@ export const createServer = (deps: HttpServerDeps): Express =>
   createHttpApp({
     log: deps.log,
     metrics: deps.metrics,
-    before: (app) => mountServerApi(app, { ...deps, keys: deps.serverApiKeys }),
+    before: (app) => mountServerApi(app, { ...deps, keys: deps.serverApiKeys, version: deps.about.version }),
     routes: [
       probe(deps, '/readyz', 'Whether this replica takes connections'),
       probe(deps, '/health', 'State of this replica and of what it depends on'),

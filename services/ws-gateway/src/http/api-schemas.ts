@@ -1,0 +1,140 @@
+import { z } from 'zod';
+
+/** The error object of a call. */
+export const apiError = z.object({
+  code: z.int().describe('code of the protocol, such as 102'),
+  message: z.string(),
+});
+
+const group = z
+  .string()
+  .regex(/^[ -~]{1,255}$/)
+  .describe('name of a group');
+const json = z.unknown().describe('any JSON');
+const count = z.int().min(0);
+const position = z.object({ offset: count, epoch: z.string() });
+
+const message = {
+  data: json.optional(),
+  b64data: z.string().optional().describe('instead of data: base64 of JSON text'),
+  skip_history: z.boolean().optional().describe('is not kept'),
+  tags: z.record(z.string(), z.string()).optional().describe('for filters of subscribers'),
+  idempotency_key: z.string().optional(),
+  version: count.optional().describe('0 for none'),
+  version_epoch: z.string().optional(),
+  exclude: z
+    .object({ client: z.string().optional(), session: z.string().optional() })
+    .optional()
+    .describe('who does not get it'),
+};
+
+const target = {
+  user: z.string().optional(),
+  client: z.string().optional(),
+  session: z.string().optional(),
+};
+
+/** What each method takes. The gateway ignores members that are not named here. */
+export const API_BODIES = {
+  publish: z.object({ channel: group, ...message, delta: z.boolean().optional() }),
+  broadcast: z.object({
+    channels: z.array(group).min(1).max(10_000),
+    ...message,
+    delta: z.boolean().optional(),
+  }),
+  unsubscribe: z.object({ ...target, channel: z.string().optional().describe('empty for all') }),
+  disconnect: z.object({
+    ...target,
+    whitelist: z.array(z.string()).optional().describe('clients that stay'),
+    disconnect: z
+      .object({ code: z.int().min(3000).max(4999), reason: z.string().max(123).optional() })
+      .optional()
+      .describe('default 3503'),
+  }),
+  presence: z.object({ channel: group }),
+  presence_stats: z.object({ channel: group }),
+  history: z.object({
+    channel: group,
+    limit: z.int().min(-1).optional().describe('0 for the position only, -1 for all that is kept'),
+    since: position.optional(),
+    reverse: z.boolean().optional().describe('newest first'),
+  }),
+  history_remove: z.object({ channel: group }),
+  channels: z.object({ pattern: z.string().optional().describe('with * and ?') }),
+  connections: z.object({
+    ...target,
+    channel: z.string().optional().describe('only members of this group'),
+    limit: z.int().min(0).max(10_000).optional().describe('default 1000'),
+  }),
+  info: z.object({}),
+  rpc: z.object({ method: z.string(), params: json.optional() }),
+  batch: z.object({
+    commands: z
+      .array(z.record(z.string(), z.object({}).loose()))
+      .max(1_000)
+      .describe('[{"publish":{…}},…]'),
+    parallel: z.boolean().optional(),
+  }),
+} as const;
+
+const nothing = z.object({});
+const published = z.object({ offset: count.optional(), epoch: z.string().optional() });
+const affected = z.object({ clients: count, gateways: count });
+const clientInfo = z.object({
+  user: z.string().optional(),
+  client: z.string(),
+  conn_info: json.optional(),
+  chan_info: json.optional(),
+});
+const publication = z.object({
+  data: json,
+  offset: count.optional(),
+  info: clientInfo.optional(),
+  tags: z.record(z.string(), z.string()).optional(),
+});
+
+/** What each method answers. */
+export const API_RESULTS: Readonly<Record<keyof typeof API_BODIES, z.ZodType>> = {
+  publish: published,
+  broadcast: z.object({
+    responses: z.array(z.union([z.object({ result: published }), z.object({ error: apiError })])),
+  }),
+  unsubscribe: affected,
+  disconnect: affected,
+  presence: z.object({ presence: z.record(z.string(), clientInfo) }),
+  presence_stats: z.object({ num_clients: count, num_users: count }),
+  history: z.object({ publications: z.array(publication), offset: count, epoch: z.string() }),
+  history_remove: nothing,
+  channels: z.object({ channels: z.record(z.string(), z.object({ num_clients: count })) }),
+  connections: z.object({
+    connections: z.array(
+      z.object({
+        client: z.string(),
+        user: z.string(),
+        session: z.string(),
+        gateway: z.string(),
+        transport: z.enum(['websocket', 'plain']),
+        groups: z.array(z.string()),
+        since: count.describe('ms since 1970'),
+        lag: count.describe('bytes that wait for the client'),
+      }),
+    ),
+    gateways: count,
+  }),
+  info: z.object({
+    nodes: z.array(
+      z.object({
+        uid: z.string(),
+        name: z.string(),
+        version: z.string(),
+        num_clients: count,
+        num_users: count,
+        num_subs: count,
+        num_channels: count,
+        uptime: count.describe('seconds'),
+      }),
+    ),
+  }),
+  rpc: z.object({ data: json.optional() }),
+  batch: z.object({ replies: z.array(z.record(z.string(), json)) }),
+};

@@ -1,0 +1,46 @@
+import { randomBytes } from 'node:crypto';
+import type { Case, World } from './case.ts';
+import { connecting } from './cases/connecting.ts';
+import { keeping } from './cases/keeping.ts';
+import { subscribing } from './cases/subscribing.ts';
+import { openPeer } from './peer.ts';
+import { createWire, FORMATS, type Format } from './wire.ts';
+
+/** Where the suite runs, and as whom. */
+export interface Subject {
+  /** The endpoint, such as `ws://127.0.0.1:8080/connection/websocket`. */
+  readonly url: string;
+  /** Of a user who may use ordinary groups. */
+  readonly token: string;
+  /** Starts the names of all groups that are used: a namespace, or nothing. */
+  readonly namespace?: string;
+  readonly api?: World['api'];
+}
+
+const CASES: readonly Case[] = [...connecting, ...subscribing, ...keeping];
+
+/** Every case in every form it concerns. */
+export const runs: readonly { readonly format: Format; readonly one: Case }[] = FORMATS.flatMap((format) =>
+  CASES.filter(({ formats = FORMATS }) => formats.includes(format)).map((one) => ({ format, one })),
+);
+
+/** What a case needs of the subject. */
+export const createWorld = ({ url, token, namespace = '', api }: Subject, format: Format): World => {
+  const wire = createWire(format);
+  const open = () => openPeer(url, wire);
+  const prefix = namespace === '' ? '' : `${namespace}:`;
+  return {
+    format,
+    open,
+    api,
+    credential: { token },
+    connect: async () => {
+      const peer = await open();
+      peer.send({ id: 1, connect: { token, name: 'conformance' } });
+      const { connect, error } = await peer.reply(1);
+      if (!connect) throw new Error(`connect was refused: ${JSON.stringify(error)}`);
+      return peer;
+    },
+    group: () => `${prefix}conformance-${randomBytes(6).toString('hex')}`,
+  };
+};

@@ -1,0 +1,120 @@
+import { migrate } from '@muster/session-service/store/migrate';
+import { useTestStores } from '@muster/testkit/stores';
+import { API_RESULTS } from '@muster/ws-gateway/http/api-schemas';
+import fc from 'fast-check';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { z } from 'zod';
+import { connected, SERVER_KEY, sdk, startGateway, type TestGateway } from './gateway-fixture.ts';
+import { operationsOf, requestFor } from './openapi-requests.ts';
+import { startService, type TestService } from './session-fixture.ts';
+
+const stores = useTestStores({ migrate });
+let sessions: TestService;
+let gateway: TestGateway;
+
+beforeAll(async () => {
+  sessions = await startService(stores);
+  gateway = await startGateway(stores, sessions.opsUrl);
+});
+afterAll(async () => {
+  for (const app of [gateway, sessions]) await app?.[Symbol.asyncDispose]();
+});
+
+const post = async (path: string, body: string) => {
+  const answer = await fetch(gateway.url + path, {
+    method: 'POST',
+    headers: { 'x-api-key': SERVER_KEY },
+    body,
+  });
+  return { status: answer.status, text: await answer.text() };
+};
+// biome-ignore lint/suspicious/noExplicitAny: tests look into JSON of every shape.
+const call = async (method: string, params: object): Promise<any> =>
+  JSON.parse((await post(`/api/${method}`, JSON.stringify(params))).text);
+const readDocument = async () => (await fetch(`${gateway.url}/api/openapi.json`)).json();
+
+test('[AP10] every method stands in the document, and the page that shows it comes from here', async () => {
+  const document = await readDocument();
+  const documented = Object.keys(document.paths).map((path) => path.replace('/api/', ''));
+  for (const method of documented) {
+    // Nobody answers `rpc` here; a method that is not known is told by the same code.
+    if (method !== 'rpc') expect((await call(method, {})).error?.code, method).not.toBe(104);
+  }
+  expect(documented).toContain('publish');
+  expect(document.components.securitySchemes).toEqual({
+    serverKey: expect.objectContaining({ in: 'header', name: 'X-API-Key' }),
+  });
+  const page = await (await fetch(`${gateway.url}/api/docs`)).text();
+  for (const [, path] of page.matchAll(/(?:src|href)="([^"]+)"/g)) {
+    expect(path).toMatch(/^\/api\/docs\//);
+    expect((await fetch(gateway.url + path)).status).toBe(200);
+  }
+  expect(await (await fetch(`${gateway.url}/api/docs/start.js`)).text()).toContain("'/api/openapi.json'");
+});
+
+test('[AP10] answers have the documented shape', async () => {
+  const { body } = await sessions.service('POST', '/v1/sessions', { user_id: 'u_doc', transport: 'bearer' });
+  const client = await connected(sdk(gateway, { token: body.token }));
+  const subscription = client.newSubscription('doc');
+  subscription.subscribe();
+  await subscription.ready(5_000);
+  const calls: Partial<Record<keyof typeof API_RESULTS, object>> = {
+    publish: { channel: 'doc', data: { n: 1 }, tags: { a: 'b' } },
+    broadcast: { channels: ['doc', ''], data: 1 },
+    presence: { channel: 'doc' },
+    presence_stats: { channel: 'doc' },
+    history: { channel: 'doc', limit: -1 },
+    channels: {},
+    connections: {},
+    info: {},
+    unsubscribe: { user: 'u_doc', channel: 'doc' },
+    batch: { commands: [{ publish: { channel: 'doc', data: 1 } }, { info: {} }, { dance: {} }] },
+    history_remove: { channel: 'doc' },
+    disconnect: { user: 'u_doc' },
+  };
+  for (const [method, params] of Object.entries(calls)) {
+    const answer = await call(method, params);
+    const result = method === 'batch' ? answer : answer.result;
+    const schema = strict(API_RESULTS[method as keyof typeof API_RESULTS]);
+    expect(schema.safeParse(result).error?.issues ?? [], `${method} ${JSON.stringify(answer)}`).toEqual([]);
+  }
+  client.disconnect();
+});
+
+/** Members that are not documented count as mistakes. */
+const strict = (schema: z.ZodType): z.ZodType => (schema instanceof z.ZodObject ? schema.strict() : schema);
+
+test('[AP10] whatever fits or nearly fits the document is answered as documented', async () => {
+  for (const operation of operationsOf(await readDocument())) {
+    const property = fc.asyncProperty(requestFor(operation, 'zq7'), async (request) => {
+      const { status, text } = await post(request.path, request.body ?? '');
+      const told = `${request.path} ${request.body} → ${status} ${text}`;
+      if (status !== 200 && status !== 400) throw new Error(`not documented: ${told}`);
+      const code = status === 200 && JSON.parse(text).error?.code;
+      if (code === 100 || (code === 104 && request.path !== '/api/rpc')) throw new Error(`a fault: ${told}`);
+    });
+    await fc.assert(property, { numRuns: 40, endOnFailure: true });
+  }
+  expect((await fetch(`${gateway.url}/readyz`)).status).toBe(200);
+}, 60_000);
+
+test('[AP11] libraries of earlier years call line by line', async () => {
+  const lines = [
+    { id: 1, method: 'publish', params: { channel: 'legacy', data: 1 } },
+    { method: 'publish', params: { channel: '', data: 1 } },
+    { id: 'x', method: 'dance' },
+  ];
+  const { status, text } = await post('/api', lines.map((line) => JSON.stringify(line)).join('\n'));
+  expect(status).toBe(200);
+  expect(text.split('\n').map((line) => JSON.parse(line))).toEqual([
+    { id: 1, result: { offset: 1, epoch: expect.any(String) } },
+    { error: { code: 107, message: 'bad request' } },
+    { id: 'x', error: { code: 104, message: 'method not found' } },
+  ]);
+  for (const body of ['', '{', '[]', '{}\nnull', '{}\n'.repeat(1_001)]) {
+    expect((await post('/api', body)).status).toBe(400);
+  }
+  expect((await fetch(`${gateway.url}/api`)).status).toBe(405);
+  const noKey = await fetch(`${gateway.url}/api`, { method: 'POST', body: '{}' });
+  expect([noKey.status, await noKey.text()]).toEqual([401, '']);
+});

@@ -1,0 +1,41 @@
+import { migrate } from '@muster/session-service/store/migrate';
+import { useTestStores } from '@muster/testkit/stores';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { Skip } from '../conformance/case.ts';
+import { createWorld, runs, type Subject } from '../conformance/suite.ts';
+import { SERVER_KEY, startGateway, type TestGateway } from './gateway-fixture.ts';
+import { startService, type TestService } from './session-fixture.ts';
+
+const stores = useTestStores({ migrate });
+let sessions: TestService;
+let gateway: TestGateway;
+let subject: Subject;
+
+beforeAll(async () => {
+  sessions = await startService(stores);
+  gateway = await startGateway(stores, sessions.opsUrl);
+  const { body } = await sessions.service('POST', '/v1/sessions', {
+    user_id: 'u_rules',
+    transport: 'bearer',
+  });
+  const api = async (method: string, params: object) => {
+    const headers = { 'x-api-key': SERVER_KEY };
+    const call = { method: 'POST', headers, body: JSON.stringify(params) };
+    return (await (await fetch(`${gateway.url}/api/${method}`, call)).json()).result;
+  };
+  subject = { url: `${gateway.wsUrl}/connection/websocket`, token: body.token, api };
+});
+afterAll(async () => {
+  for (const app of [gateway, sessions]) await app?.[Symbol.asyncDispose]();
+});
+
+test.each(runs.map(({ format, one }) => [one.rules.join(' '), format, one.title, one] as const))(
+  'conformance [%s] %s: %s',
+  async (_rules, format, _title, one) => {
+    await one.run(createWorld(subject, format)).catch((error: unknown) => {
+      // Our own settings show every rule.
+      if (error instanceof Skip) expect.fail(`skipped: ${error.message}`);
+      throw error;
+    });
+  },
+);
