@@ -23,9 +23,14 @@ export const encodeReply = (reply: Reply): string => {
 /** JSON text of a push that concerns one connection or one event. */
 export const encodePush = (push: Push): string => `{"push":${pushBody(push)}}`;
 
+/** How every push to a group begins. */
+export const pushHead = (channel: string): string => `{"push":{"channel":${JSON.stringify(channel)},`;
+
+/** The same for clients that know the group by a number (channel compaction). */
+export const compactPushHead = (id: number): string => `{"push":{"id":${id},`;
+
 /** The two halves around a publication's JSON text that make it a push to a group. */
-export const publicationPushHead = (channel: string): string =>
-  `{"push":{"channel":${JSON.stringify(channel)},"pub":`;
+export const publicationPushHead = (channel: string): string => `${pushHead(channel)}"pub":`;
 export const PUBLICATION_PUSH_TAIL = '}}';
 
 /** JSON text of a publication. `data` always comes first, so that it can be cut out again by its length. */

@@ -27,11 +27,13 @@ export const encodeProtobufPush = (push: Push): Uint8Array => pushMessage(pushBo
 
 /**
  * The same push that JSON clients get, for Protobuf clients: a publication, a join or a leave of a group. Made once
- * per message and gateway, however many clients there are.
+ * per message and gateway, however many clients there are. With `compactId` the group is named by that number.
  */
-export const convertPush = (json: string): Uint8Array => {
+export const convertPush = (json: string, compactId = 0): Uint8Array => {
   const push = memberText(json, 'push') ?? '{}';
-  const writer = new MessageWriter().text(2, JSON.parse(memberText(push, 'channel') ?? '""'));
+  const writer = new MessageWriter();
+  if (compactId > 0) writer.number(1, compactId);
+  else writer.text(2, JSON.parse(memberText(push, 'channel') ?? '""'));
   const pub = memberText(push, 'pub');
   if (pub !== undefined) return pushMessage(writer.message(4, publication(pub)));
   for (const [name, field] of [
@@ -155,20 +157,22 @@ interface ParsedPublication {
   readonly epoch?: string;
   /** The payload is a base64 string of bytes that are no JSON. */
   readonly b64?: boolean;
+  /** The payload is a string that holds a delta. */
+  readonly delta?: boolean;
 }
 
 const publication = (text: PublicationText): MessageWriter => {
-  const { offset, tags, epoch, b64 } = JSON.parse(text) as ParsedPublication;
+  const { offset, tags, epoch, b64, delta } = JSON.parse(text) as ParsedPublication;
   const data = memberText(text, 'data') ?? '';
   const info = memberText(text, 'info');
   const writer = new MessageWriter()
-    .bytes(4, b64 ? fromBase64(JSON.parse(data)) : json(data))
+    .bytes(4, b64 ? fromBase64(JSON.parse(data)) : json(delta ? JSON.parse(data) : data))
     .message(5, info === undefined ? undefined : infoOf(info))
     .number(6, offset);
   for (const [name, value] of Object.entries(tags ?? {})) {
     writer.message(7, new MessageWriter().text(1, name).text(2, value));
   }
-  return writer.text(14, epoch);
+  return writer.flag(8, delta).text(14, epoch);
 };
 
 const infoOf = (text: ClientInfoText): MessageWriter => {

@@ -7,10 +7,10 @@ import type { ClientInfo, Reply } from '@muster/protocol/replies';
 import type { Codec } from './codec.ts';
 import type { AnyConnection } from './connections.ts';
 import { countEnding } from './endings.ts';
-import type { Member, Subscription } from './group.ts';
 import { Outbox } from './outbox.ts';
 import type { ConnectionLimits, EngineMetrics, Identity, SessionHolder, Wire } from './ports.ts';
 import { MAX_REFUSALS, TokenBucket } from './rate-limit.ts';
+import type { Member, Subscription } from './subscription.ts';
 import type { Timed, Wheel } from './wheel.ts';
 
 /** What all connections of a gateway share. */

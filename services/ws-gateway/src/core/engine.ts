@@ -201,12 +201,14 @@ const joinPlain = async (
   try {
     await hub.join({
       name: connection.group,
-      encoding: 'plain',
       member: connection,
       retention,
-      isPositioned: false,
-      hearsJoinLeave: false,
-      slowPolicy: options?.slowPolicy ?? 'disconnect',
+      service: {
+        encoding: 'plain',
+        isPositioned: false,
+        hearsJoinLeave: false,
+        mayLag: options?.slowPolicy === 'lag',
+      },
       ...(who === undefined ? {} : { who }),
       onJoined: (subscription) => {
         if (connection.isOver) return false;

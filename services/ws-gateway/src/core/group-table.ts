@@ -3,7 +3,8 @@ import type { BusMessage } from '@muster/bus/envelope';
 import type { Retention } from '@muster/bus/streams';
 import type { GroupName } from '@muster/protocol/ids';
 import { Follower, type GapOutcome } from './follower.ts';
-import { Group, type Subscription } from './group.ts';
+import { Group } from './group.ts';
+import type { Subscription } from './subscription.ts';
 
 /** The groups that somebody here is in, or is about to be. Counted: the last one to let go gives the group back to the bus. */
 export interface GroupTable {
@@ -29,6 +30,7 @@ const RING_BYTES = 67_108_864;
 
 export const createGroupTable = ({ bus, deliver, onGap, onFault, onLag }: GroupTableDeps): GroupTable => {
   const groups = new Map<GroupName, Group>();
+  let lastId = 0;
   const followerDeps = {
     streams: bus,
     budget: { maxBytes: RING_BYTES, usedBytes: 0 },
@@ -45,7 +47,8 @@ export const createGroupTable = ({ bus, deliver, onGap, onFault, onLag }: GroupT
   const open = (name: GroupName, retention: Retention | undefined): Group => {
     const follower = retention && new Follower(name, retention, followerDeps);
     const ready = bus.subscribe(name).then(() => follower?.open());
-    const group = new Group(name, ready, follower, onLag);
+    lastId += 1;
+    const group = new Group(name, lastId, { ready, follower, onLag });
     groups.set(name, group);
     return group;
   };

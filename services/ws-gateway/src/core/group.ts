@@ -1,82 +1,11 @@
 import type { BusMessage } from '@muster/bus/envelope';
-import type { GroupPosition } from '@muster/bus/position';
-import type { ClientId, GroupName } from '@muster/protocol/ids';
-import type { ClientInfo } from '@muster/protocol/replies';
-import type { TagsFilter } from '@muster/protocol/tags-filter';
+import type { GroupName } from '@muster/protocol/ids';
+import { DELTA_NOTE, DeltaAudience } from './delta-audience.ts';
 import type { Follower } from './follower.ts';
 import type { Gather } from './gather.ts';
-import { type Encoding, groupFrames } from './group-frames.ts';
-import type { Outbox } from './outbox.ts';
-import type { Identity } from './ports.ts';
+import { FORMS, type Form, groupFrames } from './group-frames.ts';
+import type { Member, Subscription } from './subscription.ts';
 import { tagsOf } from './tags.ts';
-
-/** Who is in a group. */
-export interface Member {
-  readonly id: ClientId;
-  readonly identity: Identity | undefined;
-  readonly outbox: Outbox;
-  /** Publications of this group are gone for good: the member must begin anew, and say so to its application. */
-  onInsufficientState(group: GroupName): void;
-  /** It does not read fast enough, and its group does not wait for it. */
-  onSlow(): void;
-}
-
-/** How a member appears to others. */
-export interface Who {
-  readonly client: ClientId;
-  readonly info: ClientInfo;
-  /** Shown in presence. */
-  readonly isPresent: boolean;
-  /** Announced by join and leave. */
-  readonly isAnnounced: boolean;
-}
-
-/** One connection's membership of one group. */
-export class Subscription {
-  readonly group: Group;
-  readonly encoding: Encoding;
-  readonly member: Member;
-  readonly isPositioned: boolean;
-  /** Whether it is told who comes and goes. */
-  readonly hearsJoinLeave: boolean;
-  /** What others see of the member while it is there. */
-  readonly who: Who | undefined;
-  /** Which publications it wants; undefined for all. */
-  readonly filter: TagsFilter | undefined;
-  /** Whether it is skipped while it does not read fast enough, and caught up later, rather than closed. */
-  readonly mayLag: boolean;
-  /** Up to where it has everything, while it lags. */
-  lag: GroupPosition | undefined = undefined;
-  /** Place in the group's list; −1 while the group does not deliver to it (not yet, or no more). */
-  place = -1;
-
-  constructor(
-    group: Group,
-    options: Pick<
-      Subscription,
-      'encoding' | 'member' | 'isPositioned' | 'hearsJoinLeave' | 'who' | 'filter' | 'mayLag'
-    >,
-  ) {
-    this.group = group;
-    this.encoding = options.encoding;
-    this.member = options.member;
-    this.isPositioned = options.isPositioned;
-    this.hearsJoinLeave = options.hearsJoinLeave;
-    this.who = options.who;
-    this.filter = options.filter;
-    this.mayLag = options.mayLag;
-  }
-
-  /** The group delivers to it. */
-  get isLive(): boolean {
-    return this.place >= 0;
-  }
-
-  /** It is in the group: live, or behind and being caught up. */
-  get isMember(): boolean {
-    return this.place >= 0 || this.lag !== undefined;
-  }
-}
 
 /** A fan-out that is too large for one turn of the event loop. */
 export interface Delivery {
@@ -88,23 +17,40 @@ export interface Delivery {
   next: number;
 }
 
+/** What a group lives on. */
+export interface GroupDeps {
+  /** Resolves when the bus delivers this group here, and its position is known. */
+  readonly ready: Promise<void>;
+  /** Present when publications are kept. */
+  readonly follower: Follower | undefined;
+  /** A member has fallen behind and is skipped. */
+  onLag(subscription: Subscription): void;
+}
+
 const NOTHING = Buffer.alloc(0);
 /** Sockets served in one go. */
 const SLICE = 256;
 /** Bytes that a group gathers at most before it writes. */
 const MAX_GATHERED_BYTES = 65_536;
-const ENCODINGS = ['json', 'protobuf', 'plain'] as const;
 
-/** The local members of one group. Members lie in packed arrays by encoding: a publication is encoded once per encoding. */
+/** The local members of one group. Members lie in packed arrays by form: a publication is encoded once per form. */
 export class Group {
   readonly name: GroupName;
-  /** Resolves when the bus delivers this group here, and its position is known. */
-  readonly ready: Promise<void>;
-  /** Present when publications are kept. */
-  readonly follower: Follower | undefined;
+  /** Number of the group on this gateway, from 1. */
+  readonly id: number;
+  readonly ready: GroupDeps['ready'];
+  readonly follower: GroupDeps['follower'];
   /** Joining and live members; the group is dropped when it falls to 0. */
   holds = 0;
-  readonly #members: Record<Encoding, Subscription[]> = { json: [], protobuf: [], plain: [] };
+  readonly #members: Readonly<Record<Form, Subscription[]>> = {
+    json: [],
+    'json-id': [],
+    protobuf: [],
+    'protobuf-id': [],
+    plain: [],
+  };
+  /** Members that want deltas; undefined while there was none. */
+  #deltas: DeltaAudience | undefined = undefined;
   /** Members that want some publications only. */
   readonly #choosy: Subscription[] = [];
   readonly #backlog: Delivery[] = [];
@@ -117,86 +63,73 @@ export class Group {
   /** Monotonic time of the last write. */
   #writtenAt = Number.NEGATIVE_INFINITY;
 
-  constructor(
-    name: GroupName,
-    ready: Promise<void>,
-    follower: Follower | undefined,
-    onLag: (subscription: Subscription) => void,
-  ) {
+  constructor(name: GroupName, id: number, deps: GroupDeps) {
     this.name = name;
-    this.ready = ready;
-    this.follower = follower;
-    this.#onLag = onLag;
+    this.id = id;
+    this.ready = deps.ready;
+    this.follower = deps.follower;
+    this.#onLag = deps.onLag;
   }
 
   /** Members that rely on positions. */
   positioned(): Subscription[] {
-    const { json, protobuf } = this.#members;
-    const all = [...json, ...protobuf, ...this.#choosy, ...this.#lagging];
-    return all.filter(({ isPositioned }) => isPositioned);
+    return this.#all().filter(({ isPositioned }) => isPositioned);
   }
 
   get size(): number {
-    const { json, protobuf, plain } = this.#members;
-    return json.length + protobuf.length + plain.length + this.#choosy.length + this.#lagging.size;
+    const members = FORMS.reduce((sum, form) => sum + this.#members[form].length, 0);
+    return members + this.#choosy.length + this.#lagging.size + (this.#deltas?.size ?? 0);
   }
 
   /** From now on delivers to this subscription. */
   add(subscription: Subscription): void {
     // What was gathered before is not for a member that begins behind it.
     this.flush();
-    const members = this.#listOf(subscription);
-    subscription.place = members.length;
-    members.push(subscription);
+    if (subscription.deltas !== undefined) {
+      this.#deltas ??= new DeltaAudience(this);
+      this.#deltas.add(subscription);
+    } else if (subscription.filter === undefined) subscription.enter(this.#members[subscription.form]);
+    else subscription.enter(this.#choosy);
   }
 
   /** From now on delivers nothing to it, not even what is under way. */
   remove(subscription: Subscription): void {
+    subscription.exit();
     subscription.lag = undefined;
-    if (this.#lagging.delete(subscription)) return;
-    this.#takeOut(subscription);
+    this.#lagging.delete(subscription);
   }
 
-  /**
-   * A member that has caught up goes live again. False while a fan-out is under way that it was part of, for it would get
-   * that twice.
-   */
+  /** Delivers again to a member that was behind and has got everything. False while older frames are still under way. */
   rejoin(subscription: Subscription): boolean {
+    this.flush();
     if (this.#backlog.length > 0) return false;
-    this.remove(subscription);
+    this.#lagging.delete(subscription);
+    subscription.lag = undefined;
     this.add(subscription);
     return true;
   }
 
-  /** The bytes of some publications for one member, without those that are not for it; empty when that leaves none. */
-  frameFor({ member, filter, encoding }: Subscription, messages: readonly BusMessage[]): Buffer {
-    const wanted = messages.filter(({ body, notes }) => {
-      const excluded = notes.length > 0 && isExcluded(new Set(notes), member);
-      return !excluded && (filter === undefined || filter(tagsOf(body.toString())));
-    });
-    return wanted.length === 0 ? NOTHING : groupFrames[encoding](wanted);
+  /** What of these publications is for one member that catches up, as one frame; empty for nothing. Payloads are whole. */
+  frameFor(subscription: Subscription, messages: readonly BusMessage[]): Buffer {
+    const wanted = messages.filter((message) => isFor(subscription, message));
+    if (wanted.length === 0) return NOTHING;
+    const deltas = subscription.deltas === undefined ? undefined : this.#deltas;
+    return deltas?.wholeFrame(subscription.form, wanted) ?? groupFrames[subscription.form](wanted, this);
   }
 
-  #takeOut(subscription: Subscription): void {
-    const { place } = subscription;
-    if (place < 0) return;
-    const members = this.#listOf(subscription);
-    const last = members.pop();
-    if (last !== undefined && last !== subscription) {
-      members[place] = last;
-      last.place = place;
-    }
-    subscription.place = -1;
-  }
-
-  #listOf({ encoding, filter }: Subscription): Subscription[] {
-    return filter === undefined ? this.#members[encoding] : this.#choosy;
+  #all(): Subscription[] {
+    const deltas = this.#deltas;
+    return [
+      ...FORMS.flatMap((form) => [...this.#members[form], ...(deltas?.membersOf(form) ?? [])]),
+      ...this.#choosy,
+      ...this.#lagging,
+    ];
   }
 
   /** Writes a message to all members, or starts to, or lets it wait for others. True when {@link proceed} has more to do. */
   deliver(message: BusMessage, gather: Gather): boolean {
     if (this.#choosy.length > 0) this.#writeToChoosy(message);
-    if (message.kind !== 'publication' || message.notes.length > 0) {
+    if (message.kind !== 'publication' || message.notes.some(isExclusion)) {
       this.flush();
       return this.#write([message], choice(message));
     }
@@ -224,29 +157,38 @@ export class Group {
   }
 
   #write(messages: readonly BusMessage[], some: Choice): boolean {
-    for (const encoding of ENCODINGS) {
-      const members = some(this.#members[encoding]);
-      if (members.length === 0) continue;
-      const frame = groupFrames[encoding](messages);
-      if (frame.length > 0) this.#start(frame, messages, members);
+    for (const form of FORMS) {
+      const members = some(this.#members[form]);
+      if (members.length > 0) this.#start(groupFrames[form](messages, this), messages, members);
     }
+    if (this.#deltas !== undefined) this.#writeToDeltas(this.#deltas, messages, some);
     return this.#backlog.length > 0;
+  }
+
+  #writeToDeltas(deltas: DeltaAudience, messages: readonly BusMessage[], some: Choice): void {
+    const isPublication = messages[0]?.kind === 'publication';
+    if (isPublication) {
+      deltas.write(messages, some, (frame, members) => this.#start(frame, messages, members));
+      return;
+    }
+    for (const form of FORMS) {
+      const members = some(deltas.membersOf(form));
+      if (members.length > 0) this.#start(groupFrames[form](messages, this), messages, members);
+    }
   }
 
   /** What one of them gets differs from what others get, so nothing is gathered for them. */
   #writeToChoosy(message: BusMessage): void {
     const tags = message.kind === 'publication' ? tagsOf(message.body.toString()) : undefined;
     const members = choice(message)(this.#choosy);
-    for (const encoding of ENCODINGS) {
-      const wanted = members.filter(
-        (one) => one.encoding === encoding && (tags === undefined || one.filter?.(tags)),
-      );
-      if (wanted.length > 0) this.#start(groupFrames[encoding]([message]), [message], wanted);
+    for (const form of FORMS) {
+      const wanted = members.filter((one) => one.form === form && (tags === undefined || one.filter?.(tags)));
+      if (wanted.length > 0) this.#start(groupFrames[form]([message], this), [message], wanted);
     }
   }
 
   #start(frame: Buffer, [first]: readonly BusMessage[], members: readonly Subscription[]): void {
-    if (first === undefined) return;
+    if (first === undefined || frame.length === 0) return;
     if (members.length > SLICE || this.#backlog.length > 0) {
       this.#backlog.push({ frame, first, to: members.slice(), next: 0 });
       return;
@@ -262,7 +204,7 @@ export class Group {
   #onFull(subscription: Subscription, { kind, offset, epoch }: BusMessage): void {
     if (!subscription.mayLag || this.follower === undefined) subscription.member.onSlow();
     else if (kind === 'publication' && offset > 0) {
-      this.#takeOut(subscription);
+      subscription.exit();
       subscription.lag = { offset: offset - 1, epoch };
       this.#lagging.add(subscription);
       this.#onLag(subscription);
@@ -292,8 +234,15 @@ const everybody: Choice = (members) => members;
 /** Who gets a message: publications everybody, but for those left out; join and leave those who listen. */
 const choice = ({ kind, notes }: BusMessage): Choice => {
   if (kind !== 'publication') return (members) => members.filter(({ hearsJoinLeave }) => hearsJoinLeave);
-  return notes.length === 0 ? everybody : notExcluded(notes);
+  return notes.some(isExclusion) ? notExcluded(notes) : everybody;
 };
+
+/** Whether one member would have got this publication. */
+const isFor = (subscription: Subscription, message: BusMessage): boolean =>
+  choice(message)([subscription]).length > 0 &&
+  (subscription.filter === undefined || subscription.filter(tagsOf(message.body.toString())));
+
+const isExclusion = (note: string): boolean => note !== DELTA_NOTE;
 
 /** Notes such as `not-client=…` and `not-session=…` leave members out. */
 const notExcluded = (notes: readonly string[]): Choice => {

@@ -9,18 +9,17 @@ import type { StreamPosition } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo, Publication } from '@muster/protocol/replies';
-import type { TagsFilter } from '@muster/protocol/tags-filter';
 import { createAuditor } from './auditor.ts';
 import type { GapOutcome } from './follower.ts';
 import { createGather } from './gather.ts';
-import { type Group, type Member, Subscription, type Who } from './group.ts';
-import type { Encoding } from './group-frames.ts';
+import type { Group } from './group.ts';
 import { createGroupTable } from './group-table.ts';
 import { createLaggards } from './laggards.ts';
 import type { GroupOptions } from './namespaces.ts';
 import type { EngineMetrics } from './ports.ts';
 import { Recovery, type Start } from './recovery.ts';
 import { createSlicer } from './slicer.ts';
+import { type Member, type Service, Subscription, type Who } from './subscription.ts';
 import { createVisibility } from './visibility.ts';
 
 export interface HubDeps {
@@ -36,19 +35,12 @@ export interface HubDeps {
 /** Someone who wants to hear a group. */
 export interface JoinRequest {
   readonly name: GroupName;
-  readonly encoding: Encoding;
   readonly member: Member;
   /** Undefined: the group's publications are not kept. */
   readonly retention: Retention | undefined;
-  /** Whether the member relies on positions, and is told when they break. */
-  readonly isPositioned: boolean;
-  readonly hearsJoinLeave: boolean;
-  /** What others see of the member; undefined for nothing. */
+  readonly service: Service;
+  /** What others see of the member; left out for nothing. */
   readonly who?: Who;
-  /** Which publications the member wants; left out for all. */
-  readonly filter?: TagsFilter;
-  /** What is done about a member that does not read fast enough. */
-  readonly slowPolicy: GroupOptions['slowPolicy'];
   readonly recover?: StreamPosition;
   readonly recoveryMode?: 'stream' | 'cache';
   /**
@@ -106,10 +98,8 @@ export const createHub = ({ bus, presence, clock, metrics, log, gatherMs }: HubD
   const auditor = createAuditor({ bus, groups: table.all });
 
   const begin = (group: Group, request: JoinRequest, start: Start | undefined): void => {
-    const { encoding, member, isPositioned, hearsJoinLeave, who, filter } = request;
-    const mayLag = request.slowPolicy === 'lag';
-    const options = { encoding, member, isPositioned, hearsJoinLeave, who, filter, mayLag };
-    const subscription = new Subscription(group, options);
+    const { member, service, who } = request;
+    const subscription = new Subscription(group, member, service, who);
     if (!request.onJoined(subscription, start)) {
       visibility.vanish(group.name, who);
       table.release(group);

@@ -26,6 +26,12 @@ export interface GroupOptions {
   readonly allowHistoryForClient: boolean;
   readonly allowHistoryForSubscriber: boolean;
   readonly allowTagsFilter: boolean;
+  /** Kinds of deltas that subscribers may ask for. */
+  readonly allowedDeltaTypes: readonly 'fossil'[];
+  /** Every publication may go out as a delta; otherwise those whose publisher says so. */
+  readonly deltaPublish: boolean;
+  /** Who may know groups by numbers. Not Protobuf clients by default: the JavaScript SDK mistakes numbers of 64 bits there. */
+  readonly channelCompaction: 'json' | 'all' | 'none';
   /** What names must match, the namespace included. */
   readonly nameRegex: RegExp | undefined;
   /** Members of one group on one gateway; 0 for no limit. */
@@ -55,6 +61,9 @@ export const DEFAULT_OPTIONS: GroupOptions = {
   allowHistoryForClient: false,
   allowHistoryForSubscriber: true,
   allowTagsFilter: true,
+  allowedDeltaTypes: ['fossil'],
+  deltaPublish: true,
+  channelCompaction: 'json',
   nameRegex: undefined,
   maxMembers: 0,
   slowPolicy: 'disconnect',

@@ -8,11 +8,11 @@ import { jsonCodec } from './codec.ts';
 import type { AnyConnection } from './connections.ts';
 import { countEnding } from './endings.ts';
 import { textFrame } from './frame.ts';
-import type { Member, Subscription } from './group.ts';
 import type { Hub } from './hub.ts';
 import { Outbox } from './outbox.ts';
 import type { ConnectionLimits, EngineMetrics, Identity, SessionHolder, Wire } from './ports.ts';
 import { MAX_REFUSALS, TokenBucket } from './rate-limit.ts';
+import type { Member, Subscription } from './subscription.ts';
 import type { Timed, Wheel } from './wheel.ts';
 
 /** What all plain connections of a gateway share. */

@@ -64,7 +64,7 @@ const nothing = (): Heard => ({ epoch: '', offset: 0, data: [], unsubscribed: fa
 
 let ids = 100;
 const subscribe = async (client: Client, more: object = {}) =>
-  client.say({ id: ++ids, subscribe: { channel: ROOM, flag: 1, ...more } });
+  client.say({ id: ++ids, subscribe: { channel: ROOM, ...more } });
 const recover = async (client: Client, heard: Heard, more: object = {}) =>
   read(await subscribe(client, { recover: true, offset: heard.offset, epoch: heard.epoch, ...more }), heard);
 const publish = async (client: Client, ...data: unknown[]) => {

@@ -4,7 +4,7 @@ import type { Logger } from '@muster/kit/logger';
 import type { GroupName } from '@muster/protocol/ids';
 import { encodeClientInfo, encodePush } from '@muster/protocol/json-codec';
 import type { ClientInfo } from '@muster/protocol/replies';
-import type { Who } from './group.ts';
+import type { Who } from './subscription.ts';
 
 export interface VisibilityDeps {
   readonly bus: Pick<Bus, 'publish'>;

@@ -5,6 +5,7 @@ import { REPLY_ERRORS, ReplyError } from '@muster/protocol/codes';
 import { AppError } from '@muster/protocol/errors';
 import type { GroupName } from '@muster/protocol/ids';
 import { encodeReply } from '@muster/protocol/json-codec';
+import { DELTA_NOTE } from '../delta-audience.ts';
 import { readHistory } from '../handlers/history.ts';
 import { presenceStats } from '../handlers/presence.ts';
 import type { Hub } from '../hub.ts';
@@ -87,7 +88,7 @@ const publishing = (deps: ApiDeps): Record<string, ApiMethod> => {
       name: group,
       publication: { data: params.payload('data'), ...(tags === undefined ? {} : { tags }) },
       retention: params.flag('skip_history') ? undefined : retention,
-      notes: notesOf(exclude),
+      notes: [...notesOf(exclude), ...(params.flag('delta') ? [DELTA_NOTE] : [])],
       ...(key === '' ? {} : { idempotencyKey: key }),
       ...(version === 0 ? {} : { version: { number: version, epoch: params.text('version_epoch') } }),
     });

@@ -1,5 +1,6 @@
 import { ReplyError } from '@muster/protocol/codes';
 import type { SubscribeCommand } from '@muster/protocol/commands';
+import { deltaChain } from '@muster/protocol/delta';
 import { type GroupName, parseGroupName } from '@muster/protocol/ids';
 import { MAX_GROUP_NAME_LENGTH } from '@muster/protocol/limits';
 import type { ClientInfo, SubscribeResult } from '@muster/protocol/replies';
@@ -10,6 +11,7 @@ import type { GroupOptions, Namespaces } from '../namespaces.ts';
 import { isAllowed } from '../permissions.ts';
 import type { EngineMetrics, Identity } from '../ports.ts';
 import type { Start } from '../recovery.ts';
+import type { Service } from '../subscription.ts';
 import { wantedOf } from '../tags.ts';
 
 export interface SubscribeDeps {
@@ -27,9 +29,14 @@ interface Granted {
   readonly isRecoverable: boolean;
   readonly hearsJoinLeave: boolean;
   readonly filter: TagsFilter | undefined;
+  readonly deltas: 'all' | 'marked' | undefined;
+  /** The client knows the group by its number. */
+  readonly isCompact: boolean;
 }
 
 const JOINING: Membership = { is: 'joining' };
+/** Flag of a client that knows groups by numbers. */
+const COMPACTION = 1;
 /** Flag of a client that wants an error rather than a subscription without what it missed. */
 const REFUSE_UNRECOVERED = 2;
 
@@ -67,7 +74,27 @@ const check = (
   if (isFull) return ReplyError.LimitExceeded;
   const mayLook = isAllowed({ ...wish, action: 'presence', isSubscribed: true });
   const hearsJoinLeave = options.forcePushJoinLeave || (command.joinLeave && mayLook);
-  return { group, options, hearsJoinLeave, filter, ...wishes(command, identity, group, options) };
+  const positions = wishes(command, identity, group, options);
+  const deltas = filter === undefined ? deltasOf(command, options) : undefined;
+  const isCompact = mayCompact(connection, command, options);
+  return { group, options, hearsJoinLeave, filter, deltas, isCompact, ...positions };
+};
+
+/** Whether the client knows the group by its number. */
+const mayCompact = (
+  { codec }: Connection,
+  { flag }: SubscribeCommand,
+  { channelCompaction }: GroupOptions,
+): boolean =>
+  (flag & COMPACTION) !== 0 && (channelCompaction === 'all' || channelCompaction === codec.encoding);
+
+/** A filter leaves publications out, and a delta against one that was left out is of no use: then payloads are whole. */
+const deltasOf = (
+  { delta }: SubscribeCommand,
+  { allowedDeltaTypes, deltaPublish }: GroupOptions,
+): Granted['deltas'] => {
+  if (delta !== 'fossil' || !allowedDeltaTypes.includes(delta)) return undefined;
+  return deltaPublish ? 'all' : 'marked';
 };
 
 /** What can be said without knowing the group. */
@@ -103,20 +130,16 @@ const join = async (
   command: SubscribeCommand,
   { info, ...granted }: Granted & { readonly info: ClientInfo },
 ): Promise<void> => {
-  const { group, options, isPositioned, isRecoverable, hearsJoinLeave, filter } = granted;
+  const { group, options, isRecoverable } = granted;
   const who = whoJoins(options, connection.id, info);
   const recover = command.recover && isRecoverable ? { recover: command } : {};
   try {
     await deps.hub.join({
       name: group,
-      encoding: connection.codec.encoding,
       member: connection,
       retention: options.retention,
-      isPositioned,
-      hearsJoinLeave,
-      slowPolicy: options.slowPolicy,
+      service: serviceOf(connection, granted),
       ...(who === undefined ? {} : { who }),
-      ...(filter === undefined ? {} : { filter }),
       recoveryMode: options.recoveryMode,
       ...recover,
       onJoined: (subscription, start) => {
@@ -129,7 +152,7 @@ const join = async (
           return false;
         }
         connection.memberships.set(group, { is: 'live', subscription });
-        const result = isPositioned ? resultOf(command, start, granted) : {};
+        const result = resultOf(connection, command, start, { ...granted, compactId: subscription.group.id });
         connection.reply({ id: command.id, is: 'subscribe', result });
         return true;
       },
@@ -140,22 +163,42 @@ const join = async (
   }
 };
 
+const serviceOf = ({ codec }: Connection, granted: Granted): Service => ({
+  encoding: codec.encoding,
+  isCompact: granted.isCompact,
+  isPositioned: granted.isPositioned,
+  hearsJoinLeave: granted.hearsJoinLeave,
+  deltas: granted.deltas,
+  filter: granted.filter,
+  mayLag: granted.options.slowPolicy === 'lag',
+});
+
 const countRecovery = (metrics: EngineMetrics, recovery: NonNullable<Start['recovery']>): void => {
   if (recovery.ok) metrics.recovered('complete', recovery.publications.length);
   else metrics.recovered('resync', 0);
 };
 
 const resultOf = (
+  { codec }: Connection,
   command: SubscribeCommand,
   start: Start | undefined,
-  { isRecoverable: recoverable, filter }: Omit<Granted, 'info'>,
+  {
+    isPositioned,
+    isRecoverable: recoverable,
+    isCompact,
+    deltas,
+    filter,
+    compactId,
+  }: Granted & { compactId: number },
 ): SubscribeResult => {
-  if (start === undefined) return {};
+  const terms = { delta: deltas !== undefined, ...(isCompact ? { compactId } : {}) };
+  if (start === undefined || !isPositioned) return terms;
   const { position, recovery } = start;
-  const base = { recoverable, positioned: true, epoch: position.epoch, offset: position.offset };
+  const base = { ...terms, recoverable, positioned: true, epoch: position.epoch, offset: position.offset };
   if (recovery === undefined) return base;
   if (!recovery.ok) return { ...base, wasRecovering: true };
   // The client counts on from where it was, while it goes through what it missed.
-  const publications = wantedOf(recovery.publications, filter);
+  const wanted = wantedOf(recovery.publications, filter);
+  const publications = deltas === undefined ? wanted : deltaChain(wanted, codec.encoding);
   return { ...base, offset: command.offset, wasRecovering: true, recovered: true, publications };
 };
