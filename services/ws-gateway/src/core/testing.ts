@@ -25,9 +25,12 @@ export class FakeWire implements Wire {
   isPaused = false;
   /** Set above the outbox limit to play a client that does not read. */
   bufferedBytes = 0;
+  /** False: what is written stays in the buffer until {@link read}. */
+  isRead = true;
 
   write(frame: Buffer): void {
     if (this.closed) return;
+    if (!this.isRead) this.bufferedBytes += frame.length;
     this.frames += 1;
     this.messages.push(...payloadOf(frame).split('\n'));
   }
@@ -42,6 +45,10 @@ export class FakeWire implements Wire {
   }
   resume(): void {
     this.isPaused = false;
+  }
+  /** The client takes so many bytes out of the buffer. */
+  read(bytes = Number.POSITIVE_INFINITY): void {
+    this.bufferedBytes = Math.max(0, this.bufferedBytes - bytes);
   }
   /** Everything written since the last call, as JSON values. */
   take(): unknown[] {
@@ -108,7 +115,10 @@ export class FakeMetrics implements EngineMetrics {
   disconnected(initiator: string, code: number): void {
     this.disconnects.push([initiator, code]);
   }
-  slowConsumer(): void {}
+  readonly slow: string[] = [];
+  slowConsumer(action: string): void {
+    this.slow.push(action);
+  }
   rateLimited(): void {}
   heartbeat(): void {}
   heartbeatTimeout(): void {}

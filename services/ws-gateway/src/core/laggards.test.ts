@@ -1,0 +1,236 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { TICK_MS } from './engine.ts';
+import { engineUnderTest, type FakeWire, settle } from './testing.ts';
+
+const retention = { size: 1_000, ttlMs: 60_000, metaTtlMs: 120_000 };
+const LAG = { retention, slowPolicy: 'lag' } as const;
+const LIMITS = { maxOutboxBytes: 4_096 };
+/** Above two of them no third fits. */
+const TEXT = 'x'.repeat(1_500);
+
+interface Message {
+  readonly push?: {
+    readonly pub?: { readonly data: number | string };
+    readonly join?: object;
+    readonly unsubscribe?: { readonly code: number };
+  };
+}
+
+const numbersIn = (wire: FakeWire): unknown[] =>
+  (wire.take() as Message[]).flatMap(({ push }) =>
+    push?.pub ? [Number.parseInt(`${push.pub.data}`, 10)] : [],
+  );
+const unsubscribesIn = (wire: FakeWire): number[] =>
+  (wire.take() as Message[]).flatMap(({ push }) => (push?.unsubscribe ? [push.unsubscribe.code] : []));
+const upTo = (end: number): number[] => Array.from({ length: end }, (_, n) => n);
+
+/** A fast member, a slow one, and a way to publish numbered texts. */
+const scene = async (options: Parameters<typeof engineUnderTest>[0] = {}) => {
+  const under = engineUnderTest({ groups: LAG, limits: LIMITS, ...options });
+  const [fast, slow] = [await under.connected('ann'), await under.connected('bob')];
+  for (const { say } of [fast, slow]) await say({ id: 2, subscribe: { channel: 'room' } });
+  let published = 0;
+  return {
+    ...under,
+    /** Ticks until nobody is behind any more, at most so often. */
+    catchUp: async (most = 100): Promise<void> => {
+      for (let tick = 0; tick < most && under.engine.counts().lagging > 0; tick++) await under.pass(TICK_MS);
+    },
+    fast,
+    slow,
+    publish: async (count: number, more: object = {}): Promise<void> => {
+      for (let one = 0; one < count; one++) {
+        await under.engine.api.call('publish', { channel: 'room', data: `${published++} ${TEXT}`, ...more });
+      }
+      await settle();
+    },
+  };
+};
+
+describe('a member that does not read fast enough', () => {
+  test('[LG1] is skipped, and given everything in order once it reads; nobody else notices', async () => {
+    const { fast, slow, publish, pass, metrics, engine } = await scene();
+    slow.wire.isRead = false;
+    await publish(30);
+    expect(numbersIn(fast.wire)).toEqual(upTo(30));
+    expect(numbersIn(slow.wire)).toEqual([0, 1]);
+    expect(slow.wire.bufferedBytes).toBeLessThanOrEqual(LIMITS.maxOutboxBytes);
+    expect(engine.counts()).toMatchObject({ lagging: 1, subscriptions: 2 });
+    await pass(TICK_MS * 5);
+    expect(numbersIn(slow.wire)).toEqual([]);
+    const got = [0, 1];
+    while (got.length < 30) {
+      slow.wire.read();
+      await pass(TICK_MS);
+      expect(slow.wire.bufferedBytes).toBeLessThanOrEqual(LIMITS.maxOutboxBytes);
+      got.push(...(numbersIn(slow.wire) as number[]));
+    }
+    expect(got).toEqual(upTo(30));
+    slow.wire.read();
+    slow.wire.isRead = true;
+    await pass(TICK_MS);
+    expect(engine.counts().lagging).toBe(0);
+    await publish(2);
+    expect(numbersIn(slow.wire)).toEqual([30, 31]);
+    expect(metrics.slow).toEqual(['lag', 'caught_up']);
+    expect(slow.wire.closed).toBeUndefined();
+  });
+
+  test('[LG1] gets from the stream what is no more at hand', async () => {
+    const { slow, publish, catchUp } = await scene();
+    slow.wire.isRead = false;
+    await publish(150);
+    slow.wire.isRead = true;
+    slow.wire.read();
+    await catchUp();
+    expect(numbersIn(slow.wire)).toEqual(upTo(150));
+  });
+
+  test('[LG1] on the plain endpoint is caught up too', async () => {
+    const { plain, publish, catchUp } = await scene();
+    const { wire } = await plain('room');
+    wire.isRead = false;
+    await publish(30);
+    wire.isRead = true;
+    wire.read();
+    await catchUp();
+    expect(wire.messages.map((text) => Number.parseInt(text, 10))).toEqual(upTo(30));
+  });
+
+  test('[LG1] is not given what was not for it: another filter, an exclusion', async () => {
+    const { connected, publish, catchUp } = await scene();
+    const choosy = await connected('ann');
+    await choosy.say({ id: 2, subscribe: { channel: 'room', tf: { key: 'k', cmp: 'eq', val: 'yes' } } });
+    choosy.wire.isRead = false;
+    await publish(4, { tags: { k: 'yes' } });
+    await publish(2, { tags: { k: 'no' } });
+    await publish(1, { tags: { k: 'yes' }, exclude: { client: choosy.connection.id } });
+    await publish(1, { tags: { k: 'yes' } });
+    choosy.wire.isRead = true;
+    choosy.wire.read();
+    await catchUp(5);
+    expect(numbersIn(choosy.wire)).toEqual([0, 1, 2, 3, 7]);
+  });
+
+  test('[LG2] is told so when what it missed is kept no more: unsubscribed with 2500, a plain one closed with 3010', async () => {
+    const { slow, plain, publish, metrics, engine, catchUp } = await scene({
+      groups: { ...LAG, retention: { ...retention, size: 5 } },
+      limits: { maxOutboxBytes: 4_096 },
+    });
+    const bare = await plain('room');
+    for (const { wire } of [slow, bare]) wire.isRead = false;
+    await publish(150);
+    for (const { wire } of [slow, bare]) wire.read();
+    await catchUp(5);
+    expect(unsubscribesIn(slow.wire)).toEqual([2500]);
+    expect(bare.wire.closed?.code).toBe(3010);
+    expect(engine.counts()).toMatchObject({ subscriptions: 1, lagging: 0 });
+    expect(metrics.slow).toEqual(['lag', 'lag', 'resync', 'resync']);
+    expect(slow.wire.closed).toBeUndefined();
+  });
+
+  test('[LG2] is told so when the stream has begun anew meanwhile', async () => {
+    const { slow, publish, pass, broker, engine } = await scene();
+    slow.wire.isRead = false;
+    await publish(5);
+    broker.streams.flush();
+    await publish(1);
+    await engine.audit();
+    slow.wire.read();
+    await pass(TICK_MS * 2);
+    expect(unsubscribesIn(slow.wire)).toEqual([2500]);
+  });
+
+  test('[LG3] is closed where nothing is kept, and where its groups say so', async () => {
+    for (const groups of [{ ...LAG, retention: undefined }, { retention }]) {
+      const { fast, slow, publish } = await scene({ groups });
+      slow.wire.isRead = false;
+      await publish(4);
+      expect(slow.wire.closed).toEqual({ code: 3008, reason: 'slow' });
+      expect(numbersIn(fast.wire)).toEqual(upTo(4));
+    }
+  });
+
+  test('[LG4] still gets its answers and pings, up to 64 KiB of them', async () => {
+    const { slow, publish } = await scene();
+    slow.wire.isRead = false;
+    await publish(4);
+    slow.wire.take();
+    expect(await slow.say({ id: 9, history: { channel: 'room', limit: 3 } })).toMatchObject([{ id: 9 }]);
+    for (let id = 10; id < 40; id++) await slow.say({ id, history: { channel: 'room', limit: 3 } });
+    expect(slow.wire.closed).toEqual({ code: 3008, reason: 'slow' });
+  });
+
+  test('[LG5] is not made up for what is not kept: join, leave, and publications with skip_history', async () => {
+    const { slow, publish, engine, connected, catchUp } = await scene({
+      groups: { ...LAG, joinLeave: true, forcePushJoinLeave: true },
+    });
+    slow.wire.isRead = false;
+    await publish(4);
+    await (await connected('ann')).say({ id: 2, subscribe: { channel: 'room' } });
+    await engine.api.call('publish', { channel: 'room', data: `99 ${TEXT}`, skip_history: true });
+    await publish(1);
+    slow.wire.isRead = true;
+    slow.wire.read();
+    await catchUp(5);
+    expect(numbersIn(slow.wire)).toEqual(upTo(5));
+  });
+
+  test('[LG1] a member that leaves while it is behind gets nothing more', async () => {
+    const { slow, publish, engine, catchUp } = await scene();
+    slow.wire.isRead = false;
+    await publish(10);
+    slow.wire.take();
+    await slow.say({ id: 3, unsubscribe: { channel: 'room' } });
+    slow.wire.read();
+    await catchUp(5);
+    expect(numbersIn(slow.wire)).toEqual([]);
+    expect(engine.counts()).toMatchObject({ subscriptions: 1, lagging: 0 });
+  });
+});
+
+const gathered = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms * 4));
+
+const steps = fc.array(
+  fc.oneof(
+    fc.record({ do: fc.constant('publish' as const), count: fc.integer({ min: 1, max: 150 }) }),
+    fc.record({ do: fc.constant('read' as const), bytes: fc.integer({ min: 100, max: 8_000 }) }),
+    fc.record({ do: fc.constant('lose' as const), on: fc.boolean() }),
+    fc.constant({ do: 'audit' as const }),
+    fc.constant({ do: 'pass' as const }),
+  ),
+  { minLength: 5, maxLength: 25 },
+);
+
+test('[LG1] through any order of publishing, losing, auditing and reading: nothing missing, nothing twice, in order', async () => {
+  await fc.assert(
+    fc.asyncProperty(steps, fc.constantFrom(0, 5), async (plan, gatherMs) => {
+      const kept = { ...LAG, retention: { ...retention, size: 10_000 } };
+      const { slow, fast, publish, pass, broker, engine, catchUp } = await scene({ groups: kept, gatherMs });
+      slow.wire.isRead = false;
+      let published = 0;
+      for (const step of plan) {
+        if (step.do === 'publish') {
+          await publish(step.count);
+          published += step.count;
+        } else if (step.do === 'read') slow.wire.read(step.bytes);
+        else if (step.do === 'lose') broker.loses = step.on ? () => true : undefined;
+        else if (step.do === 'audit') await engine.audit();
+        else await pass(TICK_MS);
+      }
+      broker.loses = undefined;
+      slow.wire.isRead = true;
+      slow.wire.read();
+      await publish(1);
+      await engine.audit();
+      // Gathered publications wait for a real timer.
+      await gathered(gatherMs);
+      await catchUp();
+      expect(engine.counts().lagging).toBe(0);
+      for (const { wire } of [fast, slow]) expect(numbersIn(wire)).toEqual(upTo(published + 1));
+      expect(slow.wire.closed).toBeUndefined();
+    }),
+    { numRuns: 15 },
+  );
+}, 60_000);

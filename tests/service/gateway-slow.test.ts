@@ -1,0 +1,163 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { migrate } from '@muster/session-service/store/migrate';
+import {
+  createDeliveryOracle,
+  type DeliveryOracle,
+  type SubscriberLog,
+} from '@muster/testkit/delivery-oracle';
+import { useTestStores } from '@muster/testkit/stores';
+import { until } from '@muster/testkit/wait';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openSocket, type RawClient, SERVER_KEY, startGateway, type TestGateway } from './gateway-fixture.ts';
+import { startService, type TestService } from './session-fixture.ts';
+
+const stores = useTestStores({ migrate });
+const GROUPS = {
+  namespaces: [
+    { name: 'patient', slow_policy: 'lag', history_size: 5_000, presence: false },
+    { name: 'short', slow_policy: 'lag', history_size: 10, presence: false },
+    { name: 'strict', history_size: 5_000, presence: false },
+  ],
+};
+/** More than the kernel takes for a reader that sleeps. */
+const PUBLICATIONS = 600;
+const FILLING = 'x'.repeat(32_768);
+/** Kernels grow the buffers of a connection up to some megabytes. */
+const KERNEL_BYTES = 16_777_216;
+
+let sessions: TestService;
+let gateway: TestGateway;
+let token: string;
+
+beforeAll(async () => {
+  const file = join(mkdtempSync(join(tmpdir(), 'muster-groups-')), 'groups.json');
+  writeFileSync(file, JSON.stringify(GROUPS));
+  sessions = await startService(stores);
+  gateway = await startGateway(stores, sessions.opsUrl, { GROUPS_FILE: file, MAX_OUTBOX_BYTES: '262144' });
+  const account = { user_id: 'u_slow', transport: 'bearer' };
+  token = (await sessions.service('POST', '/v1/sessions', account)).body.token;
+});
+afterAll(async () => {
+  for (const one of [gateway, sessions]) await one[Symbol.asyncDispose]();
+});
+
+interface Heard {
+  readonly push?: {
+    readonly pub?: { readonly data: { readonly n: number } };
+    readonly unsubscribe?: { readonly code: number };
+  };
+}
+
+/** A subscriber whose log is read from its frames when the test is over. */
+const subscriber = async (group: string): Promise<RawClient & { report(log: SubscriberLog): void }> => {
+  const client = await openSocket(`${gateway.wsUrl}/connection/websocket`);
+  client.send({ id: 1, connect: { token } }, { id: 2, subscribe: { channel: group } });
+  expect(await client.reply(2)).toMatchObject({ subscribe: { recoverable: true } });
+  const heard = (): Heard[] =>
+    client.frames.flatMap((frame) => frame.split('\n')).map((text) => JSON.parse(text));
+  return {
+    ...client,
+    report: (log) => {
+      for (const { push } of heard()) {
+        if (push?.pub !== undefined) log.heard(push.pub.data.n);
+        if (push?.unsubscribe !== undefined) log.resynced();
+      }
+    },
+  };
+};
+
+const scene = (group: string) => {
+  const oracle = createDeliveryOracle();
+  return { oracle, logs: [oracle.subscriber('reader', group), oracle.subscriber('sleeper', group)] as const };
+};
+
+/** Publishes numbered payloads; by default more than all buffers between us and a sleeping reader can hold. */
+const flood = async (oracle: DeliveryOracle, group: string, count = PUBLICATIONS): Promise<void> => {
+  for (let left = count; left > 0; left -= 20) {
+    const numbers: number[] = [];
+    const commands = Array.from({ length: Math.min(20, left) }, () => {
+      const n = oracle.publishing(group);
+      numbers.push(n);
+      return { publish: { channel: group, data: { n, filling: FILLING } } };
+    });
+    const answer = await fetch(`${gateway.url}/api/batch`, {
+      method: 'POST',
+      headers: { 'x-api-key': SERVER_KEY },
+      body: JSON.stringify({ commands }),
+    });
+    const { replies } = (await answer.json()) as { replies: { publish?: object }[] };
+    for (const [index, reply] of replies.entries()) {
+      if (reply.publish !== undefined) oracle.acknowledged(group, numbers[index] ?? 0);
+    }
+  }
+};
+
+const publicationsOf = ({ frames }: RawClient): number => frames.join('\n').split('"pub":').length - 1;
+
+describe('a socket that stops reading', () => {
+  test('[LG1] loses nothing in a group with slow_policy lag: all in order, once, and others get theirs meanwhile', async () => {
+    const [reader, sleeper] = [await subscriber('patient:1'), await subscriber('patient:1')];
+    sleeper.socket.pause();
+    const { oracle, logs } = scene('patient:1');
+    await flood(oracle, 'patient:1');
+    await until(() => publicationsOf(reader) === PUBLICATIONS, { what: 'all publications at the reader' });
+    expect(await gateway.metric('gateway_slow_consumer_actions_total{action="lag"}')).toBe(1);
+    expect(publicationsOf(sleeper)).toBeLessThan(PUBLICATIONS);
+    sleeper.socket.resume();
+    await until(() => publicationsOf(sleeper) >= PUBLICATIONS, { what: 'the rest', timeoutMs: 20_000 });
+    reader.report(logs[0]);
+    sleeper.report(logs[1]);
+    const { missing, duplicates, misordered, announced, acknowledged } = oracle.judge();
+    expect({ missing, duplicates, misordered, announced, acknowledged }).toEqual({
+      ...{ missing: [], duplicates: [], misordered: [], announced: [] },
+      acknowledged: PUBLICATIONS,
+    });
+    await until(
+      async () => (await gateway.metric('gateway_slow_consumer_actions_total{action="caught_up"}')) === 1,
+      { what: 'the sleeper to be live again' },
+    );
+    expect(sleeper.socket.readyState).toBe(sleeper.socket.OPEN);
+    for (const { socket } of [reader, sleeper]) socket.terminate();
+  });
+
+  test('[LG2] is told when its group keeps too little: the hole is announced, nothing behind it comes out of order', async () => {
+    const [reader, sleeper] = [await subscriber('short:1'), await subscriber('short:1')];
+    sleeper.socket.pause();
+    const { oracle, logs } = scene('short:1');
+    await flood(oracle, 'short:1');
+    await until(() => publicationsOf(reader) === PUBLICATIONS, { what: 'all publications at the reader' });
+    sleeper.socket.resume();
+    await until(() => sleeper.frames.some((frame) => frame.includes('"unsubscribe":{"code":2500')), {
+      what: 'the announcement',
+      timeoutMs: 20_000,
+    });
+    sleeper.send({ id: 3, subscribe: { channel: 'short:1' } });
+    await sleeper.reply(3);
+    await flood(oracle, 'short:1', 1);
+    await until(() => publicationsOf(reader) > PUBLICATIONS, { what: 'one more' });
+    const last = `"n":${PUBLICATIONS},`;
+    await until(() => sleeper.frames.some((frame) => frame.includes(last)), { what: 'one more, here too' });
+    reader.report(logs[0]);
+    sleeper.report(logs[1]);
+    const verdict = oracle.judge();
+    expect(verdict.announced.length).toBeGreaterThan(0);
+    expect(verdict).toMatchObject({ missing: [], duplicates: [], misordered: [] });
+    for (const { socket } of [reader, sleeper]) socket.terminate();
+  });
+
+  test('[OB3] costs no more memory than its bound, and is closed with 3008 where the group says nothing else', async () => {
+    const [reader, sleeper] = [await subscriber('strict:1'), await subscriber('strict:1')];
+    sleeper.socket.pause();
+    await flood(createDeliveryOracle(), 'strict:1');
+    await until(() => publicationsOf(reader) === PUBLICATIONS, { what: 'all publications at the reader' });
+    sleeper.socket.resume();
+    const { code } = await sleeper.closed;
+    // The close frame is behind what the kernel holds; whoever reads late finds the connection cut.
+    expect([3008, 1006]).toContain(code);
+    expect(await gateway.metric('gateway_disconnects_total{initiator="server",code="3008"}')).toBe(1);
+    expect(publicationsOf(sleeper) * FILLING.length).toBeLessThan(KERNEL_BYTES);
+    reader.socket.terminate();
+  });
+});
