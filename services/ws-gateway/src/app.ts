@@ -30,6 +30,7 @@ import { createGatewayMetrics, type GatewayMetrics } from './metrics.ts';
 import { createActivity } from './sessions/activity.ts';
 import { createGate, type Gate } from './sessions/gate.ts';
 import { createSessionSweep } from './sessions/sweep.ts';
+import { canWriteDirectly } from './socket/direct-write.ts';
 import { serveSockets } from './socket/server.ts';
 
 const SERVICE = 'ws-gateway';
@@ -77,6 +78,7 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
     maxBodyBytes: MAX_API_BODY_BYTES,
   });
   const open = stack.use(await listen(app, { host, port }));
+  const writesDirectly = config.directWrites && (await canWriteDirectly());
   let draining = false;
   stack.use(
     serveSockets({
@@ -88,6 +90,7 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
       gateway: common.instanceName,
       maxConnections: config.maxConnections,
       maxMessageBytes: config.maxMessageBytes,
+      writesDirectly,
       isBusUp: bus.isUp,
       isDraining: () => draining,
       onHandshake: instruments.handshake,
@@ -99,7 +102,7 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
   const load = () => loadOf(engine, config.maxConnections);
   const { beatIntervalMs: intervalMs, beatTtlMs: ttlMs } = common;
   stack.use(createBeat({ redis, instance, health, load, clock, random, log, intervalMs, ttlMs }));
-  log.info({ port: open.port, opsPort: ops.port }, 'gateway.ready');
+  log.info({ port: open.port, opsPort: ops.port, writesDirectly }, 'gateway.ready');
   const owned = stack.move();
   return {
     port: open.port,

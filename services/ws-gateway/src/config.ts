@@ -73,6 +73,12 @@ export const settings = z.object({
   MAX_COMMANDS_PER_S: field
     .count(2_000, { min: 0, max: 1_000_000 })
     .describe('commands of one client per second, twice as many in a burst; 0 for no limit'),
+  DIRECT_WRITES: z
+    .enum(['on', 'off'])
+    .default('on')
+    .describe(
+      'publications go to the handles of sockets, where a test at the start finds that this works; `off` for the usual way',
+    ),
   MAX_SUBSCRIPTIONS: field.count(128, { min: 1, max: 10_000 }).describe('groups of one connection'),
 });
 
@@ -97,6 +103,7 @@ export interface GatewayConfig {
   readonly maxMessageBytes: number;
   readonly maxOutboxBytes: number;
   readonly gatherMs: number;
+  readonly directWrites: boolean;
   readonly maxConnections: number;
   readonly maxSubscriptions: number;
   readonly rate: { readonly perSecond: number; readonly burst: number };
@@ -124,6 +131,7 @@ export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
     maxMessageBytes: parsed.MAX_MESSAGE_BYTES,
     maxOutboxBytes: parsed.MAX_OUTBOX_BYTES,
     gatherMs: parsed.GATHER_MS,
+    directWrites: parsed.DIRECT_WRITES === 'on',
     maxConnections: parsed.MAX_CONNECTIONS,
     maxSubscriptions: parsed.MAX_SUBSCRIPTIONS,
     rate: { perSecond: parsed.MAX_COMMANDS_PER_S, burst: parsed.MAX_COMMANDS_PER_S * 2 },

@@ -1,6 +1,4 @@
-import type { Socket } from 'node:net';
 import type { RawData, WebSocket } from 'ws';
-import type { Wire } from '../core/ports.ts';
 
 /** Whoever speaks with the client at the other end of a socket. */
 export interface Receiver {
@@ -52,43 +50,3 @@ const CLOSE_CODES: ReadonlyMap<string, number> = new Map([
   ['WS_ERR_UNSUPPORTED_MESSAGE_LENGTH', 1009],
   ['WS_ERR_INVALID_UTF8', 1007],
 ]);
-
-/** The wire over a `ws` socket: finished frames go straight to the TCP socket below it. */
-export class SocketWire implements Wire {
-  readonly #socket: WebSocket;
-
-  constructor(socket: WebSocket) {
-    this.#socket = socket;
-  }
-
-  get bufferedBytes(): number {
-    return rawSocket(this.#socket)?.writableLength ?? 0;
-  }
-
-  write(frame: Buffer): void {
-    // Without compression ws hands every frame of its own to the same socket at once, so the order is kept.
-    if (this.#socket.readyState === this.#socket.OPEN) rawSocket(this.#socket)?.write(frame);
-  }
-
-  close(code: number, reason: string): void {
-    this.#socket.close(code, reason);
-    // Nothing more is read from a client that was told to go, but its close frame.
-    if (this.#socket.isPaused) this.#socket.resume();
-  }
-
-  terminate(): void {
-    this.#socket.terminate();
-  }
-
-  pause(): void {
-    this.#socket.pause();
-  }
-
-  resume(): void {
-    this.#socket.resume();
-  }
-}
-
-/** The TCP socket of a WebSocket; `ws` has no public name for it. */
-const rawSocket = (socket: WebSocket): Socket | null | undefined =>
-  (socket as unknown as { _socket?: Socket | null })._socket;

@@ -10,7 +10,8 @@ import type { Engine } from '../core/engine.ts';
 import type { Identity, SessionHolder, ShownCredential } from '../core/ports.ts';
 import type { Gate } from '../sessions/gate.ts';
 import { type Handshake, type HandshakeRules, readHandshake, requireWebSocket } from './handshake.ts';
-import { attach, SocketWire } from './listeners.ts';
+import { attach } from './listeners.ts';
+import { SocketWire } from './wire.ts';
 
 /** How an upgrade ended; the label of the handshake counter. */
 export type HandshakeResult =
@@ -32,6 +33,8 @@ export interface SocketServerDeps {
   readonly gateway: string;
   readonly maxConnections: number;
   readonly maxMessageBytes: number;
+  /** Frames may go to the handles of sockets, past their streams. */
+  readonly writesDirectly: boolean;
   isBusUp(): boolean;
   isDraining(): boolean;
   onHandshake(result: HandshakeResult, seconds: number): void;
@@ -83,14 +86,14 @@ export const serveSockets = (deps: SocketServerDeps): Disposable => {
       await whilePending(admitProtocol(deps, handshake));
       sockets.handleUpgrade(request, stream, head, (socket) => {
         const codec = isProtobuf(socket, url) ? protobufCodec : jsonCodec;
-        attach(socket, engine.open(new SocketWire(socket), { ...handshake, codec }));
+        attach(socket, engine.open(new SocketWire(socket, deps.writesDirectly), { ...handshake, codec }));
       });
       return;
     }
     const group = groupOf(url);
     const { identity, holder } = await whilePending(admitPlain(deps, handshake, group));
     sockets.handleUpgrade(request, stream, head, (socket) => {
-      attach(socket, engine.openPlain(new SocketWire(socket), identity, group, holder));
+      attach(socket, engine.openPlain(new SocketWire(socket, deps.writesDirectly), identity, group, holder));
       holder.pass();
     });
     // A peer that went away in between gets no socket.

@@ -1,0 +1,65 @@
+import type { Socket } from 'node:net';
+import type { WebSocket } from 'ws';
+import type { Wire } from '../core/ports.ts';
+import { type WriteOwner, writeDirectly } from './direct-write.ts';
+
+/** The wire over a `ws` socket: finished frames go straight to the TCP socket below it. */
+export class SocketWire implements Wire, WriteOwner {
+  readonly #socket: WebSocket;
+  readonly #tcp: Socket | undefined;
+  readonly #isDirect: boolean;
+  /** Bytes of a direct write that the kernel has not taken in full. */
+  #underWay = 0;
+
+  /** `isDirect` says that {@link writeDirectly} may be used. */
+  constructor(socket: WebSocket, isDirect: boolean) {
+    this.#socket = socket;
+    this.#tcp = tcpSocketOf(socket);
+    this.#isDirect = isDirect;
+  }
+
+  get bufferedBytes(): number {
+    return (this.#tcp?.writableLength ?? 0) + this.#underWay;
+  }
+
+  write(frame: Buffer): void {
+    const tcp = this.#tcp;
+    // Without compression ws hands every frame of its own to the same socket at once, so the order is kept.
+    if (tcp === undefined || this.#socket.readyState !== this.#socket.OPEN) return;
+    // Behind bytes that wait, only the stream keeps the order.
+    if (!this.#isDirect || this.#underWay > 0 || tcp.writableLength > 0) tcp.write(frame);
+    else this.#writeDirectly(tcp, frame);
+  }
+
+  #writeDirectly(tcp: Socket, frame: Buffer): void {
+    const outcome = writeDirectly(tcp, frame, this);
+    if (outcome === 'refused') tcp.write(frame);
+    else if (outcome === 'under way') this.#underWay = frame.length;
+  }
+
+  onWritten(): void {
+    this.#underWay = 0;
+  }
+
+  close(code: number, reason: string): void {
+    this.#socket.close(code, reason);
+    // Nothing more is read from a client that was told to go, but its close frame.
+    if (this.#socket.isPaused) this.#socket.resume();
+  }
+
+  terminate(): void {
+    this.#socket.terminate();
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+}
+
+/** The TCP socket of a WebSocket; `ws` has no public name for it. */
+const tcpSocketOf = (socket: WebSocket): Socket | undefined =>
+  (socket as unknown as { readonly _socket?: Socket | null })._socket ?? undefined;
