@@ -2,11 +2,12 @@ import { expect, test } from 'vitest';
 import { type Import, importsOf, isTest, read, sourceFiles, workspaceOf } from './source-files.ts';
 
 /** What each workspace may import of ours. An arrow only goes down. */
-const BASE = ['protocol'];
+const BASE = ['protocol', 'metrics'];
 const LOWER = [...BASE, 'kit'];
 const MIDDLE = [...LOWER, 'http', 'session', 'bus'];
 const FLOORS: Readonly<Record<string, readonly string[]>> = {
   protocol: [],
+  metrics: [],
   kit: BASE,
   local: [],
   http: LOWER,

@@ -1,6 +1,6 @@
 import { every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import { type Metrics, STD } from '@muster/kit/metrics';
+import type { Metrics } from '@muster/kit/metrics';
 import type { Redis } from 'ioredis';
 
 export interface CanaryDeps {
@@ -24,19 +24,8 @@ const MISSED = 4;
  * (half-open, or attached to a server that has been demoted): it is cut, and comes back subscribed.
  */
 export const createCanary = ({ subscriber, publisher, channel, log, metrics }: CanaryDeps): Disposable => {
-  const roundtrip = metrics
-    .histogram({
-      name: 'gateway_bus_roundtrip_seconds',
-      help: 'A word to ourselves over the bus.',
-      buckets: STD,
-    })
-    .with({});
-  const lastHeard = metrics
-    .gauge({
-      name: 'gateway_bus_canary_last_success_timestamp_seconds',
-      help: 'When the bus last brought back what we had given it.',
-    })
-    .with({});
+  const roundtrip = metrics.histogram('gateway_bus_roundtrip_seconds').with({});
+  const lastHeard = metrics.gauge('gateway_bus_canary_last_success_timestamp_seconds').with({});
   const channelBytes = Buffer.from(channel);
   let missed = 0;
 

@@ -1,5 +1,5 @@
 import type { Logger } from '@muster/kit/logger';
-import { type Metrics, STD } from '@muster/kit/metrics';
+import type { Metrics } from '@muster/kit/metrics';
 import { AppError } from '@muster/protocol/errors';
 import express, { type ErrorRequestHandler, type Express, type RequestHandler } from 'express';
 import { v4 } from 'uuid';
@@ -77,22 +77,16 @@ const identify: RequestHandler = (req, res, next) => {
 export const requestIdOf = (res: express.Response): string => String(res.locals['requestId']);
 
 const createMeter = (metrics: Metrics): RequestHandler => {
-  const duration = metrics.histogram({
-    name: 'http_server_request_duration_seconds',
-    help: 'Duration of HTTP requests by route.',
-    labels: ['http_request_method', 'http_route', 'http_response_status_code'],
-    buckets: [...STD, 10],
-  });
-  const active = metrics
-    .gauge({ name: 'http_server_active_requests', help: 'HTTP requests under way.' })
-    .with({});
+  const duration = metrics.histogram('http_server_request_duration_seconds');
+  const active = metrics.gauge('http_server_active_requests').with({});
   return (req, res, next) => {
     const begun = performance.now();
     active.inc();
     res.once('close', () => {
       active.dec();
+      const method = KNOWN_METHODS.find((known) => known === req.method) ?? OTHER;
       const labels = {
-        http_request_method: KNOWN_METHODS.has(req.method) ? req.method : 'other',
+        http_request_method: method,
         http_route: String((req.route as { path?: unknown } | undefined)?.path ?? 'none'),
         http_response_status_code: res.statusCode,
       };
@@ -102,14 +96,11 @@ const createMeter = (metrics: Metrics): RequestHandler => {
   };
 };
 
-const KNOWN_METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
+const KNOWN_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
+const OTHER = 'other' as const;
 
 const createRefuser = (log: Logger, metrics: Metrics): ErrorRequestHandler => {
-  const refusals = metrics.counter({
-    name: 'http_server_refusals_total',
-    help: 'Requests refused, by problem code.',
-    labels: ['code'],
-  });
+  const refusals = metrics.counter('http_server_refusals_total');
   return (error, req, res, next) => {
     const requestId = requestIdOf(res);
     const problem = toProblem(error, requestId);

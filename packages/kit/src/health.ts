@@ -1,6 +1,7 @@
+import type { LabelsOfMetric } from '@muster/metrics/catalogue';
 import { type Clock, every, within } from './clock.ts';
 import type { Logger } from './logger.ts';
-import { type Metrics, STD } from './metrics.ts';
+import type { Metrics } from './metrics.ts';
 
 /** What is known about one dependency. A result older than 10 s counts as unknown. */
 export interface DependencyStatus {
@@ -10,8 +11,11 @@ export interface DependencyStatus {
   /** Milliseconds since the Unix epoch; 0 before the first check. */
   readonly checkedAt: number;
   /** A word for people, free of host names and secrets. */
-  readonly reason?: string;
+  readonly reason?: DependencyFault;
 }
+
+/** Why a check failed, as far as the error tells. */
+export type DependencyFault = LabelsOfMetric<'service_dependency_failures_total'>['reason'];
 
 export type ProcessState = 'starting' | 'ready' | 'degraded' | 'draining';
 
@@ -133,22 +137,9 @@ export const createHealth = (deps: HealthDeps): Health => {
 
 /** Writes each result into the metrics, and each change of status into the log. */
 const createRecorder = ({ log, metrics }: HealthDeps) => {
-  const up = metrics.gauge({
-    name: 'service_dependency_up',
-    help: 'Whether the last check of a dependency succeeded.',
-    labels: ['dependency'],
-  });
-  const duration = metrics.histogram({
-    name: 'service_dependency_check_duration_seconds',
-    help: 'Duration of background checks.',
-    labels: ['dependency'],
-    buckets: STD,
-  });
-  const failures = metrics.counter({
-    name: 'service_dependency_failures_total',
-    help: 'Failed background checks.',
-    labels: ['dependency', 'reason'],
-  });
+  const up = metrics.gauge('service_dependency_up');
+  const duration = metrics.histogram('service_dependency_check_duration_seconds');
+  const failures = metrics.counter('service_dependency_failures_total');
   return (
     dependency: string,
     before: DependencyStatus['status'] | undefined,
@@ -166,7 +157,7 @@ const createRecorder = ({ log, metrics }: HealthDeps) => {
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-const reasonOf = (error: unknown): string => {
+const reasonOf = (error: unknown): DependencyFault => {
   const { name, code, message } = error as { name?: string; code?: string; message?: string };
   if (name === 'TimeoutError' || /time(d )?out/i.test(message ?? '')) return 'timeout';
   if (code === 'ECONNREFUSED' || /ECONNREFUSED|isn't writeable|Connection is closed/.test(message ?? ''))

@@ -1,4 +1,4 @@
-import { type Metrics, STD } from './metrics.ts';
+import type { Metrics } from './metrics.ts';
 import { sqlState } from './postgres-faults.ts';
 
 /** A pool's numbers at one moment. */
@@ -23,47 +23,13 @@ export interface PostgresMeasures {
 export const createPostgresMeasures = (metrics: Metrics, stats: () => PoolStats): PostgresMeasures => {
   const pool = 'main';
   reportPool(metrics, pool, stats);
-  const duration = metrics.histogram({
-    name: 'db_client_operation_duration_seconds',
-    help: 'Duration of statements by name.',
-    labels: ['operation'],
-    buckets: STD,
-  });
-  const wait = metrics
-    .histogram({
-      name: 'db_client_connection_wait_seconds',
-      help: 'Wait for a connection.',
-      labels: ['pool'],
-      buckets: STD,
-    })
-    .with({ pool });
-  const timeouts = metrics
-    .counter({
-      name: 'db_client_connection_timeouts_total',
-      help: 'Requests that got no connection in time.',
-      labels: ['pool'],
-    })
-    .with({ pool });
-  const errors = metrics.counter({
-    name: 'db_client_connection_errors_total',
-    help: 'Statements that failed, by the class of their SQLSTATE.',
-    labels: ['pool', 'sqlstate_class'],
-  });
-  const readOnly = metrics
-    .counter({
-      name: 'db_client_read_only_rejections_total',
-      help: 'Writes refused by a server that had become a standby.',
-    })
-    .with({});
-  const primary = metrics
-    .gauge({ name: 'db_client_primary', help: '1 while the server accepts writes.' })
-    .with({});
-  const leaks = metrics
-    .counter({
-      name: 'db_client_checkout_leaks_total',
-      help: 'Connections held for longer than ten seconds.',
-    })
-    .with({});
+  const duration = metrics.histogram('db_client_operation_duration_seconds');
+  const wait = metrics.histogram('db_client_connection_wait_seconds').with({ pool });
+  const timeouts = metrics.counter('db_client_connection_timeouts_total').with({ pool });
+  const errors = metrics.counter('db_client_connection_errors_total');
+  const readOnly = metrics.counter('db_client_read_only_rejections_total').with({});
+  const primary = metrics.gauge('db_client_primary').with({});
+  const leaks = metrics.counter('db_client_checkout_leaks_total').with({});
   return {
     statement: (operation) => {
       const begun = performance.now();
@@ -88,22 +54,10 @@ export const createPostgresMeasures = (metrics: Metrics, stats: () => PoolStats)
 const SQLSTATE = /^[0-9A-Z]{5}$/;
 const READ_ONLY = '25006';
 
-const reportPool = (metrics: Metrics, pool: string, stats: () => PoolStats): void => {
-  const connections = metrics.gauge({
-    name: 'db_client_connections',
-    help: 'Connections of the pool.',
-    labels: ['pool', 'state'],
-  });
-  const limit = metrics.gauge({
-    name: 'db_client_connections_max',
-    help: 'Most connections of the pool.',
-    labels: ['pool'],
-  });
-  const pending = metrics.gauge({
-    name: 'db_client_connections_pending',
-    help: 'Requests that wait for a connection.',
-    labels: ['pool'],
-  });
+const reportPool = (metrics: Metrics, pool: 'main', stats: () => PoolStats): void => {
+  const connections = metrics.gauge('db_client_connections');
+  const limit = metrics.gauge('db_client_connections_max');
+  const pending = metrics.gauge('db_client_connections_pending');
   metrics.onCollect(() => {
     const { total, idle, waiting, max } = stats();
     connections.set({ pool, state: 'idle' }, idle);

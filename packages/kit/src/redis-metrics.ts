@@ -1,6 +1,7 @@
+import type { LabelsOfMetric } from '@muster/metrics/catalogue';
 import type { Redis } from 'ioredis';
 import type { Logger } from './logger.ts';
-import { type Metrics, MICRO } from './metrics.ts';
+import type { Metrics } from './metrics.ts';
 
 /** Watches the connections of one process. */
 export interface RedisWatcher {
@@ -27,17 +28,8 @@ export const createRedisWatcher = (
   own: () => Iterable<Redis>,
 ): RedisWatcher => {
   const purposes = new WeakMap<Redis, string>();
-  const reconnects = metrics.counter({
-    name: 'redis_client_reconnects_total',
-    help: 'Connections lost and tried again.',
-    labels: ['client'],
-  });
-  const failovers = metrics
-    .counter({
-      name: 'redis_client_failovers_total',
-      help: 'Connections left because the server had become a replica.',
-    })
-    .with({});
+  const reconnects = metrics.counter('redis_client_reconnects_total');
+  const failovers = metrics.counter('redis_client_failovers_total').with({});
   reportStates(metrics, () => [...own()].map((redis) => ({ redis, client: purposes.get(redis) ?? 'other' })));
   return {
     commands: createCommandMeter(metrics, (redis) => purposes.get(redis) ?? 'other'),
@@ -59,21 +51,9 @@ export const createRedisWatcher = (
 };
 
 const reportStates = (metrics: Metrics, own: () => readonly { redis: Redis; client: string }[]): void => {
-  const status = metrics.gauge({
-    name: 'redis_client_status',
-    help: 'Connections by state.',
-    labels: ['client', 'status'],
-  });
-  const pending = metrics.gauge({
-    name: 'redis_client_pending_commands',
-    help: 'Commands sent and not answered yet.',
-    labels: ['client'],
-  });
-  const offline = metrics.gauge({
-    name: 'redis_client_offline_queue_length',
-    help: 'Commands that wait for a connection.',
-    labels: ['client'],
-  });
+  const status = metrics.gauge('redis_client_status');
+  const pending = metrics.gauge('redis_client_pending_commands');
+  const offline = metrics.gauge('redis_client_offline_queue_length');
   metrics.onCollect(() => {
     for (const gauge of [status, pending, offline]) gauge.reset();
     for (const { redis, client } of own()) {
@@ -90,17 +70,8 @@ const offlineLength = (redis: Redis): number =>
   (Reflect.get(redis, 'offlineQueue') as { length?: number } | undefined)?.length ?? 0;
 
 const createCommandMeter = (metrics: Metrics, clientOf: (redis: Redis) => string) => {
-  const duration = metrics.histogram({
-    name: 'redis_client_command_duration_seconds',
-    help: 'Time from a command to its answer.',
-    labels: ['client', 'command'],
-    buckets: MICRO,
-  });
-  const errors = metrics.counter({
-    name: 'redis_client_command_errors_total',
-    help: 'Commands that failed, by reason.',
-    labels: ['client', 'reason'],
-  });
+  const duration = metrics.histogram('redis_client_command_duration_seconds');
+  const errors = metrics.counter('redis_client_command_errors_total');
   return (redis: Redis): void => {
     const client = clientOf(redis);
     const timers = new Map<string, { observe(seconds: number): void }>();
@@ -128,7 +99,9 @@ const createCommandMeter = (metrics: Metrics, clientOf: (redis: Redis) => string
   };
 };
 
-const REASONS: readonly (readonly [RegExp, string])[] = [
+type Reason = LabelsOfMetric<'redis_client_command_errors_total'>['reason'];
+
+const REASONS: readonly (readonly [RegExp, Reason])[] = [
   [/timed out|timeout/i, 'timeout'],
   [/^READONLY/, 'readonly'],
   [/^(MOVED|ASK)/, 'moved'],
@@ -137,7 +110,7 @@ const REASONS: readonly (readonly [RegExp, string])[] = [
   [/Connection is closed|isn't writeable|ECONN|EPIPE|max retries/i, 'connection'],
 ];
 
-const reasonOf = (error: unknown): string => {
+const reasonOf = (error: unknown): Reason => {
   const message = error instanceof Error ? error.message : '';
   return REASONS.find(([pattern]) => pattern.test(message))?.[1] ?? 'other';
 };

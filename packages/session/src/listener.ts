@@ -96,11 +96,7 @@ export const createSessionListener = (deps: SessionListenerDeps): SessionListene
 };
 
 const createFollower = (deps: SessionListenerDeps): ChangeFollower => {
-  const gaps = deps.metrics.counter<'outcome'>({
-    name: 'session_bus_gaps_total',
-    help: 'Readings of the change stream after a hole or a reconnect, by outcome.',
-    labels: ['outcome'],
-  });
+  const gaps = deps.metrics.counter('session_bus_gaps_total');
   return new ChangeFollower(changeLog(deps.redis), {
     onChange: (change) => {
       if (change.k === 'end') for (const id of change.ids) deps.onEnded(id, change.why);
@@ -134,11 +130,7 @@ const changeLog = (redis: RedisConnections): ChangeLog => {
 };
 
 const countMessages = (metrics: Metrics): ((message: BusMessage | undefined) => void) => {
-  const received = metrics.counter<'kind'>({
-    name: 'session_bus_messages_total',
-    help: 'Messages heard on the session bus by kind.',
-    labels: ['kind'],
-  });
+  const received = metrics.counter('session_bus_messages_total');
   return (message) => {
     const says = message?.says;
     received.inc({ kind: says ? (says.is === 'change' ? says.change.k : says.is) : 'malformed' });

@@ -109,24 +109,14 @@ const createLeadMetrics = (
   leadership: { epoch(): number | undefined; leader(): { epoch: number } | null },
   open: () => readonly Incident[],
 ) => {
-  const leads = metrics.gauge({ name: 'fleet_leader', help: '1 while this aggregator leads.' }).with({});
-  const epoch = metrics
-    .gauge({ name: 'fleet_epoch', help: 'Fencing number of the present leader.' })
-    .with({});
-  const incidents = metrics.gauge({
-    name: 'fleet_incidents_open',
-    help: 'Open incidents.',
-    labels: ['severity'],
-  });
-  const notifications = metrics.counter({
-    name: 'fleet_notifications_total',
-    help: 'Webhook deliveries by outcome.',
-    labels: ['channel', 'result'],
-  });
+  const leads = metrics.gauge('fleet_leader').with({});
+  const epoch = metrics.gauge('fleet_epoch').with({});
+  const incidents = metrics.gauge('fleet_incidents_open');
+  const notifications = metrics.counter('fleet_notifications_total');
   metrics.onCollect(() => {
     leads.set(leadership.epoch() === undefined ? 0 : 1);
     epoch.set(leadership.leader()?.epoch ?? 0);
-    for (const severity of ['degraded', 'partial_outage', 'major_outage']) {
+    for (const severity of ['degraded', 'partial_outage', 'major_outage'] as const) {
       incidents.set({ severity }, open().filter((one) => one.severity === severity).length);
     }
   });

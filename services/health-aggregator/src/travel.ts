@@ -1,6 +1,6 @@
 import { type Clock, every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import { type Metrics, STD } from '@muster/kit/metrics';
+import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis';
 import type { Fleet } from './core/fleet.ts';
 import type { SharedJourney } from './core/journey-record.ts';
@@ -96,17 +96,8 @@ const planJourney = (fleet: Fleet, round: number): JourneyPlan | undefined => {
 };
 
 const createJourneyMetrics = (metrics: Metrics): ((result: JourneyResult) => void) => {
-  const journeys = metrics.counter({
-    name: 'fleet_journeys_total',
-    help: 'Journeys by result and, when they failed, by step.',
-    labels: ['result', 'step'],
-  });
-  const durations = metrics.histogram({
-    name: 'fleet_journey_duration_seconds',
-    help: 'Duration of the steps of successful journeys.',
-    labels: ['step'],
-    buckets: STD,
-  });
+  const journeys = metrics.counter('fleet_journeys_total');
+  const durations = metrics.histogram('fleet_journey_duration_seconds');
   journeys.inc({ result: 'ok', step: 'all' }, 0);
   for (const step of JOURNEY_STEPS) journeys.inc({ result: 'failed', step }, 0);
   return (result) => {

@@ -18,7 +18,7 @@ import type { Waiting } from './core/relay.ts';
 import { openSchemaGate, type SchemaGate } from './core/schema-gate.ts';
 import { internalRoutes } from './http/internal-routes.ts';
 import { createServer } from './http/server.ts';
-import { prefixed, reportKeyAges } from './metrics.ts';
+import { reportKeyAges } from './metrics.ts';
 import { createKeySightings } from './store/key-sightings.ts';
 import { migrate } from './store/migrate.ts';
 import { translateErrors } from './store/translated.ts';
@@ -70,7 +70,7 @@ export const createApp = async (config: SessionServiceConfig, world: World): Pro
   const app = createServer({ context, health, about, clock, log, metrics, trustedProxies });
   const internal = createHttpApp({
     log,
-    metrics: prefixed(metrics, 'internal_'),
+    metrics,
     routes: internalRoutes({ ...engine, internalApiKey: config.internalApiKey }),
   });
   const handle = internalOnly(internal);

@@ -1,8 +1,8 @@
 import type { Clock } from '@muster/kit/clock';
-import { type AuthenticateDeps, type Authenticated, authenticate } from './authenticate.ts';
+import { type AuthenticateDeps, type Authenticated, authenticate, type Source } from './authenticate.ts';
 
 interface CheckerDeps extends AuthenticateDeps {
-  readonly onChecked: (result: string, source: string, seconds: number) => void;
+  readonly onChecked: (result: string, source: Source, seconds: number) => void;
   readonly clock: Clock;
 }
 

@@ -6,6 +6,9 @@ import { RateLimiterMemory, RateLimiterRedis, type RateLimiterRes } from 'rate-l
 import { rateKeyOf } from '../core/ip.ts';
 import { type Allowance, createWindowCounter } from '../core/window-counter.ts';
 
+/** Whose limit was exceeded. */
+export type LimitScope = 'guest' | 'session' | 'key' | 'failures';
+
 /** Counts requests and refuses those beyond a limit; every call may throw `RATE_LIMITED`. */
 export interface RateLimits {
   /** Guest sessions of an address, counted by the whole fleet, by this process while Redis is away. */
@@ -28,7 +31,7 @@ interface RateLimitOptions {
     readonly key: number;
     readonly failures: number;
   };
-  readonly onLimited: (scope: string) => void;
+  readonly onLimited: (scope: LimitScope) => void;
 }
 
 const WINDOW_S = 60;
@@ -44,7 +47,7 @@ export const createRateLimits = ({ clock, redis, perMinute, onLimited }: RateLim
     session: createWindowCounter({ clock, perWindow: perMinute.session }),
     key: createWindowCounter({ clock, perWindow: perMinute.key }),
   };
-  const refuse = (scope: string, retryAfterS: number): never => {
+  const refuse = (scope: LimitScope, retryAfterS: number): never => {
     onLimited(scope);
     throw new AppError('RATE_LIMITED', { retryAfterS });
   };

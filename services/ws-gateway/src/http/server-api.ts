@@ -33,11 +33,7 @@ const STATUS: Readonly<Partial<Record<ReplyError, number>>> = {
  * it; a wrong key is 401 without a body, a body that is not a JSON object 400.
  */
 export const mountServerApi = (app: Express, deps: ServerApiDeps): void => {
-  const calls = deps.metrics.counter<'method' | 'result'>({
-    name: 'gateway_api_calls_total',
-    help: 'Calls of the server API.',
-    labels: ['method', 'result'],
-  });
+  const calls = deps.metrics.counter('gateway_api_calls_total');
   const call: ServerApi['call'] = async (method, params, text) => {
     const outcome = await deps.api.call(method, params, text);
     const known = deps.api.methods.includes(method) ? method : 'unknown';

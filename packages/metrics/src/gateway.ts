@@ -1,0 +1,129 @@
+import { COUNT, SIZE, STD } from './buckets.ts';
+import { atMost, counter, gauge, histogram } from './metric.ts';
+
+const clients = { row: 'Connections' };
+const traffic = { row: 'Traffic' };
+const continuity = { row: 'Continuity' };
+const trouble = { row: 'Trouble' };
+const bus = { row: 'Bus' };
+
+/** What a gateway tells. */
+export const GATEWAY = {
+  gateway_connections: gauge('Open sockets by endpoint.', {
+    labels: { transport: ['ws', 'plain'] },
+    panel: { ...clients, by: ['transport'], as: 'sum' },
+  }),
+  gateway_sessions: gauge('Sessions with local connections.', { panel: { ...clients, as: 'sum' } }),
+  gateway_groups: gauge('Groups with local members.', { panel: { ...clients, as: 'sum' } }),
+  gateway_subscriptions: gauge('Memberships of local connections.', { panel: { ...clients, as: 'sum' } }),
+  gateway_handshakes_total: counter('Upgrade requests by result.', {
+    labels: {
+      result: [
+        'accepted',
+        'rejected_auth',
+        'rejected_origin',
+        'rejected_bad_request',
+        'rejected_overload',
+        'rejected_draining',
+        'error',
+      ],
+    },
+    zero: true,
+    panel: { ...clients, by: ['result'] },
+  }),
+  gateway_handshake_duration_seconds: histogram('Duration of upgrades.', { buckets: STD, panel: clients }),
+  gateway_disconnects_total: counter('Connections that ended, by who ended them and the close code.', {
+    labels: {
+      initiator: ['client', 'server', 'network'],
+      code: atMost(33, 'codes are those of the protocol and of RFC 6455, and `other`'),
+    },
+    // A code belongs to one or two sides.
+    combinations: 60,
+    panel: { ...clients, by: ['initiator', 'code'] },
+  }),
+  gateway_drain_remaining_connections: gauge('Connections still to be closed by a drain.', {
+    panel: { ...clients, by: ['instance'], as: 'max' },
+  }),
+  gateway_heartbeat_rtt_seconds: histogram('Time from ping to pong.', { buckets: STD, panel: clients }),
+  gateway_heartbeat_timeouts_total: counter('Connections closed for their silence.', {
+    zero: true,
+    panel: clients,
+  }),
+  gateway_messages_total: counter('Messages from and to clients.', {
+    labels: {
+      direction: ['in', 'out'],
+      type: atMost(20, 'types are the commands and pushes of the protocol'),
+    },
+    panel: { ...traffic, by: ['direction', 'type'] },
+  }),
+  gateway_message_bytes_total: counter('Bytes of publications written to sockets.', {
+    labels: { direction: ['out'] },
+    zero: true,
+    panel: traffic,
+  }),
+  gateway_message_size_bytes: histogram('Size of publications heard from the bus.', {
+    labels: { direction: ['out'] },
+    buckets: SIZE,
+    panel: traffic,
+  }),
+  gateway_fanout_recipients: histogram('Local members per publication.', { buckets: COUNT, panel: traffic }),
+  gateway_publish_duration_seconds: histogram('Time from a publish command to the acceptance by the bus.', {
+    labels: { result: ['ok', 'error'] },
+    buckets: STD,
+    panel: { ...traffic, by: ['result'] },
+  }),
+  gateway_api_calls_total: counter('Calls of the server API.', {
+    labels: {
+      method: atMost(30, 'methods are those of the server API, and `unknown`'),
+      result: atMost(20, 'results are `ok` and the error codes of the protocol'),
+    },
+    combinations: 90,
+    panel: { ...traffic, by: ['method', 'result'] },
+  }),
+  gateway_sequence_gaps_total: counter('Holes between what the bus brought and what is kept, by outcome.', {
+    labels: { outcome: ['repaired', 'lost'] },
+    zero: true,
+    panel: { ...continuity, by: ['outcome'] },
+  }),
+  gateway_recoveries_total: counter('Subscriptions that asked to catch up, by result.', {
+    labels: { result: ['complete', 'resync'] },
+    zero: true,
+    panel: { ...continuity, by: ['result'] },
+  }),
+  gateway_recovered_messages_total: counter('Publications given to clients that came back.', {
+    zero: true,
+    panel: continuity,
+  }),
+  gateway_refusals_total: counter('Frames and commands that broke the protocol, by reason.', {
+    labels: { reason: atMost(40, 'reasons are those that the codec and the handlers name') },
+    panel: { ...trouble, by: ['reason'] },
+  }),
+  gateway_command_errors_total: counter('Commands answered with an error, by code.', {
+    labels: { code: atMost(20, 'codes are the error codes of the protocol') },
+    panel: { ...trouble, by: ['code'] },
+  }),
+  gateway_slow_consumer_actions_total: counter('What was done about connections that read too slowly.', {
+    labels: { action: ['disconnect', 'lag', 'caught_up', 'resync'] },
+    zero: true,
+    panel: { ...trouble, by: ['action'] },
+  }),
+  gateway_rate_limited_total: counter('Commands and publications above a rate, by whose rate it is.', {
+    labels: { scope: ['connection'] },
+    zero: true,
+    panel: { ...trouble, by: ['scope'] },
+  }),
+  gateway_bus_messages_total: counter('Messages given to and heard from the bus.', {
+    labels: { direction: ['in', 'out', 'unreadable'] },
+    zero: true,
+    panel: { ...bus, by: ['direction'] },
+  }),
+  gateway_bus_subscriptions: gauge('Groups that the bus delivers here.', { panel: { ...bus, as: 'sum' } }),
+  gateway_bus_roundtrip_seconds: histogram('A word to ourselves over the bus.', {
+    buckets: STD,
+    panel: bus,
+  }),
+  gateway_bus_canary_last_success_timestamp_seconds: gauge(
+    'When the bus last brought back what we had given it.',
+    { panel: { ...bus, by: ['instance'], as: 'age' } },
+  ),
+} as const;

@@ -1,0 +1,112 @@
+/** What a label may say: one of these words. */
+export type Words = readonly string[];
+
+/** What a label may say where the words are not ours to list, and why there are never more than `atMost` of them. */
+export interface AtMost {
+  readonly atMost: number;
+  readonly because: string;
+}
+
+/** The values of each label. */
+export type LabelSets = Readonly<Record<string, Words | AtMost>>;
+
+/** How a metric is drawn: on the board of its chapter, in a row, as lines by some of its labels. */
+export interface Panel {
+  readonly row: string;
+  /** Labels that make lines of their own; all others are summed up. Empty by default. */
+  readonly by?: readonly string[];
+  /** `age` is the time since a timestamp; `max` and `sum` say how instances are put together. Chosen by kind otherwise. */
+  readonly as?: 'rate' | 'quantiles' | 'sum' | 'max' | 'age';
+}
+
+export type MetricKind = 'counter' | 'gauge' | 'histogram';
+
+/** One metric. Its unit is the end of its name. */
+export interface Metric<K extends MetricKind = MetricKind, L extends LabelSets = LabelSets> {
+  readonly kind: K;
+  /** One sentence. */
+  readonly help: string;
+  readonly labels: L;
+  /** Upper bounds of the buckets, in the unit of the metric; of histograms only. */
+  readonly buckets?: readonly number[];
+  /** Counters: every combination of labels is there from the start, as 0, so that the first event is an increase. */
+  readonly zero?: boolean;
+  /** A stable metric keeps its name and labels through a major version. */
+  readonly stability: 'stable' | 'experimental';
+  /** Most combinations of labels in one process, where fewer than the product of all values occur. */
+  readonly combinations?: number;
+  readonly panel: Panel;
+}
+
+/** What is said about a metric beside its help. */
+export interface About<L extends LabelSets> {
+  readonly labels?: L;
+  readonly stability?: 'stable' | 'experimental';
+  readonly combinations?: number;
+  readonly panel: Panel;
+}
+
+/** What only goes up. Its name ends in `_total`. */
+export const counter = <const L extends LabelSets = Record<never, never>>(
+  help: string,
+  { labels, stability = 'stable', ...about }: About<L> & { readonly zero?: boolean },
+): Metric<'counter', L> => ({
+  kind: 'counter',
+  help,
+  labels: labels ?? ({} as L),
+  stability,
+  ...about,
+});
+
+/** What goes up and down. */
+export const gauge = <const L extends LabelSets = Record<never, never>>(
+  help: string,
+  { labels, stability = 'stable', ...about }: About<L>,
+): Metric<'gauge', L> => ({ kind: 'gauge', help, labels: labels ?? ({} as L), stability, ...about });
+
+/** How values are spread. */
+export const histogram = <const L extends LabelSets = Record<never, never>>(
+  help: string,
+  { labels, stability = 'stable', ...about }: About<L> & { readonly buckets: readonly number[] },
+): Metric<'histogram', L> & { readonly buckets: readonly number[] } => ({
+  kind: 'histogram',
+  help,
+  labels: labels ?? ({} as L),
+  stability,
+  ...about,
+});
+
+/** A label whose values are not ours to list. */
+export const atMost = (count: number, because: string): AtMost => ({ atMost: count, because });
+
+type ValueOf<S> = S extends Words ? S[number] : string | number;
+
+/** The labels that an instrument of this metric asks for. */
+export type LabelsOf<M extends Metric> = keyof M['labels'] extends never
+  ? Readonly<Record<string, never>>
+  : { readonly [K in keyof M['labels']]: ValueOf<M['labels'][K]> };
+
+/** `+Inf`, `_sum` and `_count` of a histogram, beside its buckets. */
+const SERIES_BESIDE_BUCKETS = 3;
+
+/** Most combinations of the labels of a metric in one process. */
+export const combinationsOf = ({ labels, combinations }: Metric): number =>
+  combinations ??
+  Object.values(labels).reduce(
+    (product, values) => product * ('atMost' in values ? values.atMost : values.length),
+    1,
+  );
+
+/** Most series that a metric may have in one process. */
+export const budgetOf = (metric: Metric): number =>
+  combinationsOf(metric) *
+  (metric.kind === 'histogram' ? (metric.buckets?.length ?? 0) + SERIES_BESIDE_BUCKETS : 1);
+
+/** What a metric is measured in, as its name says. */
+export const unitOf = (name: string): 'seconds' | 'bytes' | 'ratio' | 'time' | 'count' => {
+  const base = name.replace(/_total$/, '');
+  if (base.endsWith('_timestamp_seconds')) return 'time';
+  if (base.endsWith('_seconds')) return 'seconds';
+  if (base.endsWith('_bytes')) return 'bytes';
+  return base.endsWith('_ratio') ? 'ratio' : 'count';
+};

@@ -1,0 +1,53 @@
+import { STD } from './buckets.ts';
+import { atMost, counter, gauge, histogram } from './metric.ts';
+
+const DEPENDENCIES = atMost(3, 'dependencies are those that the process checks');
+const row = 'Dependencies';
+
+/** What every process of ours tells. */
+export const PROCESS = {
+  service_build_info: gauge('Always 1; the labels say what runs.', {
+    labels: {
+      service: atMost(1, 'a process is one service'),
+      version: atMost(1, 'a process has one version'),
+      node: atMost(1, 'a process has one Node'),
+    },
+    panel: { row: 'Versions', by: ['service', 'version'], as: 'sum' },
+  }),
+  service_dependency_up: gauge('Whether the last check of a dependency succeeded.', {
+    labels: { dependency: DEPENDENCIES },
+    panel: { row, by: ['dependency'], as: 'sum' },
+  }),
+  service_dependency_check_duration_seconds: histogram('Duration of background checks.', {
+    labels: { dependency: DEPENDENCIES },
+    buckets: STD,
+    panel: { row, by: ['dependency'] },
+  }),
+  service_dependency_failures_total: counter('Failed background checks.', {
+    labels: {
+      dependency: DEPENDENCIES,
+      reason: ['timeout', 'refused', 'read_only', 'auth', 'protocol', 'other'],
+    },
+    panel: { row, by: ['dependency', 'reason'] },
+  }),
+} as const;
+
+/** What everything that answers over HTTP tells; names of OpenTelemetry's conventions. */
+export const HTTP = {
+  http_server_request_duration_seconds: histogram('Duration of HTTP requests by route.', {
+    labels: {
+      http_request_method: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'other'],
+      http_route: atMost(60, 'routes are templates, and a path without one is `none`'),
+      http_response_status_code: atMost(20, 'statuses are those of the OpenAPI document'),
+    },
+    buckets: [...STD, 10],
+    // Each route has one or two methods and a handful of answers.
+    combinations: 110,
+    panel: { row: 'HTTP', by: ['http_route'] },
+  }),
+  http_server_active_requests: gauge('HTTP requests under way.', { panel: { row: 'HTTP', as: 'sum' } }),
+  http_server_refusals_total: counter('Requests refused, by problem code.', {
+    labels: { code: atMost(60, 'codes are the table of errors of the protocol') },
+    panel: { row: 'HTTP', by: ['code'] },
+  }),
+} as const;
