@@ -3,7 +3,14 @@ import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Answer, cookieOf, SERVICE_KEY, startService, type TestService } from './session-fixture.ts';
+import {
+  type Answer,
+  cookieOf,
+  ORIGIN,
+  SERVICE_KEY,
+  startService,
+  type TestService,
+} from './session-fixture.ts';
 
 const NOBODY = '3f1f0c55-3d9b-4a53-9d1a-000000000000';
 const stores = useTestStores({ migrate });
@@ -304,5 +311,42 @@ describe('input', () => {
       ),
       { numRuns: 400 },
     );
+  });
+});
+
+describe('tenants with hosts of their own', () => {
+  const HOSTS = { TENANT_HOSTS: 'a.example.com=a,b.example.com=b', TRUSTED_PROXIES: '127.0.0.1' };
+  const at = (host: string) => ({ 'x-forwarded-host': host });
+
+  test("[SE53] a token of one tenant is nothing at another's host", async () => {
+    await using housed = await startService(stores, HOSTS);
+    const open = async (tenant?: string) =>
+      (await housed.service('POST', '/v1/sessions', { user_id: 'u_host', ...(tenant ? { tenant } : {}) }))
+        .body;
+    const [a, plain] = [await open('a'), await open()];
+    const ask = (token: string, host: string, path = '/v1/session', method = 'GET') =>
+      housed.bearer(token, method, path, undefined, at(host));
+    expect((await ask(a.token, 'a.example.com')).status).toBe(200);
+    expect((await ask(plain.token, 'www.example.com')).status).toBe(200);
+    for (const [token, host] of [
+      [a.token, 'b.example.com'],
+      [a.token, 'www.example.com'],
+      [plain.token, 'a.example.com'],
+    ]) {
+      const [foreign, nobody] = [await ask(token, host), await ask(`${token.slice(0, -2)}xx`, host)];
+      expect([foreign.status, foreign.body.type]).toEqual([401, nobody.body.type]);
+      expect((await ask(token, host, '/v1/session', 'DELETE')).status).toBe(401);
+      expect((await ask(token, host, '/v1/me/sessions')).status).toBe(401);
+    }
+    expect((await ask(a.token, 'a.example.com')).status).toBe(200);
+  });
+
+  test('[SE53] a guest belongs to the tenant of the host', async () => {
+    await using housed = await startService(stores, { ...HOSTS, GUEST_SESSIONS: 'on' });
+    const { body } = await housed.call('POST', '/v1/guest-sessions', {
+      json: { transport: 'bearer' },
+      headers: { origin: ORIGIN, ...at('b.example.com') },
+    });
+    expect(body.tenant).toBe('b');
   });
 });

@@ -115,6 +115,21 @@ describe('idempotency', () => {
     expect((await create('with space', { user_id: 'u_2' })).status).toBe(422);
   });
 
+  test('[SE36] an upgrade under a key happens once, and answers the same token, also in parallel', async () => {
+    const guest = (await service.service('POST', '/v1/sessions', {})).body;
+    const upgrade = (key: string, json: object) =>
+      service.service('POST', `/v1/sessions/${guest.id}/upgrade`, json, { 'idempotency-key': key });
+    const answers = await Promise.all(Array.from({ length: 5 }, () => upgrade('k-up', { user_id: 'u_up' })));
+    expect(answers.map(({ status }) => status)).toEqual(Array.from({ length: 5 }, () => 200));
+    expect(new Set(answers.map(({ body }) => body.token)).size).toBe(1);
+    expect(answers.filter(({ headers }) => headers.get('idempotent-replayed') === 'true')).toHaveLength(4);
+    expect((await service.bearer(answers[0]!.body.token, 'GET', '/v1/session')).body.user_id).toBe('u_up');
+    expect((await upgrade('k-up', { user_id: 'u_other' })).status).toBe(422);
+    expect((await upgrade('k-other', { user_id: 'u_up' })).status).toBe(409);
+    await service.service('DELETE', `/v1/sessions/${guest.id}`);
+    expect((await upgrade('k-up', { user_id: 'u_up' })).body.type).toBe('/problems/session-rotated');
+  });
+
   test('[SE36] callers do not meet, a refused login uses nothing up, and a day later the key is new', async () => {
     const { key } = await makeKey();
     const mine = await create('k-4', { user_id: 'u_4' });

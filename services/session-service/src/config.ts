@@ -14,6 +14,7 @@ import {
   redisSettings,
 } from '@muster/kit/config';
 import { cookieNameFor } from '@muster/session/cookie';
+import { createTenantHosts, type TenantHosts } from '@muster/session/tenant-hosts';
 import { z } from 'zod';
 import { type IssuerConfig, issuerProblems, issuersField } from './config-oidc.ts';
 
@@ -50,6 +51,11 @@ export const settings = z.object({
   ALLOWED_ORIGINS: field
     .origins()
     .describe('origins whose pages may change things with a cookie; default: that of PUBLIC_URL'),
+  TENANT_HOSTS: field
+    .list()
+    .describe(
+      'hosts of tenants, such as `shop.example.com=shop`: there only sessions of that tenant count, and nowhere else do they',
+    ),
   GUEST_SESSIONS: field.onOff('off').describe('let anybody open a session without an account'),
   GUEST_LIMIT_PER_MINUTE: field
     .count(60, { min: 1 })
@@ -121,6 +127,7 @@ export interface SessionServiceConfig {
   readonly publicUrl: string;
   readonly cookie: { readonly name: string; readonly secure: boolean; readonly embed: boolean };
   readonly allowedOrigins: readonly string[];
+  readonly tenantHosts: TenantHosts;
   readonly guests: { readonly enabled: boolean };
   /** Per minute; 0 for no limit. */
   readonly limits: {
@@ -166,6 +173,7 @@ export const readConfig = (env: NodeJS.ProcessEnv): SessionServiceConfig => {
       embed: parsed.COOKIE_EMBED,
     },
     allowedOrigins: parsed.ALLOWED_ORIGINS ?? [publicUrl.origin],
+    tenantHosts: tenantHostsFrom(parsed.TENANT_HOSTS),
     guests: { enabled: parsed.GUEST_SESSIONS },
     limits: {
       guests: parsed.GUEST_LIMIT_PER_MINUTE,
@@ -198,6 +206,14 @@ export const readConfig = (env: NodeJS.ProcessEnv): SessionServiceConfig => {
     throw new ConfigError(`Bad configuration:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`);
   }
   return Object.freeze(config);
+};
+
+const tenantHostsFrom = (entries: readonly string[]): TenantHosts => {
+  try {
+    return createTenantHosts(entries);
+  } catch (error) {
+    throw new ConfigError(`Bad configuration:\n  - TENANT_HOSTS: ${(error as Error).message}`);
+  }
 };
 
 const problemsOf = (config: SessionServiceConfig, publicUrl: URL): string[] => {

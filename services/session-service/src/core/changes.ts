@@ -1,9 +1,20 @@
 import type { Logger } from '@muster/kit/logger';
 import type { Random } from '@muster/kit/random';
 import { hashSecret, newSecret, type SessionId, type TokenSigner } from '@muster/session/token';
+import type { DerivedKeys } from './derived-keys.ts';
+import { replayed, secretUnder } from './idempotent-secret.ts';
 import { mergePatch } from './merge-patch.ts';
 import { DEFAULT_LIMIT, POLICIES, policyFor, type SessionLimit } from './policies.ts';
-import type { Changed, ChangeOf, ChangeStore, Raise, Rewrite, SessionStore, Upgrade } from './ports.ts';
+import type {
+  Changed,
+  ChangeOf,
+  ChangeStore,
+  Idempotency,
+  Raise,
+  Rewrite,
+  SessionStore,
+  Upgrade,
+} from './ports.ts';
 import type { Propagation } from './propagation.ts';
 import type { SessionRecord } from './session.ts';
 
@@ -15,7 +26,15 @@ export type Rotated =
   | Refused;
 
 export type UpgradeResult =
-  | Rotated
+  | {
+      readonly ok: true;
+      readonly session: SessionRecord;
+      readonly token: string;
+      readonly isReplay?: boolean;
+    }
+  | Refused
+  /** The idempotency key stands for another request, or for a session whose token has changed since. */
+  | { readonly ok: false; readonly why: 'key_reused' | 'rotated' }
   | { readonly ok: false; readonly why: 'disabled' }
   | { readonly ok: false; readonly why: 'not_guest' }
   | { readonly ok: false; readonly why: 'limit'; readonly sessions: readonly SessionRecord[] };
@@ -43,7 +62,8 @@ export interface Changes {
   /** Starts the last 30 s of the old secret. Never rejects. */
   confirm(id: SessionId, rev: number): Promise<void>;
   stepUp(of: ChangeOf, raise: Omit<Raise, 'secretHash'>): Promise<Rotated>;
-  upgrade(of: ChangeOf, request: UpgradeRequest): Promise<UpgradeResult>;
+  /** With an idempotency key the same request answers the same session and token for a day. */
+  upgrade(of: ChangeOf, request: UpgradeRequest, idempotency?: Idempotency): Promise<UpgradeResult>;
   /** Throws what `check` throws for data that has grown too large. */
   patch(
     of: ChangeOf,
@@ -56,6 +76,7 @@ export interface ChangesDeps {
   readonly random: Random;
   readonly log: Logger;
   readonly signer: TokenSigner;
+  readonly keys: DerivedKeys;
   readonly store: ChangeStore & Pick<SessionStore, 'find'>;
   readonly propagation: Propagation;
   readonly limit?: SessionLimit;
@@ -92,17 +113,25 @@ export const createChanges = (deps: ChangesDeps): Changes => {
     },
     stepUp: (of, raise) =>
       withSecret('step_up', (secretHash) => deps.store.stepUp(of, { ...raise, secretHash })),
-    upgrade: (of, request) => upgrade(deps, of, request),
+    upgrade: (of, request, idempotency) => upgrade(deps, of, request, idempotency),
     patch: async (of, patch, check) => told(await applyPatch(deps, of, patch, check)),
   };
 };
 
-const upgrade = async (deps: ChangesDeps, of: ChangeOf, request: UpgradeRequest): Promise<UpgradeResult> => {
-  const secret = newSecret(deps.random);
+const upgrade = async (
+  deps: ChangesDeps,
+  of: ChangeOf,
+  request: UpgradeRequest,
+  idempotency: Idempotency | undefined,
+): Promise<UpgradeResult> => {
+  const secret = idempotency ? secretUnder(deps, of.id, idempotency) : newSecret(deps.random);
   const policy = policyFor(request);
   const { remember: _, ...login } = request;
   const asked: Upgrade = { ...login, secretHash: hashSecret(secret), policy, ...POLICIES[policy] };
-  const result = await deps.store.upgrade(of, asked, deps.limit ?? DEFAULT_LIMIT);
+  const result = await deps.store.upgrade(of, asked, { limit: deps.limit ?? DEFAULT_LIMIT, idempotency });
+  if (!result.ok && result.why === 'replayed') {
+    return idempotency ? replayed(deps, result.session, idempotency) : { ok: false, why: 'rotated' };
+  }
   if (!result.ok) {
     const isUser = result.why === 'revision' && result.session.userId !== null;
     return isUser ? { ok: false, why: 'not_guest' } : result;

@@ -116,7 +116,14 @@ export type Upgraded =
     }
   | Extract<Changed, { ok: false }>
   | { readonly ok: false; readonly why: 'disabled' }
-  | { readonly ok: false; readonly why: 'limit'; readonly sessions: readonly SessionRecord[] };
+  | { readonly ok: false; readonly why: 'limit'; readonly sessions: readonly SessionRecord[] }
+  | Replay;
+
+/** How a guest's session is to be given to a user. */
+export interface UpgradeOptions {
+  readonly limit: SessionLimit;
+  readonly idempotency?: Idempotency | undefined;
+}
 
 /** What of a session may be rewritten; undefined stays as it is. */
 export interface Rewrite {
@@ -132,7 +139,7 @@ export interface ChangeStore {
   /** The new secret was seen: the old one has 30 s left. */
   confirm(of: ChangeOf): Promise<Changed>;
   stepUp(of: ChangeOf, raise: Raise): Promise<Changed>;
-  upgrade(of: ChangeOf, upgrade: Upgrade, limit: SessionLimit): Promise<Upgraded>;
+  upgrade(of: ChangeOf, upgrade: Upgrade, options: UpgradeOptions): Promise<Upgraded>;
   rewrite(of: ChangeOf, rewrite: Rewrite): Promise<Changed>;
   log(id: SessionId, type: string, actor: Actor, detail: object): Promise<void>;
 }

@@ -4,6 +4,7 @@ import type { Random } from '@muster/kit/random';
 import { hashSecret, newSecret, newSessionId, type SessionId, type TokenSigner } from '@muster/session/token';
 import type { Touch } from '@muster/session/touch';
 import type { DerivedKeys } from './derived-keys.ts';
+import { replayed, secretUnder } from './idempotent-secret.ts';
 import { DEFAULT_LIMIT, POLICIES, type PolicyName, policyFor, type SessionLimit } from './policies.ts';
 import type {
   Actor,
@@ -97,7 +98,7 @@ const open = async (
   const { userId, remember, auth } = login;
   const policy = login.policy ?? policyFor({ userId, remember, aal: auth.aal });
   const id = newSessionId();
-  const secret = idempotency ? (secretsFor(deps, id, idempotency)[0] ?? '') : newSecret(deps.random);
+  const secret = idempotency ? secretUnder(deps, id, idempotency) : newSecret(deps.random);
   const created = await deps.store.create(
     {
       ...login,
@@ -111,7 +112,7 @@ const open = async (
   );
   if (!created.ok) {
     return created.why === 'replayed' && idempotency
-      ? replay(deps, created.session, idempotency)
+      ? replayed(deps, created.session, idempotency)
       : refused(created);
   }
   const { session, evicted } = created;
@@ -123,24 +124,6 @@ const open = async (
 
 const refused = (created: Extract<Created, { ok: false }>): Opened =>
   created.why === 'replayed' ? { ok: false, why: 'rotated' } : created;
-
-const SECRET_BYTES = 16;
-
-/** The secrets that an idempotency key may stand for, one per signing key: nothing secret is stored for a replay. */
-const secretsFor = ({ keys }: SessionsDeps, id: SessionId, { key }: Idempotency): string[] =>
-  keys.macs('idempotency', `${id}\n${key}`).map((mac) => mac.subarray(0, SECRET_BYTES).toString('base64url'));
-
-const replay = (deps: SessionsDeps, session: SessionRecord | undefined, idempotency: Idempotency): Opened => {
-  const secret =
-    session &&
-    secretsFor(deps, session.id, idempotency).find(
-      (one) => hashSecret(one).toString('base64url') === session.secretHash,
-    );
-  if (session === undefined || secret === undefined || session.endedAt !== null) {
-    return { ok: false, why: 'rotated' };
-  }
-  return { ok: true, session, token: deps.signer.issue(session.id, secret), isReplay: true };
-};
 
 const kindOf = (userId: string | null, policy: PolicyName): NewSession['kind'] => {
   if (userId === null) return 'guest';

@@ -19,6 +19,7 @@ import {
 } from './bodies.ts';
 import type { HttpContext } from './context.ts';
 import { type UserCaller, userGuard } from './guards.ts';
+import { idempotencyOf } from './idempotency.ts';
 import { changeRefusal, handOver, raisedReply } from './opened.ts';
 import { requireVisible, type ServiceCaller, serviceGuard } from './service-guard.ts';
 import { etagOf, viewSession } from './view.ts';
@@ -186,6 +187,8 @@ const upgrade = (context: HttpContext): Route =>
     method: 'post',
     path: '/v1/sessions/:id/upgrade',
     summary: "Turn a guest's session into that of a user who has signed in; label and data stay",
+    description:
+      'With an `Idempotency-Key` header the same request answers the same session and token for a day.',
     tags: ['service'],
     security: SERVICE,
     params,
@@ -196,9 +199,9 @@ const upgrade = (context: HttpContext): Route =>
       200: { description: 'The session and its new token.', schema: openedSchema },
       ...COMMON,
     },
-    handle: async ({ auth, body, params: { id } }) => {
+    handle: async ({ auth, body, params: { id }, req }) => {
       const { time, aal, amr, idp, idp_sid, idp_sub } = body.auth;
-      const result = await context.changes.upgrade(await of(context, auth, id), {
+      const request = {
         userId: body.user_id,
         remember: body.remember,
         aal,
@@ -207,7 +210,9 @@ const upgrade = (context: HttpContext): Route =>
         idp: idp ?? null,
         idpSid: idp_sid ?? null,
         idpSub: idp_sub ?? null,
-      });
+      };
+      const idempotency = idempotencyOf(auth, req, { id, ...request });
+      const result = await context.changes.upgrade(await of(context, auth, id), request, idempotency);
       return raisedReply(context, result);
     },
   });

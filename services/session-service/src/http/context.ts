@@ -20,7 +20,7 @@ import type { RateLimits } from './rate-limits.ts';
 export interface HttpContext {
   readonly config: Pick<
     SessionServiceConfig,
-    'cookie' | 'allowedOrigins' | 'serviceApiKeys' | 'internalApiKey' | 'guests'
+    'cookie' | 'allowedOrigins' | 'serviceApiKeys' | 'internalApiKey' | 'guests' | 'tenantHosts'
   >;
   readonly clock: Clock;
   readonly random: Random;

@@ -97,13 +97,29 @@ interface Found {
 
 /** The session of a request; where it has none, that of express-session which it may still have. */
 const findSession = async (context: HttpContext, req: Request, res: Response): Promise<Found> => {
-  const own = await findOwn(context, req);
+  const own = atHost(context, req, await findOwn(context, req));
   const isNobody =
     own === undefined || (own.via === 'cookie' && !own.verdict.ok && own.verdict.why === 'invalid');
   const adopted = isNobody && context.legacy ? await adopt(context, context.legacy, req, res) : undefined;
-  const found = adopted ?? own;
+  const found = atHost(context, req, adopted) ?? own;
   if (found) return found;
   throw new AppError('NO_SESSION', { detail: 'Send a session cookie or a bearer token.' });
+};
+
+/** At the host of another tenant a session does not exist. */
+const atHost = (
+  { config }: HttpContext,
+  { hostname }: Request,
+  found: Found | undefined,
+): Found | undefined => {
+  const tenant = found && tenantIn(found.verdict);
+  if (!found || tenant === undefined || config.tenantHosts.admits(hostname, tenant)) return found;
+  return { ...found, verdict: { ok: false, why: 'invalid', source: found.verdict.source } };
+};
+
+const tenantIn = (verdict: Authenticated): string | undefined => {
+  if (verdict.ok) return verdict.snapshot.tenant;
+  return verdict.why === 'reused' ? verdict.record.tenant : undefined;
 };
 
 const adopt = async (

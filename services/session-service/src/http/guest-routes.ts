@@ -32,7 +32,7 @@ export const guestRoutes = (context: HttpContext): Route[] => [
       const userAgent = req.headers['user-agent']?.slice(0, MAX_USER_AGENT) || null;
       const opened = await context.sessions.open(
         {
-          tenant: 'default',
+          tenant: context.config.tenantHosts.tenantOf(req.hostname) ?? 'default',
           userId: null,
           policy: 'guest',
           transport: body.transport,

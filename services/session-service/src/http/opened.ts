@@ -32,36 +32,50 @@ export const handOver = (
 export const openedReply = (context: HttpContext, opened: Opened): Reply => {
   if (!opened.ok) throw openRefusal(opened);
   const reply = handOver(context, opened, { status: 201, by: opened.session.transport, current: false });
-  return opened.isReplay ? { ...reply, headers: { ...reply.headers, 'Idempotent-Replayed': 'true' } } : reply;
+  return opened.isReplay ? asReplay(reply) : reply;
 };
+
+const asReplay = (reply: Reply): Reply => ({
+  ...reply,
+  headers: { ...reply.headers, 'Idempotent-Replayed': 'true' },
+});
 
 const openRefusal = (opened: Extract<Opened, { ok: false }>): Error => {
   switch (opened.why) {
     case 'key_reused':
-      return new ValidationFailure([
-        {
-          loc: ['header', 'idempotency-key'],
-          msg: 'This key stands for another request',
-          type: 'idempotency_key_reused',
-        },
-      ]);
     case 'rotated':
-      return new AppError('SESSION_ROTATED', {
-        detail: 'The session of this key has another token now, or is over.',
-      });
+      return replayRefusal(opened.why);
     default:
       return loginRefusal(opened);
   }
 };
 
+const replayRefusal = (why: 'key_reused' | 'rotated'): Error =>
+  why === 'key_reused'
+    ? new ValidationFailure([
+        {
+          loc: ['header', 'idempotency-key'],
+          msg: 'This key stands for another request',
+          type: 'idempotency_key_reused',
+        },
+      ])
+    : new AppError('SESSION_ROTATED', {
+        detail: 'The session of this key has another token now, or is over.',
+      });
+
 /** The answer to a raise of privileges that a back end asked for. */
 export const raisedReply = (context: HttpContext, result: Rotated | UpgradeResult): Reply => {
-  if (result.ok)
-    return handOver(context, result, { status: 200, by: result.session.transport, current: false });
+  if (result.ok) {
+    const reply = handOver(context, result, { status: 200, by: result.session.transport, current: false });
+    return 'isReplay' in result && result.isReplay ? asReplay(reply) : reply;
+  }
   switch (result.why) {
     case 'disabled':
     case 'limit':
       throw loginRefusal(result);
+    case 'key_reused':
+    case 'rotated':
+      throw replayRefusal(result.why);
     case 'not_guest':
       throw new AppError('CONFLICT', { detail: 'This session belongs to a user already.' });
     default:

@@ -1,11 +1,8 @@
-import { createHash } from 'node:crypto';
 import { type Route, route } from '@muster/http/route';
-import { ValidationFailure } from '@muster/http/validation';
 import { AppError } from '@muster/protocol/errors';
 import { parseSessionId } from '@muster/session/token';
 import { z } from 'zod';
 import { shortenIp } from '../core/ip.ts';
-import type { Idempotency } from '../core/ports.ts';
 import { END_REASONS } from '../core/session.ts';
 import type { Login } from '../core/sessions.ts';
 import { summarizeUserAgent } from '../core/user-agent.ts';
@@ -18,8 +15,9 @@ import {
   sessionSchema,
 } from './bodies.ts';
 import type { HttpContext } from './context.ts';
+import { idempotencyOf } from './idempotency.ts';
 import { openedReply } from './opened.ts';
-import { isVisible, requireVisible, type ServiceCaller, serviceGuard, tenantFor } from './service-guard.ts';
+import { isVisible, requireVisible, serviceGuard, tenantFor } from './service-guard.ts';
 import { ended } from './user-routes.ts';
 import { etagOf, viewSession } from './view.ts';
 
@@ -58,31 +56,10 @@ const createSession = (context: HttpContext): Route =>
     },
     handle: async ({ auth, body, req }) => {
       const login = loginOf(body, tenantFor(auth, body.tenant));
-      const idempotency = idempotencyOf(auth, req.get('idempotency-key'), login);
+      const idempotency = idempotencyOf(auth, req, login);
       return openedReply(context, await context.sessions.open(login, auth.actor, idempotency));
     },
   });
-
-const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,255}$/;
-
-const idempotencyOf = (
-  caller: ServiceCaller,
-  key: string | undefined,
-  login: Login,
-): Idempotency | undefined => {
-  if (key === undefined) return undefined;
-  if (!IDEMPOTENCY_KEY.test(key)) {
-    throw new ValidationFailure([
-      {
-        loc: ['header', 'idempotency-key'],
-        msg: 'String should have 1 to 255 printable characters',
-        type: 'string_pattern_mismatch',
-      },
-    ]);
-  }
-  const requestHash = createHash('sha256').update(JSON.stringify(login)).digest();
-  return { caller: caller.actor.name, key, requestHash };
-};
 
 const loginOf = (body: CreateSessionBody, tenant: string): Login => ({
   tenant,

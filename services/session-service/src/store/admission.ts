@@ -2,7 +2,6 @@ import type { Postgres, Transaction } from '@muster/kit/postgres';
 import { makeRoom } from '../core/limit.ts';
 import type { SessionLimit } from '../core/policies.ts';
 import type {
-  Changed,
   ChangeOf,
   Created,
   CreateOptions,
@@ -10,6 +9,7 @@ import type {
   Subject,
   Upgrade,
   Upgraded,
+  UpgradeOptions,
 } from '../core/ports.ts';
 import type { NewSession } from '../core/session.ts';
 import { upgradeGuest } from './queries/change-session.ts';
@@ -77,17 +77,17 @@ const createOnce = async (
   return { ok: true, session: made, evicted, devices };
 };
 
-/** Gives a guest's session to a user, under the lock and the limit of that user. */
+/** Gives a guest's session to a user, under the lock and the limit of that user, once per idempotency key. */
 export const upgradeSession = async (
   db: Postgres,
   of: ChangeOf,
   upgrade: Upgrade,
-  limit: SessionLimit,
+  options: UpgradeOptions,
 ): Promise<Upgraded> => {
   try {
-    return await db.transaction((tx) => upgradeOnce(tx, of, upgrade, limit));
+    return await db.transaction((tx) => upgradeOnce(tx, of, upgrade, options));
   } catch (error) {
-    if (error instanceof Rollback) return error.answer as Extract<Changed, { ok: false }>;
+    if (error instanceof Rollback) return error.answer as Extract<Upgraded, { ok: false }>;
     throw error;
   }
 };
@@ -96,19 +96,25 @@ const upgradeOnce = async (
   tx: Transaction,
   of: ChangeOf,
   upgrade: Upgrade,
-  limit: SessionLimit,
+  { limit, idempotency }: UpgradeOptions,
 ): Promise<Upgraded> => {
   const [guest] = await findSessions(tx, [of.id]);
   if (guest === undefined) return { ok: false, why: 'missing' };
   const { tenant, about } = guest;
   const { userId } = upgrade;
   const subject = await lockSubject(tx, tenant, userId);
+  const replay = idempotency && (await findReplay(tx, tenant, idempotency));
+  if (replay) return replay;
   const admitted = await admit(tx, subject, { tenant, userId, deviceId: about.client.deviceId }, limit);
   if (!admitted.ok) return admitted;
   const changed = await upgradeGuest(tx, of, upgrade);
   // Nothing was made, so nobody may have given way for it.
   if (!changed.ok && admitted.evicted.ids.length > 0) throw new Rollback(changed);
-  return changed.ok ? { ...changed, evicted: admitted.evicted } : changed;
+  if (!changed.ok) return changed;
+  // Another user's request with the same key was faster by a moment: it is another request.
+  const isOurs = idempotency === undefined || (await claimKey(tx, changed.session, idempotency));
+  if (!isOurs) throw new Rollback({ ok: false, why: 'key_reused' });
+  return { ...changed, evicted: admitted.evicted };
 };
 
 interface Newcomer {

@@ -12,7 +12,7 @@ export const createChangeStore = (db: Postgres): ChangeStore => ({
   rotate: (of, secrets) => rotateSecret(db, of, secrets),
   confirm: (of) => confirmRotation(db, of),
   stepUp: (of, raise) => stepUp(db, of, raise),
-  upgrade: (of, upgrade, limit) => upgradeSession(db, of, upgrade, limit),
+  upgrade: (of, upgrade, options) => upgradeSession(db, of, upgrade, options),
   rewrite: (of, rewrite) => rewriteSession(db, of, rewrite),
   log: (id, type, actor, detail) => logEvent(db, id, type, actor, detail),
 });

@@ -1,0 +1,26 @@
+import { expect, test } from 'vitest';
+import { createTenantHosts } from './tenant-hosts.ts';
+
+test('[TN1] at a host of a tenant only its sessions count, elsewhere only those of tenants without a host', () => {
+  const hosts = createTenantHosts(['shop.example.com=shop', 'bank.example.com=bank', 'b2.example.com=bank']);
+  expect(hosts.admits('shop.example.com', 'shop')).toBe(true);
+  expect(hosts.admits('SHOP.example.com:8443', 'shop')).toBe(true);
+  expect(hosts.admits('b2.example.com', 'bank')).toBe(true);
+  expect(hosts.admits('shop.example.com', 'bank')).toBe(false);
+  expect(hosts.admits('shop.example.com', 'default')).toBe(false);
+  expect(hosts.admits('www.example.com', 'default')).toBe(true);
+  expect(hosts.admits('www.example.com', 'shop')).toBe(false);
+  expect(hosts.admits(undefined, 'shop')).toBe(false);
+  expect(hosts.tenantOf('shop.example.com')).toBe('shop');
+  expect(hosts.tenantOf('www.example.com')).toBeUndefined();
+});
+
+test('[TN1] without hosts every session counts everywhere', () => {
+  expect(createTenantHosts([]).admits('anything', 'shop')).toBe(true);
+});
+
+test('[TN2] an entry that is none, or a host named twice, is told', () => {
+  expect(() => createTenantHosts(['shop'])).toThrow('shop is not host=tenant');
+  expect(() => createTenantHosts(['a=b c'])).toThrow(TypeError);
+  expect(() => createTenantHosts(['a=b', 'a=c'])).toThrow('a is named twice');
+});
