@@ -110,6 +110,13 @@ describe('stores', () => {
     rmSync(other.path, { recursive: true });
   });
 
+  test('[TS7] who asks for containers gets them, or the reason why not', async () => {
+    const env = { TEST_STORES: 'containers', DOCKER_HOST: 'tcp://127.0.0.1:1' };
+    await expect(openBacking(env, () => {})).rejects.toThrow(
+      'TEST_STORES=containers: no Docker engine answers',
+    );
+  });
+
   test('[TS6] a Redis of one’s own keeps address and data over a stop', async () => {
     await using own = await openOwnRedis();
     using redis = redisAt(own.url);

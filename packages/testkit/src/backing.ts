@@ -18,7 +18,8 @@ export interface Backing extends Stores {
 
 /**
  * Opens the stores of a test run: those of `REDIS_URL` and `DATABASE_URL` when set, else containers when a
- * Docker engine answers, else the same local binaries as `npm start`. Disposing it ends what it started.
+ * Docker engine answers, else the same local binaries as `npm start`. `TEST_STORES=containers` is content with
+ * nothing less, `TEST_STORES=binaries` looks for no engine. Disposing it ends what it started.
  */
 export const openBacking = async (env: NodeJS.ProcessEnv, say: (line: string) => void): Promise<Backing> => {
   const { stores, source } = await chooseStores(env, say);
@@ -50,20 +51,25 @@ const chooseStores = async (
     return { stores, source: 'REDIS_URL and DATABASE_URL' };
   }
   const given = { redis, database };
-  if (!redis && !database && (await dockerAnswers(env))) {
-    try {
-      return { stores: await startContainers(), source: 'containers (a Docker engine answers)' };
-    } catch (error) {
-      say(`a Docker engine answers, but gives no containers: ${messageOf(error)}`);
-      return {
-        stores: await startLocal(env, say, given),
-        source: 'local binaries (Docker gave no containers)',
-      };
-    }
+  if (redis || database) {
+    const source = `local binaries and ${redis ? 'REDIS_URL' : 'DATABASE_URL'}`;
+    return { stores: await startLocal(env, say, given), source };
   }
-  const mixed = redis ? ' and REDIS_URL' : database ? ' and DATABASE_URL' : '';
-  const why = mixed === '' ? ' (no Docker engine answers)' : '';
-  return { stores: await startLocal(env, say, given), source: `local binaries${mixed}${why}` };
+  const tried = await tryContainers(env);
+  if ('stores' in tried) return { stores: tried.stores, source: 'containers (a Docker engine answers)' };
+  if (env['TEST_STORES'] === 'containers') throw new Error(`TEST_STORES=containers: ${tried.why}`);
+  return { stores: await startLocal(env, say, given), source: `local binaries (${tried.why})` };
+};
+
+/** Containers, or why there are none. */
+const tryContainers = async (env: NodeJS.ProcessEnv): Promise<{ stores: Stores } | { why: string }> => {
+  if (env['TEST_STORES'] === 'binaries') return { why: 'TEST_STORES=binaries' };
+  if (!(await dockerAnswers(env))) return { why: 'no Docker engine answers' };
+  try {
+    return { stores: await startContainers() };
+  } catch (error) {
+    return { why: `a Docker engine answers, but gives no containers: ${messageOf(error)}` };
+  }
 };
 
 const messageOf = (error: unknown): string => {

@@ -16,19 +16,22 @@ export interface Stores extends AsyncDisposable {
   readonly databaseUrl: string;
 }
 
-/** Redis and Postgres in containers of their own, started side by side. */
+/** Redis and Postgres in containers of their own, started side by side. Rejects when they are not there in time. */
 export const startContainers = async (): Promise<Stores> => {
   // Loaded late: it takes a second, which nobody without a Docker engine should wait.
-  const { GenericContainer, Wait } = await import('testcontainers');
+  const [{ Wait }, { RedisContainer }, { PostgreSqlContainer }] = await Promise.all([
+    import('testcontainers'),
+    import('@testcontainers/redis'),
+    import('@testcontainers/postgresql'),
+  ]);
   const password = randomBytes(12).toString('hex');
-  const redis = new GenericContainer(REDIS_IMAGE)
-    .withExposedPorts(REDIS_PORT)
+  const redis = new RedisContainer(REDIS_IMAGE)
     .withCommand(['redis-server', '--save', '', '--appendonly', 'no'])
-    .withWaitStrategy(Wait.forLogMessage(/Ready to accept connections/))
     .withStartupTimeout(STARTUP_TIMEOUT_MS);
-  const postgres = new GenericContainer(POSTGRES_IMAGE)
-    .withExposedPorts(POSTGRES_PORT)
-    .withEnvironment({ POSTGRES_USER: 'muster', POSTGRES_PASSWORD: password })
+  const postgres = new PostgreSqlContainer(POSTGRES_IMAGE)
+    .withDatabase('muster')
+    .withUsername('muster')
+    .withPassword(password)
     .withTmpFs({ '/var/lib/postgresql/data': 'rw' })
     .withCommand(['postgres', '-c', 'fsync=off', '-c', 'max_connections=300'])
     // The image starts Postgres twice: once to set itself up, once for us.

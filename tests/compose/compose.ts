@@ -1,0 +1,104 @@
+import { execFile } from 'node:child_process';
+import { resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { openFilesLimit } from '@muster/local/haproxy';
+import { freePorts } from '@muster/local/ports';
+import { until } from '@muster/testkit/wait';
+
+const run = promisify(execFile);
+
+const ROOT = resolve(import.meta.dirname, '../..');
+/** One name: what a killed run left behind is removed by the next one. */
+const PROJECT = 'muster-test';
+const COMMAND_TIMEOUT_MS = 600_000;
+const HEALTHY_WITHIN_MS = 90_000;
+const MOST_OUTPUT_BYTES = 32 * 1024 * 1024;
+const SHORT_ID = 12;
+/** What docker-compose.yml asks for; less where this machine allows less. */
+const OPEN_FILES = 131_072;
+
+/** A container as the engine describes it, as far as tests look. */
+export interface Inspected {
+  readonly RestartCount: number;
+  readonly State: { readonly Running: boolean; readonly ExitCode: number; readonly Pid: number };
+  readonly Config: { readonly User: string };
+  readonly HostConfig: { readonly ReadonlyRootfs: boolean };
+}
+
+/** The fleet of docker-compose.yml, running. Disposing it removes its containers, networks and volumes. */
+export interface ComposeFleet extends AsyncDisposable {
+  readonly publicUrl: string;
+  readonly serviceApiKey: string;
+  readonly serverApiKey: string;
+  /** `docker compose …` in this project; rejects with what it wrote when it fails. */
+  compose(...args: readonly string[]): Promise<string>;
+  /** `docker …`. */
+  docker(...args: readonly string[]): Promise<string>;
+  /** Containers of a service that run, by the short ids that are their host names. */
+  containersOf(service: string): Promise<string[]>;
+  inspect(container: string): Promise<Inspected>;
+  /** Waits until the load balancer answers that the whole fleet is well, with so many gateways. */
+  untilHealthy(gateways?: number): Promise<void>;
+}
+
+/** Builds the images, starts everything, and waits until it is well. */
+export const startComposeFleet = async (say: (line: string) => void): Promise<ComposeFleet> => {
+  const [port = 0] = await freePorts(1);
+  const publicUrl = `http://127.0.0.1:${port}`;
+  const env = {
+    ...process.env,
+    COMPOSE_PROJECT_NAME: PROJECT,
+    MUSTER_VERSION: 'test',
+    MUSTER_PORT: String(port),
+    MUSTER_NOFILE: String(Math.min(OPEN_FILES, openFilesLimit())),
+    PUBLIC_URL: publicUrl,
+    ALLOWED_ORIGINS: publicUrl,
+    BUILDKIT_PROGRESS: 'plain',
+  };
+  const docker = async (...args: readonly string[]): Promise<string> => {
+    const options = { cwd: ROOT, env, timeout: COMMAND_TIMEOUT_MS, maxBuffer: MOST_OUTPUT_BYTES };
+    const { stdout } = await run('docker', [...args], options);
+    return stdout.trim();
+  };
+  const compose = (...args: readonly string[]) => docker('compose', ...args);
+  const remove = () => compose('down', '--volumes', '--remove-orphans', '--timeout', '5');
+  const timed = async (what: string, work: () => Promise<unknown>): Promise<void> => {
+    const startedAt = performance.now();
+    await work();
+    say(`${what}: ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
+  };
+  const untilHealthy = async (gateways = 3): Promise<void> => {
+    await until(async () => (await fetch(`${publicUrl}/health`)).json(), {
+      ok: (health) => health.status === 'healthy' && health.checks['ws-gateway'].up === gateways,
+      what: `a healthy fleet with ${gateways} gateways`,
+      timeoutMs: HEALTHY_WITHIN_MS,
+      intervalMs: 250,
+    });
+  };
+  await remove();
+  await timed('images are built', () => compose('build'));
+  try {
+    await timed('every container is healthy', () => compose('up', '--detach', '--wait', '--no-build'));
+    await timed('the fleet calls itself healthy', untilHealthy);
+    const secret = (name: string) => compose('run', '--rm', '--no-deps', '-T', 'secrets', 'show', name);
+    return {
+      publicUrl,
+      serviceApiKey: await secret('SERVICE_API_KEYS'),
+      serverApiKey: await secret('SERVER_API_KEYS'),
+      compose,
+      docker,
+      untilHealthy,
+      containersOf: async (service) =>
+        (await compose('ps', '--quiet', service))
+          .split('\n')
+          .filter((id) => id !== '')
+          .map((id) => id.slice(0, SHORT_ID)),
+      inspect: async (container) => (JSON.parse(await docker('inspect', container)) as [Inspected])[0],
+      [Symbol.asyncDispose]: async () => void (await remove()),
+    };
+  } catch (error) {
+    say(await compose('logs', '--tail', '40'));
+    await remove();
+    throw error;
+  }
+};

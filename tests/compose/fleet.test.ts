@@ -1,0 +1,217 @@
+import { dockerAnswers } from '@muster/testkit/docker';
+import { until } from '@muster/testkit/wait';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { sdkClient, signIn, signOut } from '../cluster/clients.ts';
+import { type ComposeFleet, startComposeFleet } from './compose.ts';
+import { startTraffic } from './traffic.ts';
+
+const say = (line: string): void => void process.stdout.write(`compose: ${line}\n`);
+const SERVICES = ['session-service', 'ws-gateway', 'health-aggregator'];
+/** Node alone is 150 MB of it. */
+const MOST_IMAGE_BYTES = 230_000_000;
+const CLEAN = { missing: [], announced: [], duplicates: [], misordered: [], strange: [] };
+
+const hasEngine = await dockerAnswers(process.env);
+if (!hasEngine) say('SKIPPED: no Docker engine answers, and nothing of the containers has been tested');
+
+describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
+  let fleet: ComposeFleet;
+  beforeAll(async () => {
+    fleet = await startComposeFleet(say);
+  });
+  afterAll(() => fleet?.[Symbol.asyncDispose]());
+
+  test('[CN1] an image is small and holds no shell; its user is nobody in particular', async () => {
+    for (const service of SERVICES) {
+      const image = `muster/${service}:test`;
+      const bytes = Number(await fleet.docker('image', 'inspect', '--format', '{{.Size}}', image));
+      say(`${image}: ${Math.round(bytes / 1e6)} MB`);
+      expect(bytes).toBeLessThan(MOST_IMAGE_BYTES);
+      await expect(
+        fleet.docker('run', '--rm', '--entrypoint', '/bin/sh', image, '-c', 'true'),
+      ).rejects.toThrow(/no such file/);
+      const [container = ''] = await fleet.containersOf(service);
+      const { Config, HostConfig } = await fleet.inspect(container);
+      expect([Config.User, HostConfig.ReadonlyRootfs]).toEqual(['65532:65532', true]);
+    }
+  });
+
+  test('[CN2] everybody reads the secrets that it needs, and no others', async () => {
+    const secretsOf = async (service: string) =>
+      JSON.parse(
+        await fleet.compose(
+          ...['exec', '-T', service, '/usr/local/bin/node', '-p'],
+          'JSON.stringify(require("fs").readdirSync("/run/secrets").sort())',
+        ),
+      );
+    expect(await secretsOf('ws-gateway')).toEqual(['INTERNAL_API_KEY', 'SERVER_API_KEYS', 'SESSION_SECRETS']);
+    expect(await secretsOf('session-service')).toContain('DATABASE_URL');
+    expect(await secretsOf('health-aggregator')).not.toContain('DATABASE_URL');
+  });
+
+  test('[CN3] logs in through the load balancer; clients of three gateways hear everything once, in order', async () => {
+    await using traffic = await startTraffic(fleet, 3);
+    expect(new Set(traffic.clients.map((client) => client.gateway())).size).toBe(3);
+    await traffic.more(50);
+    expect(await traffic.finish()).toMatchObject(CLEAN);
+  });
+
+  test('[CN3] a session that is ended loses its socket, whichever container has it', async () => {
+    const session = await signIn(fleet, 'gone');
+    using client = await sdkClient(fleet.publicUrl, session.credential);
+    expect((await signOut(fleet.publicUrl, session.credential)).status).toBe(204);
+    await until(() => client.closes[0]?.code === 4501, { what: 'the end of the socket' });
+  });
+
+  test('[CN4] a gateway whose process is killed is started again by the engine, and nothing is lost', async () => {
+    await using traffic = await startTraffic(fleet, 3);
+    const victim = traffic.clients[0]?.gateway().split(':')[0] ?? '';
+    await fleet.docker('exec', victim, '/usr/local/bin/node', '-e', KILL_THE_SERVICE).catch(() => {});
+    await until(async () => (await fleet.inspect(victim)).RestartCount, {
+      ok: (count) => count === 1,
+      what: 'a restart',
+      timeoutMs: 30_000,
+    });
+    await fleet.untilHealthy();
+    await traffic.more(20);
+    expect(await traffic.finish()).toMatchObject(CLEAN);
+  });
+
+  test('[CN5] a gateway container that is killed is missed, its clients go on elsewhere, and `up` brings it back', async () => {
+    await using traffic = await startTraffic(fleet, 3);
+    const [client] = traffic.clients;
+    const victim = client?.gateway() ?? '';
+    await fleet.docker('kill', victim.split(':')[0] ?? '');
+    await until(() => client?.gateway() !== victim && client?.client.state === 'connected', {
+      what: 'the client on another gateway',
+      timeoutMs: 30_000,
+    });
+    await until(
+      async () => (await (await fetch(`${fleet.publicUrl}/health`)).json()).checks['ws-gateway'].up,
+      {
+        ok: (up) => up === 2,
+        what: 'the loss to be seen',
+        timeoutMs: 30_000,
+      },
+    );
+    await fleet.compose('up', '--detach', '--no-build', '--no-recreate', '--wait');
+    await fleet.untilHealthy();
+    await traffic.more(20);
+    expect(await traffic.finish()).toMatchObject(CLEAN);
+  });
+
+  test('[CN6] Redis is killed and comes back: no socket is lost, nothing that was acknowledged, nobody is signed out', async () => {
+    await using traffic = await startTraffic(fleet, 3);
+    const before = traffic.clients.map((client) => client.gateway());
+    await traffic.more(10);
+    const session = await signIn(fleet, 'stays');
+    const [redis = ''] = await fleet.containersOf('redis');
+    await fleet.docker('kill', redis);
+    await until(async () => (await (await fetch(`${fleet.publicUrl}/health`)).json()).checks.redis.status, {
+      ok: (status) => status !== 'healthy',
+      what: 'the fault to be seen',
+      timeoutMs: 30_000,
+    });
+    await fleet.docker('start', redis);
+    await fleet.untilHealthy();
+    await traffic.more(20);
+    expect(await traffic.finish()).toMatchObject(CLEAN);
+    expect(traffic.clients.map((client) => client.gateway())).toEqual(before);
+    expect(traffic.clients.flatMap((client) => client.closes)).toEqual([]);
+    using again = await sdkClient(fleet.publicUrl, session.credential);
+    expect(again.client.state).toBe('connected');
+  });
+
+  test('[CN7] gateways are restarted one by one: each drains in order, and nothing is lost', async () => {
+    await using traffic = await startTraffic(fleet, 3);
+    for (const gateway of await fleet.containersOf('ws-gateway')) {
+      await fleet.docker('restart', '--time', '90', gateway);
+      await fleet.untilHealthy();
+      expect(await fleet.docker('logs', '--tail', '200', gateway)).toMatch(/"late":false.*"process.stopped"/);
+    }
+    await traffic.more(20);
+    expect(await traffic.finish()).toMatchObject(CLEAN);
+  });
+
+  test('[CN7] session services are restarted one by one: every login and every check is answered', async () => {
+    const session = await signIn(fleet, 'patient');
+    const token = 'token' in session.credential ? session.credential.token : '';
+    const statuses = new Set<number>();
+    let isGoing = true;
+    const asking = (async () => {
+      while (isGoing) {
+        const headers = { authorization: `Bearer ${token}` };
+        statuses.add((await fetch(`${fleet.publicUrl}/v1/session`, { headers })).status);
+        await signIn(fleet, 'another');
+      }
+    })();
+    for (const replica of await fleet.containersOf('session-service')) {
+      await fleet.docker('restart', '--time', '45', replica);
+      await fleet.untilHealthy();
+    }
+    isGoing = false;
+    await asking;
+    expect([...statuses]).toEqual([200]);
+  });
+
+  test('[CN8] five gateways, and three again: new ones get clients, old ones give theirs back', async () => {
+    await using traffic = await startTraffic(fleet, 3);
+    await fleet.compose(
+      ...[
+        'up',
+        '--detach',
+        '--no-build',
+        '--no-recreate',
+        '--no-deps',
+        '--wait',
+        '--scale',
+        'ws-gateway=5',
+        'ws-gateway',
+      ],
+    );
+    await fleet.untilHealthy(5);
+    await using more = await startTraffic(fleet, 5);
+    expect(new Set(more.clients.map((client) => client.gateway())).size).toBe(5);
+    await more.more(10);
+    expect(await more.finish()).toMatchObject(CLEAN);
+    await fleet.compose(
+      ...[
+        'up',
+        '--detach',
+        '--no-build',
+        '--no-recreate',
+        '--no-deps',
+        '--wait',
+        '--scale',
+        'ws-gateway=3',
+        'ws-gateway',
+      ],
+    );
+    await fleet.untilHealthy(3);
+    await traffic.more(20);
+    expect(await traffic.finish()).toMatchObject(CLEAN);
+    expect(traffic.clients.map((client) => client.client.state)).toEqual([
+      'connected',
+      'connected',
+      'connected',
+    ]);
+  });
+
+  test('[CN9] a container that is stopped ends by itself with exit code 0', async () => {
+    for (const service of SERVICES) {
+      const [container = ''] = await fleet.containersOf(service);
+      await fleet.docker('stop', container);
+      expect((await fleet.inspect(container)).State).toMatchObject({ Running: false, ExitCode: 0 });
+    }
+    await fleet.compose('up', '--detach', '--no-build', '--no-recreate', '--wait');
+    await fleet.untilHealthy();
+  });
+});
+
+/** Process 1 is the engine's init; what it started is the service. */
+const KILL_THE_SERVICE = `
+  const { readdirSync, readFileSync } = require('node:fs');
+  for (const pid of readdirSync('/proc').filter((name) => /^\\d+$/.test(name) && Number(name) !== process.pid)) {
+    if (readFileSync('/proc/' + pid + '/cmdline', 'utf8').split('\\0')[1] === '/app/main.ts') process.kill(Number(pid), 'SIGKILL');
+  }
+`;

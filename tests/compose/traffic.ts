@@ -1,0 +1,127 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createDeliveryOracle, type DeliveryOracle } from '@muster/testkit/delivery-oracle';
+import { until } from '@muster/testkit/wait';
+import { type SdkClient, sdkClient, signIn } from '../cluster/clients.ts';
+import type { ComposeFleet } from './compose.ts';
+
+let groups = 0;
+const PAUSE_MS = 50;
+const TRY_TIMEOUT_MS = 5_000;
+/** Longer than any fault that the tests make. */
+const TRIES = 600;
+const ARRIVED_WITHIN_MS = 60_000;
+
+/** A back end that publishes, and clients on every gateway that write down what they hear. */
+export interface Traffic extends AsyncDisposable {
+  readonly clients: readonly SdkClient[];
+  readonly oracle: DeliveryOracle;
+  /** How many publications were acknowledged so far. */
+  published(): number;
+  /** Waits for some more publications to be acknowledged. */
+  more(count: number): Promise<void>;
+  /** Publishes no more, waits until all has arrived everywhere, and judges. */
+  finish(): Promise<ReturnType<DeliveryOracle['judge']>>;
+}
+
+/** One client on each of so many gateways, and a publication every 50 ms until it is finished. */
+export const startTraffic = async (fleet: ComposeFleet, gateways: number): Promise<Traffic> => {
+  const oracle = createDeliveryOracle();
+  groups += 1;
+  // Of its own: a group remembers the keys of publications for minutes.
+  const group = `news-${groups}`;
+  const clients = await onEveryGateway(fleet, gateways);
+  for (const [index, client] of clients.entries()) {
+    const log = oracle.subscriber(`client ${index}`, group);
+    const subscription = client.client.newSubscription(group, {
+      minResubscribeDelay: 50,
+      maxResubscribeDelay: 500,
+    });
+    subscription.on('publication', ({ data }) => log.heard(data.n));
+    subscription.on('subscribed', ({ wasRecovering, recovered }) => {
+      if (wasRecovering && !recovered) log.resynced();
+    });
+    subscription.subscribe();
+    await subscription.ready(10_000);
+  }
+  let published = 0;
+  let isGoing = true;
+  const going = (async () => {
+    while (isGoing) {
+      const n = oracle.publishing(group);
+      await publish(fleet, group, n);
+      oracle.acknowledged(group, n);
+      published += 1;
+      await sleep(PAUSE_MS);
+    }
+  })();
+  // Looked at when the traffic is finished; until then nobody waits for it.
+  going.catch(() => {});
+  const stop = async () => {
+    isGoing = false;
+    await going;
+  };
+  return {
+    clients,
+    oracle,
+    published: () => published,
+    more: async (count) => {
+      const enough = published + count;
+      await until(() => published, {
+        ok: (now) => now >= enough,
+        what: `${count} more publications`,
+        timeoutMs: ARRIVED_WITHIN_MS,
+      });
+    },
+    finish: async () => {
+      await stop();
+      await until(() => oracle.waiting(), {
+        ok: (waiting) => waiting === 0,
+        what: 'every publication at every client',
+        timeoutMs: ARRIVED_WITHIN_MS,
+      }).catch(() => {});
+      return oracle.judge();
+    },
+    [Symbol.asyncDispose]: async () => {
+      await stop().catch(() => {});
+      for (const client of clients) client[Symbol.dispose]();
+    },
+  };
+};
+
+/** As often as it takes, under one key: it is there once. */
+const publish = async (fleet: ComposeFleet, group: string, n: number): Promise<void> => {
+  const body = JSON.stringify({ channel: group, data: { n }, idempotency_key: `${group}-${n}` });
+  let last = '';
+  for (let attempt = 0; attempt < TRIES; attempt += 1) {
+    try {
+      const answer = await fetch(`${fleet.publicUrl}/api/publish`, {
+        method: 'POST',
+        headers: { 'x-api-key': fleet.serverApiKey, 'content-type': 'application/json' },
+        body,
+        signal: AbortSignal.timeout(TRY_TIMEOUT_MS),
+      });
+      last = await answer.text();
+      if (answer.ok && (JSON.parse(last) as { result?: object }).result !== undefined) return;
+    } catch (error) {
+      last = String(error);
+    }
+    await sleep(PAUSE_MS);
+  }
+  throw new Error(`publication ${n} was never taken: ${last}`);
+};
+
+/** Clients until every gateway has one; what comes to a gateway twice goes again. */
+export const onEveryGateway = async (fleet: ComposeFleet, gateways: number): Promise<SdkClient[]> => {
+  const byGateway = new Map<string, SdkClient>();
+  await until(
+    async () => {
+      const session = await signIn(fleet, `user-${byGateway.size}`);
+      const client = await sdkClient(fleet.publicUrl, session.credential);
+      if (byGateway.has(client.gateway())) client[Symbol.dispose]();
+      else byGateway.set(client.gateway(), client);
+      return byGateway.size;
+    },
+    { ok: (size) => size >= gateways, what: `clients on ${gateways} gateways`, timeoutMs: 60_000 },
+  );
+  return [...byGateway.values()];
+};
