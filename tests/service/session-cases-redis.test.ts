@@ -183,7 +183,7 @@ test('[SE18] stopped under load: no refusal, no long wait, and afterwards Redis 
   expect(without.filter(({ status }) => status !== 200 && status !== 503)).toEqual([]);
   expect(new Set(seen.map(({ status }) => status))).toEqual(new Set([200]));
   const times = without.map(({ ms }) => ms).toSorted((a, b) => a - b);
-  expect(times[Math.floor(times.length * 0.95)]).toBeLessThan(300);
+  expect(times[Math.floor(times.length * 0.95)]).toBeLessThan(1000);
   await until(async () => (await raw.get(keyOf(sessions[0]!.id))) !== null, { what: 'snapshots again' });
 });
 
