@@ -21,7 +21,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
   });
   afterAll(() => fleet?.[Symbol.asyncDispose]());
 
-  test('[CN1] an image is small and holds no shell; its user is nobody in particular', async () => {
+  test('[FC1] an image is small and holds no shell; its user is nobody in particular', async () => {
     for (const service of SERVICES) {
       const image = `muster/${service}:test`;
       const bytes = Number(await fleet.docker('image', 'inspect', '--format', '{{.Size}}', image));
@@ -36,7 +36,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     }
   });
 
-  test('[CN2] everybody reads the secrets that it needs, and no others', async () => {
+  test('[FC2] everybody reads the secrets that it needs, and no others', async () => {
     const secretsOf = async (service: string) =>
       JSON.parse(
         await fleet.compose(
@@ -49,21 +49,21 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     expect(await secretsOf('health-aggregator')).not.toContain('DATABASE_URL');
   });
 
-  test('[CN3] logs in through the load balancer; clients of three gateways hear everything once, in order', async () => {
+  test('[FC3] logs in through the load balancer; clients of three gateways hear everything once, in order', async () => {
     await using traffic = await startTraffic(fleet, 3);
     expect(new Set(traffic.clients.map((client) => client.gateway())).size).toBe(3);
     await traffic.more(50);
     expect(await traffic.finish()).toMatchObject(CLEAN);
   });
 
-  test('[CN3] a session that is ended loses its socket, whichever container has it', async () => {
+  test('[FC3] a session that is ended loses its socket, whichever container has it', async () => {
     const session = await signIn(fleet, 'gone');
     using client = await sdkClient(fleet.publicUrl, session.credential);
     expect((await signOut(fleet.publicUrl, session.credential)).status).toBe(204);
     await until(() => client.closes[0]?.code === 4501, { what: 'the end of the socket' });
   });
 
-  test('[CN4] a gateway whose process is killed is started again by the engine, and nothing is lost', async () => {
+  test('[FC4] a gateway whose process is killed is started again by the engine, and nothing is lost', async () => {
     await using traffic = await startTraffic(fleet, 3);
     const victim = traffic.clients[0]?.gateway().split(':')[0] ?? '';
     await fleet.docker('exec', victim, '/usr/local/bin/node', '-e', KILL_THE_SERVICE).catch(() => {});
@@ -77,7 +77,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     expect(await traffic.finish()).toMatchObject(CLEAN);
   });
 
-  test('[CN5] a gateway container that is killed is missed, its clients go on elsewhere, and `up` brings it back', async () => {
+  test('[FC5] a gateway container that is killed is missed, its clients go on elsewhere, and `up` brings it back', async () => {
     await using traffic = await startTraffic(fleet, 3);
     const [client] = traffic.clients;
     const victim = client?.gateway() ?? '';
@@ -100,7 +100,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     expect(await traffic.finish()).toMatchObject(CLEAN);
   });
 
-  test('[CN6] Redis is killed and comes back: no socket is lost, nothing that was acknowledged, nobody is signed out', async () => {
+  test('[FC6] Redis is killed and comes back: no socket is lost, nothing that was acknowledged, nobody is signed out', async () => {
     await using traffic = await startTraffic(fleet, 3);
     const before = traffic.clients.map((client) => client.gateway());
     await traffic.more(10);
@@ -122,7 +122,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     expect(again.client.state).toBe('connected');
   });
 
-  test('[CN7] gateways are restarted one by one: each drains in order, and nothing is lost', async () => {
+  test('[FC7] gateways are restarted one by one: each drains in order, and nothing is lost', async () => {
     await using traffic = await startTraffic(fleet, 3);
     for (const gateway of await fleet.containersOf('ws-gateway')) {
       await fleet.docker('restart', '--time', '90', gateway);
@@ -133,7 +133,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     expect(await traffic.finish()).toMatchObject(CLEAN);
   });
 
-  test('[CN7] session services are restarted one by one: every login and every check is answered', async () => {
+  test('[FC7] session services are restarted one by one: every login and every check is answered', async () => {
     const session = await signIn(fleet, 'patient');
     const token = 'token' in session.credential ? session.credential.token : '';
     const statuses = new Set<number>();
@@ -154,7 +154,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     expect([...statuses]).toEqual([200]);
   });
 
-  test('[CN8] five gateways, and three again: new ones get clients, old ones give theirs back', async () => {
+  test('[FC8] five gateways, and three again: new ones get clients, old ones give theirs back', async () => {
     await using traffic = await startTraffic(fleet, 3);
     await fleet.compose(
       ...[
@@ -197,7 +197,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     ]);
   });
 
-  test('[CN9] a container that is stopped ends by itself with exit code 0', async () => {
+  test('[FC9] a container that is stopped ends by itself with exit code 0', async () => {
     for (const service of SERVICES) {
       const [container = ''] = await fleet.containersOf(service);
       await fleet.docker('stop', container);
