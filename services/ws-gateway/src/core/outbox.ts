@@ -17,6 +17,9 @@ export class Outbox {
   readonly #owner: SlowHandler;
   readonly #codec: Codec;
   #pending: EncodedMessage[] | undefined = undefined;
+  /** Frames of groups that wait for {@link release}. */
+  #held: Buffer[] | undefined = undefined;
+  #heldBytes = 0;
 
   constructor(wire: Wire, codec: Codec, maxBytes: number, owner: SlowHandler) {
     this.#wire = wire;
@@ -32,12 +35,13 @@ export class Outbox {
       return;
     }
     this.#pending = [message];
-    queueMicrotask(() => this.flush());
+    // After everything that this turn of the event loop has read: a publication that comes with it goes in the same write.
+    setImmediate(flush, this);
   }
 
   /** Bytes that wait for the client. */
   get waitingBytes(): number {
-    return this.#wire.bufferedBytes;
+    return this.#wire.bufferedBytes + this.#heldBytes;
   }
 
   /** Bytes that may wait for it. */
@@ -50,10 +54,48 @@ export class Outbox {
    * written, when more would wait than may: the caller decides what that means.
    */
   offer(frame: Buffer): boolean {
-    if (this.#pending !== undefined) this.flush();
+    if (this.#held !== undefined) return this.#keep(frame, this.#held);
+    if (this.#pending !== undefined) return this.#offerBehind(frame);
     if (this.#wire.bufferedBytes + frame.length > this.#maxBytes) return false;
     this.#wire.write(frame);
     return true;
+  }
+
+  /** Keeps frames of groups back: an answer that takes its time is to come before them. */
+  hold(): void {
+    this.#held ??= [];
+  }
+
+  /** Writes what was posted, then what was kept back. */
+  release(): void {
+    this.flush();
+    const held = this.#held ?? [];
+    this.#held = undefined;
+    this.#heldBytes = 0;
+    for (const frame of held) this.#wire.write(frame);
+  }
+
+  #keep(frame: Buffer, held: Buffer[]): boolean {
+    if (this.waitingBytes + frame.length > this.#maxBytes) return false;
+    held.push(frame);
+    this.#heldBytes += frame.length;
+    return true;
+  }
+
+  /** One write for what was posted and a frame of a group: a write costs more than a small copy. */
+  #offerBehind(frame: Buffer): boolean {
+    const posted = frame.length > MAX_JOINED_BYTES ? undefined : this.#takePosted();
+    if (posted === undefined) {
+      this.flush();
+      return this.offer(frame);
+    }
+    const both = Buffer.concat([posted, frame], posted.length + frame.length);
+    if (this.#wire.bufferedBytes + both.length <= this.#maxBytes) {
+      this.#wire.write(both);
+      return true;
+    }
+    this.write(posted);
+    return false;
   }
 
   /** A finished frame for this connection alone; goes after everything posted before. */
@@ -65,11 +107,26 @@ export class Outbox {
 
   /** Writes what was posted in this turn. */
   flush(): void {
+    const posted = this.#takePosted();
+    if (posted !== undefined) this.write(posted);
+  }
+
+  /** Finished frames of what was posted; undefined when there is nothing. */
+  #takePosted(): Buffer | undefined {
     const messages = this.#pending;
-    if (messages === undefined) return;
+    if (messages === undefined) return undefined;
     this.#pending = undefined;
+    if (messages.length <= MAX_MESSAGES_PER_FRAME) return this.#codec.frame(messages);
+    const frames: Buffer[] = [];
     for (let from = 0; from < messages.length; from += MAX_MESSAGES_PER_FRAME) {
-      this.write(this.#codec.frame(messages.slice(from, from + MAX_MESSAGES_PER_FRAME)));
+      frames.push(this.#codec.frame(messages.slice(from, from + MAX_MESSAGES_PER_FRAME)));
     }
+    return Buffer.concat(frames);
   }
 }
+
+/** One function for all outboxes: nothing is made per turn and connection. */
+const flush = (outbox: Outbox): void => outbox.flush();
+
+/** A longer frame is not copied to go with another one. */
+const MAX_JOINED_BYTES = 16_384;

@@ -21,6 +21,7 @@ import type {
 export class FakeWire implements Wire {
   readonly messages: string[] = [];
   frames = 0;
+  writes = 0;
   closed: { readonly code: number; readonly reason: string } | undefined;
   isPaused = false;
   /** Set above the outbox limit to play a client that does not read. */
@@ -31,8 +32,10 @@ export class FakeWire implements Wire {
   write(frame: Buffer): void {
     if (this.closed) return;
     if (!this.isRead) this.bufferedBytes += frame.length;
-    this.frames += 1;
-    this.messages.push(...payloadOf(frame).split('\n'));
+    const payloads = payloadsOf(frame);
+    this.writes += 1;
+    this.frames += payloads.length;
+    this.messages.push(...payloads.flatMap((payload) => payload.split('\n')));
   }
   close(code: number, reason: string): void {
     this.closed ??= { code, reason };
@@ -56,9 +59,16 @@ export class FakeWire implements Wire {
   }
 }
 
-const payloadOf = (frame: Buffer): string => {
-  const length = frame[1] ?? 0;
-  return frame.subarray(length < 126 ? 2 : length === 126 ? 4 : 10).toString();
+const payloadsOf = (frames: Buffer): string[] => {
+  const payloads: string[] = [];
+  for (let at = 0; at < frames.length; ) {
+    const short = frames.readUInt8(at + 1);
+    const head = short < 126 ? 2 : short === 126 ? 4 : 10;
+    const size = head === 2 ? short : head === 4 ? frames.readUInt16BE(at + 2) : frames.readUInt32BE(at + 6);
+    payloads.push(frames.toString('utf8', at + head, at + head + size));
+    at += head + size;
+  }
+  return payloads;
 };
 
 /** Sessions that say what a test wants: `ann`, `guest`, `ended`, `away`, anything else is invalid. */
@@ -159,6 +169,7 @@ export const engineUnderTest = (
     readonly gatherMs?: number;
     readonly groups?: Partial<GroupOptions>;
     readonly presence?: MemoryPresence;
+    readonly personalGroups?: string;
   } = {},
 ) => {
   const broker = options.broker ?? createMemoryBroker();
@@ -186,6 +197,7 @@ export const engineUnderTest = (
     metrics,
     limits: { ...LIMITS, ...options.limits },
     gatherMs: options.gatherMs ?? 0,
+    personalGroups: options.personalGroups,
     gateway: 'gw-1',
     version: '0.0.0',
     newClientId: () => nextClientId(broker),
