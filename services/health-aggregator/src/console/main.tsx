@@ -5,15 +5,33 @@ import { followPast } from './fleet/past.ts';
 import { Services } from './fleet/services.tsx';
 import { fleet, follow } from './fleet/store.ts';
 import { Logo } from './glyph.tsx';
-import { LazyTryIt } from './try/lazy.tsx';
+import { lazy } from './lazy.tsx';
+import { followPlace, linkTo, PAGES, type PageName, place } from './place.ts';
 
-const Page = ({ hasTryIt }: { hasTryIt: boolean }) => (
+const TryIt = lazy(() => import('./try/try-it.tsx').then((module) => module.TryIt));
+const Sessions = lazy(() => import('./desk/sessions-page.tsx').then((module) => module.SessionsPage));
+const Groups = lazy(() => import('./desk/groups-page.tsx').then((module) => module.GroupsPage));
+
+const NAMES: Readonly<Record<PageName, string>> = {
+  status: 'Status',
+  sessions: 'Sessions',
+  groups: 'Groups',
+};
+
+const Console = ({ hasTryIt }: { hasTryIt: boolean }) => (
   <>
     <header class="top">
-      <span class="brand">
+      <a class="brand" href={linkTo('status')}>
         <Logo />
         Muster
-      </span>
+      </a>
+      <nav class="pages" aria-label="Pages">
+        {PAGES.map((page) => (
+          <a key={page} href={linkTo(page)} aria-current={place.value.page === page ? 'page' : undefined}>
+            {NAMES[page]}
+          </a>
+        ))}
+      </nav>
       <nav aria-label="Elsewhere">
         <a href="/health">Health</a>
         <a href="/v1/fleet">JSON</a>
@@ -21,16 +39,34 @@ const Page = ({ hasTryIt }: { hasTryIt: boolean }) => (
       </nav>
     </header>
     <main class="page">
-      <Overview />
-      <Services />
-      <Incidents />
-      {hasTryIt && <LazyTryIt />}
+      <Page hasTryIt={hasTryIt} />
     </main>
     <footer class="foot">
       <Observer />
     </footer>
   </>
 );
+
+const Page = ({ hasTryIt }: { hasTryIt: boolean }) => {
+  const { page } = place.value;
+  switch (page) {
+    case 'sessions':
+      return <Sessions />;
+    case 'groups':
+      return <Groups />;
+    case 'status':
+      return (
+        <>
+          <Overview />
+          <Services />
+          <Incidents />
+          {hasTryIt && <TryIt />}
+        </>
+      );
+    default:
+      return page satisfies never;
+  }
+};
 
 const Observer = () => {
   const view = fleet.value;
@@ -45,7 +81,8 @@ const root = document.querySelector('#app');
 if (root instanceof HTMLElement) {
   const hasTryIt = root.dataset['tryIt'] === 'on';
   root.replaceChildren();
-  render(<Page hasTryIt={hasTryIt} />, root);
+  render(<Console hasTryIt={hasTryIt} />, root);
   follow();
   followPast();
+  followPlace();
 }

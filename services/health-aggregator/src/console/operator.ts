@@ -7,10 +7,10 @@ export const operatorToken = signal(sessionStorage.getItem(TOKEN_KEY) ?? '');
 /** What came of the last order, in words. */
 export const orderResult = signal('');
 
-/** Becomes an operator, or stops being one. The token is checked with the first order. */
-export const setOperator = (token: string): void => {
+/** Becomes an operator, or stops being one, and says why. The token is checked with the first order. */
+export const setOperator = (token: string, why = ''): void => {
   operatorToken.value = token;
-  orderResult.value = '';
+  orderResult.value = why;
   if (token === '') sessionStorage.removeItem(TOKEN_KEY);
   else sessionStorage.setItem(TOKEN_KEY, token);
 };

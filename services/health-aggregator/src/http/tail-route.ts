@@ -8,7 +8,8 @@ import type { TailListener, Tails } from '../tails.ts';
 import { onlyGet } from './console.ts';
 import { required } from './desk-routes.ts';
 
-const COMMENT_MS = 15_000;
+/** A load balancer notices with the next write that the reader has left. */
+const COMMENT_MS = 5_000;
 const MAX_BUFFERED_BYTES = 1_048_576;
 const RETRY_AFTER_S = 10;
 

@@ -1,0 +1,40 @@
+import { operatorToken, setOperator } from '../operator.ts';
+
+/** What an operator's question came to. */
+export type DeskAnswer<T> =
+  | { readonly ok: true; readonly data: T }
+  | { readonly ok: false; readonly why: string };
+
+const LIMIT_MS = 8_000;
+
+/** Asks the aggregator as the operator of this tab. Never rejects. A refused token is forgotten. */
+export const askDesk = async <T>(path: string, init: RequestInit = {}): Promise<DeskAnswer<T>> => {
+  try {
+    const response = await fetchAsOperator(path, { ...init, signal: AbortSignal.timeout(LIMIT_MS) });
+    return response.ok
+      ? { ok: true, data: (await response.json()) as T }
+      : { ok: false, why: await refusalOf(response) };
+  } catch {
+    return { ok: false, why: 'The aggregator does not answer.' };
+  }
+};
+
+/** The request itself; rejects when nobody answers. */
+export const fetchAsOperator = (path: string, init: RequestInit): Promise<Response> =>
+  fetch(path, {
+    ...init,
+    headers: {
+      authorization: `Bearer ${operatorToken.value}`,
+      ...(init.body ? { 'content-type': 'application/json' } : {}),
+    },
+  });
+
+/** The refusal in words for people; a wrong token is forgotten on the way. */
+export const refusalOf = async (response: Response): Promise<string> => {
+  if (response.status === 401) {
+    setOperator('', 'That is not the operator token of this fleet.');
+    return '';
+  }
+  const { detail } = (await response.json().catch(() => ({}))) as { detail?: unknown };
+  return typeof detail === 'string' ? detail : `Refused with status ${response.status}.`;
+};

@@ -1,0 +1,65 @@
+import type { ComponentChildren } from 'preact';
+import { useEffect, useRef } from 'preact/hooks';
+import '../style/desk.css';
+import { operatorToken, orderResult, setOperator } from '../operator.ts';
+import { TokenForm } from '../token-form.tsx';
+
+/** The frame of an operator's page: a headline, and the page itself for those who have the token. */
+export const Desk = ({
+  title,
+  lede,
+  children,
+}: {
+  title: string;
+  lede: string;
+  children: ComponentChildren;
+}) => {
+  const headline = useRef<HTMLHeadingElement>(null);
+  // Whoever came by a link or by keyboard hears where they are.
+  useEffect(() => headline.current?.focus({ preventScroll: true }), []);
+  return (
+    <section class="desk">
+      <header class="desk-head">
+        <h1 class="headline" tabIndex={-1} ref={headline}>
+          {title}
+        </h1>
+        <p class="lede">{lede}</p>
+      </header>
+      {operatorToken.value ? (
+        <>
+          {children}
+          <p class="desk-end">
+            <button type="button" class="link" onClick={() => setOperator('')}>
+              Stop being an operator
+            </button>
+          </p>
+        </>
+      ) : (
+        <Gate />
+      )}
+    </section>
+  );
+};
+
+const Gate = () => (
+  <div class="gate">
+    <p>
+      This page is for operators. It takes the token that the aggregator was started with;{' '}
+      <code>npm start</code> prints it. It stays in this tab and ends with it.
+    </p>
+    <TokenForm />
+    {orderResult.value && (
+      <p class="notice is-bad" role="alert">
+        {orderResult.value}
+      </p>
+    )}
+  </div>
+);
+
+/** A sentence about what went wrong; nothing when nothing did. */
+export const Trouble = ({ why }: { why: string }) =>
+  why === '' ? null : (
+    <p class="notice is-bad" role="alert">
+      {why}
+    </p>
+  );

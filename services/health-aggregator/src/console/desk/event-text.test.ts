@@ -1,0 +1,20 @@
+import { expect, test } from 'vitest';
+import { eventsOf } from './event-text.ts';
+
+test('[CO12] events are whole wherever the network cuts the stream, also inside a character', async () => {
+  const text =
+    'event: joined\ndata: {"gateway":"gw-☂"}\n\n: still here\n\nevent: publication\ndata: {"data":1}\n\n';
+  const all = new TextEncoder().encode(text);
+  for (const size of [1, 2, 3, 7, all.length]) {
+    const stream = new ReadableStream<Uint8Array>({
+      start: (controller) => {
+        for (let at = 0; at < all.length; at += size) controller.enqueue(all.slice(at, at + size));
+        controller.close();
+      },
+    });
+    expect(await Array.fromAsync(eventsOf(stream))).toEqual([
+      { event: 'joined', data: '{"gateway":"gw-☂"}' },
+      { event: 'publication', data: '{"data":1}' },
+    ]);
+  }
+});

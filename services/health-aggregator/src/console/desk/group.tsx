@@ -1,0 +1,139 @@
+import { useSignal } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
+import { Sparkline } from '../fleet/sparkline.tsx';
+import { count } from '../format.ts';
+import { operatorToken } from '../operator.ts';
+import { linkTo } from '../place.ts';
+import { Trouble } from './desk.tsx';
+import { facts, forgetGroup, type GroupFacts, lookAtGroup, publish, rates, trouble } from './groups.ts';
+import { usePoll } from './poll.ts';
+import { bytes, Sockets } from './sockets.tsx';
+import { clearTail, stopTail } from './tail.ts';
+import { Tail } from './tail-view.tsx';
+
+/** One group in full. */
+export const Group = ({ name }: { name: string }) => {
+  useEffect(() => {
+    forgetGroup();
+    clearTail();
+    return stopTail;
+  }, [name]);
+  usePoll(`${name} ${operatorToken.value}`, (isCurrent) => lookAtGroup(name, isCurrent));
+  const now = facts.value;
+  return (
+    <article class="group" data-group={name}>
+      <p>
+        <a class="quiet" href={linkTo('groups')}>
+          All groups
+        </a>
+      </p>
+      <Trouble why={trouble.value} />
+      {now && <Numbers now={now} />}
+      {now && <Gateways now={now} />}
+      <div class="group-talk">
+        <Tail name={name} />
+        <Publish name={name} />
+      </div>
+      {now && now.sockets.length > 0 && (
+        <section class="members" aria-labelledby="members-title">
+          <h2 id="members-title">
+            Members
+            {now.sockets.length < now.members && <span class="quiet"> the first {now.sockets.length}</span>}
+          </h2>
+          <Sockets sockets={now.sockets} withUser />
+        </section>
+      )}
+    </article>
+  );
+};
+
+const Numbers = ({ now }: { now: GroupFacts }) => {
+  const rate = rates.value.at(-1);
+  return (
+    <dl class="stores">
+      <Fact name="Members" text={`${count(now.members)}${now.more ? ' and more' : ''}`} />
+      <Fact
+        name="Last publication"
+        text={now.position ? `number ${count(now.position.offset)}` : 'not kept'}
+      />
+      <div class="store" data-fact="rate">
+        <dt>Rate</dt>
+        <dd>
+          <span class="number">{rate === undefined ? 'not known yet' : `${rate.toFixed(1)} a second`}</span>
+          <Sparkline values={rates.value} label="rate of the last two minutes" />
+        </dd>
+      </div>
+    </dl>
+  );
+};
+
+const Fact = ({ name, text }: { name: string; text: string }) => (
+  <div class="store" data-fact={name}>
+    <dt>{name}</dt>
+    <dd class="number">{text}</dd>
+  </div>
+);
+
+const Gateways = ({ now: { byGateway, members } }: { now: GroupFacts }) => (
+  <section aria-labelledby="gateways-title">
+    <h2 id="gateways-title">By gateway</h2>
+    {byGateway.length === 0 ? (
+      <p class="empty">Nobody is in this group. Listen, and you are the first.</p>
+    ) : (
+      <ul class="group-list">
+        {byGateway.map((one) => (
+          <li key={one.gateway} data-gateway={one.gateway}>
+            <span>{one.gateway}</span>
+            <svg class="share" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">
+              <rect width={(100 * one.members) / members} height="6" rx="1" />
+            </svg>
+            <span class="number">
+              {count(one.members)} <span class="quiet">{one.members === 1 ? 'member' : 'members'}</span>
+              {one.lagBytes > 0 && <span class="is-late"> {bytes(one.lagBytes)} waiting</span>}
+            </span>
+          </li>
+        ))}
+      </ul>
+    )}
+  </section>
+);
+
+const Publish = ({ name }: { name: string }) => {
+  const text = useSignal('');
+  const result = useSignal<{ ok: boolean; said: string } | undefined>(undefined);
+  const submit = async (): Promise<void> => {
+    const given = text.value.trim();
+    if (given === '') return;
+    result.value = await publish(name, given);
+    if (result.value.ok) text.value = '';
+  };
+  return (
+    <form
+      class="bar"
+      onSubmit={(event) => {
+        event.preventDefault();
+        void submit();
+      }}
+    >
+      <label>
+        <span class="label">Publish: JSON, or plain text</span>
+        <input
+          name="publication"
+          autocomplete="off"
+          spellcheck={false}
+          maxLength={10_000}
+          value={text.value}
+          onInput={(event) => {
+            text.value = event.currentTarget.value;
+          }}
+        />
+      </label>
+      <button type="submit" class="primary">
+        Publish
+      </button>
+      <p class={`said-result ${result.value?.ok === false ? 'notice is-bad' : 'quiet'}`} role="status">
+        {result.value?.said ?? ''}
+      </p>
+    </form>
+  );
+};

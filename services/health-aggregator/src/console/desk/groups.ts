@@ -1,0 +1,90 @@
+import { signal } from '@preact/signals';
+import type { GroupPosition, SocketView } from '../../core/operator-ports.ts';
+import { askDesk } from './api.ts';
+
+/** The groups that have members. */
+export interface GroupList {
+  readonly items: readonly { readonly group: string; readonly members: number }[];
+  readonly total: number;
+}
+
+/** One group. */
+export interface GroupFacts {
+  readonly group: string;
+  readonly members: number;
+  /** True when there are more members than were counted. */
+  readonly more: boolean;
+  readonly gateways: number;
+  readonly byGateway: readonly {
+    readonly gateway: string;
+    readonly members: number;
+    readonly lagBytes: number;
+  }[];
+  readonly sockets: readonly SocketView[];
+  readonly position: GroupPosition | null;
+}
+
+const KEPT_RATES = 60;
+
+export const list = signal<GroupList | undefined>(undefined);
+export const facts = signal<GroupFacts | undefined>(undefined);
+export const trouble = signal('');
+/** Publications a second, as this page saw them, oldest first. */
+export const rates = signal<readonly number[]>([]);
+
+let seen: { readonly position: GroupPosition; readonly at: number } | undefined;
+
+/** Forgets the group of before. */
+export const forgetGroup = (): void => {
+  facts.value = undefined;
+  rates.value = [];
+  seen = undefined;
+  trouble.value = '';
+};
+
+export const lookForGroups = async (pattern: string, isCurrent: () => boolean): Promise<void> => {
+  const answer = await askDesk<GroupList>(`/v1/operator/groups?pattern=${encodeURIComponent(pattern)}`);
+  if (!isCurrent()) return;
+  trouble.value = answer.ok ? '' : answer.why;
+  if (answer.ok) list.value = answer.data;
+};
+
+export const lookAtGroup = async (group: string, isCurrent: () => boolean): Promise<void> => {
+  const answer = await askDesk<GroupFacts>(`/v1/operator/groups/${encodeURIComponent(group)}`);
+  if (!isCurrent()) return;
+  trouble.value = answer.ok ? '' : answer.why;
+  if (!answer.ok) return;
+  facts.value = answer.data;
+  measure(answer.data.position);
+};
+
+/** How far the group has come since the last look is its rate. */
+const measure = (position: GroupPosition | null): void => {
+  const at = performance.now();
+  const isSameStream = seen !== undefined && position !== null && seen.position.epoch === position.epoch;
+  if (seen && isSameStream && position) {
+    const rate = ((position.offset - seen.position.offset) * 1_000) / (at - seen.at);
+    rates.value = [...rates.value, Math.max(0, rate)].slice(-KEPT_RATES);
+  }
+  seen = position === null ? undefined : { position, at };
+};
+
+/** Publishes text: JSON as it is, everything else as a string. Answers what came of it. */
+export const publish = async (group: string, text: string): Promise<{ ok: boolean; said: string }> => {
+  const answer = await askDesk<{ position: GroupPosition | null }>(
+    `/v1/operator/groups/${encodeURIComponent(group)}/publications`,
+    { method: 'POST', body: JSON.stringify({ data: dataOf(text) }) },
+  );
+  if (!answer.ok) return { ok: false, said: answer.why };
+  const { position } = answer.data;
+  return { ok: true, said: position ? `Published as number ${position.offset}.` : 'Published.' };
+};
+
+/** JSON text as its value, other text as it is. */
+export const dataOf = (text: string): unknown => {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return text;
+  }
+};

@@ -1,0 +1,165 @@
+import { useSignal } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
+import type { SocketView } from '../../core/operator-ports.ts';
+import { latency, shortAge } from '../format.ts';
+import { Glyph } from '../glyph.tsx';
+import { operatorToken } from '../operator.ts';
+import { goTo, linkTo, place } from '../place.ts';
+import type { Tone } from '../words.ts';
+import { Desk, Trouble } from './desk.tsx';
+import { usePoll } from './poll.ts';
+import { type Device, type Farewell, farewells, forget, found, look, signOut, trouble } from './sessions.ts';
+import { Sockets } from './sockets.tsx';
+
+/** Find a user, see every device with its live sockets, sign one out. */
+export const SessionsPage = () => (
+  <Desk
+    title="Who is signed in."
+    lede="Find a user, see every device with its live sockets, and sign one out: its sockets close at once."
+  >
+    <Search />
+    <Results />
+  </Desk>
+);
+
+const Search = () => {
+  const { about } = place.value;
+  const text = useSignal(about);
+  useEffect(() => {
+    text.value = about;
+  }, [about]);
+  return (
+    <form
+      class="bar find"
+      onSubmit={(event) => {
+        event.preventDefault();
+        goTo('sessions', text.value.trim());
+      }}
+    >
+      <label>
+        <span class="label">User, guest or session</span>
+        <input
+          name="find"
+          type="search"
+          autocomplete="off"
+          spellcheck={false}
+          maxLength={255}
+          placeholder="the newest"
+          value={text.value}
+          onInput={(event) => {
+            text.value = event.currentTarget.value;
+          }}
+        />
+      </label>
+      <button type="submit" class="primary">
+        Find
+      </button>
+    </form>
+  );
+};
+
+const Results = () => {
+  const { about } = place.value;
+  useEffect(forget, [about, operatorToken.value]);
+  usePoll(`${about} ${operatorToken.value}`, (isCurrent) => look(about, isCurrent));
+  const all = found.value;
+  return (
+    <div class="found" aria-busy={all === undefined && trouble.value === ''}>
+      <Trouble why={trouble.value} />
+      <p class="summary quiet" role="status">
+        {all ? summaryOf(about, all.items, all.more) : ''}
+      </p>
+      {all?.items.map((device) => (
+        <DeviceCard key={device.id} device={device} />
+      ))}
+      {about !== '' && all?.others && all.others.length > 0 && <Others sockets={all.others} />}
+    </div>
+  );
+};
+
+const summaryOf = (about: string, items: readonly Device[], more: boolean): string => {
+  const sockets = items.reduce((sum, device) => sum + (device.sockets?.length ?? 0), 0);
+  const what = `${plural(items.length, 'device')}, ${plural(sockets, 'live socket')}`;
+  if (about === '') return items.length === 0 ? 'Nobody is signed in.' : `The newest ${what}.`;
+  if (items.length === 0) return `No live session of “${about}”.`;
+  return `${what}${more ? '; there are more' : ''}.`;
+};
+
+const plural = (count: number, word: string): string => `${count} ${word}${count === 1 ? '' : 's'}`;
+
+const DeviceCard = ({ device }: { device: Device }) => {
+  const farewell = farewells.value.get(device.id);
+  const { tone, word } = stateOf(device, farewell);
+  const name = device.label ?? device.client ?? device.kind;
+  return (
+    <article class={`device ${farewell ? 'is-leaving' : ''}`} data-session={device.id}>
+      <header class="device-head">
+        <div>
+          <h2>{name}</h2>
+          <p class="quiet">
+            {device.user === null ? 'a guest' : <a href={linkTo('sessions', device.user)}>{device.user}</a>}
+            {' · '}
+            <code title={device.id}>{device.id.slice(0, 8)}</code>
+            {` · signed in ${shortAge(Date.now() - Date.parse(device.createdAt))} ago`}
+            {` · seen ${shortAge(Date.now() - Date.parse(device.lastSeenAt))} ago`}
+            {device.ip ? ` · ${device.ip}` : ''}
+          </p>
+        </div>
+        <p class="device-state">
+          <Glyph tone={tone} />
+          <span>{word}</span>
+        </p>
+        {!farewell && device.endedAt === null && (
+          <button type="button" onClick={() => void signOut(device)}>
+            Sign out
+            <span class="unseen">
+              {' '}
+              {name}, session {device.id.slice(0, 8)}
+            </span>
+          </button>
+        )}
+      </header>
+      {farewell && (
+        <p class="notice" role="status">
+          {farewellText(farewell)}
+        </p>
+      )}
+      {device.sockets && device.sockets.length > 0 && <Sockets sockets={device.sockets} />}
+    </article>
+  );
+};
+
+const stateOf = (device: Device, farewell: Farewell | undefined): { tone: Tone; word: string } => {
+  if (farewell?.is === 'closing') return { tone: 'leaving', word: 'Signing out' };
+  if (farewell || device.endedAt !== null) return { tone: 'bad', word: 'Signed out' };
+  if (device.sockets === null) return { tone: 'unknown', word: 'No gateway can tell' };
+  if (device.sockets.length === 0) return { tone: 'unknown', word: 'No live socket' };
+  return { tone: 'good', word: plural(device.sockets.length, 'live socket') };
+};
+
+const farewellText = (farewell: Farewell): string => {
+  switch (farewell.is) {
+    case 'closing':
+      return `Signing out; closing ${plural(farewell.sockets, 'socket')}…`;
+    case 'closed':
+      return farewell.sockets === 0
+        ? 'Signed out. It had no live socket.'
+        : `Signed out. ${plural(farewell.sockets, 'socket')} closed within ${latency(farewell.tookMs)}.`;
+    case 'waiting':
+      return farewell.why;
+    default:
+      return farewell satisfies never;
+  }
+};
+
+const Others = ({ sockets }: { sockets: readonly SocketView[] }) => (
+  <article class="device">
+    <header class="device-head">
+      <div>
+        <h2>Without a session here</h2>
+        <p class="quiet">These came with a token of another issuer, or their session has just ended.</p>
+      </div>
+    </header>
+    <Sockets sockets={sockets} />
+  </article>
+);

@@ -1,0 +1,85 @@
+import { signal } from '@preact/signals';
+import type { DeviceView, SocketView } from '../../core/operator-ports.ts';
+import { askDesk } from './api.ts';
+
+/** A session with its sockets; null while no gateway can tell. */
+export type Device = DeviceView & { readonly sockets: readonly SocketView[] | null };
+
+/** What a search found. */
+export interface Found {
+  readonly items: readonly Device[];
+  readonly others: readonly SocketView[] | null;
+  readonly more: boolean;
+  readonly gateways: number | null;
+}
+
+/** How signing out goes. */
+export type Farewell =
+  | { readonly is: 'closing'; readonly sockets: number }
+  | { readonly is: 'closed'; readonly sockets: number; readonly tookMs: number }
+  | { readonly is: 'waiting'; readonly why: string };
+
+const WATCH_MS = 250;
+const WATCH_FOR_MS = 10_000;
+
+export const found = signal<Found | undefined>(undefined);
+export const trouble = signal('');
+/** Devices that were signed out here; they stay in sight until the next search. */
+export const farewells = signal<ReadonlyMap<string, Farewell>>(new Map());
+
+const pathOf = (find: string): string => `/v1/operator/sessions?find=${encodeURIComponent(find)}`;
+
+/** Forgets what the last search found. */
+export const forget = (): void => {
+  found.value = undefined;
+  farewells.value = new Map();
+  trouble.value = '';
+};
+
+/** Asks for a user, a guest, a session by its id, or the newest. */
+export const look = async (find: string, isCurrent: () => boolean): Promise<void> => {
+  const answer = await askDesk<Found>(pathOf(find));
+  if (!isCurrent()) return;
+  trouble.value = answer.ok ? '' : answer.why;
+  if (answer.ok) found.value = withGone(answer.data);
+};
+
+/** Keeps those that were signed out here, each at its place, without sockets. */
+const withGone = (next: Found): Found => {
+  const known = new Map(next.items.map((device) => [device.id, device]));
+  const kept = (found.value?.items ?? []).flatMap((device) => {
+    const now = known.get(device.id);
+    known.delete(device.id);
+    if (now) return [now];
+    return farewells.value.has(device.id) ? [{ ...device, sockets: [] }] : [];
+  });
+  return { ...next, items: [...known.values(), ...kept] };
+};
+
+const say = (id: string, farewell: Farewell): void => {
+  farewells.value = new Map([...farewells.value, [id, farewell]]);
+};
+
+/** Ends a session, and watches until its last socket is closed. */
+export const signOut = async ({ id, sockets }: Device): Promise<void> => {
+  const begun = performance.now();
+  const open = sockets?.length ?? 0;
+  say(id, { is: 'closing', sockets: open });
+  const answer = await askDesk<{ everywhere: boolean }>(`/v1/operator/sessions/${id}`, { method: 'DELETE' });
+  if (!answer.ok) {
+    farewells.value = new Map([...farewells.value].filter(([one]) => one !== id));
+    trouble.value = answer.why;
+    return;
+  }
+  while (performance.now() - begun < WATCH_FOR_MS) {
+    const now = await askDesk<Found>(pathOf(id));
+    if (now.ok && now.data.items.every((device) => device.sockets?.length === 0)) {
+      return say(id, { is: 'closed', sockets: open, tookMs: performance.now() - begun });
+    }
+    await new Promise((resolve) => setTimeout(resolve, WATCH_MS));
+  }
+  say(id, {
+    is: 'waiting',
+    why: 'Its session has ended; not every gateway has said yet that the sockets are closed.',
+  });
+};

@@ -1,0 +1,79 @@
+import type { SocketView } from '../../core/operator-ports.ts';
+import { shortAge } from '../format.ts';
+import { linkTo } from '../place.ts';
+
+const SHOWN_GROUPS = 8;
+const UNITS = ['B', 'KB', 'MB'] as const;
+
+/** A number of bytes in short. */
+export const bytes = (value: number): string => {
+  const power = value < 1_000 ? 0 : value < 1_000_000 ? 1 : 2;
+  const scaled = value / 1_000 ** power;
+  return `${power === 0 || scaled >= 100 ? Math.round(scaled) : scaled.toFixed(1)} ${UNITS[power]}`;
+};
+
+/** Live sockets, one line each. */
+export const Sockets = ({
+  sockets,
+  withUser = false,
+}: {
+  sockets: readonly SocketView[];
+  withUser?: boolean;
+}) => (
+  <table class="roll sockets">
+    <thead>
+      <tr>
+        <th scope="col">Gateway</th>
+        <th scope="col">{withUser ? 'User' : 'Groups'}</th>
+        <th scope="col">Open for</th>
+        <th scope="col">Waiting</th>
+        <th scope="col">Kind</th>
+      </tr>
+    </thead>
+    <tbody>
+      {sockets.map((socket) => (
+        <tr key={socket.client} data-client={socket.client}>
+          <th scope="row" data-label="Gateway">
+            {socket.gateway}
+          </th>
+          {withUser ? (
+            <td data-label="User">
+              <User socket={socket} />
+            </td>
+          ) : (
+            <td data-label="Groups">
+              <Groups groups={socket.groups} />
+            </td>
+          )}
+          <td class="number" data-label="Open for">
+            {shortAge(Date.now() - Date.parse(socket.openedAt))}
+          </td>
+          <td class={`number ${socket.lagBytes > 0 ? 'is-late' : ''}`} data-label="Waiting">
+            {socket.lagBytes === 0 ? 'nothing' : bytes(socket.lagBytes)}
+          </td>
+          <td data-label="Kind">{socket.transport}</td>
+        </tr>
+      ))}
+    </tbody>
+  </table>
+);
+
+const User = ({ socket: { user, session } }: { socket: SocketView }) => {
+  if (session === '') return <>{user || 'nobody'}</>;
+  return <a href={linkTo('sessions', session)}>{user || session.slice(0, 8)}</a>;
+};
+
+const Groups = ({ groups }: { groups: readonly string[] }) => {
+  if (groups.length === 0) return <span class="quiet">none</span>;
+  return (
+    <>
+      {groups.slice(0, SHOWN_GROUPS).map((group, index) => (
+        <span key={group}>
+          {index > 0 ? ', ' : ''}
+          <a href={linkTo('groups', group)}>{group}</a>
+        </span>
+      ))}
+      {groups.length > SHOWN_GROUPS && <span class="quiet"> and {groups.length - SHOWN_GROUPS} more</span>}
+    </>
+  );
+};

@@ -1,0 +1,57 @@
+import { useSignalEffect } from '@preact/signals';
+import { useRef } from 'preact/hooks';
+import { lines, listening, startTail, stopTail, type TailLine } from './tail.ts';
+
+const MAX_TEXT = 2_000;
+const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+
+/** What is said in a group, as it comes. */
+export const Tail = ({ name }: { name: string }) => {
+  const box = useRef<HTMLOListElement>(null);
+  useSignalEffect(() => {
+    if (lines.value.length === 0) return;
+    requestAnimationFrame(() => box.current?.scrollTo({ top: box.current.scrollHeight }));
+  });
+  const now = listening.value;
+  return (
+    <section class="tail" aria-labelledby="tail-title">
+      <header class="tail-head">
+        <h2 id="tail-title">Tail</h2>
+        <p class="quiet" role="status" data-listening={now.is}>
+          {now.is === 'on' ? `listening through ${now.gateway}` : now.is === 'joining' ? 'joining…' : ''}
+        </p>
+        <button type="button" onClick={() => (now.is === 'off' ? startTail(name) : stopTail())}>
+          {now.is === 'off' ? 'Listen' : 'Stop'}
+        </button>
+      </header>
+      {lines.value.length === 0 ? (
+        <p class="talk is-empty quiet">
+          {now.is === 'off' ? 'Not listening.' : 'Nothing has been said since you listen.'}
+        </p>
+      ) : (
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolling region must be reachable by keyboard.
+        <ol class="talk" ref={box} aria-label={`Publications of ${name}`} tabIndex={0}>
+          {lines.value.map((line) => (
+            <Line key={line.key} line={line} />
+          ))}
+        </ol>
+      )}
+    </section>
+  );
+};
+
+const Line = ({ line }: { line: TailLine }) => (
+  <li class={`heard ${line.is === 'remark' ? 'is-remark quiet' : ''}`}>
+    <span class="quiet number">
+      <time dateTime={new Date(line.at).toISOString()}>{clock.format(line.at)}</time>
+      {line.is === 'publication' && line.offset !== undefined ? ` · ${line.offset}` : ''}
+      {line.is === 'publication' && line.user !== '' ? ` · ${line.user}` : ''}
+    </span>
+    {line.is === 'remark' ? line.text : <code>{textOf(line.data)}</code>}
+  </li>
+);
+
+const textOf = (data: unknown): string => {
+  const text = JSON.stringify(data) ?? '';
+  return text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text;
+};

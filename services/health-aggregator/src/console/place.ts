@@ -1,0 +1,44 @@
+import { signal } from '@preact/signals';
+
+/** The pages of the console. */
+export const PAGES = ['status', 'sessions', 'groups'] as const;
+export type PageName = (typeof PAGES)[number];
+
+/** Where the reader is: a page, and what it is about (a user, a group). */
+export interface Place {
+  readonly page: PageName;
+  readonly about: string;
+}
+
+/** Reads a fragment such as `#groups/lobby`; anything unknown is the status. */
+export const placeOf = (fragment: string): Place => {
+  const [, name, about = ''] = /^#([a-z]+)(?:\/(.*))?$/.exec(fragment) ?? [];
+  const page = PAGES.find((one) => one === name) ?? 'status';
+  try {
+    return { page, about: decodeURIComponent(about) };
+  } catch {
+    return { page, about: '' };
+  }
+};
+
+/** The fragment of a place; that of the status is the page itself. */
+export const linkTo = (page: PageName, about = ''): string => {
+  if (page === 'status') return '#';
+  return `#${page}${about === '' ? '' : `/${encodeURIComponent(about)}`}`;
+};
+
+export const place = signal<Place>(placeOf(location.hash));
+
+/** Follows links and the buttons of the browser. */
+export const followPlace = (): void =>
+  window.addEventListener('hashchange', () => {
+    const before = place.value.page;
+    place.value = placeOf(location.hash);
+    // Another page begins at its top; on the same one the reader stays where they are.
+    if (place.value.page !== before) scrollTo({ top: 0 });
+  });
+
+/** Goes to a place. */
+export const goTo = (page: PageName, about = ''): void => {
+  location.hash = linkTo(page, about);
+};

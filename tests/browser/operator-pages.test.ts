@@ -1,0 +1,275 @@
+import type { Fleet } from '@muster/fleet/fleet';
+import { until } from '@muster/testkit/wait';
+import { Centrifuge } from 'centrifuge';
+import type { Browser, BrowserContext, Page } from 'playwright-core';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { ownFleet } from '../cluster/own-fleet.ts';
+import { openBrowser } from './chromium.ts';
+import { buildConsole, seriousIssues, shoot, watchedTab } from './pages.ts';
+
+const GROUP = 'chat:one/two';
+
+let fleet: Fleet;
+let browser: Browser;
+let token = '';
+let problems: string[] = [];
+
+beforeAll(async () => {
+  await buildConsole();
+  [browser, fleet] = await Promise.all([openBrowser(), ownFleet()]);
+  token = fleet.describe().opsToken;
+  // Keys are in use as soon as the aggregator has seen everybody.
+  await until(async () => (await fetch(`${fleet.publicUrl}/health`)).ok, {
+    what: 'the fleet to be healthy',
+    timeoutMs: 30_000,
+  });
+});
+afterAll(async () => {
+  await browser?.close();
+  await fleet?.[Symbol.asyncDispose]();
+});
+beforeEach(() => {
+  problems = [];
+});
+
+interface Asked {
+  readonly status: number;
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into JSON of every shape.
+  readonly body: any;
+}
+const ask = async (path: string, init: RequestInit = {}, key = token): Promise<Asked> => {
+  const headers = {
+    authorization: `Bearer ${key}`,
+    ...(init.body ? { 'content-type': 'application/json' } : {}),
+  };
+  const response = await fetch(`${fleet.publicUrl}${path}`, { ...init, headers });
+  return { status: response.status, body: await response.json() };
+};
+
+/** A user who is signed in and connected, in these groups. */
+interface Person extends AsyncDisposable {
+  readonly session: string;
+  readonly client: Centrifuge;
+  readonly heard: unknown[];
+  /** The code with which the gateway ended the connection. */
+  readonly ended: Promise<number>;
+}
+const connectAs = async (user: string | undefined, group = GROUP, label?: string): Promise<Person> => {
+  const response = await fetch(`${fleet.publicUrl}/v1/sessions`, {
+    method: 'POST',
+    headers: {
+      authorization: `Bearer ${fleet.describe().serviceApiKey}`,
+      'content-type': 'application/json',
+    },
+    body: JSON.stringify({ ...(user === undefined ? {} : { user_id: user }), ...(label ? { label } : {}) }),
+  });
+  const { id, token: own } = (await response.json()) as { id: string; token: string };
+  const client = new Centrifuge(`${fleet.publicUrl.replace('http', 'ws')}/connection/websocket`, {
+    token: own,
+    websocket: WebSocket,
+  });
+  const heard: unknown[] = [];
+  const subscription = client.newSubscription(group);
+  subscription.on('publication', ({ data }) => void heard.push(data));
+  const ended = new Promise<number>((resolve) => client.on('disconnected', ({ code }) => resolve(code)));
+  subscription.subscribe();
+  client.connect();
+  await subscription.ready(30_000);
+  return { session: id, client, heard, ended, [Symbol.asyncDispose]: async () => client.disconnect() };
+};
+
+const openDesk = async (context: BrowserContext, hash: string, withToken = true): Promise<Page> => {
+  if (withToken)
+    await context.addInitScript(`sessionStorage.setItem('muster.ops', ${JSON.stringify(token)})`);
+  return watchedTab(context, `${fleet.publicUrl}/${hash}`, problems);
+};
+
+test('[OD1] nobody without the operator token learns anything, not even what would be valid', async () => {
+  for (const path of ['sessions', 'sessions?find=ann', 'groups', 'groups/lobby', 'groups/lobby/tail']) {
+    expect((await ask(`/v1/operator/${path}`, {}, 'not-the-operator-token')).status).toBe(401);
+  }
+  const wrong = [
+    ask('/v1/operator/sessions/x', { method: 'DELETE' }, 'wrong'),
+    ask('/v1/operator/groups/lobby/publications', { method: 'POST', body: '[' }, 'wrong'),
+  ];
+  for (const { status } of await Promise.all(wrong)) expect(status).toBe(401);
+});
+
+test('[OD2] sessions are found by user, by guest name and by id, with their sockets on every gateway', async () => {
+  await using one = await connectAs('ann', GROUP, 'Laptop');
+  await using two = await connectAs('ann', 'other');
+  await using guest = await connectAs(undefined);
+  const { status, body } = await ask('/v1/operator/sessions?find=ann');
+  expect(status).toBe(200);
+  expect(body.gateways).toBe(2);
+  expect(body.others).toEqual([]);
+  const laptop = body.items.find(({ id }: { id: string }) => id === one.session);
+  expect(laptop).toMatchObject({ user: 'ann', label: 'Laptop', endedAt: null });
+  expect(laptop.sockets).toMatchObject([{ session: one.session, groups: [GROUP], lagBytes: 0 }]);
+  const gateways = body.items.flatMap(({ sockets }: { sockets: { gateway: string }[] }) => sockets);
+  // The load balancer sends a new socket to the gateway with the fewest.
+  expect(new Set(gateways.map(({ gateway }: { gateway: string }) => gateway)).size).toBe(2);
+
+  const byId = await ask(`/v1/operator/sessions?find=${two.session}`);
+  expect(byId.body.items).toMatchObject([{ id: two.session, sockets: [{ groups: ['other'] }] }]);
+  const name = `guest:${guest.session.slice(0, 8)}`;
+  const found = await ask(`/v1/operator/sessions?find=${name}`);
+  expect(found.body.items).toMatchObject([{ id: guest.session, user: null, sockets: [{ user: name }] }]);
+  const newest = await ask('/v1/operator/sessions');
+  expect(newest.body.items.length).toBeGreaterThanOrEqual(3);
+  expect((await ask('/v1/operator/sessions?find=nobody-of-this-name')).body.items).toEqual([]);
+});
+
+test('[OD3] an operator publishes to a group and tails it; too long names and bodies that are no data are refused', async () => {
+  await using member = await connectAs('bob');
+  const name = encodeURIComponent(GROUP);
+  const stop = new AbortController();
+  // Straight to the aggregator, which sees at once that its reader has left.
+  const aggregator = fleet.describe().healthAggregators[0]?.url;
+  const response = await fetch(`${aggregator}/v1/operator/groups/${name}/tail`, {
+    headers: { authorization: `Bearer ${token}` },
+    signal: stop.signal,
+  });
+  expect(response.status).toBe(200);
+  let text = '';
+  const reading = (async () => {
+    for await (const part of response.body ?? []) text += Buffer.from(part).toString();
+  })().catch(() => {});
+  await until(() => text.includes('event: joined'), { what: 'the tail to join', timeoutMs: 10_000 });
+
+  const sent = await ask(`/v1/operator/groups/${name}/publications`, {
+    method: 'POST',
+    body: JSON.stringify({ data: { text: 'from an operator' } }),
+  });
+  expect(sent).toMatchObject({ status: 201, body: { position: { offset: expect.any(Number) } } });
+  await until(() => text.includes('from an operator'), { what: 'the tail to hear it', timeoutMs: 10_000 });
+  await until(() => member.heard.length === 1, { what: 'the member to hear it', timeoutMs: 10_000 });
+  const facts = await ask(`/v1/operator/groups/${name}`);
+  expect(facts.body).toMatchObject({ group: GROUP, position: sent.body.position, more: false });
+  expect(facts.body.sockets.map(({ user }: { user: string }) => user)).toContain('bob');
+  const list = await ask(`/v1/operator/groups?pattern=${encodeURIComponent('one/t')}`);
+  expect(list.body).toMatchObject({ total: 1, items: [{ group: GROUP }] });
+  stop.abort();
+  await reading;
+  // The session of a tail ends with it.
+  await until(async () => (await ask('/v1/operator/sessions?find=muster-console')).body.items, {
+    ok: (items) => items.length === 0,
+    what: 'the session of the tail to end',
+    timeoutMs: 10_000,
+  });
+
+  const tooLong = 'x'.repeat(300);
+  expect((await ask(`/v1/operator/groups/${tooLong}`)).status).toBe(422);
+  expect((await ask(`/v1/operator/groups/${tooLong}/tail`)).status).toBe(400);
+  const empty = { method: 'POST', body: '{}' };
+  expect((await ask(`/v1/operator/groups/${name}/publications`, empty)).status).toBe(422);
+});
+
+test('[CO11] signing a device out on the page closes its sockets for everybody to see; the other device stays', async () => {
+  await using phone = await connectAs('carol', GROUP, 'Phone');
+  await using desktop = await connectAs('carol', GROUP, 'Desktop');
+  const context = await browser.newContext();
+  const page = await openDesk(context, '#sessions/carol');
+  await page.locator('.device').nth(1).waitFor();
+  expect(await page.locator('.device [data-client]').count()).toBe(2);
+  await shoot(page, 'sessions');
+
+  await page.getByRole('button', { name: 'Sign out Phone' }).click();
+  expect(await phone.ended).toBe(4501);
+  const card = page.locator(`[data-session="${phone.session}"]`);
+  await card.getByText(/Signed out\. 1 socket closed within/).waitFor({ timeout: 15_000 });
+  await until(() => card.locator('[data-client]').count(), {
+    ok: (count) => count === 0,
+    what: 'the socket to leave the page',
+  });
+  await shoot(page, 'sessions-signed-out');
+  expect(await seriousIssues(page)).toEqual([]);
+  expect(desktop.client.state).toBe('connected');
+  await page.getByLabel('User, guest or session').fill(desktop.session);
+  await page.getByRole('button', { name: 'Find' }).click();
+  await page.getByText('1 device, 1 live socket.').waitFor();
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+test('[CO12] a group on the page: members by gateway, rate, a tail that is live, and a line to publish', async () => {
+  await using one = await connectAs('dora');
+  await using two = await connectAs('emil');
+  const context = await browser.newContext();
+  const page = await openDesk(context, '#groups');
+  await page.getByRole('link', { name: GROUP }).click();
+  await page.getByRole('heading', { name: GROUP }).waitFor();
+  await until(() => page.locator('[data-gateway]').count(), {
+    ok: (count) => count === 2,
+    what: 'two gateways',
+  });
+  await page.getByRole('button', { name: 'Listen' }).click();
+  await page.locator('[data-listening=on]').waitFor({ timeout: 10_000 });
+  await page.getByLabel(/^Publish:/).fill('{"text":"hello from the page"}');
+  await page.getByRole('button', { name: 'Publish' }).click();
+  await page.locator('.heard', { hasText: 'hello from the page' }).waitFor();
+  await page.getByText(/^Published as number \d+\.$/).waitFor();
+  for (const { heard } of [one, two]) {
+    await until(() => heard.length > 0, { what: 'everybody to hear it' });
+    expect(heard).toEqual([{ text: 'hello from the page' }]);
+  }
+  await one.client.getSubscription(GROUP)?.publish({ text: 'and from a member' });
+  await page.locator('.heard', { hasText: 'and from a member' }).waitFor();
+  await page.locator('[data-fact=rate]', { hasText: 'a second' }).waitFor({ timeout: 10_000 });
+  await shoot(page, 'group');
+  await page.getByRole('button', { name: 'Stop', exact: true }).click();
+  await page.getByRole('link', { name: 'All groups' }).click();
+  await page.locator('.group-list').waitFor();
+  await shoot(page, 'groups');
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+test('[CO13] without a token the operator pages ask for it, and a wrong one is told', async () => {
+  const context = await browser.newContext();
+  const page = await openDesk(context, '#groups', false);
+  await page.getByText('This page is for operators.').waitFor();
+  await shoot(page, 'gate');
+  expect(await seriousIssues(page)).toEqual([]);
+  await page.getByLabel('Operator token (OPS_TOKEN)').fill('not-the-operator-token');
+  await page.keyboard.press('Enter');
+  await page.getByText('That is not the operator token of this fleet.').waitFor();
+  expect(problems.splice(0).filter((problem) => !problem.includes('401'))).toEqual([]);
+  await page.getByLabel('Operator token (OPS_TOKEN)').fill(token);
+  await page.keyboard.press('Enter');
+  await page.getByText(/members\.$/).waitFor();
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+test('[CO7] [CO13] every page fits 360 px, light and dark, and axe-core finds nothing serious on it', async () => {
+  await using person = await connectAs(
+    'a-user-with-a-name-that-is-quite-long@example.com',
+    `${GROUP}-${'x'.repeat(80)}`,
+  );
+  for (const colorScheme of ['light', 'dark'] as const) {
+    const context = await browser.newContext({
+      ...{ colorScheme, reducedMotion: 'reduce', viewport: { width: 360, height: 780 } },
+    });
+    await context.addInitScript(`sessionStorage.setItem('muster.ops', ${JSON.stringify(token)})`);
+    const page = await watchedTab(context, fleet.publicUrl, problems);
+    const places = [
+      ['', '.services .service'],
+      [`#sessions/${person.session}`, '.device [data-client]'],
+      ['#groups', '.group-list li'],
+      [`#groups/${encodeURIComponent(`${GROUP}-${'x'.repeat(80)}`)}`, '.members [data-client]'],
+    ] as const;
+    for (const [index, [hash, sight]] of places.entries()) {
+      await page.goto(`${fleet.publicUrl}/${hash}`);
+      await page.locator(sight).first().waitFor();
+      expect(`${hash} ${await page.evaluate('document.documentElement.scrollWidth')}`).toBe(`${hash} 360`);
+      await shoot(page, `narrow-${colorScheme}-${index}`);
+      expect(await seriousIssues(page)).toEqual([]);
+      await page.setViewportSize({ width: 1_180, height: 860 });
+      await shoot(page, `wide-${colorScheme}-${index}`);
+      await page.setViewportSize({ width: 360, height: 780 });
+    }
+    await context.close();
+  }
+  expect(problems).toEqual([]);
+});

@@ -1,0 +1,61 @@
+import { execFile } from 'node:child_process';
+import { existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import axe from 'axe-core';
+import type { BrowserContext, Page } from 'playwright-core';
+
+/** Where the aggregator and its built console are. */
+export const AGGREGATOR = fileURLToPath(new URL('../../services/health-aggregator', import.meta.url));
+/** Set to a directory to look at what the tests saw. */
+const SCREENSHOTS = process.env['MUSTER_SCREENSHOTS'];
+
+/** Builds the console unless it is there. */
+export const buildConsole = async (): Promise<void> => {
+  if (existsSync(join(AGGREGATOR, 'dist/console/index.html'))) return;
+  const vite = join(AGGREGATOR, 'node_modules/vite/bin/vite.js');
+  await promisify(execFile)(process.execPath, [vite, 'build'], { cwd: AGGREGATOR });
+};
+
+/** A tab whose console errors, exceptions and requests to other origins are noted in `problems`. */
+export const watchedTab = async (context: BrowserContext, url: string, problems: string[]): Promise<Page> => {
+  const page = await context.newPage();
+  page.on('console', (message) => {
+    if (message.type() === 'error') problems.push(message.text());
+  });
+  page.on('pageerror', (error) => problems.push(String(error)));
+  page.on('request', (request) => {
+    const asked = new URL(request.url());
+    if (asked.protocol.startsWith('http') && asked.origin !== new URL(url).origin)
+      problems.push(`foreign ${asked.origin}`);
+  });
+  await page.goto(url);
+  return page;
+};
+
+/** Keeps a picture of the whole page, when somebody wants to look. */
+export const shoot = async (page: Page, name: string): Promise<void> => {
+  if (SCREENSHOTS === undefined) return;
+  mkdirSync(SCREENSHOTS, { recursive: true });
+  await page.screenshot({ path: join(SCREENSHOTS, `${name}.png`), fullPage: true });
+};
+
+interface Violation {
+  readonly id: string;
+  readonly impact: string;
+  readonly nodes: readonly { readonly target: readonly string[]; readonly failureSummary: string }[];
+}
+
+/** What axe-core finds serious or critical, as lines that name the rule and the element. */
+export const seriousIssues = async (page: Page): Promise<string[]> => {
+  await page.evaluate(axe.source);
+  const violations = (await page.evaluate(
+    "axe.run(document, { resultTypes: ['violations'] }).then((result) => result.violations)",
+  )) as Violation[];
+  return violations
+    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    .flatMap(({ id, nodes }) =>
+      nodes.map((node) => `${id}: ${node.target.join(' ')}: ${node.failureSummary}`),
+    );
+};
