@@ -168,7 +168,7 @@ export const sdk = (
 /** Connects an SDK client, or fails with why it did not. */
 export const connected = async (client: Centrifuge): Promise<Centrifuge> => {
   client.connect();
-  await client.ready(5_000);
+  await client.ready(15_000);
   return client;
 };
 
@@ -180,6 +180,6 @@ export const listenTo = async (client: Centrifuge, group: string): Promise<any[]
   const subscription = client.newSubscription(group);
   subscription.on('publication', ({ data }) => heard.push(data));
   subscription.subscribe();
-  await subscription.ready(5_000);
+  await subscription.ready(15_000);
   return heard;
 };

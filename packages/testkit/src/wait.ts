@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-const DEFAULT_TIMEOUT_MS = 5_000;
+const DEFAULT_TIMEOUT_MS = 15_000;
 const DEFAULT_INTERVAL_MS = 20;
 const SHOWN_CHARACTERS = 500;
 /** A look that began in time may still answer. */
@@ -12,7 +12,7 @@ export interface UntilOptions<T> {
   readonly what: string;
   /** True for the answer that ends the waiting; without it, any truthy one does. */
   readonly ok?: (seen: T) => boolean;
-  /** Default 5000. */
+  /** Default 15000: whoever waits longer than usual waits on a busy machine. */
   readonly timeoutMs?: number;
   /** Default 20. */
   readonly intervalMs?: number;
