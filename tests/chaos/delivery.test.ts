@@ -54,7 +54,7 @@ const report = (what: string, verdict: Awaited<ReturnType<Crowd['settle']>>) => 
   );
 };
 
-test('[DL1] a gateway killed twice: its clients go on elsewhere, nobody else notices', async () => {
+test('[FD1] a gateway killed twice: its clients go on elsewhere, nobody else notices', async () => {
   const [victim = ''] = names();
   await crowd.during(async () => {
     for (let round = 0; round < 2; round += 1) {
@@ -75,7 +75,7 @@ test('[DL1] a gateway killed twice: its clients go on elsewhere, nobody else not
   expect(crowd.members.some(({ dropped }) => dropped.length > 0)).toBe(true);
 });
 
-test('[DL2] a rolling restart of all gateways', async () => {
+test('[FD2] a rolling restart of all gateways', async () => {
   await crowd.during(async () => {
     for (const name of names()) {
       await fleet.halt(name);
@@ -88,7 +88,7 @@ test('[DL2] a rolling restart of all gateways', async () => {
   expect(verdict).toMatchObject(FLAWLESS);
 });
 
-test('[DL3] Redis killed and started again with what it had acknowledged; no socket is lost', async () => {
+test('[FD3] Redis killed and started again with what it had acknowledged; no socket is lost', async () => {
   await crowd.during(async () => {
     await pause(1_500);
     redis.signal('SIGKILL');
@@ -102,7 +102,7 @@ test('[DL3] Redis killed and started again with what it had acknowledged; no soc
   expect(disturbed([])).toEqual([]);
 });
 
-test('[DL4] the listening connections reset every 500 ms; no client notices', async () => {
+test('[FD4] the listening connections reset every 500 ms; no client notices', async () => {
   const before = await metric('gateway_sequence_gaps_total{outcome="lost"}');
   await crowd.during(async () => {
     for (let round = 0; round < 20; round += 1) {
@@ -118,7 +118,7 @@ test('[DL4] the listening connections reset every 500 ms; no client notices', as
   expect(await metric('gateway_sequence_gaps_total{outcome="lost"}')).toBe(before);
 });
 
-test('[DL5] the listening connections swallow everything, three times for seconds; no client notices', async () => {
+test('[FD5] the listening connections swallow everything, three times for seconds; no client notices', async () => {
   await crowd.during(async () => {
     for (let round = 0; round < 3; round += 1) {
       await proxy.blackhole();
@@ -134,7 +134,7 @@ test('[DL5] the listening connections swallow everything, three times for second
   expect(crowd.members.flatMap(({ resumes }) => resumes)).toEqual([]);
 });
 
-test('[DL6] a flush of Redis is told to every subscriber, and nothing is lost in silence', async () => {
+test('[FD6] a flush of Redis is told to every subscriber, and nothing is lost in silence', async () => {
   await crowd.during(async () => {
     await pause(1_500);
     const direct = new Redis(redis.url);

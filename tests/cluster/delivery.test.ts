@@ -24,7 +24,7 @@ afterAll(async () => {
 const pidOf = (index: number) => fleet.describe().gateways[index]?.pid;
 const dropped = () => crowd.members.flatMap((one) => one.dropped);
 
-test('[DL4] listening connections cut again and again: nothing missing, nothing twice, in order, no client notices', async () => {
+test('[FD4] listening connections cut again and again: nothing missing, nothing twice, in order, no client notices', async () => {
   const redis = new Redis(fleet.describe().redisUrl);
   await crowd.during(async () => {
     for (let round = 0; round < 4; round += 1) {
@@ -40,7 +40,7 @@ test('[DL4] listening connections cut again and again: nothing missing, nothing 
   expect(dropped()).toEqual([]);
 });
 
-test('[DL1] [DL2] a gateway killed, the other one restarted: nothing missing, nothing twice, in order', async () => {
+test('[FD1] [FD2] a gateway killed, the other one restarted: nothing missing, nothing twice, in order', async () => {
   const [victim, other] = fleet.describe().gateways;
   await crowd.during(async () => {
     const pid = pidOf(0);
@@ -57,7 +57,7 @@ test('[DL1] [DL2] a gateway killed, the other one restarted: nothing missing, no
   expect(await crowd.settle()).toMatchObject(FLAWLESS);
 });
 
-test('[DL6] a flush of Redis: every subscriber is told, nothing is lost in silence', async () => {
+test('[FD6] a flush of Redis: every subscriber is told, nothing is lost in silence', async () => {
   const redis = new Redis(fleet.describe().redisUrl);
   await crowd.during(async () => {
     await redis.flushall();

@@ -1,15 +1,18 @@
 import { every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
+import type { RedisLane } from '@muster/kit/redis';
+import type { Channels } from '@muster/kit/redis-channels';
 import type { Redis } from 'ioredis';
 
 export interface CanaryDeps {
   /** The connection that listens. */
   readonly subscriber: Redis;
   /** A connection to publish on; not the one that listens. */
-  readonly publisher: () => Redis;
-  /** A channel that nobody else uses. */
-  readonly channel: string;
+  readonly publisher: () => RedisLane;
+  readonly channels: Channels;
+  /** A channel that nobody else uses and that this connection can hear; undefined when there is none now. */
+  pickChannel(): string | undefined;
   readonly log: Logger;
   readonly metrics: Metrics;
 }
@@ -23,21 +26,29 @@ const MISSED = 4;
  * Sends a word to ourselves through Redis, again and again. When Redis takes it and we do not hear it, the link is deaf
  * (half-open, or attached to a server that has been demoted): it is cut, and comes back subscribed.
  */
-export const createCanary = ({ subscriber, publisher, channel, log, metrics }: CanaryDeps): Disposable => {
+export const createCanary = (deps: CanaryDeps): Disposable => {
+  const { subscriber, publisher, channels, log, metrics } = deps;
   const roundtrip = metrics.histogram('gateway_bus_roundtrip_seconds').with({});
   const lastHeard = metrics.gauge('gateway_bus_canary_last_success_timestamp_seconds').with({});
-  const channelBytes = Buffer.from(channel);
+  let channel: string | undefined;
   let missed = 0;
 
   const onMessage = (from: Buffer, song: Buffer): void => {
-    if (!from.equals(channelBytes)) return;
+    if (from.toString() !== channel) return;
     missed = 0;
     const seconds = (performance.now() - Number(song.toString('latin1'))) / 1000;
     if (seconds >= 0) roundtrip.observe(seconds);
     lastHeard.set(Date.now() / 1000);
   };
+  const begin = (): void => {
+    missed = 0;
+    channel = deps.pickChannel();
+    if (channel !== undefined) channels.subscribe(subscriber, [channel]).catch(() => {});
+  };
   const sing = async (): Promise<void> => {
     if (subscriber.status !== 'ready') return;
+    if (channel === undefined) begin();
+    if (channel === undefined) return;
     if (missed >= MISSED) {
       missed = 0;
       log.warn({}, 'bus.deaf');
@@ -46,23 +57,23 @@ export const createCanary = ({ subscriber, publisher, channel, log, metrics }: C
       return;
     }
     try {
-      await publisher().publish(channel, String(performance.now()));
+      await channels.publish(publisher(), channel, String(performance.now()));
       missed += 1;
     } catch {
       // Redis itself is away: that is seen elsewhere.
     }
   };
-  const onReady = (): void => {
-    missed = 0;
-    subscriber.subscribe(channel).catch(() => {});
+  // Its slot may have left the node; where the slots are now is known a moment later.
+  const onMoved = (): void => {
+    channel = undefined;
   };
-  subscriber.on('messageBuffer', onMessage).on('ready', onReady);
-  if (subscriber.status === 'ready') onReady();
+  subscriber.on(channels.event, onMessage).on('ready', begin).on('moved', onMoved);
+  if (subscriber.status === 'ready') begin();
   const stop = every(SING_MS, () => void sing());
   return {
     [Symbol.dispose]: () => {
       stop();
-      subscriber.off('messageBuffer', onMessage).off('ready', onReady);
+      subscriber.off(channels.event, onMessage).off('ready', begin).off('moved', onMoved);
     },
   };
 };

@@ -1,13 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { after } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
+import type { RedisLane } from '@muster/kit/redis';
+import type { Channels } from '@muster/kit/redis-channels';
 import { AppError } from '@muster/protocol/errors';
-import type { Redis } from 'ioredis';
 
 export interface ControlDeps {
-  /** The connection that listens. */
-  readonly subscriber: Redis;
-  readonly publisher: () => Redis;
+  readonly publisher: () => RedisLane;
+  readonly channels: Channels;
   readonly prefix: string;
   readonly log: Logger;
   /** Does what is asked, and answers with something that JSON can say. */
@@ -15,7 +15,11 @@ export interface ControlDeps {
 }
 
 /** Questions and orders to all replicas, which are answered: nobody has to hope that they arrived. */
-export interface Control extends Disposable {
+export interface Control {
+  /** The channels to listen to. */
+  readonly names: readonly string[];
+  /** Takes what came over one of them. */
+  onMessage(channel: string, bytes: Buffer): void;
   /**
    * Resolves with the answers of all replicas, this one included, or of those that answered in time.
    * Throws REDIS_UNAVAILABLE when the question could not be sent.
@@ -29,21 +33,19 @@ interface Pending {
   done(): void;
 }
 
-export const createControl = ({ subscriber, publisher, prefix, log, onAsk }: ControlDeps): Control => {
+export const createControl = ({ publisher, channels, prefix, log, onAsk }: ControlDeps): Control => {
   const everyone = `${prefix}control`;
   const me = `${prefix}control:${randomUUID()}`;
   const pending = new Map<string, Pending>();
 
   const answer = async (id: string, to: string, question: unknown): Promise<void> => {
     const text = JSON.stringify({ id, answer: (await onAsk(question)) ?? null });
-    await publisher().publish(to, text);
+    await channels.publish(publisher(), to, text);
   };
   const settle = (one: Pending): void => {
     if (one.expected >= 0 && one.answers.length >= one.expected) one.done();
   };
-  const onMessage = (channel: Buffer, bytes: Buffer): void => {
-    const name = channel.toString();
-    if (name !== everyone && name !== me) return;
+  const onMessage = (name: string, bytes: Buffer): void => {
     const { id, to, question, answer: given } = JSON.parse(bytes.toString());
     if (name === everyone) {
       answer(id, to, question).catch((error: unknown) => log.warn({ error }, 'bus.answer_failed'));
@@ -54,13 +56,9 @@ export const createControl = ({ subscriber, publisher, prefix, log, onAsk }: Con
     one.answers.push(given);
     settle(one);
   };
-  const onReady = (): void => {
-    subscriber.subscribe(everyone, me).catch(() => {});
-  };
-  subscriber.on('messageBuffer', onMessage).on('ready', onReady);
-  if (subscriber.status === 'ready') onReady();
-
   return {
+    names: [everyone, me],
+    onMessage,
     ask: async (question, timeoutMs) => {
       const id = randomUUID();
       const finished = Promise.withResolvers<void>();
@@ -69,7 +67,8 @@ export const createControl = ({ subscriber, publisher, prefix, log, onAsk }: Con
       const stop = after(timeoutMs, finished.resolve);
       try {
         // Redis counts who listens; so many answers are awaited.
-        one.expected = await publisher().publish(everyone, JSON.stringify({ id, to: me, question }));
+        const text = JSON.stringify({ id, to: me, question });
+        one.expected = await channels.publish(publisher(), everyone, text);
         settle(one);
         await finished.promise;
         return one.answers;
@@ -79,9 +78,6 @@ export const createControl = ({ subscriber, publisher, prefix, log, onAsk }: Con
         stop();
         pending.delete(id);
       }
-    },
-    [Symbol.dispose]: () => {
-      subscriber.off('messageBuffer', onMessage).off('ready', onReady);
     },
   };
 };

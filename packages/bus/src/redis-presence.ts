@@ -102,7 +102,8 @@ export const createRedisPresence = (
       );
       await Promise.allSettled([
         ...gone,
-        redis.lane().del(names.lease(own), names.groups(own)),
+        redis.lane().del(names.lease(own)),
+        redis.lane().del(names.groups(own)),
         redis.lane().srem(names.index, own),
       ]);
     },

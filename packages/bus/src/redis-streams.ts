@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import type { RedisConnections } from '@muster/kit/redis';
+import type { RedisConnections, RedisLane } from '@muster/kit/redis';
 import { AppError } from '@muster/protocol/errors';
-import type { Redis } from 'ioredis';
 import { dataAtOf, type Entry } from './draft.ts';
 import { messageHead, messageNotes, parseNotes } from './envelope.ts';
 import { groupKeys } from './keys.ts';
@@ -14,7 +13,7 @@ const EPOCH_BYTES = 6;
 const TOPS_BATCH = 500;
 
 /** Streams in Redis: one Lua call per operation, every key of a group in one slot. */
-export const createRedisStreams = (redis: RedisConnections, appender: () => Redis): Streams => {
+export const createRedisStreams = (redis: RedisConnections, appender: () => RedisLane): Streams => {
   const keysOf = (group: Parameters<Streams['clear']>[0]) => groupKeys(redis.prefix, group);
   const reading = (script: Script, keys: readonly string[], args: readonly (string | number)[]) =>
     guarded(() => redis.retry((lane) => runScript(lane, script, keys, args)));
@@ -31,9 +30,10 @@ export const createRedisStreams = (redis: RedisConnections, appender: () => Redi
         ...[newEpoch(), retention.size, retention.ttlMs, retention.metaTtlMs],
         ...[head, draft.before, draft.open, draft.dataLength, messageNotes(draft.notes)],
         idempotencyKey === undefined ? 0 : IDEMPOTENCY_TTL_MS,
-        ...[version?.number ?? 0, version?.epoch ?? '', 'PUBLISH'],
+        ...[version?.number ?? 0, version?.epoch ?? ''],
+        ...[redis.channels.publishCommand, channel],
       ];
-      const keys = [stream, meta, channel, `${result}${idempotencyKey ?? ''}`];
+      const keys = [stream, meta, ...(idempotencyKey === undefined ? [] : [`${result}${idempotencyKey}`])];
       // Not repeated on a fault: without an idempotency key it might be published twice.
       const answer = await guarded(() => runScript(appender(), APPEND, keys, args));
       const [, , outcome] = answer as unknown[];

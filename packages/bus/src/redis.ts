@@ -4,14 +4,16 @@ import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis';
 import { AppError } from '@muster/protocol/errors';
 import type { GroupName } from '@muster/protocol/ids';
+import type { Redis } from 'ioredis';
 import type { Bus, BusHandlers } from './bus.ts';
 import { createCanary } from './canary.ts';
 import { createControl } from './control.ts';
 import { decodeMessage, encodeMessage } from './envelope.ts';
 import { groupKeys } from './keys.ts';
 import { createRedisStreams } from './redis-streams.ts';
+import { createShardedSubscriber } from './sharded-subscriber.ts';
 import { stickyLane } from './sticky-lane.ts';
-import { createSubscriber, type Subscriber } from './subscriber.ts';
+import { createSubscriber, type Subscriber, type SubscriberHandlers } from './subscriber.ts';
 
 export interface RedisBusDeps {
   readonly redis: RedisConnections;
@@ -29,34 +31,33 @@ export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: 
   const publisher = stickyLane(redis);
   const streams = createRedisStreams(redis, publisher);
 
-  const link = redis.dedicated('bus');
-  // Everything here subscribes by itself after a reconnect, and waits for the answer; the library's own attempt would be
-  // one more, whose failure nobody could catch.
-  link.options.autoResubscribe = false;
-  const subscriber: Subscriber = createSubscriber(link, {
-    log,
-    onReconnected: handlers.onReconnected,
-    onMessage: (channel, bytes) => {
-      const group = groups.get(channel);
-      if (group === undefined) return;
-      const message = decodeMessage(bytes);
-      if (message === undefined) return strange.inc();
-      heard.inc();
-      handlers.onMessage(group, message);
-    },
-    onForgotten: (channel) => void groups.delete(channel),
-  });
-
-  const channel = `${redis.prefix}canary:${randomUUID()}`;
-  const canary = createCanary({ subscriber: link, publisher: () => redis.lane(), channel, log, metrics });
-
   const control = createControl({
-    subscriber: link,
     publisher: () => redis.lane(),
+    channels: redis.channels,
     prefix: redis.prefix,
     log,
     onAsk: async (question) => handlers.onAsk?.(question),
   });
+  const subscriber = listen(
+    { redis, log, metrics },
+    {
+      log,
+      onReconnected: handlers.onReconnected,
+      onMessage: (channel, bytes) => {
+        const group = groups.get(channel);
+        if (group === undefined) {
+          if (control.names.includes(channel)) control.onMessage(channel, bytes);
+          return;
+        }
+        const message = decodeMessage(bytes);
+        if (message === undefined) return strange.inc();
+        heard.inc();
+        handlers.onMessage(group, message);
+      },
+      onForgotten: (channel) => void groups.delete(channel),
+    },
+  );
+  for (const name of control.names) subscriber.keep(name);
 
   return {
     ...streams,
@@ -69,24 +70,69 @@ export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: 
     publish: async (group, message) => {
       const { channel } = groupKeys(redis.prefix, group);
       try {
-        await publisher().publish(channel, encodeMessage(message));
+        await redis.channels.publish(publisher(), channel, encodeMessage(message));
         sent.inc();
       } catch (cause) {
         throw new AppError('REDIS_UNAVAILABLE', { cause });
       }
     },
-    subscribe: (group) => {
+    subscribe: async (group) => {
       const { channel } = groupKeys(redis.prefix, group);
+      const isNew = !groups.has(channel);
       groups.set(channel, group);
-      return subscriber.add(channel);
+      try {
+        await subscriber.add(channel);
+      } catch (error) {
+        if (isNew) groups.delete(channel);
+        throw error;
+      }
     },
     unsubscribe: (group) => subscriber.remove(groupKeys(redis.prefix, group).channel),
     isUp: () => subscriber.isUp(),
-    subscriptions: () => subscriber.size(),
+    subscriptions: () => subscriber.size() - control.names.filter(subscriber.has).length,
     [Symbol.asyncDispose]: async () => {
-      canary[Symbol.dispose]();
-      control[Symbol.dispose]();
       subscriber.close();
     },
   };
+};
+
+/** Listens over one connection, or on a cluster over one to every node; a canary sits on each. */
+const listen = ({ redis, log, metrics }: RedisBusDeps, handlers: SubscriberHandlers): Subscriber => {
+  const { channels, shards } = redis;
+  const song = () => `${redis.prefix}canary:${randomUUID()}`;
+  const watch = (link: Redis, pickChannel: () => string | undefined) =>
+    createCanary({
+      ...{ subscriber: link, channels, pickChannel, log, metrics },
+      publisher: () => redis.lane(),
+    });
+
+  if (shards !== undefined) {
+    const watchNode = (link: Redis, node: string) =>
+      watch(link, () => firstOf(PICKS, song, (name) => shards.ownerOf(name) === node));
+    return createShardedSubscriber({ ...handlers, shards, channels, watch: watchNode });
+  }
+  const link = redis.dedicated('bus');
+  // Everything here subscribes by itself after a reconnect, and waits for the answer; the library's own attempt would be
+  // one more, whose failure nobody could catch.
+  link.options.autoResubscribe = false;
+  const subscriber = createSubscriber(link, channels, handlers);
+  const canary = watch(link, song);
+  return {
+    ...subscriber,
+    close: () => {
+      canary[Symbol.dispose]();
+      subscriber.close();
+    },
+  };
+};
+
+/** Names tried before a node counts as one without a slot that could be met by chance. */
+const PICKS = 5_000;
+
+const firstOf = (tries: number, make: () => string, fits: (name: string) => boolean): string | undefined => {
+  for (let count = 0; count < tries; count += 1) {
+    const name = make();
+    if (fits(name)) return name;
+  }
+  return undefined;
 };

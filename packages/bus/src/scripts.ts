@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import type { Redis } from 'ioredis';
+import type { RedisLane } from '@muster/kit/redis';
+import { Cluster, type Redis } from 'ioredis';
 
 /** A Lua script with its digest. */
 export interface Script {
@@ -13,14 +14,15 @@ const script = (source: string): Script => ({
 });
 
 /*
- * KEYS stream meta channel result
+ * KEYS stream meta [result]
  * ARGV 1 epoch for a new stream · 2 size · 3 ttl ms · 4 meta ttl ms · 5 head · 6 before · 7 open publication ·
- *      8 data length · 9 notes · 10 result ttl ms, 0 for no key · 11 version, 0 for none · 12 version epoch · 13 publish command
+ *      8 data length · 9 notes · 10 result ttl ms, 0 for no key · 11 version, 0 for none · 12 version epoch · 13 publish command ·
+ *      14 channel: no key, for a cluster would take it for one that has moved already
  * Answers offset, epoch, outcome (0 published, 1 repeated, 2 outdated).
  */
 export const APPEND = script(`
 if ARGV[10] ~= '0' then
-  local known = redis.call('HMGET', KEYS[4], 's', 'e')
+  local known = redis.call('HMGET', KEYS[3], 's', 'e')
   if known[1] then return {known[1], known[2], 1} end
 end
 local meta = redis.call('HMGET', KEYS[2], 'e', 's', 'v', 've')
@@ -47,10 +49,10 @@ end
 publication = publication .. '}'
 redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[2], offset .. '-0', 'p', publication, 'l', ARGV[8], 'n', ARGV[9])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
-redis.call(ARGV[13], KEYS[3], ARGV[5] .. offset .. ' ' .. epoch .. ARGV[9] .. '\\n' .. ARGV[6] .. publication .. '}}')
+redis.call(ARGV[13], ARGV[14], ARGV[5] .. offset .. ' ' .. epoch .. ARGV[9] .. '\\n' .. ARGV[6] .. publication .. '}}')
 if ARGV[10] ~= '0' then
-  redis.call('HSET', KEYS[4], 's', offset, 'e', epoch)
-  redis.call('PEXPIRE', KEYS[4], ARGV[10])
+  redis.call('HSET', KEYS[3], 's', offset, 'e', epoch)
+  redis.call('PEXPIRE', KEYS[3], ARGV[10])
 end
 return {offset, epoch, 0}`);
 
@@ -102,21 +104,31 @@ const loaded = new WeakMap<Redis, Set<string>>();
  * Runs a script by its digest. The first time on a connection its source goes before it on the same connection, so
  * that a missing script never makes two calls change places.
  */
-export const runScript = (
-  redis: Redis,
+export const runScript = async (
+  lane: RedisLane,
   { source, sha }: Script,
   keys: readonly string[],
   args: readonly (string | number)[],
 ): Promise<unknown> => {
+  for (const node of lane instanceof Cluster ? lane.nodes('master') : [lane])
+    introduce(node, { source, sha });
+  try {
+    return await lane.evalsha(sha, keys.length, ...keys, ...args);
+  } catch (error) {
+    // A node of the cluster that was met for the first time, or one that was told to forget.
+    if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error;
+    return lane.eval(source, keys.length, ...keys, ...args);
+  }
+};
+
+const introduce = (redis: Redis, { source, sha }: Script): void => {
   let known = loaded.get(redis);
   if (known === undefined) {
     known = new Set();
     loaded.set(redis, known);
     redis.on('close', () => known?.clear());
   }
-  if (!known.has(sha)) {
-    known.add(sha);
-    redis.script('LOAD', source).catch(() => known?.delete(sha));
-  }
-  return redis.evalsha(sha, keys.length, ...keys, ...args);
+  if (known.has(sha)) return;
+  known.add(sha);
+  redis.script('LOAD', source).catch(() => known?.delete(sha));
 };

@@ -1,9 +1,8 @@
-import type { RedisConnections } from '@muster/kit/redis';
-import type { Redis } from 'ioredis';
+import type { RedisConnections, RedisLane } from '@muster/kit/redis';
 
 /** Always the same lane while it works: on two lanes, two commands of one caller could change places. */
-export const stickyLane = (redis: RedisConnections): (() => Redis) => {
-  let lane: Redis | undefined;
+export const stickyLane = (redis: RedisConnections): (() => RedisLane) => {
+  let lane: RedisLane | undefined;
   return () => {
     if (lane?.status !== 'ready') lane = redis.lane();
     return lane;

@@ -1,10 +1,9 @@
-import type { Redis } from 'ioredis';
 import { after, type Clock, type Stop } from './clock.ts';
 import type { DependencyStatus, Health, ProcessState } from './health.ts';
 import type { Instance } from './instance.ts';
 import type { Logger } from './logger.ts';
 import type { Random } from './random.ts';
-import { isRedisFault, type RedisConnections } from './redis.ts';
+import { isRedisFault, type RedisConnections, type RedisLane } from './redis.ts';
 
 /** What a process says of itself every few seconds. */
 export interface BeatPayload {
@@ -102,7 +101,7 @@ export const createBeat = (options: BeatOptions): Beat => {
   let superseded = false;
   let failing = false;
 
-  const send = async (lane: Redis) => {
+  const send = async (lane: RedisLane) => {
     const payload = JSON.stringify(payloadOf(options));
     return lane.eval(
       BEAT_SCRIPT,

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { z } from 'zod';
 import { LOG_LEVELS, type LogLevel } from './logger.ts';
+import { parseRedisUrl, REDIS_URL_FORMS } from './redis-address.ts';
 
 /** The process cannot start like this. The message lists every problem by variable name and shows no value. */
 export class ConfigError extends Error {
@@ -147,9 +148,15 @@ export const commonSettings = (ports: { port: number; opsPort: number }) => ({
 
 /** Variables of every service that uses Redis. */
 export const redisSettings = {
-  REDIS_URL: field.url('redis', 'rediss').describe('`redis://[[user]:password@]host:port[/db]`'),
+  REDIS_URL: z
+    .string()
+    .refine((text) => parseRedisUrl(text) !== undefined, `must be ${REDIS_URL_FORMS}`)
+    .describe(REDIS_URL_FORMS),
+  REDIS_SENTINEL_PASSWORD: z.string().optional().describe('password of the sentinels, where they have one'),
   REDIS_PREFIX: field.text('muster:').describe('starts every key and channel; the same for the whole fleet'),
-  REDIS_MAX_CONNECTIONS: field.count(20, { min: 2, max: 1_000 }).describe('hard cap of sockets per process'),
+  REDIS_MAX_CONNECTIONS: field
+    .count(20, { min: 2, max: 1_000 })
+    .describe('hard cap of connections per process; on a cluster to each of its nodes'),
   REDIS_CONNECT_TIMEOUT_MS: field.ms(5_000).describe('longest connection attempt'),
   REDIS_COMMAND_TIMEOUT_MS: field.ms(1_000).describe('longest wait for an answer'),
 };
@@ -185,7 +192,9 @@ export interface CommonConfig {
 
 /** {@link redisSettings}, parsed. */
 export interface RedisConfig {
+  /** One of {@link REDIS_URL_FORMS}. */
   readonly url: string;
+  readonly sentinelPassword?: string | undefined;
   readonly prefix: string;
   readonly maxConnections: number;
   readonly connectTimeoutMs: number;
@@ -223,6 +232,7 @@ const isWildcard = (host: string): boolean => host === '0.0.0.0' || host === '::
 /** The Redis part of a parsed schema. */
 export const redisConfig = (parsed: Parsed<typeof redisSettings>): RedisConfig => ({
   url: parsed.REDIS_URL,
+  sentinelPassword: parsed.REDIS_SENTINEL_PASSWORD,
   prefix: parsed.REDIS_PREFIX,
   maxConnections: parsed.REDIS_MAX_CONNECTIONS,
   connectTimeoutMs: parsed.REDIS_CONNECT_TIMEOUT_MS,

@@ -1,24 +1,37 @@
-import { Redis, type RedisOptions } from 'ioredis';
+import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import { after } from './clock.ts';
 import type { RedisConfig } from './config.ts';
 import type { Logger } from './logger.ts';
 import type { Metrics } from './metrics.ts';
-import { createRedisWatcher } from './redis-metrics.ts';
+import { parseRedisUrl, type RedisAddress } from './redis-address.ts';
+import { type Channels, plainChannels, shardedChannels } from './redis-channels.ts';
+import { createClusterLane, createShards, parseNodeName, type Shards } from './redis-cluster.ts';
+import { createRedisWatcher, type RedisWatcher } from './redis-metrics.ts';
+
+/** What commands go over: one connection, or one to each node of a cluster. */
+export type RedisLane = Redis | Cluster;
 
 /** The Redis connections of one process, under one hard cap. */
 export interface RedisConnections extends AsyncDisposable {
   /** Starts every key and channel of this fleet. */
   readonly prefix: string;
   /** The least busy command connection. A command on it fails at once while Redis is away: nothing queues up. */
-  lane(): Redis;
+  lane(): RedisLane;
   /**
    * Runs a command that may safely run twice, once more on another lane after a timeout or connection fault.
    * Never use it for GETDEL, INCR and the like.
    */
-  retry<T>(run: (redis: Redis) => Promise<T>): Promise<T>;
-  /** A connection of its own for subscriptions or blocking reads. It reconnects for ever and subscribes again by itself. */
-  dedicated(purpose: string): Redis;
-  /** Connections of this process, and the most it may have. */
+  retry<T>(run: (redis: RedisLane) => Promise<T>): Promise<T>;
+  /**
+   * A connection of its own for subscriptions or blocking reads. It reconnects for ever and subscribes again by itself.
+   * On a cluster it is one to the owner of `channel`, whoever that is when it connects.
+   */
+  dedicated(purpose: string, channel?: string): Redis;
+  /** How channels work here. */
+  readonly channels: Channels;
+  /** Present on a cluster. */
+  readonly shards?: Shards;
+  /** Connections of this process, and the most it may have; on a cluster to each node. */
   count(): { readonly open: number; readonly max: number };
   /** Writes and reads back a probe key: PING alone also passes on a read-only replica. */
   ping(): Promise<void>;
@@ -31,55 +44,45 @@ const PROBE_KEY_TTL_MS = 60_000;
 
 /**
  * Opens the first connections. Resolves as soon as one is ready, and also when Redis is away: then they go on
- * trying in the background with growing, jittered pauses of at most 2.2 s.
+ * trying in the background with growing, jittered pauses of at most 2.2 s. Throws for a URL that is none.
  */
 export const openRedis = async (
   config: RedisConfig & { readonly name: string },
   { log, metrics }: { log: Logger; metrics: Metrics },
 ): Promise<RedisConnections> => {
-  const lanes: Redis[] = [];
-  const own = new Set<Redis>();
-  const watch = createRedisWatcher(log, metrics, () => own);
+  const address = parseRedisUrl(config.url);
+  if (address === undefined) throw new Error('this is no URL of a Redis');
+  const sockets = new Set<Redis>();
+  const watch = createRedisWatcher(log, metrics, () => sockets);
+  const opener = createOpener({ config, address, watch, sockets });
+  const lanes: RedisLane[] = [];
 
-  const open = (purpose: string, options: RedisOptions): Redis => {
-    if (own.size >= config.maxConnections) {
-      throw new Error(`REDIS_MAX_CONNECTIONS (${config.maxConnections}) is too small for ${purpose}`);
-    }
-    // `legacy` keeps the replies of RESP2 whatever the wire speaks.
-    const redis = new Redis(config.url, {
-      ...baseOptions(config, purpose),
-      ...options,
-      replyMapping: 'legacy' as const,
-    });
-    own.add(redis);
-    watch.connection(redis, purpose);
-    redis.connect().catch(() => {}); // The retry strategy goes on; the watcher reports.
-    return redis;
-  };
-  const openLane = () => {
-    const lane = open(`command-${lanes.length}`, {
-      commandTimeout: config.commandTimeoutMs,
-      socketTimeout: SOCKET_TIMEOUT_MS,
-      enableOfflineQueue: false,
-    });
-    watch.commands(lane);
+  const openLane = (): RedisLane => {
+    const lane = opener.lane(`command-${lanes.length}`);
     lanes.push(lane);
     return lane;
   };
-  const lane = (except?: Redis): Redis => {
+  const lane = (except?: RedisLane): RedisLane => {
     const ready = lanes.filter((one) => one.status === 'ready');
     // The lane that just failed is better than one that is not there yet.
-    const [first = ready[0] ?? (lanes[0] as Redis), ...others] = ready.filter((one) => one !== except);
+    const [first = ready[0] ?? (lanes[0] as RedisLane), ...others] = ready.filter((one) => one !== except);
     const best = others.reduce((least, one) => (inFlight(one) < inFlight(least) ? one : least), first);
-    if (inFlight(best) > BUSY_LANE && own.size < config.maxConnections) openLane();
+    if (inFlight(best) > BUSY_LANE && opener.open() < config.maxConnections) openLane();
     return best;
   };
 
   for (let count = 0; count < Math.min(FIRST_LANES, config.maxConnections - 1); count += 1) openLane();
+  const [anyLane] = lanes;
+  const shards =
+    address.is === 'cluster' && anyLane instanceof Cluster
+      ? createShards(anyLane, address, { open: opener.link, close: opener.close })
+      : undefined;
   await firstContact(lanes, config.connectTimeoutMs);
 
   return {
     prefix: config.prefix,
+    channels: shards === undefined ? plainChannels : shardedChannels,
+    ...(shards === undefined ? {} : { shards }),
     lane: () => lane(),
     retry: async (run) => {
       const first = lane();
@@ -90,23 +93,100 @@ export const openRedis = async (
         return run(lane(first));
       }
     },
-    dedicated: (purpose) =>
-      open(purpose, { autoResubscribe: true, maxRetriesPerRequest: null, blockingTimeout: 0 }),
-    count: () => ({ open: own.size, max: config.maxConnections }),
-    ping: async () => {
-      const key = `${config.prefix}probe:${config.name}`;
-      const sent = String(process.hrtime.bigint());
-      const replies = await lane().multi().set(key, sent, 'PX', PROBE_KEY_TTL_MS).get(key).exec();
-      const failed = replies?.find(([error]) => error !== null)?.[0];
-      if (failed) throw failed;
-      if (replies?.[1]?.[1] !== sent) throw new Error('the probe key was not read back');
-    },
+    dedicated: (purpose, channel = '') => opener.dedicated(purpose, shards?.follow(channel)),
+    count: () => ({ open: opener.open(), max: config.maxConnections }),
+    ping: () => probe(lane(), `${config.prefix}probe:${config.name}`),
     [Symbol.asyncDispose]: async () => {
-      for (const redis of own) redis.disconnect();
-      own.clear();
+      for (const one of lanes) one.disconnect();
+      for (const one of sockets) one.disconnect();
+      sockets.clear();
     },
   };
 };
+
+interface OpenerDeps {
+  readonly config: RedisConfig & { readonly name: string };
+  readonly address: RedisAddress;
+  readonly watch: RedisWatcher;
+  /** Every connection that is open, for metrics and for the end. */
+  readonly sockets: Set<Redis>;
+}
+
+/** Opens connections of every kind, and keeps the cap. */
+const createOpener = ({ config, address, watch, sockets }: OpenerDeps) => {
+  /** What counts: a lane, a connection of its own, all links of one purpose to the nodes of a cluster. */
+  const owners = new Set<string>();
+  const admit = (purpose: string): void => {
+    if (owners.size >= config.maxConnections && !owners.has(purpose)) {
+      throw new Error(`REDIS_MAX_CONNECTIONS (${config.maxConnections}) is too small for ${purpose}`);
+    }
+    owners.add(purpose);
+  };
+  const base = (purpose: string) => ({ ...baseOptions(config, purpose), ...accountOf(address) });
+  const start = (redis: Redis, purpose: string): Redis => {
+    sockets.add(redis);
+    watch.connection(redis, purpose);
+    redis.connect().catch(() => {}); // The retry strategy goes on; the watcher reports.
+    return redis;
+  };
+  const single = (purpose: string, options: RedisOptions): Redis => {
+    admit(purpose);
+    // `legacy` keeps the replies of RESP2 whatever the wire speaks.
+    const all = {
+      ...base(purpose),
+      ...targetOf(address, config),
+      ...options,
+      replyMapping: 'legacy' as const,
+    };
+    return start(address.is === 'single' ? new Redis(address.url, all) : new Redis(all), purpose);
+  };
+  const cluster = (purpose: string, at: RedisAddress & { is: 'cluster' }): Cluster => {
+    admit(purpose);
+    const { retryStrategy: _ofEachNode, lazyConnect: _always, ...options } = base(purpose);
+    const lane = createClusterLane(at, { ...options, ...laneOptions(config) });
+    lane.on('+node', (node: Redis) => {
+      sockets.add(node);
+      watch.connection(node, purpose);
+      watch.commands(node);
+    });
+    lane.on('-node', (node: Redis) => void sockets.delete(node));
+    lane.on('error', () => {}); // Every node reports for itself.
+    lane.connect().catch(() => {});
+    return lane;
+  };
+  return {
+    open: () => owners.size,
+    lane: (purpose: string): RedisLane => {
+      if (address.is === 'cluster') return cluster(purpose, address);
+      const lane = single(purpose, { ...laneOptions(config), enableOfflineQueue: false });
+      watch.commands(lane);
+      return lane;
+    },
+    dedicated: (purpose: string, options: RedisOptions = {}): Redis =>
+      single(purpose, { ...LISTENING, ...options }),
+    link: (purpose: string, node: string): Redis => {
+      admit(purpose);
+      const options = {
+        ...base(purpose),
+        ...LISTENING,
+        ...parseNodeName(node),
+        replyMapping: 'legacy' as const,
+      };
+      return start(new Redis(options), purpose);
+    },
+    close: (link: Redis): void => {
+      sockets.delete(link);
+      link.disconnect();
+    },
+  };
+};
+
+const LISTENING: RedisOptions = { autoResubscribe: true, maxRetriesPerRequest: null, blockingTimeout: 0 };
+
+const laneOptions = (config: RedisConfig): RedisOptions => ({
+  commandTimeout: config.commandTimeoutMs,
+  socketTimeout: SOCKET_TIMEOUT_MS,
+});
 
 const baseOptions = (config: RedisConfig & { name: string }, purpose: string): RedisOptions => ({
   connectionName: `${config.name}#${purpose}`.replaceAll(/\s/g, '-'),
@@ -115,15 +195,58 @@ const baseOptions = (config: RedisConfig & { name: string }, purpose: string): R
   lazyConnect: true,
   maxRetriesPerRequest: 1,
   autoResendUnfulfilledCommands: false,
-  retryStrategy: (times) => Math.min(50 * 2 ** times, 2_000) + Math.random() * 200,
+  retryStrategy: pause,
   // After a failover the old primary is read-only: leave it.
   reconnectOnError: (error) => error.message.startsWith('READONLY'),
 });
 
-const inFlight = (redis: Redis): number => redis.commandQueue.length;
+const pause = (times: number): number => Math.min(50 * 2 ** times, 2_000) + Math.random() * 200;
+
+/** Who we are, where the URL does not say it to the library itself. */
+const accountOf = (address: RedisAddress): RedisOptions => {
+  if (address.is === 'single') return {};
+  const { username, password, isTls } = address;
+  return {
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password }),
+    ...(isTls ? { tls: {} } : {}),
+  };
+};
+
+/** Sentinels are asked for the primary before each connection, and say at once when it is another. */
+const targetOf = (address: RedisAddress, config: RedisConfig): RedisOptions =>
+  address.is === 'sentinel'
+    ? {
+        sentinels: [...address.sentinels],
+        name: address.primary,
+        db: address.db,
+        role: 'master',
+        failoverDetector: true,
+        sentinelCommandTimeout: config.connectTimeoutMs,
+        sentinelRetryStrategy: pause,
+        enableTLSForSentinelMode: address.isTls,
+        ...(address.isTls ? { sentinelTLS: {} } : {}),
+        ...(config.sentinelPassword === undefined ? {} : { sentinelPassword: config.sentinelPassword }),
+      }
+    : {};
+
+const inFlight = (lane: RedisLane): number =>
+  lane instanceof Cluster
+    ? lane.nodes('master').reduce((sum, node) => sum + node.commandQueue.length, 0)
+    : lane.commandQueue.length;
+
+/** Writes a key and reads it back; on a cluster every node with slots must answer, too. */
+const probe = async (lane: RedisLane, key: string): Promise<void> => {
+  if (lane instanceof Cluster) await Promise.all(lane.nodes('master').map((node) => node.ping()));
+  const sent = String(process.hrtime.bigint());
+  const replies = await lane.multi().set(key, sent, 'PX', PROBE_KEY_TTL_MS).get(key).exec();
+  const failed = replies?.find(([error]) => error !== null)?.[0];
+  if (failed) throw failed;
+  if (replies?.[1]?.[1] !== sent) throw new Error('the probe key was not read back');
+};
 
 /** Resolves when one lane is ready, or when the wait has been long enough to go on without. */
-const firstContact = (lanes: readonly Redis[], timeoutMs: number): Promise<void> =>
+const firstContact = (lanes: readonly RedisLane[], timeoutMs: number): Promise<void> =>
   new Promise((resolve) => {
     const stop = after(timeoutMs, resolve);
     const done = () => {
@@ -136,7 +259,7 @@ const firstContact = (lanes: readonly Redis[], timeoutMs: number): Promise<void>
 const FAULT_REPLIES =
   /^(READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|OOM|BUSY|NOREPLICAS|MISCONF|NOAUTH|WRONGPASS|UNBLOCKED)/;
 const FAULT_TEXTS =
-  /Connection is closed|isn't writeable|Command timed out|Socket timeout|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|max retries per request|probe key/i;
+  /Connection is closed|isn't writeable|Command timed out|Socket timeout|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|max retries per request|probe key|Cluster isn't ready|startup nodes|Cluster is ended|Cluster redirections|Failed to refresh slots|sentinels are unreachable/i;
 
 /** True when Redis or the way to it failed, false when our command was wrong. */
 export const isRedisFault = (error: unknown): boolean => {

@@ -1,5 +1,5 @@
-import type { Redis } from 'ioredis';
 import { type BeatPayload, registryKeys } from './beat.ts';
+import type { RedisLane } from './redis.ts';
 
 /** A beat and when Redis received it, in milliseconds of Redis time. */
 export interface ReceivedBeat extends BeatPayload {
@@ -16,15 +16,17 @@ export interface RegistrySnapshot {
 }
 
 const FORGET_AFTER_MS = 600_000;
+const TIME_SCRIPT = "return redis.call('TIME')";
 
 /** Reads the registry: two round trips. An instance exists if it is in the index and its beat lives. */
 export const readRegistry = async (
-  redis: Redis,
+  redis: RedisLane,
   prefix: string,
   fleet: string,
 ): Promise<RegistrySnapshot> => {
   const keys = registryKeys(prefix, fleet);
-  const [seconds, micros] = await redis.time();
+  // Of the node that keeps the beats: on a cluster others may have other clocks.
+  const [seconds, micros] = (await redis.eval(TIME_SCRIPT, 1, keys.index)) as [string, string];
   const now = Number(seconds) * 1000 + Math.floor(Number(micros) / 1000);
   const replies = await redis
     .multi()

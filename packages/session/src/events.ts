@@ -24,13 +24,13 @@ export const busKeys = (prefix: string) => ({
 const EMIT =
   script(`local l=redis.call('XREVRANGE',KEYS[1],'+','-','COUNT',1); local p=l[1] and l[1][1] or '0-0'
 local id=redis.call('XADD',KEYS[1],'MAXLEN','~',ARGV[3],'*','m',ARGV[2])
-redis.call('PUBLISH',ARGV[1],p..' '..id..' '..ARGV[2]); return id`);
+redis.call(ARGV[4],ARGV[1],p..' '..id..' '..ARGV[2]); return id`);
 
-// KEYS log, epoch; ARGV channel, epoch to set if there is none, now. Answers the epoch and whether it is new.
+// KEYS log, epoch; ARGV channel, epoch to set if there is none, now, publish command. Answers the epoch and whether it is new.
 const HEARTBEAT = script(`local made=redis.call('SET',KEYS[2],ARGV[2],'NX')
 local e=redis.call('GET',KEYS[2])
 local l=redis.call('XREVRANGE',KEYS[1],'+','-','COUNT',1); local p=l[1] and l[1][1] or '0-0'
-redis.call('PUBLISH',ARGV[1],p..' '..p..' '..cjson.encode({k='hb',e=e,at=tonumber(ARGV[3])}))
+redis.call(ARGV[4],ARGV[1],p..' '..p..' '..cjson.encode({k='hb',e=e,at=tonumber(ARGV[3])}))
 return {e, made and 1 or 0, p}`);
 
 /** Appends a change to the stream and publishes it, in one step; resolves with its stream id. */
@@ -40,7 +40,9 @@ export const emitSessionChange = async (
 ): Promise<string> => {
   const keys = busKeys(redis.prefix);
   const payload = JSON.stringify(change);
-  const id = await redis.retry((lane) => EMIT(lane, [keys.log], [keys.channel, payload, CHANGE_LOG_LENGTH]));
+  const id = await redis.retry((lane) =>
+    EMIT(lane, [keys.log], [keys.channel, payload, CHANGE_LOG_LENGTH, redis.channels.publishCommand]),
+  );
   return String(id);
 };
 
@@ -55,7 +57,11 @@ export const beatSessionBus = async (
 ): Promise<{ epoch: string; isNew: boolean; top: string }> => {
   const keys = busKeys(redis.prefix);
   const answer = await redis.retry((lane) =>
-    HEARTBEAT(lane, [keys.log, keys.epoch], [keys.channel, candidate, Math.trunc(now)]),
+    HEARTBEAT(
+      lane,
+      [keys.log, keys.epoch],
+      [keys.channel, candidate, Math.trunc(now), redis.channels.publishCommand],
+    ),
   );
   const [epoch, made, top] = Array.isArray(answer) ? answer : [];
   return { epoch: String(epoch), isNew: made === 1, top: String(top) };

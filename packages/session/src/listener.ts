@@ -42,27 +42,30 @@ export const createSessionListener = (deps: SessionListenerDeps): SessionListene
   const { channel } = busKeys(redis.prefix);
   const follower = createFollower(deps);
   const count = countMessages(deps.metrics);
-  const subscriber = redis.dedicated('session-events');
+  const { channels } = redis;
+  const subscriber = redis.dedicated('session-events', channel);
   // `ready` subscribes below; the library's own attempt would be one more, whose failure nobody could catch.
   subscriber.options.autoResubscribe = false;
   let heardAt = Number.NEGATIVE_INFINITY;
   let subscribed = false;
 
-  const onMessage = (from: string, text: string): void => {
-    if (from !== channel) return;
-    const message = parseBusMessage(text);
+  const onMessage = (from: Buffer, text: Buffer): void => {
+    if (from.toString() !== channel) return;
+    const message = parseBusMessage(text.toString());
     count(message);
     if (message?.says.is === 'heartbeat') heardAt = clock.monotonic();
     if (message) follower.hear(message);
   };
   const subscribe = async (): Promise<void> => {
     try {
-      await subscriber.subscribe(channel);
+      await channels.subscribe(subscriber, [channel]);
       subscribed = true;
       heardAt = clock.monotonic();
       await follower.catchUp();
     } catch (error) {
       log.warn({ error }, 'session.bus.subscribe-failed');
+      // Never stay connected and deaf.
+      if (!subscribed && subscriber.status === 'ready') subscriber.disconnect(true);
     }
   };
   const unsubscribed = (): void => {
@@ -70,7 +73,10 @@ export const createSessionListener = (deps: SessionListenerDeps): SessionListene
   };
   const onReady = (): void => void subscribe();
 
-  subscriber.on('message', onMessage);
+  // On a cluster the channel may go to another node; then we go after it.
+  const onMoved = (): void => subscriber.disconnect(true);
+  subscriber.on(channels.event, onMessage);
+  subscriber.on('moved', onMoved);
   subscriber.on('ready', onReady);
   subscriber.on('close', unsubscribed);
   if (subscriber.status === 'ready') onReady();
@@ -87,7 +93,8 @@ export const createSessionListener = (deps: SessionListenerDeps): SessionListene
     healthy: () => subscribed && follower.isCurrent && clock.monotonic() - heardAt <= BUS_SILENCE_MS,
     [Symbol.asyncDispose]: async () => {
       stopWatching();
-      subscriber.off('message', onMessage);
+      subscriber.off(channels.event, onMessage);
+      subscriber.off('moved', onMoved);
       subscriber.off('ready', onReady);
       subscriber.off('close', unsubscribed);
       subscriber.disconnect();

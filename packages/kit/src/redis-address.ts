@@ -1,0 +1,71 @@
+/** One server of several. */
+export interface RedisNode {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Who we say we are. */
+interface Account {
+  readonly username?: string;
+  readonly password?: string;
+  readonly isTls: boolean;
+}
+
+/** What a REDIS_URL means: one server, a primary that sentinels know, or a cluster that any of its nodes knows. */
+export type RedisAddress =
+  | { readonly is: 'single'; readonly url: string }
+  | (Account & {
+      readonly is: 'sentinel';
+      readonly sentinels: readonly RedisNode[];
+      /** The name under which the sentinels watch the primary. */
+      readonly primary: string;
+      readonly db: number;
+    })
+  | (Account & { readonly is: 'cluster'; readonly nodes: readonly RedisNode[] });
+
+/** For messages: the forms that {@link parseRedisUrl} takes. */
+export const REDIS_URL_FORMS =
+  '`redis://[[user]:password@]host[:6379][/db]`, `redis+sentinel://[[user]:password@]host[:26379],host…/primary[/db]` ' +
+  'or `redis+cluster://[[user]:password@]host[:6379],host…`; `rediss…` for TLS';
+
+const SEVERAL = /^(rediss?)\+(sentinel|cluster):\/\/(?:([^@/]*)@)?([^@/?#]+)((?:\/[^/?#]*)*)$/;
+const PORTS = { sentinel: 26_379, cluster: 6_379 };
+
+/** Reads a REDIS_URL; undefined when it is none. Several servers stand between commas. */
+export const parseRedisUrl = (text: string): RedisAddress | undefined => {
+  if (/^rediss?:\/\//.test(text)) return URL.canParse(text) ? { is: 'single', url: text } : undefined;
+  const [, scheme, form, credentials, hosts = '', path = ''] = SEVERAL.exec(text) ?? [];
+  if (form !== 'sentinel' && form !== 'cluster') return undefined;
+  const account = parseAccount(credentials, scheme === 'rediss');
+  const nodes = hosts.split(',').map((one) => parseNode(one, PORTS[form]));
+  if (account === undefined || !nodes.every((one) => one !== undefined)) return undefined;
+  const [primary = '', db = '0', ...rest] = path.split('/').filter((part) => part !== '');
+  if (form === 'cluster') return primary === '' ? { is: 'cluster', nodes, ...account } : undefined;
+  if (primary === '' || !/^\d{1,4}$/.test(db) || rest.length > 0) return undefined;
+  return {
+    is: 'sentinel',
+    sentinels: nodes,
+    primary: decodeURIComponent(primary),
+    db: Number(db),
+    ...account,
+  };
+};
+
+const parseNode = (text: string, fallbackPort: number): RedisNode | undefined => {
+  const [, bracketed, plain, port] = /^(?:\[([0-9a-f:.]+)\]|([^:[\]\s]+))(?::(\d{1,5}))?$/i.exec(text) ?? [];
+  const host = bracketed ?? plain;
+  const number = port === undefined ? fallbackPort : Number(port);
+  return host === undefined || number < 1 || number > 65_535 ? undefined : { host, port: number };
+};
+
+const parseAccount = (text: string | undefined, isTls: boolean): Account | undefined => {
+  if (text === undefined) return { isTls };
+  const colon = text.indexOf(':');
+  try {
+    const username = decodeURIComponent(colon < 0 ? text : text.slice(0, colon));
+    const password = colon < 0 ? '' : decodeURIComponent(text.slice(colon + 1));
+    return { isTls, ...(username === '' ? {} : { username }), ...(password === '' ? {} : { password }) };
+  } catch {
+    return undefined; // A percent sign that begins nothing.
+  }
+};

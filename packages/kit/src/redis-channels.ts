@@ -1,0 +1,36 @@
+import type { Redis } from 'ioredis';
+import type { RedisLane } from './redis.ts';
+
+/** How channels work on a Redis: as ever, or sharded on a cluster, where a channel lives with the keys of its slot. */
+export interface Channels {
+  readonly isSharded: boolean;
+  /** The command that scripts publish with; the channel's slot must be that of their keys. */
+  readonly publishCommand: 'PUBLISH' | 'SPUBLISH';
+  /** The event of a connection that brings a message: channel and bytes. */
+  readonly event: 'messageBuffer' | 'smessageBuffer';
+  /** Answers how many connections heard it. */
+  publish(lane: RedisLane, channel: string, message: string | Buffer): Promise<number>;
+  /** Names of one command; sharded ones must have one slot. */
+  subscribe(link: Redis, names: readonly string[]): Promise<unknown>;
+  unsubscribe(link: Redis, names: readonly string[]): Promise<unknown>;
+}
+
+/** Of a single Redis, also behind sentinels. */
+export const plainChannels: Channels = {
+  isSharded: false,
+  publishCommand: 'PUBLISH',
+  event: 'messageBuffer',
+  publish: (lane, channel, message) => lane.publish(channel, message),
+  subscribe: (link, names) => link.subscribe(...names),
+  unsubscribe: (link, names) => link.unsubscribe(...names),
+};
+
+/** Of a cluster. */
+export const shardedChannels: Channels = {
+  isSharded: true,
+  publishCommand: 'SPUBLISH',
+  event: 'smessageBuffer',
+  publish: async (lane, channel, message) => Number(await lane.spublish(channel, message)),
+  subscribe: (link, names) => link.ssubscribe(...names),
+  unsubscribe: (link, names) => link.sunsubscribe(...names),
+};
