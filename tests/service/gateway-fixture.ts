@@ -41,6 +41,7 @@ export const gatewayEnvironment = (
   INTERNAL_API_KEY: INTERNAL_KEY,
   PUBLIC_URL: ORIGIN,
   SERVER_API_KEYS: SERVER_KEY,
+  DRAIN_ACCEPT_MS: '0',
 });
 
 /** Starts the real app on free ports. */

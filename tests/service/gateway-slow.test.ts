@@ -97,7 +97,7 @@ const flood = async (oracle: DeliveryOracle, group: string, count = PUBLICATIONS
 const publicationsOf = ({ frames }: RawClient): number => frames.join('\n').split('"pub":').length - 1;
 
 describe('a socket that stops reading', () => {
-  test('[LG1] loses nothing in a group with slow_policy lag: all in order, once, and others get theirs meanwhile', async () => {
+  test('[SW1] loses nothing in a group with slow_policy lag: all in order, once, and others get theirs meanwhile', async () => {
     const [reader, sleeper] = [await subscriber('patient:1'), await subscriber('patient:1')];
     sleeper.socket.pause();
     const { oracle, logs } = scene('patient:1');
@@ -122,7 +122,7 @@ describe('a socket that stops reading', () => {
     for (const { socket } of [reader, sleeper]) socket.terminate();
   });
 
-  test('[LG2] is told when its group keeps too little: the hole is announced, nothing behind it comes out of order', async () => {
+  test('[SW2] is told when its group keeps too little: the hole is announced, nothing behind it comes out of order', async () => {
     const [reader, sleeper] = [await subscriber('short:1'), await subscriber('short:1')];
     sleeper.socket.pause();
     const { oracle, logs } = scene('short:1');

@@ -84,6 +84,8 @@ export const serviceEnvironment = (instance: Instance, around: Surroundings): No
     ALLOWED_ORIGINS: originsFor(plan, env['PUBLIC_URL']),
     TRUSTED_PROXIES: HOST,
     DRAIN_TIMEOUT_MS,
+    // Nobody balances load here but HAProxy, which may learn from a refusal.
+    DRAIN_ACCEPT_MS: '0',
     GUEST_SESSIONS: 'on',
     SESSION_SECRETS: secrets.sessionSecrets,
     SERVICE_API_KEYS: secrets.serviceApiKeys,

@@ -44,6 +44,14 @@ export const GATEWAY = {
   gateway_drain_remaining_connections: gauge('Connections still to be closed by a drain.', {
     panel: { ...clients, by: ['instance'], as: 'max' },
   }),
+  gateway_migrations_total: counter(
+    'Connections sent to other replicas: closed in order, or cut because they did not answer in time.',
+    {
+      labels: { reason: ['drain'], result: ['closed', 'cut'] },
+      zero: true,
+      panel: { ...clients, by: ['result'] },
+    },
+  ),
   gateway_heartbeat_rtt_seconds: histogram('Time from ping to pong.', { buckets: STD, panel: clients }),
   gateway_heartbeat_timeouts_total: counter('Connections closed for their silence.', {
     zero: true,

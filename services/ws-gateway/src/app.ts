@@ -3,8 +3,8 @@ import type { Bus } from '@muster/bus/bus';
 import { createRedisBus } from '@muster/bus/redis';
 import { createRedisPresence } from '@muster/bus/redis-presence';
 import { listen } from '@muster/http/listen';
-import { createBeat } from '@muster/kit/beat';
-import { every, sleep } from '@muster/kit/clock';
+import { createBeat, type Directive } from '@muster/kit/beat';
+import { type Clock, every, sleep } from '@muster/kit/clock';
 import { createHealth } from '@muster/kit/health';
 import { createInstance } from '@muster/kit/instance';
 import type { Logger } from '@muster/kit/logger';
@@ -24,7 +24,7 @@ import { readGroupsFile } from './config-groups.ts';
 import { createEngine, type Engine, TICK_MS } from './core/engine.ts';
 import { createNamespaces, DEFAULT_OPTIONS, openNamespaces } from './core/namespaces.ts';
 import { createSessionRegistry, type SessionRegistry } from './core/session-registry.ts';
-import { drainConnections } from './drain.ts';
+import { createDrain, type Drain } from './drain.ts';
 import { createServer } from './http/server.ts';
 import { createGatewayMetrics, type GatewayMetrics } from './metrics.ts';
 import { createActivity } from './sessions/activity.ts';
@@ -34,9 +34,6 @@ import { canWriteDirectly } from './socket/direct-write.ts';
 import { serveSockets } from './socket/server.ts';
 
 const SERVICE = 'ws-gateway';
-/** The part of the drain deadline over which closes are spread. */
-const DRAIN_SHARE = 0.7;
-
 /** Time between two comparisons of all groups with their streams, give or take a tenth. */
 const AUDIT_MS = 5_000;
 /** Rotations with which privileges change; after any other one the old secret stays good for a while. */
@@ -79,7 +76,7 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
   });
   const open = stack.use(await listen(app, { host, port }));
   const writesDirectly = config.directWrites && (await canWriteDirectly());
-  let draining = false;
+  const drain = wireDrain(config, clock, core);
   stack.use(
     serveSockets({
       server: open.server,
@@ -92,7 +89,7 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
       maxMessageBytes: config.maxMessageBytes,
       writesDirectly,
       isBusUp: bus.isUp,
-      isDraining: () => draining,
+      isDraining: drain.isClosed,
       onHandshake: instruments.handshake,
     }),
   );
@@ -101,7 +98,14 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
   const instance = createInstance({ service: SERVICE, common, port: open.port, opsPort: ops.port, clock });
   const load = () => loadOf(engine, config.maxConnections);
   const { beatIntervalMs: intervalMs, beatTtlMs: ttlMs } = common;
-  stack.use(createBeat({ redis, instance, health, load, clock, random, log, intervalMs, ttlMs }));
+  // By order of an operator clients are handed over as at the end, but the process stays, and may take clients again.
+  const onDirective = ({ kind }: Directive): void => {
+    if (kind === 'drain') void drain.run(AbortSignal.timeout(common.drainTimeoutMs));
+    else drain.cancel();
+  };
+  stack.use(
+    createBeat({ redis, instance, health, load, clock, random, log, intervalMs, ttlMs, onDirective }),
+  );
   log.info({ port: open.port, opsPort: ops.port, writesDirectly }, 'gateway.ready');
   const owned = stack.move();
   return {
@@ -110,9 +114,7 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
     reload: core.reload,
     drain: async (signal) => {
       health.startDraining();
-      draining = true;
-      const windowMs = common.drainTimeoutMs * DRAIN_SHARE;
-      await drainConnections({ engine, windowMs, onRemaining: instruments.draining }, signal);
+      await drain.run(signal);
     },
     [Symbol.asyncDispose]: async () => {
       // Upgraded sockets keep an HTTP server open: they end first.
@@ -121,6 +123,20 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
     },
   };
 };
+
+const wireDrain = (
+  { common, drainAcceptMs }: GatewayConfig,
+  clock: Clock,
+  { engine, instruments }: Core,
+): Drain =>
+  createDrain({
+    connections: engine.connections,
+    clock,
+    acceptMs: drainAcceptMs,
+    timeoutMs: common.drainTimeoutMs,
+    onRemaining: instruments.draining,
+    onDeparture: instruments.departed,
+  });
 
 /** Waits for the bus before the first client comes, but not for long: without Redis a gateway starts too. */
 const firstContact = async (bus: Bus): Promise<void> => {

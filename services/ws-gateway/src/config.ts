@@ -79,6 +79,11 @@ export const settings = z.object({
     .describe(
       'publications go to the handles of sockets, where a test at the start finds that this works; `off` for the usual way',
     ),
+  DRAIN_ACCEPT_MS: field
+    .ms(3_000, { min: 0 })
+    .describe(
+      'how long a draining gateway still takes clients, because load balancers learn late that it is not ready',
+    ),
   MAX_SUBSCRIPTIONS: field.count(128, { min: 1, max: 10_000 }).describe('groups of one connection'),
 });
 
@@ -105,6 +110,7 @@ export interface GatewayConfig {
   readonly gatherMs: number;
   readonly directWrites: boolean;
   readonly maxConnections: number;
+  readonly drainAcceptMs: number;
   readonly maxSubscriptions: number;
   readonly rate: { readonly perSecond: number; readonly burst: number };
 }
@@ -133,6 +139,7 @@ export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
     gatherMs: parsed.GATHER_MS,
     directWrites: parsed.DIRECT_WRITES === 'on',
     maxConnections: parsed.MAX_CONNECTIONS,
+    drainAcceptMs: parsed.DRAIN_ACCEPT_MS,
     maxSubscriptions: parsed.MAX_SUBSCRIPTIONS,
     rate: { perSecond: parsed.MAX_COMMANDS_PER_S, burst: parsed.MAX_COMMANDS_PER_S * 2 },
   };

@@ -1,40 +1,108 @@
-import { sleep } from '@muster/kit/clock';
+import { type Clock, sleep } from '@muster/kit/clock';
 import { CloseCode } from '@muster/protocol/codes';
 import type { AnyConnection } from './core/connections.ts';
-import type { Engine } from './core/engine.ts';
+import { drainPlan, GOODBYE_MS, SLOT_MS } from './drain-plan.ts';
+
+/** How one connection went away: told to come back elsewhere, or cut because it did not answer. */
+export type Departure = 'closed' | 'cut';
 
 export interface DrainDeps {
-  readonly engine: Engine;
-  /** Longest time in ms over which the closes are spread. */
-  readonly windowMs: number;
+  readonly connections: () => Iterable<AnyConnection>;
+  readonly clock: Clock;
+  /** How long upgrades are still taken, because load balancers learn late that we are not ready. */
+  readonly acceptMs: number;
+  /** The whole drain ends within this time. */
+  readonly timeoutMs: number;
   onRemaining(count: number): void;
+  onDeparture(how: Departure): void;
 }
 
-/** Closes per second; the reconnects arrive elsewhere at the same pace. */
-const PACE_PER_S = 400;
-const SLOT_MS = 20;
-/** How long the peers may take to answer the last close frames. */
-const GOODBYE_MS = 1_000;
+/** Hands clients over to the other replicas: closed with 3001 in slots, so that their reconnects come as a stream. */
+export interface Drain {
+  /** Whether upgrades are refused by now. */
+  isClosed(): boolean;
+  /**
+   * Sends everybody away, and settles when nobody is left or the signal aborts; whoever is there then is cut. Begun a
+   * second time it takes over from the first: what has been waited for is not waited for again.
+   */
+  run(signal: AbortSignal): Promise<void>;
+  /** Takes clients again. Whoever has not been told to go stays. */
+  cancel(): void;
+}
 
-/**
- * Tells every client to go (3001), evenly over a window that grows with their number, and cuts what is left when the
- * signal aborts. Clients come back with a back-off of their own, so replicas beside us see a stream, not a wave.
- */
-export const drainConnections = async (
-  { engine, windowMs, onRemaining }: DrainDeps,
-  signal: AbortSignal,
+export const createDrain = (deps: DrainDeps): Drain => {
+  let state: 'open' | 'noticed' | 'closed' = 'open';
+  let current: AbortController | undefined;
+
+  const begin = (signal: AbortSignal): AbortSignal => {
+    current?.abort();
+    current = new AbortController();
+    return AbortSignal.any([signal, current.signal]);
+  };
+
+  return {
+    isClosed: () => state === 'closed',
+    run: async (deadline) => {
+      const plan = (count: number) => drainPlan(count, deps);
+      const stop = begin(deadline);
+      const isReplaced = () => stop.aborted && !deadline.aborted;
+      if (state !== 'closed') {
+        state = 'noticed';
+        await sleep(plan(0).acceptMs, stop);
+        if (isReplaced()) return;
+        state = 'closed';
+      }
+      await sendAway(deps, plan, stop);
+      if (isReplaced()) return;
+      cutRest(deps);
+    },
+    cancel: () => {
+      current?.abort();
+      state = 'open';
+      deps.onRemaining(0);
+    },
+  };
+};
+
+/** Those for whom most is waiting go last: they have the time to read it. */
+const inOrder = (connections: Iterable<AnyConnection>): AnyConnection[] =>
+  [...connections].sort((one, other) => one.lagBytes - other.lagBytes);
+
+const sendAway = async (
+  { connections, clock, onRemaining, onDeparture }: DrainDeps,
+  plan: (count: number) => ReturnType<typeof drainPlan>,
+  stop: AbortSignal,
 ): Promise<void> => {
-  const leaving: AnyConnection[] = [...engine.connections()];
-  const slots = Math.max(1, Math.floor(Math.min(windowMs, (leaving.length / PACE_PER_S) * 1000) / SLOT_MS));
-  const perSlot = Math.ceil(leaving.length / slots);
-  for (let from = 0; from < leaving.length && !signal.aborted; from += perSlot) {
-    for (const connection of leaving.slice(from, from + perSlot)) connection.close(CloseCode.Shutdown);
-    onRemaining(leaving.length - Math.min(from + perSlot, leaving.length));
-    if (from + perSlot < leaving.length) await sleep(SLOT_MS, signal);
+  const leaving = inOrder(connections());
+  const { slots } = plan(leaving.length);
+  const begun = clock.monotonic();
+  const send = (some: readonly AnyConnection[]): void => {
+    for (const connection of some) {
+      connection.close(CloseCode.Shutdown);
+      onDeparture('closed');
+    }
+  };
+  onRemaining(leaving.length);
+  for (const [index, { from, to }] of slots.entries()) {
+    if (stop.aborted) return;
+    send(leaving.slice(from, to));
+    onRemaining(leaving.length - to);
+    // Against the clock, so that a busy machine does not stretch the window.
+    const pauseMs = begun + (index + 1) * SLOT_MS - clock.monotonic();
+    if (to < leaving.length) await sleep(Math.max(0, pauseMs), stop);
   }
-  // Whoever slipped in after the list was made.
-  for (const connection of [...engine.connections()]) connection.close(CloseCode.Shutdown);
-  if (leaving.length > 0) await sleep(GOODBYE_MS, signal);
+  // Whoever was let in while the list was made.
+  send([...connections()]);
+  if (leaving.length > 0) await sleep(GOODBYE_MS, stop);
   for (const connection of leaving) connection.terminate();
+};
+
+/** The deadline came first. */
+const cutRest = ({ connections, onRemaining, onDeparture }: DrainDeps): void => {
+  for (const connection of [...connections()]) {
+    connection.close(CloseCode.Shutdown);
+    connection.terminate();
+    onDeparture('cut');
+  }
   onRemaining(0);
 };

@@ -1,6 +1,7 @@
 import type { Metrics } from '@muster/kit/metrics';
 import { CloseCode } from '@muster/protocol/codes';
 import type { EngineMetrics } from './core/ports.ts';
+import type { Departure } from './drain.ts';
 import type { HandshakeResult } from './socket/server.ts';
 
 /** Numbers read from state when the metrics are scraped. */
@@ -18,6 +19,8 @@ export interface GatewayMetrics extends EngineMetrics {
   handshake(result: HandshakeResult, seconds: number): void;
   verdict(result: string, source: 'local' | 'redis' | 'service'): void;
   draining(remaining: number): void;
+  /** A connection that a drain sent away. */
+  departed(how: Departure): void;
 }
 
 /** Close codes with a series of their own; all others are `other`. */
@@ -31,6 +34,7 @@ export const createGatewayMetrics = (metrics: Metrics, state: () => GatewayState
   const disconnects = metrics.counter('gateway_disconnects_total');
   const validations = metrics.counter('session_validations_total');
   const remaining = metrics.gauge('gateway_drain_remaining_connections').with({});
+  const migrations = metrics.counter('gateway_migrations_total');
   return {
     ...traffic,
     handshake: (result, seconds) => {
@@ -42,6 +46,7 @@ export const createGatewayMetrics = (metrics: Metrics, state: () => GatewayState
     },
     verdict: (result, source) => validations.inc({ result, source }),
     draining: (count) => remaining.set(count),
+    departed: (result) => migrations.inc({ reason: 'drain', result }),
   };
 };
 

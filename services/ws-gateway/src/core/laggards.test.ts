@@ -49,7 +49,7 @@ const scene = async (options: Parameters<typeof engineUnderTest>[0] = {}) => {
 };
 
 describe('a member that does not read fast enough', () => {
-  test('[LG1] is skipped, and given everything in order once it reads; nobody else notices', async () => {
+  test('[SW1] is skipped, and given everything in order once it reads; nobody else notices', async () => {
     const { fast, slow, publish, pass, metrics, engine } = await scene();
     slow.wire.isRead = false;
     await publish(30);
@@ -77,7 +77,7 @@ describe('a member that does not read fast enough', () => {
     expect(slow.wire.closed).toBeUndefined();
   });
 
-  test('[LG1] gets from the stream what is no more at hand', async () => {
+  test('[SW1] gets from the stream what is no more at hand', async () => {
     const { slow, publish, catchUp } = await scene();
     slow.wire.isRead = false;
     await publish(150);
@@ -87,7 +87,7 @@ describe('a member that does not read fast enough', () => {
     expect(numbersIn(slow.wire)).toEqual(upTo(150));
   });
 
-  test('[LG1] on the plain endpoint is caught up too', async () => {
+  test('[SW1] on the plain endpoint is caught up too', async () => {
     const { plain, publish, catchUp } = await scene();
     const { wire } = await plain('room');
     wire.isRead = false;
@@ -98,7 +98,7 @@ describe('a member that does not read fast enough', () => {
     expect(wire.messages.map((text) => Number.parseInt(text, 10))).toEqual(upTo(30));
   });
 
-  test('[LG1] is not given what was not for it: another filter, an exclusion', async () => {
+  test('[SW1] is not given what was not for it: another filter, an exclusion', async () => {
     const { connected, publish, catchUp } = await scene();
     const choosy = await connected('ann');
     await choosy.say({ id: 2, subscribe: { channel: 'room', tf: { key: 'k', cmp: 'eq', val: 'yes' } } });
@@ -113,7 +113,7 @@ describe('a member that does not read fast enough', () => {
     expect(numbersIn(choosy.wire)).toEqual([0, 1, 2, 3, 7]);
   });
 
-  test('[LG2] is told so when what it missed is kept no more: unsubscribed with 2500, a plain one closed with 3010', async () => {
+  test('[SW2] is told so when what it missed is kept no more: unsubscribed with 2500, a plain one closed with 3010', async () => {
     const { slow, plain, publish, metrics, engine, catchUp } = await scene({
       groups: { ...LAG, retention: { ...retention, size: 5 } },
       limits: { maxOutboxBytes: 4_096 },
@@ -130,7 +130,7 @@ describe('a member that does not read fast enough', () => {
     expect(slow.wire.closed).toBeUndefined();
   });
 
-  test('[LG2] is told so when the stream has begun anew meanwhile', async () => {
+  test('[SW2] is told so when the stream has begun anew meanwhile', async () => {
     const { slow, publish, pass, broker, engine } = await scene();
     slow.wire.isRead = false;
     await publish(5);
@@ -142,7 +142,7 @@ describe('a member that does not read fast enough', () => {
     expect(unsubscribesIn(slow.wire)).toEqual([2500]);
   });
 
-  test('[LG3] is closed where nothing is kept, and where its groups say so', async () => {
+  test('[SW3] is closed where nothing is kept, and where its groups say so', async () => {
     for (const groups of [{ ...LAG, retention: undefined }, { retention }]) {
       const { fast, slow, publish } = await scene({ groups });
       slow.wire.isRead = false;
@@ -152,7 +152,7 @@ describe('a member that does not read fast enough', () => {
     }
   });
 
-  test('[LG4] still gets its answers and pings, up to 64 KiB of them', async () => {
+  test('[SW4] still gets its answers and pings, up to 64 KiB of them', async () => {
     const { slow, publish } = await scene();
     slow.wire.isRead = false;
     await publish(4);
@@ -162,7 +162,7 @@ describe('a member that does not read fast enough', () => {
     expect(slow.wire.closed).toEqual({ code: 3008, reason: 'slow' });
   });
 
-  test('[LG5] is not made up for what is not kept: join, leave, and publications with skip_history', async () => {
+  test('[SW5] is not made up for what is not kept: join, leave, and publications with skip_history', async () => {
     const { slow, publish, engine, connected, catchUp } = await scene({
       groups: { ...LAG, joinLeave: true, forcePushJoinLeave: true },
     });
@@ -177,7 +177,7 @@ describe('a member that does not read fast enough', () => {
     expect(numbersIn(slow.wire)).toEqual(upTo(5));
   });
 
-  test('[LG1] a member that leaves while it is behind gets nothing more', async () => {
+  test('[SW1] a member that leaves while it is behind gets nothing more', async () => {
     const { slow, publish, engine, catchUp } = await scene();
     slow.wire.isRead = false;
     await publish(10);
@@ -203,7 +203,7 @@ const steps = fc.array(
   { minLength: 5, maxLength: 25 },
 );
 
-test('[LG1] through any order of publishing, losing, auditing and reading: nothing missing, nothing twice, in order', async () => {
+test('[SW1] through any order of publishing, losing, auditing and reading: nothing missing, nothing twice, in order', async () => {
   await fc.assert(
     fc.asyncProperty(steps, fc.constantFrom(0, 5), async (plan, gatherMs) => {
       const kept = { ...LAG, retention: { ...retention, size: 10_000 } };

@@ -1,0 +1,80 @@
+import type { CloseCode } from '@muster/protocol/codes';
+import type { ClientId } from '@muster/protocol/ids';
+import { expect, test } from 'vitest';
+import type { AnyConnection } from './core/connections.ts';
+import { createDrain } from './drain.ts';
+
+/** Connections that note in which order they were told to go. */
+const crowd = (lags: readonly number[]) => {
+  const present = new Set<AnyConnection>();
+  const told: string[] = [];
+  const cut: string[] = [];
+  for (const [index, lagBytes] of lags.entries()) {
+    const one: AnyConnection = {
+      ...{
+        id: `c${index}` as ClientId,
+        transport: 'websocket',
+        identity: undefined,
+        groups: [],
+        since: 0,
+        lagBytes,
+      },
+      close: (code: CloseCode) => {
+        if (present.delete(one)) told.push(`${one.id} ${code}`);
+      },
+      terminate: () => cut.push(one.id),
+      endMembership: () => {},
+    };
+    present.add(one);
+  }
+  return { present, told, cut };
+};
+
+const drainOf = (present: Set<AnyConnection>, options: { acceptMs?: number; timeoutMs?: number } = {}) => {
+  const departures: string[] = [];
+  let now = 0;
+  const drain = createDrain({
+    connections: () => present,
+    // Late by more than any slot, as on a busy machine: nothing waits.
+    clock: { now: () => 0, monotonic: () => (now += 1_000) },
+    acceptMs: options.acceptMs ?? 0,
+    timeoutMs: options.timeoutMs ?? 30_000,
+    onRemaining: () => {},
+    onDeparture: (how) => departures.push(how),
+  });
+  return { drain, departures };
+};
+const gone = AbortSignal.abort();
+
+test('[DR3] those for whom most is waiting are closed last', async () => {
+  const { present, told } = crowd([500, 0, 9_000, 20]);
+  const { drain } = drainOf(present);
+  const stop = new AbortController();
+  const running = drain.run(stop.signal);
+  while (present.size > 0) await new Promise((resolve) => setImmediate(resolve));
+  stop.abort();
+  await running;
+  expect(told).toEqual(['c1 3001', 'c3 3001', 'c0 3001', 'c2 3001']);
+});
+
+test('[DR4] at the deadline whoever is left is cut', async () => {
+  const { present, cut } = crowd([0, 0, 0]);
+  const { drain, departures } = drainOf(present);
+  await drain.run(gone);
+  expect(cut).toEqual(['c0', 'c1', 'c2']);
+  expect(departures).toEqual(['cut', 'cut', 'cut']);
+  expect(drain.isClosed()).toBe(true);
+});
+
+test('[DR5] a drain that is taken back leaves alone whoever was not told to go, and the gateway opens again', async () => {
+  const { present, told, cut } = crowd([0, 0]);
+  const { drain } = drainOf(present, { acceptMs: 10_000, timeoutMs: 60_000 });
+  const running = drain.run(new AbortController().signal);
+  expect(drain.isClosed()).toBe(false);
+  drain.cancel();
+  await running;
+  expect(drain.isClosed()).toBe(false);
+  expect([told, cut]).toEqual([[], []]);
+  await drain.run(gone);
+  expect(cut).toHaveLength(2);
+});
