@@ -1,3 +1,4 @@
+import { createBreaker } from '@muster/kit/breaker';
 import type { Metrics } from '@muster/kit/metrics';
 import type { Postgres } from '@muster/kit/postgres';
 import type { RedisConnections } from '@muster/kit/redis';
@@ -5,7 +6,6 @@ import type { World } from '@muster/kit/world';
 import { createSnapshotStore } from '@muster/session/snapshot';
 import { createTouchBuffer, createTouchThrottle } from '@muster/session/touch';
 import type { SessionServiceConfig } from './config.ts';
-import { createBreaker } from './core/breaker.ts';
 import { guardSnapshots } from './core/guarded-snapshots.ts';
 import type { KeyRing } from './core/key-ring.ts';
 import { createToucher } from './core/toucher.ts';

@@ -1,11 +1,11 @@
+import { fetchJson } from '@muster/kit/fetch-json';
+import { createIssuerKeys } from '@muster/kit/issuer-keys';
 import type { Base } from './base.ts';
 import type { Admin } from './core/admin.ts';
 import { createBackchannelLogout } from './core/backchannel-logout.ts';
 import type { Sessions } from './core/sessions.ts';
 import { createTokenExchange } from './core/token-exchange.ts';
 import type { Identity } from './http/context.ts';
-import { fetchJson } from './oidc/fetch-json.ts';
-import { createIssuerKeys } from './oidc/issuer-keys.ts';
 import { createIdentityMetrics } from './oidc/metrics.ts';
 import { createOverLogins, createUsedTokens } from './oidc/redis-marks.ts';
 import { createTokenVerifier } from './oidc/token-verifier.ts';

@@ -1,6 +1,6 @@
+import { createBreaker } from '@muster/kit/breaker';
 import { createFakeClock } from '@muster/testkit/fake-clock';
 import { expect, test } from 'vitest';
-import { createBreaker } from './breaker.ts';
 
 test('[SE23] five failures open it for a second, then one call tries', async () => {
   const clock = createFakeClock();

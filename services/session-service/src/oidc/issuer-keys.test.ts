@@ -1,8 +1,8 @@
+import { createIssuerKeys, type IssuerKeysDeps } from '@muster/kit/issuer-keys';
 import { createFakeClock } from '@muster/testkit/fake-clock';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { exportJWK, generateKeyPair } from 'jose';
 import { beforeEach, expect, test } from 'vitest';
-import { createIssuerKeys, type IssuerKeysDeps } from './issuer-keys.ts';
 
 const ISSUER = 'https://id.example/';
 const JWKS = 'https://keys.example/set';

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '@muster/kit/clock';
+import type { IssuerKeys } from '@muster/kit/issuer-keys';
 import { decodeJwt, decodeProtectedHeader, errors, type JWTPayload, jwtVerify } from 'jose';
 import type { IssuerConfig } from '../config-oidc.ts';
 import type { TokenFault, TokenKind, TokenVerdict, TokenVerifier } from '../core/identity-ports.ts';
-import type { IssuerKeys } from './issuer-keys.ts';
 
 export interface TokenVerifierDeps {
   readonly clock: Clock;

@@ -1,7 +1,7 @@
-import type { Clock } from '@muster/kit/clock';
-import type { Logger } from '@muster/kit/logger';
 import { AppError } from '@muster/protocol/errors';
 import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTHeaderParameters } from 'jose';
+import type { Clock } from './clock.ts';
+import type { Logger } from './logger.ts';
 
 type KeySet = ReturnType<typeof createLocalJWKSet>;
 type Key = Awaited<ReturnType<KeySet>>;
