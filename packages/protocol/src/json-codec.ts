@@ -102,6 +102,10 @@ const pushBody = (push: Push): string => {
       );
     case 'subscribe':
       return object(text('channel', push.channel), raw('subscribe', subscribeResult(push.result)));
+    case 'publication':
+      return object(text('channel', push.channel), raw('pub', push.publication));
+    case 'refresh':
+      return object(raw('refresh', expiry(push)));
     case 'message':
       return object(raw('message', object(raw('data', push.data))));
     default:

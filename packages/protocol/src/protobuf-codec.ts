@@ -100,6 +100,10 @@ const pushBody = (push: Push): MessageWriter => {
       const event = new MessageWriter().flag(1, recoverable).text(4, epoch).number(5, offset);
       return writer.text(2, push.channel).message(9, event.flag(6, positioned).bytes(7, json(data)));
     }
+    case 'publication':
+      return writer.text(2, push.channel).message(4, publication(push.publication));
+    case 'refresh':
+      return writer.message(12, new MessageWriter().flag(1, push.expires).number(2, push.ttlS));
     case 'message':
       return writer.message(8, new MessageWriter().bytes(1, json(push.data)));
     default:

@@ -97,4 +97,6 @@ export type Push =
   | { readonly is: 'join' | 'leave'; readonly channel: string; readonly info: ClientInfo }
   | { readonly is: 'unsubscribe'; readonly channel: string; readonly code: UnsubscribeCode }
   | { readonly is: 'subscribe'; readonly channel: string; readonly result: SubscribeResult }
-  | { readonly is: 'message'; readonly data: Payload };
+  | { readonly is: 'publication'; readonly channel: string; readonly publication: PublicationText }
+  | { readonly is: 'message'; readonly data: Payload }
+  | { readonly is: 'refresh'; readonly expires: boolean; readonly ttlS: number };

@@ -44,6 +44,11 @@ export const settings = z.object({
     .string()
     .optional()
     .describe('JSON file with the options of groups by namespace; read again on SIGHUP'),
+  PERSONAL_GROUPS: z
+    .string()
+    .regex(/^[\x20-\x7e]{0,63}#$/, 'must end in #, for example user:#')
+    .optional()
+    .describe('every client is put into the group of its user, whose name begins so; default: none'),
   SERVER_API_KEYS: field.list().describe('keys of back ends for the server API, at least 16 bytes each'),
   PING_INTERVAL_MS: field.ms(25_000, { min: 100 }).describe('time between two pings of a connection'),
   PONG_TIMEOUT_MS: field
@@ -99,6 +104,8 @@ export interface GatewayConfig {
   /** Undefined: all groups have the default options. */
   readonly groupsFile: string | undefined;
   readonly groups: NamespaceTable | undefined;
+  /** Undefined: users have no groups of their own. */
+  readonly personalGroups: string | undefined;
   readonly serverApiKeys: readonly string[];
   readonly pingIntervalMs: number;
   readonly pongTimeoutMs: number;
@@ -128,6 +135,7 @@ export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
     allowedOrigins: parsed.ALLOWED_ORIGINS ?? [new URL(parsed.PUBLIC_URL).origin],
     groupsFile: parsed.GROUPS_FILE,
     groups: parsed.GROUPS_FILE === undefined ? undefined : readGroupsFile(parsed.GROUPS_FILE),
+    personalGroups: parsed.PERSONAL_GROUPS,
     serverApiKeys: parsed.SERVER_API_KEYS,
     pingIntervalMs: parsed.PING_INTERVAL_MS,
     pongTimeoutMs: parsed.PONG_TIMEOUT_MS,

@@ -24,6 +24,9 @@ const crowd = (lags: readonly number[]) => {
       },
       terminate: () => cut.push(one.id),
       endMembership: () => {},
+      joinFromServer: async () => false,
+      tell: () => false,
+      refreshFromServer: () => false,
     };
     present.add(one);
   }

@@ -1,11 +1,11 @@
 import type { Clock } from '@muster/kit/clock';
 import type { Random } from '@muster/kit/random';
 import { CLOSE_REASON, CloseCode, type ReplyError, UnsubscribeCode } from '@muster/protocol/codes';
-import type { Command } from '@muster/protocol/commands';
+import type { Command, Payload } from '@muster/protocol/commands';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
-import type { ClientInfo, Reply } from '@muster/protocol/replies';
+import type { ClientInfo, Reply, SubscribeResult } from '@muster/protocol/replies';
 import type { Codec } from './codec.ts';
-import type { AnyConnection } from './connections.ts';
+import type { AnyConnection, RefreshOrder, SubscribeOrder } from './connections.ts';
 import { countEnding } from './endings.ts';
 import { Outbox } from './outbox.ts';
 import type { ConnectionLimits, EngineMetrics, Identity, SessionHolder, Wire } from './ports.ts';
@@ -24,6 +24,8 @@ export interface ConnectionContext {
   receive(connection: Connection, frame: string | Buffer): void;
   /** The connection is over, for whatever reason. Called once. */
   leave(connection: Connection): void;
+  /** Puts a connection into a group at the word of a back end. False when it is there already. Throws REDIS_UNAVAILABLE. */
+  join(connection: Connection, order: SubscribeOrder): Promise<boolean>;
   /** Ends one membership. */
   drop(subscription: Subscription): void;
 }
@@ -49,8 +51,11 @@ export interface Hello {
 
 /** A subscription that is on its way, or one that delivers. */
 export type Membership =
-  | { readonly is: 'joining' }
-  | { readonly is: 'live'; readonly subscription: Subscription };
+  | { readonly is: 'joining'; readonly isServerSide: boolean }
+  | { readonly is: 'live'; readonly subscription: Subscription; readonly isServerSide: boolean };
+
+/** How long a membership outlives its time, so that the client can come with a new one. */
+const EXPIRY_GRACE_MS = 25_000;
 
 const GREETING: Phase = { is: 'greeting' };
 const CONNECTING: Phase = { is: 'connecting' };
@@ -86,6 +91,10 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   #pingedAt = 0;
   #expiresAt = Number.POSITIVE_INFINITY;
   #closeCode = 0;
+  /** When a back end wants it to end, in monotonic ms. */
+  #refreshBy = Number.POSITIVE_INFINITY;
+  /** When memberships run out, in monotonic ms; undefined while none does. */
+  #groupExpiries: Map<GroupName, number> | undefined = undefined;
 
   constructor(context: ConnectionContext, wire: Wire, id: ClientId, hello: Hello) {
     this.#context = context;
@@ -195,11 +204,13 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     const isPongLate = this.#pingedAt !== 0 && now >= this.#pingedAt + this.#context.limits.pongTimeoutMs;
     if (this.phase.is !== 'live') this.close(CloseCode.Stale);
     else if (now >= this.#expiresAt) this.endSession('expired');
+    else if (now >= this.#refreshBy) this.close(CloseCode.Expired);
     else if (isPongLate) {
       this.#context.metrics.heartbeatTimeout();
       this.close(CloseCode.NoPong);
     } else {
       if (this.#pingedAt === 0 && now >= this.#nextPingAt) this.#ping(now);
+      this.#endExpired(now);
       this.#rearm();
     }
   }
@@ -214,15 +225,57 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
 
   /** The client is told to begin anew: it subscribes again at once, and learns whether it missed anything. */
   onInsufficientState(group: GroupName): void {
-    this.endMembership(group, UnsubscribeCode.InsufficientState);
+    // It cannot subscribe again by itself to what it did not subscribe to: it connects again.
+    if (this.memberships.get(group)?.isServerSide) this.close(CloseCode.InsufficientState);
+    else this.endMembership(group, UnsubscribeCode.InsufficientState);
   }
 
   endMembership(group: GroupName, code: UnsubscribeCode): void {
     const membership = this.memberships.get(group);
     if (membership?.is !== 'live') return;
     this.memberships.delete(group);
+    this.#groupExpiries?.delete(group);
     this.#context.drop(membership.subscription);
     this.outbox.post(this.codec.push({ is: 'unsubscribe', channel: group, code }));
+  }
+
+  /** A back end has put it into a group: it is told so, and then what it missed there. */
+  tellSubscribed(group: GroupName, { publications = [], ...result }: SubscribeResult): void {
+    this.outbox.post(this.codec.push({ is: 'subscribe', channel: group, result }));
+    for (const publication of publications) {
+      this.outbox.post(this.codec.push({ is: 'publication', channel: group, publication }));
+    }
+  }
+
+  /** The membership ends some time after `at`, in ms since the Unix epoch. */
+  expireMembership(group: GroupName, at: number): void {
+    const { clock } = this.#context;
+    this.#groupExpiries ??= new Map();
+    this.#groupExpiries.set(group, clock.monotonic() + (at - clock.now()) + EXPIRY_GRACE_MS);
+    this.#rearm();
+  }
+
+  tell(data: Payload): boolean {
+    this.outbox.post(this.codec.push({ is: 'message', data }));
+    return true;
+  }
+
+  refreshFromServer({ expired, expiresAt }: RefreshOrder): boolean {
+    const { clock } = this.#context;
+    const leftMs = expiresAt === undefined ? Number.POSITIVE_INFINITY : expiresAt - clock.now();
+    if (expired || leftMs <= 0) {
+      this.close(CloseCode.Expired);
+      return true;
+    }
+    this.#refreshBy = clock.monotonic() + leftMs + EXPIRY_GRACE_MS;
+    const ttlS = expiresAt === undefined ? 0 : Math.ceil(leftMs / 1000);
+    this.outbox.post(this.codec.push({ is: 'refresh', expires: ttlS > 0, ttlS }));
+    this.#rearm();
+    return true;
+  }
+
+  joinFromServer(order: SubscribeOrder): Promise<boolean> {
+    return this.#context.join(this, order);
   }
 
   onSlow(): void {
@@ -264,11 +317,22 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     this.outbox.write(this.codec.pingFrame);
   }
 
+  #endExpired(now: number): void {
+    for (const [group, at] of this.#groupExpiries ?? []) {
+      if (at > now || this.isOver) continue;
+      this.#groupExpiries?.delete(group);
+      if (this.memberships.get(group)?.isServerSide) this.close(CloseCode.SubscriptionExpired);
+      else this.endMembership(group, UnsubscribeCode.Expired);
+    }
+  }
+
   #rearm(): void {
-    if (this.isOver) return;
+    // Before it is let in, the handshake has a deadline of its own.
+    if (this.phase.is !== 'live') return;
     const beat =
       this.#pingedAt === 0 ? this.#nextPingAt : this.#pingedAt + this.#context.limits.pongTimeoutMs;
-    this.#context.wheel.put(this, Math.min(beat, this.#expiresAt));
+    const groups = Math.min(...(this.#groupExpiries?.values() ?? []));
+    this.#context.wheel.put(this, Math.min(beat, this.#expiresAt, this.#refreshBy, groups));
   }
 
   #end(code: number): void {

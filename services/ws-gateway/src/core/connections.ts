@@ -1,6 +1,22 @@
 import type { CloseCode, UnsubscribeCode } from '@muster/protocol/codes';
+import type { Payload, StreamPosition } from '@muster/protocol/commands';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
-import type { Identity } from './ports.ts';
+import type { Identity, ServerSubscription } from './ports.ts';
+
+/** A group that a back end puts a client into. Travels as JSON. */
+export interface SubscribeOrder {
+  readonly group: GroupName;
+  readonly terms: ServerSubscription;
+  readonly recover?: StreamPosition;
+}
+
+/** When a connection is to end, at the word of a back end. Travels as JSON. */
+export interface RefreshOrder {
+  /** Now. */
+  readonly expired: boolean;
+  /** Milliseconds since the Unix epoch; undefined for as long as its credential is good. */
+  readonly expiresAt?: number;
+}
 
 /** A connection of either kind, as the rest of the gateway sees it. */
 export interface AnyConnection {
@@ -16,6 +32,12 @@ export interface AnyConnection {
   readonly lagBytes: number;
   close(code: CloseCode, reason?: string): void;
   terminate(): void;
+  /** Puts it into a group and tells it so. False when it is there already, or cannot be. Throws REDIS_UNAVAILABLE. */
+  joinFromServer(order: SubscribeOrder): Promise<boolean>;
+  /** Gives it data that belongs to no group. False when it cannot take any. */
+  tell(data: Payload): boolean;
+  /** Sets when it ends; sooner than its credential, never later. */
+  refreshFromServer(order: RefreshOrder): boolean;
   /** Takes it out of a group and tells it so. */
   endMembership(group: GroupName, code: UnsubscribeCode): void;
 }

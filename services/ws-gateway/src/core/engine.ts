@@ -21,6 +21,7 @@ import type { GroupOptions, Namespaces } from './namespaces.ts';
 import { isAllowed } from './permissions.ts';
 import { PlainConnection, type PlainContext } from './plain-connection.ts';
 import type { ConnectionLimits, EngineMetrics, Identity, SessionGate, SessionHolder, Wire } from './ports.ts';
+import { createServerSubscriptions } from './server-subscriptions.ts';
 import { Wheel } from './wheel.ts';
 
 export interface EngineDeps {
@@ -34,6 +35,8 @@ export interface EngineDeps {
   readonly metrics: EngineMetrics;
   readonly limits: ConnectionLimits;
   readonly gatherMs: number;
+  /** What the name of a user's own group begins with; undefined: users have none. */
+  readonly personalGroups: string | undefined;
   /** Name of this instance, told to clients. */
   readonly gateway: string;
   readonly version: string;
@@ -153,12 +156,16 @@ const protocolContext = (
   { hub, wheel, connections }: { hub: Hub; wheel: Wheel; connections: Set<Connection> },
 ): ConnectionContext => {
   const { clock, random, metrics, limits, gate, namespaces } = deps;
+  const { maxSubscriptions } = limits;
+  const { personalGroups } = deps;
+  const subscribing = { hub, namespaces, metrics, maxSubscriptions };
+  const serverSubscriptions = createServerSubscriptions({ ...subscribing, personalGroups });
   const dispatcher = createDispatcher({
     metrics,
     log: deps.log,
     handlers: {
-      connect: createConnect({ ...deps, pingIntervalMs: limits.pingIntervalMs }),
-      subscribe: createSubscribe({ hub, namespaces, metrics, maxSubscriptions: limits.maxSubscriptions }),
+      connect: createConnect({ ...deps, pingIntervalMs: limits.pingIntervalMs, serverSubscriptions }),
+      subscribe: createSubscribe(subscribing),
       unsubscribe: createUnsubscribe({ hub }),
       publish: createPublish({ hub, namespaces }),
       presence: createPresence({ presence: deps.presence, namespaces }),
@@ -169,6 +176,10 @@ const protocolContext = (
     ...{ clock, random, wheel, limits, metrics },
     receive: dispatcher.receive,
     drop: hub.leave,
+    join: async (connection, { group, ...order }) => {
+      const options = namespaces.optionsOf(group);
+      return options !== undefined && serverSubscriptions.add(connection, { group, options, ...order });
+    },
     leave: (connection) => {
       connections.delete(connection);
       for (const membership of connection.memberships.values()) {

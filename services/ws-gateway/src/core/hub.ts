@@ -149,7 +149,11 @@ export const createHub = ({ bus, presence, clock, metrics, log, gatherMs }: HubD
 };
 
 /** What others see of a client in a group with these options. */
-export const whoJoins = (options: GroupOptions, client: ClientId, info: ClientInfo): Who | undefined =>
+export const whoJoins = (
+  options: Pick<GroupOptions, 'presence' | 'joinLeave'>,
+  client: ClientId,
+  info: ClientInfo,
+): Who | undefined =>
   options.presence || options.joinLeave
     ? { client, info, isPresent: options.presence, isAnnounced: options.joinLeave }
     : undefined;

@@ -92,10 +92,11 @@ export const createNamespaces = (table: () => NamespaceTable): Namespaces => ({
   },
 });
 
-/** `$chat:1` and `chat:1` are both of `chat`; a name without a colon is of none. */
+/** `$chat:1` and `chat:1` are both of `chat`; a name without a colon is of none. Users after `#` may have colons of their own. */
 const namespaceOf = (group: GroupName): string | undefined => {
   const colon = group.indexOf(':');
-  if (colon < 0) return undefined;
+  const users = group.indexOf('#');
+  if (colon < 0 || (users >= 0 && users < colon)) return undefined;
   const name = group.slice(0, colon);
   return name.startsWith('$') ? name.slice(1) : name;
 };

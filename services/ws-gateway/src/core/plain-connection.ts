@@ -5,7 +5,7 @@ import type { Payload } from '@muster/protocol/commands';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
 import { jsonCodec } from './codec.ts';
-import type { AnyConnection } from './connections.ts';
+import type { AnyConnection, RefreshOrder } from './connections.ts';
 import { countEnding } from './endings.ts';
 import { textFrame } from './frame.ts';
 import type { Hub } from './hub.ts';
@@ -65,6 +65,8 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
   #heardAt: number;
   readonly #bucket: TokenBucket;
   #publishing = 0;
+  /** A back end said when it ends, before its session does. */
+  #isToldToEnd = false;
   #isPaused = false;
 
   constructor(context: PlainContext, wire: Wire, id: ClientId, place: PlainPlace) {
@@ -123,7 +125,8 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
   }
 
   onDue(): void {
-    this.endSession('expired');
+    if (this.#isToldToEnd) this.close(CloseCode.Expired);
+    else this.endSession('expired');
   }
 
   renewSession(why: string): void {
@@ -137,6 +140,25 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
   /** Without its group a plain client is nothing. */
   endMembership(): void {
     this.close(CloseCode.ForceDisconnect);
+  }
+
+  /** Its messages are those of its group. */
+  tell(): boolean {
+    return false;
+  }
+
+  refreshFromServer({ expired, expiresAt }: RefreshOrder): boolean {
+    const { clock, wheel } = this.#context;
+    const leftMs = expiresAt === undefined ? Number.POSITIVE_INFINITY : expiresAt - clock.now();
+    this.#isToldToEnd = leftMs < this.identity.expiresAt - clock.now();
+    if (expired || leftMs <= 0) this.close(CloseCode.Expired);
+    else wheel.put(this, clock.monotonic() + Math.min(leftMs, this.identity.expiresAt - clock.now()));
+    return true;
+  }
+
+  /** A plain client is in one group. */
+  async joinFromServer(): Promise<boolean> {
+    return false;
   }
 
   /** A plain client cannot be told but by its end; it comes back and knows that it was away. */

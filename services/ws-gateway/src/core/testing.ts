@@ -88,8 +88,10 @@ export class FakeGate implements SessionGate {
     if (token === 'ended') return { ok: false, why: 'ended', reason: 'logout' };
     return { ok: false, why: token === 'away' ? 'unavailable' : 'invalid' };
   }
+  /** What identities have beside. */
+  more: Partial<Identity> = {};
   identity(id: SessionId): Identity {
-    return { sessionId: id, user: id, expiresAt: this.expiresAt };
+    return { sessionId: id, user: id, expiresAt: this.expiresAt, ...this.more };
   }
   transfer(id: SessionId, from: SessionHolder, to: SessionHolder): void {
     this.release(id, from);

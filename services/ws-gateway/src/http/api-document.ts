@@ -5,6 +5,9 @@ import { API_BODIES, API_RESULTS, apiError } from './api-schemas.ts';
 const SUMMARIES: Readonly<Record<keyof typeof API_BODIES, string>> = {
   publish: 'Sends data to a group',
   broadcast: 'Sends the same data to many groups',
+  subscribe: 'Puts connections into a group',
+  send: 'Sends data to connections, outside of groups',
+  refresh: 'Sets when connections end',
   unsubscribe: 'Takes connections out of one group, or of all',
   disconnect: 'Closes connections',
   presence: 'Who is in a group',
@@ -22,6 +25,9 @@ const TARGETING =
   'Who is meant: connections of `user`, of `session`, or the one `client`; what is not given fits everybody, and somebody must be named. ' +
   'The answer says how many connections it concerned, and how many gateways answered.';
 const DESCRIPTIONS: Readonly<Partial<Record<keyof typeof API_BODIES, string>>> = {
+  subscribe: TARGETING,
+  send: TARGETING,
+  refresh: TARGETING,
   unsubscribe: TARGETING,
   disconnect: TARGETING,
   publish:

@@ -42,6 +42,30 @@ export const API_BODIES = {
     ...message,
     delta: z.boolean().optional(),
   }),
+  subscribe: z.object({
+    ...target,
+    channel: group,
+    info: json.optional().describe('what others in the group see of the client'),
+    data: json.optional().describe('for the client'),
+    expire_at: count.optional().describe('s since 1970; 0 for never'),
+    recover_since: position.optional().describe('what was published since is sent'),
+    override: z
+      .object({
+        presence: z.object({ value: z.boolean() }).optional(),
+        join_leave: z.object({ value: z.boolean() }).optional(),
+        force_push_join_leave: z.object({ value: z.boolean() }).optional(),
+        force_recovery: z.object({ value: z.boolean() }).optional(),
+        force_positioning: z.object({ value: z.boolean() }).optional(),
+      })
+      .optional()
+      .describe('options of the group that differ for these clients'),
+  }),
+  send: z.object({ ...target, data: json }),
+  refresh: z.object({
+    ...target,
+    expired: z.boolean().optional().describe('ends the connections at once; clients connect again'),
+    expire_at: count.optional().describe('s since 1970; 0 for as long as the credential is good'),
+  }),
   unsubscribe: z.object({ ...target, channel: z.string().optional().describe('empty for all') }),
   disconnect: z.object({
     ...target,
@@ -99,6 +123,9 @@ export const API_RESULTS: Readonly<Record<keyof typeof API_BODIES, z.ZodType>> =
   broadcast: z.object({
     responses: z.array(z.union([z.object({ result: published }), z.object({ error: apiError })])),
   }),
+  subscribe: affected,
+  send: affected,
+  refresh: affected,
   unsubscribe: affected,
   disconnect: affected,
   presence: z.object({ presence: z.record(z.string(), clientInfo) }),

@@ -9,9 +9,9 @@ import { DELTA_NOTE } from '../delta-audience.ts';
 import { readHistory } from '../handlers/history.ts';
 import { presenceStats } from '../handlers/presence.ts';
 import type { Hub } from '../hub.ts';
-import type { GroupOptions, Namespaces } from '../namespaces.ts';
+import type { Namespaces } from '../namespaces.ts';
 import { fleetMethods } from './fleet-methods.ts';
-import { ApiError, Params } from './params.ts';
+import { ApiError, Params, requireOptions } from './params.ts';
 
 export interface ApiDeps {
   readonly hub: Hub;
@@ -61,16 +61,6 @@ export const createServerApi = (deps: ApiDeps, onFault: (error: unknown) => void
   };
   methods.set('batch', (params) => batch(call, params));
   return { call, methods: [...methods.keys()] };
-};
-
-/** The options of a group; 102 when its namespace does not exist. */
-export const requireOptions = (
-  { namespaces }: Pick<ApiDeps, 'namespaces'>,
-  group: GroupName,
-): GroupOptions => {
-  const options = namespaces.optionsOf(group);
-  if (options === undefined) throw new ApiError(ReplyError.UnknownGroup);
-  return options;
 };
 
 /** The error object of an answer. */

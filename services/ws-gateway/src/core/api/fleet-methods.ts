@@ -1,8 +1,10 @@
 import { ReplyError } from '@muster/protocol/codes';
 import { MAX_CLOSE_REASON_BYTES } from '@muster/protocol/limits';
+import type { SubscribeOrder } from '../connections.ts';
+import type { SubscriptionOverride } from '../ports.ts';
 import type { ApiDeps, ApiMethod } from './api.ts';
 import { type ConnectionView, FORCE_DISCONNECT, type Order, type Target } from './orders.ts';
-import { ApiError, type Params } from './params.ts';
+import { ApiError, type Params, requireOptions } from './params.ts';
 
 /** How long gateways may take to answer. */
 const PATIENCE_MS = 1_000;
@@ -10,7 +12,10 @@ const DEFAULT_CONNECTIONS = 1_000;
 const MAX_CONNECTIONS_LISTED = 10_000;
 
 /** Methods that concern connections, wherever in the fleet they are. Their answers say what was done, not what was sent. */
-export const fleetMethods = ({ bus }: Pick<ApiDeps, 'bus'>): Record<string, ApiMethod> => {
+export const fleetMethods = ({
+  bus,
+  namespaces,
+}: Pick<ApiDeps, 'bus' | 'namespaces'>): Record<string, ApiMethod> => {
   const ask = (order: Order): Promise<unknown[]> => bus.ask(order, PATIENCE_MS);
   const counted = async (order: Order): Promise<string> => {
     const answers = await ask(order);
@@ -21,6 +26,25 @@ export const fleetMethods = ({ bus }: Pick<ApiDeps, 'bus'>): Record<string, ApiM
     disconnect: async (params) => {
       const { code, reason } = disconnectOf(params.object('disconnect'));
       return counted({ do: 'disconnect', target: targetOf(params, params.texts('whitelist')), code, reason });
+    },
+    subscribe: async (params) => {
+      const group = params.group();
+      requireOptions({ namespaces }, group);
+      const target = targetOf(params, []);
+      return counted({ do: 'subscribe', target, group, ...subscribeOrder(params) });
+    },
+    send: async (params) =>
+      counted({ do: 'send', target: targetOf(params, []), data: params.payload('data') }),
+    refresh: async (params) => {
+      const expireAt = params.integer('expire_at');
+      if (expireAt < 0) throw new ApiError(ReplyError.BadRequest);
+      const when = expireAt === 0 ? {} : { expiresAt: expireAt * 1_000 };
+      return counted({
+        do: 'refresh',
+        target: targetOf(params, []),
+        expired: params.flag('expired'),
+        ...when,
+      });
     },
     unsubscribe: async (params) => {
       const group = params.text('channel') === '' ? '' : params.group();
@@ -48,6 +72,43 @@ export const fleetMethods = ({ bus }: Pick<ApiDeps, 'bus'>): Record<string, ApiM
     info: async () => JSON.stringify({ nodes: await ask({ do: 'info' }) }),
   };
 };
+
+/** How a back end wants somebody to be in a group. */
+const subscribeOrder = (params: Params): Omit<SubscribeOrder, 'group'> => {
+  const given = (name: string) => params.has(name) || params.has(`b64${name}`);
+  const since = params.object('recover_since');
+  const override = params.object('override');
+  const expireAt = params.integer('expire_at');
+  if (expireAt < 0) throw new ApiError(ReplyError.BadRequest);
+  return {
+    terms: {
+      ...(given('info') ? { info: params.payload('info') } : {}),
+      ...(given('data') ? { data: params.payload('data') } : {}),
+      ...(expireAt === 0 ? {} : { expiresAt: expireAt * 1_000 }),
+      ...(override === undefined ? {} : { override: overrideOf(override) }),
+    },
+    ...(since === undefined
+      ? {}
+      : { recover: { offset: since.integer('offset'), epoch: since.text('epoch') } }),
+  };
+};
+
+const OVERRIDES = [
+  ['presence', 'presence'],
+  ['joinLeave', 'join_leave'],
+  ['forcePushJoinLeave', 'force_push_join_leave'],
+  ['forceRecovery', 'force_recovery'],
+  ['forcePositioning', 'force_positioning'],
+] as const;
+
+/** `{"presence": {"value": true}, …}`. */
+const overrideOf = (given: Params): SubscriptionOverride =>
+  Object.fromEntries(
+    OVERRIDES.flatMap(([key, name]) => {
+      const one = given.object(name);
+      return one === undefined ? [] : [[key, one.flag('value')]];
+    }),
+  );
 
 /** Who is meant; somebody must be named. */
 const targetOf = (params: Params, except: readonly string[]): Target => {

@@ -1,6 +1,7 @@
 import { CLOSE_REASON, CloseCode, UnsubscribeCode } from '@muster/protocol/codes';
+import type { Payload } from '@muster/protocol/commands';
 import type { GroupName } from '@muster/protocol/ids';
-import type { AnyConnection } from '../connections.ts';
+import type { AnyConnection, RefreshOrder, SubscribeOrder } from '../connections.ts';
 import type { Hub } from '../hub.ts';
 
 /** Whose connections are meant. What is not given fits everybody; nothing given fits nobody. */
@@ -15,7 +16,10 @@ export interface Target {
 /** What the server API asks of every gateway. Travels as JSON. */
 export type Order =
   | { readonly do: 'disconnect'; readonly target: Target; readonly code: number; readonly reason: string }
+  | ({ readonly do: 'subscribe'; readonly target: Target } & SubscribeOrder)
   | { readonly do: 'unsubscribe'; readonly target: Target; readonly group: GroupName | '' }
+  | { readonly do: 'send'; readonly target: Target; readonly data: Payload }
+  | ({ readonly do: 'refresh'; readonly target: Target } & RefreshOrder)
   | {
       readonly do: 'connections';
       readonly target: Target;
@@ -71,6 +75,12 @@ export const createOrders =
           one.close(order.code as CloseCode, order.reason);
           return true;
         });
+      case 'subscribe':
+        return countOfJoined(matching(deps, order.target), order);
+      case 'send':
+        return countOf(matching(deps, order.target), (one) => one.tell(order.data));
+      case 'refresh':
+        return countOf(matching(deps, order.target), (one) => one.refreshFromServer(order));
       case 'unsubscribe':
         return countOf(matching(deps, order.target), (one) => endMemberships(one, order.group));
       case 'connections':
@@ -102,6 +112,12 @@ const matching = ({ connections }: OrderDeps, target: Target): AnyConnection[] =
 /** How many of them it concerned. */
 const countOf = (found: readonly AnyConnection[], act: (one: AnyConnection) => boolean): number =>
   found.filter((one) => act(one)).length;
+
+/** How many of them are in the group now and were not before. */
+const countOfJoined = async (found: readonly AnyConnection[], order: SubscribeOrder): Promise<number> => {
+  const outcomes = await Promise.allSettled(found.map((one) => one.joinFromServer(order)));
+  return outcomes.filter((one) => one.status === 'fulfilled' && one.value).length;
+};
 
 /** False when the connection was not in the group. A plain connection is nothing without its group. */
 const endMemberships = (one: AnyConnection, group: GroupName | ''): boolean => {

@@ -2,6 +2,7 @@ import { ReplyError } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
 import { type GroupName, parseGroupName } from '@muster/protocol/ids';
 import { memberText } from '@muster/protocol/raw-json';
+import type { GroupOptions, Namespaces } from '../namespaces.ts';
 
 /** A call that cannot be done, by code. */
 export class ApiError extends Error {
@@ -13,6 +14,16 @@ export class ApiError extends Error {
     this.code = code;
   }
 }
+
+/** The options of a group. Throws {@link ApiError} 102 when its namespace does not exist. */
+export const requireOptions = (
+  { namespaces }: { readonly namespaces: Namespaces },
+  group: GroupName,
+): GroupOptions => {
+  const options = namespaces.optionsOf(group);
+  if (options === undefined) throw new ApiError(ReplyError.UnknownGroup);
+  return options;
+};
 
 type JsonObject = Readonly<Record<string, unknown>>;
 

@@ -1,7 +1,10 @@
 import { CloseCode, ReplyError } from '@muster/protocol/codes';
 import type { ConnectCommand } from '@muster/protocol/commands';
+import { AppError } from '@muster/protocol/errors';
+import type { ClientInfo, SubscribeResult } from '@muster/protocol/replies';
 import type { Connection } from '../connection.ts';
 import type { Admission, Identity, SessionGate } from '../ports.ts';
+import type { ServerSubscriptions } from '../server-subscriptions.ts';
 
 export interface ConnectDeps {
   readonly gate: SessionGate;
@@ -9,6 +12,7 @@ export interface ConnectDeps {
   readonly gateway: string;
   readonly version: string;
   readonly pingIntervalMs: number;
+  readonly serverSubscriptions: Pick<ServerSubscriptions, 'placementsOf' | 'enterAll'>;
 }
 
 /** `connect`: who is this, and may they come in. The token of the command goes before what came with the upgrade. */
@@ -34,8 +38,42 @@ const admit = async (
     return;
   }
   if (!admission.ok) return turnAway(connection, command, admission);
-  welcome(deps, connection, command, admission.identity);
+  await enter(deps, connection, command, admission.identity);
 };
+
+/** First its groups, then the word that it is in: it learns where it stands in them. */
+const enter = async (
+  deps: ConnectDeps,
+  connection: Connection,
+  command: ConnectCommand,
+  identity: Identity,
+): Promise<void> => {
+  const placed = deps.serverSubscriptions.placementsOf(identity, command);
+  if (!placed.ok) {
+    deps.gate.release(identity.sessionId, connection);
+    if ('error' in placed) connection.refuseConnect(command.id, placed.error);
+    else if (placed.close === CloseCode.BadRequest) connection.refuse('unknown_group');
+    else connection.close(placed.close);
+    return;
+  }
+  const info = infoOf(connection, identity);
+  if (placed.placements.length === 0) return welcome(deps, connection, command, { identity, info });
+  try {
+    const subs = await deps.serverSubscriptions.enterAll(connection, info, placed.placements);
+    if (connection.isOver) deps.gate.release(identity.sessionId, connection);
+    else welcome(deps, connection, command, { identity, info, subs });
+  } catch (error) {
+    deps.gate.release(identity.sessionId, connection);
+    if (!(error instanceof AppError)) throw error;
+    connection.refuseConnect(command.id, ReplyError.Internal);
+  }
+};
+
+const infoOf = ({ id }: Connection, { user, info }: Identity): ClientInfo => ({
+  user,
+  client: id,
+  ...(info === undefined ? {} : { connInfo: info }),
+});
 
 const turnAway = (
   connection: Connection,
@@ -61,10 +99,15 @@ const welcome = (
   { gateway, version, pingIntervalMs }: ConnectDeps,
   connection: Connection,
   command: ConnectCommand,
-  identity: Identity,
+  entered: {
+    readonly identity: Identity;
+    readonly info: ClientInfo;
+    readonly subs?: ReadonlyMap<string, SubscribeResult>;
+  },
 ): void => {
+  const { identity, info, subs } = entered;
   const { user, sessionId } = identity;
-  connection.accept(identity, { user, client: connection.id });
+  connection.accept(identity, info);
   connection.reply({
     id: command.id,
     is: 'connect',
@@ -72,8 +115,10 @@ const welcome = (
       client: connection.id,
       version: `muster ${version}`,
       data: JSON.stringify({ gateway, user, session: sessionId }),
+      ...(subs === undefined ? {} : { subs }),
       pingS: Math.max(1, Math.round(pingIntervalMs / 1000)),
       pong: true,
     },
   });
+  connection.outbox.release();
 };

@@ -1,18 +1,16 @@
 import { ReplyError } from '@muster/protocol/codes';
 import type { SubscribeCommand } from '@muster/protocol/commands';
-import { deltaChain } from '@muster/protocol/delta';
 import { type GroupName, parseGroupName } from '@muster/protocol/ids';
 import { MAX_GROUP_NAME_LENGTH } from '@muster/protocol/limits';
-import type { ClientInfo, SubscribeResult } from '@muster/protocol/replies';
+import type { ClientInfo } from '@muster/protocol/replies';
 import { parseTagsFilter, type TagsFilter } from '@muster/protocol/tags-filter';
 import type { Connection, Membership } from '../connection.ts';
 import { type Hub, whoJoins } from '../hub.ts';
 import type { GroupOptions, Namespaces } from '../namespaces.ts';
 import { isAllowed } from '../permissions.ts';
 import type { EngineMetrics, Identity } from '../ports.ts';
-import type { Start } from '../recovery.ts';
+import { countRecovery, subscribeResult } from '../subscribe-result.ts';
 import type { Service } from '../subscription.ts';
-import { wantedOf } from '../tags.ts';
 
 export interface SubscribeDeps {
   readonly hub: Hub;
@@ -34,7 +32,7 @@ interface Granted {
   readonly isCompact: boolean;
 }
 
-const JOINING: Membership = { is: 'joining' };
+const JOINING: Membership = { is: 'joining', isServerSide: false };
 /** Flag of a client that knows groups by numbers. */
 const COMPACTION = 1;
 /** Flag of a client that wants an error rather than a subscription without what it missed. */
@@ -131,6 +129,7 @@ const join = async (
   { info, ...granted }: Granted & { readonly info: ClientInfo },
 ): Promise<void> => {
   const { group, options, isRecoverable } = granted;
+  const service = serviceOf(connection, granted);
   const who = whoJoins(options, connection.id, info);
   const recover = command.recover && isRecoverable ? { recover: command } : {};
   try {
@@ -138,21 +137,21 @@ const join = async (
       name: group,
       member: connection,
       retention: options.retention,
-      service: serviceOf(connection, granted),
+      service,
       ...(who === undefined ? {} : { who }),
       recoveryMode: options.recoveryMode,
       ...recover,
       onJoined: (subscription, start) => {
         if (connection.isOver) return false;
-        const recovery = start?.recovery;
-        if (recovery !== undefined) countRecovery(deps.metrics, recovery);
-        if (recovery?.ok === false && (command.flag & REFUSE_UNRECOVERED) !== 0) {
+        countRecovery(deps.metrics, start);
+        if (start?.recovery?.ok === false && (command.flag & REFUSE_UNRECOVERED) !== 0) {
           connection.memberships.delete(group);
           connection.fail(command.id, ReplyError.UnrecoverablePosition);
           return false;
         }
-        connection.memberships.set(group, { is: 'live', subscription });
-        const result = resultOf(connection, command, start, { ...granted, compactId: subscription.group.id });
+        connection.memberships.set(group, { is: 'live', subscription, isServerSide: false });
+        const groupId = subscription.group.id;
+        const result = subscribeResult({ service, isRecoverable, groupId, start, asked: command });
         connection.reply({ id: command.id, is: 'subscribe', result });
         return true;
       },
@@ -172,33 +171,3 @@ const serviceOf = ({ codec }: Connection, granted: Granted): Service => ({
   filter: granted.filter,
   mayLag: granted.options.slowPolicy === 'lag',
 });
-
-const countRecovery = (metrics: EngineMetrics, recovery: NonNullable<Start['recovery']>): void => {
-  if (recovery.ok) metrics.recovered('complete', recovery.publications.length);
-  else metrics.recovered('resync', 0);
-};
-
-const resultOf = (
-  { codec }: Connection,
-  command: SubscribeCommand,
-  start: Start | undefined,
-  {
-    isPositioned,
-    isRecoverable: recoverable,
-    isCompact,
-    deltas,
-    filter,
-    compactId,
-  }: Granted & { compactId: number },
-): SubscribeResult => {
-  const terms = { delta: deltas !== undefined, ...(isCompact ? { compactId } : {}) };
-  if (start === undefined || !isPositioned) return terms;
-  const { position, recovery } = start;
-  const base = { ...terms, recoverable, positioned: true, epoch: position.epoch, offset: position.offset };
-  if (recovery === undefined) return base;
-  if (!recovery.ok) return { ...base, wasRecovering: true };
-  // The client counts on from where it was, while it goes through what it missed.
-  const wanted = wantedOf(recovery.publications, filter);
-  const publications = deltas === undefined ? wanted : deltaChain(wanted, codec.encoding);
-  return { ...base, offset: command.offset, wasRecovering: true, recovered: true, publications };
-};

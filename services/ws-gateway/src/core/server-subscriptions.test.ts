@@ -1,0 +1,264 @@
+import { createMemoryBroker } from '@muster/bus/memory';
+import type { GroupName } from '@muster/protocol/ids';
+import { describe, expect, test } from 'vitest';
+import { engineUnderTest, settle } from './testing.ts';
+
+const retention = { size: 50, ttlMs: 60_000, metaTtlMs: 120_000 };
+const KEPT = { groups: { retention } };
+const MINE = '#ann' as GroupName;
+
+// biome-ignore lint/suspicious/noExplicitAny: tests look into JSON of every shape.
+const first = (messages: unknown[]): any => messages[0];
+const withSubs = (...names: string[]) => ({ subs: new Map(names.map((name) => [name, {}])) });
+
+describe('groups that clients are put into', () => {
+  test('[SS1] a client learns in the reply to connect which groups it is in, and where they stand', async () => {
+    const { gate, client, connected } = engineUnderTest({ ...KEPT, personalGroups: '#' });
+    const bob = await connected('bob');
+    await bob.say({ id: 2, publish: { channel: 'news', data: 'before' } });
+    gate.more = withSubs('news');
+    const ann = client();
+    const { connect } = first(await ann.say({ id: 1, connect: { token: 'ann' } }));
+    expect(connect.subs).toEqual({
+      [MINE]: { recoverable: true, positioned: true, epoch: expect.any(String) },
+      news: { recoverable: true, positioned: true, epoch: expect.any(String), offset: 1 },
+    });
+    await bob.say({ id: 3, publish: { channel: 'news', data: 'after' } });
+    expect(ann.wire.take()).toMatchObject([{ push: { channel: 'news', pub: { data: 'after', offset: 2 } } }]);
+    expect(await ann.say({ id: 2, subscribe: { channel: 'news' } })).toMatchObject([
+      { error: { code: 105 } },
+    ]);
+  });
+
+  test('[SS2] what is published while it is let in comes after that reply, once and in order', async () => {
+    const broker = createMemoryBroker();
+    const { top } = broker.streams;
+    const held = Promise.withResolvers<void>();
+    broker.streams.top = async (group, kept) => {
+      if (group === 'slow') await held.promise;
+      return top(group, kept);
+    };
+    const { gate, client, connected } = engineUnderTest({ ...KEPT, broker });
+    const bob = await connected('bob');
+    gate.more = withSubs('quick', 'slow');
+    const ann = client();
+    expect(await ann.say({ id: 1, connect: { token: 'ann' } })).toEqual([]);
+    const commands = [1, 2, 3].map((data) => ({ id: data + 1, publish: { channel: 'quick', data } }));
+    await bob.say(...commands);
+    expect(ann.wire.take()).toEqual([]);
+    held.resolve();
+    await settle();
+    const [reply, ...pushes] = ann.wire.take();
+    expect(first([reply]).connect.subs.quick.offset).toBeUndefined();
+    expect(pushes).toMatchObject([1, 2, 3].map((data) => ({ push: { pub: { data, offset: data } } })));
+  });
+
+  test('[SS3] a client that comes back with its position gets what it missed in that reply', async () => {
+    const { gate, client, connected } = engineUnderTest(KEPT);
+    const bob = await connected('bob');
+    await bob.say(...[1, 2, 3].map((data) => ({ id: data + 1, publish: { channel: 'news', data } })));
+    gate.more = withSubs('news');
+    const [{ connect }] = (await client().say({ id: 1, connect: { token: 'ann' } })) as [
+      { connect: { subs: { news: { epoch: string } } } },
+    ];
+    const { epoch } = connect.subs.news;
+    const recover = { recover: true, offset: 1, epoch };
+    const back = first(await client().say({ id: 1, connect: { token: 'ann', subs: { news: recover } } }));
+    expect(back.connect.subs.news).toMatchObject({
+      ...{ was_recovering: true, recovered: true, offset: 1 },
+      publications: [
+        { data: 2, offset: 2 },
+        { data: 3, offset: 3 },
+      ],
+    });
+    const lost = first(
+      await client().say({ id: 1, connect: { token: 'ann', subs: { news: { ...recover, epoch: 'x' } } } }),
+    );
+    expect(lost.connect.subs.news).toMatchObject({ was_recovering: true, offset: 3 });
+    expect(lost.connect.subs.news.recovered).toBeUndefined();
+  });
+
+  test('[SS4] a group that a client names itself is kept where it may be anyway; one that does not exist closes with 3501', async () => {
+    const { client } = engineUnderTest(KEPT);
+    const subs = { free: { recover: true }, $private: { recover: true }, 'for#bob': {} };
+    const { connect } = first(await client().say({ id: 1, connect: { token: 'ann', subs } }));
+    expect(Object.keys(connect.subs)).toEqual(['free']);
+    const bad = client();
+    await bad.say({ id: 1, connect: { token: 'ann', subs: { żółć: {} } } });
+    expect(bad.wire.closed?.code).toBe(3501);
+  });
+
+  test('[SS4] more groups than one connection may have close with 3505', async () => {
+    const { gate, client } = engineUnderTest(KEPT);
+    gate.more = withSubs('1', '2', '3', '4', '5');
+    const ann = client();
+    await ann.say({ id: 1, connect: { token: 'ann' } });
+    expect(ann.wire.closed?.code).toBe(3505);
+    expect(gate.holders.get('ann')?.size).toBe(0);
+  });
+
+  test('[SS5] one group that cannot be joined is error 100 for the whole, and nothing is left behind', async () => {
+    const { gate, client, broker, engine } = engineUnderTest(KEPT);
+    gate.more = withSubs('a', 'b');
+    broker.stop();
+    const ann = client();
+    expect(await ann.say({ id: 1, connect: { token: 'ann' } })).toMatchObject([
+      { error: { code: 100, temporary: true } },
+    ]);
+    expect(engine.counts()).toMatchObject({ groups: 0, subscriptions: 0 });
+    expect(gate.holders.get('ann')?.size).toBe(0);
+    broker.start();
+    expect(first(await client().say({ id: 1, connect: { token: 'ann' } })).connect.subs).toHaveProperty('b');
+  });
+
+  test('[SS6] when publications are gone for good it is closed with 3010 and comes back', async () => {
+    const { gate, connected, broker, engine } = engineUnderTest(KEPT);
+    gate.more = withSubs('news');
+    const ann = await connected('ann');
+    gate.more = {};
+    broker.streams.flush();
+    await engine.audit();
+    expect(ann.wire.closed).toEqual({ code: 3010, reason: 'insufficient state' });
+  });
+
+  test('[SS7] one that runs out closes with 3006, 25 s later', async () => {
+    const { gate, connected, pass } = engineUnderTest({
+      ...KEPT,
+      limits: { pingIntervalMs: 1_000_000, pongTimeoutMs: 900_000 },
+    });
+    gate.more = { subs: new Map([['news', { expiresAt: 1_000_000 + 60_000 }]]) };
+    const ann = await connected('ann');
+    await pass(84_000);
+    expect(ann.wire.closed).toBeUndefined();
+    await pass(2_000);
+    expect(ann.wire.closed?.code).toBe(3006);
+  });
+
+  test('[SS8] what the subscription says of itself goes before the options of the group', async () => {
+    const { gate, client, connected, engine } = engineUnderTest({ groups: { retention, presence: false } });
+    const override = {
+      presence: true,
+      joinLeave: true,
+      forcePushJoinLeave: true,
+      forceRecovery: false,
+      forcePositioning: false,
+    };
+    gate.more = {
+      info: '{"name":"Ann"}',
+      subs: new Map([['news', { override, info: '{"role":1}', data: '{"topic":2}' }]]),
+    };
+    const ann = client();
+    const [reply, join] = await ann.say({ id: 1, connect: { token: 'ann' } });
+    expect(first([reply]).connect.subs).toEqual({ news: { data: { topic: 2 } } });
+    const info = {
+      user: 'ann',
+      client: ann.connection.id,
+      conn_info: { name: 'Ann' },
+      chan_info: { role: 1 },
+    };
+    expect(join).toEqual({ push: { channel: 'news', join: { info } } });
+    gate.more = {};
+    await connected('bob');
+    expect(engine.counts().subscriptions).toBe(1);
+  });
+});
+
+describe('orders of back ends', () => {
+  const call = async (
+    engine: ReturnType<typeof engineUnderTest>['engine'],
+    method: string,
+    params: object,
+  ) => {
+    const outcome = await engine.api.call(method, params, JSON.stringify(params));
+    await settle();
+    return outcome.ok ? JSON.parse(outcome.json) : outcome.code;
+  };
+
+  test('[SS9] `subscribe` puts clients into a group wherever they are, tells them, and says how many they were', async () => {
+    const broker = createMemoryBroker();
+    const [one, two] = [engineUnderTest({ ...KEPT, broker }), engineUnderTest({ ...KEPT, broker })];
+    const [ann, ann2, bob] = [
+      await one.connected('ann'),
+      await two.connected('ann'),
+      await two.connected('bob'),
+    ];
+    await bob.say({ id: 2, publish: { channel: '$vip', data: 0 } });
+    const answer = await call(one.engine, 'subscribe', { user: 'ann', channel: '$vip', data: { hello: 1 } });
+    expect(answer).toEqual({ clients: 2, gateways: 2 });
+    for (const { wire } of [ann, ann2]) {
+      const subscribe = {
+        recoverable: true,
+        positioned: true,
+        epoch: expect.any(String),
+        data: { hello: 1 },
+      };
+      expect(wire.take()).toEqual([{ push: { channel: '$vip', subscribe } }]);
+    }
+    expect(await call(two.engine, 'subscribe', { user: 'ann', channel: '$vip' })).toEqual({
+      clients: 0,
+      gateways: 2,
+    });
+    await call(one.engine, 'publish', { channel: '$vip', data: 1 });
+    for (const { wire } of [ann, ann2]) expect(wire.take()).toMatchObject([{ push: { pub: { data: 1 } } }]);
+    expect(bob.wire.take()).toEqual([]);
+    expect(await call(two.engine, 'unsubscribe', { user: 'ann', channel: '$vip' })).toEqual({
+      clients: 2,
+      gateways: 2,
+    });
+    for (const { wire } of [ann, ann2])
+      expect(wire.take()).toMatchObject([{ push: { unsubscribe: { code: 2000 } } }]);
+    expect(await call(one.engine, 'subscribe', { channel: '$vip' })).toBe(107);
+  });
+
+  test('[SS9] with `recover_since` it gets what was published since, after the word that it is in', async () => {
+    const { engine, connected } = engineUnderTest(KEPT);
+    const ann = await connected('ann');
+    for (const data of [1, 2, 3]) await call(engine, 'publish', { channel: 'news', data });
+    const { epoch } = await call(engine, 'history', { channel: 'news' });
+    await call(engine, 'subscribe', { user: 'ann', channel: 'news', recover_since: { offset: 1, epoch } });
+    expect(ann.wire.take()).toMatchObject([
+      { push: { channel: 'news', subscribe: { offset: 1, epoch } } },
+      { push: { channel: 'news', pub: { data: 2, offset: 2 } } },
+      { push: { channel: 'news', pub: { data: 3, offset: 3 } } },
+    ]);
+  });
+
+  test('[SS10] `refresh` ends connections at once or later, with 3005', async () => {
+    const { engine, connected, plain, pass } = engineUnderTest({
+      limits: { pingIntervalMs: 1_000_000, pongTimeoutMs: 900_000 },
+    });
+    const [ann, bob, raw] = [await connected('ann'), await connected('bob'), await plain('room', 'bob')];
+    expect(await call(engine, 'refresh', { user: 'ann', expired: true })).toEqual({
+      clients: 1,
+      gateways: 1,
+    });
+    expect(ann.wire.closed).toEqual({ code: 3005, reason: 'connection expired' });
+    expect(await call(engine, 'refresh', { user: 'bob', expire_at: 1_010 })).toEqual({
+      clients: 2,
+      gateways: 1,
+    });
+    expect(bob.wire.take()).toEqual([{ push: { refresh: { expires: true, ttl: 10 } } }]);
+    await pass(11_000);
+    expect(raw.wire.closed?.code).toBe(3005);
+    expect(bob.wire.closed).toBeUndefined();
+    await call(engine, 'refresh', { user: 'bob' });
+    await pass(60_000);
+    expect(bob.wire.closed).toBeUndefined();
+    await call(engine, 'refresh', { user: 'bob', expire_at: 1_080 });
+    await pass(40_000);
+    expect(bob.wire.closed?.code).toBe(3005);
+    expect(await call(engine, 'refresh', {})).toBe(107);
+  });
+
+  test('[SS11] `send` reaches clients outside of groups', async () => {
+    const { engine, connected } = engineUnderTest();
+    const [ann, bob] = [await connected('ann'), await connected('bob')];
+    const data = { text: 'only for you' };
+    expect(await call(engine, 'send', { client: ann.connection.id, data })).toEqual({
+      clients: 1,
+      gateways: 1,
+    });
+    expect(ann.wire.take()).toEqual([{ push: { message: { data } } }]);
+    expect(bob.wire.take()).toEqual([]);
+  });
+});

@@ -1,0 +1,202 @@
+import { CloseCode, ReplyError } from '@muster/protocol/codes';
+import type { ConnectCommand, StreamPosition } from '@muster/protocol/commands';
+import { type GroupName, parseGroupName } from '@muster/protocol/ids';
+import type { ClientInfo, SubscribeResult } from '@muster/protocol/replies';
+import type { Connection } from './connection.ts';
+import { type Hub, whoJoins } from './hub.ts';
+import type { GroupOptions, Namespaces } from './namespaces.ts';
+import { isAllowed } from './permissions.ts';
+import type { EngineMetrics, Identity, ServerSubscription } from './ports.ts';
+import type { Start } from './recovery.ts';
+import { countRecovery, subscribeResult } from './subscribe-result.ts';
+import type { Subscription } from './subscription.ts';
+
+export interface ServerSubscriptionsDeps {
+  readonly hub: Hub;
+  readonly namespaces: Namespaces;
+  readonly metrics: EngineMetrics;
+  readonly maxSubscriptions: number;
+  /** What the name of a user's own group begins with; undefined: users have none. */
+  readonly personalGroups: string | undefined;
+}
+
+/** A group that a client is to be put into. */
+export interface Placement {
+  readonly group: GroupName;
+  readonly options: GroupOptions;
+  readonly terms: ServerSubscription;
+  /** Where the client was in it. */
+  readonly recover?: StreamPosition;
+}
+
+/** The groups that a client is put into when it connects, or why it cannot connect. */
+export type Placements =
+  | { readonly ok: true; readonly placements: readonly Placement[] }
+  | { readonly ok: false; readonly close: CloseCode }
+  | { readonly ok: false; readonly error: ReplyError };
+
+/** Subscriptions that clients did not ask for. */
+export interface ServerSubscriptions {
+  /** Its own group, those of its credential, and those it was in before and may be in. */
+  placementsOf(identity: Identity, command: ConnectCommand): Placements;
+  /**
+   * Puts a connection that is being let in into groups, all or none, and says what to tell it. Throws REDIS_UNAVAILABLE.
+   * Publications are kept back in its outbox until that is released.
+   */
+  enterAll(
+    connection: Connection,
+    info: ClientInfo,
+    placements: readonly Placement[],
+  ): Promise<ReadonlyMap<string, SubscribeResult>>;
+  /** Puts a live connection into a group and tells it so. False when it is there already or has gone. Throws REDIS_UNAVAILABLE. */
+  add(connection: Connection, placement: Placement): Promise<boolean>;
+}
+
+const NOWHERE = { offset: 0 };
+
+export const createServerSubscriptions = (deps: ServerSubscriptionsDeps): ServerSubscriptions => {
+  const { hub, metrics } = deps;
+
+  /** Joins, and says in the very turn in which the membership begins what there is to tell. */
+  const join = (
+    connection: Connection,
+    info: ClientInfo,
+    placement: Placement,
+    onBegun: (result: SubscribeResult, subscription: Subscription, start: Start | undefined) => void,
+  ): Promise<void> => {
+    const { group, options, terms, recover } = placement;
+    const { service, isRecoverable, who } = grantOf(connection, info, placement);
+    connection.memberships.set(group, { is: 'joining', isServerSide: true });
+    const joined = hub.join({
+      name: group,
+      member: connection,
+      retention: options.retention,
+      service,
+      ...(who === undefined ? {} : { who }),
+      recoveryMode: options.recoveryMode,
+      ...(recover === undefined || !isRecoverable ? {} : { recover }),
+      onJoined: (subscription, start) => {
+        if (connection.isOver) return false;
+        connection.memberships.set(group, { is: 'live', subscription, isServerSide: true });
+        if (terms.expiresAt !== undefined) connection.expireMembership(group, terms.expiresAt);
+        countRecovery(metrics, start);
+        const begun = { service, isRecoverable, groupId: subscription.group.id, start };
+        const result = subscribeResult({ ...begun, asked: recover ?? NOWHERE });
+        onBegun(terms.data === undefined ? result : { ...result, data: terms.data }, subscription, start);
+        return true;
+      },
+    });
+    return joined.catch((error: unknown) => {
+      connection.memberships.delete(group);
+      throw error;
+    });
+  };
+
+  return {
+    placementsOf: (identity, command) => placementsOf(deps, identity, command),
+    enterAll: async (connection, info, placements) => {
+      const results = new Map<string, SubscribeResult>();
+      const entered: Subscription[] = [];
+      connection.outbox.hold();
+      const outcomes = await Promise.allSettled(
+        placements.map((placement) =>
+          join(connection, info, placement, (result, subscription) => {
+            results.set(placement.group, result);
+            entered.push(subscription);
+          }),
+        ),
+      );
+      const failure = outcomes.find(({ status }) => status === 'rejected');
+      if (failure?.status === 'rejected') {
+        for (const subscription of entered) hub.leave(subscription);
+        connection.memberships.clear();
+        throw failure.reason;
+      }
+      return results;
+    },
+    add: async (connection, placement) => {
+      const { phase, memberships } = connection;
+      if (phase.is !== 'live' || memberships.has(placement.group)) return false;
+      let isIn = false;
+      await join(connection, phase.info, placement, (result) => {
+        isIn = true;
+        connection.tellSubscribed(placement.group, result);
+      });
+      return isIn;
+    },
+  };
+};
+
+/** What the server grants: what the group has, but for what the subscription says itself. */
+const grantOf = (connection: Connection, info: ClientInfo, { options, terms }: Placement) => {
+  const { override = {} } = terms;
+  const isKept = options.retention !== undefined;
+  const isRecoverable = isKept && (override.forceRecovery ?? options.forceRecovery);
+  const isPositioned = isRecoverable || (isKept && (override.forcePositioning ?? options.forcePositioning));
+  const seen = {
+    presence: override.presence ?? options.presence,
+    joinLeave: override.joinLeave ?? options.joinLeave,
+  };
+  const who = whoJoins(
+    seen,
+    connection.id,
+    terms.info === undefined ? info : { ...info, chanInfo: terms.info },
+  );
+  const service = {
+    encoding: connection.codec.encoding,
+    isPositioned,
+    hearsJoinLeave: override.forcePushJoinLeave ?? options.forcePushJoinLeave,
+    mayLag: options.slowPolicy === 'lag',
+  };
+  return { service, isRecoverable, who };
+};
+
+const NO_TERMS: ServerSubscription = {};
+
+type Wishes = ConnectCommand['subs'];
+
+const placementsOf = (
+  deps: ServerSubscriptionsDeps,
+  identity: Identity,
+  { subs }: ConnectCommand,
+): Placements => {
+  const found = new Map<string, Placement>();
+  const place = (known: Known, terms: ServerSubscription): void => {
+    const wish = subs.get(known.group);
+    found.set(known.group, { ...known, terms, ...(wish?.recover ? { recover: wish } : {}) });
+  };
+  const personal = personalOf(deps, identity);
+  if (personal !== undefined) place(personal, NO_TERMS);
+  for (const [name, terms] of identity.subs ?? []) {
+    const known = knownOf(deps, name);
+    if (known === undefined) return { ok: false, error: ReplyError.UnknownGroup };
+    place(known, terms);
+  }
+  const kept = keptOf(deps, identity, subs);
+  if (kept === undefined) return { ok: false, close: CloseCode.BadRequest };
+  for (const known of kept) if (!found.has(known.group)) place(known, NO_TERMS);
+  if (found.size > deps.maxSubscriptions) return { ok: false, close: CloseCode.GroupLimit };
+  return { ok: true, placements: [...found.values()] };
+};
+
+type Known = Pick<Placement, 'group' | 'options'>;
+
+const knownOf = ({ namespaces }: ServerSubscriptionsDeps, name: string): Known | undefined => {
+  const group = parseGroupName(name);
+  const options = group && namespaces.optionsOf(group);
+  return group === undefined || options === undefined ? undefined : { group, options };
+};
+
+const personalOf = (deps: ServerSubscriptionsDeps, { user }: Identity): Known | undefined =>
+  deps.personalGroups === undefined || user === '' ? undefined : knownOf(deps, deps.personalGroups + user);
+
+/** Groups that a back end had put the client into: where it may be anyway, it stays. Undefined: one does not exist. */
+const keptOf = (deps: ServerSubscriptionsDeps, identity: Identity, subs: Wishes): Known[] | undefined => {
+  const kept: Known[] = [];
+  for (const name of subs.keys()) {
+    const known = knownOf(deps, name);
+    if (known === undefined) return undefined;
+    if (isAllowed({ action: 'subscribe', identity, ...known, isSubscribed: false })) kept.push(known);
+  }
+  return kept;
+};
