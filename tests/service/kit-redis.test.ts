@@ -114,3 +114,17 @@ test('[RD5] commands are timed by name and failures counted by reason', async ()
   expect(text).toMatch(/redis_client_command_errors_total\{client="command-\d",reason="other"\} 1/);
   expect(text).toMatch(/redis_client_offline_queue_length\{client="command-0"\} 0/);
 });
+
+test('[RD8] commands of one turn reach the server together, and in order', async () => {
+  await using redis = await open();
+  const lane = redis.lane();
+  await lane.del('t:turn');
+  const readsOf = async () =>
+    Number(/total_reads_processed:(\d+)/.exec(await lane.info('stats'))?.[1] ?? Number.NaN);
+  const before = await readsOf();
+  const answers = await Promise.all(Array.from({ length: 200 }, (_, at) => lane.rpush('t:turn', at)));
+  // Other connections, such as those of other tests, may add a few.
+  expect((await readsOf()) - before).toBeLessThan(100);
+  expect(answers).toEqual(Array.from({ length: 200 }, (_, at) => at + 1));
+  expect(await lane.lrange('t:turn', 0, -1)).toEqual(Array.from({ length: 200 }, (_, at) => String(at)));
+});

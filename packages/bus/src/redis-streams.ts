@@ -1,19 +1,19 @@
-import { randomBytes } from 'node:crypto';
 import type { RedisConnections, RedisLane } from '@muster/kit/redis';
 import { AppError } from '@muster/protocol/errors';
 import { dataAtOf, type Entry } from './draft.ts';
 import { messageHead, messageNotes, parseNotes } from './envelope.ts';
+import { createEpochs } from './epochs.ts';
 import { groupKeys } from './keys.ts';
 import { type GroupPosition, parseGroupPosition } from './position.ts';
 import { APPEND, DISOWN, READ, runScript, type Script } from './scripts.ts';
 import { type Appended, IDEMPOTENCY_TTL_MS, type StreamPage, type Streams } from './streams.ts';
 
 const OUTCOMES: readonly Appended['outcome'][] = ['published', 'repeated', 'outdated'];
-const EPOCH_BYTES = 6;
 const TOPS_BATCH = 500;
 
 /** Streams in Redis: one Lua call per operation, every key of a group in one slot. */
 export const createRedisStreams = (redis: RedisConnections, appender: () => RedisLane): Streams => {
+  const newEpoch = createEpochs();
   const keysOf = (group: Parameters<Streams['clear']>[0]) => groupKeys(redis.prefix, group);
   const reading = (script: Script, keys: readonly string[], args: readonly (string | number)[]) =>
     guarded(() => redis.retry((lane) => runScript(lane, script, keys, args)));
@@ -98,8 +98,6 @@ const positionOf = (answer: unknown): GroupPosition => {
   if (position === undefined) throw new Error('a stream without an offset');
   return position;
 };
-
-const newEpoch = (): string => randomBytes(EPOCH_BYTES).toString('base64url');
 
 /** Whatever Redis or the way to it does is one error to callers. */
 const guarded = async <T>(work: () => Promise<T>): Promise<T> => {

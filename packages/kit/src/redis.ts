@@ -7,6 +7,7 @@ import { parseRedisUrl, type RedisAddress } from './redis-address.ts';
 import { type Channels, plainChannels, shardedChannels } from './redis-channels.ts';
 import { createClusterLane, createShards, parseNodeName, type Shards } from './redis-cluster.ts';
 import { createRedisWatcher, type RedisWatcher } from './redis-metrics.ts';
+import { writeOncePerTurn } from './redis-turns.ts';
 
 /** What commands go over: one connection, or one to each node of a cluster. */
 export type RedisLane = Redis | Cluster;
@@ -148,6 +149,7 @@ const createOpener = ({ config, address, watch, sockets }: OpenerDeps) => {
       sockets.add(node);
       watch.connection(node, purpose);
       watch.commands(node);
+      writeOncePerTurn(node);
     });
     lane.on('-node', (node: Redis) => void sockets.delete(node));
     lane.on('error', () => {}); // Every node reports for itself.
@@ -160,6 +162,7 @@ const createOpener = ({ config, address, watch, sockets }: OpenerDeps) => {
       if (address.is === 'cluster') return cluster(purpose, address);
       const lane = single(purpose, { ...laneOptions(config), enableOfflineQueue: false });
       watch.commands(lane);
+      writeOncePerTurn(lane);
       return lane;
     },
     dedicated: (purpose: string, options: RedisOptions = {}): Redis =>
