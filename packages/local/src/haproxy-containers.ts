@@ -1,4 +1,4 @@
-import type { ProxyPlan } from './haproxy.ts';
+import type { ProxyPlan, UpstreamsByDns } from './haproxy.ts';
 
 /** Where our images listen. */
 const PORT = 8080;
@@ -27,11 +27,22 @@ frontend inside
   http-request use-service prometheus-exporter if { path /metrics }
   http-request return status 404`;
 
+/** Empty in Docker, where a service's name is enough; in Kubernetes the rest of the name of a headless Service. */
+// biome-ignore lint/suspicious/noTemplateCurlyInString: HAProxy fills it from its own environment.
+const DOMAIN = '${MUSTER_DOMAIN}';
+
+const byDns = (host: string, count: number): UpstreamsByDns => ({
+  name: `${host}-`,
+  host: `${host}${DOMAIN}`,
+  port: PORT,
+  count,
+});
+
 /** HAProxy in front of services that are names with many addresses, as in Docker and Kubernetes. */
 export const containerProxyPlan = (): ProxyPlan => ({
   bind: ':8080',
   sections: SECTIONS,
-  gateways: [{ name: 'ws-gateway-', host: 'ws-gateway', port: PORT, count: MOST_GATEWAYS }],
-  sessionServices: [{ name: 'session-service-', host: 'session-service', port: PORT, count: MOST_OTHERS }],
-  aggregators: [{ name: 'health-aggregator-', host: 'health-aggregator', port: PORT, count: MOST_OTHERS }],
+  gateways: [byDns('ws-gateway', MOST_GATEWAYS)],
+  sessionServices: [byDns('session-service', MOST_OTHERS)],
+  aggregators: [byDns('health-aggregator', MOST_OTHERS)],
 });

@@ -22,7 +22,7 @@ test('a list becomes one line for each server', () => {
 test('a name with many addresses becomes slots that DNS fills', () => {
   const byDns = [{ name: 'gw', host: 'ws-gateway', port: 8080, count: 40 }];
   expect(renderProxyConfig('@GATEWAYS@', { ...plan, gateways: byDns })).toBe(
-    'server-template gw 40 ws-gateway:8080 resolvers dns init-addr none',
+    'server-template gw 40 "ws-gateway:8080" resolvers dns init-addr none',
   );
 });
 

@@ -96,7 +96,7 @@ const serverLines = (servers: readonly (Upstream | UpstreamsByDns)[]): string =>
   servers
     .map((one) =>
       'count' in one
-        ? `server-template ${one.name} ${one.count} ${one.host}:${one.port} resolvers dns init-addr none`
+        ? `server-template ${one.name} ${one.count} "${one.host}:${one.port}" resolvers dns init-addr none`
         : `server ${one.name} ${one.host}:${one.port}`,
     )
     .join('\n  ');

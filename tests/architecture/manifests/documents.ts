@@ -1,0 +1,76 @@
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { parse, parseAllDocuments } from 'yaml';
+import { ROOT, read, repositoryFiles } from '../source-files.ts';
+
+/** One object of the Kubernetes API, or a part of one that a patch names. */
+export interface Manifest {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: { readonly name: string; readonly namespace?: string };
+  readonly spec?: unknown;
+  readonly data?: Readonly<Record<string, string>>;
+}
+
+/** Where it stands, and what it is. */
+export interface Document {
+  readonly from: string;
+  readonly manifest: Manifest;
+}
+
+const HOMES = /^deploy\/(kubernetes\/.*|haproxy\/kubernetes)\.yaml$/;
+const KUSTOMIZATION = /kustomization\.yaml$/;
+
+/** The documents of a YAML text. Throws for text that is no YAML. */
+export const documentsOf = (text: string, from: string): Document[] =>
+  parseAllDocuments(text, { uniqueKeys: true })
+    .map((document) => {
+      if (document.errors.length > 0) throw new Error(`${from}: ${document.errors[0]?.message}`);
+      return document.toJS() as unknown;
+    })
+    .filter((content) => content !== null && typeof content === 'object' && !Array.isArray(content))
+    .map((content) => ({ from, manifest: content as Manifest }));
+
+const filesThat = (is: (path: string) => boolean): string[] => repositoryFiles().filter(is);
+
+/** Every file that says how directories go together. */
+export const kustomizations = (): string[] =>
+  filesThat((path) => path.startsWith('deploy/') && KUSTOMIZATION.test(path));
+
+/** The objects of base, components and overlays as they stand in their files. */
+export const wholeDocuments = (): Document[] => {
+  const patches = patchFiles();
+  return filesThat(
+    (path) => HOMES.test(path) && !KUSTOMIZATION.test(path) && !patches.includes(path),
+  ).flatMap((path) => documentsOf(read(path), path));
+};
+
+/** Parts of objects that overlays lay over the whole ones. */
+export const patchDocuments = (): Document[] => patchFiles().flatMap((path) => documentsOf(read(path), path));
+
+const patchFiles = (): string[] =>
+  kustomizations().flatMap((path) =>
+    (kustomizationAt(path).patches ?? []).map((patch) => join(path, '..', patch.path)),
+  );
+
+/** What a directory is made of. */
+export interface Kustomization {
+  readonly resources?: readonly string[];
+  readonly components?: readonly string[];
+  readonly patches?: readonly { readonly path: string }[];
+}
+
+/** Reads a kustomization file. */
+export const kustomizationAt = (path: string): Kustomization => parse(read(path)) as Kustomization;
+
+/** An overlay as kubectl builds it; undefined where kubectl is missing or too old to know components. */
+export const built = (overlay: string): Document[] | undefined => {
+  const { status, stdout, stderr, error } = spawnSync(
+    'kubectl',
+    ['kustomize', join(ROOT, 'deploy/kubernetes/overlays', overlay)],
+    { encoding: 'utf8', timeout: 60_000 },
+  );
+  if (error !== undefined || /unknown command|unknown field "components"/.test(stderr)) return undefined;
+  if (status !== 0) throw new Error(`${overlay}: ${stderr}`);
+  return documentsOf(stdout, `overlay ${overlay}`);
+};
