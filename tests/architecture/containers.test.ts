@@ -1,10 +1,91 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import {
+  settings as aggregatorSettings,
+  readConfig as readAggregatorConfig,
+} from '@muster/health-aggregator/config';
 import { renderProxyConfig } from '@muster/local/haproxy';
 import { containerProxyPlan } from '@muster/local/haproxy-containers';
+import { readConfig as readSessionConfig, settings as sessionSettings } from '@muster/session-service/config';
+import { settings as gatewaySettings, readConfig as readGatewayConfig } from '@muster/ws-gateway/config';
 import { expect, test } from 'vitest';
+import { parse } from 'yaml';
 import { ROOT, read } from './source-files.ts';
+
+interface Service {
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly volumes?: readonly string[];
+  readonly stop_grace_period?: string;
+  readonly depends_on?: Readonly<Record<string, object>> | readonly string[];
+}
+
+const OURS = {
+  'session-service': { settings: sessionSettings, readConfig: readSessionConfig },
+  'ws-gateway': { settings: gatewaySettings, readConfig: readGatewayConfig },
+  'health-aggregator': { settings: aggregatorSettings, readConfig: readAggregatorConfig },
+};
+/** At least this much longer than the drain is the time that the engine gives. */
+const GRACE_TO_SPARE_MS = 10_000;
+
+const text = read('docker-compose.yml');
+const file = parse(text, { merge: true }) as { services: Readonly<Record<string, Service>> };
+const serviceOf = (name: string): Service => file.services[name] ?? {};
+
+/** The value of a variable where nobody sets it. */
+const byDefault = (value: string): string => value.replaceAll(/\$\{[A-Z_]+:-([^}]*)\}/g, '$1');
+
+/** The environment of a service; secrets are what a generator would make. */
+const environmentOf = (name: string): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(serviceOf(name).environment ?? {}).map(([variable, value]) =>
+      variable === 'DATABASE_URL_FILE'
+        ? ['DATABASE_URL', 'postgres://muster:0123456789@postgres:5432/muster']
+        : variable.endsWith('_FILE')
+          ? [variable.replace(/_FILE$/, ''), 'f00dcafe0123456789abcdef0123456789abcdef']
+          : [variable, byDefault(String(value))],
+    ),
+  );
 
 test('[FC10] the load balancer of containers has the rules of the template (vitest -u writes it anew)', async () => {
   const rendered = renderProxyConfig(read('deploy/haproxy/haproxy.cfg.template'), containerProxyPlan());
   await expect(rendered).toMatchFileSnapshot(join(ROOT, 'deploy/haproxy/haproxy.containers.cfg'));
+});
+
+test('[FC11] every variable of docker-compose.yml has a default there', () => {
+  const variables = [...text.matchAll(/\$\{([^}]*)\}/g)].map((match) => match[1] ?? '');
+  expect(variables.length).toBeGreaterThan(20);
+  expect(variables.filter((variable) => !/^[A-Z_]+:-/.test(variable))).toEqual([]);
+});
+
+test.each(Object.entries(OURS))(
+  '[FC11] %s knows its variables, and starts with the defaults',
+  (name, one) => {
+    const environment = environmentOf(name);
+    expect(Object.keys(environment).length).toBeGreaterThan(5);
+    expect(Object.keys(environment).filter((variable) => !(variable in one.settings.shape))).toEqual([]);
+    expect(() => one.readConfig(environment)).not.toThrow();
+  },
+);
+
+test('[FC11] the schema is migrated by exactly the environment of the session service', () => {
+  expect(serviceOf('migrate').environment).toEqual(serviceOf('session-service').environment);
+});
+
+test('[FC11] what docker-compose.yml mounts and names is there', () => {
+  const mounts = Object.values(file.services)
+    .flatMap(({ volumes = [] }) => volumes)
+    .filter((volume) => volume.startsWith('./'))
+    .map((volume) => volume.split(':')[0] ?? '');
+  expect(mounts.length).toBeGreaterThan(1);
+  expect(mounts.filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
+  const needed = Object.values(file.services).flatMap(({ depends_on: names = [] }) =>
+    Array.isArray(names) ? names : Object.keys(names),
+  );
+  expect(needed.filter((name) => !(name in file.services))).toEqual([]);
+});
+
+test.each(Object.keys(OURS))('[FC9] %s has more time to end than its drain takes', (name) => {
+  const { stop_grace_period: grace = '' } = serviceOf(name);
+  const drainMs = Number(environmentOf(name)['DRAIN_TIMEOUT_MS']);
+  expect(Number(/^(\d+)s$/.exec(grace)?.[1]) * 1000).toBeGreaterThanOrEqual(drainMs + GRACE_TO_SPARE_MS);
 });
