@@ -97,6 +97,13 @@ export const serviceEnvironment = (instance: Instance, around: Surroundings): No
       .map(opsUrlOf)
       .join(','),
   };
+  // An aggregator answers from what it is told, and asks nobody.
+  if (instance.kind !== 'health-aggregator') {
+    defaults['AGGREGATOR_URLS'] = plan.instances
+      .filter(({ kind }) => kind === 'health-aggregator')
+      .map(urlOf)
+      .join(',');
+  }
   const unset = Object.entries(defaults).filter(([name]) => !isGiven(env, name));
   return {
     ...env,

@@ -139,6 +139,15 @@ export const commonSettings = (ports: { port: number; opsPort: number }) => ({
     .enum(['degraded', 'strict'])
     .default('degraded')
     .describe('`strict` is unready while a dependency is away; `degraded` stays ready, and says so'),
+  AGGREGATOR_URLS: field
+    .urls('http', 'https')
+    .optional()
+    .describe(
+      'health aggregators, comma-separated: a replica that alone cannot reach a store asks them, and leaves the pool',
+    ),
+  LOCAL_FAULT_AFTER_MS: field
+    .ms(10_000, { min: 100 })
+    .describe('how long a store must be away before a replica asks whether it is the only one'),
   DRAIN_TIMEOUT_MS: field
     .ms(30_000)
     .describe('longest graceful shutdown after SIGTERM, then connections are cut'),
@@ -185,6 +194,9 @@ export interface CommonConfig {
   readonly logLevel: LogLevel;
   /** Unready while a dependency is away. */
   readonly isStrict: boolean;
+  /** Base URLs of aggregators; empty when nobody is to be asked. */
+  readonly aggregatorUrls: readonly string[];
+  readonly localFaultAfterMs: number;
   readonly drainTimeoutMs: number;
   readonly beatIntervalMs: number;
   readonly beatTtlMs: number;
@@ -222,6 +234,8 @@ export const commonConfig = (parsed: Parsed<ReturnType<typeof commonSettings>>):
   fleetName: parsed.FLEET_NAME,
   logLevel: parsed.LOG_LEVEL,
   isStrict: parsed.READINESS_POLICY === 'strict',
+  aggregatorUrls: parsed.AGGREGATOR_URLS ?? [],
+  localFaultAfterMs: parsed.LOCAL_FAULT_AFTER_MS,
   drainTimeoutMs: parsed.DRAIN_TIMEOUT_MS,
   beatIntervalMs: parsed.BEAT_INTERVAL_MS,
   beatTtlMs: parsed.BEAT_TTL_MS,

@@ -34,6 +34,9 @@ export interface Health extends AsyncDisposable {
   withdraw(): void;
   /** Takes back {@link Health.withdraw}; a process that is shutting down stays `draining`. */
   restore(): void;
+  /** A dependency that only this process cannot reach: not ready until it is taken back with undefined. */
+  blame(dependency: string | undefined): void;
+  blamed(): string | undefined;
   /** Runs every check now; for start-up and tests. */
   checkNow(): Promise<void>;
 }
@@ -66,8 +69,7 @@ export const createHealth = (deps: HealthDeps): Health => {
   const graceMs = deps.startupGraceMs ?? STARTUP_GRACE_MS;
   const known = new Map<string, DependencyStatus>();
   const running = new Map<string, Promise<void>>();
-  let draining = false;
-  let withdrawn = false;
+  const will = createWill();
   let latched = false;
   const record = createRecorder(deps);
 
@@ -107,17 +109,33 @@ export const createHealth = (deps: HealthDeps): Health => {
   const stop = every(deps.intervalMs ?? INTERVAL_MS, () => void checkNow());
 
   const state = (): ProcessState => {
-    if (draining || withdrawn) return 'draining';
+    if (will.isLeaving()) return 'draining';
     if (!started()) return 'starting';
     return allUp() ? 'ready' : 'degraded';
   };
 
   return {
     state,
-    isReady: () => readyStates.includes(state()),
+    isReady: () => will.blamed() === undefined && readyStates.includes(state()),
     started,
     dependency,
     dependencies: () => Object.fromEntries(names.map((name) => [name, dependency(name)])),
+    ...will,
+    checkNow,
+    [Symbol.asyncDispose]: async () => {
+      stop();
+      await Promise.allSettled(running.values());
+    },
+  };
+};
+
+/** What was decided about this process, by itself, by an operator, or by the fleet. */
+const createWill = () => {
+  let draining = false;
+  let withdrawn = false;
+  let mine: string | undefined;
+  return {
+    isLeaving: () => draining || withdrawn,
     startDraining: () => {
       draining = true;
     },
@@ -127,11 +145,10 @@ export const createHealth = (deps: HealthDeps): Health => {
     restore: () => {
       withdrawn = false;
     },
-    checkNow,
-    [Symbol.asyncDispose]: async () => {
-      stop();
-      await Promise.allSettled(running.values());
+    blame: (dependency: string | undefined) => {
+      mine = dependency;
     },
+    blamed: () => mine,
   };
 };
 

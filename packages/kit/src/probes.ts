@@ -39,7 +39,12 @@ export const answerProbe = (
     case '/readyz': {
       const state = health.state();
       const isReady = health.isReady();
-      return answer(isReady ? 200 : 503, { status: isReady ? 'ready' : state, state });
+      const blamed = health.blamed();
+      return answer(isReady ? 200 : 503, {
+        status: isReady ? 'ready' : state,
+        state,
+        ...(blamed === undefined ? {} : { local_fault: blamed }),
+      });
     }
     case '/health':
       return healthAnswer(health, about, now);

@@ -14,10 +14,17 @@ export const PROCESS = {
     },
     panel: { row: 'Versions', by: ['service', 'version'], as: 'sum' },
   }),
+  service_heap_limit_bytes: gauge('Most memory that the heap of the process may take.', {
+    panel: { row: 'Versions', by: ['instance'], as: 'max' },
+  }),
   service_dependency_up: gauge('Whether the last check of a dependency succeeded.', {
     labels: { dependency: DEPENDENCIES },
     panel: { row, by: ['dependency'], as: 'sum' },
   }),
+  service_local_fault: gauge(
+    '1 while a process is out of the pool because only it cannot reach the dependency.',
+    { labels: { dependency: DEPENDENCIES }, panel: { row, by: ['instance', 'dependency'], as: 'max' } },
+  ),
   service_dependency_check_duration_seconds: histogram('Duration of background checks.', {
     labels: { dependency: DEPENDENCIES },
     buckets: STD,

@@ -20,6 +20,7 @@ import { observe, pacesFrom } from './observe.ts';
 import { createDirectives } from './sources/directives.ts';
 import { createGroupDesk } from './sources/group-desk.ts';
 import { aggregatorKeys } from './sources/keys.ts';
+import { createSelfRemovals } from './sources/self-removals.ts';
 import { createSessionDesk } from './sources/session-desk.ts';
 import { createUpstream } from './sources/upstream.ts';
 import { createTails } from './tails.ts';
@@ -109,6 +110,7 @@ const openPorts = async (ground: Ground, leading: () => Lead | undefined): Promi
     incidents: () => leading()?.incidents() ?? [],
     days: () => leading()?.days() ?? new Map(),
     directives: createDirectives(redis, fleetName),
+    removals: createSelfRemovals(redis, aggregatorKeys(redis.prefix, fleetName).selfRemovals),
     opsToken: config.opsToken,
     desks,
     hasTryIt: config.hasTryIt,

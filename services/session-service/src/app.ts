@@ -5,6 +5,7 @@ import { createBeat } from '@muster/kit/beat';
 import { sleep } from '@muster/kit/clock';
 import { createHealth } from '@muster/kit/health';
 import { createInstance } from '@muster/kit/instance';
+import { watchLocalFaults } from '@muster/kit/local-fault';
 import { createMetrics } from '@muster/kit/metrics';
 import { openOpsServer } from '@muster/kit/ops-server';
 import { openPostgres, type Postgres } from '@muster/kit/postgres';
@@ -81,6 +82,8 @@ export const createApp = async (config: SessionServiceConfig, world: World): Pro
   await health.checkNow();
   const instance = createInstance({ service: SERVICE, common, port: open.port, opsPort: ops.port, clock });
   const { beatIntervalMs: intervalMs, beatTtlMs: ttlMs } = common;
+  const { aggregatorUrls: aggregators, localFaultAfterMs: afterMs } = common;
+  stack.use(watchLocalFaults({ ...world, health, instance, metrics, aggregators, afterMs }));
   const load = loadOf(postgres);
   stack.use(createBeat({ redis, instance, health, load, clock, random, log, intervalMs, ttlMs }));
   log.info({ port: open.port, opsPort: ops.port }, 'session-service.ready');

@@ -7,6 +7,7 @@ import { createBeat, type Directive } from '@muster/kit/beat';
 import { type Clock, every, sleep } from '@muster/kit/clock';
 import { createHealth } from '@muster/kit/health';
 import { createInstance } from '@muster/kit/instance';
+import { watchLocalFaults } from '@muster/kit/local-fault';
 import type { Logger } from '@muster/kit/logger';
 import { createMetrics, type Metrics } from '@muster/kit/metrics';
 import { openOpsServer } from '@muster/kit/ops-server';
@@ -55,7 +56,7 @@ export interface GatewayApp extends RunningApp {
 /** Opens everything and wires it: Redis, sessions, bus and engine, both ports, and at last the beat. */
 export const createApp = async (config: GatewayConfig, world: World): Promise<GatewayApp> => {
   const { common } = config;
-  const { clock, random, log } = world;
+  const { clock, log } = world;
   const about = { service: SERVICE, version: VERSION, instance: common.instanceName, startedAt: clock.now() };
   await using stack = new AsyncDisposableStack();
   const metrics = createMetrics({ service: SERVICE, version: VERSION });
@@ -97,15 +98,7 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
   await health.checkNow();
   const instance = createInstance({ service: SERVICE, common, port: open.port, opsPort: ops.port, clock });
   const load = () => loadOf(engine, config.maxConnections);
-  const { beatIntervalMs: intervalMs, beatTtlMs: ttlMs } = common;
-  // By order of an operator clients are handed over as at the end, but the process stays, and may take clients again.
-  const onDirective = ({ kind }: Directive): void => {
-    if (kind === 'drain') void drain.run(AbortSignal.timeout(common.drainTimeoutMs));
-    else drain.cancel();
-  };
-  stack.use(
-    createBeat({ redis, instance, health, load, clock, random, log, intervalMs, ttlMs, onDirective }),
-  );
+  stack.use(joinFleet({ ...world, common, redis, metrics, health, instance, load, drain }));
   log.info({ port: open.port, opsPort: ops.port, writesDirectly }, 'gateway.ready');
   const owned = stack.move();
   return {
@@ -122,6 +115,31 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
       await owned.disposeAsync();
     },
   };
+};
+
+type FleetDeps = World & {
+  readonly common: GatewayConfig['common'];
+  readonly metrics: Metrics;
+  readonly drain: Drain;
+} & Pick<Parameters<typeof createBeat>[0], 'redis' | 'health' | 'instance' | 'load'>;
+
+/** Beats, follows orders, and leaves the pool when a fault is ours alone. */
+const joinFleet = (deps: FleetDeps): AsyncDisposable => {
+  const { common, drain, health } = deps;
+  const { beatIntervalMs: intervalMs, beatTtlMs: ttlMs } = common;
+  const stack = new AsyncDisposableStack();
+  // Clients are handed over as at the end, but the process stays, and may take clients again.
+  const handOver = (): void => void drain.run(AbortSignal.timeout(common.drainTimeoutMs));
+  const { aggregatorUrls: aggregators, localFaultAfterMs: afterMs } = common;
+  const onChange = (isMine: boolean): void => {
+    if (isMine) handOver();
+    // What an operator has drained stays so.
+    else if (health.state() !== 'draining') drain.cancel();
+  };
+  stack.use(watchLocalFaults({ ...deps, aggregators, afterMs, onChange }));
+  const onDirective = ({ kind }: Directive): void => (kind === 'drain' ? handOver() : drain.cancel());
+  stack.use(createBeat({ ...deps, intervalMs, ttlMs, onDirective }));
+  return stack;
 };
 
 const wireDrain = (

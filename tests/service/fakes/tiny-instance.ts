@@ -5,6 +5,7 @@ import {
   type CommonConfig,
   commonConfig,
   commonSettings,
+  field,
   type RedisConfig,
   readSettings,
   redisConfig,
@@ -12,6 +13,7 @@ import {
 } from '@muster/kit/config';
 import { createHealth } from '@muster/kit/health';
 import { createInstance } from '@muster/kit/instance';
+import { watchLocalFaults } from '@muster/kit/local-fault';
 import { createLogger } from '@muster/kit/logger';
 import { createMetrics } from '@muster/kit/metrics';
 import { openOpsServer } from '@muster/kit/ops-server';
@@ -26,6 +28,7 @@ const settings = z.object({
   ...commonSettings({ port: 0, opsPort: 0 }),
   ...redisSettings,
   SERVICE: z.string().default('tiny'),
+  CHECK_INTERVAL_MS: field.ms(2_000),
 });
 const parsed = readSettings(settings, { ...process.env, NODE_ENV: 'test', LOG_LEVEL: 'silent' });
 const common: CommonConfig = commonConfig(parsed);
@@ -34,7 +37,13 @@ const service = parsed.SERVICE;
 const log = createLogger({ level: 'silent', service, instance: common.instanceName });
 const metrics = createMetrics({ service, version: '1' });
 const redis = await openRedis({ ...redisSettingsParsed, name: common.instanceName }, { log, metrics });
-const health = createHealth({ clock: systemClock, log, metrics, checks: { redis: () => redis.ping() } });
+const health = createHealth({
+  clock: systemClock,
+  log,
+  metrics,
+  checks: { redis: () => redis.ping() },
+  intervalMs: parsed.CHECK_INTERVAL_MS,
+});
 await health.checkNow();
 const about = { service, version: '1', instance: common.instanceName, startedAt: Date.now() };
 const open = await listen(
@@ -60,6 +69,9 @@ const instance = createInstance({
   opsPort: ops.port,
   clock: systemClock,
 });
+const world = { clock: systemClock, random: systemRandom, log };
+const { aggregatorUrls: aggregators, localFaultAfterMs: afterMs } = common;
+watchLocalFaults({ ...world, health, instance, metrics, aggregators, afterMs });
 const beat = createBeat({
   redis,
   instance,

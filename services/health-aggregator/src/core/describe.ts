@@ -1,4 +1,5 @@
 import type { InstanceWatch } from './instance-watch.ts';
+import type { DependencyReading } from './ports.ts';
 import type { Group } from './roster.ts';
 import { type DependencyReport, judgeDependency, judgeService } from './verdict.ts';
 import type { FleetView, InstanceView, ServiceView } from './view.ts';
@@ -76,12 +77,27 @@ export const describeDependencies = (
   const verdicts = Object.entries(DEPENDENCIES).map(([name, { keys, reportedBy }]) => {
     const reports: DependencyReport[] = [];
     for (const watch of watches) {
-      if (reportedBy !== undefined && watch.beat.service !== reportedBy) continue;
-      const { readings, at } = watch.dependencies;
-      const reading = keys.map((key) => readings[key]).find((found) => found !== undefined);
-      if (reading) reports.push({ reading, ageMs: Math.max(0, now - at) });
+      const reading = readingIn(watch, keys, reportedBy);
+      if (reading) reports.push({ reading, ageMs: Math.max(0, now - watch.dependencies.at) });
     }
     return [name, judgeDependency(reports)] as const;
   });
   return Object.fromEntries(verdicts);
+};
+
+const readingIn = (
+  { beat, dependencies: { readings } }: InstanceWatch,
+  keys: readonly string[],
+  reportedBy: string | undefined,
+): DependencyReading | undefined => {
+  if (reportedBy !== undefined && beat.service !== reportedBy) return undefined;
+  return keys.map((key) => readings[key]).find((found) => found !== undefined);
+};
+
+/** What an instance says about a dependency, by our name for it or by its own. */
+export const readingOf = (watch: InstanceWatch, dependency: string): DependencyReading | undefined => {
+  const known = Object.entries(DEPENDENCIES).find(
+    ([name, { keys }]) => name === dependency || keys.includes(dependency),
+  );
+  return known && readingIn(watch, known[1].keys, known[1].reportedBy);
 };

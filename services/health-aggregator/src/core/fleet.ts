@@ -1,4 +1,5 @@
 import type { Clock } from '@muster/kit/clock';
+import { consensusOn, type DependencyConsensus } from './consensus.ts';
 import { Damping } from './damping.ts';
 import { describeDependencies, describeService } from './describe.ts';
 import type { InstanceWatch, Paces } from './instance-watch.ts';
@@ -34,6 +35,8 @@ export interface Fleet {
   targets(): readonly ProbeTarget[];
   /** Everything, judged at this moment. Costs no I/O. */
   view(): FleetView;
+  /** What everybody but one instance says about a dependency. */
+  consensus(dependency: string, exceptId: string): DependencyConsensus;
   /** Every watched instance with its addresses, for service discovery and operators only. */
   members(): readonly InstanceWatch[];
 }
@@ -110,6 +113,7 @@ export const createFleet = (options: FleetOptions): Fleet => {
       substance = text;
       return { ...draft, version };
     },
+    consensus: (dependency, id) => consensusOn(dependency, id, roster.all(), clock.monotonic()),
     members: () => roster.all(),
   };
 };

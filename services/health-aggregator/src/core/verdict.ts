@@ -22,7 +22,8 @@ export interface DependencyVerdict {
 }
 
 const DEGRADED_RATIO = 0.67;
-const REPORT_FRESH_MS = 10_000;
+/** Older words on a dependency count as silence, ms. */
+export const REPORT_FRESH_MS = 10_000;
 
 /** The instances of one service, as counted by state. */
 export interface ServiceCount {

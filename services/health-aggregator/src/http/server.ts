@@ -15,7 +15,9 @@ import type { Incident } from '../core/incidents.ts';
 import type { GroupDesk, SessionDesk } from '../core/operator-ports.ts';
 import type { FleetView } from '../core/view.ts';
 import type { Directives } from '../sources/directives.ts';
+import type { SelfRemovals } from '../sources/self-removals.ts';
 import type { Tails } from '../tails.ts';
+import { consensusRoute } from './consensus-route.ts';
 import { type ConsoleFiles, mountConsole, onlyGet } from './console.ts';
 import { deskRoutes } from './desk-routes.ts';
 import { drainRoutes } from './drain-routes.ts';
@@ -33,6 +35,7 @@ export interface ServerDeps {
   readonly incidents: () => readonly Incident[];
   readonly days: () => ReadonlyMap<string, readonly Day[]>;
   readonly directives: Directives;
+  readonly removals: SelfRemovals;
   readonly opsToken: string | undefined;
   readonly desks: Desks;
   readonly files: ConsoleFiles;
@@ -53,7 +56,7 @@ export interface Desks {
 
 const RETRY_AFTER_S = 2;
 
-/** The Express app of the public port. Every answer to the public comes from memory; only operators cause I/O. */
+/** The Express app of the public port. Answers to the public come from memory; only operators, and instances in need, cause I/O. */
 export const createServer = (deps: ServerDeps): Express => {
   const { fleet, log, metrics, files, hasTryIt, desks } = deps;
   const view = (): FleetView => fleet.view();
@@ -76,6 +79,7 @@ export const createServer = (deps: ServerDeps): Express => {
       fleetRoute(view, deps.about.instance),
       capacityRoute(view),
       discoveryRoute(fleet),
+      consensusRoute(deps),
       ...pastRoutes(deps),
       ...drainRoutes({ view, directives: deps.directives, guard, log }),
       ...deskRoutes({ ...desks, guard, log }),

@@ -9,6 +9,7 @@ export const aggregatorKeys = (prefix: string, fleet: string) => {
     journey: `${base}journey`,
     outbox: `${base}outbox`,
     outboxDue: `${base}outbox:due`,
+    selfRemovals: (service: string) => `${base}selfout:${service}`,
     days: (service: string) => `${base}days:${service}`,
   };
 };

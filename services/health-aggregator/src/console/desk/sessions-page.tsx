@@ -131,7 +131,7 @@ const DeviceCard = ({ device }: { device: Device }) => {
 
 const stateOf = (device: Device, farewell: Farewell | undefined): { tone: Tone; word: string } => {
   if (farewell?.is === 'closing') return { tone: 'leaving', word: 'Signing out' };
-  if (farewell || device.endedAt !== null) return { tone: 'bad', word: 'Signed out' };
+  if (farewell || device.endedAt !== null) return { tone: 'leaving', word: 'Signed out' };
   if (device.sockets === null) return { tone: 'unknown', word: 'No gateway can tell' };
   if (device.sockets.length === 0) return { tone: 'unknown', word: 'No live socket' };
   return { tone: 'good', word: plural(device.sockets.length, 'live socket') };

@@ -1,0 +1,60 @@
+import { expect, test } from 'vitest';
+import { createFleet } from './fleet.ts';
+import type { Beat, DependencyReading } from './ports.ts';
+
+const PACES = { calmMs: 2_000, hurriedMs: 500, downMs: 5_000 };
+
+const fleetOf = (words: Readonly<Record<string, DependencyReading['status']>>) => {
+  let now = 1_000_000;
+  const clock = { now: () => now, monotonic: () => now };
+  const fleet = createFleet({
+    clock,
+    name: 'test',
+    observer: { name: 'observer', version: '1', startedAt: now },
+    expected: {},
+    staleAfterMs: 15_000,
+    paces: PACES,
+  });
+  const beats = Object.entries(words).map(
+    ([id, status], index): Beat => ({
+      ...{ id, name: id, service: id.startsWith('gw') ? 'ws-gateway' : 'session-service', version: '1' },
+      ...{ address: `10.0.0.1:${index}`, opsAddress: `10.0.0.2:${index}`, startedAt: 0, load: {} },
+      ...{ state: 'ready', beatAt: now, dependencies: { redis: { status } } },
+    }),
+  );
+  fleet.registryRead({ now, beats, ids: new Set(beats.map(({ id }) => id)) });
+  for (let round = 0; round < 2; round += 1) {
+    for (const { id, dependencies } of beats)
+      fleet.probed(id, { outcome: 'ok', durationMs: 1, dependencies });
+    now += 500;
+    fleet.tick();
+  }
+  return {
+    ask: (id: string, dependency = 'redis') => fleet.consensus(dependency, id),
+    pass: (ms: number) => {
+      now += ms;
+    },
+  };
+};
+
+test('[FR1] a fault is local when at least two others report, and fewer than half of them share it', () => {
+  const alone = fleetOf({ gw1: 'down', gw2: 'up', gw3: 'up', ss1: 'up' });
+  expect(alone.ask('gw1')).toMatchObject({ observers: 3, failing: 0, isLocal: true });
+  expect(fleetOf({ gw1: 'down', gw2: 'down', ss1: 'up' }).ask('gw1').isLocal).toBe(false);
+  expect(fleetOf({ gw1: 'down', gw2: 'up' }).ask('gw1').isLocal).toBe(false);
+  expect(fleetOf({ gw1: 'down', gw2: 'up', ss1: 'unknown' }).ask('gw1').observers).toBe(1);
+  alone.pass(10_001);
+  expect(alone.ask('gw1')).toMatchObject({ observers: 0, isLocal: false });
+});
+
+test('[FR2] only who is known to fail may leave, at most a quarter of a service, and never the last one', () => {
+  const words = { gw1: 'down', gw2: 'up', gw3: 'up', ss1: 'up' } as const;
+  expect(fleetOf(words).ask('gw1').quota).toEqual({ service: 'ws-gateway', most: 1 });
+  expect(fleetOf(words).ask('gw2').quota).toBeUndefined();
+  expect(fleetOf(words).ask('stranger').quota).toBeUndefined();
+  expect(fleetOf(words).ask('gw1', 'nothing-of-this-name')).toMatchObject({ observers: 0, isLocal: false });
+  const last = fleetOf({ gw1: 'up', gw2: 'up', ss1: 'down' });
+  expect(last.ask('ss1')).toMatchObject({ isLocal: true, quota: undefined });
+  const many = Object.fromEntries(Array.from({ length: 8 }, (_, index) => [`gw${index}`, 'up' as const]));
+  expect(fleetOf({ ...many, gw0: 'down' }).ask('gw0').quota?.most).toBe(2);
+});

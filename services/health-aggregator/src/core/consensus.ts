@@ -1,0 +1,51 @@
+import { readingOf } from './describe.ts';
+import type { InstanceWatch } from './instance-watch.ts';
+import { isServing, REPORT_FRESH_MS } from './verdict.ts';
+
+const ENOUGH_OBSERVERS = 2;
+const SHARE_THAT_MAY_LEAVE = 0.25;
+
+/** What everybody else says about a dependency, for one who cannot reach it. */
+export interface DependencyConsensus {
+  /** Others with a fresh word on it, and how many of them cannot reach it either. */
+  readonly observers: number;
+  readonly failing: number;
+  /** True when the fault is that of the one who asks: enough others report, and most of them reach it. */
+  readonly isLocal: boolean;
+  /** The service of the one who asks, and how many of it may be out of the pool this way; undefined for a stranger. */
+  readonly quota: { readonly service: string; readonly most: number } | undefined;
+}
+
+/**
+ * Compares an instance with everybody else. It may leave only when we know from its own mouth that it fails, and when another
+ * instance of its service serves.
+ */
+export const consensusOn = (
+  dependency: string,
+  id: string,
+  watches: readonly InstanceWatch[],
+  now: number,
+): DependencyConsensus => {
+  const fresh = watches.flatMap((watch) => {
+    const reading = readingOf(watch, dependency);
+    const isFresh = now - watch.dependencies.at <= REPORT_FRESH_MS;
+    return reading === undefined || reading.status === 'unknown' || !isFresh ? [] : [{ watch, reading }];
+  });
+  const others = fresh.filter(({ watch }) => watch.id !== id);
+  const failing = others.filter(({ reading }) => reading.status === 'down').length;
+  const own = fresh.find(({ watch }) => watch.id === id);
+  const isLocal = others.length >= ENOUGH_OBSERVERS && failing * 2 < others.length;
+  return {
+    observers: others.length,
+    failing,
+    isLocal,
+    quota: own?.reading.status === 'down' ? quotaOf(own.watch, watches) : undefined,
+  };
+};
+
+const quotaOf = (own: InstanceWatch, watches: readonly InstanceWatch[]): DependencyConsensus['quota'] => {
+  const { service } = own.beat;
+  const group = watches.filter(({ beat, state }) => beat.service === service && state !== 'gone');
+  if (!group.some((watch) => watch.id !== own.id && isServing(watch.state))) return undefined;
+  return { service, most: Math.max(1, Math.floor(group.length * SHARE_THAT_MAY_LEAVE)) };
+};
