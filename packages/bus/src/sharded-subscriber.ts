@@ -29,6 +29,8 @@ interface Shard {
 
 /** A new link has so long to come up before subscriptions on it are refused. */
 const OPENING_MS = 2_000;
+/** After one link came back the owner is told when all have, or after this time. */
+const TELL_MS = 1_000;
 /** Slots move by the thousand: the cluster is asked again at most this often. */
 const RENEW_MS = 250;
 
@@ -139,6 +141,17 @@ const createNodes = (deps: ShardedSubscriberDeps, places: ReturnType<typeof crea
       after(RENEW_MS, () => void run()),
     );
   };
+  let telling: Stop | undefined;
+  const tellNow = (): void => {
+    telling?.();
+    telling = undefined;
+    deps.onReconnected();
+  };
+  /** An outage of the whole cluster is one outage; a node that stays away does not keep the news of the others. */
+  const tell = (): void => {
+    if ([...nodes.values()].every(({ subscriber }) => subscriber.isUp())) tellNow();
+    else telling ??= after(TELL_MS, tellNow);
+  };
   const create = (node: string): Shard => {
     const link = shards.open('bus', node);
     // The subscriber does that by itself.
@@ -147,7 +160,7 @@ const createNodes = (deps: ShardedSubscriberDeps, places: ReturnType<typeof crea
       places.forget(channel);
       deps.onForgotten(channel);
     };
-    const subscriber = createSubscriber(link, deps.channels, { ...deps, onForgotten });
+    const subscriber = createSubscriber(link, deps.channels, { ...deps, onForgotten, onReconnected: tell });
     // A node that is gone for good has a successor.
     link.on('moved', () => renew(node)).on('close', () => void shards.refresh());
     return { link, subscriber, watcher: deps.watch(link, node), opened: untilReady(link) };
@@ -170,6 +183,7 @@ const createNodes = (deps: ShardedSubscriberDeps, places: ReturnType<typeof crea
     },
     closeExcept: (needed: ReadonlySet<string | undefined>): void => {
       for (const [node, shard] of [...nodes]) if (!needed.has(node)) close(node, shard);
+      if (nodes.size === 0) telling?.();
     },
   };
 };

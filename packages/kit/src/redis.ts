@@ -64,7 +64,9 @@ export const openRedis = async (
     return lane;
   };
   const lane = (except?: RedisLane): RedisLane => {
-    const ready = lanes.filter((one) => one.status === 'ready');
+    const usable = lanes.filter((one) => one.status === 'ready');
+    const whole = usable.filter(isWhole);
+    const ready = whole.length > 0 ? whole : usable;
     // The lane that just failed is better than one that is not there yet.
     const [first = ready[0] ?? (lanes[0] as RedisLane), ...others] = ready.filter((one) => one !== except);
     const best = others.reduce((least, one) => (inFlight(one) < inFlight(least) ? one : least), first);
@@ -150,7 +152,10 @@ const createOpener = ({ config, address, watch, sockets }: OpenerDeps) => {
       watch.connection(node, purpose);
       watch.commands(node);
       writeOncePerTurn(node);
+      // Unless a command is what made it known: that one waits for the connection, further ones would not.
+      setImmediate(() => warm(lane));
     });
+    lane.on('ready', () => warm(lane));
     lane.on('-node', (node: Redis) => void sockets.delete(node));
     lane.on('error', () => {}); // Every node reports for itself.
     lane.connect().catch(() => {});
@@ -233,6 +238,16 @@ const targetOf = (address: RedisAddress, config: RedisConfig): RedisOptions =>
       }
     : {};
 
+/** Connects to nodes before the first command needs them. While a cluster is not ready, the library does that in its order. */
+const warm = (lane: Cluster): void => {
+  if (lane.status !== 'ready') return;
+  for (const node of lane.nodes('master')) if (node.status === 'wait') node.connect().catch(() => {});
+};
+
+/** True when no command would find its node still connecting. */
+const isWhole = (lane: RedisLane): boolean =>
+  !(lane instanceof Cluster) || lane.nodes('master').every(({ status }) => status === 'ready');
+
 const inFlight = (lane: RedisLane): number =>
   lane instanceof Cluster
     ? lane.nodes('master').reduce((sum, node) => sum + node.commandQueue.length, 0)
@@ -256,7 +271,13 @@ const firstContact = (lanes: readonly RedisLane[], timeoutMs: number): Promise<v
       stop();
       resolve();
     };
-    for (const lane of lanes) lane.once('ready', done).once('close', done);
+    for (const lane of lanes) {
+      lane.once('close', done).once('ready', () => {
+        const nodes = lane instanceof Cluster ? lane.nodes('master') : [];
+        for (const node of nodes) node.once('ready', () => isWhole(lane) && done());
+        if (isWhole(lane)) done();
+      });
+    }
   });
 
 const FAULT_REPLIES =

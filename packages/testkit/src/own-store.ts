@@ -55,7 +55,8 @@ export const openOwnPostgres = async (): Promise<OwnStore> => {
   return ownStore({ spec, port, url: url('postgres'), directory });
 };
 
-const ownStore = async (store: {
+/** Starts a store in a directory that goes with it. */
+export const ownStore = async (store: {
   spec: ServerSpec;
   port: number;
   url: string;

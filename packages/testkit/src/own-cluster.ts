@@ -1,0 +1,132 @@
+import { join } from 'node:path';
+import { freePorts } from '@muster/local/ports';
+import { findRedis, redisServer } from '@muster/local/redis';
+import { Redis } from 'ioredis';
+import { openDirectory } from './directory.ts';
+import { type FaultProxy, openFaultProxy } from './fault-proxy.ts';
+import { type OwnStore, ownStore } from './own-store.ts';
+import { until } from './wait.ts';
+
+/** One node of a cluster that belongs to one test. */
+export interface ClusterNode extends OwnStore {
+  /** The node itself, for what is not a matter of the cluster. */
+  readonly direct: Redis;
+  /** The way of clients to it: the address that the cluster tells them. */
+  readonly proxy: FaultProxy;
+  /** Under which the others know it. */
+  readonly id: string;
+}
+
+/** A real Redis Cluster of primaries without replicas, which a test may reshape. */
+export interface OwnCluster extends AsyncDisposable {
+  /** Names the first two nodes; the others are learnt. */
+  readonly url: string;
+  readonly nodes: readonly ClusterNode[];
+  /** The node that has a slot. */
+  ownerOf(slot: number): Promise<ClusterNode>;
+  /** Moves a slot to another node as `redis-cli` does, key by key, while it is in use. */
+  moveSlot(slot: number, to: ClusterNode): Promise<void>;
+  /** Forgets all keys, and keeps the slots. */
+  flush(): Promise<void>;
+}
+
+const SLOTS = 16_384;
+const MIGRATE_TIMEOUT_MS = 5_000;
+const KEYS_AT_ONCE = 100;
+
+/** Starts nodes, introduces them to each other, deals out the slots and waits until all agree. */
+export const openOwnCluster = async (size = 3): Promise<OwnCluster> => {
+  await using stack = new AsyncDisposableStack();
+  const program = await findRedis({ env: process.env, say: () => {} });
+  const ports = await freePorts(2 * size);
+  const starting = Array.from({ length: size }, async (_, at) => {
+    const [port = 0, busPort = 0] = [ports[at], ports[size + at]];
+    const directory = stack.use(await openDirectory());
+    const url = `redis://127.0.0.1:${port}`;
+    const proxy = stack.use(await openFaultProxy(url));
+    const spec = redisServer({
+      ...{ program, port, dataDir: join(directory.path, 'redis'), persistent: 'always' },
+      ...{ logFile: join(directory.path, 'redis.log'), env: process.env, name: `redis-${at}` },
+      extra: [
+        ...['--cluster-enabled', 'yes', '--cluster-port', String(busPort), '--cluster-node-timeout', '2000'],
+        ...['--cluster-require-full-coverage', 'no', '--cluster-announce-port', String(proxy.port)],
+      ],
+    });
+    const store = stack.use(await ownStore({ spec, port, url, directory }));
+    const direct = new Redis(store.url, { lazyConnect: true, maxRetriesPerRequest: null });
+    direct.on('error', () => {});
+    stack.defer(() => direct.disconnect());
+    return { ...store, direct, proxy, busPort, id: String(await direct.cluster('MYID')) };
+  });
+  const nodes = await Promise.all(starting);
+  await introduce(nodes);
+  const owned = stack.move();
+  const ownerOf = async (slot: number) => findOwner(nodes, slot);
+  return {
+    url: `redis+cluster://${nodes
+      .slice(0, 2)
+      .map(({ proxy }) => `127.0.0.1:${proxy.port}`)
+      .join(',')}`,
+    nodes,
+    ownerOf,
+    moveSlot: async (slot, to) => moveSlot(nodes, { slot, from: await ownerOf(slot), to }),
+    flush: async () => void (await Promise.all(nodes.map(({ direct }) => direct.flushall()))),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+};
+
+const introduce = async (nodes: readonly (ClusterNode & { busPort: number })[]): Promise<void> => {
+  const share = Math.ceil(SLOTS / nodes.length);
+  for (const [at, { direct, port, busPort }] of nodes.entries()) {
+    await direct.call('CLUSTER', 'SET-CONFIG-EPOCH', at + 1);
+    await direct.call('CLUSTER', 'ADDSLOTSRANGE', at * share, Math.min((at + 1) * share, SLOTS) - 1);
+    if (at > 0) await nodes[0]?.direct.call('CLUSTER', 'MEET', '127.0.0.1', port, busPort);
+  }
+  const views = () =>
+    Promise.all(
+      nodes.map(async ({ direct }) => {
+        const info = String(await direct.cluster('INFO'));
+        return /cluster_state:ok/.test(info) && info.includes(`cluster_known_nodes:${nodes.length}`)
+          ? Number(/cluster_slots_ok:(\d+)/.exec(info)?.[1])
+          : 0;
+      }),
+    );
+  await until(views, {
+    ok: (all) => all.every((count) => count === SLOTS),
+    what: 'the cluster',
+    timeoutMs: 30_000,
+  });
+};
+
+const findOwner = async (nodes: readonly ClusterNode[], slot: number): Promise<ClusterNode> => {
+  for (const node of nodes) {
+    const ranges = (await node.direct.cluster('SLOTS')) as unknown as [
+      number,
+      number,
+      [string, number, string],
+    ][];
+    const mine = ranges.some(
+      ([from, to, [, , id]]) => id === node.id && slot >= Number(from) && slot <= Number(to),
+    );
+    if (mine) return node;
+  }
+  throw new Error(`nobody has slot ${slot}`);
+};
+
+const moveSlot = async (
+  nodes: readonly ClusterNode[],
+  { slot, from, to }: { slot: number; from: ClusterNode; to: ClusterNode },
+): Promise<void> => {
+  await to.direct.call('CLUSTER', 'SETSLOT', slot, 'IMPORTING', from.id);
+  await from.direct.call('CLUSTER', 'SETSLOT', slot, 'MIGRATING', to.id);
+  for (;;) {
+    const keys = (await from.direct.call('CLUSTER', 'GETKEYSINSLOT', slot, KEYS_AT_ONCE)) as string[];
+    if (keys.length === 0) break;
+    const options = ['127.0.0.1', String(to.port), '', '0', String(MIGRATE_TIMEOUT_MS), 'KEYS'];
+    await from.direct.call('MIGRATE', [...options, ...keys]);
+  }
+  // The new owner first: so no key is ever without one.
+  for (const { direct } of [to, from, ...nodes.filter((one) => one !== to && one !== from)]) {
+    await direct.call('CLUSTER', 'SETSLOT', slot, 'NODE', to.id);
+  }
+};

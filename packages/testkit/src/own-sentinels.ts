@@ -1,0 +1,116 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { freePorts } from '@muster/local/ports';
+import { findRedis, redisAnswers, redisServer } from '@muster/local/redis';
+import { Redis } from 'ioredis';
+import { openDirectory, type TestDirectory } from './directory.ts';
+import { type FaultProxy, openFaultProxy } from './fault-proxy.ts';
+import { type OwnStore, ownStore } from './own-store.ts';
+import { until } from './wait.ts';
+
+/** A primary, its replica and three sentinels that belong to one test. */
+export interface OwnSentinels extends AsyncDisposable {
+  /** Names two of the sentinels; the third is learnt. */
+  readonly url: string;
+  /** The primary at first, and then the other one. */
+  readonly servers: readonly [OwnStore, OwnStore];
+  /** Stands before the first primary; its faults are for the replica's connection alone. */
+  readonly replication: FaultProxy;
+  /** The port of the primary, as most sentinels see it. */
+  primaryPort(): Promise<number>;
+}
+
+const NAME = 'main';
+const DOWN_AFTER_MS = 1_000;
+const SENTINELS = 3;
+
+/** Starts all of them and waits until the sentinels know each other and the replica follows. */
+export const openOwnSentinels = async (): Promise<OwnSentinels> => {
+  await using stack = new AsyncDisposableStack();
+  const program = await findRedis({ env: process.env, say: () => {} });
+  const [first = 0, second = 0, ...sentinelPorts] = await freePorts(2 + SENTINELS);
+  const server = async (port: number, extra: readonly string[]): Promise<OwnStore> => {
+    const directory = stack.use(await openDirectory());
+    const spec = redisServer({
+      ...{ program, port, dataDir: join(directory.path, 'redis'), persistent: 'always', extra },
+      ...{ logFile: join(directory.path, 'redis.log'), env: process.env, name: `redis-${port}` },
+    });
+    return stack.use(await ownStore({ spec, port, url: `redis://127.0.0.1:${port}`, directory }));
+  };
+  const quick = ['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1'];
+  const primary = await server(first, quick);
+  // Clients and sentinels know the first primary by the address of the proxy; only the replica suffers there.
+  const replication = stack.use(await openFaultProxy(primary.url, { only: /psync/i }));
+  const replica = await server(second, [...quick, '--replicaof', `127.0.0.1 ${replication.port}`]);
+  const sentinels = await Promise.all(
+    sentinelPorts.map(async (port) => {
+      const directory = stack.use(await openDirectory());
+      return stack.use(await startSentinel(program, port, replication.port, directory));
+    }),
+  );
+  const asked = sentinels.map(({ url }) => {
+    const redis = new Redis(url, { maxRetriesPerRequest: 1 });
+    redis.on('error', () => {});
+    stack.defer(() => redis.disconnect());
+    return redis;
+  });
+  await until(() => Promise.all(asked.map(knowsAll)), {
+    ok: (all) => all.every(Boolean),
+    what: 'the sentinels',
+    timeoutMs: 30_000,
+  });
+  const owned = stack.move();
+  return {
+    url: `redis+sentinel://${sentinelPorts
+      .slice(0, 2)
+      .map((port) => `127.0.0.1:${port}`)
+      .join(',')}/${NAME}`,
+    servers: [primary, replica],
+    replication,
+    primaryPort: async () => {
+      const seen = await Promise.all(asked.map(async (one) => Number((await primaryOf(one))[1])));
+      return seen.toSorted((a, b) => a - b)[1] ?? 0;
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+};
+
+const primaryOf = async (sentinel: Redis): Promise<readonly string[]> =>
+  (await sentinel.call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', NAME)) as string[];
+
+/** True when a sentinel sees the replica and all other sentinels. */
+const knowsAll = async (sentinel: Redis): Promise<boolean> => {
+  const flat = (await sentinel.call('SENTINEL', 'MASTER', NAME)) as string[];
+  const value = (name: string) => Number(flat[flat.indexOf(name) + 1]);
+  return value('num-slaves') === 1 && value('num-other-sentinels') === SENTINELS - 1;
+};
+
+const startSentinel = async (
+  program: Awaited<ReturnType<typeof findRedis>>,
+  port: number,
+  primaryPort: number,
+  directory: TestDirectory,
+): Promise<OwnStore> => {
+  const config = join(directory.path, 'sentinel.conf');
+  writeFileSync(
+    config,
+    [
+      ...[`port ${port}`, 'bind 127.0.0.1', `dir ${directory.path}`, 'daemonize no'],
+      `sentinel monitor ${NAME} 127.0.0.1 ${primaryPort} 2`,
+      `sentinel down-after-milliseconds ${NAME} ${DOWN_AFTER_MS}`,
+      `sentinel failover-timeout ${NAME} 5000`,
+      `sentinel parallel-syncs ${NAME} 1`,
+      '',
+    ].join('\n'),
+  );
+  const spec = {
+    child: {
+      ...{ name: `sentinel-${port}`, command: program.path, argv0: program.argv0, env: process.env },
+      ...{ args: [config, '--sentinel'], logFile: join(directory.path, 'sentinel.log') },
+    },
+    isReady: () => redisAnswers(port),
+    stopSignal: 'SIGTERM' as const,
+    stopDeadlineMs: 5_000,
+  };
+  return ownStore({ spec, port, url: `redis://127.0.0.1:${port}`, directory });
+};
