@@ -9,7 +9,14 @@ import { fromEnvironment } from './secrets.ts';
 import type { Supervised } from './supervisor.ts';
 
 const DATABASE = 'muster';
-const DEFAULT_PORTS: Record<string, number> = { 'redis:': 6379, 'rediss:': 6379 };
+const DEFAULT_PORTS: Record<string, number> = {
+  'redis:': 6379,
+  'rediss:': 6379,
+  'redis+cluster:': 6379,
+  'rediss+cluster:': 6379,
+  'redis+sentinel:': 26_379,
+  'rediss+sentinel:': 26_379,
+};
 const POSTGRES_PORT = 5432;
 const REACH_TIMEOUT_MS = 3_000;
 
@@ -110,19 +117,29 @@ const reach = async (
   store: string,
   say: (line: string) => void,
 ): Promise<string> => {
-  if (!URL.canParse(url)) throw new StoreError(`${variable} is not a URL`);
-  const { hostname, port, protocol } = new URL(url);
-  const where = {
-    host: hostname || '127.0.0.1',
-    port: Number(port) || (DEFAULT_PORTS[protocol] ?? POSTGRES_PORT),
-  };
-  if (!(await accepts(where))) {
-    throw new StoreError(
-      `nothing answers at ${where.host}:${where.port}, where ${variable} says ${store} is`,
-    );
+  const places = placesOf(url);
+  if (places.length === 0) throw new StoreError(`${variable} is not a URL`);
+  const names = places.map(({ host, port }) => `${host}:${port}`).join(', ');
+  // Of several, such as sentinels, one is enough: the others are its business.
+  if (!(await Promise.all(places.map(accepts))).includes(true)) {
+    throw new StoreError(`nothing answers at ${names}, where ${variable} says ${store} is`);
   }
-  say(`${store} is the one of ${variable}, at ${where.host}:${where.port}`);
+  say(`${store} is the one of ${variable}, at ${names}`);
   return url;
+};
+
+/** Every server that a URL names; between commas stand several. */
+const placesOf = (url: string): { host: string; port: number }[] => {
+  const [, head = '', hosts = '', tail = ''] = /^([^/]+:\/\/(?:[^@/]*@)?)([^/]*)(.*)$/.exec(url) ?? [];
+  const urls = hosts.split(',').map((host) => head + host + tail);
+  if (!urls.every((one) => URL.canParse(one))) return [];
+  return urls.map((one) => {
+    const { hostname, port, protocol } = new URL(one);
+    return {
+      host: hostname.replace(/^\[|\]$/g, '') || '127.0.0.1',
+      port: Number(port) || (DEFAULT_PORTS[protocol] ?? POSTGRES_PORT),
+    };
+  });
 };
 
 const accepts = (where: { host: string; port: number }): Promise<boolean> =>
