@@ -104,7 +104,7 @@ test('[LD2] a write of an older epoch is refused', async () => {
   const mine = own();
   await using tiny = await startTiny(mine);
   const redis = new Redis(stores.redisUrl);
-  await using aggregator = await startAggregator(mine);
+  await using aggregator = await startAggregator(mine, { INCIDENT_AFTER_MS: '500' });
   await until(async () => (await aggregator.stateOf('tiny-1')) === 'up', { what: 'a fleet' });
   // Somebody else has led since; this aggregator does not know it yet, and its lease still runs.
   const keeper = setInterval(() => {
@@ -113,7 +113,8 @@ test('[LD2] a write of an older epoch is refused', async () => {
   }, 50);
   tiny.kill('SIGKILL');
   await until(async () => (await aggregator.stateOf('tiny-1')) === 'down', { what: 'an outage' });
-  await new Promise((resolve) => setTimeout(resolve, 7_000));
+  // Long enough for an incident, and for the writing to be refused.
+  await new Promise((resolve) => setTimeout(resolve, 2_500));
   clearInterval(keeper);
   expect((await aggregator.ask('/v1/incidents')).body.items).toEqual([]);
   redis.disconnect();
@@ -122,7 +123,8 @@ test('[LD2] a write of an older epoch is refused', async () => {
 test('[WH1][IN3] an outage is one incident, told once by a signed webhook, and the next leader closes it', async () => {
   const mine = own();
   await using hook = await receiver();
-  const env = { WEBHOOK_URLS: hook.url, WEBHOOK_SECRET: SECRET, EXPECTED: 'tiny=1' };
+  // A tenth of the real times.
+  const env = { WEBHOOK_URLS: hook.url, WEBHOOK_SECRET: SECRET, INCIDENT_AFTER_MS: '500' };
   const first = await startAggregator(mine, { ...env, INSTANCE_NAME: 'agg-1' });
   await using second = await startAggregator(mine, { ...env, INSTANCE_NAME: 'agg-2' });
   await using tiny = await startTiny(mine);
@@ -159,7 +161,11 @@ test('[WH1][IN3] an outage is one incident, told once by a signed webhook, and t
 test('[WH2] a webhook that fails is repeated under the same id', async () => {
   const mine = own();
   await using hook = await receiver([500]);
-  await using aggregator = await startAggregator(mine, { WEBHOOK_URLS: hook.url, STALE_AFTER_MS: '1000' });
+  await using aggregator = await startAggregator(mine, {
+    WEBHOOK_URLS: hook.url,
+    STALE_AFTER_MS: '1000',
+    INCIDENT_AFTER_MS: '200',
+  });
   // Nobody of the required service has been seen: an outage as soon as that is certain.
   await until(() => hook.hooks.length === 2, { what: 'the repetition', timeoutMs: 25_000 });
   expect(hook.hooks[1]?.headers['webhook-id']).toBe(hook.hooks[0]?.headers['webhook-id']);

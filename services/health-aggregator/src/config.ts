@@ -40,6 +40,16 @@ export const settings = z.object({
   MAX_EVENT_STREAMS: field
     .count(1_000, { min: 1, max: 100_000 })
     .describe('open `/v1/fleet/events` streams; further ones get 503'),
+  LEADER_LEASE_MS: field
+    .ms(6_000, { min: 300 })
+    .describe(
+      'how long an aggregator that says nothing goes on leading; another takes over a third later at most',
+    ),
+  INCIDENT_AFTER_MS: field
+    .ms(5_000, { min: 100 })
+    .describe(
+      'an outage that lasts so long is an incident; being degraded must last, and a recovery hold, six times as long',
+    ),
   WEBHOOK_URLS: field
     .list()
     .refine(
@@ -76,6 +86,8 @@ export interface AggregatorConfig {
   readonly probeIntervalMs: number;
   readonly probeTimeoutMs: number;
   readonly maxEventStreams: number;
+  readonly leaderLeaseMs: number;
+  readonly incidentAfterMs: number;
   readonly webhookUrls: readonly string[];
   readonly webhookSecret: string | undefined;
   readonly opsToken: string | undefined;
@@ -105,6 +117,8 @@ export const readConfig = (env: NodeJS.ProcessEnv): AggregatorConfig => {
     probeIntervalMs: parsed.PROBE_INTERVAL_MS,
     probeTimeoutMs: parsed.PROBE_TIMEOUT_MS,
     maxEventStreams: parsed.MAX_EVENT_STREAMS,
+    leaderLeaseMs: parsed.LEADER_LEASE_MS,
+    incidentAfterMs: parsed.INCIDENT_AFTER_MS,
     webhookUrls: parsed.WEBHOOK_URLS,
     webhookSecret: parsed.WEBHOOK_SECRET,
     opsToken: parsed.OPS_TOKEN,

@@ -41,9 +41,11 @@ export const lead = async (deps: LeadDeps): Promise<Lead> => {
   const { clock, random, log } = world;
   await using stack = new AsyncDisposableStack();
   let latest: readonly Incident[] = [];
-  const leadership = stack.use(await campaign({ redis, keys, ...instance, clock, log }));
+  const leadership = stack.use(
+    await campaign({ redis, keys, ...instance, leaseMs: config.leaderLeaseMs, clock, log }),
+  );
   const store = createIncidentStore(redis, keys);
-  const keeper = createIncidentKeeper(() => crypto.randomUUID());
+  const keeper = createIncidentKeeper(() => crypto.randomUUID(), config.incidentAfterMs);
   const instruments = createLeadMetrics(deps.metrics, leadership, () => openOnes(latest));
   const webhooks = createWebhooks({
     ...{ redis, keys, clock, random, log },

@@ -20,7 +20,7 @@ const setUp = () => {
   let serial = 0;
   let now = 1_000_000;
   const newId = () => `incident-${++serial}`;
-  const keeper = createIncidentKeeper(newId);
+  const keeper = createIncidentKeeper(newId, 5_000);
   const play = (status: ServiceStatus, ms: number, with_ = keeper) => {
     const kinds: string[] = [];
     for (let passed = 0; passed < ms; passed += 1_000) {
@@ -69,7 +69,7 @@ test('[IN3] a new leader goes on with the incident that the old one opened', () 
   const { keeper, play, newId, now } = setUp();
   play('partial_outage', 5_000);
   const [opened] = keeper.observe(view('partial_outage'), now() + 1_000);
-  const next = createIncidentKeeper(newId);
+  const next = createIncidentKeeper(newId, 5_000);
   if (opened) next.adopt([opened.incident]);
   expect(play('partial_outage', 60_000, next)).toEqual([]);
   expect(play('operational', 32_000, next)).toEqual(['closed partial_outage']);

@@ -1,9 +1,8 @@
 import type { ServiceStatus } from './verdict.ts';
 import type { FleetView } from './view.ts';
 
-const OUTAGE_AFTER_MS = 5_000;
-const DEGRADED_AFTER_MS = 30_000;
-const CLOSE_AFTER_MS = 30_000;
+/** A remark must last, and a recovery must hold, so many times as long as an outage. */
+const PATIENCE = 6;
 const MAX_UPDATES = 100;
 
 /** How bad an incident is; the words are those of service statuses. */
@@ -57,11 +56,9 @@ export interface IncidentKeeper {
 
 const RANK: Readonly<Record<Severity, number>> = { degraded: 1, partial_outage: 2, major_outage: 3 };
 const isSeverity = (status: ServiceStatus): status is Severity => status in RANK;
-const openingDelay = (severity: Severity): number =>
-  severity === 'degraded' ? DEGRADED_AFTER_MS : OUTAGE_AFTER_MS;
 
-/** Makes a keeper. `newId` gives unique ids. */
-export const createIncidentKeeper = (newId: () => string): IncidentKeeper => {
+/** Makes a keeper. `newId` gives unique ids; an outage of `afterMs` is an incident. */
+export const createIncidentKeeper = (newId: () => string, afterMs: number): IncidentKeeper => {
   const conditions = new Map<string, Condition>();
   const open = new Map<string, Incident>();
 
@@ -71,9 +68,8 @@ export const createIncidentKeeper = (newId: () => string): IncidentKeeper => {
     conditions.set(subject.name, condition);
     const lastedMs = now - condition.since;
     const incident = open.get(subject.name);
-    const change = incident
-      ? progress(incident, subject, lastedMs, now)
-      : begin(subject, lastedMs, now, newId);
+    const seen: Seen = { ...subject, lastedMs, now, afterMs };
+    const change = incident ? progress(incident, seen) : begin(seen, newId);
     if (change?.kind === 'closed') open.delete(subject.name);
     else if (change) open.set(subject.name, change.incident);
     return change;
@@ -92,14 +88,20 @@ export const createIncidentKeeper = (newId: () => string): IncidentKeeper => {
   };
 };
 
+/** What was seen of a subject, and for how long it has been so. */
+interface Seen extends Subject {
+  readonly lastedMs: number;
+  readonly now: number;
+  readonly afterMs: number;
+}
+
 const begin = (
-  { name, status, seen }: Subject,
-  lastedMs: number,
-  now: number,
+  { name, status, seen, lastedMs, now, afterMs }: Seen,
   newId: () => string,
 ): IncidentChange | undefined => {
   // What is not known is neither good nor bad news.
-  if (!isSeverity(status) || lastedMs < openingDelay(status)) return undefined;
+  if (!isSeverity(status)) return undefined;
+  if (lastedMs < (status === 'degraded' ? PATIENCE * afterMs : afterMs)) return undefined;
   const incident: Incident = {
     id: newId(),
     subject: name,
@@ -113,17 +115,15 @@ const begin = (
 
 const progress = (
   incident: Incident,
-  { status, seen }: Subject,
-  lastedMs: number,
-  now: number,
+  { status, seen, lastedMs, now, afterMs }: Seen,
 ): IncidentChange | undefined => {
   if (status === 'operational') {
-    if (lastedMs < CLOSE_AFTER_MS) return undefined;
+    if (lastedMs < PATIENCE * afterMs) return undefined;
     const closed = { ...extend(incident, { at: now, status, seen }), closedAt: now - lastedMs };
     return { kind: 'closed', incident: closed };
   }
   const last = incident.updates.at(-1)?.status;
-  if (!isSeverity(status) || status === last || lastedMs < OUTAGE_AFTER_MS) return undefined;
+  if (!isSeverity(status) || status === last || lastedMs < afterMs) return undefined;
   const severity = RANK[status] > RANK[incident.severity] ? status : incident.severity;
   return { kind: 'updated', incident: { ...extend(incident, { at: now, status, seen }), severity } };
 };

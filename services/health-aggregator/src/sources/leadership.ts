@@ -3,10 +3,9 @@ import type { Logger } from '@muster/kit/logger';
 import type { RedisConnections } from '@muster/kit/redis';
 import type { AggregatorKeys } from './keys.ts';
 
-const LEASE_MS = 6_000;
-const RENEW_MS = 2_000;
+const RENEW_SHARE = 1 / 3;
 /** The leader stops a while before others may take over, so that slow answers never make two. */
-const SAFETY_MS = 1_500;
+const SAFETY_SHARE = 1 / 4;
 
 /** Who leads, as far as this observer knows. */
 export interface Leader {
@@ -28,6 +27,8 @@ export interface LeadershipDeps {
   readonly keys: AggregatorKeys;
   readonly id: string;
   readonly name: string;
+  /** How long a leader that says nothing goes on leading; it renews three times as often. */
+  readonly leaseMs: number;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -43,9 +44,9 @@ return {owner, tonumber(redis.call('GET', KEYS[2]) or '0')}`;
 
 const RESIGN_SCRIPT = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`;
 
-/** Campaigns every two seconds; a leader that dies is replaced within eight. Without Redis nobody leads. */
+/** Campaigns each third of a lease; a leader that dies is replaced within four thirds of one. Without Redis nobody leads. */
 export const campaign = async (deps: LeadershipDeps): Promise<Leadership> => {
-  const { redis, keys, id, name, clock, log } = deps;
+  const { redis, keys, id, name, leaseMs, clock, log } = deps;
   const self = `${id} ${name}`;
   let lease: { readonly epoch: number; readonly until: number } | undefined;
   let known: Leader | null = null;
@@ -59,10 +60,10 @@ export const campaign = async (deps: LeadershipDeps): Promise<Leadership> => {
     const led = epoch();
     try {
       // Not by retry(): a repeated INCR would only skip a number, yet a lease must count from the first question.
-      const answer = await redis.lane().eval(CAMPAIGN_SCRIPT, 2, keys.leader, keys.epoch, self, LEASE_MS);
+      const answer = await redis.lane().eval(CAMPAIGN_SCRIPT, 2, keys.leader, keys.epoch, self, leaseMs);
       const [owner, number] = answer as [string, number];
       known = { name: owner.slice(owner.indexOf(' ') + 1), epoch: number };
-      lease = owner === self ? { epoch: number, until: asked + LEASE_MS - SAFETY_MS } : undefined;
+      lease = owner === self ? { epoch: number, until: asked + leaseMs * (1 - SAFETY_SHARE) } : undefined;
       if (lease && led !== number) log.info({ epoch: number }, 'leader.elected');
     } catch {
       if (epoch() === undefined) known = null; // The watcher of the connections reports why.
@@ -76,7 +77,7 @@ export const campaign = async (deps: LeadershipDeps): Promise<Leadership> => {
     return running;
   };
   await run();
-  const stop = every(RENEW_MS, () => void run());
+  const stop = every(leaseMs * RENEW_SHARE, () => void run());
   return {
     epoch,
     leader: () => known,
