@@ -1,4 +1,5 @@
 import type { GroupName } from '@muster/protocol/ids';
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { protobufCodec } from './codec.ts';
 import { DELTA_NOTE } from './delta-audience.ts';
@@ -166,5 +167,59 @@ describe('deltas', () => {
       [1, undefined],
     ]);
     expect(pubs(messages).map(({ delta }) => delta)).toEqual([undefined, true]);
+  });
+
+  test('[DL4] whatever happens, a delta comes only to whom the publication before it came', async () => {
+    const step = fc.oneof(
+      { weight: 6, arbitrary: fc.constant({ is: 'publish' as const }) },
+      fc.record({ is: fc.constant('exclude' as const), who: fc.nat(2) }),
+      fc.record({ is: fc.constant('loses' as const) }),
+      fc.record({ is: fc.constant('stops' as const), who: fc.nat(2) }),
+      fc.record({ is: fc.constant('reads' as const), who: fc.nat(2) }),
+      fc.record({ is: fc.constant('again' as const), who: fc.nat(2) }),
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 30 }), async (steps) => {
+        const groups = { retention, slowPolicy: 'lag' } as const;
+        const { subscriber, engine, broker, pass } = started({ groups, limits: { maxOutboxBytes: 4_096 } });
+        const members = [await subscriber('ann'), await subscriber('bob'), await subscriber('ann')];
+        const heard: Pub[][] = members.map(() => []);
+        let number = 0;
+        const publishOne = async (more: object = {}) => {
+          number += 1;
+          const data = `${number} ${'text '.repeat(250)} ${number}`;
+          await engine.api.call('publish', { channel: ROOM, data, ...more });
+          await settle();
+        };
+        for (const one of steps) {
+          const member = 'who' in one ? members[one.who] : undefined;
+          if (one.is === 'publish') await publishOne();
+          else if (one.is === 'exclude') await publishOne({ exclude: { client: member?.connection.id } });
+          else if (one.is === 'stops' && member) member.wire.isRead = false;
+          else if (one.is === 'reads' && member) {
+            member.wire.isRead = true;
+            member.wire.read();
+            await pass(500);
+          } else if (one.is === 'loses') {
+            broker.loses = () => true;
+            await publishOne();
+            broker.loses = undefined;
+            await publishOne();
+          } else if (one.is === 'again' && member && 'who' in one) {
+            heard[one.who]?.push(...member.heard());
+            await member.say({ id: ++ids, unsubscribe: { channel: ROOM } });
+            heard[one.who]?.push({ data: 'a new life' });
+            await member.say({ id: ++ids, subscribe: { channel: ROOM, delta: 'fossil' } });
+          }
+          for (const [index, { heard: take }] of members.entries()) heard[index]?.push(...take());
+        }
+        for (const pubs of heard) {
+          for (const [index, { delta, offset = 0 }] of pubs.entries()) {
+            if (delta) expect(pubs[index - 1]?.offset).toBe(offset - 1);
+          }
+        }
+      }),
+      { numRuns: 40 },
+    );
   });
 });
