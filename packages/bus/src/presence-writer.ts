@@ -3,38 +3,70 @@ import type { GroupName } from '@muster/protocol/ids';
 /** What shall hold for some clients of one group: a value, or undefined to be gone. */
 export type PresenceChanges = ReadonlyMap<string, string | undefined>;
 
-/** Gathers the changes of one turn, so that a thousand clients coming at once are one command per group. */
+/** The same for many groups at once. */
+export type PresenceBatch = ReadonlyMap<GroupName, PresenceChanges>;
+
+/** Gathers changes while others are being written, so that thousands of clients coming at once are a few writes. */
 export interface PresenceWriter {
-  /** Resolves when it is written; rejects with what `write` rejects with. */
+  /** Resolves when it is written; rejects with what `write` rejects with, or when it names the group. */
   set(group: GroupName, client: string, value: string | undefined): Promise<void>;
 }
 
-interface Batch {
+/** Changes of one client in one write; a storm larger than this is several. */
+const MAX_CHANGES = 1_000;
+
+interface Waiting {
   readonly changes: Map<string, string | undefined>;
   readonly written: PromiseWithResolvers<void>;
 }
 
+/** One write at a time: `write` resolves with the groups that could not be written, or rejects for all. */
 export const createPresenceWriter = (
-  write: (group: GroupName, changes: PresenceChanges) => Promise<void>,
+  write: (batch: PresenceBatch) => Promise<ReadonlyMap<GroupName, unknown>>,
 ): PresenceWriter => {
-  const batches = new Map<GroupName, Batch>();
+  const waiting = new Map<GroupName, Waiting>();
+  let isBusy = false;
 
-  const flush = (): void => {
-    const due = [...batches];
-    batches.clear();
-    for (const [group, { changes, written }] of due)
-      write(group, changes).then(written.resolve, written.reject);
+  const take = (): Map<GroupName, Waiting> => {
+    const taken = new Map<GroupName, Waiting>();
+    let count = 0;
+    for (const [group, one] of waiting) {
+      if (count > 0 && count + one.changes.size > MAX_CHANGES) break;
+      count += one.changes.size;
+      taken.set(group, one);
+      waiting.delete(group);
+    }
+    return taken;
+  };
+  const writeOnce = async (batch: ReadonlyMap<GroupName, Waiting>): Promise<void> => {
+    try {
+      const failed = await write(new Map([...batch].map(([group, { changes }]) => [group, changes])));
+      for (const [group, { written }] of batch) {
+        if (failed.has(group)) written.reject(failed.get(group));
+        else written.resolve();
+      }
+    } catch (error) {
+      for (const { written } of batch.values()) written.reject(error);
+    }
+  };
+  const run = async (): Promise<void> => {
+    while (waiting.size > 0) await writeOnce(take());
+    isBusy = false;
   };
   return {
     set: (group, client, value) => {
-      if (batches.size === 0) setImmediate(flush);
-      let batch = batches.get(group);
-      if (batch === undefined) {
-        batch = { changes: new Map(), written: Promise.withResolvers() };
-        batches.set(group, batch);
+      let one = waiting.get(group);
+      if (one === undefined) {
+        one = { changes: new Map(), written: Promise.withResolvers() };
+        waiting.set(group, one);
       }
-      batch.changes.set(client, value);
-      return batch.written.promise;
+      one.changes.set(client, value);
+      if (!isBusy) {
+        isBusy = true;
+        // With whatever else this turn of the event loop brings.
+        setImmediate(() => void run());
+      }
+      return one.written.promise;
     },
   };
 };

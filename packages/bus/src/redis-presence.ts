@@ -6,7 +6,8 @@ import { AppError } from '@muster/protocol/errors';
 import type { GroupName } from '@muster/protocol/ids';
 import { groupKeys } from './keys.ts';
 import type { Presence, PresenceHandlers } from './presence.ts';
-import { createPresenceWriter, type PresenceChanges } from './presence-writer.ts';
+import { createPresenceWrite } from './presence-write.ts';
+import { createPresenceWriter } from './presence-writer.ts';
 import { runScript, TAKE_GHOSTS } from './scripts.ts';
 import { stickyLane } from './sticky-lane.ts';
 
@@ -38,20 +39,10 @@ export const createRedisPresence = (
   const lane = stickyLane(redis);
   const leases = createLeases(redis, names.lease, own);
 
-  const write = async (group: GroupName, changes: PresenceChanges): Promise<void> => {
-    const key = groupKeys(redis.prefix, group).presence;
-    const added = [...changes].flatMap(([client, value]) => (value === undefined ? [] : [client, value]));
-    const removed = [...changes].flatMap(([client, value]) => (value === undefined ? [client] : []));
-    const work: Promise<unknown>[] = [];
-    if (added.length > 0) work.push(lane().hset(key, ...added), lane().sadd(names.groups(own), group));
-    if (removed.length > 0) work.push(lane().hdel(key, ...removed));
-    if (!local.has(group)) work.push(lane().srem(names.groups(own), group));
-    try {
-      await Promise.all(work);
-    } catch (cause) {
-      throw new AppError('REDIS_UNAVAILABLE', { cause });
-    }
-  };
+  const write = createPresenceWrite({
+    ...{ redis, lane, index: names.groups(own) },
+    isHere: (group) => local.has(group),
+  });
   const writer = createPresenceWriter(write);
 
   /** Renews the lease. When it was gone, others have cleared up after us: everything is said again. */
@@ -59,7 +50,7 @@ export const createRedisPresence = (
     const before = await redis.retry((one) => one.set(names.lease(own), '1', 'PX', LEASE_MS, 'GET'));
     if (before !== null) return;
     await redis.retry((one) => one.sadd(names.index, own));
-    for (const [group, members] of local) await write(group, members);
+    for (const [group, members] of local) await write(new Map([[group, members]]));
   };
   const sweep = () => sweepGhosts({ redis, names, own, leases, handlers });
   const background = (run: () => Promise<void>, event: string) => () => {
@@ -98,7 +89,7 @@ export const createRedisPresence = (
       const groups = [...local.entries()];
       local.clear();
       const gone = groups.map(([group, members]) =>
-        write(group, new Map([...members.keys()].map((client) => [client, undefined]))),
+        write(new Map([[group, new Map([...members.keys()].map((client) => [client, undefined]))]])),
       );
       await Promise.allSettled([
         ...gone,

@@ -98,6 +98,37 @@ for at = 1, #all, 2 do
 end
 return gone`);
 
+/*
+ * KEYS set of the groups of this replica, then a presence for each group · ARGV for each group: its name, 1 if this replica
+ * has clients in it, how many come, how many go, client and value of each who comes, client of each who goes.
+ * Answers the numbers of the groups, from 1, that could not be written.
+ */
+export const WRITE_PRESENCE = script(`
+local failed = {}
+local function run(command, key, first, last)
+  local fine = true
+  -- Lua hands over a few thousand values at once and no more.
+  for from = first, last, 2000 do
+    local answer = redis.pcall(command, key, unpack(ARGV, from, math.min(from + 1999, last)))
+    if type(answer) == 'table' and answer.err then fine = false end
+  end
+  return fine
+end
+local at = 1
+for number = 2, #KEYS do
+  local group, here = ARGV[at], ARGV[at + 1]
+  local coming, going = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  at = at + 4
+  local came = run('HSET', KEYS[number], at, at + 2 * coming - 1)
+  at = at + 2 * coming
+  local went = run('HDEL', KEYS[number], at, at + going - 1)
+  at = at + going
+  if here ~= '1' then redis.call('SREM', KEYS[1], group)
+  elseif coming > 0 then redis.call('SADD', KEYS[1], group) end
+  if not (came and went) then failed[#failed + 1] = number - 1 end
+end
+return failed`);
+
 const loaded = new WeakMap<Redis, Set<string>>();
 
 /**

@@ -1,0 +1,78 @@
+import type { RedisConnections, RedisLane } from '@muster/kit/redis';
+import { AppError } from '@muster/protocol/errors';
+import type { GroupName } from '@muster/protocol/ids';
+import { groupKeys } from './keys.ts';
+import type { PresenceBatch, PresenceChanges } from './presence-writer.ts';
+import { runScript, WRITE_PRESENCE } from './scripts.ts';
+
+export interface PresenceWriteDeps {
+  readonly redis: RedisConnections;
+  readonly lane: () => RedisLane;
+  /** Key of the set of groups in which this replica has clients. */
+  readonly index: string;
+  /** Whether it has clients in a group at this moment. */
+  isHere(group: GroupName): boolean;
+}
+
+/** Writes presence of many groups: in one command, or on a cluster, where they lie apart, in one or two for each. */
+export const createPresenceWrite = (
+  deps: PresenceWriteDeps,
+): ((batch: PresenceBatch) => Promise<ReadonlyMap<GroupName, unknown>>) =>
+  deps.redis.shards === undefined ? (batch) => writeTogether(deps, batch) : (batch) => writeEach(deps, batch);
+
+const NONE: ReadonlyMap<GroupName, unknown> = new Map();
+
+const writeTogether = async (
+  { redis, lane, index, isHere }: PresenceWriteDeps,
+  batch: PresenceBatch,
+): Promise<ReadonlyMap<GroupName, unknown>> => {
+  const groups = [...batch];
+  const keys = [index, ...groups.map(([group]) => groupKeys(redis.prefix, group).presence)];
+  const args = groups.flatMap(([group, changes]) => {
+    const { added, removed } = split(changes);
+    return [group, isHere(group) ? 1 : 0, added.length / 2, removed.length, ...added, ...removed];
+  });
+  try {
+    const failed = (await runScript(lane(), WRITE_PRESENCE, keys, args)) as readonly unknown[];
+    if (failed.length === 0) return NONE;
+    const cause = new Error('what stands under the key of this group is no presence');
+    const error = new AppError('REDIS_UNAVAILABLE', { cause });
+    return new Map(failed.flatMap((at) => groups[Number(at) - 1]?.[0] ?? []).map((group) => [group, error]));
+  } catch (cause) {
+    throw new AppError('REDIS_UNAVAILABLE', { cause });
+  }
+};
+
+const writeEach = async (
+  deps: PresenceWriteDeps,
+  batch: PresenceBatch,
+): Promise<ReadonlyMap<GroupName, unknown>> => {
+  const failed = new Map<GroupName, unknown>();
+  const writeOne = async ([group, changes]: readonly [GroupName, PresenceChanges]): Promise<void> => {
+    const { redis, lane, index, isHere } = deps;
+    const { added, removed } = split(changes);
+    const key = groupKeys(redis.prefix, group).presence;
+    const work: Promise<unknown>[] = [];
+    if (added.length > 0) work.push(lane().hset(key, ...added), lane().sadd(index, group));
+    if (removed.length > 0) work.push(lane().hdel(key, ...removed));
+    if (!isHere(group)) work.push(lane().srem(index, group));
+    try {
+      await Promise.all(work);
+    } catch (cause) {
+      failed.set(group, new AppError('REDIS_UNAVAILABLE', { cause }));
+    }
+  };
+  await Promise.all([...batch].map(writeOne));
+  return failed;
+};
+
+/** Client and value in turns of who is there; clients of who is gone. */
+const split = (changes: PresenceChanges): { added: string[]; removed: string[] } => {
+  const added: string[] = [];
+  const removed: string[] = [];
+  for (const [client, value] of changes) {
+    if (value === undefined) removed.push(client);
+    else added.push(client, value);
+  }
+  return { added, removed };
+};

@@ -1,0 +1,70 @@
+import type { GroupName } from '@muster/protocol/ids';
+import { expect, test } from 'vitest';
+import { createPresenceWriter, type PresenceBatch } from './presence-writer.ts';
+
+const A = 'a' as GroupName;
+const B = 'b' as GroupName;
+
+/** A store that answers when it is told to. */
+const slowStore = () => {
+  const writes: { batch: PresenceBatch; done: PromiseWithResolvers<ReadonlyMap<GroupName, unknown>> }[] = [];
+  const writer = createPresenceWriter((batch) => {
+    const done = Promise.withResolvers<ReadonlyMap<GroupName, unknown>>();
+    writes.push({ batch, done });
+    return done.promise;
+  });
+  return { writer, writes, turn: () => new Promise((resolve) => setImmediate(() => setImmediate(resolve))) };
+};
+
+test('[PR5] what changes while a write is under way goes together in the next one', async () => {
+  const { writer, writes, turn } = slowStore();
+  const first = [writer.set(A, 'ann', '1'), writer.set(B, 'bob', '2')];
+  await turn();
+  expect(writes).toHaveLength(1);
+  const second = [writer.set(A, 'eve', '3'), writer.set(A, 'ann', undefined), writer.set(B, 'eve', '4')];
+  await turn();
+  expect(writes).toHaveLength(1);
+  writes[0]?.done.resolve(new Map());
+  await Promise.all(first);
+  await turn();
+  expect(writes).toHaveLength(2);
+  expect([...(writes[1]?.batch.get(A) ?? [])]).toEqual([
+    ['eve', '3'],
+    ['ann', undefined],
+  ]);
+  writes[1]?.done.resolve(new Map());
+  await Promise.all(second);
+});
+
+test('[PR5] a group that cannot be written fails alone', async () => {
+  const { writer, writes, turn } = slowStore();
+  const [good, bad] = [writer.set(A, 'ann', '1'), writer.set(B, 'ann', '1')];
+  const failed = expect(bad).rejects.toThrow('wrong');
+  await turn();
+  writes[0]?.done.resolve(new Map([[B, new Error('wrong')]]));
+  await good;
+  await failed;
+});
+
+test('[PR4] a store that is away fails whoever waits for this write, and not the next one', async () => {
+  const { writer, writes, turn } = slowStore();
+  const lost = expect(writer.set(A, 'ann', '1')).rejects.toThrow('away');
+  await turn();
+  writes[0]?.done.reject(new Error('away'));
+  await lost;
+  const next = writer.set(A, 'ann', '1');
+  await turn();
+  writes[1]?.done.resolve(new Map());
+  await next;
+});
+
+test('[PR5] a storm is cut into writes of bounded size', async () => {
+  const { writer, writes, turn } = slowStore();
+  const all = Array.from({ length: 2_500 }, (_, at) => writer.set(`g${at}` as GroupName, 'ann', '1'));
+  for (let at = 0; at < 3; at += 1) {
+    await turn();
+    writes[at]?.done.resolve(new Map());
+  }
+  await Promise.all(all);
+  expect(writes.map(({ batch }) => batch.size)).toEqual([1_000, 1_000, 500]);
+});
