@@ -1,7 +1,7 @@
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';
-import { startAggregator, startTiny } from './aggregator-fixture.ts';
+import { FAST, startAggregator, startTiny } from './aggregator-fixture.ts';
 
 const stores = useTestStores();
 const TOKEN = 'an-operator-token-0123';
@@ -13,11 +13,14 @@ const order = (method: string, body?: object, token = TOKEN): RequestInit => ({
 const readiness = async (port: number) => (await fetch(`http://127.0.0.1:${port}/readyz`)).status;
 
 test('[DV1][DV2] an instance is drained and resumed by order, and the last one only by force', async () => {
-  await using aggregator = await startAggregator(stores, { OPS_TOKEN: TOKEN });
-  await using one = await startTiny(stores, { INSTANCE_NAME: 'tiny-1' });
-  await using two = await startTiny(stores, { INSTANCE_NAME: 'tiny-2' });
+  await using aggregator = await startAggregator(stores, { ...FAST, OPS_TOKEN: TOKEN });
+  await using one = await startTiny(stores, { ...FAST, INSTANCE_NAME: 'tiny-1' });
+  await using two = await startTiny(stores, { ...FAST, INSTANCE_NAME: 'tiny-2' });
   for (const { name } of [one, two]) {
-    await until(async () => (await aggregator.stateOf(name)) === 'up', { what: `${name} to be up` });
+    await until(async () => (await aggregator.stateOf(name)) === 'up', {
+      what: `${name} to be up`,
+      timeoutMs: 15_000,
+    });
   }
   const answer = await aggregator.ask('/v1/instances/tiny-1/drain', order('POST', { reason: 'kernel' }));
   expect(answer).toMatchObject({
@@ -26,9 +29,12 @@ test('[DV1][DV2] an instance is drained and resumed by order, and the last one o
   });
   await until(async () => (await readiness(one.port)) === 503, {
     what: 'an unready instance',
-    timeoutMs: 3_000,
+    timeoutMs: 15_000,
   });
-  await until(async () => (await aggregator.stateOf('tiny-1')) === 'draining', { what: 'draining' });
+  await until(async () => (await aggregator.stateOf('tiny-1')) === 'draining', {
+    what: 'draining',
+    timeoutMs: 15_000,
+  });
   expect(await readiness(two.port)).toBe(200);
 
   const refused = await aggregator.ask('/v1/instances/tiny-2/drain', order('POST'));
@@ -36,16 +42,19 @@ test('[DV1][DV2] an instance is drained and resumed by order, and the last one o
   expect((await aggregator.ask('/v1/instances/tiny-2/drain', order('POST', { force: true }))).status).toBe(
     202,
   );
-  await until(async () => (await readiness(two.port)) === 503, { what: 'the forced one', timeoutMs: 3_000 });
+  await until(async () => (await readiness(two.port)) === 503, { what: 'the forced one', timeoutMs: 15_000 });
 
   for (const { name, port } of [one, two]) {
     expect((await aggregator.ask(`/v1/instances/${name}/drain`, order('DELETE'))).status).toBe(202);
-    await until(async () => (await readiness(port)) === 200, { what: 'a ready instance', timeoutMs: 3_000 });
-    await until(async () => (await aggregator.stateOf(name)) === 'up', { what: `${name} to be back` });
+    await until(async () => (await readiness(port)) === 200, { what: 'a ready instance', timeoutMs: 15_000 });
+    await until(async () => (await aggregator.stateOf(name)) === 'up', {
+      what: `${name} to be back`,
+      timeoutMs: 15_000,
+    });
   }
   const changes = aggregator.log.of('instance.changed').map(({ fields }) => fields['to']);
   expect(changes).not.toContain('down');
-});
+}, 60_000);
 
 test('[DV3] nobody without the token may, and nobody at all where there is none', async () => {
   await using aggregator = await startAggregator(stores, { OPS_TOKEN: TOKEN });

@@ -7,6 +7,14 @@ import { systemClock } from '@muster/kit/clock';
 import { systemRandom } from '@muster/kit/random';
 import { createQuietLog, type QuietLog } from '@muster/testkit/quiet-log';
 
+/** Everything four times as often as by default, for both sides: what takes 15 s takes less than four. */
+export const FAST = {
+  PROBE_INTERVAL_MS: '500',
+  BEAT_INTERVAL_MS: '500',
+  BEAT_TTL_MS: '1750',
+  CHECK_INTERVAL_MS: '500',
+};
+
 /** What a test reads of an answer. */
 export interface Answer {
   readonly status: number;

@@ -4,7 +4,7 @@ import { openOwnRedis } from '@muster/testkit/own-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';
-import { startAggregator, startTiny } from './aggregator-fixture.ts';
+import { FAST, startAggregator, startTiny } from './aggregator-fixture.ts';
 
 const stores = useTestStores();
 
@@ -116,9 +116,12 @@ test('[FE2] more streams than allowed are refused, and a closed one makes room',
 test('[FH6] with Redis gone it answers from memory, marks nobody down, and heals by itself', async () => {
   await using redis = await openOwnRedis();
   const mine = { redisUrl: redis.url, redisPrefix: 'agg:' };
-  await using aggregator = await startAggregator(mine);
-  await using _tiny = await startTiny(mine);
-  await until(async () => (await aggregator.stateOf('tiny-1')) === 'up', { what: 'a fleet' });
+  await using aggregator = await startAggregator(mine, FAST);
+  await using _tiny = await startTiny(mine, FAST);
+  await until(async () => (await aggregator.stateOf('tiny-1')) === 'up', {
+    what: 'a fleet',
+    timeoutMs: 15_000,
+  });
   await redis.stop();
   await until(async () => (await aggregator.ask('/health')).body.checks.redis.status === 'unhealthy', {
     what: 'the loss of redis',
@@ -128,8 +131,13 @@ test('[FH6] with Redis gone it answers from memory, marks nobody down, and heals
   expect(status).toBe(200);
   expect(body.frozen).toBe(true);
   expect((await aggregator.ask('/readyz')).status).toBe(200);
-  await sleep(6_000);
-  expect(await aggregator.stateOf('tiny-1')).toBe('degraded');
+  // Longer than beats live.
+  await sleep(2_500);
+  await until(() => aggregator.stateOf('tiny-1'), {
+    what: 'its remark',
+    ok: (state) => state === 'degraded',
+    timeoutMs: 10_000,
+  });
   expect(aggregator.log.of('instance.changed').map(({ fields }) => fields['to'])).not.toContain('down');
   await redis.start();
   await until(async () => (await aggregator.ask('/v1/fleet')).body.frozen === false, {

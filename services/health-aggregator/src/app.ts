@@ -16,7 +16,7 @@ import { createEventStreams, type EventStreams } from './http/event-streams.ts';
 import { createServer, type Desks } from './http/server.ts';
 import { type Lead, lead } from './lead.ts';
 import { createFleetMetrics } from './metrics.ts';
-import { observe, pacesFrom } from './observe.ts';
+import { observe, pacesFrom, patienceFrom } from './observe.ts';
 import { createDirectives } from './sources/directives.ts';
 import { createGroupDesk } from './sources/group-desk.ts';
 import { aggregatorKeys } from './sources/keys.ts';
@@ -72,6 +72,7 @@ export const createApp = async (config: AggregatorConfig, world: World): Promise
     expected: config.expected,
     staleAfterMs: config.staleAfterMs,
     paces: pacesFrom(config.probeIntervalMs),
+    patience: patienceFrom(common.beatIntervalMs, config.probeIntervalMs),
   });
   const streams = stack.use(
     createEventStreams({ view: fleet.view, random, maxStreams: config.maxEventStreams }),

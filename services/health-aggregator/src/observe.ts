@@ -3,7 +3,7 @@ import type { RedisConnections } from '@muster/kit/redis';
 import type { World } from '@muster/kit/world';
 import type { AggregatorConfig } from './config.ts';
 import type { Fleet, SelfReport } from './core/fleet.ts';
-import type { Paces } from './core/instance-watch.ts';
+import type { Paces, Patience } from './core/instance-watch.ts';
 import type { Transition } from './core/ports.ts';
 import { createScheduler } from './core/scheduler.ts';
 import type { FleetMetrics } from './metrics.ts';
@@ -13,6 +13,9 @@ import { createRegistrySource } from './sources/registry.ts';
 const TICK_MS = 50;
 const REPORT_MS = 1_000;
 const REGISTRY_MS = 1_000;
+const BEATS_UNTIL_LATE = 2.5;
+const PROBES_UNTIL_CALM = 7.5;
+const PROBES_UNTIL_REVIVED = 1.5;
 const MAX_PROBES_AT_ONCE = 64;
 const HURRIED_SHARE = 1 / 4;
 const DOWN_FACTOR = 2.5;
@@ -22,6 +25,13 @@ export const pacesFrom = (probeIntervalMs: number): Paces => ({
   calmMs: probeIntervalMs,
   hurriedMs: probeIntervalMs * HURRIED_SHARE,
   downMs: probeIntervalMs * DOWN_FACTOR,
+});
+
+/** How long things must last to count follows from how often we hear of them. */
+export const patienceFrom = (beatIntervalMs: number, probeIntervalMs: number): Patience => ({
+  beatLateMs: beatIntervalMs * BEATS_UNTIL_LATE,
+  calmMs: probeIntervalMs * PROBES_UNTIL_CALM,
+  revivalMs: probeIntervalMs * PROBES_UNTIL_REVIVED,
 });
 
 /** What the clockwork needs. */
@@ -66,7 +76,8 @@ export const observe = async (deps: ObserveDeps): Promise<Disposable> => {
     fleet.tick().forEach(announce);
   };
   const fleetName = config.common.fleetName;
-  const registry = stack.use(createRegistrySource({ redis, fleetName, fleet, log, intervalMs: REGISTRY_MS }));
+  const intervalMs = Math.min(REGISTRY_MS, config.common.beatIntervalMs / 2);
+  const registry = stack.use(createRegistrySource({ redis, fleetName, fleet, log, intervalMs }));
   fleet.report(report());
   stack.defer(every(REPORT_MS, () => fleet.report(report())));
   stack.defer(every(TICK_MS, tick));

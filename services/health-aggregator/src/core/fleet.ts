@@ -2,7 +2,7 @@ import type { Clock } from '@muster/kit/clock';
 import { consensusOn, type DependencyConsensus } from './consensus.ts';
 import { Damping } from './damping.ts';
 import { describeDependencies, describeService } from './describe.ts';
-import type { InstanceWatch, Paces } from './instance-watch.ts';
+import { type InstanceWatch, PATIENCE, type Paces, type Patience } from './instance-watch.ts';
 import { type JourneyOutcome, JourneyRecord } from './journey-record.ts';
 import type { Beat, ProbeResult, ProbeTarget, RegistryReading, Transition } from './ports.ts';
 import { RegistryTrust } from './registry-trust.ts';
@@ -50,12 +50,13 @@ export interface FleetOptions {
   readonly expected: Readonly<Record<string, number>>;
   readonly staleAfterMs: number;
   readonly paces: Paces;
+  readonly patience?: Patience;
 }
 
 /** Makes the model, empty: every required service is `unknown` until there is evidence. */
 export const createFleet = (options: FleetOptions): Fleet => {
   const { clock, expected } = options;
-  const roster = createRoster(expected);
+  const roster = createRoster(expected, options.patience ?? PATIENCE);
   const registry = new RegistryTrust();
   const pending: Transition[] = [];
   const journeys = new JourneyRecord();

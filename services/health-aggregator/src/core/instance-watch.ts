@@ -8,10 +8,7 @@ import type {
 } from './ports.ts';
 import { Strain } from './strain.ts';
 
-const BEAT_LATE_MS = 5_000;
 const HARD_EVIDENCE: ReadonlySet<ProbeOutcome> = new Set(['refused', 'reset']);
-const CALM_MS = 15_000;
-const REVIVAL_MS = 3_000;
 const REMEMBER_DOWN_MS = 600_000;
 const HARD_FAILURES = 2;
 const SOFT_FAILURES = 3;
@@ -32,6 +29,19 @@ export interface Paces {
   readonly hurriedMs: number;
   readonly downMs: number;
 }
+
+/** How long things must last to count. */
+export interface Patience {
+  /** An older beat is late. */
+  readonly beatLateMs: number;
+  /** Degraded until nothing was wrong for so long. */
+  readonly calmMs: number;
+  /** Down until good probes lie so far apart. */
+  readonly revivalMs: number;
+}
+
+/** At the default intervals of beats and probes. */
+export const PATIENCE: Patience = { beatLateMs: 5_000, calmMs: 15_000, revivalMs: 3_000 };
 
 /**
  * Everything this observer knows about one instance, and the state that follows from it.
@@ -60,8 +70,10 @@ export class InstanceWatch {
   #probe: { result: ProbeResult; at: number } | undefined;
   #dependencies: { readings: Readonly<Record<string, DependencyReading>>; at: number } | undefined;
   readonly #strain = new Strain();
+  readonly #patience: Patience;
 
-  constructor(beat: Beat, beatAt: number, now: number) {
+  constructor(beat: Beat, beatAt: number, now: number, patience: Patience) {
+    this.#patience = patience;
     this.id = beat.id;
     this.#beat = beat;
     this.#beatAt = beatAt;
@@ -196,7 +208,7 @@ export class InstanceWatch {
   }
 
   #beatFresh(now: number, trust: Trust): boolean {
-    return !trust.beats || now - this.#beatAt <= BEAT_LATE_MS;
+    return !trust.beats || now - this.#beatAt <= this.#patience.beatLateMs;
   }
 
   #fromStarting(now: number, trust: Trust): Transition | undefined {
@@ -213,7 +225,7 @@ export class InstanceWatch {
     if (!this.#beatFresh(now, trust)) return this.#suspect('beat_late', now);
     const strain = this.#strain.why(now);
     if (this.#state === 'up' && strain) return this.#move('degraded', strain, now);
-    if (this.#state === 'degraded' && !strain && now - this.#strainedAt >= CALM_MS) {
+    if (this.#state === 'degraded' && !strain && now - this.#strainedAt >= this.#patience.calmMs) {
       return this.#move('up', 'recovered', now);
     }
     if (strain && this.#state === 'degraded') this.#why = strain;
@@ -233,7 +245,7 @@ export class InstanceWatch {
   }
 
   #fromDown(now: number, trust: Trust): Transition | undefined {
-    const steady = this.#oks >= 2 && now - this.#firstOkAt >= REVIVAL_MS;
+    const steady = this.#oks >= 2 && now - this.#firstOkAt >= this.#patience.revivalMs;
     if (steady && this.#beatFresh(now, trust)) return this.#serve('recovered', now);
     return now - this.#since >= REMEMBER_DOWN_MS ? this.#move('gone', 'forgotten', now) : undefined;
   }
@@ -246,8 +258,8 @@ export class InstanceWatch {
       return this.#serve('resumed', now);
     }
     // Its last beat said draining, so silence is the normal end; a refused connection confirms it without Redis.
-    const silent = trust.beats && now - this.#beatAt > BEAT_LATE_MS;
-    const closed = this.#hardFailures >= HARD_FAILURES && now - this.#beatAt > BEAT_LATE_MS;
+    const silent = trust.beats && now - this.#beatAt > this.#patience.beatLateMs;
+    const closed = this.#hardFailures >= HARD_FAILURES && now - this.#beatAt > this.#patience.beatLateMs;
     return silent || closed ? this.#move('gone', 'left', now) : undefined;
   }
 

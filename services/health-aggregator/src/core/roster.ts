@@ -1,5 +1,5 @@
 import type { Damping } from './damping.ts';
-import { InstanceWatch } from './instance-watch.ts';
+import { InstanceWatch, type Patience } from './instance-watch.ts';
 import { Correlation, Membership } from './membership.ts';
 import type { Beat, Transition } from './ports.ts';
 
@@ -22,7 +22,7 @@ export interface Roster {
 }
 
 /** Makes a roster that knows the expected services and nobody yet. */
-export const createRoster = (expected: Readonly<Record<string, number>>): Roster => {
+export const createRoster = (expected: Readonly<Record<string, number>>, patience: Patience): Roster => {
   const groups = new Map<string, Group>();
   const groupOf = (service: string): Group => {
     let group = groups.get(service);
@@ -56,7 +56,7 @@ export const createRoster = (expected: Readonly<Record<string, number>>): Roster
       if (rival && rival.id > beat.id) return undefined;
       const ended = rival?.end('superseded', now);
       if (rival) watches.delete(rival.id);
-      watches.set(beat.id, new InstanceWatch(beat, beatAt, now));
+      watches.set(beat.id, new InstanceWatch(beat, beatAt, now, patience));
       return ended;
     },
   };

@@ -1,8 +1,8 @@
-import { createHmac } from 'node:crypto';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Random } from '@muster/kit/random';
 import type { RedisConnections } from '@muster/kit/redis';
+import { signWebhook } from '@muster/kit/webhook-signature';
 import type { IncidentChange } from '../core/incidents.ts';
 import type { AggregatorKeys } from './keys.ts';
 
@@ -38,10 +38,6 @@ export interface WebhooksDeps {
   readonly log: Logger;
   readonly onResult: (channel: number, result: DeliveryResult) => void;
 }
-
-/** The signature of a webhook (scheme of Standard Webhooks): HMAC-SHA256 over `id.timestamp.body`, base64. */
-export const signWebhook = (secret: string, id: string, timestampS: number, body: string): string =>
-  `v1,${createHmac('sha256', secret).update(`${id}.${timestampS}.${body}`).digest('base64')}`;
 
 /** The body of a notification: machine-readable, with a `text` that chat systems show. */
 export const webhookBody = ({ kind, incident, epoch }: IncidentChange & { epoch: number }): string => {
