@@ -2,7 +2,8 @@
 //   docker compose run --rm secrets                 make what is missing, keep the rest (each `up` does it)
 //   docker compose run --rm secrets show NAME       print one
 //   docker compose run --rm secrets set NAME        take it from standard input
-//   docker compose run --rm secrets add NAME        put a new random value first; the old ones stay good
+//   docker compose run --rm secrets add NAME        add a random value that is accepted, and not in use yet
+//   docker compose run --rm secrets promote NAME    put the newest value first: it is in use from now on
 //   docker compose run --rm secrets retire NAME     keep the first value only
 import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
@@ -68,7 +69,11 @@ const COMMANDS = {
     if (value === '') throw new Error('standard input was empty');
     write(name, value);
   },
-  add: (name) => write(name, [random(name), ...listOf(name)].join(',')),
+  add: (name) => write(name, [...listOf(name), random(name)].join(',')),
+  promote: (name) => {
+    const values = listOf(name);
+    write(name, [...values.slice(-1), ...values.slice(0, -1)].join(','));
+  },
   retire: (name) => write(name, listOf(name)[0] ?? random(name)),
 };
 

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { openFilesLimit } from '@muster/local/haproxy';
 import { freePorts } from '@muster/local/ports';
@@ -28,6 +28,8 @@ export interface Inspected {
 /** The fleet of docker-compose.yml, running. Disposing it removes its containers, networks and volumes. */
 export interface ComposeFleet extends AsyncDisposable {
   readonly publicUrl: string;
+  /** Where Prometheus answers, once its profile is up. */
+  readonly prometheusUrl: string;
   readonly serviceApiKey: string;
   readonly serverApiKey: string;
   /** `docker compose …` in this project; rejects with what it wrote when it fails. */
@@ -41,15 +43,22 @@ export interface ComposeFleet extends AsyncDisposable {
   untilHealthy(gateways?: number): Promise<void>;
 }
 
-/** Builds the images, starts everything, and waits until it is well. */
-export const startComposeFleet = async (say: (line: string) => void): Promise<ComposeFleet> => {
-  const [port = 0] = await freePorts(1);
+/**
+ * Builds the images, starts everything, and waits until it is well. With `envFile`, one of those in `deploy/docker`,
+ * it is another form of the fleet.
+ */
+export const startComposeFleet = async (
+  say: (line: string) => void,
+  { envFile }: { envFile?: string } = {},
+): Promise<ComposeFleet> => {
+  const [port = 0, prometheusPort = 0] = await freePorts(2);
   const publicUrl = `http://127.0.0.1:${port}`;
   const env = {
     ...process.env,
     COMPOSE_PROJECT_NAME: PROJECT,
     MUSTER_VERSION: 'test',
     MUSTER_PORT: String(port),
+    PROMETHEUS_PORT: String(prometheusPort),
     MUSTER_NOFILE: String(Math.min(OPEN_FILES, openFilesLimit())),
     PUBLIC_URL: publicUrl,
     ALLOWED_ORIGINS: publicUrl,
@@ -60,8 +69,10 @@ export const startComposeFleet = async (say: (line: string) => void): Promise<Co
     const { stdout } = await run('docker', [...args], options);
     return stdout.trim();
   };
-  const compose = (...args: readonly string[]) => docker('compose', ...args);
-  const remove = () => compose('down', '--volumes', '--remove-orphans', '--timeout', '5');
+  const form = envFile === undefined ? [] : ['--env-file', join(ROOT, 'deploy/docker', envFile)];
+  const compose = (...args: readonly string[]) => docker('compose', ...form, ...args);
+  const remove = () =>
+    docker('compose', '--profile', '*', 'down', '--volumes', '--remove-orphans', '--timeout', '5');
   const timed = async (what: string, work: () => Promise<unknown>): Promise<void> => {
     const startedAt = performance.now();
     await work();
@@ -83,6 +94,7 @@ export const startComposeFleet = async (say: (line: string) => void): Promise<Co
     const secret = (name: string) => compose('run', '--rm', '--no-deps', '-T', 'secrets', 'show', name);
     return {
       publicUrl,
+      prometheusUrl: `http://127.0.0.1:${prometheusPort}`,
       serviceApiKey: await secret('SERVICE_API_KEYS'),
       serverApiKey: await secret('SERVER_API_KEYS'),
       compose,

@@ -1,7 +1,7 @@
 import { dockerAnswers } from '@muster/testkit/docker';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { sdkClient, signIn, signOut } from '../cluster/clients.ts';
+import { type SignedIn, sdkClient, signIn, signOut } from '../cluster/clients.ts';
 import { type ComposeFleet, startComposeFleet } from './compose.ts';
 import { startTraffic } from './traffic.ts';
 
@@ -197,6 +197,62 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     ]);
   });
 
+  test('[FC12] Prometheus finds every instance, and nobody has to tell it', async () => {
+    await fleet.compose(
+      '--profile',
+      'observability',
+      'up',
+      '--detach',
+      '--no-build',
+      '--wait',
+      '--no-deps',
+      'prometheus',
+    );
+    const up = async (): Promise<Record<string, string>> => {
+      const answer = await fetch(`${fleet.prometheusUrl}/api/v1/query?query=sum by (service) (up)`);
+      const { data } = (await answer.json()) as {
+        data: { result: { metric: { service: string }; value: [number, string] }[] };
+      };
+      return Object.fromEntries(data.result.map(({ metric, value }) => [metric.service, value[1]]));
+    };
+    await until(up, {
+      ok: (seen) => seen['ws-gateway'] === '3' && seen['session-service'] === '2',
+      what: 'three gateways and two session services that are up',
+      timeoutMs: 90_000,
+      intervalMs: 500,
+    });
+  });
+
+  test('[FC15] sessions come back from a backup, and those that it does not know are refused', async () => {
+    const statusOf = async (session: SignedIn) => {
+      const token = 'token' in session.credential ? session.credential.token : '';
+      const headers = { authorization: `Bearer ${token}` };
+      return (await fetch(`${fleet.publicUrl}/v1/session`, { headers })).status;
+    };
+    const inPostgres = (...command: string[]) => fleet.compose('exec', '-T', 'postgres', ...command);
+    const kept = await signIn(fleet, 'kept');
+    await inPostgres(
+      'pg_dump',
+      '--username',
+      'muster',
+      '--format',
+      'custom',
+      '--file',
+      '/tmp/dump',
+      'muster',
+    );
+    const later = await signIn(fleet, 'later');
+    expect([await statusOf(kept), await statusOf(later)]).toEqual([200, 200]);
+
+    await fleet.compose('stop', 'session-service');
+    const restore = ['--dbname', 'muster', '--clean', '--if-exists', '--single-transaction', '/tmp/dump'];
+    await inPostgres('pg_restore', '--username', 'muster', ...restore);
+    await fleet.compose('exec', '-T', 'redis', 'sh', '-c', FORGET_SNAPSHOTS);
+    await fleet.compose('start', 'session-service');
+    await fleet.untilHealthy();
+    expect([await statusOf(kept), await statusOf(later)]).toEqual([200, 401]);
+  });
+
   test('[FC9] a container that is stopped ends by itself with exit code 0', async () => {
     for (const service of SERVICES) {
       const [container = ''] = await fleet.containersOf(service);
@@ -207,6 +263,8 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     await fleet.untilHealthy();
   });
 });
+
+const FORGET_SNAPSHOTS = "redis-cli --scan --pattern 'muster:s:*' | xargs -r redis-cli unlink";
 
 /** Process 1 is the engine's init; what it started is the service. */
 const KILL_THE_SERVICE = `
