@@ -52,6 +52,7 @@ test('the repository has the top level that its owner fixed', () => {
       'services',
       'packages',
       'deploy',
+      'docs',
       'tests',
     ],
     ...[
