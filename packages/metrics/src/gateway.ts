@@ -23,6 +23,7 @@ export const GATEWAY = {
         'rejected_auth',
         'rejected_origin',
         'rejected_bad_request',
+        'rejected_limit',
         'rejected_overload',
         'rejected_draining',
         'error',
@@ -32,6 +33,13 @@ export const GATEWAY = {
     panel: { ...clients, by: ['result'] },
   }),
   gateway_handshake_duration_seconds: histogram('Duration of upgrades.', { buckets: STD, panel: clients }),
+  gateway_admission_queue_length: gauge('Checks of credentials that wait for their turn.', {
+    panel: { ...clients, as: 'sum' },
+  }),
+  gateway_admission_wait_seconds: histogram('How long checks that had to wait did wait.', {
+    buckets: STD,
+    panel: clients,
+  }),
   gateway_disconnects_total: counter('Connections that ended, by who ended them and the close code.', {
     labels: {
       initiator: ['client', 'server', 'network'],
@@ -111,15 +119,18 @@ export const GATEWAY = {
     panel: { ...trouble, by: ['code'] },
   }),
   gateway_slow_consumer_actions_total: counter('What was done about connections that read too slowly.', {
-    labels: { action: ['disconnect', 'lag', 'caught_up', 'resync'] },
+    labels: { action: ['disconnect', 'lag', 'caught_up', 'resync', 'stalled'] },
     zero: true,
     panel: { ...trouble, by: ['action'] },
   }),
-  gateway_rate_limited_total: counter('Commands and publications above a rate, by whose rate it is.', {
-    labels: { scope: ['connection'] },
-    zero: true,
-    panel: { ...trouble, by: ['scope'] },
-  }),
+  gateway_rate_limited_total: counter(
+    'Commands, publications and connections above a limit, by whose limit it is.',
+    {
+      labels: { scope: ['connection', 'group', 'user', 'session', 'ip', 'admission'] },
+      zero: true,
+      panel: { ...trouble, by: ['scope'] },
+    },
+  ),
   gateway_bus_messages_total: counter('Messages given to and heard from the bus.', {
     labels: { direction: ['in', 'out', 'unreadable'] },
     zero: true,

@@ -29,7 +29,9 @@ import { createDrain, type Drain } from './drain.ts';
 import { createServer } from './http/server.ts';
 import { createGatewayMetrics, type GatewayMetrics } from './metrics.ts';
 import { createActivity } from './sessions/activity.ts';
+import { type AdmissionQueue, createAdmissionQueue } from './sessions/admission.ts';
 import { createGate, type Gate } from './sessions/gate.ts';
+import { withPlaces } from './sessions/places.ts';
 import { createSessionSweep } from './sessions/sweep.ts';
 import { canWriteDirectly } from './socket/direct-write.ts';
 import { serveSockets } from './socket/server.ts';
@@ -86,11 +88,12 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
       rules: config,
       log,
       gateway: common.instanceName,
-      maxConnections: config.maxConnections,
-      maxMessageBytes: config.maxMessageBytes,
+      limits: config,
       writesDirectly,
       isBusUp: bus.isUp,
       isDraining: drain.isClosed,
+      admission: core.admission,
+      onCrowded: () => instruments.limited('ip'),
       onHandshake: instruments.handshake,
     }),
   );
@@ -168,6 +171,7 @@ const loadOf = (engine: Engine, limit: number): Record<string, number> => {
 };
 
 interface Core extends AsyncDisposable {
+  readonly admission: AdmissionQueue;
   readonly engine: Engine;
   readonly bus: Bus;
   readonly gate: Gate;
@@ -185,8 +189,15 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
     ...engine.counts(),
     sessions: registry.size(),
     busSubscriptions: bus.subscriptions(),
+    admissionQueue: admission.waiting(),
   }));
-  const gate = stack.use(wireSessions(config, world, redis, metrics, { registry, instruments }));
+  const admission = wireAdmission(
+    config,
+    stack.use(wireSessions(config, world, redis, metrics, { registry, instruments })),
+    clock,
+    instruments,
+  );
+  const { gate } = admission;
   const bus: Bus = stack.use(
     createRedisBus(
       { redis, log, metrics },
@@ -223,11 +234,33 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
     engine,
     bus,
     gate,
+    admission,
     instruments,
     reload: groups.reload,
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
 };
+
+/** The gate as connections meet it: a queue before it, and so many places behind it. */
+const wireAdmission = (
+  config: GatewayConfig,
+  gate: Gate,
+  clock: Clock,
+  instruments: GatewayMetrics,
+): AdmissionQueue =>
+  createAdmissionQueue({
+    gate: withPlaces({
+      gate,
+      maxPerUser: config.maxConnectionsPerUser,
+      maxPerSession: config.maxConnectionsPerSession,
+      onRefused: instruments.limited,
+    }),
+    clock,
+    concurrency: config.handshakeConcurrency,
+    maxWaiting: config.handshakeQueue,
+    onWaited: instruments.admissionWaited,
+    onRefused: () => instruments.limited('admission'),
+  });
 
 /** The options of groups, which may change while we run. */
 const wireGroups = ({ groups, groupsFile }: GatewayConfig, log: Logger) => {

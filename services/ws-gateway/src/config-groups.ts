@@ -55,6 +55,7 @@ const optionsSchema = z.strictObject({
   channel_compaction: z.enum(['json', 'all', 'none']).optional(),
   channel_regex: regex.optional(),
   max_members: z.number().int().min(0).optional(),
+  publish_rate: z.number().int().min(0).max(1_000_000).optional(),
   slow_policy: z.enum(['disconnect', 'lag']).optional(),
 });
 
@@ -118,8 +119,7 @@ const toOptions = (file: FileOptions): GroupOptions => {
     deltaPublish: file.delta_publish ?? base.deltaPublish,
     channelCompaction: file.channel_compaction ?? base.channelCompaction,
     nameRegex: file.channel_regex ?? base.nameRegex,
-    maxMembers: file.max_members ?? base.maxMembers,
-    slowPolicy: file.slow_policy ?? base.slowPolicy,
+    ...pressureOf(file),
   };
 };
 
@@ -130,6 +130,12 @@ const retentionOf = (file: FileOptions): GroupOptions['retention'] => {
   if (size === 0 || ttlMs === 0) return undefined;
   return { size, ttlMs, metaTtlMs: Math.max(file.history_meta_ttl ?? base.metaTtlMs, ttlMs) };
 };
+
+const pressureOf = (file: FileOptions): Pick<GroupOptions, 'maxMembers' | 'publishRate' | 'slowPolicy'> => ({
+  maxMembers: file.max_members ?? DEFAULT_OPTIONS.maxMembers,
+  publishRate: file.publish_rate ?? DEFAULT_OPTIONS.publishRate,
+  slowPolicy: file.slow_policy ?? DEFAULT_OPTIONS.slowPolicy,
+});
 
 const permissionsOf = (file: FileOptions) => {
   const base = DEFAULT_OPTIONS;

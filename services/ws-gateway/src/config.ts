@@ -14,6 +14,7 @@ import { cookieNameFor } from '@muster/session/cookie';
 import { z } from 'zod';
 import { readGroupsFile } from './config-groups.ts';
 import type { NamespaceTable } from './core/namespaces.ts';
+import { isNetwork } from './socket/client-address.ts';
 
 const MIN_SECRET_BYTES = 32;
 const MIN_KEY_BYTES = 16;
@@ -84,6 +85,35 @@ export const settings = z.object({
     .describe(
       'publications go to the handles of sockets, where a test at the start finds that this works; `off` for the usual way',
     ),
+  MAX_CONNECTIONS_PER_USER: field
+    .count(0, { min: 0 })
+    .describe('connections of one user on this replica; more are closed with 3504; 0 for no limit'),
+  MAX_CONNECTIONS_PER_SESSION: field
+    .count(0, { min: 0 })
+    .describe('connections of one session on this replica; more are closed with 3504; 0 for no limit'),
+  MAX_CONNECTIONS_PER_IP: field
+    .count(0, { min: 0 })
+    .describe(
+      'sockets of one IPv4 address or IPv6 /64 on this replica; more upgrades get 429; 0 for no limit',
+    ),
+  TRUSTED_PROXIES: field
+    .list()
+    .describe('addresses or networks of load balancers whose `X-Forwarded-For` counts'),
+  HANDSHAKE_CONCURRENCY: field
+    .count(64, { min: 1, max: 10_000 })
+    .describe(
+      'credentials that are checked at the same time; the others wait in the order in which they came',
+    ),
+  HANDSHAKE_QUEUE: field
+    .count(5_000, { min: 0 })
+    .describe(
+      'credentials that may wait for that; beyond it upgrades get 503 with Retry-After, `connect` error 100',
+    ),
+  WRITE_TIMEOUT_MS: field
+    .ms(20_000, { min: 100 })
+    .describe(
+      'a client of which nothing is read for so long, while something waits for it, is closed with 3009',
+    ),
   DRAIN_ACCEPT_MS: field
     .ms(3_000, { min: 0 })
     .describe(
@@ -117,6 +147,13 @@ export interface GatewayConfig {
   readonly gatherMs: number;
   readonly directWrites: boolean;
   readonly maxConnections: number;
+  readonly maxConnectionsPerUser: number;
+  readonly maxConnectionsPerSession: number;
+  readonly maxConnectionsPerIp: number;
+  readonly trustedProxies: readonly string[];
+  readonly handshakeConcurrency: number;
+  readonly handshakeQueue: number;
+  readonly writeTimeoutMs: number;
   readonly drainAcceptMs: number;
   readonly maxSubscriptions: number;
   readonly rate: { readonly perSecond: number; readonly burst: number };
@@ -147,6 +184,13 @@ export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
     gatherMs: parsed.GATHER_MS,
     directWrites: parsed.DIRECT_WRITES === 'on',
     maxConnections: parsed.MAX_CONNECTIONS,
+    maxConnectionsPerUser: parsed.MAX_CONNECTIONS_PER_USER,
+    maxConnectionsPerSession: parsed.MAX_CONNECTIONS_PER_SESSION,
+    maxConnectionsPerIp: parsed.MAX_CONNECTIONS_PER_IP,
+    trustedProxies: parsed.TRUSTED_PROXIES,
+    handshakeConcurrency: parsed.HANDSHAKE_CONCURRENCY,
+    handshakeQueue: parsed.HANDSHAKE_QUEUE,
+    writeTimeoutMs: parsed.WRITE_TIMEOUT_MS,
     drainAcceptMs: parsed.DRAIN_ACCEPT_MS,
     maxSubscriptions: parsed.MAX_SUBSCRIPTIONS,
     rate: { perSecond: parsed.MAX_COMMANDS_PER_S, burst: parsed.MAX_COMMANDS_PER_S * 2 },
@@ -165,6 +209,9 @@ const problemsOf = (config: GatewayConfig): string[] => {
   }
   if (config.serverApiKeys.some((key) => Buffer.byteLength(key) < MIN_KEY_BYTES)) {
     problems.push(`SERVER_API_KEYS: each value needs at least ${MIN_KEY_BYTES} bytes`);
+  }
+  for (const one of config.trustedProxies) {
+    if (!isNetwork(one)) problems.push(`TRUSTED_PROXIES: ${one} is no address and no network`);
   }
   const secrets: [string, readonly string[]][] = [
     ['SESSION_SECRETS', config.sessionSecrets],

@@ -1,39 +1,27 @@
 import type { CloseCode } from '@muster/protocol/codes';
-import type { ClientId } from '@muster/protocol/ids';
 import { expect, test } from 'vitest';
-import type { AnyConnection } from './core/connections.ts';
-import { createDrain } from './drain.ts';
+import { createDrain, type Leaver } from './drain.ts';
 
 /** Connections that note in which order they were told to go. */
 const crowd = (lags: readonly number[]) => {
-  const present = new Set<AnyConnection>();
+  const present = new Set<Leaver>();
   const told: string[] = [];
   const cut: string[] = [];
   for (const [index, lagBytes] of lags.entries()) {
-    const one: AnyConnection = {
-      ...{
-        id: `c${index}` as ClientId,
-        transport: 'websocket',
-        identity: undefined,
-        groups: [],
-        since: 0,
-        lagBytes,
-      },
+    const id = `c${index}`;
+    const one: Leaver = {
+      lagBytes,
       close: (code: CloseCode) => {
-        if (present.delete(one)) told.push(`${one.id} ${code}`);
+        if (present.delete(one)) told.push(`${id} ${code}`);
       },
-      terminate: () => cut.push(one.id),
-      endMembership: () => {},
-      joinFromServer: async () => false,
-      tell: () => false,
-      refreshFromServer: () => false,
+      terminate: () => cut.push(id),
     };
     present.add(one);
   }
   return { present, told, cut };
 };
 
-const drainOf = (present: Set<AnyConnection>, options: { acceptMs?: number; timeoutMs?: number } = {}) => {
+const drainOf = (present: Set<Leaver>, options: { acceptMs?: number; timeoutMs?: number } = {}) => {
   const departures: string[] = [];
   let now = 0;
   const drain = createDrain({

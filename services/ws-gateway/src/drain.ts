@@ -6,8 +6,11 @@ import { drainPlan, GOODBYE_MS, SLOT_MS } from './drain-plan.ts';
 /** How one connection went away: told to come back elsewhere, or cut because it did not answer. */
 export type Departure = 'closed' | 'cut';
 
+/** What a drain knows of a connection. */
+export type Leaver = Pick<AnyConnection, 'lagBytes' | 'close' | 'terminate'>;
+
 export interface DrainDeps {
-  readonly connections: () => Iterable<AnyConnection>;
+  readonly connections: () => Iterable<Leaver>;
   readonly clock: Clock;
   /** How long upgrades are still taken, because load balancers learn late that we are not ready. */
   readonly acceptMs: number;
@@ -65,7 +68,7 @@ export const createDrain = (deps: DrainDeps): Drain => {
 };
 
 /** Those for whom most is waiting go last: they have the time to read it. */
-const inOrder = (connections: Iterable<AnyConnection>): AnyConnection[] =>
+const inOrder = (connections: Iterable<Leaver>): Leaver[] =>
   [...connections].sort((one, other) => one.lagBytes - other.lagBytes);
 
 const sendAway = async (
@@ -76,7 +79,7 @@ const sendAway = async (
   const leaving = inOrder(connections());
   const { slots } = plan(leaving.length);
   const begun = clock.monotonic();
-  const send = (some: readonly AnyConnection[]): void => {
+  const send = (some: readonly Leaver[]): void => {
     for (const connection of some) {
       connection.close(CloseCode.Shutdown);
       onDeparture('closed');

@@ -12,6 +12,8 @@ export interface GatewayState {
   readonly subscriptions: number;
   readonly sessions: number;
   readonly busSubscriptions: number;
+  /** Checks of credentials that wait for their turn. */
+  readonly admissionQueue: number;
 }
 
 /** The gateway's instruments. */
@@ -19,6 +21,10 @@ export interface GatewayMetrics extends EngineMetrics {
   handshake(result: HandshakeResult, seconds: number): void;
   verdict(result: string, source: 'local' | 'redis' | 'service'): void;
   draining(remaining: number): void;
+  /** A check of a credential had to wait for its turn. */
+  admissionWaited(seconds: number): void;
+  /** A connection, or its check, above a limit of its own kind. */
+  limited(scope: 'user' | 'session' | 'ip' | 'admission'): void;
   /** A connection that a drain sent away. */
   departed(how: Departure): void;
 }
@@ -34,6 +40,8 @@ export const createGatewayMetrics = (metrics: Metrics, state: () => GatewayState
   const disconnects = metrics.counter('gateway_disconnects_total');
   const validations = metrics.counter('session_validations_total');
   const remaining = metrics.gauge('gateway_drain_remaining_connections').with({});
+  const waits = metrics.histogram('gateway_admission_wait_seconds').with({});
+  const limits = metrics.counter('gateway_rate_limited_total');
   const migrations = metrics.counter('gateway_migrations_total');
   return {
     ...traffic,
@@ -45,6 +53,8 @@ export const createGatewayMetrics = (metrics: Metrics, state: () => GatewayState
       disconnects.inc({ initiator, code: KNOWN_CODES.has(code) ? String(code) : 'other' });
     },
     verdict: (result, source) => validations.inc({ result, source }),
+    admissionWaited: (seconds) => waits.observe(seconds),
+    limited: (scope) => limits.inc({ scope }),
     draining: (count) => remaining.set(count),
     departed: (result) => migrations.inc({ reason: 'drain', result }),
   };
@@ -58,6 +68,7 @@ const gauges = (metrics: Metrics, state: () => GatewayState): void => {
       ['gateway_subscriptions', 'subscriptions'],
       ['gateway_sessions', 'sessions'],
       ['gateway_bus_subscriptions', 'busSubscriptions'],
+      ['gateway_admission_queue_length', 'admissionQueue'],
     ] as const
   ).map(([name, key]) => ({ key, gauge: metrics.gauge(name).with({}) }));
   metrics.onCollect(() => {
@@ -100,7 +111,7 @@ const troubleMetrics = (
   const failures = metrics.counter('gateway_command_errors_total');
   const publishing = metrics.histogram('gateway_publish_duration_seconds');
   const slow = metrics.counter('gateway_slow_consumer_actions_total');
-  const limited = metrics.counter('gateway_rate_limited_total').with({ scope: 'connection' });
+  const limited = metrics.counter('gateway_rate_limited_total');
   const rtt = metrics.histogram('gateway_heartbeat_rtt_seconds').with({});
   const timeouts = metrics.counter('gateway_heartbeat_timeouts_total').with({});
   const published = { ok: publishing.with({ result: 'ok' }), error: publishing.with({ result: 'error' }) };
@@ -109,7 +120,7 @@ const troubleMetrics = (
     failed: (code) => failures.inc({ code: String(code) }),
     published: (result, seconds) => published[result].observe(seconds),
     slowConsumer: (action) => slow.inc({ action }),
-    rateLimited: () => limited.inc(),
+    rateLimited: (scope) => limited.inc({ scope }),
     heartbeat: (seconds) => rtt.observe(seconds),
     heartbeatTimeout: () => timeouts.inc(),
   };

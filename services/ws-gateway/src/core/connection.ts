@@ -57,6 +57,8 @@ export type Membership =
 /** How long a membership outlives its time, so that the client can come with a new one. */
 const EXPIRY_GRACE_MS = 25_000;
 
+/** How often a late pong is looked for while the ping may still be on its way. */
+const PONG_LOOK_MS = 100;
 const GREETING: Phase = { is: 'greeting' };
 const CONNECTING: Phase = { is: 'connecting' };
 const REFUSED: Phase = { is: 'refused' };
@@ -121,6 +123,10 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     return this.#wire.bufferedBytes;
   }
 
+  get progress(): number {
+    return this.#wire.progress;
+  }
+
   get isOver(): boolean {
     return this.phase.is === 'over';
   }
@@ -164,7 +170,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   mayAsk(): boolean {
     const { limits, clock, metrics } = this.#context;
     if (this.#bucket.take(limits.rate, clock.monotonic())) return true;
-    metrics.rateLimited();
+    metrics.rateLimited('connection');
     if (this.#bucket.refusals > MAX_REFUSALS) this.close(CloseCode.TooManyRequests);
     return false;
   }
@@ -205,7 +211,8 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     if (this.phase.is !== 'live') this.close(CloseCode.Stale);
     else if (now >= this.#expiresAt) this.endSession('expired');
     else if (now >= this.#refreshBy) this.close(CloseCode.Expired);
-    else if (isPongLate) {
+    // A client that has not read its ping yet is not silent; if it reads nothing at all, the stall watch ends it.
+    else if (isPongLate && this.#wire.bufferedBytes === 0) {
       this.#context.metrics.heartbeatTimeout();
       this.close(CloseCode.NoPong);
     } else {
@@ -299,6 +306,14 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     this.#wire.terminate();
   }
 
+  onStalled(): void {
+    if (this.isOver) return;
+    this.#context.metrics.slowConsumer('stalled');
+    this.close(CloseCode.WriteError);
+    // Nobody reads the close frame.
+    this.terminate();
+  }
+
   /** Reads no more from the client until what it asked for is done. */
   pause(): void {
     this.isPaused = true;
@@ -329,8 +344,9 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   #rearm(): void {
     // Before it is let in, the handshake has a deadline of its own.
     if (this.phase.is !== 'live') return;
-    const beat =
-      this.#pingedAt === 0 ? this.#nextPingAt : this.#pingedAt + this.#context.limits.pongTimeoutMs;
+    const { limits, clock } = this.#context;
+    const pongBy = Math.max(this.#pingedAt + limits.pongTimeoutMs, clock.monotonic() + PONG_LOOK_MS);
+    const beat = this.#pingedAt === 0 ? this.#nextPingAt : pongBy;
     const groups = Math.min(...(this.#groupExpiries?.values() ?? []));
     this.#context.wheel.put(this, Math.min(beat, this.#expiresAt, this.#refreshBy, groups));
   }

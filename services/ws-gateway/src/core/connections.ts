@@ -30,8 +30,12 @@ export interface AnyConnection {
   readonly since: number;
   /** Bytes that wait for the client. */
   readonly lagBytes: number;
+  /** A number that changes whenever some of them have gone out. */
+  readonly progress: number;
   close(code: CloseCode, reason?: string): void;
   terminate(): void;
+  /** Nothing has gone out for too long, though something waits. */
+  onStalled(): void;
   /** Puts it into a group and tells it so. False when it is there already, or cannot be. Throws REDIS_UNAVAILABLE. */
   joinFromServer(order: SubscribeOrder): Promise<boolean>;
   /** Gives it data that belongs to no group. False when it cannot take any. */

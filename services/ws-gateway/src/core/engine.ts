@@ -10,6 +10,7 @@ import { createOrders, type Order } from './api/orders.ts';
 import { Connection, type ConnectionContext, type Hello } from './connection.ts';
 import type { AnyConnection } from './connections.ts';
 import { createDispatcher } from './dispatcher.ts';
+import { createGroupRates, type GroupRates } from './group-rates.ts';
 import { createConnect } from './handlers/connect.ts';
 import { createHistory } from './handlers/history.ts';
 import { createPresence } from './handlers/presence.ts';
@@ -22,6 +23,7 @@ import { isAllowed } from './permissions.ts';
 import { PlainConnection, type PlainContext } from './plain-connection.ts';
 import type { ConnectionLimits, EngineMetrics, Identity, SessionGate, SessionHolder, Wire } from './ports.ts';
 import { createServerSubscriptions } from './server-subscriptions.ts';
+import { createStallWatch } from './stall-watch.ts';
 import { Wheel } from './wheel.ts';
 
 export interface EngineDeps {
@@ -87,9 +89,10 @@ export const createEngine = (deps: EngineDeps): Engine => {
   const wheel = new Wheel({ tickMs: TICK_MS, slots: WHEEL_SLOTS, now: clock.monotonic() });
   const connections = new Set<Connection>();
   const plain = new Set<PlainConnection>();
-  const context = protocolContext(deps, { hub, wheel, connections });
+  const groupRates = createGroupRates(clock);
+  const context = protocolContext(deps, { hub, wheel, connections, groupRates });
   const plainContext: PlainContext = {
-    ...{ clock, wheel, hub, limits, metrics: deps.metrics },
+    ...{ clock, wheel, hub, limits, metrics: deps.metrics, groupRates },
     leave: (connection) => {
       plain.delete(connection);
       if (connection.subscription !== undefined) hub.leave(connection.subscription);
@@ -100,6 +103,7 @@ export const createEngine = (deps: EngineDeps): Engine => {
     yield* connections;
     yield* plain;
   }
+  const stalls = createStallWatch(all, limits.writeTimeoutMs);
   const now = clock.now;
   const orders = createOrders({ ...deps, hub, connections: all, now, startedAt: now() });
   const audit = async (): Promise<void> => {
@@ -118,7 +122,12 @@ export const createEngine = (deps: EngineDeps): Engine => {
     },
     openPlain: (wire, identity, group, holder) => {
       const options = namespaces.optionsOf(group);
-      const place = { identity, group, retention: options?.retention };
+      const place = {
+        identity,
+        group,
+        retention: options?.retention,
+        publishRate: options?.publishRate ?? 0,
+      };
       const connection = new PlainConnection(plainContext, wire, deps.newClientId(), place);
       plain.add(connection);
       gate.transfer(identity.sessionId, holder, connection);
@@ -138,8 +147,10 @@ export const createEngine = (deps: EngineDeps): Engine => {
       onAsk: async (question) => orders(question as Order),
     },
     tick: () => {
-      wheel.advance(clock.monotonic());
+      const now = clock.monotonic();
+      wheel.advance(now);
       hub.catchUp();
+      stalls.tick(now);
     },
     sweepPlain: (silenceMs) => {
       const now = clock.monotonic();
@@ -153,7 +164,12 @@ export const createEngine = (deps: EngineDeps): Engine => {
 /** What protocol connections share: the way of their commands, and what they leave behind. */
 const protocolContext = (
   deps: EngineDeps,
-  { hub, wheel, connections }: { hub: Hub; wheel: Wheel; connections: Set<Connection> },
+  {
+    hub,
+    wheel,
+    connections,
+    groupRates,
+  }: { hub: Hub; wheel: Wheel; connections: Set<Connection>; groupRates: GroupRates },
 ): ConnectionContext => {
   const { clock, random, metrics, limits, gate, namespaces } = deps;
   const { maxSubscriptions } = limits;
@@ -167,7 +183,7 @@ const protocolContext = (
       connect: createConnect({ ...deps, pingIntervalMs: limits.pingIntervalMs, serverSubscriptions }),
       subscribe: createSubscribe(subscribing),
       unsubscribe: createUnsubscribe({ hub }),
-      publish: createPublish({ hub, namespaces }),
+      publish: createPublish({ hub, namespaces, metrics, rates: groupRates }),
       presence: createPresence({ presence: deps.presence, namespaces }),
       history: createHistory({ bus: deps.bus, namespaces }),
     },

@@ -36,6 +36,8 @@ export interface GroupOptions {
   readonly nameRegex: RegExp | undefined;
   /** Members of one group on one gateway; 0 for no limit. */
   readonly maxMembers: number;
+  /** Publications of all clients per second in one group on one gateway, twice as many in a burst; 0 for no limit. */
+  readonly publishRate: number;
   /** What is done about a member that does not read fast enough: it is closed, or skipped and caught up later from what is kept. */
   readonly slowPolicy: 'disconnect' | 'lag';
 }
@@ -66,6 +68,7 @@ export const DEFAULT_OPTIONS: GroupOptions = {
   channelCompaction: 'json',
   nameRegex: undefined,
   maxMembers: 0,
+  publishRate: 0,
   slowPolicy: 'disconnect',
 };
 

@@ -8,6 +8,7 @@ import { jsonCodec } from './codec.ts';
 import type { AnyConnection, RefreshOrder } from './connections.ts';
 import { countEnding } from './endings.ts';
 import { textFrame } from './frame.ts';
+import type { GroupRates } from './group-rates.ts';
 import type { Hub } from './hub.ts';
 import { Outbox } from './outbox.ts';
 import type { ConnectionLimits, EngineMetrics, Identity, SessionHolder, Wire } from './ports.ts';
@@ -22,6 +23,7 @@ export interface PlainContext {
   readonly hub: Hub;
   readonly limits: ConnectionLimits;
   readonly metrics: EngineMetrics;
+  readonly groupRates: GroupRates;
   /** The connection is over, for whatever reason. Called once. */
   leave(connection: PlainConnection): void;
 }
@@ -40,6 +42,8 @@ export interface PlainPlace {
   readonly identity: Identity;
   readonly group: GroupName;
   readonly retention: Retention | undefined;
+  /** See {@link GroupOptions.publishRate}. */
+  readonly publishRate: number;
 }
 
 /** One client of the plain endpoint: in one group for as long as it lives, every text frame a publication. */
@@ -61,6 +65,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
   readonly #context: PlainContext;
   readonly #wire: Wire;
   readonly #retention: Retention | undefined;
+  readonly #publishRate: number;
   /** Monotonic time of the last frame. */
   #heardAt: number;
   readonly #bucket: TokenBucket;
@@ -79,6 +84,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     this.identity = identity;
     this.group = group;
     this.#retention = place.retention;
+    this.#publishRate = place.publishRate;
     this.info = { user: identity.user, client: id };
     this.outbox = new Outbox(wire, jsonCodec, limits.maxOutboxBytes, this);
     this.#heardAt = clock.monotonic();
@@ -92,6 +98,10 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
 
   get lagBytes(): number {
     return this.#wire.bufferedBytes;
+  }
+
+  get progress(): number {
+    return this.#wire.progress;
   }
 
   onText(text: string): void {
@@ -183,10 +193,19 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     this.#wire.terminate();
   }
 
+  onStalled(): void {
+    if (this.isOver) return;
+    this.#context.metrics.slowConsumer('stalled');
+    this.close(CloseCode.WriteError);
+    // Nobody reads the close frame.
+    this.terminate();
+  }
+
   #maySend(): boolean {
-    const { limits, clock, metrics } = this.#context;
-    if (this.#bucket.take(limits.rate, clock.monotonic())) return true;
-    metrics.rateLimited();
+    const { limits, clock, metrics, groupRates } = this.#context;
+    const isOwnFault = !this.#bucket.take(limits.rate, clock.monotonic());
+    if (!isOwnFault && groupRates.take(this.group, this.#publishRate)) return true;
+    metrics.rateLimited(isOwnFault ? 'connection' : 'group');
     this.outbox.write(TOO_MANY_FRAME);
     if (this.#bucket.refusals > MAX_REFUSALS) this.close(CloseCode.TooManyRequests);
     return false;

@@ -7,6 +7,8 @@ import type { Rate } from './rate-limit.ts';
 export interface Wire {
   /** Bytes accepted that the kernel has not taken yet. */
   readonly bufferedBytes: number;
+  /** A number that changes whenever the kernel has taken some of them. */
+  readonly progress: number;
   /** Writes a finished WebSocket frame. */
   write(frame: Buffer): void;
   /** Sends what is pending, then a close frame. Twice is harmless. */
@@ -58,6 +60,8 @@ export interface SessionHolder {
   endSession(why: string): void;
   /** The session has a new secret and other privileges: whoever came in with the old one comes in again. */
   renewSession(why: string): void;
+  /** True when it needs no session any more: its client has gone. */
+  readonly isOver?: boolean;
 }
 
 /** The verdict over a credential. */
@@ -65,6 +69,8 @@ export type Admission =
   | { readonly ok: true; readonly identity: Identity }
   | { readonly ok: false; readonly why: 'invalid' }
   | { readonly ok: false; readonly why: 'ended'; readonly reason: string }
+  /** Its user or its session has as many connections here as it may have. */
+  | { readonly ok: false; readonly why: 'crowded' }
   /** Nobody could be asked. Never to be confused with `invalid`. */
   | { readonly ok: false; readonly why: 'unavailable' };
 
@@ -89,10 +95,10 @@ export interface SessionGate {
 }
 
 /**
- * What was done about a connection that does not read fast enough: closed, skipped in one group, caught up there, or told
- * that it must begin anew because too much of the group is gone.
+ * What was done about a connection that does not read fast enough: closed, skipped in one group, caught up there, told that
+ * it must begin anew because too much of the group is gone, or ended because it reads nothing any more.
  */
-export type SlowAction = 'disconnect' | 'lag' | 'caught_up' | 'resync';
+export type SlowAction = 'disconnect' | 'lag' | 'caught_up' | 'resync' | 'stalled';
 
 /** What the engine counts. Labels come from closed sets only. */
 export interface EngineMetrics {
@@ -109,8 +115,8 @@ export interface EngineMetrics {
   published(result: 'ok' | 'error', seconds: number): void;
   disconnected(initiator: 'client' | 'server' | 'network', code: number): void;
   slowConsumer(action: SlowAction): void;
-  /** A command or publication above the rate of its client. */
-  rateLimited(): void;
+  /** A command or publication above the rate of its client, or of its group. */
+  rateLimited(scope: 'connection' | 'group'): void;
   heartbeat(seconds: number): void;
   heartbeatTimeout(): void;
   /** A hole between what the bus brought and the stream. */
@@ -124,6 +130,8 @@ export interface ConnectionLimits {
   readonly pingIntervalMs: number;
   readonly pongTimeoutMs: number;
   readonly handshakeTimeoutMs: number;
+  /** A client of which the kernel takes nothing for so long, while something waits, is gone. */
+  readonly writeTimeoutMs: number;
   readonly maxOutboxBytes: number;
   readonly maxSubscriptions: number;
   /** Commands of one client, pongs and `connect` apart. */

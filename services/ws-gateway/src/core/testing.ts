@@ -26,6 +26,7 @@ export class FakeWire implements Wire {
   isPaused = false;
   /** Set above the outbox limit to play a client that does not read. */
   bufferedBytes = 0;
+  progress = 0;
   /** False: what is written stays in the buffer until {@link read}. */
   isRead = true;
 
@@ -52,6 +53,7 @@ export class FakeWire implements Wire {
   /** The client takes so many bytes out of the buffer. */
   read(bytes = Number.POSITIVE_INFINITY): void {
     this.bufferedBytes = Math.max(0, this.bufferedBytes - bytes);
+    this.progress += 1;
   }
   /** Everything written since the last call, as JSON values. */
   take(): unknown[] {
@@ -148,6 +150,7 @@ const LIMITS: ConnectionLimits = {
   pingIntervalMs: 25_000,
   pongTimeoutMs: 8_000,
   handshakeTimeoutMs: 10_000,
+  writeTimeoutMs: 20_000,
   maxOutboxBytes: 1_048_576,
   maxSubscriptions: 4,
   rate: { perSecond: 0, burst: 0 },

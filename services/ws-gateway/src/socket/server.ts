@@ -8,7 +8,9 @@ import { type ServerOptions, WebSocket, WebSocketServer } from 'ws';
 import { jsonCodec, protobufCodec } from '../core/codec.ts';
 import type { Engine } from '../core/engine.ts';
 import type { Identity, SessionHolder, ShownCredential } from '../core/ports.ts';
+import type { AdmissionQueue } from '../sessions/admission.ts';
 import type { Gate } from '../sessions/gate.ts';
+import { createAddressReader } from './client-address.ts';
 import { type Handshake, type HandshakeRules, readHandshake, requireWebSocket } from './handshake.ts';
 import { attach } from './listeners.ts';
 import { SocketWire } from './wire.ts';
@@ -19,9 +21,19 @@ export type HandshakeResult =
   | 'rejected_auth'
   | 'rejected_origin'
   | 'rejected_bad_request'
+  | 'rejected_limit'
   | 'rejected_overload'
   | 'rejected_draining'
   | 'error';
+
+/** How many sockets, and what size of message. */
+export interface SocketLimits {
+  readonly maxConnections: number;
+  /** Sockets of one address; 0 for no limit. */
+  readonly maxConnectionsPerIp: number;
+  readonly trustedProxies: readonly string[];
+  readonly maxMessageBytes: number;
+}
 
 export interface SocketServerDeps {
   readonly server: Server;
@@ -31,12 +43,15 @@ export interface SocketServerDeps {
   readonly log: Logger;
   /** Name of this instance, sent in `X-Muster-Gateway`. */
   readonly gateway: string;
-  readonly maxConnections: number;
-  readonly maxMessageBytes: number;
+  readonly limits: SocketLimits;
   /** Frames may go to the handles of sockets, past their streams. */
   readonly writesDirectly: boolean;
   isBusUp(): boolean;
   isDraining(): boolean;
+  /** The queue before the gate. */
+  readonly admission: Pick<AdmissionQueue, 'isFull' | 'retryAfterS'>;
+  /** A socket too many for its address. */
+  onCrowded(): void;
   onHandshake(result: HandshakeResult, seconds: number): void;
 }
 
@@ -53,14 +68,17 @@ const RETRY_AFTER_S = 2;
 export const serveSockets = (deps: SocketServerDeps): Disposable => {
   const { server, engine, log } = deps;
   const sockets = createWebSocketServer(deps);
+  const addresses = createAddressLimit(deps);
   let pending = 0;
 
   const requireRoom = (): void => {
     const retryAfterS = RETRY_AFTER_S;
     if (deps.isDraining()) throw new AppError('DRAINING', { retryAfterS });
     const { connections, plain } = engine.counts();
-    if (connections + plain + pending >= deps.maxConnections)
+    if (connections + plain + pending >= deps.limits.maxConnections)
       throw new AppError('OVERLOADED', { retryAfterS });
+    if (deps.admission.isFull())
+      throw new AppError('OVERLOADED', { retryAfterS: deps.admission.retryAfterS() });
   };
   /** Keeps a place while the credential is looked at. */
   const whilePending = async <T>(work: Promise<T>): Promise<T> => {
@@ -80,6 +98,7 @@ export const serveSockets = (deps: SocketServerDeps): Disposable => {
     if (request.headers['sec-websocket-protocol']?.trim() === '')
       delete request.headers['sec-websocket-protocol'];
     requireRoom();
+    addresses.take(request, stream);
     const handshake = readHandshake(request.headers, deps.rules);
 
     if (url.pathname === PROTOCOL_PATH) {
@@ -125,12 +144,12 @@ const isProtobuf = (socket: WebSocket, { searchParams }: URL): boolean =>
   searchParams.get('format') === 'protobuf' ||
   searchParams.get('cf_protocol') === 'protobuf';
 
-const createWebSocketServer = ({ maxMessageBytes, gateway }: SocketServerDeps): WebSocketServer => {
+const createWebSocketServer = ({ limits, gateway }: SocketServerDeps): WebSocketServer => {
   const options: ServerOptions<typeof GatewaySocket> & { readonly closeTimeout: number } = {
     noServer: true,
     clientTracking: false,
     perMessageDeflate: false,
-    maxPayload: maxMessageBytes,
+    maxPayload: limits.maxMessageBytes,
     autoPong: false,
     closeTimeout: CLOSE_TIMEOUT_MS,
     WebSocket: GatewaySocket,
@@ -185,7 +204,7 @@ const admitPlain = async (
 };
 
 const requireIdentity = async (
-  { gate }: SocketServerDeps,
+  { gate, admission: queue }: SocketServerDeps,
   shown: ShownCredential,
   holder: PendingUpgrade,
 ): Promise<Identity> => {
@@ -200,8 +219,10 @@ const requireIdentity = async (
     case 'unavailable':
       throw new AppError('OVERLOADED', {
         detail: 'Sessions cannot be checked at present.',
-        retryAfterS: RETRY_AFTER_S,
+        retryAfterS: Math.max(RETRY_AFTER_S, queue.retryAfterS()),
       });
+    case 'crowded':
+      throw tooManyConnections('This user or session has as many connections as it may have.');
     default:
       return admission satisfies never;
   }
@@ -225,6 +246,35 @@ class PendingUpgrade implements SessionHolder {
   }
 }
 
+const tooManyConnections = (detail: string): AppError =>
+  new AppError('RATE_LIMITED', { detail, retryAfterS: RETRY_AFTER_S });
+
+/** Counts sockets by the address they come from, from the upgrade to the end of the socket. */
+const createAddressLimit = (deps: SocketServerDeps) => {
+  const { maxConnectionsPerIp: most, trustedProxies } = deps.limits;
+  const addressOf = createAddressReader(trustedProxies);
+  const counts = new Map<string, number>();
+  return {
+    /** Throws {@link AppError} when the address has as many as it may have. */
+    take: (request: IncomingMessage, stream: Duplex): void => {
+      if (most === 0) return;
+      const { remoteAddress: remote } = request.socket;
+      const address = addressOf({ remote, forwardedFor: request.headers['x-forwarded-for'] });
+      const count = counts.get(address) ?? 0;
+      if (count >= most) {
+        deps.onCrowded();
+        throw tooManyConnections('Too many connections come from this address.');
+      }
+      counts.set(address, count + 1);
+      stream.once('close', () => {
+        const left = (counts.get(address) ?? 1) - 1;
+        if (left === 0) counts.delete(address);
+        else counts.set(address, left);
+      });
+    },
+  };
+};
+
 const groupOf = (url: URL): GroupName => {
   const group = parseGroupName(url.searchParams.get('group') ?? '');
   if (group === undefined) {
@@ -243,6 +293,7 @@ const RESULTS: Readonly<Record<string, HandshakeResult>> = {
   ORIGIN_NOT_ALLOWED: 'rejected_origin',
   MALFORMED_REQUEST: 'rejected_bad_request',
   NOT_FOUND: 'rejected_bad_request',
+  RATE_LIMITED: 'rejected_limit',
   OVERLOADED: 'rejected_overload',
   DRAINING: 'rejected_draining',
 };

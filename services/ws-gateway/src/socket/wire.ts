@@ -22,6 +22,14 @@ export class SocketWire implements Wire, WriteOwner {
     return (this.#tcp?.writableLength ?? 0) + this.#underWay;
   }
 
+  get progress(): number {
+    const tcp = this.#tcp;
+    if (tcp === undefined) return 0;
+    // Of a large write the kernel takes one part after the other; only the handle knows how much is left of it.
+    const { _handle: handle } = tcp as unknown as { readonly _handle: { writeQueueSize?: number } | null };
+    return tcp.bytesWritten - this.bufferedBytes - (handle?.writeQueueSize ?? 0);
+  }
+
   write(frame: Buffer): void {
     const tcp = this.#tcp;
     // Without compression ws hands every frame of its own to the same socket at once, so the order is kept.

@@ -87,6 +87,9 @@ const turnAway = (
     case 'ended':
       connection.endSession(admission.reason);
       break;
+    case 'crowded':
+      connection.close(CloseCode.ConnectionLimit);
+      break;
     case 'unavailable':
       connection.refuseConnect(command.id, ReplyError.Internal);
       break;

@@ -1,0 +1,115 @@
+import type { SessionId } from '@muster/session/token';
+import { createFakeClock } from '@muster/testkit/fake-clock';
+import { expect, test } from 'vitest';
+import type { Admission, SessionHolder } from '../core/ports.ts';
+import { createAdmissionQueue } from './admission.ts';
+
+const IN: Admission = {
+  ok: true,
+  identity: { sessionId: 's' as SessionId, user: 'ann', expiresAt: 0 },
+};
+const REFUSED: Admission = { ok: false, why: 'unavailable' };
+const holder = (isOver = false): SessionHolder => ({ endSession: () => {}, renewSession: () => {}, isOver });
+
+/** A gate that answers when the test says so. */
+const scene = (options: { concurrency?: number; maxWaiting?: number } = {}) => {
+  const clock = createFakeClock();
+  const begun: string[] = [];
+  const finish: (() => void)[] = [];
+  const waits: number[] = [];
+  let refused = 0;
+  const queue = createAdmissionQueue({
+    clock,
+    concurrency: options.concurrency ?? 2,
+    maxWaiting: options.maxWaiting ?? 100,
+    onWaited: (seconds) => waits.push(seconds),
+    onRefused: () => {
+      refused += 1;
+    },
+    gate: {
+      isGenuine: () => true,
+      transfer: () => {},
+      release: () => {},
+      admit: ({ tokens }) => {
+        begun.push(tokens[0] ?? '');
+        return new Promise((resolve) => finish.push(() => resolve(IN)));
+      },
+    },
+  });
+  const come = (name: string, who = holder()) => queue.gate.admit({ tokens: [name], origin: undefined }, who);
+  const finishOne = async (afterMs = 0): Promise<void> => {
+    clock.advance(afterMs);
+    finish.shift()?.();
+    await new Promise((resolve) => setImmediate(resolve));
+  };
+  return { clock, queue, come, begun, waits, finishOne, refused: () => refused };
+};
+
+test('[AD1] so many checks run at once, the others wait and are served in the order in which they came', async () => {
+  const { come, begun, finishOne, queue, waits } = scene();
+  const all = ['a', 'b', 'c', 'd', 'e'].map((name) => come(name));
+  expect(begun).toEqual(['a', 'b']);
+  expect(queue.waiting()).toBe(3);
+  await finishOne(40);
+  expect(begun).toEqual(['a', 'b', 'c']);
+  for (let left = 4; left > 0; left--) await finishOne();
+  expect(begun).toEqual(['a', 'b', 'c', 'd', 'e']);
+  expect(await Promise.all(all)).toEqual([IN, IN, IN, IN, IN]);
+  expect(waits).toEqual([0.04, 0.04, 0.04]);
+  expect(queue.waiting()).toBe(0);
+});
+
+test('[AD1] whoever comes behind a queue does not overtake it', async () => {
+  const { come, begun, finishOne } = scene({ concurrency: 1 });
+  for (const name of ['a', 'b', 'c']) void come(name);
+  await finishOne();
+  void come('d');
+  for (let left = 3; left > 0; left--) await finishOne();
+  expect(begun).toEqual(['a', 'b', 'c', 'd']);
+});
+
+test('[AD2] more than may wait are refused at once, as a fault that passes', async () => {
+  const { come, begun, refused, queue, finishOne } = scene({ concurrency: 1, maxWaiting: 2 });
+  for (const name of ['a', 'b', 'c']) void come(name);
+  expect(queue.isFull()).toBe(true);
+  expect(await come('d')).toEqual(REFUSED);
+  expect(refused()).toBe(1);
+  await finishOne();
+  expect(queue.isFull()).toBe(false);
+  expect(begun).toEqual(['a', 'b']);
+});
+
+test('[AD2] a check that waited for longer than any client is not done any more, nor one whose client has gone', async () => {
+  const { come, begun, finishOne, clock } = scene({ concurrency: 1 });
+  void come('a');
+  const gone = come('b', holder(true));
+  const late = come('c');
+  clock.advance(6_000);
+  await finishOne();
+  expect(await Promise.all([gone, late])).toEqual([REFUSED, REFUSED]);
+  void come('d');
+  expect(begun).toEqual(['a', 'd']);
+});
+
+test('[AD3] Retry-After is the length of the queue by the pace of late: slow stores, long waits', async () => {
+  const { come, finishOne, queue } = scene({ concurrency: 2, maxWaiting: 1_000 });
+  expect(queue.retryAfterS()).toBe(1);
+  // A hundred checks of 100 ms each: two at once are twenty in a second.
+  for (let count = 0; count < 102; count++) void come('x');
+  for (let count = 0; count < 100; count++) await finishOne(50);
+  for (let count = 0; count < 98; count++) void come('y');
+  expect(queue.waiting()).toBe(98);
+  expect(queue.retryAfterS()).toBe(5);
+});
+
+test('[AD3] when the queue would take longer than clients wait, it counts as full', async () => {
+  const { come, finishOne, queue } = scene({ concurrency: 1, maxWaiting: 1_000 });
+  void come('x');
+  for (let count = 0; count < 60; count++) {
+    void come('x');
+    await finishOne(1_000);
+  }
+  while (!queue.isFull()) void come('y');
+  expect(queue.waiting()).toBeLessThan(10);
+  expect(queue.retryAfterS()).toBeGreaterThan(4);
+});

@@ -1,0 +1,58 @@
+import type { SessionId } from '@muster/session/token';
+import { expect, test } from 'vitest';
+import type { SessionHolder } from '../core/ports.ts';
+import { withPlaces } from './places.ts';
+
+const holder = (): SessionHolder => ({ endSession: () => {}, renewSession: () => {} });
+
+/** Tokens are `user/session`. */
+const scene = (limits: { maxPerUser: number; maxPerSession: number }) => {
+  const held: string[] = [];
+  const refused: string[] = [];
+  const gate = withPlaces({
+    ...limits,
+    onRefused: (scope) => refused.push(scope),
+    gate: {
+      isGenuine: () => true,
+      transfer: () => {},
+      release: (id) => void held.splice(held.indexOf(id), 1),
+      admit: async ({ tokens }) => {
+        const [user = '', session = ''] = (tokens[0] ?? '').split('/');
+        held.push(session);
+        return { ok: true, identity: { user, sessionId: session as SessionId, expiresAt: 0 } };
+      },
+    },
+  });
+  const come = async (token: string, who = holder()) => {
+    const admission = await gate.admit({ tokens: [token], origin: undefined }, who);
+    return admission.ok ? 'in' : admission.why;
+  };
+  return { gate, come, refused, held };
+};
+
+test('[LM1] a user has so many connections, whatever its sessions; others have theirs', async () => {
+  const { come, refused, held } = scene({ maxPerUser: 2, maxPerSession: 0 });
+  expect([await come('ann/1'), await come('ann/2'), await come('ann/3')]).toEqual(['in', 'in', 'crowded']);
+  expect(await come('bob/4')).toBe('in');
+  expect(refused).toEqual(['user']);
+  expect(held).toEqual(['1', '2', '4']);
+});
+
+test('[LM1] a session has so many', async () => {
+  const { come, refused } = scene({ maxPerUser: 0, maxPerSession: 1 });
+  expect([await come('ann/1'), await come('ann/1'), await come('ann/2')]).toEqual(['in', 'crowded', 'in']);
+  expect(refused).toEqual(['session']);
+});
+
+test('[LM1] whoever leaves gives its place back, once, and takes it along when it is handed over', async () => {
+  const { gate, come } = scene({ maxPerUser: 1, maxPerSession: 1 });
+  const [upgrade, connection] = [holder(), holder()];
+  expect(await come('ann/1', upgrade)).toBe('in');
+  gate.transfer('1' as SessionId, upgrade, connection);
+  gate.release('1' as SessionId, upgrade);
+  expect(await come('ann/1')).toBe('crowded');
+  gate.release('1' as SessionId, connection);
+  gate.release('1' as SessionId, connection);
+  expect(await come('ann/1')).toBe('in');
+  expect(await come('ann/1')).toBe('crowded');
+});

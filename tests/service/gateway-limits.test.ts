@@ -1,0 +1,91 @@
+import { migrate } from '@muster/session-service/store/migrate';
+import { openFaultProxy } from '@muster/testkit/fault-proxy';
+import { useTestStores } from '@muster/testkit/stores';
+import { until } from '@muster/testkit/wait';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openSocket, type RawClient, startGateway, tryUpgrade } from './gateway-fixture.ts';
+import { startService, type TestService } from './session-fixture.ts';
+
+const stores = useTestStores({ migrate });
+let sessions: TestService;
+
+beforeAll(async () => {
+  sessions = await startService(stores);
+});
+afterAll(() => sessions[Symbol.asyncDispose]());
+
+const login = async (user_id: string): Promise<string> =>
+  (await sessions.service('POST', '/v1/sessions', { user_id, transport: 'bearer' })).body.token;
+const opened = (wsUrl: string, token: string): Promise<RawClient> =>
+  openSocket(`${wsUrl}/connection/websocket`).then((client) => {
+    client.send({ id: 1, connect: { token } });
+    return client;
+  });
+
+test('[LM1] one connection too many of a user or a session is closed with 3504, or refused with 429', async () => {
+  const limits = { MAX_CONNECTIONS_PER_USER: '3', MAX_CONNECTIONS_PER_SESSION: '2' };
+  await using gateway = await startGateway(stores, sessions.opsUrl, limits);
+  const [phone, tablet, other] = [await login('u_many'), await login('u_many'), await login('u_few')];
+  const first = [await opened(gateway.wsUrl, phone), await opened(gateway.wsUrl, phone)];
+  for (const one of first) await one.reply(1);
+  expect(await (await opened(gateway.wsUrl, phone)).closed).toEqual({
+    code: 3504,
+    reason: 'connection limit',
+  });
+  await (await opened(gateway.wsUrl, tablet)).reply(1);
+  const bearer = { authorization: `Bearer ${tablet}` };
+  const refused = await tryUpgrade(`${gateway.wsUrl}/ws?group=room`, bearer);
+  expect(refused).toMatchObject({ status: 429, headers: { 'retry-after': expect.any(String) } });
+  await (await opened(gateway.wsUrl, other)).reply(1);
+  first[0]?.socket.close();
+  await first[0]?.closed;
+  await until(async () => (await gateway.metric('gateway_connections')) === 3, { what: 'a free place' });
+  await openSocket(`${gateway.wsUrl}/ws?group=room`, bearer);
+  expect(await gateway.metric('gateway_rate_limited_total{scope="session"}')).toBe(1);
+  expect(await gateway.metric('gateway_rate_limited_total{scope="user"}')).toBe(1);
+  expect(await gateway.metric('gateway_handshakes_total{result="rejected_limit"}')).toBe(1);
+});
+
+test('[LM2] one socket too many of an address gets 429; behind a trusted proxy clients have addresses of their own', async () => {
+  const limits = { MAX_CONNECTIONS_PER_IP: '2', TRUSTED_PROXIES: '127.0.0.0/8' };
+  await using gateway = await startGateway(stores, sessions.opsUrl, limits);
+  const from = (address: string) =>
+    openSocket(`${gateway.wsUrl}/connection/websocket`, { 'x-forwarded-for': address });
+  const [one] = [await from('198.51.100.1'), await from('198.51.100.1')];
+  await expect(from('198.51.100.1')).rejects.toThrow('429');
+  await from('198.51.100.2');
+  one.socket.terminate();
+  await until(
+    () =>
+      from('198.51.100.1').then(
+        () => true,
+        () => false,
+      ),
+    { what: 'a place for the address' },
+  );
+  expect(await gateway.metric('gateway_rate_limited_total{scope="ip"}')).toBeGreaterThan(0);
+});
+
+test('[AD2][AD3] while the stores are slow, those above the queue are refused with an honest Retry-After, the others are served', async () => {
+  await using cable = await openFaultProxy(stores.redisUrl);
+  const slow = { redisUrl: cable.url, redisPrefix: stores.redisPrefix };
+  const limits = { HANDSHAKE_CONCURRENCY: '1', HANDSHAKE_QUEUE: '4', REDIS_COMMAND_TIMEOUT_MS: '8000' };
+  await using gateway = await startGateway(slow, sessions.opsUrl, limits);
+  const token = await login('u_queue');
+  await (await opened(gateway.wsUrl, token)).reply(1);
+  await cable.blackhole();
+  const waiting: RawClient[] = [];
+  for (let count = 0; count < 5; count++) waiting.push(await opened(gateway.wsUrl, token));
+  await until(async () => (await gateway.metric('gateway_admission_queue_length')) === 4, {
+    what: 'a full queue',
+  });
+  const refused = await tryUpgrade(`${gateway.wsUrl}/connection/websocket`);
+  expect(refused.status).toBe(503);
+  expect(Number(refused.headers['retry-after'])).toBeGreaterThanOrEqual(1);
+  await cable.pass();
+  for (const client of waiting) expect(await client.reply(1)).toMatchObject({ id: 1 });
+  expect(await gateway.metric('gateway_handshakes_total{result="rejected_overload"}')).toBe(1);
+  await until(async () => (await gateway.metric('gateway_admission_queue_length')) === 0, {
+    what: 'an empty queue',
+  });
+});
