@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util';
 import { tellFanout } from './fanout/table.ts';
 import { benchFanout } from './fanout.ts';
 import { benchSessions, tellSessions } from './sessions.ts';
+import { benchStorm, tellStorm } from './storm.ts';
 
 /** What every benchmark is given. */
 interface Options {
@@ -16,11 +17,12 @@ interface Options {
 const BENCHES: Readonly<Record<string, (options: Options) => Promise<string[]>>> = {
   sessions: async (options) => tellSessions(await benchSessions(options)),
   fanout: async (options) => tellFanout(await benchFanout(options)),
+  storm: async (options) => tellStorm(await benchStorm(options)),
 };
 
 /**
- * `npm run bench -- sessions|fanout [--rounds 3] [--seconds 4] [--quick] [--only muster,ws] [--workload "100 × 10"]`;
- * the last four are for `fanout`.
+ * `npm run bench -- sessions|fanout|storm [--rounds 3] [--seconds 4] [--quick] [--only muster,ws] [--workload "100 × 10"]`;
+ * `--quick` is for `fanout` and `storm`, the rest for `fanout`.
  */
 const { values, positionals } = parseArgs({
   allowPositionals: true,

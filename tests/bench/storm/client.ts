@@ -1,0 +1,183 @@
+import { randomBytes } from 'node:crypto';
+import { connect, type Socket } from 'node:net';
+
+/** One group of one client: where it is in the stream, and the number of the last publication it heard. */
+interface Place {
+  readonly group: string;
+  offset: number;
+  epoch: string;
+  /** Publications carry 1, 2, 3 … by group; undefined before the first subscription. */
+  heard: number | undefined;
+}
+
+/** Who hears what clients live through. */
+export interface ClientEvents {
+  onJoined(client: StormClient): void;
+  onLost(count: number): void;
+  onDuplicate(): void;
+  onUnrecovered(): void;
+  onRetry(): void;
+  /** Where to connect now. */
+  port(): number;
+}
+
+interface Publication {
+  readonly data: { readonly s: number };
+  readonly offset: number;
+}
+
+interface Message {
+  readonly id?: number;
+  readonly error?: { readonly code: number };
+  readonly connect?: object;
+  readonly subscribe?: {
+    readonly epoch?: string;
+    readonly offset?: number;
+    readonly recovered?: boolean;
+    readonly was_recovering?: boolean;
+    readonly publications?: readonly Publication[];
+  };
+  readonly push?: { readonly channel: string; readonly pub?: Publication };
+}
+
+const RETRY_MS = 100;
+const FIRST_SUBSCRIBE_ID = 2;
+
+/** A client of the protocol that remembers its positions, and comes back with them as soon as it is cut off. */
+export class StormClient {
+  readonly #token: string;
+  readonly #places: readonly Place[];
+  readonly #events: ClientEvents;
+  #socket: Socket | undefined;
+  #bytes: Buffer = Buffer.alloc(0);
+  #isOpen = false;
+  #awaited = 0;
+
+  constructor(token: string, groups: readonly string[], events: ClientEvents) {
+    this.#token = token;
+    this.#places = groups.map((group) => ({ group, offset: 0, epoch: '', heard: undefined }));
+    this.#events = events;
+  }
+
+  connect(): void {
+    this.#bytes = Buffer.alloc(0);
+    this.#isOpen = false;
+    const socket = connect({ host: '127.0.0.1', port: this.#events.port(), noDelay: true });
+    this.#socket = socket;
+    socket.on('data', (part: Buffer) => this.#onData(part));
+    socket.on('error', () => {});
+    socket.on('close', () => this.#onGone(socket));
+    socket.write(
+      'GET /connection/websocket HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
+        `Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${randomBytes(16).toString('base64')}\r\n\r\n`,
+    );
+  }
+
+  /** Ends the connection as a broken network does; the client is back at once. */
+  cut(): void {
+    this.#socket?.resetAndDestroy();
+  }
+
+  /** Publications of a group that it has not heard, of so many. */
+  missing(counts: ReadonlyMap<string, number>): number {
+    return this.#places.reduce((sum, { group, heard = 0 }) => sum + (counts.get(group) ?? 0) - heard, 0);
+  }
+
+  #onGone(socket: Socket): void {
+    if (socket !== this.#socket) return;
+    if (this.#awaited === 0) this.connect();
+    else {
+      this.#events.onRetry();
+      setTimeout(() => this.connect(), RETRY_MS * (1 + Math.random()));
+    }
+    this.#awaited = this.#places.length;
+  }
+
+  #onData(part: Buffer): void {
+    this.#bytes = this.#bytes.length === 0 ? part : Buffer.concat([this.#bytes, part]);
+    if (!this.#isOpen && !this.#greet()) return;
+    for (let frame = this.#takeFrame(); frame !== undefined; frame = this.#takeFrame()) {
+      for (const line of frame.split('\n')) this.#onMessage(JSON.parse(line) as Message);
+    }
+  }
+
+  /** True when the upgrade is through. A refusal is tried again when it says. */
+  #greet(): boolean {
+    const end = this.#bytes.indexOf('\r\n\r\n');
+    if (end < 0) return false;
+    const head = this.#bytes.toString('latin1', 0, end);
+    this.#bytes = this.#bytes.subarray(end + 4);
+    if (!head.startsWith('HTTP/1.1 101')) {
+      const seconds = Number(/retry-after: (\d+)/i.exec(head)?.[1] ?? 0);
+      const socket = this.#socket;
+      this.#socket = undefined;
+      socket?.destroy();
+      this.#events.onRetry();
+      setTimeout(() => this.connect(), seconds * 1_000 + RETRY_MS * Math.random());
+      return false;
+    }
+    this.#isOpen = true;
+    this.#awaited = this.#places.length;
+    const subscribes = this.#places.map(({ group, offset, epoch, heard }, at) => {
+      const recover = heard === undefined ? '' : `,"recover":true,"offset":${offset},"epoch":"${epoch}"`;
+      return `{"id":${at + FIRST_SUBSCRIBE_ID},"subscribe":{"channel":"${group}"${recover}}}`;
+    });
+    this.#say([`{"id":1,"connect":{"token":"${this.#token}"}}`, ...subscribes].join('\n'));
+    return true;
+  }
+
+  #takeFrame(): string | undefined {
+    const bytes = this.#bytes;
+    if (bytes.length < 2) return undefined;
+    const short = bytes.readUInt8(1);
+    const head = short < 126 ? 2 : short === 126 ? 4 : 10;
+    if (bytes.length < head) return undefined;
+    const size = head === 2 ? short : head === 4 ? bytes.readUInt16BE(2) : Number(bytes.readBigUInt64BE(2));
+    if (bytes.length < head + size) return undefined;
+    this.#bytes = bytes.subarray(head + size);
+    // Anything but text is a close frame: the end of the connection follows.
+    return bytes[0] === 0x81 ? bytes.toString('utf8', head, head + size) : undefined;
+  }
+
+  #onMessage(message: Message): void {
+    if (message.push !== undefined) {
+      const place = this.#places.find(({ group }) => group === message.push?.channel);
+      if (place !== undefined && message.push.pub !== undefined) this.#hear(place, message.push.pub);
+      return;
+    }
+    if (message.error !== undefined) {
+      this.cut();
+      return;
+    }
+    const place = this.#places[(message.id ?? 0) - FIRST_SUBSCRIBE_ID];
+    if (message.subscribe !== undefined && place !== undefined) this.#onSubscribed(place, message.subscribe);
+    else if (message.id === undefined) this.#say('{}');
+  }
+
+  #onSubscribed(place: Place, result: NonNullable<Message['subscribe']>): void {
+    const isFirst = place.heard === undefined;
+    place.heard ??= 0;
+    place.epoch = result.epoch ?? '';
+    if (!isFirst && result.recovered !== true) this.#events.onUnrecovered();
+    for (const publication of result.publications ?? []) this.#hear(place, publication);
+    if (isFirst) place.offset = result.offset ?? 0;
+    this.#awaited -= 1;
+    if (this.#awaited === 0) this.#events.onJoined(this);
+  }
+
+  #hear(place: Place, { data, offset }: Publication): void {
+    const heard = place.heard ?? 0;
+    place.offset = offset;
+    if (data.s <= heard) this.#events.onDuplicate();
+    else {
+      if (data.s > heard + 1) this.#events.onLost(data.s - heard - 1);
+      place.heard = data.s;
+    }
+  }
+
+  #say(text: string): void {
+    const payload = Buffer.from(text);
+    const head = Buffer.from([0x81, 0x80 | 126, payload.length >> 8, payload.length & 255, 0, 0, 0, 0]);
+    this.#socket?.write(Buffer.concat([head, payload]));
+  }
+}
