@@ -6,11 +6,11 @@ import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { type Crowd, gatherCrowd } from '../cluster/crowd.ts';
 import { ownFleet } from '../cluster/own-fleet.ts';
+import { disturbed, FLAWLESS, gatewaysMetric, judged, pause } from './judged.ts';
 
 /** Three gateways behind HAProxy; their listening connections go through a saboteur. */
 const GATEWAYS = 3;
 const SIZE = { subscribers: 200, groups: 5, publicationsPerSecond: 50 };
-const FLAWLESS = { missing: [], announced: [], duplicates: [], misordered: [], strange: [] };
 
 let redis: OwnStore;
 let proxy: FaultProxy;
@@ -31,29 +31,6 @@ beforeEach(async () => {
 afterEach(() => crowd[Symbol.asyncDispose]());
 
 const names = () => fleet.describe().gateways.map(({ name }) => name);
-const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
-/** Those whose socket was lost although their gateway was not touched. */
-const disturbed = (touched: readonly string[]) =>
-  crowd.members.filter(({ dropped }) => dropped.some((gateway) => !touched.includes(gateway)));
-const metric = async (name: string): Promise<number> => {
-  const texts = await Promise.all(
-    fleet.describe().gateways.map(async ({ opsUrl }) => (await fetch(`${opsUrl}/metrics`)).text()),
-  );
-  return texts
-    .flatMap((text) => text.split('\n'))
-    .filter((line) => line.startsWith(name))
-    .reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
-};
-const report = (what: string, verdict: Awaited<ReturnType<Crowd['settle']>>) => {
-  const { acknowledged, deliveries } = verdict;
-  const drops = crowd.members.reduce((sum, { dropped }) => sum + dropped.length, 0);
-  process.stdout.write(
-    `${what}: ${acknowledged} publications, ${deliveries} deliveries, ${crowd.retries()} attempts made again, ` +
-      `${drops} sockets lost; missing ${verdict.missing.length}, announced ${verdict.announced.length}, ` +
-      `twice ${verdict.duplicates.length}, misordered ${verdict.misordered.length}\n`,
-  );
-};
-
 test('[FD1] a gateway killed twice: its clients go on elsewhere, nobody else notices', async () => {
   const [victim = ''] = names();
   await crowd.during(async () => {
@@ -68,10 +45,9 @@ test('[FD1] a gateway killed twice: its clients go on elsewhere, nobody else not
       });
     }
   });
-  const verdict = await crowd.settle();
-  report('kill -9 of a gateway', verdict);
+  const verdict = await judged('kill -9 of a gateway', crowd);
   expect(verdict).toMatchObject(FLAWLESS);
-  expect(disturbed([victim])).toEqual([]);
+  expect(disturbed(crowd, [victim])).toEqual([]);
   expect(crowd.members.some(({ dropped }) => dropped.length > 0)).toBe(true);
 });
 
@@ -83,8 +59,7 @@ test('[FD2] a rolling restart of all gateways', async () => {
       await pause(1_500);
     }
   });
-  const verdict = await crowd.settle();
-  report('rolling SIGTERM', verdict);
+  const verdict = await judged('rolling SIGTERM', crowd);
   expect(verdict).toMatchObject(FLAWLESS);
 });
 
@@ -96,26 +71,24 @@ test('[FD3] Redis killed and started again with what it had acknowledged; no soc
     await redis.start();
     await pause(2_000);
   });
-  const verdict = await crowd.settle();
-  report('kill -9 of Redis', verdict);
+  const verdict = await judged('kill -9 of Redis', crowd);
   expect(verdict).toMatchObject(FLAWLESS);
-  expect(disturbed([])).toEqual([]);
+  expect(disturbed(crowd)).toEqual([]);
 });
 
 test('[FD4] the listening connections reset every 500 ms; no client notices', async () => {
-  const before = await metric('gateway_sequence_gaps_total{outcome="lost"}');
+  const before = await gatewaysMetric(fleet, 'gateway_sequence_gaps_total{outcome="lost"}');
   await crowd.during(async () => {
     for (let round = 0; round < 20; round += 1) {
       await pause(500);
       proxy.resetAll();
     }
   });
-  const verdict = await crowd.settle();
-  report('resets of the listening connections', verdict);
+  const verdict = await judged('resets of the listening connections', crowd);
   expect(verdict).toMatchObject(FLAWLESS);
-  expect(disturbed([])).toEqual([]);
+  expect(disturbed(crowd)).toEqual([]);
   expect(crowd.members.flatMap(({ resumes }) => resumes)).toEqual([]);
-  expect(await metric('gateway_sequence_gaps_total{outcome="lost"}')).toBe(before);
+  expect(await gatewaysMetric(fleet, 'gateway_sequence_gaps_total{outcome="lost"}')).toBe(before);
 });
 
 test('[FD5] the listening connections swallow everything, three times for seconds; no client notices', async () => {
@@ -127,10 +100,9 @@ test('[FD5] the listening connections swallow everything, three times for second
       await pause(1_500);
     }
   });
-  const verdict = await crowd.settle();
-  report('half-open listening connections', verdict);
+  const verdict = await judged('half-open listening connections', crowd);
   expect(verdict).toMatchObject(FLAWLESS);
-  expect(disturbed([])).toEqual([]);
+  expect(disturbed(crowd)).toEqual([]);
   expect(crowd.members.flatMap(({ resumes }) => resumes)).toEqual([]);
 });
 
@@ -142,8 +114,7 @@ test('[FD6] a flush of Redis is told to every subscriber, and nothing is lost in
     direct.disconnect();
     await pause(3_000);
   });
-  const verdict = await crowd.settle();
-  report('FLUSHALL', verdict);
+  const verdict = await judged('FLUSHALL', crowd);
   expect(verdict).toMatchObject({ ...FLAWLESS, announced: expect.any(Array) });
   expect(crowd.members.filter(({ resumes }) => !resumes.includes(false))).toEqual([]);
 });

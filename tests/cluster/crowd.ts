@@ -37,6 +37,7 @@ export interface CrowdMember {
 /** Many SDK clients, one publisher for each group, and an oracle between them. */
 export interface Crowd extends AsyncDisposable {
   readonly members: readonly CrowdMember[];
+  readonly groups: readonly string[];
   readonly oracle: DeliveryOracle;
   /** Attempts of the publisher that had to be made again. */
   retries(): number;
@@ -76,6 +77,7 @@ export const gatherCrowd = async (meeting: Meeting, options: CrowdOptions): Prom
   });
   return {
     members,
+    groups,
     oracle,
     retries: publisher.retries,
     during: publisher.during,

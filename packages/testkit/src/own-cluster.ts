@@ -11,8 +11,8 @@ import { until } from './wait.ts';
 export interface ClusterNode extends OwnStore {
   /** The node itself, for what is not a matter of the cluster. */
   readonly direct: Redis;
-  /** The way of clients to it: the address that the cluster tells them. */
-  readonly proxy: FaultProxy;
+  /** With `proxied`, the way of clients to it: the address that the cluster tells them. It lives in this process. */
+  readonly proxy: FaultProxy | undefined;
   /** Under which the others know it. */
   readonly id: string;
 }
@@ -35,7 +35,7 @@ const MIGRATE_TIMEOUT_MS = 5_000;
 const KEYS_AT_ONCE = 100;
 
 /** Starts nodes, introduces them to each other, deals out the slots and waits until all agree. */
-export const openOwnCluster = async (size = 3): Promise<OwnCluster> => {
+export const openOwnCluster = async ({ size = 3, proxied = false } = {}): Promise<OwnCluster> => {
   await using stack = new AsyncDisposableStack();
   const program = await findRedis({ env: process.env, say: () => {} });
   const ports = await freePorts(2 * size);
@@ -43,13 +43,13 @@ export const openOwnCluster = async (size = 3): Promise<OwnCluster> => {
     const [port = 0, busPort = 0] = [ports[at], ports[size + at]];
     const directory = stack.use(await openDirectory());
     const url = `redis://127.0.0.1:${port}`;
-    const proxy = stack.use(await openFaultProxy(url));
+    const proxy = proxied ? stack.use(await openFaultProxy(url)) : undefined;
     const spec = redisServer({
       ...{ program, port, dataDir: join(directory.path, 'redis'), persistent: 'always' },
       ...{ logFile: join(directory.path, 'redis.log'), env: process.env, name: `redis-${at}` },
       extra: [
         ...['--cluster-enabled', 'yes', '--cluster-port', String(busPort), '--cluster-node-timeout', '2000'],
-        ...['--cluster-require-full-coverage', 'no', '--cluster-announce-port', String(proxy.port)],
+        ...['--cluster-require-full-coverage', 'no', '--cluster-announce-port', String(proxy?.port ?? port)],
       ],
     });
     const store = stack.use(await ownStore({ spec, port, url, directory }));
@@ -65,7 +65,7 @@ export const openOwnCluster = async (size = 3): Promise<OwnCluster> => {
   return {
     url: `redis+cluster://${nodes
       .slice(0, 2)
-      .map(({ proxy }) => `127.0.0.1:${proxy.port}`)
+      .map(({ proxy, port }) => `127.0.0.1:${proxy?.port ?? port}`)
       .join(',')}`,
     nodes,
     ownerOf,

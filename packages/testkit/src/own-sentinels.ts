@@ -14,18 +14,22 @@ export interface OwnSentinels extends AsyncDisposable {
   readonly url: string;
   /** The primary at first, and then the other one. */
   readonly servers: readonly [OwnStore, OwnStore];
-  /** Stands before the first primary; its faults are for the replica's connection alone. */
-  readonly replication: FaultProxy;
+  /**
+   * With `proxied`, stands before the first primary; its faults are for the replica's connection alone. It lives in this
+   * process: whoever computes for seconds here makes the sentinels believe that the primary is gone.
+   */
+  readonly replication: FaultProxy | undefined;
   /** The port of the primary, as most sentinels see it. */
   primaryPort(): Promise<number>;
 }
 
 const NAME = 'main';
-const DOWN_AFTER_MS = 1_000;
+/** Long enough for a machine that is busy with something else. */
+const DOWN_AFTER_MS = 4_000;
 const SENTINELS = 3;
 
 /** Starts all of them and waits until the sentinels know each other and the replica follows. */
-export const openOwnSentinels = async (): Promise<OwnSentinels> => {
+export const openOwnSentinels = async ({ proxied = false } = {}): Promise<OwnSentinels> => {
   await using stack = new AsyncDisposableStack();
   const program = await findRedis({ env: process.env, say: () => {} });
   const [first = 0, second = 0, ...sentinelPorts] = await freePorts(2 + SENTINELS);
@@ -40,12 +44,13 @@ export const openOwnSentinels = async (): Promise<OwnSentinels> => {
   const quick = ['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1'];
   const primary = await server(first, quick);
   // Clients and sentinels know the first primary by the address of the proxy; only the replica suffers there.
-  const replication = stack.use(await openFaultProxy(primary.url, { only: /psync/i }));
-  const replica = await server(second, [...quick, '--replicaof', `127.0.0.1 ${replication.port}`]);
+  const replication = proxied ? stack.use(await openFaultProxy(primary.url, { only: /psync/i })) : undefined;
+  const primaryPort = replication?.port ?? first;
+  const replica = await server(second, [...quick, '--replicaof', `127.0.0.1 ${primaryPort}`]);
   const sentinels = await Promise.all(
     sentinelPorts.map(async (port) => {
       const directory = stack.use(await openDirectory());
-      return stack.use(await startSentinel(program, port, replication.port, directory));
+      return stack.use(await startSentinel(program, port, primaryPort, directory));
     }),
   );
   const asked = sentinels.map(({ url }) => {
@@ -98,7 +103,7 @@ const startSentinel = async (
       ...[`port ${port}`, 'bind 127.0.0.1', `dir ${directory.path}`, 'daemonize no'],
       `sentinel monitor ${NAME} 127.0.0.1 ${primaryPort} 2`,
       `sentinel down-after-milliseconds ${NAME} ${DOWN_AFTER_MS}`,
-      `sentinel failover-timeout ${NAME} 5000`,
+      `sentinel failover-timeout ${NAME} 10000`,
       `sentinel parallel-syncs ${NAME} 1`,
       '',
     ].join('\n'),

@@ -1,0 +1,140 @@
+import { groupKeys } from '@muster/bus/keys';
+import type { Fleet } from '@muster/fleet/fleet';
+import { slotOf } from '@muster/kit/redis-slot';
+import type { GroupName } from '@muster/protocol/ids';
+import { type OwnCluster, openOwnCluster } from '@muster/testkit/own-cluster';
+import { until } from '@muster/testkit/wait';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { onDifferentGateways, sdkClient, signIn, signOut } from '../cluster/clients.ts';
+import { type Crowd, gatherCrowd } from '../cluster/crowd.ts';
+import { ownFleet } from '../cluster/own-fleet.ts';
+import { disturbed, FLAWLESS, judged, pause } from './judged.ts';
+
+/** A real cluster of three nodes under the whole fleet. */
+const SIZE = { subscribers: 200, groups: 6, publicationsPerSecond: 50 };
+const PREFIX = 'muster:';
+/** The slots of what all replicas share: session changes, the registry with the aggregators' lead, questions to all. */
+const SHARED = [`${PREFIX}{bus}log`, `${PREFIX}fleet:{muster}:index`, `${PREFIX}control`];
+
+let redis: OwnCluster;
+let fleet: Fleet;
+let crowd: Crowd | undefined;
+
+beforeAll(async () => {
+  redis = await openOwnCluster();
+  fleet = await ownFleet({ REDIS_URL: redis.url }, 3);
+});
+afterAll(async () => {
+  for (const one of [fleet, redis]) await one?.[Symbol.asyncDispose]();
+});
+afterEach(async () => {
+  await crowd?.[Symbol.asyncDispose]();
+  crowd = undefined;
+});
+
+const json = async <T>(url: string, init?: RequestInit): Promise<T> =>
+  (await fetch(url, init)).json() as Promise<T>;
+const everybody = () => {
+  const { gateways, sessionServices, healthAggregators } = fleet.describe();
+  return [...gateways, ...sessionServices, ...healthAggregators];
+};
+const untilHealthy = () =>
+  until(
+    () =>
+      Promise.all(
+        everybody().map(async ({ url }) => (await json<{ status: string }>(`${url}/health`)).status),
+      ),
+    {
+      ok: (all) => all.every((status) => status === 'healthy'),
+      what: 'everybody to be healthy',
+      timeoutMs: 30_000,
+    },
+  );
+const slotsOf = ({ groups }: Crowd) =>
+  groups.map((group) => slotOf(groupKeys(PREFIX, group as GroupName).channel));
+
+test('[FD9] sessions, tickets, guests, presence, the registry and orders to all gateways work on a cluster', async () => {
+  await untilHealthy();
+  const view = await json<{ services: { instances: { state: string }[] }[] }>(`${fleet.publicUrl}/v1/fleet`);
+  expect(view.services.flatMap(({ instances }) => instances.map(({ state }) => state))).toEqual(
+    everybody().map(() => 'up'),
+  );
+  const guest = await fetch(`${fleet.publicUrl}/v1/guest-sessions`, {
+    method: 'POST',
+    headers: { origin: fleet.publicUrl, 'sec-fetch-site': 'same-origin', 'content-type': 'application/json' },
+    body: '{}',
+  });
+  expect(guest.status).toBe(201);
+  expect(guest.headers.get('ratelimit')).toMatch(/"ip"/);
+
+  const phone = await signIn(fleet.describe(), 'ann');
+  const laptop = await signIn(fleet.describe(), 'ann');
+  const [one, two] = await onDifferentGateways([
+    () => sdkClient(fleet.publicUrl, phone.credential),
+    () => sdkClient(fleet.publicUrl, phone.credential),
+  ]);
+  using stays = await sdkClient(fleet.publicUrl, laptop.credential);
+  const rooms = await Promise.all([one, two, stays].map((client) => client.subscribe('room')));
+  await until(async () => (await rooms[0]?.subscription.presenceStats())?.numClients, {
+    ok: (count) => count === 3,
+    what: 'three to be present',
+  });
+  const about = await json<{ result: { num_clients?: number; channels?: object } }>(
+    `${fleet.publicUrl}/api/channels`,
+    {
+      method: 'POST',
+      headers: { 'x-api-key': fleet.describe().serverApiKey, 'content-type': 'application/json' },
+      body: '{}',
+    },
+  );
+  expect(about.result.channels).toMatchObject({ room: { num_clients: 3 } });
+
+  expect((await signOut(fleet.publicUrl, phone.credential)).status).toBe(204);
+  for (const { closes } of [one, two]) {
+    await until(() => closes.length, { what: 'the socket to be closed' });
+    expect(closes).toEqual([{ code: 4501, reason: expect.any(String) }]);
+  }
+  await expect(sdkClient(fleet.publicUrl, phone.credential)).rejects.toThrow();
+  expect(stays.client.state).toBe('connected');
+});
+
+test('[FD10] slots moved under load, those of groups and those that all share: nothing missing, nothing twice, in order', async () => {
+  crowd = await gatherCrowd(fleet.describe(), SIZE);
+  const slots = [...slotsOf(crowd), ...SHARED.map(slotOf)];
+  await crowd.during(async () => {
+    await pause(1_000);
+    for (const slot of slots) {
+      const from = await redis.ownerOf(slot);
+      const to = redis.nodes[(redis.nodes.indexOf(from) + 1) % redis.nodes.length];
+      if (to !== undefined) await redis.moveSlot(slot, to);
+      await pause(500);
+    }
+    await pause(2_000);
+  });
+  expect(await judged('slots moved under load', crowd)).toMatchObject(FLAWLESS);
+  expect(disturbed(crowd)).toEqual([]);
+  expect(crowd.members.flatMap(({ resumes }) => resumes)).toEqual([]);
+  await untilHealthy();
+  const bob = await signIn(fleet.describe(), 'bob');
+  using client = await sdkClient(fleet.publicUrl, bob.credential);
+  await signOut(fleet.publicUrl, bob.credential);
+  await until(() => client.closes.length, { what: 'an end after the session bus has moved' });
+});
+
+test('[FD11] a node killed and started again: its groups wait, nothing is missing, no socket is lost', async () => {
+  crowd = await gatherCrowd(fleet.describe(), SIZE);
+  const before = everybody().map(({ pid }) => pid);
+  const [slot = 0] = slotsOf(crowd);
+  const victim = await redis.ownerOf(slot);
+  await crowd.during(async () => {
+    await pause(1_500);
+    victim.signal('SIGKILL');
+    await pause(3_000);
+    await victim.start();
+    await pause(2_000);
+  });
+  expect(await judged('a node of the cluster killed', crowd)).toMatchObject(FLAWLESS);
+  expect(disturbed(crowd)).toEqual([]);
+  await untilHealthy();
+  expect(everybody().map(({ pid }) => pid)).toEqual(before);
+});

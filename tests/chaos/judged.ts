@@ -1,0 +1,39 @@
+import type { Fleet } from '@muster/fleet/fleet';
+import type { DeliveryVerdict } from '@muster/testkit/delivery-oracle';
+import type { Crowd } from '../cluster/crowd.ts';
+
+/** Nothing missing, nothing told as lost, nothing twice, everything in order. */
+export const FLAWLESS = { missing: [], announced: [], duplicates: [], misordered: [], strange: [] };
+
+/** Waits for a fault to last; nothing else is to be seen meanwhile. */
+export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Members whose socket was lost although their gateway was not touched. */
+export const disturbed = (crowd: Crowd, touched: readonly string[] = []): string[] =>
+  crowd.members
+    .filter(({ dropped }) => dropped.some((gateway) => !touched.includes(gateway)))
+    .map(({ name }) => name);
+
+/** Sum of a metric over all gateways. */
+export const gatewaysMetric = async (fleet: Fleet, name: string): Promise<number> => {
+  const texts = await Promise.all(
+    fleet.describe().gateways.map(async ({ opsUrl }) => (await fetch(`${opsUrl}/metrics`)).text()),
+  );
+  return texts
+    .flatMap((text) => text.split('\n'))
+    .filter((line) => line.startsWith(name))
+    .reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
+};
+
+/** Waits for the crowd, says how it went, and hands the verdict over. */
+export const judged = async (what: string, crowd: Crowd): Promise<DeliveryVerdict> => {
+  const verdict = await crowd.settle();
+  const drops = crowd.members.reduce((sum, { dropped }) => sum + dropped.length, 0);
+  process.stdout.write(
+    `${what}: ${verdict.acknowledged} publications, ${verdict.deliveries} deliveries, ` +
+      `${crowd.retries()} attempts made again, ${drops} sockets lost; missing ${verdict.missing.length}, ` +
+      `announced ${verdict.announced.length}, twice ${verdict.duplicates.length}, ` +
+      `misordered ${verdict.misordered.length}\n`,
+  );
+  return verdict;
+};

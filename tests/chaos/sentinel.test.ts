@@ -1,0 +1,101 @@
+import type { Fleet } from '@muster/fleet/fleet';
+import { type OwnSentinels, openOwnSentinels } from '@muster/testkit/own-sentinels';
+import { until } from '@muster/testkit/wait';
+import { Redis } from 'ioredis';
+import { afterEach, expect, test } from 'vitest';
+import { sdkClient, signIn, signOut } from '../cluster/clients.ts';
+import { type Crowd, gatherCrowd } from '../cluster/crowd.ts';
+import { ownFleet } from '../cluster/own-fleet.ts';
+import { disturbed, FLAWLESS, judged, pause } from './judged.ts';
+
+/** A primary, a replica, three sentinels; every service of the fleet finds the primary through them. */
+const SIZE = { subscribers: 200, groups: 5, publicationsPerSecond: 50 };
+
+let redis: OwnSentinels;
+let fleet: Fleet;
+let crowd: Crowd;
+
+const begin = async (options: { proxied: boolean }): Promise<void> => {
+  redis = await openOwnSentinels(options);
+  fleet = await ownFleet({ REDIS_URL: redis.url }, 3);
+  crowd = await gatherCrowd(fleet.describe(), SIZE);
+};
+afterEach(async () => {
+  for (const one of [crowd, fleet, redis]) await one?.[Symbol.asyncDispose]();
+});
+
+const failover = async (): Promise<void> => {
+  const before = await redis.primaryPort();
+  redis.servers[0].signal('SIGKILL');
+  await until(redis.primaryPort, { ok: (port) => port !== before, what: 'the failover', timeoutMs: 30_000 });
+};
+const healthOf = async (url: string): Promise<string> =>
+  ((await (await fetch(`${url}/health`)).json()) as { status: string }).status;
+const everybody = () => {
+  const { gateways, sessionServices, healthAggregators } = fleet.describe();
+  return [...gateways, ...sessionServices, ...healthAggregators];
+};
+const untilHealthy = () =>
+  until(() => Promise.all(everybody().map(({ url }) => healthOf(url))), {
+    ok: (all) => all.every((status) => status === 'healthy'),
+    what: 'everybody to be healthy',
+    timeoutMs: 30_000,
+  });
+
+test('[FD7] the primary killed: the fleet finds the new one by itself, no socket is lost, nothing is missing', async () => {
+  await begin({ proxied: false });
+  const before = everybody().map(({ pid }) => pid);
+  await crowd.during(async () => {
+    await pause(1_500);
+    await failover();
+    await pause(2_000);
+  });
+  const verdict = await judged('Sentinel failover', crowd);
+  // What the old primary had acknowledged and the replica had not got is told, never silent.
+  expect(verdict).toMatchObject({ ...FLAWLESS, announced: expect.any(Array), duplicates: expect.any(Array) });
+  if (verdict.announced.length === 0) expect(verdict.duplicates).toEqual([]);
+  expect(disturbed(crowd)).toEqual([]);
+  await untilHealthy();
+  expect(everybody().map(({ pid }) => pid)).toEqual(before);
+});
+
+test('[FD8] what the replica never got is told to every subscriber of its group; sessions that ended then stay ended', async () => {
+  await begin({ proxied: true });
+  const { credential } = await signIn(fleet.describe(), 'ann');
+  using client = await sdkClient(fleet.publicUrl, credential);
+  const { subscription } = await client.subscribe('news');
+  const resumes: boolean[] = [];
+  subscription.on('subscribed', ({ recovered }) => resumes.push(recovered));
+  const ended = await signIn(fleet.describe(), 'bob');
+  // Warm: a snapshot of the live session is in Redis, and on the replica.
+  (await sdkClient(fleet.publicUrl, ended.credential))[Symbol.dispose]();
+  const replica = new Redis(redis.servers[1].url);
+  await until(() => replica.exists(`muster:s:{${ended.id}}`), { what: 'the snapshot on the replica' });
+  replica.disconnect();
+
+  await crowd.during(async () => {
+    await pause(1_000);
+    await redis.replication?.blackhole();
+    await subscription.publish('never replicated');
+    expect((await signOut(fleet.publicUrl, ended.credential)).status).toBe(204);
+    await pause(500);
+    await failover();
+    await redis.replication?.refuse();
+    await until(() => resumes.length, { what: 'the news', timeoutMs: 20_000 });
+    await pause(1_000);
+  });
+  const verdict = await judged('failover with a replica that was behind', crowd);
+  expect(verdict).toMatchObject({
+    ...FLAWLESS,
+    announced: expect.any(Array),
+    duplicates: expect.any(Array),
+  });
+  expect(verdict.missing).toEqual([]);
+  expect(resumes[0]).toBe(false);
+  expect(disturbed(crowd)).toEqual([]);
+  await untilHealthy();
+  await expect(sdkClient(fleet.publicUrl, ended.credential)).rejects.toThrow();
+  const token = 'token' in ended.credential ? ended.credential.token : '';
+  const bearer = { authorization: `Bearer ${token}` };
+  expect((await fetch(`${fleet.publicUrl}/v1/session`, { headers: bearer })).status).toBe(401);
+});
