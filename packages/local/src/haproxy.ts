@@ -68,7 +68,11 @@ export const findHaproxy = async (options: FindOptions): Promise<Program> => {
     if (installed !== undefined) return { path: installed };
   }
   throw new MissingProgramError(
-    'HAProxy is needed, and haproxy was not found. Install it: apt-get install haproxy   or   brew install haproxy',
+    [
+      'HAProxy is needed, and haproxy was not found. Two ways out:',
+      '  1. install it:        apt-get install haproxy   or   brew install haproxy',
+      '  2. all in containers: docker compose up',
+    ].join('\n'),
   );
 };
 

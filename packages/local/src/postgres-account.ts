@@ -72,7 +72,7 @@ export const packagedPrograms = (): PostgresPrograms => {
     return { initdb: join(bin, 'initdb'), postgres: join(bin, 'postgres') };
   } catch (cause) {
     throw new PostgresSetupError(
-      `There are no Postgres programs for this platform (${platform}). Set DATABASE_URL to a server of your own.`,
+      `There are no Postgres programs for this platform (${platform}). Set DATABASE_URL to a server of your own, or run all of it in containers: docker compose up`,
       { cause },
     );
   }

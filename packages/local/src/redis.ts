@@ -40,10 +40,11 @@ export const findRedis = async (options: FindOptions): Promise<Program> => {
   }
   throw new MissingProgramError(
     [
-      'Redis is needed, and neither redis-server nor valkey-server was found. Three ways out:',
+      'Redis is needed, and neither redis-server nor valkey-server was found. Four ways out:',
       '  1. install it:        apt-get install redis-server   or   brew install redis',
       '  2. use another one:   REDIS_URL=redis://host:6379 and the same command again',
       '  3. run a container:   docker run -p 6379:6379 redis:8-alpine   and then as in 2',
+      '  4. all in containers: docker compose up',
     ].join('\n'),
   );
 };
