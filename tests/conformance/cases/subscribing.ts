@@ -153,6 +153,44 @@ export const subscribing: readonly Case[] = [
     },
   },
   {
+    rules: ['CC1'],
+    title: 'who takes a number for a group gets it in every push instead of the name',
+    // In the binary form gateways give numbers only where they are told to.
+    formats: ['json'],
+    run: async ({ connect, group }) => {
+      using peer = await connect();
+      const room = group();
+      const { id } = await subscribed(peer, room, { flag: 1 });
+      if (id === undefined) throw new Skip('groups have no numbers here');
+      holds('a number', Number.isInteger(id) && id > 0, id);
+      await publish(peer, room, 'numbered');
+      const mark = group();
+      await subscribed(peer, mark);
+      await publish(peer, mark, 'named');
+      await peer.pushes(mark, 'pub', 1);
+      const pushes = peer.messages.flatMap(({ push }) => (push?.pub?.data === 'numbered' ? [push] : []));
+      same(
+        'pushes',
+        pushes.map((push) => [push.id, push.channel]),
+        [[id, undefined]],
+      );
+    },
+  },
+  {
+    rules: ['CD1'],
+    title: 'the server puts a connection into a group, and it is told',
+    run: async ({ connect, group, api }) => {
+      if (!api) throw new Skip('no key of the server API');
+      using peer = await connect();
+      const room = group();
+      await api('subscribe', { client: peer.messages[0].connect.client, channel: room });
+      await peer.pushes(room, 'subscribe', 1);
+      await publish(peer, room, 1);
+      await peer.pushes(room, 'pub', 1);
+      same('subscribing again', (await peer.ask({ subscribe: { channel: room } })).error?.code, 105);
+    },
+  },
+  {
     rules: ['CD1'],
     title: 'the server ends a subscription with a push',
     run: async ({ connect, group, api }) => {
