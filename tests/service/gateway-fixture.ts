@@ -23,6 +23,8 @@ export interface TestGateway extends AsyncDisposable {
   readonly opsUrl: string;
   /** Sum of all series of a metric, or the value of the one given with labels. */
   metric(name: string): Promise<number>;
+  /** What SIGHUP does: the configuration is read again, with these variables on top. Throws when it is bad. */
+  reload(more?: NodeJS.ProcessEnv): void;
 }
 
 export const gatewayEnvironment = (
@@ -51,7 +53,9 @@ export const startGateway = async (
   env: NodeJS.ProcessEnv = {},
 ): Promise<TestGateway> => {
   const log = createQuietLog();
-  const config = readConfig({ ...gatewayEnvironment(stores, sessionServiceUrl), ...env });
+  const read = (more: NodeJS.ProcessEnv = {}) =>
+    readConfig({ ...gatewayEnvironment(stores, sessionServiceUrl), ...env, ...more });
+  const config = read();
   const app = await createApp(config, { clock: systemClock, random: systemRandom, log });
   const opsUrl = `http://127.0.0.1:${app.opsPort}`;
   return {
@@ -62,6 +66,7 @@ export const startGateway = async (
     wsUrl: `ws://127.0.0.1:${app.port}`,
     opsUrl,
     metric: (name) => readMetric(opsUrl, name),
+    reload: (more) => app.reload(read(more)),
     [Symbol.asyncDispose]: () => app[Symbol.asyncDispose](),
   };
 };

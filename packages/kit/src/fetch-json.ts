@@ -1,3 +1,5 @@
+import { boundedText } from './bounded-text.ts';
+
 const TIMEOUT_MS = 3_000;
 const MAX_BYTES = 262_144;
 
@@ -12,16 +14,5 @@ export const fetchJson = async (url: string): Promise<unknown> => {
     await response.body?.cancel();
     throw new Error(`the issuer answered ${response.status}`);
   }
-  return JSON.parse(await boundedText(response));
-};
-
-const boundedText = async (response: Response): Promise<string> => {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of response.body ?? []) {
-    size += chunk.byteLength;
-    if (size > MAX_BYTES) throw new Error(`the issuer answered more than ${MAX_BYTES} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
+  return JSON.parse(await boundedText(response, MAX_BYTES));
 };

@@ -6,6 +6,9 @@ const traffic = { row: 'Traffic' };
 const continuity = { row: 'Continuity' };
 const trouble = { row: 'Trouble' };
 const bus = { row: 'Bus' };
+const application = { row: 'Application' };
+
+const CALLBACK = ['subscribe', 'publish', 'rpc'] as const;
 
 /** What a gateway tells. */
 export const GATEWAY = {
@@ -131,6 +134,59 @@ export const GATEWAY = {
       panel: { ...trouble, by: ['scope'] },
     },
   ),
+  gateway_token_checks_total: counter('Tokens of the application: accepted, or why not.', {
+    labels: {
+      kind: ['connection', 'subscription'],
+      result: [
+        'accepted',
+        'expired',
+        'unavailable',
+        'no_user',
+        'too_long',
+        'malformed',
+        'type',
+        'algorithm',
+        'unknown_key',
+        'signature',
+        'issuer',
+        'audience',
+        'not_yet',
+        'claims',
+      ],
+    },
+    panel: { ...application, by: ['kind', 'result'] },
+  }),
+  gateway_token_key_fetches_total: counter('Fetches of the published keys of the application.', {
+    labels: { result: ['ok', 'error'] },
+    zero: true,
+    panel: { ...application, by: ['result'] },
+  }),
+  gateway_callbacks_total: counter('Questions to the application, by outcome.', {
+    labels: {
+      kind: CALLBACK,
+      outcome: [
+        'ok',
+        'error',
+        'disconnect',
+        'timeout',
+        'unreachable',
+        'bad_status',
+        'bad_answer',
+        'too_many',
+        'not_tried',
+      ],
+    },
+    zero: true,
+    panel: { ...application, by: ['kind', 'outcome'] },
+  }),
+  gateway_callback_duration_seconds: histogram('Time that the application took to answer.', {
+    labels: { kind: CALLBACK },
+    buckets: STD,
+    panel: { ...application, by: ['kind'] },
+  }),
+  gateway_callbacks_in_flight: gauge('Questions to the application that wait for an answer.', {
+    panel: { ...application, as: 'sum' },
+  }),
   gateway_bus_messages_total: counter('Messages given to and heard from the bus.', {
     labels: { direction: ['in', 'out', 'unreadable'] },
     zero: true,

@@ -1,3 +1,5 @@
+import { MAX_CLOSE_REASON_BYTES } from './limits.ts';
+
 /**
  * Why a connection was closed. The range tells a client what to do: 3000–3499 and 4000–4499 come back,
  * 3500–3999 and 4500–4999 stay away. Below 3000 are the codes of RFC 6455 itself.
@@ -68,6 +70,27 @@ export const reconnects = (code: number): boolean => {
   if (code === CloseCode.TooBig) return false;
   const terminal = (code >= 3500 && code < 4000) || (code >= 4500 && code < 5000);
   return !terminal;
+};
+
+/**
+ * Whether a close with this code and reason means to clients what it should: codes of the protocol and of applications, a reason
+ * of at most 123 bytes that is there and is no JSON.
+ */
+export const maySendClose = (code: number, reason: string): boolean =>
+  Number.isInteger(code) &&
+  code >= 3000 &&
+  code <= 4999 &&
+  reason !== '' &&
+  new TextEncoder().encode(reason).length <= MAX_CLOSE_REASON_BYTES &&
+  !isJson(reason);
+
+const isJson = (text: string): boolean => {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
 };
 
 /** Why a command failed while the connection goes on. */

@@ -79,6 +79,8 @@ export interface RpcCommand {
   readonly id: number;
   readonly method: string;
   readonly data?: Payload;
+  /** `data` is a JSON string of base64: the client sent bytes that are no JSON. */
+  readonly isBinary?: true;
 }
 
 export interface SendCommand {

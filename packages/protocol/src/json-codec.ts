@@ -58,7 +58,7 @@ export const encodeClientInfo = ({ user, client, connInfo, chanInfo }: ClientInf
 const replyBody = (reply: Reply): string => {
   switch (reply.is) {
     case 'error': {
-      const { message, temporary } = REPLY_ERRORS[reply.code];
+      const { message, temporary } = 'message' in reply ? reply : REPLY_ERRORS[reply.code];
       return object(number('code', reply.code), text('message', message), flag('temporary', temporary));
     }
     case 'connect':

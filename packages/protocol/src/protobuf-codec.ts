@@ -53,7 +53,7 @@ const pushMessage = (push: MessageWriter): Uint8Array => new MessageWriter().mes
 const replyBody = (reply: Reply): [field: number, body: MessageWriter] => {
   switch (reply.is) {
     case 'error': {
-      const { message, temporary } = REPLY_ERRORS[reply.code];
+      const { message, temporary } = 'message' in reply ? reply : REPLY_ERRORS[reply.code];
       return [2, new MessageWriter().number(1, reply.code).text(2, message).flag(3, temporary)];
     }
     case 'connect':
@@ -71,7 +71,7 @@ const replyBody = (reply: Reply): [field: number, body: MessageWriter] => {
     case 'history':
       return [11, historyResult(reply.result)];
     case 'rpc':
-      return [13, new MessageWriter().bytes(1, json(reply.result.data))];
+      return [13, new MessageWriter().bytes(1, payloadBytes(reply.result))];
     case 'refresh': {
       const { client, version, expires, ttlS } = reply.result;
       return [14, new MessageWriter().text(1, client).text(2, version).flag(3, expires).number(4, ttlS)];
@@ -198,5 +198,8 @@ const utf8 = new TextEncoder();
 /** JSON text as the bytes of a payload. */
 const json = (text: Payload | undefined): Uint8Array | undefined =>
   text === undefined ? undefined : utf8.encode(text);
+
+const payloadBytes = ({ data, isBinary }: { data?: Payload; isBinary?: boolean }): Uint8Array | undefined =>
+  data !== undefined && isBinary ? fromBase64(JSON.parse(data)) : json(data);
 
 const fromBase64 = (text: string): Uint8Array => Uint8Array.from(atob(text), (char) => char.charCodeAt(0));

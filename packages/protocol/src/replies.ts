@@ -80,6 +80,8 @@ export interface SubRefreshResult {
 /** The answer to one command, `id` being the command's. */
 export type Reply = { readonly id: number } & (
   | { readonly is: 'error'; readonly code: ReplyError }
+  /** An error of the application's own, 400 to 1999. */
+  | { readonly is: 'error'; readonly code: number; readonly message: string; readonly temporary: boolean }
   | { readonly is: 'connect'; readonly result: ConnectResult }
   | { readonly is: 'subscribe'; readonly result: SubscribeResult }
   | { readonly is: 'unsubscribe' }
@@ -87,7 +89,7 @@ export type Reply = { readonly id: number } & (
   | { readonly is: 'presence'; readonly result: ReadonlyMap<string, ClientInfoText> }
   | { readonly is: 'presence_stats'; readonly result: PresenceStatsResult }
   | { readonly is: 'history'; readonly result: HistoryResult }
-  | { readonly is: 'rpc'; readonly result: { readonly data?: Payload } }
+  | { readonly is: 'rpc'; readonly result: { readonly data?: Payload; readonly isBinary?: boolean } }
   | { readonly is: 'refresh'; readonly result: RefreshResult }
   | { readonly is: 'sub_refresh'; readonly result: SubRefreshResult }
 );

@@ -8,7 +8,6 @@ import { type Clock, every, sleep } from '@muster/kit/clock';
 import { createHealth } from '@muster/kit/health';
 import { createInstance } from '@muster/kit/instance';
 import { watchLocalFaults } from '@muster/kit/local-fault';
-import type { Logger } from '@muster/kit/logger';
 import { createMetrics, type Metrics } from '@muster/kit/metrics';
 import { openOpsServer } from '@muster/kit/ops-server';
 import { openRedis, type RedisConnections } from '@muster/kit/redis';
@@ -21,7 +20,6 @@ import { createSessionSource } from '@muster/session/source';
 import { createTicketStore } from '@muster/session/tickets';
 import { createTokenSigner } from '@muster/session/token';
 import type { GatewayConfig } from './config.ts';
-import { readGroupsFile } from './config-groups.ts';
 import { createEngine, type Engine, TICK_MS } from './core/engine.ts';
 import { createNamespaces, DEFAULT_OPTIONS, openNamespaces } from './core/namespaces.ts';
 import { createSessionRegistry, type SessionRegistry } from './core/session-registry.ts';
@@ -35,6 +33,7 @@ import { withPlaces } from './sessions/places.ts';
 import { createSessionSweep } from './sessions/sweep.ts';
 import { canWriteDirectly } from './socket/direct-write.ts';
 import { serveSockets } from './socket/server.ts';
+import { type Access, wireAccess } from './wiring-access.ts';
 
 const SERVICE = 'ws-gateway';
 /** Time between two comparisons of all groups with their streams, give or take a tenth. */
@@ -51,8 +50,8 @@ const DEFAULT_TABLE = { withoutNamespace: DEFAULT_OPTIONS, namespaces: new Map()
 export interface GatewayApp extends RunningApp {
   readonly port: number;
   readonly opsPort: number;
-  /** Reads GROUPS_FILE again. A bad file is logged, and what was there before stays. */
-  reload(): void;
+  /** Takes over the signing keys, the keys of tokens and the options of groups of a configuration that was read again. */
+  reload(config: GatewayConfig): void;
 }
 
 /** Opens everything and wires it: Redis, sessions, bus and engine, both ports, and at last the beat. */
@@ -176,7 +175,7 @@ interface Core extends AsyncDisposable {
   readonly bus: Bus;
   readonly gate: Gate;
   readonly instruments: GatewayMetrics;
-  reload(): void;
+  reload(config: GatewayConfig): void;
 }
 
 /** Everything between Redis and the sockets. */
@@ -184,19 +183,16 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
   const { clock, random, log } = world;
   const stack = new AsyncDisposableStack();
   const registry = createSessionRegistry();
-  const groups = wireGroups(config, log);
+  const groups = wireGroups(config);
+  const access = wireAccess(config.access, world, metrics);
   const instruments = createGatewayMetrics(metrics, () => ({
     ...engine.counts(),
     sessions: registry.size(),
     busSubscriptions: bus.subscriptions(),
     admissionQueue: admission.waiting(),
   }));
-  const admission = wireAdmission(
-    config,
-    stack.use(wireSessions(config, world, redis, metrics, { registry, instruments })),
-    clock,
-    instruments,
-  );
+  const sessions = stack.use(wireSessions(config, world, redis, metrics, { registry, instruments, access }));
+  const admission = wireAdmission(config, sessions, clock, instruments);
   const { gate } = admission;
   const bus: Bus = stack.use(
     createRedisBus(
@@ -218,6 +214,8 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
     bus,
     presence,
     gate,
+    permits: access.strangers.permits,
+    callbacks: access.callbacks,
     namespaces: groups.namespaces,
     metrics: instruments,
     limits: config,
@@ -236,7 +234,15 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
     gate,
     admission,
     instruments,
-    reload: groups.reload,
+    reload: (next) => {
+      groups.reload(next);
+      sessions.reload(next);
+      access.replaceKeys(next.access);
+      log.info(
+        { keys: next.sessionSecrets.length, tokenKeys: next.access.tokens.keys.length },
+        'gateway.reloaded',
+      );
+    },
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
 };
@@ -263,18 +269,12 @@ const wireAdmission = (
   });
 
 /** The options of groups, which may change while we run. */
-const wireGroups = ({ groups, groupsFile }: GatewayConfig, log: Logger) => {
+const wireGroups = ({ groups }: GatewayConfig) => {
   let table = groups;
   return {
     namespaces: table === undefined ? openNamespaces : createNamespaces(() => table ?? DEFAULT_TABLE),
-    reload: (): void => {
-      if (groupsFile === undefined) return;
-      try {
-        table = readGroupsFile(groupsFile);
-        log.info({ namespaces: table.namespaces.size }, 'gateway.groups_reloaded');
-      } catch (error) {
-        log.error({ error }, 'gateway.groups_not_reloaded');
-      }
+    reload: ({ groups: next }: GatewayConfig): void => {
+      table = next;
     },
   };
 };
@@ -285,8 +285,10 @@ const wireSessions = (
   { clock, random, log }: World,
   redis: RedisConnections,
   metrics: Metrics,
-  { registry, instruments }: { registry: SessionRegistry; instruments: GatewayMetrics },
-): Gate & AsyncDisposable => {
+  parts: { registry: SessionRegistry; instruments: GatewayMetrics; access: Access },
+): Gate & AsyncDisposable & { reload(config: GatewayConfig): void } => {
+  const { registry, instruments, access } = parts;
+  let signer = createTokenSigner(config.sessionSecrets);
   const stack = new AsyncDisposableStack();
   const snapshots = createSnapshotStore({ redis, clock });
   const source = createSessionSource({ urls: config.sessionServiceUrls, apiKey: config.internalApiKey });
@@ -311,7 +313,9 @@ const wireSessions = (
     }),
   );
   const gate = createGate({
-    signer: createTokenSigner(config.sessionSecrets),
+    signer: { issue: (id, secret) => signer.issue(id, secret), verify: (token) => signer.verify(token) },
+    strangers: access.strangers,
+    isInsecure: config.access.isInsecure,
     registry,
     tickets: createTicketStore({ redis, random }),
     snapshots,
@@ -320,5 +324,11 @@ const wireSessions = (
     log,
     onVerdict: instruments.verdict,
   });
-  return { ...gate, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+  return {
+    ...gate,
+    reload: ({ sessionSecrets }) => {
+      signer = createTokenSigner(sessionSecrets);
+    },
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
 };

@@ -47,11 +47,16 @@ const optionsSchema = z.strictObject({
   allow_publish_for_anonymous: z.boolean().optional(),
   allow_presence_for_client: z.boolean().optional(),
   allow_presence_for_subscriber: z.boolean().optional(),
+  allow_presence_for_anonymous: z.boolean().optional(),
   allow_history_for_client: z.boolean().optional(),
   allow_history_for_subscriber: z.boolean().optional(),
+  allow_history_for_anonymous: z.boolean().optional(),
   allow_tags_filter: z.boolean().optional(),
+  subscribe_callback: z.boolean().optional(),
+  publish_callback: z.boolean().optional(),
   allowed_delta_types: z.array(z.enum(['fossil'])).optional(),
   delta_publish: z.boolean().optional(),
+  publication_data_format: z.enum(['any', 'json', 'json_object']).optional(),
   channel_compaction: z.enum(['json', 'all', 'none']).optional(),
   channel_regex: regex.optional(),
   max_members: z.number().int().min(0).optional(),
@@ -115,11 +120,22 @@ const toOptions = (file: FileOptions): GroupOptions => {
     recoveryMode: file.recovery_mode ?? base.recoveryMode,
     ...permissionsOf(file),
     allowTagsFilter: file.allow_tags_filter ?? base.allowTagsFilter,
-    allowedDeltaTypes: file.allowed_delta_types ?? base.allowedDeltaTypes,
-    deltaPublish: file.delta_publish ?? base.deltaPublish,
-    channelCompaction: file.channel_compaction ?? base.channelCompaction,
+    subscribeCallback: file.subscribe_callback ?? base.subscribeCallback,
+    publishCallback: file.publish_callback ?? base.publishCallback,
+    ...formsOf(file),
     nameRegex: file.channel_regex ?? base.nameRegex,
     ...pressureOf(file),
+  };
+};
+
+/** In what form publications come and go. */
+const formsOf = (file: FileOptions) => {
+  const base = DEFAULT_OPTIONS;
+  return {
+    allowedDeltaTypes: file.allowed_delta_types ?? base.allowedDeltaTypes,
+    deltaPublish: file.delta_publish ?? base.deltaPublish,
+    publicationDataFormat: file.publication_data_format ?? base.publicationDataFormat,
+    channelCompaction: file.channel_compaction ?? base.channelCompaction,
   };
 };
 
@@ -147,7 +163,9 @@ const permissionsOf = (file: FileOptions) => {
     allowPublishForAnonymous: file.allow_publish_for_anonymous ?? base.allowPublishForAnonymous,
     allowPresenceForClient: file.allow_presence_for_client ?? base.allowPresenceForClient,
     allowPresenceForSubscriber: file.allow_presence_for_subscriber ?? base.allowPresenceForSubscriber,
+    allowPresenceForAnonymous: file.allow_presence_for_anonymous ?? base.allowPresenceForAnonymous,
     allowHistoryForClient: file.allow_history_for_client ?? base.allowHistoryForClient,
     allowHistoryForSubscriber: file.allow_history_for_subscriber ?? base.allowHistoryForSubscriber,
+    allowHistoryForAnonymous: file.allow_history_for_anonymous ?? base.allowHistoryForAnonymous,
   };
 };

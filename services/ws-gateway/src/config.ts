@@ -12,6 +12,13 @@ import {
 } from '@muster/kit/config';
 import { cookieNameFor } from '@muster/session/cookie';
 import { z } from 'zod';
+import {
+  type AccessConfig,
+  accessConfig,
+  accessProblems,
+  accessSettings,
+  callbackProblems,
+} from './config-access.ts';
 import { readGroupsFile } from './config-groups.ts';
 import type { NamespaceTable } from './core/namespaces.ts';
 import { isNetwork } from './socket/client-address.ts';
@@ -41,6 +48,7 @@ export const settings = z.object({
   ALLOWED_ORIGINS: field
     .origins()
     .describe('origins whose pages may open sockets, compared exactly; default: that of PUBLIC_URL'),
+  ...accessSettings,
   GROUPS_FILE: z
     .string()
     .optional()
@@ -127,6 +135,7 @@ export interface GatewayConfig {
   readonly common: CommonConfig;
   readonly redis: RedisConfig;
   readonly sessionSecrets: readonly string[];
+  readonly access: AccessConfig;
   readonly sessionServiceUrls: readonly string[];
   readonly internalApiKey: string;
   readonly cookieName: string;
@@ -166,6 +175,7 @@ export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
     common: commonConfig(parsed),
     redis: redisConfig(parsed),
     sessionSecrets: parsed.SESSION_SECRETS,
+    access: accessConfig(parsed),
     sessionServiceUrls: parsed.SESSION_SERVICE_URL,
     internalApiKey: parsed.INTERNAL_API_KEY,
     cookieName: cookieNameFor(parsed.PUBLIC_URL, parsed.COOKIE_NAME),
@@ -195,7 +205,11 @@ export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
     maxSubscriptions: parsed.MAX_SUBSCRIPTIONS,
     rate: { perSecond: parsed.MAX_COMMANDS_PER_S, burst: parsed.MAX_COMMANDS_PER_S * 2 },
   };
-  const problems = problemsOf(config);
+  const problems = [
+    ...problemsOf(config),
+    ...accessProblems(parsed, config.common.environment === 'production'),
+    ...callbackProblems(config.groups, config.access.callbacks),
+  ];
   if (problems.length > 0) {
     throw new ConfigError(`Bad configuration:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`);
   }

@@ -8,7 +8,14 @@ await runService({
   readConfig,
   createApp: async (config, world) => {
     const app = await createApp(config, world);
-    process.on('SIGHUP', app.reload);
+    // New keys and options of groups without a restart: files are read again. What is wrong leaves everything as it was.
+    process.on('SIGHUP', () => {
+      try {
+        app.reload(readConfig(process.env));
+      } catch (error) {
+        world.log.error({ error }, 'gateway.not_reloaded');
+      }
+    });
     return app;
   },
   argv: process.argv,

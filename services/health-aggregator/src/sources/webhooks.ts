@@ -43,10 +43,11 @@ export interface WebhooksDeps {
 export const webhookBody = ({ kind, incident, epoch }: IncidentChange & { epoch: number }): string => {
   const { subject, severity, updates } = incident;
   const words = kind === 'closed' ? `${subject} is well again` : `${subject}: ${severity.replace('_', ' ')}`;
-  const seen = updates.at(-1)?.seen ?? [];
+  const { seen = [], text } = updates.at(-1) ?? {};
+  const details = text === undefined ? seen : [text];
   return JSON.stringify({
     type: `incident.${kind}`,
-    text: seen.length === 0 ? words : `${words} (${seen.join('; ')})`,
+    text: details.length === 0 ? words : `${words} (${details.join('; ')})`,
     epoch,
     incident,
   });

@@ -142,7 +142,7 @@ describe('violations', () => {
   test('[VL3] methods that are not there answer 108, send closes with 3508', async () => {
     const { connected } = engineUnderTest();
     const { wire, say } = await connected();
-    for (const method of ['rpc', 'refresh', 'sub_refresh']) {
+    for (const method of ['rpc', 'refresh']) {
       expect(await say({ id: 7, [method]: { channel: 'a' } })).toEqual([
         { id: 7, error: { code: 108, message: 'not available' } },
       ]);

@@ -7,6 +7,7 @@ import type { ClientInfo, Reply, SubscribeResult } from '@muster/protocol/replie
 import type { Codec } from './codec.ts';
 import type { AnyConnection, RefreshOrder, SubscribeOrder } from './connections.ts';
 import { countEnding } from './endings.ts';
+import { PING_FRAME } from './frame.ts';
 import { Outbox } from './outbox.ts';
 import type { ConnectionLimits, EngineMetrics, Identity, SessionHolder, Wire } from './ports.ts';
 import { MAX_REFUSALS, TokenBucket } from './rate-limit.ts';
@@ -47,6 +48,8 @@ export interface Hello {
   /** `Origin` of the upgrade. */
   readonly origin: string | undefined;
   readonly codec: Codec;
+  /** The client wants pings of WebSocket itself, not of the protocol. */
+  readonly pingsByFrame?: boolean;
 }
 
 /** A subscription that is on its way, or one that delivers. */
@@ -75,12 +78,16 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   /** Session tokens or a ticket that came with the upgrade, used when `connect` brings none. */
   readonly tokens: readonly string[];
   readonly origin: string | undefined;
+  /** Pings are frames of WebSocket (RFC 6455 §5.5.2), answered below the client's application. */
+  readonly pingsByFrame: boolean;
   readonly memberships = new Map<string, Membership>();
   /** Commands that wait for an earlier one. */
   readonly waiting: Command[] = [];
   phase: Phase = GREETING;
-  /** Publications handed to the bus and not answered yet. */
+  /** Publications and calls that are under way and not answered yet. */
   publishing = 0;
+  /** Settles when the last publication that waits for the application has been made. */
+  publishTail: Promise<void> | undefined = undefined;
   isPaused = false;
   dueAt = 0;
   wheelSlot = -1;
@@ -106,6 +113,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     this.tokens = hello.tokens;
     this.origin = hello.origin;
     this.codec = hello.codec;
+    this.pingsByFrame = hello.pingsByFrame ?? false;
     this.outbox = new Outbox(wire, hello.codec, context.limits.maxOutboxBytes, this);
     this.#bucket = new TokenBucket(context.limits.rate, context.clock.monotonic());
     context.wheel.put(this, context.clock.monotonic() + context.limits.handshakeTimeoutMs);
@@ -166,6 +174,16 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     this.reply({ id, is: 'error', code });
   }
 
+  /** An error of the application's own. */
+  failAsTold(
+    id: number,
+    told: { readonly code: number; readonly message: string; readonly temporary: boolean },
+  ): void {
+    if (this.isOver) return;
+    this.#context.metrics.failed('application');
+    this.reply({ id, is: 'error', code: told.code, message: told.message, temporary: told.temporary });
+  }
+
   /** Whether one more command fits into the client's rate. Whoever asks on regardless is closed. */
   mayAsk(): boolean {
     const { limits, clock, metrics } = this.#context;
@@ -188,22 +206,32 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   /** Accepted: pings begin, and the end of the session is kept in mind. */
   accept(identity: Identity, info: ClientInfo): void {
     const { clock, random, limits } = this.#context;
+    this.#nextPingAt = clock.monotonic() + limits.pingIntervalMs * (0.5 + random.fraction() / 2);
+    this.renew(identity, info);
+  }
+
+  /** From now on it is who this identity says. The end of a session is at once; a token may be replaced for a while. */
+  renew(identity: Identity, info: ClientInfo): void {
+    const { clock } = this.#context;
     this.phase = { is: 'live', identity, info };
-    const now = clock.monotonic();
-    this.#nextPingAt = now + limits.pingIntervalMs * (0.5 + random.fraction() / 2);
-    this.#expiresAt = now + (identity.expiresAt - clock.now());
+    const end = clock.monotonic() + (identity.expiresAt - clock.now());
+    if (identity.sessionId === undefined) this.#refreshBy = end + EXPIRY_GRACE_MS;
+    else this.#expiresAt = end;
     this.#rearm();
   }
 
   /** `{}` from the client. */
   pong(): void {
-    if (this.#pingedAt === 0) {
+    if (this.#pingedAt === 0 || this.pingsByFrame) {
       this.refuse('unsolicited_pong');
       return;
     }
-    this.#context.metrics.heartbeat((this.#context.clock.monotonic() - this.#pingedAt) / 1000);
-    this.#pingedAt = 0;
-    this.#rearm();
+    this.#onAnswered();
+  }
+
+  /** A pong frame; one that nobody asked for is allowed there. */
+  onPong(): void {
+    if (this.pingsByFrame && this.#pingedAt !== 0 && !this.isOver) this.#onAnswered();
   }
 
   onDue(now: number): void {
@@ -325,11 +353,17 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     this.#wire.resume();
   }
 
+  #onAnswered(): void {
+    this.#context.metrics.heartbeat((this.#context.clock.monotonic() - this.#pingedAt) / 1000);
+    this.#pingedAt = 0;
+    this.#rearm();
+  }
+
   #ping(now: number): void {
     this.#pingedAt = now;
     this.#nextPingAt = now + this.#context.limits.pingIntervalMs;
     this.#context.metrics.sent('ping');
-    this.outbox.write(this.codec.pingFrame);
+    this.outbox.write(this.pingsByFrame ? PING_FRAME : this.codec.pingFrame);
   }
 
   #endExpired(now: number): void {

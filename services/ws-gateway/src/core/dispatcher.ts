@@ -120,10 +120,11 @@ const perform = (handlers: Handlers, connection: Connection, command: Command): 
     case 'presence_stats':
       return handlers.presence(connection, command);
     case 'rpc':
+      return handlers.rpc(connection, command);
     case 'refresh':
+      return handlers.refresh(connection, command);
     case 'sub_refresh':
-      connection.fail(command.id, ReplyError.NotAvailable);
-      return undefined;
+      return handlers.subRefresh(connection, command);
     case 'unknown':
       return undefined; // Refused before.
     default:

@@ -7,6 +7,7 @@ import { CloseCode } from '@muster/protocol/codes';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import { createServerApi, type ServerApi } from './api/api.ts';
 import { createOrders, type Order } from './api/orders.ts';
+import type { AppCallbacks } from './callbacks.ts';
 import { Connection, type ConnectionContext, type Hello } from './connection.ts';
 import type { AnyConnection } from './connections.ts';
 import { createDispatcher } from './dispatcher.ts';
@@ -15,13 +16,24 @@ import { createConnect } from './handlers/connect.ts';
 import { createHistory } from './handlers/history.ts';
 import { createPresence } from './handlers/presence.ts';
 import { createPublish } from './handlers/publish.ts';
+import { createRefresh } from './handlers/refresh.ts';
+import { createRpc } from './handlers/rpc.ts';
+import { createSubRefresh } from './handlers/sub-refresh.ts';
 import { createSubscribe } from './handlers/subscribe.ts';
 import { createUnsubscribe } from './handlers/unsubscribe.ts';
 import { createHub, type Hub, type HubDeps, whoJoins } from './hub.ts';
 import type { GroupOptions, Namespaces } from './namespaces.ts';
 import { isAllowed } from './permissions.ts';
 import { PlainConnection, type PlainContext } from './plain-connection.ts';
-import type { ConnectionLimits, EngineMetrics, Identity, SessionGate, SessionHolder, Wire } from './ports.ts';
+import type {
+  ConnectionLimits,
+  EngineMetrics,
+  Identity,
+  PermitReader,
+  SessionGate,
+  SessionHolder,
+  Wire,
+} from './ports.ts';
 import { createServerSubscriptions } from './server-subscriptions.ts';
 import { createStallWatch } from './stall-watch.ts';
 import { Wheel } from './wheel.ts';
@@ -33,6 +45,8 @@ export interface EngineDeps {
   readonly bus: HubDeps['bus'];
   readonly presence: Presence;
   readonly gate: SessionGate;
+  readonly permits: PermitReader;
+  readonly callbacks: AppCallbacks;
   readonly namespaces: Namespaces;
   readonly metrics: EngineMetrics;
   readonly limits: ConnectionLimits;
@@ -122,12 +136,7 @@ export const createEngine = (deps: EngineDeps): Engine => {
     },
     openPlain: (wire, identity, group, holder) => {
       const options = namespaces.optionsOf(group);
-      const place = {
-        identity,
-        group,
-        retention: options?.retention,
-        publishRate: options?.publishRate ?? 0,
-      };
+      const place = { identity, group, options };
       const connection = new PlainConnection(plainContext, wire, deps.newClientId(), place);
       plain.add(connection);
       gate.transfer(identity.sessionId, holder, connection);
@@ -174,6 +183,7 @@ const protocolContext = (
   const { clock, random, metrics, limits, gate, namespaces } = deps;
   const { maxSubscriptions } = limits;
   const { personalGroups } = deps;
+  const { permits, callbacks } = deps;
   const subscribing = { hub, namespaces, metrics, maxSubscriptions };
   const serverSubscriptions = createServerSubscriptions({ ...subscribing, personalGroups });
   const dispatcher = createDispatcher({
@@ -181,11 +191,14 @@ const protocolContext = (
     log: deps.log,
     handlers: {
       connect: createConnect({ ...deps, pingIntervalMs: limits.pingIntervalMs, serverSubscriptions }),
-      subscribe: createSubscribe(subscribing),
+      subscribe: createSubscribe({ ...subscribing, clock, permits, callbacks }),
       unsubscribe: createUnsubscribe({ hub }),
-      publish: createPublish({ hub, namespaces, metrics, rates: groupRates }),
+      publish: createPublish({ hub, namespaces, callbacks, metrics, rates: groupRates }),
       presence: createPresence({ presence: deps.presence, namespaces }),
       history: createHistory({ bus: deps.bus, namespaces }),
+      rpc: createRpc({ callbacks }),
+      refresh: createRefresh(deps),
+      subRefresh: createSubRefresh({ clock, permits }),
     },
   });
   return {
@@ -210,7 +223,8 @@ const protocolContext = (
 /** Plain clients both listen and speak. */
 const mayUse = (namespaces: Namespaces, identity: Identity, group: GroupName): boolean => {
   const options = namespaces.optionsOf(group);
-  if (options === undefined) return false;
+  // A plain client has nobody who could tell it what the application answers.
+  if (options === undefined || options.publishCallback) return false;
   const wish = { identity, group, options };
   return (
     isAllowed({ ...wish, action: 'subscribe', isSubscribed: false }) &&

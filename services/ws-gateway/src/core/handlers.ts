@@ -3,6 +3,9 @@ import type {
   HistoryCommand,
   PresenceCommand,
   PublishCommand,
+  RefreshCommand,
+  RpcCommand,
+  SubRefreshCommand,
   SubscribeCommand,
   UnsubscribeCommand,
 } from '@muster/protocol/commands';
@@ -16,4 +19,7 @@ export interface Handlers {
   publish(connection: Connection, command: PublishCommand): Promise<void> | undefined;
   presence(connection: Connection, command: PresenceCommand): Promise<void> | undefined;
   history(connection: Connection, command: HistoryCommand): Promise<void> | undefined;
+  rpc(connection: Connection, command: RpcCommand): Promise<void> | undefined;
+  refresh(connection: Connection, command: RefreshCommand): Promise<void> | undefined;
+  subRefresh(connection: Connection, command: SubRefreshCommand): Promise<void> | undefined;
 }

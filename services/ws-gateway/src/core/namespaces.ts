@@ -23,15 +23,22 @@ export interface GroupOptions {
   readonly allowPublishForAnonymous: boolean;
   readonly allowPresenceForClient: boolean;
   readonly allowPresenceForSubscriber: boolean;
+  readonly allowPresenceForAnonymous: boolean;
   readonly allowHistoryForClient: boolean;
   readonly allowHistoryForSubscriber: boolean;
+  readonly allowHistoryForAnonymous: boolean;
   readonly allowTagsFilter: boolean;
+  /** The application is asked before a client subscribes; and before a client's publication is made. */
+  readonly subscribeCallback: boolean;
+  readonly publishCallback: boolean;
   /** Kinds of deltas that subscribers may ask for. */
   readonly allowedDeltaTypes: readonly 'fossil'[];
   /** Every publication may go out as a delta; otherwise those whose publisher says so. */
   readonly deltaPublish: boolean;
   /** Who may know groups by numbers. Not Protobuf clients by default: the JavaScript SDK mistakes numbers of 64 bits there. */
   readonly channelCompaction: 'json' | 'all' | 'none';
+  /** What payloads must be: `json` refuses bytes that are no JSON, `json_object` all but objects. */
+  readonly publicationDataFormat: 'any' | 'json' | 'json_object';
   /** What names must match, the namespace included. */
   readonly nameRegex: RegExp | undefined;
   /** Members of one group on one gateway; 0 for no limit. */
@@ -60,12 +67,17 @@ export const DEFAULT_OPTIONS: GroupOptions = {
   allowPublishForAnonymous: false,
   allowPresenceForClient: false,
   allowPresenceForSubscriber: true,
+  allowPresenceForAnonymous: false,
   allowHistoryForClient: false,
   allowHistoryForSubscriber: true,
+  allowHistoryForAnonymous: false,
   allowTagsFilter: true,
+  subscribeCallback: false,
+  publishCallback: false,
   allowedDeltaTypes: ['fossil'],
   deltaPublish: true,
   channelCompaction: 'json',
+  publicationDataFormat: 'any',
   nameRegex: undefined,
   maxMembers: 0,
   publishRate: 0,

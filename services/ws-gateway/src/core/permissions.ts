@@ -19,17 +19,26 @@ export interface Wish {
  */
 export const isAllowed = (wish: Wish): boolean => {
   const { identity, group, action } = wish;
-  if (isGranted(identity.grants, group, action)) return true;
-  if (!isForUser(group, identity.user)) return false;
-  if (group.startsWith('$') && !wish.isSubscribed) return false;
-  return byOptions(wish);
+  if (identity.isUnrestricted || isGranted(identity.grants, group, action)) return true;
+  return mayReach(wish) && byOptions(wish);
 };
 
-const byOptions = ({ action, options, isSubscribed }: Wish): boolean => {
+/** Whether the name of a group, or a grant, lets a client near it: what its options allow is not looked at. */
+export const mayReach = (wish: Wish): boolean => {
+  const { identity, group, action } = wish;
+  if (identity.isUnrestricted || isGranted(identity.grants, group, action)) return true;
+  return isForUser(group, identity.user) && (!group.startsWith('$') || wish.isSubscribed);
+};
+
+/** Where the application is asked, the options open nothing. */
+const byOptions = (wish: Wish): boolean => {
+  const { action, options, isSubscribed } = wish;
+  if (wish.identity.user === '' && !anonymousMay(wish)) return false;
   switch (action) {
     case 'subscribe':
-      return options.allowSubscribeForClient;
+      return options.allowSubscribeForClient && !options.subscribeCallback;
     case 'publish':
+      if (options.publishCallback) return false;
       return options.allowPublishForClient || (isSubscribed && options.allowPublishForSubscriber);
     case 'presence':
       return options.allowPresenceForClient || (isSubscribed && options.allowPresenceForSubscriber);
@@ -40,8 +49,24 @@ const byOptions = ({ action, options, isSubscribed }: Wish): boolean => {
   }
 };
 
+/** What is open to clients is open to anonymous ones only where the options say so as well. */
+const anonymousMay = ({ action, options }: Wish): boolean => {
+  switch (action) {
+    case 'subscribe':
+      return options.allowSubscribeForAnonymous;
+    case 'publish':
+      return options.allowPublishForAnonymous;
+    case 'presence':
+      return options.allowPresenceForAnonymous;
+    case 'history':
+      return options.allowHistoryForAnonymous;
+    default:
+      return action satisfies never;
+  }
+};
+
 /** `name#ann,bob` is for these users only; a name without `#` for everybody. */
-const isForUser = (group: GroupName, user: string): boolean => {
+export const isForUser = (group: GroupName, user: string): boolean => {
   const mark = group.lastIndexOf('#');
   return (
     mark < 0 ||

@@ -1,4 +1,3 @@
-import type { Retention } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';
 import { CLOSE_REASON, CloseCode } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
@@ -6,10 +5,12 @@ import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
 import { jsonCodec } from './codec.ts';
 import type { AnyConnection, RefreshOrder } from './connections.ts';
+import { takesPayload } from './data-format.ts';
 import { countEnding } from './endings.ts';
 import { textFrame } from './frame.ts';
 import type { GroupRates } from './group-rates.ts';
 import type { Hub } from './hub.ts';
+import type { GroupOptions } from './namespaces.ts';
 import { Outbox } from './outbox.ts';
 import type { ConnectionLimits, EngineMetrics, Identity, SessionHolder, Wire } from './ports.ts';
 import { MAX_REFUSALS, TokenBucket } from './rate-limit.ts';
@@ -32,6 +33,7 @@ const HEARTBEAT_FRAME = textFrame(Buffer.from('{"type":"heartbeat"}'));
 const NOT_PUBLISHED_FRAME = textFrame(
   Buffer.from('{"type":"error","code":100,"message":"internal server error"}'),
 );
+const BAD_PAYLOAD_FRAME = textFrame(Buffer.from('{"type":"error","code":107,"message":"bad request"}'));
 const TOO_MANY_FRAME = textFrame(Buffer.from('{"type":"error","code":111,"message":"too many requests"}'));
 /** Publications of one connection under way before its socket is read no further, and when it is again. */
 const PAUSE_AT = 64;
@@ -41,9 +43,8 @@ const RESUME_AT = 16;
 export interface PlainPlace {
   readonly identity: Identity;
   readonly group: GroupName;
-  readonly retention: Retention | undefined;
-  /** See {@link GroupOptions.publishRate}. */
-  readonly publishRate: number;
+  /** Undefined: the namespace of the group has been taken away. */
+  readonly options: GroupOptions | undefined;
 }
 
 /** One client of the plain endpoint: in one group for as long as it lives, every text frame a publication. */
@@ -64,8 +65,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
   wheelPlace = -1;
   readonly #context: PlainContext;
   readonly #wire: Wire;
-  readonly #retention: Retention | undefined;
-  readonly #publishRate: number;
+  readonly #options: GroupOptions | undefined;
   /** Monotonic time of the last frame. */
   #heardAt: number;
   readonly #bucket: TokenBucket;
@@ -83,8 +83,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     this.since = clock.now();
     this.identity = identity;
     this.group = group;
-    this.#retention = place.retention;
-    this.#publishRate = place.publishRate;
+    this.#options = place.options;
     this.info = { user: identity.user, client: id };
     this.outbox = new Outbox(wire, jsonCodec, limits.maxOutboxBytes, this);
     this.#heardAt = clock.monotonic();
@@ -113,7 +112,11 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
       return;
     }
     this.#context.metrics.received('publish');
-    if (this.#maySend()) this.#publish(payloadOf(text));
+    if (!this.#maySend()) return;
+    const data = payloadOf(text);
+    if (this.#options !== undefined && !takesPayload(this.#options, data, false)) {
+      this.outbox.write(BAD_PAYLOAD_FRAME);
+    } else this.#publish(data);
   }
 
   onBinary(): void {
@@ -135,7 +138,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
   }
 
   onDue(): void {
-    if (this.#isToldToEnd) this.close(CloseCode.Expired);
+    if (this.#isToldToEnd || this.identity.sessionId === undefined) this.close(CloseCode.Expired);
     else this.endSession('expired');
   }
 
@@ -204,7 +207,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
   #maySend(): boolean {
     const { limits, clock, metrics, groupRates } = this.#context;
     const isOwnFault = !this.#bucket.take(limits.rate, clock.monotonic());
-    if (!isOwnFault && groupRates.take(this.group, this.#publishRate)) return true;
+    if (!isOwnFault && groupRates.take(this.group, this.#options?.publishRate ?? 0)) return true;
     metrics.rateLimited(isOwnFault ? 'connection' : 'group');
     this.outbox.write(TOO_MANY_FRAME);
     if (this.#bucket.refusals > MAX_REFUSALS) this.close(CloseCode.TooManyRequests);
@@ -216,7 +219,11 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     this.#publishing += 1;
     this.#regulate();
     hub
-      .publish({ name: this.group, publication: { data, info: this.info }, retention: this.#retention })
+      .publish({
+        name: this.group,
+        publication: { data, info: this.info },
+        retention: this.#options?.retention,
+      })
       .catch(() => {
         if (!this.isOver) this.outbox.write(NOT_PUBLISHED_FRAME);
       })

@@ -22,10 +22,11 @@ export interface Wire {
 
 /** Who is at the other end. */
 export interface Identity {
-  readonly sessionId: SessionId;
-  /** As other clients see it: the user id, or a stand-in for a guest. */
+  /** Undefined for whoever came in with a token of the application, or with nothing. */
+  readonly sessionId: SessionId | undefined;
+  /** As other clients see it: the user id, or a stand-in for a guest; empty for an anonymous client. */
   readonly user: string;
-  /** Milliseconds since the Unix epoch. */
+  /** Milliseconds since the Unix epoch; infinite where nothing sets an end. */
   readonly expiresAt: number;
   /** What the session may do beyond what its groups allow everybody. */
   readonly grants?: readonly Grant[];
@@ -33,6 +34,10 @@ export interface Identity {
   readonly info?: Payload;
   /** Groups that its connections are put into when they come, by name. */
   readonly subs?: ReadonlyMap<string, ServerSubscription>;
+  /** JSON text that the application gave along for its callbacks; clients never see it. */
+  readonly meta?: Payload;
+  /** May do everything everywhere; for development. */
+  readonly isUnrestricted?: boolean;
 }
 
 /** A subscription that the client did not ask for. What is left out is as the group has it. */
@@ -69,6 +74,8 @@ export type Admission =
   | { readonly ok: true; readonly identity: Identity }
   | { readonly ok: false; readonly why: 'invalid' }
   | { readonly ok: false; readonly why: 'ended'; readonly reason: string }
+  /** A token that was good once; or one without a user, where clients must have one; or nothing at all. */
+  | { readonly ok: false; readonly why: 'expired' | 'no_user' | 'none' }
   /** Its user or its session has as many connections here as it may have. */
   | { readonly ok: false; readonly why: 'crowded' }
   /** Nobody could be asked. Never to be confused with `invalid`. */
@@ -76,7 +83,7 @@ export type Admission =
 
 /** What a client shows of itself. */
 export interface ShownCredential {
-  /** Session tokens, or a ticket. */
+  /** Session tokens, a ticket, or a token of the application; nothing where a client shows nothing. */
   readonly tokens: readonly string[];
   /** `Origin` of the upgrade: a ticket is good for one. */
   readonly origin: string | undefined;
@@ -89,9 +96,29 @@ export interface SessionGate {
    * end from before the question is asked until {@link release}; after a refusal it is released already.
    */
   admit(shown: ShownCredential, holder: SessionHolder): Promise<Admission>;
-  /** Hands a session that was admitted for one holder to another, without a gap. */
-  transfer(id: SessionId, from: SessionHolder, to: SessionHolder): void;
-  release(id: SessionId, holder: SessionHolder): void;
+  /** Looks at another token of somebody who is in by a token; `none` where no such tokens are taken. */
+  refresh(token: string): Promise<Admission>;
+  /** Hands a session that was admitted for one holder to another, without a gap. Without a session nothing is held. */
+  transfer(id: SessionId | undefined, from: SessionHolder, to: SessionHolder): void;
+  release(id: SessionId | undefined, holder: SessionHolder): void;
+}
+
+/** What a subscription token says, or why it says nothing. */
+export type Permit =
+  | {
+      readonly ok: true;
+      /** Whom it is for; undefined: any user. */
+      readonly user: string | undefined;
+      /** For which connection; undefined: any. */
+      readonly client: string | undefined;
+      readonly group: string;
+      readonly terms: ServerSubscription;
+    }
+  | { readonly ok: false; readonly why: 'none' | 'expired' | 'invalid' | 'unavailable' };
+
+/** Reads subscription tokens. `none`: there are no keys for them here. Never rejects. */
+export interface PermitReader {
+  read(token: string): Promise<Permit>;
 }
 
 /**
@@ -106,8 +133,8 @@ export interface EngineMetrics {
   received(type: string): void;
   /** A refusal of malformed or excessive input, by reason. */
   refused(reason: string): void;
-  /** An error reply, by code. */
-  failed(code: number): void;
+  /** An error reply, by code; `application` for codes that are not ours. */
+  failed(code: number | 'application'): void;
   /** Publications written to sockets: one observation per publication and group. */
   fannedOut(recipients: number, bytes: number): void;
   /** Frames to single connections: replies, pings. */

@@ -3,6 +3,7 @@ import { createMemoryPresence, type MemoryPresence } from '@muster/bus/memory-pr
 import type { Logger } from '@muster/kit/logger';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { SessionId } from '@muster/session/token';
+import { type AppCallbacks, noCallbacks } from './callbacks.ts';
 import { jsonCodec } from './codec.ts';
 import { createEngine, type Engine, TICK_MS } from './engine.ts';
 import { DEFAULT_OPTIONS, type GroupOptions, type Namespaces } from './namespaces.ts';
@@ -11,6 +12,7 @@ import type {
   ConnectionLimits,
   EngineMetrics,
   Identity,
+  PermitReader,
   SessionGate,
   SessionHolder,
   ShownCredential,
@@ -79,9 +81,14 @@ export class FakeGate implements SessionGate {
   /** Lets an admission wait. */
   delay: Promise<void> | undefined;
   expiresAt = Number.MAX_SAFE_INTEGER;
+  now = (): number => 0;
 
   async admit({ tokens }: ShownCredential, holder: SessionHolder): Promise<Admission> {
-    const token = tokens[0] ?? '';
+    const token = tokens[0];
+    if (token === undefined) return { ok: false, why: 'none' };
+    const identity = this.#byToken(token);
+    if (identity !== undefined) return { ok: true, identity };
+    if (token === 'expired' || token === 'no_user') return { ok: false, why: token };
     const id = token as SessionId;
     this.#hold(id, holder);
     await this.delay;
@@ -95,12 +102,25 @@ export class FakeGate implements SessionGate {
   identity(id: SessionId): Identity {
     return { sessionId: id, user: id, expiresAt: this.expiresAt, ...this.more };
   }
-  transfer(id: SessionId, from: SessionHolder, to: SessionHolder): void {
-    this.release(id, from);
-    this.#hold(id, to);
+  /** Tokens of an application as in {@link admit}. */
+  async refresh(token: string): Promise<Admission> {
+    const identity = this.#byToken(token);
+    if (identity !== undefined) return { ok: true, identity };
+    return { ok: false, why: token === 'expired' ? 'expired' : token === 'away' ? 'unavailable' : 'invalid' };
   }
-  release(id: SessionId, holder: SessionHolder): void {
-    this.holders.get(id)?.delete(holder);
+  /** `ann+60` for 60 s, `+60` for an anonymous client, `ann+60+news` for one who is put into `news`. */
+  #byToken(token: string): Identity | undefined {
+    const [, user = '', seconds, group] = /^(\w*)\+(-?\d+)(?:\+(.+))?$/.exec(token) ?? [];
+    if (seconds === undefined) return undefined;
+    const subs = group === undefined ? {} : { subs: new Map([[group, {}]]) };
+    return { sessionId: undefined, user, expiresAt: this.now() + Number(seconds) * 1000, ...subs };
+  }
+  transfer(id: SessionId | undefined, from: SessionHolder, to: SessionHolder): void {
+    this.release(id, from);
+    if (id !== undefined) this.#hold(id, to);
+  }
+  release(id: SessionId | undefined, holder: SessionHolder): void {
+    if (id !== undefined) this.holders.get(id)?.delete(holder);
   }
   end(id: string, why: string): void {
     for (const holder of [...(this.holders.get(id) ?? [])]) holder.endSession(why);
@@ -175,6 +195,8 @@ export const engineUnderTest = (
     readonly groups?: Partial<GroupOptions>;
     readonly presence?: MemoryPresence;
     readonly personalGroups?: string;
+    readonly permits?: PermitReader;
+    readonly callbacks?: AppCallbacks;
   } = {},
 ) => {
   const broker = options.broker ?? createMemoryBroker();
@@ -187,6 +209,7 @@ export const engineUnderTest = (
   const groupOptions = { ...DEFAULT_OPTIONS, retention: undefined, presence: false, ...options.groups };
   const namespaces: Namespaces = { optionsOf: () => groupOptions };
   let now = 1_000_000;
+  gate.now = () => now;
   const engine: Engine = createEngine({
     clock: { now: () => now, monotonic: () => now },
     random: { bytes: (size) => new Uint8Array(size), fraction: () => 0.5 },
@@ -197,6 +220,8 @@ export const engineUnderTest = (
       onAsk: async (question) => engine.busHandlers.onAsk?.(question),
     }),
     gate,
+    permits: options.permits ?? { read: async () => ({ ok: false, why: 'none' }) },
+    callbacks: options.callbacks ?? noCallbacks,
     presence,
     namespaces,
     metrics,

@@ -28,6 +28,7 @@ const scene = (options: { concurrency?: number; maxWaiting?: number } = {}) => {
     },
     gate: {
       isGenuine: () => true,
+      refresh: async () => ({ ok: false, why: 'none' }),
       transfer: () => {},
       release: () => {},
       admit: ({ tokens }) => {

@@ -10,11 +10,17 @@ import {
 } from '@muster/session/verdict';
 import type { Admission, Identity, SessionGate, SessionHolder, ShownCredential } from '../core/ports.ts';
 import type { SessionRegistry } from '../core/session-registry.ts';
+import type { Strangers } from '../tokens/strangers.ts';
+import { isJwt } from '../tokens/token-verifier.ts';
 
 export interface GateDeps extends VerdictDeps {
   readonly signer: TokenSigner;
   readonly registry: SessionRegistry;
   readonly tickets: Pick<TicketStore, 'redeem'>;
+  /** Tokens of the application, and clients without any. */
+  readonly strangers: Strangers;
+  /** Everybody may do everything; for development. */
+  readonly isInsecure: boolean;
   /** Counts verdicts by where they came from. */
   onVerdict(
     result: 'live' | 'invalid' | 'ended' | 'unavailable',
@@ -52,7 +58,7 @@ export const createGate = (deps: GateDeps): Gate => {
     const verdict = await ask();
     deps.onVerdict(verdict.is, verdict.from);
     if (verdict.is !== 'live') registry.release(id, holder);
-    return admissionOf(verdict);
+    return admissionOf(verdict, deps.isInsecure);
   };
 
   const admitTicket = async (
@@ -77,23 +83,34 @@ export const createGate = (deps: GateDeps): Gate => {
     admit: async (shown, holder) => {
       const ticket = shown.tokens.find(isTicket);
       if (ticket !== undefined) return admitTicket(ticket, shown, holder);
+      // Told apart by their form, before anybody is asked.
+      const jwt = shown.tokens.find(isJwt);
+      if (jwt !== undefined) return deps.strangers.admit(jwt);
+      if (shown.tokens.length === 0) return deps.strangers.admitNobody();
       const token = genuine(shown.tokens);
       if (token !== undefined) return decide(token.id, holder, () => judgeSession(deps, token));
       deps.onVerdict('invalid', 'local');
       return { ok: false, why: 'invalid' };
     },
+    refresh: deps.strangers.refresh,
     transfer: (id, from, to) => {
+      if (id === undefined) return;
       registry.hold(id, to);
       registry.release(id, from);
     },
-    release: registry.release,
+    release: (id, holder) => {
+      if (id !== undefined) registry.release(id, holder);
+    },
   };
 };
 
-const admissionOf = (verdict: SessionVerdict): Admission => {
+const admissionOf = (verdict: SessionVerdict, isUnrestricted: boolean): Admission => {
   switch (verdict.is) {
     case 'live':
-      return { ok: true, identity: identityOf(verdict.snapshot) };
+      return {
+        ok: true,
+        identity: { ...identityOf(verdict.snapshot), ...(isUnrestricted && { isUnrestricted }) },
+      };
     case 'ended':
       return { ok: false, why: 'ended', reason: verdict.reason };
     default:

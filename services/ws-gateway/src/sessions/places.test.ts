@@ -14,8 +14,9 @@ const scene = (limits: { maxPerUser: number; maxPerSession: number }) => {
     onRefused: (scope) => refused.push(scope),
     gate: {
       isGenuine: () => true,
+      refresh: async () => ({ ok: false, why: 'none' }),
       transfer: () => {},
-      release: (id) => void held.splice(held.indexOf(id), 1),
+      release: (id) => void held.splice(held.indexOf(id ?? ''), 1),
       admit: async ({ tokens }) => {
         const [user = '', session = ''] = (tokens[0] ?? '').split('/');
         held.push(session);

@@ -19,19 +19,19 @@ export const withPlaces = (deps: PlacesDeps): Gate => {
   if (maxPerUser === 0 && maxPerSession === 0) return gate;
   const users = new Map<string, number>();
   const sessions = new Map<string, number>();
-  const places = new Map<SessionHolder, { readonly user: string; readonly session: string }>();
+  const places = new Map<SessionHolder, { readonly user: string; readonly session: string | undefined }>();
 
-  const fullFor = (user: string, session: string): PlaceScope | undefined => {
+  const fullFor = (user: string, session: string | undefined): PlaceScope | undefined => {
     if (maxPerUser > 0 && (users.get(user) ?? 0) >= maxPerUser) return 'user';
-    if (maxPerSession > 0 && (sessions.get(session) ?? 0) >= maxPerSession) return 'session';
-    return undefined;
+    if (session === undefined || maxPerSession === 0) return undefined;
+    return (sessions.get(session) ?? 0) >= maxPerSession ? 'session' : undefined;
   };
   const leave = (holder: SessionHolder): void => {
     const place = places.get(holder);
     if (place === undefined) return;
     places.delete(holder);
     change(users, place.user, -1);
-    change(sessions, place.session, -1);
+    if (place.session !== undefined) change(sessions, place.session, -1);
   };
 
   return {
@@ -44,7 +44,7 @@ export const withPlaces = (deps: PlacesDeps): Gate => {
       if (full === undefined) {
         places.set(holder, { user, session });
         change(users, user, 1);
-        change(sessions, session, 1);
+        if (session !== undefined) change(sessions, session, 1);
         return admission;
       }
       gate.release(session, holder);

@@ -105,7 +105,9 @@ export const serveSockets = (deps: SocketServerDeps): Disposable => {
       await whilePending(admitProtocol(deps, handshake));
       sockets.handleUpgrade(request, stream, head, (socket) => {
         const codec = isProtobuf(socket, url) ? protobufCodec : jsonCodec;
-        attach(socket, engine.open(new SocketWire(socket, deps.writesDirectly), { ...handshake, codec }));
+        const pingsByFrame = url.searchParams.get('cf_ws_frame_ping_pong') === 'true';
+        const wire = new SocketWire(socket, deps.writesDirectly);
+        attach(socket, engine.open(wire, { ...handshake, codec, pingsByFrame }));
       });
       return;
     }
@@ -188,9 +190,6 @@ const admitPlain = async (
   handshake: Handshake,
   group: GroupName,
 ): Promise<{ identity: Identity; holder: PendingUpgrade }> => {
-  if (handshake.tokens.length === 0) {
-    throw new AppError('NO_SESSION', { detail: 'Send a session cookie, a bearer token or a ticket.' });
-  }
   const holder = new PendingUpgrade();
   const identity = await requireIdentity(deps, handshake, holder);
   const problem = !deps.engine.mayUse(identity, group)
@@ -216,6 +215,12 @@ const requireIdentity = async (
       throw new AppError('INVALID_TOKEN');
     case 'ended':
       throw new AppError('SESSION_ENDED', { extra: { reason: admission.reason } });
+    case 'expired':
+      throw new AppError('INVALID_TOKEN', { detail: 'The token has run out.' });
+    case 'no_user':
+      throw new AppError('FORBIDDEN', { detail: 'The token names no user.' });
+    case 'none':
+      throw new AppError('NO_SESSION', { detail: 'Send a session cookie, a bearer token or a ticket.' });
     case 'unavailable':
       throw new AppError('OVERLOADED', {
         detail: 'Sessions cannot be checked at present.',

@@ -5,6 +5,7 @@ import { REPLY_ERRORS, ReplyError } from '@muster/protocol/codes';
 import { AppError } from '@muster/protocol/errors';
 import type { GroupName } from '@muster/protocol/ids';
 import { encodeReply } from '@muster/protocol/json-codec';
+import { takesPayload } from '../data-format.ts';
 import { DELTA_NOTE } from '../delta-audience.ts';
 import { readHistory } from '../handlers/history.ts';
 import { presenceStats } from '../handlers/presence.ts';
@@ -69,15 +70,17 @@ export const errorJson = (code: ReplyError): string =>
 
 const publishing = (deps: ApiDeps): Record<string, ApiMethod> => {
   const publishTo = async (group: GroupName, params: Params): Promise<string> => {
-    const { retention } = requireOptions(deps, group);
+    const options = requireOptions(deps, group);
+    const data = params.payload('data');
+    if (!takesPayload(options, data, false)) throw new ApiError(ReplyError.BadRequest);
     const tags = params.tags('tags');
     const exclude = params.object('exclude');
     const key = params.text('idempotency_key');
     const version = params.integer('version');
     const appended = await deps.hub.publish({
       name: group,
-      publication: { data: params.payload('data'), ...(tags === undefined ? {} : { tags }) },
-      retention: params.flag('skip_history') ? undefined : retention,
+      publication: { data, ...(tags === undefined ? {} : { tags }) },
+      retention: params.flag('skip_history') ? undefined : options.retention,
       notes: [...notesOf(exclude), ...(params.flag('delta') ? [DELTA_NOTE] : [])],
       ...(key === '' ? {} : { idempotencyKey: key }),
       ...(version === 0 ? {} : { version: { number: version, epoch: params.text('version_epoch') } }),

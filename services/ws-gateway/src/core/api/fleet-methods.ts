@@ -1,5 +1,4 @@
-import { ReplyError } from '@muster/protocol/codes';
-import { MAX_CLOSE_REASON_BYTES } from '@muster/protocol/limits';
+import { maySendClose, ReplyError } from '@muster/protocol/codes';
 import type { SubscribeOrder } from '../connections.ts';
 import type { SubscriptionOverride } from '../ports.ts';
 import type { ApiDeps, ApiMethod } from './api.ts';
@@ -130,19 +129,8 @@ const disconnectOf = (given: Params | undefined): { readonly code: number; reado
   if (given === undefined) return FORCE_DISCONNECT;
   const code = given.integer('code');
   const reason = given.text('reason') || FORCE_DISCONNECT.reason;
-  if (code < 3000 || code > 4999 || Buffer.byteLength(reason) > MAX_CLOSE_REASON_BYTES || isJson(reason)) {
-    throw new ApiError(ReplyError.BadRequest);
-  }
+  if (!maySendClose(code, reason)) throw new ApiError(ReplyError.BadRequest);
   return { code, reason };
-};
-
-const isJson = (text: string): boolean => {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
-  }
 };
 
 /** `*` for any characters, `?` for one; an empty pattern fits everything. */

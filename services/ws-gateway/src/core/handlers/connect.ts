@@ -1,3 +1,4 @@
+import type { Clock } from '@muster/kit/clock';
 import { CloseCode, ReplyError } from '@muster/protocol/codes';
 import type { ConnectCommand } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
@@ -8,6 +9,7 @@ import type { ServerSubscriptions } from '../server-subscriptions.ts';
 
 export interface ConnectDeps {
   readonly gate: SessionGate;
+  readonly clock: Clock;
   /** Name of this instance, told to clients. */
   readonly gateway: string;
   readonly version: string;
@@ -21,7 +23,6 @@ export const createConnect =
   (connection: Connection, command: ConnectCommand): Promise<void> | undefined => {
     if (connection.phase.is !== 'greeting') return void connection.refuse('second_connect');
     const tokens = command.token === '' ? connection.tokens : [command.token];
-    if (tokens.length === 0) return void connection.refuse('no_credential');
     connection.startConnecting();
     return admit(deps, connection, command, tokens);
   };
@@ -38,6 +39,8 @@ const admit = async (
     return;
   }
   if (!admission.ok) return turnAway(connection, command, admission);
+  if (admission.identity.sessionId === undefined && admission.identity.expiresAt <= deps.clock.now())
+    return connection.refuseConnect(command.id, ReplyError.Expired);
   await enter(deps, connection, command, admission.identity);
 };
 
@@ -69,7 +72,8 @@ const enter = async (
   }
 };
 
-const infoOf = ({ id }: Connection, { user, info }: Identity): ClientInfo => ({
+/** How others see a connection of this identity. */
+export const infoOf = ({ id }: Connection, { user, info }: Identity): ClientInfo => ({
   user,
   client: id,
   ...(info === undefined ? {} : { connInfo: info }),
@@ -87,6 +91,15 @@ const turnAway = (
     case 'ended':
       connection.endSession(admission.reason);
       break;
+    case 'none':
+      connection.refuse('no_credential');
+      break;
+    case 'no_user':
+      connection.close(CloseCode.PermissionDenied);
+      break;
+    case 'expired':
+      connection.refuseConnect(command.id, ReplyError.TokenExpired);
+      break;
     case 'crowded':
       connection.close(CloseCode.ConnectionLimit);
       break;
@@ -99,7 +112,7 @@ const turnAway = (
 };
 
 const welcome = (
-  { gateway, version, pingIntervalMs }: ConnectDeps,
+  { gateway, version, pingIntervalMs, clock }: ConnectDeps,
   connection: Connection,
   command: ConnectCommand,
   entered: {
@@ -117,11 +130,26 @@ const welcome = (
     result: {
       client: connection.id,
       version: `muster ${version}`,
+      ...expiryOf(identity, clock),
       data: JSON.stringify({ gateway, user, session: sessionId }),
       ...(subs === undefined ? {} : { subs }),
-      pingS: Math.max(1, Math.round(pingIntervalMs / 1000)),
-      pong: true,
+      ...(connection.pingsByFrame
+        ? {}
+        : { pingS: Math.max(1, Math.round(pingIntervalMs / 1000)), pong: true }),
     },
   });
   connection.outbox.release();
 };
+
+/** Whether and when the client must come with another token: not for sessions, whose end is ours to see. */
+export const expiryOf = (
+  { sessionId, expiresAt }: Identity,
+  clock: Clock,
+): { readonly expires?: true; readonly ttlS?: number } =>
+  sessionId !== undefined || expiresAt === Number.POSITIVE_INFINITY
+    ? {}
+    : { expires: true, ttlS: ttlOf(expiresAt, clock) };
+
+/** Whole seconds until then; at least one, for 0 means never. */
+export const ttlOf = (expiresAt: number, clock: Clock): number =>
+  Math.max(1, Math.round((expiresAt - clock.now()) / 1000));

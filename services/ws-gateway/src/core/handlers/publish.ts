@@ -2,25 +2,32 @@ import { ReplyError } from '@muster/protocol/codes';
 import type { Payload, PublishCommand } from '@muster/protocol/commands';
 import { type GroupName, parseGroupName } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
+import { answerAsTold } from '../app-answers.ts';
+import type { AppCallbacks } from '../callbacks.ts';
 import type { Connection } from '../connection.ts';
+import { takesPayload } from '../data-format.ts';
 import type { GroupRates } from '../group-rates.ts';
 import type { Hub } from '../hub.ts';
 import type { GroupOptions, Namespaces } from '../namespaces.ts';
-import { isAllowed } from '../permissions.ts';
-import type { EngineMetrics } from '../ports.ts';
+import { isAllowed, mayReach } from '../permissions.ts';
+import type { EngineMetrics, Identity } from '../ports.ts';
 
 export interface PublishDeps {
-  readonly hub: Hub;
+  readonly hub: Pick<Hub, 'publish'>;
   readonly namespaces: Namespaces;
+  readonly callbacks: Pick<AppCallbacks, 'publish'>;
   readonly rates: GroupRates;
   readonly metrics: Pick<EngineMetrics, 'rateLimited'>;
 }
 
 /** A publish command that has passed all checks of ours. */
 interface Draft {
+  readonly id: number;
   readonly name: GroupName;
   readonly options: GroupOptions;
   readonly data: Payload;
+  readonly isBinary: boolean;
+  readonly identity: Identity;
   readonly info: ClientInfo;
 }
 
@@ -32,18 +39,13 @@ export const createPublish =
     const draft = check(deps, connection, command);
     if (draft === undefined) return undefined;
     if (typeof draft === 'number') return void connection.fail(command.id, draft);
-    const { name, options, data, info } = draft;
     connection.publishing += 1;
-    return deps.hub
-      .publish({
-        name,
-        publication: { data, info, isBinary: command.isBinary ?? false },
-        retention: options.retention,
-      })
-      .then(() => connection.reply({ id: command.id, is: 'publish' }))
-      .finally(() => {
-        connection.publishing -= 1;
-      });
+    const work = draft.options.publishCallback
+      ? askFirst(deps, connection, draft)
+      : publish(deps, connection, draft);
+    return work.finally(() => {
+      connection.publishing -= 1;
+    });
   };
 
 const check = (
@@ -52,19 +54,47 @@ const check = (
   command: PublishCommand,
 ): Draft | ReplyError | undefined => {
   if (phase.is !== 'live') return undefined;
-  const { data } = command;
+  const { id, data, isBinary = false } = command;
   const name = parseGroupName(command.channel);
   if (name === undefined || command.type !== 0) return ReplyError.BadRequest;
   const options = deps.namespaces.optionsOf(name);
   if (options === undefined) return ReplyError.UnknownGroup;
-  if (data === undefined) return ReplyError.BadRequest;
+  if (data === undefined || !takesPayload(options, data, isBinary)) return ReplyError.BadRequest;
   const { identity, info } = phase;
   const isSubscribed = memberships.get(name)?.is === 'live';
   const wish = { action: 'publish', identity, group: name, options, isSubscribed } as const;
-  if (!isAllowed(wish)) return ReplyError.PermissionDenied;
-  return overRate(deps, name, options) ?? { name, options, data, info };
+  // Where the application is asked, it decides in the place of the options.
+  const may = options.publishCallback ? mayReach(wish) : isAllowed(wish);
+  if (!may) return ReplyError.PermissionDenied;
+  return overRate(deps, name, options) ?? { id, name, options, data, isBinary, identity, info };
 };
 
+const publish = async ({ hub }: PublishDeps, connection: Connection, draft: Draft): Promise<void> => {
+  const { id, name, options, data, isBinary, info } = draft;
+  await hub.publish({ name, publication: { data, info, isBinary }, retention: options.retention });
+  connection.reply({ id, is: 'publish' });
+};
+
+/** The application is asked about several at once, and what it lets pass is published in the order in which it came. */
+const askFirst = async (deps: PublishDeps, connection: Connection, draft: Draft): Promise<void> => {
+  const { id, name, data, isBinary, identity } = draft;
+  const caller = { client: connection.id, identity, encoding: connection.codec.encoding };
+  const asked = deps.callbacks.publish(caller, { group: name, data, isBinary });
+  const before = connection.publishTail;
+  const own = Promise.withResolvers<void>();
+  connection.publishTail = own.promise;
+  try {
+    const answer = await asked;
+    await before;
+    if (connection.isOver) return;
+    if (answer.is !== 'result') return answerAsTold(connection, id, answer);
+    const { skipHistory, ...changed } = answer.result;
+    const options = skipHistory ? { ...draft.options, retention: undefined } : draft.options;
+    await publish(deps, connection, { ...draft, options, ...changed });
+  } finally {
+    own.resolve();
+  }
+};
 /** The error when the group has had its share of publications for now. */
 const overRate = (
   { rates, metrics }: PublishDeps,

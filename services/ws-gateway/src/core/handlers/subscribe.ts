@@ -1,28 +1,37 @@
+import type { Clock } from '@muster/kit/clock';
 import { ReplyError } from '@muster/protocol/codes';
 import type { SubscribeCommand } from '@muster/protocol/commands';
 import { type GroupName, parseGroupName } from '@muster/protocol/ids';
 import { MAX_GROUP_NAME_LENGTH } from '@muster/protocol/limits';
 import type { ClientInfo } from '@muster/protocol/replies';
 import { parseTagsFilter, type TagsFilter } from '@muster/protocol/tags-filter';
+import { answerAsTold } from '../app-answers.ts';
 import type { Connection, Membership } from '../connection.ts';
 import { type Hub, whoJoins } from '../hub.ts';
 import type { GroupOptions, Namespaces } from '../namespaces.ts';
 import { isAllowed } from '../permissions.ts';
-import type { EngineMetrics, Identity } from '../ports.ts';
+import type { EngineMetrics, Identity, ServerSubscription } from '../ports.ts';
 import { countRecovery, subscribeResult } from '../subscribe-result.ts';
+import { createSubscribeRights, type SubscribeRight, type SubscribeRightsDeps } from '../subscribe-rights.ts';
 import type { Service } from '../subscription.ts';
+import { ttlOf } from './connect.ts';
 
-export interface SubscribeDeps {
+export interface SubscribeDeps extends SubscribeRightsDeps {
   readonly hub: Hub;
   readonly namespaces: Namespaces;
   readonly metrics: EngineMetrics;
   readonly maxSubscriptions: number;
 }
 
-/** A subscribe command that has passed all checks. */
-interface Granted {
+/** A group that is there and that the client is not in. */
+interface Place {
   readonly group: GroupName;
   readonly options: GroupOptions;
+}
+
+/** A subscribe command that has passed all checks. */
+interface Granted extends Place {
+  readonly terms: ServerSubscription;
   readonly isPositioned: boolean;
   readonly isRecoverable: boolean;
   readonly hearsJoinLeave: boolean;
@@ -39,32 +48,87 @@ const COMPACTION = 1;
 const REFUSE_UNRECOVERED = 2;
 
 /** `subscribe`: the checks in the order of PROTOCOL.md §4.1, then the bus and what was missed, then the reply, then live. */
-export const createSubscribe =
-  (deps: SubscribeDeps) =>
-  (connection: Connection, command: SubscribeCommand): Promise<void> | undefined => {
+export const createSubscribe = (deps: SubscribeDeps) => {
+  const rightOf = createSubscribeRights(deps);
+  return (connection: Connection, command: SubscribeCommand): Promise<void> | undefined => {
     const { phase } = connection;
     if (phase.is !== 'live') return undefined;
     if (command.channel === '') return void connection.refuse('no_group');
     if (command.delta !== '' && command.delta !== 'fossil') return void connection.refuse('unknown_delta');
-    const granted = check(deps, connection, command, phase.identity);
-    if (typeof granted === 'number') return void connection.fail(command.id, granted);
-    connection.memberships.set(granted.group, JOINING);
-    return join(deps, connection, command, { ...granted, info: phase.info });
+    const place = placeOf(deps, connection, command);
+    if (typeof place === 'number') return void connection.fail(command.id, place);
+    const caller = { client: connection.id, identity: phase.identity, encoding: connection.codec.encoding };
+    const right = rightOf({ caller, ...place, command });
+    if (!(right instanceof Promise)) return enter(deps, connection, command, place, right);
+    // Commands about this group wait meanwhile.
+    connection.memberships.set(place.group, JOINING);
+    return right.then((decided) => {
+      if (connection.isOver) return undefined;
+      connection.memberships.delete(place.group);
+      return enter(deps, connection, command, place, decided);
+    });
   };
+};
 
-const check = (
+const placeOf = (
   deps: SubscribeDeps,
   connection: Connection,
   command: SubscribeCommand,
-  identity: Identity,
-): Granted | ReplyError => {
+): Place | ReplyError => {
   const group = checkName(deps, connection, command);
   if (typeof group === 'number') return group;
   const options = deps.namespaces.optionsOf(group);
   if (options === undefined) return ReplyError.UnknownGroup;
   if (options.nameRegex?.test(group) === false) return ReplyError.BadRequest;
+  return { group, options };
+};
+
+const enter = (
+  deps: SubscribeDeps,
+  connection: Connection,
+  command: SubscribeCommand,
+  place: Place,
+  right: SubscribeRight,
+): Promise<void> | undefined => {
+  if (connection.phase.is !== 'live') return undefined;
+  if (right.is !== 'granted') return void turnDown(connection, command.id, right);
+  const { identity, info } = connection.phase;
+  const granted = check(deps, connection, command, { identity, ...withTerms(place, right.terms) });
+  if (typeof granted === 'number') return void connection.fail(command.id, granted);
+  connection.memberships.set(granted.group, JOINING);
+  const chanInfo = right.terms.info;
+  const shown = chanInfo === undefined ? info : { ...info, chanInfo };
+  return join(deps, connection, command, { ...granted, info: shown });
+};
+
+const turnDown = (
+  connection: Connection,
+  id: number,
+  right: Exclude<SubscribeRight, { is: 'granted' }>,
+): void => {
+  if (right.is === 'refused') connection.fail(id, right.code);
+  else if (right.is === 'closed') connection.close(right.code);
+  else answerAsTold(connection, id, right);
+};
+
+/** What the group has, but for what the terms of this subscription say themselves. */
+const withTerms = (
+  { group, options }: Place,
+  terms: ServerSubscription,
+): Place & { readonly terms: ServerSubscription } => ({
+  group,
+  options: terms.override === undefined ? options : { ...options, ...terms.override },
+  terms,
+});
+
+const check = (
+  deps: SubscribeDeps,
+  connection: Connection,
+  command: SubscribeCommand,
+  candidate: Place & Pick<Granted, 'terms'> & { readonly identity: Identity },
+): Granted | ReplyError => {
+  const { identity, group, options, terms } = candidate;
   const wish = { identity, group, options };
-  if (!isAllowed({ ...wish, action: 'subscribe', isSubscribed: false })) return ReplyError.PermissionDenied;
   const filter = command.filter === undefined ? undefined : parseTagsFilter(command.filter);
   const hasBadFilter = command.filter !== undefined && (filter === undefined || !options.allowTagsFilter);
   if (hasBadFilter) return ReplyError.BadRequest;
@@ -75,7 +139,7 @@ const check = (
   const positions = wishes(command, identity, group, options);
   const deltas = filter === undefined ? deltasOf(command, options) : undefined;
   const isCompact = mayCompact(connection, command, options);
-  return { group, options, hearsJoinLeave, filter, deltas, isCompact, ...positions };
+  return { group, options, terms, hearsJoinLeave, filter, deltas, isCompact, ...positions };
 };
 
 /** Whether the client knows the group by its number. */
@@ -128,7 +192,7 @@ const join = async (
   command: SubscribeCommand,
   { info, ...granted }: Granted & { readonly info: ClientInfo },
 ): Promise<void> => {
-  const { group, options, isRecoverable } = granted;
+  const { group, options, terms, isRecoverable } = granted;
   const service = serviceOf(connection, granted);
   const who = whoJoins(options, connection.id, info);
   const recover = command.recover && isRecoverable ? { recover: command } : {};
@@ -152,7 +216,12 @@ const join = async (
         connection.memberships.set(group, { is: 'live', subscription, isServerSide: false });
         const groupId = subscription.group.id;
         const result = subscribeResult({ service, isRecoverable, groupId, start, asked: command });
-        connection.reply({ id: command.id, is: 'subscribe', result });
+        if (terms.expiresAt !== undefined) connection.expireMembership(group, terms.expiresAt);
+        connection.reply({
+          id: command.id,
+          is: 'subscribe',
+          result: { ...result, ...toldOf(terms, deps.clock) },
+        });
         return true;
       },
     });
@@ -161,6 +230,12 @@ const join = async (
     throw error;
   }
 };
+
+/** What the client is told of the terms. */
+const toldOf = ({ data, expiresAt }: ServerSubscription, clock: Clock) => ({
+  ...(data === undefined ? {} : { data }),
+  ...(expiresAt === undefined ? {} : { expires: true, ttlS: ttlOf(expiresAt, clock) }),
+});
 
 const serviceOf = ({ codec }: Connection, granted: Granted): Service => ({
   encoding: codec.encoding,

@@ -1,0 +1,51 @@
+import { CloseCode, ReplyError } from '@muster/protocol/codes';
+import type { RefreshCommand } from '@muster/protocol/commands';
+import type { Connection } from '../connection.ts';
+import type { Admission, Identity, SessionGate } from '../ports.ts';
+import { type ConnectDeps, expiryOf, infoOf } from './connect.ts';
+
+export type RefreshDeps = Pick<ConnectDeps, 'clock' | 'version'> & {
+  readonly gate: Pick<SessionGate, 'refresh'>;
+};
+
+/** `refresh`: another token of the same user, before the one at hand runs out. */
+export const createRefresh =
+  (deps: RefreshDeps) =>
+  (connection: Connection, command: RefreshCommand): Promise<void> | undefined => {
+    const { phase } = connection;
+    if (phase.is !== 'live') return undefined;
+    // The end of a session is known here; there is nothing that its client could bring.
+    if (phase.identity.sessionId !== undefined)
+      return void connection.fail(command.id, ReplyError.NotAvailable);
+    if (command.token === '') return void connection.refuse('no_token');
+    return refresh(deps, connection, command, phase.identity);
+  };
+
+const refresh = async (
+  { gate, clock, version }: RefreshDeps,
+  connection: Connection,
+  { id, token }: RefreshCommand,
+  before: Identity,
+): Promise<void> => {
+  const admission = await gate.refresh(token);
+  if (connection.isOver) return;
+  if (!admission.ok) return turnDown(connection, id, admission);
+  const { identity } = admission;
+  if (identity.user !== before.user) return connection.close(CloseCode.InvalidToken);
+  if (identity.expiresAt <= clock.now()) return connection.close(CloseCode.Expired);
+  // What it is in is settled when it connects, so it connects again.
+  if (!hasSameGroups(identity, before)) return connection.close(CloseCode.InsufficientState);
+  connection.renew(identity, infoOf(connection, identity));
+  const result = { client: connection.id, version: `muster ${version}`, ...expiryOf(identity, clock) };
+  connection.reply({ id, is: 'refresh', result });
+};
+
+const turnDown = (connection: Connection, id: number, { why }: Exclude<Admission, { ok: true }>): void => {
+  if (why === 'unavailable') connection.fail(id, ReplyError.Internal);
+  else if (why === 'none') connection.fail(id, ReplyError.NotAvailable);
+  else if (why === 'expired') connection.close(CloseCode.Expired);
+  else connection.close(CloseCode.InvalidToken);
+};
+
+const hasSameGroups = ({ subs: a }: Identity, { subs: b }: Identity): boolean =>
+  (a?.size ?? 0) === (b?.size ?? 0) && [...(a?.keys() ?? [])].every((name) => b?.has(name));

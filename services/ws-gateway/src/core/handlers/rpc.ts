@@ -1,0 +1,25 @@
+import { ReplyError } from '@muster/protocol/codes';
+import type { RpcCommand } from '@muster/protocol/commands';
+import { answerAsTold } from '../app-answers.ts';
+import type { AppCallbacks } from '../callbacks.ts';
+import type { Connection } from '../connection.ts';
+
+/** `rpc`: the application answers. Calls of one client run side by side. */
+export const createRpc =
+  ({ callbacks }: { readonly callbacks: Pick<AppCallbacks, 'has' | 'rpc'> }) =>
+  (connection: Connection, { id, method, data, isBinary }: RpcCommand): Promise<void> | undefined => {
+    const { phase } = connection;
+    if (phase.is !== 'live') return undefined;
+    if (!callbacks.has('rpc')) return void connection.fail(id, ReplyError.NotAvailable);
+    const caller = { client: connection.id, identity: phase.identity, encoding: connection.codec.encoding };
+    connection.publishing += 1;
+    return callbacks
+      .rpc(caller, { method, ...(data === undefined ? {} : { data }), isBinary: isBinary ?? false })
+      .then((answer) => {
+        if (answer.is === 'result') connection.reply({ id, is: 'rpc', result: answer.result });
+        else answerAsTold(connection, id, answer);
+      })
+      .finally(() => {
+        connection.publishing -= 1;
+      });
+  };

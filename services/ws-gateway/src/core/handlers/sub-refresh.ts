@@ -1,0 +1,63 @@
+import type { Clock } from '@muster/kit/clock';
+import { CloseCode, ReplyError, UnsubscribeCode } from '@muster/protocol/codes';
+import type { SubRefreshCommand } from '@muster/protocol/commands';
+import type { GroupName } from '@muster/protocol/ids';
+import type { Connection } from '../connection.ts';
+import type { Permit, PermitReader } from '../ports.ts';
+import { isPermitFor } from '../subscribe-rights.ts';
+import { ttlOf } from './connect.ts';
+
+export interface SubRefreshDeps {
+  readonly clock: Clock;
+  readonly permits: PermitReader;
+}
+
+/** `sub_refresh`: another token for a subscription, before the one at hand runs out. */
+export const createSubRefresh =
+  (deps: SubRefreshDeps) =>
+  (connection: Connection, command: SubRefreshCommand): Promise<void> | undefined => {
+    const { phase, memberships } = connection;
+    if (phase.is !== 'live') return undefined;
+    if (command.channel === '') return void connection.refuse('no_group');
+    const membership = memberships.get(command.channel);
+    if (membership?.is !== 'live') return void connection.fail(command.id, ReplyError.PermissionDenied);
+    if (membership.isServerSide) return void connection.refuse('server_side');
+    if (command.token === '') return void connection.fail(command.id, ReplyError.BadRequest);
+    return refresh(deps, connection, command, membership.subscription.group.name);
+  };
+
+const refresh = async (
+  { clock, permits }: SubRefreshDeps,
+  connection: Connection,
+  { id, token }: SubRefreshCommand,
+  group: GroupName,
+): Promise<void> => {
+  const permit = await permits.read(token);
+  if (connection.isOver) return;
+  if (!permit.ok) return turnDown(connection, id, group, permit);
+  if (!isPermitFor(permit, connection, group)) return connection.close(CloseCode.InvalidToken);
+  const { expiresAt } = permit.terms;
+  if (expiresAt !== undefined && expiresAt <= clock.now()) return connection.fail(id, ReplyError.Expired);
+  // It may have left meanwhile; then there is nothing to make longer.
+  if (connection.memberships.get(group)?.is !== 'live')
+    return connection.fail(id, ReplyError.PermissionDenied);
+  connection.expireMembership(group, expiresAt ?? Number.POSITIVE_INFINITY);
+  const result = expiresAt === undefined ? {} : { expires: true, ttlS: ttlOf(expiresAt, clock) };
+  connection.reply({ id, is: 'sub_refresh', result });
+};
+
+const turnDown = (
+  connection: Connection,
+  id: number,
+  group: GroupName,
+  { why }: Exclude<Permit, { ok: true }>,
+): void => {
+  if (why === 'unavailable') connection.fail(id, ReplyError.Internal);
+  else if (why === 'none') connection.fail(id, ReplyError.NotAvailable);
+  else if (why === 'invalid') connection.close(CloseCode.InvalidToken);
+  else {
+    // First the end of the subscription, which SDKs answer with a new token; the error alone would be final to them.
+    connection.endMembership(group, UnsubscribeCode.Expired);
+    connection.fail(id, ReplyError.TokenExpired);
+  }
+};

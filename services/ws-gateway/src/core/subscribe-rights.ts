@@ -1,0 +1,97 @@
+import type { Clock } from '@muster/kit/clock';
+import { CloseCode, ReplyError } from '@muster/protocol/codes';
+import type { SubscribeCommand } from '@muster/protocol/commands';
+import type { ClientId, GroupName } from '@muster/protocol/ids';
+import { isGranted } from '@muster/session/grants';
+import type { AppCallbacks, CallbackAnswer, Caller } from './callbacks.ts';
+import type { GroupOptions } from './namespaces.ts';
+import { isAllowed, isForUser } from './permissions.ts';
+import type { Identity, Permit, PermitReader, ServerSubscription } from './ports.ts';
+
+export interface SubscribeRightsDeps {
+  readonly clock: Clock;
+  readonly permits: PermitReader;
+  readonly callbacks: Pick<AppCallbacks, 'subscribe'>;
+}
+
+/** Who wants to subscribe to what. */
+export interface SubscribeWish {
+  readonly caller: Caller;
+  readonly group: GroupName;
+  readonly options: GroupOptions;
+  readonly command: Pick<SubscribeCommand, 'token' | 'data'>;
+}
+
+/** On which terms a client may subscribe, or what it is answered. */
+export type SubscribeRight =
+  | { readonly is: 'granted'; readonly terms: ServerSubscription }
+  | { readonly is: 'refused'; readonly code: ReplyError }
+  | { readonly is: 'closed'; readonly code: CloseCode }
+  | Exclude<CallbackAnswer<never>, { is: 'result' | 'unavailable' }>;
+
+const ON_ITS_OWN_TERMS: SubscribeRight = { is: 'granted', terms: {} };
+
+/**
+ * Whether a client may subscribe. The first that has something to say decides: a subscription token, a grant of the session,
+ * the name of the group, the application, the options of the group. Only tokens and the application take time.
+ */
+export const createSubscribeRights =
+  (deps: SubscribeRightsDeps) =>
+  (wish: SubscribeWish): SubscribeRight | Promise<SubscribeRight> => {
+    const { caller, group, options, command } = wish;
+    if (command.token !== '') return byToken(deps, wish);
+    if (mayAsk(caller.identity, group) && options.subscribeCallback) return byApplication(deps, wish);
+    const { identity } = caller;
+    return isAllowed({ action: 'subscribe', identity, group, options, isSubscribed: false })
+      ? ON_ITS_OWN_TERMS
+      : refused(ReplyError.PermissionDenied);
+  };
+
+const refused = (code: ReplyError): SubscribeRight => ({ is: 'refused', code });
+
+/** The application is asked where neither a grant nor the name of the group has decided. */
+const mayAsk = ({ grants, user }: Identity, group: GroupName): boolean =>
+  !isGranted(grants, group, 'subscribe') && isForUser(group, user) && !group.startsWith('$');
+
+const byToken = async (
+  { permits, clock }: SubscribeRightsDeps,
+  { caller, group, command }: SubscribeWish,
+): Promise<SubscribeRight> => {
+  const permit = await permits.read(command.token);
+  if (!permit.ok) return refused(ANSWERS[permit.why]);
+  if (!isPermitFor(permit, { id: caller.client, identity: caller.identity }, group))
+    return { is: 'closed', code: CloseCode.InvalidToken };
+  const { terms } = permit;
+  if (terms.expiresAt !== undefined && terms.expiresAt <= clock.now()) return refused(ReplyError.Expired);
+  return { is: 'granted', terms };
+};
+
+const ANSWERS: Readonly<Record<Exclude<Permit, { ok: true }>['why'], ReplyError>> = {
+  expired: ReplyError.TokenExpired,
+  invalid: ReplyError.PermissionDenied,
+  none: ReplyError.PermissionDenied,
+  unavailable: ReplyError.Internal,
+};
+
+/** Whether a permit is for this connection and this group. */
+export const isPermitFor = (
+  { user, client, group }: Extract<Permit, { ok: true }>,
+  connection: { readonly id: ClientId; readonly identity: Identity | undefined },
+  wanted: GroupName,
+): boolean =>
+  group === wanted &&
+  (client === undefined || client === connection.id) &&
+  (user === undefined || user === connection.identity?.user);
+
+const byApplication = async (
+  { callbacks, clock }: SubscribeRightsDeps,
+  { caller, group, command }: SubscribeWish,
+): Promise<SubscribeRight> => {
+  const { data } = command;
+  const answer = await callbacks.subscribe(caller, { group, ...(data === undefined ? {} : { data }) });
+  if (answer.is === 'unavailable') return refused(ReplyError.Internal);
+  if (answer.is !== 'result') return answer;
+  const { expiresAt } = answer.result;
+  if (expiresAt !== undefined && expiresAt <= clock.now()) return refused(ReplyError.Expired);
+  return { is: 'granted', terms: answer.result };
+};

@@ -1,0 +1,187 @@
+import type { Clock } from '@muster/kit/clock';
+import type { IssuerKeys } from '@muster/kit/issuer-keys';
+import type { Logger } from '@muster/kit/logger';
+import { AppError } from '@muster/protocol/errors';
+import {
+  decodeProtectedHeader,
+  errors,
+  type JWTPayload,
+  type JWTVerifyOptions,
+  jwtVerify,
+  type ProtectedHeaderParameters,
+} from 'jose';
+import { PUBLISHED_ALGORITHMS, type TokenKey } from './token-keys.ts';
+
+/** What is wrong with a token; a label of the verdict counter. */
+export type TokenFault =
+  | 'too_long'
+  | 'malformed'
+  | 'type'
+  | 'algorithm'
+  | 'unknown_key'
+  | 'signature'
+  | 'issuer'
+  | 'audience'
+  | 'not_yet'
+  | 'claims';
+
+/** What was found out about a token. `unavailable`: the keys cannot be had just now, and nothing is said about the token. */
+export type TokenVerdict =
+  | { readonly ok: true; readonly claims: JWTPayload }
+  | { readonly ok: false; readonly why: 'expired' | 'unavailable' }
+  | { readonly ok: false; readonly why: 'invalid'; readonly fault: TokenFault };
+
+/** What tokens are believed. */
+export interface TokenRules {
+  readonly keys: readonly TokenKey[];
+  /** One of these must be in `aud`; empty: `aud` is not looked at. */
+  readonly audience: readonly string[];
+  /** Must be `iss`; undefined: it is not looked at. */
+  readonly issuer: string | undefined;
+}
+
+export interface TokenVerifierDeps {
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Read anew for each token, so that keys can be replaced. */
+  rules(): TokenRules;
+  /** Keys that are published at a URL. */
+  readonly published: IssuerKeys | undefined;
+  /** Tokens that have run out are good too; for development. */
+  readonly ignoresExpiry: boolean;
+}
+
+/** Tells whether a JSON Web Token is from the application. */
+export interface TokenVerifier {
+  /** Never rejects. */
+  verify(token: string): Promise<TokenVerdict>;
+  /** Whether there is any key at all. */
+  isConfigured(): boolean;
+}
+
+/** Characters of a token; more is refused unread. */
+export const MAX_JWT_LENGTH = 16_384;
+
+/** Clocks may differ by this much where a token says from when on it is good. Where it says until when, nothing is added. */
+const SKEW_S = 60;
+/** `typ` headers: none, or those of tokens that are meant to be shown to a server (RFC 8725 §3.11, RFC 9068). */
+const TYPES = ['', 'jwt', 'at+jwt'];
+// The second character is none of a UUID, so a session token never looks like this; `{"` and `{ ` in base64url begin so.
+const JWT = /^ey[\w-]*\.[\w-]*\.[\w-]*$/;
+
+/** True for what looks like a JSON Web Token; neither a session token nor a ticket ever does. */
+export const isJwt = (text: string): boolean => JWT.test(text);
+
+/** Length, form and header first, then the signature, then the claims. What a token says of keys (`jku`, `x5u`, `jwk`) is ignored. */
+export const createTokenVerifier = (deps: TokenVerifierDeps): TokenVerifier => {
+  const { clock, published } = deps;
+
+  const check = async (token: string): Promise<TokenVerdict> => {
+    if (token.length > MAX_JWT_LENGTH) return invalid('too_long');
+    const header = headerOf(token);
+    if (header === undefined) return invalid('malformed');
+    return TYPES.includes(typeOf(header)) ? checkSignature(token, header.alg ?? '') : invalid('type');
+  };
+
+  const checkSignature = async (token: string, algorithm: string): Promise<TokenVerdict> => {
+    const rules = deps.rules();
+    const options = optionsOf(rules, clock);
+    const own = rules.keys.filter(({ algorithms }) => algorithms.includes(algorithm));
+    const byOwn = await checkWith(token, own, options);
+    if (byOwn !== undefined) return byOwn;
+    if (published === undefined || !PUBLISHED_ALGORITHMS.includes(algorithm))
+      return invalid(own.length === 0 ? 'algorithm' : 'signature');
+    const algorithms = [...PUBLISHED_ALGORITHMS];
+    return accepted(
+      await jwtVerify(token, (used) => published.find(used), { ...options, algorithms }),
+      clock,
+    );
+  };
+
+  const checkWith = async (
+    token: string,
+    keys: readonly TokenKey[],
+    options: JWTVerifyOptions,
+  ): Promise<TokenVerdict | undefined> => {
+    for (const { key, algorithms } of keys) {
+      try {
+        return accepted(await jwtVerify(token, key, { ...options, algorithms: [...algorithms] }), clock);
+      } catch (error) {
+        // Another key may have signed it: the one before, or one that is published.
+        if (!(error instanceof errors.JWSSignatureVerificationFailed)) throw error;
+      }
+    }
+    return undefined;
+  };
+
+  return {
+    isConfigured: () => published !== undefined || deps.rules().keys.length > 0,
+    verify: async (token) => {
+      try {
+        return await check(token);
+      } catch (error) {
+        return verdictOf(error, deps);
+      }
+    },
+  };
+};
+
+const invalid = (fault: TokenFault): TokenVerdict => ({ ok: false, why: 'invalid', fault });
+
+const typeOf = ({ typ = '' }: ProtectedHeaderParameters): string =>
+  typeof typ === 'string' ? typ.toLowerCase().replace(/^application\//, '') : 'none';
+
+const optionsOf = ({ issuer, audience }: TokenRules, clock: Clock): JWTVerifyOptions => ({
+  clockTolerance: SKEW_S,
+  currentDate: new Date(clock.now()),
+  ...(issuer === undefined ? {} : { issuer }),
+  ...(audience.length === 0 ? {} : { audience: [...audience] }),
+});
+
+const headerOf = (token: string): ProtectedHeaderParameters | undefined => {
+  try {
+    return decodeProtectedHeader(token);
+  } catch {
+    return undefined;
+  }
+};
+
+/** The library's tolerance holds for both ends; the later one is looked at again without it. */
+const accepted = ({ payload }: { readonly payload: JWTPayload }, clock: Clock): TokenVerdict => {
+  if (payload.exp !== undefined && payload.exp * 1000 <= clock.now())
+    throw new errors.JWTExpired('late', payload);
+  return { ok: true, claims: payload };
+};
+
+const verdictOf = (error: unknown, { log, ignoresExpiry }: TokenVerifierDeps): TokenVerdict => {
+  if (error instanceof errors.JWTExpired) {
+    if (!ignoresExpiry) return { ok: false, why: 'expired' };
+    const { exp: _, ...claims } = error.payload;
+    return { ok: true, claims };
+  }
+  const fault = faultOf(error);
+  if (fault !== undefined) return invalid(fault);
+  if (!(error instanceof AppError)) log.error({ error }, 'token.check_failed');
+  return { ok: false, why: 'unavailable' };
+};
+
+const CLAIM_FAULTS: ReadonlyMap<string, TokenFault> = new Map([
+  ['aud', 'audience'],
+  ['iss', 'issuer'],
+  ['nbf', 'not_yet'],
+]);
+
+const faultOf = (error: unknown): TokenFault | undefined => {
+  if (error instanceof errors.JWTClaimValidationFailed) {
+    return error.reason === 'check_failed' || error.reason === 'missing'
+      ? (CLAIM_FAULTS.get(error.claim) ?? 'claims')
+      : 'claims';
+  }
+  if (error instanceof errors.JOSEAlgNotAllowed || error instanceof errors.JOSENotSupported)
+    return 'algorithm';
+  if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys)
+    return 'unknown_key';
+  if (error instanceof errors.JWSSignatureVerificationFailed) return 'signature';
+  if (error instanceof errors.JOSEError) return 'malformed';
+  return undefined;
+};

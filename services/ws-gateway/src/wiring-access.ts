@@ -1,0 +1,65 @@
+import { randomUUID } from 'node:crypto';
+import { fetchJson } from '@muster/kit/fetch-json';
+import { createIssuerKeys } from '@muster/kit/issuer-keys';
+import type { Metrics } from '@muster/kit/metrics';
+import type { World } from '@muster/kit/world';
+import { createHttpCallbacks } from './callbacks/http-callbacks.ts';
+import type { AccessConfig } from './config-access.ts';
+import type { AppCallbacks } from './core/callbacks.ts';
+import { createStrangers, type Strangers } from './tokens/strangers.ts';
+import { createTokenVerifier } from './tokens/token-verifier.ts';
+
+/** How clients without a session come in, and whom the gateway asks about what clients do. */
+export interface Access {
+  readonly strangers: Strangers;
+  readonly callbacks: AppCallbacks;
+  /** Takes over the keys of a configuration that was read again. */
+  replaceKeys(access: AccessConfig): void;
+}
+
+export const wireAccess = (access: AccessConfig, { clock, log }: World, metrics: Metrics): Access => {
+  const checks = metrics.counter('gateway_token_checks_total');
+  const fetches = metrics.counter('gateway_token_key_fetches_total');
+  const asked = metrics.counter('gateway_callbacks_total');
+  const seconds = metrics.histogram('gateway_callback_duration_seconds');
+  const inFlight = metrics.gauge('gateway_callbacks_in_flight').with({});
+  let rules = access.tokens;
+  const verifier = createTokenVerifier({
+    clock,
+    log,
+    rules: () => rules,
+    ignoresExpiry: access.isInsecure,
+    published:
+      access.jwksUrl === undefined
+        ? undefined
+        : createIssuerKeys({
+            clock,
+            log,
+            issuer: { name: 'tokens', issuer: '', jwksUri: access.jwksUrl },
+            // In production the configuration has been refused already.
+            requireHttps: false,
+            fetchJson,
+            onFetched: (result) => fetches.inc({ result }),
+          }),
+  });
+  return {
+    strangers: createStrangers({
+      ...{ clock, verifier },
+      allowsAnonymous: access.allowsAnonymous,
+      isInsecure: access.isInsecure,
+      onToken: (kind, result) => checks.inc({ kind, result }),
+    }),
+    callbacks: createHttpCallbacks({
+      ...{ clock, log, ...access.callbacks },
+      newId: randomUUID,
+      onAnswer: (kind, outcome, took) => {
+        asked.inc({ kind, outcome });
+        seconds.observe({ kind }, took);
+      },
+      onInFlight: (count) => inFlight.set(count),
+    }),
+    replaceKeys: ({ tokens }) => {
+      rules = tokens;
+    },
+  };
+};
