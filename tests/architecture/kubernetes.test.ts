@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { settings as aggregatorSettings } from '@muster/health-aggregator/config';
@@ -106,6 +107,21 @@ interface Named {
   readonly name: string;
   readonly env?: { readonly name: string }[];
 }
+
+test(
+  '[KM6] the alerts of deploy/prometheus become objects of the Prometheus operator',
+  async () => {
+    const script = join(ROOT, 'deploy/kubernetes/components/monitoring/rules.mjs');
+    const rules = documentsOf(execFileSync(process.execPath, [script], { encoding: 'utf8' }), 'rules.mjs');
+    const alerts = rules.flatMap(({ manifest }) =>
+      (manifest.spec as { groups: { rules: { alert?: string }[] }[] }).groups.flatMap((group) => group.rules),
+    );
+    expect(alerts.length).toBeGreaterThan(20);
+    expect(await schemaProblems(rules)).toEqual([]);
+    expect(await fieldProblems(rules)).toEqual([]);
+  },
+  COMPILE_TIMEOUT_MS,
+);
 
 describe('[KM5] mistakes are found', () => {
   const gateway = () => read('deploy/kubernetes/base/ws-gateway.yaml');
