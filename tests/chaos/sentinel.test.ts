@@ -2,7 +2,7 @@ import type { Fleet } from '@muster/fleet/fleet';
 import { type OwnSentinels, openOwnSentinels } from '@muster/testkit/own-sentinels';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import { sdkClient, signIn, signOut } from '../cluster/clients.ts';
 import { type Crowd, gatherCrowd } from '../cluster/crowd.ts';
 import { ownFleet } from '../cluster/own-fleet.ts';
@@ -15,11 +15,11 @@ let redis: OwnSentinels;
 let fleet: Fleet;
 let crowd: Crowd;
 
-const begin = async (options: { proxied: boolean }): Promise<void> => {
-  redis = await openOwnSentinels(options);
+beforeEach(async () => {
+  redis = await openOwnSentinels();
   fleet = await ownFleet({ REDIS_URL: redis.url }, 3);
   crowd = await gatherCrowd(fleet.describe(), SIZE);
-};
+});
 afterEach(async () => {
   for (const one of [crowd, fleet, redis]) await one?.[Symbol.asyncDispose]();
 });
@@ -43,7 +43,6 @@ const untilHealthy = () =>
   });
 
 test('[FD7] the primary killed: the fleet finds the new one by itself, no socket is lost, nothing is missing', async () => {
-  await begin({ proxied: false });
   const before = everybody().map(({ pid }) => pid);
   await crowd.during(async () => {
     await pause(1_500);
@@ -60,7 +59,6 @@ test('[FD7] the primary killed: the fleet finds the new one by itself, no socket
 });
 
 test('[FD8] what the replica never got is told to every subscriber of its group; sessions that ended then stay ended', async () => {
-  await begin({ proxied: true });
   const { credential } = await signIn(fleet.describe(), 'ann');
   using client = await sdkClient(fleet.publicUrl, credential);
   const { subscription } = await client.subscribe('news');
@@ -75,12 +73,11 @@ test('[FD8] what the replica never got is told to every subscriber of its group;
 
   await crowd.during(async () => {
     await pause(1_000);
-    await redis.replication?.blackhole();
+    await redis.cutReplication();
     await subscription.publish('never replicated');
     expect((await signOut(fleet.publicUrl, ended.credential)).status).toBe(204);
     await pause(500);
     await failover();
-    await redis.replication?.refuse();
     await until(() => resumes.length, { what: 'the news', timeoutMs: 20_000 });
     await pause(1_000);
   });

@@ -4,7 +4,6 @@ import { freePorts } from '@muster/local/ports';
 import { findRedis, redisAnswers, redisServer } from '@muster/local/redis';
 import { Redis } from 'ioredis';
 import { openDirectory, type TestDirectory } from './directory.ts';
-import { type FaultProxy, openFaultProxy } from './fault-proxy.ts';
 import { type OwnStore, ownStore } from './own-store.ts';
 import { until } from './wait.ts';
 
@@ -14,11 +13,8 @@ export interface OwnSentinels extends AsyncDisposable {
   readonly url: string;
   /** The primary at first, and then the other one. */
   readonly servers: readonly [OwnStore, OwnStore];
-  /**
-   * With `proxied`, stands before the first primary; its faults are for the replica's connection alone. It lives in this
-   * process: whoever computes for seconds here makes the sentinels believe that the primary is gone.
-   */
-  readonly replication: FaultProxy | undefined;
+  /** From now on the replica gets nothing more from the primary, while sentinels and clients do. */
+  cutReplication(): Promise<void>;
   /** The port of the primary, as most sentinels see it. */
   primaryPort(): Promise<number>;
 }
@@ -29,7 +25,7 @@ const DOWN_AFTER_MS = 4_000;
 const SENTINELS = 3;
 
 /** Starts all of them and waits until the sentinels know each other and the replica follows. */
-export const openOwnSentinels = async ({ proxied = false } = {}): Promise<OwnSentinels> => {
+export const openOwnSentinels = async (): Promise<OwnSentinels> => {
   await using stack = new AsyncDisposableStack();
   const program = await findRedis({ env: process.env, say: () => {} });
   const [first = 0, second = 0, ...sentinelPorts] = await freePorts(2 + SENTINELS);
@@ -43,14 +39,11 @@ export const openOwnSentinels = async ({ proxied = false } = {}): Promise<OwnSen
   };
   const quick = ['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1'];
   const primary = await server(first, quick);
-  // Clients and sentinels know the first primary by the address of the proxy; only the replica suffers there.
-  const replication = proxied ? stack.use(await openFaultProxy(primary.url, { only: /psync/i })) : undefined;
-  const primaryPort = replication?.port ?? first;
-  const replica = await server(second, [...quick, '--replicaof', `127.0.0.1 ${primaryPort}`]);
+  const replica = await server(second, [...quick, '--replicaof', `127.0.0.1 ${first}`]);
   const sentinels = await Promise.all(
     sentinelPorts.map(async (port) => {
       const directory = stack.use(await openDirectory());
-      return stack.use(await startSentinel(program, port, primaryPort, directory));
+      return stack.use(await startSentinel(program, port, first, directory));
     }),
   );
   const asked = sentinels.map(({ url }) => {
@@ -71,13 +64,21 @@ export const openOwnSentinels = async ({ proxied = false } = {}): Promise<OwnSen
       .map((port) => `127.0.0.1:${port}`)
       .join(',')}/${NAME}`,
     servers: [primary, replica],
-    replication,
+    cutReplication: () => cutReplication(primary.url),
     primaryPort: async () => {
       const seen = await Promise.all(asked.map(async (one) => Number((await primaryOf(one))[1])));
       return seen.toSorted((a, b) => a - b)[1] ?? 0;
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+};
+
+/** Ends the replica's connection, and forbids it to begin again. */
+const cutReplication = async (url: string): Promise<void> => {
+  const primary = new Redis(url);
+  await primary.call('ACL', 'SETUSER', 'default', '-psync', '-sync');
+  await primary.call('CLIENT', 'KILL', 'TYPE', 'replica');
+  primary.disconnect();
 };
 
 const primaryOf = async (sentinel: Redis): Promise<readonly string[]> =>

@@ -1,0 +1,257 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Fleet } from '@muster/fleet/fleet';
+import { openFaultProxy } from '@muster/testkit/fault-proxy';
+import { openOwnRedis } from '@muster/testkit/own-store';
+import { until } from '@muster/testkit/wait';
+import { afterEach, expect, test } from 'vitest';
+import { plainClient, signIn } from '../cluster/clients.ts';
+import { ownFleet } from '../cluster/own-fleet.ts';
+import { type Timeline, watchFleet } from './timeline.ts';
+
+// The whole fleet as real processes, with the default settings.
+
+let stack = new AsyncDisposableStack();
+afterEach(async () => {
+  await stack.disposeAsync();
+  stack = new AsyncDisposableStack();
+});
+
+const begin = async (env: Record<string, string> = {}, gateways = 2, aggregators = 1) => {
+  const fleet = stack.use(await ownFleet(env, gateways, aggregators));
+  const [aggregator] = fleet.describe().healthAggregators;
+  const url = aggregator?.url ?? '';
+  await until(async () => (await fetch(`${url}/health?strict=1`)).status, {
+    ok: (status) => status === 200,
+    what: 'a fleet that is well',
+    timeoutMs: 40_000,
+  });
+  return { fleet, url, timeline: stack.use(watchFleet(url)) };
+};
+const statusOf = async (url: string): Promise<number> => (await fetch(url)).status;
+const everybody = (fleet: Fleet) => {
+  const { gateways, sessionServices, healthAggregators } = fleet.describe();
+  return [...gateways, ...sessionServices, ...healthAggregators];
+};
+/** What stays green: everybody is alive and ready, and nobody was called dead. */
+const expectAllReady = async (fleet: Fleet, timeline: Timeline): Promise<void> => {
+  for (const { name, url, opsUrl } of everybody(fleet)) {
+    expect([name, await statusOf(`${url}/readyz`)]).toEqual([name, 200]);
+    expect([name, await statusOf(`${opsUrl}/livez`)]).toEqual([name, 200]);
+    expect([name, await statusOf(`${opsUrl}/startupz`)]).toEqual([name, 200]);
+  }
+  expect(timeline.everIn('down'), timeline.text()).toEqual([]);
+};
+const storeSeen = async (url: string, store: string, word: string): Promise<number> => {
+  const since = performance.now();
+  await until(
+    async () => {
+      const { dependencies } = (await (await fetch(`${url}/v1/fleet`)).json()) as {
+        dependencies: Record<string, { status: string }>;
+      };
+      return dependencies[store]?.status;
+    },
+    { ok: (status) => status === word, what: `${store} to be ${word}`, timeoutMs: 15_000 },
+  );
+  return performance.now() - since;
+};
+
+test('[CH3] [CH4] what stays green when Redis, Postgres, or both are away', async () => {
+  const { fleet, url, timeline } = await begin();
+  const { credential } = await signIn(fleet.describe(), 'ann');
+  using client = await plainClient(fleet.publicUrl, 'lobby', credential);
+  let isClosed = false;
+  void client.closed.then(() => {
+    isClosed = true;
+  });
+  const table: [readonly string[], string, number, number][] = [
+    [['redis'], 'redis', 200, 503],
+    [['postgres'], 'database', 200, 503],
+    [['redis', 'postgres'], 'database', 503, 503],
+  ];
+  for (const [halted, store, health, strict] of table) {
+    await Promise.all(halted.map((name) => fleet.halt(name)));
+    expect(await storeSeen(url, store, 'down'), `${halted} halted`).toBeLessThanOrEqual(4_500);
+    if (halted.includes('redis')) await storeSeen(url, 'redis', 'down');
+    // Longer than beats live, so that nothing good is left from before.
+    await sleep(8_000);
+    expect([halted, await statusOf(`${url}/health`)]).toEqual([halted, health]);
+    expect([halted, await statusOf(`${url}/health?strict=1`)]).toEqual([halted, strict]);
+    expect(await statusOf(`${url}/sd/prometheus`)).toBe(200);
+    await expectAllReady(fleet, timeline);
+    const { frozen } = (await (await fetch(`${url}/v1/fleet`)).json()) as { frozen: boolean };
+    expect(frozen).toBe(halted.includes('redis'));
+    expect(isClosed).toBe(false);
+    await Promise.all(halted.map((name) => fleet.resume(name)));
+    await until(() => statusOf(`${url}/health?strict=1`), {
+      ok: (status) => status === 200,
+      what: `recovery from ${halted}`,
+      timeoutMs: 60_000,
+    });
+  }
+  expect(isClosed).toBe(false);
+});
+
+test('[CH5] a gateway that alone loses Redis leaves the pool, the other stays, and it comes back', async () => {
+  const redis = stack.use(await openOwnRedis());
+  const proxy = stack.use(await openFaultProxy(redis.url, { only: /ws-gateway-1/ }));
+  const { fleet } = await begin({ REDIS_URL: proxy.url });
+  const [one, two] = fleet.describe().gateways;
+  const begun = performance.now();
+  await proxy.blackhole();
+  const seen = new Set<number>();
+  await until(
+    async () => {
+      seen.add(await statusOf(`${two?.url}/readyz`));
+      return statusOf(`${one?.url}/readyz`);
+    },
+    { ok: (status) => status === 503, what: 'it to leave', timeoutMs: 40_000, intervalMs: 100 },
+  );
+  expect(performance.now() - begun).toBeLessThanOrEqual(16_000);
+  await sleep(5_000);
+  seen.add(await statusOf(`${two?.url}/readyz`));
+  expect([...seen]).toEqual([200]);
+  await proxy.pass();
+  await until(() => statusOf(`${one?.url}/readyz`), {
+    ok: (status) => status === 200,
+    what: 'it to come back',
+    timeoutMs: 30_000,
+  });
+});
+
+interface Hook {
+  readonly id: string;
+  readonly type: string;
+  readonly epoch: number;
+  readonly incident: { readonly id: string; readonly subject: string };
+}
+
+/** Hears webhooks; answers as late and as badly as it is told. */
+const openReceiver = async (
+  answers: readonly { readonly status: number; readonly lateMs: number }[] = [],
+) => {
+  const hooks: Hook[] = [];
+  let turn = 0;
+  const server = createServer((req, res) => {
+    let text = '';
+    req.on('data', (chunk) => {
+      text += chunk;
+    });
+    req.on('end', () => {
+      const { status, lateMs } = answers[turn] ?? { status: 204, lateMs: 0 };
+      turn += 1;
+      hooks.push({ ...JSON.parse(text), id: String(req.headers['webhook-id']) });
+      setTimeout(() => res.writeHead(status).end(), lateMs);
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  stack.defer(async () => {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  });
+  return { hooks, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/` };
+};
+
+const leaderOf = async (url: string): Promise<{ name: string; epoch: number } | null> =>
+  ((await (await fetch(`${url}/v1/fleet`)).json()) as { leader: { name: string; epoch: number } | null })
+    .leader;
+
+/** The one that leads, and the one that does not. */
+const leadersOf = async (fleet: Fleet) => {
+  const all = fleet.describe().healthAggregators;
+  const leader = await until(() => leaderOf(all[0]?.url ?? ''), { what: 'a leader', timeoutMs: 15_000 });
+  const first = all.find(({ name }) => name === leader?.name);
+  const second = all.find(({ name }) => name !== leader?.name);
+  if (!leader || !first || !second) throw new Error('two aggregators are needed');
+  return { leader, first, second };
+};
+const untilNextLeads = (second: { name: string; url: string }, epoch: number) =>
+  until(() => leaderOf(second.url), {
+    ok: (leader) => leader?.name === second.name && leader.epoch > epoch,
+    what: 'the other to lead',
+    timeoutMs: 20_000,
+  });
+const openIncidents = async (url: string): Promise<{ id: string; subject: string }[]> =>
+  (
+    (await (await fetch(`${url}/v1/incidents?state=open`)).json()) as {
+      items: { id: string; subject: string }[];
+    }
+  ).items;
+
+test('[CH6] the leader is killed during an incident: another leads within 8 s, goes on with it, and nothing is told twice', async () => {
+  const receiver = await openReceiver();
+  const { fleet } = await begin({ WEBHOOK_URLS: receiver.url }, 2, 2);
+  const { leader, first, second } = await leadersOf(fleet);
+  fleet.kill('ws-gateway-1', 'SIGKILL');
+  await fleet.halt('ws-gateway-1');
+  await until(() => receiver.hooks.length, { what: 'the incident to be told', timeoutMs: 30_000 });
+  const [incident] = (await openIncidents(second.url)).filter(({ subject }) => subject === 'ws-gateway');
+  expect(incident).toBeDefined();
+
+  const killedAt = performance.now();
+  fleet.kill(first.name, 'SIGKILL');
+  await fleet.halt(first.name);
+  const next = await untilNextLeads(second, leader.epoch);
+  expect(performance.now() - killedAt).toBeLessThanOrEqual(8_500);
+  expect(next?.epoch).toBe(leader.epoch + 1);
+  // Long enough for the new leader to open it again, had it not adopted it.
+  await sleep(8_000);
+  expect((await openIncidents(second.url)).map(({ id }) => id)).toContain(incident?.id);
+  const told = receiver.hooks.map(({ id }) => id);
+  expect(new Set(told).size, JSON.stringify(receiver.hooks)).toBe(told.length);
+  const openings = receiver.hooks.filter(
+    ({ type, incident: { subject } }) => type === 'incident.opened' && subject === 'ws-gateway',
+  );
+  expect(openings).toHaveLength(1);
+});
+
+test('[CH7] a leader that was frozen for 20 s finds another in its place, and tells nothing twice', async () => {
+  const receiver = await openReceiver();
+  const { fleet } = await begin({ WEBHOOK_URLS: receiver.url }, 2, 2);
+  const { leader, first, second } = await leadersOf(fleet);
+  fleet.kill(first.name, 'SIGSTOP');
+  stack.defer(() => fleet.kill(first.name, 'SIGCONT'));
+  const frozenAt = performance.now();
+  await untilNextLeads(second, leader.epoch);
+  expect(performance.now() - frozenAt).toBeLessThanOrEqual(8_500);
+  fleet.kill('ws-gateway-1', 'SIGKILL');
+  await fleet.halt('ws-gateway-1');
+  await until(() => receiver.hooks.length, { what: 'the incident to be told', timeoutMs: 30_000 });
+  await sleep(Math.max(0, 20_000 - (performance.now() - frozenAt)));
+  fleet.kill(first.name, 'SIGCONT');
+  await until(() => leaderOf(first.url), {
+    ok: (one) => one?.name === second.name,
+    what: 'the old leader to know',
+    timeoutMs: 15_000,
+  });
+  await sleep(8_000);
+  const told = receiver.hooks.map(({ id }) => id);
+  expect(new Set(told).size, JSON.stringify(receiver.hooks)).toBe(told.length);
+  expect(new Set(receiver.hooks.map(({ epoch }) => epoch))).toEqual(new Set([leader.epoch + 1]));
+});
+
+test('[CH11] a receiver that is slow and then fails holds up no probe, and hears of it in the end', async () => {
+  const receiver = await openReceiver([
+    { status: 200, lateMs: 10_000 },
+    { status: 500, lateMs: 0 },
+  ]);
+  const { fleet, timeline } = await begin({ WEBHOOK_URLS: receiver.url });
+  fleet.kill('ws-gateway-1', 'SIGKILL');
+  await fleet.halt('ws-gateway-1');
+  await until(() => receiver.hooks.length, { what: 'the first try', timeoutMs: 30_000 });
+  // Somebody else dies while the receiver makes everybody wait.
+  const killedAt = performance.now();
+  fleet.kill('session-service-1', 'SIGKILL');
+  await fleet.halt('session-service-1');
+  const seen = await timeline.seen('session-service-1', ['suspect', 'down'], killedAt);
+  expect(seen, timeline.text()).toBeLessThanOrEqual(3_500);
+  await until(() => receiver.hooks.filter(({ incident }) => incident.subject === 'ws-gateway').length >= 2, {
+    what: 'the repetition',
+    timeoutMs: 60_000,
+  });
+  await until(() => receiver.hooks.some(({ incident }) => incident.subject === 'session-service'), {
+    what: 'the second incident',
+    timeoutMs: 60_000,
+  });
+});

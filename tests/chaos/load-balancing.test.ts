@@ -1,0 +1,79 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Fleet } from '@muster/fleet/fleet';
+import { openFaultProxy } from '@muster/testkit/fault-proxy';
+import { openOwnRedis } from '@muster/testkit/own-store';
+import { until } from '@muster/testkit/wait';
+import { afterEach, expect, test } from 'vitest';
+import { WebSocket } from 'ws';
+import { sdkClient, signIn } from '../cluster/clients.ts';
+import { ownFleet } from '../cluster/own-fleet.ts';
+
+let stack = new AsyncDisposableStack();
+afterEach(async () => {
+  await stack.disposeAsync();
+  stack = new AsyncDisposableStack();
+});
+
+/** The gateways that `count` new clients land on, one after the other. */
+const landings = async (fleet: Fleet, count: number): Promise<string[]> => {
+  const gateways: string[] = [];
+  for (let index = 0; index < count; index += 1) {
+    const { credential } = await signIn(fleet.describe(), `user-${index}`);
+    const client = stack.use(await sdkClient(fleet.publicUrl, credential));
+    gateways.push(client.gateway());
+  }
+  return gateways;
+};
+const untilUnready = (url: string) =>
+  until(async () => (await fetch(`${url}/readyz`)).status, {
+    ok: (status) => status === 503,
+    what: `${url} to be unready`,
+    timeoutMs: 20_000,
+  });
+
+test('[CH12] an unready gateway keeps its sockets and gets no new ones; when all are unready new ones are let through', async () => {
+  const redis = stack.use(await openOwnRedis());
+  const one = stack.use(await openFaultProxy(redis.url, { only: /ws-gateway-1/ }));
+  const all = stack.use(await openFaultProxy(one.url, { only: /ws-gateway/ }));
+  // Under the strict policy a gateway without Redis is unready, and nothing else happens to it.
+  const fleet = stack.use(await ownFleet({ REDIS_URL: all.url, READINESS_POLICY: 'strict' }));
+  const [first, second] = fleet.describe().gateways;
+  const { credential } = await signIn(fleet.describe(), 'somebody');
+  const clients = await Promise.all(
+    Array.from({ length: 6 }, async () => stack.use(await sdkClient(fleet.publicUrl, credential))),
+  );
+  const kept = clients.filter((client) => client.gateway() === first?.name);
+  expect(kept.length).toBeGreaterThan(0);
+
+  await one.blackhole();
+  await untilUnready(first?.url ?? '');
+  // Two failed checks of the load balancer.
+  await sleep(2_000);
+  expect(new Set(await landings(fleet, 6))).toEqual(new Set([second?.name]));
+  for (const { closes, client } of kept) expect([client.state, closes]).toEqual(['connected', []]);
+
+  await all.blackhole();
+  await untilUnready(second?.url ?? '');
+  await sleep(2_000);
+  const socket = new WebSocket(`${fleet.publicUrl.replace('http', 'ws')}/connection/websocket`);
+  stack.defer(() => socket.terminate());
+  await new Promise<void>((resolve, reject) => {
+    socket.once('open', () => resolve());
+    socket.once('error', reject);
+  });
+});
+
+test('[CH13] a gateway that joins gets the new sockets until it has as many as the others', async () => {
+  const fleet = stack.use(await ownFleet());
+  const [first, second] = fleet.describe().gateways;
+  await fleet.halt(second?.name ?? '');
+  expect(new Set(await landings(fleet, 10))).toEqual(new Set([first?.name]));
+  await fleet.resume(second?.name ?? '');
+  // A fresh server is given its share slowly, over ten seconds.
+  await sleep(12_000);
+  const later = await landings(fleet, 8);
+  expect(new Set(later)).toEqual(new Set([second?.name]));
+  const last = await landings(fleet, 8);
+  const onSecond = [...later, ...last].filter((name) => name === second?.name).length;
+  expect(Math.abs(onSecond - 13)).toBeLessThanOrEqual(1);
+});
