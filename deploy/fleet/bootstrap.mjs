@@ -26,6 +26,10 @@ const COMMANDS = {
     const tools = await prepare({ withConsole: !asks });
     return runAttached(tools.node, ['deploy/fleet/src/main.ts', ...args], { env: tools.env, channel: true });
   },
+  generate: async () => {
+    const tools = await prepare({ withConsole: false });
+    return runAttached(tools.node, ['deploy/observability/src/main.ts'], { env: tools.env });
+  },
   pack: async () => {
     const tools = await prepare({ withConsole: false });
     return runAttached(tools.node, ['deploy/publish/pack.mjs', ...args], { env: tools.env });

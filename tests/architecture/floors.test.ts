@@ -20,6 +20,7 @@ const FLOORS: Readonly<Record<string, readonly string[]>> = {
   'health-aggregator': MIDDLE,
   testkit: [...LOWER, 'local', 'session'],
   fleet: ['local'],
+  observability: ['metrics'],
 };
 
 /** Where a library may be imported; everywhere else it is hidden behind one of our ports. */

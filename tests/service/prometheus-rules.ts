@@ -8,23 +8,18 @@ export interface Series {
 export interface RuleCase {
   readonly alert: string;
   readonly at: string;
+  readonly interval?: string;
   readonly firing: readonly Series[];
   readonly silent: readonly Series[];
 }
 
 const of = (series: string, values: string): Series => ({ series, values });
-const errors = (count: string) =>
-  of(
-    'http_server_request_duration_seconds_count{service="session-service",http_response_status_code="503"}',
-    count,
-  );
-const fine = (count: string) =>
-  of(
-    'http_server_request_duration_seconds_count{service="session-service",http_response_status_code="200"}',
-    count,
-  );
+const handshakes = (result: string, count: string) =>
+  of(`gateway_handshakes_total{result="${result}"}`, count);
+const expected = (count: string) => of('fleet_instances_expected{service="ws-gateway"}', count);
+const heapLimit = of('service_heap_limit_bytes{instance="g"}', '1000x30');
 
-/** One case for each alert. Series are sampled once a minute. */
+/** One case for each alert of rules.yml. Series are sampled once a minute, where nothing else is said. */
 export const RULE_CASES: readonly RuleCase[] = [
   { alert: 'Watchdog', at: '1m', firing: [], silent: [] },
   { alert: 'FleetAggregatorAbsent', at: '5m', firing: [], silent: [of('fleet_up{instance="a"}', '1x10')] },
@@ -192,17 +187,64 @@ export const RULE_CASES: readonly RuleCase[] = [
     ],
   },
   {
-    alert: 'SessionBudgetBurnsFast',
-    at: '2h',
-    firing: [errors('0+10x130'), fine('0+100x130')],
-    // All of it fails, but it is one request an hour: no page.
-    silent: [errors('0 0 1x128')],
+    alert: 'AdmissionRejecting',
+    at: '20m',
+    firing: [handshakes('accepted', '0+900x30'), handshakes('rejected_overload', '0+60x30')],
+    silent: [handshakes('accepted', '0+900x30'), handshakes('rejected_overload', '0+3x30')],
   },
   {
-    alert: 'SessionBudgetBurnsSlowly',
-    at: '10h',
-    firing: [errors('0+1x700'), fine('0+1000x700')],
-    silent: [errors('0x700'), fine('0+1000x700')],
+    alert: 'ReconnectStorm',
+    at: '80m',
+    firing: [handshakes('accepted', '0+60x300 18060+6000x40')],
+    // The same many an hour ago: that is what the fleet is used to.
+    silent: [handshakes('accepted', '0+6000x340')],
+    interval: '15s',
   },
-  { alert: 'SessionTrafficAbsent', at: '20m', firing: [], silent: [fine('0+1x30')] },
+  {
+    alert: 'PrometheusTargetMissing',
+    at: '10m',
+    firing: [of('up{job="fleet",service="ws-gateway",instance="a"}', '1x20'), expected('2x20')],
+    silent: [
+      of('up{job="fleet",service="ws-gateway",instance="a"}', '1x20'),
+      of('up{job="fleet",service="ws-gateway",instance="b"}', '0x20'),
+      expected('2x20'),
+    ],
+  },
+  {
+    alert: 'RedisRejected',
+    at: '10m',
+    firing: [of('redis_client_command_errors_total{client="command-0",reason="oom"}', '0+2x20')],
+    silent: [of('redis_client_command_errors_total{client="command-0",reason="timeout"}', '0+2x20')],
+  },
+  {
+    alert: 'HeapNearLimit',
+    at: '20m',
+    firing: [of('nodejs_heap_size_used_bytes{instance="g"}', '950x30'), heapLimit],
+    silent: [of('nodejs_heap_size_used_bytes{instance="g"}', '700x30'), heapLimit],
+  },
+  {
+    alert: 'SessionSweeperStale',
+    at: '3h',
+    firing: [of('session_sweeper_last_success_timestamp_seconds{instance="a"}', '60x200')],
+    // One of them sweeps for all.
+    silent: [
+      of('session_sweeper_last_success_timestamp_seconds{instance="a"}', '60x200'),
+      of('session_sweeper_last_success_timestamp_seconds{instance="b"}', '0+60x200'),
+    ],
+  },
+  {
+    alert: 'SigningKeyOld',
+    at: '2h',
+    firing: [of('session_signing_key_age_seconds{key="active"}', '3100000x130')],
+    silent: [
+      of('session_signing_key_age_seconds{key="active"}', '86400x130'),
+      of('session_signing_key_age_seconds{key="previous"}', '3100000x130'),
+    ],
+  },
+  {
+    alert: 'OutboxWaiting',
+    at: '10m',
+    firing: [of('session_outbox_waiting{instance="a"}', '4x20')],
+    silent: [of('session_outbox_waiting{instance="a"}', '4x2 0x20')],
+  },
 ];

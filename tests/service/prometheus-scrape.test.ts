@@ -5,21 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { freePorts } from '@muster/local/ports';
-import { canInstall, findProgram, installPackage } from '@muster/local/programs';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';
 import { startAggregator, startTiny } from './aggregator-fixture.ts';
+import { findPrometheusProgram } from './prometheus-program.ts';
 
 const stores = useTestStores();
 const DIRECTORY = fileURLToPath(new URL('../../deploy/prometheus', import.meta.url));
-const say = (line: string) => void process.stdout.write(`prometheus tests: ${line}\n`);
-
-const findPrometheus = async (): Promise<string | undefined> => {
-  const find = () => findProgram(['prometheus'], process.env['PATH'] ?? '');
-  if (find() === undefined && canInstall()) await installPackage('prometheus', { env: process.env, say });
-  return find();
-};
 
 /** Our own configuration, faster, and with the address of the aggregator under test. */
 const startPrometheus = async (program: string, sdUrl: string) => {
@@ -27,7 +20,7 @@ const startPrometheus = async (program: string, sdUrl: string) => {
   const [port = 0] = await freePorts(1);
   const config = readFileSync(join(DIRECTORY, 'prometheus.yml'), 'utf8')
     .replace('http://127.0.0.1:8300/sd/prometheus', sdUrl)
-    .replace('rules.yml', join(DIRECTORY, 'rules.yml'))
+    .replaceAll(/- (rules[\w-]*\.yml)/g, (_, name: string) => `- ${join(DIRECTORY, name)}`)
     .replaceAll('15s', '1s')
     .replace('scrape_timeout: 5s', 'scrape_timeout: 1s');
   const path = join(directory, 'prometheus.yml');
@@ -62,13 +55,8 @@ const startPrometheus = async (program: string, sdUrl: string) => {
 test('[MT4] a real Prometheus finds all, sees up = 0 after a kill, and forgets one that left', async ({
   skip,
 }) => {
-  const program = await findPrometheus();
-  if (program === undefined) {
-    say(
-      'NOT RUN: no prometheus on this machine. Install the Debian package "prometheus", or put it on PATH.',
-    );
-    return skip();
-  }
+  const program = await findPrometheusProgram('prometheus');
+  if (program === undefined) return skip();
   await using aggregator = await startAggregator(stores);
   await using killed = await startTiny(stores, { INSTANCE_NAME: 'tiny-killed' });
   await using leaving = await startTiny(stores, { INSTANCE_NAME: 'tiny-leaving' });

@@ -1,3 +1,4 @@
+import { getHeapStatistics } from 'node:v8';
 import {
   CATALOGUE,
   type CounterName,
@@ -69,6 +70,7 @@ export const createMetrics = (options: { service: string; version: string }): Me
   metrics
     .gauge('service_build_info')
     .set({ service: options.service, version: options.version, node: process.versions.node }, 1);
+  metrics.gauge('service_heap_limit_bytes').set({}, getHeapStatistics().heap_size_limit);
   return metrics;
 };
 

@@ -1,0 +1,163 @@
+import { CHAPTERS, type Chapter } from '@muster/metrics/catalogue';
+import { OBJECTIVES } from './objectives.ts';
+import { graph, type PanelSpec, panelOf, processPanels, stat } from './panels.ts';
+
+/** Panels under one heading. */
+export interface Row {
+  readonly title: string;
+  readonly panels: readonly PanelSpec[];
+}
+
+/** A dashboard before it is laid out. */
+export interface Board {
+  /** Part of its file name and of its address. */
+  readonly name: string;
+  readonly title: string;
+  readonly description: string;
+  readonly rows: readonly Row[];
+}
+
+const BUDGET = [
+  { color: 'red', value: null },
+  { color: 'orange', value: 0 },
+  { color: 'green', value: 0.25 },
+] as const;
+const NONE_IS_GOOD = [
+  { color: 'green', value: null },
+  { color: 'red', value: 1 },
+] as const;
+
+/** The rows of a board that the catalogue describes, in the order of the catalogue. */
+const catalogued = (board: Chapter['board']): Row[] => {
+  const rows = new Map<string, PanelSpec[]>();
+  for (const chapter of CHAPTERS.filter((one) => one.board === board)) {
+    for (const [name, metric] of Object.entries(chapter.metrics)) {
+      const { row } = metric.panel;
+      rows.set(row, [...(rows.get(row) ?? []), panelOf(name, metric)]);
+    }
+  }
+  return [...rows].map(([title, panels]) => ({ title, panels }));
+};
+
+const budgetLeft = (name: string, width: number): PanelSpec =>
+  stat(`Budget left: ${name}`, {
+    expr: `slo:budget_left:ratio{slo="${name}"}`,
+    unit: 'percentunit',
+    width,
+    steps: BUDGET,
+  });
+
+const connections = (kind: string): string =>
+  `sum(max by (service) (fleet_capacity_connections{kind="${kind}"}))`;
+
+const overview: Row = {
+  title: 'Overview',
+  panels: [
+    stat('Services that are not operational', {
+      expr: 'count(max by (service) (fleet_service_status{status="operational"}) == 0) or vector(0)',
+      unit: 'short',
+      steps: NONE_IS_GOOD,
+    }),
+    stat('Alerts', {
+      expr: 'count(ALERTS{alertstate="firing",alertname!="Watchdog"}) or vector(0)',
+      unit: 'short',
+      steps: NONE_IS_GOOD,
+    }),
+    stat('Connections', { expr: connections('used'), unit: 'short' }),
+    stat('Room for connections', {
+      expr: `1 - ${connections('used')} / ${connections('limit')}`,
+      unit: 'percentunit',
+      steps: BUDGET,
+    }),
+    stat('Sessions', { expr: 'max(session_active)', unit: 'short' }),
+    stat('A publication arrives within (p99)', {
+      expr: 'histogram_quantile(0.99, sum by (le) (rate(fleet_journey_duration_seconds_bucket{step="receive"}[10m])))',
+      unit: 's',
+    }),
+  ],
+};
+
+const objectiveRow: Row = {
+  title: 'Objectives',
+  panels: OBJECTIVES.map(({ name }) => budgetLeft(name, 4)),
+};
+
+const slo: Board = {
+  name: 'slo',
+  title: 'Muster: objectives',
+  description: 'What the fleet promises over 30 days, and how fast the budgets for errors burn.',
+  rows: [
+    objectiveRow,
+    {
+      title: 'Alerts',
+      panels: [
+        {
+          title: 'Firing',
+          type: 'table',
+          unit: 'short',
+          targets: [{ expr: 'ALERTS{alertstate="firing",alertname!="Watchdog"}', legend: '' }],
+          width: 24,
+          height: 7,
+        },
+      ],
+    },
+    ...OBJECTIVES.map(({ name, title }) => ({
+      title: `${name}: ${title}`,
+      panels: [
+        {
+          ...graph('Burn rate by window', 'none', [
+            ...['5m', '30m', '1h', '2h', '6h', '1d', '3d'].map((window) => ({
+              expr: `slo:errors:ratio_rate${window}{slo="${name}"} / slo:budget:ratio{slo="${name}"}`,
+              legend: window,
+            })),
+          ]),
+          width: 12,
+        },
+        {
+          ...graph('Events per second', 'cps', [{ expr: `slo:events:rate5m{slo="${name}"}`, legend: 'all' }]),
+          width: 6,
+        },
+        {
+          ...graph('Budget left', 'percentunit', [
+            { expr: `slo:budget_left:ratio{slo="${name}"}`, legend: 'left' },
+          ]),
+          width: 6,
+        },
+      ],
+    })),
+  ],
+};
+
+/** All dashboards. */
+export const BOARDS: readonly Board[] = [
+  {
+    name: 'fleet',
+    title: 'Muster: fleet',
+    description: 'Where one looks first: what is up, how full it is, what changed.',
+    rows: [
+      overview,
+      objectiveRow,
+      ...catalogued('fleet'),
+      { title: 'Processes', panels: processPanels('.+') },
+    ],
+  },
+  {
+    name: 'gateway',
+    title: 'Muster: gateways',
+    description: 'Connections, traffic, continuity and trouble of the gateways.',
+    rows: [...catalogued('gateway'), { title: 'Processes', panels: processPanels('ws-gateway') }],
+  },
+  {
+    name: 'sessions',
+    title: 'Muster: sessions',
+    description: 'Checks and lives of sessions, and whoever follows them.',
+    rows: [...catalogued('sessions'), { title: 'Processes', panels: processPanels('session-service') }],
+  },
+  {
+    name: 'stores',
+    title: 'Muster: stores',
+    description: 'Postgres and Redis as the fleet sees them.',
+    rows: catalogued('stores'),
+  },
+  slo,
+];

@@ -1,0 +1,69 @@
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { expect, test } from 'vitest';
+import { BOARDS } from './boards.ts';
+import { expressions, recordedSeries } from './expressions.ts';
+import { generatedFiles } from './files.ts';
+import { problemsOf } from './promql.ts';
+
+const ROOT = resolve(import.meta.dirname, '../../..');
+
+interface Panel {
+  readonly id: number;
+  readonly type: string;
+  readonly gridPos: { readonly x: number; readonly y: number; readonly w: number; readonly h: number };
+  readonly datasource?: { readonly uid: string };
+  readonly targets?: readonly {
+    readonly refId: string;
+    readonly expr: string;
+    readonly datasource: { readonly uid: string };
+  }[];
+}
+interface Dashboard {
+  readonly uid: string;
+  readonly panels: readonly Panel[];
+  readonly templating: { readonly list: readonly { readonly name: string; readonly type: string }[] };
+}
+
+const dashboard = (name: string): Dashboard =>
+  JSON.parse(readFileSync(resolve(ROOT, `deploy/grafana/dashboards/${name}.json`), 'utf8')) as Dashboard;
+
+test.each([...generatedFiles()])('[OB1] %s is what npm run generate writes', (path, text) => {
+  expect(readFileSync(resolve(ROOT, path), 'utf8')).toBe(text);
+});
+
+test('[OB2] no rule and no panel asks for what the catalogue does not have', () => {
+  const recorded = recordedSeries();
+  const problems = expressions().flatMap(({ where, expr }) =>
+    problemsOf(expr, recorded).map((problem) => `${where}: ${problem}`),
+  );
+  expect(problems).toEqual([]);
+});
+
+test('[OB3] dashboards have ids of their own', () => {
+  const uids = BOARDS.map(({ name }) => dashboard(name).uid);
+  expect(new Set(uids).size).toBe(BOARDS.length);
+});
+
+test.each(BOARDS.map(({ name }) => name))(
+  '[OB3] %s is laid out without overlaps, over a variable',
+  (name) => {
+    const { panels, templating } = dashboard(name);
+    expect(new Set(panels.map(({ id }) => id)).size).toBe(panels.length);
+    expect(templating.list.filter(({ type }) => type === 'datasource').map((one) => one.name)).toEqual([
+      'datasource',
+    ]);
+    for (const { datasource, targets, type } of panels) {
+      if (type === 'row') continue;
+      for (const one of [datasource, ...(targets ?? []).map((target) => target.datasource)])
+        expect(one?.uid).toBe(['$', '{datasource}'].join(''));
+      expect(targets?.length).toBeGreaterThan(0);
+      expect(new Set(targets?.map(({ refId }) => refId)).size).toBe(targets?.length);
+    }
+    const cells = panels.flatMap(({ gridPos: { x, y, w, h } }) => {
+      expect(x + w).toBeLessThanOrEqual(24);
+      return Array.from({ length: w * h }, (_, index) => `${x + (index % w)},${y + Math.floor(index / w)}`);
+    });
+    expect(new Set(cells).size).toBe(cells.length);
+  },
+);

@@ -1,0 +1,20 @@
+import { ALERT_GROUPS } from './alerts.ts';
+import { BOARDS } from './boards.ts';
+import { renderBoard } from './grafana.ts';
+import { renderReference } from './reference.ts';
+import { renderRules } from './rule.ts';
+import { renderRunbooks } from './runbooks.ts';
+import { SLO_GROUPS } from './slo-rules.ts';
+
+/** Every file that is written from the catalogue and the objectives, by its path in the repository. */
+export const generatedFiles = (): ReadonlyMap<string, string> =>
+  new Map([
+    ['packages/metrics/METRICS.md', renderReference()],
+    ['deploy/prometheus/rules.yml', renderRules(ALERT_GROUPS)],
+    ['deploy/prometheus/rules-slo.yml', renderRules(SLO_GROUPS)],
+    ['deploy/prometheus/runbooks-slo.md', renderRunbooks()],
+    ...BOARDS.map((board): [string, string] => [
+      `deploy/grafana/dashboards/${board.name}.json`,
+      renderBoard(board),
+    ]),
+  ]);

@@ -1,0 +1,158 @@
+import type { Board } from './boards.ts';
+import type { PanelSpec } from './panels.ts';
+
+const SCHEMA_VERSION = 39;
+const COLUMNS = 24;
+// biome-ignore lint/suspicious/noTemplateCurlyInString: Grafana puts its variable there
+const DATASOURCE = { type: 'prometheus', uid: '${datasource}' } as const;
+
+/** A dashboard as Grafana reads it. */
+export const renderBoard = (board: Board): string =>
+  `${JSON.stringify(
+    {
+      uid: `muster-${board.name}`,
+      title: board.title,
+      description: board.description,
+      tags: ['muster'],
+      schemaVersion: SCHEMA_VERSION,
+      editable: true,
+      refresh: '30s',
+      time: { from: 'now-1h', to: 'now' },
+      timezone: 'browser',
+      graphTooltip: 1,
+      links: [
+        {
+          type: 'dashboards',
+          title: 'Muster',
+          tags: ['muster'],
+          asDropdown: true,
+          includeVars: true,
+          keepTime: true,
+        },
+      ],
+      annotations: { list: ANNOTATIONS },
+      templating: { list: VARIABLES },
+      panels: layOut(board),
+    },
+    null,
+    2,
+  )}\n`;
+
+/** What is marked in the time of every dashboard. */
+export const ANNOTATIONS = [
+  {
+    name: 'Another version',
+    datasource: DATASOURCE,
+    enable: true,
+    iconColor: 'blue',
+    expr: 'count by (version) (service_build_info) unless count by (version) (service_build_info offset 2m)',
+    titleFormat: 'Version {{version}}',
+  },
+  {
+    name: 'Another leader',
+    datasource: DATASOURCE,
+    enable: true,
+    iconColor: 'purple',
+    expr: 'changes(max(fleet_epoch)[2m:30s]) > 0',
+    titleFormat: 'Another aggregator leads',
+  },
+];
+
+const VARIABLES = [
+  { name: 'datasource', label: 'Prometheus', type: 'datasource', query: 'prometheus' },
+  {
+    name: 'service',
+    label: 'Service',
+    type: 'query',
+    datasource: DATASOURCE,
+    query: { query: 'label_values(service_build_info, service)', refId: 'service' },
+    refresh: 2,
+    includeAll: true,
+    allValue: '.+',
+    multi: true,
+    current: { selected: true, text: ['All'], value: ['$__all'] },
+  },
+  {
+    name: 'instance',
+    label: 'Instance',
+    type: 'query',
+    datasource: DATASOURCE,
+    query: { query: 'label_values(service_build_info{service=~"$service"}, instance)', refId: 'instance' },
+    refresh: 2,
+    includeAll: true,
+    multi: true,
+    current: { selected: true, text: ['All'], value: ['$__all'] },
+  },
+];
+
+/** Rows below each other; panels beside each other as long as they fit. */
+const layOut = ({ rows }: Board): object[] => {
+  const panels: object[] = [];
+  let y = 0;
+  for (const { title, panels: specs } of rows) {
+    panels.push({
+      id: panels.length + 1,
+      type: 'row',
+      title,
+      collapsed: false,
+      gridPos: { x: 0, y, w: COLUMNS, h: 1 },
+      panels: [],
+    });
+    y += 1;
+    let x = 0;
+    let height = 0;
+    for (const spec of specs) {
+      if (x + spec.width > COLUMNS) {
+        x = 0;
+        y += height;
+        height = 0;
+      }
+      panels.push(renderPanel(spec, panels.length + 1, { x, y, w: spec.width, h: spec.height }));
+      x += spec.width;
+      height = Math.max(height, spec.height);
+    }
+    y += height;
+  }
+  return panels;
+};
+
+const renderPanel = (spec: PanelSpec, id: number, gridPos: object): object => ({
+  id,
+  type: spec.type,
+  title: spec.title,
+  ...(spec.description === undefined ? {} : { description: spec.description }),
+  datasource: DATASOURCE,
+  gridPos,
+  fieldConfig: {
+    defaults: {
+      unit: spec.unit,
+      ...(spec.min === undefined ? {} : { min: spec.min }),
+      ...(spec.max === undefined ? {} : { max: spec.max }),
+      ...(spec.steps === undefined ? {} : { thresholds: { mode: 'absolute', steps: spec.steps } }),
+    },
+    overrides: [],
+  },
+  options: OPTIONS[spec.type],
+  targets: spec.targets.map(({ expr, legend }, index) => ({
+    refId: String.fromCharCode('A'.charCodeAt(0) + index),
+    datasource: DATASOURCE,
+    expr,
+    legendFormat: legend,
+    ...(spec.type === 'timeseries' ? { range: true } : { instant: true }),
+    ...(spec.type === 'table' ? { format: 'table' } : {}),
+  })),
+});
+
+const OPTIONS = {
+  timeseries: {
+    legend: { displayMode: 'list', placement: 'bottom', showLegend: true },
+    tooltip: { mode: 'multi', sort: 'desc' },
+  },
+  stat: {
+    reduceOptions: { calcs: ['lastNotNull'], fields: '', values: false },
+    colorMode: 'value',
+    graphMode: 'area',
+  },
+  table: { showHeader: true },
+  'state-timeline': {},
+} as const;

@@ -1,0 +1,107 @@
+/** A service level objective: how much of what happens must be good, over 30 days. */
+export interface Objective {
+  /** Value of the label `slo`. */
+  readonly name: string;
+  readonly title: string;
+  /** The share that must be good. */
+  readonly target: number;
+  /** Events and bad events per second over `$window`. */
+  readonly events: string;
+  readonly bad: string;
+  /** What the runbook says: what it means when it burns, where to look, what to do. */
+  readonly means: string;
+  readonly look: string;
+}
+
+const requests = 'http_server_request_duration_seconds_count';
+const v1 = 'service="session-service",http_route=~"/v1/.*"';
+const ours = 'result!~"rejected_auth|rejected_origin|rejected_bad_request"';
+
+/** Everything that the fleet promises. */
+export const OBJECTIVES: readonly Objective[] = [
+  {
+    name: 'session-availability',
+    title: 'Requests to the session service are answered',
+    target: 0.9995,
+    events: `sum(rate(${requests}{${v1}}[$window]))`,
+    bad: `sum(rate(${requests}{${v1},http_response_status_code=~"5.."}[$window]))`,
+    means:
+      'Requests to `/v1/…` of the session service end with 5xx. People cannot sign in, or their apps retry.',
+    look:
+      'By route: `sum by (http_route, http_response_status_code) (rate(http_server_request_duration_seconds_count{http_response_status_code=~"5.."}[5m]))`. ' +
+      'It is usually a store: see DependencyDown, PostgresReadOnly and PoolExhausted.',
+  },
+  {
+    name: 'session-latency',
+    title: 'Sessions are checked within 25 ms',
+    target: 0.99,
+    events: 'sum(rate(session_validation_duration_seconds_count[$window]))',
+    bad:
+      'sum(rate(session_validation_duration_seconds_count[$window])) - ' +
+      'sum(rate(session_validation_duration_seconds_bucket{le="0.025"}[$window]))',
+    means: 'Checks of sessions take longer than 25 ms. Every request of an application waits for one.',
+    look:
+      'The share of `source="postgres"` in `session_validations_total`: when it has grown, the cache is cold or Redis is away. ' +
+      'Else `redis_client_command_duration_seconds`, `db_client_operation_duration_seconds` and the event loop.',
+  },
+  {
+    name: 'gateway-connect',
+    title: 'Clients that may come in come in',
+    target: 0.999,
+    events: `sum(rate(gateway_handshakes_total{${ours}}[$window]))`,
+    bad: 'sum(rate(gateway_handshakes_total{result=~"rejected_overload|rejected_draining|error"}[$window]))',
+    means:
+      'Clients that did nothing wrong are turned away at the upgrade. They come back later, each by itself.',
+    look:
+      '`result` of `gateway_handshakes_total`. `rejected_overload`: add a replica, see GatewayNearLimit. ' +
+      '`rejected_draining`: the load balancer still sends to an instance that leaves. `error`: the session service or Redis.',
+  },
+  {
+    name: 'recovery',
+    title: 'Clients that come back get everything they missed',
+    target: 0.999,
+    events: 'sum(rate(gateway_recoveries_total[$window]))',
+    bad: 'sum(rate(gateway_recoveries_total{result="resync"}[$window]))',
+    means: 'Clients come back and what they missed is no longer kept: they have to fetch everything again.',
+    look:
+      'Size and age of the history of the namespaces against how long clients were away. A new epoch of Redis ' +
+      '(failover, eviction, flush) looks the same: `redis_client_failovers_total`, and `maxmemory-policy` has to be `noeviction`.',
+  },
+  {
+    name: 'journey',
+    title: 'A message that one gateway takes arrives at another',
+    target: 0.999,
+    events: 'sum(rate(fleet_journeys_total[$window]))',
+    bad: 'sum(rate(fleet_journeys_total{result="failed"}[$window]))',
+    means:
+      'The synthetic client of the aggregator signs in, publishes on one gateway and does not hear it on another.',
+    look: '`step` of `fleet_journeys_total` says where it ended; see JourneyFailing.',
+  },
+];
+
+/** Two windows that must both burn, and how many times faster than sustainable. */
+export interface Burn {
+  readonly long: string;
+  readonly short: string;
+  readonly factor: number;
+}
+
+/** Someone is woken: 2 % of the month's budget in an hour, or 5 % in six. */
+export const PAGES: readonly Burn[] = [
+  { long: '1h', short: '5m', factor: 14.4 },
+  { long: '6h', short: '30m', factor: 6 },
+];
+/** It waits for the morning: 10 % in a day, or in three. */
+export const TICKETS: readonly Burn[] = [
+  { long: '1d', short: '2h', factor: 3 },
+  { long: '3d', short: '6h', factor: 1 },
+];
+
+/** Fewer events than this in the long window are no basis for a burn rate. */
+export const LEAST_EVENTS = 100;
+
+const SECONDS: Readonly<Record<string, number>> = { m: 60, h: 3_600, d: 86_400 };
+
+/** Seconds of a window such as `5m`. */
+export const secondsOf = (window: string): number =>
+  Number.parseInt(window, 10) * (SECONDS[window.slice(-1)] ?? 1);

@@ -1,0 +1,118 @@
+import { type Metric, unitOf } from '@muster/metrics/metric';
+
+/** One query of a panel. */
+export interface Target {
+  readonly expr: string;
+  readonly legend: string;
+}
+
+/** A panel before it has an id and a place. */
+export interface PanelSpec {
+  readonly title: string;
+  readonly description?: string;
+  readonly type: 'timeseries' | 'stat' | 'table' | 'state-timeline';
+  readonly unit: string;
+  readonly targets: readonly Target[];
+  /** Of 24. */
+  readonly width: number;
+  readonly height: number;
+  readonly min?: number;
+  readonly max?: number;
+  /** Where values turn from good to warning and to bad; for stats. */
+  readonly steps?: readonly { readonly color: 'red' | 'orange' | 'green'; readonly value: number | null }[];
+}
+
+const SELECTED = '{instance=~"$instance"}';
+const WINDOW = '$__rate_interval';
+const GRAFANA_UNITS = { seconds: 's', bytes: 'bytes', ratio: 'none', time: 's', count: 'short' } as const;
+const WIDTH = 8;
+const HEIGHT = 7;
+
+/** Lines over time. */
+export const graph = (title: string, unit: string, targets: readonly Target[]): PanelSpec => ({
+  title,
+  type: 'timeseries',
+  unit,
+  targets,
+  width: WIDTH,
+  height: HEIGHT,
+  min: 0,
+});
+
+/** One number, large. */
+export const stat = (
+  title: string,
+  {
+    expr,
+    unit,
+    width = 4,
+    steps,
+  }: { expr: string; unit: string; width?: number; steps?: PanelSpec['steps'] },
+): PanelSpec => ({
+  title,
+  type: 'stat',
+  unit,
+  targets: [{ expr, legend: '' }],
+  width,
+  height: 4,
+  ...(steps === undefined ? {} : { steps }),
+});
+
+/** The panel of a metric, as its entry in the catalogue says. */
+export const panelOf = (name: string, metric: Metric): PanelSpec => ({
+  ...graph(titleOf(metric), panelUnit(name, metric), targetsOf(name, metric)),
+  description: `${name}: ${metric.help}`,
+});
+
+const titleOf = ({ help }: Metric): string => help.replace(/\.$/, '');
+
+const panelUnit = (name: string, { kind }: Metric): string => {
+  const unit = unitOf(name);
+  if (kind === 'counter') return unit === 'bytes' ? 'Bps' : 'cps';
+  return GRAFANA_UNITS[unit];
+};
+
+const targetsOf = (name: string, metric: Metric): Target[] => {
+  const by = metric.panel.by ?? [];
+  const legend = by.map((label) => `{{${label}}}`).join(' ');
+  const grouping = by.length === 0 ? '' : ` by (${by.join(', ')})`;
+  switch (drawnAs(metric)) {
+    case 'rate':
+      return [
+        { expr: `sum${grouping} (rate(${name}${SELECTED}[${WINDOW}]))`, legend: legend || 'per second' },
+      ];
+    case 'quantiles':
+      return (by.length === 0 ? [0.5, 0.99] : [0.99]).map((quantile) => ({
+        expr: `histogram_quantile(${quantile}, sum by (${['le', ...by].join(', ')}) (rate(${name}_bucket${SELECTED}[${WINDOW}])))`,
+        legend: `p${quantile * 100} ${legend}`.trimEnd(),
+      }));
+    case 'age':
+      return [{ expr: `time() - max${grouping} (${name}${SELECTED})`, legend: legend || 'age' }];
+    case 'sum':
+      return [{ expr: `sum${grouping} (${name}${SELECTED})`, legend: legend || 'all' }];
+    default:
+      return [{ expr: `max${grouping} (${name}${SELECTED})`, legend: legend || 'largest' }];
+  }
+};
+
+const drawnAs = ({ kind, panel }: Metric) =>
+  panel.as ?? ({ counter: 'rate', gauge: 'max', histogram: 'quantiles' } as const)[kind];
+
+/** What Node and the system say of the processes of a service. */
+export const processPanels = (service: string): PanelSpec[] => {
+  const of = `{service=~"${service}",instance=~"$instance"}`;
+  const one = (title: string, unit: string, expr: string) =>
+    graph(title, unit, [{ expr, legend: '{{instance}}' }]);
+  return [
+    one('Delay of the event loop, p99', 's', `max by (instance) (nodejs_eventloop_lag_p99_seconds${of})`),
+    one('Processor', 'percentunit', `sum by (instance) (rate(process_cpu_seconds_total${of}[${WINDOW}]))`),
+    one('Memory', 'bytes', `max by (instance) (process_resident_memory_bytes${of})`),
+    one('Heap in use', 'bytes', `max by (instance) (nodejs_heap_size_used_bytes${of})`),
+    one(
+      'Garbage collection',
+      'percentunit',
+      `sum by (instance) (rate(nodejs_gc_duration_seconds_sum${of}[${WINDOW}]))`,
+    ),
+    one('Open files', 'short', `max by (instance) (process_open_fds${of})`),
+  ];
+};

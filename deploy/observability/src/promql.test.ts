@@ -1,0 +1,29 @@
+import { expect, test } from 'vitest';
+import { problemsOf } from './promql.ts';
+
+const recorded = new Map([['slo:budget:ratio', ['slo']]]);
+
+test.each([
+  'sum by (outcome) (rate(gateway_sequence_gaps_total{outcome="lost",instance=~"$instance"}[$__rate_interval]))',
+  'histogram_quantile(0.99, sum by (le) (rate(gateway_publish_duration_seconds_bucket[5m])))',
+  'time() - max by (instance) (gateway_bus_canary_last_success_timestamp_seconds) > 15',
+  'max(fleet_instances{state=~"up|degraded"}) unless on (slo) slo:budget:ratio offset 5m',
+  '1 - sum_over_time(slo:budget:ratio{slo="gateway-connect"}[30d:2m])',
+  'up{job="fleet"} == 0 and on () vector(1)',
+  'changes(max(fleet_epoch)[2m:30s]) > 0',
+])('[OB2] %s is about what there is', (expression) => {
+  expect(problemsOf(expression, recorded)).toEqual([]);
+});
+
+test.each([
+  ['rate(gateway_inventions_total[5m])', 'no metric is called gateway_inventions_total'],
+  ['gateway_publish_duration_seconds > 1', 'no metric is called gateway_publish_duration_seconds'],
+  ['gateway_groups_count', 'no metric is called gateway_groups_count'],
+  ['gateway_groups{group="lobby"}', 'gateway_groups has no label group'],
+  ['fleet_instances{state="asleep"}', 'fleet_instances is never state="asleep"'],
+  ['fleet_instances{state=~"up|asleep"}', 'fleet_instances is never state="asleep"'],
+  ['sum by (outcome) (gateway_groups)', 'nothing in the expression has a label outcome'],
+  ['slo:other:ratio > 1', 'no metric is called slo:other:ratio'],
+])('[OB2] %s is refused', (expression, problem) => {
+  expect(problemsOf(expression, recorded)).toContain(problem);
+});

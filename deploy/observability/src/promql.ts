@@ -1,0 +1,95 @@
+import { CATALOGUE } from '@muster/metrics/catalogue';
+import type { AtMost, Metric, Words } from '@muster/metrics/metric';
+import { RUNTIME } from '@muster/metrics/runtime';
+
+/** Labels that the scrape adds to every series. */
+const TARGET_LABELS = ['instance', 'job', 'service'];
+/** What Prometheus itself exposes or keeps. */
+const OWN_SERIES: Readonly<Record<string, readonly string[]>> = {
+  up: [],
+  ALERTS: ['alertname', 'alertstate', 'severity', 'slo'],
+};
+const WORDS_OF_PROMQL = new Set(
+  'by without on ignoring group_left group_right and or unless bool offset inf nan le'.split(' '),
+);
+const STRING = /"(?:[^"\\]|\\.)*"/g;
+const SELECTOR = /([a-zA-Z_:][\w:]*)\s*(\{[^}]*\})?/g;
+const MATCHER = /(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"/g;
+const LABEL_LIST = /\b(?:by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)/g;
+const PLAIN_WORDS = /^[\w|]+$/;
+
+interface Series {
+  readonly labels: readonly string[];
+  readonly values: Readonly<Record<string, Words | AtMost>>;
+}
+
+/** What a series is called in the catalogue, and which labels it has; undefined when nobody exposes it. */
+const seriesOf = (name: string, recorded: ReadonlyMap<string, readonly string[]>): Series | undefined => {
+  const plain = recorded.get(name) ?? OWN_SERIES[name] ?? RUNTIME[name.replace(/_(sum|count)$/, '')];
+  if (plain !== undefined) return { labels: plain, values: {} };
+  const base = name.replace(/_(bucket|sum|count)$/, '');
+  const metric = (CATALOGUE as Readonly<Record<string, Metric | undefined>>)[base === name ? name : base];
+  if (metric === undefined || (metric.kind === 'histogram') !== (base !== name)) return undefined;
+  const own = Object.keys(metric.labels);
+  return { labels: name.endsWith('_bucket') ? [...own, 'le'] : own, values: metric.labels };
+};
+
+/**
+ * What an expression asks for that nobody exposes: unknown series, labels that a series does not have, values that a
+ * closed label never takes. `recorded` names the series of recording rules and their labels.
+ */
+export const problemsOf = (
+  expression: string,
+  recorded: ReadonlyMap<string, readonly string[]> = new Map(),
+): string[] => {
+  const problems: string[] = [];
+  const reachable = new Set<string>(TARGET_LABELS);
+  for (const [name, matchers] of selectorsOf(expression)) {
+    const series = seriesOf(name, recorded);
+    if (series === undefined) {
+      problems.push(`no metric is called ${name}`);
+      continue;
+    }
+    for (const label of series.labels) reachable.add(label);
+    problems.push(...matchersProblems(name, matchers, series));
+  }
+  for (const [, list = ''] of expression.matchAll(LABEL_LIST)) {
+    const unknown = list
+      .split(',')
+      .map((label) => label.trim())
+      .filter((label) => label !== '' && !reachable.has(label));
+    problems.push(...unknown.map((label) => `nothing in the expression has a label ${label}`));
+  }
+  return problems;
+};
+
+const matchersProblems = (name: string, matchers: string, { labels, values }: Series): string[] =>
+  [...matchers.matchAll(MATCHER)].flatMap(([, label = '', operator = '', text = '']) => {
+    if (!labels.includes(label))
+      return TARGET_LABELS.includes(label) ? [] : [`${name} has no label ${label}`];
+    const known = values[label];
+    if (known === undefined || 'atMost' in known || text === '') return [];
+    if (operator.endsWith('~') && !PLAIN_WORDS.test(text)) return [];
+    const wanted = operator.endsWith('~') ? text.split('|') : [text];
+    return wanted
+      .filter((value) => !known.includes(value))
+      .map((value) => `${name} is never ${label}="${value}"`);
+  });
+
+/** Every name of a series in an expression, with its matchers. */
+const selectorsOf = (expression: string): [string, string][] => {
+  const bare = expression.replaceAll(LABEL_LIST, ' ');
+  const strings: string[] = [];
+  // Names inside strings are none: they wait outside while names are looked for.
+  const hidden = bare.replaceAll(STRING, (text) => `"${strings.push(text) - 1}"`);
+  const found: [string, string][] = [];
+  for (const match of hidden.matchAll(SELECTOR)) {
+    const [whole, name = '', matchers = ''] = match;
+    const before = hidden[match.index - 1] ?? ' ';
+    const after = hidden.slice(match.index + whole.length).trimStart();
+    const isPart = /[\w$.[":]/.test(before);
+    if (isPart || after.startsWith('(') || WORDS_OF_PROMQL.has(name.toLowerCase())) continue;
+    found.push([name, matchers.replaceAll(/"(\d+)"/g, (_, index: string) => strings[Number(index)] ?? '""')]);
+  }
+  return found;
+};

@@ -1,0 +1,48 @@
+import { CHAPTERS } from '@muster/metrics/catalogue';
+import { budgetOf, type LabelSets, type Metric, unitOf } from '@muster/metrics/metric';
+
+/** The catalogue as a document for people. */
+export const renderReference = (): string => `# Metrics
+
+Written by \`npm run generate\` from the catalogue in \`packages/metrics/src\`. Do not edit.
+
+Every process answers \`GET /metrics\` on its ops port in the text format of Prometheus. Labels \`instance\`, \`service\` and \`job\`
+come from the scrape. **Series** is the most that one process may expose of a metric; a test holds it to that. A metric marked
+*experimental* may change its name or labels in a minor version, the others only in a major one. Beside these there are the
+metrics of the process and of Node itself, \`process_*\` and \`nodejs_*\`.
+
+${CHAPTERS.map(({ title, services, metrics }) => chapter(title, services, Object.entries(metrics))).join('\n')}`;
+
+const chapter = (title: string, services: readonly string[], metrics: readonly [string, Metric][]): string =>
+  [
+    `## ${title}`,
+    '',
+    `Exposed by: ${services.join(', ')}.`,
+    '',
+    '| metric | kind | unit | labels | series | what it says |',
+    '| --- | --- | --- | --- | ---: | --- |',
+    ...metrics.map(row),
+    '',
+  ].join('\n');
+
+const row = ([name, metric]: readonly [string, Metric]): string => {
+  const note = metric.stability === 'experimental' ? ' *Experimental.*' : '';
+  const cells = [
+    `\`${name}\``,
+    metric.kind,
+    unitOf(name),
+    labels(metric.labels),
+    budgetOf(metric),
+    `${metric.help}${note}`,
+  ];
+  return `| ${cells.join(' | ')} |`;
+};
+
+const labels = (sets: LabelSets): string =>
+  Object.entries(sets)
+    .map(([label, values]) =>
+      'atMost' in values
+        ? `\`${label}\` (at most ${values.atMost}: ${values.because})`
+        : `\`${label}\`: ${values.map((value) => `\`${value}\``).join(', ')}`,
+    )
+    .join('<br>');

@@ -1,0 +1,109 @@
+import {
+  type Burn,
+  LEAST_EVENTS,
+  OBJECTIVES,
+  type Objective,
+  PAGES,
+  secondsOf,
+  TICKETS,
+} from './objectives.ts';
+import { alert, type Rule, type RuleGroup } from './rule.ts';
+
+/** Windows of the alerts, the near ones evaluated at every round. */
+const NEAR = ['5m', '30m', '1h'] as const;
+const FAR = ['2h', '6h', '1d', '3d'] as const;
+const RUNBOOKS = 'deploy/prometheus/runbooks-slo.md';
+
+const over = (expression: string, window: string): string => expression.replaceAll('$window', window);
+
+/** Series of bad events appear with the first of them: before that they are none of all. */
+const badOf = ({ bad, events }: Objective, window: string): string =>
+  `((${over(bad, window)}) or 0 * ${over(events, window)})`;
+
+const recordings = (windows: readonly string[]): Rule[] =>
+  OBJECTIVES.flatMap((objective) =>
+    windows.flatMap((window) => [
+      {
+        record: `slo:events:rate${window}`,
+        expr: over(objective.events, window),
+        labels: { slo: objective.name },
+      },
+      {
+        record: `slo:errors:ratio_rate${window}`,
+        expr: `${badOf(objective, window)} / ${over(objective.events, window)}`,
+        labels: { slo: objective.name },
+      },
+    ]),
+  );
+
+const burns = ({ long, short, factor }: Burn): string =>
+  [
+    `(slo:errors:ratio_rate${short} > ${factor} * slo:budget:ratio`,
+    `and slo:errors:ratio_rate${long} > ${factor} * slo:budget:ratio`,
+    `and slo:events:rate${long} * ${secondsOf(long)} > ${LEAST_EVENTS})`,
+  ].join('\n  ');
+
+const budgets: RuleGroup = {
+  name: 'slo-budgets',
+  rules: OBJECTIVES.map(({ name, target }) => ({
+    record: 'slo:budget:ratio',
+    expr: `vector(${rounded(1 - target)})`,
+    labels: { slo: name },
+  })),
+};
+
+const month: RuleGroup = {
+  name: 'slo-month',
+  interval: '2m',
+  rules: [
+    ...OBJECTIVES.map((objective) => ({
+      record: 'slo:errors:rate5m',
+      expr: badOf(objective, '5m'),
+      labels: { slo: objective.name },
+    })),
+    {
+      record: 'slo:budget_left:ratio',
+      expr: '1 - (avg_over_time(slo:errors:rate5m[30d]) / avg_over_time(slo:events:rate5m[30d])) / slo:budget:ratio',
+    },
+  ],
+};
+
+const alerts: RuleGroup = {
+  name: 'slo-alerts',
+  rules: [
+    alert('SloBudgetBurnsFast', 'page', {
+      runbooks: RUNBOOKS,
+      expr: PAGES.map(burns).join('\nor '),
+      summary: 'The error budget of {{ $labels.slo }} for the month burns so fast that it lasts a few days.',
+    }),
+    alert('SloBudgetBurnsSlowly', 'ticket', {
+      runbooks: RUNBOOKS,
+      expr: TICKETS.map(burns).join('\nor '),
+      summary: 'The error budget of {{ $labels.slo }} will not last the month.',
+    }),
+    alert('SloFewButFailing', 'ticket', {
+      runbooks: RUNBOOKS,
+      expr: `slo:errors:ratio_rate6h * slo:events:rate6h * ${secondsOf('6h')} > 20 and slo:events:rate6h < 0.5`,
+      summary: 'Little happens for {{ $labels.slo }}, and more than twenty of it failed in six hours.',
+    }),
+    alert('SloUnmeasured', 'ticket', {
+      runbooks: RUNBOOKS,
+      expr: 'slo:budget:ratio unless on (slo) slo:events:rate5m',
+      wait: '10m',
+      summary: 'Nothing is measured for {{ $labels.slo }}: nobody can tell whether it is met.',
+    }),
+  ],
+};
+
+function rounded(value: number): number {
+  return Number(value.toFixed(6));
+}
+
+/** Everything about objectives that Prometheus computes. */
+export const SLO_GROUPS: readonly RuleGroup[] = [
+  budgets,
+  { name: 'slo-near', rules: recordings(NEAR) },
+  { name: 'slo-far', interval: '2m', rules: recordings(FAR) },
+  month,
+  alerts,
+];

@@ -1,0 +1,147 @@
+import { OBJECTIVES } from '@muster/observability/objectives';
+import type { Series } from './prometheus-rules.ts';
+
+/** Minutes with so many good and bad events in each. */
+type Stretch = readonly [minutes: number, good: number, bad: number];
+
+/** What happens to every objective, and the alerts that it must lead to. */
+export interface ObjectiveCase {
+  readonly name: string;
+  /** Minutes between two samples. */
+  readonly step: number;
+  readonly at: string;
+  readonly series: readonly Series[];
+  readonly fires: readonly string[];
+}
+
+/** A counter that grows by so much a minute, in the notation of promtool. */
+const counting = (
+  stretches: readonly (readonly [minutes: number, perMinute: number])[],
+  step: number,
+): string => {
+  let at = 0;
+  return stretches
+    .map(([minutes, perMinute]) => {
+      const steps = Math.round(minutes / step);
+      const text = `${at}+${perMinute * step}x${steps}`;
+      at += perMinute * step * (steps + 1);
+      return text;
+    })
+    .join(' ');
+};
+
+/** The series of good and of bad events of each objective; histograms count all, and in a bucket those that were quick. */
+const SERIES: Readonly<Record<string, { good: string; bad: string } | { all: string; good: string }>> = {
+  'session-availability': {
+    good: 'http_server_request_duration_seconds_count{service="session-service",http_route="/v1/session",http_response_status_code="200"}',
+    bad: 'http_server_request_duration_seconds_count{service="session-service",http_route="/v1/session",http_response_status_code="503"}',
+  },
+  'session-latency': {
+    all: 'session_validation_duration_seconds_count{source="redis"}',
+    good: 'session_validation_duration_seconds_bucket{source="redis",le="0.025"}',
+  },
+  'gateway-connect': {
+    good: 'gateway_handshakes_total{result="accepted"}',
+    bad: 'gateway_handshakes_total{result="rejected_overload"}',
+  },
+  recovery: {
+    good: 'gateway_recoveries_total{result="complete"}',
+    bad: 'gateway_recoveries_total{result="resync"}',
+  },
+  journey: {
+    good: 'fleet_journeys_total{result="ok",step="all"}',
+    bad: 'fleet_journeys_total{result="failed",step="receive"}',
+  },
+};
+
+const seriesOf = (slo: string, stretches: readonly Stretch[], step: number): Series[] => {
+  const names = SERIES[slo];
+  if (names === undefined) throw new Error(`no series for the objective ${slo}`);
+  const good = counting(
+    stretches.map(([minutes, perMinute]) => [minutes, perMinute]),
+    step,
+  );
+  if ('all' in names) {
+    const all = counting(
+      stretches.map(([minutes, fine, bad]) => [minutes, fine + bad]),
+      step,
+    );
+    return [
+      { series: names.all, values: all },
+      { series: names.good, values: good },
+    ];
+  }
+  const bad = counting(
+    stretches.map(([minutes, , perMinute]) => [minutes, perMinute]),
+    step,
+  );
+  return [
+    { series: names.good, values: good },
+    { series: names.bad, values: bad },
+  ];
+};
+
+const FAST = 'SloBudgetBurnsFast';
+const SLOWLY = 'SloBudgetBurnsSlowly';
+const PER_MINUTE = 6_000;
+const BUDGETS = new Map(OBJECTIVES.map(({ name, target }) => [name, 1 - target]));
+
+/** Minutes in which failures are so many times what the budget allows. */
+const failing =
+  (minutes: number, times: number) =>
+  (budget: number): Stretch => {
+    const bad = PER_MINUTE * budget * times;
+    return [minutes, PER_MINUTE - bad, bad];
+  };
+const exactly =
+  (...stretch: Stretch) =>
+  (): Stretch =>
+    stretch;
+
+const of = (
+  name: string,
+  { is, ...one }: Omit<ObjectiveCase, 'name' | 'series'> & { is: readonly ((budget: number) => Stretch)[] },
+): ObjectiveCase => ({
+  ...one,
+  name,
+  series: [...BUDGETS].flatMap(([slo, budget]) =>
+    is.length === 0
+      ? []
+      : seriesOf(
+          slo,
+          is.map((stretch) => stretch(budget)),
+          one.step,
+        ),
+  ),
+});
+
+/**
+ * What happens to all budgets at once, window by window. A young fleet has no history: its long windows see what its short
+ * ones see, so a fast burn is a slow one, too.
+ */
+export const OBJECTIVE_CASES: readonly ObjectiveCase[] = [
+  of('a fast burn, seen by 1h and 5m', { step: 1, at: '62m', fires: [FAST, SLOWLY], is: [failing(70, 16)] }),
+  of('a burst that is over wakes nobody', {
+    step: 1,
+    at: '96m',
+    fires: [SLOWLY],
+    is: [failing(30, 0), failing(30, 20), failing(40, 0)],
+  }),
+  of('all of it fails, which is one an hour', {
+    step: 1,
+    at: '120m',
+    fires: [],
+    is: [exactly(60, 0, 0), exactly(70, 0, 1 / 60)],
+  }),
+  of('little happens, and much of it fails', {
+    step: 5,
+    at: '355m',
+    fires: ['SloFewButFailing'],
+    is: [exactly(400, 0.15, 0.1)],
+  }),
+  of('nothing is measured', { step: 1, at: '20m', fires: ['SloUnmeasured'], is: [] }),
+  of('a burn seen by 6h and 30m', { step: 2, at: '370m', fires: [FAST, SLOWLY], is: [failing(390, 8)] }),
+  of('a burn seen by 1d and 2h', { step: 10, at: '1470m', fires: [SLOWLY], is: [failing(1_500, 4)] }),
+  of('a slow burn, seen by 3d and 6h', { step: 30, at: '4410m', fires: [SLOWLY], is: [failing(4_500, 1.5)] }),
+  of('within the budget for days', { step: 30, at: '4410m', fires: [], is: [failing(4_500, 0.8)] }),
+];
