@@ -108,6 +108,7 @@ const openPorts = async (ground: Ground, leading: () => Lead | undefined): Promi
   const app = createServer({
     ...ground,
     ...{ clock, log },
+    notes: leading,
     incidents: () => leading()?.incidents() ?? [],
     days: () => leading()?.days() ?? new Map(),
     directives: createDirectives(redis, fleetName),

@@ -20,6 +20,10 @@ const KEPT_IN_MEMORY = 100;
 export interface Lead extends AsyncDisposable {
   /** The latest incidents, newest first, from memory. */
   incidents(): readonly Incident[];
+  /** Writes what an operator says, in the name of whoever leads. Rejects without Redis; false when nobody leads. */
+  note(change: IncidentChange): Promise<boolean>;
+  /** An incident however old, from the store. */
+  find(id: string): Promise<Incident | undefined>;
   /** The last 90 days by service, and of the whole under `fleet`; from memory. */
   days: Chronicle['days'];
 }
@@ -57,11 +61,7 @@ export const lead = async (deps: LeadDeps): Promise<Lead> => {
   const chronicle = stack.use(
     createChronicle({ fleet, store: history, epoch: leadership.epoch, clock, log }),
   );
-  const { journeyKey, journeyIntervalMs } = config;
-  if (journeyKey !== undefined) {
-    const timing = { intervalMs: journeyIntervalMs, epoch: leadership.epoch, clock };
-    stack.use(travel({ ...timing, apiKey: journeyKey, fleet, log, redis, keys, metrics: deps.metrics }));
-  }
+  startJourneys(deps, leadership.epoch, stack);
   let adopted: number | undefined;
   let waiting: readonly IncidentChange[] = [];
 
@@ -91,19 +91,50 @@ export const lead = async (deps: LeadDeps): Promise<Lead> => {
     await write(epoch);
     void webhooks.deliver();
   };
+  const run = oneAtATime(work, (error) => log.debug({ error }, 'lead.interrupted'));
+  void run();
+  // What is under way ends before the store is closed.
+  stack.defer(run.settled);
+  stack.defer(every(WORK_MS, () => void run()));
+  const owned = stack.move();
+  const note = async (change: IncidentChange): Promise<boolean> => {
+    const epoch = leadership.leader()?.epoch;
+    if (epoch === undefined || !(await store.write(epoch, change, config.webhookUrls.length, clock.now())))
+      return false;
+    latest = await store.latest(KEPT_IN_MEMORY);
+    return true;
+  };
+  return {
+    incidents: () => latest,
+    note,
+    find: store.find,
+    days: chronicle.days,
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+};
+
+/** Calls that come while one is under way are not made; a failure is told and forgotten. */
+const oneAtATime = (work: () => Promise<void>, onError: (error: unknown) => void) => {
   let running: Promise<void> | undefined;
-  const run = (): void => {
+  const run = (): Promise<void> => {
     running ??= work()
-      .catch((error: unknown) => log.debug({ error }, 'lead.interrupted'))
+      .catch(onError)
       .finally(() => {
         running = undefined;
       });
+    return running;
   };
-  run();
-  stack.defer(async () => void (await running));
-  stack.defer(every(WORK_MS, run));
-  const owned = stack.move();
-  return { incidents: () => latest, days: chronicle.days, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return Object.assign(run, { settled: async () => void (await running) });
+};
+
+const startJourneys = (
+  { config, world: { clock, log }, fleet, redis, keys, metrics }: LeadDeps,
+  epoch: () => number | undefined,
+  stack: AsyncDisposableStack,
+): void => {
+  const { journeyKey: apiKey, journeyIntervalMs: intervalMs } = config;
+  if (apiKey !== undefined)
+    stack.use(travel({ apiKey, intervalMs, epoch, clock, log, fleet, redis, keys, metrics }));
 };
 
 const createLeadMetrics = (

@@ -15,13 +15,17 @@ export interface IncidentUpdate {
   readonly status: ServiceStatus;
   /** Codes of what was seen, such as `ws-gateway-1 down refused`. */
   readonly seen: readonly string[];
+  /** What an operator wrote. */
+  readonly text?: string;
 }
 
 /** A time in which a service or a store was not well. */
 export interface Incident {
   readonly id: string;
-  /** A service, or `database`. */
+  /** A service, or `database`; of a note whatever its author says. */
   readonly subject: string;
+  /** True for what an operator wrote: nobody but operators updates or closes it. */
+  readonly isNote?: boolean;
   /** The worst it has been. */
   readonly severity: Severity;
   readonly openedAt: number;
@@ -40,6 +44,38 @@ export interface IncidentChange {
 /** Those that are not over. */
 export const openOnes = (incidents: readonly Incident[]): Incident[] =>
   incidents.filter(({ closedAt }) => closedAt === undefined);
+
+/** What an operator says. */
+export interface NoteText {
+  readonly text: string;
+  readonly status: Severity;
+}
+
+/** A note that begins now. */
+export const openNote = (
+  id: string,
+  { subject, text, status }: NoteText & { readonly subject: string },
+  now: number,
+): IncidentChange => ({
+  kind: 'opened',
+  incident: {
+    ...{ id, subject, isNote: true, severity: status, openedAt: now, seq: 1 },
+    updates: [{ at: now, status, seen: [], text }],
+  },
+});
+
+/** Adds to a note, or ends it. */
+export const updateNote = (
+  note: Incident,
+  { text, closes }: { readonly text: string; readonly closes: boolean },
+  now: number,
+): IncidentChange => {
+  const status: ServiceStatus = closes ? 'operational' : note.severity;
+  const incident = extend(note, { at: now, status, seen: [], text });
+  return closes
+    ? { kind: 'closed', incident: { ...incident, closedAt: now } }
+    : { kind: 'updated', incident };
+};
 
 interface Condition {
   readonly status: ServiceStatus;
@@ -79,7 +115,7 @@ export const createIncidentKeeper = (newId: () => string, afterMs: number): Inci
     adopt: (incidents) => {
       open.clear();
       conditions.clear();
-      for (const incident of incidents) open.set(incident.subject, incident);
+      for (const incident of incidents) if (!incident.isNote) open.set(incident.subject, incident);
     },
     observe: (view, now) =>
       subjectsOf(view)

@@ -3,15 +3,30 @@ import { AppError } from '@muster/protocol/errors';
 import { z } from 'zod';
 import { availabilityOf, type Day, HISTORY_DAYS } from '../core/history.ts';
 import type { Incident } from '../core/incidents.ts';
+import { atomFeed } from './feed.ts';
 
 /** What the routes need; all of it is in memory. */
 export interface PastDeps {
+  /** Of the fleet. */
+  readonly name: () => string;
+  readonly now: () => number;
   readonly incidents: () => readonly Incident[];
   readonly days: () => ReadonlyMap<string, readonly Day[]>;
 }
 
 /** What was: `/v1/incidents` and `/v1/history`. */
-export const pastRoutes = ({ incidents, days }: PastDeps): Route[] => [
+export const pastRoutes = ({ incidents, days, name, now }: PastDeps): Route[] => [
+  route({
+    method: 'get',
+    path: '/feed.atom',
+    summary: 'Incidents as an Atom feed',
+    responses: { 200: { description: 'at most 100 incidents, newest first' } },
+    handle: () => ({
+      status: 200,
+      headers: { 'Cache-Control': 'max-age=10', 'Content-Type': 'application/atom+xml; charset=utf-8' },
+      text: atomFeed(incidents(), { fleet: name(), self: '/feed.atom', now: now() }),
+    }),
+  }),
   route({
     method: 'get',
     path: '/v1/incidents',
@@ -55,7 +70,7 @@ export const pastRoutes = ({ incidents, days }: PastDeps): Route[] => [
   }),
 ];
 
-const incidentBody = ({ openedAt, closedAt, updates, ...rest }: Incident) => ({
+export const incidentBody = ({ openedAt, closedAt, updates, ...rest }: Incident) => ({
   ...rest,
   openedAt: new Date(openedAt).toISOString(),
   ...(closedAt === undefined ? {} : { closedAt: new Date(closedAt).toISOString() }),

@@ -23,6 +23,7 @@ import { deskRoutes } from './desk-routes.ts';
 import { drainRoutes } from './drain-routes.ts';
 import type { EventStreams } from './event-streams.ts';
 import { healthRoutes } from './health-routes.ts';
+import { type Notes, noteRoutes } from './note-routes.ts';
 import { createOperatorGuard } from './operator.ts';
 import { pastRoutes } from './past-routes.ts';
 import { scrapeGroups } from './service-discovery.ts';
@@ -34,6 +35,7 @@ export interface ServerDeps {
   readonly streams: EventStreams;
   readonly incidents: () => readonly Incident[];
   readonly days: () => ReadonlyMap<string, readonly Day[]>;
+  readonly notes: () => Notes | undefined;
   readonly directives: Directives;
   readonly removals: SelfRemovals;
   readonly opsToken: string | undefined;
@@ -80,7 +82,8 @@ export const createServer = (deps: ServerDeps): Express => {
       capacityRoute(view),
       discoveryRoute(fleet),
       consensusRoute(deps),
-      ...pastRoutes(deps),
+      ...pastRoutes({ ...deps, name: () => view().fleet, now: () => deps.clock.now() }),
+      ...noteRoutes({ ...deps, guard }),
       ...drainRoutes({ view, directives: deps.directives, guard, log }),
       ...deskRoutes({ ...desks, guard, log }),
     ],

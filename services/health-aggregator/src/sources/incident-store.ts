@@ -8,6 +8,8 @@ const KEPT = 500;
 export interface IncidentStore {
   /** The latest incidents, newest first. */
   latest(count: number): Promise<Incident[]>;
+  /** One of them, however old. */
+  find(id: string): Promise<Incident | undefined>;
   /** Writes a change and its notifications in one step; false when `epoch` is not the present leader's. */
   write(epoch: number, change: IncidentChange, channels: number, now: number): Promise<boolean>;
 }
@@ -35,6 +37,10 @@ export const createIncidentStore = (redis: RedisConnections, keys: AggregatorKey
     if (ids.length === 0) return [];
     const texts = await redis.retry((lane) => lane.hmget(keys.incidents, ...ids));
     return texts.flatMap((text) => (text === null ? [] : [JSON.parse(text) as Incident]));
+  },
+  find: async (id) => {
+    const text = await redis.retry((lane) => lane.hget(keys.incidents, id));
+    return text === null ? undefined : (JSON.parse(text) as Incident);
   },
   write: async (epoch, { kind, incident }, channels, now) => {
     const written = await redis.retry((lane) =>

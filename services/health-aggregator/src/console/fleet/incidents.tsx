@@ -31,6 +31,7 @@ const Entry = ({ incident }: { incident: IncidentBody }) => {
   const isOpen = incident.closedAt === undefined;
   const lasted = (incident.closedAt ? Date.parse(incident.closedAt) : Date.now()) - opened;
   const seen = incident.updates[0]?.seen ?? [];
+  const said = incident.updates.flatMap(({ text }) => (text === undefined ? [] : [text]));
   return (
     <li class="incident" data-open={isOpen}>
       <Glyph tone={isOpen ? tone : 'unknown'} />
@@ -40,6 +41,11 @@ const Entry = ({ incident }: { incident: IncidentBody }) => {
           {word.toLowerCase()} for {uptime(lasted)}
           {isOpen ? ', still going on' : ''}
         </span>
+        {said.map((text) => (
+          <span class="quiet" key={text}>
+            {text}
+          </span>
+        ))}
         {seen.length > 0 && <span class="quiet">{seen.join(', ')}</span>}
       </p>
       <time class="quiet number" dateTime={incident.openedAt}>

@@ -12,6 +12,7 @@ export type IncidentBody = Omit<Incident, 'openedAt' | 'closedAt' | 'updates'> &
     readonly at: string;
     readonly status: string;
     readonly seen: readonly string[];
+    readonly text?: string;
   }[];
 };
 
