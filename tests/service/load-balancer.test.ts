@@ -68,6 +68,7 @@ test.for([
   ['/wsx', 'health-aggregator'],
   ['/v1/api-keys', 'session-service'],
   ['/v1/capacity', 'health-aggregator'],
+  ['/v1/operator/sessions', 'health-aggregator'],
   ['/v1/nothing-of-ours', 'session-service'],
 ] as const)('[LB1] %s goes to %s', async ([path, service]) => {
   const seen = await ask(path);
