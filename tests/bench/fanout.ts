@@ -46,7 +46,7 @@ export const benchFanout = async (options: FanoutOptions): Promise<FanoutResult>
     ({ name, groups, membersPerGroup }) =>
       name.includes(options.workload) && (!options.isQuick || groups * membersPerGroup <= QUICK_LIMIT),
   );
-  const idle = options.workload === '' ? await measureIdle(contestants, options) : [];
+  const idle = ['', 'idle'].includes(options.workload) ? await measureIdle(contestants, options) : [];
   const rows: Measured[] = [];
   for (let round = 1; round <= options.rounds; round += 1) {
     for (const shape of shapesOf(workloads)) {

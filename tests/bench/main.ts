@@ -18,11 +18,15 @@ const BENCHES: Readonly<Record<string, (options: Options) => Promise<string[]>>>
   sessions: async (options) => tellSessions(await benchSessions(options)),
   fanout: async (options) => tellFanout(await benchFanout(options)),
   storm: async (options) => tellStorm(await benchStorm(options)),
+  realtime: async (options) => [
+    ...['## Fan-out', '', ...tellFanout(await benchFanout(options)), ''],
+    ...['## Storm', '', ...tellStorm(await benchStorm(options))],
+  ],
 };
 
 /**
- * `npm run bench -- sessions|fanout|storm [--rounds 3] [--seconds 4] [--quick] [--only muster,ws] [--workload "100 × 10"]`;
- * `--quick` is for `fanout` and `storm`, the rest for `fanout`.
+ * `npm run bench -- sessions|fanout|storm|realtime [--rounds 3] [--seconds 4] [--quick] [--only muster,ws] [--workload "100 × 10"]`;
+ * `realtime` is `fanout` and `storm` one after the other. `--quick` is for both, the rest for `fanout`.
  */
 const { values, positionals } = parseArgs({
   allowPositionals: true,

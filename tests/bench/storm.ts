@@ -40,6 +40,8 @@ const SESSIONS_AT_ONCE = 16;
 /** Publications go on for so long before the drop and after the return. */
 const AROUND_MS = 2_000;
 const TIMEOUT_MS = 60_000;
+/** Publications that may be refused in one storm, on a machine that is too busy. */
+const MAX_FAILURES = 1_000;
 
 /**
  * Drops all clients of a gateway at once, while publications go on, and waits for them to come back: each with its own
@@ -142,16 +144,25 @@ const startPublisher = (fleet: Fleet, url: string, groups: number) => {
   const { serverApiKey } = fleet.describe();
   const counts = Array.from({ length: groups }, () => 0);
   let published = 0;
+  let failures = 0;
   let isOver = false;
-  const publish = async (group: number): Promise<void> => {
-    const s = (counts[group] ?? 0) + 1;
+  /** True when it was accepted. The same one may be said again: the key makes sure that it counts once. */
+  const tell = async (group: number, s: number): Promise<boolean> => {
     const answer = await fetch(`${url}/api/publish`, {
       method: 'POST',
       headers: { 'X-API-Key': serverApiKey, 'content-type': 'application/json' },
-      body: JSON.stringify({ channel: `storm${group}`, data: { s } }),
+      body: JSON.stringify({ channel: `storm${group}`, data: { s }, idempotency_key: `${group}-${s}` }),
     });
     const text = await answer.text();
-    if (!answer.ok || text.includes('"error"')) throw new Error(`not published: ${answer.status} ${text}`);
+    return answer.ok && !text.includes('"error"');
+  };
+  const publish = async (group: number): Promise<void> => {
+    const s = (counts[group] ?? 0) + 1;
+    while (!(await tell(group, s))) {
+      failures += 1;
+      if (failures > MAX_FAILURES) throw new Error('publications are refused again and again');
+      await sleep(50);
+    }
     counts[group] = s;
     published += 1;
   };

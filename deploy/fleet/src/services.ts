@@ -23,6 +23,14 @@ const HEALTH_POLL_MS = 100;
 /** A service gets this long beyond its own drain deadline. */
 const STOP_SLACK_MS = 2_000;
 
+/**
+ * A gateway's hot path makes next to no garbage: a small nursery costs it nothing, and halves the memory of idle
+ * connections.
+ */
+const NODE_OPTIONS: Partial<Record<ServiceKind, readonly string[]>> = {
+  'ws-gateway': ['--max-semi-space-size=4'],
+};
+
 /** Where logs go, and what runs in the place of a service when a test says so. */
 export interface ServiceDeps {
   readonly logDir: string;
@@ -42,7 +50,7 @@ export const serviceSpec = (
     child: {
       name: instance.name,
       command: process.execPath,
-      args: [entry],
+      args: [...(NODE_OPTIONS[instance.kind] ?? []), entry],
       env,
       logFile: join(logDir, `${instance.name}.log`),
       cwd: ROOT,

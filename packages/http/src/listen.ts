@@ -14,6 +14,12 @@ export interface Listening extends AsyncDisposable {
   readonly port: number;
 }
 
+/**
+ * Connections that may wait to be accepted, as far as the kernel lets us (`net.core.somaxconn`). Thousands of clients that
+ * come back at once must not wait for a lost handshake of TCP to be repeated.
+ */
+const BACKLOG = 4_096;
+
 /** Listens; rejects when the port is taken. Slow or oversized requests are ended: headers 5 s, body 10 s, headers 16 KiB. */
 export const listen = async (
   app: RequestListener,
@@ -26,7 +32,8 @@ export const listen = async (
     refuseConnection(error, socket as Socket),
   );
   await new Promise<void>((resolve, reject) => {
-    server.once('error', reject).listen(options.port, options.host, resolve);
+    server.once('error', reject);
+    server.listen({ port: options.port, host: options.host, backlog: BACKLOG }, resolve);
   });
   return {
     server,

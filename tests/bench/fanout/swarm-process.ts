@@ -140,11 +140,13 @@ const run = async (load: Load): Promise<SwarmOutcome> => {
 };
 
 const publishInFlight = async (inFlight: number, end: number): Promise<void> => {
-  onDelivered = (group) => {
-    // The oldest one has reached all when no more than those after it are missing.
-    while (group.missing <= (inFlight - 1) * group.members.length && performance.now() < end) publish(group);
+  const publishAll = (group: Group): void => {
+    for (let count = 0; count < inFlight; count += 1) publish(group);
   };
-  for (const group of groups) for (let count = 0; count < inFlight; count += 1) publish(group);
+  onDelivered = (group) => {
+    if (group.missing === 0 && performance.now() < end) publishAll(group);
+  };
+  for (const group of groups) publishAll(group);
   await pause(end - performance.now());
 };
 

@@ -24,7 +24,7 @@ export interface SwarmJob {
 
 /** What is published, for how long. */
 export interface Load {
-  /** Publications under way per group, the next one when all members have the oldest; 0 publishes at `rate`. */
+  /** Publications under way per group: so many at once, the next ones when all members have all of them; 0 publishes at `rate`. */
   readonly inFlight: number;
   /** Publications per second over all groups. */
   readonly rate: number;

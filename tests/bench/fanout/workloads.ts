@@ -23,7 +23,7 @@ const here = (
 export const WORKLOADS: readonly Workload[] = [
   here('1 × 1,000, one in flight', [1, 1_000], { inFlight: 1 }),
   here('1 × 1,000 at 50/s', [1, 1_000], { rate: 50 }),
-  here('1 × 1,000, 16 in flight', [1, 1_000], { inFlight: 16 }),
+  here('1 × 1,000, bursts of 16', [1, 1_000], { inFlight: 16 }),
   here('100 × 10, one in flight each', [100, 10], { inFlight: 1 }),
   here('100 × 10 at 1,000/s', [100, 10], { rate: 1_000 }),
   {

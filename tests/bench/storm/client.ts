@@ -78,6 +78,14 @@ export class StormClient {
     this.#socket?.resetAndDestroy();
   }
 
+  /** Where it stands, for a message when it does not come back. */
+  get state(): string {
+    if (this.#socket === undefined || this.#socket.destroyed) return 'between two tries';
+    if (this.#socket.connecting) return 'connecting';
+    if (!this.#isOpen) return 'waiting for the upgrade';
+    return this.#awaited === 0 ? 'back' : `waiting for ${this.#awaited} groups`;
+  }
+
   /** Publications of a group that it has not heard, of so many. */
   missing(counts: ReadonlyMap<string, number>): number {
     return this.#places.reduce((sum, { group, heard = 0 }) => sum + (counts.get(group) ?? 0) - heard, 0);

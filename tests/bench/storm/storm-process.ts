@@ -89,8 +89,13 @@ const countsNow = (): StormCounts => {
 const until = async (isSo: () => boolean, timeoutMs: number, what: string): Promise<void> => {
   const giveUp = performance.now() + timeoutMs;
   while (!isSo()) {
-    if (performance.now() > giveUp)
-      throw new Error(`${joined.size} of ${clients.length} clients: not all ${what}`);
+    if (performance.now() > giveUp) throw new Error(`not all ${what}: ${statesNow()}`);
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
+};
+
+const statesNow = (): string => {
+  const states = new Map<string, number>();
+  for (const { state } of clients) states.set(state, (states.get(state) ?? 0) + 1);
+  return [...states].map(([state, count]) => `${count} ${state}`).join(', ');
 };
