@@ -89,3 +89,32 @@ test('[AD2][AD3] while the stores are slow, those above the queue are refused wi
     what: 'an empty queue',
   });
 });
+
+test('[ME3] the numbers of a scrape are those of the moment: limits, users, bytes that wait, and what was refused', async () => {
+  await using gateway = await startGateway(stores, sessions.opsUrl, { MAX_CONNECTIONS: '3' });
+  const [ann, bob] = [await login('u_ann'), await login('u_bob')];
+  const clients = [
+    await opened(gateway.wsUrl, ann),
+    await opened(gateway.wsUrl, ann),
+    await opened(gateway.wsUrl, bob),
+  ];
+  for (const one of clients) await one.reply(1);
+  expect((await tryUpgrade(`${gateway.wsUrl}/connection/websocket`)).status).toBe(503);
+  const all = Object.entries({
+    gateway_connections_limit: 3,
+    gateway_connections: 3,
+    gateway_users: 2,
+    gateway_send_buffer_bytes: 0,
+    gateway_slow_consumers: 0,
+    gateway_admission_queue_length: 0,
+    'gateway_handshakes_total{result="rejected_overload"}': 1,
+    gateway_connection_duration_seconds_count: 0,
+  });
+  for (const [name, value] of all) expect([name, await gateway.metric(name)]).toEqual([name, value]);
+  expect(await gateway.metric('gateway_message_bytes_total{direction="in"}')).toBeGreaterThan(100);
+  clients[0]?.socket.close();
+  await until(async () => (await gateway.metric('gateway_connection_duration_seconds_count')) === 1, {
+    what: 'the end of a connection',
+  });
+  expect(await gateway.metric('gateway_users')).toBe(2);
+});

@@ -1,4 +1,4 @@
-import { COUNT, SIZE, STD } from './buckets.ts';
+import { COUNT, LONG, SIZE, STD } from './buckets.ts';
 import { atMost, counter, gauge, histogram } from './metric.ts';
 
 const clients = { row: 'Connections' };
@@ -15,6 +15,14 @@ export const GATEWAY = {
   gateway_connections: gauge('Open sockets by endpoint.', {
     labels: { transport: ['ws', 'plain'] },
     panel: { ...clients, by: ['transport'], as: 'sum' },
+  }),
+  gateway_connections_limit: gauge('Sockets that this gateway may have.', {
+    panel: { ...clients, as: 'sum' },
+  }),
+  gateway_users: gauge('Users with local connections.', { panel: { ...clients, as: 'sum' } }),
+  gateway_connection_duration_seconds: histogram('How long connections have lasted, when they end.', {
+    buckets: LONG,
+    panel: clients,
   }),
   gateway_sessions: gauge('Sessions with local connections.', { panel: { ...clients, as: 'sum' } }),
   gateway_groups: gauge('Groups with local members.', { panel: { ...clients, as: 'sum' } }),
@@ -75,17 +83,24 @@ export const GATEWAY = {
     },
     panel: { ...traffic, by: ['direction', 'type'] },
   }),
-  gateway_message_bytes_total: counter('Bytes of publications written to sockets.', {
-    labels: { direction: ['out'] },
-    zero: true,
-    panel: traffic,
-  }),
+  gateway_message_bytes_total: counter(
+    'Bytes of frames from protocol clients, and of publications to sockets.',
+    {
+      labels: { direction: ['in', 'out'] },
+      zero: true,
+      panel: traffic,
+    },
+  ),
   gateway_message_size_bytes: histogram('Size of publications heard from the bus.', {
     labels: { direction: ['out'] },
     buckets: SIZE,
     panel: traffic,
   }),
   gateway_fanout_recipients: histogram('Local members per publication.', { buckets: COUNT, panel: traffic }),
+  gateway_delivery_latency_seconds: histogram(
+    'From a publish call on any gateway to the hand-over to the sockets here, of one publication in sixteen.',
+    { buckets: STD, panel: traffic },
+  ),
   gateway_publish_duration_seconds: histogram('Time from a publish command to the acceptance by the bus.', {
     labels: { result: ['ok', 'error'] },
     buckets: STD,
@@ -109,6 +124,10 @@ export const GATEWAY = {
     zero: true,
     panel: { ...continuity, by: ['result'] },
   }),
+  gateway_recovery_duration_seconds: histogram(
+    'Time in which a client that came back was brought up to date, or told that it cannot be.',
+    { buckets: STD, panel: continuity },
+  ),
   gateway_recovered_messages_total: counter('Publications given to clients that came back.', {
     zero: true,
     panel: continuity,
@@ -120,6 +139,10 @@ export const GATEWAY = {
   gateway_command_errors_total: counter('Commands answered with an error, by code.', {
     labels: { code: atMost(20, 'codes are the error codes of the protocol') },
     panel: { ...trouble, by: ['code'] },
+  }),
+  gateway_send_buffer_bytes: gauge('Bytes that wait for clients.', { panel: { ...trouble, as: 'sum' } }),
+  gateway_slow_consumers: gauge('Connections for which more than 64 KiB wait.', {
+    panel: { ...trouble, as: 'sum' },
   }),
   gateway_slow_consumer_actions_total: counter('What was done about connections that read too slowly.', {
     labels: { action: ['disconnect', 'lag', 'caught_up', 'resync', 'stalled'] },

@@ -23,6 +23,7 @@ import type { GatewayConfig } from './config.ts';
 import { createEngine, type Engine, TICK_MS } from './core/engine.ts';
 import { createNamespaces, DEFAULT_OPTIONS, openNamespaces } from './core/namespaces.ts';
 import { createSessionRegistry, type SessionRegistry } from './core/session-registry.ts';
+import { crowdOf } from './crowd.ts';
 import { createDrain, type Drain } from './drain.ts';
 import { createServer } from './http/server.ts';
 import { createGatewayMetrics, type GatewayMetrics } from './metrics.ts';
@@ -190,6 +191,8 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
     sessions: registry.size(),
     busSubscriptions: bus.subscriptions(),
     admissionQueue: admission.waiting(),
+    connectionsLimit: config.maxConnections,
+    ...crowdOf(engine.connections()),
   }));
   const sessions = stack.use(wireSessions(config, world, redis, metrics, { registry, instruments, access }));
   const admission = wireAdmission(config, sessions, clock, instruments);

@@ -14,6 +14,13 @@ export interface GatewayState {
   readonly busSubscriptions: number;
   /** Checks of credentials that wait for their turn. */
   readonly admissionQueue: number;
+  readonly connectionsLimit: number;
+  /** Users with connections here. */
+  readonly users: number;
+  /** Bytes that wait for all clients together. */
+  readonly sendBufferBytes: number;
+  /** Connections for which much is waiting. */
+  readonly slowConsumers: number;
 }
 
 /** The gateway's instruments. */
@@ -69,6 +76,10 @@ const gauges = (metrics: Metrics, state: () => GatewayState): void => {
       ['gateway_sessions', 'sessions'],
       ['gateway_bus_subscriptions', 'busSubscriptions'],
       ['gateway_admission_queue_length', 'admissionQueue'],
+      ['gateway_connections_limit', 'connectionsLimit'],
+      ['gateway_users', 'users'],
+      ['gateway_send_buffer_bytes', 'sendBufferBytes'],
+      ['gateway_slow_consumers', 'slowConsumers'],
     ] as const
   ).map(([name, key]) => ({ key, gauge: metrics.gauge(name).with({}) }));
   metrics.onCollect(() => {
@@ -82,6 +93,9 @@ const gauges = (metrics: Metrics, state: () => GatewayState): void => {
 const trafficMetrics = (metrics: Metrics): Omit<EngineMetrics, 'disconnected'> => {
   const messages = metrics.counter('gateway_messages_total');
   const bytes = metrics.counter('gateway_message_bytes_total').with({ direction: 'out' });
+  const bytesIn = metrics.counter('gateway_message_bytes_total').with({ direction: 'in' });
+  const latency = metrics.histogram('gateway_delivery_latency_seconds').with({});
+  const durations = metrics.histogram('gateway_connection_duration_seconds').with({});
   const sizes = metrics.histogram('gateway_message_size_bytes').with({ direction: 'out' });
   const recipients = metrics.histogram('gateway_fanout_recipients').with({});
   const delivered = messages.with({ direction: 'out', type: 'publication' });
@@ -90,6 +104,9 @@ const trafficMetrics = (metrics: Metrics): Omit<EngineMetrics, 'disconnected'> =
   return {
     received: (type) => received(type).inc(),
     sent: (type) => sent(type).inc(),
+    receivedBytes: (count) => bytesIn.inc(count),
+    delivered: (seconds) => latency.observe(seconds),
+    lived: (seconds) => durations.observe(seconds),
     fannedOut: (count, size) => {
       recipients.observe(count);
       sizes.observe(size);
@@ -126,11 +143,13 @@ const troubleMetrics = (
   };
 };
 
-const continuityMetrics = (metrics: Metrics): Pick<EngineMetrics, 'gap' | 'recovered'> => {
+const continuityMetrics = (metrics: Metrics): Pick<EngineMetrics, 'gap' | 'recovered' | 'recoveryTook'> => {
   const gaps = metrics.counter('gateway_sequence_gaps_total');
   const recoveries = metrics.counter('gateway_recoveries_total');
   const publications = metrics.counter('gateway_recovered_messages_total').with({});
+  const durations = metrics.histogram('gateway_recovery_duration_seconds').with({});
   return {
+    recoveryTook: (seconds) => durations.observe(seconds),
     gap: (outcome) => gaps.inc({ outcome }),
     recovered: (result, count) => {
       recoveries.inc({ result });

@@ -387,6 +387,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
 
   #end(code: number): void {
     this.#closeCode = code;
+    this.#context.metrics.lived((this.#context.clock.now() - this.since) / 1000);
     this.#context.wheel.remove(this);
     this.#context.leave(this);
     this.phase = OVER;

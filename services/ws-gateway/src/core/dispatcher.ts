@@ -71,6 +71,7 @@ export const createDispatcher = ({
 
   return {
     receive: (connection, frame) => {
+      metrics.receivedBytes(Buffer.byteLength(frame));
       const decoded = connection.codec.decode(frame);
       if (!decoded.ok) return connection.refuse(decoded.why);
       const idle = connection.waiting.length === 0;

@@ -1,6 +1,6 @@
 import type { BusMessage } from '@muster/bus/envelope';
 import type { GroupName } from '@muster/protocol/ids';
-import { DELTA_NOTE, DeltaAudience } from './delta-audience.ts';
+import { DeltaAudience } from './delta-audience.ts';
 import type { Follower } from './follower.ts';
 import type { Gather } from './gather.ts';
 import { FORMS, type Form, groupFrames } from './group-frames.ts';
@@ -242,7 +242,7 @@ const isFor = (subscription: Subscription, message: BusMessage): boolean =>
   choice(message)([subscription]).length > 0 &&
   (subscription.filter === undefined || subscription.filter(tagsOf(message.body.toString())));
 
-const isExclusion = (note: string): boolean => note !== DELTA_NOTE;
+const isExclusion = (note: string): boolean => note.startsWith('not-');
 
 /** Notes such as `not-client=…` and `not-session=…` leave members out. */
 const notExcluded = (notes: readonly string[]): Choice => {

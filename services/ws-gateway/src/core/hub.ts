@@ -15,6 +15,7 @@ import { createGather } from './gather.ts';
 import type { Group } from './group.ts';
 import { createGroupTable } from './group-table.ts';
 import { createLaggards } from './laggards.ts';
+import { createLatencyProbe } from './latency-probe.ts';
 import type { GroupOptions } from './namespaces.ts';
 import type { EngineMetrics } from './ports.ts';
 import { Recovery, type Start } from './recovery.ts';
@@ -87,9 +88,11 @@ export const createHub = ({ bus, presence, clock, metrics, log, gatherMs }: HubD
   const gather = createGather({ clock, windowMs: gatherMs }, (group) => {
     if (group.flush(clock.monotonic())) slicer.add(group);
   });
+  const latency = createLatencyProbe({ clock, metrics });
   const deliver = (group: Group, message: BusMessage): void => {
     metrics.fannedOut(group.size, message.body.length);
     if (group.deliver(message, gather)) slicer.add(group);
+    if (message.notes.length > 0) latency.onDelivered(message.notes);
   };
   const onFault = (error: unknown): void => log.debug({ error }, 'gateway.repair_failed');
   const laggards = createLaggards({ clock, metrics, onFault });
@@ -116,7 +119,9 @@ export const createHub = ({ bus, presence, clock, metrics, log, gatherMs }: HubD
       const group = await table.hold(request.name, request.retention);
       try {
         await visibility.appear(request.name, request.who);
+        const begun = clock.monotonic();
         await enter(group, request, (start) => begin(group, request, start));
+        if (request.recover !== undefined) metrics.recoveryTook((clock.monotonic() - begun) / 1000);
       } catch (error) {
         visibility.vanish(group.name, request.who);
         table.release(group);
@@ -132,7 +137,7 @@ export const createHub = ({ bus, presence, clock, metrics, log, gatherMs }: HubD
       visibility.announce(group.name, 'leave', who);
       table.release(group);
     },
-    publish: (request) => timed({ clock, metrics }, send(bus, request)),
+    publish: (request) => timed({ clock, metrics }, send(bus, latency.mark(request))),
     onMessage: (name, message) => {
       const group = table.get(name);
       if (group === undefined) return;

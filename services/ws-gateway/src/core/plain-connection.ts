@@ -245,6 +245,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
 
   #end(): void {
     this.isOver = true;
+    this.#context.metrics.lived((this.#context.clock.now() - this.since) / 1000);
     this.#context.wheel.remove(this);
     this.#context.leave(this);
   }

@@ -131,6 +131,14 @@ export type SlowAction = 'disconnect' | 'lag' | 'caught_up' | 'resync' | 'stalle
 export interface EngineMetrics {
   /** A command or frame that came in. */
   received(type: string): void;
+  /** Size of a frame that came in. */
+  receivedBytes(bytes: number): void;
+  /** Time from a publish call to the hand-over to the sockets here, of some publications. */
+  delivered(seconds: number): void;
+  /** A connection is over; how long there was one. */
+  lived(seconds: number): void;
+  /** Time in which a client that came back was brought up to date, or told that it cannot be. */
+  recoveryTook(seconds: number): void;
   /** A refusal of malformed or excessive input, by reason. */
   refused(reason: string): void;
   /** An error reply, by code; `application` for codes that are not ours. */

@@ -137,6 +137,16 @@ export class FakeMetrics implements EngineMetrics {
   readonly disconnects: [string, number][] = [];
   readonly fanouts: number[] = [];
   received(): void {}
+  receivedBytes(): void {}
+  readonly deliveries: number[] = [];
+  delivered(seconds: number): void {
+    this.deliveries.push(seconds);
+  }
+  readonly lives: number[] = [];
+  lived(seconds: number): void {
+    this.lives.push(seconds);
+  }
+  recoveryTook(): void {}
   refused(reason: string): void {
     this.refusals.push(reason);
   }

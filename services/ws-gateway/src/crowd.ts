@@ -1,0 +1,24 @@
+import type { AnyConnection } from './core/connections.ts';
+
+/** Numbers about all connections together. */
+export interface Crowd {
+  readonly users: number;
+  readonly sendBufferBytes: number;
+  readonly slowConsumers: number;
+}
+
+/** Waiting bytes from which a connection counts as slow. */
+const SLOW_BYTES = 65_536;
+
+/** Looks at every connection once: for a scrape, not for the way of a message. */
+export const crowdOf = (connections: Iterable<AnyConnection>): Crowd => {
+  const users = new Set<string>();
+  let sendBufferBytes = 0;
+  let slowConsumers = 0;
+  for (const { identity, lagBytes } of connections) {
+    if (identity !== undefined) users.add(identity.user);
+    sendBufferBytes += lagBytes;
+    if (lagBytes > SLOW_BYTES) slowConsumers += 1;
+  }
+  return { users: users.size, sendBufferBytes, slowConsumers };
+};
