@@ -38,6 +38,8 @@ export interface ComposeFleet extends AsyncDisposable {
   docker(...args: readonly string[]): Promise<string>;
   /** Containers of a service that run, by the short ids that are their host names. */
   containersOf(service: string): Promise<string[]>;
+  /** A secret as the fleet has it now. */
+  secret(name: string): Promise<string>;
   inspect(container: string): Promise<Inspected>;
   /** Waits until the load balancer answers that the whole fleet is well, with so many gateways. */
   untilHealthy(gateways?: number): Promise<void>;
@@ -97,6 +99,7 @@ export const startComposeFleet = async (
       prometheusUrl: `http://127.0.0.1:${prometheusPort}`,
       serviceApiKey: await secret('SERVICE_API_KEYS'),
       serverApiKey: await secret('SERVER_API_KEYS'),
+      secret,
       compose,
       docker,
       untilHealthy,

@@ -1,5 +1,6 @@
 import { dockerAnswers } from '@muster/testkit/docker';
 import { until } from '@muster/testkit/wait';
+import { unsign } from 'cookie-signature';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type SignedIn, sdkClient, signIn, signOut } from '../cluster/clients.ts';
 import { type ComposeFleet, startComposeFleet } from './compose.ts';
@@ -16,6 +17,11 @@ if (!hasEngine) say('SKIPPED: no Docker engine answers, and nothing of the conta
 
 describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
   let fleet: ComposeFleet;
+  const statusOf = async (session: SignedIn): Promise<number> => {
+    const token = 'token' in session.credential ? session.credential.token : '';
+    const headers = { authorization: `Bearer ${token}` };
+    return (await fetch(`${fleet.publicUrl}/v1/session`, { headers })).status;
+  };
   beforeAll(async () => {
     fleet = await startComposeFleet(say);
   });
@@ -223,12 +229,35 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     });
   });
 
-  test('[FC15] sessions come back from a backup, and those that it does not know are refused', async () => {
-    const statusOf = async (session: SignedIn) => {
-      const token = 'token' in session.credential ? session.credential.token : '';
-      const headers = { authorization: `Bearer ${token}` };
-      return (await fetch(`${fleet.publicUrl}/v1/session`, { headers })).status;
+  test('[FC16] keys of sessions are changed in three steps, and no socket notices', async () => {
+    const change = async (step: string) => {
+      await fleet.compose('run', '--rm', '--no-deps', '-T', 'secrets', step, 'SESSION_SECRETS');
+      await fleet.compose('kill', '--signal', 'SIGHUP', 'session-service', 'ws-gateway');
     };
+    const before = await signIn(fleet, 'before');
+    using client = await sdkClient(fleet.publicUrl, before.credential);
+    await change('add');
+    expect(await statusOf(await signIn(fleet, 'between'))).toBe(200);
+    await change('promote');
+    const [newest = ''] = (await fleet.secret('SESSION_SECRETS')).split(',');
+    const after = await until(() => signIn(fleet, 'after'), {
+      ok: ({ credential }) => 'token' in credential && unsign(credential.token, newest) !== false,
+      what: 'a session that is signed with the new key',
+      timeoutMs: 30_000,
+    });
+    using newcomer = await sdkClient(fleet.publicUrl, after.credential);
+    expect([await statusOf(before), await statusOf(after), newcomer.client.state]).toEqual([
+      200,
+      200,
+      'connected',
+    ]);
+    await change('retire');
+    await until(() => statusOf(before), { ok: (status) => status === 401, what: 'the end of the old key' });
+    expect(await statusOf(after)).toBe(200);
+    expect(client.closes).toEqual([]);
+  });
+
+  test('[FC15] sessions come back from a backup, and those that it does not know are refused', async () => {
     const inPostgres = (...command: string[]) => fleet.compose('exec', '-T', 'postgres', ...command);
     const kept = await signIn(fleet, 'kept');
     await inPostgres(
