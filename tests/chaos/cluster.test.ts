@@ -10,9 +10,10 @@ import { type Crowd, gatherCrowd } from '../cluster/crowd.ts';
 import { ownFleet } from '../cluster/own-fleet.ts';
 import { disturbed, FLAWLESS, judged, pause } from './judged.ts';
 
-/** A real cluster of three nodes under the whole fleet. */
+/** A real cluster of three nodes and a spare one under the whole fleet. */
 const SIZE = { subscribers: 200, groups: 6, publicationsPerSecond: 50 };
 const PREFIX = 'muster:';
+const PRIMARIES = 3;
 /** The slots of what all replicas share: session changes, the registry with the aggregators' lead, questions to all. */
 const SHARED = [`${PREFIX}{bus}log`, `${PREFIX}fleet:{muster}:index`, `${PREFIX}control`];
 
@@ -21,7 +22,7 @@ let fleet: Fleet;
 let crowd: Crowd | undefined;
 
 beforeAll(async () => {
-  redis = await openOwnCluster();
+  redis = await openOwnCluster({ spares: 1 });
   fleet = await ownFleet({ REDIS_URL: redis.url }, 3);
 });
 afterAll(async () => {
@@ -68,6 +69,15 @@ test('[FD9] sessions, tickets, guests, presence, the registry and orders to all 
   expect(guest.headers.get('ratelimit')).toMatch(/"ip"/);
 
   const phone = await signIn(fleet.describe(), 'ann');
+  const bearer = { authorization: `Bearer ${'token' in phone.credential ? phone.credential.token : ''}` };
+  const { ticket } = await json<{ ticket: string }>(`${fleet.publicUrl}/v1/session/ws-ticket`, {
+    method: 'POST',
+    headers: { ...bearer, 'content-type': 'application/json' },
+    body: '{}',
+  });
+  const byTicket = await sdkClient(fleet.publicUrl, { token: ticket });
+  byTicket[Symbol.dispose]();
+  await expect(sdkClient(fleet.publicUrl, { token: ticket })).rejects.toThrow();
   const laptop = await signIn(fleet.describe(), 'ann');
   const [one, two] = await onDifferentGateways([
     () => sdkClient(fleet.publicUrl, phone.credential),
@@ -105,7 +115,7 @@ test('[FD10] slots moved under load, those of groups and those that all share: n
     await pause(1_000);
     for (const slot of slots) {
       const from = await redis.ownerOf(slot);
-      const to = redis.nodes[(redis.nodes.indexOf(from) + 1) % redis.nodes.length];
+      const to = redis.nodes[(redis.nodes.indexOf(from) + 1) % PRIMARIES];
       if (to !== undefined) await redis.moveSlot(slot, to);
       await pause(500);
     }
@@ -137,4 +147,28 @@ test('[FD11] a node killed and started again: its groups wait, nothing is missin
   expect(disturbed(crowd)).toEqual([]);
   await untilHealthy();
   expect(everybody().map(({ pid }) => pid)).toEqual(before);
+});
+
+test('[FD12] a node killed for good: its replica takes over, the fleet goes after it, and what was lost is told', async () => {
+  crowd = await gatherCrowd(fleet.describe(), SIZE);
+  const [slot = 0] = slotsOf(crowd);
+  const victim = await redis.ownerOf(slot);
+  const spare = redis.nodes.at(-1);
+  if (spare === undefined) throw new Error('there is no spare node');
+  await redis.replicate(spare, victim);
+  await crowd.during(async () => {
+    await pause(1_500);
+    victim.signal('SIGKILL');
+    await until(() => spare.direct.info('replication'), {
+      ok: (info) => info.includes('role:master'),
+      what: 'the replica to take over',
+      timeoutMs: 30_000,
+    });
+    await pause(3_000);
+  });
+  const verdict = await judged('a node of the cluster replaced by its replica', crowd);
+  expect(verdict).toMatchObject({ ...FLAWLESS, announced: expect.any(Array), duplicates: expect.any(Array) });
+  if (verdict.announced.length === 0) expect(verdict.duplicates).toEqual([]);
+  expect(disturbed(crowd)).toEqual([]);
+  await untilHealthy();
 });

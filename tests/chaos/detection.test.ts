@@ -14,7 +14,7 @@ const own = () => {
   serial += 1;
   return { redisUrl: stores.redisUrl, redisPrefix: `${stores.redisPrefix}${serial}:` };
 };
-const KILLS = 12;
+const KILLS = 8;
 const NOT_UP = ['suspect', 'down', 'gone'];
 const threeUp = async (timeline: Timeline): Promise<string[]> => {
   const names = ['tiny-1', 'tiny-2', 'tiny-3'];
@@ -70,8 +70,8 @@ test('[CH2] a hanging instance is down within 7 s, and up within 6 s after it go
   await sleep(5_000);
   const resumedAt = performance.now();
   tiny.kill('SIGCONT');
-  // A probe every five seconds while it is down, then two good ones three seconds apart.
-  expect(await timeline.seen('tiny-1', ['up'], resumedAt), timeline.text()).toBeLessThanOrEqual(9_500);
+  // Its beat is seen, and two good probes three seconds apart.
+  expect(await timeline.seen('tiny-1', ['up'], resumedAt), timeline.text()).toBeLessThanOrEqual(6_500);
 });
 
 test('[CH8] most of a service killed at once is down at once; most of it hanging at once is held back for 20 s', async () => {
@@ -97,7 +97,7 @@ test('[CH8] most of a service killed at once is down at once; most of it hanging
     expect(await timeline.seen(name, ['down'], killedAt), timeline.text()).toBeLessThanOrEqual(5_000);
   }
   const { body } = await aggregator.ask('/health/tiny');
-  expect(body).toMatchObject({ status: 'unhealthy', up: 1 });
+  expect(body).toMatchObject({ status: 'degraded', up: 1, expected: 3 });
 });
 
 test('[CH9] an instance that falls and rises every few seconds is flapping after the fourth fall', async () => {

@@ -17,7 +17,7 @@ export interface ClusterNode extends OwnStore {
   readonly id: string;
 }
 
-/** A real Redis Cluster of primaries without replicas, which a test may reshape. */
+/** A real Redis Cluster, which a test may reshape. Primaries have no replicas unless a test makes one. */
 export interface OwnCluster extends AsyncDisposable {
   /** Names the first two nodes; the others are learnt. */
   readonly url: string;
@@ -26,6 +26,8 @@ export interface OwnCluster extends AsyncDisposable {
   ownerOf(slot: number): Promise<ClusterNode>;
   /** Moves a slot to another node as `redis-cli` does, key by key, while it is in use. */
   moveSlot(slot: number, to: ClusterNode): Promise<void>;
+  /** Makes a node without slots the replica of another, and waits until it follows. */
+  replicate(replica: ClusterNode, primary: ClusterNode): Promise<void>;
   /** Forgets all keys, and keeps the slots. */
   flush(): Promise<void>;
 }
@@ -34,13 +36,14 @@ const SLOTS = 16_384;
 const MIGRATE_TIMEOUT_MS = 5_000;
 const KEYS_AT_ONCE = 100;
 
-/** Starts nodes, introduces them to each other, deals out the slots and waits until all agree. */
-export const openOwnCluster = async ({ size = 3, proxied = false } = {}): Promise<OwnCluster> => {
+/** Starts nodes, introduces them to each other, deals out the slots, but for spare nodes, and waits until all agree. */
+export const openOwnCluster = async ({ size = 3, spares = 0, proxied = false } = {}): Promise<OwnCluster> => {
   await using stack = new AsyncDisposableStack();
   const program = await findRedis({ env: process.env, say: () => {} });
-  const ports = await freePorts(2 * size);
-  const starting = Array.from({ length: size }, async (_, at) => {
-    const [port = 0, busPort = 0] = [ports[at], ports[size + at]];
+  const count = size + spares;
+  const ports = await freePorts(2 * count);
+  const starting = Array.from({ length: count }, async (_, at) => {
+    const [port = 0, busPort = 0] = [ports[at], ports[count + at]];
     const directory = stack.use(await openDirectory());
     const url = `redis://127.0.0.1:${port}`;
     const proxy = proxied ? stack.use(await openFaultProxy(url)) : undefined;
@@ -59,7 +62,7 @@ export const openOwnCluster = async ({ size = 3, proxied = false } = {}): Promis
     return { ...store, direct, proxy, busPort, id: String(await direct.cluster('MYID')) };
   });
   const nodes = await Promise.all(starting);
-  await introduce(nodes);
+  await introduce(nodes, size);
   const owned = stack.move();
   const ownerOf = async (slot: number) => findOwner(nodes, slot);
   return {
@@ -70,16 +73,28 @@ export const openOwnCluster = async ({ size = 3, proxied = false } = {}): Promis
     nodes,
     ownerOf,
     moveSlot: async (slot, to) => moveSlot(nodes, { slot, from: await ownerOf(slot), to }),
+    replicate: async (replica, primary) => {
+      await replica.direct.call('CLUSTER', 'REPLICATE', primary.id);
+      await until(() => replica.direct.info('replication'), {
+        ok: (info) => info.includes('master_link_status:up'),
+        what: 'the replica to follow',
+        timeoutMs: 30_000,
+      });
+    },
     flush: async () => void (await Promise.all(nodes.map(({ direct }) => direct.flushall()))),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 };
 
-const introduce = async (nodes: readonly (ClusterNode & { busPort: number })[]): Promise<void> => {
-  const share = Math.ceil(SLOTS / nodes.length);
+const introduce = async (
+  nodes: readonly (ClusterNode & { busPort: number })[],
+  size: number,
+): Promise<void> => {
+  const share = Math.ceil(SLOTS / size);
   for (const [at, { direct, port, busPort }] of nodes.entries()) {
     await direct.call('CLUSTER', 'SET-CONFIG-EPOCH', at + 1);
-    await direct.call('CLUSTER', 'ADDSLOTSRANGE', at * share, Math.min((at + 1) * share, SLOTS) - 1);
+    const last = Math.min((at + 1) * share, SLOTS) - 1;
+    if (at < size) await direct.call('CLUSTER', 'ADDSLOTSRANGE', at * share, last);
     if (at > 0) await nodes[0]?.direct.call('CLUSTER', 'MEET', '127.0.0.1', port, busPort);
   }
   const views = () =>
