@@ -10,6 +10,7 @@ import {
   redisConfig,
   redisSettings,
 } from '@muster/kit/config';
+import type { GroupName } from '@muster/protocol/ids';
 import { cookieNameFor } from '@muster/session/cookie';
 import { z } from 'zod';
 import {
@@ -20,7 +21,7 @@ import {
   callbackProblems,
 } from './config-access.ts';
 import { readGroupsFile } from './config-groups.ts';
-import type { NamespaceTable } from './core/namespaces.ts';
+import { createNamespaces, type NamespaceTable } from './core/namespaces.ts';
 import { isNetwork } from './socket/client-address.ts';
 
 const MIN_SECRET_BYTES = 32;
@@ -226,6 +227,12 @@ const problemsOf = (config: GatewayConfig): string[] => {
   }
   for (const one of config.trustedProxies) {
     if (!isNetwork(one)) problems.push(`TRUSTED_PROXIES: ${one} is no address and no network`);
+  }
+  const { groups, personalGroups } = config;
+  if (groups !== undefined && personalGroups !== undefined) {
+    const { optionsOf } = createNamespaces(() => groups);
+    if (optionsOf(`${personalGroups}user` as GroupName) === undefined)
+      problems.push('PERSONAL_GROUPS: its namespace is not in GROUPS_FILE');
   }
   const secrets: [string, readonly string[]][] = [
     ['SESSION_SECRETS', config.sessionSecrets],

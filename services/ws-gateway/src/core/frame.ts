@@ -12,6 +12,9 @@ export const textFrame = (payload: Uint8Array): Buffer => frameOf(FINAL_TEXT, pa
 /** A binary frame. */
 export const binaryFrame = (payload: Uint8Array): Buffer => frameOf(FINAL_BINARY, payload);
 
+/** An empty ping frame (RFC 6455 §5.5.2). */
+export const PING_FRAME: Buffer = Buffer.of(0x89, 0);
+
 const frameOf = (opcode: number, payload: Uint8Array): Buffer => {
   const size = payload.length;
   const head = size < 126 ? 2 : size < 65_536 ? 4 : 10;

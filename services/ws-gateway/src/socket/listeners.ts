@@ -4,6 +4,8 @@ import type { RawData, WebSocket } from 'ws';
 export interface Receiver {
   onText(text: string): void;
   onBinary(frame: Buffer): void;
+  /** A pong frame came. */
+  onPong?(): void;
   /** The socket is gone, with the code that the peer gave; 1006 if none. */
   onClosed(code: number): void;
 }
@@ -17,6 +19,7 @@ export const attach = (socket: WebSocket, receiver: Receiver): void => {
   socket.on('message', onMessage);
   socket.on('close', onClose);
   socket.on('ping', onPing);
+  socket.on('pong', onPong);
   socket.on('error', onError);
 };
 
@@ -30,6 +33,10 @@ function onMessage(this: Attached, data: RawData, isBinary: boolean): void {
 function onClose(this: Attached, code: number): void {
   this[RECEIVER]?.onClosed(code === 0 ? 1006 : code);
   delete this[RECEIVER];
+}
+
+function onPong(this: Attached): void {
+  this[RECEIVER]?.onPong?.();
 }
 
 function onPing(this: WebSocket, data: Buffer): void {

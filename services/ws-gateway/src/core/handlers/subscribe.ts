@@ -42,6 +42,8 @@ interface Granted extends Place {
 }
 
 const JOINING: Membership = { is: 'joining', isServerSide: false };
+/** A kind of subscription that a server of the protocol may have or not. */
+const SHARED_POLL = 4;
 /** Flag of a client that knows groups by numbers. */
 const COMPACTION = 1;
 /** Flag of a client that wants an error rather than a subscription without what it missed. */
@@ -54,7 +56,7 @@ export const createSubscribe = (deps: SubscribeDeps) => {
     const { phase } = connection;
     if (phase.is !== 'live') return undefined;
     if (command.channel === '') return void connection.refuse('no_group');
-    if (command.delta !== '' && command.delta !== 'fossil') return void connection.refuse('unknown_delta');
+    if (hasUnknownDelta(command)) return void connection.refuse('unknown_delta');
     const place = placeOf(deps, connection, command);
     if (typeof place === 'number') return void connection.fail(command.id, place);
     const caller = { client: connection.id, identity: phase.identity, encoding: connection.codec.encoding };
@@ -142,6 +144,10 @@ const check = (
   return { group, options, terms, hearsJoinLeave, filter, deltas, isCompact, ...positions };
 };
 
+/** Only streams have deltas; other kinds are refused for what they are. */
+const hasUnknownDelta = ({ type, delta }: SubscribeCommand): boolean =>
+  type === 0 && delta !== '' && delta !== 'fossil';
+
 /** Whether the client knows the group by its number. */
 const mayCompact = (
   { codec }: Connection,
@@ -165,6 +171,7 @@ const checkName = (
   { memberships }: Connection,
   command: SubscribeCommand,
 ): GroupName | ReplyError => {
+  if (command.type === SHARED_POLL) return ReplyError.NotAvailable;
   if (command.type !== 0) return ReplyError.BadRequest;
   if (command.channel.length > MAX_GROUP_NAME_LENGTH) return ReplyError.BadRequest;
   if (memberships.has(command.channel)) return ReplyError.AlreadySubscribed;

@@ -1,0 +1,28 @@
+import { expect, test } from 'vitest';
+import { takesPayload } from './data-format.ts';
+import { engineUnderTest, settle } from './testing.ts';
+
+test('[NS5] a group takes the payloads of its format and refuses others, from whomever', async () => {
+  const { connected, plain, engine } = engineUnderTest({ groups: { publicationDataFormat: 'json_object' } });
+  const ann = await connected('ann');
+  await ann.say({ id: 2, subscribe: { channel: 'a' } });
+  expect(await ann.say({ id: 3, publish: { channel: 'a', data: [1] } })).toMatchObject([
+    { error: { code: 107 } },
+  ]);
+  expect(await ann.say({ id: 4, publish: { channel: 'a', data: { one: 1 } } })).toHaveLength(2);
+  expect(await engine.api.call('publish', { channel: 'a', data: 'text' })).toEqual({ ok: false, code: 107 });
+  expect(await engine.api.call('publish', { channel: 'a', data: {} })).toMatchObject({ ok: true });
+  const raw = await plain('a');
+  raw.connection.onText('hello');
+  raw.connection.onText('{"two":2}');
+  await settle();
+  const heard = raw.wire.take();
+  expect(heard).toEqual([{ type: 'error', code: 107, message: 'bad request' }, { two: 2 }]);
+});
+
+test('[NS5] `json` refuses bytes that are no JSON, `any` nothing', () => {
+  expect(takesPayload({ publicationDataFormat: 'json' }, '"AAEC"', true)).toBe(false);
+  expect(takesPayload({ publicationDataFormat: 'json' }, '"AAEC"', false)).toBe(true);
+  expect(takesPayload({ publicationDataFormat: 'any' }, '"AAEC"', true)).toBe(true);
+  expect(takesPayload({ publicationDataFormat: 'json_object' }, '"AAEC"', true)).toBe(false);
+});

@@ -1,0 +1,46 @@
+import { expect, test } from 'vitest';
+import { jsonCodec } from './codec.ts';
+import { PING_FRAME } from './frame.ts';
+import { engineUnderTest, FakeWire, settle } from './testing.ts';
+
+const opened = async () => {
+  const { engine, pass } = engineUnderTest();
+  const wire = new FakeWire();
+  const connection = engine.open(wire, {
+    tokens: [],
+    origin: undefined,
+    codec: jsonCodec,
+    pingsByFrame: true,
+  });
+  connection.onText('{"id":1,"connect":{"token":"ann"}}');
+  await settle();
+  const [reply] = wire.take();
+  const frames: Buffer[] = [];
+  wire.write = (frame) => void frames.push(frame);
+  return { wire, connection, reply, frames, pass };
+};
+
+test('[HB3] pings are frames, of which the reply to connect says nothing; answered, the client stays', async () => {
+  const { wire, connection, reply, frames, pass } = await opened();
+  expect(reply).toEqual({
+    id: 1,
+    connect: { client: expect.any(String), version: 'muster 0.0.0', data: expect.anything() },
+  });
+  for (let round = 0; round < 60; round++) {
+    await pass(1_000);
+    if (frames.splice(0).length > 0) connection.onPong();
+    connection.onPong(); // Not asked for: allowed there.
+  }
+  expect(wire.closed).toBeUndefined();
+});
+
+test('[HB3] without an answer it is closed with 3012, and for a pong of the protocol with 3501', async () => {
+  const one = await opened();
+  await one.pass(18_900 + 8_200);
+  expect(one.frames).toEqual([PING_FRAME]);
+  expect(one.wire.closed?.code).toBe(3012);
+  const two = await opened();
+  await two.pass(18_900);
+  two.connection.onText('{}');
+  expect(two.wire.closed?.code).toBe(3501);
+});

@@ -1,0 +1,75 @@
+import { expect, test } from 'vitest';
+import { createNamespaces, DEFAULT_OPTIONS, type GroupOptions } from './namespaces.ts';
+import { engineUnderTest } from './testing.ts';
+
+const retention = { size: 5, ttlMs: 60_000, metaTtlMs: 120_000 };
+
+/** What a subscriber of a group with these options is granted. */
+const granted = async (options: Partial<GroupOptions>, wish: object = {}) => {
+  const { connected } = engineUnderTest({ groups: { retention, forceRecovery: false, ...options } });
+  const ann = await connected('ann');
+  const [reply] = (await ann.say({ id: 2, subscribe: { channel: 'a', ...wish } })) as [{ subscribe: object }];
+  return Object.keys(reply.subscribe).filter((name) => name !== 'epoch');
+};
+
+test('[NS6] recovery and positions are forced, or granted to whom the history is open', async () => {
+  expect(await granted({})).toEqual([]);
+  expect(await granted({ forceRecovery: true })).toEqual(['recoverable', 'positioned']);
+  expect(await granted({ forcePositioning: true })).toEqual(['positioned']);
+  expect(await granted({}, { recoverable: true })).toEqual(['recoverable', 'positioned']);
+  expect(await granted({}, { positioned: true })).toEqual(['positioned']);
+  expect(await granted({ allowRecovery: false }, { recoverable: true })).toEqual([]);
+  expect(await granted({ allowPositioning: false }, { positioned: true })).toEqual([]);
+  const closed = { allowHistoryForSubscriber: false };
+  expect(await granted(closed, { positioned: true, recoverable: true })).toEqual([]);
+  expect(await granted({ ...closed, forceRecovery: true })).toEqual(['recoverable', 'positioned']);
+});
+
+test('[NS6] join and leave are heard by whom presence is open to, or by all where that is forced', async () => {
+  const hears = async (options: Partial<GroupOptions>, wish: object = {}) => {
+    const { connected } = engineUnderTest({ groups: { joinLeave: true, ...options } });
+    const [ann, bob] = [await connected('ann'), await connected('bob')];
+    await ann.say({ id: 2, subscribe: { channel: 'a', ...wish } });
+    ann.wire.take();
+    await bob.say({ id: 2, subscribe: { channel: 'a' } });
+    return ann.wire.take().length > 0;
+  };
+  expect(await hears({})).toBe(false);
+  expect(await hears({}, { join_leave: true })).toBe(true);
+  expect(await hears({ allowPresenceForSubscriber: false }, { join_leave: true })).toBe(false);
+  expect(await hears({ allowPresenceForSubscriber: false, forcePushJoinLeave: true })).toBe(true);
+});
+
+test('[NS1] a colon in the name of a user begins no namespace', () => {
+  const table = {
+    withoutNamespace: DEFAULT_OPTIONS,
+    namespaces: new Map([['user', { ...DEFAULT_OPTIONS, maxMembers: 7 }]]),
+  };
+  const { optionsOf } = createNamespaces(() => table);
+  const name = (text: string) => text as Parameters<typeof optionsOf>[0];
+  expect(optionsOf(name('#guest:ab'))?.maxMembers).toBe(0);
+  expect(optionsOf(name('user:#guest:ab'))?.maxMembers).toBe(7);
+  expect(optionsOf(name('$user:1'))?.maxMembers).toBe(7);
+  expect(optionsOf(name('other:1'))).toBeUndefined();
+});
+
+test('[NS7] a subscription is refused for the first thing that is wrong with it', async () => {
+  const { connected } = engineUnderTest({ limits: { maxSubscriptions: 1 } });
+  const ann = await connected('ann');
+  const errorOf = async (subscribe: object) => {
+    const [reply] = (await ann.say({ id: 9, subscribe })) as [{ error?: { code: number } }];
+    return reply.error?.code;
+  };
+  expect(await errorOf({ channel: 'a' })).toBeUndefined();
+  expect(await errorOf({ channel: 'a', type: 4, delta: 'x' })).toBe(108);
+  expect(await errorOf({ channel: 'a', type: 1, delta: 'x' })).toBe(107);
+  expect(await errorOf({ channel: 'x'.repeat(256) })).toBe(107);
+  expect(await errorOf({ channel: 'a', tf: {} })).toBe(105);
+  expect(await errorOf({ channel: 'ż' })).toBe(106);
+  await ann.say({ id: 3, unsubscribe: { channel: 'a' } });
+  expect(await errorOf({ channel: 'ż', tf: {} })).toBe(107);
+  expect(await errorOf({ channel: '$private', tf: {} })).toBe(103);
+  expect(await errorOf({ channel: 'a', tf: {} })).toBe(107);
+  await ann.say({ id: 4, subscribe: { channel: 'a', delta: 'x' } });
+  expect(ann.wire.closed?.code).toBe(3501);
+});
