@@ -109,7 +109,7 @@ export const GATEWAY = {
   gateway_api_calls_total: counter('Calls of the server API.', {
     labels: {
       method: atMost(30, 'methods are those of the server API, and `unknown`'),
-      result: atMost(20, 'results are `ok` and the error codes of the protocol'),
+      result: atMost(20, 'results are `ok`, the error codes of the protocol and `application`'),
     },
     combinations: 90,
     panel: { ...traffic, by: ['method', 'result'] },

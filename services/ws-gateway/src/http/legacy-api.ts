@@ -39,7 +39,7 @@ const answerLine = async (call: ServerApi['call'], { id, method, params }: Line)
       ? await call(method, params ?? {})
       : ({ ok: false, code: ReplyError.MethodNotFound } as const);
   const head = id === undefined ? '' : `"id":${JSON.stringify(id)},`;
-  return outcome.ok ? `{${head}"result":${outcome.json}}` : `{${head}"error":${errorJson(outcome.code)}}`;
+  return outcome.ok ? `{${head}"result":${outcome.json}}` : `{${head}"error":${errorJson(outcome)}}`;
 };
 
 const parseLine = (line: string): Line | undefined => {

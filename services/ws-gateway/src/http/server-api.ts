@@ -37,7 +37,10 @@ export const mountServerApi = (app: Express, deps: ServerApiDeps): void => {
   const call: ServerApi['call'] = async (method, params, text) => {
     const outcome = await deps.api.call(method, params, text);
     const known = deps.api.methods.includes(method) ? method : 'unknown';
-    calls.inc({ method: known, result: outcome.ok ? 'ok' : String(outcome.code) });
+    calls.inc({
+      method: known,
+      result: outcome.ok ? 'ok' : outcome.told === undefined ? String(outcome.code) : 'application',
+    });
     return outcome;
   };
   const handle = async (req: Request, res: Response): Promise<void> => {
@@ -73,10 +76,10 @@ const send = (req: Request, res: Response, method: string, outcome: ApiOutcome):
     return;
   }
   if (req.headers['x-centrifugo-error-mode'] !== 'transport') {
-    res.send(`{"error":${errorJson(outcome.code)}}`);
+    res.send(`{"error":${errorJson(outcome)}}`);
     return;
   }
-  res.status(STATUS[outcome.code] ?? 500).send(errorJson(outcome.code));
+  res.status(outcome.told === undefined ? (STATUS[outcome.code as ReplyError] ?? 500) : 400).send(errorJson(outcome));
 };
 
 /** `X-API-Key`, or `Authorization: apikey …`. Compared by digest, in constant time. */

@@ -5,6 +5,7 @@ import { REPLY_ERRORS, ReplyError } from '@muster/protocol/codes';
 import { AppError } from '@muster/protocol/errors';
 import type { GroupName } from '@muster/protocol/ids';
 import { encodeReply } from '@muster/protocol/json-codec';
+import type { AppCallbacks } from '../callbacks.ts';
 import { takesPayload } from '../data-format.ts';
 import { DELTA_NOTE } from '../delta-audience.ts';
 import { readHistory } from '../handlers/history.ts';
@@ -19,12 +20,20 @@ export interface ApiDeps {
   readonly bus: Pick<Bus, 'read' | 'clear' | 'ask'>;
   readonly presence: Pick<Presence, 'read'>;
   readonly namespaces: Namespaces;
+  readonly callbacks: Pick<AppCallbacks, 'has' | 'rpc'>;
 }
 
 /** JSON text of a result, or the code of an error. */
 export type ApiOutcome =
   | { readonly ok: true; readonly json: string }
-  | { readonly ok: false; readonly code: ReplyError };
+  /** `told`: the application's own words for a code of its own. */
+  | ({ readonly ok: false } & ApiFault);
+
+/** Why a call failed. */
+export interface ApiFault {
+  readonly code: number;
+  readonly told?: string | undefined;
+}
 
 /** What back ends can do: publish, look, and order connections about. */
 export interface ServerApi {
@@ -46,7 +55,7 @@ export const createServerApi = (deps: ApiDeps, onFault: (error: unknown) => void
     ...Object.entries(publishing(deps)),
     ...Object.entries(looking(deps)),
     ...Object.entries(fleetMethods(deps)),
-    ['rpc', () => Promise.reject(new ApiError(ReplyError.MethodNotFound))],
+    ['rpc', (params) => rpc(deps, params)],
   ]);
 
   const call = async (method: string, params: unknown, text?: string): Promise<ApiOutcome> => {
@@ -55,7 +64,7 @@ export const createServerApi = (deps: ApiDeps, onFault: (error: unknown) => void
     try {
       return { ok: true, json: await run(new Params(params, text)) };
     } catch (error) {
-      if (error instanceof ApiError) return { ok: false, code: error.code };
+      if (error instanceof ApiError) return { ok: false, code: error.code, told: error.told };
       if (!(error instanceof AppError)) onFault(error);
       return { ok: false, code: ReplyError.Internal };
     }
@@ -64,9 +73,22 @@ export const createServerApi = (deps: ApiDeps, onFault: (error: unknown) => void
   return { call, methods: [...methods.keys()] };
 };
 
+/** The application answers, as it answers clients. */
+const rpc = async ({ callbacks }: ApiDeps, params: Params): Promise<string> => {
+  const method = params.text('method');
+  if (method === '') throw new ApiError(ReplyError.BadRequest);
+  if (!callbacks.has('rpc')) throw new ApiError(ReplyError.MethodNotFound);
+  const data = params.has('params') ? { data: params.payload('params') } : {};
+  const answer = await callbacks.rpc(undefined, { method, ...data });
+  if (answer.is === 'error') throw new ApiError(answer.code, answer.message);
+  if (answer.is !== 'result') throw new ApiError(ReplyError.Internal);
+  const { data: result, isBinary = false } = answer.result;
+  return result === undefined ? '{}' : `{"${isBinary ? 'b64data' : 'data'}":${result}}`;
+};
+
 /** The error object of an answer. */
-export const errorJson = (code: ReplyError): string =>
-  JSON.stringify({ code, message: REPLY_ERRORS[code].message });
+export const errorJson = ({ code, told }: ApiFault): string =>
+  JSON.stringify({ code, message: told ?? REPLY_ERRORS[code as ReplyError].message });
 
 const publishing = (deps: ApiDeps): Record<string, ApiMethod> => {
   const publishTo = async (group: GroupName, params: Params): Promise<string> => {
@@ -98,7 +120,7 @@ const publishing = (deps: ApiDeps): Record<string, ApiMethod> => {
           const publish = async () => publishTo(new Params({ channel }).group(), params);
           return publish().then(
             (result) => `{"result":${result}}`,
-            (error: unknown) => `{"error":${errorJson(codeOf(error))}}`,
+            (error: unknown) => `{"error":${errorJson({ code: codeOf(error) })}}`,
           );
         }),
       );
@@ -107,7 +129,7 @@ const publishing = (deps: ApiDeps): Record<string, ApiMethod> => {
   };
 };
 
-const codeOf = (error: unknown): ReplyError => (error instanceof ApiError ? error.code : ReplyError.Internal);
+const codeOf = (error: unknown): number => (error instanceof ApiError ? error.code : ReplyError.Internal);
 
 const publishResult = (appended: Appended | undefined): string => {
   if (appended === undefined || appended.outcome === 'outdated') return '{}';
@@ -184,9 +206,9 @@ const batch = async (call: Call, params: Params): Promise<string> => {
 
 const oneOfBatch = async (call: Call, command: unknown): Promise<string> => {
   const [entry] = Object.entries(typeof command === 'object' && command !== null ? command : {});
-  if (entry === undefined) return `{"error":${errorJson(ReplyError.BadRequest)}}`;
+  if (entry === undefined) return `{"error":${errorJson({ code: ReplyError.BadRequest })}}`;
   const [method, params] = entry;
-  if (method === 'batch') return `{"error":${errorJson(ReplyError.BadRequest)}}`;
+  if (method === 'batch') return `{"error":${errorJson({ code: ReplyError.BadRequest })}}`;
   const outcome = await call(method, params);
-  return outcome.ok ? `{${JSON.stringify(method)}:${outcome.json}}` : `{"error":${errorJson(outcome.code)}}`;
+  return outcome.ok ? `{${JSON.stringify(method)}:${outcome.json}}` : `{"error":${errorJson(outcome)}}`;
 };

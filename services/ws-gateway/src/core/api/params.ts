@@ -6,12 +6,15 @@ import type { GroupOptions, Namespaces } from '../namespaces.ts';
 
 /** A call that cannot be done, by code. */
 export class ApiError extends Error {
-  readonly code: ReplyError;
+  readonly code: number;
+  /** What the application says of a code of its own. */
+  readonly told: string | undefined;
 
-  constructor(code: ReplyError) {
+  constructor(code: number, told?: string) {
     super(`api error ${code}`);
     this.name = 'ApiError';
     this.code = code;
+    this.told = told;
   }
 }
 

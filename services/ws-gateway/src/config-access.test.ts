@@ -1,0 +1,84 @@
+import { generateKeyPairSync } from 'node:crypto';
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { readConfig } from './config.ts';
+
+const SECRET = 'kq3v9z1m7x5c2b8n4a6s0d1f2g3h4j5k';
+const good = {
+  NODE_ENV: 'production',
+  REDIS_URL: 'redis://cache',
+  SESSION_SECRETS: 'Zm9vYmFyYmF6cXV4MDEyMzQ1Njc4OWFiY2RlZmdo',
+  SESSION_SERVICE_URL: 'http://sessions:9100',
+  INTERNAL_API_KEY: 'int_0a1b2c3d4e5f60718293a4b5',
+  PUBLIC_URL: 'https://app.example.com/',
+};
+
+test('[AN3] without a word about it nobody comes in but by a session', () => {
+  expect(readConfig(good).access).toEqual({
+    tokens: { keys: [], audience: [], issuer: undefined },
+    jwksUrl: undefined,
+    allowsAnonymous: false,
+    isInsecure: false,
+    callbacks: { urls: {}, secret: '', timeoutMs: 1_000, maxInFlight: 256 },
+  });
+});
+
+test('[AN3] what lifts permission checks is refused in production, with what to do instead', () => {
+  expect(() => readConfig({ ...good, CLIENT_INSECURE: 'true' })).toThrow(
+    /CLIENT_INSECURE: .*NODE_ENV=development/,
+  );
+  expect(readConfig({ ...good, NODE_ENV: 'development', CLIENT_INSECURE: 'true' }).access.isInsecure).toBe(
+    true,
+  );
+});
+
+test('[JT3] keys come from variables or files, and what is wrong with them is said without showing them', () => {
+  const { publicKey } = generateKeyPairSync('ed25519');
+  const file = join(mkdtempSync(join(tmpdir(), 'muster-keys-')), 'keys.pem');
+  writeFileSync(file, publicKey.export({ type: 'spki', format: 'pem' }));
+  const keys = {
+    TOKEN_HMAC_SECRET: SECRET,
+    TOKEN_HMAC_PREVIOUS_SECRET: `${SECRET}x`,
+    TOKEN_PUBLIC_KEYS_FILE: file,
+  };
+  const { access } = readConfig({ ...good, ...keys, TOKEN_AUDIENCE: 'a, b', TOKEN_ISSUER: 'i' });
+  expect(access.tokens.keys.map(({ algorithms }) => algorithms)).toEqual([
+    ['HS256'],
+    ['HS256'],
+    ['EdDSA', 'Ed25519'],
+  ]);
+  expect(access.tokens).toMatchObject({ audience: ['a', 'b'], issuer: 'i' });
+  const bad: [NodeJS.ProcessEnv, string][] = [
+    [{ TOKEN_HMAC_SECRET: 'short' }, 'TOKEN_HMAC_SECRET: needs at least 32 bytes'],
+    [{ TOKEN_HMAC_SECRET: 'change-me-change-me-change-me-change-me' }, 'TOKEN_HMAC_SECRET: an example value'],
+    [{ TOKEN_HMAC_PREVIOUS_SECRET: SECRET }, 'TOKEN_HMAC_PREVIOUS_SECRET'],
+    [{ TOKEN_PUBLIC_KEYS: SECRET }, 'TOKEN_PUBLIC_KEYS: must hold one or more public keys in PEM'],
+    [{ TOKEN_JWKS_URL: 'http://keys.example/set' }, 'TOKEN_JWKS_URL: must be https'],
+    [{ TOKEN_JWKS_URL: 'keys' }, 'TOKEN_JWKS_URL'],
+  ];
+  for (const [env, problem] of bad) {
+    expect(() => readConfig({ ...good, ...env }), problem).toThrow(problem);
+    expect(() => readConfig({ ...good, ...env })).not.toThrow(SECRET);
+  }
+});
+
+test('[AQ7] a callback needs a secret, and an option of a group that asks needs an address', () => {
+  const url = { CALLBACK_RPC_URL: 'http://app:3000/rpc' };
+  expect(() => readConfig({ ...good, ...url })).toThrow('CALLBACK_SECRET: is required');
+  const { callbacks } = readConfig({ ...good, ...url, CALLBACK_SECRET: SECRET }).access;
+  expect(callbacks).toMatchObject({ urls: { rpc: url.CALLBACK_RPC_URL }, secret: SECRET });
+  const file = join(mkdtempSync(join(tmpdir(), 'muster-groups-')), 'groups.json');
+  const groups = {
+    without_namespace: { publish_callback: true },
+    namespaces: [{ name: 'x', subscribe_callback: true }],
+  };
+  writeFileSync(file, JSON.stringify(groups));
+  const asking = { ...good, CALLBACK_SECRET: SECRET, GROUPS_FILE: file };
+  expect(() => readConfig(asking)).toThrow(
+    /without_namespace: publish_callback needs[\s\S]*x: subscribe_callback needs/,
+  );
+  const urls = { CALLBACK_PUBLISH_URL: 'http://app:3000/p', CALLBACK_SUBSCRIBE_URL: 'https://app:3000/s' };
+  expect(readConfig({ ...asking, ...urls }).groups?.withoutNamespace.publishCallback).toBe(true);
+});

@@ -1,0 +1,232 @@
+import { createHmac, createSecretKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
+import type { IssuerKeys } from '@muster/kit/issuer-keys';
+import { AppError } from '@muster/protocol/errors';
+import { createFakeClock } from '@muster/testkit/fake-clock';
+import { createQuietLog } from '@muster/testkit/quiet-log';
+import { errors, SignJWT } from 'jose';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { hmacKey, publicKeys, type TokenKey } from './token-keys.ts';
+import { createTokenVerifier, isJwt, type TokenRules } from './token-verifier.ts';
+
+const SECRET = 'a-secret-of-the-application-0123456789';
+const LONG_SECRET = SECRET.padEnd(64, '*');
+const clock = createFakeClock();
+const now = () => Math.floor(clock.now() / 1000);
+const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
+const ec = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+const ed = generateKeyPairSync('ed25519');
+const pem = (key: KeyObject) => key.export({ type: 'spki', format: 'pem' }).toString();
+let rules: TokenRules;
+beforeEach(() => {
+  rules = { keys: [hmacKey(SECRET)], audience: [], issuer: undefined };
+});
+
+const verifier = (more: { published?: IssuerKeys; ignoresExpiry?: boolean } = {}) =>
+  createTokenVerifier({
+    clock,
+    log: createQuietLog(),
+    rules: () => rules,
+    published: undefined,
+    ignoresExpiry: false,
+    ...more,
+  });
+const sign = (
+  claims: Record<string, unknown> = {},
+  {
+    alg = 'HS256',
+    key = createSecretKey(Buffer.from(SECRET)),
+    ...header
+  }: Record<string, unknown> & { alg?: string; key?: KeyObject } = {},
+) => new SignJWT({ sub: 'ann', ...claims }).setProtectedHeader({ alg, ...header }).sign(key);
+const encode = (part: unknown) =>
+  Buffer.from(typeof part === 'string' ? part : JSON.stringify(part)).toString('base64url');
+/** A token with these very bytes, signed as HS256 with `secret`. */
+const forge = (header: unknown, payload: unknown, secret: string | Buffer = SECRET) => {
+  const signed = `${encode(header)}.${encode(payload)}`;
+  return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`;
+};
+const outcome = async (token: string, on = verifier()): Promise<string> => {
+  const verdict = await on.verify(token);
+  return verdict.ok ? 'accepted' : verdict.why === 'invalid' ? verdict.fault : verdict.why;
+};
+
+describe('form', () => {
+  test('[JT1] a token of the application is told by its form from session tokens and tickets', async () => {
+    expect(isJwt(await sign())).toBe(true);
+    expect(isJwt(`${encode({ alg: 'none' })}.${encode({ sub: 'ann' })}.`)).toBe(true);
+    const session =
+      'e9a1b2c3-1234-4abc-8def-0123456789ab.abcdefghijklmnopqrstuv.abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQ';
+    for (const other of [
+      session,
+      `t_${'a'.repeat(43)}`,
+      '',
+      'ey',
+      'ey.ey',
+      'eyJ.a.b.c',
+      'eyJ.ä.b',
+      ' eyJ.a.b',
+    ])
+      expect(isJwt(other), other).toBe(false);
+  });
+
+  test('[JT4] what is no token, or too long, is refused unread', async () => {
+    for (const bad of ['ey..', 'eyJ.eyJ.', `${encode('{"alg":')}.e30.x`, `${encode('[]')}.e30.x`])
+      expect(await outcome(bad), bad).toBe('malformed');
+    expect(await outcome(forge({ alg: 'HS256' }, '"text"'))).toBe('malformed');
+    expect(await outcome(forge({ alg: 'HS256' }, '{"sub":'))).toBe('malformed');
+    expect(await outcome(await sign({ info: 'x'.repeat(20_000) }))).toBe('too_long');
+  });
+});
+
+describe('keys and algorithms', () => {
+  test('[JT2] each key is good for the algorithms of its kind and size', async () => {
+    const tokens: [TokenKey[], KeyObject, string[], string[]][] = [
+      [[hmacKey(SECRET)], createSecretKey(Buffer.from(SECRET)), ['HS256'], ['HS384', 'HS512']],
+      [[hmacKey(LONG_SECRET)], createSecretKey(Buffer.from(LONG_SECRET)), ['HS256', 'HS384', 'HS512'], []],
+      [
+        publicKeys(pem(rsa.publicKey)),
+        rsa.privateKey,
+        ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'],
+        [],
+      ],
+      [publicKeys(pem(ec.publicKey)), ec.privateKey, ['ES256'], []],
+      [publicKeys(pem(ed.publicKey)), ed.privateKey, ['EdDSA', 'Ed25519'], []],
+    ];
+    for (const [keys, key, good, bad] of tokens) {
+      rules = { ...rules, keys };
+      for (const alg of good) expect(await outcome(await sign({}, { alg, key })), alg).toBe('accepted');
+      for (const alg of bad)
+        expect(
+          await outcome(await sign({}, { alg, key: createSecretKey(Buffer.from(LONG_SECRET)) })),
+          alg,
+        ).toBe('algorithm');
+    }
+  });
+
+  test('[JT2] no algorithm at all, and the public key as a secret, are refused', async () => {
+    rules = { ...rules, keys: publicKeys(pem(rsa.publicKey)) };
+    for (const alg of ['none', 'None', 'NONE', '', 'HS256', 'dir', 'constructor'])
+      expect(await outcome(forge({ alg }, { sub: 'ann' }, pem(rsa.publicKey))), alg).toBe('algorithm');
+    expect(await outcome(`${encode({ alg: 'none' })}.${encode({ sub: 'ann' })}.`)).toBe('algorithm');
+    expect(await outcome(forge({ alg: 7 }, { sub: 'ann' }))).not.toBe('accepted');
+    // Nor does a token bring its own key.
+    const jwk = ec.publicKey.export({ format: 'jwk' });
+    expect(
+      await outcome(await sign({}, { alg: 'ES256', key: ec.privateKey, jwk, jku: 'https://evil.example' })),
+    ).toBe('algorithm');
+    expect(await outcome(forge({ alg: 'HS256', crit: ['exp'], exp: 1 }, { sub: 'ann' }))).not.toBe(
+      'accepted',
+    );
+  });
+
+  test('[JT3] of two secrets, or two public keys, either will do; a third will not', async () => {
+    const second = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    rules = {
+      ...rules,
+      keys: [hmacKey(LONG_SECRET), hmacKey(SECRET), ...publicKeys(pem(ec.publicKey) + pem(second.publicKey))],
+    };
+    for (const secret of [SECRET, LONG_SECRET])
+      expect(await outcome(await sign({}, { key: createSecretKey(Buffer.from(secret)) }))).toBe('accepted');
+    for (const { privateKey } of [ec, second])
+      expect(await outcome(await sign({}, { alg: 'ES256', key: privateKey }))).toBe('accepted');
+    expect(await outcome(await sign({}, { key: createSecretKey(Buffer.alloc(32, 7)) }))).toBe('signature');
+    rules = { ...rules, keys: [hmacKey(LONG_SECRET)] };
+    expect(await outcome(await sign())).toBe('signature');
+  });
+
+  test('[JT3] a public key that is none, is private or is weak is refused with the reason', () => {
+    const weak = generateKeyPairSync('rsa', { modulusLength: 1024 });
+    const other = generateKeyPairSync('ec', { namedCurve: 'secp256k1' });
+    const secret = ec.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+    expect(() => publicKeys('hello')).toThrow('PEM');
+    expect(() => publicKeys(secret)).toThrow('private key');
+    expect(() => publicKeys(pem(weak.publicKey))).toThrow('2048');
+    expect(() => publicKeys(pem(other.publicKey))).toThrow('P-256');
+    expect(() => publicKeys('-----BEGIN PUBLIC KEY-----\nabc\n-----END PUBLIC KEY-----')).toThrow(
+      'cannot be read',
+    );
+    expect(publicKeys(pem(ec.publicKey).replaceAll('\n', '\\n'))).toHaveLength(1);
+  });
+});
+
+describe('claims', () => {
+  test('[JT4] a token of another kind, for others, from others or not good yet is refused', async () => {
+    rules = { ...rules, audience: ['chat', 'web'], issuer: 'https://app.example' };
+    const good = { aud: ['x', 'web'], iss: 'https://app.example' };
+    expect(await outcome(await sign(good, { typ: 'JWT' }))).toBe('accepted');
+    expect(await outcome(await sign(good, { typ: 'application/at+jwt' }))).toBe('accepted');
+    expect(await outcome(await sign(good, { typ: 'logout+jwt' }))).toBe('type');
+    expect(await outcome(await sign({ ...good, aud: 'other' }))).toBe('audience');
+    expect(await outcome(await sign({ iss: good.iss }))).toBe('audience');
+    expect(await outcome(await sign({ ...good, iss: 'https://app.example/' }))).toBe('issuer');
+    expect(await outcome(await sign({ ...good, nbf: now() + 61 }))).toBe('not_yet');
+    expect(await outcome(await sign({ ...good, nbf: now() + 59 }))).toBe('accepted');
+    for (const claim of ['exp', 'nbf', 'iat'])
+      expect(
+        await outcome(forge({ alg: 'HS256' }, { ...good, sub: 'ann', [claim]: '9999999999' })),
+        claim,
+      ).toBe('claims');
+  });
+
+  test('[JT4] a token ends with `exp`, not a second later', async () => {
+    expect(await outcome(await sign({ exp: now() + 1 }))).toBe('accepted');
+    expect(await outcome(await sign({ exp: now() }))).toBe('expired');
+    expect(await outcome(await sign({ exp: now() - 86_400 }))).toBe('expired');
+    // Whoever did not sign it is told nothing about its end.
+    expect(await outcome(forge({ alg: 'HS256' }, { exp: 1 }, 'another'))).toBe('signature');
+    const lenient = verifier({ ignoresExpiry: true });
+    expect(await lenient.verify(await sign({ exp: now() - 5 }))).toEqual({
+      ok: true,
+      claims: { sub: 'ann' },
+    });
+    expect(await outcome(await sign({ exp: now() - 5, nbf: now() + 600 }), lenient)).toBe('not_yet');
+  });
+
+  test('[JT4] of a claim that comes twice the last counts', async () => {
+    const verdict = await verifier().verify(forge({ alg: 'HS256' }, '{"sub":"ann","sub":"bob"}'));
+    expect(verdict).toEqual({ ok: true, claims: { sub: 'bob' } });
+  });
+});
+
+describe('published keys', () => {
+  const finding = (find: IssuerKeys['find']) => verifier({ published: { find } });
+  test('[JT5] a key that is not published is a bad token; keys that cannot be had say nothing about it', async () => {
+    const token = await sign({}, { alg: 'ES256', key: ec.privateKey, kid: 'k1' });
+    expect(
+      await outcome(
+        token,
+        finding(async () => ec.publicKey as never),
+      ),
+    ).toBe('accepted');
+    expect(
+      await outcome(
+        token,
+        finding(() => Promise.reject(new errors.JWKSNoMatchingKey())),
+      ),
+    ).toBe('unknown_key');
+    expect(
+      await outcome(
+        token,
+        finding(() => Promise.reject(new AppError('ISSUER_UNAVAILABLE'))),
+      ),
+    ).toBe('unavailable');
+    expect(
+      await outcome(
+        token,
+        finding(() => Promise.reject(new Error('a bug'))),
+      ),
+    ).toBe('unavailable');
+  });
+
+  test('[JT5] secrets are no published keys, and published keys are no secrets', async () => {
+    let asked = 0;
+    const keys = finding(async () => {
+      asked += 1;
+      return createSecretKey(Buffer.from(LONG_SECRET)) as never;
+    });
+    expect(await outcome(await sign({}, { key: createSecretKey(Buffer.from(LONG_SECRET)) }), keys)).toBe(
+      'signature',
+    );
+    expect(asked).toBe(0);
+  });
+});
