@@ -41,6 +41,7 @@ interface Message {
 }
 
 const RETRY_MS = 100;
+const SUBSCRIBE_RETRY_MS = 500;
 const FIRST_SUBSCRIBE_ID = 2;
 
 /** A client of the protocol that remembers its positions, and comes back with them as soon as it is cut off. */
@@ -126,10 +127,7 @@ export class StormClient {
     }
     this.#isOpen = true;
     this.#awaited = this.#places.length;
-    const subscribes = this.#places.map(({ group, offset, epoch, heard }, at) => {
-      const recover = heard === undefined ? '' : `,"recover":true,"offset":${offset},"epoch":"${epoch}"`;
-      return `{"id":${at + FIRST_SUBSCRIBE_ID},"subscribe":{"channel":"${group}"${recover}}}`;
-    });
+    const subscribes = this.#places.map(subscribeCommand);
     this.#say([`{"id":1,"connect":{"token":"${this.#token}"}}`, ...subscribes].join('\n'));
     return true;
   }
@@ -153,13 +151,29 @@ export class StormClient {
       if (place !== undefined && message.push.pub !== undefined) this.#hear(place, message.push.pub);
       return;
     }
+    const at = (message.id ?? 0) - FIRST_SUBSCRIBE_ID;
+    const place = this.#places[at];
     if (message.error !== undefined) {
-      this.cut();
+      this.#onError(place, at);
       return;
     }
-    const place = this.#places[(message.id ?? 0) - FIRST_SUBSCRIBE_ID];
     if (message.subscribe !== undefined && place !== undefined) this.#onSubscribed(place, message.subscribe);
     else if (message.id === undefined) this.#say('{}');
+  }
+
+  /** A subscribe that failed for now is tried again, as SDKs do; a connection that failed begins anew. */
+  #onError(place: Place | undefined, at: number): void {
+    this.#events.onRetry();
+    const socket = this.#socket;
+    if (place === undefined) socket?.destroy();
+    else {
+      setTimeout(
+        () => {
+          if (socket === this.#socket && this.#isOpen) this.#say(subscribeCommand(place, at));
+        },
+        SUBSCRIBE_RETRY_MS * (0.5 + Math.random()),
+      );
+    }
   }
 
   #onSubscribed(place: Place, result: NonNullable<Message['subscribe']>): void {
@@ -189,3 +203,9 @@ export class StormClient {
     this.#socket?.write(Buffer.concat([head, payload]));
   }
 }
+
+/** With the position, when there is one. */
+const subscribeCommand = ({ group, offset, epoch, heard }: Place, at: number): string => {
+  const recover = heard === undefined ? '' : `,"recover":true,"offset":${offset},"epoch":"${epoch}"`;
+  return `{"id":${at + FIRST_SUBSCRIBE_ID},"subscribe":{"channel":"${group}"${recover}}}`;
+};

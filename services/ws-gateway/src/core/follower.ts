@@ -94,9 +94,23 @@ export class Follower {
     if (known !== undefined) return known;
     const reading = this.#deps.streams
       .read(this.#group, { from: offset, limit, retention: this.#retention })
+      .then((page) => this.#remember(page))
       .finally(() => this.#reads.delete(offset));
     this.#reads.set(offset, reading);
     return reading;
+  }
+
+  /** What was read for one member is at hand for the next: after a drop they all come for much the same. */
+  #remember(page: StreamPage): StreamPage {
+    const { offset, epoch } = this.#position;
+    if (this.#state !== 'following' || page.top.epoch !== epoch) return page;
+    const first = this.ring.first ?? offset + 1;
+    const older = page.entries.filter((entry) => entry.offset < first);
+    this.ring.backfill(
+      older.map((entry) => messageOfEntry(this.#group, entry, epoch)),
+      offset + 1,
+    );
+    return page;
   }
 
   async readLast(): Promise<StreamPage> {

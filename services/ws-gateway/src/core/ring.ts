@@ -38,11 +38,38 @@ export class Ring {
     }
   }
 
+  /**
+   * Takes publications that were read from the stream and end right before what it holds, or before `next` when it holds
+   * nothing. As many of the newest as fit; none when there is a hole in between.
+   */
+  backfill(older: readonly BusMessage[], next: number): void {
+    const from = this.#messages[0]?.offset ?? next;
+    if (older.at(-1)?.offset !== from - 1) return;
+    const kept: BusMessage[] = [];
+    let bytes = 0;
+    for (let at = older.length - 1; at >= 0; at -= 1) {
+      const message = older[at];
+      if (message === undefined || message.offset !== from - 1 - kept.length) break;
+      bytes += message.body.length;
+      const isFull = this.#messages.length + kept.length >= MAX_MESSAGES || this.#bytes + bytes > MAX_BYTES;
+      if (isFull || this.#budget.usedBytes + bytes > this.#budget.maxBytes) break;
+      kept.push(message);
+    }
+    if (kept.length === 0) return;
+    this.#count(kept.reduce((sum, { body }) => sum + body.length, 0));
+    this.#messages = [...kept.reverse(), ...this.#messages];
+  }
+
   /** All publications after an offset; undefined when the ring does not reach back that far. */
   after(offset: number): readonly BusMessage[] | undefined {
     const first = this.#messages[0];
     if (first === undefined || offset < first.offset - 1) return undefined;
     return this.#messages.slice(offset - first.offset + 1);
+  }
+
+  /** Offset of the oldest one that it holds. */
+  get first(): number | undefined {
+    return this.#messages[0]?.offset;
   }
 
   get(offset: number): BusMessage | undefined {

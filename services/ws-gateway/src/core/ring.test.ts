@@ -1,0 +1,57 @@
+import type { BusMessage } from '@muster/bus/envelope';
+import { expect, test } from 'vitest';
+import { Ring } from './ring.ts';
+
+const message = (offset: number, bytes = 10, epoch = 'e'): BusMessage => ({
+  ...{ kind: 'publication', body: Buffer.alloc(bytes, offset), dataAt: 0, dataLength: 0, notes: [] },
+  ...{ offset, epoch },
+});
+const messages = (from: number, to: number, bytes?: number): BusMessage[] =>
+  Array.from({ length: to - from + 1 }, (_, at) => message(from + at, bytes));
+const ringWith = (...held: BusMessage[]) => {
+  const budget = { maxBytes: 1_000_000, usedBytes: 0 };
+  const ring = new Ring(budget);
+  for (const one of held) ring.push(one);
+  return { ring, budget };
+};
+const offsetsAfter = (ring: Ring, offset: number) => ring.after(offset)?.map((one) => one.offset);
+
+test('[RC6] what was read for one member stands before what the ring holds', () => {
+  const { ring, budget } = ringWith(...messages(5, 6));
+  ring.backfill(messages(2, 4), 7);
+  expect(offsetsAfter(ring, 1)).toEqual([2, 3, 4, 5, 6]);
+  expect(ring.after(0)).toBeUndefined();
+  expect(ring.get(3)?.offset).toBe(3);
+  expect(budget.usedBytes).toBe(50);
+  ring.clear();
+  expect(budget.usedBytes).toBe(0);
+});
+
+test('[RC6] an empty ring takes what ends where the group stands, and nothing else', () => {
+  const { ring } = ringWith();
+  ring.backfill(messages(2, 4), 6);
+  expect(ring.first).toBeUndefined();
+  ring.backfill(messages(2, 5), 6);
+  ring.push(message(6));
+  expect(offsetsAfter(ring, 3)).toEqual([4, 5, 6]);
+});
+
+test('[RC6] a hole in what was read, or before the ring, is never covered up', () => {
+  const { ring } = ringWith(message(9));
+  ring.backfill([message(4), message(6), message(7), message(8)], 10);
+  expect(ring.first).toBe(6);
+  ring.backfill(messages(2, 3), 10);
+  expect(ring.first).toBe(6);
+});
+
+test('[RC6] of too many the newest are taken, within the bounds of the ring and of the process', () => {
+  const { ring } = ringWith(message(200));
+  ring.backfill(messages(50, 199), 201);
+  expect(ring.first).toBe(101);
+  const { ring: heavy } = ringWith(message(200));
+  heavy.backfill(messages(100, 199, 10_000), 201);
+  expect(heavy.first).toBe(194);
+  const poor = new Ring({ maxBytes: 25, usedBytes: 0 });
+  poor.backfill(messages(1, 9), 10);
+  expect(poor.first).toBe(8);
+});
