@@ -9,6 +9,7 @@ import {
   redisSettings,
 } from '@muster/kit/config';
 import { z } from 'zod';
+import { type Lead, parseLead } from './sources/found-targets.ts';
 
 const EXPECTATION = /^[a-z0-9-]{1,64}=\d{1,5}$/;
 
@@ -30,6 +31,16 @@ export const settings = z.object({
     )
     .default(['session-service=1', 'ws-gateway=1', 'health-aggregator=1'])
     .describe('services that must be there and how many of each at least; others are found by themselves'),
+  TARGETS: field
+    .list()
+    .transform((parts) => parts.map((part) => parseLead(part)))
+    .refine(
+      (leads) => leads.every((lead) => lead !== undefined),
+      'must be a list such as `ws-gateway=10.0.0.5:8200,ws-gateway=gateways.svc:8200,ws-gateway=srv:_ws._tcp.svc`',
+    )
+    .describe(
+      'where instances should be: addresses, names, SRV records; whoever is there and does not beat is shown as unregistered',
+    ),
   STALE_AFTER_MS: field
     .ms(15_000, { min: 1_000 })
     .describe('older evidence is shown as `unknown`, never as good'),
@@ -82,6 +93,7 @@ export interface AggregatorConfig {
   readonly common: CommonConfig;
   readonly redis: RedisConfig;
   readonly expected: Readonly<Record<string, number>>;
+  readonly targets: readonly Lead[];
   readonly staleAfterMs: number;
   readonly probeIntervalMs: number;
   readonly probeTimeoutMs: number;
@@ -113,6 +125,7 @@ export const readConfig = (env: NodeJS.ProcessEnv): AggregatorConfig => {
         return [service, Number(count)];
       }),
     ),
+    targets: parsed.TARGETS.filter((lead) => lead !== undefined),
     staleAfterMs: parsed.STALE_AFTER_MS,
     probeIntervalMs: parsed.PROBE_INTERVAL_MS,
     probeTimeoutMs: parsed.PROBE_TIMEOUT_MS,

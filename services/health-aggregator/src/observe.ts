@@ -7,6 +7,7 @@ import type { Paces, Patience } from './core/instance-watch.ts';
 import type { Transition } from './core/ports.ts';
 import { createScheduler } from './core/scheduler.ts';
 import type { FleetMetrics } from './metrics.ts';
+import { searchTargets } from './sources/found-targets.ts';
 import { createHttpProbe } from './sources/http-probe.ts';
 import { createRegistrySource } from './sources/registry.ts';
 
@@ -78,6 +79,7 @@ export const observe = async (deps: ObserveDeps): Promise<Disposable> => {
   const fleetName = config.common.fleetName;
   const intervalMs = Math.min(REGISTRY_MS, config.common.beatIntervalMs / 2);
   const registry = stack.use(createRegistrySource({ redis, fleetName, fleet, log, intervalMs }));
+  stack.use(searchTargets(config.targets, { found: fleet.found, log }));
   fleet.report(report());
   stack.defer(every(REPORT_MS, () => fleet.report(report())));
   stack.defer(every(TICK_MS, tick));

@@ -83,6 +83,7 @@ const REASONS: Readonly<Record<string, string>> = {
   near_limit: 'close to its connection limit',
   slow_answers: 'answers slowly',
   says_degraded: 'says it is degraded',
+  unregistered: 'answers, and does not beat here: is its registry another one?',
   flapping: 'falls and rises again and again',
   says_draining: 'takes no new clients',
 };

@@ -16,19 +16,26 @@ export interface DescribeOptions {
   readonly staleAfterMs: number;
   /** ms the registry has been readable: an empty service is an outage only when that is long enough to know. */
   readonly readableForMs: number;
+  /** Instances that were found by their address and do not beat. */
+  readonly found: readonly InstanceView[];
 }
 
 /** Describes one service and judges it. */
 export const describeService = (service: string, group: Group, options: DescribeOptions): ServiceView => {
-  const { now, staleAfterMs, readableForMs } = options;
+  const { now, staleAfterMs, readableForMs, found } = options;
   const watches = [...group.watches.values()];
   const instances = watches.map((watch) =>
     describeInstance(watch, now, group.dampings.get(watch.beat.name)?.isFlapping(now) ?? false),
   );
+  instances.push(...found);
   const states = instances.map(({ state }) => state);
   const expected = group.membership.expected(states.filter((state) => state === 'draining').length);
-  const evidenceAt = Math.max(Number.NEGATIVE_INFINITY, ...watches.map((watch) => watch.evidenceAt));
-  const emptyForSure = watches.length === 0 && readableForMs > staleAfterMs;
+  const evidenceAt = Math.max(
+    Number.NEGATIVE_INFINITY,
+    ...watches.map((watch) => watch.evidenceAt),
+    ...found.flatMap(({ probe }) => (probe ? [now - probe.ageMs] : [])),
+  );
+  const emptyForSure = instances.length === 0 && readableForMs > staleAfterMs;
   return {
     service,
     status: judgeService(
@@ -36,7 +43,7 @@ export const describeService = (service: string, group: Group, options: Describe
       staleAfterMs,
     ),
     up: states.filter((state) => state === 'up').length,
-    total: watches.length,
+    total: instances.length,
     expected,
     instances: instances.sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true })),
   };

@@ -7,6 +7,7 @@ import { type JourneyOutcome, JourneyRecord } from './journey-record.ts';
 import type { Beat, ProbeResult, ProbeTarget, RegistryReading, Transition } from './ports.ts';
 import { RegistryTrust } from './registry-trust.ts';
 import { createRoster, type Group, type Roster } from './roster.ts';
+import { type FoundTarget, Strangers } from './strangers.ts';
 import { isServing, judgeFleet } from './verdict.ts';
 import { type FleetView, substanceOf } from './view.ts';
 
@@ -19,6 +20,8 @@ export interface Fleet {
   registryRead(reading: RegistryReading): void;
   /** The registry could not be read. */
   registryLost(): void;
+  /** Takes the addresses at which instances should be, by names and lists; those that beat are known already. */
+  found(targets: readonly FoundTarget[]): void;
   /** Takes the end of a probe of an instance; unknown ids are ignored. */
   probed(id: string, result: ProbeResult): void;
   /** Takes what this very process knows about itself. */
@@ -58,6 +61,7 @@ export const createFleet = (options: FleetOptions): Fleet => {
   const { clock, expected } = options;
   const roster = createRoster(expected, options.patience ?? PATIENCE);
   const registry = new RegistryTrust();
+  const strangers = new Strangers();
   const pending: Transition[] = [];
   const journeys = new JourneyRecord();
   let version = 0;
@@ -77,8 +81,14 @@ export const createFleet = (options: FleetOptions): Fleet => {
       for (const watch of roster.all()) watch.listed(reading.ids.has(watch.id));
     },
     registryLost: () => registry.lose(),
+    found: (targets) => {
+      for (const { service } of targets) roster.expect(service);
+      strangers.found(targets, clock.monotonic());
+    },
     probed: (id, result) => {
-      for (const { watches } of roster.groups.values()) watches.get(id)?.probed(result, clock.monotonic());
+      const now = clock.monotonic();
+      for (const { watches } of roster.groups.values()) watches.get(id)?.probed(result, now);
+      strangers.probed(id, result, now);
     },
     report: (self) => {
       const now = clock.monotonic();
@@ -98,7 +108,7 @@ export const createFleet = (options: FleetOptions): Fleet => {
     targets: () => {
       const watches = roster.all();
       const frozen = registry.frozen(clock.monotonic(), watches);
-      return watches.map((watch) => ({
+      const ours = watches.map((watch) => ({
         id: watch.id,
         wantsDetail: frozen || watch.state !== 'up',
         service: watch.beat.service,
@@ -106,9 +116,10 @@ export const createFleet = (options: FleetOptions): Fleet => {
         opsAddress: watch.beat.opsAddress,
         periodMs: watch.periodMs(options.paces),
       }));
+      return [...ours, ...strangers.targets(addressesOf(watches), options.paces.calmMs)];
     },
     view: () => {
-      const draft = { ...describeFleet(roster, registry, journeys, options), leader };
+      const draft = { ...describeFleet({ roster, registry, journeys, strangers }, options), leader };
       const text = substanceOf(draft);
       if (text !== substance) version += 1;
       substance = text;
@@ -143,18 +154,30 @@ const fall = ({ dampings }: Group, name: string, now: number): void => {
   dampings.set(name, damping);
 };
 
+const addressesOf = (watches: readonly InstanceWatch[]): ReadonlySet<string> =>
+  new Set(watches.map(({ beat }) => beat.address));
+
+interface Knowledge {
+  readonly roster: Roster;
+  readonly registry: RegistryTrust;
+  readonly journeys: JourneyRecord;
+  readonly strangers: Strangers;
+}
+
 const describeFleet = (
-  roster: Roster,
-  registry: RegistryTrust,
-  journeys: JourneyRecord,
+  { roster, registry, journeys, strangers }: Knowledge,
   options: FleetOptions,
 ): FleetView => {
   const { clock, expected, staleAfterMs, observer } = options;
   const now = clock.monotonic();
   const watches = roster.all();
   const readableForMs = registry.readableFor(now);
+  const known = addressesOf(watches);
   const services = [...roster.groups]
-    .map(([service, group]) => describeService(service, group, { now, staleAfterMs, readableForMs }))
+    .map(([service, group]) => {
+      const found = strangers.views(service, known, now);
+      return describeService(service, group, { now, staleAfterMs, readableForMs, found });
+    })
     .sort((a, b) => a.service.localeCompare(b.service));
   const evidence = [registry.readAt, ...watches.map(({ probe }) => probe?.at)].filter(
     (at) => at !== undefined,

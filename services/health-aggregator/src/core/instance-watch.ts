@@ -203,7 +203,9 @@ export class InstanceWatch {
   /** How often to probe it now. */
   periodMs(paces: Paces): number {
     if (this.#state === 'starting') return paces.hurriedMs;
-    if (this.#state === 'down') return this.#oks > 0 ? paces.calmMs : paces.downMs;
+    // Whoever answers or beats again should not wait for being believed.
+    const returns = this.#oks > 0 || this.#beatAt > this.#since;
+    if (this.#state === 'down') return returns ? paces.hurriedMs : paces.downMs;
     return this.#failures > 0 && this.#failures <= FAST_PROBES ? paces.hurriedMs : paces.calmMs;
   }
 

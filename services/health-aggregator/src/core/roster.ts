@@ -15,6 +15,8 @@ export interface Group {
 /** Who is known, by service. */
 export interface Roster {
   readonly groups: ReadonlyMap<string, Group>;
+  /** Makes a service known that has no instance yet. */
+  expect(service: string): void;
   /** Every watched instance. */
   all(): InstanceWatch[];
   /** Takes a beat: of a known instance, of a new one, or of a newer incarnation of one, which then ends. */
@@ -41,6 +43,7 @@ export const createRoster = (expected: Readonly<Record<string, number>>, patienc
 
   return {
     groups,
+    expect: (service) => void groupOf(service),
     all: () => [...groups.values()].flatMap(({ watches }) => [...watches.values()]),
     take: (beat, beatAt, now) => {
       const { watches } = groupOf(beat.service);
