@@ -67,7 +67,9 @@ test('[KM2] every file that a kustomization names is there', () => {
 
 const base = wholeDocuments().filter(({ from }) => /kubernetes\/base|haproxy/.test(from));
 
-test.each([['the files', base] as const, ...overlays.filter(([, documents]) => documents !== undefined)])(
+const forms = [['the files', base] as const, ...overlays.filter(([, documents]) => documents !== undefined)];
+
+test.each(forms)(
   '[KM3] pods of %s are probed, spread, drained in time, without privileges, and never all away',
   (_, documents) => {
     expect(policyProblems(documents ?? [])).toEqual([]);
