@@ -38,7 +38,16 @@ test('[LA1] an unknown option ends the command with a sentence and exit code 2',
 
 test('[LA1] --help prints every option and starts nothing', async () => {
   const { stdout } = await run(process.execPath, [MAIN, '--help']);
-  for (const option of ['--gateways', '--sessions', '--port', '--base-port', '--data', '--fresh', '--help']) {
+  for (const option of [
+    '--gateways',
+    '--sessions',
+    '--port',
+    '--base-port',
+    '--data',
+    '--fresh',
+    '--observability',
+    '--help',
+  ]) {
     expect(stdout).toContain(option);
   }
 });

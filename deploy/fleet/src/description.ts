@@ -1,5 +1,13 @@
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
-import { type Instance, opsUrlOf, publicUrlOf, type ServiceKind, type Surroundings, urlOf } from './plan.ts';
+import {
+  type Instance,
+  opsUrlOf,
+  prometheusUrlOf,
+  publicUrlOf,
+  type ServiceKind,
+  type Surroundings,
+  urlOf,
+} from './plan.ts';
 import { firstKey } from './secrets.ts';
 
 /** One process of the running fleet. */
@@ -20,6 +28,8 @@ export interface FleetDescription {
   readonly healthAggregators: readonly Member[];
   readonly redisUrl: string;
   readonly databaseUrl: string;
+  /** With `--observability` only. */
+  readonly prometheusUrl?: string;
   readonly serviceApiKey: string;
   readonly serverApiKey: string;
   /** For operators of the console. */
@@ -41,6 +51,7 @@ export const describeFleet = (
     opsUrl: opsUrlOf(instance),
     pid: pidOf(instance.name) ?? 0,
   });
+  const prometheusUrl = prometheusUrlOf(around.plan);
   const members = (kind: ServiceKind) => around.plan.instances.filter((one) => one.kind === kind).map(member);
   return {
     publicUrl: publicUrlOf(around.plan),
@@ -49,6 +60,7 @@ export const describeFleet = (
     healthAggregators: members('health-aggregator'),
     redisUrl: around.redisUrl,
     databaseUrl: around.databaseUrl,
+    ...(prometheusUrl === undefined ? {} : { prometheusUrl }),
     serviceApiKey: firstKey(around.secrets.serviceApiKeys),
     serverApiKey: firstKey(around.secrets.serverApiKeys),
     opsToken: around.secrets.opsToken,

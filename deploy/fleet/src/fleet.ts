@@ -4,7 +4,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type Claim, claim } from '@muster/local/claim';
 import { isPortFree, portHolder } from '@muster/local/ports';
+import { findPrometheus } from '@muster/local/prometheus';
 import { describeFleet, type FleetDescription, removeDescription, writeDescription } from './description.ts';
+import { prometheusSpec } from './observability.ts';
 import {
   type Plan,
   planFleet,
@@ -41,6 +43,8 @@ export interface FleetOptions {
   readonly dataDir?: string | undefined;
   /** Starts with empty stores. */
   readonly fresh?: boolean;
+  /** Starts a Prometheus that watches the fleet; it has to be there, or to be installable. */
+  readonly observability?: boolean;
   /** Hears every step, and every crash. */
   readonly say?: (line: string) => void;
   /** Gives up starting. What has been started is ended. */
@@ -107,8 +111,10 @@ const startAll = async (
     aggregators: options.aggregators ?? DEFAULT_AGGREGATORS,
     port: options.port ?? DEFAULT_PORT,
     basePort: options.basePort ?? DEFAULT_BASE_PORT,
+    observability: options.observability ?? false,
   });
   await refuseTakenPorts(plan, env);
+  const watcher = options.observability ? await findPrometheus({ env, say }) : undefined;
   const secrets = loadSecrets(join(dataDir, 'secrets.json'), env);
   const urls = await startStores({ env, plan, dataDir, logDir, say, signal, supervise: troop.addStore });
   const around: Surroundings = { env, plan, secrets, ...urls };
@@ -129,6 +135,11 @@ const startAll = async (
 
   await troop.addProxy(await proxySpec(around, { dataDir, logDir, say })).start(signal);
   say(`HAProxy is ready on port ${plan.publicPort}`);
+  if (watcher !== undefined && plan.prometheusPort !== undefined) {
+    const place = { program: watcher, port: plan.prometheusPort, dataDir, logDir };
+    await troop.addStore(prometheusSpec(around, place)).start(signal);
+    say(`Prometheus is ready on port ${plan.prometheusPort}`);
+  }
   const healthy = await untilHealthy(publicUrlOf(plan), signal);
   signal?.throwIfAborted();
   if (!healthy) say(`the fleet does not call itself healthy yet: see ${publicUrlOf(plan)}/health`);

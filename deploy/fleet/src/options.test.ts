@@ -6,17 +6,26 @@ test('[LA1] nothing said means the usual fleet', () => {
     is: 'run',
     options: {
       ...{ gateways: 2, sessions: 1, aggregators: 1 },
-      ...{ port: 8080, basePort: 8100, data: undefined, fresh: false },
+      ...{ port: 8080, basePort: 8100, data: undefined, fresh: false, observability: false },
     },
   });
 });
 
 test('[LA1] every option is understood, with a space or an equals sign', () => {
   const argv = ['--gateways', '3', '--sessions=2', '--aggregators', '2', '--port=0', '--base-port', '0'];
-  argv.push('--data=d', '--fresh');
+  argv.push('--data=d', '--fresh', '--observability');
   expect(parseOptions(argv)).toEqual({
     is: 'run',
-    options: { gateways: 3, sessions: 2, aggregators: 2, port: 0, basePort: 0, data: 'd', fresh: true },
+    options: {
+      gateways: 3,
+      sessions: 2,
+      aggregators: 2,
+      port: 0,
+      basePort: 0,
+      data: 'd',
+      fresh: true,
+      observability: true,
+    },
   });
   expect(parseOptions(['--help'])).toEqual({ is: 'help' });
 });

@@ -18,6 +18,8 @@ export interface LauncherOptions {
   /** Where data, logs and secrets lie; undefined is `.muster` of the checkout. */
   readonly data: string | undefined;
   readonly fresh: boolean;
+  /** Whether a Prometheus watches the fleet. */
+  readonly observability: boolean;
 }
 
 export const HELP = `npm start -- [options]      the whole fleet on this machine, on loopback only
@@ -30,6 +32,7 @@ export const HELP = `npm start -- [options]      the whole fleet on this machine
                    Postgres on N+300, Redis on N+301, ops ports 1000 above (8100; 0 takes free ones)
   --data DIR       where data, logs, secrets and fleet.json lie (.muster)
   --fresh          start with empty stores
+  --observability  a Prometheus beside it, with the rules of deploy/prometheus, on base port N+302
   --help           this text
 
 Configuration variables of the services that are set when it is called reach them:
@@ -57,6 +60,7 @@ export const parseOptions = (argv: readonly string[]): Parsed => {
         'base-port': { type: 'string', default: '8100' },
         data: { type: 'string' },
         fresh: { type: 'boolean', default: false },
+        observability: { type: 'boolean', default: false },
         help: { type: 'boolean', short: 'h', default: false },
       },
     });
@@ -71,6 +75,7 @@ export const parseOptions = (argv: readonly string[]): Parsed => {
         basePort: whole('--base-port', values['base-port'], 0, HIGHEST_PORT - PORT_SPAN),
         data: values.data,
         fresh: values.fresh,
+        observability: values.observability,
       },
     };
   } catch (error) {

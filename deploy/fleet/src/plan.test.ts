@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { type Instance, type Plan, planFleet, serviceEnvironment, wantedPorts } from './plan.ts';
 
-const size = { sessions: 2, gateways: 2, aggregators: 1, port: 8080, basePort: 8100 };
+const size = { sessions: 2, gateways: 2, aggregators: 1, port: 8080, basePort: 8100, observability: false };
 const secrets = {
   sessionSecrets: 'one,two',
   serviceApiKeys: 'sk_1',
@@ -30,10 +30,13 @@ test('ports follow from the base, kind by kind', async () => {
 });
 
 test('no two ports of a plan are the same', async () => {
-  const ports = wantedPorts(await planFleet({ ...size, sessions: 90, gateways: 90, aggregators: 90 }), {
-    postgres: true,
-    redis: true,
-  });
+  const ports = wantedPorts(
+    await planFleet({ ...size, sessions: 90, gateways: 90, aggregators: 90, observability: true }),
+    {
+      postgres: true,
+      redis: true,
+    },
+  );
   expect(new Set(ports.map(({ port }) => port)).size).toBe(ports.length);
 });
 

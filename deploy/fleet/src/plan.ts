@@ -7,6 +7,7 @@ const GATEWAY_OFFSET = 100;
 const AGGREGATOR_OFFSET = 200;
 const POSTGRES_OFFSET = 300;
 const REDIS_OFFSET = 301;
+const PROMETHEUS_OFFSET = 302;
 /** Long enough to close the sockets of a developer's machine, short enough to wait for after Ctrl-C. */
 const DRAIN_TIMEOUT_MS = '5000';
 
@@ -25,6 +26,8 @@ export interface Plan {
   readonly publicPort: number;
   readonly postgresPort: number;
   readonly redisPort: number;
+  /** Undefined when nobody watches. */
+  readonly prometheusPort: number | undefined;
   readonly instances: readonly Instance[];
 }
 
@@ -34,6 +37,7 @@ interface Size {
   readonly aggregators: number;
   readonly port: number;
   readonly basePort: number;
+  readonly observability: boolean;
 }
 
 /** Gives everybody a port: next to each other from `basePort`, or free ones when that is 0. */
@@ -44,7 +48,7 @@ export const planFleet = async (size: Size): Promise<Plan> => {
     ['ws-gateway', gateways, GATEWAY_OFFSET],
     ['health-aggregator', aggregators, AGGREGATOR_OFFSET],
   ];
-  const free = basePort === 0 ? await freePorts(2 * (sessions + gateways + aggregators) + 2) : [];
+  const free = basePort === 0 ? await freePorts(2 * (sessions + gateways + aggregators) + 3) : [];
   const take = (fixed: number): number => free.pop() ?? basePort + fixed;
   const instances = kinds.flatMap(([kind, count, offset]) =>
     Array.from({ length: count }, (_, index) => ({
@@ -59,6 +63,7 @@ export const planFleet = async (size: Size): Promise<Plan> => {
     publicPort: size.port === 0 ? await onePort() : size.port,
     postgresPort: take(POSTGRES_OFFSET),
     redisPort: take(REDIS_OFFSET),
+    prometheusPort: size.observability ? take(PROMETHEUS_OFFSET) : undefined,
   };
 };
 
@@ -127,6 +132,10 @@ export const isGiven = (env: NodeJS.ProcessEnv, name: string): boolean =>
 /** Where clients reach the fleet. */
 export const publicUrlOf = (plan: Plan): string => `http://${HOST}:${plan.publicPort}`;
 
+/** Where Prometheus answers, if there is one. */
+export const prometheusUrlOf = ({ prometheusPort }: Plan): string | undefined =>
+  prometheusPort === undefined ? undefined : `http://${HOST}:${prometheusPort}`;
+
 /** Where a service answers clients. */
 export const urlOf = (instance: Instance): string => `http://${HOST}:${instance.port}`;
 
@@ -148,6 +157,9 @@ export const wantedPorts = (
   { port: plan.publicPort, owner: 'the load balancer', option: '--port' },
   ...(stores.postgres ? [{ port: plan.postgresPort, owner: 'Postgres', option: '--base-port' }] : []),
   ...(stores.redis ? [{ port: plan.redisPort, owner: 'Redis', option: '--base-port' }] : []),
+  ...(plan.prometheusPort === undefined
+    ? []
+    : [{ port: plan.prometheusPort, owner: 'Prometheus', option: '--base-port' }]),
   ...plan.instances.flatMap(({ name, port, opsPort }) => [
     { port, owner: name, option: '--base-port' },
     { port: opsPort, owner: `${name} (ops)`, option: '--base-port' },

@@ -21,7 +21,7 @@ Muster is up after ${seconds} s.
   ${members.map(memberRow).join('\n  ')}
   ${row('Redis', withoutPassword(fleet.redisUrl))}
   ${row('Postgres', withoutPassword(fleet.databaseUrl))}
-  ${row('logs, fleet.json', dataDir)}
+  ${row('logs, fleet.json', dataDir)}${watchRows(fleet.prometheusUrl)}
 
 Try:
   ${publicUrl}/ in two browser tabs: they chat, each over its own gateway
@@ -37,6 +37,19 @@ Try:
 Ctrl-C stops everything.
 `;
 };
+
+/** What `--observability` adds. */
+const watchRows = (prometheusUrl: string | undefined): string =>
+  prometheusUrl === undefined
+    ? ''
+    : [
+        '',
+        row('Prometheus', `${prometheusUrl}/alerts`),
+        row(
+          'Grafana',
+          'dashboards to import are in deploy/grafana/dashboards; deploy/grafana/README.md starts one with them',
+        ),
+      ].join('\n  ');
 
 const NAME_WIDTH = 22;
 
