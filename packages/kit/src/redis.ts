@@ -34,6 +34,11 @@ export interface RedisConnections extends AsyncDisposable {
   readonly shards?: Shards;
   /** Connections of this process, and the most it may have; on a cluster to each node. */
   count(): { readonly open: number; readonly max: number };
+  /**
+   * Names of the present lives of all servers that take writes. A new one may have lost what an old one had acknowledged:
+   * it was started again, or took over.
+   */
+  servers(): Promise<readonly string[]>;
   /** Writes and reads back a probe key: PING alone also passes on a read-only replica. */
   ping(): Promise<void>;
 }
@@ -98,6 +103,7 @@ export const openRedis = async (
     },
     dedicated: (purpose, channel = '') => opener.dedicated(purpose, shards?.follow(channel)),
     count: () => ({ open: opener.open(), max: config.maxConnections }),
+    servers: () => runIdsOf(lane()),
     ping: () => probe(lane(), `${config.prefix}probe:${config.name}`),
     [Symbol.asyncDispose]: async () => {
       for (const one of lanes) one.disconnect();
@@ -252,6 +258,12 @@ const inFlight = (lane: RedisLane): number =>
   lane instanceof Cluster
     ? lane.nodes('master').reduce((sum, node) => sum + node.commandQueue.length, 0)
     : lane.commandQueue.length;
+
+const runIdsOf = async (lane: RedisLane): Promise<string[]> => {
+  const nodes = lane instanceof Cluster ? lane.nodes('master') : [lane];
+  const infos = await Promise.all(nodes.map((node) => node.info('server')));
+  return infos.flatMap((info) => /^run_id:(\w+)/m.exec(info)?.[1] ?? []);
+};
 
 /** Writes a key and reads it back; on a cluster every node with slots must answer, too. */
 const probe = async (lane: RedisLane, key: string): Promise<void> => {

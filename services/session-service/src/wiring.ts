@@ -126,7 +126,11 @@ const heartbeatOf = (base: Base): Heartbeat =>
     clock: base.clock,
     log: base.log,
     snapshots: base.cache,
-    beat: () => beatSessionBus(base, Buffer.from(base.random.bytes(8)).toString('hex'), base.clock.now()),
+    beat: async () => {
+      const candidate = Buffer.from(base.random.bytes(8)).toString('hex');
+      const state = await beatSessionBus(base, candidate, base.clock.now());
+      return { ...state, servers: await base.redis.servers() };
+    },
     ended: () => base.store.endedWithin(REPLAY_MS, REPLAY_LIMIT),
     emit: (ids, why) => emitSessionChange(base, { k: 'end', ids, why, at: base.clock.now() }),
   });

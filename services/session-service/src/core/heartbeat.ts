@@ -11,6 +11,8 @@ export interface BusState {
   readonly isNew: boolean;
   /** The last id of the change stream. */
   readonly top: string;
+  /** Names of the present lives of all Redis servers. */
+  readonly servers: readonly string[];
 }
 
 interface HeartbeatDeps {
@@ -32,8 +34,8 @@ export interface Heartbeat extends AsyncDisposable {
 const INTERVAL_MS = 1000;
 
 /**
- * After a flush, or a failover that lost the end of the stream, tombstones may be gone while an old reading is still
- * on its way into Redis: the ends of the last quarter of an hour are written again.
+ * After a flush, a failover or a restart, tombstones may be gone while old snapshots are there, or still on their way
+ * into Redis: the ends of the last quarter of an hour are written again.
  */
 export const createHeartbeat = (deps: HeartbeatDeps): Heartbeat => {
   const { clock, log } = deps;
@@ -68,9 +70,12 @@ export const createHeartbeat = (deps: HeartbeatDeps): Heartbeat => {
   };
 };
 
-const hasLostMemory = (before: BusState | undefined, now: BusState): boolean =>
-  now.isNew ||
-  (before !== undefined && (before.epoch !== now.epoch || compareStreamIds(now.top, before.top) < 0));
+/** True when Redis may no longer know all that it had acknowledged. What it lost, later writes may have covered up. */
+export const hasLostMemory = (before: BusState | undefined, now: BusState): boolean => {
+  if (now.isNew || before === undefined) return now.isNew;
+  if (before.epoch !== now.epoch || compareStreamIds(now.top, before.top) < 0) return true;
+  return now.servers.some((server) => !before.servers.includes(server));
+};
 
 const replay = async (deps: HeartbeatDeps): Promise<number> => {
   const ended = await deps.ended();
