@@ -1,5 +1,7 @@
+import { Fields, MessageWriter, splitMessages } from '@muster/protocol/protobuf-wire';
 import { expect, test } from 'vitest';
-import { engineUnderTest, settle } from './testing.ts';
+import { protobufCodec } from './codec.ts';
+import { engineUnderTest, FakeWire, settle } from './testing.ts';
 
 interface Message {
   readonly subscribe?: { readonly id?: number };
@@ -42,4 +44,26 @@ test('[CC2] a group may grant no numbers', async () => {
   const { connected } = engineUnderTest({ groups: { channelCompaction: 'none' } });
   const ann = await connected('ann');
   expect(await ann.say({ id: 2, subscribe: { channel: 'a', flag: 1 } })).toEqual([{ id: 2, subscribe: {} }]);
+});
+
+test('[CC1] Protobuf clients get them where the group grants it to all', async () => {
+  const { connected, engine } = engineUnderTest({ groups: { channelCompaction: 'all' } });
+  const bob = await connected('bob');
+  const wire = new FakeWire();
+  const frames: Buffer[] = [];
+  wire.write = (frame) => void frames.push(frame);
+  const ann = engine.open(wire, { tokens: [], origin: undefined, codec: protobufCodec });
+  const ask = async (id: number, method: number, request: MessageWriter) => {
+    ann.onBinary(Buffer.from(new MessageWriter().number(1, id).message(method, request).delimited()));
+    await settle();
+    return frames.splice(0).map((frame) => new Fields(splitMessages(frame.subarray(2))[0] ?? frame));
+  };
+  await ask(1, 4, new MessageWriter().text(1, 'ann'));
+  const [reply] = await ask(2, 5, new MessageWriter().text(1, 'a').number(14, 1));
+  const id = reply?.message(6)?.number(14);
+  expect(id).toBeGreaterThan(0);
+  await bob.say({ id: 2, publish: { channel: 'a', data: 'hi' } });
+  const [frame = Buffer.alloc(2)] = frames;
+  const push = new Fields(splitMessages(frame.subarray(2))[0] ?? frame).message(4);
+  expect([push?.number(1), push?.text(2), push?.message(4)?.text(4)]).toEqual([id, '', '"hi"']);
 });

@@ -10,7 +10,7 @@ import { tagsOf } from './tags.ts';
 /** A fan-out that is too large for one turn of the event loop. */
 export interface Delivery {
   readonly frame: Buffer;
-  /** The first message in the frame. */
+  /** The first message in the frame that is kept; if none is, the first. */
   readonly first: BusMessage;
   readonly to: readonly Subscription[];
   /** Index of the next subscription to serve. */
@@ -187,7 +187,9 @@ export class Group {
     }
   }
 
-  #start(frame: Buffer, [first]: readonly BusMessage[], members: readonly Subscription[]): void {
+  #start(frame: Buffer, messages: readonly BusMessage[], members: readonly Subscription[]): void {
+    // A frame may hold some that are not kept before one that is.
+    const first = messages.find(({ offset }) => offset > 0) ?? messages[0];
     if (first === undefined || frame.length === 0) return;
     if (members.length > SLICE || this.#backlog.length > 0) {
       this.#backlog.push({ frame, first, to: members.slice(), next: 0 });
@@ -208,6 +210,9 @@ export class Group {
       subscription.lag = { offset: offset - 1, epoch };
       this.#lagging.add(subscription);
       this.#onLag(subscription);
+    } else if (kind === 'publication' && subscription.deltas !== undefined) {
+      // The next publication would be a delta of this one.
+      subscription.member.onInsufficientState(this.name);
     }
   }
 

@@ -77,6 +77,20 @@ describe('a member that does not read fast enough', () => {
     expect(slow.wire.closed).toBeUndefined();
   });
 
+  test('[SW1] gets what is kept of publications that were written together with others that are not', async () => {
+    const { slow, publish, catchUp, engine } = await scene({ gatherMs: 20 });
+    await publish(1);
+    slow.wire.take();
+    slow.wire.bufferedBytes = LIMITS.maxOutboxBytes;
+    await Promise.all([publish(1, { skip_history: true }), publish(1)]);
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    await settle();
+    expect(engine.counts().lagging).toBe(1);
+    slow.wire.bufferedBytes = 0;
+    await catchUp();
+    expect(numbersIn(slow.wire)).toEqual([2]);
+  });
+
   test('[SW1] gets from the stream what is no more at hand', async () => {
     const { slow, publish, catchUp } = await scene();
     slow.wire.isRead = false;
