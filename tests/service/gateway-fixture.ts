@@ -172,7 +172,7 @@ export const sdk = (
 };
 
 /** Connects an SDK client, or fails with why it did not. */
-export const connected = async (client: Centrifuge): Promise<Centrifuge> => {
+export const connected = async <C extends Pick<Centrifuge, 'connect' | 'ready'>>(client: C): Promise<C> => {
   client.connect();
   await client.ready(15_000);
   return client;

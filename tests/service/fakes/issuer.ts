@@ -19,7 +19,7 @@ export interface TestIssuer extends AsyncDisposable {
   /** Requests for the key set so far. */
   keyRequests(): number;
   /** `ok`, or what goes wrong with every answer from now on. */
-  behave(how: 'ok' | 'error' | 'garbage' | 'hang'): void;
+  behave(how: 'ok' | 'error' | 'garbage' | 'huge' | 'hang'): void;
   /** Publishes one more key; its tokens carry its id. */
   addKey(kid: string, algorithm: string): Promise<CryptoKey>;
   publicKeyPem(): string;
@@ -54,6 +54,8 @@ export const startIssuer = async (): Promise<TestIssuer> => {
     if (req.url === '/jwks') asked += 1;
     if (mood === 'hang') return;
     if (mood === 'error') return void res.writeHead(500).end();
+    if (mood === 'huge')
+      return void res.writeHead(200).end(JSON.stringify({ keys: [], x: 'x'.repeat(300_000) }));
     if (mood === 'garbage') return void res.writeHead(200).end('<html>');
     const answers: Record<string, object> = {
       '/jwks': { keys: published },
