@@ -318,6 +318,7 @@ const wireSessions = (
   const gate = createGate({
     signer: { issue: (id, secret) => signer.issue(id, secret), verify: (token) => signer.verify(token) },
     strangers: access.strangers,
+    tenantHosts: config.tenantHosts,
     isInsecure: config.access.isInsecure,
     registry,
     tickets: createTicketStore({ redis, random }),

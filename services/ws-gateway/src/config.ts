@@ -12,6 +12,7 @@ import {
 } from '@muster/kit/config';
 import type { GroupName } from '@muster/protocol/ids';
 import { cookieNameFor } from '@muster/session/cookie';
+import { createTenantHosts, type TenantHosts } from '@muster/session/tenant-hosts';
 import { z } from 'zod';
 import {
   type AccessConfig,
@@ -49,6 +50,9 @@ export const settings = z.object({
   ALLOWED_ORIGINS: field
     .origins()
     .describe('origins whose pages may open sockets, compared exactly; default: that of PUBLIC_URL'),
+  TENANT_HOSTS: field
+    .list()
+    .describe('hosts of tenants, as the session service has them: there only sessions of that tenant count'),
   ...accessSettings,
   GROUPS_FILE: z
     .string()
@@ -140,6 +144,7 @@ export interface GatewayConfig {
   readonly sessionServiceUrls: readonly string[];
   readonly internalApiKey: string;
   readonly cookieName: string;
+  readonly tenantHosts: TenantHosts;
   readonly allowedOrigins: readonly string[];
   /** Undefined: all groups have the default options. */
   readonly groupsFile: string | undefined;
@@ -180,6 +185,7 @@ export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
     sessionServiceUrls: parsed.SESSION_SERVICE_URL,
     internalApiKey: parsed.INTERNAL_API_KEY,
     cookieName: cookieNameFor(parsed.PUBLIC_URL, parsed.COOKIE_NAME),
+    tenantHosts: tenantHostsFrom(parsed.TENANT_HOSTS),
     allowedOrigins: parsed.ALLOWED_ORIGINS ?? [new URL(parsed.PUBLIC_URL).origin],
     groupsFile: parsed.GROUPS_FILE,
     groups: parsed.GROUPS_FILE === undefined ? undefined : readGroupsFile(parsed.GROUPS_FILE),
@@ -215,6 +221,14 @@ export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
     throw new ConfigError(`Bad configuration:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`);
   }
   return Object.freeze(config);
+};
+
+const tenantHostsFrom = (entries: readonly string[]): TenantHosts => {
+  try {
+    return createTenantHosts(entries);
+  } catch (error) {
+    throw new ConfigError(`Bad configuration:\n  - TENANT_HOSTS: ${(error as Error).message}`);
+  }
 };
 
 const problemsOf = (config: GatewayConfig): string[] => {

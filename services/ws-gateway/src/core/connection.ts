@@ -47,6 +47,8 @@ export interface Hello {
   readonly tokens: readonly string[];
   /** `Origin` of the upgrade. */
   readonly origin: string | undefined;
+  /** `Host` of the upgrade. */
+  readonly host?: string | undefined;
   readonly codec: Codec;
   /** The client wants pings of WebSocket itself, not of the protocol. */
   readonly pingsByFrame?: boolean;
@@ -78,6 +80,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   /** Session tokens or a ticket that came with the upgrade, used when `connect` brings none. */
   readonly tokens: readonly string[];
   readonly origin: string | undefined;
+  readonly host: string | undefined;
   /** Pings are frames of WebSocket (RFC 6455 §5.5.2), answered below the client's application. */
   readonly pingsByFrame: boolean;
   readonly memberships = new Map<string, Membership>();
@@ -112,6 +115,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     this.since = context.clock.now();
     this.tokens = hello.tokens;
     this.origin = hello.origin;
+    this.host = hello.host;
     this.codec = hello.codec;
     this.pingsByFrame = hello.pingsByFrame ?? false;
     this.outbox = new Outbox(wire, hello.codec, context.limits.maxOutboxBytes, this);

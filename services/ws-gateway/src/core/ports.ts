@@ -87,6 +87,8 @@ export interface ShownCredential {
   readonly tokens: readonly string[];
   /** `Origin` of the upgrade: a ticket is good for one. */
   readonly origin: string | undefined;
+  /** `Host` of the upgrade: sessions of another tenant do not count there. */
+  readonly host?: string | undefined;
 }
 
 /** Decides who may come in. */

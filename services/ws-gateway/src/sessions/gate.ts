@@ -1,4 +1,5 @@
 import type { Snapshot } from '@muster/session/snapshot';
+import type { TenantHosts } from '@muster/session/tenant-hosts';
 import { isTicket, type TicketStore } from '@muster/session/tickets';
 import type { SessionId, TokenSigner } from '@muster/session/token';
 import {
@@ -19,6 +20,7 @@ export interface GateDeps extends VerdictDeps {
   readonly tickets: Pick<TicketStore, 'redeem'>;
   /** Tokens of the application, and clients without any. */
   readonly strangers: Strangers;
+  readonly tenantHosts: TenantHosts;
   /** Everybody may do everything; for development. */
   readonly isInsecure: boolean;
   /** Counts verdicts by where they came from. */
@@ -51,11 +53,15 @@ export const createGate = (deps: GateDeps): Gate => {
   /** Before the question is asked: an end that is announced meanwhile must find the holder. */
   const decide = async (
     id: SessionId,
+    { host }: ShownCredential,
     holder: SessionHolder,
     ask: () => Promise<SessionVerdict>,
   ): Promise<Admission> => {
     registry.hold(id, holder);
-    const verdict = await ask();
+    const found = await ask();
+    // At the host of another tenant a session does not exist.
+    const isForeign = found.is === 'live' && !deps.tenantHosts.admits(host, found.snapshot.tenant);
+    const verdict: SessionVerdict = isForeign ? { is: 'invalid', from: 'service' } : found;
     deps.onVerdict(verdict.is, verdict.from);
     if (verdict.is !== 'live') registry.release(id, holder);
     return admissionOf(verdict, deps.isInsecure);
@@ -63,12 +69,13 @@ export const createGate = (deps: GateDeps): Gate => {
 
   const admitTicket = async (
     ticket: string,
-    { origin }: ShownCredential,
+    shown: ShownCredential,
     holder: SessionHolder,
   ): Promise<Admission> => {
     try {
-      const redeemed = await deps.tickets.redeem(ticket, origin);
-      if (redeemed !== undefined) return await decide(redeemed.id, holder, () => judgeTicket(deps, redeemed));
+      const redeemed = await deps.tickets.redeem(ticket, shown.origin);
+      if (redeemed !== undefined)
+        return await decide(redeemed.id, shown, holder, () => judgeTicket(deps, redeemed));
     } catch (error) {
       deps.log.debug({ error }, 'session.ticket_failed');
       deps.onVerdict('unavailable', 'redis');
@@ -88,7 +95,7 @@ export const createGate = (deps: GateDeps): Gate => {
       if (jwt !== undefined) return deps.strangers.admit(jwt);
       if (shown.tokens.length === 0) return deps.strangers.admitNobody();
       const token = genuine(shown.tokens);
-      if (token !== undefined) return decide(token.id, holder, () => judgeSession(deps, token));
+      if (token !== undefined) return decide(token.id, shown, holder, () => judgeSession(deps, token));
       deps.onVerdict('invalid', 'local');
       return { ok: false, why: 'invalid' };
     },

@@ -7,6 +7,8 @@ export interface Handshake {
   readonly via: 'ticket' | 'bearer' | 'cookie' | 'none';
   readonly tokens: readonly string[];
   readonly origin: string | undefined;
+  /** `Host` of the upgrade. */
+  readonly host: string | undefined;
 }
 
 export interface HandshakeRules {
@@ -19,26 +21,26 @@ export interface HandshakeRules {
  * without `Origin` is refused, because a browser always sends one. A ticket goes before everything else. Throws {@link AppError}.
  */
 export const readHandshake = (headers: IncomingHttpHeaders, rules: HandshakeRules): Handshake => {
-  const { origin } = headers;
+  const { origin, host } = headers;
   if (origin !== undefined && !rules.allowedOrigins.includes(origin)) {
     throw new AppError('ORIGIN_NOT_ALLOWED', { detail: 'Pages of this origin may not open sockets here.' });
   }
   const ticket = ticketOf(headers['sec-websocket-protocol']);
-  if (ticket !== undefined) return { via: 'ticket', tokens: [ticket], origin };
+  if (ticket !== undefined) return { via: 'ticket', tokens: [ticket], origin, host };
   const credential = readCredential(
     { cookieHeader: headers.cookie, authorization: headers.authorization },
     rules.cookieName,
   );
   switch (credential.is) {
     case 'none':
-      return { via: 'none', tokens: [], origin };
+      return { via: 'none', tokens: [], origin, host };
     case 'bearer':
-      return { via: 'bearer', tokens: [credential.token], origin };
+      return { via: 'bearer', tokens: [credential.token], origin, host };
     case 'cookie':
       if (origin === undefined) {
         throw new AppError('ORIGIN_NOT_ALLOWED', { detail: 'A session cookie counts only with an Origin.' });
       }
-      return { via: 'cookie', tokens: credential.tokens, origin };
+      return { via: 'cookie', tokens: credential.tokens, origin, host };
     case 'ambiguous':
       throw new AppError('MALFORMED_REQUEST', {
         detail: 'The cookie and the bearer token are of different sessions.',

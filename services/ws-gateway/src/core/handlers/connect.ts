@@ -33,7 +33,10 @@ const admit = async (
   command: ConnectCommand,
   tokens: readonly string[],
 ): Promise<void> => {
-  const admission = await deps.gate.admit({ tokens, origin: connection.origin }, connection);
+  const admission = await deps.gate.admit(
+    { tokens, origin: connection.origin, host: connection.host },
+    connection,
+  );
   if (connection.isOver) {
     if (admission.ok) deps.gate.release(admission.identity.sessionId, connection);
     return;

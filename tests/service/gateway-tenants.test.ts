@@ -1,0 +1,42 @@
+import { migrate } from '@muster/session-service/store/migrate';
+import { useTestStores } from '@muster/testkit/stores';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openSocket, startGateway, type TestGateway, tryUpgrade } from './gateway-fixture.ts';
+import { startService, type TestService } from './session-fixture.ts';
+
+const stores = useTestStores({ migrate });
+let sessions: TestService;
+let gateway: TestGateway;
+
+beforeAll(async () => {
+  sessions = await startService(stores);
+  gateway = await startGateway(stores, sessions.opsUrl, { TENANT_HOSTS: 'a.example.com=a,b.example.com=b' });
+});
+afterAll(async () => {
+  for (const app of [gateway, sessions]) await app?.[Symbol.asyncDispose]();
+});
+
+const tokenOf = async (tenant: string): Promise<string> =>
+  (await sessions.service('POST', '/v1/sessions', { user_id: 'u_host', tenant, transport: 'bearer' })).body
+    .token;
+
+test("[GS11] a session of one tenant opens no socket at another's host", async () => {
+  const [a, plain] = [await tokenOf('a'), await tokenOf('default')];
+  const upgrade = async (token: string, host: string) =>
+    (await tryUpgrade(`${gateway.wsUrl}/ws?group=hosts`, { host, authorization: `Bearer ${token}` })).status;
+  expect(await upgrade(a, 'a.example.com')).toBe(101);
+  expect(await upgrade(plain, 'www.example.com')).toBe(101);
+  expect(await upgrade(a, 'b.example.com')).toBe(401);
+  expect(await upgrade(a, 'www.example.com')).toBe(401);
+  expect(await upgrade(plain, 'a.example.com')).toBe(401);
+
+  const connect = async (token: string, host: string) => {
+    const client = await openSocket(`${gateway.wsUrl}/connection/websocket`, { host });
+    client.send({ id: 1, connect: { token } });
+    return client;
+  };
+  const good = await connect(a, 'a.example.com');
+  expect((await good.reply(1)).connect).toBeDefined();
+  good.socket.terminate();
+  expect((await (await connect(a, 'b.example.com')).closed).code).toBe(3500);
+});
