@@ -128,3 +128,23 @@ test('[BT5] a directive is followed once: drain withdraws readiness, resume rest
   health.restore();
   expect(health.state()).toBe('draining');
 });
+
+test('[BT6] a beat tells how late and how busy the event loop was', async () => {
+  await using _beat = beatOf(instance('06', 'f:1', 'six'));
+  const readings = async () => (await registry('six')).beats[0]?.load ?? {};
+  // Everything stands still for longer than a beat lasts, again and again.
+  const stall = setInterval(() => {
+    const until = performance.now() + 80;
+    while (performance.now() < until);
+  }, 100);
+  await until(readings, {
+    ok: ({ loopP99Ms = 0, loopUtilisation = 0 }) => loopP99Ms > 40 && loopUtilisation > 0.5,
+    what: 'the stalls to be told',
+    timeoutMs: 15_000,
+  }).finally(() => clearInterval(stall));
+  await until(readings, {
+    ok: ({ loopUtilisation = 1 }) => loopUtilisation < 0.5,
+    what: 'the calm to be told',
+    timeoutMs: 15_000,
+  });
+});

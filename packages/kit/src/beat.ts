@@ -2,6 +2,7 @@ import { after, type Clock, type Stop } from './clock.ts';
 import type { DependencyStatus, Health, ProcessState } from './health.ts';
 import type { Instance } from './instance.ts';
 import type { Logger } from './logger.ts';
+import { type LoopReading, watchLoop } from './loop.ts';
 import type { Random } from './random.ts';
 import { isRedisFault, type RedisConnections, type RedisLane } from './redis.ts';
 
@@ -17,7 +18,7 @@ export interface BeatPayload {
   /** Milliseconds since the Unix epoch. */
   readonly startedAt: number;
   readonly state: ProcessState;
-  /** Numbers of the service's own choice, such as `connections` and `connectionsLimit`. */
+  /** How the event loop does, and numbers of the service's own choice, such as `connections` and `connectionsLimit`. */
   readonly load: Readonly<Record<string, number>>;
   readonly dependencies: Readonly<Record<string, DependencyStatus>>;
 }
@@ -96,13 +97,14 @@ export const createBeat = (options: BeatOptions): Beat => {
   const names = [keys.beat(instance.id), keys.index, keys.addresses, keys.events];
   const beatNames = [...names, keys.directive(instance.id)];
   const obey = createFollower(options);
+  const loop = watchLoop(intervalMs);
   let stop: Stop = () => {};
   let stopped = false;
   let superseded = false;
   let failing = false;
 
   const send = async (lane: RedisLane) => {
-    const payload = JSON.stringify(payloadOf(options));
+    const payload = JSON.stringify(payloadOf(options, loop.read()));
     return lane.eval(
       BEAT_SCRIPT,
       beatNames.length,
@@ -143,6 +145,7 @@ export const createBeat = (options: BeatOptions): Beat => {
       if (stopped) return;
       stopped = true;
       stop();
+      loop[Symbol.dispose]();
       await redis
         .lane()
         .eval(LEAVE_SCRIPT, names.length, ...names, instance.id, instance.address)
@@ -174,7 +177,7 @@ const parseDirective = (text: string): Directive | undefined => {
   }
 };
 
-const payloadOf = ({ instance, health, load }: BeatOptions): BeatPayload => ({
+const payloadOf = ({ instance, health, load }: BeatOptions, loop: LoopReading): BeatPayload => ({
   id: instance.id,
   service: instance.service,
   name: instance.name,
@@ -184,6 +187,6 @@ const payloadOf = ({ instance, health, load }: BeatOptions): BeatPayload => ({
   pid: process.pid,
   startedAt: instance.startedAt,
   state: health.state(),
-  load: load(),
+  load: { ...loop, ...load() },
   dependencies: health.dependencies(),
 });

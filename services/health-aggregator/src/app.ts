@@ -3,6 +3,7 @@ import { listen } from '@muster/http/listen';
 import { createBeat } from '@muster/kit/beat';
 import { createHealth, type Health } from '@muster/kit/health';
 import { createInstance, type Instance } from '@muster/kit/instance';
+import { watchLoop } from '@muster/kit/loop';
 import { createMetrics, type Metrics } from '@muster/kit/metrics';
 import { openOpsServer } from '@muster/kit/ops-server';
 import type { About } from '@muster/kit/probes';
@@ -159,7 +160,8 @@ const startWork = async (ground: Ground, { port, opsPort }: Ports): Promise<Lead
   await using stack = new AsyncDisposableStack();
   await health.checkNow();
   const instance = createInstance({ service: SERVICE, common, port, opsPort, clock: world.clock });
-  const load = (): Record<string, number> => ({ streams: streams.size });
+  const loop = stack.use(watchLoop(common.beatIntervalMs));
+  const load = (): Record<string, number> => ({ ...loop.read(), streams: streams.size });
   const report = (): SelfReport => selfReport(instance, health, load());
   const instruments = createFleetMetrics(metrics, fleet, () => streams.size);
   stack.use(await observe({ config, world, redis, fleet, instruments, report }));
