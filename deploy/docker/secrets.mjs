@@ -18,10 +18,11 @@ const READERS = {
   DATABASE_URL: ['session-service'],
   SESSION_SECRETS: ['session-service', 'ws-gateway'],
   SERVICE_API_KEYS: ['session-service', 'health-aggregator'],
-  SERVER_API_KEYS: ['ws-gateway'],
+  SERVER_API_KEYS: ['ws-gateway', 'health-aggregator'],
   INTERNAL_API_KEY: ['session-service', 'ws-gateway'],
   OPS_TOKEN: ['health-aggregator'],
   WEBHOOK_SECRET: ['health-aggregator'],
+  GRAFANA_PASSWORD: ['grafana'],
 };
 const PREFIX = {
   SERVICE_API_KEYS: 'sk_',

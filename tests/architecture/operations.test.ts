@@ -10,7 +10,13 @@ const GUIDE = 'docs/operations/';
 const documents = repositoryFiles().filter((path) => path.startsWith(GUIDE) && path.endsWith('.md'));
 
 /** Variables of programs that are not ours. */
-const OF_OTHERS = ['NODE_OPTIONS', 'NODE_EXTRA_CA_CERTS', 'POSTGRES_PASSWORD', 'MIGRATION_DATABASE_URL'];
+const OF_OTHERS = [
+  'NODE_OPTIONS',
+  'NODE_EXTRA_CA_CERTS',
+  'POSTGRES_PASSWORD',
+  'MIGRATION_DATABASE_URL',
+  'GRAFANA_PASSWORD',
+];
 
 const known = new Set([
   ...[sessionSettings, gatewaySettings, aggregatorSettings].flatMap(({ shape }) => Object.keys(shape)),
