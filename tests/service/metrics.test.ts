@@ -94,7 +94,7 @@ const samplesOf = (service: ServiceName): [string, string][] => {
   );
 };
 
-test.each(SERVICES)('[OB5] %s exposes what the catalogue says of it, and nothing else', (service) => {
+test.each(SERVICES)('[OBS5] %s exposes what the catalogue says of it, and nothing else', (service) => {
   const ours = exposedBy(service).filter((name) => !RUNTIME.test(name));
   const listed = CHAPTERS.filter(({ services }) => services.includes(service)).flatMap(({ metrics }) =>
     Object.keys(metrics),
@@ -103,7 +103,7 @@ test.each(SERVICES)('[OB5] %s exposes what the catalogue says of it, and nothing
   expect(listed.filter((name) => !ours.includes(name) && !OPTIONAL.test(name))).toEqual([]);
 });
 
-test.each(SERVICES)('[OB5] no metric of %s has more series than its budget', (service) => {
+test.each(SERVICES)('[OBS5] no metric of %s has more series than its budget', (service) => {
   const counts = Map.groupBy(samplesOf(service), ([name]) => name);
   const over = [...counts].flatMap(([name, samples]) => {
     const metric = catalogue[name];
@@ -115,7 +115,7 @@ test.each(SERVICES)('[OB5] no metric of %s has more series than its budget', (se
   expect(samplesOf(service).length).toBeLessThanOrEqual(SERVICE_BUDGETS[service]);
 });
 
-test.each(SERVICES)('[OB5] closed labels of %s say only what the catalogue lists', (service) => {
+test.each(SERVICES)('[OBS5] closed labels of %s say only what the catalogue lists', (service) => {
   const strange = samplesOf(service).flatMap(([name, text]) =>
     [...text.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)].flatMap(([, label = '', value = '']) => {
       const values = catalogue[name]?.labels[label];

@@ -38,7 +38,7 @@ test('[MT1] the configuration and the rules are valid', async ({ skip }) => {
   expect(await check('check', 'config', file('prometheus.yml'))).toContain('SUCCESS');
 });
 
-test('[OB2] Prometheus reads every expression of every panel', async ({ skip }) => {
+test('[OBS2] Prometheus reads every expression of every panel', async ({ skip }) => {
   if (promtool === undefined) skip();
   const path = join(directory, 'panels.json');
   const rules = expressions().map(({ expr }, index) => ({
@@ -77,7 +77,7 @@ test('[MT2] the alerts fire and stay silent as their cases say', async ({ skip }
 const STEPS = [...new Set(OBJECTIVE_CASES.map(({ step }) => step))];
 
 test.each(STEPS)(
-  '[OB4] budgets burn, and alerts say so, in steps of %i minutes',
+  '[OBS4] budgets burn, and alerts say so, in steps of %i minutes',
   async (step) => {
     if (promtool === undefined) return;
     const tests = OBJECTIVE_CASES.filter((one) => one.step === step).map(({ name, at, series, fires }) => ({

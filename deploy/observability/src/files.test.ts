@@ -28,11 +28,11 @@ interface Dashboard {
 const dashboard = (name: string): Dashboard =>
   JSON.parse(readFileSync(resolve(ROOT, `deploy/grafana/dashboards/${name}.json`), 'utf8')) as Dashboard;
 
-test.each([...generatedFiles()])('[OB1] %s is what npm run generate writes', (path, text) => {
+test.each([...generatedFiles()])('[OBS1] %s is what npm run generate writes', (path, text) => {
   expect(readFileSync(resolve(ROOT, path), 'utf8')).toBe(text);
 });
 
-test('[OB2] no rule and no panel asks for what the catalogue does not have', () => {
+test('[OBS2] no rule and no panel asks for what the catalogue does not have', () => {
   const recorded = recordedSeries();
   const problems = expressions().flatMap(({ where, expr }) =>
     problemsOf(expr, recorded).map((problem) => `${where}: ${problem}`),
@@ -40,13 +40,13 @@ test('[OB2] no rule and no panel asks for what the catalogue does not have', () 
   expect(problems).toEqual([]);
 });
 
-test('[OB3] dashboards have ids of their own', () => {
+test('[OBS3] dashboards have ids of their own', () => {
   const uids = BOARDS.map(({ name }) => dashboard(name).uid);
   expect(new Set(uids).size).toBe(BOARDS.length);
 });
 
 test.each(BOARDS.map(({ name }) => name))(
-  '[OB3] %s is laid out without overlaps, over a variable',
+  '[OBS3] %s is laid out without overlaps, over a variable',
   (name) => {
     const { panels, templating } = dashboard(name);
     expect(new Set(panels.map(({ id }) => id)).size).toBe(panels.length);

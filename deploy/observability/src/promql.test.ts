@@ -11,7 +11,7 @@ test.each([
   '1 - sum_over_time(slo:budget:ratio{slo="gateway-connect"}[30d:2m])',
   'up{job="fleet"} == 0 and on () vector(1)',
   'changes(max(fleet_epoch)[2m:30s]) > 0',
-])('[OB2] %s is about what there is', (expression) => {
+])('[OBS2] %s is about what there is', (expression) => {
   expect(problemsOf(expression, recorded)).toEqual([]);
 });
 
@@ -24,6 +24,6 @@ test.each([
   ['fleet_instances{state=~"up|asleep"}', 'fleet_instances is never state="asleep"'],
   ['sum by (outcome) (gateway_groups)', 'nothing in the expression has a label outcome'],
   ['slo:other:ratio > 1', 'no metric is called slo:other:ratio'],
-])('[OB2] %s is refused', (expression, problem) => {
+])('[OBS2] %s is refused', (expression, problem) => {
   expect(problemsOf(expression, recorded)).toContain(problem);
 });
