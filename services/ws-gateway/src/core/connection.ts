@@ -131,6 +131,12 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     return [...this.memberships].flatMap(([name, { is }]) => (is === 'live' ? [name] : []));
   }
 
+  get laggingGroups(): readonly string[] {
+    return [...this.memberships].flatMap(([name, one]) =>
+      one.is === 'live' && one.subscription.lag !== undefined ? [name] : [],
+    );
+  }
+
   get lagBytes(): number {
     return this.#wire.bufferedBytes;
   }

@@ -26,6 +26,8 @@ export interface AnyConnection {
   readonly identity: Identity | undefined;
   /** Groups it is in. */
   readonly groups: readonly string[];
+  /** Of those, groups in which it is behind and being caught up. */
+  readonly laggingGroups: readonly string[];
   /** Milliseconds since the Unix epoch. */
   readonly since: number;
   /** Bytes that wait for the client. */

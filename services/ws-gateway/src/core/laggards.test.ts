@@ -191,6 +191,23 @@ describe('a member that does not read fast enough', () => {
     expect(numbersIn(slow.wire)).toEqual(upTo(5));
   });
 
+  test('[AP7] is shown as such: since when it is there, what waits for it, where it is behind', async () => {
+    const { slow, publish, engine, catchUp } = await scene();
+    const shown = async () => {
+      const answer = await engine.api.call('connections', { client: slow.connection.id });
+      return answer.ok ? JSON.parse(answer.json).connections[0] : undefined;
+    };
+    const { since } = slow.connection;
+    expect(await shown()).toMatchObject({ groups: ['room'], behind: [], lag: 0, since });
+    slow.wire.isRead = false;
+    await publish(10);
+    expect(await shown()).toMatchObject({ groups: ['room'], behind: ['room'], lag: slow.wire.bufferedBytes });
+    slow.wire.isRead = true;
+    slow.wire.read();
+    await catchUp();
+    expect(await shown()).toMatchObject({ behind: [], lag: 0 });
+  });
+
   test('[SW1] a member that leaves while it is behind gets nothing more', async () => {
     const { slow, publish, engine, catchUp } = await scene();
     slow.wire.isRead = false;

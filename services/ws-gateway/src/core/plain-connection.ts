@@ -95,6 +95,10 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     return this.subscription === undefined ? [] : [this.group];
   }
 
+  get laggingGroups(): readonly string[] {
+    return this.subscription?.lag === undefined ? [] : [this.group];
+  }
+
   get lagBytes(): number {
     return this.#wire.bufferedBytes;
   }

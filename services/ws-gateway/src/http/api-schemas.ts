@@ -144,6 +144,7 @@ export const API_RESULTS: Readonly<Record<keyof typeof API_BODIES, z.ZodType>> =
         groups: z.array(z.string()),
         since: count.describe('ms since 1970'),
         lag: count.describe('bytes that wait for the client'),
+        behind: z.array(z.string()).describe('groups in which it is being caught up'),
       }),
     ),
     gateways: count,

@@ -79,7 +79,9 @@ const send = (req: Request, res: Response, method: string, outcome: ApiOutcome):
     res.send(`{"error":${errorJson(outcome)}}`);
     return;
   }
-  res.status(outcome.told === undefined ? (STATUS[outcome.code as ReplyError] ?? 500) : 400).send(errorJson(outcome));
+  res
+    .status(outcome.told === undefined ? (STATUS[outcome.code as ReplyError] ?? 500) : 400)
+    .send(errorJson(outcome));
 };
 
 /** `X-API-Key`, or `Authorization: apikey …`. Compared by digest, in constant time. */

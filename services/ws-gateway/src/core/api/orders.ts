@@ -41,6 +41,8 @@ export interface ConnectionView {
   readonly since: number;
   /** Bytes that wait for the client. */
   readonly lag: number;
+  /** Groups in which it does not have everything yet. */
+  readonly behind: readonly string[];
 }
 
 /** One gateway as operators see it. */
@@ -135,6 +137,7 @@ const viewOf = (one: AnyConnection, gateway: string): ConnectionView => ({
   groups: one.groups,
   since: one.since,
   lag: one.lagBytes,
+  behind: one.laggingGroups,
 });
 
 const nodeOf = (deps: OrderDeps): NodeView => {
