@@ -96,6 +96,7 @@ describe('nothing missing, nothing twice, in order', () => {
     const publisher = await publishing(room);
     for (let round = 0; round < 4; round++) {
       await new Promise((resolve) => setTimeout(resolve, 150));
+      await one.client.ready(5_000);
       // The SDK keeps its position when the transport breaks.
       (
         one.client as unknown as { _transport: { _transport: { terminate(): void } } }

@@ -150,7 +150,7 @@ describe('plain clients', () => {
     await until(() => heard.length === 1, { what: 'the plain text' });
     await a.publish('room:plain', { text: 'hi' });
     await a.publish('room:plain', 'as text');
-    await until(() => plain.frames.length === 3, { what: 'three frames' });
+    await until(() => plain.frames.length === 3 && heard.length === 3, { what: 'three publications' });
     expect(heard).toEqual(['hello', { text: 'hi' }, 'as text']);
     expect(plain.frames).toEqual(['hello', '{"text":"hi"}', 'as text']);
   });
