@@ -65,7 +65,14 @@ export interface FleetPulse {
   readonly asOf: string;
   readonly ageMs: number;
   readonly dependencies: FleetView['dependencies'];
-  readonly instances: Readonly<Record<string, { readonly beatAgeMs: number; readonly probeMs?: number }>>;
+  readonly instances: Readonly<Record<string, InstancePulse>>;
+}
+
+/** What changes all the time about one instance. */
+export interface InstancePulse {
+  readonly beatAgeMs: number;
+  readonly probeMs?: number;
+  readonly loopP99Ms?: number;
 }
 
 /** Reduces a view to its ages. */
@@ -75,9 +82,13 @@ export const pulseOf = (view: FleetView): FleetPulse => ({
   dependencies: view.dependencies,
   instances: Object.fromEntries(
     view.services.flatMap(({ instances }) =>
-      instances.map(({ id, beatAgeMs, probe }) => [
+      instances.map(({ id, beatAgeMs, probe, load: { loopP99Ms } }) => [
         id,
-        { beatAgeMs, ...(probe ? { probeMs: probe.durationMs } : {}) },
+        {
+          beatAgeMs,
+          ...(probe ? { probeMs: probe.durationMs } : {}),
+          ...(loopP99Ms === undefined ? {} : { loopP99Ms }),
+        },
       ]),
     ),
   ),

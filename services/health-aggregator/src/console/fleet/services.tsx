@@ -1,5 +1,5 @@
 import type { InstanceView, ServiceView } from '../../core/view.ts';
-import { count, shortAge, uptime } from '../format.ts';
+import { count, latency, shortAge, uptime } from '../format.ts';
 import { Glyph } from '../glyph.tsx';
 import { operatorToken, order } from '../operator.ts';
 import { PURPOSES, reason, STATES, STATUSES } from '../words.ts';
@@ -69,6 +69,7 @@ const Service = ({ service }: { service: ServiceView }) => {
               <th scope="col">Instance</th>
               <th scope="col">State</th>
               <th scope="col">{showsLoad ? 'Connections' : ''}</th>
+              <th scope="col">Loop delay</th>
               <th scope="col">Last beat</th>
               <th scope="col">Running</th>
               <th scope="col">Version</th>
@@ -108,6 +109,9 @@ const Instance = ({ instance, showsLoad }: { instance: InstanceView; showsLoad: 
       ) : (
         <td class="no-load" />
       )}
+      <td class="number" data-label="Loop delay">
+        <LoopDelay instance={instance} />
+      </td>
       <td class="number" data-label="Last beat">
         {shortAge(instance.beatAgeMs + sinceMs.value)}
       </td>
@@ -119,6 +123,15 @@ const Instance = ({ instance, showsLoad }: { instance: InstanceView; showsLoad: 
       </td>
     </tr>
   );
+};
+
+/** How late the event loop came to its work: the worst but one of a hundred times. */
+const LoopDelay = ({ instance: { state, load, name } }: { instance: InstanceView }) => {
+  const delay = load['loopP99Ms'];
+  const busy = load['loopUtilisation'];
+  if (delay === undefined || state === 'down' || isStale.value) return <>–</>;
+  const label = busy === undefined ? '' : `${name}: busy ${Math.round(busy * 100)} % of the time`;
+  return <span title={label}>{latency(delay)}</span>;
 };
 
 const Connections = ({ instance }: { instance: InstanceView }) => {

@@ -57,7 +57,10 @@ export const withPulse = (view: FleetView, pulse: FleetPulse): FleetView => ({
     ...service,
     instances: service.instances.map((instance) => {
       const newer = pulse.instances[instance.id];
-      return newer ? { ...instance, beatAgeMs: newer.beatAgeMs } : instance;
+      if (!newer) return instance;
+      const { beatAgeMs, loopP99Ms } = newer;
+      const load = loopP99Ms === undefined ? instance.load : { ...instance.load, loopP99Ms };
+      return { ...instance, beatAgeMs, load };
     }),
   })),
 });
