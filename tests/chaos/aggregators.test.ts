@@ -6,7 +6,7 @@ import { openFaultProxy } from '@muster/testkit/fault-proxy';
 import { openOwnRedis } from '@muster/testkit/own-store';
 import { until } from '@muster/testkit/wait';
 import { afterEach, expect, test } from 'vitest';
-import { plainClient, signIn } from '../cluster/clients.ts';
+import { sdkClient, signIn } from '../cluster/clients.ts';
 import { ownFleet } from '../cluster/own-fleet.ts';
 import { type Timeline, watchFleet } from './timeline.ts';
 
@@ -60,12 +60,11 @@ const storeSeen = async (url: string, store: string, word: string): Promise<numb
 test('[CH3] [CH4] what stays green when Redis, Postgres, or both are away', async () => {
   const { fleet, url, timeline } = await begin();
   const { credential } = await signIn(fleet.describe(), 'ann');
-  using client = await plainClient(fleet.publicUrl, 'lobby', credential);
-  const closes: { code: number; reason: string }[] = [];
-  void client.closed.then((close) => closes.push(close));
-  // A plain client that says nothing for two minutes would be swept.
-  const heartbeat = setInterval(() => client.socket.send('{"type":"heartbeat"}'), 15_000);
-  stack.defer(() => clearInterval(heartbeat));
+  using client = await sdkClient(fleet.publicUrl, credential);
+  await client.subscribe('lobby');
+  const closes: string[] = [];
+  client.client.on('connecting', ({ code, reason }) => closes.push(`${code} ${reason}`));
+  client.client.on('disconnected', ({ code, reason }) => closes.push(`${code} ${reason}`));
   const table: [readonly string[], string, number, number][] = [
     [['redis'], 'redis', 200, 503],
     [['postgres'], 'database', 200, 503],

@@ -129,3 +129,15 @@ test('[CH10] cold and without Redis an aggregator is ready, and knows nothing go
   const health = await aggregator.ask('/health');
   expect(health).toMatchObject({ status: 503, body: { status: expect.not.stringMatching(/^healthy$/) } });
 });
+
+test('[CH14] an instance whose loop stands still for 400 ms each second is degraded for that reason, never down', async () => {
+  const mine = own();
+  await using aggregator = await startAggregator(mine);
+  await using timeline = watchFleet(aggregator.url);
+  await using _tiny = await startTiny(mine, { STALL_MS: '400' });
+  const startedAt = performance.now();
+  expect(await timeline.seen('tiny-1', ['degraded'], startedAt), timeline.text()).toBeLessThanOrEqual(10_000);
+  expect((await aggregator.ask('/health/tiny/tiny-1')).body).toMatchObject({ why: 'loop_slow' });
+  await sleep(5_000);
+  expect(timeline.everIn('down'), timeline.text()).toEqual([]);
+});

@@ -29,6 +29,7 @@ const settings = z.object({
   ...redisSettings,
   SERVICE: z.string().default('tiny'),
   CHECK_INTERVAL_MS: field.ms(2_000),
+  STALL_MS: field.ms(0, { min: 0 }),
 });
 const parsed = readSettings(settings, { ...process.env, NODE_ENV: 'test', LOG_LEVEL: 'silent' });
 const common: CommonConfig = commonConfig(parsed);
@@ -83,6 +84,13 @@ const beat = createBeat({
   intervalMs: common.beatIntervalMs,
   ttlMs: common.beatTtlMs,
 });
+// As if it computed too much: its event loop stands still for so long each second.
+if (parsed.STALL_MS > 0) {
+  setInterval(() => {
+    const until = performance.now() + parsed.STALL_MS;
+    while (performance.now() < until);
+  }, 1_000);
+}
 process.stdout.write(`${JSON.stringify({ port: open.port, opsPort: ops.port })}\n`);
 process.on('SIGTERM', () => {
   health.startDraining();
