@@ -1,8 +1,11 @@
 import { readConfig as readAggregatorConfig } from '@muster/health-aggregator/config';
 import { readConfig as readSessionConfig } from '@muster/session-service/config';
 import { readConfig as readGatewayConfig } from '@muster/ws-gateway/config';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { built, type Document, type Manifest } from './manifests/documents.ts';
+
+// kubectl is asked twice; a busy machine may take its time.
+vi.setConfig({ testTimeout: 120_000 });
 
 interface Container {
   readonly name: string;
