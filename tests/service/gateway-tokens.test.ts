@@ -1,6 +1,8 @@
 import { writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { systemRandom } from '@muster/kit/random';
+import { createTokenSigner, newSecret, newSessionId } from '@muster/session/token';
 import { useTestStores } from '@muster/testkit/stores';
 import { Centrifuge } from 'centrifuge/build/protobuf';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -237,6 +239,16 @@ test('[JT11] keys are replaced while clients stay; a bad configuration changes n
   expect(await replyOf(on, { token: await signToken({}, next) })).toMatchObject({ connect: {} });
   expect(client.state).toBe('connected');
   client.disconnect();
+});
+
+test('[JT11] new keys of session tokens count as well', async () => {
+  const next = 'a new key of session tokens with 45 bytes of it';
+  const token = createTokenSigner([next]).issue(newSessionId(), newSecret(systemRandom));
+  const on = await start({});
+  expect(await closeOf(on, { token })).toMatchObject({ code: 3500 });
+  on.reload({ SESSION_SECRETS: next });
+  // It is genuine now, and there is nobody who could say more about it.
+  expect(await replyOf(on, { token })).toMatchObject({ error: { code: 100 } });
 });
 
 describe('anonymous clients', () => {
