@@ -40,6 +40,10 @@ const SERIES: Readonly<Record<string, { good: string; bad: string } | { all: str
     all: 'session_validation_duration_seconds_count{source="redis"}',
     good: 'session_validation_duration_seconds_bucket{source="redis",le="0.025"}',
   },
+  delivery: {
+    all: 'gateway_delivery_latency_seconds_count',
+    good: 'gateway_delivery_latency_seconds_bucket{le="0.25"}',
+  },
   'gateway-connect': {
     good: 'gateway_handshakes_total{result="accepted"}',
     bad: 'gateway_handshakes_total{result="rejected_overload"}',
@@ -120,15 +124,15 @@ const of = (
  * ones see, so a fast burn is a slow one, too.
  */
 export const OBJECTIVE_CASES: readonly ObjectiveCase[] = [
-  of('a fast burn, seen by 1h and 5m', { step: 1, at: '62m', fires: [FAST, SLOWLY], is: [failing(70, 16)] }),
+  of('a fast burn, seen by 1h and 5m', { step: 2, at: '62m', fires: [FAST, SLOWLY], is: [failing(70, 16)] }),
   of('a burst that is over wakes nobody', {
-    step: 1,
+    step: 2,
     at: '96m',
     fires: [SLOWLY],
     is: [failing(30, 0), failing(30, 20), failing(40, 0)],
   }),
   of('all of it fails, which is one an hour', {
-    step: 1,
+    step: 2,
     at: '120m',
     fires: [],
     is: [exactly(60, 0, 0), exactly(70, 0, 1 / 60)],
@@ -139,7 +143,7 @@ export const OBJECTIVE_CASES: readonly ObjectiveCase[] = [
     fires: ['SloFewButFailing'],
     is: [exactly(400, 0.15, 0.1)],
   }),
-  of('nothing is measured', { step: 1, at: '20m', fires: ['SloUnmeasured'], is: [] }),
+  of('nothing is measured', { step: 2, at: '20m', fires: ['SloUnmeasured'], is: [] }),
   of('a burn seen by 6h and 30m', { step: 2, at: '370m', fires: [FAST, SLOWLY], is: [failing(390, 8)] }),
   of('a burn seen by 1d and 2h', { step: 10, at: '1470m', fires: [SLOWLY], is: [failing(1_500, 4)] }),
   of('a slow burn, seen by 3d and 6h', { step: 30, at: '4410m', fires: [SLOWLY], is: [failing(4_500, 1.5)] }),

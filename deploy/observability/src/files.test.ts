@@ -28,7 +28,9 @@ interface Dashboard {
 const dashboard = (name: string): Dashboard =>
   JSON.parse(readFileSync(resolve(ROOT, `deploy/grafana/dashboards/${name}.json`), 'utf8')) as Dashboard;
 
-test.each([...generatedFiles()])('[OBS1] %s is what npm run generate writes', (path, text) => {
+const FILES = [...generatedFiles()];
+
+test.each(FILES)('[OBS1] %s is what npm run generate writes', (path, text) => {
   expect(readFileSync(resolve(ROOT, path), 'utf8')).toBe(text);
 });
 

@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { generatedFiles } from './files.ts';
 
@@ -6,7 +6,11 @@ const ROOT = resolve(import.meta.dirname, '../../..');
 
 for (const [path, text] of generatedFiles()) {
   const file = resolve(ROOT, path);
+  if (existsSync(file) && readFileSync(file, 'utf8') === text) continue;
   mkdirSync(dirname(file), { recursive: true });
-  writeFileSync(file, text);
+  // In one step: whoever reads it meanwhile reads all of the old one or all of the new one.
+  const unfinished = `${file}.${process.pid}`;
+  writeFileSync(unfinished, text);
+  renameSync(unfinished, file);
   process.stdout.write(`${path}\n`);
 }

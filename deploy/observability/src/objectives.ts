@@ -15,7 +15,7 @@ export interface Objective {
 
 const requests = 'http_server_request_duration_seconds_count';
 const v1 = 'service="session-service",http_route=~"/v1/.*"';
-const ours = 'result!~"rejected_auth|rejected_origin|rejected_bad_request"';
+const ours = 'result!~"rejected_auth|rejected_origin|rejected_bad_request|rejected_limit"';
 
 /** Everything that the fleet promises. */
 export const OBJECTIVES: readonly Objective[] = [
@@ -55,6 +55,20 @@ export const OBJECTIVES: readonly Objective[] = [
     look:
       '`result` of `gateway_handshakes_total`. `rejected_overload`: add a replica, see GatewayNearLimit. ' +
       '`rejected_draining`: the load balancer still sends to an instance that leaves. `error`: the session service or Redis.',
+  },
+  {
+    name: 'delivery',
+    title: 'Publications reach the sockets of every gateway within 250 ms',
+    target: 0.99,
+    events: 'sum(rate(gateway_delivery_latency_seconds_count[$window]))',
+    bad:
+      'sum(rate(gateway_delivery_latency_seconds_count[$window])) - ' +
+      'sum(rate(gateway_delivery_latency_seconds_bucket{le="0.25"}[$window]))',
+    means:
+      'Messages arrive late: more than 250 ms pass between a publish call and the hand-over to sockets. One in sixteen is timed.',
+    look:
+      'By instance: `histogram_quantile(0.99, sum by (le, instance) (rate(gateway_delivery_latency_seconds_bucket[5m])))`. One instance: its ' +
+      'event loop and its processor. All: `gateway_bus_roundtrip_seconds`, then Redis. Clocks of machines that differ look the same.',
   },
   {
     name: 'recovery',
