@@ -191,6 +191,39 @@ describe('a member that does not read fast enough', () => {
     expect(numbersIn(slow.wire)).toEqual(upTo(5));
   });
 
+  test('[SW1] that takes deltas gets whole payloads while it catches up, and deltas again afterwards', async () => {
+    const { connected, publish, catchUp } = await scene({
+      groups: { ...LAG, deltaPublish: true, allowedDeltaTypes: ['fossil'] },
+    });
+    const { wire, say } = await connected('ann');
+    expect(await say({ id: 2, subscribe: { channel: 'room', delta: 'fossil' } })).toMatchObject([
+      { subscribe: { delta: true } },
+    ]);
+    const pushes = () =>
+      (wire.take() as { push: { pub: { data: string; delta?: boolean; offset: number } } }[]).map(
+        ({ push }) => push.pub,
+      );
+    await publish(1);
+    wire.isRead = false;
+    wire.bufferedBytes = LIMITS.maxOutboxBytes;
+    await publish(5);
+    wire.isRead = true;
+    wire.read();
+    await catchUp();
+    const [first, ...missed] = pushes();
+    expect(first?.offset).toBe(1);
+    expect(missed.map(({ offset }) => offset)).toEqual([2, 3, 4, 5, 6]);
+    for (const { data, delta } of missed) {
+      expect(delta).toBeUndefined();
+      expect(JSON.parse(data)).toContain(TEXT);
+    }
+    await publish(2);
+    expect(pushes().map(({ offset, delta }) => [offset, delta])).toEqual([
+      [7, undefined],
+      [8, true],
+    ]);
+  });
+
   test('[AP7] is shown as such: since when it is there, what waits for it, where it is behind', async () => {
     const { slow, publish, engine, catchUp } = await scene();
     const shown = async () => {
