@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Case, World } from './case.ts';
 import { connecting } from './cases/connecting.ts';
+import { deltas } from './cases/deltas.ts';
 import { keeping } from './cases/keeping.ts';
 import { subscribing } from './cases/subscribing.ts';
 import { openPeer } from './peer.ts';
@@ -17,7 +18,7 @@ export interface Subject {
   readonly api?: World['api'];
 }
 
-const CASES: readonly Case[] = [...connecting, ...subscribing, ...keeping];
+const CASES: readonly Case[] = [...connecting, ...subscribing, ...keeping, ...deltas];
 
 /** Every case in every form it concerns. */
 export const runs: readonly { readonly format: Format; readonly one: Case }[] = FORMATS.flatMap((format) =>

@@ -84,7 +84,8 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     this.identity = identity;
     this.group = group;
     this.#options = place.options;
-    this.info = { user: identity.user, client: id };
+    const { user, info } = identity;
+    this.info = { user, client: id, ...(info === undefined ? {} : { connInfo: info }) };
     this.outbox = new Outbox(wire, jsonCodec, limits.maxOutboxBytes, this);
     this.#heardAt = clock.monotonic();
     this.#bucket = new TokenBucket(limits.rate, this.#heardAt);
