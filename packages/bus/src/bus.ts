@@ -6,8 +6,13 @@ import type { Streams } from './streams.ts';
 export interface BusHandlers {
   /** A message of a group that is subscribed here; also of those that this replica published. */
   onMessage(group: GroupName, message: BusMessage): void;
-  /** The link was lost and is back, all groups are subscribed again: messages in between may be missing. */
-  onReconnected(): void;
+  /** The link is lost. Told before the first message that comes over another one. */
+  onLost?(): void;
+  /**
+   * The link was lost and is back, all groups are subscribed again: messages in between may be missing. `isSameLife` when
+   * the store is known to have forgotten nothing meanwhile: no server was started again, none took over.
+   */
+  onReconnected(isSameLife?: boolean): void;
   /** A question or an order to all replicas; what is answered must be something that JSON can say. */
   onAsk?(question: unknown): Promise<unknown>;
 }

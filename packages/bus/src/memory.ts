@@ -70,6 +70,7 @@ export const createMemoryBroker = (): MemoryBroker => {
     loses: undefined,
     stop: () => {
       up = false;
+      for (const { handlers } of members) handlers.onLost?.();
     },
     start: () => {
       if (up) return;

@@ -42,7 +42,8 @@ export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: 
     { redis, log, metrics },
     {
       log,
-      onReconnected: handlers.onReconnected,
+      onLost: () => handlers.onLost?.(),
+      onReconnected: createReunion(redis, handlers),
       onMessage: (channel, bytes) => {
         const group = groups.get(channel);
         if (group === undefined) {
@@ -135,4 +136,27 @@ const firstOf = (tries: number, make: () => string, fits: (name: string) => bool
     if (fits(name)) return name;
   }
   return undefined;
+};
+
+/** Tells the owner that the link is back, and whether the servers are those that we knew. */
+const createReunion = (redis: RedisConnections, handlers: BusHandlers): (() => void) => {
+  let known: ReadonlySet<string> | undefined;
+  const servers = async (): Promise<ReadonlySet<string> | undefined> => {
+    try {
+      return new Set(await redis.servers());
+    } catch {
+      return undefined; // Then nothing is known, and everything is looked at.
+    }
+  };
+  void servers().then((first) => {
+    known ??= first;
+  });
+  return () => {
+    const before = known;
+    void servers().then((now) => {
+      known = now;
+      const isKnown = (server: string) => before?.has(server) === true;
+      handlers.onReconnected(now !== undefined && [...now].every(isKnown));
+    });
+  };
 };

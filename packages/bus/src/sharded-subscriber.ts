@@ -44,6 +44,7 @@ export const createShardedSubscriber = (deps: ShardedSubscriberDeps): Subscriber
 
   /** Compares the cluster with what it was, and moves channels after their slots. */
   const place = (): void => {
+    let isMoving = false;
     for (let slot = 0; slot < SLOTS; slot += 1) {
       const before = owners[slot];
       const now = shards.ownerOfSlot(slot);
@@ -53,8 +54,10 @@ export const createShardedSubscriber = (deps: ShardedSubscriberDeps): Subscriber
       for (const channel of places.at(slot)) {
         if (before !== undefined) nodes.get(before)?.subscriber.drop(channel);
         subscriber.keep(channel);
+        isMoving = true;
       }
     }
+    if (isMoving) deps.onLost();
     nodes.closeExcept(new Set(owners));
   };
   const ownerOf = (channel: string): Shard | undefined => nodes.get(owners[slotOf(channel)] ?? '');

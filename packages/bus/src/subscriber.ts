@@ -8,6 +8,8 @@ import type { Redis } from 'ioredis';
 export interface SubscriberHandlers {
   readonly log: Logger;
   onMessage(channel: string, bytes: Buffer): void;
+  /** A link is lost. */
+  onLost(): void;
   /** Messages in between may be missing. */
   onReconnected(): void;
   /** The channel is subscribed no more and was not asked for again. */
@@ -82,8 +84,9 @@ export const createSubscriber = (
   const leaving = createLingering(forget);
   const onMessage = (channel: Buffer, bytes: Buffer) => handlers.onMessage(channel.toString('utf8'), bytes);
   const onReady = () => void renew();
+  const onClose = () => handlers.onLost();
 
-  redis.on('ready', onReady).on(channels.event, onMessage);
+  redis.on('ready', onReady).on('close', onClose).on(channels.event, onMessage);
   if (redis.status === 'ready') onReady();
 
   return {
@@ -114,7 +117,7 @@ export const createSubscriber = (
     close: () => {
       leaving.stop();
       listening.close();
-      redis.off('ready', onReady).off(channels.event, onMessage);
+      redis.off('ready', onReady).off('close', onClose).off(channels.event, onMessage);
       redis.disconnect();
     },
   };

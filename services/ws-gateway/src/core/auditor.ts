@@ -17,14 +17,19 @@ export const createAuditor = ({
   bus,
   groups,
 }: {
-  readonly bus: Pick<Bus, 'tops'>;
+  readonly bus: Pick<Bus, 'tops' | 'isUp'>;
   readonly groups: () => Iterable<Group>;
 }): Auditor => {
   let running: Promise<void> | undefined;
+  let next: Promise<void> | undefined;
 
   const audit = async (): Promise<void> => {
     const followed = [...groups()].flatMap(({ name, follower }) => (follower ? [{ name, follower }] : []));
     if (followed.length === 0) return;
+    if (bus.isUp()) {
+      const doubtful = followed.filter(({ follower }) => follower.isDoubtful);
+      await Promise.allSettled(doubtful.map(({ follower }) => follower.verify()));
+    }
     const tops = await bus.tops(followed.map(({ name }) => name));
     const behind = followed.filter(({ follower }, index) => follower.isBehind(tops[index]));
     if (behind.length === 0) return;
@@ -35,10 +40,17 @@ export const createAuditor = ({
   };
   return {
     audit: () => {
-      running ??= audit().finally(() => {
-        running = undefined;
-      });
-      return running;
+      // One that has begun already may have looked at what is asked for now too early.
+      next ??= (running ?? Promise.resolve())
+        .catch(() => {})
+        .then(() => {
+          next = undefined;
+          running = audit().finally(() => {
+            running = undefined;
+          });
+          return running;
+        });
+      return next;
     },
   };
 };

@@ -152,7 +152,13 @@ export const createEngine = (deps: EngineDeps): Engine => {
     api: createServerApi({ ...deps, hub }, (error) => deps.log.error({ error }, 'gateway.api_failed')),
     busHandlers: {
       onMessage: hub.onMessage,
-      onReconnected: () => void audit(),
+      onLost: () => {
+        for (const follower of hub.followers()) follower.suspect();
+      },
+      onReconnected: (isSameLife) => {
+        if (isSameLife) for (const follower of hub.followers()) follower.trust();
+        void audit();
+      },
       onAsk: async (question) => orders(question as Order),
     },
     tick: () => {

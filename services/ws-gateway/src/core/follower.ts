@@ -1,4 +1,5 @@
-import { messageOfEntry } from '@muster/bus/draft';
+import { crc32 } from 'node:zlib';
+import { type Entry, messageOfEntry } from '@muster/bus/draft';
 import type { BusMessage } from '@muster/bus/envelope';
 import type { GroupPosition } from '@muster/bus/position';
 import type { Retention, StreamPage, Streams } from '@muster/bus/streams';
@@ -27,6 +28,11 @@ const MAX_QUEUED = 1_000;
 /** Above every offset: this epoch is not to be trusted, however far it has come. */
 const ANY_OFFSET = Number.MAX_SAFE_INTEGER;
 
+/** A place, and what was delivered there; no mark when that was never seen here. */
+interface Witness extends GroupPosition {
+  readonly mark: number | undefined;
+}
+
 /**
  * Follows the stream of one group. What the bus brings is compared with the position reached so far: the next offset is
  * delivered, a hole is read from the stream once for all members, and what cannot be had any more is announced.
@@ -37,6 +43,10 @@ export class Follower {
   readonly #retention: Retention;
   readonly #deps: FollowerDeps;
   #position: GroupPosition = { offset: 0, epoch: '' };
+  /** Of the publication at the position, where the ring does not hold it. */
+  #mark: number | undefined;
+  /** Where we were when the link was lost: the store may have lost that since, and others written over it. */
+  #doubt: Witness | undefined;
   #state: 'opening' | 'following' | 'repairing' | 'stalled' = 'opening';
   #queue: BusMessage[] = [];
   #repair: Promise<void> | undefined;
@@ -61,7 +71,10 @@ export class Follower {
 
   /** To be called once the bus delivers the group. */
   async open(): Promise<void> {
-    this.#position = await this.#deps.streams.top(this.#group, this.#retention);
+    const { top, entries } = await this.readLast();
+    const [last] = entries;
+    this.#position = top;
+    this.#mark = last?.offset === top.offset ? this.#markOf(last, top.epoch) : undefined;
     this.#resume();
   }
 
@@ -80,6 +93,35 @@ export class Follower {
     if (this.#state === 'stalled') return true;
     if (this.#state !== 'following') return false;
     return top === undefined || top.epoch !== this.#position.epoch || top.offset !== this.#position.offset;
+  }
+
+  /** The link is lost: what is delivered next may follow something else than what was delivered last. */
+  suspect(): void {
+    this.#doubt ??= this.#witness();
+  }
+
+  /** The store was there all the time, and has forgotten nothing. */
+  trust(): void {
+    this.#doubt = undefined;
+  }
+
+  get isDoubtful(): boolean {
+    return this.#doubt !== undefined;
+  }
+
+  /** Compares what was delivered before the link was lost with what the store has there now. Rejects when it cannot be read. */
+  async verify(): Promise<void> {
+    const doubt = this.#doubt;
+    if (doubt === undefined || this.#state !== 'following') return;
+    if (doubt.mark !== undefined) {
+      const from = doubt.offset - 1;
+      const page = await this.#deps.streams.read(this.#group, { from, limit: 1, retention: this.#retention });
+      if (this.#contradicts(page, doubt)) {
+        this.#repair ??= this.#disown();
+        await this.#repair;
+      }
+    }
+    if (this.#doubt === doubt) this.#doubt = undefined;
   }
 
   /** Reads what is missing. Rejects when the stream cannot be read now; {@link repair} must then be called again. */
@@ -136,6 +178,7 @@ export class Follower {
     const own = { ...message, body: Buffer.from(message.body) };
     this.#position = { offset: message.offset, epoch: message.epoch };
     this.ring.push(own);
+    this.#mark = this.ring.get(message.offset) === undefined ? crc32(own.body) : undefined;
     this.#deps.deliver(this.#group, own);
   }
 
@@ -174,23 +217,52 @@ export class Follower {
 
   /** Delivers one page. True when there is more. */
   async #readOn(): Promise<boolean> {
-    const { offset, epoch } = this.#position;
+    const witness = this.#witness();
+    const { offset, epoch } = witness;
     const { streams } = this.#deps;
-    const page = await streams.read(this.#group, { from: offset, limit: PAGE, retention: this.#retention });
+    // With the one before: only then is it sure that the next ones follow what was delivered.
+    const from = witness.mark === undefined ? offset : offset - 1;
+    const page = await streams.read(this.#group, { from, limit: PAGE, retention: this.#retention });
     if (page.top.epoch !== epoch) this.#lose(page.top);
     else if (page.top.offset < offset) {
       this.#lose(await streams.disown(this.#group, this.#position, this.#retention));
-    } else {
-      for (const entry of page.entries) {
-        if (entry.offset !== this.#position.offset + 1) break;
-        this.#advance(messageOfEntry(this.#group, entry, epoch));
-      }
-      const hasMore = page.entries.length === PAGE && this.#position.offset === page.entries.at(-1)?.offset;
-      if (hasMore) return true;
-      if (this.#position.offset < page.top.offset) this.#lose(page.top);
-      else if (page.entries.length > 0) this.#deps.onGap('repaired');
-    }
+    } else if (this.#contradicts(page, witness)) {
+      this.#lose(await streams.disown(this.#group, { offset: ANY_OFFSET, epoch }, this.#retention));
+    } else return this.#takeOver(page);
     return false;
+  }
+
+  /** Delivers what follows. True when the store has more than it gave. */
+  #takeOver({ top, entries }: StreamPage): boolean {
+    const before = this.#position.offset;
+    for (const entry of entries) {
+      if (entry.offset <= before) continue;
+      if (entry.offset !== this.#position.offset + 1) break;
+      this.#advance(messageOfEntry(this.#group, entry, top.epoch));
+    }
+    const hasMore = entries.length === PAGE && this.#position.offset === entries.at(-1)?.offset;
+    if (hasMore && this.#position.offset > before) return true;
+    if (this.#position.offset < top.offset) this.#lose(top);
+    else if (this.#position.offset > before) this.#deps.onGap('repaired');
+    return false;
+  }
+
+  /** The present position and what was delivered there. */
+  #witness(): Witness {
+    const { offset, epoch } = this.#position;
+    const known = offset === 0 ? undefined : this.ring.get(offset);
+    return { offset, epoch, mark: known === undefined ? this.#mark : crc32(known.body) };
+  }
+
+  #markOf(entry: Entry, epoch: string): number {
+    return crc32(messageOfEntry(this.#group, entry, epoch).body);
+  }
+
+  /** True when another publication stands where ours stood. Where nothing stands any more, nothing is said. */
+  #contradicts({ top, entries }: StreamPage, { offset, epoch, mark }: Witness): boolean {
+    const entry = entries[0];
+    if (mark === undefined || top.epoch !== epoch || entry?.offset !== offset) return false;
+    return this.#markOf(entry, epoch) !== mark;
   }
 
   #stall(): void {
@@ -200,6 +272,8 @@ export class Follower {
 
   #lose(top: GroupPosition): void {
     this.#position = top;
+    this.#mark = undefined;
+    this.#doubt = undefined;
     this.ring.clear();
     this.#deps.onGap('lost');
     this.#deps.resync(this.#group);

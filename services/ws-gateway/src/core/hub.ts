@@ -10,7 +10,7 @@ import { AppError } from '@muster/protocol/errors';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo, Publication } from '@muster/protocol/replies';
 import { createAuditor } from './auditor.ts';
-import type { GapOutcome } from './follower.ts';
+import type { Follower, GapOutcome } from './follower.ts';
 import { createGather } from './gather.ts';
 import type { Group } from './group.ts';
 import { createGroupTable } from './group-table.ts';
@@ -73,6 +73,8 @@ export interface Hub {
   announceLeave(name: GroupName, info: string): void;
   /** Compares every group with its stream, and repairs what is behind. */
   audit(): Promise<void>;
+  /** Those of all groups that keep publications. */
+  followers(): Iterable<Follower>;
   groups(): Iterable<Group>;
   groupNamed(name: GroupName): Group | undefined;
   /** Carries on with members that are behind; to be called every 100 ms or so. */
@@ -146,12 +148,17 @@ export const createHub = ({ bus, presence, clock, metrics, log, gatherMs }: HubD
     },
     announceLeave: visibility.announceLeave,
     audit: auditor.audit,
+    followers: () => followersOf(table.all()),
     groups: table.all,
     groupNamed: table.get,
     catchUp: laggards.tick,
     counts: () => ({ groups: table.size(), subscriptions, lagging: laggards.size() }),
   };
 };
+
+function* followersOf(groups: Iterable<Group>): Iterable<Follower> {
+  for (const { follower } of groups) if (follower !== undefined) yield follower;
+}
 
 /** What others see of a client in a group with these options. */
 export const whoJoins = (

@@ -32,11 +32,11 @@ describe('groups that clients are put into', () => {
 
   test('[SS2] what is published while it is let in comes after that reply, once and in order', async () => {
     const broker = createMemoryBroker();
-    const { top } = broker.streams;
+    const { read } = broker.streams;
     const held = Promise.withResolvers<void>();
-    broker.streams.top = async (group, kept) => {
+    broker.streams.read = async (group, wish) => {
       if (group === 'slow') await held.promise;
-      return top(group, kept);
+      return read(group, wish);
     };
     const { gate, client, connected } = engineUnderTest({ ...KEPT, broker });
     const bob = await connected('bob');

@@ -226,7 +226,8 @@ export const engineUnderTest = (
     log: silent,
     bus: broker.connect({
       onMessage: (group, message) => engine.busHandlers.onMessage(group, message),
-      onReconnected: () => engine.busHandlers.onReconnected(),
+      onLost: () => engine.busHandlers.onLost?.(),
+      onReconnected: (isSameLife) => engine.busHandlers.onReconnected(isSameLife),
       onAsk: async (question) => engine.busHandlers.onAsk?.(question),
     }),
     gate,

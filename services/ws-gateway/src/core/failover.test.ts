@@ -1,0 +1,116 @@
+import { draftPublication } from '@muster/bus/draft';
+import { createMemoryBroker } from '@muster/bus/memory';
+import type { GroupName } from '@muster/protocol/ids';
+import { expect, test } from 'vitest';
+import { Follower } from './follower.ts';
+
+const ROOM = 'room' as GroupName;
+const RETENTION = { size: 50, ttlMs: 60_000, metaTtlMs: 120_000 };
+
+/** A follower on a memory bus that can be made deaf. */
+const following = async ({ maxBytes = 100_000, before = [] as unknown[] } = {}) => {
+  const broker = createMemoryBroker();
+  const { streams } = broker;
+  const ear = { hears: true, resyncs: 0, heard: [] as number[], reads: 0 };
+  const follower = new Follower(ROOM, RETENTION, {
+    streams: {
+      ...streams,
+      read: (group, wish) => {
+        ear.reads += 1;
+        return streams.read(group, wish);
+      },
+    },
+    budget: { maxBytes, usedBytes: 0 },
+    deliver: (_, { offset }) => ear.heard.push(offset),
+    resync: () => {
+      ear.resyncs += 1;
+    },
+    onGap: () => {},
+    onFault: () => {},
+  });
+  const bus = broker.connect({
+    onMessage: (_, message) => {
+      if (ear.hears) follower.onMessage(message);
+    },
+    onReconnected: () => {},
+  });
+  await bus.subscribe(ROOM);
+  const publish = async (...data: unknown[]) => {
+    for (const one of data) {
+      const draft = draftPublication(ROOM, { data: JSON.stringify(one) });
+      await bus.append(ROOM, draft, { retention: RETENTION });
+    }
+  };
+  await publish(...before);
+  await follower.open();
+  const epoch = async () => (await streams.top(ROOM, RETENTION)).epoch;
+  /** The link is lost, the newest publication too, and others take its place unheard. */
+  const failOver = async (...instead: unknown[]) => {
+    follower.suspect();
+    ear.hears = false;
+    streams.lose(ROOM, 1);
+    await publish(...instead);
+    ear.hears = true;
+  };
+  return { follower, ear, publish, epoch, failOver };
+};
+
+test.each([100_000, 0])(
+  '[GP8] what was lost and written over is told, and the stream is another one (%i bytes of memory)',
+  async (maxBytes) => {
+    const { follower, ear, publish, epoch, failOver } = await following({ maxBytes });
+    await publish(1, 2);
+    const before = await epoch();
+    await failOver('other 2');
+    await follower.verify();
+    expect([ear.resyncs, ear.heard]).toEqual([1, [1, 2]]);
+    expect(await epoch()).not.toBe(before);
+    await publish('next');
+    expect(ear.heard).toEqual([1, 2, 3]);
+  },
+);
+
+test('[GP8] so it is when publications were taken for the next ones before anybody looked', async () => {
+  const { follower, ear, publish, failOver } = await following();
+  await publish(1, 2);
+  await failOver('other 2');
+  await publish('other 3', 'other 4');
+  expect(ear.heard).toEqual([1, 2, 3, 4]);
+  await follower.verify();
+  expect(ear.resyncs).toBe(1);
+});
+
+test('[GP8] so it is in a group that nobody has heard anything of', async () => {
+  const { follower, ear, failOver } = await following({ before: [1, 2] });
+  await failOver('other 2');
+  await follower.verify();
+  expect(ear.resyncs).toBe(1);
+});
+
+test('[GP8] so it is when a gap is read', async () => {
+  const { follower, ear, publish, failOver } = await following();
+  await publish(1, 2);
+  await failOver('other 2', 'other 3');
+  follower.trust();
+  await follower.repair();
+  expect([ear.resyncs, ear.heard]).toEqual([1, [1, 2]]);
+});
+
+test('[GP8] a store that lost nothing contradicts nothing, and is asked once', async () => {
+  const { follower, ear, publish } = await following();
+  await publish(1, 2);
+  follower.suspect();
+  ear.hears = false;
+  await publish(3);
+  ear.hears = true;
+  await follower.verify();
+  await follower.repair();
+  await publish(4);
+  expect([ear.resyncs, ear.heard]).toEqual([0, [1, 2, 3, 4]]);
+  const { reads } = ear;
+  await follower.verify();
+  follower.suspect();
+  follower.trust();
+  await follower.verify();
+  expect(ear.reads).toBe(reads);
+});
