@@ -274,8 +274,17 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     expect([await statusOf(kept), await statusOf(later)]).toEqual([200, 200]);
 
     await fleet.compose('stop', 'session-service');
-    const restore = ['--dbname', 'muster', '--clean', '--if-exists', '--single-transaction', '/tmp/dump'];
-    await inPostgres('pg_restore', '--username', 'muster', ...restore);
+    await inPostgres('dropdb', '--username', 'muster', '--force', '--maintenance-db', 'postgres', 'muster');
+    await inPostgres('createdb', '--username', 'muster', '--maintenance-db', 'postgres', 'muster');
+    await inPostgres(
+      'pg_restore',
+      '--username',
+      'muster',
+      '--dbname',
+      'muster',
+      '--exit-on-error',
+      '/tmp/dump',
+    );
     await fleet.compose('exec', '-T', 'redis', 'sh', '-c', FORGET_SNAPSHOTS);
     await fleet.compose('start', 'session-service');
     await fleet.untilHealthy();
