@@ -37,6 +37,7 @@ const MEMBERS_PER_GROUP = 50;
 const PER_CLIENT = 5;
 const PUBLICATIONS_PER_S = 100;
 const SESSIONS_AT_ONCE = 16;
+const SESSION_TRIES = 3;
 /** Publications go on for so long before the drop and after the return. */
 const AROUND_MS = 2_000;
 const TIMEOUT_MS = 60_000;
@@ -122,14 +123,20 @@ const stateOf = async ({ pid, opsUrl }: { pid: number; opsUrl: string }, publish
 const createTokens = async (fleet: Fleet, count: number): Promise<string[]> => {
   const { publicUrl, serviceApiKey } = fleet.describe();
   const tokens: string[] = [];
-  const createOne = async (): Promise<void> => {
-    const answer = await fetch(`${publicUrl}/v1/sessions`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${serviceApiKey}`, 'content-type': 'application/json' },
-      body: JSON.stringify({ user_id: `storm${tokens.length}`, transport: 'bearer' }),
-    });
-    if (!answer.ok) throw new Error(`no session: ${answer.status} ${await answer.text()}`);
-    tokens.push(((await answer.json()) as { token: string }).token);
+  const createOne = async (triesLeft = SESSION_TRIES): Promise<void> => {
+    try {
+      const answer = await fetch(`${publicUrl}/v1/sessions`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${serviceApiKey}`, 'content-type': 'application/json' },
+        body: JSON.stringify({ user_id: `storm${tokens.length}`, transport: 'bearer' }),
+      });
+      if (!answer.ok) throw new Error(`no session: ${answer.status} ${await answer.text()}`);
+      tokens.push(((await answer.json()) as { token: string }).token);
+    } catch (error) {
+      if (triesLeft === 0) throw error;
+      await sleep(100);
+      await createOne(triesLeft - 1);
+    }
   };
   const worker = async (share: number): Promise<void> => {
     for (let made = 0; made < share; made += 1) await createOne();
@@ -148,13 +155,18 @@ const startPublisher = (fleet: Fleet, url: string, groups: number) => {
   let isOver = false;
   /** True when it was accepted. The same one may be said again: the key makes sure that it counts once. */
   const tell = async (group: number, s: number): Promise<boolean> => {
-    const answer = await fetch(`${url}/api/publish`, {
-      method: 'POST',
-      headers: { 'X-API-Key': serverApiKey, 'content-type': 'application/json' },
-      body: JSON.stringify({ channel: `storm${group}`, data: { s }, idempotency_key: `${group}-${s}` }),
-    });
-    const text = await answer.text();
-    return answer.ok && !text.includes('"error"');
+    try {
+      const answer = await fetch(`${url}/api/publish`, {
+        method: 'POST',
+        headers: { 'X-API-Key': serverApiKey, 'content-type': 'application/json' },
+        body: JSON.stringify({ channel: `storm${group}`, data: { s }, idempotency_key: `${group}-${s}` }),
+      });
+      const text = await answer.text();
+      return answer.ok && !text.includes('"error"');
+    } catch {
+      // A connection that was kept alive and closed in the same moment.
+      return false;
+    }
   };
   const publish = async (group: number): Promise<void> => {
     const s = (counts[group] ?? 0) + 1;

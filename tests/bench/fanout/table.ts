@@ -29,16 +29,29 @@ export interface FanoutResult {
   readonly loadBefore: number;
 }
 
+/** True when every delivery came, once and in order. */
+export const isWhole = ({ delivered, expected, duplicates }: SwarmOutcome): boolean =>
+  delivered === expected && duplicates === 0;
+
 /** The medians as Markdown. */
 export const tellFanout = (result: FanoutResult): string[] => [
-  `${result.rounds} rounds of ${result.seconds} s; load average of the machine before: ${result.loadBefore.toFixed(2)}. ` +
-    'Nothing was missing, twice or out of order in any row.',
+  `${result.rounds} rounds of ${result.seconds} s; load average of the machine before: ${result.loadBefore.toFixed(2)}.`,
+  ...sayFailures(result.rows),
   '',
-  ...absolutes(result),
+  ...absolutes(result.rows.filter(isWhole)),
   '',
-  ...ratios(result),
+  ...ratios(result.rows.filter(isWhole)),
   ...(result.idle.length > 0 ? ['', ...idleTable(result.idle)] : []),
 ];
+
+const sayFailures = (rows: readonly Measured[]): string[] => {
+  const failed = rows.filter((row) => !isWhole(row));
+  if (failed.length === 0) return ['Nothing was missing, twice or out of order in any row.'];
+  return failed.map(
+    (row) =>
+      `FAILED and left out: ${row.workload}, ${row.contestant}: ${row.expected - row.delivered} of ${row.expected} missing, ${row.duplicates} twice or out of order`,
+  );
+};
 
 const namesOf = (rows: readonly Measured[], pick: (row: Measured) => string): string[] => [
   ...new Set(rows.map(pick)),
@@ -49,7 +62,7 @@ const cpuPerMillion = ({ cpuS, delivered }: Measured): number => (cpuS / deliver
 const of = (rows: readonly Measured[], workload: string, contestant: string): Measured[] =>
   rows.filter((row) => row.workload === workload && row.contestant === contestant);
 
-const absolutes = ({ rows }: FanoutResult): string[] => [
+const absolutes = (rows: readonly Measured[]): string[] => [
   '| workload | contestant | deliveries/s | CPU s per million | spread | p50 ms | p99 ms | server CPU | load CPU |',
   '| --- | --- | --: | --: | --: | --: | --: | --: | --: |',
   ...namesOf(rows, (row) => row.workload).flatMap((workload) =>
@@ -70,7 +83,7 @@ const absolutes = ({ rows }: FanoutResult): string[] => [
   ),
 ];
 
-const ratios = ({ rows }: FanoutResult): string[] => {
+const ratios = (rows: readonly Measured[]): string[] => {
   const peers = namesOf(rows, (row) => row.contestant).filter((name) => name !== 'muster');
   const ratio = (workload: string, peer: string, pick: (row: Measured) => number): string => {
     const [own, other] = ['muster', peer].map((name) => median(of(rows, workload, name).map(pick)));
