@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { alertNames, expressions } from '@muster/observability/expressions';
 import { OBJECTIVES } from '@muster/observability/objectives';
+import { SLO_GROUPS } from '@muster/observability/slo-rules';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { OBJECTIVE_CASES } from './prometheus-objectives.ts';
 import { findPrometheusProgram } from './prometheus-program.ts';
@@ -107,8 +108,15 @@ const runCases = async (
   tests: readonly object[],
   rule_files: readonly string[],
 ): Promise<void> => {
+  // Prometheus evaluates groups side by side, and promtool in any order: alerts would see what was recorded a step ago.
+  const group_eval_order = rule_files.some((path) => path.includes('slo'))
+    ? SLO_GROUPS.map((group) => group.name)
+    : [];
   const path = join(directory, `${name}.test.json`);
   // JSON is YAML.
-  writeFileSync(path, JSON.stringify({ rule_files, evaluation_interval: `${minutes}m`, tests }));
+  writeFileSync(
+    path,
+    JSON.stringify({ rule_files, group_eval_order, evaluation_interval: `${minutes}m`, tests }),
+  );
   expect(await check('test', 'rules', path)).toContain('SUCCESS');
 };
