@@ -88,6 +88,15 @@ describe('groups that clients are put into', () => {
     expect(bad.wire.closed?.code).toBe(3501);
   });
 
+  test('[SS4] a group of its credential that does not exist is error 102', async () => {
+    const { gate, client } = engineUnderTest(KEPT);
+    gate.more = withSubs('żółć');
+    expect(await client().say({ id: 1, connect: { token: 'ann' } })).toMatchObject([
+      { error: { code: 102 } },
+    ]);
+    expect(gate.holders.get('ann')?.size).toBe(0);
+  });
+
   test('[SS4] more groups than one connection may have close with 3505', async () => {
     const { gate, client } = engineUnderTest(KEPT);
     gate.more = withSubs('1', '2', '3', '4', '5');
