@@ -272,4 +272,4 @@ test('[CO7] [CO13] every page fits 360 px, light and dark, and axe-core finds no
     await context.close();
   }
   expect(problems).toEqual([]);
-});
+}, 120_000);

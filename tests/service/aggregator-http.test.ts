@@ -101,6 +101,8 @@ test('[FE2] more streams than allowed are refused, and a closed one makes room',
     const abort = new AbortController();
     const response = await fetch(`${aggregator.url}/v1/fleet/events`, { signal: abort.signal });
     return {
+      // Held on to: an answer that nobody knows any more is collected, and its connection closed.
+      response,
       status: response.status,
       retryAfter: response.headers.get('retry-after'),
       close: () => abort.abort(),

@@ -24,7 +24,7 @@ const untilReady = (tiny: TinyInstance, status: number) =>
   until(async () => (await readiness(tiny)).status, {
     ok: (seen) => seen === status,
     what: `${tiny.name} to answer ${status}`,
-    timeoutMs: 20_000,
+    timeoutMs: 30_000,
   });
 const throughProxies = async (proxies: readonly FaultProxy[], redisPrefix: string, aggregator: string) => {
   const env = { ...FAST, AGGREGATOR_URLS: aggregator };
@@ -49,7 +49,11 @@ test('[LF3] [HL9] [HL10] who alone cannot reach Redis leaves the pool and comes 
   const [alone, ...others] = all;
   if (!alone) throw new Error('nobody');
   for (const { name } of all) {
-    await until(() => aggregator.stateOf(name), { ok: (state) => state === 'up', what: `${name} to be up` });
+    await until(() => aggregator.stateOf(name), {
+      ok: (state) => state === 'up',
+      what: `${name} to be up`,
+      timeoutMs: 20_000,
+    });
   }
 
   await proxies[0]?.blackhole();
@@ -73,4 +77,4 @@ test('[LF3] [HL9] [HL10] who alone cannot reach Redis leaves the pool and comes 
   expect([...seen]).toEqual([200]);
   await aggregator.app[Symbol.asyncDispose]();
   for (const tiny of all) expect((await readiness(tiny)).status).toBe(200);
-});
+}, 120_000);

@@ -45,4 +45,4 @@ test('[IN4] an operator opens a note, adds to it and ends it; everybody reads it
   const feed = await aggregator.ask('/feed.atom');
   expect(feed.headers.get('content-type')).toMatch(/^application\/atom\+xml/);
   expect(feed.body).toContain('Half done.');
-});
+}, 60_000);

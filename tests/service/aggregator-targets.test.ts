@@ -36,4 +36,4 @@ test('[TG2] an instance with another registry is found by its address and shown 
     what: 'the loss',
     timeoutMs: 20_000,
   });
-});
+}, 60_000);
