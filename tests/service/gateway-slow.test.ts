@@ -30,12 +30,18 @@ const KERNEL_BYTES = 16_777_216;
 let sessions: TestService;
 let gateway: TestGateway;
 let token: string;
+let file: string;
 
 beforeAll(async () => {
-  const file = join(mkdtempSync(join(tmpdir(), 'muster-groups-')), 'groups.json');
+  file = join(mkdtempSync(join(tmpdir(), 'muster-groups-')), 'groups.json');
   writeFileSync(file, JSON.stringify(GROUPS));
   sessions = await startService(stores);
-  gateway = await startGateway(stores, sessions.opsUrl, { GROUPS_FILE: file, MAX_OUTBOX_BYTES: '262144' });
+  gateway = await startGateway(stores, sessions.opsUrl, {
+    GROUPS_FILE: file,
+    MAX_OUTBOX_BYTES: '262144',
+    // A busy machine may need long for what a sleeper is to sleep through.
+    WRITE_TIMEOUT_MS: '300000',
+  });
   const account = { user_id: 'u_slow', transport: 'bearer' };
   token = (await sessions.service('POST', '/v1/sessions', account)).body.token;
 });
@@ -50,15 +56,26 @@ interface Heard {
   };
 }
 
+interface Subscriber extends RawClient {
+  /** Publications that have arrived. */
+  publications(): number;
+  report(log: SubscriberLog): void;
+}
+
 /** A subscriber whose log is read from its frames when the test is over. */
-const subscriber = async (group: string): Promise<RawClient & { report(log: SubscriberLog): void }> => {
-  const client = await openSocket(`${gateway.wsUrl}/connection/websocket`);
+const subscriber = async (group: string, on = gateway): Promise<Subscriber> => {
+  const client = await openSocket(`${on.wsUrl}/connection/websocket`);
+  let arrived = 0;
+  client.socket.on('message', (data) => {
+    arrived += data.toString().split('"pub":').length - 1;
+  });
   client.send({ id: 1, connect: { token } }, { id: 2, subscribe: { channel: group } });
   expect(await client.reply(2)).toMatchObject({ subscribe: { recoverable: true } });
   const heard = (): Heard[] =>
     client.frames.flatMap((frame) => frame.split('\n')).map((text) => JSON.parse(text));
   return {
     ...client,
+    publications: () => arrived,
     report: (log) => {
       for (const { push } of heard()) {
         if (push?.pub !== undefined) log.heard(push.pub.data.n);
@@ -94,19 +111,17 @@ const flood = async (oracle: DeliveryOracle, group: string, count = PUBLICATIONS
   }
 };
 
-const publicationsOf = ({ frames }: RawClient): number => frames.join('\n').split('"pub":').length - 1;
-
-describe('a socket that stops reading', () => {
+describe('a socket that stops reading', { timeout: 90_000 }, () => {
   test('[SW1] loses nothing in a group with slow_policy lag: all in order, once, and others get theirs meanwhile', async () => {
     const [reader, sleeper] = [await subscriber('patient:1'), await subscriber('patient:1')];
     sleeper.socket.pause();
     const { oracle, logs } = scene('patient:1');
     await flood(oracle, 'patient:1');
-    await until(() => publicationsOf(reader) === PUBLICATIONS, { what: 'all publications at the reader' });
+    await until(() => reader.publications() === PUBLICATIONS, { what: 'all publications at the reader' });
     expect(await gateway.metric('gateway_slow_consumer_actions_total{action="lag"}')).toBe(1);
-    expect(publicationsOf(sleeper)).toBeLessThan(PUBLICATIONS);
+    expect(sleeper.publications()).toBeLessThan(PUBLICATIONS);
     sleeper.socket.resume();
-    await until(() => publicationsOf(sleeper) >= PUBLICATIONS, { what: 'the rest', timeoutMs: 20_000 });
+    await until(() => sleeper.publications() >= PUBLICATIONS, { what: 'the rest', timeoutMs: 20_000 });
     reader.report(logs[0]);
     sleeper.report(logs[1]);
     const { missing, duplicates, misordered, announced, acknowledged } = oracle.judge();
@@ -127,7 +142,7 @@ describe('a socket that stops reading', () => {
     sleeper.socket.pause();
     const { oracle, logs } = scene('short:1');
     await flood(oracle, 'short:1');
-    await until(() => publicationsOf(reader) === PUBLICATIONS, { what: 'all publications at the reader' });
+    await until(() => reader.publications() === PUBLICATIONS, { what: 'all publications at the reader' });
     sleeper.socket.resume();
     await until(() => sleeper.frames.some((frame) => frame.includes('"unsubscribe":{"code":2500')), {
       what: 'the announcement',
@@ -136,7 +151,7 @@ describe('a socket that stops reading', () => {
     sleeper.send({ id: 3, subscribe: { channel: 'short:1' } });
     await sleeper.reply(3);
     await flood(oracle, 'short:1', 1);
-    await until(() => publicationsOf(reader) > PUBLICATIONS, { what: 'one more' });
+    await until(() => reader.publications() > PUBLICATIONS, { what: 'one more' });
     const last = `"n":${PUBLICATIONS},`;
     await until(() => sleeper.frames.some((frame) => frame.includes(last)), { what: 'one more, here too' });
     reader.report(logs[0]);
@@ -151,13 +166,31 @@ describe('a socket that stops reading', () => {
     const [reader, sleeper] = [await subscriber('strict:1'), await subscriber('strict:1')];
     sleeper.socket.pause();
     await flood(createDeliveryOracle(), 'strict:1');
-    await until(() => publicationsOf(reader) === PUBLICATIONS, { what: 'all publications at the reader' });
+    await until(() => reader.publications() === PUBLICATIONS, { what: 'all publications at the reader' });
     sleeper.socket.resume();
     const { code } = await sleeper.closed;
     // The close frame is behind what the kernel holds; whoever reads late finds the connection cut.
     expect([3008, 1006]).toContain(code);
     expect(await gateway.metric('gateway_disconnects_total{initiator="server",code="3008"}')).toBe(1);
-    expect(publicationsOf(sleeper) * FILLING.length).toBeLessThan(KERNEL_BYTES);
+    expect(sleeper.publications() * FILLING.length).toBeLessThan(KERNEL_BYTES);
     reader.socket.terminate();
+  });
+
+  test('[SW6] is ended when it reads nothing for WRITE_TIMEOUT_MS, whatever its groups say', async () => {
+    await using impatient = await startGateway(stores, sessions.opsUrl, {
+      GROUPS_FILE: file,
+      MAX_OUTBOX_BYTES: '262144',
+      WRITE_TIMEOUT_MS: '1000',
+      INSTANCE_NAME: 'gw-impatient',
+    });
+    const sleeper = await subscriber('patient:2', impatient);
+    sleeper.socket.pause();
+    await flood(createDeliveryOracle(), 'patient:2');
+    const ended = 'gateway_disconnects_total{initiator="server",code="3009"}';
+    await until(async () => (await impatient.metric(ended)) === 1, { what: 'the end', timeoutMs: 20_000 });
+    expect(await impatient.metric('gateway_slow_consumer_actions_total{action="stalled"}')).toBe(1);
+    expect(await impatient.metric('gateway_connections')).toBe(0);
+    sleeper.socket.resume();
+    expect((await sleeper.closed).code).toBe(1006);
   });
 });
