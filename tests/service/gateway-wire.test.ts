@@ -78,7 +78,8 @@ const CLOSE = 8;
 const SLOW_READER_BYTES = 24_000_000;
 
 test('[OB7] the runtime that we ship passes the test of direct writes', async () => {
-  expect(await canWriteDirectly()).toBe(true);
+  // It gives up after two seconds, which a machine that is busy enough may take.
+  await until(canWriteDirectly, { what: 'direct writes' });
 });
 
 describe.for([true, false])('with direct writes: %s', (isDirect) => {
