@@ -119,7 +119,10 @@ export class FakeGate implements SessionGate {
     this.release(id, from);
     if (id !== undefined) this.#hold(id, to);
   }
+  /** How often a holder was let go. */
+  released = 0;
   release(id: SessionId | undefined, holder: SessionHolder): void {
+    this.released += 1;
     if (id !== undefined) this.holders.get(id)?.delete(holder);
   }
   end(id: string, why: string): void {

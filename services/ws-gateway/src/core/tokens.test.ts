@@ -78,13 +78,15 @@ describe('connection tokens', () => {
   });
 
   test('[JT8] who cannot come in learns why: 109, 110, 3500, 3507, 100', async () => {
-    const { client } = engineUnderTest();
+    const { client, gate } = engineUnderTest();
     const first = async (token: string) => {
       const { wire, say } = client();
       return { reply: (await say({ id: 1, connect: { token } }))[0], closed: wire.closed };
     };
     expect(await first('expired')).toMatchObject({ reply: { error: { code: 109 } }, closed: undefined });
+    const released = gate.released;
     expect(await first('ann+-1')).toMatchObject({ reply: { error: { code: 110 } }, closed: undefined });
+    expect(gate.released).toBe(released + 1);
     expect(await first('away')).toMatchObject({ reply: { error: { code: 100, temporary: true } } });
     expect((await first('rubbish')).closed).toEqual({ code: 3500, reason: 'invalid token' });
     expect((await first('no_user')).closed).toEqual({ code: 3507, reason: 'permission denied' });

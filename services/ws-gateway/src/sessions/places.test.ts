@@ -39,6 +39,11 @@ test('[LM1] a user has so many connections, whatever its sessions; others have t
   expect(held).toEqual(['1', '2', '4']);
 });
 
+test('[LM1] anonymous clients are not one user', async () => {
+  const { come } = scene({ maxPerUser: 1, maxPerSession: 0 });
+  expect([await come('/1'), await come('/2')]).toEqual(['in', 'in']);
+});
+
 test('[LM1] a session has so many', async () => {
   const { come, refused } = scene({ maxPerUser: 0, maxPerSession: 1 });
   expect([await come('ann/1'), await come('ann/1'), await come('ann/2')]).toEqual(['in', 'crowded', 'in']);

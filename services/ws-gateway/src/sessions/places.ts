@@ -22,7 +22,8 @@ export const withPlaces = (deps: PlacesDeps): Gate => {
   const places = new Map<SessionHolder, { readonly user: string; readonly session: string | undefined }>();
 
   const fullFor = (user: string, session: string | undefined): PlaceScope | undefined => {
-    if (maxPerUser > 0 && (users.get(user) ?? 0) >= maxPerUser) return 'user';
+    // Anonymous clients are many people with one name.
+    if (user !== '' && maxPerUser > 0 && (users.get(user) ?? 0) >= maxPerUser) return 'user';
     if (session === undefined || maxPerSession === 0) return undefined;
     return (sessions.get(session) ?? 0) >= maxPerSession ? 'session' : undefined;
   };

@@ -42,8 +42,10 @@ const admit = async (
     return;
   }
   if (!admission.ok) return turnAway(connection, command, admission);
-  if (admission.identity.sessionId === undefined && admission.identity.expiresAt <= deps.clock.now())
+  if (admission.identity.sessionId === undefined && admission.identity.expiresAt <= deps.clock.now()) {
+    deps.gate.release(undefined, connection);
     return connection.refuseConnect(command.id, ReplyError.Expired);
+  }
   await enter(deps, connection, command, admission.identity);
 };
 
