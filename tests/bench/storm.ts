@@ -40,7 +40,7 @@ const SESSIONS_AT_ONCE = 16;
 const SESSION_TRIES = 3;
 /** Publications go on for so long before the drop and after the return. */
 const AROUND_MS = 2_000;
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 180_000;
 /** Publications that may be refused in one storm, on a machine that is too busy. */
 const MAX_FAILURES = 1_000;
 
