@@ -167,7 +167,12 @@ test('[FD12] a node killed for good: its replica takes over, the fleet goes afte
     await pause(3_000);
   });
   const verdict = await judged('a node of the cluster replaced by its replica', crowd);
-  expect(verdict).toMatchObject({ ...FLAWLESS, announced: expect.any(Array), duplicates: expect.any(Array) });
+  expect(verdict).toMatchObject({
+    ...FLAWLESS,
+    announced: expect.any(Array),
+    toldLate: expect.any(Array),
+    duplicates: expect.any(Array),
+  });
   if (verdict.announced.length === 0) expect(verdict.duplicates).toEqual([]);
   expect(disturbed(crowd)).toEqual([]);
   await untilHealthy();

@@ -3,7 +3,14 @@ import type { DeliveryVerdict } from '@muster/testkit/delivery-oracle';
 import type { Crowd } from '../cluster/crowd.ts';
 
 /** Nothing missing, nothing told as lost, nothing twice, everything in order. */
-export const FLAWLESS = { missing: [], announced: [], duplicates: [], misordered: [], strange: [] };
+export const FLAWLESS = {
+  missing: [],
+  announced: [],
+  toldLate: [],
+  duplicates: [],
+  misordered: [],
+  strange: [],
+};
 
 /** Waits for a fault to last; nothing else is to be seen meanwhile. */
 export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
@@ -32,7 +39,7 @@ export const judged = async (what: string, crowd: Crowd): Promise<DeliveryVerdic
   process.stdout.write(
     `${what}: ${verdict.acknowledged} publications, ${verdict.deliveries} deliveries, ` +
       `${crowd.retries()} attempts made again, ${drops} sockets lost; missing ${verdict.missing.length}, ` +
-      `announced ${verdict.announced.length}, twice ${verdict.duplicates.length}, ` +
+      `announced ${verdict.announced.length}, told late ${verdict.toldLate.length}, twice ${verdict.duplicates.length}, ` +
       `misordered ${verdict.misordered.length}\n`,
   );
   return verdict;

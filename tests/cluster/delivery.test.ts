@@ -7,7 +7,7 @@ import { ownFleet } from './own-fleet.ts';
 
 /** The short form of what tests/chaos does at length. */
 const SIZE = { subscribers: 24, groups: 3, publicationsPerSecond: 30 };
-const FLAWLESS = { missing: [], announced: [], duplicates: [], misordered: [], strange: [] };
+const FLAWLESS = { missing: [], announced: [], toldLate: [], duplicates: [], misordered: [], strange: [] };
 
 let fleet: Fleet;
 let crowd: Crowd;

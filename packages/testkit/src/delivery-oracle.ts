@@ -22,6 +22,8 @@ export interface DeliveryVerdict {
   readonly missing: readonly string[];
   /** Never arrived, and the subscriber was told that something is missing at that place. */
   readonly announced: readonly string[];
+  /** Never arrived, and the subscriber was told so only after it had heard later ones. */
+  readonly toldLate: readonly string[];
   /** Arrived more than once. */
   readonly duplicates: readonly string[];
   /** Arrived behind a later one of its group. */
@@ -82,6 +84,7 @@ export const createDeliveryOracle = (): DeliveryOracle => {
       deliveries: subscribers.reduce((sum, { seen }) => sum + numbersOf(seen).length, 0),
       missing: subscribers.flatMap((one) => named(one, holesOf(one).missing)),
       announced: subscribers.flatMap((one) => named(one, holesOf(one).announced)),
+      toldLate: subscribers.flatMap((one) => named(one, holesOf(one).toldLate)),
       duplicates: subscribers.flatMap((one) => named(one, repeatedIn(numbersOf(one.seen)))),
       misordered: subscribers.flatMap((one) => named(one, lateIn(numbersOf(one.seen)))),
       strange: subscribers.flatMap((one) =>
@@ -94,7 +97,7 @@ export const createDeliveryOracle = (): DeliveryOracle => {
   };
 };
 
-/** Acknowledged publications that a subscriber has not got: silently missing, or announced at their place. */
+/** Acknowledged publications that a subscriber has not got: silently missing, announced at their place, or later. */
 const judgeHoles = ({ from, seen }: Subscriber, fates: readonly Fate[]) => {
   const got = new Set(numbersOf(seen));
   const expected = fates.flatMap((fate, number) =>
@@ -102,9 +105,12 @@ const judgeHoles = ({ from, seen }: Subscriber, fates: readonly Fate[]) => {
   );
   const spans = announcedSpans(seen, from);
   const isAnnounced = (number: number) => spans.some(([after, before]) => number > after && number < before);
+  const toldBelow = Math.max(-1, ...spans.map(([, before]) => before));
+  const silent = expected.filter((number) => !isAnnounced(number));
   return {
-    missing: expected.filter((number) => !isAnnounced(number)),
+    missing: silent.filter((number) => number >= toldBelow),
     announced: expected.filter(isAnnounced),
+    toldLate: silent.filter((number) => number < toldBelow),
   };
 };
 
