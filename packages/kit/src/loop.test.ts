@@ -1,0 +1,11 @@
+import { expect, test } from 'vitest';
+import { worstButOnePercent } from './loop.ts';
+
+test('[BT6] delays weigh by the time that they last', () => {
+  const quiet = Array.from({ length: 100 }, () => 0.5);
+  expect(worstButOnePercent(quiet)).toBe(0.5);
+  expect(worstButOnePercent([...quiet, 400])).toBe(400);
+  // One late tick of many is less than a hundredth of the time.
+  expect(worstButOnePercent([...Array.from({ length: 1_000 }, () => 0), 5])).toBe(0);
+  expect(worstButOnePercent([])).toBe(0);
+});
