@@ -1,10 +1,10 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { freePorts } from '@muster/local/ports';
+import { prometheusServer, renderPrometheusConfig } from '@muster/local/prometheus';
+import { startServer } from '@muster/local/server';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';
@@ -14,27 +14,28 @@ import { findPrometheusProgram } from './prometheus-program.ts';
 const stores = useTestStores();
 const DIRECTORY = fileURLToPath(new URL('../../deploy/prometheus', import.meta.url));
 
-/** Our own configuration, faster, and with the address of the aggregator under test. */
-const startPrometheus = async (program: string, sdUrl: string) => {
+/** Our own configuration and rules, faster, and with the address of the aggregator under test. */
+const startPrometheus = async (path: string, sdUrl: string) => {
   const directory = mkdtempSync(join(tmpdir(), 'muster-prometheus-'));
   const [port = 0] = await freePorts(1);
-  const config = readFileSync(join(DIRECTORY, 'prometheus.yml'), 'utf8')
-    .replace('http://127.0.0.1:8300/sd/prometheus', sdUrl)
-    .replaceAll(/- (rules[\w-]*\.yml)/g, (_, name: string) => `- ${join(DIRECTORY, name)}`)
-    .replaceAll('15s', '1s')
-    .replace('scrape_timeout: 5s', 'scrape_timeout: 1s');
-  const path = join(directory, 'prometheus.yml');
-  writeFileSync(path, config);
-  const child = spawn(
-    program,
-    [
-      `--config.file=${path}`,
-      `--storage.tsdb.path=${join(directory, 'data')}`,
-      `--web.listen-address=127.0.0.1:${port}`,
-    ],
-    { stdio: 'ignore' },
-  );
-  const ended = once(child, 'exit');
+  for (const name of ['rules.yml', 'rules-slo.yml']) {
+    const rules = readFileSync(join(DIRECTORY, name), 'utf8');
+    writeFileSync(join(directory, name), rules.replaceAll(/^( +)for: \S+$/gm, '$1for: 1s'));
+  }
+  const config = renderPrometheusConfig(readFileSync(join(DIRECTORY, 'prometheus.yml'), 'utf8'), {
+    discovery: [sdUrl],
+    rulesDir: directory,
+    intervalS: 1,
+  });
+  const server = await startServer({
+    ...prometheusServer({
+      ...{ program: { path }, port, config, retention: '1d', env: process.env },
+      dataDir: join(directory, 'data'),
+      configFile: join(directory, 'prometheus.yml'),
+      logFile: join(directory, 'log'),
+    }),
+    readyTimeoutMs: 60_000,
+  });
   return {
     /** Values of an instant query by the label `instance`. */
     query: async (expression: string): Promise<Record<string, string>> => {
@@ -45,8 +46,7 @@ const startPrometheus = async (program: string, sdUrl: string) => {
       return Object.fromEntries(data.result.map(({ metric, value }) => [metric['instance'] ?? '', value[1]]));
     },
     [Symbol.asyncDispose]: async () => {
-      child.kill('SIGTERM');
-      await ended;
+      await server.stop({ signal: 'SIGTERM', deadlineMs: 10_000 });
       rmSync(directory, { recursive: true, force: true });
     },
   };
@@ -60,12 +60,12 @@ test('[MT4] a real Prometheus finds all, sees up = 0 after a kill, and forgets o
   await using aggregator = await startAggregator(stores);
   await using killed = await startTiny(stores, { INSTANCE_NAME: 'tiny-killed' });
   await using leaving = await startTiny(stores, { INSTANCE_NAME: 'tiny-leaving' });
-  await using prometheus = await startPrometheus(program, `${aggregator.url}/sd/prometheus`);
+  await using prometheus = await startPrometheus(program, aggregator.url);
   const up = () => prometheus.query('up');
   await until(up, {
     what: 'all targets',
     ok: (seen) => Object.keys(seen).length === 3 && Object.values(seen).every((value) => value === '1'),
-    timeoutMs: 30_000,
+    timeoutMs: 60_000,
     intervalMs: 250,
   });
   expect(Object.keys(await up()).toSorted()).toEqual(['aggregator-test', 'tiny-killed', 'tiny-leaving']);
@@ -77,13 +77,20 @@ test('[MT4] a real Prometheus finds all, sees up = 0 after a kill, and forgets o
   leaving.kill('SIGTERM');
   await until(async () => (await up())['tiny-killed'] === '0', {
     what: 'up = 0',
-    timeoutMs: 10_000,
+    timeoutMs: 60_000,
     intervalMs: 250,
   });
   await until(async () => !('tiny-leaving' in (await up())), {
     what: 'the target to disappear',
-    timeoutMs: 20_000,
+    timeoutMs: 60_000,
     intervalMs: 250,
   });
   expect((await up())['tiny-killed']).toBe('0');
-}, 90_000);
+  // With a second of patience it fires for both; for the one that is no longer listed it ends.
+  await until(() => prometheus.query('ALERTS{alertname="FleetTargetDown",alertstate="firing"}'), {
+    what: 'the alert',
+    ok: (seen) => Object.keys(seen).join() === 'tiny-killed',
+    timeoutMs: 60_000,
+    intervalMs: 250,
+  });
+}, 240_000);
