@@ -1,6 +1,7 @@
 import type { AddressInfo } from 'node:net';
 import { createServer, type Server } from 'node:net';
 import { createHttpProbe } from '@muster/health-aggregator/sources/http-probe';
+import { createSocketProbe } from '@muster/health-aggregator/sources/socket-probe';
 import { systemClock } from '@muster/kit/clock';
 import { freePorts } from '@muster/local/ports';
 import { afterAll, expect, test } from 'vitest';
@@ -11,12 +12,12 @@ afterAll(() => {
 });
 
 /** A server that says the same bytes to everybody, or cuts the connection. */
-const speaking = async (bytes: string | undefined): Promise<string> => {
+const speaking = async (bytes: string | undefined, encoding: BufferEncoding = 'utf8'): Promise<string> => {
   const server = createServer((socket) => {
     socket.on('error', () => {});
     socket.once('data', () => {
       if (bytes === 'cut') socket.resetAndDestroy();
-      else if (bytes !== undefined) socket.end(bytes);
+      else if (bytes !== undefined) socket.end(bytes, encoding);
     });
   });
   servers.push(server);
@@ -47,4 +48,38 @@ test('[PB2] a port where nobody listens refuses', async () => {
   const { outcome, durationMs } = await probeOf(`127.0.0.1:${port}`);
   expect(outcome).toBe('refused');
   expect(durationMs).toBeLessThan(900);
+});
+
+const OPEN = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n';
+
+test.each([
+  [`${OPEN}\x8a\0`, undefined],
+  ['HTTP/1.1 503 Service Unavailable\r\n\r\n', undefined],
+  ['HTTP/1.1 429 Too Many Requests\r\n\r\n', undefined],
+  [OPEN, 'no_socket'],
+  ['HTTP/1.1 404 Not Found\r\n\r\n', 'no_socket'],
+  ['nonsense\r\n\r\n', 'no_socket'],
+  ['cut', 'no_socket'],
+  [undefined, 'no_socket'],
+])('[PB3] a socket answered by %j is %s', async (bytes, fault) => {
+  const probed: unknown[] = [];
+  const probe = createSocketProbe({
+    clock: systemClock,
+    timeoutMs: 300,
+    intervalMs: 60_000,
+    onProbed: (...what) => probed.push(what.slice(0, 2)),
+  });
+  const address = await speaking(bytes, 'latin1');
+  const target = {
+    id: 'x',
+    service: 'gw',
+    address,
+    opsAddress: address,
+    wantsDetail: false,
+    periodMs: 1_000,
+  };
+  expect(await probe(target)).toBe(fault);
+  expect(await probe(target)).toBe(fault);
+  // One that is well is not looked at again so soon; one that is not, is.
+  expect(probed).toEqual(Array.from({ length: fault ? 2 : 1 }, () => ['gw', fault ?? 'ok']));
 });

@@ -4,6 +4,9 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
+// What the runtime thinks of the libraries inside is nothing that whoever types a command can change.
+process.removeAllListeners('warning');
+
 const OLDEST_NODE = 24;
 const main = new URL('../src/main.ts', import.meta.url);
 

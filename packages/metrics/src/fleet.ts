@@ -63,13 +63,23 @@ export const FLEET = {
   fleet_probes_total: counter('Probes by outcome.', {
     labels: {
       service: SERVICE,
-      probe: ['http'],
-      result: ['ok', 'timeout', 'refused', 'reset', 'unready', 'http_error', 'bad_body', 'unreachable'],
+      probe: ['http', 'ws'],
+      result: [
+        'ok',
+        'timeout',
+        'refused',
+        'reset',
+        'unready',
+        'http_error',
+        'bad_body',
+        'no_socket',
+        'unreachable',
+      ],
     },
     panel: { ...probing, by: ['service', 'result'] },
   }),
   fleet_probe_duration_seconds: histogram('Duration of probes.', {
-    labels: { service: SERVICE, probe: ['http'] },
+    labels: { service: SERVICE, probe: ['http', 'ws'] },
     buckets: STD,
     panel: { ...probing, by: ['service'] },
   }),

@@ -48,6 +48,9 @@ export const settings = z.object({
     .ms(2_000, { min: 100 })
     .describe('time between two probes of an instance that is well'),
   PROBE_TIMEOUT_MS: field.ms(1_000, { min: 50 }).describe('longest wait for the answer to a probe'),
+  SOCKET_PROBE_INTERVAL_MS: field
+    .ms(15_000, { min: 1_000 })
+    .describe('time between two WebSockets that are opened at a gateway, to see that it does'),
   MAX_EVENT_STREAMS: field
     .count(1_000, { min: 1, max: 100_000 })
     .describe('open `/v1/fleet/events` streams; further ones get 503'),
@@ -97,6 +100,7 @@ export interface AggregatorConfig {
   readonly staleAfterMs: number;
   readonly probeIntervalMs: number;
   readonly probeTimeoutMs: number;
+  readonly socketProbeIntervalMs: number;
   readonly maxEventStreams: number;
   readonly leaderLeaseMs: number;
   readonly incidentAfterMs: number;
@@ -129,6 +133,7 @@ export const readConfig = (env: NodeJS.ProcessEnv): AggregatorConfig => {
     staleAfterMs: parsed.STALE_AFTER_MS,
     probeIntervalMs: parsed.PROBE_INTERVAL_MS,
     probeTimeoutMs: parsed.PROBE_TIMEOUT_MS,
+    socketProbeIntervalMs: parsed.SOCKET_PROBE_INTERVAL_MS,
     maxEventStreams: parsed.MAX_EVENT_STREAMS,
     leaderLeaseMs: parsed.LEADER_LEASE_MS,
     incidentAfterMs: parsed.INCIDENT_AFTER_MS,

@@ -7,7 +7,7 @@ import type { ServiceView } from './core/view.ts';
 
 /** What happens in the aggregator, told to the instruments. */
 export interface FleetMetrics {
-  probed(service: string, result: ProbeResult): void;
+  probed(service: string, kind: 'http' | 'ws', result: Pick<ProbeResult, 'outcome' | 'durationMs'>): void;
   scheduleLag(lagMs: number): void;
   changed(transition: Transition): void;
 }
@@ -21,9 +21,9 @@ export const createFleetMetrics = (metrics: Metrics, fleet: Fleet, streams: () =
   const detection = metrics.histogram('fleet_detection_seconds').with({});
   registerGauges(metrics, fleet, streams);
   return {
-    probed: (service, { outcome, durationMs }) => {
-      probes.inc({ service, probe: 'http', result: outcome });
-      durations.observe({ service, probe: 'http' }, durationMs / 1_000);
+    probed: (service, probe, { outcome, durationMs }) => {
+      probes.inc({ service, probe, result: outcome });
+      durations.observe({ service, probe }, durationMs / 1_000);
     },
     scheduleLag: (lagMs) => lag.observe(lagMs / 1_000),
     changed: ({ service, from, to, afterMs }) => {

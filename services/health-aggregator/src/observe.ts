@@ -10,6 +10,7 @@ import type { FleetMetrics } from './metrics.ts';
 import { searchTargets } from './sources/found-targets.ts';
 import { createHttpProbe } from './sources/http-probe.ts';
 import { createRegistrySource } from './sources/registry.ts';
+import { createSocketProbe } from './sources/socket-probe.ts';
 
 const TICK_MS = 50;
 const REPORT_MS = 1_000;
@@ -17,6 +18,8 @@ const REGISTRY_MS = 1_000;
 const BEATS_UNTIL_LATE = 2.5;
 const PROBES_UNTIL_CALM = 7.5;
 const PROBES_UNTIL_REVIVED = 1.5;
+/** Only these open sockets to clients. */
+const GATEWAY = 'ws-gateway';
 const MAX_PROBES_AT_ONCE = 64;
 const HURRIED_SHARE = 1 / 4;
 const DOWN_FACTOR = 2.5;
@@ -54,6 +57,12 @@ export const observe = async (deps: ObserveDeps): Promise<Disposable> => {
   const { clock, random, log } = world;
   using stack = new DisposableStack();
   const { probe } = stack.use(createHttpProbe({ clock, timeoutMs: config.probeTimeoutMs }));
+  const probeSocket = createSocketProbe({
+    clock,
+    timeoutMs: config.probeTimeoutMs,
+    intervalMs: config.socketProbeIntervalMs,
+    onProbed: (service, outcome, durationMs) => instruments.probed(service, 'ws', { outcome, durationMs }),
+  });
   const scheduler = createScheduler({
     clock,
     random,
@@ -62,8 +71,10 @@ export const observe = async (deps: ObserveDeps): Promise<Disposable> => {
     onLag: instruments.scheduleLag,
     run: async (target) => {
       const result = await probe(target);
-      instruments.probed(target.service, result);
-      fleet.probed(target.id, result);
+      instruments.probed(target.service, 'http', result);
+      const isOpen = result.outcome === 'ok' && target.service === GATEWAY;
+      const fault = isOpen ? await probeSocket(target) : undefined;
+      fleet.probed(target.id, fault === undefined ? result : { ...result, outcome: fault });
     },
   });
   const announce = (change: Transition): void => {

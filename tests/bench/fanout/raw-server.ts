@@ -18,6 +18,7 @@ const server = createServer((socket) => {
     const mine = members.get(group) ?? [];
     mine.push(socket);
     members.set(group, mine);
+    socket.once('close', () => mine.splice(mine.indexOf(socket), 1));
     socket.write(
       `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
     );

@@ -75,6 +75,7 @@ const REASONS: Readonly<Record<string, string>> = {
   timeout: 'does not answer in time',
   unready: 'says it is not ready',
   http_error: 'answers with an error',
+  no_socket: 'opens no sockets',
   bad_body: 'answers nonsense',
   unreachable: 'cannot be reached',
   beat_late: 'its heartbeat is late',

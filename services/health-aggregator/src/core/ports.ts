@@ -37,6 +37,7 @@ export type ProbeOutcome =
   | 'unready'
   | 'http_error'
   | 'bad_body'
+  | 'no_socket'
   | 'unreachable';
 
 /** The end of one probe. `dependencies` is what the instance's own health body said, if it was read. */
