@@ -72,6 +72,19 @@ export const field = {
       .string()
       .transform(splitList)
       .default([...fallback]),
+  /** Comma-separated words of which `make` makes something; what it throws is the problem that is told. */
+  listAs: <T>(make: (words: readonly string[]) => T) =>
+    z
+      .string()
+      .default('')
+      .transform((text, context) => {
+        try {
+          return make(splitList(text));
+        } catch (error) {
+          context.addIssue({ code: 'custom', message: (error as Error).message });
+          return z.NEVER;
+        }
+      }),
   /** Comma-separated exact origins, such as `https://app.example.com`. */
   origins: () =>
     z

@@ -43,3 +43,11 @@ test('[SE16] every problem is named at once, and no value', () => {
   const example = { ...good, INTERNAL_API_KEY: 'change-me-please-0123' };
   expect(() => readConfig(example)).toThrow('INTERNAL_API_KEY');
 });
+
+test('[TN2] hosts of tenants that are none are told beside the other problems', () => {
+  const bad = { ...good, TENANT_HOSTS: 'shop', PUBLIC_URL: 'app' };
+  expect(() => readConfig(bad)).toThrow(/TENANT_HOSTS: shop is not host=tenant/);
+  expect(() => readConfig(bad)).toThrow(/PUBLIC_URL/);
+  const { tenantHosts } = readConfig({ ...good, TENANT_HOSTS: 'shop.example.com=shop' });
+  expect(tenantHosts.tenantOf('shop.example.com')).toBe('shop');
+});

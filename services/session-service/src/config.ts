@@ -52,7 +52,7 @@ export const settings = z.object({
     .origins()
     .describe('origins whose pages may change things with a cookie; default: that of PUBLIC_URL'),
   TENANT_HOSTS: field
-    .list()
+    .listAs(createTenantHosts)
     .describe(
       'hosts of tenants, such as `shop.example.com=shop`: there only sessions of that tenant count, and nowhere else do they',
     ),
@@ -173,7 +173,7 @@ export const readConfig = (env: NodeJS.ProcessEnv): SessionServiceConfig => {
       embed: parsed.COOKIE_EMBED,
     },
     allowedOrigins: parsed.ALLOWED_ORIGINS ?? [publicUrl.origin],
-    tenantHosts: tenantHostsFrom(parsed.TENANT_HOSTS),
+    tenantHosts: parsed.TENANT_HOSTS,
     guests: { enabled: parsed.GUEST_SESSIONS },
     limits: {
       guests: parsed.GUEST_LIMIT_PER_MINUTE,
@@ -206,14 +206,6 @@ export const readConfig = (env: NodeJS.ProcessEnv): SessionServiceConfig => {
     throw new ConfigError(`Bad configuration:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`);
   }
   return Object.freeze(config);
-};
-
-const tenantHostsFrom = (entries: readonly string[]): TenantHosts => {
-  try {
-    return createTenantHosts(entries);
-  } catch (error) {
-    throw new ConfigError(`Bad configuration:\n  - TENANT_HOSTS: ${(error as Error).message}`);
-  }
 };
 
 const problemsOf = (config: SessionServiceConfig, publicUrl: URL): string[] => {

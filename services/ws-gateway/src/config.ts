@@ -51,7 +51,7 @@ export const settings = z.object({
     .origins()
     .describe('origins whose pages may open sockets, compared exactly; default: that of PUBLIC_URL'),
   TENANT_HOSTS: field
-    .list()
+    .listAs(createTenantHosts)
     .describe('hosts of tenants, as the session service has them: there only sessions of that tenant count'),
   ...accessSettings,
   GROUPS_FILE: z
@@ -185,7 +185,7 @@ export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
     sessionServiceUrls: parsed.SESSION_SERVICE_URL,
     internalApiKey: parsed.INTERNAL_API_KEY,
     cookieName: cookieNameFor(parsed.PUBLIC_URL, parsed.COOKIE_NAME),
-    tenantHosts: tenantHostsFrom(parsed.TENANT_HOSTS),
+    tenantHosts: parsed.TENANT_HOSTS,
     allowedOrigins: parsed.ALLOWED_ORIGINS ?? [new URL(parsed.PUBLIC_URL).origin],
     groupsFile: parsed.GROUPS_FILE,
     groups: parsed.GROUPS_FILE === undefined ? undefined : readGroupsFile(parsed.GROUPS_FILE),
@@ -221,14 +221,6 @@ export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
     throw new ConfigError(`Bad configuration:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`);
   }
   return Object.freeze(config);
-};
-
-const tenantHostsFrom = (entries: readonly string[]): TenantHosts => {
-  try {
-    return createTenantHosts(entries);
-  } catch (error) {
-    throw new ConfigError(`Bad configuration:\n  - TENANT_HOSTS: ${(error as Error).message}`);
-  }
 };
 
 const problemsOf = (config: GatewayConfig): string[] => {

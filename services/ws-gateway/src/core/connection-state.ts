@@ -1,0 +1,32 @@
+import type { ClientInfo } from '@muster/protocol/replies';
+import type { Codec } from './codec.ts';
+import type { Identity } from './ports.ts';
+import type { Subscription } from './subscription.ts';
+
+/** Where a connection is in its life. */
+export type Phase =
+  | { readonly is: 'greeting' }
+  /** The credential is being looked at. */
+  | { readonly is: 'connecting' }
+  /** `connect` was answered with an error; nothing but the end can follow. */
+  | { readonly is: 'refused' }
+  | { readonly is: 'live'; readonly identity: Identity; readonly info: ClientInfo }
+  | { readonly is: 'over' };
+
+/** What came with the upgrade. */
+export interface Hello {
+  /** Session tokens or a ticket, used when `connect` brings none. */
+  readonly tokens: readonly string[];
+  /** `Origin` of the upgrade. */
+  readonly origin: string | undefined;
+  /** `Host` of the upgrade. */
+  readonly host?: string | undefined;
+  readonly codec: Codec;
+  /** The client wants pings of WebSocket itself, not of the protocol. */
+  readonly pingsByFrame?: boolean;
+}
+
+/** A subscription that is on its way, or one that delivers. */
+export type Membership =
+  | { readonly is: 'joining'; readonly isServerSide: boolean }
+  | { readonly is: 'live'; readonly subscription: Subscription; readonly isServerSide: boolean };
