@@ -114,6 +114,23 @@ test('[CM4] a label cannot command the terminal', async () => {
   expect(out).toContain('x?[2Jy?z');
 });
 
+test('[CM9] an id that cannot be one is misuse, and ends nothing', async () => {
+  const kept = await login('kept');
+  const lines = [
+    'sessions end .',
+    'sessions end ..',
+    'sessions show x',
+    'keys revoke .',
+    'sessions end --user ..',
+  ];
+  for (const line of [...lines, 'sessions end --user .', 'sessions end --user=']) {
+    expect(await muster(line), line).toMatchObject({ code: 2, err: expect.stringContaining('expected') });
+  }
+  expect(await createMySessions({ baseUrl: service.url, token: kept.token }).current()).toMatchObject({
+    user_id: 'kept',
+  });
+});
+
 test('[CM6] keys are made, listed and revoked', async () => {
   const made = await json('keys create --name shop --scopes sessions:create,sessions:end');
   expect(made.key).toMatch(/^sk_/);

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { MusterError } from '@muster/client/http';
+import { createSender, MusterError } from '@muster/client/http';
 import { createGuest, createMySessions, createSessions } from '@muster/client/sessions';
 import { listen } from '@muster/http/listen';
 import { migrate } from '@muster/session-service/store/migrate';
@@ -15,6 +15,7 @@ beforeAll(async () => {
 });
 afterAll(() => stack.disposeAsync());
 
+const NO_SESSION = '6a7f5f0e-3b1c-4d7e-9c55-0d6f6ed1a111';
 const sessions = () => createSessions({ baseUrl: service.url, apiKey: SERVICE_KEY });
 
 /** A server that fails as it is told, to see what the client makes of it. */
@@ -50,7 +51,7 @@ test('[CL1] a refusal says what, where and which request', async () => {
     status: 401,
     reason: 'invalid-token',
   });
-  expect(await sessions().get('6a7f5f0e-3b1c-4d7e-9c55-0d6f6ed1a111')).toBeUndefined();
+  expect(await sessions().get(NO_SESSION)).toBeUndefined();
 });
 
 test('[CL1] no answer at all has the reason network', async () => {
@@ -64,7 +65,7 @@ test('[CL2] calls that may run twice are tried again, others are not', async () 
     else res.writeHead(503, { 'retry-after': '0' }).end();
   });
   const client = createSessions({ ...flaky, apiKey: 'k' });
-  expect(await client.get('one')).toEqual({ id: 'one' });
+  expect(await client.get(NO_SESSION)).toEqual({ id: 'one' });
   expect(flaky.calls).toHaveLength(3);
   await expect(client.create({ user_id: 'u' })).rejects.toMatchObject({ status: 503, retryAfterS: 0 });
   expect(flaky.calls).toHaveLength(4);
@@ -73,7 +74,7 @@ test('[CL2] calls that may run twice are tried again, others are not', async () 
 
 test('[CL2] a refusal that another try would not change is not tried again', async () => {
   const stubborn = await faulty((_calls, _req, res) => void res.writeHead(403).end());
-  await expect(createSessions({ ...stubborn, apiKey: 'k' }).get('x')).rejects.toMatchObject({
+  await expect(createSessions({ ...stubborn, apiKey: 'k' }).get(NO_SESSION)).rejects.toMatchObject({
     status: 403,
     reason: 'http-403',
   });
@@ -99,4 +100,53 @@ test('a guest gets a token where guests are allowed', async () => {
   const guest = await createGuest({ baseUrl: service.url, label: 'phone' });
   const mine = createMySessions({ baseUrl: service.url, token: guest.token ?? '' });
   expect(await mine.current()).toMatchObject({ kind: 'guest', label: 'phone', user_id: null });
+});
+
+test('[CL5] an id that is not a UUID is a TypeError, and no request', async () => {
+  const server = await faulty((_calls, _req, res) => void res.writeHead(204).end());
+  const ofBackEnd = createSessions({ ...server, apiKey: 'k' });
+  const mine = createMySessions({ ...server, token: 't' });
+  const calls = [ofBackEnd.get, ofBackEnd.end, mine.end];
+  const wrong = ['', '.', '..', '%2e', '/', 'me', ' ', '*', `${NO_SESSION}/..`, `${NO_SESSION}?all=true`];
+  for (const id of [...wrong, undefined, null, 7, {}] as string[]) {
+    for (const call of calls) await expect(call(id), String(id)).rejects.toThrow(TypeError);
+  }
+  expect(server.calls).toEqual([]);
+  await mine.end(NO_SESSION.toUpperCase());
+  expect(server.calls).toEqual([`DELETE /v1/me/sessions/${NO_SESSION}`]);
+});
+
+test('[CL5] a path that a URL parser would change is a TypeError, and no request', async () => {
+  const server = await faulty((_calls, _req, res) => void res.writeHead(204).end());
+  const send = createSender(server, { headers: {} });
+  const wrong = [
+    '',
+    'v1',
+    '/',
+    '/v1/',
+    '/v1//x',
+    '/v1/./x',
+    '/v1/x/..',
+    '/v1/%2E%2e/x',
+    '/v1/x?all=true',
+    '/v1/x#y',
+  ];
+  for (const path of wrong) {
+    await expect(send({ method: 'DELETE', path }), path).rejects.toThrow(TypeError);
+  }
+  expect(server.calls).toEqual([]);
+});
+
+test('[CL5] what ends all sessions says so', async () => {
+  const server = await faulty((_calls, _req, res) => {
+    res.writeHead(200, { 'content-type': 'application/json' }).end('{"ended":2}');
+  });
+  const mine = createMySessions({ ...server, token: 't' });
+  await mine.endAll();
+  await mine.endOthers();
+  expect(server.calls).toEqual(['DELETE /v1/me/sessions?all=true', 'DELETE /v1/me/sessions?except=current']);
+  const made = await sessions().create({ user_id: 'everywhere', transport: 'bearer' });
+  const own = createMySessions({ baseUrl: service.url, token: made.token ?? '' });
+  expect(await own.endAll()).toBe(1);
+  await expect(own.current()).rejects.toMatchObject({ reason: 'session-ended' });
 });

@@ -1,4 +1,5 @@
 import type { Send } from '@muster/client/http';
+import { uuidSegment } from '@muster/client/paths';
 import type { CallApi } from './api.ts';
 
 /** The command line was wrong; the message says what. */
@@ -74,4 +75,19 @@ export const onlyArgument = ({ positionals }: Context, what: string): string => 
   if (first === undefined) throw new UsageError(`${what} is missing`);
   if (more.length > 0) throw new UsageError(`only one ${what} at a time`);
   return first;
+};
+
+/** The one positional argument of a command that needs exactly one id, checked and ready for a path. */
+export const onlyId = (context: Context, what: string): string => {
+  const id = onlyArgument(context, what);
+  return segment(() => uuidSegment(what, id));
+};
+
+/** A segment of a path; a text that cannot be one is a wrong command line. */
+export const segment = (make: () => string): string => {
+  try {
+    return make();
+  } catch (error) {
+    throw error instanceof TypeError ? new UsageError(error.message) : error;
+  }
 };

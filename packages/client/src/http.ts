@@ -1,3 +1,5 @@
+import { requireStablePath } from './paths.ts';
+
 /** Why a call failed. `status` is 0 when no answer came at all. */
 export class MusterError extends Error {
   override readonly name = 'MusterError';
@@ -60,7 +62,10 @@ export interface Answer<T> {
   readonly headers: Headers;
 }
 
-/** Sends a call and gives its answer; rejects with {@link MusterError} for every other ending. */
+/**
+ * Sends a call and gives its answer; rejects with {@link MusterError} for every other ending, and with a TypeError
+ * for a path that a URL parser would change, before any request.
+ */
 export type Send = <T>(call: Call) => Promise<Answer<T>>;
 
 const DEFAULT_TIMEOUT_MS = 5_000;
@@ -75,6 +80,7 @@ export const createSender = (
 ): Send => {
   const attempts = 1 + (options.retries ?? DEFAULT_RETRIES);
   return async <T>(call: Call): Promise<Answer<T>> => {
+    requireStablePath(call.path);
     const repeatable = call.isSafeToRepeat ?? !['POST', 'PATCH'].includes(call.method);
     for (let attempt = 1; ; attempt += 1) {
       try {

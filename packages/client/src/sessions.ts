@@ -1,7 +1,8 @@
 import { type Call, createSender, type HttpOptions, type Send } from './http.ts';
+import { uuidSegment } from './paths.ts';
 import type { Ended, NewSession, OpenedSession, Page, Session } from './session-types.ts';
 
-/** What a session's own client may do. */
+/** What a session's own client may do. An id that is not a UUID rejects with a TypeError before any request. */
 export interface MySessions {
   /** Who am I? Rejects with `no-session`, `invalid-token` or `session-ended` when I am nobody. */
   current(): Promise<Session>;
@@ -20,7 +21,7 @@ export interface MySessions {
   endAll(): Promise<number>;
 }
 
-/** What a back end may do. */
+/** What a back end may do. An id that is not a UUID rejects with a TypeError before any request. */
 export interface Sessions {
   /** Signs somebody in, after the back end made sure who it is. With a key, a repeated call gives the same session. */
   create(session: NewSession, options?: { readonly idempotencyKey?: string }): Promise<OpenedSession>;
@@ -46,14 +47,15 @@ export const createSessions = (options: HttpOptions & { readonly apiKey: string 
       return body;
     },
     get: async (id) => {
+      const path = sessionPath(id);
       try {
-        return (await send<Session>({ method: 'GET', path: sessionPath(id) })).body;
+        return (await send<Session>({ method: 'GET', path })).body;
       } catch (error) {
         if ((error as { status?: number }).status === 404) return undefined;
         throw error;
       }
     },
-    end: (id) => ended(send, { method: 'DELETE', path: sessionPath(id) }),
+    end: async (id) => ended(send, { method: 'DELETE', path: sessionPath(id) }),
   };
 };
 
@@ -68,7 +70,7 @@ export const createMySessions = (options: HttpOptions & { readonly token?: strin
       ? { headers: {}, credentials: 'same-origin' }
       : { headers: { authorization: `Bearer ${options.token}` }, credentials: 'omit' },
   );
-  const endMany = async (query: { except?: string }): Promise<number> =>
+  const endMany = async (query: { except: 'current' } | { all: true }): Promise<number> =>
     (await send<{ ended: number }>({ method: 'DELETE', path: '/v1/me/sessions', query })).body.ended;
   return {
     current: async () => (await send<Session>({ method: 'GET', path: '/v1/session' })).body,
@@ -81,9 +83,10 @@ export const createMySessions = (options: HttpOptions & { readonly token?: strin
         }),
         send,
       ),
-    end: (id) => ended(send, { method: 'DELETE', path: `/v1/me/sessions/${encodeURIComponent(id)}` }),
+    end: async (id) =>
+      ended(send, { method: 'DELETE', path: `/v1/me/sessions/${uuidSegment('session id', id)}` }),
     endOthers: () => endMany({ except: 'current' }),
-    endAll: () => endMany({}),
+    endAll: () => endMany({ all: true }),
   };
 };
 
@@ -99,7 +102,7 @@ export const createGuest = async (
   return body;
 };
 
-const sessionPath = (id: string): string => `/v1/sessions/${encodeURIComponent(id)}`;
+const sessionPath = (id: string): string => `/v1/sessions/${uuidSegment('session id', id)}`;
 
 /** 204: done everywhere. 202: committed, and on its way. */
 const ended = async (send: Send, call: Call): Promise<Ended> => {

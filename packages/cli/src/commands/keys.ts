@@ -1,4 +1,4 @@
-import { type Command, onlyArgument, UsageError } from '../command.ts';
+import { type Command, onlyId, UsageError } from '../command.ts';
 import { instant, table } from '../table.ts';
 
 interface ApiKey {
@@ -59,8 +59,8 @@ export const keysRevoke: Command = {
   summary: 'take an API key back; every replica refuses it within ten seconds',
   options: {},
   run: async (context) => {
-    const id = onlyArgument(context, 'key id');
-    await context.send({ method: 'DELETE', path: `/v1/api-keys/${encodeURIComponent(id)}` });
+    const id = onlyId(context, 'key id');
+    await context.send({ method: 'DELETE', path: `/v1/api-keys/${id}` });
     return { text: `revoked ${id}`, json: { id, revoked: true } };
   },
 };

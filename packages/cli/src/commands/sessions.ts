@@ -1,5 +1,6 @@
+import { nameSegment } from '@muster/client/paths';
 import type { Page, Session } from '@muster/client/session-types';
-import { type Command, onlyArgument, UsageError } from '../command.ts';
+import { type Command, onlyId, segment, UsageError } from '../command.ts';
 import { instant, table } from '../table.ts';
 
 const MOST = 100;
@@ -31,10 +32,10 @@ export const sessionsShow: Command = {
   summary: 'everything about one session',
   options: {},
   run: async (context) => {
-    const id = onlyArgument(context, 'session id');
+    const id = onlyId(context, 'session id');
     const { body } = await context.send<Session>({
       method: 'GET',
-      path: `/v1/sessions/${encodeURIComponent(id)}`,
+      path: `/v1/sessions/${id}`,
     });
     return { text: factsOf(body), json: body };
   },
@@ -49,15 +50,15 @@ export const sessionsEnd: Command = {
   run: async (context) => {
     const user = context.option('user');
     if (user === undefined) {
-      const id = onlyArgument(context, 'session id');
+      const id = onlyId(context, 'session id');
       const { status } = await context.send({
         method: 'DELETE',
-        path: `/v1/sessions/${encodeURIComponent(id)}`,
+        path: `/v1/sessions/${id}`,
       });
       return saidEnded(1, status === 202 ? 'pending' : 'done');
     }
     if (context.positionals.length > 0) throw new UsageError('a session id or --user, not both');
-    const path = `/v1/users/${encodeURIComponent(user)}/sessions`;
+    const path = `/v1/users/${segment(() => nameSegment('--user', user))}/sessions`;
     const { body } = await context.send<{ ended: number; propagation: string }>({ method: 'DELETE', path });
     return saidEnded(body.ended, body.propagation);
   },

@@ -205,7 +205,7 @@ const endAllMine = (context: HttpContext): Route =>
     summary: 'End all sessions of this user, or all but this one',
     tags: ['user'],
     security: SECURITY,
-    query: z.strictObject({ except: z.literal('current').optional() }),
+    query: z.strictObject({ except: z.literal('current').optional(), all: z.literal('true').optional() }),
     guard: userGuard(context, { unsafe: true }),
     responses: {
       200: { description: 'How many ended.', schema: endedSchema },
