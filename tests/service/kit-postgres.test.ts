@@ -1,3 +1,4 @@
+import { dependencyFaultOf } from '@muster/kit/dependency-faults';
 import { createMetrics } from '@muster/kit/metrics';
 import { openPostgres, type Postgres } from '@muster/kit/postgres';
 import { createQuietLog } from '@muster/testkit/quiet-log';
@@ -19,7 +20,15 @@ afterAll(() => stack.disposeAsync());
 
 const open = (pool: { poolSize?: number; maxOverflow?: number; url?: string } = {}): Postgres =>
   openPostgres(
-    { url, poolSize: 1, maxOverflow: 1, poolTimeoutMs: 30_000, applicationName: 'kit-test', ...pool },
+    {
+      url,
+      poolSize: 1,
+      maxOverflow: 1,
+      poolTimeoutMs: 30_000,
+      preparedStatements: true,
+      applicationName: 'kit-test',
+      ...pool,
+    },
     { log: createQuietLog(), metrics: createMetrics({ service: 'test', version: '0' }) },
   );
 
@@ -103,4 +112,32 @@ test('[DB6] a standby answers and is not up', async () => {
   await postgres.ping();
   await using readOnly = open({ url: `${url}?options=-c%20default_transaction_read_only%3Don` });
   await expect(readOnly.ping()).rejects.toThrow(/read-only/);
+});
+
+test('[HL11] what a real server refuses is named', async () => {
+  await using postgres = open();
+  const role = `narrow_${process.pid}`;
+  await postgres.query('make', `CREATE ROLE ${role} LOGIN PASSWORD 'right' CONNECTION LIMIT 0`);
+  const at = (change: Partial<URL>): string => Object.assign(new URL(url), change).href;
+  const reasonAt = async (address: string): Promise<string> => {
+    await using refused = open({ url: address });
+    return refused.ping().then(
+      () => 'none',
+      (error: unknown) => dependencyFaultOf(error),
+    );
+  };
+  try {
+    expect(await reasonAt(at({ password: 'wrong' }))).toBe('auth');
+    expect(await reasonAt(at({ pathname: '/mustard' }))).toBe('wrong_database');
+    expect(await reasonAt(at({ username: role, password: 'right' }))).toBe('too_many_connections');
+    expect(await reasonAt(at({ search: '?options=-c%20default_transaction_read_only%3Don' }))).toBe(
+      'read_only',
+    );
+    expect(await reasonAt(at({ search: '?options=-c%20no_such_setting%3Don' }))).toBe('startup_parameter');
+    expect(await reasonAt(at({ search: '?sslmode=require' }))).toBe('tls');
+    expect(await reasonAt(at({ hostname: 'postgres.invalid' }))).toBe('unknown_host');
+    expect(await reasonAt(at({ port: '1' }))).toBe('refused');
+  } finally {
+    await postgres.query('drop', `DROP ROLE ${role}`);
+  }
 });

@@ -38,7 +38,13 @@ test('[DG1] a fleet that needs more connections than Postgres gives does not sta
 
 test('[DG2] open transactions of other programs that sit idle are found', async () => {
   const metrics = createMetrics({ service: 'other', version: '0' });
-  const pool = { url: stores.databaseUrl, poolSize: 1, maxOverflow: 0, poolTimeoutMs: 1_000 };
+  const pool = {
+    url: stores.databaseUrl,
+    poolSize: 1,
+    maxOverflow: 0,
+    poolTimeoutMs: 1_000,
+    preparedStatements: true,
+  };
   await using other = openPostgres(
     { ...pool, applicationName: 'report-job' },
     { log: createQuietLog(), metrics },

@@ -193,6 +193,9 @@ export const postgresSettings = {
   PG_POOL_TIMEOUT_MS: field
     .ms(30_000)
     .describe('longest wait for a connection; requests give up earlier, after 2 s'),
+  PG_PREPARED_STATEMENTS: field
+    .onOff('on')
+    .describe('named prepared statements; `off` for a pooler that does not keep them, PgBouncer before 1.21'),
 };
 
 /** {@link commonSettings}, parsed. */
@@ -232,6 +235,7 @@ export interface PostgresConfig {
   readonly poolSize: number;
   readonly maxOverflow: number;
   readonly poolTimeoutMs: number;
+  readonly preparedStatements: boolean;
 }
 
 type Parsed<S extends z.ZodRawShape> = z.output<z.ZodObject<S>>;
@@ -272,6 +276,7 @@ export const postgresConfig = (parsed: Parsed<typeof postgresSettings>): Postgre
   poolSize: parsed.PG_POOL_SIZE,
   maxOverflow: parsed.PG_MAX_OVERFLOW,
   poolTimeoutMs: parsed.PG_POOL_TIMEOUT_MS,
+  preparedStatements: parsed.PG_PREPARED_STATEMENTS,
 });
 
 /**

@@ -1,5 +1,5 @@
-import type { LabelsOfMetric } from '@muster/metrics/catalogue';
 import { type Clock, every, within } from './clock.ts';
+import { type DependencyFault, dependencyFaultOf } from './dependency-faults.ts';
 import type { Logger } from './logger.ts';
 import type { Metrics } from './metrics.ts';
 
@@ -13,9 +13,6 @@ export interface DependencyStatus {
   /** A word for people, free of host names and secrets. */
   readonly reason?: DependencyFault;
 }
-
-/** Why a check failed, as far as the error tells. */
-export type DependencyFault = LabelsOfMetric<'service_dependency_failures_total'>['reason'];
 
 export type ProcessState = 'starting' | 'ready' | 'degraded' | 'draining';
 
@@ -93,7 +90,7 @@ export const createHealth = (deps: HealthDeps): Health => {
       const status: DependencyStatus =
         problem === undefined
           ? { status: 'up', latencyMs, checkedAt: clock.now() }
-          : { status: 'down', latencyMs, checkedAt: clock.now(), reason: reasonOf(problem) };
+          : { status: 'down', latencyMs, checkedAt: clock.now(), reason: dependencyFaultOf(problem) };
       known.set(name, status);
       running.delete(name);
       started(); // Latches, whether or not anybody asks right now.
@@ -173,13 +170,3 @@ const createRecorder = ({ log, metrics }: HealthDeps) => {
 };
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
-const reasonOf = (error: unknown): DependencyFault => {
-  const { name, code, message } = error as { name?: string; code?: string; message?: string };
-  if (name === 'TimeoutError' || /time(d )?out/i.test(message ?? '')) return 'timeout';
-  if (code === 'ECONNREFUSED' || /ECONNREFUSED|isn't writeable|Connection is closed/.test(message ?? ''))
-    return 'refused';
-  if (code === '25006' || /read.?only/i.test(message ?? '')) return 'read_only';
-  if (/WRONGPASS|NOAUTH|authentication/i.test(message ?? '')) return 'auth';
-  return 'other';
-};

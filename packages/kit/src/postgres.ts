@@ -30,6 +30,8 @@ export interface Postgres extends Queries, AsyncDisposable {
   oldestCheckout(): { readonly ageMs: number; readonly holder: string } | undefined;
 }
 
+const PING = `SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' AS read_only,
+  current_setting('statement_timeout') AS timeout`;
 const ACQUIRE_TIMEOUT_MS = 2_000;
 const STATEMENT_TIMEOUT_MS = 5_000;
 const MAX_RETRIES = 2;
@@ -65,6 +67,7 @@ export const openPostgres = (
   });
   const measures = createPostgresMeasures(metrics, stats);
   const checkouts = createCheckouts({ log, onLeak: measures.leaked });
+  const warnUnbounded = unboundedWarning(log);
 
   /** Destroys the connection when the error says that it cannot be trusted any more. */
   const withClient = async <T>(run: (client: PoolClient) => Promise<T>): Promise<T> => {
@@ -85,7 +88,9 @@ export const openPostgres = (
     query: async (name, text, values = []) => {
       const done = measures.statement(name);
       try {
-        const { rows } = await client.query({ name, text, values: [...values] });
+        // Without a name the statement is parsed, used and forgotten in one round trip.
+        const named = config.preparedStatements ? { name } : {};
+        const { rows } = await client.query({ ...named, text, values: [...values] });
         done();
         return rows;
       } catch (error) {
@@ -112,9 +117,8 @@ export const openPostgres = (
       translated(() => withClient((client) => queriesOf(client).query(name, text, values))),
     transaction: (run) => translated(() => retried(() => attempt(run))),
     ping: async () => {
-      const { rows } = await probe.query(
-        'SELECT pg_is_in_recovery() OR current_setting($$transaction_read_only$$) = $$on$$ AS read_only',
-      );
+      const { rows } = await probe.query(PING);
+      warnUnbounded(rows[0]?.timeout);
       measures.primary(rows[0]?.read_only === false);
       if (rows[0]?.read_only !== false) throw new Error('the database is read-only');
     },
@@ -124,6 +128,19 @@ export const openPostgres = (
       checkouts[Symbol.dispose]();
       await Promise.allSettled([main.ended ? undefined : main.end(), probe.ended ? undefined : probe.end()]);
     },
+  };
+};
+
+/** A pooler may drop the limits that we send at start-up: then the role must have them. Warns once. */
+const unboundedWarning = (log: Logger): ((statementTimeout: unknown) => void) => {
+  let warned = false;
+  return (statementTimeout) => {
+    if (warned || statementTimeout !== '0') return;
+    warned = true;
+    log.warn(
+      { remedy: "ALTER ROLE … SET statement_timeout = '5s'; see docs/operations/stores.md" },
+      'postgres.no_statement_timeout',
+    );
   };
 };
 

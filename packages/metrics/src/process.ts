@@ -33,7 +33,21 @@ export const PROCESS = {
   service_dependency_failures_total: counter('Failed background checks.', {
     labels: {
       dependency: DEPENDENCIES,
-      reason: ['timeout', 'refused', 'read_only', 'auth', 'protocol', 'other'],
+      reason: [
+        'timeout',
+        'refused',
+        'read_only',
+        'auth',
+        'permission',
+        'startup_parameter',
+        'wrong_database',
+        'too_many_connections',
+        'schema',
+        'tls',
+        'unknown_host',
+        'protocol',
+        'other',
+      ],
     },
     panel: { row, by: ['dependency', 'reason'] },
   }),

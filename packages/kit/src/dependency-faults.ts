@@ -1,0 +1,58 @@
+import type { LabelsOfMetric } from '@muster/metrics/catalogue';
+import { TimeoutError } from './clock.ts';
+
+/** Why a check of a dependency failed, as far as the error tells. */
+export type DependencyFault = LabelsOfMetric<'service_dependency_failures_total'>['reason'];
+
+interface Rule {
+  readonly reason: DependencyFault;
+  /** SQLSTATE, or the code of the operating system or of TLS. */
+  readonly code?: RegExp;
+  readonly text: RegExp;
+}
+
+/**
+ * The first rule that fits decides, so texts that are specific come before `timeout`: a server that refuses the
+ * start-up parameter `statement_timeout` has not timed out. PgBouncer sends most of its errors as 08P01.
+ */
+const RULES: readonly Rule[] = [
+  {
+    reason: 'startup_parameter',
+    text: /unsupported startup parameter|unrecognized configuration parameter/i,
+  },
+  { reason: 'auth', code: /^28/, text: /WRONGPASS|NOAUTH|authentication|no pg_hba\.conf entry/i },
+  { reason: 'permission', code: /^42501$/, text: /NOPERM|permission denied/i },
+  {
+    reason: 'wrong_database',
+    code: /^3D000$/,
+    text: /no such database|database "[^"]*" does not exist|DB index is out of range/i,
+  },
+  {
+    reason: 'too_many_connections',
+    code: /^53300$/,
+    text: /too many (clients|connections)|no more connections allowed|max number of clients|connection slots/i,
+  },
+  { reason: 'read_only', code: /^25006$/, text: /read.?only/i },
+  { reason: 'schema', code: /^42P01$/, text: /schema is not up to date/i },
+  {
+    reason: 'tls',
+    code: /^(ERR_TLS|ERR_SSL|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_)/,
+    text: /certificate|does not support SSL/i,
+  },
+  { reason: 'unknown_host', code: /^(ENOTFOUND|EAI_AGAIN)$/, text: /getaddrinfo/ },
+  {
+    reason: 'refused',
+    code: /^(ECONNREFUSED|57P0[123])$/,
+    text: /ECONNREFUSED|isn't writeable|Connection is closed|server login has been failing|cannot connect to server/i,
+  },
+  { reason: 'timeout', code: /^(ETIMEDOUT|57014|55P03)$/, text: /time(d )?out/i },
+];
+
+/** The reason that a failed check is shown, counted and logged with. */
+export const dependencyFaultOf = (error: unknown): DependencyFault => {
+  if (error instanceof TimeoutError) return 'timeout';
+  const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
+  const hasCode = typeof code === 'string' ? code : '';
+  const text = typeof message === 'string' ? message : '';
+  return RULES.find((rule) => rule.code?.test(hasCode) || rule.text.test(text))?.reason ?? 'other';
+};
