@@ -21,9 +21,10 @@ export interface BusHandlers {
 export interface Bus extends Streams, AsyncDisposable {
   /**
    * Resolves when the bus has taken the message. Messages of one caller to one group keep their order.
+   * With an idempotency key, publishing again within five minutes does nothing.
    * Throws {@link AppError} REDIS_UNAVAILABLE at once or within the command timeout when the bus cannot be reached.
    */
-  publish(group: GroupName, message: BusMessage): Promise<void>;
+  publish(group: GroupName, message: BusMessage, idempotencyKey?: string): Promise<void>;
   /**
    * Resolves when every message accepted from now on will be heard here. Calls of one turn become one command.
    * Throws {@link AppError} REDIS_UNAVAILABLE at once when the link is down; the group is then not subscribed.

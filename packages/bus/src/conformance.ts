@@ -28,6 +28,7 @@ export const busConformance = (adapter: string, open: () => Promise<BusUnderTest
   describe(`bus on ${adapter}`, () => {
     const fixture = createFixture(open);
     delivery(fixture);
+    onceOnly(fixture);
     subscriptions(fixture);
     outages(fixture);
     streamConformance(fixture);
@@ -110,6 +111,18 @@ const delivery = (fixture: BusFixture): void => {
     };
     await bus.publish(group('room'), sent);
     await expect.poll(() => received).toEqual([sent]);
+  });
+};
+
+const onceOnly = (fixture: BusFixture): void => {
+  test('[BU15] a message with an idempotency key that was used arrives once, in each group', async () => {
+    const { bus, heard } = await fixture.replica();
+    await Promise.all([bus.subscribe(group('room')), bus.subscribe(group('other'))]);
+    await Promise.all(['one', 'two'].map((text) => bus.publish(group('room'), message(text), 'key')));
+    await bus.publish(group('other'), message('three'), 'key');
+    await bus.publish(group('room'), message('four'));
+    await expect.poll(() => heard).toHaveLength(3);
+    expect(heard).toEqual(['room one', 'other three', 'room four']);
   });
 };
 

@@ -12,6 +12,8 @@ export interface GroupKeys {
   readonly presence: string;
   /** Starts the keys that remember what an idempotency key was answered. */
   readonly result: string;
+  /** Starts the keys that remember which idempotency keys of unkept publications were used. */
+  readonly unkeptResult: string;
 }
 
 /** Names of a group's keys. Braces in the group name are escaped: they would cut the hash tag short. */
@@ -23,6 +25,7 @@ export const groupKeys = (prefix: string, group: GroupName): GroupKeys => {
     meta: `${prefix}gm:{${tag}}`,
     presence: `${prefix}gp:{${tag}}`,
     result: `${prefix}gi:{${tag}}:`,
+    unkeptResult: `${prefix}gu:{${tag}}:`,
   };
 };
 

@@ -24,6 +24,7 @@ interface Member {
 /** A broker without any replica. Messages arrive in a later microtask, in the order in which they were published. */
 export const createMemoryBroker = (): MemoryBroker => {
   const members = new Set<Member>();
+  const usedKeys = new Set<string>();
   let up = true;
 
   const requireUp = (): void => {
@@ -44,8 +45,11 @@ export const createMemoryBroker = (): MemoryBroker => {
     members.add(member);
     return {
       ...streams,
-      publish: async (group, message) => {
+      publish: async (group, message, idempotencyKey) => {
         requireUp();
+        const used = `${group}\n${idempotencyKey}`;
+        if (idempotencyKey !== undefined && usedKeys.has(used)) return;
+        if (idempotencyKey !== undefined) usedKeys.add(used);
         deliver(group, message);
       },
       subscribe: async (group) => {

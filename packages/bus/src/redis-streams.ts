@@ -7,6 +7,7 @@ import { groupKeys } from './keys.ts';
 import { type GroupPosition, parseGroupPosition } from './position.ts';
 import { APPEND, DISOWN, READ, runScript, type Script } from './scripts.ts';
 import { type Appended, IDEMPOTENCY_TTL_MS, type StreamPage, type Streams } from './streams.ts';
+import { WriteFault } from './write-fault.ts';
 
 const OUTCOMES: readonly Appended['outcome'][] = ['published', 'repeated', 'outdated'];
 const TOPS_BATCH = 500;
@@ -35,7 +36,9 @@ export const createRedisStreams = (redis: RedisConnections, appender: () => Redi
       ];
       const keys = [stream, meta, ...(idempotencyKey === undefined ? [] : [`${result}${idempotencyKey}`])];
       // Not repeated on a fault: without an idempotency key it might be published twice.
-      const answer = await guarded(() => runScript(appender(), APPEND, keys, args));
+      const answer = await runScript(appender(), APPEND, keys, args).catch((cause: unknown) => {
+        throw new WriteFault(cause);
+      });
       const [, , outcome] = answer as unknown[];
       return { ...positionOf(answer), outcome: OUTCOMES[Number(outcome)] ?? 'published' };
     },

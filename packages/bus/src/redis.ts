@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis';
-import { AppError } from '@muster/protocol/errors';
 import type { GroupName } from '@muster/protocol/ids';
 import type { Redis } from 'ioredis';
 import type { Bus, BusHandlers } from './bus.ts';
@@ -11,9 +10,12 @@ import { createControl } from './control.ts';
 import { decodeMessage, encodeMessage } from './envelope.ts';
 import { groupKeys } from './keys.ts';
 import { createRedisStreams } from './redis-streams.ts';
+import { PUBLISH_ONCE, runScript } from './scripts.ts';
 import { createShardedSubscriber } from './sharded-subscriber.ts';
 import { stickyLane } from './sticky-lane.ts';
+import { IDEMPOTENCY_TTL_MS } from './streams.ts';
 import { createSubscriber, type Subscriber, type SubscriberHandlers } from './subscriber.ts';
+import { WriteFault } from './write-fault.ts';
 
 export interface RedisBusDeps {
   readonly redis: RedisConnections;
@@ -68,13 +70,18 @@ export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: 
       sent.inc();
       return appended;
     },
-    publish: async (group, message) => {
-      const { channel } = groupKeys(redis.prefix, group);
+    publish: async (group, message, idempotencyKey) => {
+      const { channel, unkeptResult } = groupKeys(redis.prefix, group);
+      const bytes = encodeMessage(message);
       try {
-        await redis.channels.publish(publisher(), channel, encodeMessage(message));
+        if (idempotencyKey === undefined) await redis.channels.publish(publisher(), channel, bytes);
+        else {
+          const args = [IDEMPOTENCY_TTL_MS, redis.channels.publishCommand, channel, bytes];
+          await runScript(publisher(), PUBLISH_ONCE, [`${unkeptResult}${idempotencyKey}`], args);
+        }
         sent.inc();
       } catch (cause) {
-        throw new AppError('REDIS_UNAVAILABLE', { cause });
+        throw new WriteFault(cause);
       }
     },
     subscribe: async (group) => {

@@ -85,6 +85,16 @@ if not epoch or (epoch == ARGV[1] and tonumber(offset) < tonumber(ARGV[2])) then
 end
 return {offset, epoch}`);
 
+/*
+ * A publication that is not kept, once for an idempotency key.
+ * KEYS result · ARGV 1 result ttl ms · 2 publish command · 3 channel · 4 message. Answers 0 published, 1 repeated.
+ */
+export const PUBLISH_ONCE = script(`
+if redis.call('EXISTS', KEYS[1]) == 1 then return 1 end
+redis.call(ARGV[2], ARGV[3], ARGV[4])
+redis.call('SET', KEYS[1], '', 'PX', ARGV[1])
+return 0`);
+
 /* KEYS presence · ARGV 1 how values of the dead replica begin. Removes them and answers client, value, client, value … */
 export const TAKE_GHOSTS = script(`
 local all = redis.call('HGETALL', KEYS[1])
@@ -139,7 +149,7 @@ export const runScript = async (
   lane: RedisLane,
   { source, sha }: Script,
   keys: readonly string[],
-  args: readonly (string | number)[],
+  args: readonly (string | number | Buffer)[],
 ): Promise<unknown> => {
   for (const node of lane instanceof Cluster ? lane.nodes('master') : [lane])
     introduce(node, { source, sha });

@@ -211,7 +211,7 @@ const send = async (bus: HubDeps['bus'], request: PublishRequest): Promise<Appen
   const { name, publication, retention, idempotencyKey, version, notes } = request;
   const draft: Draft = draftPublication(name, publication, notes);
   if (retention === undefined) {
-    await bus.publish(name, unkeptMessage(draft));
+    await bus.publish(name, unkeptMessage(draft), idempotencyKey);
     return undefined;
   }
   return bus.append(name, draft, {

@@ -3,7 +3,11 @@ import { z } from 'zod';
 /** The error object of a call. */
 export const apiError = z.object({
   code: z.int().describe('code of the protocol, such as 102'),
-  message: z.string(),
+  message: z.string().describe('the text of the code, and what is wrong'),
+  outcome: z
+    .enum(['unknown', 'not_published'])
+    .optional()
+    .describe('of a publication that failed because of Redis: whether it may have been made'),
 });
 
 const group = z
@@ -19,7 +23,10 @@ const message = {
   b64data: z.string().optional().describe('instead of data: base64 of JSON text'),
   skip_history: z.boolean().optional().describe('is not kept'),
   tags: z.record(z.string(), z.string()).optional().describe('for filters of subscribers'),
-  idempotency_key: z.string().optional(),
+  idempotency_key: z
+    .string()
+    .optional()
+    .describe('publishes once within five minutes; in a broadcast once in each group, so it can be repeated'),
   version: count.optional().describe('0 for none'),
   version_epoch: z.string().optional(),
   exclude: z
@@ -84,7 +91,7 @@ export const API_BODIES = {
     reverse: z.boolean().optional().describe('newest first'),
   }),
   history_remove: z.object({ channel: group }),
-  channels: z.object({ pattern: z.string().optional().describe('with * and ?') }),
+  channels: z.object({ pattern: z.string().max(255).optional().describe('with * and ?') }),
   connections: z.object({
     ...target,
     channel: z.string().optional().describe('only members of this group'),

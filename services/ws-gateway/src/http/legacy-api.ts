@@ -1,6 +1,7 @@
 import { ReplyError } from '@muster/protocol/codes';
 import type { RequestHandler } from 'express';
-import { errorJson, type ServerApi } from '../core/api/api.ts';
+import type { ServerApi } from '../core/api/api.ts';
+import { errorJson } from '../core/api/faults.ts';
 
 const MAX_LINES = 1_000;
 

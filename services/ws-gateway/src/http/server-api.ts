@@ -4,7 +4,8 @@ import type { Metrics } from '@muster/kit/metrics';
 import type { ReplyError } from '@muster/protocol/codes';
 import { AppError } from '@muster/protocol/errors';
 import express, { type Express, type Request, type RequestHandler, type Response } from 'express';
-import { type ApiOutcome, errorJson, type ServerApi } from '../core/api/api.ts';
+import type { ApiOutcome, ServerApi } from '../core/api/api.ts';
+import { errorJson } from '../core/api/faults.ts';
 import { apiOperations } from './api-document.ts';
 import { createLegacyApi } from './legacy-api.ts';
 

@@ -1,19 +1,17 @@
 import type { Bus } from '@muster/bus/bus';
 import type { Presence } from '@muster/bus/presence';
-import type { Appended } from '@muster/bus/streams';
-import { REPLY_ERRORS, ReplyError } from '@muster/protocol/codes';
-import { AppError } from '@muster/protocol/errors';
-import type { GroupName } from '@muster/protocol/ids';
+import { ReplyError } from '@muster/protocol/codes';
 import { encodeReply } from '@muster/protocol/json-codec';
 import type { AppCallbacks } from '../callbacks.ts';
-import { takesPayload } from '../data-format.ts';
-import { DELTA_NOTE } from '../delta-audience.ts';
 import { readHistory } from '../handlers/history.ts';
 import { presenceStats } from '../handlers/presence.ts';
 import type { Hub } from '../hub.ts';
 import type { Namespaces } from '../namespaces.ts';
+import { batch } from './batch.ts';
+import { type ApiFault, faultOf } from './faults.ts';
 import { fleetMethods } from './fleet-methods.ts';
 import { ApiError, Params, requireOptions } from './params.ts';
+import { publishingMethods } from './publishing.ts';
 
 export interface ApiDeps {
   readonly hub: Hub;
@@ -29,12 +27,6 @@ export type ApiOutcome =
   /** `told`: the application's own words for a code of its own. */
   | ({ readonly ok: false } & ApiFault);
 
-/** Why a call failed. */
-export interface ApiFault {
-  readonly code: number;
-  readonly told?: string | undefined;
-}
-
 /** What back ends can do: publish, look, and order connections about. */
 export interface ServerApi {
   /** `text` is the JSON text of `params`, so that payloads pass as they came. Never rejects. */
@@ -46,13 +38,9 @@ export interface ServerApi {
 /** A method: its checked parameters in, the JSON text of its result out. */
 export type ApiMethod = (params: Params) => Promise<string>;
 
-const MAX_BATCH = 1_000;
-const PARALLEL_AT_ONCE = 100;
-const MAX_BROADCAST = 10_000;
-
 export const createServerApi = (deps: ApiDeps, onFault: (error: unknown) => void): ServerApi => {
   const methods = new Map<string, ApiMethod>([
-    ...Object.entries(publishing(deps)),
+    ...Object.entries(publishingMethods(deps, onFault)),
     ...Object.entries(looking(deps)),
     ...Object.entries(fleetMethods(deps)),
     ['rpc', (params) => rpc(deps, params)],
@@ -64,9 +52,7 @@ export const createServerApi = (deps: ApiDeps, onFault: (error: unknown) => void
     try {
       return { ok: true, json: await run(new Params(params, text)) };
     } catch (error) {
-      if (error instanceof ApiError) return { ok: false, code: error.code, told: error.told };
-      if (!(error instanceof AppError)) onFault(error);
-      return { ok: false, code: ReplyError.Internal };
+      return { ok: false, ...faultOf(error, onFault) };
     }
   };
   methods.set('batch', (params) => batch(call, params));
@@ -84,67 +70,6 @@ const rpc = async ({ callbacks }: ApiDeps, params: Params): Promise<string> => {
   if (answer.is !== 'result') throw new ApiError(ReplyError.Internal);
   const { data: result, isBinary = false } = answer.result;
   return result === undefined ? '{}' : `{"${isBinary ? 'b64data' : 'data'}":${result}}`;
-};
-
-/** The error object of an answer. */
-export const errorJson = ({ code, told }: ApiFault): string =>
-  JSON.stringify({ code, message: told ?? REPLY_ERRORS[code as ReplyError].message });
-
-const publishing = (deps: ApiDeps): Record<string, ApiMethod> => {
-  const publishTo = async (group: GroupName, params: Params): Promise<string> => {
-    const options = requireOptions(deps, group);
-    const data = params.payload('data');
-    if (!takesPayload(options, data, false)) throw new ApiError(ReplyError.BadRequest);
-    const tags = params.tags('tags');
-    const exclude = params.object('exclude');
-    const key = params.text('idempotency_key');
-    const version = params.integer('version');
-    const appended = await deps.hub.publish({
-      name: group,
-      publication: { data, ...(tags === undefined ? {} : { tags }) },
-      retention: params.flag('skip_history') ? undefined : options.retention,
-      notes: [...notesOf(exclude), ...(params.flag('delta') ? [DELTA_NOTE] : [])],
-      ...(key === '' ? {} : { idempotencyKey: key }),
-      ...(version === 0 ? {} : { version: { number: version, epoch: params.text('version_epoch') } }),
-    });
-    return publishResult(appended);
-  };
-  return {
-    publish: (params) => publishTo(params.group(), params),
-    broadcast: async (params) => {
-      const channels = params.texts('channels');
-      if (channels.length === 0 || channels.length > MAX_BROADCAST) throw new ApiError(ReplyError.BadRequest);
-      params.payload('data');
-      const responses = await Promise.all(
-        channels.map((channel) => {
-          const publish = async () => publishTo(new Params({ channel }).group(), params);
-          return publish().then(
-            (result) => `{"result":${result}}`,
-            (error: unknown) => `{"error":${errorJson({ code: codeOf(error) })}}`,
-          );
-        }),
-      );
-      return `{"responses":[${responses.join(',')}]}`;
-    },
-  };
-};
-
-const codeOf = (error: unknown): number => (error instanceof ApiError ? error.code : ReplyError.Internal);
-
-const publishResult = (appended: Appended | undefined): string => {
-  if (appended === undefined || appended.outcome === 'outdated') return '{}';
-  return JSON.stringify({ offset: appended.offset, epoch: appended.epoch });
-};
-
-/** Who is left out of a publication, as gateways read it. Ids hold no spaces. */
-const notesOf = (exclude: Params | undefined): string[] => {
-  if (exclude === undefined) return [];
-  const parts = (['client', 'session'] as const).flatMap((name) => {
-    const id = exclude.text(name);
-    if (/[^\w-]/.test(id)) throw new ApiError(ReplyError.BadRequest);
-    return id === '' ? [] : [`not-${name}=${id}`];
-  });
-  return parts;
 };
 
 const looking = (deps: ApiDeps): Record<string, ApiMethod> => {
@@ -188,27 +113,3 @@ const looking = (deps: ApiDeps): Record<string, ApiMethod> => {
 
 /** `{"presence":{…}}` → `{…}`: results here are those of the client protocol. */
 const resultIn = (reply: string): string => reply.slice(reply.indexOf(':') + 1, -1);
-
-type Call = ServerApi['call'];
-
-/** Several calls in one: in order, or with `parallel` many at once. Each has its own outcome. */
-const batch = async (call: Call, params: Params): Promise<string> => {
-  const commands = params.list('commands');
-  if (commands.length > MAX_BATCH) throw new ApiError(ReplyError.LimitExceeded);
-  const width = params.flag('parallel') ? PARALLEL_AT_ONCE : 1;
-  const replies: string[] = [];
-  for (let from = 0; from < commands.length; from += width) {
-    const slice = commands.slice(from, from + width);
-    replies.push(...(await Promise.all(slice.map((command) => oneOfBatch(call, command)))));
-  }
-  return `{"replies":[${replies.join(',')}]}`;
-};
-
-const oneOfBatch = async (call: Call, command: unknown): Promise<string> => {
-  const [entry] = Object.entries(typeof command === 'object' && command !== null ? command : {});
-  if (entry === undefined) return `{"error":${errorJson({ code: ReplyError.BadRequest })}}`;
-  const [method, params] = entry;
-  if (method === 'batch') return `{"error":${errorJson({ code: ReplyError.BadRequest })}}`;
-  const outcome = await call(method, params);
-  return outcome.ok ? `{${JSON.stringify(method)}:${outcome.json}}` : `{"error":${errorJson(outcome)}}`;
-};

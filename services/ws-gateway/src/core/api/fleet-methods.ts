@@ -1,14 +1,18 @@
 import { maySendClose, ReplyError } from '@muster/protocol/codes';
 import type { SubscribeOrder } from '../connections.ts';
+import { MAX_GLOB_LENGTH, matchesGlob } from '../glob.ts';
 import type { SubscriptionOverride } from '../ports.ts';
 import type { ApiDeps, ApiMethod } from './api.ts';
 import { type ConnectionView, FORCE_DISCONNECT, type Order, type Target } from './orders.ts';
 import { ApiError, type Params, requireOptions } from './params.ts';
+import { visitInSlices } from './turns.ts';
 
 /** How long gateways may take to answer. */
 const PATIENCE_MS = 1_000;
 const DEFAULT_CONNECTIONS = 1_000;
 const MAX_CONNECTIONS_LISTED = 10_000;
+/** Groups looked at in one iteration of the event loop. */
+const SLICE = 1_000;
 
 /** Methods that concern connections, wherever in the fleet they are. Their answers say what was done, not what was sent. */
 export const fleetMethods = ({
@@ -58,12 +62,17 @@ export const fleetMethods = ({
       return JSON.stringify({ connections: connections.slice(0, limit), gateways: answers.length });
     },
     channels: async (params) => {
-      const fits = globOf(params.text('pattern'));
+      const pattern = params.text('pattern');
+      if (pattern.length > MAX_GLOB_LENGTH) {
+        const reason = `\`pattern\` is longer than ${MAX_GLOB_LENGTH} characters`;
+        throw new ApiError(ReplyError.BadRequest, undefined, reason);
+      }
       const counts = new Map<string, number>();
-      for (const groups of await ask({ do: 'channels' })) {
-        for (const [name, size] of groups as [string, number][]) {
-          if (fits(name)) counts.set(name, (counts.get(name) ?? 0) + size);
-        }
+      for (const groups of await ask({ do: 'channels', pattern })) {
+        await visitInSlices(groups as [string, number][], SLICE, ([name, size]) => {
+          // A gateway of an older version answers with all its groups.
+          if (matchesGlob(pattern, name)) counts.set(name, (counts.get(name) ?? 0) + size);
+        });
       }
       const members = [...counts].map(([name, count]) => `${JSON.stringify(name)}:{"num_clients":${count}}`);
       return `{"channels":{${members.join(',')}}}`;
@@ -131,15 +140,4 @@ const disconnectOf = (given: Params | undefined): { readonly code: number; reado
   const reason = given.text('reason') || FORCE_DISCONNECT.reason;
   if (!maySendClose(code, reason)) throw new ApiError(ReplyError.BadRequest);
   return { code, reason };
-};
-
-/** `*` for any characters, `?` for one; an empty pattern fits everything. */
-const globOf = (pattern: string): ((name: string) => boolean) => {
-  if (pattern === '') return () => true;
-  const source = pattern
-    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
-    .replaceAll(/\*+/g, '.*')
-    .replaceAll('?', '.');
-  const regex = new RegExp(`^${source}$`);
-  return (name) => regex.test(name);
 };

@@ -2,7 +2,12 @@ import { CLOSE_REASON, CloseCode, UnsubscribeCode } from '@muster/protocol/codes
 import type { Payload } from '@muster/protocol/commands';
 import type { GroupName } from '@muster/protocol/ids';
 import type { AnyConnection, RefreshOrder, SubscribeOrder } from '../connections.ts';
+import { matchesGlob } from '../glob.ts';
 import type { Hub } from '../hub.ts';
+import { visitInSlices } from './turns.ts';
+
+/** Connections, or groups, looked at in one iteration of the event loop. */
+const SLICE = 250;
 
 /** Whose connections are meant. What is not given fits everybody; nothing given fits nobody. */
 export interface Target {
@@ -26,7 +31,7 @@ export type Order =
       readonly group: GroupName | '';
       readonly limit: number;
     }
-  | { readonly do: 'channels' }
+  | { readonly do: 'channels'; readonly pattern: string }
   | { readonly do: 'info' };
 
 /** One connection as operators see it. */
@@ -70,7 +75,7 @@ export interface OrderDeps {
 /** Does on this gateway what was asked of all. Answers how many connections it concerned, or what was asked for. */
 export const createOrders =
   (deps: OrderDeps) =>
-  (order: Order): unknown => {
+  async (order: Order): Promise<unknown> => {
     switch (order.do) {
       case 'disconnect':
         return countOf(matching(deps, order.target), (one) => {
@@ -91,7 +96,7 @@ export const createOrders =
           .slice(0, order.limit)
           .map((one) => viewOf(one, deps.gateway));
       case 'channels':
-        return [...deps.hub.groups()].map(({ name, size }) => [name, size]);
+        return groupsOf(deps.hub, order.pattern ?? '');
       case 'info':
         return nodeOf(deps);
       default:
@@ -100,25 +105,45 @@ export const createOrders =
   };
 
 const matching = ({ connections }: OrderDeps, target: Target): AnyConnection[] => {
-  const { user, client, session, except = [] } = target;
+  const { user, client, session } = target;
+  const except = new Set(target.except);
   return [...connections()].filter(
     (one) =>
       one.identity !== undefined &&
       (user === undefined || one.identity.user === user) &&
       (client === undefined || one.id === client) &&
       (session === undefined || one.identity.sessionId === session) &&
-      !except.includes(one.id),
+      !except.has(one.id),
   );
 };
 
-/** How many of them it concerned. */
-const countOf = (found: readonly AnyConnection[], act: (one: AnyConnection) => boolean): number =>
-  found.filter((one) => act(one)).length;
+/** Acts on each, some hundred in one iteration of the event loop, and counts those that it concerned. */
+const countOf = async (
+  found: readonly AnyConnection[],
+  act: (one: AnyConnection) => boolean,
+): Promise<number> => {
+  let count = 0;
+  await visitInSlices(found, SLICE, (one) => {
+    if (act(one)) count += 1;
+  });
+  return count;
+};
 
 /** How many of them are in the group now and were not before. */
 const countOfJoined = async (found: readonly AnyConnection[], order: SubscribeOrder): Promise<number> => {
-  const outcomes = await Promise.allSettled(found.map((one) => one.joinFromServer(order)));
-  return outcomes.filter((one) => one.status === 'fulfilled' && one.value).length;
+  const joins: Promise<boolean>[] = [];
+  await visitInSlices(found, SLICE, (one) => {
+    joins.push(one.joinFromServer(order).catch(() => false));
+  });
+  return (await Promise.all(joins)).filter((isIn) => isIn).length;
+};
+
+const groupsOf = async (hub: Hub, pattern: string): Promise<[string, number][]> => {
+  const found: [string, number][] = [];
+  await visitInSlices([...hub.groups()], SLICE, ({ name, size }) => {
+    if (matchesGlob(pattern, name)) found.push([name, size]);
+  });
+  return found;
 };
 
 /** False when the connection was not in the group. A plain connection is nothing without its group. */

@@ -9,12 +9,15 @@ export class ApiError extends Error {
   readonly code: number;
   /** What the application says of a code of its own. */
   readonly told: string | undefined;
+  /** What is wrong, after the text of the code. */
+  readonly reason: string | undefined;
 
-  constructor(code: number, told?: string) {
+  constructor(code: number, told?: string, reason?: string) {
     super(`api error ${code}`);
     this.name = 'ApiError';
     this.code = code;
     this.told = told;
+    this.reason = reason;
   }
 }
 

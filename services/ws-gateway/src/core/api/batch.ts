@@ -1,0 +1,48 @@
+import { ReplyError } from '@muster/protocol/codes';
+import type { ServerApi } from './api.ts';
+import { errorJson } from './faults.ts';
+import { ApiError, type Params } from './params.ts';
+import { MAX_BROADCAST } from './publishing.ts';
+
+const MAX_BATCH = 1_000;
+const PARALLEL_AT_ONCE = 100;
+
+type Call = ServerApi['call'];
+
+/** Several calls in one: in order, or with `parallel` many at once. Each has its own outcome. */
+export const batch = async (call: Call, params: Params): Promise<string> => {
+  const commands = params.list('commands');
+  if (commands.length > MAX_BATCH) {
+    throw new ApiError(ReplyError.LimitExceeded, undefined, `\`commands\` has more than ${MAX_BATCH} calls`);
+  }
+  if (broadcastGroups(commands) > MAX_BROADCAST) {
+    throw new ApiError(
+      ReplyError.LimitExceeded,
+      undefined,
+      `the broadcasts of a batch have more than ${MAX_BROADCAST} groups together`,
+    );
+  }
+  const width = params.flag('parallel') ? PARALLEL_AT_ONCE : 1;
+  const replies: string[] = [];
+  for (let from = 0; from < commands.length; from += width) {
+    const slice = commands.slice(from, from + width);
+    replies.push(...(await Promise.all(slice.map((command) => oneOfBatch(call, command)))));
+  }
+  return `{"replies":[${replies.join(',')}]}`;
+};
+
+/** Groups of all broadcasts in a batch. */
+const broadcastGroups = (commands: readonly unknown[]): number =>
+  commands.reduce<number>((sum, command) => {
+    const channels = (command as { broadcast?: { channels?: unknown } } | null)?.broadcast?.channels;
+    return sum + (Array.isArray(channels) ? channels.length : 0);
+  }, 0);
+
+const oneOfBatch = async (call: Call, command: unknown): Promise<string> => {
+  const [entry] = Object.entries(typeof command === 'object' && command !== null ? command : {});
+  if (entry === undefined) return `{"error":${errorJson({ code: ReplyError.BadRequest })}}`;
+  const [method, params] = entry;
+  if (method === 'batch') return `{"error":${errorJson({ code: ReplyError.BadRequest })}}`;
+  const outcome = await call(method, params);
+  return outcome.ok ? `{${JSON.stringify(method)}:${outcome.json}}` : `{"error":${errorJson(outcome)}}`;
+};

@@ -1,0 +1,126 @@
+import type { Appended } from '@muster/bus/streams';
+import { ReplyError } from '@muster/protocol/codes';
+import type { Payload } from '@muster/protocol/commands';
+import type { GroupName } from '@muster/protocol/ids';
+import { takesPayload } from '../data-format.ts';
+import { DELTA_NOTE } from '../delta-audience.ts';
+import type { PublishRequest } from '../hub.ts';
+import type { ApiDeps, ApiMethod } from './api.ts';
+import { type ApiFault, errorJson, faultOf } from './faults.ts';
+import { ApiError, Params, requireOptions } from './params.ts';
+import { createTurns } from './turns.ts';
+
+/** Groups of one broadcast. */
+export const MAX_BROADCAST = 10_000;
+/** Publications of all broadcasts that are under way at once on this gateway. */
+const SLICE_GROUPS = 200;
+/** Bytes of their payloads. */
+const SLICE_BYTES = 4_194_304;
+
+/** What is published, read once for however many groups. */
+interface Message extends Omit<PublishRequest, 'name' | 'retention'> {
+  readonly data: Payload;
+  readonly isKept: boolean;
+}
+
+export const publishingMethods = (
+  deps: ApiDeps,
+  onFault: (error: unknown) => void,
+): Record<string, ApiMethod> => {
+  const inTurn = createTurns();
+  const publishTo = async (group: GroupName, message: Message): Promise<string> => {
+    const options = requireOptions(deps, group);
+    const { data, isKept, ...request } = message;
+    if (!takesPayload(options, data, false)) {
+      throw new ApiError(ReplyError.BadRequest, undefined, '`data` is not what the group takes');
+    }
+    const appended = await deps.hub.publish({
+      ...request,
+      name: group,
+      retention: isKept ? options.retention : undefined,
+    });
+    return publishResult(appended);
+  };
+  /** Never rejects: the outcome for one group of a broadcast. */
+  const outcomeOf = async (channel: string, message: Message): Promise<ApiFault | string> => {
+    try {
+      return await publishTo(new Params({ channel }).group(), message);
+    } catch (error) {
+      return faultOf(error, onFault);
+    }
+  };
+  return {
+    publish: async (params) => publishTo(params.group(), readMessage(params)),
+    broadcast: async (params) => {
+      const channels = params.texts('channels');
+      requireBroadcastSize(channels.length);
+      const message = readMessage(params);
+      const width = Math.max(1, Math.min(SLICE_GROUPS, Math.floor(SLICE_BYTES / message.data.length)));
+      const responses: string[] = [];
+      for (let from = 0; from < channels.length; from += width) {
+        const slice = channels.slice(from, from + width);
+        const outcomes = await inTurn(() => Promise.all(slice.map((channel) => outcomeOf(channel, message))));
+        for (const outcome of outcomes) responses.push(responseOf(outcome));
+        // While Redis does not answer, each further slice would wait as long: the rest is not tried, and says so.
+        if (outcomes.every(isBusFault)) break;
+      }
+      const untried = channels.length - responses.length;
+      return `{"responses":[${responses.concat(Array(untried).fill(responseOf(NOT_TRIED))).join(',')}]}`;
+    },
+  };
+};
+
+/** Throws {@link ApiError} for a broadcast to no group, or to too many. */
+export const requireBroadcastSize = (count: number): void => {
+  if (count === 0) throw new ApiError(ReplyError.BadRequest, undefined, '`channels` is empty');
+  if (count > MAX_BROADCAST) {
+    throw new ApiError(
+      ReplyError.BadRequest,
+      undefined,
+      `\`channels\` has more than ${MAX_BROADCAST} groups: send several broadcasts`,
+    );
+  }
+};
+
+const NOT_TRIED: ApiFault = {
+  code: ReplyError.Internal,
+  outcome: 'not_published',
+  reason: 'Redis did not answer, this group was not tried',
+};
+
+const responseOf = (outcome: ApiFault | string): string =>
+  typeof outcome === 'string' ? `{"result":${outcome}}` : `{"error":${errorJson(outcome)}}`;
+
+const isBusFault = (outcome: ApiFault | string): boolean =>
+  typeof outcome !== 'string' && outcome.outcome !== undefined;
+
+const readMessage = (params: Params): Message => {
+  const data = params.payload('data');
+  const tags = params.tags('tags');
+  const key = params.text('idempotency_key');
+  const version = params.integer('version');
+  return {
+    data,
+    isKept: !params.flag('skip_history'),
+    publication: { data, ...(tags === undefined ? {} : { tags }) },
+    notes: [...notesOf(params.object('exclude')), ...(params.flag('delta') ? [DELTA_NOTE] : [])],
+    ...(key === '' ? {} : { idempotencyKey: key }),
+    ...(version === 0 ? {} : { version: { number: version, epoch: params.text('version_epoch') } }),
+  };
+};
+
+const publishResult = (appended: Appended | undefined): string => {
+  if (appended === undefined || appended.outcome === 'outdated') return '{}';
+  return JSON.stringify({ offset: appended.offset, epoch: appended.epoch });
+};
+
+/** Who is left out of a publication, as gateways read it. Ids hold no spaces. */
+const notesOf = (exclude: Params | undefined): string[] => {
+  if (exclude === undefined) return [];
+  return (['client', 'session'] as const).flatMap((name) => {
+    const id = exclude.text(name);
+    if (/[^\w-]/.test(id))
+      throw new ApiError(ReplyError.BadRequest, undefined, `\`exclude.${name}\` is not an id`);
+    return id === '' ? [] : [`not-${name}=${id}`];
+  });
+};
