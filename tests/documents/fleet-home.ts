@@ -1,0 +1,88 @@
+import { mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import type { FleetDescription, Member } from '@muster/fleet/description';
+import { type Fleet, startFleet } from '@muster/fleet/fleet';
+import { type Mark, ROOT, type Runnable, runnableBlocks } from './blocks.ts';
+import { type DocumentShell, openShell } from './shell.ts';
+
+/** Ports as the documents have them. */
+const PUBLIC_PORT = 8_080;
+const FIRST_PORTS = { sessionServices: 8_100, gateways: 8_200, healthAggregators: 8_300 } as const;
+const OPS_OFFSET = 1_000;
+
+/** A checkout of its own with a fleet of its own. */
+export interface FleetHome extends AsyncDisposable {
+  readonly fleet: Fleet;
+  /** Runs the blocks of a document that carry one of `marks`; answers what each wrote by its end. */
+  runDocument(
+    document: string,
+    marks: readonly Mark[],
+    slow: boolean,
+  ): Promise<ReadonlyMap<Runnable, string>>;
+}
+
+/** Starts the fleet in a directory that looks like the root of the repository, with `.muster` of its own. */
+export const startFleetHome = async (): Promise<FleetHome> => {
+  const home = mkdtempSync(join(tmpdir(), 'muster-documents-'));
+  for (const entry of readdirSync(ROOT)) {
+    if (entry !== '.muster' && entry !== '.git') symlinkSync(join(ROOT, entry), join(home, entry));
+  }
+  mkdirSync(join(home, '.muster'));
+  const { DATABASE_URL: _database, REDIS_URL: _redis, ...inherited } = process.env;
+  const fleet = await startFleet({
+    env: inherited,
+    dataDir: join(home, '.muster'),
+    ...{ gateways: 2, port: 0, basePort: 0 },
+  });
+  const { serviceApiKey, serverApiKey, opsToken } = fleet.describe();
+  const env = {
+    ...inherited,
+    PATH: `${dirname(process.execPath)}:${inherited['PATH']}`,
+    SERVICE_API_KEY: serviceApiKey,
+    SERVER_API_KEY: serverApiKey,
+    OPS_TOKEN: opsToken,
+  };
+  const replacements = addressesOf(fleet.describe());
+
+  return {
+    fleet,
+    runDocument: async (document, marks, slow) => {
+      const blocks = runnableBlocks(document, marks).filter(({ isSlow }) => slow || !isSlow);
+      await using shell: DocumentShell = openShell({
+        ...{ cwd: realpathSync(home), env, replacements },
+        scratch: join(home, '.muster', 'blocks'),
+      });
+      const written = new Map<Runnable, string>();
+      for (const block of blocks) written.set(block, await shell.run(block));
+      for (const block of blocks.filter(({ isBackground }) => isBackground)) {
+        written.set(block, shell.outputOf(block));
+      }
+      return written;
+    },
+    [Symbol.asyncDispose]: async () => {
+      await fleet.stop();
+      rmSync(home, { recursive: true, force: true });
+    },
+  };
+};
+
+/** `localhost:8200` in a document is the first gateway, and so on. */
+const addressesOf = (fleet: FleetDescription): ReadonlyMap<string, string> => {
+  const members = (kind: keyof typeof FIRST_PORTS): [number, string][] =>
+    fleet[kind].flatMap(({ url, opsUrl }: Member, index) => [
+      [FIRST_PORTS[kind] + index, url],
+      [FIRST_PORTS[kind] + index + OPS_OFFSET, opsUrl],
+    ]);
+  const all: [number, string][] = [
+    [PUBLIC_PORT, fleet.publicUrl],
+    ...members('sessionServices'),
+    ...members('gateways'),
+    ...members('healthAggregators'),
+  ];
+  return new Map(
+    all.flatMap(([port, url]) =>
+      ['127.0.0.1', 'localhost'].map((host) => [`${host}:${port}`, new URL(url).host] as const),
+    ),
+  );
+};

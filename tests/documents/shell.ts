@@ -1,0 +1,122 @@
+import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { until } from '@muster/testkit/wait';
+import { placeOf, type Runnable, showsLines } from './blocks.ts';
+
+const BLOCK_TIMEOUT_MS = 120_000;
+const END_TIMEOUT_MS = 20_000;
+/** A refusal of the API fails a block, and no call waits for ever. */
+const PRELUDE = `set -euo pipefail
+curl() { command curl --fail-with-body --max-time 30 "$@"; }
+export -f curl
+`;
+
+/** How a shell runs the blocks of one document. */
+export interface ShellOptions {
+  readonly cwd: string;
+  readonly env: NodeJS.ProcessEnv;
+  /** For code and output of the blocks. */
+  readonly scratch: string;
+  /** What the documents say, and what it is in this run: addresses, above all. */
+  readonly replacements: ReadonlyMap<string, string>;
+  readonly blockTimeoutMs?: number;
+}
+
+/** One bash in which the blocks of a document run one after the other, as in a reader's terminal. */
+export interface DocumentShell extends AsyncDisposable {
+  /** Rejects, naming document and line, when the block fails, takes too long, or shows something else. */
+  run(block: Runnable): Promise<string>;
+  /** What a background block has written so far. */
+  outputOf(block: Runnable): string;
+}
+
+export const openShell = (options: ShellOptions): DocumentShell => {
+  const { cwd, env, scratch, replacements, blockTimeoutMs = BLOCK_TIMEOUT_MS } = options;
+  mkdirSync(scratch, { recursive: true });
+  // A process group of its own: what the blocks leave running ends with it.
+  const child = spawn('bash', ['--noprofile', '--norc'], { cwd, env, detached: true });
+  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  let output = '';
+  let isOver = false;
+  void exited.then(() => {
+    isOver = true;
+  });
+  child.stdin.on('error', () => undefined);
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (chunk: Buffer) => {
+      output += chunk.toString('utf8');
+    });
+  }
+  child.stdin.write(PRELUDE);
+
+  const fileOf = (block: Runnable, kind: 'sh' | 'out'): string =>
+    join(scratch, `${block.document.replaceAll('/', '_')}-${block.line}.${kind}`);
+  const outputOf = (block: Runnable): string => {
+    try {
+      return readFileSync(fileOf(block, 'out'), 'utf8');
+    } catch {
+      return '';
+    }
+  };
+  const fail = (block: Runnable, why: string, shown: string): Error =>
+    new Error(`${placeOf(block)}: ${why}\n${block.code}── it wrote:\n${shown}`);
+
+  const run = async (block: Runnable): Promise<string> => {
+    const code = [...replacements].reduce((text, [from, to]) => text.replaceAll(from, to), block.code);
+    writeFileSync(fileOf(block, 'sh'), code);
+    const end = `end-of-block-${randomUUID()}`;
+    const from = output.length;
+    if (block.isBackground) {
+      child.stdin.write(`source '${fileOf(block, 'sh')}' </dev/null >'${fileOf(block, 'out')}' 2>&1 &\n`);
+    } else child.stdin.write(`source '${fileOf(block, 'sh')}' </dev/null\n`);
+    child.stdin.write(`echo; echo ${end}\n`);
+    const shown = () => (block.isBackground ? outputOf(block) : (output.slice(from).split(end)[0] ?? ''));
+    const isDone = () =>
+      output.includes(end, from) && (!block.isBackground || showsLines(outputOf(block), block.output));
+    const wait = until(async () => isOver || isDone(), {
+      ok: (done) => done,
+      what: 'the end of a block',
+      timeoutMs: blockTimeoutMs,
+      intervalMs: 20,
+    });
+    await wait.catch(() => {
+      throw fail(block, `not done after ${blockTimeoutMs} ms`, shown());
+    });
+    if (!isDone()) throw fail(block, `failed with exit code ${child.exitCode}`, shown());
+    if (!showsLines(shown(), block.output)) {
+      throw fail(block, `expected the output\n${block.output.join('\n')}\n`, shown());
+    }
+    return shown();
+  };
+
+  return {
+    run,
+    outputOf,
+    [Symbol.asyncDispose]: async () => {
+      child.stdin.end();
+      if (child.pid !== undefined) await endGroup(child.pid, exited);
+    },
+  };
+};
+
+/** SIGTERM to all that is left, then SIGKILL to what has not ended. */
+const endGroup = async (pid: number, exited: Promise<void>): Promise<void> => {
+  const signal = (name: 'SIGTERM' | 'SIGKILL' | 0): boolean => {
+    try {
+      return process.kill(-pid, name);
+    } catch {
+      return false;
+    }
+  };
+  signal('SIGTERM');
+  const gone = until(async () => !signal(0), {
+    ok: (isGone) => isGone,
+    what: 'the end of the blocks',
+    timeoutMs: END_TIMEOUT_MS,
+    intervalMs: 20,
+  });
+  await gone.catch(() => signal('SIGKILL'));
+  await exited;
+};
