@@ -108,7 +108,7 @@ test('[AP11] libraries of earlier years call line by line', async () => {
   expect(status).toBe(200);
   expect(text.split('\n').map((line) => JSON.parse(line))).toEqual([
     { id: 1, result: { offset: 1, epoch: expect.any(String) } },
-    { error: { code: 107, message: 'bad request' } },
+    { error: { code: 107, message: 'bad request: `channel` is empty' } },
     { id: 'x', error: { code: 104, message: 'method not found' } },
   ]);
   for (const body of ['', '{', '[]', '{}\nnull', '{}\n'.repeat(1_001)]) {

@@ -123,8 +123,15 @@ describe('publishing', () => {
     const keyed = { channel: room, data: 1, idempotency_key: 'k' };
     const first = await call('publish', keyed);
     expect(await call('publish', keyed)).toEqual(first);
-    expect((await call('publish', { channel: room, data: 2, version: 5 })).result.offset).toBe(2);
-    expect(await call('publish', { channel: room, data: 3, version: 5 })).toEqual({ result: {} });
+    const newer = await call('publish', { channel: room, data: 2, version: 5 });
+    expect(newer.result.offset).toBe(2);
+    expect(await call('publish', { channel: room, data: 3, version: 5 })).toEqual(newer);
+    expect(await call('publish', { channel: room, data: 3, version: 4 })).toEqual(newer);
+    const { publications } = (await call('history', { channel: room, limit: -1 })).result;
+    expect(publications).toEqual([
+      { data: 1, offset: 1, epoch: newer.result.epoch },
+      { data: 2, offset: 2, version: 5 },
+    ]);
     const { responses } = (await call('broadcast', { channels: [room, 'caf\u00e9', newRoom()], data: 4 }))
       .result;
     expect(responses).toMatchObject([

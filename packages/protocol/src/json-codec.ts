@@ -34,14 +34,17 @@ export const publicationPushHead = (channel: string): string => `${pushHead(chan
 export const PUBLICATION_PUSH_TAIL = '}}';
 
 /** JSON text of a publication. `data` always comes first, so that it can be cut out again by its length. */
-export const encodePublication = ({ data, info, offset, tags, isBinary }: Publication): PublicationText =>
-  object(
+export const encodePublication = (publication: Publication): PublicationText => {
+  const { data, info, offset, tags, isBinary, version } = publication;
+  return object(
     `"data":${data}`,
     flag('b64', isBinary),
     raw('info', info && encodeClientInfo(info)),
     raw('tags', tags && JSON.stringify(tags)),
+    number('version', version),
     number('offset', offset),
   );
+};
 
 /** What precedes the payload in every {@link encodePublication} text. */
 export const PUBLICATION_DATA_AT = '{"data":'.length;

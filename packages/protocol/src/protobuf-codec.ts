@@ -159,6 +159,7 @@ interface ParsedPublication {
   readonly offset?: number;
   readonly tags?: Readonly<Record<string, string>>;
   readonly epoch?: string;
+  readonly version?: number;
   /** The payload is a base64 string of bytes that are no JSON. */
   readonly b64?: boolean;
   /** The payload is a string that holds a delta. */
@@ -166,7 +167,7 @@ interface ParsedPublication {
 }
 
 const publication = (text: PublicationText): MessageWriter => {
-  const { offset, tags, epoch, b64, delta } = JSON.parse(text) as ParsedPublication;
+  const { offset, tags, epoch, version, b64, delta } = JSON.parse(text) as ParsedPublication;
   const data = memberText(text, 'data') ?? '';
   const info = memberText(text, 'info');
   const writer = new MessageWriter()
@@ -176,7 +177,7 @@ const publication = (text: PublicationText): MessageWriter => {
   for (const [name, value] of Object.entries(tags ?? {})) {
     writer.message(7, new MessageWriter().text(1, name).text(2, value));
   }
-  return writer.flag(8, delta).text(14, epoch);
+  return writer.flag(8, delta).text(14, epoch).number(16, version);
 };
 
 const infoOf = (text: ClientInfoText): MessageWriter => {

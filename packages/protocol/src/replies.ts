@@ -20,6 +20,8 @@ export interface Publication {
   /** Absent in groups without history. */
   readonly offset?: number;
   readonly tags?: Readonly<Record<string, string>>;
+  /** Version of what the publication describes, as its publisher counts; 0 for none. */
+  readonly version?: number;
   /** `data` is a JSON string of base64 and stands for bytes that are no JSON; the text says so by `"b64":true`. */
   readonly isBinary?: boolean;
 }

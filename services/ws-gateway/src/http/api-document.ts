@@ -32,7 +32,7 @@ const DESCRIPTIONS: Readonly<Partial<Record<keyof typeof API_BODIES, string>>> =
   disconnect: TARGETING,
   publish:
     'Data is any JSON as `data`, or base64 of JSON text as `b64data`. The result holds a position when the group keeps history. The same ' +
-    '`idempotency_key` within five minutes publishes once; a `version` that is not newer is dropped with success.',
+    '`idempotency_key` within five minutes publishes once; a `version` that is not newer publishes nothing and is answered with the newest position.',
 };
 
 /** Every method of the server API, for its document. */

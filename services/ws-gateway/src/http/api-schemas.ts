@@ -122,6 +122,7 @@ const publication = z.object({
   offset: count.optional(),
   info: clientInfo.optional(),
   tags: z.record(z.string(), z.string()).optional(),
+  version: count.optional(),
 });
 
 /** What each method answers. */

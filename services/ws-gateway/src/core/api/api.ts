@@ -10,7 +10,7 @@ import type { Namespaces } from '../namespaces.ts';
 import { batch } from './batch.ts';
 import { type ApiFault, faultOf } from './faults.ts';
 import { fleetMethods } from './fleet-methods.ts';
-import { ApiError, Params, requireOptions } from './params.ts';
+import { ApiError, notAvailable, Params, requireOptions } from './params.ts';
 import { publishingMethods } from './publishing.ts';
 
 export interface ApiDeps {
@@ -62,7 +62,7 @@ export const createServerApi = (deps: ApiDeps, onFault: (error: unknown) => void
 /** The application answers, as it answers clients. */
 const rpc = async ({ callbacks }: ApiDeps, params: Params): Promise<string> => {
   const method = params.text('method');
-  if (method === '') throw new ApiError(ReplyError.BadRequest);
+  if (method === '') throw params.missing('method');
   if (!callbacks.has('rpc')) throw new ApiError(ReplyError.MethodNotFound);
   const data = params.has('params') ? { data: params.payload('params') } : {};
   const answer = await callbacks.rpc(undefined, { method, ...data });
@@ -75,13 +75,13 @@ const rpc = async ({ callbacks }: ApiDeps, params: Params): Promise<string> => {
 const looking = (deps: ApiDeps): Record<string, ApiMethod> => {
   const present = async (params: Params): Promise<ReadonlyMap<string, string>> => {
     const group = params.group();
-    if (!requireOptions(deps, group).presence) throw new ApiError(ReplyError.NotAvailable);
+    if (!requireOptions(deps, group).presence) throw notAvailable('presence is off in this group');
     return deps.presence.read(group);
   };
   const kept = (params: Params) => {
     const group = params.group();
     const { retention } = requireOptions(deps, group);
-    if (retention === undefined) throw new ApiError(ReplyError.NotAvailable);
+    if (retention === undefined) throw notAvailable('this group keeps no history');
     return { group, retention };
   };
   return {
@@ -94,7 +94,8 @@ const looking = (deps: ApiDeps): Record<string, ApiMethod> => {
       const since = params.object('since');
       const position = since && { offset: since.integer('offset'), epoch: since.text('epoch') };
       const reverse = params.flag('reverse');
-      if (reverse && position?.offset === 0) throw new ApiError(ReplyError.BadRequest);
+      if (reverse && position?.offset === 0)
+        throw params.bad('since', 'must have an offset above 0 when reverse is true');
       const query = {
         limit: params.integer('limit'),
         reverse,

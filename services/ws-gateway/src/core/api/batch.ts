@@ -11,6 +11,7 @@ type Call = ServerApi['call'];
 
 /** Several calls in one: in order, or with `parallel` many at once. Each has its own outcome. */
 export const batch = async (call: Call, params: Params): Promise<string> => {
+  if (!params.has('commands')) throw params.missing('commands');
   const commands = params.list('commands');
   if (commands.length > MAX_BATCH) {
     throw new ApiError(ReplyError.LimitExceeded, undefined, `\`commands\` has more than ${MAX_BATCH} calls`);
@@ -38,11 +39,13 @@ const broadcastGroups = (commands: readonly unknown[]): number =>
     return sum + (Array.isArray(channels) ? channels.length : 0);
   }, 0);
 
+const refused = (reason: string): string => `{"error":${errorJson({ code: ReplyError.BadRequest, reason })}}`;
+
 const oneOfBatch = async (call: Call, command: unknown): Promise<string> => {
   const [entry] = Object.entries(typeof command === 'object' && command !== null ? command : {});
-  if (entry === undefined) return `{"error":${errorJson({ code: ReplyError.BadRequest })}}`;
+  if (entry === undefined) return refused('a command must be an object such as {"publish":{…}}');
   const [method, params] = entry;
-  if (method === 'batch') return `{"error":${errorJson({ code: ReplyError.BadRequest })}}`;
+  if (method === 'batch') return refused('a batch cannot hold a batch');
   const outcome = await call(method, params);
   return outcome.ok ? `{${JSON.stringify(method)}:${outcome.json}}` : `{"error":${errorJson(outcome)}}`;
 };

@@ -1,10 +1,10 @@
-import { maySendClose, ReplyError } from '@muster/protocol/codes';
+import { maySendClose } from '@muster/protocol/codes';
 import type { SubscribeOrder } from '../connections.ts';
 import { MAX_GLOB_LENGTH, matchesGlob } from '../glob.ts';
 import type { SubscriptionOverride } from '../ports.ts';
 import type { ApiDeps, ApiMethod } from './api.ts';
 import { type ConnectionView, FORCE_DISCONNECT, type Order, type Target } from './orders.ts';
-import { ApiError, type Params, requireOptions } from './params.ts';
+import { badRequest, type Params, requireOptions } from './params.ts';
 import { visitInSlices } from './turns.ts';
 
 /** How long gateways may take to answer. */
@@ -40,7 +40,7 @@ export const fleetMethods = ({
       counted({ do: 'send', target: targetOf(params, []), data: params.payload('data') }),
     refresh: async (params) => {
       const expireAt = params.integer('expire_at');
-      if (expireAt < 0) throw new ApiError(ReplyError.BadRequest);
+      if (expireAt < 0) throw params.bad('expire_at', 'must not be negative');
       const when = expireAt === 0 ? {} : { expiresAt: expireAt * 1_000 };
       return counted({
         do: 'refresh',
@@ -55,7 +55,8 @@ export const fleetMethods = ({
     },
     connections: async (params) => {
       const limit = params.integer('limit') || DEFAULT_CONNECTIONS;
-      if (limit < 0 || limit > MAX_CONNECTIONS_LISTED) throw new ApiError(ReplyError.BadRequest);
+      if (limit < 0 || limit > MAX_CONNECTIONS_LISTED)
+        throw params.bad('limit', `must be 0 to ${MAX_CONNECTIONS_LISTED}`);
       const group = params.text('channel') === '' ? '' : params.group();
       const answers = await ask({ do: 'connections', target: optionalTarget(params, []), group, limit });
       const connections = answers.flatMap((some) => (Array.isArray(some) ? (some as ConnectionView[]) : []));
@@ -65,7 +66,7 @@ export const fleetMethods = ({
       const pattern = params.text('pattern');
       if (pattern.length > MAX_GLOB_LENGTH) {
         const reason = `\`pattern\` is longer than ${MAX_GLOB_LENGTH} characters`;
-        throw new ApiError(ReplyError.BadRequest, undefined, reason);
+        throw badRequest(reason);
       }
       const counts = new Map<string, number>();
       for (const groups of await ask({ do: 'channels', pattern })) {
@@ -87,7 +88,7 @@ const subscribeOrder = (params: Params): Omit<SubscribeOrder, 'group'> => {
   const since = params.object('recover_since');
   const override = params.object('override');
   const expireAt = params.integer('expire_at');
-  if (expireAt < 0) throw new ApiError(ReplyError.BadRequest);
+  if (expireAt < 0) throw params.bad('expire_at', 'must not be negative');
   return {
     terms: {
       ...(given('info') ? { info: params.payload('info') } : {}),
@@ -122,7 +123,7 @@ const overrideOf = (given: Params): SubscriptionOverride =>
 const targetOf = (params: Params, except: readonly string[]): Target => {
   const target = optionalTarget(params, except);
   const isNamed = target.user !== undefined || target.client !== undefined || target.session !== undefined;
-  if (!isNamed) throw new ApiError(ReplyError.BadRequest);
+  if (!isNamed) throw params.missing('user, client or session');
   return target;
 };
 
@@ -138,6 +139,8 @@ const disconnectOf = (given: Params | undefined): { readonly code: number; reado
   if (given === undefined) return FORCE_DISCONNECT;
   const code = given.integer('code');
   const reason = given.text('reason') || FORCE_DISCONNECT.reason;
-  if (!maySendClose(code, reason)) throw new ApiError(ReplyError.BadRequest);
+  if (!maySendClose(code, reason)) {
+    throw given.bad('code', 'must be 3000 to 4999, with a reason of at most 123 bytes that is not JSON');
+  }
   return { code, reason };
 };

@@ -1,6 +1,7 @@
 import { ReplyError } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
 import { type GroupName, parseGroupName } from '@muster/protocol/ids';
+import { MAX_GROUP_NAME_LENGTH } from '@muster/protocol/limits';
 import { memberText } from '@muster/protocol/raw-json';
 import type { GroupOptions, Namespaces } from '../namespaces.ts';
 
@@ -21,29 +22,49 @@ export class ApiError extends Error {
   }
 }
 
+/** The error of a parameter that cannot be used. */
+export const badRequest = (reason: string): ApiError =>
+  new ApiError(ReplyError.BadRequest, undefined, reason);
+
+/** The error of something that is switched off in the options of a group. */
+export const notAvailable = (reason: string): ApiError =>
+  new ApiError(ReplyError.NotAvailable, undefined, reason);
+
 /** The options of a group. Throws {@link ApiError} 102 when its namespace does not exist. */
 export const requireOptions = (
   { namespaces }: { readonly namespaces: Namespaces },
   group: GroupName,
 ): GroupOptions => {
   const options = namespaces.optionsOf(group);
-  if (options === undefined) throw new ApiError(ReplyError.UnknownGroup);
+  if (options === undefined) {
+    throw new ApiError(ReplyError.UnknownGroup, undefined, `the namespace of ${group} is not configured`);
+  }
   return options;
 };
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
-/** The parameters of one call, each checked when it is read. Throws {@link ApiError} 107. */
+/** Names of parameters that an error quotes, and characters of each. */
+const MAX_QUOTED = 10;
+const MAX_QUOTED_LENGTH = 40;
+
+/** The parameters of one call, each checked when it is read. Throws {@link ApiError} 107 that names the parameter. */
 export class Params {
   readonly #values: JsonObject;
   /** The JSON text of the whole, when there is one. */
   readonly #text: string | undefined;
+  /** What precedes the names of these parameters in errors. */
+  readonly #path: string;
 
-  constructor(values: unknown, text?: string) {
-    if (typeof values !== 'object' || values === null || Array.isArray(values))
-      throw new ApiError(ReplyError.BadRequest);
-    this.#values = values as JsonObject;
+  constructor(values: unknown, text?: string, path = '') {
+    if (!isObject(values)) {
+      throw badRequest(
+        `${path === '' ? 'the parameters' : `\`${path}\``} must be a JSON object, not ${kindOf(values)}`,
+      );
+    }
+    this.#values = values;
     this.#text = text;
+    this.#path = path === '' ? '' : `${path}.`;
   }
 
   has(name: string): boolean {
@@ -52,32 +73,33 @@ export class Params {
 
   text(name: string): string {
     const value = this.#get(name) ?? '';
-    if (typeof value !== 'string') throw new ApiError(ReplyError.BadRequest);
+    if (typeof value !== 'string') throw this.#wrong(name, 'a string');
     return value;
   }
 
   flag(name: string): boolean {
     const value = this.#get(name) ?? false;
-    if (typeof value !== 'boolean') throw new ApiError(ReplyError.BadRequest);
+    if (typeof value !== 'boolean') throw this.#wrong(name, 'true or false');
     return value;
   }
 
   integer(name: string): number {
     const value = this.#get(name) ?? 0;
-    if (typeof value !== 'number' || !Number.isSafeInteger(value)) throw new ApiError(ReplyError.BadRequest);
+    if (typeof value !== 'number') throw this.#wrong(name, 'a whole number');
+    if (!Number.isSafeInteger(value)) throw this.bad(name, `must be a whole number, not ${value}`);
     return value;
   }
 
   texts(name: string): string[] {
-    const value = this.#get(name) ?? [];
-    if (!Array.isArray(value) || value.some((one) => typeof one !== 'string'))
-      throw new ApiError(ReplyError.BadRequest);
+    const value = this.list(name);
+    const isText = (one: unknown): one is string => typeof one === 'string';
+    if (!value.every(isText)) throw this.bad(name, 'must hold strings only');
     return value;
   }
 
   list(name: string): unknown[] {
     const value = this.#get(name) ?? [];
-    if (!Array.isArray(value)) throw new ApiError(ReplyError.BadRequest);
+    if (!Array.isArray(value)) throw this.#wrong(name, 'a list');
     return value;
   }
 
@@ -85,15 +107,15 @@ export class Params {
   tags(name: string): Readonly<Record<string, string>> | undefined {
     const value = this.#get(name);
     if (value === undefined) return undefined;
-    const isTags =
-      typeof value === 'object' && Object.values(value as object).every((one) => typeof one === 'string');
-    if (!isTags) throw new ApiError(ReplyError.BadRequest);
+    if (!isObject(value)) throw this.#wrong(name, 'an object of strings');
+    if (!Object.values(value).every((one) => typeof one === 'string'))
+      throw this.bad(name, 'must hold strings only');
     return value as Readonly<Record<string, string>>;
   }
 
   object(name: string): Params | undefined {
     const value = this.#get(name);
-    return value === undefined ? undefined : new Params(value);
+    return value === undefined ? undefined : new Params(value, undefined, this.#path + name);
   }
 
   /** JSON text of an application's value, as it came; `b64…` carries the same in base64. */
@@ -104,21 +126,58 @@ export class Params {
       // Line breaks between the parts of a value would cut a frame in two.
       return (text ?? 'null').replace(/[\r\n]+/g, ' ');
     }
-    const binary = Buffer.from(this.text(`b64${name}`), 'base64').toString();
-    if (!isJson(binary)) throw new ApiError(ReplyError.BadRequest);
+    const encoded = this.text(`b64${name}`);
+    if (encoded === '') throw this.missing(name);
+    const binary = Buffer.from(encoded, 'base64').toString();
+    if (!isJson(binary)) throw this.bad(`b64${name}`, 'must be base64 of JSON text');
     return binary.replace(/[\r\n]+/g, ' ');
   }
 
   group(name = 'channel'): GroupName {
-    const group = parseGroupName(this.text(name));
-    if (group === undefined) throw new ApiError(ReplyError.BadRequest);
-    return group;
+    const text = this.text(name);
+    const group = parseGroupName(text);
+    if (group !== undefined) return group;
+    if (text === '') throw this.has(name) ? this.bad(name, 'is empty') : this.missing(name);
+    const is = text.length > MAX_GROUP_NAME_LENGTH ? `has ${text.length} characters` : 'has others';
+    throw this.bad(name, `${is}; a name has 1 to ${MAX_GROUP_NAME_LENGTH} printable ASCII characters`);
+  }
+
+  /** The error of a parameter with an unusable value. */
+  bad(name: string, why: string): ApiError {
+    return badRequest(`\`${this.#path}${name}\` ${why}`);
+  }
+
+  /** The error of a parameter that is not there; what was given instead shows a misspelt name. */
+  missing(name: string): ApiError {
+    const given = Object.keys(this.#values);
+    const some = given.slice(0, MAX_QUOTED).map((one) => one.slice(0, MAX_QUOTED_LENGTH));
+    const more = given.length > some.length ? ', …' : '';
+    return this.bad(
+      name,
+      `is missing; given: ${some.length === 0 ? 'nothing' : `${some.join(', ')}${more}`}`,
+    );
+  }
+
+  #wrong(name: string, kind: string): ApiError {
+    return this.bad(name, `must be ${kind}, not ${kindOf(this.#get(name))}`);
   }
 
   #get(name: string): unknown {
     return Object.hasOwn(this.#values, name) ? (this.#values[name] ?? undefined) : undefined;
   }
 }
+
+const isObject = (value: unknown): value is JsonObject =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** The kind of a JSON value, as an error says it. */
+const kindOf = (value: unknown): string => {
+  if (value === null || value === undefined) return 'null';
+  if (Array.isArray(value)) return 'a list';
+  return (
+    { object: 'an object', string: 'a string', number: 'a number' }[typeof value as string] ?? 'a boolean'
+  );
+};
 
 const isJson = (text: string): boolean => {
   try {

@@ -7,7 +7,7 @@ import { DELTA_NOTE } from '../delta-audience.ts';
 import type { PublishRequest } from '../hub.ts';
 import type { ApiDeps, ApiMethod } from './api.ts';
 import { type ApiFault, errorJson, faultOf } from './faults.ts';
-import { ApiError, Params, requireOptions } from './params.ts';
+import { badRequest, Params, requireOptions } from './params.ts';
 import { createTurns } from './turns.ts';
 
 /** Groups of one broadcast. */
@@ -32,7 +32,7 @@ export const publishingMethods = (
     const options = requireOptions(deps, group);
     const { data, isKept, ...request } = message;
     if (!takesPayload(options, data, false)) {
-      throw new ApiError(ReplyError.BadRequest, undefined, '`data` is not what the group takes');
+      throw badRequest(`\`data\` must be of the format ${options.publicationDataFormat} in this group`);
     }
     const appended = await deps.hub.publish({
       ...request,
@@ -52,6 +52,7 @@ export const publishingMethods = (
   return {
     publish: async (params) => publishTo(params.group(), readMessage(params)),
     broadcast: async (params) => {
+      if (!params.has('channels')) throw params.missing('channels');
       const channels = params.texts('channels');
       requireBroadcastSize(channels.length);
       const message = readMessage(params);
@@ -72,13 +73,9 @@ export const publishingMethods = (
 
 /** Throws {@link ApiError} for a broadcast to no group, or to too many. */
 export const requireBroadcastSize = (count: number): void => {
-  if (count === 0) throw new ApiError(ReplyError.BadRequest, undefined, '`channels` is empty');
+  if (count === 0) throw badRequest('`channels` is empty');
   if (count > MAX_BROADCAST) {
-    throw new ApiError(
-      ReplyError.BadRequest,
-      undefined,
-      `\`channels\` has more than ${MAX_BROADCAST} groups: send several broadcasts`,
-    );
+    throw badRequest(`\`channels\` has more than ${MAX_BROADCAST} groups: send several broadcasts`);
   }
 };
 
@@ -99,18 +96,20 @@ const readMessage = (params: Params): Message => {
   const tags = params.tags('tags');
   const key = params.text('idempotency_key');
   const version = params.integer('version');
+  if (version < 0) throw params.bad('version', 'must not be negative');
   return {
     data,
     isKept: !params.flag('skip_history'),
-    publication: { data, ...(tags === undefined ? {} : { tags }) },
+    publication: { data, version, ...(tags === undefined ? {} : { tags }) },
     notes: [...notesOf(params.object('exclude')), ...(params.flag('delta') ? [DELTA_NOTE] : [])],
     ...(key === '' ? {} : { idempotencyKey: key }),
     ...(version === 0 ? {} : { version: { number: version, epoch: params.text('version_epoch') } }),
   };
 };
 
+/** The position of the publication; of the newest one where another version stands already. */
 const publishResult = (appended: Appended | undefined): string => {
-  if (appended === undefined || appended.outcome === 'outdated') return '{}';
+  if (appended === undefined) return '{}';
   return JSON.stringify({ offset: appended.offset, epoch: appended.epoch });
 };
 
@@ -119,8 +118,7 @@ const notesOf = (exclude: Params | undefined): string[] => {
   if (exclude === undefined) return [];
   return (['client', 'session'] as const).flatMap((name) => {
     const id = exclude.text(name);
-    if (/[^\w-]/.test(id))
-      throw new ApiError(ReplyError.BadRequest, undefined, `\`exclude.${name}\` is not an id`);
+    if (/[^\w-]/.test(id)) throw exclude.bad(name, 'must be an id');
     return id === '' ? [] : [`not-${name}=${id}`];
   });
 };
