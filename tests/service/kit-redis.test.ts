@@ -1,8 +1,10 @@
+import { dependencyFaultOf } from '@muster/kit/dependency-faults';
 import { createMetrics } from '@muster/kit/metrics';
-import { isRedisFault, openRedis } from '@muster/kit/redis';
+import { isRedisFault, openRedis, type RedisConnections } from '@muster/kit/redis';
 import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { until } from '@muster/testkit/wait';
+import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
 let stack: AsyncDisposableStack;
@@ -14,10 +16,10 @@ beforeAll(async () => {
 });
 afterAll(() => stack.disposeAsync());
 
-const open = (maxConnections = 20) => {
+const open = (maxConnections = 20, url = server.url) => {
   const metrics = createMetrics({ service: 'test', version: '0' });
   const config = {
-    url: server.url,
+    url,
     prefix: 't:',
     maxConnections,
     connectTimeoutMs: 1_000,
@@ -127,4 +129,68 @@ test('[RD8] commands of one turn reach the server together, and in order', async
   expect((await readsOf()) - before).toBeLessThan(100);
   expect(answers).toEqual(Array.from({ length: 200 }, (_, at) => at + 1));
   expect(await lane.lrange('t:turn', 0, -1)).toEqual(Array.from({ length: 200 }, (_, at) => String(at)));
+});
+
+/** Reason that the check of Redis gives; undefined while it is up. */
+const checked = async (redis: RedisConnections): Promise<string | undefined> => {
+  try {
+    await redis.ping();
+    return undefined;
+  } catch (error) {
+    // Whatever a service does meanwhile is answered 503, not 500.
+    expect(isRedisFault(error)).toBe(true);
+    return dependencyFaultOf(error);
+  }
+};
+const untilReason = (redis: RedisConnections, reason: string | undefined) =>
+  until(() => checked(redis), { ok: (now) => now === reason, what: String(reason) });
+
+test('[RD9] what an account may not do makes the check fail with that reason', async () => {
+  const admin = new Redis(server.url);
+  const allow = (...rules: string[]) => admin.call('ACL', 'SETUSER', 'app', 'reset', 'on', '>pw', ...rules);
+  const enough = ['~t:*', '&t:*', '+@all'];
+  await allow(...enough);
+  await using redis = await open(20, server.url.replace('redis://', 'redis://app:pw@'));
+  expect(await checked(redis)).toBeUndefined();
+  for (const rules of [
+    ['~t:*', '+@all'], // What people write: no channels.
+    ['&t:*', '+@all'],
+    [...enough, '-@scripting'],
+    [...enough, '-publish'],
+    [...enough, '-set'],
+    [...enough, '-evalsha'],
+  ]) {
+    await allow(...rules);
+    expect([rules, await checked(redis)]).toEqual([rules, 'permission']);
+  }
+  await allow(...enough);
+  expect(await checked(redis)).toBeUndefined();
+  await admin.call('ACL', 'SETUSER', 'app', 'resetpass', '>another');
+  await admin.call('CLIENT', 'KILL', 'USER', 'app');
+  await untilReason(redis, 'auth');
+  await admin.call('ACL', 'SETUSER', 'app', '>pw');
+  await untilReason(redis, undefined);
+  admin.disconnect();
+});
+
+test('[RD9] a full Redis, a replica, and a database that does not exist are named, and nothing is written to database 0', async () => {
+  const admin = new Redis(server.url);
+  await using redis = await open();
+  await admin.config('SET', 'maxmemory', '1');
+  await untilReason(redis, 'full');
+  await admin.config('SET', 'maxmemory', '0');
+  await untilReason(redis, undefined);
+  await admin.replicaof('127.0.0.1', 1);
+  await untilReason(redis, 'read_only');
+  await admin.replicaof('NO', 'ONE');
+  await untilReason(redis, undefined);
+  await admin.flushall();
+  await using elsewhere = await open(20, `${server.url}/99`);
+  await untilReason(elsewhere, 'wrong_database');
+  await expect(elsewhere.lane().set('t:lost', '1')).rejects.toSatisfy(isRedisFault);
+  expect(await admin.keys('t:lost')).toEqual([]);
+  await using second = await open(20, `${server.url}/1`);
+  await second.lane().set('t:kept', '1');
+  expect(await admin.exists('t:kept')).toBe(0);
+  admin.disconnect();
 });

@@ -39,6 +39,8 @@ export interface Bus extends Streams, AsyncDisposable {
   ask(question: unknown, timeoutMs: number): Promise<unknown[]>;
   /** Whether messages can arrive at this moment. */
   isUp(): boolean;
+  /** Why messages do not arrive at this moment, as the loopback probe sees it; undefined while it is heard. */
+  fault(): Error | undefined;
   /** Groups that the bus delivers to this replica. */
   subscriptions(): number;
 }

@@ -1,4 +1,4 @@
-import { every } from '@muster/kit/clock';
+import { every, TimeoutError } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
 import type { RedisLane } from '@muster/kit/redis';
@@ -17,6 +17,12 @@ export interface CanaryDeps {
   readonly metrics: Metrics;
 }
 
+/** Watches over one connection. */
+export interface Canary extends Disposable {
+  /** Why nothing is heard over it; undefined while the probe is heard, or the connection is new. */
+  fault(): Error | undefined;
+}
+
 /** Time between two songs. */
 const SING_MS = 500;
 /** Songs that were taken by Redis and not heard before the link counts as deaf. */
@@ -26,24 +32,29 @@ const MISSED = 4;
  * Sends a word to ourselves through Redis, again and again. When Redis takes it and we do not hear it, the link is deaf
  * (half-open, or attached to a server that has been demoted): it is cut, and comes back subscribed.
  */
-export const createCanary = (deps: CanaryDeps): Disposable => {
+export const createCanary = (deps: CanaryDeps): Canary => {
   const { subscriber, publisher, channels, log, metrics } = deps;
   const roundtrip = metrics.histogram('gateway_bus_roundtrip_seconds').with({});
   const lastHeard = metrics.gauge('gateway_bus_canary_last_success_timestamp_seconds').with({});
   let channel: string | undefined;
   let missed = 0;
+  let fault: Error | undefined;
 
   const onMessage = (from: Buffer, song: Buffer): void => {
     if (from.toString() !== channel) return;
     missed = 0;
+    fault = undefined;
     const seconds = (performance.now() - Number(song.toString('latin1'))) / 1000;
     if (seconds >= 0) roundtrip.observe(seconds);
     lastHeard.set(Date.now() / 1000);
   };
+  const failed = (error: unknown): void => {
+    if (error instanceof Error && !error.message.startsWith('MOVED ')) fault = error;
+  };
   const begin = (): void => {
     missed = 0;
     channel = deps.pickChannel();
-    if (channel !== undefined) channels.subscribe(subscriber, [channel]).catch(() => {});
+    if (channel !== undefined) channels.subscribe(subscriber, [channel]).catch(failed);
   };
   const sing = async (): Promise<void> => {
     if (subscriber.status !== 'ready') return;
@@ -51,6 +62,7 @@ export const createCanary = (deps: CanaryDeps): Disposable => {
     if (channel === undefined) return;
     if (missed >= MISSED) {
       missed = 0;
+      fault = new TimeoutError('what is published is not heard');
       log.warn({}, 'bus.deaf');
       // A polite end would wait for a peer that does not answer.
       subscriber.stream?.destroy();
@@ -59,8 +71,8 @@ export const createCanary = (deps: CanaryDeps): Disposable => {
     try {
       await channels.publish(publisher(), channel, String(performance.now()));
       missed += 1;
-    } catch {
-      // Redis itself is away: that is seen elsewhere.
+    } catch (error) {
+      failed(error);
     }
   };
   // Its slot may have left the node; where the slots are now is known a moment later.
@@ -71,6 +83,7 @@ export const createCanary = (deps: CanaryDeps): Disposable => {
   if (subscriber.status === 'ready') begin();
   const stop = every(SING_MS, () => void sing());
   return {
+    fault: () => fault,
     [Symbol.dispose]: () => {
       stop();
       subscriber.off(channels.event, onMessage).off('ready', begin).off('moved', onMoved);

@@ -64,6 +64,7 @@ export const createMemoryBroker = (): MemoryBroker => {
         );
       },
       isUp: () => up,
+      fault: () => (up ? undefined : new AppError('REDIS_UNAVAILABLE')),
       subscriptions: () => (up ? member.groups.size : 0),
       [Symbol.asyncDispose]: async () => void members.delete(member),
     };

@@ -5,7 +5,7 @@ import type { RedisConnections } from '@muster/kit/redis';
 import type { GroupName } from '@muster/protocol/ids';
 import type { Redis } from 'ioredis';
 import type { Bus, BusHandlers } from './bus.ts';
-import { createCanary } from './canary.ts';
+import { type Canary, createCanary } from './canary.ts';
 import { createControl } from './control.ts';
 import { decodeMessage, encodeMessage } from './envelope.ts';
 import { groupKeys } from './keys.ts';
@@ -97,6 +97,7 @@ export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: 
     },
     unsubscribe: (group) => subscriber.remove(groupKeys(redis.prefix, group).channel),
     isUp: () => subscriber.isUp(),
+    fault: () => subscriber.fault(),
     subscriptions: () => subscriber.size() - control.names.filter(subscriber.has).length,
     [Symbol.asyncDispose]: async () => {
       subscriber.close();
@@ -105,19 +106,35 @@ export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: 
 };
 
 /** Listens over one connection, or on a cluster over one to every node; a canary sits on each. */
-const listen = ({ redis, log, metrics }: RedisBusDeps, handlers: SubscriberHandlers): Subscriber => {
+const listen = (
+  { redis, log, metrics }: RedisBusDeps,
+  handlers: SubscriberHandlers,
+): Subscriber & Pick<Bus, 'fault'> => {
   const { channels, shards } = redis;
   const song = () => `${redis.prefix}canary:${randomUUID()}`;
-  const watch = (link: Redis, pickChannel: () => string | undefined) =>
-    createCanary({
+  const canaries = new Set<Canary>();
+  const watch = (link: Redis, pickChannel: () => string | undefined): Disposable => {
+    const canary = createCanary({
       ...{ subscriber: link, channels, pickChannel, log, metrics },
       publisher: () => redis.lane(),
     });
+    canaries.add(canary);
+    return {
+      [Symbol.dispose]: () => {
+        canaries.delete(canary);
+        canary[Symbol.dispose]();
+      },
+    };
+  };
+  const fault = (): Error | undefined => {
+    for (const canary of canaries) if (canary.fault() !== undefined) return canary.fault();
+    return undefined;
+  };
 
   if (shards !== undefined) {
     const watchNode = (link: Redis, node: string) =>
       watch(link, () => firstOf(PICKS, song, (name) => shards.ownerOf(name) === node));
-    return createShardedSubscriber({ ...handlers, shards, channels, watch: watchNode });
+    return { ...createShardedSubscriber({ ...handlers, shards, channels, watch: watchNode }), fault };
   }
   const link = redis.dedicated('bus');
   // Everything here subscribes by itself after a reconnect, and waits for the answer; the library's own attempt would be
@@ -127,6 +144,7 @@ const listen = ({ redis, log, metrics }: RedisBusDeps, handlers: SubscriberHandl
   const canary = watch(link, song);
   return {
     ...subscriber,
+    fault,
     close: () => {
       canary[Symbol.dispose]();
       subscriber.close();

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { z } from 'zod';
 import { LOG_LEVELS, type LogLevel } from './logger.ts';
+import { isPostgresUrl, POSTGRES_URL_FORM } from './postgres-address.ts';
 import { parseRedisUrl, REDIS_URL_FORMS } from './redis-address.ts';
 
 /** The process cannot start like this. The message lists every problem by variable name and shows no value. */
@@ -185,7 +186,10 @@ export const redisSettings = {
 
 /** Variables of every service that uses Postgres. */
 export const postgresSettings = {
-  DATABASE_URL: field.url('postgres', 'postgresql').describe('`postgres://user:password@host:port/database`'),
+  DATABASE_URL: z
+    .string()
+    .refine(isPostgresUrl, `must be ${POSTGRES_URL_FORM}`)
+    .describe('`postgres://user:password@host:port/database`'),
   PG_POOL_SIZE: field.count(10, { min: 1, max: 1_000 }).describe('connections kept open'),
   PG_MAX_OVERFLOW: field
     .count(5, { max: 1_000 })

@@ -21,11 +21,16 @@ const RULES: readonly Rule[] = [
     text: /unsupported startup parameter|unrecognized configuration parameter/i,
   },
   { reason: 'auth', code: /^28/, text: /WRONGPASS|NOAUTH|authentication|no pg_hba\.conf entry/i },
-  { reason: 'permission', code: /^42501$/, text: /NOPERM|permission denied/i },
+  {
+    reason: 'permission',
+    code: /^42501$/,
+    text: /NOPERM|permission denied|executing the script can't|ACL failure in script/i,
+  },
+  { reason: 'full', code: /^(53100|53200|ENOSPC)$/, text: /^(OOM|MISCONF)\b|no space left on device/i },
   {
     reason: 'wrong_database',
     code: /^3D000$/,
-    text: /no such database|database "[^"]*" does not exist|DB index is out of range/i,
+    text: /no such database|database "[^"]*" does not exist|DB index is out of range|invalid DB index/i,
   },
   {
     reason: 'too_many_connections',
@@ -51,6 +56,7 @@ const RULES: readonly Rule[] = [
 /** The reason that a failed check is shown, counted and logged with. */
 export const dependencyFaultOf = (error: unknown): DependencyFault => {
   if (error instanceof TimeoutError) return 'timeout';
+  if (error instanceof Error && error.cause instanceof Error) return dependencyFaultOf(error.cause);
   const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
   const hasCode = typeof code === 'string' ? code : '';
   const text = typeof message === 'string' ? message : '';

@@ -86,7 +86,7 @@ export const createHealth = (deps: HealthDeps): Health => {
     const begun = clock.monotonic();
     const finish = (problem?: unknown) => {
       const latencyMs = Math.round((clock.monotonic() - begun) * 10) / 10;
-      const before = known.get(name)?.status;
+      const before = known.get(name);
       const status: DependencyStatus =
         problem === undefined
           ? { status: 'up', latencyMs, checkedAt: clock.now() }
@@ -156,14 +156,15 @@ const createRecorder = ({ log, metrics }: HealthDeps) => {
   const failures = metrics.counter('service_dependency_failures_total');
   return (
     dependency: string,
-    before: DependencyStatus['status'] | undefined,
+    before: DependencyStatus | undefined,
     now: DependencyStatus,
     error: unknown,
   ) => {
     up.set({ dependency }, now.status === 'up' ? 1 : 0);
     duration.observe({ dependency }, (now.latencyMs ?? 0) / 1000);
     if (now.status === 'down') failures.inc({ dependency, reason: now.reason ?? 'other' });
-    if (before === now.status || (before === undefined && now.status === 'up')) return;
+    if (before?.status === now.status && before.reason === now.reason) return;
+    if (before === undefined && now.status === 'up') return;
     if (now.status === 'up') log.info({ dependency }, 'dependency.up');
     else log.warn({ dependency, reason: now.reason, message: messageOf(error) }, 'dependency.down');
   };

@@ -21,7 +21,7 @@ export const sqlState = (error: unknown): string | undefined => {
 };
 
 const SYSTEM_FAULT = /^(ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH)/;
-const SQL_FAULT = /^(08|53|57P|58|XX|25006|28|3D000)/;
+const SQL_FAULT = /^(08|53|57P|58|XX|25006|28|3D000|42501)/;
 /** The driver's own errors carry no code. */
 const DRIVER_TEXT =
   /Connection terminated|timeout exceeded|Query read timeout|not queryable|Client has encountered|pool after calling end/;

@@ -23,15 +23,32 @@ export type Transaction = Queries;
 export interface Postgres extends Queries, AsyncDisposable {
   /** Commits when `run` resolves, else rolls back; repeated at most twice after a serialisation failure or deadlock. */
   transaction<T>(run: (tx: Transaction) => Promise<T>): Promise<T>;
-  /** Resolves when a writable primary answers on a connection reserved for this. */
-  ping(): Promise<void>;
+  /** Resolves when a writable primary answers on a connection reserved for this, and grants all of `needs`. */
+  ping(needs?: readonly Privilege[]): Promise<void>;
   stats(): PoolStats;
   /** The connection that has been held the longest, and who holds it. */
   oldestCheckout(): { readonly ageMs: number; readonly holder: string } | undefined;
 }
 
+/** What an account must be allowed to do with a table. */
+export interface Privilege {
+  readonly table: string;
+  readonly privilege: 'SELECT' | 'INSERT' | 'UPDATE' | 'DELETE';
+}
+
+interface PingRow {
+  readonly read_only: boolean;
+  readonly timeout: string;
+  /** Privileges that are needed and not granted. */
+  readonly missing: string | null;
+}
+
+/** Of a writable primary with all privileges: `read_only` is false and `missing` null. $1 tables, $2 a privilege for each. */
 const PING = `SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' AS read_only,
-  current_setting('statement_timeout') AS timeout`;
+  current_setting('statement_timeout') AS timeout,
+  (SELECT string_agg(privilege || ' on ' || "table", ', ') FROM unnest($1::text[], $2::text[]) AS needed("table", privilege)
+    WHERE NOT has_table_privilege("table", privilege)) AS missing`;
+
 const ACQUIRE_TIMEOUT_MS = 2_000;
 const STATEMENT_TIMEOUT_MS = 5_000;
 const MAX_RETRIES = 2;
@@ -116,11 +133,13 @@ export const openPostgres = (
     query: (name, text, values) =>
       translated(() => withClient((client) => queriesOf(client).query(name, text, values))),
     transaction: (run) => translated(() => retried(() => attempt(run))),
-    ping: async () => {
-      const { rows } = await probe.query(PING);
-      warnUnbounded(rows[0]?.timeout);
-      measures.primary(rows[0]?.read_only === false);
-      if (rows[0]?.read_only !== false) throw new Error('the database is read-only');
+    ping: async (needs = []) => {
+      const values = [needs.map(({ table }) => table), needs.map(({ privilege }) => privilege)];
+      const [row] = (await probe.query<PingRow>(PING, values)).rows;
+      warnUnbounded(row?.timeout);
+      measures.primary(row?.read_only === false);
+      if (row?.read_only !== false) throw new Error('the database is read-only');
+      if (row.missing !== null) throw new MissingPrivilegeError(row.missing);
     },
     stats,
     oldestCheckout: checkouts.oldest,
@@ -143,6 +162,14 @@ const unboundedWarning = (log: Logger): ((statementTimeout: unknown) => void) =>
     );
   };
 };
+/** The account may connect and may not do what is needed. Its code is that of Postgres for such a statement. */
+class MissingPrivilegeError extends Error {
+  readonly code = '42501';
+
+  constructor(missing: string) {
+    super(`permission denied: the account lacks ${missing}`);
+  }
+}
 
 const baseOptions = (config: PostgresConfig & { applicationName: string }): PoolConfig => ({
   connectionString: config.url,

@@ -2,9 +2,17 @@ import { expect, test } from 'vitest';
 import { parseRedisUrl } from './redis-address.ts';
 
 test('[RD6] one server is given by the usual URL', () => {
-  for (const url of ['redis://127.0.0.1:6379', 'rediss://ann:secret@redis.example.com/2']) {
-    expect(parseRedisUrl(url)).toEqual({ is: 'single', url });
-  }
+  const plain = { is: 'single', host: 'one', port: 6_379, db: 0, isTls: false };
+  expect(parseRedisUrl('redis://one')).toEqual(plain);
+  expect(parseRedisUrl('redis://one/')).toEqual(plain);
+  expect(parseRedisUrl('redis://[::1]:7/3')).toEqual({ ...plain, host: '::1', port: 7, db: 3 });
+  expect(parseRedisUrl('redis://one?db=4')).toEqual({ ...plain, db: 4 });
+  expect(parseRedisUrl('rediss://ann:s%40cret@one/2')).toEqual({
+    ...{ ...plain, db: 2, isTls: true },
+    ...{ username: 'ann', password: 's@cret' },
+  });
+  expect(parseRedisUrl('redis://:s@cret@one')).toEqual({ ...plain, password: 's@cret' });
+  expect(parseRedisUrl('redis://:secret@one')).toEqual({ ...plain, password: 'secret' });
 });
 
 test('[RD6] sentinels are given between commas, the primary and its database behind them', () => {
@@ -39,6 +47,26 @@ test('[RD6] nodes of a cluster are given between commas, without a database', ()
 });
 
 test.each([
+  'redis://',
+  'redis:///1',
+  'redis:///run/redis.sock',
+  'redis://:6379',
+  'redis://:secret@/1',
+  'redis://one:0',
+  'redis://one:99999',
+  'redis://one:port',
+  'redis://one/abc',
+  'redis://one/1/2',
+  'redis://one/-1',
+  'redis://one/1x',
+  'redis://one/1?db=2',
+  'redis://one?db=x',
+  'redis://one?database=1',
+  'redis://one/1#fragment',
+  'redis://one,two',
+  'redis://a%:b@one',
+  'rediss://one/abc',
+  'redis+sentinel://one/%/1',
   'http://one',
   'one:6379',
   'redis+sentinel://one',

@@ -13,7 +13,7 @@ interface Account {
 
 /** What a REDIS_URL means: one server, a primary that sentinels know, or a cluster that any of its nodes knows. */
 export type RedisAddress =
-  | { readonly is: 'single'; readonly url: string }
+  | (Account & RedisNode & { readonly is: 'single'; readonly db: number })
   | (Account & {
       readonly is: 'sentinel';
       readonly sentinels: readonly RedisNode[];
@@ -28,12 +28,13 @@ export const REDIS_URL_FORMS =
   '`redis://[[user]:password@]host[:6379][/db]`, `redis+sentinel://[[user]:password@]host[:26379],host…/primary[/db]` ' +
   'or `redis+cluster://[[user]:password@]host[:6379],host…`; `rediss…` for TLS';
 
+const SINGLE = /^(rediss?):\/\/(?:([^/?#]*)@)?([^@/?#,]+)(?:\/(\d{0,4}))?(?:\?db=(\d{1,4}))?$/;
 const SEVERAL = /^(rediss?)\+(sentinel|cluster):\/\/(?:([^@/]*)@)?([^@/?#]+)((?:\/[^/?#]*)*)$/;
-const PORTS = { sentinel: 26_379, cluster: 6_379 };
+const PORTS = { single: 6_379, sentinel: 26_379, cluster: 6_379 };
 
 /** Reads a REDIS_URL; undefined when it is none. Several servers stand between commas. */
 export const parseRedisUrl = (text: string): RedisAddress | undefined => {
-  if (/^rediss?:\/\//.test(text)) return URL.canParse(text) ? { is: 'single', url: text } : undefined;
+  if (/^rediss?:\/\//.test(text)) return parseSingle(text);
   const [, scheme, form, credentials, hosts = '', path = ''] = SEVERAL.exec(text) ?? [];
   if (form !== 'sentinel' && form !== 'cluster') return undefined;
   const account = parseAccount(credentials, scheme === 'rediss');
@@ -42,13 +43,18 @@ export const parseRedisUrl = (text: string): RedisAddress | undefined => {
   const [primary = '', db = '0', ...rest] = path.split('/').filter((part) => part !== '');
   if (form === 'cluster') return primary === '' ? { is: 'cluster', nodes, ...account } : undefined;
   if (primary === '' || !/^\d{1,4}$/.test(db) || rest.length > 0) return undefined;
-  return {
-    is: 'sentinel',
-    sentinels: nodes,
-    primary: decodeURIComponent(primary),
-    db: Number(db),
-    ...account,
-  };
+  const name = decode(primary);
+  if (name === undefined) return undefined;
+  return { is: 'sentinel', sentinels: nodes, primary: name, db: Number(db), ...account };
+};
+
+/** One server. The database is a number in the path, or the parameter `db`; anything else is refused, never database 0. */
+const parseSingle = (text: string): RedisAddress | undefined => {
+  const [, scheme, credentials, host = '', path = '', query = ''] = SINGLE.exec(text) ?? [];
+  const node = parseNode(host, PORTS.single);
+  const account = parseAccount(credentials, scheme === 'rediss');
+  if (node === undefined || account === undefined || (path !== '' && query !== '')) return undefined;
+  return { is: 'single', ...node, db: Number(path || query || 0), ...account };
 };
 
 const parseNode = (text: string, fallbackPort: number): RedisNode | undefined => {
@@ -61,11 +67,17 @@ const parseNode = (text: string, fallbackPort: number): RedisNode | undefined =>
 const parseAccount = (text: string | undefined, isTls: boolean): Account | undefined => {
   if (text === undefined) return { isTls };
   const colon = text.indexOf(':');
+  const username = decode(colon < 0 ? text : text.slice(0, colon));
+  const password = decode(colon < 0 ? '' : text.slice(colon + 1));
+  if (username === undefined || password === undefined) return undefined;
+  return { isTls, ...(username === '' ? {} : { username }), ...(password === '' ? {} : { password }) };
+};
+
+/** Percent-decoded text; undefined where a percent sign begins no character. */
+const decode = (text: string): string | undefined => {
   try {
-    const username = decodeURIComponent(colon < 0 ? text : text.slice(0, colon));
-    const password = colon < 0 ? '' : decodeURIComponent(text.slice(colon + 1));
-    return { isTls, ...(username === '' ? {} : { username }), ...(password === '' ? {} : { password }) };
+    return decodeURIComponent(text);
   } catch {
-    return undefined; // A percent sign that begins nothing.
+    return undefined;
   }
 };

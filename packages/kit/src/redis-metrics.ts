@@ -7,6 +7,8 @@ import type { Metrics } from './metrics.ts';
 export interface RedisWatcher {
   /** One log line when a connection is lost, one when it is back; its state as metrics. */
   connection(redis: Redis, purpose: string): void;
+  /** Why no connection is ready: what the last attempt of one of them failed with. */
+  fault(): Error | undefined;
   /** Times the commands of a connection and counts their failures. */
   commands(redis: Redis): void;
 }
@@ -28,27 +30,43 @@ export const createRedisWatcher = (
   own: () => Iterable<Redis>,
 ): RedisWatcher => {
   const purposes = new WeakMap<Redis, string>();
+  const faults = new WeakMap<Redis, Error>();
   const reconnects = metrics.counter('redis_client_reconnects_total');
   const failovers = metrics.counter('redis_client_failovers_total').with({});
   reportStates(metrics, () => [...own()].map((redis) => ({ redis, client: purposes.get(redis) ?? 'other' })));
   return {
+    fault: () => [...own()].map((redis) => faults.get(redis)).find((error) => error !== undefined),
     commands: createCommandMeter(metrics, (redis) => purposes.get(redis) ?? 'other'),
     connection: (redis, purpose) => {
       purposes.set(redis, purpose);
       let lost = false;
+      let isFirst = true;
       redis.on('error', (error) => {
+        // The first error of an attempt is its cause, what follows are consequences.
+        if (isFirst) faults.set(redis, error);
+        isFirst = false;
+        // Otherwise the library goes on in database 0.
+        if (isFailedSelect(error)) redis.disconnect(true);
         if (error.message.startsWith('READONLY')) failovers.inc();
         if (!lost) log.warn({ client: purpose, message: error.message }, 'redis.connection_failed');
         lost = true;
       });
       redis.on('ready', () => {
+        faults.delete(redis);
         if (lost) log.info({ client: purpose }, 'redis.connection_restored');
         lost = false;
+      });
+      redis.on('close', () => {
+        isFirst = true;
       });
       redis.on('reconnecting', () => reconnects.inc({ client: purpose }));
     },
   };
 };
+
+/** True for the answer to the SELECT of the handshake; the parser notes the command with each error. */
+const isFailedSelect = (error: Error & { command?: { name?: string } }): boolean =>
+  error.command?.name === 'select';
 
 const reportStates = (metrics: Metrics, own: () => readonly { redis: Redis; client: string }[]): void => {
   const status = metrics.gauge('redis_client_status');
@@ -106,6 +124,7 @@ const REASONS: readonly (readonly [RegExp, Reason])[] = [
   [/^READONLY/, 'readonly'],
   [/^(MOVED|ASK)/, 'moved'],
   [/^OOM/, 'oom'],
+  [/^NOPERM|executing the script can't|ACL failure in script/, 'permission'],
   [/^NOSCRIPT/, 'noscript'],
   [/Connection is closed|isn't writeable|ECONN|EPIPE|max retries/i, 'connection'],
 ];

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import { after } from './clock.ts';
 import type { RedisConfig } from './config.ts';
@@ -39,7 +40,10 @@ export interface RedisConnections extends AsyncDisposable {
    * it was started again, or took over.
    */
   servers(): Promise<readonly string[]>;
-  /** Writes and reads back a probe key: PING alone also passes on a read-only replica. */
+  /**
+   * Tries what the services need: one script that writes, publishes and reads back. PING alone also passes on a read-only
+   * replica, and for an account without permissions. Rejects with the reason for which no connection is ready, if none is.
+   */
   ping(): Promise<void>;
 }
 
@@ -104,7 +108,16 @@ export const openRedis = async (
     dedicated: (purpose, channel = '') => opener.dedicated(purpose, shards?.follow(channel)),
     count: () => ({ open: opener.open(), max: config.maxConnections }),
     servers: () => runIdsOf(lane()),
-    ping: () => probe(lane(), `${config.prefix}probe:${config.name}`),
+    ping: async () => {
+      const one = lane();
+      const fault = one.status === 'ready' ? undefined : watch.fault();
+      if (fault !== undefined) throw fault;
+      await runProbe(
+        one,
+        `${config.prefix}probe:${config.name}`,
+        shards === undefined ? 'PUBLISH' : 'SPUBLISH',
+      );
+    },
     [Symbol.asyncDispose]: async () => {
       for (const one of lanes) one.disconnect();
       for (const one of sockets) one.disconnect();
@@ -147,7 +160,7 @@ const createOpener = ({ config, address, watch, sockets }: OpenerDeps) => {
       ...options,
       replyMapping: 'legacy' as const,
     };
-    return start(address.is === 'single' ? new Redis(address.url, all) : new Redis(all), purpose);
+    return start(new Redis(all), purpose);
   };
   const cluster = (purpose: string, at: RedisAddress & { is: 'cluster' }): Cluster => {
     admit(purpose);
@@ -216,9 +229,7 @@ const baseOptions = (config: RedisConfig & { name: string }, purpose: string): R
 
 const pause = (times: number): number => Math.min(50 * 2 ** times, 2_000) + Math.random() * 200;
 
-/** Who we are, where the URL does not say it to the library itself. */
 const accountOf = (address: RedisAddress): RedisOptions => {
-  if (address.is === 'single') return {};
   const { username, password, isTls } = address;
   return {
     ...(username === undefined ? {} : { username }),
@@ -228,21 +239,22 @@ const accountOf = (address: RedisAddress): RedisOptions => {
 };
 
 /** Sentinels are asked for the primary before each connection, and say at once when it is another. */
-const targetOf = (address: RedisAddress, config: RedisConfig): RedisOptions =>
-  address.is === 'sentinel'
-    ? {
-        sentinels: [...address.sentinels],
-        name: address.primary,
-        db: address.db,
-        role: 'master',
-        failoverDetector: true,
-        sentinelCommandTimeout: config.connectTimeoutMs,
-        sentinelRetryStrategy: pause,
-        enableTLSForSentinelMode: address.isTls,
-        ...(address.isTls ? { sentinelTLS: {} } : {}),
-        ...(config.sentinelPassword === undefined ? {} : { sentinelPassword: config.sentinelPassword }),
-      }
-    : {};
+const targetOf = (address: RedisAddress, config: RedisConfig): RedisOptions => {
+  if (address.is === 'cluster') return {};
+  if (address.is === 'single') return { host: address.host, port: address.port, db: address.db };
+  return {
+    sentinels: [...address.sentinels],
+    name: address.primary,
+    db: address.db,
+    role: 'master',
+    failoverDetector: true,
+    sentinelCommandTimeout: config.connectTimeoutMs,
+    sentinelRetryStrategy: pause,
+    enableTLSForSentinelMode: address.isTls,
+    ...(address.isTls ? { sentinelTLS: {} } : {}),
+    ...(config.sentinelPassword === undefined ? {} : { sentinelPassword: config.sentinelPassword }),
+  };
+};
 
 /** Connects to nodes before the first command needs them. While a cluster is not ready, the library does that in its order. */
 const warm = (lane: Cluster): void => {
@@ -265,14 +277,22 @@ const runIdsOf = async (lane: RedisLane): Promise<string[]> => {
   return infos.flatMap((info) => /^run_id:(\w+)/m.exec(info)?.[1] ?? []);
 };
 
-/** Writes a key and reads it back; on a cluster every node with slots must answer, too. */
-const probe = async (lane: RedisLane, key: string): Promise<void> => {
+/** KEYS probe, which is also the channel · ARGV value, ttl ms, publish command, channel: no key, so that a cluster lets it pass */
+const PROBE_SCRIPT = `redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call(ARGV[3], ARGV[4], ARGV[1])
+return redis.call('GET', KEYS[1])`;
+const PROBE_SHA = createHash('sha1').update(PROBE_SCRIPT).digest('hex');
+
+/** Runs the probe script; on a cluster every node with slots must answer, too. */
+const runProbe = async (lane: RedisLane, key: string, publish: 'PUBLISH' | 'SPUBLISH'): Promise<void> => {
   if (lane instanceof Cluster) await Promise.all(lane.nodes('master').map((node) => node.ping()));
   const sent = String(process.hrtime.bigint());
-  const replies = await lane.multi().set(key, sent, 'PX', PROBE_KEY_TTL_MS).get(key).exec();
-  const failed = replies?.find(([error]) => error !== null)?.[0];
-  if (failed) throw failed;
-  if (replies?.[1]?.[1] !== sent) throw new Error('the probe key was not read back');
+  const args = [key, sent, PROBE_KEY_TTL_MS, publish, key] as const;
+  const answer = await lane.evalsha(PROBE_SHA, 1, ...args).catch((error: unknown) => {
+    if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error;
+    return lane.eval(PROBE_SCRIPT, 1, ...args);
+  });
+  if (answer !== sent) throw new Error('the probe key was not read back');
 };
 
 /** Resolves when one lane is ready, or when the wait has been long enough to go on without. */
@@ -293,14 +313,17 @@ const firstContact = (lanes: readonly RedisLane[], timeoutMs: number): Promise<v
   });
 
 const FAULT_REPLIES =
-  /^(READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|OOM|BUSY|NOREPLICAS|MISCONF|NOAUTH|WRONGPASS|UNBLOCKED)/;
+  /^(READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|OOM|BUSY|NOREPLICAS|MISCONF|NOAUTH|WRONGPASS|NOPERM|UNBLOCKED)/;
+/** Faults for which Redis has no code of its own: permissions inside a script, a database that does not exist, no free client. */
+const FAULT_ERR =
+  /^ERR (The user executing the script can't|ACL failure in script|DB index is out of range|invalid DB index|SELECT is not allowed|max number of clients)/;
 const FAULT_TEXTS =
   /Connection is closed|isn't writeable|Command timed out|Socket timeout|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|max retries per request|probe key|Cluster isn't ready|startup nodes|Cluster is ended|Cluster redirections|Failed to refresh slots|sentinels are unreachable/i;
 
 /** True when Redis or the way to it failed, false when our command was wrong. */
 export const isRedisFault = (error: unknown): boolean => {
   if (!(error instanceof Error)) return false;
-  if (error.name === 'ReplyError') return FAULT_REPLIES.test(error.message);
+  if (error.name === 'ReplyError') return FAULT_REPLIES.test(error.message) || FAULT_ERR.test(error.message);
   return (
     error.name === 'TimeoutError' ||
     error.name === 'MaxRetriesPerRequestError' ||

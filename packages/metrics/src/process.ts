@@ -42,6 +42,7 @@ export const PROCESS = {
         'startup_parameter',
         'wrong_database',
         'too_many_connections',
+        'full',
         'schema',
         'tls',
         'unknown_host',

@@ -87,7 +87,7 @@ export const REDIS = {
   redis_client_command_errors_total: counter('Commands that failed, by reason.', {
     labels: {
       client: CLIENT,
-      reason: ['timeout', 'readonly', 'moved', 'oom', 'noscript', 'connection', 'other'],
+      reason: ['timeout', 'readonly', 'moved', 'oom', 'permission', 'noscript', 'connection', 'other'],
     },
     panel: { ...redis, by: ['reason'] },
   }),

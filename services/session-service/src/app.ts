@@ -8,7 +8,7 @@ import { createInstance } from '@muster/kit/instance';
 import { watchLocalFaults } from '@muster/kit/local-fault';
 import { createMetrics } from '@muster/kit/metrics';
 import { openOpsServer } from '@muster/kit/ops-server';
-import { openPostgres, type Postgres } from '@muster/kit/postgres';
+import { openPostgres, type Postgres, type Privilege } from '@muster/kit/postgres';
 import type { About } from '@muster/kit/probes';
 import { openRedis } from '@muster/kit/redis';
 import { type RunningApp, VERSION } from '@muster/kit/run';
@@ -105,13 +105,26 @@ export const createApp = async (config: SessionServiceConfig, world: World): Pro
   };
 };
 
+/** What no login, check or sign-out can do without. */
+const NEEDED_PRIVILEGES: readonly Privilege[] = [
+  ...(['subjects', 'sessions'] as const).flatMap((table) =>
+    (['SELECT', 'INSERT', 'UPDATE'] as const).map((privilege) => ({ table, privilege })),
+  ),
+  { table: 'outbox', privilege: 'INSERT' },
+  { table: 'outbox', privilege: 'DELETE' },
+  { table: 'session_events', privilege: 'INSERT' },
+  { table: 'idempotency_keys', privilege: 'INSERT' },
+  { table: 'api_keys', privilege: 'SELECT' },
+  { table: 'tenants', privilege: 'SELECT' },
+];
+
 const migrated = async (config: SessionServiceConfig, log: World['log']): Promise<void> => {
   if (config.migrate) await migrate(config.postgres.url, log);
 };
 
 const checkDatabase = async (postgres: Postgres, schema: SchemaGate): Promise<void> => {
-  if (!schema.isReady()) throw new Error('the schema is not up to date');
-  await postgres.ping();
+  if (!schema.isReady()) throw schema.fault();
+  await postgres.ping(NEEDED_PRIVILEGES);
 };
 
 /** Whether what is committed reaches the fleet. */

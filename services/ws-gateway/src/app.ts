@@ -63,11 +63,10 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
   await using stack = new AsyncDisposableStack();
   const metrics = createMetrics({ service: SERVICE, version: VERSION });
   const redis = stack.use(await openRedis({ ...config.redis, name: common.instanceName }, { log, metrics }));
-  const health = stack.use(
-    createHealth({ clock, log, metrics, checks: { redis: () => redis.ping() }, isStrict: common.isStrict }),
-  );
   const core = stack.use(wireCore(config, world, redis, metrics));
   const { engine, bus, gate, instruments } = core;
+  const checks = { redis: () => checkRedis(redis, bus) };
+  const health = stack.use(createHealth({ clock, log, metrics, checks, isStrict: common.isStrict }));
   await firstContact(bus);
 
   const { host, port, opsPort } = common;
@@ -118,6 +117,13 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
       await owned.disposeAsync();
     },
   };
+};
+
+/** Commands, scripts and publishing on one connection, and hearing on another. */
+const checkRedis = async (redis: RedisConnections, bus: Bus): Promise<void> => {
+  await redis.ping();
+  const fault = bus.fault();
+  if (fault !== undefined) throw fault;
 };
 
 type FleetDeps = World & {

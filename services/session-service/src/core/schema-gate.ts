@@ -4,6 +4,8 @@ import type { Logger } from '@muster/kit/logger';
 /** Brings the schema up to date, now or as soon as the database answers. */
 export interface SchemaGate extends AsyncDisposable {
   isReady(): boolean;
+  /** Why the last attempt failed. */
+  fault(): unknown;
 }
 
 const FIRST_PAUSE_MS = 500;
@@ -16,11 +18,13 @@ const LONGEST_PAUSE_MS = 5000;
 export const openSchemaGate = async (migrate: () => Promise<unknown>, log: Logger): Promise<SchemaGate> => {
   const stopping = new AbortController();
   let ready = false;
+  let fault: unknown = new Error('the schema is not up to date');
   const attempt = async (): Promise<boolean> => {
     try {
       await migrate();
       ready = true;
     } catch (error) {
+      fault = error;
       log.warn({ error }, 'database.migration-failed');
     }
     return ready;
@@ -36,6 +40,7 @@ export const openSchemaGate = async (migrate: () => Promise<unknown>, log: Logge
   const background = (await attempt()) ? Promise.resolve() : goOn();
   return {
     isReady: () => ready,
+    fault: () => fault,
     [Symbol.asyncDispose]: () => {
       stopping.abort();
       return background;

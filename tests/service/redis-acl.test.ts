@@ -1,0 +1,90 @@
+import { readFileSync } from 'node:fs';
+import { migrate } from '@muster/session-service/store/migrate';
+import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
+import { useTestStores } from '@muster/testkit/stores';
+import { until } from '@muster/testkit/wait';
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startAggregator, type TestAggregator } from './aggregator-fixture.ts';
+import { connected, listenTo, sdk, startGateway, type TestGateway } from './gateway-fixture.ts';
+import { startService, type TestService } from './session-fixture.ts';
+
+const stores = useTestStores({ migrate });
+const GUIDE = readFileSync(new URL('../../docs/operations/stores.md', import.meta.url), 'utf8');
+const [name = '', ...words] = /^ACL SETUSER (.*)$/m.exec(GUIDE)?.[1]?.split(' ') ?? [];
+/** Takes permissions away; what it is for is another test. */
+const WITHOUT_DANGER = '-@dangerous';
+
+let stack: AsyncDisposableStack;
+let redis: OwnStore;
+let admin: Redis;
+let service: TestService;
+let gateway: TestGateway;
+let aggregator: TestAggregator;
+
+beforeAll(async () => {
+  stack = new AsyncDisposableStack();
+  redis = stack.use(await openOwnRedis());
+  admin = stack.adopt(new Redis(redis.url), (one) => one.disconnect());
+  await grant(words);
+  const redisUrl = redis.url.replace('redis://', `redis://${name}:PASSWORD@`);
+  const places = { redisUrl, redisPrefix: 'muster:', databaseUrl: stores.databaseUrl };
+  service = stack.use(await startService(places));
+  gateway = stack.use(await startGateway(places, service.opsUrl));
+  aggregator = stack.use(
+    await startAggregator(places, { EXPECTED: 'session-service=1,ws-gateway=1', OPS_TOKEN: 'x'.repeat(16) }),
+  );
+});
+afterAll(() => stack.disposeAsync());
+
+const grant = (rules: readonly string[]) => admin.call('ACL', 'SETUSER', name, 'reset', ...rules);
+/** Commands, keys, channels and log-ins that Redis refused. */
+const refused = async (): Promise<string[]> => {
+  const entries = (await admin.call('ACL', 'LOG')) as string[][];
+  return entries.map((entry) => `${entry[3]} ${entry[7]}`);
+};
+/** What people do, each thing once; what is refused meanwhile stands in the log of Redis. */
+const useEverything = async (): Promise<void> => {
+  const { body } = await service.service('POST', '/v1/sessions', { user_id: 'ann', transport: 'bearer' });
+  const client = await connected(sdk(gateway, { token: body.token }));
+  const heard = await listenTo(client, 'room');
+  await client.publish('room', { text: 'hello' });
+  await until(() => heard.length, { what: 'a message' });
+  await client.history('room', { limit: 1 });
+  await client.presence('room');
+  client.disconnect();
+  expect((await service.bearer(body.token, 'GET', '/v1/session')).status).toBe(200);
+  expect((await service.service('DELETE', `/v1/sessions/${body.id}`)).status).toBeLessThan(300);
+  expect((await aggregator.ask('/v1/fleet')).status).toBe(200);
+};
+
+test('[RD10] the account of the guide is enough for everything', async () => {
+  await useEverything();
+  const headers = { authorization: `Bearer ${'x'.repeat(16)}` };
+  const drain = await aggregator.ask('/v1/instances/gw-test/drain', { method: 'DELETE', headers });
+  expect(drain.status).toBe(202);
+  expect(await refused()).toEqual([]);
+  for (const ops of [service.opsUrl, gateway.opsUrl, aggregator.opsUrl]) {
+    expect(await (await fetch(`${ops}/health`)).json()).toMatchObject({
+      checks: { redis: { status: 'up' } },
+    });
+  }
+  const as = new Redis(redis.url.replace('redis://', `redis://${name}:PASSWORD@`));
+  await expect(as.flushall()).rejects.toThrow(/^NOPERM/);
+  await expect(as.keys('*')).rejects.toThrow(/^NOPERM/);
+  as.disconnect();
+});
+
+test('[RD10] without any word of it something is refused', async () => {
+  for (const word of words.filter((one) => one !== WITHOUT_DANGER)) {
+    await grant(words);
+    await admin.call('ACL', 'LOG', 'RESET');
+    await grant(words.filter((one) => one !== word));
+    await admin.call('CLIENT', 'KILL', 'USER', name);
+    await until(refused, {
+      ok: (entries) => entries.length > 0,
+      what: `something to be refused without ${word}`,
+    });
+  }
+  await grant(words);
+}, 60_000);
