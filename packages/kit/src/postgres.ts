@@ -84,7 +84,6 @@ export const openPostgres = (
   });
   const measures = createPostgresMeasures(metrics, stats);
   const checkouts = createCheckouts({ log, onLeak: measures.leaked });
-  const warnUnbounded = unboundedWarning(log);
 
   /** Destroys the connection when the error says that it cannot be trusted any more. */
   const withClient = async <T>(run: (client: PoolClient) => Promise<T>): Promise<T> => {
@@ -133,20 +132,28 @@ export const openPostgres = (
     query: (name, text, values) =>
       translated(() => withClient((client) => queriesOf(client).query(name, text, values))),
     transaction: (run) => translated(() => retried(() => attempt(run))),
-    ping: async (needs = []) => {
-      const values = [needs.map(({ table }) => table), needs.map(({ privilege }) => privilege)];
-      const [row] = (await probe.query<PingRow>(PING, values)).rows;
-      warnUnbounded(row?.timeout);
-      measures.primary(row?.read_only === false);
-      if (row?.read_only !== false) throw new Error('the database is read-only');
-      if (row.missing !== null) throw new MissingPrivilegeError(row.missing);
-    },
+    ping: createPing(probe, { measures, log }),
     stats,
     oldestCheckout: checkouts.oldest,
     [Symbol.asyncDispose]: async () => {
       checkouts[Symbol.dispose]();
       await Promise.allSettled([main.ended ? undefined : main.end(), probe.ended ? undefined : probe.end()]);
     },
+  };
+};
+
+const createPing = (
+  probe: Pool,
+  { measures, log }: { measures: PostgresMeasures; log: Logger },
+): Postgres['ping'] => {
+  const warnUnbounded = unboundedWarning(log);
+  return async (needs = []) => {
+    const values = [needs.map(({ table }) => table), needs.map(({ privilege }) => privilege)];
+    const [row] = (await probe.query<PingRow>(PING, values)).rows;
+    warnUnbounded(row?.timeout);
+    measures.primary(row?.read_only === false);
+    if (row?.read_only !== false) throw new Error('the database is read-only');
+    if (row.missing !== null) throw new MissingPrivilegeError(row.missing);
   };
 };
 
@@ -162,6 +169,7 @@ const unboundedWarning = (log: Logger): ((statementTimeout: unknown) => void) =>
     );
   };
 };
+
 /** The account may connect and may not do what is needed. Its code is that of Postgres for such a statement. */
 class MissingPrivilegeError extends Error {
   readonly code = '42501';
