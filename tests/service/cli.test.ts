@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runCli } from '@muster/cli/cli';
 import { createMySessions } from '@muster/client/sessions';
+import { listen } from '@muster/http/listen';
 import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -129,6 +130,33 @@ test('[CM9] an id that cannot be one is misuse, and ends nothing', async () => {
   expect(await createMySessions({ baseUrl: service.url, token: kept.token }).current()).toMatchObject({
     user_id: 'kept',
   });
+});
+
+test('[CM10] what makes something carries a key, fresh for each command and the same for its tries', async () => {
+  const keys: unknown[] = [];
+  const server = stack.use(
+    await listen(
+      async (req, res) => {
+        const parts: Buffer[] = [];
+        for await (const part of req) parts.push(part as Buffer);
+        const body = JSON.parse(Buffer.concat(parts).toString('utf8'));
+        keys.push(req.headers['idempotency-key'] ?? body.idempotency_key);
+        res.writeHead(keys.length % 2 === 1 ? 503 : 200, { 'content-type': 'application/json' });
+        res.end('{"result":{},"key":"sk_x","id":"y"}');
+      },
+      { host: '127.0.0.1', port: 0 },
+    ),
+  );
+  const at = `--url http://127.0.0.1:${server.port}`;
+  const line = `publish chat hi ${at} --server-key k`;
+  expect((await muster(line)).code).toBe(0);
+  expect((await muster(line)).code).toBe(0);
+  expect((await muster(`keys create --name a --scopes ops ${at} --key k`)).code).toBe(0);
+  expect((await muster(`${line} --idempotency mine`)).code).toBe(0);
+  expect(keys.filter((_, index) => index % 2 === 0)).toEqual(keys.filter((_, index) => index % 2 === 1));
+  expect(new Set(keys).size).toBe(4);
+  expect(keys.at(-1)).toBe('mine');
+  for (const key of keys.slice(0, 6)) expect(key).toMatch(/^[0-9a-f]{32}$/);
 });
 
 test('[CM6] keys are made, listed and revoked', async () => {

@@ -4,6 +4,7 @@ import { createGuest, createMySessions, createSessions } from '@muster/client/se
 import { listen } from '@muster/http/listen';
 import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
+import { withClient } from '@muster/testkit/template';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { SERVICE_KEY, startService, type TestService } from './session-fixture.ts';
 
@@ -59,6 +60,81 @@ test('[CL1] no answer at all has the reason network', async () => {
   await expect(lost.create({})).rejects.toMatchObject({ status: 0, reason: 'network' });
 });
 
+/** The service behind a proxy that loses the answer to each first request under a key: made, and not told. */
+const lossy = async () => {
+  const keys: string[] = [];
+  const server = await faulty(async (_calls, req, res) => {
+    const body: Buffer[] = [];
+    for await (const part of req) body.push(part as Buffer);
+    const { host: _host, connection: _connection, ...headers } = req.headers;
+    const answer = await fetch(service.url + req.url, {
+      method: req.method ?? 'GET',
+      headers: headers as Record<string, string>,
+      ...(body.length === 0 ? {} : { body: Buffer.concat(body) }),
+    });
+    const text = await answer.text();
+    const key = String(req.headers['idempotency-key'] ?? '');
+    keys.push(key);
+    if (key !== '' && keys.filter((one) => one === key).length === 1) {
+      res.socket?.destroy();
+      return;
+    }
+    for (const cookie of answer.headers.getSetCookie()) res.appendHeader('set-cookie', cookie);
+    res.writeHead(answer.status, { 'content-type': 'application/json' }).end(text);
+  });
+  return { ...server, keys };
+};
+
+test('[CL6] what is made is made once when its answer is lost, with a fresh key for each call', async () => {
+  const proxy = await lossy();
+  const client = createSessions({ ...proxy, apiKey: SERVICE_KEY });
+  const one = await client.create({ user_id: 'once', transport: 'bearer' });
+  const two = await client.create({ user_id: 'once', transport: 'bearer' });
+  const live = createMySessions({ baseUrl: service.url, token: two.token ?? '' });
+  const listed = await Array.fromAsync(live.list());
+  expect(listed.map(({ id }) => id)).toEqual([two.id, one.id]);
+
+  const guest = await createGuest({ ...proxy, label: 'lost guest' });
+  const upgraded = await client.upgrade(guest.id, { user_id: 'once' });
+  expect(upgraded).toMatchObject({ id: guest.id, user_id: 'once', token: expect.any(String) });
+  expect((await createMySessions({ baseUrl: service.url, token: upgraded.token ?? '' }).current()).id).toBe(
+    guest.id,
+  );
+  const guests = await withClient(stores.databaseUrl, (db) =>
+    db.query(`SELECT 1 FROM sessions WHERE label = 'lost guest'`),
+  );
+  expect(guests.rows).toHaveLength(1);
+
+  expect(proxy.keys).toHaveLength(8);
+  expect(new Set(proxy.keys).size).toBe(4);
+  for (const key of proxy.keys) expect(key).toMatch(/^[0-9a-f]{32}$/);
+});
+
+test('[CL6] a key that the application gives is the key of the call', async () => {
+  const create = () =>
+    sessions().create({ user_id: 'given', transport: 'bearer' }, { idempotencyKey: 'order-17' });
+  const [one, two] = [await create(), await create()];
+  expect(two).toEqual(one);
+});
+
+test('[CL7] a cookie session reaches the browser: given back, and written to the answer', async () => {
+  const opened = await sessions().create({ user_id: 'web', transport: 'cookie' });
+  expect(opened.token).toBeUndefined();
+  expect(opened.setCookie).toEqual([expect.stringMatching(/^session_id=.+HttpOnly/)]);
+
+  const app = await faulty((_calls, _req, res) => {
+    void sessions()
+      .create({ user_id: 'web', transport: 'cookie' }, { res: res.appendHeader('Set-Cookie', ['a=b']) })
+      .then(() => res.writeHead(303, { location: '/' }).end());
+  });
+  const answer = await fetch(app.baseUrl, { redirect: 'manual' });
+  const cookies = answer.headers.getSetCookie();
+  expect(cookies).toEqual(['a=b', expect.stringMatching(/^session_id=/)]);
+  const browser = { cookie: cookies.at(-1)?.split(';')[0] ?? '' };
+  const seen = await fetch(`${service.url}/v1/session`, { headers: browser });
+  expect(await seen.json()).toMatchObject({ user_id: 'web', current: true });
+});
+
 test('[CL2] calls that may run twice are tried again, others are not', async () => {
   const flaky = await faulty((calls, _req, res) => {
     if (calls % 3 === 0) res.writeHead(200, { 'content-type': 'application/json' }).end('{"id":"one"}');
@@ -67,9 +143,11 @@ test('[CL2] calls that may run twice are tried again, others are not', async () 
   const client = createSessions({ ...flaky, apiKey: 'k' });
   expect(await client.get(NO_SESSION)).toEqual({ id: 'one' });
   expect(flaky.calls).toHaveLength(3);
-  await expect(client.create({ user_id: 'u' })).rejects.toMatchObject({ status: 503, retryAfterS: 0 });
+  const send = createSender(flaky, { headers: {} });
+  const post = { method: 'POST', path: '/v1/x' } as const;
+  await expect(send(post)).rejects.toMatchObject({ status: 503, retryAfterS: 0 });
   expect(flaky.calls).toHaveLength(4);
-  await expect(client.create({ user_id: 'u' }, { idempotencyKey: 'k1' })).resolves.toEqual({ id: 'one' });
+  await expect(send({ ...post, idempotencyKey: true })).resolves.toMatchObject({ body: { id: 'one' } });
 });
 
 test('[CL2] a refusal that another try would not change is not tried again', async () => {

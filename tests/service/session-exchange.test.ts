@@ -212,6 +212,26 @@ describe('a bad token', () => {
 });
 
 describe('once', () => {
+  test('[SE36] [EX4] a repeat under its key gets the same session, with another key or none the token is used', async () => {
+    const sub = someone();
+    const token = await issuer.idToken({ claims: { sub } });
+    const keyed = (key: string, more: object = {}) => exchange(token, more, { 'idempotency-key': key });
+    const key = 'exchange-0123456789-abc';
+    expect((await keyed('short')).status).toBe(422);
+    const answers = await Promise.all(Array.from({ length: 5 }, () => keyed(key)));
+    expect(answers.map(({ status }) => status)).toEqual(Array(5).fill(200));
+    expect(new Set(answers.map(({ body }) => `${body.id} ${body.access_token}`)).size).toBe(1);
+    expect(await sql('SELECT 1 FROM sessions WHERE user_id = $1', [answers[0]?.body.user_id])).toHaveLength(
+      1,
+    );
+    for (const answer of [await exchange(token), await keyed(`${key}-2`), await keyed(key, { label: 'x' })]) {
+      expect([answer.status, answer.body.reason]).toEqual([401, 'replayed']);
+    }
+    await service.bearer(answers[0]?.body.access_token, 'DELETE', '/v1/session');
+    expect((await keyed(key)).body.type).toBe('/problems/session-rotated');
+    expect((await exchange(token)).body.reason).toBe('replayed');
+  });
+
   test('[EX4] a token is good for one session, also in parallel', async () => {
     const token = await issuer.idToken({ claims: { sub: someone() } });
     const answers = await Promise.all(Array.from({ length: 20 }, () => exchange(token)));

@@ -99,6 +99,39 @@ describe('idempotency', () => {
     expect(await sql(`SELECT 1 FROM sessions WHERE label = 'g'`)).toHaveLength(1);
   });
 
+  test('[SE36] a guest session is made once under a key that nobody can guess', async () => {
+    const guest = (key: string, json: object) =>
+      service.call('POST', '/v1/guest-sessions', { json, headers: { 'idempotency-key': key } });
+    const key = 'guest-0123456789-abcdef';
+    const answers = await Promise.all(
+      Array.from({ length: 5 }, () => guest(key, { transport: 'bearer', label: 'one guest' })),
+    );
+    expect(answers.map(({ status }) => status)).toEqual(Array(5).fill(201));
+    expect(new Set(answers.map(({ body }) => body.token)).size).toBe(1);
+    expect(await sql(`SELECT 1 FROM sessions WHERE label = 'one guest'`)).toHaveLength(1);
+    expect((await guest(key, { transport: 'bearer' })).status).toBe(422);
+    const short = await guest('x'.repeat(21), { transport: 'bearer' });
+    expect(short.body.detail[0]).toMatchObject({ loc: ['header', 'idempotency-key'] });
+  });
+
+  test('[SE36] an API key is made once, shown to repeats, and not revived', async () => {
+    const make = (json: object, key = 'k-api') =>
+      service.service('POST', '/v1/api-keys', json, { 'idempotency-key': key });
+    const body = { name: 'once', scopes: ['sessions:search', 'sessions:create'] };
+    const answers = await Promise.all(Array.from({ length: 5 }, () => make(body)));
+    expect(answers.map(({ status }) => status)).toEqual(Array(5).fill(201));
+    expect(new Set(answers.map((answer) => `${answer.body.id} ${answer.body.key}`)).size).toBe(1);
+    expect(answers.filter(({ headers }) => headers.get('idempotent-replayed') === 'true')).toHaveLength(4);
+    expect(await sql(`SELECT 1 FROM api_keys WHERE name = 'once'`)).toHaveLength(1);
+    const { id, key } = answers[0]!.body;
+    const headers = { authorization: `Bearer ${key}` };
+    expect((await service.call('GET', '/v1/sessions', { headers })).status).toBe(200);
+    expect((await make({ ...body, name: 'other' })).status).toBe(422);
+    expect((await make(body, 'k-api-2')).body.id).not.toBe(id);
+    await service.service('DELETE', `/v1/api-keys/${id}`);
+    expect((await make(body)).status).toBe(409);
+  });
+
   test('[SE36] another body is 422; after a rotation or the end 409', async () => {
     const first = await create('k-2', { user_id: 'u_2' });
     const other = await create('k-2', { user_id: 'u_3' });

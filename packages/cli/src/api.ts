@@ -1,4 +1,4 @@
-import { MusterError, type Send } from '@muster/client/http';
+import { MusterError, newIdempotencyKey, type Send } from '@muster/client/http';
 import { ApiRefusal } from './command.ts';
 
 /** Calls a method of the gateways' server API. Throws {@link ApiRefusal} when the gateway says no. */
@@ -9,14 +9,18 @@ interface ApiBody<T> {
   readonly error?: { readonly code: number; readonly message: string };
 }
 
-/** `sender` carries the server API key. Looking may be repeated after a lost connection, publishing may not. */
+/** Methods that make something. The gateways take their key from the parameters, as `idempotency_key`. */
+const MAKING = ['publish', 'broadcast'];
+
+/** `sender` carries the server API key. What makes something has a key, so that every call may be repeated. */
 export const createApi =
   (sender: () => Send): CallApi =>
   async <T>(method: string, params: object): Promise<T> => {
-    const call = { method: 'POST', path: `/api/${method}`, body: params } as const;
+    const key = MAKING.includes(method) ? { idempotency_key: newIdempotencyKey() } : {};
+    const call = { method: 'POST', path: `/api/${method}`, body: { ...key, ...params } } as const;
     const send = sender();
     try {
-      const { body } = await send<ApiBody<T>>({ ...call, isSafeToRepeat: method !== 'publish' });
+      const { body } = await send<ApiBody<T>>({ ...call, isSafeToRepeat: true });
       if (body?.error) throw new ApiRefusal(body.error.code, body.error.message);
       if (body?.result === undefined) throw new ApiRefusal(0, `the answer to ${method} is no result`);
       return body.result;

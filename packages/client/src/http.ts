@@ -38,7 +38,7 @@ export interface HttpOptions {
   readonly baseUrl: string;
   /** Longest wait for one answer in milliseconds; default 5000. */
   readonly timeoutMs?: number;
-  /** Further tries of calls that may safely run twice, after 429, 503 and lost connections; default 2. */
+  /** Further tries of calls that may run twice, after 429, 503 and lost connections; default 2. */
   readonly retries?: number;
   /** Another fetch, for tests and unusual runtimes. */
   readonly fetch?: typeof fetch;
@@ -51,7 +51,12 @@ export interface Call {
   readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
   readonly body?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
-  /** May the call run twice? Default: every method but POST and PATCH. */
+  /**
+   * The call makes something, once for all tries: they carry this `Idempotency-Key`. `true` takes a fresh one, which
+   * is right unless the application repeats the call itself.
+   */
+  readonly idempotencyKey?: string | true;
+  /** The call may run twice without a key. Default: every method but POST and PATCH. */
   readonly isSafeToRepeat?: boolean;
 }
 
@@ -72,6 +77,7 @@ const DEFAULT_TIMEOUT_MS = 5_000;
 const DEFAULT_RETRIES = 2;
 const MAX_RETRY_AFTER_S = 10;
 const FIRST_PAUSE_MS = 200;
+const KEY_BYTES = 16;
 
 /** A sender with the credentials of `common`. */
 export const createSender = (
@@ -81,10 +87,12 @@ export const createSender = (
   const attempts = 1 + (options.retries ?? DEFAULT_RETRIES);
   return async <T>(call: Call): Promise<Answer<T>> => {
     requireStablePath(call.path);
-    const repeatable = call.isSafeToRepeat ?? !['POST', 'PATCH'].includes(call.method);
+    const keyed = withKey(call);
+    const repeatable =
+      call.idempotencyKey !== undefined || (call.isSafeToRepeat ?? !['POST', 'PATCH'].includes(call.method));
     for (let attempt = 1; ; attempt += 1) {
       try {
-        return await once<T>(options, common, call);
+        return await once<T>(options, common, keyed);
       } catch (error) {
         const mayTryAgain =
           repeatable && attempt < attempts && error instanceof MusterError && isPassing(error);
@@ -93,6 +101,18 @@ export const createSender = (
       }
     }
   };
+};
+
+/** 128 random bits, in any runtime: `crypto.randomUUID` is missing on pages without TLS. */
+export const newIdempotencyKey = (): string =>
+  Array.from(crypto.getRandomValues(new Uint8Array(KEY_BYTES)), (byte) =>
+    byte.toString(16).padStart(2, '0'),
+  ).join('');
+
+const withKey = (call: Call): Call => {
+  if (call.idempotencyKey === undefined) return call;
+  const key = call.idempotencyKey === true ? newIdempotencyKey() : call.idempotencyKey;
+  return { ...call, headers: { ...call.headers, 'idempotency-key': key } };
 };
 
 const isPassing = ({ status }: MusterError): boolean => status === 0 || status === 429 || status === 503;

@@ -44,9 +44,48 @@ export interface Grant {
   readonly allow: readonly ('subscribe' | 'publish' | 'presence' | 'history')[];
 }
 
-/** A session that was just opened; `token` if the client keeps it itself. */
+/** A session that was just opened; `token` if the client keeps it itself, `setCookie` if a browser does. */
 export interface OpenedSession extends Session {
   readonly token?: string;
+  /** With transport `cookie`: values of `Set-Cookie` for the answer to the browser. They hold the token. */
+  readonly setCookie?: readonly string[];
+}
+
+/** The answer to a browser, such as Express's `res` or Node's `ServerResponse`. */
+export interface CookieReceiver {
+  appendHeader(name: string, value: string[]): unknown;
+}
+
+/** How a session is opened. */
+export interface CreateOptions {
+  /** Default: a fresh key for each call. At most 255 printable characters. */
+  readonly idempotencyKey?: string;
+  /** With transport `cookie`: `Set-Cookie` is added to this answer, and the browser is signed in. */
+  readonly res?: CookieReceiver;
+}
+
+/** Who a guest turned out to be. */
+export interface SessionUpgrade {
+  readonly user_id: string;
+  readonly remember?: boolean;
+  readonly auth?: NewSession['auth'];
+}
+
+/** A token that proves a login at a trusted issuer, and what is known of the client. */
+export interface TokenExchange {
+  readonly token: string;
+  /** Default `id_token`. */
+  readonly tokenType?: 'id_token' | 'jwt';
+  readonly nonce?: string;
+  readonly transport?: 'cookie' | 'bearer';
+  readonly remember?: boolean;
+  readonly label?: string;
+  readonly device_id?: string;
+  readonly client_kind?: string;
+  /** Only with an API key. */
+  readonly ip?: string;
+  /** Only with an API key. */
+  readonly user_agent?: string;
 }
 
 /** What a new session is made of. Everything but who it is for has a default. */

@@ -1,6 +1,16 @@
-import { type Call, createSender, type HttpOptions, type Send } from './http.ts';
+import { type Answer, type Call, createSender, type HttpOptions, type Send } from './http.ts';
 import { uuidSegment } from './paths.ts';
-import type { Ended, NewSession, OpenedSession, Page, Session } from './session-types.ts';
+import type {
+  CookieReceiver,
+  CreateOptions,
+  Ended,
+  NewSession,
+  OpenedSession,
+  Page,
+  Session,
+  SessionUpgrade,
+  TokenExchange,
+} from './session-types.ts';
 
 /** What a session's own client may do. An id that is not a UUID rejects with a TypeError before any request. */
 export interface MySessions {
@@ -23,8 +33,13 @@ export interface MySessions {
 
 /** What a back end may do. An id that is not a UUID rejects with a TypeError before any request. */
 export interface Sessions {
-  /** Signs somebody in, after the back end made sure who it is. With a key, a repeated call gives the same session. */
-  create(session: NewSession, options?: { readonly idempotencyKey?: string }): Promise<OpenedSession>;
+  /**
+   * Signs somebody in, after the back end made sure who it is. Each call makes one session, however often it is sent;
+   * give `idempotencyKey` where the application repeats the call itself.
+   */
+  create(session: NewSession, options?: CreateOptions): Promise<OpenedSession>;
+  /** Turns a guest's session into that of a user who has signed in; the client gets the new token. */
+  upgrade(id: string, upgrade: SessionUpgrade, options?: CreateOptions): Promise<OpenedSession>;
   /** A session by its id; undefined when there is none. */
   get(id: string): Promise<Session | undefined>;
   /** Ends a session: its sockets are closed on every gateway. Resolves also when it had ended already. */
@@ -37,15 +52,18 @@ export interface Sessions {
  */
 export const createSessions = (options: HttpOptions & { readonly apiKey: string }): Sessions => {
   const send = createSender(options, { headers: { authorization: `Bearer ${options.apiKey}` } });
+  const opened = async (
+    path: string,
+    body: object,
+    { idempotencyKey, res }: CreateOptions = {},
+  ): Promise<OpenedSession> =>
+    openedFrom(
+      await send<OpenedSession>({ method: 'POST', path, body, idempotencyKey: idempotencyKey ?? true }),
+      res,
+    );
   return {
-    create: async (session, { idempotencyKey } = {}) => {
-      const keyed = idempotencyKey === undefined ? {} : { 'idempotency-key': idempotencyKey };
-      const { body } = await send<OpenedSession>({
-        ...{ method: 'POST', path: '/v1/sessions', body: session, headers: keyed },
-        isSafeToRepeat: idempotencyKey !== undefined,
-      });
-      return body;
-    },
+    create: async (session, options) => opened('/v1/sessions', session, options),
+    upgrade: async (id, upgrade, options) => opened(`${sessionPath(id)}/upgrade`, upgrade, options),
     get: async (id) => {
       const path = sessionPath(id);
       try {
@@ -98,8 +116,37 @@ export const createGuest = async (
   const label = options.label === undefined ? {} : { label: options.label };
   const { body } = await send<OpenedSession>({
     ...{ method: 'POST', path: '/v1/guest-sessions', body: { transport: 'bearer', ...label } },
+    idempotencyKey: true,
   });
   return body;
+};
+
+/** A session for a token of a trusted issuer (RFC 8693), made by the client itself or by a back end with its key. */
+export const exchangeToken = async (
+  options: HttpOptions & { readonly apiKey?: string },
+  { token, tokenType = 'id_token', ...more }: TokenExchange,
+): Promise<OpenedSession> => {
+  const headers = options.apiKey === undefined ? {} : { authorization: `Bearer ${options.apiKey}` };
+  const send = createSender(options, { headers });
+  const body = {
+    grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+    subject_token: token,
+    subject_token_type: `urn:ietf:params:oauth:token-type:${tokenType}`,
+    ...more,
+  };
+  const call = { method: 'POST', path: '/v1/token-exchange', body, idempotencyKey: true } as const;
+  return openedFrom(await send<OpenedSession>(call), undefined);
+};
+
+/** With transport "cookie" the token is in `Set-Cookie`, for the browser and for nobody else. */
+const openedFrom = (
+  { body, headers }: Answer<OpenedSession>,
+  res: CookieReceiver | undefined,
+): OpenedSession => {
+  const cookies = headers.getSetCookie();
+  if (cookies.length === 0) return body;
+  res?.appendHeader('Set-Cookie', cookies);
+  return { ...body, setCookie: cookies };
 };
 
 const sessionPath = (id: string): string => `/v1/sessions/${uuidSegment('session id', id)}`;

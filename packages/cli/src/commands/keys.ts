@@ -22,7 +22,7 @@ export const keysCreate: Command = {
     if (name === undefined || scopes === undefined) throw new UsageError('--name and --scopes are needed');
     const tenant = option('tenant');
     const { body } = await send<ApiKey & { key: string }>({
-      ...{ method: 'POST', path: '/v1/api-keys' },
+      ...{ method: 'POST', path: '/v1/api-keys', idempotencyKey: true },
       body: {
         name,
         scopes: scopes.split(',').map((one) => one.trim()),

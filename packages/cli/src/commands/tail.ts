@@ -18,6 +18,7 @@ export const tail: Command = {
     const { body: session } = await context.send<OpenedSession>({
       method: 'POST',
       path: '/v1/sessions',
+      idempotencyKey: true,
       body: {
         user_id: USER,
         transport: 'bearer',

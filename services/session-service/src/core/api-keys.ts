@@ -2,6 +2,8 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Random } from '@muster/kit/random';
+import type { DerivedKeys } from './derived-keys.ts';
+import type { Idempotency } from './ports.ts';
 
 /** What an API key may be allowed to do. */
 export const SCOPES = [
@@ -33,7 +35,8 @@ export interface ApiKey {
 
 /** API keys in Postgres. */
 export interface KeyStore {
-  insert(key: Pick<ApiKey, 'id' | 'name' | 'scopes' | 'tenant'>, hash: Buffer): Promise<ApiKey>;
+  /** Undefined when there is a key with that hash. */
+  insert(key: Pick<ApiKey, 'id' | 'name' | 'scopes' | 'tenant'>, hash: Buffer): Promise<ApiKey | undefined>;
   findByHash(hash: Buffer): Promise<ApiKey | undefined>;
   list(tenant: string | null): Promise<ApiKey[]>;
   /** False when no such key lives. */
@@ -44,12 +47,19 @@ export interface KeyStore {
 /** Who calls with a key. */
 export type KeyHolder = Pick<ApiKey, 'id' | 'scopes' | 'tenant'>;
 
+export type NewApiKey = Pick<ApiKey, 'name' | 'scopes' | 'tenant'>;
+
+export type CreatedApiKey =
+  | { readonly ok: true; readonly key: string; readonly made: ApiKey; readonly isReplay: boolean }
+  /** The idempotency key stands for another API key, or for one that was revoked. */
+  | { readonly ok: false; readonly why: 'key_reused' | 'revoked' };
+
 /** Knows which keys are good. */
 export interface ApiKeys {
   /** Undefined for a key of nobody. Asks Postgres at most once in ten seconds per key. */
   holderOf(key: string): Promise<KeyHolder | undefined>;
-  /** Makes a key; it is shown this once. */
-  create(key: Pick<ApiKey, 'name' | 'scopes' | 'tenant'>): Promise<{ key: string; made: ApiKey }>;
+  /** Makes a key; it is shown this once, and to repeats under the same idempotency key. */
+  create(key: NewApiKey, idempotency?: Idempotency): Promise<CreatedApiKey>;
   list(tenant: string | null): Promise<ApiKey[]>;
   revoke(id: string, tenant: string | null): Promise<boolean>;
 }
@@ -59,6 +69,7 @@ interface ApiKeysDeps {
   readonly random: Random;
   readonly log: Logger;
   readonly store: KeyStore;
+  readonly keys: DerivedKeys;
   /** Keys of the configuration, with every scope. */
   readonly given: readonly string[];
 }
@@ -94,9 +105,12 @@ export const createApiKeys = (deps: ApiKeysDeps): ApiKeys => {
       // What is not of our making is not worth a question.
       return SHAPE.test(key) ? lookUp(key) : undefined;
     },
-    create: async (wanted) => {
-      const key = `sk_${Buffer.from(random.bytes(KEY_BYTES)).toString('base64url')}`;
-      return { key, made: await store.insert({ ...wanted, id: crypto.randomUUID() }, sha256(key)) };
+    create: async (wanted, idempotency) => {
+      if (idempotency !== undefined) return createOnce(deps, wanted, idempotency);
+      const key = keyOf(random.bytes(KEY_BYTES));
+      const made = await store.insert({ ...wanted, id: crypto.randomUUID() }, sha256(key));
+      if (made === undefined) throw new Error('a random API key was taken');
+      return { ok: true, key, made, isReplay: false };
     },
     list: (tenant) => store.list(tenant),
     revoke: async (id, tenant) => {
@@ -106,6 +120,41 @@ export const createApiKeys = (deps: ApiKeysDeps): ApiKeys => {
     },
   };
 };
+
+const keyOf = (bytes: Uint8Array): string => `sk_${Buffer.from(bytes).toString('base64url')}`;
+
+/**
+ * Under an idempotency key the API key follows from it, so that a repeat finds what the first request made and
+ * nothing secret is stored. Older signing keys count too: the first request may have come before they changed.
+ */
+const createOnce = async (
+  { store, keys }: ApiKeysDeps,
+  wanted: NewApiKey,
+  { caller, key }: Idempotency,
+): Promise<CreatedApiKey> => {
+  const secrets = keys.macs('idempotency', `api-key\n${caller}\n${key}`).map(keyOf);
+  const replayed = async (secret: string): Promise<CreatedApiKey | undefined> => {
+    const before = await store.findByHash(sha256(secret));
+    if (before === undefined) return undefined;
+    if (!isSame(before, wanted)) return { ok: false, why: 'key_reused' };
+    if (before.revokedAt !== null) return { ok: false, why: 'revoked' };
+    return { ok: true, key: secret, made: before, isReplay: true };
+  };
+  for (const secret of secrets) {
+    const before = await replayed(secret);
+    if (before !== undefined) return before;
+  }
+  const [secret = ''] = secrets;
+  const made = await store.insert({ ...wanted, id: crypto.randomUUID() }, sha256(secret));
+  if (made !== undefined) return { ok: true, key: secret, made, isReplay: false };
+  // A request with the same key was faster by a moment; what it made is committed now.
+  const before = await replayed(secret);
+  if (before === undefined) throw new Error('a key that was in the way is gone');
+  return before;
+};
+
+const isSame = (made: ApiKey, wanted: NewApiKey): boolean =>
+  made.name === wanted.name && made.tenant === wanted.tenant && made.scopes.join() === wanted.scopes.join();
 
 const sha256 = (text: string): Buffer => createHash('sha256').update(text).digest();
 

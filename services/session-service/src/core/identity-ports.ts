@@ -49,8 +49,8 @@ export interface TokenVerifier {
 
 /** Remembers which tokens were used. Rejects with `REDIS_UNAVAILABLE`. */
 export interface UsedTokens {
-  /** True for the first who asks, within the life of the token. */
-  take(token: TrustedToken): Promise<boolean>;
+  /** True for the first who asks, within the life of the token, and for those who name the same `taker`. */
+  take(token: TrustedToken, taker?: string): Promise<boolean>;
   /** The use came to nothing: the token is good once more. Never rejects. */
   giveBack(token: TrustedToken): Promise<void>;
 }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { Clock } from '@muster/kit/clock';
 import { type Person, personOf } from './claims.ts';
 import type {
@@ -8,7 +9,7 @@ import type {
   TrustedToken,
   UsedTokens,
 } from './identity-ports.ts';
-import type { Actor } from './ports.ts';
+import type { Actor, Idempotency } from './ports.ts';
 import type { Login, Opened, Sessions } from './sessions.ts';
 
 /** A token, and what its bearer says of the client that shall have the session. */
@@ -22,6 +23,8 @@ export interface ExchangeRequest {
   readonly ip: string | null;
   /** Who calls, if it is a back end. */
   readonly caller: Actor | undefined;
+  /** The same request under the same key answers the same session. */
+  readonly idempotency: Idempotency | undefined;
   readonly login: Pick<Login, 'transport' | 'remember' | 'label' | 'client' | 'ip'>;
 }
 
@@ -60,7 +63,7 @@ const exchange = async (deps: TokenExchangeDeps, request: ExchangeRequest): Prom
   if (request.tenant !== null && request.tenant !== token.issuer.tenant) return { ok: false, why: 'tenant' };
   const login = { issuer: token.issuer.issuer, sid: person.sid, sub: person.sub };
   if (await deps.over.covers(login, token.issuedAt)) return { ok: false, why: 'logged_out' };
-  if (!(await deps.used.take(token))) return { ok: false, why: 'replayed' };
+  if (!(await deps.used.take(token, takerOf(request)))) return { ok: false, why: 'replayed' };
   const opened = await openOrGiveBack(deps, request, token, person);
   // A logout that came in meanwhile has not seen this session.
   if (opened.ok && (await isOver(deps, login, token.issuedAt))) {
@@ -70,7 +73,18 @@ const exchange = async (deps: TokenExchangeDeps, request: ExchangeRequest): Prom
   return opened;
 };
 
-/** A login that came to nothing, for a fault or for the limit of sessions, may be tried again with the same token. */
+/** A repeat under the same key is the same taker, so that it gets the answer that was lost. */
+const takerOf = ({ idempotency }: ExchangeRequest): string | undefined =>
+  idempotency &&
+  createHash('sha256')
+    .update(`${idempotency.caller}\n${idempotency.key}\n`)
+    .update(idempotency.requestHash)
+    .digest('base64url');
+
+/**
+ * A login that came to nothing, for a fault or for the limit of sessions, may be tried again with the same token.
+ * Under a key, a fault leaves the token to repeats with that key: one of them may have made the session.
+ */
 const openOrGiveBack = async (
   { sessions, used }: TokenExchangeDeps,
   request: ExchangeRequest,
@@ -80,10 +94,12 @@ const openOrGiveBack = async (
   const actor = request.caller ?? { name: `idp:${token.issuer.name}`, ip: request.ip };
   let opened: Opened | undefined;
   try {
-    opened = await sessions.open(loginOf(request, token, person), actor);
+    opened = await sessions.open(loginOf(request, token, person), actor, request.idempotency);
     return opened;
   } finally {
-    if (opened?.ok !== true) await used.giveBack(token);
+    const isRefused = opened?.ok === false && (opened.why === 'disabled' || opened.why === 'limit');
+    const isFault = opened === undefined && request.idempotency === undefined;
+    if (isRefused || isFault) await used.giveBack(token);
   }
 };
 

@@ -8,6 +8,7 @@ import { MAX_USER_AGENT, summarizeUserAgent } from '../core/user-agent.ts';
 import { guestSessionBody, openedSchema } from './bodies.ts';
 import type { HttpContext } from './context.ts';
 import { actorOf } from './guards.ts';
+import { anonymousIdempotencyOf } from './idempotency.ts';
 import { openedReply } from './opened.ts';
 
 /** The route by which anybody opens a session without an account, where that is switched on. */
@@ -16,6 +17,8 @@ export const guestRoutes = (context: HttpContext): Route[] => [
     method: 'post',
     path: '/v1/guest-sessions',
     summary: 'Open a session for a guest',
+    description:
+      'With an `Idempotency-Key` header of at least 22 characters the same request answers the same session and token for a day.',
     tags: ['user'],
     body: guestSessionBody,
     guard: (req, res) => guestGuard(context, req, res),
@@ -30,9 +33,11 @@ export const guestRoutes = (context: HttpContext): Route[] => [
     },
     handle: async ({ auth, body, req }) => {
       const userAgent = req.headers['user-agent']?.slice(0, MAX_USER_AGENT) || null;
+      const tenant = context.config.tenantHosts.tenantOf(req.hostname) ?? 'default';
+      const idempotency = anonymousIdempotencyOf('guest', req, { tenant, userAgent, ...body });
       const opened = await context.sessions.open(
         {
-          tenant: context.config.tenantHosts.tenantOf(req.hostname) ?? 'default',
+          tenant,
           userId: null,
           policy: 'guest',
           transport: body.transport,
@@ -47,6 +52,7 @@ export const guestRoutes = (context: HttpContext): Route[] => [
           grants: [],
         },
         auth,
+        idempotency,
       );
       return openedReply(context, opened);
     },

@@ -10,6 +10,7 @@ import type { ExchangeRequest } from '../core/token-exchange.ts';
 import { MAX_USER_AGENT, summarizeUserAgent } from '../core/user-agent.ts';
 import { openedSchema } from './bodies.ts';
 import type { HttpContext, Identity } from './context.ts';
+import { anonymousIdempotencyOf, idempotencyOf } from './idempotency.ts';
 import { openedReply } from './opened.ts';
 import { type ServiceCaller, serviceGuard } from './service-guard.ts';
 
@@ -62,7 +63,7 @@ const tokenExchange = (context: HttpContext): Route =>
     path: '/v1/token-exchange',
     summary: 'Open a session for a token of a trusted issuer (RFC 8693)',
     description:
-      'The token is the credential, and good for one session. A back end may send its API key along: then `ip` and `user_agent` are those of its user.',
+      'The token is the credential, and good for one session; with an `Idempotency-Key` header the same request answers the same session and token. A back end may send its API key along: then `ip` and `user_agent` are those of its user.',
     tags: ['identity'],
     security: ['serviceKey', 'nothing'],
     body: exchangeBody,
@@ -144,6 +145,7 @@ const requestOf = (body: ExchangeBody, caller: ServiceCaller | undefined, req: R
     tenant: caller?.tenant ?? null,
     ip,
     caller: caller?.actor,
+    idempotency: caller ? idempotencyOf(caller, req, body) : anonymousIdempotencyOf('exchange', req, body),
     login: {
       transport: body.transport,
       remember: body.remember,

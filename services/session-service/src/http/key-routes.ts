@@ -4,6 +4,8 @@ import { z } from 'zod';
 import { type ApiKey, SCOPES } from '../core/api-keys.ts';
 import { tenant } from './bodies.ts';
 import type { HttpContext } from './context.ts';
+import { idempotencyOf, keyReused } from './idempotency.ts';
+import { asReplay } from './opened.ts';
 import { serviceGuard } from './service-guard.ts';
 
 const SECURITY = ['serviceKey'] as const;
@@ -35,28 +37,36 @@ export const keyRoutes = (context: HttpContext): Route[] => [
     method: 'post',
     path: '/v1/api-keys',
     summary: 'Make an API key; it is shown this once',
+    description: 'With an `Idempotency-Key` header the same request answers the same key.',
     tags: ['service'],
     security: SECURITY,
     body: createKeyBody,
     guard: serviceGuard(context, 'keys:admin'),
     responses: {
       201: { description: 'The key.', schema: keySchema.extend({ key: z.string() }) },
+      409: { description: 'The key of this Idempotency-Key is revoked.' },
       422: { description: 'The body is not valid.' },
       ...REFUSALS,
     },
-    handle: async ({ auth, body }) => {
+    handle: async ({ auth, body, req }) => {
       if (auth.tenant !== null && body.tenant !== auth.tenant) {
         throw new AppError('INSUFFICIENT_SCOPE', { detail: 'A key of a tenant makes keys of that tenant.' });
       }
       if (!body.scopes.every((scope) => auth.scopes.includes(scope))) {
         throw new AppError('INSUFFICIENT_SCOPE', { detail: 'A key cannot give what it does not have.' });
       }
-      const { key, made } = await context.apiKeys.create({
+      const wanted = {
         name: body.name,
         scopes: [...new Set(body.scopes)],
         tenant: body.tenant ?? null,
-      });
-      return { status: 201, body: { ...viewKey(made), key } };
+      };
+      const created = await context.apiKeys.create(wanted, idempotencyOf(auth, req, wanted));
+      if (created.ok) {
+        const reply = { status: 201, body: { ...viewKey(created.made), key: created.key } };
+        return created.isReplay ? asReplay(reply) : reply;
+      }
+      if (created.why === 'key_reused') throw keyReused();
+      throw new AppError('CONFLICT', { detail: 'The API key of this Idempotency-Key is revoked.' });
     },
   }),
   route({

@@ -1,11 +1,11 @@
 import type { Reply } from '@muster/http/route';
-import { ValidationFailure } from '@muster/http/validation';
 import { AppError } from '@muster/protocol/errors';
 import type { Rotated, UpgradeResult } from '../core/changes.ts';
 import type { SessionRecord, Transport } from '../core/session.ts';
 import type { Opened } from '../core/sessions.ts';
 import type { HttpContext } from './context.ts';
 import { cookieFor } from './guards.ts';
+import { keyReused } from './idempotency.ts';
 import { etagOf, viewSession } from './view.ts';
 
 /** Hands a token to its client: in a cookie, or in the body, once. */
@@ -35,7 +35,8 @@ export const openedReply = (context: HttpContext, opened: Opened): Reply => {
   return opened.isReplay ? asReplay(reply) : reply;
 };
 
-const asReplay = (reply: Reply): Reply => ({
+/** Says that a request with this key was answered before. */
+export const asReplay = (reply: Reply): Reply => ({
   ...reply,
   headers: { ...reply.headers, 'Idempotent-Replayed': 'true' },
 });
@@ -52,13 +53,7 @@ const openRefusal = (opened: Extract<Opened, { ok: false }>): Error => {
 
 const replayRefusal = (why: 'key_reused' | 'rotated'): Error =>
   why === 'key_reused'
-    ? new ValidationFailure([
-        {
-          loc: ['header', 'idempotency-key'],
-          msg: 'This key stands for another request',
-          type: 'idempotency_key_reused',
-        },
-      ])
+    ? keyReused()
     : new AppError('SESSION_ROTATED', {
         detail: 'The session of this key has another token now, or is over.',
       });

@@ -26,9 +26,8 @@ redis.call('SET',KEYS[1],ARGV[1],'PX',ARGV[2]); return 1`);
 export const createUsedTokens = ({ clock, log, redis }: MarksDeps): UsedTokens => {
   const keyOf = (fingerprint: string): string => `${redis.prefix}j:{${fingerprint}}`;
   return {
-    take: async ({ fingerprint, expiresAt }) => {
+    take: async ({ fingerprint, expiresAt }, taker = crypto.randomUUID()) => {
       const life = Math.max(1, Math.ceil(Math.min(expiresAt - clock.now(), OVER_MS) + SKEW_MS));
-      const taker = crypto.randomUUID();
       return orUnavailable(
         async () => (await redis.retry((lane) => TAKE(lane, [keyOf(fingerprint)], [taker, life]))) === 1,
       );

@@ -13,7 +13,7 @@ interface KeyRow {
 
 const COLUMNS = 'id, name, scopes, tenant_id, created_at, last_used_at, revoked_at';
 const INSERT = `INSERT INTO api_keys (id, name, hash, scopes, tenant_id) VALUES ($1, $2, $3, $4::text[], $5)
-  RETURNING ${COLUMNS}`;
+  ON CONFLICT (hash) DO NOTHING RETURNING ${COLUMNS}`;
 const FIND = `SELECT ${COLUMNS} FROM api_keys WHERE hash = $1`;
 const LIST = `SELECT ${COLUMNS} FROM api_keys WHERE $1::text IS NULL OR tenant_id = $1 ORDER BY created_at DESC LIMIT 1000`;
 const REVOKE = `UPDATE api_keys SET revoked_at = now()
@@ -25,8 +25,7 @@ const USED = `UPDATE api_keys SET last_used_at = now()
 export const createKeyStore = (db: Queries): KeyStore => ({
   insert: async ({ id, name, scopes, tenant }, hash) => {
     const [row] = await db.query<KeyRow>('insert_api_key', INSERT, [id, name, hash, scopes, tenant]);
-    if (row === undefined) throw new Error('an inserted key was not returned');
-    return toKey(row);
+    return row && toKey(row);
   },
   findByHash: async (hash) => {
     const [row] = await db.query<KeyRow>('find_api_key', FIND, [hash]);
