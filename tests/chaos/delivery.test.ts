@@ -20,7 +20,7 @@ let crowd: Crowd;
 beforeAll(async () => {
   redis = await openOwnRedis({ persistent: 'always' });
   proxy = await openFaultProxy(redis.url, { only: /#bus/ });
-  fleet = await ownFleet({ REDIS_URL: proxy.url }, GATEWAYS);
+  fleet = await ownFleet({ REDIS_URL: proxy.url, DRAIN_ACCEPT_MS: '1000' }, GATEWAYS);
 });
 afterAll(async () => {
   for (const one of [fleet, proxy, redis]) await one?.[Symbol.asyncDispose]();

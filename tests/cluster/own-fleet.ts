@@ -3,19 +3,24 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Fleet, startFleet } from '@muster/fleet/fleet';
 
+/** Replicas end without waiting for the load balancer to notice. */
+const AT_ONCE = { DRAIN_ACCEPT_MS: '0', DRAIN_DELAY_MS: '0' };
+
 /** A whole fleet of its own, on free ports and in a directory that goes away with it. */
 export const ownFleet = async (
   env: Record<string, string> = {},
   gateways = 2,
   aggregators = 1,
+  sessions = 1,
 ): Promise<Fleet> => {
   const dataDir = mkdtempSync(join(tmpdir(), 'muster-fleet-'));
   const { DATABASE_URL: _database, REDIS_URL: _redis, ...inherited } = process.env;
   const fleet = await startFleet({
-    env: { ...inherited, ...env },
+    env: { ...inherited, ...AT_ONCE, ...env },
     dataDir,
     gateways,
     aggregators,
+    sessions,
     port: 0,
     basePort: 0,
   });

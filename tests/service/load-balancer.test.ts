@@ -1,4 +1,7 @@
 import { execFile } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { until } from '@muster/testkit/wait';
@@ -16,11 +19,13 @@ interface Seen {
 let stack: AsyncDisposableStack;
 let started: FakeFleet;
 let base: string;
+let diary: string;
 
 beforeAll(async () => {
   stack = new AsyncDisposableStack();
   const directory = stack.use(temporaryDirectory());
-  started = stack.use(await fakeFleet(directory.path));
+  diary = join(directory.path, 'diary');
+  started = stack.use(await fakeFleet(directory.path, { env: { DIARY: diary }, sessions: 2 }));
   base = started.fleet.publicUrl;
 });
 afterAll(() => stack.disposeAsync());
@@ -132,6 +137,55 @@ test('[LB5] a killed gateway costs no request, and is chosen again when it is ba
     timeoutMs: 15_000,
   });
 });
+
+/** The replicas that a request has reached, in order. */
+const reached = (id: string): string[] =>
+  (existsSync(diary) ? readFileSync(diary, 'utf8').split('\n') : [])
+    .filter((line) => line.endsWith(` ${id}`))
+    .map((line) => line.split(' ')[0] ?? '');
+/** Sends a request that its first replica never answers, and kills that replica. */
+const killedInside = async (method: string, path: string): Promise<{ answer: Response; names: string[] }> => {
+  await until(() => Promise.all([ask(path), ask(path)]), {
+    ok: (both) => new Set(both.map(({ name }) => name)).size === 2,
+    what: 'two replicas in rotation',
+  });
+  const id = randomUUID();
+  const answering = fetch(`${base}${path}/hold`, { method, headers: { 'x-request-id': id } });
+  const [victim = ''] = await until(() => reached(id), {
+    ok: (names) => names.length > 0,
+    what: 'the request inside a replica',
+  });
+  started.fleet.kill(victim, 'SIGKILL');
+  // A 502, or the end of a kept-alive connection without an answer: SPEC.md says when.
+  const answer = await answering.catch(() => Response.error());
+  return { answer, names: reached(id) };
+};
+
+test.for([
+  ['POST', '/v1/sessions'],
+  ['DELETE', '/v1/sessions'],
+  ['POST', '/api'],
+] as const)(
+  '[LB8] a %s to %s inside a replica that dies is sent to no other replica',
+  async ([method, path]) => {
+    const { answer, names } = await killedInside(method, path);
+    expect([answer.ok, names.length]).toEqual([false, 1]);
+  },
+);
+
+test('[LB8] a GET inside a replica that dies is answered by another replica', async () => {
+  const { answer, names } = await killedInside('GET', '/v1/sessions');
+  expect([answer.status, new Set(names).size, names.length]).toEqual([200, 2, 2]);
+});
+
+test.for(['GET', 'POST'])(
+  '[LB9] a 503 of a replica reaches the client as it is, after one attempt: %s',
+  async (method) => {
+    const id = randomUUID();
+    const answer = await fetch(`${base}/api/overloaded`, { method, headers: { 'x-request-id': id } });
+    expect([answer.status, reached(id).length]).toEqual([503, 1]);
+  },
+);
 
 test('[LB6] with no ready gateway, upgrades are tried and other requests answered 503', async () => {
   await Promise.all([started.fleet.halt('ws-gateway-1'), started.fleet.halt('ws-gateway-2')]);

@@ -92,7 +92,7 @@ export const settings = z.object({
     'issuers whose tokens are believed, as JSON: `[{"name","issuer","audience":[…]}]`',
   ),
   DRAIN_DELAY_MS: field
-    .ms(0, { min: 0 })
+    .ms(3_000, { min: 0 })
     .describe('pause between "not ready" and closing the port, for load balancers that look seldom'),
   LEGACY_EXPRESS_SESSION: z
     .string()

@@ -1,14 +1,30 @@
-import { appendFileSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { appendFileSync, readFileSync } from 'node:fs';
+import { createServer, type IncomingMessage } from 'node:http';
 
 // Stands in for every service where only the launcher is tested: ready at once, does as it is told.
 const environment = process.env;
 const name = environment['INSTANCE_NAME'];
+const diary = environment['DIARY'];
+
+/** Notes a request under its id; answers how often it has arrived at any replica. */
+const arrivals = ({ method, headers }: IncomingMessage): number => {
+  if (diary === undefined) return 0;
+  const id = String(headers['x-request-id']);
+  appendFileSync(diary, `${name} received ${method} ${id}\n`);
+  return readFileSync(diary, 'utf8').split(` ${id}\n`).length - 1;
+};
 
 const server = createServer((request, response) => {
   if (request.url === '/crash') {
     process.stdout.write(`${name} is about to crash\n`);
     process.exit(3);
+  }
+  // The first arrival is never answered, a second one is.
+  if (request.url?.endsWith('/hold') && arrivals(request) === 1) return;
+  if (request.url?.endsWith('/overloaded')) {
+    arrivals(request);
+    response.writeHead(503).end();
+    return;
   }
   response.setHeader('content-type', 'application/json');
   response.end(JSON.stringify({ name, path: request.url, headers: request.headers, environment }));
@@ -16,7 +32,6 @@ const server = createServer((request, response) => {
 server.listen(Number(environment['PORT']), '127.0.0.1');
 
 process.on('SIGTERM', () => {
-  const diary = environment['DIARY'];
   if (diary !== undefined) appendFileSync(diary, `${name} drained\n`);
   if (environment['STUBBORN'] !== name) process.exit(0);
 });

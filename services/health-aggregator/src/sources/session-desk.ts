@@ -64,6 +64,7 @@ export const createSessionDesk = ({ ask }: Upstream): SessionDesk => {
       ask({
         method: 'POST',
         path: '/v1/sessions',
+        idempotencyKey: crypto.randomUUID(),
         body: {
           user_id: LISTENER,
           transport: 'bearer',

@@ -13,6 +13,8 @@ export interface UpstreamRequest {
   readonly method: 'GET' | 'POST' | 'DELETE';
   readonly path: string;
   readonly body?: object;
+  /** The same for every attempt; needed by what creates something. */
+  readonly idempotencyKey?: string;
 }
 
 /** Asks instances of one service in turn, in the name of an operator. */
@@ -77,12 +79,16 @@ export const createUpstream = (deps: UpstreamDeps): Upstream => {
 
 const send = (
   address: string,
-  { method, path, body }: UpstreamRequest,
+  { method, path, body, idempotencyKey }: UpstreamRequest,
   headers: Readonly<Record<string, string>>,
 ): Promise<Response> =>
   fetch(`http://${address}${path}`, {
     method,
-    headers: { ...headers, ...(body ? { 'content-type': 'application/json' } : {}) },
+    headers: {
+      ...headers,
+      ...(body ? { 'content-type': 'application/json' } : {}),
+      ...(idempotencyKey === undefined ? {} : { 'idempotency-key': idempotencyKey }),
+    },
     ...(body ? { body: JSON.stringify(body) } : {}),
     signal: AbortSignal.timeout(TIMEOUT_MS),
   });
