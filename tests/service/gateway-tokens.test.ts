@@ -227,12 +227,16 @@ test('[JT11] keys are replaced while clients stay; a bad configuration changes n
   ];
   await writeFile(file, old);
   const on = await start({ TOKEN_HMAC_SECRET_FILE: file });
-  const client = await connected(sdk(on, { token: await signToken({}, old) }));
+  const first = await connected(sdk(on, { token: await signToken({}, old) }));
   await writeFile(file, next);
   on.reload({ TOKEN_HMAC_PREVIOUS_SECRET: old });
   for (const secret of [old, next])
     expect(await replyOf(on, { token: await signToken({}, secret) })).toMatchObject({ connect: {} });
+  expect(first.state).toBe('connected');
+  const client = await connected(sdk(on, { token: await signToken({}, next) }));
+  const gone = new Promise((resolve) => first.once('disconnected', resolve));
   on.reload();
+  expect(await gone).toMatchObject({ code: 3500 });
   expect(await closeOf(on, { token: await signToken({}, old) })).toMatchObject({ code: 3500 });
   await writeFile(file, 'short');
   expect(() => on.reload()).toThrow('TOKEN_HMAC_SECRET');

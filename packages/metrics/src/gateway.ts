@@ -165,6 +165,7 @@ export const GATEWAY = {
         'expired',
         'unavailable',
         'no_user',
+        'tenant',
         'too_long',
         'malformed',
         'type',

@@ -14,8 +14,15 @@ export interface SessionSource {
   check(id: SessionId): Promise<SourceAnswer>;
   /** Tells that the new secret of a rotation is in use: the old one has 30 s left. */
   confirm?(id: SessionId, rev: number): Promise<void>;
-  /** What ended within the last minute. */
-  recentlyEnded(): Promise<readonly { readonly id: SessionId; readonly why: string }[]>;
+  /** What ended or changed within the last minute. */
+  recentChanges(): Promise<RecentChanges>;
+}
+
+/** Changes of sessions that a gateway which cannot hear the bus asks for. */
+export interface RecentChanges {
+  readonly ended: readonly { readonly id: SessionId; readonly why: string }[];
+  /** Sessions that live on, each with its newest revision. */
+  readonly changed: readonly { readonly id: SessionId; readonly why: string; readonly rev: number }[];
 }
 
 export interface SessionSourceOptions {
@@ -93,11 +100,10 @@ export const createSessionSource = ({
       const init = { method: 'POST', body: JSON.stringify({ id, rev }) };
       await request('/internal/sessions/confirm', init);
     },
-    recentlyEnded: async () =>
-      sessionsOf(await request(`/internal/ended?since=${RECENT_S}`)).flatMap((one) => {
-        const id = parseSessionId(String(one['id']));
-        return id === undefined ? [] : [{ id, why: String(one['why']) }];
-      }),
+    recentChanges: async () => {
+      const body = await request(`/internal/ended?since=${RECENT_S}`);
+      return { ended: sessionsOf(body).flatMap(changeOf), changed: changedOf(body).flatMap(changeOf) };
+    },
   };
 };
 
@@ -107,6 +113,17 @@ const sessionsOf = (body: unknown): readonly Fields[] => {
   const { sessions } = (body ?? {}) as { sessions?: unknown };
   if (!Array.isArray(sessions)) throw new Error('the session service answered something else');
   return sessions.filter((one): one is Fields => typeof one === 'object' && one !== null);
+};
+
+/** A session service of an older version does not tell. */
+const changedOf = (body: unknown): readonly Fields[] => {
+  const { changed } = body as { changed?: unknown };
+  return changed === undefined ? [] : sessionsOf({ sessions: changed });
+};
+
+const changeOf = (one: Fields): { id: SessionId; why: string; rev: number }[] => {
+  const id = parseSessionId(String(one['id']));
+  return id === undefined ? [] : [{ id, why: String(one['why']), rev: Number(one['rev']) || 0 }];
 };
 
 const answerOf = (one: Fields): SourceAnswer => {

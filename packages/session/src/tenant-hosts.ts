@@ -1,3 +1,11 @@
+/** The tenant of whoever names none. */
+export const DEFAULT_TENANT = 'default';
+
+const TENANT = /^[\w.-]{1,64}$/;
+
+/** Whether a text can be the name of a tenant. */
+export const isTenantName = (text: string): boolean => TENANT.test(text);
+
 /** Which hosts belong to which tenant. */
 export interface TenantHosts {
   /** The tenant of a host; undefined for a host that belongs to nobody. */

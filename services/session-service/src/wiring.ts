@@ -20,7 +20,7 @@ import { createSessions, type Sessions } from './core/sessions.ts';
 import { createSweeper, type Sweeper } from './core/sweeper.ts';
 import { MAX_DATA_BYTES } from './http/bodies.ts';
 import type { HttpContext } from './http/context.ts';
-import type { CheckedState } from './http/internal-routes.ts';
+import type { CheckedState, RecentChanges } from './http/internal-routes.ts';
 import { createRateLimits } from './http/rate-limits.ts';
 import { createLegacyStore } from './store/legacy-store.ts';
 import { identityOf } from './wiring-identity.ts';
@@ -36,7 +36,7 @@ export interface Engine {
   readonly connections: Connections;
   check(ids: readonly SessionId[]): Promise<CheckedState[]>;
   confirm(id: SessionId, rev: number): Promise<void>;
-  endedWithin(ms: number): Promise<{ id: SessionId; why: string }[]>;
+  recentChanges(ms: number): Promise<RecentChanges>;
 }
 
 /** Wires rules to stores by plain arguments; what runs in the background goes on the stack. */
@@ -70,7 +70,13 @@ export const wire = (
     context,
     confirm: (id, rev) => context.changes.confirm(id, rev),
     check: (ids) => checkMany(checking, base, ids),
-    endedWithin: (ms) => store.endedWithin(ms, REPLAY_LIMIT),
+    recentChanges: async (ms) => {
+      const [ended, changed] = await Promise.all([
+        store.endedWithin(ms, REPLAY_LIMIT),
+        store.changedWithin(ms, REPLAY_LIMIT),
+      ]);
+      return { sessions: ended, changed };
+    },
   };
 };
 

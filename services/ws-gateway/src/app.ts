@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import type { Bus } from '@muster/bus/bus';
+import type { Bus, BusHandlers } from '@muster/bus/bus';
 import { createRedisBus } from '@muster/bus/redis';
 import { createRedisPresence } from '@muster/bus/redis-presence';
 import { listen } from '@muster/http/listen';
 import { createBeat, type Directive } from '@muster/kit/beat';
-import { type Clock, every, sleep } from '@muster/kit/clock';
+import { type Clock, every, type Stop, sleep } from '@muster/kit/clock';
 import { createHealth } from '@muster/kit/health';
 import { createInstance } from '@muster/kit/instance';
 import { watchLocalFaults } from '@muster/kit/local-fault';
@@ -14,33 +14,25 @@ import { openRedis, type RedisConnections } from '@muster/kit/redis';
 import { type RunningApp, VERSION } from '@muster/kit/run';
 import type { World } from '@muster/kit/world';
 import type { ClientId } from '@muster/protocol/ids';
-import { createSessionListener } from '@muster/session/listener';
-import { createSnapshotStore } from '@muster/session/snapshot';
-import { createSessionSource } from '@muster/session/source';
-import { createTicketStore } from '@muster/session/tickets';
-import { createTokenSigner } from '@muster/session/token';
 import type { GatewayConfig } from './config.ts';
 import { createEngine, type Engine, TICK_MS } from './core/engine.ts';
 import { createNamespaces, DEFAULT_OPTIONS, openNamespaces } from './core/namespaces.ts';
-import { createSessionRegistry, type SessionRegistry } from './core/session-registry.ts';
+import { createSessionRegistry } from './core/session-registry.ts';
 import { crowdOf } from './crowd.ts';
 import { createDrain, type Drain } from './drain.ts';
 import { createServer } from './http/server.ts';
 import { createGatewayMetrics, type GatewayMetrics } from './metrics.ts';
-import { createActivity } from './sessions/activity.ts';
 import { type AdmissionQueue, createAdmissionQueue } from './sessions/admission.ts';
-import { createGate, type Gate } from './sessions/gate.ts';
+import type { Gate } from './sessions/gate.ts';
 import { withPlaces } from './sessions/places.ts';
-import { createSessionSweep } from './sessions/sweep.ts';
 import { canWriteDirectly } from './socket/direct-write.ts';
 import { serveSockets } from './socket/server.ts';
-import { type Access, wireAccess } from './wiring-access.ts';
+import { wireAccess } from './wiring-access.ts';
+import { wireSessions } from './wiring-sessions.ts';
 
 const SERVICE = 'ws-gateway';
 /** Time between two comparisons of all groups with their streams, give or take a tenth. */
 const AUDIT_MS = 5_000;
-/** Rotations with which privileges change; after any other one the old secret stays good for a while. */
-const RAISING = new Set(['step_up', 'upgrade']);
 const BUS_PATIENCE_MS = 2_000;
 const BUS_POLL_MS = 10;
 /** Longest body of a call of the server API. */
@@ -73,7 +65,7 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
   const app = createServer({
     ...{ health, about, clock, log, metrics },
     api: engine.api,
-    serverApiKeys: config.serverApiKeys,
+    serverApiKeys: core.serverApiKeys,
     maxBodyBytes: MAX_API_BODY_BYTES,
   });
   const open = stack.use(await listen(app, { host, port }));
@@ -182,6 +174,8 @@ interface Core extends AsyncDisposable {
   readonly bus: Bus;
   readonly gate: Gate;
   readonly instruments: GatewayMetrics;
+  /** Keys of the server API at this moment. */
+  serverApiKeys(): readonly string[];
   reload(config: GatewayConfig): void;
 }
 
@@ -189,9 +183,10 @@ interface Core extends AsyncDisposable {
 const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, metrics: Metrics): Core => {
   const { clock, random, log } = world;
   const stack = new AsyncDisposableStack();
+  let current = config;
   const registry = createSessionRegistry();
   const groups = wireGroups(config);
-  const access = wireAccess(config.access, world, metrics);
+  const access = wireAccess(config, world, metrics);
   const instruments = createGatewayMetrics(metrics, () => ({
     ...engine.counts(),
     sessions: registry.size(),
@@ -206,24 +201,14 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
   const bus: Bus = stack.use(
     createRedisBus(
       { redis, log, metrics },
-      {
-        onMessage: (group, message) => engine.busHandlers.onMessage(group, message),
-        onLost: () => engine.busHandlers.onLost?.(),
-        onReconnected: (isSameLife) => engine.busHandlers.onReconnected(isSameLife),
-        onAsk: async (question) => engine.busHandlers.onAsk?.(question),
-      },
+      handlersOf(() => engine),
     ),
   );
   const presence = stack.use(
     createRedisPresence({ redis, log }, { onGone: (group, _, info) => engine.onGhost(group, info) }),
   );
   const engine = createEngine({
-    clock,
-    random,
-    log,
-    bus,
-    presence,
-    gate,
+    ...{ clock, random, log, bus, presence, gate },
     permits: access.strangers.permits,
     callbacks: access.callbacks,
     namespaces: groups.namespaces,
@@ -234,20 +219,23 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
     gateway: config.common.instanceName,
     version: VERSION,
     newClientId: () => randomUUID() as ClientId,
+    isTokenKeyValid: access.strangers.isTokenKeyValid,
+    isAtHome: ({ host, identity }) => sessions.isAtHome(host, identity),
   });
-  stack.defer(every(TICK_MS, engine.tick));
-  stack.defer(every(AUDIT_MS * (0.9 + random.fraction() / 5), () => void engine.audit()));
-  stack.defer(every(config.plainSweepMs, () => engine.sweepPlain(config.plainSilenceMs)));
+  startTimers(engine, config, random).forEach(stack.defer, stack);
   return {
     engine,
     bus,
     gate,
     admission,
     instruments,
+    serverApiKeys: () => current.serverApiKeys,
     reload: (next) => {
+      current = next;
       groups.reload(next);
       sessions.reload(next);
-      access.replaceKeys(next.access);
+      access.reload(next);
+      void engine.reviewRights();
       log.info(
         { keys: next.sessionSecrets.length, tokenKeys: next.access.tokens.keys.length },
         'gateway.reloaded',
@@ -256,6 +244,20 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
 };
+
+const startTimers = (engine: Engine, config: GatewayConfig, random: World['random']): Stop[] => [
+  every(TICK_MS, engine.tick),
+  every(AUDIT_MS * (0.9 + random.fraction() / 5), () => void engine.audit()),
+  every(config.plainSweepMs, () => engine.sweepPlain(config.plainSilenceMs)),
+];
+
+/** The bus is opened before the engine that it tells. */
+const handlersOf = (engine: () => Engine): BusHandlers => ({
+  onMessage: (group, message) => engine().busHandlers.onMessage(group, message),
+  onLost: () => engine().busHandlers.onLost?.(),
+  onReconnected: (isSameLife) => engine().busHandlers.onReconnected(isSameLife),
+  onAsk: async (question) => engine().busHandlers.onAsk?.(question),
+});
 
 /** The gate as connections meet it: a queue before it, and so many places behind it. */
 const wireAdmission = (
@@ -286,60 +288,5 @@ const wireGroups = ({ groups }: GatewayConfig) => {
     reload: ({ groups: next }: GatewayConfig): void => {
       table = next;
     },
-  };
-};
-
-/** Who may come in, and who must go. */
-const wireSessions = (
-  config: GatewayConfig,
-  { clock, random, log }: World,
-  redis: RedisConnections,
-  metrics: Metrics,
-  parts: { registry: SessionRegistry; instruments: GatewayMetrics; access: Access },
-): Gate & AsyncDisposable & { reload(config: GatewayConfig): void } => {
-  const { registry, instruments, access } = parts;
-  let signer = createTokenSigner(config.sessionSecrets);
-  const stack = new AsyncDisposableStack();
-  const snapshots = createSnapshotStore({ redis, clock });
-  const source = createSessionSource({ urls: config.sessionServiceUrls, apiKey: config.internalApiKey });
-  const listener = stack.use(
-    createSessionListener({
-      redis,
-      clock,
-      log,
-      metrics,
-      onEnded: registry.end,
-      onChanged: (change) => {
-        if (change.k !== 'rot' || !RAISING.has(change.why)) return;
-        for (const id of change.ids) registry.renew(id, change.why);
-      },
-      onLost: () => void sweep.checkAll(),
-    }),
-  );
-  const sweep = stack.use(
-    createSessionSweep({
-      ...{ registry, snapshots, source, log, isBusHealthy: listener.healthy },
-      onLive: createActivity({ redis, clock, log }),
-    }),
-  );
-  const gate = createGate({
-    signer: { issue: (id, secret) => signer.issue(id, secret), verify: (token) => signer.verify(token) },
-    strangers: access.strangers,
-    tenantHosts: config.tenantHosts,
-    isInsecure: config.access.isInsecure,
-    registry,
-    tickets: createTicketStore({ redis, random }),
-    snapshots,
-    source,
-    clock,
-    log,
-    onVerdict: instruments.verdict,
-  });
-  return {
-    ...gate,
-    reload: ({ sessionSecrets }) => {
-      signer = createTokenSigner(sessionSecrets);
-    },
-    [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
 };

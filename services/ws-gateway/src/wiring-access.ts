@@ -4,7 +4,7 @@ import { createIssuerKeys } from '@muster/kit/issuer-keys';
 import type { Metrics } from '@muster/kit/metrics';
 import type { World } from '@muster/kit/world';
 import { createHttpCallbacks } from './callbacks/http-callbacks.ts';
-import type { AccessConfig } from './config-access.ts';
+import type { GatewayConfig } from './config.ts';
 import type { AppCallbacks } from './core/callbacks.ts';
 import { createStrangers, type Strangers } from './tokens/strangers.ts';
 import { createTokenVerifier } from './tokens/token-verifier.ts';
@@ -13,17 +13,22 @@ import { createTokenVerifier } from './tokens/token-verifier.ts';
 export interface Access {
   readonly strangers: Strangers;
   readonly callbacks: AppCallbacks;
-  /** Takes over the keys of a configuration that was read again. */
-  replaceKeys(access: AccessConfig): void;
+  /** Takes over the keys and the hosts of tenants of a configuration that was read again. */
+  reload(config: Pick<GatewayConfig, 'access' | 'tenantHosts'>): void;
 }
 
-export const wireAccess = (access: AccessConfig, { clock, log }: World, metrics: Metrics): Access => {
+export const wireAccess = (
+  { access, tenantHosts }: Pick<GatewayConfig, 'access' | 'tenantHosts'>,
+  { clock, log }: World,
+  metrics: Metrics,
+): Access => {
   const checks = metrics.counter('gateway_token_checks_total');
   const fetches = metrics.counter('gateway_token_key_fetches_total');
   const asked = metrics.counter('gateway_callbacks_total');
   const seconds = metrics.histogram('gateway_callback_duration_seconds');
   const inFlight = metrics.gauge('gateway_callbacks_in_flight').with({});
   let rules = access.tokens;
+  let hosts = tenantHosts;
   const verifier = createTokenVerifier({
     clock,
     log,
@@ -45,6 +50,10 @@ export const wireAccess = (access: AccessConfig, { clock, log }: World, metrics:
   return {
     strangers: createStrangers({
       ...{ clock, verifier },
+      tenantHosts: {
+        tenantOf: (host) => hosts.tenantOf(host),
+        admits: (host, tenant) => hosts.admits(host, tenant),
+      },
       allowsAnonymous: access.allowsAnonymous,
       isInsecure: access.isInsecure,
       onToken: (kind, result) => checks.inc({ kind, result }),
@@ -58,8 +67,9 @@ export const wireAccess = (access: AccessConfig, { clock, log }: World, metrics:
       },
       onInFlight: (count) => inFlight.set(count),
     }),
-    replaceKeys: ({ tokens }) => {
-      rules = tokens;
+    reload: (next) => {
+      rules = next.access.tokens;
+      hosts = next.tenantHosts;
     },
   };
 };

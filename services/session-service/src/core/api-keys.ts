@@ -56,7 +56,7 @@ export type CreatedApiKey =
 
 /** Knows which keys are good. */
 export interface ApiKeys {
-  /** Undefined for a key of nobody. Asks Postgres at most once in ten seconds per key. */
+  /** Undefined for a key of nobody. Asks Postgres at most five times a second per key. */
   holderOf(key: string): Promise<KeyHolder | undefined>;
   /** Makes a key; it is shown this once, and to repeats under the same idempotency key. */
   create(key: NewApiKey, idempotency?: Idempotency): Promise<CreatedApiKey>;
@@ -74,28 +74,66 @@ interface ApiKeysDeps {
   readonly given: readonly string[];
 }
 
+/** What is remembered of a key; times in monotonic ms. */
+interface KnownKey {
+  readonly holder: KeyHolder;
+  readonly readAt: number;
+  readonly notedAt: number;
+}
+
 const SHAPE = /^sk_[A-Za-z0-9_-]{43}$/;
 const KEY_BYTES = 32;
-const BELIEVED_MS = 10_000;
+/** How long an answer of Postgres counts: within this time a revoked key is refused on every replica. */
+const BELIEVED_MS = 200;
+/** How long it counts while Postgres cannot be asked. */
+const BELIEVED_BLIND_MS = 4_000;
+/** Time between two notes of the use of a key. */
+const NOTED_MS = 10_000;
 const MAX_REMEMBERED = 1000;
 
 /** Keys of the configuration and of the database. */
 export const createApiKeys = (deps: ApiKeysDeps): ApiKeys => {
   const { clock, random, store, given } = deps;
-  const known = new Map<string, { readonly holder: KeyHolder; readonly until: number }>();
+  const known = new Map<string, KnownKey>();
+  /** Questions under way, shared by all requests with the same key. */
+  const asking = new Map<string, Promise<KeyHolder | undefined>>();
 
-  const lookUp = async (key: string): Promise<KeyHolder | undefined> => {
+  const lookUp = (key: string): KeyHolder | undefined | Promise<KeyHolder | undefined> => {
     const hash = sha256(key);
     const name = hash.toString('base64');
     const before = known.get(name);
-    if (before && clock.monotonic() < before.until) return before.holder;
-    known.delete(name);
-    const found = await store.findByHash(hash);
-    if (found === undefined || found.revokedAt !== null) return undefined;
-    if (known.size >= MAX_REMEMBERED) known.clear();
-    known.set(name, { holder: found, until: clock.monotonic() + BELIEVED_MS });
-    store.used(found.id).catch((error: unknown) => deps.log.debug({ error }, 'api-key.use-not-noted'));
-    return found;
+    if (before && clock.monotonic() - before.readAt < BELIEVED_MS) return before.holder;
+    const asked = asking.get(name) ?? ask(name, hash, before).finally(() => asking.delete(name));
+    asking.set(name, asked);
+    return asked;
+  };
+  const ask = async (
+    name: string,
+    hash: Buffer,
+    before: KnownKey | undefined,
+  ): Promise<KeyHolder | undefined> => {
+    const readAt = clock.monotonic();
+    try {
+      const found = await store.findByHash(hash);
+      if (found === undefined || found.revokedAt !== null) {
+        known.delete(name);
+        return undefined;
+      }
+      remember(name, { holder: found, readAt, notedAt: noteUse(found.id, before?.notedAt, readAt) });
+      return found;
+    } catch (error) {
+      if (before && readAt - before.readAt < BELIEVED_BLIND_MS) return before.holder;
+      throw error;
+    }
+  };
+  const remember = (name: string, key: KnownKey): void => {
+    if (known.size >= MAX_REMEMBERED && !known.has(name)) known.clear();
+    known.set(name, key);
+  };
+  const noteUse = (id: string, notedAt: number | undefined, now: number): number => {
+    if (notedAt !== undefined && now - notedAt < NOTED_MS) return notedAt;
+    store.used(id).catch((error: unknown) => deps.log.debug({ error }, 'api-key.use-not-noted'));
+    return now;
   };
 
   return {

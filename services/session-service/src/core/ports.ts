@@ -172,6 +172,8 @@ export interface SessionStore {
   list(query: ListQuery): Promise<SessionRecord[]>;
   /** Sessions that ended within the last `ms` milliseconds, newest first, at most `limit`. */
   endedWithin(ms: number, limit: number): Promise<{ id: SessionId; rev: number; why: string }[]>;
+  /** Updates and raises within the last `ms` milliseconds, at most `limit`. */
+  changedWithin(ms: number, limit: number): Promise<{ id: SessionId; rev: number; why: string }[]>;
 }
 
 /** A user's own rules; null where the defaults apply. */

@@ -14,20 +14,26 @@ export type CheckedState =
   | { readonly id: SessionId; readonly state: 'ended'; readonly reason: string }
   | { readonly id: SessionId; readonly state: 'unknown' };
 
+/** What ended and what changed lately. */
+export interface RecentChanges {
+  readonly sessions: readonly { readonly id: SessionId; readonly why: string }[];
+  readonly changed: readonly { readonly id: SessionId; readonly why: string; readonly rev: number }[];
+}
+
 interface InternalDeps {
   readonly internalApiKey: string;
   /** Reads the truth, and leaves it in Redis. */
   readonly check: (ids: readonly SessionId[]) => Promise<CheckedState[]>;
   /** The new secret of a rotation was seen. */
   readonly confirm: (id: SessionId, rev: number) => Promise<void>;
-  readonly endedWithin: (ms: number) => Promise<{ id: SessionId; why: string }[]>;
+  readonly recentChanges: (ms: number) => Promise<RecentChanges>;
 }
 
 const MAX_IDS = 200;
 const MAX_SECONDS = 900;
 
 /** Routes for gateways, on the ops port. */
-export const internalRoutes = ({ internalApiKey, check, confirm, endedWithin }: InternalDeps): Route[] => {
+export const internalRoutes = ({ internalApiKey, check, confirm, recentChanges }: InternalDeps): Route[] => {
   const guard = (req: Request): void => {
     const key = readBearer(req.headers.authorization);
     if (key === undefined || indexOfKey([internalApiKey], key) < 0) throw new AppError('INVALID_KEY');
@@ -61,13 +67,15 @@ export const internalRoutes = ({ internalApiKey, check, confirm, endedWithin }: 
     route({
       method: 'get',
       path: '/internal/ended',
-      summary: 'What ended within the last seconds, for gateways that cannot hear the bus',
+      summary: 'What ended or changed within the last seconds, for gateways that cannot hear the bus',
       query: z.strictObject({ since: z.coerce.number().pipe(z.int().min(1).max(MAX_SECONDS)).default(60) }),
       guard,
-      responses: { 200: { description: 'Ids and reasons, newest first.' } },
+      responses: {
+        200: { description: 'Ids and reasons of ends; ids, reasons and revisions of other changes.' },
+      },
       handle: async ({ query }) => ({
         status: 200,
-        body: { sessions: await endedWithin(query.since * 1000) },
+        body: await recentChanges(query.since * 1000),
       }),
     }),
   ];

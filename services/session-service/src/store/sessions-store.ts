@@ -3,7 +3,7 @@ import type { ChangeStore, SessionStore } from '../core/ports.ts';
 import { createSession, upgradeSession } from './admission.ts';
 import { confirmRotation, logEvent, rewriteSession, rotateSecret, stepUp } from './queries/change-session.ts';
 import { endSessions, endSessionsOfUser } from './queries/end-sessions.ts';
-import { findEndedWithin, findSessions } from './queries/find-sessions.ts';
+import { findChangedWithin, findEndedWithin, findSessions } from './queries/find-sessions.ts';
 import { listSessions } from './queries/list-sessions.ts';
 import { lockSubject } from './queries/subjects.ts';
 
@@ -31,4 +31,5 @@ export const createSessionStore = (db: Postgres): SessionStore => ({
     }),
   list: (query) => listSessions(db, query),
   endedWithin: (ms, limit) => findEndedWithin(db, ms, limit),
+  changedWithin: (ms, limit) => findChangedWithin(db, ms, limit),
 });

@@ -1,6 +1,7 @@
 import type { ClientInfo } from '@muster/protocol/replies';
 import type { Codec } from './codec.ts';
 import type { Identity } from './ports.ts';
+import type { SubscribeBasis } from './subscribe-rights.ts';
 import type { Subscription } from './subscription.ts';
 
 /** Where a connection is in its life. */
@@ -12,6 +13,10 @@ export type Phase =
   | { readonly is: 'refused' }
   | { readonly is: 'live'; readonly identity: Identity; readonly info: ClientInfo }
   | { readonly is: 'over' };
+
+/** The identity of the newer revision of a session. */
+export const newerOf = (one: Identity, other: Identity | undefined): Identity =>
+  other === undefined || (other.rev ?? 0) <= (one.rev ?? 0) ? one : other;
 
 /** What came with the upgrade. */
 export interface Hello {
@@ -29,4 +34,9 @@ export interface Hello {
 /** A subscription that is on its way, or one that delivers. */
 export type Membership =
   | { readonly is: 'joining'; readonly isServerSide: boolean }
-  | { readonly is: 'live'; readonly subscription: Subscription; readonly isServerSide: boolean };
+  | {
+      readonly is: 'live';
+      readonly subscription: Subscription;
+      readonly isServerSide: boolean;
+      readonly basis: SubscribeBasis;
+    };

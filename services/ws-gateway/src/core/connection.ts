@@ -5,7 +5,7 @@ import type { Command, Payload } from '@muster/protocol/commands';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo, Reply, SubscribeResult } from '@muster/protocol/replies';
 import type { Codec } from './codec.ts';
-import type { Hello, Membership, Phase } from './connection-state.ts';
+import { type Hello, type Membership, newerOf, type Phase } from './connection-state.ts';
 import type { AnyConnection, RefreshOrder, SubscribeOrder } from './connections.ts';
 import { countEnding } from './endings.ts';
 import { PING_FRAME } from './frame.ts';
@@ -30,6 +30,8 @@ export interface ConnectionContext {
   join(connection: Connection, order: SubscribeOrder): Promise<boolean>;
   /** Ends one membership. */
   drop(subscription: Subscription): void;
+  /** Decides the memberships again, after rights have changed. */
+  review(connection: Connection): void;
 }
 
 /** How long a membership outlives its time, so that the client can come with a new one. */
@@ -76,6 +78,8 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   #pingedAt = 0;
   #expiresAt = Number.POSITIVE_INFINITY;
   #closeCode = 0;
+  /** What was heard of the session while its check was under way. */
+  #revised: Identity | undefined = undefined;
   /** When a back end wants it to end, in monotonic ms. */
   #refreshBy = Number.POSITIVE_INFINITY;
   /** When memberships run out, in monotonic ms; undefined while none does. */
@@ -190,7 +194,8 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   accept(identity: Identity, info: ClientInfo): void {
     const { clock, random, limits } = this.#context;
     this.#nextPingAt = clock.monotonic() + limits.pingIntervalMs * (0.5 + random.fraction() / 2);
-    this.renew(identity, info);
+    this.renew(newerOf(identity, this.#revised), info);
+    this.#revised = undefined;
   }
 
   /** From now on it is who this identity says. The end of a session is at once; a token may be replaced for a while. */
@@ -235,6 +240,18 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
 
   renewSession(why: string): void {
     this.close(CloseCode.StateInvalidated, `session renewed: ${why}`);
+  }
+
+  reviseSession(identity: Identity): void {
+    const { phase } = this;
+    if (phase.is === 'connecting') this.#revised = newerOf(identity, this.#revised);
+    if (phase.is !== 'live' || newerOf(phase.identity, identity) === phase.identity) return;
+    this.renew(identity, phase.info);
+    this.reviewRights();
+  }
+
+  reviewRights(): void {
+    this.#context.review(this);
   }
 
   endSession(why: string): void {

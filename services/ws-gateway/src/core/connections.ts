@@ -44,6 +44,10 @@ export interface AnyConnection {
   tell(data: Payload): boolean;
   /** Sets when it ends; sooner than its credential, never later. */
   refreshFromServer(order: RefreshOrder): boolean;
+  /** Decides again what it is in, after grants or options of groups have changed. */
+  reviewRights(): void;
+  /** `Host` of its upgrade. */
+  readonly host: string | undefined;
   /** Takes it out of a group and tells it so. */
   endMembership(group: GroupName, code: UnsubscribeCode): void;
 }

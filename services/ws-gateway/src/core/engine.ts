@@ -23,9 +23,9 @@ import { createSubRefresh } from './handlers/sub-refresh.ts';
 import { createSubscribe } from './handlers/subscribe.ts';
 import { createUnsubscribe } from './handlers/unsubscribe.ts';
 import { createHub, type Hub, type HubDeps, whoJoins } from './hub.ts';
-import type { GroupOptions, Namespaces } from './namespaces.ts';
+import type { Namespaces } from './namespaces.ts';
 import { isAllowed } from './permissions.ts';
-import { PlainConnection, type PlainContext } from './plain-connection.ts';
+import { PlainConnection, type PlainContext, type PlainPlace } from './plain-connection.ts';
 import type {
   ConnectionLimits,
   EngineMetrics,
@@ -35,11 +35,12 @@ import type {
   SessionHolder,
   Wire,
 } from './ports.ts';
-import { createServerSubscriptions } from './server-subscriptions.ts';
+import { createRightsReview, type RightsReview, type RightsReviewDeps } from './rights-review.ts';
+import { BY_SERVER, createServerSubscriptions } from './server-subscriptions.ts';
 import { createStallWatch } from './stall-watch.ts';
 import { Wheel } from './wheel.ts';
 
-export interface EngineDeps {
+export interface EngineDeps extends Pick<RightsReviewDeps, 'isTokenKeyValid' | 'isAtHome'> {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
@@ -66,7 +67,12 @@ export interface Engine {
   /** A client of the protocol has a socket. */
   open(wire: Wire, hello: Hello): Connection;
   /** A plain client has a socket; `holder` has held its session so far. Nothing is read before it is in its group. */
-  openPlain(wire: Wire, identity: Identity, group: GroupName, holder: SessionHolder): PlainConnection;
+  openPlain(wire: Wire, place: PlainPlace, holder: SessionHolder): PlainConnection;
+  /**
+   * Rights have changed that are not those of one session: options of groups, keys of tokens, hosts of tenants. Reviews every
+   * connection, pending commands included.
+   */
+  reviewRights(): Promise<void>;
   /** Whether a session may listen to a group and publish to it, as plain clients do. */
   mayUse(identity: Identity, group: GroupName): boolean;
   /** What the bus has to say. */
@@ -105,9 +111,12 @@ export const createEngine = (deps: EngineDeps): Engine => {
   const connections = new Set<Connection>();
   const plain = new Set<PlainConnection>();
   const groupRates = createGroupRates(clock);
-  const context = protocolContext(deps, { hub, wheel, connections, groupRates });
+  const review = createRightsReview(deps);
+  const context = protocolContext(deps, { hub, wheel, connections, groupRates, review });
   const plainContext: PlainContext = {
     ...{ clock, wheel, hub, limits, metrics: deps.metrics, groupRates },
+    optionsOf: namespaces.optionsOf,
+    mayUse: (identity, group) => mayUse(namespaces, identity, group),
     leave: (connection) => {
       plain.delete(connection);
       if (connection.subscription !== undefined) hub.leave(connection.subscription);
@@ -135,33 +144,23 @@ export const createEngine = (deps: EngineDeps): Engine => {
       connections.add(connection);
       return connection;
     },
-    openPlain: (wire, identity, group, holder) => {
-      const options = namespaces.optionsOf(group);
-      const place = { identity, group, options };
+    reviewRights: () => review.reviewAll(all()),
+    openPlain: (wire, place, holder) => {
+      const { identity } = place;
       const connection = new PlainConnection(plainContext, wire, deps.newClientId(), place);
       plain.add(connection);
       gate.transfer(identity.sessionId, holder, connection);
       wire.pause();
-      void joinPlain(hub, connection, options).finally(() => wire.resume());
+      void joinPlain(hub, connection, namespaces).finally(() => wire.resume());
       return connection;
     },
-    mayUse: (identity, group) => mayUse(namespaces, identity, group),
+    mayUse: plainContext.mayUse,
     audit,
     onGhost: (group, info) => {
       if (namespaces.optionsOf(group)?.joinLeave) hub.announceLeave(group, info);
     },
     api: createServerApi({ ...deps, hub }, (error) => deps.log.error({ error }, 'gateway.api_failed')),
-    busHandlers: {
-      onMessage: hub.onMessage,
-      onLost: () => {
-        for (const follower of hub.followers()) follower.suspect();
-      },
-      onReconnected: (isSameLife) => {
-        if (isSameLife) for (const follower of hub.followers()) follower.trust();
-        void audit();
-      },
-      onAsk: async (question) => orders(question as Order),
-    },
+    busHandlers: busHandlersOf(hub, audit, orders),
     tick: () => {
       const now = clock.monotonic();
       wheel.advance(now);
@@ -177,6 +176,22 @@ export const createEngine = (deps: EngineDeps): Engine => {
   };
 };
 
+const busHandlersOf = (
+  hub: Hub,
+  audit: () => Promise<void>,
+  orders: (order: Order) => unknown,
+): BusHandlers => ({
+  onMessage: hub.onMessage,
+  onLost: () => {
+    for (const follower of hub.followers()) follower.suspect();
+  },
+  onReconnected: (isSameLife) => {
+    if (isSameLife) for (const follower of hub.followers()) follower.trust();
+    void audit();
+  },
+  onAsk: async (question) => orders(question as Order),
+});
+
 /** What protocol connections share: the way of their commands, and what they leave behind. */
 const protocolContext = (
   deps: EngineDeps,
@@ -185,7 +200,14 @@ const protocolContext = (
     wheel,
     connections,
     groupRates,
-  }: { hub: Hub; wheel: Wheel; connections: Set<Connection>; groupRates: GroupRates },
+    review,
+  }: {
+    hub: Hub;
+    wheel: Wheel;
+    connections: Set<Connection>;
+    groupRates: GroupRates;
+    review: RightsReview;
+  },
 ): ConnectionContext => {
   const { clock, random, metrics, limits, gate, namespaces } = deps;
   const { maxSubscriptions } = limits;
@@ -198,7 +220,7 @@ const protocolContext = (
     log: deps.log,
     handlers: {
       connect: createConnect({ ...deps, pingIntervalMs: limits.pingIntervalMs, serverSubscriptions }),
-      subscribe: createSubscribe({ ...subscribing, clock, permits, callbacks }),
+      subscribe: createSubscribe({ ...subscribing, clock, permits, callbacks, review }),
       unsubscribe: createUnsubscribe({ hub }),
       publish: createPublish({ hub, namespaces, callbacks, metrics, rates: groupRates }),
       presence: createPresence({ presence: deps.presence, namespaces }),
@@ -212,9 +234,13 @@ const protocolContext = (
     ...{ clock, random, wheel, limits, metrics },
     receive: dispatcher.receive,
     drop: hub.leave,
+    review: review.reviewMemberships,
     join: async (connection, { group, ...order }) => {
       const options = namespaces.optionsOf(group);
-      return options !== undefined && serverSubscriptions.add(connection, { group, options, ...order });
+      return (
+        options !== undefined &&
+        serverSubscriptions.add(connection, { group, options, basis: BY_SERVER, ...order })
+      );
     },
     leave: (connection) => {
       connections.delete(connection);
@@ -239,11 +265,8 @@ const mayUse = (namespaces: Namespaces, identity: Identity, group: GroupName): b
   );
 };
 
-const joinPlain = async (
-  hub: Hub,
-  connection: PlainConnection,
-  options: GroupOptions | undefined,
-): Promise<void> => {
+const joinPlain = async (hub: Hub, connection: PlainConnection, namespaces: Namespaces): Promise<void> => {
+  const options = namespaces.optionsOf(connection.group);
   const retention = options?.retention;
   const who = options && whoJoins(options, connection.id, connection.info);
   try {
@@ -259,6 +282,8 @@ const joinPlain = async (
       },
       ...(who === undefined ? {} : { who }),
       onJoined: (subscription) => {
+        // Rights may have changed since the upgrade was accepted.
+        connection.reviewRights();
         if (connection.isOver) return false;
         connection.subscription = subscription;
         return true;

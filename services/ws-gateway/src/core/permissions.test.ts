@@ -14,6 +14,7 @@ const ask = (
     action,
     group: group as GroupName,
     identity: {
+      tenant: 'default',
       sessionId: 's' as SessionId,
       user: more.user ?? 'ann',
       expiresAt: 0,

@@ -4,6 +4,7 @@ import type { Payload } from '@muster/protocol/commands';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
 import { jsonCodec } from './codec.ts';
+import { newerOf } from './connection-state.ts';
 import type { AnyConnection, RefreshOrder } from './connections.ts';
 import { takesPayload } from './data-format.ts';
 import { countEnding } from './endings.ts';
@@ -27,6 +28,9 @@ export interface PlainContext {
   readonly groupRates: GroupRates;
   /** The connection is over, for whatever reason. Called once. */
   leave(connection: PlainConnection): void;
+  optionsOf(group: GroupName): GroupOptions | undefined;
+  /** Whether a client may be in a group of the plain endpoint. */
+  mayUse(identity: Identity, group: GroupName): boolean;
 }
 
 const HEARTBEAT_FRAME = textFrame(Buffer.from('{"type":"heartbeat"}'));
@@ -43,8 +47,8 @@ const RESUME_AT = 16;
 export interface PlainPlace {
   readonly identity: Identity;
   readonly group: GroupName;
-  /** Undefined: the namespace of the group has been taken away. */
-  readonly options: GroupOptions | undefined;
+  /** `Host` of the upgrade. */
+  readonly host: string | undefined;
 }
 
 /** One client of the plain endpoint: in one group for as long as it lives, every text frame a publication. */
@@ -53,7 +57,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
   /** Milliseconds since the Unix epoch. */
   readonly since: number;
   readonly id: ClientId;
-  readonly identity: Identity;
+  readonly host: string | undefined;
   readonly group: GroupName;
   readonly outbox: Outbox;
   /** How others see this client. */
@@ -65,7 +69,9 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
   wheelPlace = -1;
   readonly #context: PlainContext;
   readonly #wire: Wire;
-  readonly #options: GroupOptions | undefined;
+  #identity: Identity;
+  /** Undefined: the namespace of the group has been taken away. */
+  #options: GroupOptions | undefined;
   /** Monotonic time of the last frame. */
   #heardAt: number;
   readonly #bucket: TokenBucket;
@@ -76,20 +82,25 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
 
   constructor(context: PlainContext, wire: Wire, id: ClientId, place: PlainPlace) {
     const { clock, wheel, limits } = context;
-    const { identity, group } = place;
+    const { identity, group, host } = place;
     this.#context = context;
     this.#wire = wire;
     this.id = id;
     this.since = clock.now();
-    this.identity = identity;
+    this.#identity = identity;
+    this.host = host;
     this.group = group;
-    this.#options = place.options;
+    this.#options = context.optionsOf(group);
     const { user, info } = identity;
     this.info = { user, client: id, ...(info === undefined ? {} : { connInfo: info }) };
     this.outbox = new Outbox(wire, jsonCodec, limits.maxOutboxBytes, this);
     this.#heardAt = clock.monotonic();
     this.#bucket = new TokenBucket(limits.rate, this.#heardAt);
     wheel.put(this, this.#heardAt + (identity.expiresAt - clock.now()));
+  }
+
+  get identity(): Identity {
+    return this.#identity;
   }
 
   get groups(): readonly string[] {
@@ -151,6 +162,19 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     this.close(CloseCode.StateInvalidated, `session renewed: ${why}`);
   }
 
+  reviseSession(identity: Identity): void {
+    if (this.isOver || newerOf(this.#identity, identity) === this.#identity) return;
+    this.#identity = identity;
+    this.#arm(identity.expiresAt);
+    this.reviewRights();
+  }
+
+  /** Without the right to its group it ends. What was published meanwhile is not sent to it. */
+  reviewRights(): void {
+    this.#options = this.#context.optionsOf(this.group);
+    if (!this.#context.mayUse(this.#identity, this.group)) this.close(CloseCode.PermissionDenied);
+  }
+
   endSession(why: string): void {
     this.close(CloseCode.SessionEnded, `${CLOSE_REASON[CloseCode.SessionEnded]}: ${why}`);
   }
@@ -166,11 +190,11 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
   }
 
   refreshFromServer({ expired, expiresAt }: RefreshOrder): boolean {
-    const { clock, wheel } = this.#context;
+    const { clock } = this.#context;
     const leftMs = expiresAt === undefined ? Number.POSITIVE_INFINITY : expiresAt - clock.now();
     this.#isToldToEnd = leftMs < this.identity.expiresAt - clock.now();
     if (expired || leftMs <= 0) this.close(CloseCode.Expired);
-    else wheel.put(this, clock.monotonic() + Math.min(leftMs, this.identity.expiresAt - clock.now()));
+    else this.#arm(Math.min(expiresAt ?? Number.POSITIVE_INFINITY, this.identity.expiresAt));
     return true;
   }
 
@@ -207,6 +231,12 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     this.close(CloseCode.WriteError);
     // Nobody reads the close frame.
     this.terminate();
+  }
+
+  /** Ends it at an instant in ms since the Unix epoch. */
+  #arm(at: number): void {
+    const { clock, wheel } = this.#context;
+    wheel.put(this, clock.monotonic() + (at - clock.now()));
   }
 
   #maySend(): boolean {

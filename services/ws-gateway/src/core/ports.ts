@@ -22,12 +22,16 @@ export interface Wire {
 
 /** Who is at the other end. */
 export interface Identity {
+  /** Groups, users and presence of one tenant are unknown to every other. */
+  readonly tenant: string;
   /** Undefined for whoever came in with a token of the application, or with nothing. */
   readonly sessionId: SessionId | undefined;
   /** As other clients see it: the user id, or a stand-in for a guest; empty for an anonymous client. */
   readonly user: string;
   /** Milliseconds since the Unix epoch; infinite where nothing sets an end. */
   readonly expiresAt: number;
+  /** Revision of the session that this was read from. */
+  readonly rev?: number;
   /** What the session may do beyond what its groups allow everybody. */
   readonly grants?: readonly Grant[];
   /** JSON text that others see of each of its connections, as `conn_info`. */
@@ -36,6 +40,8 @@ export interface Identity {
   readonly subs?: ReadonlyMap<string, ServerSubscription>;
   /** JSON text that the application gave along for its callbacks; clients never see it. */
   readonly meta?: Payload;
+  /** The key that its token was signed with, where one of the configuration was; compared by the reader of tokens only. */
+  readonly tokenKey?: object;
   /** May do everything everywhere; for development. */
   readonly isUnrestricted?: boolean;
 }
@@ -63,6 +69,10 @@ export interface SubscriptionOverride {
 /** Whoever must go when a session ends. */
 export interface SessionHolder {
   endSession(why: string): void;
+  /** Undefined before its check is over. */
+  readonly identity?: Identity | undefined;
+  /** A newer revision of the session: its grants replace those that the holder knows. An older one changes nothing. */
+  reviseSession(identity: Identity): void;
   /** The session has a new secret and other privileges: whoever came in with the old one comes in again. */
   renewSession(why: string): void;
   /** True when it needs no session any more: its client has gone. */
@@ -99,7 +109,7 @@ export interface SessionGate {
    */
   admit(shown: ShownCredential, holder: SessionHolder): Promise<Admission>;
   /** Looks at another token of somebody who is in by a token; `none` where no such tokens are taken. */
-  refresh(token: string): Promise<Admission>;
+  refresh(token: string, host: string | undefined): Promise<Admission>;
   /** Hands a session that was admitted for one holder to another, without a gap. Without a session nothing is held. */
   transfer(id: SessionId | undefined, from: SessionHolder, to: SessionHolder): void;
   release(id: SessionId | undefined, holder: SessionHolder): void;
@@ -111,10 +121,14 @@ export type Permit =
       readonly ok: true;
       /** Whom it is for; undefined: any user. */
       readonly user: string | undefined;
+      /** Of which tenant; undefined: any. */
+      readonly tenant?: string;
       /** For which connection; undefined: any. */
       readonly client: string | undefined;
       readonly group: string;
       readonly terms: ServerSubscription;
+      /** See {@link Identity.tokenKey}. */
+      readonly tokenKey?: object;
     }
   | { readonly ok: false; readonly why: 'none' | 'expired' | 'invalid' | 'unavailable' };
 

@@ -9,6 +9,7 @@ import { isAllowed } from './permissions.ts';
 import type { EngineMetrics, Identity, ServerSubscription } from './ports.ts';
 import type { Start } from './recovery.ts';
 import { countRecovery, subscribeResult } from './subscribe-result.ts';
+import type { SubscribeBasis } from './subscribe-rights.ts';
 import type { Subscription } from './subscription.ts';
 
 export interface ServerSubscriptionsDeps {
@@ -25,6 +26,7 @@ export interface Placement {
   readonly group: GroupName;
   readonly options: GroupOptions;
   readonly terms: ServerSubscription;
+  readonly basis: SubscribeBasis;
   /** Where the client was in it. */
   readonly recover?: StreamPosition;
 }
@@ -64,7 +66,7 @@ export const createServerSubscriptions = (deps: ServerSubscriptionsDeps): Server
     placement: Placement,
     onBegun: (result: SubscribeResult, subscription: Subscription, start: Start | undefined) => void,
   ): Promise<void> => {
-    const { group, options, terms, recover } = placement;
+    const { group, options, terms, basis, recover } = placement;
     const { service, isRecoverable, who } = grantOf(connection, info, placement);
     connection.memberships.set(group, { is: 'joining', isServerSide: true });
     const joined = hub.join({
@@ -77,7 +79,7 @@ export const createServerSubscriptions = (deps: ServerSubscriptionsDeps): Server
       ...(recover === undefined || !isRecoverable ? {} : { recover }),
       onJoined: (subscription, start) => {
         if (connection.isOver) return false;
-        connection.memberships.set(group, { is: 'live', subscription, isServerSide: true });
+        connection.memberships.set(group, { is: 'live', subscription, isServerSide: true, basis });
         if (terms.expiresAt !== undefined) connection.expireMembership(group, terms.expiresAt);
         countRecovery(metrics, start);
         const begun = { service, isRecoverable, groupId: subscription.group.id, start };
@@ -152,6 +154,8 @@ const grantOf = (connection: Connection, info: ClientInfo, { options, terms }: P
 };
 
 const NO_TERMS: ServerSubscription = {};
+export const BY_SERVER: SubscribeBasis = { is: 'server' };
+const BY_RIGHTS: SubscribeBasis = { is: 'rights' };
 
 type Wishes = ConnectCommand['subs'];
 
@@ -161,20 +165,20 @@ const placementsOf = (
   { subs }: ConnectCommand,
 ): Placements => {
   const found = new Map<string, Placement>();
-  const place = (known: Known, terms: ServerSubscription): void => {
+  const place = (known: Known, terms: ServerSubscription, basis: SubscribeBasis): void => {
     const wish = subs.get(known.group);
-    found.set(known.group, { ...known, terms, ...(wish?.recover ? { recover: wish } : {}) });
+    found.set(known.group, { ...known, terms, basis, ...(wish?.recover ? { recover: wish } : {}) });
   };
   const personal = personalOf(deps, identity);
-  if (personal !== undefined) place(personal, NO_TERMS);
+  if (personal !== undefined) place(personal, NO_TERMS, BY_SERVER);
   for (const [name, terms] of identity.subs ?? []) {
     const known = knownOf(deps, name);
     if (known === undefined) return { ok: false, error: ReplyError.UnknownGroup };
-    place(known, terms);
+    place(known, terms, BY_SERVER);
   }
   const kept = keptOf(deps, identity, subs);
   if (kept === undefined) return { ok: false, close: CloseCode.BadRequest };
-  for (const known of kept) if (!found.has(known.group)) place(known, NO_TERMS);
+  for (const known of kept) if (!found.has(known.group)) place(known, NO_TERMS, BY_RIGHTS);
   if (found.size > deps.maxSubscriptions) return { ok: false, close: CloseCode.GroupLimit };
   return { ok: true, placements: [...found.values()] };
 };

@@ -1,5 +1,5 @@
 import type { SessionId } from '@muster/session/token';
-import type { SessionHolder } from './ports.ts';
+import type { Identity, SessionHolder } from './ports.ts';
 
 /** Which connections belong to which session, those included that are still being checked. */
 export interface SessionRegistry {
@@ -7,8 +7,15 @@ export interface SessionRegistry {
   release(id: SessionId, holder: SessionHolder): void;
   /** Tells every holder of this session, and forgets them. Answers how many there were. */
   end(id: SessionId, why: string): number;
-  /** Tells every holder that the privileges of this session have changed, and forgets them. */
-  renew(id: SessionId, why: string): number;
+  /**
+   * Tells every holder that the privileges of this session have changed, and forgets them. With a revision, only those that know
+   * an older one: what is asked again and again must not end who has come back.
+   */
+  renew(id: SessionId, why: string, rev?: number): number;
+  /** Gives a newer revision of a session to its holders, which stay. */
+  revise(id: SessionId, identity: Identity): void;
+  /** Whether a holder knows an older revision than this, or none yet. */
+  isBehind(id: SessionId, rev: number): boolean;
   has(id: SessionId): boolean;
   ids(): Iterable<SessionId>;
   size(): number;
@@ -17,10 +24,19 @@ export interface SessionRegistry {
 /** An empty registry. A session with one connection, the usual case, costs no set. */
 export const createSessionRegistry = (): SessionRegistry => {
   const held = new Map<SessionId, SessionHolder | Set<SessionHolder>>();
-  const tellAll = (id: SessionId, tell: (holder: SessionHolder) => void): number => {
+  const holdersOf = (id: SessionId): readonly SessionHolder[] => {
     const present = held.get(id);
-    if (present === undefined) return 0;
-    const holders = present instanceof Set ? [...present] : [present];
+    if (present === undefined) return [];
+    return present instanceof Set ? [...present] : [present];
+  };
+  const isOlder = ({ identity }: SessionHolder, rev: number): boolean => (identity?.rev ?? 0) < rev;
+  const release = (id: SessionId, holder: SessionHolder): void => {
+    const present = held.get(id);
+    if (present === holder) held.delete(id);
+    else if (present instanceof Set && present.delete(holder) && present.size === 0) held.delete(id);
+  };
+  const tellAll = (id: SessionId, tell: (holder: SessionHolder) => void): number => {
+    const holders = holdersOf(id);
     held.delete(id);
     for (const holder of holders) tell(holder);
     return holders.length;
@@ -32,13 +48,21 @@ export const createSessionRegistry = (): SessionRegistry => {
       else if (present instanceof Set) present.add(holder);
       else if (present !== holder) held.set(id, new Set([present, holder]));
     },
-    release: (id, holder) => {
-      const present = held.get(id);
-      if (present === holder) held.delete(id);
-      else if (present instanceof Set && present.delete(holder) && present.size === 0) held.delete(id);
-    },
+    release,
     end: (id, why) => tellAll(id, (holder) => holder.endSession(why)),
-    renew: (id, why) => tellAll(id, (holder) => holder.renewSession(why)),
+    renew: (id, why, rev) => {
+      if (rev === undefined) return tellAll(id, (holder) => holder.renewSession(why));
+      const old = holdersOf(id).filter((one) => isOlder(one, rev));
+      for (const holder of old) {
+        release(id, holder);
+        holder.renewSession(why);
+      }
+      return old.length;
+    },
+    revise: (id, identity) => {
+      for (const holder of holdersOf(id)) holder.reviseSession(identity);
+    },
+    isBehind: (id, rev) => holdersOf(id).some((one) => isOlder(one, rev)),
     has: (id) => held.has(id),
     ids: () => held.keys(),
     size: () => held.size,

@@ -22,14 +22,22 @@ export interface SubscribeWish {
   readonly command: Pick<SubscribeCommand, 'token' | 'data'>;
 }
 
+/**
+ * What a subscription rests on: the rights of the client (grants, name and options of the group), a subscription token, a decision
+ * of the application, or an order of the server. Rights and keys of tokens can be taken away while it lasts.
+ */
+export type SubscribeBasis =
+  | { readonly is: 'rights' | 'application' | 'server' }
+  | { readonly is: 'token'; readonly key: object | undefined };
+
 /** On which terms a client may subscribe, or what it is answered. */
 export type SubscribeRight =
-  | { readonly is: 'granted'; readonly terms: ServerSubscription }
+  | { readonly is: 'granted'; readonly terms: ServerSubscription; readonly basis: SubscribeBasis }
   | { readonly is: 'refused'; readonly code: ReplyError }
   | { readonly is: 'closed'; readonly code: CloseCode }
   | Exclude<CallbackAnswer<never>, { is: 'result' | 'unavailable' }>;
 
-const ON_ITS_OWN_TERMS: SubscribeRight = { is: 'granted', terms: {} };
+const ON_ITS_OWN_TERMS: SubscribeRight = { is: 'granted', terms: {}, basis: { is: 'rights' } };
 
 /**
  * Whether a client may subscribe. The first that has something to say decides: a subscription token, a grant of the session,
@@ -63,7 +71,7 @@ const byToken = async (
     return { is: 'closed', code: CloseCode.InvalidToken };
   const { terms } = permit;
   if (terms.expiresAt !== undefined && terms.expiresAt <= clock.now()) return refused(ReplyError.Expired);
-  return { is: 'granted', terms };
+  return { is: 'granted', terms, basis: { is: 'token', key: permit.tokenKey } };
 };
 
 const ANSWERS: Readonly<Record<Exclude<Permit, { ok: true }>['why'], ReplyError>> = {
@@ -75,11 +83,12 @@ const ANSWERS: Readonly<Record<Exclude<Permit, { ok: true }>['why'], ReplyError>
 
 /** Whether a permit is for this connection and this group. */
 export const isPermitFor = (
-  { user, client, group }: Extract<Permit, { ok: true }>,
+  { tenant, user, client, group }: Extract<Permit, { ok: true }>,
   connection: { readonly id: ClientId; readonly identity: Identity | undefined },
   wanted: GroupName,
 ): boolean =>
   group === wanted &&
+  (tenant === undefined || tenant === connection.identity?.tenant) &&
   (client === undefined || client === connection.id) &&
   (user === undefined || user === connection.identity?.user);
 
@@ -93,5 +102,5 @@ const byApplication = async (
   if (answer.is !== 'result') return answer;
   const { expiresAt } = answer.result;
   if (expiresAt !== undefined && expiresAt <= clock.now()) return refused(ReplyError.Expired);
-  return { is: 'granted', terms: answer.result };
+  return { is: 'granted', terms: answer.result, basis: { is: 'application' } };
 };

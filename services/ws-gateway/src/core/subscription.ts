@@ -53,7 +53,8 @@ export class Subscription {
   readonly who: Who | undefined;
   readonly form: Form;
   readonly isPositioned: boolean;
-  readonly hearsJoinLeave: boolean;
+  /** Ends when the right to see who is there is taken away. */
+  hearsJoinLeave: boolean;
   readonly deltas: 'all' | 'marked' | undefined;
   readonly filter: TagsFilter | undefined;
   readonly mayLag: boolean;

@@ -100,7 +100,7 @@ export class FakeGate implements SessionGate {
   /** What identities have beside. */
   more: Partial<Identity> = {};
   identity(id: SessionId): Identity {
-    return { sessionId: id, user: id, expiresAt: this.expiresAt, ...this.more };
+    return { tenant: 'default', sessionId: id, user: id, expiresAt: this.expiresAt, ...this.more };
   }
   /** Tokens of an application as in {@link admit}. */
   async refresh(token: string): Promise<Admission> {
@@ -113,7 +113,11 @@ export class FakeGate implements SessionGate {
     const [, user = '', seconds, group] = /^(\w*)\+(-?\d+)(?:\+(.+))?$/.exec(token) ?? [];
     if (seconds === undefined) return undefined;
     const subs = group === undefined ? {} : { subs: new Map([[group, {}]]) };
-    return { sessionId: undefined, user, expiresAt: this.now() + Number(seconds) * 1000, ...subs };
+    return {
+      ...{ tenant: 'default', sessionId: undefined, user },
+      expiresAt: this.now() + Number(seconds) * 1000,
+      ...subs,
+    };
   }
   transfer(id: SessionId | undefined, from: SessionHolder, to: SessionHolder): void {
     this.release(id, from);
@@ -242,6 +246,8 @@ export const engineUnderTest = (
     limits: { ...LIMITS, ...options.limits },
     gatherMs: options.gatherMs ?? 0,
     personalGroups: options.personalGroups,
+    isTokenKeyValid: () => true,
+    isAtHome: () => true,
     gateway: 'gw-1',
     version: '0.0.0',
     newClientId: () => nextClientId(broker),
@@ -290,9 +296,17 @@ const clientsOf = (engine: Engine, gate: FakeGate) => {
     },
     plain: async (group: string, user = 'ann') => {
       const wire = new FakeWire();
-      const holder: SessionHolder = { endSession: () => {}, renewSession: () => {} };
+      const holder: SessionHolder = {
+        endSession: () => {},
+        renewSession: () => {},
+        reviseSession: () => {},
+      };
       const identity = gate.identity(user as SessionId);
-      const connection = engine.openPlain(wire, identity, group as GroupName, holder);
+      const connection = engine.openPlain(
+        wire,
+        { identity, group: group as GroupName, host: undefined },
+        holder,
+      );
       await settle();
       return { wire, connection };
     },

@@ -11,8 +11,8 @@ import { createLegacyApi } from './legacy-api.ts';
 
 export interface ServerApiDeps {
   readonly api: ServerApi;
-  /** Without keys nobody may call. */
-  readonly keys: readonly string[];
+  /** Without keys nobody may call. Read anew for each call, so that keys can be replaced. */
+  keys(): readonly string[];
   readonly metrics: Metrics;
   readonly maxBodyBytes: number;
   readonly version: string;
@@ -86,11 +86,10 @@ const send = (req: Request, res: Response, method: string, outcome: ApiOutcome):
 };
 
 /** `X-API-Key`, or `Authorization: apikey …`. Compared by digest, in constant time. */
-const requireKey = (keys: readonly string[]): RequestHandler => {
-  const digests = keys.map(digest);
+const requireKey = (keys: () => readonly string[]): RequestHandler => {
   return (req, res, next) => {
     const given = digest(keyIn(req));
-    if (digests.filter((one) => timingSafeEqual(one, given)).length > 0) {
+    if (keys().filter((one) => timingSafeEqual(digest(one), given)).length > 0) {
       next();
       return;
     }

@@ -17,7 +17,7 @@ export interface HttpServerDeps {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly api: ServerApi;
-  readonly serverApiKeys: readonly string[];
+  serverApiKeys(): readonly string[];
   readonly maxBodyBytes: number;
 }
 

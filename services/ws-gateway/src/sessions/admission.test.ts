@@ -6,10 +6,15 @@ import { createAdmissionQueue } from './admission.ts';
 
 const IN: Admission = {
   ok: true,
-  identity: { sessionId: 's' as SessionId, user: 'ann', expiresAt: 0 },
+  identity: { tenant: 'default', sessionId: 's' as SessionId, user: 'ann', expiresAt: 0 },
 };
 const REFUSED: Admission = { ok: false, why: 'unavailable' };
-const holder = (isOver = false): SessionHolder => ({ endSession: () => {}, renewSession: () => {}, isOver });
+const holder = (isOver = false): SessionHolder => ({
+  endSession: () => {},
+  renewSession: () => {},
+  reviseSession: () => {},
+  isOver,
+});
 
 /** A gate that answers when the test says so. */
 const scene = (options: { concurrency?: number; maxWaiting?: number } = {}) => {

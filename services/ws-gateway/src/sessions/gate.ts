@@ -92,8 +92,8 @@ export const createGate = (deps: GateDeps): Gate => {
       if (ticket !== undefined) return admitTicket(ticket, shown, holder);
       // Told apart by their form, before anybody is asked.
       const jwt = shown.tokens.find(isJwt);
-      if (jwt !== undefined) return deps.strangers.admit(jwt);
-      if (shown.tokens.length === 0) return deps.strangers.admitNobody();
+      if (jwt !== undefined) return deps.strangers.admit(jwt, shown.host);
+      if (shown.tokens.length === 0) return deps.strangers.admitNobody(shown.host);
       const token = genuine(shown.tokens);
       if (token !== undefined) return decide(token.id, shown, holder, () => judgeSession(deps, token));
       deps.onVerdict('invalid', 'local');
@@ -116,7 +116,7 @@ const admissionOf = (verdict: SessionVerdict, isUnrestricted: boolean): Admissio
     case 'live':
       return {
         ok: true,
-        identity: { ...identityOf(verdict.snapshot), ...(isUnrestricted && { isUnrestricted }) },
+        identity: identityOf(verdict.snapshot, isUnrestricted),
       };
     case 'ended':
       return { ok: false, why: 'ended', reason: verdict.reason };
@@ -126,9 +126,15 @@ const admissionOf = (verdict: SessionVerdict, isUnrestricted: boolean): Admissio
 };
 
 /** A guest has no user id; the beginning of its session id keeps two guests apart. */
-const identityOf = ({ id, userId, expiresAt, grants }: Snapshot): Identity => ({
+export const identityOf = (
+  { id, tenant, userId, expiresAt, grants, rev }: Snapshot,
+  isUnrestricted: boolean,
+): Identity => ({
+  tenant,
   sessionId: id,
+  rev,
   user: userId ?? `guest:${id.slice(0, GUEST_NAME_LENGTH)}`,
   expiresAt,
   ...(grants === undefined ? {} : { grants }),
+  ...(isUnrestricted && { isUnrestricted }),
 });

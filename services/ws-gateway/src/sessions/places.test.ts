@@ -3,7 +3,11 @@ import { expect, test } from 'vitest';
 import type { SessionHolder } from '../core/ports.ts';
 import { withPlaces } from './places.ts';
 
-const holder = (): SessionHolder => ({ endSession: () => {}, renewSession: () => {} });
+const holder = (): SessionHolder => ({
+  endSession: () => {},
+  renewSession: () => {},
+  reviseSession: () => {},
+});
 
 /** Tokens are `user/session`. */
 const scene = (limits: { maxPerUser: number; maxPerSession: number }) => {
@@ -20,7 +24,10 @@ const scene = (limits: { maxPerUser: number; maxPerSession: number }) => {
       admit: async ({ tokens }) => {
         const [user = '', session = ''] = (tokens[0] ?? '').split('/');
         held.push(session);
-        return { ok: true, identity: { user, sessionId: session as SessionId, expiresAt: 0 } };
+        return {
+          ok: true,
+          identity: { tenant: 'default', user, sessionId: session as SessionId, expiresAt: 0 },
+        };
       },
     },
   });

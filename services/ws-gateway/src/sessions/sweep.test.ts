@@ -19,6 +19,7 @@ const sweepOver = (
     registry.hold(id as SessionId, {
       endSession: (why) => void ended.push(`${id} ${why}`),
       renewSession: () => {},
+      reviseSession: () => {},
     });
   }
   const sweep = createSessionSweep({
@@ -33,11 +34,12 @@ const sweepOver = (
     },
     source: {
       check: async (id) => answers[id] ?? Promise.reject(new Error('away')),
-      recentlyEnded: async () => [],
+      recentChanges: async () => ({ ended: [], changed: [] }),
     },
     log: silent,
     onLive: (snapshots) => touched.push(...snapshots.map(({ id }) => id)),
     isBusHealthy: () => true,
+    identityOf: ({ id, rev }) => ({ tenant: 'default', sessionId: id, user: 'ann', expiresAt: 0, rev }),
   });
   return { sweep, ended, touched };
 };

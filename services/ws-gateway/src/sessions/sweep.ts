@@ -1,56 +1,46 @@
 import { every, type Stop } from '@muster/kit/clock';
-import type { Logger } from '@muster/kit/logger';
-import type { Snapshot, SnapshotStore } from '@muster/session/snapshot';
+import type { Snapshot } from '@muster/session/snapshot';
 import type { SessionSource } from '@muster/session/source';
 import type { SessionId } from '@muster/session/token';
-import type { SessionRegistry } from '../core/session-registry.ts';
+import { createSessionChecks, type Revisions, type SessionChecksDeps } from './session-checks.ts';
 
-export interface SweepDeps {
-  readonly registry: SessionRegistry;
-  readonly snapshots: Pick<SnapshotStore, 'readMany'>;
+export interface SweepDeps extends SessionChecksDeps {
   readonly source: SessionSource;
-  readonly log: Logger;
   /** Sessions that live and have connections here. */
   onLive(snapshots: readonly Snapshot[]): void;
   /** Whether changes of sessions are heard at present. */
   isBusHealthy(): boolean;
 }
 
-/** Looks for ended sessions that the bus did not tell of. */
+/** Looks for changes of sessions: those that the bus told of, and those that it did not. */
 export interface SessionSweep extends Disposable {
   /** Compares every local session with Redis, and with the session service where Redis does not know. */
   checkAll(): Promise<void>;
+  /** Reads sessions of which a change was heard, and tells their connections. What cannot be read now is tried again each second. */
+  checkChanged(ids: readonly SessionId[]): Promise<void>;
 }
 
 const SWEEP_MS = 30_000;
-/** That the bus is deaf is noticed after three seconds at most; with this an end is known within five. */
+/** That the bus is deaf is noticed after three seconds at most; with this a change is known within five. */
 const DEAF_POLL_MS = 1_000;
 const BATCH = 500;
+/** Rotations with which privileges change; after any other one the old secret stays good for a while. */
+const RAISES = new Set(['step_up', 'upgrade']);
 
-/** Every session once in 30 s; while the bus is deaf, what ended recently every second. One pass at a time. */
+/** Whether a change of a session raises its privileges: who came in before comes in again. */
+export const isRaise = (why: string): boolean => RAISES.has(why);
+
+/** Every session once in 30 s; while the bus is deaf, what ended or changed recently every second. One pass at a time. */
 export const createSessionSweep = (deps: SweepDeps): SessionSweep => {
-  const { registry, snapshots, source, log } = deps;
+  const { registry, source, log } = deps;
+  const checks = createSessionChecks(deps);
   let running: Promise<void> | undefined;
+  let isPolling = false;
+  /** Changed sessions that neither Redis nor the session service could show yet, with the least revision that counts. */
+  const unread = new Map<SessionId, number>();
 
-  const checkBatch = async (ids: readonly SessionId[]): Promise<void> => {
-    const reads = await snapshots.readMany(ids).catch(() => []);
-    deps.onLive(reads.flatMap((read) => (read.is === 'live' ? [read.snapshot] : [])));
-    const unknown = ids.filter((id, index) => {
-      const read = reads[index];
-      if (read?.is === 'ended' && read.reason !== 'unknown') registry.end(id, read.reason);
-      return read?.is !== 'live' && registry.has(id);
-    });
-    const answers = await Promise.allSettled(unknown.map((id) => source.check(id)));
-    for (const [index, id] of unknown.entries()) {
-      const answer = answers[index];
-      // A fault is no verdict: the session stays until somebody can tell.
-      if (answer?.status !== 'fulfilled' || answer.value.is === 'live') continue;
-      registry.end(id, answer.value.is === 'ended' ? answer.value.reason : 'unknown');
-    }
-  };
   const pass = async (): Promise<void> => {
-    const ids = [...registry.ids()];
-    for (let from = 0; from < ids.length; from += BATCH) await checkBatch(ids.slice(from, from + BATCH));
+    for (const ids of batches([...registry.ids()])) deps.onLive((await checks.check(ids)).live);
   };
   const checkAll = (): Promise<void> => {
     running ??= pass()
@@ -60,20 +50,48 @@ export const createSessionSweep = (deps: SweepDeps): SessionSweep => {
       });
     return running;
   };
-  const pollEnded = async (): Promise<void> => {
-    if (deps.isBusHealthy() || registry.size() === 0) return;
-    try {
-      for (const { id, why } of await source.recentlyEnded()) registry.end(id, why);
-    } catch (error) {
-      log.debug({ error }, 'session.source_failed');
+  const checkRevisions = async (least: Revisions): Promise<void> => {
+    const skipsRedis = !deps.isBusHealthy();
+    for (const ids of batches([...least.keys()].filter(registry.has))) {
+      const { undecided } = await checks.check(ids, { least, skipsRedis });
+      for (const id of undecided) unread.set(id, least.get(id) ?? 0);
     }
   };
+  /** What the bus did not tell: ends, raised privileges, and changes of what sessions may do. */
+  const missedChanges = async (): Promise<Map<SessionId, number>> => {
+    const wanted = new Map<SessionId, number>();
+    if (deps.isBusHealthy() || registry.size() === 0) return wanted;
+    const { ended, changed } = await source.recentChanges();
+    for (const { id, why } of ended) registry.end(id, why);
+    for (const { id, why, rev } of changed) {
+      if (!registry.isBehind(id, rev)) continue;
+      if (isRaise(why)) registry.renew(id, why, rev);
+      else wanted.set(id, rev);
+    }
+    return wanted;
+  };
+  const poll = async (): Promise<void> => {
+    if (isPolling) return;
+    isPolling = true;
+    const before = new Map(unread);
+    unread.clear();
+    const missed = await missedChanges().catch((error: unknown): Revisions => {
+      log.debug({ error }, 'session.source_failed');
+      return new Map();
+    });
+    await checkRevisions(new Map([...before, ...missed]));
+    isPolling = false;
+  };
 
-  const stops: Stop[] = [every(SWEEP_MS, () => void checkAll()), every(DEAF_POLL_MS, () => void pollEnded())];
+  const stops: Stop[] = [every(SWEEP_MS, () => void checkAll()), every(DEAF_POLL_MS, () => void poll())];
   return {
     checkAll,
+    checkChanged: (ids) => checkRevisions(new Map(ids.map((id) => [id, 0]))),
     [Symbol.dispose]: () => {
       for (const stop of stops) stop();
     },
   };
 };
+
+const batches = (ids: readonly SessionId[]): SessionId[][] =>
+  Array.from({ length: Math.ceil(ids.length / BATCH) }, (_, at) => ids.slice(at * BATCH, (at + 1) * BATCH));

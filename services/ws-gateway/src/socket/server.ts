@@ -6,6 +6,7 @@ import { AppError } from '@muster/protocol/errors';
 import { type GroupName, parseGroupName } from '@muster/protocol/ids';
 import { type ServerOptions, WebSocket, WebSocketServer } from 'ws';
 import { jsonCodec, protobufCodec } from '../core/codec.ts';
+import { newerOf } from '../core/connection-state.ts';
 import type { Engine } from '../core/engine.ts';
 import type { Identity, SessionHolder, ShownCredential } from '../core/ports.ts';
 import type { AdmissionQueue } from '../sessions/admission.ts';
@@ -114,7 +115,8 @@ export const serveSockets = (deps: SocketServerDeps): Disposable => {
     const group = groupOf(url);
     const { identity, holder } = await whilePending(admitPlain(deps, handshake, group));
     sockets.handleUpgrade(request, stream, head, (socket) => {
-      attach(socket, engine.openPlain(new SocketWire(socket, deps.writesDirectly), identity, group, holder));
+      const place = { identity: holder.newest(identity), group, host: handshake.host };
+      attach(socket, engine.openPlain(new SocketWire(socket, deps.writesDirectly), place, holder));
       holder.pass();
     });
     // A peer that went away in between gets no socket.
@@ -237,7 +239,15 @@ const requireIdentity = async (
 class PendingUpgrade implements SessionHolder {
   endedBecause: string | undefined = undefined;
   isPassed = false;
+  #revised: Identity | undefined = undefined;
 
+  /** What was heard of the session while the upgrade was under way. */
+  newest(identity: Identity): Identity {
+    return newerOf(identity, this.#revised);
+  }
+  reviseSession(identity: Identity): void {
+    this.#revised = newerOf(identity, this.#revised);
+  }
   endSession(why: string): void {
     this.endedBecause = why;
   }

@@ -1,4 +1,5 @@
 import type { Payload } from '@muster/protocol/commands';
+import { isTenantName } from '@muster/session/tenant-hosts';
 import type { ServerSubscription, SubscriptionOverride } from '../core/ports.ts';
 
 /** Claims as they came, signed but not looked at. */
@@ -6,6 +7,8 @@ export type RawClaims = Readonly<Record<string, unknown>>;
 
 /** What a token says about whoever connects with it. */
 export interface ConnectionClaims {
+  /** Undefined: that of the host at which it is shown. */
+  readonly tenant?: string;
   /** Empty for an anonymous client. */
   readonly user: string;
   /** Milliseconds since the Unix epoch; infinite where the token sets no end. */
@@ -17,6 +20,8 @@ export interface ConnectionClaims {
 
 /** What a token says about one subscription. */
 export interface SubscriptionClaims {
+  /** Undefined: that of the connection that shows it. */
+  readonly tenant?: string;
   /** Undefined where the token is for a client rather than for a user. */
   readonly user: string | undefined;
   readonly client: string | undefined;
@@ -29,7 +34,7 @@ const MAX_GROUPS = 1_000;
 
 class BadClaim extends Error {}
 
-/** The claims `sub exp expire_at info b64info meta channels subs`; undefined when one of them is not what it should be. */
+/** The claims `tenant sub exp expire_at info b64info meta channels subs`; undefined when one of them is not what it should be. */
 export const readConnectionClaims = (claims: RawClaims): ConnectionClaims | undefined =>
   orUndefined(() => {
     // A permit for one group is no pass for the door.
@@ -38,6 +43,7 @@ export const readConnectionClaims = (claims: RawClaims): ConnectionClaims | unde
     if (meta !== undefined && !isObject(meta)) throw new BadClaim();
     const subs = subsOf(claims);
     return {
+      ...tenantOf(claims),
       user: textOf(claims, 'sub') ?? '',
       expiresAt: endOf(claims) ?? Number.POSITIVE_INFINITY,
       ...infoOf(claims),
@@ -46,7 +52,7 @@ export const readConnectionClaims = (claims: RawClaims): ConnectionClaims | unde
     };
   });
 
-/** The claims `sub client channel exp expire_at info b64info override`; undefined when one of them is not what it should be. */
+/** The claims `tenant sub client channel exp expire_at info b64info override`; undefined when one of them is not what it should be. */
 export const readSubscriptionClaims = (claims: RawClaims): SubscriptionClaims | undefined =>
   orUndefined(() => {
     const group = textOf(claims, 'channel');
@@ -55,6 +61,7 @@ export const readSubscriptionClaims = (claims: RawClaims): SubscriptionClaims | 
     const user = textOf(claims, 'sub');
     const expiresAt = endOf(claims);
     return {
+      ...tenantOf(claims),
       group,
       client,
       // Who names nobody means anonymous clients, not everybody.
@@ -160,6 +167,13 @@ const secondsOf = (source: RawClaims, name: string): number | undefined => {
   if (value === undefined) return undefined;
   if (typeof value !== 'number' || !Number.isFinite(value) || value < 0) throw new BadClaim();
   return value;
+};
+
+const tenantOf = (claims: RawClaims): { readonly tenant?: string } => {
+  const tenant = textOf(claims, 'tenant');
+  if (tenant === undefined) return {};
+  if (!isTenantName(tenant)) throw new BadClaim();
+  return { tenant };
 };
 
 const textOf = (source: RawClaims, name: string): string | undefined => {

@@ -1,14 +1,16 @@
 import type { Clock } from '@muster/kit/clock';
+import { DEFAULT_TENANT, type TenantHosts } from '@muster/session/tenant-hosts';
 import type { Admission, Identity, Permit, PermitReader } from '../core/ports.ts';
 import { readConnectionClaims, readSubscriptionClaims } from './claims.ts';
-import type { TokenFault, TokenVerifier } from './token-verifier.ts';
+import type { TokenFault, TokenVerdict, TokenVerifier } from './token-verifier.ts';
 
 /** How a token fared; the label of a counter. */
-export type TokenResult = 'accepted' | 'expired' | 'unavailable' | 'no_user' | TokenFault;
+export type TokenResult = 'accepted' | 'expired' | 'unavailable' | 'no_user' | 'tenant' | TokenFault;
 
 export interface StrangersDeps {
   readonly clock: Clock;
   readonly verifier: TokenVerifier;
+  readonly tenantHosts: TenantHosts;
   /** Clients may come in without any credential, and with tokens that name no user. */
   readonly allowsAnonymous: boolean;
   /** Everybody may do everything; for development. */
@@ -18,17 +20,19 @@ export interface StrangersDeps {
 
 /** Whoever comes without a session: with a token that the application signed, or with nothing. */
 export interface Strangers {
-  admit(token: string): Promise<Admission>;
+  admit(token: string, host: string | undefined): Promise<Admission>;
   /** Somebody who shows nothing. */
-  admitNobody(): Admission;
-  refresh(token: string): Promise<Admission>;
+  admitNobody(host: string | undefined): Admission;
+  refresh(token: string, host: string | undefined): Promise<Admission>;
   readonly permits: PermitReader;
+  /** Whether a key that signed a token, of a connection or a subscription, has not been taken away. */
+  isTokenKeyValid(key: object): boolean;
 }
 
 export const createStrangers = (deps: StrangersDeps): Strangers => {
   const { verifier, allowsAnonymous, isInsecure, onToken } = deps;
 
-  const admit = async (token: string): Promise<Admission> => {
+  const admit = async (token: string, host: string | undefined): Promise<Admission> => {
     const verdict = await verifier.verify(token);
     if (!verdict.ok) {
       onToken('connection', verdict.why === 'invalid' ? verdict.fault : verdict.why);
@@ -43,22 +47,38 @@ export const createStrangers = (deps: StrangersDeps): Strangers => {
       onToken('connection', 'no_user');
       return { ok: false, why: 'no_user' };
     }
+    const tenant = claims.tenant ?? tenantAt(deps, host);
+    if (!deps.tenantHosts.admits(host, tenant)) {
+      onToken('connection', 'tenant');
+      return { ok: false, why: 'invalid' };
+    }
     onToken('connection', 'accepted');
-    return { ok: true, identity: markedIf(isInsecure, { sessionId: undefined, ...claims }) };
+    const identity = { sessionId: undefined, ...claims, tenant, ...signedBy(verdict) };
+    return { ok: true, identity: markedIf(isInsecure, identity) };
   };
 
   return {
     admit,
-    admitNobody: () =>
+    admitNobody: (host) =>
       allowsAnonymous || isInsecure
-        ? { ok: true, identity: markedIf(isInsecure, NOBODY) }
+        ? { ok: true, identity: markedIf(isInsecure, { ...NOBODY, tenant: tenantAt(deps, host) }) }
         : { ok: false, why: 'none' },
-    refresh: async (token) => (verifier.isConfigured() ? admit(token) : { ok: false, why: 'none' }),
+    refresh: async (token, host) =>
+      verifier.isConfigured() ? admit(token, host) : { ok: false, why: 'none' },
     permits: { read: (token) => readPermit(deps, token) },
+    isTokenKeyValid: verifier.isValidKey,
   };
 };
 
-const NOBODY: Identity = { sessionId: undefined, user: '', expiresAt: Number.POSITIVE_INFINITY };
+/** Who names no tenant is of the one whose host was called. */
+const tenantAt = ({ tenantHosts }: StrangersDeps, host: string | undefined): string =>
+  tenantHosts.tenantOf(host) ?? DEFAULT_TENANT;
+
+const NOBODY: Omit<Identity, 'tenant'> = {
+  sessionId: undefined,
+  user: '',
+  expiresAt: Number.POSITIVE_INFINITY,
+};
 
 const markedIf = (isInsecure: boolean, identity: Identity): Identity =>
   isInsecure ? { ...identity, isUnrestricted: true } : identity;
@@ -72,5 +92,9 @@ const readPermit = async ({ verifier, onToken }: StrangersDeps, token: string): 
   }
   const claims = readSubscriptionClaims(verdict.claims);
   onToken('subscription', claims === undefined ? 'claims' : 'accepted');
-  return claims === undefined ? { ok: false, why: 'invalid' } : { ok: true, ...claims };
+  return claims === undefined ? { ok: false, why: 'invalid' } : { ok: true, ...claims, ...signedBy(verdict) };
 };
+
+/** Published keys have no end here: whoever publishes them ends their tokens. */
+const signedBy = ({ key }: Extract<TokenVerdict, { ok: true }>): { readonly tokenKey?: object } =>
+  key === undefined ? {} : { tokenKey: key };

@@ -184,7 +184,7 @@ describe('claims', () => {
 
   test('[JT4] of a claim that comes twice the last counts', async () => {
     const verdict = await verifier().verify(forge({ alg: 'HS256' }, '{"sub":"ann","sub":"bob"}'));
-    expect(verdict).toEqual({ ok: true, claims: { sub: 'bob' } });
+    expect(verdict).toMatchObject({ ok: true, claims: { sub: 'bob' } });
   });
 });
 

@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto';
 import type { Clock } from '@muster/kit/clock';
 import type { IssuerKeys } from '@muster/kit/issuer-keys';
 import type { Logger } from '@muster/kit/logger';
@@ -27,7 +28,8 @@ export type TokenFault =
 
 /** What was found out about a token. `unavailable`: the keys cannot be had just now, and nothing is said about the token. */
 export type TokenVerdict =
-  | { readonly ok: true; readonly claims: JWTPayload }
+  /** `key`: the key of the configuration that signed it; undefined for a published one. */
+  | { readonly ok: true; readonly claims: JWTPayload; readonly key?: KeyObject }
   | { readonly ok: false; readonly why: 'expired' | 'unavailable' }
   | { readonly ok: false; readonly why: 'invalid'; readonly fault: TokenFault };
 
@@ -57,6 +59,8 @@ export interface TokenVerifier {
   verify(token: string): Promise<TokenVerdict>;
   /** Whether there is any key at all. */
   isConfigured(): boolean;
+  /** Whether a key that signed a token is still one of the configuration. */
+  isValidKey(key: object): boolean;
 }
 
 /** Characters of a token; more is refused unread. */
@@ -105,7 +109,8 @@ export const createTokenVerifier = (deps: TokenVerifierDeps): TokenVerifier => {
   ): Promise<TokenVerdict | undefined> => {
     for (const { key, algorithms } of keys) {
       try {
-        return accepted(await jwtVerify(token, key, { ...options, algorithms: [...algorithms] }), clock);
+        const verified = await jwtVerify(token, key, { ...options, algorithms: [...algorithms] });
+        return { ...accepted(verified, clock), key };
       } catch (error) {
         // Another key may have signed it: the one before, or one that is published.
         if (!(error instanceof errors.JWSSignatureVerificationFailed)) throw error;
@@ -116,6 +121,7 @@ export const createTokenVerifier = (deps: TokenVerifierDeps): TokenVerifier => {
 
   return {
     isConfigured: () => published !== undefined || deps.rules().keys.length > 0,
+    isValidKey: (used) => deps.rules().keys.some(({ key }) => key.equals(used as KeyObject)),
     verify: async (token) => {
       try {
         return await check(token);
@@ -147,7 +153,10 @@ const headerOf = (token: string): ProtectedHeaderParameters | undefined => {
 };
 
 /** The library's tolerance holds for both ends; the later one is looked at again without it. */
-const accepted = ({ payload }: { readonly payload: JWTPayload }, clock: Clock): TokenVerdict => {
+const accepted = (
+  { payload }: { readonly payload: JWTPayload },
+  clock: Clock,
+): Extract<TokenVerdict, { ok: true }> => {
   if (payload.exp !== undefined && payload.exp * 1000 <= clock.now())
     throw new errors.JWTExpired('late', payload);
   return { ok: true, claims: payload };

@@ -12,6 +12,19 @@ export const findSessions = async (db: Queries, ids: readonly SessionId[]): Prom
 const ENDED_WITHIN = `SELECT id, rev, end_reason FROM sessions
   WHERE ended_at > now() - make_interval(secs => $1::float8 / 1000) ORDER BY ended_at DESC LIMIT $2`;
 
+const CHANGED_WITHIN = `SELECT session_id AS id, detail->>'why' AS why, max((detail->>'rev')::int) AS rev FROM session_events
+  WHERE type IN ('session.updated', 'session.stepped_up', 'session.upgraded')
+    AND at > now() - make_interval(secs => $1::float8 / 1000)
+  GROUP BY 1, 2 ORDER BY 3 LIMIT $2`;
+
+/** What changed lately and was alive then, with the newest revision of each kind of change. */
+export const findChangedWithin = (
+  db: Queries,
+  ms: number,
+  limit: number,
+): Promise<{ id: SessionId; why: string; rev: number }[]> =>
+  db.query('find_changed_within', CHANGED_WITHIN, [ms, limit]);
+
 /** What ended lately, newest first. */
 export const findEndedWithin = async (
   db: Queries,

@@ -144,6 +144,8 @@ const welcome = (
     },
   });
   connection.outbox.release();
+  // Rights may have changed while it was being let in.
+  connection.reviewRights();
 };
 
 /** Whether and when the client must come with another token: not for sessions, whose end is ours to see. */

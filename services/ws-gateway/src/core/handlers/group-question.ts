@@ -34,3 +34,16 @@ export const askGroup = (
   const { identity } = phase;
   return { group, options, isAllowed: isAllowed({ action, identity, group, options, isSubscribed }) };
 };
+
+/** The same decision once more, after the store was read: the right may have been taken away meanwhile. */
+export const isStillAllowed = (
+  { namespaces }: GroupQuestionDeps,
+  { identity, memberships }: Connection,
+  group: GroupName,
+  action: GroupAction,
+): boolean => {
+  const options = namespaces.optionsOf(group);
+  if (identity === undefined || options === undefined) return false;
+  const isSubscribed = memberships.get(group)?.is === 'live';
+  return isAllowed({ action, identity, group, options, isSubscribed });
+};

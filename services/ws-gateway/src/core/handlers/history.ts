@@ -6,7 +6,7 @@ import type { GroupName } from '@muster/protocol/ids';
 import { MAX_RECOVERED_PUBLICATIONS } from '@muster/protocol/limits';
 import type { HistoryResult } from '@muster/protocol/replies';
 import type { Connection } from '../connection.ts';
-import { askGroup, type GroupQuestionDeps } from './group-question.ts';
+import { askGroup, type GroupQuestionDeps, isStillAllowed } from './group-question.ts';
 
 export interface HistoryDeps extends GroupQuestionDeps {
   readonly bus: Pick<Bus, 'read'>;
@@ -27,12 +27,14 @@ export const createHistory =
   };
 
 const answer = async (
-  { bus }: HistoryDeps,
+  deps: HistoryDeps,
   connection: Connection,
   command: HistoryCommand,
   place: { group: GroupName; retention: Retention },
 ): Promise<void> => {
-  const result = await readHistory(bus, place, command);
+  const result = await readHistory(deps.bus, place, command);
+  if (!isStillAllowed(deps, connection, place.group, 'history'))
+    return connection.fail(command.id, ReplyError.PermissionDenied);
   if (typeof result === 'number') connection.fail(command.id, result);
   else connection.reply({ id: command.id, is: 'history', result });
 };

@@ -4,7 +4,7 @@ import type { PresenceCommand } from '@muster/protocol/commands';
 import type { GroupName } from '@muster/protocol/ids';
 import type { PresenceStatsResult } from '@muster/protocol/replies';
 import type { Connection } from '../connection.ts';
-import { askGroup, type GroupQuestionDeps } from './group-question.ts';
+import { askGroup, type GroupQuestionDeps, isStillAllowed } from './group-question.ts';
 
 export interface PresenceDeps extends GroupQuestionDeps {
   readonly presence: Pick<Presence, 'read'>;
@@ -22,12 +22,14 @@ export const createPresence =
   };
 
 const answer = async (
-  { presence }: PresenceDeps,
+  deps: PresenceDeps,
   connection: Connection,
   { id, is }: PresenceCommand,
   group: GroupName,
 ): Promise<void> => {
-  const clients = await presence.read(group);
+  const clients = await deps.presence.read(group);
+  if (!isStillAllowed(deps, connection, group, 'presence'))
+    return connection.fail(id, ReplyError.PermissionDenied);
   if (is === 'presence') connection.reply({ id, is, result: clients });
   else connection.reply({ id, is, result: presenceStats(clients) });
 };

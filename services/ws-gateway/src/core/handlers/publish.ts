@@ -9,7 +9,7 @@ import { takesPayload } from '../data-format.ts';
 import type { GroupRates } from '../group-rates.ts';
 import type { Hub } from '../hub.ts';
 import type { GroupOptions, Namespaces } from '../namespaces.ts';
-import { isAllowed, mayReach } from '../permissions.ts';
+import { isAllowed, mayReach, type Wish } from '../permissions.ts';
 import type { EngineMetrics, Identity } from '../ports.ts';
 
 export interface PublishDeps {
@@ -62,12 +62,13 @@ const check = (
   if (data === undefined || !takesPayload(options, data, isBinary)) return ReplyError.BadRequest;
   const { identity, info } = phase;
   const isSubscribed = memberships.get(name)?.is === 'live';
-  const wish = { action: 'publish', identity, group: name, options, isSubscribed } as const;
-  // Where the application is asked, it decides in the place of the options.
-  const may = options.publishCallback ? mayReach(wish) : isAllowed(wish);
-  if (!may) return ReplyError.PermissionDenied;
+  if (!mayPublish({ action: 'publish', identity, group: name, options, isSubscribed }))
+    return ReplyError.PermissionDenied;
   return overRate(deps, name, options) ?? { id, name, options, data, isBinary, identity, info };
 };
+
+/** Where the application is asked, it decides in the place of the options. */
+const mayPublish = (wish: Wish): boolean => (wish.options.publishCallback ? mayReach(wish) : isAllowed(wish));
 
 const publish = async ({ hub }: PublishDeps, connection: Connection, draft: Draft): Promise<void> => {
   const { id, name, options, data, isBinary, info } = draft;
@@ -87,6 +88,7 @@ const askFirst = async (deps: PublishDeps, connection: Connection, draft: Draft)
     const answer = await asked;
     await before;
     if (connection.isOver) return;
+    if (!mayStillPublish(deps, connection, name)) return connection.fail(id, ReplyError.PermissionDenied);
     if (answer.is !== 'result') return answerAsTold(connection, id, answer);
     const { skipHistory, ...changed } = answer.result;
     const options = skipHistory ? { ...draft.options, retention: undefined } : draft.options;
@@ -95,6 +97,19 @@ const askFirst = async (deps: PublishDeps, connection: Connection, draft: Draft)
     own.resolve();
   }
 };
+
+/** Whether the right to publish outlived the question to the application. */
+const mayStillPublish = (
+  { namespaces }: PublishDeps,
+  { identity, memberships }: Connection,
+  group: GroupName,
+): boolean => {
+  const options = namespaces.optionsOf(group);
+  if (identity === undefined || options === undefined) return false;
+  const isSubscribed = memberships.get(group)?.is === 'live';
+  return mayPublish({ action: 'publish', identity, group, options, isSubscribed });
+};
+
 /** The error when the group has had its share of publications for now. */
 const overRate = (
   { rates, metrics }: PublishDeps,

@@ -27,11 +27,12 @@ const refresh = async (
   { id, token }: RefreshCommand,
   before: Identity,
 ): Promise<void> => {
-  const admission = await gate.refresh(token);
+  const admission = await gate.refresh(token, connection.host);
   if (connection.isOver) return;
   if (!admission.ok) return turnDown(connection, id, admission);
   const { identity } = admission;
-  if (identity.user !== before.user) return connection.close(CloseCode.InvalidToken);
+  if (identity.user !== before.user || identity.tenant !== before.tenant)
+    return connection.close(CloseCode.InvalidToken);
   if (identity.expiresAt <= clock.now()) return connection.close(CloseCode.Expired);
   // What it is in is settled when it connects, so it connects again.
   if (!hasSameGroups(identity, before)) return connection.close(CloseCode.InsufficientState);

@@ -39,8 +39,9 @@ const refresh = async (
   const { expiresAt } = permit.terms;
   if (expiresAt !== undefined && expiresAt <= clock.now()) return connection.fail(id, ReplyError.Expired);
   // It may have left meanwhile; then there is nothing to make longer.
-  if (connection.memberships.get(group)?.is !== 'live')
-    return connection.fail(id, ReplyError.PermissionDenied);
+  const membership = connection.memberships.get(group);
+  if (membership?.is !== 'live') return connection.fail(id, ReplyError.PermissionDenied);
+  connection.memberships.set(group, { ...membership, basis: { is: 'token', key: permit.tokenKey } });
   connection.expireMembership(group, expiresAt ?? Number.POSITIVE_INFINITY);
   const result = expiresAt === undefined ? {} : { expires: true, ttlS: ttlOf(expiresAt, clock) };
   connection.reply({ id, is: 'sub_refresh', result });

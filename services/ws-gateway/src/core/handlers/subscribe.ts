@@ -12,8 +12,14 @@ import { type Hub, whoJoins } from '../hub.ts';
 import type { GroupOptions, Namespaces } from '../namespaces.ts';
 import { isAllowed } from '../permissions.ts';
 import type { EngineMetrics, Identity, ServerSubscription } from '../ports.ts';
+import type { RightsReview } from '../rights-review.ts';
 import { countRecovery, subscribeResult } from '../subscribe-result.ts';
-import { createSubscribeRights, type SubscribeRight, type SubscribeRightsDeps } from '../subscribe-rights.ts';
+import {
+  createSubscribeRights,
+  type SubscribeBasis,
+  type SubscribeRight,
+  type SubscribeRightsDeps,
+} from '../subscribe-rights.ts';
 import type { Service } from '../subscription.ts';
 import { ttlOf } from './connect.ts';
 
@@ -22,6 +28,7 @@ export interface SubscribeDeps extends SubscribeRightsDeps {
   readonly namespaces: Namespaces;
   readonly metrics: EngineMetrics;
   readonly maxSubscriptions: number;
+  readonly review: Pick<RightsReview, 'isStillGranted'>;
 }
 
 /** A group that is there and that the client is not in. */
@@ -33,6 +40,7 @@ interface Place {
 /** A subscribe command that has passed all checks. */
 interface Granted extends Place {
   readonly terms: ServerSubscription;
+  readonly basis: SubscribeBasis;
   readonly isPositioned: boolean;
   readonly isRecoverable: boolean;
   readonly hearsJoinLeave: boolean;
@@ -96,7 +104,11 @@ const enter = (
   if (connection.phase.is !== 'live') return undefined;
   if (right.is !== 'granted') return void turnDown(connection, command.id, right);
   const { identity, info } = connection.phase;
-  const granted = check(deps, connection, command, { identity, ...withTerms(place, right.terms) });
+  const granted = check(deps, connection, command, {
+    identity,
+    basis: right.basis,
+    ...withTerms(place, right.terms),
+  });
   if (typeof granted === 'number') return void connection.fail(command.id, granted);
   connection.memberships.set(granted.group, JOINING);
   const chanInfo = right.terms.info;
@@ -128,9 +140,9 @@ const check = (
   deps: SubscribeDeps,
   connection: Connection,
   command: SubscribeCommand,
-  candidate: Place & Pick<Granted, 'terms'> & { readonly identity: Identity },
+  candidate: Place & Pick<Granted, 'terms' | 'basis'> & { readonly identity: Identity },
 ): Granted | ReplyError => {
-  const { identity, group, options, terms } = candidate;
+  const { identity, group, options, terms, basis } = candidate;
   const wish = { identity, group, options };
   const filter = command.filter === undefined ? undefined : parseTagsFilter(command.filter);
   const hasBadFilter = command.filter !== undefined && (filter === undefined || !options.allowTagsFilter);
@@ -142,7 +154,7 @@ const check = (
   const positions = wishes(command, identity, group, options);
   const deltas = filter === undefined ? deltasOf(command, options) : undefined;
   const isCompact = mayCompact(connection, command, options);
-  return { group, options, terms, hearsJoinLeave, filter, deltas, isCompact, ...positions };
+  return { group, options, terms, basis, hearsJoinLeave, filter, deltas, isCompact, ...positions };
 };
 
 /** Only streams have deltas; other kinds are refused for what they are. */
@@ -200,7 +212,7 @@ const join = async (
   command: SubscribeCommand,
   { info, ...granted }: Granted & { readonly info: ClientInfo },
 ): Promise<void> => {
-  const { group, options, terms, isRecoverable } = granted;
+  const { group, options, terms, basis, isRecoverable } = granted;
   const service = serviceOf(connection, granted);
   const who = whoJoins(options, connection.id, info);
   const recover = command.recover && isRecoverable ? { recover: command } : {};
@@ -214,14 +226,21 @@ const join = async (
       recoveryMode: options.recoveryMode,
       ...recover,
       onJoined: (subscription, start) => {
-        if (connection.isOver) return false;
+        const { identity } = connection;
+        if (connection.isOver || identity === undefined) return false;
+        // What was decided may have been taken away while the group was being opened.
+        if (!deps.review.isStillGranted(identity, group, basis)) {
+          connection.memberships.delete(group);
+          connection.fail(command.id, ReplyError.PermissionDenied);
+          return false;
+        }
         countRecovery(deps.metrics, start);
         if (start?.recovery?.ok === false && (command.flag & REFUSE_UNRECOVERED) !== 0) {
           connection.memberships.delete(group);
           connection.fail(command.id, ReplyError.UnrecoverablePosition);
           return false;
         }
-        connection.memberships.set(group, { is: 'live', subscription, isServerSide: false });
+        connection.memberships.set(group, { is: 'live', subscription, isServerSide: false, basis });
         const groupId = subscription.group.id;
         const result = subscribeResult({ service, isRecoverable, groupId, start, asked: command });
         if (terms.expiresAt !== undefined) connection.expireMembership(group, terms.expiresAt);

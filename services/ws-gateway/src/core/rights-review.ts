@@ -1,0 +1,92 @@
+import { CloseCode, UnsubscribeCode } from '@muster/protocol/codes';
+import type { GroupName } from '@muster/protocol/ids';
+import type { Connection } from './connection.ts';
+import type { AnyConnection } from './connections.ts';
+import type { GroupOptions, Namespaces } from './namespaces.ts';
+import { isAllowed } from './permissions.ts';
+import type { Identity } from './ports.ts';
+import type { SubscribeBasis } from './subscribe-rights.ts';
+
+export interface RightsReviewDeps {
+  readonly namespaces: Namespaces;
+  /** False for a key of application tokens that has been taken away. */
+  isTokenKeyValid(key: object): boolean;
+  /** False when the connection's tenant does not exist at the host that it came to any more. */
+  isAtHome(connection: AnyConnection): boolean;
+}
+
+/** Decides open connections and memberships again, after rights have changed. */
+export interface RightsReview {
+  /** Ends the memberships of one connection that its identity and the options of groups do not cover any more. */
+  reviewMemberships(connection: Connection): void;
+  /** Whether a membership that was decided earlier would be granted now. */
+  isStillGranted(identity: Identity, group: GroupName, basis: SubscribeBasis): boolean;
+  /** Reviews all connections and their credentials in slices, so that the event loop stays free between them. */
+  reviewAll(connections: Iterable<AnyConnection>): Promise<void>;
+}
+
+/** Connections reviewed in one turn of the event loop. */
+const SLICE = 250;
+
+export const createRightsReview = (deps: RightsReviewDeps): RightsReview => {
+  const { namespaces, isTokenKeyValid } = deps;
+
+  const isGranted = (
+    identity: Identity,
+    group: GroupName,
+    basis: SubscribeBasis,
+    options: GroupOptions | undefined,
+  ): boolean => {
+    if (options === undefined) return false;
+    switch (basis.is) {
+      case 'rights':
+        return isAllowed({ action: 'subscribe', identity, group, options, isSubscribed: false });
+      case 'token':
+        return basis.key === undefined || isTokenKeyValid(basis.key);
+      case 'application':
+      case 'server':
+        return true;
+      default:
+        return basis satisfies never;
+    }
+  };
+
+  const reviewMemberships = (connection: Connection): void => {
+    const { identity } = connection;
+    if (identity === undefined) return;
+    for (const [name, membership] of connection.memberships) {
+      // A subscribe that is under way is decided again before it begins.
+      if (membership.is !== 'live') continue;
+      const { subscription, basis } = membership;
+      const group = name as GroupName;
+      const options = namespaces.optionsOf(group);
+      if (options === undefined || !isGranted(identity, group, basis, options))
+        connection.endMembership(group, UnsubscribeCode.StateInvalidated);
+      else if (subscription.hearsJoinLeave && !options.forcePushJoinLeave && basis.is !== 'server')
+        subscription.hearsJoinLeave = isAllowed({
+          ...{ action: 'presence', identity, group, options },
+          isSubscribed: true,
+        });
+    }
+  };
+
+  const review = (connection: AnyConnection): void => {
+    const key = connection.identity?.tokenKey;
+    const isTrusted = (key === undefined || isTokenKeyValid(key)) && deps.isAtHome(connection);
+    if (isTrusted) connection.reviewRights();
+    else connection.close(CloseCode.InvalidToken);
+  };
+
+  return {
+    reviewMemberships,
+    isStillGranted: (identity, group, basis) =>
+      isGranted(identity, group, basis, namespaces.optionsOf(group)),
+    reviewAll: async (connections) => {
+      const all = [...connections];
+      for (let from = 0; from < all.length; from += SLICE) {
+        for (const connection of all.slice(from, from + SLICE)) review(connection);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    },
+  };
+};

@@ -1,0 +1,85 @@
+import type { Metrics } from '@muster/kit/metrics';
+import type { RedisConnections } from '@muster/kit/redis';
+import type { World } from '@muster/kit/world';
+import { createSessionListener } from '@muster/session/listener';
+import { createSnapshotStore } from '@muster/session/snapshot';
+import { createSessionSource } from '@muster/session/source';
+import { createTicketStore } from '@muster/session/tickets';
+import { createTokenSigner } from '@muster/session/token';
+import type { GatewayConfig } from './config.ts';
+import type { Identity } from './core/ports.ts';
+import type { SessionRegistry } from './core/session-registry.ts';
+import type { GatewayMetrics } from './metrics.ts';
+import { createActivity } from './sessions/activity.ts';
+import { createGate, type Gate, identityOf } from './sessions/gate.ts';
+import { createSessionSweep, isRaise } from './sessions/sweep.ts';
+import type { Access } from './wiring-access.ts';
+
+/** The gate, and what it follows of sessions. */
+export interface SessionPart extends Gate, AsyncDisposable {
+  /** Whether this client's tenant exists at the host that it came to. */
+  isAtHome(host: string | undefined, identity: Identity | undefined): boolean;
+  reload(config: GatewayConfig): void;
+}
+
+/** Who may come in, and who must go. */
+export const wireSessions = (
+  config: GatewayConfig,
+  { clock, random, log }: World,
+  redis: RedisConnections,
+  metrics: Metrics,
+  parts: { registry: SessionRegistry; instruments: GatewayMetrics; access: Access },
+): SessionPart => {
+  const { registry, instruments, access } = parts;
+  let signer = createTokenSigner(config.sessionSecrets);
+  let { tenantHosts } = config;
+  const stack = new AsyncDisposableStack();
+  const snapshots = createSnapshotStore({ redis, clock });
+  const source = createSessionSource({ urls: config.sessionServiceUrls, apiKey: config.internalApiKey });
+  const listener = stack.use(
+    createSessionListener({
+      redis,
+      clock,
+      log,
+      metrics,
+      onEnded: registry.end,
+      onChanged: (change) => {
+        if (change.k === 'upd') void sweep.checkChanged(change.ids);
+        else if (isRaise(change.why)) for (const id of change.ids) registry.renew(id, change.why);
+      },
+      onLost: () => void sweep.checkAll(),
+    }),
+  );
+  const sweep = stack.use(
+    createSessionSweep({
+      ...{ registry, snapshots, source, log, isBusHealthy: listener.healthy },
+      onLive: createActivity({ redis, clock, log }),
+      identityOf: (snapshot) => identityOf(snapshot, config.access.isInsecure),
+    }),
+  );
+  const gate = createGate({
+    signer: { issue: (id, secret) => signer.issue(id, secret), verify: (token) => signer.verify(token) },
+    strangers: access.strangers,
+    tenantHosts: {
+      tenantOf: (host) => tenantHosts.tenantOf(host),
+      admits: (host, tenant) => tenantHosts.admits(host, tenant),
+    },
+    isInsecure: config.access.isInsecure,
+    registry,
+    tickets: createTicketStore({ redis, random }),
+    snapshots,
+    source,
+    clock,
+    log,
+    onVerdict: instruments.verdict,
+  });
+  return {
+    ...gate,
+    isAtHome: (host, identity) => identity === undefined || tenantHosts.admits(host, identity.tenant),
+    reload: (next) => {
+      signer = createTokenSigner(next.sessionSecrets);
+      tenantHosts = next.tenantHosts;
+    },
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+};
