@@ -3,7 +3,7 @@ import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Random } from '@muster/kit/random';
 import type { DerivedKeys } from './derived-keys.ts';
-import type { Idempotency } from './ports.ts';
+import type { Actor, Idempotency } from './ports.ts';
 
 /** What an API key may be allowed to do. */
 export const SCOPES = [
@@ -33,14 +33,24 @@ export interface ApiKey {
   readonly revokedAt: number | null;
 }
 
+/** Who makes or revokes a key, and why, for the log book. */
+export interface KeyChange {
+  readonly actor: Actor;
+  readonly reason: string | undefined;
+}
+
 /** API keys in Postgres. */
 export interface KeyStore {
   /** Undefined when there is a key with that hash. */
-  insert(key: Pick<ApiKey, 'id' | 'name' | 'scopes' | 'tenant'>, hash: Buffer): Promise<ApiKey | undefined>;
+  insert(
+    key: Pick<ApiKey, 'id' | 'name' | 'scopes' | 'tenant'>,
+    hash: Buffer,
+    by: KeyChange,
+  ): Promise<ApiKey | undefined>;
   findByHash(hash: Buffer): Promise<ApiKey | undefined>;
   list(tenant: string | null): Promise<ApiKey[]>;
   /** False when no such key lives. */
-  revoke(id: string, tenant: string | null): Promise<boolean>;
+  revoke(id: string, tenant: string | null, by: KeyChange): Promise<boolean>;
   used(id: string): Promise<void>;
 }
 
@@ -59,9 +69,9 @@ export interface ApiKeys {
   /** Undefined for a key of nobody. Asks Postgres at most five times a second per key. */
   holderOf(key: string): Promise<KeyHolder | undefined>;
   /** Makes a key; it is shown this once, and to repeats under the same idempotency key. */
-  create(key: NewApiKey, idempotency?: Idempotency): Promise<CreatedApiKey>;
+  create(key: NewApiKey, by: KeyChange, idempotency?: Idempotency): Promise<CreatedApiKey>;
   list(tenant: string | null): Promise<ApiKey[]>;
-  revoke(id: string, tenant: string | null): Promise<boolean>;
+  revoke(id: string, tenant: string | null, by: KeyChange): Promise<boolean>;
 }
 
 interface ApiKeysDeps {
@@ -143,16 +153,16 @@ export const createApiKeys = (deps: ApiKeysDeps): ApiKeys => {
       // What is not of our making is not worth a question.
       return SHAPE.test(key) ? lookUp(key) : undefined;
     },
-    create: async (wanted, idempotency) => {
-      if (idempotency !== undefined) return createOnce(deps, wanted, idempotency);
+    create: async (wanted, by, idempotency) => {
+      if (idempotency !== undefined) return createOnce(deps, wanted, by, idempotency);
       const key = keyOf(random.bytes(KEY_BYTES));
-      const made = await store.insert({ ...wanted, id: crypto.randomUUID() }, sha256(key));
+      const made = await store.insert({ ...wanted, id: crypto.randomUUID() }, sha256(key), by);
       if (made === undefined) throw new Error('a random API key was taken');
       return { ok: true, key, made, isReplay: false };
     },
     list: (tenant) => store.list(tenant),
-    revoke: async (id, tenant) => {
-      const isGone = await store.revoke(id, tenant);
+    revoke: async (id, tenant, by) => {
+      const isGone = await store.revoke(id, tenant, by);
       for (const [name, { holder }] of known) if (holder.id === id) known.delete(name);
       return isGone;
     },
@@ -168,6 +178,7 @@ const keyOf = (bytes: Uint8Array): string => `sk_${Buffer.from(bytes).toString('
 const createOnce = async (
   { store, keys }: ApiKeysDeps,
   wanted: NewApiKey,
+  by: KeyChange,
   { caller, key }: Idempotency,
 ): Promise<CreatedApiKey> => {
   const secrets = keys.macs('idempotency', `api-key\n${caller}\n${key}`).map(keyOf);
@@ -183,7 +194,7 @@ const createOnce = async (
     if (before !== undefined) return before;
   }
   const [secret = ''] = secrets;
-  const made = await store.insert({ ...wanted, id: crypto.randomUUID() }, sha256(secret));
+  const made = await store.insert({ ...wanted, id: crypto.randomUUID() }, sha256(secret), by);
   if (made !== undefined) return { ok: true, key: secret, made, isReplay: false };
   // A request with the same key was faster by a moment; what it made is committed now.
   const before = await replayed(secret);

@@ -8,14 +8,14 @@ import type {
   TrustedToken,
   UsedTokens,
 } from './identity-ports.ts';
-import type { SearchFilter } from './ports.ts';
+import type { Actor, SearchFilter } from './ports.ts';
 
 export type LoggedOut =
   | { readonly ok: true; readonly ended: number }
   | { readonly ok: false; readonly why: TokenFault };
 
 /** Ends the sessions that a logout token names. Rejects with 503 codes only. */
-export type BackchannelLogout = (token: string, ip: string | null) => Promise<LoggedOut>;
+export type BackchannelLogout = (token: string, from: Omit<Actor, 'name'>) => Promise<LoggedOut>;
 
 export interface BackchannelLogoutDeps {
   readonly verifier: TokenVerifier;
@@ -30,13 +30,17 @@ const EVENT = 'http://schemas.openid.net/event/backchannel-logout';
 /** OpenID Connect Back-Channel Logout 1.0. */
 export const createBackchannelLogout =
   (deps: BackchannelLogoutDeps): BackchannelLogout =>
-  async (text, ip) => {
-    const done = await logOut(deps, text, ip);
+  async (text, from) => {
+    const done = await logOut(deps, text, from);
     deps.onLogout(done.ok ? 'done' : done.why);
     return done;
   };
 
-const logOut = async (deps: BackchannelLogoutDeps, text: string, ip: string | null): Promise<LoggedOut> => {
+const logOut = async (
+  deps: BackchannelLogoutDeps,
+  text: string,
+  from: Omit<Actor, 'name'>,
+): Promise<LoggedOut> => {
   const verdict = await deps.verifier.verify(text, 'logout_token');
   if (!verdict.ok) return verdict;
   const { token } = verdict;
@@ -46,7 +50,7 @@ const logOut = async (deps: BackchannelLogoutDeps, text: string, ip: string | nu
   try {
     // First the mark, then the end: a login under way meets one of the two.
     await deps.over.add(login, token.issuedAt);
-    return { ok: true, ended: await endAll(deps, token, login, ip) };
+    return { ok: true, ended: await endAll(deps, token, login, from) };
   } catch (error) {
     await deps.used.giveBack(token);
     throw error;
@@ -71,7 +75,7 @@ const endAll = async (
   { admin }: BackchannelLogoutDeps,
   { issuer }: TrustedToken,
   { sid, sub }: LoginAtIssuer,
-  ip: string | null,
+  from: Omit<Actor, 'name'>,
 ): Promise<number> => {
   const filter: SearchFilter = {
     tenant: issuer.tenant,
@@ -81,7 +85,7 @@ const endAll = async (
     ...(sub === null ? {} : { idpSub: sub }),
   };
   for (let ended = 0; ; ) {
-    const batch = await admin.endMatching(filter, 'idp_logout', { name: `idp:${issuer.name}`, ip });
+    const batch = await admin.endMatching(filter, 'idp_logout', { ...from, name: `idp:${issuer.name}` });
     ended += batch.ended;
     if (!batch.more) return ended;
   }

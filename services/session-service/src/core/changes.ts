@@ -5,15 +5,16 @@ import type { DerivedKeys } from './derived-keys.ts';
 import { replayed, secretUnder } from './idempotent-secret.ts';
 import { mergePatch } from './merge-patch.ts';
 import { DEFAULT_LIMIT, POLICIES, policyFor, type SessionLimit } from './policies.ts';
-import type {
-  Changed,
-  ChangeOf,
-  ChangeStore,
-  Idempotency,
-  Raise,
-  Rewrite,
-  SessionStore,
-  Upgrade,
+import {
+  type Changed,
+  type ChangeOf,
+  type ChangeStore,
+  type Idempotency,
+  type Raise,
+  type Rewrite,
+  type SessionStore,
+  SYSTEM,
+  type Upgrade,
 } from './ports.ts';
 import type { Propagation } from './propagation.ts';
 import type { SessionRecord } from './session.ts';
@@ -106,7 +107,7 @@ export const createChanges = (deps: ChangesDeps): Changes => {
     },
     confirm: async (id, rev) => {
       try {
-        await told(await deps.store.confirm({ id, rev, actor: { name: 'user', ip: null } }));
+        await told(await deps.store.confirm({ id, rev, actor: { ...SYSTEM, name: 'user' } }));
       } catch (error) {
         deps.log.debug({ error }, 'session.confirm-failed');
       }
@@ -151,8 +152,8 @@ const applyPatch = async (
   patch: Patch,
   check: (data: Readonly<Record<string, unknown>>) => void,
 ): Promise<Changed> => {
-  const { data: changes, label, grants } = patch;
-  if (changes === undefined) return store.rewrite(of, { label, grants, data: undefined });
+  const { data: changes, label, grants, reason } = patch;
+  if (changes === undefined) return store.rewrite(of, { label, grants, reason, data: undefined });
   for (let tries = 1; ; tries += 1) {
     const session = await store.find(of.id);
     if (session === undefined) return { ok: false, why: 'missing' };
@@ -161,7 +162,7 @@ const applyPatch = async (
     }
     const data = mergePatch(session.data, changes);
     check(data);
-    const changed = await store.rewrite({ ...of, rev: session.rev }, { label, grants, data });
+    const changed = await store.rewrite({ ...of, rev: session.rev }, { label, grants, reason, data });
     const wasBeaten = !changed.ok && changed.why === 'revision' && of.rev === undefined;
     if (!wasBeaten || tries === MAX_TRIES) return changed;
   }

@@ -28,10 +28,15 @@ export interface Posted {
 
 /** Who asked for something, for the log book. */
 export interface Actor {
-  /** `user`, `key:<id>`, `system`. */
+  /** `user`, `guest`, `key:<id>`, `idp:<name>`, `legacy`, `system`. */
   readonly name: string;
   readonly ip: string | null;
+  /** The `X-Request-Id` of the request; null for work of the service itself. */
+  readonly requestId: string | null;
 }
+
+/** The service itself, such as the sweeper. */
+export const SYSTEM: Actor = { name: 'system', ip: null, requestId: null };
 
 /** What was ended: empty when nothing lived. */
 export interface Ended {
@@ -130,6 +135,8 @@ export interface Rewrite {
   readonly label: string | null | undefined;
   readonly data: Readonly<Record<string, unknown>> | undefined;
   readonly grants: readonly Grant[] | undefined;
+  /** Why, in the words of the caller; for the log book. */
+  readonly reason?: string | undefined;
 }
 
 /** Changes of single sessions. */
@@ -188,6 +195,8 @@ export interface UserRules {
   readonly maxSessions: number | null | undefined;
   readonly atLimit: LimitRule | null | undefined;
   readonly disabled: boolean | undefined;
+  /** Why, in the words of the caller; for the log book. */
+  readonly reason: string | undefined;
 }
 
 /** Which sessions of a tenant are meant; times in ms since the epoch. */
@@ -232,6 +241,9 @@ export interface SessionEvent {
   readonly type: string;
   readonly actor: string | null;
   readonly ip: string | null;
+  readonly requestId: string | null;
+  /** Who acted as the user, where the session is impersonated. */
+  readonly impersonator: string | null;
   readonly detail: Readonly<Record<string, unknown>>;
 }
 

@@ -2,7 +2,7 @@ import { every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { SessionId } from '@muster/session/token';
 import type { Touch } from '@muster/session/touch';
-import type { Actor } from './ports.ts';
+import { type Actor, SYSTEM } from './ports.ts';
 import type { EndReason } from './session.ts';
 
 /** Ends what is over and clears away what is long over. Runs on every replica. */
@@ -41,7 +41,6 @@ const BATCH = 500;
 const DELETE_BATCH = 1000;
 const HOUSEKEEPING_MS = 3_600_000;
 const CENSUS_MS = 60_000;
-const SYSTEM: Actor = { name: 'system', ip: null };
 
 /** Sweeps every `intervalMs`, one round at a time, and keeps house every hour. */
 export const createSweeper = (deps: SweeperDeps): Sweeper => {

@@ -9,7 +9,7 @@ import type {
   TrustedToken,
   UsedTokens,
 } from './identity-ports.ts';
-import type { Actor, Idempotency } from './ports.ts';
+import { type Actor, type Idempotency, SYSTEM } from './ports.ts';
 import type { Login, Opened, Sessions } from './sessions.ts';
 
 /** A token, and what its bearer says of the client that shall have the session. */
@@ -20,7 +20,8 @@ export interface ExchangeRequest {
   readonly nonce: string | undefined;
   /** The only tenant the caller may open sessions in; null for all. */
   readonly tenant: string | null;
-  readonly ip: string | null;
+  /** Where the request comes from. */
+  readonly from: Omit<Actor, 'name'>;
   /** Who calls, if it is a back end. */
   readonly caller: Actor | undefined;
   /** The same request under the same key answers the same session. */
@@ -67,7 +68,7 @@ const exchange = async (deps: TokenExchangeDeps, request: ExchangeRequest): Prom
   const opened = await openOrGiveBack(deps, request, token, person);
   // A logout that came in meanwhile has not seen this session.
   if (opened.ok && (await isOver(deps, login, token.issuedAt))) {
-    await deps.sessions.end([opened.session.id], 'idp_logout', { name: 'system', ip: null });
+    await deps.sessions.end([opened.session.id], 'idp_logout', SYSTEM);
     return { ok: false, why: 'logged_out' };
   }
   return opened;
@@ -91,7 +92,7 @@ const openOrGiveBack = async (
   token: TrustedToken,
   person: Person,
 ): Promise<Opened> => {
-  const actor = request.caller ?? { name: `idp:${token.issuer.name}`, ip: request.ip };
+  const actor = request.caller ?? { ...request.from, name: `idp:${token.issuer.name}` };
   let opened: Opened | undefined;
   try {
     opened = await sessions.open(loginOf(request, token, person), actor, request.idempotency);

@@ -14,6 +14,8 @@ const SESSION_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9
 const text = (max: number) => z.string().min(1).max(max);
 /** The name of a tenant. */
 export const tenant = z.string().regex(/^[\w.-]{1,64}$/);
+/** Why a caller does something, in words for the log book. */
+export const reason = text(500);
 const label = z.string().trim().min(1).max(100);
 
 /** A session id in its one canonical spelling. */
@@ -120,7 +122,11 @@ export const patchOwnBody = z.strictObject(patchable);
 export const patchLabelBody = z.strictObject({ label: label.nullable() });
 
 /** Body of `PATCH /v1/sessions/{id}`. */
-export const patchSessionBody = z.strictObject({ ...patchable, grants: grantsSchema.optional() });
+export const patchSessionBody = z.strictObject({
+  ...patchable,
+  grants: grantsSchema.optional(),
+  reason: reason.optional(),
+});
 
 /** Body of `POST /v1/sessions/{id}/step-up`. */
 export const stepUpBody = z.strictObject({

@@ -153,7 +153,7 @@ const patchAny = (context: HttpContext): Route =>
     responses: { ...CHANGED, ...COMMON },
     handle: async ({ auth, body, params: { id }, req }) => {
       const rev = ifMatch(req, body.data !== undefined);
-      const patch = { label: body.label, data: body.data, grants: body.grants };
+      const patch = { label: body.label, data: body.data, grants: body.grants, reason: body.reason };
       return rewritten(
         await context.changes.patch(await of(context, auth, id, rev), patch, requireSize),
         false,

@@ -24,6 +24,8 @@ export const eventSchema = z.object({
   session_id: z.string().nullable(),
   actor: z.string().nullable(),
   ip: z.string().nullable(),
+  request_id: z.string().nullable().describe('The X-Request-Id of the request, as in logs and answers'),
+  impersonator: z.string().nullable().describe('Who acted as the user'),
   detail: z.record(z.string(), z.unknown()),
 });
 
@@ -36,6 +38,8 @@ export const viewEvent = (event: SessionEvent): z.output<typeof eventSchema> => 
   session_id: event.sessionId,
   actor: event.actor,
   ip: event.ip,
+  request_id: event.requestId,
+  impersonator: event.impersonator,
   detail: event.detail,
 });
 

@@ -1,3 +1,4 @@
+import { requestIdOf } from '@muster/http/app';
 import { AppError } from '@muster/protocol/errors';
 import { isRotationOpen } from '@muster/session/check';
 import { clearedCookie, sessionCookie } from '@muster/session/cookie';
@@ -56,7 +57,11 @@ export const logoutGuard =
   };
 
 /** Who did something, for the log book. */
-export const actorOf = (name: string, req: Request): Actor => ({ name, ip: shortenIp(req.ip) });
+export const actorOf = (name: string, req: Request): Actor => ({
+  name,
+  ip: shortenIp(req.ip),
+  requestId: req.res === undefined ? null : requestIdOf(req.res),
+});
 
 /** The Set-Cookie header for a session's token. */
 export const cookieFor = (

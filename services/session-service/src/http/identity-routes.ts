@@ -10,6 +10,7 @@ import type { ExchangeRequest } from '../core/token-exchange.ts';
 import { MAX_USER_AGENT, summarizeUserAgent } from '../core/user-agent.ts';
 import { openedSchema } from './bodies.ts';
 import type { HttpContext, Identity } from './context.ts';
+import { actorOf } from './guards.ts';
 import { anonymousIdempotencyOf, idempotencyOf } from './idempotency.ts';
 import { openedReply } from './opened.ts';
 import { type ServiceCaller, serviceGuard } from './service-guard.ts';
@@ -143,7 +144,7 @@ const requestOf = (body: ExchangeBody, caller: ServiceCaller | undefined, req: R
     kind: KINDS[body.subject_token_type],
     nonce: body.nonce,
     tenant: caller?.tenant ?? null,
-    ip,
+    from: actorOf('idp', req),
     caller: caller?.actor,
     idempotency: caller ? idempotencyOf(caller, req, body) : anonymousIdempotencyOf('exchange', req, body),
     login: {
@@ -219,7 +220,7 @@ const backchannelLogout = (context: HttpContext): Route =>
       503: { description: 'Cannot be decided just now; try again with the same token.' },
     },
     handle: async ({ auth, body, req }) => {
-      const done = await auth.logout(body.logout_token, shortenIp(req.ip));
+      const done = await auth.logout(body.logout_token, actorOf('idp', req));
       if (done.ok) return { status: 200 };
       context.limits.distrust(req);
       throw new AppError('MALFORMED_REQUEST', {

@@ -2,7 +2,7 @@ import { type Route, route } from '@muster/http/route';
 import { AppError } from '@muster/protocol/errors';
 import { z } from 'zod';
 import { type ApiKey, SCOPES } from '../core/api-keys.ts';
-import { tenant } from './bodies.ts';
+import { reason, tenant } from './bodies.ts';
 import type { HttpContext } from './context.ts';
 import { idempotencyOf, keyReused } from './idempotency.ts';
 import { asReplay } from './opened.ts';
@@ -29,6 +29,7 @@ const createKeyBody = z.strictObject({
   name: z.string().trim().min(1).max(100),
   scopes: z.array(z.enum(SCOPES)).min(1).max(SCOPES.length),
   tenant: tenant.optional(),
+  reason: reason.optional(),
 });
 
 /** Routes for API keys. */
@@ -60,7 +61,8 @@ export const keyRoutes = (context: HttpContext): Route[] => [
         scopes: [...new Set(body.scopes)],
         tenant: body.tenant ?? null,
       };
-      const created = await context.apiKeys.create(wanted, idempotencyOf(auth, req, wanted));
+      const by = { actor: auth.actor, reason: body.reason };
+      const created = await context.apiKeys.create(wanted, by, idempotencyOf(auth, req, wanted));
       if (created.ok) {
         const reply = { status: 201, body: { ...viewKey(created.made), key: created.key } };
         return created.isReplay ? asReplay(reply) : reply;
@@ -85,6 +87,10 @@ export const keyRoutes = (context: HttpContext): Route[] => [
       body: { items: (await context.apiKeys.list(auth.tenant)).map(viewKey) },
     }),
   }),
+  revokeKey(context),
+];
+
+const revokeKey = (context: HttpContext): Route =>
   route({
     method: 'delete',
     path: '/v1/api-keys/:id',
@@ -92,6 +98,7 @@ export const keyRoutes = (context: HttpContext): Route[] => [
     tags: ['service'],
     security: SECURITY,
     params: z.object({ id: z.uuid() }),
+    query: z.strictObject({ reason: reason.optional() }),
     guard: serviceGuard(context, 'keys:admin'),
     responses: {
       204: { description: 'It is revoked.' },
@@ -99,12 +106,12 @@ export const keyRoutes = (context: HttpContext): Route[] => [
       422: { description: 'The id is none.' },
       ...REFUSALS,
     },
-    handle: async ({ auth, params }) => {
-      if (!(await context.apiKeys.revoke(params.id, auth.tenant))) throw new AppError('NOT_FOUND');
+    handle: async ({ auth, params, query }) => {
+      const by = { actor: auth.actor, reason: query.reason };
+      if (!(await context.apiKeys.revoke(params.id, auth.tenant, by))) throw new AppError('NOT_FOUND');
       return { status: 204 };
     },
-  }),
-];
+  });
 
 const viewKey = (key: ApiKey): object => ({
   id: key.id,

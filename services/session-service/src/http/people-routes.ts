@@ -4,7 +4,15 @@ import { z } from 'zod';
 import { DEFAULT_LIMIT, POLICIES } from '../core/policies.ts';
 import type { Subject } from '../core/ports.ts';
 import { LIMIT_RULES } from '../core/session.ts';
-import { endedSchema, listQuery, pageSchema, sessionIdSchema, sessionSchema, tenant } from './bodies.ts';
+import {
+  endedSchema,
+  listQuery,
+  pageSchema,
+  reason,
+  sessionIdSchema,
+  sessionSchema,
+  tenant,
+} from './bodies.ts';
 import type { HttpContext } from './context.ts';
 import { eventSchema, viewEvent } from './event-routes.ts';
 import { pageOf } from './paging.ts';
@@ -107,6 +115,7 @@ const putUser = (context: HttpContext): Route =>
       max_sessions: z.int().min(1).max(10_000).nullable().optional(),
       at_limit: z.enum(LIMIT_RULES).nullable().optional(),
       disabled: z.boolean().optional(),
+      reason: reason.optional(),
     }),
     guard: serviceGuard(context, 'sessions:admin'),
     responses: {
@@ -115,7 +124,8 @@ const putUser = (context: HttpContext): Route =>
     },
     handle: async ({ auth, params: { uid }, query, body }) => {
       const which = { tenant: tenantFor(auth, query.tenant), userId: uid };
-      const wanted = { maxSessions: body.max_sessions, atLimit: body.at_limit, disabled: body.disabled };
+      const { max_sessions: maxSessions, at_limit: atLimit, disabled, reason: why } = body;
+      const wanted = { maxSessions, atLimit, disabled, reason: why };
       const { rules, result } = await context.admin.putRules(which, wanted, auth.actor);
       return {
         status: 200,

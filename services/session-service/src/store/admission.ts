@@ -1,15 +1,17 @@
 import type { Postgres, Transaction } from '@muster/kit/postgres';
 import { makeRoom } from '../core/limit.ts';
 import type { SessionLimit } from '../core/policies.ts';
-import type {
-  ChangeOf,
-  Created,
-  CreateOptions,
-  Ended,
-  Subject,
-  Upgrade,
-  Upgraded,
-  UpgradeOptions,
+import {
+  type Actor,
+  type ChangeOf,
+  type Created,
+  type CreateOptions,
+  type Ended,
+  type Subject,
+  SYSTEM,
+  type Upgrade,
+  type Upgraded,
+  type UpgradeOptions,
 } from '../core/ports.ts';
 import type { NewSession } from '../core/session.ts';
 import { upgradeGuest } from './queries/change-session.ts';
@@ -67,7 +69,7 @@ const createOnce = async (
   let evicted = NOTHING_ENDED;
   let devices = 1;
   if (subject !== undefined && userId !== null) {
-    const admitted = await admit(tx, subject, { tenant, userId, deviceId: client.deviceId }, limit);
+    const admitted = await admit(tx, subject, { tenant, userId, deviceId: client.deviceId, actor }, limit);
     if (!admitted.ok) return admitted;
     evicted = admitted.evicted;
     devices = admitted.devices;
@@ -105,7 +107,12 @@ const upgradeOnce = async (
   const subject = await lockSubject(tx, tenant, userId);
   const replay = idempotency && (await findReplay(tx, tenant, idempotency));
   if (replay) return replay;
-  const admitted = await admit(tx, subject, { tenant, userId, deviceId: about.client.deviceId }, limit);
+  const admitted = await admit(
+    tx,
+    subject,
+    { tenant, userId, deviceId: about.client.deviceId, actor: of.actor },
+    limit,
+  );
   if (!admitted.ok) return admitted;
   const changed = await upgradeGuest(tx, of, upgrade);
   // Nothing was made, so nobody may have given way for it.
@@ -121,6 +128,8 @@ interface Newcomer {
   readonly tenant: string;
   readonly userId: string;
   readonly deviceId: string | null;
+  /** Whose request it is. */
+  readonly actor: Actor;
 }
 
 type Admitted =
@@ -149,7 +158,7 @@ const admit = async (
 /** Ends what stands in the way of one more session; undefined if nothing may give way. */
 const clearRoom = async (
   tx: Transaction,
-  { tenant, userId, deviceId }: Newcomer,
+  { tenant, userId, deviceId, actor }: Newcomer,
   limit: SessionLimit,
 ): Promise<{ evicted: Ended; devices: number } | undefined> => {
   const live = await findLiveSessions(tx, tenant, userId);
@@ -157,5 +166,11 @@ const clearRoom = async (
   if (!room.ok) return undefined;
   const devices = live.length - room.end.length + 1;
   if (room.end.length === 0) return { evicted: NOTHING_ENDED, devices };
-  return { evicted: await endSessions(tx, room.end, room.reason, { name: 'system', ip: null }), devices };
+  return {
+    evicted: await endSessions(tx, room.end, room.reason, {
+      ...SYSTEM,
+      requestId: actor.requestId,
+    }),
+    devices,
+  };
 };

@@ -1,5 +1,5 @@
 import type { Queries } from '@muster/kit/postgres';
-import type { ApiKey, KeyStore, Scope } from '../core/api-keys.ts';
+import type { ApiKey, KeyChange, KeyStore, Scope } from '../core/api-keys.ts';
 
 interface KeyRow {
   readonly id: string;
@@ -12,19 +12,29 @@ interface KeyRow {
 }
 
 const COLUMNS = 'id, name, scopes, tenant_id, created_at, last_used_at, revoked_at';
-const INSERT = `INSERT INTO api_keys (id, name, hash, scopes, tenant_id) VALUES ($1, $2, $3, $4::text[], $5)
-  ON CONFLICT (hash) DO NOTHING RETURNING ${COLUMNS}`;
+/** A key for every tenant stands in the log book of none: `*`, which is no tenant's name. */
+const logged = (type: string, from: string, by: number): string => `logged AS (
+    INSERT INTO session_events (tenant_id, type, actor, ip, request_id, detail)
+    SELECT coalesce(tenant_id, '*'), '${type}', $${by}, $${by + 1}::inet, $${by + 2}, jsonb_strip_nulls(
+      jsonb_build_object('key_id', id, 'name', name, 'scopes', scopes, 'reason', $${by + 3}::text)) FROM ${from})`;
+const INSERT = `WITH made AS (
+    INSERT INTO api_keys (id, name, hash, scopes, tenant_id) VALUES ($1, $2, $3, $4::text[], $5)
+    ON CONFLICT (hash) DO NOTHING RETURNING *
+  ), ${logged('api_key.created', 'made', 6)} SELECT ${COLUMNS} FROM made`;
 const FIND = `SELECT ${COLUMNS} FROM api_keys WHERE hash = $1`;
 const LIST = `SELECT ${COLUMNS} FROM api_keys WHERE $1::text IS NULL OR tenant_id = $1 ORDER BY created_at DESC LIMIT 1000`;
-const REVOKE = `UPDATE api_keys SET revoked_at = now()
-  WHERE id = $1 AND revoked_at IS NULL AND ($2::text IS NULL OR tenant_id = $2) RETURNING id`;
+const REVOKE = `WITH gone AS (
+    UPDATE api_keys SET revoked_at = now()
+    WHERE id = $1 AND revoked_at IS NULL AND ($2::text IS NULL OR tenant_id = $2) RETURNING *
+  ), ${logged('api_key.revoked', 'gone', 3)} SELECT id FROM gone`;
 const USED = `UPDATE api_keys SET last_used_at = now()
   WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')`;
 
 /** API keys in Postgres, as hashes. */
 export const createKeyStore = (db: Queries): KeyStore => ({
-  insert: async ({ id, name, scopes, tenant }, hash) => {
-    const [row] = await db.query<KeyRow>('insert_api_key', INSERT, [id, name, hash, scopes, tenant]);
+  insert: async ({ id, name, scopes, tenant }, hash, by) => {
+    const key = [id, name, hash, scopes, tenant];
+    const [row] = await db.query<KeyRow>('insert_api_key', INSERT, [...key, ...valuesOf(by)]);
     return row && toKey(row);
   },
   findByHash: async (hash) => {
@@ -32,11 +42,19 @@ export const createKeyStore = (db: Queries): KeyStore => ({
     return row && toKey(row);
   },
   list: async (tenant) => (await db.query<KeyRow>('list_api_keys', LIST, [tenant])).map(toKey),
-  revoke: async (id, tenant) => (await db.query('revoke_api_key', REVOKE, [id, tenant])).length === 1,
+  revoke: async (id, tenant, by) =>
+    (await db.query('revoke_api_key', REVOKE, [id, tenant, ...valuesOf(by)])).length === 1,
   used: async (id) => {
     await db.query('note_api_key', USED, [id]);
   },
 });
+
+const valuesOf = ({ actor, reason }: KeyChange): unknown[] => [
+  actor.name,
+  actor.ip,
+  actor.requestId,
+  reason ?? null,
+];
 
 const toKey = (row: KeyRow): ApiKey => ({
   id: row.id,

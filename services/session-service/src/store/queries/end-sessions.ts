@@ -14,10 +14,10 @@ WITH locked AS (
 ), ended AS (
   UPDATE sessions s SET ended_at = now(), end_reason = $1, rev = s.rev + 1
   FROM locked WHERE s.id = locked.id AND s.ended_at IS NULL
-  RETURNING s.id, s.rev, s.tenant_id, s.user_id
+  RETURNING s.id, s.rev, s.tenant_id, s.user_id, s.actor_id
 ), logged AS (
-  INSERT INTO session_events (tenant_id, user_id, session_id, type, actor, ip, detail)
-  SELECT tenant_id, user_id, id, 'session.ended', $2, $3::inet, jsonb_build_object('reason', $1::text) FROM ended
+  INSERT INTO session_events (tenant_id, user_id, session_id, type, actor, ip, request_id, impersonator, detail)
+  SELECT tenant_id, user_id, id, 'session.ended', $2, $3::inet, $4, actor_id, jsonb_build_object('reason', $1::text) FROM ended
 ), posted AS (
   INSERT INTO outbox (topic, payload)
   SELECT 'session', jsonb_build_object('k', 'end', 'why', $1::text,
@@ -28,10 +28,10 @@ WITH locked AS (
 )
 SELECT (SELECT id FROM posted) AS outbox_id, (SELECT payload FROM posted) AS change`;
 
-const BY_ID = endWhere('id = ANY($4::uuid[])');
+const BY_ID = endWhere('id = ANY($5::uuid[])');
 // What has expired is the sweeper's to end. What merely looks idle may have activity on its way, so it is ended here.
 const BY_USER = endWhere(
-  'tenant_id = $4 AND user_id = $5 AND ($6::uuid IS NULL OR id <> $6) AND expires_at > now()',
+  'tenant_id = $5 AND user_id = $6 AND ($7::uuid IS NULL OR id <> $7) AND expires_at > now()',
 );
 
 /** Ends the sessions among these that live. */
@@ -41,7 +41,9 @@ export const endSessions = async (
   reason: EndReason,
   actor: Actor,
 ): Promise<Ended> =>
-  ended(await db.query<OutboxRow>('end_sessions', BY_ID, [reason, actor.name, actor.ip, ids]));
+  ended(
+    await db.query<OutboxRow>('end_sessions', BY_ID, [reason, actor.name, actor.ip, actor.requestId, ids]),
+  );
 
 /** Ends the live sessions of a user. Call it under the subject lock. */
 export const endSessionsOfUser = async (
@@ -55,6 +57,7 @@ export const endSessionsOfUser = async (
       reason,
       actor.name,
       actor.ip,
+      actor.requestId,
       tenant,
       userId,
       except ?? null,

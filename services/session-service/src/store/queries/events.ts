@@ -11,10 +11,13 @@ interface EventRow {
   readonly type: string;
   readonly actor: string | null;
   readonly ip: string | null;
+  readonly request_id: string | null;
+  readonly impersonator: string | null;
   readonly detail: Record<string, unknown>;
 }
 
-const COLUMNS = `id::text, xid::text, at, tenant_id, user_id, session_id, type, actor, ip::text AS ip, detail`;
+const COLUMNS = `id::text, xid::text, at, tenant_id, user_id, session_id, type, actor, ip::text AS ip,
+  request_id, impersonator, detail`;
 /** Only what every older transaction is done with: nothing can appear before it any more. */
 const FEED = `SELECT ${COLUMNS} FROM session_events
   WHERE (xid, id) > ($1::text::xid8, $2::bigint) AND xid < pg_snapshot_xmin(pg_current_snapshot())
@@ -72,5 +75,7 @@ const toEvent = (row: EventRow): SessionEvent => ({
   type: row.type,
   actor: row.actor,
   ip: row.ip,
+  requestId: row.request_id,
+  impersonator: row.impersonator,
   detail: row.detail,
 });

@@ -18,14 +18,16 @@ WITH room AS MATERIALIZED (SELECT ${live} AS live), made AS (
   FROM room WHERE room.live IS NOT NULL
   RETURNING *
 ), logged AS (
-  INSERT INTO session_events (tenant_id, user_id, session_id, type, actor, ip, detail)
-  SELECT tenant_id, user_id, id, 'session.created', $28, created_ip, jsonb_build_object('policy', policy) FROM made
+  INSERT INTO session_events (tenant_id, user_id, session_id, type, actor, ip, request_id, impersonator, detail)
+  SELECT tenant_id, user_id, id, 'session.created', $28, created_ip, $29, actor_id, jsonb_build_object('policy', policy)
+    || CASE WHEN actor_reason IS NULL THEN '{}' ELSE jsonb_build_object('reason', actor_reason) END
+    || CASE WHEN grants = '[]' THEN '{}' ELSE jsonb_build_object('grants', grants) END FROM made
 )
 SELECT ${COLUMNS}, (SELECT live FROM room) AS live_before FROM made`;
 
 const INSERT = insertCounting('0');
 const INSERT_IF_ROOM = insertCounting(
-  'CASE WHEN $3::text IS NULL THEN 0 ELSE subject_room($2, $3, $29, $30, $9::text IS NOT NULL) END',
+  'CASE WHEN $3::text IS NULL THEN 0 ELSE subject_room($2, $3, $30, $31, $9::text IS NOT NULL) END',
 );
 
 /** Writes a new session and its log book entry. */
@@ -89,5 +91,6 @@ const valuesOf = (session: NewSession, actor: Actor): unknown[] => {
     session.idleSeconds,
     session.maxSeconds,
     actor.name,
+    actor.requestId,
   ];
 };
