@@ -44,6 +44,33 @@ busConformance('Redis', async () => {
   };
 });
 
+test('[ST30] given a stream that is about to be forgotten, when its end is asked for with a longer life, then it stays', async () => {
+  await using stack = new AsyncDisposableStack();
+  const log = createQuietLog();
+  const metrics = createMetrics({ service: 'test', version: '0' });
+  const prefix = `t:${randomBytes(6).toString('hex')}:`;
+  const { redisUrl: url } = inject('backing');
+  const config = {
+    url,
+    prefix,
+    maxConnections: 6,
+    connectTimeoutMs: 1000,
+    commandTimeoutMs: 1000,
+    name: 'life',
+  };
+  const redis = stack.use(await openRedis(config, { log, metrics }));
+  const bus = stack.use(
+    createRedisBus({ redis, log, metrics }, { onMessage: () => {}, onReconnected: () => {} }),
+  );
+  const group = 'room' as GroupName;
+  const position = await bus.top(group, { size: 5, ttlMs: 1_000, metaTtlMs: 30_000 });
+  const life = () => redis.lane().pttl(`${prefix}gm:{room}`);
+  expect(await bus.tops([{ group, keepMs: 0 }])).toEqual([position]);
+  expect(await life()).toBeLessThanOrEqual(30_000);
+  expect(await bus.tops([{ group, keepMs: 90_000 }])).toEqual([position]);
+  expect(await life()).toBeGreaterThan(60_000);
+});
+
 test('[BU10] a link that swallows everything is noticed within three seconds and replaced', async () => {
   await using stack = new AsyncDisposableStack();
   const link = stack.use(await openFaultProxy(inject('backing').redisUrl));

@@ -51,7 +51,7 @@ const replica = async (): Promise<Replica> => {
   stack.use(presence);
   return { presence, gone, link };
 };
-const seenBy = async ({ presence }: Replica) => [...(await presence.read(ROOM)).keys()].toSorted();
+const seenBy = async ({ presence }: Replica) => [...((await presence.read(ROOM))?.keys() ?? [])].toSorted();
 
 test('[PR1] whoever was added is seen by every replica until removed', async () => {
   const [a, b] = [await replica(), await replica()];
@@ -60,10 +60,13 @@ test('[PR1] whoever was added is seen by every replica until removed', async () 
     b.presence.add(ROOM, client('c2'), '{}'),
   ]);
   expect(await seenBy(a)).toEqual(['c1', 'c2']);
-  expect((await b.presence.read(ROOM)).get('c1')).toBe('{"user":"ann","client":"c1"}');
+  expect((await b.presence.read(ROOM))?.get('c1')).toBe('{"user":"ann","client":"c1"}');
   await a.presence.remove(ROOM, client('c1'));
   expect(await seenBy(b)).toEqual(['c2']);
   expect(await a.presence.read('nobody' as GroupName)).toEqual(new Map());
+  await a.presence.add(ROOM, client('c3'), '{}');
+  expect(await b.presence.read(ROOM, 1)).toBeUndefined();
+  expect((await b.presence.read(ROOM, 2))?.size).toBe(2);
 });
 
 test('[PR2] clients of a replica that died are gone within ten seconds, and one survivor is told', async () => {

@@ -2,6 +2,7 @@ import { migrate } from '@muster/session-service/store/migrate';
 import { openFaultProxy } from '@muster/testkit/fault-proxy';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
+import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openSocket, type RawClient, startGateway, tryUpgrade } from './gateway-fixture.ts';
 import { startService, type TestService } from './session-fixture.ts';
@@ -64,6 +65,51 @@ test('[LM2] one socket too many of an address gets 429; behind a trusted proxy c
     { what: 'a place for the address' },
   );
   expect(await gateway.metric('gateway_rate_limited_total{scope="ip"}')).toBeGreaterThan(0);
+});
+
+test('[LM7][LM8] given a guest that publishes to random names and subscribes to new groups, when it goes on, then Redis has the keys that its limits allow', async () => {
+  const limits = { MAX_NEW_GROUPS_PER_MINUTE: '20', MAX_COMMANDS_PER_S: '0' };
+  await using gateway = await startGateway(stores, sessions.opsUrl, limits);
+  const redis = new Redis(stores.redisUrl);
+  const keys = async (): Promise<number> => (await redis.keys(`${stores.redisPrefix}g[smpi]:*`)).length;
+  const guest = await opened(gateway.wsUrl, await login('u_guest'));
+  await guest.reply(1);
+  const before = await keys();
+  const publish = Array.from({ length: 1_500 }, (_, n) => ({
+    id: n + 10,
+    publish: { channel: `random:${n}`, data: 'x' },
+  }));
+  for (let at = 0; at < publish.length; at += 100) guest.send(...publish.slice(at, at + 100));
+  expect(await guest.reply(1_509)).toEqual({ id: 1_509, publish: {} });
+  expect(await keys()).toBe(before);
+  for (let n = 0; n < 300; n += 1) {
+    guest.send(
+      { id: 10_000 + n, subscribe: { channel: `new:${n}` } },
+      { id: 20_000 + n, unsubscribe: { channel: `new:${n}` } },
+    );
+  }
+  expect(await guest.reply(20_299)).toMatchObject({ id: 20_299 });
+  expect(await guest.reply(10_299)).toMatchObject({ error: { code: 111 } });
+  const bearer = { authorization: `Bearer ${await login('u_guest')}` };
+  const statuses: number[] = [];
+  for (let n = 0; n < 30; n += 1) {
+    statuses.push((await tryUpgrade(`${gateway.wsUrl}/ws?group=plain:${n}`, bearer)).status);
+  }
+  expect(statuses.filter((status) => status === 101)).toHaveLength(20);
+  expect(statuses.filter((status) => status === 429)).toHaveLength(10);
+  // Two sessions, twenty groups each.
+  expect((await keys()) - before).toBeLessThanOrEqual(40 * 2);
+  const metaLives = await Promise.all(
+    (await redis.keys(`${stores.redisPrefix}gm:*`)).map((key) => redis.pttl(key)),
+  );
+  expect(Math.max(...metaLives)).toBeLessThanOrEqual(10 * 300_000);
+  redis.disconnect();
+  expect(await gateway.metric('gateway_rate_limited_total{scope="new_groups"}')).toBeGreaterThan(200);
+  expect(gateway.log.of('gateway.limit_reached')[0]?.fields).toMatchObject({
+    limit: 'new_groups',
+    user: 'u_guest',
+    session: expect.any(String),
+  });
 });
 
 test('[AD2][AD3] while the stores are slow, those above the queue are refused with an honest Retry-After, the others are served', async () => {

@@ -30,9 +30,10 @@ export const createMemoryPresence = (): MemoryPresence => {
           own.groups.set(group, members.set(client, info));
         },
         remove: async (group, client) => void own.groups.get(group)?.delete(client),
-        read: async (group) => {
+        read: async (group, most = 0) => {
           if (!room.isUp) throw new AppError('REDIS_UNAVAILABLE');
-          return new Map([...replicas].flatMap(({ groups }) => [...(groups.get(group) ?? [])]));
+          const all = [...replicas].flatMap(({ groups }) => [...(groups.get(group) ?? [])]);
+          return most > 0 && all.length > most ? undefined : new Map(all);
         },
         die: () => {
           replicas.delete(own);

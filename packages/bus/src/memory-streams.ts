@@ -23,6 +23,8 @@ export const createMemoryStreams = (options: {
   /** Throws when the broker is stopped. */
   requireUp(): void;
   deliver(group: GroupName, message: BusMessage): void;
+  /** Whether a replica listens to the group. */
+  isHeard(group: GroupName): boolean;
 }): MemoryStreams => {
   const streams = new Map<GroupName, MemoryStream>();
   let epochs = 0;
@@ -38,8 +40,11 @@ export const createMemoryStreams = (options: {
   const topOf = ({ top, epoch }: MemoryStream) => ({ offset: top, epoch });
 
   return {
-    append: async (group, draft, { retention, idempotencyKey, version }) => {
+    append: async (group, draft, { retention, idempotencyKey, version, onlyIfHeard }) => {
       options.requireUp();
+      if (onlyIfHeard && !streams.has(group) && !options.isHeard(group)) {
+        return { offset: 0, epoch: '', outcome: 'unheard' };
+      }
       const stream = streamOf(group);
       const known = idempotencyKey === undefined ? undefined : stream.results.get(idempotencyKey);
       if (known !== undefined) return { ...known, outcome: 'repeated' };
@@ -67,7 +72,7 @@ export const createMemoryStreams = (options: {
     },
     tops: async (groups) => {
       options.requireUp();
-      return groups.map((group) => {
+      return groups.map(({ group }) => {
         const stream = streams.get(group);
         return stream && topOf(stream);
       });

@@ -38,7 +38,11 @@ export const createMemoryBroker = (): MemoryBroker => {
       for (const { groups, handlers } of members) if (groups.has(group)) handlers.onMessage(group, message);
     });
   };
-  const streams = createMemoryStreams({ requireUp, deliver });
+  const streams = createMemoryStreams({
+    requireUp,
+    deliver,
+    isHeard: (group) => [...members].some(({ groups }) => groups.has(group)),
+  });
 
   const connect = (handlers: BusHandlers): Bus => {
     const member: Member = { handlers, groups: new Set() };

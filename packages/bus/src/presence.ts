@@ -6,8 +6,8 @@ export interface Presence extends AsyncDisposable {
   add(group: GroupName, client: ClientId, info: string): Promise<void>;
   /** What cannot be removed now goes with the lease, or with the next word to the store. Never rejects. */
   remove(group: GroupName, client: ClientId): Promise<void>;
-  /** JSON texts by client. Throws REDIS_UNAVAILABLE. */
-  read(group: GroupName): Promise<ReadonlyMap<string, string>>;
+  /** JSON texts by client; undefined when there are more than `most`, 0 for no limit. Throws REDIS_UNAVAILABLE. */
+  read(group: GroupName, most?: number): Promise<ReadonlyMap<string, string> | undefined>;
 }
 
 export interface PresenceHandlers {

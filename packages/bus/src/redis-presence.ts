@@ -75,9 +75,12 @@ export const createRedisPresence = (
       if (members?.size === 0) local.delete(group);
       await writer.set(group, client, undefined).catch(() => {});
     },
-    read: async (group) => {
+    read: async (group, most = 0) => {
+      const key = groupKeys(redis.prefix, group).presence;
       try {
-        const entries = await redis.retry((one) => one.hgetall(groupKeys(redis.prefix, group).presence));
+        // Counted first: reading a hash of a hundred thousand would keep Redis from everybody else.
+        if (most > 0 && (await redis.retry((one) => one.hlen(key))) > most) return undefined;
+        const entries = await redis.retry((one) => one.hgetall(key));
         return await leases.living(entries);
       } catch (cause) {
         throw new AppError('REDIS_UNAVAILABLE', { cause });

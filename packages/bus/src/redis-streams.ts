@@ -9,7 +9,7 @@ import { APPEND, DISOWN, READ, runScript, type Script } from './scripts.ts';
 import { type Appended, IDEMPOTENCY_TTL_MS, type StreamPage, type Streams } from './streams.ts';
 import { WriteFault } from './write-fault.ts';
 
-const OUTCOMES: readonly Appended['outcome'][] = ['published', 'repeated', 'outdated'];
+const OUTCOMES: readonly Appended['outcome'][] = ['published', 'repeated', 'outdated', 'unheard'];
 const TOPS_BATCH = 500;
 
 /** Streams in Redis: one Lua call per operation, every key of a group in one slot. */
@@ -20,7 +20,7 @@ export const createRedisStreams = (redis: RedisConnections, appender: () => Redi
     guarded(() => redis.retry((lane) => runScript(lane, script, keys, args)));
 
   return {
-    append: async (group, draft, { retention, idempotencyKey, version }) => {
+    append: async (group, draft, { retention, idempotencyKey, version, onlyIfHeard }) => {
       const { stream, meta, channel, result } = keysOf(group);
       const head = messageHead({
         kind: 'publication',
@@ -33,6 +33,7 @@ export const createRedisStreams = (redis: RedisConnections, appender: () => Redi
         idempotencyKey === undefined ? 0 : IDEMPOTENCY_TTL_MS,
         ...[version?.number ?? 0, version?.epoch ?? ''],
         ...[redis.channels.publishCommand, channel],
+        onlyIfHeard ? redis.channels.listenersCommand : '',
       ];
       const keys = [stream, meta, ...(idempotencyKey === undefined ? [] : [`${result}${idempotencyKey}`])];
       // Not repeated on a fault: without an idempotency key it might be published twice.
@@ -60,9 +61,11 @@ export const createRedisStreams = (redis: RedisConnections, appender: () => Redi
     tops: async (groups) => {
       const found: (GroupPosition | undefined)[] = [];
       for (let from = 0; from < groups.length; from += TOPS_BATCH) {
-        const metas = groups.slice(from, from + TOPS_BATCH).map((group) => keysOf(group).meta);
+        const slice = groups.slice(from, from + TOPS_BATCH);
         const values = await guarded(() =>
-          redis.retry((lane) => Promise.all(metas.map((meta) => lane.hmget(meta, 's', 'e')))),
+          redis.retry((lane) =>
+            Promise.all(slice.map(({ group, keepMs }) => topOf(lane, keysOf(group).meta, keepMs))),
+          ),
         );
         for (const [offset, epoch] of values) {
           found.push(epoch ? parseGroupPosition(offset ?? '0', epoch) : undefined);
@@ -80,6 +83,15 @@ export const createRedisStreams = (redis: RedisConnections, appender: () => Redi
       await guarded(() => redis.retry((lane) => lane.del(keysOf(group).stream)));
     },
   };
+};
+
+/** Where a stream ends; it lives on for `keepMs` from now, unless that is 0. */
+const topOf = async (lane: RedisLane, meta: string, keepMs: number) => {
+  const [top] = await Promise.all([
+    lane.hmget(meta, 's', 'e'),
+    keepMs > 0 ? lane.pexpire(meta, keepMs) : undefined,
+  ]);
+  return top;
 };
 
 type RawEntry = readonly [id: string, fields: readonly string[]];

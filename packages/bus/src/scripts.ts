@@ -17,8 +17,9 @@ const script = (source: string): Script => ({
  * KEYS stream meta [result]
  * ARGV 1 epoch for a new stream · 2 size · 3 ttl ms · 4 meta ttl ms · 5 head · 6 before · 7 open publication ·
  *      8 data length · 9 notes · 10 result ttl ms, 0 for no key · 11 version, 0 for none · 12 version epoch · 13 publish command ·
- *      14 channel: no key, for a cluster would take it for one that has moved already
- * Answers offset, epoch, outcome (0 published, 1 repeated, 2 outdated).
+ *      14 channel: no key, for a cluster would take it for one that has moved already ·
+ *      15 command that counts who listens to the channel, where a stream begins only if somebody does; '' begins it anyway
+ * Answers offset, epoch, outcome (0 published, 1 repeated, 2 outdated, 3 unheard).
  */
 export const APPEND = script(`
 if ARGV[10] ~= '0' then
@@ -28,6 +29,11 @@ end
 local meta = redis.call('HMGET', KEYS[2], 'e', 's', 'v', 've')
 local epoch = meta[1]
 if not epoch then
+  if ARGV[15] ~= '' then
+    -- An account without the right to count keeps the publication.
+    local heard = redis.pcall('PUBSUB', ARGV[15], ARGV[14])
+    if not heard.err and heard[2] == 0 then return {'0', '', 3} end
+  end
   epoch = ARGV[1]
   redis.call('HSET', KEYS[2], 'e', epoch)
 end

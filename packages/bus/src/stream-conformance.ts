@@ -10,9 +10,12 @@ const OPTIONS = { retention: RETENTION };
 const draft = (data: unknown) =>
   draftPublication(ROOM, { data: JSON.stringify(data), tags: { lang: 'pl' } }, ['x=1']);
 
+const unchanged = (group: GroupName) => ({ group, keepMs: 0 });
+
 /** The rules of streams that every adapter keeps. */
 export const streamConformance = (fixture: BusFixture): void => {
   appending(fixture);
+  unheard(fixture);
   exactlyOnce(fixture);
   losses(fixture);
 };
@@ -77,7 +80,32 @@ const appending = (fixture: BusFixture): void => {
     const epochs = received.map(({ body }) => JSON.parse(String(body)).push.pub.epoch);
     expect(epochs).toEqual([top.epoch, undefined]);
     const nobody = 'nobody' as GroupName;
-    expect(await bus.tops([ROOM, nobody])).toEqual([{ offset: 2, epoch: top.epoch }, undefined]);
+    expect(await bus.tops([ROOM, nobody].map(unchanged))).toEqual([
+      { offset: 2, epoch: top.epoch },
+      undefined,
+    ]);
+  });
+};
+
+const unheard = (fixture: BusFixture): void => {
+  test('[ST29] given `onlyIfHeard`, when nobody listens and there is no stream, then nothing is kept; otherwise it is as without', async () => {
+    const [a, b] = [await fixture.replica(), await fixture.replica()];
+    const cautious = { ...OPTIONS, onlyIfHeard: true };
+    expect(await a.bus.append(ROOM, draft(1), cautious)).toEqual({
+      offset: 0,
+      epoch: '',
+      outcome: 'unheard',
+    });
+    expect(await a.bus.tops([unchanged(ROOM)])).toEqual([undefined]);
+    await b.bus.subscribe(ROOM);
+    const first = await a.bus.append(ROOM, draft(2), cautious);
+    expect(first).toMatchObject({ offset: 1, outcome: 'published' });
+    await expect.poll(() => b.received.length).toBe(1);
+    b.bus.unsubscribe(ROOM);
+    // There is a stream now, so somebody may come back to it.
+    expect(await a.bus.append(ROOM, draft(3), cautious)).toMatchObject({ offset: 2, epoch: first.epoch });
+    const other = 'other' as GroupName;
+    expect(await a.bus.append(other, draft(4), OPTIONS)).toMatchObject({ outcome: 'published' });
   });
 };
 
@@ -114,7 +142,7 @@ const losses = (fixture: BusFixture): void => {
     const { bus } = await fixture.replica();
     const before = await bus.append(ROOM, draft(1), OPTIONS);
     await fixture.world().flush();
-    expect(await bus.tops([ROOM])).toEqual([undefined]);
+    expect(await bus.tops([unchanged(ROOM)])).toEqual([undefined]);
     const after = await bus.append(ROOM, draft(2), OPTIONS);
     expect(after.offset).toBe(1);
     expect(after.epoch).not.toBe(before.epoch);
@@ -150,7 +178,7 @@ const losses = (fixture: BusFixture): void => {
     const unavailable = expect.objectContaining({ code: 'REDIS_UNAVAILABLE' });
     await expect(bus.append(ROOM, draft(1), OPTIONS)).rejects.toEqual(unavailable);
     await expect(bus.read(ROOM, { limit: 1, retention: RETENTION })).rejects.toEqual(unavailable);
-    await expect(bus.tops([ROOM])).rejects.toEqual(unavailable);
+    await expect(bus.tops([unchanged(ROOM)])).rejects.toEqual(unavailable);
     await fixture.world().restore();
   });
 };

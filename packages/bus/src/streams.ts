@@ -7,7 +7,7 @@ export interface Retention {
   /** Publications. */
   readonly size: number;
   readonly ttlMs: number;
-  /** Life of offset and epoch after the last use; longer than `ttlMs`. */
+  /** Life of offset and epoch after the last use; longer than `ttlMs`. Members of the group count as use. */
   readonly metaTtlMs: number;
 }
 
@@ -17,11 +17,16 @@ export interface AppendOptions {
   readonly idempotencyKey?: string;
   /** Of several versions of something only a newer one than the last is accepted. */
   readonly version?: { readonly number: number; readonly epoch: string };
+  /** A stream that does not exist is begun only where a replica listens to the group; otherwise nothing is published or kept. */
+  readonly onlyIfHeard?: boolean;
 }
 
 export interface Appended extends GroupPosition {
-  /** `repeated`: this key was used before. `outdated`: a newer version is there. Nothing was published then. */
-  readonly outcome: 'published' | 'repeated' | 'outdated';
+  /**
+   * `repeated`: this key was used before. `outdated`: a newer version is there. `unheard`: there is neither a stream nor
+   * anybody who listens. Nothing was published then.
+   */
+  readonly outcome: 'published' | 'repeated' | 'outdated' | 'unheard';
 }
 
 /** What to read: after an offset in order, or the newest first. */
@@ -45,8 +50,13 @@ export interface Streams {
   /** The end of the stream; a stream that does not exist is given an epoch. */
   top(group: GroupName, retention: Retention): Promise<GroupPosition>;
   read(group: GroupName, query: StreamQuery): Promise<StreamPage>;
-  /** The ends of many streams; undefined for one that does not exist any more. */
-  tops(groups: readonly GroupName[]): Promise<(GroupPosition | undefined)[]>;
+  /**
+   * The ends of many streams; undefined for one that does not exist any more. `keepMs` gives a stream so much more to
+   * live, 0 changes nothing.
+   */
+  tops(
+    groups: readonly { readonly group: GroupName; readonly keepMs: number }[],
+  ): Promise<(GroupPosition | undefined)[]>;
   /**
    * Gives the stream another epoch if its top is below an offset that was seen in this epoch: the store has lost
    * publications that were accepted. Resolves with the position that holds then.

@@ -6,6 +6,8 @@ export interface Channels {
   readonly isSharded: boolean;
   /** The command that scripts publish with; the channel's slot must be that of their keys. */
   readonly publishCommand: 'PUBLISH' | 'SPUBLISH';
+  /** The subcommand of PUBSUB that counts who listens to a channel. */
+  readonly listenersCommand: 'NUMSUB' | 'SHARDNUMSUB';
   /** The event of a connection that brings a message: channel and bytes. */
   readonly event: 'messageBuffer' | 'smessageBuffer';
   /** Answers how many connections heard it. */
@@ -19,6 +21,7 @@ export interface Channels {
 export const plainChannels: Channels = {
   isSharded: false,
   publishCommand: 'PUBLISH',
+  listenersCommand: 'NUMSUB',
   event: 'messageBuffer',
   publish: (lane, channel, message) => lane.publish(channel, message),
   subscribe: (link, names) => link.subscribe(...names),
@@ -29,6 +32,7 @@ export const plainChannels: Channels = {
 export const shardedChannels: Channels = {
   isSharded: true,
   publishCommand: 'SPUBLISH',
+  listenersCommand: 'SHARDNUMSUB',
   event: 'smessageBuffer',
   publish: async (lane, channel, message) => Number(await lane.spublish(channel, message)),
   subscribe: (link, names) => link.ssubscribe(...names),

@@ -150,9 +150,22 @@ export const GATEWAY = {
     panel: { ...trouble, by: ['action'] },
   }),
   gateway_rate_limited_total: counter(
-    'Commands, publications and connections above a limit, by whose limit it is.',
+    'Commands, publications, groups, answers and connections above a limit, by the limit.',
     {
-      labels: { scope: ['connection', 'group', 'user', 'session', 'ip', 'admission'] },
+      labels: {
+        scope: [
+          'connection',
+          'group',
+          'user',
+          'session',
+          'ip',
+          'admission',
+          'session_groups',
+          'new_groups',
+          'published_bytes',
+          'presence',
+        ],
+      },
       zero: true,
       panel: { ...trouble, by: ['scope'] },
     },

@@ -21,6 +21,7 @@ import { createSessionRegistry } from './core/session-registry.ts';
 import { crowdOf } from './crowd.ts';
 import { createDrain, type Drain } from './drain.ts';
 import { createServer } from './http/server.ts';
+import { createLimitLog } from './limit-log.ts';
 import { createGatewayMetrics, type GatewayMetrics } from './metrics.ts';
 import { type AdmissionQueue, createAdmissionQueue } from './sessions/admission.ts';
 import type { Gate } from './sessions/gate.ts';
@@ -84,7 +85,7 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
       isBusUp: bus.isUp,
       isDraining: drain.isClosed,
       admission: core.admission,
-      onCrowded: () => instruments.limited('ip'),
+      onCrowded: (address) => instruments.limited('ip', { address }),
       onHandshake: instruments.handshake,
     }),
   );
@@ -187,14 +188,15 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
   const registry = createSessionRegistry();
   const groups = wireGroups(config);
   const access = wireAccess(config, world, metrics);
-  const instruments = createGatewayMetrics(metrics, () => ({
+  const state = () => ({
     ...engine.counts(),
     sessions: registry.size(),
     busSubscriptions: bus.subscriptions(),
     admissionQueue: admission.waiting(),
     connectionsLimit: config.maxConnections,
     ...crowdOf(engine.connections()),
-  }));
+  });
+  const instruments = createGatewayMetrics(metrics, state, createLimitLog(log, clock));
   const sessions = stack.use(wireSessions(config, world, redis, metrics, { registry, instruments, access }));
   const admission = wireAdmission(config, sessions, clock, instruments);
   const { gate } = admission;

@@ -4,6 +4,8 @@ import { z } from 'zod';
 import { DEFAULT_OPTIONS, type GroupOptions, type NamespaceTable } from './core/namespaces.ts';
 
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+/** Life of offset and epoch, in lives of publications. */
+const META_TTL_FACTOR = 10;
 const DURATION = /^(\d+)(ms|s|m|h|d)$/;
 
 /** `300s`, `5m`, `720h`, or milliseconds as a number. */
@@ -35,6 +37,7 @@ const optionsSchema = z.strictObject({
   history_size: z.number().int().min(0).max(100_000).optional(),
   history_ttl: duration.optional(),
   history_meta_ttl: duration.optional(),
+  keep_without_subscribers: z.boolean().optional(),
   force_recovery: z.boolean().optional(),
   allow_recovery: z.boolean().optional(),
   force_positioning: z.boolean().optional(),
@@ -113,6 +116,7 @@ const toOptions = (file: FileOptions): GroupOptions => {
     joinLeave: file.join_leave ?? base.joinLeave,
     forcePushJoinLeave: file.force_push_join_leave ?? base.forcePushJoinLeave,
     retention: retentionOf(file),
+    keepWithoutSubscribers: file.keep_without_subscribers ?? base.keepWithoutSubscribers,
     forceRecovery: file.force_recovery ?? base.forceRecovery,
     allowRecovery: file.allow_recovery ?? base.allowRecovery,
     forcePositioning: file.force_positioning ?? base.forcePositioning,
@@ -140,11 +144,11 @@ const formsOf = (file: FileOptions) => {
 };
 
 const retentionOf = (file: FileOptions): GroupOptions['retention'] => {
-  const base = DEFAULT_OPTIONS.retention ?? { size: 0, ttlMs: 0, metaTtlMs: 0 };
+  const base = DEFAULT_OPTIONS.retention ?? { size: 0, ttlMs: 0 };
   const size = file.history_size ?? base.size;
   const ttlMs = file.history_ttl ?? base.ttlMs;
   if (size === 0 || ttlMs === 0) return undefined;
-  return { size, ttlMs, metaTtlMs: Math.max(file.history_meta_ttl ?? base.metaTtlMs, ttlMs) };
+  return { size, ttlMs, metaTtlMs: Math.max(file.history_meta_ttl ?? META_TTL_FACTOR * ttlMs, ttlMs) };
 };
 
 const pressureOf = (file: FileOptions): Pick<GroupOptions, 'maxMembers' | 'publishRate' | 'slowPolicy'> => ({

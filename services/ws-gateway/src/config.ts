@@ -99,13 +99,13 @@ export const settings = z.object({
       'publications go to the handles of sockets, where a test at the start finds that this works; `off` for the usual way',
     ),
   MAX_CONNECTIONS_PER_USER: field
-    .count(0, { min: 0 })
+    .count(1_000, { min: 0 })
     .describe('connections of one user on this replica; more are closed with 3504; 0 for no limit'),
   MAX_CONNECTIONS_PER_SESSION: field
-    .count(0, { min: 0 })
+    .count(1_000, { min: 0 })
     .describe('connections of one session on this replica; more are closed with 3504; 0 for no limit'),
   MAX_CONNECTIONS_PER_IP: field
-    .count(0, { min: 0 })
+    .count(5_000, { min: 0 })
     .describe(
       'sockets of one IPv4 address or IPv6 /64 on this replica; more upgrades get 429; 0 for no limit',
     ),
@@ -133,6 +133,24 @@ export const settings = z.object({
       'how long a draining gateway still takes clients, because load balancers learn late that it is not ready',
     ),
   MAX_SUBSCRIPTIONS: field.count(128, { min: 1, max: 10_000 }).describe('groups of one connection'),
+  MAX_SUBSCRIPTIONS_PER_SESSION: field
+    .count(5_000, { min: 0 })
+    .describe(
+      'groups of all connections of one session on this replica together; more are error 106; 0 for no limit',
+    ),
+  MAX_NEW_GROUPS_PER_MINUTE: field
+    .count(1_000, { min: 0 })
+    .describe(
+      'groups that one session opens per minute and in a burst, where nobody on this replica is in them; more are error 111; 0 for no limit',
+    ),
+  MAX_PUBLISHED_BYTES_PER_S: field
+    .bytes(1_048_576, { min: 0 })
+    .describe(
+      'bytes that one session publishes per second, sixty times as many in a burst; more is error 111; 0 for no limit',
+    ),
+  MAX_PRESENCE_CLIENTS: field
+    .count(10_000, { min: 0 })
+    .describe('clients in one answer to `presence`; a larger group is error 106; 0 for no limit'),
 });
 
 /** The configuration of the gateway. */
@@ -171,6 +189,10 @@ export interface GatewayConfig {
   readonly writeTimeoutMs: number;
   readonly drainAcceptMs: number;
   readonly maxSubscriptions: number;
+  readonly maxSubscriptionsPerSession: number;
+  readonly maxNewGroupsPerMinute: number;
+  readonly maxPublishedBytesPerS: number;
+  readonly maxPresenceClients: number;
   readonly rate: { readonly perSecond: number; readonly burst: number };
 }
 
@@ -210,6 +232,10 @@ export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
     writeTimeoutMs: parsed.WRITE_TIMEOUT_MS,
     drainAcceptMs: parsed.DRAIN_ACCEPT_MS,
     maxSubscriptions: parsed.MAX_SUBSCRIPTIONS,
+    maxSubscriptionsPerSession: parsed.MAX_SUBSCRIPTIONS_PER_SESSION,
+    maxNewGroupsPerMinute: parsed.MAX_NEW_GROUPS_PER_MINUTE,
+    maxPublishedBytesPerS: parsed.MAX_PUBLISHED_BYTES_PER_S,
+    maxPresenceClients: parsed.MAX_PRESENCE_CLIENTS,
     rate: { perSecond: parsed.MAX_COMMANDS_PER_S, burst: parsed.MAX_COMMANDS_PER_S * 2 },
   };
   const problems = [

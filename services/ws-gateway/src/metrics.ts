@@ -2,6 +2,7 @@ import type { Metrics } from '@muster/kit/metrics';
 import { CloseCode } from '@muster/protocol/codes';
 import type { EngineMetrics } from './core/ports.ts';
 import type { Departure } from './drain.ts';
+import type { LimitedClient } from './limit-log.ts';
 import type { HandshakeResult } from './socket/server.ts';
 
 /** Numbers read from state when the metrics are scraped. */
@@ -31,7 +32,7 @@ export interface GatewayMetrics extends EngineMetrics {
   /** A check of a credential had to wait for its turn. */
   admissionWaited(seconds: number): void;
   /** A connection, or its check, above a limit of its own kind. */
-  limited(scope: 'user' | 'session' | 'ip' | 'admission'): void;
+  limited(scope: 'user' | 'session' | 'ip' | 'admission', client?: LimitedClient): void;
   /** A connection that a drain sent away. */
   departed(how: Departure): void;
 }
@@ -39,7 +40,11 @@ export interface GatewayMetrics extends EngineMetrics {
 /** Close codes with a series of their own; all others are `other`. */
 const KNOWN_CODES = new Set<number>([1000, 1001, 1002, 1005, 1006, 1007, ...Object.values(CloseCode)]);
 
-export const createGatewayMetrics = (metrics: Metrics, state: () => GatewayState): GatewayMetrics => {
+export const createGatewayMetrics = (
+  metrics: Metrics,
+  state: () => GatewayState,
+  onLimited: (limit: string, client: LimitedClient) => void,
+): GatewayMetrics => {
   gauges(metrics, state);
   const traffic = trafficMetrics(metrics);
   const handshakes = metrics.counter('gateway_handshakes_total');
@@ -52,6 +57,10 @@ export const createGatewayMetrics = (metrics: Metrics, state: () => GatewayState
   const migrations = metrics.counter('gateway_migrations_total');
   return {
     ...traffic,
+    rateLimited: (scope, identity) => {
+      traffic.rateLimited(scope);
+      onLimited(scope, { user: identity?.user, session: identity?.sessionId });
+    },
     handshake: (result, seconds) => {
       handshakes.inc({ result });
       handshakeSeconds.observe(seconds);
@@ -61,7 +70,10 @@ export const createGatewayMetrics = (metrics: Metrics, state: () => GatewayState
     },
     verdict: (result, source) => validations.inc({ result, source }),
     admissionWaited: (seconds) => waits.observe(seconds),
-    limited: (scope) => limits.inc({ scope }),
+    limited: (scope, client = {}) => {
+      limits.inc({ scope });
+      onLimited(scope, client);
+    },
     draining: (count) => remaining.set(count),
     departed: (result) => migrations.inc({ reason: 'drain', result }),
   };

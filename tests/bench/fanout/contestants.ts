@@ -21,6 +21,11 @@ export const FLEET_ENV = {
   LOG_LEVEL: 'warn',
   PING_INTERVAL_MS: '600000',
   MAX_CONNECTIONS: '20000',
+  MAX_CONNECTIONS_PER_USER: '0',
+  MAX_CONNECTIONS_PER_SESSION: '0',
+  MAX_CONNECTIONS_PER_IP: '0',
+  MAX_NEW_GROUPS_PER_MINUTE: '0',
+  MAX_PUBLISHED_BYTES_PER_S: '0',
 } as const;
 
 /** Muster's first gateway, and beside it what others do for the same purpose. Two processes each, so that there are replicas. */

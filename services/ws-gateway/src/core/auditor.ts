@@ -1,5 +1,5 @@
 import type { Bus } from '@muster/bus/bus';
-import { after } from '@muster/kit/clock';
+import { after, type Clock } from '@muster/kit/clock';
 import type { Follower } from './follower.ts';
 import type { Group } from './group.ts';
 
@@ -16,7 +16,9 @@ const PATIENCE_MS = 100;
 export const createAuditor = ({
   bus,
   groups,
+  clock,
 }: {
+  readonly clock: Clock;
   readonly bus: Pick<Bus, 'tops' | 'isUp'>;
   readonly groups: () => Iterable<Group>;
 }): Auditor => {
@@ -30,7 +32,9 @@ export const createAuditor = ({
       const doubtful = followed.filter(({ follower }) => follower.isDoubtful);
       await Promise.allSettled(doubtful.map(({ follower }) => follower.verify()));
     }
-    const tops = await bus.tops(followed.map(({ name }) => name));
+    const tops = await bus.tops(
+      followed.map(({ name, follower }) => ({ group: name, keepMs: follower.keepMs(clock.monotonic()) })),
+    );
     const behind = followed.filter(({ follower }, index) => follower.isBehind(tops[index]));
     if (behind.length === 0) return;
     const before = behind.map(({ follower }) => follower.position.offset);

@@ -26,6 +26,8 @@ export interface Hello {
   readonly origin: string | undefined;
   /** `Host` of the upgrade. */
   readonly host?: string | undefined;
+  /** IPv4 address or IPv6 /64 that the client comes from. */
+  readonly address?: string;
   readonly codec: Codec;
   /** The client wants pings of WebSocket itself, not of the protocol. */
   readonly pingsByFrame?: boolean;

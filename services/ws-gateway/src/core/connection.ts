@@ -4,6 +4,7 @@ import { CLOSE_REASON, CloseCode, type ReplyError, UnsubscribeCode } from '@must
 import type { Command, Payload } from '@muster/protocol/commands';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo, Reply, SubscribeResult } from '@muster/protocol/replies';
+import type { ClientQuota } from './client-quotas.ts';
 import type { Codec } from './codec.ts';
 import { type Hello, type Membership, newerOf, type Phase } from './connection-state.ts';
 import type { AnyConnection, RefreshOrder, SubscribeOrder } from './connections.ts';
@@ -47,7 +48,6 @@ const OVER: Phase = { is: 'over' };
 /** One client that speaks the protocol. */
 export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   readonly transport = 'websocket';
-  /** Milliseconds since the Unix epoch. */
   readonly since: number;
   readonly id: ClientId;
   readonly outbox: Outbox;
@@ -56,12 +56,15 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   readonly tokens: readonly string[];
   readonly origin: string | undefined;
   readonly host: string | undefined;
+  readonly address: string;
   /** Pings are frames of WebSocket (RFC 6455 §5.5.2), answered below the client's application. */
   readonly pingsByFrame: boolean;
   readonly memberships = new Map<string, Membership>();
   /** Commands that wait for an earlier one. */
   readonly waiting: Command[] = [];
   phase: Phase = GREETING;
+  /** What its client may use; undefined before the credential was checked. */
+  quota: ClientQuota | undefined = undefined;
   /** Publications and calls that are under way and not answered yet. */
   publishing = 0;
   /** Settles when the last publication that waits for the application has been made. */
@@ -93,6 +96,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     this.tokens = hello.tokens;
     this.origin = hello.origin;
     this.host = hello.host;
+    this.address = hello.address ?? '';
     this.codec = hello.codec;
     this.pingsByFrame = hello.pingsByFrame ?? false;
     this.outbox = new Outbox(wire, hello.codec, context.limits.maxOutboxBytes, this);
@@ -126,7 +130,6 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     return this.phase.is === 'over';
   }
 
-  /** A frame from the client. */
   onText(frame: string): void {
     if (!this.isOver) this.#context.receive(this, frame);
   }
@@ -175,7 +178,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   mayAsk(): boolean {
     const { limits, clock, metrics } = this.#context;
     if (this.#bucket.take(limits.rate, clock.monotonic())) return true;
-    metrics.rateLimited('connection');
+    metrics.rateLimited('connection', this.identity);
     if (this.#bucket.refusals > MAX_REFUSALS) this.close(CloseCode.TooManyRequests);
     return false;
   }

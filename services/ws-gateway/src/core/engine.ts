@@ -8,6 +8,7 @@ import type { ClientId, GroupName } from '@muster/protocol/ids';
 import { createServerApi, type ServerApi } from './api/api.ts';
 import { createOrders, type Order } from './api/orders.ts';
 import type { AppCallbacks } from './callbacks.ts';
+import { type ClientQuotas, createClientQuotas } from './client-quotas.ts';
 import { Connection, type ConnectionContext } from './connection.ts';
 import type { Hello } from './connection-state.ts';
 import type { AnyConnection } from './connections.ts';
@@ -68,6 +69,8 @@ export interface Engine {
   open(wire: Wire, hello: Hello): Connection;
   /** A plain client has a socket; `holder` has held its session so far. Nothing is read before it is in its group. */
   openPlain(wire: Wire, place: PlainPlace, holder: SessionHolder): PlainConnection;
+  /** Whether one more group, of a plain client, fits into the quota of its session. Counted and logged when not. */
+  hasQuota(place: PlainPlace): boolean;
   /**
    * Rights have changed that are not those of one session: options of groups, keys of tokens, hosts of tenants. Reviews every
    * connection, pending commands included.
@@ -111,14 +114,16 @@ export const createEngine = (deps: EngineDeps): Engine => {
   const connections = new Set<Connection>();
   const plain = new Set<PlainConnection>();
   const groupRates = createGroupRates(clock);
+  const quotas = createClientQuotas(limits, clock);
   const review = createRightsReview(deps);
-  const context = protocolContext(deps, { hub, wheel, connections, groupRates, review });
+  const context = protocolContext(deps, { hub, wheel, connections, groupRates, review, quotas });
   const plainContext: PlainContext = {
-    ...{ clock, wheel, hub, limits, metrics: deps.metrics, groupRates },
+    ...{ clock, wheel, hub, limits, metrics: deps.metrics, groupRates, quotas },
     optionsOf: namespaces.optionsOf,
     mayUse: (identity, group) => mayUse(namespaces, identity, group),
     leave: (connection) => {
       plain.delete(connection);
+      quotas.leave(connection.quota, connection);
       if (connection.subscription !== undefined) hub.leave(connection.subscription);
       gate.release(connection.identity.sessionId, connection);
     },
@@ -128,15 +133,9 @@ export const createEngine = (deps: EngineDeps): Engine => {
     yield* plain;
   }
   const stalls = createStallWatch(all, limits.writeTimeoutMs);
-  const now = clock.now;
-  const orders = createOrders({ ...deps, hub, connections: all, now, startedAt: now() });
-  const audit = async (): Promise<void> => {
-    try {
-      await hub.audit();
-    } catch (error) {
-      deps.log.debug({ error }, 'gateway.audit_failed');
-    }
-  };
+  const orders = createOrders({ ...deps, hub, connections: all, now: clock.now, startedAt: clock.now() });
+  const audit = (): Promise<void> =>
+    hub.audit().catch((error: unknown) => deps.log.debug({ error }, 'gateway.audit_failed'));
 
   return {
     open: (wire, hello) => {
@@ -155,6 +154,7 @@ export const createEngine = (deps: EngineDeps): Engine => {
       return connection;
     },
     mayUse: plainContext.mayUse,
+    hasQuota: (place) => hasQuota({ ...deps, hub, quotas }, place),
     audit,
     onGhost: (group, info) => {
       if (namespaces.optionsOf(group)?.joinLeave) hub.announceLeave(group, info);
@@ -168,8 +168,7 @@ export const createEngine = (deps: EngineDeps): Engine => {
       stalls.tick(now);
     },
     sweepPlain: (silenceMs) => {
-      const now = clock.monotonic();
-      for (const connection of plain) connection.sweep(now, silenceMs);
+      for (const connection of plain) connection.sweep(clock.monotonic(), silenceMs);
     },
     connections: all,
     counts: () => ({ connections: connections.size, plain: plain.size, ...hub.counts() }),
@@ -201,12 +200,14 @@ const protocolContext = (
     connections,
     groupRates,
     review,
+    quotas,
   }: {
     hub: Hub;
     wheel: Wheel;
     connections: Set<Connection>;
     groupRates: GroupRates;
     review: RightsReview;
+    quotas: ClientQuotas;
   },
 ): ConnectionContext => {
   const { clock, random, metrics, limits, gate, namespaces } = deps;
@@ -219,12 +220,12 @@ const protocolContext = (
     metrics,
     log: deps.log,
     handlers: {
-      connect: createConnect({ ...deps, pingIntervalMs: limits.pingIntervalMs, serverSubscriptions }),
+      connect: createConnect({ ...deps, quotas, pingIntervalMs: limits.pingIntervalMs, serverSubscriptions }),
       subscribe: createSubscribe({ ...subscribing, clock, permits, callbacks, review }),
       unsubscribe: createUnsubscribe({ hub }),
       publish: createPublish({ hub, namespaces, callbacks, metrics, rates: groupRates }),
-      presence: createPresence({ presence: deps.presence, namespaces }),
-      history: createHistory({ bus: deps.bus, namespaces }),
+      presence: createPresence({ presence: deps.presence, namespaces, metrics, limits }),
+      history: createHistory({ bus: deps.bus, hub, namespaces, metrics }),
       rpc: createRpc({ callbacks }),
       refresh: createRefresh(deps),
       subRefresh: createSubRefresh({ clock, permits }),
@@ -244,6 +245,7 @@ const protocolContext = (
     },
     leave: (connection) => {
       connections.delete(connection);
+      if (connection.quota !== undefined) quotas.leave(connection.quota, connection);
       for (const membership of connection.memberships.values()) {
         if (membership.is === 'live') hub.leave(membership.subscription);
       }
@@ -251,6 +253,18 @@ const protocolContext = (
       if (connection.phase.is === 'live') gate.release(connection.phase.identity.sessionId, connection);
     },
   };
+};
+
+/** A plain client comes with its group: whether that fits is asked before it has a socket. */
+const hasQuota = (
+  { hub, quotas, metrics }: { hub: Hub; quotas: ClientQuotas; metrics: EngineMetrics },
+  { identity, address, group }: PlainPlace,
+): boolean => {
+  const quota = quotas.enter({ ...identity, address });
+  const hasRoom = quota.hasRoom();
+  if (hasRoom && (hub.groupNamed(group) !== undefined || quota.takeNewGroup())) return true;
+  metrics.rateLimited(hasRoom ? 'new_groups' : 'session_groups', identity);
+  return false;
 };
 
 /** Plain clients both listen and speak. */

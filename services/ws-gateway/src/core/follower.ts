@@ -47,6 +47,8 @@ export class Follower {
   #mark: number | undefined;
   /** Where we were when the link was lost: the store may have lost that since, and others written over it. */
   #doubt: Witness | undefined;
+  /** When the store was asked to keep the stream, in monotonic ms. */
+  #keptAt = Number.NEGATIVE_INFINITY;
   #state: 'opening' | 'following' | 'repairing' | 'stalled' = 'opening';
   #queue: BusMessage[] = [];
   #repair: Promise<void> | undefined;
@@ -93,6 +95,14 @@ export class Follower {
     if (this.#state === 'stalled') return true;
     if (this.#state !== 'following') return false;
     return top === undefined || top.epoch !== this.#position.epoch || top.offset !== this.#position.offset;
+  }
+
+  /** How much longer the stream is to live now that somebody is in the group; 0 while that was said a short time ago. */
+  keepMs(now: number): number {
+    const { metaTtlMs } = this.#retention;
+    if (now - this.#keptAt < metaTtlMs / 4) return 0;
+    this.#keptAt = now;
+    return metaTtlMs;
   }
 
   /** The link is lost: what is delivered next may follow something else than what was delivered last. */

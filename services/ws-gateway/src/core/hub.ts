@@ -59,6 +59,8 @@ export interface PublishRequest {
   readonly idempotencyKey?: string;
   readonly version?: AppendOptions['version'];
   readonly notes?: readonly string[];
+  /** See {@link AppendOptions}. */
+  readonly onlyIfHeard?: boolean;
 }
 
 /** The groups that have members here, and the way between them and the bus. */
@@ -100,7 +102,7 @@ export const createHub = ({ bus, presence, clock, metrics, log, gatherMs }: HubD
   const laggards = createLaggards({ clock, metrics, onFault });
   const onGap = (outcome: GapOutcome): void => metrics.gap(outcome);
   const table = createGroupTable({ bus, deliver, onGap, onFault, onLag: laggards.add });
-  const auditor = createAuditor({ bus, groups: table.all });
+  const auditor = createAuditor({ bus, groups: table.all, clock });
 
   const begin = (group: Group, request: JoinRequest, start: Start | undefined): void => {
     const { member, service, who } = request;
@@ -208,7 +210,7 @@ const timed = async <T>(
 };
 
 const send = async (bus: HubDeps['bus'], request: PublishRequest): Promise<Appended | undefined> => {
-  const { name, publication, retention, idempotencyKey, version, notes } = request;
+  const { name, publication, retention, idempotencyKey, version, notes, onlyIfHeard = false } = request;
   const draft: Draft = draftPublication(name, publication, notes);
   if (retention === undefined) {
     await bus.publish(name, unkeptMessage(draft), idempotencyKey);
@@ -216,6 +218,7 @@ const send = async (bus: HubDeps['bus'], request: PublishRequest): Promise<Appen
   }
   return bus.append(name, draft, {
     retention,
+    onlyIfHeard,
     ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
     ...(version === undefined ? {} : { version }),
   });

@@ -10,6 +10,8 @@ export interface GroupOptions {
   readonly forcePushJoinLeave: boolean;
   /** Undefined: publications are not kept. */
   readonly retention: Retention | undefined;
+  /** A client's publication is kept even where nobody has ever subscribed. */
+  readonly keepWithoutSubscribers: boolean;
   readonly forceRecovery: boolean;
   readonly allowRecovery: boolean;
   readonly forcePositioning: boolean;
@@ -54,7 +56,8 @@ export const DEFAULT_OPTIONS: GroupOptions = {
   presence: true,
   joinLeave: false,
   forcePushJoinLeave: false,
-  retention: { size: 300, ttlMs: 300_000, metaTtlMs: 30 * 86_400_000 },
+  retention: { size: 300, ttlMs: 300_000, metaTtlMs: 3_000_000 },
+  keepWithoutSubscribers: false,
   forceRecovery: true,
   allowRecovery: true,
   forcePositioning: false,

@@ -3,6 +3,7 @@ import { CLOSE_REASON, CloseCode } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
+import type { ClientQuota, ClientQuotas } from './client-quotas.ts';
 import { jsonCodec } from './codec.ts';
 import { newerOf } from './connection-state.ts';
 import type { AnyConnection, RefreshOrder } from './connections.ts';
@@ -13,7 +14,7 @@ import type { GroupRates } from './group-rates.ts';
 import type { Hub } from './hub.ts';
 import type { GroupOptions } from './namespaces.ts';
 import { Outbox } from './outbox.ts';
-import type { ConnectionLimits, EngineMetrics, Identity, SessionHolder, Wire } from './ports.ts';
+import type { ConnectionLimits, EngineMetrics, Identity, LimitScope, SessionHolder, Wire } from './ports.ts';
 import { MAX_REFUSALS, TokenBucket } from './rate-limit.ts';
 import type { Member, Subscription } from './subscription.ts';
 import type { Timed, Wheel } from './wheel.ts';
@@ -26,6 +27,7 @@ export interface PlainContext {
   readonly limits: ConnectionLimits;
   readonly metrics: EngineMetrics;
   readonly groupRates: GroupRates;
+  readonly quotas: Pick<ClientQuotas, 'enter'>;
   /** The connection is over, for whatever reason. Called once. */
   leave(connection: PlainConnection): void;
   optionsOf(group: GroupName): GroupOptions | undefined;
@@ -39,6 +41,7 @@ const NOT_PUBLISHED_FRAME = textFrame(
 );
 const BAD_PAYLOAD_FRAME = textFrame(Buffer.from('{"type":"error","code":107,"message":"bad request"}'));
 const TOO_MANY_FRAME = textFrame(Buffer.from('{"type":"error","code":111,"message":"too many requests"}'));
+const IN_ONE_GROUP = { size: 1 } as const;
 /** Publications of one connection under way before its socket is read no further, and when it is again. */
 const PAUSE_AT = 64;
 const RESUME_AT = 16;
@@ -49,6 +52,8 @@ export interface PlainPlace {
   readonly group: GroupName;
   /** `Host` of the upgrade. */
   readonly host: string | undefined;
+  /** IPv4 address or IPv6 /64 that the client comes from. */
+  readonly address: string;
 }
 
 /** One client of the plain endpoint: in one group for as long as it lives, every text frame a publication. */
@@ -72,6 +77,9 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
   #identity: Identity;
   /** Undefined: the namespace of the group has been taken away. */
   #options: GroupOptions | undefined;
+  readonly quota: ClientQuota;
+  /** A plain client is in one group. */
+  readonly memberships = IN_ONE_GROUP;
   /** Monotonic time of the last frame. */
   #heardAt: number;
   readonly #bucket: TokenBucket;
@@ -91,6 +99,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     this.host = host;
     this.group = group;
     this.#options = context.optionsOf(group);
+    this.quota = context.quotas.enter({ ...identity, address: place.address }, this);
     const { user, info } = identity;
     this.info = { user, client: id, ...(info === undefined ? {} : { connInfo: info }) };
     this.outbox = new Outbox(wire, jsonCodec, limits.maxOutboxBytes, this);
@@ -132,7 +141,8 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     const data = payloadOf(text);
     if (this.#options !== undefined && !takesPayload(this.#options, data, false)) {
       this.outbox.write(BAD_PAYLOAD_FRAME);
-    } else this.#publish(data);
+    } else if (this.quota.takeBytes(Buffer.byteLength(data))) this.#publish(data);
+    else this.#refuse('published_bytes');
   }
 
   onBinary(): void {
@@ -239,12 +249,16 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     wheel.put(this, clock.monotonic() + (at - clock.now()));
   }
 
+  #refuse(scope: LimitScope): void {
+    this.#context.metrics.rateLimited(scope, this.identity);
+    this.outbox.write(TOO_MANY_FRAME);
+  }
+
   #maySend(): boolean {
-    const { limits, clock, metrics, groupRates } = this.#context;
+    const { limits, clock, groupRates } = this.#context;
     const isOwnFault = !this.#bucket.take(limits.rate, clock.monotonic());
     if (!isOwnFault && groupRates.take(this.group, this.#options?.publishRate ?? 0)) return true;
-    metrics.rateLimited(isOwnFault ? 'connection' : 'group');
-    this.outbox.write(TOO_MANY_FRAME);
+    this.#refuse(isOwnFault ? 'connection' : 'group');
     if (this.#bucket.refusals > MAX_REFUSALS) this.close(CloseCode.TooManyRequests);
     return false;
   }
@@ -258,6 +272,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
         name: this.group,
         publication: { data, info: this.info },
         retention: this.#options?.retention,
+        onlyIfHeard: true,
       })
       .catch(() => {
         if (!this.isOver) this.outbox.write(NOT_PUBLISHED_FRAME);

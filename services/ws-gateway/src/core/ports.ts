@@ -1,6 +1,7 @@
 import type { Payload } from '@muster/protocol/commands';
 import type { Grant } from '@muster/session/grants';
 import type { SessionId } from '@muster/session/token';
+import type { QuotaLimits } from './client-quotas.ts';
 import type { Rate } from './rate-limit.ts';
 
 /** The socket under a connection. Frames are finished bytes; a wire that is closing takes none. */
@@ -143,6 +144,15 @@ export interface PermitReader {
  */
 export type SlowAction = 'disconnect' | 'lag' | 'caught_up' | 'resync' | 'stalled';
 
+/** Which limit was reached: a rate of a connection or a group, or a quota of a client, or the size of an answer. */
+export type LimitScope =
+  | 'connection'
+  | 'group'
+  | 'session_groups'
+  | 'new_groups'
+  | 'published_bytes'
+  | 'presence';
+
 /** What the engine counts. Labels come from closed sets only. */
 export interface EngineMetrics {
   /** A command or frame that came in. */
@@ -166,8 +176,8 @@ export interface EngineMetrics {
   published(result: 'ok' | 'error', seconds: number): void;
   disconnected(initiator: 'client' | 'server' | 'network', code: number): void;
   slowConsumer(action: SlowAction): void;
-  /** A command or publication above the rate of its client, or of its group. */
-  rateLimited(scope: 'connection' | 'group'): void;
+  /** A command or publication above a limit, and whose it was. */
+  rateLimited(scope: LimitScope, identity?: Identity): void;
   heartbeat(seconds: number): void;
   heartbeatTimeout(): void;
   /** A hole between what the bus brought and the stream. */
@@ -177,7 +187,7 @@ export interface EngineMetrics {
 }
 
 /** Bounds and times of a connection. */
-export interface ConnectionLimits {
+export interface ConnectionLimits extends QuotaLimits {
   readonly pingIntervalMs: number;
   readonly pongTimeoutMs: number;
   readonly handshakeTimeoutMs: number;
@@ -185,6 +195,8 @@ export interface ConnectionLimits {
   readonly writeTimeoutMs: number;
   readonly maxOutboxBytes: number;
   readonly maxSubscriptions: number;
+  /** Clients in one answer to `presence`; 0 for no limit. */
+  readonly maxPresenceClients: number;
   /** Commands of one client, pongs and `connect` apart. */
   readonly rate: Rate;
 }

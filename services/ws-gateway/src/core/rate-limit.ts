@@ -21,15 +21,15 @@ export class TokenBucket {
   }
 
   /** False when the client must wait. `now` in monotonic ms. */
-  take({ perSecond, burst }: Rate, now: number): boolean {
+  take({ perSecond, burst }: Rate, now: number, cost = 1): boolean {
     if (perSecond === 0) return true;
     this.#tokens = Math.min(burst, this.#tokens + ((now - this.#filledAt) / 1000) * perSecond);
     this.#filledAt = now;
-    if (this.#tokens < 1) {
+    if (this.#tokens < cost) {
       this.refusals += 1;
       return false;
     }
-    this.#tokens -= 1;
+    this.#tokens -= cost;
     this.refusals = 0;
     return true;
   }

@@ -2,6 +2,7 @@ import { CloseCode, ReplyError } from '@muster/protocol/codes';
 import type { ConnectCommand, StreamPosition } from '@muster/protocol/commands';
 import { type GroupName, parseGroupName } from '@muster/protocol/ids';
 import type { ClientInfo, SubscribeResult } from '@muster/protocol/replies';
+import type { ClientQuota } from './client-quotas.ts';
 import type { Connection } from './connection.ts';
 import { type Hub, whoJoins } from './hub.ts';
 import type { GroupOptions, Namespaces } from './namespaces.ts';
@@ -40,7 +41,7 @@ export type Placements =
 /** Subscriptions that clients did not ask for. */
 export interface ServerSubscriptions {
   /** Its own group, those of its credential, and those it was in before and may be in. */
-  placementsOf(identity: Identity, command: ConnectCommand): Placements;
+  placementsOf(identity: Identity, command: ConnectCommand, quota: ClientQuota): Placements;
   /**
    * Puts a connection that is being let in into groups, all or none, and says what to tell it. Throws REDIS_UNAVAILABLE.
    * Publications are kept back in its outbox until that is released.
@@ -95,7 +96,7 @@ export const createServerSubscriptions = (deps: ServerSubscriptionsDeps): Server
   };
 
   return {
-    placementsOf: (identity, command) => placementsOf(deps, identity, command),
+    placementsOf: (identity, command, quota) => placementsOf(deps, identity, command, quota),
     enterAll: async (connection, info, placements) => {
       const results = new Map<string, SubscribeResult>();
       const entered: Subscription[] = [];
@@ -163,6 +164,7 @@ const placementsOf = (
   deps: ServerSubscriptionsDeps,
   identity: Identity,
   { subs }: ConnectCommand,
+  quota: ClientQuota,
 ): Placements => {
   const found = new Map<string, Placement>();
   const place = (known: Known, terms: ServerSubscription, basis: SubscribeBasis): void => {
@@ -178,8 +180,17 @@ const placementsOf = (
   }
   const kept = keptOf(deps, identity, subs);
   if (kept === undefined) return { ok: false, close: CloseCode.BadRequest };
-  for (const known of kept) if (!found.has(known.group)) place(known, NO_TERMS, BY_RIGHTS);
+  const named = kept.filter(({ group }) => !found.has(group));
+  for (const known of named) place(known, NO_TERMS, BY_RIGHTS);
   if (found.size > deps.maxSubscriptions) return { ok: false, close: CloseCode.GroupLimit };
+  if (found.size > 0 && !quota.hasRoom(found.size)) {
+    deps.metrics.rateLimited('session_groups', identity);
+    return { ok: false, close: CloseCode.GroupLimit };
+  }
+  if (!named.every(({ group }) => deps.hub.groupNamed(group) !== undefined || quota.takeNewGroup())) {
+    deps.metrics.rateLimited('new_groups', identity);
+    return { ok: false, error: ReplyError.TooManyRequests };
+  }
   return { ok: true, placements: [...found.values()] };
 };
 

@@ -170,7 +170,10 @@ export class FakeMetrics implements EngineMetrics {
   slowConsumer(action: string): void {
     this.slow.push(action);
   }
-  rateLimited(): void {}
+  readonly limited: string[] = [];
+  rateLimited(scope: string): void {
+    this.limited.push(scope);
+  }
   heartbeat(): void {}
   heartbeatTimeout(): void {}
   readonly gaps: string[] = [];
@@ -190,6 +193,10 @@ const LIMITS: ConnectionLimits = {
   writeTimeoutMs: 20_000,
   maxOutboxBytes: 1_048_576,
   maxSubscriptions: 4,
+  maxPresenceClients: 0,
+  maxSubscriptionsPerSession: 0,
+  maxNewGroupsPerMinute: 0,
+  maxPublishedBytesPerS: 0,
   rate: { perSecond: 0, burst: 0 },
 };
 
@@ -223,7 +230,13 @@ export const engineUnderTest = (
   const gate = new FakeGate();
   const metrics = new FakeMetrics();
   // What older rules of the engine are about: groups that keep nothing, unless a test says so.
-  const groupOptions = { ...DEFAULT_OPTIONS, retention: undefined, presence: false, ...options.groups };
+  const groupOptions = {
+    ...DEFAULT_OPTIONS,
+    retention: undefined,
+    presence: false,
+    keepWithoutSubscribers: true,
+    ...options.groups,
+  };
   const namespaces: Namespaces = { optionsOf: () => groupOptions };
   let now = 1_000_000;
   gate.now = () => now;
@@ -302,11 +315,8 @@ const clientsOf = (engine: Engine, gate: FakeGate) => {
         reviseSession: () => {},
       };
       const identity = gate.identity(user as SessionId);
-      const connection = engine.openPlain(
-        wire,
-        { identity, group: group as GroupName, host: undefined },
-        holder,
-      );
+      const place = { identity, group: group as GroupName, host: undefined, address: '' };
+      const connection = engine.openPlain(wire, place, holder);
       await settle();
       return { wire, connection };
     },

@@ -10,7 +10,7 @@ export interface PlacesDeps {
   readonly maxPerUser: number;
   /** Connections of one session on this gateway; 0 for no limit. */
   readonly maxPerSession: number;
-  onRefused(scope: PlaceScope): void;
+  onRefused(scope: PlaceScope, client: { readonly user: string; readonly session: string | undefined }): void;
 }
 
 /** A gate that lets a user, and a session, have so many connections here and no more. */
@@ -49,7 +49,7 @@ export const withPlaces = (deps: PlacesDeps): Gate => {
         return admission;
       }
       gate.release(session, holder);
-      deps.onRefused(full);
+      deps.onRefused(full, { user, session });
       return { ok: false, why: 'crowded' };
     },
     transfer: (id, from, to) => {

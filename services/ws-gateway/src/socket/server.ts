@@ -8,6 +8,7 @@ import { type ServerOptions, WebSocket, WebSocketServer } from 'ws';
 import { jsonCodec, protobufCodec } from '../core/codec.ts';
 import { newerOf } from '../core/connection-state.ts';
 import type { Engine } from '../core/engine.ts';
+import type { PlainPlace } from '../core/plain-connection.ts';
 import type { Identity, SessionHolder, ShownCredential } from '../core/ports.ts';
 import type { AdmissionQueue } from '../sessions/admission.ts';
 import type { Gate } from '../sessions/gate.ts';
@@ -52,7 +53,7 @@ export interface SocketServerDeps {
   /** The queue before the gate. */
   readonly admission: Pick<AdmissionQueue, 'isFull' | 'retryAfterS'>;
   /** A socket too many for its address. */
-  onCrowded(): void;
+  onCrowded(address: string): void;
   onHandshake(result: HandshakeResult, seconds: number): void;
 }
 
@@ -99,7 +100,7 @@ export const serveSockets = (deps: SocketServerDeps): Disposable => {
     if (request.headers['sec-websocket-protocol']?.trim() === '')
       delete request.headers['sec-websocket-protocol'];
     requireRoom();
-    addresses.take(request, stream);
+    const address = addresses.take(request, stream);
     const handshake = readHandshake(request.headers, deps.rules);
 
     if (url.pathname === PROTOCOL_PATH) {
@@ -108,14 +109,14 @@ export const serveSockets = (deps: SocketServerDeps): Disposable => {
         const codec = isProtobuf(socket, url) ? protobufCodec : jsonCodec;
         const pingsByFrame = url.searchParams.get('cf_ws_frame_ping_pong') === 'true';
         const wire = new SocketWire(socket, deps.writesDirectly);
-        attach(socket, engine.open(wire, { ...handshake, codec, pingsByFrame }));
+        attach(socket, engine.open(wire, { ...handshake, address, codec, pingsByFrame }));
       });
       return;
     }
     const group = groupOf(url);
-    const { identity, holder } = await whilePending(admitPlain(deps, handshake, group));
+    const { identity, holder } = await whilePending(admitPlain(deps, { ...handshake, address }, group));
     sockets.handleUpgrade(request, stream, head, (socket) => {
-      const place = { identity: holder.newest(identity), group, host: handshake.host };
+      const place = { identity: holder.newest(identity), group, host: handshake.host, address };
       attach(socket, engine.openPlain(new SocketWire(socket, deps.writesDirectly), place, holder));
       holder.pass();
     });
@@ -189,19 +190,25 @@ const admitProtocol = async (deps: SocketServerDeps, handshake: Handshake): Prom
 
 const admitPlain = async (
   deps: SocketServerDeps,
-  handshake: Handshake,
+  handshake: Handshake & { readonly address: string },
   group: GroupName,
 ): Promise<{ identity: Identity; holder: PendingUpgrade }> => {
   const holder = new PendingUpgrade();
   const identity = await requireIdentity(deps, handshake, holder);
-  const problem = !deps.engine.mayUse(identity, group)
-    ? new AppError('FORBIDDEN', { detail: 'This session may not use this group.' })
-    : deps.isBusUp()
-      ? undefined
-      : new AppError('REDIS_UNAVAILABLE', { retryAfterS: RETRY_AFTER_S });
+  const { host, address } = handshake;
+  const problem = problemOf(deps, { identity, group, host, address });
   if (problem === undefined) return { identity, holder };
   deps.gate.release(identity.sessionId, holder);
   throw problem;
+};
+
+const problemOf = ({ engine, isBusUp }: SocketServerDeps, place: PlainPlace): AppError | undefined => {
+  if (!engine.mayUse(place.identity, place.group)) {
+    return new AppError('FORBIDDEN', { detail: 'This session may not use this group.' });
+  }
+  if (!isBusUp()) return new AppError('REDIS_UNAVAILABLE', { retryAfterS: RETRY_AFTER_S });
+  if (engine.hasQuota(place)) return undefined;
+  return tooManyConnections('This session has opened as many groups as it may for now.');
 };
 
 const requireIdentity = async (
@@ -270,14 +277,14 @@ const createAddressLimit = (deps: SocketServerDeps) => {
   const addressOf = createAddressReader(trustedProxies);
   const counts = new Map<string, number>();
   return {
-    /** Throws {@link AppError} when the address has as many as it may have. */
-    take: (request: IncomingMessage, stream: Duplex): void => {
-      if (most === 0) return;
+    /** The address. Throws {@link AppError} when it has as many as it may have. */
+    take: (request: IncomingMessage, stream: Duplex): string => {
       const { remoteAddress: remote } = request.socket;
       const address = addressOf({ remote, forwardedFor: request.headers['x-forwarded-for'] });
+      if (most === 0) return address;
       const count = counts.get(address) ?? 0;
       if (count >= most) {
-        deps.onCrowded();
+        deps.onCrowded(address);
         throw tooManyConnections('Too many connections come from this address.');
       }
       counts.set(address, count + 1);
@@ -286,6 +293,7 @@ const createAddressLimit = (deps: SocketServerDeps) => {
         if (left === 0) counts.delete(address);
         else counts.set(address, left);
       });
+      return address;
     },
   };
 };

@@ -7,6 +7,7 @@ import { readHistory } from '../handlers/history.ts';
 import { presenceStats } from '../handlers/presence.ts';
 import type { Hub } from '../hub.ts';
 import type { Namespaces } from '../namespaces.ts';
+import type { ConnectionLimits } from '../ports.ts';
 import { batch } from './batch.ts';
 import { type ApiFault, faultOf } from './faults.ts';
 import { fleetMethods } from './fleet-methods.ts';
@@ -17,6 +18,7 @@ export interface ApiDeps {
   readonly hub: Hub;
   readonly bus: Pick<Bus, 'read' | 'clear' | 'ask'>;
   readonly presence: Pick<Presence, 'read'>;
+  readonly limits: Pick<ConnectionLimits, 'maxPresenceClients'>;
   readonly namespaces: Namespaces;
   readonly callbacks: Pick<AppCallbacks, 'has' | 'rpc'>;
 }
@@ -76,7 +78,9 @@ const looking = (deps: ApiDeps): Record<string, ApiMethod> => {
   const present = async (params: Params): Promise<ReadonlyMap<string, string>> => {
     const group = params.group();
     if (!requireOptions(deps, group).presence) throw notAvailable('presence is off in this group');
-    return deps.presence.read(group);
+    const clients = await deps.presence.read(group, deps.limits.maxPresenceClients);
+    if (clients !== undefined) return clients;
+    throw new ApiError(ReplyError.LimitExceeded, undefined, 'more clients than `MAX_PRESENCE_CLIENTS`');
   };
   const kept = (params: Params) => {
     const group = params.group();

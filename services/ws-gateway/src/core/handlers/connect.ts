@@ -3,6 +3,7 @@ import { CloseCode, ReplyError } from '@muster/protocol/codes';
 import type { ConnectCommand } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
 import type { ClientInfo, SubscribeResult } from '@muster/protocol/replies';
+import type { ClientQuotas } from '../client-quotas.ts';
 import type { Connection } from '../connection.ts';
 import type { Admission, Identity, SessionGate } from '../ports.ts';
 import type { ServerSubscriptions } from '../server-subscriptions.ts';
@@ -14,6 +15,7 @@ export interface ConnectDeps {
   readonly gateway: string;
   readonly version: string;
   readonly pingIntervalMs: number;
+  readonly quotas: Pick<ClientQuotas, 'enter'>;
   readonly serverSubscriptions: Pick<ServerSubscriptions, 'placementsOf' | 'enterAll'>;
 }
 
@@ -56,7 +58,9 @@ const enter = async (
   command: ConnectCommand,
   identity: Identity,
 ): Promise<void> => {
-  const placed = deps.serverSubscriptions.placementsOf(identity, command);
+  const quota = deps.quotas.enter({ ...identity, address: connection.address }, connection);
+  connection.quota = quota;
+  const placed = deps.serverSubscriptions.placementsOf(identity, command, quota);
   if (!placed.ok) {
     deps.gate.release(identity.sessionId, connection);
     if ('error' in placed) connection.refuseConnect(command.id, placed.error);

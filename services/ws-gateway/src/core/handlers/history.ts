@@ -6,10 +6,14 @@ import type { GroupName } from '@muster/protocol/ids';
 import { MAX_RECOVERED_PUBLICATIONS } from '@muster/protocol/limits';
 import type { HistoryResult } from '@muster/protocol/replies';
 import type { Connection } from '../connection.ts';
+import type { Hub } from '../hub.ts';
+import type { EngineMetrics } from '../ports.ts';
 import { askGroup, type GroupQuestionDeps, isStillAllowed } from './group-question.ts';
 
 export interface HistoryDeps extends GroupQuestionDeps {
   readonly bus: Pick<Bus, 'read'>;
+  readonly hub: Pick<Hub, 'groupNamed'>;
+  readonly metrics: Pick<EngineMetrics, 'rateLimited'>;
 }
 
 /** `history`: what the stream holds, and where it ends. */
@@ -23,6 +27,12 @@ export const createHistory =
     if (!asked.isAllowed) return void connection.fail(command.id, ReplyError.PermissionDenied);
     if (command.reverse && command.since?.offset === 0)
       return void connection.fail(command.id, ReplyError.BadRequest);
+    // Reading begins a stream where there is none.
+    const isKnown = connection.memberships.has(group) || deps.hub.groupNamed(group) !== undefined;
+    if (!isKnown && connection.quota?.takeNewGroup() === false) {
+      deps.metrics.rateLimited('new_groups', connection.identity);
+      return void connection.fail(command.id, ReplyError.TooManyRequests);
+    }
     return answer(deps, connection, command, { group, retention: options.retention });
   };
 

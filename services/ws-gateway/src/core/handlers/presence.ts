@@ -4,10 +4,13 @@ import type { PresenceCommand } from '@muster/protocol/commands';
 import type { GroupName } from '@muster/protocol/ids';
 import type { PresenceStatsResult } from '@muster/protocol/replies';
 import type { Connection } from '../connection.ts';
+import type { ConnectionLimits, EngineMetrics } from '../ports.ts';
 import { askGroup, type GroupQuestionDeps, isStillAllowed } from './group-question.ts';
 
 export interface PresenceDeps extends GroupQuestionDeps {
   readonly presence: Pick<Presence, 'read'>;
+  readonly limits: Pick<ConnectionLimits, 'maxPresenceClients' | 'maxOutboxBytes'>;
+  readonly metrics: Pick<EngineMetrics, 'rateLimited'>;
 }
 
 /** `presence` and `presence_stats`: who is in a group, or how many. */
@@ -27,11 +30,23 @@ const answer = async (
   { id, is }: PresenceCommand,
   group: GroupName,
 ): Promise<void> => {
-  const clients = await deps.presence.read(group);
+  const { limits, metrics } = deps;
+  const clients = await deps.presence.read(group, limits.maxPresenceClients);
   if (!isStillAllowed(deps, connection, group, 'presence'))
     return connection.fail(id, ReplyError.PermissionDenied);
+  // An answer must fit into what may wait for a client.
+  if (clients === undefined || (is === 'presence' && sizeOf(clients) > limits.maxOutboxBytes / 2)) {
+    metrics.rateLimited('presence', connection.identity);
+    return connection.fail(id, ReplyError.LimitExceeded);
+  }
   if (is === 'presence') connection.reply({ id, is, result: clients });
   else connection.reply({ id, is, result: presenceStats(clients) });
+};
+
+const sizeOf = (clients: ReadonlyMap<string, string>): number => {
+  let size = 0;
+  for (const [client, info] of clients) size += client.length + info.length;
+  return size;
 };
 
 /** Clients, and users among them. The empty user id counts as one. */

@@ -4,6 +4,7 @@ import { type GroupName, parseGroupName } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
 import { answerAsTold } from '../app-answers.ts';
 import type { AppCallbacks } from '../callbacks.ts';
+import { publishForClient } from '../client-publish.ts';
 import type { Connection } from '../connection.ts';
 import { takesPayload } from '../data-format.ts';
 import type { GroupRates } from '../group-rates.ts';
@@ -50,9 +51,10 @@ export const createPublish =
 
 const check = (
   deps: PublishDeps,
-  { phase, memberships }: Connection,
+  connection: Connection,
   command: PublishCommand,
 ): Draft | ReplyError | undefined => {
+  const { phase, memberships } = connection;
   if (phase.is !== 'live') return undefined;
   const { id, data, isBinary = false } = command;
   const name = parseGroupName(command.channel);
@@ -64,16 +66,28 @@ const check = (
   const isSubscribed = memberships.get(name)?.is === 'live';
   if (!mayPublish({ action: 'publish', identity, group: name, options, isSubscribed }))
     return ReplyError.PermissionDenied;
-  return overRate(deps, name, options) ?? { id, name, options, data, isBinary, identity, info };
+  if (connection.quota?.takeBytes(Buffer.byteLength(data)) === false) {
+    deps.metrics.rateLimited('published_bytes', identity);
+    return ReplyError.TooManyRequests;
+  }
+  return overRate(deps, identity, name, options) ?? { id, name, options, data, isBinary, identity, info };
 };
 
 /** Where the application is asked, it decides in the place of the options. */
 const mayPublish = (wish: Wish): boolean => (wish.options.publishCallback ? mayReach(wish) : isAllowed(wish));
 
-const publish = async ({ hub }: PublishDeps, connection: Connection, draft: Draft): Promise<void> => {
-  const { id, name, options, data, isBinary, info } = draft;
-  await hub.publish({ name, publication: { data, info, isBinary }, retention: options.retention });
-  connection.reply({ id, is: 'publish' });
+const publish = async (
+  { hub, metrics }: PublishDeps,
+  connection: Connection,
+  draft: Draft,
+): Promise<void> => {
+  const { id, name, options, data, isBinary, info, identity } = draft;
+  const { retention } = options;
+  const request = { name, publication: { data, info, isBinary }, retention, onlyIfHeard: true } as const;
+  const outcome = await publishForClient(hub, connection.quota, options, request);
+  if (outcome !== 'over_quota') return connection.reply({ id, is: 'publish' });
+  metrics.rateLimited('new_groups', identity);
+  connection.fail(id, ReplyError.TooManyRequests);
 };
 
 /** The application is asked about several at once, and what it lets pass is published in the order in which it came. */
@@ -113,10 +127,11 @@ const mayStillPublish = (
 /** The error when the group has had its share of publications for now. */
 const overRate = (
   { rates, metrics }: PublishDeps,
+  identity: Identity,
   name: GroupName,
   { publishRate }: GroupOptions,
 ): ReplyError | undefined => {
   if (rates.take(name, publishRate)) return undefined;
-  metrics.rateLimited('group');
+  metrics.rateLimited('group', identity);
   return ReplyError.TooManyRequests;
 };

@@ -149,12 +149,29 @@ const check = (
   if (hasBadFilter) return ReplyError.BadRequest;
   const isFull = options.maxMembers > 0 && (deps.hub.groupNamed(group)?.holds ?? 0) >= options.maxMembers;
   if (isFull) return ReplyError.LimitExceeded;
+  const overQuota = checkQuota(deps, connection, candidate);
+  if (overQuota !== undefined) return overQuota;
   const mayLook = isAllowed({ ...wish, action: 'presence', isSubscribed: true });
   const hearsJoinLeave = options.forcePushJoinLeave || (command.joinLeave && mayLook);
   const positions = wishes(command, identity, group, options);
   const deltas = filter === undefined ? deltasOf(command, options) : undefined;
   const isCompact = mayCompact(connection, command, options);
   return { group, options, terms, basis, hearsJoinLeave, filter, deltas, isCompact, ...positions };
+};
+
+/** What the client uses of the gateway and of Redis with all its connections. */
+const checkQuota = (
+  { hub, metrics }: SubscribeDeps,
+  { quota }: Connection,
+  { group, identity }: Pick<Place, 'group'> & { readonly identity: Identity },
+): ReplyError | undefined => {
+  if (quota?.hasRoom() === false) {
+    metrics.rateLimited('session_groups', identity);
+    return ReplyError.LimitExceeded;
+  }
+  if (hub.groupNamed(group) !== undefined || quota?.takeNewGroup() !== false) return undefined;
+  metrics.rateLimited('new_groups', identity);
+  return ReplyError.TooManyRequests;
 };
 
 /** Only streams have deltas; other kinds are refused for what they are. */

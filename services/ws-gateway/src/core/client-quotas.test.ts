@@ -1,0 +1,176 @@
+import { draftPublication } from '@muster/bus/draft';
+import { createMemoryBroker } from '@muster/bus/memory';
+import type { GroupName } from '@muster/protocol/ids';
+import { expect, test } from 'vitest';
+import { DEFAULT_OPTIONS } from './namespaces.ts';
+import { engineUnderTest, settle } from './testing.ts';
+
+const { retention } = DEFAULT_OPTIONS;
+const subscribe = (id: number, channel: string) => ({ id, subscribe: { channel } });
+const codes = (replies: unknown[]): (number | undefined)[] =>
+  (replies as { id: number; error?: { code: number } }[])
+    .toSorted((a, b) => a.id - b.id)
+    .map(({ error }) => error?.code);
+
+test('[LM3] given a session in as many groups as it may be, when any of its connections subscribes, then the answer is 106', async () => {
+  const under = engineUnderTest({ limits: { maxSubscriptionsPerSession: 3, maxSubscriptions: 100 } });
+  const [one, two] = [await under.connected(), await under.connected()];
+  const other = await under.connected('bob');
+  expect(codes(await one.say(subscribe(2, 'a'), subscribe(3, 'b')))).toEqual([undefined, undefined]);
+  expect(codes(await two.say(subscribe(2, 'c'), subscribe(3, 'd')))).toEqual([undefined, 106]);
+  expect(codes(await other.say(subscribe(2, 'd')))).toEqual([undefined]);
+  expect(under.metrics.limited).toEqual(['session_groups']);
+  one.connection.onClosed(1000);
+  expect(codes(await two.say(subscribe(4, 'd')))).toEqual([undefined]);
+});
+
+test('[LM3] given a session in as many groups as it may be, when a client names groups in `connect`, then it is closed with 3505', async () => {
+  const under = engineUnderTest({ limits: { maxSubscriptionsPerSession: 1 } });
+  const one = await under.connected();
+  await one.say(subscribe(2, 'a'));
+  const two = under.client();
+  await two.say({ id: 1, connect: { token: 'ann', subs: { b: {} } } });
+  expect(two.wire.closed?.code).toBe(3505);
+});
+
+test('[LM4] given a session that opened as many groups as it may per minute, when it opens another, then the answer is 111, also after a reconnect', async () => {
+  const under = engineUnderTest({
+    limits: { maxNewGroupsPerMinute: 2 },
+    groups: { retention, allowHistoryForClient: true },
+  });
+  const one = await under.connected();
+  expect(codes(await one.say(subscribe(2, 'a'), subscribe(3, 'b'), subscribe(4, 'c')))).toEqual([
+    undefined,
+    undefined,
+    111,
+  ]);
+  expect(codes(await one.say({ id: 5, history: { channel: 'd', limit: 0 } }))).toEqual([111]);
+  one.connection.onClosed(1000);
+  const again = await under.connected();
+  expect(codes(await again.say(subscribe(2, 'c')))).toEqual([111]);
+  const third = under.client();
+  const answer = await third.say({ id: 1, connect: { token: 'ann', subs: { c: {} } } });
+  expect(answer).toMatchObject([{ error: { code: 111, temporary: true } }]);
+  expect(
+    under.engine.hasQuota({
+      ...{ identity: under.gate.identity('ann' as never), group: 'c' as GroupName },
+      ...{ host: undefined, address: '' },
+    }),
+  ).toBe(false);
+  // Where somebody is already, nothing new begins.
+  const other = await under.connected('bob');
+  await other.say(subscribe(2, 'c'));
+  expect(codes(await again.say(subscribe(3, 'c')))).toEqual([undefined]);
+  expect(new Set(under.metrics.limited)).toEqual(new Set(['new_groups']));
+  await under.pass(30_000);
+  expect(codes(await again.say(subscribe(4, 'e')))).toEqual([undefined]);
+});
+
+test('[LM5] given a session that published as many bytes as it may, when it publishes more, then the answer is 111, on plain connections too', async () => {
+  const under = engineUnderTest({ limits: { maxPublishedBytesPerS: 10 } });
+  const one = await under.connected();
+  const publish = (id: number, size: number) => ({
+    id,
+    publish: { channel: 'a', data: 'x'.repeat(size - 2) },
+  });
+  // A burst of a minute's worth: 600 bytes.
+  expect(codes(await one.say(publish(2, 400), publish(3, 200)))).toEqual([undefined, undefined]);
+  expect(codes(await one.say(publish(4, 10)))).toEqual([111]);
+  const raw = await under.plain('a');
+  raw.connection.onText('"12345678"');
+  await settle();
+  expect(raw.wire.take()).toEqual([{ type: 'error', code: 111, message: 'too many requests' }]);
+  expect(under.metrics.limited).toEqual(['published_bytes', 'published_bytes']);
+  await under.pass(1_000);
+  expect(codes(await one.say(publish(5, 10)))).toEqual([undefined]);
+});
+
+test('[LM6] given a group with more clients than an answer may hold, when `presence` is asked for, then the answer is 106', async () => {
+  const under = engineUnderTest({ limits: { maxPresenceClients: 1 }, groups: { presence: true } });
+  const [one, two] = [await under.connected(), await under.connected('bob')];
+  await one.say(subscribe(2, 'a'));
+  expect(codes(await one.say({ id: 3, presence: { channel: 'a' } }))).toEqual([undefined]);
+  await two.say(subscribe(2, 'a'));
+  expect(codes(await one.say({ id: 4, presence: { channel: 'a' } }))).toEqual([106]);
+  expect(codes(await one.say({ id: 5, presence_stats: { channel: 'a' } }))).toEqual([106]);
+  expect(under.metrics.limited).toEqual(['presence', 'presence']);
+  expect(await under.engine.api.call('presence', { channel: 'a' })).toMatchObject({
+    code: 106,
+    reason: expect.stringContaining('MAX_PRESENCE_CLIENTS'),
+  });
+});
+
+test('[LM6] given an answer that would not fit into what may wait for a client, when `presence` is asked for, then the answer is 106 and the client stays', async () => {
+  const under = engineUnderTest({ limits: { maxOutboxBytes: 4_096 }, groups: { presence: true } });
+  const one = await under.connected();
+  await one.say(subscribe(2, 'a'));
+  for (let n = 0; n < 100; n += 1)
+    await under.presence.add('a' as GroupName, `c${n}` as never, '{"user":"someone"}');
+  expect(codes(await one.say({ id: 3, presence: { channel: 'a' } }))).toEqual([106]);
+  expect(await one.say({ id: 4, presence_stats: { channel: 'a' } })).toMatchObject([
+    { presence_stats: { num_clients: 101 } },
+  ]);
+  expect(one.wire.closed).toBeUndefined();
+});
+
+const topsOf = async (broker: ReturnType<typeof createMemoryBroker>, ...names: string[]) =>
+  (await broker.streams.tops(names.map((group) => ({ group: group as GroupName, keepMs: 0 })))).map(
+    (top) => top?.offset,
+  );
+
+test('[LM7] given a group without a subscriber anywhere, when a client publishes, then nothing is kept; a back end keeps', async () => {
+  const broker = createMemoryBroker();
+  const under = engineUnderTest({ broker, groups: { retention, keepWithoutSubscribers: false } });
+  const elsewhere = engineUnderTest({ broker, groups: { retention, keepWithoutSubscribers: false } });
+  const one = await under.connected();
+  const listener = await elsewhere.connected('bob');
+  await listener.say(subscribe(2, 'heard'));
+  const publish = (id: number, channel: string) => ({ id, publish: { channel, data: 1 } });
+  expect(codes(await one.say(publish(2, 'nobody'), publish(3, 'heard')))).toEqual([undefined, undefined]);
+  const raw = await under.plain('own');
+  raw.connection.onText('1');
+  await settle();
+  expect(await topsOf(broker, 'nobody', 'heard', 'own')).toEqual([undefined, 1, 1]);
+  await under.engine.api.call('publish', { channel: 'back', data: 1 });
+  expect(await topsOf(broker, 'back')).toEqual([1]);
+  // Whoever was there once finds what was published meanwhile.
+  listener.connection.onClosed(1000);
+  await one.say(publish(4, 'heard'));
+  expect(await topsOf(broker, 'heard')).toEqual([2]);
+});
+
+test('[LM7] given a namespace that keeps without subscribers, when a client publishes to new names, then each is one of its new groups', async () => {
+  const broker = createMemoryBroker();
+  const groups = { retention, keepWithoutSubscribers: true };
+  const under = engineUnderTest({ broker, groups, limits: { maxNewGroupsPerMinute: 2 } });
+  const one = await under.connected();
+  const publish = (id: number, channel: string) => ({ id, publish: { channel, data: 1 } });
+  expect(codes(await one.say(publish(2, 'a'), publish(3, 'b')))).toEqual([undefined, undefined]);
+  expect(codes(await one.say(publish(4, 'c'), publish(5, 'a')))).toEqual([111, undefined]);
+  expect(await topsOf(broker, 'a', 'b', 'c')).toEqual([2, 1, undefined]);
+});
+
+test('[RC7] given members, when the audit compares positions, then the life of offset and epoch is renewed, not with every audit', async () => {
+  const broker = createMemoryBroker();
+  const kept: number[] = [];
+  const { tops } = broker.streams;
+  broker.streams.tops = async (groups) => {
+    kept.push(...groups.map(({ keepMs }) => keepMs));
+    return tops(groups);
+  };
+  const under = engineUnderTest({
+    broker,
+    groups: { retention: { size: 5, ttlMs: 1_000, metaTtlMs: 40_000 } },
+  });
+  const one = await under.connected();
+  await one.say(subscribe(2, 'a'));
+  await broker.streams.append('a' as GroupName, draftPublication('a' as GroupName, { data: '1' }), {
+    retention: { size: 5, ttlMs: 1_000, metaTtlMs: 40_000 },
+  });
+  await settle();
+  for (let n = 0; n < 5; n += 1) {
+    await under.engine.audit();
+    await under.pass(5_000);
+  }
+  expect(kept).toEqual([40_000, 0, 40_000, 0, 40_000]);
+});
