@@ -111,6 +111,7 @@ const openPorts = async (ground: Ground, leading: () => Lead | undefined): Promi
     ...{ clock, log },
     notes: leading,
     incidents: () => leading()?.incidents() ?? [],
+    unsaved: () => leading()?.unsaved() ?? new Set(),
     days: () => leading()?.days() ?? new Map(),
     directives: createDirectives(redis, fleetName),
     removals: createSelfRemovals(redis, aggregatorKeys(redis.prefix, fleetName).selfRemovals),

@@ -1,16 +1,18 @@
 import { type Clock, every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Fleet } from './core/fleet.ts';
-import { type Day, Tally, WHOLE_FLEET } from './core/history.ts';
+import { type Day, type Span, Timeline, WHOLE_FLEET, withIncrements } from './core/history.ts';
 import type { HistoryStore } from './sources/history-store.ts';
 
 const COUNT_MS = 1_000;
 const WRITE_EVERY = 10;
 const PRUNE_EVERY = 3_600;
+/** An older beginning than this is not caught up. */
+const MEMORY_MS = 86_400_000;
 
-/** The history of the fleet: written by the leader, read by all. Disposing writes what is left. */
+/** The history of the fleet: seen by all, written by the leader, read by all. Disposing writes what is left. */
 export interface Chronicle extends AsyncDisposable {
-  /** The last 90 days by service, and of the whole under `fleet`; from memory. */
+  /** The last 90 days by service and store, and of the whole under `fleet`; from memory, with what is not written yet. */
   days(): ReadonlyMap<string, readonly Day[]>;
 }
 
@@ -24,20 +26,52 @@ export interface ChronicleDeps {
   readonly log: Logger;
 }
 
-/** Counts each second while leading, writes and reads each ten. */
+/** Looks each second, whatever the store does; writes and reads each ten. */
 export const createChronicle = ({ fleet, store, epoch, clock, log }: ChronicleDeps): Chronicle => {
-  const tally = new Tally();
+  const timeline = new Timeline();
   let known: ReadonlyMap<string, readonly Day[]> = new Map();
+  let writtenUntil: number | undefined;
   let ticks = 0;
   let running: Promise<void> | undefined;
 
-  const subjects = (): string[] => [WHOLE_FLEET, ...fleet.view().services.map(({ service }) => service)];
+  const subjects = (): string[] => {
+    const view = fleet.view();
+    const stores = Object.entries(view.dependencies).filter(([, { reporters }]) => reporters > 0);
+    return [
+      ...new Set([
+        ...[WHOLE_FLEET, ...view.services.map(({ service }) => service)],
+        ...[...stores.map(([store]) => store), ...known.keys()],
+      ]),
+    ];
+  };
+  /** Whole seconds, so that nothing is lost between two writings. */
+  const untilNow = (from: number): Span => ({ from, to: Math.floor(clock.now() / 1_000) * 1_000 });
+  const lead = async (mine: number, until: number | undefined): Promise<void> => {
+    const begin = until ?? timeline.beganAt;
+    if (begin === undefined) return;
+    const span = untilNow(Math.max(begin, clock.now() - MEMORY_MS));
+    if (span.to <= span.from) return;
+    const { increments, gaps } = timeline.account(span);
+    await store.add({ epoch: mine, before: until, until: span.to, increments, gaps });
+    if (ticks % PRUNE_EVERY === 0) await store.prune(subjects(), clock.now());
+  };
+  /** What the leader did not see, this observer may have. */
+  const fill = async (gaps: readonly Span[]): Promise<void> => {
+    for (const gap of gaps) {
+      const { increments, gaps: left } = timeline.account(gap);
+      if (increments.size > 0) await store.fill(gap, increments, left);
+    }
+  };
   const write = async (): Promise<void> => {
+    const { until, gaps } = await store.written();
     const mine = epoch();
-    // Lost seconds are better than seconds counted twice, so a failed writing is not repeated.
-    if (mine !== undefined) await store.add(mine, tally.take());
-    if (mine !== undefined && ticks % PRUNE_EVERY === 0) await store.prune(subjects(), clock.now());
+    if (mine !== undefined) await lead(mine, until);
+    await fill(gaps);
+    const after = await store.written();
     known = await store.read(subjects(), clock.now());
+    writtenUntil = after.until;
+    const oldest = Math.min(...[after.until ?? 0, ...after.gaps.map(({ from }) => from)]);
+    timeline.forget(Math.max(oldest, clock.now() - MEMORY_MS));
   };
   const flush = (): Promise<void> => {
     running ??= write()
@@ -49,13 +83,19 @@ export const createChronicle = ({ fleet, store, epoch, clock, log }: ChronicleDe
   };
   const stop = every(COUNT_MS, () => {
     ticks += 1;
-    if (epoch() === undefined) tally.clear();
-    else tally.add(fleet.view(), clock.now());
+    timeline.add(fleet.view(), clock.now());
     if (ticks % WRITE_EVERY === 0) void flush();
   });
   void flush();
   return {
-    days: () => known,
+    days: () => {
+      const from = writtenUntil ?? timeline.beganAt;
+      if (from === undefined) return known;
+      const { increments } = timeline.account(untilNow(from));
+      return new Map(
+        [...known].map(([subject, days]) => [subject, withIncrements(days, increments.get(subject))]),
+      );
+    },
     [Symbol.asyncDispose]: async () => {
       stop();
       await running;

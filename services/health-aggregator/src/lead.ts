@@ -6,6 +6,7 @@ import { type Chronicle, createChronicle } from './chronicle.ts';
 import type { AggregatorConfig } from './config.ts';
 import type { Fleet } from './core/fleet.ts';
 import { createIncidentKeeper, type Incident, type IncidentChange, openOnes } from './core/incidents.ts';
+import { IncidentLog } from './incident-log.ts';
 import { createHistoryStore } from './sources/history-store.ts';
 import { createIncidentStore } from './sources/incident-store.ts';
 import type { AggregatorKeys } from './sources/keys.ts';
@@ -14,12 +15,13 @@ import { createWebhooks } from './sources/webhooks.ts';
 import { travel } from './travel.ts';
 
 const WORK_MS = 1_000;
-const KEPT_IN_MEMORY = 100;
 
-/** What one aggregator of all does: keep incidents and notify. The others only read along. */
+/** What the leader does: write incidents and history, and notify. All aggregators look, and keep what the store cannot take. */
 export interface Lead extends AsyncDisposable {
   /** The latest incidents, newest first, from memory. */
   incidents(): readonly Incident[];
+  /** Ids of incidents that wait for the store. */
+  unsaved(): ReadonlySet<string>;
   /** Writes what an operator says, in the name of whoever leads. Rejects without Redis; false when nobody leads. */
   note(change: IncidentChange): Promise<boolean>;
   /** An incident however old, from the store. */
@@ -44,13 +46,17 @@ export const lead = async (deps: LeadDeps): Promise<Lead> => {
   const { config, world, redis, keys, fleet, instance } = deps;
   const { clock, random, log } = world;
   await using stack = new AsyncDisposableStack();
-  let latest: readonly Incident[] = [];
   const leadership = stack.use(
     await campaign({ redis, keys, ...instance, leaseMs: config.leaderLeaseMs, clock, log }),
   );
   const store = createIncidentStore(redis, keys);
-  const keeper = createIncidentKeeper(() => crypto.randomUUID(), config.incidentAfterMs);
-  const instruments = createLeadMetrics(deps.metrics, leadership, () => openOnes(latest));
+  const incidentLog = new IncidentLog({
+    ...{ fleet, store, leadership, clock, log },
+    keeper: createIncidentKeeper(() => crypto.randomUUID(), config.incidentAfterMs),
+    channels: config.webhookUrls.length,
+  });
+  const incidents = () => incidentLog.incidents();
+  const instruments = createLeadMetrics(deps.metrics, leadership, () => openOnes(incidents()));
   const webhooks = createWebhooks({
     ...{ redis, keys, clock, random, log },
     urls: config.webhookUrls,
@@ -62,51 +68,26 @@ export const lead = async (deps: LeadDeps): Promise<Lead> => {
     createChronicle({ fleet, store: history, epoch: leadership.epoch, clock, log }),
   );
   startJourneys(deps, leadership.epoch, stack);
-  let adopted: number | undefined;
-  let waiting: readonly IncidentChange[] = [];
-
-  const write = async (epoch: number): Promise<void> => {
-    // A change that could not be written waits for the next round; its id and number make repeating harmless.
-    const changes = [...waiting, ...keeper.observe(fleet.view(), clock.now())];
-    waiting = changes;
-    for (const change of changes) {
-      if (!(await store.write(epoch, change, config.webhookUrls.length, clock.now()))) return;
-      log.warn(
-        { kind: change.kind, subject: change.incident.subject, id: change.incident.id },
-        'incident.changed',
-      );
-      waiting = waiting.slice(1);
-    }
-  };
   const work = async (): Promise<void> => {
     fleet.ledBy(leadership.leader());
-    latest = await store.latest(KEPT_IN_MEMORY);
-    const epoch = leadership.epoch();
-    if (epoch === undefined) return;
-    if (adopted !== epoch) {
-      keeper.adopt(openOnes(latest));
-      waiting = [];
-      adopted = epoch;
-    }
-    await write(epoch);
-    void webhooks.deliver();
+    await incidentLog.synchronise();
+    if (leadership.epoch() !== undefined) void webhooks.deliver();
   };
   const run = oneAtATime(work, (error) => log.debug({ error }, 'lead.interrupted'));
   void run();
   // What is under way ends before the store is closed.
   stack.defer(run.settled);
-  stack.defer(every(WORK_MS, () => void run()));
-  const owned = stack.move();
-  const note = async (change: IncidentChange): Promise<boolean> => {
-    const epoch = leadership.leader()?.epoch;
-    if (epoch === undefined || !(await store.write(epoch, change, config.webhookUrls.length, clock.now())))
-      return false;
-    latest = await store.latest(KEPT_IN_MEMORY);
-    return true;
+  const tick = (): void => {
+    // Looking never waits for the store.
+    incidentLog.observe();
+    void run();
   };
+  stack.defer(every(WORK_MS, tick));
+  const owned = stack.move();
   return {
-    incidents: () => latest,
-    note,
+    incidents,
+    unsaved: () => incidentLog.unsaved(),
+    note: (change) => incidentLog.note(change),
     find: store.find,
     days: chronicle.days,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),

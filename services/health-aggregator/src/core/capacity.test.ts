@@ -27,6 +27,7 @@ const view = (
   leader: null,
   observer: { name: 'a', version: '1', startedAt: '2026-01-01T00:00:00.000Z' },
   dependencies: {},
+  impact: [],
   services: [{ service: 'ws-gateway', status, up: 1, total: instances.length, expected: 1, instances }],
 });
 

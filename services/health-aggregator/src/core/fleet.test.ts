@@ -406,7 +406,7 @@ describe('the fleet', () => {
     });
     world.say(s1, { dependencies: { ...up, postgres: { status: 'down' } } });
     world.play(3_000);
-    expect(world.fleet.view().status).toBe('degraded');
+    expect(world.fleet.view().status).toBe('partial_outage');
     world.say(s1, { dependencies: up });
     world.fleet.journeyed({ ok: true, durationMs: 12 });
     world.play(20_000);

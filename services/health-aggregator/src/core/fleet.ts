@@ -2,6 +2,7 @@ import type { Clock } from '@muster/kit/clock';
 import { consensusOn, type DependencyConsensus } from './consensus.ts';
 import { Damping } from './damping.ts';
 import { describeDependencies, describeService } from './describe.ts';
+import { impactOf, TroubleClock } from './impact.ts';
 import { type InstanceWatch, PATIENCE, type Paces, type Patience } from './instance-watch.ts';
 import { type JourneyOutcome, JourneyRecord } from './journey-record.ts';
 import type { Beat, ProbeResult, ProbeTarget, RegistryReading, Transition } from './ports.ts';
@@ -64,6 +65,7 @@ export const createFleet = (options: FleetOptions): Fleet => {
   const strangers = new Strangers();
   const pending: Transition[] = [];
   const journeys = new JourneyRecord();
+  const troubles = new TroubleClock();
   let version = 0;
   let substance = '';
   let leader: FleetView['leader'] = null;
@@ -119,7 +121,10 @@ export const createFleet = (options: FleetOptions): Fleet => {
       return [...ours, ...strangers.targets(addressesOf(watches), options.paces.calmMs)];
     },
     view: () => {
-      const draft = { ...describeFleet({ roster, registry, journeys, strangers }, options), leader };
+      const draft = {
+        ...describeFleet({ roster, registry, journeys, strangers, troubles }, options),
+        leader,
+      };
       const text = substanceOf(draft);
       if (text !== substance) version += 1;
       substance = text;
@@ -162,10 +167,11 @@ interface Knowledge {
   readonly registry: RegistryTrust;
   readonly journeys: JourneyRecord;
   readonly strangers: Strangers;
+  readonly troubles: TroubleClock;
 }
 
 const describeFleet = (
-  { roster, registry, journeys, strangers }: Knowledge,
+  { roster, registry, journeys, strangers, troubles }: Knowledge,
   options: FleetOptions,
 ): FleetView => {
   const { clock, expected, staleAfterMs, observer } = options;
@@ -195,6 +201,7 @@ const describeFleet = (
     ageMs,
   };
   const journey = journeys.view(now);
+  const seen = { dependencies, services, ...(journey ? { journey } : {}) };
   return {
     fleet: options.name,
     status: judgeFleet(facts, staleAfterMs),
@@ -204,8 +211,7 @@ const describeFleet = (
     frozen: registry.frozen(now, watches),
     leader: null,
     observer: { ...observer, startedAt: new Date(observer.startedAt).toISOString() },
-    dependencies,
-    ...(journey ? { journey } : {}),
-    services,
+    impact: impactOf(seen, troubles, clock.now()),
+    ...seen,
   };
 };

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { availabilityOf, daysOf, outdated, Tally, worstOf } from './history.ts';
+import { availabilityOf, daysOf, outdated, Timeline, withIncrements, worstOf } from './history.ts';
 import type { ServiceStatus } from './verdict.ts';
 import type { FleetView } from './view.ts';
 
@@ -14,29 +14,80 @@ const view = (status: ServiceStatus): FleetView => ({
   leader: null,
   observer: { name: 'a', version: '1', startedAt: '' },
   dependencies: {},
+  impact: [],
   services: [{ service: 'gateway', status, up: 1, total: 1, expected: 1, instances: [] }],
 });
 
-test('[HY1] time is counted to the status it was spent in, by day, and no second is lost or counted twice', () => {
-  const tally = new Tally();
-  let now = NOON;
-  const total: Record<string, number> = {};
-  for (let step = 0; step < 400; step += 1) {
-    now += 700;
-    tally.add(view(step < 200 ? 'operational' : 'major_outage'), now);
-    if (step % 13 !== 0 && step !== 399) continue;
-    for (const [field, seconds] of tally.take().get('gateway') ?? [])
-      total[field] = (total[field] ?? 0) + seconds;
-  }
-  expect(total).toEqual({ '2026-06-15:operational': 139, '2026-06-15:major_outage': 140 });
+const play = (timeline: Timeline, from: number, seconds: number, status: ServiceStatus): number => {
+  for (let second = 1; second <= seconds; second += 1) timeline.add(view(status), from + second * 1_000);
+  return from + seconds * 1_000;
+};
+
+test('[HY1] time is counted to the status it was spent in, and the same time always gives the same seconds', () => {
+  const timeline = new Timeline();
+  timeline.add(view('operational'), NOON);
+  const broken = play(timeline, NOON, 139, 'operational');
+  const end = play(timeline, broken, 140, 'major_outage');
+  const all = new Map([
+    ['2026-06-15:operational', 139],
+    ['2026-06-15:major_outage', 140],
+  ]);
+  expect(timeline.account({ from: NOON, to: end })).toEqual({
+    increments: new Map([
+      ['fleet', all],
+      ['gateway', all],
+    ]),
+    gaps: [],
+  });
+  const parts = [NOON, NOON + 7_000, broken - 3_000, broken + 50_000, end].reduce<Record<string, number>>(
+    (sum, to, index, times) => {
+      const from = times[index - 1] ?? to;
+      for (const [field, seconds] of timeline.account({ from, to }).increments.get('fleet') ?? [])
+        sum[field] = (sum[field] ?? 0) + seconds;
+      return sum;
+    },
+    {},
+  );
+  expect(parts).toEqual(Object.fromEntries(all));
 });
 
-test('[HY1] a gap in which nobody looked is not counted', () => {
-  const tally = new Tally();
-  tally.add(view('operational'), NOON);
-  tally.add(view('operational'), NOON + 60_000);
-  tally.add(view('operational'), NOON + 62_000);
-  expect(tally.take().get('fleet')).toEqual(new Map([['2026-06-15:operational', 2]]));
+test('[HY1] a time in which nobody looked is a gap, which another observer can fill', () => {
+  const timeline = new Timeline();
+  timeline.add(view('operational'), NOON);
+  const left = play(timeline, NOON, 10, 'operational');
+  const back = left + 60_000;
+  timeline.add(view('operational'), back);
+  const end = play(timeline, back, 5, 'operational');
+  const { increments, gaps } = timeline.account({ from: NOON - 5_000, to: end });
+  expect(increments.get('fleet')).toEqual(new Map([['2026-06-15:operational', 15]]));
+  expect(gaps).toEqual([
+    { from: NOON - 5_000, to: NOON },
+    { from: left, to: back },
+  ]);
+  const other = new Timeline();
+  other.add(view('major_outage'), left - 1_000);
+  play(other, left - 1_000, 31, 'major_outage');
+  expect(other.account({ from: left, to: back })).toEqual({
+    increments: new Map(
+      ['fleet', 'gateway'].map((subject) => [subject, new Map([['2026-06-15:major_outage', 30]])]),
+    ),
+    gaps: [{ from: left + 30_000, to: back }],
+  });
+});
+
+test('[HY5] stores have a history of their own, and a store that is down counts against the whole', () => {
+  const timeline = new Timeline();
+  const redis = { status: 'down', reporters: 2, failing: 2 } as const;
+  const down: FleetView = { ...view('partial_outage'), dependencies: { redis } };
+  timeline.add(down, NOON);
+  timeline.add(down, NOON + 4_000);
+  const { increments } = timeline.account({ from: NOON, to: NOON + 4_000 });
+  expect(increments.get('redis')).toEqual(new Map([['2026-06-15:major_outage', 4]]));
+  expect(availabilityOf([{ date: '', seconds: { operational: 96, partial_outage: 4 } }], 'fleet')).toBe(0.96);
+  expect(availabilityOf([{ date: '', seconds: { operational: 96, partial_outage: 4 } }], 'gateway')).toBe(1);
+  expect(
+    withIncrements([{ date: '2026-06-15', seconds: { operational: 5 } }], increments.get('redis')),
+  ).toEqual([{ date: '2026-06-15', seconds: { operational: 5, major_outage: 4 } }]);
 });
 
 test('[HY2] ninety days are shown, empty ones too, and older ones are dropped', () => {

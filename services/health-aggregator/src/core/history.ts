@@ -1,4 +1,4 @@
-import { SERVICE_STATUSES, type ServiceStatus } from './verdict.ts';
+import { SERVICE_STATUSES, type ServiceStatus, STORE_STATUS } from './verdict.ts';
 import type { FleetView } from './view.ts';
 
 /** Days that are kept and shown. */
@@ -26,48 +26,134 @@ export const WHOLE_FLEET = 'fleet';
 /** The date of a moment, UTC. */
 export const dateOf = (at: number): string => new Date(at).toISOString().slice(0, 10);
 
-/** Counts how long everything is how well, between two writings. */
-export class Tally {
-  #milliseconds = new Map<string, Map<string, number>>();
+/** A time, ms since epoch. */
+export interface Span {
+  readonly from: number;
+  readonly to: number;
+}
+
+interface Segment extends Span {
+  readonly status: ServiceStatus;
+}
+
+/** How much of a time was looked at, and what was seen in it. */
+export interface Account {
+  readonly increments: Increments;
+  /** Parts of the time in which this observer did not look. */
+  readonly gaps: readonly Span[];
+}
+
+const MAX_SEGMENTS = 20_000;
+
+/** Remembers how everything was, until it is written: by whom, and from when on, is decided by whoever writes. */
+export class Timeline {
+  readonly #segments = new Map<string, Segment[]>();
   #lastAt: number | undefined;
 
-  /** Adds the time since the last call to the statuses of this view; `now` in ms since epoch. */
+  /** Adds the time since the last call with the statuses of this view; `now` in ms since epoch. */
   add(view: FleetView, now: number): void {
-    const stepMs = this.#lastAt === undefined ? 0 : now - this.#lastAt;
+    const from = this.#lastAt ?? now;
     this.#lastAt = now;
-    if (stepMs <= 0 || stepMs > LONGEST_STEP_MS) return;
-    const date = dateOf(now);
-    this.#count(WHOLE_FLEET, `${date}:${view.status}`, stepMs);
-    for (const { service, status } of view.services) this.#count(service, `${date}:${status}`, stepMs);
-  }
-
-  #count(subject: string, field: string, ms: number): void {
-    const fields = this.#milliseconds.get(subject) ?? new Map<string, number>();
-    fields.set(field, (fields.get(field) ?? 0) + ms);
-    this.#milliseconds.set(subject, fields);
-  }
-
-  /** Takes whole seconds out; what is left of a second stays for the next time. */
-  take(): Increments {
-    const taken = new Map<string, Map<string, number>>();
-    for (const [subject, fields] of this.#milliseconds) {
-      const whole = new Map<string, number>();
-      for (const [field, ms] of fields) {
-        const seconds = Math.floor(ms / 1_000);
-        if (seconds > 0) whole.set(field, seconds);
-        fields.set(field, ms - seconds * 1_000);
-      }
-      if (whole.size > 0) taken.set(subject, whole);
+    if (now <= from || now - from > LONGEST_STEP_MS) return;
+    this.#extend(WHOLE_FLEET, { from, to: now, status: view.status });
+    for (const { service, status } of view.services) this.#extend(service, { from, to: now, status });
+    for (const [store, { status, reporters }] of Object.entries(view.dependencies)) {
+      // Nobody who could tell has been seen: then nothing is claimed.
+      if (reporters > 0 || this.#segments.has(store))
+        this.#extend(store, { from, to: now, status: STORE_STATUS[status] });
     }
-    return taken;
   }
 
-  /** Forgets what was not written; somebody else has led meanwhile. */
-  clear(): void {
-    this.#milliseconds = new Map();
-    this.#lastAt = undefined;
+  #extend(subject: string, next: Segment): void {
+    const segments = this.#segments.get(subject) ?? [];
+    this.#segments.set(subject, segments);
+    const last = segments.at(-1);
+    if (last?.status === next.status && last.to === next.from && dateOf(last.from) === dateOf(next.to)) {
+      segments[segments.length - 1] = { ...last, to: next.to };
+    } else segments.push(next);
+    if (segments.length > MAX_SEGMENTS) segments.shift();
+  }
+
+  /** What was seen in a time, in whole seconds, and when nobody looked. Nothing is forgotten by it. */
+  account({ from, to }: Span): Account {
+    const increments = new Map<string, ReadonlyMap<string, number>>();
+    for (const [subject, segments] of this.#segments) {
+      const fields = new Map<string, number>();
+      for (const { status, ...span } of within(segments, { from, to })) {
+        const field = `${dateOf(span.from)}:${status}`;
+        fields.set(field, (fields.get(field) ?? 0) + span.to - span.from);
+      }
+      const seconds = wholeSeconds(fields);
+      if (seconds.size > 0) increments.set(subject, seconds);
+    }
+    return {
+      increments,
+      gaps: gapsIn(within(this.#segments.get(WHOLE_FLEET) ?? [], { from, to }), { from, to }),
+    };
+  }
+
+  /** Since when this observer has looked; undefined when it has not yet. */
+  get beganAt(): number | undefined {
+    return this.#segments.get(WHOLE_FLEET)?.[0]?.from;
+  }
+
+  /** Drops what nobody will ask for again. */
+  forget(before: number): void {
+    for (const [subject, segments] of this.#segments) {
+      const kept = segments.filter(({ to }) => to > before);
+      if (kept.length === 0) this.#segments.delete(subject);
+      else this.#segments.set(subject, kept);
+    }
   }
 }
+
+/** The parts of segments that lie in a time, cut at its ends. */
+const within = (segments: readonly Segment[], { from, to }: Span): Segment[] =>
+  segments
+    .map((one) => ({ ...one, from: Math.max(one.from, from), to: Math.min(one.to, to) }))
+    .filter((one) => one.from < one.to);
+
+/** Shorter gaps are the time between two looks. */
+const SHORTEST_GAP_MS = 2_000;
+
+const gapsIn = (seen: readonly Span[], { from, to }: Span): Span[] => {
+  const gaps: Span[] = [];
+  let at = from;
+  for (const span of seen) {
+    gaps.push({ from: at, to: span.from });
+    at = span.to;
+  }
+  gaps.push({ from: at, to });
+  return gaps.filter((gap) => gap.to - gap.from >= SHORTEST_GAP_MS);
+};
+
+/** Rounds so that the sum is that of the milliseconds: what one loses another gains. */
+const wholeSeconds = (fields: ReadonlyMap<string, number>): Map<string, number> => {
+  const seconds = new Map<string, number>();
+  let carried = 0;
+  for (const [field, ms] of fields) {
+    const whole = Math.round((ms + carried) / 1_000);
+    carried += ms - whole * 1_000;
+    if (whole > 0) seconds.set(field, whole);
+  }
+  return seconds;
+};
+
+/** Days with what is not written yet. */
+export const withIncrements = (
+  days: readonly Day[],
+  fields: ReadonlyMap<string, number> | undefined,
+): readonly Day[] =>
+  fields === undefined
+    ? days
+    : days.map(({ date, seconds }) => {
+        const sum: Partial<Record<ServiceStatus, number>> = { ...seconds };
+        for (const status of SERVICE_STATUSES) {
+          const more = fields.get(`${date}:${status}`);
+          if (more !== undefined) sum[status] = (sum[status] ?? 0) + more;
+        }
+        return { date, seconds: sum };
+      });
 
 /** Reads stored fields as the last days, oldest first; days without a field are empty. */
 export const daysOf = (fields: Readonly<Record<string, string>>, now: number, count = HISTORY_DAYS): Day[] =>
@@ -99,15 +185,18 @@ export const worstOf = ({ seconds }: Day): ServiceStatus | undefined => {
   return order.find((status) => (seconds[status] ?? 0) >= NEGLIGIBLE_S);
 };
 
-/** Share of the observed time in which clients were served, 0 to 1; undefined when nothing was observed. */
-export const availabilityOf = (days: readonly Day[]): number | undefined => {
+/**
+ * Share of the observed time, 0 to 1; undefined when nothing was observed. Of a service or a store it is the time in which it served, if
+ * only in part; of the whole fleet the time in which nothing that users do failed.
+ */
+export const availabilityOf = (days: readonly Day[], subject?: string): number | undefined => {
   let served = 0;
   let observed = 0;
   for (const { seconds } of days) {
-    const lost = seconds.major_outage ?? 0;
-    const good = (seconds.operational ?? 0) + (seconds.degraded ?? 0) + (seconds.partial_outage ?? 0);
-    served += good;
-    observed += good + lost;
+    const partial = seconds.partial_outage ?? 0;
+    const good = (seconds.operational ?? 0) + (seconds.degraded ?? 0);
+    served += subject === WHOLE_FLEET ? good : good + partial;
+    observed += good + partial + (seconds.major_outage ?? 0);
   }
   return observed === 0 ? undefined : served / observed;
 };

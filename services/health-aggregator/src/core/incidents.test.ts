@@ -13,6 +13,7 @@ const view = (status: ServiceStatus): FleetView => ({
   leader: null,
   observer: { name: 'a', version: '1', startedAt: '' },
   dependencies: {},
+  impact: [],
   services: [{ service: 'gateway', status, up: 0, total: 0, expected: 1, instances: [] }],
 });
 
@@ -73,4 +74,69 @@ test('[IN3] a new leader goes on with the incident that the old one opened', () 
   if (opened) next.adopt([opened.incident]);
   expect(play('partial_outage', 60_000, next)).toEqual([]);
   expect(play('operational', 32_000, next)).toEqual(['closed partial_outage']);
+});
+
+const outage = (redis: 'up' | 'down', gateway: ServiceStatus, why = 'dependency_redis'): FleetView => ({
+  ...view(gateway),
+  dependencies: {
+    redis: { status: redis, reporters: 1, failing: redis === 'up' ? 0 : 1, reasons: ['timeout'] },
+  },
+  services: [
+    {
+      ...{ service: 'gateway', status: gateway, up: 0, total: 1, expected: 1 },
+      instances: [
+        {
+          ...{ id: 'g1', name: 'gateway-1', state: gateway === 'operational' ? 'up' : 'degraded', why },
+          ...{ forMs: 0, version: '1', startedAt: '', beatAgeMs: 0, load: {} },
+        },
+      ],
+    },
+  ],
+});
+
+test('[IN7] a store that is down is one incident, from when it was first seen to be down, and not one of each service', () => {
+  const { keeper } = setUp();
+  const changes = [];
+  for (let second = 0; second < 120; second += 1) {
+    const isDown = second >= 20 && second < 80;
+    const seen = isDown ? outage('down', 'degraded') : outage('up', 'operational');
+    changes.push(...keeper.observe(seen, second * 1_000));
+  }
+  expect(changes.map(({ kind, incident: { subject } }) => `${kind} ${subject}`)).toEqual([
+    'opened redis',
+    'closed redis',
+  ]);
+  expect(changes[1]?.incident).toMatchObject({
+    openedAt: 20_000,
+    closedAt: 80_000,
+    severity: 'major_outage',
+  });
+  expect(changes[0]?.incident.updates[0]?.seen).toEqual(['timeout']);
+});
+
+test('[IN7] a service that is degraded for another reason as well has an incident of its own', () => {
+  const { keeper } = setUp();
+  const subjects = new Set<string>();
+  for (let second = 0; second < 60; second += 1) {
+    const [gateway, ...rest] = outage('down', 'degraded').services;
+    const slow = { ...gateway?.instances[0], id: 'g2', name: 'gateway-2', why: 'loop_slow' };
+    const services = [{ ...gateway, instances: [...(gateway?.instances ?? []), slow] }, ...rest];
+    const seen = { ...outage('down', 'degraded'), services } as FleetView;
+    for (const { incident } of keeper.observe(seen, second * 1_000)) subjects.add(incident.subject);
+  }
+  expect([...subjects].sort()).toEqual(['gateway', 'redis']);
+});
+
+test('[IN8] what was so at the first look says that it may have begun earlier', () => {
+  const { keeper } = setUp();
+  const opened = [];
+  for (let second = 0; second < 10; second += 1)
+    opened.push(...keeper.observe(second < 3 ? view('unknown') : view('major_outage'), second * 1_000));
+  expect(opened[0]?.incident.isStartUnknown).toBe(true);
+  const other = setUp();
+  other.play('operational', 5_000);
+  const [seen] = [0, 1, 2, 3, 4, 5, 6].flatMap((second) =>
+    other.keeper.observe(view('major_outage'), other.now() + second * 1_000),
+  );
+  expect(seen?.incident.isStartUnknown).toBeUndefined();
 });

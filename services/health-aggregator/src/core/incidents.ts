@@ -1,4 +1,4 @@
-import type { ServiceStatus } from './verdict.ts';
+import { type ServiceStatus, STORE_STATUS } from './verdict.ts';
 import type { FleetView } from './view.ts';
 
 /** A remark must last, and a recovery must hold, so many times as long as an outage. */
@@ -30,6 +30,8 @@ export interface Incident {
   readonly severity: Severity;
   readonly openedAt: number;
   readonly closedAt?: number;
+  /** True when it was already so at the first look of the observer: it may have begun before `openedAt`. */
+  readonly isStartUnknown?: boolean;
   /** Counts the changes: with the id it names a notification for ever. */
   readonly seq: number;
   readonly updates: readonly IncidentUpdate[];
@@ -80,11 +82,15 @@ export const updateNote = (
 interface Condition {
   readonly status: ServiceStatus;
   readonly since: number;
+  /** Since when it has been anything but operational, without a break. */
+  readonly badSince: number | undefined;
+  /** True until the first change of status that was seen. */
+  readonly isFirst: boolean;
 }
 
-/** Opens, updates and closes incidents from what the fleet looks like. One of them at a time is at work: the leader's. */
+/** Opens, updates and closes incidents from what the fleet looks like. Every aggregator has one; the leader's changes are written. */
 export interface IncidentKeeper {
-  /** Goes on with incidents that another leader opened. */
+  /** Goes on with these incidents and no others; how long conditions have lasted is remembered. */
   adopt(open: readonly Incident[]): void;
   /** Looks at the fleet, at `now` in ms since epoch; call it each second. */
   observe(view: FleetView, now: number): readonly IncidentChange[];
@@ -100,11 +106,11 @@ export const createIncidentKeeper = (newId: () => string, afterMs: number): Inci
 
   const judge = (subject: Subject, now: number): IncidentChange | undefined => {
     const before = conditions.get(subject.name);
-    const condition = before?.status === subject.status ? before : { status: subject.status, since: now };
+    const condition = next(before, subject.status, now);
     conditions.set(subject.name, condition);
     const lastedMs = now - condition.since;
     const incident = open.get(subject.name);
-    const seen: Seen = { ...subject, lastedMs, now, afterMs };
+    const seen: Seen = { ...subject, ...condition, lastedMs, now, afterMs };
     const change = incident ? progress(incident, seen) : begin(seen, newId);
     if (change?.kind === 'closed') open.delete(subject.name);
     else if (change) open.set(subject.name, change.incident);
@@ -114,7 +120,6 @@ export const createIncidentKeeper = (newId: () => string, afterMs: number): Inci
   return {
     adopt: (incidents) => {
       open.clear();
-      conditions.clear();
       for (const incident of incidents) if (!incident.isNote) open.set(incident.subject, incident);
     },
     observe: (view, now) =>
@@ -129,10 +134,20 @@ interface Seen extends Subject {
   readonly lastedMs: number;
   readonly now: number;
   readonly afterMs: number;
+  readonly isFirst: boolean;
+  readonly badSince: number | undefined;
 }
 
+/** What is not known ends no condition at the start: the first thing seen after it may be old. */
+const next = (before: Condition | undefined, status: ServiceStatus, now: number): Condition => {
+  if (before?.status === status) return before;
+  const isFirst = before === undefined || (before.isFirst && before.status === 'unknown');
+  const badSince = isSeverity(status) ? (before?.badSince ?? now) : undefined;
+  return { status, since: now, isFirst, badSince };
+};
+
 const begin = (
-  { name, status, seen, lastedMs, now, afterMs }: Seen,
+  { name, status, seen, lastedMs, now, afterMs, isFirst, badSince }: Seen,
   newId: () => string,
 ): IncidentChange | undefined => {
   // What is not known is neither good nor bad news.
@@ -142,7 +157,8 @@ const begin = (
     id: newId(),
     subject: name,
     severity: status,
-    openedAt: now - lastedMs,
+    openedAt: badSince ?? now - lastedMs,
+    ...(isFirst ? { isStartUnknown: true } : {}),
     seq: 1,
     updates: [{ at: now, status, seen }],
   };
@@ -176,23 +192,30 @@ interface Subject {
   readonly seen: readonly string[];
 }
 
-const STORE_STATUS = {
-  up: 'operational',
-  degraded: 'degraded',
-  down: 'major_outage',
-  unknown: 'unknown',
-} as const;
-
-/** Services and the database. Redis is left out: without it there is neither a leader nor a place to write. */
+/** Services and stores. What a store explains is not an incident of the services that use it. */
 const subjectsOf = (view: FleetView): readonly Subject[] => {
-  const services = view.services.map(({ service, status, instances }) => ({
-    name: service,
-    status,
-    seen: instances
-      .filter(({ state }) => state !== 'up')
-      .map(({ name, state, why }) => `${name} ${state} ${why}`),
+  const services = view.services.map(({ service, status, instances }) => {
+    const others = instances.filter(({ state }) => state !== 'up');
+    const isExplained =
+      status === 'degraded' && others.every(({ state, why }) => isOfStore(view, state, why));
+    return {
+      name: service,
+      status: isExplained && others.length > 0 ? ('unknown' as const) : status,
+      seen: others.map(({ name, state, why }) => `${name} ${state} ${why}`),
+    };
+  });
+  const stores = Object.entries(view.dependencies).map(([name, { status, reasons = [] }]) => ({
+    name,
+    status: STORE_STATUS[status],
+    seen: reasons,
   }));
-  const { database } = view.dependencies;
-  const stores = database ? [{ name: 'database', status: STORE_STATUS[database.status], seen: [] }] : [];
   return [...services, ...stores];
 };
+
+const isOfStore = (view: FleetView, state: string, why: string): boolean =>
+  state === 'degraded' &&
+  Object.entries(view.dependencies).some(
+    ([name, { status }]) =>
+      status !== 'up' &&
+      (why === `dependency_${name}` || (name === 'database' && why === 'dependency_postgres')),
+  );

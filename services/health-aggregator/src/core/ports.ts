@@ -2,6 +2,8 @@
 export interface DependencyReading {
   readonly status: 'up' | 'down' | 'unknown';
   readonly latencyMs?: number;
+  /** Why it is down, as a code such as `timeout` or `permission`. */
+  readonly reason?: string;
 }
 
 /** What an instance says about itself. `beatAt` is the registry's own time (ms), so clocks of hosts do not matter. */

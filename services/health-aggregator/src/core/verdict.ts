@@ -13,6 +13,8 @@ export type ServiceStatus = (typeof SERVICE_STATUSES)[number];
 /** What all observers of one dependency say together. */
 export interface DependencyVerdict {
   readonly status: 'up' | 'degraded' | 'down' | 'unknown';
+  /** Why those that cannot use it say so, the most frequent reason first, such as `permission`. */
+  readonly reasons?: readonly string[];
   /** Median of what the reporters measured, ms. */
   readonly latencyMs?: number;
   /** Age of the freshest report, ms. */
@@ -21,6 +23,17 @@ export interface DependencyVerdict {
   readonly failing: number;
 }
 
+/** The statuses of stores in the words of services, for incidents and history. */
+export const STORE_STATUS: Readonly<Record<DependencyVerdict['status'], ServiceStatus>> = {
+  up: 'operational',
+  degraded: 'degraded',
+  down: 'major_outage',
+  unknown: 'unknown',
+};
+
+/** Reasons are codes; a text of somebody else is not passed on. */
+const CODE = /^[a-z_]{1,32}$/;
+const SHOWN_REASONS = 3;
 const DEGRADED_RATIO = 0.67;
 /** Older words on a dependency count as silence, ms. */
 export const REPORT_FRESH_MS = 10_000;
@@ -62,7 +75,11 @@ export const judgeDependency = (reports: readonly DependencyReport[]): Dependenc
     ({ reading, ageMs }) => ageMs <= REPORT_FRESH_MS && reading.status !== 'unknown',
   );
   if (fresh.length === 0) return { status: 'unknown', reporters: 0, failing: 0 };
-  const failing = fresh.filter(({ reading }) => reading.status === 'down').length;
+  const down = fresh.filter(({ reading }) => reading.status === 'down');
+  const failing = down.length;
+  const reasons = byFrequency(
+    down.flatMap(({ reading: { reason } }) => (reason !== undefined && CODE.test(reason) ? [reason] : [])),
+  );
   const latencies = fresh.flatMap(({ reading }) =>
     reading.latencyMs === undefined ? [] : [reading.latencyMs],
   );
@@ -70,12 +87,19 @@ export const judgeDependency = (reports: readonly DependencyReport[]): Dependenc
   const median = latencies[Math.floor((latencies.length - 1) / 2)];
   return {
     status: failing === 0 ? 'up' : failing === fresh.length ? 'down' : 'degraded',
+    ...(reasons.length === 0 ? {} : { reasons }),
     ...(median === undefined ? {} : { latencyMs: Math.round(median * 100) / 100 }),
     ageMs: Math.round(Math.min(...fresh.map(({ ageMs }) => ageMs))),
     reporters: fresh.length,
     failing,
   };
 };
+
+const byFrequency = (words: readonly string[]): string[] =>
+  [...Map.groupBy(words, (word) => word)]
+    .sort(([a, { length: often }], [b, { length: seldom }]) => seldom - often || a.localeCompare(b))
+    .map(([word]) => word)
+    .slice(0, SHOWN_REASONS);
 
 /** What decides about the fleet as a whole. */
 export interface FleetFacts {
@@ -93,7 +117,7 @@ export interface FleetFacts {
 
 /**
  * Judges the fleet: `unknown` from stale data, `major_outage` if a required service serves nobody or every
- * dependency is down, otherwise the worst that is left. One dependency down is `degraded`, not an outage.
+ * dependency is down, otherwise the worst that is left. One dependency down is a `partial_outage`: something that users do fails.
  */
 export const judgeFleet = (facts: FleetFacts, staleAfterMs: number): ServiceStatus => {
   const { required, others, dependencies, known, ageMs } = facts;
@@ -102,7 +126,7 @@ export const judgeFleet = (facts: FleetFacts, staleAfterMs: number): ServiceStat
   if (dependencies.length > 0 && dependencies.every((status) => status === 'down')) return 'major_outage';
   // With a store down journeys fail for a reason that is known already, and is not an outage of everything.
   if (facts.journeyFails && dependencies.every((status) => status === 'up')) return 'major_outage';
-  if (required.includes('partial_outage')) return 'partial_outage';
+  if (required.includes('partial_outage') || dependencies.includes('down')) return 'partial_outage';
   const good = [...required, ...others].every((status) => status === 'operational');
   return good && dependencies.every((status) => status === 'up') ? 'operational' : 'degraded';
 };

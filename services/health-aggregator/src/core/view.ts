@@ -1,3 +1,4 @@
+import type { Impact } from './impact.ts';
 import type { InstanceState, ProbeOutcome } from './ports.ts';
 import type { DependencyVerdict, ServiceStatus } from './verdict.ts';
 
@@ -56,6 +57,8 @@ export interface FleetView {
   readonly leader: { readonly name: string; readonly epoch: number } | null;
   readonly observer: { readonly name: string; readonly version: string; readonly startedAt: string };
   readonly dependencies: Readonly<Record<string, DependencyVerdict>>;
+  /** What users cannot do, the stores first; empty when they can do everything, or when nothing is known. */
+  readonly impact: readonly Impact[];
   readonly journey?: JourneyView;
   readonly services: readonly ServiceView[];
 }

@@ -26,14 +26,14 @@ interface Check {
 /** The fleet in the format of the draft. The word of the plain answer decides `status`. */
 export const healthJson = (view: FleetView): object => {
   const checks: Record<string, Check[]> = {};
-  for (const [name, { status, latencyMs }] of Object.entries(view.dependencies)) {
+  for (const [name, { status, latencyMs, reasons }] of Object.entries(view.dependencies)) {
     checks[`${name}:responseTime`] = [
       {
         componentType: 'datastore',
         ...(latencyMs === undefined ? {} : { observedValue: latencyMs, observedUnit: 'ms' }),
         status: PASS_WORDS[STORE_WORDS[status]],
         time: view.asOf,
-        ...(status === 'up' ? {} : { output: status }),
+        ...(status === 'up' ? {} : { output: [status, ...(reasons ?? [])].join(' ') }),
       },
     ];
   }
@@ -54,6 +54,9 @@ export const healthJson = (view: FleetView): object => {
     releaseId: view.observer.version,
     serviceId: view.fleet,
     description: 'the whole fleet',
+    ...(view.impact.length === 0
+      ? {}
+      : { notes: view.impact.map(({ subject, since, users }) => `${subject} since ${since}: ${users}`) }),
     checks,
     links: { about: '/', fleet: '/v1/fleet' },
   };

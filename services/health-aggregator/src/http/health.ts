@@ -43,10 +43,11 @@ const whole = (word: HealthWord): HealthBody['status'] => (word === 'unknown' ? 
 
 /** `/health`: the fleet, with one check for each store and each service. */
 export const fleetHealth = (view: FleetView): HealthBody => {
-  const stores = Object.entries(view.dependencies).map(([name, { status, latencyMs, ageMs }]) => [
+  const stores = Object.entries(view.dependencies).map(([name, { status, latencyMs, ageMs, reasons }]) => [
     name,
     {
       status: STORE_WORDS[status],
+      ...(reasons === undefined ? {} : { reasons }),
       ...(latencyMs === undefined ? {} : { latency_ms: latencyMs }),
       ...(ageMs === undefined ? {} : { age_ms: ageMs }),
     },
@@ -57,6 +58,7 @@ export const fleetHealth = (view: FleetView): HealthBody => {
   ]);
   return {
     status: whole(SERVICE_WORDS[view.status]),
+    ...(view.impact.length === 0 ? {} : { impact: view.impact }),
     checks: Object.fromEntries([...stores, ...services]),
     version: view.observer.version,
     asOf: view.asOf,

@@ -11,39 +11,58 @@ export interface PastDeps {
   readonly name: () => string;
   readonly now: () => number;
   readonly incidents: () => readonly Incident[];
+  /** Ids of those that are not in the store yet. */
+  readonly unsaved: () => ReadonlySet<string>;
   readonly days: () => ReadonlyMap<string, readonly Day[]>;
 }
 
-/** What was: `/v1/incidents` and `/v1/history`. */
-export const pastRoutes = ({ incidents, days, name, now }: PastDeps): Route[] => [
+/** What was: `/feed.atom`, `/v1/incidents` and `/v1/history`. */
+export const pastRoutes = (deps: PastDeps): Route[] => [feed(deps), listIncidents(deps), history(deps)];
+
+const feed = ({ incidents, unsaved, name, now }: PastDeps): Route =>
   route({
     method: 'get',
     path: '/feed.atom',
     summary: 'Incidents as an Atom feed',
     responses: { 200: { description: 'at most 100 incidents, newest first' } },
-    handle: () => ({
-      status: 200,
-      headers: { 'Cache-Control': 'max-age=10', 'Content-Type': 'application/atom+xml; charset=utf-8' },
-      text: atomFeed(incidents(), { fleet: name(), self: '/feed.atom', now: now() }),
-    }),
-  }),
+    handle: () => {
+      // An entry has one id for ever, and that is certain when the incident is stored.
+      const waiting = unsaved();
+      const stored = incidents().filter(({ id }) => !waiting.has(id));
+      return {
+        status: 200,
+        headers: { 'Cache-Control': 'max-age=10', 'Content-Type': 'application/atom+xml; charset=utf-8' },
+        text: atomFeed(stored, { fleet: name(), self: '/feed.atom', now: now() }),
+      };
+    },
+  });
+
+const listIncidents = ({ incidents, unsaved }: PastDeps): Route =>
   route({
     method: 'get',
     path: '/v1/incidents',
     summary: 'What went wrong lately, newest first',
     query: z.object({ state: z.enum(['open', 'closed', 'all']).default('all') }),
-    responses: { 200: { description: 'at most 100 incidents' } },
+    responses: {
+      200: {
+        description:
+          'at most 100 incidents; `isUnsaved` stands in those that wait for the store and may get another id, `isStartUnknown` in those that may have begun earlier',
+      },
+    },
     handle: ({ query }) => {
       const items = incidents().filter(
         ({ closedAt }) => query.state === 'all' || (query.state === 'open') === (closedAt === undefined),
       );
-      return {
-        status: 200,
-        headers: { 'Cache-Control': 'max-age=1' },
-        body: { items: items.map(incidentBody) },
-      };
+      const waiting = unsaved();
+      const bodies = items.map((one) => ({
+        ...incidentBody(one),
+        ...(waiting.has(one.id) ? { isUnsaved: true } : {}),
+      }));
+      return { status: 200, headers: { 'Cache-Control': 'max-age=1' }, body: { items: bodies } };
     },
-  }),
+  });
+
+const history = ({ days }: PastDeps): Route =>
   route({
     method: 'get',
     path: '/v1/history',
@@ -53,7 +72,10 @@ export const pastRoutes = ({ incidents, days, name, now }: PastDeps): Route[] =>
       days: z.coerce.number().pipe(z.int().min(1).max(HISTORY_DAYS)).default(HISTORY_DAYS),
     }),
     responses: {
-      200: { description: 'seconds in each status by day, oldest first; `fleet` is the whole' },
+      200: {
+        description:
+          'seconds in each status by day, oldest first; `fleet` is the whole, `redis` and `database` are the stores',
+      },
       404: { description: 'no such service is known' },
     },
     handle: ({ query }) => {
@@ -63,12 +85,11 @@ export const pastRoutes = ({ incidents, days, name, now }: PastDeps): Route[] =>
       }
       const items = wanted.map(([service, all]) => {
         const shown = all.slice(-query.days);
-        return { service, availability: availabilityOf(shown) ?? null, days: shown };
+        return { service, availability: availabilityOf(shown, service) ?? null, days: shown };
       });
       return { status: 200, headers: { 'Cache-Control': 'max-age=10' }, body: { items } };
     },
-  }),
-];
+  });
 
 export const incidentBody = ({ openedAt, closedAt, updates, ...rest }: Incident) => ({
   ...rest,

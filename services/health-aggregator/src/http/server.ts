@@ -34,6 +34,7 @@ export interface ServerDeps {
   readonly fleet: Fleet;
   readonly streams: EventStreams;
   readonly incidents: () => readonly Incident[];
+  readonly unsaved: () => ReadonlySet<string>;
   readonly days: () => ReadonlyMap<string, readonly Day[]>;
   readonly notes: () => Notes | undefined;
   readonly directives: Directives;

@@ -15,6 +15,7 @@ test('[CO3] the page without scripts shows statuses, days and incidents, and esc
     leader: null,
     observer: { name: bad, version: '1', startedAt: '' },
     dependencies: {},
+    impact: [],
     services: [
       {
         service: bad,

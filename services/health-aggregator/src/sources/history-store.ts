@@ -1,44 +1,108 @@
 import type { RedisConnections } from '@muster/kit/redis';
-import { type Day, daysOf, type Increments, outdated } from '../core/history.ts';
+import { type Day, daysOf, type Increments, outdated, type Span } from '../core/history.ts';
 import type { AggregatorKeys } from './keys.ts';
+
+/** Until when history is written, and the times before that in which the writers did not look. */
+export interface Written {
+  /** ms since epoch; undefined when nothing has been written yet. */
+  readonly until: number | undefined;
+  readonly gaps: readonly Span[];
+}
 
 /** Days by subject in Redis, where they outlive every aggregator. */
 export interface HistoryStore {
-  /** Adds seconds; false when `epoch` is not the present leader's. Not to be repeated: it counts. */
-  add(epoch: number, increments: Increments): Promise<boolean>;
+  written(): Promise<Written>;
+  /**
+   * Adds seconds up to `until`; false when `epoch` is not the present leader's, or somebody else has written since `before`. So nothing is
+   * counted twice, and a writing whose end is not known may be repeated.
+   */
+  add(entry: {
+    readonly epoch: number;
+    readonly before: number | undefined;
+    readonly until: number;
+    readonly increments: Increments;
+    readonly gaps: readonly Span[];
+  }): Promise<boolean>;
+  /** Fills a gap, except for those that are left; false when another observer was first. */
+  fill(gap: Span, increments: Increments, left: readonly Span[]): Promise<boolean>;
   /** The last days of each subject. */
   read(subjects: readonly string[], now: number): Promise<ReadonlyMap<string, readonly Day[]>>;
   /** Drops days that are older than what is kept. */
   prune(subjects: readonly string[], now: number): Promise<void>;
 }
 
-/** KEYS epoch, one hash for each subject · ARGV epoch, then for each increment: number of the key, field, seconds */
+const MAX_GAPS = 100;
+
+/** KEYS until, gaps, epoch, a hash for each subject · ARGV epoch, before, until, gaps as JSON list, then for each increment: number of the key, field, seconds */
 const ADD_SCRIPT = `
-if tonumber(redis.call('GET', KEYS[1]) or '0') ~= tonumber(ARGV[1]) then return 0 end
-for i = 2, #ARGV, 3 do redis.call('HINCRBY', KEYS[tonumber(ARGV[i])], ARGV[i + 1], ARGV[i + 2]) end
+if (redis.call('GET', KEYS[3]) or '0') ~= ARGV[1] then return 0 end
+if (redis.call('GET', KEYS[1]) or '') ~= ARGV[2] then return 0 end
+redis.call('SET', KEYS[1], ARGV[3])
+for _, gap in ipairs(cjson.decode(ARGV[4])) do redis.call('RPUSH', KEYS[2], gap) end
+redis.call('LTRIM', KEYS[2], -${MAX_GAPS}, -1)
+for i = 5, #ARGV, 3 do redis.call('HINCRBY', KEYS[tonumber(ARGV[i])], ARGV[i + 1], ARGV[i + 2]) end
+return 1`;
+
+/** KEYS gaps, a hash for each subject · ARGV gap, gaps that are left as JSON list, then increments as above */
+const FILL_SCRIPT = `
+if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
+for _, gap in ipairs(cjson.decode(ARGV[2])) do redis.call('RPUSH', KEYS[1], gap) end
+for i = 3, #ARGV, 3 do redis.call('HINCRBY', KEYS[tonumber(ARGV[i])], ARGV[i + 1], ARGV[i + 2]) end
 return 1`;
 
 /** Opens the store; it needs no connection of its own. */
-export const createHistoryStore = (redis: RedisConnections, keys: AggregatorKeys): HistoryStore => ({
-  add: async (epoch, increments) => {
+export const createHistoryStore = (redis: RedisConnections, keys: AggregatorKeys): HistoryStore => {
+  const run = async (
+    script: string,
+    first: readonly string[],
+    values: readonly (string | number)[],
+    increments: Increments,
+  ): Promise<boolean> => {
     const subjects = [...increments.keys()];
-    if (subjects.length === 0) return true;
-    const names = [keys.epoch, ...subjects.map((subject) => keys.days(subject))];
+    const names = [...first, ...subjects.map((subject) => keys.days(subject))];
     const rows = subjects.flatMap((subject, index) =>
-      [...(increments.get(subject) ?? [])].flatMap(([field, seconds]) => [index + 2, field, seconds]),
+      [...(increments.get(subject) ?? [])].flatMap(([field, seconds]) => [
+        first.length + index + 1,
+        field,
+        seconds,
+      ]),
     );
-    return (await redis.lane().eval(ADD_SCRIPT, names.length, ...names, epoch, ...rows)) === 1;
-  },
-  read: async (subjects, now) => {
-    const all = await Promise.all(
-      subjects.map((subject) => redis.retry((lane) => lane.hgetall(keys.days(subject)))),
-    );
-    return new Map(subjects.map((subject, index) => [subject, daysOf(all[index] ?? {}, now)]));
-  },
-  prune: async (subjects, now) => {
-    for (const subject of subjects) {
-      const old = outdated(await redis.retry((lane) => lane.hkeys(keys.days(subject))), now);
-      if (old.length > 0) await redis.retry((lane) => lane.hdel(keys.days(subject), ...old));
-    }
-  },
-});
+    // Not by retry(): whether a first try that timed out was executed is seen from `until` or the gap at the next one.
+    return (await redis.lane().eval(script, names.length, ...names, ...values, ...rows)) === 1;
+  };
+  return {
+    written: async () => {
+      const [until, gaps] = await redis.retry((lane) =>
+        Promise.all([lane.get(keys.daysUntil), lane.lrange(keys.dayGaps, 0, -1)]),
+      );
+      return { until: until === null ? undefined : Number(until), gaps: gaps.map(parseSpan) };
+    },
+    add: ({ epoch, before, until, increments, gaps }) =>
+      run(
+        ADD_SCRIPT,
+        [keys.daysUntil, keys.dayGaps, keys.epoch],
+        [epoch, before ?? '', until, JSON.stringify(gaps.map(textOf))],
+        increments,
+      ),
+    fill: (gap, increments, left) =>
+      run(FILL_SCRIPT, [keys.dayGaps], [textOf(gap), JSON.stringify(left.map(textOf))], increments),
+    read: async (subjects, now) => {
+      const all = await Promise.all(
+        subjects.map((subject) => redis.retry((lane) => lane.hgetall(keys.days(subject)))),
+      );
+      return new Map(subjects.map((subject, index) => [subject, daysOf(all[index] ?? {}, now)]));
+    },
+    prune: async (subjects, now) => {
+      for (const subject of subjects) {
+        const old = outdated(await redis.retry((lane) => lane.hkeys(keys.days(subject))), now);
+        if (old.length > 0) await redis.retry((lane) => lane.hdel(keys.days(subject), ...old));
+      }
+    },
+  };
+};
+
+const textOf = ({ from, to }: Span): string => `${from}-${to}`;
+const parseSpan = (text: string): Span => {
+  const [from, to] = text.split('-').map(Number);
+  return { from: from ?? 0, to: to ?? 0 };
+};

@@ -104,9 +104,10 @@ export const readHealth = (body: string): Pick<ProbeResult, 'state' | 'dependenc
 };
 
 const readCheck = (check: unknown): DependencyReading => {
-  const { status, latency_ms: latencyMs } = (check ?? {}) as { status?: unknown; latency_ms?: unknown };
+  const { status, latency_ms: latencyMs, reason } = (check ?? {}) as Readonly<Record<string, unknown>>;
   return {
     status: status === 'up' || status === 'down' ? status : 'unknown',
     ...(typeof latencyMs === 'number' ? { latencyMs } : {}),
+    ...(typeof reason === 'string' ? { reason } : {}),
   };
 };

@@ -4,19 +4,35 @@ import type { AggregatorKeys } from './keys.ts';
 
 const KEPT = 500;
 
+/** Incidents at one moment; `version` counts their changes. */
+export interface StoredIncidents {
+  readonly version: string;
+  /** Newest first. */
+  readonly items: readonly Incident[];
+}
+
 /** Incidents in Redis, where they outlive every aggregator. */
 export interface IncidentStore {
-  /** The latest incidents, newest first. */
-  latest(count: number): Promise<Incident[]>;
+  /** The latest incidents. */
+  read(count: number): Promise<StoredIncidents>;
   /** One of them, however old. */
   find(id: string): Promise<Incident | undefined>;
   /** Writes a change and its notifications in one step; false when `epoch` is not the present leader's. */
   write(epoch: number, change: IncidentChange, channels: number, now: number): Promise<boolean>;
+  /** The same for what was seen while nobody led; false when somebody has written since `version`. */
+  record(
+    version: string,
+    epoch: number,
+    change: IncidentChange,
+    channels: number,
+    now: number,
+  ): Promise<boolean>;
 }
 
-/** KEYS epoch, incidents, index, outbox, due · ARGV epoch, id, openedAt, json, kept, channels, seq, notification, now */
+/** KEYS guard, incidents, index, outbox, due, version · ARGV expected value of the guard, id, openedAt, json, kept, channels, seq, notification, now */
 const WRITE_SCRIPT = `
-if tonumber(redis.call('GET', KEYS[1]) or '0') ~= tonumber(ARGV[1]) then return 0 end
+if (redis.call('GET', KEYS[1]) or '0') ~= ARGV[1] then return 0 end
+redis.call('INCR', KEYS[6])
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
 redis.call('ZADD', KEYS[3], ARGV[3], ARGV[2])
 local old = redis.call('ZRANGE', KEYS[3], 0, -(tonumber(ARGV[5]) + 1))
@@ -31,38 +47,45 @@ end
 return 1`;
 
 /** Opens the store; it needs no connection of its own. */
-export const createIncidentStore = (redis: RedisConnections, keys: AggregatorKeys): IncidentStore => ({
-  latest: async (count) => {
-    const ids = await redis.retry((lane) => lane.zrevrange(keys.incidentIndex, 0, count - 1));
-    if (ids.length === 0) return [];
-    const texts = await redis.retry((lane) => lane.hmget(keys.incidents, ...ids));
-    return texts.flatMap((text) => (text === null ? [] : [JSON.parse(text) as Incident]));
-  },
-  find: async (id) => {
-    const text = await redis.retry((lane) => lane.hget(keys.incidents, id));
-    return text === null ? undefined : (JSON.parse(text) as Incident);
-  },
-  write: async (epoch, { kind, incident }, channels, now) => {
-    const written = await redis.retry((lane) =>
-      lane.eval(
-        WRITE_SCRIPT,
-        5,
-        keys.epoch,
-        keys.incidents,
-        keys.incidentIndex,
-        keys.outbox,
-        keys.outboxDue,
-        epoch,
-        incident.id,
-        incident.openedAt,
-        JSON.stringify(incident),
-        KEPT,
-        channels,
-        incident.seq,
-        JSON.stringify({ kind, incident, epoch, firstAt: now, attempts: 0 }),
-        now,
-      ),
-    );
+export const createIncidentStore = (redis: RedisConnections, keys: AggregatorKeys): IncidentStore => {
+  const write = async (
+    { key, expected, epoch }: { readonly key: string; readonly expected: string; readonly epoch: number },
+    { kind, incident }: IncidentChange,
+    channels: number,
+    now: number,
+  ): Promise<boolean> => {
+    const names = [
+      key,
+      keys.incidents,
+      keys.incidentIndex,
+      keys.outbox,
+      keys.outboxDue,
+      keys.incidentVersion,
+    ];
+    const notification = JSON.stringify({ kind, incident, epoch, firstAt: now, attempts: 0 });
+    const { id, openedAt, seq } = incident;
+    const values = [expected, id, openedAt, JSON.stringify(incident), KEPT, channels, seq, notification, now];
+    const written = await redis.retry((lane) => lane.eval(WRITE_SCRIPT, names.length, ...names, ...values));
     return written === 1;
-  },
-});
+  };
+  return {
+    read: async (count) => {
+      // The version first: a change in between makes a later write fail, and is read again.
+      const version = (await redis.retry((lane) => lane.get(keys.incidentVersion))) ?? '0';
+      const ids = await redis.retry((lane) => lane.zrevrange(keys.incidentIndex, 0, count - 1));
+      if (ids.length === 0) return { version, items: [] };
+      const texts = await redis.retry((lane) => lane.hmget(keys.incidents, ...ids));
+      return {
+        version,
+        items: texts.flatMap((text) => (text === null ? [] : [JSON.parse(text) as Incident])),
+      };
+    },
+    find: async (id) => {
+      const text = await redis.retry((lane) => lane.hget(keys.incidents, id));
+      return text === null ? undefined : (JSON.parse(text) as Incident);
+    },
+    write: (epoch, ...rest) => write({ key: keys.epoch, expected: String(epoch), epoch }, ...rest),
+    record: (version, epoch, ...rest) =>
+      write({ key: keys.incidentVersion, expected: version, epoch }, ...rest),
+  };
+};

@@ -6,10 +6,15 @@ export const aggregatorKeys = (prefix: string, fleet: string) => {
     epoch: `${base}epoch`,
     incidents: `${base}incidents`,
     incidentIndex: `${base}incidents:index`,
+    incidentVersion: `${base}incidents:version`,
     journey: `${base}journey`,
     outbox: `${base}outbox`,
     outboxDue: `${base}outbox:due`,
     selfRemovals: (service: string) => `${base}selfout:${service}`,
+    /** Until when history is written, ms since epoch. */
+    daysUntil: `${base}days-until`,
+    /** Times before that in which the writer did not look; others may have. */
+    dayGaps: `${base}day-gaps`,
     days: (service: string) => `${base}days:${service}`,
   };
 };

@@ -1,0 +1,129 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
+import { until } from '@muster/testkit/wait';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { FAST, startAggregator, startTiny, type TestAggregator } from './aggregator-fixture.ts';
+
+// Incidents and history of an outage in which nothing can be written. Everything ten times as often as by default.
+
+const QUICK = {
+  ...{ ...FAST, INCIDENT_AFTER_MS: '300', LEADER_LEASE_MS: '1500' },
+  ...{ REDIS_COMMAND_TIMEOUT_MS: '500', REDIS_CONNECT_TIMEOUT_MS: '1000' },
+};
+let stack: AsyncDisposableStack;
+let redis: OwnStore;
+beforeEach(async () => {
+  stack = new AsyncDisposableStack();
+  redis = stack.use(await openOwnRedis());
+});
+afterEach(() => stack.disposeAsync());
+
+interface IncidentBody {
+  readonly id: string;
+  readonly subject: string;
+  readonly severity: string;
+  readonly openedAt: string;
+  readonly closedAt?: string;
+  readonly isUnsaved?: boolean;
+  readonly isStartUnknown?: boolean;
+}
+const incidentsOf = async (aggregator: TestAggregator): Promise<IncidentBody[]> =>
+  (await aggregator.ask('/v1/incidents')).body.items;
+const ofRedis = (incidents: readonly IncidentBody[]) =>
+  incidents.filter(({ subject }) => subject === 'redis');
+const secondsDown = async (aggregator: TestAggregator): Promise<number> => {
+  const { body } = await aggregator.ask('/v1/history?service=redis&days=1');
+  return body.items?.[0]?.days[0]?.seconds.major_outage ?? 0;
+};
+const openHook = async () => {
+  const heard: { readonly type: string; readonly incident: IncidentBody }[] = [];
+  const server = createServer((req, res) => {
+    let text = '';
+    req.on('data', (chunk) => {
+      text += chunk;
+    });
+    req.on('end', () => {
+      heard.push(JSON.parse(text));
+      res.writeHead(204).end();
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  stack.defer(() => void server.close());
+  return { heard, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/` };
+};
+/** Two aggregators and an instance that report on one Redis. */
+const begin = async () => {
+  const places = { redisUrl: redis.url, redisPrefix: 'o:' };
+  const hook = await openHook();
+  const start = (name: string) =>
+    startAggregator(places, { ...QUICK, INSTANCE_NAME: name, WEBHOOK_URLS: hook.url });
+  const one = await start('agg-1');
+  const two = stack.use(await start('agg-2'));
+  stack.use(await startTiny(places, QUICK));
+  for (const each of [one, two]) {
+    await until(async () => (await each.ask('/v1/fleet')).body, {
+      ok: ({ leader, dependencies: { redis } }) =>
+        leader !== null && redis.status === 'up' && redis.reporters === 3,
+      what: 'a fleet that is well',
+      timeoutMs: 20_000,
+    });
+  }
+  return { one, two, start, hook };
+};
+const untilDown = (aggregator: TestAggregator) =>
+  until(async () => (await aggregator.ask('/health')).body, {
+    ok: ({ impact }) => impact?.[0]?.users.startsWith('Messages are not delivered') === true,
+    what: 'an impact',
+  });
+const untilIncident = (aggregator: TestAggregator, isThere: (one: IncidentBody) => boolean) =>
+  until(async () => ofRedis(await incidentsOf(aggregator)), {
+    ok: (all) => all.length === 1 && all.every(isThere),
+    what: 'an incident',
+    timeoutMs: 20_000,
+  });
+
+test('[IN6] [FH9] Redis stops: what users cannot do is said at once, and afterwards the incident stands with its true times', async () => {
+  const { one, two, hook } = await begin();
+  stack.use(one);
+  const stoppedAt = Date.now();
+  redis.signal('SIGSTOP');
+  for (const each of [one, two]) {
+    const { status, impact } = await untilDown(each);
+    expect(Date.now() - stoppedAt).toBeLessThan(5_000);
+    expect(status).toBe('degraded');
+    expect(impact[0]).toMatchObject({ subject: 'redis', reasons: ['timeout'] });
+    const since = Date.parse(impact[0].since);
+    expect([since >= stoppedAt - 1, since <= Date.now()]).toEqual([true, true]);
+    const [kept] = await untilIncident(each, ({ isUnsaved }) => isUnsaved === true);
+    expect(kept).toMatchObject({ severity: 'major_outage' });
+    expect((await each.ask('/feed.atom')).body).not.toContain('redis');
+  }
+  expect(hook.heard).toEqual([]);
+  const before = Math.floor((Date.now() - stoppedAt) / 1_000);
+  redis.signal('SIGCONT');
+  const backAt = Date.now();
+  const [first] = await untilIncident(one, ({ closedAt, isUnsaved }) => closedAt !== undefined && !isUnsaved);
+  // The follower has merged what it saw, or has nothing left to merge.
+  const [second] = await untilIncident(two, ({ id, isUnsaved }) => id === first?.id && !isUnsaved);
+  expect(second).toEqual(first);
+  const openedAt = Date.parse(first?.openedAt ?? '');
+  const closedAt = Date.parse(first?.closedAt ?? '');
+  expect(openedAt).toBeGreaterThanOrEqual(stoppedAt - 1);
+  expect(openedAt).toBeLessThan(stoppedAt + 5_000);
+  expect(closedAt).toBeGreaterThanOrEqual(backAt - 1_000);
+  expect(closedAt).toBeLessThan(backAt + 8_000);
+  expect((await one.ask('/feed.atom')).body).toContain(first?.id);
+  await until(() => hook.heard.filter(({ incident }) => incident.subject === 'redis'), {
+    ok: (all) => all.length >= 2,
+    what: 'both webhooks',
+  });
+  const told = hook.heard.filter(({ incident }) => incident.subject === 'redis');
+  expect(told.map(({ type, incident }) => `${type} ${incident.id}`)).toEqual(
+    ['opened', 'closed'].map((kind) => `incident.${kind} ${first?.id}`),
+  );
+  for (const each of [one, two]) {
+    expect(await secondsDown(each)).toBeGreaterThanOrEqual(before - 4);
+    expect(await secondsDown(each)).toBeLessThanOrEqual(Math.ceil((closedAt - openedAt) / 1_000) + 2);
+  }
+}, 60_000);
