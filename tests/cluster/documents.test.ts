@@ -1,3 +1,7 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { dirname } from 'node:path';
+import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { repositoryFiles } from '../architecture/source-files.ts';
 import { runnableBlocks } from '../documents/blocks.ts';
@@ -13,6 +17,44 @@ beforeAll(async () => {
   home = await startFleetHome();
 });
 afterAll(() => home?.[Symbol.asyncDispose]());
+
+/** Runs `npx muster …` with the Node of `path`; kills npx, as a shell's `kill $!` does, as soon as it listens. */
+const killTail = async (path: string): Promise<{ written: string; ended: Promise<unknown> }> => {
+  const child = spawn('npx', ['muster', 'tail', 'killed'], {
+    cwd: home.directory,
+    env: { ...process.env, PATH: `${path}:${process.env['PATH']}` },
+  });
+  let written = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (written += chunk));
+  // Closed by the last process that holds them: that of the command itself.
+  const ended = once(child, 'close');
+  await until(() => written.includes('listening to killed'), { what: 'the tail to listen' });
+  child.kill();
+  return { written, ended };
+};
+
+const SYSTEM_NODE = '/usr/bin';
+const olderNode = (): boolean => {
+  try {
+    return Number(/v(\d+)/.exec(String(execFileSync(`${SYSTEM_NODE}/node`, ['--version'])))?.[1]) < 24;
+  } catch {
+    return false;
+  }
+};
+
+test.for([
+  ['this Node', dirname(process.execPath)],
+  ...(olderNode() ? [['an older Node, which hands over', SYSTEM_NODE] as const] : []),
+])('[CM8] a tail whose npx is killed leaves no process and no session: %s', async ([, path = '']) => {
+  const { written, ended } = await killTail(path);
+  await ended;
+  expect(written).not.toContain('Warning');
+  const { serviceApiKey, publicUrl } = home.fleet.describe();
+  const answer = await fetch(`${publicUrl}/v1/sessions?user_id=muster-cli&state=live`, {
+    headers: { authorization: `Bearer ${serviceApiKey}` },
+  });
+  expect(await answer.json()).toMatchObject({ items: [] });
+});
 
 test.each(documents)('[DC3] %s does what it says', async (document) => {
   await home.runDocument(document, ['fleet'], false);

@@ -14,6 +14,8 @@ const OPS_OFFSET = 1_000;
 /** A checkout of its own with a fleet of its own. */
 export interface FleetHome extends AsyncDisposable {
   readonly fleet: Fleet;
+  /** Looks like the root of the repository. */
+  readonly directory: string;
   /** Runs the blocks of a document that carry one of `marks`; answers what each wrote by its end. */
   runDocument(
     document: string,
@@ -47,6 +49,7 @@ export const startFleetHome = async (): Promise<FleetHome> => {
 
   return {
     fleet,
+    directory: home,
     runDocument: async (document, marks, slow) => {
       const blocks = runnableBlocks(document, marks).filter(({ isSlow }) => slow || !isSlow);
       await using shell: DocumentShell = openShell({

@@ -1,14 +1,41 @@
 #!/usr/bin/env node
 // Node 24 and newer run our TypeScript as it is. An older one hands over to the Node that `npm start` has brought.
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { constants } from 'node:os';
 import { fileURLToPath } from 'node:url';
 
 // What the runtime thinks of the libraries inside is nothing that whoever types a command can change.
 process.removeAllListeners('warning');
 
 const OLDEST_NODE = 24;
+const PARENT_CHECK_MS = 250;
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 const main = new URL('../src/main.ts', import.meta.url);
+
+/** npx ends with a shell between us, which may keep a signal to itself: the end of our parent is the sign. */
+const watchParent = (onGone) => {
+  const parent = process.ppid;
+  const timer = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(timer);
+    onGone();
+  }, PARENT_CHECK_MS);
+};
+
+/** Runs the command with another Node in our place: same terminal, signals passed on, its exit code is ours. */
+const handOver = (node) => {
+  const args = ['--no-warnings', fileURLToPath(main), ...process.argv.slice(2)];
+  // The channel tells the command that we have ended, whatever ended us.
+  const child = spawn(node, args, { stdio: ['inherit', 'inherit', 'inherit', 'ipc'] });
+  for (const signal of SIGNALS) process.on(signal, () => child.kill(signal));
+  if (process.env.npm_command === 'exec') watchParent(() => child.kill('SIGTERM'));
+  child.once('error', ({ message }) => {
+    process.stderr.write(`muster: cannot run ${node}: ${message}\n`);
+    process.exit(1);
+  });
+  child.once('exit', (code, signal) => process.exit(code ?? 128 + (constants.signals[signal] ?? 0)));
+};
 
 if (Number(process.versions.node.split('.')[0]) >= OLDEST_NODE) await import(main.href);
 else {
@@ -17,6 +44,5 @@ else {
     process.stderr.write(`muster needs Node ${OLDEST_NODE} or newer; \`npm run setup\` brings one\n`);
     process.exit(1);
   }
-  const { status } = spawnSync(own, [fileURLToPath(main), ...process.argv.slice(2)], { stdio: 'inherit' });
-  process.exit(status ?? 1);
+  handOver(own);
 }

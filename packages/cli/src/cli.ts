@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { createSender, MusterError } from '@muster/client/http';
 import { createApi } from './api.ts';
@@ -27,6 +28,7 @@ const COMMANDS: readonly Command[] = [
 const OK = 0;
 const FAILED = 1;
 const MISUSED = 2;
+const HELP_WIDTH = 73;
 
 const OPTIONS = {
   help: { type: 'boolean', short: 'h' },
@@ -37,8 +39,13 @@ const OPTIONS = {
 } as const;
 
 /** Runs one command. Answers the exit code: 0 done, 1 refused or failed, 2 misused. Never throws. */
-export const runCli = async (around: Surroundings): Promise<number> => {
-  const { argv, err } = around;
+export const runCli = async (given: Surroundings): Promise<number> => {
+  const around = { ...given, argv: optionsBehind(given.argv) };
+  const { argv, out, err } = around;
+  if (argv[0] === '--version') {
+    out(version());
+    return OK;
+  }
   const command = COMMANDS.find(({ name }) => name.split(' ').every((word, at) => argv[at] === word));
   if (command === undefined) return explain(around);
   try {
@@ -78,6 +85,22 @@ const perform = async (command: Command, around: Surroundings): Promise<number> 
   return answer.isBad ? FAILED : OK;
 };
 
+/** Options that every command takes may stand before it too. */
+const optionsBehind = (argv: readonly string[]): readonly string[] => {
+  const rest = [...argv];
+  const front: string[] = [];
+  for (;;) {
+    const [name = '', value] = (rest[0] ?? '').split('=', 2);
+    const option = OPTIONS[name.replace(/^--/, '') as keyof typeof OPTIONS];
+    if (!name.startsWith('--') || option === undefined || rest.length === 1) return [...rest, ...front];
+    front.push(rest.shift() ?? '');
+    if (option.type === 'string' && value === undefined) front.push(rest.shift() ?? '');
+  }
+};
+
+const version = (): string =>
+  JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version;
+
 interface Parsed {
   readonly values: Readonly<Record<string, string | boolean | undefined>>;
   readonly positionals: readonly string[];
@@ -96,30 +119,57 @@ const parse = (command: Command, args: readonly string[]): Parsed => {
 };
 
 const explain = ({ argv, out, err }: Surroundings): number => {
-  const asked = argv.length === 0 || argv.includes('--help') || argv.includes('-h');
-  const width = Math.max(...COMMANDS.map(({ usage }) => usage.length));
-  const lines = COMMANDS.map(({ usage, summary }) => `  muster ${usage.padEnd(width)}  ${summary}`);
+  const [first = ''] = argv;
+  const asked = argv.length === 0 || first === 'help' || argv.includes('--help') || argv.includes('-h');
+  const ofGroup = COMMANDS.filter(({ name }) => name.startsWith(`${first} `));
+  const shown = ofGroup.length > 0 ? ofGroup : COMMANDS;
+  if (!asked) {
+    const known = shown.map(({ name }) => name).join(', ');
+    err(`muster: there is no command ${argv.join(' ')}; there are ${known}\nmuster --help explains them`);
+    return MISUSED;
+  }
+  const lines = shown.map(({ usage, summary }) => `  muster ${usage}\n      ${wrapped(summary)}`);
   const text = [
     'Sessions, groups, API keys and diagnostics of a Muster fleet.',
     '',
     ...lines,
     '',
-    'Every command takes --json, and --url, --key (of the session service) and --server-key (of the gateways) to say which',
-    'fleet. Without them: MUSTER_URL, MUSTER_API_KEY and MUSTER_SERVER_API_KEY, or the fleet that npm start runs',
-    '(.muster/fleet.json here or above).',
+    'Every command takes --json, and --url, --key (of the session service) and',
+    '--server-key (of the gateways) to say which fleet. Without them: MUSTER_URL,',
+    'MUSTER_API_KEY and MUSTER_SERVER_API_KEY, or the fleet that npm start runs',
+    '(.muster/fleet.json here or above). muster --version prints the version.',
   ].join('\n');
-  if (asked) {
-    out(text);
-    return OK;
+  out(text);
+  return OK;
+};
+
+/** Breaks a summary so that no line of the help is longer than 80 columns. */
+const wrapped = (text: string): string => {
+  const lines = [''];
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1) ?? '';
+    if (last !== '' && last.length + word.length >= HELP_WIDTH) lines.push(word);
+    else lines[lines.length - 1] = last === '' ? word : `${last} ${word}`;
   }
-  err(`muster: there is no command ${argv.join(' ')}\n\n${text}`);
-  return MISUSED;
+  return lines.join('\n      ');
 };
 
 const sayError = (error: unknown): string => {
   if (!(error instanceof MusterError)) return error instanceof Error ? error.message : String(error);
   const about = error.requestId === undefined ? '' : ` (request ${error.requestId})`;
-  if (error.status === 0) return `${error.message}: is the fleet running there?`;
+  if (error.status === 0) return `${error.message}: ${causeOf(error)}`;
   if (error.status === 401) return `the API key was refused${about}: check --key or MUSTER_API_KEY`;
   return `${error.message} [${error.status} ${error.reason}]${about}`;
+};
+
+/** Why there was no answer, as the network tells it, and what to look at. */
+const causeOf = (error: Error): string => {
+  let cause: unknown = error.cause;
+  while (cause instanceof Error && cause.cause !== undefined) cause = cause.cause;
+  const { code, name, message } = (cause ?? {}) as { code?: string; name?: string; message?: string };
+  if (name === 'TimeoutError') return 'nothing came in time; is this the load balancer, and is it reachable?';
+  if (code !== undefined && /CERT|SSL|TLS|SIGNED|VERIFY/.test(code)) {
+    return `${message} [${code}]; a certificate authority of your own is named by NODE_EXTRA_CA_CERTS`;
+  }
+  return `${code ?? message ?? 'no connection'}; is the fleet running there?`;
 };

@@ -1,5 +1,7 @@
-import type { Command } from '../command.ts';
-import { table } from '../table.ts';
+import { MusterError } from '@muster/client/http';
+import type { Command, Context } from '../command.ts';
+import { makeRoundTrip, type Step } from '../round-trip.ts';
+import { printable, table } from '../table.ts';
 
 interface Report {
   readonly findings: readonly { readonly verdict: string; readonly advice: string }[];
@@ -26,13 +28,50 @@ interface Report {
 export const doctor: Command = {
   name: 'doctor',
   usage: 'doctor',
-  summary: 'who holds which connections, and what is wrong; exit code 1 when something is',
+  summary:
+    'sign in, connect, publish, receive and sign out, with times; then the connections of the stores; exit code 1 when something is wrong',
   options: {},
-  run: async ({ send }) => {
-    const { body } = await send<Report>({ method: 'GET', path: '/v1/diagnostics/connections' });
-    return { text: tell(body), json: body, isBad: body.findings.some(({ verdict }) => verdict !== 'ok') };
+  run: async (context) => {
+    const steps = await makeRoundTrip(context);
+    const connections = await readConnections(context);
+    const isBad =
+      steps.some(({ state }) => state !== 'ok') ||
+      ('report' in connections
+        ? connections.report.findings.some(({ verdict }) => verdict !== 'ok')
+        : !connections.isForbidden);
+    return {
+      text: `${tellSteps(steps)}\n\n${'report' in connections ? tell(connections.report) : connections.reason}`,
+      json: { steps, connections: 'report' in connections ? connections.report : null },
+      isBad,
+    };
   },
 };
+
+type Connections =
+  | { readonly report: Report }
+  /** Forbidden: the key may do less than this, which is no fault of the fleet. */
+  | { readonly reason: string; readonly isForbidden: boolean };
+
+const readConnections = async ({ send }: Context): Promise<Connections> => {
+  try {
+    return { report: (await send<Report>({ method: 'GET', path: '/v1/diagnostics/connections' })).body };
+  } catch (error) {
+    if (!(error instanceof MusterError)) throw error;
+    const isForbidden = error.status === 403;
+    const why = isForbidden ? 'the API key lacks the scope ops' : `${error.message} [${error.status}]`;
+    return { reason: `connections of the stores: unknown (${why})`, isForbidden };
+  }
+};
+
+const tellSteps = (steps: readonly Step[]): string =>
+  steps
+    .map((one) => {
+      const name = one.step.padEnd(9);
+      if (one.state === 'skipped') return `–       ${name}  not tried`;
+      const line = `${one.state === 'ok' ? 'ok    ' : 'FAILED'}  ${name}  ${String(one.ms).padStart(7)} ms  ${printable(one.detail)}`;
+      return one.state === 'ok' ? line : `${line}\n        what to do: ${one.advice}`;
+    })
+    .join('\n');
 
 const tell = ({ findings, pool, budget, postgres, redis }: Report): string => {
   const { oldest_checkout: oldest } = pool;

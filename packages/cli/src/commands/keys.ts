@@ -14,8 +14,8 @@ interface ApiKey {
 /** `muster keys create` */
 export const keysCreate: Command = {
   name: 'keys create',
-  usage: 'keys create --name NAME --scopes sessions:create,sessions:end[,…] [--tenant ID]',
-  summary: 'an API key for a back end; it is shown this once',
+  usage: 'keys create --name NAME --scopes SCOPE[,SCOPE] [--tenant ID]',
+  summary: 'an API key for a back end, shown this once; scopes are sessions:create, sessions:end, …',
   options: { name: { type: 'string' }, scopes: { type: 'string' }, tenant: { type: 'string' } },
   run: async ({ send, option }) => {
     const [name, scopes] = [option('name'), option('scopes')];

@@ -100,6 +100,7 @@ const factsOf = (one: Session): string =>
       ['idle until', instant(one.idle_expires_at)],
       ['expires', instant(one.expires_at)],
       ['ended', one.ended_at === null ? '–' : `${instant(one.ended_at)} (${one.end_reason})`],
+      ['grants', one.grants.map(({ groups, allow }) => `${groups} (${allow.join(', ')})`).join(' ') || '–'],
       ['data', JSON.stringify(one.data ?? {})],
     ],
   ).trimStart();

@@ -1,69 +1,80 @@
 import { createRealtime } from '@muster/client/realtime';
-import type { OpenedSession } from '@muster/client/session-types';
 import { type Command, type Context, onlyArgument, UsageError } from '../command.ts';
 import { printable } from '../table.ts';
+import { withTemporarySession } from '../temporary-session.ts';
 
-const USER = 'muster-cli';
+const MOST_KEPT = 1_000;
 
 /** `muster tail` */
 export const tail: Command = {
   name: 'tail',
-  usage: 'tail GROUP [--count N]',
-  summary: 'show what is sent to a group, as it comes; --count ends after N, Ctrl-C at any time',
-  options: { count: { type: 'string' } },
+  usage: 'tail GROUP [--last N] [--count N]',
+  summary:
+    'show what is sent to a group; --last begins with N that are kept, --count ends after N, Ctrl-C at any time',
+  options: { count: { type: 'string' }, last: { type: 'string' } },
   run: async (context) => {
     const group = onlyArgument(context, 'group');
-    const count = Number(context.option('count') ?? Number.POSITIVE_INFINITY);
-    if (!(count >= 1)) throw new UsageError('--count is a number from 1 on');
-    const { body: session } = await context.send<OpenedSession>({
-      method: 'POST',
-      path: '/v1/sessions',
-      idempotencyKey: true,
-      body: {
-        user_id: USER,
-        transport: 'bearer',
-        remember: false,
-        label: 'muster tail',
-        grants: [{ groups: group, allow: ['subscribe'] }],
-      },
-    });
-    try {
-      const seen = await follow(context, { group, token: session.token ?? '', count });
+    const count =
+      context.option('count') === undefined ? Number.POSITIVE_INFINITY : numberOf(context, 'count');
+    const last = context.option('last') === undefined ? 0 : numberOf(context, 'last');
+    const allow = last > 0 ? (['subscribe', 'history'] as const) : (['subscribe'] as const);
+    const grants = [{ groups: group, allow }];
+    return withTemporarySession(context, { label: 'muster tail', grants }, async ({ token }) => {
+      const seen = await follow(context, { group, token, count, last });
       return { text: `${seen} seen`, json: undefined };
-    } finally {
-      await context.send({ method: 'DELETE', path: `/v1/sessions/${session.id}` });
-    }
+    });
   },
+};
+
+const numberOf = ({ option }: Context, name: 'count' | 'last'): number => {
+  const value = Number(option(name));
+  if (Number.isInteger(value) && value >= 1 && (name === 'count' || value <= MOST_KEPT)) return value;
+  throw new UsageError(`--${name} is a number from 1 ${name === 'last' ? `to ${MOST_KEPT}` : 'on'}`);
 };
 
 interface Following {
   readonly group: string;
   readonly token: string;
   readonly count: number;
+  /** Kept publications to begin with. */
+  readonly last: number;
+}
+
+interface Publication {
+  readonly data: unknown;
+  readonly offset?: number | undefined;
+  readonly info?: { readonly user?: string } | undefined;
 }
 
 /** Resolves with how many were seen, when that is enough or the caller wants no more; rejects when it may not listen. */
-const follow = async (
-  { url, interruption, say, note, isSet }: Context,
-  { group, token, count }: Following,
-): Promise<number> => {
+const follow = async (context: Context, { group, token, count, last }: Following): Promise<number> => {
+  const { url, interruption, note } = context;
   const client = createRealtime({ baseUrl: url, token });
   const subscription = client.newSubscription(group);
   const ended = Promise.withResolvers<void>();
   let seen = 0;
-  subscription.on('publication', ({ data, offset, info }) => {
+  const show = (publication: Publication): void => {
     if (seen >= count) return;
     seen += 1;
-    const at = new Date().toISOString();
-    const user = info?.user ?? '';
-    say(
-      isSet('json')
-        ? JSON.stringify({ at, group, offset, user, data })
-        : printable(`${at.slice(11, 23)}  ${user || '(server)'}  ${JSON.stringify(data)}`),
-    );
+    sayPublication(context, group, publication);
     if (seen >= count) ended.resolve();
+  };
+  // Publications that come while the kept ones are being read wait for their turn.
+  let waiting: Publication[] | undefined = last > 0 ? [] : undefined;
+  const beginWithKept = async (): Promise<void> => {
+    const { publications } = await subscription.history({ limit: last, reverse: true });
+    const kept = publications.toReversed();
+    const newest = kept.at(-1)?.offset ?? 0;
+    const later = (waiting ?? []).filter(({ offset }) => offset === undefined || offset > newest);
+    waiting = undefined;
+    for (const publication of [...kept, ...later]) show(publication);
+  };
+  subscription.on('publication', (publication) => {
+    if (waiting === undefined) show(publication);
+    else waiting.push(publication);
   });
   subscription.on('subscribed', ({ wasRecovering, recovered }) => {
+    if (waiting !== undefined) beginWithKept().catch(ended.reject);
     note(wasRecovering && !recovered ? `${group}: something was missed here` : `listening to ${group}`);
   });
   subscription.on('unsubscribed', ({ code, reason }) =>
@@ -84,4 +95,18 @@ const follow = async (
     client.disconnect();
   }
   return seen;
+};
+
+const sayPublication = (
+  { say, isSet }: Context,
+  group: string,
+  { data, offset, info }: Publication,
+): void => {
+  const at = new Date().toISOString();
+  const user = info?.user ?? '';
+  say(
+    isSet('json')
+      ? JSON.stringify({ at, group, offset, user, data })
+      : printable(`${at.slice(11, 23)}  ${user || '(server)'}  ${JSON.stringify(data)}`),
+  );
 };

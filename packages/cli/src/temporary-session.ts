@@ -1,0 +1,29 @@
+import type { Grant, OpenedSession } from '@muster/client/session-types';
+import type { Context } from './command.ts';
+
+/** User of the sessions that commands open for themselves. */
+const USER = 'muster-cli';
+
+/** Opens a session for as long as `run` takes, and ends it whatever comes of that. */
+export const withTemporarySession = async <T>(
+  context: Context,
+  { label, grants }: { readonly label: string; readonly grants: readonly Grant[] },
+  run: (session: OpenedSession & { readonly token: string }) => Promise<T>,
+): Promise<T> => {
+  const { body } = await context.send<OpenedSession>({
+    method: 'POST',
+    path: '/v1/sessions',
+    idempotencyKey: true,
+    body: { user_id: USER, transport: 'bearer', remember: false, label, grants },
+  });
+  try {
+    return await run({ ...body, token: body.token ?? '' });
+  } finally {
+    await endSession(context, body.id);
+  }
+};
+
+/** Ends a session; one that has ended already is fine. */
+export const endSession = async (context: Context, id: string): Promise<void> => {
+  await context.send({ method: 'DELETE', path: `/v1/sessions/${id}` });
+};
