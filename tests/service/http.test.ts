@@ -242,3 +242,31 @@ const raw = (text: string): Promise<string> =>
     });
     socket.on('error', reject).on('close', () => resolve(answer));
   });
+
+test('[HT15] a body that comes byte by byte is answered 408 in time, and the connection is cut', async () => {
+  const slow = await listen((req, res) => req.resume().once('end', () => res.end('read')), {
+    host: '127.0.0.1',
+    port: 0,
+    requestTimeoutMs: 400,
+  });
+  const socket = connect(slow.port, '127.0.0.1');
+  let text = '';
+  let sent = 0;
+  socket.on('data', (data) => {
+    text += data.toString();
+  });
+  socket.on('error', () => {});
+  socket.write(
+    'POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n',
+  );
+  const drip = setInterval(() => {
+    sent += 1;
+    socket.write('x');
+  }, 50);
+  await new Promise((resolve) => socket.once('close', resolve));
+  clearInterval(drip);
+  expect(text).toMatch(/^HTTP\/1\.1 408 /);
+  expect(text).toContain('/problems/request-timeout');
+  expect(sent).toBeLessThan(1_000);
+  await slow[Symbol.asyncDispose]();
+});

@@ -7,6 +7,11 @@ import { toProblem } from './problem.ts';
 
 const IDLE_SWEEP_MS = 50;
 const CLOSE_GRACE_MS = 5_000;
+const HEADERS_TIMEOUT_MS = 5_000;
+const REQUEST_TIMEOUT_MS = 10_000;
+const CHECK_MS = 1_000;
+/** Time for a refused client to read why, before its connection is cut. */
+const LINGER_MS = 1_000;
 
 /** An HTTP server that listens. Disposing it stops accepting and waits for the answers under way. */
 export interface Listening extends AsyncDisposable {
@@ -23,9 +28,19 @@ const BACKLOG = 4_096;
 /** Listens; rejects when the port is taken. Slow or oversized requests are ended: headers 5 s, body 10 s, headers 16 KiB. */
 export const listen = async (
   app: RequestListener,
-  options: { readonly host: string; readonly port: number },
+  options: { readonly host: string; readonly port: number; readonly requestTimeoutMs?: number },
 ): Promise<Listening> => {
-  const server = createServer({ headersTimeout: 5_000, requestTimeout: 10_000, maxHeaderSize: 16_384 }, app);
+  const { requestTimeoutMs = REQUEST_TIMEOUT_MS } = options;
+  const server = createServer(
+    {
+      headersTimeout: Math.min(HEADERS_TIMEOUT_MS, requestTimeoutMs),
+      requestTimeout: requestTimeoutMs,
+      // Node looks every 30 s by default, which would make 40 s of the limit.
+      connectionsCheckingInterval: Math.min(CHECK_MS, requestTimeoutMs / 4),
+      maxHeaderSize: 16_384,
+    },
+    app,
+  );
   // Longer than the idle time of load balancers, so that they and not we close idle connections.
   server.keepAliveTimeout = 65_000;
   server.on('clientError', (error: NodeJS.ErrnoException, socket) =>
@@ -63,6 +78,8 @@ const refuseConnection = (error: NodeJS.ErrnoException, socket: Socket): void =>
   if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
   const [code, status] = PARSER_CODES[error.code ?? ''] ?? ['MALFORMED_REQUEST', 400];
   socket.end(rawProblem(new AppError(code), status));
+  const stop = after(LINGER_MS, () => socket.destroy());
+  socket.once('close', stop);
 };
 
 /** A whole HTTP/1.1 response with a problem body, for sockets that have no response object (refused upgrades). */

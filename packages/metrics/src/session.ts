@@ -82,7 +82,9 @@ export const SESSION = {
     panel: { ...upkeep, by: ['instance'], as: 'max' },
   }),
   session_rate_limited_total: counter('Requests refused by a rate limit.', {
-    labels: { scope: ['guest', 'session', 'key', 'failures'] },
+    labels: {
+      scope: ['guest', 'guest_network', 'guest_tenant', 'guest_total', 'session', 'key', 'failures'],
+    },
     zero: true,
     panel: { ...checks, by: ['scope'] },
   }),

@@ -59,7 +59,16 @@ export const settings = z.object({
   GUEST_SESSIONS: field.onOff('off').describe('let anybody open a session without an account'),
   GUEST_LIMIT_PER_MINUTE: field
     .count(60, { min: 1 })
-    .describe('guest sessions that one address may open in a minute'),
+    .describe('guest sessions that one address (IPv6: one /64) may open in a minute'),
+  GUEST_LIMIT_PER_NETWORK: field
+    .count(300, { min: 1 })
+    .describe('guest sessions that one network (IPv4 /24, IPv6 /48) may open in a minute'),
+  GUEST_LIMIT_PER_TENANT: field
+    .count(3_000, { min: 1 })
+    .describe('guest sessions that a tenant may open in a minute, in the whole fleet'),
+  MAX_GUEST_SESSIONS: field
+    .count(100_000, { min: 1, max: 10_000_000 })
+    .describe('guest sessions that a tenant may have at once'),
   SESSION_LIMIT_PER_MINUTE: field
     .count(1_200)
     .describe('requests of one session to one replica in a minute; 0 for no limit'),
@@ -79,6 +88,9 @@ export const settings = z.object({
   ENDED_RETENTION_DAYS: field
     .count(30, { min: 1, max: 3_650 })
     .describe('days after which ended sessions are deleted'),
+  GUEST_RETENTION_HOURS: field
+    .count(24, { min: 1, max: 87_600 })
+    .describe('hours after which ended sessions of guests are deleted'),
   EVENT_RETENTION_DAYS: field
     .count(90, { min: 1, max: 3_650 })
     .describe('days after which a month of the log book is dropped'),
@@ -128,17 +140,28 @@ export interface SessionServiceConfig {
   readonly cookie: { readonly name: string; readonly secure: boolean; readonly embed: boolean };
   readonly allowedOrigins: readonly string[];
   readonly tenantHosts: TenantHosts;
-  readonly guests: { readonly enabled: boolean };
+  readonly guests: {
+    readonly enabled: boolean;
+    /** Live guest sessions per tenant. */
+    readonly max: number;
+  };
   /** Per minute; 0 for no limit. */
   readonly limits: {
     readonly guests: number;
+    readonly guestNetwork: number;
+    readonly guestTenant: number;
     readonly session: number;
     readonly key: number;
     readonly failures: number;
   };
   readonly trustedProxies: readonly string[];
   readonly outboxPollMs: number;
-  readonly sweep: { readonly intervalMs: number; readonly endedDays: number; readonly eventDays: number };
+  readonly sweep: {
+    readonly intervalMs: number;
+    readonly endedDays: number;
+    readonly guestHours: number;
+    readonly eventDays: number;
+  };
   /** For the budget of database connections. */
   readonly fleet: { readonly replicas: number; readonly surge: number };
   readonly oidcIssuers: readonly IssuerConfig[];
@@ -174,9 +197,11 @@ export const readConfig = (env: NodeJS.ProcessEnv): SessionServiceConfig => {
     },
     allowedOrigins: parsed.ALLOWED_ORIGINS ?? [publicUrl.origin],
     tenantHosts: parsed.TENANT_HOSTS,
-    guests: { enabled: parsed.GUEST_SESSIONS },
+    guests: { enabled: parsed.GUEST_SESSIONS, max: parsed.MAX_GUEST_SESSIONS },
     limits: {
       guests: parsed.GUEST_LIMIT_PER_MINUTE,
+      guestNetwork: parsed.GUEST_LIMIT_PER_NETWORK,
+      guestTenant: parsed.GUEST_LIMIT_PER_TENANT,
       session: parsed.SESSION_LIMIT_PER_MINUTE,
       key: parsed.KEY_LIMIT_PER_MINUTE,
       failures: parsed.FAILURE_LIMIT_PER_MINUTE,
@@ -186,6 +211,7 @@ export const readConfig = (env: NodeJS.ProcessEnv): SessionServiceConfig => {
     sweep: {
       intervalMs: parsed.SWEEP_INTERVAL_MS,
       endedDays: parsed.ENDED_RETENTION_DAYS,
+      guestHours: parsed.GUEST_RETENTION_HOURS,
       eventDays: parsed.EVENT_RETENTION_DAYS,
     },
     fleet: { replicas: parsed.EXPECTED_REPLICAS, surge: parsed.REPLICA_SURGE },

@@ -10,6 +10,7 @@ import { createApiKeys } from './core/api-keys.ts';
 import { type AuthenticateDeps, judge } from './core/authenticate.ts';
 import { createChanges } from './core/changes.ts';
 import { createChecker } from './core/checker.ts';
+import { createGuestCeiling } from './core/guest-ceiling.ts';
 import { createHeartbeat, type Heartbeat } from './core/heartbeat.ts';
 import { createLegacyImport, type LegacyImport } from './core/legacy.ts';
 import { createLoader } from './core/loader.ts';
@@ -23,6 +24,7 @@ import type { HttpContext } from './http/context.ts';
 import type { CheckedState, RecentChanges } from './http/internal-routes.ts';
 import { createRateLimits } from './http/rate-limits.ts';
 import { createLegacyStore } from './store/legacy-store.ts';
+import { countGuests } from './store/queries/sweep-sessions.ts';
 import { identityOf } from './wiring-identity.ts';
 
 const REPLAY_MS = 15 * 60_000;
@@ -210,6 +212,11 @@ const contextOf = (
     limits: createRateLimits({
       ...base,
       perMinute: config.limits,
+      guestCeiling: createGuestCeiling({
+        clock,
+        max: config.guests.max,
+        count: (tenant, most) => countGuests(base.postgres, tenant, most),
+      }),
       onLimited: (scope) => instruments.rateLimited.inc({ scope }),
     }),
   };

@@ -12,6 +12,9 @@ export const shortenIp = (text: string | undefined): string | null => networkOf(
 export const rateKeyOf = (text: string | undefined): string =>
   networkOf(text, 32, IPV6_BUCKET_BITS) ?? 'unknown';
 
+/** The network above {@link rateKeyOf}: an IPv4 /24 or an IPv6 /48, which one customer of a provider may own whole. */
+export const networkKeyOf = (text: string | undefined): string => shortenIp(text) ?? 'unknown';
+
 /** True for an IPv4 or IPv6 address in its usual spelling. */
 export const isIp = (text: string): boolean =>
   ipaddr.IPv4.isValidFourPartDecimal(text) || ipaddr.IPv6.isValid(text);

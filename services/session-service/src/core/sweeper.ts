@@ -11,18 +11,25 @@ export interface Sweeper extends AsyncDisposable {
   runOnce(): Promise<number>;
 }
 
+/** How long ended sessions are kept. */
+export interface Retention {
+  readonly endedDays: number;
+  /** Those of guests, of whom there may be many. */
+  readonly guestHours: number;
+}
+
 /** What the sweeper asks of Postgres. */
 export interface SweepStore {
   rearmActive(limit: number): Promise<number>;
   findIdle(limit: number): Promise<SessionId[]>;
   findExpired(limit: number): Promise<SessionId[]>;
   touch(touches: readonly Touch[]): Promise<void>;
-  deleteEnded(days: number, limit: number): Promise<number>;
+  deleteEnded(retention: Retention, limit: number): Promise<number>;
   countActive(): Promise<number>;
   keepHouse(eventDays: number): Promise<number>;
 }
 
-interface SweeperDeps {
+interface SweeperDeps extends Retention {
   readonly now: () => number;
   readonly log: Logger;
   readonly store: SweepStore;
@@ -30,7 +37,6 @@ interface SweeperDeps {
   readonly pending: (ids: readonly SessionId[]) => Promise<(number | undefined)[]>;
   readonly end: (ids: readonly SessionId[], reason: EndReason, actor: Actor) => Promise<{ ended: number }>;
   readonly intervalMs: number;
-  readonly endedDays: number;
   readonly eventDays: number;
   readonly onSwept: (result: { deleted: number }) => void;
   /** Told every minute how many sessions there are. */
@@ -53,7 +59,7 @@ export const createSweeper = (deps: SweeperDeps): Sweeper => {
     const ended = expired.length === 0 ? 0 : (await deps.end(expired, 'expired', SYSTEM)).ended;
     await deps.store.rearmActive(BATCH);
     const idle = await endIdle(deps);
-    const deleted = await deps.store.deleteEnded(deps.endedDays, DELETE_BATCH);
+    const deleted = await deps.store.deleteEnded(deps, DELETE_BATCH);
     if (deps.now() - keptAt > HOUSEKEEPING_MS) {
       await deps.store.keepHouse(deps.eventDays);
       keptAt = deps.now();

@@ -23,3 +23,12 @@ test('[SE42] zero switches a limit off, and a flood of keys does not grow withou
   for (const key of ['a', 'b', 'c', 'd']) bounded.take(key);
   expect(bounded.peek('a').ok).toBe(true);
 });
+
+test('[GC4] a flood of keys does not free those that are at their limit', () => {
+  const counter = createWindowCounter({ clock: createFakeClock(), perWindow: 3, maxKeys: 1_000 });
+  for (let times = 0; times < 4; times += 1) counter.take('guilty');
+  expect(counter.peek('guilty').ok).toBe(false);
+  for (let n = 0; n < 10_000; n += 1) expect(counter.take(`flood-${n}`).ok).toBe(true);
+  expect(counter.peek('guilty').ok).toBe(false);
+  expect(counter.take('guilty').ok).toBe(false);
+});

@@ -22,7 +22,7 @@ interface CounterOptions {
   /** 0 switches the limit off. */
   readonly perWindow: number;
   readonly windowMs?: number;
-  /** Keys remembered in one window; beyond it the count starts anew. */
+  /** Keys remembered in one window; beyond it the keys that were counted least are forgotten. */
   readonly maxKeys?: number;
 }
 
@@ -34,7 +34,7 @@ export const createWindowCounter = (options: CounterOptions): WindowCounter => {
 
   const current = (): Map<string, number> => {
     const now = clock.monotonic();
-    if (now >= endsAt || counts.size > maxKeys) {
+    if (now >= endsAt) {
       counts = new Map();
       endsAt = now + windowMs;
     }
@@ -49,10 +49,28 @@ export const createWindowCounter = (options: CounterOptions): WindowCounter => {
   return {
     take: (key) => {
       const map = current();
-      const used = (map.get(key) ?? 0) + 1;
+      const before = map.get(key);
+      if (before === undefined && map.size >= maxKeys) forgetLeastCounted(map, maxKeys / 2);
+      const used = (before ?? 0) + 1;
       map.set(key, used);
       return allowance(used);
     },
     peek: (key) => allowance((current().get(key) ?? 0) + 1),
   };
+};
+
+/**
+ * Leaves `most` keys, those with the highest counts: a flood of new keys cannot free the ones that are at their limit.
+ * Half of the map goes at once, so that the cost per key stays constant.
+ */
+const forgetLeastCounted = (map: Map<string, number>, most: number): void => {
+  const descending = [...map.values()].sort((one, other) => other - one);
+  const least = descending[Math.floor(most)] ?? 0;
+  let surplus = map.size - most;
+  for (const [key, count] of map) {
+    if (surplus <= 0) return;
+    if (count > least) continue;
+    map.delete(key);
+    surplus -= 1;
+  }
 };

@@ -28,12 +28,12 @@ export const guestRoutes = (context: HttpContext): Route[] => [
       404: { description: 'This service has no guest sessions.' },
       415: { description: 'The body is not application/json.' },
       422: { description: 'The body is not valid.' },
-      429: { description: 'Too many guest sessions from this address.' },
+      429: { description: 'Too many guest sessions: of this address, of its network, or in all.' },
       503: { description: 'Cannot be done just now; try again.' },
     },
     handle: async ({ auth, body, req }) => {
       const userAgent = req.headers['user-agent']?.slice(0, MAX_USER_AGENT) || null;
-      const tenant = context.config.tenantHosts.tenantOf(req.hostname) ?? 'default';
+      const tenant = tenantOf(context, req);
       const idempotency = anonymousIdempotencyOf('guest', req, { tenant, userAgent, ...body });
       const opened = await context.sessions.open(
         {
@@ -59,6 +59,10 @@ export const guestRoutes = (context: HttpContext): Route[] => [
   }),
 ];
 
+/** A guest belongs to the tenant of the host. */
+const tenantOf = ({ config }: HttpContext, { hostname }: Request): string =>
+  config.tenantHosts.tenantOf(hostname) ?? 'default';
+
 const guestGuard = async (context: HttpContext, req: Request, res: Response): Promise<Actor> => {
   if (!context.config.guests.enabled)
     throw new AppError('NOT_FOUND', { detail: 'There are no guest sessions here.' });
@@ -69,6 +73,6 @@ const guestGuard = async (context: HttpContext, req: Request, res: Response): Pr
   );
   if (origin === 'foreign')
     throw new AppError('CSRF', { detail: 'This request comes from a page of another site.' });
-  await context.limits.guest(req, res);
+  await context.limits.guest(req, res, tenantOf(context, req));
   return actorOf('guest', req);
 };

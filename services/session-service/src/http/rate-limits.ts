@@ -1,18 +1,30 @@
 import type { Clock } from '@muster/kit/clock';
+import type { Logger } from '@muster/kit/logger';
 import type { RedisConnections } from '@muster/kit/redis';
 import { AppError } from '@muster/protocol/errors';
 import type { Request, Response } from 'express';
 import { RateLimiterMemory, RateLimiterRedis, type RateLimiterRes } from 'rate-limiter-flexible';
-import { rateKeyOf } from '../core/ip.ts';
+import type { GuestCeiling } from '../core/guest-ceiling.ts';
+import { networkKeyOf, rateKeyOf } from '../core/ip.ts';
 import { type Allowance, createWindowCounter } from '../core/window-counter.ts';
 
 /** Whose limit was exceeded. */
-export type LimitScope = 'guest' | 'session' | 'key' | 'failures';
+export type LimitScope =
+  | 'guest'
+  | 'guest_network'
+  | 'guest_tenant'
+  | 'guest_total'
+  | 'session'
+  | 'key'
+  | 'failures';
 
 /** Counts requests and refuses those beyond a limit; every call may throw `RATE_LIMITED`. */
 export interface RateLimits {
-  /** Guest sessions of an address, counted by the whole fleet, by this process while Redis is away. */
-  guest(req: Request, res: Response): Promise<void>;
+  /**
+   * Guest sessions of an address, of its network and of a tenant, counted by the whole fleet, by this process while
+   * Redis is away; and the live ones of the tenant.
+   */
+  guest(req: Request, res: Response, tenant: string): Promise<void>;
   /** Requests of a session, or of an API key, at this process. */
   caller(kind: 'session' | 'key', id: string, res: Response): void;
   /** Remembers a token that is none. Good tokens of the same address are never touched by it. */
@@ -24,9 +36,13 @@ export interface RateLimits {
 
 interface RateLimitOptions {
   readonly clock: Clock;
+  readonly log: Logger;
+  readonly guestCeiling: GuestCeiling;
   readonly redis: RedisConnections;
   readonly perMinute: {
     readonly guests: number;
+    readonly guestNetwork: number;
+    readonly guestTenant: number;
     readonly session: number;
     readonly key: number;
     readonly failures: number;
@@ -37,8 +53,8 @@ interface RateLimitOptions {
 const WINDOW_S = 60;
 
 /** All limits are per minute. Bad credentials are counted without I/O: that is what makes refusing them cheap. */
-export const createRateLimits = ({ clock, redis, perMinute, onLimited }: RateLimitOptions): RateLimits => {
-  const guests = guestLimiter(redis, perMinute.guests);
+export const createRateLimits = (options: RateLimitOptions): RateLimits => {
+  const { clock, perMinute, onLimited } = options;
   const failures = {
     token: createWindowCounter({ clock, perWindow: perMinute.failures }),
     key: createWindowCounter({ clock, perWindow: perMinute.failures }),
@@ -52,16 +68,7 @@ export const createRateLimits = ({ clock, redis, perMinute, onLimited }: RateLim
     throw new AppError('RATE_LIMITED', { retryAfterS });
   };
   return {
-    guest: async (req, res) => {
-      try {
-        tell(res, 'ip', fromLimiter(perMinute.guests, await guests.consume(rateKeyOf(req.ip))));
-      } catch (error) {
-        if (error instanceof Error) throw error;
-        const allowance = fromLimiter(perMinute.guests, error as RateLimiterRes);
-        tell(res, 'ip', allowance);
-        refuse('guest', allowance.resetS);
-      }
-    },
+    guest: guestLimits(options, refuse),
     caller: (kind, id, res) => {
       const allowance = callers[kind].take(id);
       if (allowance.limit > 0) tell(res, kind, allowance);
@@ -79,10 +86,50 @@ export const createRateLimits = ({ clock, redis, perMinute, onLimited }: RateLim
   };
 };
 
-const guestLimiter = (redis: RedisConnections, points: number): RateLimiterRedis =>
+/** From the narrowest limit to the widest: what a narrow one refuses does not use up a wider one. */
+const guestLimits = (
+  { log, clock, redis, perMinute, guestCeiling }: RateLimitOptions,
+  refuse: (scope: LimitScope, retryAfterS: number) => never,
+): RateLimits['guest'] => {
+  const address = redisLimiter(redis, 'guest', perMinute.guests);
+  const network = redisLimiter(redis, 'guest-net', perMinute.guestNetwork);
+  const whole = redisLimiter(redis, 'guest-tenant', perMinute.guestTenant);
+  const isLoggable = oncePerSecond(clock);
+
+  const turnAway = (scope: LimitScope, key: string, retryAfterS: number): never => {
+    if (isLoggable(scope)) log.info({ scope, key }, 'session.guest_refused');
+    return refuse(scope, retryAfterS);
+  };
+  const consume = async (scope: LimitScope, limiter: RateLimiterRedis, key: string): Promise<Allowance> => {
+    try {
+      return fromLimiter(limiter.points, await limiter.consume(key));
+    } catch (error) {
+      if (error instanceof Error) throw error;
+      return turnAway(scope, key, fromLimiter(limiter.points, error as RateLimiterRes).resetS);
+    }
+  };
+  return async (req, res, tenant) => {
+    tell(res, 'ip', await consume('guest', address, rateKeyOf(req.ip)));
+    await consume('guest_network', network, networkKeyOf(req.ip));
+    await consume('guest_tenant', whole, tenant);
+    if (!(await guestCeiling.admits(tenant))) turnAway('guest_total', tenant, WINDOW_S);
+  };
+};
+
+const oncePerSecond = (clock: Clock): ((scope: LimitScope) => boolean) => {
+  const loggedAt = new Map<LimitScope, number>();
+  return (scope) => {
+    const now = clock.monotonic();
+    if (now - (loggedAt.get(scope) ?? Number.NEGATIVE_INFINITY) < 1_000) return false;
+    loggedAt.set(scope, now);
+    return true;
+  };
+};
+
+const redisLimiter = (redis: RedisConnections, name: string, points: number): RateLimiterRedis =>
   new RateLimiterRedis({
     storeClient: redis.lane(),
-    keyPrefix: `${redis.prefix}rl:guest`,
+    keyPrefix: `${redis.prefix}rl:${name}`,
     points,
     duration: WINDOW_S,
     rejectIfRedisNotReady: true,

@@ -16,7 +16,7 @@ export const createSweepStore = (db: Queries): SweepStore => ({
   findIdle: (limit) => findIdle(db, limit),
   findExpired: (limit) => findExpired(db, limit),
   touch: (touches) => touchSessions(db, touches),
-  deleteEnded: (days, limit) => deleteEnded(db, days, limit),
+  deleteEnded: (retention, limit) => deleteEnded(db, retention, limit),
   countActive: () => countActive(db),
   keepHouse: (eventDays) => keepHouse(db, eventDays),
 });

@@ -1,5 +1,6 @@
 import type { Queries } from '@muster/kit/postgres';
 import type { SessionId } from '@muster/session/token';
+import type { Retention } from '../../core/sweeper.ts';
 
 /** Two touch intervals: what is still on its way must not cost a session its life. In SQL, for a row of `sessions`. */
 const SLACK = `make_interval(secs => 2 * least(60, idle_seconds / 10.0))`;
@@ -35,9 +36,27 @@ const DELETE_KEYS = `DELETE FROM idempotency_keys WHERE created_at < now() - int
 const MAKE_PARTITIONS = 'SELECT ensure_session_event_partitions(2)';
 const DROP_PARTITIONS = 'SELECT drop_session_event_partitions($1) AS dropped';
 
-/** Deletes sessions that ended so many days ago; resolves with their number. */
-export const deleteEnded = async (db: Queries, days: number, limit: number): Promise<number> =>
-  (await db.query('delete_ended_sessions', DELETE_ENDED, [days, limit])).length;
+const DELETE_ENDED_GUESTS = `DELETE FROM sessions WHERE id IN (
+  SELECT id FROM sessions WHERE ended_at < now() - make_interval(hours => $1) AND user_id IS NULL
+  ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id`;
+
+/** Deletes at most `limit` sessions of users and of guests whose retention is over; resolves with their number. */
+export const deleteEnded = async (
+  db: Queries,
+  { endedDays, guestHours }: Retention,
+  limit: number,
+): Promise<number> => {
+  const guests = await db.query('delete_ended_guests', DELETE_ENDED_GUESTS, [guestHours, limit]);
+  return guests.length + (await db.query('delete_ended_sessions', DELETE_ENDED, [endedDays, limit])).length;
+};
+
+/** `$2` bounds the work: beyond the ceiling the exact number does not matter. */
+const COUNT_GUESTS = `SELECT count(*)::int AS guests FROM (
+  SELECT 1 FROM sessions WHERE tenant_id = $1 AND user_id IS NULL AND ended_at IS NULL LIMIT $2) AS live`;
+
+/** Live guest sessions of a tenant, at most `most`. */
+export const countGuests = async (db: Queries, tenant: string, most: number): Promise<number> =>
+  (await db.query<{ guests: number }>('count_guests', COUNT_GUESTS, [tenant, most]))[0]?.guests ?? 0;
 
 /** Daily housekeeping: partitions of the log book, and used idempotency keys. */
 export const keepHouse = async (db: Queries, eventDays: number): Promise<number> => {
