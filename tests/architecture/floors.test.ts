@@ -36,6 +36,7 @@ const HOMES: Readonly<Record<string, RegExp>> = {
   uuid: /^packages\/(session|http|kit)\/src|^services\/ws-gateway\/src/,
   'prom-client': /^packages\/kit\/src\/metrics/,
   pino: /^packages\/kit\/src\/logger/,
+  re2js: /^services\/ws-gateway\/src\/config-groups/,
   zod: /^(packages\/(http\/src|kit\/src\/(config|run))|services\/[\w-]+\/src\/(config|(http|core\/namespaces|.*\/bodies)))/,
   centrifuge: /^(packages\/client\/src|services\/health-aggregator\/src\/console\/)/,
   preact: /^services\/health-aggregator\/src\/console\//,

@@ -25,7 +25,13 @@ let gateway: TestGateway;
 
 const start = async (env: NodeJS.ProcessEnv = {}) => {
   const file = join(tmpdir(), `muster-groups-${crypto.randomUUID()}.json`);
-  const asked = { name: 'asked', subscribe_callback: true, publish_callback: true, history_size: 0 };
+  const asked = {
+    name: 'asked',
+    permissive: true,
+    subscribe_callback: true,
+    publish_callback: true,
+    history_size: 0,
+  };
   await writeFile(file, JSON.stringify({ namespaces: [asked] }));
   return stack.use(
     await startGateway(stores, 'http://127.0.0.1:9', {

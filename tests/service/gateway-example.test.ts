@@ -23,7 +23,7 @@ beforeAll(async () => {
   const [line] = (await once(application.stdout, 'data')) as [Buffer];
   url = line.toString().trim();
   const file = join(tmpdir(), `muster-groups-${crypto.randomUUID()}.json`);
-  const room = { name: 'room', subscribe_callback: true, publish_callback: true };
+  const room = { name: 'room', permissive: true, subscribe_callback: true, publish_callback: true };
   await writeFile(file, JSON.stringify({ namespaces: [room] }));
   gateway = stack.use(
     await startGateway(stores, 'http://127.0.0.1:9', {

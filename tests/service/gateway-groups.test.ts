@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { openSocket, startGateway, type TestGateway } from './gateway-fixture.ts';
+import { openSocket, startGateway, type TestGateway, tryUpgrade } from './gateway-fixture.ts';
 import { startService, type TestService } from './session-fixture.ts';
 
 const stores = useTestStores({ migrate });
@@ -18,7 +18,10 @@ const write = (content: unknown) =>
 
 beforeAll(async () => {
   sessions = await startService(stores);
-  await write({ namespaces: [{ name: 'chat', history_size: 0, presence: false }] });
+  await write({
+    without_namespace: { permissive: true },
+    namespaces: [{ name: 'chat', permissive: true, history_size: 0, presence: false }, { name: 'closed' }],
+  });
   gateway = await startGateway(stores, sessions.opsUrl, { GROUPS_FILE: file });
   const user_id = 'u_groups';
   token = (await sessions.service('POST', '/v1/sessions', { user_id, transport: 'bearer' })).body.token;
@@ -46,6 +49,25 @@ test('[NS1] groups have the options of their namespace, unknown namespaces do no
   client.socket.terminate();
 });
 
+test('[NS8] a namespace that states no right opens nothing to a client, and the log names it', async () => {
+  const client = await openSocket(`${gateway.wsUrl}/connection/websocket`);
+  const channel = 'closed:1';
+  client.send(
+    { id: 1, connect: { token } },
+    { id: 2, subscribe: { channel } },
+    { id: 3, publish: { channel, data: 1 } },
+    { id: 4, presence: { channel } },
+    { id: 5, history: { channel } },
+  );
+  for (const id of [2, 3, 4, 5]) expect(await client.reply(id)).toMatchObject({ error: { code: 103 } });
+  const bearer = { authorization: `Bearer ${token}` };
+  expect((await tryUpgrade(`${gateway.wsUrl}/ws?group=${channel}`, bearer)).status).toBe(403);
+  expect(gateway.log.of('gateway.groups_read')[0]?.fields).toEqual({ namespaces: 2, closed: ['closed'] });
+  client.socket.terminate();
+  await using open = await startGateway(stores, sessions.opsUrl);
+  expect(open.log.of('gateway.groups_open')).toMatchObject([{ level: 'warn' }]);
+});
+
 test('[NS4] a changed file counts after a reload; a bad one is refused and the old options stay', async () => {
   const client = await openSocket(`${gateway.wsUrl}/connection/websocket`);
   let id = 1;
@@ -56,7 +78,7 @@ test('[NS4] a changed file counts after a reload; a bad one is refused and the o
     return client.reply(id);
   };
   expect(await subscribe('sport:1')).toMatchObject({ error: { code: 102 } });
-  await write({ namespaces: [{ name: 'sport' }] });
+  await write({ namespaces: [{ name: 'sport', allow_subscribe_for_client: true }] });
   gateway.reload();
   expect(await subscribe('sport:1')).toMatchObject({ subscribe: { recoverable: true } });
   for (const bad of ['{', '[]', { namespaces: [{ name: 'sport', history_size: 'many' }] }]) {

@@ -16,9 +16,9 @@ import { startService, type TestService } from './session-fixture.ts';
 const stores = useTestStores({ migrate });
 const GROUPS = {
   namespaces: [
-    { name: 'patient', slow_policy: 'lag', history_size: 5_000, presence: false },
-    { name: 'short', slow_policy: 'lag', history_size: 10, presence: false },
-    { name: 'strict', history_size: 5_000, presence: false },
+    { name: 'patient', permissive: true, slow_policy: 'lag', history_size: 5_000, presence: false },
+    { name: 'short', permissive: true, slow_policy: 'lag', history_size: 10, presence: false },
+    { name: 'strict', permissive: true, history_size: 5_000, presence: false },
   ],
 };
 /** More than the kernel takes for a reader that sleeps. */

@@ -258,7 +258,12 @@ test('[JT11] new keys of session tokens count as well', async () => {
 describe('anonymous clients', () => {
   test('[AN1] they come in without anything, or with a token that names nobody, and have no user id', async () => {
     const file = join(tmpdir(), `muster-groups-${crypto.randomUUID()}.json`);
-    const open = { name: 'open', allow_subscribe_for_anonymous: true, allow_presence_for_anonymous: true };
+    const open = {
+      name: 'open',
+      permissive: true,
+      allow_subscribe_for_anonymous: true,
+      allow_presence_for_anonymous: true,
+    };
     await writeFile(file, JSON.stringify({ namespaces: [open] }));
     const on = await start({ ALLOW_ANONYMOUS: 'true', TOKEN_HMAC_SECRET: TOKEN_SECRET, GROUPS_FILE: file });
     const client = await connected(sdk(on, {}));

@@ -15,8 +15,9 @@ import { type RunningApp, VERSION } from '@muster/kit/run';
 import type { World } from '@muster/kit/world';
 import type { ClientId } from '@muster/protocol/ids';
 import type { GatewayConfig } from './config.ts';
+import { opensNothing } from './config-groups.ts';
 import { createEngine, type Engine, TICK_MS } from './core/engine.ts';
-import { createNamespaces, DEFAULT_OPTIONS, openNamespaces } from './core/namespaces.ts';
+import { createNamespaces, DEFAULT_OPTIONS, type NamespaceTable, openNamespaces } from './core/namespaces.ts';
 import { createSessionRegistry } from './core/session-registry.ts';
 import { crowdOf } from './crowd.ts';
 import { createDrain, type Drain } from './drain.ts';
@@ -186,7 +187,7 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
   const stack = new AsyncDisposableStack();
   let current = config;
   const registry = createSessionRegistry();
-  const groups = wireGroups(config);
+  const groups = wireGroups(config, log);
   const access = wireAccess(config, world, metrics);
   const state = () => ({
     ...engine.counts(),
@@ -282,13 +283,28 @@ const wireAdmission = (
     onRefused: () => instruments.limited('admission'),
   });
 
+/** Says what clients may use: a namespace that opens nothing is probably not what its owner wanted, and everything open neither. */
+const logOpenGroups = (table: NamespaceTable | undefined, log: World['log']): void => {
+  if (table === undefined) {
+    const detail =
+      'Without GROUPS_FILE every signed-in client may subscribe and publish to every group but `$…` and `…#user`.';
+    log.warn({ detail }, 'gateway.groups_open');
+    return;
+  }
+  const all = [...table.namespaces, ['', table.withoutNamespace] as const];
+  const closed = all.filter(([, options]) => opensNothing(options)).map(([name]) => name);
+  log.info({ namespaces: table.namespaces.size, closed }, 'gateway.groups_read');
+};
+
 /** The options of groups, which may change while we run. */
-const wireGroups = ({ groups }: GatewayConfig) => {
+const wireGroups = ({ groups }: GatewayConfig, log: World['log']) => {
   let table = groups;
+  logOpenGroups(groups, log);
   return {
     namespaces: table === undefined ? openNamespaces : createNamespaces(() => table ?? DEFAULT_TABLE),
     reload: ({ groups: next }: GatewayConfig): void => {
       table = next;
+      logOpenGroups(next, log);
     },
   };
 };

@@ -1,6 +1,7 @@
 import type { GroupName } from '@muster/protocol/ids';
 import { expect, test } from 'vitest';
-import { parseGroups } from './config-groups.ts';
+import { opensNothing, parseGroups } from './config-groups.ts';
+import { RENAMED_OPTIONS } from './config-groups-renamed.ts';
 import { createNamespaces, DEFAULT_OPTIONS } from './core/namespaces.ts';
 
 const optionsIn = (content: unknown, group: string) => {
@@ -26,8 +27,62 @@ test('[NS1] a name belongs to the namespace before its first colon, without one 
     expect(optionsIn(file, group)).toBeUndefined();
 });
 
-test('[NS2] what a namespace does not say is as without a file', () => {
-  expect(optionsIn({}, 'lobby')).toEqual(DEFAULT_OPTIONS);
+test('[NS2] what a permissive namespace does not say is as without a file', () => {
+  expect(optionsIn({ without_namespace: { permissive: true } }, 'lobby')).toEqual(DEFAULT_OPTIONS);
+});
+
+test('[NS8] a right that a namespace does not state is closed, unless the namespace is permissive', () => {
+  const news = (options: object) => optionsIn({ namespaces: [{ name: 'news', ...options }] }, 'news:1');
+  const rights = (options: object) =>
+    Object.entries(news(options) ?? {})
+      .filter(([name, isOpen]) => /^allow.*For/.test(name) && isOpen)
+      .map(([name]) => name);
+  expect(rights({})).toEqual([]);
+  expect(rights({ allow_subscribe_for_client: true })).toEqual(['allowSubscribeForClient']);
+  expect(optionsIn({ namespaces: [] }, 'lobby')?.allowPublishForClient).toBe(false);
+  expect(rights({ permissive: true, allow_publish_for_client: false })).toEqual([
+    'allowSubscribeForClient',
+    'allowPublishForSubscriber',
+    'allowPresenceForSubscriber',
+    'allowHistoryForSubscriber',
+  ]);
+  expect(opensNothing(news({}) ?? DEFAULT_OPTIONS)).toBe(true);
+  for (const open of [{ permissive: true }, { allow_history_for_client: true }, { subscribe_callback: true }])
+    expect(opensNothing(news(open) ?? DEFAULT_OPTIONS)).toBe(false);
+});
+
+test('[NS9] options of Centrifugo are taken, or refused with what to write instead', () => {
+  const mode = (options: object) => optionsIn({ without_namespace: options }, 'a')?.recoveryMode;
+  expect(mode({ force_recovery_mode: 'cache' })).toBe('cache');
+  expect(mode({ force_recovery_mode: '' })).toBe('stream');
+  expect(mode({ recovery_mode: 'stream', force_recovery_mode: 'cache' })).toBe('stream');
+  expect(mode({ allow_user_limited_channels: true })).toBe('stream');
+  const problem = (content: unknown): string => {
+    try {
+      parseGroups(content);
+      return '';
+    } catch (error) {
+      return String(error);
+    }
+  };
+  for (const option of RENAMED_OPTIONS) {
+    const said = problem({ namespaces: [{ name: 'x', [option]: true }] });
+    expect(said).toContain(`namespaces.0: ${option}: is `);
+    expect(said).toContain('docs/migrating-from-centrifugo.md');
+  }
+  expect(problem({ channel: { namespaces: [] } })).toContain('give the object under it');
+});
+
+test('[NS10] a pattern for names is matched in linear time, and one that needs backtracking is refused', () => {
+  const matches = (pattern: string, name: string) =>
+    optionsIn({ namespaces: [{ name: 're', channel_regex: pattern }] }, 're:1')?.nameRegex?.test(name);
+  const name = `re:${'a'.repeat(252)}`;
+  const begun = process.cpuUsage();
+  for (let n = 0; n < 100; n += 1) expect(matches('^re:(a+)+$', `${name}!`)).toBe(false);
+  expect(process.cpuUsage(begun).user / 1000).toBeLessThan(2_000);
+  expect(matches('^re:(a+)+$', name)).toBe(true);
+  expect(matches('^re:[0-9]+$', 're:17')).toBe(true);
+  for (const pattern of ['(?=a)', '(a)\\1', '(']) expect(() => matches(pattern, 'a')).toThrow('RE2');
 });
 
 test('[NS3] durations are numbers of milliseconds or texts with a unit; no size or no time keeps nothing', () => {

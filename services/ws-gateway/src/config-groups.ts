@@ -1,11 +1,15 @@
 import { readFileSync } from 'node:fs';
 import { ConfigError } from '@muster/kit/config';
+import { RE2JS } from 're2js';
 import { z } from 'zod';
+import { unknownOption } from './config-groups-renamed.ts';
 import { DEFAULT_OPTIONS, type GroupOptions, type NamespaceTable } from './core/namespaces.ts';
 
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 /** Life of offset and epoch, in lives of publications. */
 const META_TTL_FACTOR = 10;
+/** Characters of `channel_regex`. */
+const MAX_REGEX_LENGTH = 1_000;
 const DURATION = /^(\d+)(ms|s|m|h|d)$/;
 
 /** `300s`, `5m`, `720h`, or milliseconds as a number. */
@@ -20,17 +24,22 @@ const duration = z.union([
     }),
 ]);
 
-const regex = z.string().transform((text, context) => {
-  try {
-    return new RegExp(text);
-  } catch {
-    context.addIssue('must be a regular expression');
-    return z.NEVER;
-  }
-});
+/** RE2: names of clients are matched in linear time, whatever the pattern. */
+const regex = z
+  .string()
+  .max(MAX_REGEX_LENGTH)
+  .transform((text, context) => {
+    try {
+      return RE2JS.compile(text);
+    } catch (error) {
+      context.addIssue(`must be a regular expression of RE2: ${(error as Error).message}`);
+      return z.NEVER;
+    }
+  });
 
-/** The options of a namespace as the file has them. Names are those of the protocol's home, so its files can be used. */
+/** The options of a namespace as the file has them. Names are those of Centrifugo; docs/migrating-from-centrifugo.md compares them. */
 const optionsSchema = z.strictObject({
+  permissive: z.boolean().optional(),
   presence: z.boolean().optional(),
   join_leave: z.boolean().optional(),
   force_push_join_leave: z.boolean().optional(),
@@ -43,6 +52,12 @@ const optionsSchema = z.strictObject({
   force_positioning: z.boolean().optional(),
   allow_positioning: z.boolean().optional(),
   recovery_mode: z.enum(['stream', 'cache']).optional(),
+  /** The name in Centrifugo. */
+  force_recovery_mode: z.enum(['stream', 'cache', '']).optional(),
+  /** Names with `#` are always for their users only. */
+  allow_user_limited_channels: z
+    .literal(true, 'must be true: `#` in a name always limits a group to users')
+    .optional(),
   allow_subscribe_for_client: z.boolean().optional(),
   allow_subscribe_for_anonymous: z.boolean().optional(),
   allow_publish_for_client: z.boolean().optional(),
@@ -94,9 +109,12 @@ export const readGroupsFile = (path: string): NamespaceTable => {
 export const parseGroups = (content: unknown): NamespaceTable => {
   const parsed = fileSchema.safeParse(content);
   if (!parsed.success) {
-    const problems = parsed.error.issues.map(
-      ({ path, message }) => `  - ${path.join('.') || 'file'}: ${message}`,
-    );
+    const problems = parsed.error.issues.flatMap((issue) => {
+      const where = issue.path.join('.') || 'file';
+      return issue.code === 'unrecognized_keys'
+        ? issue.keys.map((key) => `  - ${where}: ${unknownOption(key)}`)
+        : [`  - ${where}: ${issue.message}`];
+    });
     throw new ConfigError(`Bad groups file:\n${problems.join('\n')}`);
   }
   const { without_namespace, namespaces } = parsed.data;
@@ -108,7 +126,10 @@ export const parseGroups = (content: unknown): NamespaceTable => {
 
 type FileOptions = z.output<typeof optionsSchema>;
 
-/** What the file does not say is as in {@link DEFAULT_OPTIONS}. */
+/**
+ * What the file does not say is as in {@link DEFAULT_OPTIONS}, but for rights: those that a namespace does not state are
+ * closed, unless it is `permissive`.
+ */
 const toOptions = (file: FileOptions): GroupOptions => {
   const base = DEFAULT_OPTIONS;
   return {
@@ -121,7 +142,7 @@ const toOptions = (file: FileOptions): GroupOptions => {
     allowRecovery: file.allow_recovery ?? base.allowRecovery,
     forcePositioning: file.force_positioning ?? base.forcePositioning,
     allowPositioning: file.allow_positioning ?? base.allowPositioning,
-    recoveryMode: file.recovery_mode ?? base.recoveryMode,
+    recoveryMode: file.recovery_mode ?? (file.force_recovery_mode || base.recoveryMode),
     ...permissionsOf(file),
     allowTagsFilter: file.allow_tags_filter ?? base.allowTagsFilter,
     subscribeCallback: file.subscribe_callback ?? base.subscribeCallback,
@@ -157,8 +178,8 @@ const pressureOf = (file: FileOptions): Pick<GroupOptions, 'maxMembers' | 'publi
   slowPolicy: file.slow_policy ?? DEFAULT_OPTIONS.slowPolicy,
 });
 
-const permissionsOf = (file: FileOptions) => {
-  const base = DEFAULT_OPTIONS;
+const permissionsOf = (file: FileOptions): Rights => {
+  const base = file.permissive ? DEFAULT_OPTIONS : NOTHING_OPEN;
   return {
     allowSubscribeForClient: file.allow_subscribe_for_client ?? base.allowSubscribeForClient,
     allowSubscribeForAnonymous: file.allow_subscribe_for_anonymous ?? base.allowSubscribeForAnonymous,
@@ -173,3 +194,25 @@ const permissionsOf = (file: FileOptions) => {
     allowHistoryForAnonymous: file.allow_history_for_anonymous ?? base.allowHistoryForAnonymous,
   };
 };
+
+type Rights = Pick<GroupOptions, Extract<keyof GroupOptions, `allow${string}For${string}`>>;
+
+const NOTHING_OPEN: Rights = {
+  allowSubscribeForClient: false,
+  allowSubscribeForAnonymous: false,
+  allowPublishForClient: false,
+  allowPublishForSubscriber: false,
+  allowPublishForAnonymous: false,
+  allowPresenceForClient: false,
+  allowPresenceForSubscriber: false,
+  allowPresenceForAnonymous: false,
+  allowHistoryForClient: false,
+  allowHistoryForSubscriber: false,
+  allowHistoryForAnonymous: false,
+};
+
+/** Whether any client may do anything in a group with these options, by the options alone. */
+export const opensNothing = (options: GroupOptions): boolean =>
+  !options.subscribeCallback &&
+  !options.publishCallback &&
+  Object.keys(NOTHING_OPEN).every((right) => !options[right as keyof Rights]);

@@ -42,7 +42,7 @@ export interface GroupOptions {
   /** What payloads must be: `json` refuses bytes that are no JSON, `json_object` all but objects. */
   readonly publicationDataFormat: 'any' | 'json' | 'json_object';
   /** What names must match, the namespace included. */
-  readonly nameRegex: RegExp | undefined;
+  readonly nameRegex: { test(name: string): boolean } | undefined;
   /** Members of one group on one gateway; 0 for no limit. */
   readonly maxMembers: number;
   /** Publications of all clients per second in one group on one gateway, twice as many in a burst; 0 for no limit. */
