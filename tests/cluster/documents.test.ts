@@ -1,11 +1,14 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { dirname } from 'node:path';
+import { createRealtime } from '@muster/client/realtime';
+import { createGuest } from '@muster/client/sessions';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { repositoryFiles } from '../architecture/source-files.ts';
 import { runnableBlocks } from '../documents/blocks.ts';
 import { type FleetHome, startFleetHome } from '../documents/fleet-home.ts';
+import { startNotesApp } from './notes-example.ts';
 
 const TOUR = 'README.md';
 const documents = repositoryFiles()
@@ -58,6 +61,51 @@ test.for([
 
 test.each(documents)('[DC3] %s does what it says', async (document) => {
   await home.runDocument(document, ['fleet'], false);
+});
+
+test('[CL8] notes of the example are private: a guest and another user may neither read nor write them', async () => {
+  await using app = await startNotesApp(home.directory);
+  const login = async (name: string) => fetch(`${app.url}/login`, { method: 'POST', body: name });
+  const signIn = async (name: string) => {
+    const answer = await login(name);
+    expect(answer.status).toBe(201);
+    return (await answer.json()) as { token: string; group: string };
+  };
+  const baseUrl = home.fleet.publicUrl;
+  const [laptop, phone, bob] = [await signIn('ann'), await signIn('ann'), await signIn('bob')];
+  const { token: guest = '' } = await createGuest({ baseUrl });
+  expect(laptop.group).toBe(phone.group);
+  expect(bob.group).not.toBe(laptop.group);
+  for (const name of ['', '*', 'ann:x', '../x', 'x'.repeat(41)]) expect((await login(name)).status).toBe(422);
+
+  using clients = new DisposableStack();
+  const connect = (token: string) =>
+    clients.adopt(createRealtime({ baseUrl, token }), (one) => one.disconnect());
+  const listen = (token: string) => {
+    const client = connect(token);
+    const notes = client.newSubscription(laptop.group);
+    const seen: unknown[] = [];
+    notes.on('publication', ({ data }) => seen.push(data));
+    const settled = new Promise<string>((resolve) => {
+      notes.on('subscribed', () => resolve('subscribed'));
+      notes.on('unsubscribed', ({ code }) => resolve(`refused ${code}`));
+    });
+    notes.subscribe();
+    client.connect();
+    return { client, notes, seen, settled };
+  };
+  const [own, other, ...strangers] = [laptop.token, phone.token, bob.token, guest].map(listen);
+  expect([await own?.settled, await other?.settled]).toEqual(['subscribed', 'subscribed']);
+  await own?.notes.publish('a private note');
+  await until(() => other?.seen.length === 1, { what: 'the note on the other device' });
+  for (const { client, settled, seen } of strangers) {
+    expect(await settled).toBe('refused 103');
+    await expect(client.history(laptop.group, { limit: 10 })).rejects.toMatchObject({ code: 103 });
+    await expect(client.presence(laptop.group)).rejects.toMatchObject({ code: 103 });
+    await expect(client.publish(laptop.group, 'forged')).rejects.toMatchObject({ code: 103 });
+    expect(seen).toEqual([]);
+  }
+  expect(other?.seen).toEqual(['a private note']);
 });
 
 test('[DC3] the tour of README.md does what it says, and ends with the sockets closed', async () => {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { FleetDescription, Member } from '@muster/fleet/description';
 import { type Fleet, startFleet } from '@muster/fleet/fleet';
+import { freePorts } from '@muster/local/ports';
 import { type Mark, ROOT, type Runnable, runnableBlocks } from './blocks.ts';
 import { type DocumentShell, openShell } from './shell.ts';
 
@@ -10,6 +11,8 @@ import { type DocumentShell, openShell } from './shell.ts';
 const PUBLIC_PORT = 8_080;
 const FIRST_PORTS = { sessionServices: 8_100, gateways: 8_200, healthAggregators: 8_300 } as const;
 const OPS_OFFSET = 1_000;
+/** Where the example application listens. */
+const EXAMPLE_PORT = 8_090;
 
 /** A checkout of its own with a fleet of its own. */
 export interface FleetHome extends AsyncDisposable {
@@ -37,6 +40,7 @@ export const startFleetHome = async (): Promise<FleetHome> => {
     dataDir: join(home, '.muster'),
     ...{ gateways: 2, port: 0, basePort: 0 },
   });
+  const [examplePort = 0] = await freePorts(1);
   const { serviceApiKey, serverApiKey, opsToken } = fleet.describe();
   const env = {
     ...inherited,
@@ -44,8 +48,12 @@ export const startFleetHome = async (): Promise<FleetHome> => {
     SERVICE_API_KEY: serviceApiKey,
     SERVER_API_KEY: serverApiKey,
     OPS_TOKEN: opsToken,
+    PORT: String(examplePort),
   };
-  const replacements = addressesOf(fleet.describe());
+  const replacements = new Map([
+    ...addressesOf(fleet.describe()),
+    [`127.0.0.1:${EXAMPLE_PORT}`, `127.0.0.1:${examplePort}`],
+  ]);
 
   return {
     fleet,
@@ -55,6 +63,7 @@ export const startFleetHome = async (): Promise<FleetHome> => {
       await using shell: DocumentShell = openShell({
         ...{ cwd: realpathSync(home), env, replacements },
         scratch: join(home, '.muster', 'blocks'),
+        isQuick: !slow,
       });
       const written = new Map<Runnable, string>();
       for (const block of blocks) written.set(block, await shell.run(block));

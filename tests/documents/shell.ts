@@ -13,6 +13,9 @@ curl() { command curl --fail-with-body --max-time 30 "$@"; }
 export -f curl
 `;
 
+const QUICK = `npx() { local name=$1; shift; "node_modules/.bin/$name" "$@"; }
+`;
+
 /** How a shell runs the blocks of one document. */
 export interface ShellOptions {
   readonly cwd: string;
@@ -22,6 +25,8 @@ export interface ShellOptions {
   /** What the documents say, and what it is in this run: addresses, above all. */
   readonly replacements: ReadonlyMap<string, string>;
   readonly blockTimeoutMs?: number;
+  /** Runs what `npx` would find without npm, whose start takes longer than most commands. */
+  readonly isQuick?: boolean;
 }
 
 /** One bash in which the blocks of a document run one after the other, as in a reader's terminal. */
@@ -49,7 +54,7 @@ export const openShell = (options: ShellOptions): DocumentShell => {
       output += chunk.toString('utf8');
     });
   }
-  child.stdin.write(PRELUDE);
+  child.stdin.write(PRELUDE + (options.isQuick === true ? QUICK : ''));
 
   const fileOf = (block: Runnable, kind: 'sh' | 'out'): string =>
     join(scratch, `${block.document.replaceAll('/', '_')}-${block.line}.${kind}`);
@@ -64,8 +69,11 @@ export const openShell = (options: ShellOptions): DocumentShell => {
     new Error(`${placeOf(block)}: ${why}\n${block.code}── it wrote:\n${shown}`);
 
   const run = async (block: Runnable): Promise<string> => {
-    const code = [...replacements].reduce((text, [from, to]) => text.replaceAll(from, to), block.code);
-    writeFileSync(fileOf(block, 'sh'), code);
+    const inThisRun = (text: string) =>
+      [...replacements].reduce((changed, [from, to]) => changed.replaceAll(from, to), text);
+    const expected = block.output.map(inThisRun);
+    writeFileSync(fileOf(block, 'sh'), inThisRun(block.code));
+
     const end = `end-of-block-${randomUUID()}`;
     const from = output.length;
     if (block.isBackground) {
@@ -74,7 +82,7 @@ export const openShell = (options: ShellOptions): DocumentShell => {
     child.stdin.write(`echo; echo ${end}\n`);
     const shown = () => (block.isBackground ? outputOf(block) : (output.slice(from).split(end)[0] ?? ''));
     const isDone = () =>
-      output.includes(end, from) && (!block.isBackground || showsLines(outputOf(block), block.output));
+      output.includes(end, from) && (!block.isBackground || showsLines(outputOf(block), expected));
     const wait = until(async () => isOver || isDone(), {
       ok: (done) => done,
       what: 'the end of a block',
@@ -85,8 +93,8 @@ export const openShell = (options: ShellOptions): DocumentShell => {
       throw fail(block, `not done after ${blockTimeoutMs} ms`, shown());
     });
     if (!isDone()) throw fail(block, `failed with exit code ${child.exitCode}`, shown());
-    if (!showsLines(shown(), block.output)) {
-      throw fail(block, `expected the output\n${block.output.join('\n')}\n`, shown());
+    if (!showsLines(shown(), expected)) {
+      throw fail(block, `expected the output\n${expected.join('\n')}\n`, shown());
     }
     return shown();
   };

@@ -1,5 +1,6 @@
 import { requireSession, sessionOf, verifyUpgrade } from '@muster/client/express';
 import { createMySessions, createSessions } from '@muster/client/sessions';
+import { type OpenVerifierOptions, openSessionVerifier } from '@muster/client/verifier';
 import { listen } from '@muster/http/listen';
 import { systemClock } from '@muster/kit/clock';
 import { createMetrics, type Metrics } from '@muster/kit/metrics';
@@ -12,7 +13,14 @@ import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import express from 'express';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { INTERNAL_KEY, SECRETS, SERVICE_KEY, startService, type TestService } from './session-fixture.ts';
+import {
+  INTERNAL_KEY,
+  ORIGIN,
+  SECRETS,
+  SERVICE_KEY,
+  startService,
+  type TestService,
+} from './session-fixture.ts';
 
 const stores = useTestStores({ migrate });
 const stack = new AsyncDisposableStack();
@@ -176,4 +184,28 @@ test('[VF5] [VF6] without Redis the service is asked, without both it is 503, an
     what: 'everything to heal',
     timeoutMs: 10_000,
   });
+});
+
+test('[VF10] opened with what an application has; what could never work is named', async () => {
+  const options: OpenVerifierOptions = {
+    ...{ sessionSecrets: SECRETS, redisUrl: stores.redisUrl, redisPrefix: stores.redisPrefix },
+    ...{ sessionServiceUrl: service.opsUrl, internalApiKey: INTERNAL_KEY, publicUrl: ORIGIN },
+  };
+  await using opened = await openSessionVerifier(options);
+  expect(opened.cookieName).toBe('session_id');
+  const { token } = await login();
+  expect(await opened.verify(bearer(token))).toMatchObject({ ok: true, session: { userId: 'ann' } });
+
+  const wrong = [
+    [{ sessionSecrets: SECRETS.join(',') }, 'sessionSecrets'],
+    [{ redisUrl: '' }, 'redisUrl'],
+    [{ sessionServiceUrl: '127.0.0.1:9100' }, 'sessionServiceUrl'],
+    [{ sessionServiceUrl: [] }, 'sessionServiceUrl'],
+    [{ internalApiKey: undefined }, 'internalApiKey'],
+    [{ publicUrl: 'app.example.com' }, 'publicUrl'],
+  ] as const;
+  for (const [change, name] of wrong) {
+    const opening = openSessionVerifier({ ...options, ...change } as OpenVerifierOptions);
+    await expect(opening, name).rejects.toThrow(new RegExp(`^${name}: expected`));
+  }
 });

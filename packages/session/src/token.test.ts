@@ -82,3 +82,15 @@ test('[TK7] ids and secrets do not repeat', () => {
   for (const one of secrets) expect(Buffer.from(one, 'base64url')).toHaveLength(16);
   expect(hashSecret(secret)).toHaveLength(32);
 });
+
+test.each([
+  ['a,list', 'got string; SESSION_SECRETS is a list'],
+  [undefined, 'got undefined'],
+  [[], 'empty array'],
+  [[''], 'not empty'],
+  [[7], 'expected strings'],
+  [['one,two'], 'split it at its commas'],
+])('[TK8] secrets that would refuse every token are a TypeError: %j', (secrets, message) => {
+  expect(() => createTokenSigner(secrets as string[])).toThrow(TypeError);
+  expect(() => createTokenSigner(secrets as string[])).toThrow(message);
+});

@@ -43,8 +43,7 @@ export const hashSecret = (secret: string): Buffer => createHash('sha256').updat
 
 /** A signer over the keys in order; the first signs, all verify. Throws without a key. */
 export const createTokenSigner = (secrets: readonly string[]): TokenSigner => {
-  const [first] = secrets;
-  if (first === undefined) throw new TypeError('A token signer needs at least one key');
+  const first = requireSecrets(secrets);
   const keys = [...secrets];
 
   return {
@@ -62,4 +61,24 @@ export const createTokenSigner = (secrets: readonly string[]): TokenSigner => {
         : { ok: true, id: id as SessionId, secret, keyIndex };
     },
   };
+};
+
+/** The first of the secrets. Throws a TypeError for what would refuse every token, such as `SESSION_SECRETS` as one string. */
+const requireSecrets = (secrets: unknown): string => {
+  if (!Array.isArray(secrets)) {
+    throw new TypeError(
+      `sessionSecrets: expected an array of strings, got ${typeof secrets}; SESSION_SECRETS is a list, split it at its commas`,
+    );
+  }
+  const isText = secrets.every((secret) => typeof secret === 'string' && secret !== '');
+  if (!isText) throw new TypeError('sessionSecrets: expected strings that are not empty');
+  if (secrets.some((secret) => secret.includes(','))) {
+    throw new TypeError(
+      'sessionSecrets: a secret holds a comma; SESSION_SECRETS is a list, split it at its commas',
+    );
+  }
+  const [first] = secrets as string[];
+  if (first === undefined)
+    throw new TypeError('sessionSecrets: expected at least one secret, got an empty array');
+  return first;
 };

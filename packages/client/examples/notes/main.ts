@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { MusterError } from '@muster/client/http';
 import { createMySessions, createSessions } from '@muster/client/sessions';
@@ -9,7 +10,9 @@ const fleet = JSON.parse(readFileSync('.muster/fleet.json', 'utf8')) as {
   publicUrl: string;
   serviceApiKey: string;
 };
-const PORT = 8_090;
+const PORT = Number(process.env['PORT'] ?? 8_090);
+/** A name is part of a group's name and of a grant's pattern, so it must not hold `*`, `:` and the like. */
+const NAME = /^[\w-]{1,40}$/;
 
 const sessions = createSessions({ baseUrl: fleet.publicUrl, apiKey: fleet.serviceApiKey });
 const page = readFileSync(new URL('./page.html', import.meta.url), 'utf8').replace(
@@ -28,7 +31,10 @@ const server = createServer((req, res) => {
     send(res, status, { error: error instanceof Error ? error.message : 'failed' });
   });
 });
-server.listen(PORT, '127.0.0.1', () => process.stdout.write(`open http://127.0.0.1:${PORT}/\n`));
+server.listen(PORT, '127.0.0.1', () => {
+  const { port } = server.address() as AddressInfo;
+  process.stdout.write(`open http://127.0.0.1:${port}/\n`);
+});
 
 const answer = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
   const token = req.headers.authorization?.replace('Bearer ', '') ?? '';
@@ -42,9 +48,18 @@ const answer = async (req: IncomingMessage, res: ServerResponse): Promise<void> 
       return;
     case 'POST /login': {
       // A real application checks a password here. Muster takes over once it knows who this is.
-      const user = (await read(req)).slice(0, 40) || 'somebody';
-      const agent = String(req.headers['user-agent']).slice(0, 500);
-      return send(res, 201, await sessions.create({ user_id: user, transport: 'bearer', user_agent: agent }));
+      const user = await read(req);
+      if (!NAME.test(user))
+        return send(res, 422, { error: 'a name is 1 to 40 letters, digits, "_" and "-"' });
+      const group = `$notes:${user}`;
+      const session = await sessions.create({
+        user_id: user,
+        transport: 'bearer',
+        user_agent: String(req.headers['user-agent']).slice(0, 500),
+        // A group whose name begins with $ is closed to everybody but those with a grant.
+        grants: [{ groups: group, allow: ['subscribe', 'publish', 'history'] }],
+      });
+      return send(res, 201, { ...session, group });
     }
     case 'GET /devices':
       return send(res, 200, await Array.fromAsync(mine.list()));

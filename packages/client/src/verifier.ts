@@ -1,0 +1,96 @@
+import { type Clock, systemClock } from '@muster/kit/clock';
+import { createLogger, type Logger } from '@muster/kit/logger';
+import { createMetrics, type Metrics } from '@muster/kit/metrics';
+import { openRedis } from '@muster/kit/redis';
+import { cookieNameFor } from '@muster/session/cookie';
+import { createTokenSigner } from '@muster/session/token';
+import { createSessionVerifier, type SessionVerifier } from '@muster/session/verifier';
+
+/** What an application knows of the fleet. The names in capitals are the variables of the services. */
+export interface OpenVerifierOptions {
+  /** `SESSION_SECRETS` as a list: the first signs, all are accepted. */
+  readonly sessionSecrets: readonly string[];
+  /** `REDIS_URL`: sessions are read from here. */
+  readonly redisUrl: string;
+  /** Ops ports of the session services, such as `http://10.0.0.5:9100`; asked when Redis does not know. One or several. */
+  readonly sessionServiceUrl: string | readonly string[];
+  /** `INTERNAL_API_KEY`: opens those ports. */
+  readonly internalApiKey: string;
+  /** `PUBLIC_URL`: its scheme decides the name of the cookie. Default: https, `__Host-session_id`. */
+  readonly publicUrl?: string;
+  /** `COOKIE_NAME`, where the fleet has one of its own. */
+  readonly cookieName?: string;
+  /** `REDIS_PREFIX`; default `muster:`. */
+  readonly redisPrefix?: string;
+  /** Redis connections of this process at most; default 10. */
+  readonly maxConnections?: number;
+  /** Sessions kept in memory; default 10,000. 0 asks Redis each time. */
+  readonly cacheSize?: number;
+  /** How long they are kept, in ms; default 5000. An end that is announced removes a session at once. */
+  readonly cacheMs?: number;
+  /** Default: warnings as JSON lines on standard output. */
+  readonly log?: Logger;
+  /** Default: metrics of its own, which nobody reads. */
+  readonly metrics?: Metrics;
+  readonly clock?: Clock;
+}
+
+const DEFAULT_PREFIX = 'muster:';
+const MAX_CONNECTIONS = 10;
+const CONNECT_TIMEOUT_MS = 5_000;
+const COMMAND_TIMEOUT_MS = 1_000;
+const HTTPS = 'https://localhost';
+
+/**
+ * A session verifier with Redis connections of its own, which disposing it closes. Throws a TypeError that names the
+ * option for arguments that could never work; a Redis or a session service that is away is no reason to throw.
+ */
+export const openSessionVerifier = async (options: OpenVerifierOptions): Promise<SessionVerifier> => {
+  createTokenSigner(options.sessionSecrets);
+  requireText('redisUrl', options.redisUrl);
+  requireText('internalApiKey', options.internalApiKey);
+  const urls = [options.sessionServiceUrl].flat();
+  for (const url of urls) requireUrl('sessionServiceUrl', url);
+  if (urls.length === 0)
+    throw new TypeError('sessionServiceUrl: expected at least one URL, got an empty list');
+  if (options.publicUrl !== undefined) requireUrl('publicUrl', options.publicUrl);
+
+  const log = options.log ?? createLogger({ level: 'warn', service: 'app', instance: 'session-verifier' });
+  const metrics = options.metrics ?? createMetrics({ service: 'app', version: '0' });
+  await using opened = new AsyncDisposableStack();
+  const redis = opened.use(
+    await openRedis(
+      {
+        url: options.redisUrl,
+        prefix: options.redisPrefix ?? DEFAULT_PREFIX,
+        name: 'session-verifier',
+        maxConnections: options.maxConnections ?? MAX_CONNECTIONS,
+        connectTimeoutMs: CONNECT_TIMEOUT_MS,
+        commandTimeoutMs: COMMAND_TIMEOUT_MS,
+      },
+      { log, metrics },
+    ),
+  );
+  const verifier = opened.use(
+    createSessionVerifier({
+      ...{ log, metrics, redis, clock: options.clock ?? systemClock },
+      sessionSecrets: options.sessionSecrets,
+      cookieName: cookieNameFor(options.publicUrl ?? HTTPS, options.cookieName),
+      service: { urls, apiKey: options.internalApiKey },
+      ...(options.cacheSize === undefined ? {} : { cacheSize: options.cacheSize }),
+      ...(options.cacheMs === undefined ? {} : { cacheMs: options.cacheMs }),
+    }),
+  );
+  const all = opened.move();
+  return { ...verifier, [Symbol.asyncDispose]: () => all.disposeAsync() };
+};
+
+const requireText = (name: string, value: unknown): void => {
+  if (typeof value === 'string' && value !== '') return;
+  throw new TypeError(`${name}: expected text, got ${value === '' ? 'an empty string' : typeof value}`);
+};
+
+const requireUrl = (name: string, value: unknown): void => {
+  if (typeof value === 'string' && /^https?:/.test(value) && URL.canParse(value)) return;
+  throw new TypeError(`${name}: expected an http(s) URL, got ${JSON.stringify(value)}`);
+};
