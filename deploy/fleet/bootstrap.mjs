@@ -28,7 +28,9 @@ const COMMANDS = {
   },
   generate: async () => {
     const tools = await prepare({ withConsole: false });
-    return runAttached(tools.node, ['deploy/observability/src/main.ts'], { env: tools.env });
+    const code = await runAttached(tools.node, ['deploy/observability/src/main.ts'], { env: tools.env });
+    if (code !== 0) return code;
+    return runAttached(tools.node, ['tests/architecture/generate.ts'], { env: tools.env });
   },
   pack: async () => {
     const tools = await prepare({ withConsole: false });

@@ -8,6 +8,7 @@ import {
   redisConfig,
   redisSettings,
 } from '@muster/kit/config';
+import { ceiling } from '@muster/kit/config-ceilings';
 import { z } from 'zod';
 import { type Lead, parseLead } from './sources/found-targets.ts';
 
@@ -53,7 +54,15 @@ export const settings = z.object({
     .describe('time between two WebSockets that are opened at a gateway, to see that it does'),
   MAX_EVENT_STREAMS: field
     .count(1_000, { min: 1, max: 100_000 })
-    .describe('open `/v1/fleet/events` streams; further ones get 503'),
+    .describe('open `/v1/fleet/events` streams; further ones get 503')
+    .meta(
+      ceiling(
+        'open event streams',
+        '503 with `Retry-After`',
+        'http_server_refusals_total{code="OVERLOADED"}',
+        'FE2',
+      ),
+    ),
   LEADER_LEASE_MS: field
     .ms(6_000, { min: 300 })
     .describe(

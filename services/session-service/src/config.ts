@@ -13,6 +13,7 @@ import {
   redisConfig,
   redisSettings,
 } from '@muster/kit/config';
+import { ceiling } from '@muster/kit/config-ceilings';
 import { cookieNameFor } from '@muster/session/cookie';
 import { createTenantHosts, type TenantHosts } from '@muster/session/tenant-hosts';
 import { z } from 'zod';
@@ -59,25 +60,81 @@ export const settings = z.object({
   GUEST_SESSIONS: field.onOff('off').describe('let anybody open a session without an account'),
   GUEST_LIMIT_PER_MINUTE: field
     .count(60, { min: 1 })
-    .describe('guest sessions that one address (IPv6: one /64) may open in a minute'),
+    .describe('guest sessions that one address (IPv6: one /64) may open in a minute')
+    .meta(
+      ceiling(
+        'guest sessions of an address per minute',
+        '429 with `Retry-After`',
+        'session_rate_limited_total{scope="guest"}',
+        'GC1',
+      ),
+    ),
   GUEST_LIMIT_PER_NETWORK: field
     .count(300, { min: 1 })
-    .describe('guest sessions that one network (IPv4 /24, IPv6 /48) may open in a minute'),
+    .describe('guest sessions that one network (IPv4 /24, IPv6 /48) may open in a minute')
+    .meta(
+      ceiling(
+        'guest sessions of a network per minute',
+        '429 with `Retry-After`',
+        'session_rate_limited_total{scope="guest_network"}',
+        'GC1',
+      ),
+    ),
   GUEST_LIMIT_PER_TENANT: field
     .count(3_000, { min: 1 })
-    .describe('guest sessions that a tenant may open in a minute, in the whole fleet'),
+    .describe('guest sessions that a tenant may open in a minute, in the whole fleet')
+    .meta(
+      ceiling(
+        'guest sessions of a tenant per minute',
+        '429 with `Retry-After`',
+        'session_rate_limited_total{scope="guest_tenant"}',
+        'GC1',
+      ),
+    ),
   MAX_GUEST_SESSIONS: field
     .count(100_000, { min: 1, max: 10_000_000 })
-    .describe('guest sessions that a tenant may have at once'),
+    .describe('guest sessions that a tenant may have at once')
+    .meta(
+      ceiling(
+        'live guest sessions of a tenant',
+        '429 with `Retry-After`',
+        'session_rate_limited_total{scope="guest_total"}',
+        'GC2',
+      ),
+    ),
   SESSION_LIMIT_PER_MINUTE: field
     .count(1_200)
-    .describe('requests of one session to one replica in a minute; 0 for no limit'),
+    .describe('requests of one session to one replica in a minute; 0 for no limit')
+    .meta(
+      ceiling(
+        'requests of a session per minute and replica',
+        '429 with `Retry-After`',
+        'session_rate_limited_total{scope="session"}',
+        'SE42',
+      ),
+    ),
   KEY_LIMIT_PER_MINUTE: field
     .count(60_000)
-    .describe('requests of one API key to one replica in a minute; 0 for no limit'),
+    .describe('requests of one API key to one replica in a minute; 0 for no limit')
+    .meta(
+      ceiling(
+        'requests of an API key per minute and replica',
+        '429 with `Retry-After`',
+        'session_rate_limited_total{scope="key"}',
+        'SE42',
+      ),
+    ),
   FAILURE_LIMIT_PER_MINUTE: field
     .count(300)
-    .describe('bad tokens and keys of one address at one replica in a minute; 0 for no limit'),
+    .describe('bad tokens and keys of one address at one replica in a minute; 0 for no limit')
+    .meta(
+      ceiling(
+        'bad credentials of an address per minute and replica',
+        '429 with `Retry-After`',
+        'session_rate_limited_total{scope="failures"}',
+        'SE42',
+      ),
+    ),
   TRUSTED_PROXIES: field
     .list()
     .describe('addresses or networks of load balancers whose `X-Forwarded-For` counts'),

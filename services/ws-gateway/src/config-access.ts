@@ -1,4 +1,5 @@
 import { field, isPlaceholderSecret } from '@muster/kit/config';
+import { ceiling } from '@muster/kit/config-ceilings';
 import { z } from 'zod';
 import type { CallbackKind } from './core/callbacks.ts';
 import type { NamespaceTable } from './core/namespaces.ts';
@@ -64,7 +65,8 @@ export const accessSettings = {
   CALLBACK_TIMEOUT_MS: field.ms(1_000, { min: 10, max: 60_000 }).describe('longest wait for the application'),
   CALLBACK_MAX_IN_FLIGHT: field
     .count(256, { min: 1, max: 10_000 })
-    .describe('questions to the application at once; more are answered with a temporary error'),
+    .describe('questions to the application at once; more are answered with a temporary error')
+    .meta(ceiling('questions under way', 'error 100', 'gateway_callbacks_total{outcome="too_many"}', 'AQ10')),
 };
 
 /** How clients without a session come in, and what the application is asked. */

@@ -22,6 +22,7 @@ import {
   callbackProblems,
 } from './config-access.ts';
 import { readGroupsFile } from './config-groups.ts';
+import { limitSettings } from './config-limits.ts';
 import { createNamespaces, type NamespaceTable } from './core/namespaces.ts';
 import { isNetwork } from './socket/client-address.ts';
 
@@ -75,39 +76,16 @@ export const settings = z.object({
     .ms(120_000, { min: 50 })
     .describe('a plain connection that was silent for longer is closed by the sweep'),
   PLAIN_SWEEP_MS: field.ms(60_000, { min: 50 }).describe('time between two sweeps of plain connections'),
-  MAX_MESSAGE_BYTES: field
-    .bytes(65_536, { min: 1_024, max: 16_777_216 })
-    .describe('longest frame from a client; more closes with 1009'),
-  MAX_OUTBOX_BYTES: field
-    .bytes(1_048_576, { min: 4_096 })
-    .describe('bytes that may wait for a client that reads slowly; more closes with 3008'),
   GATHER_MS: field
     .ms(5, { min: 0, max: 1_000 })
     .describe(
       'how long publications of a busy group wait for each other; the first after a quiet time never waits',
     ),
-  MAX_CONNECTIONS: field
-    .count(10_000, { min: 1 })
-    .describe('sockets of this replica; further upgrades get 503 with Retry-After'),
-  MAX_COMMANDS_PER_S: field
-    .count(2_000, { min: 0, max: 1_000_000 })
-    .describe('commands of one client per second, twice as many in a burst; 0 for no limit'),
   DIRECT_WRITES: z
     .enum(['on', 'off'])
     .default('on')
     .describe(
       'publications go to the handles of sockets, where a test at the start finds that this works; `off` for the usual way',
-    ),
-  MAX_CONNECTIONS_PER_USER: field
-    .count(1_000, { min: 0 })
-    .describe('connections of one user on this replica; more are closed with 3504; 0 for no limit'),
-  MAX_CONNECTIONS_PER_SESSION: field
-    .count(1_000, { min: 0 })
-    .describe('connections of one session on this replica; more are closed with 3504; 0 for no limit'),
-  MAX_CONNECTIONS_PER_IP: field
-    .count(5_000, { min: 0 })
-    .describe(
-      'sockets of one IPv4 address or IPv6 /64 on this replica; more upgrades get 429; 0 for no limit',
     ),
   TRUSTED_PROXIES: field
     .list()
@@ -116,11 +94,6 @@ export const settings = z.object({
     .count(64, { min: 1, max: 10_000 })
     .describe(
       'credentials that are checked at the same time; the others wait in the order in which they came',
-    ),
-  HANDSHAKE_QUEUE: field
-    .count(5_000, { min: 0 })
-    .describe(
-      'credentials that may wait for that; beyond it upgrades get 503 with Retry-After, `connect` error 100',
     ),
   WRITE_TIMEOUT_MS: field
     .ms(20_000, { min: 100 })
@@ -132,25 +105,7 @@ export const settings = z.object({
     .describe(
       'how long a draining gateway still takes clients, because load balancers learn late that it is not ready',
     ),
-  MAX_SUBSCRIPTIONS: field.count(128, { min: 1, max: 10_000 }).describe('groups of one connection'),
-  MAX_SUBSCRIPTIONS_PER_SESSION: field
-    .count(5_000, { min: 0 })
-    .describe(
-      'groups of all connections of one session on this replica together; more are error 106; 0 for no limit',
-    ),
-  MAX_NEW_GROUPS_PER_MINUTE: field
-    .count(1_000, { min: 0 })
-    .describe(
-      'groups that one session opens per minute and in a burst, where nobody on this replica is in them; more are error 111; 0 for no limit',
-    ),
-  MAX_PUBLISHED_BYTES_PER_S: field
-    .bytes(1_048_576, { min: 0 })
-    .describe(
-      'bytes that one session publishes per second, sixty times as many in a burst; more is error 111; 0 for no limit',
-    ),
-  MAX_PRESENCE_CLIENTS: field
-    .count(10_000, { min: 0 })
-    .describe('clients in one answer to `presence`; a larger group is error 106; 0 for no limit'),
+  ...limitSettings,
 });
 
 /** The configuration of the gateway. */
