@@ -25,6 +25,10 @@ export interface Session {
     readonly amr: readonly string[];
     readonly idp: string | null;
   };
+  /** Whether a socket is open; null where that is not known. */
+  readonly online: boolean | null;
+  /** Open sockets in the whole fleet; null where that is not known. */
+  readonly sockets: number | null;
   readonly actor: { readonly id: string; readonly reason: string | null } | null;
   readonly created_at: string;
   readonly last_seen_at: string;

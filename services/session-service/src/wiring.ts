@@ -1,5 +1,6 @@
 import type { World } from '@muster/kit/world';
 import { beatSessionBus, emitSessionChange } from '@muster/session/events';
+import { createSessionPresence } from '@muster/session/presence';
 import { createTicketStore } from '@muster/session/tickets';
 import type { SessionId } from '@muster/session/token';
 import { type Base, createBase, type Stores } from './base.ts';
@@ -208,6 +209,7 @@ const contextOf = (
     connections,
     legacy: legacyOf(base, sessions),
     note: (session) => toucher.note(session),
+    presence: createSessionPresence({ ...base, fleet: config.common.fleetName }),
     tickets: createTicketStore(base),
     limits: createRateLimits({
       ...base,

@@ -18,7 +18,7 @@ import type { GatewayConfig } from './config.ts';
 import { opensNothing } from './config-groups.ts';
 import { createEngine, type Engine, TICK_MS } from './core/engine.ts';
 import { createNamespaces, DEFAULT_OPTIONS, type NamespaceTable, openNamespaces } from './core/namespaces.ts';
-import { createSessionRegistry } from './core/session-registry.ts';
+import { createSessionRegistry, type SessionRegistry } from './core/session-registry.ts';
 import { crowdOf } from './crowd.ts';
 import { createDrain, type Drain } from './drain.ts';
 import { createServer } from './http/server.ts';
@@ -27,6 +27,7 @@ import { createGatewayMetrics, type GatewayMetrics } from './metrics.ts';
 import { type AdmissionQueue, createAdmissionQueue } from './sessions/admission.ts';
 import type { Gate } from './sessions/gate.ts';
 import { withPlaces } from './sessions/places.ts';
+import { createSessionPresenceWriter } from './sessions/presence.ts';
 import { canWriteDirectly } from './socket/direct-write.ts';
 import { serveSockets } from './socket/server.ts';
 import { wireAccess } from './wiring-access.ts';
@@ -93,6 +94,7 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
   const ops = stack.use(await openOpsServer({ host, port: opsPort, health, about, metrics, clock, log }));
   await health.checkNow();
   const instance = createInstance({ service: SERVICE, common, port: open.port, opsPort: ops.port, clock });
+  stack.use(createSessionPresenceWriter({ redis, registry: core.registry, gateway: instance.id, log }));
   const load = () => loadOf(engine, config.maxConnections);
   stack.use(joinFleet({ ...world, common, redis, metrics, health, instance, load, drain }));
   log.info({ port: open.port, opsPort: ops.port, writesDirectly }, 'gateway.ready');
@@ -176,6 +178,7 @@ interface Core extends AsyncDisposable {
   readonly bus: Bus;
   readonly gate: Gate;
   readonly instruments: GatewayMetrics;
+  readonly registry: SessionRegistry;
   /** Keys of the server API at this moment. */
   serverApiKeys(): readonly string[];
   reload(config: GatewayConfig): void;
@@ -232,6 +235,7 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
     gate,
     admission,
     instruments,
+    registry,
     serverApiKeys: () => current.serverApiKeys,
     reload: (next) => {
       current = next;

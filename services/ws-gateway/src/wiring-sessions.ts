@@ -47,7 +47,11 @@ export const wireSessions = (
         if (change.k === 'upd') void sweep.checkChanged(change.ids);
         else if (isRaise(change.why)) for (const id of change.ids) registry.renew(id, change.why);
       },
-      onLost: () => void sweep.checkAll(),
+      onLost: () => {
+        // Redis may have lost what it knew of sockets, too.
+        registry.markChanged(registry.ids());
+        void sweep.checkAll();
+      },
     }),
   );
   const sweep = stack.use(

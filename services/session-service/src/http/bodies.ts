@@ -168,6 +168,8 @@ export const sessionSchema = z.object({
   user_id: nullable(z.string()),
   kind: z.enum(['user', 'guest', 'service']),
   current: z.boolean(),
+  online: nullable(z.boolean()).describe('Whether a socket is open; null where that is not known'),
+  sockets: nullable(z.int()).describe('Open sockets in the whole fleet; null where that is not known'),
   label: nullable(z.string()),
   client: z.object({
     kind: z.string(),

@@ -1,5 +1,6 @@
 import type { Clock } from '@muster/kit/clock';
 import type { Random } from '@muster/kit/random';
+import type { SessionPresence } from '@muster/session/presence';
 import type { TicketStore } from '@muster/session/tickets';
 import type { SessionId, TokenSigner } from '@muster/session/token';
 import type { SessionServiceConfig } from '../config.ts';
@@ -36,6 +37,7 @@ export interface HttpContext {
   readonly authenticate: (token: string) => Promise<Authenticated>;
   /** Notes that a session is in use. */
   readonly note: (session: { readonly id: SessionId; readonly idleSeconds: number }) => void;
+  readonly presence: SessionPresence;
   readonly tickets: TicketStore;
   readonly limits: RateLimits;
   /** Undefined where no issuer is configured. */

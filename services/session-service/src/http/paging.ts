@@ -20,11 +20,12 @@ interface PageOptions {
 }
 
 /** A page of sessions by keyset: nothing is skipped and nothing repeated while rows come and go. */
-export const pageOf = async ({ keys }: HttpContext, options: PageOptions): Promise<Reply> => {
+export const pageOf = async ({ keys, presence }: HttpContext, options: PageOptions): Promise<Reply> => {
   const filter = JSON.stringify(options.filter);
   const after = options.cursor === undefined ? undefined : readCursor(keys, filter, options.cursor);
   const found = await options.read(after, options.limit + 1);
   const items = found.slice(0, options.limit);
+  const sockets = await presence.socketsOf(items.map(({ id }) => id));
   const last = items.at(-1);
   const next = found.length > items.length && last ? writeCursor(keys, filter, last) : null;
   return {
@@ -32,7 +33,13 @@ export const pageOf = async ({ keys }: HttpContext, options: PageOptions): Promi
     headers:
       next === null ? {} : { Link: `<${options.path}?cursor=${next}&limit=${options.limit}>; rel="next"` },
     body: {
-      items: items.map((one) => viewSession(one, { current: one.id === options.current, withData: false })),
+      items: items.map((one, at) =>
+        viewSession(one, {
+          current: one.id === options.current,
+          withData: false,
+          sockets: sockets[at] ?? null,
+        }),
+      ),
       next,
     },
   };

@@ -100,18 +100,26 @@ const guestLimits = (
     if (isLoggable(scope)) log.info({ scope, key }, 'session.guest_refused');
     return refuse(scope, retryAfterS);
   };
-  const consume = async (scope: LimitScope, limiter: RateLimiterRedis, key: string): Promise<Allowance> => {
+  const consume = async (
+    res: Response,
+    [scope, policy]: readonly [LimitScope, string],
+    limiter: RateLimiterRedis,
+    key: string,
+  ): Promise<Allowance> => {
     try {
       return fromLimiter(limiter.points, await limiter.consume(key));
     } catch (error) {
       if (error instanceof Error) throw error;
-      return turnAway(scope, key, fromLimiter(limiter.points, error as RateLimiterRes).resetS);
+      const allowance = fromLimiter(limiter.points, error as RateLimiterRes);
+      tell(res, policy, allowance);
+      return turnAway(scope, key, allowance.resetS);
     }
   };
   return async (req, res, tenant) => {
-    tell(res, 'ip', await consume('guest', address, rateKeyOf(req.ip)));
-    await consume('guest_network', network, networkKeyOf(req.ip));
-    await consume('guest_tenant', whole, tenant);
+    const left = await consume(res, ['guest', 'ip'], address, rateKeyOf(req.ip));
+    await consume(res, ['guest_network', 'network'], network, networkKeyOf(req.ip));
+    await consume(res, ['guest_tenant', 'tenant'], whole, tenant);
+    tell(res, 'ip', left);
     if (!(await guestCeiling.admits(tenant))) turnAway('guest_total', tenant, WINDOW_S);
   };
 };

@@ -107,10 +107,11 @@ const getSession = (context: HttpContext): Route =>
       const known = parseSessionId(id);
       const session = known && (await context.sessions.find(known));
       if (!session || !isVisible(auth, session)) throw new AppError('NOT_FOUND');
+      const [sockets = null] = await context.presence.socketsOf([session.id]);
       return {
         status: 200,
         headers: { ETag: etagOf(session) },
-        body: viewSession(session, { current: false, withData: true }),
+        body: viewSession(session, { current: false, withData: true, sockets }),
       };
     },
   });

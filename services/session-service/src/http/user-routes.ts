@@ -56,8 +56,11 @@ const whoAmI = (context: HttpContext): Route =>
     handle: async ({ auth, req }) => {
       const headers = { ETag: etagOf(auth.snapshot) };
       if (req.headers['if-none-match'] === headers.ETag) return { status: 304, headers };
-      const session = await wholeSession(context, auth);
-      return { status: 200, headers, body: viewSession(session, { current: true, withData: true }) };
+      const [session, [sockets = null]] = await Promise.all([
+        wholeSession(context, auth),
+        context.presence.socketsOf([auth.snapshot.id]),
+      ]);
+      return { status: 200, headers, body: viewSession(session, { current: true, withData: true, sockets }) };
     },
   });
 
@@ -142,7 +145,8 @@ const listMine = (context: HttpContext): Route =>
     handle: async ({ auth, query }) => {
       const { id, tenant, userId } = auth.snapshot;
       if (userId === null) {
-        const only = viewSession(auth.snapshot, { current: true, withData: false });
+        const [sockets = null] = await context.presence.socketsOf([id]);
+        const only = viewSession(auth.snapshot, { current: true, withData: false, sockets });
         return { status: 200, body: { items: [only], next: null } };
       }
       const { state, cursor, limit } = query;

@@ -6,6 +6,8 @@ interface ViewOptions {
   readonly current: boolean;
   /** Lists show no application data. */
   readonly withData: boolean;
+  /** Open sockets in the whole fleet; null or undefined where it is not known. */
+  readonly sockets?: number | null;
 }
 
 const NOBODY: SessionAbout = {
@@ -21,7 +23,7 @@ const NOBODY: SessionAbout = {
 /** A session as the API shows it; secrets and their hashes have no place in it. */
 export const viewSession = (
   session: SessionRecord | Snapshot,
-  { current, withData }: ViewOptions,
+  { current, withData, sockets = null }: ViewOptions,
 ): object => {
   const { client, ip, lastIp, country, auth, actor } = session.about ?? NOBODY;
   const idleAt = idleExpiresAt(session);
@@ -31,6 +33,8 @@ export const viewSession = (
     user_id: session.userId,
     kind: session.kind,
     current,
+    online: sockets === null ? null : sockets > 0,
+    sockets,
     label: session.label,
     client: {
       kind: client.kind,

@@ -19,11 +19,17 @@ export interface SessionRegistry {
   has(id: SessionId): boolean;
   ids(): Iterable<SessionId>;
   size(): number;
+  /** Connections of a session here. */
+  count(id: SessionId): number;
+  /** Takes out at most `limit` sessions whose number of connections may have changed since they were taken last. */
+  takeChanged(limit: number): SessionId[];
+  markChanged(ids: Iterable<SessionId>): void;
 }
 
 /** An empty registry. A session with one connection, the usual case, costs no set. */
 export const createSessionRegistry = (): SessionRegistry => {
   const held = new Map<SessionId, SessionHolder | Set<SessionHolder>>();
+  const changed = new Set<SessionId>();
   const holdersOf = (id: SessionId): readonly SessionHolder[] => {
     const present = held.get(id);
     if (present === undefined) return [];
@@ -32,17 +38,19 @@ export const createSessionRegistry = (): SessionRegistry => {
   const isOlder = ({ identity }: SessionHolder, rev: number): boolean => (identity?.rev ?? 0) < rev;
   const release = (id: SessionId, holder: SessionHolder): void => {
     const present = held.get(id);
+    changed.add(id);
     if (present === holder) held.delete(id);
     else if (present instanceof Set && present.delete(holder) && present.size === 0) held.delete(id);
   };
   const tellAll = (id: SessionId, tell: (holder: SessionHolder) => void): number => {
     const holders = holdersOf(id);
-    held.delete(id);
+    if (held.delete(id)) changed.add(id);
     for (const holder of holders) tell(holder);
     return holders.length;
   };
   return {
     hold: (id, holder) => {
+      changed.add(id);
       const present = held.get(id);
       if (present === undefined) held.set(id, holder);
       else if (present instanceof Set) present.add(holder);
@@ -66,5 +74,28 @@ export const createSessionRegistry = (): SessionRegistry => {
     has: (id) => held.has(id),
     ids: () => held.keys(),
     size: () => held.size,
+    ...changesOf(held, changed),
   };
 };
+
+const changesOf = (
+  held: ReadonlyMap<SessionId, SessionHolder | Set<SessionHolder>>,
+  changed: Set<SessionId>,
+): Pick<SessionRegistry, 'count' | 'takeChanged' | 'markChanged'> => ({
+  count: (id) => {
+    const present = held.get(id);
+    return present instanceof Set ? present.size : Number(present !== undefined);
+  },
+  takeChanged: (limit) => {
+    const taken: SessionId[] = [];
+    for (const id of changed) {
+      if (taken.length >= limit) break;
+      changed.delete(id);
+      taken.push(id);
+    }
+    return taken;
+  },
+  markChanged: (ids) => {
+    for (const id of ids) changed.add(id);
+  },
+});

@@ -1,0 +1,97 @@
+import { type Clock, within } from '@muster/kit/clock';
+import type { RedisConnections } from '@muster/kit/redis';
+import { readRegistry } from '@muster/kit/registry';
+import { script } from './script.ts';
+import type { SessionId } from './token.ts';
+
+/** How long an entry stays after its gateway has renewed it last. */
+const ENTRY_TTL_MS = 150_000;
+/** How often a gateway renews its entries; below a third of their life. */
+export const PRESENCE_RENEW_MS = 45_000;
+const LIVE_GATEWAYS_MS = 2_000;
+const DEADLINE_MS = 250;
+/** Gateways write everything again within this time after Redis has lost it. */
+const REBUILD_MS = 5_000;
+
+const keyOf = (prefix: string, id: SessionId): string => `${prefix}on:{${id}}`;
+
+// KEYS the session; ARGV gateway, number of sockets, life in ms.
+const WRITE = script(`if ARGV[2] == '0' then return redis.call('HDEL',KEYS[1],ARGV[1]) end
+redis.call('HSET',KEYS[1],ARGV[1],ARGV[2])
+return redis.call('PEXPIRE',KEYS[1],ARGV[3])`);
+
+/** Writes how many sockets a gateway has for these sessions; 0 takes the entry away. Rejects as ioredis does. */
+export const writeSessionPresence = async (
+  redis: RedisConnections,
+  gateway: string,
+  counts: readonly (readonly [SessionId, number])[],
+): Promise<void> => {
+  await redis.retry((lane) =>
+    Promise.all(
+      counts.map(([id, count]) => WRITE(lane, [keyOf(redis.prefix, id)], [gateway, count, ENTRY_TTL_MS])),
+    ),
+  );
+};
+
+/** Reads how many sockets sessions have in the whole fleet. */
+export interface SessionPresence {
+  /** In the order of the ids; null where it is not known. Never rejects, and answers within 250 ms. */
+  socketsOf(ids: readonly SessionId[]): Promise<(number | null)[]>;
+}
+
+interface SessionPresenceDeps {
+  readonly redis: RedisConnections;
+  readonly clock: Clock;
+  /** Name of the fleet whose gateways count. */
+  readonly fleet: string;
+}
+
+/**
+ * Adds up the entries of gateways that send heartbeats: what a gateway that died has left does not count. Not known is
+ * what Redis cannot tell, and for five seconds what it has just lost.
+ */
+export const createSessionPresence = ({ redis, clock, fleet }: SessionPresenceDeps): SessionPresence => {
+  let gateways: { readonly ids: ReadonlySet<string>; readonly until: number } | undefined;
+  const marker = `${redis.prefix}on:since`;
+
+  const liveGateways = async (): Promise<ReadonlySet<string>> => {
+    if (gateways !== undefined && clock.monotonic() < gateways.until) return gateways.ids;
+    const { beats } = await readRegistry(redis.lane(), redis.prefix, fleet);
+    const ids = new Set(beats.map(({ id }) => id));
+    gateways = { ids, until: clock.monotonic() + LIVE_GATEWAYS_MS };
+    return ids;
+  };
+  /** Whether a missing entry means "no socket": not while gateways write anew what Redis has lost. */
+  const isComplete = async (): Promise<boolean> => {
+    const now = clock.now();
+    const since = await redis.lane().get(marker);
+    if (since !== null) return now - Number(since) >= REBUILD_MS;
+    await redis.lane().set(marker, String(now), 'NX');
+    return false;
+  };
+  const read = async (ids: readonly SessionId[]): Promise<(number | null)[]> => {
+    const lane = redis.lane();
+    const [live, complete, ...entries] = await Promise.all([
+      liveGateways(),
+      isComplete(),
+      ...ids.map((id) => lane.hgetall(keyOf(redis.prefix, id))),
+    ]);
+    return entries.map((entry) => {
+      const known = Object.entries(entry).filter(([gateway]) => live.has(gateway));
+      const sockets = known.reduce((sum, [, count]) => sum + Number(count), 0);
+      return sockets === 0 && !complete ? null : sockets;
+    });
+  };
+  // A Redis that is new to this fleet has lost nothing a moment later.
+  void isComplete().catch(() => {});
+  return {
+    socketsOf: async (ids) => {
+      if (ids.length === 0) return [];
+      try {
+        return await within(DEADLINE_MS, 'reading the presence of sessions', read(ids));
+      } catch {
+        return ids.map(() => null);
+      }
+    },
+  };
+};
