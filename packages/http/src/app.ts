@@ -3,6 +3,7 @@ import type { Metrics } from '@muster/kit/metrics';
 import { AppError } from '@muster/protocol/errors';
 import express, { type ErrorRequestHandler, type Express, type RequestHandler } from 'express';
 import { v4 } from 'uuid';
+import { type AddressReader, createAddressReader } from './client-address.ts';
 import { docsRoutes } from './docs.ts';
 import type { DocumentInfo } from './openapi.ts';
 import { pipeline } from './pipeline.ts';
@@ -15,7 +16,7 @@ export interface HttpAppOptions {
   readonly routes: readonly Route[];
   /** Longest request body; default 64 KiB. */
   readonly bodyLimitBytes?: number;
-  /** Peers whose `X-Forwarded-For` counts, as Express takes them. Default: none. */
+  /** Addresses and networks of proxies whose `X-Forwarded-For` counts, read by {@link createAddressReader}. Default: none. */
   readonly trustProxy?: readonly string[];
   /** Mounts what is no JSON route (pages, assets, event streams) before the routes. */
   readonly before?: (app: Express) => void;
@@ -32,10 +33,14 @@ const REQUEST_ID = /^[\w-]{8,64}$/;
  */
 export const createHttpApp = (options: HttpAppOptions): Express => {
   const app = express();
+  // Before the first route: `/v1/me/sessions/` is not `/v1/me/sessions`, and an empty id names nothing.
+  app.enable('strict routing');
+  app.enable('case sensitive routing');
   app.disable('x-powered-by');
   app.disable('etag');
   app.set('query parser', 'simple');
   app.set('trust proxy', [...(options.trustProxy ?? [])]);
+  readAddressesWith(app, createAddressReader(options.trustProxy ?? []));
   const refuse = createRefuser(options.log, options.metrics);
   app.use(identify, createMeter(options.metrics));
   options.before?.(app);
@@ -46,6 +51,16 @@ export const createHttpApp = (options: HttpAppOptions): Express => {
   });
   app.use(refuse);
   return app;
+};
+
+/** `req.ip` of every request; Express itself knows neither ports nor brackets in `X-Forwarded-For`. */
+const readAddressesWith = (app: Express, addressOf: AddressReader): void => {
+  Object.defineProperty(app.request, 'ip', {
+    get(this: express.Request) {
+      const forwardedFor = this.headers['x-forwarded-for'];
+      return addressOf({ remote: this.socket.remoteAddress, forwardedFor });
+    },
+  });
 };
 
 /** Each path once with all its methods, so that every other method is a 405. */

@@ -10,7 +10,7 @@ const DAY_S = 86_400;
 
 /** `GET /openapi.json` and a page at `/docs` that shows it, under wherever the router is mounted. */
 export const docsRoutes = (info: DocumentInfo, routes: readonly Operation[]): Router => {
-  const router = express.Router();
+  const router = express.Router({ strict: true, caseSensitive: true });
   const document = JSON.stringify(openApiDocument(info, routes));
   router.get('/openapi.json', (_req, res) => {
     res.setHeader('Cache-Control', 'no-cache');

@@ -54,10 +54,16 @@ const reading = async (read: RequestHandler, req: Request, res: Response): Promi
 
 /** `application/json`, with no charset or UTF-8. A page of another site cannot send it without asking first (CORS). */
 const isJson = (contentType: string | undefined): boolean =>
-  /^application\/json\s*(;\s*charset="?utf-8"?\s*)?$/i.test(contentType ?? '');
+  /^application\/json\s*(;\s*charset="?utf-8"?\s*)?$/i.test(bounded(contentType));
 
 const isForm = (contentType: string | undefined): boolean =>
-  /^application\/x-www-form-urlencoded\s*(;\s*charset="?utf-8"?\s*)?$/i.test(contentType ?? '');
+  /^application\/x-www-form-urlencoded\s*(;\s*charset="?utf-8"?\s*)?$/i.test(bounded(contentType));
+
+const MAX_CONTENT_TYPE_LENGTH = 256;
+
+/** A longer header names none of our types. */
+const bounded = (contentType = ''): string =>
+  contentType.length > MAX_CONTENT_TYPE_LENGTH ? '' : contentType;
 
 /** A parameter that comes twice is a list, which no schema of a text takes (RFC 6749 §3.1 forbids it). */
 const formOf = (text: unknown): Record<string, string | string[]> => {

@@ -1,3 +1,4 @@
+import { isReservedName } from '@muster/kit/reserved-names';
 import type { z } from 'zod';
 
 /** Where in a request a value was. */
@@ -105,7 +106,7 @@ const valueAt = (value: unknown, path: readonly PropertyKey[]): unknown =>
 
 /**
  * Text that no store of ours can keep: NUL (Postgres refuses it) and lone surrogates (they silently become U+FFFD);
- * and numbers that JavaScript could only keep as infinity.
+ * numbers that JavaScript could only keep as infinity; and names that reach prototypes.
  */
 const unfitText = (value: unknown, loc: readonly (string | number)[], depth = 0): Failure[] => {
   if (depth > MAX_DEPTH)
@@ -117,12 +118,16 @@ const unfitText = (value: unknown, loc: readonly (string | number)[], depth = 0)
   if (Array.isArray(value)) return value.flatMap((one, at) => unfitText(one, [...loc, at], depth + 1));
   if (typeof value !== 'object' || value === null) return [];
   return Object.entries(value).flatMap(([key, one]) => [
+    ...unfitName(key, [...loc, key]),
     ...unfitString(key, loc),
     ...unfitText(one, [...loc, key], depth + 1),
   ]);
 };
 
 const MAX_DEPTH = 100;
+
+const unfitName = (name: string, loc: readonly (string | number)[]): Failure[] =>
+  isReservedName(name) ? [{ loc, msg: 'This name is reserved by JavaScript', type: 'value_error' }] : [];
 
 const unfitString = (text: string, loc: readonly (string | number)[]): Failure[] => {
   if (text.includes('\0')) return [{ loc, msg: 'Text must not contain NUL characters', type: 'value_error' }];

@@ -1,3 +1,4 @@
+import { isNetwork } from '@muster/http/client-address';
 import {
   type CommonConfig,
   ConfigError,
@@ -24,7 +25,6 @@ import {
 import { readGroupsFile } from './config-groups.ts';
 import { limitSettings } from './config-limits.ts';
 import { createNamespaces, type NamespaceTable } from './core/namespaces.ts';
-import { isNetwork } from './socket/client-address.ts';
 
 const MIN_SECRET_BYTES = 32;
 const MIN_KEY_BYTES = 16;

@@ -1,5 +1,6 @@
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { addressBucket, createAddressReader } from '@muster/http/client-address';
 import { rawProblem } from '@muster/http/listen';
 import type { Logger } from '@muster/kit/logger';
 import { AppError } from '@muster/protocol/errors';
@@ -12,7 +13,6 @@ import type { PlainPlace } from '../core/plain-connection.ts';
 import type { Identity, SessionHolder, ShownCredential } from '../core/ports.ts';
 import type { AdmissionQueue } from '../sessions/admission.ts';
 import type { Gate } from '../sessions/gate.ts';
-import { createAddressReader } from './client-address.ts';
 import { type Handshake, type HandshakeRules, readHandshake, requireWebSocket } from './handshake.ts';
 import { attach } from './listeners.ts';
 import { SocketWire } from './wire.ts';
@@ -280,7 +280,8 @@ const createAddressLimit = (deps: SocketServerDeps) => {
     /** The address. Throws {@link AppError} when it has as many as it may have. */
     take: (request: IncomingMessage, stream: Duplex): string => {
       const { remoteAddress: remote } = request.socket;
-      const address = addressOf({ remote, forwardedFor: request.headers['x-forwarded-for'] });
+      const forwardedFor = request.headers['x-forwarded-for'];
+      const address = addressBucket(addressOf({ remote, forwardedFor }));
       if (most === 0) return address;
       const count = counts.get(address) ?? 0;
       if (count >= most) {

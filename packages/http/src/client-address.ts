@@ -1,0 +1,79 @@
+import { BlockList, isIP, isIPv4 } from 'node:net';
+
+/** Reads which address a request came from; empty when the socket is gone. */
+export type AddressReader = (request: {
+  readonly remote: string | undefined;
+  readonly forwardedFor: string | readonly string[] | undefined;
+}) => string;
+
+/** Networks in configuration: `10.0.0.1`, `10.0.0.0/8`, `fd00::/8`. */
+const NETWORK = /^([0-9a-fA-F.:]{2,45})(?:\/(\d{1,3}))?$/;
+const MAPPED = /^::ffff:(?=\d+\.)/i;
+/** `[v6]`, `[v6]:port` and `v4:port`, as some proxies write addresses. */
+const WITH_PORT = /^(?:\[([0-9a-fA-F.:%]{2,64})\]|(\d{1,3}(?:\.\d{1,3}){3}))(?::\d{1,5})?$/;
+const MAX_ENTRY_LENGTH = 80;
+const UNREADABLE = '-';
+const IPV6_GROUPS = 8;
+/** One household or server usually owns a /64. */
+const BUCKET_GROUPS = 4;
+
+/** Whether this names an address or a network. */
+export const isNetwork = (text: string): boolean => {
+  const [, address = '', bits] = NETWORK.exec(text) ?? [];
+  const most = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1;
+  return most >= 0 && Number(bits ?? 0) <= most;
+};
+
+/**
+ * The address of the client: what a proxy says in `X-Forwarded-For` counts as far as the chain of trusted proxies goes,
+ * from the right. Ports, brackets, quotes and zones are taken off. An entry that is not an address ends the chain: what
+ * stands before it may be the client's invention.
+ */
+export const createAddressReader = (trusted: readonly string[]): AddressReader => {
+  const proxies = new BlockList();
+  for (const one of trusted) {
+    const [, address = '', bits] = NETWORK.exec(one) ?? [];
+    const family = isIPv4(address) ? 'ipv4' : 'ipv6';
+    if (isNetwork(one)) proxies.addSubnet(address, Number(bits ?? (family === 'ipv4' ? 32 : 128)), family);
+  }
+  const isTrusted = (address: string): boolean =>
+    isIP(address) !== 0 && proxies.check(address, isIPv4(address) ? 'ipv4' : 'ipv6');
+
+  return ({ remote, forwardedFor = '' }) => {
+    let address = plain(remote ?? '');
+    if (trusted.length === 0 || !isTrusted(address)) return address;
+    const told = (typeof forwardedFor === 'string' ? forwardedFor : forwardedFor.join(','))
+      .split(',')
+      .map(addressIn)
+      .filter((text) => text !== '');
+    while (isTrusted(address)) {
+      const before = told.pop() ?? '';
+      if (isIP(before) === 0) break;
+      address = before;
+    }
+    return address;
+  };
+};
+
+/** Under which name connections of one origin are counted: an IPv4 address, or the /64 of an IPv6 one. */
+export const addressBucket = (address: string): string => {
+  if (isIP(address) !== 6) return address;
+  const [head = '', tail] = address.toLowerCase().split('::');
+  const before = head === '' ? [] : head.split(':');
+  const after = tail === undefined || tail === '' ? [] : tail.split(':');
+  const zeros = tail === undefined ? 0 : Math.max(0, IPV6_GROUPS - before.length - after.length);
+  const groups = [...before, ...Array.from({ length: zeros }, () => '0'), ...after];
+  const bucket = groups.slice(0, BUCKET_GROUPS).map((group) => group.replace(/^0+(?=.)/, ''));
+  return `${bucket.join(':')}::/64`;
+};
+
+/** The address in one entry of `X-Forwarded-For`; unreadable text stays as it is. */
+const addressIn = (entry: string): string => {
+  const text = entry.trim().replaceAll('"', '');
+  if (text.length > MAX_ENTRY_LENGTH) return UNREADABLE;
+  const [, bracketed, dotted] = WITH_PORT.exec(text) ?? [];
+  return plain(bracketed ?? dotted ?? text);
+};
+
+/** An IPv4 address that came over an IPv6 socket is still one; a zone is of no meaning to others. */
+const plain = (address: string): string => (address.split('%')[0] ?? '').replace(MAPPED, '');
