@@ -18,7 +18,15 @@ beforeAll(async () => {
 });
 afterAll(() => stack.disposeAsync());
 
-const open = (pool: { poolSize?: number; maxOverflow?: number; url?: string } = {}): Postgres =>
+const open = ({
+  leaks = {},
+  ...pool
+}: {
+  poolSize?: number;
+  maxOverflow?: number;
+  url?: string;
+  leaks?: { warnMs?: number; cutMs?: number };
+} = {}): Postgres =>
   openPostgres(
     {
       url,
@@ -29,7 +37,7 @@ const open = (pool: { poolSize?: number; maxOverflow?: number; url?: string } = 
       applicationName: 'kit-test',
       ...pool,
     },
-    { log: createQuietLog(), metrics: createMetrics({ service: 'test', version: '0' }) },
+    { log: createQuietLog(), metrics: createMetrics({ service: 'test', version: '0' }), leaks },
   );
 
 /** Holds a connection until it is let go. */
@@ -66,6 +74,26 @@ test('[DB1] [DB2] [DB3] a full pool is overloaded after two seconds, and nothing
     what: 'all connections to be free',
   });
   expect(await postgres.query('two', 'SELECT 2 AS two')).toEqual([{ two: 2 }]);
+});
+
+test('[DB7] connections that are never given back are cut, and the pool works again', async () => {
+  await using postgres = open({ leaks: { warnMs: 100, cutMs: 300 } });
+  const leaks = [holdOne(postgres), holdOne(postgres)];
+  const endings = leaks.map(({ held }) => held);
+  await Promise.all(endings);
+  expect(postgres.stats()).toMatchObject({ total: 2, idle: 0 });
+  // Waits for a place as a request does, and gets one without a new process.
+  expect(await postgres.query('again', 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
+  await until(async () => postgres.stats(), {
+    ok: ({ total, idle }) => total === idle,
+    what: 'both places to be free',
+  });
+  expect(postgres.oldestCheckout()).toBeUndefined();
+  // The holders come back at last: their transactions are gone, and nobody else is disturbed.
+  const late = await Promise.allSettled(leaks.map(({ letGo }) => letGo()));
+  expect(late.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+  await Promise.all([postgres.query('one', 'SELECT 1'), postgres.query('two', 'SELECT 2')]);
+  expect(postgres.stats().total).toBeLessThanOrEqual(2);
 });
 
 test('[DB1] a database that cannot be reached is unavailable', async () => {

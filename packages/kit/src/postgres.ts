@@ -49,6 +49,14 @@ const PING = `SELECT pg_is_in_recovery() OR current_setting('transaction_read_on
   (SELECT string_agg(privilege || ' on ' || "table", ', ') FROM unnest($1::text[], $2::text[]) AS needed("table", privilege)
     WHERE NOT has_table_privilege("table", privilege)) AS missing`;
 
+/** What the pools are opened with. */
+export interface PostgresDeps {
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  /** When a connection that is held is reported and cut, in ms; default 10,000 and 60,000. */
+  readonly leaks?: { readonly warnMs?: number; readonly cutMs?: number };
+}
+
 const ACQUIRE_TIMEOUT_MS = 2_000;
 const STATEMENT_TIMEOUT_MS = 5_000;
 const MAX_RETRIES = 2;
@@ -61,7 +69,7 @@ const RETRYABLE = new Set(['40001', '40P01']);
  */
 export const openPostgres = (
   config: PostgresConfig & { readonly applicationName: string },
-  { log, metrics }: { log: Logger; metrics: Metrics },
+  { log, metrics, leaks = {} }: PostgresDeps,
 ): Postgres => {
   const main = new Pool({
     ...baseOptions(config),
@@ -83,12 +91,14 @@ export const openPostgres = (
     max: config.poolSize + config.maxOverflow,
   });
   const measures = createPostgresMeasures(metrics, stats);
-  const checkouts = createCheckouts({ log, onLeak: measures.leaked });
+  const checkouts = createCheckouts({ log, onLeak: measures.leaked, ...leaks });
 
   /** Destroys the connection when the error says that it cannot be trusted any more. */
   const withClient = async <T>(run: (client: PoolClient) => Promise<T>): Promise<T> => {
     const client = await acquire(main, measures);
-    const checkout = checkouts.begin(() => void client.end().catch(() => {}));
+    const release = once((isBroken: boolean) => client.release(isBroken));
+    // The pool destroys it: the transaction ends at the server, and its place is free for others.
+    const checkout = checkouts.begin(() => release(true));
     let broken = false;
     try {
       return await run(client);
@@ -97,7 +107,7 @@ export const openPostgres = (
       throw error;
     } finally {
       checkout.end();
-      client.release(broken);
+      release(broken);
     }
   };
   const queriesOf = (client: PoolClient): Queries => ({
@@ -178,6 +188,16 @@ class MissingPrivilegeError extends Error {
     super(`permission denied: the account lacks ${missing}`);
   }
 }
+
+/** A connection that was cut comes back a second time, when its holder gives up. */
+const once = <A extends unknown[]>(run: (...args: A) => void): ((...args: A) => void) => {
+  let isDone = false;
+  return (...args) => {
+    if (isDone) return;
+    isDone = true;
+    run(...args);
+  };
+};
 
 const baseOptions = (config: PostgresConfig & { applicationName: string }): PoolConfig => ({
   connectionString: config.url,
