@@ -65,6 +65,14 @@ test('[LM2] one socket too many of an address gets 429; behind a trusted proxy c
     { what: 'a place for the address' },
   );
   expect(await gateway.metric('gateway_rate_limited_total{scope="ip"}')).toBeGreaterThan(0);
+  // Some proxies write the port of the client, which is another one each time.
+  await from('198.51.100.7:5001');
+  await from('198.51.100.7:5002');
+  await expect(from('198.51.100.7:5003')).rejects.toThrow('429');
+  await from('[2001:db8:0:1::1]:5001');
+  await from('[2001:db8:0:1::2]:5002');
+  await expect(from('[2001:db8:0:1::3]:5003')).rejects.toThrow('429');
+  await from('[2001:db8:0:2::3]:5003');
 });
 
 test('[LM7][LM8] given a guest that publishes to random names and subscribes to new groups, when it goes on, then Redis has the keys that its limits allow', async () => {

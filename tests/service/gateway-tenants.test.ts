@@ -1,5 +1,6 @@
 import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
+import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openSocket, startGateway, type TestGateway, tryUpgrade } from './gateway-fixture.ts';
 import { startService, type TestService } from './session-fixture.ts';
@@ -8,9 +9,11 @@ const stores = useTestStores({ migrate });
 let sessions: TestService;
 let gateway: TestGateway;
 
+const HOSTS = { TENANT_HOSTS: 'a.example.com=a,b.example.com=b' };
+
 beforeAll(async () => {
   sessions = await startService(stores);
-  gateway = await startGateway(stores, sessions.opsUrl, { TENANT_HOSTS: 'a.example.com=a,b.example.com=b' });
+  gateway = await startGateway(stores, sessions.opsUrl, HOSTS);
 });
 afterAll(async () => {
   for (const app of [gateway, sessions]) await app?.[Symbol.asyncDispose]();
@@ -39,4 +42,28 @@ test("[GS11] a session of one tenant opens no socket at another's host", async (
   expect((await good.reply(1)).connect).toBeDefined();
   good.socket.terminate();
   expect((await (await connect(a, 'b.example.com')).closed).code).toBe(3500);
+});
+
+test('[GS11] an ended session is as unknown at a foreign host as it was alive', async () => {
+  const { id, token } = (
+    await sessions.service('POST', '/v1/sessions', { user_id: 'u_host', tenant: 'a', transport: 'bearer' })
+  ).body;
+  await sessions.service('DELETE', `/v1/sessions/${id}?reason=admin`);
+  const redis = new Redis(stores.redisUrl);
+  for (const from of ['redis', 'service']) {
+    if (from === 'service') await redis.del(`${stores.redisPrefix}s:{${id}}`);
+    for (const host of ['b.example.com', 'www.example.com', 'a.example.com']) {
+      const isHome = host === 'a.example.com';
+      const upgrade = await tryUpgrade(`${gateway.wsUrl}/ws?group=hosts`, {
+        host,
+        authorization: `Bearer ${token}`,
+      });
+      expect(upgrade.body).toContain(isHome ? 'session-ended' : 'invalid-token');
+      if (!isHome) expect(upgrade.body).not.toContain('admin');
+      const client = await openSocket(`${gateway.wsUrl}/connection/websocket`, { host });
+      client.send({ id: 1, connect: { token } });
+      expect((await client.closed).code).toBe(isHome ? 4501 : 3500);
+    }
+  }
+  await redis.quit();
 });

@@ -2,6 +2,7 @@ import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import fc from 'fast-check';
+import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   type Answer,
@@ -339,6 +340,56 @@ describe('tenants with hosts of their own', () => {
       expect((await ask(token, host, '/v1/me/sessions')).status).toBe(401);
     }
     expect((await ask(a.token, 'a.example.com')).status).toBe(200);
+  });
+
+  test('[SE53] nor is an ended one: only its own host is told that it ended, and why', async () => {
+    await using housed = await startService(stores, HOSTS);
+    const end = async (tenant: string) => {
+      const { body } = await housed.service('POST', '/v1/sessions', { user_id: 'u_host', tenant });
+      await housed.service('DELETE', `/v1/sessions/${body.id}?reason=admin`);
+      return body;
+    };
+    const [a, plain] = [await end('a'), await end('default')];
+    const redis = new Redis(stores.redisUrl);
+    for (const from of ['redis', 'postgres'] as const) {
+      // Without the tombstone Postgres is asked, and writes it again.
+      if (from === 'postgres') await redis.del([a, plain].map(({ id }) => `${stores.redisPrefix}s:{${id}}`));
+      for (const [{ token }, own, foreign] of [
+        [a, 'a.example.com', ['b.example.com', 'www.example.com']],
+        [plain, 'www.example.com', ['a.example.com', 'b.example.com']],
+      ] as const) {
+        for (const host of foreign) {
+          for (const method of ['GET', 'DELETE']) {
+            const answer = await housed.bearer(token, method, '/v1/session', undefined, at(host));
+            expect(answer).toMatchObject({ status: 401, body: { type: '/problems/invalid-token' } });
+            expect(JSON.stringify(answer.body)).not.toContain('admin');
+          }
+        }
+        const home = await housed.bearer(token, 'GET', '/v1/session', undefined, at(own));
+        expect(home).toMatchObject({
+          status: 401,
+          body: { type: '/problems/session-ended', end_reason: 'admin' },
+        });
+      }
+    }
+    await redis.quit();
+  });
+
+  test('[SE43] the key of another tenant is told nothing of an ended session', async () => {
+    const { body } = await service.service('POST', '/v1/sessions', { user_id: 'u_host', tenant: 'a' });
+    await service.service('DELETE', `/v1/sessions/${body.id}?reason=admin`);
+    const reasonFor = async (tenant: string) => {
+      const made = await service.service('POST', '/v1/api-keys', {
+        name: 'x',
+        scopes: ['sessions:check'],
+        tenant,
+      });
+      const headers = { authorization: `Bearer ${made.body.key}` };
+      const json = { tokens: [{ token: body.token }] };
+      return (await service.call('POST', '/v1/sessions/check', { headers, json })).body.items[0].reason;
+    };
+    expect(await reasonFor('a')).toBe('admin');
+    expect(await reasonFor('b')).toBe('unknown');
   });
 
   test('[SE53] a guest belongs to the tenant of the host', async () => {

@@ -165,7 +165,7 @@ describe('foreign pages', () => {
       ['POST', '/v1/session/rotate', undefined],
       ['PATCH', '/v1/session', { label: 'x' }],
       ['DELETE', '/v1/session', undefined],
-      ['DELETE', '/v1/me/sessions', undefined],
+      ['DELETE', '/v1/me/sessions?all=true', undefined],
       ['POST', '/v1/session/ws-ticket', {}],
     ];
     for (const [method, path, json] of changes) {

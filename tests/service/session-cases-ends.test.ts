@@ -130,7 +130,7 @@ test('[SE25] "end all" racing 40 logins happens at one instant', async () => {
         run += 1;
         const user = `u_all_${run}`;
         const result = await race(user, delays, endAt, (token) =>
-          one.bearer(token, 'DELETE', '/v1/me/sessions'),
+          one.bearer(token, 'DELETE', '/v1/me/sessions?all=true'),
         );
         expect(result.alive).toEqual(result.live);
         expect(result.ended + result.alive.size).toBe(41);

@@ -133,7 +133,7 @@ const world = (prefix: string) => {
       case 'endOthers':
       case 'endAll': {
         const victims = live(one.user).filter((other) => what.do === 'endAll' || other !== one);
-        const query = what.do === 'endAll' ? '' : '?except=current';
+        const query = what.do === 'endAll' ? '?all=true' : '?except=current';
         expect((await call('DELETE', `/v1/me/sessions${query}`)).body.ended).toBe(victims.length);
         for (const victim of victims) victim.end = what.do === 'endAll' ? 'revoked_all' : 'revoked_others';
         return;

@@ -103,6 +103,34 @@ test('[VF1] [VF3] a live session passes, the second time from memory', async () 
   });
 });
 
+test('[VF10] of several cookies the first live session wins', async () => {
+  const cookie = (token: string) => `session_id=${encodeURIComponent(`s:${token}`)}`;
+  const [ended, ann, ben] = [await login(), await login(), await login({ user_id: 'ben' })];
+  await sessions().end(ended.id);
+  const ask = (...tokens: string[]) => get({ cookie: tokens.map(cookie).join('; ') });
+  expect(await ask(ended.token, ann.token)).toMatchObject({ status: 200, body: { user: 'ann' } });
+  expect(await ask(`${ann.token}x`, ended.token, ann.token)).toMatchObject({ status: 200 });
+  expect(await ask(ben.token, ann.token)).toMatchObject({ status: 200, body: { user: 'ben' } });
+  expect(await ask('x', ended.token)).toMatchObject({
+    status: 401,
+    body: { type: '/problems/session-ended' },
+  });
+  expect(await ask('x', 'y')).toMatchObject({ status: 401, body: { type: '/problems/invalid-token' } });
+});
+
+test('[VF11] a retired secret costs at most one question in two seconds', async () => {
+  const { id, token } = await login();
+  const stepped = await service.service('POST', `/v1/sessions/${id}/step-up`, { aal: 2 });
+  const before = await service.metric(
+    'db_client_operation_duration_seconds_count{operation="find_sessions"}',
+  );
+  const begun = performance.now();
+  for (let n = 0; n < 60; n += 1) expect((await get(bearer(token))).status).toBe(401);
+  expect((await get(bearer(stepped.body.token))).status).toBe(200);
+  const after = await service.metric('db_client_operation_duration_seconds_count{operation="find_sessions"}');
+  expect(after - before).toBeLessThanOrEqual(2 + (performance.now() - begun) / 1_000);
+});
+
 test('[VF2] refusals by name', async () => {
   const [one, two] = [await login(), await login()];
   await sessions().end(two.id);

@@ -10,8 +10,8 @@ export interface CookieAttributes {
   readonly embed?: boolean;
 }
 
-/** Cookies of one name that are looked at; a browser in embed mode may send two. */
-export const MAX_COOKIES_TRIED = 2;
+/** Cookies of one name that are looked at: partitioned or not, and of another path or domain. */
+export const MAX_COOKIES_TRIED = 4;
 /** 400 days, the longest life browsers grant. */
 export const MAX_COOKIE_AGE_S = 400 * 86_400;
 
@@ -20,7 +20,7 @@ const PREFIX = 's:';
 const MAX_VALUE_LENGTH = 512;
 
 /**
- * The values of the cookie `name`, in order, as tokens without their `s:`; at most two.
+ * The values of the cookie `name`, in order, as tokens without their `s:`; at most four.
  * A value that cannot be a token is the empty string: it takes a place and verifies as malformed.
  * Names are compared exactly; never throws.
  */

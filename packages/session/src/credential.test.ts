@@ -23,3 +23,20 @@ test('[CR2] two sessions in one request are ambiguous, one session twice is not'
   expect(read(`${NAME}=s:${A}`, `Bearer ${A}`)).toEqual({ is: 'bearer', token: A });
   expect(read(`${NAME}=garbage`, `Bearer ${A}`)).toEqual({ is: 'ambiguous' });
 });
+
+test('[CR3] the longest header of the worst shape is read in linear time', () => {
+  const spaces = ' '.repeat(14_500);
+  const hostile = [
+    `Bearer${spaces}x y`,
+    `Bearer ${'x'.repeat(14_000)} y`,
+    `Bearer${spaces}`,
+    `bearer${'\t'.repeat(14_000)}x`,
+  ];
+  const begun = performance.now();
+  for (let n = 0; n < 50; n += 1) {
+    for (const header of hostile) expect(read(undefined, header)).toEqual({ is: 'bearer', token: '' });
+  }
+  // One of these headers alone took 280 ms of CPU when the pattern was quadratic; all 200 take a few milliseconds.
+  expect(performance.now() - begun).toBeLessThan(2_000);
+  expect(read(undefined, `Bearer${spaces}${A}${spaces.slice(0, 1_000)}`)).toEqual({ is: 'bearer', token: A });
+});

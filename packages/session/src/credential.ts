@@ -8,7 +8,9 @@ export type Credential =
   /** A bearer token and a cookie of another session: first-wins would be a guess. */
   | { readonly is: 'ambiguous' };
 
-const BEARER = /^Bearer +(\S*) *$/i;
+const SCHEME = 'Bearer';
+/** No header of a request is longer; whatever a caller hands over instead is not read. */
+const MAX_AUTHORIZATION_LENGTH = 16_384;
 const ID_LENGTH = 36;
 
 /** Reads the session credential of a request; tokens in queries or bodies do not exist. Never throws. */
@@ -23,10 +25,14 @@ export const readCredential = (
   return tokens.every(sameSession) ? { is: 'bearer', token: bearer } : { is: 'ambiguous' };
 };
 
-/** The token of an `Authorization: Bearer` header; undefined when there is no such header, `''` when it is empty. */
+/**
+ * The token of an `Authorization: Bearer` header; undefined when there is no such header, `''` when it holds no single
+ * token. The time is linear in the length: the header is read before any credential is known.
+ */
 export const readBearer = (authorization: string | undefined): string | undefined => {
-  if (authorization === undefined) return undefined;
-  const match = BEARER.exec(authorization);
-  if (match) return match[1] ?? '';
-  return /^Bearer\b/i.test(authorization) ? '' : undefined;
+  if (authorization === undefined || !/^Bearer\b/i.test(authorization)) return undefined;
+  if (authorization.length > MAX_AUTHORIZATION_LENGTH) return '';
+  const rest = authorization.slice(SCHEME.length);
+  const token = rest.trim();
+  return rest.startsWith(' ') && !/\s/.test(token) ? token : '';
 };

@@ -2,6 +2,7 @@ import { type Clock, systemClock } from '@muster/kit/clock';
 import type { RedisConnections } from '@muster/kit/redis';
 import type { Grant } from './grants.ts';
 import { script } from './script.ts';
+import { DEFAULT_TENANT } from './tenant-hosts.ts';
 import { parseSessionId, type SessionId } from './token.ts';
 
 /** Everything a check needs to know of a live session. Times in ms since the epoch, hashes base64url. */
@@ -57,7 +58,8 @@ export interface SessionAbout {
 /** What Redis says of a session. `missing` also covers values nobody can read: ask the source. */
 export type SnapshotRead =
   | { readonly is: 'live'; readonly snapshot: Snapshot }
-  | { readonly is: 'ended'; readonly reason: string }
+  /** `tenant` is left out where it is `default`. */
+  | { readonly is: 'ended'; readonly reason: string; readonly tenant?: string }
   | { readonly is: 'missing' };
 
 /** Outcome of a write under "newer revision wins". */
@@ -73,7 +75,7 @@ export interface SnapshotStore {
   /** Renews an unchanged revision (a later `freshUntil`); never touches a tombstone. True if stored. */
   refresh(snapshot: Snapshot): Promise<boolean>;
   /** Marks the end; replaces the same or an older revision. False if a newer one is there. */
-  tomb(id: SessionId, rev: number, reason: string): Promise<boolean>;
+  tomb(id: SessionId, rev: number, reason: string, tenant?: string): Promise<boolean>;
   /** Remembers for 30 s that nobody knows this id. Any put or tomb replaces it. */
   putUnknown(id: SessionId): Promise<void>;
 }
@@ -141,10 +143,12 @@ export const createSnapshotStore = ({
       const args = [snapshot.rev, JSON.stringify(snapshot), lifeOf(snapshot, clock.now())];
       return (await redis.retry((lane) => FRESH(lane, [key], args))) === 1;
     },
-    tomb: async (id, rev, reason) => {
+    tomb: async (id, rev, reason, tenant = DEFAULT_TENANT) => {
       const key = keyOf(id);
+      // Readers of an earlier version take all that follows for the reason: the usual tenant is not written.
+      const text = tenant === DEFAULT_TENANT ? reason : `${reason}|${tenant}`;
       const done = await redis.retry((lane) =>
-        healed(lane, key, () => TOMB(lane, [key], [rev, reason, TOMBSTONE_MS])),
+        healed(lane, key, () => TOMB(lane, [key], [rev, text, TOMBSTONE_MS])),
       );
       return done === 1;
     },
@@ -159,7 +163,7 @@ export const decodeSnapshot = (value: string | null, id?: SessionId): SnapshotRe
   const parts = value === null ? null : /^(!?)\d+\|([\s\S]*)$/.exec(value);
   const text = parts?.[2];
   if (text === undefined) return { is: 'missing' };
-  if (parts?.[1] === '!') return { is: 'ended', reason: text };
+  if (parts?.[1] === '!') return tombstoneIn(text);
   try {
     const snapshot: unknown = JSON.parse(text);
     return isSnapshot(snapshot) && (id === undefined || snapshot.id === id)
@@ -168,6 +172,11 @@ export const decodeSnapshot = (value: string | null, id?: SessionId): SnapshotRe
   } catch {
     return { is: 'missing' };
   }
+};
+
+const tombstoneIn = (text: string): SnapshotRead => {
+  const [reason = '', tenant] = text.split('|', 2);
+  return { is: 'ended', reason, ...(tenant === undefined ? {} : { tenant }) };
 };
 
 const isSnapshot = (value: unknown): value is Snapshot => {

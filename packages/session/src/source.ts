@@ -1,11 +1,12 @@
 import { after } from '@muster/kit/clock';
 import { decodeSnapshot, type Snapshot } from './snapshot.ts';
+import { DEFAULT_TENANT } from './tenant-hosts.ts';
 import { parseSessionId, type SessionId } from './token.ts';
 
 /** What the session service says of a session. */
 export type SourceAnswer =
   | { readonly is: 'live'; readonly snapshot: Snapshot }
-  | { readonly is: 'ended'; readonly reason: string }
+  | { readonly is: 'ended'; readonly reason: string; readonly tenant?: string }
   | { readonly is: 'unknown' };
 
 /** The session service, asked when Redis does not know. Rejects when it cannot be reached. */
@@ -127,7 +128,14 @@ const changeOf = (one: Fields): { id: SessionId; why: string; rev: number }[] =>
 };
 
 const answerOf = (one: Fields): SourceAnswer => {
-  if (one['state'] === 'ended') return { is: 'ended', reason: String(one['reason']) };
+  if (one['state'] === 'ended') {
+    const tenant = one['tenant'];
+    return {
+      is: 'ended',
+      reason: String(one['reason']),
+      ...(typeof tenant === 'string' && tenant !== DEFAULT_TENANT ? { tenant } : {}),
+    };
+  }
   if (one['state'] !== 'live') return { is: 'unknown' };
   // The same reader as for Redis: what it cannot read is not a session.
   const read = decodeSnapshot(`0|${JSON.stringify(one['snapshot'])}`, parseSessionId(String(one['id'])));

@@ -10,8 +10,8 @@ export const isTenantName = (text: string): boolean => TENANT.test(text);
 export interface TenantHosts {
   /** The tenant of a host; undefined for a host that belongs to nobody. */
   tenantOf(host: string | undefined): string | undefined;
-  /** Whether sessions of this tenant count at this host. */
-  admits(host: string | undefined, tenant: string): boolean;
+  /** Whether sessions of this tenant count at this host; undefined is `default`. */
+  admits(host: string | undefined, tenant: string | undefined): boolean;
 }
 
 const ENTRY = /^([a-z\d.-]{1,253})=([\w.-]{1,64})$/;
@@ -33,7 +33,7 @@ export const createTenantHosts = (entries: readonly string[]): TenantHosts => {
   const tenantOf = (host: string | undefined) => tenants.get(nameOf(host));
   return {
     tenantOf,
-    admits: (host, tenant) => {
+    admits: (host, tenant = DEFAULT_TENANT) => {
       if (housed.size === 0) return true;
       const owner = tenantOf(host);
       return owner === undefined ? !housed.has(tenant) : owner === tenant;

@@ -1,10 +1,11 @@
 import { createFakeClock } from '@muster/testkit/fake-clock';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { expect, test } from 'vitest';
+import { createRefusalMemory } from './refusals.ts';
 import type { Snapshot, SnapshotRead } from './snapshot.ts';
 import type { SourceAnswer } from './source.ts';
 import { hashSecret, newSessionId } from './token.ts';
-import { judgeSession, judgeTicket } from './verdict.ts';
+import { judgeSession, judgeTicket, type SessionVerdict } from './verdict.ts';
 
 const clock = createFakeClock();
 const id = newSessionId();
@@ -29,19 +30,22 @@ const snapshot: Snapshot = {
 
 const world = (cached: SnapshotRead, answer?: SourceAnswer) => {
   const confirmed: number[] = [];
+  const asked = { count: 0 };
   const deps = {
     clock,
     log: createQuietLog(),
+    refusals: createRefusalMemory<SessionVerdict>(),
     snapshots: { read: async () => cached },
     source: {
       check: async () => {
+        asked.count += 1;
         if (answer === undefined) throw new Error('nobody there');
         return answer;
       },
       confirm: async (_id: string, rev: number) => void confirmed.push(rev),
     },
   };
-  return { deps, confirmed };
+  return { deps, confirmed, asked };
 };
 const live: SnapshotRead = { is: 'live', snapshot };
 const missing: SnapshotRead = { is: 'missing' };
@@ -76,4 +80,20 @@ test('[VD4] an end is an end, and a fault is no refusal', async () => {
   expect(await judgeTicket(late.deps, holder)).toEqual({ is: 'ended', reason: 'idle', from: 'service' });
   expect(await judgeTicket(world(missing, { is: 'unknown' }).deps, holder)).toMatchObject({ is: 'invalid' });
   expect(await judgeTicket(world(missing).deps, holder)).toMatchObject({ is: 'unavailable' });
+});
+
+test('[VD5] a retired secret costs one question, however often it comes, and the current one none', async () => {
+  const { deps, asked } = world(live, { is: 'live', snapshot });
+  for (let n = 0; n < 100; n += 1) {
+    expect(await judgeSession(deps, { id, secret: 'retired' })).toEqual({ is: 'invalid', from: 'service' });
+    expect((await judgeSession(deps, { id, secret: 'new' })).is).toBe('live');
+  }
+  expect(asked.count).toBe(1);
+});
+
+test('[VD5] a fault is not remembered as a refusal', async () => {
+  const { deps } = world(missing);
+  expect(await judgeSession(deps, { id, secret: 'new' })).toMatchObject({ is: 'unavailable' });
+  const healed = { ...deps, snapshots: { read: async () => live } };
+  expect((await judgeSession(healed, { id, secret: 'new' })).is).toBe('live');
 });

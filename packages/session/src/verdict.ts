@@ -1,15 +1,23 @@
 import { type Clock, within } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import { checkSession, isIdle, isRotationOpen, matchSecret } from './check.ts';
+import type { RefusalMemory } from './refusals.ts';
 import type { Snapshot, SnapshotRead, SnapshotStore } from './snapshot.ts';
 import type { SessionSource, SourceAnswer } from './source.ts';
+import { DEFAULT_TENANT } from './tenant-hosts.ts';
 import type { TicketHolder } from './tickets.ts';
 import { hashSecret, type SessionId } from './token.ts';
 
 /** What Redis, or else the session service, says of a session and the secret that was shown. */
 export type SessionVerdict =
   | { readonly is: 'live'; readonly snapshot: Snapshot; readonly from: 'redis' | 'service' }
-  | { readonly is: 'ended'; readonly reason: string; readonly from: 'redis' | 'service' }
+  | {
+      readonly is: 'ended';
+      readonly reason: string;
+      /** Left out where it is `default`. */
+      readonly tenant?: string;
+      readonly from: 'redis' | 'service';
+    }
   /** Nobody knows the session, or it never had this secret. */
   | { readonly is: 'invalid'; readonly from: 'service' }
   /** Nobody could be asked. Never to be confused with `invalid`. */
@@ -25,6 +33,7 @@ export interface GenuineToken {
 export interface VerdictDeps {
   readonly snapshots: Pick<SnapshotStore, 'read'>;
   readonly source: Pick<SessionSource, 'check' | 'confirm'>;
+  readonly refusals: RefusalMemory<SessionVerdict>;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -51,7 +60,7 @@ export const judgeSession = async (deps: VerdictDeps, token: GenuineToken): Prom
 export const judgeTicket = async (deps: VerdictDeps, holder: TicketHolder): Promise<SessionVerdict> => {
   const cached = await readSnapshot(deps, holder.id);
   if (cached.is === 'ended' && cached.reason !== UNKNOWN) {
-    return { is: 'ended', reason: cached.reason, from: 'redis' };
+    return { ...cached, from: 'redis' };
   }
   const now = deps.clock.now();
   if (cached.is === 'live' && checkHolder(holder, cached.snapshot, now) === 'good') {
@@ -60,7 +69,7 @@ export const judgeTicket = async (deps: VerdictDeps, holder: TicketHolder): Prom
   try {
     const answer = await deps.source.check(holder.id);
     if (answer.is === 'unknown') return { is: 'invalid', from: 'service' };
-    if (answer.is === 'ended') return { is: 'ended', reason: answer.reason, from: 'service' };
+    if (answer.is === 'ended') return { ...answer, from: 'service' };
     const { snapshot } = answer;
     const isGood = ['good', 'stale'].includes(checkHolder(holder, snapshot, now));
     return isGood ? { is: 'live', snapshot, from: 'service' } : { is: 'invalid', from: 'service' };
@@ -97,15 +106,21 @@ export const bringsNewSecret = (token: GenuineToken, snapshot: Snapshot, now: nu
 const judge = async (deps: VerdictDeps, token: GenuineToken): Promise<SessionVerdict> => {
   const cached = await readSnapshot(deps, token.id);
   if (cached.is === 'ended' && cached.reason !== UNKNOWN) {
-    return { is: 'ended', reason: cached.reason, from: 'redis' };
+    return { ...cached, from: 'redis' };
   }
   if (cached.is === 'live') {
     const checked = checkSession(token, cached.snapshot, deps.clock.now());
     if (checked.ok) return { is: 'live', snapshot: checked.snapshot, from: 'redis' };
-    if (checked.why === 'expired') return { is: 'ended', reason: 'expired', from: 'redis' };
+    if (checked.why === 'expired') return endedBy(cached.snapshot, 'expired', 'redis');
   }
+  const refused = deps.refusals.find(token);
+  if (refused !== undefined) return refused;
   try {
-    return judgeTruth(deps, token, await deps.source.check(token.id));
+    const verdict = judgeTruth(deps, token, await deps.source.check(token.id));
+    // Silence is not final: activity may be on its way.
+    const isFinal = verdict.is === 'invalid' || (verdict.is === 'ended' && verdict.reason !== 'idle');
+    if (isFinal) deps.refusals.keep(token, verdict);
+    return verdict;
   } catch (error) {
     deps.log.debug({ error }, 'session.source_failed');
     return { is: 'unavailable', from: 'service' };
@@ -113,7 +128,7 @@ const judge = async (deps: VerdictDeps, token: GenuineToken): Promise<SessionVer
 };
 
 const judgeTruth = ({ clock }: VerdictDeps, token: GenuineToken, answer: SourceAnswer): SessionVerdict => {
-  if (answer.is === 'ended') return { is: 'ended', reason: answer.reason, from: 'service' };
+  if (answer.is === 'ended') return { ...answer, from: 'service' };
   if (answer.is === 'unknown') return { is: 'invalid', from: 'service' };
   const { snapshot } = answer;
   const checked = checkSession(token, snapshot, clock.now());
@@ -123,13 +138,25 @@ const judgeTruth = ({ clock }: VerdictDeps, token: GenuineToken, answer: SourceA
       return { is: 'invalid', from: 'service' };
     case 'expired':
     case 'idle':
-      return { is: 'ended', reason: checked.why, from: 'service' };
+      return endedBy(snapshot, checked.why, 'service');
     case 'stale': // It comes from the truth just now.
       return { is: 'live', snapshot, from: 'service' };
     default:
       return checked.why satisfies never;
   }
 };
+
+/** The end that a clock of this session has brought. */
+const endedBy = (
+  { tenant }: Snapshot,
+  reason: string,
+  from: 'redis' | 'service',
+): Extract<SessionVerdict, { is: 'ended' }> => ({
+  is: 'ended',
+  reason,
+  ...(tenant === DEFAULT_TENANT ? {} : { tenant }),
+  from,
+});
 
 const readSnapshot = async ({ snapshots, log }: VerdictDeps, id: SessionId): Promise<SnapshotRead> => {
   try {

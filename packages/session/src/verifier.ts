@@ -5,11 +5,13 @@ import type { RedisConnections } from '@muster/kit/redis';
 import { LRUCache } from 'lru-cache';
 import { checkSession } from './check.ts';
 import { readCredential } from './credential.ts';
+import { firstLive, type Standing } from './first-live.ts';
 import { createSessionListener } from './listener.ts';
+import { createRefusalMemory } from './refusals.ts';
 import { createSharedQuestions } from './shared-questions.ts';
 import { createSnapshotStore, type Snapshot } from './snapshot.ts';
 import { createSessionSource } from './source.ts';
-import { createTokenSigner, type SessionId, type TokenSigner } from './token.ts';
+import { createTokenSigner, type SessionId } from './token.ts';
 import { createTouchBuffer, createTouchThrottle } from './touch.ts';
 import { bringsNewSecret, type GenuineToken, judgeSession, type SessionVerdict } from './verdict.ts';
 
@@ -90,6 +92,7 @@ export const createSessionVerifier = (options: SessionVerifierOptions): SessionV
     ...{ clock, log },
     snapshots: createSnapshotStore({ redis, clock }),
     source: createSessionSource(options.service),
+    refusals: createRefusalMemory<SessionVerdict>(),
   };
   const isCaching = (options.cacheSize ?? CACHE_SIZE) > 0;
 
@@ -110,26 +113,27 @@ export const createSessionVerifier = (options: SessionVerifierOptions): SessionV
   };
   const count = createVerdictCounter(metrics);
   const note = createActivityNotes(options);
+  const pass = (session: Snapshot, require: Requirements, source: Checked['source']): Checked => {
+    note(session);
+    return { answer: demand(session, require, clock), source };
+  };
+  const check = async (text: string, require: Requirements): Promise<Checked> => {
+    const token = signer.verify(text);
+    if (!token.ok) return FORGED;
+    const known = fromMemory(token);
+    if (known !== undefined) return pass(known, require, 'local');
+    const verdict = await ask(token);
+    return verdict.is === 'live' ? pass(verdict.snapshot, require, verdict.from) : refused(verdict);
+  };
 
   return {
     cookieName: options.cookieName,
     cached: () => cache.size,
     verify: async (headers, require = {}) => {
-      const tokens = genuineTokens(headers, options.cookieName, signer);
-      if (typeof tokens === 'string') return count({ ok: false, why: tokens }, 'local');
-      const known = fromMemory(tokens);
-      if (known !== undefined) {
-        note(known);
-        return count(demand(known, require, clock), 'local');
-      }
-      const verdict = await ask(tokens);
-      if (verdict.is === 'live') {
-        note(verdict.snapshot);
-        return count(demand(verdict.snapshot, require, clock), verdict.from);
-      }
-      if (verdict.is === 'ended')
-        return count({ ok: false, why: 'ended', reason: verdict.reason }, verdict.from);
-      return count({ ok: false, why: verdict.is }, verdict.from);
+      const tokens = tokensOf(headers, options.cookieName);
+      if (typeof tokens === 'string') return count({ answer: { ok: false, why: tokens }, source: 'local' });
+      const found = await firstLive(tokens, (token) => check(token, require), standingOf);
+      return count(found ?? FORGED);
     },
     [Symbol.asyncDispose]: () => listener[Symbol.asyncDispose](),
   };
@@ -151,23 +155,40 @@ const createActivityNotes = ({
   };
 };
 
-/** The one token of the request that we signed, without asking anybody. */
-const genuineTokens = (
+/** The tokens of a request, in order. */
+const tokensOf = (
   headers: CredentialHeaders,
   cookieName: string,
-  signer: TokenSigner,
-): GenuineToken | 'none' | 'ambiguous' | 'invalid' => {
+): readonly string[] | 'none' | 'ambiguous' => {
   const credential = readCredential(
     { cookieHeader: headers.cookie, authorization: headers.authorization },
     cookieName,
   );
   if (credential.is === 'none' || credential.is === 'ambiguous') return credential.is;
-  for (const text of credential.is === 'bearer' ? [credential.token] : credential.tokens) {
-    const verified = signer.verify(text);
-    if (verified.ok) return verified;
-  }
-  return 'invalid';
+  return credential.is === 'bearer' ? [credential.token] : credential.tokens;
 };
+
+/** The answer over one token, and where it came from. */
+interface Checked {
+  readonly answer: Verified;
+  readonly source: 'local' | 'redis' | 'service';
+}
+
+const FORGED: Checked = { answer: { ok: false, why: 'invalid' }, source: 'local' };
+
+/** A session that is weaker than asked is a live one: the answer is to step up. */
+const standingOf = ({ answer }: Checked): Standing => {
+  if (answer.ok || answer.why === 'step_up') return 'live';
+  return answer.why === 'ended' || answer.why === 'unavailable' ? answer.why : 'invalid';
+};
+
+const refused = (verdict: Exclude<SessionVerdict, { is: 'live' }>): Checked => ({
+  answer:
+    verdict.is === 'ended'
+      ? { ok: false, why: 'ended', reason: verdict.reason }
+      : { ok: false, why: verdict.is },
+  source: verdict.from,
+});
 
 /** A live session that must also be strong, recent, or of one tenant. Another tenant's session does not exist. */
 const demand = (session: Snapshot, require: Requirements, clock: Clock): Verified => {
@@ -180,7 +201,7 @@ const demand = (session: Snapshot, require: Requirements, clock: Clock): Verifie
 
 const createVerdictCounter = (metrics: Metrics) => {
   const verified = metrics.counter('session_verifier_checks_total');
-  return (answer: Verified, source: 'local' | 'redis' | 'service'): Verified => {
+  return ({ answer, source }: Checked): Verified => {
     verified.inc({ result: answer.ok ? 'live' : answer.why, source });
     return answer;
   };

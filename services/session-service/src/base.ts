@@ -60,7 +60,10 @@ export const createBase = (
     instruments,
     signer: stores.ring.signer,
     keys: stores.ring.keys,
-    store: { ...createSessionStore(postgres), ...createChangeStore(postgres) },
+    store: {
+      ...createSessionStore(postgres, toucher.latest),
+      ...createChangeStore(postgres, toucher.latest),
+    },
     sweepStore,
     adminStore: createAdminStore(postgres),
     keyStore: createKeyStore(postgres),

@@ -1,3 +1,4 @@
+import { isNetwork } from '@muster/http/client-address';
 import {
   type CommonConfig,
   ConfigError,
@@ -301,6 +302,10 @@ const problemsOf = (config: SessionServiceConfig, publicUrl: URL): string[] => {
   }
   if (!config.cookie.secure && config.cookie.name.startsWith('__')) {
     problems.push('COOKIE_NAME: names with a prefix such as __Host- need an https PUBLIC_URL');
+  }
+  for (const one of config.trustedProxies) {
+    if (!isNetwork(one))
+      problems.push(`TRUSTED_PROXIES: ${one}: expected an address or a network such as 10.0.0.0/8`);
   }
   problems.push(...issuerProblems(config.oidcIssuers, isProduction));
   if (config.cookie.embed && !config.cookie.secure) {

@@ -1,6 +1,7 @@
 import type { World } from '@muster/kit/world';
 import { beatSessionBus, emitSessionChange } from '@muster/session/events';
 import { createSessionPresence } from '@muster/session/presence';
+import { createRefusalMemory } from '@muster/session/refusals';
 import { createTicketStore } from '@muster/session/tickets';
 import type { SessionId } from '@muster/session/token';
 import { type Base, createBase, type Stores } from './base.ts';
@@ -125,6 +126,7 @@ const checkingOf = ({
     maxConcurrent: Math.max(1, config.postgres.poolSize - RESERVED_CONNECTIONS),
   }),
   pendingTouch: async (id) => (await toucher.pending([id]))[0],
+  refusals: createRefusalMemory(),
   onKey: (keyIndex) => instruments.verified.inc({ key: keyIndex ?? 'none' }),
   onStaleAccepted: () => instruments.staleAccepted.inc(),
   onCache: (result) => instruments.cacheRequests.inc({ result }),
@@ -177,6 +179,8 @@ const contextOf = (
     store: base.adminStore,
     sessions,
     propagation,
+    lastTouches: toucher.latest,
+    touch: (touches) => base.sweepStore.touch(touches),
     onEnded: (reason, count) => instruments.revoked.inc({ reason }, count),
   });
   return {
@@ -252,7 +256,10 @@ const checkMany = async (
     ids.map(async (id): Promise<CheckedState> => {
       const state = await judge(deps, id, found.get(id));
       if (state.is === 'live') return { id, state: 'live', snapshot: state.snapshot };
-      return found.has(id) ? { id, state: 'ended', reason: state.reason } : { id, state: 'unknown' };
+      const tenant = found.get(id)?.tenant;
+      return tenant === undefined
+        ? { id, state: 'unknown' }
+        : { id, state: 'ended', reason: state.reason, tenant };
     }),
   );
 };

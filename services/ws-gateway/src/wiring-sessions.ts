@@ -2,10 +2,12 @@ import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis';
 import type { World } from '@muster/kit/world';
 import { createSessionListener } from '@muster/session/listener';
+import { createRefusalMemory } from '@muster/session/refusals';
 import { createSnapshotStore } from '@muster/session/snapshot';
 import { createSessionSource } from '@muster/session/source';
 import { createTicketStore } from '@muster/session/tickets';
 import { createTokenSigner } from '@muster/session/token';
+import type { SessionVerdict } from '@muster/session/verdict';
 import type { GatewayConfig } from './config.ts';
 import type { Identity } from './core/ports.ts';
 import type { SessionRegistry } from './core/session-registry.ts';
@@ -73,6 +75,7 @@ export const wireSessions = (
     tickets: createTicketStore({ redis, random }),
     snapshots,
     source,
+    refusals: createRefusalMemory<SessionVerdict>(),
     clock,
     log,
     onVerdict: instruments.verdict,

@@ -1,3 +1,5 @@
+import type { SessionId } from '@muster/session/token';
+import type { Touch } from '@muster/session/touch';
 import type { Actor, AdminStore, Ended, SearchFilter, Subject, UserRules, UserSessions } from './ports.ts';
 import type { Propagated, Propagation } from './propagation.ts';
 import type { EndReason } from './session.ts';
@@ -23,16 +25,30 @@ interface AdminDeps {
   readonly store: AdminStore;
   readonly sessions: Pick<Sessions, 'end'>;
   readonly propagation: Pick<Propagation, 'deliver'>;
+  readonly lastTouches: (ids: readonly SessionId[]) => Promise<readonly (number | undefined)[]>;
+  readonly touch: (touches: readonly Touch[]) => Promise<void>;
   readonly onEnded: (reason: string, count: number) => void;
 }
 
 const BATCH = 500;
 
 /** Everything that ends sessions goes the same way: Postgres, Redis, bus. */
-export const createAdmin = ({ store, sessions, propagation, onEnded }: AdminDeps): Admin => {
+export const createAdmin = (deps: AdminDeps): Admin => {
+  const { store, sessions, propagation, lastTouches, touch, onEnded } = deps;
   const settle = async (ended: Ended, reason: EndReason): Promise<EndResult> => {
     if (ended.ids.length > 0) onEnded(reason, ended.ids.length);
     return { ended: ended.ids.length, propagated: await propagation.deliver(ended.posted) };
+  };
+  /** Activity on its way to Postgres counts: it is written down first, and such sessions are left alone. */
+  const stillSilent = async (ids: readonly SessionId[], before: number): Promise<readonly SessionId[]> => {
+    const touched = await lastTouches(ids);
+    const active = ids.flatMap((id, at) => {
+      const seenAt = touched[at];
+      return seenAt === undefined || seenAt < before ? [] : [{ id, at: seenAt }];
+    });
+    if (active.length > 0) await touch(active);
+    const saved = new Set(active.map(({ id }) => id));
+    return ids.filter((id) => !saved.has(id));
   };
   return {
     search: store.search,
@@ -45,9 +61,10 @@ export const createAdmin = ({ store, sessions, propagation, onEnded }: AdminDeps
       return { rules, result: await settle(ended, 'user_disabled') };
     },
     endMatching: async (filter, reason, actor) => {
-      const ids = await store.findUnended(filter, BATCH);
+      const found = await store.findUnended(filter, BATCH);
+      const ids = filter.seenBefore === undefined ? found : await stillSilent(found, filter.seenBefore);
       const result = ids.length === 0 ? NOTHING : await sessions.end(ids, reason, actor);
-      return { ...result, more: ids.length === BATCH };
+      return { ...result, more: found.length === BATCH };
     },
     erase: async (which, actor) => {
       const { ended, sessions: gone, events } = await store.erase(which, actor);

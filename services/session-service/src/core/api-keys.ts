@@ -2,6 +2,7 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Random } from '@muster/kit/random';
+import { AppError } from '@muster/protocol/errors';
 import type { DerivedKeys } from './derived-keys.ts';
 import type { Actor, Idempotency } from './ports.ts';
 
@@ -39,6 +40,12 @@ export interface KeyChange {
   readonly reason: string | undefined;
 }
 
+/** A key with the hash that it was found by. */
+export interface FoundKey {
+  readonly hash: Buffer;
+  readonly key: ApiKey;
+}
+
 /** API keys in Postgres. */
 export interface KeyStore {
   /** Undefined when there is a key with that hash. */
@@ -47,7 +54,7 @@ export interface KeyStore {
     hash: Buffer,
     by: KeyChange,
   ): Promise<ApiKey | undefined>;
-  findByHash(hash: Buffer): Promise<ApiKey | undefined>;
+  findByHashes(hashes: readonly Buffer[]): Promise<FoundKey[]>;
   list(tenant: string | null): Promise<ApiKey[]>;
   /** False when no such key lives. */
   revoke(id: string, tenant: string | null, by: KeyChange): Promise<boolean>;
@@ -66,8 +73,12 @@ export type CreatedApiKey =
 
 /** Knows which keys are good. */
 export interface ApiKeys {
-  /** Undefined for a key of nobody. Asks Postgres at most five times a second per key. */
-  holderOf(key: string): Promise<KeyHolder | undefined>;
+  /**
+   * Undefined for a key of nobody. Asks Postgres at most five times a second per key. An unknown key from a distrusted
+   * address is asked about together with all others of that kind: one statement at a time. Rejects with `OVERLOADED`
+   * when too many of them wait.
+   */
+  holderOf(key: string, isDistrusted?: boolean): Promise<KeyHolder | undefined>;
   /** Makes a key; it is shown this once, and to repeats under the same idempotency key. */
   create(key: NewApiKey, by: KeyChange, idempotency?: Idempotency): Promise<CreatedApiKey>;
   list(tenant: string | null): Promise<ApiKey[]>;
@@ -99,6 +110,8 @@ const BELIEVED_MS = 200;
 const BELIEVED_BLIND_MS = 4_000;
 /** Time between two notes of the use of a key. */
 const NOTED_MS = 10_000;
+/** Keys of distrusted addresses that may wait for the next statement. */
+const MAX_WAITING = 500;
 const MAX_REMEMBERED = 1000;
 
 /** Keys of the configuration and of the database. */
@@ -108,23 +121,31 @@ export const createApiKeys = (deps: ApiKeysDeps): ApiKeys => {
   /** Questions under way, shared by all requests with the same key. */
   const asking = new Map<string, Promise<KeyHolder | undefined>>();
 
-  const lookUp = (key: string): KeyHolder | undefined | Promise<KeyHolder | undefined> => {
+  const batch = createBatch(store);
+
+  const lookUp = (
+    key: string,
+    isDistrusted: boolean,
+  ): KeyHolder | undefined | Promise<KeyHolder | undefined> => {
     const hash = sha256(key);
-    const name = hash.toString('base64');
+    const name = nameOf(hash);
     const before = known.get(name);
     if (before && clock.monotonic() - before.readAt < BELIEVED_MS) return before.holder;
-    const asked = asking.get(name) ?? ask(name, hash, before).finally(() => asking.delete(name));
+    const asked = asking.get(name) ?? ask(hash, before, isDistrusted).finally(() => asking.delete(name));
     asking.set(name, asked);
     return asked;
   };
   const ask = async (
-    name: string,
     hash: Buffer,
     before: KnownKey | undefined,
+    isDistrusted: boolean,
   ): Promise<KeyHolder | undefined> => {
+    const name = nameOf(hash);
     const readAt = clock.monotonic();
     try {
-      const found = await store.findByHash(hash);
+      // A key that was good a moment ago does not queue behind the guesses of others.
+      const mustQueue = isDistrusted && before === undefined;
+      const found = mustQueue ? await batch(hash) : await findOne(store, hash);
       if (found === undefined || found.revokedAt !== null) {
         known.delete(name);
         return undefined;
@@ -147,11 +168,11 @@ export const createApiKeys = (deps: ApiKeysDeps): ApiKeys => {
   };
 
   return {
-    holderOf: async (key) => {
+    holderOf: async (key, isDistrusted = false) => {
       const at = indexOfKey(given, key);
       if (at >= 0) return { id: String(at), scopes: SCOPES, tenant: null };
       // What is not of our making is not worth a question.
-      return SHAPE.test(key) ? lookUp(key) : undefined;
+      return SHAPE.test(key) ? lookUp(key, isDistrusted) : undefined;
     },
     create: async (wanted, by, idempotency) => {
       if (idempotency !== undefined) return createOnce(deps, wanted, by, idempotency);
@@ -183,7 +204,7 @@ const createOnce = async (
 ): Promise<CreatedApiKey> => {
   const secrets = keys.macs('idempotency', `api-key\n${caller}\n${key}`).map(keyOf);
   const replayed = async (secret: string): Promise<CreatedApiKey | undefined> => {
-    const before = await store.findByHash(sha256(secret));
+    const before = await findOne(store, sha256(secret));
     if (before === undefined) return undefined;
     if (!isSame(before, wanted)) return { ok: false, why: 'key_reused' };
     if (before.revokedAt !== null) return { ok: false, why: 'revoked' };
@@ -204,6 +225,36 @@ const createOnce = async (
 
 const isSame = (made: ApiKey, wanted: NewApiKey): boolean =>
   made.name === wanted.name && made.tenant === wanted.tenant && made.scopes.join() === wanted.scopes.join();
+
+type Finder = Pick<KeyStore, 'findByHashes'>;
+
+const findOne = async (store: Finder, hash: Buffer): Promise<ApiKey | undefined> =>
+  (await store.findByHashes([hash]))[0]?.key;
+
+/** Asks for all that wait in one statement, one statement at a time. */
+const createBatch = (store: Finder) => {
+  let waiting: Buffer[] = [];
+  let next: Promise<ReadonlyMap<string, ApiKey>> | undefined;
+  let last: Promise<unknown> = Promise.resolve();
+  const askAll = async (): Promise<ReadonlyMap<string, ApiKey>> => {
+    const hashes = waiting;
+    waiting = [];
+    next = undefined;
+    const found = await store.findByHashes(hashes);
+    return new Map(found.map(({ hash, key }) => [nameOf(hash), key]));
+  };
+  return async (hash: Buffer): Promise<ApiKey | undefined> => {
+    if (waiting.length >= MAX_WAITING) throw new AppError('OVERLOADED', { retryAfterS: 1 });
+    waiting.push(hash);
+    if (next === undefined) {
+      next = last.then(askAll);
+      last = next.catch(() => {});
+    }
+    return (await next).get(nameOf(hash));
+  };
+};
+
+const nameOf = (hash: Buffer): string => hash.toString('base64');
 
 const sha256 = (text: string): Buffer => createHash('sha256').update(text).digest();
 

@@ -1,10 +1,11 @@
 import { AppError } from '@muster/protocol/errors';
+import { createRefusalMemory } from '@muster/session/refusals';
 import type { SnapshotRead, Stored } from '@muster/session/snapshot';
 import { createTokenSigner, hashSecret, newSecret, newSessionId } from '@muster/session/token';
 import { createFakeClock } from '@muster/testkit/fake-clock';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { expect, test } from 'vitest';
-import { type AuthenticateDeps, authenticate } from './authenticate.ts';
+import { type AuthenticateDeps, type Authenticated, authenticate } from './authenticate.ts';
 import { type SessionRecord, toSnapshot } from './session.ts';
 
 const signer = createTokenSigner([
@@ -91,6 +92,7 @@ const createWorld = () => {
         return state.record;
       },
     },
+    refusals: createRefusalMemory<Authenticated>(),
     pendingTouch: async () => state.touched,
     onKey: (key) => void state.keys.push(key),
     onStaleAccepted: () => {

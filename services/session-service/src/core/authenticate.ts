@@ -2,6 +2,7 @@ import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import { AppError } from '@muster/protocol/errors';
 import { checkSession, isIdle, matchSecret } from '@muster/session/check';
+import type { RefusalMemory } from '@muster/session/refusals';
 import type { Snapshot, SnapshotRead } from '@muster/session/snapshot';
 import { hashSecret, type SessionId, type TokenSigner } from '@muster/session/token';
 import type { Loader } from './loader.ts';
@@ -29,6 +30,8 @@ export type Authenticated =
       readonly why: 'ended';
       readonly id: SessionId;
       readonly reason: string;
+      /** Undefined: `default`, or nobody knows the session. */
+      readonly tenant: string | undefined;
       readonly source: Source;
     }
   /** A secret that this session once had. */
@@ -40,6 +43,14 @@ export type Authenticated =
       readonly source: Source;
     };
 
+/** The tenant of the session that a genuine token names; undefined: `default`. */
+export const tenantIn = (
+  verdict: Exclude<Authenticated, { readonly ok: false; readonly why: 'invalid' }>,
+): string | undefined => {
+  if (verdict.ok) return verdict.snapshot.tenant;
+  return verdict.why === 'reused' ? verdict.record.tenant : verdict.tenant;
+};
+
 export interface AuthenticateDeps {
   readonly clock: Clock;
   readonly log: Logger;
@@ -48,6 +59,7 @@ export interface AuthenticateDeps {
   readonly loader: Loader;
   /** Ms since the epoch at which a session was last touched, if that is not in Postgres yet. */
   readonly pendingTouch: (id: SessionId) => Promise<number | undefined>;
+  readonly refusals: RefusalMemory<Authenticated>;
   readonly onKey: (keyIndex: number | undefined) => void;
   readonly onStaleAccepted: () => void;
   /** What the cache was good for: an answer, nothing, an old answer, or not even asked. */
@@ -99,7 +111,8 @@ const judgeCached = (
 ): Authenticated | undefined => {
   if (cached.is === 'missing') return undefined;
   if (cached.is === 'ended') {
-    return { ok: false, why: 'ended', id: token.id, reason: cached.reason, source: 'redis' };
+    const { reason, tenant } = cached;
+    return { ok: false, why: 'ended', id: token.id, reason, tenant, source: 'redis' };
   }
   const checked = checkSession(token, cached.snapshot, deps.clock.now());
   if (checked.ok) {
@@ -107,7 +120,8 @@ const judgeCached = (
     return { ok: true, snapshot, record: undefined, secret, keyIndex: token.keyIndex, source: 'redis' };
   }
   if (checked.why !== 'expired') return undefined;
-  return { ok: false, why: 'ended', id: token.id, reason: 'expired', source: 'redis' };
+  const { tenant } = cached.snapshot;
+  return { ok: false, why: 'ended', id: token.id, reason: 'expired', tenant, source: 'redis' };
 };
 
 /** What Redis says; a Redis in trouble says nothing. */
@@ -148,12 +162,23 @@ const askSourceOrTrust = async (
   }
 };
 
+/** What Postgres has just refused is refused without another question. */
 const askSource = async (deps: AuthenticateDeps, token: Token): Promise<Authenticated> => {
+  const refused = deps.refusals.find(token);
+  if (refused !== undefined) return refused;
+  const verdict = await judgeToken(deps, token);
+  // Silence is not final: activity may be on its way.
+  if (!verdict.ok && !(verdict.why === 'ended' && verdict.reason === 'idle'))
+    deps.refusals.keep(token, verdict);
+  return verdict;
+};
+
+const judgeToken = async (deps: AuthenticateDeps, token: Token): Promise<Authenticated> => {
   const { id } = token;
   const found = await deps.loader.load(id);
   const state = await judge(deps, id, found);
   if (state.is === 'ended') {
-    return { ok: false, why: 'ended', id, reason: state.reason, source: 'postgres' };
+    return { ok: false, why: 'ended', id, reason: state.reason, tenant: found?.tenant, source: 'postgres' };
   }
   const { record, snapshot } = state;
   const secret = matchSecret(hashSecret(token.secret), record, deps.clock.now());
@@ -188,7 +213,7 @@ export const judge = async (
   }
   if (found.endReason !== null) {
     const reason = found.endReason;
-    await bestEffort(deps, () => deps.snapshots.tomb(id, found.rev, reason));
+    await bestEffort(deps, () => deps.snapshots.tomb(id, found.rev, reason, found.tenant));
     return { is: 'ended', reason };
   }
   const now = deps.clock.now();

@@ -7,6 +7,6 @@ export const guardSnapshots = (store: SnapshotStore, breaker: Breaker): Snapshot
   read: (id) => breaker.run(() => store.read(id)),
   put: (snapshot) => breaker.run(() => store.put(snapshot)),
   refresh: (snapshot) => breaker.run(() => store.refresh(snapshot)),
-  tomb: (id, rev, reason) => breaker.run(() => store.tomb(id, rev, reason)),
+  tomb: (id, rev, reason, tenant) => breaker.run(() => store.tomb(id, rev, reason, tenant)),
   putUnknown: (id) => breaker.run(() => store.putUnknown(id)),
 });

@@ -2,7 +2,7 @@ import { type Clock, every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import { compareStreamIds } from '@muster/session/events';
 import type { SessionId } from '@muster/session/token';
-import type { Snapshots } from './ports.ts';
+import type { EndedSession, Snapshots } from './ports.ts';
 
 /** What the bus answered to a heartbeat. */
 export interface BusState {
@@ -20,7 +20,7 @@ interface HeartbeatDeps {
   readonly log: Logger;
   readonly beat: () => Promise<BusState>;
   /** Sessions that ended lately. */
-  readonly ended: () => Promise<{ id: SessionId; rev: number; why: string }[]>;
+  readonly ended: () => Promise<(EndedSession & { readonly why: string })[]>;
   readonly snapshots: Pick<Snapshots, 'tomb'>;
   readonly emit: (ids: readonly SessionId[], why: string) => Promise<unknown>;
 }
@@ -82,7 +82,7 @@ const replay = async (deps: HeartbeatDeps): Promise<number> => {
   for (const [why, group] of Map.groupBy(ended, (one) => one.why)) {
     for (let at = 0; at < group.length; at += 500) {
       const part = group.slice(at, at + 500);
-      await Promise.all(part.map((one) => deps.snapshots.tomb(one.id, one.rev, one.why)));
+      await Promise.all(part.map((one) => deps.snapshots.tomb(one.id, one.rev, one.why, one.tenant)));
       await deps.emit(
         part.map((one) => one.id),
         why,

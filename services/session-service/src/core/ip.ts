@@ -15,9 +15,12 @@ export const rateKeyOf = (text: string | undefined): string =>
 /** The network above {@link rateKeyOf}: an IPv4 /24 or an IPv6 /48, which one customer of a provider may own whole. */
 export const networkKeyOf = (text: string | undefined): string => shortenIp(text) ?? 'unknown';
 
+/** Longest spelling of an address: IPv6 that ends in IPv4. */
+const MAX_IP_LENGTH = 45;
+
 /** True for an IPv4 or IPv6 address in its usual spelling. */
 export const isIp = (text: string): boolean =>
-  ipaddr.IPv4.isValidFourPartDecimal(text) || ipaddr.IPv6.isValid(text);
+  text.length <= MAX_IP_LENGTH && (ipaddr.IPv4.isValidFourPartDecimal(text) || ipaddr.IPv6.isValid(text));
 
 const networkOf = (text: string | undefined, v4Bits: number, v6Bits: number): string | null => {
   if (text === undefined || !isIp(text)) return null;

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
+import { isReservedName } from '@muster/kit/reserved-names';
 import { readSessionCookies } from '@muster/session/cookie';
 import { unsignForeign } from '@muster/session/token-foreign';
 import type { Actor } from './ports.ts';
@@ -140,8 +141,9 @@ const parse = (json: string): Record<string, unknown> | undefined => {
   }
 };
 
-/** Neither NUL nor lone surrogates can be stored, in names as in values. */
+/** Neither NUL nor lone surrogates can be stored, in names as in values, nor may a name reach a prototype. */
 const keepable = (name: string, value: unknown): unknown => {
+  if (isReservedName(name)) throw new TypeError('a name that cannot be kept');
   for (const text of typeof value === 'string' ? [name, value] : [name]) {
     if (text.includes('\0') || !text.isWellFormed()) throw new TypeError('text that cannot be kept');
   }

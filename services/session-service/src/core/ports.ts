@@ -8,7 +8,7 @@ import type { EndReason, LimitRule, NewSession, SessionRecord } from './session.
 export type Change =
   | {
       readonly k: 'end';
-      readonly sessions: readonly { readonly id: SessionId; readonly rev: number }[];
+      readonly sessions: readonly EndedSession[];
       readonly why: string;
       /** Ms since the epoch. */
       readonly at: number;
@@ -19,6 +19,13 @@ export type Change =
       readonly why: string;
       readonly at: number;
     };
+
+/** A session that has ended; `tenant` is missing in changes of earlier versions. */
+export interface EndedSession {
+  readonly id: SessionId;
+  readonly rev: number;
+  readonly tenant?: string;
+}
 
 /** A change and its row in the outbox, where it stays until it was delivered. */
 export interface Posted {
@@ -53,6 +60,7 @@ export type Created =
       readonly devices: number;
     }
   | { readonly ok: false; readonly why: 'disabled' }
+  /** The newest live sessions, at most 20. */
   | { readonly ok: false; readonly why: 'limit'; readonly sessions: readonly SessionRecord[] }
   | Replay;
 
@@ -178,7 +186,7 @@ export interface SessionStore {
   endOfUser(which: UserSessions, reason: EndReason, actor: Actor): Promise<Ended>;
   list(query: ListQuery): Promise<SessionRecord[]>;
   /** Sessions that ended within the last `ms` milliseconds, newest first, at most `limit`. */
-  endedWithin(ms: number, limit: number): Promise<{ id: SessionId; rev: number; why: string }[]>;
+  endedWithin(ms: number, limit: number): Promise<(EndedSession & { readonly why: string })[]>;
   /** Updates and raises within the last `ms` milliseconds, at most `limit`. */
   changedWithin(ms: number, limit: number): Promise<{ id: SessionId; rev: number; why: string }[]>;
 }

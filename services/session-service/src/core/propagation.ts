@@ -64,7 +64,7 @@ export const createPropagation = (deps: PropagationDeps): Propagation => {
 
 const deliverEnd = async (deps: PropagationDeps, change: Extract<Change, { k: 'end' }>): Promise<void> => {
   for (const part of chunks(change.sessions)) {
-    await Promise.all(part.map(({ id, rev }) => deps.snapshots.tomb(id, rev, change.why)));
+    await Promise.all(part.map(({ id, rev, tenant }) => deps.snapshots.tomb(id, rev, change.why, tenant)));
     await deps.emit({ k: 'end', ids: part.map(({ id }) => id), why: change.why, at: change.at });
   }
 };

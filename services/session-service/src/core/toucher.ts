@@ -1,4 +1,4 @@
-import { every } from '@muster/kit/clock';
+import { after, every, type Stop, within } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { SessionId } from '@muster/session/token';
 import type { Touch, TouchBuffer, TouchThrottle } from '@muster/session/touch';
@@ -11,6 +11,8 @@ export interface Toucher extends AsyncDisposable {
   flush(): Promise<void>;
   /** The instants that wait, here or in Redis. */
   pending(ids: readonly SessionId[]): Promise<(number | undefined)[]>;
+  /** The same within a quarter of a second; where Redis does not answer, what this process knows. Never rejects. */
+  latest(ids: readonly SessionId[]): Promise<(number | undefined)[]>;
   /** Activities that wait in this process. */
   size(): number;
 }
@@ -25,50 +27,61 @@ interface ToucherDeps {
 }
 
 const BATCH_PER_SET = 500;
+/** Activity is in Redis, for all replicas to see, within this time. */
+const HAND_OVER_MS = 20;
+const LATEST_MS = 250;
 const MAX_HELD = 100_000;
 
 /**
  * Activity is held here for a moment, then in Redis, then in one UPDATE for many. While Redis is away it goes
- * straight to Postgres; while Postgres is away it goes back to where it was.
+ * straight to Postgres; while Postgres is away it stays where it is. What is on its way is still held.
  */
 export const createToucher = (deps: ToucherDeps): Toucher => {
   const { buffer, store, log } = deps;
   const held = new Map<SessionId, number>();
   let running: Promise<void> | undefined;
+  let stopSoon: Stop | undefined;
 
   const hold = (touches: readonly Touch[]): void => {
     for (const { id, at } of touches) {
       if (held.size < MAX_HELD || held.has(id)) held.set(id, Math.max(at, held.get(id) ?? 0));
     }
   };
-  const release = (): Touch[] => {
-    const touches = [...held].map(([id, at]) => ({ id, at }));
-    held.clear();
-    return touches;
+  const waiting = (): Touch[] => [...held].map(([id, at]) => ({ id, at }));
+  const settle = (touches: readonly Touch[]): void => {
+    for (const { id, at } of touches) if (held.get(id) === at) held.delete(id);
   };
   const handOver = async (): Promise<void> => {
-    const touches = release();
+    const touches = waiting();
     if (touches.length === 0) return;
-    try {
-      await buffer.add(touches);
-    } catch {
-      await write(touches, hold);
-    }
+    await buffer.add(touches);
+    settle(touches);
   };
-  const write = async (touches: readonly Touch[], giveBack: (touches: readonly Touch[]) => unknown) => {
+  const handOverSoon = (): void => {
+    stopSoon ??= after(HAND_OVER_MS, () => {
+      stopSoon = undefined;
+      // Without Redis the next flush takes it to Postgres.
+      handOver().catch((error: unknown) => log.debug({ error }, 'session.touch-failed'));
+    });
+  };
+  const writeHeld = async (): Promise<void> => {
+    const touches = waiting();
+    await store.touch(touches);
+    settle(touches);
+  };
+  const drain = async (): Promise<void> => {
+    const touches = await buffer.take(BATCH_PER_SET);
+    if (touches.length === 0) return;
     try {
       await store.touch(touches);
     } catch (error) {
       log.debug({ error }, 'session.touch-failed');
-      await giveBack(touches);
+      await buffer.add(touches).catch(() => hold(touches));
     }
-  };
-  const drain = async (): Promise<void> => {
-    const touches = await buffer.take(BATCH_PER_SET);
-    if (touches.length > 0) await write(touches, (back) => buffer.add(back).catch(() => hold(back)));
   };
   const flush = (): Promise<void> => {
     running ??= handOver()
+      .catch(writeHeld)
       .then(drain)
       .catch((error: unknown) => log.debug({ error }, 'session.touch-failed'))
       .finally(() => {
@@ -78,18 +91,31 @@ export const createToucher = (deps: ToucherDeps): Toucher => {
   };
   const stop = every(deps.intervalMs, () => void flush());
 
+  const pending = async (ids: readonly SessionId[]): Promise<(number | undefined)[]> => {
+    const inRedis = await buffer.pending(ids);
+    return ids.map((id, at) => later(held.get(id), inRedis[at]));
+  };
+
   return {
     note: (session) => {
-      if (deps.throttle.admits(session)) hold([{ id: session.id, at: deps.now() }]);
+      if (!deps.throttle.admits(session)) return;
+      hold([{ id: session.id, at: deps.now() }]);
+      handOverSoon();
     },
     flush,
-    pending: async (ids) => {
-      const inRedis = await buffer.pending(ids);
-      return ids.map((id, at) => later(held.get(id), inRedis[at]));
+    pending,
+    latest: async (ids) => {
+      try {
+        return await within(LATEST_MS, 'reading activity', pending(ids));
+      } catch (error) {
+        log.debug({ error }, 'session.touch-unread');
+        return ids.map((id) => held.get(id));
+      }
     },
     size: () => held.size,
     [Symbol.asyncDispose]: async () => {
       stop();
+      stopSoon?.();
       await flush();
     },
   };

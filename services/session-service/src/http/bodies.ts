@@ -12,6 +12,11 @@ const FUTURE_SKEW_MS = 60_000;
 const SESSION_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
 const text = (max: number) => z.string().min(1).max(max);
+/** A user id. Clients remove `.` and `..` from paths, so a user of that name could not be addressed. */
+export const userId = text(255).refine(
+  (id) => id !== '.' && id !== '..',
+  'A user id may not be a dot segment',
+);
 /** The name of a tenant. */
 export const tenant = z.string().regex(/^[\w.-]{1,64}$/);
 /** Why a caller does something, in words for the log book. */
@@ -84,7 +89,7 @@ const authSchema = z.strictObject({
 
 /** Body of `POST /v1/sessions`. */
 export const createSessionBody = z.strictObject({
-  user_id: text(255).optional(),
+  user_id: userId.optional(),
   tenant: tenant.optional(),
   policy: z.enum(POLICY_NAMES).optional(),
   remember: z.boolean().default(true),
@@ -137,7 +142,7 @@ export const stepUpBody = z.strictObject({
 
 /** Body of `POST /v1/sessions/{id}/upgrade`. */
 export const upgradeBody = z.strictObject({
-  user_id: text(255),
+  user_id: userId,
   remember: z.boolean().default(true),
   auth: authSchema.prefault({}),
 });

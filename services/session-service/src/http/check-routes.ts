@@ -1,9 +1,10 @@
 import { type Route, route } from '@muster/http/route';
 import { isRedisFault } from '@muster/kit/redis';
 import { AppError } from '@muster/protocol/errors';
+import { DEFAULT_TENANT } from '@muster/session/tenant-hosts';
 import { TICKET_LIFE_S } from '@muster/session/tickets';
 import { z } from 'zod';
-import type { Authenticated } from '../core/authenticate.ts';
+import { type Authenticated, tenantIn } from '../core/authenticate.ts';
 import { sessionSchema, tenant } from './bodies.ts';
 import type { HttpContext } from './context.ts';
 import { userGuard } from './guards.ts';
@@ -112,21 +113,16 @@ const answer = (
   { require }: Asked,
   verdict: Authenticated,
 ): z.input<typeof checkedSchema> | object => {
-  if (!verdict.ok) return { active: false, reason: reasonOf(verdict) };
+  if (!verdict.ok && verdict.why === 'invalid') return { active: false, reason: 'invalid' };
+  // Of another tenant's session, live or ended, not even its existence is told.
+  const tenantId = tenantIn(verdict) ?? DEFAULT_TENANT;
+  const isForeign = require?.tenant !== undefined && require.tenant !== tenantId;
+  if (isForeign || !isVisible(caller, { tenant: tenantId })) return { active: false, reason: 'unknown' };
+  if (!verdict.ok) return { active: false, reason: verdict.why === 'ended' ? verdict.reason : 'stale' };
   const { snapshot } = verdict;
-  // Of another tenant's session not even its existence is told.
-  if (!isVisible(caller, snapshot)) return { active: false, reason: 'unknown' };
-  if (require?.tenant !== undefined && require.tenant !== snapshot.tenant) {
-    return { active: false, reason: 'unknown' };
-  }
   const authTime = snapshot.about?.auth.time ?? 0;
   const isTooOld =
     require?.max_auth_age !== undefined && clock.now() - authTime > require.max_auth_age * 1000;
   if (isTooOld || (require?.aal ?? 0) > snapshot.aal) return { active: false, reason: 'step_up_required' };
   return { active: true, session: viewSession(snapshot, { current: false, withData: true }) };
-};
-
-const reasonOf = (verdict: Extract<Authenticated, { ok: false }>): string => {
-  if (verdict.why === 'ended') return verdict.reason;
-  return verdict.why === 'invalid' ? 'invalid' : 'stale';
 };

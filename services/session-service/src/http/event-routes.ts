@@ -75,7 +75,7 @@ export const eventRoutes = (context: HttpContext): Route[] => [
       const tenantId = query.tenant === undefined ? auth.tenant : tenantFor(auth, query.tenant);
       const types = query.types?.split(',').filter((type) => type !== '');
       const feed = { after, tenant: tenantId, types: types?.length ? types : undefined, limit: query.limit };
-      const events = await waiting(res, query.wait, () => context.admin.feed(feed));
+      const events = await waiting(res, query.wait, () => context.admin.feed(feed), auth.requireStillValid);
       const last = events.at(-1)?.position ?? after;
       return { status: 200, body: { items: events.map(viewEvent), next: `${last.xid}-${last.id}` } };
     },
@@ -129,6 +129,7 @@ const waiting = async (
   res: Response,
   seconds: number,
   read: () => Promise<SessionEvent[]>,
+  requireStillValid: () => Promise<void>,
 ): Promise<SessionEvent[]> => {
   const gone = new AbortController();
   res.once('close', () => gone.abort());
@@ -136,5 +137,6 @@ const waiting = async (
     const events = await read();
     if (events.length > 0 || left <= 0 || gone.signal.aborted) return events;
     await sleep(Math.min(POLL_MS, left), gone.signal);
+    await requireStillValid();
   }
 };

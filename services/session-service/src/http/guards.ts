@@ -3,8 +3,9 @@ import { AppError } from '@muster/protocol/errors';
 import { isRotationOpen } from '@muster/session/check';
 import { clearedCookie, sessionCookie } from '@muster/session/cookie';
 import { readCredential } from '@muster/session/credential';
+import { firstLive, type Standing } from '@muster/session/first-live';
 import type { Request, Response } from 'express';
-import type { Authenticated } from '../core/authenticate.ts';
+import { type Authenticated, tenantIn } from '../core/authenticate.ts';
 import { isCsrfToken, judgeOrigin } from '../core/csrf.ts';
 import { shortenIp } from '../core/ip.ts';
 import type { LegacyImport } from '../core/legacy.ts';
@@ -102,29 +103,27 @@ interface Found {
 
 /** The session of a request; where it has none, that of express-session which it may still have. */
 const findSession = async (context: HttpContext, req: Request, res: Response): Promise<Found> => {
-  const own = atHost(context, req, await findOwn(context, req));
+  const own = await findOwn(context, req);
   const isNobody =
     own === undefined || (own.via === 'cookie' && !own.verdict.ok && own.verdict.why === 'invalid');
   const adopted = isNobody && context.legacy ? await adopt(context, context.legacy, req, res) : undefined;
-  const found = atHost(context, req, adopted) ?? own;
+  const found = adopted ?? own;
   if (found) return found;
   throw new AppError('NO_SESSION', { detail: 'Send a session cookie or a bearer token.' });
 };
 
-/** At the host of another tenant a session does not exist. */
-const atHost = (
-  { config }: HttpContext,
+/** Checks one token of a request. At the host of another tenant a session does not exist, live or ended. */
+const check = async (
+  { config, authenticate }: HttpContext,
   { hostname }: Request,
-  found: Found | undefined,
-): Found | undefined => {
-  const tenant = found && tenantIn(found.verdict);
-  if (!found || tenant === undefined || config.tenantHosts.admits(hostname, tenant)) return found;
-  return { ...found, verdict: { ok: false, why: 'invalid', source: found.verdict.source } };
-};
-
-const tenantIn = (verdict: Authenticated): string | undefined => {
-  if (verdict.ok) return verdict.snapshot.tenant;
-  return verdict.why === 'reused' ? verdict.record.tenant : undefined;
+  token: string,
+): Promise<Authenticated> => {
+  const verdict = await authenticate(token);
+  const { source } = verdict;
+  if (!verdict.ok && verdict.why === 'invalid') return verdict;
+  return config.tenantHosts.admits(hostname, tenantIn(verdict))
+    ? verdict
+    : { ok: false, why: 'invalid', source };
 };
 
 const adopt = async (
@@ -145,7 +144,7 @@ const adopt = async (
   const { name, secure } = context.config.cookie;
   const theirs = legacy.cookieName === name ? [] : [clearedCookie(legacy.cookieName, { secure })];
   res.setHeader('Set-Cookie', [mine, ...theirs]);
-  return { verdict: await context.authenticate(token), via: 'cookie', token };
+  return { verdict: await check(context, req, token), via: 'cookie', token };
 };
 
 const findOwn = async (context: HttpContext, req: Request): Promise<Found | undefined> => {
@@ -162,30 +161,28 @@ const findOwn = async (context: HttpContext, req: Request): Promise<Found | unde
       });
     case 'bearer':
       return {
-        verdict: await context.authenticate(credential.token),
+        verdict: await check(context, req, credential.token),
         via: 'bearer',
         token: credential.token,
       };
     case 'cookie':
-      return firstGood(context, credential.tokens);
+      return firstLive(
+        credential.tokens,
+        async (token): Promise<Found> => ({
+          verdict: await check(context, req, token),
+          via: 'cookie',
+          token,
+        }),
+        ({ verdict }) => standingOf(verdict),
+      );
     default:
       return credential satisfies never;
   }
 };
 
-const RANK = { invalid: 0, reused: 1, ended: 2 } as const;
-
-/** The first cookie that verifies, else the failure that says most. */
-const firstGood = async (context: HttpContext, tokens: readonly string[]): Promise<Found> => {
-  let best: Found | undefined;
-  for (const token of tokens) {
-    const verdict = await context.authenticate(token);
-    const found: Found = { verdict, via: 'cookie', token };
-    if (verdict.ok) return found;
-    const isBetter = best === undefined || (!best.verdict.ok && RANK[verdict.why] > RANK[best.verdict.why]);
-    if (isBetter) best = found;
-  }
-  return best ?? { verdict: { ok: false, why: 'invalid', source: 'local' }, via: 'cookie', token: '' };
+const standingOf = (verdict: Authenticated): Standing => {
+  if (verdict.ok) return 'live';
+  return verdict.why === 'reused' ? 'stale' : verdict.why;
 };
 
 const refusal = async (
@@ -197,12 +194,13 @@ const refusal = async (
   if (verdict.ok) throw new TypeError('a good session is not refused');
   switch (verdict.why) {
     case 'invalid':
-      context.limits.badToken(req);
+      context.limits.badCredential('token', req);
       return new AppError('INVALID_TOKEN');
     case 'ended':
       if (via === 'cookie') res.setHeader('Set-Cookie', noCookie(context));
       return new AppError('SESSION_ENDED', { extra: { end_reason: verdict.reason } });
     case 'reused':
+      context.limits.staleSecret(verdict.record.id);
       await context.reuse.seen(verdict.record, verdict.kind, {
         actor: actorOf('user', req),
         userAgent: headerOf(req, 'user-agent')?.slice(0, MAX_USER_AGENT) ?? null,

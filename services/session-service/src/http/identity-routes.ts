@@ -96,7 +96,7 @@ const tokenExchange = (context: HttpContext): Route =>
         case 'tenant':
           throw new AppError('INSUFFICIENT_SCOPE', { detail: 'This API key belongs to another tenant.' });
         default:
-          context.limits.distrust(req);
+          context.limits.badCredential('key', req);
           throw new AppError('INVALID_TOKEN', {
             detail: REASONS[exchanged.why],
             extra: { error: 'invalid_request', reason: exchanged.why },
@@ -120,7 +120,6 @@ const exchangeGuard = async (context: HttpContext, req: Request, res: Response):
   if (req.headers.authorization !== undefined) {
     return { identity, caller: await serviceGuard(context, 'sessions:create')(req, res) };
   }
-  context.limits.requireTrust(req);
   // A foreign page must not sign its visitors in as somebody.
   const origin = judgeOrigin(
     { secFetchSite: req.get('sec-fetch-site'), origin: req.get('origin') },
@@ -205,11 +204,7 @@ const backchannelLogout = (context: HttpContext): Route =>
     // The specification knows one answer to whatever is wrong with the token, its absence included: 400.
     body: z.object({ logout_token: z.string().max(MAX_TOKEN).default('') }),
     forms: 'only',
-    guard: (req) => {
-      const identity = requireIdentity(context);
-      context.limits.requireTrust(req);
-      return identity;
-    },
+    guard: () => requireIdentity(context),
     responses: {
       200: { description: 'No session of that login lives any more.' },
       400: { description: 'The logout token is not valid, or was used before.' },
@@ -222,7 +217,7 @@ const backchannelLogout = (context: HttpContext): Route =>
     handle: async ({ auth, body, req }) => {
       const done = await auth.logout(body.logout_token, actorOf('idp', req));
       if (done.ok) return { status: 200 };
-      context.limits.distrust(req);
+      context.limits.badCredential('key', req);
       throw new AppError('MALFORMED_REQUEST', {
         detail: REASONS[done.why],
         extra: { error: 'invalid_request', reason: done.why },

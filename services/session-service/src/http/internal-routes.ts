@@ -11,7 +11,12 @@ import { sessionIdSchema } from './bodies.ts';
 /** The state of a session as gateways are told it. */
 export type CheckedState =
   | { readonly id: SessionId; readonly state: 'live'; readonly snapshot: Snapshot }
-  | { readonly id: SessionId; readonly state: 'ended'; readonly reason: string }
+  | {
+      readonly id: SessionId;
+      readonly state: 'ended';
+      readonly reason: string;
+      readonly tenant: string;
+    }
   | { readonly id: SessionId; readonly state: 'unknown' };
 
 /** What ended and what changed lately. */

@@ -94,7 +94,7 @@ const revokeKey = (context: HttpContext): Route =>
   route({
     method: 'delete',
     path: '/v1/api-keys/:id',
-    summary: 'Revoke an API key; every replica refuses it within ten seconds',
+    summary: 'Revoke an API key; every replica refuses it within five seconds',
     tags: ['service'],
     security: SECURITY,
     params: z.object({ id: z.uuid() }),

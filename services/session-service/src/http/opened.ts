@@ -95,6 +95,14 @@ export const changeRefusal = (refused: Extract<Rotated, { ok: false }>): AppErro
   }
 };
 
+/** Where a back end finds all sessions of the user, page by page. */
+const allSessionsOf = (one: SessionRecord | undefined): { sessions_url?: string } =>
+  one?.userId
+    ? {
+        sessions_url: `/v1/users/${encodeURIComponent(one.userId)}/sessions?tenant=${encodeURIComponent(one.tenant)}`,
+      }
+    : {};
+
 type LoginRefused =
   | { readonly why: 'disabled' }
   | { readonly why: 'limit'; readonly sessions: readonly SessionRecord[] };
@@ -106,5 +114,6 @@ const loginRefusal = (refused: LoginRefused): AppError =>
         detail: 'This user has as many sessions as allowed. End one of them first.',
         extra: {
           sessions: refused.sessions.map((one) => viewSession(one, { current: false, withData: false })),
+          ...allSessionsOf(refused.sessions[0]),
         },
       });

@@ -12,6 +12,7 @@ import {
   sessionIdSchema,
   sessionSchema,
   tenant,
+  userId,
 } from './bodies.ts';
 import type { HttpContext } from './context.ts';
 import { eventSchema, viewEvent } from './event-routes.ts';
@@ -27,7 +28,7 @@ const REFUSALS = {
   422: { description: 'The request is not valid.' },
   503: { description: 'Cannot be done just now; try again.' },
 };
-const params = z.object({ uid: z.string().min(1).max(255) });
+const params = z.object({ uid: userId });
 const ofTenant = z.strictObject({ tenant: tenant.optional() });
 
 const rulesSchema = z.object({

@@ -27,11 +27,15 @@ export interface RateLimits {
   guest(req: Request, res: Response, tenant: string): Promise<void>;
   /** Requests of a session, or of an API key, at this process. */
   caller(kind: 'session' | 'key', id: string, res: Response): void;
-  /** Remembers a token that is none. Good tokens of the same address are never touched by it. */
-  badToken(req: Request): void;
-  /** Refuses addresses that have shown too many wrong API keys or foreign tokens, before one is looked up. */
-  requireTrust(req: Request): void;
-  distrust(req: Request): void;
+  /**
+   * Counts a credential that was found to be bad against its address. Asked only after the credential itself: a good one
+   * is never refused for what others of the same address have sent.
+   */
+  badCredential(kind: 'token' | 'key', req: Request): void;
+  /** True when the address has sent more bad API keys or tokens of issuers than it may. */
+  isDistrusted(req: Request): boolean;
+  /** Counts a retired secret against its session; the current secret has its own count. */
+  staleSecret(id: string): void;
 }
 
 interface RateLimitOptions {
@@ -58,6 +62,7 @@ export const createRateLimits = (options: RateLimitOptions): RateLimits => {
   const failures = {
     token: createWindowCounter({ clock, perWindow: perMinute.failures }),
     key: createWindowCounter({ clock, perWindow: perMinute.failures }),
+    stale: createWindowCounter({ clock, perWindow: perMinute.failures }),
   };
   const callers = {
     session: createWindowCounter({ clock, perWindow: perMinute.session }),
@@ -74,15 +79,15 @@ export const createRateLimits = (options: RateLimitOptions): RateLimits => {
       if (allowance.limit > 0) tell(res, kind, allowance);
       if (!allowance.ok) refuse(kind, allowance.resetS);
     },
-    badToken: (req) => {
-      const allowance = failures.token.take(rateKeyOf(req.ip));
+    badCredential: (kind, req) => {
+      const allowance = failures[kind].take(rateKeyOf(req.ip));
       if (!allowance.ok) refuse('failures', allowance.resetS);
     },
-    requireTrust: (req) => {
-      const allowance = failures.key.peek(rateKeyOf(req.ip));
+    isDistrusted: (req) => !failures.key.peek(rateKeyOf(req.ip)).ok,
+    staleSecret: (id) => {
+      const allowance = failures.stale.take(id);
       if (!allowance.ok) refuse('failures', allowance.resetS);
     },
-    distrust: (req) => void failures.key.take(rateKeyOf(req.ip)),
   };
 };
 

@@ -202,6 +202,14 @@ const endMine = (context: HttpContext): Route =>
     },
   });
 
+/** "All" is never what is left when something else was forgotten. */
+const endAllQuery = z
+  .strictObject({ except: z.literal('current').optional(), all: z.literal('true').optional() })
+  .refine(
+    ({ except, all }) => (except === undefined) !== (all === undefined),
+    'Exactly one of except=current and all=true is needed',
+  );
+
 const endAllMine = (context: HttpContext): Route =>
   route({
     method: 'delete',
@@ -209,12 +217,15 @@ const endAllMine = (context: HttpContext): Route =>
     summary: 'End all sessions of this user, or all but this one',
     tags: ['user'],
     security: SECURITY,
-    query: z.strictObject({ except: z.literal('current').optional(), all: z.literal('true').optional() }),
+    description:
+      'Says which: `except=current` keeps this one, `all=true` keeps none. Without either nothing ends.',
+    query: endAllQuery,
     guard: userGuard(context, { unsafe: true }),
     responses: {
       200: { description: 'How many ended.', schema: endedSchema },
       ...UNAUTHORIZED,
       403: { description: 'The request comes from a page of another site.' },
+      422: { description: 'It is not said which sessions are to end.' },
       ...UNAVAILABLE,
     },
     handle: async ({ auth, query }) => {

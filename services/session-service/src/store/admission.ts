@@ -1,4 +1,5 @@
 import type { Postgres, Transaction } from '@muster/kit/postgres';
+import type { SessionId } from '@muster/session/token';
 import { makeRoom } from '../core/limit.ts';
 import type { SessionLimit } from '../core/policies.ts';
 import {
@@ -20,10 +21,15 @@ import { findSessions } from './queries/find-sessions.ts';
 import { claimKey, findReplay } from './queries/idempotency-keys.ts';
 import { insertIfRoom, insertSession } from './queries/insert-session.ts';
 import { listSessions } from './queries/list-sessions.ts';
-import { findLiveSessions } from './queries/live-sessions.ts';
+import { findLiveSessions, type LiveSession } from './queries/live-sessions.ts';
 import { lockSubject } from './queries/subjects.ts';
 
+/** Sessions that a refusal names; the whole list has a path of its own. */
+const LISTED = 20;
 const NOTHING_ENDED: Ended = { ids: [], posted: undefined };
+
+/** The latest activity of sessions that Postgres may not know of yet; answers soon, and never rejects. */
+export type LastTouches = (ids: readonly SessionId[]) => Promise<readonly (number | undefined)[]>;
 
 /** Leaves a transaction with an answer instead of an error. */
 class Rollback<T> extends Error {
@@ -40,6 +46,7 @@ export const createSession = async (
   db: Postgres,
   session: NewSession,
   options: CreateOptions,
+  lastTouches: LastTouches,
 ): Promise<Created> => {
   // The usual login, for which nobody gives way, is one statement. Everything else is decided step by step.
   if (options.idempotency === undefined) {
@@ -47,7 +54,7 @@ export const createSession = async (
     if (made !== undefined) return { ok: true, ...made, evicted: NOTHING_ENDED };
   }
   try {
-    return await db.transaction((tx) => createOnce(tx, session, options));
+    return await db.transaction((tx) => createOnce({ tx, lastTouches }, session, options));
   } catch (error) {
     if (!(error instanceof Rollback) || options.idempotency === undefined) throw error;
     // Somebody with the same key was faster by a moment; what they made is committed now.
@@ -58,10 +65,11 @@ export const createSession = async (
 };
 
 const createOnce = async (
-  tx: Transaction,
+  under: Locked,
   session: NewSession,
   { limit, actor, idempotency }: CreateOptions,
 ): Promise<Created> => {
+  const { tx } = under;
   const { tenant, userId, client } = session;
   const subject = userId === null ? undefined : await lockSubject(tx, tenant, userId);
   const replay = idempotency && (await findReplay(tx, tenant, idempotency));
@@ -69,7 +77,7 @@ const createOnce = async (
   let evicted = NOTHING_ENDED;
   let devices = 1;
   if (subject !== undefined && userId !== null) {
-    const admitted = await admit(tx, subject, { tenant, userId, deviceId: client.deviceId, actor }, limit);
+    const admitted = await admit(under, subject, { tenant, userId, deviceId: client.deviceId, actor }, limit);
     if (!admitted.ok) return admitted;
     evicted = admitted.evicted;
     devices = admitted.devices;
@@ -85,9 +93,10 @@ export const upgradeSession = async (
   of: ChangeOf,
   upgrade: Upgrade,
   options: UpgradeOptions,
+  lastTouches: LastTouches,
 ): Promise<Upgraded> => {
   try {
-    return await db.transaction((tx) => upgradeOnce(tx, of, upgrade, options));
+    return await db.transaction((tx) => upgradeOnce({ tx, lastTouches }, of, upgrade, options));
   } catch (error) {
     if (error instanceof Rollback) return error.answer as Extract<Upgraded, { ok: false }>;
     throw error;
@@ -95,11 +104,12 @@ export const upgradeSession = async (
 };
 
 const upgradeOnce = async (
-  tx: Transaction,
+  under: Locked,
   of: ChangeOf,
   upgrade: Upgrade,
   { limit, idempotency }: UpgradeOptions,
 ): Promise<Upgraded> => {
+  const { tx } = under;
   const [guest] = await findSessions(tx, [of.id]);
   if (guest === undefined) return { ok: false, why: 'missing' };
   const { tenant, about } = guest;
@@ -108,7 +118,7 @@ const upgradeOnce = async (
   const replay = idempotency && (await findReplay(tx, tenant, idempotency));
   if (replay) return replay;
   const admitted = await admit(
-    tx,
+    under,
     subject,
     { tenant, userId, deviceId: about.client.deviceId, actor: of.actor },
     limit,
@@ -124,6 +134,12 @@ const upgradeOnce = async (
   return { ...changed, evicted: admitted.evicted };
 };
 
+/** The transaction that holds the lock of the user, and where activity waits that it cannot see. */
+interface Locked {
+  readonly tx: Transaction;
+  readonly lastTouches: LastTouches;
+}
+
 interface Newcomer {
   readonly tenant: string;
   readonly userId: string;
@@ -138,7 +154,7 @@ type Admitted =
 
 /** Under the subject lock: makes room for one more session, or says why there is none. */
 const admit = async (
-  tx: Transaction,
+  under: Locked,
   subject: Subject,
   newcomer: Newcomer,
   limit: SessionLimit,
@@ -149,19 +165,21 @@ const admit = async (
     maxSessions: subject.maxSessions ?? limit.maxSessions,
     atLimit: subject.atLimit ?? limit.atLimit,
   };
-  const room = await clearRoom(tx, newcomer, rule);
+  const room = await clearRoom(under, newcomer, rule);
   if (room !== undefined) return { ok: true, ...room };
-  const sessions = await listSessions(tx, { tenant, userId, state: 'live', limit: rule.maxSessions });
+  const sessions = await listSessions(under.tx, { tenant, userId, state: 'live', limit: LISTED });
   return { ok: false, why: 'limit', sessions };
 };
 
 /** Ends what stands in the way of one more session; undefined if nothing may give way. */
 const clearRoom = async (
-  tx: Transaction,
+  { tx, lastTouches }: Locked,
   { tenant, userId, deviceId, actor }: Newcomer,
   limit: SessionLimit,
 ): Promise<{ evicted: Ended; devices: number } | undefined> => {
-  const live = await findLiveSessions(tx, tenant, userId);
+  const found = await findLiveSessions(tx, tenant, userId);
+  const mustChoose = limit.atLimit === 'evict_idle' && found.length >= limit.maxSessions;
+  const live = mustChoose ? await withTouches(found, lastTouches) : found;
   const room = makeRoom(live, limit, deviceId);
   if (!room.ok) return undefined;
   const devices = live.length - room.end.length + 1;
@@ -173,4 +191,13 @@ const clearRoom = async (
     }),
     devices,
   };
+};
+
+/** Which session was used last is not decided by a column that lags behind. */
+const withTouches = async (
+  live: readonly LiveSession[],
+  lastTouches: LastTouches,
+): Promise<readonly LiveSession[]> => {
+  const touched = await lastTouches(live.map(({ id }) => id));
+  return live.map((one, at) => ({ ...one, lastSeenAt: Math.max(one.lastSeenAt, touched[at] ?? 0) }));
 };

@@ -21,7 +21,7 @@ const INSERT = `WITH made AS (
     INSERT INTO api_keys (id, name, hash, scopes, tenant_id) VALUES ($1, $2, $3, $4::text[], $5)
     ON CONFLICT (hash) DO NOTHING RETURNING *
   ), ${logged('api_key.created', 'made', 6)} SELECT ${COLUMNS} FROM made`;
-const FIND = `SELECT ${COLUMNS} FROM api_keys WHERE hash = $1`;
+const FIND = `SELECT hash, ${COLUMNS} FROM api_keys WHERE hash = ANY($1::bytea[])`;
 const LIST = `SELECT ${COLUMNS} FROM api_keys WHERE $1::text IS NULL OR tenant_id = $1 ORDER BY created_at DESC LIMIT 1000`;
 const REVOKE = `WITH gone AS (
     UPDATE api_keys SET revoked_at = now()
@@ -37,9 +37,9 @@ export const createKeyStore = (db: Queries): KeyStore => ({
     const [row] = await db.query<KeyRow>('insert_api_key', INSERT, [...key, ...valuesOf(by)]);
     return row && toKey(row);
   },
-  findByHash: async (hash) => {
-    const [row] = await db.query<KeyRow>('find_api_key', FIND, [hash]);
-    return row && toKey(row);
+  findByHashes: async (hashes) => {
+    const rows = await db.query<KeyRow & { readonly hash: Buffer }>('find_api_keys', FIND, [hashes]);
+    return rows.map((row) => ({ hash: row.hash, key: toKey(row) }));
   },
   list: async (tenant) => (await db.query<KeyRow>('list_api_keys', LIST, [tenant])).map(toKey),
   revoke: async (id, tenant, by) =>

@@ -105,7 +105,7 @@ export interface ShownCredential {
 /** Decides who may come in. */
 export interface SessionGate {
   /**
-   * Redeems a ticket, or verifies the tokens in order (the first whose signature holds decides), and asks for the session. The holder hears of the session's
+   * Redeems a ticket, or checks the tokens in order (the first that is live decides). The holder hears of the session's
    * end from before the question is asked until {@link release}; after a refusal it is released already.
    */
   admit(shown: ShownCredential, holder: SessionHolder): Promise<Admission>;

@@ -1,14 +1,9 @@
+import { firstLive, type Standing } from '@muster/session/first-live';
 import type { Snapshot } from '@muster/session/snapshot';
 import type { TenantHosts } from '@muster/session/tenant-hosts';
 import { isTicket, type TicketStore } from '@muster/session/tickets';
 import type { SessionId, TokenSigner } from '@muster/session/token';
-import {
-  type GenuineToken,
-  judgeSession,
-  judgeTicket,
-  type SessionVerdict,
-  type VerdictDeps,
-} from '@muster/session/verdict';
+import { judgeSession, judgeTicket, type SessionVerdict, type VerdictDeps } from '@muster/session/verdict';
 import type { Admission, Identity, SessionGate, SessionHolder, ShownCredential } from '../core/ports.ts';
 import type { SessionRegistry } from '../core/session-registry.ts';
 import type { Strangers } from '../tokens/strangers.ts';
@@ -42,14 +37,6 @@ const GUEST_NAME_LENGTH = 8;
 export const createGate = (deps: GateDeps): Gate => {
   const { signer, registry } = deps;
 
-  const genuine = (tokens: readonly string[]): GenuineToken | undefined => {
-    for (const token of tokens) {
-      const verified = signer.verify(token);
-      if (verified.ok) return verified;
-    }
-    return undefined;
-  };
-
   /** Before the question is asked: an end that is announced meanwhile must find the holder. */
   const decide = async (
     id: SessionId,
@@ -59,8 +46,9 @@ export const createGate = (deps: GateDeps): Gate => {
   ): Promise<Admission> => {
     registry.hold(id, holder);
     const found = await ask();
-    // At the host of another tenant a session does not exist.
-    const isForeign = found.is === 'live' && !deps.tenantHosts.admits(host, found.snapshot.tenant);
+    // At the host of another tenant a session does not exist, live or ended.
+    const tenant = tenantIn(found);
+    const isForeign = tenant.isKnown && !deps.tenantHosts.admits(host, tenant.name);
     const verdict: SessionVerdict = isForeign ? { is: 'invalid', from: 'service' } : found;
     deps.onVerdict(verdict.is, verdict.from);
     if (verdict.is !== 'live') registry.release(id, holder);
@@ -85,19 +73,30 @@ export const createGate = (deps: GateDeps): Gate => {
     return { ok: false, why: 'invalid' };
   };
 
+  /** Tickets, tokens of the application and session tokens are told apart by their form, before anybody is asked. */
+  const admitToken = (
+    text: string,
+    shown: ShownCredential,
+    holder: SessionHolder,
+  ): Admission | Promise<Admission> => {
+    if (isTicket(text)) return admitTicket(text, shown, holder);
+    if (isJwt(text)) return deps.strangers.admit(text, shown.host);
+    const token = signer.verify(text);
+    if (token.ok) return decide(token.id, shown, holder, () => judgeSession(deps, token));
+    deps.onVerdict('invalid', 'local');
+    return INVALID;
+  };
+
   return {
-    isGenuine: (tokens) => genuine(tokens) !== undefined,
+    isGenuine: (tokens) => tokens.some((token) => signer.verify(token).ok),
     admit: async (shown, holder) => {
-      const ticket = shown.tokens.find(isTicket);
-      if (ticket !== undefined) return admitTicket(ticket, shown, holder);
-      // Told apart by their form, before anybody is asked.
-      const jwt = shown.tokens.find(isJwt);
-      if (jwt !== undefined) return deps.strangers.admit(jwt, shown.host);
       if (shown.tokens.length === 0) return deps.strangers.admitNobody(shown.host);
-      const token = genuine(shown.tokens);
-      if (token !== undefined) return decide(token.id, shown, holder, () => judgeSession(deps, token));
-      deps.onVerdict('invalid', 'local');
-      return { ok: false, why: 'invalid' };
+      const admission = await firstLive(
+        shown.tokens,
+        (token) => admitToken(token, shown, holder),
+        standingOf,
+      );
+      return admission ?? INVALID;
     },
     refresh: deps.strangers.refresh,
     transfer: (id, from, to) => {
@@ -109,6 +108,21 @@ export const createGate = (deps: GateDeps): Gate => {
       if (id !== undefined) registry.release(id, holder);
     },
   };
+};
+
+const INVALID: Admission = { ok: false, why: 'invalid' };
+
+const standingOf = (admission: Admission): Standing => {
+  if (admission.ok) return 'live';
+  return admission.why === 'ended' || admission.why === 'unavailable' ? admission.why : 'invalid';
+};
+
+/** The tenant of the session that a verdict is about, where there is one. */
+const tenantIn = (
+  verdict: SessionVerdict,
+): { readonly isKnown: false } | { readonly isKnown: true; readonly name: string | undefined } => {
+  if (verdict.is === 'live') return { isKnown: true, name: verdict.snapshot.tenant };
+  return verdict.is === 'ended' ? { isKnown: true, name: verdict.tenant } : { isKnown: false };
 };
 
 const admissionOf = (verdict: SessionVerdict, isUnrestricted: boolean): Admission => {

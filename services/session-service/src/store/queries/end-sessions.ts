@@ -22,7 +22,7 @@ WITH locked AS (
   INSERT INTO outbox (topic, payload)
   SELECT 'session', jsonb_build_object('k', 'end', 'why', $1::text,
     'at', trunc(extract(epoch FROM now()) * 1000),
-    'sessions', jsonb_agg(jsonb_build_object('id', id, 'rev', rev)))
+    'sessions', jsonb_agg(jsonb_build_object('id', id, 'rev', rev, 'tenant', tenant_id)))
   FROM ended HAVING count(*) > 0
   RETURNING id, payload
 )

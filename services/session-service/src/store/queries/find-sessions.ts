@@ -1,5 +1,6 @@
 import type { Queries } from '@muster/kit/postgres';
 import type { SessionId } from '@muster/session/token';
+import type { EndedSession } from '../../core/ports.ts';
 import type { SessionRecord } from '../../core/session.ts';
 import { COLUMNS, type SessionRow, toRecord } from '../rows.ts';
 
@@ -9,7 +10,7 @@ const FIND = `SELECT ${COLUMNS} FROM sessions WHERE id = ANY($1::uuid[])`;
 export const findSessions = async (db: Queries, ids: readonly SessionId[]): Promise<SessionRecord[]> =>
   (await db.query<SessionRow>('find_sessions', FIND, [ids])).map(toRecord);
 
-const ENDED_WITHIN = `SELECT id, rev, end_reason FROM sessions
+const ENDED_WITHIN = `SELECT id, rev, tenant_id, end_reason FROM sessions
   WHERE ended_at > now() - make_interval(secs => $1::float8 / 1000) ORDER BY ended_at DESC LIMIT $2`;
 
 const CHANGED_WITHIN = `SELECT session_id AS id, detail->>'why' AS why, max((detail->>'rev')::int) AS rev FROM session_events
@@ -30,11 +31,11 @@ export const findEndedWithin = async (
   db: Queries,
   ms: number,
   limit: number,
-): Promise<{ id: SessionId; rev: number; why: string }[]> => {
-  const rows = await db.query<{ id: SessionId; rev: number; end_reason: string }>(
+): Promise<(EndedSession & { readonly why: string })[]> => {
+  const rows = await db.query<{ id: SessionId; rev: number; tenant_id: string; end_reason: string }>(
     'find_ended_within',
     ENDED_WITHIN,
     [ms, limit],
   );
-  return rows.map(({ id, rev, end_reason: why }) => ({ id, rev, why }));
+  return rows.map(({ id, rev, tenant_id: tenant, end_reason: why }) => ({ id, rev, tenant, why }));
 };

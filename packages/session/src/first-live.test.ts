@@ -1,0 +1,36 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { firstLive, type Standing } from './first-live.ts';
+
+const decide = async (standings: readonly Standing[]) => {
+  const asked: string[] = [];
+  const won = await firstLive(
+    standings.map((_, at) => String(at)),
+    (token) => {
+      asked.push(token);
+      return { token, standing: standings[Number(token)]! };
+    },
+    ({ standing }) => standing,
+  );
+  return { won: won && Number(won.token), asked: asked.length };
+};
+
+test('[CR4] the first live credential wins, else the refusal that says most', async () => {
+  expect(await decide([])).toEqual({ won: undefined, asked: 0 });
+  expect((await decide(['ended', 'live', 'live'])).won).toBe(1);
+  expect((await decide(['invalid', 'stale', 'ended', 'ended'])).won).toBe(2);
+  expect((await decide(['ended', 'invalid'])).won).toBe(0);
+  expect(await decide(['invalid', 'unavailable', 'live'])).toEqual({ won: 1, asked: 2 });
+});
+
+test('[CR4] with any standings: a live one is never refused, unless an earlier one cannot be checked', async () => {
+  const standing = fc.constantFrom<Standing>('invalid', 'stale', 'ended', 'unavailable', 'live');
+  await fc.assert(
+    fc.asyncProperty(fc.array(standing, { maxLength: 5 }), async (standings) => {
+      const decisive = standings.findIndex((one) => one === 'live' || one === 'unavailable');
+      const { won } = await decide(standings);
+      if (decisive >= 0) expect(won).toBe(decisive);
+      else if (standings.length > 0) expect(['invalid', 'stale', 'ended']).toContain(standings[won!]);
+    }),
+  );
+});

@@ -1,0 +1,73 @@
+import { migrate } from '@muster/session-service/store/migrate';
+import { useTestStores } from '@muster/testkit/stores';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openSocket, startGateway, type TestGateway, tryUpgrade } from './gateway-fixture.ts';
+import { cookieOf, ORIGIN, startService, type TestService } from './session-fixture.ts';
+
+const stores = useTestStores({ migrate });
+let sessions: TestService;
+let gateway: TestGateway;
+
+beforeAll(async () => {
+  sessions = await startService(stores);
+  gateway = await startGateway(stores, sessions.opsUrl);
+});
+afterAll(async () => {
+  for (const app of [gateway, sessions]) await app?.[Symbol.asyncDispose]();
+});
+
+const signIn = async (user: string): Promise<string> =>
+  cookieOf(await sessions.service('POST', '/v1/sessions', { user_id: user, transport: 'cookie' }));
+
+/** What the three places say of one Cookie header. */
+const ask = async (cookie: string) => {
+  const http = await sessions.call('GET', '/v1/session', { headers: { cookie, origin: ORIGIN } });
+  const plain = await tryUpgrade(`${gateway.wsUrl}/ws?group=cookies`, { cookie, origin: ORIGIN });
+  const upgraded = await tryUpgrade(`${gateway.wsUrl}/connection/websocket`, { cookie, origin: ORIGIN });
+  if (upgraded.status !== 101) return { http: http.status, plain: plain.status, protocol: upgraded.status };
+  const client = await openSocket(`${gateway.wsUrl}/connection/websocket`, { cookie, origin: ORIGIN });
+  client.send({ id: 1, connect: {} });
+  const protocol = await Promise.race([
+    client.reply(1).then(({ connect }) => connect?.data.user as unknown),
+    client.closed.then(({ code }) => code),
+  ]);
+  client.socket.terminate();
+  return { http: http.status, plain: plain.status, protocol };
+};
+
+test('[GS16] of several cookies the first live session wins, on both endpoints as in the session service', async () => {
+  const [ended, live, second] = [await signIn('ann'), await signIn('ann'), await signIn('ben')];
+  await sessions.cookie(ended, 'DELETE', '/v1/session');
+  const forged = `${live.slice(0, -4)}AAAA`;
+  const good = { http: 200, plain: 101, protocol: 'ann' };
+  for (const cookies of [
+    [live],
+    [ended, live],
+    [live, ended],
+    [forged, ended, live],
+    [ended, 'session_id=x', live, second],
+    ['session_id=s%3Aeyx.y.z', live],
+  ]) {
+    expect([cookies.length, await ask(cookies.join('; '))]).toEqual([cookies.length, good]);
+  }
+  expect(await ask([ended, second].join('; '))).toEqual({ ...good, protocol: 'ben' });
+  expect(await ask([forged, ended].join('; '))).toEqual({ http: 401, plain: 401, protocol: 4501 });
+  expect(await ask([forged, 'session_id=x'].join('; '))).toEqual({ http: 401, plain: 401, protocol: 401 });
+});
+
+test('[GS17] a retired secret costs at most one question in two seconds, and the current one is untouched', async () => {
+  const { body } = await sessions.service('POST', '/v1/sessions', { user_id: 'ann' });
+  const stepped = await sessions.service('POST', `/v1/sessions/${body.id}/step-up`, { aal: 2 });
+  const status = async (token: string) =>
+    (await tryUpgrade(`${gateway.wsUrl}/ws?group=stale`, { authorization: `Bearer ${token}` })).status;
+  const reads = () =>
+    sessions.metric('db_client_operation_duration_seconds_count{operation="find_sessions"}');
+  const before = await reads();
+  const begun = performance.now();
+  for (let n = 0; n < 60; n += 1) {
+    expect(await status(body.token)).toBe(401);
+    if (n % 20 === 0) expect(await status(stepped.body.token)).toBe(101);
+  }
+  const seconds = (performance.now() - begun) / 1_000;
+  expect((await reads()) - before).toBeLessThanOrEqual(2 + seconds);
+});
