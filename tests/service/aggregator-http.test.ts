@@ -17,6 +17,9 @@ test('[FH5] unknown paths, other methods and bad queries are refused as problems
     '/assets/..%2f..%2fpackage.json',
     '/metrics',
     '/livez',
+    '/health/',
+    '/v1/fleet/',
+    '/V1/fleet',
   ]) {
     const { status, body } = await aggregator.ask(path);
     expect([path, status, body.title]).toEqual([path, 404, 'Not found']);

@@ -279,3 +279,21 @@ describe('orders', () => {
     }
   });
 });
+
+test('[HT18] the paths of the server API and of sockets are strict', async () => {
+  for (const path of [
+    '/api/publish/',
+    '/api/',
+    '/API/publish',
+    '/ws/',
+    '/connection/websocket/',
+    '/health/',
+  ]) {
+    const answer = await fetch(one.url + path, {
+      method: 'POST',
+      headers: { 'x-api-key': SERVER_KEY },
+      body: '{}',
+    });
+    expect([path, answer.status]).toEqual([path, 404]);
+  }
+});

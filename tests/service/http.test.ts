@@ -270,3 +270,49 @@ test('[HT15] a body that comes byte by byte is answered 408 in time, and the con
   expect(sent).toBeLessThan(1_000);
   await slow[Symbol.asyncDispose]();
 });
+
+test('[HT18] a slash more, an empty id and other capitals are other paths', async () => {
+  const id = '3f1f0c55-3d9b-4a53-9d1a-000000000000';
+  const ask = async (path: string) =>
+    (
+      await fetch(`${base}${path}`, {
+        method: 'POST',
+        headers: { authorization: 'Bearer yes', 'content-type': 'application/json' },
+        body: '{"name":"ann"}',
+      })
+    ).status;
+  expect(await ask(`/things/${id}`)).toBe(201);
+  for (const path of [
+    `/things/${id}/`,
+    `/Things/${id}`,
+    '/things/',
+    '/things',
+    `/things//${id}`,
+    '/forms/',
+    '/docs/',
+  ]) {
+    expect([path, await ask(path)]).toEqual([path, 404]);
+  }
+});
+
+test('[HT17] names that reach prototypes are named as failures, wherever they stand', async () => {
+  const failuresOf = async (body: string) => {
+    const answer = await fetch(`${base}/things/3f1f0c55-3d9b-4a53-9d1a-000000000000`, {
+      method: 'POST',
+      headers: { authorization: 'Bearer yes', 'content-type': 'application/json' },
+      body,
+    });
+    const { detail } = (await answer.json()) as { detail?: { loc: unknown[] }[] };
+    return { status: answer.status, at: (detail ?? []).map(({ loc }) => loc.join('.')) };
+  };
+  expect(await failuresOf('{"name":"ann","data":{"a":[{"__proto__":1}]}}')).toEqual({
+    status: 422,
+    at: ['body.data.a.0.__proto__'],
+  });
+  expect((await failuresOf('{"name":"ann","__proto__":{"x":1}}')).at).toContain('body.__proto__');
+  expect((await failuresOf('{"name":"ann","data":{"constructor":{"prototype":{}}}}')).at).toEqual([
+    'body.data.constructor',
+    'body.data.constructor.prototype',
+  ]);
+  expect((await failuresOf('{"name":"ann","data":{"proto":1,"_proto_":["__proto__"]}}')).status).toBe(201);
+});

@@ -70,6 +70,16 @@ test('[SN1] the newer revision wins, and an older one is told', async () => {
   ]);
 });
 
+test('[TN3] a tombstone names the tenant of its session; readers of an earlier version see the usual form', async () => {
+  const store = createSnapshotStore({ redis });
+  const [shop, plain] = [snapshot({ rev: 2 }), snapshot({ rev: 2 })];
+  await store.tomb(shop.id, 2, 'logout', 'shop');
+  await store.tomb(plain.id, 2, 'logout', 'default');
+  expect(await store.read(shop.id)).toEqual({ is: 'ended', reason: 'logout', tenant: 'shop' });
+  expect(await store.read(plain.id)).toEqual({ is: 'ended', reason: 'logout' });
+  expect(await redis.lane().get(`${redis.prefix}s:{${plain.id}}`)).toBe('!2|logout');
+});
+
 test('[SN2] a tombstone stays over every fill of the same or an older revision', async () => {
   const store = createSnapshotStore({ redis });
   const live = snapshot({ rev: 2 });
