@@ -103,7 +103,7 @@ test('[VF1] [VF3] a live session passes, the second time from memory', async () 
   });
 });
 
-test('[VF10] of several cookies the first live session wins', async () => {
+test('[VF12] of several cookies the first live session wins', async () => {
   const cookie = (token: string) => `session_id=${encodeURIComponent(`s:${token}`)}`;
   const [ended, ann, ben] = [await login(), await login(), await login({ user_id: 'ben' })];
   await sessions().end(ended.id);
