@@ -190,6 +190,23 @@ describe('plain clients', () => {
   });
 });
 
+describe('plain clients that only listen', () => {
+  test('[PL7] a plain socket is pinged, and one that answers is not closed by the sweep', async () => {
+    const { token } = await login();
+    await using quick = await startGateway(stores, sessions.opsUrl, {
+      PING_INTERVAL_MS: '200',
+      PONG_TIMEOUT_MS: '100',
+      PLAIN_SILENCE_MS: '800',
+      PLAIN_SWEEP_MS: '100',
+    });
+    const listener = await raw('/ws?group=listeners', { authorization: `Bearer ${token}` }, quick);
+    const pings: number[] = [];
+    listener.socket.on('ping', () => pings.push(performance.now()));
+    await until(() => pings.length > 8, { what: 'pings for longer than the longest silence' });
+    expect([listener.socket.readyState, listener.frames]).toEqual([listener.socket.OPEN, []]);
+  });
+});
+
 describe('drain', () => {
   test('[DR1] a draining gateway refuses upgrades, and tells its clients to come back elsewhere', async () => {
     const { token } = await login();

@@ -264,6 +264,18 @@ describe('the plain endpoint', () => {
     expect(alive.wire.closed).toBeUndefined();
   });
 
+  test('[PL7] a client that says nothing gets a ping frame every interval, and its pongs keep it', async () => {
+    const { plain, pass, engine } = engineUnderTest();
+    const [listens, dead] = [await plain('room'), await plain('room')];
+    for (let passed = 0; passed < 200_000; passed += 25_000) {
+      await pass(25_000);
+      listens.connection.onPong();
+    }
+    engine.sweepPlain(120_000);
+    expect(listens.wire.closed).toBeUndefined();
+    expect(dead.wire.closed).toEqual({ code: 3012, reason: 'no heartbeat' });
+  });
+
   test('[PL5] what could not be published is answered with an error', async () => {
     const { plain, broker } = engineUnderTest();
     const { connection, wire } = await plain('room');

@@ -9,7 +9,7 @@ import { newerOf } from './connection-state.ts';
 import type { AnyConnection, RefreshOrder } from './connections.ts';
 import { takesPayload } from './data-format.ts';
 import { countEnding } from './endings.ts';
-import { textFrame } from './frame.ts';
+import { PING_FRAME, textFrame } from './frame.ts';
 import type { GroupRates } from './group-rates.ts';
 import type { Hub } from './hub.ts';
 import type { GroupOptions } from './namespaces.ts';
@@ -80,8 +80,12 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
   readonly quota: ClientQuota;
   /** A plain client is in one group. */
   readonly memberships = IN_ONE_GROUP;
-  /** Monotonic time of the last frame. */
+  /** Monotonic time of the last frame, a pong among them. */
   #heardAt: number;
+  /** Monotonic time of the next ping. */
+  #nextPingAt: number;
+  /** Monotonic time at which the session, or what a back end said, ends it. */
+  #endsAt: number;
   readonly #bucket: TokenBucket;
   #publishing = 0;
   /** A back end said when it ends, before its session does. */
@@ -105,7 +109,9 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     this.outbox = new Outbox(wire, jsonCodec, limits.maxOutboxBytes, this);
     this.#heardAt = clock.monotonic();
     this.#bucket = new TokenBucket(limits.rate, this.#heardAt);
-    wheel.put(this, this.#heardAt + (identity.expiresAt - clock.now()));
+    this.#endsAt = this.#heardAt + (identity.expiresAt - clock.now());
+    this.#nextPingAt = this.#heardAt + limits.pingIntervalMs;
+    wheel.put(this, Math.min(this.#endsAt, this.#nextPingAt));
   }
 
   get identity(): Identity {
@@ -150,6 +156,10 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     this.close(CloseCode.BadRequest);
   }
 
+  onPong(): void {
+    this.#heardAt = this.#context.clock.monotonic();
+  }
+
   onClosed(code: number): void {
     if (this.isOver) return;
     countEnding(this.#context.metrics, code);
@@ -163,8 +173,9 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     this.close(CloseCode.NoPong, 'no heartbeat');
   }
 
-  onDue(): void {
-    if (this.#isToldToEnd || this.identity.sessionId === undefined) this.close(CloseCode.Expired);
+  onDue(now: number): void {
+    if (now < this.#endsAt) this.#ping(now);
+    else if (this.#isToldToEnd || this.identity.sessionId === undefined) this.close(CloseCode.Expired);
     else this.endSession('expired');
   }
 
@@ -245,13 +256,26 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
 
   /** Ends it at an instant in ms since the Unix epoch. */
   #arm(at: number): void {
-    const { clock, wheel } = this.#context;
-    wheel.put(this, clock.monotonic() + (at - clock.now()));
+    const { clock } = this.#context;
+    this.#endsAt = clock.monotonic() + (at - clock.now());
+    this.#rearm();
   }
 
   #refuse(scope: LimitScope): void {
     this.#context.metrics.rateLimited(scope, this.identity);
     this.outbox.write(TOO_MANY_FRAME);
+  }
+
+  /** Browsers answer by themselves; without a byte for a while, proxies on the way cut the connection. */
+  #ping(now: number): void {
+    this.#nextPingAt = now + this.#context.limits.pingIntervalMs;
+    this.#context.metrics.sent('ping');
+    this.outbox.write(PING_FRAME);
+    if (!this.isOver) this.#rearm();
+  }
+
+  #rearm(): void {
+    this.#context.wheel.put(this, Math.min(this.#endsAt, this.#nextPingAt));
   }
 
   #maySend(): boolean {

@@ -41,8 +41,8 @@ const probe = ({ health, about, clock }: HttpServerDeps, path: string, summary: 
     path,
     summary,
     responses: { 200: { description: 'It does.' }, 503: { description: 'It does not.' } },
-    handle: () => {
-      const answer = answerProbe(health, about, path, clock.now());
+    handle: ({ req }) => {
+      const answer = answerProbe(health, about, path, clock.now(), req.query['service']);
       if (answer === undefined) throw new AppError('NOT_FOUND');
       return { status: answer.status, headers: answer.headers, body: JSON.parse(answer.body) };
     },
