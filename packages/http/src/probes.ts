@@ -9,7 +9,7 @@ export const mountProbes = (
   { health, about, clock }: { health: Health; about: About; clock: Clock },
 ): void => {
   app.get(['/readyz', '/health'], (req, res) => {
-    const answer = answerProbe(health, about, req.path, clock.now());
+    const answer = answerProbe(health, about, req.path, clock.now(), req.query['service']);
     if (answer !== undefined) res.writeHead(answer.status, { ...answer.headers }).end(answer.body);
   });
 };

@@ -34,6 +34,16 @@ const setUp = ({ isStrict = false } = {}) => {
   return { world, health, probe, metrics };
 };
 
+test('[LB12] a probe for another service is answered 404, so that a reused address is not taken for it', async () => {
+  const { health } = setUp();
+  await health.checkNow();
+  const about = { service: 'ws-gateway', version: '1', instance: 'one', startedAt: 0 };
+  const statuses = [undefined, 'ws-gateway', 'session-service', ['ws-gateway', 'x']].map(
+    (asked) => answerProbe(health, about, '/readyz', 0, asked)?.status,
+  );
+  expect(statuses).toEqual([200, 200, 404, 404]);
+});
+
 test('[HL1] starting until the first contact, then started for ever', async () => {
   const { world, health, probe } = setUp();
   world.works = false;

@@ -23,13 +23,15 @@ const RETRY_AFTER_S = '2';
 /**
  * Answers `/livez`, `/startupz`, `/readyz` and `/health`; undefined for every other path.
  * Liveness looks at nothing but the running event loop; readiness at this process only, because a fault that
- * all replicas share must not take all of them out of the pool; `/health` reports the dependencies.
+ * all replicas share must not take all of them out of the pool; `/health` reports the dependencies. `asked` is the service
+ * that a load balancer expects at this address, which may have been another container's a moment ago.
  */
 export const answerProbe = (
   health: Health,
   about: About,
   path: string,
   now: number,
+  asked?: unknown,
 ): ProbeAnswer | undefined => {
   switch (path) {
     case '/livez':
@@ -37,6 +39,7 @@ export const answerProbe = (
     case '/startupz':
       return health.started() ? answer(200, { status: 'started' }) : answer(503, { status: 'starting' });
     case '/readyz': {
+      if (asked !== undefined && asked !== about.service) return answer(404, { status: 'other_service' });
       const state = health.state();
       const isReady = health.isReady();
       const blamed = health.blamed();

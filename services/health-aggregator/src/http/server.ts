@@ -95,8 +95,8 @@ export const createServer = (deps: ServerDeps): Express => {
 const mountReadiness = (app: Express, { health, about, clock }: ServerDeps): void => {
   app
     .route('/readyz')
-    .get((_req, res) => {
-      const answer = answerProbe(health, about, '/readyz', clock.now());
+    .get((req, res) => {
+      const answer = answerProbe(health, about, '/readyz', clock.now(), req.query['service']);
       if (answer) res.writeHead(answer.status, { ...answer.headers }).end(answer.body);
     })
     .all(onlyGet);

@@ -1,0 +1,135 @@
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { containerProxyPlan } from '@muster/local/haproxy-containers';
+import { freePorts } from '@muster/local/ports';
+import { until } from '@muster/testkit/wait';
+import { afterEach, expect, test } from 'vitest';
+import { startTestProxy } from './fakes/proxy.ts';
+
+// HAProxy with the configuration of containers: replicas are the addresses of a name, as Docker and Kubernetes tell them.
+
+const QUESTION_AT = 12;
+const LOAD_MS = 2_500;
+
+let stack = new AsyncDisposableStack();
+afterEach(async () => {
+  await stack.disposeAsync();
+  stack = new AsyncDisposableStack();
+});
+
+/** A name server on loopback that answers questions for A records from a table. */
+const openNameServer = async (records: Readonly<Record<string, readonly string[]>>): Promise<number> => {
+  const socket = createSocket('udp4');
+  socket.on('message', (question, peer) => {
+    let at = QUESTION_AT;
+    const labels: string[] = [];
+    for (let length = question[at] ?? 0; length > 0; length = question[at] ?? 0) {
+      labels.push(question.toString('latin1', at + 1, at + 1 + length));
+      at += 1 + length;
+    }
+    const isIpv4 = question.readUInt16BE(at + 1) === 1;
+    const addresses = isIpv4 ? (records[labels.join('.')] ?? []) : [];
+    const head = Buffer.from(question.subarray(0, QUESTION_AT));
+    head.writeUInt16BE(0x8180, 2);
+    head.writeUInt16BE(addresses.length, 6);
+    head.writeUInt32BE(0, 8);
+    const answers = addresses.map((address) =>
+      Buffer.from([0xc0, QUESTION_AT, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4, ...address.split('.').map(Number)]),
+    );
+    socket.send(Buffer.concat([head, question.subarray(QUESTION_AT, at + 5), ...answers]), peer.port);
+  });
+  socket.bind(0, '127.0.0.1');
+  await once(socket, 'listening');
+  stack.defer(() => void socket.close());
+  return socket.address().port;
+};
+
+/** A replica at an address of its own, ready only as the service that it is. */
+const replica = async (service: string, host: string, port: number) => {
+  const server = createServer((req, res) => {
+    const url = new URL(req.url ?? '/', 'http://replica');
+    const asked = url.searchParams.get('service') ?? service;
+    res.writeHead(url.pathname === '/readyz' && asked !== service ? 404 : 200).end(service);
+  });
+  server.listen(port, host);
+  await once(server, 'listening');
+  const end = async (): Promise<void> => {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  };
+  stack.defer(end);
+  return { port: (server.address() as AddressInfo).port, end };
+};
+
+const startProxy = async (records: Readonly<Record<string, readonly string[]>>, replicaPort: number) => {
+  const nameServer = await openNameServer(records);
+  const [port = 0, insidePort = 0] = await freePorts(2);
+  const plan = containerProxyPlan();
+  const at = <T extends object>(servers: readonly T[]) =>
+    servers.map((one) => ({ ...one, port: replicaPort }));
+  stack.use(
+    await startTestProxy({
+      ...plan,
+      bind: `127.0.0.1:${port}`,
+      maxConnections: 500,
+      sections: (plan.sections ?? '')
+        .replace('parse-resolv-conf', `nameserver test 127.0.0.1:${nameServer}`)
+        .replace(':8404', `127.0.0.1:${insidePort}`),
+      gateways: at(plan.gateways),
+      sessionServices: at(plan.sessionServices),
+      aggregators: at(plan.aggregators),
+    }),
+  );
+  return `http://127.0.0.1:${port}`;
+};
+
+/** What eight clients are answered while `change` happens and for a while after. */
+const answersDuring = async (url: string, change: () => unknown): Promise<Map<string, number>> => {
+  const seen = new Map<string, number>();
+  const endAt = performance.now() + LOAD_MS;
+  const client = async (): Promise<void> => {
+    while (performance.now() < endAt) {
+      const answer = await fetch(url, { method: 'POST' });
+      const said = `${answer.status} ${answer.status === 200 ? await answer.text() : ''}`.trim();
+      seen.set(said, (seen.get(said) ?? 0) + 1);
+    }
+  };
+  const clients = Array.from({ length: 8 }, client);
+  await change();
+  await Promise.all(clients);
+  return seen;
+};
+const untilServed = (url: string) =>
+  until(async () => (await fetch(url, { method: 'POST' })).status, {
+    ok: (status) => status === 200,
+    what: 'replicas that DNS told of',
+  });
+
+test('[LB11] replicas that are new in DNS and do not listen yet cost no request', async () => {
+  const { port } = await replica('ws-gateway', '127.0.0.2', 0);
+  await replica('ws-gateway', '127.0.0.3', port);
+  const records = { 'ws-gateway': ['127.0.0.2', '127.0.0.3'] };
+  const url = `${await startProxy(records, port)}/api/publish`;
+  await untilServed(url);
+  const seen = await answersDuring(url, () =>
+    records['ws-gateway'].push('127.0.0.4', '127.0.0.5', '127.0.0.6'),
+  );
+  expect([...seen.keys()]).toEqual(['200 ws-gateway']);
+});
+
+test('[LB12] an address that is another service now gets no requests for the service before', async () => {
+  const old = await replica('session-service', '127.0.0.2', 0);
+  const { port } = old;
+  await replica('session-service', '127.0.0.3', port);
+  const records = { 'session-service': ['127.0.0.2', '127.0.0.3'] };
+  const url = `${await startProxy(records, port)}/v1/sessions`;
+  await untilServed(url);
+  await old.end();
+  // Its health checks have failed by now; the name server still tells the old address, as HAProxy remembers it.
+  await sleep(1_000);
+  const seen = await answersDuring(url, () => replica('ws-gateway', '127.0.0.2', port));
+  expect([...seen.keys()]).toEqual(['200 session-service']);
+});
