@@ -13,6 +13,9 @@ import { parse } from 'yaml';
 import { ROOT, read } from './source-files.ts';
 
 interface Service {
+  readonly pids_limit?: number;
+  readonly mem_limit?: string;
+  readonly ulimits?: object;
   readonly environment?: Readonly<Record<string, string>>;
   readonly volumes?: readonly string[];
   readonly stop_grace_period?: string;
@@ -51,6 +54,16 @@ test('[FC10] the load balancer of containers has the rules of the template (vite
   await expect(rendered).toMatchFileSnapshot(join(ROOT, 'deploy/haproxy/haproxy.containers.cfg'));
 });
 
+test('[LB10] the load balancer waits longer than a gateway before it cuts a silent socket', () => {
+  const { pingIntervalMs, pongTimeoutMs, plainSilenceMs, plainSweepMs } = readGatewayConfig(
+    environmentOf('ws-gateway'),
+  );
+  const [, seconds = '0'] =
+    /^ {2}timeout tunnel (\d+)s$/m.exec(read('deploy/haproxy/haproxy.cfg.template')) ?? [];
+  const longestMs = Math.max(pingIntervalMs + pongTimeoutMs, plainSilenceMs + plainSweepMs);
+  expect(Number(seconds) * 1_000).toBeGreaterThan(longestMs);
+});
+
 test('[FC11] every variable of docker-compose.yml has a default there', () => {
   const variables = [...text.matchAll(/\$\{([^}]*)\}/g)].map((match) => match[1] ?? '');
   expect(variables.length).toBeGreaterThan(20);
@@ -83,6 +96,32 @@ test('[FC11] what docker-compose.yml mounts and names is there', () => {
     Array.isArray(names) ? names : Object.keys(names),
   );
   expect(needed.filter((name) => !(name in file.services))).toEqual([]);
+});
+
+test('[FC18] every container has limits, and demands none that the engine may refuse', () => {
+  const limits = Object.entries(file.services).map(([name, one]) => ({
+    name,
+    memory: /^\d+[mg]$/.test(byDefault(one.mem_limit ?? '')),
+    pids: one.pids_limit,
+    ulimits: one.ulimits,
+  }));
+  expect(limits.length).toBeGreaterThan(15);
+  expect(limits).toEqual(limits.map(({ name }) => ({ name, memory: true, pids: 512, ulimits: undefined })));
+});
+
+test('[FC18] gateways and session services trust the networks of proxies', () => {
+  const trusted = ['ws-gateway', 'session-service'].map((name) => environmentOf(name)['TRUSTED_PROXIES']);
+  expect(trusted[0]).toBe(trusted[1]);
+  expect(trusted[0]?.split(',')).toEqual(
+    expect.arrayContaining(['10.0.0.0/8', '172.16.0.0/12', '100.64.0.0/10']),
+  );
+});
+
+test('[LB12] the load balancer names the service that it expects at an address', () => {
+  const checks = [...read('deploy/haproxy/haproxy.cfg.template').matchAll(/http-check send .* uri (\S+) /g)];
+  expect(checks.map(([, uri]) => uri)).toEqual(
+    ['ws-gateway', 'session-service', 'health-aggregator'].map((name) => `/readyz?service=${name}`),
+  );
 });
 
 test.each(Object.keys(OURS))('[FC9] %s has more time to end than its drain takes', (name) => {

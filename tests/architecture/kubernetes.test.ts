@@ -140,7 +140,7 @@ describe('[KM5] mistakes are found', () => {
   test('a misspelt field, in an object and in a patch', async () => {
     const whole = changed('preStop:', 'prestop:');
     const part = documentsOf(
-      read('deploy/kubernetes/overlays/ha/session-service.yaml').replace('containers:', 'container:'),
+      read('deploy/kubernetes/overlays/ha/health-aggregator.yaml').replace('containers:', 'container:'),
       'a mistaken patch',
     );
     const problems = await fieldProblems(whole, part);

@@ -33,6 +33,9 @@ afterEach(async () => {
   crowd = undefined;
 });
 
+interface FleetView {
+  readonly services: readonly { readonly instances: readonly { readonly state: string }[] }[];
+}
 const json = async <T>(url: string, init?: RequestInit): Promise<T> =>
   (await fetch(url, init)).json() as Promise<T>;
 const everybody = () => {
@@ -56,10 +59,15 @@ const slotsOf = ({ groups }: Crowd) =>
 
 test('[FD9] sessions, tickets, guests, presence, the registry and orders to all gateways work on a cluster', async () => {
   await untilHealthy();
-  const view = await json<{ services: { instances: { state: string }[] }[] }>(`${fleet.publicUrl}/v1/fleet`);
-  expect(view.services.flatMap(({ instances }) => instances.map(({ state }) => state))).toEqual(
-    everybody().map(() => 'up'),
-  );
+  // An instance says that it is well before the aggregator has probed it often enough to call it up.
+  await until(() => json<FleetView>(`${fleet.publicUrl}/v1/fleet`), {
+    ok: ({ services }) => {
+      const states = services.flatMap(({ instances }) => instances.map(({ state }) => state));
+      return states.length === everybody().length && states.every((state) => state === 'up');
+    },
+    what: 'every instance in the registry, up',
+    timeoutMs: 30_000,
+  });
   const guest = await fetch(`${fleet.publicUrl}/v1/guest-sessions`, {
     method: 'POST',
     headers: { origin: fleet.publicUrl, 'sec-fetch-site': 'same-origin', 'content-type': 'application/json' },
@@ -89,15 +97,19 @@ test('[FD9] sessions, tickets, guests, presence, the registry and orders to all 
     ok: (count) => count === 3,
     what: 'three to be present',
   });
-  const about = await json<{ result: { num_clients?: number; channels?: object } }>(
-    `${fleet.publicUrl}/api/channels`,
-    {
-      method: 'POST',
-      headers: { 'x-api-key': fleet.describe().serverApiKey, 'content-type': 'application/json' },
-      body: '{}',
-    },
-  );
-  expect(about.result.channels).toMatchObject({ room: { num_clients: 3 } });
+  const listed = () =>
+    json<{ result?: { channels?: Record<string, { num_clients: number }> } }>(
+      `${fleet.publicUrl}/api/channels`,
+      {
+        method: 'POST',
+        headers: { 'x-api-key': fleet.describe().serverApiKey, 'content-type': 'application/json' },
+        body: '{}',
+      },
+    );
+  await until(listed, {
+    ok: ({ result }) => result?.channels?.['room']?.num_clients === 3,
+    what: 'the answers of all gateways about the group',
+  });
 
   expect((await signOut(fleet.publicUrl, phone.credential)).status).toBe(204);
   for (const { closes } of [one, two]) {

@@ -47,14 +47,20 @@ test('[CH12] an unready gateway keeps its sockets and gets no new ones; when all
 
   await one.blackhole();
   await untilUnready(first?.url ?? '');
-  // Two failed checks of the load balancer.
-  await sleep(2_000);
-  expect(new Set(await landings(fleet, 6))).toEqual(new Set([second?.name]));
+  // The load balancer learns of it by two failed checks.
+  await until(() => landings(fleet, 6), {
+    ok: (gateways) => gateways.every((name) => name === second?.name),
+    what: 'new sockets on the other gateway only',
+  });
   for (const { closes, client } of kept) expect([client.state, closes]).toEqual(['connected', []]);
 
   await all.blackhole();
   await untilUnready(second?.url ?? '');
-  await sleep(2_000);
+  // The load balancer knows: a request that is no upgrade finds no gateway.
+  await until(async () => (await fetch(`${fleet.publicUrl}/api/info`, { method: 'POST' })).status, {
+    ok: (status) => status === 503,
+    what: 'no gateway for requests',
+  });
   const socket = new WebSocket(`${fleet.publicUrl.replace('http', 'ws')}/connection/websocket`);
   stack.defer(() => socket.terminate());
   await new Promise<void>((resolve, reject) => {
@@ -69,7 +75,7 @@ test('[CH13] a gateway that joins gets the new sockets until it has as many as t
   await fleet.halt(second?.name ?? '');
   expect(new Set(await landings(fleet, 10))).toEqual(new Set([first?.name]));
   await fleet.resume(second?.name ?? '');
-  // A fresh server is given its share slowly, over ten seconds.
+  // Two good checks, then a fresh server is given its share slowly, over ten seconds.
   await sleep(12_000);
   const later = await landings(fleet, 8);
   expect(new Set(later)).toEqual(new Set([second?.name]));

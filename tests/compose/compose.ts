@@ -1,7 +1,6 @@
 import { execFile } from 'node:child_process';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { openFilesLimit } from '@muster/local/haproxy';
 import { freePorts } from '@muster/local/ports';
 import { until } from '@muster/testkit/wait';
 
@@ -14,8 +13,6 @@ const COMMAND_TIMEOUT_MS = 600_000;
 const HEALTHY_WITHIN_MS = 90_000;
 const MOST_OUTPUT_BYTES = 32 * 1024 * 1024;
 const SHORT_ID = 12;
-/** What docker-compose.yml asks for; less where this machine allows less. */
-const OPEN_FILES = 131_072;
 
 /** A container as the engine describes it, as far as tests look. */
 export interface Inspected {
@@ -36,6 +33,8 @@ export interface ComposeFleet extends AsyncDisposable {
   compose(...args: readonly string[]): Promise<string>;
   /** `docker …`. */
   docker(...args: readonly string[]): Promise<string>;
+  /** A program of this repository, in the environment of this project; rejects with what it wrote when it fails. */
+  script(path: string, ...args: readonly string[]): Promise<string>;
   /** Containers of a service that run, by the short ids that are their host names. */
   containersOf(service: string): Promise<string[]>;
   /** A secret as the fleet has it now. */
@@ -61,16 +60,14 @@ export const startComposeFleet = async (
     MUSTER_VERSION: 'test',
     MUSTER_PORT: String(port),
     PROMETHEUS_PORT: String(prometheusPort),
-    MUSTER_NOFILE: String(Math.min(OPEN_FILES, openFilesLimit())),
     PUBLIC_URL: publicUrl,
     ALLOWED_ORIGINS: publicUrl,
     BUILDKIT_PROGRESS: 'plain',
   };
-  const docker = async (...args: readonly string[]): Promise<string> => {
-    const options = { cwd: ROOT, env, timeout: COMMAND_TIMEOUT_MS, maxBuffer: MOST_OUTPUT_BYTES };
-    const { stdout } = await run('docker', [...args], options);
-    return stdout.trim();
-  };
+  const options = { cwd: ROOT, env, timeout: COMMAND_TIMEOUT_MS, maxBuffer: MOST_OUTPUT_BYTES };
+  const output = async (program: string, args: readonly string[]): Promise<string> =>
+    (await run(program, [...args], options)).stdout.trim();
+  const docker = (...args: readonly string[]) => output('docker', args);
   const form = envFile === undefined ? [] : ['--env-file', join(ROOT, 'deploy/docker', envFile)];
   const compose = (...args: readonly string[]) => docker('compose', ...form, ...args);
   const remove = () =>
@@ -102,6 +99,7 @@ export const startComposeFleet = async (
       secret,
       compose,
       docker,
+      script: (path, ...args) => output(join(ROOT, path), args),
       untilHealthy,
       containersOf: async (service) =>
         (await compose('ps', '--quiet', service))

@@ -1,5 +1,7 @@
 import { spawnSync } from 'node:child_process';
-import { join } from 'node:path';
+import { mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
 import { parse, parseAllDocuments } from 'yaml';
 import { ROOT, read, repositoryFiles } from '../source-files.ts';
 
@@ -64,13 +66,31 @@ export interface Kustomization {
 export const kustomizationAt = (path: string): Kustomization => parse(read(path)) as Kustomization;
 
 /** An overlay as kubectl builds it; undefined where kubectl is missing or too old to know components. */
-export const built = (overlay: string): Document[] | undefined => {
-  const { status, stdout, stderr, error } = spawnSync(
-    'kubectl',
-    ['kustomize', join(ROOT, 'deploy/kubernetes/overlays', overlay)],
-    { encoding: 'utf8', timeout: 60_000 },
-  );
+export const built = (overlay: string): Document[] | undefined =>
+  buildDirectory(join(ROOT, 'deploy/kubernetes/overlays', overlay), `overlay ${overlay}`);
+
+/** The base with some components, as kubectl builds it; undefined where {@link built} is. */
+export const builtWith = (components: readonly string[]): Document[] | undefined => {
+  const directory = mkdtempSync(join(tmpdir(), 'muster-kustomize-'));
+  const at = (path: string) => relative(realpathSync(directory), join(ROOT, 'deploy/kubernetes', path));
+  const kustomization = {
+    resources: [at('base')],
+    components: components.map((name) => at(`components/${name}`)),
+  };
+  try {
+    writeFileSync(join(directory, 'kustomization.yaml'), JSON.stringify(kustomization));
+    return buildDirectory(directory, `base with ${components.join(', ')}`);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+};
+
+const buildDirectory = (directory: string, what: string): Document[] | undefined => {
+  const { status, stdout, stderr, error } = spawnSync('kubectl', ['kustomize', directory], {
+    encoding: 'utf8',
+    timeout: 60_000,
+  });
   if (error !== undefined || /unknown command|unknown field "components"/.test(stderr)) return undefined;
-  if (status !== 0) throw new Error(`${overlay}: ${stderr}`);
-  return documentsOf(stdout, `overlay ${overlay}`);
+  if (status !== 0) throw new Error(`${what}: ${stderr}`);
+  return documentsOf(stdout, what);
 };

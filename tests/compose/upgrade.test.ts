@@ -1,0 +1,134 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { dockerAnswers } from '@muster/testkit/docker';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type SdkClient, sdkClient, signIn } from '../cluster/clients.ts';
+import { type ComposeFleet, startComposeFleet } from './compose.ts';
+
+const say = (line: string): void => void process.stdout.write(`compose: ${line}\n`);
+const CLIENTS = 24;
+const PUBLISHERS = 4;
+const PAUSE_MS = 20;
+const TRY_TIMEOUT_MS = 10_000;
+
+const hasEngine = await dockerAnswers(process.env);
+if (!hasEngine) say('SKIPPED: no Docker engine answers, and no upgrade has been tested');
+
+/** What back ends and clients noticed. */
+interface Noticed {
+  readonly publications: number;
+  readonly logins: number;
+  /** Publications and logins that were not answered 200 and 201. */
+  readonly refused: readonly string[];
+  /** How often each client lost its connection. */
+  readonly reconnects: readonly number[];
+}
+
+describe.skipIf(!hasEngine)('changes of the fleet of docker-compose.yml while it is in use', () => {
+  let fleet: ComposeFleet;
+  beforeAll(async () => {
+    fleet = await startComposeFleet(say);
+  });
+  afterAll(() => fleet?.[Symbol.asyncDispose]());
+
+  /** One publication without a key: made once, and never again. */
+  const publish = async (n: number): Promise<string | undefined> => {
+    const startedAt = new Date().toISOString();
+    try {
+      const answer = await fetch(`${fleet.publicUrl}/api/publish`, {
+        method: 'POST',
+        headers: { 'x-api-key': fleet.serverApiKey, 'content-type': 'application/json' },
+        body: JSON.stringify({ channel: 'upgrade', data: { n } }),
+        signal: AbortSignal.timeout(TRY_TIMEOUT_MS),
+      });
+      const text = await answer.text();
+      return answer.status === 200 && text.includes('"result"')
+        ? undefined
+        : `${startedAt} publication ${n}: ${answer.status} ${text}`;
+    } catch (error) {
+      return `${startedAt} publication ${n}: ${error} ${(error as Error).cause}`;
+    }
+  };
+
+  /** Publishes, signs in and listens while `work` runs. */
+  const during = async (work: () => Promise<unknown>): Promise<Noticed> => {
+    const clients: SdkClient[] = [];
+    for (let index = 0; index < CLIENTS; index += 1) {
+      const { credential } = await signIn(fleet, `listener-${index}`);
+      clients.push(await sdkClient(fleet.publicUrl, credential));
+    }
+    const reconnects = clients.map(() => 0);
+    for (const [index, { client }] of clients.entries()) {
+      client.on('connecting', () => {
+        reconnects[index] = (reconnects[index] ?? 0) + 1;
+      });
+    }
+    const refused: string[] = [];
+    let isGoing = true;
+    let publications = 0;
+    let logins = 0;
+    const publishing = Array.from({ length: PUBLISHERS }, async () => {
+      while (isGoing) {
+        publications += 1;
+        const fault = await publish(publications);
+        if (fault !== undefined) refused.push(fault);
+        await sleep(PAUSE_MS);
+      }
+    });
+    const signingIn = (async () => {
+      while (isGoing) {
+        logins += 1;
+        await signIn(fleet, `login-${logins}`).catch((error) => refused.push(`login ${logins}: ${error}`));
+        await sleep(PAUSE_MS);
+      }
+    })();
+    try {
+      await work();
+      await sleep(2_000);
+    } finally {
+      isGoing = false;
+      await Promise.all([...publishing, signingIn]);
+      for (const client of clients) client[Symbol.dispose]();
+    }
+    say(
+      `${publications} publications, ${logins} logins, ${refused.length} refused; reconnects ${reconnects.join(' ')}`,
+    );
+    for (const line of refused) say(line);
+    return { publications, logins, refused, reconnects };
+  };
+  const scale = (gateways: number) =>
+    fleet.compose(
+      ...['up', '--detach', '--no-build', '--no-recreate', '--no-deps', '--wait'],
+      ...['--scale', `ws-gateway=${gateways}`, 'ws-gateway'],
+    );
+
+  test('[FC17] a rolling upgrade replaces every container; nothing is refused and each client reconnects once at most', async () => {
+    const services = ['session-service', 'ws-gateway', 'health-aggregator'];
+    const before = await Promise.all(services.map((service) => fleet.containersOf(service)));
+    const noticed = await during(async () => {
+      say(await fleet.script('deploy/docker/rolling-upgrade.sh'));
+    });
+    const after = await Promise.all(services.map((service) => fleet.containersOf(service)));
+    expect(after.map(({ length }) => length)).toEqual(before.map(({ length }) => length));
+    expect(after.flat().filter((id) => before.flat().includes(id))).toEqual([]);
+    expect(noticed.refused).toEqual([]);
+    expect(Math.max(...noticed.reconnects)).toBeLessThanOrEqual(1);
+    await fleet.untilHealthy();
+  });
+
+  test('[FC8] from three gateways to five and back: no publication and no login is refused', async () => {
+    const noticed = await during(async () => {
+      await scale(5);
+      await fleet.untilHealthy(5);
+      // Open sockets on the new ones too.
+      const others: SdkClient[] = [];
+      for (let index = 0; index < CLIENTS; index += 1) {
+        const { credential } = await signIn(fleet, `other-${index}`);
+        others.push(await sdkClient(fleet.publicUrl, credential));
+      }
+      await scale(3);
+      await fleet.untilHealthy(3);
+      for (const other of others) other[Symbol.dispose]();
+    });
+    expect(noticed.refused).toEqual([]);
+  });
+});
