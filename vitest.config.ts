@@ -49,6 +49,15 @@ const PROJECTS: Record<string, object> = {
     fileParallelism: false,
     sequence: { groupOrder: 4 },
   },
+  // What the documents tell a reader to type: `npm run test:documents`.
+  documents: {
+    include: ['tests/documents/**/*.test.ts'],
+    globalSetup: STORES,
+    testTimeout: 900_000,
+    hookTimeout: 900_000,
+    fileParallelism: false,
+    sequence: { groupOrder: 6 },
+  },
   // The fleet in containers: `npm run test:compose`.
   compose: {
     include: ['tests/compose/**/*.test.ts'],

@@ -45,6 +45,7 @@ const COMMANDS = {
     return runTests(tools, args);
   },
   'test:chaos': async () => runSuite(await prepare({ withConsole: true }), 'chaos', args),
+  'test:documents': async () => runSuite(await prepare({ withConsole: true }), 'documents', args),
   'test:compose': async () => runSuite(await prepare({ withConsole: true }), 'compose', args),
   conformance: async () => {
     const tools = await prepare({ withConsole: false });

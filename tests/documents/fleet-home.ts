@@ -5,7 +5,7 @@ import type { FleetDescription, Member } from '@muster/fleet/description';
 import { type Fleet, startFleet } from '@muster/fleet/fleet';
 import { freePorts } from '@muster/local/ports';
 import { type Mark, ROOT, type Runnable, runnableBlocks } from './blocks.ts';
-import { type DocumentShell, openShell } from './shell.ts';
+import { runBlocks } from './shell.ts';
 
 /** Ports as the documents have them. */
 const PUBLIC_PORT = 8_080;
@@ -60,17 +60,10 @@ export const startFleetHome = async (): Promise<FleetHome> => {
     directory: home,
     runDocument: async (document, marks, slow) => {
       const blocks = runnableBlocks(document, marks).filter(({ isSlow }) => slow || !isSlow);
-      await using shell: DocumentShell = openShell({
-        ...{ cwd: realpathSync(home), env, replacements },
+      return runBlocks(blocks, {
+        ...{ cwd: realpathSync(home), env, replacements, isQuick: !slow },
         scratch: join(home, '.muster', 'blocks'),
-        isQuick: !slow,
       });
-      const written = new Map<Runnable, string>();
-      for (const block of blocks) written.set(block, await shell.run(block));
-      for (const block of blocks.filter(({ isBackground }) => isBackground)) {
-        written.set(block, shell.outputOf(block));
-      }
-      return written;
     },
     [Symbol.asyncDispose]: async () => {
       await fleet.stop();

@@ -109,6 +109,19 @@ export const openShell = (options: ShellOptions): DocumentShell => {
   };
 };
 
+/** Runs blocks in one shell, in order; answers what each had written by the end of the last. */
+export const runBlocks = async (
+  blocks: readonly Runnable[],
+  options: ShellOptions,
+): Promise<ReadonlyMap<Runnable, string>> => {
+  await using shell = openShell(options);
+  const written = new Map<Runnable, string>();
+  for (const block of blocks) written.set(block, await shell.run(block));
+  for (const block of blocks.filter(({ isBackground }) => isBackground))
+    written.set(block, shell.outputOf(block));
+  return written;
+};
+
 /** SIGTERM to all that is left, then SIGKILL to what has not ended. */
 const endGroup = async (pid: number, exited: Promise<void>): Promise<void> => {
   const signal = (name: 'SIGTERM' | 'SIGKILL' | 0): boolean => {
