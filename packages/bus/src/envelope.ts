@@ -1,7 +1,7 @@
 import { type GroupPosition, parseGroupPosition } from './position.ts';
 
-/** What a message of the bus is about. */
-export type MessageKind = 'publication' | 'join' | 'leave';
+/** What a message of the bus is about; `clear`: everything up to its position was removed from the stream. */
+export type MessageKind = 'publication' | 'join' | 'leave' | 'clear';
 
 /** A finished push on its way between replicas, with what a receiver must know without parsing it. */
 export interface BusMessage extends GroupPosition {
@@ -23,8 +23,8 @@ export interface BusMessage extends GroupPosition {
 const VERSION = 1;
 const NEWLINE = 10;
 const MAX_HEAD_BYTES = 1024;
-const KINDS: Readonly<Record<string, MessageKind>> = { p: 'publication', j: 'join', l: 'leave' };
-const LETTERS: Readonly<Record<MessageKind, string>> = { publication: 'p', join: 'j', leave: 'l' };
+const KINDS: Readonly<Record<string, MessageKind>> = { p: 'publication', j: 'join', l: 'leave', c: 'clear' };
+const LETTERS: Readonly<Record<MessageKind, string>> = { publication: 'p', join: 'j', leave: 'l', clear: 'c' };
 
 /** The message as bytes for the bus. */
 export const encodeMessage = (message: BusMessage): Buffer => {

@@ -7,11 +7,13 @@ interface MemoryStream {
   epoch: string;
   top: number;
   entries: Entry[];
+  /** When what is kept is forgotten, on the clock of the broker. */
+  expiresAt: number;
   version: { number: number; epoch: string } | undefined;
   readonly results: Map<string, Appended>;
 }
 
-/** The streams of a memory broker; what Redis does in a script, done in one turn. Time to live is not played. */
+/** The streams of a memory broker; what Redis does in a script, done in one turn. */
 export interface MemoryStreams extends Streams {
   /** Loses everything, as FLUSHALL does. */
   flush(): void;
@@ -25,6 +27,8 @@ export const createMemoryStreams = (options: {
   deliver(group: GroupName, message: BusMessage): void;
   /** Whether a replica listens to the group. */
   isHeard(group: GroupName): boolean;
+  /** Milliseconds of the clock by which publications are forgotten. */
+  now(): number;
 }): MemoryStreams => {
   const streams = new Map<GroupName, MemoryStream>();
   let epochs = 0;
@@ -32,9 +36,10 @@ export const createMemoryStreams = (options: {
   const streamOf = (group: GroupName): MemoryStream => {
     let stream = streams.get(group);
     if (stream === undefined) {
-      stream = { epoch: newEpoch(), top: 0, entries: [], version: undefined, results: new Map() };
+      stream = { ...EMPTY, epoch: newEpoch(), entries: [], results: new Map() };
       streams.set(group, stream);
     }
+    if (options.now() >= stream.expiresAt) stream.entries = [];
     return stream;
   };
   const topOf = ({ top, epoch }: MemoryStream) => ({ offset: top, epoch });
@@ -54,6 +59,7 @@ export const createMemoryStreams = (options: {
       const { dataLength, notes } = draft;
       const entry = { offset: stream.top, text: publicationAt(draft, topOf(stream)), dataLength, notes };
       stream.entries = [...stream.entries, entry].slice(-retention.size);
+      stream.expiresAt = options.now() + retention.ttlMs;
       options.deliver(group, messageOfEntry(group, entry, stream.epoch));
       const appended: Appended = { ...topOf(stream), outcome: 'published' };
       if (idempotencyKey !== undefined) stream.results.set(idempotencyKey, appended);
@@ -63,12 +69,13 @@ export const createMemoryStreams = (options: {
       options.requireUp();
       return topOf(streamOf(group));
     },
-    read: async (group, { from, limit, reverse = false }) => {
+    read: async (group, { from, limit, reverse = false, maxBytes }) => {
       options.requireUp();
       const stream = streamOf(group);
       const inRange = ({ offset }: Entry) => from === undefined || (reverse ? offset < from : offset > from);
       const entries = (reverse ? stream.entries.toReversed() : stream.entries).filter(inRange);
-      return { top: topOf(stream), entries: entries.slice(0, limit) };
+      const lastsMs = stream.entries.length === 0 ? 0 : stream.expiresAt - options.now();
+      return { top: topOf(stream), entries: within(entries.slice(0, limit), maxBytes), lastsMs };
     },
     tops: async (groups) => {
       options.requireUp();
@@ -85,7 +92,10 @@ export const createMemoryStreams = (options: {
     },
     clear: async (group) => {
       options.requireUp();
-      streamOf(group).entries = [];
+      const stream = streamOf(group);
+      stream.entries = [];
+      const nothing = { body: Buffer.alloc(0), dataAt: 0, dataLength: 0, notes: [] };
+      if (stream.top > 0) options.deliver(group, { kind: 'clear', ...nothing, ...topOf(stream) });
     },
     flush: () => streams.clear(),
     lose: (group, count) => {
@@ -94,6 +104,18 @@ export const createMemoryStreams = (options: {
       stream.entries = stream.entries.filter(({ offset }) => offset <= stream.top);
     },
   };
+};
+
+const EMPTY = { top: 0, expiresAt: Number.POSITIVE_INFINITY, version: undefined };
+
+/** The first entries that together have so many bytes, and the very first in any case. */
+const within = (entries: readonly Entry[], maxBytes = Number.POSITIVE_INFINITY): readonly Entry[] => {
+  let bytes = 0;
+  const end = entries.findIndex(({ text }, index) => {
+    bytes += Buffer.byteLength(text);
+    return index > 0 && bytes > maxBytes;
+  });
+  return end < 0 ? entries : entries.slice(0, end);
 };
 
 const isOutdated = (

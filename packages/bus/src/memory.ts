@@ -22,7 +22,7 @@ interface Member {
 }
 
 /** A broker without any replica. Messages arrive in a later microtask, in the order in which they were published. */
-export const createMemoryBroker = (): MemoryBroker => {
+export const createMemoryBroker = (now: () => number = () => performance.now()): MemoryBroker => {
   const members = new Set<Member>();
   const usedKeys = new Set<string>();
   let up = true;
@@ -41,6 +41,7 @@ export const createMemoryBroker = (): MemoryBroker => {
   const streams = createMemoryStreams({
     requireUp,
     deliver,
+    now,
     isHeard: (group) => [...members].some(({ groups }) => groups.has(group)),
   });
 

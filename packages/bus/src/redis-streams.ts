@@ -5,7 +5,7 @@ import { messageHead, messageNotes, parseNotes } from './envelope.ts';
 import { createEpochs } from './epochs.ts';
 import { groupKeys } from './keys.ts';
 import { type GroupPosition, parseGroupPosition } from './position.ts';
-import { APPEND, DISOWN, READ, runScript, type Script } from './scripts.ts';
+import { APPEND, CLEAR, DISOWN, READ, runScript, type Script } from './scripts.ts';
 import { type Appended, IDEMPOTENCY_TTL_MS, type StreamPage, type Streams } from './streams.ts';
 import { WriteFault } from './write-fault.ts';
 
@@ -46,17 +46,21 @@ export const createRedisStreams = (redis: RedisConnections, appender: () => Redi
     top: async (group, retention) => {
       const { stream, meta } = keysOf(group);
       return positionOf(
-        await reading(READ, [stream, meta], [newEpoch(), retention.metaTtlMs, '-', '+', 0, 0]),
+        await reading(READ, [stream, meta], [newEpoch(), retention.metaTtlMs, '-', '+', 0, 0, 0]),
       );
     },
-    read: async (group, { from, limit, reverse = false, retention }): Promise<StreamPage> => {
+    read: async (group, { from, limit, reverse = false, maxBytes = 0, retention }): Promise<StreamPage> => {
       const { stream, meta } = keysOf(group);
       const first = from === undefined || reverse ? '-' : `${from + 1}-0`;
       const last = from === undefined || !reverse ? '+' : `${Math.max(from - 1, 0)}-0`;
-      const args = [newEpoch(), retention.metaTtlMs, first, last, limit, reverse ? 1 : 0];
+      const args = [newEpoch(), retention.metaTtlMs, first, last, limit, reverse ? 1 : 0, maxBytes];
       const answer = await reading(READ, [stream, meta], args);
-      const [, , entries] = answer as unknown[];
-      return { top: positionOf(answer), entries: (entries as RawEntry[]).map(entryOf) };
+      const [, , entries, lastsMs] = answer as unknown[];
+      return {
+        top: positionOf(answer),
+        entries: (entries as RawEntry[]).map(entryOf),
+        lastsMs: Math.max(0, Number(lastsMs)),
+      };
     },
     tops: async (groups) => {
       const found: (GroupPosition | undefined)[] = [];
@@ -80,7 +84,9 @@ export const createRedisStreams = (redis: RedisConnections, appender: () => Redi
       );
     },
     clear: async (group) => {
-      await guarded(() => redis.retry((lane) => lane.del(keysOf(group).stream)));
+      const { stream, meta, channel } = keysOf(group);
+      const head = messageHead({ kind: 'clear', dataAt: 0, dataLength: 0 });
+      await reading(CLEAR, [stream, meta], [redis.channels.publishCommand, channel, head]);
     },
   };
 };

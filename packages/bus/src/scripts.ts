@@ -62,7 +62,10 @@ if ARGV[10] ~= '0' then
 end
 return {offset, epoch, 0}`);
 
-/* KEYS stream meta · ARGV 1 epoch for a new stream · 2 meta ttl ms · 3 first id · 4 last id · 5 count, 0 for none · 6 reverse. Answers offset, epoch, entries. */
+/*
+ * KEYS stream meta · ARGV 1 epoch for a new stream · 2 meta ttl ms · 3 first id · 4 last id · 5 count, 0 for none · 6 reverse ·
+ *      7 bytes, 0 for no bound. Answers offset, epoch, entries, ms for which the stream is kept (negative for none).
+ */
 export const READ = script(`
 local meta = redis.call('HMGET', KEYS[2], 'e', 's')
 local epoch = meta[1]
@@ -71,13 +74,36 @@ if not epoch then
   redis.call('HSET', KEYS[2], 'e', epoch)
 end
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
-local entries = {}
 -- Without an offset of its own, whatever the stream holds is of another life.
-if ARGV[5] ~= '0' and meta[2] then
-  if ARGV[6] == '1' then entries = redis.call('XREVRANGE', KEYS[1], ARGV[4], ARGV[3], 'COUNT', ARGV[5])
-  else entries = redis.call('XRANGE', KEYS[1], ARGV[3], ARGV[4], 'COUNT', ARGV[5]) end
+if ARGV[5] == '0' or not meta[2] then return {meta[2] or '0', epoch, {}, -2} end
+local entries, lasts = {}, redis.call('PTTL', KEYS[1])
+local first, last, wanted, bound = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[7])
+-- With a bound, page by page: what is beyond it is not read.
+local page, bytes = bound == 0 and wanted or math.min(wanted, 8), 0
+while wanted > 0 do
+  local some
+  if ARGV[6] == '1' then some = redis.call('XREVRANGE', KEYS[1], last, first, 'COUNT', page)
+  else some = redis.call('XRANGE', KEYS[1], first, last, 'COUNT', page) end
+  for _, entry in ipairs(some) do
+    bytes = bytes + #entry[2][2]
+    if bound > 0 and bytes > bound and #entries > 0 then return {meta[2], epoch, entries, lasts} end
+    entries[#entries + 1] = entry
+  end
+  wanted = wanted - #some
+  if #some < page or (bound > 0 and bytes >= bound) then break end
+  local reached = tonumber(string.match(some[#some][1], '^%d+'))
+  if ARGV[6] == '1' then last = string.format('%.0f-0', reached - 1)
+  else first = string.format('%.0f-0', reached + 1) end
+  page = bound == 0 and wanted or math.max(1, math.min(wanted, math.floor((bound - bytes) * #entries / bytes)))
 end
-return {meta[2] or '0', epoch, entries}`);
+return {meta[2], epoch, entries, lasts}`);
+
+/* KEYS stream meta · ARGV 1 publish command · 2 channel · 3 head. Tells those who listen up to where nothing is kept any more. */
+export const CLEAR = script(`
+redis.call('DEL', KEYS[1])
+local meta = redis.call('HMGET', KEYS[2], 's', 'e')
+if meta[1] then redis.call(ARGV[1], ARGV[2], ARGV[3] .. meta[1] .. ' ' .. meta[2] .. '\\n') end
+return 0`);
 
 /* KEYS meta · ARGV 1 epoch seen · 2 offset seen · 3 new epoch · 4 meta ttl ms. Answers offset, epoch. */
 export const DISOWN = script(`

@@ -1,7 +1,8 @@
 import type { GroupName } from '@muster/protocol/ids';
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { BusFixture } from './conformance.ts';
-import { draftPublication } from './draft.ts';
+import { draftPublication, type Entry } from './draft.ts';
 import type { Retention } from './streams.ts';
 
 const RETENTION: Retention = { size: 5, ttlMs: 60_000, metaTtlMs: 120_000 };
@@ -68,12 +69,45 @@ const appending = (fixture: BusFixture): void => {
     expect((await bus.read(ROOM, { limit: 1, retention: RETENTION })).top.offset).toBe(8);
   });
 
+  test('[ST31] a reading with a bound of bytes ends there, in either order, with one entry at least', async () => {
+    const { bus } = await fixture.replica();
+    const long = { ...RETENTION, size: 100 };
+    const sizes = Array.from({ length: 40 }, (_, n) => (n % 9 === 0 ? 4_000 : 100 + n));
+    for (const [n, size] of sizes.entries()) {
+      const publication = { data: JSON.stringify(`${n}${'x'.repeat(size)}`) };
+      await bus.append(ROOM, draftPublication(ROOM, publication), { retention: long });
+    }
+    const all = (await bus.read(ROOM, { limit: 100, retention: long })).entries;
+    const property = fc.asyncProperty(
+      fc.record({
+        maxBytes: fc.integer({ min: 1, max: 30_000 }),
+        limit: fc.integer({ min: 1, max: 50 }),
+        from: fc.integer({ min: 0, max: 41 }),
+        reverse: fc.boolean(),
+      }),
+      async (query) => {
+        const { entries, lastsMs } = await bus.read(ROOM, { ...query, retention: long });
+        const inRange = ({ offset }: Entry) => (query.reverse ? offset < query.from : offset > query.from);
+        const wanted = (query.reverse ? all.toReversed() : all).filter(inRange).slice(0, query.limit);
+        let bytes = 0;
+        const end = wanted.findIndex(({ text }, at) => {
+          bytes += text.length;
+          return at > 0 && bytes > query.maxBytes;
+        });
+        expect(entries).toEqual(end < 0 ? wanted : wanted.slice(0, end));
+        expect(lastsMs).toBeGreaterThan(long.ttlMs / 2);
+        expect(lastsMs).toBeLessThanOrEqual(long.ttlMs);
+      },
+    );
+    await fc.assert(property, { numRuns: 60 });
+  });
+
   test('[ST22] an empty stream has an epoch, which its first publication names', async () => {
     const { bus, received } = await fixture.replica();
     await bus.subscribe(ROOM);
     const top = await bus.top(ROOM, RETENTION);
     expect(top).toEqual({ offset: 0, epoch: expect.stringMatching(/^.+$/) });
-    expect(await bus.read(ROOM, { limit: 9, retention: RETENTION })).toEqual({ top, entries: [] });
+    expect(await bus.read(ROOM, { limit: 9, retention: RETENTION })).toEqual({ top, entries: [], lastsMs: 0 });
     await bus.append(ROOM, draft(1), OPTIONS);
     await bus.append(ROOM, draft(2), OPTIONS);
     await expect.poll(() => received.length).toBe(2);
@@ -160,15 +194,28 @@ const losses = (fixture: BusFixture): void => {
     expect(await bus.disown(ROOM, { offset: 2, epoch }, RETENTION)).toEqual({ offset: 2, epoch });
   });
 
-  test('[ST27] clearing forgets the publications, offset and epoch go on', async () => {
-    const { bus } = await fixture.replica();
+  test('[ST27] clearing forgets the publications, offset and epoch go on, every replica is told in the order of the stream', async () => {
+    const [one, two] = [await fixture.replica(), await fixture.replica()];
+    const { bus } = one;
+    await Promise.all([bus.subscribe(ROOM), two.bus.subscribe(ROOM)]);
     const { epoch } = await bus.append(ROOM, draft(1), OPTIONS);
     await bus.clear(ROOM);
     expect(await bus.read(ROOM, { limit: 9, retention: RETENTION })).toEqual({
       top: { offset: 1, epoch },
       entries: [],
+      lastsMs: 0,
     });
     expect(await bus.append(ROOM, draft(2), OPTIONS)).toMatchObject({ offset: 2, epoch });
+    for (const { received } of [one, two]) {
+      await expect
+        .poll(() => received.map(({ kind, offset }) => [kind, offset]))
+        .toEqual([
+          ['publication', 1],
+          ['clear', 1],
+          ['publication', 2],
+        ]);
+      expect(received[1]).toMatchObject({ epoch, body: Buffer.alloc(0) });
+    }
   });
 
   test('[ST28] with the store away every operation fails at once', async () => {

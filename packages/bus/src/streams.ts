@@ -35,12 +35,16 @@ export interface StreamQuery {
   readonly from?: number;
   readonly limit: number;
   readonly reverse?: boolean;
+  /** Bytes of all texts together; left out for no bound. The first entry is read whatever its size. */
+  readonly maxBytes?: number;
   readonly retention: Retention;
 }
 
 export interface StreamPage {
   readonly top: GroupPosition;
   readonly entries: readonly Entry[];
+  /** Milliseconds for which the stream is kept from the moment of reading if nothing is appended; 0 when it is not there. */
+  readonly lastsMs: number;
 }
 
 /** The kept publications of groups. All methods throw {@link AppError} REDIS_UNAVAILABLE when the store cannot be reached. */
@@ -62,7 +66,7 @@ export interface Streams {
    * publications that were accepted. Resolves with the position that holds then.
    */
   disown(group: GroupName, seen: GroupPosition, retention: Retention): Promise<GroupPosition>;
-  /** Forgets the publications; offset and epoch go on. */
+  /** Forgets the publications and tells every replica that listens to the group; offset and epoch go on. */
   clear(group: GroupName): Promise<void>;
 }
 
