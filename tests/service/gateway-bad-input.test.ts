@@ -184,7 +184,7 @@ describe('frames', () => {
     expect(await gateway.metric('gateway_disconnects_total{initiator="server",code="1009"}')).toBe(2);
   });
 
-  test('[VL2] a binary frame closes with 3501', async () => {
+  test('[VL2] bytes that are no JSON close with 3501', async () => {
     const client = await live();
     client.socket.send(Buffer.from([1, 2, 3]));
     expect(await client.closed).toMatchObject({ code: 3501 });

@@ -167,11 +167,15 @@ describe('what is not good', () => {
     expect(await gateway.metric('gateway_token_checks_total{kind="connection",result="claims"}')).toBe(2);
   });
 
-  test('[JT8] no user: 3507; expired: 109; no credential: 3501', async () => {
+  test('[JT8] no user: 3507; expired or not good yet: 109; no credential: 3501', async () => {
     expect(await closeOf(gateway, { token: await signToken({ sub: '' }) })).toMatchObject({ code: 3507 });
     expect(await replyOf(gateway, { token: await signToken({ exp: seconds(-1) }) })).toMatchObject({
       error: { code: 109 },
     });
+    expect(await replyOf(gateway, { token: await signToken({ nbf: seconds(300) }) })).toMatchObject({
+      error: { code: 109 },
+    });
+    expect(await gateway.metric('gateway_token_checks_total{kind="connection",result="not_yet"}')).toBe(1);
     expect(await replyOf(gateway, { token: await signToken({ expire_at: seconds(-1) }) })).toMatchObject({
       error: { code: 110 },
     });
@@ -279,9 +283,12 @@ describe('anonymous clients', () => {
     expect((await tryUpgrade(`${on.wsUrl}/ws?group=open:1`)).status).toBe(403);
   });
 
-  test('[AN3] in development everybody may do everything, with an old token too, but not with a forged one', async () => {
+  test('[AN3] in development everybody may do everything, but not with a forged token or one that has run out', async () => {
     const on = await start({ CLIENT_INSECURE: 'true', TOKEN_HMAC_SECRET: TOKEN_SECRET });
-    const client = await connected(sdk(on, { token: await signToken({ exp: seconds(-60) }) }));
+    expect(await replyOf(on, { token: await signToken({ exp: seconds(-60) }) })).toMatchObject({
+      error: { code: 109 },
+    });
+    const client = await connected(sdk(on, { token: await signToken() }));
     const subscription = client.newSubscription('$x#bob');
     subscription.subscribe();
     await subscription.ready(5_000);

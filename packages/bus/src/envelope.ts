@@ -24,7 +24,12 @@ const VERSION = 1;
 const NEWLINE = 10;
 const MAX_HEAD_BYTES = 1024;
 const KINDS: Readonly<Record<string, MessageKind>> = { p: 'publication', j: 'join', l: 'leave', c: 'clear' };
-const LETTERS: Readonly<Record<MessageKind, string>> = { publication: 'p', join: 'j', leave: 'l', clear: 'c' };
+const LETTERS: Readonly<Record<MessageKind, string>> = {
+  publication: 'p',
+  join: 'j',
+  leave: 'l',
+  clear: 'c',
+};
 
 /** The message as bytes for the bus. */
 export const encodeMessage = (message: BusMessage): Buffer => {

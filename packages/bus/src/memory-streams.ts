@@ -72,8 +72,7 @@ export const createMemoryStreams = (options: {
     read: async (group, { from, limit, reverse = false, maxBytes }) => {
       options.requireUp();
       const stream = streamOf(group);
-      const inRange = ({ offset }: Entry) => from === undefined || (reverse ? offset < from : offset > from);
-      const entries = (reverse ? stream.entries.toReversed() : stream.entries).filter(inRange);
+      const entries = inOrder(stream.entries, from, reverse);
       const lastsMs = stream.entries.length === 0 ? 0 : stream.expiresAt - options.now();
       return { top: topOf(stream), entries: within(entries.slice(0, limit), maxBytes), lastsMs };
     },
@@ -94,8 +93,8 @@ export const createMemoryStreams = (options: {
       options.requireUp();
       const stream = streamOf(group);
       stream.entries = [];
-      const nothing = { body: Buffer.alloc(0), dataAt: 0, dataLength: 0, notes: [] };
-      if (stream.top > 0) options.deliver(group, { kind: 'clear', ...nothing, ...topOf(stream) });
+      if (stream.top > 0) options.deliver(group, { ...CLEAR, ...topOf(stream) });
+      return topOf(stream);
     },
     flush: () => streams.clear(),
     lose: (group, count) => {
@@ -106,7 +105,13 @@ export const createMemoryStreams = (options: {
   };
 };
 
+const CLEAR = { kind: 'clear', body: Buffer.alloc(0), dataAt: 0, dataLength: 0, notes: [] } as const;
 const EMPTY = { top: 0, expiresAt: Number.POSITIVE_INFINITY, version: undefined };
+
+const inOrder = (entries: readonly Entry[], from: number | undefined, reverse: boolean): Entry[] => {
+  const inRange = ({ offset }: Entry) => from === undefined || (reverse ? offset < from : offset > from);
+  return (reverse ? entries.toReversed() : entries).filter(inRange);
+};
 
 /** The first entries that together have so many bytes, and the very first in any case. */
 const within = (entries: readonly Entry[], maxBytes = Number.POSITIVE_INFINITY): readonly Entry[] => {

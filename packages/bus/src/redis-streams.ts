@@ -55,12 +55,7 @@ export const createRedisStreams = (redis: RedisConnections, appender: () => Redi
       const last = from === undefined || !reverse ? '+' : `${Math.max(from - 1, 0)}-0`;
       const args = [newEpoch(), retention.metaTtlMs, first, last, limit, reverse ? 1 : 0, maxBytes];
       const answer = await reading(READ, [stream, meta], args);
-      const [, , entries, lastsMs] = answer as unknown[];
-      return {
-        top: positionOf(answer),
-        entries: (entries as RawEntry[]).map(entryOf),
-        lastsMs: Math.max(0, Number(lastsMs)),
-      };
+      return pageOf(answer);
     },
     tops: async (groups) => {
       const found: (GroupPosition | undefined)[] = [];
@@ -86,7 +81,7 @@ export const createRedisStreams = (redis: RedisConnections, appender: () => Redi
     clear: async (group) => {
       const { stream, meta, channel } = keysOf(group);
       const head = messageHead({ kind: 'clear', dataAt: 0, dataLength: 0 });
-      await reading(CLEAR, [stream, meta], [redis.channels.publishCommand, channel, head]);
+      return positionOf(await reading(CLEAR, [stream, meta], [redis.channels.publishCommand, channel, head]));
     },
   };
 };
@@ -110,6 +105,15 @@ const entryOf = ([id, fields]: RawEntry): Entry => {
     text: values.get('p') ?? '',
     dataLength: Number(values.get('l') ?? 0),
     notes: parseNotes(values.get('n') ?? ''),
+  };
+};
+
+const pageOf = (answer: unknown): StreamPage => {
+  const [, , entries, lastsMs] = answer as unknown[];
+  return {
+    top: positionOf(answer),
+    entries: (entries as RawEntry[]).map(entryOf),
+    lastsMs: Math.max(0, Number(lastsMs)),
   };
 };
 

@@ -98,12 +98,15 @@ while wanted > 0 do
 end
 return {meta[2], epoch, entries, lasts}`);
 
-/* KEYS stream meta · ARGV 1 publish command · 2 channel · 3 head. Tells those who listen up to where nothing is kept any more. */
+/*
+ * KEYS stream meta · ARGV 1 publish command · 2 channel · 3 head. Tells those who listen up to where nothing is kept any more.
+ * Answers offset, epoch.
+ */
 export const CLEAR = script(`
 redis.call('DEL', KEYS[1])
 local meta = redis.call('HMGET', KEYS[2], 's', 'e')
 if meta[1] then redis.call(ARGV[1], ARGV[2], ARGV[3] .. meta[1] .. ' ' .. meta[2] .. '\\n') end
-return 0`);
+return {meta[1] or '0', meta[2] or ''}`);
 
 /* KEYS meta · ARGV 1 epoch seen · 2 offset seen · 3 new epoch · 4 meta ttl ms. Answers offset, epoch. */
 export const DISOWN = script(`

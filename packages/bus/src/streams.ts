@@ -66,8 +66,8 @@ export interface Streams {
    * publications that were accepted. Resolves with the position that holds then.
    */
   disown(group: GroupName, seen: GroupPosition, retention: Retention): Promise<GroupPosition>;
-  /** Forgets the publications and tells every replica that listens to the group; offset and epoch go on. */
-  clear(group: GroupName): Promise<void>;
+  /** Forgets the publications and tells every replica that listens to the group; offset and epoch go on. Resolves with the end. */
+  clear(group: GroupName): Promise<GroupPosition>;
 }
 
 /** How long the answer to an idempotency key is remembered, in ms. */

@@ -53,7 +53,7 @@ export const accessSettings = {
   CLIENT_INSECURE: field
     .onOff('off')
     .describe(
-      'every client may do everything, tokens do not run out; for development, refused in production',
+      'every client may do everything, without a credential too; for development, refused in production',
     ),
   CALLBACK_SUBSCRIBE_URL: callbackUrl('subscriptions, in groups with `subscribe_callback`'),
   CALLBACK_PUBLISH_URL: callbackUrl('publications of clients, in groups with `publish_callback`'),

@@ -18,6 +18,19 @@ export const limitSettings = {
         'OB3',
       ),
     ),
+  MAX_PUBLICATION_BYTES: field
+    .bytes(262_144, { min: 1_024 })
+    .describe(
+      'bytes of one publication; more is error 107; at most half of MAX_OUTBOX_BYTES, and by default no more than a quarter of it',
+    )
+    .meta(
+      ceiling(
+        'bytes of a publication',
+        'error 107, or 413',
+        'gateway_refusals_total{reason="too_large"}',
+        'SZ1',
+      ),
+    ),
   MAX_CONNECTIONS: field
     .count(10_000, { min: 1 })
     .describe('sockets of this replica; further upgrades get 503 with Retry-After')

@@ -132,6 +132,7 @@ export interface GatewayConfig {
   readonly plainSweepMs: number;
   readonly maxMessageBytes: number;
   readonly maxOutboxBytes: number;
+  readonly maxPublicationBytes: number;
   readonly gatherMs: number;
   readonly directWrites: boolean;
   readonly maxConnections: number;
@@ -175,6 +176,7 @@ export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
     plainSweepMs: parsed.PLAIN_SWEEP_MS,
     maxMessageBytes: parsed.MAX_MESSAGE_BYTES,
     maxOutboxBytes: parsed.MAX_OUTBOX_BYTES,
+    maxPublicationBytes: largestPublication(parsed, env['MAX_PUBLICATION_BYTES'] !== undefined),
     gatherMs: parsed.GATHER_MS,
     directWrites: parsed.DIRECT_WRITES === 'on',
     maxConnections: parsed.MAX_CONNECTIONS,
@@ -204,10 +206,24 @@ export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
   return Object.freeze(config);
 };
 
+/** What was not set goes with the send buffer: a burst of a few must fit into it. */
+const largestPublication = (
+  {
+    MAX_PUBLICATION_BYTES: bytes,
+    MAX_OUTBOX_BYTES: outbox,
+  }: Pick<z.infer<typeof settings>, 'MAX_PUBLICATION_BYTES' | 'MAX_OUTBOX_BYTES'>,
+  isSet: boolean,
+): number => (isSet ? bytes : Math.min(bytes, Math.floor(outbox / 4)));
+
 const problemsOf = (config: GatewayConfig): string[] => {
   const problems: string[] = [];
   if (config.pongTimeoutMs >= config.pingIntervalMs) {
     problems.push('PONG_TIMEOUT_MS: must be shorter than PING_INTERVAL_MS');
+  }
+  if (config.maxPublicationBytes > config.maxOutboxBytes / 2) {
+    problems.push(
+      `MAX_PUBLICATION_BYTES: ${config.maxPublicationBytes} is more than half of MAX_OUTBOX_BYTES (${config.maxOutboxBytes})`,
+    );
   }
   if (config.serverApiKeys.some((key) => Buffer.byteLength(key) < MIN_KEY_BYTES)) {
     problems.push(`SERVER_API_KEYS: each value needs at least ${MIN_KEY_BYTES} bytes`);

@@ -18,7 +18,11 @@ export interface Access {
 }
 
 export const wireAccess = (
-  { access, tenantHosts }: Pick<GatewayConfig, 'access' | 'tenantHosts'>,
+  {
+    access,
+    tenantHosts,
+    maxPublicationBytes,
+  }: Pick<GatewayConfig, 'access' | 'tenantHosts' | 'maxPublicationBytes'>,
   { clock, log }: World,
   metrics: Metrics,
 ): Access => {
@@ -33,7 +37,6 @@ export const wireAccess = (
     clock,
     log,
     rules: () => rules,
-    ignoresExpiry: access.isInsecure,
     published:
       access.jwksUrl === undefined
         ? undefined
@@ -59,7 +62,7 @@ export const wireAccess = (
       onToken: (kind, result) => checks.inc({ kind, result }),
     }),
     callbacks: createHttpCallbacks({
-      ...{ clock, log, ...access.callbacks },
+      ...{ clock, log, ...access.callbacks, maxDataBytes: maxPublicationBytes },
       newId: randomUUID,
       onAnswer: (kind, outcome, took) => {
         asked.inc({ kind, outcome });

@@ -11,6 +11,7 @@ import {
   type CallbackKind,
   type Caller,
 } from '../core/callbacks.ts';
+import { MAX_INFO_BYTES } from '../core/size-check.ts';
 import { readTerms } from '../tokens/claims.ts';
 import { type RawResult, readAnswer, readData } from './answers.ts';
 
@@ -33,6 +34,8 @@ export interface HttpCallbacksDeps {
   readonly secret: string;
   readonly timeoutMs: number;
   readonly maxInFlight: number;
+  /** Bytes of data for clients in an answer. */
+  readonly maxDataBytes: number;
   /** A fresh id for one question. */
   newId(): string;
   onAnswer(kind: CallbackKind, outcome: CallbackOutcome, seconds: number): void;
@@ -107,16 +110,25 @@ export const createHttpCallbacks = (deps: HttpCallbacksDeps): AppCallbacks => {
   return {
     has: (kind) => urls[kind] !== undefined,
     subscribe: (caller, { group, ...data }) =>
-      ask('subscribe', bodyOf(callerOf(caller), { channel: group }, data), ({ values }) => readTerms(values)),
+      ask('subscribe', bodyOf(callerOf(caller), { channel: group }, data), ({ values }) => {
+        const terms = readTerms(values);
+        const isInfoGood = byteLength(terms?.info) <= MAX_INFO_BYTES;
+        return isInfoGood && byteLength(terms?.data) <= deps.maxDataBytes ? terms : undefined;
+      }),
     publish: (caller, { group, ...data }) =>
       ask('publish', bodyOf(callerOf(caller), { channel: group }, data), (result) => {
         const changed = readData(result);
         return changed && { ...changed, skipHistory: result.values['skip_history'] === true };
       }),
     rpc: (caller, { method, ...data }) =>
-      ask('rpc', bodyOf(caller && callerOf(caller), { method }, data), readData),
+      ask('rpc', bodyOf(caller && callerOf(caller), { method }, data), (result) => {
+        const answer = readData(result);
+        return byteLength(answer?.data) <= deps.maxDataBytes ? answer : undefined;
+      }),
   };
 };
+
+const byteLength = (text = ''): number => Buffer.byteLength(text);
 
 const post = async (
   { clock, secret, timeoutMs, newId }: HttpCallbacksDeps,

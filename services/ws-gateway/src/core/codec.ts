@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import type { DecodedFrame } from '@muster/protocol/commands';
 import { encodePush, encodeReply, JSON_PING } from '@muster/protocol/json-codec';
 import { decodeJsonFrame } from '@muster/protocol/json-commands';
@@ -21,12 +22,17 @@ export interface Codec {
 }
 
 const NOT_THIS: DecodedFrame = { ok: false, why: 'not_object' };
+const NOT_JSON: DecodedFrame = { ok: false, why: 'not_json' };
 
-/** JSON in text frames. */
+/** JSON in text frames, or in binary ones. */
 export const jsonCodec: Codec = {
   encoding: 'json',
   pingFrame: textFrame(Buffer.from(JSON_PING)),
-  decode: (frame) => (typeof frame === 'string' ? decodeJsonFrame(frame) : NOT_THIS),
+  decode: (frame) => {
+    if (typeof frame === 'string') return decodeJsonFrame(frame);
+    // Some clients send their text as bytes.
+    return isUtf8(frame) ? decodeJsonFrame(frame.toString()) : NOT_JSON;
+  },
   reply: encodeReply,
   push: encodePush,
   frame: (messages) => textFrame(Buffer.from(messages.join('\n'))),

@@ -132,10 +132,17 @@ describe('violations', () => {
     },
   );
 
-  test('[VL2] a binary frame closes with 3501', async () => {
+  test('[VL2] JSON in a binary frame is answered, other bytes close with 3501', async () => {
     const { connected } = engineUnderTest();
     const { wire, connection } = await connected();
-    connection.onBinary(Buffer.from('{}'));
+    const publish = { id: 2, publish: { channel: 'a', data: 'żółć' } };
+    connection.onBinary(Buffer.from(`${JSON.stringify(publish)}\n${JSON.stringify({ ...publish, id: 3 })}`));
+    await settle();
+    expect(wire.take()).toMatchObject([
+      { id: 2, publish: {} },
+      { id: 3, publish: {} },
+    ]);
+    connection.onBinary(Buffer.from([0x22, 0xff, 0x22]));
     expect(wire.closed?.code).toBe(3501);
   });
 

@@ -14,6 +14,7 @@ import { Outbox } from './outbox.ts';
 import type { ConnectionLimits, EngineMetrics, Identity, SessionHolder, Wire } from './ports.ts';
 import { MAX_REFUSALS, TokenBucket } from './rate-limit.ts';
 import type { Member, Subscription } from './subscription.ts';
+import type { Ticks } from './ticks.ts';
 import type { Timed, Wheel } from './wheel.ts';
 
 /** What all connections of a gateway share. */
@@ -21,6 +22,7 @@ export interface ConnectionContext {
   readonly clock: Clock;
   readonly random: Random;
   readonly wheel: Wheel;
+  readonly ticks: Ticks;
   readonly limits: ConnectionLimits;
   readonly metrics: EngineMetrics;
   /** A frame came in. */
@@ -99,7 +101,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     this.address = hello.address ?? '';
     this.codec = hello.codec;
     this.pingsByFrame = hello.pingsByFrame ?? false;
-    this.outbox = new Outbox(wire, hello.codec, context.limits.maxOutboxBytes, this);
+    this.outbox = new Outbox(wire, hello.codec, context.limits.maxOutboxBytes, this, context.ticks);
     this.#bucket = new TokenBucket(context.limits.rate, context.clock.monotonic());
     context.wheel.put(this, context.clock.monotonic() + context.limits.handshakeTimeoutMs);
   }

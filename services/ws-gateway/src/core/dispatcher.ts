@@ -5,6 +5,7 @@ import { AppError } from '@muster/protocol/errors';
 import type { Connection } from './connection.ts';
 import type { Handlers } from './handlers.ts';
 import type { EngineMetrics } from './ports.ts';
+import { isTooLarge } from './size-check.ts';
 
 /** From frames to handlers, in the order in which each client asked. */
 export interface Dispatcher {
@@ -63,6 +64,10 @@ export const createDispatcher = ({
     if (connection.isOver) return;
     if (error instanceof AppError && error.code === 'REDIS_UNAVAILABLE') {
       connection.fail(command.id, ReplyError.Internal);
+      return;
+    }
+    if (isTooLarge(error)) {
+      connection.fail(command.id, ReplyError.BadRequest);
       return;
     }
     log.error({ error, command: command.is }, 'gateway.command_failed');

@@ -39,6 +39,7 @@ import type {
 import { createRightsReview, type RightsReview, type RightsReviewDeps } from './rights-review.ts';
 import { BY_SERVER, createServerSubscriptions } from './server-subscriptions.ts';
 import { createStallWatch } from './stall-watch.ts';
+import { createTicks, type Ticks } from './ticks.ts';
 import { Wheel } from './wheel.ts';
 
 export interface EngineDeps extends Pick<RightsReviewDeps, 'isTokenKeyValid' | 'isAtHome'> {
@@ -109,16 +110,17 @@ const WHEEL_SLOTS = 1024;
 
 export const createEngine = (deps: EngineDeps): Engine => {
   const { clock, limits, gate, namespaces } = deps;
-  const hub = createHub(deps);
+  const ticks = createTicks();
+  const hub = createHub({ ...deps, ticks });
   const wheel = new Wheel({ tickMs: TICK_MS, slots: WHEEL_SLOTS, now: clock.monotonic() });
   const connections = new Set<Connection>();
   const plain = new Set<PlainConnection>();
   const groupRates = createGroupRates(clock);
   const quotas = createClientQuotas(limits, clock);
   const review = createRightsReview(deps);
-  const context = protocolContext(deps, { hub, wheel, connections, groupRates, review, quotas });
+  const context = protocolContext(deps, { hub, wheel, connections, groupRates, review, quotas, ticks });
   const plainContext: PlainContext = {
-    ...{ clock, wheel, hub, limits, metrics: deps.metrics, groupRates, quotas },
+    ...{ clock, wheel, hub, limits, metrics: deps.metrics, groupRates, quotas, ticks },
     optionsOf: namespaces.optionsOf,
     mayUse: (identity, group) => mayUse(namespaces, identity, group),
     leave: (connection) => {
@@ -159,12 +161,15 @@ export const createEngine = (deps: EngineDeps): Engine => {
     onGhost: (group, info) => {
       if (namespaces.optionsOf(group)?.joinLeave) hub.announceLeave(group, info);
     },
-    api: createServerApi({ ...deps, hub }, (error) => deps.log.error({ error }, 'gateway.api_failed')),
+    api: createServerApi({ ...deps, hub, maxDataBytes: limits.maxPublicationBytes }, (error) =>
+      deps.log.error({ error }, 'gateway.api_failed'),
+    ),
     busHandlers: busHandlersOf(hub, audit, orders),
     tick: () => {
       const now = clock.monotonic();
       wheel.advance(now);
       hub.catchUp();
+      ticks.tick();
       stalls.tick(now);
     },
     sweepPlain: (silenceMs) => {
@@ -201,6 +206,7 @@ const protocolContext = (
     groupRates,
     review,
     quotas,
+    ticks,
   }: {
     hub: Hub;
     wheel: Wheel;
@@ -208,6 +214,7 @@ const protocolContext = (
     groupRates: GroupRates;
     review: RightsReview;
     quotas: ClientQuotas;
+    ticks: Ticks;
   },
 ): ConnectionContext => {
   const { clock, random, metrics, limits, gate, namespaces } = deps;
@@ -215,7 +222,12 @@ const protocolContext = (
   const { personalGroups } = deps;
   const { permits, callbacks } = deps;
   const subscribing = { hub, namespaces, metrics, maxSubscriptions };
-  const serverSubscriptions = createServerSubscriptions({ ...subscribing, personalGroups });
+  const serverSubscriptions = createServerSubscriptions({
+    ...subscribing,
+    personalGroups,
+    maxAnswerBytes: limits.maxOutboxBytes,
+  });
+  const history = { bus: deps.bus, maxBytes: limits.maxOutboxBytes };
   const dispatcher = createDispatcher({
     metrics,
     log: deps.log,
@@ -225,14 +237,14 @@ const protocolContext = (
       unsubscribe: createUnsubscribe({ hub }),
       publish: createPublish({ hub, namespaces, callbacks, metrics, rates: groupRates }),
       presence: createPresence({ presence: deps.presence, namespaces, metrics, limits }),
-      history: createHistory({ bus: deps.bus, hub, namespaces, metrics }),
+      history: createHistory({ ...history, hub, namespaces, metrics }),
       rpc: createRpc({ callbacks }),
       refresh: createRefresh(deps),
       subRefresh: createSubRefresh({ clock, permits }),
     },
   });
   return {
-    ...{ clock, random, wheel, limits, metrics },
+    ...{ clock, random, wheel, limits, metrics, ticks },
     receive: dispatcher.receive,
     drop: hub.leave,
     review: review.reviewMemberships,

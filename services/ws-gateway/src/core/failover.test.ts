@@ -21,6 +21,9 @@ const following = async ({ maxBytes = 100_000, before = [] as unknown[] } = {}) 
       },
     },
     budget: { maxBytes, usedBytes: 0 },
+    maxReadBytes: 1_048_576,
+    clock: { monotonic: () => 0 },
+    pace: async () => {},
     deliver: (_, { offset }) => ear.heard.push(offset),
     resync: () => {
       ear.resyncs += 1;

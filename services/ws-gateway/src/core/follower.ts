@@ -3,7 +3,9 @@ import { type Entry, messageOfEntry } from '@muster/bus/draft';
 import type { BusMessage } from '@muster/bus/envelope';
 import type { GroupPosition } from '@muster/bus/position';
 import type { Retention, StreamPage, Streams } from '@muster/bus/streams';
+import type { Clock } from '@muster/kit/clock';
 import type { GroupName } from '@muster/protocol/ids';
+import { MAX_RECOVERED_PUBLICATIONS } from '@muster/protocol/limits';
 import { Ring, type RingBudget } from './ring.ts';
 
 /** What became of a difference between what was heard and what is kept. */
@@ -12,6 +14,11 @@ export type GapOutcome = 'repaired' | 'lost';
 export interface FollowerDeps {
   readonly streams: Pick<Streams, 'top' | 'read' | 'disown'>;
   readonly budget: RingBudget;
+  /** Bytes of publications that are read at once. */
+  readonly maxReadBytes: number;
+  readonly clock: Pick<Clock, 'monotonic'>;
+  /** Resolves when the members can take the next page of a repair. */
+  pace(group: GroupName): Promise<void>;
   /** The next publication, exactly once and in order. */
   deliver(group: GroupName, message: BusMessage): void;
   /** Publications are gone for good: whoever relies on positions must be told. */
@@ -25,6 +32,8 @@ export interface FollowerDeps {
 const PAGE = 500;
 /** Messages that wait while the stream is read; beyond this they are read from it instead. */
 const MAX_QUEUED = 1_000;
+/** A publication may arrive so long after it was appended: until then before its end, what was heard is known to be kept. */
+const ARRIVAL_SLACK_MS = 5_000;
 /** Above every offset: this epoch is not to be trusted, however far it has come. */
 const ANY_OFFSET = Number.MAX_SAFE_INTEGER;
 
@@ -38,9 +47,9 @@ interface Witness extends GroupPosition {
  * delivered, a hole is read from the stream once for all members, and what cannot be had any more is announced.
  */
 export class Follower {
-  readonly ring: Ring;
+  readonly #ring: Ring;
   readonly #group: GroupName;
-  readonly #retention: Retention;
+  #retention: Retention;
   readonly #deps: FollowerDeps;
   #position: GroupPosition = { offset: 0, epoch: '' };
   /** Of the publication at the position, where the ring does not hold it. */
@@ -53,17 +62,44 @@ export class Follower {
   #queue: BusMessage[] = [];
   #repair: Promise<void> | undefined;
   readonly #reads = new Map<number, Promise<StreamPage>>();
+  /** Monotonic time until which the stream is known to be kept, and with it what the ring holds. */
+  #keptUntil = Number.NEGATIVE_INFINITY;
+  /** Up to here everything was removed from the stream. */
+  #removed: GroupPosition = { offset: 0, epoch: '' };
 
   constructor(group: GroupName, retention: Retention, deps: FollowerDeps) {
     this.#group = group;
     this.#retention = retention;
     this.#deps = deps;
-    this.ring = new Ring(deps.budget);
+    this.#ring = new Ring(deps.budget, retention.size);
+  }
+
+  /** What the options of the group say now. */
+  retain(retention: Retention): void {
+    const { size, ttlMs } = this.#retention;
+    this.#retention = retention;
+    if (retention.size !== size) this.#ring.resize(retention.size);
+    if (retention.ttlMs !== ttlMs) this.#keptUntil = Number.NEGATIVE_INFINITY;
   }
 
   /** Up to here everything was delivered. */
   get position(): GroupPosition {
     return this.#position;
+  }
+
+  /** Offset up to which everything was removed from the stream; 0 for nothing. */
+  get removedThrough(): number {
+    return this.#removed.epoch === this.#position.epoch ? this.#removed.offset : 0;
+  }
+
+  /** All publications after an offset, from memory; undefined when that does not hold them or they may not be kept any more. */
+  recentAfter(offset: number): readonly BusMessage[] | undefined {
+    return this.#isRingKept() ? this.#ring.after(offset) : undefined;
+  }
+
+  /** The newest publication, from memory. */
+  get newest(): BusMessage | undefined {
+    return this.#isRingKept() ? this.#ring.get(this.#position.offset) : undefined;
   }
 
   /** False while publications may be missing. */
@@ -81,13 +117,23 @@ export class Follower {
   }
 
   close(): void {
-    this.ring.clear();
+    this.#ring.clear();
     this.#queue = [];
   }
 
   onMessage(message: BusMessage): void {
-    if (this.#state === 'following') this.#follow(message);
+    if (message.kind === 'clear') this.forget(message);
+    else if (this.#state === 'following') this.#follow(message);
     else if (this.#queue.length < MAX_QUEUED) this.#queue.push(message);
+  }
+
+  /** Everything up to a position was removed from the stream: it is not given to anybody from memory either. */
+  forget({ offset, epoch }: GroupPosition): void {
+    if (offset <= (this.#removed.epoch === epoch ? this.#removed.offset : 0)) return;
+    this.#removed = { offset, epoch };
+    if (this.#position.epoch !== '' && epoch !== this.#position.epoch) return;
+    this.#mark ??= this.#witness().mark;
+    this.#ring.dropThrough(offset);
   }
 
   /** Compares with the end of the stream as it was read a moment ago. */
@@ -108,6 +154,8 @@ export class Follower {
   /** The link is lost: what is delivered next may follow something else than what was delivered last. */
   suspect(): void {
     this.#doubt ??= this.#witness();
+    // That publications were removed may be among what is not heard now.
+    this.#forgetRecent();
   }
 
   /** The store was there all the time, and has forgotten nothing. */
@@ -140,25 +188,32 @@ export class Follower {
     return this.#repair;
   }
 
-  /** What is kept after an offset; calls for the same offset share one reading. */
-  readAfter(offset: number, limit: number): Promise<StreamPage> {
+  /** As much as one answer may hold of what is kept after an offset; calls for the same offset share one reading. */
+  readAfter(offset: number): Promise<StreamPage> {
     const known = this.#reads.get(offset);
     if (known !== undefined) return known;
-    const reading = this.#deps.streams
-      .read(this.#group, { from: offset, limit, retention: this.#retention })
-      .then((page) => this.#remember(page))
+    const { streams, clock, maxReadBytes: maxBytes } = this.#deps;
+    const sentAt = clock.monotonic();
+    const query = { from: offset, limit: MAX_RECOVERED_PUBLICATIONS, maxBytes, retention: this.#retention };
+    const reading = streams
+      .read(this.#group, query)
+      .then((page) => this.#remember(page, sentAt))
       .finally(() => this.#reads.delete(offset));
     this.#reads.set(offset, reading);
     return reading;
   }
 
   /** What was read for one member is at hand for the next: after a drop they all come for much the same. */
-  #remember(page: StreamPage): StreamPage {
+  #remember(read: StreamPage, sentAt: number): StreamPage {
     const { offset, epoch } = this.#position;
-    if (this.#state !== 'following' || page.top.epoch !== epoch) return page;
-    const first = this.ring.first ?? offset + 1;
+    if (this.#state !== 'following' || read.top.epoch !== epoch) return read;
+    // Removed since it was read.
+    const page = { ...read, entries: read.entries.filter((entry) => entry.offset > this.removedThrough) };
+    if (!this.#isRingKept()) this.#forgetRecent();
+    this.#keptUntil = Math.max(this.#keptUntil, sentAt + page.lastsMs);
+    const first = this.#ring.first ?? offset + 1;
     const older = page.entries.filter((entry) => entry.offset < first);
-    this.ring.backfill(
+    this.#ring.backfill(
       older.map((entry) => messageOfEntry(this.#group, entry, epoch)),
       offset + 1,
     );
@@ -169,13 +224,23 @@ export class Follower {
     return this.#deps.streams.read(this.#group, { limit: 1, reverse: true, retention: this.#retention });
   }
 
+  #isRingKept(): boolean {
+    return this.#deps.clock.monotonic() < this.#keptUntil;
+  }
+
+  /** What was heard may not be kept any more; what was delivered last is remembered. */
+  #forgetRecent(): void {
+    this.#mark ??= this.#witness().mark;
+    this.#ring.clear();
+  }
+
   #repairInBackground(): void {
     this.repair().catch(this.#deps.onFault);
   }
 
   #follow(message: BusMessage): void {
     const { offset, epoch } = this.#position;
-    if (message.epoch === epoch && message.offset === offset + 1) this.#advance(message);
+    if (message.epoch === epoch && message.offset === offset + 1) this.#advanceLive(message);
     else if (message.epoch === epoch && message.offset <= offset) this.#onOld(message);
     else {
       this.#queue.push(message);
@@ -183,18 +248,27 @@ export class Follower {
     }
   }
 
+  /** What was just appended is kept from now on, and so is what is before it if it was kept until now. */
+  #advanceLive(message: BusMessage): void {
+    const now = this.#deps.clock.monotonic();
+    if (now >= this.#keptUntil) this.#ring.clear();
+    const { ttlMs } = this.#retention;
+    this.#keptUntil = Math.max(this.#keptUntil, now + Math.min(ttlMs / 2, ttlMs - ARRIVAL_SLACK_MS));
+    this.#advance(message);
+  }
+
   #advance(message: BusMessage): void {
     // The bytes are a view into what the connection received; the ring must not keep all of that alive.
     const own = { ...message, body: Buffer.from(message.body) };
     this.#position = { offset: message.offset, epoch: message.epoch };
-    this.ring.push(own);
-    this.#mark = this.ring.get(message.offset) === undefined ? crc32(own.body) : undefined;
+    this.#ring.push(own);
+    this.#mark = this.#ring.get(message.offset) === undefined ? crc32(own.body) : undefined;
     this.#deps.deliver(this.#group, own);
   }
 
   /** An offset heard before: the same publication again is harmless, another one means that the store went back. */
   #onOld(message: BusMessage): void {
-    const known = this.ring.get(message.offset);
+    const known = this.#ring.get(message.offset);
     if (known?.body.equals(message.body)) return;
     if (known !== undefined) this.#repair ??= this.#disown();
     this.#repairInBackground();
@@ -217,7 +291,7 @@ export class Follower {
     if (this.#state === 'opening') return;
     this.#state = 'repairing';
     try {
-      while (await this.#readOn());
+      while (await this.#readOn()) await this.#deps.pace(this.#group);
     } catch (error) {
       this.#stall();
       throw error;
@@ -229,10 +303,10 @@ export class Follower {
   async #readOn(): Promise<boolean> {
     const witness = this.#witness();
     const { offset, epoch } = witness;
-    const { streams } = this.#deps;
+    const { streams, maxReadBytes: maxBytes } = this.#deps;
     // With the one before: only then is it sure that the next ones follow what was delivered.
     const from = witness.mark === undefined ? offset : offset - 1;
-    const page = await streams.read(this.#group, { from, limit: PAGE, retention: this.#retention });
+    const page = await streams.read(this.#group, { from, limit: PAGE, maxBytes, retention: this.#retention });
     if (page.top.epoch !== epoch) this.#lose(page.top);
     else if (page.top.offset < offset) {
       this.#lose(await streams.disown(this.#group, this.#position, this.#retention));
@@ -250,7 +324,8 @@ export class Follower {
       if (entry.offset !== this.#position.offset + 1) break;
       this.#advance(messageOfEntry(this.#group, entry, top.epoch));
     }
-    const hasMore = entries.length === PAGE && this.#position.offset === entries.at(-1)?.offset;
+    const isWhole = this.#position.offset === entries.at(-1)?.offset;
+    const hasMore = isWhole && this.#position.offset < top.offset;
     if (hasMore && this.#position.offset > before) return true;
     if (this.#position.offset < top.offset) this.#lose(top);
     else if (this.#position.offset > before) this.#deps.onGap('repaired');
@@ -260,7 +335,7 @@ export class Follower {
   /** The present position and what was delivered there. */
   #witness(): Witness {
     const { offset, epoch } = this.#position;
-    const known = offset === 0 ? undefined : this.ring.get(offset);
+    const known = offset === 0 ? undefined : this.#ring.get(offset);
     return { offset, epoch, mark: known === undefined ? this.#mark : crc32(known.body) };
   }
 
@@ -284,7 +359,7 @@ export class Follower {
     this.#position = top;
     this.#mark = undefined;
     this.#doubt = undefined;
-    this.ring.clear();
+    this.#ring.clear();
     this.#deps.onGap('lost');
     this.#deps.resync(this.#group);
   }

@@ -1,6 +1,7 @@
 import type { Bus } from '@muster/bus/bus';
 import type { BusMessage } from '@muster/bus/envelope';
 import type { Retention } from '@muster/bus/streams';
+import type { Clock } from '@muster/kit/clock';
 import type { GroupName } from '@muster/protocol/ids';
 import { Follower, type GapOutcome } from './follower.ts';
 import { Group } from './group.ts';
@@ -18,6 +19,11 @@ export interface GroupTable {
 
 export interface GroupTableDeps {
   readonly bus: Omit<Bus, keyof AsyncDisposable>;
+  readonly clock: Clock;
+  /** Bytes of publications that are read at once for one answer. */
+  readonly maxReadBytes: number;
+  /** Resolves when the members of a group can take more. */
+  pace(group: Group): Promise<void>;
   deliver(group: Group, message: BusMessage): void;
   onGap(outcome: GapOutcome): void;
   onFault(error: unknown): void;
@@ -28,14 +34,18 @@ export interface GroupTableDeps {
 /** Bytes of recent publications that all groups together keep at hand. */
 const RING_BYTES = 67_108_864;
 
-export const createGroupTable = ({ bus, deliver, onGap, onFault, onLag }: GroupTableDeps): GroupTable => {
+export const createGroupTable = (deps: GroupTableDeps): GroupTable => {
+  const { bus, clock, deliver, onGap, onFault, onLag } = deps;
   const groups = new Map<GroupName, Group>();
   let lastId = 0;
   const followerDeps = {
     streams: bus,
     budget: { maxBytes: RING_BYTES, usedBytes: 0 },
-    onGap,
-    onFault,
+    ...{ clock, maxReadBytes: deps.maxReadBytes, onGap, onFault },
+    pace: async (name: GroupName) => {
+      const group = groups.get(name);
+      if (group !== undefined) await deps.pace(group);
+    },
     deliver: (name: GroupName, message: BusMessage) => {
       const group = groups.get(name);
       if (group !== undefined) deliver(group, message);
@@ -66,6 +76,7 @@ export const createGroupTable = ({ bus, deliver, onGap, onFault, onLag }: GroupT
     hold: async (name, retention) => {
       const group = groups.get(name) ?? open(name, retention);
       group.holds += 1;
+      if (retention !== undefined) group.follower?.retain(retention);
       try {
         await group.ready;
       } catch (error) {

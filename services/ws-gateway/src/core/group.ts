@@ -76,6 +76,13 @@ export class Group {
     return this.#all().filter(({ isPositioned }) => isPositioned);
   }
 
+  /** Whether much waits for a member that would be closed if more did. */
+  get isCongested(): boolean {
+    return this.#all().some(
+      ({ mayLag, member: { outbox } }) => !mayLag && outbox.waitingBytes > outbox.maxBytes / 2,
+    );
+  }
+
   get size(): number {
     const members = FORMS.reduce((sum, form) => sum + this.#members[form].length, 0);
     return members + this.#choosy.length + this.#lagging.size + (this.#deltas?.size ?? 0);

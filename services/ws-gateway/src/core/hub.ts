@@ -1,14 +1,13 @@
 import type { Bus } from '@muster/bus/bus';
-import { type Draft, draftPublication, unkeptMessage } from '@muster/bus/draft';
 import type { BusMessage } from '@muster/bus/envelope';
 import type { Presence } from '@muster/bus/presence';
-import type { Appended, AppendOptions, Retention } from '@muster/bus/streams';
+import type { Appended, Retention } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { StreamPosition } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
-import type { ClientInfo, Publication } from '@muster/protocol/replies';
+import type { ClientInfo } from '@muster/protocol/replies';
 import { createAuditor } from './auditor.ts';
 import type { Follower, GapOutcome } from './follower.ts';
 import { createGather } from './gather.ts';
@@ -17,10 +16,12 @@ import { createGroupTable } from './group-table.ts';
 import { createLaggards } from './laggards.ts';
 import { createLatencyProbe } from './latency-probe.ts';
 import type { GroupOptions } from './namespaces.ts';
-import type { EngineMetrics } from './ports.ts';
-import { Recovery, type Start } from './recovery.ts';
+import type { ConnectionLimits, EngineMetrics } from './ports.ts';
+import { createPublisher, type PublishRequest } from './publisher.ts';
+import { type AnswerBudget, Recovery, type Start } from './recovery.ts';
 import { createSlicer } from './slicer.ts';
 import { type Member, type Service, Subscription, type Who } from './subscription.ts';
+import type { Ticks } from './ticks.ts';
 import { createVisibility } from './visibility.ts';
 
 export interface HubDeps {
@@ -31,6 +32,8 @@ export interface HubDeps {
   /** How long messages of a busy group wait for each other, in ms; 0 for not at all. */
   readonly gatherMs: number;
   readonly metrics: EngineMetrics;
+  readonly limits: Pick<ConnectionLimits, 'maxOutboxBytes' | 'maxPublicationBytes'>;
+  readonly ticks: Ticks;
 }
 
 /** Someone who wants to hear a group. */
@@ -44,6 +47,8 @@ export interface JoinRequest {
   readonly who?: Who;
   readonly recover?: StreamPosition;
   readonly recoveryMode?: 'stream' | 'cache';
+  /** What the answer may hold of what was missed, when several groups share it. */
+  readonly budget?: AnswerBudget;
   /**
    * The membership begins in this very turn; what is written here comes before the first publication. False: the
    * member is gone meanwhile. `start` is there when publications are kept.
@@ -51,24 +56,12 @@ export interface JoinRequest {
   onJoined(subscription: Subscription, start: Start | undefined): boolean;
 }
 
-/** What to publish, and how. */
-export interface PublishRequest {
-  readonly name: GroupName;
-  readonly publication: Omit<Publication, 'offset'>;
-  readonly retention: Retention | undefined;
-  readonly idempotencyKey?: string;
-  readonly version?: AppendOptions['version'];
-  readonly notes?: readonly string[];
-  /** See {@link AppendOptions}. */
-  readonly onlyIfHeard?: boolean;
-}
-
 /** The groups that have members here, and the way between them and the bus. */
 export interface Hub {
   /** Throws {@link AppError} REDIS_UNAVAILABLE when the bus or the stream cannot be reached. */
   join(request: JoinRequest): Promise<void>;
   leave(subscription: Subscription): void;
-  /** Gives a publication to the bus; it comes back to local members from there. Throws REDIS_UNAVAILABLE. */
+  /** Gives a publication to the bus; it comes back to local members from there. Throws REDIS_UNAVAILABLE, PAYLOAD_TOO_LARGE. */
   publish(request: PublishRequest): Promise<Appended | undefined>;
   onMessage(name: GroupName, message: BusMessage): void;
   /** Says for another replica that a client has left; `info` is its description as JSON. */
@@ -84,7 +77,11 @@ export interface Hub {
   counts(): { readonly groups: number; readonly subscriptions: number; readonly lagging: number };
 }
 
-export const createHub = ({ bus, presence, clock, metrics, log, gatherMs }: HubDeps): Hub => {
+/** Ticks for which a repair waits for members that have much to read. */
+const MAX_PACE_TICKS = 20;
+
+export const createHub = (deps: HubDeps): Hub => {
+  const { bus, presence, clock, metrics, log, gatherMs, limits } = deps;
   const visibility = createVisibility({ bus, presence, log });
   const slicer = createSlicer(clock);
   let subscriptions = 0;
@@ -98,10 +95,9 @@ export const createHub = ({ bus, presence, clock, metrics, log, gatherMs }: HubD
     if (group.deliver(message, gather)) slicer.add(group);
     if (message.notes.length > 0) latency.onDelivered(message.notes);
   };
-  const onFault = (error: unknown): void => log.debug({ error }, 'gateway.repair_failed');
-  const laggards = createLaggards({ clock, metrics, onFault });
-  const onGap = (outcome: GapOutcome): void => metrics.gap(outcome);
-  const table = createGroupTable({ bus, deliver, onGap, onFault, onLag: laggards.add });
+  const { table, laggards } = followedGroups(deps, deliver);
+  const { maxOutboxBytes: maxReadBytes, maxPublicationBytes: maxBytes } = limits;
+  const publish = createPublisher({ bus, clock, log, metrics, maxBytes, mark: latency.mark });
   const auditor = createAuditor({ bus, groups: table.all, clock });
 
   const begin = (group: Group, request: JoinRequest, start: Start | undefined): void => {
@@ -124,7 +120,8 @@ export const createHub = ({ bus, presence, clock, metrics, log, gatherMs }: HubD
       try {
         await visibility.appear(request.name, request.who);
         const begun = clock.monotonic();
-        await enter(group, request, (start) => begin(group, request, start));
+        const budget = request.budget ?? { leftBytes: maxReadBytes };
+        await enter(group, { ...request, budget }, (start) => begin(group, request, start));
         if (request.recover !== undefined) metrics.recoveryTook((clock.monotonic() - begun) / 1000);
       } catch (error) {
         visibility.vanish(group.name, request.who);
@@ -141,12 +138,12 @@ export const createHub = ({ bus, presence, clock, metrics, log, gatherMs }: HubD
       visibility.announce(group.name, 'leave', who);
       table.release(group);
     },
-    publish: (request) => timed({ clock, metrics }, send(bus, latency.mark(request))),
+    publish,
     onMessage: (name, message) => {
       const group = table.get(name);
       if (group === undefined) return;
       if (group.follower !== undefined && message.offset > 0) group.follower.onMessage(message);
-      else deliver(group, message);
+      else if (message.kind !== 'clear') deliver(group, message);
     },
     announceLeave: visibility.announceLeave,
     audit: auditor.audit,
@@ -172,54 +169,50 @@ export const whoJoins = (
     ? { client, info, isPresent: options.presence, isAnnounced: options.joinLeave }
     : undefined;
 
+/** The groups, and the members of them that are behind. */
+const followedGroups = (
+  { bus, clock, metrics, log, limits, ticks }: HubDeps,
+  deliver: (group: Group, message: BusMessage) => void,
+) => {
+  const onFault = (error: unknown): void => log.debug({ error }, 'gateway.repair_failed');
+  const laggards = createLaggards({ clock, metrics, onFault });
+  const onGap = (outcome: GapOutcome): void => metrics.gap(outcome);
+  const pace = (group: Group): Promise<void> => uncongested(group, ticks);
+  const events = { deliver, onGap, onFault, onLag: laggards.add, pace };
+  const table = createGroupTable({ bus, clock, maxReadBytes: limits.maxOutboxBytes, ...events });
+  return { table, laggards };
+};
+
+const uncongested = async (group: Group, ticks: Ticks): Promise<void> => {
+  for (let waited = 0; waited < MAX_PACE_TICKS && group.isCongested; waited += 1) await ticks.next();
+};
+
 /** Finds where the member starts, and begins in the turn in which that is true. */
 const enter = async (
   group: Group,
-  { recover, recoveryMode = 'stream' }: JoinRequest,
+  request: JoinRequest & { readonly budget: AnswerBudget },
   begin: (start: Start | undefined) => void,
 ): Promise<void> => {
+  const { recover: wish, recoveryMode: mode = 'stream', budget, member } = request;
   if (group.follower === undefined) {
     begin(undefined);
     return;
   }
-  const recovery = new Recovery(group.name, group.follower, { wish: recover, mode: recoveryMode });
+  const recovery = new Recovery(group.name, group.follower, { wish, mode, budget });
   for (;;) {
     const step = recovery.next();
-    if ('start' in step) {
+    if (!('start' in step)) {
+      await step.work;
+      continue;
+    }
+    const missed = step.start.recovery;
+    const bytes = missed?.ok ? missed.bytes : 0;
+    if (bytes === 0 || member.outbox.hasRoom(bytes)) {
+      budget.leftBytes -= bytes;
       begin(step.start);
       return;
     }
-    await step.work;
+    // Meanwhile more may be published: then it is read on from where the group stands.
+    await member.outbox.room(bytes);
   }
-};
-
-/** Observes how long a publication took to be accepted, or not. */
-const timed = async <T>(
-  { clock, metrics }: Pick<HubDeps, 'clock' | 'metrics'>,
-  work: Promise<T>,
-): Promise<T> => {
-  const begun = clock.monotonic();
-  let result: 'ok' | 'error' = 'error';
-  try {
-    const done = await work;
-    result = 'ok';
-    return done;
-  } finally {
-    metrics.published(result, (clock.monotonic() - begun) / 1000);
-  }
-};
-
-const send = async (bus: HubDeps['bus'], request: PublishRequest): Promise<Appended | undefined> => {
-  const { name, publication, retention, idempotencyKey, version, notes, onlyIfHeard = false } = request;
-  const draft: Draft = draftPublication(name, publication, notes);
-  if (retention === undefined) {
-    await bus.publish(name, unkeptMessage(draft), idempotencyKey);
-    return undefined;
-  }
-  return bus.append(name, draft, {
-    retention,
-    onlyIfHeard,
-    ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
-    ...(version === undefined ? {} : { version }),
-  });
 };

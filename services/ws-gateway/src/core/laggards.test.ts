@@ -23,6 +23,7 @@ const numbersIn = (wire: FakeWire): unknown[] =>
   );
 const unsubscribesIn = (wire: FakeWire): number[] =>
   (wire.take() as Message[]).flatMap(({ push }) => (push?.unsubscribe ? [push.unsubscribe.code] : []));
+const idsOf = (answers: unknown[]): number[] => (answers as { id: number }[]).map(({ id }) => id);
 const upTo = (end: number): number[] => Array.from({ length: end }, (_, n) => n);
 
 /** A fast member, a slow one, and a way to publish numbered texts. */
@@ -171,9 +172,31 @@ describe('a member that does not read fast enough', () => {
     slow.wire.isRead = false;
     await publish(4);
     slow.wire.take();
-    expect(await slow.say({ id: 9, history: { channel: 'room', limit: 3 } })).toMatchObject([{ id: 9 }]);
+    const position = { channel: 'room', limit: 0 };
+    expect(await slow.say({ id: 9, history: position })).toMatchObject([{ id: 9 }]);
     for (let id = 10; id < 40; id++) await slow.say({ id, history: { channel: 'room', limit: 3 } });
+    expect(slow.wire.closed).toBeUndefined();
+    for (let id = 100; id < 2_000; id += 100) {
+      await slow.say(...Array.from({ length: 100 }, (_, n) => ({ id: id + n, history: position })));
+    }
     expect(slow.wire.closed).toEqual({ code: 3008, reason: 'slow' });
+  });
+
+  test('[SW8] gets large answers as it reads on, one after the other, however many it asks for', async () => {
+    const { slow, publish, pass } = await scene();
+    await publish(4);
+    slow.wire.isRead = false;
+    slow.wire.take();
+    const ask = (id: number) => ({ id, history: { channel: 'room', limit: 2 } });
+    const answered = idsOf(await slow.say(...Array.from({ length: 60 }, (_, n) => ask(10 + n))));
+    expect(slow.wire.bufferedBytes).toBeLessThan(2 * LIMITS.maxOutboxBytes);
+    for (let tick = 0; tick < 100 && answered.length < 60; tick++) {
+      answered.push(...idsOf(slow.wire.take()));
+      slow.wire.read();
+      await pass(TICK_MS);
+    }
+    expect(answered.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 60 }, (_, n) => 10 + n));
+    expect(slow.wire.closed).toBeUndefined();
   });
 
   test('[SW5] is not made up for what is not kept: join, leave, and publications with skip_history', async () => {

@@ -27,8 +27,6 @@ export interface LaggardsDeps {
 const BUDGET_MS = 5;
 /** Readings of streams at the same time, for all members that are behind. */
 const MAX_READS = 8;
-/** Publications in one reading. */
-const PAGE = 100;
 /** Bytes in one frame, as long as it holds more than one publication. */
 const MAX_FRAME_BYTES = 65_536;
 
@@ -55,10 +53,12 @@ export const createLaggards = ({ clock, metrics, onFault }: LaggardsDeps): Lagga
     if (reading.size >= MAX_READS) return;
     reading.add(subscription);
     follower
-      .readAfter(offset, PAGE)
+      .readAfter(offset)
+      .finally(() => reading.delete(subscription))
       .then((page) => onPage(subscription, follower, page))
-      .catch(onFault)
-      .finally(() => reading.delete(subscription));
+      // Who reads as fast as it is read for does not wait for the next tick.
+      .then(() => hasAdvanced(subscription, offset) && step(subscription))
+      .catch(onFault);
   };
 
   const goLive = (subscription: Subscription): void => {
@@ -83,8 +83,9 @@ export const createLaggards = ({ clock, metrics, onFault }: LaggardsDeps): Lagga
     else approach(subscription, follower, lag);
   };
   const approach = (subscription: Subscription, follower: Follower, lag: GroupPosition): void => {
-    const near = follower.ring.after(lag.offset);
-    if (near === undefined) read(subscription, follower, lag.offset);
+    const near = follower.recentAfter(lag.offset);
+    if (lag.offset < follower.removedThrough) lose(subscription);
+    else if (near === undefined) read(subscription, follower, lag.offset);
     else if (!give(subscription, follower, near)) lose(subscription);
     else if (subscription.lag?.offset === follower.position.offset) goLive(subscription);
   };
@@ -126,6 +127,9 @@ const give = (subscription: Subscription, follower: Follower, messages: readonly
   return true;
 };
 
+const hasAdvanced = ({ lag }: Subscription, offset: number): boolean =>
+  lag !== undefined && lag.offset > offset;
+
 const canTakeMore = ({ member: { outbox } }: Subscription): boolean =>
   outbox.waitingBytes <= outbox.maxBytes / 4;
 
@@ -141,12 +145,10 @@ const partOf = (messages: readonly BusMessage[], from: number, maxBytes: number)
   return messages.slice(from, to);
 };
 
-/** False when the member cannot take it now. One that could never take it is closed. */
+/** False when the member cannot take it now; one for which nothing waits can. */
 const write = (subscription: Subscription, part: readonly BusMessage[]): boolean => {
   const { group, member } = subscription;
   const frame = group.frameFor(subscription, part);
   if (frame.length === 0) return true;
-  const isTaken = member.outbox.offer(frame);
-  if (!isTaken && member.outbox.waitingBytes === 0) member.onSlow();
-  return isTaken;
+  return member.outbox.offer(frame);
 };

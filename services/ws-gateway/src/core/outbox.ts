@@ -1,35 +1,52 @@
 import { MAX_MESSAGES_PER_FRAME } from '@muster/protocol/limits';
 import type { Codec, EncodedMessage } from './codec.ts';
 import type { Wire } from './ports.ts';
+import type { Ticks } from './ticks.ts';
 
-/** Hears of a connection that does not read fast enough. */
-export interface SlowHandler {
+/** The connection of an outbox. */
+export interface OutboxOwner {
+  readonly isOver: boolean;
+  /** It does not read fast enough. */
   onSlow(): void;
 }
 
 /** Bytes above the bound that answers and pings may take, so that a client full of publications still gets them. */
 const RESERVE_BYTES = 65_536;
 
-/** The one way to a socket: keeps the order of everything written, and the bound on what waits. */
+/** An answer of this size never waits: the reserve is for such. */
+const SMALL_BYTES = 256;
+
+/**
+ * The one way to a socket: keeps the order of everything written, and the bound on what waits. A socket for which nothing
+ * waits takes one message of any size: a client that reads everything is never slow.
+ */
 export class Outbox {
   readonly #wire: Wire;
   readonly #maxBytes: number;
-  readonly #owner: SlowHandler;
+  readonly #owner: OutboxOwner;
   readonly #codec: Codec;
+  readonly #ticks: Ticks;
   #pending: EncodedMessage[] | undefined = undefined;
+  #postedBytes = 0;
   /** Frames of groups that wait for {@link release}. */
   #held: Buffer[] | undefined = undefined;
   #heldBytes = 0;
+  /** Size of the large message that was written when nothing waited; it does not count against what comes behind it. */
+  #largeBytes = 0;
+  /** Settles when the last large answer that is being made has been written; undefined when there is none. */
+  #answering: Promise<void> | undefined = undefined;
 
-  constructor(wire: Wire, codec: Codec, maxBytes: number, owner: SlowHandler) {
+  constructor(wire: Wire, codec: Codec, maxBytes: number, owner: OutboxOwner, ticks: Ticks) {
     this.#wire = wire;
     this.#codec = codec;
     this.#maxBytes = maxBytes;
     this.#owner = owner;
+    this.#ticks = ticks;
   }
 
   /** A message for this connection alone. Those of one turn travel in one frame. */
   post(message: EncodedMessage): void {
+    this.#postedBytes += message.length;
     if (this.#pending !== undefined) {
       this.#pending.push(message);
       return;
@@ -56,8 +73,55 @@ export class Outbox {
   offer(frame: Buffer): boolean {
     if (this.#held !== undefined) return this.#keep(frame, this.#held);
     if (this.#pending !== undefined) return this.#offerBehind(frame);
-    if (this.#wire.bufferedBytes + frame.length > this.#maxBytes) return false;
+    if (!this.#accepts(frame.length, 0)) return false;
     this.#wire.write(frame);
+    return true;
+  }
+
+  /** Whether an answer of this size can be written now without anything that the client could be blamed for. */
+  hasRoom(bytes: number): boolean {
+    if (bytes <= SMALL_BYTES || this.#owner.isOver || this.#fits(bytes)) return true;
+    this.flush();
+    return this.#fits(bytes);
+  }
+
+  #fits(bytes: number): boolean {
+    const waiting = this.#wire.bufferedBytes + this.#postedBytes;
+    // Some clients get texts as strings, which escapes may make twice as long.
+    return waiting === 0 || waiting + 2 * bytes <= this.#maxBytes;
+  }
+
+  /** Resolves when the client has read so much that there is room for an answer of this size, or when it is gone. */
+  async room(bytes: number): Promise<void> {
+    while (!this.hasRoom(bytes)) await this.#ticks.next();
+  }
+
+  /**
+   * Makes a large answer when the ones before it are written and the client has read most of them: however many are asked
+   * for at once, no more than one of them waits.
+   */
+  inTurn(make: () => Promise<void>): Promise<void> {
+    const before = this.#answering;
+    const own =
+      before === undefined && this.hasRoom(this.#maxBytes / 4) ? make() : this.#afterwards(before, make);
+    const settled = own.then(ignore, ignore).then(() => {
+      if (this.#answering === settled) this.#answering = undefined;
+    });
+    this.#answering = settled;
+    return own;
+  }
+
+  async #afterwards(before: Promise<void> | undefined, make: () => Promise<void>): Promise<void> {
+    await before;
+    await this.room(this.#maxBytes / 4);
+    if (!this.#owner.isOver) await make();
+  }
+
+  /** Whether the bound lets so many bytes be written now. */
+  #accepts(bytes: number, reserve: number): boolean {
+    const waiting = this.#wire.bufferedBytes;
+    if (waiting > 0) return waiting + bytes <= this.#maxBytes + this.#largeBytes + reserve;
+    this.#largeBytes = bytes > RESERVE_BYTES ? bytes : 0;
     return true;
   }
 
@@ -76,7 +140,7 @@ export class Outbox {
   }
 
   #keep(frame: Buffer, held: Buffer[]): boolean {
-    if (this.waitingBytes + frame.length > this.#maxBytes) return false;
+    if (this.#heldBytes > 0 && this.waitingBytes + frame.length > this.#maxBytes) return false;
     held.push(frame);
     this.#heldBytes += frame.length;
     return true;
@@ -90,7 +154,7 @@ export class Outbox {
       return this.offer(frame);
     }
     const both = Buffer.concat([posted, frame], posted.length + frame.length);
-    if (this.#wire.bufferedBytes + both.length <= this.#maxBytes) {
+    if (this.#accepts(both.length, 0)) {
       this.#wire.write(both);
       return true;
     }
@@ -101,8 +165,8 @@ export class Outbox {
   /** A finished frame for this connection alone; goes after everything posted before. */
   write(frame: Buffer): void {
     if (this.#pending !== undefined) this.flush();
-    if (this.#wire.bufferedBytes + frame.length > this.#maxBytes + RESERVE_BYTES) this.#owner.onSlow();
-    else this.#wire.write(frame);
+    if (this.#accepts(frame.length, RESERVE_BYTES)) this.#wire.write(frame);
+    else this.#owner.onSlow();
   }
 
   /** Writes what was posted in this turn. */
@@ -116,6 +180,7 @@ export class Outbox {
     const messages = this.#pending;
     if (messages === undefined) return undefined;
     this.#pending = undefined;
+    this.#postedBytes = 0;
     if (messages.length <= MAX_MESSAGES_PER_FRAME) return this.#codec.frame(messages);
     const frames: Buffer[] = [];
     for (let from = 0; from < messages.length; from += MAX_MESSAGES_PER_FRAME) {
@@ -124,6 +189,8 @@ export class Outbox {
     return Buffer.concat(frames);
   }
 }
+
+const ignore = (): void => {};
 
 /** One function for all outboxes: nothing is made per turn and connection. */
 const flush = (outbox: Outbox): void => outbox.flush();

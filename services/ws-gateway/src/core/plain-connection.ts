@@ -16,13 +16,16 @@ import type { GroupOptions } from './namespaces.ts';
 import { Outbox } from './outbox.ts';
 import type { ConnectionLimits, EngineMetrics, Identity, LimitScope, SessionHolder, Wire } from './ports.ts';
 import { MAX_REFUSALS, TokenBucket } from './rate-limit.ts';
+import { isTooLarge } from './size-check.ts';
 import type { Member, Subscription } from './subscription.ts';
+import type { Ticks } from './ticks.ts';
 import type { Timed, Wheel } from './wheel.ts';
 
 /** What all plain connections of a gateway share. */
 export interface PlainContext {
   readonly clock: Clock;
   readonly wheel: Wheel;
+  readonly ticks: Ticks;
   readonly hub: Hub;
   readonly limits: ConnectionLimits;
   readonly metrics: EngineMetrics;
@@ -106,7 +109,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     this.quota = context.quotas.enter({ ...identity, address: place.address }, this);
     const { user, info } = identity;
     this.info = { user, client: id, ...(info === undefined ? {} : { connInfo: info }) };
-    this.outbox = new Outbox(wire, jsonCodec, limits.maxOutboxBytes, this);
+    this.outbox = new Outbox(wire, jsonCodec, limits.maxOutboxBytes, this, context.ticks);
     this.#heardAt = clock.monotonic();
     this.#bucket = new TokenBucket(limits.rate, this.#heardAt);
     this.#endsAt = this.#heardAt + (identity.expiresAt - clock.now());
@@ -298,8 +301,8 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
         retention: this.#options?.retention,
         onlyIfHeard: true,
       })
-      .catch(() => {
-        if (!this.isOver) this.outbox.write(NOT_PUBLISHED_FRAME);
+      .catch((error: unknown) => {
+        if (!this.isOver) this.outbox.write(isTooLarge(error) ? BAD_PAYLOAD_FRAME : NOT_PUBLISHED_FRAME);
       })
       .finally(() => {
         this.#publishing -= 1;

@@ -194,6 +194,8 @@ export interface ConnectionLimits extends QuotaLimits {
   /** A client of which the kernel takes nothing for so long, while something waits, is gone. */
   readonly writeTimeoutMs: number;
   readonly maxOutboxBytes: number;
+  /** Bytes of one publication, or of other data that is sent to clients. */
+  readonly maxPublicationBytes: number;
   readonly maxSubscriptions: number;
   /** Clients in one answer to `presence`; 0 for no limit. */
   readonly maxPresenceClients: number;

@@ -12,8 +12,13 @@ export interface Start {
   readonly position: GroupPosition;
   /** Present when the client asked to catch up. */
   readonly recovery?:
-    | { readonly ok: true; readonly publications: readonly PublicationText[] }
+    | { readonly ok: true; readonly publications: readonly PublicationText[]; readonly bytes: number }
     | { readonly ok: false };
+}
+
+/** Bytes of publications that one answer may hold, for however many groups. */
+export interface AnswerBudget {
+  leftBytes: number;
 }
 
 /** Either the start, valid in this very turn, or work after which to ask again. */
@@ -30,6 +35,7 @@ export class Recovery {
   readonly #follower: Follower;
   readonly #wish: StreamPosition | undefined;
   readonly #mode: 'stream' | 'cache';
+  readonly #budget: AnswerBudget;
   /** Texts that were read, from `wish.offset + 1` on. */
   #read: readonly PublicationText[] = [];
   #last: { readonly offset: number; readonly text: PublicationText } | undefined;
@@ -38,12 +44,17 @@ export class Recovery {
   constructor(
     group: GroupName,
     follower: Follower,
-    options: { readonly wish: StreamPosition | undefined; readonly mode: 'stream' | 'cache' },
+    options: {
+      readonly wish: StreamPosition | undefined;
+      readonly mode: 'stream' | 'cache';
+      readonly budget: AnswerBudget;
+    },
   ) {
     this.#group = group;
     this.#follower = follower;
     this.#wish = options.wish;
     this.#mode = options.mode;
+    this.#budget = options.budget;
   }
 
   next(): Step {
@@ -63,10 +74,10 @@ export class Recovery {
       this.#reads += 1;
       return { work: this.#follower.repair() };
     }
-    if (to - from > MAX_RECOVERED_PUBLICATIONS) return this.#failed();
+    if (to - from > MAX_RECOVERED_PUBLICATIONS || from < this.#follower.removedThrough) return this.#failed();
     const reached = from + this.#read.length;
     if (reached >= to) return this.#recovered(this.#read.slice(0, to - from));
-    const rest = this.#follower.ring.after(reached);
+    const rest = this.#follower.recentAfter(reached);
     if (rest !== undefined) {
       return this.#recovered([...this.#read, ...rest.map((message) => publicationOf(this.#group, message))]);
     }
@@ -75,16 +86,20 @@ export class Recovery {
 
   async #readFrom(from: number): Promise<void> {
     this.#reads += 1;
-    const { entries } = await this.#follower.readAfter(from, MAX_RECOVERED_PUBLICATIONS);
+    const { entries, top } = await this.#follower.readAfter(from);
+    if (top.epoch !== this.#follower.position.epoch) return this.#follower.repair();
+    const last = entries.at(-1)?.offset ?? 0;
     const isWhole = entries[0]?.offset === from + 1;
-    if (isWhole) this.#read = entries.map(({ text }) => text);
-    else this.#reads = MAX_READS; // Not kept any more: reading again would not help.
+    // More than one answer may hold, or not kept any more: reading again would not help.
+    const isCut = last < top.offset && last - from < MAX_RECOVERED_PUBLICATIONS;
+    if (isWhole && !isCut) this.#read = entries.map(({ text }) => text);
+    else this.#reads = MAX_READS;
   }
 
   #newest(): Step {
     const { position } = this.#follower;
-    if (position.offset === 0) return this.#failed();
-    const inRing = this.#follower.ring.get(position.offset);
+    if (position.offset <= this.#follower.removedThrough) return this.#failed();
+    const inRing = this.#follower.newest;
     if (inRing !== undefined) return this.#recovered([publicationOf(this.#group, inRing)]);
     if (this.#last?.offset === position.offset) return this.#recovered([this.#last.text]);
     if (this.#reads >= MAX_READS) return this.#failed();
@@ -99,7 +114,9 @@ export class Recovery {
   }
 
   #recovered(publications: readonly PublicationText[]): Step {
-    return { start: { position: this.#follower.position, recovery: { ok: true, publications } } };
+    const bytes = publications.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
+    if (bytes > this.#budget.leftBytes) return this.#failed();
+    return { start: { position: this.#follower.position, recovery: { ok: true, publications, bytes } } };
   }
 
   #failed(): Step {

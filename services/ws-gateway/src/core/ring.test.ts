@@ -10,7 +10,7 @@ const messages = (from: number, to: number, bytes?: number): BusMessage[] =>
   Array.from({ length: to - from + 1 }, (_, at) => message(from + at, bytes));
 const ringWith = (...held: BusMessage[]) => {
   const budget = { maxBytes: 1_000_000, usedBytes: 0 };
-  const ring = new Ring(budget);
+  const ring = new Ring(budget, 1_000);
   for (const one of held) ring.push(one);
   return { ring, budget };
 };
@@ -51,7 +51,30 @@ test('[RC6] of too many the newest are taken, within the bounds of the ring and 
   const { ring: heavy } = ringWith(message(200));
   heavy.backfill(messages(100, 199, 10_000), 201);
   expect(heavy.first).toBe(194);
-  const poor = new Ring({ maxBytes: 25, usedBytes: 0 });
+  const poor = new Ring({ maxBytes: 25, usedBytes: 0 }, 1_000);
   poor.backfill(messages(1, 9), 10);
   expect(poor.first).toBe(8);
+});
+
+test('[RC7] a ring holds no more than its stream keeps, from the moment at which that changes', () => {
+  const budget = { maxBytes: 1_000_000, usedBytes: 0 };
+  const ring = new Ring(budget, 3);
+  for (const one of messages(1, 5)) ring.push(one);
+  expect(offsetsAfter(ring, 2)).toEqual([3, 4, 5]);
+  expect(ring.after(1)).toBeUndefined();
+  ring.resize(2);
+  expect(ring.first).toBe(4);
+  expect(budget.usedBytes).toBe(20);
+  ring.backfill(messages(1, 3), 6);
+  expect(ring.first).toBe(4);
+});
+
+test('[RC7] what was removed is dropped, the rest stays', () => {
+  const { ring, budget } = ringWith(...messages(1, 5));
+  ring.dropThrough(3);
+  expect(offsetsAfter(ring, 3)).toEqual([4, 5]);
+  expect(ring.after(2)).toBeUndefined();
+  expect(budget.usedBytes).toBe(20);
+  ring.dropThrough(9);
+  expect([ring.first, budget.usedBytes]).toEqual([undefined, 0]);
 });

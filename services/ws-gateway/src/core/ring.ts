@@ -16,9 +16,18 @@ export class Ring {
   readonly #budget: RingBudget;
   #messages: BusMessage[] = [];
   #bytes = 0;
+  #maxMessages: number;
 
-  constructor(budget: RingBudget) {
+  /** `kept`: publications that the stream of the group keeps. */
+  constructor(budget: RingBudget, kept: number) {
     this.#budget = budget;
+    this.#maxMessages = Math.min(kept, MAX_MESSAGES);
+  }
+
+  /** The stream keeps another number of publications from now on. */
+  resize(kept: number): void {
+    this.#maxMessages = Math.min(kept, MAX_MESSAGES);
+    this.#trim();
   }
 
   /** Takes the next publication. One that does not follow the last begins anew. */
@@ -33,9 +42,7 @@ export class Ring {
     }
     this.#messages.push(message);
     this.#count(size);
-    while (this.#messages.length > MAX_MESSAGES || this.#bytes > MAX_BYTES) {
-      this.#count(-(this.#messages.shift()?.body.length ?? 0));
-    }
+    this.#trim();
   }
 
   /**
@@ -51,7 +58,8 @@ export class Ring {
       const message = older[at];
       if (message === undefined || message.offset !== from - 1 - kept.length) break;
       bytes += message.body.length;
-      const isFull = this.#messages.length + kept.length >= MAX_MESSAGES || this.#bytes + bytes > MAX_BYTES;
+      const isFull =
+        this.#messages.length + kept.length >= this.#maxMessages || this.#bytes + bytes > MAX_BYTES;
       if (isFull || this.#budget.usedBytes + bytes > this.#budget.maxBytes) break;
       kept.push(message);
     }
@@ -80,6 +88,19 @@ export class Ring {
   clear(): void {
     this.#count(-this.#bytes);
     this.#messages = [];
+  }
+
+  /** Forgets everything up to an offset. */
+  dropThrough(offset: number): void {
+    while ((this.#messages[0]?.offset ?? Number.POSITIVE_INFINITY) <= offset) this.#shift();
+  }
+
+  #trim(): void {
+    while (this.#messages.length > this.#maxMessages || this.#bytes > MAX_BYTES) this.#shift();
+  }
+
+  #shift(): void {
+    this.#count(-(this.#messages.shift()?.body.length ?? 0));
   }
 
   #count(bytes: number): void {

@@ -8,7 +8,7 @@ import { type Hub, whoJoins } from './hub.ts';
 import type { GroupOptions, Namespaces } from './namespaces.ts';
 import { isAllowed } from './permissions.ts';
 import type { EngineMetrics, Identity, ServerSubscription } from './ports.ts';
-import type { Start } from './recovery.ts';
+import type { AnswerBudget, Start } from './recovery.ts';
 import { countRecovery, subscribeResult } from './subscribe-result.ts';
 import type { SubscribeBasis } from './subscribe-rights.ts';
 import type { Subscription } from './subscription.ts';
@@ -18,6 +18,8 @@ export interface ServerSubscriptionsDeps {
   readonly namespaces: Namespaces;
   readonly metrics: EngineMetrics;
   readonly maxSubscriptions: number;
+  /** Bytes of publications in the reply to `connect`, for all groups together. */
+  readonly maxAnswerBytes: number;
   /** What the name of a user's own group begins with; undefined: users have none. */
   readonly personalGroups: string | undefined;
 }
@@ -59,12 +61,14 @@ const NOWHERE = { offset: 0 };
 
 export const createServerSubscriptions = (deps: ServerSubscriptionsDeps): ServerSubscriptions => {
   const { hub, metrics } = deps;
+  const ownBudget = (): AnswerBudget => ({ leftBytes: deps.maxAnswerBytes });
 
   /** Joins, and says in the very turn in which the membership begins what there is to tell. */
   const join = (
     connection: Connection,
     info: ClientInfo,
     placement: Placement,
+    budget: AnswerBudget,
     onBegun: (result: SubscribeResult, subscription: Subscription, start: Start | undefined) => void,
   ): Promise<void> => {
     const { group, options, terms, basis, recover } = placement;
@@ -77,6 +81,7 @@ export const createServerSubscriptions = (deps: ServerSubscriptionsDeps): Server
       service,
       ...(who === undefined ? {} : { who }),
       recoveryMode: options.recoveryMode,
+      budget,
       ...(recover === undefined || !isRecoverable ? {} : { recover }),
       onJoined: (subscription, start) => {
         if (connection.isOver) return false;
@@ -100,28 +105,27 @@ export const createServerSubscriptions = (deps: ServerSubscriptionsDeps): Server
     enterAll: async (connection, info, placements) => {
       const results = new Map<string, SubscribeResult>();
       const entered: Subscription[] = [];
+      const budget = ownBudget();
       connection.outbox.hold();
       const outcomes = await Promise.allSettled(
         placements.map((placement) =>
-          join(connection, info, placement, (result, subscription) => {
+          join(connection, info, placement, budget, (result, subscription) => {
             results.set(placement.group, result);
             entered.push(subscription);
           }),
         ),
       );
-      const failure = outcomes.find(({ status }) => status === 'rejected');
-      if (failure?.status === 'rejected') {
-        for (const subscription of entered) hub.leave(subscription);
-        connection.memberships.clear();
-        throw failure.reason;
-      }
-      return results;
+      const failure = outcomes.find((one) => one.status === 'rejected');
+      if (failure === undefined) return results;
+      for (const subscription of entered) hub.leave(subscription);
+      connection.memberships.clear();
+      throw failure.reason;
     },
     add: async (connection, placement) => {
       const { phase, memberships } = connection;
       if (phase.is !== 'live' || memberships.has(placement.group)) return false;
       let isIn = false;
-      await join(connection, phase.info, placement, (result) => {
+      await join(connection, phase.info, placement, ownBudget(), (result) => {
         isIn = true;
         connection.tellSubscribed(placement.group, result);
       });

@@ -192,6 +192,7 @@ const LIMITS: ConnectionLimits = {
   handshakeTimeoutMs: 10_000,
   writeTimeoutMs: 20_000,
   maxOutboxBytes: 1_048_576,
+  maxPublicationBytes: 262_144,
   maxSubscriptions: 4,
   maxPresenceClients: 0,
   maxSubscriptionsPerSession: 0,
@@ -223,7 +224,7 @@ export const engineUnderTest = (
     readonly callbacks?: AppCallbacks;
   } = {},
 ) => {
-  const broker = options.broker ?? createMemoryBroker();
+  const broker = options.broker ?? createMemoryBroker(() => now);
   const presence = (options.presence ?? createMemoryPresence()).connect({
     onGone: (group, _, info) => engine.onGhost(group, info),
   });

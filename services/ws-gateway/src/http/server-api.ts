@@ -81,7 +81,7 @@ const send = (req: Request, res: Response, method: string, outcome: ApiOutcome):
     return;
   }
   res
-    .status(outcome.told === undefined ? (STATUS[outcome.code as ReplyError] ?? 500) : 400)
+    .status(outcome.told === undefined ? (outcome.status ?? STATUS[outcome.code as ReplyError] ?? 500) : 400)
     .send(errorJson(outcome));
 };
 

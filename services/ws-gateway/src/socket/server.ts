@@ -225,7 +225,7 @@ const requireIdentity = async (
     case 'ended':
       throw new AppError('SESSION_ENDED', { extra: { reason: admission.reason } });
     case 'expired':
-      throw new AppError('INVALID_TOKEN', { detail: 'The token has run out.' });
+      throw new AppError('INVALID_TOKEN', { detail: 'The token has run out, or is not good yet.' });
     case 'no_user':
       throw new AppError('FORBIDDEN', { detail: 'The token names no user.' });
     case 'none':

@@ -5,7 +5,14 @@ import { readConnectionClaims, readSubscriptionClaims } from './claims.ts';
 import type { TokenFault, TokenVerdict, TokenVerifier } from './token-verifier.ts';
 
 /** How a token fared; the label of a counter. */
-export type TokenResult = 'accepted' | 'expired' | 'unavailable' | 'no_user' | 'tenant' | TokenFault;
+export type TokenResult =
+  | 'accepted'
+  | 'expired'
+  | 'not_yet'
+  | 'unavailable'
+  | 'no_user'
+  | 'tenant'
+  | TokenFault;
 
 export interface StrangersDeps {
   readonly clock: Clock;
@@ -36,7 +43,7 @@ export const createStrangers = (deps: StrangersDeps): Strangers => {
     const verdict = await verifier.verify(token);
     if (!verdict.ok) {
       onToken('connection', verdict.why === 'invalid' ? verdict.fault : verdict.why);
-      return { ok: false, why: verdict.why };
+      return { ok: false, why: whyNot(verdict) };
     }
     const claims = readConnectionClaims(verdict.claims);
     if (claims === undefined) {
@@ -70,6 +77,10 @@ export const createStrangers = (deps: StrangersDeps): Strangers => {
   };
 };
 
+/** A token that is not good yet is like one that has run out: its client fetches another. */
+const whyNot = ({ why }: Exclude<TokenVerdict, { ok: true }>): 'expired' | 'unavailable' | 'invalid' =>
+  why === 'not_yet' ? 'expired' : why;
+
 /** Who names no tenant is of the one whose host was called. */
 const tenantAt = ({ tenantHosts }: StrangersDeps, host: string | undefined): string =>
   tenantHosts.tenantOf(host) ?? DEFAULT_TENANT;
@@ -88,7 +99,7 @@ const readPermit = async ({ verifier, onToken }: StrangersDeps, token: string): 
   const verdict = await verifier.verify(token);
   if (!verdict.ok) {
     onToken('subscription', verdict.why === 'invalid' ? verdict.fault : verdict.why);
-    return { ok: false, why: verdict.why };
+    return { ok: false, why: whyNot(verdict) };
   }
   const claims = readSubscriptionClaims(verdict.claims);
   onToken('subscription', claims === undefined ? 'claims' : 'accepted');

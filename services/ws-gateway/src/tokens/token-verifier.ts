@@ -23,14 +23,13 @@ export type TokenFault =
   | 'signature'
   | 'issuer'
   | 'audience'
-  | 'not_yet'
   | 'claims';
 
-/** What was found out about a token. `unavailable`: the keys cannot be had just now, and nothing is said about the token. */
+/** What was found out about a token. `not_yet`: another one may be good now. `unavailable`: the keys cannot be had just now, and nothing is said about the token. */
 export type TokenVerdict =
   /** `key`: the key of the configuration that signed it; undefined for a published one. */
   | { readonly ok: true; readonly claims: JWTPayload; readonly key?: KeyObject }
-  | { readonly ok: false; readonly why: 'expired' | 'unavailable' }
+  | { readonly ok: false; readonly why: 'expired' | 'not_yet' | 'unavailable' }
   | { readonly ok: false; readonly why: 'invalid'; readonly fault: TokenFault };
 
 /** What tokens are believed. */
@@ -49,8 +48,6 @@ export interface TokenVerifierDeps {
   rules(): TokenRules;
   /** Keys that are published at a URL. */
   readonly published: IssuerKeys | undefined;
-  /** Tokens that have run out are good too; for development. */
-  readonly ignoresExpiry: boolean;
 }
 
 /** Tells whether a JSON Web Token is from the application. */
@@ -162,22 +159,23 @@ const accepted = (
   return { ok: true, claims: payload };
 };
 
-const verdictOf = (error: unknown, { log, ignoresExpiry }: TokenVerifierDeps): TokenVerdict => {
-  if (error instanceof errors.JWTExpired) {
-    if (!ignoresExpiry) return { ok: false, why: 'expired' };
-    const { exp: _, ...claims } = error.payload;
-    return { ok: true, claims };
-  }
+const verdictOf = (error: unknown, { log }: TokenVerifierDeps): TokenVerdict => {
+  if (error instanceof errors.JWTExpired) return { ok: false, why: 'expired' };
+  if (isNotYet(error)) return { ok: false, why: 'not_yet' };
   const fault = faultOf(error);
   if (fault !== undefined) return invalid(fault);
   if (!(error instanceof AppError)) log.error({ error }, 'token.check_failed');
   return { ok: false, why: 'unavailable' };
 };
 
+const isNotYet = (error: unknown): boolean =>
+  error instanceof errors.JWTClaimValidationFailed &&
+  error.claim === 'nbf' &&
+  error.reason === 'check_failed';
+
 const CLAIM_FAULTS: ReadonlyMap<string, TokenFault> = new Map([
   ['aud', 'audience'],
   ['iss', 'issuer'],
-  ['nbf', 'not_yet'],
 ]);
 
 const faultOf = (error: unknown): TokenFault | undefined => {

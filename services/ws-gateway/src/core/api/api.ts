@@ -7,10 +7,11 @@ import { readHistory } from '../handlers/history.ts';
 import { presenceStats } from '../handlers/presence.ts';
 import type { Hub } from '../hub.ts';
 import type { Namespaces } from '../namespaces.ts';
-import type { ConnectionLimits } from '../ports.ts';
+import type { ConnectionLimits, EngineMetrics } from '../ports.ts';
 import { batch } from './batch.ts';
 import { type ApiFault, faultOf } from './faults.ts';
 import { fleetMethods } from './fleet-methods.ts';
+import type { Order } from './orders.ts';
 import { ApiError, notAvailable, Params, requireOptions } from './params.ts';
 import { publishingMethods } from './publishing.ts';
 
@@ -21,6 +22,9 @@ export interface ApiDeps {
   readonly limits: Pick<ConnectionLimits, 'maxPresenceClients'>;
   readonly namespaces: Namespaces;
   readonly callbacks: Pick<AppCallbacks, 'has' | 'rpc'>;
+  readonly metrics: Pick<EngineMetrics, 'refused'>;
+  /** Bytes of data for clients. */
+  readonly maxDataBytes: number;
 }
 
 /** JSON text of a result, or the code of an error. */
@@ -39,6 +43,11 @@ export interface ServerApi {
 
 /** A method: its checked parameters in, the JSON text of its result out. */
 export type ApiMethod = (params: Params) => Promise<string>;
+
+/** Bytes of publications in one answer of `history`; it holds fewer then, and the caller asks on from the last. */
+const MAX_HISTORY_BYTES = 8_388_608;
+/** How long gateways may take to say that they have forgotten what was removed. */
+const FORGET_PATIENCE_MS = 1_000;
 
 export const createServerApi = (deps: ApiDeps, onFault: (error: unknown) => void): ServerApi => {
   const methods = new Map<string, ApiMethod>([
@@ -105,12 +114,18 @@ const looking = (deps: ApiDeps): Record<string, ApiMethod> => {
         reverse,
         ...(position === undefined ? {} : { since: position }),
       };
-      const result = await readHistory(deps.bus, place, query, place.retention.size);
+      const result = await readHistory(deps.bus, place, query, {
+        count: place.retention.size,
+        maxBytes: MAX_HISTORY_BYTES,
+      });
       if (typeof result === 'number') throw new ApiError(result);
       return resultIn(encodeReply({ id: 0, is: 'history', result }));
     },
     history_remove: async (params) => {
-      await deps.bus.clear(kept(params).group);
+      const { group } = kept(params);
+      const { offset, epoch } = await deps.bus.clear(group);
+      // The gateways have heard it, too; their answers say that it has arrived.
+      await deps.bus.ask({ do: 'forget', group, offset, epoch } satisfies Order, FORGET_PATIENCE_MS);
       return '{}';
     },
   };

@@ -1,6 +1,7 @@
 import { WriteFault } from '@muster/bus/write-fault';
 import { REPLY_ERRORS, ReplyError } from '@muster/protocol/codes';
 import { AppError } from '@muster/protocol/errors';
+import { isTooLarge } from '../size-check.ts';
 import { ApiError } from './params.ts';
 
 /** Why a call failed. */
@@ -11,11 +12,14 @@ export interface ApiFault {
   readonly reason?: string | undefined;
   /** Of a publication that failed because of Redis: whether it may have been made. */
   readonly outcome?: 'unknown' | 'not_published' | undefined;
+  /** HTTP status for callers that ask for one, where it is not that of the code. */
+  readonly status?: number | undefined;
 }
 
 /** The answer for what a method threw; what nobody expected goes to `onFault`. */
 export const faultOf = (error: unknown, onFault: (error: unknown) => void): ApiFault => {
   if (error instanceof ApiError) return { code: error.code, told: error.told, reason: error.reason };
+  if (isTooLarge(error)) return { code: ReplyError.BadRequest, reason: error.detail, status: 413 };
   if (!(error instanceof AppError)) onFault(error);
   return error instanceof WriteFault ? writeFault(error) : { code: ReplyError.Internal };
 };

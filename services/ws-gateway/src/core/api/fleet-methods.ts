@@ -1,7 +1,10 @@
 import { maySendClose } from '@muster/protocol/codes';
+import type { Payload } from '@muster/protocol/commands';
+import { AppError } from '@muster/protocol/errors';
 import type { SubscribeOrder } from '../connections.ts';
 import { MAX_GLOB_LENGTH, matchesGlob } from '../glob.ts';
 import type { SubscriptionOverride } from '../ports.ts';
+import { MAX_INFO_BYTES } from '../size-check.ts';
 import type { ApiDeps, ApiMethod } from './api.ts';
 import { type ConnectionView, FORCE_DISCONNECT, type Order, type Target } from './orders.ts';
 import { badRequest, type Params, requireOptions } from './params.ts';
@@ -14,11 +17,25 @@ const MAX_CONNECTIONS_LISTED = 10_000;
 /** Groups looked at in one iteration of the event loop. */
 const SLICE = 1_000;
 
+/** Reads a payload that clients could be given. */
+type BoundedPayload = (params: Params, name: string, maxBytes?: number) => Payload;
+
 /** Methods that concern connections, wherever in the fleet they are. Their answers say what was done, not what was sent. */
 export const fleetMethods = ({
   bus,
   namespaces,
-}: Pick<ApiDeps, 'bus' | 'namespaces'>): Record<string, ApiMethod> => {
+  metrics,
+  maxDataBytes,
+}: Pick<ApiDeps, 'bus' | 'namespaces' | 'metrics' | 'maxDataBytes'>): Record<string, ApiMethod> => {
+  const bounded: BoundedPayload = (params, name, maxBytes = maxDataBytes) => {
+    const data = params.payload(name);
+    const bytes = Buffer.byteLength(data);
+    if (bytes <= maxBytes) return data;
+    metrics.refused('too_large');
+    throw new AppError('PAYLOAD_TOO_LARGE', {
+      detail: `\`${name}\` has ${bytes} bytes; at most ${maxBytes}`,
+    });
+  };
   const ask = (order: Order): Promise<unknown[]> => bus.ask(order, PATIENCE_MS);
   const counted = async (order: Order): Promise<string> => {
     const answers = await ask(order);
@@ -34,10 +51,10 @@ export const fleetMethods = ({
       const group = params.group();
       requireOptions({ namespaces }, group);
       const target = targetOf(params, []);
-      return counted({ do: 'subscribe', target, group, ...subscribeOrder(params) });
+      return counted({ do: 'subscribe', target, group, ...subscribeOrder(params, bounded) });
     },
     send: async (params) =>
-      counted({ do: 'send', target: targetOf(params, []), data: params.payload('data') }),
+      counted({ do: 'send', target: targetOf(params, []), data: bounded(params, 'data') }),
     refresh: async (params) => {
       const expireAt = params.integer('expire_at');
       if (expireAt < 0) throw params.bad('expire_at', 'must not be negative');
@@ -83,7 +100,7 @@ export const fleetMethods = ({
 };
 
 /** How a back end wants somebody to be in a group. */
-const subscribeOrder = (params: Params): Omit<SubscribeOrder, 'group'> => {
+const subscribeOrder = (params: Params, bounded: BoundedPayload): Omit<SubscribeOrder, 'group'> => {
   const given = (name: string) => params.has(name) || params.has(`b64${name}`);
   const since = params.object('recover_since');
   const override = params.object('override');
@@ -91,8 +108,8 @@ const subscribeOrder = (params: Params): Omit<SubscribeOrder, 'group'> => {
   if (expireAt < 0) throw params.bad('expire_at', 'must not be negative');
   return {
     terms: {
-      ...(given('info') ? { info: params.payload('info') } : {}),
-      ...(given('data') ? { data: params.payload('data') } : {}),
+      ...(given('info') ? { info: bounded(params, 'info', MAX_INFO_BYTES) } : {}),
+      ...(given('data') ? { data: bounded(params, 'data') } : {}),
       ...(expireAt === 0 ? {} : { expiresAt: expireAt * 1_000 }),
       ...(override === undefined ? {} : { override: overrideOf(override) }),
     },

@@ -32,6 +32,7 @@ export type Order =
       readonly limit: number;
     }
   | { readonly do: 'channels'; readonly pattern: string }
+  | { readonly do: 'forget'; readonly group: GroupName; readonly offset: number; readonly epoch: string }
   | { readonly do: 'info' };
 
 /** One connection as operators see it. */
@@ -97,6 +98,9 @@ export const createOrders =
           .map((one) => viewOf(one, deps.gateway));
       case 'channels':
         return groupsOf(deps.hub, order.pattern ?? '');
+      case 'forget':
+        deps.hub.groupNamed(order.group)?.follower?.forget(order);
+        return true;
       case 'info':
         return nodeOf(deps);
       default:

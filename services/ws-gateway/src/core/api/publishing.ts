@@ -4,7 +4,7 @@ import type { Payload } from '@muster/protocol/commands';
 import type { GroupName } from '@muster/protocol/ids';
 import { takesPayload } from '../data-format.ts';
 import { DELTA_NOTE } from '../delta-audience.ts';
-import type { PublishRequest } from '../hub.ts';
+import type { PublishRequest } from '../publisher.ts';
 import type { ApiDeps, ApiMethod } from './api.ts';
 import { type ApiFault, errorJson, faultOf } from './faults.ts';
 import { badRequest, Params, requireOptions } from './params.ts';

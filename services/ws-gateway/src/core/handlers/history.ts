@@ -14,6 +14,8 @@ export interface HistoryDeps extends GroupQuestionDeps {
   readonly bus: Pick<Bus, 'read'>;
   readonly hub: Pick<Hub, 'groupNamed'>;
   readonly metrics: Pick<EngineMetrics, 'rateLimited'>;
+  /** Bytes of publications in one answer; it holds fewer then, and the client asks on from the last. */
+  readonly maxBytes: number;
 }
 
 /** `history`: what the stream holds, and where it ends. */
@@ -33,7 +35,14 @@ export const createHistory =
       deps.metrics.rateLimited('new_groups', connection.identity);
       return void connection.fail(command.id, ReplyError.TooManyRequests);
     }
-    return answer(deps, connection, command, { group, retention: options.retention });
+    const place = { group, retention: options.retention };
+    if (command.limit === 0) return answer(deps, connection, command, place);
+    connection.publishing += 1;
+    return connection.outbox
+      .inTurn(() => answer(deps, connection, command, place))
+      .finally(() => {
+        connection.publishing -= 1;
+      });
   };
 
 const answer = async (
@@ -42,23 +51,29 @@ const answer = async (
   command: HistoryCommand,
   place: { group: GroupName; retention: Retention },
 ): Promise<void> => {
-  const result = await readHistory(deps.bus, place, command);
+  const result = await readHistory(deps.bus, place, command, {
+    count: MAX_RECOVERED_PUBLICATIONS,
+    maxBytes: deps.maxBytes,
+  });
+  const texts = typeof result === 'number' ? [] : result.publications;
+  const bytes = texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
+  if (!connection.outbox.hasRoom(bytes)) await connection.outbox.room(bytes);
   if (!isStillAllowed(deps, connection, place.group, 'history'))
     return connection.fail(command.id, ReplyError.PermissionDenied);
   if (typeof result === 'number') connection.fail(command.id, result);
   else connection.reply({ id: command.id, is: 'history', result });
 };
 
-/** Reads as much of a stream as was asked for, at most `max` publications; 112 when the epoch is another. */
+/** Reads as much of a stream as was asked for and one answer may hold; 112 when the epoch is another. */
 export const readHistory = async (
   bus: Pick<Bus, 'read'>,
   { group, retention }: { readonly group: GroupName; readonly retention: Retention },
   { limit, since, reverse }: Pick<HistoryCommand, 'limit' | 'since' | 'reverse'>,
-  max = MAX_RECOVERED_PUBLICATIONS,
+  { count: max, maxBytes }: { readonly count: number; readonly maxBytes: number },
 ): Promise<HistoryResult | typeof ReplyError.UnrecoverablePosition> => {
   const count = limit < 0 ? max : Math.min(limit, max);
   const from = since === undefined ? {} : { from: since.offset };
-  const { top, entries } = await bus.read(group, { ...from, limit: count, reverse, retention });
+  const { top, entries } = await bus.read(group, { ...from, limit: count, reverse, maxBytes, retention });
   if (since !== undefined && since.epoch !== '' && since.epoch !== top.epoch)
     return ReplyError.UnrecoverablePosition;
   return { publications: entries.map(({ text }) => text), epoch: top.epoch, offset: top.offset };

@@ -21,7 +21,14 @@ export const createPresence =
     if (asked === undefined) return undefined;
     if (!asked.options.presence) return void connection.fail(command.id, ReplyError.NotAvailable);
     if (!asked.isAllowed) return void connection.fail(command.id, ReplyError.PermissionDenied);
-    return answer(deps, connection, command, asked.group);
+    const { group } = asked;
+    if (command.is === 'presence_stats') return answer(deps, connection, command, group);
+    connection.publishing += 1;
+    return connection.outbox
+      .inTurn(() => answer(deps, connection, command, group))
+      .finally(() => {
+        connection.publishing -= 1;
+      });
   };
 
 const answer = async (
@@ -39,13 +46,17 @@ const answer = async (
     metrics.rateLimited('presence', connection.identity);
     return connection.fail(id, ReplyError.LimitExceeded);
   }
-  if (is === 'presence') connection.reply({ id, is, result: clients });
-  else connection.reply({ id, is, result: presenceStats(clients) });
+  if (is === 'presence_stats') return connection.reply({ id, is, result: presenceStats(clients) });
+  const bytes = sizeOf(clients);
+  if (!connection.outbox.hasRoom(bytes)) await connection.outbox.room(bytes);
+  if (!isStillAllowed(deps, connection, group, 'presence'))
+    return connection.fail(id, ReplyError.PermissionDenied);
+  connection.reply({ id, is, result: clients });
 };
 
 const sizeOf = (clients: ReadonlyMap<string, string>): number => {
   let size = 0;
-  for (const [client, info] of clients) size += client.length + info.length;
+  for (const [client, info] of clients) size += client.length + Buffer.byteLength(info);
   return size;
 };
 

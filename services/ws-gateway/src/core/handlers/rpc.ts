@@ -15,7 +15,9 @@ export const createRpc =
     connection.publishing += 1;
     return callbacks
       .rpc(caller, { method, ...(data === undefined ? {} : { data }), isBinary: isBinary ?? false })
-      .then((answer) => {
+      .then(async (answer) => {
+        const bytes = answer.is === 'result' ? Buffer.byteLength(answer.result.data ?? '') : 0;
+        if (!connection.outbox.hasRoom(bytes)) await connection.outbox.room(bytes);
         if (answer.is === 'result') connection.reply({ id, is: 'rpc', result: answer.result });
         else answerAsTold(connection, id, answer);
       })

@@ -1,0 +1,80 @@
+import type { Bus } from '@muster/bus/bus';
+import { type Draft, draftPublication, unkeptMessage } from '@muster/bus/draft';
+import type { Appended, AppendOptions, Retention } from '@muster/bus/streams';
+import type { Clock } from '@muster/kit/clock';
+import type { Logger } from '@muster/kit/logger';
+import type { GroupName } from '@muster/protocol/ids';
+import type { Publication } from '@muster/protocol/replies';
+import type { EngineMetrics } from './ports.ts';
+import { createSizeCheck } from './size-check.ts';
+
+/** What to publish, and how. */
+export interface PublishRequest {
+  readonly name: GroupName;
+  readonly publication: Omit<Publication, 'offset'>;
+  readonly retention: Retention | undefined;
+  readonly idempotencyKey?: string;
+  readonly version?: AppendOptions['version'];
+  readonly notes?: readonly string[];
+  /** See {@link AppendOptions}. */
+  readonly onlyIfHeard?: boolean;
+}
+
+export interface PublisherDeps {
+  readonly bus: Pick<Bus, 'publish' | 'append'>;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Pick<EngineMetrics, 'published' | 'refused'>;
+  /** Bytes of one publication. */
+  readonly maxBytes: number;
+  /** Adds notes to some publications. */
+  mark(request: PublishRequest): PublishRequest;
+}
+
+/** Gives publications to the bus. Rejects with REDIS_UNAVAILABLE, and with PAYLOAD_TOO_LARGE what members could not be given. */
+export const createPublisher = (
+  deps: PublisherDeps,
+): ((request: PublishRequest) => Promise<Appended | undefined>) => {
+  const { bus, mark, ...rest } = deps;
+  const sizes = createSizeCheck(rest);
+  return (request) => {
+    const { name, publication, notes } = mark(request);
+    const draft = draftPublication(name, publication, notes);
+    const tooLarge = sizes.check(name, draft, publication.data);
+    return tooLarge === undefined ? timed(rest, send(bus, request, draft)) : Promise.reject(tooLarge);
+  };
+};
+
+/** Observes how long a publication took to be accepted, or not. */
+const timed = async <T>(
+  { clock, metrics }: Pick<PublisherDeps, 'clock' | 'metrics'>,
+  work: Promise<T>,
+): Promise<T> => {
+  const begun = clock.monotonic();
+  let result: 'ok' | 'error' = 'error';
+  try {
+    const done = await work;
+    result = 'ok';
+    return done;
+  } finally {
+    metrics.published(result, (clock.monotonic() - begun) / 1000);
+  }
+};
+
+const send = async (
+  bus: PublisherDeps['bus'],
+  request: PublishRequest,
+  draft: Draft,
+): Promise<Appended | undefined> => {
+  const { name, retention, idempotencyKey, version, onlyIfHeard = false } = request;
+  if (retention === undefined) {
+    await bus.publish(name, unkeptMessage(draft), idempotencyKey);
+    return undefined;
+  }
+  return bus.append(name, draft, {
+    retention,
+    onlyIfHeard,
+    ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
+    ...(version === undefined ? {} : { version }),
+  });
+};
