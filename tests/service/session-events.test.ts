@@ -169,6 +169,13 @@ const CASES: Record<string, Case | undefined> = {
     types: [],
     run: async (id) => service.bearer((await login('a')).token, 'POST', '/v1/session/ws-ticket', {}, id),
   },
+  'post /v1/impersonations': {
+    types: ['session.created'],
+    run: (id) => {
+      const body = { actor: 'staff', user_id: 'a', reason: 'ticket 7' };
+      return service.service('POST', '/v1/impersonations', body, id);
+    },
+  },
   'post /v1/token-exchange': undefined,
   'post /v1/oidc/backchannel-logout': undefined,
 };

@@ -15,6 +15,7 @@ export const SCOPES = [
   'sessions:check',
   'sessions:search',
   'sessions:admin',
+  'sessions:impersonate',
   'events:read',
   'keys:admin',
   'privacy',

@@ -21,6 +21,8 @@ export const POLICIES = {
   aal2: { idleSeconds: 30 * MINUTE, maxSeconds: 12 * HOUR },
   aal3: { idleSeconds: 15 * MINUTE, maxSeconds: 12 * HOUR },
   guest: { idleSeconds: 24 * HOUR, maxSeconds: 30 * DAY },
+  /** A person of the staff who acts as the user. */
+  impersonation: { idleSeconds: 15 * MINUTE, maxSeconds: HOUR },
   /** A machine. */
   service: { idleSeconds: 0, maxSeconds: 90 * DAY },
 } as const satisfies Record<string, Policy>;

@@ -184,6 +184,8 @@ export interface SessionStore {
   findMany(ids: readonly SessionId[]): Promise<SessionRecord[]>;
   end(ids: readonly SessionId[], reason: EndReason, actor: Actor): Promise<Ended>;
   endOfUser(which: UserSessions, reason: EndReason, actor: Actor): Promise<Ended>;
+  /** Ends the impersonations whose actors had these sessions. */
+  endOfActors(ids: readonly SessionId[]): Promise<Ended>;
   list(query: ListQuery): Promise<SessionRecord[]>;
   /** Sessions that ended within the last `ms` milliseconds, newest first, at most `limit`. */
   endedWithin(ms: number, limit: number): Promise<(EndedSession & { readonly why: string })[]>;

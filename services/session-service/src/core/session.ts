@@ -16,6 +16,7 @@ export const END_REASONS = [
   'user_disabled',
   'idp_logout',
   'erased',
+  'actor_ended',
   'admin',
 ] as const;
 export type EndReason = (typeof END_REASONS)[number];
@@ -64,6 +65,8 @@ export interface NewSession {
     readonly idpSub: string | null;
   };
   readonly actor: SessionAbout['actor'];
+  /** The session of the actor, with which this one ends. */
+  readonly actorSession?: SessionId | undefined;
   readonly data: Readonly<Record<string, unknown>>;
   readonly grants: readonly Grant[];
   readonly idleSeconds: number;

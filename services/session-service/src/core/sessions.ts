@@ -24,6 +24,8 @@ export interface Login
   extends Omit<NewSession, 'id' | 'kind' | 'policy' | 'secretHash' | 'idleSeconds' | 'maxSeconds'> {
   /** Undefined: chosen by the kind of login. */
   readonly policy: PolicyName | undefined;
+  /** A shorter life than the policy gives. */
+  readonly lifeSeconds?: number | undefined;
 }
 
 export type Opened =
@@ -72,7 +74,11 @@ export interface SessionsDeps {
 export const createSessions = (deps: SessionsDeps): Sessions => {
   const settle = async (ended: Ended, reason: string): Promise<EndResult> => {
     if (ended.ids.length > 0) deps.onEnded(reason, ended.ids.length);
-    return { ended: ended.ids.length, propagated: await deps.propagation.deliver(ended.posted) };
+    const [propagated] = await Promise.all([
+      deps.propagation.deliver(ended.posted),
+      endImpersonations(deps, ended.ids),
+    ]);
+    return { ended: ended.ids.length, propagated };
   };
   return {
     open: (login, actor, idempotency) => open(deps, login, actor, idempotency),
@@ -97,6 +103,7 @@ const open = async (
 ): Promise<Opened> => {
   const { userId, remember, auth } = login;
   const policy = login.policy ?? policyFor({ userId, remember, aal: auth.aal });
+  const clocks = POLICIES[policy];
   const id = newSessionId();
   const secret = idempotency ? secretUnder(deps, id, idempotency) : newSecret(deps.random);
   const created = await deps.store.create(
@@ -106,7 +113,8 @@ const open = async (
       kind: kindOf(userId, policy),
       policy,
       secretHash: hashSecret(secret),
-      ...POLICIES[policy],
+      idleSeconds: clocks.idleSeconds,
+      maxSeconds: Math.min(clocks.maxSeconds, login.lifeSeconds ?? clocks.maxSeconds),
     },
     { limit: deps.limit ?? DEFAULT_LIMIT, actor, idempotency },
   );
@@ -128,6 +136,18 @@ const refused = (created: Extract<Created, { ok: false }>): Opened =>
 const kindOf = (userId: string | null, policy: PolicyName): NewSession['kind'] => {
   if (userId === null) return 'guest';
   return policy === 'service' ? 'service' : 'user';
+};
+
+/** Ends what these sessions impersonate. The sweeper does it when this fails. */
+const endImpersonations = async (deps: SessionsDeps, ids: readonly SessionId[]): Promise<void> => {
+  if (ids.length === 0) return;
+  try {
+    const ended = await deps.store.endOfActors(ids);
+    if (ended.ids.length > 0) deps.onEnded('actor_ended', ended.ids.length);
+    await deps.propagation.deliver(ended.posted);
+  } catch (error) {
+    deps.log.debug({ error }, 'session.impersonations-not-ended');
+  }
 };
 
 /** A snapshot that could not be stored is merely a miss later. */

@@ -23,6 +23,8 @@ export interface SweepStore {
   rearmActive(limit: number): Promise<number>;
   findIdle(limit: number): Promise<SessionId[]>;
   findExpired(limit: number): Promise<SessionId[]>;
+  /** Impersonations whose actor's session is over. */
+  findOrphaned(limit: number): Promise<SessionId[]>;
   touch(touches: readonly Touch[]): Promise<void>;
   deleteEnded(retention: Retention, limit: number): Promise<number>;
   countActive(): Promise<number>;
@@ -57,6 +59,8 @@ export const createSweeper = (deps: SweeperDeps): Sweeper => {
   const round = async (): Promise<number> => {
     const expired = await deps.store.findExpired(BATCH);
     const ended = expired.length === 0 ? 0 : (await deps.end(expired, 'expired', SYSTEM)).ended;
+    const orphaned = await deps.store.findOrphaned(BATCH);
+    if (orphaned.length > 0) await deps.end(orphaned, 'actor_ended', SYSTEM);
     await deps.store.rearmActive(BATCH);
     const idle = await endIdle(deps);
     const deleted = await deps.store.deleteEnded(deps, DELETE_BATCH);

@@ -178,7 +178,9 @@ const stepUp = (context: HttpContext): Route =>
     },
     handle: async ({ auth, body, params: { id } }) => {
       const raise = { aal: body.aal, amr: body.amr, authTime: body.auth_time };
-      return raisedReply(context, await context.changes.stepUp(await of(context, auth, id), raise));
+      const change = await of(context, auth, id);
+      await refuseImpersonation(context, change.id);
+      return raisedReply(context, await context.changes.stepUp(change, raise));
     },
   });
 
@@ -228,7 +230,9 @@ const extend = (context: HttpContext): Route =>
     guard: serviceGuard(context, 'sessions:write'),
     responses: { ...CHANGED, ...COMMON },
     handle: async ({ auth, params: { id } }) => {
-      const session = await context.sessions.extend((await of(context, auth, id)).id);
+      const change = await of(context, auth, id);
+      await refuseImpersonation(context, change.id);
+      const session = await context.sessions.extend(change.id);
       if (!session) throw new AppError('NOT_FOUND');
       if (session.endedAt !== null || session.expiresAt <= context.clock.now()) {
         throw changeRefusal({ ok: false, why: 'ended', session });
@@ -236,6 +240,12 @@ const extend = (context: HttpContext): Route =>
       return rewritten({ ok: true, session }, false);
     },
   });
+
+/** An impersonation is never raised or prolonged: begin another one. */
+const refuseImpersonation = async ({ sessions }: HttpContext, id: SessionId): Promise<void> => {
+  if (!(await sessions.find(id))?.about.actor) return;
+  throw new AppError('CONFLICT', { detail: 'An impersonated session is neither raised nor extended.' });
+};
 
 /** What a back end changes, if it may see it. */
 const of = async (

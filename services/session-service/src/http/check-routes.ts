@@ -78,7 +78,7 @@ export const checkRoutes = (context: HttpContext): Route[] => [
     tags: ['user'],
     security: ['sessionCookie', 'sessionBearer'],
     body: z.strictObject({ origin: z.string().max(255).optional() }).prefault({}),
-    guard: userGuard(context, { unsafe: true }),
+    guard: userGuard(context, { unsafe: true, impersonated: 'allowed' }),
     responses: {
       201: { description: 'The ticket.', schema: z.object({ ticket: z.string(), expires_in: z.int() }) },
       401: { description: 'No session, or one that is over.' },

@@ -23,11 +23,13 @@ export type UserCaller = Extract<Authenticated, { ok: true }> & {
 interface UserGuardOptions {
   /** Unsafe methods with a cookie must come from our own pages. */
   readonly unsafe: boolean;
+  /** An unsafe method that an impersonated session may use, too. */
+  readonly impersonated?: 'allowed';
 }
 
 /** The guard of routes for whoever holds a session. Throws 401, 403 and 503 codes. */
 export const userGuard =
-  (context: HttpContext, { unsafe }: UserGuardOptions) =>
+  (context: HttpContext, { unsafe, impersonated }: UserGuardOptions) =>
   async (req: Request, res: Response): Promise<UserCaller> => {
     const found = await findSession(context, req, res);
     if (!found.verdict.ok) throw await refusal(context, found, req, res);
@@ -35,6 +37,7 @@ export const userGuard =
     context.limits.caller('session', caller.snapshot.id, res);
     confirmSecret(context, caller);
     if (unsafe && found.via === 'cookie') requireOwnOrigin(context, req, caller);
+    if (unsafe && impersonated !== 'allowed') refuseImpersonated(caller);
     if (req.query['passive'] !== 'true') context.note(caller.snapshot);
     if (found.via === 'cookie' && caller.keyIndex > 0) resign(context, res, caller, found.token);
     return caller;
@@ -56,6 +59,12 @@ export const logoutGuard =
     if (found.verdict.why === 'ended') return { over: true, via: found.via };
     throw await refusal(context, found, req, res);
   };
+
+/** Who acts as a user reads, uses groups and signs out, and changes nothing of the account. */
+const refuseImpersonated = ({ snapshot }: UserCaller): void => {
+  if (!snapshot.about?.actor) return;
+  throw new AppError('FORBIDDEN', { detail: 'An impersonated session cannot change the account.' });
+};
 
 /** Who did something, for the log book. */
 export const actorOf = (name: string, req: Request): Actor => ({

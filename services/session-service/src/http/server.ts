@@ -13,6 +13,7 @@ import { diagnosticsRoutes } from './diagnostics-routes.ts';
 import { eventRoutes } from './event-routes.ts';
 import { guestRoutes } from './guest-routes.ts';
 import { identityRoutes } from './identity-routes.ts';
+import { impersonationRoutes } from './impersonation-routes.ts';
 import { keyRoutes } from './key-routes.ts';
 import { peopleRoutes } from './people-routes.ts';
 import { searchRoutes } from './search-routes.ts';
@@ -44,6 +45,7 @@ export const createServer = (deps: ServerDeps): Express => {
       ...userRoutes(context),
       ...guestRoutes(context),
       ...serviceRoutes(context),
+      ...impersonationRoutes(context),
       ...changeRoutes(context),
       ...peopleRoutes(context),
       ...eventRoutes(context),

@@ -16,6 +16,7 @@ import {
 } from './bodies.ts';
 import type { HttpContext } from './context.ts';
 import { idempotencyOf } from './idempotency.ts';
+import { requireImpersonation } from './impersonation-routes.ts';
 import { openedReply } from './opened.ts';
 import { isVisible, requireVisible, serviceGuard, tenantFor } from './service-guard.ts';
 import { ended } from './user-routes.ts';
@@ -55,6 +56,7 @@ const createSession = (context: HttpContext): Route =>
       ...REFUSALS,
     },
     handle: async ({ auth, body, req }) => {
+      if (body.actor !== undefined) requireImpersonation(auth, body.user_id);
       const login = loginOf(body, tenantFor(auth, body.tenant));
       const idempotency = idempotencyOf(auth, req, login);
       return openedReply(context, await context.sessions.open(login, auth.actor, idempotency));
@@ -64,9 +66,9 @@ const createSession = (context: HttpContext): Route =>
 const loginOf = (body: CreateSessionBody, tenant: string): Login => ({
   tenant,
   userId: body.user_id ?? null,
-  policy: body.policy,
+  policy: body.actor ? 'impersonation' : body.policy,
   transport: body.transport,
-  remember: body.remember,
+  remember: body.remember && !body.actor,
   label: body.label ?? null,
   client: {
     kind: body.client.kind,

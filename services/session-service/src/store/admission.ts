@@ -49,7 +49,7 @@ export const createSession = async (
   lastTouches: LastTouches,
 ): Promise<Created> => {
   // The usual login, for which nobody gives way, is one statement. Everything else is decided step by step.
-  if (options.idempotency === undefined) {
+  if (options.idempotency === undefined && session.actor === null) {
     const made = await insertIfRoom(db, session, options.actor, options.limit);
     if (made !== undefined) return { ok: true, ...made, evicted: NOTHING_ENDED };
   }
@@ -76,7 +76,9 @@ const createOnce = async (
   if (replay) return replay;
   let evicted = NOTHING_ENDED;
   let devices = 1;
-  if (subject !== undefined && userId !== null) {
+  if (subject?.disabled && session.actor !== null) return { ok: false, why: 'disabled' };
+  // An impersonation takes no place from the devices of the user.
+  if (subject !== undefined && userId !== null && session.actor === null) {
     const admitted = await admit(under, subject, { tenant, userId, deviceId: client.deviceId, actor }, limit);
     if (!admitted.ok) return admitted;
     evicted = admitted.evicted;

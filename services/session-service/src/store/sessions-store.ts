@@ -2,7 +2,7 @@ import type { Postgres } from '@muster/kit/postgres';
 import type { ChangeStore, SessionStore } from '../core/ports.ts';
 import { createSession, type LastTouches, upgradeSession } from './admission.ts';
 import { confirmRotation, logEvent, rewriteSession, rotateSecret, stepUp } from './queries/change-session.ts';
-import { endSessions, endSessionsOfUser } from './queries/end-sessions.ts';
+import { endSessions, endSessionsOfActors, endSessionsOfUser } from './queries/end-sessions.ts';
 import { findChangedWithin, findEndedWithin, findSessions } from './queries/find-sessions.ts';
 import { listSessions } from './queries/list-sessions.ts';
 import { lockSubject } from './queries/subjects.ts';
@@ -29,6 +29,7 @@ export const createSessionStore = (db: Postgres, lastTouches: LastTouches): Sess
       await lockSubject(tx, which.tenant, which.userId);
       return endSessionsOfUser(tx, which, reason, actor);
     }),
+  endOfActors: (ids) => endSessionsOfActors(db, ids),
   list: (query) => listSessions(db, query),
   endedWithin: (ms, limit) => findEndedWithin(db, ms, limit),
   changedWithin: (ms, limit) => findChangedWithin(db, ms, limit),

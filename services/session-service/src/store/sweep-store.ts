@@ -5,6 +5,7 @@ import {
   deleteEnded,
   findExpired,
   findIdle,
+  findOrphaned,
   keepHouse,
   rearmActive,
 } from './queries/sweep-sessions.ts';
@@ -15,6 +16,7 @@ export const createSweepStore = (db: Queries): SweepStore => ({
   rearmActive: (limit) => rearmActive(db, limit),
   findIdle: (limit) => findIdle(db, limit),
   findExpired: (limit) => findExpired(db, limit),
+  findOrphaned: (limit) => findOrphaned(db, limit),
   touch: (touches) => touchSessions(db, touches),
   deleteEnded: (retention, limit) => deleteEnded(db, retention, limit),
   countActive: () => countActive(db),

@@ -1,6 +1,6 @@
 import type { Queries } from '@muster/kit/postgres';
 import type { SessionId } from '@muster/session/token';
-import type { Actor, Ended, UserSessions } from '../../core/ports.ts';
+import { type Actor, type Ended, SYSTEM, type UserSessions } from '../../core/ports.ts';
 import type { EndReason } from '../../core/session.ts';
 import { type OutboxRow, toPosted } from '../rows.ts';
 
@@ -43,6 +43,20 @@ export const endSessions = async (
 ): Promise<Ended> =>
   ended(
     await db.query<OutboxRow>('end_sessions', BY_ID, [reason, actor.name, actor.ip, actor.requestId, ids]),
+  );
+
+const BY_ACTOR = endWhere('actor_session = ANY($5::uuid[])');
+
+/** Ends the live impersonations whose actors had these sessions. */
+export const endSessionsOfActors = async (db: Queries, ids: readonly SessionId[]): Promise<Ended> =>
+  ended(
+    await db.query<OutboxRow>('end_impersonations', BY_ACTOR, [
+      'actor_ended',
+      SYSTEM.name,
+      SYSTEM.ip,
+      SYSTEM.requestId,
+      ids,
+    ]),
   );
 
 /** Ends the live sessions of a user. Call it under the subject lock. */

@@ -9,10 +9,10 @@ const insertCounting = (live: string): string => `
 WITH room AS MATERIALIZED (SELECT ${live} AS live), made AS (
   INSERT INTO sessions (id, tenant_id, user_id, kind, policy, transport, remember, secret_hash, device_id, label,
     client_kind, client_summary, user_agent, created_ip, last_ip, country, auth_time, aal, amr, idp, idp_sid, idp_sub,
-    actor_id, actor_reason, data, grants, idle_seconds, expires_at, idle_check_at)
+    actor_id, actor_reason, actor_session, data, grants, idle_seconds, expires_at, idle_check_at)
   SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::inet, $14::inet, $15,
     CASE WHEN $3::text IS NULL THEN NULL ELSE coalesce(to_timestamp($16::float8 / 1000), now()) END,
-    $17, $18::text[], $19, $20, $21, $22, $23, $24::jsonb, $25::jsonb, $26,
+    $17, $18::text[], $19, $20, $21, $22, $23, $30, $24::jsonb, $25::jsonb, $26,
     now() + make_interval(secs => $27),
     CASE WHEN $26 = 0 THEN 'infinity' ELSE now() + make_interval(secs => $26) END
   FROM room WHERE room.live IS NOT NULL
@@ -27,7 +27,7 @@ SELECT ${COLUMNS}, (SELECT live FROM room) AS live_before FROM made`;
 
 const INSERT = insertCounting('0');
 const INSERT_IF_ROOM = insertCounting(
-  'CASE WHEN $3::text IS NULL THEN 0 ELSE subject_room($2, $3, $30, $31, $9::text IS NOT NULL) END',
+  'CASE WHEN $3::text IS NULL THEN 0 ELSE subject_room($2, $3, $31, $32, $9::text IS NOT NULL) END',
 );
 
 /** Writes a new session and its log book entry. */
@@ -92,5 +92,6 @@ const valuesOf = (session: NewSession, actor: Actor): unknown[] => {
     session.maxSeconds,
     actor.name,
     actor.requestId,
+    session.actorSession ?? null,
   ];
 };

@@ -11,9 +11,9 @@ export interface LiveSession {
 }
 
 const LIVE = `SELECT id, device_id, created_at, last_seen_at FROM sessions
-  WHERE tenant_id = $1 AND user_id = $2 AND ${IS_LIVE} ORDER BY created_at, id`;
+  WHERE tenant_id = $1 AND user_id = $2 AND actor_id IS NULL AND ${IS_LIVE} ORDER BY created_at, id`;
 
-/** A user's live sessions, oldest first. Sessions that expired unswept do not count. */
+/** A user's own live sessions, oldest first; who impersonates the user takes no place. Sessions that expired unswept do not count. */
 export const findLiveSessions = async (
   db: Queries,
   tenant: string,

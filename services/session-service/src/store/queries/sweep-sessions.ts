@@ -29,6 +29,13 @@ export const findIdle = async (db: Queries, limit: number): Promise<SessionId[]>
 export const findExpired = async (db: Queries, limit: number): Promise<SessionId[]> =>
   idsOf(await db.query<{ id: SessionId }>('find_expired_sessions', EXPIRED, [limit]));
 
+const ORPHANED = `SELECT s.id FROM sessions s LEFT JOIN sessions a ON a.id = s.actor_session
+WHERE s.ended_at IS NULL AND s.actor_session IS NOT NULL AND (a.id IS NULL OR a.ended_at IS NOT NULL) LIMIT $1`;
+
+/** Impersonations whose actor's session is over. */
+export const findOrphaned = async (db: Queries, limit: number): Promise<SessionId[]> =>
+  idsOf(await db.query<{ id: SessionId }>('find_orphaned_sessions', ORPHANED, [limit]));
+
 const DELETE_ENDED = `DELETE FROM sessions WHERE id IN (
   SELECT id FROM sessions WHERE ended_at < now() - make_interval(days => $1)
   ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id`;
