@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import {
   mkdirSync,
   mkdtempSync,
@@ -11,6 +11,7 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { blocksOf } from '../documents/blocks.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 const BIN = join(ROOT, 'node_modules', '.bin');
@@ -41,6 +42,35 @@ const install = (tarball: string): void => {
     rmSync(target, { force: true });
     symlinkSync(join(ROOT, 'packages', name.replace('@muster/', ''), 'node_modules', dependency), target);
   }
+};
+
+/** What the snippets of the README take for granted: an application, and its own functions. */
+const GIVEN = `
+import type { Express } from 'express';
+import type { IncomingMessage, Server } from 'node:http';
+import type { Duplex } from 'node:stream';
+declare global {
+  namespace NodeJS { interface ProcessEnv { MUSTER_API_KEY: string; SESSION_SECRETS: string; REDIS_URL: string; INTERNAL_API_KEY: string } }
+  const app: Express;
+  const server: Server;
+  const location: { assign(url: string): void };
+  const render: (session: unknown) => void;
+  const show: (user: string | undefined, data: unknown) => void;
+}
+export {};
+`;
+
+/** Every TypeScript snippet of the client's README, as a file of its own. */
+const readmeSnippets = (): string[] => {
+  writeFileSync(join(home, 'given.d.mts'), GIVEN);
+  const snippets = blocksOf('packages/client/README.md')
+    .filter(({ language }) => language === 'ts')
+    .map(({ line, code }) => {
+      const file = `readme-${line}.mts`;
+      writeFileSync(join(home, file), code);
+      return file;
+    });
+  return ['given.d.mts', ...snippets];
 };
 
 const CONSUMER = `
@@ -75,7 +105,7 @@ test('plain JavaScript runs with them', () => {
   expect(JSON.parse(String(output))).toEqual({ ok: true, kinds: Array(4).fill('function') });
 });
 
-test('TypeScript checks with them', () => {
+test('[DC5] TypeScript checks with them, that of the README too', () => {
   writeFileSync(join(home, 'app.mts'), CONSUMER);
   const strict = [
     '--noEmit',
@@ -88,10 +118,13 @@ test('TypeScript checks with them', () => {
     '--types',
     'node',
   ];
+  const snippets = readmeSnippets();
+  expect(snippets.length).toBeGreaterThanOrEqual(5);
   const types = ['--typeRoots', join(ROOT, 'node_modules/@types')];
-  expect(String(execFileSync(join(BIN, 'tsc'), [...strict, ...types, 'app.mts'], { cwd: home, env }))).toBe(
-    '',
-  );
+  const { stdout } = spawnSync(join(BIN, 'tsc'), [...strict, ...types, 'app.mts', ...snippets], {
+    ...{ cwd: home, env, encoding: 'utf8' },
+  });
+  expect(stdout).toBe('');
   writeFileSync(
     join(home, 'wrong.mts'),
     "import { createSessions } from '@muster/client/sessions';\ncreateSessions({ baseUrl: 7, apiKey: '' });\n",
