@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { busConformance } from '@muster/bus/conformance';
+import { draftPublication } from '@muster/bus/draft';
 import { createRedisBus } from '@muster/bus/redis';
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis';
@@ -123,3 +124,44 @@ test('[BU10] a link that swallows everything is noticed within three seconds and
   });
   await until(() => heard.length > 0, { what: 'the message' });
 });
+
+test('[ST32] when Redis forgets its scripts while a replica publishes, its publications keep their order: 40 times', async () => {
+  await using stack = new AsyncDisposableStack();
+  const log = createQuietLog();
+  const { redisUrl: url } = inject('backing');
+  const prefix = `t:${randomBytes(6).toString('hex')}:`;
+  const config = {
+    url,
+    prefix,
+    maxConnections: 6,
+    connectTimeoutMs: 5_000,
+    commandTimeoutMs: 5_000,
+    name: 'order',
+  };
+  const replica = async () => {
+    const metrics = createMetrics({ service: 'test', version: '0' });
+    const redis = stack.use(await openRedis(config, { log, metrics }));
+    return stack.use(
+      createRedisBus({ redis, log, metrics }, { onMessage: () => {}, onReconnected: () => {} }),
+    );
+  };
+  const [one, two] = [await replica(), await replica()];
+  const admin = new Redis(url);
+  stack.defer(() => admin.disconnect());
+  const retention = { size: 200, ttlMs: 60_000, metaTtlMs: 60_000 };
+  for (let round = 0; round < 40; round++) {
+    const group = `order-${round}` as GroupName;
+    const append = (bus: typeof one, name: GroupName, n: number) =>
+      bus.append(name, draftPublication(name, { data: String(n) }), { retention });
+    const all: Promise<{ offset: number }>[] = [];
+    for (let n = 1; n <= 100; n++) {
+      all.push(append(one, group, n));
+      // Another replica makes the script known again in the middle.
+      if (n % 7 === 0) void append(two, `other-${round}` as GroupName, n);
+      if (n === 40 || n === 45) void admin.script('FLUSH');
+      if (n % 5 === 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+    const offsets = (await Promise.all(all)).map(({ offset }) => offset);
+    expect(offsets, `round ${round}`).toEqual(Array.from({ length: 100 }, (_, n) => n + 1));
+  }
+}, 60_000);

@@ -4,6 +4,7 @@ import { dataAtOf, type Entry } from './draft.ts';
 import { messageHead, messageNotes, parseNotes } from './envelope.ts';
 import { createEpochs } from './epochs.ts';
 import { groupKeys } from './keys.ts';
+import { runInOrder } from './ordered-script.ts';
 import { type GroupPosition, parseGroupPosition } from './position.ts';
 import { APPEND, CLEAR, DISOWN, READ, runScript, type Script } from './scripts.ts';
 import { type Appended, IDEMPOTENCY_TTL_MS, type StreamPage, type Streams } from './streams.ts';
@@ -37,7 +38,7 @@ export const createRedisStreams = (redis: RedisConnections, appender: () => Redi
       ];
       const keys = [stream, meta, ...(idempotencyKey === undefined ? [] : [`${result}${idempotencyKey}`])];
       // Not repeated on a fault: without an idempotency key it might be published twice.
-      const answer = await runScript(appender(), APPEND, keys, args).catch((cause: unknown) => {
+      const answer = await runInOrder(appender(), APPEND, keys, args).catch((cause: unknown) => {
         throw new WriteFault(cause);
       });
       const [, , outcome] = answer as unknown[];

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomInt } from 'node:crypto';
 import type { RedisLane } from '@muster/kit/redis';
 import { Cluster, type Redis } from 'ioredis';
 
@@ -22,6 +22,7 @@ const script = (source: string): Script => ({
  * Answers offset, epoch, outcome (0 published, 1 repeated, 2 outdated, 3 unheard).
  */
 export const APPEND = script(`
+-- ${randomInt(256)}: another replica that loads its own does not make ours known again in the middle of our calls.
 if ARGV[10] ~= '0' then
   local known = redis.call('HMGET', KEYS[3], 's', 'e')
   if known[1] then return {known[1], known[2], 1} end
@@ -186,15 +187,26 @@ export const runScript = async (
   keys: readonly string[],
   args: readonly (string | number | Buffer)[],
 ): Promise<unknown> => {
-  for (const node of lane instanceof Cluster ? lane.nodes('master') : [lane])
-    introduce(node, { source, sha });
+  introduceTo(lane, { source, sha });
   try {
     return await lane.evalsha(sha, keys.length, ...keys, ...args);
   } catch (error) {
     // A node of the cluster that was met for the first time, or one that was told to forget.
-    if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error;
+    if (!isUnknownScript(error)) throw error;
     return lane.eval(source, keys.length, ...keys, ...args);
   }
+};
+
+/** Redis was told to forget its scripts: the next call brings the source along again. */
+export const reintroduce = (lane: RedisLane, { sha }: Script): void => {
+  for (const node of lane instanceof Cluster ? lane.nodes('master') : [lane]) loaded.get(node)?.delete(sha);
+};
+
+export const isUnknownScript = (error: unknown): boolean =>
+  error instanceof Error && error.message.startsWith('NOSCRIPT');
+
+export const introduceTo = (lane: RedisLane, script: Script): void => {
+  for (const node of lane instanceof Cluster ? lane.nodes('master') : [lane]) introduce(node, script);
 };
 
 const introduce = (redis: Redis, { source, sha }: Script): void => {
