@@ -1,0 +1,12 @@
+/** What one hostile client tries; each is an entry of `attacker.ts`. */
+export const ATTACKS = [
+  'new groups',
+  'subscriptions',
+  'presence',
+  'big frames',
+  'idle sockets',
+  'guest logins',
+  'stale secrets',
+  'wrong keys',
+] as const;
+export type Attack = (typeof ATTACKS)[number];
