@@ -27,7 +27,7 @@ const REDIS_SLACK_BYTES = 1_000_000;
 /** Redis may grow by this much while an attack lasts. */
 const REDIS_CEILING_BYTES = 48_000_000;
 const GUEST_CEILING = 600;
-/** Below this nobody sees a difference; a busy machine alone takes as long. */
+/** Below this nobody sees a difference: attacker and test share the cores with the fleet. */
 const VISIBLE_MS = 100;
 const run = promisify(execFile);
 

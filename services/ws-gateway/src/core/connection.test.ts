@@ -1,3 +1,4 @@
+import { until } from '@muster/testkit/wait';
 import { describe, expect, test } from 'vitest';
 import { engineUnderTest, settle } from './testing.ts';
 
@@ -170,9 +171,24 @@ describe('violations', () => {
     await say(connect('ann'), ...burst);
     expect(wire.isPaused).toBe(true);
     waiting.resolve();
-    await settle();
-    expect(wire.take()).toHaveLength(401);
+    await until(() => wire.messages.length === 401, { what: 'all replies' });
     expect(wire.isPaused).toBe(false);
+  });
+
+  test('[VL6] a client that sends hundreds of commands at once does not make others wait for all of them', async () => {
+    const { connected } = engineUnderTest();
+    const [busy, other] = [await connected(), await connected()];
+    const burst = Array.from({ length: 300 }, (_, index) => ({
+      id: index + 2,
+      unsubscribe: { channel: 'a' },
+    }));
+    busy.connection.onText(burst.map((command) => JSON.stringify(command)).join('\n'));
+    other.connection.onText('{"id":2,"unsubscribe":{"channel":"a"}}');
+    const answered = Promise.withResolvers<number>();
+    other.wire.write = () => answered.resolve(busy.wire.messages.length);
+    expect(await answered.promise).toBeLessThanOrEqual(64);
+    await until(() => busy.wire.messages.length === 300, { what: 'all replies', intervalMs: 0 });
+    expect(busy.wire.take().map((reply) => (reply as { id: number }).id)).toEqual(burst.map(({ id }) => id));
   });
 });
 

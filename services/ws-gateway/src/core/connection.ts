@@ -72,6 +72,8 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   /** Settles when the last publication that waits for the application has been made. */
   publishTail: Promise<void> | undefined = undefined;
   isPaused = false;
+  /** Commands started since it last yielded to other connections, and whether it is yielding. */
+  readonly turn = { commands: 0, isYielding: false };
   dueAt = 0;
   wheelSlot = -1;
   wheelPlace = -1;
