@@ -29,6 +29,8 @@ const REDIS_CEILING_BYTES = 48_000_000;
 const GUEST_CEILING = 600;
 /** Below this nobody sees a difference: attacker and test share the cores with the fleet. */
 const VISIBLE_MS = 100;
+/** The calm p99 of a machine that does nothing else; one that is busy gets as much longer. */
+const IDLE_MS = 10;
 const run = promisify(execFile);
 
 let directory: string;
@@ -155,7 +157,7 @@ test.each(ATTACKS)(
         `Redis +${((peak - before.redis) / 1e6).toFixed(1)} MB at most; ${rows} rows more\n`,
     );
     expect(sent).toBeGreaterThan(20);
-    expect(p99).toBeLessThan(Math.max(3 * calm, VISIBLE_MS));
+    expect(p99).toBeLessThan(Math.max(3 * calm, VISIBLE_MS * Math.max(1, calm / IDLE_MS)));
     expect(peak - before.redis).toBeLessThan(REDIS_CEILING_BYTES);
     expect(rows).toBeLessThan(GUEST_CEILING);
     expect(victim.closes).toEqual([]);
