@@ -59,3 +59,10 @@ export const seriousIssues = async (page: Page): Promise<string[]> => {
       nodes.map((node) => `${id}: ${node.target.join(' ')}: ${node.failureSummary}`),
     );
 };
+
+/** Gives a reason and confirms what a button asks for. */
+export const confirm = async (page: Page, action: string, reason = 'a test'): Promise<void> => {
+  const dialog = page.locator('dialog[open]');
+  await dialog.getByLabel('Reason, for the log').fill(reason);
+  await dialog.getByRole('button', { name: `${action} now` }).click();
+};

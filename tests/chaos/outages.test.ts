@@ -144,7 +144,10 @@ test('[CH16] Postgres is away, then both stores: an incident for each, with true
   redis.signal('SIGSTOP');
   const bothAt = Date.now();
   await untilImpact(urls[0] ?? '', 'redis');
-  expect((await fetch(`${urls[0]}/health`)).status).toBe(503);
+  await until(async () => (await fetch(`${urls[0]}/health`)).status, {
+    ok: (status) => status === 503,
+    what: 'both to be down',
+  });
   await sleep(15_000);
   redis.signal('SIGCONT');
   const redisAt = Date.now();

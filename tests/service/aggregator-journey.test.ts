@@ -55,9 +55,37 @@ test('[JO1] a client sent through the real fleet arrives, over every pair of gat
   expect(await (await fetch(`${second.opsUrl}/metrics`)).text()).toMatch(
     /^fleet_journeys_total\{result="ok",step="all"\} 0$/m,
   );
-  // One session serves many journeys.
-  const list = await sessions.service('GET', '/v1/users/muster-journey/sessions');
-  expect(list.body.items).toHaveLength(1);
+  // One session serves many journeys, and lives for minutes.
+  const live = async () =>
+    (await sessions.service('GET', '/v1/users/muster-journey/sessions?state=live')).body.items;
+  const [session, ...others] = await live();
+  expect(others).toEqual([]);
+  expect(Date.parse(session.idle_expires_at) - Date.now()).toBeLessThanOrEqual(900_000);
+});
+
+test('[JO4] no session of the check outlives a failure of it, or the aggregator that sends it', async () => {
+  await using sessions = await startService(stores);
+  const gateway = await startGateway(stores, sessions.opsUrl, { INSTANCE_NAME: 'gw-1' });
+  const env = { SERVICE_API_KEYS: SERVICE_KEY, JOURNEY_INTERVAL_MS: '1000', EXPECTED };
+  const aggregator = await startAggregator(stores, env);
+  const live = async (): Promise<{ id: string }[]> =>
+    (await sessions.service('GET', '/v1/users/muster-journey/sessions?state=live')).body.items;
+  const journey = async () => (await aggregator.ask('/v1/fleet')).body.journey?.status;
+  const untilJourney = (wanted: string) =>
+    until(journey, { ok: (status) => status === wanted, what: wanted, timeoutMs: 20_000 });
+  await untilJourney('ok');
+  const before = await live();
+  expect(before).toHaveLength(1);
+  // The gateway refuses everybody from now on: the check fails.
+  await sessions.service('DELETE', '/v1/users/muster-journey/sessions');
+  await until(live, {
+    ok: (now) => now.length === 1 && now[0]?.id !== before[0]?.id,
+    what: 'another session, and only that',
+    timeoutMs: 20_000,
+  });
+  await aggregator[Symbol.asyncDispose]();
+  expect(await live()).toEqual([]);
+  await gateway[Symbol.asyncDispose]();
 }, 60_000);
 
 test('[JO1] without a key nobody travels', async () => {
@@ -94,7 +122,7 @@ test('[JO3] an arrival of before is not shown as good when the store is away and
   await own.stop();
   fleet.journeyed({ ok: true, durationMs: 5 });
   expect(fleet.view().journey?.status).toBe('ok');
-  using _journeys = travel({
+  await using _journeys = travel({
     apiKey: 'none',
     intervalMs: 20,
     fleet,

@@ -16,3 +16,11 @@ export const parseGroupName = (text: string): GroupName | undefined =>
 /** A client id, or undefined for anything but a lower-case canonical UUID. */
 export const parseClientId = (text: string): ClientId | undefined =>
   UUID.test(text) ? (text as ClientId) : undefined;
+
+/** The user of the synthetic check of the health aggregator. */
+export const SYNTHETIC_CHECK_USER = 'muster-journey';
+
+const OWN_USERS: ReadonlySet<unknown> = new Set([SYNTHETIC_CHECK_USER, 'muster-console', 'muster-cli']);
+
+/** True for users under which tools of the fleet itself sign in. Lists for operators leave them out unless they are asked for. */
+export const isOwnUser = (user: string | null): boolean => OWN_USERS.has(user);

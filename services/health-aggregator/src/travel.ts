@@ -24,16 +24,20 @@ export interface TravelDeps {
 const SHARED_FOR_MS = 60_000;
 
 /** Sends a client through the fleet every few seconds, over another pair of gateways each time. Disposing stops it. */
-export const travel = (deps: TravelDeps): Disposable => {
+export const travel = (deps: TravelDeps): AsyncDisposable => {
   const { fleet, epoch, clock, log } = deps;
   const journey = createJourney({ clock, apiKey: deps.apiKey });
   const tell = createJourneyMetrics(deps.metrics);
   let round = 0;
   let wasOk = true;
-  let underWay = false;
+  let underWay: Promise<void> | undefined;
 
   const go = async (): Promise<void> => {
-    if (epoch() === undefined) return adopt(deps);
+    if (epoch() === undefined) {
+      // Who does not lead any more leaves no session behind.
+      await journey[Symbol.asyncDispose]();
+      return adopt(deps);
+    }
     const plan = planJourney(fleet, round);
     round += 1;
     if (!plan) return fleet.journeyed(undefined);
@@ -47,15 +51,19 @@ export const travel = (deps: TravelDeps): Disposable => {
     await share(deps);
   };
   const stop = every(deps.intervalMs, () => {
-    if (underWay) return;
-    underWay = true;
-    void go()
+    underWay ??= go()
       .catch((error: unknown) => log.debug({ error }, 'journey.not_shared'))
       .finally(() => {
-        underWay = false;
+        underWay = undefined;
       });
   });
-  return { [Symbol.dispose]: stop };
+  return {
+    [Symbol.asyncDispose]: async () => {
+      stop();
+      await underWay;
+      await journey[Symbol.asyncDispose]();
+    },
+  };
 };
 
 const share = async ({ fleet, redis, keys }: TravelDeps): Promise<void> => {

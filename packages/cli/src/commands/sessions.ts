@@ -1,5 +1,6 @@
 import { nameSegment } from '@muster/client/paths';
 import type { Page, Session } from '@muster/client/session-types';
+import { isOwnUser } from '@muster/protocol/ids';
 import { type Command, onlyId, segment, UsageError } from '../command.ts';
 import { instant, table } from '../table.ts';
 
@@ -9,10 +10,15 @@ const STATES = ['live', 'ended', 'all'];
 /** `muster sessions list` */
 export const sessionsList: Command = {
   name: 'sessions list',
-  usage: 'sessions list [--user ID] [--state live|ended|all] [--limit N]',
-  summary: 'who is signed in, newest first',
-  options: { user: { type: 'string' }, state: { type: 'string' }, limit: { type: 'string' } },
-  run: async ({ send, option }) => {
+  usage: 'sessions list [--user ID] [--state live|ended|all] [--limit N] [--all]',
+  summary: 'who is signed in, newest first; --all also shows the sessions of the fleet itself',
+  options: {
+    user: { type: 'string' },
+    state: { type: 'string' },
+    limit: { type: 'string' },
+    all: { type: 'boolean' },
+  },
+  run: async ({ send, option, isSet }) => {
     const state = option('state') ?? 'live';
     if (!STATES.includes(state)) throw new UsageError(`--state is one of ${STATES.join(', ')}`);
     const limit = Number(option('limit') ?? 20);
@@ -20,8 +26,10 @@ export const sessionsList: Command = {
       throw new UsageError(`--limit is a number from 1 to ${MOST}`);
     const query = { user_id: option('user'), state, limit };
     const { body } = await send<Page<Session>>({ method: 'GET', path: '/v1/sessions', query });
+    const showsAll = isSet('all') || option('user') !== undefined;
+    const items = showsAll ? body.items : body.items.filter((one) => !isOwnUser(one.user_id));
     const more = body.next === null ? '' : `\n(there are more; --limit shows up to ${MOST})`;
-    return { text: body.items.length === 0 ? 'no sessions' : listOf(body.items) + more, json: body.items };
+    return { text: (items.length === 0 ? 'no sessions' : listOf(items)) + more, json: items };
   },
 };
 

@@ -16,10 +16,14 @@ export const setOperator = (token: string, why = ''): void => {
 };
 
 /** Takes an instance out of service, or back. */
-export const order = async (name: string, kind: 'drain' | 'resume'): Promise<void> => {
+export const order = async (name: string, kind: 'drain' | 'resume', reason = ''): Promise<void> => {
   const response = await fetch(`/v1/instances/${encodeURIComponent(name)}/drain`, {
     method: kind === 'drain' ? 'POST' : 'DELETE',
-    headers: { authorization: `Bearer ${operatorToken.value}` },
+    headers: {
+      authorization: `Bearer ${operatorToken.value}`,
+      ...(kind === 'drain' ? { 'content-type': 'application/json' } : {}),
+    },
+    ...(kind === 'drain' ? { body: JSON.stringify({ reason }) } : {}),
   }).catch(() => undefined);
   if (!response) {
     orderResult.value = 'The aggregator cannot be reached.';

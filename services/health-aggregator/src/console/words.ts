@@ -51,8 +51,16 @@ export const HEADLINES: Readonly<Record<ServiceStatus, string>> = {
   unknown: 'No word yet.',
 };
 
+const STORE_HEADLINES: Readonly<Record<string, string>> = {
+  redis: 'Messages are not delivered.',
+  database: 'Nobody can sign in.',
+};
+
 /** The headline of a view. An outage of everything has a better name where its cause is plain. */
 export const headline = ({ status, dependencies, journey }: FleetView): string => {
+  const down = Object.keys(dependencies).filter((name) => dependencies[name]?.status === 'down');
+  if (status === 'partial_outage' && down[0] !== undefined)
+    return STORE_HEADLINES[down[0]] ?? HEADLINES[status];
   if (status !== 'major_outage') return HEADLINES[status];
   if (Object.values(dependencies).every((store) => store.status === 'down')) return 'The stores are gone.';
   return journey?.status === 'failing' ? 'Messages do not arrive.' : HEADLINES.major_outage;

@@ -24,8 +24,12 @@ export const capacityOf = (view: FleetView): Readonly<Record<string, Capacity>> 
     }),
   );
 
-const countsConnections = ({ state, load }: InstanceView): boolean =>
+/** Numbers of a beat that is older than this are not those of now, ms. */
+export const LOAD_FRESH_MS = 15_000;
+
+const countsConnections = ({ state, load, beatAgeMs }: InstanceView): boolean =>
   (state === 'up' || state === 'degraded' || state === 'suspect') &&
+  beatAgeMs <= LOAD_FRESH_MS &&
   load['connections'] !== undefined &&
   (load['connectionsLimit'] ?? 0) > 0;
 

@@ -13,10 +13,17 @@ export interface SocketView {
   readonly lagBytes: number;
 }
 
-/** Sockets, and how many gateways answered. */
-export interface SocketList {
-  readonly sockets: readonly SocketView[];
+/** Who answered a question to all gateways. What those that did not have is not known; it is never none. */
+export interface Answered {
+  /** How many answered. */
   readonly gateways: number;
+  /** Names of those that may have clients and did not answer. */
+  readonly silent: readonly string[];
+}
+
+/** Sockets, and which gateways told. */
+export interface SocketList extends Answered {
+  readonly sockets: readonly SocketView[];
   /** True when there are more than were asked for. */
   readonly more: boolean;
 }
@@ -64,7 +71,9 @@ export interface GroupDesk {
   /** Sockets of each of these sessions. */
   socketsOf(sessions: readonly string[]): Promise<SocketList>;
   /** Groups that have members, by number of members. */
-  list(pattern: string): Promise<readonly { readonly group: string; readonly members: number }[]>;
+  list(
+    pattern: string,
+  ): Promise<Answered & { readonly items: readonly { readonly group: string; readonly members: number }[] }>;
   /** Undefined where a group keeps no history. */
   position(group: string): Promise<GroupPosition | undefined>;
   /** Publishes JSON data; undefined where a group keeps no history. */

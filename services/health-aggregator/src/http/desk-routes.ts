@@ -4,7 +4,14 @@ import { AppError } from '@muster/protocol/errors';
 import { parseGroupName } from '@muster/protocol/ids';
 import type { Request } from 'express';
 import { z } from 'zod';
-import type { DeviceView, GroupDesk, SessionDesk, SessionQuery, SocketList } from '../core/operator-ports.ts';
+import type {
+  DeviceView,
+  GroupDesk,
+  SessionDesk,
+  SessionQuery,
+  SocketList,
+  SocketView,
+} from '../core/operator-ports.ts';
 
 /** What the routes need; a desk without its key is undefined. */
 export interface DeskDeps {
@@ -48,25 +55,35 @@ const findSessions = (deps: DeskDeps): Route =>
     summary: 'Live sessions of a user, one by its id, or the newest, with their sockets on all gateways',
     query: z.object({ find: z.string().trim().max(255).default('') }),
     guard: deps.guard,
-    responses: { 200: { description: 'sessions; `sockets` is null when no gateway answers' }, ...refusals },
+    responses: {
+      200: {
+        description:
+          'sessions; `silent` names gateways that did not answer, and `sockets` is null where they may have one; without it all are null when no gateway can tell',
+      },
+      ...refusals,
+    },
     handle: async ({ query: { find } }) => {
       const [{ devices, more }, sockets] = await lookUp(deps, find);
       const known = new Set(devices.map(({ id }) => id));
       return {
         status: 200,
         body: {
-          items: devices.map((device) => ({
-            ...device,
-            sockets: sockets?.sockets.filter(({ session }) => session === device.id) ?? null,
-          })),
+          items: devices.map((device) => ({ ...device, sockets: socketsOf(sockets, device.id) })),
           // Clients with tokens of another issuer have no session here.
           others: sockets?.sockets.filter(({ session }) => !known.has(session)) ?? null,
           more,
           gateways: sockets?.gateways ?? null,
+          silent: sockets?.silent ?? null,
         },
       };
     },
   });
+
+/** Null when it is not known: none was found, and somebody who may have one did not answer. */
+const socketsOf = (list: SocketList | undefined, id: string): readonly SocketView[] | null => {
+  const own = list?.sockets.filter(({ session }) => session === id) ?? [];
+  return own.length > 0 || list?.silent.length === 0 ? own : null;
+};
 
 type Found = readonly [
   { readonly devices: readonly DeviceView[]; readonly more: boolean },
@@ -109,14 +126,15 @@ const endSession = ({ sessions, guard, log }: DeskDeps): Route =>
     path: '/v1/operator/sessions/:id',
     summary: 'Sign a device out: its session ends and its sockets are closed',
     params: z.object({ id: z.string().regex(UUID) }),
+    query: z.object({ reason: z.string().trim().max(200).default('') }),
     guard,
     responses: {
       200: { description: 'ended; `everywhere` is false while some gateway has not heard of it yet' },
       ...refusals,
     },
-    handle: async ({ params: { id } }) => {
+    handle: async ({ params: { id }, query: { reason } }) => {
       const everywhere = await required(sessions, 'SERVICE_API_KEYS').end(id);
-      log.warn({ session: id, everywhere }, 'operator.signed_out');
+      log.warn({ session: id, everywhere, reason }, 'operator.signed_out');
       return { status: 200, body: { id, everywhere } };
     },
   });
@@ -128,12 +146,21 @@ const listGroups = ({ groups, guard }: DeskDeps): Route =>
     summary: 'Groups with members, the largest first',
     query: z.object({ pattern: z.string().trim().max(255).default('') }),
     guard,
-    responses: { 200: { description: 'at most 100 groups, and how many there are' }, ...refusals },
+    responses: {
+      200: {
+        description:
+          'at most 100 groups, and how many there are; members of gateways in `silent` are not counted',
+      },
+      ...refusals,
+    },
     handle: async ({ query: { pattern } }) => {
       // A word without wildcards is looked for anywhere in the name.
       const wanted = pattern === '' || /[*?]/.test(pattern) ? pattern : `*${pattern}*`;
-      const items = await required(groups, 'SERVER_API_KEYS').list(wanted);
-      return { status: 200, body: { items: items.slice(0, SHOWN_GROUPS), total: items.length } };
+      const { items, ...answered } = await required(groups, 'SERVER_API_KEYS').list(wanted);
+      return {
+        status: 200,
+        body: { items: items.slice(0, SHOWN_GROUPS), total: items.length, ...answered },
+      };
     },
   });
 
@@ -145,13 +172,16 @@ const showGroup = ({ groups, guard }: DeskDeps): Route =>
     params: groupParams,
     guard,
     responses: {
-      200: { description: 'at most 50 members by name; `position` is null where no history is kept' },
+      200: {
+        description:
+          'at most 50 members by name; those of gateways in `silent` are missing, and `members` is null when nothing else is known; `position` is null where no history is kept',
+      },
       404: { description: 'no namespace of this fleet fits this group' },
       ...refusals,
     },
     handle: async ({ params: { group } }) => {
       const desk = required(groups, 'SERVER_API_KEYS');
-      const [{ sockets, more, gateways }, position] = await Promise.all([
+      const [{ sockets, more, gateways, silent }, position] = await Promise.all([
         desk.sockets({ group }, SOCKETS_OF_A_GROUP),
         desk.position(group),
       ]);
@@ -160,9 +190,10 @@ const showGroup = ({ groups, guard }: DeskDeps): Route =>
         status: 200,
         body: {
           group,
-          members: sockets.length,
+          // None that was found is not known to be none.
+          members: sockets.length === 0 && silent.length > 0 ? null : sockets.length,
           more,
-          gateways,
+          ...{ gateways, silent },
           byGateway: [...byGateway]
             .map(([gateway, some]) => ({
               gateway,

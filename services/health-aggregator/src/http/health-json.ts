@@ -1,3 +1,4 @@
+import { LOAD_FRESH_MS } from '../core/capacity.ts';
 import type { FleetView, InstanceView } from '../core/view.ts';
 import { type HealthWord, INSTANCE_WORDS, SERVICE_WORDS, STORE_WORDS } from './health.ts';
 
@@ -39,7 +40,9 @@ export const healthJson = (view: FleetView): object => {
   }
   for (const { service, instances } of view.services) {
     checks[`${service}:instances`] = instances.map((instance) => instanceCheck(instance, view.asOf));
-    const counted = instances.filter(({ load }) => load['connections'] !== undefined);
+    const counted = instances.filter(
+      ({ load, beatAgeMs }) => load['connections'] !== undefined && beatAgeMs <= LOAD_FRESH_MS,
+    );
     if (counted.length > 0) {
       checks[`${service}:connections`] = counted.map((instance) => ({
         ...instanceCheck(instance, view.asOf),

@@ -1,5 +1,5 @@
 import { AppError } from '@muster/protocol/errors';
-import type { GroupDesk, GroupPosition, SocketList, SocketView } from '../core/operator-ports.ts';
+import type { Answered, GroupDesk, GroupPosition, SocketView } from '../core/operator-ports.ts';
 import type { Upstream } from './upstream.ts';
 
 const RETRY_AFTER_S = 2;
@@ -25,19 +25,33 @@ interface ConnectionBody {
 
 interface ConnectionsBody {
   readonly connections: readonly ConnectionBody[];
-  readonly gateways: number;
+}
+
+/** One reply of a batch. */
+interface BatchReply {
+  readonly connections?: ConnectionsBody | undefined;
+  readonly error?: { readonly code: number } | undefined;
 }
 
 /** What every method of the server API answers. */
 interface ApiBody<T> {
-  readonly result?: T;
-  readonly error?: { readonly code: number };
+  readonly result?: T | undefined;
+  readonly error?: { readonly code: number } | undefined;
 }
 
 /** Speaks with the gateways by their server API; whichever answers speaks for all. */
-export const createGroupDesk = ({ ask }: Upstream): GroupDesk => {
+export const createGroupDesk = ({ ask, names }: Upstream): GroupDesk => {
   const call = <T>(method: string, body: object): Promise<ApiBody<T>> =>
     ask<ApiBody<T>>({ method: 'POST', path: `/api/${method}`, body });
+  /** Every gateway is asked for its name besides: a list of sockets does not tell who has none. */
+  const withAnswered = async <T>(work: Promise<T>): Promise<readonly [T, Answered]> => {
+    const [result, { nodes }] = await Promise.all([
+      work,
+      call<{ nodes: readonly { name: string }[] }>('info', {}).then(resultOf),
+    ]);
+    const answered = new Set(nodes.map(({ name }) => name));
+    return [result, { gateways: nodes.length, silent: names().filter((name) => !answered.has(name)) }];
+  };
   return {
     sockets: async ({ user, group }, limit) => {
       const where = {
@@ -45,35 +59,42 @@ export const createGroupDesk = ({ ask }: Upstream): GroupDesk => {
         ...(group === undefined ? {} : { channel: group }),
       };
       // One more than wanted tells whether there are more.
-      return listOf(
-        resultOf(await call<ConnectionsBody>('connections', { ...where, limit: limit + 1 })),
-        limit,
-      );
+      const asked = call<ConnectionsBody>('connections', { ...where, limit: limit + 1 }).then(resultOf);
+      const [{ connections }, answered] = await withAnswered(asked);
+      return {
+        sockets: connections.slice(0, limit).map(socketOf),
+        more: connections.length > limit,
+        ...answered,
+      };
     },
     socketsOf: async (sessions) => {
-      if (sessions.length === 0) return { sockets: [], gateways: 0, more: false };
       const commands = sessions.map((session) => ({
         connections: { session, limit: SOCKETS_OF_A_SESSION },
       }));
-      const { replies } = await ask<{ replies: readonly { connections?: ConnectionsBody }[] }>({
-        method: 'POST',
-        path: '/api/batch',
-        body: { parallel: true, commands },
-      });
-      const lists = replies.flatMap(({ connections }) => (connections ? [connections] : []));
+      const asked =
+        commands.length === 0
+          ? Promise.resolve({ replies: [] })
+          : ask<{ replies: readonly BatchReply[] }>({
+              method: 'POST',
+              path: '/api/batch',
+              body: { parallel: true, commands },
+            });
+      const [{ replies }, answered] = await withAnswered(asked);
+      // A reply that is an error is not an empty one.
+      const lists = replies.map(({ connections: result, error }) => resultOf({ result, error }));
       return {
         sockets: lists.flatMap(({ connections }) => connections.map(socketOf)),
-        gateways: Math.max(0, ...lists.map(({ gateways }) => gateways)),
         more: false,
+        ...answered,
       };
     },
     list: async (pattern) => {
-      const { channels } = resultOf(
-        await call<{ channels: Record<string, { num_clients: number }> }>('channels', { pattern }),
-      );
-      return Object.entries(channels)
+      const asked = call<{ channels: Record<string, { num_clients: number }> }>('channels', { pattern });
+      const [{ channels }, answered] = await withAnswered(asked.then(resultOf));
+      const items = Object.entries(channels)
         .map(([group, { num_clients: members }]) => ({ group, members }))
         .sort((a, b) => b.members - a.members || a.group.localeCompare(b.group));
+      return { items, ...answered };
     },
     position: async (group) => {
       const answer = await call<GroupPosition>('history', { channel: group, limit: 0 });
@@ -89,12 +110,6 @@ export const createGroupDesk = ({ ask }: Upstream): GroupDesk => {
     },
   };
 };
-
-const listOf = ({ connections, gateways }: ConnectionsBody, limit: number): SocketList => ({
-  sockets: connections.slice(0, limit).map(socketOf),
-  gateways,
-  more: connections.length > limit,
-});
 
 const socketOf = ({ since, lag, ...rest }: ConnectionBody): SocketView => ({
   ...rest,

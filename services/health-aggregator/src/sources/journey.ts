@@ -1,10 +1,12 @@
 import type { Clock } from '@muster/kit/clock';
+import { SYNTHETIC_CHECK_USER } from '@muster/protocol/ids';
 import { type GatewayLink, openLink } from './gateway-link.ts';
 
 const GROUP = '$muster-journey';
-const USER = 'muster-journey';
 const SESSION_LIFE_MS = 600_000;
 const LIMIT_MS = 5_000;
+/** How long the end of a session may take. */
+const LEAVE_LIMIT_MS = 2_000;
 
 /** The steps of a journey, in order. */
 export const JOURNEY_STEPS = ['session', 'connect', 'subscribe', 'publish', 'receive'] as const;
@@ -25,35 +27,63 @@ export interface JourneyPlan {
 }
 
 /** A real client's way through the fleet: sign in, connect to two gateways, publish on one, receive on the other. */
-export interface Journey {
+export interface Journey extends AsyncDisposable {
   /** Never rejects. Takes five seconds at most. */
   run(plan: JourneyPlan): Promise<JourneyResult>;
 }
 
+/** The session that the checks use. */
+interface OwnSession {
+  readonly id: string;
+  /** Of the session service that opened it. */
+  readonly address: string;
+  readonly token: string;
+  /** When another one is opened, monotonic ms. */
+  readonly until: number;
+}
+
 /** Makes a traveller that signs in with a service API key. Its session lasts for ten minutes of journeys. */
 export const createJourney = ({ clock, apiKey }: { clock: Clock; apiKey: string }): Journey => {
-  let session: { readonly token: string; readonly until: number } | undefined;
+  let session: OwnSession | undefined;
+
+  /** Ends the session in use. When that fails it ends by itself after minutes of silence. */
+  const leave = async (signal: AbortSignal): Promise<void> => {
+    const left = session;
+    session = undefined;
+    if (left === undefined) return;
+    const ending = fetch(`http://${left.address}/v1/sessions/${left.id}`, {
+      method: 'DELETE',
+      headers: { authorization: `Bearer ${apiKey}` },
+      signal,
+    });
+    await ending.then((response) => response.body?.cancel()).catch(() => {});
+  };
 
   const signIn = async (address: string, signal: AbortSignal): Promise<string> => {
     if (session && clock.monotonic() < session.until) return session.token;
+    await leave(signal);
     const response = await fetch(`http://${address}/v1/sessions`, {
       method: 'POST',
       headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
       body: JSON.stringify({
-        user_id: USER,
+        user_id: SYNTHETIC_CHECK_USER,
         transport: 'bearer',
+        remember: false,
+        // The shortest life that there is: fifteen minutes without use.
+        policy: 'aal3',
         label: 'journey of the health aggregator',
         grants: [{ groups: GROUP, allow: ['subscribe', 'publish'] }],
       }),
       signal,
     });
     if (response.status !== 201) throw new Error(`status ${response.status}`);
-    const { token } = (await response.json()) as { token: string };
-    session = { token, until: clock.monotonic() + SESSION_LIFE_MS };
+    const { id, token } = (await response.json()) as { id: string; token: string };
+    session = { id, address, token, until: clock.monotonic() + SESSION_LIFE_MS };
     return token;
   };
 
   return {
+    [Symbol.asyncDispose]: () => leave(AbortSignal.timeout(LEAVE_LIMIT_MS)),
     run: async ({ sessions, from, to }) => {
       const signal = AbortSignal.timeout(LIMIT_MS);
       const begun = clock.monotonic();
@@ -86,8 +116,8 @@ export const createJourney = ({ clock, apiKey }: { clock: Clock; apiKey: string 
           steps: steps as Record<JourneyStep, number>,
         };
       } catch (error) {
-        // The session may be what is wrong; the next journey gets a new one.
-        session = undefined;
+        // The session may be what is wrong; the next check gets a new one.
+        await leave(AbortSignal.timeout(LEAVE_LIMIT_MS));
         return { ok: false, step, why: error instanceof Error ? error.message : String(error) };
       }
     },

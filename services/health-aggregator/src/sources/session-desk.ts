@@ -1,8 +1,11 @@
 import { AppError } from '@muster/protocol/errors';
+import { isOwnUser } from '@muster/protocol/ids';
 import type { DeviceView, SessionDesk } from '../core/operator-ports.ts';
 import type { Upstream } from './upstream.ts';
 
 const NEWEST = 20;
+/** Sessions that are read for that, so that enough are left. */
+const LOOKED_AT = 100;
 const OF_A_USER = 50;
 const LISTENER = 'muster-console';
 
@@ -33,6 +36,12 @@ export const createSessionDesk = ({ ask }: Upstream): SessionDesk => {
     const { items, next } = await ask<Page>({ method: 'GET', path });
     return { devices: items.map(deviceOf), more: next !== null };
   };
+  /** Those of people: the tools of the fleet sign in too, and would fill the list. */
+  const newest = async () => {
+    const { devices, more } = await page(`/v1/sessions?state=live&limit=${LOOKED_AT}`);
+    const others = devices.filter(({ user }) => !isOwnUser(user));
+    return { devices: others.slice(0, NEWEST), more: more || others.length > NEWEST };
+  };
   const one = (id: string): Promise<SessionBody | undefined> =>
     ask<SessionBody>({ method: 'GET', path: `/v1/sessions/${encodeURIComponent(id)}` }).catch(
       (error: unknown) => {
@@ -44,7 +53,7 @@ export const createSessionDesk = ({ ask }: Upstream): SessionDesk => {
     find: async (query) => {
       switch (query.by) {
         case 'newest':
-          return page(`/v1/sessions?state=live&limit=${NEWEST}`);
+          return newest();
         case 'user':
           return page(`/v1/users/${encodeURIComponent(query.user)}/sessions?state=live&limit=${OF_A_USER}`);
         case 'ids': {
@@ -69,6 +78,7 @@ export const createSessionDesk = ({ ask }: Upstream): SessionDesk => {
           user_id: LISTENER,
           transport: 'bearer',
           remember: false,
+          policy: 'aal3',
           label: 'an operator listens to a group',
           grants: [{ groups: group, allow: ['subscribe'] }],
         },

@@ -8,6 +8,9 @@ const RETRY_AFTER_S = 2;
 /** Best first; one that drains still answers. */
 const USABLE = ['up', 'degraded', 'suspect', 'draining'];
 
+/** Causes of a fall after which there is no process any more. */
+const DEAD = ['refused', 'reset'];
+
 /** One request to a service of the fleet. It may run twice, so it must be harmless to repeat. */
 export interface UpstreamRequest {
   readonly method: 'GET' | 'POST' | 'DELETE';
@@ -26,6 +29,8 @@ export interface Upstream {
   ask<T>(request: UpstreamRequest): Promise<T>;
   /** Addresses that serve, best first. */
   addresses(): readonly string[];
+  /** Names of all that may have clients: those that serve, and those that hang. A process that refuses connections has none. */
+  names(): readonly string[];
 }
 
 /** What is needed to ask. */
@@ -53,6 +58,14 @@ export const createUpstream = (deps: UpstreamDeps): Upstream => {
       .sort((a, b) => USABLE.indexOf(a.state) - USABLE.indexOf(b.state))
       .map(({ beat }) => beat.address);
   };
+  const names = (): string[] =>
+    fleet
+      .members()
+      .filter(({ beat, state, why }) => {
+        const mayHang = state === 'down' && !DEAD.includes(why);
+        return beat.service === service && (USABLE.includes(state) || mayHang);
+      })
+      .map(({ beat }) => beat.name);
   const ask = async <T>(request: UpstreamRequest): Promise<T> => {
     let cause: unknown;
     for (const address of addresses().slice(0, MAX_TRIES)) {
@@ -74,7 +87,7 @@ export const createUpstream = (deps: UpstreamDeps): Upstream => {
       cause,
     });
   };
-  return { ask, addresses };
+  return { ask, addresses, names };
 };
 
 const send = (

@@ -56,6 +56,18 @@ const Gate = () => (
   </div>
 );
 
+/** Says whose part of an answer is missing; null when nobody could tell. */
+export const Silent = ({ gateways }: { gateways: readonly string[] | null | undefined }) => {
+  if (gateways === undefined || gateways?.length === 0) return null;
+  const who = gateways === null ? 'No gateway' : gateways.join(', ');
+  return (
+    <p class="notice is-bad" role="status">
+      {gateways === null ? 'No gateway answers' : `${who} did not answer`}: what is missing here is unknown,
+      not zero.
+    </p>
+  );
+};
+
 /** A sentence about what went wrong; nothing when nothing did. */
 export const Trouble = ({ why }: { why: string }) =>
   why === '' ? null : (

@@ -4,7 +4,7 @@ import { Sparkline } from '../fleet/sparkline.tsx';
 import { count } from '../format.ts';
 import { operatorToken } from '../operator.ts';
 import { linkTo } from '../place.ts';
-import { Trouble } from './desk.tsx';
+import { Silent, Trouble } from './desk.tsx';
 import { facts, forgetGroup, type GroupFacts, lookAtGroup, publish, rates, trouble } from './groups.ts';
 import { usePoll } from './poll.ts';
 import { bytes, Sockets } from './sockets.tsx';
@@ -28,6 +28,7 @@ export const Group = ({ name }: { name: string }) => {
         </a>
       </p>
       <Trouble why={trouble.value} />
+      <Silent gateways={now?.silent} />
       {now && <Numbers now={now} />}
       {now && <Gateways now={now} />}
       <div class="group-talk">
@@ -38,7 +39,9 @@ export const Group = ({ name }: { name: string }) => {
         <section class="members" aria-labelledby="members-title">
           <h2 id="members-title">
             Members
-            {now.sockets.length < now.members && <span class="quiet"> the first {now.sockets.length}</span>}
+            {now.sockets.length < (now.members ?? 0) && (
+              <span class="quiet"> the first {now.sockets.length}</span>
+            )}
           </h2>
           <Sockets sockets={now.sockets} withUser />
         </section>
@@ -51,7 +54,7 @@ const Numbers = ({ now }: { now: GroupFacts }) => {
   const rate = rates.value.at(-1);
   return (
     <dl class="stores">
-      <Fact name="Members" text={`${count(now.members)}${now.more ? ' and more' : ''}`} />
+      <Fact name="Members" text={membersOf(now)} />
       <Fact
         name="Last publication"
         text={now.position ? `number ${count(now.position.offset)}` : 'not kept'}
@@ -67,6 +70,11 @@ const Numbers = ({ now }: { now: GroupFacts }) => {
   );
 };
 
+const membersOf = ({ members, more, silent }: GroupFacts): string => {
+  if (members === null) return 'unknown';
+  return `${silent.length > 0 ? 'at least ' : ''}${count(members)}${more ? ' and more' : ''}`;
+};
+
 const Fact = ({ name, text }: { name: string; text: string }) => (
   <div class="store" data-fact={name}>
     <dt>{name}</dt>
@@ -74,18 +82,20 @@ const Fact = ({ name, text }: { name: string; text: string }) => (
   </div>
 );
 
-const Gateways = ({ now: { byGateway, members } }: { now: GroupFacts }) => (
+const Gateways = ({ now: { byGateway, members, silent } }: { now: GroupFacts }) => (
   <section aria-labelledby="gateways-title">
     <h2 id="gateways-title">By gateway</h2>
     {byGateway.length === 0 ? (
-      <p class="empty">Nobody is in this group. Listen, and you are the first.</p>
+      <p class="empty">
+        {silent.length > 0 ? 'Unknown.' : 'Nobody is in this group. Listen, and you are the first.'}
+      </p>
     ) : (
       <ul class="group-list">
         {byGateway.map((one) => (
           <li key={one.gateway} data-gateway={one.gateway}>
             <span>{one.gateway}</span>
             <svg class="share" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">
-              <rect width={(100 * one.members) / members} height="6" rx="1" />
+              <rect width={(100 * one.members) / Math.max(1, members ?? 1)} height="6" rx="1" />
             </svg>
             <span class="number">
               {count(one.members)} <span class="quiet">{one.members === 1 ? 'member' : 'members'}</span>

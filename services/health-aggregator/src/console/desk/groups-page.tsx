@@ -3,9 +3,9 @@ import { useEffect } from 'preact/hooks';
 import { count } from '../format.ts';
 import { operatorToken } from '../operator.ts';
 import { linkTo, place } from '../place.ts';
-import { Desk, Trouble } from './desk.tsx';
+import { Desk, Silent, Trouble } from './desk.tsx';
 import { Group } from './group.tsx';
-import { type GroupList, list, lookForGroups, trouble } from './groups.ts';
+import { attention, type GroupList, list, lookForGroups, trouble } from './groups.ts';
 import { usePoll } from './poll.ts';
 
 /** Groups with their members; one of them in full, with a tail and a line to publish. */
@@ -55,6 +55,7 @@ const Groups = () => {
         <Open name={typed} />
       </form>
       <Trouble why={trouble.value} />
+      <Silent gateways={all?.silent} />
       <p class="summary quiet" role="status">
         {all ? summaryOf(all) : ''}
       </p>
@@ -71,7 +72,9 @@ const Open = ({ name }: { name: string }) =>
     </a>
   );
 
-const summaryOf = ({ items, total }: GroupList): string => {
+const summaryOf = ({ items, total, silent }: GroupList): string => {
+  if (silent.length > 0)
+    return total === 0 ? 'Groups are unknown.' : `At least ${count(total)} groups have members.`;
   if (total === 0) return 'No group has members.';
   const shown = items.length < total ? `; the ${items.length} largest are shown` : '';
   return `${count(total)} ${total === 1 ? 'group has' : 'groups have'} members${shown}.`;
@@ -80,7 +83,7 @@ const summaryOf = ({ items, total }: GroupList): string => {
 const Table = ({ items }: { items: GroupList['items'] }) => {
   const most = Math.max(...items.map(({ members }) => members));
   return (
-    <ul class="group-list">
+    <ul class="group-list" {...attention.handlers}>
       {items.map(({ group, members }) => (
         <li key={group} data-group={group}>
           <a href={linkTo('groups', group)}>{group}</a>

@@ -1,17 +1,22 @@
 import { signal } from '@preact/signals';
 import type { GroupPosition, SocketView } from '../../core/operator-ports.ts';
+import { Attention, keepOrder } from '../stable-order.ts';
 import { askDesk } from './api.ts';
 
 /** The groups that have members. */
 export interface GroupList {
   readonly items: readonly { readonly group: string; readonly members: number }[];
   readonly total: number;
+  /** Gateways that did not answer: their members are not counted. */
+  readonly silent: readonly string[];
 }
 
 /** One group. */
 export interface GroupFacts {
   readonly group: string;
-  readonly members: number;
+  /** Null when none is known and somebody did not answer. */
+  readonly members: number | null;
+  readonly silent: readonly string[];
   /** True when there are more members than were counted. */
   readonly more: boolean;
   readonly gateways: number;
@@ -25,6 +30,9 @@ export interface GroupFacts {
 }
 
 const KEPT_RATES = 60;
+
+/** While it is there the list keeps its order. */
+export const attention = new Attention();
 
 export const list = signal<GroupList | undefined>(undefined);
 export const facts = signal<GroupFacts | undefined>(undefined);
@@ -46,7 +54,11 @@ export const lookForGroups = async (pattern: string, isCurrent: () => boolean): 
   const answer = await askDesk<GroupList>(`/v1/operator/groups?pattern=${encodeURIComponent(pattern)}`);
   if (!isCurrent()) return;
   trouble.value = answer.ok ? '' : answer.why;
-  if (answer.ok) list.value = answer.data;
+  if (!answer.ok) return;
+  const before = list.value?.items ?? [];
+  const { items } = answer.data;
+  const stable = attention.isThere ? keepOrder(before, items, ({ group }) => group) : items;
+  list.value = { ...answer.data, items: stable };
 };
 
 export const lookAtGroup = async (group: string, isCurrent: () => boolean): Promise<void> => {

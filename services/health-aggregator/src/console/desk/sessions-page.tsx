@@ -1,14 +1,26 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import type { SocketView } from '../../core/operator-ports.ts';
+import { Confirm } from '../confirm.tsx';
 import { latency, shortAge } from '../format.ts';
 import { Glyph } from '../glyph.tsx';
 import { operatorToken } from '../operator.ts';
 import { goTo, linkTo, place } from '../place.ts';
 import type { Tone } from '../words.ts';
-import { Desk, Trouble } from './desk.tsx';
+import { Desk, Silent, Trouble } from './desk.tsx';
 import { usePoll } from './poll.ts';
-import { type Device, type Farewell, farewells, forget, found, look, signOut, trouble } from './sessions.ts';
+import {
+  attention,
+  type Device,
+  type Farewell,
+  type Found,
+  farewells,
+  forget,
+  found,
+  look,
+  signOut,
+  trouble,
+} from './sessions.ts';
 import { Sockets } from './sockets.tsx';
 
 /** Find a user, see every device with its live sockets, sign one out. */
@@ -64,10 +76,11 @@ const Results = () => {
   usePoll(`${about} ${operatorToken.value}`, (isCurrent) => look(about, isCurrent));
   const all = found.value;
   return (
-    <div class="found" aria-busy={all === undefined && trouble.value === ''}>
+    <div class="found" aria-busy={all === undefined && trouble.value === ''} {...attention.handlers}>
       <Trouble why={trouble.value} />
+      <Silent gateways={all?.silent} />
       <p class="summary quiet" role="status">
-        {all ? summaryOf(about, all.items, all.more) : ''}
+        {all ? summaryOf(about, all) : ''}
       </p>
       {all?.items.map((device) => (
         <DeviceCard key={device.id} device={device} />
@@ -77,9 +90,12 @@ const Results = () => {
   );
 };
 
-const summaryOf = (about: string, items: readonly Device[], more: boolean): string => {
+const summaryOf = (about: string, { items, more, silent }: Found): string => {
   const sockets = items.reduce((sum, device) => sum + (device.sockets?.length ?? 0), 0);
-  const what = `${plural(items.length, 'device')}, ${plural(sockets, 'live socket')}`;
+  const isUnknown = items.some((device) => device.sockets === null) || silent === null;
+  const atLeast = sockets === 0 ? 'live sockets unknown' : `at least ${plural(sockets, 'live socket')}`;
+  const told = isUnknown || silent.length > 0 ? atLeast : plural(sockets, 'live socket');
+  const what = `${plural(items.length, 'device')}, ${told}`;
   if (about === '') return items.length === 0 ? 'Nobody is signed in.' : `The newest ${what}.`;
   if (items.length === 0) return `No live session of “${about}”.`;
   return `${what}${more ? '; there are more' : ''}.`;
@@ -110,13 +126,12 @@ const DeviceCard = ({ device }: { device: Device }) => {
           <span>{word}</span>
         </p>
         {!farewell && device.endedAt === null && (
-          <button type="button" onClick={() => void signOut(device)}>
-            Sign out
-            <span class="unseen">
-              {' '}
-              {name}, session {device.id.slice(0, 8)}
-            </span>
-          </button>
+          <Confirm
+            action="Sign out"
+            subject={`${name}, session ${device.id.slice(0, 8)}`}
+            consequence={`${device.user ?? 'A guest'} is signed out on this device, and its sockets close.`}
+            onConfirm={(reason) => void signOut(device, reason)}
+          />
         )}
       </header>
       {farewell && (
@@ -132,7 +147,7 @@ const DeviceCard = ({ device }: { device: Device }) => {
 const stateOf = (device: Device, farewell: Farewell | undefined): { tone: Tone; word: string } => {
   if (farewell?.is === 'closing') return { tone: 'leaving', word: 'Signing out' };
   if (farewell || device.endedAt !== null) return { tone: 'leaving', word: 'Signed out' };
-  if (device.sockets === null) return { tone: 'unknown', word: 'No gateway can tell' };
+  if (device.sockets === null) return { tone: 'unknown', word: 'Live sockets unknown' };
   if (device.sockets.length === 0) return { tone: 'unknown', word: 'No live socket' };
   return { tone: 'good', word: plural(device.sockets.length, 'live socket') };
 };
@@ -140,8 +155,9 @@ const stateOf = (device: Device, farewell: Farewell | undefined): { tone: Tone; 
 const farewellText = (farewell: Farewell): string => {
   switch (farewell.is) {
     case 'closing':
-      return `Signing out; closing ${plural(farewell.sockets, 'socket')}…`;
+      return `Signing out; closing ${farewell.sockets === null ? 'its sockets' : plural(farewell.sockets, 'socket')}…`;
     case 'closed':
+      if (farewell.sockets === null) return 'Signed out. It has no live socket.';
       return farewell.sockets === 0
         ? 'Signed out. It had no live socket.'
         : `Signed out. ${plural(farewell.sockets, 'socket')} closed within ${latency(farewell.tookMs)}.`;

@@ -1,5 +1,6 @@
 import { signal } from '@preact/signals';
 import type { DeviceView, SocketView } from '../../core/operator-ports.ts';
+import { Attention, keepOrder } from '../stable-order.ts';
 import { askDesk } from './api.ts';
 
 /** A session with its sockets; null while no gateway can tell. */
@@ -11,16 +12,22 @@ export interface Found {
   readonly others: readonly SocketView[] | null;
   readonly more: boolean;
   readonly gateways: number | null;
+  /** Gateways that did not answer; null when none can tell. */
+  readonly silent: readonly string[] | null;
 }
 
 /** How signing out goes. */
 export type Farewell =
-  | { readonly is: 'closing'; readonly sockets: number }
-  | { readonly is: 'closed'; readonly sockets: number; readonly tookMs: number }
+  | { readonly is: 'closing'; readonly sockets: number | null }
+  | { readonly is: 'closed'; readonly sockets: number | null; readonly tookMs: number }
   | { readonly is: 'waiting'; readonly why: string };
 
 const WATCH_MS = 250;
 const WATCH_FOR_MS = 10_000;
+
+const idOf = ({ id }: Device): string => id;
+/** While it is there the list keeps its order. */
+export const attention = new Attention();
 
 export const found = signal<Found | undefined>(undefined);
 export const trouble = signal('');
@@ -53,7 +60,9 @@ const withGone = (next: Found): Found => {
     if (now) return [now];
     return farewells.value.has(device.id) ? [{ ...device, sockets: [] }] : [];
   });
-  return { ...next, items: [...known.values(), ...kept] };
+  // New devices come first, unless that would move the others under the pointer.
+  const items = attention.isThere ? [...kept, ...known.values()] : [...known.values(), ...kept];
+  return { ...next, items: attention.isThere ? keepOrder(found.value?.items ?? [], items, idOf) : items };
 };
 
 const say = (id: string, farewell: Farewell): void => {
@@ -61,11 +70,14 @@ const say = (id: string, farewell: Farewell): void => {
 };
 
 /** Ends a session, and watches until its last socket is closed. */
-export const signOut = async ({ id, sockets }: Device): Promise<void> => {
+export const signOut = async ({ id, sockets }: Device, reason: string): Promise<void> => {
   const begun = performance.now();
-  const open = sockets?.length ?? 0;
+  const open = sockets?.length ?? null;
   say(id, { is: 'closing', sockets: open });
-  const answer = await askDesk<{ everywhere: boolean }>(`/v1/operator/sessions/${id}`, { method: 'DELETE' });
+  const answer = await askDesk<{ everywhere: boolean }>(
+    `/v1/operator/sessions/${id}?reason=${encodeURIComponent(reason)}`,
+    { method: 'DELETE' },
+  );
   if (!answer.ok) {
     farewells.value = new Map([...farewells.value].filter(([one]) => one !== id));
     trouble.value = answer.why;

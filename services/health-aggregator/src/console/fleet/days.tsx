@@ -1,4 +1,4 @@
-import { type Day, worstOf } from '../../core/history.ts';
+import { type Day, WHOLE_FLEET, worstOf } from '../../core/history.ts';
 import { STATUSES } from '../words.ts';
 import { history } from './past.ts';
 
@@ -11,7 +11,9 @@ export const Days = ({ service }: { service: string }) => {
   const past = history.value.find((one) => one.service === service);
   if (!past) return null;
   const width = past.days.length * (BAR + GAP) - GAP;
-  const share = past.availability === null ? 'no data yet' : `${percent(past.availability)} served`;
+  // Of the whole any outage counts, of a service only that nobody served.
+  const measure = service === WHOLE_FLEET ? 'without an outage' : 'reachable';
+  const share = past.availability === null ? 'no data yet' : `${percent(past.availability)} ${measure}`;
   return (
     <figure class="days">
       <svg

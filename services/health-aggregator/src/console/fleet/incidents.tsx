@@ -38,9 +38,11 @@ const Entry = ({ incident }: { incident: IncidentBody }) => {
       <p>
         <strong>{incident.subject}</strong>
         <span>
-          {word.toLowerCase()} for {uptime(lasted)}
+          {word.toLowerCase()} for {incident.isStartUnknown ? 'at least ' : ''}
+          {uptime(lasted)}
           {isOpen ? ', still going on' : ''}
         </span>
+        {incident.isUnsaved && <span class="quiet">kept in memory until Redis is back</span>}
         {said.map((text) => (
           <span class="quiet" key={text}>
             {text}

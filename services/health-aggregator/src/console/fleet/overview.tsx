@@ -1,9 +1,12 @@
+import { WHOLE_FLEET } from '../../core/history.ts';
 import type { FleetView } from '../../core/view.ts';
-import { latency, shortAge } from '../format.ts';
+import { latency, shortAge, uptime } from '../format.ts';
 import { Glyph } from '../glyph.tsx';
-import { headline, JOURNEYS, STATUSES, STORES } from '../words.ts';
+import { headline, JOURNEYS, reason, STATUSES, STORES } from '../words.ts';
+import { Days } from './days.tsx';
 import { ageMs, fleet, isLive, isStale } from './store.ts';
 
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' });
 const STORE_NAMES: Readonly<Record<string, string>> = { database: 'Postgres', redis: 'Redis' };
 
 /** The headline: the state of the whole fleet in one sentence, and how old that is. */
@@ -34,10 +37,29 @@ export const Overview = () => {
           be true now.
         </p>
       )}
+      {!stale && view.impact.length > 0 && <Impacts view={view} />}
       <Stores view={view} stale={stale} />
+      {!stale && <Days service={WHOLE_FLEET} />}
     </section>
   );
 };
+
+/** What users cannot do, and since when. */
+const Impacts = ({ view: { impact } }: { view: FleetView }) => (
+  <ul class="impacts" role="alert">
+    {impact.map(({ subject, since, users, reasons }) => (
+      <li key={subject} data-impact={subject}>
+        <strong>{users}</strong>
+        <span class="quiet">
+          {STORE_NAMES[subject] ?? subject} since{' '}
+          <time dateTime={since}>{clock.format(Date.parse(since))}</time>, for{' '}
+          {uptime(Date.now() - Date.parse(since))}
+          {reasons.length > 0 ? ` · ${reasons.map(reason).join(', ')}` : ''}
+        </span>
+      </li>
+    ))}
+  </ul>
+);
 
 const Waiting = () => (
   <section class="overview">

@@ -8,6 +8,8 @@ const RELOAD_MS = 30_000;
 export type IncidentBody = Omit<Incident, 'openedAt' | 'closedAt' | 'updates'> & {
   readonly openedAt: string;
   readonly closedAt?: string;
+  /** True while it waits for the store. */
+  readonly isUnsaved?: boolean;
   readonly updates: readonly {
     readonly at: string;
     readonly status: string;

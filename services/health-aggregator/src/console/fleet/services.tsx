@@ -1,4 +1,6 @@
+import { LOAD_FRESH_MS } from '../../core/capacity.ts';
 import type { InstanceView, ServiceView } from '../../core/view.ts';
+import { Confirm } from '../confirm.tsx';
 import { count, latency, shortAge, uptime } from '../format.ts';
 import { Glyph } from '../glyph.tsx';
 import { operatorToken, order } from '../operator.ts';
@@ -10,12 +12,22 @@ import { fleet, isStale, sinceMs, trendOf } from './store.ts';
 
 const Order = ({ instance: { name, state } }: { instance: InstanceView }) => {
   if (isStale.value || state === 'down') return null;
-  const kind = state === 'draining' ? 'resume' : 'drain';
+  if (state === 'draining') {
+    return (
+      <button type="button" class="order" onClick={() => void order(name, 'resume')}>
+        Resume
+        <span class="unseen"> {name}</span>
+      </button>
+    );
+  }
   return (
-    <button type="button" class="order" onClick={() => void order(name, kind)}>
-      {kind === 'drain' ? 'Drain' : 'Resume'}
-      <span class="unseen"> {name}</span>
-    </button>
+    <Confirm
+      class="order"
+      action="Drain"
+      subject={name}
+      consequence="It gets no new clients, and hands those it has over to others. Resume takes that back."
+      onConfirm={(reason) => void order(name, 'drain', reason)}
+    />
   );
 };
 
@@ -104,7 +116,7 @@ const Instance = ({ instance, showsLoad }: { instance: InstanceView; showsLoad: 
       </td>
       {showsLoad ? (
         <td class="number" data-label="Connections">
-          {instance.state === 'down' ? '–' : <Connections instance={instance} />}
+          {isOld(instance) ? 'unknown' : <Connections instance={instance} />}
         </td>
       ) : (
         <td class="no-load" />
@@ -126,13 +138,18 @@ const Instance = ({ instance, showsLoad }: { instance: InstanceView; showsLoad: 
 };
 
 /** How late the event loop came to its work: the worst but one of a hundred times. */
-const LoopDelay = ({ instance: { state, load, name } }: { instance: InstanceView }) => {
+const LoopDelay = ({ instance }: { instance: InstanceView }) => {
+  const { load, name } = instance;
   const delay = load['loopP99Ms'];
   const busy = load['loopUtilisation'];
-  if (delay === undefined || state === 'down' || isStale.value) return <>–</>;
+  if (delay === undefined || isOld(instance)) return <>–</>;
   const label = busy === undefined ? '' : `${name}: busy ${Math.round(busy * 100)} % of the time`;
   return <span title={label}>{latency(delay)}</span>;
 };
+
+/** True when the numbers of the last beat are not those of now. */
+const isOld = ({ state, beatAgeMs }: InstanceView): boolean =>
+  isStale.value || state === 'down' || beatAgeMs + sinceMs.value > LOAD_FRESH_MS;
 
 const Connections = ({ instance }: { instance: InstanceView }) => {
   const used = instance.load['connections'];
