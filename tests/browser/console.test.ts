@@ -10,6 +10,7 @@ import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { ownFleet } from '../cluster/own-fleet.ts';
 import { openBrowser } from './chromium.ts';
+import { confirm } from './pages.ts';
 
 const AGGREGATOR = fileURLToPath(new URL('../../services/health-aggregator', import.meta.url));
 /** Set to a directory to look at what the tests saw. */
@@ -224,11 +225,13 @@ test('[CO8] an operator drains a gateway on the page and takes it back; a wrong 
   };
   await enter('not-the-token-at-all');
   await row.getByRole('button', { name: 'Drain' }).click();
+  await confirm(page, 'Drain');
   await page.getByText('Send the operator token').waitFor();
   expect(problems.splice(0).filter((problem) => !problem.includes('401'))).toEqual([]);
 
   await enter(OPS_TOKEN);
   await row.getByRole('button', { name: 'Drain' }).click();
+  await confirm(page, 'Drain');
   await page.locator(`[data-instance="${name}"][data-state=draining]`).waitFor({ timeout: 8_000 });
   await shoot(page, 'draining');
   await row.getByRole('button', { name: 'Resume' }).click();
@@ -256,11 +259,15 @@ test('[JO1] a test message crosses the fleet, and the page says how fast', async
   await context.close();
 });
 
-test('[CO10] with both stores down the page says so with ages, and shows nothing as good', async () => {
+test('[CO10] [FH9] with both stores down the page says so with ages, and shows nothing as good', async () => {
   const context = await browser.newContext();
   const page = await openTab(context);
   await page.getByText('All present.').waitFor({ timeout: 30_000 });
-  await Promise.all([fleet.halt('redis'), fleet.halt('postgres')]);
+  await fleet.halt('redis');
+  await page.getByRole('heading', { name: 'Messages are not delivered.' }).waitFor({ timeout: 10_000 });
+  await page.locator('[data-impact=redis] time').waitFor();
+  await shoot(page, 'no-redis');
+  await fleet.halt('postgres');
   await page.locator('[data-store=redis]', { hasText: 'Down' }).waitFor({ timeout: 10_000 });
   await page.locator('[data-store=database]', { hasText: 'Down' }).waitFor({ timeout: 10_000 });
   const good = () =>

@@ -5,7 +5,7 @@ import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { ownFleet } from '../cluster/own-fleet.ts';
 import { openBrowser } from './chromium.ts';
-import { buildConsole, seriousIssues, shoot, watchedTab } from './pages.ts';
+import { buildConsole, confirm, seriousIssues, shoot, watchedTab } from './pages.ts';
 
 const GROUP = 'chat:one/two';
 
@@ -175,6 +175,12 @@ test('[CO11] signing a device out on the page closes its sockets for everybody t
   await shoot(page, 'sessions');
 
   await page.getByRole('button', { name: 'Sign out Phone' }).click();
+  // Nothing happens without a reason, and Escape takes it back.
+  await page.keyboard.press('Escape');
+  expect(phone.client.state).toBe('connected');
+  await page.getByRole('button', { name: 'Sign out Phone' }).click();
+  await shoot(page, 'sessions-confirm');
+  await confirm(page, 'Sign out', 'lost phone');
   expect(await phone.ended).toBe(4501);
   const card = page.locator(`[data-session="${phone.session}"]`);
   await card.getByText(/Signed out\. 1 socket closed within/).waitFor({ timeout: 15_000 });
@@ -273,3 +279,64 @@ test('[CO7] [CO13] every page fits 360 px, light and dark, and axe-core finds no
   }
   expect(problems).toEqual([]);
 }, 120_000);
+
+test('[CO14] no device changes its place while the pointer is in the list', async () => {
+  await using _one = await connectAs('gina', GROUP, 'First');
+  const context = await browser.newContext();
+  const page = await openDesk(context, '#sessions');
+  const labels = () => page.locator('.device h2').allTextContents();
+  await page.locator('.device', { hasText: 'First' }).waitFor();
+  expect((await labels())[0]).toBe('First');
+  await page.locator('.device', { hasText: 'First' }).hover();
+  await using _two = await connectAs('gina', GROUP, 'Second');
+  await page.locator('.device', { hasText: 'Second' }).waitFor({ timeout: 10_000 });
+  expect((await labels()).indexOf('First')).toBeLessThan((await labels()).indexOf('Second'));
+  await page.mouse.move(0, 0);
+  await until(async () => (await labels())[0], {
+    ok: (first) => first === 'Second',
+    what: 'the newest first',
+  });
+  await context.close();
+});
+
+test('[OD4] a gateway that hangs has an unknown number of sockets, on the page too', async () => {
+  await using person = await connectAs('hana', GROUP, 'Tablet');
+  const at = await ask('/v1/operator/sessions?find=hana');
+  const gateway: string = at.body.items[0].sockets[0].gateway;
+  expect(at.body.silent).toEqual([]);
+  fleet.kill(gateway, 'SIGSTOP');
+  try {
+    const { body } = await until(() => ask('/v1/operator/sessions?find=hana'), {
+      ok: ({ status, body: { silent } }) => status === 200 && silent?.includes(gateway) === true,
+      what: 'it to be named',
+      timeoutMs: 15_000,
+    });
+    expect(body.items.map(({ id, sockets }: { id: string; sockets: unknown }) => [id, sockets])).toEqual([
+      [person.session, null],
+    ]);
+    expect((await ask('/v1/operator/groups')).body.silent).toEqual([gateway]);
+    const context = await browser.newContext();
+    const page = await openDesk(context, '#sessions/hana');
+    await page.getByText('1 device, live sockets unknown.').waitFor({ timeout: 15_000 });
+    await page.getByText(`${gateway} did not answer: what is missing here is unknown, not zero.`).waitFor();
+    await shoot(page, 'sessions-silent');
+    await context.close();
+  } finally {
+    fleet.kill(gateway, 'SIGCONT');
+  }
+});
+
+test('[OD4] without Redis no gateway can tell, and nothing is shown as zero', async () => {
+  await using _person = await connectAs('ivan', GROUP, 'Watch');
+  const context = await browser.newContext();
+  const page = await openDesk(context, '#sessions/ivan');
+  await page.getByText('1 device, 1 live socket.').waitFor({ timeout: 15_000 });
+  await fleet.halt('redis');
+  await page.getByText('1 device, live sockets unknown.').waitFor({ timeout: 15_000 });
+  const { body } = await ask('/v1/operator/sessions?find=ivan');
+  expect([body.items[0].sockets, body.gateways, body.silent]).toEqual([null, null, null]);
+  expect((await ask('/v1/operator/groups')).status).toBe(503);
+  await shoot(page, 'sessions-no-redis');
+  await fleet.resume('redis');
+  await context.close();
+});
