@@ -164,7 +164,9 @@ describe('what is not good', () => {
     expect(upgrade.status).toBe(401);
     expect(await gateway.metric('gateway_token_checks_total{kind="connection",result="type"}')).toBe(1);
     expect(await gateway.metric('gateway_token_checks_total{kind="connection",result="too_long"}')).toBe(1);
-    expect(await gateway.metric('gateway_token_checks_total{kind="connection",result="claims"}')).toBe(2);
+    expect(await gateway.metric('gateway_token_checks_total{kind="connection",result="claims"}')).toBe(1);
+    const numbers = 'gateway_token_checks_total{kind="connection",result="sub_not_text"}';
+    expect(await gateway.metric(numbers)).toBe(1);
   });
 
   test('[JT8] no user: 3507; expired or not good yet: 109; no credential: 3501', async () => {

@@ -1,5 +1,6 @@
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
+import { createRefusalLog, type RefusalLog } from '@muster/kit/refusal-log';
 import { AppError } from '@muster/protocol/errors';
 import express, { type ErrorRequestHandler, type Express, type RequestHandler } from 'express';
 import { v4 } from 'uuid';
@@ -9,6 +10,7 @@ import type { DocumentInfo } from './openapi.ts';
 import { pipeline } from './pipeline.ts';
 import { type Problem, toProblem } from './problem.ts';
 import type { Route } from './route.ts';
+import { ValidationFailure } from './validation.ts';
 
 export interface HttpAppOptions {
   readonly log: Logger;
@@ -116,11 +118,17 @@ const OTHER = 'other' as const;
 
 const createRefuser = (log: Logger, metrics: Metrics): ErrorRequestHandler => {
   const refusals = metrics.counter('http_server_refusals_total');
+  const refused = createRefusalLog(log);
   return (error, req, res, next) => {
     const requestId = requestIdOf(res);
     const problem = toProblem(error, requestId);
     refusals.inc({ code: problem.code });
-    report(log, problem, error, { requestId, method: req.method, path: req.path });
+    report({ log, refused }, problem, error, {
+      requestId,
+      method: req.method,
+      path: req.path,
+      ...res.locals['principal'],
+    });
     if (res.headersSent) return next(error); // Express then cuts the connection, the only honest answer left.
     // A request that was refused before its body came in cannot be followed by another one on this connection.
     if (!req.complete) res.setHeader('Connection', 'close');
@@ -128,7 +136,32 @@ const createRefuser = (log: Logger, metrics: Metrics): ErrorRequestHandler => {
   };
 };
 
-const report = (log: Logger, problem: Problem, error: unknown, fields: object): void => {
+/** Refusals that the caller may ask about; what it wrote stands in none of them. */
+const TOLD: ReadonlySet<number> = new Set([400, 401, 403, 422, 429]);
+
+const report = (
+  { log, refused }: { log: Logger; refused: RefusalLog },
+  problem: Problem,
+  error: unknown,
+  fields: object,
+): void => {
   if (problem.status === 500) log.error({ ...fields, error }, 'http.request_failed');
   else if (problem.status === 503) log.debug({ ...fields, error }, 'http.request_refused');
+  else if (TOLD.has(problem.status)) {
+    const { status } = problem;
+    refused('http.request_refused', {
+      reason: problem.code.toLowerCase(),
+      status,
+      ...whereOf(error),
+      ...fields,
+    });
+  }
 };
+
+/** Which parts of a request are wrong, and how; without names and values, which are the caller's. */
+const whereOf = (error: unknown): object => {
+  if (!(error instanceof ValidationFailure)) return {};
+  return { failures: error.failures.slice(0, MAX_FAILURES).map(({ loc, type }) => `${loc[0]}: ${type}`) };
+};
+
+const MAX_FAILURES = 5;

@@ -83,8 +83,8 @@ const refuseConnection = (error: NodeJS.ErrnoException, socket: Socket): void =>
 };
 
 /** A whole HTTP/1.1 response with a problem body, for sockets that have no response object (refused upgrades). */
-export const rawProblem = (error: AppError, status?: number): string => {
-  const problem = toProblem(error, v4());
+export const rawProblem = (error: AppError, status?: number, requestId: string = v4()): string => {
+  const problem = toProblem(error, requestId);
   const headers = Object.entries({
     ...problem.headers,
     'cache-control': 'no-store',

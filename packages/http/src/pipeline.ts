@@ -12,6 +12,7 @@ export const pipeline = (route: Route, bodyLimitBytes: number): RequestHandler =
   const query = route.query ?? NOTHING.loose();
   return async (req, res) => {
     const auth = await route.guard?.(req, res);
+    res.locals['principal'] = principalOf(auth);
     const body = route.body === undefined ? undefined : await readBody(req, res);
     const input = collectFailures({
       params: () => validate(route.params ?? NOTHING.loose(), 'path', req.params),
@@ -20,6 +21,12 @@ export const pipeline = (route: Route, bodyLimitBytes: number): RequestHandler =
     });
     write(res, await route.handle({ ...input, auth, req, res } as Input<never, never, never, never>));
   };
+};
+
+/** Session and user of a request that passed its guard, for the log of refusals. */
+const principalOf = (auth: unknown): object => {
+  const { session } = (auth ?? {}) as { session?: { id?: unknown; userId?: unknown } };
+  return typeof session?.id === 'string' ? { session: session.id, user: session.userId } : {};
 };
 
 type BodyReader = (req: Request, res: Response) => Promise<unknown>;

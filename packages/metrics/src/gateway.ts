@@ -132,6 +132,17 @@ export const GATEWAY = {
     zero: true,
     panel: continuity,
   }),
+  gateway_credentials_refused_total: counter(
+    'Handshakes and `connect` commands refused for their credential, origin or form, by reason.',
+    {
+      labels: {
+        at: ['handshake', 'connect'],
+        reason: atMost(30, 'reasons are faults of tokens and codes of problems'),
+      },
+      combinations: 40,
+      panel: { ...trouble, by: ['at', 'reason'] },
+    },
+  ),
   gateway_refusals_total: counter('Frames and commands that broke the protocol, by reason.', {
     labels: { reason: atMost(40, 'reasons are those that the codec and the handlers name') },
     panel: { ...trouble, by: ['reason'] },
@@ -188,6 +199,7 @@ export const GATEWAY = {
         'issuer',
         'audience',
         'not_yet',
+        'sub_not_text',
         'claims',
       ],
     },

@@ -11,6 +11,7 @@ import { watchLocalFaults } from '@muster/kit/local-fault';
 import { createMetrics, type Metrics } from '@muster/kit/metrics';
 import { openOpsServer } from '@muster/kit/ops-server';
 import { openRedis, type RedisConnections } from '@muster/kit/redis';
+import { createRefusalLog } from '@muster/kit/refusal-log';
 import { type RunningApp, VERSION } from '@muster/kit/run';
 import type { World } from '@muster/kit/world';
 import type { ClientId } from '@muster/protocol/ids';
@@ -28,6 +29,7 @@ import { type AdmissionQueue, createAdmissionQueue } from './sessions/admission.
 import type { Gate } from './sessions/gate.ts';
 import { withPlaces } from './sessions/places.ts';
 import { createSessionPresenceWriter } from './sessions/presence.ts';
+import { createRefusalRecorder, type RefusalRecorder, withRefusals } from './sessions/refusals.ts';
 import { canWriteDirectly } from './socket/direct-write.ts';
 import { serveSockets } from './socket/server.ts';
 import { wireAccess } from './wiring-access.ts';
@@ -89,6 +91,7 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
       admission: core.admission,
       onCrowded: (address) => instruments.limited('ip', { address }),
       onHandshake: instruments.handshake,
+      onRefused: (refusal) => core.recordRefusal('handshake', refusal),
     }),
   );
   const ops = stack.use(await openOpsServer({ host, port: opsPort, health, about, metrics, clock, log }));
@@ -173,6 +176,7 @@ const loadOf = (engine: Engine, limit: number): Record<string, number> => {
 };
 
 interface Core extends AsyncDisposable {
+  readonly recordRefusal: RefusalRecorder;
   readonly admission: AdmissionQueue;
   readonly engine: Engine;
   readonly bus: Bus;
@@ -204,6 +208,7 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
   const sessions = stack.use(wireSessions(config, world, redis, metrics, { registry, instruments, access }));
   const admission = wireAdmission(config, sessions, clock, instruments);
   const { gate } = admission;
+  const recordRefusal = createRefusalRecorder(metrics, createRefusalLog(log));
   const bus: Bus = stack.use(
     createRedisBus(
       { redis, log, metrics },
@@ -232,9 +237,10 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
   return {
     engine,
     bus,
-    gate,
+    gate: withRefusals(gate, recordRefusal),
     admission,
     instruments,
+    recordRefusal,
     registry,
     serverApiKeys: () => current.serverApiKeys,
     reload: (next) => {

@@ -83,7 +83,8 @@ export interface SessionHolder {
 /** The verdict over a credential. */
 export type Admission =
   | { readonly ok: true; readonly identity: Identity }
-  | { readonly ok: false; readonly why: 'invalid' }
+  /** `fault` is a code for the log; the client is told less. */
+  | { readonly ok: false; readonly why: 'invalid'; readonly fault?: string }
   | { readonly ok: false; readonly why: 'ended'; readonly reason: string }
   /** A token that was good once; or one without a user, where clients must have one; or nothing at all. */
   | { readonly ok: false; readonly why: 'expired' | 'no_user' | 'none' }

@@ -23,7 +23,9 @@ export interface HandshakeRules {
 export const readHandshake = (headers: IncomingHttpHeaders, rules: HandshakeRules): Handshake => {
   const { origin, host } = headers;
   if (origin !== undefined && !rules.allowedOrigins.includes(origin)) {
-    throw new AppError('ORIGIN_NOT_ALLOWED', { detail: 'Pages of this origin may not open sockets here.' });
+    throw new AppError('ORIGIN_NOT_ALLOWED', {
+      detail: `Pages of the origin ${shown(origin)} may not open sockets here: it is not in ALLOWED_ORIGINS.`,
+    });
   }
   const ticket = ticketOf(headers['sec-websocket-protocol']);
   if (ticket !== undefined) return { via: 'ticket', tokens: [ticket], origin, host };
@@ -49,6 +51,12 @@ export const readHandshake = (headers: IncomingHttpHeaders, rules: HandshakeRule
       return credential satisfies never;
   }
 };
+
+const LONGEST_SHOWN = 255;
+
+/** An origin as it may stand in an answer and in a log. */
+export const shown = (origin: string): string =>
+  origin.slice(0, LONGEST_SHOWN).replaceAll(/[^\x21-\x7e]/g, '?');
 
 /** Browsers let a page set no header but this one, so a ticket travels among the subprotocols; it is never answered. */
 const ticketOf = (offered: string | undefined): string | undefined =>

@@ -1,8 +1,10 @@
+import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { addressBucket, createAddressReader } from '@muster/http/client-address';
 import { rawProblem } from '@muster/http/listen';
 import type { Logger } from '@muster/kit/logger';
+import type { Refusal } from '@muster/kit/refusal-log';
 import { AppError } from '@muster/protocol/errors';
 import { type GroupName, parseGroupName } from '@muster/protocol/ids';
 import { type ServerOptions, WebSocket, WebSocketServer } from 'ws';
@@ -54,6 +56,8 @@ export interface SocketServerDeps {
   readonly admission: Pick<AdmissionQueue, 'isFull' | 'retryAfterS'>;
   /** A socket too many for its address. */
   onCrowded(address: string): void;
+  /** A handshake was refused for something that the caller did. */
+  onRefused(refusal: Refusal): void;
   onHandshake(result: HandshakeResult, seconds: number): void;
 }
 
@@ -134,7 +138,10 @@ export const serveSockets = (deps: SocketServerDeps): Disposable => {
         const known = error instanceof AppError ? error : new AppError('INTERNAL', { cause: error });
         if (known.code === 'INTERNAL') log.error({ error }, 'gateway.handshake_failed');
         deps.onHandshake(resultOf(known), seconds());
-        stream.end(rawProblem(known));
+        const requestId = requestIdIn(request);
+        if (!QUIET.has(known.code))
+          deps.onRefused({ ...refusalOf(known), requestId, origin: request.headers.origin });
+        stream.end(rawProblem(known, undefined, requestId));
       });
   };
 
@@ -143,6 +150,23 @@ export const serveSockets = (deps: SocketServerDeps): Disposable => {
 };
 
 const ignore = (): void => {};
+
+/** Faults of ours are told elsewhere. */
+const QUIET: ReadonlySet<string> = new Set(['INTERNAL', 'OVERLOADED', 'REDIS_UNAVAILABLE', 'DRAINING']);
+const REQUEST_ID = /^[\w-]{8,64}$/;
+
+/** The id that the caller or the balancer gave, as in all our answers. */
+const requestIdIn = ({ headers }: IncomingMessage): string => {
+  const given = headers['x-request-id'];
+  return typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID();
+};
+
+const refusalOf = ({ code, cause }: AppError): { reason: string } => ({
+  reason: cause instanceof CredentialFault ? cause.message : code.toLowerCase(),
+});
+
+/** Why a credential is refused; the client is told less. */
+class CredentialFault extends Error {}
 
 const isProtobuf = (socket: WebSocket, { searchParams }: URL): boolean =>
   socket.protocol === PROTOBUF_SUBPROTOCOL ||
@@ -181,7 +205,8 @@ class GatewaySocket extends WebSocket {
 /** A bearer token is checked here; a cookie only for its signature, for `connect` may bring a better credential. */
 const admitProtocol = async (deps: SocketServerDeps, handshake: Handshake): Promise<void> => {
   const { via, tokens } = handshake;
-  if (via === 'cookie' && !deps.gate.isGenuine(tokens)) throw new AppError('INVALID_TOKEN');
+  if (via === 'cookie' && !deps.gate.isGenuine(tokens))
+    throw new AppError('INVALID_TOKEN', { cause: new CredentialFault('signature') });
   if (via !== 'bearer') return;
   const holder = new PendingUpgrade();
   const identity = await requireIdentity(deps, handshake, holder);
@@ -221,7 +246,7 @@ const requireIdentity = async (
   if (admission.ok) throw new AppError('SESSION_ENDED', { extra: { reason: holder.endedBecause } });
   switch (admission.why) {
     case 'invalid':
-      throw new AppError('INVALID_TOKEN');
+      throw new AppError('INVALID_TOKEN', { cause: new CredentialFault(admission.fault ?? 'signature') });
     case 'ended':
       throw new AppError('SESSION_ENDED', { extra: { reason: admission.reason } });
     case 'expired':

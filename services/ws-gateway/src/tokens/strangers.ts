@@ -12,6 +12,7 @@ export type TokenResult =
   | 'unavailable'
   | 'no_user'
   | 'tenant'
+  | 'sub_not_text'
   | TokenFault;
 
 export interface StrangersDeps {
@@ -43,12 +44,13 @@ export const createStrangers = (deps: StrangersDeps): Strangers => {
     const verdict = await verifier.verify(token);
     if (!verdict.ok) {
       onToken('connection', verdict.why === 'invalid' ? verdict.fault : verdict.why);
-      return { ok: false, why: whyNot(verdict) };
+      return refusalOf(verdict);
     }
     const claims = readConnectionClaims(verdict.claims);
     if (claims === undefined) {
-      onToken('connection', 'claims');
-      return { ok: false, why: 'invalid' };
+      const fault = claimFaultOf(verdict.claims);
+      onToken('connection', fault);
+      return { ok: false, why: 'invalid', fault };
     }
     if (claims.user === '' && !allowsAnonymous && !isInsecure) {
       onToken('connection', 'no_user');
@@ -57,7 +59,7 @@ export const createStrangers = (deps: StrangersDeps): Strangers => {
     const tenant = claims.tenant ?? tenantAt(deps, host);
     if (!deps.tenantHosts.admits(host, tenant)) {
       onToken('connection', 'tenant');
-      return { ok: false, why: 'invalid' };
+      return { ok: false, why: 'invalid', fault: 'tenant' };
     }
     onToken('connection', 'accepted');
     const identity = { sessionId: undefined, ...claims, tenant, ...signedBy(verdict) };
@@ -80,6 +82,15 @@ export const createStrangers = (deps: StrangersDeps): Strangers => {
 /** A token that is not good yet is like one that has run out: its client fetches another. */
 const whyNot = ({ why }: Exclude<TokenVerdict, { ok: true }>): 'expired' | 'unavailable' | 'invalid' =>
   why === 'not_yet' ? 'expired' : why;
+
+const refusalOf = (verdict: Extract<TokenVerdict, { ok: false }>): Admission =>
+  verdict.why === 'invalid'
+    ? { ok: false, why: 'invalid', fault: verdict.fault }
+    : { ok: false, why: whyNot(verdict) };
+
+/** The most frequent mistake has a name of its own: a user id that is a number. */
+const claimFaultOf = ({ sub }: { readonly sub?: unknown }): 'sub_not_text' | 'claims' =>
+  sub !== undefined && typeof sub !== 'string' ? 'sub_not_text' : 'claims';
 
 /** Who names no tenant is of the one whose host was called. */
 const tenantAt = ({ tenantHosts }: StrangersDeps, host: string | undefined): string =>

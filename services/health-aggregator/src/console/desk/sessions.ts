@@ -51,18 +51,15 @@ export const look = async (find: string, isCurrent: () => boolean): Promise<void
   if (answer.ok) found.value = withGone(answer.data);
 };
 
-/** Keeps those that were signed out here, each at its place, without sockets. */
+/** Keeps those that were signed out here, without sockets. While somebody points at the list nothing in it moves. */
 const withGone = (next: Found): Found => {
-  const known = new Map(next.items.map((device) => [device.id, device]));
-  const kept = (found.value?.items ?? []).flatMap((device) => {
-    const now = known.get(device.id);
-    known.delete(device.id);
-    if (now) return [now];
-    return farewells.value.has(device.id) ? [{ ...device, sockets: [] }] : [];
-  });
-  // New devices come first, unless that would move the others under the pointer.
-  const items = attention.isThere ? [...kept, ...known.values()] : [...known.values(), ...kept];
-  return { ...next, items: attention.isThere ? keepOrder(found.value?.items ?? [], items, idOf) : items };
+  const before = found.value?.items ?? [];
+  const listed = new Set(next.items.map(idOf));
+  const gone = before
+    .filter(({ id }) => farewells.value.has(id) && !listed.has(id))
+    .map((device) => ({ ...device, sockets: [] }));
+  const items = [...next.items, ...gone];
+  return { ...next, items: attention.isThere ? keepOrder(before, items, idOf) : items };
 };
 
 const say = (id: string, farewell: Farewell): void => {

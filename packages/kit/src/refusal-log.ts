@@ -1,0 +1,41 @@
+import type { Logger } from './logger.ts';
+
+/** A refused request or connection. */
+export interface Refusal {
+  /** A code of a closed set. */
+  readonly reason: string;
+  readonly [field: string]: unknown;
+}
+
+/** Writes one line for each refusal. */
+export type RefusalLog = (event: string, refusal: Refusal) => void;
+
+/** Lines of one reason in a second. An attack must not fill the disk; the next line says how many were left out. */
+const LINES_PER_SECOND = 20;
+
+interface Window {
+  second: number;
+  written: number;
+  leftOut: number;
+}
+
+/** One `info` line for each refusal, sampled by reason above twenty a second. */
+export const createRefusalLog = (log: Logger, monotonic = (): number => performance.now()): RefusalLog => {
+  const windows = new Map<string, Window>();
+  return (event, refusal) => {
+    const second = Math.floor(monotonic() / 1_000);
+    const window = windows.get(refusal.reason) ?? { second, written: 0, leftOut: 0 };
+    windows.set(refusal.reason, window);
+    if (window.second !== second) {
+      window.second = second;
+      window.written = 0;
+    }
+    if (window.written >= LINES_PER_SECOND) {
+      window.leftOut += 1;
+      return;
+    }
+    window.written += 1;
+    log.info(window.leftOut === 0 ? refusal : { ...refusal, leftOut: window.leftOut }, event);
+    window.leftOut = 0;
+  };
+};
