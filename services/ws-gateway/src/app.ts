@@ -219,7 +219,8 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
     createRedisPresence({ redis, log }, { onGone: (group, _, info) => engine.onGhost(group, info) }),
   );
   const engine = createEngine({
-    ...{ clock, random, log, bus, presence, gate },
+    ...{ clock, random, log, bus, presence },
+    gate: withRefusals(gate, recordRefusal),
     permits: access.strangers.permits,
     callbacks: access.callbacks,
     namespaces: groups.namespaces,
@@ -237,7 +238,7 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
   return {
     engine,
     bus,
-    gate: withRefusals(gate, recordRefusal),
+    gate,
     admission,
     instruments,
     recordRefusal,

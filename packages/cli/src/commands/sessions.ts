@@ -1,10 +1,11 @@
 import { nameSegment } from '@muster/client/paths';
 import type { Page, Session } from '@muster/client/session-types';
-import { isOwnUser } from '@muster/protocol/ids';
 import { type Command, onlyId, segment, UsageError } from '../command.ts';
 import { instant, table } from '../table.ts';
 
 const MOST = 100;
+/** Users under which the tools of the fleet sign in; the aggregator leaves them out of its lists, too. */
+const OWN_USERS: ReadonlySet<string | null> = new Set(['muster-journey', 'muster-console', 'muster-cli']);
 const STATES = ['live', 'ended', 'all'];
 
 /** `muster sessions list` */
@@ -27,7 +28,7 @@ export const sessionsList: Command = {
     const query = { user_id: option('user'), state, limit };
     const { body } = await send<Page<Session>>({ method: 'GET', path: '/v1/sessions', query });
     const showsAll = isSet('all') || option('user') !== undefined;
-    const items = showsAll ? body.items : body.items.filter((one) => !isOwnUser(one.user_id));
+    const items = showsAll ? body.items : body.items.filter((one) => !OWN_USERS.has(one.user_id));
     const more = body.next === null ? '' : `\n(there are more; --limit shows up to ${MOST})`;
     return { text: (items.length === 0 ? 'no sessions' : listOf(items)) + more, json: items };
   },
