@@ -207,7 +207,6 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
   const instruments = createGatewayMetrics(metrics, state, createLimitLog(log, clock));
   const sessions = stack.use(wireSessions(config, world, redis, metrics, { registry, instruments, access }));
   const admission = wireAdmission(config, sessions, clock, instruments);
-  const { gate } = admission;
   const recordRefusal = createRefusalRecorder(metrics, createRefusalLog(log));
   const bus: Bus = stack.use(
     createRedisBus(
@@ -220,7 +219,7 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
   );
   const engine = createEngine({
     ...{ clock, random, log, bus, presence },
-    gate: withRefusals(gate, recordRefusal),
+    gate: withRefusals(admission.gate, recordRefusal),
     permits: access.strangers.permits,
     callbacks: access.callbacks,
     namespaces: groups.namespaces,
@@ -238,7 +237,7 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
   return {
     engine,
     bus,
-    gate,
+    gate: admission.gate,
     admission,
     instruments,
     recordRefusal,
