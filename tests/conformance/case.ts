@@ -42,6 +42,24 @@ export const holds = (what: string, condition: unknown, actual?: unknown): void 
   if (!condition) throw new Error(actual === undefined ? what : `${what}, got ${JSON.stringify(actual)}`);
 };
 
+/** A connection as the server API names it. The user stands beside the client: some servers look for the user first. */
+export const targetOf = (
+  { credential }: Pick<World, 'credential'>,
+  peer: Peer,
+): { readonly user: string | undefined; readonly client: string } => {
+  const { client, data } = peer.messages[0].connect;
+  return { user: data?.user ?? subjectOf(String((credential as { token?: unknown }).token)), client };
+};
+
+/** `sub` of a JSON Web Token; undefined for a token of another form. */
+const subjectOf = (token: string): string | undefined => {
+  try {
+    return JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString()).sub;
+  } catch {
+    return undefined;
+  }
+};
+
 /** Fails unless the connection ends with this code, and with a reason that clients can bear. */
 export const closes = async (peer: Peer, code: number): Promise<void> => {
   const timer = setTimeout(() => peer[Symbol.dispose](), 5_000);

@@ -135,7 +135,7 @@ export const connecting: readonly Case[] = [
     title: 'a frame larger than the limit closes with 1009',
     run: async ({ connect, group }) => {
       using peer = await connect();
-      peer.send({ id: 2, publish: { channel: group(), data: 'x'.repeat(10 * 1024 * 1024) } });
+      peer.send({ id: 2, publish: { channel: group(), data: 'x'.repeat(66 * 1024) } });
       same('close code', (await peer.ended).code, 1009);
     },
   },

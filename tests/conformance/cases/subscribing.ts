@@ -1,4 +1,4 @@
-import { type Case, closes, holds, Skip, same, type World } from '../case.ts';
+import { type Case, closes, holds, Skip, same, targetOf, type World } from '../case.ts';
 import type { Peer } from '../peer.ts';
 
 const subscribed = async (peer: Peer, channel: string, more: object = {}) => {
@@ -179,11 +179,11 @@ export const subscribing: readonly Case[] = [
   {
     rules: ['CD1'],
     title: 'the server puts a connection into a group, and it is told',
-    run: async ({ connect, group, api }) => {
+    run: async ({ connect, group, api, credential }) => {
       if (!api) throw new Skip('no key of the server API');
       using peer = await connect();
       const room = group();
-      await api('subscribe', { client: peer.messages[0].connect.client, channel: room });
+      await api('subscribe', { ...targetOf({ credential }, peer), channel: room });
       await peer.pushes(room, 'subscribe', 1);
       await publish(peer, room, 1);
       await peer.pushes(room, 'pub', 1);
@@ -193,12 +193,12 @@ export const subscribing: readonly Case[] = [
   {
     rules: ['CD1'],
     title: 'the server ends a subscription with a push',
-    run: async ({ connect, group, api }) => {
+    run: async ({ connect, group, api, credential }) => {
       if (!api) throw new Skip('no key of the server API');
       using peer = await connect();
       const room = group();
       await subscribed(peer, room);
-      await api('unsubscribe', { client: peer.messages[0].connect.client, channel: room });
+      await api('unsubscribe', { ...targetOf({ credential }, peer), channel: room });
       const [ending] = await peer.pushes(room, 'unsubscribe', 1);
       same('code', ending.code, 2000);
     },
@@ -206,10 +206,10 @@ export const subscribing: readonly Case[] = [
   {
     rules: ['CD1'],
     title: 'the server ends a connection with a code and a reason',
-    run: async ({ connect, api }) => {
+    run: async ({ connect, api, credential }) => {
       if (!api) throw new Skip('no key of the server API');
       using peer = await connect();
-      await api('disconnect', { client: peer.messages[0].connect.client });
+      await api('disconnect', targetOf({ credential }, peer));
       await closes(peer, 3503);
     },
   },

@@ -126,6 +126,6 @@ test.each([
       return () => addressOf({ remote: '10.0.0.1', forwardedFor });
     };
   }),
-])('[CT1] ten times the %s cost about ten times the CPU', { timeout: 60_000 }, async (_what, size, open) => {
+])('[LM10] ten times the %s cost about ten times the CPU', { timeout: 60_000 }, async (_what, size, open) => {
   expect(await growth(size, await open())).toBeLessThan(MOST_TIMES);
 });
