@@ -310,6 +310,16 @@ const EXACT: readonly [string, object, RegExp][] = [
   ['client', { client: 'rare' }, /sessions_by_client/],
 ];
 
+test('[SE24] evict_idle knows the order of uses within one interval of touches', async () => {
+  const user = 'u_order';
+  await service.service('PUT', `/v1/users/${user}`, { max_sessions: 2 });
+  const [first, second] = [await login({ user_id: user }), await login({ user_id: user })];
+  for (const { token } of [first, second, first]) await service.bearer(token, 'GET', '/v1/session');
+  await login({ user_id: user });
+  expect((await service.bearer(first.token, 'GET', '/v1/session')).status).toBe(200);
+  expect((await service.bearer(second.token, 'GET', '/v1/session')).status).toBe(401);
+});
+
 describe('search among many', () => {
   beforeAll(async () => {
     await sql(`INSERT INTO sessions (id, tenant_id, user_id, kind, policy, transport, secret_hash, device_id, client_kind,

@@ -11,7 +11,10 @@ export interface Toucher extends AsyncDisposable {
   flush(): Promise<void>;
   /** The instants that wait, here or in Redis. */
   pending(ids: readonly SessionId[]): Promise<(number | undefined)[]>;
-  /** The same within a quarter of a second; where Redis does not answer, what this process knows. Never rejects. */
+  /**
+   * The same within a quarter of a second, with what was used here more often than is told; where Redis does not answer,
+   * that alone. Never rejects.
+   */
   latest(ids: readonly SessionId[]): Promise<(number | undefined)[]>;
   /** Activities that wait in this process. */
   size(): number;
@@ -39,6 +42,7 @@ const MAX_HELD = 100_000;
 export const createToucher = (deps: ToucherDeps): Toucher => {
   const { buffer, store, log } = deps;
   const held = new Map<SessionId, number>();
+  const used = createUses(deps.now);
   let running: Promise<void> | undefined;
   let stopSoon: Stop | undefined;
 
@@ -48,15 +52,13 @@ export const createToucher = (deps: ToucherDeps): Toucher => {
     }
   };
   const waiting = (): Touch[] => [...held].map(([id, at]) => ({ id, at }));
-  const settle = (touches: readonly Touch[]): void => {
-    for (const { id, at } of touches) if (held.get(id) === at) held.delete(id);
-  };
-  const handOver = async (): Promise<void> => {
+  const bring = async (to: (touches: readonly Touch[]) => Promise<void>): Promise<void> => {
     const touches = waiting();
     if (touches.length === 0) return;
-    await buffer.add(touches);
-    settle(touches);
+    await to(touches);
+    for (const { id, at } of touches) if (held.get(id) === at) held.delete(id);
   };
+  const handOver = (): Promise<void> => bring((touches) => buffer.add(touches));
   const handOverSoon = (): void => {
     stopSoon ??= after(HAND_OVER_MS, () => {
       stopSoon = undefined;
@@ -64,11 +66,7 @@ export const createToucher = (deps: ToucherDeps): Toucher => {
       handOver().catch((error: unknown) => log.debug({ error }, 'session.touch-failed'));
     });
   };
-  const writeHeld = async (): Promise<void> => {
-    const touches = waiting();
-    await store.touch(touches);
-    settle(touches);
-  };
+  const writeHeld = (): Promise<void> => bring((touches) => store.touch(touches));
   const drain = async (): Promise<void> => {
     const touches = await buffer.take(BATCH_PER_SET);
     if (touches.length === 0) return;
@@ -98,6 +96,7 @@ export const createToucher = (deps: ToucherDeps): Toucher => {
 
   return {
     note: (session) => {
+      used.note(session.id);
       if (!deps.throttle.admits(session)) return;
       hold([{ id: session.id, at: deps.now() }]);
       handOverSoon();
@@ -105,11 +104,13 @@ export const createToucher = (deps: ToucherDeps): Toucher => {
     flush,
     pending,
     latest: async (ids) => {
+      const here = ids.map(used.at);
       try {
-        return await within(LATEST_MS, 'reading activity', pending(ids));
+        const known = await within(LATEST_MS, 'reading activity', pending(ids));
+        return ids.map((_, at) => later(here[at], known[at]));
       } catch (error) {
         log.debug({ error }, 'session.touch-unread');
-        return ids.map((id) => held.get(id));
+        return here;
       }
     },
     size: () => held.size,
@@ -118,6 +119,20 @@ export const createToucher = (deps: ToucherDeps): Toucher => {
       stopSoon?.();
       await flush();
     },
+  };
+};
+
+/** Every use at this process; only one per interval goes any further. What was used longest ago is forgotten first. */
+const createUses = (now: () => number) => {
+  const used = new Map<SessionId, number>();
+  return {
+    note: (id: SessionId): void => {
+      const oldest = used.size >= MAX_HELD ? used.keys().next().value : undefined;
+      if (oldest !== undefined) used.delete(oldest);
+      used.delete(id);
+      used.set(id, now());
+    },
+    at: (id: SessionId): number | undefined => used.get(id),
   };
 };
 
