@@ -1,7 +1,7 @@
+import type { GroupKey } from '@muster/bus/group-key';
 import { groupKeys } from '@muster/bus/keys';
 import type { Fleet } from '@muster/fleet/fleet';
 import { slotOf } from '@muster/kit/redis-slot';
-import type { GroupName } from '@muster/protocol/ids';
 import { type OwnCluster, openOwnCluster } from '@muster/testkit/own-cluster';
 import { until } from '@muster/testkit/wait';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
@@ -55,7 +55,7 @@ const untilHealthy = () =>
     },
   );
 const slotsOf = ({ groups }: Crowd) =>
-  groups.map((group) => slotOf(groupKeys(PREFIX, group as GroupName).channel));
+  groups.map((group) => slotOf(groupKeys(PREFIX, group as GroupKey).channel));
 
 test('[FD9] sessions, tickets, guests, presence, the registry and orders to all gateways work on a cluster', async () => {
   await untilHealthy();

@@ -1,6 +1,6 @@
+import type { GroupKey } from '@muster/bus/group-key';
 import { groupKeys } from '@muster/bus/keys';
 import type { Fleet } from '@muster/fleet/fleet';
-import type { GroupName } from '@muster/protocol/ids';
 import { withClient } from '@muster/testkit/template';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
@@ -72,7 +72,7 @@ const liveSessionsOf = async (user: string): Promise<number> =>
     )
   )[0]?.count ?? 0;
 const publicationsIn = async (group: string): Promise<string[]> => {
-  const entries = await redis.xrange(groupKeys(PREFIX, group as GroupName).stream, '-', '+');
+  const entries = await redis.xrange(groupKeys(PREFIX, group as GroupKey).stream, '-', '+');
   return entries.map(([, fields]) => fields[fields.indexOf('p') + 1] ?? '');
 };
 const pidOf = (name: string): number => {

@@ -2,12 +2,12 @@ import { randomBytes } from 'node:crypto';
 import type { Bus, BusHandlers } from '@muster/bus/bus';
 import { busConformance } from '@muster/bus/conformance';
 import { draftPublication } from '@muster/bus/draft';
+import type { GroupKey } from '@muster/bus/group-key';
 import { groupKeys } from '@muster/bus/keys';
 import { createRedisBus } from '@muster/bus/redis';
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis';
 import { slotOf } from '@muster/kit/redis-slot';
-import type { GroupName } from '@muster/protocol/ids';
 import { type OwnCluster, openOwnCluster } from '@muster/testkit/own-cluster';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { until } from '@muster/testkit/wait';
@@ -58,8 +58,8 @@ describe('the shards', () => {
   let reconnects = 0;
   const heard = new Map<string, number[]>();
   const prefix = `t:${randomBytes(6).toString('hex')}:`;
-  const slotOfGroup = (group: GroupName) => slotOf(groupKeys(prefix, group).channel);
-  const publish = async (group: GroupName, n: number) => {
+  const slotOfGroup = (group: GroupKey) => slotOf(groupKeys(prefix, group).channel);
+  const publish = async (group: GroupKey, n: number) => {
     await bus.append(group, draftPublication(group, { data: String(n) }), { retention: RETENTION });
   };
 
@@ -77,7 +77,7 @@ describe('the shards', () => {
   afterEach(() => owned.disposeAsync());
 
   test('[BU12] a group is heard where its slot is; a message goes to that node alone', async () => {
-    const groups = Array.from({ length: 30 }, (_, n) => `shard-${n}` as GroupName);
+    const groups = Array.from({ length: 30 }, (_, n) => `shard-${n}` as GroupKey);
     await Promise.all(groups.map((group) => bus.subscribe(group)));
     await Promise.all(groups.map((group) => publish(group, 1)));
     await until(() => heard.size, { ok: (size) => size === groups.length, what: 'all groups' });
@@ -89,7 +89,7 @@ describe('the shards', () => {
   });
 
   test('[BU13] a slot that moves while it is in use takes its groups along: nothing is appended twice, and all is heard again', async () => {
-    const group = 'moving' as GroupName;
+    const group = 'moving' as GroupKey;
     await bus.subscribe(group);
     await publish(group, 1);
     const from = await cluster.ownerOf(slotOfGroup(group));
@@ -121,11 +121,11 @@ describe('the shards', () => {
   });
 
   test('[BU14] with one node away its groups fail at once, the others go on, and all are heard when it is back', async () => {
-    const groups = Array.from({ length: 12 }, (_, n) => `away-${n}` as GroupName);
+    const groups = Array.from({ length: 12 }, (_, n) => `away-${n}` as GroupKey);
     await Promise.all(groups.map((group) => bus.subscribe(group)));
     const [lost] = cluster.nodes;
     if (lost === undefined) throw new Error('no node');
-    const isLost = async (group: GroupName) => (await cluster.ownerOf(slotOfGroup(group))).id === lost.id;
+    const isLost = async (group: GroupKey) => (await cluster.ownerOf(slotOfGroup(group))).id === lost.id;
     const owned = await Promise.all(groups.map(isLost));
     await lost.proxy?.refuse();
     for (const [at, group] of groups.entries()) {

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { busConformance } from '@muster/bus/conformance';
 import { draftPublication } from '@muster/bus/draft';
+import type { GroupKey } from '@muster/bus/group-key';
 import { createRedisBus } from '@muster/bus/redis';
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis';
-import type { GroupName } from '@muster/protocol/ids';
 import { openFaultProxy } from '@muster/testkit/fault-proxy';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { until } from '@muster/testkit/wait';
@@ -63,7 +63,7 @@ test('[ST30] given a stream that is about to be forgotten, when its end is asked
   const bus = stack.use(
     createRedisBus({ redis, log, metrics }, { onMessage: () => {}, onReconnected: () => {} }),
   );
-  const group = 'room' as GroupName;
+  const group = 'room' as GroupKey;
   const position = await bus.top(group, { size: 5, ttlMs: 1_000, metaTtlMs: 30_000 });
   const life = () => redis.lane().pttl(`${prefix}gm:{room}`);
   expect(await bus.tops([{ group, keepMs: 0 }])).toEqual([position]);
@@ -104,7 +104,7 @@ test('[BU10] a link that swallows everything is noticed within three seconds and
     ),
   );
   await until(bus.isUp, { what: 'the link of the bus' });
-  const room = 'room' as GroupName;
+  const room = 'room' as GroupKey;
   await bus.subscribe(room);
   await link.blackhole();
   const begun = performance.now();
@@ -150,14 +150,14 @@ test('[ST32] when Redis forgets its scripts while a replica publishes, its publi
   stack.defer(() => admin.disconnect());
   const retention = { size: 200, ttlMs: 60_000, metaTtlMs: 60_000 };
   for (let round = 0; round < 40; round++) {
-    const group = `order-${round}` as GroupName;
-    const append = (bus: typeof one, name: GroupName, n: number) =>
+    const group = `order-${round}` as GroupKey;
+    const append = (bus: typeof one, name: GroupKey, n: number) =>
       bus.append(name, draftPublication(name, { data: String(n) }), { retention });
     const all: Promise<{ offset: number }>[] = [];
     for (let n = 1; n <= 100; n++) {
       all.push(append(one, group, n));
       // Another replica makes the script known again in the middle.
-      if (n % 7 === 0) void append(two, `other-${round}` as GroupName, n);
+      if (n % 7 === 0) void append(two, `other-${round}` as GroupKey, n);
       if (n === 40 || n === 45) void admin.script('FLUSH');
       if (n % 5 === 0) await new Promise((resolve) => setImmediate(resolve));
     }

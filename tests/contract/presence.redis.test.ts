@@ -1,16 +1,17 @@
 import { randomBytes } from 'node:crypto';
+import type { GroupKey } from '@muster/bus/group-key';
 import type { Presence } from '@muster/bus/presence';
 import { createRedisPresence } from '@muster/bus/redis-presence';
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis';
-import type { ClientId, GroupName } from '@muster/protocol/ids';
+import type { ClientId } from '@muster/protocol/ids';
 import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 
-const ROOM = 'room' as GroupName;
+const ROOM = 'room' as GroupKey;
 const client = (name: string) => name as ClientId;
 let prefix: string;
 let direct: Redis;
@@ -63,7 +64,7 @@ test('[PR1] whoever was added is seen by every replica until removed', async () 
   expect((await b.presence.read(ROOM))?.get('c1')).toBe('{"user":"ann","client":"c1"}');
   await a.presence.remove(ROOM, client('c1'));
   expect(await seenBy(b)).toEqual(['c2']);
-  expect(await a.presence.read('nobody' as GroupName)).toEqual(new Map());
+  expect(await a.presence.read('nobody' as GroupKey)).toEqual(new Map());
   await a.presence.add(ROOM, client('c3'), '{}');
   expect(await b.presence.read(ROOM, 1)).toBeUndefined();
   expect((await b.presence.read(ROOM, 2))?.size).toBe(2);

@@ -80,6 +80,7 @@ describe('what is asked', () => {
     const { headers, body, path } = question ?? { headers: {}, body: '', path: '' };
     expect(path).toBe('/rpc');
     expect(JSON.parse(body)).toEqual({
+      tenant: 'default',
       client: expect.stringMatching(/^[0-9a-f-]{36}$/),
       transport: 'websocket',
       protocol: 'json',
@@ -178,6 +179,7 @@ describe('what is answered', () => {
     application.answer({ result: { data: [1] } });
     expect(await call()).toEqual({ result: { data: [1] } });
     expect(JSON.parse(application.questions[0]?.body ?? '')).toEqual({
+      tenant: 'default',
       encoding: 'json',
       method: 'now',
       data: { a: 1 },

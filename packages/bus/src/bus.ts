@@ -1,11 +1,11 @@
-import type { GroupName } from '@muster/protocol/ids';
 import type { BusMessage } from './envelope.ts';
+import type { GroupKey } from './group-key.ts';
 import type { Streams } from './streams.ts';
 
 /** Whom the bus tells. Called in the order in which messages of one group were accepted. */
 export interface BusHandlers {
   /** A message of a group that is subscribed here; also of those that this replica published. */
-  onMessage(group: GroupName, message: BusMessage): void;
+  onMessage(group: GroupKey, message: BusMessage): void;
   /** The link is lost. Told before the first message that comes over another one. */
   onLost?(): void;
   /**
@@ -24,14 +24,14 @@ export interface Bus extends Streams, AsyncDisposable {
    * With an idempotency key, publishing again within five minutes does nothing.
    * Throws {@link AppError} REDIS_UNAVAILABLE at once or within the command timeout when the bus cannot be reached.
    */
-  publish(group: GroupName, message: BusMessage, idempotencyKey?: string): Promise<void>;
+  publish(group: GroupKey, message: BusMessage, idempotencyKey?: string): Promise<void>;
   /**
    * Resolves when every message accepted from now on will be heard here. Calls of one turn become one command.
    * Throws {@link AppError} REDIS_UNAVAILABLE at once when the link is down; the group is then not subscribed.
    */
-  subscribe(group: GroupName): Promise<void>;
+  subscribe(group: GroupKey): Promise<void>;
   /** Ends a subscription after a second, unless it is wanted again before. Messages may still come. */
-  unsubscribe(group: GroupName): void;
+  unsubscribe(group: GroupKey): void;
   /**
    * Puts a question to all replicas, this one included. Resolves with all answers, or those that came within the time.
    * Throws {@link AppError} REDIS_UNAVAILABLE when it could not be sent.

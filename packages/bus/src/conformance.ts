@@ -1,8 +1,8 @@
 import { AppError } from '@muster/protocol/errors';
-import type { GroupName } from '@muster/protocol/ids';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Bus, BusHandlers } from './bus.ts';
 import type { BusMessage } from './envelope.ts';
+import type { GroupKey } from './group-key.ts';
 import { streamConformance } from './stream-conformance.ts';
 
 /** What the suite needs of the thing under test. */
@@ -189,7 +189,7 @@ const outages = (fixture: BusFixture): void => {
 };
 
 /** A group name, unparsed. */
-const group = (text: string): GroupName => text as GroupName;
+const group = (text: string): GroupKey => text as GroupKey;
 
 const message = (text: string): BusMessage => {
   const body = Buffer.from(text);

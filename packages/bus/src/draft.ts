@@ -1,4 +1,3 @@
-import type { GroupName } from '@muster/protocol/ids';
 import {
   encodePublication,
   PUBLICATION_DATA_AT,
@@ -7,6 +6,7 @@ import {
 } from '@muster/protocol/json-codec';
 import type { Publication, PublicationText } from '@muster/protocol/replies';
 import type { BusMessage } from './envelope.ts';
+import { type GroupKey, groupNameOf } from './group-key.ts';
 import type { GroupPosition } from './position.ts';
 
 /** A publication before it has a position: the texts between which a position is put. */
@@ -30,13 +30,13 @@ export interface Entry {
   readonly notes: readonly string[];
 }
 
-/** Prepares a publication. Its payload must be JSON without raw line breaks. */
+/** Prepares a publication; clients see the name of the group, not its key. Its payload must be JSON without raw line breaks. */
 export const draftPublication = (
-  group: GroupName,
+  group: GroupKey,
   publication: Omit<Publication, 'offset'>,
   notes: readonly string[] = [],
 ): Draft => ({
-  before: publicationPushHead(group),
+  before: publicationPushHead(groupNameOf(group)),
   open: encodePublication(publication).slice(0, -1),
   dataLength: Buffer.byteLength(publication.data),
   notes,
@@ -63,8 +63,8 @@ export const unkeptMessage = (draft: Draft): BusMessage => ({
 });
 
 /** What the bus delivered, or would have, for an entry of the stream. */
-export const messageOfEntry = (group: GroupName, entry: Entry, epoch: string): BusMessage => {
-  const before = publicationPushHead(group);
+export const messageOfEntry = (group: GroupKey, entry: Entry, epoch: string): BusMessage => {
+  const before = publicationPushHead(groupNameOf(group));
   return {
     kind: 'publication',
     body: Buffer.from(before + entry.text + PUBLICATION_PUSH_TAIL),
@@ -77,5 +77,9 @@ export const messageOfEntry = (group: GroupName, entry: Entry, epoch: string): B
 };
 
 /** The publication in a message of the bus. */
-export const publicationOf = (group: GroupName, { body }: BusMessage): PublicationText =>
-  body.toString('utf8', publicationPushHead(group).length, body.length - PUBLICATION_PUSH_TAIL.length);
+export const publicationOf = (group: GroupKey, { body }: BusMessage): PublicationText =>
+  body.toString(
+    'utf8',
+    publicationPushHead(groupNameOf(group)).length,
+    body.length - PUBLICATION_PUSH_TAIL.length,
+  );

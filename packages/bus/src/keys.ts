@@ -1,4 +1,4 @@
-import type { GroupName } from '@muster/protocol/ids';
+import type { GroupKey } from './group-key.ts';
 
 /** The Redis names of one group. All carry its name as hash tag, so a cluster keeps them in one slot. */
 export interface GroupKeys {
@@ -16,9 +16,9 @@ export interface GroupKeys {
   readonly unkeptResult: string;
 }
 
-/** Names of a group's keys. Braces in the group name are escaped: they would cut the hash tag short. */
-export const groupKeys = (prefix: string, group: GroupName): GroupKeys => {
-  const tag = group.replace(/[{}%]/g, (char) => ESCAPES[char] ?? char);
+/** Names of a group's keys. Braces are escaped, for they would cut the hash tag short, and so is what parts a tenant from a name. */
+export const groupKeys = (prefix: string, group: GroupKey): GroupKeys => {
+  const tag = group.replace(/[{}%]|[^ -~]/g, (char) => ESCAPES[char] ?? char);
   return {
     channel: `${prefix}g:{${tag}}`,
     stream: `${prefix}gs:{${tag}}`,
@@ -29,4 +29,4 @@ export const groupKeys = (prefix: string, group: GroupName): GroupKeys => {
   };
 };
 
-const ESCAPES: Readonly<Record<string, string>> = { '{': '%7B', '}': '%7D', '%': '%25' };
+const ESCAPES: Readonly<Record<string, string>> = { '{': '%7B', '}': '%7D', '%': '%25', '\x1f': '%1F' };

@@ -1,5 +1,5 @@
 import { AppError } from '@muster/protocol/errors';
-import type { GroupName } from '@muster/protocol/ids';
+import type { GroupKey } from './group-key.ts';
 import type { Presence, PresenceHandlers } from './presence.ts';
 
 /** Presence within one process, for tests. Several replicas share one room. */
@@ -13,7 +13,7 @@ export interface MemoryPresence {
 
 interface Replica {
   readonly handlers: PresenceHandlers;
-  readonly groups: Map<GroupName, Map<string, string>>;
+  readonly groups: Map<GroupKey, Map<string, string>>;
 }
 
 export const createMemoryPresence = (): MemoryPresence => {

@@ -1,6 +1,6 @@
-import type { GroupName } from '@muster/protocol/ids';
 import { type Entry, messageOfEntry, publicationAt } from './draft.ts';
 import type { BusMessage } from './envelope.ts';
+import type { GroupKey } from './group-key.ts';
 import type { Appended, Streams } from './streams.ts';
 
 interface MemoryStream {
@@ -18,22 +18,22 @@ export interface MemoryStreams extends Streams {
   /** Loses everything, as FLUSHALL does. */
   flush(): void;
   /** Loses the newest publications of a group, as a failover may. */
-  lose(group: GroupName, count: number): void;
+  lose(group: GroupKey, count: number): void;
 }
 
 export const createMemoryStreams = (options: {
   /** Throws when the broker is stopped. */
   requireUp(): void;
-  deliver(group: GroupName, message: BusMessage): void;
+  deliver(group: GroupKey, message: BusMessage): void;
   /** Whether a replica listens to the group. */
-  isHeard(group: GroupName): boolean;
+  isHeard(group: GroupKey): boolean;
   /** Milliseconds of the clock by which publications are forgotten. */
   now(): number;
 }): MemoryStreams => {
-  const streams = new Map<GroupName, MemoryStream>();
+  const streams = new Map<GroupKey, MemoryStream>();
   let epochs = 0;
   const newEpoch = (): string => `e${++epochs}`;
-  const streamOf = (group: GroupName): MemoryStream => {
+  const streamOf = (group: GroupKey): MemoryStream => {
     let stream = streams.get(group);
     if (stream === undefined) {
       stream = { ...EMPTY, epoch: newEpoch(), entries: [], results: new Map() };

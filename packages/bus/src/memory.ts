@@ -1,7 +1,7 @@
 import { AppError } from '@muster/protocol/errors';
-import type { GroupName } from '@muster/protocol/ids';
 import type { Bus, BusHandlers } from './bus.ts';
 import { type BusMessage, decodeMessage, encodeMessage } from './envelope.ts';
+import type { GroupKey } from './group-key.ts';
 import { createMemoryStreams, type MemoryStreams } from './memory-streams.ts';
 
 /** A bus within one process, for tests and for a gateway alone. Several replicas share one broker. */
@@ -13,12 +13,12 @@ export interface MemoryBroker {
   /** Brings the links back. */
   start(): void;
   /** While set, messages for which it answers true are lost on their way to that replica. */
-  loses: ((group: GroupName, message: BusMessage) => boolean) | undefined;
+  loses: ((group: GroupKey, message: BusMessage) => boolean) | undefined;
 }
 
 interface Member {
   readonly handlers: BusHandlers;
-  readonly groups: Set<GroupName>;
+  readonly groups: Set<GroupKey>;
 }
 
 /** A broker without any replica. Messages arrive in a later microtask, in the order in which they were published. */
@@ -30,7 +30,7 @@ export const createMemoryBroker = (now: () => number = () => performance.now()):
   const requireUp = (): void => {
     if (!up) throw new AppError('REDIS_UNAVAILABLE');
   };
-  const deliver = (group: GroupName, sent: BusMessage): void => {
+  const deliver = (group: GroupKey, sent: BusMessage): void => {
     const bytes = encodeMessage(sent);
     queueMicrotask(() => {
       const message = decodeMessage(bytes);

@@ -1,6 +1,6 @@
 import type { RedisConnections, RedisLane } from '@muster/kit/redis';
 import { AppError } from '@muster/protocol/errors';
-import type { GroupName } from '@muster/protocol/ids';
+import type { GroupKey } from './group-key.ts';
 import { groupKeys } from './keys.ts';
 import type { PresenceBatch, PresenceChanges } from './presence-writer.ts';
 import { runScript, WRITE_PRESENCE } from './scripts.ts';
@@ -11,21 +11,21 @@ export interface PresenceWriteDeps {
   /** Key of the set of groups in which this replica has clients. */
   readonly index: string;
   /** Whether it has clients in a group at this moment. */
-  isHere(group: GroupName): boolean;
+  isHere(group: GroupKey): boolean;
 }
 
 /** Writes presence of many groups: in one command, or on a cluster, where they lie apart, in one or two for each. */
 export const createPresenceWrite = (
   deps: PresenceWriteDeps,
-): ((batch: PresenceBatch) => Promise<ReadonlyMap<GroupName, unknown>>) =>
+): ((batch: PresenceBatch) => Promise<ReadonlyMap<GroupKey, unknown>>) =>
   deps.redis.shards === undefined ? (batch) => writeTogether(deps, batch) : (batch) => writeEach(deps, batch);
 
-const NONE: ReadonlyMap<GroupName, unknown> = new Map();
+const NONE: ReadonlyMap<GroupKey, unknown> = new Map();
 
 const writeTogether = async (
   { redis, lane, index, isHere }: PresenceWriteDeps,
   batch: PresenceBatch,
-): Promise<ReadonlyMap<GroupName, unknown>> => {
+): Promise<ReadonlyMap<GroupKey, unknown>> => {
   const groups = [...batch];
   const keys = [index, ...groups.map(([group]) => groupKeys(redis.prefix, group).presence)];
   const args = groups.flatMap(([group, changes]) => {
@@ -46,9 +46,9 @@ const writeTogether = async (
 const writeEach = async (
   deps: PresenceWriteDeps,
   batch: PresenceBatch,
-): Promise<ReadonlyMap<GroupName, unknown>> => {
-  const failed = new Map<GroupName, unknown>();
-  const writeOne = async ([group, changes]: readonly [GroupName, PresenceChanges]): Promise<void> => {
+): Promise<ReadonlyMap<GroupKey, unknown>> => {
+  const failed = new Map<GroupKey, unknown>();
+  const writeOne = async ([group, changes]: readonly [GroupKey, PresenceChanges]): Promise<void> => {
     const { redis, lane, index, isHere } = deps;
     const { added, removed } = split(changes);
     const key = groupKeys(redis.prefix, group).presence;

@@ -1,15 +1,15 @@
-import type { GroupName } from '@muster/protocol/ids';
 import { expect, test } from 'vitest';
+import type { GroupKey } from './group-key.ts';
 import { createPresenceWriter, type PresenceBatch } from './presence-writer.ts';
 
-const A = 'a' as GroupName;
-const B = 'b' as GroupName;
+const A = 'a' as GroupKey;
+const B = 'b' as GroupKey;
 
 /** A store that answers when it is told to. */
 const slowStore = () => {
-  const writes: { batch: PresenceBatch; done: PromiseWithResolvers<ReadonlyMap<GroupName, unknown>> }[] = [];
+  const writes: { batch: PresenceBatch; done: PromiseWithResolvers<ReadonlyMap<GroupKey, unknown>> }[] = [];
   const writer = createPresenceWriter((batch) => {
-    const done = Promise.withResolvers<ReadonlyMap<GroupName, unknown>>();
+    const done = Promise.withResolvers<ReadonlyMap<GroupKey, unknown>>();
     writes.push({ batch, done });
     return done.promise;
   });
@@ -60,7 +60,7 @@ test('[PR4] a store that is away fails whoever waits for this write, and not the
 
 test('[PR5] a storm is cut into writes of bounded size', async () => {
   const { writer, writes, turn } = slowStore();
-  const all = Array.from({ length: 2_500 }, (_, at) => writer.set(`g${at}` as GroupName, 'ann', '1'));
+  const all = Array.from({ length: 2_500 }, (_, at) => writer.set(`g${at}` as GroupKey, 'ann', '1'));
   for (let at = 0; at < 3; at += 1) {
     await turn();
     writes[at]?.done.resolve(new Map());

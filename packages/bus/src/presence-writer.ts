@@ -1,15 +1,15 @@
-import type { GroupName } from '@muster/protocol/ids';
+import type { GroupKey } from './group-key.ts';
 
 /** What shall hold for some clients of one group: a value, or undefined to be gone. */
 export type PresenceChanges = ReadonlyMap<string, string | undefined>;
 
 /** The same for many groups at once. */
-export type PresenceBatch = ReadonlyMap<GroupName, PresenceChanges>;
+export type PresenceBatch = ReadonlyMap<GroupKey, PresenceChanges>;
 
 /** Gathers changes while others are being written, so that thousands of clients coming at once are a few writes. */
 export interface PresenceWriter {
   /** Resolves when it is written; rejects with what `write` rejects with, or when it names the group. */
-  set(group: GroupName, client: string, value: string | undefined): Promise<void>;
+  set(group: GroupKey, client: string, value: string | undefined): Promise<void>;
 }
 
 /** Changes of one client in one write; a storm larger than this is several. */
@@ -22,13 +22,13 @@ interface Waiting {
 
 /** One write at a time: `write` resolves with the groups that could not be written, or rejects for all. */
 export const createPresenceWriter = (
-  write: (batch: PresenceBatch) => Promise<ReadonlyMap<GroupName, unknown>>,
+  write: (batch: PresenceBatch) => Promise<ReadonlyMap<GroupKey, unknown>>,
 ): PresenceWriter => {
-  const waiting = new Map<GroupName, Waiting>();
+  const waiting = new Map<GroupKey, Waiting>();
   let isBusy = false;
 
-  const take = (): Map<GroupName, Waiting> => {
-    const taken = new Map<GroupName, Waiting>();
+  const take = (): Map<GroupKey, Waiting> => {
+    const taken = new Map<GroupKey, Waiting>();
     let count = 0;
     for (const [group, one] of waiting) {
       if (count > 0 && count + one.changes.size > MAX_CHANGES) break;
@@ -38,7 +38,7 @@ export const createPresenceWriter = (
     }
     return taken;
   };
-  const writeOnce = async (batch: ReadonlyMap<GroupName, Waiting>): Promise<void> => {
+  const writeOnce = async (batch: ReadonlyMap<GroupKey, Waiting>): Promise<void> => {
     try {
       const failed = await write(new Map([...batch].map(([group, { changes }]) => [group, changes])));
       for (const [group, { written }] of batch) {

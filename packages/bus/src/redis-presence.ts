@@ -3,7 +3,7 @@ import { every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { RedisConnections } from '@muster/kit/redis';
 import { AppError } from '@muster/protocol/errors';
-import type { GroupName } from '@muster/protocol/ids';
+import type { GroupKey } from './group-key.ts';
 import { groupKeys } from './keys.ts';
 import type { Presence, PresenceHandlers } from './presence.ts';
 import { createPresenceWrite } from './presence-write.ts';
@@ -35,7 +35,7 @@ export const createRedisPresence = (
 ): Presence => {
   const own = randomUUID();
   const names = presenceNames(redis.prefix);
-  const local = new Map<GroupName, Map<string, string>>();
+  const local = new Map<GroupKey, Map<string, string>>();
   const lane = stickyLane(redis);
   const leases = createLeases(redis, names.lease, own);
 
@@ -162,7 +162,7 @@ const sweepGhosts = async ({
     const claimed = await redis.lane().set(names.claim(incarnation), own, 'PX', CLAIM_MS, 'NX');
     if (claimed === null) continue;
     for (const name of await redis.lane().smembers(names.groups(incarnation))) {
-      const group = name as GroupName;
+      const group = name as GroupKey;
       const key = groupKeys(redis.prefix, group).presence;
       const ghosts = (await runScript(redis.lane(), TAKE_GHOSTS, [key], [`${incarnation} `])) as string[];
       for (let at = 0; at + 1 < ghosts.length; at += 2) {

@@ -2,12 +2,12 @@ import { randomUUID } from 'node:crypto';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis';
-import type { GroupName } from '@muster/protocol/ids';
 import type { Redis } from 'ioredis';
 import type { Bus, BusHandlers } from './bus.ts';
 import { type Canary, createCanary } from './canary.ts';
 import { createControl } from './control.ts';
 import { decodeMessage, encodeMessage } from './envelope.ts';
+import type { GroupKey } from './group-key.ts';
 import { groupKeys } from './keys.ts';
 import { createRedisStreams } from './redis-streams.ts';
 import { PUBLISH_ONCE, runScript } from './scripts.ts';
@@ -29,7 +29,7 @@ export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: 
   const sent = traffic.with({ direction: 'out' });
   const heard = traffic.with({ direction: 'in' });
   const strange = traffic.with({ direction: 'unreadable' });
-  const groups = new Map<string, GroupName>();
+  const groups = new Map<string, GroupKey>();
   const publisher = stickyLane(redis);
   const streams = createRedisStreams(redis, publisher);
 

@@ -1,17 +1,17 @@
-import type { GroupName } from '@muster/protocol/ids';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { BusFixture } from './conformance.ts';
 import { draftPublication, type Entry } from './draft.ts';
+import type { GroupKey } from './group-key.ts';
 import type { Retention } from './streams.ts';
 
 const RETENTION: Retention = { size: 5, ttlMs: 60_000, metaTtlMs: 120_000 };
-const ROOM = 'room' as GroupName;
+const ROOM = 'room' as GroupKey;
 const OPTIONS = { retention: RETENTION };
 const draft = (data: unknown) =>
   draftPublication(ROOM, { data: JSON.stringify(data), tags: { lang: 'pl' } }, ['x=1']);
 
-const unchanged = (group: GroupName) => ({ group, keepMs: 0 });
+const unchanged = (group: GroupKey) => ({ group, keepMs: 0 });
 
 /** The rules of streams that every adapter keeps. */
 export const streamConformance = (fixture: BusFixture): void => {
@@ -85,7 +85,7 @@ const appending = (fixture: BusFixture): void => {
     await expect.poll(() => received.length).toBe(2);
     const epochs = received.map(({ body }) => JSON.parse(String(body)).push.pub.epoch);
     expect(epochs).toEqual([top.epoch, undefined]);
-    const nobody = 'nobody' as GroupName;
+    const nobody = 'nobody' as GroupKey;
     expect(await bus.tops([ROOM, nobody].map(unchanged))).toEqual([
       { offset: 2, epoch: top.epoch },
       undefined,
@@ -145,7 +145,7 @@ const unheard = (fixture: BusFixture): void => {
     b.bus.unsubscribe(ROOM);
     // There is a stream now, so somebody may come back to it.
     expect(await a.bus.append(ROOM, draft(3), cautious)).toMatchObject({ offset: 2, epoch: first.epoch });
-    const other = 'other' as GroupName;
+    const other = 'other' as GroupKey;
     expect(await a.bus.append(other, draft(4), OPTIONS)).toMatchObject({ outcome: 'published' });
   });
 };

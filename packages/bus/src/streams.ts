@@ -1,5 +1,5 @@
-import type { GroupName } from '@muster/protocol/ids';
 import type { Draft, Entry } from './draft.ts';
+import type { GroupKey } from './group-key.ts';
 import type { GroupPosition } from './position.ts';
 
 /** How much of a group's publications is kept, and for how long. */
@@ -50,24 +50,24 @@ export interface StreamPage {
 /** The kept publications of groups. All methods throw {@link AppError} REDIS_UNAVAILABLE when the store cannot be reached. */
 export interface Streams {
   /** Assigns the next offset, keeps the publication and gives it to the bus, in one step. */
-  append(group: GroupName, draft: Draft, options: AppendOptions): Promise<Appended>;
+  append(group: GroupKey, draft: Draft, options: AppendOptions): Promise<Appended>;
   /** The end of the stream; a stream that does not exist is given an epoch. */
-  top(group: GroupName, retention: Retention): Promise<GroupPosition>;
-  read(group: GroupName, query: StreamQuery): Promise<StreamPage>;
+  top(group: GroupKey, retention: Retention): Promise<GroupPosition>;
+  read(group: GroupKey, query: StreamQuery): Promise<StreamPage>;
   /**
    * The ends of many streams; undefined for one that does not exist any more. `keepMs` gives a stream so much more to
    * live, 0 changes nothing.
    */
   tops(
-    groups: readonly { readonly group: GroupName; readonly keepMs: number }[],
+    groups: readonly { readonly group: GroupKey; readonly keepMs: number }[],
   ): Promise<(GroupPosition | undefined)[]>;
   /**
    * Gives the stream another epoch if its top is below an offset that was seen in this epoch: the store has lost
    * publications that were accepted. Resolves with the position that holds then.
    */
-  disown(group: GroupName, seen: GroupPosition, retention: Retention): Promise<GroupPosition>;
+  disown(group: GroupKey, seen: GroupPosition, retention: Retention): Promise<GroupPosition>;
   /** Forgets the publications and tells every replica that listens to the group; offset and epoch go on. Resolves with the end. */
-  clear(group: GroupName): Promise<GroupPosition>;
+  clear(group: GroupKey): Promise<GroupPosition>;
 }
 
 /** How long the answer to an idempotency key is remembered, in ms. */

@@ -6,12 +6,19 @@ export type GroupName = string & { readonly __id: 'group' };
 /** One connection, for as long as it lives: a UUID chosen by the gateway. */
 export type ClientId = string & { readonly __id: 'client' };
 
+/** The tenant of whoever names none. */
+export const DEFAULT_TENANT = 'default';
+
+const TENANT = /^[\w.-]{1,64}$/;
 const PRINTABLE_ASCII = /^[\x20-\x7e]+$/;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 /** A group name, or undefined for text that is empty, too long, or not printable ASCII. */
 export const parseGroupName = (text: string): GroupName | undefined =>
   text.length <= MAX_GROUP_NAME_LENGTH && PRINTABLE_ASCII.test(text) ? (text as GroupName) : undefined;
+
+/** Whether a text can be the name of a tenant. */
+export const isTenantName = (text: string): boolean => TENANT.test(text);
 
 /** A client id, or undefined for anything but a lower-case canonical UUID. */
 export const parseClientId = (text: string): ClientId | undefined =>

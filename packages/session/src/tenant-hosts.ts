@@ -1,10 +1,4 @@
-/** The tenant of whoever names none. */
-export const DEFAULT_TENANT = 'default';
-
-const TENANT = /^[\w.-]{1,64}$/;
-
-/** Whether a text can be the name of a tenant. */
-export const isTenantName = (text: string): boolean => TENANT.test(text);
+import { DEFAULT_TENANT } from '@muster/protocol/ids';
 
 /** Which hosts belong to which tenant. */
 export interface TenantHosts {

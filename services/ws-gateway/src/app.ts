@@ -184,7 +184,7 @@ interface Core extends AsyncDisposable {
   readonly instruments: GatewayMetrics;
   readonly registry: SessionRegistry;
   /** Keys of the server API at this moment. */
-  serverApiKeys(): readonly string[];
+  serverApiKeys(): GatewayConfig['serverApiKeys'];
   reload(config: GatewayConfig): void;
 }
 

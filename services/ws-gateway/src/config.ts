@@ -11,7 +11,7 @@ import {
   redisConfig,
   redisSettings,
 } from '@muster/kit/config';
-import type { GroupName } from '@muster/protocol/ids';
+import { type GroupName, isTenantName } from '@muster/protocol/ids';
 import { cookieNameFor } from '@muster/session/cookie';
 import { createTenantHosts, type TenantHosts } from '@muster/session/tenant-hosts';
 import { z } from 'zod';
@@ -25,6 +25,16 @@ import {
 import { readGroupsFile } from './config-groups.ts';
 import { limitSettings } from './config-limits.ts';
 import { createNamespaces, type NamespaceTable } from './core/namespaces.ts';
+import type { ServerApiKey } from './http/server-api-keys.ts';
+
+/** Entries such as `shop=key`; a key may hold further `=`. Throws a `TypeError` that shows no key. */
+const tenantKeys = (entries: readonly string[]): readonly ServerApiKey[] =>
+  entries.map((entry) => {
+    const [tenant = '', ...rest] = entry.split('=');
+    const key = rest.join('=');
+    if (!isTenantName(tenant) || key === '') throw new TypeError('each entry must be tenant=key');
+    return { tenant, key };
+  });
 
 const MIN_SECRET_BYTES = 32;
 const MIN_KEY_BYTES = 16;
@@ -64,7 +74,12 @@ export const settings = z.object({
     .regex(/^[\x20-\x7e]{0,63}#$/, 'must end in #, for example user:#')
     .optional()
     .describe('every client is put into the group of its user, whose name begins so; default: none'),
-  SERVER_API_KEYS: field.list().describe('keys of back ends for the server API, at least 16 bytes each'),
+  SERVER_API_KEYS: field
+    .list()
+    .describe('keys of back ends for the server API, at least 16 bytes each; good for all tenants'),
+  SERVER_API_TENANT_KEYS: field
+    .listAs(tenantKeys)
+    .describe('keys of back ends that may use the server API for one tenant only, as `tenant=key`'),
   PING_INTERVAL_MS: field.ms(25_000, { min: 100 }).describe('time between two pings of a connection'),
   PONG_TIMEOUT_MS: field
     .ms(8_000, { min: 50 })
@@ -124,7 +139,7 @@ export interface GatewayConfig {
   readonly groups: NamespaceTable | undefined;
   /** Undefined: users have no groups of their own. */
   readonly personalGroups: string | undefined;
-  readonly serverApiKeys: readonly string[];
+  readonly serverApiKeys: readonly ServerApiKey[];
   readonly pingIntervalMs: number;
   readonly pongTimeoutMs: number;
   readonly handshakeTimeoutMs: number;
@@ -168,7 +183,10 @@ export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
     groupsFile: parsed.GROUPS_FILE,
     groups: parsed.GROUPS_FILE === undefined ? undefined : readGroupsFile(parsed.GROUPS_FILE),
     personalGroups: parsed.PERSONAL_GROUPS,
-    serverApiKeys: parsed.SERVER_API_KEYS,
+    serverApiKeys: [
+      ...parsed.SERVER_API_KEYS.map((key) => ({ key, tenant: undefined })),
+      ...parsed.SERVER_API_TENANT_KEYS,
+    ],
     pingIntervalMs: parsed.PING_INTERVAL_MS,
     pongTimeoutMs: parsed.PONG_TIMEOUT_MS,
     handshakeTimeoutMs: parsed.HANDSHAKE_TIMEOUT_MS,
@@ -215,6 +233,14 @@ const largestPublication = (
   isSet: boolean,
 ): number => (isSet ? bytes : Math.min(bytes, Math.floor(outbox / 4)));
 
+const serverKeyProblems = (keys: GatewayConfig['serverApiKeys']): string[] => {
+  const short = keys.filter(({ key }) => Buffer.byteLength(key) < MIN_KEY_BYTES);
+  const names = short.map(({ tenant }) =>
+    tenant === undefined ? 'SERVER_API_KEYS' : 'SERVER_API_TENANT_KEYS',
+  );
+  return [...new Set(names)].map((name) => `${name}: each value needs at least ${MIN_KEY_BYTES} bytes`);
+};
+
 const problemsOf = (config: GatewayConfig): string[] => {
   const problems: string[] = [];
   if (config.pongTimeoutMs >= config.pingIntervalMs) {
@@ -225,9 +251,7 @@ const problemsOf = (config: GatewayConfig): string[] => {
       `MAX_PUBLICATION_BYTES: ${config.maxPublicationBytes} is more than half of MAX_OUTBOX_BYTES (${config.maxOutboxBytes})`,
     );
   }
-  if (config.serverApiKeys.some((key) => Buffer.byteLength(key) < MIN_KEY_BYTES)) {
-    problems.push(`SERVER_API_KEYS: each value needs at least ${MIN_KEY_BYTES} bytes`);
-  }
+  problems.push(...serverKeyProblems(config.serverApiKeys));
   for (const one of config.trustedProxies) {
     if (!isNetwork(one)) problems.push(`TRUSTED_PROXIES: ${one} is no address and no network`);
   }
@@ -240,7 +264,7 @@ const problemsOf = (config: GatewayConfig): string[] => {
   const secrets: [string, readonly string[]][] = [
     ['SESSION_SECRETS', config.sessionSecrets],
     ['INTERNAL_API_KEY', [config.internalApiKey]],
-    ['SERVER_API_KEYS', config.serverApiKeys],
+    ['SERVER_API_KEYS', config.serverApiKeys.map(({ key }) => key)],
   ];
   for (const [name, values] of secrets) {
     if (config.common.environment === 'production' && values.some(isPlaceholderSecret)) {

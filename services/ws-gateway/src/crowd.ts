@@ -1,4 +1,5 @@
 import type { AnyConnection } from './core/connections.ts';
+import { userKeyOf } from './core/user-key.ts';
 
 /** Numbers about all connections together. */
 export interface Crowd {
@@ -16,7 +17,7 @@ export const crowdOf = (connections: Iterable<AnyConnection>): Crowd => {
   let sendBufferBytes = 0;
   let slowConsumers = 0;
   for (const { identity, lagBytes } of connections) {
-    if (identity !== undefined) users.add(identity.user);
+    if (identity !== undefined) users.add(userKeyOf(identity));
     sendBufferBytes += lagBytes;
     if (lagBytes > SLOW_BYTES) slowConsumers += 1;
   }

@@ -1,7 +1,7 @@
 import { type Route, route } from '@muster/http/route';
 import { isRedisFault } from '@muster/kit/redis';
 import { AppError } from '@muster/protocol/errors';
-import { DEFAULT_TENANT } from '@muster/session/tenant-hosts';
+import { DEFAULT_TENANT } from '@muster/protocol/ids';
 import { TICKET_LIFE_S } from '@muster/session/tickets';
 import { z } from 'zod';
 import { type Authenticated, tenantIn } from '../core/authenticate.ts';

@@ -3,6 +3,7 @@ import { type Breaker, BreakerOpenError, createBreaker } from '@muster/kit/break
 import { type Clock, TimeoutError } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import { signWebhook } from '@muster/kit/webhook-signature';
+import type { Payload } from '@muster/protocol/commands';
 import {
   type AppCallbacks,
   CALLBACKS,
@@ -121,10 +122,14 @@ export const createHttpCallbacks = (deps: HttpCallbacksDeps): AppCallbacks => {
         return changed && { ...changed, skipHistory: result.values['skip_history'] === true };
       }),
     rpc: (caller, { method, ...data }) =>
-      ask('rpc', bodyOf(caller && callerOf(caller), { method }, data), (result) => {
-        const answer = readData(result);
-        return byteLength(answer?.data) <= deps.maxDataBytes ? answer : undefined;
-      }),
+      ask(
+        'rpc',
+        bodyOf('client' in caller ? callerOf(caller) : { known: caller }, { method }, data),
+        (result) => {
+          const answer = readData(result);
+          return byteLength(answer?.data) <= deps.maxDataBytes ? answer : undefined;
+        },
+      ),
   };
 };
 
@@ -176,6 +181,7 @@ const outcomeOf = (error: unknown): CallbackOutcome => {
 
 const callerOf = ({ client, identity, encoding }: Caller) => ({
   known: {
+    tenant: identity.tenant,
     client,
     transport: 'websocket',
     protocol: encoding,
@@ -187,12 +193,12 @@ const callerOf = ({ client, identity, encoding }: Caller) => ({
 
 /** The question as JSON, payloads as they came. */
 const bodyOf = (
-  caller: ReturnType<typeof callerOf> | undefined,
+  caller: { readonly known: object; readonly meta?: Payload | undefined },
   about: { readonly channel?: string; readonly method?: string },
   { data, isBinary = false }: CallbackData,
 ): string => {
-  const known = JSON.stringify({ ...caller?.known, encoding: isBinary ? 'binary' : 'json', ...about });
-  const meta = caller?.meta === undefined ? '' : `,"meta":${caller.meta}`;
+  const known = JSON.stringify({ ...caller.known, encoding: isBinary ? 'binary' : 'json', ...about });
+  const meta = caller.meta === undefined ? '' : `,"meta":${caller.meta}`;
   const payload = data === undefined ? '' : `,"${isBinary ? 'b64data' : 'data'}":${data}`;
   return `${known.slice(0, -1)}${meta}${payload}}`;
 };

@@ -26,14 +26,14 @@ export const createAuditor = ({
   let next: Promise<void> | undefined;
 
   const audit = async (): Promise<void> => {
-    const followed = [...groups()].flatMap(({ name, follower }) => (follower ? [{ name, follower }] : []));
+    const followed = [...groups()].flatMap(({ key, follower }) => (follower ? [{ key, follower }] : []));
     if (followed.length === 0) return;
     if (bus.isUp()) {
       const doubtful = followed.filter(({ follower }) => follower.isDoubtful);
       await Promise.allSettled(doubtful.map(({ follower }) => follower.verify()));
     }
     const tops = await bus.tops(
-      followed.map(({ name, follower }) => ({ group: name, keepMs: follower.keepMs(clock.monotonic()) })),
+      followed.map(({ key, follower }) => ({ group: key, keepMs: follower.keepMs(clock.monotonic()) })),
     );
     const behind = followed.filter(({ follower }, index) => follower.isBehind(tops[index]));
     if (behind.length === 0) return;

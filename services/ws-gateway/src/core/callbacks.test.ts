@@ -142,13 +142,13 @@ describe('rpc', () => {
     const callbacks = application({
       rpc: async (caller, { method, data }) =>
         method === 'echo'
-          ? { is: 'result', result: { data: `["${String(caller)}",${data}]` } }
+          ? { is: 'result', result: { data: `[${JSON.stringify(caller)},${data}]` } }
           : { is: 'error', code: 1_500, message: 'no', temporary: false },
     });
     const { engine } = engineUnderTest({ callbacks });
     expect(await engine.api.call('rpc', { method: 'echo', params: { a: 1 } })).toEqual({
       ok: true,
-      json: '{"data":["undefined",{"a":1}]}',
+      json: '{"data":[{"tenant":"default"},{"a":1}]}',
     });
     expect(await engine.api.call('rpc', { method: 'x' })).toEqual({ ok: false, code: 1_500, told: 'no' });
     expect(await engine.api.call('rpc', {})).toMatchObject({ ok: false, code: 107 });
@@ -164,7 +164,12 @@ describe('rpc', () => {
     const callbacks = application({
       rpc: async (caller, { method, data }) =>
         method === 'echo'
-          ? { is: 'result', result: { data: `{"of":"${caller?.identity.user}","data":${data}}` } }
+          ? {
+              is: 'result',
+              result: {
+                data: `{"of":"${'identity' in caller ? caller.identity.user : caller.tenant}","data":${data}}`,
+              },
+            }
           : { is: 'error', code: 104, message: 'method not found', temporary: false },
     });
     const { connected } = engineUnderTest({ callbacks });

@@ -43,9 +43,9 @@ export interface AppCallbacks {
     caller: Caller,
     question: CallbackData & { readonly group: GroupName },
   ): Promise<CallbackAnswer<PublishVerdict>>;
-  /** Without a caller it is a back end that asks. */
+  /** A caller that is a back end has a tenant only. */
   rpc(
-    caller: Caller | undefined,
+    caller: Caller | { readonly tenant: string },
     question: CallbackData & { readonly method: string },
   ): Promise<CallbackAnswer<CallbackData>>;
 }

@@ -1,4 +1,5 @@
 import { draftPublication } from '@muster/bus/draft';
+import type { GroupKey } from '@muster/bus/group-key';
 import { createMemoryBroker } from '@muster/bus/memory';
 import type { GroupName } from '@muster/protocol/ids';
 import { expect, test } from 'vitest';
@@ -105,7 +106,7 @@ test('[LM6] given an answer that would not fit into what may wait for a client, 
   const one = await under.connected();
   await one.say(subscribe(2, 'a'));
   for (let n = 0; n < 100; n += 1)
-    await under.presence.add('a' as GroupName, `c${n}` as never, '{"user":"someone"}');
+    await under.presence.add('a' as GroupKey, `c${n}` as never, '{"user":"someone"}');
   expect(codes(await one.say({ id: 3, presence: { channel: 'a' } }))).toEqual([106]);
   expect(await one.say({ id: 4, presence_stats: { channel: 'a' } })).toMatchObject([
     { presence_stats: { num_clients: 101 } },
@@ -114,7 +115,7 @@ test('[LM6] given an answer that would not fit into what may wait for a client, 
 });
 
 const topsOf = async (broker: ReturnType<typeof createMemoryBroker>, ...names: string[]) =>
-  (await broker.streams.tops(names.map((group) => ({ group: group as GroupName, keepMs: 0 })))).map(
+  (await broker.streams.tops(names.map((group) => ({ group: group as GroupKey, keepMs: 0 })))).map(
     (top) => top?.offset,
   );
 
@@ -164,7 +165,7 @@ test('[RC7] given members, when the audit compares positions, then the life of o
   });
   const one = await under.connected();
   await one.say(subscribe(2, 'a'));
-  await broker.streams.append('a' as GroupName, draftPublication('a' as GroupName, { data: '1' }), {
+  await broker.streams.append('a' as GroupKey, draftPublication('a' as GroupKey, { data: '1' }), {
     retention: { size: 5, ttlMs: 1_000, metaTtlMs: 40_000 },
   });
   await settle();

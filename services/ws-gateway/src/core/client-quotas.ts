@@ -1,6 +1,7 @@
 import type { Clock } from '@muster/kit/clock';
 import type { Identity } from './ports.ts';
 import { type Rate, TokenBucket } from './rate-limit.ts';
+import { userKeyOf } from './user-key.ts';
 
 /** What one session, or one user of a token, may use on this gateway with all its connections. 0 for no limit. */
 export interface QuotaLimits {
@@ -77,7 +78,7 @@ export interface ClientQuotas {
 }
 
 /** Whose quota: a session, else a user, else the address of an anonymous client. */
-export type QuotaClient = Pick<Identity, 'sessionId' | 'user'> & { readonly address: string };
+export type QuotaClient = Pick<Identity, 'tenant' | 'sessionId' | 'user'> & { readonly address: string };
 
 export const createClientQuotas = (limits: QuotaLimits, clock: Clock): ClientQuotas => {
   const held = new Map<string, ClientQuota>();
@@ -119,7 +120,7 @@ export const createClientQuotas = (limits: QuotaLimits, clock: Clock): ClientQuo
   };
 };
 
-const keyOf = ({ sessionId, user, address }: QuotaClient): string => {
+const keyOf = ({ tenant, sessionId, user, address }: QuotaClient): string => {
   if (sessionId !== undefined) return `session ${sessionId}`;
-  return user === '' ? `address ${address}` : `user ${user}`;
+  return user === '' ? `address ${address}` : `user ${userKeyOf({ tenant, user })}`;
 };

@@ -51,7 +51,7 @@ const api = (method: string, params: (size: number) => object) => {
     const value = params(size);
     const text = JSON.stringify(value);
     return async () => {
-      const outcome = await engine.api.call(method, value, text);
+      const outcome = await engine.api.call(method, value, { text: text });
       expect(outcome.ok).toBe(true);
     };
   };

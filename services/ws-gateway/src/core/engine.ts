@@ -1,4 +1,5 @@
 import type { BusHandlers } from '@muster/bus/bus';
+import { type GroupKey, groupKeyOf, groupNameOf } from '@muster/bus/group-key';
 import type { Presence } from '@muster/bus/presence';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
@@ -82,7 +83,7 @@ export interface Engine {
   /** What the bus has to say. */
   readonly busHandlers: BusHandlers;
   /** A client of a replica that died is there no more: its group is told, where its options say so. */
-  onGhost(group: GroupName, info: string): void;
+  onGhost(key: GroupKey, info: string): void;
   /** Compares every group with its stream and repairs what is behind. Never rejects. */
   audit(): Promise<void>;
   /** Meets the deadlines of all connections; to be called every {@link TICK_MS}. */
@@ -158,8 +159,8 @@ export const createEngine = (deps: EngineDeps): Engine => {
     mayUse: plainContext.mayUse,
     hasQuota: (place) => hasQuota({ ...deps, hub, quotas }, place),
     audit,
-    onGhost: (group, info) => {
-      if (namespaces.optionsOf(group)?.joinLeave) hub.announceLeave(group, info);
+    onGhost: (key, info) => {
+      if (namespaces.optionsOf(groupNameOf(key))?.joinLeave) hub.announceLeave(key, info);
     },
     api: createServerApi({ ...deps, hub, maxDataBytes: limits.maxPublicationBytes }, (error) =>
       deps.log.error({ error }, 'gateway.api_failed'),
@@ -250,10 +251,9 @@ const protocolContext = (
     review: review.reviewMemberships,
     join: async (connection, { group, ...order }) => {
       const options = namespaces.optionsOf(group);
-      return (
-        options !== undefined &&
-        serverSubscriptions.add(connection, { group, options, basis: BY_SERVER, ...order })
-      );
+      const tenant = connection.identity?.tenant;
+      if (options === undefined || tenant === undefined) return false;
+      return serverSubscriptions.add(connection, { tenant, group, options, basis: BY_SERVER, ...order });
     },
     leave: (connection) => {
       connections.delete(connection);
@@ -274,7 +274,8 @@ const hasQuota = (
 ): boolean => {
   const quota = quotas.enter({ ...identity, address });
   const hasRoom = quota.hasRoom();
-  if (hasRoom && (hub.groupNamed(group) !== undefined || quota.takeNewGroup())) return true;
+  if (hasRoom && (hub.groupOf(groupKeyOf(identity.tenant, group)) !== undefined || quota.takeNewGroup()))
+    return true;
   metrics.rateLimited(hasRoom ? 'new_groups' : 'session_groups', identity);
   return false;
 };
@@ -297,7 +298,7 @@ const joinPlain = async (hub: Hub, connection: PlainConnection, namespaces: Name
   const who = options && whoJoins(options, connection.id, connection.info);
   try {
     await hub.join({
-      name: connection.group,
+      key: connection.key,
       member: connection,
       retention,
       service: {

@@ -1,10 +1,10 @@
 import { draftPublication } from '@muster/bus/draft';
+import type { GroupKey } from '@muster/bus/group-key';
 import { createMemoryBroker } from '@muster/bus/memory';
-import type { GroupName } from '@muster/protocol/ids';
 import { expect, test } from 'vitest';
 import { Follower } from './follower.ts';
 
-const ROOM = 'room' as GroupName;
+const ROOM = 'room' as GroupKey;
 const RETENTION = { size: 50, ttlMs: 60_000, metaTtlMs: 120_000 };
 
 /** A follower on a memory bus that can be made deaf. */

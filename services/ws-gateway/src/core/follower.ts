@@ -1,10 +1,10 @@
 import { crc32 } from 'node:zlib';
 import { type Entry, messageOfEntry } from '@muster/bus/draft';
 import type { BusMessage } from '@muster/bus/envelope';
+import type { GroupKey } from '@muster/bus/group-key';
 import type { GroupPosition } from '@muster/bus/position';
 import type { Retention, StreamPage, Streams } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';
-import type { GroupName } from '@muster/protocol/ids';
 import { MAX_RECOVERED_PUBLICATIONS } from '@muster/protocol/limits';
 import { Ring, type RingBudget } from './ring.ts';
 
@@ -18,11 +18,11 @@ export interface FollowerDeps {
   readonly maxReadBytes: number;
   readonly clock: Pick<Clock, 'monotonic'>;
   /** Resolves when the members can take the next page of a repair. */
-  pace(group: GroupName): Promise<void>;
+  pace(group: GroupKey): Promise<void>;
   /** The next publication, exactly once and in order. */
-  deliver(group: GroupName, message: BusMessage): void;
+  deliver(group: GroupKey, message: BusMessage): void;
   /** Publications are gone for good: whoever relies on positions must be told. */
-  resync(group: GroupName): void;
+  resync(group: GroupKey): void;
   onGap(outcome: GapOutcome): void;
   /** A repair that could not be made now. */
   onFault(error: unknown): void;
@@ -48,7 +48,7 @@ interface Witness extends GroupPosition {
  */
 export class Follower {
   readonly #ring: Ring;
-  readonly #group: GroupName;
+  readonly #group: GroupKey;
   #retention: Retention;
   readonly #deps: FollowerDeps;
   #position: GroupPosition = { offset: 0, epoch: '' };
@@ -67,7 +67,7 @@ export class Follower {
   /** Up to here everything was removed from the stream. */
   #removed: GroupPosition = { offset: 0, epoch: '' };
 
-  constructor(group: GroupName, retention: Retention, deps: FollowerDeps) {
+  constructor(group: GroupKey, retention: Retention, deps: FollowerDeps) {
     this.#group = group;
     this.#retention = retention;
     this.#deps = deps;

@@ -1,11 +1,11 @@
+import type { GroupKey } from '@muster/bus/group-key';
 import type { Clock } from '@muster/kit/clock';
-import type { GroupName } from '@muster/protocol/ids';
 import { TokenBucket } from './rate-limit.ts';
 
 /** How many publications clients may make in each group. */
 export interface GroupRates {
   /** False when this group has had its share for now. `perSecond` is 0 for no limit. */
-  take(group: GroupName, perSecond: number): boolean;
+  take(group: GroupKey, perSecond: number): boolean;
 }
 
 /** Groups remembered. The one unused for longest is forgotten first, and then has a full share again. */
@@ -13,7 +13,7 @@ const MAX_GROUPS = 10_000;
 
 /** A rate per group on this gateway, twice as many in a burst. */
 export const createGroupRates = (clock: Clock): GroupRates => {
-  const buckets = new Map<GroupName, TokenBucket>();
+  const buckets = new Map<GroupKey, TokenBucket>();
   return {
     take: (group, perSecond) => {
       if (perSecond === 0) return true;

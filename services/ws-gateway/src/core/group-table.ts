@@ -1,19 +1,19 @@
 import type { Bus } from '@muster/bus/bus';
 import type { BusMessage } from '@muster/bus/envelope';
+import { type GroupKey, groupNameOf } from '@muster/bus/group-key';
 import type { Retention } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';
-import type { GroupName } from '@muster/protocol/ids';
 import { Follower, type GapOutcome } from './follower.ts';
 import { Group } from './group.ts';
 import type { Subscription } from './subscription.ts';
 
 /** The groups that somebody here is in, or is about to be. Counted: the last one to let go gives the group back to the bus. */
 export interface GroupTable {
-  get(name: GroupName): Group | undefined;
+  get(key: GroupKey): Group | undefined;
   all(): Iterable<Group>;
   size(): number;
   /** The group, opened if need be, with one more hold. Resolves when it is heard. Rejects, and holds nothing, when it cannot be. */
-  hold(name: GroupName, retention: Retention | undefined): Promise<Group>;
+  hold(key: GroupKey, retention: Retention | undefined): Promise<Group>;
   release(group: Group): void;
 }
 
@@ -36,45 +36,46 @@ const RING_BYTES = 67_108_864;
 
 export const createGroupTable = (deps: GroupTableDeps): GroupTable => {
   const { bus, clock, deliver, onGap, onFault, onLag } = deps;
-  const groups = new Map<GroupName, Group>();
+  const groups = new Map<GroupKey, Group>();
   let lastId = 0;
   const followerDeps = {
     streams: bus,
     budget: { maxBytes: RING_BYTES, usedBytes: 0 },
     ...{ clock, maxReadBytes: deps.maxReadBytes, onGap, onFault },
-    pace: async (name: GroupName) => {
-      const group = groups.get(name);
+    pace: async (key: GroupKey) => {
+      const group = groups.get(key);
       if (group !== undefined) await deps.pace(group);
     },
-    deliver: (name: GroupName, message: BusMessage) => {
-      const group = groups.get(name);
+    deliver: (key: GroupKey, message: BusMessage) => {
+      const group = groups.get(key);
       if (group !== undefined) deliver(group, message);
     },
-    resync: (name: GroupName) => {
-      for (const { member } of groups.get(name)?.positioned() ?? []) member.onInsufficientState(name);
+    resync: (key: GroupKey) => {
+      for (const { member } of groups.get(key)?.positioned() ?? [])
+        member.onInsufficientState(groupNameOf(key));
     },
   };
-  const open = (name: GroupName, retention: Retention | undefined): Group => {
-    const follower = retention && new Follower(name, retention, followerDeps);
-    const ready = bus.subscribe(name).then(() => follower?.open());
+  const open = (key: GroupKey, retention: Retention | undefined): Group => {
+    const follower = retention && new Follower(key, retention, followerDeps);
+    const ready = bus.subscribe(key).then(() => follower?.open());
     lastId += 1;
-    const group = new Group(name, lastId, { ready, follower, onLag });
-    groups.set(name, group);
+    const group = new Group(key, lastId, { ready, follower, onLag });
+    groups.set(key, group);
     return group;
   };
   const close = (group: Group): void => {
-    if (groups.get(group.name) !== group) return;
-    groups.delete(group.name);
+    if (groups.get(group.key) !== group) return;
+    groups.delete(group.key);
     group.follower?.close();
-    bus.unsubscribe(group.name);
+    bus.unsubscribe(group.key);
   };
 
   return {
-    get: (name) => groups.get(name),
+    get: (key) => groups.get(key),
     all: () => groups.values(),
     size: () => groups.size,
-    hold: async (name, retention) => {
-      const group = groups.get(name) ?? open(name, retention);
+    hold: async (key, retention) => {
+      const group = groups.get(key) ?? open(key, retention);
       group.holds += 1;
       if (retention !== undefined) group.follower?.retain(retention);
       try {

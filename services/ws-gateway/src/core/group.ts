@@ -1,4 +1,5 @@
 import type { BusMessage } from '@muster/bus/envelope';
+import { type GroupKey, groupNameOf } from '@muster/bus/group-key';
 import type { GroupName } from '@muster/protocol/ids';
 import { DeltaAudience } from './delta-audience.ts';
 import type { Follower } from './follower.ts';
@@ -35,6 +36,9 @@ const MAX_GATHERED_BYTES = 65_536;
 
 /** The local members of one group. Members lie in packed arrays by form: a publication is encoded once per form. */
 export class Group {
+  /** What the gateway and the bus know it by. */
+  readonly key: GroupKey;
+  /** What its clients know it by. */
   readonly name: GroupName;
   /** Number of the group on this gateway, from 1. */
   readonly id: number;
@@ -63,8 +67,9 @@ export class Group {
   /** Monotonic time of the last write. */
   #writtenAt = Number.NEGATIVE_INFINITY;
 
-  constructor(name: GroupName, id: number, deps: GroupDeps) {
-    this.name = name;
+  constructor(key: GroupKey, id: number, deps: GroupDeps) {
+    this.key = key;
+    this.name = groupNameOf(key);
     this.id = id;
     this.ready = deps.ready;
     this.follower = deps.follower;

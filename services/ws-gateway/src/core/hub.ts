@@ -1,12 +1,13 @@
 import type { Bus } from '@muster/bus/bus';
 import type { BusMessage } from '@muster/bus/envelope';
+import type { GroupKey } from '@muster/bus/group-key';
 import type { Presence } from '@muster/bus/presence';
 import type { Appended, Retention } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { StreamPosition } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
-import type { ClientId, GroupName } from '@muster/protocol/ids';
+import type { ClientId } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
 import { createAuditor } from './auditor.ts';
 import type { Follower, GapOutcome } from './follower.ts';
@@ -38,7 +39,7 @@ export interface HubDeps {
 
 /** Someone who wants to hear a group. */
 export interface JoinRequest {
-  readonly name: GroupName;
+  readonly key: GroupKey;
   readonly member: Member;
   /** Undefined: the group's publications are not kept. */
   readonly retention: Retention | undefined;
@@ -63,15 +64,15 @@ export interface Hub {
   leave(subscription: Subscription): void;
   /** Gives a publication to the bus; it comes back to local members from there. Throws REDIS_UNAVAILABLE, PAYLOAD_TOO_LARGE. */
   publish(request: PublishRequest): Promise<Appended | undefined>;
-  onMessage(name: GroupName, message: BusMessage): void;
+  onMessage(key: GroupKey, message: BusMessage): void;
   /** Says for another replica that a client has left; `info` is its description as JSON. */
-  announceLeave(name: GroupName, info: string): void;
+  announceLeave(key: GroupKey, info: string): void;
   /** Compares every group with its stream, and repairs what is behind. */
   audit(): Promise<void>;
   /** Those of all groups that keep publications. */
   followers(): Iterable<Follower>;
   groups(): Iterable<Group>;
-  groupNamed(name: GroupName): Group | undefined;
+  groupOf(key: GroupKey): Group | undefined;
   /** Carries on with members that are behind; to be called every 100 ms or so. */
   catchUp(): void;
   counts(): { readonly groups: number; readonly subscriptions: number; readonly lagging: number };
@@ -104,27 +105,27 @@ export const createHub = (deps: HubDeps): Hub => {
     const { member, service, who } = request;
     const subscription = new Subscription(group, member, service, who);
     if (!request.onJoined(subscription, start)) {
-      visibility.vanish(group.name, who);
+      visibility.vanish(group.key, who);
       table.release(group);
       return;
     }
     group.add(subscription);
     subscriptions += 1;
-    visibility.announce(group.name, 'join', who);
+    visibility.announce(group.key, 'join', who);
   };
 
   return {
     join: async (request) => {
       if (!bus.isUp()) throw new AppError('REDIS_UNAVAILABLE');
-      const group = await table.hold(request.name, request.retention);
+      const group = await table.hold(request.key, request.retention);
       try {
-        await visibility.appear(request.name, request.who);
+        await visibility.appear(request.key, request.who);
         const begun = clock.monotonic();
         const budget = request.budget ?? { leftBytes: maxReadBytes };
         await enter(group, { ...request, budget }, (start) => begin(group, request, start));
         if (request.recover !== undefined) metrics.recoveryTook((clock.monotonic() - begun) / 1000);
       } catch (error) {
-        visibility.vanish(group.name, request.who);
+        visibility.vanish(group.key, request.who);
         table.release(group);
         throw error;
       }
@@ -134,13 +135,13 @@ export const createHub = (deps: HubDeps): Hub => {
       subscriptions -= 1;
       const { group, who } = subscription;
       group.remove(subscription);
-      visibility.vanish(group.name, who);
-      visibility.announce(group.name, 'leave', who);
+      visibility.vanish(group.key, who);
+      visibility.announce(group.key, 'leave', who);
       table.release(group);
     },
     publish,
-    onMessage: (name, message) => {
-      const group = table.get(name);
+    onMessage: (key, message) => {
+      const group = table.get(key);
       if (group === undefined) return;
       if (group.follower !== undefined && message.offset > 0) group.follower.onMessage(message);
       else if (message.kind !== 'clear') deliver(group, message);
@@ -149,7 +150,7 @@ export const createHub = (deps: HubDeps): Hub => {
     audit: auditor.audit,
     followers: () => followersOf(table.all()),
     groups: table.all,
-    groupNamed: table.get,
+    groupOf: table.get,
     catchUp: laggards.tick,
     counts: () => ({ groups: table.size(), subscriptions, lagging: laggards.size() }),
   };
@@ -198,7 +199,7 @@ const enter = async (
     begin(undefined);
     return;
   }
-  const recovery = new Recovery(group.name, group.follower, { wish, mode, budget });
+  const recovery = new Recovery(group.key, group.follower, { wish, mode, budget });
   for (;;) {
     const step = recovery.next();
     if (!('start' in step)) {

@@ -45,7 +45,7 @@ export const createLaggards = ({ clock, metrics, onFault }: LaggardsDeps): Lagga
     if (lag === undefined || !follower.isCurrent) return;
     const messages = page.entries
       .filter(({ offset }) => offset > lag.offset && offset <= follower.position.offset)
-      .map((entry) => messageOfEntry(group.name, entry, page.top.epoch));
+      .map((entry) => messageOfEntry(group.key, entry, page.top.epoch));
     if (messages.length === 0 || !give(subscription, follower, messages)) lose(subscription);
   };
 

@@ -2,6 +2,7 @@ import type { GroupName } from '@muster/protocol/ids';
 import { type GroupAction, isGranted } from '@muster/session/grants';
 import type { GroupOptions } from './namespaces.ts';
 import type { Identity } from './ports.ts';
+import { userInName } from './user-in-name.ts';
 
 /** A client that wants to do something in a group. */
 export interface Wish {
@@ -65,15 +66,15 @@ const anonymousMay = ({ action, options }: Wish): boolean => {
   }
 };
 
-/** `name#ann,bob` is for these users only; a name without `#` for everybody. */
+/** `name#ann,bob` is for these users only; a name without `#` for everybody. Users stand there as {@link userInName} writes them. */
 export const isForUser = (group: GroupName, user: string): boolean => {
   const mark = group.lastIndexOf('#');
+  if (mark < 0) return true;
   return (
-    mark < 0 ||
-    (user !== '' &&
-      group
-        .slice(mark + 1)
-        .split(',')
-        .includes(user))
+    user !== '' &&
+    group
+      .slice(mark + 1)
+      .split(',')
+      .includes(userInName(user))
   );
 };

@@ -1,3 +1,4 @@
+import { type GroupKey, groupKeyOf } from '@muster/bus/group-key';
 import type { Clock } from '@muster/kit/clock';
 import { CLOSE_REASON, CloseCode } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
@@ -67,6 +68,8 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
   readonly id: ClientId;
   readonly host: string | undefined;
   readonly group: GroupName;
+  /** Of its group. */
+  readonly key: GroupKey;
   readonly outbox: Outbox;
   /** How others see this client. */
   readonly info: ClientInfo;
@@ -105,6 +108,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     this.#identity = identity;
     this.host = host;
     this.group = group;
+    this.key = groupKeyOf(identity.tenant, group);
     this.#options = context.optionsOf(group);
     this.quota = context.quotas.enter({ ...identity, address: place.address }, this);
     const { user, info } = identity;
@@ -284,7 +288,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
   #maySend(): boolean {
     const { limits, clock, groupRates } = this.#context;
     const isOwnFault = !this.#bucket.take(limits.rate, clock.monotonic());
-    if (!isOwnFault && groupRates.take(this.group, this.#options?.publishRate ?? 0)) return true;
+    if (!isOwnFault && groupRates.take(this.key, this.#options?.publishRate ?? 0)) return true;
     this.#refuse(isOwnFault ? 'connection' : 'group');
     if (this.#bucket.refusals > MAX_REFUSALS) this.close(CloseCode.TooManyRequests);
     return false;
@@ -296,7 +300,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     this.#regulate();
     hub
       .publish({
-        name: this.group,
+        key: this.key,
         publication: { data, info: this.info },
         retention: this.#options?.retention,
         onlyIfHeard: true,

@@ -1,16 +1,16 @@
 import type { Bus } from '@muster/bus/bus';
 import { type Draft, draftPublication, unkeptMessage } from '@muster/bus/draft';
+import { type GroupKey, groupNameOf } from '@muster/bus/group-key';
 import type { Appended, AppendOptions, Retention } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import type { GroupName } from '@muster/protocol/ids';
 import type { Publication } from '@muster/protocol/replies';
 import type { EngineMetrics } from './ports.ts';
 import { createSizeCheck } from './size-check.ts';
 
 /** What to publish, and how. */
 export interface PublishRequest {
-  readonly name: GroupName;
+  readonly key: GroupKey;
   readonly publication: Omit<Publication, 'offset'>;
   readonly retention: Retention | undefined;
   readonly idempotencyKey?: string;
@@ -38,9 +38,9 @@ export const createPublisher = (
   const { bus, mark, ...rest } = deps;
   const sizes = createSizeCheck(rest);
   return (request) => {
-    const { name, publication, notes } = mark(request);
-    const draft = draftPublication(name, publication, notes);
-    const tooLarge = sizes.check(name, draft, publication.data);
+    const { key, publication, notes } = mark(request);
+    const draft = draftPublication(key, publication, notes);
+    const tooLarge = sizes.check(groupNameOf(key), draft, publication.data);
     return tooLarge === undefined ? timed(rest, send(bus, request, draft)) : Promise.reject(tooLarge);
   };
 };
@@ -66,12 +66,12 @@ const send = async (
   request: PublishRequest,
   draft: Draft,
 ): Promise<Appended | undefined> => {
-  const { name, retention, idempotencyKey, version, onlyIfHeard = false } = request;
+  const { key, retention, idempotencyKey, version, onlyIfHeard = false } = request;
   if (retention === undefined) {
-    await bus.publish(name, unkeptMessage(draft), idempotencyKey);
+    await bus.publish(key, unkeptMessage(draft), idempotencyKey);
     return undefined;
   }
-  return bus.append(name, draft, {
+  return bus.append(key, draft, {
     retention,
     onlyIfHeard,
     ...(idempotencyKey === undefined ? {} : { idempotencyKey }),

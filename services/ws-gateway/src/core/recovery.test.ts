@@ -1,10 +1,10 @@
+import type { GroupKey } from '@muster/bus/group-key';
 import { createMemoryBroker } from '@muster/bus/memory';
-import type { GroupName } from '@muster/protocol/ids';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { engineUnderTest, settle } from './testing.ts';
 
-const ROOM = 'room' as GroupName;
+const ROOM = 'room' as GroupKey;
 const retention = { size: 50, ttlMs: 60_000, metaTtlMs: 120_000 };
 const KEPT = { groups: { retention } };
 

@@ -1,7 +1,7 @@
 import { publicationOf } from '@muster/bus/draft';
+import type { GroupKey } from '@muster/bus/group-key';
 import type { GroupPosition } from '@muster/bus/position';
 import type { StreamPosition } from '@muster/protocol/commands';
-import type { GroupName } from '@muster/protocol/ids';
 import { MAX_RECOVERED_PUBLICATIONS } from '@muster/protocol/limits';
 import type { PublicationText } from '@muster/protocol/replies';
 import type { Follower } from './follower.ts';
@@ -31,7 +31,7 @@ const MAX_READS = 3;
  * client must go live in the same turn: then nothing is missing and nothing comes twice, without buffering for it.
  */
 export class Recovery {
-  readonly #group: GroupName;
+  readonly #group: GroupKey;
   readonly #follower: Follower;
   readonly #wish: StreamPosition | undefined;
   readonly #mode: 'stream' | 'cache';
@@ -42,7 +42,7 @@ export class Recovery {
   #reads = 0;
 
   constructor(
-    group: GroupName,
+    group: GroupKey,
     follower: Follower,
     options: {
       readonly wish: StreamPosition | undefined;

@@ -178,7 +178,7 @@ describe('orders of back ends', () => {
     method: string,
     params: object,
   ) => {
-    const outcome = await engine.api.call(method, params, JSON.stringify(params));
+    const outcome = await engine.api.call(method, params, { text: JSON.stringify(params) });
     await settle();
     return outcome.ok ? JSON.parse(outcome.json) : outcome.code;
   };

@@ -1,3 +1,4 @@
+import { groupKeyOf } from '@muster/bus/group-key';
 import { CloseCode, ReplyError } from '@muster/protocol/codes';
 import type { ConnectCommand, StreamPosition } from '@muster/protocol/commands';
 import { type GroupName, parseGroupName } from '@muster/protocol/ids';
@@ -12,6 +13,7 @@ import type { AnswerBudget, Start } from './recovery.ts';
 import { countRecovery, subscribeResult } from './subscribe-result.ts';
 import type { SubscribeBasis } from './subscribe-rights.ts';
 import type { Subscription } from './subscription.ts';
+import { userInName } from './user-in-name.ts';
 
 export interface ServerSubscriptionsDeps {
   readonly hub: Hub;
@@ -26,6 +28,7 @@ export interface ServerSubscriptionsDeps {
 
 /** A group that a client is to be put into. */
 export interface Placement {
+  readonly tenant: string;
   readonly group: GroupName;
   readonly options: GroupOptions;
   readonly terms: ServerSubscription;
@@ -71,11 +74,11 @@ export const createServerSubscriptions = (deps: ServerSubscriptionsDeps): Server
     budget: AnswerBudget,
     onBegun: (result: SubscribeResult, subscription: Subscription, start: Start | undefined) => void,
   ): Promise<void> => {
-    const { group, options, terms, basis, recover } = placement;
+    const { group, options, terms, basis, recover, tenant } = placement;
     const { service, isRecoverable, who } = grantOf(connection, info, placement);
     connection.memberships.set(group, { is: 'joining', isServerSide: true });
     const joined = hub.join({
-      name: group,
+      key: groupKeyOf(tenant, group),
       member: connection,
       retention: options.retention,
       service,
@@ -173,7 +176,13 @@ const placementsOf = (
   const found = new Map<string, Placement>();
   const place = (known: Known, terms: ServerSubscription, basis: SubscribeBasis): void => {
     const wish = subs.get(known.group);
-    found.set(known.group, { ...known, terms, basis, ...(wish?.recover ? { recover: wish } : {}) });
+    found.set(known.group, {
+      ...known,
+      tenant: identity.tenant,
+      terms,
+      basis,
+      ...(wish?.recover ? { recover: wish } : {}),
+    });
   };
   const personal = personalOf(deps, identity);
   if (personal !== undefined) place(personal, NO_TERMS, BY_SERVER);
@@ -191,7 +200,8 @@ const placementsOf = (
     deps.metrics.rateLimited('session_groups', identity);
     return { ok: false, close: CloseCode.GroupLimit };
   }
-  if (!named.every(({ group }) => deps.hub.groupNamed(group) !== undefined || quota.takeNewGroup())) {
+  const isOpen = ({ group }: Known) => deps.hub.groupOf(groupKeyOf(identity.tenant, group)) !== undefined;
+  if (!named.every((known) => isOpen(known) || quota.takeNewGroup())) {
     deps.metrics.rateLimited('new_groups', identity);
     return { ok: false, error: ReplyError.TooManyRequests };
   }
@@ -207,7 +217,9 @@ const knownOf = ({ namespaces }: ServerSubscriptionsDeps, name: string): Known |
 };
 
 const personalOf = (deps: ServerSubscriptionsDeps, { user }: Identity): Known | undefined =>
-  deps.personalGroups === undefined || user === '' ? undefined : knownOf(deps, deps.personalGroups + user);
+  deps.personalGroups === undefined || user === ''
+    ? undefined
+    : knownOf(deps, deps.personalGroups + userInName(user));
 
 /** Groups that a back end had put the client into: where it may be anyway, it stays. Undefined: one does not exist. */
 const keptOf = (deps: ServerSubscriptionsDeps, identity: Identity, subs: Wishes): Known[] | undefined => {

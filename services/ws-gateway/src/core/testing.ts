@@ -226,7 +226,7 @@ export const engineUnderTest = (
 ) => {
   const broker = options.broker ?? createMemoryBroker(() => now);
   const presence = (options.presence ?? createMemoryPresence()).connect({
-    onGone: (group, _, info) => engine.onGhost(group, info),
+    onGone: (key, _, info) => engine.onGhost(key, info),
   });
   const gate = new FakeGate();
   const metrics = new FakeMetrics();

@@ -1,7 +1,7 @@
 import type { Bus } from '@muster/bus/bus';
+import { type GroupKey, groupNameOf } from '@muster/bus/group-key';
 import type { Presence } from '@muster/bus/presence';
 import type { Logger } from '@muster/kit/logger';
-import type { GroupName } from '@muster/protocol/ids';
 import { encodeClientInfo, encodePush } from '@muster/protocol/json-codec';
 import type { ClientInfo } from '@muster/protocol/replies';
 import type { Who } from './subscription.ts';
@@ -15,17 +15,17 @@ export interface VisibilityDeps {
 /** What others see of a member that comes and goes. */
 export interface Visibility {
   /** Resolves when others can see the member. Throws REDIS_UNAVAILABLE. */
-  appear(group: GroupName, who: Who | undefined): Promise<void>;
-  vanish(group: GroupName, who: Who | undefined): void;
+  appear(group: GroupKey, who: Who | undefined): Promise<void>;
+  vanish(group: GroupKey, who: Who | undefined): void;
   /** Tells the group, where its options say so. A word that cannot be sent now is not sent later. */
-  announce(group: GroupName, what: 'join' | 'leave', who: Who | undefined): void;
+  announce(group: GroupKey, what: 'join' | 'leave', who: Who | undefined): void;
   /** The same for a client of a replica that died; `info` is its description as JSON. */
-  announceLeave(group: GroupName, info: string): void;
+  announceLeave(group: GroupKey, info: string): void;
 }
 
 export const createVisibility = ({ bus, presence, log }: VisibilityDeps): Visibility => {
-  const tell = (group: GroupName, what: 'join' | 'leave', info: ClientInfo): void => {
-    const body = Buffer.from(encodePush({ is: what, channel: group, info }));
+  const tell = (group: GroupKey, what: 'join' | 'leave', info: ClientInfo): void => {
+    const body = Buffer.from(encodePush({ is: what, channel: groupNameOf(group), info }));
     const message = { kind: what, body, dataAt: 0, dataLength: 0, offset: 0, epoch: '', notes: [] };
     bus.publish(group, message).catch((error: unknown) => log.debug({ error }, 'gateway.announce_failed'));
   };

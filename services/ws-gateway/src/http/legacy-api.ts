@@ -1,7 +1,8 @@
 import { ReplyError } from '@muster/protocol/codes';
 import type { RequestHandler } from 'express';
-import type { ServerApi } from '../core/api/api.ts';
+import type { CallOptions, ServerApi } from '../core/api/api.ts';
 import { errorJson } from '../core/api/faults.ts';
+import { tenantOfKey } from './server-api-keys.ts';
 
 const MAX_LINES = 1_000;
 
@@ -30,14 +31,19 @@ export const createLegacyApi =
       return;
     }
     const answers: string[] = [];
-    for (const line of lines) if (line) answers.push(await answerLine(call, line));
+    for (const line of lines)
+      if (line) answers.push(await answerLine(call, line, { tenant: tenantOfKey(res) }));
     res.type('application/json').send(answers.join('\n'));
   };
 
-const answerLine = async (call: ServerApi['call'], { id, method, params }: Line): Promise<string> => {
+const answerLine = async (
+  call: ServerApi['call'],
+  { id, method, params }: Line,
+  by: CallOptions,
+): Promise<string> => {
   const outcome =
     typeof method === 'string' && method !== 'batch'
-      ? await call(method, params ?? {})
+      ? await call(method, params ?? {}, by)
       : ({ ok: false, code: ReplyError.MethodNotFound } as const);
   const head = id === undefined ? '' : `"id":${JSON.stringify(id)},`;
   return outcome.ok ? `{${head}"result":${outcome.json}}` : `{${head}"error":${errorJson(outcome)}}`;

@@ -1,18 +1,18 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
 import { docsRoutes } from '@muster/http/docs';
 import type { Metrics } from '@muster/kit/metrics';
 import type { ReplyError } from '@muster/protocol/codes';
 import { AppError } from '@muster/protocol/errors';
-import express, { type Express, type Request, type RequestHandler, type Response } from 'express';
+import express, { type Express, type Request, type Response } from 'express';
 import type { ApiOutcome, ServerApi } from '../core/api/api.ts';
 import { errorJson } from '../core/api/faults.ts';
 import { apiOperations } from './api-document.ts';
 import { createLegacyApi } from './legacy-api.ts';
+import { requireKey, type ServerApiKey, tenantOfKey } from './server-api-keys.ts';
 
 export interface ServerApiDeps {
   readonly api: ServerApi;
   /** Without keys nobody may call. Read anew for each call, so that keys can be replaced. */
-  keys(): readonly string[];
+  keys(): readonly ServerApiKey[];
   readonly metrics: Metrics;
   readonly maxBodyBytes: number;
   readonly version: string;
@@ -22,6 +22,7 @@ export interface ServerApiDeps {
 const STATUS: Readonly<Partial<Record<ReplyError, number>>> = {
   100: 500,
   102: 404,
+  103: 403,
   104: 404,
   106: 400,
   107: 400,
@@ -35,8 +36,8 @@ const STATUS: Readonly<Partial<Record<ReplyError, number>>> = {
  */
 export const mountServerApi = (app: Express, deps: ServerApiDeps): void => {
   const calls = deps.metrics.counter('gateway_api_calls_total');
-  const call: ServerApi['call'] = async (method, params, text) => {
-    const outcome = await deps.api.call(method, params, text);
+  const call: ServerApi['call'] = async (method, params, by) => {
+    const outcome = await deps.api.call(method, params, by);
     const known = deps.api.methods.includes(method) ? method : 'unknown';
     calls.inc({
       method: known,
@@ -52,7 +53,7 @@ export const mountServerApi = (app: Express, deps: ServerApiDeps): void => {
       res.status(400).type('text/plain').send('The body must be a JSON object.');
       return;
     }
-    send(req, res, method, await call(method, params, text));
+    send(req, res, method, await call(method, params, { text, tenant: tenantOfKey(res) }));
   };
   const about = {
     title: 'Muster server API',
@@ -84,28 +85,6 @@ const send = (req: Request, res: Response, method: string, outcome: ApiOutcome):
     .status(outcome.told === undefined ? (outcome.status ?? STATUS[outcome.code as ReplyError] ?? 500) : 400)
     .send(errorJson(outcome));
 };
-
-/** `X-API-Key`, or `Authorization: apikey …`. Compared by digest, in constant time. */
-const requireKey = (keys: () => readonly string[]): RequestHandler => {
-  return (req, res, next) => {
-    const given = digest(keyIn(req));
-    if (keys().filter((one) => timingSafeEqual(digest(one), given)).length > 0) {
-      next();
-      return;
-    }
-    res.status(401).end();
-  };
-};
-
-const keyIn = ({ headers, query }: Request): string => {
-  const header = headers['x-api-key'];
-  if (typeof header === 'string') return header;
-  const authorization = /^apikey +(\S+)$/i.exec(headers.authorization ?? '')?.[1];
-  const inQuery = query['api_key'];
-  return authorization ?? (typeof inQuery === 'string' ? inQuery : '');
-};
-
-const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
 
 const parseObject = (text: string): object | undefined => {
   try {

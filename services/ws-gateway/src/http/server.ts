@@ -9,6 +9,7 @@ import { AppError } from '@muster/protocol/errors';
 import type { Express } from 'express';
 import type { ServerApi } from '../core/api/api.ts';
 import { mountServerApi } from './server-api.ts';
+import type { ServerApiKey } from './server-api-keys.ts';
 
 export interface HttpServerDeps {
   readonly health: Health;
@@ -17,7 +18,7 @@ export interface HttpServerDeps {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly api: ServerApi;
-  serverApiKeys(): readonly string[];
+  serverApiKeys(): readonly ServerApiKey[];
   readonly maxBodyBytes: number;
 }
 

@@ -1,4 +1,5 @@
 import type { SessionHolder } from '../core/ports.ts';
+import { userKeyOf } from '../core/user-key.ts';
 import type { Gate } from './gate.ts';
 
 /** Whose limit it was. */
@@ -40,7 +41,9 @@ export const withPlaces = (deps: PlacesDeps): Gate => {
     admit: async (shown, holder) => {
       const admission = await gate.admit(shown, holder);
       if (!admission.ok) return admission;
-      const { user, sessionId: session } = admission.identity;
+      const { identity } = admission;
+      const session = identity.sessionId;
+      const user = identity.user === '' ? '' : userKeyOf(identity);
       const full = fullFor(user, session);
       if (full === undefined) {
         places.set(holder, { user, session });
@@ -49,7 +52,7 @@ export const withPlaces = (deps: PlacesDeps): Gate => {
         return admission;
       }
       gate.release(session, holder);
-      deps.onRefused(full, { user, session });
+      deps.onRefused(full, { user: identity.user, session });
       return { ok: false, why: 'crowded' };
     },
     transfer: (id, from, to) => {

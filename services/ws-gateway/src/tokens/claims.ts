@@ -1,5 +1,5 @@
 import type { Payload } from '@muster/protocol/commands';
-import { isTenantName } from '@muster/session/tenant-hosts';
+import { isTenantName } from '@muster/protocol/ids';
 import type { ServerSubscription, SubscriptionOverride } from '../core/ports.ts';
 
 /** Claims as they came, signed but not looked at. */

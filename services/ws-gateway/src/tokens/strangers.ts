@@ -1,5 +1,6 @@
 import type { Clock } from '@muster/kit/clock';
-import { DEFAULT_TENANT, type TenantHosts } from '@muster/session/tenant-hosts';
+import { DEFAULT_TENANT } from '@muster/protocol/ids';
+import type { TenantHosts } from '@muster/session/tenant-hosts';
 import type { Admission, Identity, Permit, PermitReader } from '../core/ports.ts';
 import { readConnectionClaims, readSubscriptionClaims } from './claims.ts';
 import type { TokenFault, TokenVerdict, TokenVerifier } from './token-verifier.ts';

@@ -1,4 +1,5 @@
 import type { Bus } from '@muster/bus/bus';
+import { groupKeyOf } from '@muster/bus/group-key';
 import type { Presence } from '@muster/bus/presence';
 import { ReplyError } from '@muster/protocol/codes';
 import { encodeReply } from '@muster/protocol/json-codec';
@@ -12,7 +13,7 @@ import { batch } from './batch.ts';
 import { type ApiFault, faultOf } from './faults.ts';
 import { fleetMethods } from './fleet-methods.ts';
 import type { Order } from './orders.ts';
-import { ApiError, notAvailable, Params, requireOptions } from './params.ts';
+import { ApiError, EVERY_TENANT, notAvailable, Params, requireOptions } from './params.ts';
 import { publishingMethods } from './publishing.ts';
 
 export interface ApiDeps {
@@ -33,16 +34,26 @@ export type ApiOutcome =
   /** `told`: the application's own words for a code of its own. */
   | ({ readonly ok: false } & ApiFault);
 
+export interface CallOptions {
+  /** The JSON text of the parameters, so that payloads pass as they came. */
+  readonly text?: string | undefined;
+  /** The only tenant that the caller's key is good for; undefined: any. */
+  readonly tenant?: string | undefined;
+}
+
 /** What back ends can do: publish, look, and order connections about. */
 export interface ServerApi {
-  /** `text` is the JSON text of `params`, so that payloads pass as they came. Never rejects. */
-  call(method: string, params: unknown, text?: string): Promise<ApiOutcome>;
+  /** Never rejects. */
+  call(method: string, params: unknown, by?: CallOptions): Promise<ApiOutcome>;
   /** Error texts by code, as the wire has them. */
   readonly methods: readonly string[];
 }
 
-/** A method: its checked parameters in, the JSON text of its result out. */
-export type ApiMethod = (params: Params) => Promise<string>;
+/** A method: its checked parameters and the tenant that it is about in, the JSON text of its result out. */
+export type ApiMethod = (params: Params, tenant: string) => Promise<string>;
+
+/** Methods that can answer for all tenants at once. */
+const OVER_TENANTS = new Set(['connections', 'info']);
 
 /** Bytes of publications in one answer of `history`; it holds fewer then, and the caller asks on from the last. */
 const MAX_HISTORY_BYTES = 8_388_608;
@@ -54,29 +65,35 @@ export const createServerApi = (deps: ApiDeps, onFault: (error: unknown) => void
     ...Object.entries(publishingMethods(deps, onFault)),
     ...Object.entries(looking(deps)),
     ...Object.entries(fleetMethods(deps)),
-    ['rpc', (params) => rpc(deps, params)],
+    ['rpc', (params, tenant) => rpc(deps, params, tenant)],
   ]);
 
-  const call = async (method: string, params: unknown, text?: string): Promise<ApiOutcome> => {
+  const call: ServerApi['call'] = async (method, values, { text, tenant: ofKey } = {}) => {
     const run = methods.get(method);
-    if (run === undefined) return { ok: false, code: ReplyError.MethodNotFound };
+    if (run === undefined && method !== 'batch') return { ok: false, code: ReplyError.MethodNotFound };
     try {
-      return { ok: true, json: await run(new Params(params, text)) };
+      const params = new Params(values, text);
+      const tenant = params.tenant(ofKey);
+      if (tenant === EVERY_TENANT && !OVER_TENANTS.has(method))
+        throw params.bad('tenant', 'must name one tenant');
+      // Calls of a batch may name tenants of their own, unless the key or the batch names one.
+      const isNamed = ofKey !== undefined || params.has('tenant');
+      const json = run?.(params, tenant) ?? batch(call, params, isNamed ? tenant : undefined);
+      return { ok: true, json: await json };
     } catch (error) {
       return { ok: false, ...faultOf(error, onFault) };
     }
   };
-  methods.set('batch', (params) => batch(call, params));
-  return { call, methods: [...methods.keys()] };
+  return { call, methods: [...methods.keys(), 'batch'] };
 };
 
 /** The application answers, as it answers clients. */
-const rpc = async ({ callbacks }: ApiDeps, params: Params): Promise<string> => {
+const rpc = async ({ callbacks }: ApiDeps, params: Params, tenant: string): Promise<string> => {
   const method = params.text('method');
   if (method === '') throw params.missing('method');
   if (!callbacks.has('rpc')) throw new ApiError(ReplyError.MethodNotFound);
   const data = params.has('params') ? { data: params.payload('params') } : {};
-  const answer = await callbacks.rpc(undefined, { method, ...data });
+  const answer = await callbacks.rpc({ tenant }, { method, ...data });
   if (answer.is === 'error') throw new ApiError(answer.code, answer.message);
   if (answer.is !== 'result') throw new ApiError(ReplyError.Internal);
   const { data: result, isBinary = false } = answer.result;
@@ -84,26 +101,28 @@ const rpc = async ({ callbacks }: ApiDeps, params: Params): Promise<string> => {
 };
 
 const looking = (deps: ApiDeps): Record<string, ApiMethod> => {
-  const present = async (params: Params): Promise<ReadonlyMap<string, string>> => {
+  const present = async (params: Params, tenant: string): Promise<ReadonlyMap<string, string>> => {
     const group = params.group();
     if (!requireOptions(deps, group).presence) throw notAvailable('presence is off in this group');
-    const clients = await deps.presence.read(group, deps.limits.maxPresenceClients);
+    const clients = await deps.presence.read(groupKeyOf(tenant, group), deps.limits.maxPresenceClients);
     if (clients !== undefined) return clients;
     throw new ApiError(ReplyError.LimitExceeded, undefined, 'more clients than `MAX_PRESENCE_CLIENTS`');
   };
-  const kept = (params: Params) => {
+  const kept = (params: Params, tenant: string) => {
     const group = params.group();
     const { retention } = requireOptions(deps, group);
     if (retention === undefined) throw notAvailable('this group keeps no history');
-    return { group, retention };
+    return { key: groupKeyOf(tenant, group), retention };
   };
   return {
-    presence: async (params) =>
-      resultIn(encodeReply({ id: 0, is: 'presence', result: await present(params) })),
-    presence_stats: async (params) =>
-      resultIn(encodeReply({ id: 0, is: 'presence_stats', result: presenceStats(await present(params)) })),
-    history: async (params) => {
-      const place = kept(params);
+    presence: async (params, tenant) =>
+      resultIn(encodeReply({ id: 0, is: 'presence', result: await present(params, tenant) })),
+    presence_stats: async (params, tenant) => {
+      const result = presenceStats(await present(params, tenant));
+      return resultIn(encodeReply({ id: 0, is: 'presence_stats', result }));
+    },
+    history: async (params, tenant) => {
+      const place = kept(params, tenant);
       const since = params.object('since');
       const position = since && { offset: since.integer('offset'), epoch: since.text('epoch') };
       const reverse = params.flag('reverse');
@@ -121,11 +140,11 @@ const looking = (deps: ApiDeps): Record<string, ApiMethod> => {
       if (typeof result === 'number') throw new ApiError(result);
       return resultIn(encodeReply({ id: 0, is: 'history', result }));
     },
-    history_remove: async (params) => {
-      const { group } = kept(params);
-      const { offset, epoch } = await deps.bus.clear(group);
+    history_remove: async (params, tenant) => {
+      const { key } = kept(params, tenant);
+      const { offset, epoch } = await deps.bus.clear(key);
       // The gateways have heard it, too; their answers say that it has arrived.
-      await deps.bus.ask({ do: 'forget', group, offset, epoch } satisfies Order, FORGET_PATIENCE_MS);
+      await deps.bus.ask({ do: 'forget', group: key, offset, epoch } satisfies Order, FORGET_PATIENCE_MS);
       return '{}';
     },
   };

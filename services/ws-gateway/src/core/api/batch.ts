@@ -1,5 +1,5 @@
 import { ReplyError } from '@muster/protocol/codes';
-import type { ServerApi } from './api.ts';
+import type { CallOptions, ServerApi } from './api.ts';
 import { errorJson } from './faults.ts';
 import { ApiError, type Params } from './params.ts';
 import { MAX_BROADCAST } from './publishing.ts';
@@ -10,7 +10,7 @@ const PARALLEL_AT_ONCE = 100;
 type Call = ServerApi['call'];
 
 /** Several calls in one: in order, or with `parallel` many at once. Each has its own outcome. */
-export const batch = async (call: Call, params: Params): Promise<string> => {
+export const batch = async (call: Call, params: Params, tenant: string | undefined): Promise<string> => {
   if (!params.has('commands')) throw params.missing('commands');
   const commands = params.list('commands');
   if (commands.length > MAX_BATCH) {
@@ -24,10 +24,11 @@ export const batch = async (call: Call, params: Params): Promise<string> => {
     );
   }
   const width = params.flag('parallel') ? PARALLEL_AT_ONCE : 1;
+  const by = { tenant };
   const replies: string[] = [];
   for (let from = 0; from < commands.length; from += width) {
     const slice = commands.slice(from, from + width);
-    replies.push(...(await Promise.all(slice.map((command) => oneOfBatch(call, command)))));
+    replies.push(...(await Promise.all(slice.map((command) => oneOfBatch(call, command, by)))));
   }
   return `{"replies":[${replies.join(',')}]}`;
 };
@@ -41,11 +42,11 @@ const broadcastGroups = (commands: readonly unknown[]): number =>
 
 const refused = (reason: string): string => `{"error":${errorJson({ code: ReplyError.BadRequest, reason })}}`;
 
-const oneOfBatch = async (call: Call, command: unknown): Promise<string> => {
+const oneOfBatch = async (call: Call, command: unknown, by: CallOptions): Promise<string> => {
   const [entry] = Object.entries(typeof command === 'object' && command !== null ? command : {});
   if (entry === undefined) return refused('a command must be an object such as {"publish":{…}}');
   const [method, params] = entry;
   if (method === 'batch') return refused('a batch cannot hold a batch');
-  const outcome = await call(method, params);
+  const outcome = await call(method, params, by);
   return outcome.ok ? `{${JSON.stringify(method)}:${outcome.json}}` : `{"error":${errorJson(outcome)}}`;
 };

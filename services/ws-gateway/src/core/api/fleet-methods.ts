@@ -1,13 +1,14 @@
 import { maySendClose } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
+import { DEFAULT_TENANT } from '@muster/protocol/ids';
 import type { SubscribeOrder } from '../connections.ts';
 import { MAX_GLOB_LENGTH, matchesGlob } from '../glob.ts';
 import type { SubscriptionOverride } from '../ports.ts';
 import { MAX_INFO_BYTES } from '../size-check.ts';
 import type { ApiDeps, ApiMethod } from './api.ts';
 import { type ConnectionView, FORCE_DISCONNECT, type Order, type Target } from './orders.ts';
-import { badRequest, type Params, requireOptions } from './params.ts';
+import { badRequest, EVERY_TENANT, type Params, requireOptions } from './params.ts';
 import { visitInSlices } from './turns.ts';
 
 /** How long gateways may take to answer. */
@@ -43,50 +44,53 @@ export const fleetMethods = ({
     return JSON.stringify({ clients, gateways: answers.length });
   };
   return {
-    disconnect: async (params) => {
+    disconnect: async (params, tenant) => {
       const { code, reason } = disconnectOf(params.object('disconnect'));
-      return counted({ do: 'disconnect', target: targetOf(params, params.texts('whitelist')), code, reason });
+      return counted({
+        do: 'disconnect',
+        target: targetOf(params, tenant, params.texts('whitelist')),
+        code,
+        reason,
+      });
     },
-    subscribe: async (params) => {
+    subscribe: async (params, tenant) => {
       const group = params.group();
       requireOptions({ namespaces }, group);
-      const target = targetOf(params, []);
+      const target = targetOf(params, tenant);
       return counted({ do: 'subscribe', target, group, ...subscribeOrder(params, bounded) });
     },
-    send: async (params) =>
-      counted({ do: 'send', target: targetOf(params, []), data: bounded(params, 'data') }),
-    refresh: async (params) => {
+    send: async (params, tenant) =>
+      counted({ do: 'send', target: targetOf(params, tenant), data: bounded(params, 'data') }),
+    refresh: async (params, tenant) => {
       const expireAt = params.integer('expire_at');
       if (expireAt < 0) throw params.bad('expire_at', 'must not be negative');
       const when = expireAt === 0 ? {} : { expiresAt: expireAt * 1_000 };
       return counted({
         do: 'refresh',
-        target: targetOf(params, []),
+        target: targetOf(params, tenant),
         expired: params.flag('expired'),
         ...when,
       });
     },
-    unsubscribe: async (params) => {
+    unsubscribe: async (params, tenant) => {
       const group = params.text('channel') === '' ? '' : params.group();
-      return counted({ do: 'unsubscribe', target: targetOf(params, []), group });
+      return counted({ do: 'unsubscribe', target: targetOf(params, tenant), group });
     },
-    connections: async (params) => {
+    connections: async (params, tenant) => {
       const limit = params.integer('limit') || DEFAULT_CONNECTIONS;
       if (limit < 0 || limit > MAX_CONNECTIONS_LISTED)
         throw params.bad('limit', `must be 0 to ${MAX_CONNECTIONS_LISTED}`);
       const group = params.text('channel') === '' ? '' : params.group();
-      const answers = await ask({ do: 'connections', target: optionalTarget(params, []), group, limit });
+      const answers = await ask({ do: 'connections', target: optionalTarget(params, tenant), group, limit });
       const connections = answers.flatMap((some) => (Array.isArray(some) ? (some as ConnectionView[]) : []));
       return JSON.stringify({ connections: connections.slice(0, limit), gateways: answers.length });
     },
-    channels: async (params) => {
+    channels: async (params, tenant) => {
       const pattern = params.text('pattern');
-      if (pattern.length > MAX_GLOB_LENGTH) {
-        const reason = `\`pattern\` is longer than ${MAX_GLOB_LENGTH} characters`;
-        throw badRequest(reason);
-      }
+      if (pattern.length > MAX_GLOB_LENGTH)
+        throw badRequest(`\`pattern\` is longer than ${MAX_GLOB_LENGTH} characters`);
       const counts = new Map<string, number>();
-      for (const groups of await ask({ do: 'channels', pattern })) {
+      for (const groups of await ask({ do: 'channels', pattern, tenant })) {
         await visitInSlices(groups as [string, number][], SLICE, ([name, size]) => {
           // A gateway of an older version answers with all its groups.
           if (matchesGlob(pattern, name)) counts.set(name, (counts.get(name) ?? 0) + size);
@@ -95,7 +99,10 @@ export const fleetMethods = ({
       const members = [...counts].map(([name, count]) => `${JSON.stringify(name)}:{"num_clients":${count}}`);
       return `{"channels":{${members.join(',')}}}`;
     },
-    info: async () => JSON.stringify({ nodes: await ask({ do: 'info' }) }),
+    info: async (params, tenant) => {
+      const of = params.has('tenant') || tenant !== DEFAULT_TENANT ? tenant : EVERY_TENANT;
+      return JSON.stringify({ nodes: await ask({ do: 'info', tenant: of }) });
+    },
   };
 };
 
@@ -137,14 +144,15 @@ const overrideOf = (given: Params): SubscriptionOverride =>
   );
 
 /** Who is meant; somebody must be named. */
-const targetOf = (params: Params, except: readonly string[]): Target => {
-  const target = optionalTarget(params, except);
+const targetOf = (params: Params, tenant: string, except: readonly string[] = []): Target => {
+  const target = optionalTarget(params, tenant, except);
   const isNamed = target.user !== undefined || target.client !== undefined || target.session !== undefined;
   if (!isNamed) throw params.missing('user, client or session');
   return target;
 };
 
-const optionalTarget = (params: Params, except: readonly string[]): Target => ({
+const optionalTarget = (params: Params, tenant: string, except: readonly string[] = []): Target => ({
+  tenant,
   ...(params.text('user') === '' ? {} : { user: params.text('user') }),
   ...(params.text('client') === '' ? {} : { client: params.text('client') }),
   ...(params.text('session') === '' ? {} : { session: params.text('session') }),

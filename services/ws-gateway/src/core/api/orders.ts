@@ -1,9 +1,12 @@
+import { type GroupKey, tenantOf } from '@muster/bus/group-key';
 import { CLOSE_REASON, CloseCode, UnsubscribeCode } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
-import type { GroupName } from '@muster/protocol/ids';
+import { DEFAULT_TENANT, type GroupName } from '@muster/protocol/ids';
 import type { AnyConnection, RefreshOrder, SubscribeOrder } from '../connections.ts';
 import { matchesGlob } from '../glob.ts';
 import type { Hub } from '../hub.ts';
+import { userKeyOf } from '../user-key.ts';
+import { EVERY_TENANT } from './params.ts';
 import { visitInSlices } from './turns.ts';
 
 /** Connections, or groups, looked at in one iteration of the event loop. */
@@ -11,6 +14,8 @@ const SLICE = 250;
 
 /** Whose connections are meant. What is not given fits everybody; nothing given fits nobody. */
 export interface Target {
+  /** `*` for all; a gateway of an older version names none and means the default tenant. */
+  readonly tenant?: string;
   readonly user?: string;
   readonly client?: string;
   readonly session?: string;
@@ -31,12 +36,13 @@ export type Order =
       readonly group: GroupName | '';
       readonly limit: number;
     }
-  | { readonly do: 'channels'; readonly pattern: string }
-  | { readonly do: 'forget'; readonly group: GroupName; readonly offset: number; readonly epoch: string }
-  | { readonly do: 'info' };
+  | { readonly do: 'channels'; readonly pattern: string; readonly tenant?: string }
+  | { readonly do: 'forget'; readonly group: GroupKey; readonly offset: number; readonly epoch: string }
+  | { readonly do: 'info'; readonly tenant?: string };
 
 /** One connection as operators see it. */
 export interface ConnectionView {
+  readonly tenant: string;
   readonly client: string;
   readonly user: string;
   readonly session: string;
@@ -97,16 +103,19 @@ export const createOrders =
           .slice(0, order.limit)
           .map((one) => viewOf(one, deps.gateway));
       case 'channels':
-        return groupsOf(deps.hub, order.pattern ?? '');
+        return groupsOf(deps.hub, order.pattern ?? '', order.tenant);
       case 'forget':
-        deps.hub.groupNamed(order.group)?.follower?.forget(order);
+        deps.hub.groupOf(order.group)?.follower?.forget(order);
         return true;
       case 'info':
-        return nodeOf(deps);
+        return nodeOf(deps, order.tenant ?? EVERY_TENANT);
       default:
         return order satisfies never;
     }
   };
+
+const isOf = (tenant: string, wanted: string = DEFAULT_TENANT): boolean =>
+  wanted === EVERY_TENANT || tenant === wanted;
 
 const matching = ({ connections }: OrderDeps, target: Target): AnyConnection[] => {
   const { user, client, session } = target;
@@ -114,6 +123,7 @@ const matching = ({ connections }: OrderDeps, target: Target): AnyConnection[] =
   return [...connections()].filter(
     (one) =>
       one.identity !== undefined &&
+      isOf(one.identity.tenant, target.tenant) &&
       (user === undefined || one.identity.user === user) &&
       (client === undefined || one.id === client) &&
       (session === undefined || one.identity.sessionId === session) &&
@@ -142,10 +152,14 @@ const countOfJoined = async (found: readonly AnyConnection[], order: SubscribeOr
   return (await Promise.all(joins)).filter((isIn) => isIn).length;
 };
 
-const groupsOf = async (hub: Hub, pattern: string): Promise<[string, number][]> => {
+const groupsOf = async (
+  hub: Hub,
+  pattern: string,
+  tenant: string | undefined,
+): Promise<[string, number][]> => {
   const found: [string, number][] = [];
-  await visitInSlices([...hub.groups()], SLICE, ({ name, size }) => {
-    if (matchesGlob(pattern, name)) found.push([name, size]);
+  await visitInSlices([...hub.groups()], SLICE, ({ key, name, size }) => {
+    if (isOf(tenantOf(key), tenant) && matchesGlob(pattern, name)) found.push([name, size]);
   });
   return found;
 };
@@ -158,6 +172,7 @@ const endMemberships = (one: AnyConnection, group: GroupName | ''): boolean => {
 };
 
 const viewOf = (one: AnyConnection, gateway: string): ConnectionView => ({
+  tenant: one.identity?.tenant ?? DEFAULT_TENANT,
   client: one.id,
   user: one.identity?.user ?? '',
   session: one.identity?.sessionId ?? '',
@@ -169,17 +184,17 @@ const viewOf = (one: AnyConnection, gateway: string): ConnectionView => ({
   behind: one.laggingGroups,
 });
 
-const nodeOf = (deps: OrderDeps): NodeView => {
-  const all = [...deps.connections()];
-  const { groups, subscriptions } = deps.hub.counts();
+const nodeOf = (deps: OrderDeps, tenant: string): NodeView => {
+  const all = matching(deps, { tenant });
+  const groups = [...deps.hub.groups()].filter(({ key }) => isOf(tenantOf(key), tenant));
   return {
     uid: deps.gateway,
     name: deps.gateway,
     version: deps.version,
     num_clients: all.length,
-    num_users: new Set(all.map(({ identity }) => identity?.user)).size,
-    num_subs: subscriptions,
-    num_channels: groups,
+    num_users: new Set(all.map(({ identity }) => identity && userKeyOf(identity))).size,
+    num_subs: groups.reduce((sum, { size }) => sum + size, 0),
+    num_channels: groups.length,
     uptime: Math.floor((deps.now() - deps.startedAt) / 1000),
   };
 };

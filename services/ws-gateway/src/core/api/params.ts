@@ -1,6 +1,6 @@
 import { ReplyError } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
-import { type GroupName, parseGroupName } from '@muster/protocol/ids';
+import { DEFAULT_TENANT, type GroupName, isTenantName, parseGroupName } from '@muster/protocol/ids';
 import { MAX_GROUP_NAME_LENGTH } from '@muster/protocol/limits';
 import { memberText } from '@muster/protocol/raw-json';
 import type { GroupOptions, Namespaces } from '../namespaces.ts';
@@ -41,6 +41,9 @@ export const requireOptions = (
   }
   return options;
 };
+
+/** In the place of a tenant: all of them. No tenant has this name. */
+export const EVERY_TENANT = '*';
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
@@ -140,6 +143,21 @@ export class Params {
     if (text === '') throw this.has(name) ? this.bad(name, 'is empty') : this.missing(name);
     const is = text.length > MAX_GROUP_NAME_LENGTH ? `has ${text.length} characters` : 'has others';
     throw this.bad(name, `${is}; a name has 1 to ${MAX_GROUP_NAME_LENGTH} printable ASCII characters`);
+  }
+
+  /**
+   * The tenant that the call is about: that of the key, or what an unbound key names, or the default tenant. Throws
+   * {@link ApiError} 103 for the tenant of another key. `*` is all tenants, where the method can answer for them.
+   */
+  tenant(ofKey: string | undefined): string {
+    const named = this.text('tenant');
+    if (ofKey !== undefined) {
+      if (named === '' || named === ofKey) return ofKey;
+      throw new ApiError(ReplyError.PermissionDenied, undefined, `this key is for the tenant ${ofKey} only`);
+    }
+    if (named === '') return DEFAULT_TENANT;
+    if (named === EVERY_TENANT || isTenantName(named)) return named;
+    throw this.bad('tenant', 'must be 1 to 64 letters, digits, `_`, `.` or `-`');
   }
 
   /** The error of a parameter with an unusable value. */

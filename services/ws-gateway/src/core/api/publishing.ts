@@ -1,3 +1,4 @@
+import { groupKeyOf } from '@muster/bus/group-key';
 import type { Appended } from '@muster/bus/streams';
 import { ReplyError } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
@@ -18,7 +19,7 @@ const SLICE_GROUPS = 200;
 const SLICE_BYTES = 4_194_304;
 
 /** What is published, read once for however many groups. */
-interface Message extends Omit<PublishRequest, 'name' | 'retention'> {
+interface Message extends Omit<PublishRequest, 'key' | 'retention'> {
   readonly data: Payload;
   readonly isKept: boolean;
 }
@@ -28,7 +29,7 @@ export const publishingMethods = (
   onFault: (error: unknown) => void,
 ): Record<string, ApiMethod> => {
   const inTurn = createTurns();
-  const publishTo = async (group: GroupName, message: Message): Promise<string> => {
+  const publishTo = async (tenant: string, group: GroupName, message: Message): Promise<string> => {
     const options = requireOptions(deps, group);
     const { data, isKept, ...request } = message;
     if (!takesPayload(options, data, false)) {
@@ -36,22 +37,22 @@ export const publishingMethods = (
     }
     const appended = await deps.hub.publish({
       ...request,
-      name: group,
+      key: groupKeyOf(tenant, group),
       retention: isKept ? options.retention : undefined,
     });
     return publishResult(appended);
   };
   /** Never rejects: the outcome for one group of a broadcast. */
-  const outcomeOf = async (channel: string, message: Message): Promise<ApiFault | string> => {
+  const outcomeOf = async (tenant: string, channel: string, message: Message): Promise<ApiFault | string> => {
     try {
-      return await publishTo(new Params({ channel }).group(), message);
+      return await publishTo(tenant, new Params({ channel }).group(), message);
     } catch (error) {
       return faultOf(error, onFault);
     }
   };
   return {
-    publish: async (params) => publishTo(params.group(), readMessage(params)),
-    broadcast: async (params) => {
+    publish: async (params, tenant) => publishTo(tenant, params.group(), readMessage(params)),
+    broadcast: async (params, tenant) => {
       if (!params.has('channels')) throw params.missing('channels');
       const channels = params.texts('channels');
       requireBroadcastSize(channels.length);
@@ -60,7 +61,9 @@ export const publishingMethods = (
       const responses: string[] = [];
       for (let from = 0; from < channels.length; from += width) {
         const slice = channels.slice(from, from + width);
-        const outcomes = await inTurn(() => Promise.all(slice.map((channel) => outcomeOf(channel, message))));
+        const outcomes = await inTurn(() =>
+          Promise.all(slice.map((channel) => outcomeOf(tenant, channel, message))),
+        );
         for (const outcome of outcomes) responses.push(responseOf(outcome));
         // While Redis does not answer, each further slice would wait as long: the rest is not tried, and says so.
         if (outcomes.every(isBusFault)) break;

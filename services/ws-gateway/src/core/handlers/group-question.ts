@@ -1,5 +1,6 @@
+import { type GroupKey, groupKeyOf, groupNameOf } from '@muster/bus/group-key';
 import { ReplyError } from '@muster/protocol/codes';
-import { type GroupName, parseGroupName } from '@muster/protocol/ids';
+import { parseGroupName } from '@muster/protocol/ids';
 import type { GroupAction } from '@muster/session/grants';
 import type { Connection } from '../connection.ts';
 import type { GroupOptions, Namespaces } from '../namespaces.ts';
@@ -11,7 +12,7 @@ export interface GroupQuestionDeps {
 
 /** A question about a group that exists. Whether it may be answered is told after whether it can be. */
 export interface GroupQuestion {
-  readonly group: GroupName;
+  readonly key: GroupKey;
   readonly options: GroupOptions;
   readonly isAllowed: boolean;
 }
@@ -32,16 +33,18 @@ export const askGroup = (
   if (options === undefined) return void connection.fail(id, ReplyError.UnknownGroup);
   const isSubscribed = memberships.get(group)?.is === 'live';
   const { identity } = phase;
-  return { group, options, isAllowed: isAllowed({ action, identity, group, options, isSubscribed }) };
+  const key = groupKeyOf(identity.tenant, group);
+  return { key, options, isAllowed: isAllowed({ action, identity, group, options, isSubscribed }) };
 };
 
 /** The same decision once more, after the store was read: the right may have been taken away meanwhile. */
 export const isStillAllowed = (
   { namespaces }: GroupQuestionDeps,
   { identity, memberships }: Connection,
-  group: GroupName,
+  key: GroupKey,
   action: GroupAction,
 ): boolean => {
+  const group = groupNameOf(key);
   const options = namespaces.optionsOf(group);
   if (identity === undefined || options === undefined) return false;
   const isSubscribed = memberships.get(group)?.is === 'live';

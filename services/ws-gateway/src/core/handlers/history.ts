@@ -1,8 +1,8 @@
 import type { Bus } from '@muster/bus/bus';
+import type { GroupKey } from '@muster/bus/group-key';
 import type { Retention } from '@muster/bus/streams';
 import { ReplyError } from '@muster/protocol/codes';
 import type { HistoryCommand } from '@muster/protocol/commands';
-import type { GroupName } from '@muster/protocol/ids';
 import { MAX_RECOVERED_PUBLICATIONS } from '@muster/protocol/limits';
 import type { HistoryResult } from '@muster/protocol/replies';
 import type { Connection } from '../connection.ts';
@@ -12,7 +12,7 @@ import { askGroup, type GroupQuestionDeps, isStillAllowed } from './group-questi
 
 export interface HistoryDeps extends GroupQuestionDeps {
   readonly bus: Pick<Bus, 'read'>;
-  readonly hub: Pick<Hub, 'groupNamed'>;
+  readonly hub: Pick<Hub, 'groupOf'>;
   readonly metrics: Pick<EngineMetrics, 'rateLimited'>;
   /** Bytes of publications in one answer; it holds fewer then, and the client asks on from the last. */
   readonly maxBytes: number;
@@ -24,18 +24,18 @@ export const createHistory =
   (connection: Connection, command: HistoryCommand): Promise<void> | undefined => {
     const asked = askGroup(deps, connection, command, 'history');
     if (asked === undefined) return undefined;
-    const { group, options } = asked;
+    const { key, options } = asked;
     if (options.retention === undefined) return void connection.fail(command.id, ReplyError.NotAvailable);
     if (!asked.isAllowed) return void connection.fail(command.id, ReplyError.PermissionDenied);
     if (command.reverse && command.since?.offset === 0)
       return void connection.fail(command.id, ReplyError.BadRequest);
     // Reading begins a stream where there is none.
-    const isKnown = connection.memberships.has(group) || deps.hub.groupNamed(group) !== undefined;
+    const isKnown = connection.memberships.has(command.channel) || deps.hub.groupOf(key) !== undefined;
     if (!isKnown && connection.quota?.takeNewGroup() === false) {
       deps.metrics.rateLimited('new_groups', connection.identity);
       return void connection.fail(command.id, ReplyError.TooManyRequests);
     }
-    const place = { group, retention: options.retention };
+    const place = { key, retention: options.retention };
     if (command.limit === 0) return answer(deps, connection, command, place);
     connection.publishing += 1;
     return connection.outbox
@@ -49,7 +49,7 @@ const answer = async (
   deps: HistoryDeps,
   connection: Connection,
   command: HistoryCommand,
-  place: { group: GroupName; retention: Retention },
+  place: { key: GroupKey; retention: Retention },
 ): Promise<void> => {
   const result = await readHistory(deps.bus, place, command, {
     count: MAX_RECOVERED_PUBLICATIONS,
@@ -58,7 +58,7 @@ const answer = async (
   const texts = typeof result === 'number' ? [] : result.publications;
   const bytes = texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
   if (!connection.outbox.hasRoom(bytes)) await connection.outbox.room(bytes);
-  if (!isStillAllowed(deps, connection, place.group, 'history'))
+  if (!isStillAllowed(deps, connection, place.key, 'history'))
     return connection.fail(command.id, ReplyError.PermissionDenied);
   if (typeof result === 'number') connection.fail(command.id, result);
   else connection.reply({ id: command.id, is: 'history', result });
@@ -67,13 +67,13 @@ const answer = async (
 /** Reads as much of a stream as was asked for and one answer may hold; 112 when the epoch is another. */
 export const readHistory = async (
   bus: Pick<Bus, 'read'>,
-  { group, retention }: { readonly group: GroupName; readonly retention: Retention },
+  { key, retention }: { readonly key: GroupKey; readonly retention: Retention },
   { limit, since, reverse }: Pick<HistoryCommand, 'limit' | 'since' | 'reverse'>,
   { count: max, maxBytes }: { readonly count: number; readonly maxBytes: number },
 ): Promise<HistoryResult | typeof ReplyError.UnrecoverablePosition> => {
   const count = limit < 0 ? max : Math.min(limit, max);
   const from = since === undefined ? {} : { from: since.offset };
-  const { top, entries } = await bus.read(group, { ...from, limit: count, reverse, maxBytes, retention });
+  const { top, entries } = await bus.read(key, { ...from, limit: count, reverse, maxBytes, retention });
   if (since !== undefined && since.epoch !== '' && since.epoch !== top.epoch)
     return ReplyError.UnrecoverablePosition;
   return { publications: entries.map(({ text }) => text), epoch: top.epoch, offset: top.offset };

@@ -1,7 +1,7 @@
+import type { GroupKey } from '@muster/bus/group-key';
 import type { Presence } from '@muster/bus/presence';
 import { ReplyError } from '@muster/protocol/codes';
 import type { PresenceCommand } from '@muster/protocol/commands';
-import type { GroupName } from '@muster/protocol/ids';
 import type { PresenceStatsResult } from '@muster/protocol/replies';
 import type { Connection } from '../connection.ts';
 import type { ConnectionLimits, EngineMetrics } from '../ports.ts';
@@ -21,11 +21,11 @@ export const createPresence =
     if (asked === undefined) return undefined;
     if (!asked.options.presence) return void connection.fail(command.id, ReplyError.NotAvailable);
     if (!asked.isAllowed) return void connection.fail(command.id, ReplyError.PermissionDenied);
-    const { group } = asked;
-    if (command.is === 'presence_stats') return answer(deps, connection, command, group);
+    const { key } = asked;
+    if (command.is === 'presence_stats') return answer(deps, connection, command, key);
     connection.publishing += 1;
     return connection.outbox
-      .inTurn(() => answer(deps, connection, command, group))
+      .inTurn(() => answer(deps, connection, command, key))
       .finally(() => {
         connection.publishing -= 1;
       });
@@ -35,11 +35,11 @@ const answer = async (
   deps: PresenceDeps,
   connection: Connection,
   { id, is }: PresenceCommand,
-  group: GroupName,
+  key: GroupKey,
 ): Promise<void> => {
   const { limits, metrics } = deps;
-  const clients = await deps.presence.read(group, limits.maxPresenceClients);
-  if (!isStillAllowed(deps, connection, group, 'presence'))
+  const clients = await deps.presence.read(key, limits.maxPresenceClients);
+  if (!isStillAllowed(deps, connection, key, 'presence'))
     return connection.fail(id, ReplyError.PermissionDenied);
   // An answer must fit into what may wait for a client.
   if (clients === undefined || (is === 'presence' && sizeOf(clients) > limits.maxOutboxBytes / 2)) {
@@ -49,7 +49,7 @@ const answer = async (
   if (is === 'presence_stats') return connection.reply({ id, is, result: presenceStats(clients) });
   const bytes = sizeOf(clients);
   if (!connection.outbox.hasRoom(bytes)) await connection.outbox.room(bytes);
-  if (!isStillAllowed(deps, connection, group, 'presence'))
+  if (!isStillAllowed(deps, connection, key, 'presence'))
     return connection.fail(id, ReplyError.PermissionDenied);
   connection.reply({ id, is, result: clients });
 };

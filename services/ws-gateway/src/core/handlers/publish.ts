@@ -1,3 +1,4 @@
+import { type GroupKey, groupKeyOf } from '@muster/bus/group-key';
 import { ReplyError } from '@muster/protocol/codes';
 import type { Payload, PublishCommand } from '@muster/protocol/commands';
 import { type GroupName, parseGroupName } from '@muster/protocol/ids';
@@ -25,6 +26,7 @@ export interface PublishDeps {
 interface Draft {
   readonly id: number;
   readonly name: GroupName;
+  readonly key: GroupKey;
   readonly options: GroupOptions;
   readonly data: Payload;
   readonly isBinary: boolean;
@@ -63,14 +65,16 @@ const check = (
   if (options === undefined) return ReplyError.UnknownGroup;
   if (data === undefined || !takesPayload(options, data, isBinary)) return ReplyError.BadRequest;
   const { identity, info } = phase;
-  const isSubscribed = memberships.get(name)?.is === 'live';
+  const membership = memberships.get(name);
+  const isSubscribed = membership?.is === 'live';
   if (!mayPublish({ action: 'publish', identity, group: name, options, isSubscribed }))
     return ReplyError.PermissionDenied;
   if (connection.quota?.takeBytes(Buffer.byteLength(data)) === false) {
     deps.metrics.rateLimited('published_bytes', identity);
     return ReplyError.TooManyRequests;
   }
-  return overRate(deps, identity, name, options) ?? { id, name, options, data, isBinary, identity, info };
+  const key = isSubscribed ? membership.subscription.group.key : groupKeyOf(identity.tenant, name);
+  return overRate(deps, identity, key, options) ?? { id, name, key, options, data, isBinary, identity, info };
 };
 
 /** Where the application is asked, it decides in the place of the options. */
@@ -81,9 +85,9 @@ const publish = async (
   connection: Connection,
   draft: Draft,
 ): Promise<void> => {
-  const { id, name, options, data, isBinary, info, identity } = draft;
+  const { id, key, options, data, isBinary, info, identity } = draft;
   const { retention } = options;
-  const request = { name, publication: { data, info, isBinary }, retention, onlyIfHeard: true } as const;
+  const request = { key, publication: { data, info, isBinary }, retention, onlyIfHeard: true } as const;
   const outcome = await publishForClient(hub, connection.quota, options, request);
   if (outcome !== 'over_quota') return connection.reply({ id, is: 'publish' });
   metrics.rateLimited('new_groups', identity);
@@ -128,10 +132,10 @@ const mayStillPublish = (
 const overRate = (
   { rates, metrics }: PublishDeps,
   identity: Identity,
-  name: GroupName,
+  key: GroupKey,
   { publishRate }: GroupOptions,
 ): ReplyError | undefined => {
-  if (rates.take(name, publishRate)) return undefined;
+  if (rates.take(key, publishRate)) return undefined;
   metrics.rateLimited('group', identity);
   return ReplyError.TooManyRequests;
 };

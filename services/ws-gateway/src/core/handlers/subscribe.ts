@@ -1,3 +1,4 @@
+import { type GroupKey, groupKeyOf } from '@muster/bus/group-key';
 import type { Clock } from '@muster/kit/clock';
 import { ReplyError } from '@muster/protocol/codes';
 import type { SubscribeCommand } from '@muster/protocol/commands';
@@ -39,6 +40,7 @@ interface Place {
 
 /** A subscribe command that has passed all checks. */
 interface Granted extends Place {
+  readonly key: GroupKey;
   readonly terms: ServerSubscription;
   readonly basis: SubscribeBasis;
   readonly isPositioned: boolean;
@@ -144,10 +146,11 @@ const check = (
 ): Granted | ReplyError => {
   const { identity, group, options, terms, basis } = candidate;
   const wish = { identity, group, options };
+  const key = groupKeyOf(identity.tenant, group);
   const filter = command.filter === undefined ? undefined : parseTagsFilter(command.filter);
   const hasBadFilter = command.filter !== undefined && (filter === undefined || !options.allowTagsFilter);
   if (hasBadFilter) return ReplyError.BadRequest;
-  const isFull = options.maxMembers > 0 && (deps.hub.groupNamed(group)?.holds ?? 0) >= options.maxMembers;
+  const isFull = options.maxMembers > 0 && (deps.hub.groupOf(key)?.holds ?? 0) >= options.maxMembers;
   if (isFull) return ReplyError.LimitExceeded;
   const overQuota = checkQuota(deps, connection, candidate);
   if (overQuota !== undefined) return overQuota;
@@ -156,7 +159,7 @@ const check = (
   const positions = wishes(command, identity, group, options);
   const deltas = filter === undefined ? deltasOf(command, options) : undefined;
   const isCompact = mayCompact(connection, command, options);
-  return { group, options, terms, basis, hearsJoinLeave, filter, deltas, isCompact, ...positions };
+  return { group, key, options, terms, basis, hearsJoinLeave, filter, deltas, isCompact, ...positions };
 };
 
 /** What the client uses of the gateway and of Redis with all its connections. */
@@ -169,7 +172,8 @@ const checkQuota = (
     metrics.rateLimited('session_groups', identity);
     return ReplyError.LimitExceeded;
   }
-  if (hub.groupNamed(group) !== undefined || quota?.takeNewGroup() !== false) return undefined;
+  if (hub.groupOf(groupKeyOf(identity.tenant, group)) !== undefined || quota?.takeNewGroup() !== false)
+    return undefined;
   metrics.rateLimited('new_groups', identity);
   return ReplyError.TooManyRequests;
 };
@@ -229,13 +233,13 @@ const join = async (
   command: SubscribeCommand,
   { info, ...granted }: Granted & { readonly info: ClientInfo },
 ): Promise<void> => {
-  const { group, options, terms, basis, isRecoverable } = granted;
+  const { group, key, options, terms, basis, isRecoverable } = granted;
   const service = serviceOf(connection, granted);
   const who = whoJoins(options, connection.id, info);
   const recover = command.recover && isRecoverable ? { recover: command } : {};
   try {
     await deps.hub.join({
-      name: group,
+      key,
       member: connection,
       retention: options.retention,
       service,

@@ -1,0 +1,43 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { Request, RequestHandler, Response } from 'express';
+
+/** A key of the server API. */
+export interface ServerApiKey {
+  readonly key: string;
+  /** The only tenant that it is good for; undefined: any. */
+  readonly tenant: string | undefined;
+}
+
+/** `X-API-Key`, or `Authorization: apikey …`. Compared by digest, in constant time. */
+export const requireKey = (keys: () => readonly ServerApiKey[]): RequestHandler => {
+  let known: readonly ServerApiKey[] = [];
+  let digests: readonly { readonly digest: Buffer; readonly tenant: string | undefined }[] = [];
+  return (req, res, next) => {
+    if (keys() !== known) {
+      known = keys();
+      digests = known.map(({ key, tenant }) => ({ digest: digest(key), tenant }));
+    }
+    const given = digest(keyIn(req));
+    const [found] = digests.filter((one) => timingSafeEqual(one.digest, given));
+    if (found === undefined) {
+      res.status(401).end();
+      return;
+    }
+    res.locals['tenant'] = found.tenant;
+    next();
+  };
+};
+
+/** The only tenant that the key of a request is good for; undefined: any. */
+export const tenantOfKey = ({ locals }: Response): string | undefined =>
+  locals['tenant'] as string | undefined;
+
+const keyIn = ({ headers, query }: Request): string => {
+  const header = headers['x-api-key'];
+  if (typeof header === 'string') return header;
+  const authorization = /^apikey +(\S+)$/i.exec(headers.authorization ?? '')?.[1];
+  const inQuery = query['api_key'];
+  return authorization ?? (typeof inQuery === 'string' ? inQuery : '');
+};
+
+const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
