@@ -33,6 +33,7 @@ test.each([
   ['refused', error('the database system is starting up', '57P03')],
   ['timeout', error('canceling statement due to statement timeout', '57014')],
   ['timeout', error('timeout exceeded when trying to connect')],
+  ['timeout', error('timeout expired')],
   ['timeout', new TimeoutError('check of database')],
   ['other', error('something else')],
   ['other', undefined],

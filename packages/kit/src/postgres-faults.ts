@@ -24,7 +24,7 @@ const SYSTEM_FAULT = /^(ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|E
 const SQL_FAULT = /^(08|53|57P|58|XX|25006|28|3D000|42501)/;
 /** The driver's own errors carry no code. */
 const DRIVER_TEXT =
-  /Connection terminated|timeout exceeded|Query read timeout|not queryable|Client has encountered|pool after calling end/;
+  /Connection terminated|timeout exceeded|timeout expired|Query read timeout|not queryable|Client has encountered|pool after calling end/;
 
 /** The connection is of no more use: closed, cut by the server, or attached to a demoted primary. */
 export const isConnectionFault = (error: unknown): boolean => {

@@ -1,4 +1,4 @@
-import { Pool, type PoolClient, type PoolConfig } from 'pg';
+import { Client, type ClientConfig, Pool, type PoolClient, type PoolConfig } from 'pg';
 import { createCheckouts } from './checkouts.ts';
 import { sleep, within } from './clock.ts';
 import type { PostgresConfig } from './config.ts';
@@ -57,6 +57,7 @@ export interface PostgresDeps {
   readonly leaks?: { readonly warnMs?: number; readonly cutMs?: number };
 }
 
+const CONNECT_TIMEOUT_MS = 5_000;
 const ACQUIRE_TIMEOUT_MS = 2_000;
 const STATEMENT_TIMEOUT_MS = 5_000;
 const MAX_RETRIES = 2;
@@ -76,6 +77,7 @@ export const openPostgres = (
     max: config.poolSize + config.maxOverflow,
     min: config.poolSize,
     connectionTimeoutMillis: config.poolTimeoutMs,
+    Client: BoundedClient,
   });
   const probe = new Pool({ ...baseOptions(config), max: 1, connectionTimeoutMillis: 1_000 });
   // An idle connection that breaks is replaced on the next use; without a listener it would end the process.
@@ -198,6 +200,14 @@ const once = <A extends unknown[]>(run: (...args: A) => void): ((...args: A) => 
     run(...args);
   };
 };
+
+/** The pool has one limit for waiting and connecting; an attempt that nothing answers must not keep its place for as long. */
+class BoundedClient extends Client {
+  constructor(config: ClientConfig = {}) {
+    const waitMs = config.connectionTimeoutMillis || CONNECT_TIMEOUT_MS;
+    super({ ...config, connectionTimeoutMillis: Math.min(waitMs, CONNECT_TIMEOUT_MS) });
+  }
+}
 
 const baseOptions = (config: PostgresConfig & { applicationName: string }): PoolConfig => ({
   connectionString: config.url,
