@@ -5,7 +5,7 @@ import { createUpstream } from '@muster/health-aggregator/sources/upstream';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { expect, test } from 'vitest';
 
-test('[OD4] a session that an operator opens has one idempotency key for all attempts', async () => {
+test('[OD5] a session that an operator opens has one idempotency key for all attempts', async () => {
   await using stack = new AsyncDisposableStack();
   const keys: (string | undefined)[] = [];
   /** Ends the first connection without an answer, as a replica that dies after it has carried the request out. */

@@ -151,7 +151,7 @@ test('[LM7] given a namespace that keeps without subscribers, when a client publ
   expect(await topsOf(broker, 'a', 'b', 'c')).toEqual([2, 1, undefined]);
 });
 
-test('[RC7] given members, when the audit compares positions, then the life of offset and epoch is renewed, not with every audit', async () => {
+test('[RC8] given members, when the audit compares positions, then the life of offset and epoch is renewed, not with every audit', async () => {
   const broker = createMemoryBroker();
   const kept: number[] = [];
   const { tops } = broker.streams;
