@@ -86,7 +86,7 @@ export const settings = z.object({
     .describe('longest wait for the answer to a ping; shorter than PING_INTERVAL_MS'),
   HANDSHAKE_TIMEOUT_MS: field
     .ms(10_000, { min: 50 })
-    .describe('longest time from the upgrade to an accepted `connect`'),
+    .describe('longest silence from the upgrade to `connect`, and longest time to answer that'),
   PLAIN_SILENCE_MS: field
     .ms(120_000, { min: 50 })
     .describe('a plain connection that was silent for longer is closed by the sweep'),

@@ -1,3 +1,4 @@
+import { createMemoryBroker } from '@muster/bus/memory';
 import { until } from '@muster/testkit/wait';
 import { describe, expect, test } from 'vitest';
 import { engineUnderTest, settle } from './testing.ts';
@@ -96,6 +97,74 @@ describe('connect', () => {
     expect(wire.closed).toBeUndefined();
     await pass(300);
     expect(wire.closed).toEqual({ code: 3502, reason: 'stale' });
+  });
+
+  test('[CN8] a credential whose check takes us too long closes with 3004: the client comes back', async () => {
+    const { client, gate, engine, pass } = engineUnderTest();
+    const waiting = Promise.withResolvers<void>();
+    gate.delay = waiting.promise;
+    const { wire, say } = client();
+    // Its silence is over; the check has the whole time for itself.
+    await pass(9_000);
+    await say(connect('ann'));
+    await pass(9_900);
+    expect(wire.closed).toBeUndefined();
+    await pass(300);
+    expect(wire.closed).toEqual({ code: 3004, reason: 'internal server error' });
+    waiting.resolve();
+    await settle();
+    expect(wire.messages).toEqual([]);
+    expect(gate.holders.get('ann')?.size).toBe(0);
+    expect(engine.counts().connections).toBe(0);
+  });
+
+  test('[CN8] so do groups that cannot be joined for too long, and nothing is left behind', async () => {
+    const broker = createMemoryBroker();
+    const { read } = broker.streams;
+    const held = Promise.withResolvers<void>();
+    broker.streams.read = async (group, wish) => {
+      await held.promise;
+      return read(group, wish);
+    };
+    const { client, engine, pass } = engineUnderTest({
+      ...{ broker, personalGroups: '#' },
+      groups: { retention: { size: 5, ttlMs: 60_000, metaTtlMs: 120_000 } },
+    });
+    const { wire, say } = client();
+    await say(connect('ann'));
+    await pass(10_200);
+    expect(wire.closed?.code).toBe(3004);
+    held.resolve();
+    await settle();
+    expect(engine.counts()).toMatchObject({ connections: 0, groups: 0, subscriptions: 0 });
+  });
+
+  test('[CN8] who was answered with an error has the same time to go, before it is closed with 3502', async () => {
+    const { client, gate, pass } = engineUnderTest();
+    const waiting = Promise.withResolvers<void>();
+    gate.delay = waiting.promise;
+    const { wire, say } = client();
+    await say(connect('away'));
+    await pass(9_900);
+    waiting.resolve();
+    await settle();
+    expect(wire.take()).toMatchObject([{ error: { code: 100, temporary: true } }]);
+    await pass(9_900);
+    expect(wire.closed).toBeUndefined();
+    await pass(300);
+    expect(wire.closed?.code).toBe(3502);
+  });
+
+  test('[CN6] a pause of the gateway is not silence of the client', async () => {
+    const { client, jump, pass } = engineUnderTest();
+    const { wire, say } = client();
+    await jump(60_000);
+    expect(wire.closed).toBeUndefined();
+    // What it had sent meanwhile is read now.
+    expect(await say(connect('ann'))).toMatchObject([{ connect: {} }]);
+    const silent = client();
+    await pass(10_200);
+    expect(silent.wire.closed?.code).toBe(3502);
   });
 
   test('[GS1] a session that ends while it is being checked does not come in', async () => {

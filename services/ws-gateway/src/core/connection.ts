@@ -42,6 +42,8 @@ const EXPIRY_GRACE_MS = 25_000;
 
 /** How often a late pong is looked for while the ping may still be on its way. */
 const PONG_LOOK_MS = 100;
+/** A deadline that is met so much too late was met after a pause of the process. */
+const PAUSED_MS = 1_000;
 const GREETING: Phase = { is: 'greeting' };
 const CONNECTING: Phase = { is: 'connecting' };
 const REFUSED: Phase = { is: 'refused' };
@@ -105,7 +107,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     this.pingsByFrame = hello.pingsByFrame ?? false;
     this.outbox = new Outbox(wire, hello.codec, context.limits.maxOutboxBytes, this, context.ticks);
     this.#bucket = new TokenBucket(context.limits.rate, context.clock.monotonic());
-    context.wheel.put(this, context.clock.monotonic() + context.limits.handshakeTimeoutMs);
+    this.#awaitHandshake();
   }
 
   get identity(): Identity | undefined {
@@ -187,13 +189,16 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     return false;
   }
 
+  /** Its credential is looked at; that has a time of its own, for the client is not silent any more. */
   startConnecting(): void {
     this.phase = CONNECTING;
+    this.#awaitHandshake();
   }
 
   /** No way in, but the client may try again with another connection. */
   refuseConnect(id: number, code: ReplyError): void {
     this.phase = REFUSED;
+    this.#awaitHandshake();
     this.fail(id, code);
   }
 
@@ -231,7 +236,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
 
   onDue(now: number): void {
     const isPongLate = this.#pingedAt !== 0 && now >= this.#pingedAt + this.#context.limits.pongTimeoutMs;
-    if (this.phase.is !== 'live') this.close(CloseCode.Stale);
+    if (this.phase.is !== 'live') this.#onHandshakeDue(now);
     else if (now >= this.#expiresAt) this.endSession('expired');
     else if (now >= this.#refreshBy) this.close(CloseCode.Expired);
     // A client that has not read its ping yet is not silent; if it reads nothing at all, the stall watch ends it.
@@ -358,6 +363,18 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   resume(): void {
     this.isPaused = false;
     this.#wire.resume();
+  }
+
+  #awaitHandshake(): void {
+    const { wheel, clock, limits } = this.#context;
+    wheel.put(this, clock.monotonic() + limits.handshakeTimeoutMs);
+  }
+
+  /** Only the client's own silence is final. A check that takes us too long is not its fault. */
+  #onHandshakeDue(now: number): void {
+    // After a pause of the process, what the client has sent meanwhile is not read yet.
+    if (now - this.dueAt > PAUSED_MS) this.#awaitHandshake();
+    else this.close(this.phase.is === 'connecting' ? CloseCode.InternalError : CloseCode.Stale);
   }
 
   #onAnswered(): void {

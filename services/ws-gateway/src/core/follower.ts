@@ -30,7 +30,7 @@ export interface FollowerDeps {
 
 /** Publications read at once when catching up. */
 const PAGE = 500;
-/** Messages that wait while the stream is read; beyond this they are read from it instead. */
+/** Messages that wait while the stream is read; beyond this, or the bytes of one reading, they are read from it instead. */
 const MAX_QUEUED = 1_000;
 /** A publication may arrive so long after it was appended: until then before its end, what was heard is known to be kept. */
 const ARRIVAL_SLACK_MS = 5_000;
@@ -60,6 +60,9 @@ export class Follower {
   #keptAt = Number.NEGATIVE_INFINITY;
   #state: 'opening' | 'following' | 'repairing' | 'stalled' = 'opening';
   #queue: BusMessage[] = [];
+  #queuedBytes = 0;
+  /** Something was heard that did not fit into the queue. */
+  #isQueueCut = false;
   #repair: Promise<void> | undefined;
   readonly #reads = new Map<number, Promise<StreamPage>>();
   /** Monotonic time until which the stream is known to be kept, and with it what the ring holds. */
@@ -102,6 +105,11 @@ export class Follower {
     return this.#isRingKept() ? this.#ring.get(this.#position.offset) : undefined;
   }
 
+  /** Bytes of messages that wait while the stream is read. */
+  get queuedBytes(): number {
+    return this.#queuedBytes;
+  }
+
   /** False while publications may be missing. */
   get isCurrent(): boolean {
     return this.#state === 'following';
@@ -118,13 +126,13 @@ export class Follower {
 
   close(): void {
     this.#ring.clear();
-    this.#queue = [];
+    this.#takeQueue();
   }
 
   onMessage(message: BusMessage): void {
     if (message.kind === 'clear') this.forget(message);
     else if (this.#state === 'following') this.#follow(message);
-    else if (this.#queue.length < MAX_QUEUED) this.#queue.push(message);
+    else this.#enqueue(message);
   }
 
   /** Everything up to a position was removed from the stream: it is not given to anybody from memory either. */
@@ -243,7 +251,7 @@ export class Follower {
     if (message.epoch === epoch && message.offset === offset + 1) this.#advanceLive(message);
     else if (message.epoch === epoch && message.offset <= offset) this.#onOld(message);
     else {
-      this.#queue.push(message);
+      this.#enqueue(message);
       this.#repairInBackground();
     }
   }
@@ -369,11 +377,31 @@ export class Follower {
     // Over before the queue is looked at: what is in it may ask for another repair.
     this.#repair = undefined;
     this.#state = 'following';
-    const queue = this.#queue;
-    this.#queue = [];
-    for (const message of queue) {
+    const isCut = this.#isQueueCut;
+    for (const message of this.#takeQueue()) {
       const isCovered = message.epoch === this.#position.epoch && message.offset <= this.#position.offset;
       if (!isCovered) this.onMessage(message);
     }
+    if (isCut) this.#repairInBackground();
+  }
+
+  /** Keeps a message for later, as far as there is room. */
+  #enqueue(message: BusMessage): void {
+    const bytes = this.#queuedBytes + message.body.length;
+    if (this.#queue.length >= MAX_QUEUED || bytes > this.#deps.maxReadBytes) {
+      this.#isQueueCut = true;
+      return;
+    }
+    // The bytes are a view into what the connection received; the queue must not keep all of that alive.
+    this.#queue.push({ ...message, body: Buffer.from(message.body) });
+    this.#queuedBytes = bytes;
+  }
+
+  #takeQueue(): readonly BusMessage[] {
+    const queue = this.#queue;
+    this.#queue = [];
+    this.#queuedBytes = 0;
+    this.#isQueueCut = false;
+    return queue;
   }
 }

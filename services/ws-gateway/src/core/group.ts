@@ -216,8 +216,11 @@ export class Group {
 
   /** A member cannot take a frame that begins with this message. What is not kept is not made up for. */
   #onFull(subscription: Subscription, { kind, offset, epoch }: BusMessage): void {
-    if (!subscription.mayLag || this.follower === undefined) subscription.member.onSlow();
-    else if (kind === 'publication' && offset > 0) {
+    // What waits for an answer of ours is not the client's fault.
+    const { isHolding } = subscription.member.outbox;
+    if (this.follower === undefined || !(subscription.mayLag || isHolding)) {
+      if (!isHolding) subscription.member.onSlow();
+    } else if (kind === 'publication' && offset > 0) {
       subscription.exit();
       subscription.lag = { offset: offset - 1, epoch };
       this.#lagging.add(subscription);

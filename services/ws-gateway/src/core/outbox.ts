@@ -125,6 +125,11 @@ export class Outbox {
     return true;
   }
 
+  /** Whether frames of groups are kept back. */
+  get isHolding(): boolean {
+    return this.#held !== undefined;
+  }
+
   /** Keeps frames of groups back: an answer that takes its time is to come before them. */
   hold(): void {
     this.#held ??= [];
@@ -135,6 +140,8 @@ export class Outbox {
     this.flush();
     const held = this.#held ?? [];
     this.#held = undefined;
+    // The client could not read any of it before: it does not count against what comes behind it.
+    this.#largeBytes += this.#heldBytes;
     this.#heldBytes = 0;
     for (const frame of held) this.#wire.write(frame);
   }

@@ -88,6 +88,78 @@ describe('groups that clients are put into', () => {
     expect(bad.wire.closed?.code).toBe(3501);
   });
 
+  test('[SS4] one of a namespace that exists no more is left out like one where it may not be', async () => {
+    const { client } = engineUnderTest({ ...KEPT, isKnown: (group) => !group.startsWith('gone:') });
+    const subs = { 'gone:1': { recover: true, offset: 4, epoch: 'x' }, free: {} };
+    const ann = client();
+    const { connect } = first(await ann.say({ id: 1, connect: { token: 'ann', subs } }));
+    expect(Object.keys(connect.subs)).toEqual(['free']);
+    expect(ann.wire.closed).toBeUndefined();
+  });
+
+  test('[SS12] more than may wait while it is let in: what is kept comes afterwards, once and in order, nobody is slow', async () => {
+    const broker = createMemoryBroker();
+    const { read } = broker.streams;
+    const held = Promise.withResolvers<void>();
+    broker.streams.read = async (group, wish) => {
+      if (group === 'slow') await held.promise;
+      return read(group, wish);
+    };
+    const { gate, client, connected, pass, metrics } = engineUnderTest({
+      ...{ ...KEPT, broker },
+      limits: { maxOutboxBytes: 16_384 },
+    });
+    const bob = await connected('bob');
+    gate.more = withSubs('quick', 'slow');
+    const ann = client();
+    await ann.say({ id: 1, connect: { token: 'ann' } });
+    const text = 'x'.repeat(3_000);
+    for (let n = 1; n <= 20; n++) await bob.say({ id: n + 1, publish: { channel: 'quick', data: text } });
+    expect(ann.wire.closed).toBeUndefined();
+    expect(ann.connection.outbox.waitingBytes).toBeLessThanOrEqual(16_384);
+    held.resolve();
+    await settle();
+    await pass(1_000);
+    const [reply, ...pushes] = ann.wire.take();
+    expect(first([reply]).connect.subs.quick.offset).toBeUndefined();
+    const offsets = Array.from({ length: 20 }, (_, n) => ({ push: { pub: { offset: n + 1 } } }));
+    expect(pushes).toMatchObject(offsets);
+    await bob.say({ id: 30, publish: { channel: 'quick', data: 'live' } });
+    expect(ann.wire.take()).toMatchObject([{ push: { pub: { data: 'live', offset: 21 } } }]);
+    expect(ann.wire.closed).toBeUndefined();
+    expect(metrics.slow).not.toContain('disconnect');
+  });
+
+  test('[SS12] of groups that keep nothing what does not fit is left out: its membership begins with the reply', async () => {
+    const broker = createMemoryBroker();
+    const join = Promise.withResolvers<void>();
+    const connectBus = broker.connect;
+    broker.connect = (handlers) => {
+      const bus = connectBus(handlers);
+      const subscribe = async (group: GroupName) => {
+        if (group === 'slow') await join.promise;
+        await bus.subscribe(group);
+      };
+      return { ...bus, subscribe };
+    };
+    const { gate, client, connected } = engineUnderTest({ broker, limits: { maxOutboxBytes: 16_384 } });
+    const bob = await connected('bob');
+    gate.more = withSubs('quick', 'slow');
+    const ann = client();
+    await ann.say({ id: 1, connect: { token: 'ann' } });
+    const text = 'x'.repeat(3_000);
+    for (let n = 1; n <= 20; n++) await bob.say({ id: n + 1, publish: { channel: 'quick', data: text } });
+    expect(ann.wire.closed).toBeUndefined();
+    expect(ann.connection.outbox.waitingBytes).toBeLessThanOrEqual(16_384);
+    ann.wire.isRead = false;
+    join.resolve();
+    await settle();
+    expect(first(ann.wire.take())).toHaveProperty('connect');
+    for (const data of [text, 'live']) await bob.say({ id: 30, publish: { channel: 'quick', data } });
+    expect(ann.wire.take()).toMatchObject([text, 'live'].map((data) => ({ push: { pub: { data } } })));
+    expect(ann.wire.closed).toBeUndefined();
+  });
+
   test('[SS4] a group of its credential that does not exist is error 102', async () => {
     const { gate, client } = engineUnderTest(KEPT);
     gate.more = withSubs('żółć');

@@ -221,12 +221,18 @@ const personalOf = (deps: ServerSubscriptionsDeps, { user }: Identity): Known | 
     ? undefined
     : knownOf(deps, deps.personalGroups + userInName(user));
 
-/** Groups that a back end had put the client into: where it may be anyway, it stays. Undefined: one does not exist. */
+/**
+ * Groups that a back end had put the client into: where it may be anyway, it stays. The options of one may have been taken away
+ * since. Undefined: a name that is none.
+ */
 const keptOf = (deps: ServerSubscriptionsDeps, identity: Identity, subs: Wishes): Known[] | undefined => {
   const kept: Known[] = [];
   for (const name of subs.keys()) {
-    const known = knownOf(deps, name);
-    if (known === undefined) return undefined;
+    const group = parseGroupName(name);
+    if (group === undefined) return undefined;
+    const options = deps.namespaces.optionsOf(group);
+    if (options === undefined) continue;
+    const known = { group, options };
     if (isAllowed({ action: 'subscribe', identity, ...known, isSubscribed: false })) kept.push(known);
   }
   return kept;

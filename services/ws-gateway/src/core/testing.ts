@@ -218,6 +218,8 @@ export const engineUnderTest = (
     readonly broker?: MemoryBroker;
     readonly gatherMs?: number;
     readonly groups?: Partial<GroupOptions>;
+    /** Whether a group is in a namespace that exists; all are, unless a test says so. */
+    readonly isKnown?: (group: GroupName) => boolean;
     readonly presence?: MemoryPresence;
     readonly personalGroups?: string;
     readonly permits?: PermitReader;
@@ -238,7 +240,8 @@ export const engineUnderTest = (
     keepWithoutSubscribers: true,
     ...options.groups,
   };
-  const namespaces: Namespaces = { optionsOf: () => groupOptions };
+  const { isKnown = () => true } = options;
+  const namespaces: Namespaces = { optionsOf: (group) => (isKnown(group) ? groupOptions : undefined) };
   let now = 1_000_000;
   gate.now = () => now;
   const engine: Engine = createEngine({
@@ -273,6 +276,12 @@ export const engineUnderTest = (
     metrics,
     engine,
     ...clientsOf(engine, gate),
+    /** Moves the clock on at once, as after a pause of the process. */
+    jump: async (ms: number): Promise<void> => {
+      now += ms;
+      engine.tick();
+      await settle();
+    },
     /** Moves the clock on, tick by tick. */
     pass: async (ms: number): Promise<void> => {
       const end = now + ms;

@@ -1,0 +1,70 @@
+import { draftPublication } from '@muster/bus/draft';
+import { createMemoryBroker } from '@muster/bus/memory';
+import type { GroupName } from '@muster/protocol/ids';
+import { expect, test } from 'vitest';
+import { Follower } from './follower.ts';
+import { settle } from './testing.ts';
+
+const ROOM = 'room' as GroupName;
+const RETENTION = { size: 1_000, ttlMs: 60_000, metaTtlMs: 120_000 };
+const MAX_BYTES = 65_536;
+
+/** A follower whose second reading of the stream waits until the test lets it go. */
+const scene = async () => {
+  const broker = createMemoryBroker();
+  const held = Promise.withResolvers<void>();
+  const heard: number[] = [];
+  const kept: number[] = [];
+  let reads = 0;
+  const follower: Follower = new Follower(ROOM, RETENTION, {
+    streams: {
+      ...broker.streams,
+      read: async (group, wish) => {
+        reads += 1;
+        const page = await broker.streams.read(group, wish);
+        if (reads === 2) await held.promise;
+        return page;
+      },
+    },
+    budget: { maxBytes: 0, usedBytes: 0 },
+    maxReadBytes: MAX_BYTES,
+    clock: { monotonic: () => 0 },
+    pace: async () => {},
+    deliver: (_, { offset }) => heard.push(offset),
+    resync: () => heard.push(-1),
+    onGap: () => {},
+    onFault: () => {},
+  });
+  const bus = broker.connect({
+    onMessage: (_, message) => {
+      follower.onMessage(message);
+      kept.push(follower.queuedBytes);
+    },
+    onReconnected: () => {},
+  });
+  await bus.subscribe(ROOM);
+  await follower.open();
+  const publish = async (count: number, size: number) => {
+    const draft = draftPublication(ROOM, { data: JSON.stringify('x'.repeat(size)) });
+    for (let n = 0; n < count; n++) await bus.append(ROOM, draft, { retention: RETENTION });
+    await settle();
+  };
+  return { broker, follower, held, heard, kept, publish };
+};
+
+test('[GP9] what waits while a gap is read is bounded in bytes, and nothing is lost by it', async () => {
+  const { broker, held, heard, kept, publish } = await scene();
+  await publish(1, 10);
+  broker.loses = (_, { offset }) => offset === 2;
+  await publish(2, 10);
+  // The gap is being read.
+  await publish(40, 10_000);
+  expect(heard).toEqual([1]);
+  expect(Math.max(...kept)).toBeGreaterThan(MAX_BYTES / 2);
+  expect(Math.max(...kept)).toBeLessThanOrEqual(MAX_BYTES);
+  held.resolve();
+  // Nobody publishes any more, and no audit comes.
+  await settle();
+  await settle();
+  expect(heard).toEqual(Array.from({ length: 43 }, (_, n) => n + 1));
+});
