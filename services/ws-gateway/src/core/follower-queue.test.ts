@@ -1,11 +1,12 @@
 import { draftPublication } from '@muster/bus/draft';
+import type { GroupKey } from '@muster/bus/group-key';
 import { createMemoryBroker } from '@muster/bus/memory';
-import type { GroupName } from '@muster/protocol/ids';
+
 import { expect, test } from 'vitest';
 import { Follower } from './follower.ts';
 import { settle } from './testing.ts';
 
-const ROOM = 'room' as GroupName;
+const ROOM = 'room' as GroupKey;
 const RETENTION = { size: 1_000, ttlMs: 60_000, metaTtlMs: 120_000 };
 const MAX_BYTES = 65_536;
 

@@ -1,3 +1,4 @@
+import type { GroupKey } from '@muster/bus/group-key';
 import { createMemoryBroker } from '@muster/bus/memory';
 import type { GroupName } from '@muster/protocol/ids';
 import { describe, expect, test } from 'vitest';
@@ -136,7 +137,7 @@ describe('groups that clients are put into', () => {
     const connectBus = broker.connect;
     broker.connect = (handlers) => {
       const bus = connectBus(handlers);
-      const subscribe = async (group: GroupName) => {
+      const subscribe = async (group: GroupKey) => {
         if (group === 'slow') await join.promise;
         await bus.subscribe(group);
       };
