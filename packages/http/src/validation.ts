@@ -109,8 +109,12 @@ const valueAt = (value: unknown, path: readonly PropertyKey[]): unknown =>
  * numbers that JavaScript could only keep as infinity; and names that reach prototypes.
  */
 const unfitText = (value: unknown, loc: readonly (string | number)[], depth = 0): Failure[] => {
-  if (depth > MAX_DEPTH)
-    return [{ loc, msg: `Input is nested deeper than ${MAX_DEPTH}`, type: 'value_error' }];
+  // At once: schemas would follow the value to its end, and run out of stack.
+  if (depth > MAX_DEPTH) {
+    throw new ValidationFailure([
+      { loc, msg: `Input is nested deeper than ${MAX_DEPTH}`, type: 'value_error' },
+    ]);
+  }
   if (typeof value === 'string') return unfitString(value, loc);
   if (typeof value === 'number' && !Number.isFinite(value)) {
     return [{ loc, msg: 'Input should be a finite number', type: 'value_error' }];
