@@ -1,48 +1,13 @@
 import { createAddressReader } from '@muster/http/client-address';
 import { parseTagsFilter } from '@muster/protocol/tags-filter';
 import { readCredential } from '@muster/session/credential';
+import { isGranted } from '@muster/session/grants';
+import { growthOf, MOST_GROWTH } from '@muster/testkit/growth';
 import { describe, expect, test } from 'vitest';
+import { parseGroups } from '../config-groups.ts';
 import { matchesGlob } from './glob.ts';
 import { DEFAULT_OPTIONS } from './namespaces.ts';
 import { engineUnderTest, settle } from './testing.ts';
-
-/**
- * How much larger the second input is, and the most that it may cost: linear work was measured at 8 to 18 times (collections
- * that leave the caches, garbage), quadratic work is a hundred times.
- */
-const TIMES = 10;
-const MOST_TIMES = 30;
-const TRIES = 5;
-/** Less is noise. */
-const LEAST_CPU_MS = 3;
-
-const cpuMs = async (work: () => unknown): Promise<number> => {
-  const begun = process.cpuUsage();
-  await work();
-  const { user, system } = process.cpuUsage(begun);
-  return (user + system) / 1000;
-};
-
-/** CPU time, not wall time, and the least of several tries: another process on the machine changes neither. */
-const leastCpuMs = async (repeats: number, work: () => unknown): Promise<number> => {
-  let least = Number.POSITIVE_INFINITY;
-  for (let count = 0; count < TRIES; count += 1) {
-    const cost = await cpuMs(async () => {
-      for (let n = 0; n < repeats; n += 1) await work();
-    });
-    least = Math.min(least, cost);
-  }
-  return least;
-};
-
-/** How many times as much an input costs that is ten times as large. */
-const growth = async (size: number, make: (size: number) => () => unknown): Promise<number> => {
-  const [small, large] = [make(size), make(size * TIMES)];
-  for (const one of [small, large]) await one();
-  const once = await leastCpuMs(1, small);
-  const repeats = Math.max(1, Math.ceil(LEAST_CPU_MS / Math.max(once, 0.01)));
-  return (await leastCpuMs(repeats, large)) / (await leastCpuMs(repeats, small));
-};
 
 const { retention } = DEFAULT_OPTIONS;
 const api = (method: string, params: (size: number) => object) => {
@@ -89,7 +54,7 @@ describe('[LM10] the cost of larger input', () => {
         commands: names(size).map((channel) => ({ publish: { channel, data: 1 } })),
       })),
     ),
-    entry('clients of a whitelist', 2_000, () =>
+    entry('clients of a whitelist', 10_000, () =>
       api('disconnect', (size) => ({ user: 'x', whitelist: names(size) })),
     ),
     entry('commands of a frame', 50, () =>
@@ -109,6 +74,27 @@ describe('[LM10] the cost of larger input', () => {
     entry('characters of a name that a pattern almost matches', 5_000, () => (size) => {
       const name = evil(size);
       return () => matchesGlob('*a*aab', name);
+    }),
+    entry('characters of a name that a namespace matches with a pattern', 250, () => {
+      const table = parseGroups({ without_namespace: { channel_regex: '^(a+)+$' } });
+      return (size) => {
+        const name = `${evil(size)}!`;
+        return () => table.withoutNamespace.nameRegex?.test(name);
+      };
+    }),
+    entry('namespaces of a groups file', 20, () => (size) => {
+      const namespaces = names(size).map((_, n) => ({ name: `n${n}`, channel_regex: '^n[0-9]+:[a-z]+$' }));
+      return () => parseGroups({ namespaces });
+    }),
+    entry('grants of a session', 100, () => (size) => {
+      const allow = ['publish'] as const;
+      const grants = names(size).map((name) => ({ groups: `${name}:*`, allow }));
+      return () => isGranted(grants, 'g:none', 'publish');
+    }),
+    entry('characters of a grant', 10_000, () => (size) => {
+      const grants = [{ groups: `${evil(size)}*`, allow: ['publish'] as const }];
+      const group = evil(size);
+      return () => isGranted(grants, group, 'publish');
     }),
     entry('bytes of an Authorization header', 1_000, () => (size) => {
       const headers = { cookieHeader: undefined, authorization: `Bearer ${' '.repeat(size)}x y` };
@@ -130,6 +116,6 @@ describe('[LM10] the cost of larger input', () => {
       };
     }),
   ])('ten times the %s cost about ten times the CPU', { timeout: 60_000 }, async (_what, size, open) => {
-    expect(await growth(size, await open())).toBeLessThan(MOST_TIMES);
+    expect(await growthOf(size, await open())).toBeLessThan(MOST_GROWTH);
   });
 });
