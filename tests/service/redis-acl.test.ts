@@ -75,6 +75,19 @@ test('[RD10] the account of the guide is enough for everything', async () => {
   as.disconnect();
 });
 
+test('[RD10] the account of the guide may ask for subscribers: nothing is kept where nobody has subscribed', async () => {
+  const { body } = await service.service('POST', '/v1/sessions', { user_id: 'ann', transport: 'bearer' });
+  const client = await connected(sdk(gateway, { token: body.token }));
+  await listenTo(client, 'heard');
+  await admin.call('ACL', 'LOG', 'RESET');
+  for (const group of ['heard', 'unheard']) await client.publish(group, { text: 'hello' });
+  const kept = await admin.keys('muster:*heard*');
+  client.disconnect();
+  expect(kept.filter((key) => !key.includes('unheard'))).not.toEqual([]);
+  expect(kept.filter((key) => key.includes('unheard'))).toEqual([]);
+  expect(await refused()).toEqual([]);
+});
+
 test('[RD10] without any word of it something is refused', async () => {
   for (const word of words.filter((one) => one !== WITHOUT_DANGER)) {
     await grant(words);

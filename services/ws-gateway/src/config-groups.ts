@@ -82,14 +82,17 @@ const optionsSchema = z.strictObject({
   slow_policy: z.enum(['disconnect', 'lag']).optional(),
 });
 
+const namespaceSchema = optionsSchema.extend({
+  name: z.string().regex(/^[-\w.]{1,64}$/, 'must be 1 to 64 of a-z, 0-9, _, - and .'),
+});
+
+/** Everything that a namespace of the file may have. */
+export const OPTION_NAMES: readonly string[] = Object.keys(namespaceSchema.shape);
+
 const fileSchema = z.strictObject({
   without_namespace: optionsSchema.default({}),
   namespaces: z
-    .array(
-      optionsSchema.extend({
-        name: z.string().regex(/^[-\w.]{1,64}$/, 'must be 1 to 64 of a-z, 0-9, _, - and .'),
-      }),
-    )
+    .array(namespaceSchema)
     .default([])
     .refine((all) => new Set(all.map(({ name }) => name)).size === all.length, 'a name is there twice'),
 });

@@ -1,0 +1,70 @@
+import { readFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { OPTION_NAMES, parseGroups } from './config-groups.ts';
+import { RENAMED_OPTIONS } from './config-groups-renamed.ts';
+
+const read = (path: string): string => readFileSync(new URL(path, import.meta.url), 'utf8');
+const GUIDE = read('../../../docs/migrating-from-centrifugo.md');
+const [, SECTION = ''] = /^## Options of namespaces$([\s\S]*?)^## /m.exec(GUIDE) ?? [];
+const namesIn = (text: string): string[] =>
+  [...text.matchAll(/`([a-z][a-z_]*)`/g)].map(([, name = '']) => name);
+
+/** The rows of the table, one for each option. */
+const ROWS = SECTION.split('\n')
+  .map((line) => /^\| (`.*) \| (taken|differs|renamed|refused) \| (.*)\|$/.exec(line))
+  .flatMap((row) => {
+    const [, options = '', state = '', remark = ''] = row ?? [];
+    return namesIn(options).map((option) => ({ option, state, remark }));
+  });
+const [, OWN = ''] = /^Options that Centrifugo does not have: ([\s\S]*?)\./m.exec(SECTION) ?? [];
+const inState = (...states: string[]) => ROWS.filter(({ state }) => states.includes(state));
+
+/** What options may have as values. */
+const VALUES = [true, 1, 'stream', 'json', 'disconnect', ['fossil']];
+const tableWith = (options: object) => parseGroups({ namespaces: [{ name: 'news', ...options }] });
+const problem = (option: string, value: unknown): string => {
+  try {
+    tableWith({ [option]: value });
+    return '';
+  } catch (error) {
+    return String(error);
+  }
+};
+
+test('[NS9] the guide for Centrifugo names every option of a groups file, and no other', () => {
+  const named = [...inState('taken', 'differs').map(({ option }) => option), ...namesIn(OWN)];
+  expect(new Set(named).size).toBe(named.length);
+  const inRemarks = inState('taken', 'renamed').flatMap(({ remark }) => namesIn(remark));
+  const ours = inRemarks.filter((name) => OPTION_NAMES.includes(name));
+  expect([...new Set([...named, ...ours])].sort()).toEqual([...OPTION_NAMES].sort());
+});
+
+test('[NS9] what the guide says is taken is taken, with the default that it names', () => {
+  for (const { option, remark } of inState('taken', 'differs').filter((row) => row.option !== 'name')) {
+    const problems = VALUES.map((value) => problem(option, value));
+    expect(problems, `${option}: no value is taken`).toContain('');
+    const [, value] = /default `([^`]+)`/.exec(remark) ?? [];
+    if (value === undefined) continue;
+    const name = option.replaceAll(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+    const options = tableWith({}).namespaces.get('news') as unknown as Record<string, unknown>;
+    expect(options[name], option).toEqual(JSON.parse(value));
+  }
+});
+
+test('[NS9] what the guide says is refused or renamed is refused with its words', () => {
+  const refused = inState('renamed', 'refused');
+  expect(refused.map(({ option }) => option).sort()).toEqual([...RENAMED_OPTIONS].sort());
+  for (const { option, state, remark } of refused) {
+    const said = problem(option, true);
+    expect(said).toContain(`namespaces.0: ${option}: is ${state === 'refused' ? 'not supported: ' : '`'}`);
+    for (const [word] of remark.matchAll(/`[^`]+`/g)) {
+      expect(said.replaceAll('`', ''), option).toContain(word.replaceAll('`', ''));
+    }
+  }
+});
+
+test('[NS9] the settings that the guide names exist', () => {
+  const settings = new Set([...GUIDE.matchAll(/`([A-Z][A-Z_]{3,})\b/g)].map(([, name = '']) => name));
+  const table = read('../README.md');
+  expect([...settings].filter((name) => !table.includes(`\`${name}\``))).toEqual([]);
+});
