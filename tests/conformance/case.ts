@@ -1,6 +1,12 @@
 import type { Peer } from './peer.ts';
 import type { Format } from './wire.ts';
 
+/** How many publications groups of a namespace keep, and for how long. */
+export interface Retention {
+  readonly size: number;
+  readonly ttlMs: number;
+}
+
 /** What a case may use. */
 export interface World {
   readonly format: Format;
@@ -14,13 +20,20 @@ export interface World {
   group(): string;
   /** A method of the server API; undefined when the suite was given no key. */
   readonly api: ((method: string, params: object) => Promise<unknown>) | undefined;
+  /** What a namespace keeps, and a group of it that nobody has used; undefined when the suite was told of none. */
+  readonly retention: (Retention & { group(): string }) | undefined;
 }
+
+/** `protocol`: holds for every server of this protocol; `muster`: for this gateway only. */
+export const KINDS = ['protocol', 'muster'] as const;
+export type Kind = (typeof KINDS)[number];
 
 /** One rule, tried. */
 export interface Case {
   /** Rules of PROTOCOL.md that it tries. */
   readonly rules: readonly string[];
   readonly title: string;
+  readonly kind: Kind;
   /** Default: both. */
   readonly formats?: readonly Format[];
   run(world: World): Promise<void>;

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { Skip } from './case.ts';
+import { KINDS, Skip } from './case.ts';
 import { createWorld, runs, type Subject } from './suite.ts';
 import { FORMATS } from './wire.ts';
 
@@ -13,6 +13,9 @@ const HELP = `npm run conformance -- [URL] [options]      tries every rule of th
   --api URL           server API, such as http://127.0.0.1:8080/api; with --server-key, for rules that need it
   --server-key KEY
   --format FORMAT     json, protobuf or both (both)
+  --kind KIND         protocol (rules of every server of this protocol), muster (rules of this gateway only) or both (both)
+  --retention NAME=SIZE,SECONDS
+                      a namespace that keeps SIZE publications for SECONDS; for the rules about what is kept
   --only TEXT         cases whose title holds this text
 
 The output is TAP; the exit code is 1 when a rule is broken, 2 when the suite could not run.
@@ -61,10 +64,19 @@ const options = () =>
       api: { type: 'string' },
       'server-key': { type: 'string' },
       format: { type: 'string', default: 'both' },
+      kind: { type: 'string', default: 'both' },
+      retention: { type: 'string' },
       only: { type: 'string', default: '' },
       help: { type: 'boolean', short: 'h', default: false },
     },
   });
+
+const retentionFrom = (text: string): NonNullable<Subject['retention']> => {
+  const [, namespace = '', size, seconds] =
+    /^([-\w.]{0,64})=([1-9]\d{0,2}),(\d{1,2}(?:\.\d)?)$/.exec(text) ?? [];
+  if (size === undefined) throw new Error('--retention is NAME=SIZE,SECONDS, such as brief=5,1');
+  return { namespace, size: Number(size), ttlMs: Number(seconds) * 1000 };
+};
 
 const subjectFrom = async ({ values, positionals }: ReturnType<typeof options>): Promise<Subject> => {
   const [given] = positionals;
@@ -80,13 +92,14 @@ const subjectFrom = async ({ values, positionals }: ReturnType<typeof options>):
     url,
     token,
     namespace: values.namespace,
+    ...(values.retention === undefined ? {} : { retention: retentionFrom(values.retention) }),
     ...(api === undefined || key === undefined ? {} : { api: apiOf(api, key) }),
   };
 };
 
 const run = async (): Promise<number> => {
   const given = options();
-  const { format, only, help } = given.values;
+  const { format, kind, only, help } = given.values;
   if (help) {
     process.stdout.write(HELP);
     return 0;
@@ -94,8 +107,11 @@ const run = async (): Promise<number> => {
   const subject = await subjectFrom(given);
   const chosen = FORMATS.filter((one) => format === 'both' || format === one);
   if (chosen.length === 0) throw new Error('--format is json, protobuf or both');
+  const kinds = KINDS.filter((one) => kind === 'both' || kind === one);
+  if (kinds.length === 0) throw new Error('--kind is protocol, muster or both');
   const wanted = runs.filter(
-    ({ format: one, one: { title } }) => chosen.includes(one) && title.includes(only),
+    ({ format: one, one: rule }) =>
+      chosen.includes(one) && kinds.includes(rule.kind) && rule.title.includes(only),
   );
   say(`TAP version 14\n1..${wanted.length}`);
   const counts = { passed: 0, failed: 0, skipped: 0 };

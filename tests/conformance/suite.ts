@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import type { Case, World } from './case.ts';
+import type { Case, Retention, World } from './case.ts';
 import { connecting } from './cases/connecting.ts';
 import { deltas } from './cases/deltas.ts';
 import { keeping } from './cases/keeping.ts';
+import { retaining } from './cases/retaining.ts';
 import { subscribing } from './cases/subscribing.ts';
 import { openPeer } from './peer.ts';
 import { createWire, FORMATS, type Format } from './wire.ts';
@@ -16,9 +17,11 @@ export interface Subject {
   /** Starts the names of all groups that are used: a namespace, or nothing. */
   readonly namespace?: string;
   readonly api?: World['api'];
+  /** A namespace that keeps few publications for a short time. */
+  readonly retention?: Retention & { readonly namespace: string };
 }
 
-const CASES: readonly Case[] = [...connecting, ...subscribing, ...keeping, ...deltas];
+const CASES: readonly Case[] = [...connecting, ...subscribing, ...keeping, ...retaining, ...deltas];
 
 /** Every case in every form it concerns. */
 export const runs: readonly { readonly format: Format; readonly one: Case }[] = FORMATS.flatMap((format) =>
@@ -26,10 +29,14 @@ export const runs: readonly { readonly format: Format; readonly one: Case }[] = 
 );
 
 /** What a case needs of the subject. */
-export const createWorld = ({ url, token, namespace = '', api }: Subject, format: Format): World => {
+export const createWorld = (
+  { url, token, namespace = '', api, retention }: Subject,
+  format: Format,
+): World => {
   const wire = createWire(format);
   const open = () => openPeer(url, wire);
-  const prefix = namespace === '' ? '' : `${namespace}:`;
+  const groupIn = (one: string) =>
+    `${one === '' ? '' : `${one}:`}conformance-${randomBytes(6).toString('hex')}`;
   return {
     format,
     open,
@@ -42,6 +49,7 @@ export const createWorld = ({ url, token, namespace = '', api }: Subject, format
       if (!connect) throw new Error(`connect was refused: ${JSON.stringify(error)}`);
       return peer;
     },
-    group: () => `${prefix}conformance-${randomBytes(6).toString('hex')}`,
+    group: () => groupIn(namespace),
+    retention: retention && { ...retention, group: () => groupIn(retention.namespace) },
   };
 };

@@ -1,3 +1,6 @@
+import { rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -10,10 +13,16 @@ const stores = useTestStores({ migrate });
 let sessions: TestService;
 let gateway: TestGateway;
 let subject: Subject;
+const file = join(tmpdir(), `muster-conformance-${process.pid}.json`);
+/** Groups that keep little. */
+const BRIEF = { namespace: 'brief', size: 5, ttlMs: 1_000 };
 
 beforeAll(async () => {
   sessions = await startService(stores);
-  gateway = await startGateway(stores, sessions.opsUrl);
+  const { namespace: name, size, ttlMs } = BRIEF;
+  const brief = { name, permissive: true, history_size: size, history_ttl: ttlMs };
+  await writeFile(file, JSON.stringify({ without_namespace: { permissive: true }, namespaces: [brief] }));
+  gateway = await startGateway(stores, sessions.opsUrl, { GROUPS_FILE: file });
   const { body } = await sessions.service('POST', '/v1/sessions', {
     user_id: 'u_rules',
     transport: 'bearer',
@@ -23,10 +32,11 @@ beforeAll(async () => {
     const call = { method: 'POST', headers, body: JSON.stringify(params) };
     return (await (await fetch(`${gateway.url}/api/${method}`, call)).json()).result;
   };
-  subject = { url: `${gateway.wsUrl}/connection/websocket`, token: body.token, api };
+  subject = { url: `${gateway.wsUrl}/connection/websocket`, token: body.token, api, retention: BRIEF };
 });
 afterAll(async () => {
   for (const app of [gateway, sessions]) await app?.[Symbol.asyncDispose]();
+  await rm(file, { force: true });
 });
 
 test.each(runs.map(({ format, one }) => [one.rules.join(' '), format, one.title, one] as const))(

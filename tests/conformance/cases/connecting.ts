@@ -3,6 +3,7 @@ import { type Case, closes, holds, same } from '../case.ts';
 /** What comes before and with `connect`. */
 export const connecting: readonly Case[] = [
   {
+    kind: 'protocol',
     rules: ['RP5'],
     title: 'a good credential is answered with client id, version and pings',
     run: async ({ open, credential }) => {
@@ -16,6 +17,7 @@ export const connecting: readonly Case[] = [
     },
   },
   {
+    kind: 'protocol',
     rules: ['FR1'],
     title: 'commands sent together with connect are answered after it, in order',
     run: async ({ open, credential, group }) => {
@@ -31,6 +33,7 @@ export const connecting: readonly Case[] = [
     },
   },
   {
+    kind: 'protocol',
     rules: ['CD1'],
     title: 'a token that is none closes with 3500',
     run: async ({ open }) => {
@@ -40,6 +43,7 @@ export const connecting: readonly Case[] = [
     },
   },
   {
+    kind: 'protocol',
     rules: ['CD1'],
     title: 'any command before connect closes with 3501',
     run: async ({ open, group }) => {
@@ -49,6 +53,7 @@ export const connecting: readonly Case[] = [
     },
   },
   {
+    kind: 'protocol',
     rules: ['CD1'],
     title: 'a second connect closes with 3501',
     run: async ({ connect, credential }) => {
@@ -58,6 +63,7 @@ export const connecting: readonly Case[] = [
     },
   },
   {
+    kind: 'protocol',
     rules: ['FR5'],
     title: 'a pong that nobody asked for closes with 3501',
     run: async ({ connect }) => {
@@ -67,6 +73,7 @@ export const connecting: readonly Case[] = [
     },
   },
   {
+    kind: 'protocol',
     rules: ['FR3'],
     title: 'id 0 closes with 3501',
     run: async ({ connect, group }) => {
@@ -76,6 +83,7 @@ export const connecting: readonly Case[] = [
     },
   },
   {
+    kind: 'protocol',
     rules: ['FR2'],
     title: 'a command without a method closes with 3501',
     run: async ({ connect }) => {
@@ -86,6 +94,7 @@ export const connecting: readonly Case[] = [
   },
   ...['', '\n', '{', '[]', 'null', '1', '{"id":1}\n\n{"id":2}', '{"id":-1,"send":{}}'].map(
     (frame): Case => ({
+      kind: 'protocol',
       rules: ['FR2'],
       title: `the frame ${JSON.stringify(frame)} closes with 3501`,
       formats: ['json'],
@@ -98,6 +107,7 @@ export const connecting: readonly Case[] = [
   ),
   ...[[], [5], [0], [0xff, 0xff, 0xff, 0xff, 0xff], [2, 8], [1, 8]].map(
     (bytes): Case => ({
+      kind: 'protocol',
       rules: ['PB13'],
       title: `the frame of bytes [${bytes}] closes with 3501`,
       formats: ['protobuf'],
@@ -109,6 +119,7 @@ export const connecting: readonly Case[] = [
     }),
   ),
   {
+    kind: 'protocol',
     rules: ['FR1'],
     title: 'one newline at the end of a frame is allowed',
     formats: ['json'],
@@ -119,6 +130,7 @@ export const connecting: readonly Case[] = [
     },
   },
   {
+    kind: 'protocol',
     rules: ['FR4', 'FR6'],
     title: 'unknown fields are ignored, and null is absent',
     formats: ['json'],
@@ -131,6 +143,7 @@ export const connecting: readonly Case[] = [
     },
   },
   {
+    kind: 'protocol',
     rules: ['RP1'],
     title: 'a frame larger than the limit closes with 1009',
     run: async ({ connect, group }) => {

@@ -25,6 +25,7 @@ const targetSize = (delta: string): number => {
 /** Publications as changes of the ones before. */
 export const deltas: readonly Case[] = [
   {
+    kind: 'protocol',
     rules: ['DL1', 'DL3'],
     title: 'the first publication is whole and a string, those after it may be deltas and are strings too',
     formats: ['json'],
@@ -43,6 +44,7 @@ export const deltas: readonly Case[] = [
     },
   },
   {
+    kind: 'protocol',
     rules: ['DL4', 'DL5'],
     title: 'who comes later gets the first one whole, and history is never deltas',
     formats: ['json'],

@@ -18,6 +18,7 @@ const numbers = (publications: readonly { data: unknown }[] = []) => publication
 /** Streams, recovery, history and presence. */
 export const keeping: readonly Case[] = [
   {
+    kind: 'protocol',
     rules: ['RP2'],
     title: 'publications are numbered from 1, and a subscribe tells the position',
     run: async (world) => {
@@ -36,6 +37,7 @@ export const keeping: readonly Case[] = [
     },
   },
   {
+    kind: 'protocol',
     rules: ['RP1'],
     title: 'who comes back with a position gets what was missed',
     run: async (world) => {
@@ -55,6 +57,7 @@ export const keeping: readonly Case[] = [
     },
   },
   {
+    kind: 'protocol',
     rules: ['RP4'],
     title: 'a position of another epoch is not recovered, and is error 112 for who wants to know',
     run: async (world) => {
@@ -69,6 +72,7 @@ export const keeping: readonly Case[] = [
     },
   },
   {
+    kind: 'protocol',
     rules: ['RP3'],
     title: 'history is read forwards, backwards, from a position, and position only',
     run: async (world) => {
@@ -90,6 +94,7 @@ export const keeping: readonly Case[] = [
     },
   },
   {
+    kind: 'protocol',
     rules: ['RP4'],
     title: 'history of another epoch is error 112, backwards from nothing 107',
     run: async (world) => {
@@ -105,6 +110,7 @@ export const keeping: readonly Case[] = [
     },
   },
   {
+    kind: 'protocol',
     rules: ['RP3'],
     title: 'presence tells who is in a group, and counts them',
     run: async (world) => {
@@ -121,6 +127,7 @@ export const keeping: readonly Case[] = [
     },
   },
   {
+    kind: 'protocol',
     rules: ['RP4'],
     title: 'a call of the application is answered, or told to be unknown',
     run: async ({ connect }) => {

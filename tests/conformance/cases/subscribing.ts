@@ -1,4 +1,4 @@
-import { type Case, closes, holds, Skip, same, targetOf, type World } from '../case.ts';
+import { type Case, closes, holds, type Kind, Skip, same, targetOf, type World } from '../case.ts';
 import type { Peer } from '../peer.ts';
 
 const subscribed = async (peer: Peer, channel: string, more: object = {}) => {
@@ -8,7 +8,13 @@ const subscribed = async (peer: Peer, channel: string, more: object = {}) => {
 };
 const publish = async (peer: Peer, channel: string, data: unknown) =>
   same('publish', (await peer.ask({ publish: { channel, data } })).publish, {});
-const refused = (title: string, params: (world: World) => object, code: number): Case => ({
+const refused = (
+  title: string,
+  params: (world: World) => object,
+  code: number,
+  kind: Kind = 'protocol',
+): Case => ({
+  kind,
   rules: ['RP4'],
   title: `${title} is error ${code}`,
   run: async (world) => {
@@ -17,6 +23,7 @@ const refused = (title: string, params: (world: World) => object, code: number):
   },
 });
 const closing = (title: string, params: (world: World) => object): Case => ({
+  kind: 'protocol',
   rules: ['CD1'],
   title: `${title} closes with 3501`,
   run: async (world) => {
@@ -29,6 +36,7 @@ const closing = (title: string, params: (world: World) => object): Case => ({
 /** Groups and what is sent to them. */
 export const subscribing: readonly Case[] = [
   {
+    kind: 'protocol',
     rules: ['RP1'],
     title: 'all members get a publication, the publisher too, with who it is from',
     run: async ({ connect, group }) => {
@@ -47,6 +55,7 @@ export const subscribing: readonly Case[] = [
     },
   },
   {
+    kind: 'protocol',
     rules: ['FR7'],
     title: 'numbers and members of a payload are passed on as they were written',
     formats: ['json'],
@@ -62,6 +71,7 @@ export const subscribing: readonly Case[] = [
     },
   },
   {
+    kind: 'protocol',
     rules: ['FR1'],
     title: 'a hundred publications come once and in order',
     run: async ({ connect, group }) => {
@@ -79,6 +89,7 @@ export const subscribing: readonly Case[] = [
     },
   },
   {
+    kind: 'protocol',
     rules: ['FR1'],
     title: 'subscribe, unsubscribe and subscribe in one frame are done in this order',
     run: async ({ connect, group }) => {
@@ -97,6 +108,7 @@ export const subscribing: readonly Case[] = [
     },
   },
   {
+    kind: 'protocol',
     rules: ['RP1'],
     title: 'after unsubscribe nothing of the group comes; leaving twice is a success',
     run: async ({ connect, group }) => {
@@ -114,6 +126,7 @@ export const subscribing: readonly Case[] = [
     },
   },
   {
+    kind: 'protocol',
     rules: ['RP4'],
     title: 'a second subscribe is error 105',
     run: async ({ connect, group }) => {
@@ -128,7 +141,7 @@ export const subscribing: readonly Case[] = [
   refused(
     'a subscription of another kind',
     ({ group }) => ({ subscribe: { channel: group(), type: 1 } }),
-    107,
+    103,
   ),
   refused('a private group without leave', ({ group }) => ({ subscribe: { channel: `$${group()}` } }), 103),
   refused(
@@ -136,12 +149,13 @@ export const subscribing: readonly Case[] = [
     ({ group }) => ({ subscribe: { channel: `${group()}#somebody-else` } }),
     103,
   ),
-  refused('publishing to no proper name', () => ({ publish: { channel: 'a\tb', data: 1 } }), 107),
+  refused('publishing to no proper name', () => ({ publish: { channel: 'a\tb', data: 1 } }), 107, 'muster'),
   closing('subscribing to an empty name', () => ({ subscribe: { channel: '' } })),
   closing('publishing to an empty name', () => ({ publish: { channel: '', data: 1 } })),
   closing('an unknown kind of delta', ({ group }) => ({ subscribe: { channel: group(), delta: 'xdelta' } })),
   closing('leaving an empty name', () => ({ unsubscribe: { channel: '' } })),
   {
+    kind: 'protocol',
     rules: ['FR6', 'FR9'],
     title: 'names such as __proto__ are names',
     run: async ({ connect }) => {
@@ -153,6 +167,7 @@ export const subscribing: readonly Case[] = [
     },
   },
   {
+    kind: 'protocol',
     rules: ['CC1'],
     title: 'who takes a number for a group gets it in every push instead of the name',
     // In the binary form gateways give numbers only where they are told to.
@@ -177,6 +192,7 @@ export const subscribing: readonly Case[] = [
     },
   },
   {
+    kind: 'protocol',
     rules: ['CD1'],
     title: 'the server puts a connection into a group, and it is told',
     run: async ({ connect, group, api, credential }) => {
@@ -191,6 +207,7 @@ export const subscribing: readonly Case[] = [
     },
   },
   {
+    kind: 'protocol',
     rules: ['CD1'],
     title: 'the server ends a subscription with a push',
     run: async ({ connect, group, api, credential }) => {
@@ -204,6 +221,7 @@ export const subscribing: readonly Case[] = [
     },
   },
   {
+    kind: 'protocol',
     rules: ['CD1'],
     title: 'the server ends a connection with a code and a reason',
     run: async ({ connect, api, credential }) => {

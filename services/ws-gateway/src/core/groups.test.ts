@@ -15,7 +15,7 @@ const REFUSALS: [string, object[], number][] = [
   ['a name that is not ASCII', [subscribe('caf\u00e9')], 107],
   ['a private group', [subscribe('$vip')], 103],
   ["somebody's group", [subscribe('a#1')], 103],
-  ['another kind of subscription', [{ id: 2, subscribe: { channel: 'a', type: 1 } }], 107],
+  ['another kind of subscription', [{ id: 2, subscribe: { channel: 'a', type: 1 } }], 103],
   ['a malformed filter', [{ id: 2, subscribe: { channel: 'a', tf: { key: 'x' } } }], 107],
   ['publishing nothing', [{ id: 2, publish: { channel: 'a' } }], 107],
   ['publishing to a bad name', [publish('caf\u00e9', 1)], 107],

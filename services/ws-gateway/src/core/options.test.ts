@@ -62,7 +62,7 @@ test('[NS7] a subscription is refused for the first thing that is wrong with it'
   };
   expect(await errorOf({ channel: 'a' })).toBeUndefined();
   expect(await errorOf({ channel: 'a', type: 4, delta: 'x' })).toBe(108);
-  expect(await errorOf({ channel: 'a', type: 1, delta: 'x' })).toBe(107);
+  expect(await errorOf({ channel: 'a', type: 1, delta: 'x' })).toBe(103);
   expect(await errorOf({ channel: 'x'.repeat(256) })).toBe(107);
   expect(await errorOf({ channel: 'a', tf: {} })).toBe(105);
   expect(await errorOf({ channel: 'ż' })).toBe(106);

@@ -206,7 +206,7 @@ const checkName = (
   command: SubscribeCommand,
 ): GroupName | ReplyError => {
   if (command.type === SHARED_POLL) return ReplyError.NotAvailable;
-  if (command.type !== 0) return ReplyError.BadRequest;
+  if (command.type !== 0) return ReplyError.PermissionDenied;
   if (command.channel.length > MAX_GROUP_NAME_LENGTH) return ReplyError.BadRequest;
   if (memberships.has(command.channel)) return ReplyError.AlreadySubscribed;
   if (memberships.size >= maxSubscriptions) return ReplyError.LimitExceeded;
