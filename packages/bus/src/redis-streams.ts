@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto';
 import type { RedisConnections, RedisLane } from '@muster/kit/redis';
 import { AppError } from '@muster/protocol/errors';
 import { dataAtOf, type Entry } from './draft.ts';
@@ -6,16 +7,26 @@ import { createEpochs } from './epochs.ts';
 import { groupKeys } from './keys.ts';
 import { runInOrder } from './ordered-script.ts';
 import { type GroupPosition, parseGroupPosition } from './position.ts';
-import { APPEND, CLEAR, DISOWN, READ, runScript, type Script } from './scripts.ts';
+import { appendScript, CLEAR, DISOWN, READ, runScript, type Script } from './scripts.ts';
 import { type Appended, IDEMPOTENCY_TTL_MS, type StreamPage, type Streams } from './streams.ts';
 import { WriteFault } from './write-fault.ts';
 
 const OUTCOMES: readonly Appended['outcome'][] = ['published', 'repeated', 'outdated', 'unheard'];
 const TOPS_BATCH = 500;
 
+/** Redis keeps each script until it restarts, so there is a limit to how many there can be. */
+const SCRIPT_NUMBERS = 65_536;
+let lastNumber = randomInt(SCRIPT_NUMBERS);
+/** Never the same twice in a process; the same in two processes once in 65,536 pairs. */
+const nextScript = (): Script => {
+  lastNumber = (lastNumber + 1) % SCRIPT_NUMBERS;
+  return appendScript(lastNumber);
+};
+
 /** Streams in Redis: one Lua call per operation, every key of a group in one slot. */
 export const createRedisStreams = (redis: RedisConnections, appender: () => RedisLane): Streams => {
   const newEpoch = createEpochs();
+  const append = nextScript();
   const keysOf = (group: Parameters<Streams['clear']>[0]) => groupKeys(redis.prefix, group);
   const reading = (script: Script, keys: readonly string[], args: readonly (string | number)[]) =>
     guarded(() => redis.retry((lane) => runScript(lane, script, keys, args)));
@@ -38,7 +49,7 @@ export const createRedisStreams = (redis: RedisConnections, appender: () => Redi
       ];
       const keys = [stream, meta, ...(idempotencyKey === undefined ? [] : [`${result}${idempotencyKey}`])];
       // Not repeated on a fault: without an idempotency key it might be published twice.
-      const answer = await runInOrder(appender(), APPEND, keys, args).catch((cause: unknown) => {
+      const answer = await runInOrder(appender(), append, keys, args).catch((cause: unknown) => {
         throw new WriteFault(cause);
       });
       const [, , outcome] = answer as unknown[];

@@ -1,4 +1,4 @@
-import { createHash, randomInt } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import type { RedisLane } from '@muster/kit/redis';
 import { Cluster, type Redis } from 'ioredis';
 
@@ -20,9 +20,12 @@ const script = (source: string): Script => ({
  *      14 channel: no key, for a cluster would take it for one that has moved already ·
  *      15 command that counts who listens to the channel, where a stream begins only if somebody does; '' begins it anyway
  * Answers offset, epoch, outcome (0 published, 1 repeated, 2 outdated, 3 unheard).
+ * Each replica has a number, hence a script of its own: after SCRIPT FLUSH no other replica makes it known again in the
+ * middle of calls that are on their way.
  */
-export const APPEND = script(`
--- ${randomInt(256)}: another replica that loads its own does not make ours known again in the middle of our calls.
+export const appendScript = (number: number): Script =>
+  script(`
+-- ${number}
 if ARGV[10] ~= '0' then
   local known = redis.call('HMGET', KEYS[3], 's', 'e')
   if known[1] then return {known[1], known[2], 1} end
