@@ -153,7 +153,7 @@ test('[ST32] when Redis forgets its scripts while a replica publishes, its publi
   const unknownScripts = async () =>
     Number(/errorstat_NOSCRIPT:count=(\d+)/.exec(await admin.info('errorstats'))?.[1] ?? 0);
   const appendOnce = (bus: typeof one) =>
-    bus.append('own' as GroupName, draftPublication('own' as GroupName, { data: '1' }), { retention });
+    bus.append('own' as GroupKey, draftPublication('own' as GroupKey, { data: '1' }), { retention });
   for (const bus of [one, two]) await appendOnce(bus);
   const before = await unknownScripts();
   await admin.script('FLUSH');

@@ -373,12 +373,17 @@ test('[RV3] without the bus grants and raises reach sockets within five seconds,
   await within(DEAF_BOUND_MS, begun, 'the end of the membership', () => unsubscribeIn(protocol, 'board:1'));
   await within(DEAF_BOUND_MS, begun, 'the end of the plain socket', () => isClosed(plain));
   expect(await stepped.closed).toMatchObject({ code: 3014 });
-  // Who has come back with the new token is not closed again by the same change.
-  const back = await connect(body.token);
-  await back.reply(1);
+  // Who comes back with the new token is not closed by the same change: not once let in, and not while that is decided.
+  const back: RawClient[] = [];
   const polls = () =>
     sessions.metric('db_client_operation_duration_seconds_count{operation="find_changed_within"}');
   const before = await polls();
-  await until(async () => (await polls()) >= before + 2, { what: 'two more polls' });
-  expect(isClosed(back)).toBe(false);
+  while ((await polls()) < before + 3) {
+    const client = await connect(body.token);
+    await Promise.race([client.reply(1), client.closed]);
+    expect(isClosed(client)).toBe(false);
+    back.push(client);
+    if (back.length > 3) back.splice(1, 1)[0]?.socket.terminate();
+  }
+  expect(back.some(isClosed)).toBe(false);
 });

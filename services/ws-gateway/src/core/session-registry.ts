@@ -9,7 +9,7 @@ export interface SessionRegistry {
   end(id: SessionId, why: string): number;
   /**
    * Tells every holder that the privileges of this session have changed, and forgets them. With a revision, only those that know
-   * an older one: what is asked again and again must not end who has come back.
+   * an older one: what is asked again and again must not end who has come back, nor who is being let in and may know the newest.
    */
   renew(id: SessionId, why: string, rev?: number): number;
   /** Gives a newer revision of a session to its holders, which stay. */
@@ -60,7 +60,7 @@ export const createSessionRegistry = (): SessionRegistry => {
     end: (id, why) => tellAll(id, (holder) => holder.endSession(why)),
     renew: (id, why, rev) => {
       if (rev === undefined) return tellAll(id, (holder) => holder.renewSession(why));
-      const old = holdersOf(id).filter((one) => isOlder(one, rev));
+      const old = holdersOf(id).filter((one) => one.identity !== undefined && isOlder(one, rev));
       for (const holder of old) {
         release(id, holder);
         holder.renewSession(why);
