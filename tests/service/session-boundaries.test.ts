@@ -306,7 +306,7 @@ const EXACT: readonly [string, object, RegExp][] = [
   ['user', { userId: 'user-777' }, /sessions(_live)?_by_user/],
   ['session at the issuer', { idpSid: 'sid-777' }, /sessions_by_idp_session/],
   ['subject at the issuer', { idpSub: 'sub-777' }, /sessions_by_idp_subject/],
-  ['address', { ip: '10.7.77.5' }, /sessions_by_(created|last)_ip/],
+  ['address', { addresses: ['10.7.77.0/24'] }, /sessions_by_(created|last)_ip/],
   ['client', { client: 'rare' }, /sessions_by_client/],
 ];
 

@@ -6,10 +6,12 @@ import type { World } from '@muster/kit/world';
 import { createSnapshotStore } from '@muster/session/snapshot';
 import { createTouchBuffer, createTouchThrottle } from '@muster/session/touch';
 import type { SessionServiceConfig } from './config.ts';
+import { createAddresses } from './core/addresses.ts';
 import { guardSnapshots } from './core/guarded-snapshots.ts';
 import type { KeyRing } from './core/key-ring.ts';
 import { createToucher } from './core/toucher.ts';
 import { createSessionMetrics } from './metrics.ts';
+import { createAddressStore } from './store/address-store.ts';
 import { createAdminStore } from './store/admin-store.ts';
 import { createKeyStore } from './store/key-store.ts';
 import { createOutboxStore } from './store/outbox-store.ts';
@@ -60,6 +62,8 @@ export const createBase = (
     instruments,
     signer: stores.ring.signer,
     keys: stores.ring.keys,
+    addresses: createAddresses(config.ipMode, stores.ring.keys),
+    addressStore: createAddressStore(postgres),
     store: {
       ...createSessionStore(postgres, toucher.latest),
       ...createChangeStore(postgres, toucher.latest),

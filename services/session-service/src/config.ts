@@ -19,6 +19,7 @@ import { cookieNameFor } from '@muster/session/cookie';
 import { createTenantHosts, type TenantHosts } from '@muster/session/tenant-hosts';
 import { z } from 'zod';
 import { type IssuerConfig, issuerProblems, issuersField } from './config-oidc.ts';
+import { IP_MODES, type IpMode } from './core/addresses.ts';
 
 const MIN_SECRET_BYTES = 32;
 const MIN_KEY_BYTES = 16;
@@ -136,6 +137,10 @@ export const settings = z.object({
         'SE42',
       ),
     ),
+  SESSION_IP_MODE: z
+    .enum(IP_MODES)
+    .default('truncated')
+    .describe('what is kept of addresses: `truncated` to /24 and /48, `full`, `hashed`, `none`'),
   TRUSTED_PROXIES: field
     .list()
     .describe('addresses or networks of load balancers whose `X-Forwarded-For` counts'),
@@ -212,6 +217,7 @@ export interface SessionServiceConfig {
     readonly key: number;
     readonly failures: number;
   };
+  readonly ipMode: IpMode;
   readonly trustedProxies: readonly string[];
   readonly outboxPollMs: number;
   readonly sweep: {
@@ -264,6 +270,7 @@ export const readConfig = (env: NodeJS.ProcessEnv): SessionServiceConfig => {
       key: parsed.KEY_LIMIT_PER_MINUTE,
       failures: parsed.FAILURE_LIMIT_PER_MINUTE,
     },
+    ipMode: parsed.SESSION_IP_MODE,
     trustedProxies: parsed.TRUSTED_PROXIES,
     outboxPollMs: parsed.OUTBOX_POLL_MS,
     sweep: {

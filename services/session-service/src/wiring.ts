@@ -7,6 +7,7 @@ import type { SessionId } from '@muster/session/token';
 import { type Base, createBase, type Stores } from './base.ts';
 import type { SessionServiceConfig } from './config.ts';
 import { type Connections, createConnections } from './connections.ts';
+import { createAddressRewrite } from './core/address-rewrite.ts';
 import { createAdmin } from './core/admin.ts';
 import { createApiKeys } from './core/api-keys.ts';
 import { type AuthenticateDeps, judge } from './core/authenticate.ts';
@@ -19,6 +20,7 @@ import { createLoader } from './core/loader.ts';
 import { createPropagation, type Propagation } from './core/propagation.ts';
 import { createRelay, type Relay } from './core/relay.ts';
 import { createReuseWatch } from './core/reuse.ts';
+import { toSnapshot } from './core/session.ts';
 import { createSessions, type Sessions } from './core/sessions.ts';
 import { createSweeper, type Sweeper } from './core/sweeper.ts';
 import { MAX_DATA_BYTES } from './http/bodies.ts';
@@ -146,22 +148,35 @@ const heartbeatOf = (base: Base): Heartbeat =>
     emit: (ids, why) => emitSessionChange(base, { k: 'end', ids, why, at: base.clock.now() }),
   });
 
-const sweeperOf = (
-  { config, clock, log, sweepStore, toucher, instruments }: Base,
-  sessions: Sessions,
-): Sweeper =>
-  createSweeper({
+const sweeperOf = (base: Base, sessions: Sessions): Sweeper => {
+  const { config, clock, log, sweepStore, toucher, instruments } = base;
+  return createSweeper({
     now: () => clock.now(),
     log,
     store: sweepStore,
     pending: (ids) => toucher.pending(ids),
     end: (ids, reason, actor) => sessions.end(ids, reason, actor),
     ...config.sweep,
+    rewriteAddresses: addressRewriteOf(base),
     onSwept: ({ deleted }) => {
       instruments.sweptDeleted.inc(deleted);
       instruments.sweptAt.set(clock.now() / 1000);
     },
     onCensus: (active) => instruments.active.set(active),
+  });
+};
+
+const addressRewriteOf = ({ clock, log, addresses, addressStore, store, cache }: Base) =>
+  createAddressRewrite({
+    now: () => clock.now(),
+    log,
+    addresses,
+    store: addressStore,
+    refresh: async (ids) => {
+      for (const record of await store.findMany(ids)) {
+        if (record.endedAt === null) await cache.refresh(toSnapshot(record, clock.now()));
+      }
+    },
   });
 
 const contextOf = (
@@ -173,7 +188,7 @@ const contextOf = (
     connections: Connections;
   },
 ): HttpContext => {
-  const { config, clock, random, signer, keys, instruments, toucher } = base;
+  const { config, clock, random, signer, keys, addresses, instruments, toucher } = base;
   const { propagation, sessions, checking, connections } = rules;
   const admin = createAdmin({
     store: base.adminStore,
@@ -189,6 +204,7 @@ const contextOf = (
     random,
     signer,
     keys,
+    addresses,
     apiKeys: createApiKeys({ ...base, store: base.keyStore, given: config.serviceApiKeys }),
     sessions,
     admin,

@@ -5,7 +5,7 @@ const IPV6_BITS = 48;
 /** One household or server usually owns a /64. */
 const IPV6_BUCKET_BITS = 64;
 
-/** An address shortened to its network (/24, /48), as it is stored; null for anything that is no address. */
+/** An address shortened to its network (/24, /48), as it is stored by default; null for anything that is no address. */
 export const shortenIp = (text: string | undefined): string | null => networkOf(text, IPV4_BITS, IPV6_BITS);
 
 /** Under which name a caller's requests are counted: the IPv4 address, or the IPv6 /64. */
@@ -22,7 +22,8 @@ const MAX_IP_LENGTH = 45;
 export const isIp = (text: string): boolean =>
   text.length <= MAX_IP_LENGTH && (ipaddr.IPv4.isValidFourPartDecimal(text) || ipaddr.IPv6.isValid(text));
 
-const networkOf = (text: string | undefined, v4Bits: number, v6Bits: number): string | null => {
+/** The network of an address with that many bits; null for anything that is no address. */
+export const networkOf = (text: string | undefined, v4Bits: number, v6Bits: number): string | null => {
   if (text === undefined || !isIp(text)) return null;
   const address = ipaddr.process(text);
   const bits = address.kind() === 'ipv4' ? v4Bits : v6Bits;

@@ -214,8 +214,10 @@ export interface SearchFilter {
   readonly tenant: string;
   readonly state: 'live' | 'ended' | 'all';
   readonly userId?: string | undefined;
-  /** Address or network. */
+  /** A network. */
   readonly ip?: string | undefined;
+  /** Spellings of a single address. */
+  readonly addresses?: readonly string[] | undefined;
   readonly deviceId?: string | undefined;
   readonly client?: string | undefined;
   /** Text that the label or the user agent contains. */

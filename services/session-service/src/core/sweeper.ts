@@ -40,6 +40,8 @@ interface SweeperDeps extends Retention {
   readonly end: (ids: readonly SessionId[], reason: EndReason, actor: Actor) => Promise<{ ended: number }>;
   readonly intervalMs: number;
   readonly eventDays: number;
+  /** Makes addresses that are stored already as strict as the setting asks, a part in each round. */
+  readonly rewriteAddresses: () => Promise<void>;
   readonly onSwept: (result: { deleted: number }) => void;
   /** Told every minute how many sessions there are. */
   readonly onCensus: (active: number) => void;
@@ -72,6 +74,7 @@ export const createSweeper = (deps: SweeperDeps): Sweeper => {
       countedAt = deps.now();
       deps.onCensus(await deps.store.countActive());
     }
+    await deps.rewriteAddresses();
     deps.onSwept({ deleted });
     return ended + idle;
   };

@@ -5,6 +5,7 @@ import type { TicketStore } from '@muster/session/tickets';
 import type { SessionId, TokenSigner } from '@muster/session/token';
 import type { SessionServiceConfig } from '../config.ts';
 import type { Connections } from '../connections.ts';
+import type { Addresses } from '../core/addresses.ts';
 import type { Admin } from '../core/admin.ts';
 import type { ApiKeys } from '../core/api-keys.ts';
 import type { Authenticated } from '../core/authenticate.ts';
@@ -27,6 +28,7 @@ export interface HttpContext {
   readonly random: Random;
   readonly signer: TokenSigner;
   readonly keys: DerivedKeys;
+  readonly addresses: Addresses;
   readonly apiKeys: ApiKeys;
   readonly sessions: Sessions;
   readonly changes: Changes;

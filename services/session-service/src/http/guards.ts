@@ -7,7 +7,6 @@ import { firstLive, type Standing } from '@muster/session/first-live';
 import type { Request, Response } from 'express';
 import { type Authenticated, tenantIn } from '../core/authenticate.ts';
 import { isCsrfToken, judgeOrigin } from '../core/csrf.ts';
-import { shortenIp } from '../core/ip.ts';
 import type { LegacyImport } from '../core/legacy.ts';
 import type { Actor } from '../core/ports.ts';
 import { MAX_USER_AGENT, summarizeUserAgent } from '../core/user-agent.ts';
@@ -33,7 +32,7 @@ export const userGuard =
   async (req: Request, res: Response): Promise<UserCaller> => {
     const found = await findSession(context, req, res);
     if (!found.verdict.ok) throw await refusal(context, found, req, res);
-    const caller = { ...found.verdict, via: found.via, actor: actorOf('user', req) };
+    const caller = { ...found.verdict, via: found.via, actor: actorOf(context, 'user', req) };
     context.limits.caller('session', caller.snapshot.id, res);
     confirmSecret(context, caller);
     if (unsafe && found.via === 'cookie') requireOwnOrigin(context, req, caller);
@@ -52,7 +51,7 @@ export const logoutGuard =
   ): Promise<UserCaller | { readonly over: true; readonly via: 'cookie' | 'bearer' }> => {
     const found = await findSession(context, req, res);
     if (found.verdict.ok) {
-      const caller = { ...found.verdict, via: found.via, actor: actorOf('user', req) };
+      const caller = { ...found.verdict, via: found.via, actor: actorOf(context, 'user', req) };
       if (found.via === 'cookie') requireOwnOrigin(context, req, caller);
       return caller;
     }
@@ -67,9 +66,13 @@ const refuseImpersonated = ({ snapshot }: UserCaller): void => {
 };
 
 /** Who did something, for the log book. */
-export const actorOf = (name: string, req: Request): Actor => ({
+export const actorOf = (
+  { addresses }: Pick<HttpContext, 'addresses'>,
+  name: string,
+  req: Request,
+): Actor => ({
   name,
-  ip: shortenIp(req.ip),
+  ip: addresses.stored(req.ip),
   requestId: req.res === undefined ? null : requestIdOf(req.res),
 });
 
@@ -145,7 +148,7 @@ const adopt = async (
   const adopted = await legacy.adopt({
     cookieHeader: req.headers.cookie,
     client: { kind: 'web', summary: summarizeUserAgent(userAgent), userAgent, deviceId: null },
-    actor: actorOf('legacy', req),
+    actor: actorOf(context, 'legacy', req),
   });
   if (adopted === undefined) return undefined;
   const { session, token } = adopted;
@@ -211,7 +214,7 @@ const refusal = async (
     case 'reused':
       context.limits.staleSecret(verdict.record.id);
       await context.reuse.seen(verdict.record, verdict.kind, {
-        actor: actorOf('user', req),
+        actor: actorOf(context, 'user', req),
         userAgent: headerOf(req, 'user-agent')?.slice(0, MAX_USER_AGENT) ?? null,
       });
       return new AppError('STALE_TOKEN');

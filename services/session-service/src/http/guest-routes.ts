@@ -2,7 +2,6 @@ import { type Route, route } from '@muster/http/route';
 import { AppError } from '@muster/protocol/errors';
 import type { Request, Response } from 'express';
 import { judgeOrigin } from '../core/csrf.ts';
-import { shortenIp } from '../core/ip.ts';
 import type { Actor } from '../core/ports.ts';
 import { MAX_USER_AGENT, summarizeUserAgent } from '../core/user-agent.ts';
 import { guestSessionBody, openedSchema } from './bodies.ts';
@@ -44,7 +43,7 @@ export const guestRoutes = (context: HttpContext): Route[] => [
           remember: true,
           label: body.label ?? null,
           client: { kind: 'web', summary: summarizeUserAgent(userAgent), userAgent, deviceId: null },
-          ip: shortenIp(req.ip),
+          ip: context.addresses.stored(req.ip),
           country: null,
           auth: { time: undefined, aal: 0, amr: [], idp: null, idpSid: null, idpSub: null },
           actor: null,
@@ -74,5 +73,5 @@ const guestGuard = async (context: HttpContext, req: Request, res: Response): Pr
   if (origin === 'foreign')
     throw new AppError('CSRF', { detail: 'This request comes from a page of another site.' });
   await context.limits.guest(req, res, tenantOf(context, req));
-  return actorOf('guest', req);
+  return actorOf(context, 'guest', req);
 };

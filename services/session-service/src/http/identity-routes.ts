@@ -5,7 +5,7 @@ import type { Request, Response } from 'express';
 import { z } from 'zod';
 import { judgeOrigin } from '../core/csrf.ts';
 import type { TokenFault } from '../core/identity-ports.ts';
-import { isIp, shortenIp } from '../core/ip.ts';
+import { isIp } from '../core/ip.ts';
 import type { ExchangeRequest } from '../core/token-exchange.ts';
 import { MAX_USER_AGENT, summarizeUserAgent } from '../core/user-agent.ts';
 import { openedSchema } from './bodies.ts';
@@ -85,7 +85,7 @@ const tokenExchange = (context: HttpContext): Route =>
       503: { description: 'Cannot be decided just now; try again with the same token.' },
     },
     handle: async ({ auth, body, req }) => {
-      const exchanged = await auth.identity.exchange(requestOf(body, auth.caller, req));
+      const exchanged = await auth.identity.exchange(requestOf(context, body, auth.caller, req));
       if (exchanged.ok) return withOauthMembers(openedReply(context, exchanged), context, body.transport);
       switch (exchanged.why) {
         case 'disabled':
@@ -131,19 +131,24 @@ const exchangeGuard = async (context: HttpContext, req: Request, res: Response):
   return { identity, caller: undefined };
 };
 
-const requestOf = (body: ExchangeBody, caller: ServiceCaller | undefined, req: Request): ExchangeRequest => {
+const requestOf = (
+  context: HttpContext,
+  body: ExchangeBody,
+  caller: ServiceCaller | undefined,
+  req: Request,
+): ExchangeRequest => {
   if (caller === undefined) refuseForeignFacts(body);
   const userAgent =
     body.user_agent ??
     (caller === undefined ? req.headers['user-agent']?.slice(0, MAX_USER_AGENT) : undefined) ??
     null;
-  const ip = caller === undefined ? shortenIp(req.ip) : shortenIp(body.ip);
+  const ip = context.addresses.stored(caller === undefined ? req.ip : body.ip);
   return {
     token: body.subject_token,
     kind: KINDS[body.subject_token_type],
     nonce: body.nonce,
     tenant: caller?.tenant ?? null,
-    from: actorOf('idp', req),
+    from: actorOf(context, 'idp', req),
     caller: caller?.actor,
     idempotency: caller ? idempotencyOf(caller, req, body) : anonymousIdempotencyOf('exchange', req, body),
     login: {
@@ -215,7 +220,7 @@ const backchannelLogout = (context: HttpContext): Route =>
       503: { description: 'Cannot be decided just now; try again with the same token.' },
     },
     handle: async ({ auth, body, req }) => {
-      const done = await auth.logout(body.logout_token, actorOf('idp', req));
+      const done = await auth.logout(body.logout_token, actorOf(context, 'idp', req));
       if (done.ok) return { status: 200 };
       context.limits.badCredential('key', req);
       throw new AppError('MALFORMED_REQUEST', {

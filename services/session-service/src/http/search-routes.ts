@@ -1,6 +1,7 @@
 import { type Route, route } from '@muster/http/route';
 import { parseSessionId } from '@muster/session/token';
 import { z } from 'zod';
+import type { Addresses } from '../core/addresses.ts';
 import type { SearchFilter } from '../core/ports.ts';
 import { END_REASONS } from '../core/session.ts';
 import { listQuery, pageSchema, sessionIdSchema, tenant } from './bodies.ts';
@@ -41,6 +42,7 @@ const filterSchema = z.strictObject(filters);
 export const searchRoutes = (context: HttpContext): Route[] => [search(context), endMany(context)];
 
 const filterOf = (
+  { addresses }: HttpContext,
   found: z.output<typeof filterSchema>,
   tenantId: string,
   state: SearchFilter['state'],
@@ -48,7 +50,7 @@ const filterOf = (
   tenant: tenantId,
   state,
   userId: found.user_id,
-  ip: found.ip,
+  ...ipOf(addresses, found.ip),
   deviceId: found.device_id,
   client: found.client,
   q: found.q,
@@ -59,6 +61,12 @@ const filterOf = (
   idpSid: found.idp_sid,
   idpSub: found.idp_sub,
 });
+
+/** A single address is compared exactly, as it is stored; a network by what lies in it. */
+const ipOf = (addresses: Addresses, ip: string | undefined): Pick<SearchFilter, 'ip' | 'addresses'> => {
+  const spellings = ip === undefined ? undefined : addresses.spellings(ip);
+  return spellings === undefined ? { ip } : { addresses: spellings };
+};
 
 const search = (context: HttpContext): Route =>
   route({
@@ -77,7 +85,7 @@ const search = (context: HttpContext): Route =>
     },
     handle: ({ auth, query }) => {
       const { limit, cursor, state, tenant: asked, ...rest } = query;
-      const filter = filterOf(rest, tenantFor(auth, asked), state);
+      const filter = filterOf(context, rest, tenantFor(auth, asked), state);
       return pageOf(context, {
         path: '/v1/sessions',
         filter,
@@ -136,7 +144,11 @@ const endMany = (context: HttpContext): Route =>
             ...(await context.sessions.end(await ownIds(context, ids, auth.tenant), reason, auth.actor)),
             more: false,
           }
-        : await context.admin.endMatching(filterOf(filter ?? {}, tenantId, 'all'), reason, auth.actor);
+        : await context.admin.endMatching(
+            filterOf(context, filter ?? {}, tenantId, 'all'),
+            reason,
+            auth.actor,
+          );
       return {
         status: 200,
         body: { processed: result.ended, more: result.more, propagation: result.propagated },

@@ -19,8 +19,9 @@ export interface ServiceCaller {
 
 /** The guard of routes for back ends. Throws `INVALID_KEY` and `INSUFFICIENT_SCOPE`. */
 export const serviceGuard =
-  ({ apiKeys, limits }: HttpContext, scope: Scope) =>
+  (context: HttpContext, scope: Scope) =>
   async (req: Request, res: Response): Promise<ServiceCaller> => {
+    const { apiKeys, limits } = context;
     const key = readBearer(req.headers.authorization);
     // An address with many failures waits for its turn at Postgres; a key that is known is not affected.
     const holder = key === undefined ? undefined : await apiKeys.holderOf(key, limits.isDistrusted(req));
@@ -33,7 +34,7 @@ export const serviceGuard =
       throw new AppError('INSUFFICIENT_SCOPE', { detail: `This needs the scope ${scope}.` });
     }
     return {
-      actor: actorOf(`key:${holder.id}`, req),
+      actor: actorOf(context, `key:${holder.id}`, req),
       tenant: holder.tenant,
       scopes: holder.scopes,
       requireStillValid: async () => {

@@ -57,13 +57,14 @@ const createSession = (context: HttpContext): Route =>
     },
     handle: async ({ auth, body, req }) => {
       if (body.actor !== undefined) requireImpersonation(auth, body.user_id);
-      const login = loginOf(body, tenantFor(auth, body.tenant));
-      const idempotency = idempotencyOf(auth, req, login);
+      const login = loginOf(context, body, tenantFor(auth, body.tenant));
+      // A repeat stays one when the setting for addresses or the signing key has changed.
+      const idempotency = idempotencyOf(auth, req, { ...login, ip: shortenIp(body.ip) });
       return openedReply(context, await context.sessions.open(login, auth.actor, idempotency));
     },
   });
 
-const loginOf = (body: CreateSessionBody, tenant: string): Login => ({
+const loginOf = ({ addresses }: HttpContext, body: CreateSessionBody, tenant: string): Login => ({
   tenant,
   userId: body.user_id ?? null,
   policy: body.actor ? 'impersonation' : body.policy,
@@ -76,7 +77,7 @@ const loginOf = (body: CreateSessionBody, tenant: string): Login => ({
     userAgent: body.user_agent ?? null,
     deviceId: body.client.device_id ?? null,
   },
-  ip: shortenIp(body.ip),
+  ip: addresses.stored(body.ip),
   country: body.country ?? null,
   auth: {
     time: body.auth.time,

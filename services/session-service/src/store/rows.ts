@@ -5,8 +5,8 @@ import type { SessionRecord, Transport } from '../core/session.ts';
 
 /** The columns of a session that the service reads. */
 export const COLUMNS = `id, tenant_id, user_id, kind, policy, transport, remember, secret_hash, prev_hash, prev_until,
-  rotated_at, rev, device_id, label, client_kind, client_summary, user_agent, created_ip::text AS created_ip,
-  last_ip::text AS last_ip, country, auth_time, aal, amr, idp, actor_id, actor_reason, data, grants, created_at,
+  rotated_at, rev, device_id, label, client_kind, client_summary, user_agent, abbrev(created_ip) AS created_ip,
+  abbrev(last_ip) AS last_ip, country, auth_time, aal, amr, idp, actor_id, actor_reason, data, grants, created_at,
   last_seen_at, idle_seconds, expires_at, ended_at, end_reason`;
 
 /** True of a row that lives by both clocks, swept or not. */

@@ -16,7 +16,7 @@ interface EventRow {
   readonly detail: Record<string, unknown>;
 }
 
-const COLUMNS = `id::text, xid::text, at, tenant_id, user_id, session_id, type, actor, ip::text AS ip,
+const COLUMNS = `id::text, xid::text, at, tenant_id, user_id, session_id, type, actor, abbrev(ip) AS ip,
   request_id, impersonator, detail`;
 /** Only what every older transaction is done with: nothing can appear before it any more. */
 const FEED = `SELECT ${COLUMNS} FROM session_events

@@ -1,6 +1,5 @@
 import type { Queries } from '@muster/kit/postgres';
 import type { SessionId } from '@muster/session/token';
-import { shortenIp } from '../../core/ip.ts';
 import type { SearchFilter, SearchQuery } from '../../core/ports.ts';
 import type { SessionRecord } from '../../core/session.ts';
 import { COLUMNS, IS_LIVE, type SessionRow, toRecord } from '../rows.ts';
@@ -15,7 +14,7 @@ const FILTERS = `tenant_id = $1 AND ($2::text IS NULL OR user_id = $2)
   AND ($9::float8 IS NULL OR created_at < to_timestamp($9 / 1000))
   AND ($10::float8 IS NULL OR last_seen_at < to_timestamp($10 / 1000))
   AND ($11::text IS NULL OR idp_sid = $11) AND ($12::text IS NULL OR idp_sub = $12) AND ($13::text IS NULL OR idp = $13)
-  AND ($14::inet IS NULL OR created_ip = $14 OR last_ip = $14)`;
+  AND ($14::inet[] IS NULL OR created_ip = ANY($14::inet[]) OR last_ip = ANY($14::inet[]))`;
 
 /**
  * A condition that may be NULL cannot use an index, so the most selective filter of a search is named once more without
@@ -26,7 +25,7 @@ const LEADING = {
   by_device: 'device_id = $5',
   by_user: 'user_id = $2',
   by_idp_subject: 'idp_sub = $12',
-  by_ip: '(created_ip = $14 OR last_ip = $14)',
+  by_ip: '(created_ip = ANY($14::inet[]) OR last_ip = ANY($14::inet[]))',
   by_client: 'client_kind = $6',
   by_time: 'true',
 } as const;
@@ -37,12 +36,9 @@ const leadingOf = (filter: SearchFilter): Leading => {
   if (filter.deviceId !== undefined) return 'by_device';
   if (filter.userId !== undefined) return 'by_user';
   if (filter.idpSub !== undefined) return 'by_idp_subject';
-  if (storedNetworkOf(filter) !== null) return 'by_ip';
+  if (filter.addresses !== undefined) return 'by_ip';
   return filter.client === undefined ? 'by_time' : 'by_client';
 };
-
-/** The network under which sessions of a single address are stored; null for a search by network. */
-const storedNetworkOf = ({ ip }: SearchFilter): string | null => shortenIp(ip);
 
 /** The statement of a search; exported so that its plan can be looked at. */
 export const searchStatement = (query: SearchQuery): { name: string; text: string; values: unknown[] } => {
@@ -56,25 +52,22 @@ export const searchStatement = (query: SearchQuery): { name: string; text: strin
   };
 };
 
-const valuesOf = (filter: SearchFilter): unknown[] => {
-  const network = storedNetworkOf(filter);
-  return [
-    filter.tenant,
-    filter.userId ?? null,
-    filter.state,
-    network === null ? (filter.ip ?? null) : null,
-    filter.deviceId ?? null,
-    filter.client ?? null,
-    filter.q ?? null,
-    filter.createdFrom ?? null,
-    filter.createdTo ?? null,
-    filter.seenBefore ?? null,
-    filter.idpSid ?? null,
-    filter.idpSub ?? null,
-    filter.idp ?? null,
-    network,
-  ];
-};
+const valuesOf = (filter: SearchFilter): unknown[] => [
+  filter.tenant,
+  filter.userId ?? null,
+  filter.state,
+  filter.ip ?? null,
+  filter.deviceId ?? null,
+  filter.client ?? null,
+  filter.q ?? null,
+  filter.createdFrom ?? null,
+  filter.createdTo ?? null,
+  filter.seenBefore ?? null,
+  filter.idpSid ?? null,
+  filter.idpSub ?? null,
+  filter.idp ?? null,
+  filter.addresses === undefined ? null : `{${filter.addresses.join(',')}}`,
+];
 
 /** One page of the sessions that fit, newest first. */
 export const searchSessions = async (db: Queries, query: SearchQuery): Promise<SessionRecord[]> => {
