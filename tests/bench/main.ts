@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util';
 import { tellFanout } from './fanout/table.ts';
 import { benchFanout } from './fanout.ts';
 import { benchSessions, tellSessions } from './sessions.ts';
+import { benchSignatures, tellSignatures } from './signatures.ts';
 import { benchStorm, tellStorm } from './storm.ts';
 
 /** What every benchmark is given. */
@@ -18,6 +19,7 @@ const BENCHES: Readonly<Record<string, (options: Options) => Promise<string[]>>>
   sessions: async (options) => tellSessions(await benchSessions(options)),
   fanout: async (options) => tellFanout(await benchFanout(options)),
   storm: async (options) => tellStorm(await benchStorm(options)),
+  signatures: async (options) => tellSignatures(benchSignatures(options)),
   realtime: async (options) => [
     ...['## Fan-out', '', ...tellFanout(await benchFanout(options)), ''],
     ...['## Storm', '', ...tellStorm(await benchStorm(options))],
@@ -25,7 +27,7 @@ const BENCHES: Readonly<Record<string, (options: Options) => Promise<string[]>>>
 };
 
 /**
- * `npm run bench -- sessions|fanout|storm|realtime [--rounds 3] [--seconds 4] [--quick] [--only muster,ws] [--workload "100 × 10"]`;
+ * `npm run bench -- sessions|fanout|storm|signatures|realtime [--rounds 3] [--seconds 4] [--quick] [--only muster,ws] [--workload "100 × 10"]`;
  * `realtime` is `fanout` and `storm` one after the other. `--quick` is for both, the rest for `fanout`.
  */
 const { values, positionals } = parseArgs({

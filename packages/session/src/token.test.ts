@@ -1,5 +1,6 @@
+import nodeCrypto from 'node:crypto';
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { createTokenSigner, hashSecret, newSecret, newSessionId, parseSessionId } from './token.ts';
 
 const KEY = 'first-signing-key-0123456789-abcdefgh';
@@ -81,6 +82,23 @@ test('[TK7] ids and secrets do not repeat', () => {
   for (const one of ids) expect(parseSessionId(one)).toBe(one);
   for (const one of secrets) expect(Buffer.from(one, 'base64url')).toHaveLength(16);
   expect(hashSecret(secret)).toHaveLength(32);
+});
+
+test('[TK8] signatures are compared in constant time, also those that are wrong from the first character', () => {
+  const compare = vi.spyOn(nodeCrypto, 'timingSafeEqual');
+  const start = token.lastIndexOf('.') + 1;
+  const wrongAt = (at: number): string =>
+    token.slice(0, at) + (token[at] === 'A' ? 'B' : 'A') + token.slice(at + 1);
+  try {
+    for (const forged of [wrongAt(start), wrongAt(token.length - 1)]) {
+      compare.mockClear();
+      expect(signer.verify(forged).ok).toBe(false);
+      // Once under each key.
+      expect(compare).toHaveBeenCalledTimes(2);
+    }
+  } finally {
+    compare.mockRestore();
+  }
 });
 
 test.each([
