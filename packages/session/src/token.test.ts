@@ -84,7 +84,7 @@ test('[TK7] ids and secrets do not repeat', () => {
   expect(hashSecret(secret)).toHaveLength(32);
 });
 
-test('[TK8] signatures are compared in constant time, also those that are wrong from the first character', () => {
+test('[TK13] signatures are compared in constant time, also those that are wrong from the first character', () => {
   const compare = vi.spyOn(nodeCrypto, 'timingSafeEqual');
   const start = token.lastIndexOf('.') + 1;
   const wrongAt = (at: number): string =>
