@@ -4,7 +4,7 @@ import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { openSocket, type RawClient, startGateway, tryUpgrade } from './gateway-fixture.ts';
+import { connected, openSocket, type RawClient, sdk, startGateway, tryUpgrade } from './gateway-fixture.ts';
 import { startService, type TestService } from './session-fixture.ts';
 
 const stores = useTestStores({ migrate });
@@ -23,16 +23,15 @@ const opened = (wsUrl: string, token: string): Promise<RawClient> =>
     return client;
   });
 
-test('[LM1] one connection too many of a user or a session is closed with 3504, or refused with 429', async () => {
+test('[LM1] one connection too many of a user or a session is answered with 111, or refused with 429', async () => {
   const limits = { MAX_CONNECTIONS_PER_USER: '3', MAX_CONNECTIONS_PER_SESSION: '2' };
   await using gateway = await startGateway(stores, sessions.opsUrl, limits);
   const [phone, tablet, other] = [await login('u_many'), await login('u_many'), await login('u_few')];
   const first = [await opened(gateway.wsUrl, phone), await opened(gateway.wsUrl, phone)];
   for (const one of first) await one.reply(1);
-  expect(await (await opened(gateway.wsUrl, phone)).closed).toEqual({
-    code: 3504,
-    reason: 'connection limit',
-  });
+  const third = await opened(gateway.wsUrl, phone);
+  expect(await third.reply(1)).toMatchObject({ error: { code: 111, temporary: true } });
+  third.socket.close();
   await (await opened(gateway.wsUrl, tablet)).reply(1);
   const bearer = { authorization: `Bearer ${tablet}` };
   const refused = await tryUpgrade(`${gateway.wsUrl}/ws?group=room`, bearer);
@@ -45,6 +44,45 @@ test('[LM1] one connection too many of a user or a session is closed with 3504, 
   expect(await gateway.metric('gateway_rate_limited_total{scope="session"}')).toBe(1);
   expect(await gateway.metric('gateway_rate_limited_total{scope="user"}')).toBe(1);
   expect(await gateway.metric('gateway_handshakes_total{result="rejected_limit"}')).toBe(1);
+});
+
+test('[LM11] given a limit of one, when an SDK comes back from another network, then its lost connections, plain ones too, give way', async () => {
+  const limits = { MAX_CONNECTIONS_PER_SESSION: '1', PONG_TIMEOUT_MS: '300' };
+  await using gateway = await startGateway(stores, sessions.opsUrl, limits);
+  for (const path of ['/connection/websocket', '/ws?group=room']) {
+    const token = await login('u_moves');
+    const lost = await openSocket(gateway.wsUrl + path, { authorization: `Bearer ${token}` });
+    if (path !== '/ws?group=room') {
+      lost.send({ id: 1, connect: {} });
+      await lost.reply(1);
+    }
+    // Nothing arrives there any more, and nothing comes from there.
+    lost.socket.pause();
+    const client = sdk(gateway, { token });
+    const ends: number[] = [];
+    client.on('disconnected', ({ code }) => ends.push(code));
+    await connected(client);
+    expect(ends).toEqual([]);
+    client.disconnect();
+    lost.socket.terminate();
+  }
+  const silent = 'gateway_disconnects_total{initiator="server",code="3012"}';
+  expect(await gateway.metric(silent)).toBe(2);
+});
+
+test('[LM11] a connection that answers keeps its place, and the one too many gets in when it goes', async () => {
+  const limits = { MAX_CONNECTIONS_PER_SESSION: '1', PONG_TIMEOUT_MS: '300' };
+  await using gateway = await startGateway(stores, sessions.opsUrl, limits);
+  const token = await login('u_stays');
+  const [first, second] = [sdk(gateway, { token }), sdk(gateway, { token })];
+  await connected(first);
+  second.connect();
+  const pings = 'gateway_messages_total{direction="out",type="ping"}';
+  await until(async () => (await gateway.metric(pings)) >= 2, { what: 'two probes' });
+  expect([first.state, second.state]).toEqual(['connected', 'connecting']);
+  first.disconnect();
+  await second.ready(15_000);
+  second.disconnect();
 });
 
 test('[LM2] one socket too many of an address gets 429; behind a trusted proxy clients have addresses of their own', async () => {

@@ -146,7 +146,7 @@ describe('clients of two tenants with the same user ids and group names', () => 
     const extra = await openSocket(`${first.wsUrl}/connection/websocket`);
     clients.push(extra);
     extra.send({ id: 1, connect: { token: await tokenOf('default') } });
-    expect(await extra.closed).toMatchObject({ code: 3504 });
+    expect(await extra.reply(1)).toMatchObject({ error: { code: 111 } });
     await clientOf('shop');
   });
 

@@ -55,22 +55,22 @@ export const limitSettings = {
     ),
   MAX_CONNECTIONS_PER_USER: field
     .count(1_000, { min: 0 })
-    .describe('connections of one user on this replica; more are closed with 3504; 0 for no limit')
+    .describe('connections of one user on this replica; more get error 111 (temporary); 0 for no limit')
     .meta(
       ceiling(
         'connections of a user and replica',
-        'close 3504, or 429',
+        'error 111, or 429',
         'gateway_rate_limited_total{scope="user"}',
         'LM1',
       ),
     ),
   MAX_CONNECTIONS_PER_SESSION: field
     .count(1_000, { min: 0 })
-    .describe('connections of one session on this replica; more are closed with 3504; 0 for no limit')
+    .describe('connections of one session on this replica; more get error 111 (temporary); 0 for no limit')
     .meta(
       ceiling(
         'connections of a session and replica',
-        'close 3504, or 429',
+        'error 111, or 429',
         'gateway_rate_limited_total{scope="session"}',
         'LM1',
       ),
@@ -115,12 +115,12 @@ export const limitSettings = {
   MAX_SUBSCRIPTIONS_PER_SESSION: field
     .count(5_000, { min: 0 })
     .describe(
-      'groups of all connections of one session on this replica together; more are error 106; 0 for no limit',
+      'groups of all connections of one session on this replica together; more are error 106 (111 in `connect`); 0 for no limit',
     )
     .meta(
       ceiling(
         'groups of a session and replica',
-        'error 106, or close 3505',
+        'error 106, or 111',
         'gateway_rate_limited_total{scope="session_groups"}',
         'LM3',
       ),

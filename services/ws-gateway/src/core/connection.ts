@@ -41,7 +41,9 @@ export interface ConnectionContext {
 const EXPIRY_GRACE_MS = 25_000;
 
 /** How often a late pong is looked for while the ping may still be on its way. */
-const PONG_LOOK_MS = 100;
+export const PONG_LOOK_MS = 100;
+/** A sign of life that is not older is not asked for again. */
+export const PROBE_AGAIN_MS = 1_000;
 /** A deadline that is met so much too late was met after a pause of the process. */
 const PAUSED_MS = 1_000;
 const GREETING: Phase = { is: 'greeting' };
@@ -85,6 +87,8 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   #nextPingAt = 0;
   /** When the outstanding ping was sent; 0 for none. */
   #pingedAt = 0;
+  /** When the client last gave a sign of life that was asked for. */
+  #answeredAt = 0;
   #expiresAt = Number.POSITIVE_INFINITY;
   #closeCode = 0;
   /** What was heard of the session while its check was under way. */
@@ -205,7 +209,8 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   /** Accepted: pings begin, and the end of the session is kept in mind. */
   accept(identity: Identity, info: ClientInfo): void {
     const { clock, random, limits } = this.#context;
-    this.#nextPingAt = clock.monotonic() + limits.pingIntervalMs * (0.5 + random.fraction() / 2);
+    this.#answeredAt = clock.monotonic();
+    this.#nextPingAt = this.#answeredAt + limits.pingIntervalMs * (0.5 + random.fraction() / 2);
     this.renew(newerOf(identity, this.#revised), info);
     this.#revised = undefined;
   }
@@ -232,6 +237,13 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   /** A pong frame; one that nobody asked for is allowed there. */
   onPong(): void {
     if (this.pingsByFrame && this.#pingedAt !== 0 && !this.isOver) this.#onAnswered();
+  }
+
+  probe(): void {
+    const now = this.#context.clock.monotonic();
+    if (this.phase.is !== 'live' || this.#pingedAt !== 0 || now - this.#answeredAt < PROBE_AGAIN_MS) return;
+    this.#ping(now);
+    this.#rearm();
   }
 
   onDue(now: number): void {
@@ -378,7 +390,8 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   }
 
   #onAnswered(): void {
-    this.#context.metrics.heartbeat((this.#context.clock.monotonic() - this.#pingedAt) / 1000);
+    this.#answeredAt = this.#context.clock.monotonic();
+    this.#context.metrics.heartbeat((this.#answeredAt - this.#pingedAt) / 1000);
     this.#pingedAt = 0;
     this.#rearm();
   }

@@ -6,6 +6,7 @@ import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
 import type { ClientQuota, ClientQuotas } from './client-quotas.ts';
 import { jsonCodec } from './codec.ts';
+import { PONG_LOOK_MS, PROBE_AGAIN_MS } from './connection.ts';
 import { newerOf } from './connection-state.ts';
 import type { AnyConnection, RefreshOrder } from './connections.ts';
 import { takesPayload } from './data-format.ts';
@@ -90,6 +91,8 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
   #heardAt: number;
   /** Monotonic time of the next ping. */
   #nextPingAt: number;
+  /** Monotonic time since which a sign of life is waited for; 0 for none. */
+  #probedAt = 0;
   /** Monotonic time at which the session, or what a back end said, ends it. */
   #endsAt: number;
   readonly #bucket: TokenBucket;
@@ -180,9 +183,24 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     this.close(CloseCode.NoPong, 'no heartbeat');
   }
 
+  probe(): void {
+    const now = this.#context.clock.monotonic();
+    if (this.isOver || this.#probedAt !== 0 || now - this.#heardAt < PROBE_AGAIN_MS) return;
+    this.#probedAt = now;
+    this.#ping(now);
+  }
+
   onDue(now: number): void {
-    if (now < this.#endsAt) this.#ping(now);
-    else if (this.#isToldToEnd || this.identity.sessionId === undefined) this.close(CloseCode.Expired);
+    if (this.#heardAt >= this.#probedAt) this.#probedAt = 0;
+    const { pongTimeoutMs } = this.#context.limits;
+    const isSilent = this.#probedAt !== 0 && now >= this.#probedAt + pongTimeoutMs;
+    if (now < this.#endsAt && isSilent && this.#wire.bufferedBytes === 0) {
+      this.#context.metrics.heartbeatTimeout();
+      this.close(CloseCode.NoPong);
+    } else if (now < this.#endsAt) {
+      if (now >= this.#nextPingAt) this.#ping(now);
+      else this.#rearm();
+    } else if (this.#isToldToEnd || this.identity.sessionId === undefined) this.close(CloseCode.Expired);
     else this.endSession('expired');
   }
 
@@ -282,7 +300,10 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
   }
 
   #rearm(): void {
-    this.#context.wheel.put(this, Math.min(this.#endsAt, this.#nextPingAt));
+    const { clock, wheel, limits } = this.#context;
+    const probeEnds = Math.max(this.#probedAt + limits.pongTimeoutMs, clock.monotonic() + PONG_LOOK_MS);
+    const answerBy = this.#probedAt === 0 ? Number.POSITIVE_INFINITY : probeEnds;
+    wheel.put(this, Math.min(this.#endsAt, this.#nextPingAt, answerBy));
   }
 
   #maySend(): boolean {

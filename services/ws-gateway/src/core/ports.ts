@@ -76,6 +76,8 @@ export interface SessionHolder {
   reviseSession(identity: Identity): void;
   /** The session has a new secret and other privileges: whoever came in with the old one comes in again. */
   renewSession(why: string): void;
+  /** Asks its client for a sign of life now, unless there was one a moment ago; one that gives none is closed as after any ping. */
+  probe?(): void;
   /** True when it needs no session any more: its client has gone. */
   readonly isOver?: boolean;
 }

@@ -198,7 +198,7 @@ const placementsOf = (
   if (found.size > deps.maxSubscriptions) return { ok: false, close: CloseCode.GroupLimit };
   if (found.size > 0 && !quota.hasRoom(found.size)) {
     deps.metrics.rateLimited('session_groups', identity);
-    return { ok: false, close: CloseCode.GroupLimit };
+    return { ok: false, error: ReplyError.TooManyRequests };
   }
   const isOpen = ({ group }: Known) => deps.hub.groupOf(groupKeyOf(identity.tenant, group)) !== undefined;
   if (!named.every((known) => isOpen(known) || quota.takeNewGroup())) {

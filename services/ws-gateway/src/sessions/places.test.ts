@@ -69,3 +69,23 @@ test('[LM1] whoever leaves gives its place back, once, and takes it along when i
   expect(await come('ann/1')).toBe('in');
   expect(await come('ann/1')).toBe('crowded');
 });
+
+test('[LM11] where a limit is reached, those who hold its places are asked for a sign of life, nobody else', async () => {
+  const { gate, come } = scene({ maxPerUser: 3, maxPerSession: 2 });
+  const probed: string[] = [];
+  const seat = (name: string): SessionHolder => ({ ...holder(), probe: () => void probed.push(name) });
+  const upgrade = seat('upgrade');
+  await come('ann/1', seat('a'));
+  await come('ann/1', upgrade);
+  gate.transfer('1' as SessionId, upgrade, seat('b'));
+  await come('ann/2', seat('c'));
+  await come('bob/3', seat('d'));
+  expect(probed).toEqual([]);
+  expect(await come('ann/2')).toBe('crowded');
+  expect(probed.splice(0).sort()).toEqual(['a', 'b', 'c']);
+  const { come: comeAgain } = scene({ maxPerUser: 0, maxPerSession: 1 });
+  await comeAgain('eve/1', seat('e'));
+  await comeAgain('eve/2', seat('f'));
+  expect(await comeAgain('eve/2')).toBe('crowded');
+  expect(probed).toEqual(['f']);
+});

@@ -5,6 +5,11 @@ import type { Gate } from './gate.ts';
 /** Whose limit it was. */
 export type PlaceScope = 'user' | 'session';
 
+interface Place {
+  readonly user: string;
+  readonly session: string | undefined;
+}
+
 export interface PlacesDeps {
   readonly gate: Gate;
   /** Connections of one user on this gateway; 0 for no limit. */
@@ -18,22 +23,27 @@ export interface PlacesDeps {
 export const withPlaces = (deps: PlacesDeps): Gate => {
   const { gate, maxPerUser, maxPerSession } = deps;
   if (maxPerUser === 0 && maxPerSession === 0) return gate;
-  const users = new Map<string, number>();
-  const sessions = new Map<string, number>();
-  const places = new Map<SessionHolder, { readonly user: string; readonly session: string | undefined }>();
+  const users = new Map<string, Set<SessionHolder>>();
+  const sessions = new Map<string, Set<SessionHolder>>();
+  const places = new Map<SessionHolder, Place>();
 
   const fullFor = (user: string, session: string | undefined): PlaceScope | undefined => {
     // Anonymous clients are many people with one name.
-    if (user !== '' && maxPerUser > 0 && (users.get(user) ?? 0) >= maxPerUser) return 'user';
+    if (user !== '' && maxPerUser > 0 && sizeOf(users, user) >= maxPerUser) return 'user';
     if (session === undefined || maxPerSession === 0) return undefined;
-    return (sessions.get(session) ?? 0) >= maxPerSession ? 'session' : undefined;
+    return sizeOf(sessions, session) >= maxPerSession ? 'session' : undefined;
   };
   const leave = (holder: SessionHolder): void => {
     const place = places.get(holder);
     if (place === undefined) return;
     places.delete(holder);
-    change(users, place.user, -1);
-    if (place.session !== undefined) change(sessions, place.session, -1);
+    remove(users, place.user, holder);
+    if (place.session !== undefined) remove(sessions, place.session, holder);
+  };
+  const take = (holder: SessionHolder, place: Place): void => {
+    places.set(holder, place);
+    add(users, place.user, holder);
+    if (place.session !== undefined) add(sessions, place.session, holder);
   };
 
   return {
@@ -46,11 +56,12 @@ export const withPlaces = (deps: PlacesDeps): Gate => {
       const user = identity.user === '' ? '' : userKeyOf(identity);
       const full = fullFor(user, session);
       if (full === undefined) {
-        places.set(holder, { user, session });
-        change(users, user, 1);
-        if (session !== undefined) change(sessions, session, 1);
+        take(holder, { user, session });
         return admission;
       }
+      // Some may be left over from a network that the client has left: those who do not answer give their places back.
+      const holders = full === 'user' ? users.get(user) : sessions.get(session ?? '');
+      for (const one of holders ?? []) one.probe?.();
       gate.release(session, holder);
       deps.onRefused(full, { user: identity.user, session });
       return { ok: false, why: 'crowded' };
@@ -58,8 +69,8 @@ export const withPlaces = (deps: PlacesDeps): Gate => {
     transfer: (id, from, to) => {
       const place = places.get(from);
       if (place !== undefined) {
-        places.delete(from);
-        places.set(to, place);
+        leave(from);
+        take(to, place);
       }
       gate.transfer(id, from, to);
     },
@@ -70,8 +81,17 @@ export const withPlaces = (deps: PlacesDeps): Gate => {
   };
 };
 
-const change = (counts: Map<string, number>, key: string, by: number): void => {
-  const count = (counts.get(key) ?? 0) + by;
-  if (count === 0) counts.delete(key);
-  else counts.set(key, count);
+type Holders = Map<string, Set<SessionHolder>>;
+
+const sizeOf = (holders: Holders, key: string): number => holders.get(key)?.size ?? 0;
+
+const add = (holders: Holders, key: string, holder: SessionHolder): void => {
+  const present = holders.get(key);
+  if (present === undefined) holders.set(key, new Set([holder]));
+  else present.add(holder);
+};
+
+const remove = (holders: Holders, key: string, holder: SessionHolder): void => {
+  const present = holders.get(key);
+  if (present?.delete(holder) && present.size === 0) holders.delete(key);
 };

@@ -110,7 +110,8 @@ const turnAway = (
       connection.refuseConnect(command.id, ReplyError.TokenExpired);
       break;
     case 'crowded':
-      connection.close(CloseCode.ConnectionLimit);
+      // Places are given back all the time, those of connections that the client has lost among them.
+      connection.refuseConnect(command.id, ReplyError.TooManyRequests);
       break;
     case 'unavailable':
       connection.refuseConnect(command.id, ReplyError.Internal);
