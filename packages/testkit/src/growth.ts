@@ -19,6 +19,7 @@ type Work = () => unknown;
  * Both sizes are worked off in batches of equal input (ten times as many calls of the small one), so that caches and garbage
  * weigh on both alike, by turns, after a batch each for the compiler. The least of several batches counts, in CPU time, not
  * wall time: what else the machine does changes little.
+ * Sizes should fit the caches of a processor: what leaves them costs more for each byte, most of all on a busy machine.
  */
 export const growthOf = async (
   size: number,
