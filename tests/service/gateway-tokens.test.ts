@@ -111,6 +111,26 @@ describe('with the SDK', () => {
     client.disconnect();
   });
 
+  test('[FR11] the SDK comes back with as many groups as it may have, with long tokens and names, in one frame', async () => {
+    const client = sdk(gateway, { token: await signToken() });
+    const ends: number[] = [];
+    client.on('disconnected', ({ code }) => ends.push(code));
+    const subscriptions = Array.from({ length: 120 }, (_, n) => {
+      const name = `$${n}${'g'.repeat(250)}`;
+      const getToken = () => signToken({ channel: name, info: { text: 'x'.repeat(2_000) } });
+      return client.newSubscription(name, { getToken });
+    });
+    for (const one of subscriptions) one.subscribe();
+    await connected(client);
+    await Promise.all(subscriptions.map((one) => one.ready(15_000)));
+    const again = subscriptions.map((one) => new Promise((resolve) => one.once('subscribed', resolve)));
+    client.disconnect();
+    client.connect();
+    await Promise.all(again);
+    expect(ends).toEqual([0]);
+    client.disconnect();
+  });
+
   test('[PT1] a subscription token opens a private group, and the SDK makes it longer in time', async () => {
     const client = await connected(sdk(gateway, { token: await signToken() }));
     const refused = client.newSubscription('$vip');

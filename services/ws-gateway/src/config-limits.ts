@@ -5,8 +5,17 @@ import { ceiling } from '@muster/kit/config-ceilings';
 export const limitSettings = {
   MAX_MESSAGE_BYTES: field
     .bytes(65_536, { min: 1_024, max: 16_777_216 })
-    .describe('longest frame from a client; more closes with 1009')
-    .meta(ceiling('bytes of a frame', 'close 1009', 'gateway_disconnects_total{code="1009"}', 'FR10')),
+    .describe(
+      'longest message from a client; more closes with 1009; a frame of several may have 4 KiB for each of MAX_SUBSCRIPTIONS',
+    )
+    .meta(
+      ceiling(
+        'bytes of a message from a client',
+        'close 1009',
+        'gateway_disconnects_total{code="1009"}',
+        'FR10',
+      ),
+    ),
   MAX_OUTBOX_BYTES: field
     .bytes(1_048_576, { min: 4_096 })
     .describe('bytes that may wait for a client that reads slowly; more closes with 3008')

@@ -146,6 +146,8 @@ export interface GatewayConfig {
   readonly plainSilenceMs: number;
   readonly plainSweepMs: number;
   readonly maxMessageBytes: number;
+  /** Bytes of a frame that holds several messages. */
+  readonly maxFrameBytes: number;
   readonly maxOutboxBytes: number;
   readonly maxPublicationBytes: number;
   readonly gatherMs: number;
@@ -193,6 +195,7 @@ export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
     plainSilenceMs: parsed.PLAIN_SILENCE_MS,
     plainSweepMs: parsed.PLAIN_SWEEP_MS,
     maxMessageBytes: parsed.MAX_MESSAGE_BYTES,
+    maxFrameBytes: largestFrame(parsed),
     maxOutboxBytes: parsed.MAX_OUTBOX_BYTES,
     maxPublicationBytes: largestPublication(parsed, env['MAX_PUBLICATION_BYTES'] !== undefined),
     gatherMs: parsed.GATHER_MS,
@@ -223,6 +226,16 @@ export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
   }
   return Object.freeze(config);
 };
+
+/** SDKs subscribe again to everything in one frame, with a token for each group. */
+const BYTES_PER_SUBSCRIPTION = 4_096;
+const LARGEST_FRAME_BYTES = 16_777_216;
+
+const largestFrame = ({
+  MAX_MESSAGE_BYTES: message,
+  MAX_SUBSCRIPTIONS: subscriptions,
+}: Pick<z.infer<typeof settings>, 'MAX_MESSAGE_BYTES' | 'MAX_SUBSCRIPTIONS'>): number =>
+  Math.max(message, Math.min(subscriptions * BYTES_PER_SUBSCRIPTION, LARGEST_FRAME_BYTES));
 
 /** What was not set goes with the send buffer: a burst of a few must fit into it. */
 const largestPublication = (

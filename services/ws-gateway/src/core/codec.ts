@@ -4,6 +4,7 @@ import { encodePush, encodeReply, JSON_PING } from '@muster/protocol/json-codec'
 import { decodeJsonFrame } from '@muster/protocol/json-commands';
 import { encodeProtobufPush, encodeProtobufReply, PROTOBUF_PING } from '@muster/protocol/protobuf-codec';
 import { decodeProtobufFrame } from '@muster/protocol/protobuf-commands';
+import { splitMessages } from '@muster/protocol/protobuf-wire';
 import type { Push, Reply } from '@muster/protocol/replies';
 import { binaryFrame, textFrame } from './frame.ts';
 
@@ -15,6 +16,8 @@ export interface Codec {
   readonly encoding: 'json' | 'protobuf';
   readonly pingFrame: Buffer;
   decode(frame: string | Buffer): DecodedFrame;
+  /** Whether a message of the frame is longer than so many bytes. */
+  hasLonger(frame: string | Buffer, bytes: number): boolean;
   reply(reply: Reply): EncodedMessage;
   push(push: Push): EncodedMessage;
   /** One WebSocket frame around several messages. */
@@ -33,9 +36,23 @@ export const jsonCodec: Codec = {
     // Some clients send their text as bytes.
     return isUtf8(frame) ? decodeJsonFrame(frame.toString()) : NOT_JSON;
   },
+  hasLonger: (frame, bytes) =>
+    frame
+      .toString()
+      .split('\n')
+      .some((line) => Buffer.byteLength(line) > bytes),
   reply: encodeReply,
   push: encodePush,
   frame: (messages) => textFrame(Buffer.from(messages.join('\n'))),
+};
+
+const hasLongerMessage = (frame: Buffer, bytes: number): boolean => {
+  try {
+    return splitMessages(frame).some(({ length }) => length > bytes);
+  } catch {
+    // Not to be read at all, which is another answer.
+    return false;
+  }
 };
 
 /** Protobuf in binary frames. */
@@ -43,6 +60,7 @@ export const protobufCodec: Codec = {
   encoding: 'protobuf',
   pingFrame: binaryFrame(PROTOBUF_PING),
   decode: (frame) => (typeof frame === 'string' ? NOT_THIS : decodeProtobufFrame(frame)),
+  hasLonger: (frame, bytes) => typeof frame !== 'string' && hasLongerMessage(frame, bytes),
   reply: encodeProtobufReply,
   push: encodeProtobufPush,
   frame: (messages) => binaryFrame(Buffer.concat(messages.filter((one) => typeof one !== 'string'))),

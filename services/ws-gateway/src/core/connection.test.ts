@@ -183,6 +183,21 @@ describe('connect', () => {
   });
 });
 
+describe('sizes', () => {
+  test('[FR11] a frame of many messages may be longer than one message; a longer message closes with 1009', async () => {
+    const { connected, metrics } = engineUnderTest({ limits: { maxMessageBytes: 1_000 } });
+    const ann = await connected();
+    const publish = (id: number, size: number) => ({
+      id,
+      publish: { channel: 'a', data: 'ż'.repeat(size / 2) },
+    });
+    expect(await ann.say(...[2, 3, 4].map((id) => publish(id, 900)))).toHaveLength(3);
+    expect(await ann.say(publish(5, 100), publish(6, 1_000))).toEqual([]);
+    expect(ann.wire.closed).toEqual({ code: 1009, reason: 'message too big' });
+    expect(metrics.refusals).toEqual(['too_big']);
+  });
+});
+
 describe('violations', () => {
   test.each(VIOLATIONS)('[VL1] %s closes with 3501 and is counted', async (_, commands, reason) => {
     const { client, metrics } = engineUnderTest();

@@ -22,7 +22,9 @@ export const createDispatcher = ({
   handlers,
   metrics,
   log,
+  maxMessageBytes,
 }: {
+  readonly maxMessageBytes: number;
   readonly handlers: Handlers;
   readonly metrics: EngineMetrics;
   readonly log: Logger;
@@ -94,7 +96,12 @@ export const createDispatcher = ({
 
   return {
     receive: (connection, frame) => {
-      metrics.receivedBytes(Buffer.byteLength(frame));
+      const bytes = Buffer.byteLength(frame);
+      metrics.receivedBytes(bytes);
+      if (bytes > maxMessageBytes && connection.codec.hasLonger(frame, maxMessageBytes)) {
+        metrics.refused('too_big');
+        return connection.close(CloseCode.TooBig);
+      }
       const decoded = connection.codec.decode(frame);
       if (!decoded.ok) return connection.refuse(decoded.why);
       const idle = connection.waiting.length === 0;

@@ -232,6 +232,7 @@ const protocolContext = (
   const dispatcher = createDispatcher({
     metrics,
     log: deps.log,
+    maxMessageBytes: limits.maxMessageBytes,
     handlers: {
       connect: createConnect({ ...deps, quotas, pingIntervalMs: limits.pingIntervalMs, serverSubscriptions }),
       subscribe: createSubscribe({ ...subscribing, clock, permits, callbacks, review }),

@@ -147,6 +147,11 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
   onText(text: string): void {
     if (this.isOver) return;
     this.#heardAt = this.#context.clock.monotonic();
+    if (Buffer.byteLength(text) > this.#context.limits.maxMessageBytes) {
+      this.#context.metrics.refused('too_big');
+      this.close(CloseCode.TooBig);
+      return;
+    }
     if (isHeartbeat(text)) {
       this.#context.metrics.received('heartbeat');
       this.outbox.write(HEARTBEAT_FRAME);

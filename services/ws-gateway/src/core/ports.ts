@@ -196,6 +196,8 @@ export interface ConnectionLimits extends QuotaLimits {
   readonly handshakeTimeoutMs: number;
   /** A client of which the kernel takes nothing for so long, while something waits, is gone. */
   readonly writeTimeoutMs: number;
+  /** Bytes of one message from a client; a frame may hold several. */
+  readonly maxMessageBytes: number;
   readonly maxOutboxBytes: number;
   /** Bytes of one publication, or of other data that is sent to clients. */
   readonly maxPublicationBytes: number;

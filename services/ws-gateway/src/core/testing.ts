@@ -191,6 +191,7 @@ const LIMITS: ConnectionLimits = {
   pongTimeoutMs: 8_000,
   handshakeTimeoutMs: 10_000,
   writeTimeoutMs: 20_000,
+  maxMessageBytes: 65_536,
   maxOutboxBytes: 1_048_576,
   maxPublicationBytes: 262_144,
   maxSubscriptions: 4,

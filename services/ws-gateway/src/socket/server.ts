@@ -36,7 +36,7 @@ export interface SocketLimits {
   /** Sockets of one address; 0 for no limit. */
   readonly maxConnectionsPerIp: number;
   readonly trustedProxies: readonly string[];
-  readonly maxMessageBytes: number;
+  readonly maxFrameBytes: number;
 }
 
 export interface SocketServerDeps {
@@ -178,7 +178,7 @@ const createWebSocketServer = ({ limits, gateway }: SocketServerDeps): WebSocket
     noServer: true,
     clientTracking: false,
     perMessageDeflate: false,
-    maxPayload: limits.maxMessageBytes,
+    maxPayload: limits.maxFrameBytes,
     autoPong: false,
     closeTimeout: CLOSE_TIMEOUT_MS,
     WebSocket: GatewaySocket,
