@@ -127,7 +127,7 @@ test('[CL4] a client whose session was ended is told once, and stays away', asyn
   expect(client.state).toBe('disconnected');
 });
 
-test('[CM8] the command publishes to a group, tails it, and lists groups and connections', async () => {
+test('[CM8] [CM11] the command publishes to a group, tails it, and lists groups and connections', async () => {
   const interruption = new AbortController();
   const start = (...words: readonly string[]) => {
     const [out, err]: [string[], string[]] = [[], []];
@@ -156,7 +156,7 @@ test('[CM8] the command publishes to a group, tails it, and lists groups and con
 
   const second = start('tail', '$ops');
   await until(async () => second.err.join(), { ok: (said) => said.includes('listening'), what: 'the tail' });
-  expect((await run('groups', '$op?')).out).toMatch(/^GROUP +MEMBERS\n\$ops +1$/);
+  expect((await run('groups', '$op?')).out).toMatch(/^GROUP +MEMBERS\n\$ops +1\n\(2 gateways answered\)$/);
   expect((await run('connections', '--group', '$ops')).out).toMatch(
     /muster-cli .* ws-gateway-\d .*\$ops\n\(2 gateways answered\)$/,
   );
@@ -171,6 +171,22 @@ test('[CM8] the command publishes to a group, tails it, and lists groups and con
     ok: (said) => said.startsWith('no connections'),
     what: 'no connections',
   });
+  const hanging = fleet.describe().gateways[0]?.name ?? '';
+  fleet.kill(hanging, 'SIGSTOP');
+  try {
+    for (const words of [
+      ['groups', '$op?'],
+      ['connections', '--user', 'muster-cli'],
+    ]) {
+      const said = await run(...words);
+      expect(said).toMatchObject({ code: 1, err: expect.stringContaining(`${hanging} did not answer`) });
+      expect(said.out).toMatch(
+        /^(groups|connections): unknown\n\(1 gateway answered; ws-gateway-\d did not\)$/,
+      );
+    }
+  } finally {
+    fleet.kill(hanging, 'SIGCONT');
+  }
   expect((await run('sessions', 'list', '--user', 'muster-cli')).out).toBe('no sessions');
   expect(await run('publish', 'no such group', '1', '2')).toMatchObject({ code: 2 });
 }, 60_000);

@@ -5,9 +5,9 @@ import { FAST, startAggregator } from './aggregator-fixture.ts';
 
 const stores = useTestStores();
 const TOKEN = 'an-operator-token-0123';
-const order = (body: object, token = TOKEN): RequestInit => ({
+const order = (body: object, token = TOKEN, headers: Record<string, string> = {}): RequestInit => ({
   method: 'POST',
-  headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+  headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json', ...headers },
   body: JSON.stringify(body),
 });
 
@@ -45,4 +45,29 @@ test('[IN4] an operator opens a note, adds to it and ends it; everybody reads it
   const feed = await aggregator.ask('/feed.atom');
   expect(feed.headers.get('content-type')).toMatch(/^application\/atom\+xml/);
   expect(feed.body).toContain('Half done.');
+}, 60_000);
+
+test('[IN9] given a request of an operator that is repeated with its key, then it is carried out once', async () => {
+  await using aggregator = await startAggregator(stores, { ...FAST, OPS_TOKEN: TOKEN });
+  const keyed = (body: object, key: string) => order(body, TOKEN, { 'idempotency-key': key });
+  const open = () => aggregator.ask('/v1/incidents', keyed({ text: 'Maintenance.' }, 'open-1'));
+  const opened = await until(open, { ok: ({ status }) => status === 201, what: 'a leader to write it' });
+  const { id } = opened.body;
+  expect((await open()).body).toEqual(opened.body);
+  const other = await aggregator.ask('/v1/incidents', keyed({ text: 'Another.' }, 'open-1'));
+  expect(other).toMatchObject({ status: 422, body: { detail: [{ type: 'idempotency_key_reused' }] } });
+  const add = (body: object, key: string) => aggregator.ask(`/v1/incidents/${id}/updates`, keyed(body, key));
+  const [first, again] = [await add({ text: 'Half.' }, 'u-1'), await add({ text: 'Half.' }, 'u-1')];
+  expect(first.body.updates).toHaveLength(2);
+  expect(again).toMatchObject({ status: 200, body: first.body });
+  expect((await add({ text: 'Done.' }, 'u-1')).status).toBe(422);
+  expect((await add({ text: 'Half.' }, 'not printable\u00e9')).status).toBe(422);
+  const end = () => add({ text: 'Done.', closes: true }, 'u-2');
+  const [closed, repeated] = [await end(), await end()];
+  expect(closed.body.closedAt).toEqual(expect.any(String));
+  expect(repeated).toMatchObject({ status: 200, body: closed.body });
+  expect((await add({ text: 'More.' }, 'u-3')).status).toBe(409);
+  const { body } = await aggregator.ask('/v1/incidents');
+  expect(body.items).toHaveLength(1);
+  expect(JSON.stringify(body)).not.toContain('madeBy');
 }, 60_000);

@@ -2,8 +2,27 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createSessionDesk } from '@muster/health-aggregator/sources/session-desk';
 import { createUpstream } from '@muster/health-aggregator/sources/upstream';
+import { migrate } from '@muster/session-service/store/migrate';
 import { createQuietLog } from '@muster/testkit/quiet-log';
+import { useTestStores } from '@muster/testkit/stores';
 import { expect, test } from 'vitest';
+import { SERVICE_KEY, startService } from './session-fixture.ts';
+
+const stores = useTestStores({ migrate });
+
+/** A desk that knows two replicas, both at one address. */
+const deskAt = (address: string) => {
+  const member = { beat: { service: 'session-service', address }, state: 'up' };
+  return createSessionDesk(
+    createUpstream({
+      service: 'session-service',
+      fleet: { members: () => [member, member] as never },
+      headers: { authorization: `Bearer ${SERVICE_KEY}` },
+      variable: 'SERVICE_API_KEYS',
+      log: createQuietLog(),
+    }),
+  );
+};
 
 test('[OD5] a session that an operator opens has one idempotency key for all attempts', async () => {
   await using stack = new AsyncDisposableStack();
@@ -17,16 +36,22 @@ test('[OD5] a session that an operator opens has one idempotency key for all att
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   stack.defer(() => new Promise((resolve) => server.close(() => resolve())));
   const address = `127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const member = { beat: { service: 'session-service', address }, state: 'up' };
-  const upstream = createUpstream({
-    service: 'session-service',
-    fleet: { members: () => [member, member] as never },
-    headers: {},
-    variable: 'SERVICE_API_KEYS',
-    log: createQuietLog(),
-  });
-  expect(await createSessionDesk(upstream).openListener('news')).toEqual({ id: 's', token: 't' });
+  expect(await deskAt(address).openListener('news')).toEqual({ id: 's', token: 't' });
   expect(keys).toHaveLength(2);
   expect(keys[0]).toMatch(/^[0-9a-f-]{36}$/);
   expect(keys[1]).toBe(keys[0]);
+});
+
+test('[OD6] given user ids that mean something in a path, when an operator looks one up, then only its sessions are found', async () => {
+  await using service = await startService(stores);
+  const users = ['..', '.', 'a/b', '%2e%2e', 'x?y#z', 'plain'];
+  for (const user_id of users) {
+    const made = await service.service('POST', '/v1/sessions', { user_id, transport: 'bearer' });
+    expect(made.status).toBe(201);
+  }
+  const desk = deskAt(new URL(service.url).host);
+  for (const user of users) {
+    const { devices } = await desk.find({ by: 'user', user });
+    expect(devices.map((device) => device.user)).toEqual([user]);
+  }
 });

@@ -106,7 +106,7 @@ export const GATEWAY = {
     buckets: STD,
     panel: { ...traffic, by: ['result'] },
   }),
-  gateway_api_calls_total: counter('Calls of the server API.', {
+  gateway_api_calls_total: counter('Calls of the server API, those in a batch too.', {
     labels: {
       method: atMost(30, 'methods are those of the server API, and `unknown`'),
       result: atMost(20, 'results are `ok`, the error codes of the protocol and `application`'),
@@ -133,10 +133,10 @@ export const GATEWAY = {
     panel: continuity,
   }),
   gateway_credentials_refused_total: counter(
-    'Handshakes and `connect` commands refused for their credential, origin or form, by reason.',
+    'Handshakes, `connect` commands and calls of the server API refused for their credential, origin or form, by reason.',
     {
       labels: {
-        at: ['handshake', 'connect'],
+        at: ['handshake', 'connect', 'api'],
         reason: atMost(30, 'reasons are faults of tokens and codes of problems'),
       },
       combinations: 40,

@@ -29,7 +29,7 @@ import { type AdmissionQueue, createAdmissionQueue } from './sessions/admission.
 import type { Gate } from './sessions/gate.ts';
 import { withPlaces } from './sessions/places.ts';
 import { createSessionPresenceWriter } from './sessions/presence.ts';
-import { createRefusalRecorder, type RefusalRecorder, withRefusals } from './sessions/refusals.ts';
+import { createRefusals, type Refusals, withRefusals } from './sessions/refusals.ts';
 import { canWriteDirectly } from './socket/direct-write.ts';
 import { serveSockets } from './socket/server.ts';
 import { wireAccess } from './wiring-access.ts';
@@ -71,6 +71,7 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
     ...{ health, about, clock, log, metrics },
     api: engine.api,
     serverApiKeys: core.serverApiKeys,
+    refusals: core.refusals,
     maxBodyBytes: MAX_API_BODY_BYTES,
   });
   const open = stack.use(await listen(app, { host, port }));
@@ -91,7 +92,7 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
       admission: core.admission,
       onCrowded: (address) => instruments.limited('ip', { address }),
       onHandshake: instruments.handshake,
-      onRefused: (refusal) => core.recordRefusal('handshake', refusal),
+      onRefused: (refusal) => core.refusals.record('handshake', refusal),
     }),
   );
   const ops = stack.use(await openOpsServer({ host, port: opsPort, health, about, metrics, clock, log }));
@@ -176,7 +177,7 @@ const loadOf = (engine: Engine, limit: number): Record<string, number> => {
 };
 
 interface Core extends AsyncDisposable {
-  readonly recordRefusal: RefusalRecorder;
+  readonly refusals: Refusals;
   readonly admission: AdmissionQueue;
   readonly engine: Engine;
   readonly bus: Bus;
@@ -207,7 +208,7 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
   const instruments = createGatewayMetrics(metrics, state, createLimitLog(log, clock));
   const sessions = stack.use(wireSessions(config, world, redis, metrics, { registry, instruments, access }));
   const admission = wireAdmission(config, sessions, clock, instruments);
-  const recordRefusal = createRefusalRecorder(metrics, createRefusalLog(log));
+  const refusals = createRefusals(metrics, createRefusalLog(log));
   const bus: Bus = stack.use(
     createRedisBus(
       { redis, log, metrics },
@@ -219,7 +220,7 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
   );
   const engine = createEngine({
     ...{ clock, random, log, bus, presence },
-    gate: withRefusals(admission.gate, recordRefusal),
+    gate: withRefusals(admission.gate, refusals),
     permits: access.strangers.permits,
     callbacks: access.callbacks,
     namespaces: groups.namespaces,
@@ -240,7 +241,7 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
     gate: admission.gate,
     admission,
     instruments,
-    recordRefusal,
+    refusals,
     registry,
     serverApiKeys: () => current.serverApiKeys,
     reload: (next) => {

@@ -1,3 +1,4 @@
+import { askWhoAnswers, noteSilence, tellAnswered } from '../answered.ts';
 import { type Command, UsageError } from '../command.ts';
 import { instant, table } from '../table.ts';
 
@@ -20,30 +21,34 @@ interface Connection {
 export const connections: Command = {
   name: 'connections',
   usage: 'connections [--user ID] [--session ID] [--group NAME] [--limit N]',
-  summary: 'open sockets: whose, where, in which groups, and how far behind',
+  summary:
+    'open sockets: whose, where, in which groups, and how far behind; exit code 1 when a gateway did not answer',
   options: {
     user: { type: 'string' },
     session: { type: 'string' },
     group: { type: 'string' },
     limit: { type: 'string' },
   },
-  run: async ({ api, option }) => {
+  run: async (context) => {
+    const { api, option } = context;
     const limit = Number(option('limit') ?? 100);
     if (!Number.isInteger(limit) || limit < 1 || limit > MOST)
       throw new UsageError(`--limit is a number from 1 to ${MOST}`);
-    const { connections: found, gateways } = await api<{ connections: Connection[]; gateways: number }>(
-      'connections',
-      {
-        user: option('user') ?? '',
-        session: option('session') ?? '',
-        channel: option('group') ?? '',
-        limit,
-      },
-    );
-    const answered = `${gateways} ${gateways === 1 ? 'gateway' : 'gateways'} answered`;
+    const query = {
+      user: option('user') ?? '',
+      session: option('session') ?? '',
+      channel: option('group') ?? '',
+      limit,
+    };
+    const [{ connections: found }, answered] = await Promise.all([
+      api<{ connections: Connection[] }>('connections', query),
+      askWhoAnswers(context),
+    ]);
     const more = found.length === limit ? `; --limit shows up to ${MOST}` : '';
-    const text = found.length === 0 ? 'no connections' : listOf(found);
-    return { text: `${text}\n(${answered}${more})`, json: found };
+    const isBad = noteSilence(context, answered);
+    const none = isBad ? 'connections: unknown' : 'no connections';
+    const text = found.length === 0 ? none : listOf(found);
+    return { text: `${text}\n(${tellAnswered(answered)}${more})`, json: found, isBad };
   },
 };
 

@@ -1,3 +1,4 @@
+import { askWhoAnswers, noteSilence, tellAnswered } from '../answered.ts';
 import { type Command, onlyArgument, UsageError } from '../command.ts';
 import { table } from '../table.ts';
 
@@ -8,22 +9,24 @@ const MOST_SHOWN = 1_000;
 export const groups: Command = {
   name: 'groups',
   usage: 'groups [PATTERN]',
-  summary: 'groups with members, and how many; PATTERN takes * and ?',
+  summary:
+    'groups with members, and how many; PATTERN takes * and ?; exit code 1 when a gateway did not answer',
   options: {},
   run: async (context) => {
     const pattern = context.positionals.length === 0 ? '' : onlyArgument(context, 'pattern');
-    const { channels } = await context.api<{ channels: Record<string, { num_clients: number }> }>(
-      'channels',
-      {
-        pattern,
-      },
-    );
+    const [{ channels }, answered] = await Promise.all([
+      context.api<{ channels: Record<string, { num_clients: number }> }>('channels', { pattern }),
+      askWhoAnswers(context),
+    ]);
     const rows = Object.entries(channels)
       .map(([name, { num_clients: members }]) => ({ group: name, members }))
       .sort((a, b) => b.members - a.members || a.group.localeCompare(b.group));
     const shown = rows.slice(0, MOST_SHOWN).map(({ group, members }) => [group, String(members)]);
     const more = rows.length > MOST_SHOWN ? `\n(and ${rows.length - MOST_SHOWN} more; --json lists all)` : '';
-    return { text: rows.length === 0 ? 'no groups' : table(['GROUP', 'MEMBERS'], shown) + more, json: rows };
+    const isBad = noteSilence(context, answered);
+    const none = isBad ? 'groups: unknown' : 'no groups';
+    const list = rows.length === 0 ? none : table(['GROUP', 'MEMBERS'], shown) + more;
+    return { text: `${list}\n(${tellAnswered(answered)})`, json: rows, isBad };
   },
 };
 

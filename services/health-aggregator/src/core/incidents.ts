@@ -17,6 +17,14 @@ export interface IncidentUpdate {
   readonly seen: readonly string[];
   /** What an operator wrote. */
   readonly text?: string;
+  /** The request that wrote it, where that may be repeated. */
+  readonly madeBy?: KeyedRequest;
+}
+
+/** A request with an idempotency key; both are digests. */
+export interface KeyedRequest {
+  readonly key: string;
+  readonly request: string;
 }
 
 /** A time in which a service or a store was not well. */
@@ -51,29 +59,30 @@ export const openOnes = (incidents: readonly Incident[]): Incident[] =>
 export interface NoteText {
   readonly text: string;
   readonly status: Severity;
+  readonly madeBy?: KeyedRequest;
 }
 
 /** A note that begins now. */
 export const openNote = (
   id: string,
-  { subject, text, status }: NoteText & { readonly subject: string },
+  { subject, status, ...said }: NoteText & { readonly subject: string },
   now: number,
 ): IncidentChange => ({
   kind: 'opened',
   incident: {
     ...{ id, subject, isNote: true, severity: status, openedAt: now, seq: 1 },
-    updates: [{ at: now, status, seen: [], text }],
+    updates: [{ at: now, status, seen: [], ...said }],
   },
 });
 
 /** Adds to a note, or ends it. */
 export const updateNote = (
   note: Incident,
-  { text, closes }: { readonly text: string; readonly closes: boolean },
+  { closes, ...said }: Omit<NoteText, 'status'> & { readonly closes: boolean },
   now: number,
 ): IncidentChange => {
   const status: ServiceStatus = closes ? 'operational' : note.severity;
-  const incident = extend(note, { at: now, status, seen: [], text });
+  const incident = extend(note, { at: now, status, seen: [], ...said });
   return closes
     ? { kind: 'closed', incident: { ...incident, closedAt: now } }
     : { kind: 'updated', incident };

@@ -76,6 +76,6 @@ export interface GroupDesk {
   ): Promise<Answered & { readonly items: readonly { readonly group: string; readonly members: number }[] }>;
   /** Undefined where a group keeps no history. */
   position(group: string): Promise<GroupPosition | undefined>;
-  /** Publishes JSON data; undefined where a group keeps no history. */
-  publish(group: string, data: unknown): Promise<GroupPosition | undefined>;
+  /** Publishes JSON data, once for a key; undefined where a group keeps no history. */
+  publish(group: string, data: unknown, key: string): Promise<GroupPosition | undefined>;
 }

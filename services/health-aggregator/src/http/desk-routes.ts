@@ -1,3 +1,4 @@
+import { readIdempotencyKey } from '@muster/http/idempotency-key';
 import { type Route, route } from '@muster/http/route';
 import type { Logger } from '@muster/kit/logger';
 import { AppError } from '@muster/protocol/errors';
@@ -222,8 +223,9 @@ const publish = ({ groups, guard, log }: DeskDeps): Route =>
       422: { description: 'the body is not `{"data": …}`' },
       ...refusals,
     },
-    handle: async ({ params: { group }, body: { data } }) => {
-      const position = await required(groups, 'SERVER_API_KEYS').publish(group, data);
+    handle: async ({ params: { group }, req, body: { data } }) => {
+      const key = readIdempotencyKey(req) ?? crypto.randomUUID();
+      const position = await required(groups, 'SERVER_API_KEYS').publish(group, data, key);
       log.warn({ group, offset: position?.offset }, 'operator.published');
       return { status: 201, body: { group, position: position ?? null } };
     },

@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+import { keyReused, readIdempotencyKey } from '@muster/http/idempotency-key';
 import { type Reply, type Route, route } from '@muster/http/route';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
@@ -5,7 +7,13 @@ import { isRedisFault } from '@muster/kit/redis';
 import { AppError } from '@muster/protocol/errors';
 import type { Request } from 'express';
 import { z } from 'zod';
-import { type Incident, type IncidentChange, openNote, updateNote } from '../core/incidents.ts';
+import {
+  type Incident,
+  type IncidentChange,
+  type KeyedRequest,
+  openNote,
+  updateNote,
+} from '../core/incidents.ts';
 import { incidentBody } from './past-routes.ts';
 
 const RETRY_AFTER_S = 2;
@@ -48,9 +56,25 @@ const open = (deps: NoteDeps): Route =>
       text,
     }),
     guard: deps.guard,
-    responses: { 201: { description: 'the incident' }, ...refusals },
-    handle: ({ body: { severity: status, ...said } }) =>
-      write(deps, openNote(crypto.randomUUID(), { ...said, status }, deps.clock.now()), 201),
+    responses: {
+      201: { description: 'the incident; with the `Idempotency-Key` of an earlier request that one' },
+      ...refusals,
+    },
+    handle: async ({ req, body }) => {
+      const { severity: status, ...said } = body;
+      const madeBy = keyedRequestOf(req, body);
+      if (madeBy === undefined) {
+        return write(deps, openNote(crypto.randomUUID(), { ...said, status }, deps.clock.now()), 201);
+      }
+      // The id follows from the key: whichever aggregator gets the repeat finds the incident.
+      const id = idOf(madeBy);
+      const earlier = await attempt(async () => deps.notes()?.find(id));
+      if (earlier !== undefined) {
+        wasMadeBy(earlier, madeBy);
+        return { status: 201, body: incidentBody(earlier) };
+      }
+      return write(deps, openNote(id, { ...said, status, madeBy }, deps.clock.now()), 201);
+    },
   });
 
 const update = (deps: NoteDeps): Route =>
@@ -62,21 +86,44 @@ const update = (deps: NoteDeps): Route =>
     body: z.strictObject({ text, closes: z.boolean().default(false) }),
     guard: deps.guard,
     responses: {
-      200: { description: 'the incident' },
+      200: { description: 'the incident; the update of a repeated `Idempotency-Key` is made once' },
       404: { description: 'there is no such incident' },
       409: { description: 'it is over, or it was not an operator who opened it' },
       ...refusals,
     },
-    handle: async ({ params: { id }, body }) => {
+    handle: async ({ params: { id }, req, body }) => {
       const note = await attempt(async () => deps.notes()?.find(id));
       if (note === undefined) throw new AppError('NOT_FOUND', { detail: 'There is no such incident.' });
       if (!note.isNote) {
         throw new AppError('CONFLICT', { detail: 'What the aggregators see themselves ends by itself.' });
       }
+      const madeBy = keyedRequestOf(req, body);
+      // The repeat of the request that closed it is no conflict.
+      if (madeBy !== undefined && wasMadeBy(note, madeBy)) return { status: 200, body: incidentBody(note) };
       if (note.closedAt !== undefined) throw new AppError('CONFLICT', { detail: 'It is over.' });
-      return write(deps, updateNote(note, body, deps.clock.now()), 200);
+      const said = madeBy === undefined ? body : { ...body, madeBy };
+      return write(deps, updateNote(note, said, deps.clock.now()), 200);
     },
   });
+
+const digest = (text: string): string => createHash('sha256').update(text).digest('hex');
+
+/** Key and request as they are kept; undefined for a request without `Idempotency-Key`. */
+const keyedRequestOf = (req: Request, asked: object): KeyedRequest | undefined => {
+  const key = readIdempotencyKey(req);
+  return key === undefined ? undefined : { key: digest(key), request: digest(JSON.stringify(asked)) };
+};
+
+/** Whether a request has been carried out before. Throws for a key that stands for another one. */
+const wasMadeBy = ({ updates }: Incident, { key, request }: KeyedRequest): boolean => {
+  const earlier = updates.find(({ madeBy }) => madeBy?.key === key)?.madeBy;
+  if (earlier !== undefined && earlier.request !== request) throw keyReused();
+  return earlier !== undefined;
+};
+
+/** A UUID of version 8 (RFC 9562). */
+const idOf = ({ key }: KeyedRequest): string =>
+  key.replace(/^(.{8})(.{4}).(.{3}).(.{3})(.{12}).*$/, '$1-$2-8$3-a$4-$5');
 
 const write = async ({ notes, log }: NoteDeps, change: IncidentChange, status: number): Promise<Reply> => {
   const isWritten = await attempt(async () => notes()?.note(change));

@@ -1,8 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { AppError } from '@muster/protocol/errors';
+import { readBearer } from '@muster/session/credential';
 import type { Request } from 'express';
-
-const BEARER = /^Bearer +(\S+) *$/i;
 
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
 
@@ -13,7 +12,7 @@ export const createOperatorGuard = (token: string | undefined): ((req: Request) 
     if (expected === undefined) {
       throw new AppError('FORBIDDEN', { detail: 'This aggregator has no OPS_TOKEN, so it takes no orders.' });
     }
-    const given = BEARER.exec(req.headers.authorization ?? '')?.[1];
+    const given = readBearer(req.headers.authorization);
     if (given === undefined || !timingSafeEqual(digest(given), expected)) {
       throw new AppError('INVALID_KEY', { detail: 'Send the operator token as Authorization: Bearer.' });
     }

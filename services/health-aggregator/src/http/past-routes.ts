@@ -95,5 +95,5 @@ export const incidentBody = ({ openedAt, closedAt, updates, ...rest }: Incident)
   ...rest,
   openedAt: new Date(openedAt).toISOString(),
   ...(closedAt === undefined ? {} : { closedAt: new Date(closedAt).toISOString() }),
-  updates: updates.map(({ at, ...update }) => ({ at: new Date(at).toISOString(), ...update })),
+  updates: updates.map(({ at, madeBy: _, ...update }) => ({ at: new Date(at).toISOString(), ...update })),
 });

@@ -102,9 +102,9 @@ export const createGroupDesk = ({ ask, names }: Upstream): GroupDesk => {
       const { offset, epoch } = resultOf(answer);
       return { offset: offset ?? 0, epoch };
     },
-    publish: async (group, data) => {
+    publish: async (group, data, key) => {
       // The key makes a second try harmless.
-      const body = { channel: group, data, idempotency_key: crypto.randomUUID() };
+      const body = { channel: group, data, idempotency_key: key };
       const { offset, epoch } = resultOf(await call<Partial<GroupPosition>>('publish', body));
       return offset === undefined || epoch === undefined ? undefined : { offset, epoch };
     },

@@ -6,7 +6,7 @@ import type { Upstream } from './upstream.ts';
 const NEWEST = 20;
 /** Sessions that are read for that, so that enough are left. */
 const LOOKED_AT = 100;
-const OF_A_USER = 50;
+const OF_A_USER = '50';
 const LISTENER = 'muster-console';
 
 /** A session as the session service tells it, as far as operators look. */
@@ -55,7 +55,10 @@ export const createSessionDesk = ({ ask }: Upstream): SessionDesk => {
         case 'newest':
           return newest();
         case 'user':
-          return page(`/v1/users/${encodeURIComponent(query.user)}/sessions?state=live&limit=${OF_A_USER}`);
+          // In the query every user id is safe; as a segment of a path `..` would address another resource.
+          return page(
+            `/v1/sessions?${new URLSearchParams({ user_id: query.user, state: 'live', limit: OF_A_USER })}`,
+          );
         case 'ids': {
           const found = await Promise.all(query.ids.map(one));
           return { devices: found.filter((session) => session !== undefined).map(deviceOf), more: false };

@@ -49,7 +49,7 @@ export const webhookBody = ({ kind, incident, epoch }: IncidentChange & { epoch:
     type: `incident.${kind}`,
     text: details.length === 0 ? words : `${words} (${details.join('; ')})`,
     epoch,
-    incident,
+    incident: { ...incident, updates: updates.map(({ madeBy: _, ...update }) => update) },
   });
 };
 

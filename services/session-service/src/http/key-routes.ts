@@ -1,10 +1,11 @@
+import { keyReused } from '@muster/http/idempotency-key';
 import { type Route, route } from '@muster/http/route';
 import { AppError } from '@muster/protocol/errors';
 import { z } from 'zod';
 import { type ApiKey, SCOPES } from '../core/api-keys.ts';
 import { reason, tenant } from './bodies.ts';
 import type { HttpContext } from './context.ts';
-import { idempotencyOf, keyReused } from './idempotency.ts';
+import { idempotencyOf } from './idempotency.ts';
 import { asReplay } from './opened.ts';
 import { serviceGuard } from './service-guard.ts';
 

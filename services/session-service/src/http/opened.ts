@@ -1,3 +1,4 @@
+import { keyReused } from '@muster/http/idempotency-key';
 import type { Reply } from '@muster/http/route';
 import { AppError } from '@muster/protocol/errors';
 import type { Rotated, UpgradeResult } from '../core/changes.ts';
@@ -5,7 +6,6 @@ import type { SessionRecord, Transport } from '../core/session.ts';
 import type { Opened } from '../core/sessions.ts';
 import type { HttpContext } from './context.ts';
 import { cookieFor } from './guards.ts';
-import { keyReused } from './idempotency.ts';
 import { etagOf, viewSession } from './view.ts';
 
 /** Hands a token to its client: in a cookie, or in the body, once. */

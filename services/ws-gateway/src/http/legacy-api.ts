@@ -1,10 +1,15 @@
-import { ReplyError } from '@muster/protocol/codes';
-import type { RequestHandler } from 'express';
-import type { CallOptions, ServerApi } from '../core/api/api.ts';
+import type { RequestHandler, Response } from 'express';
+import type { ApiObserver, CallOptions, ServerApi } from '../core/api/api.ts';
 import { errorJson } from '../core/api/faults.ts';
-import { tenantOfKey } from './server-api-keys.ts';
+import { type Refuse, tenantOfKey } from './server-api-keys.ts';
 
 const MAX_LINES = 1_000;
+
+interface LegacyApiDeps {
+  readonly api: ServerApi;
+  readonly observerOf: (res: Response) => ApiObserver;
+  readonly refuse: Refuse;
+}
 
 interface Line {
   readonly id?: unknown;
@@ -17,34 +22,29 @@ interface Line {
  * `{"id"?,"result"}` or `{"id"?,"error"}` on each, in order. At most 1000 lines.
  */
 export const createLegacyApi =
-  (call: ServerApi['call']): RequestHandler =>
+  ({ api, observerOf, refuse }: LegacyApiDeps): RequestHandler =>
   async (req, res) => {
     const lines = String(req.body ?? '')
       .split('\n')
       .filter((line) => line.trim() !== '')
       .map(parseLine);
     if (lines.length === 0 || lines.length > MAX_LINES || lines.includes(undefined)) {
+      refuse(res, { status: 400, reason: 'malformed' });
       res
-        .status(400)
         .type('text/plain')
         .send(`The body must be 1 to ${MAX_LINES} lines, each a JSON object with a method.`);
       return;
     }
     const answers: string[] = [];
-    for (const line of lines)
-      if (line) answers.push(await answerLine(call, line, { tenant: tenantOfKey(res) }));
+    const by = { tenant: tenantOfKey(res), observe: observerOf(res) };
+    for (const line of lines) if (line) answers.push(await answerLine(api, line, by));
     res.type('application/json').send(answers.join('\n'));
   };
 
-const answerLine = async (
-  call: ServerApi['call'],
-  { id, method, params }: Line,
-  by: CallOptions,
-): Promise<string> => {
-  const outcome =
-    typeof method === 'string' && method !== 'batch'
-      ? await call(method, params ?? {}, by)
-      : ({ ok: false, code: ReplyError.MethodNotFound } as const);
+const answerLine = async (api: ServerApi, { id, method, params }: Line, by: CallOptions): Promise<string> => {
+  // A batch has no place in a line.
+  const name = typeof method === 'string' && method !== 'batch' ? method : '';
+  const outcome = await api.call(name, params ?? {}, by);
   const head = id === undefined ? '' : `"id":${JSON.stringify(id)},`;
   return outcome.ok ? `{${head}"result":${outcome.json}}` : `{${head}"error":${errorJson(outcome)}}`;
 };

@@ -8,8 +8,14 @@ export interface ServerApiKey {
   readonly tenant: string | undefined;
 }
 
+/** Records a request that is refused before any call is made, and sets its status. */
+export type Refuse = (
+  res: Response,
+  refusal: { readonly status: number; readonly reason: 'server_key' | 'malformed' },
+) => void;
+
 /** `X-API-Key`, or `Authorization: apikey …`. Compared by digest, in constant time. */
-export const requireKey = (keys: () => readonly ServerApiKey[]): RequestHandler => {
+export const requireKey = (keys: () => readonly ServerApiKey[], refuse: Refuse): RequestHandler => {
   let known: readonly ServerApiKey[] = [];
   let digests: readonly { readonly digest: Buffer; readonly tenant: string | undefined }[] = [];
   return (req, res, next) => {
@@ -20,7 +26,8 @@ export const requireKey = (keys: () => readonly ServerApiKey[]): RequestHandler 
     const given = digest(keyIn(req));
     const [found] = digests.filter((one) => timingSafeEqual(one.digest, given));
     if (found === undefined) {
-      res.status(401).end();
+      refuse(res, { status: 401, reason: 'server_key' });
+      res.end();
       return;
     }
     res.locals['tenant'] = found.tenant;

@@ -1,13 +1,15 @@
+import { requestIdOf } from '@muster/http/app';
 import { docsRoutes } from '@muster/http/docs';
 import type { Metrics } from '@muster/kit/metrics';
-import type { ReplyError } from '@muster/protocol/codes';
+import { REPLY_ERRORS, type ReplyError } from '@muster/protocol/codes';
 import { AppError } from '@muster/protocol/errors';
 import express, { type Express, type Request, type Response } from 'express';
-import type { ApiOutcome, ServerApi } from '../core/api/api.ts';
-import { errorJson } from '../core/api/faults.ts';
+import type { ApiObserver, ApiOutcome, ServerApi } from '../core/api/api.ts';
+import { type ApiFault, errorJson } from '../core/api/faults.ts';
+import type { Refusals } from '../sessions/refusals.ts';
 import { apiOperations } from './api-document.ts';
 import { createLegacyApi } from './legacy-api.ts';
-import { requireKey, type ServerApiKey, tenantOfKey } from './server-api-keys.ts';
+import { type Refuse, requireKey, type ServerApiKey, tenantOfKey } from './server-api-keys.ts';
 
 export interface ServerApiDeps {
   readonly api: ServerApi;
@@ -15,6 +17,7 @@ export interface ServerApiDeps {
   keys(): readonly ServerApiKey[];
   readonly metrics: Metrics;
   readonly maxBodyBytes: number;
+  readonly refusals: Refusals;
   readonly version: string;
 }
 
@@ -32,28 +35,35 @@ const STATUS: Readonly<Partial<Record<ReplyError, number>>> = {
 
 /**
  * `POST /api/<method>`. Errors of a call are answered with 200 and an error object, as the libraries of back ends expect
- * it; a wrong key is 401 without a body, a body that is not a JSON object 400.
+ * it; a wrong key is 401 without a body, a body that is not a JSON object 400. Whatever fails is counted and logged by reason.
  */
 export const mountServerApi = (app: Express, deps: ServerApiDeps): void => {
   const calls = deps.metrics.counter('gateway_api_calls_total');
-  const call: ServerApi['call'] = async (method, params, by) => {
-    const outcome = await deps.api.call(method, params, by);
-    const known = deps.api.methods.includes(method) ? method : 'unknown';
-    calls.inc({
-      method: known,
-      result: outcome.ok ? 'ok' : outcome.told === undefined ? String(outcome.code) : 'application',
-    });
-    return outcome;
+  const observerOf =
+    (res: Response): ApiObserver =>
+    (name, outcome) => {
+      const method = deps.api.methods.includes(name) ? name : 'unknown';
+      calls.inc({ method, result: resultOf(outcome) });
+      if (outcome.ok) return;
+      const { code, outcome: publication } = outcome;
+      const fault = { reason: reasonOf(outcome), code, method, publication, requestId: requestIdOf(res) };
+      deps.refusals.log('gateway.api_call_failed', fault);
+    };
+  const refuse: Refuse = (res, { status, reason }) => {
+    deps.refusals.record('api', { reason, requestId: requestIdOf(res) });
+    res.status(status);
   };
   const handle = async (req: Request, res: Response): Promise<void> => {
     const method = String(req.params['method']);
     const text = typeof req.body === 'string' && req.body !== '' ? req.body : '{}';
     const params = parseObject(text);
     if (params === undefined) {
-      res.status(400).type('text/plain').send('The body must be a JSON object.');
+      refuse(res, { status: 400, reason: 'malformed' });
+      res.type('text/plain').send('The body must be a JSON object.');
       return;
     }
-    send(req, res, method, await call(method, params, { text, tenant: tenantOfKey(res) }));
+    const by = { text, tenant: tenantOfKey(res), observe: observerOf(res) };
+    send(req, res, method, await deps.api.call(method, params, by));
   };
   const about = {
     title: 'Muster server API',
@@ -62,13 +72,24 @@ export const mountServerApi = (app: Express, deps: ServerApiDeps): void => {
   };
   app.use('/api', docsRoutes(about, apiOperations));
   const body = express.text({ limit: deps.maxBodyBytes, type: () => true });
-  app.post('/api/:method', requireKey(deps.keys), body, handle);
-  app.post('/api', requireKey(deps.keys), body, createLegacyApi(call));
+  const key = requireKey(deps.keys, refuse);
+  const legacy = createLegacyApi({ api: deps.api, observerOf, refuse });
+  app.post('/api/:method', key, body, handle);
+  app.post('/api', key, body, legacy);
   app.all(['/api', '/api/:method'], (_req, res) => {
     res.setHeader('Allow', 'POST');
     throw new AppError('METHOD_NOT_ALLOWED', { detail: 'This path answers POST.' });
   });
 };
+
+const resultOf = (outcome: ApiOutcome): string => {
+  if (outcome.ok) return 'ok';
+  return outcome.told === undefined ? String(outcome.code) : 'application';
+};
+
+/** The text of the code, as a word; what the caller wrote stands in no log. */
+const reasonOf = ({ code, told }: ApiFault): string =>
+  told === undefined ? REPLY_ERRORS[code as ReplyError].message.replaceAll(' ', '_') : 'application';
 
 const send = (req: Request, res: Response, method: string, outcome: ApiOutcome): void => {
   res.type('application/json');

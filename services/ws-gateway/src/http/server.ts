@@ -8,10 +8,10 @@ import { type About, answerProbe } from '@muster/kit/probes';
 import { AppError } from '@muster/protocol/errors';
 import type { Express } from 'express';
 import type { ServerApi } from '../core/api/api.ts';
-import { mountServerApi } from './server-api.ts';
+import { mountServerApi, type ServerApiDeps } from './server-api.ts';
 import type { ServerApiKey } from './server-api-keys.ts';
 
-export interface HttpServerDeps {
+export interface HttpServerDeps extends Pick<ServerApiDeps, 'refusals'> {
   readonly health: Health;
   readonly about: About;
   readonly clock: Clock;

@@ -2,29 +2,37 @@ import type { Metrics } from '@muster/kit/metrics';
 import type { Refusal, RefusalLog } from '@muster/kit/refusal-log';
 import type { Admission, SessionGate } from '../core/ports.ts';
 
-/** Where a credential was shown: with the upgrade, or with `connect`. */
-type Place = 'handshake' | 'connect';
+/** Where a credential was shown: with the upgrade, with `connect`, or with a call of the server API. */
+type Place = 'handshake' | 'connect' | 'api';
 
-/** Counts and logs credentials and origins that are refused. */
-export type RefusalRecorder = (at: Place, refusal: Refusal) => void;
+/** Counts and logs what is refused. */
+export interface Refusals {
+  /** Credentials, origins and forms. */
+  record(at: Place, refusal: Refusal): void;
+  /** For what is counted elsewhere. */
+  readonly log: RefusalLog;
+}
 
-export const createRefusalRecorder = (metrics: Metrics, log: RefusalLog): RefusalRecorder => {
+export const createRefusals = (metrics: Metrics, log: RefusalLog): Refusals => {
   const refused = metrics.counter('gateway_credentials_refused_total');
-  return (at, refusal) => {
-    refused.inc({ at, reason: refusal.reason });
-    log(`gateway.${at}_refused`, refusal);
+  return {
+    record: (at, refusal) => {
+      refused.inc({ at, reason: refusal.reason });
+      log(`gateway.${at}_refused`, refusal);
+    },
+    log,
   };
 };
 
 /** The gate of `connect` commands, whose refusals are recorded with their reason. */
-export const withRefusals = <G extends SessionGate>(gate: G, record: RefusalRecorder): G => ({
+export const withRefusals = <G extends SessionGate>(gate: G, refusals: Pick<Refusals, 'record'>): G => ({
   ...gate,
   admit: async (shown, holder) => {
     const admission = await gate.admit(shown, holder);
     // What could not be checked is a fault of ours, and is told elsewhere.
     if (!admission.ok && admission.why !== 'unavailable') {
       const { id } = holder as { readonly id?: string };
-      record('connect', { reason: reasonOf(admission), client: id, origin: shown.origin });
+      refusals.record('connect', { reason: reasonOf(admission), client: id, origin: shown.origin });
     }
     return admission;
   },

@@ -34,11 +34,15 @@ export type ApiOutcome =
   /** `told`: the application's own words for a code of its own. */
   | ({ readonly ok: false } & ApiFault);
 
+/** Hears of the outcome of each call, of those in a batch one by one. */
+export type ApiObserver = (method: string, outcome: ApiOutcome) => void;
+
 export interface CallOptions {
   /** The JSON text of the parameters, so that payloads pass as they came. */
   readonly text?: string | undefined;
   /** The only tenant that the caller's key is good for; undefined: any. */
   readonly tenant?: string | undefined;
+  readonly observe?: ApiObserver | undefined;
 }
 
 /** What back ends can do: publish, look, and order connections about. */
@@ -55,6 +59,7 @@ export type ApiMethod = (params: Params, tenant: string) => Promise<string>;
 /** Methods that can answer for all tenants at once. */
 const OVER_TENANTS = new Set(['connections', 'info']);
 
+const BATCH = 'batch';
 /** Bytes of publications in one answer of `history`; it holds fewer then, and the caller asks on from the last. */
 const MAX_HISTORY_BYTES = 8_388_608;
 /** How long gateways may take to say that they have forgotten what was removed. */
@@ -68,9 +73,9 @@ export const createServerApi = (deps: ApiDeps, onFault: (error: unknown) => void
     ['rpc', (params, tenant) => rpc(deps, params, tenant)],
   ]);
 
-  const call: ServerApi['call'] = async (method, values, { text, tenant: ofKey } = {}) => {
+  const attempt: ServerApi['call'] = async (method, values, { text, tenant: ofKey, observe } = {}) => {
     const run = methods.get(method);
-    if (run === undefined && method !== 'batch') return { ok: false, code: ReplyError.MethodNotFound };
+    if (run === undefined && method !== BATCH) return { ok: false, code: ReplyError.MethodNotFound };
     try {
       const params = new Params(values, text);
       const tenant = params.tenant(ofKey);
@@ -78,13 +83,19 @@ export const createServerApi = (deps: ApiDeps, onFault: (error: unknown) => void
         throw params.bad('tenant', 'must name one tenant');
       // Calls of a batch may name tenants of their own, unless the key or the batch names one.
       const isNamed = ofKey !== undefined || params.has('tenant');
-      const json = run?.(params, tenant) ?? batch(call, params, isNamed ? tenant : undefined);
+      const inner: ServerApi['call'] = (name, its, by) => call(name, its, { ...by, observe });
+      const json = run?.(params, tenant) ?? batch(inner, params, isNamed ? tenant : undefined);
       return { ok: true, json: await json };
     } catch (error) {
       return { ok: false, ...faultOf(error, onFault) };
     }
   };
-  return { call, methods: [...methods.keys(), 'batch'] };
+  const call: ServerApi['call'] = async (method, values, by) => {
+    const outcome = await attempt(method, values, by);
+    by?.observe?.(method, outcome);
+    return outcome;
+  };
+  return { call, methods: [...methods.keys(), BATCH] };
 };
 
 /** The application answers, as it answers clients. */

@@ -1,0 +1,21 @@
+import type { Request } from 'express';
+import { ValidationFailure } from './validation.ts';
+
+const KEY = /^[\x21-\x7e]{1,255}$/;
+
+/** The `Idempotency-Key` of a request; undefined without one. Throws {@link ValidationFailure}. */
+export const readIdempotencyKey = (req: Request): string | undefined => {
+  const key = req.get('idempotency-key');
+  if (key !== undefined && !KEY.test(key)) {
+    throw invalidKey('String should have 1 to 255 printable characters', 'string_pattern_mismatch');
+  }
+  return key;
+};
+
+/** 422 for a key that stands for another request. */
+export const keyReused = (): ValidationFailure =>
+  invalidKey('This key stands for another request', 'idempotency_key_reused');
+
+/** 422 for a key that cannot be used. */
+export const invalidKey = (msg: string, type: string): ValidationFailure =>
+  new ValidationFailure([{ loc: ['header', 'idempotency-key'], msg, type }]);
