@@ -68,6 +68,7 @@ test('[IN9] given a request of an operator that is repeated with its key, then i
   expect(repeated).toMatchObject({ status: 200, body: closed.body });
   expect((await add({ text: 'More.' }, 'u-3')).status).toBe(409);
   const { body } = await aggregator.ask('/v1/incidents');
-  expect(body.items).toHaveLength(1);
+  expect(body.items.filter((one: { id: string }) => one.id === id)).toHaveLength(1);
+  expect(JSON.stringify(body).match(/Maintenance/g)).toHaveLength(1);
   expect(JSON.stringify(body)).not.toContain('madeBy');
 }, 60_000);

@@ -55,7 +55,7 @@ export const createSessionDesk = ({ ask }: Upstream): SessionDesk => {
         case 'newest':
           return newest();
         case 'user':
-          // In the query every user id is safe; as a segment of a path `..` would address another resource.
+          // In the query every text is safe; as a segment of a path `..` would address another resource.
           return page(
             `/v1/sessions?${new URLSearchParams({ user_id: query.user, state: 'live', limit: OF_A_USER })}`,
           );
