@@ -52,6 +52,11 @@ const BUSY_LANE = 256;
 const SOCKET_TIMEOUT_MS = 5_000;
 const PROBE_KEY_TTL_MS = 60_000;
 
+const isReadOnly = (error: unknown): boolean =>
+  error instanceof Error && error.message.startsWith('READONLY');
+const isOwnClose = (error: unknown): boolean =>
+  error instanceof Error && /Connection is closed|isn't writeable/.test(error.message);
+
 /**
  * Opens the first connections. Resolves as soon as one is ready, and also when Redis is away: then they go on
  * trying in the background with growing, jittered pauses of at most 2.2 s. Throws for a URL that is none.
@@ -91,6 +96,9 @@ export const openRedis = async (
       : undefined;
   await firstContact(lanes, config.connectTimeoutMs);
 
+  const check = createCheck(watch, (one) =>
+    runProbe(one, `${config.prefix}probe:${config.name}`, shards === undefined ? 'PUBLISH' : 'SPUBLISH'),
+  );
   return {
     prefix: config.prefix,
     channels: shards === undefined ? plainChannels : shardedChannels,
@@ -108,21 +116,29 @@ export const openRedis = async (
     dedicated: (purpose, channel = '') => opener.dedicated(purpose, shards?.follow(channel)),
     count: () => ({ open: opener.open(), max: config.maxConnections }),
     servers: () => runIdsOf(lane()),
-    ping: async () => {
-      const one = lane();
-      const fault = one.status === 'ready' ? undefined : watch.fault();
-      if (fault !== undefined) throw fault;
-      await runProbe(
-        one,
-        `${config.prefix}probe:${config.name}`,
-        shards === undefined ? 'PUBLISH' : 'SPUBLISH',
-      );
-    },
+    ping: () => check(lane()),
     [Symbol.asyncDispose]: async () => {
       for (const one of lanes) one.disconnect();
       for (const one of sockets) one.disconnect();
       sockets.clear();
     },
+  };
+};
+
+/** Checks a lane, and names the cause where its connection is away. */
+const createCheck = (watch: RedisWatcher, probe: (lane: RedisLane) => Promise<void>) => {
+  /** What a replica said: its connections are opened again until a primary answers, and a check may come in between. */
+  let readOnly: unknown;
+  return async (one: RedisLane): Promise<void> => {
+    const fault = one.status === 'ready' ? undefined : (watch.fault() ?? readOnly);
+    if (fault !== undefined) throw fault;
+    try {
+      await probe(one);
+      readOnly = undefined;
+    } catch (error) {
+      if (isReadOnly(error)) readOnly = error;
+      throw watch.fault() === undefined && isOwnClose(error) ? (readOnly ?? error) : error;
+    }
   };
 };
 
@@ -224,7 +240,7 @@ const baseOptions = (config: RedisConfig & { name: string }, purpose: string): R
   autoResendUnfulfilledCommands: false,
   retryStrategy: pause,
   // After a failover the old primary is read-only: leave it.
-  reconnectOnError: (error) => error.message.startsWith('READONLY'),
+  reconnectOnError: isReadOnly,
 });
 
 const pause = (times: number): number => Math.min(50 * 2 ** times, 2_000) + Math.random() * 200;

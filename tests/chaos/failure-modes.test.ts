@@ -1,0 +1,23 @@
+import { migrate } from '@muster/session-service/store/migrate';
+import { useTestStores } from '@muster/testkit/stores';
+import { test } from 'vitest';
+import { openFaultyPostgres, openFaultyRedis } from '../service/failure-modes/modes.ts';
+import { compare, observeAll } from '../service/failure-modes/surfaces.ts';
+import { startTrio } from '../service/failure-modes/trio.ts';
+
+const stores = useTestStores({ migrate });
+
+// Side by side: they wait more than they compute, and neither touches the stores of the other.
+test.concurrent('[FM1] each failure of Redis is shown by every surface as the table says', async () => {
+  await using redis = await openFaultyRedis();
+  const places = { redisUrl: redis.url, redisPrefix: 'fm:', databaseUrl: stores.databaseUrl };
+  await using trio = await startTrio(places);
+  compare('redis', await observeAll(trio, 'redis', redis.modes));
+});
+
+test.concurrent('[FM1] each failure of Postgres is shown by every surface as the table says', async () => {
+  await using postgres = await openFaultyPostgres();
+  const { redisUrl, redisPrefix } = stores;
+  await using trio = await startTrio({ databaseUrl: postgres.url, redisUrl, redisPrefix });
+  compare('database', await observeAll(trio, 'database', postgres.modes));
+});

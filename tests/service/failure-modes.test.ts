@@ -1,0 +1,38 @@
+import { migrate } from '@muster/session-service/store/migrate';
+import { useTestStores } from '@muster/testkit/stores';
+import { test } from 'vitest';
+import { openFaultyPostgres, openFaultyRedis } from './failure-modes/modes.ts';
+import { compare, observeAll } from './failure-modes/surfaces.ts';
+import { startTrio } from './failure-modes/trio.ts';
+
+// The commonest; `tests/chaos` makes all of them.
+const COMMONEST = ['down', 'wrong password'];
+const stores = useTestStores({ migrate });
+
+test.concurrent('[FM1] Redis that is down, or refuses the password, is shown by every surface as the document says', async () => {
+  await using redis = await openFaultyRedis();
+  const places = { redisUrl: redis.url, redisPrefix: 'fm:', databaseUrl: stores.databaseUrl };
+  await using trio = await startTrio(places);
+  compare(
+    'redis',
+    await observeAll(
+      trio,
+      'redis',
+      redis.modes.filter(({ name }) => COMMONEST.includes(name)),
+    ),
+  );
+});
+
+test.concurrent('[FM1] Postgres that is down, or refuses the password, is shown by every surface as the document says', async () => {
+  await using postgres = await openFaultyPostgres();
+  const { redisUrl, redisPrefix } = stores;
+  await using trio = await startTrio({ databaseUrl: postgres.url, redisUrl, redisPrefix });
+  compare(
+    'database',
+    await observeAll(
+      trio,
+      'database',
+      postgres.modes.filter(({ name }) => COMMONEST.includes(name)),
+    ),
+  );
+});

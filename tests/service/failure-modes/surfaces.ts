@@ -1,0 +1,169 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { until } from '@muster/testkit/wait';
+import { expect } from 'vitest';
+import type { FaultyStore, Mode } from './modes.ts';
+import type { Trio } from './trio.ts';
+
+const DOCUMENT = new URL('../../../docs/operations/failure-modes.md', import.meta.url);
+/** Set to write the table instead of comparing with it. */
+const WRITES = process.env['MUSTER_WRITE_FAILURE_MODES'] !== undefined;
+/** A check each 2 s, which may take 1 s; on a busy machine much longer. */
+const PATIENCE_MS = 30_000;
+
+/** Name of a store in `/health`, metrics and logs. */
+export type Dependency = 'redis' | 'database';
+
+/** What one surface of one process says about a dependency. */
+interface Said {
+  readonly status: number;
+  readonly word: string;
+  readonly reason: string | undefined;
+}
+
+interface HealthAnswer {
+  readonly status: string;
+  readonly checks: Readonly<
+    Record<
+      string,
+      { readonly status: string; readonly reason?: string; readonly reasons?: readonly string[] }
+    >
+  >;
+  readonly impact?: readonly { readonly subject: string }[];
+}
+
+const healthOf = async (opsUrl: string): Promise<{ readonly code: number; readonly body: HealthAnswer }> => {
+  const answer = await fetch(`${opsUrl}/health`);
+  return { code: answer.status, body: (await answer.json()) as HealthAnswer };
+};
+const saidBy = async ({ opsUrl }: { readonly opsUrl: string }, dependency: Dependency): Promise<Said> => {
+  const { code, body } = await healthOf(opsUrl);
+  return { status: code, word: body.status, reason: body.checks[dependency]?.reason };
+};
+const fleetHealth = async ({ aggregator }: Trio) => {
+  const { status, body } = await aggregator.ask('/health');
+  return { code: status, body: body as HealthAnswer };
+};
+
+/** Processes that depend on a store. */
+const usersOf = ({ service, gateway }: Trio, dependency: Dependency) =>
+  dependency === 'redis' ? [service, gateway] : [service];
+
+/** One row of the table: what each surface shows while the fault lasts. */
+export const observe = async (trio: Trio, dependency: Dependency, mode: Mode): Promise<readonly string[]> => {
+  await mode.make();
+  try {
+    await until(() => settled(trio, dependency, mode.reason), {
+      ok: Boolean,
+      what: `${dependency} ${mode.name}`,
+      timeoutMs: PATIENCE_MS,
+    });
+    const counted = await failuresOf(trio, dependency);
+    const { code, failed } = await trio.doctor();
+    const metric = await until(async () => risen(counted, await failuresOf(trio, dependency)), {
+      ok: ({ length }) => length > 0,
+      what: 'a failed check to be counted',
+      timeoutMs: PATIENCE_MS,
+    });
+    const [service, gateway] = [
+      await saidBy(trio.service, dependency),
+      await saidBy(trio.gateway, dependency),
+    ];
+    const fleet = await fleetHealth(trio);
+    const ready = await Promise.all(
+      [trio.service, trio.gateway].map(async ({ opsUrl }) => (await fetch(`${opsUrl}/readyz`)).status),
+    );
+    return [
+      mode.name,
+      tellHealth(service),
+      dependency === 'redis' ? tellHealth(gateway) : `${gateway.status} ${gateway.word}`,
+      ready.join(', '),
+      `${fleet.code} ${fleet.body.status}: ${fleet.body.checks[dependency]?.reasons?.join(', ')}`,
+      fleet.body.impact?.map(({ subject }) => subject).join(', ') ?? '–',
+      failed === undefined ? String(code) : `${code}, at \`${failed}\``,
+      metric.map((reason) => `\`${reason}\``).join(', '),
+      logged(trio, dependency),
+    ];
+  } finally {
+    await mode.heal();
+    await until(() => healthy(trio), {
+      ok: Boolean,
+      what: `the fleet to be well after ${mode.name}`,
+      timeoutMs: PATIENCE_MS,
+    });
+  }
+};
+
+const tellHealth = ({ status, word, reason }: Said): string => `${status} ${word}: \`${reason}\``;
+
+/** All that depend on it say the reason, and the fleet says that it is down. */
+const settled = async (trio: Trio, dependency: Dependency, reason: string): Promise<boolean> => {
+  const said = await Promise.all(usersOf(trio, dependency).map((one) => saidBy(one, dependency)));
+  const { body } = await fleetHealth(trio);
+  const { status, reasons = [] } = body.checks[dependency] ?? { status: 'unknown' };
+  return (
+    said.every((one) => one.reason === reason) &&
+    status === 'unhealthy' &&
+    reasons.join() === reason &&
+    body.impact?.some(({ subject }) => subject === dependency) === true
+  );
+};
+
+export const healthy = async (trio: Trio): Promise<boolean> => {
+  const all = await Promise.all([trio.service, trio.gateway].map(({ opsUrl }) => healthOf(opsUrl)));
+  return [...all, await fleetHealth(trio)].every(({ body }) => body.status === 'healthy');
+};
+
+/** Failed checks of the session service by reason. */
+const failuresOf = async (
+  { service }: Trio,
+  dependency: Dependency,
+): Promise<ReadonlyMap<string, number>> => {
+  const text = await (await fetch(`${service.opsUrl}/metrics`)).text();
+  const found = text.matchAll(
+    /^service_dependency_failures_total\{dependency="(\w+)",reason="(\w+)"\} (\d+)$/gm,
+  );
+  return new Map(
+    [...found]
+      .filter(([, of]) => of === dependency)
+      .map(([, , reason = '', count]) => [reason, Number(count)]),
+  );
+};
+const risen = (before: ReadonlyMap<string, number>, now: ReadonlyMap<string, number>): string[] =>
+  [...now].filter(([reason, count]) => count > (before.get(reason) ?? 0)).map(([reason]) => reason);
+
+/** Level and reason of the last line about it. */
+const logged = ({ service }: Trio, dependency: Dependency): string => {
+  const line = service.log
+    .of('dependency.down')
+    .findLast(({ fields }) => fields['dependency'] === dependency);
+  return `\`${line?.level} dependency.down\` \`${line?.fields['reason']}\``;
+};
+
+const block = (dependency: Dependency): RegExp =>
+  new RegExp(`(<!-- ${dependency} -->\\n)([^]*?)(<!-- end -->)`);
+
+/** Compares rows with those of the document, by the name of the mode; or writes them into it. */
+export const compare = (dependency: Dependency, rows: readonly (readonly string[])[]): void => {
+  const text = readFileSync(DOCUMENT, 'utf8');
+  const table = block(dependency).exec(text)?.[2] ?? '';
+  const lines = rows.map((cells) => `| ${cells.join(' | ')} |`);
+  if (WRITES) {
+    const head = table.split('\n').slice(0, 2);
+    writeFileSync(DOCUMENT, text.replace(block(dependency), `$1${[...head, ...lines].join('\n')}\n$3`));
+    return;
+  }
+  const names = rows.map(([name]) => `| ${name} |`);
+  expect(lines).toEqual(table.split('\n').filter((line) => names.some((name) => line.startsWith(name))));
+};
+
+/** The rows of some modes, one after the other. */
+export const observeAll = async (
+  trio: Trio,
+  dependency: Dependency,
+  modes: FaultyStore['modes'],
+): Promise<readonly (readonly string[])[]> => {
+  await until(() => healthy(trio), { ok: Boolean, what: 'the fleet to be well', timeoutMs: PATIENCE_MS });
+  const rows: (readonly string[])[] = [];
+  for (const mode of modes) rows.push(await observe(trio, dependency, mode));
+  return rows;
+};
