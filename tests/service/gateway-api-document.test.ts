@@ -52,6 +52,18 @@ test('[AP10] every method stands in the document, and the page that shows it com
   expect(await (await fetch(`${gateway.url}/api/docs/start.js`)).text()).toContain("'/api/openapi.json'");
 });
 
+test('[AP10] every method documents the tenant that it is about', async () => {
+  const { paths } = await readDocument();
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into JSON of every shape.
+  for (const [path, { post: operation }] of Object.entries<any>(paths)) {
+    const { tenant } = operation.requestBody.content['application/json'].schema.properties;
+    const mayBeAll = JSON.stringify(tenant).includes('"*"');
+    expect([path, mayBeAll]).toEqual([path, ['/api/connections', '/api/info'].includes(path)]);
+    const { error } = await call(path.replace('/api/', ''), { tenant: 'no tenant' });
+    expect([path, error?.code, error?.message]).toEqual([path, 107, expect.stringContaining('`tenant`')]);
+  }
+});
+
 test('[AP10] answers have the documented shape', async () => {
   const { body } = await sessions.service('POST', '/v1/sessions', { user_id: 'u_doc', transport: 'bearer' });
   const client = await connected(sdk(gateway, { token: body.token }));

@@ -75,6 +75,64 @@ describe('API keys', () => {
   });
 });
 
+describe('API keys for some groups', () => {
+  const scopes = ['sessions:create', 'sessions:read', 'sessions:write', 'keys:admin'];
+  const grants = (...groups: string[]) => groups.map((one) => ({ groups: one, allow: ['subscribe'] }));
+  const WIDE = ['*', 'order*', 'orders', 'news*', 'news:1', '$board', 'user:#ceo'];
+  const FITTING = ['orders:*', 'orders:1', 'orders:eu:*', 'news'];
+
+  test('[SE35] a key gives no grants beyond its groups, when it opens and when it changes sessions', async () => {
+    const { key } = await makeKey({ scopes, tenant: 'shop', groups: ['orders:*', 'news'] });
+    const open = (more: object) => withKey(key, 'POST', '/v1/sessions', { user_id: 'u_1', ...more });
+    const { status, body } = await open({ grants: grants(...FITTING) });
+    expect([status, body.grants.length]).toEqual([201, FITTING.length]);
+    expect((await open({})).status).toBe(201);
+    for (const one of WIDE) {
+      for (const answer of [
+        await open({ grants: grants('news', one) }),
+        await withKey(key, 'PATCH', `/v1/sessions/${body.id}`, { grants: grants(one) }),
+      ])
+        expect([one, answer.status, answer.body.type]).toEqual([one, 403, '/problems/insufficient-scope']);
+    }
+    const patched = await withKey(key, 'PATCH', `/v1/sessions/${body.id}`, { grants: grants('orders:2') });
+    expect(patched.body.grants).toEqual(grants('orders:2'));
+  });
+
+  test('[SE35] nor does it get the token of a session with wider grants', async () => {
+    const { key } = await makeKey({ scopes, groups: ['orders:*'] });
+    for (const [path, json] of [
+      ['step-up', { aal: 2 }],
+      ['upgrade', { user_id: 'u_2' }],
+    ] as const) {
+      const user = path === 'step-up' ? { user_id: 'u_1' } : {};
+      const openedWith = async (group: string) =>
+        (await service.service('POST', '/v1/sessions', { ...user, grants: grants(group) })).body.id;
+      expect((await withKey(key, 'POST', `/v1/sessions/${await openedWith('*')}/${path}`, json)).status).toBe(
+        403,
+      );
+      const fits = await openedWith('orders:1');
+      expect((await withKey(key, 'POST', `/v1/sessions/${fits}/${path}`, json)).status).toBe(200);
+    }
+  });
+
+  test('[SE35] it makes keys with its groups or fewer, shown in lists and in the log book', async () => {
+    const { key } = await makeKey({ scopes, groups: ['orders:*'] });
+    const make = (more: object) =>
+      withKey(key, 'POST', '/v1/api-keys', { name: 'child', scopes: ['sessions:create'], ...more });
+    for (const more of [{}, { groups: ['*'] }, { groups: ['orders:1', 'news'] }])
+      expect((await make(more)).status).toBe(403);
+    expect((await make({ groups: [] })).status).toBe(422);
+    const { status, body } = await make({ groups: ['orders:eu:*'] });
+    expect([status, body.groups]).toEqual([201, ['orders:eu:*']]);
+    const child = await withKey(body.key, 'POST', '/v1/sessions', { grants: grants('orders:us:1') });
+    expect(child.status).toBe(403);
+    const { items } = (await service.service('GET', '/v1/api-keys')).body;
+    expect(items.find(({ id }: { id: string }) => id === body.id).groups).toEqual(['orders:eu:*']);
+    const [entry] = await sql(`SELECT detail FROM session_events WHERE detail->>'key_id' = $1`, [body.id]);
+    expect(entry.detail.groups).toEqual(['orders:eu:*']);
+  });
+});
+
 describe('idempotency', () => {
   const create = (key: string, json: object, headers: Record<string, string> = {}) =>
     service.service('POST', '/v1/sessions', json, { 'idempotency-key': key, ...headers });

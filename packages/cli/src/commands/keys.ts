@@ -6,27 +6,37 @@ interface ApiKey {
   readonly name: string;
   readonly scopes: readonly string[];
   readonly tenant: string | null;
+  readonly groups: readonly string[] | null;
   readonly created_at: string;
   readonly last_used_at: string | null;
   readonly revoked_at: string | null;
 }
 
+const listOf = (text: string): string[] => text.split(',').map((one) => one.trim());
+
 /** `muster keys create` */
 export const keysCreate: Command = {
   name: 'keys create',
-  usage: 'keys create --name NAME --scopes SCOPE[,SCOPE] [--tenant ID]',
-  summary: 'an API key for a back end, shown this once; scopes are sessions:create, sessions:end, …',
-  options: { name: { type: 'string' }, scopes: { type: 'string' }, tenant: { type: 'string' } },
+  usage: 'keys create --name NAME --scopes SCOPE[,SCOPE] [--tenant ID] [--groups NAME|PREFIX*[,…]]',
+  summary:
+    'an API key for a back end, shown this once; scopes are sessions:create, sessions:end, …; --groups limits its grants',
+  options: {
+    name: { type: 'string' },
+    scopes: { type: 'string' },
+    tenant: { type: 'string' },
+    groups: { type: 'string' },
+  },
   run: async ({ send, option }) => {
     const [name, scopes] = [option('name'), option('scopes')];
     if (name === undefined || scopes === undefined) throw new UsageError('--name and --scopes are needed');
-    const tenant = option('tenant');
+    const [tenant, groups] = [option('tenant'), option('groups')];
     const { body } = await send<ApiKey & { key: string }>({
       ...{ method: 'POST', path: '/v1/api-keys', idempotencyKey: true },
       body: {
         name,
-        scopes: scopes.split(',').map((one) => one.trim()),
+        scopes: listOf(scopes),
         ...(tenant === undefined ? {} : { tenant }),
+        ...(groups === undefined ? {} : { groups: listOf(groups) }),
       },
     });
     const text = `${body.key}\n\nThis is the only time the key is shown. Its id is ${body.id}.`;
@@ -44,10 +54,16 @@ export const keysList: Command = {
     const { body } = await send<{ items: ApiKey[] }>({ method: 'GET', path: '/v1/api-keys' });
     const rows = body.items.map((one) => [
       ...[one.id, one.name, one.tenant ?? '(all)', instant(one.last_used_at)],
-      ...[one.revoked_at === null ? 'live' : 'revoked', one.scopes.join(',')],
+      ...[
+        one.revoked_at === null ? 'live' : 'revoked',
+        one.scopes.join(','),
+        one.groups?.join(',') ?? '(all)',
+      ],
     ]);
     const text =
-      rows.length === 0 ? 'no keys' : table(['KEY', 'NAME', 'TENANT', 'LAST USED', 'STATE', 'SCOPES'], rows);
+      rows.length === 0
+        ? 'no keys'
+        : table(['KEY', 'NAME', 'TENANT', 'LAST USED', 'STATE', 'SCOPES', 'GROUPS'], rows);
     return { text, json: body.items };
   },
 };

@@ -30,6 +30,8 @@ export interface ApiKey {
   readonly scopes: readonly Scope[];
   /** Null: every tenant. */
   readonly tenant: string | null;
+  /** Groups, or prefixes ending in `*`, that grants by this key may name. Null: all. */
+  readonly groups: readonly string[] | null;
   readonly createdAt: number;
   readonly lastUsedAt: number | null;
   readonly revokedAt: number | null;
@@ -51,7 +53,7 @@ export interface FoundKey {
 export interface KeyStore {
   /** Undefined when there is a key with that hash. */
   insert(
-    key: Pick<ApiKey, 'id' | 'name' | 'scopes' | 'tenant'>,
+    key: Pick<ApiKey, 'id' | 'name' | 'scopes' | 'tenant' | 'groups'>,
     hash: Buffer,
     by: KeyChange,
   ): Promise<ApiKey | undefined>;
@@ -63,9 +65,9 @@ export interface KeyStore {
 }
 
 /** Who calls with a key. */
-export type KeyHolder = Pick<ApiKey, 'id' | 'scopes' | 'tenant'>;
+export type KeyHolder = Pick<ApiKey, 'id' | 'scopes' | 'tenant' | 'groups'>;
 
-export type NewApiKey = Pick<ApiKey, 'name' | 'scopes' | 'tenant'>;
+export type NewApiKey = Pick<ApiKey, 'name' | 'scopes' | 'tenant' | 'groups'>;
 
 export type CreatedApiKey =
   | { readonly ok: true; readonly key: string; readonly made: ApiKey; readonly isReplay: boolean }
@@ -171,7 +173,7 @@ export const createApiKeys = (deps: ApiKeysDeps): ApiKeys => {
   return {
     holderOf: async (key, isDistrusted = false) => {
       const at = indexOfKey(given, key);
-      if (at >= 0) return { id: String(at), scopes: SCOPES, tenant: null };
+      if (at >= 0) return { id: String(at), scopes: SCOPES, tenant: null, groups: null };
       // What is not of our making is not worth a question.
       return SHAPE.test(key) ? lookUp(key, isDistrusted) : undefined;
     },
@@ -225,7 +227,10 @@ const createOnce = async (
 };
 
 const isSame = (made: ApiKey, wanted: NewApiKey): boolean =>
-  made.name === wanted.name && made.tenant === wanted.tenant && made.scopes.join() === wanted.scopes.join();
+  made.name === wanted.name &&
+  made.tenant === wanted.tenant &&
+  made.scopes.join() === wanted.scopes.join() &&
+  JSON.stringify(made.groups) === JSON.stringify(wanted.groups);
 
 type Finder = Pick<KeyStore, 'findByHashes'>;
 

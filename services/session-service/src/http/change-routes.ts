@@ -21,7 +21,13 @@ import type { HttpContext } from './context.ts';
 import { type UserCaller, userGuard } from './guards.ts';
 import { idempotencyOf } from './idempotency.ts';
 import { changeRefusal, handOver, raisedReply } from './opened.ts';
-import { requireVisible, type ServiceCaller, serviceGuard } from './service-guard.ts';
+import {
+  requireGrantable,
+  requireGrantableSession,
+  requireVisible,
+  type ServiceCaller,
+  serviceGuard,
+} from './service-guard.ts';
 import { etagOf, viewSession } from './view.ts';
 
 const USER = ['sessionCookie', 'sessionBearer'] as const;
@@ -38,6 +44,10 @@ const CHANGED = {
   412: { description: 'The session is at another revision.' },
   422: { description: 'The body is not valid.' },
   428: { description: 'A change of data needs If-Match.' },
+};
+
+const TOO_WIDE = {
+  403: { description: 'The key lacks the scope, or may not give the grants of the session.' },
 };
 
 /** Routes that change a session and leave it alive. */
@@ -150,8 +160,9 @@ const patchAny = (context: HttpContext): Route =>
     params,
     body: patchSessionBody,
     guard: serviceGuard(context, 'sessions:write'),
-    responses: { ...CHANGED, ...COMMON },
+    responses: { ...CHANGED, ...COMMON, ...TOO_WIDE },
     handle: async ({ auth, body, params: { id }, req }) => {
+      requireGrantable(auth, body.grants);
       const rev = ifMatch(req, body.data !== undefined);
       const patch = { label: body.label, data: body.data, grants: body.grants, reason: body.reason };
       return rewritten(
@@ -175,10 +186,12 @@ const stepUp = (context: HttpContext): Route =>
       ...CHANGED,
       200: { description: 'The session and its new token.', schema: openedSchema },
       ...COMMON,
+      ...TOO_WIDE,
     },
     handle: async ({ auth, body, params: { id } }) => {
       const raise = { aal: body.aal, amr: body.amr, authTime: body.auth_time };
       const change = await of(context, auth, id);
+      await requireGrantableSession(context, auth, change.id);
       await refuseImpersonation(context, change.id);
       return raisedReply(context, await context.changes.stepUp(change, raise));
     },
@@ -200,6 +213,7 @@ const upgrade = (context: HttpContext): Route =>
       ...CHANGED,
       200: { description: 'The session and its new token.', schema: openedSchema },
       ...COMMON,
+      ...TOO_WIDE,
     },
     handle: async ({ auth, body, params: { id }, req }) => {
       const { time, aal, amr, idp, idp_sid, idp_sub } = body.auth;
@@ -214,7 +228,9 @@ const upgrade = (context: HttpContext): Route =>
         idpSub: idp_sub ?? null,
       };
       const idempotency = idempotencyOf(auth, req, { id, ...request });
-      const result = await context.changes.upgrade(await of(context, auth, id), request, idempotency);
+      const change = await of(context, auth, id);
+      await requireGrantableSession(context, auth, change.id);
+      const result = await context.changes.upgrade(change, request, idempotency);
       return raisedReply(context, result);
     },
   });

@@ -7,20 +7,24 @@ import { reason, tenant } from './bodies.ts';
 import type { HttpContext } from './context.ts';
 import { idempotencyOf } from './idempotency.ts';
 import { asReplay } from './opened.ts';
-import { serviceGuard } from './service-guard.ts';
+import { requireGroups, type ServiceCaller, serviceGuard } from './service-guard.ts';
 
 const SECURITY = ['serviceKey'] as const;
 const REFUSALS = {
   401: { description: 'No API key, or a wrong one.' },
-  403: { description: 'The key lacks the scope keys:admin.' },
+  403: { description: 'The key lacks the scope keys:admin, or cannot give what is asked for.' },
   503: { description: 'Cannot be done just now; try again.' },
 };
+
+/** As many as a session has grants. */
+const MAX_GROUPS = 32;
 
 const keySchema = z.object({
   id: z.uuid(),
   name: z.string(),
   scopes: z.array(z.enum(SCOPES)),
   tenant: z.string().nullable(),
+  groups: z.array(z.string()).nullable(),
   created_at: z.iso.datetime(),
   last_used_at: z.iso.datetime().nullable(),
   revoked_at: z.iso.datetime().nullable(),
@@ -30,6 +34,14 @@ const createKeyBody = z.strictObject({
   name: z.string().trim().min(1).max(100),
   scopes: z.array(z.enum(SCOPES)).min(1).max(SCOPES.length),
   tenant: tenant.optional(),
+  groups: z
+    .array(z.string().min(1).max(255))
+    .min(1)
+    .max(MAX_GROUPS)
+    .optional()
+    .describe(
+      'the groups that grants by this key may name: names, or prefixes ending in *; all when left out',
+    ),
   reason: reason.optional(),
 });
 
@@ -51,16 +63,12 @@ export const keyRoutes = (context: HttpContext): Route[] => [
       ...REFUSALS,
     },
     handle: async ({ auth, body, req }) => {
-      if (auth.tenant !== null && body.tenant !== auth.tenant) {
-        throw new AppError('INSUFFICIENT_SCOPE', { detail: 'A key of a tenant makes keys of that tenant.' });
-      }
-      if (!body.scopes.every((scope) => auth.scopes.includes(scope))) {
-        throw new AppError('INSUFFICIENT_SCOPE', { detail: 'A key cannot give what it does not have.' });
-      }
+      requireWithin(auth, body);
       const wanted = {
         name: body.name,
         scopes: [...new Set(body.scopes)],
         tenant: body.tenant ?? null,
+        groups: body.groups ?? null,
       };
       const by = { actor: auth.actor, reason: body.reason };
       const created = await context.apiKeys.create(wanted, by, idempotencyOf(auth, req, wanted));
@@ -91,6 +99,21 @@ export const keyRoutes = (context: HttpContext): Route[] => [
   revokeKey(context),
 ];
 
+/** Throws `INSUFFICIENT_SCOPE` for a key that may more than the one that makes it. */
+const requireWithin = (
+  caller: ServiceCaller,
+  { tenant, scopes, groups }: z.output<typeof createKeyBody>,
+): void => {
+  const refuse = (detail: string): AppError => new AppError('INSUFFICIENT_SCOPE', { detail });
+  if (caller.tenant !== null && tenant !== caller.tenant)
+    throw refuse('A key of a tenant makes keys of that tenant.');
+  if (!scopes.every((scope) => caller.scopes.includes(scope)))
+    throw refuse('A key cannot give what it does not have.');
+  if (caller.groups !== null && groups === undefined)
+    throw refuse('A key with groups makes keys with groups: send `groups`.');
+  requireGroups(caller, groups ?? []);
+};
+
 const revokeKey = (context: HttpContext): Route =>
   route({
     method: 'delete',
@@ -119,6 +142,7 @@ const viewKey = (key: ApiKey): object => ({
   name: key.name,
   scopes: key.scopes,
   tenant: key.tenant,
+  groups: key.groups,
   created_at: iso(key.createdAt),
   last_used_at: key.lastUsedAt === null ? null : iso(key.lastUsedAt),
   revoked_at: key.revokedAt === null ? null : iso(key.revokedAt),

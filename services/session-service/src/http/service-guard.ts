@@ -1,5 +1,7 @@
 import { AppError } from '@muster/protocol/errors';
 import { readBearer } from '@muster/session/credential';
+import type { Grant } from '@muster/session/grants';
+import { coversGroups } from '@muster/session/grants';
 import type { SessionId } from '@muster/session/token';
 import type { Request, Response } from 'express';
 import type { Scope } from '../core/api-keys.ts';
@@ -13,6 +15,8 @@ export interface ServiceCaller {
   /** The only tenant this key may touch; null for all. */
   readonly tenant: string | null;
   readonly scopes: readonly Scope[];
+  /** Groups, or prefixes ending in `*`, that its grants may name; null for all. */
+  readonly groups: readonly string[] | null;
   /** Throws `INVALID_KEY` when the key was revoked since; for answers that take their time. */
   requireStillValid(): Promise<void>;
 }
@@ -37,6 +41,7 @@ export const serviceGuard =
       actor: actorOf(context, `key:${holder.id}`, req),
       tenant: holder.tenant,
       scopes: holder.scopes,
+      groups: holder.groups,
       requireStillValid: async () => {
         if (key === undefined || (await apiKeys.holderOf(key)) === undefined) throw revoked();
       },
@@ -58,6 +63,32 @@ export const requireVisible = async (
   if (caller.tenant === null) return;
   const session = await sessions.find(id);
   if (session === undefined || !isVisible(caller, session)) throw new AppError('NOT_FOUND');
+};
+
+/** Throws `INSUFFICIENT_SCOPE` unless the key may give all of these. */
+export const requireGroups = ({ groups }: ServiceCaller, wanted: readonly string[]): void => {
+  const wide = groups === null ? undefined : wanted.find((one) => !coversGroups(groups, one));
+  if (wide === undefined) return;
+  throw new AppError('INSUFFICIENT_SCOPE', {
+    detail: `This API key gives grants for ${groups?.join(', ')} only, not for ${wide}.`,
+  });
+};
+
+/** The same for the groups of grants. */
+export const requireGrantable = (caller: ServiceCaller, grants: readonly Grant[] = []): void =>
+  requireGroups(
+    caller,
+    grants.map(({ groups }) => groups),
+  );
+
+/** Throws `INSUFFICIENT_SCOPE` for a session with grants that the key may not give: its token would carry them. */
+export const requireGrantableSession = async (
+  { sessions }: HttpContext,
+  caller: ServiceCaller,
+  id: SessionId,
+): Promise<void> => {
+  if (caller.groups === null) return;
+  requireGrantable(caller, (await sessions.find(id))?.grants);
 };
 
 /** The tenant a call is about: what was asked for, else that of the key. Throws `INSUFFICIENT_SCOPE`. */

@@ -18,7 +18,7 @@ import type { HttpContext } from './context.ts';
 import { idempotencyOf } from './idempotency.ts';
 import { requireImpersonation } from './impersonation-routes.ts';
 import { openedReply } from './opened.ts';
-import { isVisible, requireVisible, serviceGuard, tenantFor } from './service-guard.ts';
+import { isVisible, requireGrantable, requireVisible, serviceGuard, tenantFor } from './service-guard.ts';
 import { ended } from './user-routes.ts';
 import { etagOf, viewSession } from './view.ts';
 
@@ -50,6 +50,7 @@ const createSession = (context: HttpContext): Route =>
     guard: serviceGuard(context, 'sessions:create'),
     responses: {
       201: { description: 'The session.', schema: openedSchema },
+      403: { description: 'The key lacks a scope, or may not give these grants.' },
       409: { description: 'The user has too many sessions, or is disabled.' },
       415: { description: 'The body is not application/json.' },
       422: { description: 'The body is not valid.' },
@@ -57,6 +58,7 @@ const createSession = (context: HttpContext): Route =>
     },
     handle: async ({ auth, body, req }) => {
       if (body.actor !== undefined) requireImpersonation(auth, body.user_id);
+      requireGrantable(auth, body.grants);
       const login = loginOf(context, body, tenantFor(auth, body.tenant));
       // A repeat stays one when the setting for addresses or the signing key has changed.
       const idempotency = idempotencyOf(auth, req, { ...login, ip: shortenIp(body.ip) });

@@ -6,21 +6,22 @@ interface KeyRow {
   readonly name: string;
   readonly scopes: Scope[];
   readonly tenant_id: string | null;
+  readonly groups: string[] | null;
   readonly created_at: Date;
   readonly last_used_at: Date | null;
   readonly revoked_at: Date | null;
 }
 
-const COLUMNS = 'id, name, scopes, tenant_id, created_at, last_used_at, revoked_at';
+const COLUMNS = 'id, name, scopes, tenant_id, groups, created_at, last_used_at, revoked_at';
 /** A key for every tenant stands in the log book of none: `*`, which is no tenant's name. */
 const logged = (type: string, from: string, by: number): string => `logged AS (
     INSERT INTO session_events (tenant_id, type, actor, ip, request_id, detail)
     SELECT coalesce(tenant_id, '*'), '${type}', $${by}, $${by + 1}::inet, $${by + 2}, jsonb_strip_nulls(
-      jsonb_build_object('key_id', id, 'name', name, 'scopes', scopes, 'reason', $${by + 3}::text)) FROM ${from})`;
+      jsonb_build_object('key_id', id, 'name', name, 'scopes', scopes, 'groups', groups, 'reason', $${by + 3}::text)) FROM ${from})`;
 const INSERT = `WITH made AS (
-    INSERT INTO api_keys (id, name, hash, scopes, tenant_id) VALUES ($1, $2, $3, $4::text[], $5)
+    INSERT INTO api_keys (id, name, hash, scopes, tenant_id, groups) VALUES ($1, $2, $3, $4::text[], $5, $6::text[])
     ON CONFLICT (hash) DO NOTHING RETURNING *
-  ), ${logged('api_key.created', 'made', 6)} SELECT ${COLUMNS} FROM made`;
+  ), ${logged('api_key.created', 'made', 7)} SELECT ${COLUMNS} FROM made`;
 const FIND = `SELECT hash, ${COLUMNS} FROM api_keys WHERE hash = ANY($1::bytea[])`;
 const LIST = `SELECT ${COLUMNS} FROM api_keys WHERE $1::text IS NULL OR tenant_id = $1 ORDER BY created_at DESC LIMIT 1000`;
 const REVOKE = `WITH gone AS (
@@ -32,8 +33,8 @@ const USED = `UPDATE api_keys SET last_used_at = now()
 
 /** API keys in Postgres, as hashes. */
 export const createKeyStore = (db: Queries): KeyStore => ({
-  insert: async ({ id, name, scopes, tenant }, hash, by) => {
-    const key = [id, name, hash, scopes, tenant];
+  insert: async ({ id, name, scopes, tenant, groups }, hash, by) => {
+    const key = [id, name, hash, scopes, tenant, groups];
     const [row] = await db.query<KeyRow>('insert_api_key', INSERT, [...key, ...valuesOf(by)]);
     return row && toKey(row);
   },
@@ -61,6 +62,7 @@ const toKey = (row: KeyRow): ApiKey => ({
   name: row.name,
   scopes: row.scopes,
   tenant: row.tenant_id,
+  groups: row.groups,
   createdAt: row.created_at.getTime(),
   lastUsedAt: row.last_used_at?.getTime() ?? null,
   revokedAt: row.revoked_at?.getTime() ?? null,

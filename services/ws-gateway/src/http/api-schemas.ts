@@ -14,6 +14,17 @@ const group = z
   .string()
   .regex(/^[ -~]{1,255}$/)
   .describe('name of a group');
+const tenant = z
+  .string()
+  .regex(/^[\w.-]{1,64}$/)
+  .optional()
+  .describe(
+    'whose groups, users and connections; default: that of the key, else `default`. A key of a tenant may name no other',
+  );
+const tenants = z
+  .union([tenant.unwrap(), z.literal('*')])
+  .optional()
+  .describe('the same, or `*` for all tenants');
 const json = z.unknown().describe('any JSON');
 const count = z.int().min(0);
 const position = z.object({ offset: count, epoch: z.string() });
@@ -43,13 +54,15 @@ const target = {
 
 /** What each method takes. The gateway ignores members that are not named here. */
 export const API_BODIES = {
-  publish: z.object({ channel: group, ...message, delta: z.boolean().optional() }),
+  publish: z.object({ tenant, channel: group, ...message, delta: z.boolean().optional() }),
   broadcast: z.object({
+    tenant,
     channels: z.array(group).min(1).max(10_000),
     ...message,
     delta: z.boolean().optional(),
   }),
   subscribe: z.object({
+    tenant,
     ...target,
     channel: group,
     info: json.optional().describe('what others in the group see of the client'),
@@ -67,14 +80,16 @@ export const API_BODIES = {
       .optional()
       .describe('options of the group that differ for these clients'),
   }),
-  send: z.object({ ...target, data: json }),
+  send: z.object({ tenant, ...target, data: json }),
   refresh: z.object({
+    tenant,
     ...target,
     expired: z.boolean().optional().describe('ends the connections at once; clients connect again'),
     expire_at: count.optional().describe('s since 1970; 0 for as long as the credential is good'),
   }),
-  unsubscribe: z.object({ ...target, channel: z.string().optional().describe('empty for all') }),
+  unsubscribe: z.object({ tenant, ...target, channel: z.string().optional().describe('empty for all') }),
   disconnect: z.object({
+    tenant,
     ...target,
     whitelist: z.array(z.string()).optional().describe('clients that stay'),
     disconnect: z
@@ -82,24 +97,27 @@ export const API_BODIES = {
       .optional()
       .describe('default 3503'),
   }),
-  presence: z.object({ channel: group }),
-  presence_stats: z.object({ channel: group }),
+  presence: z.object({ tenant, channel: group }),
+  presence_stats: z.object({ tenant, channel: group }),
   history: z.object({
+    tenant,
     channel: group,
     limit: z.int().min(-1).optional().describe('0 for the position only, -1 for all that is kept'),
     since: position.optional(),
     reverse: z.boolean().optional().describe('newest first'),
   }),
-  history_remove: z.object({ channel: group }),
-  channels: z.object({ pattern: z.string().max(255).optional().describe('with * and ?') }),
+  history_remove: z.object({ tenant, channel: group }),
+  channels: z.object({ tenant, pattern: z.string().max(255).optional().describe('with * and ?') }),
   connections: z.object({
+    tenant: tenants,
     ...target,
     channel: z.string().optional().describe('only members of this group'),
     limit: z.int().min(0).max(10_000).optional().describe('default 1000'),
   }),
-  info: z.object({}),
-  rpc: z.object({ method: z.string(), params: json.optional() }),
+  info: z.object({ tenant: tenants }),
+  rpc: z.object({ tenant, method: z.string(), params: json.optional() }),
   batch: z.object({
+    tenant,
     commands: z
       .array(z.record(z.string(), z.object({}).loose()))
       .max(1_000)
@@ -144,6 +162,7 @@ export const API_RESULTS: Readonly<Record<keyof typeof API_BODIES, z.ZodType>> =
   connections: z.object({
     connections: z.array(
       z.object({
+        tenant: z.string(),
         client: z.string(),
         user: z.string(),
         session: z.string(),
