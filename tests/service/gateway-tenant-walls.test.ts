@@ -1,3 +1,4 @@
+import { createGroupDesk } from '@muster/health-aggregator/sources/group-desk';
 import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
@@ -304,6 +305,35 @@ describe('server API', () => {
     expect(isOpen(again)).toBe(true);
     expect((await call('disconnect', { user: 'kim', tenant: 'shop' })).result.clients).toBe(1);
   });
+});
+
+test('[TNW4] operators see the sockets of sessions of every tenant, and groups of the one that they name', async () => {
+  const { shop } = await both('desk');
+  const desk = createGroupDesk({
+    ask: async ({ method, path, body }) => {
+      const headers = { 'x-api-key': SERVER_KEY };
+      return (await fetch(second.url + path, { method, headers, body: JSON.stringify(body) })).json();
+    },
+    addresses: () => [],
+    names: () => ['gw-1', 'gw-2'],
+  });
+  const tenantsOf = (list: { sockets: readonly { tenant: string }[] }) =>
+    list.sockets.map(({ tenant }) => tenant).toSorted();
+  const [theirs] = (await desk.sockets({ user: 'kim', tenant: 'shop' }, 1)).sockets;
+  expect(tenantsOf(await desk.socketsOf([theirs!.session]))).toEqual(['shop']);
+  expect(tenantsOf(await desk.sockets({ group: 'desk', tenant: 'shop' }, 9))).toEqual([
+    'shop',
+    'shop',
+    'shop',
+  ]);
+  expect(tenantsOf(await desk.sockets({ group: 'desk' }, 9))).toHaveLength(6);
+  await desk.publish({ group: 'desk', tenant: 'shop' }, 'by operator', 'once');
+  await hears(shop[0]!, 'by operator');
+  expect((await desk.position('desk', 'shop'))?.offset).toBe(1);
+  expect((await desk.position('desk', 'default'))?.offset).toBe(0);
+  await clientOf('default').then((one) => ask(one, { subscribe: { channel: 'only:here' } }));
+  expect((await desk.list('only:*', 'default')).items).toHaveLength(1);
+  expect((await desk.list('only:*', 'shop')).items).toEqual([]);
 });
 
 test('[TNW6] a user whose id holds # or , has a personal group of its own', async () => {

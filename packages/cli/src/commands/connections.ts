@@ -5,6 +5,7 @@ import { instant, table } from '../table.ts';
 const MOST = 10_000;
 
 interface Connection {
+  readonly tenant: string;
   readonly client: string;
   readonly user: string;
   readonly session: string;
@@ -20,14 +21,15 @@ interface Connection {
 /** `muster connections` */
 export const connections: Command = {
   name: 'connections',
-  usage: 'connections [--user ID] [--session ID] [--group NAME] [--limit N]',
+  usage: 'connections [--user ID] [--session ID] [--group NAME] [--tenant ID]',
   summary:
-    'open sockets: whose, where, in which groups, and how far behind; exit code 1 when a gateway did not answer',
+    'open sockets: whose, where, in which groups, and how far behind, 100 unless --limit N; --tenant * shows all tenants; exit code 1 when a gateway did not answer',
   options: {
     user: { type: 'string' },
     session: { type: 'string' },
     group: { type: 'string' },
     limit: { type: 'string' },
+    tenant: { type: 'string' },
   },
   run: async (context) => {
     const { api, option } = context;
@@ -39,6 +41,8 @@ export const connections: Command = {
       session: option('session') ?? '',
       channel: option('group') ?? '',
       limit,
+      // A key of a tenant shows that one.
+      tenant: option('tenant') ?? '',
     };
     const [{ connections: found }, answered] = await Promise.all([
       api<{ connections: Connection[] }>('connections', query),
@@ -57,7 +61,7 @@ const listOf = (found: readonly Connection[]): string =>
     ['CLIENT', 'USER', 'SESSION', 'GATEWAY', 'SINCE', 'LAG', 'GROUPS'],
     found.map((one) => [
       one.client,
-      one.user || '(guest)',
+      (one.user || '(guest)') + (one.tenant === 'default' ? '' : ` (${one.tenant})`),
       one.session || '–',
       one.gateway,
       instant(new Date(one.since).toISOString()),

@@ -8,14 +8,17 @@ const MOST_SHOWN = 1_000;
 /** `muster groups` */
 export const groups: Command = {
   name: 'groups',
-  usage: 'groups [PATTERN]',
+  usage: 'groups [PATTERN] [--tenant ID]',
   summary:
     'groups with members, and how many; PATTERN takes * and ?; exit code 1 when a gateway did not answer',
-  options: {},
+  options: { tenant: { type: 'string' } },
   run: async (context) => {
     const pattern = context.positionals.length === 0 ? '' : onlyArgument(context, 'pattern');
     const [{ channels }, answered] = await Promise.all([
-      context.api<{ channels: Record<string, { num_clients: number }> }>('channels', { pattern }),
+      context.api<{ channels: Record<string, { num_clients: number }> }>('channels', {
+        pattern,
+        tenant: context.option('tenant') ?? '',
+      }),
       askWhoAnswers(context),
     ]);
     const rows = Object.entries(channels)
@@ -33,9 +36,9 @@ export const groups: Command = {
 /** `muster publish` */
 export const publish: Command = {
   name: 'publish',
-  usage: 'publish GROUP DATA [--idempotency KEY]',
+  usage: 'publish GROUP DATA [--idempotency KEY] [--tenant ID]',
   summary: 'send DATA to a group: JSON as it is, other text as a JSON string',
-  options: { idempotency: { type: 'string' } },
+  options: { idempotency: { type: 'string' }, tenant: { type: 'string' } },
   run: async ({ api, positionals, option }) => {
     const [group, data, ...more] = positionals;
     if (group === undefined || data === undefined) throw new UsageError('a group and data are needed');
@@ -44,6 +47,7 @@ export const publish: Command = {
     const position = await api<{ offset?: number; epoch?: string }>('publish', {
       channel: group,
       data: jsonOf(data),
+      tenant: option('tenant') ?? '',
       ...(key === undefined ? {} : { idempotency_key: key }),
     });
     const kept =

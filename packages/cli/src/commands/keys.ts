@@ -17,7 +17,7 @@ const listOf = (text: string): string[] => text.split(',').map((one) => one.trim
 /** `muster keys create` */
 export const keysCreate: Command = {
   name: 'keys create',
-  usage: 'keys create --name NAME --scopes SCOPE[,SCOPE] [--tenant ID] [--groups NAME|PREFIX*[,…]]',
+  usage: 'keys create --name NAME --scopes LIST [--tenant ID] [--groups LIST]',
   summary:
     'an API key for a back end, shown this once; scopes are sessions:create, sessions:end, …; --groups limits its grants',
   options: {

@@ -1,5 +1,6 @@
 /** A live socket, as its gateway tells it. */
 export interface SocketView {
+  readonly tenant: string;
   readonly client: string;
   readonly user: string;
   /** Empty for clients that came without a session of ours. */
@@ -67,15 +68,24 @@ export interface GroupPosition {
 
 /** The groups of the fleet, asked in the name of an operator. Rejects with AppErrors. */
 export interface GroupDesk {
-  sockets(of: { readonly user?: string; readonly group?: string }, limit: number): Promise<SocketList>;
+  /** Of all tenants, unless one is named. */
+  sockets(
+    of: { readonly user?: string; readonly group?: string; readonly tenant?: string },
+    limit: number,
+  ): Promise<SocketList>;
   /** Sockets of each of these sessions. */
   socketsOf(sessions: readonly string[]): Promise<SocketList>;
   /** Groups that have members, by number of members. */
   list(
     pattern: string,
+    tenant: string,
   ): Promise<Answered & { readonly items: readonly { readonly group: string; readonly members: number }[] }>;
   /** Undefined where a group keeps no history. */
-  position(group: string): Promise<GroupPosition | undefined>;
+  position(group: string, tenant: string): Promise<GroupPosition | undefined>;
   /** Publishes JSON data, once for a key; undefined where a group keeps no history. */
-  publish(group: string, data: unknown, key: string): Promise<GroupPosition | undefined>;
+  publish(
+    to: { readonly group: string; readonly tenant: string },
+    data: unknown,
+    key: string,
+  ): Promise<GroupPosition | undefined>;
 }

@@ -2,7 +2,7 @@ import { readIdempotencyKey } from '@muster/http/idempotency-key';
 import { type Route, route } from '@muster/http/route';
 import type { Logger } from '@muster/kit/logger';
 import { AppError } from '@muster/protocol/errors';
-import { parseGroupName } from '@muster/protocol/ids';
+import { DEFAULT_TENANT, isTenantName, parseGroupName } from '@muster/protocol/ids';
 import type { Request } from 'express';
 import { z } from 'zod';
 import type {
@@ -36,6 +36,13 @@ const refusals = {
   403: { description: 'this aggregator takes no orders, or has no key for this' },
   503: { description: 'nobody can tell just now' },
 } as const;
+/** Groups are of one tenant. */
+const tenant = z
+  .string()
+  .refine(isTenantName, 'must be the name of a tenant')
+  .default(DEFAULT_TENANT)
+  .describe('the tenant of the group');
+const groupQuery = z.object({ tenant });
 const groupParams = z.object({
   group: z.string().refine((text) => parseGroupName(text) !== undefined, 'must be the name of a group'),
 });
@@ -109,7 +116,7 @@ const lookUp = async (deps: DeskDeps, find: string): Promise<Found> => {
   if (query.by === 'user') {
     return Promise.all([
       desk.find(query),
-      orUnknown(groups.sockets({ user: query.user }, SOCKETS_OF_A_USER)),
+      orUnknown(groups.sockets({ user: query.user, tenant: DEFAULT_TENANT }, SOCKETS_OF_A_USER)),
     ]);
   }
   const found = await desk.find(query);
@@ -145,7 +152,7 @@ const listGroups = ({ groups, guard }: DeskDeps): Route =>
     method: 'get',
     path: '/v1/operator/groups',
     summary: 'Groups with members, the largest first',
-    query: z.object({ pattern: z.string().trim().max(255).default('') }),
+    query: z.object({ pattern: z.string().trim().max(255).default(''), tenant }),
     guard,
     responses: {
       200: {
@@ -154,10 +161,10 @@ const listGroups = ({ groups, guard }: DeskDeps): Route =>
       },
       ...refusals,
     },
-    handle: async ({ query: { pattern } }) => {
+    handle: async ({ query: { pattern, tenant } }) => {
       // A word without wildcards is looked for anywhere in the name.
       const wanted = pattern === '' || /[*?]/.test(pattern) ? pattern : `*${pattern}*`;
-      const { items, ...answered } = await required(groups, 'SERVER_API_KEYS').list(wanted);
+      const { items, ...answered } = await required(groups, 'SERVER_API_KEYS').list(wanted, tenant);
       return {
         status: 200,
         body: { items: items.slice(0, SHOWN_GROUPS), total: items.length, ...answered },
@@ -171,6 +178,7 @@ const showGroup = ({ groups, guard }: DeskDeps): Route =>
     path: '/v1/operator/groups/:group',
     summary: 'Members of a group by gateway, and the place of its last publication',
     params: groupParams,
+    query: groupQuery,
     guard,
     responses: {
       200: {
@@ -180,11 +188,11 @@ const showGroup = ({ groups, guard }: DeskDeps): Route =>
       404: { description: 'no namespace of this fleet fits this group' },
       ...refusals,
     },
-    handle: async ({ params: { group } }) => {
+    handle: async ({ params: { group }, query: { tenant } }) => {
       const desk = required(groups, 'SERVER_API_KEYS');
       const [{ sockets, more, gateways, silent }, position] = await Promise.all([
-        desk.sockets({ group }, SOCKETS_OF_A_GROUP),
-        desk.position(group),
+        desk.sockets({ group, tenant }, SOCKETS_OF_A_GROUP),
+        desk.position(group, tenant),
       ]);
       const byGateway = Map.groupBy(sockets, ({ gateway }) => gateway);
       return {
@@ -215,6 +223,7 @@ const publish = ({ groups, guard, log }: DeskDeps): Route =>
     path: '/v1/operator/groups/:group/publications',
     summary: 'Publish to a group',
     params: groupParams,
+    query: groupQuery,
     body: z.strictObject({ data: z.json() }),
     guard,
     responses: {
@@ -223,10 +232,10 @@ const publish = ({ groups, guard, log }: DeskDeps): Route =>
       422: { description: 'the body is not `{"data": …}`' },
       ...refusals,
     },
-    handle: async ({ params: { group }, req, body: { data } }) => {
+    handle: async ({ params: { group }, query: { tenant }, req, body: { data } }) => {
       const key = readIdempotencyKey(req) ?? crypto.randomUUID();
-      const position = await required(groups, 'SERVER_API_KEYS').publish(group, data, key);
-      log.warn({ group, offset: position?.offset }, 'operator.published');
+      const position = await required(groups, 'SERVER_API_KEYS').publish({ group, tenant }, data, key);
+      log.warn({ group, tenant, offset: position?.offset }, 'operator.published');
       return { status: 201, body: { group, position: position ?? null } };
     },
   });

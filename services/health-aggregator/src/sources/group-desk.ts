@@ -7,11 +7,14 @@ const RETRY_AFTER_S = 2;
 const UNKNOWN_GROUP = 102;
 const BAD_REQUEST = 107;
 const NOT_AVAILABLE = 108;
+/** In the place of a tenant: all. */
+const EVERY_TENANT = '*';
 /** A session has a handful of sockets. */
 const SOCKETS_OF_A_SESSION = 100;
 
 /** A connection as the server API tells it. */
 interface ConnectionBody {
+  readonly tenant: string;
   readonly client: string;
   readonly user: string;
   readonly session: string;
@@ -53,10 +56,11 @@ export const createGroupDesk = ({ ask, names }: Upstream): GroupDesk => {
     return [result, { gateways: nodes.length, silent: names().filter((name) => !answered.has(name)) }];
   };
   return {
-    sockets: async ({ user, group }, limit) => {
+    sockets: async ({ user, group, tenant = EVERY_TENANT }, limit) => {
       const where = {
         ...(user === undefined ? {} : { user }),
         ...(group === undefined ? {} : { channel: group }),
+        tenant,
       };
       // One more than wanted tells whether there are more.
       const asked = call<ConnectionsBody>('connections', { ...where, limit: limit + 1 }).then(resultOf);
@@ -69,7 +73,7 @@ export const createGroupDesk = ({ ask, names }: Upstream): GroupDesk => {
     },
     socketsOf: async (sessions) => {
       const commands = sessions.map((session) => ({
-        connections: { session, limit: SOCKETS_OF_A_SESSION },
+        connections: { session, tenant: EVERY_TENANT, limit: SOCKETS_OF_A_SESSION },
       }));
       const asked =
         commands.length === 0
@@ -88,23 +92,26 @@ export const createGroupDesk = ({ ask, names }: Upstream): GroupDesk => {
         ...answered,
       };
     },
-    list: async (pattern) => {
-      const asked = call<{ channels: Record<string, { num_clients: number }> }>('channels', { pattern });
+    list: async (pattern, tenant) => {
+      const asked = call<{ channels: Record<string, { num_clients: number }> }>('channels', {
+        pattern,
+        tenant,
+      });
       const [{ channels }, answered] = await withAnswered(asked.then(resultOf));
       const items = Object.entries(channels)
         .map(([group, { num_clients: members }]) => ({ group, members }))
         .sort((a, b) => b.members - a.members || a.group.localeCompare(b.group));
       return { items, ...answered };
     },
-    position: async (group) => {
-      const answer = await call<GroupPosition>('history', { channel: group, limit: 0 });
+    position: async (group, tenant) => {
+      const answer = await call<GroupPosition>('history', { channel: group, tenant, limit: 0 });
       if (answer.error?.code === NOT_AVAILABLE) return undefined;
       const { offset, epoch } = resultOf(answer);
       return { offset: offset ?? 0, epoch };
     },
-    publish: async (group, data, key) => {
+    publish: async ({ group, tenant }, data, key) => {
       // The key makes a second try harmless.
-      const body = { channel: group, data, idempotency_key: key };
+      const body = { channel: group, tenant, data, idempotency_key: key };
       const { offset, epoch } = resultOf(await call<Partial<GroupPosition>>('publish', body));
       return offset === undefined || epoch === undefined ? undefined : { offset, epoch };
     },

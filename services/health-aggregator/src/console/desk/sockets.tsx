@@ -58,9 +58,10 @@ export const Sockets = ({
   </table>
 );
 
-const User = ({ socket: { user, session } }: { socket: SocketView }) => {
-  if (session === '') return <>{user || 'nobody'}</>;
-  return <a href={linkTo('sessions', session)}>{user || session.slice(0, 8)}</a>;
+const User = ({ socket: { user, session, tenant } }: { socket: SocketView }) => {
+  const where = tenant === 'default' ? '' : ` (${tenant})`;
+  if (session === '') return <>{(user || 'nobody') + where}</>;
+  return <a href={linkTo('sessions', session)}>{(user || session.slice(0, 8)) + where}</a>;
 };
 
 const Groups = ({ groups }: { groups: readonly string[] }) => {
