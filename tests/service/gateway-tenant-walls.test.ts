@@ -1,3 +1,4 @@
+import { runCli } from '@muster/cli/cli';
 import { createGroupDesk } from '@muster/health-aggregator/sources/group-desk';
 import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
@@ -334,6 +335,29 @@ test('[TNW4] operators see the sockets of sessions of every tenant, and groups o
   await clientOf('default').then((one) => ask(one, { subscribe: { channel: 'only:here' } }));
   expect((await desk.list('only:*', 'default')).items).toHaveLength(1);
   expect((await desk.list('only:*', 'shop')).items).toEqual([]);
+});
+
+test('[TNW4] the command line reaches the tenant of its option', async () => {
+  const { default: ours, shop } = await both('line');
+  const muster = async (...argv: string[]) => {
+    const out: string[] = [];
+    const env = { MUSTER_URL: second.url, MUSTER_SERVER_API_KEY: SERVER_KEY };
+    const none = () => new AbortController().signal;
+    await runCli({ argv, env, cwd: '/', out: (text) => out.push(text), err: () => {}, interruption: none });
+    return out.join('\n');
+  };
+  await muster('publish', 'line', 'from-shop', '--tenant', 'shop');
+  await hears(shop[0]!, 'from-shop');
+  expect(ours.some((client) => heard(client, 'from-shop'))).toBe(false);
+  for (const [tenant, count] of [
+    ['shop', 3],
+    ['*', 6],
+  ] as const) {
+    const listed = JSON.parse(await muster('connections', '--group', 'line', '--tenant', tenant, '--json'));
+    expect(listed).toHaveLength(count);
+  }
+  const groups = JSON.parse(await muster('groups', 'line', '--tenant', 'shop', '--json'));
+  expect(groups).toEqual([{ group: 'line', members: 3 }]);
 });
 
 test('[TNW6] a user whose id holds # or , has a personal group of its own', async () => {
