@@ -57,11 +57,14 @@ test('[AC1] it needs its own scope, a reason, and another person', async () => {
   expect((await service.bearer(key, 'POST', '/v1/impersonations', body)).status).toBe(403);
   const withActor = { user_id: 'i_2', actor: { id: 'kim' } };
   expect((await service.bearer(key, 'POST', '/v1/sessions', withActor)).status).toBe(403);
+  const byPolicy = { user_id: 'i_2', policy: 'impersonation' };
+  expect((await service.bearer(key, 'POST', '/v1/sessions', byPolicy)).status).toBe(403);
   const long = await service.service('POST', '/v1/sessions', { ...withActor, policy: 'standard' });
   const life = Date.parse(long.body.expires_at) - Date.parse(long.body.created_at);
   expect(life).toBeLessThanOrEqual(3_600_000);
   for (const wrong of [
     { reason: undefined },
+    { reason: ' \t ' },
     { ttl: 3_601 },
     { ttl: 0 },
     { actor: 'i_2' },

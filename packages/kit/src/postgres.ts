@@ -60,6 +60,8 @@ export interface PostgresDeps {
 const CONNECT_TIMEOUT_MS = 5_000;
 const ACQUIRE_TIMEOUT_MS = 2_000;
 const STATEMENT_TIMEOUT_MS = 5_000;
+/** Longest wait for the answer to a statement. Beyond the limit of the server: only a dead connection gets here. */
+export const ANSWER_TIMEOUT_MS = STATEMENT_TIMEOUT_MS + 1_000;
 const MAX_RETRIES = 2;
 const RETRYABLE = new Set(['40001', '40P01']);
 
@@ -218,8 +220,7 @@ const baseOptions = (config: PostgresConfig & { applicationName: string }): Pool
   statement_timeout: STATEMENT_TIMEOUT_MS,
   lock_timeout: 2_000,
   idle_in_transaction_session_timeout: 10_000,
-  // Beyond the server's own limit: only a dead connection gets here.
-  query_timeout: STATEMENT_TIMEOUT_MS + 1_000,
+  query_timeout: ANSWER_TIMEOUT_MS,
 });
 
 /** A request does not wait as long as the pool would: a client that comes too late goes straight back. */

@@ -20,7 +20,7 @@ export const userId = text(255).refine(
 /** The name of a tenant. */
 export const tenant = z.string().regex(/^[\w.-]{1,64}$/);
 /** Why a caller does something, in words for the log book. */
-export const reason = text(500);
+export const reason = text(500).regex(/\S/, 'A reason may not be blank');
 const label = z.string().trim().min(1).max(100);
 
 /** A session id in its one canonical spelling. */
@@ -112,7 +112,7 @@ export const createSessionBody = z.strictObject({
     .regex(/^[A-Z]{2}$/)
     .optional(),
   auth: authSchema.prefault({}),
-  actor: z.strictObject({ id: text(255), reason: text(500).optional() }).optional(),
+  actor: z.strictObject({ id: text(255), reason: reason.optional() }).optional(),
   data: dataSchema.default({}),
   grants: grantsSchema.default([]),
 });

@@ -76,10 +76,10 @@ export const impersonationRoutes = (context: HttpContext): Route[] => [
   }),
 ];
 
-/** Throws unless this caller may open sessions with an actor, for this user. */
+/** Throws unless this caller may open sessions with an actor or the policy `impersonation`, for this user. */
 export const requireImpersonation = ({ scopes }: ServiceCaller, user: string | undefined): void => {
   if (!scopes.includes(SCOPE)) {
-    throw new AppError('INSUFFICIENT_SCOPE', { detail: `A session with an actor needs the scope ${SCOPE}.` });
+    throw new AppError('INSUFFICIENT_SCOPE', { detail: `An impersonation needs the scope ${SCOPE}.` });
   }
   if (user === undefined) throw invalid('user_id', 'A guest cannot be impersonated');
 };

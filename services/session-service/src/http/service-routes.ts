@@ -57,7 +57,9 @@ const createSession = (context: HttpContext): Route =>
       ...REFUSALS,
     },
     handle: async ({ auth, body, req }) => {
-      if (body.actor !== undefined) requireImpersonation(auth, body.user_id);
+      if (body.actor !== undefined || body.policy === 'impersonation') {
+        requireImpersonation(auth, body.user_id);
+      }
       requireGrantable(auth, body.grants);
       const login = loginOf(context, body, tenantFor(auth, body.tenant));
       // A repeat stays one when the setting for addresses or the signing key has changed.

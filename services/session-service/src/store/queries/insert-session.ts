@@ -1,11 +1,14 @@
-import type { Queries } from '@muster/kit/postgres';
+import { ANSWER_TIMEOUT_MS, type Queries } from '@muster/kit/postgres';
 import type { SessionLimit } from '../../core/policies.ts';
 import type { Actor } from '../../core/ports.ts';
 import type { NewSession, SessionRecord } from '../../core/session.ts';
 import { COLUMNS, type SessionRow, toRecord } from '../rows.ts';
 
-/** `live` counts the sessions before this one, inside the same statement; NULL means that nothing is written. */
-const insertCounting = (live: string): string => `
+/**
+ * `live` counts the sessions before this one, inside the same statement; NULL means that nothing is written, and so
+ * does a `condition` that does not hold.
+ */
+const insertCounting = (live: string, condition = 'true'): string => `
 WITH room AS MATERIALIZED (SELECT ${live} AS live), made AS (
   INSERT INTO sessions (id, tenant_id, user_id, kind, policy, transport, remember, secret_hash, device_id, label,
     client_kind, client_summary, user_agent, created_ip, last_ip, country, auth_time, aal, amr, idp, idp_sid, idp_sub,
@@ -15,7 +18,7 @@ WITH room AS MATERIALIZED (SELECT ${live} AS live), made AS (
     $17, $18::text[], $19, $20, $21, $22, $23, $30, $24::jsonb, $25::jsonb, $26,
     now() + make_interval(secs => $27),
     CASE WHEN $26 = 0 THEN 'infinity' ELSE now() + make_interval(secs => $26) END
-  FROM room WHERE room.live IS NOT NULL
+  FROM room WHERE room.live IS NOT NULL AND ${condition}
   RETURNING *
 ), logged AS (
   INSERT INTO session_events (tenant_id, user_id, session_id, type, actor, ip, request_id, impersonator, detail)
@@ -28,6 +31,7 @@ SELECT ${COLUMNS}, (SELECT live FROM room) AS live_before FROM made`;
 const INSERT = insertCounting('0');
 const INSERT_IF_ROOM = insertCounting(
   'CASE WHEN $3::text IS NULL THEN 0 ELSE subject_room($2, $3, $31, $32, $9::text IS NOT NULL) END',
+  'clock_timestamp() < to_timestamp($33::float8 / 1000)',
 );
 
 /** Writes a new session and its log book entry. */
@@ -44,6 +48,10 @@ export const insertSession = async (
 /**
  * The same under the lock of the user, in one statement, if nobody has to give way; undefined if somebody has, or
  * if the user is disabled.
+ *
+ * A server that hung runs what was sent to it when it goes on, although the caller has given up. So the statement
+ * carries a deadline, which is never later than that. Where the clock of the server is ahead of ours by as much,
+ * the answer is undefined: the caller then uses a transaction, whose COMMIT is sent only while somebody waits.
  */
 export const insertIfRoom = async (
   db: Queries,
@@ -51,7 +59,8 @@ export const insertIfRoom = async (
   actor: Actor,
   limit: SessionLimit,
 ): Promise<{ session: SessionRecord; devices: number } | undefined> => {
-  const values = [...valuesOf(session, actor), limit.maxSessions, limit.atLimit];
+  const deadline = Date.now() + ANSWER_TIMEOUT_MS;
+  const values = [...valuesOf(session, actor), limit.maxSessions, limit.atLimit, deadline];
   const [row] = await db.query<SessionRow & { live_before: number }>(
     'insert_session_if_room',
     INSERT_IF_ROOM,
