@@ -77,6 +77,41 @@ test('[CM1] misuse is told, with the usage', async () => {
   });
 });
 
+test('[CM12] a mistyped command names its words, never the value of an option', async () => {
+  const said = async (line: string): Promise<string | undefined> => {
+    const { code, out, err } = await muster(line, {}, '/');
+    expect({ line, code, out }).toEqual({ line, code: 2, out: '' });
+    expect(err).not.toContain('SECRET');
+    return /^muster: (.+?);/.exec(err)?.[1];
+  };
+  const at = `--url ${service.url}`;
+  expect(await said(`${at} --key SECRET sessions`)).toBe('there is no command sessions');
+  expect(await said(`${at} sessions --key SECRET lst`)).toBe('there is no command sessions lst');
+  expect(await said(`--server-key SECRET sessions ${at} --key=SECRET lst`)).toBe(
+    'there is no command sessions lst',
+  );
+  expect(await said('--key SECRET frobnicate')).toBe('there is no command frobnicate');
+  expect(await said('publsh chat SECRET')).toBe('there is no command publsh');
+  for (const line of ['--kye SECRET sessions list', '--key=SECRET', '--key SECRET', '--key SECRET -- x'])
+    expect(await said(line), line).toBe('no command is given');
+  await said(`sessions list ${at} --kye=SECRET`);
+  await said(`sessions list ${at} --kye SECRET`);
+  expect((await muster(`sessions ${at} --key ${SERVICE_KEY} list`, {}, '/')).code).toBe(0);
+});
+
+test('[CM13] an option with two values is misuse', async () => {
+  const lines = {
+    key: `sessions list --key a --key ${SERVICE_KEY}`,
+    url: `--url http://127.0.0.1:1 sessions list --key k --url=${service.url}`,
+    user: 'sessions end --user a --user b',
+  };
+  for (const [name, line] of Object.entries(lines))
+    expect(await muster(line), line).toMatchObject({
+      code: 2,
+      err: expect.stringContaining(`--${name} is given more than once`),
+    });
+});
+
 test('[CM2] the fleet is found, and its key stays with it', async () => {
   expect((await muster('sessions list')).code).toBe(0);
   expect(await muster('sessions list', {}, '/')).toMatchObject({
@@ -95,6 +130,11 @@ test('[CM2] the fleet is found, and its key stays with it', async () => {
   expect(gone).toMatchObject({
     code: 1,
     err: expect.stringContaining('ECONNREFUSED; is the fleet running there?'),
+  });
+  const https = service.url.replace('http:', 'https:');
+  expect(await muster(`sessions list --url ${https} --key some-key`)).toMatchObject({
+    code: 1,
+    err: expect.stringContaining('this port speaks http: use http:// instead of https://'),
   });
 });
 
@@ -116,6 +156,18 @@ test('[CM3] [CM5] sessions are listed, shown and ended', async () => {
   expect(await json('sessions end --user ann')).toMatchObject({ ended: 1 });
   expect(await json('sessions list --user ann')).toEqual([]);
   expect(await json('sessions list --user ann --state ended')).toHaveLength(2);
+});
+
+test('[CM5] sessions that are not shown take no place of those that are', async () => {
+  const shown = [await login('seen'), await login('seen')].map(({ id }) => id).toReversed();
+  // More than one page of the list.
+  for (let n = 0; n < 101; n += 1) await login('muster-journey');
+  const idsOf = async (line: string) => (await json(line)).map(({ id }: { id: string }) => id);
+  expect(await idsOf('sessions list --limit 1')).toEqual(shown.slice(0, 1));
+  expect(await idsOf('sessions list --limit 2')).toEqual(shown);
+  expect((await muster('sessions list --limit 1')).out).toContain('there are more');
+  expect((await muster('sessions list --limit 100')).out).not.toContain('there are more');
+  expect(await json('sessions list --limit 3 --all')).toHaveLength(3);
 });
 
 test('[CM4] a label cannot command the terminal', async () => {
@@ -174,6 +226,7 @@ test('[CM6] keys are made, listed and revoked', async () => {
   const listed = await muster('keys list');
   expect(listed.out).toContain('shop');
   expect(listed.out).not.toContain(made.key);
+  expect((await muster('keys revoke --help')).out).toContain('within 250 ms');
   expect(await muster('keys create --name shop')).toMatchObject({ code: 2 });
   expect(await muster('keys create --name x --scopes everything')).toMatchObject({
     code: 1,

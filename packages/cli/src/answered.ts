@@ -1,21 +1,11 @@
-import { createSender } from '@muster/client/http';
 import type { Context } from './command.ts';
+import { readFleet } from './fleet.ts';
 
 /** Gateways that a list of the fleet was put together from. */
 export interface Answered {
   readonly gateways: number;
   /** Names of those that may have clients and did not answer; undefined when no aggregator tells which gateways there are. */
   readonly silent: readonly string[] | undefined;
-}
-
-interface Instance {
-  readonly name: string;
-  readonly state: string;
-  readonly why: string;
-}
-
-interface FleetBody {
-  readonly services: readonly { readonly service: string; readonly instances: readonly Instance[] }[];
 }
 
 const SERVING = ['up', 'degraded', 'suspect', 'draining'];
@@ -32,25 +22,13 @@ export const askWhoAnswers = async ({ api, url }: Pick<Context, 'api' | 'url'>):
   return { gateways: nodes.length, silent: expected?.filter((name) => !answered.has(name)) };
 };
 
-const expectedGateways = async (url: string): Promise<readonly string[] | undefined> => {
-  try {
-    const { body } = await createSender(
-      { baseUrl: url },
-      { headers: {} },
-    )<FleetBody>({
-      method: 'GET',
-      path: '/v1/fleet',
-    });
-    return body.services
-      .filter(({ service }) => service === 'ws-gateway')
-      .flatMap(({ instances }) => instances)
-      .filter(({ state, why }) => SERVING.includes(state) || (state === 'down' && !DEAD.includes(why)))
-      .map(({ name }) => name);
-  } catch {
-    // Without an aggregator the list is still worth showing.
-    return undefined;
-  }
-};
+/** Without an aggregator the list is still worth showing. */
+const expectedGateways = async (url: string): Promise<readonly string[] | undefined> =>
+  (await readFleet(url))?.services
+    .filter(({ service }) => service === 'ws-gateway')
+    .flatMap(({ instances }) => instances)
+    .filter(({ state, why }) => SERVING.includes(state) || (state === 'down' && !DEAD.includes(why)))
+    .map(({ name }) => name);
 
 /** What a list is worth, in one line. */
 export const tellAnswered = ({ gateways, silent }: Answered): string => {

@@ -40,7 +40,7 @@ const OPTIONS = {
 
 /** Runs one command. Answers the exit code: 0 done, 1 refused or failed, 2 misused. Never throws. */
 export const runCli = async (given: Surroundings): Promise<number> => {
-  const around = { ...given, argv: optionsBehind(given.argv) };
+  const around = { ...given, argv: commandFirst(given.argv) };
   const { argv, out, err } = around;
   if (argv[0] === '--version') {
     out(version());
@@ -72,7 +72,7 @@ const perform = async (command: Command, around: Surroundings): Promise<number> 
   const answer = await command.run({
     url: target.url,
     send: (call) => sender({ authorization: `Bearer ${target.key()}` })(call),
-    api: createApi(() => sender({ 'x-api-key': target.serverKey() })),
+    api: createApi(target.url, () => sender({ 'x-api-key': target.serverKey() })),
     interruption: around.interruption,
     say: around.out,
     note: around.err,
@@ -85,7 +85,15 @@ const perform = async (command: Command, around: Surroundings): Promise<number> 
   return answer.isBad ? FAILED : OK;
 };
 
-/** Options that every command takes may stand before it too. */
+/** Options that every command takes may stand before it, and between its words, too. */
+const commandFirst = (argv: readonly string[]): readonly string[] => {
+  const [first = '', ...rest] = optionsBehind(argv);
+  if (first === '') return rest;
+  return COMMANDS.some(({ name }) => name.startsWith(`${first} `))
+    ? [first, ...optionsBehind(rest)]
+    : [first, ...rest];
+};
+
 const optionsBehind = (argv: readonly string[]): readonly string[] => {
   const rest = [...argv];
   const front: string[] = [];
@@ -108,14 +116,27 @@ interface Parsed {
 
 const parse = (command: Command, args: readonly string[]): Parsed => {
   try {
-    return parseArgs({
+    const options = { ...OPTIONS, ...command.options };
+    const { values, positionals, tokens } = parseArgs({
       args: [...args],
-      options: { ...OPTIONS, ...command.options },
+      options,
       allowPositionals: true,
+      tokens: true,
     });
+    requireOnce(tokens.flatMap((token) => (token.kind === 'option' ? [token] : [])));
+    return { values, positionals };
   } catch (error) {
     throw new UsageError((error as Error).message);
   }
+};
+
+/** Of two values for one option neither may win: the other may be meant. */
+const requireOnce = (
+  given: readonly { readonly name: string; readonly value?: string | undefined }[],
+): void => {
+  const names = given.filter(({ value }) => value !== undefined).map(({ name }) => name);
+  const repeated = names.find((name, at) => names.indexOf(name) !== at);
+  if (repeated !== undefined) throw new UsageError(`--${repeated} is given more than once`);
 };
 
 const explain = ({ argv, out, err }: Surroundings): number => {
@@ -125,7 +146,7 @@ const explain = ({ argv, out, err }: Surroundings): number => {
   const shown = ofGroup.length > 0 ? ofGroup : COMMANDS;
   if (!asked) {
     const known = shown.map(({ name }) => name).join(', ');
-    err(`muster: there is no command ${argv.join(' ')}; there are ${known}\nmuster --help explains them`);
+    err(`muster: ${sayUnknown(argv, ofGroup.length > 0)}; there are ${known}\nmuster --help explains them`);
     return MISUSED;
   }
   const lines = shown.map(({ usage, summary }) => `  muster ${usage}\n      ${wrapped(summary)}`);
@@ -141,6 +162,13 @@ const explain = ({ argv, out, err }: Surroundings): number => {
   ].join('\n');
   out(text);
   return OK;
+};
+
+/** Names at most the words of the command: what follows may be a key. */
+const sayUnknown = (argv: readonly string[], isOfGroup: boolean): string => {
+  const end = argv.findIndex((word) => word.startsWith('-'));
+  const words = (end === -1 ? argv : argv.slice(0, end)).slice(0, isOfGroup ? 2 : 1);
+  return words.length === 0 ? 'no command is given' : `there is no command ${words.join(' ')}`;
 };
 
 /** Breaks a summary so that no line of the help is longer than 80 columns. */
@@ -168,6 +196,9 @@ const causeOf = (error: Error): string => {
   while (cause instanceof Error && cause.cause !== undefined) cause = cause.cause;
   const { code, name, message } = (cause ?? {}) as { code?: string; name?: string; message?: string };
   if (name === 'TimeoutError') return 'nothing came in time; is this the load balancer, and is it reachable?';
+  if (code === 'ERR_SSL_WRONG_VERSION_NUMBER' || code === 'ERR_SSL_PACKET_LENGTH_TOO_LONG') {
+    return `this port speaks http: use http:// instead of https:// [${code}]`;
+  }
   if (code !== undefined && /CERT|SSL|TLS|SIGNED|VERIFY/.test(code)) {
     return `${message} [${code}]; a certificate authority of your own is named by NODE_EXTRA_CA_CERTS`;
   }

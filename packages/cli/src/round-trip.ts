@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { MusterError } from '@muster/client/http';
 import { createRealtime } from '@muster/client/realtime';
 import type { Context } from './command.ts';
+import { adviceOnStores } from './fleet.ts';
 import { endSession, withTemporarySession } from './temporary-session.ts';
 
 export const STEPS = ['login', 'connect', 'subscribe', 'publish', 'receive', 'revoke', 'closed'] as const;
@@ -49,7 +50,9 @@ export const makeRoundTrip = async (context: Context): Promise<Step[]> => {
       return result;
     } catch (error) {
       if (error instanceof StepFailed) throw error;
-      steps.push({ step, state: 'failed', ms: ms(), detail: textOf(error), advice: ADVICE[step] });
+      const failed = { step, state: 'failed', ms: ms(), detail: textOf(error) } as const;
+      // A store that is down explains more than the step that noticed it.
+      steps.push({ ...failed, advice: (await adviceOnStores(context.url)) ?? ADVICE[step] });
       throw new StepFailed();
     }
   };

@@ -58,7 +58,8 @@ export const observe = async (trio: Trio, dependency: Dependency, mode: Mode): P
       timeoutMs: PATIENCE_MS,
     });
     const counted = await failuresOf(trio, dependency);
-    const { code, failed } = await trio.doctor();
+    const { code, failed, advice } = await trio.doctor();
+    await checkAdvice(trio, { dependency, reason: mode.reason, advice });
     const metric = await until(async () => risen(counted, await failuresOf(trio, dependency)), {
       ok: ({ length }) => length > 0,
       what: 'a failed check to be counted',
@@ -91,6 +92,23 @@ export const observe = async (trio: Trio, dependency: Dependency, mode: Mode): P
       timeoutMs: PATIENCE_MS,
     });
   }
+};
+
+/** The command names the store, not the settings of the step that noticed it. */
+const checkAdvice = async (
+  trio: Trio,
+  {
+    dependency,
+    reason,
+    advice,
+  }: { readonly dependency: Dependency; readonly reason: string; readonly advice: string | undefined },
+): Promise<void> => {
+  const store = dependency === 'redis' ? 'Redis' : 'Postgres';
+  const first = `${store} cannot be used (${reason}): check that first`;
+  if (advice !== undefined) expect(advice).toBe(first);
+  if (dependency !== 'redis') return;
+  const { code, err } = await trio.connections();
+  expect({ code, err }).toEqual({ code: 1, err: expect.stringContaining(`muster: ${first}`) });
 };
 
 const tellHealth = ({ status, word, reason }: Said): string => `${status} ${word}: \`${reason}\``;

@@ -10,8 +10,14 @@ export interface Trio extends AsyncDisposable {
   readonly service: TestService;
   readonly gateway: TestGateway;
   readonly aggregator: TestAggregator;
-  /** `muster doctor`: its exit code, and the step that failed. */
-  doctor(): Promise<{ readonly code: number; readonly failed: string | undefined }>;
+  /** `muster doctor`: its exit code, the step that failed, and what to do. */
+  doctor(): Promise<{
+    readonly code: number;
+    readonly failed: string | undefined;
+    readonly advice: string | undefined;
+  }>;
+  /** `muster connections`: its exit code and errors. */
+  connections(): Promise<{ readonly code: number; readonly err: string }>;
 }
 
 interface Places {
@@ -32,21 +38,27 @@ export const startTrio = async (places: Places): Promise<Trio> => {
       return path.startsWith('/v1/fleet') ? aggregator.app.port : service.app.port;
     }),
   );
+  const muster = async (...words: string[]) => {
+    const [out, err]: [string[], string[]] = [[], []];
+    const code = await runCli({
+      argv: [...words, '--json', '--url', front.url, '--key', SERVICE_KEY, '--server-key', SERVER_KEY],
+      ...{ env: {}, cwd: '/', err: (text) => err.push(text), out: (text) => out.push(text) },
+      interruption: () => new AbortController().signal,
+    });
+    return { code, out: out.join('\n'), err: err.join('\n') };
+  };
   const owned = stack.move();
   return {
     service,
     gateway,
     aggregator,
     doctor: async () => {
-      const out: string[] = [];
-      const code = await runCli({
-        argv: ['doctor', '--json', '--url', front.url, '--key', SERVICE_KEY, '--server-key', SERVER_KEY],
-        ...{ env: {}, cwd: '/', err: () => {}, out: (text) => out.push(text) },
-        interruption: () => new AbortController().signal,
-      });
-      const { steps } = JSON.parse(out.join('\n')) as { steps: { step: string; state: string }[] };
-      return { code, failed: steps.find(({ state }) => state === 'failed')?.step };
+      const { code, out } = await muster('doctor');
+      const { steps } = JSON.parse(out) as { steps: { step: string; state: string; advice?: string }[] };
+      const failed = steps.find(({ state }) => state === 'failed');
+      return { code, failed: failed?.step, advice: failed?.advice };
     },
+    connections: () => muster('connections'),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 };

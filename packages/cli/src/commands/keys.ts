@@ -72,7 +72,8 @@ export const keysList: Command = {
 export const keysRevoke: Command = {
   name: 'keys revoke',
   usage: 'keys revoke KEY_ID',
-  summary: 'take an API key back; every replica refuses it within ten seconds',
+  summary:
+    'take an API key back; every replica refuses it within 250 ms (5 s while Postgres cannot be asked)',
   options: {},
   run: async (context) => {
     const id = onlyId(context, 'key id');

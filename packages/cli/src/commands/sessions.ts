@@ -1,9 +1,12 @@
+import type { Send } from '@muster/client/http';
 import { nameSegment } from '@muster/client/paths';
 import type { Page, Session } from '@muster/client/session-types';
 import { type Command, onlyId, segment, UsageError } from '../command.ts';
 import { instant, table } from '../table.ts';
 
 const MOST = 100;
+/** Sessions that are not shown may stand before those that are; further back than this nobody looks. */
+const MOST_PAGES = 20;
 /** Users under which the tools of the fleet sign in; the aggregator leaves them out of its lists, too. */
 const OWN_USERS: ReadonlySet<string | null> = new Set(['muster-journey', 'muster-console', 'muster-cli']);
 const STATES = ['live', 'ended', 'all'];
@@ -25,13 +28,36 @@ export const sessionsList: Command = {
     const limit = Number(option('limit') ?? 20);
     if (!Number.isInteger(limit) || limit < 1 || limit > MOST)
       throw new UsageError(`--limit is a number from 1 to ${MOST}`);
-    const query = { user_id: option('user'), state, limit };
-    const { body } = await send<Page<Session>>({ method: 'GET', path: '/v1/sessions', query });
     const showsAll = isSet('all') || option('user') !== undefined;
-    const items = showsAll ? body.items : body.items.filter((one) => !OWN_USERS.has(one.user_id));
-    const more = body.next === null ? '' : `\n(there are more; --limit shows up to ${MOST})`;
-    return { text: (items.length === 0 ? 'no sessions' : listOf(items)) + more, json: items };
+    const query = { user_id: option('user'), state };
+    const { found, isComplete } = await findSessions(send, query, { enough: limit + 1, showsAll });
+    const items = found.slice(0, limit);
+    const text = items.length === 0 ? 'no sessions' : listOf(items);
+    return { text: text + remarkOn(found.length > limit, isComplete), json: items };
   },
+};
+
+const remarkOn = (hasMore: boolean, isComplete: boolean): string => {
+  if (hasMore) return `\n(there are more; --limit shows up to ${MOST})`;
+  return isComplete ? '' : `\n(among the newest ${MOST_PAGES * MOST}; --user and --all show others)`;
+};
+
+/** Asks page by page until enough are found that may be shown. */
+const findSessions = async (
+  send: Send,
+  about: { readonly user_id: string | undefined; readonly state: string },
+  { enough, showsAll }: { readonly enough: number; readonly showsAll: boolean },
+): Promise<{ readonly found: readonly Session[]; readonly isComplete: boolean }> => {
+  const found: Session[] = [];
+  let cursor: string | undefined;
+  for (let page = 1; page <= MOST_PAGES; page += 1) {
+    const query = { ...about, cursor, limit: showsAll ? Math.min(enough, MOST) : MOST };
+    const { body } = await send<Page<Session>>({ method: 'GET', path: '/v1/sessions', query });
+    found.push(...body.items.filter((one) => showsAll || !OWN_USERS.has(one.user_id)));
+    if (found.length >= enough || body.next === null) return { found, isComplete: body.next === null };
+    cursor = body.next;
+  }
+  return { found, isComplete: false };
 };
 
 /** `muster sessions show` */

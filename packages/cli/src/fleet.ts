@@ -1,0 +1,44 @@
+import { createSender } from '@muster/client/http';
+
+/** What the aggregators say about the fleet. */
+export interface Fleet {
+  readonly dependencies: Readonly<
+    Record<string, { readonly status: string; readonly reasons?: readonly string[] }>
+  >;
+  readonly services: readonly { readonly service: string; readonly instances: readonly Instance[] }[];
+}
+
+interface Instance {
+  readonly name: string;
+  readonly state: string;
+  readonly why: string;
+}
+
+const STORE_NAMES: Readonly<Record<string, string>> = { redis: 'Redis', database: 'Postgres' };
+/** The answer only improves a message; without it the message is still worth showing. */
+const QUICK = { timeoutMs: 2_000, retries: 0 };
+
+/** Undefined when no aggregator answers. */
+export const readFleet = async (
+  url: string,
+  patience: { readonly timeoutMs?: number; readonly retries?: number } = {},
+): Promise<Fleet | undefined> => {
+  const send = createSender({ baseUrl: url, ...patience }, { headers: {} });
+  try {
+    return (await send<Fleet>({ method: 'GET', path: '/v1/fleet' })).body;
+  } catch {
+    return undefined;
+  }
+};
+
+/** Which stores are down for the whole fleet, and that they come first; undefined when none is, or nobody knows. */
+export const adviceOnStores = async (url: string): Promise<string | undefined> => {
+  const { dependencies = {} } = (await readFleet(url, QUICK)) ?? {};
+  const down = Object.entries(dependencies)
+    .filter(([, { status }]) => status === 'down')
+    .map(([name, { reasons = [] }]) => {
+      const why = reasons.length === 0 ? '' : ` (${reasons.join(', ')})`;
+      return `${STORE_NAMES[name] ?? name} cannot be used${why}`;
+    });
+  return down.length === 0 ? undefined : `${down.join(', ')}: check that first`;
+};
