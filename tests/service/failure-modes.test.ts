@@ -7,32 +7,42 @@ import { startTrio } from './failure-modes/trio.ts';
 
 // The commonest; `tests/chaos` makes all of them.
 const COMMONEST = ['down', 'wrong password'];
+/** Each fault is waited for, and its end; on a busy machine that takes longer than other tests. */
+const TIMEOUT_MS = 90_000;
 const stores = useTestStores({ migrate });
 
-test.concurrent('[FM1] Redis that is down, or refuses the password, is shown by every surface as the document says', async () => {
-  await using redis = await openFaultyRedis();
-  const places = { redisUrl: redis.url, redisPrefix: 'fm:', databaseUrl: stores.databaseUrl };
-  await using trio = await startTrio(places);
-  compare(
-    'redis',
-    await observeAll(
-      trio,
+test.concurrent(
+  '[FM1] Redis that is down, or refuses the password, is shown by every surface as the document says',
+  async () => {
+    await using redis = await openFaultyRedis();
+    const places = { redisUrl: redis.url, redisPrefix: 'fm:', databaseUrl: stores.databaseUrl };
+    await using trio = await startTrio(places);
+    compare(
       'redis',
-      redis.modes.filter(({ name }) => COMMONEST.includes(name)),
-    ),
-  );
-});
+      await observeAll(
+        trio,
+        'redis',
+        redis.modes.filter(({ name }) => COMMONEST.includes(name)),
+      ),
+    );
+  },
+  TIMEOUT_MS,
+);
 
-test.concurrent('[FM1] Postgres that is down, or refuses the password, is shown by every surface as the document says', async () => {
-  await using postgres = await openFaultyPostgres();
-  const { redisUrl, redisPrefix } = stores;
-  await using trio = await startTrio({ databaseUrl: postgres.url, redisUrl, redisPrefix });
-  compare(
-    'database',
-    await observeAll(
-      trio,
+test.concurrent(
+  '[FM1] Postgres that is down, or refuses the password, is shown by every surface as the document says',
+  async () => {
+    await using postgres = await openFaultyPostgres();
+    const { redisUrl, redisPrefix } = stores;
+    await using trio = await startTrio({ databaseUrl: postgres.url, redisUrl, redisPrefix });
+    compare(
       'database',
-      postgres.modes.filter(({ name }) => COMMONEST.includes(name)),
-    ),
-  );
-});
+      await observeAll(
+        trio,
+        'database',
+        postgres.modes.filter(({ name }) => COMMONEST.includes(name)),
+      ),
+    );
+  },
+  TIMEOUT_MS,
+);

@@ -94,6 +94,7 @@ const commandFirst = (argv: readonly string[]): readonly string[] => {
     : [first, ...rest];
 };
 
+/** Moves options that stand in front to the end. */
 const optionsBehind = (argv: readonly string[]): readonly string[] => {
   const rest = [...argv];
   const front: string[] = [];
