@@ -33,12 +33,17 @@ const serving = async (): Promise<number[]> => {
 };
 const open = (json: object, headers: Record<string, string> = {}) =>
   service.service('POST', '/v1/sessions', json, headers);
+const statements = (operation: string) =>
+  service.metric(`db_client_operation_duration_seconds_count{operation="${operation}"}`);
 const guest = () => service.call('POST', '/v1/guest-sessions', { json: {} });
 const impersonate = () =>
   service.service('POST', '/v1/impersonations', { actor: 'kim', user_id: 'late', reason: 'ticket 7' });
 
 test('[SE58] a login that was answered 503 while Postgres hung makes no session when Postgres goes on', async () => {
   await Promise.all(Array.from({ length: 4 }, (_, n) => open({ user_id: `before_${n}` })));
+  // With clocks that agree, a login is one statement.
+  expect(await statements('insert_session_if_room')).toBe(4);
+  expect(await statements('insert_session')).toBe(0);
   const pids = await serving();
   const signal = (name: NodeJS.Signals) => {
     for (const pid of pids) process.kill(pid, name);
