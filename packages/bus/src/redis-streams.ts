@@ -8,6 +8,7 @@ import { groupKeys } from './keys.ts';
 import { runInOrder } from './ordered-script.ts';
 import { type GroupPosition, parseGroupPosition } from './position.ts';
 import { appendScript, CLEAR, DISOWN, READ, runScript, type Script } from './scripts.ts';
+import { createSharedReads } from './shared-reads.ts';
 import { type Appended, IDEMPOTENCY_TTL_MS, type StreamPage, type Streams } from './streams.ts';
 import { WriteFault } from './write-fault.ts';
 
@@ -27,6 +28,7 @@ const nextScript = (): Script => {
 export const createRedisStreams = (redis: RedisConnections, appender: () => RedisLane): Streams => {
   const newEpoch = createEpochs();
   const append = nextScript();
+  const shared = createSharedReads<StreamPage>();
   const keysOf = (group: Parameters<Streams['clear']>[0]) => groupKeys(redis.prefix, group);
   const reading = (script: Script, keys: readonly string[], args: readonly (string | number)[]) =>
     guarded(() => redis.retry((lane) => runScript(lane, script, keys, args)));
@@ -61,13 +63,13 @@ export const createRedisStreams = (redis: RedisConnections, appender: () => Redi
         await reading(READ, [stream, meta], [newEpoch(), retention.metaTtlMs, '-', '+', 0, 0, 0]),
       );
     },
-    read: async (group, { from, limit, reverse = false, maxBytes = 0, retention }): Promise<StreamPage> => {
+    read: (group, { from, limit, reverse = false, maxBytes = 0, retention }): Promise<StreamPage> => {
       const { stream, meta } = keysOf(group);
       const first = from === undefined || reverse ? '-' : `${from + 1}-0`;
       const last = from === undefined || !reverse ? '+' : `${Math.max(from - 1, 0)}-0`;
-      const args = [newEpoch(), retention.metaTtlMs, first, last, limit, reverse ? 1 : 0, maxBytes];
-      const answer = await reading(READ, [stream, meta], args);
-      return pageOf(answer);
+      const range = [retention.metaTtlMs, first, last, limit, reverse ? 1 : 0, maxBytes];
+      const read = async () => pageOf(await reading(READ, [stream, meta], [newEpoch(), ...range]));
+      return limit <= 1 ? read() : shared(`${stream} ${range.join(' ')}`, read);
     },
     tops: async (groups) => {
       const found: (GroupPosition | undefined)[] = [];

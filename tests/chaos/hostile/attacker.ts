@@ -18,6 +18,7 @@ const COMMANDS_PER_FRAME = 100;
 const RECONNECT_PAUSE_MS = 50;
 const REQUESTS_AT_ONCE = 16;
 const MAX_IDLE_SOCKETS = 2_000;
+const HISTORY_READERS = 200;
 const endsAt = performance.now() + Number(seconds) * 1000;
 const isRunning = (): boolean => performance.now() < endsAt;
 const count = { sent: 0, refused: 0 };
@@ -108,6 +109,43 @@ const floodBigFrames = async (): Promise<void> => {
   }
 };
 
+/** Fills a group of its own and reads its whole history on many sockets at once. */
+const readLargeHistories = async (): Promise<void> => {
+  const connect = `{"id":1,"connect":{"token":"${TOKEN}"}}\n{"id":2,"subscribe":{"channel":"hostile:history"}}`;
+  const reader = async (): Promise<void> => {
+    while (isRunning()) {
+      const socket = await openSocket();
+      if (socket === undefined) continue;
+      const deadline = setTimeout(() => socket.terminate(), endsAt - performance.now());
+      let id = 2;
+      const ask = (): void => {
+        id += 1;
+        count.sent += 1;
+        socket.send(`{"id":${id},"history":{"channel":"hostile:history","limit":300}}`);
+      };
+      socket.on('message', (data) => {
+        const text = String(data);
+        if (text === '{}') socket.send('{}');
+        if (text.includes('"error":')) count.refused += 1;
+        if (text.includes(`"id":${id}`)) ask();
+      });
+      socket.send(connect);
+      await once(socket, 'close').catch(() => {});
+      clearTimeout(deadline);
+      await sleep(RECONNECT_PAUSE_MS);
+    }
+  };
+  const filler = await openSocket();
+  const data = 'x'.repeat(60_000);
+  filler?.send(connect);
+  for (let id = 3; id < 18; id += 1) {
+    filler?.send(`{"id":${id},"publish":{"channel":"hostile:history","data":"${data}"}}`);
+    await sleep(20);
+  }
+  await Promise.all(Array.from({ length: HISTORY_READERS }, reader));
+  filler?.terminate();
+};
+
 /** Opens sockets that never say who they are. */
 const openIdleSockets = async (): Promise<void> => {
   const open: WebSocket[] = [];
@@ -138,6 +176,7 @@ const ATTACKS: Record<Attack, () => Promise<void>> = {
       [`{"id":2,"subscribe":{"channel":"hostile:presence","join_leave":true}}`],
     ),
   'big frames': floodBigFrames,
+  'large histories': readLargeHistories,
   'idle sockets': openIdleSockets,
   'guest logins': () =>
     floodRequests(() =>

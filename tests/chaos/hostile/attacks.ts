@@ -4,6 +4,7 @@ export const ATTACKS = [
   'subscriptions',
   'presence',
   'big frames',
+  'large histories',
   'idle sockets',
   'guest logins',
   'stale secrets',

@@ -274,6 +274,23 @@ describe('violations', () => {
     await until(() => busy.wire.messages.length === 300, { what: 'all replies', intervalMs: 0 });
     expect(busy.wire.take().map((reply) => (reply as { id: number }).id)).toEqual(burst.map(({ id }) => id));
   });
+
+  test('[VL7] a member of the groups that it publishes to is read more slowly, not closed as slow', async () => {
+    const { connected, pass } = engineUnderTest();
+    const { wire, connection, say } = await connected();
+    await say({ id: 2, subscribe: { channel: 'a' } });
+    wire.isRead = false;
+    const data = 'x'.repeat(60_000);
+    for (let id = 3; id < 103; id += 1)
+      connection.onText(JSON.stringify({ id, publish: { channel: 'a', data } }));
+    const published = () => wire.messages.filter((text) => text.includes('"publish"')).length;
+    for (let round = 0; round < 500 && published() < 100; round += 1) {
+      wire.read(200_000);
+      await pass(100);
+    }
+    expect(published()).toBe(100);
+    expect(wire.closed).toBeUndefined();
+  });
 });
 
 describe('ping and pong', () => {

@@ -73,6 +73,8 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   quota: ClientQuota | undefined = undefined;
   /** Publications and calls that are under way and not answered yet. */
   publishing = 0;
+  /** Bytes of the publications under way. */
+  publishedBytes = 0;
   /** Settles when the last publication that waits for the application has been made. */
   publishTail: Promise<void> | undefined = undefined;
   isPaused = false;

@@ -2,6 +2,7 @@ import type { Logger } from '@muster/kit/logger';
 import { CloseCode, ReplyError } from '@muster/protocol/codes';
 import type { Command } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
+import { mustYield } from './command-pacing.ts';
 import type { Connection } from './connection.ts';
 import type { Handlers } from './handlers.ts';
 import type { EngineMetrics } from './ports.ts';
@@ -15,9 +16,6 @@ export interface Dispatcher {
 /** Commands of one connection that wait or are under way before its socket is read no further, and when it is again. */
 const PAUSE_AT = 128;
 const RESUME_AT = 32;
-/** Commands of one connection that are started in one turn of the event loop; then the others have their turn. */
-const COMMANDS_PER_TURN = 64;
-
 export const createDispatcher = ({
   handlers,
   metrics,
@@ -34,7 +32,7 @@ export const createDispatcher = ({
     const { waiting } = connection;
     let done = 0;
     for (const command of waiting) {
-      if (mustWait(connection, command) || !hasTurn(connection)) break;
+      if (mustWait(connection, command) || mustYield(connection, command, proceed)) break;
       done += 1;
       connection.turn.commands += 1;
       start(connection, command);
@@ -42,21 +40,6 @@ export const createDispatcher = ({
     }
     waiting.splice(0, done);
     regulate(connection);
-  };
-
-  /** False when the connection has had its share of this turn; it goes on in the next one. */
-  const hasTurn = (connection: Connection): boolean => {
-    const { turn } = connection;
-    if (turn.commands < COMMANDS_PER_TURN) return true;
-    if (!turn.isYielding) {
-      turn.isYielding = true;
-      setImmediate(() => {
-        turn.isYielding = false;
-        turn.commands = 0;
-        if (!connection.isOver) proceed(connection);
-      });
-    }
-    return false;
   };
 
   const start = (connection: Connection, command: Command): void => {

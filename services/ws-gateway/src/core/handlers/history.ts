@@ -8,6 +8,7 @@ import type { HistoryResult } from '@muster/protocol/replies';
 import type { Connection } from '../connection.ts';
 import type { Hub } from '../hub.ts';
 import type { EngineMetrics } from '../ports.ts';
+import { createTurnBudget, type TurnBudget } from '../turn-budget.ts';
 import { askGroup, type GroupQuestionDeps, isStillAllowed } from './group-question.ts';
 
 export interface HistoryDeps extends GroupQuestionDeps {
@@ -18,10 +19,13 @@ export interface HistoryDeps extends GroupQuestionDeps {
   readonly maxBytes: number;
 }
 
+/** Bytes of answers that are made in one turn of the event loop: hundreds of clients may wait for the same reading. */
+const BYTES_PER_TURN = 2_097_152;
+
 /** `history`: what the stream holds, and where it ends. */
-export const createHistory =
-  (deps: HistoryDeps) =>
-  (connection: Connection, command: HistoryCommand): Promise<void> | undefined => {
+export const createHistory = (given: HistoryDeps) => {
+  const deps = { ...given, turns: createTurnBudget(BYTES_PER_TURN) };
+  return (connection: Connection, command: HistoryCommand): Promise<void> | undefined => {
     const asked = askGroup(deps, connection, command, 'history');
     if (asked === undefined) return undefined;
     const { key, options } = asked;
@@ -44,9 +48,10 @@ export const createHistory =
         connection.publishing -= 1;
       });
   };
+};
 
 const answer = async (
-  deps: HistoryDeps,
+  deps: HistoryDeps & { readonly turns: TurnBudget },
   connection: Connection,
   command: HistoryCommand,
   place: { key: GroupKey; retention: Retention },
@@ -57,6 +62,7 @@ const answer = async (
   });
   const texts = typeof result === 'number' ? [] : result.publications;
   const bytes = texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
+  await deps.turns.take(bytes);
   if (!connection.outbox.hasRoom(bytes)) await connection.outbox.room(bytes);
   if (!isStillAllowed(deps, connection, place.key, 'history'))
     return connection.fail(command.id, ReplyError.PermissionDenied);

@@ -42,12 +42,15 @@ export const createPublish =
     const draft = check(deps, connection, command);
     if (draft === undefined) return undefined;
     if (typeof draft === 'number') return void connection.fail(command.id, draft);
+    const bytes = draft.data.length;
     connection.publishing += 1;
+    connection.publishedBytes += bytes;
     const work = draft.options.publishCallback
       ? askFirst(deps, connection, draft)
       : publish(deps, connection, draft);
     return work.finally(() => {
       connection.publishing -= 1;
+      connection.publishedBytes -= bytes;
     });
   };
 

@@ -1,0 +1,32 @@
+import { expect, test } from 'vitest';
+import { createTurnBudget } from './turn-budget.ts';
+
+test('[SW10] given more work than a turn has room for, then it goes on in later turns, in order', async () => {
+  const budget = createTurnBudget(100);
+  const done: number[] = [];
+  const turns: number[] = [];
+  let turn = 0;
+  const count = (): void => {
+    turn += 1;
+    if (turn < 20) setImmediate(count);
+  };
+  setImmediate(count);
+  const work = Array.from({ length: 10 }, async (_, index) => {
+    await budget.take(60);
+    done.push(index);
+    turns.push(turn);
+  });
+  await Promise.all(work);
+  expect(done).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  expect(Math.max(...turns.map((one) => turns.filter((other) => other === one).length))).toBeLessThanOrEqual(
+    2,
+  );
+});
+
+test('[SW10] a piece that is larger than the budget is taken alone', async () => {
+  const budget = createTurnBudget(100);
+  expect(budget.take(5_000)).toBeUndefined();
+  const next = budget.take(5_000);
+  expect(next).toBeInstanceOf(Promise);
+  await next;
+});
