@@ -248,7 +248,7 @@ test('[CH11] a receiver that is slow and then fails holds up no probe, and hears
   const { fleet, timeline } = await begin({ WEBHOOK_URLS: receiver.url });
   fleet.kill('ws-gateway-1', 'SIGKILL');
   await fleet.halt('ws-gateway-1');
-  await until(() => receiver.hooks.length, { what: 'the first try', timeoutMs: 30_000 });
+  await until(() => receiver.hooks.length, { what: 'the first try', timeoutMs: 60_000 });
   // Somebody else dies while the receiver makes everybody wait.
   const killedAt = performance.now();
   fleet.kill('session-service-1', 'SIGKILL');
