@@ -37,6 +37,7 @@ test('[DC4] a fresh clone does what the tour of README.md says, from npm start o
       scratch: join(home, '.muster', 'blocks'),
       replacements: new Map([
         ['127.0.0.1:8080', `127.0.0.1:${port}`],
+        ['127.0.0.1:8200', `127.0.0.1:${base + 100}`],
         ['npm start', `npm start -- --port ${port} --base-port ${base}`],
       ]),
     });
