@@ -33,7 +33,7 @@ test('[ST33] given four readings under way, when more are asked for, then they w
   expect(most()).toBe(4);
 });
 
-test('[ST33] given equal readings that wait, then they are one; one that has begun is not shared', async () => {
+test('[ST33] given equal readings that wait, then they are one; one under way is not shared', async () => {
   const { read, open } = underTest();
   const answers = Array.from({ length: 200 }, () => read('same'));
   await turn();

@@ -7,7 +7,7 @@ const MAX_WAITING = 20_000;
 
 /**
  * Limits the readings under way at the same time. The others wait in order, and equal ones that wait become one: a reading
- * that has begun is not shared, for it may miss what was published since. Throws {@link AppError} REDIS_UNAVAILABLE when
+ * under way is not shared, for it may miss what was published since. Throws {@link AppError} REDIS_UNAVAILABLE when
  * too many wait.
  */
 export const createSharedReads = <T>(): ((key: string, read: () => Promise<T>) => Promise<T>) => {

@@ -17,7 +17,7 @@ export interface AppendOptions {
   readonly idempotencyKey?: string;
   /** Of several versions of something only a newer one than the last is accepted. */
   readonly version?: { readonly number: number; readonly epoch: string };
-  /** A stream that does not exist is begun only where a replica listens to the group; otherwise nothing is published or kept. */
+  /** A stream that does not exist is created only where a replica listens to the group; otherwise nothing is published or kept. */
   readonly onlyIfHeard?: boolean;
 }
 

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
 import { dirname } from 'node:path';
+import { acceptsConnections } from './ports.ts';
 import {
   canInstall,
   type FindOptions,
@@ -17,8 +17,6 @@ const FILES_PER_CONNECTION = 2.1;
 const FILES_FOR_ITSELF = 300;
 const MOST_CONNECTIONS = 50_000;
 const LEAST_CONNECTIONS = 50;
-const CONNECT_TIMEOUT_MS = 500;
-
 /** One server behind the proxy. */
 export interface Upstream {
   readonly name: string;
@@ -136,20 +134,8 @@ export const haproxyServer = (options: HaproxyOptions): ServerSpec => {
       env: options.env,
       logFile: options.logFile,
     },
-    isReady: () => accepts(port),
+    isReady: () => acceptsConnections(port),
     stopSignal: 'SIGTERM',
     stopDeadlineMs: 2_000,
   };
 };
-
-const accepts = (port: number): Promise<boolean> =>
-  new Promise((resolve) => {
-    const socket = connect({ port, host: '127.0.0.1' });
-    const answer = (yes: boolean) => {
-      socket.destroy();
-      resolve(yes);
-    };
-    socket.setTimeout(CONNECT_TIMEOUT_MS, () => answer(false));
-    socket.once('error', () => answer(false));
-    socket.once('connect', () => answer(true));
-  });

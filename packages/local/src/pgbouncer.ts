@@ -1,6 +1,6 @@
 import { chownSync, mkdirSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
 import { dirname } from 'node:path';
+import { acceptsConnections } from './ports.ts';
 import { postgresAccount } from './postgres-account.ts';
 import {
   canInstall,
@@ -11,8 +11,6 @@ import {
   type Program,
 } from './programs.ts';
 import type { ServerSpec } from './server.ts';
-
-const CONNECT_TIMEOUT_MS = 500;
 
 /** A PgBouncer on loopback with a finished configuration. */
 export interface PgbouncerOptions {
@@ -63,21 +61,9 @@ export const pgbouncerServer = (options: PgbouncerOptions): ServerSpec => {
       logFile: options.logFile,
       ...account,
     },
-    isReady: () => accepts(options.port),
+    isReady: () => acceptsConnections(options.port),
     // Ends at once, without waiting for clients.
     stopSignal: 'SIGTERM',
     stopDeadlineMs: 2_000,
   };
 };
-
-const accepts = (port: number): Promise<boolean> =>
-  new Promise((resolve) => {
-    const socket = connect({ port, host: '127.0.0.1' });
-    const answer = (yes: boolean) => {
-      socket.destroy();
-      resolve(yes);
-    };
-    socket.setTimeout(CONNECT_TIMEOUT_MS, () => answer(false));
-    socket.once('error', () => answer(false));
-    socket.once('connect', () => answer(true));
-  });

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { commandOf } from './process-identity.ts';
 
 /** Below the range from which systems take the ports of outgoing connections (32768 on Linux, 49152 elsewhere). */
@@ -8,6 +8,20 @@ const LOWEST = 20_000;
 const HIGHEST = 32_000;
 const ATTEMPTS = 200;
 const LISTENING = '0A';
+const CONNECT_TIMEOUT_MS = 500;
+
+/** True when something accepts connections on a port of this machine. */
+export const acceptsConnections = (port: number): Promise<boolean> =>
+  new Promise((resolve) => {
+    const socket = connect({ port, host: '127.0.0.1' });
+    const answer = (yes: boolean) => {
+      socket.destroy();
+      resolve(yes);
+    };
+    socket.setTimeout(CONNECT_TIMEOUT_MS, () => answer(false));
+    socket.once('error', () => answer(false));
+    socket.once('connect', () => answer(true));
+  });
 
 /** True when nobody listens there, so that we could. */
 export const isPortFree = (port: number, host = '127.0.0.1'): Promise<boolean> =>
