@@ -39,7 +39,14 @@ const launcherProcess = async (dataDir: string, env: NodeJS.ProcessEnv) => {
     out.text += String(data);
   });
   const ended = new Promise<number | null>((resolve) => launcher.once('exit', (code) => resolve(code)));
-  await until(() => out.text.includes('Muster is up'), { what: 'the launcher', timeoutMs: 20_000 });
+  const isUp = until(() => out.text.includes('Muster is up'), { what: 'the launcher', timeoutMs: 20_000 });
+  const endedEarly = ended.then((code) => {
+    throw new Error(`it ended with code ${code}`);
+  });
+  endedEarly.catch(() => {});
+  await Promise.race([isUp, endedEarly]).catch((cause) => {
+    throw new Error(`the launcher did not come up; it said: ${out.text}`, { cause });
+  });
   return { launcher: launcher as ChildProcess, out, ended };
 };
 

@@ -32,14 +32,28 @@ export const isPortFree = (port: number, host = '127.0.0.1'): Promise<boolean> =
   });
 
 /**
+ * Claims a port for this process among all that call {@link freePorts}, until it ends: an abstract socket is
+ * bound by one process only and vanishes with it. Other systems than Linux have none; there every claim holds.
+ */
+const claimPort = (port: number): Promise<boolean> =>
+  process.platform !== 'linux'
+    ? Promise.resolve(true)
+    : new Promise((resolve) => {
+        const claim = createServer().unref();
+        claim.once('error', () => resolve(false));
+        claim.listen({ path: `\0muster-port-${port}` }, () => resolve(true));
+      });
+
+/**
  * Different ports that are free now, picked at random where no outgoing connection takes one in the meantime.
- * Rejects when the machine has none left.
+ * No port is given twice while a process that was given it runs: between this answer and the caller's server
+ * another process may ask too. Rejects when the machine has none left.
  */
 export const freePorts = async (count: number, random: () => number = Math.random): Promise<number[]> => {
   const found = new Set<number>();
   for (let attempt = 0; found.size < count && attempt < ATTEMPTS + count; attempt += 1) {
     const port = LOWEST + Math.floor(random() * (HIGHEST - LOWEST));
-    if (!found.has(port) && (await isPortFree(port))) found.add(port);
+    if ((await isPortFree(port)) && (await claimPort(port))) found.add(port);
   }
   if (found.size < count) throw new Error(`no ${count} free ports between ${LOWEST} and ${HIGHEST}`);
   return [...found];
