@@ -88,6 +88,21 @@ describe('calls', () => {
     expect(await call('publish', { channel: 'a', b64data: 'bm90IGpzb24=' })).toMatchObject({
       error: { code: 107 },
     });
+    const b64data = Buffer.from('2').toString('base64');
+    for (const [body, reason] of [
+      [{ data: 1, b64data }, '`data` and `b64data` are both given'],
+      [{ data: 1, idempotency_key: 'k'.repeat(256) }, '`idempotency_key` has 256 characters; at most 255'],
+      [{ data: 1, version: 1, version_epoch: 'e'.repeat(256) }, '`version_epoch` has 256 characters'],
+    ] as const) {
+      for (const [method, at] of [
+        ['publish', { channel: 'a' }],
+        ['broadcast', { channels: ['a'] }],
+      ] as const)
+        expect(await call(method, { ...at, ...body }), method).toMatchObject({
+          error: { code: 107, message: expect.stringContaining(reason) },
+        });
+    }
+    expect(await call('publish', { channel: 'a', data: null, b64data })).toHaveProperty('result');
     expect(await call('rpc', { method: 'x' })).toMatchObject({ error: { code: 104 } });
     expect(
       await call('history', { channel: 'a', limit: 1, since: { offset: 1, epoch: 'other' } }),

@@ -29,6 +29,9 @@ test("[GS11] a session of one tenant opens no socket at another's host", async (
     (await tryUpgrade(`${gateway.wsUrl}/ws?group=hosts`, { host, authorization: `Bearer ${token}` })).status;
   expect(await upgrade(a, 'a.example.com')).toBe(101);
   expect(await upgrade(plain, 'www.example.com')).toBe(101);
+  for (const same of ['a.example.com.', 'A.Example.com:8443', 'a.example.com.:8443']) {
+    expect([same, await upgrade(a, same), await upgrade(plain, same)]).toEqual([same, 101, 401]);
+  }
   expect(await upgrade(a, 'b.example.com')).toBe(401);
   expect(await upgrade(a, 'www.example.com')).toBe(401);
   expect(await upgrade(plain, 'a.example.com')).toBe(401);

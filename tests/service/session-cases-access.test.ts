@@ -329,6 +329,11 @@ describe('tenants with hosts of their own', () => {
       housed.bearer(token, method, path, undefined, at(host));
     expect((await ask(a.token, 'a.example.com')).status).toBe(200);
     expect((await ask(plain.token, 'www.example.com')).status).toBe(200);
+    for (const same of ['a.example.com.', 'A.Example.com:8443', 'a.example.com.:8443']) {
+      expect([same, (await ask(a.token, same)).status, (await ask(plain.token, same)).status]).toEqual([
+        ...[same, 200, 401],
+      ]);
+    }
     for (const [token, host] of [
       [a.token, 'b.example.com'],
       [a.token, 'www.example.com'],

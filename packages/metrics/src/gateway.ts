@@ -175,6 +175,7 @@ export const GATEWAY = {
           'new_groups',
           'published_bytes',
           'presence',
+          'batch_answer',
         ],
       },
       zero: true,

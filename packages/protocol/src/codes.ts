@@ -134,6 +134,15 @@ export const REPLY_ERRORS: Readonly<Record<ReplyError, ReplyErrorText>> = {
   112: { message: 'unrecoverable position', temporary: false },
 };
 
+/** A reply error whose text also says what is wrong. */
+export const errorWithReason = (
+  code: ReplyError,
+  reason: string,
+): ReplyErrorText & { readonly code: ReplyError } => {
+  const { message, temporary } = REPLY_ERRORS[code];
+  return { code, message: `${message}: ${reason}`, temporary };
+};
+
 /** Why the gateway ended a subscription. Below 2500 final, from 2500 on the client subscribes again at once. */
 export const UnsubscribeCode = {
   Server: 2000,

@@ -17,6 +17,15 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 export const parseGroupName = (text: string): GroupName | undefined =>
   text.length <= MAX_GROUP_NAME_LENGTH && PRINTABLE_ASCII.test(text) ? (text as GroupName) : undefined;
 
+/** Why a text is not a group name, for an error. */
+export const groupNameFault = (text: string): string => {
+  const cause =
+    text.length > MAX_GROUP_NAME_LENGTH
+      ? `has ${text.length} characters`
+      : 'has characters other than printable ASCII';
+  return `${cause}; a name has 1 to ${MAX_GROUP_NAME_LENGTH} printable ASCII characters`;
+};
+
 /** Whether a text can be the name of a tenant. */
 export const isTenantName = (text: string): boolean => TENANT.test(text);
 

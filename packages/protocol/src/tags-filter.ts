@@ -19,40 +19,44 @@ interface Node {
 
 class BadFilter extends Error {}
 
-/** A filter from the JSON value or the Protobuf bytes of a subscribe command; undefined for a malformed or oversized one. */
-export const parseTagsFilter = (value: unknown): TagsFilter | undefined => {
+const TOO_DEEP = `has more than ${MAX_DEPTH} levels`;
+
+/** A filter from the JSON value or the Protobuf bytes of a subscribe command; a text that says what is wrong with one that cannot be used. */
+export const parseTagsFilter = (value: unknown): TagsFilter | string => {
   const budget = { nodes: MAX_NODES };
   try {
     const node = value instanceof Uint8Array ? fromFields(new Fields(value), 0) : fromJson(value, 0);
     return compile(node, budget);
   } catch (error) {
-    if (error instanceof BadFilter || error instanceof MalformedMessage) return undefined;
+    if (error instanceof BadFilter) return error.message;
+    if (error instanceof MalformedMessage) return 'is not a FilterNode message';
     throw error;
   }
 };
 
 const fromJson = (value: unknown, depth: number): Node => {
-  if (typeof value !== 'object' || value === null || Array.isArray(value) || depth > MAX_DEPTH)
-    throw new BadFilter();
+  if (depth > MAX_DEPTH) throw new BadFilter(TOO_DEEP);
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new BadFilter('must be made of objects such as {"key":"k","cmp":"eq","val":"v"}');
   const given = value as Readonly<Record<string, unknown>>;
   const text = (name: string): string => {
     const one = Object.hasOwn(given, name) ? (given[name] ?? '') : '';
-    if (typeof one !== 'string') throw new BadFilter();
+    if (typeof one !== 'string') throw new BadFilter(`has a \`${name}\` that is not a string`);
     return one;
   };
   const list = (name: string): readonly unknown[] => {
     const many = Object.hasOwn(given, name) ? (given[name] ?? []) : [];
-    if (!Array.isArray(many)) throw new BadFilter();
+    if (!Array.isArray(many)) throw new BadFilter(`has \`${name}\` that are not a list`);
     return many;
   };
   const vals = list('vals');
-  if (!vals.every((one) => typeof one === 'string')) throw new BadFilter();
+  if (!vals.every((one) => typeof one === 'string')) throw new BadFilter('has `vals` that are not strings');
   const nodes = list('nodes').map((one) => fromJson(one, depth + 1));
   return { op: text('op'), key: text('key'), cmp: text('cmp'), val: text('val'), vals, nodes };
 };
 
 const fromFields = (fields: Fields, depth: number): Node => {
-  if (depth > MAX_DEPTH) throw new BadFilter();
+  if (depth > MAX_DEPTH) throw new BadFilter(TOO_DEEP);
   return {
     op: fields.text(1),
     key: fields.text(2),
@@ -65,15 +69,15 @@ const fromFields = (fields: Fields, depth: number): Node => {
 
 const compile = (node: Node, budget: { nodes: number }): TagsFilter => {
   budget.nodes -= 1;
-  if (budget.nodes < 0) throw new BadFilter();
+  if (budget.nodes < 0) throw new BadFilter(`has more than ${MAX_NODES} conditions`);
   if (node.op === '') return compileLeaf(node);
   const parts = node.nodes.map((one) => compile(one, budget));
   const [first] = parts;
-  if (first === undefined) throw new BadFilter();
+  if (first === undefined) throw new BadFilter('has an `op` without `nodes`');
   if (node.op === 'and') return (tags) => parts.every((part) => part(tags));
   if (node.op === 'or') return (tags) => parts.some((part) => part(tags));
   if (node.op === 'not' && parts.length === 1) return (tags) => !first(tags);
-  throw new BadFilter();
+  throw new BadFilter('has an `op` other than `and`, `or`, and `not` with one node');
 };
 
 type Compare = (tag: string, node: Node) => boolean;
@@ -100,7 +104,8 @@ const NEGATED: ReadonlyMap<string, string> = new Map([
 const compileLeaf = (node: Node): TagsFilter => {
   const { key } = node;
   const compare = COMPARE.get(NEGATED.get(node.cmp) ?? node.cmp);
-  if (key === '' || compare === undefined) throw new BadFilter();
+  if (key === '') throw new BadFilter('has a condition without `key`');
+  if (compare === undefined) throw new BadFilter('has a condition with an unknown `cmp`');
   const holds: TagsFilter = (tags) => Object.hasOwn(tags, key) && compare(tags[key] ?? '', node);
   return NEGATED.has(node.cmp) ? (tags) => !holds(tags) : holds;
 };

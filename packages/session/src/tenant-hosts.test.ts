@@ -5,6 +5,11 @@ test('[TN1] at a host of a tenant only its sessions count, elsewhere only those 
   const hosts = createTenantHosts(['shop.example.com=shop', 'bank.example.com=bank', 'b2.example.com=bank']);
   expect(hosts.admits('shop.example.com', 'shop')).toBe(true);
   expect(hosts.admits('SHOP.example.com:8443', 'shop')).toBe(true);
+  for (const same of ['shop.example.com.', 'SHOP.Example.com.:443', 'shop.example.com:']) {
+    expect([same, hosts.tenantOf(same), hosts.admits(same, 'bank')]).toEqual([same, 'shop', false]);
+  }
+  expect(hosts.tenantOf('shop.example.com..')).toBeUndefined();
+  expect(createTenantHosts(['Shop.Example.com.=shop']).tenantOf('shop.example.com')).toBe('shop');
   expect(hosts.admits('b2.example.com', 'bank')).toBe(true);
   expect(hosts.admits('shop.example.com', 'bank')).toBe(false);
   expect(hosts.admits('shop.example.com', 'default')).toBe(false);
@@ -22,5 +27,5 @@ test('[TN1] without hosts every session counts everywhere', () => {
 test('[TN2] an entry that is none, or a host named twice, is told', () => {
   expect(() => createTenantHosts(['shop'])).toThrow('shop is not host=tenant');
   expect(() => createTenantHosts(['a=b c'])).toThrow(TypeError);
-  expect(() => createTenantHosts(['a=b', 'a=c'])).toThrow('a is named twice');
+  expect(() => createTenantHosts(['a=b', 'A.=c'])).toThrow('a is named twice');
 });

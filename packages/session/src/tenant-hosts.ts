@@ -8,23 +8,25 @@ export interface TenantHosts {
   admits(host: string | undefined, tenant: string | undefined): boolean;
 }
 
-const ENTRY = /^([a-z\d.-]{1,253})=([\w.-]{1,64})$/;
+const ENTRY = /^([a-zA-Z\d.-]{1,254})=([\w.-]{1,64})$/;
+const PORT = /:\d{0,5}$/;
 
 /**
  * From entries such as `shop.example.com=shop`. At a host of a tenant only its sessions count; at every other host
- * only those of tenants without a host of their own. Hosts are compared without port and case. Throws a `TypeError`
+ * only those of tenants without a host of their own. Hosts are compared without port, case and a trailing dot. Throws a `TypeError`
  * that names the entry which is none, or the host that is named twice.
  */
 export const createTenantHosts = (entries: readonly string[]): TenantHosts => {
   const tenants = new Map<string, string>();
   for (const entry of entries) {
-    const [, host, tenant] = ENTRY.exec(entry) ?? [];
-    if (host === undefined || tenant === undefined) throw new TypeError(`${entry} is not host=tenant`);
+    const [, given, tenant] = ENTRY.exec(entry) ?? [];
+    const host = canonicalHost(given);
+    if (host === '' || tenant === undefined) throw new TypeError(`${entry} is not host=tenant`);
     if (tenants.has(host)) throw new TypeError(`${host} is named twice`);
     tenants.set(host, tenant);
   }
   const housed = new Set(tenants.values());
-  const tenantOf = (host: string | undefined) => tenants.get(nameOf(host));
+  const tenantOf = (host: string | undefined) => tenants.get(canonicalHost(host));
   return {
     tenantOf,
     admits: (host, tenant = DEFAULT_TENANT) => {
@@ -35,4 +37,6 @@ export const createTenantHosts = (entries: readonly string[]): TenantHosts => {
   };
 };
 
-const nameOf = (host: string | undefined): string => (host ?? '').replace(/:\d+$/, '').toLowerCase();
+/** A host without its port, in lower case, without the dot that ends a fully qualified name. */
+const canonicalHost = (host: string | undefined): string =>
+  (host ?? '').replace(PORT, '').replace(/\.$/, '').toLowerCase();

@@ -166,4 +166,15 @@ export const limitSettings = {
     .meta(
       ceiling('clients in an answer', 'error 106', 'gateway_rate_limited_total{scope="presence"}', 'LM6'),
     ),
+  MAX_BATCH_ANSWER_BYTES: field
+    .bytes(16_777_216, { min: 65_536 })
+    .describe('bytes of the answers to one `batch` of the server API; a reading call beyond it is error 106')
+    .meta(
+      ceiling(
+        'bytes of the answers to a batch',
+        'error 106 for the call',
+        'gateway_rate_limited_total{scope="batch_answer"}',
+        'AP23',
+      ),
+    ),
 };

@@ -1,6 +1,12 @@
 import type { Clock } from '@muster/kit/clock';
 import type { Random } from '@muster/kit/random';
-import { CLOSE_REASON, CloseCode, type ReplyError, UnsubscribeCode } from '@muster/protocol/codes';
+import {
+  CLOSE_REASON,
+  CloseCode,
+  errorWithReason,
+  type ReplyError,
+  UnsubscribeCode,
+} from '@muster/protocol/codes';
 import type { Command, Payload } from '@muster/protocol/commands';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo, Reply, SubscribeResult } from '@muster/protocol/replies';
@@ -170,10 +176,11 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     this.outbox.post(this.codec.reply(reply));
   }
 
-  fail(id: number, code: ReplyError): void {
+  /** An error reply; `reason` goes behind the text of the code. */
+  fail(id: number, code: ReplyError, reason?: string): void {
     if (this.isOver) return;
     this.#context.metrics.failed(code);
-    this.reply({ id, is: 'error', code });
+    this.reply({ id, is: 'error', ...(reason === undefined ? { code } : errorWithReason(code, reason)) });
   }
 
   /** An error of the application's own. */

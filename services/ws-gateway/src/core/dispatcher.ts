@@ -70,7 +70,7 @@ export const createDispatcher = ({
       return;
     }
     if (isTooLarge(error)) {
-      connection.fail(command.id, ReplyError.BadRequest);
+      connection.fail(command.id, ReplyError.BadRequest, error.detail);
       return;
     }
     log.error({ error, command: command.is }, 'gateway.command_failed');

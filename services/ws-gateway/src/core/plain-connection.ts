@@ -44,7 +44,10 @@ const HEARTBEAT_FRAME = textFrame(Buffer.from('{"type":"heartbeat"}'));
 const NOT_PUBLISHED_FRAME = textFrame(
   Buffer.from('{"type":"error","code":100,"message":"internal server error"}'),
 );
-const BAD_PAYLOAD_FRAME = textFrame(Buffer.from('{"type":"error","code":107,"message":"bad request"}'));
+const badPayload = (reason: string): Buffer =>
+  textFrame(Buffer.from(JSON.stringify({ type: 'error', code: 107, message: `bad request: ${reason}` })));
+const BAD_FORMAT_FRAME = badPayload('the message is not of the `publication_data_format` of this group');
+const TOO_LARGE_FRAME = badPayload('the publication has more bytes than MAX_PUBLICATION_BYTES');
 const TOO_MANY_FRAME = textFrame(Buffer.from('{"type":"error","code":111,"message":"too many requests"}'));
 const IN_ONE_GROUP = { size: 1 } as const;
 /** Publications of one connection under way before its socket is read no further, and when it is again. */
@@ -161,7 +164,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     if (!this.#maySend()) return;
     const data = payloadOf(text);
     if (this.#options !== undefined && !takesPayload(this.#options, data, false)) {
-      this.outbox.write(BAD_PAYLOAD_FRAME);
+      this.outbox.write(BAD_FORMAT_FRAME);
     } else if (this.quota.takeBytes(Buffer.byteLength(data))) this.#publish(data);
     else this.#refuse('published_bytes');
   }
@@ -332,7 +335,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
         onlyIfHeard: true,
       })
       .catch((error: unknown) => {
-        if (!this.isOver) this.outbox.write(isTooLarge(error) ? BAD_PAYLOAD_FRAME : NOT_PUBLISHED_FRAME);
+        if (!this.isOver) this.outbox.write(isTooLarge(error) ? TOO_LARGE_FRAME : NOT_PUBLISHED_FRAME);
       })
       .finally(() => {
         this.#publishing -= 1;

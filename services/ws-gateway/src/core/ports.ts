@@ -154,7 +154,8 @@ export type LimitScope =
   | 'session_groups'
   | 'new_groups'
   | 'published_bytes'
-  | 'presence';
+  | 'presence'
+  | 'batch_answer';
 
 /** What the engine counts. Labels come from closed sets only. */
 export interface EngineMetrics {
@@ -204,6 +205,8 @@ export interface ConnectionLimits extends QuotaLimits {
   readonly maxSubscriptions: number;
   /** Clients in one answer to `presence`; 0 for no limit. */
   readonly maxPresenceClients: number;
+  /** Bytes of the answers to one `batch` of a back end. */
+  readonly maxBatchAnswerBytes: number;
   /** Commands of one client, pongs and `connect` apart. */
   readonly rate: Rate;
 }

@@ -196,6 +196,7 @@ const LIMITS: ConnectionLimits = {
   maxPublicationBytes: 262_144,
   maxSubscriptions: 4,
   maxPresenceClients: 0,
+  maxBatchAnswerBytes: 16_777_216,
   maxSubscriptionsPerSession: 0,
   maxNewGroupsPerMinute: 0,
   maxPublishedBytesPerS: 0,

@@ -31,15 +31,16 @@ const position = z.object({ offset: count, epoch: z.string() });
 
 const message = {
   data: json.optional(),
-  b64data: z.string().optional().describe('instead of data: base64 of JSON text'),
+  b64data: z.string().optional().describe('instead of data, never with it: base64 of JSON text'),
   skip_history: z.boolean().optional().describe('is not kept'),
   tags: z.record(z.string(), z.string()).optional().describe('for filters of subscribers'),
   idempotency_key: z
     .string()
+    .max(255)
     .optional()
     .describe('publishes once within five minutes; in a broadcast once in each group, so it can be repeated'),
   version: count.optional().describe('0 for none'),
-  version_epoch: z.string().optional(),
+  version_epoch: z.string().max(255).optional(),
   exclude: z
     .object({ client: z.string().optional(), session: z.string().optional() })
     .optional()
@@ -102,7 +103,10 @@ export const API_BODIES = {
   history: z.object({
     tenant,
     channel: group,
-    limit: z.int().min(-1).optional().describe('0 for the position only, -1 for all that is kept'),
+    limit: z
+      .int()
+      .optional()
+      .describe('0 for the position only; -1, or any negative number, for as many as one answer may hold'),
     since: position.optional(),
     reverse: z.boolean().optional().describe('newest first'),
   }),

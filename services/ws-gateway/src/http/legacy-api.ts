@@ -36,7 +36,7 @@ export const createLegacyApi =
       return;
     }
     const answers: string[] = [];
-    const by = { tenant: tenantOfKey(res), observe: observerOf(res) };
+    const by = { tenant: tenantOfKey(res), observe: observerOf(res), budget: api.newBudget() };
     for (const line of lines) if (line) answers.push(await answerLine(api, line, by));
     res.type('application/json').send(answers.join('\n'));
   };

@@ -9,6 +9,7 @@ import { presenceStats } from '../handlers/presence.ts';
 import type { Hub } from '../hub.ts';
 import type { Namespaces } from '../namespaces.ts';
 import type { ConnectionLimits, EngineMetrics } from '../ports.ts';
+import { type AnswerBudget, createAnswerBudget } from './answer-budget.ts';
 import { batch } from './batch.ts';
 import { type ApiFault, faultOf } from './faults.ts';
 import { fleetMethods } from './fleet-methods.ts';
@@ -20,10 +21,10 @@ export interface ApiDeps {
   readonly hub: Hub;
   readonly bus: Pick<Bus, 'read' | 'clear' | 'ask'>;
   readonly presence: Pick<Presence, 'read'>;
-  readonly limits: Pick<ConnectionLimits, 'maxPresenceClients'>;
+  readonly limits: Pick<ConnectionLimits, 'maxPresenceClients' | 'maxBatchAnswerBytes'>;
   readonly namespaces: Namespaces;
   readonly callbacks: Pick<AppCallbacks, 'has' | 'rpc'>;
-  readonly metrics: Pick<EngineMetrics, 'refused'>;
+  readonly metrics: Pick<EngineMetrics, 'refused' | 'rateLimited'>;
   /** Bytes of data for clients. */
   readonly maxDataBytes: number;
 }
@@ -43,12 +44,16 @@ export interface CallOptions {
   /** The only tenant that the caller's key is good for; undefined: any. */
   readonly tenant?: string | undefined;
   readonly observe?: ApiObserver | undefined;
+  /** Shared by the calls of one request. */
+  readonly budget?: AnswerBudget | undefined;
 }
 
 /** What back ends can do: publish, look, and order connections about. */
 export interface ServerApi {
   /** Never rejects. */
   call(method: string, params: unknown, by?: CallOptions): Promise<ApiOutcome>;
+  /** For a request of several calls. */
+  newBudget(): AnswerBudget;
   /** Error texts by code, as the wire has them. */
   readonly methods: readonly string[];
 }
@@ -73,6 +78,8 @@ export const createServerApi = (deps: ApiDeps, onFault: (error: unknown) => void
     ['rpc', (params, tenant) => rpc(deps, params, tenant)],
   ]);
 
+  const newBudget = () =>
+    createAnswerBudget(deps.limits.maxBatchAnswerBytes, () => deps.metrics.rateLimited('batch_answer'));
   const attempt: ServerApi['call'] = async (method, values, { text, tenant: ofKey, observe } = {}) => {
     const run = methods.get(method);
     if (run === undefined && method !== BATCH) return { ok: false, code: ReplyError.MethodNotFound };
@@ -83,7 +90,8 @@ export const createServerApi = (deps: ApiDeps, onFault: (error: unknown) => void
         throw params.bad('tenant', 'must name one tenant');
       // Calls of a batch may name tenants of their own, unless the key or the batch names one.
       const isNamed = ofKey !== undefined || params.has('tenant');
-      const inner: ServerApi['call'] = (name, its, by) => call(name, its, { ...by, observe });
+      const budget = newBudget();
+      const inner: ServerApi['call'] = (name, its, by) => call(name, its, { ...by, observe, budget });
       const json = run?.(params, tenant) ?? batch(inner, params, isNamed ? tenant : undefined);
       return { ok: true, json: await json };
     } catch (error) {
@@ -91,11 +99,12 @@ export const createServerApi = (deps: ApiDeps, onFault: (error: unknown) => void
     }
   };
   const call: ServerApi['call'] = async (method, values, by) => {
-    const outcome = await attempt(method, values, by);
+    const perform = () => attempt(method, values, by);
+    const outcome = await (by?.budget?.within(method, perform) ?? perform());
     by?.observe?.(method, outcome);
     return outcome;
   };
-  return { call, methods: [...methods.keys(), BATCH] };
+  return { call, newBudget, methods: [...methods.keys(), BATCH] };
 };
 
 /** The application answers, as it answers clients. */

@@ -1,4 +1,5 @@
 import { ReplyError } from '@muster/protocol/codes';
+import { READING } from './answer-budget.ts';
 import type { CallOptions, ServerApi } from './api.ts';
 import { errorJson } from './faults.ts';
 import { ApiError, type Params } from './params.ts';
@@ -6,6 +7,8 @@ import { MAX_BROADCAST } from './publishing.ts';
 
 const MAX_BATCH = 1_000;
 const PARALLEL_AT_ONCE = 100;
+/** Of these the answers may be large. */
+const PARALLEL_READS = 4;
 
 type Call = ServerApi['call'];
 
@@ -23,15 +26,40 @@ export const batch = async (call: Call, params: Params, tenant: string | undefin
       `the broadcasts of a batch have more than ${MAX_BROADCAST} groups together`,
     );
   }
-  const width = params.flag('parallel') ? PARALLEL_AT_ONCE : 1;
   const by = { tenant };
-  const replies: string[] = [];
-  for (let from = 0; from < commands.length; from += width) {
-    const slice = commands.slice(from, from + width);
-    replies.push(...(await Promise.all(slice.map((command) => oneOfBatch(call, command, by)))));
+  const replies = new Array<string>(commands.length);
+  const perform = async (index: number): Promise<void> => {
+    replies[index] = await oneOfBatch(call, commands[index], by);
+  };
+  const all = [...commands.keys()];
+  if (!params.flag('parallel')) await inSlices(all, 1, perform);
+  else {
+    const isReading = (index: number): boolean => READING.has(methodOf(commands[index]) ?? '');
+    await Promise.all([
+      inSlices(all.filter(isReading), PARALLEL_READS, perform),
+      inSlices(
+        all.filter((index) => !isReading(index)),
+        PARALLEL_AT_ONCE,
+        perform,
+      ),
+    ]);
   }
   return `{"replies":[${replies.join(',')}]}`;
 };
+
+const inSlices = async (
+  indexes: readonly number[],
+  width: number,
+  perform: (index: number) => Promise<void>,
+): Promise<void> => {
+  for (let from = 0; from < indexes.length; from += width) {
+    await Promise.all(indexes.slice(from, from + width).map(perform));
+  }
+};
+
+/** The method of a command; undefined for what is none. */
+const methodOf = (command: unknown): string | undefined =>
+  Object.keys(typeof command === 'object' && command !== null ? command : {})[0];
 
 /** Groups of all broadcasts in a batch. */
 const broadcastGroups = (commands: readonly unknown[]): number =>

@@ -1,7 +1,12 @@
 import { ReplyError } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
-import { DEFAULT_TENANT, type GroupName, isTenantName, parseGroupName } from '@muster/protocol/ids';
-import { MAX_GROUP_NAME_LENGTH } from '@muster/protocol/limits';
+import {
+  DEFAULT_TENANT,
+  type GroupName,
+  groupNameFault,
+  isTenantName,
+  parseGroupName,
+} from '@muster/protocol/ids';
 import { memberText } from '@muster/protocol/raw-json';
 import type { GroupOptions, Namespaces } from '../namespaces.ts';
 
@@ -47,6 +52,8 @@ export const EVERY_TENANT = '*';
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
+/** Characters of a key or an epoch that is stored. */
+const MAX_KEY_LENGTH = 255;
 /** Names of parameters that an error quotes, and characters of each. */
 const MAX_QUOTED = 10;
 const MAX_QUOTED_LENGTH = 40;
@@ -78,6 +85,13 @@ export class Params {
     const value = this.#get(name) ?? '';
     if (typeof value !== 'string') throw this.#wrong(name, 'a string');
     return value;
+  }
+
+  /** A text that Redis keeps: a key, or the name of an epoch. */
+  key(name: string): string {
+    const value = this.text(name);
+    if (value.length <= MAX_KEY_LENGTH) return value;
+    throw this.bad(name, `has ${value.length} characters; at most ${MAX_KEY_LENGTH}`);
   }
 
   flag(name: string): boolean {
@@ -123,7 +137,9 @@ export class Params {
 
   /** JSON text of an application's value, as it came; `b64…` carries the same in base64. */
   payload(name: string): Payload {
-    if (Object.hasOwn(this.#values, name)) {
+    if (this.has(name) && this.has(`b64${name}`))
+      throw this.bad(name, `and \`b64${name}\` are both given: send one of them`);
+    if (Object.hasOwn(this.#values, name) && !this.has(`b64${name}`)) {
       const text =
         this.#text === undefined ? JSON.stringify(this.#values[name]) : memberText(this.#text, name);
       // Line breaks between the parts of a value would cut a frame in two.
@@ -141,8 +157,7 @@ export class Params {
     const group = parseGroupName(text);
     if (group !== undefined) return group;
     if (text === '') throw this.has(name) ? this.bad(name, 'is empty') : this.missing(name);
-    const is = text.length > MAX_GROUP_NAME_LENGTH ? `has ${text.length} characters` : 'has others';
-    throw this.bad(name, `${is}; a name has 1 to ${MAX_GROUP_NAME_LENGTH} printable ASCII characters`);
+    throw this.bad(name, groupNameFault(text));
   }
 
   /**

@@ -97,7 +97,7 @@ const isBusFault = (outcome: ApiFault | string): boolean =>
 const readMessage = (params: Params): Message => {
   const data = params.payload('data');
   const tags = params.tags('tags');
-  const key = params.text('idempotency_key');
+  const key = params.key('idempotency_key');
   const version = params.integer('version');
   if (version < 0) throw params.bad('version', 'must not be negative');
   return {
@@ -106,7 +106,7 @@ const readMessage = (params: Params): Message => {
     publication: { data, version, ...(tags === undefined ? {} : { tags }) },
     notes: [...notesOf(params.object('exclude')), ...(params.flag('delta') ? [DELTA_NOTE] : [])],
     ...(key === '' ? {} : { idempotencyKey: key }),
-    ...(version === 0 ? {} : { version: { number: version, epoch: params.text('version_epoch') } }),
+    ...(version === 0 ? {} : { version: { number: version, epoch: params.key('version_epoch') } }),
   };
 };
 

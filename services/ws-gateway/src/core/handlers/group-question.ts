@@ -1,10 +1,11 @@
 import { type GroupKey, groupKeyOf, groupNameOf } from '@muster/bus/group-key';
 import { ReplyError } from '@muster/protocol/codes';
-import { parseGroupName } from '@muster/protocol/ids';
+import { groupNameFault, parseGroupName } from '@muster/protocol/ids';
 import type { GroupAction } from '@muster/session/grants';
 import type { Connection } from '../connection.ts';
 import type { GroupOptions, Namespaces } from '../namespaces.ts';
 import { isAllowed } from '../permissions.ts';
+import { NO_NAMESPACE } from './reasons.ts';
 
 export interface GroupQuestionDeps {
   readonly namespaces: Namespaces;
@@ -28,9 +29,10 @@ export const askGroup = (
   if (phase.is !== 'live') return undefined;
   if (channel === '') return void connection.refuse('no_group');
   const group = parseGroupName(channel);
-  if (group === undefined) return void connection.fail(id, ReplyError.BadRequest);
+  if (group === undefined)
+    return void connection.fail(id, ReplyError.BadRequest, `\`channel\` ${groupNameFault(channel)}`);
   const options = namespaces.optionsOf(group);
-  if (options === undefined) return void connection.fail(id, ReplyError.UnknownGroup);
+  if (options === undefined) return void connection.fail(id, ReplyError.UnknownGroup, NO_NAMESPACE);
   const isSubscribed = memberships.get(group)?.is === 'live';
   const { identity } = phase;
   const key = groupKeyOf(identity.tenant, group);

@@ -10,6 +10,7 @@ import type { Hub } from '../hub.ts';
 import type { EngineMetrics } from '../ports.ts';
 import { createTurnBudget, type TurnBudget } from '../turn-budget.ts';
 import { askGroup, type GroupQuestionDeps, isStillAllowed } from './group-question.ts';
+import { NEW_GROUPS } from './reasons.ts';
 
 export interface HistoryDeps extends GroupQuestionDeps {
   readonly bus: Pick<Bus, 'read'>;
@@ -29,15 +30,20 @@ export const createHistory = (given: HistoryDeps) => {
     const asked = askGroup(deps, connection, command, 'history');
     if (asked === undefined) return undefined;
     const { key, options } = asked;
-    if (options.retention === undefined) return void connection.fail(command.id, ReplyError.NotAvailable);
+    if (options.retention === undefined)
+      return void connection.fail(command.id, ReplyError.NotAvailable, 'this group keeps no history');
     if (!asked.isAllowed) return void connection.fail(command.id, ReplyError.PermissionDenied);
     if (command.reverse && command.since?.offset === 0)
-      return void connection.fail(command.id, ReplyError.BadRequest);
+      return void connection.fail(
+        command.id,
+        ReplyError.BadRequest,
+        '`since` must have an offset above 0 when `reverse` is true',
+      );
     // Reading begins a stream where there is none.
     const isKnown = connection.memberships.has(command.channel) || deps.hub.groupOf(key) !== undefined;
     if (!isKnown && connection.quota?.takeNewGroup() === false) {
       deps.metrics.rateLimited('new_groups', connection.identity);
-      return void connection.fail(command.id, ReplyError.TooManyRequests);
+      return void connection.fail(command.id, ReplyError.TooManyRequests, NEW_GROUPS);
     }
     const place = { key, retention: options.retention };
     if (command.limit === 0) return answer(deps, connection, command, place);

@@ -19,7 +19,8 @@ export const createPresence =
   (connection: Connection, command: PresenceCommand): Promise<void> | undefined => {
     const asked = askGroup(deps, connection, command, 'presence');
     if (asked === undefined) return undefined;
-    if (!asked.options.presence) return void connection.fail(command.id, ReplyError.NotAvailable);
+    if (!asked.options.presence)
+      return void connection.fail(command.id, ReplyError.NotAvailable, 'presence is off in this group');
     if (!asked.isAllowed) return void connection.fail(command.id, ReplyError.PermissionDenied);
     const { key } = asked;
     if (command.is === 'presence_stats') return answer(deps, connection, command, key);
@@ -44,7 +45,11 @@ const answer = async (
   // An answer must fit into what may wait for a client.
   if (clients === undefined || (is === 'presence' && sizeOf(clients) > limits.maxOutboxBytes / 2)) {
     metrics.rateLimited('presence', connection.identity);
-    return connection.fail(id, ReplyError.LimitExceeded);
+    return connection.fail(
+      id,
+      ReplyError.LimitExceeded,
+      'the group has more clients than one answer may hold (MAX_PRESENCE_CLIENTS, MAX_OUTBOX_BYTES)',
+    );
   }
   if (is === 'presence_stats') return connection.reply({ id, is, result: presenceStats(clients) });
   const bytes = sizeOf(clients);

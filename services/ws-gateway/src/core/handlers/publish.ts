@@ -1,7 +1,7 @@
 import { type GroupKey, groupKeyOf } from '@muster/bus/group-key';
 import { ReplyError } from '@muster/protocol/codes';
 import type { Payload, PublishCommand } from '@muster/protocol/commands';
-import { type GroupName, parseGroupName } from '@muster/protocol/ids';
+import { type GroupName, groupNameFault, parseGroupName } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
 import { answerAsTold } from '../app-answers.ts';
 import type { AppCallbacks } from '../callbacks.ts';
@@ -13,6 +13,8 @@ import type { Hub } from '../hub.ts';
 import type { GroupOptions, Namespaces } from '../namespaces.ts';
 import { isAllowed, mayReach, type Wish } from '../permissions.ts';
 import type { EngineMetrics, Identity } from '../ports.ts';
+import { Refusal } from '../refusal.ts';
+import { NEW_GROUPS, NO_NAMESPACE, onlyType0 } from './reasons.ts';
 
 export interface PublishDeps {
   readonly hub: Pick<Hub, 'publish'>;
@@ -41,7 +43,7 @@ export const createPublish =
     if (command.channel === '') return void connection.refuse('no_group');
     const draft = check(deps, connection, command);
     if (draft === undefined) return undefined;
-    if (typeof draft === 'number') return void connection.fail(command.id, draft);
+    if (draft instanceof Refusal) return void connection.fail(command.id, draft.code, draft.reason);
     const bytes = draft.data.length;
     connection.publishing += 1;
     connection.publishedBytes += bytes;
@@ -58,27 +60,35 @@ const check = (
   deps: PublishDeps,
   connection: Connection,
   command: PublishCommand,
-): Draft | ReplyError | undefined => {
+): Draft | Refusal | undefined => {
   const { phase, memberships } = connection;
   if (phase.is !== 'live') return undefined;
   const { id, data, isBinary = false } = command;
   const name = parseGroupName(command.channel);
-  if (name === undefined || command.type !== 0) return ReplyError.BadRequest;
+  if (name === undefined) return bad(`\`channel\` ${groupNameFault(command.channel)}`);
+  if (command.type !== 0) return bad(onlyType0(command.type));
   const options = deps.namespaces.optionsOf(name);
-  if (options === undefined) return ReplyError.UnknownGroup;
-  if (data === undefined || !takesPayload(options, data, isBinary)) return ReplyError.BadRequest;
+  if (options === undefined) return new Refusal(ReplyError.UnknownGroup, NO_NAMESPACE);
+  if (data === undefined) return bad('`data` is missing');
+  if (!takesPayload(options, data, isBinary))
+    return bad(`\`data\` must be of the format ${options.publicationDataFormat} in this group`);
   const { identity, info } = phase;
   const membership = memberships.get(name);
   const isSubscribed = membership?.is === 'live';
   if (!mayPublish({ action: 'publish', identity, group: name, options, isSubscribed }))
-    return ReplyError.PermissionDenied;
+    return new Refusal(ReplyError.PermissionDenied);
   if (connection.quota?.takeBytes(Buffer.byteLength(data)) === false) {
     deps.metrics.rateLimited('published_bytes', identity);
-    return ReplyError.TooManyRequests;
+    return new Refusal(
+      ReplyError.TooManyRequests,
+      'this session has published as many bytes as it may (MAX_PUBLISHED_BYTES_PER_S): try again later',
+    );
   }
   const key = isSubscribed ? membership.subscription.group.key : groupKeyOf(identity.tenant, name);
   return overRate(deps, identity, key, options) ?? { id, name, key, options, data, isBinary, identity, info };
 };
+
+const bad = (reason: string): Refusal => new Refusal(ReplyError.BadRequest, reason);
 
 /** Where the application is asked, it decides in the place of the options. */
 const mayPublish = (wish: Wish): boolean => (wish.options.publishCallback ? mayReach(wish) : isAllowed(wish));
@@ -94,7 +104,7 @@ const publish = async (
   const outcome = await publishForClient(hub, connection.quota, options, request);
   if (outcome !== 'over_quota') return connection.reply({ id, is: 'publish' });
   metrics.rateLimited('new_groups', identity);
-  connection.fail(id, ReplyError.TooManyRequests);
+  connection.fail(id, ReplyError.TooManyRequests, NEW_GROUPS);
 };
 
 /** The application is asked about several at once, and what it lets pass is published in the order in which it came. */
@@ -137,8 +147,11 @@ const overRate = (
   identity: Identity,
   key: GroupKey,
   { publishRate }: GroupOptions,
-): ReplyError | undefined => {
+): Refusal | undefined => {
   if (rates.take(key, publishRate)) return undefined;
   metrics.rateLimited('group', identity);
-  return ReplyError.TooManyRequests;
+  return new Refusal(
+    ReplyError.TooManyRequests,
+    'clients have published as much in this group as its `publish_rate` allows: try again later',
+  );
 };

@@ -22,7 +22,8 @@ export const createSubRefresh =
     const membership = memberships.get(command.channel);
     if (membership?.is !== 'live') return void connection.fail(command.id, ReplyError.PermissionDenied);
     if (membership.isServerSide) return void connection.refuse('server_side');
-    if (command.token === '') return void connection.fail(command.id, ReplyError.BadRequest);
+    if (command.token === '')
+      return void connection.fail(command.id, ReplyError.BadRequest, '`token` is missing');
     return refresh(deps, connection, command, membership.subscription.group.name);
   };
 

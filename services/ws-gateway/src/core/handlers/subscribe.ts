@@ -2,7 +2,7 @@ import { type GroupKey, groupKeyOf } from '@muster/bus/group-key';
 import type { Clock } from '@muster/kit/clock';
 import { ReplyError } from '@muster/protocol/codes';
 import type { SubscribeCommand } from '@muster/protocol/commands';
-import { type GroupName, parseGroupName } from '@muster/protocol/ids';
+import { type GroupName, groupNameFault, parseGroupName } from '@muster/protocol/ids';
 import { MAX_GROUP_NAME_LENGTH } from '@muster/protocol/limits';
 import type { ClientInfo } from '@muster/protocol/replies';
 import { parseTagsFilter, type TagsFilter } from '@muster/protocol/tags-filter';
@@ -13,6 +13,7 @@ import { type Hub, whoJoins } from '../hub.ts';
 import type { GroupOptions, Namespaces } from '../namespaces.ts';
 import { isAllowed } from '../permissions.ts';
 import type { EngineMetrics, Identity, ServerSubscription } from '../ports.ts';
+import { Refusal } from '../refusal.ts';
 import type { RightsReview } from '../rights-review.ts';
 import { countRecovery, subscribeResult } from '../subscribe-result.ts';
 import {
@@ -23,6 +24,7 @@ import {
 } from '../subscribe-rights.ts';
 import type { Service } from '../subscription.ts';
 import { ttlOf } from './connect.ts';
+import { NEW_GROUPS, NO_NAMESPACE, onlyType0 } from './reasons.ts';
 
 export interface SubscribeDeps extends SubscribeRightsDeps {
   readonly hub: Hub;
@@ -69,7 +71,7 @@ export const createSubscribe = (deps: SubscribeDeps) => {
     if (command.channel === '') return void connection.refuse('no_group');
     if (hasUnknownDelta(command)) return void connection.refuse('unknown_delta');
     const place = placeOf(deps, connection, command);
-    if (typeof place === 'number') return void connection.fail(command.id, place);
+    if (place instanceof Refusal) return void connection.fail(command.id, place.code, place.reason);
     const caller = { client: connection.id, identity: phase.identity, encoding: connection.codec.encoding };
     const right = rightOf({ caller, ...place, command });
     if (!(right instanceof Promise)) return enter(deps, connection, command, place, right);
@@ -83,16 +85,16 @@ export const createSubscribe = (deps: SubscribeDeps) => {
   };
 };
 
-const placeOf = (
-  deps: SubscribeDeps,
-  connection: Connection,
-  command: SubscribeCommand,
-): Place | ReplyError => {
+const placeOf = (deps: SubscribeDeps, connection: Connection, command: SubscribeCommand): Place | Refusal => {
   const group = checkName(deps, connection, command);
-  if (typeof group === 'number') return group;
+  if (group instanceof Refusal) return group;
   const options = deps.namespaces.optionsOf(group);
-  if (options === undefined) return ReplyError.UnknownGroup;
-  if (options.nameRegex?.test(group) === false) return ReplyError.BadRequest;
+  if (options === undefined) return new Refusal(ReplyError.UnknownGroup, NO_NAMESPACE);
+  if (options.nameRegex?.test(group) === false)
+    return new Refusal(
+      ReplyError.BadRequest,
+      '`channel` does not match the `channel_regex` of its namespace',
+    );
   return { group, options };
 };
 
@@ -111,7 +113,7 @@ const enter = (
     basis: right.basis,
     ...withTerms(place, right.terms),
   });
-  if (typeof granted === 'number') return void connection.fail(command.id, granted);
+  if (granted instanceof Refusal) return void connection.fail(command.id, granted.code, granted.reason);
   connection.memberships.set(granted.group, JOINING);
   const chanInfo = right.terms.info;
   const shown = chanInfo === undefined ? info : { ...info, chanInfo };
@@ -143,15 +145,23 @@ const check = (
   connection: Connection,
   command: SubscribeCommand,
   candidate: Place & Pick<Granted, 'terms' | 'basis'> & { readonly identity: Identity },
-): Granted | ReplyError => {
+): Granted | Refusal => {
   const { identity, group, options, terms, basis } = candidate;
   const wish = { identity, group, options };
   const key = groupKeyOf(identity.tenant, group);
   const filter = command.filter === undefined ? undefined : parseTagsFilter(command.filter);
-  const hasBadFilter = command.filter !== undefined && (filter === undefined || !options.allowTagsFilter);
-  if (hasBadFilter) return ReplyError.BadRequest;
+  if (typeof filter === 'string') return new Refusal(ReplyError.BadRequest, `\`tf\` ${filter}`);
+  if (filter !== undefined && !options.allowTagsFilter)
+    return new Refusal(
+      ReplyError.BadRequest,
+      '`tf` is not available in this group: `allow_tags_filter` is off in its namespace',
+    );
   const isFull = options.maxMembers > 0 && (deps.hub.groupOf(key)?.holds ?? 0) >= options.maxMembers;
-  if (isFull) return ReplyError.LimitExceeded;
+  if (isFull)
+    return new Refusal(
+      ReplyError.LimitExceeded,
+      `the group has ${options.maxMembers} members on this gateway (\`max_members\`)`,
+    );
   const overQuota = checkQuota(deps, connection, candidate);
   if (overQuota !== undefined) return overQuota;
   const mayLook = isAllowed({ ...wish, action: 'presence', isSubscribed: true });
@@ -167,15 +177,18 @@ const checkQuota = (
   { hub, metrics }: SubscribeDeps,
   { quota }: Connection,
   { group, identity }: Pick<Place, 'group'> & { readonly identity: Identity },
-): ReplyError | undefined => {
+): Refusal | undefined => {
   if (quota?.hasRoom() === false) {
     metrics.rateLimited('session_groups', identity);
-    return ReplyError.LimitExceeded;
+    return new Refusal(
+      ReplyError.LimitExceeded,
+      'the connections of this session are in as many groups as they may be together (MAX_SUBSCRIPTIONS_PER_SESSION)',
+    );
   }
   if (hub.groupOf(groupKeyOf(identity.tenant, group)) !== undefined || quota?.takeNewGroup() !== false)
     return undefined;
   metrics.rateLimited('new_groups', identity);
-  return ReplyError.TooManyRequests;
+  return new Refusal(ReplyError.TooManyRequests, NEW_GROUPS);
 };
 
 /** Only streams have deltas; other kinds are refused for what they are. */
@@ -204,14 +217,22 @@ const checkName = (
   { maxSubscriptions }: SubscribeDeps,
   { memberships }: Connection,
   command: SubscribeCommand,
-): GroupName | ReplyError => {
-  if (command.type === SHARED_POLL) return ReplyError.NotAvailable;
-  if (command.type !== 0) return ReplyError.PermissionDenied;
-  if (command.channel.length > MAX_GROUP_NAME_LENGTH) return ReplyError.BadRequest;
-  if (memberships.has(command.channel)) return ReplyError.AlreadySubscribed;
-  if (memberships.size >= maxSubscriptions) return ReplyError.LimitExceeded;
-  return parseGroupName(command.channel) ?? ReplyError.BadRequest;
+): GroupName | Refusal => {
+  const { type, channel } = command;
+  if (type === SHARED_POLL) return new Refusal(ReplyError.NotAvailable, onlyType0(type));
+  if (type !== 0) return new Refusal(ReplyError.PermissionDenied, onlyType0(type));
+  if (channel.length > MAX_GROUP_NAME_LENGTH) return badName(channel);
+  if (memberships.has(channel)) return new Refusal(ReplyError.AlreadySubscribed);
+  if (memberships.size >= maxSubscriptions)
+    return new Refusal(
+      ReplyError.LimitExceeded,
+      `a connection may be in ${maxSubscriptions} groups (MAX_SUBSCRIPTIONS): unsubscribe from another first`,
+    );
+  return parseGroupName(channel) ?? badName(channel);
 };
+
+const badName = (channel: string): Refusal =>
+  new Refusal(ReplyError.BadRequest, `\`channel\` ${groupNameFault(channel)}`);
 
 /** What the client may rely on: what the group forces, and what it asks for and may have. Never an error. */
 const wishes = (
