@@ -42,7 +42,9 @@ test('[NS1] groups have the options of their namespace, unknown namespaces do no
     { id: 6, publish: { channel: 'news:1', data: 1 } },
   );
   expect(await client.reply(2)).toEqual({ id: 2, subscribe: {} });
-  expect(await client.reply(3)).toMatchObject({ error: { code: 102, message: 'unknown channel' } });
+  expect(await client.reply(3)).toMatchObject({
+    error: { code: 102, message: expect.stringMatching(/^unknown channel: /) },
+  });
   expect(await client.reply(4)).toMatchObject({ subscribe: { recoverable: true } });
   expect(await client.reply(5)).toMatchObject({ error: { code: 108 } });
   expect(await client.reply(6)).toMatchObject({ error: { code: 102 } });
