@@ -77,7 +77,7 @@ test('[AP21] given 10,000 groups, when a broadcast is made and repeated with its
   expect(new Set(result.responses.map((one: { result?: { offset: number } }) => one.result?.offset))).toEqual(
     new Set([1]),
   );
-  // Fifty slices with the event loop free between: whoever waits for one answer before the next call has many turns.
+  // A hundred slices with the event loop free between: whoever waits for one answer before the next call has many turns.
   expect(served).toBeGreaterThan(15);
   const repeated = { ...message, channels: groups.slice(9_500) };
   expect((await call('broadcast', repeated)).result.responses).toEqual(result.responses.slice(9_500));
@@ -87,6 +87,24 @@ test('[AP21] given 10,000 groups, when a broadcast is made and repeated with its
   await other.publish('b1:0', 'end');
   await until(() => first.length === 2 && last.length === 1, { what: 'the publications' });
   expect([first, last]).toEqual([[{ n: 1 }, 'end'], [{ n: 1 }]]);
+});
+
+test('[AP21] given publications with large tags, when they are broadcast, then other clients are served between any few of them', async () => {
+  const other = await client('u_beside_tags');
+  let isOver = false;
+  let served = 0;
+  const message = { channels: newGroups(300), data: 1, tags: { large: 'x'.repeat(60_000) } };
+  const broadcast = call('broadcast', message).finally(() => {
+    isOver = true;
+  });
+  while (!isOver) {
+    await other.publish('beside', served);
+    served += 1;
+  }
+  const { result } = await broadcast;
+  expect(result.responses.filter((one: { error?: object }) => one.error)).toEqual([]);
+  // 75 slices of 256 KiB: one publication of the other client waits for a few of them.
+  expect(served).toBeGreaterThan(15);
 });
 
 test('[AP21] given a broadcast with too many groups or none, then it is refused with the reason and nothing is made', async () => {

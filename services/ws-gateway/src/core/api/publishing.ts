@@ -14,9 +14,11 @@ import { createTurns } from './turns.ts';
 /** Groups of one broadcast. */
 export const MAX_BROADCAST = 10_000;
 /** Publications of all broadcasts that are under way at once on this gateway. */
-const SLICE_GROUPS = 200;
-/** Bytes of their payloads. */
-const SLICE_BYTES = 4_194_304;
+const SLICE_GROUPS = 100;
+/** Bytes of all of them: while Redis reads and keeps these, the commands of other clients wait. */
+const SLICE_BYTES = 262144;
+/** What a publication weighs beside its payload and tags. */
+const OVERHEAD_BYTES = 256;
 
 /** What is published, read once for however many groups. */
 interface Message extends Omit<PublishRequest, 'key' | 'retention'> {
@@ -57,7 +59,7 @@ export const publishingMethods = (
       const channels = params.texts('channels');
       requireBroadcastSize(channels.length);
       const message = readMessage(params);
-      const width = Math.max(1, Math.min(SLICE_GROUPS, Math.floor(SLICE_BYTES / message.data.length)));
+      const width = sliceWidth(message);
       const responses: string[] = [];
       for (let from = 0; from < channels.length; from += width) {
         const slice = channels.slice(from, from + width);
@@ -80,6 +82,14 @@ export const requireBroadcastSize = (count: number): void => {
   if (count > MAX_BROADCAST) {
     throw badRequest(`\`channels\` has more than ${MAX_BROADCAST} groups: send several broadcasts`);
   }
+};
+
+/** Groups of one slice. Each publication is written twice: into the stream, and to those who listen. */
+const sliceWidth = ({ data, publication: { tags = {} } }: Message): number => {
+  let bytes = OVERHEAD_BYTES + Buffer.byteLength(data);
+  for (const [name, value] of Object.entries(tags))
+    bytes += Buffer.byteLength(name) + Buffer.byteLength(value);
+  return Math.max(1, Math.min(SLICE_GROUPS, Math.floor(SLICE_BYTES / bytes)));
 };
 
 const NOT_TRIED: ApiFault = {
