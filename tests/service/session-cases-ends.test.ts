@@ -251,10 +251,9 @@ test('[SE27] ends are not held up by activity that is written without a pause', 
   let isOver = false;
   const touching = Array.from({ length: 4 }, (_, n) =>
     withClient(stores.databaseUrl, async (client) => {
-      const db = {
-        query: async <R>(_name: string, text: string, values: readonly unknown[] = []) =>
-          (await client.query(text, [...values])).rows as R[],
-      };
+      const query = async <R>(_name: string, text: string, values: readonly unknown[] = []) =>
+        (await client.query(text, [...values])).rows as R[];
+      const db = { query, write: query };
       const touches = (n % 2 === 0 ? ids : ids.toReversed()).map((id) => ({ id, at: Date.now() }));
       while (!isOver) await touchSessions(db, touches);
     }),

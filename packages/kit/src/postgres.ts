@@ -14,6 +14,16 @@ export interface Queries {
     text: string,
     values?: readonly unknown[],
   ): Promise<R[]>;
+  /**
+   * The same for a statement that changes something. Outside of a transaction it gets one of its own: a server that
+   * hung executes what was sent to it, and a COMMIT is sent only while the caller still waits. So a change that was
+   * answered with a fault is not made later.
+   */
+  write<R extends object = Record<string, unknown>>(
+    name: string,
+    text: string,
+    values?: readonly unknown[],
+  ): Promise<R[]>;
 }
 
 /** A transaction on one connection. */
@@ -114,8 +124,8 @@ export const openPostgres = (
       release(broken);
     }
   };
-  const queriesOf = (client: PoolClient): Queries => ({
-    query: async (name, text, values = []) => {
+  const queriesOf = (client: PoolClient): Queries => {
+    const query: Queries['query'] = async (name, text, values = []) => {
       const done = measures.statement(name);
       try {
         // Without a name the statement is parsed, used and forgotten in one round trip.
@@ -127,8 +137,9 @@ export const openPostgres = (
         done(error);
         throw error;
       }
-    },
-  });
+    };
+    return { query, write: query };
+  };
   const attempt = <T>(run: (tx: Transaction) => Promise<T>): Promise<T> =>
     withClient(async (client) => {
       await client.query('BEGIN');
@@ -142,10 +153,13 @@ export const openPostgres = (
       }
     });
 
+  const transaction: Postgres['transaction'] = (run) => translated(() => retried(() => attempt(run)));
+
   return {
     query: (name, text, values) =>
       translated(() => withClient((client) => queriesOf(client).query(name, text, values))),
-    transaction: (run) => translated(() => retried(() => attempt(run))),
+    write: (name, text, values) => transaction((tx) => tx.query(name, text, values)),
+    transaction,
     ping: createPing(probe, { measures, log }),
     stats,
     oldestCheckout: checkouts.oldest,

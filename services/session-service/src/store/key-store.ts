@@ -35,7 +35,7 @@ const USED = `UPDATE api_keys SET last_used_at = now()
 export const createKeyStore = (db: Queries): KeyStore => ({
   insert: async ({ id, name, scopes, tenant, groups }, hash, by) => {
     const key = [id, name, hash, scopes, tenant, groups];
-    const [row] = await db.query<KeyRow>('insert_api_key', INSERT, [...key, ...valuesOf(by)]);
+    const [row] = await db.write<KeyRow>('insert_api_key', INSERT, [...key, ...valuesOf(by)]);
     return row && toKey(row);
   },
   findByHashes: async (hashes) => {
@@ -44,9 +44,9 @@ export const createKeyStore = (db: Queries): KeyStore => ({
   },
   list: async (tenant) => (await db.query<KeyRow>('list_api_keys', LIST, [tenant])).map(toKey),
   revoke: async (id, tenant, by) =>
-    (await db.query('revoke_api_key', REVOKE, [id, tenant, ...valuesOf(by)])).length === 1,
+    (await db.write('revoke_api_key', REVOKE, [id, tenant, ...valuesOf(by)])).length === 1,
   used: async (id) => {
-    await db.query('note_api_key', USED, [id]);
+    await db.write('note_api_key', USED, [id]);
   },
 });
 

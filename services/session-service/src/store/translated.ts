@@ -12,6 +12,7 @@ const RETRY_AFTER_S = 2;
 export const translateErrors = (db: Postgres): Postgres => ({
   ...db,
   query: (name, text, values) => translated(() => db.query(name, text, values)),
+  write: (name, text, values) => translated(() => db.write(name, text, values)),
   transaction: (run) => translated(() => db.transaction(run)),
 });
 

@@ -50,7 +50,7 @@ const run = async (
   text: string,
   values: readonly unknown[],
 ): Promise<Changed> => {
-  const [row] = await db.query<SessionRow & OutboxRow>(name, text, [
+  const [row] = await db.write<SessionRow & OutboxRow>(name, text, [
     id,
     rev ?? null,
     actor.name,
@@ -165,7 +165,7 @@ export const logEvent = async (
   actor: Actor,
   detail: object,
 ): Promise<void> => {
-  await db.query('log_session_event', EVENT, [
+  await db.write('log_session_event', EVENT, [
     id,
     type,
     actor.name,

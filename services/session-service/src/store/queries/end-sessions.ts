@@ -42,7 +42,7 @@ export const endSessions = async (
   actor: Actor,
 ): Promise<Ended> =>
   ended(
-    await db.query<OutboxRow>('end_sessions', BY_ID, [reason, actor.name, actor.ip, actor.requestId, ids]),
+    await db.write<OutboxRow>('end_sessions', BY_ID, [reason, actor.name, actor.ip, actor.requestId, ids]),
   );
 
 const BY_ACTOR = endWhere('actor_session = ANY($5::uuid[])');
@@ -50,7 +50,7 @@ const BY_ACTOR = endWhere('actor_session = ANY($5::uuid[])');
 /** Ends the live impersonations whose actors had these sessions. */
 export const endSessionsOfActors = async (db: Queries, ids: readonly SessionId[]): Promise<Ended> =>
   ended(
-    await db.query<OutboxRow>('end_impersonations', BY_ACTOR, [
+    await db.write<OutboxRow>('end_impersonations', BY_ACTOR, [
       'actor_ended',
       SYSTEM.name,
       SYSTEM.ip,
@@ -67,7 +67,7 @@ export const endSessionsOfUser = async (
   actor: Actor,
 ): Promise<Ended> =>
   ended(
-    await db.query<OutboxRow>('end_sessions_of_user', BY_USER, [
+    await db.write<OutboxRow>('end_sessions_of_user', BY_USER, [
       reason,
       actor.name,
       actor.ip,

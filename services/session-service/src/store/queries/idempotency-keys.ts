@@ -38,4 +38,4 @@ export const claimKey = async (
   { tenant, id, rev }: SessionRecord,
   { caller, key, requestHash }: Idempotency,
 ): Promise<boolean> =>
-  (await db.query('claim_idempotency_key', CLAIM, [tenant, caller, key, requestHash, id, rev])).length === 1;
+  (await db.write('claim_idempotency_key', CLAIM, [tenant, caller, key, requestHash, id, rev])).length === 1;

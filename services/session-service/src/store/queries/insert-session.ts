@@ -29,9 +29,12 @@ WITH room AS MATERIALIZED (SELECT ${live} AS live), made AS (
 SELECT ${COLUMNS}, (SELECT live FROM room) AS live_before FROM made`;
 
 const INSERT = insertCounting('0');
+const IN_TIME = 'clock_timestamp() < to_timestamp($33::float8 / 1000)';
+// Asked twice: `subject_room` writes the row of the user, and may wait for it.
 const INSERT_IF_ROOM = insertCounting(
-  'CASE WHEN $3::text IS NULL THEN 0 ELSE subject_room($2, $3, $31, $32, $9::text IS NOT NULL) END',
-  'clock_timestamp() < to_timestamp($33::float8 / 1000)',
+  `CASE WHEN NOT ${IN_TIME} THEN NULL WHEN $3::text IS NULL THEN 0
+    ELSE subject_room($2, $3, $31, $32, $9::text IS NOT NULL) END`,
+  IN_TIME,
 );
 
 /** Writes a new session and its log book entry. */
@@ -40,7 +43,7 @@ export const insertSession = async (
   session: NewSession,
   actor: Actor,
 ): Promise<SessionRecord> => {
-  const [row] = await db.query<SessionRow>('insert_session', INSERT, valuesOf(session, actor));
+  const [row] = await db.write<SessionRow>('insert_session', INSERT, valuesOf(session, actor));
   if (row === undefined) throw new Error('an inserted session was not returned');
   return toRecord(row);
 };

@@ -29,13 +29,13 @@ export const forgetUser = async (
   userId: string,
   actor: Actor,
 ): Promise<{ sessions: number; events: number }> => {
-  const ids = (await tx.query<{ id: string }>('forget_sessions', FORGET_SESSIONS, [tenant, userId])).map(
+  const ids = (await tx.write<{ id: string }>('forget_sessions', FORGET_SESSIONS, [tenant, userId])).map(
     ({ id }) => id,
   );
-  await tx.query('forget_idempotency_keys', FORGET_KEYS, [tenant, ids]);
-  const events = (await tx.query('forget_events', FORGET_EVENTS, [tenant, userId, ids])).length;
-  await tx.query('forget_subject', FORGET_SUBJECT, [tenant, userId]);
+  await tx.write('forget_idempotency_keys', FORGET_KEYS, [tenant, ids]);
+  const events = (await tx.write('forget_events', FORGET_EVENTS, [tenant, userId, ids])).length;
+  await tx.write('forget_subject', FORGET_SUBJECT, [tenant, userId]);
   if (ids.length + events > 0)
-    await tx.query('log_erasure', RECEIPT, [tenant, actor.name, actor.requestId, ids.length, events]);
+    await tx.write('log_erasure', RECEIPT, [tenant, actor.name, actor.requestId, ids.length, events]);
   return { sessions: ids.length, events };
 };

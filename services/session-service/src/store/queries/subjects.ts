@@ -8,7 +8,7 @@ const LOCK = `INSERT INTO subjects (tenant_id, user_id) VALUES ($1, $2)
 
 /** Locks a user until the transaction ends: whoever counts or ends this user's sessions waits in line. */
 export const lockSubject = async (tx: Queries, tenant: string, userId: string): Promise<Subject> => {
-  const [row] = await tx.query<{
+  const [row] = await tx.write<{
     max_sessions: number | null;
     at_limit: LimitRule | null;
     disabled: boolean;
@@ -49,7 +49,7 @@ export const logRules = async (
     events.push({ type: 'user.limits_changed', detail: { reason, ...limits } });
   }
   if (events.length === 0) return;
-  await tx.query('log_user_rules', LOG, [
+  await tx.write('log_user_rules', LOG, [
     tenant,
     userId,
     actor.name,
@@ -72,7 +72,7 @@ export const putSubject = async (
   rules: UserRules,
 ): Promise<Subject> => {
   const { maxSessions, atLimit, disabled } = rules;
-  const [row] = await tx.query<{
+  const [row] = await tx.write<{
     max_sessions: number | null;
     at_limit: LimitRule | null;
     disabled: boolean;

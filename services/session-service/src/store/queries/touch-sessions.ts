@@ -15,5 +15,5 @@ WHERE s.id = v.id`;
 /** Moves `last_seen_at` of live sessions forward; never back, and never of ended ones. */
 export const touchSessions = async (db: Queries, touches: readonly Touch[]): Promise<void> => {
   const sorted = touches.toSorted((one, other) => (one.id < other.id ? -1 : 1));
-  await db.query('touch_sessions', TOUCH, [sorted.map(({ id }) => id), sorted.map(({ at }) => at)]);
+  await db.write('touch_sessions', TOUCH, [sorted.map(({ id }) => id), sorted.map(({ at }) => at)]);
 };
