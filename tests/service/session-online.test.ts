@@ -1,6 +1,7 @@
 import { migrate } from '@muster/session-service/store/migrate';
 import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
 import { useTestStores } from '@muster/testkit/stores';
+import { withClient } from '@muster/testkit/template';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -73,6 +74,28 @@ test('[ON1] open sockets of a session, over all gateways, in every answer that s
   await untilShown(id, { online: true, sockets: 2 });
   await service.service('DELETE', `/v1/sessions/${id}`);
   await untilShown(id, { online: false, sockets: 0 });
+});
+
+test('[ON1] [SE24] evict_idle and an end of silent sessions spare the one whose socket is open', async () => {
+  const user = 'o_evict';
+  await service.service('PUT', `/v1/users/${user}`, { max_sessions: 2 });
+  const [online, silent] = [await login(user), await login(user)];
+  const client = await connect(gateways[0] as TestGateway, online.token);
+  await untilShown(online.id, { online: true, sockets: 1 });
+  // Later than the socket: only the socket speaks for the other one.
+  await service.bearer(silent.token, 'GET', '/v1/session');
+  const last = await login(user);
+  expect((await service.bearer(online.token, 'GET', '/v1/session?passive=true')).status).toBe(200);
+  expect((await service.bearer(silent.token, 'GET', '/v1/session?passive=true')).status).toBe(401);
+  await withClient(stores.databaseUrl, (sql) =>
+    sql.query(`UPDATE sessions SET last_seen_at = now() - interval '3 hours' WHERE user_id = $1`, [user]),
+  );
+  const seen_before = new Date(Date.now() - 3_600_000).toISOString();
+  const ended = await service.service('POST', '/v1/sessions/end', { filter: { user_id: user, seen_before } });
+  expect(ended.body).toMatchObject({ processed: 1 });
+  expect((await service.bearer(online.token, 'GET', '/v1/session?passive=true')).status).toBe(200);
+  expect((await service.bearer(last.token, 'GET', '/v1/session?passive=true')).status).toBe(401);
+  client.socket.close();
 });
 
 test('[ON1] a guest sees its own', async () => {

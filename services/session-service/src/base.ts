@@ -3,12 +3,14 @@ import type { Metrics } from '@muster/kit/metrics';
 import type { Postgres } from '@muster/kit/postgres';
 import type { RedisConnections } from '@muster/kit/redis';
 import type { World } from '@muster/kit/world';
+import { createSessionPresence } from '@muster/session/presence';
 import { createSnapshotStore } from '@muster/session/snapshot';
 import { createTouchBuffer, createTouchThrottle } from '@muster/session/touch';
 import type { SessionServiceConfig } from './config.ts';
 import { createAddresses } from './core/addresses.ts';
 import { guardSnapshots } from './core/guarded-snapshots.ts';
 import type { KeyRing } from './core/key-ring.ts';
+import { createLatestUses } from './core/latest-use.ts';
 import { createToucher } from './core/toucher.ts';
 import { createSessionMetrics } from './metrics.ts';
 import { createAddressStore } from './store/address-store.ts';
@@ -54,6 +56,8 @@ export const createBase = (
       intervalMs: config.sweep.intervalMs,
     }),
   );
+  const presence = createSessionPresence({ redis, clock, fleet: config.common.fleetName });
+  const latestUses = createLatestUses(toucher, presence);
   metrics.onCollect(() => instruments.buffered.set(toucher.size()));
   return {
     config,
@@ -65,8 +69,8 @@ export const createBase = (
     addresses: createAddresses(config.ipMode, stores.ring.keys),
     addressStore: createAddressStore(postgres),
     store: {
-      ...createSessionStore(postgres, toucher.latest),
-      ...createChangeStore(postgres, toucher.latest),
+      ...createSessionStore(postgres, latestUses),
+      ...createChangeStore(postgres, latestUses),
     },
     sweepStore,
     adminStore: createAdminStore(postgres),
@@ -77,5 +81,7 @@ export const createBase = (
     /** Behind a breaker, for what may be missed. */
     snapshots: guardSnapshots(cache, breaker),
     toucher,
+    presence,
+    latestUses,
   };
 };

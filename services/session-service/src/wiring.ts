@@ -1,6 +1,5 @@
 import type { World } from '@muster/kit/world';
 import { beatSessionBus, emitSessionChange } from '@muster/session/events';
-import { createSessionPresence } from '@muster/session/presence';
 import { createRefusalMemory } from '@muster/session/refusals';
 import { createTicketStore } from '@muster/session/tickets';
 import type { SessionId } from '@muster/session/token';
@@ -194,7 +193,8 @@ const contextOf = (
     store: base.adminStore,
     sessions,
     propagation,
-    lastTouches: toucher.latest,
+    latestUses: base.latestUses,
+    now: () => clock.now(),
     touch: (touches) => base.sweepStore.touch(touches),
     onEnded: (reason, count) => instruments.revoked.inc({ reason }, count),
   });
@@ -229,7 +229,7 @@ const contextOf = (
     connections,
     legacy: legacyOf(base, sessions),
     note: (session) => toucher.note(session),
-    presence: createSessionPresence({ ...base, fleet: config.common.fleetName }),
+    presence: base.presence,
     tickets: createTicketStore(base),
     limits: createRateLimits({
       ...base,

@@ -1,5 +1,6 @@
 import type { SessionId } from '@muster/session/token';
 import type { Touch } from '@muster/session/touch';
+import type { LatestUses } from './latest-use.ts';
 import type { Actor, AdminStore, Ended, SearchFilter, Subject, UserRules, UserSessions } from './ports.ts';
 import type { Propagated, Propagation } from './propagation.ts';
 import type { EndReason } from './session.ts';
@@ -25,7 +26,8 @@ interface AdminDeps {
   readonly store: AdminStore;
   readonly sessions: Pick<Sessions, 'end'>;
   readonly propagation: Pick<Propagation, 'deliver'>;
-  readonly lastTouches: (ids: readonly SessionId[]) => Promise<readonly (number | undefined)[]>;
+  readonly latestUses: LatestUses;
+  readonly now: () => number;
   readonly touch: (touches: readonly Touch[]) => Promise<void>;
   readonly onEnded: (reason: string, count: number) => void;
 }
@@ -34,16 +36,16 @@ const BATCH = 500;
 
 /** Everything that ends sessions goes the same way: Postgres, Redis, bus. */
 export const createAdmin = (deps: AdminDeps): Admin => {
-  const { store, sessions, propagation, lastTouches, touch, onEnded } = deps;
+  const { store, sessions, propagation, latestUses, now, touch, onEnded } = deps;
   const settle = async (ended: Ended, reason: EndReason): Promise<EndResult> => {
     if (ended.ids.length > 0) onEnded(reason, ended.ids.length);
     return { ended: ended.ids.length, propagated: await propagation.deliver(ended.posted) };
   };
-  /** Activity on its way to Postgres counts: it is written down first, and such sessions are left alone. */
+  /** Activity on its way to Postgres counts, and so does an open socket: it is written first, and such sessions are left alone. */
   const stillSilent = async (ids: readonly SessionId[], before: number): Promise<readonly SessionId[]> => {
-    const touched = await lastTouches(ids);
-    const active = ids.flatMap((id, at) => {
-      const seenAt = touched[at];
+    const uses = await latestUses(ids);
+    const active = ids.flatMap((id, index) => {
+      const seenAt = uses[index]?.isOnline ? now() : uses[index]?.at;
       return seenAt === undefined || seenAt < before ? [] : [{ id, at: seenAt }];
     });
     if (active.length > 0) await touch(active);

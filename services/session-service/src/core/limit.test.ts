@@ -21,6 +21,15 @@ test('[SE24] the oldest or the longest silent gives way', () => {
   expect(makeRoom(live, { maxSessions: 3, atLimit: 'reject' }, null)).toEqual({ ok: false });
 });
 
+test('[SE24] an open socket is use at this moment: evict_idle ends such a session only when all have one', () => {
+  const [a, b, c] = live as [Counted, Counted, Counted];
+  const limit = { maxSessions: 3, atLimit: 'evict_idle' } as const;
+  expect(makeRoom([a, { ...b, isOnline: true }, c], limit, null)).toMatchObject({ end: ['c'] });
+  const online = [a, b, c].map((one) => ({ ...one, isOnline: true }));
+  expect(makeRoom(online, limit, null)).toMatchObject({ end: ['b'] });
+  expect(makeRoom(online, { ...limit, atLimit: 'evict_oldest' }, null)).toMatchObject({ end: ['a'] });
+});
+
 test('[SE24] a device replaces its own session, and the oldest when there is none', () => {
   const limit = { maxSessions: 3, atLimit: 'replace_device' } as const;
   expect(makeRoom(live, limit, 'd2')).toMatchObject({ end: ['b'], reason: 'replaced' });

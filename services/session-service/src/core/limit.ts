@@ -8,6 +8,8 @@ export interface Counted {
   readonly deviceId: string | null;
   readonly createdAt: number;
   readonly lastSeenAt: number;
+  /** Left out where it is not known. */
+  readonly isOnline?: boolean;
 }
 
 /** What must end before one more session may begin. */
@@ -33,7 +35,10 @@ export const makeRoom = (
   const surplus = live.length + 1 - maxSessions;
   if (surplus <= 0) return { ok: true, end: [], reason: 'evicted' };
   if (atLimit === 'reject') return { ok: false };
-  const order =
-    atLimit === 'evict_idle' ? live.toSorted((one, other) => one.lastSeenAt - other.lastSeenAt) : live;
+  const order = atLimit === 'evict_idle' ? live.toSorted(byUse) : live;
   return { ok: true, end: order.slice(0, surplus).map(({ id }) => id), reason: 'evicted' };
 };
+
+/** An open socket is use at this moment, whenever the last request was. */
+const byUse = (one: Counted, other: Counted): number =>
+  Number(one.isOnline ?? false) - Number(other.isOnline ?? false) || one.lastSeenAt - other.lastSeenAt;

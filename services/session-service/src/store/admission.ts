@@ -1,6 +1,6 @@
 import type { Postgres, Transaction } from '@muster/kit/postgres';
-import type { SessionId } from '@muster/session/token';
-import { makeRoom } from '../core/limit.ts';
+import type { LatestUses } from '../core/latest-use.ts';
+import { type Counted, makeRoom } from '../core/limit.ts';
 import type { SessionLimit } from '../core/policies.ts';
 import {
   type Actor,
@@ -28,9 +28,6 @@ import { lockSubject } from './queries/subjects.ts';
 const LISTED = 20;
 const NOTHING_ENDED: Ended = { ids: [], posted: undefined };
 
-/** The latest activity of sessions that Postgres may not know of yet; answers soon, and never rejects. */
-export type LastTouches = (ids: readonly SessionId[]) => Promise<readonly (number | undefined)[]>;
-
 /** Leaves a transaction with an answer instead of an error. */
 class Rollback<T> extends Error {
   readonly answer: T;
@@ -46,7 +43,7 @@ export const createSession = async (
   db: Postgres,
   session: NewSession,
   options: CreateOptions,
-  lastTouches: LastTouches,
+  latestUses: LatestUses,
 ): Promise<Created> => {
   // The usual login, for which nobody gives way, is one statement. Everything else is decided step by step.
   if (options.idempotency === undefined && session.actor === null) {
@@ -54,7 +51,7 @@ export const createSession = async (
     if (made !== undefined) return { ok: true, ...made, evicted: NOTHING_ENDED };
   }
   try {
-    return await db.transaction((tx) => createOnce({ tx, lastTouches }, session, options));
+    return await db.transaction((tx) => createOnce({ tx, latestUses }, session, options));
   } catch (error) {
     if (!(error instanceof Rollback) || options.idempotency === undefined) throw error;
     // Somebody with the same key was faster by a moment; what they made is committed now.
@@ -95,10 +92,10 @@ export const upgradeSession = async (
   of: ChangeOf,
   upgrade: Upgrade,
   options: UpgradeOptions,
-  lastTouches: LastTouches,
+  latestUses: LatestUses,
 ): Promise<Upgraded> => {
   try {
-    return await db.transaction((tx) => upgradeOnce({ tx, lastTouches }, of, upgrade, options));
+    return await db.transaction((tx) => upgradeOnce({ tx, latestUses }, of, upgrade, options));
   } catch (error) {
     if (error instanceof Rollback) return error.answer as Extract<Upgraded, { ok: false }>;
     throw error;
@@ -139,7 +136,7 @@ const upgradeOnce = async (
 /** The transaction that holds the lock of the user, and where activity waits that it cannot see. */
 interface Locked {
   readonly tx: Transaction;
-  readonly lastTouches: LastTouches;
+  readonly latestUses: LatestUses;
 }
 
 interface Newcomer {
@@ -175,13 +172,13 @@ const admit = async (
 
 /** Ends what stands in the way of one more session; undefined if nothing may give way. */
 const clearRoom = async (
-  { tx, lastTouches }: Locked,
+  { tx, latestUses }: Locked,
   { tenant, userId, deviceId, actor }: Newcomer,
   limit: SessionLimit,
 ): Promise<{ evicted: Ended; devices: number } | undefined> => {
   const found = await findLiveSessions(tx, tenant, userId);
   const mustChoose = limit.atLimit === 'evict_idle' && found.length >= limit.maxSessions;
-  const live = mustChoose ? await withTouches(found, lastTouches) : found;
+  const live = mustChoose ? await withUses(found, latestUses) : found;
   const room = makeRoom(live, limit, deviceId);
   if (!room.ok) return undefined;
   const devices = live.length - room.end.length + 1;
@@ -196,10 +193,14 @@ const clearRoom = async (
 };
 
 /** Which session was used last is not decided by a column that lags behind. */
-const withTouches = async (
+const withUses = async (
   live: readonly LiveSession[],
-  lastTouches: LastTouches,
-): Promise<readonly LiveSession[]> => {
-  const touched = await lastTouches(live.map(({ id }) => id));
-  return live.map((one, at) => ({ ...one, lastSeenAt: Math.max(one.lastSeenAt, touched[at] ?? 0) }));
+  latestUses: LatestUses,
+): Promise<readonly Counted[]> => {
+  const uses = await latestUses(live.map(({ id }) => id));
+  return live.map((one, index) => ({
+    ...one,
+    lastSeenAt: Math.max(one.lastSeenAt, uses[index]?.at ?? 0),
+    isOnline: uses[index]?.isOnline ?? false,
+  }));
 };

@@ -1,6 +1,7 @@
 import type { Postgres } from '@muster/kit/postgres';
+import type { LatestUses } from '../core/latest-use.ts';
 import type { ChangeStore, SessionStore } from '../core/ports.ts';
-import { createSession, type LastTouches, upgradeSession } from './admission.ts';
+import { createSession, upgradeSession } from './admission.ts';
 import { confirmRotation, logEvent, rewriteSession, rotateSecret, stepUp } from './queries/change-session.ts';
 import { endSessions, endSessionsOfActors, endSessionsOfUser } from './queries/end-sessions.ts';
 import { findChangedWithin, findEndedWithin, findSessions } from './queries/find-sessions.ts';
@@ -8,18 +9,18 @@ import { listSessions } from './queries/list-sessions.ts';
 import { lockSubject } from './queries/subjects.ts';
 
 /** Changes of single sessions in Postgres. */
-export const createChangeStore = (db: Postgres, lastTouches: LastTouches): ChangeStore => ({
+export const createChangeStore = (db: Postgres, latestUses: LatestUses): ChangeStore => ({
   rotate: (of, secrets) => rotateSecret(db, of, secrets),
   confirm: (of) => confirmRotation(db, of),
   stepUp: (of, raise) => stepUp(db, of, raise),
-  upgrade: (of, upgrade, options) => upgradeSession(db, of, upgrade, options, lastTouches),
+  upgrade: (of, upgrade, options) => upgradeSession(db, of, upgrade, options, latestUses),
   rewrite: (of, rewrite) => rewriteSession(db, of, rewrite),
   log: (id, type, actor, detail) => logEvent(db, id, type, actor, detail),
 });
 
 /** Sessions in Postgres. */
-export const createSessionStore = (db: Postgres, lastTouches: LastTouches): SessionStore => ({
-  create: (session, options) => createSession(db, session, options, lastTouches),
+export const createSessionStore = (db: Postgres, latestUses: LatestUses): SessionStore => ({
+  create: (session, options) => createSession(db, session, options, latestUses),
   find: async (id) => (await findSessions(db, [id]))[0],
   findMany: (ids) => findSessions(db, ids),
   end: (ids, reason, actor) => endSessions(db, ids, reason, actor),
