@@ -47,6 +47,8 @@ test('[GS16] of several cookies the first live session wins, on both endpoints a
     [forged, ended, live],
     [ended, 'session_id=x', live, second],
     ['session_id=s%3Aeyx.y.z', live],
+    [...Array.from({ length: 10 }, (_, n) => `session_id=${n}`), forged, ended, ended, ended, ended, live],
+    [...Array.from({ length: 6 }, (_, n) => `${live.slice(0, -4)}100${n}`), live],
   ]) {
     expect([cookies.length, await ask(cookies.join('; '))]).toEqual([cookies.length, good]);
   }

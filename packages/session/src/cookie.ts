@@ -10,8 +10,8 @@ export interface CookieAttributes {
   readonly embed?: boolean;
 }
 
-/** Cookies of one name that are looked at: partitioned or not, and of another path or domain. */
-export const MAX_COOKIES_TRIED = 4;
+/** Cookies of one name that are read from a header, whatever they contain. */
+export const MAX_COOKIES_READ = 64;
 /** 400 days, the longest life browsers grant. */
 export const MAX_COOKIE_AGE_S = 400 * 86_400;
 
@@ -20,20 +20,22 @@ const PREFIX = 's:';
 const MAX_VALUE_LENGTH = 512;
 
 /**
- * The values of the cookie `name`, in order, as tokens without their `s:`; at most four.
- * A value that cannot be a token is the empty string: it takes a place and verifies as malformed.
+ * The values of the first 64 cookies `name`, in order and each once, as tokens without their `s:`.
+ * A value that cannot be a token is the empty string, which verifies as malformed.
  * Names are compared exactly; never throws.
  */
 export const readSessionCookies = (header: string | undefined, name: string): string[] => {
   if (!header) return [];
-  const found: string[] = [];
+  const found = new Set<string>();
+  let read = 0;
   for (const pair of header.split(';')) {
     const equals = pair.indexOf('=');
     if (equals < 0 || pair.slice(0, equals).trim() !== name) continue;
-    found.push(tokenIn(pair.slice(equals + 1).trim()));
-    if (found.length === MAX_COOKIES_TRIED) break;
+    found.add(tokenIn(pair.slice(equals + 1).trim()));
+    read += 1;
+    if (read === MAX_COOKIES_READ) break;
   }
-  return found;
+  return [...found];
 };
 
 /** The Set-Cookie header that gives a browser its session. */

@@ -23,14 +23,25 @@ test('[CR4] the first live credential wins, else the refusal that says most', as
   expect(await decide(['invalid', 'unavailable', 'live'])).toEqual({ won: 1, asked: 2 });
 });
 
+test('[CR4] four credentials are looked up; forged ones are not counted', async () => {
+  const forged = Array<Standing>(60).fill('forged');
+  expect((await decide([...forged, 'ended', 'ended', 'stale', 'live'])).won).toBe(63);
+  expect(await decide(['ended', 'forged', 'ended', 'stale', 'invalid', 'live'])).toEqual({
+    won: 0,
+    asked: 5,
+  });
+  expect((await decide(['forged', 'invalid'])).won).toBe(1);
+});
+
 test('[CR4] with any standings: a live one is never refused, unless an earlier one cannot be checked', async () => {
-  const standing = fc.constantFrom<Standing>('invalid', 'stale', 'ended', 'unavailable', 'live');
+  const standing = fc.constantFrom<Standing>('forged', 'invalid', 'stale', 'ended', 'unavailable', 'live');
   await fc.assert(
-    fc.asyncProperty(fc.array(standing, { maxLength: 5 }), async (standings) => {
+    fc.asyncProperty(fc.array(standing, { maxLength: 4 }), async (standings) => {
       const decisive = standings.findIndex((one) => one === 'live' || one === 'unavailable');
       const { won } = await decide(standings);
       if (decisive >= 0) expect(won).toBe(decisive);
-      else if (standings.length > 0) expect(['invalid', 'stale', 'ended']).toContain(standings[won!]);
+      else if (standings.length > 0)
+        expect(['forged', 'invalid', 'stale', 'ended']).toContain(standings[won!]);
     }),
   );
 });

@@ -177,7 +177,9 @@ interface Checked {
 const FORGED: Checked = { answer: { ok: false, why: 'invalid' }, source: 'local' };
 
 /** A session that is weaker than asked is a live one: the answer is to step up. */
-const standingOf = ({ answer }: Checked): Standing => {
+const standingOf = (checked: Checked): Standing => {
+  if (checked === FORGED) return 'forged';
+  const { answer } = checked;
   if (answer.ok || answer.why === 'step_up') return 'live';
   return answer.why === 'ended' || answer.why === 'unavailable' ? answer.why : 'invalid';
 };

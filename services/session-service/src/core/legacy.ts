@@ -3,6 +3,7 @@ import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import { isReservedName } from '@muster/kit/reserved-names';
 import { readSessionCookies } from '@muster/session/cookie';
+import { MAX_CREDENTIALS_TRIED } from '@muster/session/first-live';
 import { unsignForeign } from '@muster/session/token-foreign';
 import type { Actor } from './ports.ts';
 import type { SessionRecord } from './session.ts';
@@ -56,10 +57,12 @@ interface LegacyDeps {
 export const createLegacyImport = (deps: LegacyDeps): LegacyImport => ({
   cookieName: deps.cookieName,
   adopt: async (request) => {
-    for (const value of readSessionCookies(request.cookieHeader, deps.cookieName)) {
-      const sid = unsignForeign(value, deps.secrets);
-      const found = sid && (await deps.store.read(sid));
-      const adopted = sid && found && (await takeOver(deps, sid, found, request));
+    const signed = readSessionCookies(request.cookieHeader, deps.cookieName)
+      .map((value) => unsignForeign(value, deps.secrets))
+      .filter((sid) => sid !== undefined);
+    for (const sid of signed.slice(0, MAX_CREDENTIALS_TRIED)) {
+      const found = await deps.store.read(sid);
+      const adopted = found && (await takeOver(deps, sid, found, request));
       if (adopted) return adopted;
     }
     return undefined;

@@ -194,6 +194,7 @@ const findOwn = async (context: HttpContext, req: Request): Promise<Found | unde
 
 const standingOf = (verdict: Authenticated): Standing => {
   if (verdict.ok) return 'live';
+  if (verdict.why === 'invalid' && verdict.source === 'local') return 'forged';
   return verdict.why === 'reused' ? 'stale' : verdict.why;
 };
 

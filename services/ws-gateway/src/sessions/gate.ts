@@ -84,7 +84,7 @@ export const createGate = (deps: GateDeps): Gate => {
     const token = signer.verify(text);
     if (token.ok) return decide(token.id, shown, holder, () => judgeSession(deps, token));
     deps.onVerdict('invalid', 'local');
-    return INVALID;
+    return FORGED;
   };
 
   return {
@@ -111,8 +111,11 @@ export const createGate = (deps: GateDeps): Gate => {
 };
 
 const INVALID: Admission = { ok: false, why: 'invalid' };
+/** Refused by its signature, without a look-up. */
+const FORGED: Admission = { ok: false, why: 'invalid' };
 
 const standingOf = (admission: Admission): Standing => {
+  if (admission === FORGED) return 'forged';
   if (admission.ok) return 'live';
   return admission.why === 'ended' || admission.why === 'unavailable' ? admission.why : 'invalid';
 };
