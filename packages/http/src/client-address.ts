@@ -10,7 +10,8 @@ export type AddressReader = (request: {
 const NETWORK = /^([0-9a-fA-F.:]{2,45})(?:\/(\d{1,3}))?$/;
 const MAPPED = /^::ffff:(?=\d+\.)/i;
 /** `[v6]`, `[v6]:port` and `v4:port`, as some proxies write addresses. */
-const WITH_PORT = /^(?:\[([0-9a-fA-F.:%]{2,64})\]|(\d{1,3}(?:\.\d{1,3}){3}))(?::\d{1,5})?$/;
+const WITH_PORT = /^(?:\[([^[\]]{2,64})\]|([\d.]{7,15}))(?::(\d{1,5}))?$/;
+const MAX_PORT = 65_535;
 const MAX_ENTRY_LENGTH = 80;
 const UNREADABLE = '-';
 const IPV6_GROUPS = 8;
@@ -67,13 +68,22 @@ export const addressBucket = (address: string): string => {
   return `${bucket.join(':')}::/64`;
 };
 
-/** The address in one entry of `X-Forwarded-For`; unreadable text stays as it is. */
+/**
+ * The address in one entry of `X-Forwarded-For`: `v4`, `v4:port`, `v6`, `[v6]` or `[v6]:port`, quoted or not, with a
+ * port up to 65535. Everything else is {@link UNREADABLE}; an empty entry is ''.
+ */
 const addressIn = (entry: string): string => {
-  const text = entry.trim().replaceAll('"', '');
+  const text = unquoted(entry.trim());
+  if (text === '') return '';
   if (text.length > MAX_ENTRY_LENGTH) return UNREADABLE;
-  const [, bracketed, dotted] = WITH_PORT.exec(text) ?? [];
-  return plain(bracketed ?? dotted ?? text);
+  const [, bracketed, dotted, port = '0'] = WITH_PORT.exec(text) ?? [];
+  const address = bracketed ?? dotted ?? text;
+  const family = isIP(address);
+  const isAddress = family !== 0 && (bracketed === undefined || family === 6);
+  return isAddress && Number(port) <= MAX_PORT ? plain(address) : UNREADABLE;
 };
+
+const unquoted = (text: string): string => /^"([^"]*)"$/.exec(text)?.[1]?.trim() ?? text;
 
 /** An IPv4 address that came over an IPv6 socket is still one; a zone is of no meaning to others. */
 const plain = (address: string): string => (address.split('%')[0] ?? '').replace(MAPPED, '');
