@@ -29,11 +29,15 @@ beforeAll(async () => {
 afterAll(() => stack.disposeAsync());
 
 /** Runs the command as a shell would. */
-const muster = async (line: string, env: NodeJS.ProcessEnv = {}, cwd = join(home, 'deep', 'er')) => {
+const muster = async (
+  line: string | string[],
+  env: NodeJS.ProcessEnv = {},
+  cwd = join(home, 'deep', 'er'),
+) => {
   const output: string[] = [];
   const errors: string[] = [];
   const code = await runCli({
-    argv: line.split(' ').filter((word) => word !== ''),
+    argv: typeof line === 'string' ? line.split(' ').filter((word) => word !== '') : line,
     ...{ env, cwd },
     out: (text) => output.push(text),
     err: (text) => errors.push(text),
@@ -228,6 +232,24 @@ test('[CM6] keys are made, listed and revoked', async () => {
   expect(listed.out).not.toContain(made.key);
   expect((await muster('keys revoke --help')).out).toContain('within 250 ms');
   expect(await muster('keys create --name shop')).toMatchObject({ code: 2 });
+  const twice = ['keys', 'create', '--name', 'x', '--scopes', ' sessions:end, sessions:create,sessions:end '];
+  expect(JSON.parse((await muster([...twice, '--json'])).out).scopes).toEqual([
+    'sessions:end',
+    'sessions:create',
+  ]);
+  for (const [list, problem] of [
+    ['--scopes=sessions:end,', 'an empty entry'],
+    ['--scopes=,sessions:end', 'an empty entry'],
+    ['--scopes=', 'an empty entry'],
+    ['--scopes=sessions:end sessions:create', 'a space in "sessions:end sessions:create"'],
+  ] as const) {
+    const refused = await muster(['keys', 'create', '--name', 'x', list]);
+    expect([list, refused.code, refused.err]).toEqual([
+      list,
+      2,
+      expect.stringContaining(`--scopes: expected names separated by commas, got ${problem}`),
+    ]);
+  }
   expect(await muster('keys create --name x --scopes everything')).toMatchObject({
     code: 1,
     err: expect.stringContaining('scopes'),

@@ -12,7 +12,14 @@ interface ApiKey {
   readonly revoked_at: string | null;
 }
 
-const listOf = (text: string): string[] => text.split(',').map((one) => one.trim());
+/** The entries of a list separated by commas, each once. Throws {@link UsageError} for an empty entry or one with a space. */
+const listOf = (name: string, text: string): string[] => {
+  const entries = text.split(',').map((one) => one.trim());
+  const bad = entries.find((one) => one === '' || /\s/.test(one));
+  if (bad === undefined) return [...new Set(entries)];
+  const problem = bad === '' ? 'an empty entry' : `a space in ${JSON.stringify(bad)}`;
+  throw new UsageError(`--${name}: expected names separated by commas, got ${problem}`);
+};
 
 /** `muster keys create` */
 export const keysCreate: Command = {
@@ -34,9 +41,9 @@ export const keysCreate: Command = {
       ...{ method: 'POST', path: '/v1/api-keys', idempotencyKey: true },
       body: {
         name,
-        scopes: listOf(scopes),
+        scopes: listOf('scopes', scopes),
         ...(tenant === undefined ? {} : { tenant }),
-        ...(groups === undefined ? {} : { groups: listOf(groups) }),
+        ...(groups === undefined ? {} : { groups: listOf('groups', groups) }),
       },
     });
     const text = `${body.key}\n\nThis is the only time the key is shown. Its id is ${body.id}.`;
