@@ -59,6 +59,14 @@ test('[AC1] it needs its own scope, a reason, and another person', async () => {
   expect((await service.bearer(key, 'POST', '/v1/sessions', withActor)).status).toBe(403);
   const byPolicy = { user_id: 'i_2', policy: 'impersonation' };
   expect((await service.bearer(key, 'POST', '/v1/sessions', byPolicy)).status).toBe(403);
+  for (const [wrong, member] of [
+    [byPolicy, 'actor'],
+    [{ ...withActor, actor: { id: 'i_2' } }, 'actor'],
+    [{ policy: 'impersonation', actor: { id: 'kim' } }, 'user_id'],
+  ] as const) {
+    const refused = await service.service('POST', '/v1/sessions', wrong);
+    expect([refused.status, refused.body.detail[0].loc]).toEqual([422, ['body', member]]);
+  }
   const long = await service.service('POST', '/v1/sessions', { ...withActor, policy: 'standard' });
   const life = Date.parse(long.body.expires_at) - Date.parse(long.body.created_at);
   expect(life).toBeLessThanOrEqual(3_600_000);

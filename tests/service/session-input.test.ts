@@ -174,7 +174,7 @@ describe('bodies', () => {
     },
   );
 
-  test.each(['{3f1f0c55-3d9b-4a53-9d1a-000000000000}', '3F1F0C55-3D9B-4A53-9D1A-00000000000A', 'x', 'null'])(
+  test.each(['{3f1f0c55-3d9b-4a53-9d1a-000000000000}', '3f1f0c553d9b4a539d1a000000000000', 'x', 'null'])(
     '[SE13] the id %s in a path is 422',
     async (id) => {
       const answer = await service.service('GET', `/v1/sessions/${encodeURIComponent(id)}`);
@@ -182,6 +182,39 @@ describe('bodies', () => {
       expect(answer.body.detail[0].loc).toEqual(['path', 'id']);
     },
   );
+});
+
+test('[SE59] ids in capitals are the same ids, in every path, query and body', async () => {
+  const open = async (user: string) =>
+    (await create({ user_id: user })).body as { id: string; token: string };
+  const [one, two, three] = [await open('u_case'), await open('u_case'), await open('u_case')];
+  const upper = (session: { id: string }) => session.id.toUpperCase();
+  expect((await service.service('GET', `/v1/sessions/${upper(one)}`)).body.id).toBe(one.id);
+  expect((await service.service('POST', `/v1/sessions/${upper(one)}/extend`)).status).toBe(200);
+  expect((await service.service('PATCH', `/v1/sessions/${upper(one)}`, { label: 'x' })).body.id).toBe(one.id);
+  const stepped = await service.service('POST', `/v1/sessions/${upper(one)}/step-up`, { aal: 2 });
+  expect(stepped.body.id).toBe(one.id);
+  const own = (method: string, json?: unknown) =>
+    service.bearer(two.token, method, `/v1/me/sessions/${upper(one)}`, json);
+  expect((await own('PATCH', { label: 'y' })).body.label).toBe('y');
+  const acting = await service.service('POST', '/v1/impersonations', {
+    ...{ actor: 'u_case', actor_session: upper(two), user_id: 'u_other', reason: 'ticket 7' },
+  });
+  expect(acting.status).toBe(201);
+  const checked = await service.internal('POST', '/internal/sessions/check', { ids: [upper(three)] });
+  expect(checked.body.sessions).toMatchObject([{ id: three.id, state: 'live' }]);
+  expect((await own('DELETE')).status).toBe(204);
+  const all = await service.service('DELETE', `/v1/users/u_case/sessions?except=${upper(three)}`);
+  expect(all.body.ended).toBe(1);
+  const many = await service.service('POST', '/v1/sessions/end', { ids: [upper(three)] });
+  expect(many.body.processed).toBe(1);
+  const key = (await service.service('POST', '/v1/api-keys', { name: 'case', scopes: ['sessions:read'] }))
+    .body;
+  const withKey = () =>
+    service.call('GET', '/v1/policies', { headers: { authorization: `Bearer ${key.key}` } });
+  expect((await withKey()).status).toBe(200);
+  expect((await service.service('DELETE', `/v1/api-keys/${upper(key)}`)).status).toBe(204);
+  expect((await withKey()).status).toBe(401);
 });
 
 test('[SE14] unknown paths and methods are problems', async () => {

@@ -22,7 +22,7 @@ export interface DeskDeps {
   readonly log: Logger;
 }
 
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 /** Gateways call guests by the beginning of their session ids. */
 const GUEST = /^guest:/;
 const SOCKETS_OF_A_USER = 500;
@@ -125,7 +125,7 @@ const lookUp = async (deps: DeskDeps, find: string): Promise<Found> => {
 
 const queryOf = (find: string): SessionQuery => {
   if (find === '') return { by: 'newest' };
-  return UUID.test(find) ? { by: 'ids', ids: [find] } : { by: 'user', user: find };
+  return UUID.test(find) ? { by: 'ids', ids: [find.toLowerCase()] } : { by: 'user', user: find };
 };
 
 const endSession = ({ sessions, guard, log }: DeskDeps): Route =>
@@ -133,7 +133,7 @@ const endSession = ({ sessions, guard, log }: DeskDeps): Route =>
     method: 'delete',
     path: '/v1/operator/sessions/:id',
     summary: 'Sign a device out: its session ends and its sockets are closed',
-    params: z.object({ id: z.string().regex(UUID) }),
+    params: z.object({ id: z.string().regex(UUID).toLowerCase() }),
     query: z.object({ reason: z.string().trim().max(200).default('') }),
     guard,
     responses: {

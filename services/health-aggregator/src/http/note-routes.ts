@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { keyReused, readIdempotencyKey } from '@muster/http/idempotency-key';
 import { type Reply, type Route, route } from '@muster/http/route';
+import { uuidSchema } from '@muster/http/uuid';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import { isRedisFault } from '@muster/kit/redis';
@@ -82,7 +83,7 @@ const update = (deps: NoteDeps): Route =>
     method: 'post',
     path: '/v1/incidents/:id/updates',
     summary: 'Add to what an operator said, or end it',
-    params: z.object({ id: z.uuid() }),
+    params: z.object({ id: uuidSchema }),
     body: z.strictObject({ text, closes: z.boolean().default(false) }),
     guard: deps.guard,
     responses: {

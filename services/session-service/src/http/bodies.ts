@@ -9,7 +9,7 @@ export const MAX_DATA_BYTES = 16_384;
 const MAX_DATA_KEYS = 10_000;
 const MAX_GRANTS = 32;
 const FUTURE_SKEW_MS = 60_000;
-const SESSION_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+const SESSION_ID = /^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-4[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}$/;
 
 const text = (max: number) => z.string().min(1).max(max);
 /** A user id. Clients remove `.` and `..` from paths, so a user of that name could not be addressed. */
@@ -23,9 +23,10 @@ export const tenant = z.string().regex(/^[\w.-]{1,64}$/);
 export const reason = text(500).regex(/\S/, 'A reason may not be blank');
 const label = z.string().trim().min(1).max(100);
 
-/** A session id in its one canonical spelling. */
+/** A session id in either case (RFC 9562); the output is the one canonical spelling, in lower case. */
 export const sessionIdSchema = z
   .stringFormat('uuid', SESSION_ID)
+  .toLowerCase()
   .meta({ format: 'uuid', pattern: SESSION_ID.source });
 
 /** Free JSON of the application. Numbers that JavaScript cannot keep exactly are refused rather than changed. */

@@ -12,6 +12,7 @@ import { isVisible, type ServiceCaller, serviceGuard, tenantFor } from './servic
 
 const SCOPE = 'sessions:impersonate';
 const DEFAULT_TTL_S = 900;
+const SAME_PERSON = 'The actor and the user are the same';
 const userId = z.string().min(1).max(255);
 
 const impersonationBody = z.strictObject({
@@ -49,7 +50,7 @@ export const impersonationRoutes = (context: HttpContext): Route[] => [
     },
     handle: async ({ auth, body, req }) => {
       const tenantId = tenantFor(auth, body.tenant);
-      if (body.actor === body.user_id) throw invalid('actor', 'The actor and the user are the same');
+      if (body.actor === body.user_id) throw invalid('actor', SAME_PERSON);
       const actorSession = await actorSessionOf(context, auth, body);
       const login = {
         tenant: tenantId,
@@ -76,12 +77,18 @@ export const impersonationRoutes = (context: HttpContext): Route[] => [
   }),
 ];
 
-/** Throws unless this caller may open sessions with an actor or the policy `impersonation`, for this user. */
-export const requireImpersonation = ({ scopes }: ServiceCaller, user: string | undefined): void => {
+/** Throws unless this caller may open sessions with an actor or the policy `impersonation`, and both persons are named. */
+export const requireImpersonation = (
+  { scopes }: ServiceCaller,
+  user: string | undefined,
+  actor: string | undefined,
+): void => {
   if (!scopes.includes(SCOPE)) {
     throw new AppError('INSUFFICIENT_SCOPE', { detail: `An impersonation needs the scope ${SCOPE}.` });
   }
   if (user === undefined) throw invalid('user_id', 'A guest cannot be impersonated');
+  if (actor === undefined) throw invalid('actor', 'The policy `impersonation` needs an actor');
+  if (actor === user) throw invalid('actor', SAME_PERSON);
 };
 
 /** The session that was named, if it is a live one of the actor. Never an impersonated one: they do not nest. */

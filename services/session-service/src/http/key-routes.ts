@@ -1,5 +1,6 @@
 import { keyReused } from '@muster/http/idempotency-key';
 import { type Route, route } from '@muster/http/route';
+import { uuidSchema } from '@muster/http/uuid';
 import { AppError } from '@muster/protocol/errors';
 import { z } from 'zod';
 import { type ApiKey, SCOPES } from '../core/api-keys.ts';
@@ -121,7 +122,7 @@ const revokeKey = (context: HttpContext): Route =>
     summary: 'Revoke an API key; every replica refuses it within five seconds',
     tags: ['service'],
     security: SECURITY,
-    params: z.object({ id: z.uuid() }),
+    params: z.object({ id: uuidSchema }),
     query: z.strictObject({ reason: reason.optional() }),
     guard: serviceGuard(context, 'keys:admin'),
     responses: {

@@ -58,7 +58,7 @@ const createSession = (context: HttpContext): Route =>
     },
     handle: async ({ auth, body, req }) => {
       if (body.actor !== undefined || body.policy === 'impersonation') {
-        requireImpersonation(auth, body.user_id);
+        requireImpersonation(auth, body.user_id, body.actor?.id);
       }
       requireGrantable(auth, body.grants);
       const login = loginOf(context, body, tenantFor(auth, body.tenant));

@@ -48,7 +48,7 @@ export const fleetMethods = ({
       const { code, reason } = disconnectOf(params.object('disconnect'));
       return counted({
         do: 'disconnect',
-        target: targetOf(params, tenant, params.texts('whitelist')),
+        target: targetOf(params, tenant, params.ids('whitelist')),
         code,
         reason,
       });
@@ -154,8 +154,8 @@ const targetOf = (params: Params, tenant: string, except: readonly string[] = []
 const optionalTarget = (params: Params, tenant: string, except: readonly string[] = []): Target => ({
   tenant,
   ...(params.text('user') === '' ? {} : { user: params.text('user') }),
-  ...(params.text('client') === '' ? {} : { client: params.text('client') }),
-  ...(params.text('session') === '' ? {} : { session: params.text('session') }),
+  ...(params.text('client') === '' ? {} : { client: params.id('client') }),
+  ...(params.text('session') === '' ? {} : { session: params.id('session') }),
   except,
 });
 

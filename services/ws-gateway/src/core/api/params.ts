@@ -94,6 +94,15 @@ export class Params {
     throw this.bad(name, `has ${value.length} characters; at most ${MAX_KEY_LENGTH}`);
   }
 
+  /** The id of a client or session: lower case, however the caller spells it; '' when left out. */
+  id(name: string): string {
+    return this.text(name).toLowerCase();
+  }
+
+  ids(name: string): string[] {
+    return this.texts(name).map((id) => id.toLowerCase());
+  }
+
   flag(name: string): boolean {
     const value = this.#get(name) ?? false;
     if (typeof value !== 'boolean') throw this.#wrong(name, 'true or false');

@@ -130,7 +130,7 @@ const publishResult = (appended: Appended | undefined): string => {
 const notesOf = (exclude: Params | undefined): string[] => {
   if (exclude === undefined) return [];
   return (['client', 'session'] as const).flatMap((name) => {
-    const id = exclude.text(name);
+    const id = exclude.id(name);
     if (/[^\w-]/.test(id)) throw exclude.bad(name, 'must be an id');
     return id === '' ? [] : [`not-${name}=${id}`];
   });
