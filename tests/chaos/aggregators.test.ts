@@ -89,7 +89,7 @@ test('[CH3] [CH4] what stays green when Redis, Postgres, or both are away', asyn
       what: `what is shown without ${halted.join(' and ')}: ${JSON.stringify(wanted)}`,
     });
     await expectAllReady(fleet, timeline);
-    expect([halted, closes]).toEqual([halted, []]);
+    expect([halted, closes], timeline.text()).toEqual([halted, []]);
     await Promise.all(halted.map((name) => fleet.resume(name)));
     await until(() => statusOf(`${url}/health?strict=1`), {
       ok: (status) => status === 200,
