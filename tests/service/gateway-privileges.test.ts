@@ -1,9 +1,10 @@
 import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
+import { withClient } from '@muster/testkit/template';
 import { Centrifuge } from 'centrifuge';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
-import { startGateway, type TestGateway } from './gateway-fixture.ts';
+import { openSocket, startGateway, type TestGateway } from './gateway-fixture.ts';
 import { startService, type TestService } from './session-fixture.ts';
 
 const stores = useTestStores({ migrate });
@@ -47,6 +48,31 @@ test('[GS10] a guest who signs in is connected again as a user, with the new tok
   expect(codes).toContain(3014);
   client.disconnect();
 });
+
+test.each([
+  ['a guest who signed in', null, `user_id = 'eve', kind = 'user'`],
+  ['a higher level', 'dan', 'aal = 2'],
+  ['a later login', 'dan', `auth_time = now() + interval '1 second'`],
+])(
+  '[GS10] %s is a renewal also where the change was not heard, but seen with a later one',
+  async (_, user, raise) => {
+    const login = await (user === null
+      ? service.call('POST', '/v1/guest-sessions', { json: { transport: 'bearer' } })
+      : service.service('POST', '/v1/sessions', { user_id: user }));
+    const { id, token } = login.body;
+    const protocol = await openSocket(`${gateway.wsUrl}/connection/websocket`);
+    protocol.send({ id: 1, connect: { token } });
+    await protocol.reply(1);
+    const plain = await openSocket(`${gateway.wsUrl}/ws?group=renewed`, { authorization: `Bearer ${token}` });
+    // As another replica would, whose message is lost. The label is the later change.
+    await withClient(stores.databaseUrl, (client) =>
+      client.query(`UPDATE sessions SET ${raise}, rev = rev + 1 WHERE id = $1`, [id]),
+    );
+    expect((await service.service('PATCH', `/v1/sessions/${id}`, { label: 'later' })).status).toBe(200);
+    const closed = { code: 3014, reason: 'session renewed: raised' };
+    expect(await Promise.all([protocol.closed, plain.closed])).toMatchObject([closed, closed]);
+  },
+);
 
 test('[GS10] after a mere rotation the connection stays', async () => {
   const login = await service.service('POST', '/v1/sessions', { user_id: 'bob', transport: 'bearer' });

@@ -18,6 +18,15 @@ export type Phase =
 export const newerOf = (one: Identity, other: Identity | undefined): Identity =>
   other === undefined || (other.rev ?? 0) <= (one.rev ?? 0) ? one : other;
 
+/** The reason of a renewal that a comparison of revisions showed. */
+export const RAISED = 'raised';
+
+/** Whether privileges were raised from one revision of a session to a later one. The secret of the earlier one is retired then. */
+export const isRaised = (before: Identity, after: Identity): boolean =>
+  before.user !== after.user ||
+  (after.aal ?? 0) > (before.aal ?? 0) ||
+  (after.authTime ?? 0) > (before.authTime ?? Number.POSITIVE_INFINITY);
+
 /** What came with the upgrade. */
 export interface Hello {
   /** Session tokens or a ticket, used when `connect` brings none. */

@@ -12,7 +12,7 @@ import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo, Reply, SubscribeResult } from '@muster/protocol/replies';
 import type { ClientQuota } from './client-quotas.ts';
 import type { Codec } from './codec.ts';
-import { type Hello, type Membership, newerOf, type Phase } from './connection-state.ts';
+import { type Hello, isRaised, type Membership, newerOf, type Phase, RAISED } from './connection-state.ts';
 import type { AnyConnection, RefreshOrder, SubscribeOrder } from './connections.ts';
 import { countEnding } from './endings.ts';
 import { PING_FRAME } from './frame.ts';
@@ -220,8 +220,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     const { clock, random, limits } = this.#context;
     this.#answeredAt = clock.monotonic();
     this.#nextPingAt = this.#answeredAt + limits.pingIntervalMs * (0.5 + random.fraction() / 2);
-    this.renew(newerOf(identity, this.#revised), info);
-    this.#revised = undefined;
+    this.renew(identity, info);
   }
 
   /** From now on it is who this identity says. The end of a session is at once; a token may be replaced for a while. */
@@ -279,11 +278,19 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     const { phase } = this;
     if (phase.is === 'connecting') this.#revised = newerOf(identity, this.#revised);
     if (phase.is !== 'live' || newerOf(phase.identity, identity) === phase.identity) return;
+    if (isRaised(phase.identity, identity)) {
+      this.renewSession(RAISED);
+      return;
+    }
     this.renew(identity, phase.info);
     this.reviewRights();
   }
 
+  /** Applies what was heard of the session while the connection was being let in, too. */
   reviewRights(): void {
+    const revised = this.#revised;
+    this.#revised = undefined;
+    if (revised !== undefined) this.reviseSession(revised);
     this.#context.review(this);
   }
 

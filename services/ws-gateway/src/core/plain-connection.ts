@@ -7,7 +7,7 @@ import type { ClientInfo } from '@muster/protocol/replies';
 import type { ClientQuota, ClientQuotas } from './client-quotas.ts';
 import { jsonCodec } from './codec.ts';
 import { PONG_LOOK_MS, PROBE_AGAIN_MS } from './connection.ts';
-import { newerOf } from './connection-state.ts';
+import { isRaised, newerOf, RAISED } from './connection-state.ts';
 import type { AnyConnection, RefreshOrder } from './connections.ts';
 import { takesPayload } from './data-format.ts';
 import { countEnding } from './endings.ts';
@@ -218,6 +218,10 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
 
   reviseSession(identity: Identity): void {
     if (this.isOver || newerOf(this.#identity, identity) === this.#identity) return;
+    if (isRaised(this.#identity, identity)) {
+      this.renewSession(RAISED);
+      return;
+    }
     this.#identity = identity;
     this.#arm(identity.expiresAt);
     this.reviewRights();

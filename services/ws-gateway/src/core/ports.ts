@@ -33,6 +33,10 @@ export interface Identity {
   readonly expiresAt: number;
   /** Revision of the session that this was read from. */
   readonly rev?: number;
+  /** Authentication level of the session. */
+  readonly aal?: number;
+  /** Ms since the Unix epoch at which the user last proved who they are; 0 for never. */
+  readonly authTime?: number;
   /** What the session may do beyond what its groups allow everybody. */
   readonly grants?: readonly Grant[];
   /** JSON text that others see of each of its connections, as `conn_info`. */
@@ -72,7 +76,10 @@ export interface SessionHolder {
   endSession(why: string): void;
   /** Undefined before its check is over. */
   readonly identity?: Identity | undefined;
-  /** A newer revision of the session: its grants replace those that the holder knows. An older one changes nothing. */
+  /**
+   * A newer revision of the session: its grants replace those that the holder knows. An older one changes nothing; one
+   * with raised privileges is a renewal of which nothing was heard.
+   */
   reviseSession(identity: Identity): void;
   /** The session has a new secret and other privileges: whoever came in with the old one comes in again. */
   renewSession(why: string): void;

@@ -144,7 +144,7 @@ const admissionOf = (verdict: SessionVerdict, isUnrestricted: boolean): Admissio
 
 /** A guest has no user id; the beginning of its session id keeps two guests apart. */
 export const identityOf = (
-  { id, tenant, userId, expiresAt, grants, rev }: Snapshot,
+  { id, tenant, userId, expiresAt, grants, rev, aal, about }: Snapshot,
   isUnrestricted: boolean,
 ): Identity => ({
   tenant,
@@ -152,6 +152,8 @@ export const identityOf = (
   rev,
   user: userId ?? `guest:${id.slice(0, GUEST_NAME_LENGTH)}`,
   expiresAt,
+  aal,
+  ...(about === undefined ? {} : { authTime: about.auth.time ?? 0 }),
   ...(grants === undefined ? {} : { grants }),
   ...(isUnrestricted && { isUnrestricted }),
 });

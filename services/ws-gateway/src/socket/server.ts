@@ -120,9 +120,11 @@ export const serveSockets = (deps: SocketServerDeps): Disposable => {
     const group = groupOf(url);
     const { identity, holder } = await whilePending(admitPlain(deps, { ...handshake, address }, group));
     sockets.handleUpgrade(request, stream, head, (socket) => {
-      const place = { identity: holder.newest(identity), group, host: handshake.host, address };
-      attach(socket, engine.openPlain(new SocketWire(socket, deps.writesDirectly), place, holder));
+      const place = { identity, group, host: handshake.host, address };
+      const connection = engine.openPlain(new SocketWire(socket, deps.writesDirectly), place, holder);
+      attach(socket, connection);
       holder.pass();
+      connection.reviseSession(holder.newest(identity));
     });
     // A peer that went away in between gets no socket.
     if (!holder.isPassed) deps.gate.release(identity.sessionId, holder);
