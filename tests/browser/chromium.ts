@@ -1,4 +1,4 @@
-import { canInstall, findProgram, installPackage } from '@muster/local/programs';
+import { findOrInstall, findProgram } from '@muster/local/programs';
 import { type Browser, chromium } from 'playwright-core';
 
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
@@ -10,12 +10,10 @@ const HELP = `no Chromium was found. Ways out:
 /** The browser of this machine; as root on a Debian system it is installed when there is none. Rejects with the ways out. */
 export const openBrowser = async (): Promise<Browser> => {
   const say = (line: string) => void process.stdout.write(`browser tests: ${line}\n`);
-  const find = () => findProgram(NAMES, process.env['PATH'] ?? '');
-  let executablePath = find();
-  if (executablePath === undefined && canInstall()) {
-    await installPackage('chromium', { env: process.env, say });
-    executablePath = find();
-  }
+  const executablePath = await findOrInstall((path) => findProgram(NAMES, path), 'chromium', {
+    env: process.env,
+    say,
+  });
   if (executablePath === undefined) throw new Error(HELP);
   return chromium.launch({
     executablePath,

@@ -3,10 +3,9 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { acceptsConnections } from './ports.ts';
 import {
-  canInstall,
   type FindOptions,
+  findOrInstall,
   findProgram,
-  installPackage,
   MissingProgramError,
   type Program,
 } from './programs.ts';
@@ -58,13 +57,12 @@ export class ProxyConfigError extends Error {
 
 /** The HAProxy of this machine. Rejects with {@link MissingProgramError}. */
 export const findHaproxy = async (options: FindOptions): Promise<Program> => {
-  const path = options.env['PATH'] ?? '';
-  const found = findProgram(['haproxy'], path);
-  if (found !== undefined) return { path: found };
-  if (canInstall() && (await installPackage('haproxy', options))) {
-    const installed = findProgram(['haproxy'], path);
-    if (installed !== undefined) return { path: installed };
-  }
+  const path = await findOrInstall(
+    (directories) => findProgram(['haproxy'], directories),
+    'haproxy',
+    options,
+  );
+  if (path !== undefined) return { path };
   throw new MissingProgramError(
     [
       'HAProxy is needed, and haproxy was not found. Two ways out:',

@@ -3,10 +3,9 @@ import { dirname } from 'node:path';
 import { acceptsConnections } from './ports.ts';
 import { postgresAccount } from './postgres-account.ts';
 import {
-  canInstall,
   type FindOptions,
+  findOrInstall,
   findProgram,
-  installPackage,
   MissingProgramError,
   type Program,
 } from './programs.ts';
@@ -28,13 +27,12 @@ export interface PgbouncerOptions {
 
 /** The PgBouncer of this machine. Rejects with {@link MissingProgramError}. */
 export const findPgbouncer = async (options: FindOptions): Promise<Program> => {
-  const path = options.env['PATH'] ?? '';
-  const found = findProgram(['pgbouncer'], path);
-  if (found !== undefined) return { path: found };
-  if (canInstall() && (await installPackage('pgbouncer', options))) {
-    const installed = findProgram(['pgbouncer'], path);
-    if (installed !== undefined) return { path: installed };
-  }
+  const path = await findOrInstall(
+    (directories) => findProgram(['pgbouncer'], directories),
+    'pgbouncer',
+    options,
+  );
+  if (path !== undefined) return { path };
   throw new MissingProgramError(
     'PgBouncer is needed, and pgbouncer was not found. Install it: apt-get install pgbouncer   or   brew install pgbouncer',
   );

@@ -30,7 +30,7 @@ export interface FindOptions {
   readonly say: (line: string) => void;
 }
 
-/** The first of these programs on `PATH` or in the usual places. */
+/** The path of the first of these programs on `PATH` or in the usual places. */
 export const findProgram = (names: readonly string[], path: string): string | undefined =>
   names
     .flatMap((name) =>
@@ -47,11 +47,23 @@ const isExecutable = (path: string): boolean => {
   }
 };
 
-/** True where {@link installPackage} may work: as root, on a system of the Debian family. */
-export const canInstall = (): boolean => process.getuid?.() === 0 && isExecutable(APT);
+/**
+ * What `find` finds; when that is nothing, what it finds after the Debian package was installed, which root may do on
+ * a system of the Debian family. Undefined when there is nothing still.
+ */
+export const findOrInstall = async <Found>(
+  find: (path: string) => Found | undefined,
+  debianPackage: string,
+  options: FindOptions,
+): Promise<Found | undefined> => {
+  const path = options.env['PATH'] ?? '';
+  const found = find(path);
+  if (found !== undefined || process.getuid?.() !== 0 || !isExecutable(APT)) return found;
+  return (await installPackage(debianPackage, options)) ? find(path) : undefined;
+};
 
 /** Installs a Debian package, and says so. Answers false when that did not work. */
-export const installPackage = async (name: string, { env, say }: FindOptions): Promise<boolean> => {
+const installPackage = async (name: string, { env, say }: FindOptions): Promise<boolean> => {
   say(`installing the Debian package ${name} with apt-get`);
   const install = () =>
     run(APT, ['install', '-y', '--no-install-recommends', name], {

@@ -1,10 +1,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import {
-  canInstall,
   type FindOptions,
+  findOrInstall,
   findProgram,
-  installPackage,
   MissingProgramError,
   type Program,
 } from './programs.ts';
@@ -47,13 +46,12 @@ export class PrometheusConfigError extends Error {
 
 /** A Prometheus of this machine. Rejects with {@link MissingProgramError}. */
 export const findPrometheus = async (options: FindOptions): Promise<Program> => {
-  const locate = () => findProgram(['prometheus'], options.env['PATH'] ?? '');
-  const found = locate();
-  if (found !== undefined) return { path: found };
-  if (canInstall() && (await installPackage('prometheus', options))) {
-    const installed = locate();
-    if (installed !== undefined) return { path: installed };
-  }
+  const path = await findOrInstall(
+    (directories) => findProgram(['prometheus'], directories),
+    'prometheus',
+    options,
+  );
+  if (path !== undefined) return { path };
   throw new MissingProgramError(
     [
       '--observability needs Prometheus, and no prometheus was found. Three ways out:',

@@ -1,10 +1,9 @@
 import { mkdirSync } from 'node:fs';
 import { connect } from 'node:net';
 import {
-  canInstall,
   type FindOptions,
+  findOrInstall,
   findProgram,
-  installPackage,
   MissingProgramError,
   type Program,
 } from './programs.ts';
@@ -30,14 +29,9 @@ export interface RedisOptions {
 
 /** A Redis (or Valkey) server program of this machine. Rejects with {@link MissingProgramError}. */
 export const findRedis = async (options: FindOptions): Promise<Program> => {
-  const path = options.env['PATH'] ?? '';
-  const found = locate(path);
-  if (found !== undefined) return found;
   // `redis-tools` holds the same binary as `redis-server`, and starts no service behind our back.
-  if (canInstall() && (await installPackage('redis-tools', options))) {
-    const installed = locate(path);
-    if (installed !== undefined) return installed;
-  }
+  const found = await findOrInstall(locate, 'redis-tools', options);
+  if (found !== undefined) return found;
   throw new MissingProgramError(
     [
       'Redis is needed, and neither redis-server nor valkey-server was found. Four ways out:',
