@@ -36,7 +36,10 @@ test('[OD5] a session that an operator opens has one idempotency key for all att
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   stack.defer(() => new Promise((resolve) => server.close(() => resolve())));
   const address = `127.0.0.1:${(server.address() as AddressInfo).port}`;
-  expect(await deskAt(address).openListener('news')).toEqual({ id: 's', token: 't' });
+  expect(await deskAt(address).openListener({ group: 'news', tenant: 'default' })).toEqual({
+    id: 's',
+    token: 't',
+  });
   expect(keys).toHaveLength(2);
   expect(keys[0]).toMatch(/^[0-9a-f-]{36}$/);
   expect(keys[1]).toBe(keys[0]);

@@ -330,8 +330,8 @@ test('[TNW4] operators see the sockets of sessions of every tenant, and groups o
   expect(tenantsOf(await desk.sockets({ group: 'desk' }, 9))).toHaveLength(6);
   await desk.publish({ group: 'desk', tenant: 'shop' }, 'by operator', 'once');
   await hears(shop[0]!, 'by operator');
-  expect((await desk.position('desk', 'shop'))?.offset).toBe(1);
-  expect((await desk.position('desk', 'default'))?.offset).toBe(0);
+  expect((await desk.position({ group: 'desk', tenant: 'shop' }))?.offset).toBe(1);
+  expect((await desk.position({ group: 'desk', tenant: 'default' }))?.offset).toBe(0);
   await clientOf('default').then((one) => ask(one, { subscribe: { channel: 'only:here' } }));
   expect((await desk.list('only:*', 'default')).items).toHaveLength(1);
   expect((await desk.list('only:*', 'shop')).items).toEqual([]);

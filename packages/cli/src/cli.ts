@@ -150,7 +150,9 @@ const explain = ({ argv, out, err }: Surroundings): number => {
     err(`muster: ${sayUnknown(argv, ofGroup.length > 0)}; there are ${known}\nmuster --help explains them`);
     return MISUSED;
   }
-  const lines = shown.map(({ usage, summary }) => `  muster ${usage}\n      ${wrapped(summary)}`);
+  const lines = shown.map(
+    ({ usage, summary }) => `  ${wrapped(`muster ${usage}`)}\n      ${wrapped(summary)}`,
+  );
   const text = [
     'Sessions, groups, API keys and diagnostics of a Muster fleet.',
     '',
@@ -172,7 +174,7 @@ const sayUnknown = (argv: readonly string[], isOfGroup: boolean): string => {
   return words.length === 0 ? 'no command is given' : `there is no command ${words.join(' ')}`;
 };
 
-/** Breaks a summary so that no line of the help is longer than 80 columns. */
+/** Breaks a usage or summary so that no line of the help is longer than 80 columns. */
 const wrapped = (text: string): string => {
   const lines = [''];
   for (const word of text.split(' ')) {

@@ -7,14 +7,23 @@ const USER = 'muster-cli';
 /** Opens a session for as long as `run` takes, and ends it whatever comes of that. */
 export const withTemporarySession = async <T>(
   context: Context,
-  { label, grants }: { readonly label: string; readonly grants: readonly Grant[] },
+  {
+    label,
+    grants,
+    tenant,
+  }: {
+    readonly label: string;
+    readonly grants: readonly Grant[];
+    /** Default: that of the API key, else `default`. */
+    readonly tenant?: string | undefined;
+  },
   run: (session: OpenedSession & { readonly token: string }) => Promise<T>,
 ): Promise<T> => {
   const { body } = await context.send<OpenedSession>({
     method: 'POST',
     path: '/v1/sessions',
     idempotencyKey: true,
-    body: { user_id: USER, transport: 'bearer', remember: false, label, grants },
+    body: { user_id: USER, tenant, transport: 'bearer', remember: false, label, grants },
   });
   try {
     return await run({ ...body, token: body.token ?? '' });

@@ -4,6 +4,8 @@ import { DEFAULT_TENANT } from '@muster/protocol/ids';
 export interface TenantHosts {
   /** The tenant of a host; undefined for a host that belongs to nobody. */
   tenantOf(host: string | undefined): string | undefined;
+  /** The first host of a tenant; undefined for a tenant without one. */
+  hostOf(tenant: string): string | undefined;
   /** Whether sessions of this tenant count at this host; undefined is `default`. */
   admits(host: string | undefined, tenant: string | undefined): boolean;
 }
@@ -29,6 +31,7 @@ export const createTenantHosts = (entries: readonly string[]): TenantHosts => {
   const tenantOf = (host: string | undefined) => tenants.get(canonicalHost(host));
   return {
     tenantOf,
+    hostOf: (tenant) => [...tenants].find(([, owner]) => owner === tenant)?.[0],
     admits: (host, tenant = DEFAULT_TENANT) => {
       if (housed.size === 0) return true;
       const owner = tenantOf(host);

@@ -131,7 +131,7 @@ const openPorts = async (ground: Ground, leading: () => Lead | undefined): Promi
 
 /** Where operators look into sessions and groups, as far as we have keys for it. */
 const openDesks = ({ config, fleet, world: { log } }: Ground): Desks => {
-  const { serviceApiKey, serverApiKey } = config;
+  const { serviceApiKey, serverApiKey, tenantHosts } = config;
   const services =
     serviceApiKey === undefined
       ? undefined
@@ -150,7 +150,7 @@ const openDesks = ({ config, fleet, world: { log } }: Ground): Desks => {
   return {
     sessions,
     groups: gateways && createGroupDesk(gateways),
-    tails: sessions && gateways && createTails({ sessions, gateways, log }),
+    tails: sessions && gateways && createTails({ sessions, gateways, tenantHosts, log }),
   };
 };
 

@@ -9,6 +9,7 @@ import {
   redisSettings,
 } from '@muster/kit/config';
 import { ceiling } from '@muster/kit/config-ceilings';
+import { createTenantHosts, type TenantHosts } from '@muster/session/tenant-hosts';
 import { z } from 'zod';
 import { type Lead, parseLead } from './sources/found-targets.ts';
 
@@ -97,6 +98,9 @@ export const settings = z.object({
     .secrets({ min: 16 })
     .optional()
     .describe('keys of the server API of the gateways; with the first one operators look into groups'),
+  TENANT_HOSTS: field
+    .listAs(createTenantHosts)
+    .describe('hosts of tenants, as the gateways have them: the tail of a group connects as to its host'),
   CONSOLE_TRY_IT: field.onOff('on').describe('show the “Try it” chat on the console page'),
 });
 
@@ -122,6 +126,7 @@ export interface AggregatorConfig {
   readonly serviceApiKey: string | undefined;
   /** For operators; without it they cannot look into groups. */
   readonly serverApiKey: string | undefined;
+  readonly tenantHosts: TenantHosts;
   readonly journeyIntervalMs: number;
   readonly hasTryIt: boolean;
 }
@@ -152,6 +157,7 @@ export const readConfig = (env: NodeJS.ProcessEnv): AggregatorConfig => {
     journeyKey: parsed.JOURNEY ? parsed.SERVICE_API_KEYS?.[0] : undefined,
     serviceApiKey: parsed.SERVICE_API_KEYS?.[0],
     serverApiKey: parsed.SERVER_API_KEYS?.[0],
+    tenantHosts: parsed.TENANT_HOSTS,
     journeyIntervalMs: parsed.JOURNEY_INTERVAL_MS,
     hasTryIt: parsed.CONSOLE_TRY_IT,
   });

@@ -1,6 +1,7 @@
 import { after } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import type { SessionDesk } from './core/operator-ports.ts';
+import type { TenantHosts } from '@muster/session/tenant-hosts';
+import type { GroupAddress, SessionDesk } from './core/operator-ports.ts';
 import { openTail } from './sources/group-tail.ts';
 import type { Upstream } from './sources/upstream.ts';
 
@@ -20,17 +21,18 @@ export interface TailListener {
 export interface Tails extends AsyncDisposable {
   readonly size: number;
   /** Begins to listen; disposing what it answers stops. Undefined when there are too many. Rejects with an AppError. */
-  open(group: string, listener: TailListener): Promise<Disposable | undefined>;
+  open(to: GroupAddress, listener: TailListener): Promise<Disposable | undefined>;
 }
 
 /** What listening needs. */
 export interface TailsDeps {
   readonly sessions: SessionDesk;
   readonly gateways: Upstream;
+  readonly tenantHosts: Pick<TenantHosts, 'hostOf'>;
   readonly log: Logger;
 }
 
-export const createTails = ({ sessions, gateways, log }: TailsDeps): Tails => {
+export const createTails = ({ sessions, gateways, tenantHosts, log }: TailsDeps): Tails => {
   const open = new Set<(why: string) => void>();
   const endings = new Set<Promise<unknown>>();
   let opening = 0;
@@ -43,8 +45,8 @@ export const createTails = ({ sessions, gateways, log }: TailsDeps): Tails => {
       .finally(() => endings.delete(ending));
     endings.add(ending);
   };
-  const begin = async (group: string, listener: TailListener): Promise<Disposable> => {
-    const { id, token } = await sessions.openListener(group);
+  const begin = async (to: GroupAddress, listener: TailListener): Promise<Disposable> => {
+    const { id, token } = await sessions.openListener(to);
     const [address] = gateways.addresses();
     if (address === undefined) {
       endSession(id);
@@ -59,7 +61,8 @@ export const createTails = ({ sessions, gateways, log }: TailsDeps): Tails => {
     stack.defer(() => endSession(id));
     stack.defer(() => open.delete(end));
     stack.defer(after(LONGEST_MS, () => end('an hour is over')));
-    stack.use(openTail({ address, token, group }, { ...listener, ended: end }));
+    const host = tenantHosts.hostOf(to.tenant);
+    stack.use(openTail({ address, token, group: to.group, host }, { ...listener, ended: end }));
     open.add(end);
     return stack;
   };
@@ -67,11 +70,11 @@ export const createTails = ({ sessions, gateways, log }: TailsDeps): Tails => {
     get size() {
       return open.size;
     },
-    open: async (group, listener) => {
+    open: async (to, listener) => {
       if (open.size + opening >= MAX_TAILS) return undefined;
       opening += 1;
       try {
-        return await begin(group, listener);
+        return await begin(to, listener);
       } finally {
         opening -= 1;
       }

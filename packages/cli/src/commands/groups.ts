@@ -10,28 +10,49 @@ export const groups: Command = {
   name: 'groups',
   usage: 'groups [PATTERN] [--tenant ID]',
   summary:
-    'groups with members, and how many; PATTERN takes * and ?; exit code 1 when a gateway did not answer',
+    'groups with members, and how many; PATTERN takes * and ?; --tenant * shows all tenants; exit code 1 when a gateway did not answer',
   options: { tenant: { type: 'string' } },
   run: async (context) => {
     const pattern = context.positionals.length === 0 ? '' : onlyArgument(context, 'pattern');
     const [{ channels }, answered] = await Promise.all([
-      context.api<{ channels: Record<string, { num_clients: number }> }>('channels', {
-        pattern,
-        tenant: context.option('tenant') ?? '',
-      }),
+      context.api<{ channels: Channels }>('channels', { pattern, tenant: context.option('tenant') ?? '' }),
       askWhoAnswers(context),
     ]);
-    const rows = Object.entries(channels)
-      .map(([name, { num_clients: members }]) => ({ group: name, members }))
-      .sort((a, b) => b.members - a.members || a.group.localeCompare(b.group));
-    const shown = rows.slice(0, MOST_SHOWN).map(({ group, members }) => [group, String(members)]);
+    const rows = rowsOf(channels);
+    const isByTenant = rows.some(({ tenant }) => tenant !== undefined);
+    const shown = rows
+      .slice(0, MOST_SHOWN)
+      .map(({ group, tenant = '', members }) => [group, ...(isByTenant ? [tenant] : []), String(members)]);
     const more = rows.length > MOST_SHOWN ? `\n(and ${rows.length - MOST_SHOWN} more; --json lists all)` : '';
     const isBad = noteSilence(context, answered);
     const none = isBad ? 'groups: unknown' : 'no groups';
-    const list = rows.length === 0 ? none : table(['GROUP', 'MEMBERS'], shown) + more;
+    const list =
+      rows.length === 0 ? none : table(['GROUP', ...(isByTenant ? ['TENANT'] : []), 'MEMBERS'], shown) + more;
     return { text: `${list}\n(${tellAnswered(answered)})`, json: rows, isBad };
   },
 };
+
+/** What the gateways count: by tenant when all are asked for. */
+type Channels = Readonly<
+  Record<string, { readonly num_clients: number; readonly tenants?: Readonly<Record<string, number>> }>
+>;
+
+interface GroupRow {
+  readonly group: string;
+  /** Only in a list of all tenants. */
+  readonly tenant?: string;
+  readonly members: number;
+}
+
+/** The largest first. */
+const rowsOf = (channels: Channels): GroupRow[] =>
+  Object.entries(channels)
+    .flatMap(([group, { num_clients: members, tenants }]): GroupRow[] =>
+      tenants === undefined
+        ? [{ group, members }]
+        : Object.entries(tenants).map(([tenant, count]) => ({ group, tenant, members: count })),
+    )
+    .sort((a, b) => b.members - a.members || a.group.localeCompare(b.group));
 
 /** `muster publish` */
 export const publish: Command = {

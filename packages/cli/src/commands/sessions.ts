@@ -14,10 +14,11 @@ const STATES = ['live', 'ended', 'all'];
 /** `muster sessions list` */
 export const sessionsList: Command = {
   name: 'sessions list',
-  usage: 'sessions list [--user ID] [--state live|ended|all] [--limit N] [--all]',
+  usage: 'sessions list [--user ID] [--tenant ID] [--state live|ended|all] [--limit N] [--all]',
   summary: 'who is signed in, newest first; --all also shows the sessions of the fleet itself',
   options: {
     user: { type: 'string' },
+    tenant: { type: 'string' },
     state: { type: 'string' },
     limit: { type: 'string' },
     all: { type: 'boolean' },
@@ -29,7 +30,7 @@ export const sessionsList: Command = {
     if (!Number.isInteger(limit) || limit < 1 || limit > MOST)
       throw new UsageError(`--limit is a number from 1 to ${MOST}`);
     const showsAll = isSet('all') || option('user') !== undefined;
-    const query = { user_id: option('user'), state };
+    const query = { user_id: option('user'), tenant: option('tenant'), state };
     const { found, isComplete } = await findSessions(send, query, { enough: limit + 1, showsAll });
     const items = found.slice(0, limit);
     const text = items.length === 0 ? 'no sessions' : listOf(items);
@@ -45,7 +46,12 @@ const remarkOn = (hasMore: boolean, isComplete: boolean): string => {
 /** Asks page by page until enough are found that may be shown. */
 const findSessions = async (
   send: Send,
-  about: { readonly user_id: string | undefined; readonly state: string },
+  about: {
+    readonly user_id: string | undefined;
+    /** Default: that of the API key, else `default`. */
+    readonly tenant: string | undefined;
+    readonly state: string;
+  },
   { enough, showsAll }: { readonly enough: number; readonly showsAll: boolean },
 ): Promise<{ readonly found: readonly Session[]; readonly isComplete: boolean }> => {
   const found: Session[] = [];
@@ -79,12 +85,14 @@ export const sessionsShow: Command = {
 /** `muster sessions end` */
 export const sessionsEnd: Command = {
   name: 'sessions end',
-  usage: 'sessions end SESSION_ID | --user ID',
+  usage: 'sessions end SESSION_ID | --user ID [--tenant ID]',
   summary: 'sign a device out, or a user everywhere; sockets are closed at once',
-  options: { user: { type: 'string' } },
+  options: { user: { type: 'string' }, tenant: { type: 'string' } },
   run: async (context) => {
-    const user = context.option('user');
+    const [user, tenant] = [context.option('user'), context.option('tenant')];
     if (user === undefined) {
+      if (tenant !== undefined)
+        throw new UsageError('--tenant goes with --user: a session id is unique in all tenants');
       const id = onlyId(context, 'session id');
       const { status } = await context.send({
         method: 'DELETE',
@@ -94,7 +102,11 @@ export const sessionsEnd: Command = {
     }
     if (context.positionals.length > 0) throw new UsageError('a session id or --user, not both');
     const path = `/v1/users/${segment(() => nameSegment('--user', user))}/sessions`;
-    const { body } = await context.send<{ ended: number; propagation: string }>({ method: 'DELETE', path });
+    const { body } = await context.send<{ ended: number; propagation: string }>({
+      method: 'DELETE',
+      path,
+      query: { tenant },
+    });
     return saidEnded(body.ended, body.propagation);
   },
 };
@@ -112,7 +124,7 @@ const listOf = (sessions: readonly Session[]): string =>
     ['SESSION', 'USER', 'DEVICE', 'SEEN', 'STATE'],
     sessions.map((one) => [
       one.id,
-      one.user_id ?? '(guest)',
+      (one.user_id ?? '(guest)') + (one.tenant === 'default' ? '' : ` (${one.tenant})`),
       one.label ?? one.client.summary ?? one.client.kind,
       instant(one.last_seen_at),
       one.ended_at === null ? 'live' : (one.end_reason ?? 'ended'),

@@ -4,14 +4,18 @@ import { printable } from '../table.ts';
 import { withTemporarySession } from '../temporary-session.ts';
 
 const MOST_KEPT = 1_000;
+/** The close code for a session that does not count at the host of the request. */
+const INVALID_TOKEN = 3500;
+const HOST_ADVICE =
+  '; sessions of a tenant with hosts (TENANT_HOSTS) count at these only: give one of them with --url';
 
 /** `muster tail` */
 export const tail: Command = {
   name: 'tail',
-  usage: 'tail GROUP [--last N] [--count N]',
+  usage: 'tail GROUP [--last N] [--count N] [--tenant ID]',
   summary:
-    'show what is sent to a group; --last begins with N that are kept, --count ends after N, Ctrl-C at any time',
-  options: { count: { type: 'string' }, last: { type: 'string' } },
+    'show what is sent to a group; --last begins with N that are kept, --count ends after N, Ctrl-C at any time; a tenant with a host of its own is tailed with --url of that host',
+  options: { count: { type: 'string' }, last: { type: 'string' }, tenant: { type: 'string' } },
   run: async (context) => {
     const group = onlyArgument(context, 'group');
     const count =
@@ -19,7 +23,8 @@ export const tail: Command = {
     const last = context.option('last') === undefined ? 0 : numberOf(context, 'last');
     const allow = last > 0 ? (['subscribe', 'history'] as const) : (['subscribe'] as const);
     const grants = [{ groups: group, allow }];
-    return withTemporarySession(context, { label: 'muster tail', grants }, async ({ token }) => {
+    const tenant = context.option('tenant');
+    return withTemporarySession(context, { label: 'muster tail', grants, tenant }, async ({ token }) => {
       const seen = await follow(context, { group, token, count, last });
       return { text: `${seen} seen`, json: undefined };
     });
@@ -80,7 +85,10 @@ const follow = async (context: Context, { group, token, count, last }: Following
   subscription.on('unsubscribed', ({ code, reason }) =>
     ended.reject(new Error(`${group}: ${reason} [${code}]`)),
   );
-  client.on('disconnected', ({ code, reason }) => ended.reject(new Error(`signed out: ${reason} [${code}]`)));
+  client.on('disconnected', ({ code, reason }) => {
+    const advice = code === INVALID_TOKEN ? HOST_ADVICE : '';
+    ended.reject(new Error(`signed out: ${reason} [${code}]${advice}`));
+  });
   client.on('connecting', ({ code, reason }) => {
     if (code > 0) note(`connection lost (${reason}), trying again`);
   });

@@ -3,9 +3,10 @@ import { expect, test, vi } from 'vitest';
 test('[CO11] links lead to pages, whatever the name of a group or user is', async () => {
   vi.stubGlobal('location', { hash: '#sessions/ann' });
   const { linkTo, place, placeOf } = await import('./place.ts');
-  expect(place.value).toEqual({ page: 'sessions', about: 'ann' });
-  for (const about of ['', 'lobby', 'a/b#c %', 'chat:one two', '☂']) {
-    expect(placeOf(linkTo('groups', about))).toEqual({ page: 'groups', about });
+  expect(place.value).toEqual({ page: 'sessions', about: 'ann', tenant: '' });
+  for (const about of ['', 'lobby', 'a/b#c %', 'what?tenant=shop', 'chat:one two', '☂']) {
+    for (const tenant of ['', 'shop', '*', 'a.b-c_1'])
+      expect(placeOf(linkTo('groups', about, tenant))).toEqual({ page: 'groups', about, tenant });
   }
   expect(['', '#', '#nowhere', '#groups/%'].map((text) => placeOf(text).page)).toEqual([
     'status',

@@ -4,27 +4,30 @@ import { signal } from '@preact/signals';
 export const PAGES = ['status', 'sessions', 'groups'] as const;
 export type PageName = (typeof PAGES)[number];
 
-/** Where the reader is: a page, and what it is about (a user, a group). */
+/** Where the reader is: a page, what it is about (a user, a group), and in which tenant; empty is the default of the aggregator. */
 export interface Place {
   readonly page: PageName;
   readonly about: string;
+  readonly tenant: string;
 }
 
-/** Reads a fragment such as `#groups/lobby`; anything unknown is the status. */
+/** Reads a fragment such as `#groups/lobby?tenant=shop`; anything unknown is the status. */
 export const placeOf = (fragment: string): Place => {
-  const [, name, about = ''] = /^#([a-z]+)(?:\/(.*))?$/.exec(fragment) ?? [];
+  const [, name, about = '', tenant = ''] =
+    /^#([a-z]+)(?:\/([^?]*))?(?:\?tenant=([^&]*))?$/.exec(fragment) ?? [];
   const page = PAGES.find((one) => one === name) ?? 'status';
   try {
-    return { page, about: decodeURIComponent(about) };
+    return { page, about: decodeURIComponent(about), tenant: decodeURIComponent(tenant) };
   } catch {
-    return { page, about: '' };
+    return { page, about: '', tenant: '' };
   }
 };
 
 /** The fragment of a place; that of the status is the page itself. */
-export const linkTo = (page: PageName, about = ''): string => {
+export const linkTo = (page: PageName, about = '', tenant = ''): string => {
   if (page === 'status') return '#';
-  return `#${page}${about === '' ? '' : `/${encodeURIComponent(about)}`}`;
+  const where = tenant === '' ? '' : `?tenant=${encodeURIComponent(tenant)}`;
+  return `#${page}${about === '' ? '' : `/${encodeURIComponent(about)}`}${where}`;
 };
 
 export const place = signal<Place>(placeOf(location.hash));
@@ -39,6 +42,6 @@ export const followPlace = (): void =>
   });
 
 /** Goes to a place. */
-export const goTo = (page: PageName, about = ''): void => {
-  location.hash = linkTo(page, about);
+export const goTo = (page: PageName, about = '', tenant = ''): void => {
+  location.hash = linkTo(page, about, tenant);
 };

@@ -20,6 +20,8 @@ export interface Answered {
   readonly gateways: number;
   /** Names of those that may have clients and did not answer. */
   readonly silent: readonly string[];
+  /** The only tenant that our key of the server API is good for, and so all that is shown; undefined: any. */
+  readonly onlyTenant: string | undefined;
 }
 
 /** Sockets, and which gateways told. */
@@ -32,6 +34,7 @@ export interface SocketList extends Answered {
 /** A session, as operators see it. Times are ISO 8601. */
 export interface DeviceView {
   readonly id: string;
+  readonly tenant: string;
   /** Null for guests. */
   readonly user: string | null;
   readonly kind: string;
@@ -45,10 +48,10 @@ export interface DeviceView {
   readonly endReason: string | null;
 }
 
-/** Which sessions are meant. */
+/** Which sessions are meant. Without `tenant` of the tenant of our key, else of `default`. */
 export type SessionQuery =
-  | { readonly by: 'newest' }
-  | { readonly by: 'user'; readonly user: string }
+  | { readonly by: 'newest'; readonly tenant?: string | undefined }
+  | { readonly by: 'user'; readonly user: string; readonly tenant?: string | undefined }
   | { readonly by: 'ids'; readonly ids: readonly string[] };
 
 /** The sessions of the fleet, asked in the name of an operator. Rejects with AppErrors. */
@@ -56,8 +59,19 @@ export interface SessionDesk {
   find(query: SessionQuery): Promise<{ readonly devices: readonly DeviceView[]; readonly more: boolean }>;
   /** Ends one; true when every gateway has heard of it. Ending what has ended is fine. */
   end(id: string): Promise<boolean>;
-  /** Opens a session that may listen to one group, and nothing else. Gives its token. */
-  openListener(group: string): Promise<{ readonly id: string; readonly token: string }>;
+  /** Opens a session that may listen to one group of a tenant, and nothing else. Gives its token. */
+  openListener(to: GroupAddress): Promise<{ readonly id: string; readonly token: string }>;
+}
+
+/** A group of one tenant. */
+export interface GroupAddress {
+  readonly group: string;
+  readonly tenant: string;
+}
+
+/** A group with members. */
+export interface GroupMembers extends GroupAddress {
+  readonly members: number;
 }
 
 /** Where a group is: the offset of its last publication. */
@@ -66,26 +80,21 @@ export interface GroupPosition {
   readonly epoch: string;
 }
 
-/** The groups of the fleet, asked in the name of an operator. Rejects with AppErrors. */
+/** The groups of the fleet, asked in the name of an operator. Rejects with AppErrors; FORBIDDEN for a tenant that our key is not good for. */
 export interface GroupDesk {
-  /** Of all tenants, unless one is named. */
+  /** The only tenant that our key is good for; undefined: any. */
+  onlyTenant(): Promise<string | undefined>;
+  /** Of all tenants that our key is good for, unless one is named. */
   sockets(
     of: { readonly user?: string; readonly group?: string; readonly tenant?: string },
     limit: number,
   ): Promise<SocketList>;
   /** Sockets of each of these sessions. */
   socketsOf(sessions: readonly string[]): Promise<SocketList>;
-  /** Groups that have members, by number of members. */
-  list(
-    pattern: string,
-    tenant: string,
-  ): Promise<Answered & { readonly items: readonly { readonly group: string; readonly members: number }[] }>;
+  /** Groups that have members, by number of members. `*` is all tenants that our key is good for. */
+  list(pattern: string, tenant: string): Promise<Answered & { readonly items: readonly GroupMembers[] }>;
   /** Undefined where a group keeps no history. */
-  position(group: string, tenant: string): Promise<GroupPosition | undefined>;
+  position(of: GroupAddress): Promise<GroupPosition | undefined>;
   /** Publishes JSON data, once for a key; undefined where a group keeps no history. */
-  publish(
-    to: { readonly group: string; readonly tenant: string },
-    data: unknown,
-    key: string,
-  ): Promise<GroupPosition | undefined>;
+  publish(to: GroupAddress, data: unknown, key: string): Promise<GroupPosition | undefined>;
 }

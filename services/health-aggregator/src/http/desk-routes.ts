@@ -5,14 +5,7 @@ import { AppError } from '@muster/protocol/errors';
 import { DEFAULT_TENANT, isTenantName, parseGroupName } from '@muster/protocol/ids';
 import type { Request } from 'express';
 import { z } from 'zod';
-import type {
-  DeviceView,
-  GroupDesk,
-  SessionDesk,
-  SessionQuery,
-  SocketList,
-  SocketView,
-} from '../core/operator-ports.ts';
+import type { DeviceView, GroupDesk, SessionDesk, SocketList, SocketView } from '../core/operator-ports.ts';
 
 /** What the routes need; a desk without its key is undefined. */
 export interface DeskDeps {
@@ -36,13 +29,14 @@ const refusals = {
   403: { description: 'this aggregator takes no orders, or has no key for this' },
   503: { description: 'nobody can tell just now' },
 } as const;
-/** Groups are of one tenant. */
-const tenant = z
+const EVERY_TENANT = '*';
+/** The tenant that an operator names. */
+export const tenantQuery = z
   .string()
   .refine(isTenantName, 'must be the name of a tenant')
-  .default(DEFAULT_TENANT)
-  .describe('the tenant of the group');
-const groupQuery = z.object({ tenant });
+  .optional()
+  .describe('default: the tenant of the key of this aggregator, `default` for a key for all tenants');
+const groupQuery = z.object({ tenant: tenantQuery });
 const groupParams = z.object({
   group: z.string().refine((text) => parseGroupName(text) !== undefined, 'must be the name of a group'),
 });
@@ -61,36 +55,43 @@ const findSessions = (deps: DeskDeps): Route =>
     method: 'get',
     path: '/v1/operator/sessions',
     summary: 'Live sessions of a user, one by its id, or the newest, with their sockets on all gateways',
-    query: z.object({ find: z.string().trim().max(255).default('') }),
+    description:
+      '`tenant` is that of the user, or of the newest; a session is found by its id in every tenant.',
+    query: z.object({ find: z.string().trim().max(255).default(''), tenant: tenantQuery }),
     guard: deps.guard,
     responses: {
       200: {
         description:
-          'sessions; `silent` names gateways that did not answer, and `sockets` is null where they may have one; without it all are null when no gateway can tell',
+          'sessions; `silent` names gateways that did not answer, and `sockets` is null where they may have one; without it all are null when no gateway can tell. `onlyTenant` is the tenant that the server API key is bound to: sockets of others are null',
       },
       ...refusals,
     },
-    handle: async ({ query: { find } }) => {
-      const [{ devices, more }, sockets] = await lookUp(deps, find);
+    handle: async ({ query: { find, tenant } }) => {
+      const [{ devices, more }, sockets] = await lookUp(deps, find, tenant);
       const known = new Set(devices.map(({ id }) => id));
       return {
         status: 200,
         body: {
-          items: devices.map((device) => ({ ...device, sockets: socketsOf(sockets, device.id) })),
+          items: devices.map((device) => ({ ...device, sockets: socketsOf(sockets, device) })),
           // Clients with tokens of another issuer have no session here.
           others: sockets?.sockets.filter(({ session }) => !known.has(session)) ?? null,
           more,
           gateways: sockets?.gateways ?? null,
           silent: sockets?.silent ?? null,
+          onlyTenant: sockets?.onlyTenant ?? null,
         },
       };
     },
   });
 
-/** Null when it is not known: none was found, and somebody who may have one did not answer. */
-const socketsOf = (list: SocketList | undefined, id: string): readonly SocketView[] | null => {
+/** Null when it is not known: none was found, and a gateway that may have one did not answer, or may not show it to our key. */
+const socketsOf = (
+  list: SocketList | undefined,
+  { id, tenant }: Pick<DeviceView, 'id' | 'tenant'>,
+): readonly SocketView[] | null => {
   const own = list?.sockets.filter(({ session }) => session === id) ?? [];
-  return own.length > 0 || list?.silent.length === 0 ? own : null;
+  const isShown = list?.onlyTenant === undefined || list.onlyTenant === tenant;
+  return own.length > 0 || (list?.silent.length === 0 && isShown) ? own : null;
 };
 
 type Found = readonly [
@@ -98,34 +99,35 @@ type Found = readonly [
   SocketList | undefined,
 ];
 
-const lookUp = async (deps: DeskDeps, find: string): Promise<Found> => {
+const lookUp = async (deps: DeskDeps, find: string, named: string | undefined): Promise<Found> => {
   const desk = required(deps.sessions, 'SERVICE_API_KEYS');
   const groups = required(deps.groups, 'SERVER_API_KEYS');
   // Sessions are worth showing without their sockets.
-  const orUnknown = (work: Promise<SocketList>) =>
+  const orUnknown = <T>(work: Promise<T>) =>
     work.catch((error: unknown) => {
       deps.log.debug({ error }, 'operator.sockets_unknown');
       return undefined;
     });
   if (GUEST.test(find)) {
-    const sockets = await groups.sockets({ user: find }, SOCKETS_OF_A_USER);
+    const sockets = await groups.sockets(
+      { user: find, ...(named === undefined ? {} : { tenant: named }) },
+      SOCKETS_OF_A_USER,
+    );
     const ids = [...new Set(sockets.sockets.map(({ session }) => session))].filter((id) => UUID.test(id));
     return [await desk.find({ by: 'ids', ids: ids.slice(0, GUEST_SESSIONS) }), sockets];
   }
-  const query = queryOf(find);
-  if (query.by === 'user') {
-    return Promise.all([
-      desk.find(query),
-      orUnknown(groups.sockets({ user: query.user, tenant: DEFAULT_TENANT }, SOCKETS_OF_A_USER)),
-    ]);
+  if (UUID.test(find)) {
+    const found = await desk.find({ by: 'ids', ids: [find.toLowerCase()] });
+    return [found, await orUnknown(groups.socketsOf(found.devices.map(({ id }) => id)))];
   }
-  const found = await desk.find(query);
+  const tenant = named ?? (await orUnknown(groups.onlyTenant()));
+  if (find !== '') {
+    const found = await desk.find({ by: 'user', user: find, tenant });
+    const of = tenant ?? found.devices[0]?.tenant ?? DEFAULT_TENANT;
+    return [found, await orUnknown(groups.sockets({ user: find, tenant: of }, SOCKETS_OF_A_USER))];
+  }
+  const found = await desk.find({ by: 'newest', tenant });
   return [found, await orUnknown(groups.socketsOf(found.devices.map(({ id }) => id)))];
-};
-
-const queryOf = (find: string): SessionQuery => {
-  if (find === '') return { by: 'newest' };
-  return UUID.test(find) ? { by: 'ids', ids: [find.toLowerCase()] } : { by: 'user', user: find };
 };
 
 const endSession = ({ sessions, guard, log }: DeskDeps): Route =>
@@ -152,22 +154,29 @@ const listGroups = ({ groups, guard }: DeskDeps): Route =>
     method: 'get',
     path: '/v1/operator/groups',
     summary: 'Groups with members, the largest first',
-    query: z.object({ pattern: z.string().trim().max(255).default(''), tenant }),
+    query: z.object({
+      pattern: z.string().trim().max(255).default(''),
+      tenant: z
+        .union([tenantQuery, z.literal(EVERY_TENANT)])
+        .describe('as in the other routes, or `*` for all tenants that the key is for'),
+    }),
     guard,
     responses: {
       200: {
         description:
-          'at most 100 groups, and how many there are; members of gateways in `silent` are not counted',
+          'at most 100 groups, and how many there are; members of gateways in `silent` are not counted. `onlyTenant` is the tenant that the server API key is bound to, else null',
       },
       ...refusals,
     },
-    handle: async ({ query: { pattern, tenant } }) => {
+    handle: async ({ query: { pattern, tenant: named } }) => {
+      const desk = required(groups, 'SERVER_API_KEYS');
       // A word without wildcards is looked for anywhere in the name.
       const wanted = pattern === '' || /[*?]/.test(pattern) ? pattern : `*${pattern}*`;
-      const { items, ...answered } = await required(groups, 'SERVER_API_KEYS').list(wanted, tenant);
+      const { items, gateways, silent, onlyTenant } = await desk.list(wanted, await tenantIn(desk, named));
+      const shown = items.slice(0, SHOWN_GROUPS);
       return {
         status: 200,
-        body: { items: items.slice(0, SHOWN_GROUPS), total: items.length, ...answered },
+        body: { items: shown, total: items.length, gateways, silent, onlyTenant: onlyTenant ?? null },
       };
     },
   });
@@ -188,17 +197,18 @@ const showGroup = ({ groups, guard }: DeskDeps): Route =>
       404: { description: 'no namespace of this fleet fits this group' },
       ...refusals,
     },
-    handle: async ({ params: { group }, query: { tenant } }) => {
+    handle: async ({ params: { group }, query }) => {
       const desk = required(groups, 'SERVER_API_KEYS');
+      const tenant = await tenantIn(desk, query.tenant);
       const [{ sockets, more, gateways, silent }, position] = await Promise.all([
         desk.sockets({ group, tenant }, SOCKETS_OF_A_GROUP),
-        desk.position(group, tenant),
+        desk.position({ group, tenant }),
       ]);
       const byGateway = Map.groupBy(sockets, ({ gateway }) => gateway);
       return {
         status: 200,
         body: {
-          group,
+          ...{ group, tenant },
           // None that was found is not known to be none.
           members: sockets.length === 0 && silent.length > 0 ? null : sockets.length,
           more,
@@ -232,13 +242,19 @@ const publish = ({ groups, guard, log }: DeskDeps): Route =>
       422: { description: 'the body is not `{"data": …}`' },
       ...refusals,
     },
-    handle: async ({ params: { group }, query: { tenant }, req, body: { data } }) => {
+    handle: async ({ params: { group }, query, req, body: { data } }) => {
+      const desk = required(groups, 'SERVER_API_KEYS');
+      const tenant = await tenantIn(desk, query.tenant);
       const key = readIdempotencyKey(req) ?? crypto.randomUUID();
-      const position = await required(groups, 'SERVER_API_KEYS').publish({ group, tenant }, data, key);
+      const position = await desk.publish({ group, tenant }, data, key);
       log.warn({ group, tenant, offset: position?.offset }, 'operator.published');
-      return { status: 201, body: { group, position: position ?? null } };
+      return { status: 201, body: { group, tenant, position: position ?? null } };
     },
   });
+
+/** The tenant that a request is about: the one that it names, else that of our key, else `default`. */
+export const tenantIn = async (desk: GroupDesk, named: string | undefined): Promise<string> =>
+  named ?? (await desk.onlyTenant()) ?? DEFAULT_TENANT;
 
 /** A desk that has its key. */
 export const required = <T>(desk: T | undefined, variable: string): T => {

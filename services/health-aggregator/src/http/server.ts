@@ -70,7 +70,7 @@ export const createServer = (deps: ServerDeps): Express => {
     before: (app) => {
       mountReadiness(app, deps);
       mountEvents(app, deps.streams);
-      mountTail(app, { tails: desks.tails, guard, log });
+      mountTail(app, { ...desks, guard, log });
       mountConsole(app, {
         files,
         hasTryIt,

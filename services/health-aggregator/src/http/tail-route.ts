@@ -4,9 +4,10 @@ import type { Logger } from '@muster/kit/logger';
 import { AppError } from '@muster/protocol/errors';
 import { parseGroupName } from '@muster/protocol/ids';
 import type { Express, Request } from 'express';
+import type { GroupDesk } from '../core/operator-ports.ts';
 import type { TailListener, Tails } from '../tails.ts';
 import { onlyGet } from './console.ts';
-import { required } from './desk-routes.ts';
+import { required, tenantIn, tenantQuery } from './desk-routes.ts';
 
 /** A load balancer notices with the next write that the reader has left. */
 const COMMENT_MS = 5_000;
@@ -16,6 +17,7 @@ const RETRY_AFTER_S = 10;
 /** What the route needs; without keys there are no tails. */
 export interface TailDeps {
   readonly tails: Tails | undefined;
+  readonly groups: GroupDesk | undefined;
   readonly guard: (req: Request) => void;
   readonly log: Logger;
 }
@@ -24,7 +26,7 @@ export interface TailDeps {
  * `GET /v1/operator/groups/:group/tail`: server-sent events `joined`, `publication` and at last `end`. A reader that does not
  * keep up is dropped at 1 MiB.
  */
-export const mountTail = (app: Express, { tails, guard, log }: TailDeps): void => {
+export const mountTail = (app: Express, { tails, groups, guard, log }: TailDeps): void => {
   app
     .route('/v1/operator/groups/:group/tail')
     .get(async (req, res) => {
@@ -32,15 +34,20 @@ export const mountTail = (app: Express, { tails, guard, log }: TailDeps): void =
       const group = parseGroupName(String(req.params['group']));
       if (group === undefined)
         throw new AppError('MALFORMED_REQUEST', { detail: 'This is no name of a group.' });
+      const query = tenantQuery.safeParse(req.query['tenant']);
+      if (!query.success)
+        throw new AppError('MALFORMED_REQUEST', { detail: '`tenant` must be the name of a tenant.' });
+      const open = required(tails, 'SERVICE_API_KEYS or SERVER_API_KEYS').open;
+      const tenant = await tenantIn(required(groups, 'SERVER_API_KEYS'), query.data);
       const stream = createStream(res);
-      const tail = await required(tails, 'SERVICE_API_KEYS or SERVER_API_KEYS').open(group, stream.listener);
+      const tail = await open({ group, tenant }, stream.listener);
       if (tail === undefined) {
         throw new AppError('OVERLOADED', {
           detail: 'Too many operators listen.',
           retryAfterS: RETRY_AFTER_S,
         });
       }
-      log.warn({ group }, 'operator.tails');
+      log.warn({ group, tenant }, 'operator.tails');
       stream.begin(tail);
     })
     .all(onlyGet);

@@ -5,6 +5,7 @@ import type { Upstream } from './upstream.ts';
 const RETRY_AFTER_S = 2;
 /** Codes of the server API that mean something to an operator. */
 const UNKNOWN_GROUP = 102;
+const PERMISSION_DENIED = 103;
 const BAD_REQUEST = 107;
 const NOT_AVAILABLE = 108;
 /** In the place of a tenant: all. */
@@ -36,31 +37,63 @@ interface BatchReply {
   readonly error?: { readonly code: number } | undefined;
 }
 
+/** What the gateways say of themselves; `tenant` is the one that our key is bound to. */
+interface InfoBody {
+  readonly nodes: readonly { readonly name: string }[];
+  readonly tenant?: string | undefined;
+}
+
+/** Members of groups; with `*` by tenant. */
+interface ChannelsBody {
+  readonly channels: Readonly<
+    Record<
+      string,
+      { readonly num_clients: number; readonly tenants?: Readonly<Record<string, number>> | undefined }
+    >
+  >;
+}
+
 /** What every method of the server API answers. */
 interface ApiBody<T> {
   readonly result?: T | undefined;
   readonly error?: { readonly code: number } | undefined;
 }
 
-/** Speaks with the gateways by their server API; whichever answers speaks for all. */
-export const createGroupDesk = ({ ask, names }: Upstream): GroupDesk => {
+/** The server API of the gateways, and what it says of our key; whichever gateway answers speaks for all. */
+const createServerApiClient = ({ ask, names }: Pick<Upstream, 'ask' | 'names'>) => {
   const call = <T>(method: string, body: object): Promise<ApiBody<T>> =>
     ask<ApiBody<T>>({ method: 'POST', path: `/api/${method}`, body });
+  /** What the last answer said of our key. */
+  let key: { readonly onlyTenant: string | undefined } | undefined;
+  const info = async (): Promise<InfoBody> => {
+    const answer = resultOf(await call<InfoBody>('info', {}));
+    key = { onlyTenant: answer.tenant };
+    return answer;
+  };
+  const onlyTenant = async (): Promise<string | undefined> => (key ? key.onlyTenant : (await info()).tenant);
+  /** `*` for a key that is good for all tenants, else its own. */
+  const widest = async (): Promise<string> => (await onlyTenant()) ?? EVERY_TENANT;
   /** Every gateway is asked for its name besides: a list of sockets does not tell who has none. */
   const withAnswered = async <T>(work: Promise<T>): Promise<readonly [T, Answered]> => {
-    const [result, { nodes }] = await Promise.all([
-      work,
-      call<{ nodes: readonly { name: string }[] }>('info', {}).then(resultOf),
-    ]);
+    const [result, { nodes, tenant }] = await Promise.all([work, info()]);
     const answered = new Set(nodes.map(({ name }) => name));
-    return [result, { gateways: nodes.length, silent: names().filter((name) => !answered.has(name)) }];
+    const silent = names().filter((name) => !answered.has(name));
+    return [result, { gateways: nodes.length, silent, onlyTenant: tenant }];
   };
+  return { call, onlyTenant, widest, withAnswered };
+};
+
+/** Speaks with the gateways by their server API. */
+export const createGroupDesk = (upstream: Upstream): GroupDesk => {
+  const { ask } = upstream;
+  const { call, onlyTenant, widest, withAnswered } = createServerApiClient(upstream);
   return {
-    sockets: async ({ user, group, tenant = EVERY_TENANT }, limit) => {
+    onlyTenant,
+    sockets: async ({ user, group, tenant }, limit) => {
       const where = {
         ...(user === undefined ? {} : { user }),
         ...(group === undefined ? {} : { channel: group }),
-        tenant,
+        tenant: tenant ?? (await widest()),
       };
       // One more than wanted tells whether there are more.
       const asked = call<ConnectionsBody>('connections', { ...where, limit: limit + 1 }).then(resultOf);
@@ -72,8 +105,9 @@ export const createGroupDesk = ({ ask, names }: Upstream): GroupDesk => {
       };
     },
     socketsOf: async (sessions) => {
+      const tenant = await widest();
       const commands = sessions.map((session) => ({
-        connections: { session, tenant: EVERY_TENANT, limit: SOCKETS_OF_A_SESSION },
+        connections: { session, tenant, limit: SOCKETS_OF_A_SESSION },
       }));
       const asked =
         commands.length === 0
@@ -93,25 +127,28 @@ export const createGroupDesk = ({ ask, names }: Upstream): GroupDesk => {
       };
     },
     list: async (pattern, tenant) => {
-      const asked = call<{ channels: Record<string, { num_clients: number }> }>('channels', {
-        pattern,
-        tenant,
-      });
+      const of = tenant === EVERY_TENANT ? await widest() : tenant;
+      const asked = call<ChannelsBody>('channels', { pattern, tenant: of });
       const [{ channels }, answered] = await withAnswered(asked.then(resultOf));
       const items = Object.entries(channels)
-        .map(([group, { num_clients: members }]) => ({ group, members }))
-        .sort((a, b) => b.members - a.members || a.group.localeCompare(b.group));
+        .flatMap(([group, { num_clients, tenants = { [of]: num_clients } }]) =>
+          Object.entries(tenants).map(([owner, members]) => ({ group, tenant: owner, members })),
+        )
+        .sort(
+          (a, b) =>
+            b.members - a.members || a.group.localeCompare(b.group) || a.tenant.localeCompare(b.tenant),
+        );
       return { items, ...answered };
     },
-    position: async (group, tenant) => {
+    position: async ({ group, tenant }) => {
       const answer = await call<GroupPosition>('history', { channel: group, tenant, limit: 0 });
       if (answer.error?.code === NOT_AVAILABLE) return undefined;
       const { offset, epoch } = resultOf(answer);
       return { offset: offset ?? 0, epoch };
     },
-    publish: async ({ group, tenant }, data, key) => {
+    publish: async ({ group, tenant }, data, idempotencyKey) => {
       // The key makes a second try harmless.
-      const body = { channel: group, tenant, data, idempotency_key: key };
+      const body = { channel: group, tenant, data, idempotency_key: idempotencyKey };
       const { offset, epoch } = resultOf(await call<Partial<GroupPosition>>('publish', body));
       return offset === undefined || epoch === undefined ? undefined : { offset, epoch };
     },
@@ -129,6 +166,11 @@ const resultOf = <T>({ result, error }: ApiBody<T>): T => {
   switch (error?.code) {
     case UNKNOWN_GROUP:
       throw new AppError('NOT_FOUND', { detail: 'No namespace of this fleet fits this group.' });
+    case PERMISSION_DENIED:
+      throw new AppError('FORBIDDEN', {
+        detail:
+          'The server API key of this aggregator is for another tenant only: name that tenant, or give SERVER_API_KEYS a key for all tenants.',
+      });
     case BAD_REQUEST:
       throw new AppError('MALFORMED_REQUEST', { detail: 'The gateway does not accept this.' });
     default:

@@ -1,3 +1,5 @@
+import { WebSocket } from 'ws';
+
 /** What a listener hears. */
 export interface TailEvents {
   /** The gateway has let us in. */
@@ -25,6 +27,10 @@ const JOIN_LIMIT_MS = 5_000;
 const CONNECT = 1;
 const SUBSCRIBE = 2;
 const PONG = '{}';
+/** The close code for a session that does not count at the host of the request. */
+const INVALID_TOKEN = 3500;
+const HOSTS_ADVICE =
+  'if the tenant has a host of its own, TENANT_HOSTS of this aggregator must name it, as that of the gateways does';
 
 /** Where to listen, as whom, and to what. */
 export interface TailPlan {
@@ -32,11 +38,16 @@ export interface TailPlan {
   readonly address: string;
   readonly token: string;
   readonly group: string;
+  /** The host at which sessions of the tenant count; undefined for a tenant without one. */
+  readonly host: string | undefined;
 }
 
 /** Listens to a group as any client would, over one socket. Disposing closes it. */
-export const openTail = ({ address, token, group }: TailPlan, events: TailEvents): Disposable => {
-  const socket = new WebSocket(`ws://${address}/connection/websocket`);
+export const openTail = ({ address, token, group, host }: TailPlan, events: TailEvents): Disposable => {
+  const socket = new WebSocket(
+    `ws://${address}/connection/websocket`,
+    host === undefined ? {} : { headers: { host } },
+  );
   let isOver = false;
   const end = (why: string): void => {
     if (isOver) return;
@@ -74,7 +85,10 @@ export const openTail = ({ address, token, group }: TailPlan, events: TailEvents
     }
   });
   socket.addEventListener('error', () => end('the gateway cannot be reached'));
-  socket.addEventListener('close', ({ code, reason }) => end(`closed: ${reason || 'no reason'} (${code})`));
+  socket.addEventListener('close', ({ code, reason }) => {
+    const advice = code === INVALID_TOKEN ? `: ${HOSTS_ADVICE}` : '';
+    end(`closed: ${reason || 'no reason'} (${code})${advice}`);
+  });
   return {
     [Symbol.dispose]: () => {
       isOver = true;

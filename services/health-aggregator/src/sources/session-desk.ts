@@ -5,13 +5,14 @@ import type { Upstream } from './upstream.ts';
 
 const NEWEST = 20;
 /** Sessions that are read for that, so that enough are left. */
-const LOOKED_AT = 100;
+const LOOKED_AT = '100';
 const OF_A_USER = '50';
 const LISTENER = 'muster-console';
 
 /** A session as the session service tells it, as far as operators look. */
 interface SessionBody {
   readonly id: string;
+  readonly tenant: string;
   readonly user_id: string | null;
   readonly kind: string;
   readonly label: string | null;
@@ -32,13 +33,19 @@ interface Page {
 
 /** Speaks with the session services. */
 export const createSessionDesk = ({ ask }: Upstream): SessionDesk => {
-  const page = async (path: string) => {
-    const { items, next } = await ask<Page>({ method: 'GET', path });
+  const page = async (query: Record<string, string>, tenant: string | undefined) => {
+    // In the query every text is safe; as a segment of a path `..` would address another resource.
+    const about = new URLSearchParams({
+      ...query,
+      state: 'live',
+      ...(tenant === undefined ? {} : { tenant }),
+    });
+    const { items, next } = await ask<Page>({ method: 'GET', path: `/v1/sessions?${about}` });
     return { devices: items.map(deviceOf), more: next !== null };
   };
   /** Those of people: the tools of the fleet sign in too, and would fill the list. */
-  const newest = async () => {
-    const { devices, more } = await page(`/v1/sessions?state=live&limit=${LOOKED_AT}`);
+  const newest = async (tenant: string | undefined) => {
+    const { devices, more } = await page({ limit: LOOKED_AT }, tenant);
     const others = devices.filter(({ user }) => !isOwnUser(user));
     return { devices: others.slice(0, NEWEST), more: more || others.length > NEWEST };
   };
@@ -53,12 +60,9 @@ export const createSessionDesk = ({ ask }: Upstream): SessionDesk => {
     find: async (query) => {
       switch (query.by) {
         case 'newest':
-          return newest();
+          return newest(query.tenant);
         case 'user':
-          // In the query every text is safe; as a segment of a path `..` would address another resource.
-          return page(
-            `/v1/sessions?${new URLSearchParams({ user_id: query.user, state: 'live', limit: OF_A_USER })}`,
-          );
+          return page({ user_id: query.user, limit: OF_A_USER }, query.tenant);
         case 'ids': {
           const found = await Promise.all(query.ids.map(one));
           return { devices: found.filter((session) => session !== undefined).map(deviceOf), more: false };
@@ -72,13 +76,14 @@ export const createSessionDesk = ({ ask }: Upstream): SessionDesk => {
       const pending = await ask<object | undefined>({ method: 'DELETE', path });
       return pending === undefined;
     },
-    openListener: (group) =>
+    openListener: ({ group, tenant }) =>
       ask({
         method: 'POST',
         path: '/v1/sessions',
         idempotencyKey: crypto.randomUUID(),
         body: {
           user_id: LISTENER,
+          tenant,
           transport: 'bearer',
           remember: false,
           policy: 'aal3',
@@ -91,6 +96,7 @@ export const createSessionDesk = ({ ask }: Upstream): SessionDesk => {
 
 const deviceOf = (session: SessionBody): DeviceView => ({
   id: session.id,
+  tenant: session.tenant,
   user: session.user_id,
   kind: session.kind,
   label: session.label,

@@ -72,8 +72,7 @@ export const createUpstream = (deps: UpstreamDeps): Upstream => {
       try {
         const response = await send(address, request, deps.headers);
         if (response.ok) return (await jsonOf(response)) as T;
-        cause = refusalOf(response.status, deps);
-        await response.body?.cancel();
+        cause = refusalOf(response.status, await detailOf(response), deps);
       } catch (error) {
         cause = error;
       }
@@ -111,14 +110,20 @@ const jsonOf = async (response: Response): Promise<unknown> => {
   return text === '' ? undefined : JSON.parse(text);
 };
 
-/** What a refusal means for the operator; undefined when the next instance may do better. */
-const refusalOf = (status: number, { service, variable, log }: UpstreamDeps): unknown => {
+/** Why a request was refused, where the service says it. */
+const detailOf = async (response: Response): Promise<string> => {
+  const { detail } = ((await response.json().catch(() => undefined)) ?? {}) as { detail?: unknown };
+  return typeof detail === 'string' ? detail : '';
+};
+
+/** What a refusal means for the operator; an `Error` that is no `AppError` when the next instance may do better. */
+const refusalOf = (status: number, detail: string, { service, variable, log }: UpstreamDeps): unknown => {
   if (status === 404) return new AppError('NOT_FOUND', { detail: 'There is nothing of this name.' });
   if (status === 401 || status === 403) {
     log.error({ of: service, status, variable }, 'operator.key_refused');
     // Our key is wrong, not the operator's: that is no 401.
     return new AppError('OVERLOADED', {
-      detail: `The ${service} refuses the key of this aggregator: check ${variable}.`,
+      detail: `The ${service} refuses the key of this aggregator: check ${variable}.${detail && ` It says: ${detail}`}`,
       retryAfterS: RETRY_AFTER_S,
     });
   }

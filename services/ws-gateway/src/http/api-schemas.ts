@@ -21,6 +21,9 @@ const tenant = z
   .describe(
     'whose groups, users and connections; default: that of the key, else `default`. A key of a tenant may name no other',
   );
+const tenantOfTarget = tenant.describe(
+  'whose users and connections; default: that of the key, else `default` for a user, and any for a `client` or `session`',
+);
 const tenants = z
   .union([tenant.unwrap(), z.literal('*')])
   .optional()
@@ -48,6 +51,7 @@ const message = {
 };
 
 const target = {
+  tenant: tenantOfTarget,
   user: z.string().optional(),
   client: z.string().optional(),
   session: z.string().optional(),
@@ -63,7 +67,6 @@ export const API_BODIES = {
     delta: z.boolean().optional(),
   }),
   subscribe: z.object({
-    tenant,
     ...target,
     channel: group,
     info: json.optional().describe('what others in the group see of the client'),
@@ -81,16 +84,14 @@ export const API_BODIES = {
       .optional()
       .describe('options of the group that differ for these clients'),
   }),
-  send: z.object({ tenant, ...target, data: json }),
+  send: z.object({ ...target, data: json }),
   refresh: z.object({
-    tenant,
     ...target,
     expired: z.boolean().optional().describe('ends the connections at once; clients connect again'),
     expire_at: count.optional().describe('s since 1970; 0 for as long as the credential is good'),
   }),
-  unsubscribe: z.object({ tenant, ...target, channel: z.string().optional().describe('empty for all') }),
+  unsubscribe: z.object({ ...target, channel: z.string().optional().describe('empty for all') }),
   disconnect: z.object({
-    tenant,
     ...target,
     whitelist: z.array(z.string()).optional().describe('clients that stay'),
     disconnect: z
@@ -111,10 +112,12 @@ export const API_BODIES = {
     reverse: z.boolean().optional().describe('newest first'),
   }),
   history_remove: z.object({ tenant, channel: group }),
-  channels: z.object({ tenant, pattern: z.string().max(255).optional().describe('with * and ?') }),
+  channels: z.object({ tenant: tenants, pattern: z.string().max(255).optional().describe('with * and ?') }),
   connections: z.object({
-    tenant: tenants,
     ...target,
+    tenant: tenants.describe(
+      'default: as in `disconnect` when a `client` or `session` is named; `*` for all tenants',
+    ),
     channel: z.string().optional().describe('only members of this group'),
     limit: z.int().min(0).max(10_000).optional().describe('default 1000'),
   }),
@@ -162,7 +165,15 @@ export const API_RESULTS: Readonly<Record<keyof typeof API_BODIES, z.ZodType>> =
   presence_stats: z.object({ num_clients: count, num_users: count }),
   history: z.object({ publications: z.array(publication), offset: count, epoch: z.string() }),
   history_remove: nothing,
-  channels: z.object({ channels: z.record(z.string(), z.object({ num_clients: count })) }),
+  channels: z.object({
+    channels: z.record(
+      z.string(),
+      z.object({
+        num_clients: count,
+        tenants: z.record(z.string(), count).optional().describe('with `tenant: "*"`: clients by tenant'),
+      }),
+    ),
+  }),
   connections: z.object({
     connections: z.array(
       z.object({
@@ -181,6 +192,7 @@ export const API_RESULTS: Readonly<Record<keyof typeof API_BODIES, z.ZodType>> =
     gateways: count,
   }),
   info: z.object({
+    tenant: z.string().optional().describe('the only tenant that is counted; none: all'),
     nodes: z.array(
       z.object({
         uid: z.string(),

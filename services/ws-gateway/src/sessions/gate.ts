@@ -15,7 +15,7 @@ export interface GateDeps extends VerdictDeps {
   readonly tickets: Pick<TicketStore, 'redeem'>;
   /** Tokens of the application, and clients without any. */
   readonly strangers: Strangers;
-  readonly tenantHosts: TenantHosts;
+  readonly tenantHosts: Omit<TenantHosts, 'hostOf'>;
   /** Everybody may do everything; for development. */
   readonly isInsecure: boolean;
   /** Counts verdicts by where they came from. */

@@ -19,7 +19,7 @@ export type TokenResult =
 export interface StrangersDeps {
   readonly clock: Clock;
   readonly verifier: TokenVerifier;
-  readonly tenantHosts: TenantHosts;
+  readonly tenantHosts: Omit<TenantHosts, 'hostOf'>;
   /** Clients may come in without any credential, and with tokens that name no user. */
   readonly allowsAnonymous: boolean;
   /** Everybody may do everything; for development. */

@@ -7,6 +7,12 @@ export type DeskAnswer<T> =
 
 const LIMIT_MS = 8_000;
 
+/** A path of the aggregator with the parameters that are not empty. */
+export const pathWith = (path: string, query: Readonly<Record<string, string>>): string => {
+  const given = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== ''));
+  return given.size === 0 ? path : `${path}?${given}`;
+};
+
 /** Asks the aggregator as the operator of this tab. Never rejects. A refused token is forgotten. */
 export const askDesk = async <T>(path: string, init: RequestInit = {}): Promise<DeskAnswer<T>> => {
   try {

@@ -68,6 +68,44 @@ export const Silent = ({ gateways }: { gateways: readonly string[] | null | unde
   );
 };
 
+/** The field for a tenant, in the form of a page. */
+export const TenantField = ({
+  label = 'Tenant',
+  value,
+  onInput,
+}: {
+  label?: string;
+  value: string;
+  onInput: (text: string) => void;
+}) => (
+  <label class="tenant">
+    <span class="label">{label}</span>
+    <input
+      name="tenant"
+      autocomplete="off"
+      autocapitalize="off"
+      spellcheck={false}
+      maxLength={64}
+      placeholder="default"
+      value={value}
+      onInput={(event) => onInput(event.currentTarget.value)}
+    />
+  </label>
+);
+
+/** Says that the aggregator can see one tenant only; nothing when it can see all. */
+export const OneTenant = ({ tenant }: { tenant: string | null | undefined }) =>
+  tenant == null ? null : (
+    <p class="notice" role="status">
+      The server API key of this aggregator is for the tenant {tenant}: groups and sockets of other tenants
+      are not shown.
+    </p>
+  );
+
+/** A tenant in the name of something; nothing for the default one. */
+export const inTenant = (tenant: string): string =>
+  tenant === '' || tenant === 'default' ? '' : ` (${tenant})`;
+
 /** A sentence about what went wrong; nothing when nothing did. */
 export const Trouble = ({ why }: { why: string }) =>
   why === '' ? null : (

@@ -1,5 +1,6 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
+import type { GroupAddress } from '../../core/operator-ports.ts';
 import { Sparkline } from '../fleet/sparkline.tsx';
 import { count } from '../format.ts';
 import { operatorToken } from '../operator.ts';
@@ -12,18 +13,19 @@ import { clearTail, stopTail } from './tail.ts';
 import { Tail } from './tail-view.tsx';
 
 /** One group in full. */
-export const Group = ({ name }: { name: string }) => {
+export const Group = ({ name, tenant }: { name: string; tenant: string }) => {
+  const address = { group: name, tenant };
   useEffect(() => {
     forgetGroup();
     clearTail();
     return stopTail;
-  }, [name]);
-  usePoll(`${name} ${operatorToken.value}`, (isCurrent) => lookAtGroup(name, isCurrent));
+  }, [name, tenant]);
+  usePoll(`${name} ${tenant} ${operatorToken.value}`, (isCurrent) => lookAtGroup(address, isCurrent));
   const now = facts.value;
   return (
     <article class="group" data-group={name}>
       <p>
-        <a class="quiet" href={linkTo('groups')}>
+        <a class="quiet" href={linkTo('groups', '', tenant)}>
           All groups
         </a>
       </p>
@@ -32,8 +34,8 @@ export const Group = ({ name }: { name: string }) => {
       {now && <Numbers now={now} />}
       {now && <Gateways now={now} />}
       <div class="group-talk">
-        <Tail name={name} />
-        <Publish name={name} />
+        <Tail address={address} />
+        <Publish address={address} />
       </div>
       {now && now.sockets.length > 0 && (
         <section class="members" aria-labelledby="members-title">
@@ -108,13 +110,13 @@ const Gateways = ({ now: { byGateway, members, silent } }: { now: GroupFacts }) 
   </section>
 );
 
-const Publish = ({ name }: { name: string }) => {
+const Publish = ({ address }: { address: GroupAddress }) => {
   const text = useSignal('');
   const result = useSignal<{ ok: boolean; said: string } | undefined>(undefined);
   const submit = async (): Promise<void> => {
     const given = text.value.trim();
     if (given === '') return;
-    result.value = await publish(name, given);
+    result.value = await publish(address, given);
     if (result.value.ok) text.value = '';
   };
   return (

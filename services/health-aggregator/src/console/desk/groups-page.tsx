@@ -3,25 +3,25 @@ import { useEffect } from 'preact/hooks';
 import { count } from '../format.ts';
 import { operatorToken } from '../operator.ts';
 import { linkTo, place } from '../place.ts';
-import { Desk, Silent, Trouble } from './desk.tsx';
+import { Desk, inTenant, OneTenant, Silent, TenantField, Trouble } from './desk.tsx';
 import { Group } from './group.tsx';
-import { attention, type GroupList, list, lookForGroups, trouble } from './groups.ts';
+import { attention, type GroupList, groupKey, list, lookForGroups, trouble } from './groups.ts';
 import { usePoll } from './poll.ts';
 
 /** Groups with their members; one of them in full, with a tail and a line to publish. */
 export const GroupsPage = () => {
-  const { about } = place.value;
+  const { about, tenant } = place.value;
   return about === '' ? (
     <Desk key="" title="What is being said." lede="Every group that has members, the largest first.">
       <Groups />
     </Desk>
   ) : (
     <Desk
-      key={about}
-      title={about}
+      key={`${tenant} ${about}`}
+      title={about + inTenant(tenant)}
       lede="A group: its members by gateway, and what is said in it. Listen as it comes, or say something."
     >
-      <Group name={about} />
+      <Group name={about} tenant={tenant} />
     </Desk>
   );
 };
@@ -29,7 +29,14 @@ export const GroupsPage = () => {
 const Groups = () => {
   const pattern = useSignal('');
   const typed = pattern.value.trim();
-  usePoll(`${typed} ${operatorToken.value}`, (isCurrent) => lookForGroups(typed, isCurrent));
+  const typedTenant = useSignal(place.value.tenant);
+  const tenant = typedTenant.value.trim();
+  useEffect(() => {
+    typedTenant.value = place.value.tenant;
+  }, [place.value.tenant]);
+  usePoll(`${typed} ${tenant} ${operatorToken.value}`, (isCurrent) =>
+    lookForGroups({ pattern: typed, tenant }, isCurrent),
+  );
   useEffect(() => {
     trouble.value = '';
   }, []);
@@ -52,9 +59,17 @@ const Groups = () => {
             }}
           />
         </label>
-        <Open name={typed} />
+        <TenantField
+          label="Tenant (* for all)"
+          value={typedTenant.value}
+          onInput={(text) => {
+            typedTenant.value = text;
+          }}
+        />
+        <Open name={typed} tenant={tenant} />
       </form>
       <Trouble why={trouble.value} />
+      <OneTenant tenant={all?.onlyTenant} />
       <Silent gateways={all?.silent} />
       <p class="summary quiet" role="status">
         {all ? summaryOf(all) : ''}
@@ -65,9 +80,9 @@ const Groups = () => {
 };
 
 /** A group without members is not in the list, yet it can be listened to. */
-const Open = ({ name }: { name: string }) =>
-  name === '' || /[*?]/.test(name) ? null : (
-    <a class="as-button" href={linkTo('groups', name)}>
+const Open = ({ name, tenant }: { name: string; tenant: string }) =>
+  name === '' || /[*?]/.test(name) || tenant === '*' ? null : (
+    <a class="as-button" href={linkTo('groups', name, tenant)}>
       Open “{name}”
     </a>
   );
@@ -84,9 +99,9 @@ const Table = ({ items }: { items: GroupList['items'] }) => {
   const most = Math.max(...items.map(({ members }) => members));
   return (
     <ul class="group-list" {...attention.handlers}>
-      {items.map(({ group, members }) => (
-        <li key={group} data-group={group}>
-          <a href={linkTo('groups', group)}>{group}</a>
+      {items.map(({ group, tenant, members }) => (
+        <li key={groupKey({ group, tenant })} data-group={group}>
+          <a href={linkTo('groups', group, tenant)}>{group + inTenant(tenant)}</a>
           <svg class="share" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">
             <rect width={(100 * members) / most} height="6" rx="1" />
           </svg>

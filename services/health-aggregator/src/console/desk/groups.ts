@@ -1,19 +1,21 @@
 import { signal } from '@preact/signals';
-import type { GroupPosition, SocketView } from '../../core/operator-ports.ts';
+import type { GroupAddress, GroupMembers, GroupPosition, SocketView } from '../../core/operator-ports.ts';
 import { Attention, keepOrder } from '../stable-order.ts';
-import { askDesk } from './api.ts';
+import { askDesk, pathWith } from './api.ts';
 
 /** The groups that have members. */
 export interface GroupList {
-  readonly items: readonly { readonly group: string; readonly members: number }[];
+  readonly items: readonly GroupMembers[];
   readonly total: number;
   /** Gateways that did not answer: their members are not counted. */
   readonly silent: readonly string[];
+  readonly onlyTenant: string | null;
 }
 
 /** One group. */
 export interface GroupFacts {
   readonly group: string;
+  readonly tenant: string;
   /** Null when none is known and somebody did not answer. */
   readonly members: number | null;
   readonly silent: readonly string[];
@@ -50,19 +52,29 @@ export const forgetGroup = (): void => {
   trouble.value = '';
 };
 
-export const lookForGroups = async (pattern: string, isCurrent: () => boolean): Promise<void> => {
-  const answer = await askDesk<GroupList>(`/v1/operator/groups?pattern=${encodeURIComponent(pattern)}`);
+/** The path of a group; an empty tenant is the default of the aggregator. */
+export const groupPath = ({ group, tenant }: GroupAddress, below = ''): string =>
+  pathWith(`/v1/operator/groups/${encodeURIComponent(group)}${below}`, { tenant });
+
+/** What tells groups of several tenants apart. */
+export const groupKey = ({ group, tenant }: GroupAddress): string => `${tenant} ${group}`;
+
+export const lookForGroups = async (
+  query: { readonly pattern: string; readonly tenant: string },
+  isCurrent: () => boolean,
+): Promise<void> => {
+  const answer = await askDesk<GroupList>(pathWith('/v1/operator/groups', query));
   if (!isCurrent()) return;
   trouble.value = answer.ok ? '' : answer.why;
   if (!answer.ok) return;
   const before = list.value?.items ?? [];
   const { items } = answer.data;
-  const stable = attention.isThere ? keepOrder(before, items, ({ group }) => group) : items;
+  const stable = attention.isThere ? keepOrder(before, items, groupKey) : items;
   list.value = { ...answer.data, items: stable };
 };
 
-export const lookAtGroup = async (group: string, isCurrent: () => boolean): Promise<void> => {
-  const answer = await askDesk<GroupFacts>(`/v1/operator/groups/${encodeURIComponent(group)}`);
+export const lookAtGroup = async (group: GroupAddress, isCurrent: () => boolean): Promise<void> => {
+  const answer = await askDesk<GroupFacts>(groupPath(group));
   if (!isCurrent()) return;
   trouble.value = answer.ok ? '' : answer.why;
   if (!answer.ok) return;
@@ -82,11 +94,11 @@ const measure = (position: GroupPosition | null): void => {
 };
 
 /** Publishes text: JSON as it is, everything else as a string. Answers what came of it. */
-export const publish = async (group: string, text: string): Promise<{ ok: boolean; said: string }> => {
-  const answer = await askDesk<{ position: GroupPosition | null }>(
-    `/v1/operator/groups/${encodeURIComponent(group)}/publications`,
-    { method: 'POST', body: JSON.stringify({ data: dataOf(text) }) },
-  );
+export const publish = async (group: GroupAddress, text: string): Promise<{ ok: boolean; said: string }> => {
+  const answer = await askDesk<{ position: GroupPosition | null }>(groupPath(group, '/publications'), {
+    method: 'POST',
+    body: JSON.stringify({ data: dataOf(text) }),
+  });
   if (!answer.ok) return { ok: false, said: answer.why };
   const { position } = answer.data;
   return { ok: true, said: position ? `Published as number ${position.offset}.` : 'Published.' };

@@ -7,7 +7,7 @@ import { Glyph } from '../glyph.tsx';
 import { operatorToken } from '../operator.ts';
 import { goTo, linkTo, place } from '../place.ts';
 import type { Tone } from '../words.ts';
-import { Desk, Silent, Trouble } from './desk.tsx';
+import { Desk, inTenant, OneTenant, Silent, TenantField, Trouble } from './desk.tsx';
 import { usePoll } from './poll.ts';
 import {
   attention,
@@ -35,17 +35,19 @@ export const SessionsPage = () => (
 );
 
 const Search = () => {
-  const { about } = place.value;
+  const { about, tenant } = place.value;
   const text = useSignal(about);
+  const typedTenant = useSignal(tenant);
   useEffect(() => {
     text.value = about;
-  }, [about]);
+    typedTenant.value = tenant;
+  }, [about, tenant]);
   return (
     <form
       class="bar find"
       onSubmit={(event) => {
         event.preventDefault();
-        goTo('sessions', text.value.trim());
+        goTo('sessions', text.value.trim(), typedTenant.value.trim());
       }}
     >
       <label>
@@ -63,6 +65,12 @@ const Search = () => {
           }}
         />
       </label>
+      <TenantField
+        value={typedTenant.value}
+        onInput={(typed) => {
+          typedTenant.value = typed;
+        }}
+      />
       <button type="submit" class="primary">
         Find
       </button>
@@ -71,16 +79,19 @@ const Search = () => {
 };
 
 const Results = () => {
-  const { about } = place.value;
-  useEffect(forget, [about, operatorToken.value]);
-  usePoll(`${about} ${operatorToken.value}`, (isCurrent) => look(about, isCurrent));
+  const { about, tenant } = place.value;
+  useEffect(forget, [about, tenant, operatorToken.value]);
+  usePoll(`${about} ${tenant} ${operatorToken.value}`, (isCurrent) =>
+    look({ find: about, tenant }, isCurrent),
+  );
   const all = found.value;
   return (
     <div class="found" aria-busy={all === undefined && trouble.value === ''} {...attention.handlers}>
       <Trouble why={trouble.value} />
+      <OneTenant tenant={all?.onlyTenant} />
       <Silent gateways={all?.silent} />
       <p class="summary quiet" role="status">
-        {all ? summaryOf(about, all) : ''}
+        {all ? summaryOf({ about, tenant }, all) : ''}
       </p>
       {all?.items.map((device) => (
         <DeviceCard key={device.id} device={device} />
@@ -90,14 +101,19 @@ const Results = () => {
   );
 };
 
-const summaryOf = (about: string, { items, more, silent }: Found): string => {
+const summaryOf = (
+  { about, tenant }: { readonly about: string; readonly tenant: string },
+  { items, more, silent }: Found,
+): string => {
+  const where = tenant === '' ? '' : ` in the tenant ${tenant}`;
   const sockets = items.reduce((sum, device) => sum + (device.sockets?.length ?? 0), 0);
   const isUnknown = items.some((device) => device.sockets === null) || silent === null;
   const atLeast = sockets === 0 ? 'live sockets unknown' : `at least ${plural(sockets, 'live socket')}`;
   const told = isUnknown || silent.length > 0 ? atLeast : plural(sockets, 'live socket');
   const what = `${plural(items.length, 'device')}, ${told}`;
-  if (about === '') return items.length === 0 ? 'Nobody is signed in.' : `The newest ${what}.`;
-  if (items.length === 0) return `No live session of “${about}”.`;
+  if (about === '')
+    return items.length === 0 ? `Nobody is signed in${where}.` : `The newest ${what}${where}.`;
+  if (items.length === 0) return `No live session of “${about}”${where}.`;
   return `${what}${more ? '; there are more' : ''}.`;
 };
 
@@ -113,7 +129,12 @@ const DeviceCard = ({ device }: { device: Device }) => {
         <div>
           <h2>{name}</h2>
           <p class="quiet">
-            {device.user === null ? 'a guest' : <a href={linkTo('sessions', device.user)}>{device.user}</a>}
+            {device.user === null ? (
+              'a guest'
+            ) : (
+              <a href={linkTo('sessions', device.user, device.tenant)}>{device.user}</a>
+            )}
+            {inTenant(device.tenant)}
             {' · '}
             <code title={device.id}>{device.id.slice(0, 8)}</code>
             {` · signed in ${shortAge(Date.now() - Date.parse(device.createdAt))} ago`}

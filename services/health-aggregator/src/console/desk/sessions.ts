@@ -1,7 +1,7 @@
 import { signal } from '@preact/signals';
 import type { DeviceView, SocketView } from '../../core/operator-ports.ts';
 import { Attention, keepOrder } from '../stable-order.ts';
-import { askDesk } from './api.ts';
+import { askDesk, pathWith } from './api.ts';
 
 /** A session with its sockets; null while no gateway can tell. */
 export type Device = DeviceView & { readonly sockets: readonly SocketView[] | null };
@@ -14,6 +14,7 @@ export interface Found {
   readonly gateways: number | null;
   /** Gateways that did not answer; null when none can tell. */
   readonly silent: readonly string[] | null;
+  readonly onlyTenant: string | null;
 }
 
 /** How signing out goes. */
@@ -34,7 +35,7 @@ export const trouble = signal('');
 /** Devices that were signed out here; they stay in sight until the next search. */
 export const farewells = signal<ReadonlyMap<string, Farewell>>(new Map());
 
-const pathOf = (find: string): string => `/v1/operator/sessions?find=${encodeURIComponent(find)}`;
+const pathOf = (find: string, tenant = ''): string => pathWith('/v1/operator/sessions', { find, tenant });
 
 /** Forgets what the last search found. */
 export const forget = (): void => {
@@ -43,9 +44,12 @@ export const forget = (): void => {
   trouble.value = '';
 };
 
-/** Asks for a user, a guest, a session by its id, or the newest. */
-export const look = async (find: string, isCurrent: () => boolean): Promise<void> => {
-  const answer = await askDesk<Found>(pathOf(find));
+/** Asks for a user or a guest of a tenant, a session by its id, or the newest. */
+export const look = async (
+  { find, tenant }: { readonly find: string; readonly tenant: string },
+  isCurrent: () => boolean,
+): Promise<void> => {
+  const answer = await askDesk<Found>(pathOf(find, tenant));
   if (!isCurrent()) return;
   trouble.value = answer.ok ? '' : answer.why;
   if (answer.ok) found.value = withGone(answer.data);

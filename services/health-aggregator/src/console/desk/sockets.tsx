@@ -1,6 +1,7 @@
 import type { SocketView } from '../../core/operator-ports.ts';
 import { shortAge } from '../format.ts';
 import { linkTo } from '../place.ts';
+import { inTenant } from './desk.tsx';
 
 const SHOWN_GROUPS = 8;
 const UNITS = ['B', 'KB', 'MB'] as const;
@@ -42,7 +43,7 @@ export const Sockets = ({
             </td>
           ) : (
             <td data-label="Groups">
-              <Groups groups={socket.groups} />
+              <Groups groups={socket.groups} tenant={socket.tenant} />
             </td>
           )}
           <td class="number" data-label="Open for">
@@ -59,19 +60,19 @@ export const Sockets = ({
 );
 
 const User = ({ socket: { user, session, tenant } }: { socket: SocketView }) => {
-  const where = tenant === 'default' ? '' : ` (${tenant})`;
+  const where = inTenant(tenant);
   if (session === '') return <>{(user || 'nobody') + where}</>;
   return <a href={linkTo('sessions', session)}>{(user || session.slice(0, 8)) + where}</a>;
 };
 
-const Groups = ({ groups }: { groups: readonly string[] }) => {
+const Groups = ({ groups, tenant }: { groups: readonly string[]; tenant: string }) => {
   if (groups.length === 0) return <span class="quiet">none</span>;
   return (
     <>
       {groups.slice(0, SHOWN_GROUPS).map((group, index) => (
         <span key={group}>
           {index > 0 ? ', ' : ''}
-          <a href={linkTo('groups', group)}>{group}</a>
+          <a href={linkTo('groups', group, tenant)}>{group}</a>
         </span>
       ))}
       {groups.length > SHOWN_GROUPS && <span class="quiet"> and {groups.length - SHOWN_GROUPS} more</span>}

@@ -1,12 +1,13 @@
 import { useSignalEffect } from '@preact/signals';
 import { useRef } from 'preact/hooks';
+import type { GroupAddress } from '../../core/operator-ports.ts';
 import { lines, listening, startTail, stopTail, type TailLine } from './tail.ts';
 
 const MAX_TEXT = 2_000;
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 
 /** What is said in a group, as it comes. */
-export const Tail = ({ name }: { name: string }) => {
+export const Tail = ({ address }: { address: GroupAddress }) => {
   const box = useRef<HTMLOListElement>(null);
   useSignalEffect(() => {
     if (lines.value.length === 0) return;
@@ -20,7 +21,7 @@ export const Tail = ({ name }: { name: string }) => {
         <p class="quiet" role="status" data-listening={now.is}>
           {now.is === 'on' ? `listening through ${now.gateway}` : now.is === 'joining' ? 'joining…' : ''}
         </p>
-        <button type="button" onClick={() => (now.is === 'off' ? startTail(name) : stopTail())}>
+        <button type="button" onClick={() => (now.is === 'off' ? startTail(address) : stopTail())}>
           {now.is === 'off' ? 'Listen' : 'Stop'}
         </button>
       </header>
@@ -30,7 +31,7 @@ export const Tail = ({ name }: { name: string }) => {
         </p>
       ) : (
         // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolling region must be reachable by keyboard.
-        <ol class="talk" ref={box} aria-label={`Publications of ${name}`} tabIndex={0}>
+        <ol class="talk" ref={box} aria-label={`Publications of ${address.group}`} tabIndex={0}>
           {lines.value.map((line) => (
             <Line key={line.key} line={line} />
           ))}

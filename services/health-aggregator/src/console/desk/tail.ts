@@ -1,6 +1,8 @@
 import { signal } from '@preact/signals';
+import type { GroupAddress } from '../../core/operator-ports.ts';
 import { fetchAsOperator, refusalOf } from './api.ts';
 import { eventsOf } from './event-text.ts';
+import { groupPath } from './groups.ts';
 
 /** A line of the tail: a publication, or a remark of the page itself. */
 export type TailLine =
@@ -49,7 +51,7 @@ export const clearTail = (): void => {
 };
 
 /** Listens to a group until it is stopped; a connection that is lost is tried again. */
-export const startTail = (group: string): void => {
+export const startTail = (group: GroupAddress): void => {
   stopTail();
   const mine = new AbortController();
   current = mine;
@@ -67,8 +69,8 @@ export const startTail = (group: string): void => {
 };
 
 /** Answers why it ended; undefined when trying again is in vain. */
-const listen = async (group: string, signal: AbortSignal): Promise<string | undefined> => {
-  const response = await fetchAsOperator(`/v1/operator/groups/${encodeURIComponent(group)}/tail`, { signal });
+const listen = async (group: GroupAddress, signal: AbortSignal): Promise<string | undefined> => {
+  const response = await fetchAsOperator(groupPath(group, '/tail'), { signal });
   if (!response.ok || !response.body) {
     const why = await refusalOf(response);
     if (response.status >= 500) return why;

@@ -58,11 +58,14 @@ export interface ServerApi {
   readonly methods: readonly string[];
 }
 
-/** A method: its checked parameters and the tenant that it is about in, the JSON text of its result out. */
-export type ApiMethod = (params: Params, tenant: string) => Promise<string>;
+/**
+ * A method: its checked parameters and the tenant that it is about in, the JSON text of its result out. `reach` is the
+ * tenant that the key or the call names, else `*`: what the caller may reach by an id, which is unique in all tenants.
+ */
+export type ApiMethod = (params: Params, tenant: string, reach: string) => Promise<string>;
 
 /** Methods that can answer for all tenants at once. */
-const OVER_TENANTS = new Set(['connections', 'info']);
+const OVER_TENANTS = new Set(['channels', 'connections', 'info']);
 
 const BATCH = 'batch';
 /** Bytes of publications in one answer of `history`; it holds fewer then, and the caller asks on from the last. */
@@ -89,10 +92,12 @@ export const createServerApi = (deps: ApiDeps, onFault: (error: unknown) => void
       if (tenant === EVERY_TENANT && !OVER_TENANTS.has(method))
         throw params.bad('tenant', 'must name one tenant');
       // Calls of a batch may name tenants of their own, unless the key or the batch names one.
-      const isNamed = ofKey !== undefined || params.has('tenant');
+      const isNamed = ofKey !== undefined || params.text('tenant') !== '';
       const budget = newBudget();
       const inner: ServerApi['call'] = (name, its, by) => call(name, its, { ...by, observe, budget });
-      const json = run?.(params, tenant) ?? batch(inner, params, isNamed ? tenant : undefined);
+      const json =
+        run?.(params, tenant, isNamed ? tenant : EVERY_TENANT) ??
+        batch(inner, params, isNamed ? tenant : undefined);
       return { ok: true, json: await json };
     } catch (error) {
       return { ok: false, ...faultOf(error, onFault) };

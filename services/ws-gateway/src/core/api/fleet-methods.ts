@@ -1,13 +1,12 @@
 import { maySendClose } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
-import { DEFAULT_TENANT } from '@muster/protocol/ids';
 import type { SubscribeOrder } from '../connections.ts';
 import { MAX_GLOB_LENGTH, matchesGlob } from '../glob.ts';
 import type { SubscriptionOverride } from '../ports.ts';
 import { MAX_INFO_BYTES } from '../size-check.ts';
 import type { ApiDeps, ApiMethod } from './api.ts';
-import { type ConnectionView, FORCE_DISCONNECT, type Order, type Target } from './orders.ts';
+import { type ConnectionView, FORCE_DISCONNECT, type GroupSize, type Order, type Target } from './orders.ts';
 import { badRequest, EVERY_TENANT, type Params, requireOptions } from './params.ts';
 import { visitInSlices } from './turns.ts';
 
@@ -44,44 +43,45 @@ export const fleetMethods = ({
     return JSON.stringify({ clients, gateways: answers.length });
   };
   return {
-    disconnect: async (params, tenant) => {
+    disconnect: async (params, tenant, reach) => {
       const { code, reason } = disconnectOf(params.object('disconnect'));
       return counted({
         do: 'disconnect',
-        target: targetOf(params, tenant, params.ids('whitelist')),
+        target: targetOf(params, { tenant, reach }, params.ids('whitelist')),
         code,
         reason,
       });
     },
-    subscribe: async (params, tenant) => {
+    subscribe: async (params, tenant, reach) => {
       const group = params.group();
       requireOptions({ namespaces }, group);
-      const target = targetOf(params, tenant);
+      const target = targetOf(params, { tenant, reach });
       return counted({ do: 'subscribe', target, group, ...subscribeOrder(params, bounded) });
     },
-    send: async (params, tenant) =>
-      counted({ do: 'send', target: targetOf(params, tenant), data: bounded(params, 'data') }),
-    refresh: async (params, tenant) => {
+    send: async (params, tenant, reach) =>
+      counted({ do: 'send', target: targetOf(params, { tenant, reach }), data: bounded(params, 'data') }),
+    refresh: async (params, tenant, reach) => {
       const expireAt = params.integer('expire_at');
       if (expireAt < 0) throw params.bad('expire_at', 'must not be negative');
       const when = expireAt === 0 ? {} : { expiresAt: expireAt * 1_000 };
       return counted({
         do: 'refresh',
-        target: targetOf(params, tenant),
+        target: targetOf(params, { tenant, reach }),
         expired: params.flag('expired'),
         ...when,
       });
     },
-    unsubscribe: async (params, tenant) => {
+    unsubscribe: async (params, tenant, reach) => {
       const group = params.text('channel') === '' ? '' : params.group();
-      return counted({ do: 'unsubscribe', target: targetOf(params, tenant), group });
+      return counted({ do: 'unsubscribe', target: targetOf(params, { tenant, reach }), group });
     },
-    connections: async (params, tenant) => {
+    connections: async (params, tenant, reach) => {
       const limit = params.integer('limit') || DEFAULT_CONNECTIONS;
       if (limit < 0 || limit > MAX_CONNECTIONS_LISTED)
         throw params.bad('limit', `must be 0 to ${MAX_CONNECTIONS_LISTED}`);
       const group = params.text('channel') === '' ? '' : params.group();
-      const answers = await ask({ do: 'connections', target: optionalTarget(params, tenant), group, limit });
+      const target = optionalTarget(params, { tenant, reach });
+      const answers = await ask({ do: 'connections', target, group, limit });
       const connections = answers.flatMap((some) => (Array.isArray(some) ? (some as ConnectionView[]) : []));
       return JSON.stringify({ connections: connections.slice(0, limit), gateways: answers.length });
     },
@@ -89,21 +89,46 @@ export const fleetMethods = ({
       const pattern = params.text('pattern');
       if (pattern.length > MAX_GLOB_LENGTH)
         throw badRequest(`\`pattern\` is longer than ${MAX_GLOB_LENGTH} characters`);
-      const counts = new Map<string, number>();
-      for (const groups of await ask({ do: 'channels', pattern, tenant })) {
-        await visitInSlices(groups as [string, number][], SLICE, ([name, size]) => {
+      const groups = new Map<string, GroupCount>();
+      for (const answer of await ask({ do: 'channels', pattern, tenant })) {
+        await visitInSlices(answer as GroupSize[], SLICE, ([name, size, of]) => {
           // A gateway of an older version answers with all its groups.
-          if (matchesGlob(pattern, name)) counts.set(name, (counts.get(name) ?? 0) + size);
+          if (matchesGlob(pattern, name)) addGroup(groups, name, size, of);
         });
       }
-      const members = [...counts].map(([name, count]) => `${JSON.stringify(name)}:{"num_clients":${count}}`);
-      return `{"channels":{${members.join(',')}}}`;
+      return `{"channels":${jsonOfGroups(groups, tenant === EVERY_TENANT)}}`;
     },
-    info: async (params, tenant) => {
-      const of = params.has('tenant') || tenant !== DEFAULT_TENANT ? tenant : EVERY_TENANT;
-      return JSON.stringify({ nodes: await ask({ do: 'info', tenant: of }) });
+    info: async (_params, _tenant, reach) => {
+      const nodes = await ask({ do: 'info', tenant: reach });
+      return JSON.stringify(reach === EVERY_TENANT ? { nodes } : { nodes, tenant: reach });
     },
   };
+};
+
+/** Members of the groups of one name: in all, and by tenant as far as gateways say it. */
+interface GroupCount {
+  total: number;
+  readonly byTenant: Map<string, number>;
+}
+
+const addGroup = (
+  groups: Map<string, GroupCount>,
+  name: string,
+  size: number,
+  tenant: string | undefined,
+): void => {
+  const count = groups.get(name) ?? { total: 0, byTenant: new Map<string, number>() };
+  groups.set(name, count);
+  count.total += size;
+  if (tenant !== undefined) count.byTenant.set(tenant, (count.byTenant.get(tenant) ?? 0) + size);
+};
+
+const jsonOfGroups = (groups: ReadonlyMap<string, GroupCount>, isByTenant: boolean): string => {
+  const member = ([name, { total, byTenant }]: [string, GroupCount]): string => {
+    const tenants = isByTenant ? `,"tenants":${JSON.stringify(Object.fromEntries(byTenant))}` : '';
+    return `${JSON.stringify(name)}:{"num_clients":${total}${tenants}}`;
+  };
+  return `{${[...groups].map(member).join(',')}}`;
 };
 
 /** How a back end wants somebody to be in a group. */
@@ -144,20 +169,33 @@ const overrideOf = (given: Params): SubscriptionOverride =>
   );
 
 /** Who is meant; somebody must be named. */
-const targetOf = (params: Params, tenant: string, except: readonly string[] = []): Target => {
-  const target = optionalTarget(params, tenant, except);
+const targetOf = (params: Params, scope: TargetScope, except: readonly string[] = []): Target => {
+  const target = optionalTarget(params, scope, except);
   const isNamed = target.user !== undefined || target.client !== undefined || target.session !== undefined;
   if (!isNamed) throw params.missing('user, client or session');
   return target;
 };
 
-const optionalTarget = (params: Params, tenant: string, except: readonly string[] = []): Target => ({
-  tenant,
-  ...(params.text('user') === '' ? {} : { user: params.text('user') }),
-  ...(params.text('client') === '' ? {} : { client: params.id('client') }),
-  ...(params.text('session') === '' ? {} : { session: params.id('session') }),
-  except,
-});
+/** Tenants of a target: `tenant` for users, whose ids repeat, and `reach` for a client or session. */
+interface TargetScope {
+  readonly tenant: string;
+  readonly reach: string;
+}
+
+const optionalTarget = (
+  params: Params,
+  { tenant, reach }: TargetScope,
+  except: readonly string[] = [],
+): Target => {
+  const [user, client, session] = [params.text('user'), params.id('client'), params.id('session')];
+  return {
+    tenant: client === '' && session === '' ? tenant : reach,
+    ...(user === '' ? {} : { user }),
+    ...(client === '' ? {} : { client }),
+    ...(session === '' ? {} : { session }),
+    except,
+  };
+};
 
 /** A close code of the ranges that clients understand, with a reason that is neither empty nor JSON. */
 const disconnectOf = (given: Params | undefined): { readonly code: number; readonly reason: string } => {

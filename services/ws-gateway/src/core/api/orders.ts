@@ -40,6 +40,9 @@ export type Order =
   | { readonly do: 'forget'; readonly group: GroupKey; readonly offset: number; readonly epoch: string }
   | { readonly do: 'info'; readonly tenant?: string };
 
+/** Name, members and tenant of a group; a gateway of an older version names no tenant. */
+export type GroupSize = readonly [name: string, size: number, tenant?: string];
+
 /** One connection as operators see it. */
 export interface ConnectionView {
   readonly tenant: string;
@@ -152,14 +155,11 @@ const countOfJoined = async (found: readonly AnyConnection[], order: SubscribeOr
   return (await Promise.all(joins)).filter((isIn) => isIn).length;
 };
 
-const groupsOf = async (
-  hub: Hub,
-  pattern: string,
-  tenant: string | undefined,
-): Promise<[string, number][]> => {
-  const found: [string, number][] = [];
+const groupsOf = async (hub: Hub, pattern: string, tenant: string | undefined): Promise<GroupSize[]> => {
+  const found: GroupSize[] = [];
   await visitInSlices([...hub.groups()], SLICE, ({ key, name, size }) => {
-    if (isOf(tenantOf(key), tenant) && matchesGlob(pattern, name)) found.push([name, size]);
+    const of = tenantOf(key);
+    if (isOf(of, tenant) && matchesGlob(pattern, name)) found.push([name, size, of]);
   });
   return found;
 };
