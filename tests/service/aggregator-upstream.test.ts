@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { createSessionDesk } from '@muster/health-aggregator/sources/session-desk';
 import { createUpstream } from '@muster/health-aggregator/sources/upstream';
 import { migrate } from '@muster/session-service/store/migrate';
+import { openFaultProxy } from '@muster/testkit/fault-proxy';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { useTestStores } from '@muster/testkit/stores';
 import { expect, test } from 'vitest';
@@ -10,13 +11,13 @@ import { SERVICE_KEY, startService } from './session-fixture.ts';
 
 const stores = useTestStores({ migrate });
 
-/** A desk that knows two replicas, both at one address. */
-const deskAt = (address: string) => {
+/** A desk that knows two replicas, both at one address, and stores in this state. */
+const deskAt = (address: string, dependencies: object = {}) => {
   const member = { beat: { service: 'session-service', address }, state: 'up' };
   return createSessionDesk(
     createUpstream({
       service: 'session-service',
-      fleet: { members: () => [member, member] as never },
+      fleet: { members: () => [member, member] as never, view: () => ({ dependencies }) as never },
       headers: { authorization: `Bearer ${SERVICE_KEY}` },
       variable: 'SERVICE_API_KEYS',
       log: createQuietLog(),
@@ -59,4 +60,27 @@ test('[OD6] given user ids that mean something in a path, when an operator looks
   }
   for (const nobody of ['.', '..'])
     expect((await desk.find({ by: 'user', user: nobody })).devices).toEqual([]);
+});
+
+test('[OD1] given Postgres is away, when an operator asks for sessions, then the answer names Postgres and not a missing service', async () => {
+  await using postgres = await openFaultProxy(stores.databaseUrl);
+  await using service = await startService({ ...stores, databaseUrl: postgres.url });
+  const address = new URL(service.url).host;
+  await postgres.refuse();
+  const database = { status: 'down', reasons: ['refused'], reporters: 1, failing: 1 };
+  const ask = (dependencies: object) =>
+    deskAt(address, dependencies)
+      .find({ by: 'newest' })
+      .then(
+        () => undefined,
+        (error: unknown) => error,
+      );
+  expect(await ask({ database })).toMatchObject({
+    code: 'OVERLOADED',
+    message: 'The session-service cannot use Postgres (refused): check Postgres first.',
+  });
+  // Before any check has failed the service's own words tell the most.
+  expect(await ask({})).toMatchObject({
+    message: expect.stringMatching(/^The session-service answered with an error: status 503\. \w+/),
+  });
 });

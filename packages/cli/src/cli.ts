@@ -10,7 +10,9 @@ import { groups, publish } from './commands/groups.ts';
 import { keysCreate, keysList, keysRevoke } from './commands/keys.ts';
 import { sessionsEnd, sessionsList, sessionsShow } from './commands/sessions.ts';
 import { tail } from './commands/tail.ts';
+import { adviceOnStores } from './fleet.ts';
 import { findTarget } from './target.ts';
+import { textOf } from './wire-errors.ts';
 
 const COMMANDS: readonly Command[] = [
   sessionsList,
@@ -29,6 +31,8 @@ const OK = 0;
 const FAILED = 1;
 const MISUSED = 2;
 const HELP_WIDTH = 73;
+/** All tries of one call: with a dependency down the answer, and what to do, come within five seconds. */
+const CALL_MS = 4_000;
 
 const OPTIONS = {
   help: { type: 'boolean', short: 'h' },
@@ -68,8 +72,9 @@ const perform = async (command: Command, around: Surroundings): Promise<number> 
   }
   const text = (name: string) => (typeof values[name] === 'string' ? values[name] : undefined);
   const target = findTarget(around, { url: text('url'), key: text('key'), serverKey: text('server-key') });
-  const sender = (headers: Record<string, string>) => createSender({ baseUrl: target.url }, { headers });
-  const answer = await command.run({
+  const sender = (headers: Record<string, string>) =>
+    createSender({ baseUrl: target.url, totalMs: CALL_MS }, { headers });
+  const running = command.run({
     url: target.url,
     send: (call) => sender({ authorization: `Bearer ${target.key()}` })(call),
     api: createApi(target.url, () => sender({ 'x-api-key': target.serverKey() })),
@@ -79,6 +84,9 @@ const perform = async (command: Command, around: Surroundings): Promise<number> 
     positionals,
     option: text,
     isSet: (name) => values[name] === true,
+  });
+  const answer = await running.catch(async (error: unknown) => {
+    throw await withCause(error, target.url);
   });
   if (values['json'] !== true) around.out(answer.text);
   else if (answer.json !== undefined) around.out(JSON.stringify(answer.json, null, 2));
@@ -185,12 +193,20 @@ const wrapped = (text: string): string => {
   return lines.join('\n      ');
 };
 
+/** A store that is down explains more than the request that failed because of it. */
+const withCause = async (error: unknown, url: string): Promise<unknown> => {
+  if (!(error instanceof MusterError) || (error.status !== 503 && error.status !== 0)) return error;
+  const advice = await adviceOnStores(url);
+  return advice === undefined ? error : new Error(`${advice}; ${sayError(error)}`, { cause: error });
+};
+
 const sayError = (error: unknown): string => {
-  if (!(error instanceof MusterError)) return error instanceof Error ? error.message : String(error);
+  if (!(error instanceof MusterError)) return textOf(error);
   const about = error.requestId === undefined ? '' : ` (request ${error.requestId})`;
   if (error.status === 0) return `${error.message}: ${causeOf(error)}`;
   if (error.status === 401) return `the API key was refused${about}: check --key or MUSTER_API_KEY`;
-  return `${error.message} [${error.status} ${error.reason}]${about}`;
+  const remedy = error.status === 503 ? ': try again, and see GET /health of the fleet if it stays' : '';
+  return `${error.message} [${error.status} ${error.reason}]${about}${remedy}`;
 };
 
 /** Why there was no answer, as the network tells it, and what to look at. */

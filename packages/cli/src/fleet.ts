@@ -16,12 +16,15 @@ interface Instance {
 
 const STORE_NAMES: Readonly<Record<string, string>> = { redis: 'Redis', database: 'Postgres' };
 /** The answer only improves a message; without it the message is still worth showing. */
-const QUICK = { timeoutMs: 2_000, retries: 0 };
+const QUICK = { timeoutMs: 1_000, retries: 0 };
+
+/** For a list that is not complete without it. */
+const PATIENT = { timeoutMs: 2_000, retries: 1 };
 
 /** Undefined when no aggregator answers. */
 export const readFleet = async (
   url: string,
-  patience: { readonly timeoutMs?: number; readonly retries?: number } = {},
+  patience: { readonly timeoutMs?: number; readonly retries?: number } = PATIENT,
 ): Promise<Fleet | undefined> => {
   const send = createSender({ baseUrl: url, ...patience }, { headers: {} });
   try {

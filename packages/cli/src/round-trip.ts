@@ -171,7 +171,7 @@ const textOf = (error: unknown): string => {
     return `${error.message} [${error.status} ${error.reason}] (request ${error.requestId})`;
   }
   if (error instanceof Error) return error.message;
-  // The SDK rejects with `{ code, message }`.
+  // The SDK rejects with `{ code, message }`; the advice of the step follows.
   const { message, code } = error as { message?: string; code?: number };
   return message === undefined ? String(error) : `${message} [${code}]`;
 };

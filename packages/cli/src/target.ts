@@ -36,8 +36,16 @@ const need = (what: string): never => {
   throw new UsageError(`${what} is needed: no fleet runs from this directory`);
 };
 
+/** The text is not repeated: it may be a key, or hold a password. */
 const checked = (url: string): string => {
-  if (!/^https?:\/\//.test(url) || !URL.canParse(url)) throw new UsageError(`${url} is no http(s) URL`);
+  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  const hint = 'expected the origin of the load balancer, such as https://app.example.com';
+  if (parsed === undefined || !/^https?:$/.test(parsed.protocol) || !/^https?:\/\//.test(url))
+    throw new UsageError(`--url (or MUSTER_URL) is not an http(s) URL: ${hint}`);
+  if (`${parsed.username}${parsed.password}${parsed.search}${parsed.hash}` !== '')
+    throw new UsageError(
+      `--url (or MUSTER_URL) for ${parsed.protocol}//${parsed.host} has a user, a password, a query or a fragment: ${hint}`,
+    );
   return url;
 };
 

@@ -38,6 +38,8 @@ export interface HttpOptions {
   readonly baseUrl: string;
   /** Longest wait for one answer in milliseconds; default 5000. */
   readonly timeoutMs?: number;
+  /** Longest time for all tries of one call together in milliseconds; without it only their number is limited. */
+  readonly totalMs?: number;
   /** Further tries of calls that may run twice, after 429, 503 and lost connections; default 2. */
   readonly retries?: number;
   /** Another fetch, for tests and unusual runtimes. */
@@ -84,20 +86,19 @@ export const createSender = (
   options: HttpOptions,
   common: { readonly headers: Readonly<Record<string, string>>; readonly credentials?: RequestCredentials },
 ): Send => {
-  const attempts = 1 + (options.retries ?? DEFAULT_RETRIES);
+  const { retries = DEFAULT_RETRIES, totalMs = Number.POSITIVE_INFINITY } = options;
   return async <T>(call: Call): Promise<Answer<T>> => {
     requireStablePath(call.path);
     const keyed = withKey(call);
-    const repeatable =
-      call.idempotencyKey !== undefined || (call.isSafeToRepeat ?? !['POST', 'PATCH'].includes(call.method));
+    const endsAt = performance.now() + totalMs;
+    const tries = isRepeatable(call) ? 1 + retries : 1;
     for (let attempt = 1; ; attempt += 1) {
       try {
-        return await once<T>(options, common, keyed);
+        return await once<T>(options, common, keyed, endsAt - performance.now());
       } catch (error) {
-        const mayTryAgain =
-          repeatable && attempt < attempts && error instanceof MusterError && isPassing(error);
-        if (!mayTryAgain) throw error;
-        await pause(error, attempt);
+        const pauseMs = attempt < tries ? pauseOf(error, attempt) : Number.POSITIVE_INFINITY;
+        if (performance.now() + pauseMs >= endsAt) throw error;
+        await new Promise((resolve) => setTimeout(resolve, pauseMs));
       }
     }
   };
@@ -115,18 +116,23 @@ const withKey = (call: Call): Call => {
   return { ...call, headers: { ...call.headers, 'idempotency-key': key } };
 };
 
+const isRepeatable = ({ idempotencyKey, isSafeToRepeat, method }: Call): boolean =>
+  idempotencyKey !== undefined || (isSafeToRepeat ?? !['POST', 'PATCH'].includes(method));
+
 const isPassing = ({ status }: MusterError): boolean => status === 0 || status === 429 || status === 503;
 
-const pause = (error: MusterError, attempt: number): Promise<void> => {
+/** Time before the next try, ms; infinite when another try would not help. */
+const pauseOf = (error: unknown, attempt: number): number => {
+  if (!(error instanceof MusterError) || !isPassing(error)) return Number.POSITIVE_INFINITY;
   const asked = Math.min(error.retryAfterS ?? 0, MAX_RETRY_AFTER_S) * 1_000;
-  const ms = Math.max(asked, FIRST_PAUSE_MS * 2 ** (attempt - 1)) * (1 + Math.random() / 2);
-  return new Promise((resolve) => setTimeout(resolve, ms));
+  return Math.max(asked, FIRST_PAUSE_MS * 2 ** (attempt - 1)) * (1 + Math.random() / 2);
 };
 
 const once = async <T>(
   options: HttpOptions,
   common: { readonly headers: Readonly<Record<string, string>>; readonly credentials?: RequestCredentials },
   call: Call,
+  leftMs: number,
 ): Promise<Answer<T>> => {
   const { fetch: send = fetch, timeoutMs = DEFAULT_TIMEOUT_MS } = options;
   let response: Response;
@@ -142,7 +148,7 @@ const once = async <T>(
       },
       ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
       ...(common.credentials === undefined ? {} : { credentials: common.credentials }),
-      signal: AbortSignal.timeout(timeoutMs),
+      signal: AbortSignal.timeout(Math.ceil(Math.min(timeoutMs, leftMs))),
     });
     text = await response.text();
   } catch (cause) {

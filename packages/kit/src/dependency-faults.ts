@@ -20,7 +20,11 @@ const RULES: readonly Rule[] = [
     reason: 'startup_parameter',
     text: /unsupported startup parameter|unrecognized configuration parameter/i,
   },
-  { reason: 'auth', code: /^28/, text: /WRONGPASS|NOAUTH|authentication|no pg_hba\.conf entry/i },
+  {
+    reason: 'auth',
+    code: /^28/,
+    text: /WRONGPASS|NOAUTH|authentication|refused INTERNAL_API_KEY|no pg_hba\.conf entry/i,
+  },
   {
     reason: 'permission',
     code: /^42501$/,

@@ -5,10 +5,11 @@ import { answerProbe } from './probes.ts';
 
 const QUIET = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {}, child: () => QUIET };
 
-const setUp = ({ isStrict = false } = {}) => {
+const setUp = ({ isStrict = false, intervalMs = 1_000_000 } = {}) => {
   let at = 1_000_000;
   const world = {
     works: true,
+    helps: true,
     checks: 0,
     pass: (ms: number) => {
       at += ms;
@@ -20,12 +21,17 @@ const setUp = ({ isStrict = false } = {}) => {
     clock: world.clock,
     log: QUIET,
     metrics,
-    intervalMs: 1_000_000,
+    intervalMs,
     isStrict,
     checks: {
       redis: async () => {
         world.checks += 1;
         if (!world.works) throw new Error('connect ECONNREFUSED 10.1.2.3:6379');
+      },
+    },
+    optionalChecks: {
+      session_service: async () => {
+        if (!world.helps) throw new Error('the session service refused INTERNAL_API_KEY [401]');
       },
     },
   });
@@ -154,4 +160,40 @@ test('the last check is a metric', async () => {
   const text = await metrics.render();
   expect(text).toContain('service_dependency_up{dependency="redis"} 0');
   expect(text).toContain('service_dependency_failures_total{dependency="redis",reason="refused"} 1');
+});
+
+test.each([false, true])(
+  '[HL12] given an optional dependency is down from the start, then the process is started, ready and degraded, with the reason (strict: %s)',
+  async (isStrict) => {
+    const { world, health, probe } = setUp({ isStrict });
+    world.helps = false;
+    await health.checkNow();
+    expect([probe('/startupz')?.status, probe('/readyz')?.status, health.state()]).toEqual([
+      200,
+      200,
+      'degraded',
+    ]);
+    expect(JSON.parse(probe('/health')?.body ?? '')).toMatchObject({
+      status: 'degraded',
+      checks: { redis: { status: 'up' }, session_service: { status: 'down', reason: 'auth' } },
+    });
+    expect(health.required).toEqual(['redis']);
+  },
+);
+
+test('[HL13] /health says for how long a dependency has been up or down, since the first check that showed it', async () => {
+  const { world, health, probe } = setUp();
+  await health.checkNow();
+  world.pass(3_000);
+  world.works = false;
+  await health.checkNow('redis');
+  world.pass(2_000);
+  await health.checkNow('redis');
+  world.pass(500);
+  expect(health.dependency('redis').forMs).toBe(2_500);
+  world.works = true;
+  await health.checkNow('redis');
+  world.pass(100);
+  expect(health.dependency('redis')).toMatchObject({ status: 'up', forMs: 100 });
+  expect(JSON.parse(probe('/health')?.body ?? '').checks.redis.for_ms).toBe(100);
 });

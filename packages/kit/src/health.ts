@@ -10,6 +10,8 @@ export interface DependencyStatus {
   readonly latencyMs?: number;
   /** Milliseconds since the Unix epoch; 0 before the first check. */
   readonly checkedAt: number;
+  /** Milliseconds since the first check with this status began; how long it has at least been so. */
+  readonly forMs?: number;
   /** A word for people, free of host names and secrets. */
   readonly reason?: DependencyFault;
 }
@@ -25,6 +27,8 @@ export interface Health extends AsyncDisposable {
   started(): boolean;
   dependency(name: string): DependencyStatus;
   dependencies(): Readonly<Record<string, DependencyStatus>>;
+  /** Names of the dependencies that start-up, the strict policy and local faults look at. */
+  readonly required: readonly string[];
   /** From now on not ready, whatever the dependencies say. */
   startDraining(): void;
   /** Not ready until {@link Health.restore}: an operator wants no new clients here. Shows as `draining`. */
@@ -34,8 +38,8 @@ export interface Health extends AsyncDisposable {
   /** A dependency that only this process cannot reach: not ready until it is taken back with undefined. */
   blame(dependency: string | undefined): void;
   blamed(): string | undefined;
-  /** Runs every check now; for start-up and tests. */
-  checkNow(): Promise<void>;
+  /** Runs one check, or every check, now: at start-up, and when a connection was lost or came back. */
+  checkNow(name?: string): Promise<void>;
 }
 
 interface HealthDeps {
@@ -44,6 +48,11 @@ interface HealthDeps {
   readonly metrics: Metrics;
   /** One check per dependency: resolves when it works, rejects when not. */
   readonly checks: Readonly<Record<string, () => Promise<void>>>;
+  /**
+   * Checks of what the process serves without, in part. A failure is shown, counted and logged like any other and makes the
+   * process `degraded`; it never keeps it `starting` or takes it out of the pool.
+   */
+  readonly optionalChecks?: Readonly<Record<string, () => Promise<void>>>;
   readonly intervalMs?: number;
   /** Unready as soon as one dependency is not up. Then a shared fault takes every replica out of the pool at once. */
   readonly isStrict?: boolean;
@@ -52,34 +61,67 @@ interface HealthDeps {
 }
 
 const INTERVAL_MS = 2_000;
+/** A dependency that is down is checked more often: that it is back should be seen soon. */
+const RECHECK_MS = 500;
 const CHECK_TIMEOUT_MS = 1_000;
 const STALE_MS = 10_000;
 const STARTUP_GRACE_MS = 30_000;
 const NEVER_CHECKED: DependencyStatus = { status: 'unknown', checkedAt: 0 };
 
+/** The last result, when that check began, and when the first one with the same status began; monotonic ms. */
+interface Known {
+  readonly status: DependencyStatus;
+  readonly begun: number;
+  readonly since: number;
+}
+
 /** Checks every dependency in the background, one check of each at a time. */
 export const createHealth = (deps: HealthDeps): Health => {
-  const { clock, checks } = deps;
-  const names = Object.keys(checks);
-  const readyStates: readonly ProcessState[] = deps.isStrict ? ['ready'] : ['ready', 'degraded'];
+  const { clock } = deps;
+  const required = Object.keys(deps.checks);
+  const names = [...required, ...Object.keys(deps.optionalChecks ?? {})];
   const bootedAt = clock.monotonic();
   const graceMs = deps.startupGraceMs ?? STARTUP_GRACE_MS;
-  const known = new Map<string, DependencyStatus>();
-  const running = new Map<string, Promise<void>>();
   const will = createWill();
   let latched = false;
-  const record = createRecorder(deps);
-
-  const dependency = (name: string): DependencyStatus => {
-    const last = known.get(name) ?? NEVER_CHECKED;
-    const stale = clock.now() - last.checkedAt > STALE_MS;
-    return stale ? { status: 'unknown', checkedAt: last.checkedAt } : last;
-  };
-  const allUp = () => names.every((name) => dependency(name).status === 'up');
   const started = () => {
-    latched ||= allUp() || clock.monotonic() - bootedAt >= graceMs;
+    latched ||= required.every(isUp) || clock.monotonic() - bootedAt >= graceMs;
     return latched;
   };
+  // Latches, whether or not anybody asks right now.
+  const checker = createChecker(deps, () => void started());
+  const { dependency, checkNow } = checker;
+  const isUp = (name: string) => dependency(name).status === 'up';
+  const state = (): ProcessState => {
+    if (will.isLeaving()) return 'draining';
+    if (!started()) return 'starting';
+    return names.every(isUp) ? 'ready' : 'degraded';
+  };
+  const isServing = (): boolean => {
+    const now = state();
+    return now === 'ready' || (now === 'degraded' && (!deps.isStrict || required.every(isUp)));
+  };
+  return {
+    state,
+    isReady: () => will.blamed() === undefined && isServing(),
+    required,
+    started,
+    dependency,
+    dependencies: () => Object.fromEntries(names.map((name) => [name, dependency(name)])),
+    ...will,
+    checkNow,
+    [Symbol.asyncDispose]: () => checker[Symbol.asyncDispose](),
+  };
+};
+
+/** Runs the checks, each when it is due, and keeps their last results. */
+const createChecker = (deps: HealthDeps, onChecked: () => void) => {
+  const { clock, intervalMs = INTERVAL_MS } = deps;
+  const checks = Object.entries({ ...deps.checks, ...deps.optionalChecks });
+  const known = new Map<string, Known>();
+  const running = new Map<string, Promise<void>>();
+  const record = createRecorder(deps);
+
   const check = (name: string, run: () => Promise<void>): Promise<void> => {
     const under = running.get(name);
     if (under !== undefined) return under;
@@ -91,34 +133,35 @@ export const createHealth = (deps: HealthDeps): Health => {
         problem === undefined
           ? { status: 'up', latencyMs, checkedAt: clock.now() }
           : { status: 'down', latencyMs, checkedAt: clock.now(), reason: dependencyFaultOf(problem) };
-      known.set(name, status);
+      const since = before?.status.status === status.status ? before.since : begun;
+      known.set(name, { status, since, begun });
       running.delete(name);
-      started(); // Latches, whether or not anybody asks right now.
-      record(name, before, status, problem);
+      onChecked();
+      record(name, before?.status, status, problem);
     };
     const work = within(CHECK_TIMEOUT_MS, `check of ${name}`, run()).then(() => finish(), finish);
     running.set(name, work);
     return work;
   };
-  const checkNow = async () => {
-    await Promise.all(Object.entries(checks).map(([name, run]) => check(name, run)));
+  const checkDue = (): void => {
+    for (const [name, run] of checks) {
+      const last = known.get(name);
+      const isDue = last === undefined || clock.monotonic() - last.begun >= intervalMs;
+      if (isDue || last.status.status === 'down') void check(name, run);
+    }
   };
-  const stop = every(deps.intervalMs ?? INTERVAL_MS, () => void checkNow());
-
-  const state = (): ProcessState => {
-    if (will.isLeaving()) return 'draining';
-    if (!started()) return 'starting';
-    return allUp() ? 'ready' : 'degraded';
-  };
-
+  const stop = every(Math.min(RECHECK_MS, intervalMs), checkDue);
   return {
-    state,
-    isReady: () => will.blamed() === undefined && readyStates.includes(state()),
-    started,
-    dependency,
-    dependencies: () => Object.fromEntries(names.map((name) => [name, dependency(name)])),
-    ...will,
-    checkNow,
+    dependency: (name: string): DependencyStatus => {
+      const { status: last, since } = known.get(name) ?? { status: NEVER_CHECKED, since: 0 };
+      const isStale = clock.now() - last.checkedAt > STALE_MS;
+      if (isStale) return { status: 'unknown', checkedAt: last.checkedAt };
+      return { ...last, forMs: Math.round(clock.monotonic() - since) };
+    },
+    checkNow: async (only?: string): Promise<void> => {
+      const chosen = checks.filter(([name]) => only === undefined || name === only);
+      await Promise.all(chosen.map(([name, run]) => check(name, run)));
+    },
     [Symbol.asyncDispose]: async () => {
       stop();
       await Promise.allSettled(running.values());

@@ -45,7 +45,7 @@ const DOUBTS = 2;
 export const watchLocalFaults = (deps: LocalFaultDeps): LocalFault => {
   const { health, clock, log, aggregators } = deps;
   const gauge = deps.metrics.gauge('service_local_fault');
-  const faults = Object.keys(health.dependencies()).map((dependency) => new Fault(dependency));
+  const faults = health.required.map((dependency) => new Fault(dependency));
   for (const { dependency } of faults) gauge.set({ dependency }, 0);
   let isStopped = false;
 

@@ -77,10 +77,11 @@ const healthAnswer = (health: Health, about: About, now: number): ProbeAnswer =>
   });
 };
 
-const checkBody = ({ status, latencyMs, checkedAt, reason }: DependencyStatus, now: number) => ({
+const checkBody = ({ status, latencyMs, checkedAt, forMs, reason }: DependencyStatus, now: number) => ({
   status,
   ...(latencyMs === undefined ? {} : { latency_ms: latencyMs }),
   ...(checkedAt === 0 ? {} : { age_ms: now - checkedAt }),
+  ...(forMs === undefined ? {} : { for_ms: forMs }),
   ...(reason === undefined ? {} : { reason }),
 });
 

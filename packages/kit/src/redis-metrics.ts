@@ -5,6 +5,8 @@ import type { Metrics } from './metrics.ts';
 
 /** Watches the connections of one process. */
 export interface RedisWatcher {
+  /** Calls back whenever a connection becomes ready or is lost. */
+  onChange(listener: () => void): void;
   /** One log line when a connection is lost, one when it is back; its state as metrics. */
   connection(redis: Redis, purpose: string): void;
   /** Why no connection is ready: what the last attempt of one of them failed with. */
@@ -32,9 +34,14 @@ export const createRedisWatcher = (
   const purposes = new WeakMap<Redis, string>();
   const faults = new WeakMap<Redis, Error>();
   const reconnects = metrics.counter('redis_client_reconnects_total');
+  const listeners: (() => void)[] = [];
+  const changed = (): void => {
+    for (const listener of listeners) listener();
+  };
   const failovers = metrics.counter('redis_client_failovers_total').with({});
   reportStates(metrics, () => [...own()].map((redis) => ({ redis, client: purposes.get(redis) ?? 'other' })));
   return {
+    onChange: (listener) => void listeners.push(listener),
     fault: () => [...own()].map((redis) => faults.get(redis)).find((error) => error !== undefined),
     commands: createCommandMeter(metrics, (redis) => purposes.get(redis) ?? 'other'),
     connection: (redis, purpose) => {
@@ -55,9 +62,11 @@ export const createRedisWatcher = (
         faults.delete(redis);
         if (lost) log.info({ client: purpose }, 'redis.connection_restored');
         lost = false;
+        changed();
       });
       redis.on('close', () => {
         isFirst = true;
+        changed();
       });
       redis.on('reconnecting', () => reconnects.inc({ client: purpose }));
     },

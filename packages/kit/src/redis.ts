@@ -45,6 +45,8 @@ export interface RedisConnections extends AsyncDisposable {
    * replica, and for an account without permissions. Rejects with the reason for which no connection is ready, if none is.
    */
   ping(): Promise<void>;
+  /** Calls back whenever a connection becomes ready or is lost. */
+  onConnectionChange(listener: () => void): void;
 }
 
 const FIRST_LANES = 2;
@@ -117,6 +119,7 @@ export const openRedis = async (
     count: () => ({ open: opener.open(), max: config.maxConnections }),
     servers: () => runIdsOf(lane()),
     ping: () => check(lane()),
+    onConnectionChange: watch.onChange,
     [Symbol.asyncDispose]: async () => {
       for (const one of lanes) one.disconnect();
       for (const one of sockets) one.disconnect();

@@ -19,6 +19,12 @@ export interface SessionSource {
   recentChanges(): Promise<RecentChanges>;
 }
 
+/** The session services over HTTP. */
+export interface HttpSessionSource extends SessionSource {
+  /** Resolves when at least one session service answers and accepts the key; otherwise rejects with the cause. */
+  ping(): Promise<void>;
+}
+
 /** Changes of sessions that a gateway which cannot hear the bus asks for. */
 export interface RecentChanges {
   readonly ended: readonly { readonly id: SessionId; readonly why: string }[];
@@ -43,7 +49,7 @@ export const createSessionSource = ({
   urls,
   apiKey,
   timeoutMs = TIMEOUT_MS,
-}: SessionSourceOptions): SessionSource => {
+}: SessionSourceOptions): HttpSessionSource => {
   const waiting = new Map<SessionId, PromiseWithResolvers<SourceAnswer>>();
 
   let preferred = 0;
@@ -64,7 +70,10 @@ export const createSessionSource = ({
       headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
       signal: AbortSignal.timeout(timeoutMs),
     });
-    if (!response.ok) throw new Error(`the session service answered ${response.status}`);
+    if (!response.ok) {
+      await response.body?.cancel();
+      throw refusalOf(response.status);
+    }
     return response.status === 204 ? undefined : response.json();
   };
 
@@ -101,12 +110,43 @@ export const createSessionSource = ({
       const init = { method: 'POST', body: JSON.stringify({ id, rev }) };
       await request('/internal/sessions/confirm', init);
     },
+    ping: async () => {
+      const asked = urls.map((url) =>
+        requestFrom(url, '/internal/ping', {}).catch((error: unknown) => {
+          // A session service of an earlier version answers, and has no such path.
+          if (!(error instanceof SourceRefusal) || error.status !== 404) throw error;
+        }),
+      );
+      await Promise.any(asked).catch(({ errors }: AggregateError) => {
+        // A refused key needs a person; what is merely away may come back.
+        throw errors.find((error) => error instanceof SourceRefusal) ?? errors[0];
+      });
+    },
     recentChanges: async () => {
       const body = await request(`/internal/ended?since=${RECENT_S}`);
       return { ended: sessionsOf(body).flatMap(changeOf), changed: changedOf(body).flatMap(changeOf) };
     },
   };
 };
+
+/** An answer of a session service that is no success. */
+class SourceRefusal extends Error {
+  override readonly name = 'SourceRefusal';
+  readonly status: number;
+
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+const refusalOf = (status: number): SourceRefusal =>
+  new SourceRefusal(
+    status,
+    status === 401 || status === 403
+      ? `the session service refused INTERNAL_API_KEY [${status}]: set the same value in gateways and session services`
+      : `the session service answered ${status}`,
+  );
 
 type Fields = Readonly<Record<string, unknown>>;
 

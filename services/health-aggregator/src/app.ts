@@ -66,6 +66,7 @@ export const createApp = async (config: AggregatorConfig, world: World): Promise
       isStrict: common.isStrict,
     }),
   );
+  redis.onConnectionChange(() => void health.checkNow('redis'));
   const fleet = createFleet({
     clock,
     name: common.fleetName,

@@ -38,7 +38,7 @@ export interface SessionServiceApp extends RunningApp {
 /** Opens stores, wires the rules to them, opens both ports, and at last beats. Starts without its stores, too. */
 export const createApp = async (config: SessionServiceConfig, world: World): Promise<SessionServiceApp> => {
   const { common } = config;
-  const { clock, random, log } = world;
+  const { clock, log } = world;
   await using stack = new AsyncDisposableStack();
   const metrics = createMetrics({ service: SERVICE, version: VERSION });
   const applicationName = `sessions@${common.instanceName}`;
@@ -55,6 +55,7 @@ export const createApp = async (config: SessionServiceConfig, world: World): Pro
   if (schema.isReady()) await engine.connections.requireBudget();
   const checks = { database: () => checkDatabase(postgres, schema), redis: () => redis.ping() };
   const health = stack.use(createHealth({ clock, log, metrics, checks, isStrict: common.isStrict }));
+  redis.onConnectionChange(() => void health.checkNow('redis'));
   const about: About = {
     service: SERVICE,
     version: VERSION,
@@ -84,8 +85,7 @@ export const createApp = async (config: SessionServiceConfig, world: World): Pro
   const { beatIntervalMs: intervalMs, beatTtlMs: ttlMs } = common;
   const { aggregatorUrls: aggregators, localFaultAfterMs: afterMs } = common;
   stack.use(watchLocalFaults({ ...world, health, instance, metrics, aggregators, afterMs }));
-  const load = loadOf(postgres);
-  stack.use(createBeat({ redis, instance, health, load, clock, random, log, intervalMs, ttlMs }));
+  stack.use(createBeat({ ...world, redis, instance, health, load: loadOf(postgres), intervalMs, ttlMs }));
   log.info({ port: open.port, opsPort: ops.port }, 'session-service.ready');
   const owned = stack.move();
   return {

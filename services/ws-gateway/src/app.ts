@@ -63,7 +63,12 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
   const core = stack.use(wireCore(config, world, redis, metrics));
   const { engine, bus, gate, instruments } = core;
   const checks = { redis: () => checkRedis(redis, bus) };
-  const health = stack.use(createHealth({ clock, log, metrics, checks, isStrict: common.isStrict }));
+  // Clients whose sessions Redis knows are served without a session service.
+  const optionalChecks = { session_service: core.checkSessionService };
+  const health = stack.use(
+    createHealth({ clock, log, metrics, checks, optionalChecks, isStrict: common.isStrict }),
+  );
+  redis.onConnectionChange(() => void health.checkNow('redis'));
   await firstContact(bus);
 
   const { host, port, opsPort } = common;
@@ -184,6 +189,7 @@ interface Core extends AsyncDisposable {
   readonly gate: Gate;
   readonly instruments: GatewayMetrics;
   readonly registry: SessionRegistry;
+  checkSessionService(): Promise<void>;
   /** Keys of the server API at this moment. */
   serverApiKeys(): GatewayConfig['serverApiKeys'];
   reload(config: GatewayConfig): void;
@@ -243,6 +249,7 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
     instruments,
     refusals,
     registry,
+    checkSessionService: sessions.checkSource,
     serverApiKeys: () => current.serverApiKeys,
     reload: (next) => {
       current = next;
@@ -250,14 +257,14 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
       sessions.reload(next);
       access.reload(next);
       void engine.reviewRights();
-      log.info(
-        { keys: next.sessionSecrets.length, tokenKeys: next.access.tokens.keys.length },
-        'gateway.reloaded',
-      );
+      logReload(next, log);
     },
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
 };
+
+const logReload = ({ sessionSecrets, access }: GatewayConfig, log: World['log']): void =>
+  log.info({ keys: sessionSecrets.length, tokenKeys: access.tokens.keys.length }, 'gateway.reloaded');
 
 const startTimers = (engine: Engine, config: GatewayConfig, random: World['random']): Stop[] => [
   every(TICK_MS, engine.tick),

@@ -21,6 +21,8 @@ import type { Access } from './wiring-access.ts';
 export interface SessionPart extends Gate, AsyncDisposable {
   /** Whether this client's tenant exists at the host that it came to. */
   isAtHome(host: string | undefined, identity: Identity | undefined): boolean;
+  /** Resolves when a session service answers and accepts our key. */
+  checkSource(): Promise<void>;
   reload(config: GatewayConfig): void;
 }
 
@@ -82,6 +84,7 @@ export const wireSessions = (
   });
   return {
     ...gate,
+    checkSource: source.ping,
     isAtHome: (host, identity) => identity === undefined || tenantHosts.admits(host, identity.tenant),
     reload: (next) => {
       signer = createTokenSigner(next.sessionSecrets);

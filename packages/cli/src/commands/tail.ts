@@ -2,12 +2,15 @@ import { createRealtime } from '@muster/client/realtime';
 import { type Command, type Context, onlyArgument, UsageError } from '../command.ts';
 import { printable } from '../table.ts';
 import { withTemporarySession } from '../temporary-session.ts';
+import { tellWireError, textOf } from '../wire-errors.ts';
 
 const MOST_KEPT = 1_000;
 /** The close code for a session that does not count at the host of the request. */
 const INVALID_TOKEN = 3500;
 const HOST_ADVICE =
   '; sessions of a tenant with hosts (TENANT_HOSTS) count at these only: give one of them with --url';
+/** Longest wait for the first subscription; later the command waits for as long as it takes. */
+const FIRST_SUBSCRIPTION_MS = 5_000;
 
 /** `muster tail` */
 export const tail: Command = {
@@ -79,25 +82,46 @@ const follow = async (context: Context, { group, token, count, last }: Following
     else waiting.push(publication);
   });
   subscription.on('subscribed', ({ wasRecovering, recovered }) => {
-    if (waiting !== undefined) beginWithKept().catch(ended.reject);
+    clearTimeout(patience);
+    if (waiting !== undefined) beginWithKept().catch((error) => ended.reject(refusal(error)));
     note(wasRecovering && !recovered ? `${group}: something was missed here` : `listening to ${group}`);
   });
-  subscription.on('unsubscribed', ({ code, reason }) =>
-    ended.reject(new Error(`${group}: ${reason} [${code}]`)),
-  );
-  client.on('disconnected', ({ code, reason }) => {
-    const advice = code === INVALID_TOKEN ? HOST_ADVICE : '';
-    ended.reject(new Error(`signed out: ${reason} [${code}]${advice}`));
+  const refusal = (error: unknown) => new Error(`${group}: ${textOf(error)}`);
+  const fail = (thing: string) => (event: { readonly code: number; readonly reason: string }) =>
+    ended.reject(new Error(tellWireError(thing, { code: event.code, message: event.reason })));
+  subscription.on('unsubscribed', fail(group));
+  client.on('disconnected', (event) => {
+    const advice = event.code === INVALID_TOKEN ? HOST_ADVICE : '';
+    const text = tellWireError(`the connection to ${new URL(url).host} was closed`, {
+      code: event.code,
+      message: event.reason,
+    });
+    ended.reject(new Error(text + advice));
   });
   client.on('connecting', ({ code, reason }) => {
     if (code > 0) note(`connection lost (${reason}), trying again`);
   });
+  // Errors of single tries; the SDK goes on trying, which is right once it has been connected.
+  let lastError = { code: 1, message: 'nothing came in time' };
+  const keep = ({ error }: { readonly error: { readonly code: number; readonly message: string } }): void => {
+    lastError = error;
+  };
+  client.on('error', keep);
+  subscription.on('error', keep);
+  const patience = setTimeout(
+    () =>
+      ended.reject(
+        new Error(tellWireError(`${group} at ${new URL(url).host} cannot be subscribed to`, lastError)),
+      ),
+    FIRST_SUBSCRIPTION_MS,
+  );
   interruption().addEventListener('abort', () => ended.resolve(), { once: true });
   subscription.subscribe();
   client.connect();
   try {
     await ended.promise;
   } finally {
+    clearTimeout(patience);
     client.removeAllListeners();
     subscription.removeAllListeners();
     client.disconnect();

@@ -99,6 +99,7 @@ const REASONS: Readonly<Record<string, string>> = {
 
 /** A cause code in words; codes without words are shown as they are. */
 export const reason = (code: string): string => {
+  if (code === 'dependency_session_service') return 'cannot ask the session service';
   if (code.startsWith('dependency_')) return `cannot reach ${code.slice('dependency_'.length)}`;
   return REASONS[code] ?? code.replaceAll('_', ' ');
 };

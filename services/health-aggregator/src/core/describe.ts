@@ -60,6 +60,7 @@ const describeInstance = (watch: InstanceWatch, now: number, isFlapping: boolean
     why: isHeldBack ? 'flapping' : watch.why,
     ...(isFlapping ? { flapping: true } : {}),
     forMs: Math.round(now - watch.since),
+    evidenceForMs: Math.round(now - watch.evidenceSince),
     version: beat.version,
     startedAt: new Date(beat.startedAt).toISOString(),
     beatAgeMs: Math.max(0, Math.round(now - watch.beatAt)),

@@ -418,3 +418,57 @@ describe('the fleet', () => {
     expect(world.fleet.view().journey).toBeUndefined();
   });
 });
+
+describe('what is behind the present state', () => {
+  const saysDown = (forMs: number) => ({
+    dependencies: { redis: { status: 'down' as const, reason: 'refused', forMs } },
+  });
+
+  test('[FH9] given the first failed check is older than the report, then `since` is its time and stays', () => {
+    const world = running();
+    expect(world.now()).toBe(8_000);
+    const sinceAfter = (forMs: number) => {
+      for (const id of Object.values(world.ids)) world.say(id, saysDown(forMs));
+      // Beats are made and read every two seconds here.
+      world.play(2_000);
+      const [redis] = world.fleet.view().impact;
+      expect(redis).toMatchObject({ subject: 'redis', reasons: ['refused'] });
+      return Date.parse(redis?.since ?? '') - EPOCH;
+    };
+    expect(sinceAfter(3_000)).toBe(7_000);
+    expect(sinceAfter(5_000)).toBe(7_000);
+    // Another one noticed it earlier.
+    expect(sinceAfter(9_000)).toBe(5_000);
+  });
+
+  test('[JO5] a test message that arrived before a store failed is not shown while the store is down', () => {
+    const world = running();
+    world.fleet.journeyed({ ok: true, durationMs: 12 });
+    expect(world.fleet.view().journey?.status).toBe('ok');
+    world.play(2_000);
+    for (const id of Object.values(world.ids)) world.say(id, saysDown(0));
+    world.play(3_000);
+    expect(world.fleet.view().dependencies['redis']?.status).toBe('down');
+    expect(world.fleet.view().journey).toBeUndefined();
+    world.fleet.journeyed({ ok: false, step: 'publish' });
+    expect(world.fleet.view().journey).toMatchObject({ status: 'failed', step: 'publish' });
+  });
+
+  test('[FH10] gateways that cannot ask the session service are degraded, and users are told what fails', () => {
+    const world = setUp({ expected: { 'ws-gateway': 1, 'session-service': 1 } });
+    const gateway = world.start('ws-gateway', 'gateway-1');
+    const service = world.start('session-service', 'session-1');
+    world.play(8_000);
+    const down = { session_service: { status: 'down' as const, reason: 'auth' } };
+    world.say(gateway, { state: 'degraded', dependencies: down });
+    world.play(3_000);
+    expect(world.fleet.view().status).toBe('degraded');
+    expect(world.fleet.view().impact).toMatchObject([
+      { subject: 'ws-gateway', reasons: ['gateway-1 dependency_session_service'] },
+    ]);
+    // An outage of the session service itself is the plainer cause.
+    world.kill(service);
+    world.play(10_000);
+    expect(world.fleet.view().impact.map(({ subject }) => subject)).toContain('session-service');
+  });
+});

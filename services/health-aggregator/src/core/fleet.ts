@@ -9,8 +9,8 @@ import type { Beat, ProbeResult, ProbeTarget, RegistryReading, Transition } from
 import { RegistryTrust } from './registry-trust.ts';
 import { createRoster, type Group, type Roster } from './roster.ts';
 import { type FoundTarget, Strangers } from './strangers.ts';
-import { isServing, judgeFleet } from './verdict.ts';
-import { type FleetView, substanceOf } from './view.ts';
+import { type DependencyVerdict, isServing, judgeFleet } from './verdict.ts';
+import { type FleetView, type JourneyView, substanceOf } from './view.ts';
 
 /** What this process says about itself; the registry is not needed for it. */
 export type SelfReport = Omit<Beat, 'beatAt'>;
@@ -116,7 +116,7 @@ export const createFleet = (options: FleetOptions): Fleet => {
         service: watch.beat.service,
         address: watch.beat.address,
         opsAddress: watch.beat.opsAddress,
-        periodMs: watch.periodMs(options.paces),
+        periodMs: periodOf(watch, options.paces, frozen),
       }));
       return [...ours, ...strangers.targets(addressesOf(watches), options.paces.calmMs)];
     },
@@ -133,6 +133,12 @@ export const createFleet = (options: FleetOptions): Fleet => {
     consensus: (dependency, id) => consensusOn(dependency, id, roster.all(), clock.monotonic()),
     members: () => roster.all(),
   };
+};
+
+/** During a fault of a store news come from probes alone, so they come twice as often. */
+const periodOf = (watch: InstanceWatch, paces: Paces, isFrozen: boolean): number => {
+  const periodMs = watch.periodMs(paces);
+  return isFrozen || watch.missesDependency ? Math.min(periodMs, paces.calmMs / 2) : periodMs;
 };
 
 const settleGroup = (group: Group, beats: boolean, now: number): Transition[] => {
@@ -157,6 +163,18 @@ const fall = ({ dampings }: Group, name: string, now: number): void => {
   const damping = dampings.get(name) ?? new Damping();
   damping.fell(now);
   dampings.set(name, damping);
+};
+
+/** Whether a test message arrived before the fault of a store began says nothing about now. */
+const journeyOf = (
+  journey: JourneyView | undefined,
+  stores: readonly DependencyVerdict[],
+): JourneyView | undefined => {
+  const isOlder = stores.some(
+    ({ status, forMs = 0 }) =>
+      (status === 'down' || status === 'degraded') && forMs <= (journey?.ageMs ?? Number.POSITIVE_INFINITY),
+  );
+  return journey?.status === 'ok' && isOlder ? undefined : journey;
 };
 
 const addressesOf = (watches: readonly InstanceWatch[]): ReadonlySet<string> =>
@@ -200,7 +218,7 @@ const describeFleet = (
     journeyFails: journeys.isFailing(now),
     ageMs,
   };
-  const journey = journeys.view(now);
+  const journey = journeyOf(journeys.view(now), Object.values(dependencies));
   const seen = { dependencies, services, ...(journey ? { journey } : {}) };
   return {
     fleet: options.name,

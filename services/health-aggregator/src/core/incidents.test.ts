@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { createIncidentKeeper } from './incidents.ts';
-import type { ServiceStatus } from './verdict.ts';
+import type { DependencyVerdict, ServiceStatus } from './verdict.ts';
 import type { FleetView } from './view.ts';
 
 const view = (status: ServiceStatus): FleetView => ({
@@ -139,4 +139,52 @@ test('[IN8] what was so at the first look says that it may have begun earlier', 
     other.keeper.observe(view('major_outage'), other.now() + second * 1_000),
   );
   expect(seen?.incident.isStartUnknown).toBeUndefined();
+});
+
+test('[IN10] given the first failed check and the first good one are older than what the keeper saw, then the incident has their times', () => {
+  const { keeper } = setUp();
+  const changes = [];
+  for (let second = 0; second < 120; second += 1) {
+    const isDown = second >= 20 && second < 80;
+    const { dependencies, ...rest } = outage(isDown ? 'down' : 'up', isDown ? 'degraded' : 'operational');
+    const forMs = 3_000 + (second - (isDown ? 20 : 80)) * 1_000;
+    const redis = { ...(dependencies['redis'] as DependencyVerdict), forMs };
+    changes.push(...keeper.observe({ ...rest, dependencies: { redis } }, second * 1_000));
+  }
+  expect(changes.map(({ kind, incident: { openedAt, closedAt } }) => [kind, openedAt, closedAt])).toEqual([
+    ['opened', 17_000, undefined],
+    ['closed', 17_000, 77_000],
+  ]);
+});
+
+test('[IN10] an incident of a service begins with the first probe that failed, and ends with the first good one of the last instance', () => {
+  const { keeper } = setUp();
+  const changes = [];
+  for (let second = 0; second < 120; second += 1) {
+    const isDown = second >= 20 && second < 80;
+    const status = isDown ? 'major_outage' : 'operational';
+    const [gateway] = outage('up', status, 'refused').services;
+    const evidenceForMs = 2_000 + (second - (isDown ? 20 : 80)) * 1_000;
+    const state = isDown ? 'down' : 'up';
+    const instances = (gateway?.instances ?? []).map((one) => ({ ...one, state, evidenceForMs }) as const);
+    const seen = { ...view(status), services: [{ ...gateway, instances }] } as FleetView;
+    changes.push(...keeper.observe(seen, second * 1_000));
+  }
+  expect(changes.map(({ kind, incident: { openedAt, closedAt } }) => [kind, openedAt, closedAt])).toEqual([
+    ['opened', 18_000, undefined],
+    ['closed', 18_000, 78_000],
+  ]);
+});
+
+test('[IN7] gateways that are degraded because the session service is away have no incident of their own', () => {
+  const { keeper } = setUp();
+  const subjects = new Set<string>();
+  for (let second = 0; second < 60; second += 1) {
+    const gateways = outage('up', 'degraded', 'dependency_session_service').services;
+    const away = { service: 'session-service', up: 0, total: 0, expected: 1, instances: [] };
+    const services = [...gateways, { ...away, status: 'major_outage' as const }];
+    for (const { incident } of keeper.observe({ ...view('major_outage'), services }, second * 1_000))
+      subjects.add(incident.subject);
+  }
+  expect([...subjects]).toEqual(['session-service']);
 });

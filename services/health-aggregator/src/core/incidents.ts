@@ -1,5 +1,5 @@
 import { type ServiceStatus, STORE_STATUS } from './verdict.ts';
-import type { FleetView } from './view.ts';
+import type { FleetView, InstanceView } from './view.ts';
 
 /** A remark must last, and a recovery must hold, so many times as long as an outage. */
 const PATIENCE = 6;
@@ -90,8 +90,11 @@ export const updateNote = (
 
 interface Condition {
   readonly status: ServiceStatus;
+  /** When it was first seen so. */
   readonly since: number;
-  /** Since when it has been anything but operational, without a break. */
+  /** When it became so by the first evidence, which was gathered earlier. */
+  readonly beganAt: number;
+  /** Since when, by evidence, it has been anything but operational, without a break. */
   readonly badSince: number | undefined;
   /** True until the first change of status that was seen. */
   readonly isFirst: boolean;
@@ -115,7 +118,7 @@ export const createIncidentKeeper = (newId: () => string, afterMs: number): Inci
 
   const judge = (subject: Subject, now: number): IncidentChange | undefined => {
     const before = conditions.get(subject.name);
-    const condition = next(before, subject.status, now);
+    const condition = next(before, subject, now);
     conditions.set(subject.name, condition);
     const lastedMs = now - condition.since;
     const incident = open.get(subject.name);
@@ -144,15 +147,21 @@ interface Seen extends Subject {
   readonly now: number;
   readonly afterMs: number;
   readonly isFirst: boolean;
+  readonly beganAt: number;
   readonly badSince: number | undefined;
 }
 
 /** What is not known ends no condition at the start: the first thing seen after it may be old. */
-const next = (before: Condition | undefined, status: ServiceStatus, now: number): Condition => {
+const next = (
+  before: Condition | undefined,
+  { status, forMs = 0 }: Pick<Subject, 'status' | 'forMs'>,
+  now: number,
+): Condition => {
   if (before?.status === status) return before;
   const isFirst = before === undefined || (before.isFirst && before.status === 'unknown');
-  const badSince = isSeverity(status) ? (before?.badSince ?? now) : undefined;
-  return { status, since: now, isFirst, badSince };
+  const beganAt = now - forMs;
+  const badSince = isSeverity(status) ? Math.min(before?.badSince ?? now, beganAt) : undefined;
+  return { status, since: now, beganAt, isFirst, badSince };
 };
 
 const begin = (
@@ -176,11 +185,12 @@ const begin = (
 
 const progress = (
   incident: Incident,
-  { status, seen, lastedMs, now, afterMs }: Seen,
+  { status, seen, lastedMs, beganAt, now, afterMs }: Seen,
 ): IncidentChange | undefined => {
   if (status === 'operational') {
     if (lastedMs < PATIENCE * afterMs) return undefined;
-    const closed = { ...extend(incident, { at: now, status, seen }), closedAt: now - lastedMs };
+    const closedAt = Math.max(beganAt, incident.openedAt);
+    const closed = { ...extend(incident, { at: now, status, seen }), closedAt };
     return { kind: 'closed', incident: closed };
   }
   const last = incident.updates.at(-1)?.status;
@@ -199,6 +209,8 @@ interface Subject {
   readonly name: string;
   readonly status: ServiceStatus;
   readonly seen: readonly string[];
+  /** How long it has been so by the first evidence, ms. */
+  readonly forMs?: number | undefined;
 }
 
 /** Services and stores. What a store explains is not an incident of the services that use it. */
@@ -211,20 +223,41 @@ const subjectsOf = (view: FleetView): readonly Subject[] => {
       name: service,
       status: isExplained && others.length > 0 ? ('unknown' as const) : status,
       seen: others.map(({ name, state, why }) => `${name} ${state} ${why}`),
+      forMs: evidenceForMs(status, instances),
     };
   });
-  const stores = Object.entries(view.dependencies).map(([name, { status, reasons = [] }]) => ({
+  const stores = Object.entries(view.dependencies).map(([name, { status, reasons = [], forMs }]) => ({
     name,
+    forMs,
     status: STORE_STATUS[status],
     seen: reasons,
   }));
   return [...services, ...stores];
 };
 
+/** Of a fault: since the first probe that failed of those that are missing now. Of a recovery: since the last of them answered. */
+export const evidenceForMs = (
+  status: ServiceStatus,
+  instances: readonly InstanceView[],
+): number | undefined => {
+  const isFault = isSeverity(status);
+  const times = instances
+    .filter(({ state }) => (isFault ? state === 'suspect' || state === 'down' : state === 'up'))
+    .flatMap(({ evidenceForMs: ms }) => (ms === undefined ? [] : [ms]));
+  if (times.length === 0) return undefined;
+  return isFault ? Math.max(...times) : Math.min(...times);
+};
+
+/** How instances name the session service among what they depend on. */
+const isOfSessionService = (view: FleetView, why: string): boolean =>
+  why === 'dependency_session_service' &&
+  view.services.some(({ service, status }) => service === 'session-service' && isSeverity(status));
+
 const isOfStore = (view: FleetView, state: string, why: string): boolean =>
   state === 'degraded' &&
-  Object.entries(view.dependencies).some(
-    ([name, { status }]) =>
-      status !== 'up' &&
-      (why === `dependency_${name}` || (name === 'database' && why === 'dependency_postgres')),
-  );
+  (isOfSessionService(view, why) ||
+    Object.entries(view.dependencies).some(
+      ([name, { status }]) =>
+        status !== 'up' &&
+        (why === `dependency_${name}` || (name === 'database' && why === 'dependency_postgres')),
+    ));

@@ -56,6 +56,7 @@ export class InstanceWatch {
   #saidAt: number;
   #state: InstanceState = 'starting';
   #since: number;
+  #evidenceSince: number;
   #why = 'seen';
   #resume: InstanceState = 'starting';
   #strainedAt: number;
@@ -63,6 +64,8 @@ export class InstanceWatch {
   #hardFailures = 0;
   #oks = 0;
   #firstOkAt = 0;
+  /** When the first of the probes in a row that failed was begun. */
+  #failingSince = 0;
   #lastGoodAt: number;
   /** Whether it has ever been in the index of the registry, and whether it was taken out of it again. */
   #registered = false;
@@ -80,6 +83,7 @@ export class InstanceWatch {
     this.#says = beat.state;
     this.#saidAt = beatAt;
     this.#since = now;
+    this.#evidenceSince = now;
     this.#lastGoodAt = beatAt;
     this.#strainedAt = now;
     this.#take(beat, beatAt);
@@ -97,6 +101,10 @@ export class InstanceWatch {
   get since(): number {
     return this.#since;
   }
+  /** When the first evidence of the present state was gathered: damping comes after it. */
+  get evidenceSince(): number {
+    return this.#evidenceSince;
+  }
   get beatAt(): number {
     return this.#beatAt;
   }
@@ -108,6 +116,10 @@ export class InstanceWatch {
     readonly at: number;
   } {
     return this.#dependencies ?? { readings: this.#beat.dependencies, at: this.#beatAt };
+  }
+  /** Says that it cannot use something that it depends on. */
+  get missesDependency(): boolean {
+    return Object.values(this.dependencies.readings).some(({ status }) => status === 'down');
   }
   /** When anything was last learnt about this instance, good or bad. */
   get evidenceAt(): number {
@@ -162,6 +174,7 @@ export class InstanceWatch {
       return;
     }
     this.#oks = 0;
+    if (this.#failures === 0) this.#failingSince = now - result.durationMs;
     this.#failures += 1;
     this.#hardFailures = HARD_EVIDENCE.has(result.outcome) ? this.#hardFailures + 1 : 0;
   }
@@ -283,10 +296,18 @@ export class InstanceWatch {
     return this.#probe?.result.outcome ?? 'beat_late';
   }
 
+  #firstEvidence(from: InstanceState, to: InstanceState, now: number): number {
+    const isBad = to === 'suspect' || to === 'down';
+    if (isBad) return this.#failures > 0 ? this.#failingSince : now;
+    const isBack = to === 'up' && (from === 'suspect' || from === 'down');
+    return isBack && this.#oks > 0 ? this.#firstOkAt : now;
+  }
+
   #move(to: InstanceState, why: string, now: number): Transition {
     const from = this.#state;
     this.#state = to;
     this.#since = now;
+    this.#evidenceSince = this.#firstEvidence(from, to, now);
     this.#why = why;
     if (to === 'down') this.#oks = 0;
     const { id, service, name } = this.#beat;

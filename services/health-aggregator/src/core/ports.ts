@@ -2,6 +2,8 @@
 export interface DependencyReading {
   readonly status: 'up' | 'down' | 'unknown';
   readonly latencyMs?: number;
+  /** How long it had been so when this was said, ms. */
+  readonly forMs?: number;
   /** Why it is down, as a code such as `timeout` or `permission`. */
   readonly reason?: string;
 }

@@ -17,6 +17,11 @@ export interface DependencyVerdict {
   readonly reasons?: readonly string[];
   /** Median of what the reporters measured, ms. */
   readonly latencyMs?: number;
+  /**
+   * How long it has been so by the checks of the reporters, ms: of a fault since the first check that failed, of a store that
+   * is up since the last of them could use it again.
+   */
+  readonly forMs?: number;
   /** Age of the freshest report, ms. */
   readonly ageMs?: number;
   readonly reporters: number;
@@ -84,11 +89,17 @@ export const judgeDependency = (reports: readonly DependencyReport[]): Dependenc
     reading.latencyMs === undefined ? [] : [reading.latencyMs],
   );
   latencies.sort((a, b) => a - b);
+  const isUp = failing === 0;
+  const times = (isUp ? fresh : down).flatMap(({ reading: { forMs }, ageMs }) =>
+    forMs === undefined ? [] : [forMs + ageMs],
+  );
+  const forMs = times.length === 0 ? undefined : isUp ? Math.min(...times) : Math.max(...times);
   const median = latencies[Math.floor((latencies.length - 1) / 2)];
   return {
-    status: failing === 0 ? 'up' : failing === fresh.length ? 'down' : 'degraded',
+    status: isUp ? 'up' : failing === fresh.length ? 'down' : 'degraded',
     ...(reasons.length === 0 ? {} : { reasons }),
     ...(median === undefined ? {} : { latencyMs: Math.round(median * 100) / 100 }),
+    ...(forMs === undefined ? {} : { forMs: Math.round(forMs) }),
     ageMs: Math.round(Math.min(...fresh.map(({ ageMs }) => ageMs))),
     reporters: fresh.length,
     failing,

@@ -13,6 +13,8 @@ export interface InstanceView {
   readonly flapping?: boolean;
   /** ms the state has lasted. */
   readonly forMs: number;
+  /** ms since the first evidence of that, such as the first probe that failed; some more than `forMs`. */
+  readonly evidenceForMs?: number;
   readonly version: string;
   readonly startedAt: string;
   readonly beatAgeMs: number;
@@ -102,6 +104,7 @@ const AGES: ReadonlySet<string> = new Set([
   'ageMs',
   'beatAgeMs',
   'forMs',
+  'evidenceForMs',
   'durationMs',
   'latencyMs',
   'loopP99Ms',

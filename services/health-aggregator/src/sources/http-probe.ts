@@ -104,10 +104,16 @@ export const readHealth = (body: string): Pick<ProbeResult, 'state' | 'dependenc
 };
 
 const readCheck = (check: unknown): DependencyReading => {
-  const { status, latency_ms: latencyMs, reason } = (check ?? {}) as Readonly<Record<string, unknown>>;
+  const {
+    status,
+    latency_ms: latencyMs,
+    for_ms: forMs,
+    reason,
+  } = (check ?? {}) as Readonly<Record<string, unknown>>;
   return {
     status: status === 'up' || status === 'down' ? status : 'unknown',
     ...(typeof latencyMs === 'number' ? { latencyMs } : {}),
+    ...(typeof forMs === 'number' ? { forMs } : {}),
     ...(typeof reason === 'string' ? { reason } : {}),
   };
 };

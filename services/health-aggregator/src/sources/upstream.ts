@@ -1,6 +1,7 @@
 import type { Logger } from '@muster/kit/logger';
 import { AppError } from '@muster/protocol/errors';
 import type { Fleet } from '../core/fleet.ts';
+import type { FleetView } from '../core/view.ts';
 
 const TIMEOUT_MS = 2_000;
 const MAX_TRIES = 2;
@@ -36,7 +37,7 @@ export interface Upstream {
 /** What is needed to ask. */
 export interface UpstreamDeps {
   readonly service: string;
-  readonly fleet: Pick<Fleet, 'members'>;
+  readonly fleet: Pick<Fleet, 'members' | 'view'>;
   /** The header that carries our key. */
   readonly headers: Readonly<Record<string, string>>;
   /** The variable that holds the key, for people. */
@@ -79,15 +80,39 @@ export const createUpstream = (deps: UpstreamDeps): Upstream => {
       if (cause instanceof AppError) throw cause;
     }
     log.debug({ of: service, error: cause }, 'operator.no_answer');
-    const why = cause === undefined ? 'serves' : 'answers';
     throw new AppError('OVERLOADED', {
-      detail: `No ${service} ${why} just now.`,
+      detail: noAnswerText(service, cause, fleet.view().dependencies),
       retryAfterS: RETRY_AFTER_S,
       cause,
     });
   };
   return { ask, addresses, names };
 };
+
+/** The store without which a service cannot answer, as dependencies name it and as people do. */
+const STORES: Readonly<Record<string, readonly [name: string, title: string]>> = {
+  'session-service': ['database', 'Postgres'],
+  'ws-gateway': ['redis', 'Redis'],
+};
+const MAX_DETAIL = 300;
+
+/** Why there is no answer, and what to look at: a store that is down explains more than its users do. */
+const noAnswerText = (service: string, cause: unknown, stores: FleetView['dependencies']): string => {
+  if (cause === undefined) return `No ${service} is up: see the status page for the cause.`;
+  const [store = '', title = ''] = STORES[service] ?? [];
+  const { status, reasons = [] } = stores[store] ?? {};
+  if (status === 'down' || status === 'degraded') {
+    const why = reasons.length === 0 ? '' : ` (${reasons.join(', ')})`;
+    return `The ${service} cannot use ${title}${why}: check ${title} first.`;
+  }
+  if (cause instanceof RefusedAnswer) return `The ${service} answered with an error: ${cause.message}`;
+  return `No ${service} answered within ${TIMEOUT_MS / 1_000} s: see the status page for the cause.`;
+};
+
+/** A refusal by an instance that a second one may do better. */
+class RefusedAnswer extends Error {
+  override readonly name = 'RefusedAnswer';
+}
 
 const send = (
   address: string,
@@ -112,8 +137,10 @@ const jsonOf = async (response: Response): Promise<unknown> => {
 
 /** Why a request was refused, where the service says it. */
 const detailOf = async (response: Response): Promise<string> => {
-  const { detail } = ((await response.json().catch(() => undefined)) ?? {}) as { detail?: unknown };
-  return typeof detail === 'string' ? detail : '';
+  const problem: unknown = await response.json().catch(() => undefined);
+  const { detail, title } = (problem ?? {}) as { readonly detail?: unknown; readonly title?: unknown };
+  const text = detail ?? title;
+  return typeof text === 'string' ? text.slice(0, MAX_DETAIL) : '';
 };
 
 /** What a refusal means for the operator; an `Error` that is no `AppError` when the next instance may do better. */
@@ -130,5 +157,5 @@ const refusalOf = (status: number, detail: string, { service, variable, log }: U
   if (status === 400 || status === 422) {
     return new AppError('MALFORMED_REQUEST', { detail: `The ${service} does not accept this.` });
   }
-  return new Error(`status ${status}`);
+  return new RefusedAnswer(`status ${status}.${detail && ` ${detail}`}`);
 };

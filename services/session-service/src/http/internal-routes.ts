@@ -57,6 +57,14 @@ export const internalRoutes = ({ internalApiKey, check, confirm, recentChanges }
       },
     }),
     route({
+      method: 'get',
+      path: '/internal/ping',
+      summary: 'Whether this service answers and accepts the key; no store is asked',
+      guard,
+      responses: { 204: { description: 'It does.' } },
+      handle: async () => ({ status: 204 }),
+    }),
+    route({
       method: 'post',
       path: '/internal/sessions/confirm',
       summary: 'The new secret of a rotation was seen: the old one has 30 s left',

@@ -147,9 +147,12 @@ const LoopDelay = ({ instance }: { instance: InstanceView }) => {
   return <span title={label}>{latency(delay)}</span>;
 };
 
-/** True when the numbers of the last beat are not those of now. */
+/** True when the numbers of the last beat are not those of now; while the registry cannot be read no new beat comes. */
 const isOld = ({ state, beatAgeMs }: InstanceView): boolean =>
-  isStale.value || state === 'down' || beatAgeMs + sinceMs.value > LOAD_FRESH_MS;
+  isStale.value ||
+  fleet.value?.frozen === true ||
+  state === 'down' ||
+  beatAgeMs + sinceMs.value > LOAD_FRESH_MS;
 
 const Connections = ({ instance }: { instance: InstanceView }) => {
   const used = instance.load['connections'];

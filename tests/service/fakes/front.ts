@@ -1,0 +1,43 @@
+import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
+
+/** What the load balancer does, as far as one client of one replica needs it. */
+export const openFront = async (
+  portOf: (path: string) => number,
+): Promise<{ readonly url: string } & AsyncDisposable> => {
+  const forward = (req: IncomingMessage, res: ServerResponse): void => {
+    const { url: path = '/', method, headers } = req;
+    const onward = request(
+      { agent: false, host: '127.0.0.1', port: portOf(path), path, method, headers },
+      (answer) => {
+        res.writeHead(answer.statusCode ?? 502, answer.headers);
+        answer.pipe(res);
+      },
+    );
+    onward.on('error', () => res.destroy());
+    req.pipe(onward);
+  };
+  const server = createServer(forward);
+  server.on('upgrade', ({ url: path = '/', rawHeaders }, socket, head) => {
+    const onward = connect(portOf(path), '127.0.0.1');
+    const lines = Array.from({ length: rawHeaders.length / 2 }, (_, at) =>
+      rawHeaders.slice(2 * at, 2 * at + 2).join(': '),
+    );
+    onward.write(`GET ${path} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`);
+    onward.write(head);
+    socket.pipe(onward).pipe(socket);
+    for (const [one, other] of [
+      [socket, onward],
+      [onward, socket],
+    ] as const)
+      one.on('error', () => other.destroy());
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    [Symbol.asyncDispose]: async () => {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+};
