@@ -1,4 +1,7 @@
+import { execFile } from 'node:child_process';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { createSender, MusterError } from '@muster/client/http';
 import { createGuest, createMySessions, createSessions } from '@muster/client/sessions';
 import { listen } from '@muster/http/listen';
@@ -33,6 +36,32 @@ const faulty = async (answer: (calls: number, req: IncomingMessage, res: ServerR
   );
   return { baseUrl: `http://127.0.0.1:${server.port}`, calls };
 };
+
+test('[CL9] given a service that does not answer, when totalMs is set, then all tries end within it', async () => {
+  const { baseUrl } = await faulty(() => {});
+  const send = createSender({ baseUrl, totalMs: 400 }, { headers: {} });
+  const startedAt = performance.now();
+  await expect(send({ method: 'GET', path: '/v1/sessions' })).rejects.toMatchObject({ reason: 'network' });
+  expect(performance.now() - startedAt).toBeLessThan(2_000);
+});
+
+test('[CL10] given Node, when a realtime client is made and the command runs, then nothing is written to standard error', async () => {
+  const realtime = new URL('../../packages/client/src/realtime.ts', import.meta.url).href;
+  const script = `
+    const before = Object.getOwnPropertyDescriptor(globalThis, 'localStorage');
+    const { createRealtime } = await import(${JSON.stringify(realtime)});
+    createRealtime({ baseUrl: 'http://127.0.0.1:1' });
+    const after = Object.getOwnPropertyDescriptor(globalThis, 'localStorage');
+    if (before?.get !== after?.get) console.error('localStorage was changed');
+    console.log('made');`;
+  const run = promisify(execFile);
+  expect(await run(process.execPath, ['--input-type=module', '-e', script])).toEqual({
+    stdout: 'made\n',
+    stderr: '',
+  });
+  const main = fileURLToPath(new URL('../../packages/cli/src/main.ts', import.meta.url));
+  expect((await run(process.execPath, [main, '--version'])).stderr).toBe('');
+});
 
 test('[CL1] a refusal says what, where and which request', async () => {
   const refused = await sessions()

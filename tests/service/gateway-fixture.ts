@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { request } from 'node:http';
+import { withoutLocalStorage } from '@muster/client/quiet-globals';
 import { systemClock } from '@muster/kit/clock';
 import { systemRandom } from '@muster/kit/random';
 import { createQuietLog, type QuietLog } from '@muster/testkit/quiet-log';
@@ -163,12 +164,15 @@ export const sdk = (
   options: Partial<Options> & { headers?: Record<string, string> },
 ): Centrifuge => {
   const { headers = {}, ...rest } = options;
-  return new Centrifuge(`${gateway.wsUrl}/connection/websocket`, {
-    websocket: webSocketWith(headers),
-    minReconnectDelay: 50,
-    maxReconnectDelay: 300,
-    ...rest,
-  });
+  return withoutLocalStorage(
+    () =>
+      new Centrifuge(`${gateway.wsUrl}/connection/websocket`, {
+        websocket: webSocketWith(headers),
+        minReconnectDelay: 50,
+        maxReconnectDelay: 300,
+        ...rest,
+      }),
+  );
 };
 
 /** Connects an SDK client, or fails with why it did not. */

@@ -1,4 +1,5 @@
 import { Centrifuge, type Options } from 'centrifuge';
+import { withoutLocalStorage } from './quiet-globals.ts';
 
 /** What a gateway says of itself and of the session when a client connects. */
 export interface Welcome {
@@ -30,10 +31,9 @@ const FIRST_FINAL_CODE = 4_500;
  * session was ended. Call `connect()` on what comes back, and `newSubscription(group)` for each group.
  */
 export const createRealtime = (options: RealtimeOptions): Centrifuge => {
-  const client = new Centrifuge(`${options.baseUrl.replace(/^http/, 'ws')}/connection/websocket`, {
-    ...(options.token === undefined ? {} : { token: options.token }),
-    ...options.sdk,
-  });
+  const url = `${options.baseUrl.replace(/^http/, 'ws')}/connection/websocket`;
+  const token = options.token === undefined ? {} : { token: options.token };
+  const client = withoutLocalStorage(() => new Centrifuge(url, { ...token, ...options.sdk }));
   client.on('disconnected', ({ code, reason }) => {
     if (code >= FIRST_FINAL_CODE) options.onSignedOut?.(reason);
   });
