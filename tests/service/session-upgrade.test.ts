@@ -44,6 +44,41 @@ const failuresOf = async (service: TestService, user: string): Promise<unknown[]
   return answers.filter(({ status }) => status >= 300).map(({ status, body }) => ({ status, body }));
 };
 
+test('[MG2] indexes that were built beforehand are taken, and an invalid one is built again', async () => {
+  const indexes = () =>
+    withClient(stores.databaseUrl, async (client) => {
+      const { rows } = await client.query<{ indexdef: string; oid: number; indisvalid: boolean }>(
+        `SELECT indexdef, indexrelid::int AS oid, indisvalid FROM pg_indexes JOIN pg_index ON indexrelid = indexname::regclass
+         WHERE tablename = 'sessions' ORDER BY indexname`,
+      );
+      return new Map(rows.map((row) => [row.indexdef, row]));
+    });
+  const before = await indexes();
+  expect(before.size).toBeGreaterThan(7);
+  await withClient(stores.databaseUrl, async (client) => {
+    await client.query(`DELETE FROM session_migrations WHERE name ~ '^00(09|1)'`);
+    await client.query('ALTER TABLE api_keys DROP COLUMN groups');
+    await client.query('DROP INDEX sessions_by_device');
+    await client.query(`INSERT INTO sessions (id, tenant_id, kind, policy, transport, secret_hash, client_kind, idle_seconds,
+        expires_at, idle_check_at) SELECT gen_random_uuid(), 'default', 'guest', 'guest', 'bearer', sha256('x'), 'web', 0,
+        now() + interval '1 day', 'infinity' FROM generate_series(1, 2)`);
+    const failing = 'CREATE UNIQUE INDEX CONCURRENTLY sessions_by_device ON sessions (tenant_id)';
+    await expect(client.query(failing)).rejects.toThrow('could not create unique index');
+  });
+  expect([...(await indexes()).values()].some(({ indisvalid }) => !indisvalid)).toBe(true);
+  expect((await migrate(stores.databaseUrl)).map((name) => name.slice(0, 4))).toEqual([
+    '0009',
+    '0010',
+    '0011',
+  ]);
+  const after = await indexes();
+  expect([...after.keys()]).toEqual([...before.keys()]);
+  for (const [definition, { oid, indisvalid }] of after) {
+    expect(indisvalid).toBe(true);
+    if (!definition.includes('sessions_by_device')) expect(oid).toBe(before.get(definition)?.oid);
+  }
+});
+
 test('[MG1] a replica goes on while the schema of the next release comes, and starts upon it', async () => {
   const env = { PG_POOL_SIZE: '2', PG_MAX_OVERFLOW: '0', SWEEP_INTERVAL_MS: '100' };
   await using running = await startService(stores, env);

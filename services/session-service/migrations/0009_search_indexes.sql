@@ -1,5 +1,18 @@
 -- Up Migration
 
+-- A build with CONCURRENTLY that failed leaves an index that is not used, and that IF NOT EXISTS takes for a good one.
+DO $$
+DECLARE name text;
+BEGIN
+  FOR name IN
+    SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+    WHERE i.indrelid = 'sessions'::regclass AND NOT i.indisvalid AND c.relname IN ('sessions_by_device', 'sessions_by_client', 'sessions_by_created_ip',
+      'sessions_by_last_ip', 'sessions_by_idp_session', 'sessions_by_idp_subject')
+  LOOP
+    EXECUTE format('DROP INDEX %I', name);
+  END LOOP;
+END $$;
+
 -- What a search compares exactly. Newest first where the value alone may fit many sessions.
 CREATE INDEX IF NOT EXISTS sessions_by_device ON sessions (tenant_id, device_id, created_at DESC, id DESC)
   WHERE device_id IS NOT NULL;
