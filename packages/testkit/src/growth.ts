@@ -1,15 +1,18 @@
 /** How much larger the second input is. */
 export const TIMES = 10;
 /**
- * The most that an input ten times as large may cost. Linear work is measured at 7 to 12 times, work that grows with the
+ * The most that an input ten times as large may cost. Linear work is measured at 7 to 11 times, work that grows with the
  * square of its input at a hundred times.
  */
-export const MOST_GROWTH = 15;
+export const MOST_GROWTH = 12;
 
 /** Batches of each size. */
 const ROUNDS = 9;
+/** As many times the batches are made where the machine disturbs the first ones. */
+const MOST_ROUNDS = 4;
 /** CPU of one batch; less is noise. */
 const BATCH_CPU_MS = 4;
+const MAX_CALLS = 4_096;
 
 type Work = () => unknown;
 
@@ -17,9 +20,11 @@ type Work = () => unknown;
  * How many times the CPU an input costs that is ten times as large. `make` prepares the work for a size.
  *
  * Both sizes are worked off in batches of equal input (ten times as many calls of the small one), so that caches and garbage
- * weigh on both alike, by turns, after a batch each for the compiler. The least of several batches counts, in CPU time, not
- * wall time: what else the machine does changes little.
- * Sizes should fit the caches of a processor: what leaves them costs more for each byte, most of all on a busy machine.
+ * weigh on both alike, by turns, once the compiler has seen both. The least of several batches counts, in CPU time, not wall
+ * time: what else the machine does changes little. While the result is above {@link MOST_GROWTH}, more batches
+ * are made: a least value that was disturbed goes down, one that the work costs does not.
+ * Sizes should fit the caches of a processor: what leaves them costs more for each byte, most of all on a busy machine. They
+ * should be so large that the input, not the call, is what costs.
  */
 export const growthOf = async (
   size: number,
@@ -27,15 +32,24 @@ export const growthOf = async (
   rounds = ROUNDS,
 ): Promise<number> => {
   const [small, large] = [make(size), make(size * TIMES)];
-  await cpuMs(TIMES, small);
-  await cpuMs(1, large);
-  const calls = Math.ceil(BATCH_CPU_MS / Math.max(await cpuMs(1, large), BATCH_CPU_MS / 1000));
+  await cpuMs(2 * TIMES, small);
+  await cpuMs(2, large);
+  const calls = await callsOfBatch(large);
   let [ofSmall, ofLarge] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
-  for (let round = 0; round < rounds; round += 1) {
+  const growth = (): number => (TIMES * ofLarge) / ofSmall;
+  for (let round = 0; round < rounds * MOST_ROUNDS; round += 1) {
+    if (round >= rounds && growth() < MOST_GROWTH) break;
     ofSmall = Math.min(ofSmall, await cpuMs(calls * TIMES, small));
     ofLarge = Math.min(ofLarge, await cpuMs(calls, large));
   }
-  return (TIMES * ofLarge) / ofSmall;
+  return growth();
+};
+
+/** Calls that take {@link BATCH_CPU_MS} together, found with work that is compiled by then. */
+const callsOfBatch = async (work: Work): Promise<number> => {
+  let calls = 1;
+  while (calls < MAX_CALLS && (await cpuMs(calls, work)) < BATCH_CPU_MS) calls *= 2;
+  return calls;
 };
 
 const cpuMs = async (calls: number, work: Work): Promise<number> => {
