@@ -176,6 +176,7 @@ export const GATEWAY = {
           'published_bytes',
           'presence',
           'batch_answer',
+          'read_bytes',
         ],
       },
       zero: true,

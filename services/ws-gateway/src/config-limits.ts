@@ -160,6 +160,19 @@ export const limitSettings = {
         'LM5',
       ),
     ),
+  MAX_READ_BYTES_PER_S: field
+    .bytes(4_194_304, { min: 0 })
+    .describe(
+      'bytes of `history` and of missed publications that one session reads from Redis per second, four times as many in a burst; more waits; 0 for no limit',
+    )
+    .meta(
+      ceiling(
+        'bytes of history that a session reads per second',
+        'the answer comes later',
+        'gateway_rate_limited_total{scope="read_bytes"}',
+        'SW11',
+      ),
+    ),
   MAX_PRESENCE_CLIENTS: field
     .count(10_000, { min: 0 })
     .describe('clients in one answer to `presence`; a larger group is error 106; 0 for no limit')

@@ -165,6 +165,7 @@ export interface GatewayConfig {
   readonly maxSubscriptionsPerSession: number;
   readonly maxNewGroupsPerMinute: number;
   readonly maxPublishedBytesPerS: number;
+  readonly maxReadBytesPerS: number;
   readonly maxPresenceClients: number;
   readonly maxBatchAnswerBytes: number;
   readonly rate: { readonly perSecond: number; readonly burst: number };
@@ -214,6 +215,7 @@ export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
     maxSubscriptionsPerSession: parsed.MAX_SUBSCRIPTIONS_PER_SESSION,
     maxNewGroupsPerMinute: parsed.MAX_NEW_GROUPS_PER_MINUTE,
     maxPublishedBytesPerS: parsed.MAX_PUBLISHED_BYTES_PER_S,
+    maxReadBytesPerS: parsed.MAX_READ_BYTES_PER_S,
     maxPresenceClients: parsed.MAX_PRESENCE_CLIENTS,
     maxBatchAnswerBytes: parsed.MAX_BATCH_ANSWER_BYTES,
     rate: { perSecond: parsed.MAX_COMMANDS_PER_S, burst: parsed.MAX_COMMANDS_PER_S * 2 },

@@ -109,41 +109,79 @@ const floodBigFrames = async (): Promise<void> => {
   }
 };
 
-/** Fills a group of its own and reads its whole history on many sockets at once. */
-const readLargeHistories = async (): Promise<void> => {
-  const connect = `{"id":1,"connect":{"token":"${TOKEN}"}}\n{"id":2,"subscribe":{"channel":"hostile:history"}}`;
+const LARGE = `"channel":"hostile:history","data":"${'x'.repeat(60_000)}"`;
+/** Publications of the group are forgotten after three seconds without another. */
+const REFILL_MS = 500;
+const CONNECT = `{"id":1,"connect":{"token":"${TOKEN}"}}\n{"id":2,"subscribe":{"channel":"hostile:history"}}`;
+
+/** Fills a group of its own with as much history as one answer may hold. */
+const fill = async (socket: WebSocket | undefined): Promise<void> => {
+  socket?.send(CONNECT);
+  for (let id = 3; id < 18; id += 1) {
+    socket?.send(`{"id":${id},"publish":{${LARGE}}}`);
+    await sleep(20);
+  }
+};
+
+/** Asks again as soon as it is answered. `next` is given the id of the next command, which must be the last of its frame. */
+const askInLoop = async (socket: WebSocket, next: (id: number) => string): Promise<void> => {
+  const deadline = setTimeout(() => socket.terminate(), endsAt - performance.now());
+  let id = 1_000;
+  const ask = (): void => {
+    id += 1;
+    count.sent += 1;
+    socket.send(next(id));
+  };
+  socket.on('message', (message) => {
+    const text = String(message);
+    if (text === '{}') socket.send('{}');
+    if (text.includes('"error":')) count.refused += 1;
+    if (text.includes(`"id":${id}`)) ask();
+  });
+  ask();
+  await once(socket, 'close').catch(() => {});
+  clearTimeout(deadline);
+};
+
+/** Reads the whole history of a large group again and again, on so many sockets at once. */
+const readLargeHistories = async (sockets: number): Promise<void> => {
+  const filler = await openSocket();
+  await fill(filler);
   const reader = async (): Promise<void> => {
     while (isRunning()) {
       const socket = await openSocket();
-      if (socket === undefined) continue;
-      const deadline = setTimeout(() => socket.terminate(), endsAt - performance.now());
-      let id = 2;
-      const ask = (): void => {
-        id += 1;
-        count.sent += 1;
-        socket.send(`{"id":${id},"history":{"channel":"hostile:history","limit":300}}`);
-      };
-      socket.on('message', (data) => {
-        const text = String(data);
-        if (text === '{}') socket.send('{}');
-        if (text.includes('"error":')) count.refused += 1;
-        if (text.includes(`"id":${id}`)) ask();
-      });
-      socket.send(connect);
-      await once(socket, 'close').catch(() => {});
-      clearTimeout(deadline);
+      socket?.send(CONNECT);
+      if (socket !== undefined)
+        await askInLoop(socket, (id) => `{"id":${id},"history":{"channel":"hostile:history","limit":300}}`);
       await sleep(RECONNECT_PAUSE_MS);
     }
   };
-  const filler = await openSocket();
-  const data = 'x'.repeat(60_000);
-  filler?.send(connect);
-  for (let id = 3; id < 18; id += 1) {
-    filler?.send(`{"id":${id},"publish":{"channel":"hostile:history","data":"${data}"}}`);
-    await sleep(20);
-  }
-  await Promise.all(Array.from({ length: HISTORY_READERS }, reader));
+  const refill = setInterval(() => filler?.send(`{"id":19,"publish":{${LARGE}}}`), REFILL_MS);
+  await Promise.all(Array.from({ length: sockets }, reader));
+  clearInterval(refill);
   filler?.terminate();
+};
+
+/** Comes back to a large group again and again, as one that has missed much: nobody else is in it, so the stream is read each time. */
+const recoverInLoop = async (): Promise<void> => {
+  let filledAt = performance.now();
+  let offset = 15;
+  while (isRunning()) {
+    const socket = await openSocket();
+    await fill(socket);
+    if (socket !== undefined)
+      await askInLoop(socket, (id) => {
+        const isDue = performance.now() - filledAt > REFILL_MS;
+        if (isDue) {
+          filledAt = performance.now();
+          offset += 1;
+        }
+        const refill = isDue ? `{"id":${id + 2_000_000},"publish":{${LARGE}}}\n` : '';
+        const recover = `"recoverable":true,"recover":true,"offset":${offset - 15},"epoch":""`;
+        return `${refill}{"id":${id + 1_000_000},"unsubscribe":{"channel":"hostile:history"}}\n{"id":${id},"subscribe":{"channel":"hostile:history",${recover}}}`;
+      });
+    await sleep(RECONNECT_PAUSE_MS);
+  }
 };
 
 /** Opens sockets that never say who they are. */
@@ -176,7 +214,9 @@ const ATTACKS: Record<Attack, () => Promise<void>> = {
       [`{"id":2,"subscribe":{"channel":"hostile:presence","join_leave":true}}`],
     ),
   'big frames': floodBigFrames,
-  'large histories': readLargeHistories,
+  'large histories': () => readLargeHistories(HISTORY_READERS),
+  'one history in a loop': () => readLargeHistories(1),
+  'recoveries in a loop': recoverInLoop,
   'idle sockets': openIdleSockets,
   'guest logins': () =>
     floodRequests(() =>

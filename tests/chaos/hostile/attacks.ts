@@ -5,6 +5,8 @@ export const ATTACKS = [
   'presence',
   'big frames',
   'large histories',
+  'one history in a loop',
+  'recoveries in a loop',
   'idle sockets',
   'guest logins',
   'stale secrets',

@@ -1,6 +1,8 @@
 import type { Clock } from '@muster/kit/clock';
-import type { Identity } from './ports.ts';
+import type { EngineMetrics, Identity } from './ports.ts';
 import { type Rate, TokenBucket } from './rate-limit.ts';
+import { ReadPacing, type ReadPacingDeps } from './read-pacing.ts';
+import type { Ticks } from './ticks.ts';
 import { userKeyOf } from './user-key.ts';
 
 /** What one session, or one user of a token, may use on this gateway with all its connections. 0 for no limit. */
@@ -11,6 +13,8 @@ export interface QuotaLimits {
   readonly maxNewGroupsPerMinute: number;
   /** Bytes of publications per second; a burst of a minute's worth. */
   readonly maxPublishedBytesPerS: number;
+  /** Bytes of history that are read from streams per second; more waits. */
+  readonly maxReadBytesPerS: number;
 }
 
 /** A connection as its quota counts it. */
@@ -29,6 +33,7 @@ interface Rates {
   readonly maxSubscriptions: number;
   readonly newGroups: Rate;
   readonly bytes: Rate;
+  readonly reads: ReadPacingDeps;
 }
 
 /** The share of one client. */
@@ -38,6 +43,7 @@ export class ClientQuota {
   readonly #rates: Rates;
   #newGroups: TokenBucket | undefined = undefined;
   #bytes: TokenBucket | undefined = undefined;
+  #reads: ReadPacing | undefined = undefined;
 
   constructor(key: string, rates: Rates) {
     this.key = key;
@@ -61,6 +67,12 @@ export class ClientQuota {
     return this.#newGroups.take(newGroups, now);
   }
 
+  /** Its readings of streams. */
+  get reads(): ReadPacing {
+    this.#reads ??= new ReadPacing(this.#rates.reads);
+    return this.#reads;
+  }
+
   /** False when it has published as much as it may for now. */
   takeBytes(count: number): boolean {
     const { clock, bytes } = this.#rates;
@@ -68,6 +80,12 @@ export class ClientQuota {
     this.#bytes ??= new TokenBucket(bytes, now);
     return this.#bytes.take(bytes, now, count);
   }
+}
+
+export interface ClientQuotasDeps {
+  readonly clock: Clock;
+  readonly ticks: Pick<Ticks, 'next'>;
+  readonly metrics: Pick<EngineMetrics, 'rateLimited'>;
 }
 
 /** The quotas of all clients of this gateway. */
@@ -80,7 +98,10 @@ export interface ClientQuotas {
 /** Whose quota: a session, else a user, else the address of an anonymous client. */
 export type QuotaClient = Pick<Identity, 'tenant' | 'sessionId' | 'user'> & { readonly address: string };
 
-export const createClientQuotas = (limits: QuotaLimits, clock: Clock): ClientQuotas => {
+export const createClientQuotas = (
+  limits: QuotaLimits,
+  { clock, ticks, metrics }: ClientQuotasDeps,
+): ClientQuotas => {
   const held = new Map<string, ClientQuota>();
   const idle = new Map<string, ClientQuota>();
   const rates: Rates = {
@@ -93,6 +114,10 @@ export const createClientQuotas = (limits: QuotaLimits, clock: Clock): ClientQuo
     bytes: {
       perSecond: limits.maxPublishedBytesPerS,
       burst: limits.maxPublishedBytesPerS * MINUTE_S,
+    },
+    reads: {
+      ...{ clock, ticks, bytesPerS: limits.maxReadBytesPerS },
+      onDelayed: () => metrics.rateLimited('read_bytes'),
     },
   };
   const rest = (quota: ClientQuota): void => {

@@ -117,7 +117,7 @@ export const createEngine = (deps: EngineDeps): Engine => {
   const connections = new Set<Connection>();
   const plain = new Set<PlainConnection>();
   const groupRates = createGroupRates(clock);
-  const quotas = createClientQuotas(limits, clock);
+  const quotas = createClientQuotas(limits, { clock, ticks, metrics: deps.metrics });
   const review = createRightsReview(deps);
   const context = protocolContext(deps, { hub, wheel, connections, groupRates, review, quotas, ticks });
   const plainContext: PlainContext = {

@@ -2,7 +2,7 @@ import type { Bus } from '@muster/bus/bus';
 import type { BusMessage } from '@muster/bus/envelope';
 import type { GroupKey } from '@muster/bus/group-key';
 import type { Presence } from '@muster/bus/presence';
-import type { Appended, Retention } from '@muster/bus/streams';
+import type { Appended, Retention, StreamPage } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { StreamPosition } from '@muster/protocol/commands';
@@ -19,7 +19,7 @@ import { createLatencyProbe } from './latency-probe.ts';
 import type { GroupOptions } from './namespaces.ts';
 import type { ConnectionLimits, EngineMetrics } from './ports.ts';
 import { createPublisher, type PublishRequest } from './publisher.ts';
-import { type AnswerBudget, Recovery, type Start } from './recovery.ts';
+import { type AnswerBudget, type PacedReads, Recovery, type Start } from './recovery.ts';
 import { createSlicer } from './slicer.ts';
 import { type Member, type Service, Subscription, type Who } from './subscription.ts';
 import type { Ticks } from './ticks.ts';
@@ -188,6 +188,9 @@ const uncongested = async (group: Group, ticks: Ticks): Promise<void> => {
   for (let waited = 0; waited < MAX_PACE_TICKS && group.isCongested; waited += 1) await ticks.next();
 };
 
+const sizeOfPage = (page: StreamPage | undefined): number =>
+  page?.entries.reduce((sum, { text }) => sum + Buffer.byteLength(text), 0) ?? 0;
+
 /** Finds where the member starts, and begins in the turn in which that is true. */
 const enter = async (
   group: Group,
@@ -199,7 +202,8 @@ const enter = async (
     begin(undefined);
     return;
   }
-  const recovery = new Recovery(group.key, group.follower, { wish, mode, budget });
+  const paced: PacedReads = async (read) => member.quota?.reads.run(member, read, sizeOfPage) ?? read();
+  const recovery = new Recovery(group.key, group.follower, { wish, mode, budget, paced });
   for (;;) {
     const step = recovery.next();
     if (!('start' in step)) {

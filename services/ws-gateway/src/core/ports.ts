@@ -162,7 +162,8 @@ export type LimitScope =
   | 'new_groups'
   | 'published_bytes'
   | 'presence'
-  | 'batch_answer';
+  | 'batch_answer'
+  | 'read_bytes';
 
 /** What the engine counts. Labels come from closed sets only. */
 export interface EngineMetrics {

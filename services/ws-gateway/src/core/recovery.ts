@@ -1,6 +1,7 @@
 import { publicationOf } from '@muster/bus/draft';
 import type { GroupKey } from '@muster/bus/group-key';
 import type { GroupPosition } from '@muster/bus/position';
+import type { StreamPage } from '@muster/bus/streams';
 import type { StreamPosition } from '@muster/protocol/commands';
 import { MAX_RECOVERED_PUBLICATIONS } from '@muster/protocol/limits';
 import type { PublicationText } from '@muster/protocol/replies';
@@ -21,6 +22,9 @@ export interface AnswerBudget {
   leftBytes: number;
 }
 
+/** Reads when it is the client's turn. */
+export type PacedReads = (read: () => Promise<StreamPage | undefined>) => Promise<StreamPage | undefined>;
+
 /** Either the start, valid in this very turn, or work after which to ask again. */
 type Step = { readonly start: Start } | { readonly work: Promise<unknown> };
 
@@ -36,6 +40,7 @@ export class Recovery {
   readonly #wish: StreamPosition | undefined;
   readonly #mode: 'stream' | 'cache';
   readonly #budget: AnswerBudget;
+  readonly #paced: PacedReads;
   /** Texts that were read, from `wish.offset + 1` on. */
   #read: readonly PublicationText[] = [];
   #last: { readonly offset: number; readonly text: PublicationText } | undefined;
@@ -48,6 +53,7 @@ export class Recovery {
       readonly wish: StreamPosition | undefined;
       readonly mode: 'stream' | 'cache';
       readonly budget: AnswerBudget;
+      readonly paced: PacedReads;
     },
   ) {
     this.#group = group;
@@ -55,6 +61,7 @@ export class Recovery {
     this.#wish = options.wish;
     this.#mode = options.mode;
     this.#budget = options.budget;
+    this.#paced = options.paced;
   }
 
   next(): Step {
@@ -86,7 +93,12 @@ export class Recovery {
 
   async #readFrom(from: number): Promise<void> {
     this.#reads += 1;
-    const { entries, top } = await this.#follower.readAfter(from);
+    // While it waited, somebody else may have read the same: then it is in memory.
+    const page = await this.#paced(async () =>
+      this.#follower.recentAfter(from) === undefined ? this.#follower.readAfter(from) : undefined,
+    );
+    if (page === undefined) return undefined;
+    const { entries, top } = page;
     if (top.epoch !== this.#follower.position.epoch) return this.#follower.repair();
     const last = entries.at(-1)?.offset ?? 0;
     const isWhole = entries[0]?.offset === from + 1;
@@ -108,7 +120,8 @@ export class Recovery {
 
   async #readNewest(): Promise<void> {
     this.#reads += 1;
-    const { entries } = await this.#follower.readLast();
+    const page = await this.#paced(() => this.#follower.readLast());
+    const entries = page?.entries ?? [];
     if (entries[0] === undefined) this.#reads = MAX_READS;
     else this.#last = entries[0];
   }

@@ -2,6 +2,7 @@ import type { GroupPosition } from '@muster/bus/position';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
 import type { TagsFilter } from '@muster/protocol/tags-filter';
+import type { ClientQuota } from './client-quotas.ts';
 import type { Group } from './group.ts';
 import { type Encoding, type Form, formOf } from './group-frames.ts';
 import type { Outbox } from './outbox.ts';
@@ -12,6 +13,8 @@ export interface Member {
   readonly id: ClientId;
   readonly identity: Identity | undefined;
   readonly outbox: Outbox;
+  readonly isOver: boolean;
+  readonly quota: ClientQuota | undefined;
   /** It does not read fast enough. */
   onSlow(): void;
   /** Publications of this group are gone for good: the member must begin anew, and say so to its application. */

@@ -200,6 +200,7 @@ const LIMITS: ConnectionLimits = {
   maxSubscriptionsPerSession: 0,
   maxNewGroupsPerMinute: 0,
   maxPublishedBytesPerS: 0,
+  maxReadBytesPerS: 0,
   rate: { perSecond: 0, burst: 0 },
 };
 

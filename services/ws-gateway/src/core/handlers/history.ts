@@ -62,12 +62,11 @@ const answer = async (
   command: HistoryCommand,
   place: { key: GroupKey; retention: Retention },
 ): Promise<void> => {
-  const result = await readHistory(deps.bus, place, command, {
-    count: MAX_RECOVERED_PUBLICATIONS,
-    maxBytes: deps.maxBytes,
-  });
-  const texts = typeof result === 'number' ? [] : result.publications;
-  const bytes = texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
+  const bounds = { count: MAX_RECOVERED_PUBLICATIONS, maxBytes: deps.maxBytes };
+  const read = () => readHistory(deps.bus, place, command, bounds);
+  const result = await (connection.quota?.reads.run(connection, read, sizeOf) ?? read());
+  if (result === undefined) return;
+  const bytes = sizeOf(result);
   await deps.turns.take(bytes);
   if (!connection.outbox.hasRoom(bytes)) await connection.outbox.room(bytes);
   if (!isStillAllowed(deps, connection, place.key, 'history'))
@@ -75,6 +74,12 @@ const answer = async (
   if (typeof result === 'number') connection.fail(command.id, result);
   else connection.reply({ id: command.id, is: 'history', result });
 };
+
+/** Bytes of the publications. */
+const sizeOf = (result: Awaited<ReturnType<typeof readHistory>>): number =>
+  typeof result === 'number'
+    ? 0
+    : result.publications.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
 
 /** Reads as much of a stream as was asked for and one answer may hold; 112 when the epoch is another. */
 export const readHistory = async (
