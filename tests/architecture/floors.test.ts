@@ -25,7 +25,7 @@ const FLOORS: Readonly<Record<string, readonly string[]>> = {
 
 /** Where a library may be imported; everywhere else it is hidden behind one of our ports. */
 const HOMES: Readonly<Record<string, RegExp>> = {
-  ws: /^services\/ws-gateway\/src\/socket\/|^services\/health-aggregator\/src\/sources\/group-tail/,
+  ws: /^services\/ws-gateway\/src\/socket\/|^services\/health-aggregator\/src\/sources\/gateway-link/,
   express: /^(packages\/http\/src|services\/[\w-]+\/src\/http|packages\/client\/src\/express)/,
   pg: /^(packages\/kit\/src\/postgres|packages\/local\/src|packages\/testkit\/src|services\/session-service\/src\/store\/)/,
   'node-pg-migrate': /^services\/session-service\/src\/store\//,

@@ -54,14 +54,19 @@ interface Person extends AsyncDisposable {
   /** The code with which the gateway ended the connection. */
   readonly ended: Promise<number>;
 }
-const connectAs = async (user: string | undefined, group = GROUP, label?: string): Promise<Person> => {
+const connectAs = async (
+  user: string | undefined,
+  group = GROUP,
+  label?: string,
+  tenant = 'default',
+): Promise<Person> => {
   const response = await fetch(`${fleet.publicUrl}/v1/sessions`, {
     method: 'POST',
     headers: {
       authorization: `Bearer ${fleet.describe().serviceApiKey}`,
       'content-type': 'application/json',
     },
-    body: JSON.stringify({ ...(user === undefined ? {} : { user_id: user }), ...(label ? { label } : {}) }),
+    body: JSON.stringify({ user_id: user, label, tenant }),
   });
   const { id, token: own } = (await response.json()) as { id: string; token: string };
   const client = new Centrifuge(`${fleet.publicUrl.replace('http', 'ws')}/connection/websocket`, {
@@ -227,6 +232,45 @@ test('[CO12] a group on the page: members by gateway, rate, a tail that is live,
   await page.getByRole('link', { name: 'All groups' }).click();
   await page.locator('.group-list').waitFor();
   await shoot(page, 'groups');
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+test('[CO15] both pages take a tenant: its users, groups, publications and tail, in links too', async () => {
+  const group = 'tenants:lobby';
+  await using ours = await connectAs('kim', group, 'Ours');
+  await using theirs = await connectAs('kim', group, 'Theirs', 'shop');
+  const context = await browser.newContext();
+  const page = await openDesk(context, '#sessions/kim');
+  await page.locator('.device', { hasText: 'Ours' }).waitFor();
+  await page.getByLabel('Tenant').fill('shop');
+  await page.getByRole('button', { name: 'Find' }).click();
+  await page.locator('.device', { hasText: 'Theirs' }).waitFor();
+  expect(await page.locator('.device h2').allTextContents()).toEqual(['Theirs']);
+  await page.locator('[data-client]').waitFor();
+  await shoot(page, 'sessions-tenant');
+  expect(await seriousIssues(page)).toEqual([]);
+  await page.getByRole('link', { name: group }).click();
+  await page.getByRole('heading', { name: `${group} (shop)` }).waitFor();
+  await page.getByRole('button', { name: 'Listen' }).click();
+  await page.locator('[data-listening=on]').waitFor({ timeout: 10_000 });
+  await ours.client.getSubscription(group)?.publish('said in default');
+  await page.getByLabel(/^Publish:/).fill('said in shop');
+  await page.getByRole('button', { name: 'Publish' }).click();
+  await page.locator('.heard', { hasText: 'said in shop' }).waitFor();
+  await until(() => theirs.heard.length > 0, { what: 'the tenant to hear it' });
+  expect([theirs.heard, ours.heard]).toEqual([['said in shop'], ['said in default']]);
+  expect(await page.locator('.heard').allTextContents()).toHaveLength(1);
+  await shoot(page, 'group-tenant');
+  await page.getByRole('link', { name: 'All groups' }).click();
+  await page.getByLabel('Tenant (* for all)').fill('*');
+  await page.getByLabel(/^Part of the name/).fill('tenants:');
+  await page.getByText('2 groups have members.').waitFor();
+  const names = await page.locator('.group-list a').allTextContents();
+  // The tail has left its group, or leaves it just now: it is the larger one at most.
+  expect(names.toSorted()).toEqual([group, `${group} (shop)`]);
+  await shoot(page, 'groups-tenants');
+  expect(await seriousIssues(page)).toEqual([]);
   expect(problems).toEqual([]);
   await context.close();
 });

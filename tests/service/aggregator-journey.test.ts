@@ -124,6 +124,7 @@ test('[JO3] an arrival of before is not shown as good when the store is away and
   expect(fleet.view().journey?.status).toBe('ok');
   await using _journeys = travel({
     apiKey: 'none',
+    tenantHosts: { hostOf: () => undefined },
     intervalMs: 20,
     fleet,
     epoch: () => undefined,

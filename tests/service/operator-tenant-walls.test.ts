@@ -1,5 +1,8 @@
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { runCli } from '@muster/cli/cli';
+import { createJourney } from '@muster/health-aggregator/sources/journey';
+import { systemClock } from '@muster/kit/clock';
+import { createTenantHosts } from '@muster/session/tenant-hosts';
 import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
@@ -168,7 +171,9 @@ describe('operator routes of the aggregator', () => {
         ...{ onlyTenant: 'shop', items: [{ group: 'od8', tenant: 'shop', members: 1 }] },
       });
     }
-    expect((await operator(bound, 'groups/od8')).body).toMatchObject({ tenant: 'shop', members: 1 });
+    expect((await operator(bound, 'groups/od8')).body).toMatchObject({
+      ...{ tenant: 'shop', members: 1, onlyTenant: 'shop' },
+    });
     await using tail = await tailOf(bound, 'groups/od8/tail');
     await tail.hears('event: joined');
     await operator(bound, 'groups/od8/publications', { method: 'POST', body: '{"data":"for the shop"}' });
@@ -210,6 +215,20 @@ describe('operator routes of the aggregator', () => {
     // Without TENANT_HOSTS the tail of a tenant with hosts says what is missing.
     await using tail = await tailOf(mixed, 'groups/od8/tail');
     await tail.hears('TENANT_HOSTS');
+  });
+});
+
+test('[JO1] a journey with a key of a tenant goes to its host', async () => {
+  const from = new URL(gateway.url).host;
+  const plan = { sessions: new URL(sessions.url).host, from, to: from };
+  const run = async (hosts: string[]) => {
+    const tenantHosts = createTenantHosts(hosts);
+    await using journey = createJourney({ clock: systemClock, apiKey: shopServiceKey, tenantHosts });
+    return journey.run(plan);
+  };
+  expect(await run([`${SHOP_HOST}=shop`])).toMatchObject({ ok: true });
+  expect(await run([])).toMatchObject({
+    ...{ ok: false, step: 'connect', why: expect.stringContaining('TENANT_HOSTS') },
   });
 });
 

@@ -100,7 +100,9 @@ export const settings = z.object({
     .describe('keys of the server API of the gateways; with the first one operators look into groups'),
   TENANT_HOSTS: field
     .listAs(createTenantHosts)
-    .describe('hosts of tenants, as the gateways have them: the tail of a group connects as to its host'),
+    .describe(
+      'hosts of tenants, as the gateways have them: tails and journeys connect as to a host of theirs',
+    ),
   CONSOLE_TRY_IT: field.onOff('on').describe('show the “Try it” chat on the console page'),
 });
 

@@ -113,9 +113,9 @@ const startJourneys = (
   epoch: () => number | undefined,
   stack: AsyncDisposableStack,
 ): void => {
-  const { journeyKey: apiKey, journeyIntervalMs: intervalMs } = config;
+  const { journeyKey: apiKey, journeyIntervalMs: intervalMs, tenantHosts } = config;
   if (apiKey !== undefined)
-    stack.use(travel({ apiKey, intervalMs, epoch, clock, log, fleet, redis, keys, metrics }));
+    stack.use(travel({ apiKey, tenantHosts, intervalMs, epoch, clock, log, fleet, redis, keys, metrics }));
 };
 
 const createLeadMetrics = (

@@ -2,6 +2,7 @@ import { type Clock, every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis';
+import type { TenantHosts } from '@muster/session/tenant-hosts';
 import type { Fleet } from './core/fleet.ts';
 import type { SharedJourney } from './core/journey-record.ts';
 import { createJourney, JOURNEY_STEPS, type JourneyPlan, type JourneyResult } from './sources/journey.ts';
@@ -12,6 +13,7 @@ export interface TravelDeps {
   readonly apiKey: string;
   readonly intervalMs: number;
   readonly fleet: Fleet;
+  readonly tenantHosts: Pick<TenantHosts, 'hostOf'>;
   /** Our epoch while we lead: one aggregator travels, not all. */
   readonly epoch: () => number | undefined;
   readonly clock: Clock;
@@ -25,8 +27,8 @@ const SHARED_FOR_MS = 60_000;
 
 /** Sends a client through the fleet every few seconds, over another pair of gateways each time. Disposing stops it. */
 export const travel = (deps: TravelDeps): AsyncDisposable => {
-  const { fleet, epoch, clock, log } = deps;
-  const journey = createJourney({ clock, apiKey: deps.apiKey });
+  const { fleet, epoch, log } = deps;
+  const journey = createJourney(deps);
   const tell = createJourneyMetrics(deps.metrics);
   let round = 0;
   let wasOk = true;

@@ -200,7 +200,7 @@ const showGroup = ({ groups, guard }: DeskDeps): Route =>
     handle: async ({ params: { group }, query }) => {
       const desk = required(groups, 'SERVER_API_KEYS');
       const tenant = await tenantIn(desk, query.tenant);
-      const [{ sockets, more, gateways, silent }, position] = await Promise.all([
+      const [{ sockets, more, gateways, silent, onlyTenant }, position] = await Promise.all([
         desk.sockets({ group, tenant }, SOCKETS_OF_A_GROUP),
         desk.position({ group, tenant }),
       ]);
@@ -212,7 +212,7 @@ const showGroup = ({ groups, guard }: DeskDeps): Route =>
           // None that was found is not known to be none.
           members: sockets.length === 0 && silent.length > 0 ? null : sockets.length,
           more,
-          ...{ gateways, silent },
+          ...{ gateways, silent, onlyTenant: onlyTenant ?? null },
           byGateway: [...byGateway]
             .map(([gateway, some]) => ({
               gateway,

@@ -1,3 +1,17 @@
+import { WebSocket } from 'ws';
+
+/**
+ * Opens a WebSocket to a gateway by its own address. `host` is where sessions of the tenant count; undefined for a tenant
+ * without hosts.
+ */
+export const connectTo = (address: string, host: string | undefined): WebSocket =>
+  new WebSocket(`ws://${address}/connection/websocket`, host === undefined ? {} : { headers: { host } });
+
+/** The close code for a session that does not count at the host of the request. */
+export const INVALID_TOKEN = 3500;
+export const HOSTS_ADVICE =
+  'if the tenant has a host of its own, TENANT_HOSTS of this aggregator must name it, as that of the gateways does';
+
 /** A reply or push of the client protocol, as far as a journey looks into it. */
 export interface Frame {
   readonly id?: number;
@@ -14,8 +28,11 @@ export interface GatewayLink extends Disposable {
 }
 
 /** Connects to a gateway by its own address, around the load balancer. Rejects when the signal aborts. */
-export const openLink = async (address: string, signal: AbortSignal): Promise<GatewayLink> => {
-  const socket = new WebSocket(`ws://${address}/connection/websocket`);
+export const openLink = async (
+  { address, host }: { readonly address: string; readonly host: string | undefined },
+  signal: AbortSignal,
+): Promise<GatewayLink> => {
+  const socket = connectTo(address, host);
   const frames: Frame[] = [];
   const waiting = new Set<() => void>();
   const failed = Promise.withResolvers<never>();
@@ -24,7 +41,7 @@ export const openLink = async (address: string, signal: AbortSignal): Promise<Ga
   const abort = (): void => failed.reject(new Error('the time is up'));
   signal.addEventListener('abort', abort);
   socket.addEventListener('close', ({ code, reason }) =>
-    failed.reject(new Error(`closed: ${code} ${reason}`)),
+    failed.reject(new Error(`closed: ${code} ${reason}${code === INVALID_TOKEN ? `; ${HOSTS_ADVICE}` : ''}`)),
   );
   socket.addEventListener('error', () => failed.reject(new Error('no connection')));
   socket.addEventListener('message', ({ data }) => {

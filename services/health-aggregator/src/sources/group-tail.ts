@@ -1,4 +1,4 @@
-import { WebSocket } from 'ws';
+import { connectTo, HOSTS_ADVICE, INVALID_TOKEN } from './gateway-link.ts';
 
 /** What a listener hears. */
 export interface TailEvents {
@@ -27,11 +27,6 @@ const JOIN_LIMIT_MS = 5_000;
 const CONNECT = 1;
 const SUBSCRIBE = 2;
 const PONG = '{}';
-/** The close code for a session that does not count at the host of the request. */
-const INVALID_TOKEN = 3500;
-const HOSTS_ADVICE =
-  'if the tenant has a host of its own, TENANT_HOSTS of this aggregator must name it, as that of the gateways does';
-
 /** Where to listen, as whom, and to what. */
 export interface TailPlan {
   /** `host:port` of a gateway. */
@@ -44,10 +39,7 @@ export interface TailPlan {
 
 /** Listens to a group as any client would, over one socket. Disposing closes it. */
 export const openTail = ({ address, token, group, host }: TailPlan, events: TailEvents): Disposable => {
-  const socket = new WebSocket(
-    `ws://${address}/connection/websocket`,
-    host === undefined ? {} : { headers: { host } },
-  );
+  const socket = connectTo(address, host);
   let isOver = false;
   const end = (why: string): void => {
     if (isOver) return;

@@ -1,5 +1,6 @@
 import type { Clock } from '@muster/kit/clock';
 import { SYNTHETIC_CHECK_USER } from '@muster/protocol/ids';
+import type { TenantHosts } from '@muster/session/tenant-hosts';
 import { type GatewayLink, openLink } from './gateway-link.ts';
 
 const GROUP = '$muster-journey';
@@ -38,12 +39,20 @@ interface OwnSession {
   /** Of the session service that opened it. */
   readonly address: string;
   readonly token: string;
+  /** Where sessions of its tenant count; undefined for a tenant without hosts. */
+  readonly host: string | undefined;
   /** When another one is opened, monotonic ms. */
   readonly until: number;
 }
 
+interface JourneyDeps {
+  readonly clock: Clock;
+  readonly apiKey: string;
+  readonly tenantHosts: Pick<TenantHosts, 'hostOf'>;
+}
+
 /** Makes a traveller that signs in with a service API key. Its session lasts for ten minutes of journeys. */
-export const createJourney = ({ clock, apiKey }: { clock: Clock; apiKey: string }): Journey => {
+export const createJourney = ({ clock, apiKey, tenantHosts }: JourneyDeps): Journey => {
   let session: OwnSession | undefined;
 
   /** Ends the session in use. When that fails it ends by itself after minutes of silence. */
@@ -59,27 +68,13 @@ export const createJourney = ({ clock, apiKey }: { clock: Clock; apiKey: string 
     await ending.then((response) => response.body?.cancel()).catch(() => {});
   };
 
-  const signIn = async (address: string, signal: AbortSignal): Promise<string> => {
-    if (session && clock.monotonic() < session.until) return session.token;
+  const signIn = async (address: string, signal: AbortSignal): Promise<OwnSession> => {
+    if (session && clock.monotonic() < session.until) return session;
     await leave(signal);
-    const response = await fetch(`http://${address}/v1/sessions`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
-      body: JSON.stringify({
-        user_id: SYNTHETIC_CHECK_USER,
-        transport: 'bearer',
-        remember: false,
-        // The shortest life that there is: fifteen minutes without use.
-        policy: 'aal3',
-        label: 'journey of the health aggregator',
-        grants: [{ groups: GROUP, allow: ['subscribe', 'publish'] }],
-      }),
-      signal,
-    });
-    if (response.status !== 201) throw new Error(`status ${response.status}`);
-    const { id, token } = (await response.json()) as { id: string; token: string };
-    session = { id, address, token, until: clock.monotonic() + SESSION_LIFE_MS };
-    return token;
+    const { id, token, tenant } = await openSession(address, apiKey, signal);
+    const host = tenantHosts.hostOf(tenant);
+    session = { id, token, address, host, until: clock.monotonic() + SESSION_LIFE_MS };
+    return session;
   };
 
   return {
@@ -98,9 +93,9 @@ export const createJourney = ({ clock, apiKey }: { clock: Clock; apiKey: string 
         return result;
       };
       try {
-        const token = await during('session', () => signIn(sessions, signal));
+        const own = await during('session', () => signIn(sessions, signal));
         const [sender, receiver] = await during('connect', async () => {
-          const links = await Promise.all([from, to].map((address) => link(address, token, signal)));
+          const links = await Promise.all([from, to].map((address) => link(address, own, signal)));
           for (const one of links) stack.use(one);
           return links as [GatewayLink, GatewayLink];
         });
@@ -124,8 +119,36 @@ export const createJourney = ({ clock, apiKey }: { clock: Clock; apiKey: string 
   };
 };
 
-const link = async (address: string, token: string, signal: AbortSignal): Promise<GatewayLink> => {
-  const one = await openLink(address, signal);
+/** Opens a session in the tenant of the API key, else in `default`. */
+const openSession = async (
+  address: string,
+  apiKey: string,
+  signal: AbortSignal,
+): Promise<{ readonly id: string; readonly tenant: string; readonly token: string }> => {
+  const response = await fetch(`http://${address}/v1/sessions`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
+    body: JSON.stringify({
+      user_id: SYNTHETIC_CHECK_USER,
+      transport: 'bearer',
+      remember: false,
+      // The shortest life that there is: fifteen minutes without use.
+      policy: 'aal3',
+      label: 'journey of the health aggregator',
+      grants: [{ groups: GROUP, allow: ['subscribe', 'publish'] }],
+    }),
+    signal,
+  });
+  if (response.status !== 201) throw new Error(`status ${response.status}`);
+  return (await response.json()) as { id: string; tenant: string; token: string };
+};
+
+const link = async (
+  address: string,
+  { token, host }: OwnSession,
+  signal: AbortSignal,
+): Promise<GatewayLink> => {
+  const one = await openLink({ address, host }, signal);
   await one.ask({ connect: { token, name: 'muster-journey' } });
   return one;
 };

@@ -71,10 +71,13 @@ export const Silent = ({ gateways }: { gateways: readonly string[] | null | unde
 /** The field for a tenant, in the form of a page. */
 export const TenantField = ({
   label = 'Tenant',
+  usual,
   value,
   onInput,
 }: {
   label?: string;
+  /** The only tenant that this aggregator can see. */
+  usual: string | null | undefined;
   value: string;
   onInput: (text: string) => void;
 }) => (
@@ -86,7 +89,7 @@ export const TenantField = ({
       autocapitalize="off"
       spellcheck={false}
       maxLength={64}
-      placeholder="default"
+      placeholder={usual ?? 'default'}
       value={value}
       onInput={(event) => onInput(event.currentTarget.value)}
     />

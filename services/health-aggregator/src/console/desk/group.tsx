@@ -5,7 +5,7 @@ import { Sparkline } from '../fleet/sparkline.tsx';
 import { count } from '../format.ts';
 import { operatorToken } from '../operator.ts';
 import { linkTo } from '../place.ts';
-import { Silent, Trouble } from './desk.tsx';
+import { OneTenant, Silent, Trouble } from './desk.tsx';
 import { facts, forgetGroup, type GroupFacts, lookAtGroup, publish, rates, trouble } from './groups.ts';
 import { usePoll } from './poll.ts';
 import { bytes, Sockets } from './sockets.tsx';
@@ -30,6 +30,7 @@ export const Group = ({ name, tenant }: { name: string; tenant: string }) => {
         </a>
       </p>
       <Trouble why={trouble.value} />
+      <OneTenant tenant={now?.onlyTenant} />
       <Silent gateways={now?.silent} />
       {now && <Numbers now={now} />}
       {now && <Gateways now={now} />}

@@ -61,6 +61,7 @@ const Groups = () => {
         </label>
         <TenantField
           label="Tenant (* for all)"
+          usual={all?.onlyTenant}
           value={typedTenant.value}
           onInput={(text) => {
             typedTenant.value = text;

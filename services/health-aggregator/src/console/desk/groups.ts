@@ -19,6 +19,7 @@ export interface GroupFacts {
   /** Null when none is known and somebody did not answer. */
   readonly members: number | null;
   readonly silent: readonly string[];
+  readonly onlyTenant: string | null;
   /** True when there are more members than were counted. */
   readonly more: boolean;
   readonly gateways: number;

@@ -66,6 +66,7 @@ const Search = () => {
         />
       </label>
       <TenantField
+        usual={found.value?.onlyTenant}
         value={typedTenant.value}
         onInput={(typed) => {
           typedTenant.value = typed;
