@@ -209,10 +209,10 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   }
 
   /** No way in, but the client may try again with another connection. */
-  refuseConnect(id: number, code: ReplyError): void {
+  refuseConnect(id: number, code: ReplyError, reason?: string): void {
     this.phase = REFUSED;
     this.#awaitHandshake();
-    this.fail(id, code);
+    this.fail(id, code, reason);
   }
 
   /** Accepted: pings begin, and the end of the session is kept in mind. */

@@ -63,3 +63,19 @@ test('[PM4] grants widen what the options of a group allow', () => {
   ]).toEqual([true, true]);
   expect(ask('subscribe', 'news:1', { options, grants })).toBe(false);
 });
+
+test('[PM4] a grant of `subscribe` alone does not narrow what subscribers may, in private groups neither', () => {
+  const grants: Grant[] = [{ groups: '$v*', allow: ['subscribe'] }];
+  for (const action of ['publish', 'presence', 'history'] as const) {
+    expect(ask(action, '$vip', { grants, isSubscribed: true })).toBe(true);
+  }
+  const options = {
+    allowPublishForClient: false,
+    allowPublishForSubscriber: false,
+    allowHistoryForClient: false,
+    allowHistoryForSubscriber: false,
+  };
+  for (const action of ['publish', 'history'] as const) {
+    expect(ask(action, '$vip', { grants, isSubscribed: true, options })).toBe(false);
+  }
+});

@@ -165,7 +165,7 @@ describe('groups that clients are put into', () => {
     const { gate, client } = engineUnderTest(KEPT);
     gate.more = withSubs('żółć');
     expect(await client().say({ id: 1, connect: { token: 'ann' } })).toMatchObject([
-      { error: { code: 102 } },
+      { error: { code: 102, message: expect.stringContaining('credential names the group `żółć`') } },
     ]);
     expect(gate.holders.get('ann')?.size).toBe(0);
   });
@@ -175,7 +175,10 @@ describe('groups that clients are put into', () => {
     gate.more = withSubs('1', '2', '3', '4', '5');
     const ann = client();
     await ann.say({ id: 1, connect: { token: 'ann' } });
-    expect(ann.wire.closed?.code).toBe(3505);
+    expect(ann.wire.closed).toEqual({
+      code: 3505,
+      reason: 'channel limit: 5 groups, at most 4 (MAX_SUBSCRIPTIONS)',
+    });
     expect(gate.holders.get('ann')?.size).toBe(0);
   });
 

@@ -1,5 +1,5 @@
 import { groupKeyOf } from '@muster/bus/group-key';
-import { CloseCode, ReplyError } from '@muster/protocol/codes';
+import { CLOSE_REASON, CloseCode, ReplyError } from '@muster/protocol/codes';
 import type { ConnectCommand, StreamPosition } from '@muster/protocol/commands';
 import { type GroupName, parseGroupName } from '@muster/protocol/ids';
 import type { ClientInfo, SubscribeResult } from '@muster/protocol/replies';
@@ -40,8 +40,8 @@ export interface Placement {
 /** The groups that a client is put into when it connects, or why it cannot connect. */
 export type Placements =
   | { readonly ok: true; readonly placements: readonly Placement[] }
-  | { readonly ok: false; readonly close: CloseCode }
-  | { readonly ok: false; readonly error: ReplyError };
+  | { readonly ok: false; readonly close: CloseCode; readonly reason?: string }
+  | { readonly ok: false; readonly error: ReplyError; readonly reason?: string };
 
 /** Subscriptions that clients did not ask for. */
 export interface ServerSubscriptions {
@@ -188,14 +188,17 @@ const placementsOf = (
   if (personal !== undefined) place(personal, NO_TERMS, BY_SERVER);
   for (const [name, terms] of identity.subs ?? []) {
     const known = knownOf(deps, name);
-    if (known === undefined) return { ok: false, error: ReplyError.UnknownGroup };
+    if (known === undefined) return { ok: false, error: ReplyError.UnknownGroup, reason: unknownIn(name) };
     place(known, terms, BY_SERVER);
   }
   const kept = keptOf(deps, identity, subs);
   if (kept === undefined) return { ok: false, close: CloseCode.BadRequest };
   const named = kept.filter(({ group }) => !found.has(group));
   for (const known of named) place(known, NO_TERMS, BY_RIGHTS);
-  if (found.size > deps.maxSubscriptions) return { ok: false, close: CloseCode.GroupLimit };
+  if (found.size > deps.maxSubscriptions) {
+    const reason = `${CLOSE_REASON[CloseCode.GroupLimit]}: ${found.size} groups, at most ${deps.maxSubscriptions} (MAX_SUBSCRIPTIONS)`;
+    return { ok: false, close: CloseCode.GroupLimit, reason };
+  }
   if (found.size > 0 && !quota.hasRoom(found.size)) {
     deps.metrics.rateLimited('session_groups', identity);
     return { ok: false, error: ReplyError.TooManyRequests };
@@ -207,6 +210,12 @@ const placementsOf = (
   }
   return { ok: true, placements: [...found.values()] };
 };
+
+/** Characters of a group name that an error quotes. */
+const MAX_QUOTED_LENGTH = 40;
+
+const unknownIn = (name: string): string =>
+  `the credential names the group \`${name.slice(0, MAX_QUOTED_LENGTH)}\`, which is no group name or has no configured namespace`;
 
 type Known = Pick<Placement, 'group' | 'options'>;
 

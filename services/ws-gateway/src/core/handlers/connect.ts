@@ -63,9 +63,9 @@ const enter = async (
   const placed = deps.serverSubscriptions.placementsOf(identity, command, quota);
   if (!placed.ok) {
     deps.gate.release(identity.sessionId, connection);
-    if ('error' in placed) connection.refuseConnect(command.id, placed.error);
+    if ('error' in placed) connection.refuseConnect(command.id, placed.error, placed.reason);
     else if (placed.close === CloseCode.BadRequest) connection.refuse('unknown_group');
-    else connection.close(placed.close);
+    else connection.close(placed.close, placed.reason);
     return;
   }
   const info = infoOf(connection, identity);
