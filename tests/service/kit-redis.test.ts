@@ -1,6 +1,7 @@
 import { dependencyFaultOf } from '@muster/kit/dependency-faults';
 import { createMetrics } from '@muster/kit/metrics';
 import { isRedisFault, openRedis, type RedisConnections } from '@muster/kit/redis';
+import { openOwnSentinels } from '@muster/testkit/own-sentinels';
 import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { until } from '@muster/testkit/wait';
@@ -185,12 +186,24 @@ test('[RD9] a full Redis, a replica, and a database that does not exist are name
   await admin.replicaof('NO', 'ONE');
   await untilReason(redis, undefined);
   await admin.flushall();
-  await using elsewhere = await open(20, `${server.url}/99`);
+  admin.disconnect();
+  await expectNothingInDatabase0(server.url, server.url);
+});
+
+test('[RD9] a database that does not exist at the primary of sentinels is named, too', async () => {
+  await using sentinels = await openOwnSentinels();
+  await expectNothingInDatabase0(sentinels.url, sentinels.servers[0].url);
+}, 60_000);
+
+/** Asks `url` for a database that does not exist, and for one that does. */
+const expectNothingInDatabase0 = async (url: string, primaryUrl: string): Promise<void> => {
+  const admin = new Redis(primaryUrl);
+  await using elsewhere = await open(20, `${url}/99`);
   await untilReason(elsewhere, 'wrong_database');
   await expect(elsewhere.lane().set('t:lost', '1')).rejects.toSatisfy(isRedisFault);
   expect(await admin.keys('t:lost')).toEqual([]);
-  await using second = await open(20, `${server.url}/1`);
+  await using second = await open(20, `${url}/1`);
   await second.lane().set('t:kept', '1');
   expect(await admin.exists('t:kept')).toBe(0);
   admin.disconnect();
-});
+};
