@@ -1,4 +1,5 @@
 import { every, TimeoutError } from '@muster/kit/clock';
+import { createFaultLog } from '@muster/kit/fault-log';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
 import type { RedisLane } from '@muster/kit/redis';
@@ -36,6 +37,7 @@ export const createCanary = (deps: CanaryDeps): Canary => {
   const { subscriber, publisher, channels, log, metrics } = deps;
   const roundtrip = metrics.histogram('gateway_bus_roundtrip_seconds').with({});
   const lastHeard = metrics.gauge('gateway_bus_canary_last_success_timestamp_seconds').with({});
+  const deafness = createFaultLog(log, { event: 'bus.deaf', overEvent: 'bus.heard' });
   let channel: string | undefined;
   let missed = 0;
   let fault: Error | undefined;
@@ -44,6 +46,7 @@ export const createCanary = (deps: CanaryDeps): Canary => {
     if (from.toString() !== channel) return;
     missed = 0;
     fault = undefined;
+    deafness.recovered();
     const seconds = (performance.now() - Number(song.toString('latin1'))) / 1000;
     if (seconds >= 0) roundtrip.observe(seconds);
     lastHeard.set(Date.now() / 1000);
@@ -63,7 +66,7 @@ export const createCanary = (deps: CanaryDeps): Canary => {
     if (missed >= MISSED) {
       missed = 0;
       fault = new TimeoutError('what is published is not heard');
-      log.warn({}, 'bus.deaf');
+      deafness.failed();
       // A polite end would wait for a peer that does not answer.
       subscriber.stream?.destroy();
       return;

@@ -1,4 +1,5 @@
 import { every, TimeoutError, within } from '@muster/kit/clock';
+import { createFaultLog } from '@muster/kit/fault-log';
 import type { Logger } from '@muster/kit/logger';
 import type { Channels } from '@muster/kit/redis-channels';
 import { slotOf } from '@muster/kit/redis-slot';
@@ -58,17 +59,22 @@ export const createSubscriber = (
   const listening = createListening(redis, channels);
   const start = createBatcher(listening.start, (channel) => wanted.delete(channel));
   let everReady = false;
+  const subscribing = createFaultLog(handlers.log, {
+    event: 'bus.subscribe_failed',
+    overEvent: 'bus.subscribed',
+  });
 
   const renew = async (): Promise<void> => {
     if (redis.status !== 'ready') return;
     try {
       await listening.start([...wanted]);
+      subscribing.recovered();
       if (everReady) handlers.onReconnected();
       everReady = true;
     } catch (error) {
       // The owner of the channel is asked for elsewhere; the others are listened to.
       if (isMoved(error)) return;
-      handlers.log.warn({ error }, 'bus.subscribe_failed');
+      subscribing.failed({ error });
       // Never stay connected and deaf.
       redis.disconnect(true);
     }

@@ -1,4 +1,5 @@
 import { type Clock, every } from '@muster/kit/clock';
+import { createFaultLog } from '@muster/kit/fault-log';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis';
@@ -39,6 +40,11 @@ const PAGE = 1000;
 /** Subscribes to the change channel on a connection of its own and follows the stream behind it. */
 export const createSessionListener = (deps: SessionListenerDeps): SessionListener => {
   const { redis, clock, log } = deps;
+  const silence = createFaultLog(log, { event: 'session.bus.silent', overEvent: 'session.bus.heard' });
+  const subscribing = createFaultLog(log, {
+    event: 'session.bus.subscribe-failed',
+    overEvent: 'session.bus.subscribed',
+  });
   const { channel } = busKeys(redis.prefix);
   const follower = createFollower(deps);
   const count = countMessages(deps.metrics);
@@ -53,17 +59,21 @@ export const createSessionListener = (deps: SessionListenerDeps): SessionListene
     if (from.toString() !== channel) return;
     const message = parseBusMessage(text.toString());
     count(message);
-    if (message?.says.is === 'heartbeat') heardAt = clock.monotonic();
+    if (message?.says.is === 'heartbeat') {
+      heardAt = clock.monotonic();
+      silence.recovered();
+    }
     if (message) follower.hear(message);
   };
   const subscribe = async (): Promise<void> => {
     try {
       await channels.subscribe(subscriber, [channel]);
       subscribed = true;
+      subscribing.recovered();
       heardAt = clock.monotonic();
       await follower.catchUp();
     } catch (error) {
-      log.warn({ error }, 'session.bus.subscribe-failed');
+      subscribing.failed({ error });
       // Never stay connected and deaf.
       if (!subscribed && subscriber.status === 'ready') subscriber.disconnect(true);
     }
@@ -84,7 +94,7 @@ export const createSessionListener = (deps: SessionListenerDeps): SessionListene
   const stopWatching = every(BUS_SILENCE_MS / 3, () => {
     if (!subscribed || clock.monotonic() - heardAt <= BUS_SILENCE_MS) return;
     // Three heartbeats missed on a link that looks open: either nobody beats, or the link is deaf.
-    log.warn({}, 'session.bus.silent');
+    silence.failed({ detail: 'no session service beats, or this connection to Redis is deaf' });
     heardAt = clock.monotonic();
     subscriber.disconnect(true);
   });
@@ -104,20 +114,28 @@ export const createSessionListener = (deps: SessionListenerDeps): SessionListene
 
 const createFollower = (deps: SessionListenerDeps): ChangeFollower => {
   const gaps = deps.metrics.counter('session_bus_gaps_total');
+  const reading = createFaultLog(deps.log, {
+    event: 'session.bus.catch-up-failed',
+    overEvent: 'session.bus.caught-up',
+  });
   return new ChangeFollower(changeLog(deps.redis), {
     onChange: (change) => {
       if (change.k === 'end') for (const id of change.ids) deps.onEnded(id, change.why);
       else deps.onChanged?.(change);
     },
-    onRepaired: () => gaps.inc({ outcome: 'repaired' }),
+    onRepaired: () => {
+      reading.recovered();
+      gaps.inc({ outcome: 'repaired' });
+    },
     onLost: (why) => {
+      reading.recovered();
       gaps.inc({ outcome: 'lost' });
       deps.log.warn({ why }, 'session.bus.lost');
       deps.onLost();
     },
     onFault: (error) => {
       gaps.inc({ outcome: 'failed' });
-      deps.log.warn({ error }, 'session.bus.catch-up-failed');
+      reading.failed({ error });
     },
   });
 };

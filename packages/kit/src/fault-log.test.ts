@@ -1,0 +1,29 @@
+import { expect, test } from 'vitest';
+import { createFaultLog } from './fault-log.ts';
+import type { Logger } from './logger.ts';
+
+test('[FG1] a fault that is met again and again is logged at its beginning, every ten minutes, and at its end', () => {
+  const lines: (readonly [string, string, object])[] = [];
+  const at = (level: string) => (fields: object, event: string) => void lines.push([level, event, fields]);
+  const log: Logger = {
+    debug: at('debug'),
+    info: at('info'),
+    warn: at('warn'),
+    error: at('error'),
+    child: () => log,
+  };
+  let now = 0;
+  const fault = createFaultLog(log, { event: 'x.lost', overEvent: 'x.found' }, () => now);
+  fault.recovered();
+  for (; now < 1_500_000; now += 4_000) fault.failed({ why: 'y' });
+  fault.recovered();
+  fault.recovered();
+  expect(lines).toEqual([
+    ['warn', 'x.lost', { why: 'y' }],
+    ['warn', 'x.lost', { why: 'y', repeated: 149 }],
+    ['warn', 'x.lost', { why: 'y', repeated: 149 }],
+    ['info', 'x.found', { repeated: 74 }],
+  ]);
+  fault.failed();
+  expect(lines).toHaveLength(5);
+});
