@@ -2,6 +2,7 @@ import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { test } from 'vitest';
 import { openFaultyPostgres, openFaultyRedis } from '../service/failure-modes/modes.ts';
+import { observeSessionService } from '../service/failure-modes/session-service.ts';
 import { compare, observeAll } from '../service/failure-modes/surfaces.ts';
 import { startTrio } from '../service/failure-modes/trio.ts';
 
@@ -20,4 +21,8 @@ test.concurrent('[FM1] each failure of Postgres is shown by every surface as the
   const { redisUrl, redisPrefix } = stores;
   await using trio = await startTrio({ databaseUrl: postgres.url, redisUrl, redisPrefix });
   compare('database', await observeAll(trio, 'database', postgres.modes));
+});
+
+test.concurrent('[FM1] each failure of the session service is shown by every surface as the table says', async () => {
+  compare('session_service', await observeSessionService(stores));
 });

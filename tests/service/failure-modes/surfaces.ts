@@ -15,6 +15,8 @@ const UNUSABLE = ['refused', 'auth'];
 
 /** Name of a store in `/health`, metrics and logs. */
 export type Dependency = 'redis' | 'database';
+/** Tables of the document. */
+type Table = Dependency | 'session_service';
 
 /** What one surface of one process says about a dependency. */
 interface Said {
@@ -161,11 +163,10 @@ const logged = ({ service }: Trio, dependency: Dependency): string => {
   return `\`${line?.level} dependency.down\` \`${line?.fields['reason']}\``;
 };
 
-const block = (dependency: Dependency): RegExp =>
-  new RegExp(`(<!-- ${dependency} -->\\n)([^]*?)(<!-- end -->)`);
+const block = (dependency: Table): RegExp => new RegExp(`(<!-- ${dependency} -->\\n)([^]*?)(<!-- end -->)`);
 
 /** Compares rows with those of the document, by the name of the mode; or writes them into it. */
-export const compare = (dependency: Dependency, rows: readonly (readonly string[])[]): void => {
+export const compare = (dependency: Table, rows: readonly (readonly string[])[]): void => {
   const text = readFileSync(DOCUMENT, 'utf8');
   const table = block(dependency).exec(text)?.[2] ?? '';
   const lines = rows.map((cells) => `| ${cells.join(' | ')} |`);

@@ -1,0 +1,111 @@
+import { openFaultProxy } from '@muster/testkit/fault-proxy';
+import { until } from '@muster/testkit/wait';
+import { Redis } from 'ioredis';
+import { FAST, startAggregator } from '../aggregator-fixture.ts';
+import { startGateway, type TestGateway, tryUpgrade } from '../gateway-fixture.ts';
+import { cookieOf, ORIGIN, startService } from '../session-fixture.ts';
+
+interface Places {
+  readonly databaseUrl: string;
+  readonly redisUrl: string;
+  readonly redisPrefix: string;
+}
+
+type Fault = 'none runs' | 'unreachable from gateways' | 'hanging' | 'another `INTERNAL_API_KEY`';
+const REASONS: Readonly<Record<Fault, string>> = {
+  'none runs': 'refused',
+  'unreachable from gateways': 'refused',
+  hanging: 'timeout',
+  'another `INTERNAL_API_KEY`': 'auth',
+};
+/** A check each 2 s, a service that vanished is down after some more; on a busy machine much longer. */
+const PATIENCE_MS = 40_000;
+
+/** One row of the table: what each surface shows while gateways cannot ask the session service. */
+const observe = async (places: Places, fault: Fault): Promise<readonly string[]> => {
+  await using stack = new AsyncDisposableStack();
+  const service = await startService(places, FAST);
+  const stopService = oneTime(async () => service[Symbol.asyncDispose]());
+  stack.defer(stopService);
+  const proxy = stack.use(await openFaultProxy(service.opsUrl));
+  const isOtherKey = fault === 'another `INTERNAL_API_KEY`';
+  const env = { ...FAST, ...(isOtherKey ? { INTERNAL_API_KEY: 'int_another-0123456789-key' } : {}) };
+  const gateway = stack.use(await startGateway(places, proxy.url, env));
+  const expected = { ...FAST, EXPECTED: 'session-service=1,ws-gateway=1,health-aggregator=1' };
+  const aggregator = stack.use(await startAggregator(places, expected));
+  const redis = stack.adopt(new Redis(places.redisUrl), (one) => one.disconnect());
+  const signIn = async (user_id: string) => {
+    const answer = await service.service('POST', '/v1/sessions', { user_id, transport: 'cookie' });
+    return { id: String(answer.body.session?.id ?? answer.body.id), cookie: cookieOf(answer) };
+  };
+  const [known, unknown] = [await signIn('known'), await signIn('unknown')];
+  await redis.unlink(`${places.redisPrefix}s:{${unknown.id}}`);
+  const isUp = async () => (await fleetOf(aggregator)).checks['session-service']?.status === 'healthy';
+  await until(isUp, { ok: Boolean, what: 'the session service to be up', timeoutMs: PATIENCE_MS });
+
+  if (fault === 'unreachable from gateways') await proxy.refuse();
+  if (fault === 'hanging') await proxy.blackhole();
+  if (fault === 'none runs') {
+    await stopService();
+    await proxy.refuse();
+  }
+  const subjects = fault === 'none runs' ? 'session-service,ws-gateway' : 'ws-gateway';
+  const settled = async () => {
+    const said = (await healthOf(gateway)).check?.reason === REASONS[fault];
+    return said && (await fleetOf(aggregator)).impact?.map(({ subject }) => subject).join() === subjects;
+  };
+  await until(settled, { ok: Boolean, what: fault, timeoutMs: PATIENCE_MS });
+  const { status, word, ready, check } = await healthOf(gateway);
+  const { code, impact, ...fleet } = await fleetOf(aggregator);
+  const upgrade = async (cookie: string) =>
+    (await tryUpgrade(`${gateway.wsUrl}/ws?group=news`, { cookie, origin: ORIGIN })).status;
+  const failures = `service_dependency_failures_total{dependency="session_service",reason="${check?.reason}"}`;
+  const line = gateway.log
+    .of('dependency.down')
+    .findLast(({ fields }) => fields['dependency'] === 'session_service');
+  return [
+    fault,
+    `${status} ${word}: \`${check?.reason}\``,
+    String(ready),
+    `${code} ${fleet.status}`,
+    impact?.map((one) => one.subject).join(', ') ?? '–',
+    String(await upgrade(known.cookie)),
+    String(await upgrade(unknown.cookie)),
+    (await gateway.metric(failures)) > 0 ? `\`${check?.reason}\`` : '–',
+    `\`${line?.level} dependency.down\` \`${line?.fields['reason']}\``,
+  ];
+};
+
+const healthOf = async ({ opsUrl }: TestGateway) => {
+  const answer = await fetch(`${opsUrl}/health`);
+  const body = (await answer.json()) as { status: string; checks: Record<string, { reason?: string }> };
+  const ready = (await fetch(`${opsUrl}/readyz`)).status;
+  return { status: answer.status, word: body.status, ready, check: body.checks['session_service'] };
+};
+
+interface FleetBody {
+  readonly status: string;
+  readonly checks: Readonly<Record<string, { readonly status: string }>>;
+  readonly impact?: readonly { readonly subject: string }[];
+}
+
+const fleetOf = async (aggregator: { ask(path: string): Promise<{ status: number; body: unknown }> }) => {
+  const { status, body } = await aggregator.ask('/health');
+  return { code: status, ...(body as FleetBody) };
+};
+
+const oneTime = (work: () => Promise<void>): (() => Promise<void>) => {
+  let running: Promise<void> | undefined;
+  return () => {
+    running ??= work();
+    return running;
+  };
+};
+
+/** Every row, each with a fleet of its own. */
+export const observeSessionService = (places: Places): Promise<readonly (readonly string[])[]> =>
+  Promise.all(
+    (Object.keys(REASONS) as Fault[]).map((fault, index) =>
+      observe({ ...places, redisPrefix: `${places.redisPrefix}${index}:` }, fault),
+    ),
+  );
