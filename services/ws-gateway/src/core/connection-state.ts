@@ -14,6 +14,14 @@ export type Phase =
   | { readonly is: 'live'; readonly identity: Identity; readonly info: ClientInfo }
   | { readonly is: 'over' };
 
+/** The phases without an identity; one object for all connections. */
+export const PHASE = {
+  greeting: { is: 'greeting' },
+  connecting: { is: 'connecting' },
+  refused: { is: 'refused' },
+  over: { is: 'over' },
+} as const satisfies Record<string, Phase>;
+
 /** The identity of the newer revision of a session. */
 export const newerOf = (one: Identity, other: Identity | undefined): Identity =>
   other === undefined || (other.rev ?? 0) <= (one.rev ?? 0) ? one : other;

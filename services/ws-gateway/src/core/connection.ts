@@ -1,5 +1,3 @@
-import type { Clock } from '@muster/kit/clock';
-import type { Random } from '@muster/kit/random';
 import {
   CLOSE_REASON,
   CloseCode,
@@ -12,50 +10,28 @@ import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo, Reply, SubscribeResult } from '@muster/protocol/replies';
 import type { ClientQuota } from './client-quotas.ts';
 import type { Codec } from './codec.ts';
-import { type Hello, isRaised, type Membership, newerOf, type Phase, RAISED } from './connection-state.ts';
+import type { ConnectionContext } from './connection-context.ts';
+import {
+  type Hello,
+  isRaised,
+  type Membership,
+  newerOf,
+  PHASE,
+  type Phase,
+  RAISED,
+} from './connection-state.ts';
 import type { AnyConnection, RefreshOrder, SubscribeOrder } from './connections.ts';
+import { Deadlines, EXPIRY_GRACE_MS } from './deadlines.ts';
 import { countEnding } from './endings.ts';
 import { PING_FRAME } from './frame.ts';
 import { Outbox } from './outbox.ts';
-import type { ConnectionLimits, EngineMetrics, Identity, SessionHolder, Wire } from './ports.ts';
+import type { Identity, SessionHolder, Wire } from './ports.ts';
 import { MAX_REFUSALS, TokenBucket } from './rate-limit.ts';
-import type { Member, Subscription } from './subscription.ts';
-import type { Ticks } from './ticks.ts';
-import type { Timed, Wheel } from './wheel.ts';
+import type { Member } from './subscription.ts';
+import type { Timed } from './wheel.ts';
 
-/** What all connections of a gateway share. */
-export interface ConnectionContext {
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly wheel: Wheel;
-  readonly ticks: Ticks;
-  readonly limits: ConnectionLimits;
-  readonly metrics: EngineMetrics;
-  /** A frame came in. */
-  receive(connection: Connection, frame: string | Buffer): void;
-  /** The connection is over, for whatever reason. Called once. */
-  leave(connection: Connection): void;
-  /** Puts a connection into a group at the word of a back end. False when it is there already. Throws REDIS_UNAVAILABLE. */
-  join(connection: Connection, order: SubscribeOrder): Promise<boolean>;
-  /** Ends one membership. */
-  drop(subscription: Subscription): void;
-  /** Decides the memberships again, after rights have changed. */
-  review(connection: Connection): void;
-}
-
-/** How long a membership outlives its time, so that the client can come with a new one. */
-const EXPIRY_GRACE_MS = 25_000;
-
-/** How often a late pong is looked for while the ping may still be on its way. */
-export const PONG_LOOK_MS = 100;
-/** A sign of life that is not older is not asked for again. */
-export const PROBE_AGAIN_MS = 1_000;
 /** A deadline that is met so much too late was met after a pause of the process. */
 const PAUSED_MS = 1_000;
-const GREETING: Phase = { is: 'greeting' };
-const CONNECTING: Phase = { is: 'connecting' };
-const REFUSED: Phase = { is: 'refused' };
-const OVER: Phase = { is: 'over' };
 
 /** One client that speaks the protocol. */
 export class Connection implements AnyConnection, Timed, SessionHolder, Member {
@@ -74,7 +50,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   readonly memberships = new Map<string, Membership>();
   /** Commands that wait for an earlier one. */
   readonly waiting: Command[] = [];
-  phase: Phase = GREETING;
+  phase: Phase = PHASE.greeting;
   /** What its client may use; undefined before the credential was checked. */
   quota: ClientQuota | undefined = undefined;
   /** Publications and calls that are under way and not answered yet. */
@@ -92,19 +68,10 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   readonly #bucket: TokenBucket;
   readonly #context: ConnectionContext;
   readonly #wire: Wire;
-  #nextPingAt = 0;
-  /** When the outstanding ping was sent; 0 for none. */
-  #pingedAt = 0;
-  /** When the client last gave a sign of life that was asked for. */
-  #answeredAt = 0;
-  #expiresAt = Number.POSITIVE_INFINITY;
+  readonly #deadlines = new Deadlines();
   #closeCode = 0;
   /** What was heard of the session while its check was under way. */
   #revised: Identity | undefined = undefined;
-  /** When a back end wants it to end, in monotonic ms. */
-  #refreshBy = Number.POSITIVE_INFINITY;
-  /** When memberships run out, in monotonic ms; undefined while none does. */
-  #groupExpiries: Map<GroupName, number> | undefined = undefined;
 
   constructor(context: ConnectionContext, wire: Wire, id: ClientId, hello: Hello) {
     this.#context = context;
@@ -204,13 +171,13 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
 
   /** Its credential is looked at; that has a time of its own, for the client is not silent any more. */
   startConnecting(): void {
-    this.phase = CONNECTING;
+    this.phase = PHASE.connecting;
     this.#awaitHandshake();
   }
 
   /** No way in, but the client may try again with another connection. */
   refuseConnect(id: number, code: ReplyError, reason?: string): void {
-    this.phase = REFUSED;
+    this.phase = PHASE.refused;
     this.#awaitHandshake();
     this.fail(id, code, reason);
   }
@@ -218,8 +185,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   /** Accepted: pings begin, and the end of the session is kept in mind. */
   accept(identity: Identity, info: ClientInfo): void {
     const { clock, random, limits } = this.#context;
-    this.#answeredAt = clock.monotonic();
-    this.#nextPingAt = this.#answeredAt + limits.pingIntervalMs * (0.5 + random.fraction() / 2);
+    this.#deadlines.startPings(clock.monotonic(), limits.pingIntervalMs * (0.5 + random.fraction() / 2));
     this.renew(identity, info);
   }
 
@@ -228,43 +194,41 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     const { clock } = this.#context;
     this.phase = { is: 'live', identity, info };
     const end = clock.monotonic() + (identity.expiresAt - clock.now());
-    if (identity.sessionId === undefined) this.#refreshBy = end + EXPIRY_GRACE_MS;
-    else this.#expiresAt = end;
+    if (identity.sessionId === undefined) this.#deadlines.refreshBy = end + EXPIRY_GRACE_MS;
+    else this.#deadlines.sessionEnd = end;
     this.#rearm();
   }
 
   /** `{}` from the client. */
   pong(): void {
-    if (this.#pingedAt === 0 || this.pingsByFrame) {
-      this.refuse('unsolicited_pong');
-      return;
-    }
-    this.#onAnswered();
+    if (this.#deadlines.isPingOutstanding && !this.pingsByFrame) this.#onAnswered();
+    else this.refuse('unsolicited_pong');
   }
 
   /** A pong frame; one that nobody asked for is allowed there. */
   onPong(): void {
-    if (this.pingsByFrame && this.#pingedAt !== 0 && !this.isOver) this.#onAnswered();
+    if (this.pingsByFrame && this.#deadlines.isPingOutstanding && !this.isOver) this.#onAnswered();
   }
 
   probe(): void {
     const now = this.#context.clock.monotonic();
-    if (this.phase.is !== 'live' || this.#pingedAt !== 0 || now - this.#answeredAt < PROBE_AGAIN_MS) return;
+    if (this.phase.is !== 'live' || !this.#deadlines.mayProbe(now)) return;
     this.#ping(now);
     this.#rearm();
   }
 
   onDue(now: number): void {
-    const isPongLate = this.#pingedAt !== 0 && now >= this.#pingedAt + this.#context.limits.pongTimeoutMs;
+    const deadlines = this.#deadlines;
+    const isPongLate = deadlines.isPongLate(now, this.#context.limits.pongTimeoutMs);
     if (this.phase.is !== 'live') this.#onHandshakeDue(now);
-    else if (now >= this.#expiresAt) this.endSession('expired');
-    else if (now >= this.#refreshBy) this.close(CloseCode.Expired);
+    else if (now >= deadlines.sessionEnd) this.endSession('expired');
+    else if (now >= deadlines.refreshBy) this.close(CloseCode.Expired);
     // A client that has not read its ping yet is not silent; if it reads nothing at all, the stall watch ends it.
     else if (isPongLate && this.#wire.bufferedBytes === 0) {
       this.#context.metrics.heartbeatTimeout();
       this.close(CloseCode.NoPong);
     } else {
-      if (this.#pingedAt === 0 && now >= this.#nextPingAt) this.#ping(now);
+      if (deadlines.isPingDue(now)) this.#ping(now);
       this.#endExpired(now);
       this.#rearm();
     }
@@ -309,7 +273,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     const membership = this.memberships.get(group);
     if (membership?.is !== 'live') return;
     this.memberships.delete(group);
-    this.#groupExpiries?.delete(group);
+    this.#deadlines.forgetGroup(group);
     this.#context.drop(membership.subscription);
     this.outbox.post(this.codec.push({ is: 'unsubscribe', channel: group, code }));
   }
@@ -325,8 +289,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   /** The membership ends some time after `at`, in ms since the Unix epoch. */
   expireMembership(group: GroupName, at: number): void {
     const { clock } = this.#context;
-    this.#groupExpiries ??= new Map();
-    this.#groupExpiries.set(group, clock.monotonic() + (at - clock.now()) + EXPIRY_GRACE_MS);
+    this.#deadlines.expireGroup(group, clock.monotonic() + (at - clock.now()) + EXPIRY_GRACE_MS);
     this.#rearm();
   }
 
@@ -342,7 +305,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
       this.close(CloseCode.Expired);
       return true;
     }
-    this.#refreshBy = clock.monotonic() + leftMs + EXPIRY_GRACE_MS;
+    this.#deadlines.refreshBy = clock.monotonic() + leftMs + EXPIRY_GRACE_MS;
     const ttlS = expiresAt === undefined ? 0 : Math.ceil(leftMs / 1000);
     this.outbox.post(this.codec.push({ is: 'refresh', expires: ttlS > 0, ttlS }));
     this.#rearm();
@@ -406,23 +369,20 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   }
 
   #onAnswered(): void {
-    this.#answeredAt = this.#context.clock.monotonic();
-    this.#context.metrics.heartbeat((this.#answeredAt - this.#pingedAt) / 1000);
-    this.#pingedAt = 0;
+    const { clock, metrics } = this.#context;
+    metrics.heartbeat(this.#deadlines.onAnswered(clock.monotonic()) / 1000);
     this.#rearm();
   }
 
   #ping(now: number): void {
-    this.#pingedAt = now;
-    this.#nextPingAt = now + this.#context.limits.pingIntervalMs;
+    this.#deadlines.onPinged(now, this.#context.limits.pingIntervalMs);
     this.#context.metrics.sent('ping');
     this.outbox.write(this.pingsByFrame ? PING_FRAME : this.codec.pingFrame);
   }
 
   #endExpired(now: number): void {
-    for (const [group, at] of this.#groupExpiries ?? []) {
-      if (at > now || this.isOver) continue;
-      this.#groupExpiries?.delete(group);
+    for (const group of this.#deadlines.takeExpired(now)) {
+      if (this.isOver) return;
       if (this.memberships.get(group)?.isServerSide) this.close(CloseCode.SubscriptionExpired);
       else this.endMembership(group, UnsubscribeCode.Expired);
     }
@@ -431,11 +391,8 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   #rearm(): void {
     // Before it is let in, the handshake has a deadline of its own.
     if (this.phase.is !== 'live') return;
-    const { limits, clock } = this.#context;
-    const pongBy = Math.max(this.#pingedAt + limits.pongTimeoutMs, clock.monotonic() + PONG_LOOK_MS);
-    const beat = this.#pingedAt === 0 ? this.#nextPingAt : pongBy;
-    const groups = Math.min(...(this.#groupExpiries?.values() ?? []));
-    this.#context.wheel.put(this, Math.min(beat, this.#expiresAt, this.#refreshBy, groups));
+    const { limits, clock, wheel } = this.#context;
+    wheel.put(this, this.#deadlines.next(clock.monotonic(), limits.pongTimeoutMs));
   }
 
   #end(code: number): void {
@@ -443,7 +400,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     this.#context.metrics.lived((this.#context.clock.now() - this.since) / 1000);
     this.#context.wheel.remove(this);
     this.#context.leave(this);
-    this.phase = OVER;
+    this.phase = PHASE.over;
     this.waiting.length = 0;
     if (this.isPaused) this.resume();
   }
