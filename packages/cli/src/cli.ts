@@ -33,6 +33,8 @@ const MISUSED = 2;
 const HELP_WIDTH = 73;
 /** All tries of one call: with a dependency down the answer, and what to do, come within five seconds. */
 const CALL_MS = 4_000;
+/** Longest wait for one gateway: it answers within about a second also when another one hangs, and leaves time to ask that other. */
+const API_TRY_MS = 2_000;
 
 const OPTIONS = {
   help: { type: 'boolean', short: 'h' },
@@ -72,12 +74,15 @@ const perform = async (command: Command, around: Surroundings): Promise<number> 
   }
   const text = (name: string) => (typeof values[name] === 'string' ? values[name] : undefined);
   const target = findTarget(around, { url: text('url'), key: text('key'), serverKey: text('server-key') });
-  const sender = (headers: Record<string, string>) =>
-    createSender({ baseUrl: target.url, totalMs: CALL_MS }, { headers });
+  const sender = (headers: Record<string, string>, timeoutMs?: number) =>
+    createSender(
+      { baseUrl: target.url, totalMs: CALL_MS, ...(timeoutMs === undefined ? {} : { timeoutMs }) },
+      { headers },
+    );
   const running = command.run({
     url: target.url,
     send: (call) => sender({ authorization: `Bearer ${target.key()}` })(call),
-    api: createApi(target.url, () => sender({ 'x-api-key': target.serverKey() })),
+    api: createApi(target.url, () => sender({ 'x-api-key': target.serverKey() }, API_TRY_MS)),
     interruption: around.interruption,
     say: around.out,
     note: around.err,
