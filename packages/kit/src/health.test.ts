@@ -10,6 +10,7 @@ const setUp = ({ isStrict = false, intervalMs = 1_000_000 } = {}) => {
   const world = {
     works: true,
     helps: true,
+    fault: 'the session service refused INTERNAL_API_KEY [401]',
     checks: 0,
     pass: (ms: number) => {
       at += ms;
@@ -31,7 +32,7 @@ const setUp = ({ isStrict = false, intervalMs = 1_000_000 } = {}) => {
     },
     optionalChecks: {
       session_service: async () => {
-        if (!world.helps) throw new Error('the session service refused INTERNAL_API_KEY [401]');
+        if (!world.helps) throw new Error(world.fault);
       },
     },
   });
@@ -196,4 +197,17 @@ test('[HL13] /health says for how long a dependency has been up or down, since t
   world.pass(100);
   expect(health.dependency('redis')).toMatchObject({ status: 'up', forMs: 100 });
   expect(JSON.parse(probe('/health')?.body ?? '').checks.redis.for_ms).toBe(100);
+});
+
+test('[HL14] an optional dependency that has not been there since the start is unknown for thirty seconds, then down', async () => {
+  const { world, health } = setUp();
+  Object.assign(world, { helps: false, fault: 'connect ECONNREFUSED 10.1.2.3:9100' });
+  await health.checkNow();
+  expect([health.state(), health.dependency('session_service').status]).toEqual(['ready', 'unknown']);
+  world.pass(31_000);
+  await health.checkNow();
+  expect([health.state(), health.dependency('session_service').status]).toEqual(['degraded', 'down']);
+  world.helps = true;
+  await health.checkNow();
+  expect(health.state()).toBe('ready');
 });

@@ -66,6 +66,8 @@ const RECHECK_MS = 500;
 const CHECK_TIMEOUT_MS = 1_000;
 const STALE_MS = 10_000;
 const STARTUP_GRACE_MS = 30_000;
+/** Reasons for which an optional dependency may still be starting. */
+const NOT_THERE_YET: readonly DependencyFault[] = ['refused', 'timeout', 'unknown_host'];
 const NEVER_CHECKED: DependencyStatus = { status: 'unknown', checkedAt: 0 };
 
 /** The last result, when that check began, and when the first one with the same status began; monotonic ms. */
@@ -88,14 +90,29 @@ export const createHealth = (deps: HealthDeps): Health => {
     latched ||= required.every(isUp) || clock.monotonic() - bootedAt >= graceMs;
     return latched;
   };
-  // Latches, whether or not anybody asks right now.
-  const checker = createChecker(deps, () => void started());
-  const { dependency, checkNow } = checker;
+  const reached = new Set<string>();
+  const checker = createChecker(deps, () => {
+    started(); // Latches, whether or not anybody asks right now.
+    for (const name of names) if (isUp(name)) reached.add(name);
+  });
+  /** What starts together is not down because it is not there yet. */
+  const isAwaited = (name: string, { reason }: DependencyStatus): boolean =>
+    !required.includes(name) &&
+    !reached.has(name) &&
+    reason !== undefined &&
+    NOT_THERE_YET.includes(reason) &&
+    clock.monotonic() - bootedAt < STARTUP_GRACE_MS;
+  const dependency = (name: string): DependencyStatus => {
+    const last = checker.dependency(name);
+    return isAwaited(name, last) ? { ...last, status: 'unknown' } : last;
+  };
+  const { checkNow } = checker;
   const isUp = (name: string) => dependency(name).status === 'up';
   const state = (): ProcessState => {
     if (will.isLeaving()) return 'draining';
     if (!started()) return 'starting';
-    return names.every(isUp) ? 'ready' : 'degraded';
+    const isFine = names.every((name) => isUp(name) || isAwaited(name, checker.dependency(name)));
+    return isFine ? 'ready' : 'degraded';
   };
   const isServing = (): boolean => {
     const now = state();
