@@ -72,3 +72,17 @@ test('[IN9] given a request of an operator that is repeated with its key, then i
   expect(JSON.stringify(body).match(/Maintenance/g)).toHaveLength(1);
   expect(JSON.stringify(body)).not.toContain('madeBy');
 }, 60_000);
+
+test('[IN11] updates of one note at the same moment are all kept', async () => {
+  await using aggregator = await startAggregator(stores, { ...FAST, OPS_TOKEN: TOKEN });
+  const open = () => aggregator.ask('/v1/incidents', order({ text: 'Maintenance.' }));
+  const opened = await until(open, { ok: ({ status }) => status === 201, what: 'a leader to write it' });
+  const texts = Array.from({ length: 6 }, (_, number) => `Step ${number}.`);
+  const path = `/v1/incidents/${opened.body.id}/updates`;
+  const answers = await Promise.all(texts.map((text) => aggregator.ask(path, order({ text }))));
+  expect(answers.map(({ status }) => status)).toEqual(texts.map(() => 200));
+  const { body } = await aggregator.ask('/v1/incidents');
+  const [note] = body.items.filter(({ id }: { id: string }) => id === opened.body.id);
+  const kept = note.updates.map(({ text }: { text: string }) => text);
+  expect(kept.toSorted()).toEqual(['Maintenance.', ...texts]);
+});

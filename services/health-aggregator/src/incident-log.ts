@@ -2,7 +2,13 @@ import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Fleet } from './core/fleet.ts';
 import { mergeIncident } from './core/incident-merge.ts';
-import { type Incident, type IncidentChange, type IncidentKeeper, openOnes } from './core/incidents.ts';
+import {
+  type Incident,
+  type IncidentChange,
+  type IncidentKeeper,
+  openOnes,
+  type WriteOutcome,
+} from './core/incidents.ts';
 import type { IncidentStore, StoredIncidents } from './sources/incident-store.ts';
 import type { Leadership } from './sources/leadership.ts';
 
@@ -76,13 +82,14 @@ export class IncidentLog {
     return new Set(this.#unsaved.keys());
   }
 
-  /** Writes what an operator says, in the name of the leader. False when nobody leads; rejects when the store is away. */
-  async note(change: IncidentChange): Promise<boolean> {
+  /** Writes what an operator says, in the name of the leader. `refused` when nobody leads; rejects when the store is away. */
+  async note(change: IncidentChange): Promise<WriteOutcome> {
     const { leadership, store, channels, clock } = this.#deps;
     const epoch = leadership.leader()?.epoch;
-    if (epoch === undefined || !(await store.write(epoch, change, channels, clock.now()))) return false;
-    await this.#read();
-    return true;
+    if (epoch === undefined) return 'refused';
+    const outcome = await store.write(epoch, change, channels, clock.now());
+    if (outcome === 'written') await this.#read();
+    return outcome;
   }
 
   async #read(): Promise<void> {
@@ -125,7 +132,7 @@ export class IncidentLog {
     }
     for (let change = this.#pending[0]; change !== undefined; change = this.#pending[0]) {
       // A change that cannot be written stays; its id and number make repeating harmless.
-      if (!(await store.write(epoch, change, channels, clock.now()))) return;
+      if ((await store.write(epoch, change, channels, clock.now())) !== 'written') return;
       this.#announce(change);
       this.#pending = this.#pending.slice(1);
     }
@@ -150,9 +157,9 @@ export class IncidentLog {
     for (const incident of [...this.#unsaved.values()]) {
       for (const change of mergeIncident(this.#stored.items, incident)) {
         const { version } = this.#stored;
-        const isWritten = await store.record(version, epoch, change, channels, clock.now());
+        const outcome = await store.record(version, epoch, change, channels, clock.now());
         await this.#read();
-        if (!isWritten) return;
+        if (outcome !== 'written') return;
         this.#announce(change);
       }
       if (this.#unsaved.get(incident.id) === incident) this.#unsaved.delete(incident.id);

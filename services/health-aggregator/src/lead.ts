@@ -5,7 +5,13 @@ import type { World } from '@muster/kit/world';
 import { type Chronicle, createChronicle } from './chronicle.ts';
 import type { AggregatorConfig } from './config.ts';
 import type { Fleet } from './core/fleet.ts';
-import { createIncidentKeeper, type Incident, type IncidentChange, openOnes } from './core/incidents.ts';
+import {
+  createIncidentKeeper,
+  type Incident,
+  type IncidentChange,
+  openOnes,
+  type WriteOutcome,
+} from './core/incidents.ts';
 import { IncidentLog } from './incident-log.ts';
 import { createHistoryStore } from './sources/history-store.ts';
 import { createIncidentStore } from './sources/incident-store.ts';
@@ -22,8 +28,8 @@ export interface Lead extends AsyncDisposable {
   incidents(): readonly Incident[];
   /** Ids of incidents that wait for the store. */
   unsaved(): ReadonlySet<string>;
-  /** Writes what an operator says, in the name of whoever leads. Rejects without Redis; false when nobody leads. */
-  note(change: IncidentChange): Promise<boolean>;
+  /** Writes what an operator says, in the name of the leader. Rejects without Redis; `refused` when nobody leads. */
+  note(change: IncidentChange): Promise<WriteOutcome>;
   /** An incident however old, from the store. */
   find(id: string): Promise<Incident | undefined>;
   /** The last 90 days by service, and of the whole under `fleet`; from memory. */

@@ -62,6 +62,9 @@ export interface NoteText {
   readonly madeBy?: KeyedRequest;
 }
 
+/** What became of a change: `outdated` is one of a note that somebody else has changed since it was read. */
+export type WriteOutcome = 'written' | 'refused' | 'outdated';
+
 /** A note that begins now. */
 export const openNote = (
   id: string,

@@ -14,16 +14,19 @@ import {
   type KeyedRequest,
   openNote,
   updateNote,
+  type WriteOutcome,
 } from '../core/incidents.ts';
 import { incidentBody } from './past-routes.ts';
 
 const RETRY_AFTER_S = 2;
 const MAX_TEXT = 2_000;
+/** How often a note is read again that somebody else changes at the same moment. */
+const ATTEMPTS = 10;
 
 /** Where notes are kept. */
 export interface Notes {
-  /** False when nobody leads. Rejects without Redis. */
-  note(change: IncidentChange): Promise<boolean>;
+  /** `refused` when nobody leads, `outdated` when somebody changed the note since it was read. Rejects without Redis. */
+  note(change: IncidentChange): Promise<WriteOutcome>;
   find(id: string): Promise<Incident | undefined>;
 }
 
@@ -65,16 +68,16 @@ const open = (deps: NoteDeps): Route =>
       const { severity: status, ...said } = body;
       const madeBy = keyedRequestOf(req, body);
       if (madeBy === undefined) {
-        return write(deps, openNote(crypto.randomUUID(), { ...said, status }, deps.clock.now()), 201);
+        return write(deps, 201, () => openNote(crypto.randomUUID(), { ...said, status }, deps.clock.now()));
       }
-      // The id follows from the key: whichever aggregator gets the repeat finds the incident.
+      // The id follows from the key: any aggregator that gets the repeat finds the incident.
       const id = idOf(madeBy);
-      const earlier = await attempt(async () => deps.notes()?.find(id));
-      if (earlier !== undefined) {
+      return write(deps, 201, async () => {
+        const earlier = await deps.notes()?.find(id);
+        if (earlier === undefined) return openNote(id, { ...said, status, madeBy }, deps.clock.now());
         wasMadeBy(earlier, madeBy);
-        return { status: 201, body: incidentBody(earlier) };
-      }
-      return write(deps, openNote(id, { ...said, status, madeBy }, deps.clock.now()), 201);
+        return earlier;
+      });
     },
   });
 
@@ -92,20 +95,24 @@ const update = (deps: NoteDeps): Route =>
       409: { description: 'it is over, or it was not an operator who opened it' },
       ...refusals,
     },
-    handle: async ({ params: { id }, req, body }) => {
-      const note = await attempt(async () => deps.notes()?.find(id));
-      if (note === undefined) throw new AppError('NOT_FOUND', { detail: 'There is no such incident.' });
-      if (!note.isNote) {
-        throw new AppError('CONFLICT', { detail: 'What the aggregators see themselves ends by itself.' });
-      }
+    handle: ({ params: { id }, req, body }) => {
       const madeBy = keyedRequestOf(req, body);
-      // The repeat of the request that closed it is no conflict.
-      if (madeBy !== undefined && wasMadeBy(note, madeBy)) return { status: 200, body: incidentBody(note) };
-      if (note.closedAt !== undefined) throw new AppError('CONFLICT', { detail: 'It is over.' });
-      const said = madeBy === undefined ? body : { ...body, madeBy };
-      return write(deps, updateNote(note, said, deps.clock.now()), 200);
+      return write(deps, 200, async () => {
+        const note = noteOf(await deps.notes()?.find(id));
+        // The repeat of the request that closed it is no conflict.
+        if (madeBy !== undefined && wasMadeBy(note, madeBy)) return note;
+        if (note.closedAt !== undefined) throw new AppError('CONFLICT', { detail: 'It is over.' });
+        const said = madeBy === undefined ? body : { ...body, madeBy };
+        return updateNote(note, said, deps.clock.now());
+      });
     },
   });
+
+const noteOf = (incident: Incident | undefined): Incident => {
+  if (incident === undefined) throw new AppError('NOT_FOUND', { detail: 'There is no such incident.' });
+  if (incident.isNote) return incident;
+  throw new AppError('CONFLICT', { detail: 'What the aggregators see themselves ends by itself.' });
+};
 
 const digest = (text: string): string => createHash('sha256').update(text).digest('hex');
 
@@ -126,15 +133,30 @@ const wasMadeBy = ({ updates }: Incident, { key, request }: KeyedRequest): boole
 const idOf = ({ key }: KeyedRequest): string =>
   key.replace(/^(.{8})(.{4}).(.{3}).(.{3})(.{12}).*$/, '$1-$2-8$3-a$4-$5');
 
-const write = async ({ notes, log }: NoteDeps, change: IncidentChange, status: number): Promise<Reply> => {
-  const isWritten = await attempt(async () => notes()?.note(change));
-  if (!isWritten) {
-    throw new AppError('OVERLOADED', { detail: 'Nobody leads just now.', retryAfterS: RETRY_AFTER_S });
+/**
+ * Writes the change that `decide` makes of what is stored, and decides again when somebody else wrote in between.
+ * An incident instead of a change is the answer as it stands.
+ */
+const write = async (
+  { notes, log }: NoteDeps,
+  status: number,
+  decide: () => Promise<IncidentChange | Incident> | IncidentChange,
+): Promise<Reply> => {
+  for (let attempts = 0; attempts < ATTEMPTS; attempts += 1) {
+    const change = await attempt(async () => decide());
+    if (!('incident' in change)) return { status, body: incidentBody(change) };
+    const outcome = (await attempt(async () => notes()?.note(change))) ?? 'refused';
+    if (outcome === 'outdated') continue;
+    if (outcome === 'refused') throw notNow('Nobody leads just now.');
+    const { kind, incident } = change;
+    log.warn({ kind, subject: incident.subject, id: incident.id }, 'operator.noted');
+    return { status, body: incidentBody(incident) };
   }
-  const { kind, incident } = change;
-  log.warn({ kind, subject: incident.subject, id: incident.id }, 'operator.noted');
-  return { status, body: incidentBody(incident) };
+  throw notNow('Others change this incident at the same moment.');
 };
+
+const notNow = (detail: string): AppError =>
+  new AppError('OVERLOADED', { detail, retryAfterS: RETRY_AFTER_S });
 
 const attempt = async <T>(work: () => Promise<T>): Promise<T> => {
   try {

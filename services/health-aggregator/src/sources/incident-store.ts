@@ -1,5 +1,5 @@
 import type { RedisConnections } from '@muster/kit/redis';
-import type { Incident, IncidentChange } from '../core/incidents.ts';
+import type { Incident, IncidentChange, WriteOutcome } from '../core/incidents.ts';
 import type { AggregatorKeys } from './keys.ts';
 
 const KEPT = 500;
@@ -17,21 +17,23 @@ export interface IncidentStore {
   read(count: number): Promise<StoredIncidents>;
   /** One of them, however old. */
   find(id: string): Promise<Incident | undefined>;
-  /** Writes a change and its notifications in one step; false when `epoch` is not the present leader's. */
-  write(epoch: number, change: IncidentChange, channels: number, now: number): Promise<boolean>;
-  /** The same for what was seen while nobody led; false when somebody has written since `version`. */
+  /** Writes a change and its notifications in one step; `refused` when `epoch` is not the present leader's. */
+  write(epoch: number, change: IncidentChange, channels: number, now: number): Promise<WriteOutcome>;
+  /** The same for what was seen while nobody led; `refused` when somebody has written since `version`. */
   record(
     version: string,
     epoch: number,
     change: IncidentChange,
     channels: number,
     now: number,
-  ): Promise<boolean>;
+  ): Promise<WriteOutcome>;
 }
 
-/** KEYS guard, incidents, index, outbox, due, version · ARGV expected value of the guard, id, openedAt, json, kept, channels, seq, notification, now */
+/** KEYS guard, incidents, index, outbox, due, version · ARGV expected value of the guard, id, openedAt, json, kept, channels, seq, notification, now, isNote */
 const WRITE_SCRIPT = `
-if (redis.call('GET', KEYS[1]) or '0') ~= ARGV[1] then return 0 end
+if (redis.call('GET', KEYS[1]) or '0') ~= ARGV[1] then return 'refused' end
+local stored = ARGV[10] == '1' and redis.call('HGET', KEYS[2], ARGV[2])
+if stored and stored ~= ARGV[4] and cjson.decode(stored).seq >= tonumber(ARGV[7]) then return 'outdated' end
 redis.call('INCR', KEYS[6])
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
 redis.call('ZADD', KEYS[3], ARGV[3], ARGV[2])
@@ -44,7 +46,7 @@ for channel = 0, tonumber(ARGV[6]) - 1 do
   local message = ARGV[2] .. ':' .. ARGV[7] .. ':' .. channel
   if redis.call('HSETNX', KEYS[4], message, ARGV[8]) == 1 then redis.call('ZADD', KEYS[5], ARGV[9], message) end
 end
-return 1`;
+return 'written'`;
 
 /** Opens the store; it needs no connection of its own. */
 export const createIncidentStore = (redis: RedisConnections, keys: AggregatorKeys): IncidentStore => {
@@ -53,7 +55,7 @@ export const createIncidentStore = (redis: RedisConnections, keys: AggregatorKey
     { kind, incident }: IncidentChange,
     channels: number,
     now: number,
-  ): Promise<boolean> => {
+  ): Promise<WriteOutcome> => {
     const names = [
       key,
       keys.incidents,
@@ -63,10 +65,13 @@ export const createIncidentStore = (redis: RedisConnections, keys: AggregatorKey
       keys.incidentVersion,
     ];
     const notification = JSON.stringify({ kind, incident, epoch, firstAt: now, attempts: 0 });
-    const { id, openedAt, seq } = incident;
-    const values = [expected, id, openedAt, JSON.stringify(incident), KEPT, channels, seq, notification, now];
-    const written = await redis.retry((lane) => lane.eval(WRITE_SCRIPT, names.length, ...names, ...values));
-    return written === 1;
+    const { id, openedAt, seq, isNote } = incident;
+    const values = [
+      ...[expected, id, openedAt, JSON.stringify(incident), KEPT, channels, seq, notification, now],
+      isNote ? 1 : 0,
+    ];
+    const outcome = await redis.retry((lane) => lane.eval(WRITE_SCRIPT, names.length, ...names, ...values));
+    return outcome as WriteOutcome;
   };
   return {
     read: async (count) => {
