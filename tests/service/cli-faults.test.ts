@@ -98,13 +98,13 @@ test('[CM16] what a gateway refuses is told with its cause, code and remedy', as
   const fleet = `--url ${front.url} --key ${SERVICE_KEY}`;
   const noNamespace = await muster(`tail nowhere:news ${fleet}`);
   expect(noNamespace.code).toBe(1);
-  expect(noNamespace.err).toContain(
-    'muster: nowhere:news: unknown channel [102]; its namespace is not in GROUPS_FILE',
+  expect(noNamespace.err).toMatch(
+    /^muster: nowhere:news: unknown channel: .* \[102\]; its namespace is not in GROUPS_FILE/m,
   );
   const noHistory = await muster(`tail quiet:news --last 5 ${fleet}`);
   expect(noHistory.code).toBe(1);
-  expect(noHistory.err).toContain(
-    'quiet:news: the gateway refused: not available [108]; its namespace keeps no history',
+  expect(noHistory.err).toMatch(
+    /quiet:news: the gateway refused: not available.* \[108\]; its namespace keeps no history/,
   );
   // A balancer that does not know the path of the sockets.
   await using wrong = await openFront(() => service.app.port);
