@@ -6,6 +6,7 @@ import type { GroupPosition } from '@muster/bus/position';
 import type { Retention, StreamPage, Streams } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';
 import { MAX_RECOVERED_PUBLICATIONS } from '@muster/protocol/limits';
+import { MessageQueue } from './message-queue.ts';
 import { Ring, type RingBudget } from './ring.ts';
 
 /** What became of a difference between what was heard and what is kept. */
@@ -30,8 +31,6 @@ export interface FollowerDeps {
 
 /** Publications read at once when catching up. */
 const PAGE = 500;
-/** Messages that wait while the stream is read; beyond this, or the bytes of one reading, they are read from it instead. */
-const MAX_QUEUED = 1_000;
 /** A publication may arrive so long after it was appended: until then before its end, what was heard is known to be kept. */
 const ARRIVAL_SLACK_MS = 5_000;
 /** Above every offset: this epoch is not to be trusted, however far it has come. */
@@ -59,10 +58,7 @@ export class Follower {
   /** When the store was asked to keep the stream, in monotonic ms. */
   #keptAt = Number.NEGATIVE_INFINITY;
   #state: 'opening' | 'following' | 'repairing' | 'stalled' = 'opening';
-  #queue: BusMessage[] = [];
-  #queuedBytes = 0;
-  /** Something was heard that did not fit into the queue. */
-  #isQueueCut = false;
+  readonly #queue: MessageQueue;
   #repair: Promise<void> | undefined;
   readonly #reads = new Map<number, Promise<StreamPage>>();
   /** Monotonic time until which the stream is known to be kept, and with it what the ring holds. */
@@ -75,6 +71,7 @@ export class Follower {
     this.#retention = retention;
     this.#deps = deps;
     this.#ring = new Ring(deps.budget, retention.size);
+    this.#queue = new MessageQueue(deps.maxReadBytes);
   }
 
   /** What the options of the group say now. */
@@ -107,7 +104,7 @@ export class Follower {
 
   /** Bytes of messages that wait while the stream is read. */
   get queuedBytes(): number {
-    return this.#queuedBytes;
+    return this.#queue.bytes;
   }
 
   /** False while publications may be missing. */
@@ -126,13 +123,13 @@ export class Follower {
 
   close(): void {
     this.#ring.clear();
-    this.#takeQueue();
+    this.#queue.take();
   }
 
   onMessage(message: BusMessage): void {
     if (message.kind === 'clear') this.forget(message);
     else if (this.#state === 'following') this.#follow(message);
-    else this.#enqueue(message);
+    else this.#queue.add(message);
   }
 
   /** Everything up to a position was removed from the stream: it is not given to anybody from memory either. */
@@ -251,7 +248,7 @@ export class Follower {
     if (message.epoch === epoch && message.offset === offset + 1) this.#advanceLive(message);
     else if (message.epoch === epoch && message.offset <= offset) this.#onOld(message);
     else {
-      this.#enqueue(message);
+      this.#queue.add(message);
       this.#repairInBackground();
     }
   }
@@ -377,31 +374,11 @@ export class Follower {
     // Over before the queue is looked at: what is in it may ask for another repair.
     this.#repair = undefined;
     this.#state = 'following';
-    const isCut = this.#isQueueCut;
-    for (const message of this.#takeQueue()) {
+    const { messages, isCut } = this.#queue.take();
+    for (const message of messages) {
       const isCovered = message.epoch === this.#position.epoch && message.offset <= this.#position.offset;
       if (!isCovered) this.onMessage(message);
     }
     if (isCut) this.#repairInBackground();
-  }
-
-  /** Keeps a message for later, as far as there is room. */
-  #enqueue(message: BusMessage): void {
-    const bytes = this.#queuedBytes + message.body.length;
-    if (this.#queue.length >= MAX_QUEUED || bytes > this.#deps.maxReadBytes) {
-      this.#isQueueCut = true;
-      return;
-    }
-    // The bytes are a view into what the connection received; the queue must not keep all of that alive.
-    this.#queue.push({ ...message, body: Buffer.from(message.body) });
-    this.#queuedBytes = bytes;
-  }
-
-  #takeQueue(): readonly BusMessage[] {
-    const queue = this.#queue;
-    this.#queue = [];
-    this.#queuedBytes = 0;
-    this.#isQueueCut = false;
-    return queue;
   }
 }
