@@ -29,7 +29,7 @@ const REDIS_SLACK_BYTES = 1_000_000;
 const REDIS_CEILING_BYTES = 48_000_000;
 const GUEST_CEILING = 600;
 /** Below this nobody sees a difference: attacker and test share the cores with the fleet. */
-const VISIBLE_MS = 100;
+const VISIBLE_MS = 60;
 /** The calm p99 of a machine that does nothing else; one that is busy gets as much longer. */
 const IDLE_MS = 10;
 const run = promisify(execFile);

@@ -164,14 +164,16 @@ test('[ST32] when Redis forgets its scripts while a replica publishes, its publi
     const append = (bus: typeof one, name: GroupKey, n: number) =>
       bus.append(name, draftPublication(name, { data: String(n) }), { retention });
     const all: Promise<{ offset: number }>[] = [];
+    const meanwhile: Promise<unknown>[] = [];
     for (let n = 1; n <= 100; n++) {
       all.push(append(one, group, n));
       // Another replica makes the script known again in the middle.
-      if (n % 7 === 0) void append(two, `other-${round}` as GroupKey, n);
-      if (n === 40 || n === 45) void admin.script('FLUSH');
+      if (n % 7 === 0) meanwhile.push(append(two, `other-${round}` as GroupKey, n));
+      if (n === 40 || n === 45) meanwhile.push(admin.script('FLUSH'));
       if (n % 5 === 0) await new Promise((resolve) => setImmediate(resolve));
     }
     const offsets = (await Promise.all(all)).map(({ offset }) => offset);
+    await Promise.all(meanwhile);
     expect(offsets, `round ${round}`).toEqual(Array.from({ length: 100 }, (_, n) => n + 1));
   }
 }, 60_000);
