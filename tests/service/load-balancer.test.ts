@@ -122,6 +122,17 @@ test('[LB4] a request gets an id, unless it brings a usable one', async () => {
   expect(await idOf('a b;c\td"<script>')).toMatch(/^[0-9a-f-]{36}$/);
 });
 
+test('[LB15] the idle time of a replica’s connections is not told as that of the client’s', async () => {
+  const [gateway] = started.fleet.describe().gateways;
+  const direct = await fetch(`${gateway?.url}/api/publish`);
+  expect(direct.headers.get('keep-alive')).toMatch(/^timeout=/);
+  for (const path of ['/api/publish', '/v1/session', '/health']) {
+    const answer = await fetch(base + path);
+    await answer.arrayBuffer();
+    expect([path, answer.headers.get('keep-alive')]).toEqual([path, null]);
+  }
+});
+
 test('[LB5] a killed gateway costs no request, and is chosen again when it is back', async () => {
   started.fleet.kill('ws-gateway-1', 'SIGKILL');
   const endAt = performance.now() + 1_500;
