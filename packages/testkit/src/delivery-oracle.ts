@@ -2,7 +2,10 @@
 type Fate = 'acknowledged' | 'unknown';
 
 /** What a subscriber saw, in order. */
-type Seen = { readonly is: 'heard'; readonly number: number } | { readonly is: 'resync' };
+type Seen =
+  | { readonly is: 'heard'; readonly number: number }
+  /** `published` publications of the group had been begun by then. */
+  | { readonly is: 'resync'; readonly published: number };
 
 /** One subscriber's own log of one group. */
 export interface SubscriberLog {
@@ -75,7 +78,7 @@ export const createDeliveryOracle = (): DeliveryOracle => {
       subscribers.push({ name, group, from: fatesOf(group).length, seen });
       return {
         heard: (number) => void seen.push({ is: 'heard', number }),
-        resynced: () => void seen.push({ is: 'resync' }),
+        resynced: () => void seen.push({ is: 'resync', published: fatesOf(group).length }),
       };
     },
     waiting: () => subscribers.filter((one) => holesOf(one).missing.length > 0).length,
@@ -114,14 +117,14 @@ const judgeHoles = ({ from, seen }: Subscriber, fates: readonly Fate[]) => {
   };
 };
 
-/** Between which numbers a resync lies; those that stand at the end reach no further than what was heard next. */
+/** Between which numbers a resync lies: up to what was heard next, and at the end up to what had been published by then. */
 const announcedSpans = (seen: readonly Seen[], from: number): [after: number, before: number][] =>
   seen.flatMap((one, at) => {
     if (one.is !== 'resync') return [];
     const before = numbersOf(seen.slice(0, at));
     const next = seen.slice(at + 1).find((later) => later.is === 'heard');
     const after = before.length === 0 ? from - 1 : Math.max(...before);
-    return next?.is === 'heard' ? [[after, next.number]] : [];
+    return [[after, next?.is === 'heard' ? next.number : one.published]];
   });
 
 const numbersOf = (seen: readonly Seen[]): number[] =>

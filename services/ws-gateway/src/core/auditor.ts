@@ -7,10 +7,15 @@ import type { Group } from './group.ts';
 export interface Auditor {
   /** Resolves when every group that was behind has been repaired, or could not be. */
   audit(): Promise<void>;
+  /** Reads the streams that could not be read again, soon and until that succeeds. */
+  retrySoon(): void;
 }
 
 /** A publication may be on its way for so long before its group counts as behind. */
 const PATIENCE_MS = 100;
+/** Streams that could not be read are read again after this time, after twice as long each time that fails, up to the second. */
+const RETRY_MS = 100;
+const MAX_RETRY_MS = 2_000;
 
 /** Compares all positions with the ends of the streams, in a few pipelines. One audit at a time. */
 export const createAuditor = ({
@@ -42,7 +47,9 @@ export const createAuditor = ({
     const stuck = behind.filter(({ follower }, index) => isStuck(follower, before[index]));
     await Promise.allSettled(stuck.map(({ follower }) => follower.repair()));
   };
+  const retrySoon = createRetry(groups);
   return {
+    retrySoon,
     audit: () => {
       // One that has begun already may have looked at what is asked for now too early.
       next ??= (running ?? Promise.resolve())
@@ -57,6 +64,32 @@ export const createAuditor = ({
       return next;
     },
   };
+};
+
+const createRetry = (groups: () => Iterable<Group>): (() => void) => {
+  let pauseMs = RETRY_MS;
+  let isWaiting = false;
+  const stalled = () => [...groups()].flatMap(({ follower }) => (follower?.isStalled ? [follower] : []));
+
+  const retry = async (): Promise<void> => {
+    const [first, ...others] = stalled();
+    // One of them finds out whether the store answers again.
+    const isBack = await first?.repair().then(
+      () => true,
+      () => false,
+    );
+    if (isBack) await Promise.allSettled(others.map((follower) => follower.repair()));
+    isWaiting = false;
+    const isOver = stalled().length === 0;
+    pauseMs = isOver ? RETRY_MS : Math.min(2 * pauseMs, MAX_RETRY_MS);
+    if (!isOver) wait();
+  };
+  const wait = (): void => {
+    if (isWaiting) return;
+    isWaiting = true;
+    after(pauseMs, () => void retry());
+  };
+  return wait;
 };
 
 /** Whoever advances by itself is not behind but busy. */

@@ -30,6 +30,7 @@ const following = async ({ maxBytes = 100_000, before = [] as unknown[] } = {}) 
     },
     onGap: () => {},
     onFault: () => {},
+    onStalled: () => {},
   });
   const bus = broker.connect({
     onMessage: (_, message) => {

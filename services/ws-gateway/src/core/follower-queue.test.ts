@@ -35,6 +35,7 @@ const scene = async () => {
     resync: () => heard.push(-1),
     onGap: () => {},
     onFault: () => {},
+    onStalled: () => {},
   });
   const bus = broker.connect({
     onMessage: (_, message) => {

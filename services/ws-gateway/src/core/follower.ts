@@ -27,6 +27,8 @@ export interface FollowerDeps {
   onGap(outcome: GapOutcome): void;
   /** A repair that could not be made now. */
   onFault(error: unknown): void;
+  /** The stream could not be read: nothing is delivered until {@link Follower.repair} succeeds. */
+  onStalled(): void;
 }
 
 /** Publications read at once when catching up. */
@@ -110,6 +112,11 @@ export class Follower {
   /** False while publications may be missing. */
   get isCurrent(): boolean {
     return this.#state === 'following';
+  }
+
+  /** True after the stream could not be read. */
+  get isStalled(): boolean {
+    return this.#state === 'stalled';
   }
 
   /** To be called once the bus delivers the group. */
@@ -358,6 +365,7 @@ export class Follower {
   #stall(): void {
     this.#state = 'stalled';
     this.#repair = undefined;
+    this.#deps.onStalled();
   }
 
   #lose(top: GroupPosition): void {

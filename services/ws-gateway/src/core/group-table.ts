@@ -27,6 +27,8 @@ export interface GroupTableDeps {
   deliver(group: Group, message: BusMessage): void;
   onGap(outcome: GapOutcome): void;
   onFault(error: unknown): void;
+  /** The stream of a group could not be read. */
+  onStalled(): void;
   /** A member has fallen behind and is skipped. */
   onLag(subscription: Subscription): void;
 }
@@ -35,13 +37,13 @@ export interface GroupTableDeps {
 const RING_BYTES = 67_108_864;
 
 export const createGroupTable = (deps: GroupTableDeps): GroupTable => {
-  const { bus, clock, deliver, onGap, onFault, onLag } = deps;
+  const { bus, clock, deliver, onGap, onFault, onStalled, onLag } = deps;
   const groups = new Map<GroupKey, Group>();
   let lastId = 0;
   const followerDeps = {
     streams: bus,
     budget: { maxBytes: RING_BYTES, usedBytes: 0 },
-    ...{ clock, maxReadBytes: deps.maxReadBytes, onGap, onFault },
+    ...{ clock, maxReadBytes: deps.maxReadBytes, onGap, onFault, onStalled },
     pace: async (key: GroupKey) => {
       const group = groups.get(key);
       if (group !== undefined) await deps.pace(group);

@@ -96,10 +96,9 @@ export const createHub = (deps: HubDeps): Hub => {
     if (group.deliver(message, gather)) slicer.add(group);
     if (message.notes.length > 0) latency.onDelivered(message.notes);
   };
-  const { table, laggards } = followedGroups(deps, deliver);
+  const { table, laggards, auditor } = followedGroups(deps, deliver);
   const { maxOutboxBytes: maxReadBytes, maxPublicationBytes: maxBytes } = limits;
   const publish = createPublisher({ bus, clock, log, metrics, maxBytes, mark: latency.mark });
-  const auditor = createAuditor({ bus, groups: table.all, clock });
 
   const begin = (group: Group, request: JoinRequest, start: Start | undefined): void => {
     const { member, service, who } = request;
@@ -170,7 +169,7 @@ export const whoJoins = (
     ? { client, info, isPresent: options.presence, isAnnounced: options.joinLeave }
     : undefined;
 
-/** The groups, and the members of them that are behind. */
+/** The groups, the members of them that are behind, and what finds groups that are. */
 const followedGroups = (
   { bus, clock, metrics, log, limits, ticks }: HubDeps,
   deliver: (group: Group, message: BusMessage) => void,
@@ -179,9 +178,11 @@ const followedGroups = (
   const laggards = createLaggards({ clock, metrics, onFault });
   const onGap = (outcome: GapOutcome): void => metrics.gap(outcome);
   const pace = (group: Group): Promise<void> => uncongested(group, ticks);
-  const events = { deliver, onGap, onFault, onLag: laggards.add, pace };
+  const onStalled = (): void => auditor.retrySoon();
+  const events = { deliver, onGap, onFault, onStalled, onLag: laggards.add, pace };
   const table = createGroupTable({ bus, clock, maxReadBytes: limits.maxOutboxBytes, ...events });
-  return { table, laggards };
+  const auditor = createAuditor({ bus, groups: table.all, clock });
+  return { table, laggards, auditor };
 };
 
 const uncongested = async (group: Group, ticks: Ticks): Promise<void> => {

@@ -1,5 +1,7 @@
 import type { GroupKey } from '@muster/bus/group-key';
 import { createMemoryBroker } from '@muster/bus/memory';
+import { AppError } from '@muster/protocol/errors';
+import { until } from '@muster/testkit/wait';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { engineUnderTest, settle } from './testing.ts';
@@ -272,6 +274,30 @@ describe('gaps', () => {
     await new Promise((resolve) => setTimeout(resolve, 150));
     await publish(ann, 3);
     expect(read(bob.wire.take(), heard).data).toEqual([1, 2, 3]);
+  });
+
+  test('[GP6] a stream that could not be read once is read again soon, without waiting for an audit', async () => {
+    const broker = createMemoryBroker();
+    const { read: readStream } = broker.streams;
+    let isReadable = true;
+    Object.assign(broker.streams, {
+      read: async (...asked: Parameters<typeof readStream>) => {
+        if (!isReadable) throw new AppError('REDIS_UNAVAILABLE');
+        return readStream(...asked);
+      },
+    });
+    const { connected } = engineUnderTest({ ...KEPT, broker });
+    const [ann, bob] = [await connected('ann'), await connected('bob')];
+    const heard = read(await subscribe(bob), nothing());
+    broker.loses = () => true;
+    await publish(ann, 1);
+    broker.loses = undefined;
+    isReadable = false;
+    await publish(ann, 2);
+    expect(read(bob.wire.take(), heard).data).toEqual([]);
+    isReadable = true;
+    await until(() => read(bob.wire.take(), heard).data.length === 2, { what: 'what was missed' });
+    expect(heard.data).toEqual([1, 2]);
   });
 });
 
