@@ -18,9 +18,7 @@ export const isGranted = (
 
 /** True if everything that `wanted`, a name or a prefix ending in `*`, names is named by one of the patterns. */
 export const coversGroups = (patterns: readonly string[], wanted: string): boolean =>
-  patterns.some((pattern) =>
-    pattern.endsWith('*') ? wanted.startsWith(pattern.slice(0, -1)) : pattern === wanted,
-  );
+  patterns.some((pattern) => matchesGroup(pattern, wanted));
 
 const matchesGroup = (pattern: string, group: string): boolean =>
   pattern.endsWith('*') ? group.startsWith(pattern.slice(0, -1)) : pattern === group;

@@ -83,6 +83,10 @@ export const createServerApi = (deps: ApiDeps, onFault: (error: unknown) => void
 
   const newBudget = () =>
     createAnswerBudget(deps.limits.maxBatchAnswerBytes, () => deps.metrics.rateLimited('batch_answer'));
+  const performBatch = (params: Params, tenant: string | undefined, observe: ApiObserver | undefined) => {
+    const budget = newBudget();
+    return batch((name, its, by) => call(name, its, { ...by, observe, budget }), params, tenant);
+  };
   const attempt: ServerApi['call'] = async (method, values, { text, tenant: ofKey, observe } = {}) => {
     const run = methods.get(method);
     if (run === undefined && method !== BATCH) return { ok: false, code: ReplyError.MethodNotFound };
@@ -93,11 +97,9 @@ export const createServerApi = (deps: ApiDeps, onFault: (error: unknown) => void
         throw params.bad('tenant', 'must name one tenant');
       // Calls of a batch may name tenants of their own, unless the key or the batch names one.
       const isNamed = ofKey !== undefined || params.text('tenant') !== '';
-      const budget = newBudget();
-      const inner: ServerApi['call'] = (name, its, by) => call(name, its, { ...by, observe, budget });
       const json =
         run?.(params, tenant, isNamed ? tenant : EVERY_TENANT) ??
-        batch(inner, params, isNamed ? tenant : undefined);
+        performBatch(params, isNamed ? tenant : undefined, observe);
       return { ok: true, json: await json };
     } catch (error) {
       return { ok: false, ...faultOf(error, onFault) };
