@@ -73,7 +73,7 @@ const NEVER_CHECKED: DependencyStatus = { status: 'unknown', checkedAt: 0 };
 /** The last result, when that check began, and when the first one with the same status began; monotonic ms. */
 interface Known {
   readonly status: DependencyStatus;
-  readonly begun: number;
+  readonly startedAt: number;
   readonly since: number;
 }
 
@@ -142,16 +142,16 @@ const createChecker = (deps: HealthDeps, onChecked: () => void) => {
   const check = (name: string, run: () => Promise<void>): Promise<void> => {
     const under = running.get(name);
     if (under !== undefined) return under;
-    const begun = clock.monotonic();
+    const startedAt = clock.monotonic();
     const finish = (problem?: unknown) => {
-      const latencyMs = Math.round((clock.monotonic() - begun) * 10) / 10;
+      const latencyMs = Math.round((clock.monotonic() - startedAt) * 10) / 10;
       const before = known.get(name);
       const status: DependencyStatus =
         problem === undefined
           ? { status: 'up', latencyMs, checkedAt: clock.now() }
           : { status: 'down', latencyMs, checkedAt: clock.now(), reason: dependencyFaultOf(problem) };
-      const since = before?.status.status === status.status ? before.since : begun;
-      known.set(name, { status, since, begun });
+      const since = before?.status.status === status.status ? before.since : startedAt;
+      known.set(name, { status, since, startedAt });
       running.delete(name);
       onChecked();
       record(name, before?.status, status, problem);
@@ -163,7 +163,7 @@ const createChecker = (deps: HealthDeps, onChecked: () => void) => {
   const checkDue = (): void => {
     for (const [name, run] of checks) {
       const last = known.get(name);
-      const isDue = last === undefined || clock.monotonic() - last.begun >= intervalMs;
+      const isDue = last === undefined || clock.monotonic() - last.startedAt >= intervalMs;
       if (isDue || last.status.status === 'down') void check(name, run);
     }
   };

@@ -4,7 +4,7 @@ type Fate = 'acknowledged' | 'unknown';
 /** What a subscriber saw, in order. */
 type Seen =
   | { readonly is: 'heard'; readonly number: number }
-  /** `published` publications of the group had been begun by then. */
+  /** `published` publications of the group had been sent or were being sent by then. */
   | { readonly is: 'resync'; readonly published: number };
 
 /** One subscriber's own log of one group. */

@@ -6,7 +6,7 @@ import type { FleetView, InstanceView } from './view.ts';
 export interface Impact {
   /** A store, a service, or `synthetic-check`. */
   readonly subject: string;
-  /** When the first check or probe failed, ISO 8601; it may have begun earlier when the observer had just started. */
+  /** When the first check or probe failed, ISO 8601; it may have started earlier when the observer had just started. */
   readonly since: string;
   /** One sentence for people. */
   readonly users: string;

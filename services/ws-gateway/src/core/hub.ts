@@ -19,6 +19,7 @@ import { createLatencyProbe } from './latency-probe.ts';
 import type { GroupOptions } from './namespaces.ts';
 import type { ConnectionLimits, EngineMetrics } from './ports.ts';
 import { createPublisher, type PublishRequest } from './publisher.ts';
+import { bytesOfTexts } from './read-pacing.ts';
 import { type AnswerBudget, type PacedReads, Recovery, type Start } from './recovery.ts';
 import { createSlicer } from './slicer.ts';
 import { type Member, type Service, Subscription, type Who } from './subscription.ts';
@@ -190,7 +191,7 @@ const uncongested = async (group: Group, ticks: Ticks): Promise<void> => {
 };
 
 const sizeOfPage = (page: StreamPage | undefined): number =>
-  page?.entries.reduce((sum, { text }) => sum + Buffer.byteLength(text), 0) ?? 0;
+  bytesOfTexts(page?.entries.map(({ text }) => text) ?? []);
 
 /** Finds where the member starts, and begins in the turn in which that is true. */
 const enter = async (

@@ -1,6 +1,10 @@
 import type { Clock } from '@muster/kit/clock';
 import type { Ticks } from './ticks.ts';
 
+/** Bytes of texts that were read. */
+export const bytesOfTexts = (texts: readonly string[]): number =>
+  texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
+
 /** Seconds of its share that a client may read at once: after a drop it reads what it missed in all its groups. */
 const BURST_S = 4;
 /** Readings of one client under way at the same time: what they cost is known when they are done. */

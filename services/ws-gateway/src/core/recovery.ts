@@ -6,6 +6,7 @@ import type { StreamPosition } from '@muster/protocol/commands';
 import { MAX_RECOVERED_PUBLICATIONS } from '@muster/protocol/limits';
 import type { PublicationText } from '@muster/protocol/replies';
 import type { Follower } from './follower.ts';
+import { bytesOfTexts } from './read-pacing.ts';
 
 /** What a new member starts from. */
 export interface Start {
@@ -127,7 +128,7 @@ export class Recovery {
   }
 
   #recovered(publications: readonly PublicationText[]): Step {
-    const bytes = publications.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
+    const bytes = bytesOfTexts(publications);
     if (bytes > this.#budget.leftBytes) return this.#failed();
     return { start: { position: this.#follower.position, recovery: { ok: true, publications, bytes } } };
   }

@@ -8,6 +8,7 @@ import type { HistoryResult } from '@muster/protocol/replies';
 import type { Connection } from '../connection.ts';
 import type { Hub } from '../hub.ts';
 import type { EngineMetrics } from '../ports.ts';
+import { bytesOfTexts } from '../read-pacing.ts';
 import { createTurnBudget, type TurnBudget } from '../turn-budget.ts';
 import { askGroup, type GroupQuestionDeps, isStillAllowed } from './group-question.ts';
 import { NEW_GROUPS } from './reasons.ts';
@@ -77,9 +78,7 @@ const answer = async (
 
 /** Bytes of the publications. */
 const sizeOf = (result: Awaited<ReturnType<typeof readHistory>>): number =>
-  typeof result === 'number'
-    ? 0
-    : result.publications.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
+  typeof result === 'number' ? 0 : bytesOfTexts(result.publications);
 
 /** Reads as much of a stream as was asked for and one answer may hold; 112 when the epoch is another. */
 export const readHistory = async (
