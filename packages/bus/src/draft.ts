@@ -30,25 +30,22 @@ export interface Entry {
   readonly notes: readonly string[];
 }
 
-// A broadcast gives one publication to thousands of groups: it is encoded once.
-let lastPublication: object | undefined;
-let lastOpen = '';
-let lastDataLength = 0;
+/** The part of a draft that is the same in every group. */
+export type EncodedPublication = Pick<Draft, 'open' | 'dataLength'>;
 
-/** Prepares a publication; clients see the name of the group, not its key. Its payload must be JSON without raw line breaks. */
+/** Encodes a publication without its position. Its payload must be JSON without raw line breaks. */
+export const encodeDraft = (publication: Omit<Publication, 'offset'>): EncodedPublication => ({
+  open: encodePublication(publication).slice(0, -1),
+  dataLength: Buffer.byteLength(publication.data),
+});
+
+/** Prepares a publication; clients see the name of the group, not its key. `encoded` is what {@link encodeDraft} made of it. */
 export const draftPublication = (
   group: GroupKey,
   publication: Omit<Publication, 'offset'>,
   notes: readonly string[] = [],
-): Draft => {
-  if (publication !== lastPublication) {
-    lastPublication = publication;
-    lastOpen = encodePublication(publication).slice(0, -1);
-    lastDataLength = Buffer.byteLength(publication.data);
-  }
-  const before = publicationPushHead(groupNameOf(group));
-  return { before, open: lastOpen, dataLength: lastDataLength, notes };
-};
+  encoded = encodeDraft(publication),
+): Draft => ({ before: publicationPushHead(groupNameOf(group)), ...encoded, notes });
 
 /** The publication's text at a position. The first one names the epoch, for those who subscribed to an empty stream. */
 export const publicationAt = (

@@ -1,5 +1,5 @@
 import type { Bus } from '@muster/bus/bus';
-import { type Draft, draftPublication, unkeptMessage } from '@muster/bus/draft';
+import { type Draft, draftPublication, type EncodedPublication, unkeptMessage } from '@muster/bus/draft';
 import { type GroupKey, groupNameOf } from '@muster/bus/group-key';
 import type { Appended, AppendOptions, Retention } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';
@@ -12,6 +12,8 @@ import { createSizeCheck } from './size-check.ts';
 export interface PublishRequest {
   readonly key: GroupKey;
   readonly publication: Omit<Publication, 'offset'>;
+  /** The publication encoded beforehand, where many groups get it. */
+  readonly encoded?: EncodedPublication;
   readonly retention: Retention | undefined;
   readonly idempotencyKey?: string;
   readonly version?: AppendOptions['version'];
@@ -38,8 +40,8 @@ export const createPublisher = (
   const { bus, mark, ...rest } = deps;
   const sizes = createSizeCheck(rest);
   return (request) => {
-    const { key, publication, notes } = mark(request);
-    const draft = draftPublication(key, publication, notes);
+    const { key, publication, notes, encoded } = mark(request);
+    const draft = draftPublication(key, publication, notes, encoded);
     const tooLarge = sizes.check(groupNameOf(key), draft, publication.data);
     return tooLarge === undefined ? timed(rest, send(bus, request, draft)) : Promise.reject(tooLarge);
   };

@@ -1,3 +1,4 @@
+import { encodeDraft } from '@muster/bus/draft';
 import { groupKeyOf } from '@muster/bus/group-key';
 import type { Appended } from '@muster/bus/streams';
 import { ReplyError } from '@muster/protocol/codes';
@@ -16,7 +17,7 @@ export const MAX_BROADCAST = 10_000;
 /** Publications of all broadcasts that are under way at once on this gateway. */
 const SLICE_GROUPS = 100;
 /** Bytes of all of them: while Redis reads and keeps these, the commands of other clients wait. */
-const SLICE_BYTES = 262144;
+const SLICE_BYTES = 262_144;
 /** What a publication weighs beside its payload and tags. */
 const OVERHEAD_BYTES = 256;
 
@@ -58,7 +59,8 @@ export const publishingMethods = (
       if (!params.has('channels')) throw params.missing('channels');
       const channels = params.texts('channels');
       requireBroadcastSize(channels.length);
-      const message = readMessage(params);
+      const read = readMessage(params);
+      const message = { ...read, encoded: encodeDraft(read.publication) };
       const width = sliceWidth(message);
       const responses: string[] = [];
       for (let from = 0; from < channels.length; from += width) {
