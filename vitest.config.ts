@@ -4,6 +4,9 @@ import { defineConfig } from 'vitest/config';
 /** Real Redis and Postgres, started once for all projects that ask for them. */
 const STORES = ['packages/testkit/src/global-setup.ts'];
 
+/** A test file that leaves a process behind fails, and the process is killed. */
+const PROCESSES = ['packages/testkit/src/leftover-processes.ts'];
+
 /** These tests wait for other processes more than they compute: two files side by side even on two cores. */
 const SIDE_BY_SIDE = Math.max(2, availableParallelism() - 1);
 
@@ -29,6 +32,7 @@ const PROJECTS: Record<string, { exclude?: string[]; [setting: string]: unknown 
   service: {
     include: ['tests/service/**/*.test.ts', 'tests/contract/**/*.test.ts'],
     globalSetup: STORES,
+    setupFiles: PROCESSES,
     testTimeout: 30_000,
     hookTimeout: 120_000,
     maxWorkers: SIDE_BY_SIDE,
@@ -38,6 +42,7 @@ const PROJECTS: Record<string, { exclude?: string[]; [setting: string]: unknown 
   fleet: {
     include: ['tests/cluster/**/*.test.ts', 'tests/browser/**/*.test.ts'],
     globalSetup: STORES,
+    setupFiles: PROCESSES,
     testTimeout: 60_000,
     hookTimeout: 180_000,
     fileParallelism: false,
@@ -48,6 +53,7 @@ const PROJECTS: Record<string, { exclude?: string[]; [setting: string]: unknown 
     include: ['tests/chaos/**/*.test.ts'],
     exclude: MEASURED,
     globalSetup: STORES,
+    setupFiles: PROCESSES,
     testTimeout: 300_000,
     hookTimeout: 180_000,
     maxWorkers: SIDE_BY_SIDE,
@@ -56,6 +62,7 @@ const PROJECTS: Record<string, { exclude?: string[]; [setting: string]: unknown 
   'chaos-measured': {
     include: MEASURED,
     globalSetup: STORES,
+    setupFiles: PROCESSES,
     testTimeout: 300_000,
     hookTimeout: 180_000,
     fileParallelism: false,
@@ -65,6 +72,7 @@ const PROJECTS: Record<string, { exclude?: string[]; [setting: string]: unknown 
   documents: {
     include: ['tests/documents/**/*.test.ts'],
     globalSetup: STORES,
+    setupFiles: PROCESSES,
     testTimeout: 900_000,
     hookTimeout: 900_000,
     fileParallelism: false,
@@ -73,6 +81,7 @@ const PROJECTS: Record<string, { exclude?: string[]; [setting: string]: unknown 
   // The fleet in containers: `npm run test:compose`.
   compose: {
     include: ['tests/compose/**/*.test.ts'],
+    setupFiles: PROCESSES,
     testTimeout: 600_000,
     hookTimeout: 900_000,
     fileParallelism: false,

@@ -4,7 +4,7 @@ import { freePorts } from '@muster/local/ports';
 import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { startAggregator } from './aggregator-fixture.ts';
 import {
   gatewayEnvironment,
@@ -145,6 +145,7 @@ describe('the process', () => {
       },
       stdio: ['ignore', 'ignore', 'inherit'],
     });
+    onTestFinished(() => void child.kill('SIGKILL'));
     const exit = new Promise<number | null>((resolve) => child.once('exit', resolve));
     await until(async () => (await fetch(`http://127.0.0.1:${port}/readyz`)).status === 200, {
       what: 'a ready gateway',

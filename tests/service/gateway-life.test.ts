@@ -1,3 +1,4 @@
+import { freePorts } from '@muster/local/ports';
 import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
@@ -10,6 +11,7 @@ import {
   sdk,
   startGateway,
   type TestGateway,
+  tryUpgrade,
 } from './gateway-fixture.ts';
 import { cookieOf, ORIGIN, startService, type TestService } from './session-fixture.ts';
 
@@ -49,6 +51,26 @@ const raw = async (path: string, headers: Record<string, string>, gateway = one)
   open.push({ disconnect: () => client.socket.terminate() });
   return client;
 };
+
+test('[HS11] a gateway that starts answers upgrades as soon as it listens: none is an ordinary request to it', async () => {
+  const statuses = new Set<number>();
+  for (let start = 0; start < 5; start += 1) {
+    const [port = 0] = await freePorts(1);
+    const starting = startGateway(stores, sessions.opsUrl, { INSTANCE_NAME: 'gw-late', PORT: String(port) });
+    let isStarted = false;
+    const ask = async () => {
+      while (!isStarted) {
+        const answer = await tryUpgrade(`ws://127.0.0.1:${port}/connection/websocket`).catch(() => undefined);
+        if (answer !== undefined) statuses.add(answer.status);
+      }
+    };
+    const asking = Array.from({ length: 4 }, ask);
+    await using _ = await starting;
+    isStarted = true;
+    await Promise.all(asking);
+  }
+  expect([...statuses]).toEqual([101]);
+});
 
 describe('clients of the SDK', () => {
   test('[GM1] two of them on two gateways, by cookie and by token, exchange publications in order', async () => {

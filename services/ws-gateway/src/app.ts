@@ -72,6 +72,7 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
   await firstContact(bus);
 
   const { host, port, opsPort } = common;
+  const drain = wireDrain(config, clock, core);
   const app = createServer({
     ...{ health, about, clock, log, metrics },
     api: engine.api,
@@ -79,9 +80,9 @@ export const createApp = async (config: GatewayConfig, world: World): Promise<Ga
     refusals: core.refusals,
     maxBodyBytes: MAX_API_BODY_BYTES,
   });
-  const open = stack.use(await listen(app, { host, port }));
   const writesDirectly = config.directWrites && (await canWriteDirectly());
-  const drain = wireDrain(config, clock, core);
+  const open = stack.use(await listen(app, { host, port }));
+  // Nothing may be awaited between these two: without its listener an upgrade is an ordinary request, answered 400.
   stack.use(
     serveSockets({
       server: open.server,

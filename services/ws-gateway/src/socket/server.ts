@@ -76,10 +76,11 @@ export const serveSockets = (deps: SocketServerDeps): Disposable => {
   const sockets = createWebSocketServer(deps);
   const addresses = createAddressLimit(deps);
   let pending = 0;
+  const disposal = new AbortController();
 
   const requireRoom = (): void => {
     const retryAfterS = RETRY_AFTER_S;
-    if (deps.isDraining()) throw new AppError('DRAINING', { retryAfterS });
+    if (disposal.signal.aborted || deps.isDraining()) throw new AppError('DRAINING', { retryAfterS });
     const { connections, plain } = engine.counts();
     if (connections + plain + pending >= deps.limits.maxConnections)
       throw new AppError('OVERLOADED', { retryAfterS });
@@ -148,7 +149,8 @@ export const serveSockets = (deps: SocketServerDeps): Disposable => {
   };
 
   server.on('upgrade', onUpgrade);
-  return { [Symbol.dispose]: () => void server.off('upgrade', onUpgrade) };
+  // The listener stays: connections that the server still has may send an upgrade, and are answered 503.
+  return { [Symbol.dispose]: () => disposal.abort() };
 };
 
 const ignore = (): void => {};
