@@ -31,15 +31,11 @@ const killTail = async (path: string): Promise<{ written: string; ended: Promise
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (written += chunk));
   // Closed by the last process that holds them: that of the command itself.
   const ended = once(child, 'close');
-  let exitCode: number | null | undefined;
-  child.once('exit', (code) => {
-    exitCode = code;
-  });
-  const state = await until(() => written.includes('listening to killed') || exitCode !== undefined, {
+  await until(() => written.includes('listening to killed') || child.exitCode !== null, {
     what: 'the tail to listen',
     timeoutMs: 40_000,
   });
-  expect({ state, exitCode, written }).toMatchObject({ exitCode: undefined });
+  expect({ exitCode: child.exitCode, written }).toMatchObject({ exitCode: null });
   child.kill();
   return { written, ended };
 };

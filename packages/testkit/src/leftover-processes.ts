@@ -6,6 +6,7 @@ import { afterAll } from 'vitest';
 /** Time for a process that was sent a signal to end. */
 const GRACE_MS = 10_000;
 
+/** Processes of this worker whose end was not announced yet. */
 const running = new Set<ChildProcess>();
 subscribe('child_process', (message) => {
   const { process: child } = message as { readonly process: ChildProcess };
@@ -14,13 +15,9 @@ subscribe('child_process', (message) => {
   child.once('error', () => running.delete(child));
 });
 
-const hasEnded = (child: ChildProcess): boolean => child.exitCode !== null || child.signalCode !== null;
-
-/** Resolves when the process has ended, or after the grace. */
+/** Resolves when a process that runs has ended, or after the grace. */
 const waitForEnd = (child: ChildProcess): Promise<unknown> =>
-  hasEnded(child)
-    ? Promise.resolve()
-    : once(child, 'exit', { signal: AbortSignal.timeout(GRACE_MS) }).catch(() => undefined);
+  once(child, 'exit', { signal: AbortSignal.timeout(GRACE_MS) }).catch(() => undefined);
 
 /**
  * Kills what a test file has started and not ended, and fails the file: the worker of the file would otherwise wait for
