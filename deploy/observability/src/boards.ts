@@ -1,4 +1,4 @@
-import { CHAPTERS, type Chapter } from '@muster/metrics/catalogue';
+import { CHAPTERS, type Chapter } from '@muster/telemetry/catalogue';
 import { OBJECTIVES } from './objectives.ts';
 import { graph, type PanelSpec, panelOf, processPanels, stat } from './panels.ts';
 

@@ -9,7 +9,7 @@ import { SLO_GROUPS } from './slo-rules.ts';
 /** Every file that is written from the catalogue and the objectives, by its path in the repository. */
 export const generatedFiles = (): ReadonlyMap<string, string> =>
   new Map([
-    ['packages/metrics/METRICS.md', renderReference()],
+    ['packages/telemetry/METRICS.md', renderReference()],
     ['deploy/prometheus/rules.yml', renderRules(ALERT_GROUPS)],
     ['deploy/prometheus/rules-slo.yml', renderRules(SLO_GROUPS)],
     ['deploy/prometheus/runbooks-slo.md', renderRunbooks()],

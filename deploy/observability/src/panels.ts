@@ -1,4 +1,4 @@
-import { type Metric, unitOf } from '@muster/metrics/metric';
+import { type Metric, unitOf } from '@muster/telemetry/metric';
 
 /** One query of a panel. */
 export interface Target {

@@ -1,6 +1,6 @@
-import { CATALOGUE } from '@muster/metrics/catalogue';
-import type { AtMost, Metric, Words } from '@muster/metrics/metric';
-import { RUNTIME } from '@muster/metrics/runtime';
+import { CATALOGUE } from '@muster/telemetry/catalogue';
+import type { AtMost, Metric, Words } from '@muster/telemetry/metric';
+import { RUNTIME } from '@muster/telemetry/runtime';
 
 /** Labels that the scrape adds to every series. */
 const TARGET_LABELS = ['instance', 'job', 'service'];

@@ -1,10 +1,10 @@
-import { CHAPTERS } from '@muster/metrics/catalogue';
-import { budgetOf, type LabelSets, type Metric, unitOf } from '@muster/metrics/metric';
+import { CHAPTERS } from '@muster/telemetry/catalogue';
+import { budgetOf, type LabelSets, type Metric, unitOf } from '@muster/telemetry/metric';
 
 /** The catalogue as a document for people. */
 export const renderReference = (): string => `# Metrics
 
-Written by \`npm run generate\` from the catalogue in \`packages/metrics/src\`. Do not edit.
+Written by \`npm run generate\` from the catalogue in \`packages/telemetry/src\`. Do not edit.
 
 Every process answers \`GET /metrics\` on its ops port in the text format of Prometheus. Labels \`instance\`, \`service\` and \`job\`
 come from the scrape. **Series** is the most that one process may expose of a metric; a test holds it to that. A metric marked

@@ -1,4 +1,4 @@
-import type { LabelsOfMetric } from '@muster/metrics/catalogue';
+import type { LabelsOfMetric } from '@muster/telemetry/catalogue';
 import { TimeoutError } from './clock.ts';
 
 /** Why a check of a dependency failed, as far as the error tells. */

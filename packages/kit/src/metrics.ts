@@ -6,8 +6,8 @@ import {
   type HistogramName,
   type LabelsOfMetric,
   type MetricName,
-} from '@muster/metrics/catalogue';
-import type { Metric } from '@muster/metrics/metric';
+} from '@muster/telemetry/catalogue';
+import type { Metric } from '@muster/telemetry/metric';
 import {
   collectDefaultMetrics,
   Counter as PromCounter,
