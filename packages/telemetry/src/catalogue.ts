@@ -1,4 +1,4 @@
-import { FLEET } from './fleet.ts';
+import { FLEET } from './aggregator.ts';
 import { GATEWAY } from './gateway.ts';
 import type { LabelsOf, Metric, MetricKind } from './metric.ts';
 import { HTTP, PROCESS } from './process.ts';
