@@ -2,7 +2,7 @@ import { requireSession, sessionOf } from '@muster/client/express';
 import { systemClock } from '@muster/kit/clock';
 import { createLogger } from '@muster/kit/logger';
 import { createMetrics } from '@muster/kit/metrics';
-import { openRedis } from '@muster/kit/redis';
+import { openRedis } from '@muster/kit/redis/connection';
 import { createSessionVerifier } from '@muster/session/verifier';
 import express from 'express';
 

@@ -1,7 +1,7 @@
 import type { GroupKey } from '@muster/bus/group-key';
 import { groupKeys } from '@muster/bus/keys';
 import type { Fleet } from '@muster/fleet/fleet';
-import { slotOf } from '@muster/kit/redis-slot';
+import { slotOf } from '@muster/kit/redis/slot';
 import { type OwnCluster, openOwnCluster } from '@muster/testkit/own-cluster';
 import { until } from '@muster/testkit/wait';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';

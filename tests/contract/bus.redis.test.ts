@@ -4,7 +4,7 @@ import { draftPublication } from '@muster/bus/draft';
 import type { GroupKey } from '@muster/bus/group-key';
 import { createRedisBus } from '@muster/bus/redis';
 import { createMetrics } from '@muster/kit/metrics';
-import { openRedis } from '@muster/kit/redis';
+import { openRedis } from '@muster/kit/redis/connection';
 import { openFaultProxy } from '@muster/testkit/fault-proxy';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { until } from '@muster/testkit/wait';

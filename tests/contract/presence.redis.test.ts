@@ -3,7 +3,7 @@ import type { GroupKey } from '@muster/bus/group-key';
 import type { Presence } from '@muster/bus/presence';
 import { createRedisPresence } from '@muster/bus/redis-presence';
 import { createMetrics } from '@muster/kit/metrics';
-import { openRedis } from '@muster/kit/redis';
+import { openRedis } from '@muster/kit/redis/connection';
 import type { ClientId } from '@muster/protocol/ids';
 import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
 import { createQuietLog } from '@muster/testkit/quiet-log';

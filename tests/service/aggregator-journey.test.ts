@@ -3,7 +3,7 @@ import { aggregatorKeys } from '@muster/health-aggregator/sources/keys';
 import { travel } from '@muster/health-aggregator/travel';
 import { systemClock } from '@muster/kit/clock';
 import { createMetrics } from '@muster/kit/metrics';
-import { openRedis } from '@muster/kit/redis';
+import { openRedis } from '@muster/kit/redis/connection';
 import { migrate } from '@muster/session-service/store/migrate';
 import { openOwnRedis } from '@muster/testkit/own-store';
 import { createQuietLog } from '@muster/testkit/quiet-log';

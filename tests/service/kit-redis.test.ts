@@ -1,6 +1,6 @@
 import { dependencyFaultOf } from '@muster/kit/dependency-faults';
 import { createMetrics } from '@muster/kit/metrics';
-import { isRedisFault, openRedis, type RedisConnections } from '@muster/kit/redis';
+import { isRedisFault, openRedis, type RedisConnections } from '@muster/kit/redis/connection';
 import { openOwnSentinels } from '@muster/testkit/own-sentinels';
 import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
 import { createQuietLog } from '@muster/testkit/quiet-log';

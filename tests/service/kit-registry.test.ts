@@ -4,7 +4,7 @@ import { createHealth } from '@muster/kit/health';
 import type { Instance } from '@muster/kit/instance';
 import { createMetrics } from '@muster/kit/metrics';
 import { systemRandom } from '@muster/kit/random';
-import { openRedis, type RedisConnections } from '@muster/kit/redis';
+import { openRedis, type RedisConnections } from '@muster/kit/redis/connection';
 import { readRegistry } from '@muster/kit/registry';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { testStores } from '@muster/testkit/stores';

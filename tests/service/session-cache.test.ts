@@ -1,6 +1,6 @@
 import { systemClock } from '@muster/kit/clock';
 import { createMetrics } from '@muster/kit/metrics';
-import { openRedis, type RedisConnections } from '@muster/kit/redis';
+import { openRedis, type RedisConnections } from '@muster/kit/redis/connection';
 import { beatSessionBus, busKeys, emitSessionChange } from '@muster/session/events';
 import { createSessionListener } from '@muster/session/listener';
 import { createSnapshotStore, type Snapshot } from '@muster/session/snapshot';

@@ -1,5 +1,5 @@
 import { createMetrics } from '@muster/kit/metrics';
-import { openRedis } from '@muster/kit/redis';
+import { openRedis } from '@muster/kit/redis/connection';
 import { newSessionId, type SessionId } from '@muster/session/token';
 import { createTouchBuffer } from '@muster/session/touch';
 import { migrate } from '@muster/session-service/store/migrate';

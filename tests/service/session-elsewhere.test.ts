@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock } from '@muster/kit/clock';
 import { createMetrics } from '@muster/kit/metrics';
-import { openRedis, type RedisConnections } from '@muster/kit/redis';
+import { openRedis, type RedisConnections } from '@muster/kit/redis/connection';
 import { createSessionListener } from '@muster/session/listener';
 import { createSessionVerifier } from '@muster/session/verifier';
 import { migrate } from '@muster/session-service/store/migrate';

@@ -4,7 +4,7 @@ import { type OpenVerifierOptions, openSessionVerifier } from '@muster/client/ve
 import { listen } from '@muster/http/listen';
 import { systemClock } from '@muster/kit/clock';
 import { createMetrics, type Metrics } from '@muster/kit/metrics';
-import { openRedis } from '@muster/kit/redis';
+import { openRedis } from '@muster/kit/redis/connection';
 import { createSessionVerifier, type Requirements, type SessionVerifier } from '@muster/session/verifier';
 import { migrate } from '@muster/session-service/store/migrate';
 import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';

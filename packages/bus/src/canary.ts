@@ -2,8 +2,8 @@ import { every, TimeoutError } from '@muster/kit/clock';
 import { createFaultLog } from '@muster/kit/fault-log';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
-import type { RedisLane } from '@muster/kit/redis';
-import type { Channels } from '@muster/kit/redis-channels';
+import type { RedisLane } from '@muster/kit/redis/connection';
+import type { Channels } from '@muster/kit/redis/channels';
 import type { Redis } from 'ioredis';
 
 export interface CanaryDeps {

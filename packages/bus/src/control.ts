@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { after } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import type { RedisLane } from '@muster/kit/redis';
-import type { Channels } from '@muster/kit/redis-channels';
+import type { RedisLane } from '@muster/kit/redis/connection';
+import type { Channels } from '@muster/kit/redis/channels';
 import { AppError } from '@muster/protocol/errors';
 
 export interface ControlDeps {

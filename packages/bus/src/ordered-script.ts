@@ -1,4 +1,4 @@
-import type { RedisLane } from '@muster/kit/redis';
+import type { RedisLane } from '@muster/kit/redis/connection';
 import { introduceTo, isUnknownScript, reintroduce, type Script } from './scripts.ts';
 
 type Value = string | number | Buffer;

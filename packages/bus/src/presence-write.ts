@@ -1,4 +1,4 @@
-import type { RedisConnections, RedisLane } from '@muster/kit/redis';
+import type { RedisConnections, RedisLane } from '@muster/kit/redis/connection';
 import { AppError } from '@muster/protocol/errors';
 import type { GroupKey } from './group-key.ts';
 import { groupKeys } from './keys.ts';

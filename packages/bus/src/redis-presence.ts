@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import type { RedisConnections } from '@muster/kit/redis';
+import type { RedisConnections } from '@muster/kit/redis/connection';
 import { AppError } from '@muster/protocol/errors';
 import type { GroupKey } from './group-key.ts';
 import { groupKeys } from './keys.ts';

@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto';
-import type { RedisConnections, RedisLane } from '@muster/kit/redis';
+import type { RedisConnections, RedisLane } from '@muster/kit/redis/connection';
 import { AppError } from '@muster/protocol/errors';
 import { dataAtOf, type Entry } from './draft.ts';
 import { messageHead, messageNotes, parseNotes } from './envelope.ts';

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
-import type { RedisConnections } from '@muster/kit/redis';
+import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { Redis } from 'ioredis';
 import type { Bus, BusHandlers } from './bus.ts';
 import { type Canary, createCanary } from './canary.ts';

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { RedisLane } from '@muster/kit/redis';
+import type { RedisLane } from '@muster/kit/redis/connection';
 import { Cluster, type Redis } from 'ioredis';
 
 /** A Lua script with its digest. */

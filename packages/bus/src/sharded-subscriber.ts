@@ -1,7 +1,7 @@
 import { after, type Stop } from '@muster/kit/clock';
-import type { Channels } from '@muster/kit/redis-channels';
-import type { Shards } from '@muster/kit/redis-cluster';
-import { SLOTS, slotOf } from '@muster/kit/redis-slot';
+import type { Channels } from '@muster/kit/redis/channels';
+import type { Shards } from '@muster/kit/redis/cluster';
+import { SLOTS, slotOf } from '@muster/kit/redis/slot';
 import { AppError } from '@muster/protocol/errors';
 import type { Redis } from 'ioredis';
 import {

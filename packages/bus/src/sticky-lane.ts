@@ -1,4 +1,4 @@
-import type { RedisConnections, RedisLane } from '@muster/kit/redis';
+import type { RedisConnections, RedisLane } from '@muster/kit/redis/connection';
 
 /** Always the same lane while it works: on two lanes, two commands of one caller could change places. */
 export const stickyLane = (redis: RedisConnections): (() => RedisLane) => {

@@ -1,8 +1,8 @@
 import { every, TimeoutError, within } from '@muster/kit/clock';
 import { createFaultLog } from '@muster/kit/fault-log';
 import type { Logger } from '@muster/kit/logger';
-import type { Channels } from '@muster/kit/redis-channels';
-import { slotOf } from '@muster/kit/redis-slot';
+import type { Channels } from '@muster/kit/redis/channels';
+import { slotOf } from '@muster/kit/redis/slot';
 import { AppError } from '@muster/protocol/errors';
 import type { Redis } from 'ioredis';
 

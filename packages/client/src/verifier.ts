@@ -1,7 +1,7 @@
 import { type Clock, systemClock } from '@muster/kit/clock';
 import { createLogger, type Logger } from '@muster/kit/logger';
 import { createMetrics, type Metrics } from '@muster/kit/metrics';
-import { openRedis } from '@muster/kit/redis';
+import { openRedis } from '@muster/kit/redis/connection';
 import { cookieNameFor } from '@muster/session/cookie';
 import { createTokenSigner } from '@muster/session/token';
 import { createSessionVerifier, type SessionVerifier } from '@muster/session/verifier';

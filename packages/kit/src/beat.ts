@@ -4,7 +4,7 @@ import type { Instance } from './instance.ts';
 import type { Logger } from './logger.ts';
 import { type LoopReading, watchLoop } from './loop.ts';
 import type { Random } from './random.ts';
-import { isRedisFault, type RedisConnections, type RedisLane } from './redis.ts';
+import { isRedisFault, type RedisConnections, type RedisLane } from './redis/connection.ts';
 
 /** What a process says of itself every few seconds. */
 export interface BeatPayload {

@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import { z } from 'zod';
 import { LOG_LEVELS, type LogLevel } from './logger.ts';
 import { isPostgresUrl, POSTGRES_URL_FORM } from './postgres-address.ts';
-import { parseRedisUrl, REDIS_URL_FORMS } from './redis-address.ts';
+import { parseRedisUrl, REDIS_URL_FORMS } from './redis/address.ts';
 
 /** The process cannot start like this. The message lists every problem by variable name and shows no value. */
 export class ConfigError extends Error {

@@ -1,4 +1,4 @@
-import type { RedisConnections } from '@muster/kit/redis';
+import type { RedisConnections } from '@muster/kit/redis/connection';
 import { script } from './script.ts';
 import { parseSessionId, type SessionId } from './token.ts';
 

@@ -1,5 +1,5 @@
 import { type Clock, within } from '@muster/kit/clock';
-import type { RedisConnections } from '@muster/kit/redis';
+import type { RedisConnections } from '@muster/kit/redis/connection';
 import { readRegistry } from '@muster/kit/registry';
 import { script } from './script.ts';
 import type { SessionId } from './token.ts';

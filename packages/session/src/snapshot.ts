@@ -1,5 +1,5 @@
 import { type Clock, systemClock } from '@muster/kit/clock';
-import type { RedisConnections } from '@muster/kit/redis';
+import type { RedisConnections } from '@muster/kit/redis/connection';
 import { DEFAULT_TENANT } from '@muster/protocol/ids';
 import type { Grant } from './grants.ts';
 import { script } from './script.ts';

@@ -1,5 +1,5 @@
 import type { Clock } from '@muster/kit/clock';
-import type { RedisConnections } from '@muster/kit/redis';
+import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { SessionId } from './token.ts';
 
 /** An activity of a session that Postgres does not know of yet. */

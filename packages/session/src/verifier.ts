@@ -1,7 +1,7 @@
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
-import type { RedisConnections } from '@muster/kit/redis';
+import type { RedisConnections } from '@muster/kit/redis/connection';
 import { LRUCache } from 'lru-cache';
 import { checkSession } from './check.ts';
 import { readCredential } from './credential.ts';

@@ -7,7 +7,7 @@ import { watchLoop } from '@muster/kit/loop';
 import { createMetrics, type Metrics } from '@muster/kit/metrics';
 import { openOpsServer } from '@muster/kit/ops-server';
 import type { About } from '@muster/kit/probes';
-import { openRedis, type RedisConnections } from '@muster/kit/redis';
+import { openRedis, type RedisConnections } from '@muster/kit/redis/connection';
 import { type RunningApp, VERSION } from '@muster/kit/run';
 import type { World } from '@muster/kit/world';
 import type { AggregatorConfig } from './config.ts';

@@ -1,5 +1,5 @@
 import { every } from '@muster/kit/clock';
-import type { RedisConnections } from '@muster/kit/redis';
+import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { World } from '@muster/kit/world';
 import type { AggregatorConfig } from './config.ts';
 import type { Fleet, SelfReport } from './core/fleet.ts';

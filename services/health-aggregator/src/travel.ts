@@ -1,7 +1,7 @@
 import { type Clock, every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
-import type { RedisConnections } from '@muster/kit/redis';
+import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { TenantHosts } from '@muster/session/tenant-hosts';
 import type { Fleet } from './core/fleet.ts';
 import type { SharedJourney } from './core/journey-record.ts';

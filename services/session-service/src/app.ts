@@ -10,7 +10,7 @@ import { createMetrics } from '@muster/kit/metrics';
 import { openOpsServer } from '@muster/kit/ops-server';
 import { openPostgres, type Postgres, type Privilege } from '@muster/kit/postgres';
 import type { About } from '@muster/kit/probes';
-import { openRedis } from '@muster/kit/redis';
+import { openRedis } from '@muster/kit/redis/connection';
 import { type RunningApp, VERSION } from '@muster/kit/run';
 import type { World } from '@muster/kit/world';
 import type { SessionServiceConfig } from './config.ts';

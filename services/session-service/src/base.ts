@@ -1,7 +1,7 @@
 import { createBreaker } from '@muster/kit/breaker';
 import type { Metrics } from '@muster/kit/metrics';
 import type { Postgres } from '@muster/kit/postgres';
-import type { RedisConnections } from '@muster/kit/redis';
+import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { World } from '@muster/kit/world';
 import { createSessionPresence } from '@muster/session/presence';
 import { createSnapshotStore } from '@muster/session/snapshot';

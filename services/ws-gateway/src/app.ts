@@ -10,7 +10,7 @@ import { createInstance } from '@muster/kit/instance';
 import { watchLocalFaults } from '@muster/kit/local-fault';
 import { createMetrics, type Metrics } from '@muster/kit/metrics';
 import { openOpsServer } from '@muster/kit/ops-server';
-import { openRedis, type RedisConnections } from '@muster/kit/redis';
+import { openRedis, type RedisConnections } from '@muster/kit/redis/connection';
 import { createRefusalLog } from '@muster/kit/refusal-log';
 import { type RunningApp, VERSION } from '@muster/kit/run';
 import type { World } from '@muster/kit/world';

@@ -1,5 +1,5 @@
 import type { Metrics } from '@muster/kit/metrics';
-import type { RedisConnections } from '@muster/kit/redis';
+import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { World } from '@muster/kit/world';
 import { createSessionListener } from '@muster/session/listener';
 import { createRefusalMemory } from '@muster/session/refusals';

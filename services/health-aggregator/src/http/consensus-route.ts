@@ -1,6 +1,6 @@
 import { type Route, route } from '@muster/http/route';
 import type { Logger } from '@muster/kit/logger';
-import { isRedisFault } from '@muster/kit/redis';
+import { isRedisFault } from '@muster/kit/redis/connection';
 import { z } from 'zod';
 import type { Fleet } from '../core/fleet.ts';
 import type { SelfRemovals } from '../sources/self-removals.ts';

@@ -1,6 +1,6 @@
 import { type Reply, type Route, route } from '@muster/http/route';
 import type { Logger } from '@muster/kit/logger';
-import { isRedisFault } from '@muster/kit/redis';
+import { isRedisFault } from '@muster/kit/redis/connection';
 import { AppError } from '@muster/protocol/errors';
 import type { Request } from 'express';
 import { z } from 'zod';

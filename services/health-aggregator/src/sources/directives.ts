@@ -1,5 +1,5 @@
 import { registryKeys } from '@muster/kit/beat';
-import type { RedisConnections } from '@muster/kit/redis';
+import type { RedisConnections } from '@muster/kit/redis/connection';
 
 const LIFE_MS = 60_000;
 

@@ -1,4 +1,4 @@
-import type { RedisConnections } from '@muster/kit/redis';
+import type { RedisConnections } from '@muster/kit/redis/connection';
 import { type Day, daysOf, type Increments, outdated, type Span } from '../core/history.ts';
 import type { AggregatorKeys } from './keys.ts';
 

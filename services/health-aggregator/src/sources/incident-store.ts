@@ -1,4 +1,4 @@
-import type { RedisConnections } from '@muster/kit/redis';
+import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { Incident, IncidentChange, WriteOutcome } from '../core/incidents.ts';
 import type { AggregatorKeys } from './keys.ts';
 

@@ -1,6 +1,6 @@
 import { type Clock, every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import type { RedisConnections } from '@muster/kit/redis';
+import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { AggregatorKeys } from './keys.ts';
 
 const RENEW_SHARE = 1 / 3;

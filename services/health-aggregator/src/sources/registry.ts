@@ -1,6 +1,6 @@
 import { every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import { isRedisFault, type RedisConnections } from '@muster/kit/redis';
+import { isRedisFault, type RedisConnections } from '@muster/kit/redis/connection';
 import { readRegistry } from '@muster/kit/registry';
 import type { Fleet } from '../core/fleet.ts';
 

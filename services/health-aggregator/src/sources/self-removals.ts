@@ -1,4 +1,4 @@
-import type { RedisConnections } from '@muster/kit/redis';
+import type { RedisConnections } from '@muster/kit/redis/connection';
 
 const LEASE_MS = 10_000;
 

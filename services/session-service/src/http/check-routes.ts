@@ -1,5 +1,5 @@
 import { type Route, route } from '@muster/http/route';
-import { isRedisFault } from '@muster/kit/redis';
+import { isRedisFault } from '@muster/kit/redis/connection';
 import { AppError } from '@muster/protocol/errors';
 import { DEFAULT_TENANT } from '@muster/protocol/ids';
 import { TICKET_LIFE_S } from '@muster/session/tickets';

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { RedisConnections } from '@muster/kit/redis';
+import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { LegacyStore } from '../core/legacy.ts';
 import { orUnavailable } from './redis-faults.ts';
 

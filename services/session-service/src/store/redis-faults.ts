@@ -1,4 +1,4 @@
-import { isRedisFault } from '@muster/kit/redis';
+import { isRedisFault } from '@muster/kit/redis/connection';
 import { AppError } from '@muster/protocol/errors';
 
 const RETRY_S = 2;

@@ -1,5 +1,5 @@
 import type { Queries } from '@muster/kit/postgres';
-import type { RedisConnections } from '@muster/kit/redis';
+import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { RedisConnectionsReport, ServerConnections } from '../core/connection-report.ts';
 
 const LIMITS = `SELECT current_setting('max_connections')::int AS max,

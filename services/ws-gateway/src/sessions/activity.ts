@@ -1,6 +1,6 @@
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import type { RedisConnections } from '@muster/kit/redis';
+import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { Snapshot } from '@muster/session/snapshot';
 import { createTouchBuffer, createTouchThrottle } from '@muster/session/touch';
 

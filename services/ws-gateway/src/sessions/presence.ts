@@ -1,6 +1,6 @@
 import { every, type Stop } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import type { RedisConnections } from '@muster/kit/redis';
+import type { RedisConnections } from '@muster/kit/redis/connection';
 import { PRESENCE_RENEW_MS, writeSessionPresence } from '@muster/session/presence';
 import type { SessionRegistry } from '../core/session-registry.ts';
 

@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto';
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
-import { after } from './clock.ts';
-import type { RedisConfig } from './config.ts';
-import type { Logger } from './logger.ts';
-import type { Metrics } from './metrics.ts';
-import { parseRedisUrl, type RedisAddress } from './redis-address.ts';
-import { type Channels, plainChannels, shardedChannels } from './redis-channels.ts';
-import { createClusterLane, createShards, parseNodeName, type Shards } from './redis-cluster.ts';
-import { createRedisWatcher, type RedisWatcher } from './redis-metrics.ts';
-import { writeOncePerTurn } from './redis-turns.ts';
+import { after } from '../clock.ts';
+import type { RedisConfig } from '../config.ts';
+import type { Logger } from '../logger.ts';
+import type { Metrics } from '../metrics.ts';
+import { parseRedisUrl, type RedisAddress } from './address.ts';
+import { type Channels, plainChannels, shardedChannels } from './channels.ts';
+import { createClusterLane, createShards, parseNodeName, type Shards } from './cluster.ts';
+import { createRedisWatcher, type RedisWatcher } from './metrics.ts';
+import { writeOncePerTurn } from './auto-cork.ts';
 
 /** What commands go over: one connection, or one to each node of a cluster. */
 export type RedisLane = Redis | Cluster;

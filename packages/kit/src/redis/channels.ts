@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis';
-import type { RedisLane } from './redis.ts';
+import type { RedisLane } from './connection.ts';
 
 /** How channels work on a Redis: as ever, or sharded on a cluster, where a channel lives with the keys of its slot. */
 export interface Channels {

@@ -1,8 +1,8 @@
 import { connect as connectTcp } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { AbstractConnector, Cluster, type ClusterOptions, type Redis, type RedisOptions } from 'ioredis';
-import type { RedisAddress, RedisNode } from './redis-address.ts';
-import { slotOf } from './redis-slot.ts';
+import type { RedisAddress, RedisNode } from './address.ts';
+import { slotOf } from './slot.ts';
 
 /** Which node of a cluster has what. */
 export interface Shards {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { parseRedisUrl } from './redis-address.ts';
+import { parseRedisUrl } from './address.ts';
 
 test('[RD6] one server is given by the usual URL', () => {
   const plain = { is: 'single', host: 'one', port: 6_379, db: 0, isTls: false };

@@ -1,7 +1,7 @@
 import type { LabelsOfMetric } from '@muster/telemetry/catalogue';
 import type { Redis } from 'ioredis';
-import type { Logger } from './logger.ts';
-import type { Metrics } from './metrics.ts';
+import type { Logger } from '../logger.ts';
+import type { Metrics } from '../metrics.ts';
 
 /** Watches the connections of one process. */
 export interface RedisWatcher {
