@@ -1,11 +1,11 @@
-import { createBeat, registryKeys } from '@muster/kit/beat';
+import { createBeat, registryKeys } from '@muster/kit/fleet/heartbeat';
 import { systemClock } from '@muster/kit/clock';
 import { createHealth } from '@muster/kit/health';
-import type { Instance } from '@muster/kit/instance';
+import type { Instance } from '@muster/kit/fleet/instance';
 import { createMetrics } from '@muster/kit/metrics';
 import { systemRandom } from '@muster/kit/random';
 import { openRedis, type RedisConnections } from '@muster/kit/redis/connection';
-import { readRegistry } from '@muster/kit/registry';
+import { readRegistry } from '@muster/kit/fleet/registry';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { testStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';

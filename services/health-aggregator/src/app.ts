@@ -1,8 +1,8 @@
 import { fileURLToPath } from 'node:url';
 import { listen } from '@muster/http/listen';
-import { createBeat } from '@muster/kit/beat';
+import { createBeat } from '@muster/kit/fleet/heartbeat';
 import { createHealth, type Health } from '@muster/kit/health';
-import { createInstance, type Instance } from '@muster/kit/instance';
+import { createInstance, type Instance } from '@muster/kit/fleet/instance';
 import { watchLoop } from '@muster/kit/loop';
 import { createMetrics, type Metrics } from '@muster/kit/metrics';
 import { openOpsServer } from '@muster/kit/ops-server';

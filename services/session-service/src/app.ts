@@ -1,11 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createHttpApp } from '@muster/http/app';
 import { listen } from '@muster/http/listen';
-import { createBeat } from '@muster/kit/beat';
+import { createBeat } from '@muster/kit/fleet/heartbeat';
 import { sleep } from '@muster/kit/clock';
 import { createHealth } from '@muster/kit/health';
-import { createInstance } from '@muster/kit/instance';
-import { watchLocalFaults } from '@muster/kit/local-fault';
+import { createInstance } from '@muster/kit/fleet/instance';
+import { watchLocalFaults } from '@muster/kit/fleet/local-fault';
 import { createMetrics } from '@muster/kit/metrics';
 import { openOpsServer } from '@muster/kit/ops-server';
 import { openPostgres, type Postgres, type Privilege } from '@muster/kit/postgres';

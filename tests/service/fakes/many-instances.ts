@@ -1,6 +1,6 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { registryKeys } from '@muster/kit/beat';
+import { registryKeys } from '@muster/kit/fleet/heartbeat';
 import { Redis } from 'ioredis';
 
 // Many instances in one process: each has an address of its own on the loopback network, beats, answers probes and opens sockets.

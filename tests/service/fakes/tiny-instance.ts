@@ -1,5 +1,5 @@
 import { listen } from '@muster/http/listen';
-import { createBeat } from '@muster/kit/beat';
+import { createBeat } from '@muster/kit/fleet/heartbeat';
 import { systemClock } from '@muster/kit/clock';
 import {
   type CommonConfig,
@@ -12,8 +12,8 @@ import {
   redisSettings,
 } from '@muster/kit/config';
 import { createHealth } from '@muster/kit/health';
-import { createInstance } from '@muster/kit/instance';
-import { watchLocalFaults } from '@muster/kit/local-fault';
+import { createInstance } from '@muster/kit/fleet/instance';
+import { watchLocalFaults } from '@muster/kit/fleet/local-fault';
 import { createLogger } from '@muster/kit/logger';
 import { createMetrics } from '@muster/kit/metrics';
 import { openOpsServer } from '@muster/kit/ops-server';

@@ -1,4 +1,4 @@
-import { registryKeys } from '@muster/kit/beat';
+import { registryKeys } from '@muster/kit/fleet/heartbeat';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 
 const LIFE_MS = 60_000;

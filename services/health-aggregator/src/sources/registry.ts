@@ -1,7 +1,7 @@
 import { every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import { isRedisFault, type RedisConnections } from '@muster/kit/redis/connection';
-import { readRegistry } from '@muster/kit/registry';
+import { readRegistry } from '@muster/kit/fleet/registry';
 import type { Fleet } from '../core/fleet.ts';
 
 /** What the registry source needs. */

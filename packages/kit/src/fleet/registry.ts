@@ -1,5 +1,5 @@
-import { type BeatPayload, registryKeys } from './beat.ts';
-import type { RedisLane } from './redis/connection.ts';
+import { type BeatPayload, registryKeys } from './heartbeat.ts';
+import type { RedisLane } from '../redis/connection.ts';
 
 /** A beat and when Redis received it, in milliseconds of Redis time. */
 export interface ReceivedBeat extends BeatPayload {

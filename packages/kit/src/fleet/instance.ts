@@ -1,7 +1,7 @@
 import { v7 } from 'uuid';
-import type { Clock } from './clock.ts';
-import type { CommonConfig } from './config.ts';
-import { VERSION } from './run.ts';
+import type { Clock } from '../clock.ts';
+import type { CommonConfig } from '../config.ts';
+import { VERSION } from '../run.ts';
 
 /** One life of one process. */
 export interface Instance {

@@ -1,9 +1,9 @@
-import { type Clock, every, type Stop } from './clock.ts';
-import type { Health } from './health.ts';
+import { type Clock, every, type Stop } from '../clock.ts';
+import type { Health } from '../health.ts';
 import type { Instance } from './instance.ts';
-import type { Logger } from './logger.ts';
-import type { Metrics } from './metrics.ts';
-import type { Random } from './random.ts';
+import type { Logger } from '../logger.ts';
+import type { Metrics } from '../metrics.ts';
+import type { Random } from '../random.ts';
 
 /** What an aggregator answers to "is it only me?". */
 export interface Consensus {

@@ -1,10 +1,10 @@
-import { after, type Clock, type Stop } from './clock.ts';
-import type { DependencyStatus, Health, ProcessState } from './health.ts';
+import { after, type Clock, type Stop } from '../clock.ts';
+import type { DependencyStatus, Health, ProcessState } from '../health.ts';
 import type { Instance } from './instance.ts';
-import type { Logger } from './logger.ts';
-import { type LoopReading, watchLoop } from './loop.ts';
-import type { Random } from './random.ts';
-import { isRedisFault, type RedisConnections, type RedisLane } from './redis/connection.ts';
+import type { Logger } from '../logger.ts';
+import { type LoopReading, watchLoop } from '../loop.ts';
+import type { Random } from '../random.ts';
+import { isRedisFault, type RedisConnections, type RedisLane } from '../redis/connection.ts';
 
 /** What a process says of itself every few seconds. */
 export interface BeatPayload {
