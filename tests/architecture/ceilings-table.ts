@@ -1,5 +1,5 @@
 import { settings as aggregatorSettings } from '@muster/health-aggregator/config';
-import { ceilingsOf, type MarkedSetting } from '@muster/kit/config-ceilings';
+import { ceilingsOf, type MarkedSetting } from '@muster/kit/config-limits';
 import { settings as sessionSettings } from '@muster/session-service/config';
 import { settings as gatewaySettings } from '@muster/ws-gateway/config';
 import { read } from './source-files.ts';

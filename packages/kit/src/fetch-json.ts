@@ -1,4 +1,4 @@
-import { boundedText } from './bounded-text.ts';
+import { boundedText } from './response-text.ts';
 
 const TIMEOUT_MS = 3_000;
 const MAX_BYTES = 262_144;

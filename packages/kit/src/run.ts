@@ -4,7 +4,7 @@ import { after, systemClock } from './clock.ts';
 import { type CommonConfig, ConfigError, describeSettings } from './config.ts';
 import { createLogger, type Logger } from './logger.ts';
 import { systemRandom } from './random.ts';
-import type { World } from './world.ts';
+import type { World } from './runtime.ts';
 
 /** A service that is up. Disposing it closes everything it opened, in reverse order; twice is harmless. */
 export interface RunningApp extends AsyncDisposable {

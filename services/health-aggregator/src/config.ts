@@ -8,7 +8,7 @@ import {
   redisConfig,
   redisSettings,
 } from '@muster/kit/config';
-import { ceiling } from '@muster/kit/config-ceilings';
+import { ceiling } from '@muster/kit/config-limits';
 import { createTenantHosts, type TenantHosts } from '@muster/session/tenant-hosts';
 import { z } from 'zod';
 import { type Lead, parseLead } from './sources/found-targets.ts';

@@ -1,7 +1,7 @@
 import { every } from '@muster/kit/clock';
 import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis/connection';
-import type { World } from '@muster/kit/world';
+import type { World } from '@muster/kit/runtime';
 import { type Chronicle, createChronicle } from './chronicle.ts';
 import type { AggregatorConfig } from './config.ts';
 import type { Fleet } from './core/fleet.ts';

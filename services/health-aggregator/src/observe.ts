@@ -1,6 +1,6 @@
 import { every } from '@muster/kit/clock';
 import type { RedisConnections } from '@muster/kit/redis/connection';
-import type { World } from '@muster/kit/world';
+import type { World } from '@muster/kit/runtime';
 import type { AggregatorConfig } from './config.ts';
 import type { Fleet, SelfReport } from './core/fleet.ts';
 import type { Paces, Patience } from './core/instance-watch.ts';

@@ -12,7 +12,7 @@ import { openPostgres, type Postgres, type Privilege } from '@muster/kit/postgre
 import type { About } from '@muster/kit/probes';
 import { openRedis } from '@muster/kit/redis/connection';
 import { type RunningApp, VERSION } from '@muster/kit/run';
-import type { World } from '@muster/kit/world';
+import type { World } from '@muster/kit/runtime';
 import type { SessionServiceConfig } from './config.ts';
 import { createKeyRing } from './core/key-ring.ts';
 import type { Waiting } from './core/relay.ts';

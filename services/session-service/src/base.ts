@@ -1,8 +1,8 @@
-import { createBreaker } from '@muster/kit/breaker';
+import { createBreaker } from '@muster/kit/circuit-breaker';
 import type { Metrics } from '@muster/kit/metrics';
 import type { Postgres } from '@muster/kit/postgres';
 import type { RedisConnections } from '@muster/kit/redis/connection';
-import type { World } from '@muster/kit/world';
+import type { World } from '@muster/kit/runtime';
 import { createSessionPresence } from '@muster/session/presence';
 import { createSnapshotStore } from '@muster/session/snapshot';
 import { createTouchBuffer, createTouchThrottle } from '@muster/session/touch';

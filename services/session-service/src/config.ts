@@ -14,7 +14,7 @@ import {
   redisConfig,
   redisSettings,
 } from '@muster/kit/config';
-import { ceiling } from '@muster/kit/config-ceilings';
+import { ceiling } from '@muster/kit/config-limits';
 import { cookieNameFor } from '@muster/session/cookie';
 import { createTenantHosts, type TenantHosts } from '@muster/session/tenant-hosts';
 import { z } from 'zod';

@@ -1,5 +1,5 @@
 import { fetchJson } from '@muster/kit/fetch-json';
-import { createIssuerKeys } from '@muster/kit/issuer-keys';
+import { createIssuerKeys } from '@muster/kit/jwks';
 import type { Base } from './base.ts';
 import type { Admin } from './core/admin.ts';
 import { createBackchannelLogout } from './core/backchannel-logout.ts';

@@ -1,4 +1,4 @@
-import type { World } from '@muster/kit/world';
+import type { World } from '@muster/kit/runtime';
 import { beatSessionBus, emitSessionChange } from '@muster/session/events';
 import { createRefusalMemory } from '@muster/session/refusals';
 import { createTicketStore } from '@muster/session/tickets';

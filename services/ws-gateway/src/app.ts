@@ -13,7 +13,7 @@ import { openOpsServer } from '@muster/kit/ops-server';
 import { openRedis, type RedisConnections } from '@muster/kit/redis/connection';
 import { createRefusalLog } from '@muster/kit/refusal-log';
 import { type RunningApp, VERSION } from '@muster/kit/run';
-import type { World } from '@muster/kit/world';
+import type { World } from '@muster/kit/runtime';
 import type { ClientId } from '@muster/protocol/ids';
 import type { GatewayConfig } from './config.ts';
 import { opensNothing } from './config-groups.ts';

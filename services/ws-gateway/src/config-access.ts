@@ -1,5 +1,5 @@
 import { field, isPlaceholderSecret } from '@muster/kit/config';
-import { ceiling } from '@muster/kit/config-ceilings';
+import { ceiling } from '@muster/kit/config-limits';
 import { z } from 'zod';
 import type { CallbackKind } from './core/callbacks.ts';
 import type { NamespaceTable } from './core/namespaces.ts';

@@ -1,5 +1,5 @@
 import { field } from '@muster/kit/config';
-import { ceiling } from '@muster/kit/config-ceilings';
+import { ceiling } from '@muster/kit/config-limits';
 
 /** Variables that hold something down. Each is marked with its refusal, metric and rule, for the table in docs/operations/sizing.md. */
 export const limitSettings = {

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { fetchJson } from '@muster/kit/fetch-json';
-import { createIssuerKeys } from '@muster/kit/issuer-keys';
+import { createIssuerKeys } from '@muster/kit/jwks';
 import type { Metrics } from '@muster/kit/metrics';
-import type { World } from '@muster/kit/world';
+import type { World } from '@muster/kit/runtime';
 import { createHttpCallbacks } from './callbacks/http-callbacks.ts';
 import type { GatewayConfig } from './config.ts';
 import type { AppCallbacks } from './core/callbacks.ts';

@@ -1,6 +1,6 @@
 import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis/connection';
-import type { World } from '@muster/kit/world';
+import type { World } from '@muster/kit/runtime';
 import { createSessionListener } from '@muster/session/listener';
 import { createRefusalMemory } from '@muster/session/refusals';
 import { createSnapshotStore } from '@muster/session/snapshot';

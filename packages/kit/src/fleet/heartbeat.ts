@@ -2,7 +2,7 @@ import { after, type Clock, type Stop } from '../clock.ts';
 import type { DependencyStatus, Health, ProcessState } from '../health.ts';
 import type { Instance } from './instance.ts';
 import type { Logger } from '../logger.ts';
-import { type LoopReading, watchLoop } from '../loop.ts';
+import { type LoopReading, watchLoop } from '../event-loop-delay.ts';
 import type { Random } from '../random.ts';
 import { isRedisFault, type RedisConnections, type RedisLane } from '../redis/connection.ts';
 

@@ -1,4 +1,4 @@
-import { createBreaker } from '@muster/kit/breaker';
+import { createBreaker } from '@muster/kit/circuit-breaker';
 import { createFakeClock } from '@muster/testkit/fake-clock';
 import { expect, test } from 'vitest';
 

@@ -1,4 +1,4 @@
-import type { Breaker } from '@muster/kit/breaker';
+import type { Breaker } from '@muster/kit/circuit-breaker';
 import type { SnapshotStore } from '@muster/session/snapshot';
 import type { Snapshots } from './ports.ts';
 

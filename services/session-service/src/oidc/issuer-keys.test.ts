@@ -1,4 +1,4 @@
-import { createIssuerKeys, type IssuerKeysDeps } from '@muster/kit/issuer-keys';
+import { createIssuerKeys, type IssuerKeysDeps } from '@muster/kit/jwks';
 import { createFakeClock } from '@muster/testkit/fake-clock';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { exportJWK, generateKeyPair } from 'jose';

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '@muster/kit/clock';
-import type { IssuerKeys } from '@muster/kit/issuer-keys';
+import type { IssuerKeys } from '@muster/kit/jwks';
 import { decodeJwt, decodeProtectedHeader, errors, type JWTPayload, jwtVerify } from 'jose';
 import type { IssuerConfig } from '../config-oidc.ts';
 import type { TokenFault, TokenKind, TokenVerdict, TokenVerifier } from '../core/identity-ports.ts';

@@ -1,5 +1,5 @@
-import { boundedText } from '@muster/kit/bounded-text';
-import { type Breaker, BreakerOpenError, createBreaker } from '@muster/kit/breaker';
+import { boundedText } from '@muster/kit/response-text';
+import { type Breaker, BreakerOpenError, createBreaker } from '@muster/kit/circuit-breaker';
 import { type Clock, TimeoutError } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import { signWebhook } from '@muster/kit/webhook-signature';

@@ -1,5 +1,5 @@
 import { createHmac, createSecretKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
-import type { IssuerKeys } from '@muster/kit/issuer-keys';
+import type { IssuerKeys } from '@muster/kit/jwks';
 import { AppError } from '@muster/protocol/errors';
 import { createFakeClock } from '@muster/testkit/fake-clock';
 import { createQuietLog } from '@muster/testkit/quiet-log';

@@ -1,6 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import type { Clock } from '@muster/kit/clock';
-import type { IssuerKeys } from '@muster/kit/issuer-keys';
+import type { IssuerKeys } from '@muster/kit/jwks';
 import type { Logger } from '@muster/kit/logger';
 import { AppError } from '@muster/protocol/errors';
 import {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { worstButOnePercent } from './loop.ts';
+import { worstButOnePercent } from './event-loop-delay.ts';
 
 test('[BT6] delays weigh by the time that they last', () => {
   const quiet = Array.from({ length: 100 }, () => 0.5);
