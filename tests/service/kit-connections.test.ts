@@ -1,5 +1,5 @@
 import { createMetrics } from '@muster/kit/metrics';
-import { openPostgres, type Postgres } from '@muster/kit/postgres';
+import { openPostgres, type Postgres } from '@muster/session-service/postgres/postgres';
 import { openRedis } from '@muster/kit/redis/connection';
 import { openBlackHole } from '@muster/testkit/black-hole';
 import { createQuietLog } from '@muster/testkit/quiet-log';

@@ -1,5 +1,5 @@
 import { createMetrics } from '@muster/kit/metrics';
-import { openPostgres } from '@muster/kit/postgres';
+import { openPostgres } from '@muster/session-service/postgres/postgres';
 import { migrate } from '@muster/session-service/store/migrate';
 import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
 import { createQuietLog } from '@muster/testkit/quiet-log';

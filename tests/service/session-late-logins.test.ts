@@ -1,6 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { createMetrics } from '@muster/kit/metrics';
-import { openPostgres, type Postgres } from '@muster/kit/postgres';
+import { openPostgres, type Postgres } from '@muster/session-service/postgres/postgres';
 import type { SessionId } from '@muster/session/token';
 import { SYSTEM } from '@muster/session-service/core/ports';
 import { createAdminStore } from '@muster/session-service/store/admin-store';

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createMetrics } from '@muster/kit/metrics';
-import { openPostgres } from '@muster/kit/postgres';
+import { openPostgres } from '@muster/session-service/postgres/postgres';
 import { findPgbouncer, pgbouncerServer } from '@muster/local/pgbouncer';
 import { freePorts } from '@muster/local/ports';
 import type { Program } from '@muster/local/programs';

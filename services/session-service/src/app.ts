@@ -8,7 +8,7 @@ import { createInstance } from '@muster/kit/fleet/instance';
 import { watchLocalFaults } from '@muster/kit/fleet/local-fault';
 import { createMetrics } from '@muster/kit/metrics';
 import { openOpsServer } from '@muster/kit/ops-server';
-import { openPostgres, type Postgres, type Privilege } from '@muster/kit/postgres';
+import { openPostgres, type Postgres, type Privilege } from '@muster/session-service/postgres/postgres';
 import type { About } from '@muster/kit/probes';
 import { openRedis } from '@muster/kit/redis/connection';
 import { type RunningApp, VERSION } from '@muster/kit/run';

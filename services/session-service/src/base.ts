@@ -1,6 +1,6 @@
 import { createBreaker } from '@muster/kit/circuit-breaker';
 import type { Metrics } from '@muster/kit/metrics';
-import type { Postgres } from '@muster/kit/postgres';
+import type { Postgres } from '@muster/session-service/postgres/postgres';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { World } from '@muster/kit/runtime';
 import { createSessionPresence } from '@muster/session/presence';

@@ -1,4 +1,4 @@
-import type { Postgres } from '@muster/kit/postgres';
+import type { Postgres } from '@muster/session-service/postgres/postgres';
 import type { AdminStore, Ended } from '../core/ports.ts';
 import { endSessionsOfUser } from './queries/end-sessions.ts';
 import { eventsOfSession, eventsOfUser, readFeed } from './queries/events.ts';

@@ -1,4 +1,4 @@
-import type { Postgres, Transaction } from '@muster/kit/postgres';
+import type { Postgres, Transaction } from '@muster/session-service/postgres/postgres';
 import type { LatestUses } from '../core/latest-use.ts';
 import { type Counted, makeRoom } from '../core/limit.ts';
 import type { SessionLimit } from '../core/policies.ts';

@@ -1,4 +1,4 @@
-import type { Queries } from '@muster/kit/postgres';
+import type { Queries } from '@muster/session-service/postgres/postgres';
 import type { ApiKey, KeyChange, KeyStore, Scope } from '../core/api-keys.ts';
 
 interface KeyRow {

@@ -1,4 +1,4 @@
-import type { Queries } from '@muster/kit/postgres';
+import type { Queries } from '@muster/session-service/postgres/postgres';
 import type { OutboxStore } from '../core/ports.ts';
 import { type OutboxRow, toPosted } from './rows.ts';
 

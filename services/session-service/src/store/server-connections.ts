@@ -1,4 +1,4 @@
-import type { Queries } from '@muster/kit/postgres';
+import type { Queries } from '@muster/session-service/postgres/postgres';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { RedisConnectionsReport, ServerConnections } from '../core/connection-report.ts';
 

@@ -1,4 +1,4 @@
-import type { Postgres } from '@muster/kit/postgres';
+import type { Postgres } from '@muster/session-service/postgres/postgres';
 import type { LatestUses } from '../core/latest-use.ts';
 import type { ChangeStore, SessionStore } from '../core/ports.ts';
 import { createSession, upgradeSession } from './admission.ts';

@@ -1,5 +1,5 @@
 import { ValidationFailure } from '@muster/http/validation';
-import type { Postgres } from '@muster/kit/postgres';
+import type { Postgres } from '@muster/session-service/postgres/postgres';
 import { AppError } from '@muster/protocol/errors';
 
 /** Text, UUIDs, numbers and JSON that Postgres cannot read; bodies are checked before, so this is a second net. */

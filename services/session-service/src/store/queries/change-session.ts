@@ -1,4 +1,4 @@
-import type { Queries } from '@muster/kit/postgres';
+import type { Queries } from '@muster/session-service/postgres/postgres';
 import type { SessionId } from '@muster/session/token';
 import type { Actor, Changed, ChangeOf, Raise, Rewrite, Upgrade } from '../../core/ports.ts';
 import { COLUMNS, type OutboxRow, type SessionRow, toPosted, toRecord } from '../rows.ts';

@@ -1,4 +1,4 @@
-import { ANSWER_TIMEOUT_MS, type Queries } from '@muster/kit/postgres';
+import { ANSWER_TIMEOUT_MS, type Queries } from '@muster/session-service/postgres/postgres';
 import type { SessionLimit } from '../../core/policies.ts';
 import type { Actor } from '../../core/ports.ts';
 import type { NewSession, SessionRecord } from '../../core/session.ts';

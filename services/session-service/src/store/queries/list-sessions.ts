@@ -1,4 +1,4 @@
-import type { Queries } from '@muster/kit/postgres';
+import type { Queries } from '@muster/session-service/postgres/postgres';
 import type { ListQuery } from '../../core/ports.ts';
 import type { SessionRecord } from '../../core/session.ts';
 import { COLUMNS, IS_LIVE, type SessionRow, toRecord } from '../rows.ts';

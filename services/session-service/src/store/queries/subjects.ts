@@ -1,4 +1,4 @@
-import type { Queries } from '@muster/kit/postgres';
+import type { Queries } from '@muster/session-service/postgres/postgres';
 import type { Actor, Subject, UserRules, UserSessions } from '../../core/ports.ts';
 import type { LimitRule } from '../../core/session.ts';
 

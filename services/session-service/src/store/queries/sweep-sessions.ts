@@ -1,4 +1,4 @@
-import type { Queries } from '@muster/kit/postgres';
+import type { Queries } from '@muster/session-service/postgres/postgres';
 import type { SessionId } from '@muster/session/token';
 import type { Retention } from '../../core/sweeper.ts';
 

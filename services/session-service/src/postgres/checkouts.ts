@@ -1,5 +1,5 @@
-import { every, type Stop } from './clock.ts';
-import type { Logger } from './logger.ts';
+import { every, type Stop } from '@muster/kit/clock';
+import type { Logger } from '@muster/kit/logger';
 
 /** A connection in somebody's hands. */
 export interface Checkout {

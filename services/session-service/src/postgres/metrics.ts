@@ -1,5 +1,5 @@
-import type { Metrics } from './metrics.ts';
-import { sqlState } from './postgres-faults.ts';
+import type { Metrics } from '@muster/kit/metrics';
+import { sqlState } from './faults.ts';
 
 /** A pool's numbers at one moment. */
 export interface PoolStats {

@@ -1,11 +1,11 @@
 import { Client, type ClientConfig, Pool, type PoolClient, type PoolConfig } from 'pg';
 import { createCheckouts } from './checkouts.ts';
-import { sleep, within } from './clock.ts';
-import type { PostgresConfig } from './config.ts';
-import type { Logger } from './logger.ts';
-import type { Metrics } from './metrics.ts';
-import { isConnectionFault, sqlState, translateFault } from './postgres-faults.ts';
-import { createPostgresMeasures, type PoolStats, type PostgresMeasures } from './postgres-metrics.ts';
+import { sleep, within } from '@muster/kit/clock';
+import type { PostgresConfig } from '@muster/kit/config';
+import type { Logger } from '@muster/kit/logger';
+import type { Metrics } from '@muster/kit/metrics';
+import { isConnectionFault, sqlState, translateFault } from './faults.ts';
+import { createPostgresMeasures, type PoolStats, type PostgresMeasures } from './metrics.ts';
 
 /** Runs named, prepared statements. `name` is a closed set: it labels a metric. */
 export interface Queries {

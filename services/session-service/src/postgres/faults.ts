@@ -1,5 +1,5 @@
 import { AppError } from '@muster/protocol/errors';
-import { TimeoutError } from './clock.ts';
+import { TimeoutError } from '@muster/kit/clock';
 
 const RETRY_AFTER_S = 2;
 
