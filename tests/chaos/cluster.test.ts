@@ -1,5 +1,5 @@
 import type { GroupKey } from '@muster/bus/group-key';
-import { groupKeys } from '@muster/bus/keys';
+import { groupKeys } from '@muster/bus/redis-keys';
 import type { Fleet } from '@muster/fleet/fleet';
 import { slotOf } from '@muster/kit/redis/slot';
 import { type OwnCluster, openOwnCluster } from '@muster/testkit/own-cluster';

@@ -1,5 +1,5 @@
 import type { GroupKey } from '@muster/bus/group-key';
-import { groupKeys } from '@muster/bus/keys';
+import { groupKeys } from '@muster/bus/redis-keys';
 import type { Fleet } from '@muster/fleet/fleet';
 import { withClient } from '@muster/testkit/template';
 import { until } from '@muster/testkit/wait';

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import type { Bus, BusHandlers } from '@muster/bus/bus';
-import { busConformance } from '@muster/bus/conformance';
-import { draftPublication } from '@muster/bus/draft';
+import { busConformance } from '@muster/bus/broker-conformance';
+import { draftPublication } from '@muster/bus/publication-encoding';
 import type { GroupKey } from '@muster/bus/group-key';
-import { groupKeys } from '@muster/bus/keys';
-import { createRedisBus } from '@muster/bus/redis';
+import { groupKeys } from '@muster/bus/redis-keys';
+import { createRedisBus } from '@muster/bus/redis-broker';
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis/connection';
 import { slotOf } from '@muster/kit/redis/slot';

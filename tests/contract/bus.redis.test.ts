@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { busConformance } from '@muster/bus/conformance';
-import { draftPublication } from '@muster/bus/draft';
+import { busConformance } from '@muster/bus/broker-conformance';
+import { draftPublication } from '@muster/bus/publication-encoding';
 import type { GroupKey } from '@muster/bus/group-key';
-import { createRedisBus } from '@muster/bus/redis';
+import { createRedisBus } from '@muster/bus/redis-broker';
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis/connection';
 import { openFaultProxy } from '@muster/testkit/fault-proxy';

@@ -2,7 +2,7 @@ import { parseGroupName } from '@muster/protocol/ids';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { groupKeyOf, groupNameOf, tenantOf } from './group-key.ts';
-import { groupKeys } from './keys.ts';
+import { groupKeys } from './redis-keys.ts';
 
 const tenant = fc.oneof(fc.constant('default'), fc.stringMatching(/^[\w.-]{1,64}$/));
 const group = fc

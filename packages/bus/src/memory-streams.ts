@@ -1,4 +1,4 @@
-import { type Entry, messageOfEntry, publicationAt } from './draft.ts';
+import { type Entry, messageOfEntry, publicationAt } from './publication-encoding.ts';
 import type { BusMessage } from './envelope.ts';
 import type { GroupKey } from './group-key.ts';
 import type { Appended, Streams } from './streams.ts';

@@ -4,12 +4,12 @@ import type { Logger } from '@muster/kit/logger';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import { AppError } from '@muster/protocol/errors';
 import type { GroupKey } from './group-key.ts';
-import { groupKeys } from './keys.ts';
+import { groupKeys } from './redis-keys.ts';
 import type { Presence, PresenceHandlers } from './presence.ts';
-import { createPresenceWrite } from './presence-write.ts';
-import { createPresenceWriter } from './presence-writer.ts';
-import { runScript, TAKE_GHOSTS } from './scripts.ts';
-import { stickyLane } from './sticky-lane.ts';
+import { createPresenceWrite } from './redis-presence-batch.ts';
+import { createPresenceWriter } from './presence-queue.ts';
+import { runScript, TAKE_GHOSTS } from './redis-scripts.ts';
+import { stickyLane } from './pinned-connection.ts';
 
 export interface RedisPresenceDeps {
   readonly redis: RedisConnections;

@@ -1,14 +1,14 @@
 import { randomInt } from 'node:crypto';
 import type { RedisConnections, RedisLane } from '@muster/kit/redis/connection';
 import { AppError } from '@muster/protocol/errors';
-import { dataAtOf, type Entry } from './draft.ts';
+import { dataAtOf, type Entry } from './publication-encoding.ts';
 import { messageHead, messageNotes, parseNotes } from './envelope.ts';
 import { createEpochs } from './epochs.ts';
-import { groupKeys } from './keys.ts';
-import { runInOrder } from './ordered-script.ts';
+import { groupKeys } from './redis-keys.ts';
+import { runInOrder } from './redis-ordered-scripts.ts';
 import { type GroupPosition, parseGroupPosition } from './position.ts';
-import { appendScript, CLEAR, DISOWN, READ, runScript, type Script } from './scripts.ts';
-import { createSharedReads } from './shared-reads.ts';
+import { appendScript, CLEAR, DISOWN, READ, runScript, type Script } from './redis-scripts.ts';
+import { createSharedReads } from './read-coalescing.ts';
 import { type Appended, IDEMPOTENCY_TTL_MS, type StreamPage, type Streams } from './streams.ts';
 import { WriteFault } from './write-fault.ts';
 

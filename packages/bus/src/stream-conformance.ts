@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import type { BusFixture } from './conformance.ts';
-import { draftPublication, type Entry } from './draft.ts';
+import type { BusFixture } from './broker-conformance.ts';
+import { draftPublication, type Entry } from './publication-encoding.ts';
 import type { GroupKey } from './group-key.ts';
 import type { Retention } from './streams.ts';
 

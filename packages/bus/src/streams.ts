@@ -1,4 +1,4 @@
-import type { Draft, Entry } from './draft.ts';
+import type { Draft, Entry } from './publication-encoding.ts';
 import type { GroupKey } from './group-key.ts';
 import type { GroupPosition } from './position.ts';
 

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Bus, BusHandlers } from '@muster/bus/bus';
-import { createRedisBus } from '@muster/bus/redis';
+import { createRedisBus } from '@muster/bus/redis-broker';
 import { createRedisPresence } from '@muster/bus/redis-presence';
 import { listen } from '@muster/http/listen';
 import { createBeat, type Directive } from '@muster/kit/fleet/heartbeat';

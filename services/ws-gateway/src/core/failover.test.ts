@@ -1,6 +1,6 @@
-import { draftPublication } from '@muster/bus/draft';
+import { draftPublication } from '@muster/bus/publication-encoding';
 import type { GroupKey } from '@muster/bus/group-key';
-import { createMemoryBroker } from '@muster/bus/memory';
+import { createMemoryBroker } from '@muster/bus/memory-broker';
 import { expect, test } from 'vitest';
 import { Follower } from './follower.ts';
 

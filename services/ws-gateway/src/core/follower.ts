@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib';
-import { type Entry, messageOfEntry } from '@muster/bus/draft';
+import { type Entry, messageOfEntry } from '@muster/bus/publication-encoding';
 import type { BusMessage } from '@muster/bus/envelope';
 import type { GroupKey } from '@muster/bus/group-key';
 import type { GroupPosition } from '@muster/bus/position';

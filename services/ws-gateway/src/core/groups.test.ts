@@ -1,4 +1,4 @@
-import { createMemoryBroker } from '@muster/bus/memory';
+import { createMemoryBroker } from '@muster/bus/memory-broker';
 import { describe, expect, test } from 'vitest';
 import { engineUnderTest, settle } from './testing.ts';
 

@@ -1,4 +1,4 @@
-import { messageOfEntry } from '@muster/bus/draft';
+import { messageOfEntry } from '@muster/bus/publication-encoding';
 import type { BusMessage } from '@muster/bus/envelope';
 import type { GroupPosition } from '@muster/bus/position';
 import type { StreamPage } from '@muster/bus/streams';

@@ -1,5 +1,5 @@
 import type { Bus } from '@muster/bus/bus';
-import { type Draft, draftPublication, type EncodedPublication, unkeptMessage } from '@muster/bus/draft';
+import { type Draft, draftPublication, type EncodedPublication, unkeptMessage } from '@muster/bus/publication-encoding';
 import { type GroupKey, groupNameOf } from '@muster/bus/group-key';
 import type { Appended, AppendOptions, Retention } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';

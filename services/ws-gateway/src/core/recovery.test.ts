@@ -1,5 +1,5 @@
 import type { GroupKey } from '@muster/bus/group-key';
-import { createMemoryBroker } from '@muster/bus/memory';
+import { createMemoryBroker } from '@muster/bus/memory-broker';
 import { AppError } from '@muster/protocol/errors';
 import { until } from '@muster/testkit/wait';
 import fc from 'fast-check';

@@ -1,4 +1,4 @@
-import { publicationOf } from '@muster/bus/draft';
+import { publicationOf } from '@muster/bus/publication-encoding';
 import type { GroupKey } from '@muster/bus/group-key';
 import type { GroupPosition } from '@muster/bus/position';
 import type { StreamPage } from '@muster/bus/streams';

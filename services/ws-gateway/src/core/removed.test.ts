@@ -1,4 +1,4 @@
-import { createMemoryBroker } from '@muster/bus/memory';
+import { createMemoryBroker } from '@muster/bus/memory-broker';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { engineUnderTest } from './testing.ts';

@@ -1,5 +1,5 @@
 import type { GroupKey } from '@muster/bus/group-key';
-import { createMemoryBroker } from '@muster/bus/memory';
+import { createMemoryBroker } from '@muster/bus/memory-broker';
 import type { GroupName } from '@muster/protocol/ids';
 import { describe, expect, test } from 'vitest';
 import { engineUnderTest, settle } from './testing.ts';

@@ -1,4 +1,4 @@
-import type { Draft } from '@muster/bus/draft';
+import type { Draft } from '@muster/bus/publication-encoding';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Payload } from '@muster/protocol/commands';

@@ -1,4 +1,4 @@
-import { createMemoryBroker, type MemoryBroker } from '@muster/bus/memory';
+import { createMemoryBroker, type MemoryBroker } from '@muster/bus/memory-broker';
 import { createMemoryPresence, type MemoryPresence } from '@muster/bus/memory-presence';
 import type { Logger } from '@muster/kit/logger';
 import type { ClientId, GroupName } from '@muster/protocol/ids';

@@ -1,4 +1,4 @@
-import { encodeDraft } from '@muster/bus/draft';
+import { encodeDraft } from '@muster/bus/publication-encoding';
 import { groupKeyOf } from '@muster/bus/group-key';
 import type { Appended } from '@muster/bus/streams';
 import { ReplyError } from '@muster/protocol/codes';

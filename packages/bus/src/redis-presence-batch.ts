@@ -1,9 +1,9 @@
 import type { RedisConnections, RedisLane } from '@muster/kit/redis/connection';
 import { AppError } from '@muster/protocol/errors';
 import type { GroupKey } from './group-key.ts';
-import { groupKeys } from './keys.ts';
-import type { PresenceBatch, PresenceChanges } from './presence-writer.ts';
-import { runScript, WRITE_PRESENCE } from './scripts.ts';
+import { groupKeys } from './redis-keys.ts';
+import type { PresenceBatch, PresenceChanges } from './presence-queue.ts';
+import { runScript, WRITE_PRESENCE } from './redis-scripts.ts';
 
 export interface PresenceWriteDeps {
   readonly redis: RedisConnections;

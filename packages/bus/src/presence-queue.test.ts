@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { GroupKey } from './group-key.ts';
-import { createPresenceWriter, type PresenceBatch } from './presence-writer.ts';
+import { createPresenceWriter, type PresenceBatch } from './presence-queue.ts';
 
 const A = 'a' as GroupKey;
 const B = 'b' as GroupKey;

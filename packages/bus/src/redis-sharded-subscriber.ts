@@ -9,7 +9,7 @@ import {
   type LinkSubscriber,
   type Subscriber,
   type SubscriberHandlers,
-} from './subscriber.ts';
+} from './redis-subscriber.ts';
 
 export interface ShardedSubscriberDeps extends SubscriberHandlers {
   readonly shards: Shards;

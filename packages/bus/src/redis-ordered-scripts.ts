@@ -1,5 +1,5 @@
 import type { RedisLane } from '@muster/kit/redis/connection';
-import { introduceTo, isUnknownScript, reintroduce, type Script } from './scripts.ts';
+import { introduceTo, isUnknownScript, reintroduce, type Script } from './redis-scripts.ts';
 
 type Value = string | number | Buffer;
 

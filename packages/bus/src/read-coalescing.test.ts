@@ -1,6 +1,6 @@
 import { AppError } from '@muster/protocol/errors';
 import { expect, test } from 'vitest';
-import { createSharedReads } from './shared-reads.ts';
+import { createSharedReads } from './read-coalescing.ts';
 
 const underTest = () => {
   const share = createSharedReads<number>();

@@ -1,5 +1,5 @@
-import { busConformance } from './conformance.ts';
-import { createMemoryBroker } from './memory.ts';
+import { busConformance } from './broker-conformance.ts';
+import { createMemoryBroker } from './memory-broker.ts';
 
 busConformance('memory', async () => {
   const broker = createMemoryBroker();

@@ -4,17 +4,17 @@ import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { Redis } from 'ioredis';
 import type { Bus, BusHandlers } from './bus.ts';
-import { type Canary, createCanary } from './canary.ts';
-import { createControl } from './control.ts';
+import { type Canary, createCanary } from './loopback-probe.ts';
+import { createControl } from './control-channel.ts';
 import { decodeMessage, encodeMessage } from './envelope.ts';
 import type { GroupKey } from './group-key.ts';
-import { groupKeys } from './keys.ts';
+import { groupKeys } from './redis-keys.ts';
 import { createRedisStreams } from './redis-streams.ts';
-import { PUBLISH_ONCE, runScript } from './scripts.ts';
-import { createShardedSubscriber } from './sharded-subscriber.ts';
-import { stickyLane } from './sticky-lane.ts';
+import { PUBLISH_ONCE, runScript } from './redis-scripts.ts';
+import { createShardedSubscriber } from './redis-sharded-subscriber.ts';
+import { stickyLane } from './pinned-connection.ts';
 import { IDEMPOTENCY_TTL_MS } from './streams.ts';
-import { createSubscriber, type Subscriber, type SubscriberHandlers } from './subscriber.ts';
+import { createSubscriber, type Subscriber, type SubscriberHandlers } from './redis-subscriber.ts';
 import { WriteFault } from './write-fault.ts';
 
 export interface RedisBusDeps {
