@@ -3,7 +3,7 @@ import { systemClock } from '@muster/kit/clock';
 import { createLogger } from '@muster/kit/logger';
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis/connection';
-import { createSessionVerifier } from '@muster/session/verifier';
+import { createSessionVerifier } from '@muster/session/session-verifier';
 import express from 'express';
 
 /** An application that checks Muster's sessions with the middleware. Arguments: redis URL, secret, internal URL, internal key, cache size. */

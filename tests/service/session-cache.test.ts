@@ -1,9 +1,9 @@
 import { systemClock } from '@muster/kit/clock';
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis, type RedisConnections } from '@muster/kit/redis/connection';
-import { beatSessionBus, busKeys, emitSessionChange } from '@muster/session/events';
-import { createSessionListener } from '@muster/session/listener';
-import { createSnapshotStore, type Snapshot } from '@muster/session/snapshot';
+import { beatSessionBus, busKeys, emitSessionChange } from '@muster/session/session-events';
+import { createSessionListener } from '@muster/session/session-events-listener';
+import { createSnapshotStore, type Snapshot } from '@muster/session/session-snapshot';
 import { newSessionId, type SessionId } from '@muster/session/token';
 import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
 import { createQuietLog } from '@muster/testkit/quiet-log';

@@ -3,7 +3,7 @@ import { createMetrics } from '@muster/kit/metrics';
 import { systemRandom } from '@muster/kit/random';
 import { openRedis } from '@muster/kit/redis/connection';
 import type { SessionId } from '@muster/session/token';
-import { createTouchBuffer } from '@muster/session/touch';
+import { createTouchBuffer } from '@muster/session/activity';
 import { createApp, type SessionServiceApp } from '@muster/session-service/app';
 import { readConfig } from '@muster/session-service/config';
 import { migrate } from '@muster/session-service/store/migrate';

@@ -5,7 +5,7 @@ import { listen } from '@muster/http/listen';
 import { systemClock } from '@muster/kit/clock';
 import { createMetrics, type Metrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis/connection';
-import { createSessionVerifier, type Requirements, type SessionVerifier } from '@muster/session/verifier';
+import { createSessionVerifier, type Requirements, type SessionVerifier } from '@muster/session/session-verifier';
 import { migrate } from '@muster/session-service/store/migrate';
 import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
 import { createQuietLog } from '@muster/testkit/quiet-log';

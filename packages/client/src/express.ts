@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
-import type { Snapshot } from '@muster/session/snapshot';
-import type { Requirements, SessionVerifier, Verified } from '@muster/session/verifier';
+import type { Snapshot } from '@muster/session/session-snapshot';
+import type { Requirements, SessionVerifier, Verified } from '@muster/session/session-verifier';
 import type { RequestHandler } from 'express';
 
 /** How a middleware decides. */

@@ -4,7 +4,7 @@ import { createMetrics, type Metrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis/connection';
 import { cookieNameFor } from '@muster/session/cookie';
 import { createTokenSigner } from '@muster/session/token';
-import { createSessionVerifier, type SessionVerifier } from '@muster/session/verifier';
+import { createSessionVerifier, type SessionVerifier } from '@muster/session/session-verifier';
 
 /** What an application knows of the fleet. The names in capitals are the variables of the services. */
 export interface OpenVerifierOptions {

@@ -1,6 +1,6 @@
 import type { World } from '@muster/kit/runtime';
-import { beatSessionBus, emitSessionChange } from '@muster/session/events';
-import { createRefusalMemory } from '@muster/session/refusals';
+import { beatSessionBus, emitSessionChange } from '@muster/session/session-events';
+import { createRefusalMemory } from '@muster/session/rejected-tokens';
 import { createTicketStore } from '@muster/session/tickets';
 import type { SessionId } from '@muster/session/token';
 import { type Base, createBase, type Stores } from './base.ts';

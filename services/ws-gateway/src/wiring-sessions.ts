@@ -1,13 +1,13 @@
 import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { World } from '@muster/kit/runtime';
-import { createSessionListener } from '@muster/session/listener';
-import { createRefusalMemory } from '@muster/session/refusals';
-import { createSnapshotStore } from '@muster/session/snapshot';
-import { createSessionSource } from '@muster/session/source';
+import { createSessionListener } from '@muster/session/session-events-listener';
+import { createRefusalMemory } from '@muster/session/rejected-tokens';
+import { createSnapshotStore } from '@muster/session/session-snapshot';
+import { createSessionSource } from '@muster/session/session-source';
 import { createTicketStore } from '@muster/session/tickets';
 import { createTokenSigner } from '@muster/session/token';
-import type { SessionVerdict } from '@muster/session/verdict';
+import type { SessionVerdict } from '@muster/session/session-verdict';
 import type { GatewayConfig } from './config.ts';
 import type { Identity } from './core/ports.ts';
 import type { SessionRegistry } from './core/session-registry.ts';

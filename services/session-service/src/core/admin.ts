@@ -1,5 +1,5 @@
 import type { SessionId } from '@muster/session/token';
-import type { Touch } from '@muster/session/touch';
+import type { Touch } from '@muster/session/activity';
 import type { LatestUses } from './latest-use.ts';
 import type { Actor, AdminStore, Ended, SearchFilter, Subject, UserRules, UserSessions } from './ports.ts';
 import type { Propagated, Propagation } from './propagation.ts';

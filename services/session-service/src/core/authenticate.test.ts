@@ -1,6 +1,6 @@
 import { AppError } from '@muster/protocol/errors';
-import { createRefusalMemory } from '@muster/session/refusals';
-import type { SnapshotRead, Stored } from '@muster/session/snapshot';
+import { createRefusalMemory } from '@muster/session/rejected-tokens';
+import type { SnapshotRead, Stored } from '@muster/session/session-snapshot';
 import { createTokenSigner, hashSecret, newSecret, newSessionId } from '@muster/session/token';
 import { createFakeClock } from '@muster/testkit/fake-clock';
 import { createQuietLog } from '@muster/testkit/quiet-log';

@@ -1,9 +1,9 @@
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import { AppError } from '@muster/protocol/errors';
-import { checkSession, isIdle, matchSecret } from '@muster/session/check';
-import type { RefusalMemory } from '@muster/session/refusals';
-import type { Snapshot, SnapshotRead } from '@muster/session/snapshot';
+import { checkSession, isIdle, matchSecret } from '@muster/session/session-check';
+import type { RefusalMemory } from '@muster/session/rejected-tokens';
+import type { Snapshot, SnapshotRead } from '@muster/session/session-snapshot';
 import { hashSecret, type SessionId, type TokenSigner } from '@muster/session/token';
 import type { Loader } from './loader.ts';
 import type { Snapshots } from './ports.ts';

@@ -1,5 +1,5 @@
 import type { Breaker } from '@muster/kit/circuit-breaker';
-import type { SnapshotStore } from '@muster/session/snapshot';
+import type { SnapshotStore } from '@muster/session/session-snapshot';
 import type { Snapshots } from './ports.ts';
 
 /** The snapshot store behind a breaker: reads and fills give up quickly while Redis is in trouble. */

@@ -1,6 +1,6 @@
 import { type Clock, every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import { compareStreamIds } from '@muster/session/events';
+import { compareStreamIds } from '@muster/session/session-events';
 import type { SessionId } from '@muster/session/token';
 import type { EndedSession, Snapshots } from './ports.ts';
 

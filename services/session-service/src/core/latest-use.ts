@@ -1,4 +1,4 @@
-import type { SessionPresence } from '@muster/session/presence';
+import type { SessionPresence } from '@muster/session/session-presence';
 import type { SessionId } from '@muster/session/token';
 import type { Toucher } from './toucher.ts';
 

@@ -1,5 +1,5 @@
 import type { Grant } from '@muster/session/grants';
-import type { SnapshotStore } from '@muster/session/snapshot';
+import type { SnapshotStore } from '@muster/session/session-snapshot';
 import type { SessionId } from '@muster/session/token';
 import type { SessionLimit } from './policies.ts';
 import type { EndReason, LimitRule, NewSession, SessionRecord } from './session.ts';

@@ -1,6 +1,6 @@
 import { type Clock, within } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import { MAX_IDS_PER_CHANGE, type SessionChange } from '@muster/session/events';
+import { MAX_IDS_PER_CHANGE, type SessionChange } from '@muster/session/session-events';
 import type { SessionId } from '@muster/session/token';
 import type { Change, OutboxStore, Posted, SessionStore, Snapshots } from './ports.ts';
 import { type SessionRecord, toSnapshot } from './session.ts';

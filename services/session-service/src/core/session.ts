@@ -1,5 +1,5 @@
 import type { Grant } from '@muster/session/grants';
-import { MAX_SNAPSHOT_DATA_BYTES, type SessionAbout, type Snapshot } from '@muster/session/snapshot';
+import { MAX_SNAPSHOT_DATA_BYTES, type SessionAbout, type Snapshot } from '@muster/session/session-snapshot';
 import type { SessionId } from '@muster/session/token';
 
 /** Why a session ended. */

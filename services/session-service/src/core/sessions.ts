@@ -2,7 +2,7 @@ import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Random } from '@muster/kit/random';
 import { hashSecret, newSecret, newSessionId, type SessionId, type TokenSigner } from '@muster/session/token';
-import type { Touch } from '@muster/session/touch';
+import type { Touch } from '@muster/session/activity';
 import type { DerivedKeys } from './derived-keys.ts';
 import { replayed, secretUnder } from './idempotent-secret.ts';
 import { DEFAULT_LIMIT, POLICIES, type PolicyName, policyFor, type SessionLimit } from './policies.ts';

@@ -1,7 +1,7 @@
 import { every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { SessionId } from '@muster/session/token';
-import type { Touch } from '@muster/session/touch';
+import type { Touch } from '@muster/session/activity';
 import { type Actor, SYSTEM } from './ports.ts';
 import type { EndReason } from './session.ts';
 

@@ -1,7 +1,7 @@
 import { after, every, type Stop, within } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { SessionId } from '@muster/session/token';
-import type { Touch, TouchBuffer, TouchThrottle } from '@muster/session/touch';
+import type { Touch, TouchBuffer, TouchThrottle } from '@muster/session/activity';
 
 /** Takes note of activity and brings it to Postgres in batches. */
 export interface Toucher extends AsyncDisposable {

@@ -1,6 +1,6 @@
 import type { Clock } from '@muster/kit/clock';
 import type { Random } from '@muster/kit/random';
-import type { SessionPresence } from '@muster/session/presence';
+import type { SessionPresence } from '@muster/session/session-presence';
 import type { TicketStore } from '@muster/session/tickets';
 import type { SessionId, TokenSigner } from '@muster/session/token';
 import type { SessionServiceConfig } from '../config.ts';

@@ -1,9 +1,9 @@
 import { requestIdOf } from '@muster/http/app';
 import { AppError } from '@muster/protocol/errors';
-import { isRotationOpen } from '@muster/session/check';
+import { isRotationOpen } from '@muster/session/session-check';
 import { clearedCookie, sessionCookie } from '@muster/session/cookie';
 import { readCredential } from '@muster/session/credential';
-import { firstLive, type Standing } from '@muster/session/first-live';
+import { firstLive, type Standing } from '@muster/session/cookie-choice';
 import type { Request, Response } from 'express';
 import { type Authenticated, tenantIn } from '../core/authenticate.ts';
 import { isCsrfToken, judgeOrigin } from '../core/csrf.ts';

@@ -1,7 +1,7 @@
 import { type Route, route } from '@muster/http/route';
 import { AppError } from '@muster/protocol/errors';
 import { readBearer } from '@muster/session/credential';
-import type { Snapshot } from '@muster/session/snapshot';
+import type { Snapshot } from '@muster/session/session-snapshot';
 import { parseSessionId, type SessionId } from '@muster/session/token';
 import type { Request } from 'express';
 import { z } from 'zod';

@@ -1,4 +1,4 @@
-import type { SessionAbout, Snapshot } from '@muster/session/snapshot';
+import type { SessionAbout, Snapshot } from '@muster/session/session-snapshot';
 import { idleExpiresAt, type SessionRecord } from '../core/session.ts';
 
 interface ViewOptions {

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { RedisConnections } from '@muster/kit/redis/connection';
-import { script } from '@muster/session/script';
+import { script } from '@muster/session/redis-script';
 import type { LoginAtIssuer, OverLogins, UsedTokens } from '../core/identity-ports.ts';
 import { orUnavailable } from '../store/redis-faults.ts';
 

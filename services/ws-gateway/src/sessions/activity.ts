@@ -1,8 +1,8 @@
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { RedisConnections } from '@muster/kit/redis/connection';
-import type { Snapshot } from '@muster/session/snapshot';
-import { createTouchBuffer, createTouchThrottle } from '@muster/session/touch';
+import type { Snapshot } from '@muster/session/session-snapshot';
+import { createTouchBuffer, createTouchThrottle } from '@muster/session/activity';
 
 export interface ActivityDeps {
   readonly redis: RedisConnections;

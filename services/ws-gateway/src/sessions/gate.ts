@@ -1,9 +1,9 @@
-import { firstLive, type Standing } from '@muster/session/first-live';
-import type { Snapshot } from '@muster/session/snapshot';
+import { firstLive, type Standing } from '@muster/session/cookie-choice';
+import type { Snapshot } from '@muster/session/session-snapshot';
 import type { TenantHosts } from '@muster/session/tenant-hosts';
 import { isTicket, type TicketStore } from '@muster/session/tickets';
 import type { SessionId, TokenSigner } from '@muster/session/token';
-import { judgeSession, judgeTicket, type SessionVerdict, type VerdictDeps } from '@muster/session/verdict';
+import { judgeSession, judgeTicket, type SessionVerdict, type VerdictDeps } from '@muster/session/session-verdict';
 import type { Admission, Identity, SessionGate, SessionHolder, ShownCredential } from '../core/ports.ts';
 import type { SessionRegistry } from '../core/session-registry.ts';
 import type { Strangers } from '../tokens/strangers.ts';

@@ -1,7 +1,7 @@
 import { within } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import type { Snapshot, SnapshotRead, SnapshotStore } from '@muster/session/snapshot';
-import type { SessionSource } from '@muster/session/source';
+import type { Snapshot, SnapshotRead, SnapshotStore } from '@muster/session/session-snapshot';
+import type { SessionSource } from '@muster/session/session-source';
 import type { SessionId } from '@muster/session/token';
 import type { Identity } from '../core/ports.ts';
 import type { SessionRegistry } from '../core/session-registry.ts';

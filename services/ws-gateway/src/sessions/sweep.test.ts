@@ -1,5 +1,5 @@
-import type { Snapshot, SnapshotRead } from '@muster/session/snapshot';
-import type { SourceAnswer } from '@muster/session/source';
+import type { Snapshot, SnapshotRead } from '@muster/session/session-snapshot';
+import type { SourceAnswer } from '@muster/session/session-source';
 import type { SessionId } from '@muster/session/token';
 import { expect, test } from 'vitest';
 import { createSessionRegistry } from '../core/session-registry.ts';

@@ -1,6 +1,6 @@
 import { every, type Stop } from '@muster/kit/clock';
-import type { Snapshot } from '@muster/session/snapshot';
-import type { SessionSource } from '@muster/session/source';
+import type { Snapshot } from '@muster/session/session-snapshot';
+import type { SessionSource } from '@muster/session/session-source';
 import type { SessionId } from '@muster/session/token';
 import { createSessionChecks, type Revisions, type SessionChecksDeps } from './session-checks.ts';
 

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { checkSession, isIdle, matchSecret } from './check.ts';
+import { checkSession, isIdle, matchSecret } from './session-check.ts';
 import { isGranted } from './grants.ts';
-import { decodeSnapshot, type Snapshot } from './snapshot.ts';
+import { decodeSnapshot, type Snapshot } from './session-snapshot.ts';
 import { hashSecret, newSessionId } from './token.ts';
 
 const NOW = 1_800_000_000_000;

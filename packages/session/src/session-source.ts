@@ -1,6 +1,6 @@
 import { after } from '@muster/kit/clock';
 import { DEFAULT_TENANT } from '@muster/protocol/ids';
-import { decodeSnapshot, type Snapshot } from './snapshot.ts';
+import { decodeSnapshot, type Snapshot } from './session-snapshot.ts';
 import { parseSessionId, type SessionId } from './token.ts';
 
 /** What the session service says of a session. */

@@ -1,11 +1,11 @@
 import { createFakeClock } from '@muster/testkit/fake-clock';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { expect, test } from 'vitest';
-import { createRefusalMemory } from './refusals.ts';
-import type { Snapshot, SnapshotRead } from './snapshot.ts';
-import type { SourceAnswer } from './source.ts';
+import { createRefusalMemory } from './rejected-tokens.ts';
+import type { Snapshot, SnapshotRead } from './session-snapshot.ts';
+import type { SourceAnswer } from './session-source.ts';
 import { hashSecret, newSessionId } from './token.ts';
-import { judgeSession, judgeTicket, type SessionVerdict } from './verdict.ts';
+import { judgeSession, judgeTicket, type SessionVerdict } from './session-verdict.ts';
 
 const clock = createFakeClock();
 const id = newSessionId();

@@ -9,8 +9,8 @@ import {
   CHANGE_LOG_LENGTH,
   parseBusMessage,
   type SessionChange,
-} from './events.ts';
-import { ChangeFollower, type ChangeLog } from './follower.ts';
+} from './session-events.ts';
+import { ChangeFollower, type ChangeLog } from './change-log-follower.ts';
 import type { SessionId } from './token.ts';
 
 /** What a listener needs, and whom it tells. Handlers may hear a change twice and must not mind. */

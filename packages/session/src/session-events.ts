@@ -1,5 +1,5 @@
 import type { RedisConnections } from '@muster/kit/redis/connection';
-import { script } from './script.ts';
+import { script } from './redis-script.ts';
 import { parseSessionId, type SessionId } from './token.ts';
 
 /** A change of sessions as it travels between replicas. `at` in ms since the epoch. */

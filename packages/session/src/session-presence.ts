@@ -1,7 +1,7 @@
 import { type Clock, within } from '@muster/kit/clock';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import { readRegistry } from '@muster/kit/fleet/registry';
-import { script } from './script.ts';
+import { script } from './redis-script.ts';
 import type { SessionId } from './token.ts';
 
 /** How long an entry stays after its gateway has renewed it last. */

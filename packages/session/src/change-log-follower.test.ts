@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { parseBusMessage } from './events.ts';
-import { ChangeFollower, type ChangeLog } from './follower.ts';
+import { parseBusMessage } from './session-events.ts';
+import { ChangeFollower, type ChangeLog } from './change-log-follower.ts';
 import { newSessionId } from './token.ts';
 
 /** A stream and a bus in memory; the test decides what is heard. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { firstLive, type Standing } from './first-live.ts';
+import { firstLive, type Standing } from './cookie-choice.ts';
 
 const decide = async (standings: readonly Standing[]) => {
   const asked: string[] = [];

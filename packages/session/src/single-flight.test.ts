@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { createSharedQuestions } from './shared-questions.ts';
+import { createSharedQuestions } from './single-flight.ts';
 import { newSessionId } from './token.ts';
 
 const setUp = () => {

@@ -1,4 +1,4 @@
-import { type BusMessage, compareStreamIds, parsePayload, type SessionChange } from './events.ts';
+import { type BusMessage, compareStreamIds, parsePayload, type SessionChange } from './session-events.ts';
 
 /** The change stream as a follower reads it. */
 export interface ChangeLog {

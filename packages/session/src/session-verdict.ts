@@ -1,10 +1,10 @@
 import { type Clock, within } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import { DEFAULT_TENANT } from '@muster/protocol/ids';
-import { checkSession, isIdle, isRotationOpen, matchSecret } from './check.ts';
-import type { RefusalMemory } from './refusals.ts';
-import type { Snapshot, SnapshotRead, SnapshotStore } from './snapshot.ts';
-import type { SessionSource, SourceAnswer } from './source.ts';
+import { checkSession, isIdle, isRotationOpen, matchSecret } from './session-check.ts';
+import type { RefusalMemory } from './rejected-tokens.ts';
+import type { Snapshot, SnapshotRead, SnapshotStore } from './session-snapshot.ts';
+import type { SessionSource, SourceAnswer } from './session-source.ts';
 import type { TicketHolder } from './tickets.ts';
 import { hashSecret, type SessionId } from './token.ts';
 

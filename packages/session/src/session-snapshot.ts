@@ -2,7 +2,7 @@ import { type Clock, systemClock } from '@muster/kit/clock';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import { DEFAULT_TENANT } from '@muster/protocol/ids';
 import type { Grant } from './grants.ts';
-import { script } from './script.ts';
+import { script } from './redis-script.ts';
 import { parseSessionId, type SessionId } from './token.ts';
 
 /** Everything a check needs to know of a live session. Times in ms since the epoch, hashes base64url. */

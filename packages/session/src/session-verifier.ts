@@ -3,17 +3,17 @@ import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import { LRUCache } from 'lru-cache';
-import { checkSession } from './check.ts';
+import { checkSession } from './session-check.ts';
 import { readCredential } from './credential.ts';
-import { firstLive, type Standing } from './first-live.ts';
-import { createSessionListener } from './listener.ts';
-import { createRefusalMemory } from './refusals.ts';
-import { createSharedQuestions } from './shared-questions.ts';
-import { createSnapshotStore, type Snapshot } from './snapshot.ts';
-import { createSessionSource } from './source.ts';
+import { firstLive, type Standing } from './cookie-choice.ts';
+import { createSessionListener } from './session-events-listener.ts';
+import { createRefusalMemory } from './rejected-tokens.ts';
+import { createSharedQuestions } from './single-flight.ts';
+import { createSnapshotStore, type Snapshot } from './session-snapshot.ts';
+import { createSessionSource } from './session-source.ts';
 import { createTokenSigner, type SessionId } from './token.ts';
-import { createTouchBuffer, createTouchThrottle } from './touch.ts';
-import { bringsNewSecret, type GenuineToken, judgeSession, type SessionVerdict } from './verdict.ts';
+import { createTouchBuffer, createTouchThrottle } from './activity.ts';
+import { bringsNewSecret, type GenuineToken, judgeSession, type SessionVerdict } from './session-verdict.ts';
 
 /** What a request must show beyond a live session. */
 export interface Requirements {

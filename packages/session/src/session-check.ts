@@ -1,5 +1,5 @@
 import { timingSafeEqual } from 'node:crypto';
-import type { Snapshot } from './snapshot.ts';
+import type { Snapshot } from './session-snapshot.ts';
 import { hashSecret } from './token.ts';
 
 /**
