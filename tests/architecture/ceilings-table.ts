@@ -1,7 +1,7 @@
 import { settings as aggregatorSettings } from '@muster/health-aggregator/config';
 import { ceilingsOf, type MarkedSetting } from '@muster/kit/config-limits';
 import { settings as sessionSettings } from '@muster/session-service/config';
-import { settings as gatewaySettings } from '@muster/ws-gateway/config';
+import { settings as gatewaySettings } from '@muster/ws-gateway/config/index';
 import { read } from './source-files.ts';
 
 const SERVICES = {

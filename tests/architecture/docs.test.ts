@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { settings as aggregatorSettings } from '@muster/health-aggregator/config';
 import { settings as sessionSettings } from '@muster/session-service/config';
-import { settings as gatewaySettings } from '@muster/ws-gateway/config';
+import { settings as gatewaySettings } from '@muster/ws-gateway/config/index';
 import { expect, test } from 'vitest';
 import { ROOT, read, repositoryFiles } from './source-files.ts';
 

@@ -1,6 +1,6 @@
 import { readConfig as readAggregatorConfig } from '@muster/health-aggregator/config';
 import { readConfig as readSessionConfig } from '@muster/session-service/config';
-import { readConfig as readGatewayConfig } from '@muster/ws-gateway/config';
+import { readConfig as readGatewayConfig } from '@muster/ws-gateway/config/index';
 import { expect, test, vi } from 'vitest';
 import { built, type Document, type Manifest } from './manifests/documents.ts';
 

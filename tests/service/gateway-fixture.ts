@@ -6,7 +6,7 @@ import { systemRandom } from '@muster/kit/random';
 import { createQuietLog, type QuietLog } from '@muster/testkit/quiet-log';
 import { until } from '@muster/testkit/wait';
 import { createApp, type GatewayApp } from '@muster/ws-gateway/app';
-import { readConfig } from '@muster/ws-gateway/config';
+import { readConfig } from '@muster/ws-gateway/config/index';
 import { Centrifuge, type Options } from 'centrifuge';
 import { WebSocket } from 'ws';
 import { readMetric } from './read-metric.ts';

@@ -1,6 +1,6 @@
 import { runService } from '@muster/kit/run';
 import { createApp } from './app.ts';
-import { readConfig, settings } from './config.ts';
+import { readConfig, settings } from './config/index.ts';
 
 await runService({
   service: 'ws-gateway',

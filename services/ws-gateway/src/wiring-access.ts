@@ -4,7 +4,7 @@ import { createIssuerKeys } from '@muster/kit/jwks';
 import type { Metrics } from '@muster/kit/metrics';
 import type { World } from '@muster/kit/runtime';
 import { createHttpCallbacks } from './callbacks/http-callbacks.ts';
-import type { GatewayConfig } from './config.ts';
+import type { GatewayConfig } from './config/index.ts';
 import type { AppCallbacks } from './core/callbacks.ts';
 import { createStrangers, type Strangers } from './tokens/strangers.ts';
 import { createTokenVerifier } from './tokens/token-verifier.ts';

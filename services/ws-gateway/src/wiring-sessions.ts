@@ -8,7 +8,7 @@ import { createSessionSource } from '@muster/session/session-source';
 import { createTicketStore } from '@muster/session/tickets';
 import { createTokenSigner } from '@muster/session/token';
 import type { SessionVerdict } from '@muster/session/session-verdict';
-import type { GatewayConfig } from './config.ts';
+import type { GatewayConfig } from './config/index.ts';
 import type { Identity } from './core/ports.ts';
 import type { SessionRegistry } from './core/session-registry.ts';
 import type { GatewayMetrics } from './metrics.ts';

@@ -4,7 +4,7 @@ import { readCredential } from '@muster/session/credential';
 import { isGranted } from '@muster/session/grants';
 import { growthOf, MOST_GROWTH } from '@muster/testkit/growth';
 import { describe, expect, test } from 'vitest';
-import { parseGroups } from '../config-groups.ts';
+import { parseGroups } from '../config/groups.ts';
 import { matchesGlob } from './glob.ts';
 import { engineUnderTest, settle } from './testing.ts';
 

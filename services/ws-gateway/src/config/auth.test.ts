@@ -3,7 +3,7 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { readConfig } from './config.ts';
+import { readConfig } from './index.ts';
 
 const SECRET = 'kq3v9z1m7x5c2b8n4a6s0d1f2g3h4j5k';
 const good = {

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { OPTION_NAMES, parseGroups } from './config-groups.ts';
-import { RENAMED_OPTIONS } from './config-groups-renamed.ts';
+import { OPTION_NAMES, parseGroups } from './groups.ts';
+import { RENAMED_OPTIONS } from './renamed-options.ts';
 
 const read = (path: string): string => readFileSync(new URL(path, import.meta.url), 'utf8');
-const GUIDE = read('../../../docs/migrating-from-centrifugo.md');
+const GUIDE = read('../../../../docs/migrating-from-centrifugo.md');
 const [, SECTION = ''] = /^## Options of namespaces$([\s\S]*?)^## /m.exec(GUIDE) ?? [];
 const namesIn = (text: string): string[] =>
   [...text.matchAll(/`([a-z][a-z_]*)`/g)].map(([, name = '']) => name);
@@ -65,6 +65,6 @@ test('[NS9] what the guide says is refused or renamed is refused with its words'
 
 test('[NS9] the settings that the guide names exist', () => {
   const settings = new Set([...GUIDE.matchAll(/`([A-Z][A-Z_]{3,})\b/g)].map(([, name = '']) => name));
-  const table = read('../README.md');
+  const table = read('../../README.md');
   expect([...settings].filter((name) => !table.includes(`\`${name}\``))).toEqual([]);
 });

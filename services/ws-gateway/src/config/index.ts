@@ -21,11 +21,11 @@ import {
   accessProblems,
   accessSettings,
   callbackProblems,
-} from './config-access.ts';
-import { readGroupsFile } from './config-groups.ts';
-import { limitSettings } from './config-limits.ts';
-import { createNamespaces, type NamespaceTable } from './core/namespaces.ts';
-import type { ServerApiKey } from './http/server-api-keys.ts';
+} from './auth.ts';
+import { readGroupsFile } from './groups.ts';
+import { limitSettings } from './limits.ts';
+import { createNamespaces, type NamespaceTable } from '../core/namespaces.ts';
+import type { ServerApiKey } from '../http/server-api-keys.ts';
 
 /** Entries such as `shop=key`; a key may hold further `=`. Throws a `TypeError` that shows no key. */
 const tenantKeys = (entries: readonly string[]): readonly ServerApiKey[] =>

@@ -1,10 +1,10 @@
 import { field, isPlaceholderSecret } from '@muster/kit/config';
 import { ceiling } from '@muster/kit/config-limits';
 import { z } from 'zod';
-import type { CallbackKind } from './core/callbacks.ts';
-import type { NamespaceTable } from './core/namespaces.ts';
-import { hmacKey, MIN_HMAC_BYTES, publicKeys, type TokenKey } from './tokens/token-keys.ts';
-import type { TokenRules } from './tokens/token-verifier.ts';
+import type { CallbackKind } from '../core/callbacks.ts';
+import type { NamespaceTable } from '../core/namespaces.ts';
+import { hmacKey, MIN_HMAC_BYTES, publicKeys, type TokenKey } from '../tokens/token-keys.ts';
+import type { TokenRules } from '../tokens/token-verifier.ts';
 
 const pem = () =>
   z.string().transform((text, context): readonly TokenKey[] => {
