@@ -6,8 +6,8 @@ import type { World } from '@muster/kit/runtime';
 import { createHttpCallbacks } from './callbacks/http-callbacks.ts';
 import type { GatewayConfig } from './config/index.ts';
 import type { AppCallbacks } from './core/callbacks.ts';
-import { createStrangers, type Strangers } from './tokens/strangers.ts';
-import { createTokenVerifier } from './tokens/token-verifier.ts';
+import { createStrangers, type Strangers } from './auth/jwt-authenticator.ts';
+import { createTokenVerifier } from './auth/jwt-verifier.ts';
 
 /** How clients without a session come in, and whom the gateway asks about what clients do. */
 export interface Access {

@@ -10,11 +10,11 @@ import { createTokenSigner } from '@muster/session/token';
 import type { SessionVerdict } from '@muster/session/session-verdict';
 import type { GatewayConfig } from './config/index.ts';
 import type { Identity } from './core/ports.ts';
-import type { SessionRegistry } from './core/session-registry.ts';
+import type { SessionRegistry } from './auth/session-registry.ts';
 import type { GatewayMetrics } from './metrics.ts';
-import { createActivity } from './sessions/activity.ts';
-import { createGate, type Gate, identityOf } from './sessions/gate.ts';
-import { createSessionSweep, isRaise } from './sessions/sweep.ts';
+import { createActivity } from './auth/session-activity.ts';
+import { createGate, type Gate, identityOf } from './auth/authenticator.ts';
+import { createSessionSweep, isRaise } from './auth/session-revalidation.ts';
 import type { Access } from './wiring-access.ts';
 
 /** The gate, and what it follows of sessions. */

@@ -13,7 +13,7 @@ import {
   type Caller,
 } from '../core/callbacks.ts';
 import { MAX_INFO_BYTES } from '../core/size-check.ts';
-import { readTerms } from '../tokens/claims.ts';
+import { readTerms } from '../auth/claims.ts';
 import { type RawResult, readAnswer, readData } from './answers.ts';
 
 /** How a question ended; the label of a counter. */

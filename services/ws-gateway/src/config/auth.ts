@@ -3,8 +3,8 @@ import { ceiling } from '@muster/kit/config-limits';
 import { z } from 'zod';
 import type { CallbackKind } from '../core/callbacks.ts';
 import type { NamespaceTable } from '../core/namespaces.ts';
-import { hmacKey, MIN_HMAC_BYTES, publicKeys, type TokenKey } from '../tokens/token-keys.ts';
-import type { TokenRules } from '../tokens/token-verifier.ts';
+import { hmacKey, MIN_HMAC_BYTES, publicKeys, type TokenKey } from '../auth/jwt-keys.ts';
+import type { TokenRules } from '../auth/jwt-verifier.ts';
 
 const pem = () =>
   z.string().transform((text, context): readonly TokenKey[] => {

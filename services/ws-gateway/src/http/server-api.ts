@@ -6,7 +6,7 @@ import { AppError } from '@muster/protocol/errors';
 import express, { type Express, type Request, type Response } from 'express';
 import type { ApiObserver, ApiOutcome, ServerApi } from '../core/api/api.ts';
 import { type ApiFault, errorJson } from '../core/api/faults.ts';
-import type { Refusals } from '../sessions/refusals.ts';
+import type { Refusals } from '../auth/rejected-credentials.ts';
 import { apiOperations } from './api-document.ts';
 import { createLegacyApi } from './legacy-api.ts';
 import { type Refuse, requireKey, type ServerApiKey, tenantOfKey } from './server-api-keys.ts';

@@ -2,7 +2,7 @@ import type { SessionId } from '@muster/session/token';
 import { createFakeClock } from '@muster/testkit/fake-clock';
 import { expect, test } from 'vitest';
 import type { Admission, SessionHolder } from '../core/ports.ts';
-import { createAdmissionQueue } from './admission.ts';
+import { createAdmissionQueue } from './handshake-queue.ts';
 
 const IN: Admission = {
   ok: true,

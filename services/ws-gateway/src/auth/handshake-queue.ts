@@ -1,6 +1,6 @@
 import type { Clock } from '@muster/kit/clock';
 import type { Admission } from '../core/ports.ts';
-import type { Gate } from './gate.ts';
+import type { Gate } from './authenticator.ts';
 
 export interface AdmissionDeps {
   readonly gate: Gate;

@@ -5,8 +5,8 @@ import { createFakeClock } from '@muster/testkit/fake-clock';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { errors, SignJWT } from 'jose';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { hmacKey, publicKeys, type TokenKey } from './token-keys.ts';
-import { createTokenVerifier, isJwt, type TokenRules } from './token-verifier.ts';
+import { hmacKey, publicKeys, type TokenKey } from './jwt-keys.ts';
+import { createTokenVerifier, isJwt, type TokenRules } from './jwt-verifier.ts';
 
 const SECRET = 'a-secret-of-the-application-0123456789';
 const LONG_SECRET = SECRET.padEnd(64, '*');

@@ -5,9 +5,9 @@ import { isTicket, type TicketStore } from '@muster/session/tickets';
 import type { SessionId, TokenSigner } from '@muster/session/token';
 import { judgeSession, judgeTicket, type SessionVerdict, type VerdictDeps } from '@muster/session/session-verdict';
 import type { Admission, Identity, SessionGate, SessionHolder, ShownCredential } from '../core/ports.ts';
-import type { SessionRegistry } from '../core/session-registry.ts';
-import type { Strangers } from '../tokens/strangers.ts';
-import { isJwt } from '../tokens/token-verifier.ts';
+import type { SessionRegistry } from './session-registry.ts';
+import type { Strangers } from './jwt-authenticator.ts';
+import { isJwt } from './jwt-verifier.ts';
 
 export interface GateDeps extends VerdictDeps {
   readonly signer: TokenSigner;

@@ -2,7 +2,7 @@ import { every, type Stop } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import { PRESENCE_RENEW_MS, writeSessionPresence } from '@muster/session/session-presence';
-import type { SessionRegistry } from '../core/session-registry.ts';
+import type { SessionRegistry } from './session-registry.ts';
 
 interface SessionPresenceDeps {
   readonly redis: RedisConnections;

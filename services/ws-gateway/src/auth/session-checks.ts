@@ -4,7 +4,7 @@ import type { Snapshot, SnapshotRead, SnapshotStore } from '@muster/session/sess
 import type { SessionSource } from '@muster/session/session-source';
 import type { SessionId } from '@muster/session/token';
 import type { Identity } from '../core/ports.ts';
-import type { SessionRegistry } from '../core/session-registry.ts';
+import type { SessionRegistry } from './session-registry.ts';
 
 export interface SessionChecksDeps {
   readonly registry: SessionRegistry;

@@ -1,6 +1,6 @@
 import type { SessionHolder } from '../core/ports.ts';
 import { userKeyOf } from '../core/user-key.ts';
-import type { Gate } from './gate.ts';
+import type { Gate } from './authenticator.ts';
 
 /** Whose limit it was. */
 export type PlaceScope = 'user' | 'session';

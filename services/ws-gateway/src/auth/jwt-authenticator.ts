@@ -3,7 +3,7 @@ import { DEFAULT_TENANT } from '@muster/protocol/ids';
 import type { TenantHosts } from '@muster/session/tenant-hosts';
 import type { Admission, Identity, Permit, PermitReader } from '../core/ports.ts';
 import { readConnectionClaims, readSubscriptionClaims } from './claims.ts';
-import type { TokenFault, TokenVerdict, TokenVerifier } from './token-verifier.ts';
+import type { TokenFault, TokenVerdict, TokenVerifier } from './jwt-verifier.ts';
 
 /** How a token fared; the label of a counter. */
 export type TokenResult =

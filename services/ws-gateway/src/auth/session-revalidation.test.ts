@@ -2,8 +2,8 @@ import type { Snapshot, SnapshotRead } from '@muster/session/session-snapshot';
 import type { SourceAnswer } from '@muster/session/session-source';
 import type { SessionId } from '@muster/session/token';
 import { expect, test } from 'vitest';
-import { createSessionRegistry } from '../core/session-registry.ts';
-import { createSessionSweep } from './sweep.ts';
+import { createSessionRegistry } from './session-registry.ts';
+import { createSessionSweep } from './session-revalidation.ts';
 
 const silent = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent };
 

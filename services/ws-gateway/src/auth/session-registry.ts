@@ -1,5 +1,5 @@
 import type { SessionId } from '@muster/session/token';
-import type { Identity, SessionHolder } from './ports.ts';
+import type { Identity, SessionHolder } from '../core/ports.ts';
 
 /** Which connections belong to which session, those included that are still being checked. */
 export interface SessionRegistry {

@@ -1,7 +1,7 @@
 import type { SessionId } from '@muster/session/token';
 import { expect, test } from 'vitest';
 import type { SessionHolder } from '../core/ports.ts';
-import { withPlaces } from './places.ts';
+import { withPlaces } from './connection-limits.ts';
 
 const holder = (): SessionHolder => ({
   endSession: () => {},

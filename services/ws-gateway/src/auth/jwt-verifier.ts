@@ -11,7 +11,7 @@ import {
   jwtVerify,
   type ProtectedHeaderParameters,
 } from 'jose';
-import { PUBLISHED_ALGORITHMS, type TokenKey } from './token-keys.ts';
+import { PUBLISHED_ALGORITHMS, type TokenKey } from './jwt-keys.ts';
 
 /** What is wrong with a token; a label of the verdict counter. */
 export type TokenFault =
