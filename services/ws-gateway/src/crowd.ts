@@ -1,4 +1,4 @@
-import type { AnyConnection } from './core/connections.ts';
+import type { AnyConnection } from './core/connection/any-connection.ts';
 import { userKeyOf } from './core/user-key.ts';
 
 /** Numbers about all connections together. */

@@ -1,6 +1,6 @@
 import { type Clock, sleep } from '@muster/kit/clock';
 import { CloseCode } from '@muster/protocol/codes';
-import type { AnyConnection } from './core/connections.ts';
+import type { AnyConnection } from './core/connection/any-connection.ts';
 import { drainPlan, GOODBYE_MS, SLOT_MS } from './drain-plan.ts';
 
 /** How one connection went away: told to come back elsewhere, or cut because it did not answer. */

@@ -1,6 +1,6 @@
 import { CLOSE_REASON, type CloseCode, ReplyError } from '@muster/protocol/codes';
 import type { CallbackAnswer } from './callbacks.ts';
-import type { Connection } from './connection.ts';
+import type { Connection } from './connection/connection.ts';
 
 /** Tells a client what the application has to say to its command when that is no result. */
 export const answerAsTold = (

@@ -1,5 +1,5 @@
 import type { Appended } from '@muster/bus/streams';
-import type { ClientQuota } from './client-quotas.ts';
+import type { ClientQuota } from './connection/client-quotas.ts';
 import type { Hub } from './hub.ts';
 import type { GroupOptions } from './namespaces.ts';
 import type { PublishRequest } from './publisher.ts';

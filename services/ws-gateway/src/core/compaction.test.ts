@@ -1,6 +1,6 @@
 import { Fields, MessageWriter, splitMessages } from '@muster/protocol/protobuf-wire';
 import { expect, test } from 'vitest';
-import { protobufCodec } from './codec.ts';
+import { protobufCodec } from './connection/codec.ts';
 import { engineUnderTest, FakeWire, settle } from './testing.ts';
 
 interface Message {

@@ -1,7 +1,7 @@
 import type { GroupName } from '@muster/protocol/ids';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { protobufCodec } from './codec.ts';
+import { protobufCodec } from './connection/codec.ts';
 import { DELTA_NOTE } from './delta-audience.ts';
 import { engineUnderTest, FakeWire, settle } from './testing.ts';
 

@@ -9,13 +9,13 @@ import type { ClientId, GroupName } from '@muster/protocol/ids';
 import { createServerApi, type ServerApi } from './api/api.ts';
 import { createOrders, type Order } from './api/orders.ts';
 import type { AppCallbacks } from './callbacks.ts';
-import { type ClientQuotas, createClientQuotas } from './client-quotas.ts';
-import { Connection } from './connection.ts';
-import type { ConnectionContext } from './connection-context.ts';
-import type { Hello } from './connection-state.ts';
-import type { AnyConnection } from './connections.ts';
-import { createDispatcher } from './dispatcher.ts';
-import { createGroupRates, type GroupRates } from './group-rates.ts';
+import { type ClientQuotas, createClientQuotas } from './connection/client-quotas.ts';
+import { Connection } from './connection/connection.ts';
+import type { ConnectionContext } from './connection/connection-context.ts';
+import type { Hello } from './connection/connection-state.ts';
+import type { AnyConnection } from './connection/any-connection.ts';
+import { createDispatcher } from './connection/dispatcher.ts';
+import { createGroupRates, type GroupRates } from './connection/group-rates.ts';
 import { createConnect } from './handlers/connect.ts';
 import { createHistory } from './handlers/history.ts';
 import { createPresence } from './handlers/presence.ts';
@@ -28,7 +28,7 @@ import { createUnsubscribe } from './handlers/unsubscribe.ts';
 import { createHub, type Hub, type HubDeps, whoJoins } from './hub.ts';
 import type { Namespaces } from './namespaces.ts';
 import { isAllowed } from './permissions.ts';
-import { PlainConnection, type PlainContext, type PlainPlace } from './plain-connection.ts';
+import { PlainConnection, type PlainContext, type PlainPlace } from './connection/plain-connection.ts';
 import type {
   ConnectionLimits,
   EngineMetrics,
@@ -40,9 +40,9 @@ import type {
 } from './ports.ts';
 import { createRightsReview, type RightsReview, type RightsReviewDeps } from './rights-review.ts';
 import { BY_SERVER, createServerSubscriptions } from './server-subscriptions.ts';
-import { createStallWatch } from './stall-watch.ts';
-import { createTicks, type Ticks } from './ticks.ts';
-import { Wheel } from './wheel.ts';
+import { createStallWatch } from './connection/stall-detector.ts';
+import { createTicks, type Ticks } from './connection/ticks.ts';
+import { Wheel } from './connection/timer-wheel.ts';
 
 export interface EngineDeps extends Pick<RightsReviewDeps, 'isTokenKeyValid' | 'isAtHome'> {
   readonly clock: Clock;

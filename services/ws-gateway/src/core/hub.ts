@@ -23,7 +23,7 @@ import { bytesOfTexts } from './read-pacing.ts';
 import { type AnswerBudget, type PacedReads, Recovery, type Start } from './recovery.ts';
 import { createSlicer } from './slicer.ts';
 import { type Member, type Service, Subscription, type Who } from './subscription.ts';
-import type { Ticks } from './ticks.ts';
+import type { Ticks } from './connection/ticks.ts';
 import { createVisibility } from './visibility.ts';
 
 export interface HubDeps {

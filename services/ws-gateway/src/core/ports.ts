@@ -1,8 +1,8 @@
 import type { Payload } from '@muster/protocol/commands';
 import type { Grant } from '@muster/session/grants';
 import type { SessionId } from '@muster/session/token';
-import type { QuotaLimits } from './client-quotas.ts';
-import type { Rate } from './rate-limit.ts';
+import type { QuotaLimits } from './connection/client-quotas.ts';
+import type { Rate } from './connection/rate-limit.ts';
 
 /** The socket under a connection. Frames are finished bytes; a wire that is closing takes none. */
 export interface Wire {

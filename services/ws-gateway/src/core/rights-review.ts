@@ -1,7 +1,7 @@
 import { CloseCode, UnsubscribeCode } from '@muster/protocol/codes';
 import type { GroupName } from '@muster/protocol/ids';
-import type { Connection } from './connection.ts';
-import type { AnyConnection } from './connections.ts';
+import type { Connection } from './connection/connection.ts';
+import type { AnyConnection } from './connection/any-connection.ts';
 import type { GroupOptions, Namespaces } from './namespaces.ts';
 import { isAllowed } from './permissions.ts';
 import type { Identity } from './ports.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { jsonCodec, protobufCodec } from './codec.ts';
+import { jsonCodec, protobufCodec } from './connection/codec.ts';
 import { TICK_MS } from './engine.ts';
 import { engineUnderTest, FakeWire, settle } from './testing.ts';
 

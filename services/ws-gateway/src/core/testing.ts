@@ -4,7 +4,7 @@ import type { Logger } from '@muster/kit/logger';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { SessionId } from '@muster/session/token';
 import { type AppCallbacks, noCallbacks } from './callbacks.ts';
-import { jsonCodec } from './codec.ts';
+import { jsonCodec } from './connection/codec.ts';
 import { createEngine, type Engine, TICK_MS } from './engine.ts';
 import { DEFAULT_OPTIONS, type GroupOptions, type Namespaces } from './namespaces.ts';
 import type {

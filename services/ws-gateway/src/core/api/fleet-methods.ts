@@ -1,7 +1,7 @@
 import { maySendClose } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
-import type { SubscribeOrder } from '../connections.ts';
+import type { SubscribeOrder } from '../connection/any-connection.ts';
 import { MAX_GLOB_LENGTH, matchesGlob } from '../glob.ts';
 import type { SubscriptionOverride } from '../ports.ts';
 import { MAX_INFO_BYTES } from '../size-check.ts';

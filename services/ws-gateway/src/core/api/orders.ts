@@ -2,7 +2,7 @@ import { type GroupKey, tenantOf } from '@muster/bus/group-key';
 import { CLOSE_REASON, CloseCode, UnsubscribeCode } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
 import { DEFAULT_TENANT, type GroupName } from '@muster/protocol/ids';
-import type { AnyConnection, RefreshOrder, SubscribeOrder } from '../connections.ts';
+import type { AnyConnection, RefreshOrder, SubscribeOrder } from '../connection/any-connection.ts';
 import { matchesGlob } from '../glob.ts';
 import type { Hub } from '../hub.ts';
 import { userKeyOf } from '../user-key.ts';

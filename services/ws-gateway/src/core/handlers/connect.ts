@@ -3,8 +3,8 @@ import { CloseCode, ReplyError } from '@muster/protocol/codes';
 import type { ConnectCommand } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
 import type { ClientInfo, SubscribeResult } from '@muster/protocol/replies';
-import type { ClientQuotas } from '../client-quotas.ts';
-import type { Connection } from '../connection.ts';
+import type { ClientQuotas } from '../connection/client-quotas.ts';
+import type { Connection } from '../connection/connection.ts';
 import type { Admission, Identity, SessionGate } from '../ports.ts';
 import type { ServerSubscriptions } from '../server-subscriptions.ts';
 

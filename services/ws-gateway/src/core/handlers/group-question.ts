@@ -2,7 +2,7 @@ import { type GroupKey, groupKeyOf, groupNameOf } from '@muster/bus/group-key';
 import { ReplyError } from '@muster/protocol/codes';
 import { groupNameFault, parseGroupName } from '@muster/protocol/ids';
 import type { GroupAction } from '@muster/session/grants';
-import type { Connection } from '../connection.ts';
+import type { Connection } from '../connection/connection.ts';
 import type { GroupOptions, Namespaces } from '../namespaces.ts';
 import { isAllowed } from '../permissions.ts';
 import { NO_NAMESPACE } from './reasons.ts';

@@ -5,11 +5,11 @@ import { ReplyError } from '@muster/protocol/codes';
 import type { HistoryCommand } from '@muster/protocol/commands';
 import { MAX_RECOVERED_PUBLICATIONS } from '@muster/protocol/limits';
 import type { HistoryResult } from '@muster/protocol/replies';
-import type { Connection } from '../connection.ts';
+import type { Connection } from '../connection/connection.ts';
 import type { Hub } from '../hub.ts';
 import type { EngineMetrics } from '../ports.ts';
 import { bytesOfTexts } from '../read-pacing.ts';
-import { createTurnBudget, type TurnBudget } from '../turn-budget.ts';
+import { createTurnBudget, type TurnBudget } from '../connection/turn-budget.ts';
 import { askGroup, type GroupQuestionDeps, isStillAllowed } from './group-question.ts';
 import { NEW_GROUPS } from './reasons.ts';
 

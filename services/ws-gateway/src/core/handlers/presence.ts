@@ -3,7 +3,7 @@ import type { Presence } from '@muster/bus/presence';
 import { ReplyError } from '@muster/protocol/codes';
 import type { PresenceCommand } from '@muster/protocol/commands';
 import type { PresenceStatsResult } from '@muster/protocol/replies';
-import type { Connection } from '../connection.ts';
+import type { Connection } from '../connection/connection.ts';
 import type { ConnectionLimits, EngineMetrics } from '../ports.ts';
 import { askGroup, type GroupQuestionDeps, isStillAllowed } from './group-question.ts';
 

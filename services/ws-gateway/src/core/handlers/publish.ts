@@ -6,14 +6,14 @@ import type { ClientInfo } from '@muster/protocol/replies';
 import { answerAsTold } from '../app-answers.ts';
 import type { AppCallbacks } from '../callbacks.ts';
 import { publishForClient } from '../client-publish.ts';
-import type { Connection } from '../connection.ts';
+import type { Connection } from '../connection/connection.ts';
 import { takesPayload } from '../data-format.ts';
-import type { GroupRates } from '../group-rates.ts';
+import type { GroupRates } from '../connection/group-rates.ts';
 import type { Hub } from '../hub.ts';
 import type { GroupOptions, Namespaces } from '../namespaces.ts';
 import { isAllowed, mayReach, type Wish } from '../permissions.ts';
 import type { EngineMetrics, Identity } from '../ports.ts';
-import { Refusal } from '../refusal.ts';
+import { Refusal } from '../connection/refusal.ts';
 import { NEW_GROUPS, NO_NAMESPACE, onlyType0 } from './reasons.ts';
 
 export interface PublishDeps {

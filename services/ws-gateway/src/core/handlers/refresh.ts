@@ -1,6 +1,6 @@
 import { CloseCode, ReplyError } from '@muster/protocol/codes';
 import type { RefreshCommand } from '@muster/protocol/commands';
-import type { Connection } from '../connection.ts';
+import type { Connection } from '../connection/connection.ts';
 import type { Admission, Identity, SessionGate } from '../ports.ts';
 import { type ConnectDeps, expiryOf, infoOf } from './connect.ts';
 

@@ -2,7 +2,7 @@ import { ReplyError } from '@muster/protocol/codes';
 import type { RpcCommand } from '@muster/protocol/commands';
 import { answerAsTold } from '../app-answers.ts';
 import type { AppCallbacks } from '../callbacks.ts';
-import type { Connection } from '../connection.ts';
+import type { Connection } from '../connection/connection.ts';
 
 /** `rpc`: the application answers. Calls of one client run side by side. */
 export const createRpc =

@@ -2,7 +2,7 @@ import type { Clock } from '@muster/kit/clock';
 import { CloseCode, ReplyError, UnsubscribeCode } from '@muster/protocol/codes';
 import type { SubRefreshCommand } from '@muster/protocol/commands';
 import type { GroupName } from '@muster/protocol/ids';
-import type { Connection } from '../connection.ts';
+import type { Connection } from '../connection/connection.ts';
 import type { Permit, PermitReader } from '../ports.ts';
 import { isPermitFor } from '../subscribe-rights.ts';
 import { ttlOf } from './connect.ts';

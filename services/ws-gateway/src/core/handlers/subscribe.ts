@@ -7,13 +7,13 @@ import { MAX_GROUP_NAME_LENGTH } from '@muster/protocol/limits';
 import type { ClientInfo } from '@muster/protocol/replies';
 import { parseTagsFilter, type TagsFilter } from '@muster/protocol/tags-filter';
 import { answerAsTold } from '../app-answers.ts';
-import type { Connection } from '../connection.ts';
-import type { Membership } from '../connection-state.ts';
+import type { Connection } from '../connection/connection.ts';
+import type { Membership } from '../connection/connection-state.ts';
 import { type Hub, whoJoins } from '../hub.ts';
 import type { GroupOptions, Namespaces } from '../namespaces.ts';
 import { isAllowed } from '../permissions.ts';
 import type { EngineMetrics, Identity, ServerSubscription } from '../ports.ts';
-import { Refusal } from '../refusal.ts';
+import { Refusal } from '../connection/refusal.ts';
 import type { RightsReview } from '../rights-review.ts';
 import { countRecovery, subscribeResult } from '../subscribe-result.ts';
 import {

@@ -1,5 +1,5 @@
 import type { UnsubscribeCommand } from '@muster/protocol/commands';
-import type { Connection } from '../connection.ts';
+import type { Connection } from '../connection/connection.ts';
 import type { Hub } from '../hub.ts';
 
 /** `unsubscribe`: afterwards nothing of the group is written. Not being subscribed is a success too. */

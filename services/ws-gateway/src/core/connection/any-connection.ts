@@ -1,7 +1,7 @@
 import type { CloseCode, UnsubscribeCode } from '@muster/protocol/codes';
 import type { Payload, StreamPosition } from '@muster/protocol/commands';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
-import type { Identity, ServerSubscription } from './ports.ts';
+import type { Identity, ServerSubscription } from '../ports.ts';
 
 /** A group that a back end puts a client into. Travels as JSON. */
 export interface SubscribeOrder {

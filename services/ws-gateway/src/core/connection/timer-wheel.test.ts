@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { type Timed, Wheel } from './wheel.ts';
+import { type Timed, Wheel } from './timer-wheel.ts';
 
 const item = (onDue: (now: number) => void): Timed => ({ dueAt: 0, wheelSlot: -1, wheelPlace: -1, onDue });
 

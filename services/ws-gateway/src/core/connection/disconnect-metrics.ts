@@ -1,4 +1,4 @@
-import type { EngineMetrics } from './ports.ts';
+import type { EngineMetrics } from '../ports.ts';
 
 /** Closes that the socket layer starts by itself, for what a peer sent. */
 const REFUSED_BELOW: ReadonlyMap<number, string> = new Map([

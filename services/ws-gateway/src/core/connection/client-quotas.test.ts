@@ -3,8 +3,8 @@ import type { GroupKey } from '@muster/bus/group-key';
 import { createMemoryBroker } from '@muster/bus/memory-broker';
 import type { GroupName } from '@muster/protocol/ids';
 import { expect, test } from 'vitest';
-import { DEFAULT_OPTIONS } from './namespaces.ts';
-import { engineUnderTest, settle } from './testing.ts';
+import { DEFAULT_OPTIONS } from '../namespaces.ts';
+import { engineUnderTest, settle } from '../testing.ts';
 
 const { retention } = DEFAULT_OPTIONS;
 const subscribe = (id: number, channel: string) => ({ id, subscribe: { channel } });

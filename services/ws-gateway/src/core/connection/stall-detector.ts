@@ -1,4 +1,4 @@
-import type { AnyConnection } from './connections.ts';
+import type { AnyConnection } from './any-connection.ts';
 
 /** Finds connections whose peer has stopped reading for good. */
 export interface StallWatch {

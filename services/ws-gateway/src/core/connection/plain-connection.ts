@@ -7,21 +7,21 @@ import type { ClientInfo } from '@muster/protocol/replies';
 import type { ClientQuota, ClientQuotas } from './client-quotas.ts';
 import { jsonCodec } from './codec.ts';
 import { isRaised, newerOf, RAISED } from './connection-state.ts';
-import type { AnyConnection, RefreshOrder } from './connections.ts';
-import { takesPayload } from './data-format.ts';
+import type { AnyConnection, RefreshOrder } from './any-connection.ts';
+import { takesPayload } from '../data-format.ts';
 import { PONG_LOOK_MS, PROBE_AGAIN_MS } from './deadlines.ts';
-import { countEnding } from './endings.ts';
+import { countEnding } from './disconnect-metrics.ts';
 import { PING_FRAME, textFrame } from './frame.ts';
 import type { GroupRates } from './group-rates.ts';
-import type { Hub } from './hub.ts';
-import type { GroupOptions } from './namespaces.ts';
-import { Outbox } from './outbox.ts';
-import type { ConnectionLimits, EngineMetrics, Identity, LimitScope, SessionHolder, Wire } from './ports.ts';
+import type { Hub } from '../hub.ts';
+import type { GroupOptions } from '../namespaces.ts';
+import { Outbox } from './send-buffer.ts';
+import type { ConnectionLimits, EngineMetrics, Identity, LimitScope, SessionHolder, Wire } from '../ports.ts';
 import { MAX_REFUSALS, TokenBucket } from './rate-limit.ts';
-import { isTooLarge } from './size-check.ts';
-import type { Member, Subscription } from './subscription.ts';
+import { isTooLarge } from '../size-check.ts';
+import type { Member, Subscription } from '../subscription.ts';
 import type { Ticks } from './ticks.ts';
-import type { Timed, Wheel } from './wheel.ts';
+import type { Timed, Wheel } from './timer-wheel.ts';
 
 /** What all plain connections of a gateway share. */
 export interface PlainContext {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { engineUnderTest } from './testing.ts';
+import { engineUnderTest } from '../testing.ts';
 
 const publish = (id: number, channel = 'room') => ({ id, publish: { channel, data: id } });
 

@@ -5,8 +5,8 @@ import { AppError } from '@muster/protocol/errors';
 import { mustYield } from './command-pacing.ts';
 import type { Connection } from './connection.ts';
 import type { Handlers } from './handlers.ts';
-import type { EngineMetrics } from './ports.ts';
-import { isTooLarge } from './size-check.ts';
+import type { EngineMetrics } from '../ports.ts';
+import { isTooLarge } from '../size-check.ts';
 
 /** From frames to handlers, in the order in which each client asked. */
 export interface Dispatcher {

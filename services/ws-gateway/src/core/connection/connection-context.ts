@@ -1,11 +1,11 @@
 import type { Clock } from '@muster/kit/clock';
 import type { Random } from '@muster/kit/random';
 import type { Connection } from './connection.ts';
-import type { SubscribeOrder } from './connections.ts';
-import type { ConnectionLimits, EngineMetrics } from './ports.ts';
-import type { Subscription } from './subscription.ts';
+import type { SubscribeOrder } from './any-connection.ts';
+import type { ConnectionLimits, EngineMetrics } from '../ports.ts';
+import type { Subscription } from '../subscription.ts';
 import type { Ticks } from './ticks.ts';
-import type { Wheel } from './wheel.ts';
+import type { Wheel } from './timer-wheel.ts';
 
 /** What all connections of a gateway share. */
 export interface ConnectionContext {

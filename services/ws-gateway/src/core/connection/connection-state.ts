@@ -1,8 +1,8 @@
 import type { ClientInfo } from '@muster/protocol/replies';
 import type { Codec } from './codec.ts';
-import type { Identity } from './ports.ts';
-import type { SubscribeBasis } from './subscribe-rights.ts';
-import type { Subscription } from './subscription.ts';
+import type { Identity } from '../ports.ts';
+import type { SubscribeBasis } from '../subscribe-rights.ts';
+import type { Subscription } from '../subscription.ts';
 
 /** Where a connection is in its life. */
 export type Phase =

@@ -1,9 +1,9 @@
 import type { Clock } from '@muster/kit/clock';
-import type { EngineMetrics, Identity } from './ports.ts';
+import type { EngineMetrics, Identity } from '../ports.ts';
 import { type Rate, TokenBucket } from './rate-limit.ts';
-import { ReadPacing, type ReadPacingDeps } from './read-pacing.ts';
+import { ReadPacing, type ReadPacingDeps } from '../read-pacing.ts';
 import type { Ticks } from './ticks.ts';
-import { userKeyOf } from './user-key.ts';
+import { userKeyOf } from '../user-key.ts';
 
 /** What one session, or one user of a token, may use on this gateway with all its connections. 0 for no limit. */
 export interface QuotaLimits {

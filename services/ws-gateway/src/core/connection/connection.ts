@@ -20,15 +20,15 @@ import {
   type Phase,
   RAISED,
 } from './connection-state.ts';
-import type { AnyConnection, RefreshOrder, SubscribeOrder } from './connections.ts';
+import type { AnyConnection, RefreshOrder, SubscribeOrder } from './any-connection.ts';
 import { Deadlines, EXPIRY_GRACE_MS } from './deadlines.ts';
-import { countEnding } from './endings.ts';
+import { countEnding } from './disconnect-metrics.ts';
 import { PING_FRAME } from './frame.ts';
-import { Outbox } from './outbox.ts';
-import type { Identity, SessionHolder, Wire } from './ports.ts';
+import { Outbox } from './send-buffer.ts';
+import type { Identity, SessionHolder, Wire } from '../ports.ts';
 import { MAX_REFUSALS, TokenBucket } from './rate-limit.ts';
-import type { Member } from './subscription.ts';
-import type { Timed } from './wheel.ts';
+import type { Member } from '../subscription.ts';
+import type { Timed } from './timer-wheel.ts';
 
 /** A deadline that is met so much too late was met after a pause of the process. */
 const PAUSED_MS = 1_000;

@@ -1,6 +1,6 @@
 import { MAX_MESSAGES_PER_FRAME } from '@muster/protocol/limits';
 import type { Codec, EncodedMessage } from './codec.ts';
-import type { Wire } from './ports.ts';
+import type { Wire } from '../ports.ts';
 import type { Ticks } from './ticks.ts';
 
 /** The connection of an outbox. */
