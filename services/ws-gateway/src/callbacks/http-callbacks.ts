@@ -12,7 +12,7 @@ import {
   type CallbackKind,
   type Caller,
 } from '../core/callbacks.ts';
-import { MAX_INFO_BYTES } from '../core/size-check.ts';
+import { MAX_INFO_BYTES } from '../core/group/size-check.ts';
 import { readTerms } from '../auth/claims.ts';
 import { type RawResult, readAnswer, readData } from './answers.ts';
 

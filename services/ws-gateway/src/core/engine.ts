@@ -25,7 +25,7 @@ import { createRpc } from './handlers/rpc.ts';
 import { createSubRefresh } from './handlers/sub-refresh.ts';
 import { createSubscribe } from './handlers/subscribe.ts';
 import { createUnsubscribe } from './handlers/unsubscribe.ts';
-import { createHub, type Hub, type HubDeps, whoJoins } from './hub.ts';
+import { createHub, type Hub, type HubDeps, whoJoins } from './group/hub.ts';
 import type { Namespaces } from './namespaces.ts';
 import { isAllowed } from './permissions.ts';
 import { PlainConnection, type PlainContext, type PlainPlace } from './connection/plain-connection.ts';

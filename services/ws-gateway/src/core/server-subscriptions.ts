@@ -5,14 +5,14 @@ import { type GroupName, parseGroupName } from '@muster/protocol/ids';
 import type { ClientInfo, SubscribeResult } from '@muster/protocol/replies';
 import type { ClientQuota } from './connection/client-quotas.ts';
 import type { Connection } from './connection/connection.ts';
-import { type Hub, whoJoins } from './hub.ts';
+import { type Hub, whoJoins } from './group/hub.ts';
 import type { GroupOptions, Namespaces } from './namespaces.ts';
 import { isAllowed } from './permissions.ts';
 import type { EngineMetrics, Identity, ServerSubscription } from './ports.ts';
-import type { AnswerBudget, Start } from './recovery.ts';
-import { countRecovery, subscribeResult } from './subscribe-result.ts';
+import type { AnswerBudget, Start } from './group/recovery.ts';
+import { countRecovery, subscribeResult } from './group/subscribe-result.ts';
 import type { SubscribeBasis } from './subscribe-rights.ts';
-import type { Subscription } from './subscription.ts';
+import type { Subscription } from './group/subscription.ts';
 import { userInName } from './user-in-name.ts';
 
 export interface ServerSubscriptionsDeps {

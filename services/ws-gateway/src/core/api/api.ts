@@ -6,7 +6,7 @@ import { encodeReply } from '@muster/protocol/json-codec';
 import type { AppCallbacks } from '../callbacks.ts';
 import { readHistory } from '../handlers/history.ts';
 import { presenceStats } from '../handlers/presence.ts';
-import type { Hub } from '../hub.ts';
+import type { Hub } from '../group/hub.ts';
 import type { Namespaces } from '../namespaces.ts';
 import type { ConnectionLimits, EngineMetrics } from '../ports.ts';
 import { type AnswerBudget, createAnswerBudget } from './answer-budget.ts';

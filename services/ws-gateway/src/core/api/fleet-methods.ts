@@ -4,7 +4,7 @@ import { AppError } from '@muster/protocol/errors';
 import type { SubscribeOrder } from '../connection/any-connection.ts';
 import { MAX_GLOB_LENGTH, matchesGlob } from '../glob.ts';
 import type { SubscriptionOverride } from '../ports.ts';
-import { MAX_INFO_BYTES } from '../size-check.ts';
+import { MAX_INFO_BYTES } from '../group/size-check.ts';
 import type { ApiDeps, ApiMethod } from './api.ts';
 import { type ConnectionView, FORCE_DISCONNECT, type GroupSize, type Order, type Target } from './orders.ts';
 import { badRequest, EVERY_TENANT, type Params, requireOptions } from './params.ts';

@@ -4,7 +4,7 @@ import type { Payload } from '@muster/protocol/commands';
 import { DEFAULT_TENANT, type GroupName } from '@muster/protocol/ids';
 import type { AnyConnection, RefreshOrder, SubscribeOrder } from '../connection/any-connection.ts';
 import { matchesGlob } from '../glob.ts';
-import type { Hub } from '../hub.ts';
+import type { Hub } from '../group/hub.ts';
 import { userKeyOf } from '../user-key.ts';
 import { EVERY_TENANT } from './params.ts';
 import { visitInSlices } from './turns.ts';

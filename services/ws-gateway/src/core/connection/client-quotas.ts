@@ -1,7 +1,7 @@
 import type { Clock } from '@muster/kit/clock';
 import type { EngineMetrics, Identity } from '../ports.ts';
 import { type Rate, TokenBucket } from './rate-limit.ts';
-import { ReadPacing, type ReadPacingDeps } from '../read-pacing.ts';
+import { ReadPacing, type ReadPacingDeps } from '../group/read-pacing.ts';
 import type { Ticks } from './ticks.ts';
 import { userKeyOf } from '../user-key.ts';
 

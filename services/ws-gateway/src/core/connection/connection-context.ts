@@ -3,7 +3,7 @@ import type { Random } from '@muster/kit/random';
 import type { Connection } from './connection.ts';
 import type { SubscribeOrder } from './any-connection.ts';
 import type { ConnectionLimits, EngineMetrics } from '../ports.ts';
-import type { Subscription } from '../subscription.ts';
+import type { Subscription } from '../group/subscription.ts';
 import type { Ticks } from './ticks.ts';
 import type { Wheel } from './timer-wheel.ts';
 

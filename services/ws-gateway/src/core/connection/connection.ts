@@ -27,7 +27,7 @@ import { PING_FRAME } from './frame.ts';
 import { Outbox } from './send-buffer.ts';
 import type { Identity, SessionHolder, Wire } from '../ports.ts';
 import { MAX_REFUSALS, TokenBucket } from './rate-limit.ts';
-import type { Member } from '../subscription.ts';
+import type { Member } from '../group/subscription.ts';
 import type { Timed } from './timer-wheel.ts';
 
 /** A deadline that is met so much too late was met after a pause of the process. */

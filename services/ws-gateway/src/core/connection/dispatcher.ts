@@ -6,7 +6,7 @@ import { mustYield } from './command-pacing.ts';
 import type { Connection } from './connection.ts';
 import type { Handlers } from './handlers.ts';
 import type { EngineMetrics } from '../ports.ts';
-import { isTooLarge } from '../size-check.ts';
+import { isTooLarge } from '../group/size-check.ts';
 
 /** From frames to handlers, in the order in which each client asked. */
 export interface Dispatcher {

@@ -13,13 +13,13 @@ import { PONG_LOOK_MS, PROBE_AGAIN_MS } from './deadlines.ts';
 import { countEnding } from './disconnect-metrics.ts';
 import { PING_FRAME, textFrame } from './frame.ts';
 import type { GroupRates } from './group-rates.ts';
-import type { Hub } from '../hub.ts';
+import type { Hub } from '../group/hub.ts';
 import type { GroupOptions } from '../namespaces.ts';
 import { Outbox } from './send-buffer.ts';
 import type { ConnectionLimits, EngineMetrics, Identity, LimitScope, SessionHolder, Wire } from '../ports.ts';
 import { MAX_REFUSALS, TokenBucket } from './rate-limit.ts';
-import { isTooLarge } from '../size-check.ts';
-import type { Member, Subscription } from '../subscription.ts';
+import { isTooLarge } from '../group/size-check.ts';
+import type { Member, Subscription } from '../group/subscription.ts';
 import type { Ticks } from './ticks.ts';
 import type { Timed, Wheel } from './timer-wheel.ts';
 

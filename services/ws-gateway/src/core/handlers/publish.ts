@@ -9,7 +9,7 @@ import { publishForClient } from '../client-publish.ts';
 import type { Connection } from '../connection/connection.ts';
 import { takesPayload } from '../data-format.ts';
 import type { GroupRates } from '../connection/group-rates.ts';
-import type { Hub } from '../hub.ts';
+import type { Hub } from '../group/hub.ts';
 import type { GroupOptions, Namespaces } from '../namespaces.ts';
 import { isAllowed, mayReach, type Wish } from '../permissions.ts';
 import type { EngineMetrics, Identity } from '../ports.ts';

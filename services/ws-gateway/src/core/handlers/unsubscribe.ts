@@ -1,6 +1,6 @@
 import type { UnsubscribeCommand } from '@muster/protocol/commands';
 import type { Connection } from '../connection/connection.ts';
-import type { Hub } from '../hub.ts';
+import type { Hub } from '../group/hub.ts';
 
 /** `unsubscribe`: afterwards nothing of the group is written. Not being subscribed is a success too. */
 export const createUnsubscribe =

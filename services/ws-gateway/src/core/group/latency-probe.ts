@@ -1,5 +1,5 @@
 import type { Clock } from '@muster/kit/clock';
-import type { EngineMetrics } from './ports.ts';
+import type { EngineMetrics } from '../ports.ts';
 
 /** Measures how long some publications are on their way, from the gateway that took them to each that delivers them. */
 export interface LatencyProbe {

@@ -1,6 +1,6 @@
 import type { BusMessage } from '@muster/bus/envelope';
 import { expect, test } from 'vitest';
-import { Ring } from './ring.ts';
+import { Ring } from './recent-publications.ts';
 
 const message = (offset: number, bytes = 10, epoch = 'e'): BusMessage => ({
   ...{ kind: 'publication', body: Buffer.alloc(bytes, offset), dataAt: 0, dataLength: 0, notes: [] },

@@ -3,8 +3,8 @@ import type { BusMessage } from '@muster/bus/envelope';
 import type { GroupPosition } from '@muster/bus/position';
 import type { StreamPage } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';
-import type { Follower } from './follower.ts';
-import type { EngineMetrics } from './ports.ts';
+import type { Follower } from './stream-follower.ts';
+import type { EngineMetrics } from '../ports.ts';
 import type { Subscription } from './subscription.ts';
 
 /** Members that do not read fast enough, and are brought up to date with what is kept as they read on. */

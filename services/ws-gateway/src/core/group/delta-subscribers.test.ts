@@ -1,9 +1,9 @@
 import type { GroupName } from '@muster/protocol/ids';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { protobufCodec } from './connection/codec.ts';
-import { DELTA_NOTE } from './delta-audience.ts';
-import { engineUnderTest, FakeWire, settle } from './testing.ts';
+import { protobufCodec } from '../connection/codec.ts';
+import { DELTA_NOTE } from './delta-subscribers.ts';
+import { engineUnderTest, FakeWire, settle } from '../testing.ts';
 
 const ROOM = 'room' as GroupName;
 const retention = { size: 50, ttlMs: 60_000, metaTtlMs: 120_000 };

@@ -2,11 +2,11 @@ import type { GroupPosition } from '@muster/bus/position';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
 import type { TagsFilter } from '@muster/protocol/tags-filter';
-import type { ClientQuota } from './connection/client-quotas.ts';
+import type { ClientQuota } from '../connection/client-quotas.ts';
 import type { Group } from './group.ts';
 import { type Encoding, type Form, formOf } from './group-frames.ts';
-import type { Outbox } from './connection/send-buffer.ts';
-import type { Identity } from './ports.ts';
+import type { Outbox } from '../connection/send-buffer.ts';
+import type { Identity } from '../ports.ts';
 
 /** Who is in a group. */
 export interface Member {

@@ -2,7 +2,7 @@ import { draftPublication } from '@muster/bus/publication-encoding';
 import type { GroupKey } from '@muster/bus/group-key';
 import { createMemoryBroker } from '@muster/bus/memory-broker';
 import { expect, test } from 'vitest';
-import { Follower } from './follower.ts';
+import { Follower } from './stream-follower.ts';
 
 const ROOM = 'room' as GroupKey;
 const RETENTION = { size: 50, ttlMs: 60_000, metaTtlMs: 120_000 };

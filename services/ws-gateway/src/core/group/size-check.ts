@@ -4,7 +4,7 @@ import type { Logger } from '@muster/kit/logger';
 import type { Payload } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
 import type { GroupName } from '@muster/protocol/ids';
-import type { EngineMetrics } from './ports.ts';
+import type { EngineMetrics } from '../ports.ts';
 
 export interface SizeCheckDeps {
   readonly clock: Pick<Clock, 'monotonic'>;

@@ -1,5 +1,5 @@
 import type { Clock } from '@muster/kit/clock';
-import type { Ticks } from './connection/ticks.ts';
+import type { Ticks } from '../connection/ticks.ts';
 
 /** Bytes of texts that were read. */
 export const bytesOfTexts = (texts: readonly string[]): number =>

@@ -7,7 +7,7 @@ import type { Retention, StreamPage, Streams } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';
 import { MAX_RECOVERED_PUBLICATIONS } from '@muster/protocol/limits';
 import { MessageQueue } from './message-queue.ts';
-import { Ring, type RingBudget } from './ring.ts';
+import { Ring, type RingBudget } from './recent-publications.ts';
 
 /** What became of a difference between what was heard and what is kept. */
 export type GapOutcome = 'repaired' | 'lost';

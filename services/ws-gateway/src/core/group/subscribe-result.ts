@@ -1,6 +1,6 @@
 import { deltaChain } from '@muster/protocol/delta';
 import type { SubscribeResult } from '@muster/protocol/replies';
-import type { EngineMetrics } from './ports.ts';
+import type { EngineMetrics } from '../ports.ts';
 import type { Start } from './recovery.ts';
 import type { Service } from './subscription.ts';
 import { wantedOf } from './tags.ts';

@@ -3,7 +3,7 @@ import type { BusMessage } from '@muster/bus/envelope';
 import { type GroupKey, groupNameOf } from '@muster/bus/group-key';
 import type { Retention } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';
-import { Follower, type GapOutcome } from './follower.ts';
+import { Follower, type GapOutcome } from './stream-follower.ts';
 import { Group } from './group.ts';
 import type { Subscription } from './subscription.ts';
 

@@ -1,9 +1,9 @@
 import type { BusMessage } from '@muster/bus/envelope';
 import { type GroupKey, groupNameOf } from '@muster/bus/group-key';
 import type { GroupName } from '@muster/protocol/ids';
-import { DeltaAudience } from './delta-audience.ts';
-import type { Follower } from './follower.ts';
-import type { Gather } from './gather.ts';
+import { DeltaAudience } from './delta-subscribers.ts';
+import type { Follower } from './stream-follower.ts';
+import type { Gather } from './batching.ts';
 import { FORMS, type Form, groupFrames } from './group-frames.ts';
 import type { Member, Subscription } from './subscription.ts';
 import { tagsOf } from './tags.ts';

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { jsonCodec, protobufCodec } from './connection/codec.ts';
-import { TICK_MS } from './engine.ts';
-import { engineUnderTest, FakeWire, settle } from './testing.ts';
+import { jsonCodec, protobufCodec } from '../connection/codec.ts';
+import { TICK_MS } from '../engine.ts';
+import { engineUnderTest, FakeWire, settle } from '../testing.ts';
 
 const MAX_OUTBOX = 65_536;
 const LIMITS = { maxOutboxBytes: MAX_OUTBOX, maxPublicationBytes: MAX_OUTBOX / 2 };

@@ -3,8 +3,8 @@ import type { GroupKey } from '@muster/bus/group-key';
 import { createMemoryBroker } from '@muster/bus/memory-broker';
 
 import { expect, test } from 'vitest';
-import { Follower } from './follower.ts';
-import { settle } from './testing.ts';
+import { Follower } from './stream-follower.ts';
+import { settle } from '../testing.ts';
 
 const ROOM = 'room' as GroupKey;
 const RETENTION = { size: 1_000, ttlMs: 60_000, metaTtlMs: 120_000 };

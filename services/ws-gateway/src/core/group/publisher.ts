@@ -5,7 +5,7 @@ import type { Appended, AppendOptions, Retention } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Publication } from '@muster/protocol/replies';
-import type { EngineMetrics } from './ports.ts';
+import type { EngineMetrics } from '../ports.ts';
 import { createSizeCheck } from './size-check.ts';
 
 /** What to publish, and how. */

@@ -1,6 +1,6 @@
 import type { Bus } from '@muster/bus/bus';
 import { after, type Clock } from '@muster/kit/clock';
-import type { Follower } from './follower.ts';
+import type { Follower } from './stream-follower.ts';
 import type { Group } from './group.ts';
 
 /** Finds groups that missed something without hearing a later publication. */

@@ -1,7 +1,7 @@
 import type { BusMessage } from '@muster/bus/envelope';
 import { compactPushHead, pushHead } from '@muster/protocol/json-codec';
 import { convertPush } from '@muster/protocol/protobuf-codec';
-import { binaryFrame, textFrame } from './connection/frame.ts';
+import { binaryFrame, textFrame } from '../connection/frame.ts';
 
 /** How a subscriber wants its publications: as protocol messages in either form, or as the bare payload. */
 export type Encoding = 'json' | 'protobuf' | 'plain';

@@ -5,7 +5,7 @@ import type { StreamPage } from '@muster/bus/streams';
 import type { StreamPosition } from '@muster/protocol/commands';
 import { MAX_RECOVERED_PUBLICATIONS } from '@muster/protocol/limits';
 import type { PublicationText } from '@muster/protocol/replies';
-import type { Follower } from './follower.ts';
+import type { Follower } from './stream-follower.ts';
 import { bytesOfTexts } from './read-pacing.ts';
 
 /** What a new member starts from. */
