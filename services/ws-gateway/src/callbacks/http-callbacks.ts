@@ -14,7 +14,7 @@ import {
 } from '../core/callbacks.ts';
 import { MAX_INFO_BYTES } from '../core/group/size-check.ts';
 import { readTerms } from '../auth/claims.ts';
-import { type RawResult, readAnswer, readData } from './answers.ts';
+import { type RawResult, readAnswer, readData } from './callback-answers.ts';
 
 /** How a question ended; the label of a counter. */
 export type CallbackOutcome =

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { type AppCallbacks, type CallbackAnswer, noCallbacks } from './callbacks.ts';
-import { engineUnderTest, settle } from './testing.ts';
+import { engineUnderTest, settle } from './engine-fixture.ts';
 
 const DENIED = { is: 'error', code: 403, message: 'not you', temporary: false } as const;
 const BUSY = { is: 'error', code: 1_999, message: 'busy', temporary: true } as const;

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { takesPayload } from './data-format.ts';
-import { engineUnderTest, settle } from './testing.ts';
+import { engineUnderTest, settle } from './engine-fixture.ts';
 
 test('[NS5] a group takes the payloads of its format and refuses others, from whomever', async () => {
   const { connected, plain, engine } = engineUnderTest({ groups: { publicationDataFormat: 'json_object' } });

@@ -7,7 +7,7 @@ import type { Random } from '@muster/kit/random';
 import { CloseCode } from '@muster/protocol/codes';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import { createServerApi, type ServerApi } from './api/api.ts';
-import { createOrders, type Order } from './api/orders.ts';
+import { createOrders, type Order } from './api/control-commands.ts';
 import type { AppCallbacks } from './callbacks.ts';
 import { type ClientQuotas, createClientQuotas } from './connection/client-quotas.ts';
 import { Connection } from './connection/connection.ts';
@@ -38,7 +38,7 @@ import type {
   SessionHolder,
   Wire,
 } from './ports.ts';
-import { createRightsReview, type RightsReview, type RightsReviewDeps } from './rights-review.ts';
+import { createRightsReview, type RightsReview, type RightsReviewDeps } from './permission-review.ts';
 import { BY_SERVER, createServerSubscriptions } from './server-subscriptions.ts';
 import { createStallWatch } from './connection/stall-detector.ts';
 import { createTicks, type Ticks } from './connection/ticks.ts';

@@ -2,7 +2,7 @@ import type { GroupKey } from '@muster/bus/group-key';
 import { createMemoryBroker } from '@muster/bus/memory-broker';
 import type { GroupName } from '@muster/protocol/ids';
 import { describe, expect, test } from 'vitest';
-import { engineUnderTest, settle } from './testing.ts';
+import { engineUnderTest, settle } from './engine-fixture.ts';
 
 const retention = { size: 50, ttlMs: 60_000, metaTtlMs: 120_000 };
 const KEPT = { groups: { retention } };

@@ -11,7 +11,7 @@ import { isAllowed } from './permissions.ts';
 import type { EngineMetrics, Identity, ServerSubscription } from './ports.ts';
 import type { AnswerBudget, Start } from './group/recovery.ts';
 import { countRecovery, subscribeResult } from './group/subscribe-result.ts';
-import type { SubscribeBasis } from './subscribe-rights.ts';
+import type { SubscribeBasis } from './handlers/subscribe-permissions.ts';
 import type { Subscription } from './group/subscription.ts';
 import { userInName } from './user-in-name.ts';
 

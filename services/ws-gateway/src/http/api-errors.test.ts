@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
-import { errorJson } from '../core/api/faults.ts';
-import { engineUnderTest } from '../core/testing.ts';
+import { errorJson } from '../core/api/api-fault.ts';
+import { engineUnderTest } from '../core/engine-fixture.ts';
 import { API_BODIES } from './api-schemas.ts';
 
 const GOOD: Readonly<Record<keyof typeof API_BODIES, Readonly<Record<string, unknown>>>> = {

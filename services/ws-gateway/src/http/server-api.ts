@@ -5,7 +5,7 @@ import { REPLY_ERRORS, type ReplyError } from '@muster/protocol/codes';
 import { AppError } from '@muster/protocol/errors';
 import express, { type Express, type Request, type Response } from 'express';
 import type { ApiObserver, ApiOutcome, ServerApi } from '../core/api/api.ts';
-import { type ApiFault, errorJson } from '../core/api/faults.ts';
+import { type ApiFault, errorJson } from '../core/api/api-fault.ts';
 import type { Refusals } from '../auth/rejected-credentials.ts';
 import { apiOperations } from './api-document.ts';
 import { createLegacyApi } from './legacy-api.ts';

@@ -11,9 +11,9 @@ import type { Namespaces } from '../namespaces.ts';
 import type { ConnectionLimits, EngineMetrics } from '../ports.ts';
 import { type AnswerBudget, createAnswerBudget } from './answer-budget.ts';
 import { batch } from './batch.ts';
-import { type ApiFault, faultOf } from './faults.ts';
+import { type ApiFault, faultOf } from './api-fault.ts';
 import { fleetMethods } from './fleet-methods.ts';
-import type { Order } from './orders.ts';
+import type { Order } from './control-commands.ts';
 import { ApiError, EVERY_TENANT, notAvailable, Params, requireOptions } from './params.ts';
 import { publishingMethods } from './publishing.ts';
 

@@ -6,7 +6,7 @@ import { MAX_GLOB_LENGTH, matchesGlob } from '../glob.ts';
 import type { SubscriptionOverride } from '../ports.ts';
 import { MAX_INFO_BYTES } from '../group/size-check.ts';
 import type { ApiDeps, ApiMethod } from './api.ts';
-import { type ConnectionView, FORCE_DISCONNECT, type GroupSize, type Order, type Target } from './orders.ts';
+import { type ConnectionView, FORCE_DISCONNECT, type GroupSize, type Order, type Target } from './control-commands.ts';
 import { badRequest, EVERY_TENANT, type Params, requireOptions } from './params.ts';
 import { visitInSlices } from './turns.ts';
 

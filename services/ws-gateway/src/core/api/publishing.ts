@@ -8,7 +8,7 @@ import { takesPayload } from '../data-format.ts';
 import { DELTA_NOTE } from '../group/delta-subscribers.ts';
 import type { PublishRequest } from '../group/publisher.ts';
 import type { ApiDeps, ApiMethod } from './api.ts';
-import { type ApiFault, errorJson, faultOf } from './faults.ts';
+import { type ApiFault, errorJson, faultOf } from './api-fault.ts';
 import { badRequest, Params, requireOptions } from './params.ts';
 import { createTurns } from './turns.ts';
 

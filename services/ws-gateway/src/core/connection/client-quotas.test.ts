@@ -4,7 +4,7 @@ import { createMemoryBroker } from '@muster/bus/memory-broker';
 import type { GroupName } from '@muster/protocol/ids';
 import { expect, test } from 'vitest';
 import { DEFAULT_OPTIONS } from '../namespaces.ts';
-import { engineUnderTest, settle } from '../testing.ts';
+import { engineUnderTest, settle } from '../engine-fixture.ts';
 
 const { retention } = DEFAULT_OPTIONS;
 const subscribe = (id: number, channel: string) => ({ id, subscribe: { channel } });

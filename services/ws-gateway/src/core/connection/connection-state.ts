@@ -1,7 +1,7 @@
 import type { ClientInfo } from '@muster/protocol/replies';
 import type { Codec } from './codec.ts';
 import type { Identity } from '../ports.ts';
-import type { SubscribeBasis } from '../subscribe-rights.ts';
+import type { SubscribeBasis } from '../handlers/subscribe-permissions.ts';
 import type { Subscription } from '../group/subscription.ts';
 
 /** Where a connection is in its life. */

@@ -1,7 +1,7 @@
 import { createMemoryBroker } from '@muster/bus/memory-broker';
 import { until } from '@muster/testkit/wait';
 import { describe, expect, test } from 'vitest';
-import { engineUnderTest, settle } from '../testing.ts';
+import { engineUnderTest, settle } from '../engine-fixture.ts';
 
 const connect = (token: string, id = 1) => ({ id, connect: { token } });
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { engineUnderTest } from '../testing.ts';
+import { engineUnderTest } from '../engine-fixture.ts';
 
 const rate = { perSecond: 10, burst: 20 };
 const publish = (id: number) => ({ id, publish: { channel: 'room', data: id } });

@@ -2,7 +2,7 @@ import { expect, test, vi } from 'vitest';
 import { jsonCodec } from './codec.ts';
 import { textFrame } from './frame.ts';
 import { Outbox } from './send-buffer.ts';
-import { FakeWire, settle } from '../testing.ts';
+import { FakeWire, settle } from '../engine-fixture.ts';
 import { createTicks } from './ticks.ts';
 
 const frameOf = (value: number): Buffer => textFrame(Buffer.from(String(value)));

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { engineUnderTest } from '../testing.ts';
+import { engineUnderTest } from '../engine-fixture.ts';
 
 const publish = (data: string) => ['publish', { channel: 'room', data }] as const;
 

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { protobufCodec } from '../connection/codec.ts';
 import { DELTA_NOTE } from './delta-subscribers.ts';
-import { engineUnderTest, FakeWire, settle } from '../testing.ts';
+import { engineUnderTest, FakeWire, settle } from '../engine-fixture.ts';
 
 const ROOM = 'room' as GroupName;
 const retention = { size: 50, ttlMs: 60_000, metaTtlMs: 120_000 };

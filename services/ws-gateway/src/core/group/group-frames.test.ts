@@ -1,7 +1,7 @@
 import { Fields, MessageWriter, splitMessages } from '@muster/protocol/protobuf-wire';
 import { expect, test } from 'vitest';
 import { protobufCodec } from '../connection/codec.ts';
-import { engineUnderTest, FakeWire, settle } from '../testing.ts';
+import { engineUnderTest, FakeWire, settle } from '../engine-fixture.ts';
 
 interface Message {
   readonly subscribe?: { readonly id?: number };

@@ -1,6 +1,6 @@
 import { createMemoryBroker } from '@muster/bus/memory-broker';
 import { describe, expect, test } from 'vitest';
-import { engineUnderTest, settle } from '../testing.ts';
+import { engineUnderTest, settle } from '../engine-fixture.ts';
 
 const subscribe = (channel: string, id = 2) => ({ id, subscribe: { channel } });
 const publish = (channel: string, data: unknown, id = 3) => ({ id, publish: { channel, data } });

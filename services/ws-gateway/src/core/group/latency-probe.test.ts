@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { engineUnderTest, settle } from '../testing.ts';
+import { engineUnderTest, settle } from '../engine-fixture.ts';
 
 test('[ME1] the way of one publication in sixteen is timed, once per gateway and not per member', async () => {
   const { connected, engine, metrics } = engineUnderTest();

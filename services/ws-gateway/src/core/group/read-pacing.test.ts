@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { engineUnderTest } from '../testing.ts';
+import { engineUnderTest } from '../engine-fixture.ts';
 
 const retention = { size: 300, ttlMs: 300_000, metaTtlMs: 3_000_000 };
 const RATE = 100_000;

@@ -4,7 +4,7 @@ import { AppError } from '@muster/protocol/errors';
 import { until } from '@muster/testkit/wait';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { engineUnderTest, settle } from '../testing.ts';
+import { engineUnderTest, settle } from '../engine-fixture.ts';
 
 const ROOM = 'room' as GroupKey;
 const retention = { size: 50, ttlMs: 60_000, metaTtlMs: 120_000 };

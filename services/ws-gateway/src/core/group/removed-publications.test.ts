@@ -1,7 +1,7 @@
 import { createMemoryBroker } from '@muster/bus/memory-broker';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { engineUnderTest } from '../testing.ts';
+import { engineUnderTest } from '../engine-fixture.ts';
 
 const TTL_MS = 60_000;
 const retention = { size: 20, ttlMs: TTL_MS, metaTtlMs: 120_000 };

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { jsonCodec, protobufCodec } from '../connection/codec.ts';
 import { TICK_MS } from '../engine.ts';
-import { engineUnderTest, FakeWire, settle } from '../testing.ts';
+import { engineUnderTest, FakeWire, settle } from '../engine-fixture.ts';
 
 const MAX_OUTBOX = 65_536;
 const LIMITS = { maxOutboxBytes: MAX_OUTBOX, maxPublicationBytes: MAX_OUTBOX / 2 };

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { TICK_MS } from '../engine.ts';
-import { engineUnderTest, type FakeWire, settle } from '../testing.ts';
+import { engineUnderTest, type FakeWire, settle } from '../engine-fixture.ts';
 
 const retention = { size: 1_000, ttlMs: 60_000, metaTtlMs: 120_000 };
 const LAG = { retention, slowPolicy: 'lag' } as const;

@@ -4,7 +4,7 @@ import { createMemoryBroker } from '@muster/bus/memory-broker';
 
 import { expect, test } from 'vitest';
 import { Follower } from './stream-follower.ts';
-import { settle } from '../testing.ts';
+import { settle } from '../engine-fixture.ts';
 
 const ROOM = 'room' as GroupKey;
 const RETENTION = { size: 1_000, ttlMs: 60_000, metaTtlMs: 120_000 };

@@ -1,6 +1,6 @@
 import { ReplyError } from '@muster/protocol/codes';
 import type { RpcCommand } from '@muster/protocol/commands';
-import { answerAsTold } from '../app-answers.ts';
+import { answerAsTold } from '../app-errors.ts';
 import type { AppCallbacks } from '../callbacks.ts';
 import type { Connection } from '../connection/connection.ts';
 

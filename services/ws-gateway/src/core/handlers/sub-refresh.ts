@@ -4,7 +4,7 @@ import type { SubRefreshCommand } from '@muster/protocol/commands';
 import type { GroupName } from '@muster/protocol/ids';
 import type { Connection } from '../connection/connection.ts';
 import type { Permit, PermitReader } from '../ports.ts';
-import { isPermitFor } from '../subscribe-rights.ts';
+import { isPermitFor } from './subscribe-permissions.ts';
 import { ttlOf } from './connect.ts';
 
 export interface SubRefreshDeps {

@@ -6,7 +6,7 @@ import { type GroupName, groupNameFault, parseGroupName } from '@muster/protocol
 import { MAX_GROUP_NAME_LENGTH } from '@muster/protocol/limits';
 import type { ClientInfo } from '@muster/protocol/replies';
 import { parseTagsFilter, type TagsFilter } from '@muster/protocol/tags-filter';
-import { answerAsTold } from '../app-answers.ts';
+import { answerAsTold } from '../app-errors.ts';
 import type { Connection } from '../connection/connection.ts';
 import type { Membership } from '../connection/connection-state.ts';
 import { type Hub, whoJoins } from '../group/hub.ts';
@@ -14,14 +14,14 @@ import type { GroupOptions, Namespaces } from '../namespaces.ts';
 import { isAllowed } from '../permissions.ts';
 import type { EngineMetrics, Identity, ServerSubscription } from '../ports.ts';
 import { Refusal } from '../connection/refusal.ts';
-import type { RightsReview } from '../rights-review.ts';
+import type { RightsReview } from '../permission-review.ts';
 import { countRecovery, subscribeResult } from '../group/subscribe-result.ts';
 import {
   createSubscribeRights,
   type SubscribeBasis,
   type SubscribeRight,
   type SubscribeRightsDeps,
-} from '../subscribe-rights.ts';
+} from './subscribe-permissions.ts';
 import type { Service } from '../group/subscription.ts';
 import { ttlOf } from './connect.ts';
 import { NEW_GROUPS, NO_NAMESPACE, onlyType0 } from './reasons.ts';

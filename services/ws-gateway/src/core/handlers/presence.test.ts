@@ -1,7 +1,7 @@
 import { createMemoryBroker } from '@muster/bus/memory-broker';
 import { createMemoryPresence } from '@muster/bus/memory-presence';
 import { expect, test } from 'vitest';
-import { engineUnderTest, settle } from './testing.ts';
+import { engineUnderTest, settle } from '../engine-fixture.ts';
 
 const subscribe = (more: object = {}) => ({ id: 2, subscribe: { channel: 'room', ...more } });
 const ask = (method = 'presence') => ({ id: 9, [method]: { channel: 'room' } });

@@ -3,10 +3,10 @@ import { CloseCode, ReplyError } from '@muster/protocol/codes';
 import type { SubscribeCommand } from '@muster/protocol/commands';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import { isGranted } from '@muster/session/grants';
-import type { AppCallbacks, CallbackAnswer, Caller } from './callbacks.ts';
-import type { GroupOptions } from './namespaces.ts';
-import { isAllowed, isForUser } from './permissions.ts';
-import type { Identity, Permit, PermitReader, ServerSubscription } from './ports.ts';
+import type { AppCallbacks, CallbackAnswer, Caller } from '../callbacks.ts';
+import type { GroupOptions } from '../namespaces.ts';
+import { isAllowed, isForUser } from '../permissions.ts';
+import type { Identity, Permit, PermitReader, ServerSubscription } from '../ports.ts';
 
 export interface SubscribeRightsDeps {
   readonly clock: Clock;

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { engineUnderTest } from './testing.ts';
+import { engineUnderTest } from '../engine-fixture.ts';
 
 const retention = { size: 5, ttlMs: 60_000, metaTtlMs: 60_000 };
 

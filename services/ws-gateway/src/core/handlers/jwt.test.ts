@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import type { Permit, PermitReader } from './ports.ts';
-import { engineUnderTest } from './testing.ts';
+import type { Permit, PermitReader } from '../ports.ts';
+import { engineUnderTest } from '../engine-fixture.ts';
 
 const closedWith = (code: number) => expect.objectContaining({ code });
 const start = 1_000_000;

@@ -5,7 +5,7 @@ import type { AnyConnection } from './connection/any-connection.ts';
 import type { GroupOptions, Namespaces } from './namespaces.ts';
 import { isAllowed } from './permissions.ts';
 import type { Identity } from './ports.ts';
-import type { SubscribeBasis } from './subscribe-rights.ts';
+import type { SubscribeBasis } from './handlers/subscribe-permissions.ts';
 
 export interface RightsReviewDeps {
   readonly namespaces: Namespaces;
