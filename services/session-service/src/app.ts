@@ -15,7 +15,7 @@ import { type RunningApp, VERSION } from '@muster/kit/run';
 import type { World } from '@muster/kit/runtime';
 import type { SessionServiceConfig } from './config.ts';
 import { createKeyRing } from './core/key-ring.ts';
-import type { Waiting } from './core/relay.ts';
+import type { Waiting } from './core/outbox-relay.ts';
 import { openSchemaGate, type SchemaGate } from './core/schema-gate.ts';
 import { internalRoutes } from './http/internal-routes.ts';
 import { createServer } from './http/server.ts';
@@ -23,7 +23,7 @@ import { reportKeyAges } from './metrics.ts';
 import { createKeySightings } from './store/key-sightings.ts';
 import { migrate } from './store/migrate.ts';
 import { translateErrors } from './store/translated.ts';
-import { type Engine, wire } from './wiring.ts';
+import { type Engine, wire } from './composition.ts';
 
 const SERVICE = 'session-service';
 

@@ -11,7 +11,7 @@ import { createAddresses } from './core/addresses.ts';
 import { guardSnapshots } from './core/guarded-snapshots.ts';
 import type { KeyRing } from './core/key-ring.ts';
 import { createLatestUses } from './core/latest-use.ts';
-import { createToucher } from './core/toucher.ts';
+import { createToucher } from './core/activity-flusher.ts';
 import { createSessionMetrics } from './metrics.ts';
 import { createAddressStore } from './store/address-store.ts';
 import { createAdminStore } from './store/admin-store.ts';

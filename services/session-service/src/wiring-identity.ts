@@ -1,7 +1,7 @@
 import { fetchJson } from '@muster/kit/fetch-json';
 import { createIssuerKeys } from '@muster/kit/jwks';
 import type { Base } from './base.ts';
-import type { Admin } from './core/admin.ts';
+import type { Admin } from './core/session-admin.ts';
 import { createBackchannelLogout } from './core/backchannel-logout.ts';
 import type { Sessions } from './core/sessions.ts';
 import { createTokenExchange } from './core/token-exchange.ts';

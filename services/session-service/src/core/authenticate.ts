@@ -5,7 +5,7 @@ import { checkSession, isIdle, matchSecret } from '@muster/session/session-check
 import type { RefusalMemory } from '@muster/session/rejected-tokens';
 import type { Snapshot, SnapshotRead } from '@muster/session/session-snapshot';
 import { hashSecret, type SessionId, type TokenSigner } from '@muster/session/token';
-import type { Loader } from './loader.ts';
+import type { Loader } from './snapshot-loader.ts';
 import type { Snapshots } from './ports.ts';
 import { type SessionRecord, toSnapshot } from './session.ts';
 

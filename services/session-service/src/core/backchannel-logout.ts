@@ -1,5 +1,5 @@
-import type { Admin } from './admin.ts';
-import { isId } from './claims.ts';
+import type { Admin } from './session-admin.ts';
+import { isId } from './id-token-claims.ts';
 import type {
   LoginAtIssuer,
   OverLogins,

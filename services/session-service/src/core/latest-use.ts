@@ -1,6 +1,6 @@
 import type { SessionPresence } from '@muster/session/session-presence';
 import type { SessionId } from '@muster/session/token';
-import type { Toucher } from './toucher.ts';
+import type { Toucher } from './activity-flusher.ts';
 
 /** The use of a session that Postgres may not know of yet. */
 export interface LatestUse {

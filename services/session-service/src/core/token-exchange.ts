@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '@muster/kit/clock';
-import { type Person, personOf } from './claims.ts';
+import { type Person, personOf } from './id-token-claims.ts';
 import type {
   LoginAtIssuer,
   OverLogins,

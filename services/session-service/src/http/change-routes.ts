@@ -4,7 +4,7 @@ import { AppError } from '@muster/protocol/errors';
 import { parseSessionId, type SessionId } from '@muster/session/token';
 import type { Request } from 'express';
 import { z } from 'zod';
-import type { Rewritten } from '../core/changes.ts';
+import type { Rewritten } from '../core/session-changes.ts';
 import type { ChangeOf } from '../core/ports.ts';
 import {
   MAX_DATA_BYTES,

@@ -1,7 +1,7 @@
 import { keyReused } from '@muster/http/idempotency-key';
 import type { Reply } from '@muster/http/route';
 import { AppError } from '@muster/protocol/errors';
-import type { Rotated, UpgradeResult } from '../core/changes.ts';
+import type { Rotated, UpgradeResult } from '../core/session-changes.ts';
 import type { SessionRecord, Transport } from '../core/session.ts';
 import type { Opened } from '../core/sessions.ts';
 import type { HttpContext } from './context.ts';

@@ -1,6 +1,6 @@
 import type { Postgres, Transaction } from '@muster/session-service/postgres/postgres';
 import type { LatestUses } from '../core/latest-use.ts';
-import { type Counted, makeRoom } from '../core/limit.ts';
+import { type Counted, makeRoom } from '../core/session-limit.ts';
 import type { SessionLimit } from '../core/policies.ts';
 import {
   type Actor,

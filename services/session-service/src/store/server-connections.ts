@@ -1,6 +1,6 @@
 import type { Queries } from '@muster/session-service/postgres/postgres';
 import type { RedisConnections } from '@muster/kit/redis/connection';
-import type { RedisConnectionsReport, ServerConnections } from '../core/connection-report.ts';
+import type { RedisConnectionsReport, ServerConnections } from '../core/database-connections.ts';
 
 const LIMITS = `SELECT current_setting('max_connections')::int AS max,
   current_setting('superuser_reserved_connections')::int + coalesce(current_setting('reserved_connections', true)::int, 0) AS reserved`;

@@ -1,5 +1,5 @@
 import type { Queries } from '@muster/session-service/postgres/postgres';
-import type { SweepStore } from '../core/sweeper.ts';
+import type { SweepStore } from '../core/expiry-sweeper.ts';
 import {
   countActive,
   deleteEnded,

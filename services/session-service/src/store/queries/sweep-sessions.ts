@@ -1,6 +1,6 @@
 import type { Queries } from '@muster/session-service/postgres/postgres';
 import type { SessionId } from '@muster/session/token';
-import type { Retention } from '../../core/sweeper.ts';
+import type { Retention } from '../../core/expiry-sweeper.ts';
 
 /** Two touch intervals: what is still on its way must not cost a session its life. In SQL, for a row of `sessions`. */
 const SLACK = `make_interval(secs => 2 * least(60, idle_seconds / 10.0))`;

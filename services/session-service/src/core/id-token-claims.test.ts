@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { personOf } from './claims.ts';
+import { personOf } from './id-token-claims.ts';
 import type { TrustedToken } from './identity-ports.ts';
 
 const NOW = 1_800_000_000_000;

@@ -4,7 +4,7 @@ import {
   judgeConnections,
   type OwnPool,
   type ServerConnections,
-} from './connection-report.ts';
+} from './database-connections.ts';
 
 const POOL: OwnPool = { total: 10, idle: 8, waiting: 0, max: 15, oldestCheckout: undefined };
 const SERVER: ServerConnections = {

@@ -1,7 +1,7 @@
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { expect, test } from 'vitest';
 import type { Posted } from './ports.ts';
-import { createRelay } from './relay.ts';
+import { createRelay } from './outbox-relay.ts';
 
 /** An outbox in memory; `broken` rows are never delivered. */
 const world = (count: number, broken: readonly number[] = []) => {

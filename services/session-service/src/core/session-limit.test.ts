@@ -1,6 +1,6 @@
 import type { SessionId } from '@muster/session/token';
 import { expect, test } from 'vitest';
-import { type Counted, makeRoom } from './limit.ts';
+import { type Counted, makeRoom } from './session-limit.ts';
 
 const session = (id: string, lastSeenAt: number, deviceId: string | null = null): Counted => ({
   id: id as SessionId,

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { type BusState, hasLostMemory } from './heartbeat.ts';
+import { type BusState, hasLostMemory } from './bus-heartbeat.ts';
 
 const STATE: BusState = { epoch: 'e', isNew: false, top: '5-0', servers: ['a', 'b'] };
 

@@ -1,6 +1,6 @@
 import { newSessionId, type SessionId } from '@muster/session/token';
 import { expect, test } from 'vitest';
-import { createLoader } from './loader.ts';
+import { createLoader } from './snapshot-loader.ts';
 import type { SessionRecord } from './session.ts';
 
 const record = (id: SessionId) => ({ id }) as SessionRecord;
