@@ -22,7 +22,7 @@ import { createServer } from './http/server.ts';
 import { reportKeyAges } from './metrics.ts';
 import { createKeySightings } from './store/key-sightings.ts';
 import { migrate } from './store/migrate.ts';
-import { translateErrors } from './store/translated.ts';
+import { translateErrors } from './store/postgres-errors.ts';
 import { type Engine, wire } from './composition.ts';
 
 const SERVICE = 'session-service';

@@ -5,7 +5,7 @@ import { createTicketStore } from '@muster/session/tickets';
 import type { SessionId } from '@muster/session/token';
 import { type Base, createBase, type Stores } from './base.ts';
 import type { SessionServiceConfig } from './config.ts';
-import { type Connections, createConnections } from './connections.ts';
+import { type Connections, createConnections } from './postgres/connection-report-source.ts';
 import { createAddressRewrite } from './core/address-rewrite.ts';
 import { createAdmin } from './core/session-admin.ts';
 import { createApiKeys } from './core/api-keys.ts';

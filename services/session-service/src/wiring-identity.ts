@@ -7,8 +7,8 @@ import type { Sessions } from './core/sessions.ts';
 import { createTokenExchange } from './core/token-exchange.ts';
 import type { Identity } from './http/context.ts';
 import { createIdentityMetrics } from './oidc/metrics.ts';
-import { createOverLogins, createUsedTokens } from './oidc/redis-marks.ts';
-import { createTokenVerifier } from './oidc/token-verifier.ts';
+import { createOverLogins, createUsedTokens } from './oidc/used-tokens.ts';
+import { createTokenVerifier } from './oidc/id-token-verifier.ts';
 
 /** Wires them; undefined where no issuer is configured. */
 export const identityOf = (

@@ -4,7 +4,7 @@ import type { SessionPresence } from '@muster/session/session-presence';
 import type { TicketStore } from '@muster/session/tickets';
 import type { SessionId, TokenSigner } from '@muster/session/token';
 import type { SessionServiceConfig } from '../config.ts';
-import type { Connections } from '../connections.ts';
+import type { Connections } from '../postgres/connection-report-source.ts';
 import type { Addresses } from '../core/addresses.ts';
 import type { Admin } from '../core/session-admin.ts';
 import type { ApiKeys } from '../core/api-keys.ts';

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { LegacyStore } from '../core/legacy.ts';
-import { orUnavailable } from './redis-faults.ts';
+import { orUnavailable } from './redis-errors.ts';
 
 /** A browser sends several requests at once; those still on their way carry the old cookie. */
 const HANDED_OVER_MS = 60_000;

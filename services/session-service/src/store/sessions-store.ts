@@ -1,7 +1,7 @@
 import type { Postgres } from '@muster/session-service/postgres/postgres';
 import type { LatestUses } from '../core/latest-use.ts';
 import type { ChangeStore, SessionStore } from '../core/ports.ts';
-import { createSession, upgradeSession } from './admission.ts';
+import { createSession, upgradeSession } from './create-session.ts';
 import { confirmRotation, logEvent, rewriteSession, rotateSecret, stepUp } from './queries/change-session.ts';
 import { endSessions, endSessionsOfActors, endSessionsOfUser } from './queries/end-sessions.ts';
 import { findChangedWithin, findEndedWithin, findSessions } from './queries/find-sessions.ts';

@@ -4,7 +4,7 @@ import type { Logger } from '@muster/kit/logger';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import { script } from '@muster/session/redis-script';
 import type { LoginAtIssuer, OverLogins, UsedTokens } from '../core/identity-ports.ts';
-import { orUnavailable } from '../store/redis-faults.ts';
+import { orUnavailable } from '../store/redis-errors.ts';
 
 interface MarksDeps {
   readonly clock: Clock;

@@ -1,7 +1,7 @@
 import { ConfigError } from '@muster/kit/config';
-import type { Base } from './base.ts';
-import { connectionBudget, type FleetSize, judgeConnections } from './core/database-connections.ts';
-import { readRedisConnections, readServerConnections } from './store/server-connections.ts';
+import type { Base } from '../base.ts';
+import { connectionBudget, type FleetSize, judgeConnections } from '../core/database-connections.ts';
+import { readRedisConnections, readServerConnections } from '../store/database-connections.ts';
 
 /** Everything there is to know of the connections of this replica and of both servers. */
 export type ConnectionsReport = ReturnType<typeof reportOf>;
