@@ -20,7 +20,7 @@ import {
 import type { HttpContext } from './context.ts';
 import { type UserCaller, userGuard } from './guards.ts';
 import { idempotencyOf } from './idempotency.ts';
-import { changeRefusal, handOver, raisedReply } from './opened.ts';
+import { changeRefusal, handOver, raisedReply } from './session-response.ts';
 import {
   requireGrantable,
   requireGrantableSession,
@@ -28,7 +28,7 @@ import {
   type ServiceCaller,
   serviceGuard,
 } from './service-guard.ts';
-import { etagOf, viewSession } from './view.ts';
+import { etagOf, viewSession } from './session-dto.ts';
 
 const USER = ['sessionCookie', 'sessionBearer'] as const;
 const SERVICE = ['serviceKey'] as const;

@@ -9,7 +9,7 @@ import { sessionSchema, tenant } from './bodies.ts';
 import type { HttpContext } from './context.ts';
 import { userGuard } from './guards.ts';
 import { isVisible, type ServiceCaller, serviceGuard } from './service-guard.ts';
-import { viewSession } from './view.ts';
+import { viewSession } from './session-dto.ts';
 
 const MAX_TOKENS = 200;
 const REDIS_RETRY_S = 2;

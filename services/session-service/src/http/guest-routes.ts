@@ -8,7 +8,7 @@ import { guestSessionBody, openedSchema } from './bodies.ts';
 import type { HttpContext } from './context.ts';
 import { actorOf } from './guards.ts';
 import { anonymousIdempotencyOf } from './idempotency.ts';
-import { openedReply } from './opened.ts';
+import { openedReply } from './session-response.ts';
 
 /** The route by which anybody opens a session without an account, where that is switched on. */
 export const guestRoutes = (context: HttpContext): Route[] => [

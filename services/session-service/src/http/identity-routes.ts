@@ -12,7 +12,7 @@ import { openedSchema } from './bodies.ts';
 import type { HttpContext, Identity } from './context.ts';
 import { actorOf } from './guards.ts';
 import { anonymousIdempotencyOf, idempotencyOf } from './idempotency.ts';
-import { openedReply } from './opened.ts';
+import { openedReply } from './session-response.ts';
 import { type ServiceCaller, serviceGuard } from './service-guard.ts';
 
 const GRANT_TYPE = 'urn:ietf:params:oauth:grant-type:token-exchange';

@@ -7,7 +7,7 @@ import { POLICIES } from '../core/policies.ts';
 import { openedSchema, reason, sessionIdSchema, tenant } from './bodies.ts';
 import type { HttpContext } from './context.ts';
 import { idempotencyOf } from './idempotency.ts';
-import { openedReply } from './opened.ts';
+import { openedReply } from './session-response.ts';
 import { isVisible, type ServiceCaller, serviceGuard, tenantFor } from './service-guard.ts';
 
 const SCOPE = 'sessions:impersonate';

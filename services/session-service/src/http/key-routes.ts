@@ -7,7 +7,7 @@ import { type ApiKey, SCOPES } from '../core/api-keys.ts';
 import { reason, tenant } from './bodies.ts';
 import type { HttpContext } from './context.ts';
 import { idempotencyOf } from './idempotency.ts';
-import { asReplay } from './opened.ts';
+import { asReplay } from './session-response.ts';
 import { requireGroups, type ServiceCaller, serviceGuard } from './service-guard.ts';
 
 const SECURITY = ['serviceKey'] as const;

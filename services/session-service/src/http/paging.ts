@@ -2,7 +2,7 @@ import type { Reply } from '@muster/http/route';
 import { readCursor, writeCursor } from '../core/cursor.ts';
 import type { SessionRecord } from '../core/session.ts';
 import type { HttpContext } from './context.ts';
-import { viewSession } from './view.ts';
+import { viewSession } from './session-dto.ts';
 
 type Position = ReturnType<typeof readCursor>;
 

@@ -15,10 +15,10 @@ import { guestRoutes } from './guest-routes.ts';
 import { identityRoutes } from './identity-routes.ts';
 import { impersonationRoutes } from './impersonation-routes.ts';
 import { keyRoutes } from './key-routes.ts';
-import { peopleRoutes } from './people-routes.ts';
+import { peopleRoutes } from './user-routes.ts';
 import { searchRoutes } from './search-routes.ts';
 import { serviceRoutes } from './service-routes.ts';
-import { userRoutes } from './user-routes.ts';
+import { userRoutes } from './own-session-routes.ts';
 
 interface ServerDeps {
   readonly context: HttpContext;

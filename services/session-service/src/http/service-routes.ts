@@ -17,10 +17,10 @@ import {
 import type { HttpContext } from './context.ts';
 import { idempotencyOf } from './idempotency.ts';
 import { requireImpersonation } from './impersonation-routes.ts';
-import { openedReply } from './opened.ts';
+import { openedReply } from './session-response.ts';
 import { isVisible, requireGrantable, requireVisible, serviceGuard, tenantFor } from './service-guard.ts';
-import { ended } from './user-routes.ts';
-import { etagOf, viewSession } from './view.ts';
+import { ended } from './own-session-routes.ts';
+import { etagOf, viewSession } from './session-dto.ts';
 
 const SECURITY = ['serviceKey'] as const;
 const REFUSALS = {

@@ -1,165 +1,79 @@
-import { type Reply, type Route, route } from '@muster/http/route';
-import { AppError } from '@muster/protocol/errors';
+import { type Route, route } from '@muster/http/route';
 import { parseSessionId } from '@muster/session/token';
 import { z } from 'zod';
-import { issueCsrfToken } from '../core/csrf.ts';
-import type { SessionRecord } from '../core/session.ts';
-import type { EndResult } from '../core/sessions.ts';
+import { DEFAULT_LIMIT, POLICIES } from '../core/policies.ts';
+import type { Subject } from '../core/ports.ts';
+import { LIMIT_RULES } from '../core/session.ts';
 import {
   endedSchema,
   listQuery,
   pageSchema,
-  pendingSchema,
+  reason,
   sessionIdSchema,
   sessionSchema,
+  tenant,
+  userId,
 } from './bodies.ts';
 import type { HttpContext } from './context.ts';
-import { logoutGuard, noCookie, type UserCaller, userGuard } from './guards.ts';
+import { eventSchema, viewEvent } from './event-routes.ts';
 import { pageOf } from './paging.ts';
-import { etagOf, viewSession } from './view.ts';
+import { serviceGuard, tenantFor } from './service-guard.ts';
+import { viewSession } from './session-dto.ts';
 
-const SECURITY = ['sessionCookie', 'sessionBearer'] as const;
-const CSRF_NONCE_BYTES = 16;
-const UNAUTHORIZED = { 401: { description: 'No session, or one that is over.' } };
-const UNAVAILABLE = { 503: { description: 'Cannot be decided just now; try again.' } };
-const PENDING = {
-  202: { description: 'Ended; the fleet will hear of it within seconds.', schema: pendingSchema },
+const SECURITY = ['serviceKey'] as const;
+const EXPORTED_EVENTS = 10_000;
+const REFUSALS = {
+  401: { description: 'No API key, or a wrong one.' },
+  403: { description: 'The key lacks the scope.' },
+  422: { description: 'The request is not valid.' },
+  503: { description: 'Cannot be done just now; try again.' },
 };
+const params = z.object({ uid: userId });
+const ofTenant = z.strictObject({ tenant: tenant.optional() });
 
-/** Routes for whoever holds a session. */
-export const userRoutes = (context: HttpContext): Route[] => [
-  whoAmI(context),
-  csrfToken(context),
-  logout(context),
-  listMine(context),
-  endMine(context),
-  endAllMine(context),
+const rulesSchema = z.object({
+  max_sessions: z.int().nullable(),
+  at_limit: z.enum(LIMIT_RULES).nullable(),
+  disabled: z.boolean(),
+});
+
+/** Routes about one user as a back end sees them. */
+export const peopleRoutes = (context: HttpContext): Route[] => [
+  listOfUser(context),
+  endOfUser(context),
+  putUser(context),
+  exportUser(context),
+  eraseUser(context),
+  policies(context),
 ];
 
-const whoAmI = (context: HttpContext): Route =>
+const listOfUser = (context: HttpContext): Route =>
   route({
     method: 'get',
-    path: '/v1/session',
-    summary: 'The session of this request',
-    description:
-      'The entity tag is the revision of the session. With passive=true it does not count as activity.',
-    tags: ['user'],
+    path: '/v1/users/:uid/sessions',
+    summary: 'The sessions of a user, newest first',
+    tags: ['service'],
     security: SECURITY,
-    query: z.strictObject({ passive: z.enum(['true', 'false']).optional() }),
-    guard: userGuard(context, { unsafe: false }),
-    responses: {
-      200: { description: 'The session.', schema: sessionSchema },
-      304: { description: 'The revision in If-None-Match is the current one.' },
-      ...UNAUTHORIZED,
-      ...UNAVAILABLE,
-    },
-    handle: async ({ auth, req }) => {
-      const headers = { ETag: etagOf(auth.snapshot) };
-      if (req.headers['if-none-match'] === headers.ETag) return { status: 304, headers };
-      const [session, [sockets = null]] = await Promise.all([
-        wholeSession(context, auth),
-        context.presence.socketsOf([auth.snapshot.id]),
-      ]);
-      return { status: 200, headers, body: viewSession(session, { current: true, withData: true, sockets }) };
-    },
-  });
-
-/** A snapshot leaves out data beyond 2 KiB. */
-const wholeSession = async (
-  { sessions }: HttpContext,
-  caller: UserCaller,
-): Promise<SessionRecord | UserCaller['snapshot']> => {
-  if (caller.snapshot.data !== undefined) return caller.snapshot;
-  return caller.record ?? (await sessions.find(caller.snapshot.id)) ?? caller.snapshot;
-};
-
-const csrfToken = (context: HttpContext): Route =>
-  route({
-    method: 'get',
-    path: '/v1/session/csrf',
-    summary: 'A token for changes by clients that send neither Sec-Fetch-Site nor Origin',
-    tags: ['user'],
-    security: SECURITY,
-    guard: userGuard(context, { unsafe: false }),
-    responses: {
-      200: {
-        description: 'Good until the secret of the session changes.',
-        schema: z.object({ token: z.string() }),
-      },
-      ...UNAUTHORIZED,
-      ...UNAVAILABLE,
-    },
-    handle: ({ auth }) => ({
-      status: 200,
-      body: { token: issueCsrfToken(context.keys, auth.snapshot, context.random.bytes(CSRF_NONCE_BYTES)) },
-    }),
-  });
-
-const logout = (context: HttpContext): Route =>
-  route({
-    method: 'delete',
-    path: '/v1/session',
-    summary: 'Log out',
-    tags: ['user'],
-    security: SECURITY,
-    query: z.strictObject({ clear: z.literal('site-data').optional() }),
-    guard: logoutGuard(context),
-    responses: {
-      204: { description: 'Ended, now or earlier; the cookie is cleared.' },
-      ...PENDING,
-      ...UNAUTHORIZED,
-      403: { description: 'The request comes from a page of another site.' },
-      ...UNAVAILABLE,
-    },
-    handle: async ({ auth, query }) => {
-      const headers = {
-        ...(auth.via === 'cookie' ? { 'Set-Cookie': noCookie(context) } : {}),
-        ...(query.clear === 'site-data' ? { 'Clear-Site-Data': '"cookies"' } : {}),
-      };
-      if ('over' in auth) return { status: 204, headers };
-      return ended(await context.sessions.end([auth.snapshot.id], 'logout', auth.actor), headers);
-    },
-  });
-
-/** 204 once every reader knows, 202 while Redis is away. */
-export const ended = ({ propagated }: EndResult, headers: Reply['headers'] = {}): Reply =>
-  propagated === 'done'
-    ? { status: 204, headers }
-    : { status: 202, headers, body: { propagation: 'pending' } };
-
-const listMine = (context: HttpContext): Route =>
-  route({
-    method: 'get',
-    path: '/v1/me/sessions',
-    summary: 'The sessions of this user, newest first',
-    tags: ['user'],
-    security: SECURITY,
-    query: listQuery,
-    guard: userGuard(context, { unsafe: false }),
+    params,
+    query: listQuery.extend(ofTenant.shape),
+    guard: serviceGuard(context, 'sessions:read'),
     responses: {
       200: { description: 'A page of sessions, without their data.', schema: pageSchema },
       400: { description: 'The cursor is not one of this list.' },
-      ...UNAUTHORIZED,
-      ...UNAVAILABLE,
+      ...REFUSALS,
     },
-    handle: async ({ auth, query }) => {
-      const { id, tenant, userId } = auth.snapshot;
-      if (userId === null) {
-        const [sockets = null] = await context.presence.socketsOf([id]);
-        const only = viewSession(auth.snapshot, { current: true, withData: false, sockets });
-        return { status: 200, body: { items: [only], next: null } };
-      }
+    handle: ({ auth, params: { uid }, query }) => {
+      const tenantId = tenantFor(auth, query.tenant);
       const { state, cursor, limit } = query;
       return pageOf(context, {
-        path: '/v1/me/sessions',
-        filter: [tenant, userId, state],
+        path: `/v1/users/${encodeURIComponent(uid)}/sessions`,
+        filter: [tenantId, uid, state],
         cursor,
         limit,
-        current: id,
         read: (after, count) =>
           context.sessions.list({
-            tenant,
-            userId,
+            tenant: tenantId,
+            userId: uid,
             state,
             limit: count,
             ...(after === undefined ? {} : { after }),
@@ -168,89 +82,164 @@ const listMine = (context: HttpContext): Route =>
     },
   });
 
-const endMine = (context: HttpContext): Route =>
+const endOfUser = (context: HttpContext): Route =>
   route({
     method: 'delete',
-    path: '/v1/me/sessions/:id',
-    summary: 'End one session of this user',
-    tags: ['user'],
+    path: '/v1/users/:uid/sessions',
+    summary: 'End all sessions of a user, or all but one',
+    tags: ['service'],
     security: SECURITY,
-    params: z.object({ id: sessionIdSchema }),
-    guard: userGuard(context, { unsafe: true }),
-    responses: {
-      204: { description: 'Ended, now or earlier.' },
-      ...PENDING,
-      ...UNAUTHORIZED,
-      403: { description: 'The request comes from a page of another site.' },
-      404: { description: 'No session of this user has this id.' },
-      ...UNAVAILABLE,
-    },
-    handle: async ({ auth, params }) => {
-      const own = auth.snapshot;
-      const id = parseSessionId(params.id);
-      const isOwn = id === own.id;
-      const found = id === undefined || isOwn ? undefined : await context.sessions.find(id);
-      const isMine =
-        isOwn ||
-        (found !== undefined &&
-          own.userId !== null &&
-          found.userId === own.userId &&
-          found.tenant === own.tenant);
-      if (id === undefined || !isMine) throw new AppError('NOT_FOUND');
-      const headers = isOwn && auth.via === 'cookie' ? { 'Set-Cookie': noCookie(context) } : {};
-      return ended(await context.sessions.end([id], isOwn ? 'logout' : 'revoked', auth.actor), headers);
+    params,
+    query: ofTenant.extend({ except: sessionIdSchema.optional() }),
+    guard: serviceGuard(context, 'sessions:end'),
+    responses: { 200: { description: 'How many ended.', schema: endedSchema }, ...REFUSALS },
+    handle: async ({ auth, params: { uid }, query }) => {
+      const except = query.except === undefined ? undefined : parseSessionId(query.except);
+      const which = { tenant: tenantFor(auth, query.tenant), userId: uid, ...(except ? { except } : {}) };
+      const reason = except ? 'revoked_others' : 'revoked_all';
+      const { ended, propagated } = await context.sessions.endOfUser(which, reason, auth.actor);
+      return { status: 200, body: { ended, propagation: propagated } };
     },
   });
 
-/** "All" is never what is left when something else was forgotten. */
-const endAllQuery = z
-  .strictObject({ except: z.literal('current').optional(), all: z.literal('true').optional() })
-  .refine(
-    ({ except, all }) => (except === undefined) !== (all === undefined),
-    'Exactly one of except=current and all=true is needed',
-  );
-
-const endAllMine = (context: HttpContext): Route =>
+const putUser = (context: HttpContext): Route =>
   route({
-    method: 'delete',
-    path: '/v1/me/sessions',
-    summary: 'End all sessions of this user, or all but this one',
-    tags: ['user'],
+    method: 'put',
+    path: '/v1/users/:uid',
+    summary: 'Set the limit of a user, or disable the user, which ends all sessions',
+    description: 'What is left out stays; null takes the default back. A lower limit ends nobody by itself.',
+    tags: ['service'],
     security: SECURITY,
-    description:
-      'Says which: `except=current` keeps this one, `all=true` keeps none. Without either nothing ends.',
-    query: endAllQuery,
-    guard: userGuard(context, { unsafe: true }),
+    params,
+    query: ofTenant,
+    body: z.strictObject({
+      max_sessions: z.int().min(1).max(10_000).nullable().optional(),
+      at_limit: z.enum(LIMIT_RULES).nullable().optional(),
+      disabled: z.boolean().optional(),
+      reason: reason.optional(),
+    }),
+    guard: serviceGuard(context, 'sessions:admin'),
     responses: {
-      200: { description: 'How many ended.', schema: endedSchema },
-      ...UNAUTHORIZED,
-      403: { description: 'The request comes from a page of another site.' },
-      422: { description: 'It is not said which sessions are to end.' },
-      ...UNAVAILABLE,
+      200: { description: 'The rules as they are now.', schema: rulesSchema.extend(endedSchema.shape) },
+      ...REFUSALS,
     },
-    handle: async ({ auth, query }) => {
-      const { id, tenant, userId } = auth.snapshot;
-      const keepsOwn = query.except === 'current';
-      const result = await endAll(context, auth, { id, tenant, userId, keepsOwn });
-      const clears = !keepsOwn && auth.via === 'cookie';
+    handle: async ({ auth, params: { uid }, query, body }) => {
+      const which = { tenant: tenantFor(auth, query.tenant), userId: uid };
+      const { max_sessions: maxSessions, at_limit: atLimit, disabled, reason: why } = body;
+      const wanted = { maxSessions, atLimit, disabled, reason: why };
+      const { rules, result } = await context.admin.putRules(which, wanted, auth.actor);
       return {
         status: 200,
-        headers: clears ? { 'Set-Cookie': noCookie(context) } : {},
-        body: { ended: result.ended, propagation: result.propagated },
+        body: { ...viewRules(rules), ended: result.ended, propagation: result.propagated },
       };
     },
   });
 
-const endAll = (
-  { sessions }: HttpContext,
-  { actor }: UserCaller,
-  own: { id: UserCaller['snapshot']['id']; tenant: string; userId: string | null; keepsOwn: boolean },
-): Promise<EndResult> => {
-  const { id, tenant, userId, keepsOwn } = own;
-  if (userId === null) {
-    return keepsOwn ? Promise.resolve({ ended: 0, propagated: 'done' }) : sessions.end([id], 'logout', actor);
-  }
-  return keepsOwn
-    ? sessions.endOfUser({ tenant, userId, except: id }, 'revoked_others', actor)
-    : sessions.endOfUser({ tenant, userId }, 'revoked_all', actor);
-};
+const viewRules = ({ maxSessions, atLimit, disabled }: Subject) => ({
+  max_sessions: maxSessions,
+  at_limit: atLimit,
+  disabled,
+});
+
+const exportUser = (context: HttpContext): Route =>
+  route({
+    method: 'get',
+    path: '/v1/users/:uid/export',
+    summary: 'Everything that is kept about a person',
+    tags: ['service'],
+    security: SECURITY,
+    params,
+    query: ofTenant,
+    guard: serviceGuard(context, 'privacy'),
+    responses: {
+      200: {
+        description: 'Sessions with their data, and the log book.',
+        schema: z.object({
+          user_id: z.string(),
+          tenant: z.string(),
+          sessions: z.array(sessionSchema),
+          events: z.array(eventSchema),
+        }),
+      },
+      ...REFUSALS,
+    },
+    handle: async ({ auth, params: { uid }, query }) => {
+      const tenantId = tenantFor(auth, query.tenant);
+      const [sessions, events] = await Promise.all([
+        context.admin.sessionsOfUser(tenantId, uid),
+        context.admin.eventsOfUser({
+          tenant: tenantId,
+          userId: uid,
+          before: undefined,
+          limit: EXPORTED_EVENTS,
+        }),
+      ]);
+      return {
+        status: 200,
+        body: {
+          user_id: uid,
+          tenant: tenantId,
+          sessions: sessions.map((one) => viewSession(one, { current: false, withData: true })),
+          events: events.map(viewEvent),
+        },
+      };
+    },
+  });
+
+const eraseUser = (context: HttpContext): Route =>
+  route({
+    method: 'delete',
+    path: '/v1/users/:uid',
+    summary: 'Forget a person: end and delete all sessions, take the person out of the log book',
+    tags: ['service'],
+    security: SECURITY,
+    params,
+    query: ofTenant,
+    guard: serviceGuard(context, 'privacy'),
+    responses: {
+      200: {
+        description: 'A receipt; a second call finds nothing.',
+        schema: z.object({ sessions: z.int(), events: z.int(), propagation: z.enum(['done', 'pending']) }),
+      },
+      ...REFUSALS,
+    },
+    handle: async ({ auth, params: { uid }, query }) => {
+      const which = { tenant: tenantFor(auth, query.tenant), userId: uid };
+      const { sessions, events, propagated } = await context.admin.erase(which, auth.actor);
+      return { status: 200, body: { sessions, events, propagation: propagated } };
+    },
+  });
+
+const policies = (context: HttpContext): Route =>
+  route({
+    method: 'get',
+    path: '/v1/policies',
+    summary: 'The clocks and limits by which sessions are opened',
+    tags: ['service'],
+    security: SECURITY,
+    guard: serviceGuard(context, 'sessions:read'),
+    responses: {
+      200: {
+        description: 'Seconds, by policy; 0 is no idle limit.',
+        schema: z.object({
+          policies: z.record(z.string(), z.object({ idle_seconds: z.int(), max_seconds: z.int() })),
+          max_sessions: z.int(),
+          at_limit: z.enum(LIMIT_RULES),
+        }),
+      },
+      ...REFUSALS,
+    },
+    handle: () => ({
+      status: 200,
+      body: {
+        policies: Object.fromEntries(
+          Object.entries(POLICIES).map(([name, { idleSeconds, maxSeconds }]) => [
+            name,
+            { idle_seconds: idleSeconds, max_seconds: maxSeconds },
+          ]),
+        ),
+        max_sessions: DEFAULT_LIMIT.maxSessions,
+        at_limit: DEFAULT_LIMIT.atLimit,
+      },
+    }),
+  });

@@ -6,7 +6,7 @@ import type { SessionRecord, Transport } from '../core/session.ts';
 import type { Opened } from '../core/sessions.ts';
 import type { HttpContext } from './context.ts';
 import { cookieFor } from './guards.ts';
-import { etagOf, viewSession } from './view.ts';
+import { etagOf, viewSession } from './session-dto.ts';
 
 /** Hands a token to its client: in a cookie, or in the body, once. */
 export const handOver = (
