@@ -1,6 +1,6 @@
 import { createFleet } from '@muster/health-aggregator/core/fleet';
 import { aggregatorKeys } from '@muster/health-aggregator/sources/keys';
-import { travel } from '@muster/health-aggregator/travel';
+import { travel } from '@muster/health-aggregator/jobs/synthetic-check';
 import { systemClock } from '@muster/kit/clock';
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis/connection';

@@ -16,7 +16,7 @@ import type { GroupDesk, SessionDesk } from '../core/operator-ports.ts';
 import type { FleetView } from '../core/view.ts';
 import type { Directives } from '../sources/directives.ts';
 import type { SelfRemovals } from '../sources/self-removals.ts';
-import type { Tails } from '../tails.ts';
+import type { Tails } from '../jobs/group-streams.ts';
 import { consensusRoute } from './consensus-route.ts';
 import { type ConsoleFiles, mountConsole, onlyGet } from './console.ts';
 import { deskRoutes } from './desk-routes.ts';

@@ -5,7 +5,7 @@ import { AppError } from '@muster/protocol/errors';
 import { parseGroupName } from '@muster/protocol/ids';
 import type { Express, Request } from 'express';
 import type { GroupDesk } from '../core/operator-ports.ts';
-import type { TailListener, Tails } from '../tails.ts';
+import type { TailListener, Tails } from '../jobs/group-streams.ts';
 import { onlyGet } from './console.ts';
 import { required, tenantIn, tenantQuery } from './desk-routes.ts';
 

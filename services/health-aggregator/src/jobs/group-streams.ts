@@ -1,9 +1,9 @@
 import { after } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { TenantHosts } from '@muster/session/tenant-hosts';
-import type { GroupAddress, SessionDesk } from './core/operator-ports.ts';
-import { openTail } from './sources/group-tail.ts';
-import type { Upstream } from './sources/upstream.ts';
+import type { GroupAddress, SessionDesk } from '../core/operator-ports.ts';
+import { openTail } from '../sources/group-tail.ts';
+import type { Upstream } from '../sources/upstream.ts';
 
 const MAX_TAILS = 20;
 /** An operator who forgot the page is not listened for for ever. */

@@ -2,23 +2,23 @@ import { every } from '@muster/kit/clock';
 import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { World } from '@muster/kit/runtime';
-import { type Chronicle, createChronicle } from './chronicle.ts';
-import type { AggregatorConfig } from './config.ts';
-import type { Fleet } from './core/fleet.ts';
+import { type Chronicle, createChronicle } from './uptime-history.ts';
+import type { AggregatorConfig } from '../config.ts';
+import type { Fleet } from '../core/fleet.ts';
 import {
   createIncidentKeeper,
   type Incident,
   type IncidentChange,
   openOnes,
   type WriteOutcome,
-} from './core/incidents.ts';
-import { IncidentLog } from './incident-log.ts';
-import { createHistoryStore } from './sources/history-store.ts';
-import { createIncidentStore } from './sources/incident-store.ts';
-import type { AggregatorKeys } from './sources/keys.ts';
-import { campaign } from './sources/leadership.ts';
-import { createWebhooks } from './sources/webhooks.ts';
-import { travel } from './travel.ts';
+} from '../core/incidents.ts';
+import { IncidentLog } from './incident-recorder.ts';
+import { createHistoryStore } from '../sources/history-store.ts';
+import { createIncidentStore } from '../sources/incident-store.ts';
+import type { AggregatorKeys } from '../sources/keys.ts';
+import { campaign } from './leader-election.ts';
+import { createWebhooks } from '../sources/webhooks.ts';
+import { travel } from './synthetic-check.ts';
 
 const WORK_MS = 1_000;
 

@@ -1,16 +1,16 @@
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import type { Fleet } from './core/fleet.ts';
-import { mergeIncident } from './core/incident-merge.ts';
+import type { Fleet } from '../core/fleet.ts';
+import { mergeIncident } from '../core/incident-merge.ts';
 import {
   type Incident,
   type IncidentChange,
   type IncidentKeeper,
   openOnes,
   type WriteOutcome,
-} from './core/incidents.ts';
-import type { IncidentStore, StoredIncidents } from './sources/incident-store.ts';
-import type { Leadership } from './sources/leadership.ts';
+} from '../core/incidents.ts';
+import type { IncidentStore, StoredIncidents } from '../sources/incident-store.ts';
+import type { Leadership } from './leader-election.ts';
 
 const KEPT_IN_MEMORY = 100;
 /** The leader writes what it saw first; what the others saw beyond that follows after this time. */

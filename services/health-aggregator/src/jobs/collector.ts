@@ -1,16 +1,16 @@
 import { every } from '@muster/kit/clock';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { World } from '@muster/kit/runtime';
-import type { AggregatorConfig } from './config.ts';
-import type { Fleet, SelfReport } from './core/fleet.ts';
-import type { Paces, Patience } from './core/instance-watch.ts';
-import type { Transition } from './core/ports.ts';
-import { createScheduler } from './core/scheduler.ts';
-import type { FleetMetrics } from './metrics.ts';
-import { searchTargets } from './sources/found-targets.ts';
-import { createHttpProbe } from './sources/http-probe.ts';
-import { createRegistrySource } from './sources/registry.ts';
-import { createSocketProbe } from './sources/socket-probe.ts';
+import type { AggregatorConfig } from '../config.ts';
+import type { Fleet, SelfReport } from '../core/fleet.ts';
+import type { Paces, Patience } from '../core/instance-watch.ts';
+import type { Transition } from '../core/ports.ts';
+import { createScheduler } from '../core/scheduler.ts';
+import type { FleetMetrics } from '../metrics.ts';
+import { searchTargets } from '../sources/found-targets.ts';
+import { createHttpProbe } from '../sources/http-probe.ts';
+import { createRegistrySource } from '../sources/registry.ts';
+import { createSocketProbe } from '../sources/socket-probe.ts';
 
 const TICK_MS = 50;
 const REPORT_MS = 1_000;
