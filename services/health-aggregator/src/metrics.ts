@@ -2,8 +2,8 @@ import type { Metrics } from '@muster/kit/metrics';
 import { capacityOf } from './core/capacity.ts';
 import type { Fleet } from './core/fleet.ts';
 import { INSTANCE_STATES, type ProbeResult, type Transition } from './core/ports.ts';
-import { SERVICE_STATUSES } from './core/verdict.ts';
-import type { ServiceView } from './core/view.ts';
+import { SERVICE_STATUSES } from './core/status.ts';
+import type { ServiceView } from './core/fleet-snapshot.ts';
 
 /** What happens in the aggregator, told to the instruments. */
 export interface FleetMetrics {

@@ -1,6 +1,6 @@
 import type { InstanceState } from '../core/ports.ts';
-import type { ServiceStatus } from '../core/verdict.ts';
-import type { FleetView } from '../core/view.ts';
+import type { ServiceStatus } from '../core/status.ts';
+import type { FleetView } from '../core/fleet-snapshot.ts';
 
 /** The tones of the page; each has its own colour and its own shape. */
 export type Tone = 'good' | 'remark' | 'doubt' | 'bad' | 'leaving' | 'coming' | 'unknown';

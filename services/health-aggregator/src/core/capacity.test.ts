@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { capacityOf } from './capacity.ts';
 import type { InstanceState } from './ports.ts';
-import type { FleetView, InstanceView } from './view.ts';
+import type { FleetView, InstanceView } from './fleet-snapshot.ts';
 
 const instance = (name: string, connections?: number, state: InstanceState = 'up'): InstanceView => ({
   id: name,

@@ -1,4 +1,4 @@
-import type { FleetView, InstanceView } from './view.ts';
+import type { FleetView, InstanceView } from './fleet-snapshot.ts';
 
 /** Utilisation at which one should have more replicas. */
 const TARGET_RATIO = 0.7;

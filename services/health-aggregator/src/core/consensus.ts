@@ -1,6 +1,6 @@
-import { readingOf } from './describe.ts';
+import { readingOf } from './fleet-description.ts';
 import type { InstanceWatch } from './instance-watch.ts';
-import { isServing, REPORT_FRESH_MS } from './verdict.ts';
+import { isServing, REPORT_FRESH_MS } from './status.ts';
 
 const ENOUGH_OBSERVERS = 2;
 const SHARE_THAT_MAY_LEAVE = 0.25;

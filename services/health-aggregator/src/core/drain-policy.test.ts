@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { mayDrain } from './drain-policy.ts';
 import type { InstanceState } from './ports.ts';
-import type { ServiceView } from './view.ts';
+import type { ServiceView } from './fleet-snapshot.ts';
 
 const service = (expected: number, states: readonly InstanceState[]): ServiceView => ({
   service: 'gateway',

@@ -1,5 +1,5 @@
-import { isServing } from './verdict.ts';
-import type { ServiceView } from './view.ts';
+import { isServing } from './status.ts';
+import type { ServiceView } from './fleet-snapshot.ts';
 
 const KEEP_SHARE = 0.5;
 

@@ -1,16 +1,16 @@
 import type { Clock } from '@muster/kit/clock';
 import { consensusOn, type DependencyConsensus } from './consensus.ts';
-import { Damping } from './damping.ts';
-import { describeDependencies, describeService } from './describe.ts';
+import { Damping } from './flap-damping.ts';
+import { describeDependencies, describeService } from './fleet-description.ts';
 import { impactOf, TroubleClock } from './impact.ts';
 import { type InstanceWatch, PATIENCE, type Paces, type Patience } from './instance-watch.ts';
-import { type JourneyOutcome, JourneyRecord } from './journey-record.ts';
+import { type JourneyOutcome, JourneyRecord } from './synthetic-check-state.ts';
 import type { Beat, ProbeResult, ProbeTarget, RegistryReading, Transition } from './ports.ts';
 import { RegistryTrust } from './registry-trust.ts';
-import { createRoster, type Group, type Roster } from './roster.ts';
-import { type FoundTarget, Strangers } from './strangers.ts';
-import { type DependencyVerdict, isServing, judgeFleet } from './verdict.ts';
-import { type FleetView, type JourneyView, substanceOf } from './view.ts';
+import { createRoster, type Group, type Roster } from './instance-registry.ts';
+import { type FoundTarget, Strangers } from './unregistered-instances.ts';
+import { type DependencyVerdict, isServing, judgeFleet } from './status.ts';
+import { type FleetView, type JourneyView, substanceOf } from './fleet-snapshot.ts';
 
 /** What this process says about itself; the registry is not needed for it. */
 export type SelfReport = Omit<Beat, 'beatAt'>;

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { availabilityOf, daysOf, outdated, Timeline, withIncrements, worstOf } from './history.ts';
-import type { ServiceStatus } from './verdict.ts';
-import type { FleetView } from './view.ts';
+import type { ServiceStatus } from './status.ts';
+import type { FleetView } from './fleet-snapshot.ts';
 
 const NOON = Date.UTC(2026, 5, 15, 12);
 const view = (status: ServiceStatus): FleetView => ({

@@ -1,5 +1,5 @@
-import { SERVICE_STATUSES, type ServiceStatus, STORE_STATUS } from './verdict.ts';
-import type { FleetView } from './view.ts';
+import { SERVICE_STATUSES, type ServiceStatus, STORE_STATUS } from './status.ts';
+import type { FleetView } from './fleet-snapshot.ts';
 
 /** Days that are kept and shown. */
 export const HISTORY_DAYS = 90;

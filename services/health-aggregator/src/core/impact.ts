@@ -1,6 +1,6 @@
 import { evidenceForMs } from './incidents.ts';
-import type { ServiceStatus } from './verdict.ts';
-import type { FleetView, InstanceView } from './view.ts';
+import type { ServiceStatus } from './status.ts';
+import type { FleetView, InstanceView } from './fleet-snapshot.ts';
 
 /** What users cannot do, since when, and because of what. */
 export interface Impact {

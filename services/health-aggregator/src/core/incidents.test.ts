@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { createIncidentKeeper } from './incidents.ts';
-import type { DependencyVerdict, ServiceStatus } from './verdict.ts';
-import type { FleetView } from './view.ts';
+import type { DependencyVerdict, ServiceStatus } from './status.ts';
+import type { FleetView } from './fleet-snapshot.ts';
 
 const view = (status: ServiceStatus): FleetView => ({
   fleet: 'test',

@@ -1,5 +1,5 @@
-import { type ServiceStatus, STORE_STATUS } from './verdict.ts';
-import type { FleetView, InstanceView } from './view.ts';
+import { type ServiceStatus, STORE_STATUS } from './status.ts';
+import type { FleetView, InstanceView } from './fleet-snapshot.ts';
 
 /** A remark must last, and a recovery must hold, so many times as long as an outage. */
 const PATIENCE = 6;

@@ -6,7 +6,7 @@ import type {
   ProbeResult,
   Transition,
 } from './ports.ts';
-import { Strain } from './strain.ts';
+import { Strain } from './degradation.ts';
 
 const HARD_EVIDENCE: ReadonlySet<ProbeOutcome> = new Set(['refused', 'reset']);
 const REMEMBER_DOWN_MS = 600_000;

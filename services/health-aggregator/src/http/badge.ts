@@ -1,4 +1,4 @@
-import type { ServiceStatus } from '../core/verdict.ts';
+import type { ServiceStatus } from '../core/status.ts';
 
 const COLOURS: Readonly<Record<ServiceStatus, string>> = {
   operational: '#17714a',

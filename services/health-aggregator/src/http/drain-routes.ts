@@ -5,7 +5,7 @@ import { AppError } from '@muster/protocol/errors';
 import type { Request } from 'express';
 import { z } from 'zod';
 import { mayDrain } from '../core/drain-policy.ts';
-import type { FleetView, InstanceView, ServiceView } from '../core/view.ts';
+import type { FleetView, InstanceView, ServiceView } from '../core/fleet-snapshot.ts';
 import type { Directives } from '../sources/directives.ts';
 
 const RETRY_AFTER_S = 2;

@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { every } from '@muster/kit/clock';
 import type { Random } from '@muster/kit/random';
-import { type FleetView, pulseOf } from '../core/view.ts';
+import { type FleetView, pulseOf } from '../core/fleet-snapshot.ts';
 
 const TICK_MS = 1_000;
 const COMMENT_EVERY_TICKS = 15;

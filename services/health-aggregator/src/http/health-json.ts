@@ -1,5 +1,5 @@
 import { LOAD_FRESH_MS } from '../core/capacity.ts';
-import type { FleetView, InstanceView } from '../core/view.ts';
+import type { FleetView, InstanceView } from '../core/fleet-snapshot.ts';
 import { type HealthWord, INSTANCE_WORDS, SERVICE_WORDS, STORE_WORDS } from './health.ts';
 
 /** Media type of the Internet-Draft "Health Check Response Format for HTTP APIs" (draft-inadarei-api-health-check-06). */

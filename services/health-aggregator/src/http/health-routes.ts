@@ -2,7 +2,7 @@ import { type Reply, type Route, route } from '@muster/http/route';
 import { AppError } from '@muster/protocol/errors';
 import type { Request } from 'express';
 import { z } from 'zod';
-import type { FleetView, InstanceView, ServiceView } from '../core/view.ts';
+import type { FleetView, InstanceView, ServiceView } from '../core/fleet-snapshot.ts';
 import { badge } from './badge.ts';
 import { fleetHealth, type HealthBody, healthStatus, instanceHealth, serviceHealth } from './health.ts';
 import { HEALTH_JSON, healthJson } from './health-json.ts';

@@ -1,6 +1,6 @@
 import type { InstanceState } from '../core/ports.ts';
-import type { DependencyVerdict, ServiceStatus } from '../core/verdict.ts';
-import type { FleetView, InstanceView, ServiceView } from '../core/view.ts';
+import type { DependencyVerdict, ServiceStatus } from '../core/status.ts';
+import type { FleetView, InstanceView, ServiceView } from '../core/fleet-snapshot.ts';
 
 /** The words of our health answers. `unknown` appears in single checks only; as a whole it is `unhealthy`. */
 export type HealthWord = 'healthy' | 'degraded' | 'unhealthy' | 'unknown';

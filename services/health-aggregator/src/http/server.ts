@@ -13,7 +13,7 @@ import type { Fleet } from '../core/fleet.ts';
 import type { Day } from '../core/history.ts';
 import type { Incident } from '../core/incidents.ts';
 import type { GroupDesk, SessionDesk } from '../core/operator-ports.ts';
-import type { FleetView } from '../core/view.ts';
+import type { FleetView } from '../core/fleet-snapshot.ts';
 import type { Directives } from '../sources/directives.ts';
 import type { SelfRemovals } from '../sources/self-removals.ts';
 import type { Tails } from '../jobs/group-streams.ts';

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { daysOf } from '../core/history.ts';
-import type { FleetView } from '../core/view.ts';
+import type { FleetView } from '../core/fleet-snapshot.ts';
 import { staticPage } from './static-page.ts';
 
 test('[CO3] the page without scripts shows statuses, days and incidents, and escapes every name', () => {

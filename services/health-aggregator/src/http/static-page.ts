@@ -1,7 +1,7 @@
 import { type Day, worstOf } from '../core/history.ts';
 import type { Incident } from '../core/incidents.ts';
-import type { ServiceStatus } from '../core/verdict.ts';
-import type { FleetView, ServiceView } from '../core/view.ts';
+import type { ServiceStatus } from '../core/status.ts';
+import type { FleetView, ServiceView } from '../core/fleet-snapshot.ts';
 
 const BAR = 4;
 const HEIGHT = 22;

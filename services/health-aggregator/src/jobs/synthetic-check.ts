@@ -4,7 +4,7 @@ import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { TenantHosts } from '@muster/session/tenant-hosts';
 import type { Fleet } from '../core/fleet.ts';
-import type { SharedJourney } from '../core/journey-record.ts';
+import type { SharedJourney } from '../core/synthetic-check-state.ts';
 import { createJourney, JOURNEY_STEPS, type JourneyPlan, type JourneyResult } from '../sources/journey.ts';
 import type { AggregatorKeys } from '../sources/keys.ts';
 

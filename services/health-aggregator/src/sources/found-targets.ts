@@ -2,7 +2,7 @@ import { lookup, resolveSrv } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import { every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import type { FoundTarget } from '../core/strangers.ts';
+import type { FoundTarget } from '../core/unregistered-instances.ts';
 
 const RESOLVE_MS = 10_000;
 const MAX_FOUND = 500;

@@ -1,7 +1,7 @@
 import type { Logger } from '@muster/kit/logger';
 import { AppError } from '@muster/protocol/errors';
 import type { Fleet } from '../core/fleet.ts';
-import type { FleetView } from '../core/view.ts';
+import type { FleetView } from '../core/fleet-snapshot.ts';
 
 const TIMEOUT_MS = 2_000;
 const MAX_TRIES = 2;

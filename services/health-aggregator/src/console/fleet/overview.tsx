@@ -1,5 +1,5 @@
 import { WHOLE_FLEET } from '../../core/history.ts';
-import type { FleetView } from '../../core/view.ts';
+import type { FleetView } from '../../core/fleet-snapshot.ts';
 import { latency, shortAge, uptime } from '../format.ts';
 import { Glyph } from '../glyph.tsx';
 import { headline, JOURNEYS, reason, STATUSES, STORES } from '../words.ts';

@@ -1,5 +1,5 @@
 import { LOAD_FRESH_MS } from '../../core/capacity.ts';
-import type { InstanceView, ServiceView } from '../../core/view.ts';
+import type { InstanceView, ServiceView } from '../../core/fleet-snapshot.ts';
 import { Confirm } from '../confirm.tsx';
 import { count, latency, shortAge, uptime } from '../format.ts';
 import { Glyph } from '../glyph.tsx';

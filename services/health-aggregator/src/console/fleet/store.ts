@@ -1,5 +1,5 @@
 import { computed, signal } from '@preact/signals';
-import type { FleetPulse, FleetView } from '../../core/view.ts';
+import type { FleetPulse, FleetView } from '../../core/fleet-snapshot.ts';
 
 const STALE_MS = 15_000;
 const REOPEN_MS = 3_000;

@@ -1,5 +1,5 @@
 import type { InstanceState, ProbeResult, ProbeTarget } from './ports.ts';
-import type { InstanceView } from './view.ts';
+import type { InstanceView } from './fleet-snapshot.ts';
 
 const PROBE_FRESH_MS = 15_000;
 

@@ -1,4 +1,4 @@
-import type { JourneyView } from './view.ts';
+import type { JourneyView } from './fleet-snapshot.ts';
 
 const FAILING_AFTER = 3;
 const FORGET_MS = 60_000;

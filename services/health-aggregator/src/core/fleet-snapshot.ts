@@ -1,6 +1,6 @@
 import type { Impact } from './impact.ts';
 import type { InstanceState, ProbeOutcome } from './ports.ts';
-import type { DependencyVerdict, ServiceStatus } from './verdict.ts';
+import type { DependencyVerdict, ServiceStatus } from './status.ts';
 
 /** One instance as clients of the aggregator see it. Ages are ms at the time of answering. */
 export interface InstanceView {

@@ -1,4 +1,4 @@
-import type { Damping } from './damping.ts';
+import type { Damping } from './flap-damping.ts';
 import { InstanceWatch, type Patience } from './instance-watch.ts';
 import { Correlation, Membership } from './membership.ts';
 import type { Beat, Transition } from './ports.ts';

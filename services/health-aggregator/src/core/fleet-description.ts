@@ -1,8 +1,8 @@
 import type { InstanceWatch } from './instance-watch.ts';
 import type { DependencyReading } from './ports.ts';
-import type { Group } from './roster.ts';
-import { type DependencyReport, judgeDependency, judgeService } from './verdict.ts';
-import type { FleetView, InstanceView, ServiceView } from './view.ts';
+import type { Group } from './instance-registry.ts';
+import { type DependencyReport, judgeDependency, judgeService } from './status.ts';
+import type { FleetView, InstanceView, ServiceView } from './fleet-snapshot.ts';
 
 /** Beats and health bodies name dependencies; these are the names in our answers, and who may speak about them. */
 const DEPENDENCIES: Readonly<Record<string, { keys: readonly string[]; reportedBy?: string }>> = {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { Damping } from './damping.ts';
+import { Damping } from './flap-damping.ts';
 
 test('[IS16] the fourth fall within a minute makes an instance flapping, one a day never does', () => {
   const often = new Damping();
