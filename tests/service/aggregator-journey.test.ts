@@ -1,5 +1,5 @@
 import { createFleet } from '@muster/health-aggregator/core/fleet';
-import { aggregatorKeys } from '@muster/health-aggregator/sources/keys';
+import { aggregatorKeys } from '@muster/health-aggregator/stores/redis-keys';
 import { travel } from '@muster/health-aggregator/jobs/synthetic-check';
 import { systemClock } from '@muster/kit/clock';
 import { createMetrics } from '@muster/kit/metrics';

@@ -1,7 +1,7 @@
 import type { AddressInfo } from 'node:net';
 import { createServer, type Server } from 'node:net';
-import { createHttpProbe } from '@muster/health-aggregator/sources/http-probe';
-import { createSocketProbe } from '@muster/health-aggregator/sources/socket-probe';
+import { createHttpProbe } from '@muster/health-aggregator/clients/http-probe';
+import { createSocketProbe } from '@muster/health-aggregator/clients/websocket-probe';
 import { systemClock } from '@muster/kit/clock';
 import { freePorts } from '@muster/local/ports';
 import { afterAll, expect, test } from 'vitest';

@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { createSessionDesk } from '@muster/health-aggregator/sources/session-desk';
-import { createUpstream } from '@muster/health-aggregator/sources/upstream';
+import { createSessionDesk } from '@muster/health-aggregator/clients/session-client';
+import { createUpstream } from '@muster/health-aggregator/clients/upstream';
 import { migrate } from '@muster/session-service/store/migrate';
 import { openFaultProxy } from '@muster/testkit/fault-proxy';
 import { createQuietLog } from '@muster/testkit/quiet-log';

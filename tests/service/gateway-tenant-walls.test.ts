@@ -1,5 +1,5 @@
 import { runCli } from '@muster/cli/cli';
-import { createGroupDesk } from '@muster/health-aggregator/sources/group-desk';
+import { createGroupDesk } from '@muster/health-aggregator/clients/gateway-client';
 import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';

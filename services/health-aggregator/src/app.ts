@@ -18,12 +18,12 @@ import { createServer, type Desks } from './http/server.ts';
 import { type Lead, lead } from './jobs/leader-tasks.ts';
 import { createFleetMetrics } from './metrics.ts';
 import { observe, pacesFrom, patienceFrom } from './jobs/collector.ts';
-import { createDirectives } from './sources/directives.ts';
-import { createGroupDesk } from './sources/group-desk.ts';
-import { aggregatorKeys } from './sources/keys.ts';
-import { createSelfRemovals } from './sources/self-removals.ts';
-import { createSessionDesk } from './sources/session-desk.ts';
-import { createUpstream } from './sources/upstream.ts';
+import { createDirectives } from './stores/drain-directives.ts';
+import { createGroupDesk } from './clients/gateway-client.ts';
+import { aggregatorKeys } from './stores/redis-keys.ts';
+import { createSelfRemovals } from './stores/self-removals.ts';
+import { createSessionDesk } from './clients/session-client.ts';
+import { createUpstream } from './clients/upstream.ts';
 import { createTails } from './jobs/group-streams.ts';
 
 const SERVICE = 'health-aggregator';

@@ -11,7 +11,7 @@ import {
 import { ceiling } from '@muster/kit/config-limits';
 import { createTenantHosts, type TenantHosts } from '@muster/session/tenant-hosts';
 import { z } from 'zod';
-import { type Lead, parseLead } from './sources/found-targets.ts';
+import { type Lead, parseLead } from './clients/target-discovery.ts';
 
 const EXPECTATION = /^[a-z0-9-]{1,64}=\d{1,5}$/;
 

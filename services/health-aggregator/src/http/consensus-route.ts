@@ -3,7 +3,7 @@ import type { Logger } from '@muster/kit/logger';
 import { isRedisFault } from '@muster/kit/redis/connection';
 import { z } from 'zod';
 import type { Fleet } from '../core/fleet.ts';
-import type { SelfRemovals } from '../sources/self-removals.ts';
+import type { SelfRemovals } from '../stores/self-removals.ts';
 
 /** What the route needs. */
 export interface ConsensusDeps {

@@ -6,7 +6,7 @@ import type { Request } from 'express';
 import { z } from 'zod';
 import { mayDrain } from '../core/drain-policy.ts';
 import type { FleetView, InstanceView, ServiceView } from '../core/fleet-snapshot.ts';
-import type { Directives } from '../sources/directives.ts';
+import type { Directives } from '../stores/drain-directives.ts';
 
 const RETRY_AFTER_S = 2;
 

@@ -7,10 +7,10 @@ import type { Paces, Patience } from '../core/instance-watch.ts';
 import type { Transition } from '../core/ports.ts';
 import { createScheduler } from '../core/scheduler.ts';
 import type { FleetMetrics } from '../metrics.ts';
-import { searchTargets } from '../sources/found-targets.ts';
-import { createHttpProbe } from '../sources/http-probe.ts';
-import { createRegistrySource } from '../sources/registry.ts';
-import { createSocketProbe } from '../sources/socket-probe.ts';
+import { searchTargets } from '../clients/target-discovery.ts';
+import { createHttpProbe } from '../clients/http-probe.ts';
+import { createRegistrySource } from '../stores/heartbeat-registry.ts';
+import { createSocketProbe } from '../clients/websocket-probe.ts';
 
 const TICK_MS = 50;
 const REPORT_MS = 1_000;

@@ -2,8 +2,8 @@ import { after } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { TenantHosts } from '@muster/session/tenant-hosts';
 import type { GroupAddress, SessionDesk } from '../core/operator-ports.ts';
-import { openTail } from '../sources/group-tail.ts';
-import type { Upstream } from '../sources/upstream.ts';
+import { openTail } from '../clients/group-stream.ts';
+import type { Upstream } from '../clients/upstream.ts';
 
 const MAX_TAILS = 20;
 /** An operator who forgot the page is not listened for for ever. */

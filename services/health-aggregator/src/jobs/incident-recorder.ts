@@ -9,7 +9,7 @@ import {
   openOnes,
   type WriteOutcome,
 } from '../core/incidents.ts';
-import type { IncidentStore, StoredIncidents } from '../sources/incident-store.ts';
+import type { IncidentStore, StoredIncidents } from '../stores/incident-store.ts';
 import type { Leadership } from './leader-election.ts';
 
 const KEPT_IN_MEMORY = 100;

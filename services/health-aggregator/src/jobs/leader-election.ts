@@ -1,7 +1,7 @@
 import { type Clock, every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { RedisConnections } from '@muster/kit/redis/connection';
-import type { AggregatorKeys } from '../sources/keys.ts';
+import type { AggregatorKeys } from '../stores/redis-keys.ts';
 
 const RENEW_SHARE = 1 / 3;
 /** The leader stops a while before others may take over, so that slow answers never make two. */

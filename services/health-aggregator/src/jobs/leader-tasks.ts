@@ -13,11 +13,11 @@ import {
   type WriteOutcome,
 } from '../core/incidents.ts';
 import { IncidentLog } from './incident-recorder.ts';
-import { createHistoryStore } from '../sources/history-store.ts';
-import { createIncidentStore } from '../sources/incident-store.ts';
-import type { AggregatorKeys } from '../sources/keys.ts';
+import { createHistoryStore } from '../stores/history-store.ts';
+import { createIncidentStore } from '../stores/incident-store.ts';
+import type { AggregatorKeys } from '../stores/redis-keys.ts';
 import { campaign } from './leader-election.ts';
-import { createWebhooks } from '../sources/webhooks.ts';
+import { createWebhooks } from '../clients/webhooks.ts';
 import { travel } from './synthetic-check.ts';
 
 const WORK_MS = 1_000;

@@ -5,8 +5,8 @@ import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { TenantHosts } from '@muster/session/tenant-hosts';
 import type { Fleet } from '../core/fleet.ts';
 import type { SharedJourney } from '../core/synthetic-check-state.ts';
-import { createJourney, JOURNEY_STEPS, type JourneyPlan, type JourneyResult } from '../sources/journey.ts';
-import type { AggregatorKeys } from '../sources/keys.ts';
+import { createJourney, JOURNEY_STEPS, type JourneyPlan, type JourneyResult } from '../clients/synthetic-client.ts';
+import type { AggregatorKeys } from '../stores/redis-keys.ts';
 
 /** What travelling needs. */
 export interface TravelDeps {

@@ -2,7 +2,7 @@ import { type Clock, every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Fleet } from '../core/fleet.ts';
 import { type Day, type Span, Timeline, WHOLE_FLEET, withIncrements } from '../core/history.ts';
-import type { HistoryStore } from '../sources/history-store.ts';
+import type { HistoryStore } from '../stores/history-store.ts';
 
 const COUNT_MS = 1_000;
 const WRITE_EVERY = 10;

@@ -1,6 +1,6 @@
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { Incident, IncidentChange, WriteOutcome } from '../core/incidents.ts';
-import type { AggregatorKeys } from './keys.ts';
+import type { AggregatorKeys } from './redis-keys.ts';
 
 const KEPT = 500;
 

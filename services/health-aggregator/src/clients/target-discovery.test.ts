@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { follow, parseLead } from './found-targets.ts';
+import { follow, parseLead } from './target-discovery.ts';
 
 test('[TG1] leads are addresses, names with a port, or SRV records; anything else is refused', () => {
   expect(parseLead('ws-gateway=10.0.0.5:8200')).toEqual({

@@ -1,4 +1,4 @@
-import { connectTo, HOSTS_ADVICE, INVALID_TOKEN } from './gateway-link.ts';
+import { connectTo, HOSTS_ADVICE, INVALID_TOKEN } from './gateway-connection.ts';
 
 /** What a listener hears. */
 export interface TailEvents {

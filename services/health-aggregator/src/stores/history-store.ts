@@ -1,6 +1,6 @@
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import { type Day, daysOf, type Increments, outdated, type Span } from '../core/history.ts';
-import type { AggregatorKeys } from './keys.ts';
+import type { AggregatorKeys } from './redis-keys.ts';
 
 /** Until when history is written, and the times before that in which the writers did not look. */
 export interface Written {

@@ -4,7 +4,7 @@ import type { Random } from '@muster/kit/random';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import { signWebhook } from '@muster/kit/webhook-signature';
 import type { IncidentChange } from '../core/incidents.ts';
-import type { AggregatorKeys } from './keys.ts';
+import type { AggregatorKeys } from '../stores/redis-keys.ts';
 
 const AT_ONCE = 4;
 const TIMEOUT_MS = 5_000;

@@ -1,7 +1,7 @@
 import { Agent, get } from 'node:http';
 import { after, type Clock } from '@muster/kit/clock';
 import type { Beat, DependencyReading, Probe, ProbeOutcome, ProbeResult } from '../core/ports.ts';
-import { askStatus, type StatusAnswer } from './ask-status.ts';
+import { askStatus, type StatusAnswer } from './status-client.ts';
 
 const MAX_BODY_BYTES = 65_536;
 const OUTCOMES: Readonly<Record<string, ProbeOutcome>> = {
