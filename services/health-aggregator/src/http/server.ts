@@ -19,15 +19,15 @@ import type { SelfRemovals } from '../stores/self-removals.ts';
 import type { Tails } from '../jobs/group-streams.ts';
 import { consensusRoute } from './consensus-route.ts';
 import { type ConsoleFiles, mountConsole, onlyGet } from './console.ts';
-import { deskRoutes } from './desk-routes.ts';
+import { deskRoutes } from './operator-routes.ts';
 import { drainRoutes } from './drain-routes.ts';
 import type { EventStreams } from './event-streams.ts';
 import { healthRoutes } from './health-routes.ts';
-import { type Notes, noteRoutes } from './note-routes.ts';
-import { createOperatorGuard } from './operator.ts';
-import { pastRoutes } from './past-routes.ts';
+import { type Notes, noteRoutes } from './incident-routes.ts';
+import { createOperatorGuard } from './operator-guard.ts';
+import { pastRoutes } from './history-routes.ts';
 import { scrapeGroups } from './service-discovery.ts';
-import { mountTail } from './tail-route.ts';
+import { mountTail } from './group-stream-route.ts';
 
 /** What the public port of the aggregator is made of. */
 export interface ServerDeps {

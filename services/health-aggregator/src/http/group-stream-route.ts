@@ -7,7 +7,7 @@ import type { Express, Request } from 'express';
 import type { GroupDesk } from '../core/operator-ports.ts';
 import type { TailListener, Tails } from '../jobs/group-streams.ts';
 import { onlyGet } from './console.ts';
-import { required, tenantIn, tenantQuery } from './desk-routes.ts';
+import { required, tenantIn, tenantQuery } from './operator-routes.ts';
 
 /** A load balancer notices with the next write that the reader has left. */
 const COMMENT_MS = 5_000;
