@@ -1,16 +1,16 @@
 import { render } from 'preact';
 import { Incidents } from './fleet/incidents.tsx';
 import { Overview } from './fleet/overview.tsx';
-import { followPast } from './fleet/past.ts';
+import { followPast } from './fleet/history.ts';
 import { Services } from './fleet/services.tsx';
 import { fleet, follow } from './fleet/store.ts';
-import { Logo } from './glyph.tsx';
+import { Logo } from './icons.tsx';
 import { lazy } from './lazy.tsx';
-import { followPlace, linkTo, PAGES, type PageName, place } from './place.ts';
+import { followPlace, linkTo, PAGES, type PageName, place } from './router.ts';
 
-const TryIt = lazy(() => import('./try/try-it.tsx').then((module) => module.TryIt));
-const Sessions = lazy(() => import('./desk/sessions-page.tsx').then((module) => module.SessionsPage));
-const Groups = lazy(() => import('./desk/groups-page.tsx').then((module) => module.GroupsPage));
+const TryIt = lazy(() => import('./playground/playground.tsx').then((module) => module.TryIt));
+const Sessions = lazy(() => import('./operator/sessions-page.tsx').then((module) => module.SessionsPage));
+const Groups = lazy(() => import('./operator/groups-page.tsx').then((module) => module.GroupsPage));
 
 const NAMES: Readonly<Record<PageName, string>> = {
   status: 'Status',

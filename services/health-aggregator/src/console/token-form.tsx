@@ -1,5 +1,5 @@
 import { useSignal } from '@preact/signals';
-import { setOperator } from './operator.ts';
+import { setOperator } from './operator-token.ts';
 
 /** Takes the operator token of this tab. */
 export const TokenForm = () => {

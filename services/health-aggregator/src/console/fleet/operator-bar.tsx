@@ -1,4 +1,4 @@
-import { operatorToken, orderResult, setOperator } from '../operator.ts';
+import { operatorToken, orderResult, setOperator } from '../operator-token.ts';
 import { TokenForm } from '../token-form.tsx';
 
 /** For operators: shows or takes the token that lets them drain instances. Folded away for everybody else. */

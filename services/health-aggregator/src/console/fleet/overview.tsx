@@ -1,9 +1,9 @@
 import { WHOLE_FLEET } from '../../core/history.ts';
 import type { FleetView } from '../../core/fleet-snapshot.ts';
 import { latency, shortAge, uptime } from '../format.ts';
-import { Glyph } from '../glyph.tsx';
-import { headline, JOURNEYS, reason, STATUSES, STORES } from '../words.ts';
-import { Days } from './days.tsx';
+import { Glyph } from '../icons.tsx';
+import { headline, JOURNEYS, reason, STATUSES, STORES } from '../labels.ts';
+import { Days } from './uptime-days.tsx';
 import { ageMs, fleet, isLive, isStale } from './store.ts';
 
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' });

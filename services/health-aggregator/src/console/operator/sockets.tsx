@@ -1,7 +1,7 @@
 import type { SocketView } from '../../core/operator-ports.ts';
 import { shortAge } from '../format.ts';
-import { linkTo } from '../place.ts';
-import { inTenant } from './desk.tsx';
+import { linkTo } from '../router.ts';
+import { inTenant } from './operator-page.tsx';
 
 const SHOWN_GROUPS = 8;
 const UNITS = ['B', 'KB', 'MB'] as const;

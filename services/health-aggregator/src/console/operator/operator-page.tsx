@@ -1,7 +1,7 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
-import '../style/desk.css';
-import { operatorToken, orderResult, setOperator } from '../operator.ts';
+import '../style/operator.css';
+import { operatorToken, orderResult, setOperator } from '../operator-token.ts';
 import { TokenForm } from '../token-form.tsx';
 
 /** The frame of an operator's page: a headline, and the page itself for those who have the token. */

@@ -3,7 +3,7 @@ import { mayBeSignedIn } from './api.ts';
 import { connect } from './chat.ts';
 import { becomeNobody, identity, whoAmI } from './identity.ts';
 import { Room } from './room.tsx';
-import { You } from './you.tsx';
+import { You } from './account.tsx';
 
 /** Goes on as whoever this tab was before a reload. */
 const resume = async (): Promise<void> => {

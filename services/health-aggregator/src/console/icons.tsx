@@ -1,4 +1,4 @@
-import type { Tone } from './words.ts';
+import type { Tone } from './labels.ts';
 
 const SHAPES: Readonly<Record<Tone, string>> = {
   good: 'M4.500 8.300l2.300 2.300 4.700-5',

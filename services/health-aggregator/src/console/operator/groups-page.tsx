@@ -1,9 +1,9 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { count } from '../format.ts';
-import { operatorToken } from '../operator.ts';
-import { linkTo, place } from '../place.ts';
-import { Desk, inTenant, OneTenant, Silent, TenantField, Trouble } from './desk.tsx';
+import { operatorToken } from '../operator-token.ts';
+import { linkTo, place } from '../router.ts';
+import { Desk, inTenant, OneTenant, Silent, TenantField, Trouble } from './operator-page.tsx';
 import { Group } from './group.tsx';
 import { attention, type GroupList, groupKey, list, lookForGroups, trouble } from './groups.ts';
 import { usePoll } from './poll.ts';

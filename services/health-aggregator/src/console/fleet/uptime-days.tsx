@@ -1,6 +1,6 @@
 import { type Day, WHOLE_FLEET, worstOf } from '../../core/history.ts';
-import { STATUSES } from '../words.ts';
-import { history } from './past.ts';
+import { STATUSES } from '../labels.ts';
+import { history } from './history.ts';
 
 const GAP = 1;
 const BAR = 4;

@@ -3,11 +3,11 @@ import { useEffect } from 'preact/hooks';
 import type { SocketView } from '../../core/operator-ports.ts';
 import { Confirm } from '../confirm.tsx';
 import { latency, shortAge } from '../format.ts';
-import { Glyph } from '../glyph.tsx';
-import { operatorToken } from '../operator.ts';
-import { goTo, linkTo, place } from '../place.ts';
-import type { Tone } from '../words.ts';
-import { Desk, inTenant, OneTenant, Silent, TenantField, Trouble } from './desk.tsx';
+import { Glyph } from '../icons.tsx';
+import { operatorToken } from '../operator-token.ts';
+import { goTo, linkTo, place } from '../router.ts';
+import type { Tone } from '../labels.ts';
+import { Desk, inTenant, OneTenant, Silent, TenantField, Trouble } from './operator-page.tsx';
 import { usePoll } from './poll.ts';
 import {
   attention,

@@ -1,4 +1,4 @@
-import { operatorToken, setOperator } from '../operator.ts';
+import { operatorToken, setOperator } from '../operator-token.ts';
 
 /** What an operator's question came to. */
 export type DeskAnswer<T> =
