@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { FleetDescription } from '@muster/fleet/description';
-import { startChild } from '@muster/local/child';
+import { startChild } from '@muster/local/child-process';
 import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';
 import { fakeFleet, isRunning, ownStores, sharedStores, temporaryDirectory } from './fakes/fake-fleet.ts';

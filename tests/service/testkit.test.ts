@@ -4,7 +4,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { startChild } from '@muster/local/child';
+import { startChild } from '@muster/local/child-process';
 import { startTimeOf } from '@muster/local/process-identity';
 import { openBacking } from '@muster/testkit/backing';
 import { openFaultProxy } from '@muster/testkit/fault-proxy';

@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { type Claim, claim } from '@muster/local/claim';
+import { type Claim, claim } from '@muster/local/directory-lock';
 import { isPortFree, portHolder } from '@muster/local/ports';
 import { findPrometheus } from '@muster/local/prometheus';
 import { describeFleet, type FleetDescription, removeDescription, writeDescription } from './description.ts';
@@ -18,7 +18,7 @@ import {
 import { loadSecrets } from './secrets.ts';
 import { proxySpec, serviceSpec, untilHealthy } from './services.ts';
 import { givenStores, startStores, wipeStores } from './stores.ts';
-import { createTroop, type Troop } from './troop.ts';
+import { createTroop, type Troop } from './process-group.ts';
 
 const DEFAULT_DATA_DIR = fileURLToPath(new URL('../../../.muster', import.meta.url));
 const DEFAULT_PORT = 8_080;

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Child, sayEnding } from '@muster/local/child';
-import type { Claim } from '@muster/local/claim';
+import { type Child, sayEnding } from '@muster/local/child-process';
+import type { Claim } from '@muster/local/directory-lock';
 import { type ServerSpec, startServer } from '@muster/local/server';
 import { createBackOff } from './back-off.ts';
 

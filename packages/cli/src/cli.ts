@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { createSender, MusterError } from '@muster/client/http';
-import { createApi } from './api.ts';
+import { createApi } from './api-client.ts';
 import type { Command, Surroundings } from './command.ts';
 import { UsageError } from './command.ts';
 import { connections } from './commands/connections.ts';

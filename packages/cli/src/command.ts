@@ -1,6 +1,6 @@
 import type { Send } from '@muster/client/http';
 import { uuidSegment } from '@muster/client/paths';
-import type { CallApi } from './api.ts';
+import type { CallApi } from './api-client.ts';
 
 /** The command line was wrong; the message says what. */
 export class UsageError extends Error {

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Child, type ChildOptions, sayEnding, startChild } from './child.ts';
+import { type Child, type ChildOptions, sayEnding, startChild } from './child-process.ts';
 
 const POLL_MS = 25;
 const READY_TIMEOUT_MS = 30_000;

@@ -2,7 +2,7 @@ import { readdirSync, rmSync, statSync } from 'node:fs';
 import { chmod, mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Claim, claim } from '@muster/local/claim';
+import { type Claim, claim } from '@muster/local/directory-lock';
 import { removePostgresData } from '@muster/local/postgres';
 import { type ServerSpec, startServer } from '@muster/local/server';
 

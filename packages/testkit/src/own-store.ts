@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { Child } from '@muster/local/child';
+import type { Child } from '@muster/local/child-process';
 import { freePorts } from '@muster/local/ports';
 import { postgresServer } from '@muster/local/postgres';
 import { findRedis, redisServer, redisUrl } from '@muster/local/redis';

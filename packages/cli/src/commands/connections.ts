@@ -1,6 +1,6 @@
-import { askWhoAnswers, noteSilence, tellAnswered } from '../answered.ts';
+import { askWhoAnswers, noteSilence, tellAnswered } from '../unanswered-gateways.ts';
 import { type Command, UsageError } from '../command.ts';
-import { instant, table } from '../table.ts';
+import { instant, table } from '../output.ts';
 
 const MOST = 10_000;
 

@@ -1,7 +1,7 @@
 import { MusterError } from '@muster/client/http';
 import type { Command, Context } from '../command.ts';
 import { makeRoundTrip, type Step } from '../round-trip.ts';
-import { printable, table } from '../table.ts';
+import { printable, table } from '../output.ts';
 
 interface Report {
   readonly findings: readonly { readonly verdict: string; readonly advice: string }[];

@@ -1,6 +1,6 @@
-import { askWhoAnswers, noteSilence, tellAnswered } from '../answered.ts';
+import { askWhoAnswers, noteSilence, tellAnswered } from '../unanswered-gateways.ts';
 import { type Command, onlyArgument, UsageError } from '../command.ts';
-import { table } from '../table.ts';
+import { table } from '../output.ts';
 
 /** Lists longer than this are for scripts. */
 const MOST_SHOWN = 1_000;

@@ -1,5 +1,5 @@
 import { type Command, onlyId, UsageError } from '../command.ts';
-import { instant, table } from '../table.ts';
+import { instant, table } from '../output.ts';
 
 interface ApiKey {
   readonly id: string;

@@ -2,7 +2,7 @@ import type { Send } from '@muster/client/http';
 import { nameSegment } from '@muster/client/paths';
 import type { Page, Session } from '@muster/client/session-types';
 import { type Command, onlyId, segment, UsageError } from '../command.ts';
-import { instant, table } from '../table.ts';
+import { instant, table } from '../output.ts';
 
 const MOST = 100;
 /** Sessions that are not shown may stand before those that are; further back than this nobody looks. */

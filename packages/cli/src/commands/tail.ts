@@ -1,6 +1,6 @@
 import { createRealtime } from '@muster/client/realtime';
 import { type Command, type Context, onlyArgument, UsageError } from '../command.ts';
-import { printable } from '../table.ts';
+import { printable } from '../output.ts';
 import { withTemporarySession } from '../temporary-session.ts';
 import { tellWireError, textOf } from '../wire-errors.ts';
 

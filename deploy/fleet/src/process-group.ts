@@ -1,4 +1,4 @@
-import type { Claim } from '@muster/local/claim';
+import type { Claim } from '@muster/local/directory-lock';
 import type { ServerSpec } from '@muster/local/server';
 import { type Supervised, supervise } from './supervisor.ts';
 
