@@ -3,7 +3,7 @@ import { openOwnRedis } from '@muster/testkit/own-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';
-import { startAggregator, startTiny } from '../service/aggregator-fixture.ts';
+import { startAggregator, startTiny } from '../aggregator/fixture.ts';
 import { type Timeline, watchFleet } from './timeline.ts';
 
 // A real aggregator with the default settings, and the smallest processes that can be killed.

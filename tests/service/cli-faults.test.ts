@@ -7,7 +7,7 @@ import { openFaultProxy } from '@muster/testkit/fault-proxy';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';
-import { FAST, startAggregator } from './aggregator-fixture.ts';
+import { FAST, startAggregator } from '../aggregator/fixture.ts';
 import { openFront } from './fakes/front.ts';
 import { startGateway } from './gateway-fixture.ts';
 import { SERVICE_KEY, startService } from './session-fixture.ts';

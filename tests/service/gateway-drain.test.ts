@@ -5,7 +5,7 @@ import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { startAggregator } from './aggregator-fixture.ts';
+import { startAggregator } from '../aggregator/fixture.ts';
 import {
   gatewayEnvironment,
   openSocket,

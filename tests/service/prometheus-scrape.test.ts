@@ -8,7 +8,7 @@ import { startServer } from '@muster/local/server';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';
-import { startAggregator, startTiny } from './aggregator-fixture.ts';
+import { startAggregator, startTiny } from '../aggregator/fixture.ts';
 import { findPrometheusProgram } from './prometheus-program.ts';
 
 const stores = useTestStores();

@@ -1,5 +1,5 @@
 import { runCli } from '@muster/cli/cli';
-import { FAST, startAggregator, type TestAggregator } from '../aggregator-fixture.ts';
+import { FAST, startAggregator, type TestAggregator } from '../../aggregator/fixture.ts';
 import { openFront } from '../fakes/front.ts';
 import { SERVER_KEY, startGateway, type TestGateway } from '../gateway-fixture.ts';
 import { SERVICE_KEY, startService, type TestService } from '../session-fixture.ts';

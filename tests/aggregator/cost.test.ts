@@ -39,7 +39,7 @@ test.runIf(process.platform === 'linux')(
   async () => {
     const [port = 0] = await freePorts(1);
     await using many = run([
-      program('./fakes/many-instances.ts'),
+      program('./many-instances.ts'),
       stores.redisUrl,
       stores.redisPrefix,
       String(INSTANCES),

@@ -6,7 +6,7 @@ import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { expect, test } from 'vitest';
-import { startAggregator, startTiny, type TestAggregator } from './aggregator-fixture.ts';
+import { startAggregator, startTiny, type TestAggregator } from './fixture.ts';
 
 const stores = useTestStores();
 const SECRET = 'a-webhook-secret-of-16';

@@ -4,7 +4,7 @@ import { openOwnRedis } from '@muster/testkit/own-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';
-import { FAST, startAggregator, startTiny } from './aggregator-fixture.ts';
+import { FAST, startAggregator, startTiny } from './fixture.ts';
 
 const stores = useTestStores();
 

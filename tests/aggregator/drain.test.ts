@@ -1,7 +1,7 @@
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';
-import { FAST, startAggregator, startTiny } from './aggregator-fixture.ts';
+import { FAST, startAggregator, startTiny } from './fixture.ts';
 
 const stores = useTestStores();
 const TOKEN = 'an-operator-token-0123';

@@ -80,7 +80,7 @@ export const startAggregator = async (
   };
 };
 
-const PROGRAM = fileURLToPath(new URL('./fakes/tiny-instance.ts', import.meta.url));
+const PROGRAM = fileURLToPath(new URL('./tiny-instance.ts', import.meta.url));
 
 /** A real process that beats and answers probes, and nothing else. */
 export interface TinyInstance extends AsyncDisposable {

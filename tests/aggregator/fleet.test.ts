@@ -1,7 +1,7 @@
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';
-import { startAggregator, startTiny, type TestAggregator } from './aggregator-fixture.ts';
+import { startAggregator, startTiny, type TestAggregator } from './fixture.ts';
 
 const stores = useTestStores();
 let serial = 0;

@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
 import { until } from '@muster/testkit/wait';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { FAST, startAggregator, startTiny, type TestAggregator } from './aggregator-fixture.ts';
+import { FAST, startAggregator, startTiny, type TestAggregator } from './fixture.ts';
 
 // Incidents and history of an outage in which nothing can be written. Everything ten times as often as by default.
 

@@ -2,7 +2,7 @@ import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';
-import { startAggregator, startTiny, type TinyInstance } from './aggregator-fixture.ts';
+import { startAggregator, startTiny, type TinyInstance } from './fixture.ts';
 
 const stores = useTestStores();
 /** A tenth of the real times. */

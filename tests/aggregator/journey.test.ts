@@ -10,9 +10,9 @@ import { createQuietLog } from '@muster/testkit/quiet-log';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';
-import { startAggregator } from './aggregator-fixture.ts';
-import { startGateway } from './gateway-fixture.ts';
-import { SERVICE_KEY, startService } from './session-fixture.ts';
+import { startAggregator } from './fixture.ts';
+import { startGateway } from '../service/gateway-fixture.ts';
+import { SERVICE_KEY, startService } from '../service/session-fixture.ts';
 
 const stores = useTestStores({ migrate });
 const EXPECTED = 'session-service=1,ws-gateway=1';

@@ -1,7 +1,7 @@
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';
-import { FAST, startAggregator, startTiny, type TestAggregator } from './aggregator-fixture.ts';
+import { FAST, startAggregator, startTiny, type TestAggregator } from './fixture.ts';
 
 const stores = useTestStores();
 const tinies = async (aggregator: TestAggregator): Promise<string[]> => {
