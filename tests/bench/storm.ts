@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Fleet, startFleet } from '@muster/fleet/fleet';
-import { readMetric } from '../service/read-metric.ts';
+import { readMetric } from '../observability/read-metric.ts';
 import { cpuSecondsOf, median } from './cpu.ts';
 import { FLEET_ENV } from './fanout/contestants.ts';
 import { type Storm, type StormCounts, startStorm } from './storm/storm.ts';

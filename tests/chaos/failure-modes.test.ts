@@ -1,10 +1,10 @@
 import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { test } from 'vitest';
-import { openFaultyPostgres, openFaultyRedis } from '../service/failure-modes/modes.ts';
-import { observeSessionService } from '../service/failure-modes/session-service.ts';
-import { compare, observeAll } from '../service/failure-modes/surfaces.ts';
-import { startTrio } from '../service/failure-modes/trio.ts';
+import { openFaultyPostgres, openFaultyRedis } from '../observability/failure-modes/modes.ts';
+import { observeSessionService } from '../observability/failure-modes/session-service.ts';
+import { compare, observeAll } from '../observability/failure-modes/surfaces.ts';
+import { startTrio } from '../observability/failure-modes/trio.ts';
 
 const stores = useTestStores({ migrate });
 

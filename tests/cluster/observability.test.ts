@@ -5,7 +5,7 @@ import { startFleet } from '@muster/fleet/fleet';
 import { alertNames, recordedSeries } from '@muster/observability/expressions';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { findPrometheusProgram } from '../service/prometheus-program.ts';
+import { findPrometheusProgram } from '../observability/prometheus-program.ts';
 
 const { DATABASE_URL: _database, REDIS_URL: _redis, ...env } = process.env;
 let dataDir = '';

@@ -3,7 +3,7 @@ import { systemRandom } from '@muster/kit/random';
 import { createApp, type SessionServiceApp } from '@muster/session-service/app';
 import { readConfig } from '@muster/session-service/config';
 import { createQuietLog, type QuietLog } from '@muster/testkit/quiet-log';
-import { readMetric } from './read-metric.ts';
+import { readMetric } from '../observability/read-metric.ts';
 
 export const SERVICE_KEY = 'sk_0123456789-service-key';
 export const INTERNAL_KEY = 'int_0123456789-internal-key';
