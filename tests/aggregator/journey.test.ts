@@ -11,7 +11,7 @@ import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';
 import { startAggregator } from './fixture.ts';
-import { startGateway } from '../service/gateway-fixture.ts';
+import { startGateway } from '../gateway/fixture.ts';
 import { SERVICE_KEY, startService } from '../service/session-fixture.ts';
 
 const stores = useTestStores({ migrate });

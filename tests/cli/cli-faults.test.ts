@@ -9,7 +9,7 @@ import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';
 import { FAST, startAggregator } from '../aggregator/fixture.ts';
 import { openFront } from '../service/fakes/front.ts';
-import { startGateway } from '../service/gateway-fixture.ts';
+import { startGateway } from '../gateway/fixture.ts';
 import { SERVICE_KEY, startService } from '../service/session-fixture.ts';
 
 const stores = useTestStores({ migrate });

@@ -11,7 +11,7 @@ import { useTestStores } from '@muster/testkit/stores';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { startAggregator, type TestAggregator } from '../aggregator/fixture.ts';
-import { startGateway, type TestGateway } from '../service/gateway-fixture.ts';
+import { startGateway, type TestGateway } from '../gateway/fixture.ts';
 import { findPrometheusProgram } from './prometheus-program.ts';
 import { SERVICE_KEY, startService, type TestService } from '../service/session-fixture.ts';
 

@@ -5,7 +5,7 @@ import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startAggregator, type TestAggregator } from '../aggregator/fixture.ts';
-import { connected, listenTo, sdk, startGateway, type TestGateway } from './gateway-fixture.ts';
+import { connected, listenTo, sdk, startGateway, type TestGateway } from '../gateway/fixture.ts';
 import { startService, type TestService } from './session-fixture.ts';
 
 const stores = useTestStores({ migrate });

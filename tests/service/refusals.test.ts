@@ -2,8 +2,8 @@ import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { signToken, TOKEN_SECRET } from './fakes/application.ts';
-import { openSocket, SERVER_KEY, startGateway, type TestGateway, tryUpgrade } from './gateway-fixture.ts';
+import { signToken, TOKEN_SECRET } from '../gateway/fake-application.ts';
+import { openSocket, SERVER_KEY, startGateway, type TestGateway, tryUpgrade } from '../gateway/fixture.ts';
 import { startService, type TestService } from './session-fixture.ts';
 
 const stores = useTestStores({ migrate });

@@ -6,7 +6,7 @@ import { Redis } from 'ioredis';
 import { generateKeyPair } from 'jose';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CLIENT_ID, LOGOUT_EVENT, startIssuer, type TestIssuer } from './fakes/issuer.ts';
-import { openSocket, startGateway } from './gateway-fixture.ts';
+import { openSocket, startGateway } from '../gateway/fixture.ts';
 import { startService, type TestService } from './session-fixture.ts';
 
 const stores = useTestStores({ migrate });

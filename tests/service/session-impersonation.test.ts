@@ -3,7 +3,7 @@ import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { openSocket, startGateway } from './gateway-fixture.ts';
+import { openSocket, startGateway } from '../gateway/fixture.ts';
 import { type Answer, startService, type TestService } from './session-fixture.ts';
 
 const stores = useTestStores({ migrate });

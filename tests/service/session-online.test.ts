@@ -5,7 +5,7 @@ import { withClient } from '@muster/testkit/template';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { openSocket, type RawClient, startGateway, type TestGateway } from './gateway-fixture.ts';
+import { openSocket, type RawClient, startGateway, type TestGateway } from '../gateway/fixture.ts';
 import { startService, type TestService } from './session-fixture.ts';
 
 const stores = useTestStores({ migrate });

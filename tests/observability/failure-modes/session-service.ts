@@ -2,7 +2,7 @@ import { openFaultProxy } from '@muster/testkit/fault-proxy';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { FAST, startAggregator } from '../../aggregator/fixture.ts';
-import { startGateway, type TestGateway, tryUpgrade } from '../../service/gateway-fixture.ts';
+import { startGateway, type TestGateway, tryUpgrade } from '../../gateway/fixture.ts';
 import { cookieOf, ORIGIN, startService } from '../../service/session-fixture.ts';
 
 interface Places {

@@ -7,8 +7,8 @@ import { useTestStores } from '@muster/testkit/stores';
 import { Centrifuge } from 'centrifuge/build/protobuf';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
-import { signToken, TOKEN_SECRET } from './fakes/application.ts';
-import { startIssuer, type TestIssuer } from './fakes/issuer.ts';
+import { signToken, TOKEN_SECRET } from './fake-application.ts';
+import { startIssuer, type TestIssuer } from '../service/fakes/issuer.ts';
 import {
   connected,
   openSocket,
@@ -17,7 +17,7 @@ import {
   startGateway,
   type TestGateway,
   tryUpgrade,
-} from './gateway-fixture.ts';
+} from './fixture.ts';
 
 const stores = useTestStores();
 const stack = new AsyncDisposableStack();

@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { useTestStores } from '@muster/testkit/stores';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { CALLBACK_SECRET, TOKEN_SECRET } from './fakes/application.ts';
-import { connected, sdk, startGateway, type TestGateway } from './gateway-fixture.ts';
+import { CALLBACK_SECRET, TOKEN_SECRET } from './fake-application.ts';
+import { connected, sdk, startGateway, type TestGateway } from './fixture.ts';
 
 const EXAMPLE = resolve(import.meta.dirname, '../../services/ws-gateway/examples/application.mjs');
 const stores = useTestStores();

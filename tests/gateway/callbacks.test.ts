@@ -14,8 +14,8 @@ import {
   startApplication,
   type TestApplication,
   TOKEN_SECRET,
-} from './fakes/application.ts';
-import { connected, SERVER_KEY, sdk, startGateway, type TestGateway } from './gateway-fixture.ts';
+} from './fake-application.ts';
+import { connected, SERVER_KEY, sdk, startGateway, type TestGateway } from './fixture.ts';
 
 const stores = useTestStores();
 const stack = new AsyncDisposableStack();

@@ -5,9 +5,9 @@ import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { signToken, TOKEN_SECRET } from './fakes/application.ts';
-import { openSocket, type RawClient, SERVER_KEY, startGateway, type TestGateway } from './gateway-fixture.ts';
-import { startService, type TestService } from './session-fixture.ts';
+import { signToken, TOKEN_SECRET } from './fake-application.ts';
+import { openSocket, type RawClient, SERVER_KEY, startGateway, type TestGateway } from './fixture.ts';
+import { startService, type TestService } from '../service/session-fixture.ts';
 
 const SHOP_KEY = 'shop-server-key-0123456789';
 const SHOP_HOST = 'shop.localhost';

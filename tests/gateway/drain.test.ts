@@ -14,8 +14,8 @@ import {
   startGateway,
   type TestGateway,
   tryUpgrade,
-} from './gateway-fixture.ts';
-import { startService, type TestService } from './session-fixture.ts';
+} from './fixture.ts';
+import { startService, type TestService } from '../service/session-fixture.ts';
 
 const MAIN = fileURLToPath(new URL('../../services/ws-gateway/src/main.ts', import.meta.url));
 const OPS_TOKEN = 'an-operator-token-0123';

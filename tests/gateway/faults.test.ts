@@ -12,8 +12,8 @@ import {
   startGateway,
   type TestGateway,
   tryUpgrade,
-} from './gateway-fixture.ts';
-import { startService, type TestService } from './session-fixture.ts';
+} from './fixture.ts';
+import { startService, type TestService } from '../service/session-fixture.ts';
 
 const stores = useTestStores({ migrate });
 let sessions: TestService;
