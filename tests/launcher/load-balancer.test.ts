@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type FakeFleet, fakeFleet, temporaryDirectory } from './fakes/fake-fleet.ts';
+import { type FakeFleet, fakeFleet, temporaryDirectory } from './fake-fleet.ts';
 
 const run = promisify(execFile);
 

@@ -7,7 +7,7 @@ import { containerProxyPlan } from '@muster/local/haproxy-containers';
 import { freePorts } from '@muster/local/ports';
 import { until } from '@muster/testkit/wait';
 import { afterEach, expect, test } from 'vitest';
-import { startTestProxy } from './fakes/proxy.ts';
+import { startTestProxy } from './proxy.ts';
 
 // HAProxy with the configuration of containers: replicas are the addresses of a name, as Docker and Kubernetes tell them.
 

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { findHaproxy, type ProxyPlan, renderProxyConfig } from '@muster/local/haproxy';
 import { temporaryDirectory } from './fake-fleet.ts';
 
-const TEMPLATE = fileURLToPath(new URL('../../../deploy/haproxy/haproxy.cfg.template', import.meta.url));
+const TEMPLATE = fileURLToPath(new URL('../../deploy/haproxy/haproxy.cfg.template', import.meta.url));
 
 /** A HAProxy of one test, with the configuration of the repository. */
 export interface TestProxy extends AsyncDisposable {

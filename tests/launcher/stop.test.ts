@@ -6,9 +6,9 @@ import type { FleetDescription } from '@muster/fleet/description';
 import { startChild } from '@muster/local/child-process';
 import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';
-import { fakeFleet, isRunning, ownStores, sharedStores, temporaryDirectory } from './fakes/fake-fleet.ts';
+import { fakeFleet, isRunning, ownStores, sharedStores, temporaryDirectory } from './fake-fleet.ts';
 
-const FAKE_LAUNCHER = fileURLToPath(new URL('./fakes/fake-launcher.ts', import.meta.url));
+const FAKE_LAUNCHER = fileURLToPath(new URL('./fake-launcher.ts', import.meta.url));
 
 const childrenOf = (dataDir: string): { name: string; pid: number }[] =>
   (

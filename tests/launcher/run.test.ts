@@ -6,7 +6,7 @@ import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { Client } from 'pg';
 import { expect, test } from 'vitest';
-import { fakeFleet, isRunning, ownStores, temporaryDirectory } from './fakes/fake-fleet.ts';
+import { fakeFleet, isRunning, ownStores, temporaryDirectory } from './fake-fleet.ts';
 
 const connectPostgres = async (url: string): Promise<Client & AsyncDisposable> => {
   const client = new Client({ connectionString: url });

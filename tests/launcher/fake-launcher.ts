@@ -1,5 +1,5 @@
-import { runLauncher } from '../../../deploy/fleet/src/launcher.ts';
-import { parseOptions } from '../../../deploy/fleet/src/options.ts';
+import { runLauncher } from '../../deploy/fleet/src/launcher.ts';
+import { parseOptions } from '../../deploy/fleet/src/options.ts';
 import { FAKE_ENTRY_POINTS } from './entry-points.ts';
 
 // The launcher as `npm start` runs it, with stand-ins for the services.

@@ -12,7 +12,7 @@ import { freePorts } from '@muster/local/ports';
 import { until } from '@muster/testkit/wait';
 import { afterEach, expect, test } from 'vitest';
 import WebSocket, { WebSocketServer } from 'ws';
-import { startTestProxy } from './fakes/proxy.ts';
+import { startTestProxy } from './proxy.ts';
 
 const run = promisify(execFile);
 const ROOT = join(import.meta.dirname, '../..');

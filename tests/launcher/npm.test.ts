@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { until } from '@muster/testkit/wait';
 import { beforeAll, expect, test } from 'vitest';
-import { isRunning, sharedStores, temporaryDirectory } from './fakes/fake-fleet.ts';
+import { isRunning, sharedStores, temporaryDirectory } from './fake-fleet.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const run = promisify(execFile);

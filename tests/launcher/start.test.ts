@@ -7,8 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { FleetDescription } from '@muster/fleet/description';
 import { expect, test } from 'vitest';
-import { FAKE_ENTRY_POINTS } from './fakes/entry-points.ts';
-import { fakeFleet, isRunning, ownStores, temporaryDirectory } from './fakes/fake-fleet.ts';
+import { FAKE_ENTRY_POINTS } from './entry-points.ts';
+import { fakeFleet, isRunning, ownStores, temporaryDirectory } from './fake-fleet.ts';
 
 const MAIN = fileURLToPath(new URL('../../deploy/fleet/src/main.ts', import.meta.url));
 const run = promisify(execFile);
