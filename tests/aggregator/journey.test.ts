@@ -12,7 +12,7 @@ import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';
 import { startAggregator } from './fixture.ts';
 import { startGateway } from '../gateway/fixture.ts';
-import { SERVICE_KEY, startService } from '../service/session-fixture.ts';
+import { SERVICE_KEY, startService } from '../session/fixture.ts';
 
 const stores = useTestStores({ migrate });
 const EXPECTED = 'session-service=1,ws-gateway=1';

@@ -9,7 +9,7 @@ import { until } from '@muster/testkit/wait';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type Answer, FAST, startAggregator, type TestAggregator } from './fixture.ts';
 import { openSocket, type RawClient, SERVER_KEY, startGateway, type TestGateway } from '../gateway/fixture.ts';
-import { SERVICE_KEY, startService, type TestService } from '../service/session-fixture.ts';
+import { SERVICE_KEY, startService, type TestService } from '../session/fixture.ts';
 
 const SHOP_KEY = 'shop-server-key-0123456789';
 const SHOP_HOST = 'shop.localhost';

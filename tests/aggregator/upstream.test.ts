@@ -7,7 +7,7 @@ import { openFaultProxy } from '@muster/testkit/fault-proxy';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { useTestStores } from '@muster/testkit/stores';
 import { expect, test } from 'vitest';
-import { SERVICE_KEY, startService } from '../service/session-fixture.ts';
+import { SERVICE_KEY, startService } from '../session/fixture.ts';
 
 const stores = useTestStores({ migrate });
 

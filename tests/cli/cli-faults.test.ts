@@ -10,7 +10,7 @@ import { expect, test } from 'vitest';
 import { FAST, startAggregator } from '../aggregator/fixture.ts';
 import { openFront } from '../launcher/front.ts';
 import { startGateway } from '../gateway/fixture.ts';
-import { SERVICE_KEY, startService } from '../service/session-fixture.ts';
+import { SERVICE_KEY, startService } from '../session/fixture.ts';
 
 const stores = useTestStores({ migrate });
 /** The command promises five seconds; a busy machine adds to that. */

@@ -8,7 +8,7 @@ import { freePorts } from '@muster/local/ports';
 import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { SERVICE_KEY, startService, type TestService } from '../service/session-fixture.ts';
+import { SERVICE_KEY, startService, type TestService } from '../session/fixture.ts';
 
 const stores = useTestStores({ migrate });
 const stack = new AsyncDisposableStack();

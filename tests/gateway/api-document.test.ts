@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import { connected, SERVER_KEY, sdk, startGateway, type TestGateway } from './fixture.ts';
 import { operationsOf, requestFor } from '../service/openapi-requests.ts';
-import { startService, type TestService } from '../service/session-fixture.ts';
+import { startService, type TestService } from '../session/fixture.ts';
 
 const stores = useTestStores({ migrate });
 let sessions: TestService;

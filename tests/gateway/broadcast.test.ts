@@ -5,7 +5,7 @@ import { until } from '@muster/testkit/wait';
 import type { Centrifuge } from 'centrifuge';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { connected, listenTo, SERVER_KEY, sdk, startGateway, type TestGateway } from './fixture.ts';
-import { startService, type TestService } from '../service/session-fixture.ts';
+import { startService, type TestService } from '../session/fixture.ts';
 
 const stores = useTestStores({ migrate });
 let sessions: TestService;

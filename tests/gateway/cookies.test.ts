@@ -2,7 +2,7 @@ import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openSocket, startGateway, type TestGateway, tryUpgrade } from './fixture.ts';
-import { cookieOf, ORIGIN, startService, type TestService } from '../service/session-fixture.ts';
+import { cookieOf, ORIGIN, startService, type TestService } from '../session/fixture.ts';
 
 const stores = useTestStores({ migrate });
 let sessions: TestService;

@@ -15,7 +15,7 @@ import {
   type TestGateway,
   tryUpgrade,
 } from './fixture.ts';
-import { startService, type TestService } from '../service/session-fixture.ts';
+import { startService, type TestService } from '../session/fixture.ts';
 
 const MAIN = fileURLToPath(new URL('../../services/ws-gateway/src/main.ts', import.meta.url));
 const OPS_TOKEN = 'an-operator-token-0123';

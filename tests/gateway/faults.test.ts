@@ -13,7 +13,7 @@ import {
   type TestGateway,
   tryUpgrade,
 } from './fixture.ts';
-import { startService, type TestService } from '../service/session-fixture.ts';
+import { startService, type TestService } from '../session/fixture.ts';
 
 const stores = useTestStores({ migrate });
 let sessions: TestService;

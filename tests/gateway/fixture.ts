@@ -10,7 +10,7 @@ import { readConfig } from '@muster/ws-gateway/config/index';
 import { Centrifuge, type Options } from 'centrifuge';
 import { WebSocket } from 'ws';
 import { readMetric } from '../observability/read-metric.ts';
-import { INTERNAL_KEY, ORIGIN, SECRETS } from '../service/session-fixture.ts';
+import { INTERNAL_KEY, ORIGIN, SECRETS } from '../session/fixture.ts';
 
 export const SERVER_KEY = 'server_0123456789-api-key';
 

@@ -5,7 +5,7 @@ import { Centrifuge } from 'centrifuge';
 import { Centrifuge as ProtobufCentrifuge } from 'centrifuge/build/protobuf';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openSocket, startGateway, type TestGateway, webSocketWith } from './fixture.ts';
-import { startService, type TestService } from '../service/session-fixture.ts';
+import { startService, type TestService } from '../session/fixture.ts';
 
 const stores = useTestStores({ migrate });
 let sessions: TestService;

@@ -5,7 +5,7 @@ import { Centrifuge } from 'centrifuge';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { openSocket, startGateway, type TestGateway } from './fixture.ts';
-import { startService, type TestService } from '../service/session-fixture.ts';
+import { startService, type TestService } from '../session/fixture.ts';
 
 const stores = useTestStores({ migrate });
 const stack = new AsyncDisposableStack();

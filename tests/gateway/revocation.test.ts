@@ -16,7 +16,7 @@ import {
   type TestGateway,
   tryUpgrade,
 } from './fixture.ts';
-import { ORIGIN, startService, type TestService } from '../service/session-fixture.ts';
+import { ORIGIN, startService, type TestService } from '../session/fixture.ts';
 
 /** Promised from the answer of what takes a right away to the last effect, on a machine that is not busy; and without the bus. */
 const BOUND_MS = 250;

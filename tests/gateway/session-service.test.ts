@@ -5,7 +5,7 @@ import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { expect, test } from 'vitest';
 import { openSocket, startGateway, type TestGateway, tryUpgrade } from './fixture.ts';
-import { cookieOf, ORIGIN, startService } from '../service/session-fixture.ts';
+import { cookieOf, ORIGIN, startService } from '../session/fixture.ts';
 
 const stores = useTestStores({ migrate });
 

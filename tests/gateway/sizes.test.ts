@@ -14,7 +14,7 @@ import {
   type TestGateway,
   webSocketWith,
 } from './fixture.ts';
-import { startService, type TestService } from '../service/session-fixture.ts';
+import { startService, type TestService } from '../session/fixture.ts';
 
 const stores = useTestStores({ migrate });
 const PERMISSIONS = {

@@ -7,7 +7,7 @@ import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { signToken, TOKEN_SECRET } from './fake-application.ts';
 import { openSocket, type RawClient, SERVER_KEY, startGateway, type TestGateway } from './fixture.ts';
-import { startService, type TestService } from '../service/session-fixture.ts';
+import { startService, type TestService } from '../session/fixture.ts';
 
 const SHOP_KEY = 'shop-server-key-0123456789';
 const SHOP_HOST = 'shop.localhost';

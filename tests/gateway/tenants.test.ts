@@ -3,7 +3,7 @@ import { useTestStores } from '@muster/testkit/stores';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openSocket, startGateway, type TestGateway, tryUpgrade } from './fixture.ts';
-import { startService, type TestService } from '../service/session-fixture.ts';
+import { startService, type TestService } from '../session/fixture.ts';
 
 const stores = useTestStores({ migrate });
 let sessions: TestService;

@@ -5,7 +5,7 @@ import { Centrifuge, type ConnectedContext } from 'centrifuge';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { startGateway, type TestGateway } from './fixture.ts';
-import { ORIGIN, startService, type TestService } from '../service/session-fixture.ts';
+import { ORIGIN, startService, type TestService } from '../session/fixture.ts';
 
 const stores = useTestStores({ migrate });
 const stack = new AsyncDisposableStack();

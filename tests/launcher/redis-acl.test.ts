@@ -7,7 +7,7 @@ import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startAggregator, type TestAggregator } from '../aggregator/fixture.ts';
 import { connected, listenTo, sdk, startGateway, type TestGateway } from '../gateway/fixture.ts';
-import { startService, type TestService } from '../service/session-fixture.ts';
+import { startService, type TestService } from '../session/fixture.ts';
 
 const stores = useTestStores({ migrate });
 const GUIDE = readFileSync(new URL('../../docs/operations/stores.md', import.meta.url), 'utf8');

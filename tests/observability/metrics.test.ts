@@ -13,7 +13,7 @@ import { WebSocket } from 'ws';
 import { startAggregator, type TestAggregator } from '../aggregator/fixture.ts';
 import { startGateway, type TestGateway } from '../gateway/fixture.ts';
 import { findPrometheusProgram } from './prometheus-program.ts';
-import { SERVICE_KEY, startService, type TestService } from '../service/session-fixture.ts';
+import { SERVICE_KEY, startService, type TestService } from '../session/fixture.ts';
 
 const run = promisify(execFile);
 const stores = useTestStores({ migrate });

@@ -4,7 +4,7 @@ import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { signToken, TOKEN_SECRET } from '../gateway/fake-application.ts';
 import { openSocket, SERVER_KEY, startGateway, type TestGateway, tryUpgrade } from '../gateway/fixture.ts';
-import { startService, type TestService } from './session-fixture.ts';
+import { startService, type TestService } from '../session/fixture.ts';
 
 const stores = useTestStores({ migrate });
 let stack: AsyncDisposableStack;

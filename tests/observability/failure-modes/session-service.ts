@@ -3,7 +3,7 @@ import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { FAST, startAggregator } from '../../aggregator/fixture.ts';
 import { startGateway, type TestGateway, tryUpgrade } from '../../gateway/fixture.ts';
-import { cookieOf, ORIGIN, startService } from '../../service/session-fixture.ts';
+import { cookieOf, ORIGIN, startService } from '../../session/fixture.ts';
 
 interface Places {
   readonly databaseUrl: string;
