@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import { connected, SERVER_KEY, sdk, startGateway, type TestGateway } from './fixture.ts';
-import { operationsOf, requestFor } from '../service/openapi-requests.ts';
+import { operationsOf, requestFor } from '../kit/openapi-requests.ts';
 import { startService, type TestService } from '../session/fixture.ts';
 
 const stores = useTestStores({ migrate });

@@ -2,7 +2,7 @@ import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type Operation, operationsOf, requestFor } from '../service/openapi-requests.ts';
+import { type Operation, operationsOf, requestFor } from '../kit/openapi-requests.ts';
 import { SERVICE_KEY, startService, type TestService } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
