@@ -1,6 +1,6 @@
-import { createFleet } from '@muster/health-aggregator/core/fleet';
+import { createFleetState } from '@muster/health-aggregator/core/fleet';
+import { startSyntheticChecks } from '@muster/health-aggregator/jobs/synthetic-check';
 import { aggregatorKeys } from '@muster/health-aggregator/stores/redis-keys';
-import { travel } from '@muster/health-aggregator/jobs/synthetic-check';
 import { systemClock } from '@muster/kit/clock';
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis/connection';
@@ -10,9 +10,9 @@ import { createQuietLog } from '@muster/testkit/quiet-log';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';
-import { startAggregator } from './fixture.ts';
 import { startGateway } from '../gateway/fixture.ts';
 import { SERVICE_KEY, startService } from '../session/fixture.ts';
+import { startAggregator } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 const EXPECTED = 'session-service=1,ws-gateway=1';
@@ -111,7 +111,7 @@ test('[JO3] an arrival of before is not shown as good when the store is away and
     },
     { log, metrics },
   );
-  const fleet = createFleet({
+  const fleet = createFleetState({
     clock: systemClock,
     name: 'test',
     observer: { name: 'observer', version: '1', startedAt: Date.now() },
@@ -122,7 +122,7 @@ test('[JO3] an arrival of before is not shown as good when the store is away and
   await own.stop();
   fleet.journeyed({ ok: true, durationMs: 5 });
   expect(fleet.view().journey?.status).toBe('ok');
-  await using _journeys = travel({
+  await using _journeys = startSyntheticChecks({
     apiKey: 'none',
     tenantHosts: { hostOf: () => undefined },
     intervalMs: 20,

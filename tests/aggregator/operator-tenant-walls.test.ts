@@ -1,15 +1,21 @@
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { runCli } from '@muster/cli/cli';
-import { createJourney } from '@muster/health-aggregator/clients/synthetic-client';
+import { createSyntheticCheck } from '@muster/health-aggregator/clients/synthetic-client';
 import { systemClock } from '@muster/kit/clock';
 import { createTenantHosts } from '@muster/session/tenant-hosts';
 import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { type Answer, FAST, startAggregator, type TestAggregator } from './fixture.ts';
-import { openSocket, type RawClient, SERVER_KEY, startGateway, type TestGateway } from '../gateway/fixture.ts';
+import {
+  openSocket,
+  type RawClient,
+  SERVER_KEY,
+  startGateway,
+  type TestGateway,
+} from '../gateway/fixture.ts';
 import { SERVICE_KEY, startService, type TestService } from '../session/fixture.ts';
+import { type Answer, FAST, startAggregator, type TestAggregator } from './fixture.ts';
 
 const SHOP_KEY = 'shop-server-key-0123456789';
 const SHOP_HOST = 'shop.localhost';
@@ -223,7 +229,7 @@ test('[JO1] a journey with a key of a tenant goes to its host', async () => {
   const plan = { sessions: new URL(sessions.url).host, from, to: from };
   const run = async (hosts: string[]) => {
     const tenantHosts = createTenantHosts(hosts);
-    await using journey = createJourney({ clock: systemClock, apiKey: shopServiceKey, tenantHosts });
+    await using journey = createSyntheticCheck({ clock: systemClock, apiKey: shopServiceKey, tenantHosts });
     return journey.run(plan);
   };
   expect(await run([`${SHOP_HOST}=shop`])).toMatchObject({ ok: true });

@@ -1,5 +1,4 @@
 import { listen } from '@muster/http/listen';
-import { createBeat } from '@muster/kit/fleet/heartbeat';
 import { systemClock } from '@muster/kit/clock';
 import {
   type CommonConfig,
@@ -11,9 +10,10 @@ import {
   redisConfig,
   redisSettings,
 } from '@muster/kit/config';
-import { createHealth } from '@muster/kit/health';
+import { createHeartbeat } from '@muster/kit/fleet/heartbeat';
 import { createInstance } from '@muster/kit/fleet/instance';
 import { watchLocalFaults } from '@muster/kit/fleet/local-fault';
+import { createHealth } from '@muster/kit/health';
 import { createLogger } from '@muster/kit/logger';
 import { createMetrics } from '@muster/kit/metrics';
 import { openOpsServer } from '@muster/kit/ops-server';
@@ -73,7 +73,7 @@ const instance = createInstance({
 const world = { clock: systemClock, random: systemRandom, log };
 const { aggregatorUrls: aggregators, localFaultAfterMs: afterMs } = common;
 watchLocalFaults({ ...world, health, instance, metrics, aggregators, afterMs });
-const beat = createBeat({
+const beat = createHeartbeat({
   redis,
   instance,
   health,

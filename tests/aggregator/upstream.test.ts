@@ -1,6 +1,6 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { createSessionDesk } from '@muster/health-aggregator/clients/session-client';
+import { createSessionClient } from '@muster/health-aggregator/clients/session-client';
 import { createUpstream } from '@muster/health-aggregator/clients/upstream';
 import { migrate } from '@muster/session-service/store/migrate';
 import { openFaultProxy } from '@muster/testkit/fault-proxy';
@@ -14,7 +14,7 @@ const stores = useTestStores({ migrate });
 /** A desk that knows two replicas, both at one address, and stores in this state. */
 const deskAt = (address: string, dependencies: object = {}) => {
   const member = { beat: { service: 'session-service', address }, state: 'up' };
-  return createSessionDesk(
+  return createSessionClient(
     createUpstream({
       service: 'session-service',
       fleet: { members: () => [member, member] as never, view: () => ({ dependencies }) as never },

@@ -7,7 +7,10 @@ import {
 import { renderProxyConfig } from '@muster/local/haproxy';
 import { containerProxyPlan } from '@muster/local/haproxy-containers';
 import { readConfig as readSessionConfig, settings as sessionSettings } from '@muster/session-service/config';
-import { settings as gatewaySettings, readConfig as readGatewayConfig } from '@muster/ws-gateway/config/index';
+import {
+  settings as gatewaySettings,
+  readConfig as readGatewayConfig,
+} from '@muster/ws-gateway/config/index';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { ROOT, read } from './source-files.ts';

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Fleet, startFleet } from '@muster/fleet/fleet';
+import { type LocalFleet, startFleet } from '@muster/fleet/fleet';
 import { Redis } from 'ioredis';
 import { cpuSecondsOf, median } from './cpu.ts';
 import { type Job, type Outcome, runLoad, type Shot } from './load.ts';
@@ -71,7 +71,7 @@ export const benchSessions = async ({
   return [...measured].map(([name, all]) => rowOf(name, all));
 };
 
-const ownFleet = (stack: AsyncDisposableStack): Promise<Fleet> => {
+const ownFleet = (stack: AsyncDisposableStack): Promise<LocalFleet> => {
   const dataDir = mkdtempSync(join(tmpdir(), 'muster-bench-'));
   stack.defer(() => rmSync(dataDir, { recursive: true, force: true }));
   const { DATABASE_URL: _database, REDIS_URL: _redis, ...env } = process.env;
@@ -105,7 +105,7 @@ const rowOf = (name: string, all: readonly (Outcome & { cpuUs: number })[]): Row
   };
 };
 
-const worksOf = async (fleet: Fleet, stack: AsyncDisposableStack): Promise<Work[]> => {
+const worksOf = async (fleet: LocalFleet, stack: AsyncDisposableStack): Promise<Work[]> => {
   const about = fleet.describe();
   const [member] = about.sessionServices;
   if (member === undefined) throw new Error('the fleet has no session service');

@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Fleet, startFleet } from '@muster/fleet/fleet';
+import { type LocalFleet, startFleet } from '@muster/fleet/fleet';
 import { readMetric } from '../observability/read-metric.ts';
 import { cpuSecondsOf, median } from './cpu.ts';
 import { FLEET_ENV } from './fanout/contestants.ts';
@@ -106,7 +106,7 @@ const stormOnce = async (what: Case, { isQuick }: StormOptions): Promise<StormRo
   };
 };
 
-const drop = async (fleet: Fleet, storm: Storm, { cut, port }: { cut: boolean; port: number }) => {
+const drop = async (fleet: LocalFleet, storm: Storm, { cut, port }: { cut: boolean; port: number }) => {
   await storm.ask({ is: 'drop', port, cut });
   if (!cut) fleet.kill('ws-gateway-1', 'SIGKILL');
 };
@@ -120,7 +120,7 @@ const stateOf = async ({ pid, opsUrl }: { pid: number; opsUrl: string }, publish
 });
 
 /** Each client has a session of its own. */
-const createTokens = async (fleet: Fleet, count: number): Promise<string[]> => {
+const createTokens = async (fleet: LocalFleet, count: number): Promise<string[]> => {
   const { publicUrl, serviceApiKey } = fleet.describe();
   const tokens: string[] = [];
   const createOne = async (triesLeft = SESSION_TRIES): Promise<void> => {
@@ -147,7 +147,7 @@ const createTokens = async (fleet: Fleet, count: number): Promise<string[]> => {
 };
 
 /** Publishes to all groups in turn, over the server API of a gateway that stays. */
-const startPublisher = (fleet: Fleet, url: string, groups: number) => {
+const startPublisher = (fleet: LocalFleet, url: string, groups: number) => {
   const { serverApiKey } = fleet.describe();
   const counts = Array.from({ length: groups }, () => 0);
   let published = 0;

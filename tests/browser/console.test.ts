@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
-import type { Fleet } from '@muster/fleet/fleet';
+import type { LocalFleet } from '@muster/fleet/fleet';
 import { until } from '@muster/testkit/wait';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
@@ -18,7 +18,7 @@ const SCREENSHOTS = process.env['MUSTER_SCREENSHOTS'];
 
 const OPS_TOKEN = 'operator-of-the-browser-test';
 
-let fleet: Fleet;
+let fleet: LocalFleet;
 let browser: Browser;
 let problems: string[] = [];
 

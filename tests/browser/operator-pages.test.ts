@@ -1,4 +1,4 @@
-import type { Fleet } from '@muster/fleet/fleet';
+import type { LocalFleet } from '@muster/fleet/fleet';
 import { until } from '@muster/testkit/wait';
 import { Centrifuge } from 'centrifuge';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
@@ -9,7 +9,7 @@ import { buildConsole, confirm, seriousIssues, shoot, watchedTab } from './pages
 
 const GROUP = 'chat:one/two';
 
-let fleet: Fleet;
+let fleet: LocalFleet;
 let browser: Browser;
 let token = '';
 let problems: string[] = [];

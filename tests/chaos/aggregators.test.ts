@@ -2,7 +2,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import type { Fleet } from '@muster/fleet/fleet';
+import type { LocalFleet } from '@muster/fleet/fleet';
 import { openFaultProxy } from '@muster/testkit/fault-proxy';
 import { openOwnRedis } from '@muster/testkit/own-store';
 import { until } from '@muster/testkit/wait';
@@ -46,12 +46,12 @@ const statesOf = async (url: string): Promise<string[]> => {
   return services.flatMap(({ instances }) => instances.map(({ state }) => state));
 };
 const statusOf = async (url: string): Promise<number> => (await fetch(url)).status;
-const everybody = (fleet: Fleet) => {
+const everybody = (fleet: LocalFleet) => {
   const { gateways, sessionServices, healthAggregators } = fleet.describe();
   return [...gateways, ...sessionServices, ...healthAggregators];
 };
 /** What stays green: everybody is alive and ready, and nobody was called dead. */
-const expectAllReady = async (fleet: Fleet, timeline: Timeline): Promise<void> => {
+const expectAllReady = async (fleet: LocalFleet, timeline: Timeline): Promise<void> => {
   for (const { name, url, opsUrl } of everybody(fleet)) {
     expect([name, await statusOf(`${url}/readyz`)]).toEqual([name, 200]);
     expect([name, await statusOf(`${opsUrl}/livez`)]).toEqual([name, 200]);
@@ -180,7 +180,7 @@ const leaderOf = async (url: string): Promise<{ name: string; epoch: number } | 
     .leader;
 
 /** The one that leads, and the one that does not. */
-const leadersOf = async (fleet: Fleet) => {
+const leadersOf = async (fleet: LocalFleet) => {
   const all = fleet.describe().healthAggregators;
   const leader = await until(() => leaderOf(all[0]?.url ?? ''), { what: 'a leader', timeoutMs: 15_000 });
   const first = all.find(({ name }) => name === leader?.name);

@@ -1,6 +1,6 @@
 import type { GroupKey } from '@muster/bus/group-key';
 import { groupKeys } from '@muster/bus/redis-keys';
-import type { Fleet } from '@muster/fleet/fleet';
+import type { LocalFleet } from '@muster/fleet/fleet';
 import { slotOf } from '@muster/kit/redis/slot';
 import { type OwnCluster, openOwnCluster } from '@muster/testkit/own-cluster';
 import { until } from '@muster/testkit/wait';
@@ -18,7 +18,7 @@ const PRIMARIES = 3;
 const SHARED = [`${PREFIX}{bus}log`, `${PREFIX}fleet:{muster}:index`, `${PREFIX}control`];
 
 let redis: OwnCluster;
-let fleet: Fleet;
+let fleet: LocalFleet;
 let crowd: Crowd | undefined;
 
 beforeAll(async () => {

@@ -1,4 +1,4 @@
-import type { Fleet } from '@muster/fleet/fleet';
+import type { LocalFleet } from '@muster/fleet/fleet';
 import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
 import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
 import { until } from '@muster/testkit/wait';
@@ -14,7 +14,7 @@ const SIZE = { subscribers: 200, groups: 5, publicationsPerSecond: 50 };
 
 let redis: OwnStore;
 let proxy: FaultProxy;
-let fleet: Fleet;
+let fleet: LocalFleet;
 let crowd: Crowd;
 
 beforeAll(async () => {

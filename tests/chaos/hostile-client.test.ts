@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import type { Fleet } from '@muster/fleet/fleet';
+import type { LocalFleet } from '@muster/fleet/fleet';
 import { freePorts } from '@muster/local/ports';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
@@ -35,7 +35,7 @@ const IDLE_MS = 10;
 const run = promisify(execFile);
 
 let directory: string;
-let fleet: Fleet;
+let fleet: LocalFleet;
 let redis: Redis;
 let database: Client;
 let victim: SdkClient;

@@ -1,6 +1,6 @@
 import type { GroupKey } from '@muster/bus/group-key';
 import { groupKeys } from '@muster/bus/redis-keys';
-import type { Fleet } from '@muster/fleet/fleet';
+import type { LocalFleet } from '@muster/fleet/fleet';
 import { withClient } from '@muster/testkit/template';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
@@ -22,7 +22,7 @@ const WORKERS = 24;
 const PUBLICATIONS_PER_GROUP = 250;
 const KILL_EVERY_MS = 1_500;
 
-let fleet: Fleet;
+let fleet: LocalFleet;
 let issuer: TestIssuer;
 let redis: Redis;
 

@@ -1,4 +1,4 @@
-import type { Fleet } from '@muster/fleet/fleet';
+import type { LocalFleet } from '@muster/fleet/fleet';
 import type { DeliveryVerdict } from '@muster/testkit/delivery-oracle';
 import type { Crowd } from '../cluster/crowd.ts';
 
@@ -22,7 +22,7 @@ export const disturbed = (crowd: Crowd, touched: readonly string[] = []): string
     .map(({ name }) => name);
 
 /** Sum of a metric over all gateways. */
-export const gatewaysMetric = async (fleet: Fleet, name: string): Promise<number> => {
+export const gatewaysMetric = async (fleet: LocalFleet, name: string): Promise<number> => {
   const texts = await Promise.all(
     fleet.describe().gateways.map(async ({ opsUrl }) => (await fetch(`${opsUrl}/metrics`)).text()),
   );

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Fleet } from '@muster/fleet/fleet';
+import type { LocalFleet } from '@muster/fleet/fleet';
 import { openFaultProxy } from '@muster/testkit/fault-proxy';
 import { openOwnRedis } from '@muster/testkit/own-store';
 import { until } from '@muster/testkit/wait';
@@ -15,7 +15,7 @@ afterEach(async () => {
 });
 
 /** The gateways that `count` new clients land on, one after the other. */
-const landings = async (fleet: Fleet, count: number): Promise<string[]> => {
+const landings = async (fleet: LocalFleet, count: number): Promise<string[]> => {
   const gateways: string[] = [];
   for (let index = 0; index < count; index += 1) {
     const { credential } = await signIn(fleet.describe(), `user-${index}`);

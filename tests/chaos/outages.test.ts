@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Fleet } from '@muster/fleet/fleet';
+import type { LocalFleet } from '@muster/fleet/fleet';
 import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
 import { until } from '@muster/testkit/wait';
 import { afterEach, expect, test } from 'vitest';
@@ -52,7 +52,7 @@ const begin = async () => {
   const redis: OwnStore = stack.use(await openOwnRedis());
   const receiver = await openReceiver();
   const env = { REDIS_URL: redis.url, WEBHOOK_URLS: receiver.url };
-  const fleet: Fleet = stack.use(await ownFleet(env, 2, 2));
+  const fleet: LocalFleet = stack.use(await ownFleet(env, 2, 2));
   const urls = fleet.describe().healthAggregators.map(({ url }) => url);
   for (const url of urls) {
     await until(async () => (await fetch(`${url}/health?strict=1`)).status, {

@@ -1,4 +1,4 @@
-import type { Fleet } from '@muster/fleet/fleet';
+import type { LocalFleet } from '@muster/fleet/fleet';
 import { type OwnSentinels, openOwnSentinels } from '@muster/testkit/own-sentinels';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
@@ -12,7 +12,7 @@ import { disturbed, FLAWLESS, judged, pause } from './judged.ts';
 const SIZE = { subscribers: 200, groups: 5, publicationsPerSecond: 50 };
 
 let redis: OwnSentinels;
-let fleet: Fleet;
+let fleet: LocalFleet;
 let crowd: Crowd;
 
 beforeEach(async () => {

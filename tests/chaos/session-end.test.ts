@@ -1,4 +1,4 @@
-import type { Fleet } from '@muster/fleet/fleet';
+import type { LocalFleet } from '@muster/fleet/fleet';
 import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
 import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
 import { until } from '@muster/testkit/wait';
@@ -20,7 +20,7 @@ const DEAF_BOUND_MS = 5_000;
 
 let redis: OwnStore;
 let proxy: FaultProxy;
-let fleet: Fleet;
+let fleet: LocalFleet;
 
 beforeAll(async () => {
   redis = await openOwnRedis({});

@@ -8,8 +8,8 @@ import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';
 import { FAST, startAggregator } from '../aggregator/fixture.ts';
-import { openFront } from '../launcher/front.ts';
 import { startGateway } from '../gateway/fixture.ts';
+import { openFront } from '../launcher/front.ts';
 import { SERVICE_KEY, startService } from '../session/fixture.ts';
 
 const stores = useTestStores({ migrate });

@@ -1,13 +1,13 @@
 import { once } from 'node:events';
-import type { Fleet } from '@muster/fleet/fleet';
+import type { LocalFleet } from '@muster/fleet/fleet';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import WebSocket from 'ws';
 import { signIn } from './clients.ts';
 import { ownFleet } from './own-fleet.ts';
 
 /** What strangers send, through the load balancer as they would. */
-let fleet: Fleet;
-let about: ReturnType<Fleet['describe']>;
+let fleet: LocalFleet;
+let about: ReturnType<LocalFleet['describe']>;
 let token = '';
 let cookie = '';
 

@@ -1,15 +1,15 @@
 import { runCli } from '@muster/cli/cli';
 import { createRealtime } from '@muster/client/realtime';
 import { createGuest, createMySessions } from '@muster/client/sessions';
-import type { Fleet } from '@muster/fleet/fleet';
+import type { LocalFleet } from '@muster/fleet/fleet';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import WebSocket from 'ws';
 import { onDifferentGateways, plainClient, sdkClient, signIn, signOut } from './clients.ts';
 import { ownFleet } from './own-fleet.ts';
 
-let fleet: Fleet;
-let about: ReturnType<Fleet['describe']>;
+let fleet: LocalFleet;
+let about: ReturnType<LocalFleet['describe']>;
 
 beforeAll(async () => {
   fleet = await ownFleet({ PLAIN_SILENCE_MS: '1500', PLAIN_SWEEP_MS: '200' });

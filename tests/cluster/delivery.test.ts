@@ -1,4 +1,4 @@
-import type { Fleet } from '@muster/fleet/fleet';
+import type { LocalFleet } from '@muster/fleet/fleet';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -9,7 +9,7 @@ import { ownFleet } from './own-fleet.ts';
 const SIZE = { subscribers: 24, groups: 3, publicationsPerSecond: 30 };
 const FLAWLESS = { missing: [], announced: [], toldLate: [], duplicates: [], misordered: [], strange: [] };
 
-let fleet: Fleet;
+let fleet: LocalFleet;
 let crowd: Crowd;
 
 beforeAll(async () => {

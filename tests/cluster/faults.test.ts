@@ -1,11 +1,11 @@
-import type { Fleet } from '@muster/fleet/fleet';
+import type { LocalFleet } from '@muster/fleet/fleet';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { onDifferentGateways, sdkClient, signIn, signOut } from './clients.ts';
 import { ownFleet } from './own-fleet.ts';
 
-let fleet: Fleet;
-let about: ReturnType<Fleet['describe']>;
+let fleet: LocalFleet;
+let about: ReturnType<LocalFleet['describe']>;
 
 beforeAll(async () => {
   fleet = await ownFleet();

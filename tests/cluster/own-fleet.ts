@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Fleet, startFleet } from '@muster/fleet/fleet';
+import { type LocalFleet, startFleet } from '@muster/fleet/fleet';
 
 /** Replicas end without waiting for the load balancer to notice. */
 const AT_ONCE = { DRAIN_ACCEPT_MS: '0', DRAIN_DELAY_MS: '0' };
@@ -12,7 +12,7 @@ export const ownFleet = async (
   gateways = 2,
   aggregators = 1,
   sessions = 1,
-): Promise<Fleet> => {
+): Promise<LocalFleet> => {
   const dataDir = mkdtempSync(join(tmpdir(), 'muster-fleet-'));
   const { DATABASE_URL: _database, REDIS_URL: _redis, ...inherited } = process.env;
   const fleet = await startFleet({

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import type { Bus, BusHandlers } from '@muster/bus/bus';
 import { busConformance } from '@muster/bus/broker-conformance';
-import { draftPublication } from '@muster/bus/publication-encoding';
+import type { Bus, BusHandlers } from '@muster/bus/bus';
 import type { GroupKey } from '@muster/bus/group-key';
-import { groupKeys } from '@muster/bus/redis-keys';
+import { encodeForPublish } from '@muster/bus/publication-encoding';
 import { createRedisBus } from '@muster/bus/redis-broker';
+import { groupKeys } from '@muster/bus/redis-keys';
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis/connection';
 import { slotOf } from '@muster/kit/redis/slot';
@@ -60,7 +60,7 @@ describe('the shards', () => {
   const prefix = `t:${randomBytes(6).toString('hex')}:`;
   const slotOfGroup = (group: GroupKey) => slotOf(groupKeys(prefix, group).channel);
   const publish = async (group: GroupKey, n: number) => {
-    await bus.append(group, draftPublication(group, { data: String(n) }), { retention: RETENTION });
+    await bus.append(group, encodeForPublish(group, { data: String(n) }), { retention: RETENTION });
   };
 
   beforeEach(async () => {

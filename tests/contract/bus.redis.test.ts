@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { busConformance } from '@muster/bus/broker-conformance';
-import { draftPublication } from '@muster/bus/publication-encoding';
 import type { GroupKey } from '@muster/bus/group-key';
+import { encodeForPublish } from '@muster/bus/publication-encoding';
 import { createRedisBus } from '@muster/bus/redis-broker';
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis/connection';
@@ -153,7 +153,7 @@ test('[ST32] when Redis forgets its scripts while a replica publishes, its publi
   const unknownScripts = async () =>
     Number(/errorstat_NOSCRIPT:count=(\d+)/.exec(await admin.info('errorstats'))?.[1] ?? 0);
   const appendOnce = (bus: typeof one) =>
-    bus.append('own' as GroupKey, draftPublication('own' as GroupKey, { data: '1' }), { retention });
+    bus.append('own' as GroupKey, encodeForPublish('own' as GroupKey, { data: '1' }), { retention });
   for (const bus of [one, two]) await appendOnce(bus);
   const before = await unknownScripts();
   await admin.script('FLUSH');
@@ -162,7 +162,7 @@ test('[ST32] when Redis forgets its scripts while a replica publishes, its publi
   for (let round = 0; round < 40; round++) {
     const group = `order-${round}` as GroupKey;
     const append = (bus: typeof one, name: GroupKey, n: number) =>
-      bus.append(name, draftPublication(name, { data: String(n) }), { retention });
+      bus.append(name, encodeForPublish(name, { data: String(n) }), { retention });
     const all: Promise<{ offset: number }>[] = [];
     const meanwhile: Promise<unknown>[] = [];
     for (let n = 1; n <= 100; n++) {

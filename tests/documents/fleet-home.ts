@@ -1,8 +1,8 @@
 import { mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import type { FleetDescription, Member } from '@muster/fleet/description';
-import { type Fleet, startFleet } from '@muster/fleet/fleet';
+import type { FleetDescription, FleetMember } from '@muster/fleet/description';
+import { type LocalFleet, startFleet } from '@muster/fleet/fleet';
 import { freePorts } from '@muster/local/ports';
 import { type Mark, ROOT, type Runnable, runnableBlocks } from './blocks.ts';
 import { runBlocks } from './shell.ts';
@@ -16,7 +16,7 @@ const EXAMPLE_PORT = 8_090;
 
 /** A checkout of its own with a fleet of its own. */
 export interface FleetHome extends AsyncDisposable {
-  readonly fleet: Fleet;
+  readonly fleet: LocalFleet;
   /** Looks like the root of the repository. */
   readonly directory: string;
   /** Runs the blocks of a document that carry one of `marks`; answers what each wrote by its end. */
@@ -75,7 +75,7 @@ export const startFleetHome = async (): Promise<FleetHome> => {
 /** `localhost:8200` in a document is the first gateway, and so on. */
 const addressesOf = (fleet: FleetDescription): ReadonlyMap<string, string> => {
   const members = (kind: keyof typeof FIRST_PORTS): [number, string][] =>
-    fleet[kind].flatMap(({ url, opsUrl }: Member, index) => [
+    fleet[kind].flatMap(({ url, opsUrl }: FleetMember, index) => [
       [FIRST_PORTS[kind] + index, url],
       [FIRST_PORTS[kind] + index + OPS_OFFSET, opsUrl],
     ]);

@@ -4,9 +4,9 @@ import { API_RESULTS } from '@muster/ws-gateway/http/api-schemas';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
-import { connected, SERVER_KEY, sdk, startGateway, type TestGateway } from './fixture.ts';
 import { operationsOf, requestFor } from '../kit/openapi-requests.ts';
 import { startService, type TestService } from '../session/fixture.ts';
+import { connected, SERVER_KEY, sdk, startGateway, type TestGateway } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 let sessions: TestService;

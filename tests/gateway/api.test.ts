@@ -3,8 +3,8 @@ import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import type { Centrifuge } from 'centrifuge';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { connected, listenTo, SERVER_KEY, sdk, startGateway, type TestGateway } from './fixture.ts';
 import { startService, type TestService } from '../session/fixture.ts';
+import { connected, listenTo, SERVER_KEY, sdk, startGateway, type TestGateway } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 let sessions: TestService;

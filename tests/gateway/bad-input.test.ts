@@ -4,8 +4,8 @@ import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { openSocket, type RawClient, startGateway, type TestGateway, tryUpgrade } from './fixture.ts';
 import { cookieOf, ORIGIN, startService, type TestService } from '../session/fixture.ts';
+import { openSocket, type RawClient, startGateway, type TestGateway, tryUpgrade } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 let sessions: TestService;

@@ -6,8 +6,8 @@ import { useTestStores } from '@muster/testkit/stores';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Skip } from '../conformance/case.ts';
 import { createWorld, runs, type Subject } from '../conformance/suite.ts';
-import { SERVER_KEY, startGateway, type TestGateway } from './fixture.ts';
 import { startService, type TestService } from '../session/fixture.ts';
+import { SERVER_KEY, startGateway, type TestGateway } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 let sessions: TestService;

@@ -1,8 +1,8 @@
 import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { openSocket, startGateway, type TestGateway, tryUpgrade } from './fixture.ts';
 import { cookieOf, ORIGIN, startService, type TestService } from '../session/fixture.ts';
+import { openSocket, startGateway, type TestGateway, tryUpgrade } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 let sessions: TestService;

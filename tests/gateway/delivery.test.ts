@@ -5,8 +5,8 @@ import { until } from '@muster/testkit/wait';
 import type { Centrifuge, Subscription } from 'centrifuge';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { connected, sdk, startGateway, type TestGateway } from './fixture.ts';
 import { startService, type TestService } from '../session/fixture.ts';
+import { connected, sdk, startGateway, type TestGateway } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 let sessions: TestService;

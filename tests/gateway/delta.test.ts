@@ -6,8 +6,8 @@ import { Centrifuge, type Options } from 'centrifuge';
 import { Centrifuge as ProtobufCentrifuge } from 'centrifuge/build/protobuf';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { SERVER_KEY, startGateway, type TestGateway, webSocketWith } from './fixture.ts';
 import { startService, type TestService } from '../session/fixture.ts';
+import { SERVER_KEY, startGateway, type TestGateway, webSocketWith } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 let sessions: TestService;

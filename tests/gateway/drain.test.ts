@@ -6,6 +6,7 @@ import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { startAggregator } from '../aggregator/fixture.ts';
+import { startService, type TestService } from '../session/fixture.ts';
 import {
   gatewayEnvironment,
   openSocket,
@@ -15,7 +16,6 @@ import {
   type TestGateway,
   tryUpgrade,
 } from './fixture.ts';
-import { startService, type TestService } from '../session/fixture.ts';
 
 const MAIN = fileURLToPath(new URL('../../services/ws-gateway/src/main.ts', import.meta.url));
 const OPS_TOKEN = 'an-operator-token-0123';

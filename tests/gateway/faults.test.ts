@@ -4,6 +4,7 @@ import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startService, type TestService } from '../session/fixture.ts';
 import {
   connected,
   listenTo,
@@ -13,7 +14,6 @@ import {
   type TestGateway,
   tryUpgrade,
 } from './fixture.ts';
-import { startService, type TestService } from '../session/fixture.ts';
 
 const stores = useTestStores({ migrate });
 let sessions: TestService;

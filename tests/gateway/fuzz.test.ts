@@ -6,8 +6,8 @@ import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { openSocket, type RawClient, SERVER_KEY, startGateway, type TestGateway } from './fixture.ts';
 import { startService, type TestService } from '../session/fixture.ts';
+import { openSocket, type RawClient, SERVER_KEY, startGateway, type TestGateway } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 const JSON_PATH = '/connection/websocket';

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { openSocket, startGateway, type TestGateway, tryUpgrade } from './fixture.ts';
 import { startService, type TestService } from '../session/fixture.ts';
+import { openSocket, startGateway, type TestGateway, tryUpgrade } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 const file = join(tmpdir(), `muster-groups-${process.pid}.json`);

@@ -3,6 +3,7 @@ import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { cookieOf, ORIGIN, startService, type TestService } from '../session/fixture.ts';
 import {
   connected,
   listenTo,
@@ -13,7 +14,6 @@ import {
   type TestGateway,
   tryUpgrade,
 } from './fixture.ts';
-import { cookieOf, ORIGIN, startService, type TestService } from '../session/fixture.ts';
 
 const stores = useTestStores({ migrate });
 let sessions: TestService;

@@ -4,8 +4,8 @@ import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { connected, openSocket, type RawClient, sdk, startGateway, tryUpgrade } from './fixture.ts';
 import { startService, type TestService } from '../session/fixture.ts';
+import { connected, openSocket, type RawClient, sdk, startGateway, tryUpgrade } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 let sessions: TestService;

@@ -4,8 +4,8 @@ import { until } from '@muster/testkit/wait';
 import { Centrifuge } from 'centrifuge';
 import { Centrifuge as ProtobufCentrifuge } from 'centrifuge/build/protobuf';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { openSocket, startGateway, type TestGateway, webSocketWith } from './fixture.ts';
 import { startService, type TestService } from '../session/fixture.ts';
+import { openSocket, startGateway, type TestGateway, webSocketWith } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 let sessions: TestService;

@@ -4,8 +4,8 @@ import { withClient } from '@muster/testkit/template';
 import { Centrifuge } from 'centrifuge';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
-import { openSocket, startGateway, type TestGateway } from './fixture.ts';
 import { startService, type TestService } from '../session/fixture.ts';
+import { openSocket, startGateway, type TestGateway } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 const stack = new AsyncDisposableStack();

@@ -3,6 +3,7 @@ import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { Centrifuge } from 'centrifuge/build/protobuf';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startService, type TestService } from '../session/fixture.ts';
 import {
   connected,
   listenTo,
@@ -13,7 +14,6 @@ import {
   type TestGateway,
   webSocketWith,
 } from './fixture.ts';
-import { startService, type TestService } from '../session/fixture.ts';
 
 const stores = useTestStores({ migrate });
 let sessions: TestService;

@@ -7,6 +7,7 @@ import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { ORIGIN, startService, type TestService } from '../session/fixture.ts';
 import { signToken, startApplication, type TestApplication, TOKEN_SECRET } from './fake-application.ts';
 import {
   openSocket,
@@ -16,7 +17,6 @@ import {
   type TestGateway,
   tryUpgrade,
 } from './fixture.ts';
-import { ORIGIN, startService, type TestService } from '../session/fixture.ts';
 
 /** Promised from the answer of what takes a right away to the last effect, on a machine that is not busy; and without the bus. */
 const BOUND_MS = 250;

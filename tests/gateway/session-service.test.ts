@@ -4,8 +4,8 @@ import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { expect, test } from 'vitest';
-import { openSocket, startGateway, type TestGateway, tryUpgrade } from './fixture.ts';
 import { cookieOf, ORIGIN, startService } from '../session/fixture.ts';
+import { openSocket, startGateway, type TestGateway, tryUpgrade } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 

@@ -6,15 +6,8 @@ import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import type { Centrifuge, Subscription } from 'centrifuge';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import {
-  connected,
-  SERVER_KEY,
-  sdk,
-  startGateway,
-  type TestGateway,
-  webSocketWith,
-} from './fixture.ts';
 import { startService, type TestService } from '../session/fixture.ts';
+import { connected, SERVER_KEY, sdk, startGateway, type TestGateway, webSocketWith } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 const PERMISSIONS = {

@@ -10,8 +10,8 @@ import {
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { openSocket, type RawClient, SERVER_KEY, startGateway, type TestGateway } from './fixture.ts';
 import { startService, type TestService } from '../session/fixture.ts';
+import { openSocket, type RawClient, SERVER_KEY, startGateway, type TestGateway } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 const GROUPS = {

@@ -1,13 +1,13 @@
 import { runCli } from '@muster/cli/cli';
-import { createGroupDesk } from '@muster/health-aggregator/clients/gateway-client';
+import { createGatewayClient } from '@muster/health-aggregator/clients/gateway-client';
 import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { startService, type TestService } from '../session/fixture.ts';
 import { signToken, TOKEN_SECRET } from './fake-application.ts';
 import { openSocket, type RawClient, SERVER_KEY, startGateway, type TestGateway } from './fixture.ts';
-import { startService, type TestService } from '../session/fixture.ts';
 
 const SHOP_KEY = 'shop-server-key-0123456789';
 const SHOP_HOST = 'shop.localhost';
@@ -310,7 +310,7 @@ describe('server API', () => {
 
 test('[TNW4] operators see the sockets of sessions of every tenant, and groups of the one that they name', async () => {
   const { shop } = await both('desk');
-  const desk = createGroupDesk({
+  const desk = createGatewayClient({
     ask: async ({ method, path, body }) => {
       const headers = { 'x-api-key': SERVER_KEY };
       return (await fetch(second.url + path, { method, headers, body: JSON.stringify(body) })).json();

@@ -4,8 +4,8 @@ import { useTestStores } from '@muster/testkit/stores';
 import { Centrifuge, type ConnectedContext } from 'centrifuge';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
-import { startGateway, type TestGateway } from './fixture.ts';
 import { ORIGIN, startService, type TestService } from '../session/fixture.ts';
+import { startGateway, type TestGateway } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 const stack = new AsyncDisposableStack();

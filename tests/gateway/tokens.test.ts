@@ -7,8 +7,8 @@ import { useTestStores } from '@muster/testkit/stores';
 import { Centrifuge } from 'centrifuge/build/protobuf';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
-import { signToken, TOKEN_SECRET } from './fake-application.ts';
 import { startIssuer, type TestIssuer } from '../session/fake-issuer.ts';
+import { signToken, TOKEN_SECRET } from './fake-application.ts';
 import {
   connected,
   openSocket,

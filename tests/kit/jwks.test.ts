@@ -1,4 +1,4 @@
-import { createIssuerKeys, type IssuerKeysDeps } from '@muster/kit/jwks';
+import { createJwks, type JwksDeps } from '@muster/kit/jwks';
 import { createFakeClock } from '@muster/testkit/fake-clock';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { exportJWK, generateKeyPair } from 'jose';
@@ -14,8 +14,8 @@ const jwk = async (kid: string) => ({
   ...(await exportJWK((await generateKeyPair('ES256')).publicKey)),
   kid,
 });
-const keysFor = (more: Partial<IssuerKeysDeps> = {}) =>
-  createIssuerKeys({
+const keysFor = (more: Partial<JwksDeps> = {}) =>
+  createJwks({
     clock,
     log: createQuietLog(),
     issuer: { name: 'acme', issuer: ISSUER, jwksUri: undefined },

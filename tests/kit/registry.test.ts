@@ -1,11 +1,11 @@
-import { createBeat, registryKeys } from '@muster/kit/fleet/heartbeat';
 import { systemClock } from '@muster/kit/clock';
+import { createHeartbeat, registryKeys } from '@muster/kit/fleet/heartbeat';
+import type { InstanceIdentity } from '@muster/kit/fleet/instance';
+import { readRegistry } from '@muster/kit/fleet/registry';
 import { createHealth } from '@muster/kit/health';
-import type { Instance } from '@muster/kit/fleet/instance';
 import { createMetrics } from '@muster/kit/metrics';
 import { systemRandom } from '@muster/kit/random';
 import { openRedis, type RedisConnections } from '@muster/kit/redis/connection';
-import { readRegistry } from '@muster/kit/fleet/registry';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { testStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
@@ -36,7 +36,7 @@ beforeAll(async () => {
 });
 afterAll(() => stack.disposeAsync());
 
-const instance = (id: string, address: string, fleet: string): Instance => ({
+const instance = (id: string, address: string, fleet: string): InstanceIdentity => ({
   ...{
     id,
     address,
@@ -49,10 +49,10 @@ const instance = (id: string, address: string, fleet: string): Instance => ({
   startedAt: clock.now(),
 });
 
-const beatOf = (one: Instance) => {
+const beatOf = (one: InstanceIdentity) => {
   const metrics = createMetrics({ service: 'test', version: '0' });
   const health = createHealth({ clock, log, metrics, checks: {} });
-  return createBeat({
+  return createHeartbeat({
     ...{ redis, instance: one, health, clock, random: systemRandom, log },
     ...{ load: () => ({ connections: 3 }), intervalMs: 50, ttlMs: 400 },
   });
@@ -114,7 +114,7 @@ test('[BT5] a directive is followed once: drain withdraws readiness, resume rest
   const metrics = createMetrics({ service: 'test', version: '0' });
   const health = createHealth({ clock, log, metrics, checks: {} });
   const heard: string[] = [];
-  await using _beat = createBeat({
+  await using _beat = createHeartbeat({
     ...{ redis, instance: instance('05', 'e:1', 'five'), health, clock, random: systemRandom, log },
     ...{ load: () => ({}), intervalMs: 50, ttlMs: 400, onDirective: ({ kind }) => heard.push(kind) },
   });

@@ -1,14 +1,14 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Fleet, type FleetOptions, startFleet } from '@muster/fleet/fleet';
+import { type LocalFleet, type LocalFleetOptions, startFleet } from '@muster/fleet/fleet';
 import { startTimeOf } from '@muster/local/process-identity';
 import { inject } from 'vitest';
 import { FAKE_ENTRY_POINTS } from './entry-points.ts';
 
 /** A fleet of stand-ins, and what it said. */
 export interface FakeFleet extends AsyncDisposable {
-  readonly fleet: Fleet;
+  readonly fleet: LocalFleet;
   readonly said: readonly string[];
 }
 
@@ -33,7 +33,7 @@ export const ownStores = (): Record<string, string | undefined> => ({
 /** Starts a fleet of stand-ins on free ports. */
 export const fakeFleet = async (
   dataDir: string,
-  { env = {}, ...options }: Partial<FleetOptions> = {},
+  { env = {}, ...options }: Partial<LocalFleetOptions> = {},
 ): Promise<FakeFleet> => {
   const said: string[] = [];
   const fleet = await startFleet({

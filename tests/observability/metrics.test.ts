@@ -4,16 +4,16 @@ import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { migrate } from '@muster/session-service/store/migrate';
 import { CATALOGUE, CHAPTERS, SERVICE_BUDGETS, type ServiceName } from '@muster/telemetry/catalogue';
 import { budgetOf, type Metric } from '@muster/telemetry/metric';
-import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { startAggregator, type TestAggregator } from '../aggregator/fixture.ts';
 import { startGateway, type TestGateway } from '../gateway/fixture.ts';
-import { findPrometheusProgram } from './prometheus-program.ts';
 import { SERVICE_KEY, startService, type TestService } from '../session/fixture.ts';
+import { findPrometheusProgram } from './prometheus-program.ts';
 
 const run = promisify(execFile);
 const stores = useTestStores({ migrate });

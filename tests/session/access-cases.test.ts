@@ -4,14 +4,7 @@ import { withClient } from '@muster/testkit/template';
 import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import {
-  type Answer,
-  cookieOf,
-  ORIGIN,
-  SERVICE_KEY,
-  startService,
-  type TestService,
-} from './fixture.ts';
+import { type Answer, cookieOf, ORIGIN, SERVICE_KEY, startService, type TestService } from './fixture.ts';
 
 const NOBODY = '3f1f0c55-3d9b-4a53-9d1a-000000000000';
 const stores = useTestStores({ migrate });

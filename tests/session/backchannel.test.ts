@@ -5,8 +5,8 @@ import { withClient } from '@muster/testkit/template';
 import { Redis } from 'ioredis';
 import { generateKeyPair } from 'jose';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { CLIENT_ID, LOGOUT_EVENT, startIssuer, type TestIssuer } from './fake-issuer.ts';
 import { openSocket, startGateway } from '../gateway/fixture.ts';
+import { CLIENT_ID, LOGOUT_EVENT, startIssuer, type TestIssuer } from './fake-issuer.ts';
 import { startService, type TestService } from './fixture.ts';
 
 const stores = useTestStores({ migrate });

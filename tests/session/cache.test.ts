@@ -1,7 +1,7 @@
 import { systemClock } from '@muster/kit/clock';
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis, type RedisConnections } from '@muster/kit/redis/connection';
-import { beatSessionBus, busKeys, emitSessionChange } from '@muster/session/session-events';
+import { busKeys, emitSessionBusHeartbeat, emitSessionChange } from '@muster/session/session-events';
 import { createSessionListener } from '@muster/session/session-events-listener';
 import { createSnapshotStore, type Snapshot } from '@muster/session/session-snapshot';
 import { newSessionId, type SessionId } from '@muster/session/token';
@@ -192,7 +192,7 @@ test('[EV2] [EV3] a listener hears ends, and catches up what it did not hear wit
   const unheard = newSessionId();
   const payload = JSON.stringify({ k: 'end', ids: [unheard], why: 'lost', at: 1 });
   await redis.lane().xadd(busKeys('t:').log, '*', 'm', payload);
-  await beatSessionBus({ redis }, 'epoch', Date.now());
+  await emitSessionBusHeartbeat({ redis }, 'epoch', Date.now());
   await until(() => ended.get(unheard), { what: 'the end that was not published' });
   expect(lost).toEqual([]);
   await redis.lane().publish(busKeys('t:').channel, 'garbage');
@@ -205,10 +205,10 @@ test('[EV2] [EV3] a listener hears ends, and catches up what it did not hear wit
 
 test('[EV4] a flush is noticed by the next heartbeat', async () => {
   await using own = await connect();
-  await beatSessionBus({ redis }, 'before', Date.now());
+  await emitSessionBusHeartbeat({ redis }, 'before', Date.now());
   const { listener, lost } = await listen(own);
   await redis.lane().flushall();
-  const state = await beatSessionBus({ redis }, 'after', Date.now());
+  const state = await emitSessionBusHeartbeat({ redis }, 'after', Date.now());
   expect(state).toMatchObject({ epoch: 'after', isNew: true });
   await until(() => lost.length > 0, { what: 'the loss' });
   await listener[Symbol.asyncDispose]();
@@ -221,7 +221,7 @@ test('[EV6] after an outage the listener subscribes again and reads what it miss
   const missed = newSessionId();
   await end(missed);
   await until(() => ended.get(missed), { what: 'the end sent while the link was down' });
-  const beating = setInterval(() => void beatSessionBus({ redis }, 'e', Date.now()), 200);
+  const beating = setInterval(() => void emitSessionBusHeartbeat({ redis }, 'e', Date.now()), 200);
   await until(() => listener.healthy(), { what: 'health' });
   clearInterval(beating);
   await listener[Symbol.asyncDispose]();

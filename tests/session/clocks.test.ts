@@ -1,7 +1,7 @@
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis/connection';
-import { newSessionId, type SessionId } from '@muster/session/token';
 import { createTouchBuffer } from '@muster/session/activity';
+import { newSessionId, type SessionId } from '@muster/session/token';
 import { migrate } from '@muster/session-service/store/migrate';
 import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
 import { createQuietLog } from '@muster/testkit/quiet-log';

@@ -4,14 +4,7 @@ import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import {
-  cookieOf,
-  INTERNAL_KEY,
-  SECRETS,
-  SERVICE_KEY,
-  startService,
-  type TestService,
-} from './fixture.ts';
+import { cookieOf, INTERNAL_KEY, SECRETS, SERVICE_KEY, startService, type TestService } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 let stack: AsyncDisposableStack;

@@ -2,14 +2,7 @@ import { migrate } from '@muster/session-service/store/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import {
-  type Answer,
-  cookieOf,
-  ORIGIN,
-  SERVICE_KEY,
-  startService,
-  type TestService,
-} from './fixture.ts';
+import { type Answer, cookieOf, ORIGIN, SERVICE_KEY, startService, type TestService } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 let service: TestService;

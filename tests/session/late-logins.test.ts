@@ -1,8 +1,8 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { createMetrics } from '@muster/kit/metrics';
-import { openPostgres, type Postgres } from '@muster/session-service/postgres/postgres';
 import type { SessionId } from '@muster/session/token';
 import { SYSTEM } from '@muster/session-service/core/ports';
+import { openPostgres, type Postgres } from '@muster/session-service/postgres/postgres';
 import { createAdminStore } from '@muster/session-service/store/admin-store';
 import { createKeyStore } from '@muster/session-service/store/key-store';
 import { migrate } from '@muster/session-service/store/migrate';

@@ -7,14 +7,7 @@ import express from 'express';
 import session from 'express-session';
 import { createClient } from 'redis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import {
-  type Answer,
-  cookieOf,
-  SECRETS,
-  startService,
-  type TestService,
-  tokenOf,
-} from './fixture.ts';
+import { type Answer, cookieOf, SECRETS, startService, type TestService, tokenOf } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 const PREFIX = 'old:';

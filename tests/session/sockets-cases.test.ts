@@ -6,7 +6,13 @@ import { withClient } from '@muster/testkit/template';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { openSocket, type RawClient, startGateway, type TestGateway, tryUpgrade } from '../gateway/fixture.ts';
+import {
+  openSocket,
+  type RawClient,
+  startGateway,
+  type TestGateway,
+  tryUpgrade,
+} from '../gateway/fixture.ts';
 import { startService, type TestService } from './fixture.ts';
 
 const PROTOCOL = '/connection/websocket';

@@ -5,7 +5,11 @@ import { listen } from '@muster/http/listen';
 import { systemClock } from '@muster/kit/clock';
 import { createMetrics, type Metrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis/connection';
-import { createSessionVerifier, type Requirements, type SessionVerifier } from '@muster/session/session-verifier';
+import {
+  createSessionVerifier,
+  type Requirements,
+  type SessionVerifier,
+} from '@muster/session/session-verifier';
 import { migrate } from '@muster/session-service/store/migrate';
 import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
 import { createQuietLog } from '@muster/testkit/quiet-log';
@@ -13,14 +17,7 @@ import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import express from 'express';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import {
-  INTERNAL_KEY,
-  ORIGIN,
-  SECRETS,
-  SERVICE_KEY,
-  startService,
-  type TestService,
-} from './fixture.ts';
+import { INTERNAL_KEY, ORIGIN, SECRETS, SERVICE_KEY, startService, type TestService } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 const stack = new AsyncDisposableStack();

@@ -1,17 +1,17 @@
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import {
-  type Instance,
+  type LauncherEnvironment,
   opsUrlOf,
+  type PlannedInstance,
   prometheusUrlOf,
   publicUrlOf,
   type ServiceKind,
-  type Surroundings,
   urlOf,
 } from './plan.ts';
 import { firstKey } from './secrets.ts';
 
 /** One process of the running fleet. */
-export interface Member {
+export interface FleetMember {
   readonly name: string;
   /** Where it answers clients. */
   readonly url: string;
@@ -23,9 +23,9 @@ export interface Member {
 /** The running fleet, as `fleet.json` tells other programs. It holds keys: only the owner may read it. */
 export interface FleetDescription {
   readonly publicUrl: string;
-  readonly sessionServices: readonly Member[];
-  readonly gateways: readonly Member[];
-  readonly healthAggregators: readonly Member[];
+  readonly sessionServices: readonly FleetMember[];
+  readonly gateways: readonly FleetMember[];
+  readonly healthAggregators: readonly FleetMember[];
   readonly redisUrl: string;
   readonly databaseUrl: string;
   /** With `--observability` only. */
@@ -42,10 +42,10 @@ export interface FleetDescription {
 
 /** Tells the fleet as it is now. */
 export const describeFleet = (
-  around: Surroundings,
+  around: LauncherEnvironment,
   { startedAt, pidOf }: { startedAt: Date; pidOf: (name: string) => number | undefined },
 ): FleetDescription => {
-  const member = (instance: Instance): Member => ({
+  const member = (instance: PlannedInstance): FleetMember => ({
     name: instance.name,
     url: urlOf(instance),
     opsUrl: opsUrlOf(instance),

@@ -2,23 +2,23 @@ import { chmodSync, mkdirSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { type Claim, claim } from '@muster/local/directory-lock';
+import { type DirectoryLock, lockDirectory } from '@muster/local/directory-lock';
 import { isPortFree, portHolder } from '@muster/local/ports';
 import { findPrometheus } from '@muster/local/prometheus';
 import { describeFleet, type FleetDescription, removeDescription, writeDescription } from './description.ts';
 import { prometheusSpec } from './observability.ts';
 import {
+  type LauncherEnvironment,
   type Plan,
   planFleet,
   publicUrlOf,
   type ServiceKind,
-  type Surroundings,
   wantedPorts,
 } from './plan.ts';
+import { createProcessGroup, type ProcessGroup } from './process-group.ts';
 import { loadSecrets } from './secrets.ts';
 import { proxySpec, serviceSpec, untilHealthy } from './services.ts';
 import { givenStores, startStores, wipeStores } from './stores.ts';
-import { createTroop, type Troop } from './process-group.ts';
 
 const DEFAULT_DATA_DIR = fileURLToPath(new URL('../../../.muster', import.meta.url));
 const DEFAULT_PORT = 8_080;
@@ -30,7 +30,7 @@ const PORT_RECHECK_MS = 200;
 const ENTER = 0o001;
 
 /** How a fleet is to be started. Everything has a default but the environment. */
-export interface FleetOptions {
+export interface LocalFleetOptions {
   /** What the services inherit; `DATABASE_URL` and `REDIS_URL` in it replace our own stores. */
   readonly env: NodeJS.ProcessEnv;
   readonly gateways?: number;
@@ -56,7 +56,7 @@ export interface FleetOptions {
 }
 
 /** A fleet that runs. Disposing it stops it. */
-export interface Fleet extends AsyncDisposable {
+export interface LocalFleet extends AsyncDisposable {
   readonly publicUrl: string;
   readonly dataDir: string;
   /** The fleet as it is now, with the process ids of this moment. */
@@ -82,11 +82,11 @@ export class FleetError extends Error {
  * Starts stores, services and the load balancer, and waits until all of them serve. Rejects with what went
  * wrong, and has then ended whatever it had started.
  */
-export const startFleet = async (options: FleetOptions): Promise<Fleet> => {
+export const startFleet = async (options: LocalFleetOptions): Promise<LocalFleet> => {
   const say = options.say ?? (() => {});
   const dataDir = openDataDir(resolve(options.dataDir ?? DEFAULT_DATA_DIR));
   const owned = await claimDataDir(dataDir, say);
-  const troop = createTroop({ claim: owned, say });
+  const troop = createProcessGroup({ claim: owned, say });
   options.killSignal?.addEventListener('abort', troop.killAll);
   try {
     if (options.fresh) wipeStores(dataDir);
@@ -100,9 +100,9 @@ export const startFleet = async (options: FleetOptions): Promise<Fleet> => {
 };
 
 const startAll = async (
-  options: FleetOptions & { say: (line: string) => void },
-  { dataDir, troop }: { dataDir: string; troop: Troop },
-): Promise<Surroundings> => {
+  options: LocalFleetOptions & { say: (line: string) => void },
+  { dataDir, troop }: { dataDir: string; troop: ProcessGroup },
+): Promise<LauncherEnvironment> => {
   const { env, say, signal, entryPoints = {} } = options;
   const logDir = join(dataDir, 'logs');
   const plan = await planFleet({
@@ -117,7 +117,7 @@ const startAll = async (
   const watcher = options.observability ? await findPrometheus({ env, say }) : undefined;
   const secrets = loadSecrets(join(dataDir, 'secrets.json'), env);
   const urls = await startStores({ env, plan, dataDir, logDir, say, signal, supervise: troop.addStore });
-  const around: Surroundings = { env, plan, secrets, ...urls };
+  const around: LauncherEnvironment = { env, plan, secrets, ...urls };
 
   const [first, ...others] = plan.instances;
   const launch = async (instance: (typeof plan.instances)[number]) => {
@@ -147,9 +147,9 @@ const startAll = async (
 };
 
 const runningFleet = (
-  around: Surroundings,
-  { dataDir, troop, owned }: { dataDir: string; troop: Troop; owned: Claim },
-): Fleet => {
+  around: LauncherEnvironment,
+  { dataDir, troop, owned }: { dataDir: string; troop: ProcessGroup; owned: DirectoryLock },
+): LocalFleet => {
   const startedAt = new Date();
   const file = join(dataDir, 'fleet.json');
   const describe = () => describeFleet(around, { startedAt, pidOf: troop.pidOf });
@@ -187,8 +187,8 @@ const openDataDir = (path: string): string => {
   return path;
 };
 
-const claimDataDir = async (dataDir: string, say: (line: string) => void): Promise<Claim> => {
-  const claimed = await claim(join(dataDir, 'launcher.json'));
+const claimDataDir = async (dataDir: string, say: (line: string) => void): Promise<DirectoryLock> => {
+  const claimed = await lockDirectory(join(dataDir, 'launcher.json'));
   if (!claimed.ok) {
     throw new FleetError(
       `a fleet runs already in ${dataDir} (pid ${claimed.pid}): stop it, or choose another directory with --data`,

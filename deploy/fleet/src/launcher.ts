@@ -1,4 +1,4 @@
-import { type FleetOptions, startFleet } from './fleet.ts';
+import { type LocalFleetOptions, startFleet } from './fleet.ts';
 import type { LauncherOptions } from './options.ts';
 import { summaryOf } from './summary.ts';
 
@@ -10,7 +10,7 @@ const print = (text: string): void => void process.stdout.write(`${text}\n`);
 /** The whole life of a launcher process: start, tell where everything is, wait for a signal, stop. Answers the exit code. */
 export const runLauncher = async (
   { data, ...size }: LauncherOptions,
-  others: Pick<FleetOptions, 'env' | 'entryPoints'>,
+  others: Pick<LocalFleetOptions, 'env' | 'entryPoints'>,
 ): Promise<number> => {
   const startedAt = performance.now();
   const seconds = (): string => ((performance.now() - startedAt) / 1000).toFixed(1);

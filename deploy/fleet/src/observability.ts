@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import type { Program } from '@muster/local/programs';
 import { prometheusServer, renderPrometheusConfig } from '@muster/local/prometheus';
 import type { ServerSpec } from '@muster/local/server';
-import { type Surroundings, urlOf } from './plan.ts';
+import { type LauncherEnvironment, urlOf } from './plan.ts';
 
 const RULES = fileURLToPath(new URL('../../prometheus', import.meta.url));
 /** One wants to see something at once on a machine of one's own. */
@@ -13,7 +13,7 @@ const RETENTION = '15d';
 
 /** A Prometheus that finds the whole fleet through its aggregators, with the rules of the repository. */
 export const prometheusSpec = (
-  around: Surroundings,
+  around: LauncherEnvironment,
   { program, port, dataDir, logDir }: { program: Program; port: number; dataDir: string; logDir: string },
 ): ServerSpec =>
   prometheusServer({

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { type Instance, type Plan, planFleet, serviceEnvironment, wantedPorts } from './plan.ts';
+import { type Plan, type PlannedInstance, planFleet, serviceEnvironment, wantedPorts } from './plan.ts';
 
 const size = { sessions: 2, gateways: 2, aggregators: 1, port: 8080, basePort: 8100, observability: false };
 const secrets = {
@@ -11,7 +11,7 @@ const secrets = {
 };
 const urls = { databaseUrl: 'postgres://x', redisUrl: 'redis://x' };
 
-const named = (plan: Plan, name: string): Instance => {
+const named = (plan: Plan, name: string): PlannedInstance => {
   const found = plan.instances.find((one) => one.name === name);
   if (found === undefined) throw new Error(`no ${name}`);
   return found;

@@ -15,7 +15,7 @@ const DRAIN_NOTICE_MS = '1000';
 export type ServiceKind = 'session-service' | 'ws-gateway' | 'health-aggregator';
 
 /** One process of a service of ours. */
-export interface Instance {
+export interface PlannedInstance {
   readonly kind: ServiceKind;
   readonly name: string;
   readonly port: number;
@@ -29,7 +29,7 @@ export interface Plan {
   readonly redisPort: number;
   /** Undefined when nobody watches. */
   readonly prometheusPort: number | undefined;
-  readonly instances: readonly Instance[];
+  readonly instances: readonly PlannedInstance[];
 }
 
 interface Size {
@@ -71,7 +71,7 @@ export const planFleet = async (size: Size): Promise<Plan> => {
 const onePort = async (): Promise<number> => (await freePorts(1))[0] ?? 0;
 
 /** Everything about the fleet that a service's environment says. */
-export interface Surroundings {
+export interface LauncherEnvironment {
   /** What the caller set: it wins, except for names and addresses, which are the launcher's. */
   readonly env: NodeJS.ProcessEnv;
   readonly plan: Plan;
@@ -81,7 +81,10 @@ export interface Surroundings {
 }
 
 /** The environment of one service process. */
-export const serviceEnvironment = (instance: Instance, around: Surroundings): NodeJS.ProcessEnv => {
+export const serviceEnvironment = (
+  instance: PlannedInstance,
+  around: LauncherEnvironment,
+): NodeJS.ProcessEnv => {
   const { env, plan, secrets } = around;
   const publicUrl = publicUrlOf(plan);
   const defaults: Record<string, string> = {
@@ -139,10 +142,10 @@ export const prometheusUrlOf = ({ prometheusPort }: Plan): string | undefined =>
   prometheusPort === undefined ? undefined : `http://${HOST}:${prometheusPort}`;
 
 /** Where a service answers clients. */
-export const urlOf = (instance: Instance): string => `http://${HOST}:${instance.port}`;
+export const urlOf = (instance: PlannedInstance): string => `http://${HOST}:${instance.port}`;
 
 /** Where a service answers operators. */
-export const opsUrlOf = (instance: Instance): string => `http://${HOST}:${instance.opsPort}`;
+export const opsUrlOf = (instance: PlannedInstance): string => `http://${HOST}:${instance.opsPort}`;
 
 /** Browsers call the same address by two names, and send the one that was typed. */
 const originsFor = (plan: Plan, publicUrl: string | undefined): string => {

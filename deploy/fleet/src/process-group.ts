@@ -1,4 +1,4 @@
-import type { Claim } from '@muster/local/directory-lock';
+import type { DirectoryLock } from '@muster/local/directory-lock';
 import type { ServerSpec } from '@muster/local/server';
 import { type Supervised, supervise } from './supervisor.ts';
 
@@ -6,7 +6,7 @@ import { type Supervised, supervise } from './supervisor.ts';
 const PROXY_SOFT_STOP = 'SIGUSR1';
 
 /** All processes of a fleet, and the order in which they end. */
-export interface Troop {
+export interface ProcessGroup {
   addStore(spec: ServerSpec): Supervised;
   addService(spec: ServerSpec): Supervised;
   addProxy(spec: ServerSpec): Supervised;
@@ -27,7 +27,13 @@ interface Ranks {
 }
 
 /** An empty troop. */
-export const createTroop = ({ claim, say }: { claim: Claim; say: (line: string) => void }): Troop => {
+export const createProcessGroup = ({
+  claim,
+  say,
+}: {
+  claim: DirectoryLock;
+  say: (line: string) => void;
+}): ProcessGroup => {
   const ranks: Ranks = { proxy: [], services: [], stores: [] };
   const everybody = () => [...ranks.proxy, ...ranks.services, ...ranks.stores];
   let changed = () => {};

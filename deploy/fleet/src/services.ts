@@ -8,11 +8,17 @@ import {
   haproxyServer,
   maxConnectionsFor,
   openFilesLimit,
+  type ProxyUpstream,
   renderProxyConfig,
-  type Upstream,
 } from '@muster/local/haproxy';
 import type { ServerSpec } from '@muster/local/server';
-import { type Instance, type ServiceKind, type Surroundings, serviceEnvironment, urlOf } from './plan.ts';
+import {
+  type LauncherEnvironment,
+  type PlannedInstance,
+  type ServiceKind,
+  serviceEnvironment,
+  urlOf,
+} from './plan.ts';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const TEMPLATE = fileURLToPath(new URL('../../haproxy/haproxy.cfg.template', import.meta.url));
@@ -39,8 +45,8 @@ export interface ServiceDeps {
 
 /** How one process of a service starts and ends. Its Node is ours: no PATH decides. */
 export const serviceSpec = (
-  instance: Instance,
-  around: Surroundings,
+  instance: PlannedInstance,
+  around: LauncherEnvironment,
   { logDir, entryPoints }: ServiceDeps,
 ): ServerSpec => {
   const env = serviceEnvironment(instance, around);
@@ -63,11 +69,11 @@ export const serviceSpec = (
 
 /** The load balancer in front of all instances of the plan. */
 export const proxySpec = async (
-  around: Surroundings,
+  around: LauncherEnvironment,
   { dataDir, logDir, say }: { dataDir: string; logDir: string; say: (line: string) => void },
 ): Promise<ServerSpec> => {
   const { plan, env } = around;
-  const upstreams = (kind: ServiceKind): Upstream[] =>
+  const upstreams = (kind: ServiceKind): ProxyUpstream[] =>
     plan.instances
       .filter((one) => one.kind === kind)
       .map(({ name, port }) => ({ name, host: '127.0.0.1', port }));

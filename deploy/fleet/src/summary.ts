@@ -1,4 +1,4 @@
-import type { FleetDescription, Member } from './description.ts';
+import type { FleetDescription, FleetMember } from './description.ts';
 
 /** What a newcomer wants to know now: where everything is, and what to try. Every line works as printed. */
 export const summaryOf = (
@@ -55,7 +55,7 @@ const NAME_WIDTH = 22;
 
 const row = (name: string, text: string): string => `${name.padEnd(NAME_WIDTH)}${text}`;
 
-const memberRow = ({ name, url, opsUrl, pid }: Member): string =>
+const memberRow = ({ name, url, opsUrl, pid }: FleetMember): string =>
   row(name, `${url}   ops ${opsUrl}   pid ${pid}`);
 
 const withoutPassword = (url: string): string => url.replace(/\/\/([^:@/]*):[^@/]*@/, '//$1:…@');

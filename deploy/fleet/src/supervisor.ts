@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Child, sayEnding } from '@muster/local/child-process';
-import type { Claim } from '@muster/local/directory-lock';
+import { type Child, describeExit } from '@muster/local/child-process';
+import type { DirectoryLock } from '@muster/local/directory-lock';
 import { type ServerSpec, startServer } from '@muster/local/server';
 import { createBackOff } from './back-off.ts';
 
@@ -26,7 +26,7 @@ export interface Supervised {
 interface SupervisorDeps {
   readonly spec: ServerSpec;
   readonly say: (line: string) => void;
-  readonly claim: Claim;
+  readonly claim: DirectoryLock;
   /** The process changed: somebody may want to write down its new id. */
   readonly onChange: () => void;
 }
@@ -57,7 +57,7 @@ export const supervise = ({ spec, say, claim, onChange }: SupervisorDeps): Super
     backOff.up();
     onChange();
     void started.ended.then((ending) => {
-      if (wanted) void recover(`${name} ended (${sayEnding(ending)})`, started.lastLines());
+      if (wanted) void recover(`${name} ended (${describeExit(ending)})`, started.lastLines());
     });
   };
 

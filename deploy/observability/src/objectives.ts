@@ -101,7 +101,7 @@ export interface Burn {
 }
 
 /** Someone is woken: 2 % of the month's budget in an hour, or 5 % in six. */
-export const PAGES: readonly Burn[] = [
+export const PAGE_BURN_RATES: readonly Burn[] = [
   { long: '1h', short: '5m', factor: 14.4 },
   { long: '6h', short: '30m', factor: 6 },
 ];

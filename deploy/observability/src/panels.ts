@@ -1,7 +1,7 @@
 import { type Metric, unitOf } from '@muster/telemetry/metric';
 
 /** One query of a panel. */
-export interface Target {
+export interface PanelTarget {
   readonly expr: string;
   readonly legend: string;
 }
@@ -12,7 +12,7 @@ export interface PanelSpec {
   readonly description?: string;
   readonly type: 'timeseries' | 'stat' | 'table' | 'state-timeline';
   readonly unit: string;
-  readonly targets: readonly Target[];
+  readonly targets: readonly PanelTarget[];
   /** Of 24. */
   readonly width: number;
   readonly height: number;
@@ -29,7 +29,7 @@ const WIDTH = 8;
 const HEIGHT = 7;
 
 /** Lines over time. */
-export const graph = (title: string, unit: string, targets: readonly Target[]): PanelSpec => ({
+export const graph = (title: string, unit: string, targets: readonly PanelTarget[]): PanelSpec => ({
   title,
   type: 'timeseries',
   unit,
@@ -72,7 +72,7 @@ const panelUnit = (name: string, { kind }: Metric): string => {
   return GRAFANA_UNITS[unit];
 };
 
-const targetsOf = (name: string, metric: Metric): Target[] => {
+const targetsOf = (name: string, metric: Metric): PanelTarget[] => {
   const by = metric.panel.by ?? [];
   const legend = by.map((label) => `{{${label}}}`).join(' ');
   const grouping = by.length === 0 ? '' : ` by (${by.join(', ')})`;

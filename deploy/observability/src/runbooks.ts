@@ -1,8 +1,8 @@
-import { LEAST_EVENTS, OBJECTIVES, PAGES, TICKETS } from './objectives.ts';
+import { LEAST_EVENTS, OBJECTIVES, PAGE_BURN_RATES, TICKETS } from './objectives.ts';
 
 const percent = (ratio: number): string => `${Number((ratio * 100).toFixed(3))} %`;
 
-const windows = (burns: typeof PAGES): string =>
+const windows = (burns: typeof PAGE_BURN_RATES): string =>
   burns.map(({ long, short, factor }) => `${factor} × over ${long} and ${short}`).join(', or ');
 
 /** The runbooks of the objectives: one section for each alert, one for each objective. */
@@ -18,7 +18,7 @@ budget in exactly 30 days. The alerts below carry the label \`slo\`; what each o
 ${OBJECTIVES.map(({ name, title, target }) => `| [\`${name}\`](#${name}) | ${title}: ${percent(target)} | ${percent(1 - target)} |`).join('\n')}
 
 ## SloBudgetBurnsFast
-The budget burns ${windows(PAGES)}. Act now: find what fails with the section of the objective. The short window ends the alert
+The budget burns ${windows(PAGE_BURN_RATES)}. Act now: find what fails with the section of the objective. The short window ends the alert
 soon after the cause is gone.
 
 ## SloBudgetBurnsSlowly

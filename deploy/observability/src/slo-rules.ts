@@ -3,7 +3,7 @@ import {
   LEAST_EVENTS,
   OBJECTIVES,
   type Objective,
-  PAGES,
+  PAGE_BURN_RATES,
   secondsOf,
   TICKETS,
 } from './objectives.ts';
@@ -73,7 +73,7 @@ const alerts: RuleGroup = {
   rules: [
     alert('SloBudgetBurnsFast', 'page', {
       runbooks: RUNBOOKS,
-      expr: PAGES.map(burns).join('\nor '),
+      expr: PAGE_BURN_RATES.map(burns).join('\nor '),
       summary: 'The error budget of {{ $labels.slo }} for the month burns so fast that it lasts a few days.',
     }),
     alert('SloBudgetBurnsSlowly', 'ticket', {

@@ -1,13 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { after } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import type { RedisLane } from '@muster/kit/redis/connection';
-import type { Channels } from '@muster/kit/redis/channels';
+import type { RedisChannels } from '@muster/kit/redis/channels';
+import type { RedisLink } from '@muster/kit/redis/connection';
 import { AppError } from '@muster/protocol/errors';
 
-export interface ControlDeps {
-  readonly publisher: () => RedisLane;
-  readonly channels: Channels;
+export interface ControlChannelDeps {
+  readonly publisher: () => RedisLink;
+  readonly channels: RedisChannels;
   readonly prefix: string;
   readonly log: Logger;
   /** Does what is asked, and answers with something that JSON can say. */
@@ -15,7 +15,7 @@ export interface ControlDeps {
 }
 
 /** Questions and orders to all replicas, which are answered: nobody has to hope that they arrived. */
-export interface Control {
+export interface ControlChannel {
   /** The channels to listen to. */
   readonly names: readonly string[];
   /** Takes what came over one of them. */
@@ -33,7 +33,13 @@ interface Pending {
   done(): void;
 }
 
-export const createControl = ({ publisher, channels, prefix, log, onAsk }: ControlDeps): Control => {
+export const createControlChannel = ({
+  publisher,
+  channels,
+  prefix,
+  log,
+  onAsk,
+}: ControlChannelDeps): ControlChannel => {
   const everyone = `${prefix}control`;
   const me = `${prefix}control:${randomUUID()}`;
   const pending = new Map<string, Pending>();

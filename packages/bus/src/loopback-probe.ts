@@ -2,16 +2,16 @@ import { every, TimeoutError } from '@muster/kit/clock';
 import { createFaultLog } from '@muster/kit/fault-log';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
-import type { RedisLane } from '@muster/kit/redis/connection';
-import type { Channels } from '@muster/kit/redis/channels';
+import type { RedisChannels } from '@muster/kit/redis/channels';
+import type { RedisLink } from '@muster/kit/redis/connection';
 import type { Redis } from 'ioredis';
 
-export interface CanaryDeps {
+export interface LoopbackProbeDeps {
   /** The connection that listens. */
   readonly subscriber: Redis;
   /** A connection to publish on; not the one that listens. */
-  readonly publisher: () => RedisLane;
-  readonly channels: Channels;
+  readonly publisher: () => RedisLink;
+  readonly channels: RedisChannels;
   /** A channel that nobody else uses and that this connection can hear; undefined when there is none now. */
   pickChannel(): string | undefined;
   readonly log: Logger;
@@ -19,7 +19,7 @@ export interface CanaryDeps {
 }
 
 /** Watches over one connection. */
-export interface Canary extends Disposable {
+export interface LoopbackProbe extends Disposable {
   /** Why nothing is heard over it; undefined while the probe is heard, or the connection is new. */
   fault(): Error | undefined;
 }
@@ -33,7 +33,7 @@ const MISSED = 4;
  * Sends a word to ourselves through Redis, again and again. When Redis takes it and we do not hear it, the link is deaf
  * (half-open, or attached to a server that has been demoted): it is cut, and comes back subscribed.
  */
-export const createCanary = (deps: CanaryDeps): Canary => {
+export const createLoopbackProbe = (deps: LoopbackProbeDeps): LoopbackProbe => {
   const { subscriber, publisher, channels, log, metrics } = deps;
   const roundtrip = metrics.histogram('gateway_bus_roundtrip_seconds').with({});
   const lastHeard = metrics.gauge('gateway_bus_canary_last_success_timestamp_seconds').with({});

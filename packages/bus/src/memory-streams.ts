@@ -1,12 +1,12 @@
-import { type Entry, messageOfEntry, publicationAt } from './publication-encoding.ts';
 import type { BusMessage } from './envelope.ts';
 import type { GroupKey } from './group-key.ts';
+import { messageOfEntry, publicationAt, type StreamEntry } from './publication-encoding.ts';
 import type { Appended, Streams } from './streams.ts';
 
 interface MemoryStream {
   epoch: string;
   top: number;
-  entries: Entry[];
+  entries: StreamEntry[];
   /** When what is kept is forgotten, on the clock of the broker. */
   expiresAt: number;
   version: { number: number; epoch: string } | undefined;
@@ -108,13 +108,21 @@ export const createMemoryStreams = (options: {
 const CLEAR = { kind: 'clear', body: Buffer.alloc(0), dataAt: 0, dataLength: 0, notes: [] } as const;
 const EMPTY = { top: 0, expiresAt: Number.POSITIVE_INFINITY, version: undefined };
 
-const inOrder = (entries: readonly Entry[], from: number | undefined, reverse: boolean): Entry[] => {
-  const inRange = ({ offset }: Entry) => from === undefined || (reverse ? offset < from : offset > from);
+const inOrder = (
+  entries: readonly StreamEntry[],
+  from: number | undefined,
+  reverse: boolean,
+): StreamEntry[] => {
+  const inRange = ({ offset }: StreamEntry) =>
+    from === undefined || (reverse ? offset < from : offset > from);
   return (reverse ? entries.toReversed() : entries).filter(inRange);
 };
 
 /** The first entries that together have so many bytes, and the very first in any case. */
-const within = (entries: readonly Entry[], maxBytes = Number.POSITIVE_INFINITY): readonly Entry[] => {
+const within = (
+  entries: readonly StreamEntry[],
+  maxBytes = Number.POSITIVE_INFINITY,
+): readonly StreamEntry[] => {
   let bytes = 0;
   const end = entries.findIndex(({ text }, index) => {
     bytes += Buffer.byteLength(text);

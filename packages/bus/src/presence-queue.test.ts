@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { GroupKey } from './group-key.ts';
-import { createPresenceWriter, type PresenceBatch } from './presence-queue.ts';
+import { createPresenceQueue, type PresenceBatch } from './presence-queue.ts';
 
 const A = 'a' as GroupKey;
 const B = 'b' as GroupKey;
@@ -8,7 +8,7 @@ const B = 'b' as GroupKey;
 /** A store that answers when it is told to. */
 const slowStore = () => {
   const writes: { batch: PresenceBatch; done: PromiseWithResolvers<ReadonlyMap<GroupKey, unknown>> }[] = [];
-  const writer = createPresenceWriter((batch) => {
+  const writer = createPresenceQueue((batch) => {
     const done = Promise.withResolvers<ReadonlyMap<GroupKey, unknown>>();
     writes.push({ batch, done });
     return done.promise;

@@ -7,7 +7,7 @@ export type PresenceChanges = ReadonlyMap<string, string | undefined>;
 export type PresenceBatch = ReadonlyMap<GroupKey, PresenceChanges>;
 
 /** Gathers changes while others are being written, so that thousands of clients coming at once are a few writes. */
-export interface PresenceWriter {
+export interface PresenceQueue {
   /** Resolves when it is written; rejects with what `write` rejects with, or when it names the group. */
   set(group: GroupKey, client: string, value: string | undefined): Promise<void>;
 }
@@ -21,9 +21,9 @@ interface Waiting {
 }
 
 /** One write at a time: `write` resolves with the groups that could not be written, or rejects for all. */
-export const createPresenceWriter = (
+export const createPresenceQueue = (
   write: (batch: PresenceBatch) => Promise<ReadonlyMap<GroupKey, unknown>>,
-): PresenceWriter => {
+): PresenceQueue => {
   const waiting = new Map<GroupKey, Waiting>();
   let isBusy = false;
 

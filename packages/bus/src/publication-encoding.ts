@@ -10,7 +10,7 @@ import { type GroupKey, groupNameOf } from './group-key.ts';
 import type { GroupPosition } from './position.ts';
 
 /** A publication before it has a position: the texts between which a position is put. */
-export interface Draft {
+export interface PublicationDraft {
   /** The push up to the publication. */
   readonly before: string;
   /** The publication's JSON text without its closing brace. */
@@ -22,7 +22,7 @@ export interface Draft {
 }
 
 /** A publication as the stream keeps it. */
-export interface Entry {
+export interface StreamEntry {
   readonly offset: number;
   /** JSON text with the offset in it. */
   readonly text: PublicationText;
@@ -31,33 +31,34 @@ export interface Entry {
 }
 
 /** The part of a draft that is the same in every group. */
-export type EncodedPublication = Pick<Draft, 'open' | 'dataLength'>;
+export type EncodedPublication = Pick<PublicationDraft, 'open' | 'dataLength'>;
 
 /** Encodes a publication without its position. Its payload must be JSON without raw line breaks. */
-export const encodeDraft = (publication: Omit<Publication, 'offset'>): EncodedPublication => ({
+export const encodePublicationFields = (publication: Omit<Publication, 'offset'>): EncodedPublication => ({
   open: encodePublication(publication).slice(0, -1),
   dataLength: Buffer.byteLength(publication.data),
 });
 
-/** Prepares a publication; clients see the name of the group, not its key. `encoded` is what {@link encodeDraft} made of it. */
-export const draftPublication = (
+/** Prepares a publication; clients see the name of the group, not its key. `encoded` is what {@link encodePublicationFields} made of it. */
+export const encodeForPublish = (
   group: GroupKey,
   publication: Omit<Publication, 'offset'>,
   notes: readonly string[] = [],
-  encoded = encodeDraft(publication),
-): Draft => ({ before: publicationPushHead(groupNameOf(group)), ...encoded, notes });
+  encoded = encodePublicationFields(publication),
+): PublicationDraft => ({ before: publicationPushHead(groupNameOf(group)), ...encoded, notes });
 
 /** The publication's text at a position. The first one names the epoch, for those who subscribed to an empty stream. */
 export const publicationAt = (
-  { open }: Pick<Draft, 'open'>,
+  { open }: Pick<PublicationDraft, 'open'>,
   { offset, epoch }: GroupPosition,
 ): PublicationText => `${open},"offset":${offset}${offset === 1 ? `,"epoch":"${epoch}"` : ''}}`;
 
 /** Where the payload begins in the push, in bytes. Group names are ASCII, so characters are bytes. */
-export const dataAtOf = ({ before }: Pick<Draft, 'before'>): number => before.length + PUBLICATION_DATA_AT;
+export const dataAtOf = ({ before }: Pick<PublicationDraft, 'before'>): number =>
+  before.length + PUBLICATION_DATA_AT;
 
 /** A message that is not kept and has no position. */
-export const unkeptMessage = (draft: Draft): BusMessage => ({
+export const unkeptMessage = (draft: PublicationDraft): BusMessage => ({
   kind: 'publication',
   body: Buffer.from(`${draft.before}${draft.open}}${PUBLICATION_PUSH_TAIL}`),
   dataAt: dataAtOf(draft),
@@ -68,7 +69,7 @@ export const unkeptMessage = (draft: Draft): BusMessage => ({
 });
 
 /** What the bus delivered, or would have, for an entry of the stream. */
-export const messageOfEntry = (group: GroupKey, entry: Entry, epoch: string): BusMessage => {
+export const messageOfEntry = (group: GroupKey, entry: StreamEntry, epoch: string): BusMessage => {
   const before = publicationPushHead(groupNameOf(group));
   return {
     kind: 'publication',

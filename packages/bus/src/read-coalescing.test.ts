@@ -1,9 +1,9 @@
 import { AppError } from '@muster/protocol/errors';
 import { expect, test } from 'vitest';
-import { createSharedReads } from './read-coalescing.ts';
+import { createReadCoalescer } from './read-coalescing.ts';
 
 const underTest = () => {
-  const share = createSharedReads<number>();
+  const share = createReadCoalescer<number>();
   const open: { key: string; finish: (value: number) => void; fail: (error: Error) => void }[] = [];
   let most = 0;
   let running = 0;

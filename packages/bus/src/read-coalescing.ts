@@ -10,7 +10,7 @@ const MAX_WAITING = 20_000;
  * under way is not shared, for it may miss what was published since. Throws {@link AppError} REDIS_UNAVAILABLE when
  * too many wait.
  */
-export const createSharedReads = <T>(): ((key: string, read: () => Promise<T>) => Promise<T>) => {
+export const createReadCoalescer = <T>(): ((key: string, read: () => Promise<T>) => Promise<T>) => {
   const waiting = new Map<string, { readonly start: () => void; readonly result: Promise<T> }>();
   let underWay = 0;
 

@@ -4,17 +4,17 @@ import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { Redis } from 'ioredis';
 import type { Bus, BusHandlers } from './bus.ts';
-import { type Canary, createCanary } from './loopback-probe.ts';
-import { createControl } from './control-channel.ts';
+import { createControlChannel } from './control-channel.ts';
 import { decodeMessage, encodeMessage } from './envelope.ts';
 import type { GroupKey } from './group-key.ts';
+import { createLoopbackProbe, type LoopbackProbe } from './loopback-probe.ts';
+import { pinnedConnection } from './pinned-connection.ts';
 import { groupKeys } from './redis-keys.ts';
-import { createRedisStreams } from './redis-streams.ts';
 import { PUBLISH_ONCE, runScript } from './redis-scripts.ts';
 import { createShardedSubscriber } from './redis-sharded-subscriber.ts';
-import { stickyLane } from './pinned-connection.ts';
-import { IDEMPOTENCY_TTL_MS } from './streams.ts';
+import { createRedisStreams } from './redis-streams.ts';
 import { createSubscriber, type Subscriber, type SubscriberHandlers } from './redis-subscriber.ts';
+import { IDEMPOTENCY_TTL_MS } from './streams.ts';
 import { WriteFault } from './write-fault.ts';
 
 export interface RedisBusDeps {
@@ -30,10 +30,10 @@ export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: 
   const heard = traffic.with({ direction: 'in' });
   const strange = traffic.with({ direction: 'unreadable' });
   const groups = new Map<string, GroupKey>();
-  const publisher = stickyLane(redis);
+  const publisher = pinnedConnection(redis);
   const streams = createRedisStreams(redis, publisher);
 
-  const control = createControl({
+  const control = createControlChannel({
     publisher: () => redis.lane(),
     channels: redis.channels,
     prefix: redis.prefix,
@@ -112,9 +112,9 @@ const listen = (
 ): Subscriber & Pick<Bus, 'fault'> => {
   const { channels, shards } = redis;
   const song = () => `${redis.prefix}canary:${randomUUID()}`;
-  const canaries = new Set<Canary>();
+  const canaries = new Set<LoopbackProbe>();
   const watch = (link: Redis, pickChannel: () => string | undefined): Disposable => {
-    const canary = createCanary({
+    const canary = createLoopbackProbe({
       ...{ subscriber: link, channels, pickChannel, log, metrics },
       publisher: () => redis.lane(),
     });

@@ -1,11 +1,11 @@
-import type { RedisLane } from '@muster/kit/redis/connection';
-import { introduceTo, isUnknownScript, reintroduce, type Script } from './redis-scripts.ts';
+import type { RedisLink } from '@muster/kit/redis/connection';
+import { isUnknownScript, loadScripts, type RedisScript, reloadScript } from './redis-scripts.ts';
 
 type Value = string | number | Buffer;
 
 /** A call that Redis has not done. */
 interface Call {
-  readonly script: Script;
+  readonly script: RedisScript;
   readonly keys: readonly string[];
   readonly args: readonly Value[];
   readonly tries: number;
@@ -21,15 +21,15 @@ interface Line {
 }
 
 const MAX_TRIES = 5;
-const lines = new WeakMap<RedisLane, Line>();
+const lines = new WeakMap<RedisLink, Line>();
 
 /**
  * Runs a script by its digest, in the order of the calls. When Redis has forgotten the script, calls that were sent fail and
  * later ones wait: once all that were sent are answered, they are done again in their order.
  */
 export const runInOrder = (
-  lane: RedisLane,
-  script: Script,
+  lane: RedisLink,
+  script: RedisScript,
   keys: readonly string[],
   args: readonly Value[],
 ): Promise<unknown> => {
@@ -45,10 +45,10 @@ export const runInOrder = (
   return promise;
 };
 
-const send = (lane: RedisLane, line: Line, call: Call): void => {
+const send = (lane: RedisLink, line: Line, call: Call): void => {
   const { script, keys, args } = call;
   line.inFlight += 1;
-  introduceTo(lane, script);
+  loadScripts(lane, script);
   lane.evalsha(script.sha, keys.length, ...keys, ...args).then(
     (answer) => {
       call.resolve(answer);
@@ -64,13 +64,13 @@ const send = (lane: RedisLane, line: Line, call: Call): void => {
   );
 };
 
-const settle = (lane: RedisLane, line: Line): void => {
+const settle = (lane: RedisLink, line: Line): void => {
   line.inFlight -= 1;
   const { undone } = line;
   if (undone === undefined || line.inFlight > 0) return;
   line.undone = undefined;
   for (const call of [...undone.failed, ...undone.later]) {
-    if (line.inFlight === 0) reintroduce(lane, call.script);
+    if (line.inFlight === 0) reloadScript(lane, call.script);
     send(lane, line, call);
   }
 };

@@ -1,13 +1,13 @@
-import type { RedisConnections, RedisLane } from '@muster/kit/redis/connection';
+import type { RedisConnections, RedisLink } from '@muster/kit/redis/connection';
 import { AppError } from '@muster/protocol/errors';
 import type { GroupKey } from './group-key.ts';
-import { groupKeys } from './redis-keys.ts';
 import type { PresenceBatch, PresenceChanges } from './presence-queue.ts';
+import { groupKeys } from './redis-keys.ts';
 import { runScript, WRITE_PRESENCE } from './redis-scripts.ts';
 
-export interface PresenceWriteDeps {
+export interface PresenceBatchDeps {
   readonly redis: RedisConnections;
-  readonly lane: () => RedisLane;
+  readonly lane: () => RedisLink;
   /** Key of the set of groups in which this replica has clients. */
   readonly index: string;
   /** Whether it has clients in a group at this moment. */
@@ -15,15 +15,15 @@ export interface PresenceWriteDeps {
 }
 
 /** Writes presence of many groups: in one command, or on a cluster, where they lie apart, in one or two for each. */
-export const createPresenceWrite = (
-  deps: PresenceWriteDeps,
+export const createPresenceBatchWriter = (
+  deps: PresenceBatchDeps,
 ): ((batch: PresenceBatch) => Promise<ReadonlyMap<GroupKey, unknown>>) =>
   deps.redis.shards === undefined ? (batch) => writeTogether(deps, batch) : (batch) => writeEach(deps, batch);
 
 const NONE: ReadonlyMap<GroupKey, unknown> = new Map();
 
 const writeTogether = async (
-  { redis, lane, index, isHere }: PresenceWriteDeps,
+  { redis, lane, index, isHere }: PresenceBatchDeps,
   batch: PresenceBatch,
 ): Promise<ReadonlyMap<GroupKey, unknown>> => {
   const groups = [...batch];
@@ -44,7 +44,7 @@ const writeTogether = async (
 };
 
 const writeEach = async (
-  deps: PresenceWriteDeps,
+  deps: PresenceBatchDeps,
   batch: PresenceBatch,
 ): Promise<ReadonlyMap<GroupKey, unknown>> => {
   const failed = new Map<GroupKey, unknown>();

@@ -4,12 +4,12 @@ import type { Logger } from '@muster/kit/logger';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import { AppError } from '@muster/protocol/errors';
 import type { GroupKey } from './group-key.ts';
-import { groupKeys } from './redis-keys.ts';
+import { pinnedConnection } from './pinned-connection.ts';
 import type { Presence, PresenceHandlers } from './presence.ts';
-import { createPresenceWrite } from './redis-presence-batch.ts';
-import { createPresenceWriter } from './presence-queue.ts';
-import { runScript, TAKE_GHOSTS } from './redis-scripts.ts';
-import { stickyLane } from './pinned-connection.ts';
+import { createPresenceQueue } from './presence-queue.ts';
+import { groupKeys } from './redis-keys.ts';
+import { createPresenceBatchWriter } from './redis-presence-batch.ts';
+import { REMOVE_STALE_PRESENCE, runScript } from './redis-scripts.ts';
 
 export interface RedisPresenceDeps {
   readonly redis: RedisConnections;
@@ -36,14 +36,14 @@ export const createRedisPresence = (
   const own = randomUUID();
   const names = presenceNames(redis.prefix);
   const local = new Map<GroupKey, Map<string, string>>();
-  const lane = stickyLane(redis);
+  const lane = pinnedConnection(redis);
   const leases = createLeases(redis, names.lease, own);
 
-  const write = createPresenceWrite({
+  const write = createPresenceBatchWriter({
     ...{ redis, lane, index: names.groups(own) },
     isHere: (group) => local.has(group),
   });
-  const writer = createPresenceWriter(write);
+  const writer = createPresenceQueue(write);
 
   /** Renews the lease. When it was gone, others have cleared up after us: everything is said again. */
   const renew = async (): Promise<void> => {
@@ -164,7 +164,12 @@ const sweepGhosts = async ({
     for (const name of await redis.lane().smembers(names.groups(incarnation))) {
       const group = name as GroupKey;
       const key = groupKeys(redis.prefix, group).presence;
-      const ghosts = (await runScript(redis.lane(), TAKE_GHOSTS, [key], [`${incarnation} `])) as string[];
+      const ghosts = (await runScript(
+        redis.lane(),
+        REMOVE_STALE_PRESENCE,
+        [key],
+        [`${incarnation} `],
+      )) as string[];
       for (let at = 0; at + 1 < ghosts.length; at += 2) {
         handlers.onGone(group, ghosts[at] ?? '', parseValue(ghosts[at + 1] ?? '').info);
       }

@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto';
-import type { RedisLane } from '@muster/kit/redis/connection';
+import type { RedisLink } from '@muster/kit/redis/connection';
 import { Cluster, type Redis } from 'ioredis';
 
 /** A Lua script with its digest. */
-export interface Script {
+export interface RedisScript {
   readonly source: string;
   readonly sha: string;
 }
 
-const script = (source: string): Script => ({
+const script = (source: string): RedisScript => ({
   source,
   sha: createHash('sha1').update(source).digest('hex'),
 });
@@ -23,7 +23,7 @@ const script = (source: string): Script => ({
  * Each replica has a number, hence a script of its own: after SCRIPT FLUSH no other replica makes it known again in the
  * middle of calls that are on their way.
  */
-export const appendScript = (number: number): Script =>
+export const appendScript = (number: number): RedisScript =>
   script(`
 -- ${number}
 if ARGV[10] ~= '0' then
@@ -113,7 +113,7 @@ if meta[1] then redis.call(ARGV[1], ARGV[2], ARGV[3] .. meta[1] .. ' ' .. meta[2
 return {meta[1] or '0', meta[2] or ''}`);
 
 /* KEYS meta · ARGV 1 epoch seen · 2 offset seen · 3 new epoch · 4 meta ttl ms. Answers offset, epoch. */
-export const DISOWN = script(`
+export const INVALIDATE_EPOCH = script(`
 local meta = redis.call('HMGET', KEYS[1], 'e', 's')
 local epoch = meta[1]
 local offset = meta[2] or '0'
@@ -135,7 +135,7 @@ redis.call('SET', KEYS[1], '', 'PX', ARGV[1])
 return 0`);
 
 /* KEYS presence · ARGV 1 how values of the dead replica begin. Removes them and answers client, value, client, value … */
-export const TAKE_GHOSTS = script(`
+export const REMOVE_STALE_PRESENCE = script(`
 local all = redis.call('HGETALL', KEYS[1])
 local gone = {}
 for at = 1, #all, 2 do
@@ -185,12 +185,12 @@ const loaded = new WeakMap<Redis, Set<string>>();
  * that a missing script never makes two calls change places.
  */
 export const runScript = async (
-  lane: RedisLane,
-  { source, sha }: Script,
+  lane: RedisLink,
+  { source, sha }: RedisScript,
   keys: readonly string[],
   args: readonly (string | number | Buffer)[],
 ): Promise<unknown> => {
-  introduceTo(lane, { source, sha });
+  loadScripts(lane, { source, sha });
   try {
     return await lane.evalsha(sha, keys.length, ...keys, ...args);
   } catch (error) {
@@ -201,18 +201,18 @@ export const runScript = async (
 };
 
 /** Redis was told to forget its scripts: the next call brings the source along again. */
-export const reintroduce = (lane: RedisLane, { sha }: Script): void => {
+export const reloadScript = (lane: RedisLink, { sha }: RedisScript): void => {
   for (const node of lane instanceof Cluster ? lane.nodes('master') : [lane]) loaded.get(node)?.delete(sha);
 };
 
 export const isUnknownScript = (error: unknown): boolean =>
   error instanceof Error && error.message.startsWith('NOSCRIPT');
 
-export const introduceTo = (lane: RedisLane, script: Script): void => {
+export const loadScripts = (lane: RedisLink, script: RedisScript): void => {
   for (const node of lane instanceof Cluster ? lane.nodes('master') : [lane]) introduce(node, script);
 };
 
-const introduce = (redis: Redis, { source, sha }: Script): void => {
+const introduce = (redis: Redis, { source, sha }: RedisScript): void => {
   let known = loaded.get(redis);
   if (known === undefined) {
     known = new Set();

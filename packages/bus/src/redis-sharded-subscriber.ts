@@ -1,5 +1,5 @@
 import { after, type Stop } from '@muster/kit/clock';
-import type { Channels } from '@muster/kit/redis/channels';
+import type { RedisChannels } from '@muster/kit/redis/channels';
 import type { Shards } from '@muster/kit/redis/cluster';
 import { SLOTS, slotOf } from '@muster/kit/redis/slot';
 import { AppError } from '@muster/protocol/errors';
@@ -13,7 +13,7 @@ import {
 
 export interface ShardedSubscriberDeps extends SubscriberHandlers {
   readonly shards: Shards;
-  readonly channels: Channels;
+  readonly channels: RedisChannels;
   /** Watches over a link to a node; disposed with it. */
   watch(link: Redis, node: string): Disposable;
 }

@@ -1,14 +1,14 @@
 import { randomInt } from 'node:crypto';
-import type { RedisConnections, RedisLane } from '@muster/kit/redis/connection';
+import type { RedisConnections, RedisLink } from '@muster/kit/redis/connection';
 import { AppError } from '@muster/protocol/errors';
-import { dataAtOf, type Entry } from './publication-encoding.ts';
 import { messageHead, messageNotes, parseNotes } from './envelope.ts';
 import { createEpochs } from './epochs.ts';
+import { type GroupPosition, parseGroupPosition } from './position.ts';
+import { dataAtOf, type StreamEntry } from './publication-encoding.ts';
+import { createReadCoalescer } from './read-coalescing.ts';
 import { groupKeys } from './redis-keys.ts';
 import { runInOrder } from './redis-ordered-scripts.ts';
-import { type GroupPosition, parseGroupPosition } from './position.ts';
-import { appendScript, CLEAR, DISOWN, READ, runScript, type Script } from './redis-scripts.ts';
-import { createSharedReads } from './read-coalescing.ts';
+import { appendScript, CLEAR, INVALIDATE_EPOCH, READ, type RedisScript, runScript } from './redis-scripts.ts';
 import { type Appended, IDEMPOTENCY_TTL_MS, type StreamPage, type Streams } from './streams.ts';
 import { WriteFault } from './write-fault.ts';
 
@@ -19,18 +19,18 @@ const TOPS_BATCH = 500;
 const SCRIPT_NUMBERS = 65_536;
 let lastNumber = randomInt(SCRIPT_NUMBERS);
 /** Never the same twice in a process; the same in two processes once in 65,536 pairs. */
-const nextScript = (): Script => {
+const nextScript = (): RedisScript => {
   lastNumber = (lastNumber + 1) % SCRIPT_NUMBERS;
   return appendScript(lastNumber);
 };
 
 /** Streams in Redis: one Lua call per operation, every key of a group in one slot. */
-export const createRedisStreams = (redis: RedisConnections, appender: () => RedisLane): Streams => {
+export const createRedisStreams = (redis: RedisConnections, appender: () => RedisLink): Streams => {
   const newEpoch = createEpochs();
   const append = nextScript();
-  const shared = createSharedReads<StreamPage>();
+  const shared = createReadCoalescer<StreamPage>();
   const keysOf = (group: Parameters<Streams['clear']>[0]) => groupKeys(redis.prefix, group);
-  const reading = (script: Script, keys: readonly string[], args: readonly (string | number)[]) =>
+  const reading = (script: RedisScript, keys: readonly string[], args: readonly (string | number)[]) =>
     guarded(() => redis.retry((lane) => runScript(lane, script, keys, args)));
 
   return {
@@ -89,7 +89,7 @@ export const createRedisStreams = (redis: RedisConnections, appender: () => Redi
     disown: async (group, seen, retention) => {
       const { meta } = keysOf(group);
       return positionOf(
-        await reading(DISOWN, [meta], [seen.epoch, seen.offset, newEpoch(), retention.metaTtlMs]),
+        await reading(INVALIDATE_EPOCH, [meta], [seen.epoch, seen.offset, newEpoch(), retention.metaTtlMs]),
       );
     },
     clear: async (group) => {
@@ -101,7 +101,7 @@ export const createRedisStreams = (redis: RedisConnections, appender: () => Redi
 };
 
 /** Where a stream ends; it lives on for `keepMs` from now, unless that is 0. */
-const topOf = async (lane: RedisLane, meta: string, keepMs: number) => {
+const topOf = async (lane: RedisLink, meta: string, keepMs: number) => {
   const [top] = await Promise.all([
     lane.hmget(meta, 's', 'e'),
     keepMs > 0 ? lane.pexpire(meta, keepMs) : undefined,
@@ -111,7 +111,7 @@ const topOf = async (lane: RedisLane, meta: string, keepMs: number) => {
 
 type RawEntry = readonly [id: string, fields: readonly string[]];
 
-const entryOf = ([id, fields]: RawEntry): Entry => {
+const entryOf = ([id, fields]: RawEntry): StreamEntry => {
   const values = new Map<string, string>();
   for (let at = 0; at + 1 < fields.length; at += 2) values.set(String(fields[at]), String(fields[at + 1]));
   return {

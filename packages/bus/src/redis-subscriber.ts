@@ -1,7 +1,7 @@
 import { every, TimeoutError, within } from '@muster/kit/clock';
 import { createFaultLog } from '@muster/kit/fault-log';
 import type { Logger } from '@muster/kit/logger';
-import type { Channels } from '@muster/kit/redis/channels';
+import type { RedisChannels } from '@muster/kit/redis/channels';
 import { slotOf } from '@muster/kit/redis/slot';
 import { AppError } from '@muster/protocol/errors';
 import type { Redis } from 'ioredis';
@@ -52,7 +52,7 @@ const SUBSCRIBE_TIMEOUT_MS = 2_000;
  */
 export const createSubscriber = (
   redis: Redis,
-  channels: Channels,
+  channels: RedisChannels,
   handlers: SubscriberHandlers,
 ): LinkSubscriber => {
   const wanted = new Set<string>();
@@ -175,7 +175,7 @@ const oncePerTurn = (run: () => void): (() => void) => {
 const isMoved = (error: unknown): boolean => error instanceof Error && error.message.startsWith('MOVED ');
 
 /** What Redis has confirmed on the present link. */
-const createListening = (redis: Redis, channels: Channels) => {
+const createListening = (redis: Redis, channels: RedisChannels) => {
   const active = new Set<string>();
   let link = newLink();
   const onClose = () => {
@@ -225,7 +225,7 @@ const createListening = (redis: Redis, channels: Channels) => {
 };
 
 /** Names that may stand in one command. */
-const commandsFor = ({ isSharded }: Channels, names: readonly string[]): (readonly string[])[] =>
+const commandsFor = ({ isSharded }: RedisChannels, names: readonly string[]): (readonly string[])[] =>
   isSharded ? [...Map.groupBy(names, slotOf).values()] : [names];
 
 function* batches(channels: readonly string[]): Iterable<readonly string[]> {

@@ -1,15 +1,15 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { BusFixture } from './broker-conformance.ts';
-import { draftPublication, type Entry } from './publication-encoding.ts';
 import type { GroupKey } from './group-key.ts';
-import type { Retention } from './streams.ts';
+import { encodeForPublish, type StreamEntry } from './publication-encoding.ts';
+import type { StreamRetention } from './streams.ts';
 
-const RETENTION: Retention = { size: 5, ttlMs: 60_000, metaTtlMs: 120_000 };
+const RETENTION: StreamRetention = { size: 5, ttlMs: 60_000, metaTtlMs: 120_000 };
 const ROOM = 'room' as GroupKey;
 const OPTIONS = { retention: RETENTION };
 const draft = (data: unknown) =>
-  draftPublication(ROOM, { data: JSON.stringify(data), tags: { lang: 'pl' } }, ['x=1']);
+  encodeForPublish(ROOM, { data: JSON.stringify(data), tags: { lang: 'pl' } }, ['x=1']);
 
 const unchanged = (group: GroupKey) => ({ group, keepMs: 0 });
 
@@ -100,7 +100,7 @@ const boundedReading = (fixture: BusFixture): void => {
     const sizes = Array.from({ length: 40 }, (_, n) => (n % 9 === 0 ? 4_000 : 100 + n));
     for (const [n, size] of sizes.entries()) {
       const publication = { data: JSON.stringify(`${n}${'x'.repeat(size)}`) };
-      await bus.append(ROOM, draftPublication(ROOM, publication), { retention: long });
+      await bus.append(ROOM, encodeForPublish(ROOM, publication), { retention: long });
     }
     const all = (await bus.read(ROOM, { limit: 100, retention: long })).entries;
     const property = fc.asyncProperty(
@@ -112,7 +112,8 @@ const boundedReading = (fixture: BusFixture): void => {
       }),
       async (query) => {
         const { entries, lastsMs } = await bus.read(ROOM, { ...query, retention: long });
-        const inRange = ({ offset }: Entry) => (query.reverse ? offset < query.from : offset > query.from);
+        const inRange = ({ offset }: StreamEntry) =>
+          query.reverse ? offset < query.from : offset > query.from;
         const wanted = (query.reverse ? all.toReversed() : all).filter(inRange).slice(0, query.limit);
         let bytes = 0;
         const end = wanted.findIndex(({ text }, at) => {

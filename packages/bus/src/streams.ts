@@ -1,9 +1,9 @@
-import type { Draft, Entry } from './publication-encoding.ts';
 import type { GroupKey } from './group-key.ts';
 import type { GroupPosition } from './position.ts';
+import type { PublicationDraft, StreamEntry } from './publication-encoding.ts';
 
 /** How much of a group's publications is kept, and for how long. */
-export interface Retention {
+export interface StreamRetention {
   /** Publications. */
   readonly size: number;
   readonly ttlMs: number;
@@ -12,7 +12,7 @@ export interface Retention {
 }
 
 export interface AppendOptions {
-  readonly retention: Retention;
+  readonly retention: StreamRetention;
   /** Appending again with the same key within five minutes changes nothing and gives the first answer. */
   readonly idempotencyKey?: string;
   /** Of several versions of something only a newer one than the last is accepted. */
@@ -37,12 +37,12 @@ export interface StreamQuery {
   readonly reverse?: boolean;
   /** Bytes of all texts together; left out for no bound. The first entry is read whatever its size. */
   readonly maxBytes?: number;
-  readonly retention: Retention;
+  readonly retention: StreamRetention;
 }
 
 export interface StreamPage {
   readonly top: GroupPosition;
-  readonly entries: readonly Entry[];
+  readonly entries: readonly StreamEntry[];
   /** Milliseconds for which the stream is kept from the moment of reading if nothing is appended; 0 when it is not there. */
   readonly lastsMs: number;
 }
@@ -50,9 +50,9 @@ export interface StreamPage {
 /** The kept publications of groups. All methods throw {@link AppError} REDIS_UNAVAILABLE when the store cannot be reached. */
 export interface Streams {
   /** Assigns the next offset, keeps the publication and gives it to the bus, in one step. */
-  append(group: GroupKey, draft: Draft, options: AppendOptions): Promise<Appended>;
+  append(group: GroupKey, draft: PublicationDraft, options: AppendOptions): Promise<Appended>;
   /** The end of the stream; a stream that does not exist is given an epoch. */
-  top(group: GroupKey, retention: Retention): Promise<GroupPosition>;
+  top(group: GroupKey, retention: StreamRetention): Promise<GroupPosition>;
   read(group: GroupKey, query: StreamQuery): Promise<StreamPage>;
   /**
    * The ends of many streams; undefined for one that does not exist any more. `keepMs` gives a stream so much more to
@@ -65,7 +65,7 @@ export interface Streams {
    * Gives the stream another epoch if its top is below an offset that was seen in this epoch: the store has lost
    * publications that were accepted. Resolves with the position that holds then.
    */
-  disown(group: GroupKey, seen: GroupPosition, retention: Retention): Promise<GroupPosition>;
+  disown(group: GroupKey, seen: GroupPosition, retention: StreamRetention): Promise<GroupPosition>;
   /** Forgets the publications and tells every replica that listens to the group; offset and epoch go on. Resolves with the end. */
   clear(group: GroupKey): Promise<GroupPosition>;
 }

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { createSender, MusterError } from '@muster/client/http';
 import { createApi } from './api-client.ts';
-import type { Command, Surroundings } from './command.ts';
+import type { CliCommand, CliEnvironment } from './command.ts';
 import { UsageError } from './command.ts';
 import { connections } from './commands/connections.ts';
 import { doctor } from './commands/doctor.ts';
@@ -14,7 +14,7 @@ import { adviceOnStores } from './fleet.ts';
 import { findTarget } from './target.ts';
 import { textOf } from './wire-errors.ts';
 
-const COMMANDS: readonly Command[] = [
+const COMMANDS: readonly CliCommand[] = [
   sessionsList,
   sessionsShow,
   sessionsEnd,
@@ -45,7 +45,7 @@ const OPTIONS = {
 } as const;
 
 /** Runs one command. Answers the exit code: 0 done, 1 refused or failed, 2 misused. Never throws. */
-export const runCli = async (given: Surroundings): Promise<number> => {
+export const runCli = async (given: CliEnvironment): Promise<number> => {
   const around = { ...given, argv: commandFirst(given.argv) };
   const { argv, out, err } = around;
   if (argv[0] === '--version') {
@@ -66,7 +66,7 @@ export const runCli = async (given: Surroundings): Promise<number> => {
   }
 };
 
-const perform = async (command: Command, around: Surroundings): Promise<number> => {
+const perform = async (command: CliCommand, around: CliEnvironment): Promise<number> => {
   const { values, positionals } = parse(command, around.argv.slice(command.name.split(' ').length));
   if (values['help'] === true) {
     around.out(`usage: muster ${command.usage}\n\n${command.summary}`);
@@ -128,7 +128,7 @@ interface Parsed {
   readonly positionals: readonly string[];
 }
 
-const parse = (command: Command, args: readonly string[]): Parsed => {
+const parse = (command: CliCommand, args: readonly string[]): Parsed => {
   try {
     const options = { ...OPTIONS, ...command.options };
     const { values, positionals, tokens } = parseArgs({
@@ -153,7 +153,7 @@ const requireOnce = (
   if (repeated !== undefined) throw new UsageError(`--${repeated} is given more than once`);
 };
 
-const explain = ({ argv, out, err }: Surroundings): number => {
+const explain = ({ argv, out, err }: CliEnvironment): number => {
   const [first = ''] = argv;
   const asked = argv.length === 0 || first === 'help' || argv.includes('--help') || argv.includes('-h');
   const ofGroup = COMMANDS.filter(({ name }) => name.startsWith(`${first} `));

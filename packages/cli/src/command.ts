@@ -20,7 +20,7 @@ export class ApiRefusal extends Error {
 }
 
 /** What a command line runs in. */
-export interface Surroundings {
+export interface CliEnvironment {
   readonly argv: readonly string[];
   readonly env: NodeJS.ProcessEnv;
   readonly cwd: string;
@@ -38,7 +38,7 @@ export interface Context {
   readonly send: Send;
   /** Calls of the gateways' server API, with the server API key. */
   readonly api: CallApi;
-  /** See {@link Surroundings.interruption}. */
+  /** See {@link CliEnvironment.interruption}. */
   interruption(): AbortSignal;
   /** One line of a result that comes bit by bit. */
   say(line: string): void;
@@ -50,7 +50,7 @@ export interface Context {
 }
 
 /** What a command has to say: for people, and for scripts. */
-export interface Answer {
+export interface CliResponse {
   readonly text: string;
   /** Undefined when everything was said before. */
   readonly json: unknown;
@@ -59,14 +59,14 @@ export interface Answer {
 }
 
 /** One command. */
-export interface Command {
+export interface CliCommand {
   readonly name: string;
   readonly usage: string;
   readonly summary: string;
   readonly options: Readonly<
     Record<string, { readonly type: 'string' | 'boolean'; readonly short?: string }>
   >;
-  run(context: Context): Promise<Answer>;
+  run(context: Context): Promise<CliResponse>;
 }
 
 /** The one positional argument of a command that needs exactly one. */

@@ -1,7 +1,7 @@
 import { createSender } from '@muster/client/http';
 
 /** What the aggregators say about the fleet. */
-export interface Fleet {
+export interface FleetReport {
   readonly dependencies: Readonly<
     Record<string, { readonly status: string; readonly reasons?: readonly string[] }>
   >;
@@ -25,10 +25,10 @@ const PATIENT = { timeoutMs: 2_000, retries: 1 };
 export const readFleet = async (
   url: string,
   patience: { readonly timeoutMs?: number; readonly retries?: number } = PATIENT,
-): Promise<Fleet | undefined> => {
+): Promise<FleetReport | undefined> => {
   const send = createSender({ baseUrl: url, ...patience }, { headers: {} });
   try {
-    return (await send<Fleet>({ method: 'GET', path: '/v1/fleet' })).body;
+    return (await send<FleetReport>({ method: 'GET', path: '/v1/fleet' })).body;
   } catch {
     return undefined;
   }

@@ -1,9 +1,9 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { type Surroundings, UsageError } from './command.ts';
+import { type CliEnvironment, UsageError } from './command.ts';
 
 /** Where the fleet is, and the keys for it. A key that is missing is told when it is needed. */
-export interface Target {
+export interface CliTarget {
   readonly url: string;
   /** Of the session service. */
   key(): string;
@@ -18,7 +18,7 @@ interface Given {
 }
 
 /** From the options, else the environment, else the fleet that runs from this directory or one above it. */
-export const findTarget = ({ env, cwd }: Pick<Surroundings, 'env' | 'cwd'>, given: Given): Target => {
+export const findTarget = ({ env, cwd }: Pick<CliEnvironment, 'env' | 'cwd'>, given: Given): CliTarget => {
   const url = given.url ?? env['MUSTER_URL'];
   const key = given.key ?? env['MUSTER_API_KEY'];
   const serverKey = given.serverKey ?? env['MUSTER_SERVER_API_KEY'];

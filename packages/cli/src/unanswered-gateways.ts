@@ -2,7 +2,7 @@ import type { Context } from './command.ts';
 import { readFleet } from './fleet.ts';
 
 /** Gateways that a list of the fleet was put together from. */
-export interface Answered {
+export interface AnsweredGateways {
   readonly gateways: number;
   /** Names of those that may have clients and did not answer; undefined when no aggregator tells which gateways there are. */
   readonly silent: readonly string[] | undefined;
@@ -13,7 +13,10 @@ const SERVING = ['up', 'degraded', 'suspect', 'draining'];
 const DEAD = ['refused', 'reset'];
 
 /** Asks every gateway for its name, and the aggregators which gateways there are. */
-export const askWhoAnswers = async ({ api, url }: Pick<Context, 'api' | 'url'>): Promise<Answered> => {
+export const queryGateways = async ({
+  api,
+  url,
+}: Pick<Context, 'api' | 'url'>): Promise<AnsweredGateways> => {
   const [{ nodes }, expected] = await Promise.all([
     api<{ nodes: readonly { name: string }[] }>('info', {}),
     expectedGateways(url),
@@ -31,14 +34,14 @@ const expectedGateways = async (url: string): Promise<readonly string[] | undefi
     .map(({ name }) => name);
 
 /** What a list is worth, in one line. */
-export const tellAnswered = ({ gateways, silent }: Answered): string => {
+export const printUnanswered = ({ gateways, silent }: AnsweredGateways): string => {
   const answered = `${gateways} ${gateways === 1 ? 'gateway' : 'gateways'} answered`;
   if (silent === undefined) return `${answered}; whether others exist is unknown, no aggregator answers`;
   return silent.length === 0 ? answered : `${answered}; ${silent.join(', ')} did not`;
 };
 
 /** Says so where something is missing from a list. True when something is. */
-export const noteSilence = ({ note }: Pick<Context, 'note'>, { silent = [] }: Answered): boolean => {
+export const noteSilence = ({ note }: Pick<Context, 'note'>, { silent = [] }: AnsweredGateways): boolean => {
   if (silent.length === 0) return false;
   note(
     `muster: ${silent.join(', ')} did not answer: what is missing is unknown, not zero; muster doctor and GET /health tell more`,

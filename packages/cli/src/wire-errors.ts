@@ -26,7 +26,7 @@ const REMEDIES: Readonly<Record<number, string>> = {
 };
 
 /** Thing, cause, code and remedy of what a gateway or the SDK reports. */
-export const tellWireError = (thing: string, { code, message }: WireError): string => {
+export const describeWireError = (thing: string, { code, message }: WireError): string => {
   const remedy = REMEDIES[code] ?? 'see the log of the gateways';
   return `${thing}: ${message} [${code}]; ${remedy}`;
 };
@@ -42,5 +42,5 @@ const isWireError = (error: unknown): error is WireError =>
 /** The text of whatever was thrown; the SDK rejects with plain objects. */
 export const textOf = (error: unknown): string => {
   if (error instanceof Error) return error.message;
-  return isWireError(error) ? tellWireError('the gateway refused', error) : String(error);
+  return isWireError(error) ? describeWireError('the gateway refused', error) : String(error);
 };

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Snapshot } from '@muster/session/session-snapshot';
-import type { Requirements, SessionVerifier, Verified } from '@muster/session/session-verifier';
+import type { Requirements, SessionVerifier, VerifiedSession } from '@muster/session/session-verifier';
 import type { RequestHandler } from 'express';
 
 /** How a middleware decides. */
@@ -19,7 +19,7 @@ interface Refusal {
   readonly title: string;
 }
 
-const verdicts = new WeakMap<IncomingMessage, Verified>();
+const verdicts = new WeakMap<IncomingMessage, VerifiedSession>();
 const RETRY_AFTER_S = '2';
 
 /** The session of a request that passed the middleware. */
@@ -29,7 +29,7 @@ export const sessionOf = (req: IncomingMessage): Snapshot | undefined => {
 };
 
 /** What the middleware found out; undefined when it did not run. */
-export const verdictOf = (req: IncomingMessage): Verified | undefined => verdicts.get(req);
+export const verdictOf = (req: IncomingMessage): VerifiedSession | undefined => verdicts.get(req);
 
 /**
  * Express middleware: the request has a live session, or is answered 401, 403 or, when nobody could be asked,
@@ -55,7 +55,7 @@ export const requireSession = (
 };
 
 /** What an upgrade may do: the verdict, or that its page is not allowed to use the visitor's cookie. */
-export type VerifiedUpgrade = Verified | { readonly ok: false; readonly why: 'origin' };
+export type VerifiedUpgrade = VerifiedSession | { readonly ok: false; readonly why: 'origin' };
 
 /**
  * Checks a WebSocket upgrade of a raw `http` server. A browser sends the cookie from any page, so a cookie counts
@@ -75,7 +75,7 @@ export const verifyUpgrade = async (
 
 const FORBIDDEN: Refusal = { status: 403, slug: 'forbidden', title: 'Forbidden' };
 
-const REFUSALS: Readonly<Record<Exclude<Verified, { ok: true }>['why'], Refusal>> = {
+const REFUSALS: Readonly<Record<Exclude<VerifiedSession, { ok: true }>['why'], Refusal>> = {
   none: { status: 401, slug: 'no-session', title: 'No session' },
   ambiguous: {
     status: 400,
@@ -88,9 +88,9 @@ const REFUSALS: Readonly<Record<Exclude<Verified, { ok: true }>['why'], Refusal>
   unavailable: { status: 503, slug: 'overloaded', title: 'Sessions cannot be checked just now' },
 };
 
-const refusalOf = (verdict: Verified): Refusal => (verdict.ok ? FORBIDDEN : REFUSALS[verdict.why]);
+const refusalOf = (verdict: VerifiedSession): Refusal => (verdict.ok ? FORBIDDEN : REFUSALS[verdict.why]);
 
-const problem = ({ slug, title, status }: Refusal, verdict: Verified): string => {
+const problem = ({ slug, title, status }: Refusal, verdict: VerifiedSession): string => {
   const ended = !verdict.ok && verdict.why === 'ended' ? { end_reason: verdict.reason } : {};
   const stepUp =
     !verdict.ok && verdict.why === 'step_up'

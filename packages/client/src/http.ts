@@ -63,7 +63,7 @@ export interface Call {
 }
 
 /** What came back. */
-export interface Answer<T> {
+export interface HttpResponse<T> {
   readonly status: number;
   readonly body: T;
   readonly headers: Headers;
@@ -73,7 +73,7 @@ export interface Answer<T> {
  * Sends a call and gives its answer; rejects with {@link MusterError} for every other ending, and with a TypeError
  * for a path that a URL parser would change, before any request.
  */
-export type Send = <T>(call: Call) => Promise<Answer<T>>;
+export type Send = <T>(call: Call) => Promise<HttpResponse<T>>;
 
 const DEFAULT_TIMEOUT_MS = 5_000;
 const DEFAULT_RETRIES = 2;
@@ -87,7 +87,7 @@ export const createSender = (
   common: { readonly headers: Readonly<Record<string, string>>; readonly credentials?: RequestCredentials },
 ): Send => {
   const { retries = DEFAULT_RETRIES, totalMs = Number.POSITIVE_INFINITY } = options;
-  return async <T>(call: Call): Promise<Answer<T>> => {
+  return async <T>(call: Call): Promise<HttpResponse<T>> => {
     requireStablePath(call.path);
     const keyed = withKey(call);
     const endsAt = performance.now() + totalMs;
@@ -133,7 +133,7 @@ const once = async <T>(
   common: { readonly headers: Readonly<Record<string, string>>; readonly credentials?: RequestCredentials },
   call: Call,
   leftMs: number,
-): Promise<Answer<T>> => {
+): Promise<HttpResponse<T>> => {
   const { fetch: send = fetch, timeoutMs = DEFAULT_TIMEOUT_MS } = options;
   let response: Response;
   let text: string;

@@ -126,6 +126,6 @@ export interface Page<T> {
 }
 
 /** How an end went: `pending` means committed, and on its way to replicas that cannot be reached just now. */
-export interface Ended {
+export interface EndedSessions {
   readonly propagation: 'done' | 'pending';
 }

@@ -1,9 +1,9 @@
-import { type Answer, type Call, createSender, type HttpOptions, type Send } from './http.ts';
+import { type Call, createSender, type HttpOptions, type HttpResponse, type Send } from './http.ts';
 import { uuidSegment } from './paths.ts';
 import type {
   CookieReceiver,
   CreateOptions,
-  Ended,
+  EndedSessions,
   NewSession,
   OpenedSession,
   Page,
@@ -17,14 +17,14 @@ export interface MySessions {
   /** Who am I? Rejects with `no-session`, `invalid-token` or `session-ended` when I am nobody. */
   current(): Promise<Session>;
   /** Signs this client out. Resolves also when it was out already. */
-  signOut(): Promise<Ended>;
+  signOut(): Promise<EndedSessions>;
   /** Every session of the same user, newest first, page by page as the loop goes on. */
   list(options?: {
     readonly state?: 'live' | 'ended' | 'all';
     readonly pageSize?: number;
   }): AsyncGenerator<Session>;
   /** Signs another device out. */
-  end(id: string): Promise<Ended>;
+  end(id: string): Promise<EndedSessions>;
   /** Signs every other device out; answers how many. */
   endOthers(): Promise<number>;
   /** Signs every device out, this one too; answers how many. */
@@ -43,7 +43,7 @@ export interface Sessions {
   /** A session by its id; undefined when there is none. */
   get(id: string): Promise<Session | undefined>;
   /** Ends a session: its sockets are closed on every gateway. Resolves also when it had ended already. */
-  end(id: string): Promise<Ended>;
+  end(id: string): Promise<EndedSessions>;
 }
 
 /**
@@ -140,7 +140,7 @@ export const exchangeToken = async (
 
 /** With transport "cookie" the token is in `Set-Cookie`, for the browser and for nobody else. */
 const openedFrom = (
-  { body, headers }: Answer<OpenedSession>,
+  { body, headers }: HttpResponse<OpenedSession>,
   res: CookieReceiver | undefined,
 ): OpenedSession => {
   const cookies = headers.getSetCookie();
@@ -152,7 +152,7 @@ const openedFrom = (
 const sessionPath = (id: string): string => `/v1/sessions/${uuidSegment('session id', id)}`;
 
 /** 204: done everywhere. 202: committed, and on its way. */
-const ended = async (send: Send, call: Call): Promise<Ended> => {
+const ended = async (send: Send, call: Call): Promise<EndedSessions> => {
   const { status } = await send(call);
   return { propagation: status === 202 ? 'pending' : 'done' };
 };

@@ -3,8 +3,8 @@ import { createLogger, type Logger } from '@muster/kit/logger';
 import { createMetrics, type Metrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis/connection';
 import { cookieNameFor } from '@muster/session/cookie';
-import { createTokenSigner } from '@muster/session/token';
 import { createSessionVerifier, type SessionVerifier } from '@muster/session/session-verifier';
+import { createTokenSigner } from '@muster/session/token';
 
 /** What an application knows of the fleet. The names in capitals are the variables of the services. */
 export interface OpenVerifierOptions {

@@ -1,7 +1,7 @@
 import { AppError } from '@muster/protocol/errors';
 import express, { type Request, type RequestHandler, type Response } from 'express';
 import { z } from 'zod';
-import type { Input, Reply, Route } from './route.ts';
+import type { Input, Route, RouteReply } from './route.ts';
 import { ValidationFailure, validate } from './validation.ts';
 
 const NOTHING = z.object({});
@@ -101,7 +101,7 @@ const collectFailures = <T extends Record<string, () => unknown>>(
   return Object.fromEntries(values);
 };
 
-const write = (res: Response, reply: Reply): void => {
+const write = (res: Response, reply: RouteReply): void => {
   res.status(reply.status);
   for (const [name, value] of Object.entries(reply.headers ?? {})) {
     res.setHeader(name, typeof value === 'string' ? value : [...value]);

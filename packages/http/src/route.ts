@@ -2,7 +2,7 @@ import type { Request, Response } from 'express';
 import type { z } from 'zod';
 
 /** What a handler answers; the framework writes it. */
-export interface Reply {
+export interface RouteReply {
   readonly status: number;
   /** Serialised as JSON; absent for 204 and the like. */
   readonly body?: unknown;
@@ -51,7 +51,9 @@ interface RouteOptions<P extends z.ZodObject, Q extends z.ZodObject, B extends z
   readonly responses: Readonly<Record<number, Answer>>;
   /** Runs before the body is read: who may not come in learns nothing about what would be valid. */
   readonly guard?: (req: Request, res: Response) => Promise<A> | A;
-  readonly handle: (input: Input<z.output<P>, z.output<Q>, z.output<B>, A>) => Promise<Reply> | Reply;
+  readonly handle: (
+    input: Input<z.output<P>, z.output<Q>, z.output<B>, A>,
+  ) => Promise<RouteReply> | RouteReply;
 }
 
 /** What a document tells of one operation. */
@@ -73,7 +75,7 @@ export interface Operation {
 export interface Route extends Operation {
   readonly guard?: (req: Request, res: Response) => unknown;
   // A handler's input is contravariant; `route` has checked that it fits the schemas beside it.
-  readonly handle: (input: Input<never, never, never, never>) => Promise<Reply> | Reply;
+  readonly handle: (input: Input<never, never, never, never>) => Promise<RouteReply> | RouteReply;
 }
 
 /** One operation. Its schemas validate the requests and write the OpenAPI document. */

@@ -2,7 +2,7 @@ import { isReservedName } from '@muster/kit/reserved-names';
 import type { z } from 'zod';
 
 /** Where in a request a value was. */
-export type Place = 'body' | 'query' | 'path' | 'header' | 'cookie';
+export type InputLocation = 'body' | 'query' | 'path' | 'header' | 'cookie';
 
 /** One member of `detail` in a 422 body, as FastAPI writes it. The offending input is never echoed. */
 export interface Failure {
@@ -23,7 +23,11 @@ export class ValidationFailure extends Error {
 }
 
 /** Answers the parsed value, or throws {@link ValidationFailure} naming everything that is wrong with it. */
-export const validate = <S extends z.ZodType>(schema: S, place: Place, value: unknown): z.output<S> => {
+export const validate = <S extends z.ZodType>(
+  schema: S,
+  place: InputLocation,
+  value: unknown,
+): z.output<S> => {
   const unfit = unfitText(value, [place]);
   const parsed = schema.safeParse(value);
   if (parsed.success && unfit.length === 0) return parsed.data;
@@ -35,7 +39,7 @@ export const validate = <S extends z.ZodType>(schema: S, place: Place, value: un
 
 type Issue = z.core.$ZodIssue;
 
-const failuresOf = (issue: Issue, place: Place, value: unknown): Failure[] => {
+const failuresOf = (issue: Issue, place: InputLocation, value: unknown): Failure[] => {
   const loc = [place, ...issue.path.map((part) => (typeof part === 'number' ? part : String(part)))];
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.map((key) => ({

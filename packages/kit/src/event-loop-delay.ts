@@ -2,7 +2,7 @@ import { performance } from 'node:perf_hooks';
 import { every } from './clock.ts';
 
 /** How the event loop of this process did in the last window. */
-export interface LoopReading {
+export interface EventLoopDelay {
   /** How late the loop came to its work, ms: at 99 of 100 moments it would have been less. */
   readonly loopP99Ms: number;
   /** Share of the time that it was busy, 0 to 1. */
@@ -10,19 +10,19 @@ export interface LoopReading {
 }
 
 /** Watches the event loop. Reading changes nothing, so anybody may read as often as they like. */
-export interface LoopWatch extends Disposable {
-  read(): LoopReading;
+export interface EventLoopMonitor extends Disposable {
+  read(): EventLoopDelay;
 }
 
 const TICK_MS = 20;
 const REST = 0.01;
 
 /** Measures in windows of `windowMs`, back to back; the last whole one counts. */
-export const watchLoop = (windowMs: number): LoopWatch => {
+export const monitorEventLoop = (windowMs: number): EventLoopMonitor => {
   let delays: number[] = [];
   let tickedAt = performance.now();
   let since = performance.eventLoopUtilization();
-  let last: LoopReading = { loopP99Ms: 0, loopUtilisation: 0 };
+  let last: EventLoopDelay = { loopP99Ms: 0, loopUtilisation: 0 };
   const tick = (): void => {
     const now = performance.now();
     delays.push(Math.max(0, now - tickedAt - TICK_MS));
@@ -32,7 +32,7 @@ export const watchLoop = (windowMs: number): LoopWatch => {
   const stop = every(windowMs, () => {
     const now = performance.eventLoopUtilization();
     last = {
-      loopP99Ms: Math.round(worstButOnePercent(delays) * 10) / 10,
+      loopP99Ms: Math.round(delayPercentile99(delays) * 10) / 10,
       loopUtilisation: Math.round(performance.eventLoopUtilization(now, since).utilization * 1_000) / 1_000,
     };
     delays = [];
@@ -51,7 +51,7 @@ export const watchLoop = (windowMs: number): LoopWatch => {
  * The delay that is exceeded in one percent of the time. Weighed by time, not by count: a loop that stands still for 400 ms each second
  * is late for two fifths of all who come, yet only one look in forty finds it so.
  */
-export const worstButOnePercent = (delays: readonly number[]): number => {
+export const delayPercentile99 = (delays: readonly number[]): number => {
   const total = delays.reduce((sum, delay) => sum + delay + TICK_MS, 0);
   let passed = 0;
   for (const delay of delays.toSorted((a, b) => b - a)) {

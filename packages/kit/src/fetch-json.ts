@@ -1,4 +1,4 @@
-import { boundedText } from './response-text.ts';
+import { readResponseText } from './response-text.ts';
 
 const TIMEOUT_MS = 3_000;
 const MAX_BYTES = 262_144;
@@ -14,5 +14,5 @@ export const fetchJson = async (url: string): Promise<unknown> => {
     await response.body?.cancel();
     throw new Error(`the issuer answered ${response.status}`);
   }
-  return JSON.parse(await boundedText(response, MAX_BYTES));
+  return JSON.parse(await readResponseText(response, MAX_BYTES));
 };

@@ -7,12 +7,12 @@ type KeySet = ReturnType<typeof createLocalJWKSet>;
 type Key = Awaited<ReturnType<KeySet>>;
 
 /** The public keys of one issuer. */
-export interface IssuerKeys {
+export interface Jwks {
   /** Rejects with JWKSNoMatchingKey when there is no such key, with `ISSUER_UNAVAILABLE` when that cannot be said. */
   find(header: JWTHeaderParameters): Promise<Key>;
 }
 
-export interface IssuerKeysDeps {
+export interface JwksDeps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly issuer: { readonly name: string; readonly issuer: string; readonly jwksUri: string | undefined };
@@ -30,7 +30,7 @@ const COOL_DOWN_MS = 30_000;
 const COOL_DOWN_AFTER_FAULT_MS = 5_000;
 
 /** Keys by JWKS: fetched when first needed, again when old or when an unknown key is named, never more than one fetch at a time. */
-export const createIssuerKeys = (deps: IssuerKeysDeps): IssuerKeys => {
+export const createJwks = (deps: JwksDeps): Jwks => {
   const { clock, log, issuer } = deps;
   let held: { readonly keys: KeySet; readonly at: number } | undefined;
   let last: { readonly ok: boolean; readonly at: number } | undefined;
@@ -81,7 +81,7 @@ export const createIssuerKeys = (deps: IssuerKeysDeps): IssuerKeys => {
   };
 };
 
-const readKeys = async (deps: IssuerKeysDeps): Promise<unknown> => {
+const readKeys = async (deps: JwksDeps): Promise<unknown> => {
   const { issuer, fetchJson } = deps;
   const url = issuer.jwksUri ?? (await discover(deps));
   if (deps.requireHttps && !url.startsWith('https://')) throw new Error('the key set is not on https');
@@ -93,7 +93,7 @@ const readKeys = async (deps: IssuerKeysDeps): Promise<unknown> => {
 };
 
 /** OpenID Connect Discovery 1.0, section 4: the document must be about the very issuer. */
-const discover = async ({ issuer, fetchJson }: IssuerKeysDeps): Promise<string> => {
+const discover = async ({ issuer, fetchJson }: JwksDeps): Promise<string> => {
   const base = issuer.issuer.replace(/\/$/, '');
   const found = (await fetchJson(`${base}/.well-known/openid-configuration`)) as {
     readonly issuer?: unknown;

@@ -4,14 +4,14 @@ import type { Clock } from './clock.ts';
 import type { Health } from './health.ts';
 import type { Logger } from './logger.ts';
 import type { Metrics } from './metrics.ts';
-import { type About, answerProbe } from './probes.ts';
+import { answerProbe, type ProcessInfo } from './probes.ts';
 
 interface OpsServerOptions {
   readonly host: string;
   /** 0 takes any free port. */
   readonly port: number;
   readonly health: Health;
-  readonly about: About;
+  readonly about: ProcessInfo;
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly log: Logger;

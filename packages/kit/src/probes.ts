@@ -1,7 +1,7 @@
 import type { DependencyStatus, Health } from './health.ts';
 
 /** Who answers. */
-export interface About {
+export interface ProcessInfo {
   readonly service: string;
   readonly version: string;
   /** Name of the replica. */
@@ -28,7 +28,7 @@ const RETRY_AFTER_S = '2';
  */
 export const answerProbe = (
   health: Health,
-  about: About,
+  about: ProcessInfo,
   path: string,
   now: number,
   asked?: unknown,
@@ -56,7 +56,7 @@ export const answerProbe = (
   }
 };
 
-const healthAnswer = (health: Health, about: About, now: number): ProbeAnswer => {
+const healthAnswer = (health: Health, about: ProcessInfo, now: number): ProbeAnswer => {
   const state = health.state();
   const status = !health.isReady() ? 'unhealthy' : state === 'ready' ? 'healthy' : 'degraded';
   const details = about.details?.() ?? {};

@@ -4,7 +4,7 @@ export class TooLongError extends Error {
 }
 
 /** The body of an answer as text; throws {@link TooLongError} as soon as it is more than `maxBytes`. */
-export const boundedText = async (response: Response, maxBytes: number): Promise<string> => {
+export const readResponseText = async (response: Response, maxBytes: number): Promise<string> => {
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of response.body ?? []) {

@@ -4,7 +4,7 @@ import { after, systemClock } from './clock.ts';
 import { type CommonConfig, ConfigError, describeSettings } from './config.ts';
 import { createLogger, type Logger } from './logger.ts';
 import { systemRandom } from './random.ts';
-import type { World } from './runtime.ts';
+import type { Runtime } from './runtime.ts';
 
 /** A service that is up. Disposing it closes everything it opened, in reverse order; twice is harmless. */
 export interface RunningApp extends AsyncDisposable {
@@ -16,7 +16,7 @@ interface Service<C extends { common: CommonConfig }> {
   readonly service: string;
   readonly settings: z.ZodObject;
   readonly readConfig: (env: NodeJS.ProcessEnv) => C;
-  readonly createApp: (config: C, world: World) => Promise<RunningApp>;
+  readonly createApp: (config: C, world: Runtime) => Promise<RunningApp>;
   readonly argv: readonly string[];
   readonly env: NodeJS.ProcessEnv;
 }
@@ -56,7 +56,7 @@ export const runService = async <C extends { common: CommonConfig }>(service: Se
     service: service.service,
     instance: config.common.instanceName,
   });
-  const world: World = { clock: systemClock, random: systemRandom, log };
+  const world: Runtime = { clock: systemClock, random: systemRandom, log };
   process.exitCode = await runUntilSignal(() => service.createApp(config, world), {
     log,
     drainMs: config.common.drainTimeoutMs,

@@ -28,7 +28,7 @@ export interface ChildOptions {
 }
 
 /** How a process ended: by itself with a code, or by a signal. */
-export interface Ending {
+export interface ChildExit {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
 }
@@ -38,7 +38,7 @@ export interface Child {
   readonly name: string;
   readonly pid: number;
   /** Settles once, when the process is gone. Never rejects. */
-  readonly ended: Promise<Ending>;
+  readonly ended: Promise<ChildExit>;
   isRunning(): boolean;
   /** The end of what it has written since it was started. */
   lastLines(): readonly string[];
@@ -48,7 +48,7 @@ export interface Child {
   stop(options: {
     signal: NodeJS.Signals;
     deadlineMs: number;
-  }): Promise<Ending & { readonly forced: boolean }>;
+  }): Promise<ChildExit & { readonly forced: boolean }>;
 }
 
 /**
@@ -82,7 +82,7 @@ export const startChild = async (options: ChildOptions): Promise<Child> => {
 
 const childOf = (spawned: ChildProcess, { name, logFile }: ChildOptions, logStart: number): Child => {
   let running = true;
-  const ended = new Promise<Ending>((resolve) => {
+  const ended = new Promise<ChildExit>((resolve) => {
     spawned.once('exit', (code, signal) => {
       running = false;
       resolve({ code, signal });
@@ -140,5 +140,5 @@ const tailOf = (path: string, from: number): readonly string[] => {
 };
 
 /** "exit code 1", "killed by SIGKILL": how to say an ending. */
-export const sayEnding = ({ code, signal }: Ending): string =>
+export const describeExit = ({ code, signal }: ChildExit): string =>
   signal === null ? `exit code ${code ?? 'unknown'}` : `killed by ${signal}`;

@@ -21,7 +21,7 @@ interface Record {
 }
 
 /** A directory is ours while we live; who our children are is written down for whoever comes after a crash. */
-export interface Claim {
+export interface DirectoryLock {
   /** Children of an owner that died without ending them, now ended. */
   readonly ended: readonly Known[];
   add(child: { name: string; pid: number; stopSignal: NodeJS.Signals }): void;
@@ -35,10 +35,10 @@ export interface Claim {
  * (kill -9, power), the children that it left are ended first: those of that file and those only, recognised
  * by process id and start time.
  */
-export const claim = async (
+export const lockDirectory = async (
   file: string,
   { orphanDeadlineMs = 5_000 } = {},
-): Promise<{ ok: true; claim: Claim } | { ok: false; pid: number }> => {
+): Promise<{ ok: true; claim: DirectoryLock } | { ok: false; pid: number }> => {
   const before = read(file);
   if (before !== undefined && isAlive(before)) return { ok: false, pid: before.pid };
   const orphans = (before?.children ?? []).filter(isAlive);

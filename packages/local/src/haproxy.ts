@@ -17,14 +17,14 @@ const FILES_FOR_ITSELF = 300;
 const MOST_CONNECTIONS = 50_000;
 const LEAST_CONNECTIONS = 50;
 /** One server behind the proxy. */
-export interface Upstream {
+export interface ProxyUpstream {
   readonly name: string;
   readonly host: string;
   readonly port: number;
 }
 
 /** The replicas that a name stands for, at most `count`, found by DNS again and again. */
-export interface UpstreamsByDns extends Upstream {
+export interface UpstreamsByDns extends ProxyUpstream {
   readonly count: number;
 }
 
@@ -35,9 +35,9 @@ export interface ProxyPlan {
   readonly maxConnections?: number;
   /** Further sections of the configuration; none by default. */
   readonly sections?: string;
-  readonly gateways: readonly (Upstream | UpstreamsByDns)[];
-  readonly sessionServices: readonly (Upstream | UpstreamsByDns)[];
-  readonly aggregators: readonly (Upstream | UpstreamsByDns)[];
+  readonly gateways: readonly (ProxyUpstream | UpstreamsByDns)[];
+  readonly sessionServices: readonly (ProxyUpstream | UpstreamsByDns)[];
+  readonly aggregators: readonly (ProxyUpstream | UpstreamsByDns)[];
 }
 
 /** HAProxy as a child of ours. */
@@ -92,7 +92,7 @@ export const renderProxyConfig = (template: string, plan: ProxyPlan): string => 
   });
 };
 
-const serverLines = (servers: readonly (Upstream | UpstreamsByDns)[]): string =>
+const serverLines = (servers: readonly (ProxyUpstream | UpstreamsByDns)[]): string =>
   servers
     .map((one) =>
       'count' in one

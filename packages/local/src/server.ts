@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Child, type ChildOptions, sayEnding, startChild } from './child-process.ts';
+import { type Child, type ChildOptions, describeExit, startChild } from './child-process.ts';
 
 const POLL_MS = 25;
 const READY_TIMEOUT_MS = 30_000;
@@ -52,7 +52,7 @@ const untilReady = async (spec: ServerSpec, child: Child, signal?: AbortSignal):
     signal?.throwIfAborted();
     if (!child.isRunning()) {
       throw new StartError(
-        withLines(`${name} ended while starting (${sayEnding(await child.ended)})`, child),
+        withLines(`${name} ended while starting (${describeExit(await child.ended)})`, child),
       );
     }
     if (await spec.isReady().catch(() => false)) return;

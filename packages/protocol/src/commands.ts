@@ -115,7 +115,7 @@ export interface UnknownCommand {
 }
 
 /** What a client can ask, decoded and with the types of all fields checked. */
-export type Command =
+export type ClientCommand =
   | ConnectCommand
   | SubscribeCommand
   | UnsubscribeCommand
@@ -134,5 +134,5 @@ export type Malformation = 'empty' | 'not_json' | 'not_object' | 'bad_field';
 
 /** A frame's commands in the order of the frame, or what is wrong with it. */
 export type DecodedFrame =
-  | { readonly ok: true; readonly commands: readonly Command[] }
+  | { readonly ok: true; readonly commands: readonly ClientCommand[] }
   | { readonly ok: false; readonly why: Malformation };

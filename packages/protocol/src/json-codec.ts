@@ -1,12 +1,12 @@
 import { REPLY_ERRORS, UNSUBSCRIBE_REASON } from './codes.ts';
 import type {
   ClientInfo,
+  CommandReply,
   ConnectResult,
   Publication,
   PublicationText,
   Push,
   RefreshResult,
-  Reply,
   SubRefreshResult,
   SubscribeResult,
 } from './replies.ts';
@@ -15,7 +15,7 @@ import type {
 export const JSON_PING = '{}';
 
 /** JSON text of a reply. Zero values are left out, but for the fields that clients rely on. */
-export const encodeReply = (reply: Reply): string => {
+export const encodeReply = (reply: CommandReply): string => {
   const id = number('id', reply.id);
   return object(id, raw(reply.is, replyBody(reply)));
 };
@@ -58,7 +58,7 @@ export const encodeClientInfo = ({ user, client, connInfo, chanInfo }: ClientInf
     raw('chan_info', chanInfo),
   );
 
-const replyBody = (reply: Reply): string => {
+const replyBody = (reply: CommandReply): string => {
   switch (reply.is) {
     case 'error': {
       const { message, temporary } = 'message' in reply ? reply : REPLY_ERRORS[reply.code];

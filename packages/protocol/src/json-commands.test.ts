@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { Command } from './commands.ts';
+import type { ClientCommand } from './commands.ts';
 import { decodeJsonFrame } from './json-commands.ts';
 
-const decode = (frame: string): readonly Command[] => {
+const decode = (frame: string): readonly ClientCommand[] => {
   const decoded = decodeJsonFrame(frame);
   if (!decoded.ok) throw new Error(decoded.why);
   return decoded.commands;

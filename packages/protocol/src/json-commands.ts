@@ -1,11 +1,11 @@
-import type { Command, DecodedFrame, Payload, RecoverRequest, StreamPosition } from './commands.ts';
+import type { ClientCommand, DecodedFrame, Payload, RecoverRequest, StreamPosition } from './commands.ts';
 import { MAX_COMMAND_ID } from './limits.ts';
 import { memberText } from './raw-json.ts';
 
 /** Decodes one text frame: JSON objects separated by single newlines, a last newline is allowed. */
 export const decodeJsonFrame = (frame: string): DecodedFrame => {
   const text = frame.endsWith('\n') ? frame.slice(0, -1) : frame;
-  const commands: Command[] = [];
+  const commands: ClientCommand[] = [];
   for (const line of text.split('\n')) {
     if (line.trim() === '') return { ok: false, why: 'empty' };
     let value: unknown;
@@ -37,7 +37,7 @@ interface Request {
 }
 
 /** In the order in which the first one present wins. */
-const METHODS: readonly (readonly [name: string, decode: (request: Request) => Command])[] = [
+const METHODS: readonly (readonly [name: string, decode: (request: Request) => ClientCommand])[] = [
   ['connect', ({ id, body, data }) => connect(id, body, data)],
   ['ping', ({ id }) => ({ is: 'unknown', id })],
   ['subscribe', ({ id, body, data }) => subscribe(id, body, data)],
@@ -64,7 +64,7 @@ const METHODS: readonly (readonly [name: string, decode: (request: Request) => C
   ],
 ];
 
-const decodeCommand = (value: JsonObject, line: string): Command => {
+const decodeCommand = (value: JsonObject, line: string): ClientCommand => {
   const id = unsigned(value, 'id', MAX_COMMAND_ID);
   for (const [name, decode] of METHODS) {
     const body = own(value, name);
@@ -76,7 +76,7 @@ const decodeCommand = (value: JsonObject, line: string): Command => {
   return id === 0 ? { is: 'pong', id } : { is: 'unknown', id };
 };
 
-const connect = (id: number, body: JsonObject, data: { data?: Payload }): Command => {
+const connect = (id: number, body: JsonObject, data: { data?: Payload }): ClientCommand => {
   const subs = new Map<string, RecoverRequest>();
   for (const [channel, wish] of Object.entries(object(body, 'subs'))) {
     if (!isObject(wish)) throw new BadField();
@@ -93,7 +93,7 @@ const connect = (id: number, body: JsonObject, data: { data?: Payload }): Comman
   };
 };
 
-const subscribe = (id: number, body: JsonObject, data: { data?: Payload }): Command => {
+const subscribe = (id: number, body: JsonObject, data: { data?: Payload }): ClientCommand => {
   const filter = own(body, 'tf');
   return {
     is: 'subscribe',
@@ -111,7 +111,7 @@ const subscribe = (id: number, body: JsonObject, data: { data?: Payload }): Comm
   };
 };
 
-const history = (id: number, body: JsonObject): Command => {
+const history = (id: number, body: JsonObject): ClientCommand => {
   const since = own(body, 'since');
   if (since !== undefined && !isObject(since)) throw new BadField();
   return {

@@ -5,11 +5,11 @@ import { memberText } from './raw-json.ts';
 import type {
   ClientInfo,
   ClientInfoText,
+  CommandReply,
   ConnectResult,
   HistoryResult,
   PublicationText,
   Push,
-  Reply,
   SubscribeResult,
 } from './replies.ts';
 
@@ -17,7 +17,7 @@ import type {
 export const PROTOBUF_PING: Uint8Array = new MessageWriter().delimited();
 
 /** A reply with its length before it. */
-export const encodeProtobufReply = (reply: Reply): Uint8Array => {
+export const encodeProtobufReply = (reply: CommandReply): Uint8Array => {
   const [field, body] = replyBody(reply);
   return new MessageWriter().number(1, reply.id).message(field, body).delimited();
 };
@@ -50,7 +50,7 @@ export const convertPush = (json: string, compactId = 0): Uint8Array => {
 
 const pushMessage = (push: MessageWriter): Uint8Array => new MessageWriter().message(4, push).delimited();
 
-const replyBody = (reply: Reply): [field: number, body: MessageWriter] => {
+const replyBody = (reply: CommandReply): [field: number, body: MessageWriter] => {
   switch (reply.is) {
     case 'error': {
       const { message, temporary } = 'message' in reply ? reply : REPLY_ERRORS[reply.code];

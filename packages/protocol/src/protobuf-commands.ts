@@ -1,4 +1,4 @@
-import type { Command, DecodedFrame, Payload, RecoverRequest } from './commands.ts';
+import type { ClientCommand, DecodedFrame, Payload, RecoverRequest } from './commands.ts';
 import { MAX_COMMAND_ID } from './limits.ts';
 import { Fields, MalformedMessage, splitMessages } from './protobuf-wire.ts';
 
@@ -13,7 +13,7 @@ export const decodeProtobufFrame = (frame: Uint8Array): DecodedFrame => {
   }
 };
 
-type Decode = (id: number, request: Fields) => Command;
+type Decode = (id: number, request: Fields) => ClientCommand;
 
 /** Field of the command → method, in the order in which the first one present wins. */
 const METHODS: readonly (readonly [field: number, decode: Decode])[] = [
@@ -31,7 +31,7 @@ const METHODS: readonly (readonly [field: number, decode: Decode])[] = [
   [15, (id, request) => ({ is: 'sub_refresh', id, channel: request.text(1), token: request.text(2) })],
 ];
 
-const command = (fields: Fields): Command => {
+const command = (fields: Fields): ClientCommand => {
   const id = fields.unsigned(1, MAX_COMMAND_ID);
   for (const [field, decode] of METHODS) {
     const request = fields.message(field);
@@ -40,14 +40,14 @@ const command = (fields: Fields): Command => {
   return id === 0 ? { is: 'pong', id } : { is: 'unknown', id };
 };
 
-const connect = (id: number, request: Fields): Command => {
+const connect = (id: number, request: Fields): ClientCommand => {
   const subs = new Map<string, RecoverRequest>();
   for (const entry of request.messages(3)) subs.set(entry.text(1), recovery(entry.message(2) ?? EMPTY));
   const known = { token: request.text(1), name: request.text(4), version: request.text(5), subs };
   return { is: 'connect', id, ...known, ...payload(request, 2) };
 };
 
-const subscribe = (id: number, request: Fields): Command => {
+const subscribe = (id: number, request: Fields): ClientCommand => {
   const filter = request.bytes(13);
   return {
     is: 'subscribe',
@@ -65,7 +65,7 @@ const subscribe = (id: number, request: Fields): Command => {
   };
 };
 
-const publish = (id: number, request: Fields): Command => ({
+const publish = (id: number, request: Fields): ClientCommand => ({
   is: 'publish',
   id,
   channel: request.text(1),
@@ -73,7 +73,7 @@ const publish = (id: number, request: Fields): Command => ({
   ...payload(request, 2),
 });
 
-const history = (id: number, request: Fields): Command => {
+const history = (id: number, request: Fields): ClientCommand => {
   const since = request.message(8);
   const position = since && { offset: since.unsigned(1, Number.MAX_SAFE_INTEGER), epoch: since.text(2) };
   return {

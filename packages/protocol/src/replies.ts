@@ -80,7 +80,7 @@ export interface SubRefreshResult {
 }
 
 /** The answer to one command, `id` being the command's. */
-export type Reply = { readonly id: number } & (
+export type CommandReply = { readonly id: number } & (
   | { readonly is: 'error'; readonly code: ReplyError }
   /** An error of the application's own, 400 to 1999. */
   | { readonly is: 'error'; readonly code: number; readonly message: string; readonly temporary: boolean }

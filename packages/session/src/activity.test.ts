@@ -1,7 +1,7 @@
 import { createFakeClock } from '@muster/testkit/fake-clock';
 import { expect, test } from 'vitest';
-import { newSessionId } from './token.ts';
 import { createTouchThrottle, touchIntervalMs } from './activity.ts';
+import { newSessionId } from './token.ts';
 
 test('[TO1] of many activities one per interval is told', () => {
   const clock = createFakeClock();

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
+import { type ChangeLog, ChangeLogFollower } from './change-log-follower.ts';
 import { parseBusMessage } from './session-events.ts';
-import { ChangeFollower, type ChangeLog } from './change-log-follower.ts';
 import { newSessionId } from './token.ts';
 
 /** A stream and a bus in memory; the test decides what is heard. */
@@ -23,7 +23,7 @@ const createWorld = () => {
     },
     isWhole: async () => state.whole,
   };
-  const follower = new ChangeFollower(source, {
+  const follower = new ChangeLogFollower(source, {
     onChange: (change) => void ended.push(...change.ids),
     onRepaired: () => {},
     onLost: (why) => void lost.push(why),

@@ -1,4 +1,9 @@
-import { type BusMessage, compareStreamIds, parsePayload, type SessionChange } from './session-events.ts';
+import {
+  compareStreamIds,
+  parsePayload,
+  type SessionBusMessage,
+  type SessionChange,
+} from './session-events.ts';
 
 /** The change stream as a follower reads it. */
 export interface ChangeLog {
@@ -25,7 +30,7 @@ const START = '0-0';
  * Keeps the position in the change stream. Changes are applied the moment they are heard; a hole before one is
  * read from the stream, one read at a time, and holes seen meanwhile join it.
  */
-export class ChangeFollower {
+export class ChangeLogFollower {
   readonly #log: ChangeLog;
   readonly #events: FollowerEvents;
   /** Undefined until the end of the stream was read once. */
@@ -45,7 +50,7 @@ export class ChangeFollower {
   }
 
   /** Takes a message in; duplicates and messages out of order are harmless. */
-  hear(message: BusMessage): void {
+  hear(message: SessionBusMessage): void {
     const { says } = message;
     if (says.is === 'change') this.#events.onChange(says.change);
     if (says.is === 'heartbeat' && this.#isOtherHistory(message.id, says.epoch)) return;

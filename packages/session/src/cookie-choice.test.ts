@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { firstLive, type Standing } from './cookie-choice.ts';
+import { type CredentialStatus, firstLiveSession } from './cookie-choice.ts';
 
-const decide = async (standings: readonly Standing[]) => {
+const decide = async (standings: readonly CredentialStatus[]) => {
   const asked: string[] = [];
-  const won = await firstLive(
+  const won = await firstLiveSession(
     standings.map((_, at) => String(at)),
     (token) => {
       asked.push(token);
@@ -24,7 +24,7 @@ test('[CR4] the first live credential wins, else the refusal that says most', as
 });
 
 test('[CR4] four credentials are looked up; forged ones are not counted', async () => {
-  const forged = Array<Standing>(60).fill('forged');
+  const forged = Array<CredentialStatus>(60).fill('forged');
   expect((await decide([...forged, 'ended', 'ended', 'stale', 'live'])).won).toBe(63);
   expect(await decide(['ended', 'forged', 'ended', 'stale', 'invalid', 'live'])).toEqual({
     won: 0,
@@ -34,7 +34,14 @@ test('[CR4] four credentials are looked up; forged ones are not counted', async 
 });
 
 test('[CR4] with any standings: a live one is never refused, unless an earlier one cannot be checked', async () => {
-  const standing = fc.constantFrom<Standing>('forged', 'invalid', 'stale', 'ended', 'unavailable', 'live');
+  const standing = fc.constantFrom<CredentialStatus>(
+    'forged',
+    'invalid',
+    'stale',
+    'ended',
+    'unavailable',
+    'live',
+  );
   await fc.assert(
     fc.asyncProperty(fc.array(standing, { maxLength: 4 }), async (standings) => {
       const decisive = standings.findIndex((one) => one === 'live' || one === 'unavailable');

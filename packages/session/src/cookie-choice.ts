@@ -1,6 +1,6 @@
 /** What a check says of one credential: the later in this list, the more a refusal tells its client. */
 const TELLING = ['forged', 'invalid', 'stale', 'ended', 'unavailable', 'live'] as const;
-export type Standing = (typeof TELLING)[number];
+export type CredentialStatus = (typeof TELLING)[number];
 
 /** Credentials of one request that stores are asked about: partitioned or not, and of another path or domain. */
 export const MAX_CREDENTIALS_TRIED = 4;
@@ -11,10 +11,10 @@ export const MAX_CREDENTIALS_TRIED = 4;
  * when every earlier one is known not to be live. At most four are tried; `forged`, which costs no look-up in a store,
  * is not counted. Undefined without credentials. Rejects as `check` does.
  */
-export const firstLive = async <V>(
+export const firstLiveSession = async <V>(
   tokens: readonly string[],
   check: (token: string) => V | Promise<V>,
-  standingOf: (verdict: V) => Standing,
+  standingOf: (verdict: V) => CredentialStatus,
 ): Promise<V | undefined> => {
   let best: { readonly verdict: V; readonly weight: number } | undefined;
   let tried = 0;

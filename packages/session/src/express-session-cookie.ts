@@ -3,7 +3,7 @@ import { unsign } from 'cookie-signature';
 const MAX_LENGTH = 512;
 
 /** The content of a text that express-session or another user of cookie-signature signed with one of these keys. */
-export const unsignForeign = (text: string, secrets: readonly string[]): string | undefined => {
+export const unsignExpressSessionCookie = (text: string, secrets: readonly string[]): string | undefined => {
   if (text.length > MAX_LENGTH) return undefined;
   for (const secret of secrets) {
     const content = unsign(text, secret);

@@ -3,14 +3,14 @@ export const GROUP_ACTIONS = ['subscribe', 'publish', 'presence', 'history'] as 
 export type GroupAction = (typeof GROUP_ACTIONS)[number];
 
 /** Widens what namespaces allow, for one session. `groups` is a name or a prefix ending in `*`. */
-export interface Grant {
+export interface SessionGrant {
   readonly groups: string;
   readonly allow: readonly GroupAction[];
 }
 
 /** True if one of the grants names this group and this action. */
 export const isGranted = (
-  grants: readonly Grant[] | undefined,
+  grants: readonly SessionGrant[] | undefined,
   group: string,
   action: GroupAction,
 ): boolean =>

@@ -7,14 +7,14 @@ export interface ScriptClient {
 }
 
 /** A Lua script called by its digest; sent in full only to a server that has forgotten it. */
-export type Script = (
+export type SessionScript = (
   client: ScriptClient,
   keys: readonly string[],
   args: readonly (string | number)[],
 ) => Promise<unknown>;
 
-/** Wraps Lua source into a {@link Script}. */
-export const script = (source: string): Script => {
+/** Wraps Lua source into a {@link SessionScript}. */
+export const script = (source: string): SessionScript => {
   const sha = createHash('sha1').update(source).digest('hex');
   return async (client, keys, args) => {
     try {

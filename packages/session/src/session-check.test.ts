@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { checkSession, isIdle, matchSecret } from './session-check.ts';
 import { isGranted } from './grants.ts';
+import { checkSession, isIdle, matchSecret } from './session-check.ts';
 import { decodeSnapshot, type Snapshot } from './session-snapshot.ts';
 import { hashSecret, newSessionId } from './token.ts';
 

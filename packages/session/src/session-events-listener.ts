@@ -3,14 +3,14 @@ import { createFaultLog } from '@muster/kit/fault-log';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis/connection';
+import { type ChangeLog, ChangeLogFollower } from './change-log-follower.ts';
 import {
-  type BusMessage,
   busKeys,
   CHANGE_LOG_LENGTH,
   parseBusMessage,
+  type SessionBusMessage,
   type SessionChange,
 } from './session-events.ts';
-import { ChangeFollower, type ChangeLog } from './change-log-follower.ts';
 import type { SessionId } from './token.ts';
 
 /** What a listener needs, and whom it tells. Handlers may hear a change twice and must not mind. */
@@ -112,13 +112,13 @@ export const createSessionListener = (deps: SessionListenerDeps): SessionListene
   };
 };
 
-const createFollower = (deps: SessionListenerDeps): ChangeFollower => {
+const createFollower = (deps: SessionListenerDeps): ChangeLogFollower => {
   const gaps = deps.metrics.counter('session_bus_gaps_total');
   const reading = createFaultLog(deps.log, {
     event: 'session.bus.catch-up-failed',
     overEvent: 'session.bus.caught-up',
   });
-  return new ChangeFollower(changeLog(deps.redis), {
+  return new ChangeLogFollower(changeLog(deps.redis), {
     onChange: (change) => {
       if (change.k === 'end') for (const id of change.ids) deps.onEnded(id, change.why);
       else deps.onChanged?.(change);
@@ -154,7 +154,7 @@ const changeLog = (redis: RedisConnections): ChangeLog => {
   };
 };
 
-const countMessages = (metrics: Metrics): ((message: BusMessage | undefined) => void) => {
+const countMessages = (metrics: Metrics): ((message: SessionBusMessage | undefined) => void) => {
   const received = metrics.counter('session_bus_messages_total');
   return (message) => {
     const says = message?.says;

@@ -50,7 +50,7 @@ export const emitSessionChange = async (
  * Tells every listener the end of the stream and the bus epoch, so that a lost message shows within a second.
  * `isNew` means that Redis had no epoch: it was flushed, or is used for the first time.
  */
-export const beatSessionBus = async (
+export const emitSessionBusHeartbeat = async (
   { redis }: { redis: RedisConnections },
   candidate: string,
   now: number,
@@ -68,7 +68,7 @@ export const beatSessionBus = async (
 };
 
 /** A message of the bus: the stream id before it, its own, and what it says. */
-export interface BusMessage {
+export interface SessionBusMessage {
   readonly previous: string;
   readonly id: string;
   readonly says:
@@ -79,7 +79,7 @@ export interface BusMessage {
 }
 
 /** Reads `previous id payload`; undefined for anything malformed. Never throws. */
-export const parseBusMessage = (text: string): BusMessage | undefined => {
+export const parseBusMessage = (text: string): SessionBusMessage | undefined => {
   const parts = /^(\d+-\d+) (\d+-\d+) ([\s\S]+)$/.exec(text);
   const [, previous, id, payload] = parts ?? [];
   if (previous === undefined || id === undefined || payload === undefined) return undefined;
@@ -88,7 +88,7 @@ export const parseBusMessage = (text: string): BusMessage | undefined => {
 };
 
 /** Reads the payload of a stream entry or message; undefined when it is not a JSON object with a kind. */
-export const parsePayload = (payload: string): BusMessage['says'] | undefined => {
+export const parsePayload = (payload: string): SessionBusMessage['says'] | undefined => {
   let value: unknown;
   try {
     value = JSON.parse(payload);

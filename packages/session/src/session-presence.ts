@@ -1,6 +1,6 @@
 import { type Clock, within } from '@muster/kit/clock';
-import type { RedisConnections } from '@muster/kit/redis/connection';
 import { readRegistry } from '@muster/kit/fleet/registry';
+import type { RedisConnections } from '@muster/kit/redis/connection';
 import { script } from './redis-script.ts';
 import type { SessionId } from './token.ts';
 

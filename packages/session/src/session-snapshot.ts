@@ -1,7 +1,7 @@
 import { type Clock, systemClock } from '@muster/kit/clock';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import { DEFAULT_TENANT } from '@muster/protocol/ids';
-import type { Grant } from './grants.ts';
+import type { SessionGrant } from './grants.ts';
 import { script } from './redis-script.ts';
 import { parseSessionId, type SessionId } from './token.ts';
 
@@ -29,7 +29,7 @@ export interface Snapshot {
   readonly freshUntil: number;
   /** Left out when larger than 2 KiB. */
   readonly data?: Readonly<Record<string, unknown>>;
-  readonly grants?: readonly Grant[];
+  readonly grants?: readonly SessionGrant[];
   /** What listings show and checks do not need. */
   readonly about?: SessionAbout;
 }
@@ -81,7 +81,7 @@ export interface SnapshotStore {
 }
 
 /** How long a tombstone refuses late fills, in ms; far longer than any request may last. */
-export const TOMBSTONE_MS = 15 * 60_000;
+export const TOMBSTONE_TTL_MS = 15 * 60_000;
 /** Sessions larger than this leave `data` out of their snapshot, in bytes. */
 export const MAX_SNAPSHOT_DATA_BYTES = 2048;
 
@@ -148,7 +148,7 @@ export const createSnapshotStore = ({
       // Readers of an earlier version take all that follows for the reason: the usual tenant is not written.
       const text = tenant === DEFAULT_TENANT ? reason : `${reason}|${tenant}`;
       const done = await redis.retry((lane) =>
-        healed(lane, key, () => TOMB(lane, [key], [rev, text, TOMBSTONE_MS])),
+        healed(lane, key, () => TOMB(lane, [key], [rev, text, TOMBSTONE_TTL_MS])),
       );
       return done === 1;
     },

@@ -4,7 +4,7 @@ import { decodeSnapshot, type Snapshot } from './session-snapshot.ts';
 import { parseSessionId, type SessionId } from './token.ts';
 
 /** What the session service says of a session. */
-export type SourceAnswer =
+export type SessionSourceResult =
   | { readonly is: 'live'; readonly snapshot: Snapshot }
   | { readonly is: 'ended'; readonly reason: string; readonly tenant?: string }
   | { readonly is: 'unknown' };
@@ -12,7 +12,7 @@ export type SourceAnswer =
 /** The session service, asked when Redis does not know. Rejects when it cannot be reached. */
 export interface SessionSource {
   /** Questions of a few milliseconds go as one request. */
-  check(id: SessionId): Promise<SourceAnswer>;
+  check(id: SessionId): Promise<SessionSourceResult>;
   /** Tells that the new secret of a rotation is in use: the old one has 30 s left. */
   confirm?(id: SessionId, rev: number): Promise<void>;
   /** What ended or changed within the last minute. */
@@ -50,7 +50,7 @@ export const createSessionSource = ({
   apiKey,
   timeoutMs = TIMEOUT_MS,
 }: SessionSourceOptions): HttpSessionSource => {
-  const waiting = new Map<SessionId, PromiseWithResolvers<SourceAnswer>>();
+  const waiting = new Map<SessionId, PromiseWithResolvers<SessionSourceResult>>();
 
   let preferred = 0;
 
@@ -77,7 +77,7 @@ export const createSessionSource = ({
     return response.status === 204 ? undefined : response.json();
   };
 
-  const ask = async (ids: readonly SessionId[]): Promise<Map<string, SourceAnswer>> => {
+  const ask = async (ids: readonly SessionId[]): Promise<Map<string, SessionSourceResult>> => {
     const body = await request('/internal/sessions/check', {
       method: 'POST',
       body: JSON.stringify({ ids }),
@@ -102,7 +102,7 @@ export const createSessionSource = ({
       const asked = waiting.get(id);
       if (asked !== undefined) return asked.promise;
       if (waiting.size === 0) after(GATHER_MS, () => void flush());
-      const question = Promise.withResolvers<SourceAnswer>();
+      const question = Promise.withResolvers<SessionSourceResult>();
       waiting.set(id, question);
       return question.promise;
     },
@@ -167,7 +167,7 @@ const changeOf = (one: Fields): { id: SessionId; why: string; rev: number }[] =>
   return id === undefined ? [] : [{ id, why: String(one['why']), rev: Number(one['rev']) || 0 }];
 };
 
-const answerOf = (one: Fields): SourceAnswer => {
+const answerOf = (one: Fields): SessionSourceResult => {
   if (one['state'] === 'ended') {
     const tenant = one['tenant'];
     return {

@@ -1,11 +1,11 @@
 import { createFakeClock } from '@muster/testkit/fake-clock';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { expect, test } from 'vitest';
-import { createRefusalMemory } from './rejected-tokens.ts';
+import { createRejectedTokens } from './rejected-tokens.ts';
 import type { Snapshot, SnapshotRead } from './session-snapshot.ts';
-import type { SourceAnswer } from './session-source.ts';
+import type { SessionSourceResult } from './session-source.ts';
+import { evaluateSession, evaluateTicket, type SessionVerdict } from './session-verdict.ts';
 import { hashSecret, newSessionId } from './token.ts';
-import { judgeSession, judgeTicket, type SessionVerdict } from './session-verdict.ts';
 
 const clock = createFakeClock();
 const id = newSessionId();
@@ -28,13 +28,13 @@ const snapshot: Snapshot = {
   freshUntil: clock.now() + 60_000,
 };
 
-const world = (cached: SnapshotRead, answer?: SourceAnswer) => {
+const world = (cached: SnapshotRead, answer?: SessionSourceResult) => {
   const confirmed: number[] = [];
   const asked = { count: 0 };
   const deps = {
     clock,
     log: createQuietLog(),
-    refusals: createRefusalMemory<SessionVerdict>(),
+    refusals: createRejectedTokens<SessionVerdict>(),
     snapshots: { read: async () => cached },
     source: {
       check: async () => {
@@ -52,48 +52,53 @@ const missing: SnapshotRead = { is: 'missing' };
 
 test('[VD1] the new secret is confirmed, the old one confirms nothing', async () => {
   const { deps, confirmed } = world(live);
-  await judgeSession(deps, { id, secret: 'old' });
+  await evaluateSession(deps, { id, secret: 'old' });
   expect(confirmed).toEqual([]);
-  await judgeSession(deps, { id, secret: 'new' });
+  await evaluateSession(deps, { id, secret: 'new' });
   expect(confirmed).toEqual([2]);
   const closed = world({ is: 'live', snapshot: { ...snapshot, prevUntil: clock.now() + 30_000 } });
-  await judgeSession(closed.deps, { id, secret: 'new' });
+  await evaluateSession(closed.deps, { id, secret: 'new' });
   expect(closed.confirmed).toEqual([]);
 });
 
 test('[VD4] the holder of a ticket is who the ticket was made for, while its secret is good', async () => {
   const holder = (secret: string) => ({ id, secretHash: hash(secret), origin: null });
-  expect(await judgeTicket(world(live).deps, holder('new'))).toMatchObject({ is: 'live', from: 'redis' });
-  expect(await judgeTicket(world(live).deps, holder('old'))).toMatchObject({ is: 'live', from: 'redis' });
+  expect(await evaluateTicket(world(live).deps, holder('new'))).toMatchObject({ is: 'live', from: 'redis' });
+  expect(await evaluateTicket(world(live).deps, holder('old'))).toMatchObject({ is: 'live', from: 'redis' });
   const rotated = world(live, { is: 'live', snapshot: { ...snapshot, prevUntil: 0 } });
-  expect(await judgeTicket(rotated.deps, holder('older'))).toEqual({ is: 'invalid', from: 'service' });
+  expect(await evaluateTicket(rotated.deps, holder('older'))).toEqual({ is: 'invalid', from: 'service' });
   const fresh = { ...snapshot, secretHash: hash('newest') };
   const newer = world(live, { is: 'live', snapshot: fresh });
-  expect(await judgeTicket(newer.deps, holder('newest'))).toMatchObject({ is: 'live', from: 'service' });
+  expect(await evaluateTicket(newer.deps, holder('newest'))).toMatchObject({ is: 'live', from: 'service' });
 });
 
 test('[VD4] an end is an end, and a fault is no refusal', async () => {
   const holder = { id, secretHash: snapshot.secretHash, origin: null };
   const ended = world({ is: 'ended', reason: 'logout' });
-  expect(await judgeTicket(ended.deps, holder)).toEqual({ is: 'ended', reason: 'logout', from: 'redis' });
+  expect(await evaluateTicket(ended.deps, holder)).toEqual({ is: 'ended', reason: 'logout', from: 'redis' });
   const late = world(missing, { is: 'ended', reason: 'idle' });
-  expect(await judgeTicket(late.deps, holder)).toEqual({ is: 'ended', reason: 'idle', from: 'service' });
-  expect(await judgeTicket(world(missing, { is: 'unknown' }).deps, holder)).toMatchObject({ is: 'invalid' });
-  expect(await judgeTicket(world(missing).deps, holder)).toMatchObject({ is: 'unavailable' });
+  expect(await evaluateTicket(late.deps, holder)).toEqual({ is: 'ended', reason: 'idle', from: 'service' });
+  expect(await evaluateTicket(world(missing, { is: 'unknown' }).deps, holder)).toMatchObject({
+    is: 'invalid',
+  });
+  expect(await evaluateTicket(world(missing).deps, holder)).toMatchObject({ is: 'unavailable' });
 });
 
 test('[VD5] a retired secret costs one question, however often it comes, and the current one none', async () => {
   const { deps, asked } = world(live, { is: 'live', snapshot });
   for (let n = 0; n < 100; n += 1) {
-    expect(await judgeSession(deps, { id, secret: 'retired' })).toEqual({ is: 'invalid', from: 'service' });
-    expect((await judgeSession(deps, { id, secret: 'new' })).is).toBe('live');
+    expect(await evaluateSession(deps, { id, secret: 'retired' })).toEqual({
+      is: 'invalid',
+      from: 'service',
+    });
+    expect((await evaluateSession(deps, { id, secret: 'new' })).is).toBe('live');
   }
   expect(asked.count).toBe(1);
 });
 
 test('[VD5] a fault is not remembered as a refusal', async () => {
   const { deps } = world(missing);
-  expect(await judgeSession(deps, { id, secret: 'new' })).toMatchObject({ is: 'unavailable' });
+  expect(await evaluateSession(deps, { id, secret: 'new' })).toMatchObject({ is: 'unavailable' });
   const healed = { ...deps, snapshots: { read: async () => live } };
-  expect((await judgeSession(healed, { id, secret: 'new' })).is).toBe('live');
+  expect((await evaluateSession(healed, { id, secret: 'new' })).is).toBe('live');
 });

@@ -1,10 +1,10 @@
 import { type Clock, within } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import { DEFAULT_TENANT } from '@muster/protocol/ids';
+import type { RejectedTokens } from './rejected-tokens.ts';
 import { checkSession, isIdle, isRotationOpen, matchSecret } from './session-check.ts';
-import type { RefusalMemory } from './rejected-tokens.ts';
 import type { Snapshot, SnapshotRead, SnapshotStore } from './session-snapshot.ts';
-import type { SessionSource, SourceAnswer } from './session-source.ts';
+import type { SessionSource, SessionSourceResult } from './session-source.ts';
 import type { TicketHolder } from './tickets.ts';
 import { hashSecret, type SessionId } from './token.ts';
 
@@ -24,7 +24,7 @@ export type SessionVerdict =
   | { readonly is: 'unavailable'; readonly from: 'service' };
 
 /** A token whose signature holds. */
-export interface GenuineToken {
+export interface SignedToken {
   readonly id: SessionId;
   readonly secret: string;
 }
@@ -33,7 +33,7 @@ export interface GenuineToken {
 export interface VerdictDeps {
   readonly snapshots: Pick<SnapshotStore, 'read'>;
   readonly source: Pick<SessionSource, 'check' | 'confirm'>;
-  readonly refusals: RefusalMemory<SessionVerdict>;
+  readonly refusals: RejectedTokens<SessionVerdict>;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -47,7 +47,7 @@ const UNKNOWN = 'unknown';
  * Redis first, then the session service. An end and the absolute clock are decided from a cached value;
  * a wrong secret, idleness and age never are, for a cached value may be one revision behind. Never rejects.
  */
-export const judgeSession = async (deps: VerdictDeps, token: GenuineToken): Promise<SessionVerdict> => {
+export const evaluateSession = async (deps: VerdictDeps, token: SignedToken): Promise<SessionVerdict> => {
   const verdict = await judge(deps, token);
   if (verdict.is === 'live') confirmSecret(deps, token, verdict.snapshot);
   return verdict;
@@ -57,7 +57,7 @@ export const judgeSession = async (deps: VerdictDeps, token: GenuineToken): Prom
  * The same for the holder of a ticket that was just redeemed: no secret was shown, but the one that the ticket was
  * made for must still be good. Never rejects.
  */
-export const judgeTicket = async (deps: VerdictDeps, holder: TicketHolder): Promise<SessionVerdict> => {
+export const evaluateTicket = async (deps: VerdictDeps, holder: TicketHolder): Promise<SessionVerdict> => {
   const cached = await readSnapshot(deps, holder.id);
   if (cached.is === 'ended' && cached.reason !== UNKNOWN) {
     return { ...cached, from: 'redis' };
@@ -88,22 +88,18 @@ const checkHolder = (holder: TicketHolder, snapshot: Snapshot, now: number): 'go
 };
 
 /** The new secret of a rotation is in use: who gave it out should know. Nobody waits for that. */
-const confirmSecret = (
-  { source, clock, log }: VerdictDeps,
-  token: GenuineToken,
-  snapshot: Snapshot,
-): void => {
-  if (source.confirm === undefined || !bringsNewSecret(token, snapshot, clock.now())) return;
+const confirmSecret = ({ source, clock, log }: VerdictDeps, token: SignedToken, snapshot: Snapshot): void => {
+  if (source.confirm === undefined || !carriesNewSecret(token, snapshot, clock.now())) return;
   source.confirm(snapshot.id, snapshot.rev).catch((error: unknown) => {
     log.debug({ error }, 'session.confirm_failed');
   });
 };
 
 /** True if this token carries the new secret of a rotation that waits for it to be seen. */
-export const bringsNewSecret = (token: GenuineToken, snapshot: Snapshot, now: number): boolean =>
+export const carriesNewSecret = (token: SignedToken, snapshot: Snapshot, now: number): boolean =>
   isRotationOpen(snapshot, now) && matchSecret(hashSecret(token.secret), snapshot, now) === 'current';
 
-const judge = async (deps: VerdictDeps, token: GenuineToken): Promise<SessionVerdict> => {
+const judge = async (deps: VerdictDeps, token: SignedToken): Promise<SessionVerdict> => {
   const cached = await readSnapshot(deps, token.id);
   if (cached.is === 'ended' && cached.reason !== UNKNOWN) {
     return { ...cached, from: 'redis' };
@@ -127,7 +123,11 @@ const judge = async (deps: VerdictDeps, token: GenuineToken): Promise<SessionVer
   }
 };
 
-const judgeTruth = ({ clock }: VerdictDeps, token: GenuineToken, answer: SourceAnswer): SessionVerdict => {
+const judgeTruth = (
+  { clock }: VerdictDeps,
+  token: SignedToken,
+  answer: SessionSourceResult,
+): SessionVerdict => {
   if (answer.is === 'ended') return { ...answer, from: 'service' };
   if (answer.is === 'unknown') return { is: 'invalid', from: 'service' };
   const { snapshot } = answer;

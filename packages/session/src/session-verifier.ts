@@ -3,17 +3,22 @@ import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import { LRUCache } from 'lru-cache';
-import { checkSession } from './session-check.ts';
+import { createTouchBuffer, createTouchThrottle } from './activity.ts';
+import { type CredentialStatus, firstLiveSession } from './cookie-choice.ts';
 import { readCredential } from './credential.ts';
-import { firstLive, type Standing } from './cookie-choice.ts';
+import { createRejectedTokens } from './rejected-tokens.ts';
+import { checkSession } from './session-check.ts';
 import { createSessionListener } from './session-events-listener.ts';
-import { createRefusalMemory } from './rejected-tokens.ts';
-import { createSharedQuestions } from './single-flight.ts';
 import { createSnapshotStore, type Snapshot } from './session-snapshot.ts';
 import { createSessionSource } from './session-source.ts';
+import {
+  carriesNewSecret,
+  evaluateSession,
+  type SessionVerdict,
+  type SignedToken,
+} from './session-verdict.ts';
+import { createSingleFlight } from './single-flight.ts';
 import { createTokenSigner, type SessionId } from './token.ts';
-import { createTouchBuffer, createTouchThrottle } from './activity.ts';
-import { bringsNewSecret, type GenuineToken, judgeSession, type SessionVerdict } from './session-verdict.ts';
 
 /** What a request must show beyond a live session. */
 export interface Requirements {
@@ -25,7 +30,7 @@ export interface Requirements {
 }
 
 /** The answer over a request. A fault is `unavailable`, never a refusal. */
-export type Verified =
+export type VerifiedSession =
   | { readonly ok: true; readonly session: Snapshot }
   | { readonly ok: false; readonly why: 'none' | 'ambiguous' | 'invalid' | 'unavailable' }
   | { readonly ok: false; readonly why: 'ended'; readonly reason: string }
@@ -40,7 +45,7 @@ export interface CredentialHeaders {
 /** Checks sessions inside an application: signature, then memory, then Redis, then the session service. */
 export interface SessionVerifier extends AsyncDisposable {
   /** Never rejects. */
-  verify(headers: CredentialHeaders, require?: Requirements): Promise<Verified>;
+  verify(headers: CredentialHeaders, require?: Requirements): Promise<VerifiedSession>;
   readonly cookieName: string;
   /** Sessions held in memory, for metrics and tests. */
   cached(): number;
@@ -74,7 +79,7 @@ export const createSessionVerifier = (options: SessionVerifierOptions): SessionV
     max: Math.max(1, options.cacheSize ?? CACHE_SIZE),
     ttl: options.cacheMs ?? CACHE_MS,
   });
-  const asking = createSharedQuestions<SessionVerdict>();
+  const asking = createSingleFlight<SessionVerdict>();
   const forget = (id: SessionId): void => {
     cache.delete(id);
     asking.forget(id);
@@ -92,23 +97,23 @@ export const createSessionVerifier = (options: SessionVerifierOptions): SessionV
     ...{ clock, log },
     snapshots: createSnapshotStore({ redis, clock }),
     source: createSessionSource(options.service),
-    refusals: createRefusalMemory<SessionVerdict>(),
+    refusals: createRejectedTokens<SessionVerdict>(),
   };
   const isCaching = (options.cacheSize ?? CACHE_SIZE) > 0;
 
-  const ask = (token: GenuineToken): Promise<SessionVerdict> =>
+  const ask = (token: SignedToken): Promise<SessionVerdict> =>
     asking.once(token, async (isStillGood) => {
-      const verdict = await judgeSession(verdictDeps, token);
+      const verdict = await evaluateSession(verdictDeps, token);
       const mayKeep = isCaching && isStillGood() && listener.healthy();
       if (verdict.is === 'live' && mayKeep) cache.set(token.id, verdict.snapshot);
       return verdict;
     });
-  const fromMemory = (token: GenuineToken): Snapshot | undefined => {
+  const fromMemory = (token: SignedToken): Snapshot | undefined => {
     // Deaf, we would not hear of an end: then memory is worth nothing.
     if (!listener.healthy()) return undefined;
     const known = cache.get(token.id);
     // A new secret is worth a question: the answer starts the end of the old one.
-    if (known === undefined || bringsNewSecret(token, known, clock.now())) return undefined;
+    if (known === undefined || carriesNewSecret(token, known, clock.now())) return undefined;
     return checkSession(token, known, clock.now()).ok ? known : undefined;
   };
   const count = createVerdictCounter(metrics);
@@ -132,7 +137,7 @@ export const createSessionVerifier = (options: SessionVerifierOptions): SessionV
     verify: async (headers, require = {}) => {
       const tokens = tokensOf(headers, options.cookieName);
       if (typeof tokens === 'string') return count({ answer: { ok: false, why: tokens }, source: 'local' });
-      const found = await firstLive(tokens, (token) => check(token, require), standingOf);
+      const found = await firstLiveSession(tokens, (token) => check(token, require), standingOf);
       return count(found ?? FORGED);
     },
     [Symbol.asyncDispose]: () => listener[Symbol.asyncDispose](),
@@ -170,14 +175,14 @@ const tokensOf = (
 
 /** The answer over one token, and where it came from. */
 interface Checked {
-  readonly answer: Verified;
+  readonly answer: VerifiedSession;
   readonly source: 'local' | 'redis' | 'service';
 }
 
 const FORGED: Checked = { answer: { ok: false, why: 'invalid' }, source: 'local' };
 
 /** A session that is weaker than asked is a live one: the answer is to step up. */
-const standingOf = (checked: Checked): Standing => {
+const standingOf = (checked: Checked): CredentialStatus => {
   if (checked === FORGED) return 'forged';
   const { answer } = checked;
   if (answer.ok || answer.why === 'step_up') return 'live';
@@ -193,7 +198,7 @@ const refused = (verdict: Exclude<SessionVerdict, { is: 'live' }>): Checked => (
 });
 
 /** A live session that must also be strong, recent, or of one tenant. Another tenant's session does not exist. */
-const demand = (session: Snapshot, require: Requirements, clock: Clock): Verified => {
+const demand = (session: Snapshot, require: Requirements, clock: Clock): VerifiedSession => {
   if (require.tenant !== undefined && require.tenant !== session.tenant) return { ok: false, why: 'invalid' };
   const provenAt = session.about?.auth.time ?? session.createdAt;
   const isWeak = require.aal !== undefined && session.aal < require.aal;
@@ -203,7 +208,7 @@ const demand = (session: Snapshot, require: Requirements, clock: Clock): Verifie
 
 const createVerdictCounter = (metrics: Metrics) => {
   const verified = metrics.counter('session_verifier_checks_total');
-  return ({ answer, source }: Checked): Verified => {
+  return ({ answer, source }: Checked): VerifiedSession => {
     verified.inc({ result: answer.ok ? 'live' : answer.why, source });
     return answer;
   };

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
-import { createSharedQuestions } from './single-flight.ts';
+import { createSingleFlight } from './single-flight.ts';
 import { newSessionId } from './token.ts';
 
 const setUp = () => {
-  const questions = createSharedQuestions<string>();
+  const questions = createSingleFlight<string>();
   const id = newSessionId();
   const asked: { good: () => boolean; answer: (text: string) => void }[] = [];
   const ask = (secret = 'a') =>

@@ -1,7 +1,7 @@
 import type { SessionId } from './token.ts';
 
 /** Questions under way, by session and secret. */
-export interface SharedQuestions<T> {
+export interface SingleFlight<T> {
   /**
    * Asks, or joins the same question that is under way. `isStillGood` turns false when the session changed
    * meanwhile: then the answer may be used for those who asked, and not be kept.
@@ -16,7 +16,7 @@ export interface SharedQuestions<T> {
 }
 
 /** Requests of one page come together: they share one question. */
-export const createSharedQuestions = <T>(): SharedQuestions<T> => {
+export const createSingleFlight = <T>(): SingleFlight<T> => {
   const under = new Map<SessionId, Map<string, Promise<T>>>();
   return {
     once: ({ id, secret }, ask) => {

@@ -7,7 +7,7 @@ import { v4 } from 'uuid';
 export type SessionId = string & { readonly __id: 'session' };
 
 /** What {@link TokenSigner.verify} found out without asking anybody. */
-export type Verified =
+export type VerifiedToken =
   | { readonly ok: true; readonly id: SessionId; readonly secret: string; readonly keyIndex: number }
   | { readonly ok: false; readonly why: 'malformed' | 'bad_signature' };
 
@@ -16,7 +16,7 @@ export interface TokenSigner {
   /** Signs with the first key. */
   issue(id: SessionId, secret: string): string;
   /** No I/O: length, then pattern, then the MAC under each key. `keyIndex` > 0 asks for re-signing. */
-  verify(token: string): Verified;
+  verify(token: string): VerifiedToken;
 }
 
 /** A token is 105 characters; everything beyond this bound is refused unread. */

@@ -5,13 +5,13 @@ import { findRedis, redisServer, redisUrl } from '@muster/local/redis';
 import type { ServerSpec } from '@muster/local/server';
 import { Redis } from 'ioredis';
 import { Client } from 'pg';
-import { type Stores, startContainers } from './containers.ts';
+import { type ContainerStores, startContainers } from './containers.ts';
 import { openDirectory, removeLeftovers } from './directory.ts';
 import { dockerAnswers } from './docker.ts';
 import { HASTY_POSTGRES } from './own-store.ts';
 
 /** The real Redis and Postgres that a test run shares. */
-export interface Backing extends Stores {
+export interface Backing extends ContainerStores {
   /** Which they are and why, such as "Redis 7.0.15 and Postgres 18.4 from local binaries (…)". */
   readonly description: string;
 }
@@ -43,7 +43,7 @@ export const openBacking = async (env: NodeJS.ProcessEnv, say: (line: string) =>
 const chooseStores = async (
   env: NodeJS.ProcessEnv,
   say: (line: string) => void,
-): Promise<{ stores: Stores; source: string }> => {
+): Promise<{ stores: ContainerStores; source: string }> => {
   const redis = env['REDIS_URL'];
   const database = env['DATABASE_URL'];
   if (redis && database) {
@@ -62,7 +62,9 @@ const chooseStores = async (
 };
 
 /** Containers, or why there are none. */
-const tryContainers = async (env: NodeJS.ProcessEnv): Promise<{ stores: Stores } | { why: string }> => {
+const tryContainers = async (
+  env: NodeJS.ProcessEnv,
+): Promise<{ stores: ContainerStores } | { why: string }> => {
   if (env['TEST_STORES'] === 'binaries') return { why: 'TEST_STORES=binaries' };
   if (!(await dockerAnswers(env))) return { why: 'no Docker engine answers' };
   try {
@@ -81,7 +83,7 @@ const startLocal = async (
   env: NodeJS.ProcessEnv,
   say: (line: string) => void,
   given: { redis: string | undefined; database: string | undefined },
-): Promise<Stores> => {
+): Promise<ContainerStores> => {
   await removeLeftovers();
   await using stack = new AsyncDisposableStack();
   const directory = stack.use(await openDirectory());

@@ -10,14 +10,14 @@ const STARTUP_TIMEOUT_MS = 120_000;
 const REACH_TIMEOUT_MS = 500;
 
 /** Two stores, and how to reach them. */
-export interface Stores extends AsyncDisposable {
+export interface ContainerStores extends AsyncDisposable {
   readonly redisUrl: string;
   /** Of any database of the server; its user may make others. */
   readonly databaseUrl: string;
 }
 
 /** Redis and Postgres in containers of their own, started side by side. Rejects when they are not there in time. */
-export const startContainers = async (): Promise<Stores> => {
+export const startContainers = async (): Promise<ContainerStores> => {
   // Loaded late: it takes a second, which nobody without a Docker engine should wait.
   const [{ Wait }, { RedisContainer }, { PostgreSqlContainer }] = await Promise.all([
     import('testcontainers'),

@@ -2,7 +2,7 @@ import { readdirSync, rmSync, statSync } from 'node:fs';
 import { chmod, mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Claim, claim } from '@muster/local/directory-lock';
+import { type DirectoryLock, lockDirectory } from '@muster/local/directory-lock';
 import { removePostgresData } from '@muster/local/postgres';
 import { type ServerSpec, startServer } from '@muster/local/server';
 
@@ -37,8 +37,8 @@ export const openDirectory = async (): Promise<TestDirectory> => {
   };
 };
 
-const claimOrThrow = async (path: string): Promise<Claim> => {
-  const claimed = await claim(join(path, OWNER_FILE));
+const claimOrThrow = async (path: string): Promise<DirectoryLock> => {
+  const claimed = await lockDirectory(join(path, OWNER_FILE));
   if (!claimed.ok) throw new Error(`${path} is new, and belongs to pid ${claimed.pid} already`);
   return claimed.claim;
 };
@@ -49,7 +49,7 @@ export const removeLeftovers = async (): Promise<void> => {
   for (const directory of names.map((name) => join(tmpdir(), name))) {
     const file = OWNER_FILES.map((name) => join(directory, name)).find(isMine);
     if (file === undefined) continue;
-    const claimed = await claim(file);
+    const claimed = await lockDirectory(file);
     if (claimed.ok) rmSync(directory, { recursive: true, force: true });
   }
 };

@@ -1,30 +1,30 @@
 import { fileURLToPath } from 'node:url';
 import { listen } from '@muster/http/listen';
-import { createBeat } from '@muster/kit/fleet/heartbeat';
+import { monitorEventLoop } from '@muster/kit/event-loop-delay';
+import { createHeartbeat } from '@muster/kit/fleet/heartbeat';
+import { createInstance, type InstanceIdentity } from '@muster/kit/fleet/instance';
 import { createHealth, type Health } from '@muster/kit/health';
-import { createInstance, type Instance } from '@muster/kit/fleet/instance';
-import { watchLoop } from '@muster/kit/event-loop-delay';
 import { createMetrics, type Metrics } from '@muster/kit/metrics';
 import { openOpsServer } from '@muster/kit/ops-server';
-import type { About } from '@muster/kit/probes';
+import type { ProcessInfo } from '@muster/kit/probes';
 import { openRedis, type RedisConnections } from '@muster/kit/redis/connection';
 import { type RunningApp, VERSION } from '@muster/kit/run';
-import type { World } from '@muster/kit/runtime';
+import type { Runtime } from '@muster/kit/runtime';
+import { createGatewayClient } from './clients/gateway-client.ts';
+import { createSessionClient } from './clients/session-client.ts';
+import { createUpstream } from './clients/upstream.ts';
 import type { AggregatorConfig } from './config.ts';
-import { createFleet, type Fleet, type SelfReport } from './core/fleet.ts';
+import { createFleetState, type FleetState, type SelfReport } from './core/fleet.ts';
 import { readConsole } from './http/console.ts';
 import { createEventStreams, type EventStreams } from './http/event-streams.ts';
-import { createServer, type Desks } from './http/server.ts';
-import { type Lead, lead } from './jobs/leader-tasks.ts';
+import { createServer, type OperatorClients } from './http/server.ts';
+import { pacesFrom, patienceFrom, startCollector } from './jobs/collector.ts';
+import { createGroupStreams } from './jobs/group-streams.ts';
+import { type LeaderTasks, startLeaderTasks } from './jobs/leader-tasks.ts';
 import { createFleetMetrics } from './metrics.ts';
-import { observe, pacesFrom, patienceFrom } from './jobs/collector.ts';
 import { createDirectives } from './stores/drain-directives.ts';
-import { createGroupDesk } from './clients/gateway-client.ts';
 import { aggregatorKeys } from './stores/redis-keys.ts';
 import { createSelfRemovals } from './stores/self-removals.ts';
-import { createSessionDesk } from './clients/session-client.ts';
-import { createUpstream } from './clients/upstream.ts';
-import { createTails } from './jobs/group-streams.ts';
 
 const SERVICE = 'health-aggregator';
 const CONSOLE_DIRECTORY = fileURLToPath(new URL('../dist/console', import.meta.url));
@@ -38,17 +38,17 @@ export interface AggregatorApp extends RunningApp {
 /** What is opened first and used by everything else. */
 interface Ground {
   readonly config: AggregatorConfig;
-  readonly world: World;
-  readonly about: About;
+  readonly world: Runtime;
+  readonly about: ProcessInfo;
   readonly metrics: Metrics;
   readonly redis: RedisConnections;
   readonly health: Health;
-  readonly fleet: Fleet;
+  readonly fleet: FleetState;
   readonly streams: EventStreams;
 }
 
 /** Opens everything and wires it: Redis, the model, both ports, the sources, and at last the beat. */
-export const createApp = async (config: AggregatorConfig, world: World): Promise<AggregatorApp> => {
+export const createApp = async (config: AggregatorConfig, world: Runtime): Promise<AggregatorApp> => {
   const { common } = config;
   const { clock, random, log } = world;
   const about = { service: SERVICE, version: VERSION, instance: common.instanceName, startedAt: clock.now() };
@@ -67,7 +67,7 @@ export const createApp = async (config: AggregatorConfig, world: World): Promise
     }),
   );
   redis.onConnectionChange(() => void health.checkNow('redis'));
-  const fleet = createFleet({
+  const fleet = createFleetState({
     clock,
     name: common.fleetName,
     observer: { name: common.instanceName, version: VERSION, startedAt: about.startedAt },
@@ -80,7 +80,7 @@ export const createApp = async (config: AggregatorConfig, world: World): Promise
     createEventStreams({ view: fleet.view, random, maxStreams: config.maxEventStreams }),
   );
   const ground: Ground = { config, world, about, metrics, redis, health, fleet, streams };
-  let leading: Lead | undefined;
+  let leading: LeaderTasks | undefined;
   const ports = stack.use(await openPorts(ground, () => leading));
   leading = stack.use(await startWork(ground, ports));
   log.info({ port: ports.port, opsPort: ports.opsPort }, 'aggregator.ready');
@@ -101,7 +101,7 @@ interface Ports extends AsyncDisposable {
   readonly opsPort: number;
 }
 
-const openPorts = async (ground: Ground, leading: () => Lead | undefined): Promise<Ports> => {
+const openPorts = async (ground: Ground, leading: () => LeaderTasks | undefined): Promise<Ports> => {
   const { config, world, redis, streams, about, health, metrics } = ground;
   const desks = openDesks(ground);
   const { clock, log } = world;
@@ -131,7 +131,7 @@ const openPorts = async (ground: Ground, leading: () => Lead | undefined): Promi
 };
 
 /** Where operators look into sessions and groups, as far as we have keys for it. */
-const openDesks = ({ config, fleet, world: { log } }: Ground): Desks => {
+const openDesks = ({ config, fleet, world: { log } }: Ground): OperatorClients => {
   const { serviceApiKey, serverApiKey, tenantHosts } = config;
   const services =
     serviceApiKey === undefined
@@ -147,35 +147,39 @@ const openDesks = ({ config, fleet, world: { log } }: Ground): Desks => {
           ...{ service: 'ws-gateway', variable: 'SERVER_API_KEYS', fleet, log },
           headers: { 'x-api-key': serverApiKey },
         });
-  const sessions = services && createSessionDesk(services);
+  const sessions = services && createSessionClient(services);
   return {
     sessions,
-    groups: gateways && createGroupDesk(gateways),
-    tails: sessions && gateways && createTails({ sessions, gateways, tenantHosts, log }),
+    groups: gateways && createGatewayClient(gateways),
+    tails: sessions && gateways && createGroupStreams({ sessions, gateways, tenantHosts, log }),
   };
 };
 
 /** Starts what goes on by itself: observing, campaigning, beating. */
-const startWork = async (ground: Ground, { port, opsPort }: Ports): Promise<Lead> => {
+const startWork = async (ground: Ground, { port, opsPort }: Ports): Promise<LeaderTasks> => {
   const { config, world, redis, fleet, streams, health, metrics } = ground;
   const { common } = config;
   await using stack = new AsyncDisposableStack();
   await health.checkNow();
   const instance = createInstance({ service: SERVICE, common, port, opsPort, clock: world.clock });
-  const loop = stack.use(watchLoop(common.beatIntervalMs));
+  const loop = stack.use(monitorEventLoop(common.beatIntervalMs));
   const load = (): Record<string, number> => ({ ...loop.read(), streams: streams.size });
   const report = (): SelfReport => selfReport(instance, health, load());
   const instruments = createFleetMetrics(metrics, fleet, () => streams.size);
-  stack.use(await observe({ config, world, redis, fleet, instruments, report }));
+  stack.use(await startCollector({ config, world, redis, fleet, instruments, report }));
   const keys = aggregatorKeys(redis.prefix, common.fleetName);
-  const leading = stack.use(await lead({ config, world, redis, keys, metrics, fleet, instance }));
+  const leading = stack.use(await startLeaderTasks({ config, world, redis, keys, metrics, fleet, instance }));
   const { beatIntervalMs: intervalMs, beatTtlMs: ttlMs } = common;
-  stack.use(createBeat({ ...world, redis, instance, health, load, intervalMs, ttlMs }));
+  stack.use(createHeartbeat({ ...world, redis, instance, health, load, intervalMs, ttlMs }));
   const owned = stack.move();
   return { ...leading, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 };
 
-const selfReport = (instance: Instance, health: Health, load: Record<string, number>): SelfReport => ({
+const selfReport = (
+  instance: InstanceIdentity,
+  health: Health,
+  load: Record<string, number>,
+): SelfReport => ({
   id: instance.id,
   service: instance.service,
   name: instance.name,

@@ -11,7 +11,7 @@ import {
 import { ceiling } from '@muster/kit/config-limits';
 import { createTenantHosts, type TenantHosts } from '@muster/session/tenant-hosts';
 import { z } from 'zod';
-import { type Lead, parseLead } from './clients/target-discovery.ts';
+import { parseTargetSource, type TargetSource } from './clients/target-discovery.ts';
 
 const EXPECTATION = /^[a-z0-9-]{1,64}=\d{1,5}$/;
 
@@ -35,7 +35,7 @@ export const settings = z.object({
     .describe('services that must be there and how many of each at least; others are found by themselves'),
   TARGETS: field
     .list()
-    .transform((parts) => parts.map((part) => parseLead(part)))
+    .transform((parts) => parts.map((part) => parseTargetSource(part)))
     .refine(
       (leads) => leads.every((lead) => lead !== undefined),
       'must be a list such as `ws-gateway=10.0.0.5:8200,ws-gateway=gateways.svc:8200,ws-gateway=srv:_ws._tcp.svc`',
@@ -111,7 +111,7 @@ export interface AggregatorConfig {
   readonly common: CommonConfig;
   readonly redis: RedisConfig;
   readonly expected: Readonly<Record<string, number>>;
-  readonly targets: readonly Lead[];
+  readonly targets: readonly TargetSource[];
   readonly staleAfterMs: number;
   readonly probeIntervalMs: number;
   readonly probeTimeoutMs: number;

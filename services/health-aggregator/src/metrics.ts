@@ -1,9 +1,9 @@
 import type { Metrics } from '@muster/kit/metrics';
 import { capacityOf } from './core/capacity.ts';
-import type { Fleet } from './core/fleet.ts';
+import type { FleetState } from './core/fleet.ts';
+import type { ServiceSnapshot } from './core/fleet-snapshot.ts';
 import { INSTANCE_STATES, type ProbeResult, type Transition } from './core/ports.ts';
 import { SERVICE_STATUSES } from './core/status.ts';
-import type { ServiceView } from './core/fleet-snapshot.ts';
 
 /** What happens in the aggregator, told to the instruments. */
 export interface FleetMetrics {
@@ -13,7 +13,11 @@ export interface FleetMetrics {
 }
 
 /** The instruments of the aggregator; gauges of instances are rebuilt from the model at every scrape. */
-export const createFleetMetrics = (metrics: Metrics, fleet: Fleet, streams: () => number): FleetMetrics => {
+export const createFleetMetrics = (
+  metrics: Metrics,
+  fleet: FleetState,
+  streams: () => number,
+): FleetMetrics => {
   const probes = metrics.counter('fleet_probes_total');
   const durations = metrics.histogram('fleet_probe_duration_seconds');
   const lag = metrics.histogram('fleet_probe_schedule_lag_seconds').with({});
@@ -33,7 +37,7 @@ export const createFleetMetrics = (metrics: Metrics, fleet: Fleet, streams: () =
   };
 };
 
-const registerGauges = (metrics: Metrics, fleet: Fleet, streams: () => number): void => {
+const registerGauges = (metrics: Metrics, fleet: FleetState, streams: () => number): void => {
   const up = metrics.gauge('fleet_up').with({});
   const registryUp = metrics.gauge('fleet_registry_up').with({});
   const frozen = metrics.gauge('fleet_registry_frozen').with({});
@@ -46,7 +50,7 @@ const registerGauges = (metrics: Metrics, fleet: Fleet, streams: () => number): 
   const connections = metrics.gauge('fleet_capacity_connections');
   const imbalance = metrics.gauge('fleet_imbalance_ratio');
   const beatAge = metrics.gauge('fleet_heartbeat_age_seconds');
-  const describe = ({ service, status, expected: wanted, instances: members }: ServiceView): void => {
+  const describe = ({ service, status, expected: wanted, instances: members }: ServiceSnapshot): void => {
     expected.set({ service }, wanted);
     for (const each of SERVICE_STATUSES) statuses.set({ service, status: each }, each === status ? 1 : 0);
     for (const state of INSTANCE_STATES) {

@@ -1,18 +1,19 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createHttpApp } from '@muster/http/app';
 import { listen } from '@muster/http/listen';
-import { createBeat } from '@muster/kit/fleet/heartbeat';
 import { sleep } from '@muster/kit/clock';
-import { createHealth } from '@muster/kit/health';
+import { createHeartbeat } from '@muster/kit/fleet/heartbeat';
 import { createInstance } from '@muster/kit/fleet/instance';
 import { watchLocalFaults } from '@muster/kit/fleet/local-fault';
+import { createHealth } from '@muster/kit/health';
 import { createMetrics } from '@muster/kit/metrics';
 import { openOpsServer } from '@muster/kit/ops-server';
-import { openPostgres, type Postgres, type Privilege } from '@muster/session-service/postgres/postgres';
-import type { About } from '@muster/kit/probes';
+import type { ProcessInfo } from '@muster/kit/probes';
 import { openRedis } from '@muster/kit/redis/connection';
 import { type RunningApp, VERSION } from '@muster/kit/run';
-import type { World } from '@muster/kit/runtime';
+import type { Runtime } from '@muster/kit/runtime';
+import { openPostgres, type Postgres, type Privilege } from '@muster/session-service/postgres/postgres';
+import { type Composition, compose } from './composition.ts';
 import type { SessionServiceConfig } from './config.ts';
 import { createKeyRing } from './core/key-ring.ts';
 import type { Waiting } from './core/outbox-relay.ts';
@@ -23,7 +24,6 @@ import { reportKeyAges } from './metrics.ts';
 import { createKeySightings } from './store/key-sightings.ts';
 import { migrate } from './store/migrate.ts';
 import { translateErrors } from './store/postgres-errors.ts';
-import { type Engine, wire } from './composition.ts';
 
 const SERVICE = 'session-service';
 
@@ -36,7 +36,7 @@ export interface SessionServiceApp extends RunningApp {
 }
 
 /** Opens stores, wires the rules to them, opens both ports, and at last beats. Starts without its stores, too. */
-export const createApp = async (config: SessionServiceConfig, world: World): Promise<SessionServiceApp> => {
+export const createApp = async (config: SessionServiceConfig, world: Runtime): Promise<SessionServiceApp> => {
   const { common } = config;
   const { clock, log } = world;
   await using stack = new AsyncDisposableStack();
@@ -51,12 +51,12 @@ export const createApp = async (config: SessionServiceConfig, world: World): Pro
   const sightings = createKeySightings({ redis, clock, log });
   sightings.watch(config.sessionSecrets);
   reportKeyAges(metrics, sightings);
-  const engine = wire(config, world, { redis, postgres, metrics, ring }, stack);
+  const engine = compose(config, world, { redis, postgres, metrics, ring }, stack);
   if (schema.isReady()) await engine.connections.requireBudget();
   const checks = { database: () => checkDatabase(postgres, schema), redis: () => redis.ping() };
   const health = stack.use(createHealth({ clock, log, metrics, checks, isStrict: common.isStrict }));
   redis.onConnectionChange(() => void health.checkNow('redis'));
-  const about: About = {
+  const about: ProcessInfo = {
     service: SERVICE,
     version: VERSION,
     instance: common.instanceName,
@@ -85,7 +85,9 @@ export const createApp = async (config: SessionServiceConfig, world: World): Pro
   const { beatIntervalMs: intervalMs, beatTtlMs: ttlMs } = common;
   const { aggregatorUrls: aggregators, localFaultAfterMs: afterMs } = common;
   stack.use(watchLocalFaults({ ...world, health, instance, metrics, aggregators, afterMs }));
-  stack.use(createBeat({ ...world, redis, instance, health, load: loadOf(postgres), intervalMs, ttlMs }));
+  stack.use(
+    createHeartbeat({ ...world, redis, instance, health, load: loadOf(postgres), intervalMs, ttlMs }),
+  );
   log.info({ port: open.port, opsPort: ops.port }, 'session-service.ready');
   const owned = stack.move();
   return {
@@ -118,7 +120,7 @@ const NEEDED_PRIVILEGES: readonly Privilege[] = [
   { table: 'tenants', privilege: 'SELECT' },
 ];
 
-const migrated = async (config: SessionServiceConfig, log: World['log']): Promise<void> => {
+const migrated = async (config: SessionServiceConfig, log: Runtime['log']): Promise<void> => {
   if (config.migrate) await migrate(config.postgres.url, log);
 };
 
@@ -144,7 +146,7 @@ const loadOf = (postgres: Postgres) => (): Record<string, number> => {
 };
 
 /** What a crash would have left to the other replicas is delivered before we go. */
-const flush = async ({ relay }: Engine): Promise<void> => {
+const flush = async ({ relay }: Composition): Promise<void> => {
   await relay.runOnce();
 };
 

@@ -1,17 +1,17 @@
 import { createBreaker } from '@muster/kit/circuit-breaker';
 import type { Metrics } from '@muster/kit/metrics';
-import type { Postgres } from '@muster/session-service/postgres/postgres';
 import type { RedisConnections } from '@muster/kit/redis/connection';
-import type { World } from '@muster/kit/runtime';
+import type { Runtime } from '@muster/kit/runtime';
+import { createTouchBuffer, createTouchThrottle } from '@muster/session/activity';
 import { createSessionPresence } from '@muster/session/session-presence';
 import { createSnapshotStore } from '@muster/session/session-snapshot';
-import { createTouchBuffer, createTouchThrottle } from '@muster/session/activity';
+import type { Postgres } from '@muster/session-service/postgres/postgres';
 import type { SessionServiceConfig } from './config.ts';
+import { createActivityFlusher } from './core/activity-flusher.ts';
 import { createAddresses } from './core/addresses.ts';
 import { guardSnapshots } from './core/guarded-snapshots.ts';
 import type { KeyRing } from './core/key-ring.ts';
 import { createLatestUses } from './core/latest-use.ts';
-import { createToucher } from './core/activity-flusher.ts';
 import { createSessionMetrics } from './metrics.ts';
 import { createAddressStore } from './store/address-store.ts';
 import { createAdminStore } from './store/admin-store.ts';
@@ -21,7 +21,7 @@ import { createChangeStore, createSessionStore } from './store/sessions-store.ts
 import { createSweepStore } from './store/sweep-store.ts';
 
 /** The connections that everything stands on. */
-export interface Stores {
+export interface SessionStores {
   readonly redis: RedisConnections;
   readonly postgres: Postgres;
   readonly metrics: Metrics;
@@ -29,15 +29,15 @@ export interface Stores {
 }
 
 /** What the rules are wired from: the world, the stores behind their ports, the keys, the instruments. */
-export type Base = ReturnType<typeof createBase>;
+export type Dependencies = ReturnType<typeof openDependencies>;
 
 const CACHE_DEADLINE_MS = 250;
 
 /** Puts the stores behind the ports of the core. What runs in the background goes on the stack. */
-export const createBase = (
+export const openDependencies = (
   config: SessionServiceConfig,
-  world: World,
-  stores: Stores,
+  world: Runtime,
+  stores: SessionStores,
   stack: AsyncDisposableStack,
 ) => {
   const { clock, log } = world;
@@ -47,7 +47,7 @@ export const createBase = (
   const breaker = createBreaker({ clock, what: 'the session cache', deadlineMs: CACHE_DEADLINE_MS });
   const sweepStore = createSweepStore(postgres);
   const toucher = stack.use(
-    createToucher({
+    createActivityFlusher({
       now: () => clock.now(),
       log,
       throttle: createTouchThrottle({ clock }),

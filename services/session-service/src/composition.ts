@@ -1,31 +1,31 @@
-import type { World } from '@muster/kit/runtime';
-import { beatSessionBus, emitSessionChange } from '@muster/session/session-events';
-import { createRefusalMemory } from '@muster/session/rejected-tokens';
+import type { Runtime } from '@muster/kit/runtime';
+import { createRejectedTokens } from '@muster/session/rejected-tokens';
+import { emitSessionBusHeartbeat, emitSessionChange } from '@muster/session/session-events';
 import { createTicketStore } from '@muster/session/tickets';
 import type { SessionId } from '@muster/session/token';
-import { type Base, createBase, type Stores } from './base.ts';
+import { type Dependencies, openDependencies, type SessionStores } from './base.ts';
 import type { SessionServiceConfig } from './config.ts';
-import { type Connections, createConnections } from './postgres/connection-report-source.ts';
 import { createAddressRewrite } from './core/address-rewrite.ts';
-import { createAdmin } from './core/session-admin.ts';
 import { createApiKeys } from './core/api-keys.ts';
-import { type AuthenticateDeps, judge } from './core/authenticate.ts';
-import { createChanges } from './core/session-changes.ts';
+import { type AuthenticateDeps, evaluateRecord } from './core/authenticate.ts';
+import { type BusHeartbeat, createBusHeartbeat } from './core/bus-heartbeat.ts';
 import { createChecker } from './core/checker.ts';
+import { createExpirySweeper, type ExpirySweeper } from './core/expiry-sweeper.ts';
 import { createGuestCeiling } from './core/guest-ceiling.ts';
-import { createHeartbeat, type Heartbeat } from './core/bus-heartbeat.ts';
 import { createLegacyImport, type LegacyImport } from './core/legacy.ts';
-import { createLoader } from './core/snapshot-loader.ts';
+import { createOutboxRelay, type OutboxRelay } from './core/outbox-relay.ts';
 import { createPropagation, type Propagation } from './core/propagation.ts';
-import { createRelay, type Relay } from './core/outbox-relay.ts';
-import { createReuseWatch } from './core/reuse-detection.ts';
+import { createReuseDetector } from './core/reuse-detection.ts';
 import { toSnapshot } from './core/session.ts';
-import { createSessions, type Sessions } from './core/sessions.ts';
-import { createSweeper, type Sweeper } from './core/expiry-sweeper.ts';
+import { createAdmin } from './core/session-admin.ts';
+import { createChanges } from './core/session-changes.ts';
+import { createSessionService, type SessionService } from './core/sessions.ts';
+import { createSnapshotLoader } from './core/snapshot-loader.ts';
 import { MAX_DATA_BYTES } from './http/bodies.ts';
 import type { HttpContext } from './http/context.ts';
-import type { CheckedState, RecentChanges } from './http/internal-routes.ts';
+import type { CheckedState, RecentChangesReader } from './http/internal-routes.ts';
 import { createRateLimits } from './http/rate-limits.ts';
+import { type Connections, createConnections } from './postgres/connection-report-source.ts';
 import { createLegacyStore } from './store/legacy-store.ts';
 import { countGuests } from './store/queries/sweep-sessions.ts';
 import { identityOf } from './wiring-identity.ts';
@@ -35,29 +35,29 @@ const REPLAY_LIMIT = 50_000;
 const RESERVED_CONNECTIONS = 3;
 
 /** The core of a running service, without its ports to the network. */
-export interface Engine {
+export interface Composition {
   readonly context: HttpContext;
-  readonly relay: Relay;
+  readonly relay: OutboxRelay;
   readonly connections: Connections;
   check(ids: readonly SessionId[]): Promise<CheckedState[]>;
   confirm(id: SessionId, rev: number): Promise<void>;
-  recentChanges(ms: number): Promise<RecentChanges>;
+  recentChanges(ms: number): Promise<RecentChangesReader>;
 }
 
 /** Wires rules to stores by plain arguments; what runs in the background goes on the stack. */
-export const wire = (
+export const compose = (
   config: SessionServiceConfig,
-  world: World,
-  stores: Stores,
+  world: Runtime,
+  stores: SessionStores,
   stack: AsyncDisposableStack,
-): Engine => {
-  const base = createBase(config, world, stores, stack);
+): Composition => {
+  const base = openDependencies(config, world, stores, stack);
   const { store, outbox, log } = base;
   const propagation = propagationOf(base);
   const sessions = sessionsOf(base, propagation);
   const checking = checkingOf(base);
   const relay = stack.use(
-    createRelay({
+    createOutboxRelay({
       outbox,
       propagation,
       log,
@@ -85,7 +85,7 @@ export const wire = (
   };
 };
 
-const propagationOf = (base: Base): Propagation =>
+const propagationOf = (base: Dependencies): Propagation =>
   createPropagation({
     clock: base.clock,
     log: base.log,
@@ -96,8 +96,8 @@ const propagationOf = (base: Base): Propagation =>
     onDelivered: (ms) => base.instruments.propagationSeconds.observe(ms / 1000),
   });
 
-const sessionsOf = (base: Base, propagation: Propagation): Sessions =>
-  createSessions({
+const sessionsOf = (base: Dependencies, propagation: Propagation): SessionService =>
+  createSessionService({
     ...base,
     propagation,
     touch: (touches) => base.sweepStore.touch(touches),
@@ -117,39 +117,39 @@ const checkingOf = ({
   store,
   toucher,
   instruments,
-}: Base): AuthenticateDeps => ({
+}: Dependencies): AuthenticateDeps => ({
   clock,
   log,
   signer,
   snapshots,
-  loader: createLoader({
+  loader: createSnapshotLoader({
     findMany: (ids) => store.findMany(ids),
     maxConcurrent: Math.max(1, config.postgres.poolSize - RESERVED_CONNECTIONS),
   }),
   pendingTouch: async (id) => (await toucher.pending([id]))[0],
-  refusals: createRefusalMemory(),
+  refusals: createRejectedTokens(),
   onKey: (keyIndex) => instruments.verified.inc({ key: keyIndex ?? 'none' }),
   onStaleAccepted: () => instruments.staleAccepted.inc(),
   onCache: (result) => instruments.cacheRequests.inc({ result }),
 });
 
-const heartbeatOf = (base: Base): Heartbeat =>
-  createHeartbeat({
+const heartbeatOf = (base: Dependencies): BusHeartbeat =>
+  createBusHeartbeat({
     clock: base.clock,
     log: base.log,
     snapshots: base.cache,
     beat: async () => {
       const candidate = Buffer.from(base.random.bytes(8)).toString('hex');
-      const state = await beatSessionBus(base, candidate, base.clock.now());
+      const state = await emitSessionBusHeartbeat(base, candidate, base.clock.now());
       return { ...state, servers: await base.redis.servers() };
     },
     ended: () => base.store.endedWithin(REPLAY_MS, REPLAY_LIMIT),
     emit: (ids, why) => emitSessionChange(base, { k: 'end', ids, why, at: base.clock.now() }),
   });
 
-const sweeperOf = (base: Base, sessions: Sessions): Sweeper => {
+const sweeperOf = (base: Dependencies, sessions: SessionService): ExpirySweeper => {
   const { config, clock, log, sweepStore, toucher, instruments } = base;
-  return createSweeper({
+  return createExpirySweeper({
     now: () => clock.now(),
     log,
     store: sweepStore,
@@ -165,7 +165,7 @@ const sweeperOf = (base: Base, sessions: Sessions): Sweeper => {
   });
 };
 
-const addressRewriteOf = ({ clock, log, addresses, addressStore, store, cache }: Base) =>
+const addressRewriteOf = ({ clock, log, addresses, addressStore, store, cache }: Dependencies) =>
   createAddressRewrite({
     now: () => clock.now(),
     log,
@@ -179,10 +179,10 @@ const addressRewriteOf = ({ clock, log, addresses, addressStore, store, cache }:
   });
 
 const contextOf = (
-  base: Base,
+  base: Dependencies,
   rules: {
     propagation: Propagation;
-    sessions: Sessions;
+    sessions: SessionService;
     checking: AuthenticateDeps;
     connections: Connections;
   },
@@ -214,7 +214,7 @@ const contextOf = (
       propagation,
       onRotated: (result) => instruments.rotated.inc({ result }),
     }),
-    reuse: createReuseWatch({
+    reuse: createReuseDetector({
       ...base,
       end: (ids, reason, actor) => sessions.end(ids, reason, actor),
       onReuse: (kind, action) => instruments.reused.inc({ kind, action }),
@@ -245,8 +245,8 @@ const contextOf = (
 };
 
 const legacyOf = (
-  { config, clock, redis, log, instruments }: Base,
-  sessions: Sessions,
+  { config, clock, redis, log, instruments }: Dependencies,
+  sessions: SessionService,
 ): LegacyImport | undefined =>
   config.legacy &&
   createLegacyImport({
@@ -264,13 +264,13 @@ const legacyOf = (
 /** The truth about many sessions, by one statement; leaves it in Redis. */
 const checkMany = async (
   deps: AuthenticateDeps,
-  { store }: Base,
+  { store }: Dependencies,
   ids: readonly SessionId[],
 ): Promise<CheckedState[]> => {
   const found = new Map((await store.findMany([...new Set(ids)])).map((record) => [record.id, record]));
   return Promise.all(
     ids.map(async (id): Promise<CheckedState> => {
-      const state = await judge(deps, id, found.get(id));
+      const state = await evaluateRecord(deps, id, found.get(id));
       if (state.is === 'live') return { id, state: 'live', snapshot: state.snapshot };
       const tenant = found.get(id)?.tenant;
       return tenant === undefined

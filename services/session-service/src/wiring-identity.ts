@@ -1,28 +1,28 @@
 import { fetchJson } from '@muster/kit/fetch-json';
-import { createIssuerKeys } from '@muster/kit/jwks';
-import type { Base } from './base.ts';
-import type { Admin } from './core/session-admin.ts';
+import { createJwks } from '@muster/kit/jwks';
+import type { Dependencies } from './base.ts';
 import { createBackchannelLogout } from './core/backchannel-logout.ts';
-import type { Sessions } from './core/sessions.ts';
+import type { Admin } from './core/session-admin.ts';
+import type { SessionService } from './core/sessions.ts';
 import { createTokenExchange } from './core/token-exchange.ts';
-import type { Identity } from './http/context.ts';
+import type { IdentityContext } from './http/context.ts';
+import { createIdTokenVerifier } from './oidc/id-token-verifier.ts';
 import { createIdentityMetrics } from './oidc/metrics.ts';
 import { createOverLogins, createUsedTokens } from './oidc/used-tokens.ts';
-import { createTokenVerifier } from './oidc/id-token-verifier.ts';
 
 /** Wires them; undefined where no issuer is configured. */
 export const identityOf = (
-  base: Base,
-  { sessions, admin }: { readonly sessions: Sessions; readonly admin: Admin },
-): Identity | undefined => {
+  base: Dependencies,
+  { sessions, admin }: { readonly sessions: SessionService; readonly admin: Admin },
+): IdentityContext | undefined => {
   const { config, clock, log, metrics } = base;
   if (config.oidcIssuers.length === 0) return undefined;
   const instruments = createIdentityMetrics(metrics);
-  const verifier = createTokenVerifier({
+  const verifier = createIdTokenVerifier({
     clock,
     issuers: config.oidcIssuers,
     keysOf: (issuer) =>
-      createIssuerKeys({
+      createJwks({
         clock,
         log,
         issuer,

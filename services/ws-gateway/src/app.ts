@@ -3,33 +3,37 @@ import type { Bus, BusHandlers } from '@muster/bus/bus';
 import { createRedisBus } from '@muster/bus/redis-broker';
 import { createRedisPresence } from '@muster/bus/redis-presence';
 import { listen } from '@muster/http/listen';
-import { createBeat, type Directive } from '@muster/kit/fleet/heartbeat';
 import { type Clock, every, type Stop, sleep } from '@muster/kit/clock';
-import { createHealth } from '@muster/kit/health';
+import { createHeartbeat, type Directive } from '@muster/kit/fleet/heartbeat';
 import { createInstance } from '@muster/kit/fleet/instance';
 import { watchLocalFaults } from '@muster/kit/fleet/local-fault';
+import { createHealth } from '@muster/kit/health';
 import { createMetrics, type Metrics } from '@muster/kit/metrics';
 import { openOpsServer } from '@muster/kit/ops-server';
 import { openRedis, type RedisConnections } from '@muster/kit/redis/connection';
 import { createRefusalLog } from '@muster/kit/refusal-log';
 import { type RunningApp, VERSION } from '@muster/kit/run';
-import type { World } from '@muster/kit/runtime';
+import type { Runtime } from '@muster/kit/runtime';
 import type { ClientId } from '@muster/protocol/ids';
-import type { GatewayConfig } from './config/index.ts';
-import { opensNothing } from './config/groups.ts';
-import { createEngine, type Engine, TICK_MS } from './core/engine.ts';
-import { createNamespaces, DEFAULT_OPTIONS, type NamespaceTable, openNamespaces } from './core/namespaces.ts';
+import type { Authenticator } from './auth/authenticator.ts';
+import { withConnectionLimits } from './auth/connection-limits.ts';
+import { createHandshakeQueue, type HandshakeQueue } from './auth/handshake-queue.ts';
+import {
+  createRejectedCredentials,
+  type RejectedCredentials,
+  withRejectionLog,
+} from './auth/rejected-credentials.ts';
+import { createSessionPresenceWriter } from './auth/session-presence.ts';
 import { createSessionRegistry, type SessionRegistry } from './auth/session-registry.ts';
-import { crowdOf } from './crowd.ts';
+import { opensNothing } from './config/groups.ts';
+import type { GatewayConfig } from './config/index.ts';
+import { createEngine, type GatewayEngine, TICK_MS } from './core/engine.ts';
+import { createNamespaces, DEFAULT_OPTIONS, type NamespaceTable, openNamespaces } from './core/namespaces.ts';
+import { connectionStatsOf } from './crowd.ts';
 import { createDrain, type Drain } from './drain.ts';
 import { createServer } from './http/server.ts';
 import { createLimitLog } from './limit-log.ts';
 import { createGatewayMetrics, type GatewayMetrics } from './metrics.ts';
-import { type AdmissionQueue, createAdmissionQueue } from './auth/handshake-queue.ts';
-import type { Gate } from './auth/authenticator.ts';
-import { withPlaces } from './auth/connection-limits.ts';
-import { createSessionPresenceWriter } from './auth/session-presence.ts';
-import { createRefusals, type Refusals, withRefusals } from './auth/rejected-credentials.ts';
 import { canWriteDirectly } from './socket/direct-write.ts';
 import { serveSockets } from './socket/server.ts';
 import { wireAccess } from './wiring-access.ts';
@@ -53,7 +57,7 @@ export interface GatewayApp extends RunningApp {
 }
 
 /** Opens everything and wires it: Redis, sessions, bus and engine, both ports, and at last the beat. */
-export const createApp = async (config: GatewayConfig, world: World): Promise<GatewayApp> => {
+export const createApp = async (config: GatewayConfig, world: Runtime): Promise<GatewayApp> => {
   const { common } = config;
   const { clock, log } = world;
   const about = { service: SERVICE, version: VERSION, instance: common.instanceName, startedAt: clock.now() };
@@ -132,11 +136,11 @@ const checkRedis = async (redis: RedisConnections, bus: Bus): Promise<void> => {
   if (fault !== undefined) throw fault;
 };
 
-type FleetDeps = World & {
+type FleetDeps = Runtime & {
   readonly common: GatewayConfig['common'];
   readonly metrics: Metrics;
   readonly drain: Drain;
-} & Pick<Parameters<typeof createBeat>[0], 'redis' | 'health' | 'instance' | 'load'>;
+} & Pick<Parameters<typeof createHeartbeat>[0], 'redis' | 'health' | 'instance' | 'load'>;
 
 /** Beats, follows orders, and leaves the pool when a fault is ours alone. */
 const joinFleet = (deps: FleetDeps): AsyncDisposable => {
@@ -153,7 +157,7 @@ const joinFleet = (deps: FleetDeps): AsyncDisposable => {
   };
   stack.use(watchLocalFaults({ ...deps, aggregators, afterMs, onChange }));
   const onDirective = ({ kind }: Directive): void => (kind === 'drain' ? handOver() : drain.cancel());
-  stack.use(createBeat({ ...deps, intervalMs, ttlMs, onDirective }));
+  stack.use(createHeartbeat({ ...deps, intervalMs, ttlMs, onDirective }));
   return stack;
 };
 
@@ -177,17 +181,17 @@ const firstContact = async (bus: Bus): Promise<void> => {
     await sleep(BUS_POLL_MS);
 };
 
-const loadOf = (engine: Engine, limit: number): Record<string, number> => {
+const loadOf = (engine: GatewayEngine, limit: number): Record<string, number> => {
   const { connections, plain, groups, subscriptions } = engine.counts();
   return { connections: connections + plain, connectionsLimit: limit, groups, subscriptions };
 };
 
 interface Core extends AsyncDisposable {
-  readonly refusals: Refusals;
-  readonly admission: AdmissionQueue;
-  readonly engine: Engine;
+  readonly refusals: RejectedCredentials;
+  readonly admission: HandshakeQueue;
+  readonly engine: GatewayEngine;
   readonly bus: Bus;
-  readonly gate: Gate;
+  readonly gate: Authenticator;
   readonly instruments: GatewayMetrics;
   readonly registry: SessionRegistry;
   checkSessionService(): Promise<void>;
@@ -197,7 +201,7 @@ interface Core extends AsyncDisposable {
 }
 
 /** Everything between Redis and the sockets. */
-const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, metrics: Metrics): Core => {
+const wireCore = (config: GatewayConfig, world: Runtime, redis: RedisConnections, metrics: Metrics): Core => {
   const { clock, random, log } = world;
   const stack = new AsyncDisposableStack();
   let current = config;
@@ -210,12 +214,12 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
     busSubscriptions: bus.subscriptions(),
     admissionQueue: admission.waiting(),
     connectionsLimit: config.maxConnections,
-    ...crowdOf(engine.connections()),
+    ...connectionStatsOf(engine.connections()),
   });
   const instruments = createGatewayMetrics(metrics, state, createLimitLog(log, clock));
   const sessions = stack.use(wireSessions(config, world, redis, metrics, { registry, instruments, access }));
   const admission = wireAdmission(config, sessions, clock, instruments);
-  const refusals = createRefusals(metrics, createRefusalLog(log));
+  const refusals = createRejectedCredentials(metrics, createRefusalLog(log));
   const bus: Bus = stack.use(
     createRedisBus(
       { redis, log, metrics },
@@ -227,7 +231,7 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
   );
   const engine = createEngine({
     ...{ clock, random, log, bus, presence },
-    gate: withRefusals(admission.gate, refusals),
+    gate: withRejectionLog(admission.gate, refusals),
     permits: access.strangers.permits,
     callbacks: access.callbacks,
     namespaces: groups.namespaces,
@@ -264,17 +268,17 @@ const wireCore = (config: GatewayConfig, world: World, redis: RedisConnections, 
   };
 };
 
-const logReload = ({ sessionSecrets, access }: GatewayConfig, log: World['log']): void =>
+const logReload = ({ sessionSecrets, access }: GatewayConfig, log: Runtime['log']): void =>
   log.info({ keys: sessionSecrets.length, tokenKeys: access.tokens.keys.length }, 'gateway.reloaded');
 
-const startTimers = (engine: Engine, config: GatewayConfig, random: World['random']): Stop[] => [
+const startTimers = (engine: GatewayEngine, config: GatewayConfig, random: Runtime['random']): Stop[] => [
   every(TICK_MS, engine.tick),
   every(AUDIT_MS * (0.9 + random.fraction() / 5), () => void engine.audit()),
   every(config.plainSweepMs, () => engine.sweepPlain(config.plainSilenceMs)),
 ];
 
 /** The bus is opened before the engine that it tells. */
-const handlersOf = (engine: () => Engine): BusHandlers => ({
+const handlersOf = (engine: () => GatewayEngine): BusHandlers => ({
   onMessage: (group, message) => engine().busHandlers.onMessage(group, message),
   onLost: () => engine().busHandlers.onLost?.(),
   onReconnected: (isSameLife) => engine().busHandlers.onReconnected(isSameLife),
@@ -284,12 +288,12 @@ const handlersOf = (engine: () => Engine): BusHandlers => ({
 /** The gate as connections meet it: a queue before it, and so many places behind it. */
 const wireAdmission = (
   config: GatewayConfig,
-  gate: Gate,
+  gate: Authenticator,
   clock: Clock,
   instruments: GatewayMetrics,
-): AdmissionQueue =>
-  createAdmissionQueue({
-    gate: withPlaces({
+): HandshakeQueue =>
+  createHandshakeQueue({
+    gate: withConnectionLimits({
       gate,
       maxPerUser: config.maxConnectionsPerUser,
       maxPerSession: config.maxConnectionsPerSession,
@@ -303,7 +307,7 @@ const wireAdmission = (
   });
 
 /** Says what clients may use: a namespace that opens nothing is probably not what its owner wanted, and everything open neither. */
-const logOpenGroups = (table: NamespaceTable | undefined, log: World['log']): void => {
+const logOpenGroups = (table: NamespaceTable | undefined, log: Runtime['log']): void => {
   if (table === undefined) {
     const detail =
       'Without GROUPS_FILE every signed-in client may subscribe and publish to every group but `$…` and `…#user`.';
@@ -316,7 +320,7 @@ const logOpenGroups = (table: NamespaceTable | undefined, log: World['log']): vo
 };
 
 /** The options of groups, which may change while we run. */
-const wireGroups = ({ groups }: GatewayConfig, log: World['log']) => {
+const wireGroups = ({ groups }: GatewayConfig, log: Runtime['log']) => {
   let table = groups;
   logOpenGroups(groups, log);
   return {

@@ -2,7 +2,7 @@ import type { AnyConnection } from './core/connection/any-connection.ts';
 import { userKeyOf } from './core/user-key.ts';
 
 /** Numbers about all connections together. */
-export interface Crowd {
+export interface ConnectionStats {
   readonly users: number;
   readonly sendBufferBytes: number;
   readonly slowConsumers: number;
@@ -12,7 +12,7 @@ export interface Crowd {
 const SLOW_BYTES = 65_536;
 
 /** Looks at every connection once: for a scrape, not for the way of a message. */
-export const crowdOf = (connections: Iterable<AnyConnection>): Crowd => {
+export const connectionStatsOf = (connections: Iterable<AnyConnection>): ConnectionStats => {
   const users = new Set<string>();
   let sendBufferBytes = 0;
   let slowConsumers = 0;

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { drainPlan, GOODBYE_MS, SLOT_MS } from './drain-plan.ts';
+import { CLOSE_GRACE_MS, drainPlan, SLOT_MS } from './drain-plan.ts';
 
 const RELAXED = { acceptMs: 3_000, timeoutMs: 120_000 };
 const windowOf = (count: number, limits = RELAXED): number => drainPlan(count, limits).slots.length * SLOT_MS;
@@ -37,7 +37,7 @@ test('[DR2] every connection is in one slot, in order, slots are even, and all i
         }
         expect(Math.max(...sizes) - Math.min(...sizes)).toBeLessThanOrEqual(1);
         if (timeoutMs >= 5_000) {
-          const whole = plan.acceptMs + plan.slots.length * SLOT_MS + GOODBYE_MS;
+          const whole = plan.acceptMs + plan.slots.length * SLOT_MS + CLOSE_GRACE_MS;
           expect(whole).toBeLessThan(timeoutMs);
         }
       },

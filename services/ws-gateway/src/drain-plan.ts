@@ -14,7 +14,7 @@ export interface DrainPlan {
 /** Time from one slot to the next. */
 export const SLOT_MS = 50;
 /** How long peers have for the answer to a close frame. */
-export const GOODBYE_MS = 1_000;
+export const CLOSE_GRACE_MS = 1_000;
 
 /** Closes per second at most: the reconnects come elsewhere at the same pace. */
 const FASTEST_PER_S = 400;

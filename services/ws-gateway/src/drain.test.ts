@@ -1,15 +1,15 @@
 import type { CloseCode } from '@muster/protocol/codes';
 import { expect, test } from 'vitest';
-import { createDrain, type Leaver } from './drain.ts';
+import { createDrain, type DrainableConnection } from './drain.ts';
 
 /** Connections that note in which order they were told to go. */
 const crowd = (lags: readonly number[]) => {
-  const present = new Set<Leaver>();
+  const present = new Set<DrainableConnection>();
   const told: string[] = [];
   const cut: string[] = [];
   for (const [index, lagBytes] of lags.entries()) {
     const id = `c${index}`;
-    const one: Leaver = {
+    const one: DrainableConnection = {
       lagBytes,
       close: (code: CloseCode) => {
         if (present.delete(one)) told.push(`${id} ${code}`);
@@ -21,7 +21,10 @@ const crowd = (lags: readonly number[]) => {
   return { present, told, cut };
 };
 
-const drainOf = (present: Set<Leaver>, options: { acceptMs?: number; timeoutMs?: number } = {}) => {
+const drainOf = (
+  present: Set<DrainableConnection>,
+  options: { acceptMs?: number; timeoutMs?: number } = {},
+) => {
   const departures: string[] = [];
   let now = 0;
   const drain = createDrain({

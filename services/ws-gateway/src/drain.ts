@@ -1,23 +1,23 @@
 import { type Clock, sleep } from '@muster/kit/clock';
 import { CloseCode } from '@muster/protocol/codes';
 import type { AnyConnection } from './core/connection/any-connection.ts';
-import { drainPlan, GOODBYE_MS, SLOT_MS } from './drain-plan.ts';
+import { CLOSE_GRACE_MS, drainPlan, SLOT_MS } from './drain-plan.ts';
 
 /** How one connection went away: told to come back elsewhere, or cut because it did not answer. */
-export type Departure = 'closed' | 'cut';
+export type DrainOutcome = 'closed' | 'cut';
 
 /** What a drain knows of a connection. */
-export type Leaver = Pick<AnyConnection, 'lagBytes' | 'close' | 'terminate'>;
+export type DrainableConnection = Pick<AnyConnection, 'lagBytes' | 'close' | 'terminate'>;
 
-export interface DrainDeps {
-  readonly connections: () => Iterable<Leaver>;
+export interface GatewayDrainDeps {
+  readonly connections: () => Iterable<DrainableConnection>;
   readonly clock: Clock;
   /** How long upgrades are still taken, because load balancers learn late that we are not ready. */
   readonly acceptMs: number;
   /** The whole drain ends within this time. */
   readonly timeoutMs: number;
   onRemaining(count: number): void;
-  onDeparture(how: Departure): void;
+  onDeparture(how: DrainOutcome): void;
 }
 
 /** Hands clients over to the other replicas: closed with 3001 in slots, so that their reconnects come as a stream. */
@@ -33,7 +33,7 @@ export interface Drain {
   cancel(): void;
 }
 
-export const createDrain = (deps: DrainDeps): Drain => {
+export const createDrain = (deps: GatewayDrainDeps): Drain => {
   let state: 'open' | 'noticed' | 'closed' = 'open';
   let current: AbortController | undefined;
 
@@ -68,18 +68,18 @@ export const createDrain = (deps: DrainDeps): Drain => {
 };
 
 /** Those for whom most is waiting go last: they have the time to read it. */
-const inOrder = (connections: Iterable<Leaver>): Leaver[] =>
+const inOrder = (connections: Iterable<DrainableConnection>): DrainableConnection[] =>
   [...connections].sort((one, other) => one.lagBytes - other.lagBytes);
 
 const sendAway = async (
-  { connections, clock, onRemaining, onDeparture }: DrainDeps,
+  { connections, clock, onRemaining, onDeparture }: GatewayDrainDeps,
   plan: (count: number) => ReturnType<typeof drainPlan>,
   stop: AbortSignal,
 ): Promise<void> => {
   const leaving = inOrder(connections());
   const { slots } = plan(leaving.length);
   const begun = clock.monotonic();
-  const send = (some: readonly Leaver[]): void => {
+  const send = (some: readonly DrainableConnection[]): void => {
     for (const connection of some) {
       connection.close(CloseCode.Shutdown);
       onDeparture('closed');
@@ -96,12 +96,12 @@ const sendAway = async (
   }
   // Whoever was let in while the list was made.
   send([...connections()]);
-  if (leaving.length > 0) await sleep(GOODBYE_MS, stop);
+  if (leaving.length > 0) await sleep(CLOSE_GRACE_MS, stop);
   for (const connection of leaving) connection.terminate();
 };
 
 /** The deadline came first. */
-const cutRest = ({ connections, onRemaining, onDeparture }: DrainDeps): void => {
+const cutRest = ({ connections, onRemaining, onDeparture }: GatewayDrainDeps): void => {
   for (const connection of [...connections()]) {
     connection.close(CloseCode.Shutdown);
     connection.terminate();

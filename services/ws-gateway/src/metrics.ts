@@ -1,7 +1,7 @@
 import type { Metrics } from '@muster/kit/metrics';
 import { CloseCode } from '@muster/protocol/codes';
 import type { EngineMetrics } from './core/ports.ts';
-import type { Departure } from './drain.ts';
+import type { DrainOutcome } from './drain.ts';
 import type { LimitedClient } from './limit-log.ts';
 import type { HandshakeResult } from './socket/server.ts';
 
@@ -34,7 +34,7 @@ export interface GatewayMetrics extends EngineMetrics {
   /** A connection, or its check, above a limit of its own kind. */
   limited(scope: 'user' | 'session' | 'ip' | 'admission', client?: LimitedClient): void;
   /** A connection that a drain sent away. */
-  departed(how: Departure): void;
+  departed(how: DrainOutcome): void;
 }
 
 /** Close codes with a series of their own; all others are `other`. */

@@ -1,17 +1,17 @@
 import { randomUUID } from 'node:crypto';
 import { fetchJson } from '@muster/kit/fetch-json';
-import { createIssuerKeys } from '@muster/kit/jwks';
+import { createJwks } from '@muster/kit/jwks';
 import type { Metrics } from '@muster/kit/metrics';
-import type { World } from '@muster/kit/runtime';
+import type { Runtime } from '@muster/kit/runtime';
+import { createJwtAuthenticator, type JwtAuthenticator } from './auth/jwt-authenticator.ts';
+import { createJwtVerifier } from './auth/jwt-verifier.ts';
 import { createHttpCallbacks } from './callbacks/http-callbacks.ts';
 import type { GatewayConfig } from './config/index.ts';
 import type { AppCallbacks } from './core/callbacks.ts';
-import { createStrangers, type Strangers } from './auth/jwt-authenticator.ts';
-import { createTokenVerifier } from './auth/jwt-verifier.ts';
 
 /** How clients without a session come in, and whom the gateway asks about what clients do. */
 export interface Access {
-  readonly strangers: Strangers;
+  readonly strangers: JwtAuthenticator;
   readonly callbacks: AppCallbacks;
   /** Takes over the keys and the hosts of tenants of a configuration that was read again. */
   reload(config: Pick<GatewayConfig, 'access' | 'tenantHosts'>): void;
@@ -23,7 +23,7 @@ export const wireAccess = (
     tenantHosts,
     maxPublicationBytes,
   }: Pick<GatewayConfig, 'access' | 'tenantHosts' | 'maxPublicationBytes'>,
-  { clock, log }: World,
+  { clock, log }: Runtime,
   metrics: Metrics,
 ): Access => {
   const checks = metrics.counter('gateway_token_checks_total');
@@ -33,14 +33,14 @@ export const wireAccess = (
   const inFlight = metrics.gauge('gateway_callbacks_in_flight').with({});
   let rules = access.tokens;
   let hosts = tenantHosts;
-  const verifier = createTokenVerifier({
+  const verifier = createJwtVerifier({
     clock,
     log,
     rules: () => rules,
     published:
       access.jwksUrl === undefined
         ? undefined
-        : createIssuerKeys({
+        : createJwks({
             clock,
             log,
             issuer: { name: 'tokens', issuer: '', jwksUri: access.jwksUrl },
@@ -51,7 +51,7 @@ export const wireAccess = (
           }),
   });
   return {
-    strangers: createStrangers({
+    strangers: createJwtAuthenticator({
       ...{ clock, verifier },
       tenantHosts: {
         tenantOf: (host) => hosts.tenantOf(host),

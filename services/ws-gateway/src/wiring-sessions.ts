@@ -1,26 +1,26 @@
 import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis/connection';
-import type { World } from '@muster/kit/runtime';
+import type { Runtime } from '@muster/kit/runtime';
+import { createRejectedTokens } from '@muster/session/rejected-tokens';
 import { createSessionListener } from '@muster/session/session-events-listener';
-import { createRefusalMemory } from '@muster/session/rejected-tokens';
 import { createSnapshotStore } from '@muster/session/session-snapshot';
 import { createSessionSource } from '@muster/session/session-source';
+import type { SessionVerdict } from '@muster/session/session-verdict';
 import { createTicketStore } from '@muster/session/tickets';
 import { createTokenSigner } from '@muster/session/token';
-import type { SessionVerdict } from '@muster/session/session-verdict';
-import type { GatewayConfig } from './config/index.ts';
-import type { Identity } from './core/ports.ts';
+import { type Authenticator, createAuthenticator, identityOfSession } from './auth/authenticator.ts';
+import { createSessionActivity } from './auth/session-activity.ts';
 import type { SessionRegistry } from './auth/session-registry.ts';
+import { createSessionRevalidation, isPrivilegeChange } from './auth/session-revalidation.ts';
+import type { GatewayConfig } from './config/index.ts';
+import type { ClientIdentity } from './core/ports.ts';
 import type { GatewayMetrics } from './metrics.ts';
-import { createActivity } from './auth/session-activity.ts';
-import { createGate, type Gate, identityOf } from './auth/authenticator.ts';
-import { createSessionSweep, isRaise } from './auth/session-revalidation.ts';
 import type { Access } from './wiring-access.ts';
 
 /** The gate, and what it follows of sessions. */
-export interface SessionPart extends Gate, AsyncDisposable {
+export interface SessionPart extends Authenticator, AsyncDisposable {
   /** Whether this client's tenant exists at the host that it came to. */
-  isAtHome(host: string | undefined, identity: Identity | undefined): boolean;
+  isAtHome(host: string | undefined, identity: ClientIdentity | undefined): boolean;
   /** Resolves when a session service answers and accepts our key. */
   checkSource(): Promise<void>;
   reload(config: GatewayConfig): void;
@@ -29,7 +29,7 @@ export interface SessionPart extends Gate, AsyncDisposable {
 /** Who may come in, and who must go. */
 export const wireSessions = (
   config: GatewayConfig,
-  { clock, random, log }: World,
+  { clock, random, log }: Runtime,
   redis: RedisConnections,
   metrics: Metrics,
   parts: { registry: SessionRegistry; instruments: GatewayMetrics; access: Access },
@@ -49,7 +49,7 @@ export const wireSessions = (
       onEnded: registry.end,
       onChanged: (change) => {
         if (change.k === 'upd') void sweep.checkChanged(change.ids);
-        else if (isRaise(change.why)) for (const id of change.ids) registry.renew(id, change.why);
+        else if (isPrivilegeChange(change.why)) for (const id of change.ids) registry.renew(id, change.why);
       },
       onLost: () => {
         // Redis may have lost what it knew of sockets, too.
@@ -59,13 +59,13 @@ export const wireSessions = (
     }),
   );
   const sweep = stack.use(
-    createSessionSweep({
+    createSessionRevalidation({
       ...{ registry, snapshots, source, log, isBusHealthy: listener.healthy },
-      onLive: createActivity({ redis, clock, log }),
-      identityOf: (snapshot) => identityOf(snapshot, config.access.isInsecure),
+      onLive: createSessionActivity({ redis, clock, log }),
+      identityOf: (snapshot) => identityOfSession(snapshot, config.access.isInsecure),
     }),
   );
-  const gate = createGate({
+  const gate = createAuthenticator({
     signer: { issue: (id, secret) => signer.issue(id, secret), verify: (token) => signer.verify(token) },
     strangers: access.strangers,
     tenantHosts: {
@@ -77,7 +77,7 @@ export const wireSessions = (
     tickets: createTicketStore({ redis, random }),
     snapshots,
     source,
-    refusals: createRefusalMemory<SessionVerdict>(),
+    refusals: createRejectedTokens<SessionVerdict>(),
     clock,
     log,
     onVerdict: instruments.verdict,

@@ -1,7 +1,7 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import type { Fleet } from '@muster/fleet/fleet';
+import type { LocalFleet } from '@muster/fleet/fleet';
 import type { Dialect } from './swarm.ts';
 
 /** One server that fans out. */
@@ -30,7 +30,7 @@ export const FLEET_ENV = {
 
 /** Muster's first gateway, and beside it what others do for the same purpose. Two processes each, so that there are replicas. */
 export const startContestants = async (
-  fleet: Fleet,
+  fleet: LocalFleet,
   { stack, only }: { stack: AsyncDisposableStack; only: readonly string[] },
 ): Promise<Contestant[]> => {
   const about = fleet.describe();
@@ -70,7 +70,7 @@ export const startContestants = async (
 
 /** A session that may do what every signed-in client may. */
 export const tokenFor = async (
-  about: Pick<ReturnType<Fleet['describe']>, 'publicUrl' | 'serviceApiKey'>,
+  about: Pick<ReturnType<LocalFleet['describe']>, 'publicUrl' | 'serviceApiKey'>,
 ): Promise<string> => {
   const answer = await fetch(`${about.publicUrl}/v1/sessions`, {
     method: 'POST',

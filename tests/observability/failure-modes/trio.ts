@@ -1,7 +1,7 @@
 import { runCli } from '@muster/cli/cli';
 import { FAST, startAggregator, type TestAggregator } from '../../aggregator/fixture.ts';
-import { openFront } from '../../launcher/front.ts';
 import { SERVER_KEY, startGateway, type TestGateway } from '../../gateway/fixture.ts';
+import { openFront } from '../../launcher/front.ts';
 import { SERVICE_KEY, startService, type TestService } from '../../session/fixture.ts';
 
 /** One of each service, behind one address. */

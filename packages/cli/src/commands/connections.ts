@@ -1,6 +1,6 @@
-import { askWhoAnswers, noteSilence, tellAnswered } from '../unanswered-gateways.ts';
-import { type Command, UsageError } from '../command.ts';
+import { type CliCommand, UsageError } from '../command.ts';
 import { instant, table } from '../output.ts';
+import { noteSilence, printUnanswered, queryGateways } from '../unanswered-gateways.ts';
 
 const MOST = 10_000;
 
@@ -19,7 +19,7 @@ interface Connection {
 }
 
 /** `muster connections` */
-export const connections: Command = {
+export const connections: CliCommand = {
   name: 'connections',
   usage: 'connections [--user ID] [--session ID] [--group NAME] [--tenant ID]',
   summary:
@@ -46,13 +46,13 @@ export const connections: Command = {
     };
     const [{ connections: found }, answered] = await Promise.all([
       api<{ connections: Connection[] }>('connections', query),
-      askWhoAnswers(context),
+      queryGateways(context),
     ]);
     const more = found.length === limit ? `; --limit shows up to ${MOST}` : '';
     const isBad = noteSilence(context, answered);
     const none = isBad ? 'connections: unknown' : 'no connections';
     const text = found.length === 0 ? none : listOf(found);
-    return { text: `${text}\n(${tellAnswered(answered)}${more})`, json: found, isBad };
+    return { text: `${text}\n(${printUnanswered(answered)}${more})`, json: found, isBad };
   },
 };
 

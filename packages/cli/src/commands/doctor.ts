@@ -1,7 +1,7 @@
 import { MusterError } from '@muster/client/http';
-import type { Command, Context } from '../command.ts';
-import { makeRoundTrip, type Step } from '../round-trip.ts';
+import type { CliCommand, Context } from '../command.ts';
 import { printable, table } from '../output.ts';
+import { makeRoundTrip, type Step } from '../round-trip.ts';
 
 interface Report {
   readonly findings: readonly { readonly verdict: string; readonly advice: string }[];
@@ -25,7 +25,7 @@ interface Report {
 }
 
 /** `muster doctor` */
-export const doctor: Command = {
+export const doctor: CliCommand = {
   name: 'doctor',
   usage: 'doctor',
   summary:

@@ -1,12 +1,12 @@
-import { askWhoAnswers, noteSilence, tellAnswered } from '../unanswered-gateways.ts';
-import { type Command, onlyArgument, UsageError } from '../command.ts';
+import { type CliCommand, onlyArgument, UsageError } from '../command.ts';
 import { table } from '../output.ts';
+import { noteSilence, printUnanswered, queryGateways } from '../unanswered-gateways.ts';
 
 /** Lists longer than this are for scripts. */
 const MOST_SHOWN = 1_000;
 
 /** `muster groups` */
-export const groups: Command = {
+export const groups: CliCommand = {
   name: 'groups',
   usage: 'groups [PATTERN] [--tenant ID]',
   summary:
@@ -16,7 +16,7 @@ export const groups: Command = {
     const pattern = context.positionals.length === 0 ? '' : onlyArgument(context, 'pattern');
     const [{ channels }, answered] = await Promise.all([
       context.api<{ channels: Channels }>('channels', { pattern, tenant: context.option('tenant') ?? '' }),
-      askWhoAnswers(context),
+      queryGateways(context),
     ]);
     const rows = rowsOf(channels);
     const isByTenant = rows.some(({ tenant }) => tenant !== undefined);
@@ -28,7 +28,7 @@ export const groups: Command = {
     const none = isBad ? 'groups: unknown' : 'no groups';
     const list =
       rows.length === 0 ? none : table(['GROUP', ...(isByTenant ? ['TENANT'] : []), 'MEMBERS'], shown) + more;
-    return { text: `${list}\n(${tellAnswered(answered)})`, json: rows, isBad };
+    return { text: `${list}\n(${printUnanswered(answered)})`, json: rows, isBad };
   },
 };
 
@@ -55,7 +55,7 @@ const rowsOf = (channels: Channels): GroupRow[] =>
     .sort((a, b) => b.members - a.members || a.group.localeCompare(b.group));
 
 /** `muster publish` */
-export const publish: Command = {
+export const publish: CliCommand = {
   name: 'publish',
   usage: 'publish GROUP DATA [--idempotency KEY] [--tenant ID]',
   summary: 'send DATA to a group: JSON as it is, other text as a JSON string',

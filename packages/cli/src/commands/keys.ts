@@ -1,4 +1,4 @@
-import { type Command, onlyId, UsageError } from '../command.ts';
+import { type CliCommand, onlyId, UsageError } from '../command.ts';
 import { instant, table } from '../output.ts';
 
 interface ApiKey {
@@ -22,7 +22,7 @@ const listOf = (name: string, text: string): string[] => {
 };
 
 /** `muster keys create` */
-export const keysCreate: Command = {
+export const keysCreate: CliCommand = {
   name: 'keys create',
   usage: 'keys create --name NAME --scopes LIST [--tenant ID] [--groups LIST]',
   summary:
@@ -52,7 +52,7 @@ export const keysCreate: Command = {
 };
 
 /** `muster keys list` */
-export const keysList: Command = {
+export const keysList: CliCommand = {
   name: 'keys list',
   usage: 'keys list',
   summary: 'the API keys, without the keys',
@@ -76,7 +76,7 @@ export const keysList: Command = {
 };
 
 /** `muster keys revoke` */
-export const keysRevoke: Command = {
+export const keysRevoke: CliCommand = {
   name: 'keys revoke',
   usage: 'keys revoke KEY_ID',
   summary:

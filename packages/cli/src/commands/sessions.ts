@@ -1,7 +1,7 @@
 import type { Send } from '@muster/client/http';
 import { nameSegment } from '@muster/client/paths';
 import type { Page, Session } from '@muster/client/session-types';
-import { type Command, onlyId, segment, UsageError } from '../command.ts';
+import { type CliCommand, onlyId, segment, UsageError } from '../command.ts';
 import { instant, table } from '../output.ts';
 
 const MOST = 100;
@@ -12,7 +12,7 @@ const OWN_USERS: ReadonlySet<string | null> = new Set(['muster-journey', 'muster
 const STATES = ['live', 'ended', 'all'];
 
 /** `muster sessions list` */
-export const sessionsList: Command = {
+export const sessionsList: CliCommand = {
   name: 'sessions list',
   usage: 'sessions list [--user ID] [--tenant ID] [--state live|ended|all] [--limit N] [--all]',
   summary: 'who is signed in, newest first; --all also shows the sessions of the fleet itself',
@@ -67,7 +67,7 @@ const findSessions = async (
 };
 
 /** `muster sessions show` */
-export const sessionsShow: Command = {
+export const sessionsShow: CliCommand = {
   name: 'sessions show',
   usage: 'sessions show SESSION_ID',
   summary: 'everything about one session',
@@ -83,7 +83,7 @@ export const sessionsShow: Command = {
 };
 
 /** `muster sessions end` */
-export const sessionsEnd: Command = {
+export const sessionsEnd: CliCommand = {
   name: 'sessions end',
   usage: 'sessions end SESSION_ID | --user ID [--tenant ID]',
   summary: 'sign a device out, or a user everywhere; sockets are closed at once',

@@ -1,8 +1,8 @@
 import { createRealtime } from '@muster/client/realtime';
-import { type Command, type Context, onlyArgument, UsageError } from '../command.ts';
+import { type CliCommand, type Context, onlyArgument, UsageError } from '../command.ts';
 import { printable } from '../output.ts';
 import { withTemporarySession } from '../temporary-session.ts';
-import { tellWireError, textOf } from '../wire-errors.ts';
+import { describeWireError, textOf } from '../wire-errors.ts';
 
 const MOST_KEPT = 1_000;
 /** The close code for a session that does not count at the host of the request. */
@@ -13,7 +13,7 @@ const HOST_ADVICE =
 const FIRST_SUBSCRIPTION_MS = 5_000;
 
 /** `muster tail` */
-export const tail: Command = {
+export const tail: CliCommand = {
   name: 'tail',
   usage: 'tail GROUP [--last N] [--count N] [--tenant ID]',
   summary:
@@ -88,11 +88,11 @@ const follow = async (context: Context, { group, token, count, last }: Following
   });
   const refusal = (error: unknown) => new Error(`${group}: ${textOf(error)}`);
   const fail = (thing: string) => (event: { readonly code: number; readonly reason: string }) =>
-    ended.reject(new Error(tellWireError(thing, { code: event.code, message: event.reason })));
+    ended.reject(new Error(describeWireError(thing, { code: event.code, message: event.reason })));
   subscription.on('unsubscribed', fail(group));
   client.on('disconnected', (event) => {
     const advice = event.code === INVALID_TOKEN ? HOST_ADVICE : '';
-    const text = tellWireError(`the connection to ${new URL(url).host} was closed`, {
+    const text = describeWireError(`the connection to ${new URL(url).host} was closed`, {
       code: event.code,
       message: event.reason,
     });
@@ -111,7 +111,7 @@ const follow = async (context: Context, { group, token, count, last }: Following
   const patience = setTimeout(
     () =>
       ended.reject(
-        new Error(tellWireError(`${group} at ${new URL(url).host} cannot be subscribed to`, lastError)),
+        new Error(describeWireError(`${group} at ${new URL(url).host} cannot be subscribed to`, lastError)),
       ),
     FIRST_SUBSCRIPTION_MS,
   );

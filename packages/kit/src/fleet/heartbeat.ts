@@ -1,13 +1,13 @@
 import { after, type Clock, type Stop } from '../clock.ts';
+import { type EventLoopDelay, monitorEventLoop } from '../event-loop-delay.ts';
 import type { DependencyStatus, Health, ProcessState } from '../health.ts';
-import type { Instance } from './instance.ts';
 import type { Logger } from '../logger.ts';
-import { type LoopReading, watchLoop } from '../event-loop-delay.ts';
 import type { Random } from '../random.ts';
-import { isRedisFault, type RedisConnections, type RedisLane } from '../redis/connection.ts';
+import { isRedisFault, type RedisConnections, type RedisLink } from '../redis/connection.ts';
+import type { InstanceIdentity } from './instance.ts';
 
 /** What a process says of itself every few seconds. */
-export interface BeatPayload {
+export interface HeartbeatPayload {
   readonly id: string;
   readonly service: string;
   readonly name: string;
@@ -44,14 +44,14 @@ export interface Directive {
 }
 
 /** A running heartbeat; disposing it takes the process out of the registry. */
-export interface Beat extends AsyncDisposable {
+export interface Heartbeat extends AsyncDisposable {
   /** True when a newer process has taken this one's address: it was frozen and has been replaced. */
   isSuperseded(): boolean;
 }
 
-interface BeatOptions {
+interface HeartbeatOptions {
   readonly redis: RedisConnections;
-  readonly instance: Instance;
+  readonly instance: InstanceIdentity;
   readonly health: Health;
   readonly load: () => Readonly<Record<string, number>>;
   readonly clock: Clock;
@@ -91,19 +91,19 @@ if redis.call('HGET', KEYS[3], ARGV[2]) == ARGV[1] then redis.call('HDEL', KEYS[
 return redis.call('XADD', KEYS[4], 'MAXLEN', '~', 10000, '*', 'type', 'leave', 'id', ARGV[1])`;
 
 /** Beats now and then every `intervalMs` ± 10 %. While Redis is away it goes on trying at the same pace. */
-export const createBeat = (options: BeatOptions): Beat => {
+export const createHeartbeat = (options: HeartbeatOptions): Heartbeat => {
   const { redis, instance, log, intervalMs } = options;
   const keys = registryKeys(redis.prefix, instance.fleet);
   const names = [keys.beat(instance.id), keys.index, keys.addresses, keys.events];
   const beatNames = [...names, keys.directive(instance.id)];
   const obey = createFollower(options);
-  const loop = watchLoop(intervalMs);
+  const loop = monitorEventLoop(intervalMs);
   let stop: Stop = () => {};
   let stopped = false;
   let superseded = false;
   let failing = false;
 
-  const send = async (lane: RedisLane) => {
+  const send = async (lane: RedisLink) => {
     const payload = JSON.stringify(payloadOf(options, loop.read()));
     return lane.eval(
       BEAT_SCRIPT,
@@ -155,7 +155,7 @@ export const createBeat = (options: BeatOptions): Beat => {
 };
 
 /** Follows each directive once, and answers whether it did: readiness first, then whatever else the service does. */
-const createFollower = ({ health, log, onDirective }: BeatOptions) => {
+const createFollower = ({ health, log, onDirective }: HeartbeatOptions) => {
   let followed = 0;
   return (directive: Directive | undefined): boolean => {
     if (directive === undefined || directive.at <= followed) return false;
@@ -177,7 +177,7 @@ const parseDirective = (text: string): Directive | undefined => {
   }
 };
 
-const payloadOf = ({ instance, health, load }: BeatOptions, loop: LoopReading): BeatPayload => ({
+const payloadOf = ({ instance, health, load }: HeartbeatOptions, loop: EventLoopDelay): HeartbeatPayload => ({
   id: instance.id,
   service: instance.service,
   name: instance.name,

@@ -4,7 +4,7 @@ import type { CommonConfig } from '../config.ts';
 import { VERSION } from '../run.ts';
 
 /** One life of one process. */
-export interface Instance {
+export interface InstanceIdentity {
   /** UUIDv7 made at start: of two lives at one address the greater id is the newer. */
   readonly id: string;
   /** Stable label of the replica, the same after a restart. */
@@ -27,7 +27,7 @@ export const createInstance = (options: {
   port: number;
   opsPort: number;
   clock: Clock;
-}): Instance => ({
+}): InstanceIdentity => ({
   id: v7(),
   name: options.common.instanceName,
   service: options.service,

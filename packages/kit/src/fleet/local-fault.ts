@@ -1,9 +1,9 @@
 import { type Clock, every, type Stop } from '../clock.ts';
 import type { Health } from '../health.ts';
-import type { Instance } from './instance.ts';
 import type { Logger } from '../logger.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Random } from '../random.ts';
+import type { InstanceIdentity } from './instance.ts';
 
 /** What an aggregator answers to "is it only me?". */
 export interface Consensus {
@@ -19,7 +19,7 @@ export type LocalFault = Disposable;
 
 export interface LocalFaultDeps {
   readonly health: Health;
-  readonly instance: Instance;
+  readonly instance: InstanceIdentity;
   /** Base URLs of aggregators; with none every fault is presumed to be shared. */
   readonly aggregators: readonly string[];
   /** How long a dependency must be down before anybody is asked, ms. */

@@ -1,8 +1,8 @@
-import { type BeatPayload, registryKeys } from './heartbeat.ts';
-import type { RedisLane } from '../redis/connection.ts';
+import type { RedisLink } from '../redis/connection.ts';
+import { type HeartbeatPayload, registryKeys } from './heartbeat.ts';
 
 /** A beat and when Redis received it, in milliseconds of Redis time. */
-export interface ReceivedBeat extends BeatPayload {
+export interface ReceivedHeartbeat extends HeartbeatPayload {
   readonly beatAt: number;
 }
 
@@ -10,7 +10,7 @@ export interface RegistrySnapshot {
   /** Redis time in milliseconds since the Unix epoch; ages are differences to it, so clock skew does not matter. */
   readonly now: number;
   /** Every process whose beat still lives, plus nothing else. */
-  readonly beats: readonly ReceivedBeat[];
+  readonly beats: readonly ReceivedHeartbeat[];
   /** Every process in the index: one that left is not there, one that died without a word is, for ten minutes. */
   readonly ids: readonly string[];
 }
@@ -20,7 +20,7 @@ const TIME_SCRIPT = "return redis.call('TIME')";
 
 /** Reads the registry: two round trips. An instance exists if it is in the index and its beat lives. */
 export const readRegistry = async (
-  redis: RedisLane,
+  redis: RedisLink,
   prefix: string,
   fleet: string,
 ): Promise<RegistrySnapshot> => {
@@ -49,10 +49,10 @@ export const readRegistry = async (
 const pairs = (flat: readonly string[]): [string, string][] =>
   Array.from({ length: flat.length / 2 }, (_, at) => [flat[2 * at] as string, flat[2 * at + 1] as string]);
 
-const parseBeat = (text: string | null | undefined): BeatPayload | undefined => {
+const parseBeat = (text: string | null | undefined): HeartbeatPayload | undefined => {
   if (!text) return undefined;
   try {
-    return JSON.parse(text) as BeatPayload;
+    return JSON.parse(text) as HeartbeatPayload;
   } catch {
     return undefined; // Another program wrote it; a beat that cannot be read is no beat.
   }

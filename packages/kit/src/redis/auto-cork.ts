@@ -5,7 +5,7 @@ import type { Redis } from 'ioredis';
  * call on either side: under load this is most of what a command costs. Commands keep their order, and wait for no
  * longer than the turn takes.
  */
-export const writeOncePerTurn = (redis: Redis): void => {
+export const autoCork = (redis: Redis): void => {
   const send = redis.sendCommand.bind(redis);
   let corked: Pick<Redis['stream'], 'cork' | 'uncork'> | undefined;
   const uncork = (): void => {

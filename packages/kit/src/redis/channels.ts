@@ -1,8 +1,8 @@
 import type { Redis } from 'ioredis';
-import type { RedisLane } from './connection.ts';
+import type { RedisLink } from './connection.ts';
 
 /** How channels work on a Redis: as ever, or sharded on a cluster, where a channel lives with the keys of its slot. */
-export interface Channels {
+export interface RedisChannels {
   readonly isSharded: boolean;
   /** The command that scripts publish with; the channel's slot must be that of their keys. */
   readonly publishCommand: 'PUBLISH' | 'SPUBLISH';
@@ -11,14 +11,14 @@ export interface Channels {
   /** The event of a connection that brings a message: channel and bytes. */
   readonly event: 'messageBuffer' | 'smessageBuffer';
   /** Answers how many connections heard it. */
-  publish(lane: RedisLane, channel: string, message: string | Buffer): Promise<number>;
+  publish(lane: RedisLink, channel: string, message: string | Buffer): Promise<number>;
   /** Names of one command; sharded ones must have one slot. */
   subscribe(link: Redis, names: readonly string[]): Promise<unknown>;
   unsubscribe(link: Redis, names: readonly string[]): Promise<unknown>;
 }
 
 /** Of a single Redis, also behind sentinels. */
-export const plainChannels: Channels = {
+export const plainChannels: RedisChannels = {
   isSharded: false,
   publishCommand: 'PUBLISH',
   listenersCommand: 'NUMSUB',
@@ -29,7 +29,7 @@ export const plainChannels: Channels = {
 };
 
 /** Of a cluster. */
-export const shardedChannels: Channels = {
+export const shardedChannels: RedisChannels = {
   isSharded: true,
   publishCommand: 'SPUBLISH',
   listenersCommand: 'SHARDNUMSUB',

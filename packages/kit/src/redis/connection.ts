@@ -5,32 +5,32 @@ import type { RedisConfig } from '../config.ts';
 import type { Logger } from '../logger.ts';
 import type { Metrics } from '../metrics.ts';
 import { parseRedisUrl, type RedisAddress } from './address.ts';
-import { type Channels, plainChannels, shardedChannels } from './channels.ts';
+import { autoCork } from './auto-cork.ts';
+import { plainChannels, type RedisChannels, shardedChannels } from './channels.ts';
 import { createClusterLane, createShards, parseNodeName, type Shards } from './cluster.ts';
 import { createRedisWatcher, type RedisWatcher } from './metrics.ts';
-import { writeOncePerTurn } from './auto-cork.ts';
 
 /** What commands go over: one connection, or one to each node of a cluster. */
-export type RedisLane = Redis | Cluster;
+export type RedisLink = Redis | Cluster;
 
 /** The Redis connections of one process, under one hard cap. */
 export interface RedisConnections extends AsyncDisposable {
   /** Starts every key and channel of this fleet. */
   readonly prefix: string;
   /** The least busy command connection. A command on it fails at once while Redis is away: nothing queues up. */
-  lane(): RedisLane;
+  lane(): RedisLink;
   /**
    * Runs a command that may safely run twice, once more on another lane after a timeout or connection fault.
    * Never use it for GETDEL, INCR and the like.
    */
-  retry<T>(run: (redis: RedisLane) => Promise<T>): Promise<T>;
+  retry<T>(run: (redis: RedisLink) => Promise<T>): Promise<T>;
   /**
    * A connection of its own for subscriptions or blocking reads. It reconnects for ever and subscribes again by itself.
    * On a cluster it is one to the owner of `channel`, whoever that is when it connects.
    */
   dedicated(purpose: string, channel?: string): Redis;
   /** How channels work here. */
-  readonly channels: Channels;
+  readonly channels: RedisChannels;
   /** Present on a cluster. */
   readonly shards?: Shards;
   /** Connections of this process, and the most it may have; on a cluster to each node. */
@@ -72,19 +72,19 @@ export const openRedis = async (
   const sockets = new Set<Redis>();
   const watch = createRedisWatcher(log, metrics, () => sockets);
   const opener = createOpener({ config, address, watch, sockets });
-  const lanes: RedisLane[] = [];
+  const lanes: RedisLink[] = [];
 
-  const openLane = (): RedisLane => {
+  const openLane = (): RedisLink => {
     const lane = opener.lane(`command-${lanes.length}`);
     lanes.push(lane);
     return lane;
   };
-  const lane = (except?: RedisLane): RedisLane => {
+  const lane = (except?: RedisLink): RedisLink => {
     const usable = lanes.filter((one) => one.status === 'ready');
     const whole = usable.filter(isWhole);
     const ready = whole.length > 0 ? whole : usable;
     // The lane that just failed is better than one that is not there yet.
-    const [first = ready[0] ?? (lanes[0] as RedisLane), ...others] = ready.filter((one) => one !== except);
+    const [first = ready[0] ?? (lanes[0] as RedisLink), ...others] = ready.filter((one) => one !== except);
     const best = others.reduce((least, one) => (inFlight(one) < inFlight(least) ? one : least), first);
     if (inFlight(best) > BUSY_LANE && opener.open() < config.maxConnections) openLane();
     return best;
@@ -129,10 +129,10 @@ export const openRedis = async (
 };
 
 /** Checks a lane, and names the cause where its connection is away. */
-const createCheck = (watch: RedisWatcher, probe: (lane: RedisLane) => Promise<void>) => {
+const createCheck = (watch: RedisWatcher, probe: (lane: RedisLink) => Promise<void>) => {
   /** What a replica said: its connections are opened again until a primary answers, and a check may come in between. */
   let readOnly: unknown;
-  return async (one: RedisLane): Promise<void> => {
+  return async (one: RedisLink): Promise<void> => {
     const fault = one.status === 'ready' ? undefined : (watch.fault() ?? readOnly);
     if (fault !== undefined) throw fault;
     try {
@@ -189,7 +189,7 @@ const createOpener = ({ config, address, watch, sockets }: OpenerDeps) => {
       sockets.add(node);
       watch.connection(node, purpose);
       watch.commands(node);
-      writeOncePerTurn(node);
+      autoCork(node);
       // Unless a command is what made it known: that one waits for the connection, further ones would not.
       setImmediate(() => warm(lane));
     });
@@ -201,11 +201,11 @@ const createOpener = ({ config, address, watch, sockets }: OpenerDeps) => {
   };
   return {
     open: () => owners.size,
-    lane: (purpose: string): RedisLane => {
+    lane: (purpose: string): RedisLink => {
       if (address.is === 'cluster') return cluster(purpose, address);
       const lane = single(purpose, { ...laneOptions(config), enableOfflineQueue: false });
       watch.commands(lane);
-      writeOncePerTurn(lane);
+      autoCork(lane);
       return lane;
     },
     dedicated: (purpose: string, options: RedisOptions = {}): Redis =>
@@ -282,15 +282,15 @@ const warm = (lane: Cluster): void => {
 };
 
 /** True when no command would find its node still connecting. */
-const isWhole = (lane: RedisLane): boolean =>
+const isWhole = (lane: RedisLink): boolean =>
   !(lane instanceof Cluster) || lane.nodes('master').every(({ status }) => status === 'ready');
 
-const inFlight = (lane: RedisLane): number =>
+const inFlight = (lane: RedisLink): number =>
   lane instanceof Cluster
     ? lane.nodes('master').reduce((sum, node) => sum + node.commandQueue.length, 0)
     : lane.commandQueue.length;
 
-const runIdsOf = async (lane: RedisLane): Promise<string[]> => {
+const runIdsOf = async (lane: RedisLink): Promise<string[]> => {
   const nodes = lane instanceof Cluster ? lane.nodes('master') : [lane];
   const infos = await Promise.all(nodes.map((node) => node.info('server')));
   return infos.flatMap((info) => /^run_id:(\w+)/m.exec(info)?.[1] ?? []);
@@ -303,7 +303,7 @@ return redis.call('GET', KEYS[1])`;
 const PROBE_SHA = createHash('sha1').update(PROBE_SCRIPT).digest('hex');
 
 /** Runs the probe script; on a cluster every node with slots must answer, too. */
-const runProbe = async (lane: RedisLane, key: string, publish: 'PUBLISH' | 'SPUBLISH'): Promise<void> => {
+const runProbe = async (lane: RedisLink, key: string, publish: 'PUBLISH' | 'SPUBLISH'): Promise<void> => {
   if (lane instanceof Cluster) await Promise.all(lane.nodes('master').map((node) => node.ping()));
   const sent = String(process.hrtime.bigint());
   const args = [key, sent, PROBE_KEY_TTL_MS, publish, key] as const;
@@ -315,7 +315,7 @@ const runProbe = async (lane: RedisLane, key: string, publish: 'PUBLISH' | 'SPUB
 };
 
 /** Resolves when one lane is ready, or when the wait has been long enough to go on without. */
-const firstContact = (lanes: readonly RedisLane[], timeoutMs: number): Promise<void> =>
+const firstContact = (lanes: readonly RedisLink[], timeoutMs: number): Promise<void> =>
   new Promise((resolve) => {
     const stop = after(timeoutMs, resolve);
     const done = () => {

@@ -1,6 +1,11 @@
 import { AppError } from '@muster/protocol/errors';
-import type { Answered, GroupDesk, GroupPosition, SocketView } from '../core/operator-ports.ts';
-import type { Upstream } from './upstream.ts';
+import type {
+  GatewayAnswers,
+  GatewayClient,
+  GroupStreamPosition,
+  SocketInfo,
+} from '../core/operator-ports.ts';
+import type { UpstreamClient } from './upstream.ts';
 
 const RETRY_AFTER_S = 2;
 /** Codes of the server API that mean something to an operator. */
@@ -60,7 +65,7 @@ interface ApiBody<T> {
 }
 
 /** The server API of the gateways, and what it says of our key; whichever gateway answers speaks for all. */
-const createServerApiClient = ({ ask, names }: Pick<Upstream, 'ask' | 'names'>) => {
+const createServerApiClient = ({ ask, names }: Pick<UpstreamClient, 'ask' | 'names'>) => {
   const call = <T>(method: string, body: object): Promise<ApiBody<T>> =>
     ask<ApiBody<T>>({ method: 'POST', path: `/api/${method}`, body });
   /** What the last answer said of our key. */
@@ -74,7 +79,7 @@ const createServerApiClient = ({ ask, names }: Pick<Upstream, 'ask' | 'names'>) 
   /** `*` for a key that is good for all tenants, else its own. */
   const widest = async (): Promise<string> => (await onlyTenant()) ?? EVERY_TENANT;
   /** Every gateway is asked for its name besides: a list of sockets does not tell who has none. */
-  const withAnswered = async <T>(work: Promise<T>): Promise<readonly [T, Answered]> => {
+  const withAnswered = async <T>(work: Promise<T>): Promise<readonly [T, GatewayAnswers]> => {
     const [result, { nodes, tenant }] = await Promise.all([work, info()]);
     const answered = new Set(nodes.map(({ name }) => name));
     const silent = names().filter((name) => !answered.has(name));
@@ -84,7 +89,7 @@ const createServerApiClient = ({ ask, names }: Pick<Upstream, 'ask' | 'names'>) 
 };
 
 /** Speaks with the gateways by their server API. */
-export const createGroupDesk = (upstream: Upstream): GroupDesk => {
+export const createGatewayClient = (upstream: UpstreamClient): GatewayClient => {
   const { ask } = upstream;
   const { call, onlyTenant, widest, withAnswered } = createServerApiClient(upstream);
   return {
@@ -141,7 +146,7 @@ export const createGroupDesk = (upstream: Upstream): GroupDesk => {
       return { items, ...answered };
     },
     position: async ({ group, tenant }) => {
-      const answer = await call<GroupPosition>('history', { channel: group, tenant, limit: 0 });
+      const answer = await call<GroupStreamPosition>('history', { channel: group, tenant, limit: 0 });
       if (answer.error?.code === NOT_AVAILABLE) return undefined;
       const { offset, epoch } = resultOf(answer);
       return { offset: offset ?? 0, epoch };
@@ -149,13 +154,13 @@ export const createGroupDesk = (upstream: Upstream): GroupDesk => {
     publish: async ({ group, tenant }, data, idempotencyKey) => {
       // The key makes a second try harmless.
       const body = { channel: group, tenant, data, idempotency_key: idempotencyKey };
-      const { offset, epoch } = resultOf(await call<Partial<GroupPosition>>('publish', body));
+      const { offset, epoch } = resultOf(await call<Partial<GroupStreamPosition>>('publish', body));
       return offset === undefined || epoch === undefined ? undefined : { offset, epoch };
     },
   };
 };
 
-const socketOf = ({ since, lag, ...rest }: ConnectionBody): SocketView => ({
+const socketOf = ({ since, lag, ...rest }: ConnectionBody): SocketInfo => ({
   ...rest,
   openedAt: new Date(since).toISOString(),
   lagBytes: lag,

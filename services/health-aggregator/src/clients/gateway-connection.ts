@@ -20,7 +20,7 @@ export interface Frame {
 }
 
 /** One WebSocket to one gateway, speaking the JSON client protocol. Disposing closes it. */
-export interface GatewayLink extends Disposable {
+export interface GatewayConnection extends Disposable {
   /** Sends a command and waits for its reply. Rejects when it is an error, or when the signal aborts. */
   ask(command: Readonly<Record<string, unknown>>): Promise<void>;
   /** Resolves with the first publication that fits, also one that came before the call. */
@@ -28,10 +28,10 @@ export interface GatewayLink extends Disposable {
 }
 
 /** Connects to a gateway by its own address, around the load balancer. Rejects when the signal aborts. */
-export const openLink = async (
+export const openGatewayConnection = async (
   { address, host }: { readonly address: string; readonly host: string | undefined },
   signal: AbortSignal,
-): Promise<GatewayLink> => {
+): Promise<GatewayConnection> => {
   const socket = connectTo(address, host);
   const frames: Frame[] = [];
   const waiting = new Set<() => void>();

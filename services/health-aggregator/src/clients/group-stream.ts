@@ -1,7 +1,7 @@
 import { connectTo, HOSTS_ADVICE, INVALID_TOKEN } from './gateway-connection.ts';
 
 /** What a listener hears. */
-export interface TailEvents {
+export interface GroupStreamEvents {
   /** The gateway has let us in. */
   readonly joined: (gateway: string) => void;
   /** `pub` is what a client gets: `data`, and where they are known `offset`, `info` and `tags`. */
@@ -28,7 +28,7 @@ const CONNECT = 1;
 const SUBSCRIBE = 2;
 const PONG = '{}';
 /** Where to listen, as whom, and to what. */
-export interface TailPlan {
+export interface GroupStreamPlan {
   /** `host:port` of a gateway. */
   readonly address: string;
   readonly token: string;
@@ -38,7 +38,10 @@ export interface TailPlan {
 }
 
 /** Listens to a group as any client would, over one socket. Disposing closes it. */
-export const openTail = ({ address, token, group, host }: TailPlan, events: TailEvents): Disposable => {
+export const openGroupStream = (
+  { address, token, group, host }: GroupStreamPlan,
+  events: GroupStreamEvents,
+): Disposable => {
   const socket = connectTo(address, host);
   let isOver = false;
   const end = (why: string): void => {

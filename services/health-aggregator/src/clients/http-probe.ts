@@ -1,6 +1,12 @@
 import { Agent, get } from 'node:http';
 import { after, type Clock } from '@muster/kit/clock';
-import type { Beat, DependencyReading, Probe, ProbeOutcome, ProbeResult } from '../core/ports.ts';
+import type {
+  DependencyReading,
+  ObservedHeartbeat,
+  Probe,
+  ProbeOutcome,
+  ProbeResult,
+} from '../core/ports.ts';
 import { askStatus, type StatusAnswer } from './status-client.ts';
 
 const MAX_BODY_BYTES = 65_536;
@@ -97,7 +103,9 @@ export const readHealth = (body: string): Pick<ProbeResult, 'state' | 'dependenc
     const dependencies = Object.fromEntries(
       Object.entries(checks).map(([name, check]) => [name, readCheck(check)]),
     );
-    return STATES.has(state) ? { state: state as Beat['state'], dependencies } : { dependencies };
+    return STATES.has(state)
+      ? { state: state as ObservedHeartbeat['state'], dependencies }
+      : { dependencies };
   } catch {
     return {}; // Not JSON: it is not one of ours, and its readiness has been judged already.
   }

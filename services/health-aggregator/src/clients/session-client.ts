@@ -1,7 +1,7 @@
 import { AppError } from '@muster/protocol/errors';
 import { isOwnUser } from '@muster/protocol/ids';
-import type { DeviceView, SessionDesk } from '../core/operator-ports.ts';
-import type { Upstream } from './upstream.ts';
+import type { DeviceInfo, SessionClient } from '../core/operator-ports.ts';
+import type { UpstreamClient } from './upstream.ts';
 
 const NEWEST = 20;
 /** Sessions that are read for that, so that enough are left. */
@@ -32,7 +32,7 @@ interface Page {
 }
 
 /** Speaks with the session services. */
-export const createSessionDesk = ({ ask }: Upstream): SessionDesk => {
+export const createSessionClient = ({ ask }: UpstreamClient): SessionClient => {
   const page = async (query: Record<string, string>, tenant: string | undefined) => {
     // In the query every text is safe; as a segment of a path `..` would address another resource.
     const about = new URLSearchParams({
@@ -94,7 +94,7 @@ export const createSessionDesk = ({ ask }: Upstream): SessionDesk => {
   };
 };
 
-const deviceOf = (session: SessionBody): DeviceView => ({
+const deviceOf = (session: SessionBody): DeviceInfo => ({
   id: session.id,
   tenant: session.tenant,
   user: session.user_id,

@@ -1,7 +1,7 @@
 import type { Clock } from '@muster/kit/clock';
 import { SYNTHETIC_CHECK_USER } from '@muster/protocol/ids';
 import type { TenantHosts } from '@muster/session/tenant-hosts';
-import { type GatewayLink, openLink } from './gateway-connection.ts';
+import { type GatewayConnection, openGatewayConnection } from './gateway-connection.ts';
 
 const GROUP = '$muster-journey';
 const SESSION_LIFE_MS = 600_000;
@@ -10,16 +10,20 @@ const LIMIT_MS = 5_000;
 const LEAVE_LIMIT_MS = 2_000;
 
 /** The steps of a journey, in order. */
-export const JOURNEY_STEPS = ['session', 'connect', 'subscribe', 'publish', 'receive'] as const;
-export type JourneyStep = (typeof JOURNEY_STEPS)[number];
+export const SYNTHETIC_CHECK_STEPS = ['session', 'connect', 'subscribe', 'publish', 'receive'] as const;
+export type SyntheticCheckStep = (typeof SYNTHETIC_CHECK_STEPS)[number];
 
 /** How a journey ended. */
-export type JourneyResult =
-  | { readonly ok: true; readonly durationMs: number; readonly steps: Readonly<Record<JourneyStep, number>> }
-  | { readonly ok: false; readonly step: JourneyStep; readonly why: string };
+export type SyntheticCheckResult =
+  | {
+      readonly ok: true;
+      readonly durationMs: number;
+      readonly steps: Readonly<Record<SyntheticCheckStep, number>>;
+    }
+  | { readonly ok: false; readonly step: SyntheticCheckStep; readonly why: string };
 
 /** Where the journey leads. */
-export interface JourneyPlan {
+export interface SyntheticCheckPlan {
   /** Address of a session service. */
   readonly sessions: string;
   /** Addresses of the gateway that publishes and of the one that receives; the same where there is only one. */
@@ -28,9 +32,9 @@ export interface JourneyPlan {
 }
 
 /** A real client's way through the fleet: sign in, connect to two gateways, publish on one, receive on the other. */
-export interface Journey extends AsyncDisposable {
+export interface SyntheticCheck extends AsyncDisposable {
   /** Never rejects. Takes five seconds at most. */
-  run(plan: JourneyPlan): Promise<JourneyResult>;
+  run(plan: SyntheticCheckPlan): Promise<SyntheticCheckResult>;
 }
 
 /** The session that the checks use. */
@@ -52,7 +56,7 @@ interface JourneyDeps {
 }
 
 /** Makes a traveller that signs in with a service API key. Its session lasts for ten minutes of journeys. */
-export const createJourney = ({ clock, apiKey, tenantHosts }: JourneyDeps): Journey => {
+export const createSyntheticCheck = ({ clock, apiKey, tenantHosts }: JourneyDeps): SyntheticCheck => {
   let session: OwnSession | undefined;
 
   /** Ends the session in use. When that fails it ends by itself after minutes of silence. */
@@ -82,10 +86,10 @@ export const createJourney = ({ clock, apiKey, tenantHosts }: JourneyDeps): Jour
     run: async ({ sessions, from, to }) => {
       const signal = AbortSignal.timeout(LIMIT_MS);
       const begun = clock.monotonic();
-      const steps: Partial<Record<JourneyStep, number>> = {};
-      let step: JourneyStep = 'session';
+      const steps: Partial<Record<SyntheticCheckStep, number>> = {};
+      let step: SyntheticCheckStep = 'session';
       using stack = new DisposableStack();
-      const during = async <T>(name: JourneyStep, work: () => Promise<T>): Promise<T> => {
+      const during = async <T>(name: SyntheticCheckStep, work: () => Promise<T>): Promise<T> => {
         step = name;
         const since = clock.monotonic();
         const result = await work();
@@ -97,7 +101,7 @@ export const createJourney = ({ clock, apiKey, tenantHosts }: JourneyDeps): Jour
         const [sender, receiver] = await during('connect', async () => {
           const links = await Promise.all([from, to].map((address) => link(address, own, signal)));
           for (const one of links) stack.use(one);
-          return links as [GatewayLink, GatewayLink];
+          return links as [GatewayConnection, GatewayConnection];
         });
         await during('subscribe', () => receiver.ask({ subscribe: { channel: GROUP } }));
         const mark = crypto.randomUUID();
@@ -108,7 +112,7 @@ export const createJourney = ({ clock, apiKey, tenantHosts }: JourneyDeps): Jour
         return {
           ok: true,
           durationMs: clock.monotonic() - begun,
-          steps: steps as Record<JourneyStep, number>,
+          steps: steps as Record<SyntheticCheckStep, number>,
         };
       } catch (error) {
         // The session may be what is wrong; the next check gets a new one.
@@ -147,8 +151,8 @@ const link = async (
   address: string,
   { token, host }: OwnSession,
   signal: AbortSignal,
-): Promise<GatewayLink> => {
-  const one = await openLink({ address, host }, signal);
+): Promise<GatewayConnection> => {
+  const one = await openGatewayConnection({ address, host }, signal);
   await one.ask({ connect: { token, name: 'muster-journey' } });
   return one;
 };

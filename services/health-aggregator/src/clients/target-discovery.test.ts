@@ -1,22 +1,24 @@
 import { expect, test } from 'vitest';
-import { follow, parseLead } from './target-discovery.ts';
+import { parseTargetSource, resolveTargetSource } from './target-discovery.ts';
 
 test('[TG1] leads are addresses, names with a port, or SRV records; anything else is refused', () => {
-  expect(parseLead('ws-gateway=10.0.0.5:8200')).toEqual({
+  expect(parseTargetSource('ws-gateway=10.0.0.5:8200')).toEqual({
     ...{ service: 'ws-gateway', by: 'host', host: '10.0.0.5', port: 8200 },
   });
-  expect(parseLead('ws-gateway=[::1]:8200')).toMatchObject({ host: '::1' });
-  expect(parseLead('ws-gateway=gateways.prod.svc:8200')).toMatchObject({ host: 'gateways.prod.svc' });
-  expect(parseLead('ws-gateway=srv:_ws._tcp.prod.svc')).toMatchObject({
+  expect(parseTargetSource('ws-gateway=[::1]:8200')).toMatchObject({ host: '::1' });
+  expect(parseTargetSource('ws-gateway=gateways.prod.svc:8200')).toMatchObject({ host: 'gateways.prod.svc' });
+  expect(parseTargetSource('ws-gateway=srv:_ws._tcp.prod.svc')).toMatchObject({
     by: 'srv',
     name: '_ws._tcp.prod.svc',
   });
   for (const bad of ['', 'x', 'x=', 'x=host', 'x=host:0', 'x=host:70000', 'X Y=host:1', 'x=http://host:1']) {
-    expect([bad, parseLead(bad)]).toEqual([bad, undefined]);
+    expect([bad, parseTargetSource(bad)]).toEqual([bad, undefined]);
   }
 });
 
 test('[TG1] an address is a target as it is', async () => {
-  const lead = parseLead('ws-gateway=[::1]:8200');
-  expect(lead && (await follow(lead))).toEqual([{ service: 'ws-gateway', address: '[::1]:8200' }]);
+  const lead = parseTargetSource('ws-gateway=[::1]:8200');
+  expect(lead && (await resolveTargetSource(lead))).toEqual([
+    { service: 'ws-gateway', address: '[::1]:8200' },
+  ]);
 });

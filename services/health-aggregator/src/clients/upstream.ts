@@ -1,7 +1,7 @@
 import type { Logger } from '@muster/kit/logger';
 import { AppError } from '@muster/protocol/errors';
-import type { Fleet } from '../core/fleet.ts';
-import type { FleetView } from '../core/fleet-snapshot.ts';
+import type { FleetState } from '../core/fleet.ts';
+import type { FleetSnapshot } from '../core/fleet-snapshot.ts';
 
 const TIMEOUT_MS = 2_000;
 const MAX_TRIES = 2;
@@ -22,7 +22,7 @@ export interface UpstreamRequest {
 }
 
 /** Asks instances of one service in turn, in the name of an operator. */
-export interface Upstream {
+export interface UpstreamClient {
   /**
    * The JSON of a 2xx, undefined where there is none. Rejects with NOT_FOUND, MALFORMED_REQUEST, or OVERLOADED (503) for
    * everything that is a fault of the fleet: nobody serves, nobody answers within two seconds, our key is refused.
@@ -37,7 +37,7 @@ export interface Upstream {
 /** What is needed to ask. */
 export interface UpstreamDeps {
   readonly service: string;
-  readonly fleet: Pick<Fleet, 'members' | 'view'>;
+  readonly fleet: Pick<FleetState, 'members' | 'view'>;
   /** The header that carries our key. */
   readonly headers: Readonly<Record<string, string>>;
   /** The variable that holds the key, for people. */
@@ -45,7 +45,7 @@ export interface UpstreamDeps {
   readonly log: Logger;
 }
 
-export const createUpstream = (deps: UpstreamDeps): Upstream => {
+export const createUpstream = (deps: UpstreamDeps): UpstreamClient => {
   const { service, fleet, log } = deps;
   let turn = 0;
 
@@ -97,7 +97,7 @@ const STORES: Readonly<Record<string, readonly [name: string, title: string]>> =
 const MAX_DETAIL = 300;
 
 /** Why there is no answer, and what to look at: a store that is down explains more than its users do. */
-const noAnswerText = (service: string, cause: unknown, stores: FleetView['dependencies']): string => {
+const noAnswerText = (service: string, cause: unknown, stores: FleetSnapshot['dependencies']): string => {
   if (cause === undefined) return `No ${service} is up: see the status page for the cause.`;
   const [store = '', title = ''] = STORES[service] ?? [];
   const { status, reasons = [] } = stores[store] ?? {};

@@ -1,6 +1,6 @@
+import type { FleetSnapshot } from '../core/fleet-snapshot.ts';
 import type { InstanceState } from '../core/ports.ts';
 import type { ServiceStatus } from '../core/status.ts';
-import type { FleetView } from '../core/fleet-snapshot.ts';
 
 /** The tones of the page; each has its own colour and its own shape. */
 export type Tone = 'good' | 'remark' | 'doubt' | 'bad' | 'leaving' | 'coming' | 'unknown';
@@ -34,7 +34,7 @@ export const STORES: Readonly<Record<string, { readonly tone: Tone; readonly wor
 };
 
 /** How the last journey of a test message is shown. */
-export const JOURNEYS: Readonly<
+export const SYNTHETIC_CHECK_LABELS: Readonly<
   Record<'ok' | 'failed' | 'failing', { readonly tone: Tone; readonly word: string }>
 > = {
   ok: { tone: 'good', word: 'Arrives' },
@@ -57,7 +57,7 @@ const STORE_HEADLINES: Readonly<Record<string, string>> = {
 };
 
 /** The headline of a view. An outage of everything has a better name where its cause is plain. */
-export const headline = ({ status, dependencies, journey }: FleetView): string => {
+export const headline = ({ status, dependencies, journey }: FleetSnapshot): string => {
   const down = Object.keys(dependencies).filter((name) => dependencies[name]?.status === 'down');
   if (status === 'partial_outage' && down[0] !== undefined)
     return STORE_HEADLINES[down[0]] ?? HEADLINES[status];

@@ -1,14 +1,14 @@
 import { render } from 'preact';
+import { startHistory } from './fleet/history.ts';
 import { Incidents } from './fleet/incidents.tsx';
 import { Overview } from './fleet/overview.tsx';
-import { followPast } from './fleet/history.ts';
 import { Services } from './fleet/services.tsx';
-import { fleet, follow } from './fleet/store.ts';
+import { fleet, startFleetStore } from './fleet/store.ts';
 import { Logo } from './icons.tsx';
 import { lazy } from './lazy.tsx';
-import { followPlace, linkTo, PAGES, type PageName, place } from './router.ts';
+import { CONSOLE_PAGES, currentRoute, linkTo, type PageName, startRouter } from './router.ts';
 
-const TryIt = lazy(() => import('./playground/playground.tsx').then((module) => module.TryIt));
+const TryIt = lazy(() => import('./playground/playground.tsx').then((module) => module.Playground));
 const Sessions = lazy(() => import('./operator/sessions-page.tsx').then((module) => module.SessionsPage));
 const Groups = lazy(() => import('./operator/groups-page.tsx').then((module) => module.GroupsPage));
 
@@ -26,8 +26,12 @@ const Console = ({ hasTryIt }: { hasTryIt: boolean }) => (
         Muster
       </a>
       <nav class="pages" aria-label="Pages">
-        {PAGES.map((page) => (
-          <a key={page} href={linkTo(page)} aria-current={place.value.page === page ? 'page' : undefined}>
+        {CONSOLE_PAGES.map((page) => (
+          <a
+            key={page}
+            href={linkTo(page)}
+            aria-current={currentRoute.value.page === page ? 'page' : undefined}
+          >
             {NAMES[page]}
           </a>
         ))}
@@ -48,7 +52,7 @@ const Console = ({ hasTryIt }: { hasTryIt: boolean }) => (
 );
 
 const Page = ({ hasTryIt }: { hasTryIt: boolean }) => {
-  const { page } = place.value;
+  const { page } = currentRoute.value;
   switch (page) {
     case 'sessions':
       return <Sessions />;
@@ -82,7 +86,7 @@ if (root instanceof HTMLElement) {
   const hasTryIt = root.dataset['tryIt'] === 'on';
   root.replaceChildren();
   render(<Console hasTryIt={hasTryIt} />, root);
-  follow();
-  followPast();
-  followPlace();
+  startFleetStore();
+  startHistory();
+  startRouter();
 }

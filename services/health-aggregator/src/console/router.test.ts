@@ -2,7 +2,7 @@ import { expect, test, vi } from 'vitest';
 
 test('[CO11] links lead to pages, whatever the name of a group or user is', async () => {
   vi.stubGlobal('location', { hash: '#sessions/ann' });
-  const { linkTo, place, placeOf } = await import('./router.ts');
+  const { linkTo, currentRoute: place, routeOf: placeOf } = await import('./router.ts');
   expect(place.value).toEqual({ page: 'sessions', about: 'ann', tenant: '' });
   for (const about of ['', 'lobby', 'a/b#c %', 'what?tenant=shop', 'chat:one two', '☂']) {
     for (const tenant of ['', 'shop', '*', 'a.b-c_1'])

@@ -1,21 +1,21 @@
 import { signal } from '@preact/signals';
 
 /** The pages of the console. */
-export const PAGES = ['status', 'sessions', 'groups'] as const;
-export type PageName = (typeof PAGES)[number];
+export const CONSOLE_PAGES = ['status', 'sessions', 'groups'] as const;
+export type PageName = (typeof CONSOLE_PAGES)[number];
 
 /** Where the reader is: a page, what it is about (a user, a group), and in which tenant; empty is the default of the aggregator. */
-export interface Place {
+export interface Route {
   readonly page: PageName;
   readonly about: string;
   readonly tenant: string;
 }
 
 /** Reads a fragment such as `#groups/lobby?tenant=shop`; anything unknown is the status. */
-export const placeOf = (fragment: string): Place => {
+export const routeOf = (fragment: string): Route => {
   const [, name, about = '', tenant = ''] =
     /^#([a-z]+)(?:\/([^?]*))?(?:\?tenant=([^&]*))?$/.exec(fragment) ?? [];
-  const page = PAGES.find((one) => one === name) ?? 'status';
+  const page = CONSOLE_PAGES.find((one) => one === name) ?? 'status';
   try {
     return { page, about: decodeURIComponent(about), tenant: decodeURIComponent(tenant) };
   } catch {
@@ -30,15 +30,15 @@ export const linkTo = (page: PageName, about = '', tenant = ''): string => {
   return `#${page}${about === '' ? '' : `/${encodeURIComponent(about)}`}${where}`;
 };
 
-export const place = signal<Place>(placeOf(location.hash));
+export const currentRoute = signal<Route>(routeOf(location.hash));
 
 /** Follows links and the buttons of the browser. */
-export const followPlace = (): void =>
+export const startRouter = (): void =>
   window.addEventListener('hashchange', () => {
-    const before = place.value.page;
-    place.value = placeOf(location.hash);
+    const before = currentRoute.value.page;
+    currentRoute.value = routeOf(location.hash);
     // Another page begins at its top; on the same one the reader stays where they are.
-    if (place.value.page !== before) scrollTo({ top: 0 });
+    if (currentRoute.value.page !== before) scrollTo({ top: 0 });
   });
 
 /** Goes to a place. */

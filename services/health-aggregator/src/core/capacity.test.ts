@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import { capacityOf } from './capacity.ts';
+import type { FleetSnapshot, InstanceSnapshot } from './fleet-snapshot.ts';
 import type { InstanceState } from './ports.ts';
-import type { FleetView, InstanceView } from './fleet-snapshot.ts';
 
-const instance = (name: string, connections?: number, state: InstanceState = 'up'): InstanceView => ({
+const instance = (name: string, connections?: number, state: InstanceState = 'up'): InstanceSnapshot => ({
   id: name,
   name,
   state,
@@ -15,9 +15,9 @@ const instance = (name: string, connections?: number, state: InstanceState = 'up
   load: connections === undefined ? {} : { connections, connectionsLimit: 1_000 },
 });
 const view = (
-  instances: readonly InstanceView[],
+  instances: readonly InstanceSnapshot[],
   status: 'operational' | 'unknown' = 'operational',
-): FleetView => ({
+): FleetSnapshot => ({
   fleet: 'test',
   status,
   version: 1,

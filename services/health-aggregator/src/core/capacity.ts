@@ -1,4 +1,4 @@
-import type { FleetView, InstanceView } from './fleet-snapshot.ts';
+import type { FleetSnapshot, InstanceSnapshot } from './fleet-snapshot.ts';
 
 /** Utilisation at which one should have more replicas. */
 const TARGET_RATIO = 0.7;
@@ -16,7 +16,7 @@ export interface Capacity {
 }
 
 /** The capacity of every service that counts connections. A service with no instance to count is left out: unknown is not zero. */
-export const capacityOf = (view: FleetView): Readonly<Record<string, Capacity>> =>
+export const capacityOf = (view: FleetSnapshot): Readonly<Record<string, Capacity>> =>
   Object.fromEntries(
     view.services.flatMap(({ service, status, instances }) => {
       const serving = instances.filter(countsConnections);
@@ -27,13 +27,13 @@ export const capacityOf = (view: FleetView): Readonly<Record<string, Capacity>> 
 /** Numbers of a beat that is older than this are not those of now, ms. */
 export const LOAD_FRESH_MS = 15_000;
 
-const countsConnections = ({ state, load, beatAgeMs }: InstanceView): boolean =>
+const countsConnections = ({ state, load, beatAgeMs }: InstanceSnapshot): boolean =>
   (state === 'up' || state === 'degraded' || state === 'suspect') &&
   beatAgeMs <= LOAD_FRESH_MS &&
   load['connections'] !== undefined &&
   (load['connectionsLimit'] ?? 0) > 0;
 
-const describe = (instances: readonly InstanceView[]): Capacity => {
+const describe = (instances: readonly InstanceSnapshot[]): Capacity => {
   const each = instances.map(({ load }) => load['connections'] ?? 0);
   const used = each.reduce((sum, one) => sum + one, 0);
   const limit = instances.reduce((sum, { load }) => sum + (load['connectionsLimit'] ?? 0), 0);

@@ -1,13 +1,13 @@
 import { expect, test } from 'vitest';
-import { createFleet } from './fleet.ts';
-import type { Beat, DependencyReading } from './ports.ts';
+import { createFleetState } from './fleet.ts';
+import type { DependencyReading, ObservedHeartbeat } from './ports.ts';
 
 const PACES = { calmMs: 2_000, hurriedMs: 500, downMs: 5_000 };
 
 const fleetOf = (words: Readonly<Record<string, DependencyReading['status']>>) => {
   let now = 1_000_000;
   const clock = { now: () => now, monotonic: () => now };
-  const fleet = createFleet({
+  const fleet = createFleetState({
     clock,
     name: 'test',
     observer: { name: 'observer', version: '1', startedAt: now },
@@ -16,7 +16,7 @@ const fleetOf = (words: Readonly<Record<string, DependencyReading['status']>>) =
     paces: PACES,
   });
   const beats = Object.entries(words).map(
-    ([id, status], index): Beat => ({
+    ([id, status], index): ObservedHeartbeat => ({
       ...{ id, name: id, service: id.startsWith('gw') ? 'ws-gateway' : 'session-service', version: '1' },
       ...{ address: `10.0.0.1:${index}`, opsAddress: `10.0.0.2:${index}`, startedAt: 0, load: {} },
       ...{ state: 'ready', beatAt: now, dependencies: { redis: { status } } },

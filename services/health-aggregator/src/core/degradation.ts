@@ -1,4 +1,4 @@
-import type { Beat, DependencyReading } from './ports.ts';
+import type { DependencyReading, ObservedHeartbeat } from './ports.ts';
 
 const LOOP_SLOW_MS = 250;
 const LOOP_SLOW_BEATS = 3;
@@ -20,7 +20,7 @@ const failing = (dependencies: Readonly<Record<string, DependencyReading>>): str
  * Collects what makes an instance that answers nevertheless `degraded`: slow loop, no headroom, slow answers,
  * a dependency it cannot reach. It remembers just enough to ask for repetition, so one bad second is no strain.
  */
-export class Strain {
+export class Degradation {
   #slowLoops = 0;
   #busySince: number | undefined;
   #nearLimit = false;
@@ -29,7 +29,7 @@ export class Strain {
   #dependency: string | undefined;
 
   /** Takes a new beat, `at` in monotonic ms. */
-  beat(beat: Beat, at: number): void {
+  beat(beat: ObservedHeartbeat, at: number): void {
     const loopP99Ms = beat.load['loopP99Ms'] ?? 0;
     this.#slowLoops = loopP99Ms > LOOP_SLOW_MS ? this.#slowLoops + 1 : 0;
     if ((beat.load['loopUtilisation'] ?? 0) > LOOP_BUSY_RATIO) this.#busySince ??= at;

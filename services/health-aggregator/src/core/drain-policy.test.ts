@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import { mayDrain } from './drain-policy.ts';
+import type { ServiceSnapshot } from './fleet-snapshot.ts';
 import type { InstanceState } from './ports.ts';
-import type { ServiceView } from './fleet-snapshot.ts';
 
-const service = (expected: number, states: readonly InstanceState[]): ServiceView => ({
+const service = (expected: number, states: readonly InstanceState[]): ServiceSnapshot => ({
   service: 'gateway',
   status: 'operational',
   up: 0,

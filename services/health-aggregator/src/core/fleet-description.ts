@@ -1,8 +1,8 @@
+import type { FleetSnapshot, InstanceSnapshot, ServiceSnapshot } from './fleet-snapshot.ts';
+import type { ServiceInstances } from './instance-registry.ts';
 import type { InstanceWatch } from './instance-watch.ts';
 import type { DependencyReading } from './ports.ts';
-import type { Group } from './instance-registry.ts';
-import { type DependencyReport, judgeDependency, judgeService } from './status.ts';
-import type { FleetView, InstanceView, ServiceView } from './fleet-snapshot.ts';
+import { type DependencyReport, dependencyStatus, serviceStatus } from './status.ts';
 
 /** Beats and health bodies name dependencies; these are the names in our answers, and who may speak about them. */
 const DEPENDENCIES: Readonly<Record<string, { keys: readonly string[]; reportedBy?: string }>> = {
@@ -17,11 +17,15 @@ export interface DescribeOptions {
   /** ms the registry has been readable: an empty service is an outage only when that is long enough to know. */
   readonly readableForMs: number;
   /** Instances that were found by their address and do not beat. */
-  readonly found: readonly InstanceView[];
+  readonly found: readonly InstanceSnapshot[];
 }
 
 /** Describes one service and judges it. */
-export const describeService = (service: string, group: Group, options: DescribeOptions): ServiceView => {
+export const describeService = (
+  service: string,
+  group: ServiceInstances,
+  options: DescribeOptions,
+): ServiceSnapshot => {
   const { now, staleAfterMs, readableForMs, found } = options;
   const watches = [...group.watches.values()];
   const instances = watches.map((watch) =>
@@ -38,7 +42,7 @@ export const describeService = (service: string, group: Group, options: Describe
   const emptyForSure = instances.length === 0 && readableForMs > staleAfterMs;
   return {
     service,
-    status: judgeService(
+    status: serviceStatus(
       { states, expected, evidenceAgeMs: emptyForSure ? 0 : now - evidenceAt },
       staleAfterMs,
     ),
@@ -49,7 +53,7 @@ export const describeService = (service: string, group: Group, options: Describe
   };
 };
 
-const describeInstance = (watch: InstanceWatch, now: number, isFlapping: boolean): InstanceView => {
+const describeInstance = (watch: InstanceWatch, now: number, isFlapping: boolean): InstanceSnapshot => {
   const { beat, probe } = watch;
   // Up again after many falls is not yet good news.
   const isHeldBack = isFlapping && watch.state === 'up';
@@ -81,14 +85,14 @@ const describeInstance = (watch: InstanceWatch, now: number, isFlapping: boolean
 export const describeDependencies = (
   watches: readonly InstanceWatch[],
   now: number,
-): FleetView['dependencies'] => {
+): FleetSnapshot['dependencies'] => {
   const verdicts = Object.entries(DEPENDENCIES).map(([name, { keys, reportedBy }]) => {
     const reports: DependencyReport[] = [];
     for (const watch of watches) {
       const reading = readingIn(watch, keys, reportedBy);
       if (reading) reports.push({ reading, ageMs: Math.max(0, now - watch.dependencies.at) });
     }
-    return [name, judgeDependency(reports)] as const;
+    return [name, dependencyStatus(reports)] as const;
   });
   return Object.fromEntries(verdicts);
 };

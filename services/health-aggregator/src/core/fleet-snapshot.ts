@@ -1,9 +1,9 @@
 import type { Impact } from './impact.ts';
 import type { InstanceState, ProbeOutcome } from './ports.ts';
-import type { DependencyVerdict, ServiceStatus } from './status.ts';
+import type { DependencyAssessment, ServiceStatus } from './status.ts';
 
 /** One instance as clients of the aggregator see it. Ages are ms at the time of answering. */
-export interface InstanceView {
+export interface InstanceSnapshot {
   readonly id: string;
   readonly name: string;
   readonly state: InstanceState;
@@ -24,17 +24,17 @@ export interface InstanceView {
 }
 
 /** A service with all its instances. */
-export interface ServiceView {
+export interface ServiceSnapshot {
   readonly service: string;
   readonly status: ServiceStatus;
   readonly up: number;
   readonly total: number;
   readonly expected: number;
-  readonly instances: readonly InstanceView[];
+  readonly instances: readonly InstanceSnapshot[];
 }
 
 /** What came of sending a client through the fleet. The leader does, and tells the others. */
-export interface JourneyView {
+export interface SyntheticCheckSnapshot {
   /** `failing` after three failures in a row. */
   readonly status: 'ok' | 'failed' | 'failing';
   /** The step at which the last one failed. */
@@ -45,7 +45,7 @@ export interface JourneyView {
 }
 
 /** The whole truth of one observer at one moment. */
-export interface FleetView {
+export interface FleetSnapshot {
   readonly fleet: string;
   readonly status: ServiceStatus;
   /** Counts up whenever anything but an age or a measured duration changes. */
@@ -58,18 +58,18 @@ export interface FleetView {
   /** The aggregator that keeps incidents and notifies; null when nobody does or nobody knows. */
   readonly leader: { readonly name: string; readonly epoch: number } | null;
   readonly observer: { readonly name: string; readonly version: string; readonly startedAt: string };
-  readonly dependencies: Readonly<Record<string, DependencyVerdict>>;
+  readonly dependencies: Readonly<Record<string, DependencyAssessment>>;
   /** What users cannot do, the stores first; empty when they can do everything, or when nothing is known. */
   readonly impact: readonly Impact[];
-  readonly journey?: JourneyView;
-  readonly services: readonly ServiceView[];
+  readonly journey?: SyntheticCheckSnapshot;
+  readonly services: readonly ServiceSnapshot[];
 }
 
 /** What a page needs between two changes: only the ages and the measured times. */
 export interface FleetPulse {
   readonly asOf: string;
   readonly ageMs: number;
-  readonly dependencies: FleetView['dependencies'];
+  readonly dependencies: FleetSnapshot['dependencies'];
   readonly instances: Readonly<Record<string, InstancePulse>>;
 }
 
@@ -81,7 +81,7 @@ export interface InstancePulse {
 }
 
 /** Reduces a view to its ages. */
-export const pulseOf = (view: FleetView): FleetPulse => ({
+export const pulseOf = (view: FleetSnapshot): FleetPulse => ({
   asOf: view.asOf,
   ageMs: view.ageMs,
   dependencies: view.dependencies,
@@ -113,7 +113,7 @@ const AGES: ReadonlySet<string> = new Set([
 ]);
 
 /** Text that is equal for two views exactly if they differ in nothing but ages and measured durations. */
-export const substanceOf = (view: FleetView): string =>
+export const stableSnapshot = (view: FleetSnapshot): string =>
   JSON.stringify({ ...view, version: 0 }, (key, value: unknown) =>
     AGES.has(key) && typeof value !== 'object' ? undefined : value,
   );

@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { test } from 'vitest';
 import { scrapeGroups } from '../http/service-discovery.ts';
-import { createFleet } from './fleet.ts';
-import type { Beat, ProbeOutcome } from './ports.ts';
+import { createFleetState } from './fleet.ts';
+import type { ObservedHeartbeat, ProbeOutcome } from './ports.ts';
 
 const EPOCH = Date.UTC(2026, 0, 1);
 const STALE_MS = 15_000;
 const OUTCOMES: readonly ProbeOutcome[] = ['ok', 'timeout', 'refused', 'reset', 'unready', 'http_error'];
-const STATES: readonly Beat['state'][] = ['starting', 'ready', 'degraded', 'draining'];
+const STATES: readonly ObservedHeartbeat['state'][] = ['starting', 'ready', 'degraded', 'draining'];
 
 /** Anything that can happen to the model, with the time that passes before it. */
 const event = fc.oneof(
@@ -30,7 +30,7 @@ test('[FL2] whatever happens, nothing is operational from stale evidence, and no
     fc.property(fc.array(event, { maxLength: 60 }), (events) => {
       let at = 0;
       let evidenceAt = Number.NEGATIVE_INFINITY;
-      const fleet = createFleet({
+      const fleet = createFleetState({
         clock: { now: () => EPOCH + at, monotonic: () => at },
         name: 'test',
         observer: { name: 'o', version: '1', startedAt: EPOCH },
@@ -48,7 +48,7 @@ test('[FL2] whatever happens, nothing is operational from stale evidence, and no
         if (one.is === 'beat') {
           // Lives 0 to 3 and 4 to 7 share names and addresses: the later ones replace the earlier.
           const name = `g${one.life % 4}`;
-          const beat: Beat = {
+          const beat: ObservedHeartbeat = {
             ...{
               id: `id-${one.life}`,
               service: 'gateway',

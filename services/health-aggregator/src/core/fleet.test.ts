@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { createFleet, type Fleet } from './fleet.ts';
-import type { Beat, ProbeOutcome, Transition } from './ports.ts';
+import { createFleetState, type FleetState } from './fleet.ts';
+import type { ObservedHeartbeat, ProbeOutcome, Transition } from './ports.ts';
 
 const EPOCH = Date.UTC(2026, 0, 1);
 
@@ -11,7 +11,7 @@ const setUp = ({
 } = {}) => {
   let at = 0;
   const clock = { now: () => EPOCH + at, monotonic: () => 1_000 + at };
-  const fleet: Fleet = createFleet({
+  const fleet: FleetState = createFleetState({
     clock,
     name: 'test',
     observer: { name: 'observer', version: '1', startedAt: EPOCH },
@@ -21,7 +21,7 @@ const setUp = ({
   });
   const processes = new Map<
     string,
-    { beat: Beat; answers: ProbeOutcome; beats: boolean; durationMs: number }
+    { beat: ObservedHeartbeat; answers: ProbeOutcome; beats: boolean; durationMs: number }
   >();
   const lastProbe = new Map<string, number>();
   const transitions: (Transition & { at: number })[] = [];
@@ -29,10 +29,10 @@ const setUp = ({
   let probing = true;
   let serial = 0;
 
-  const start = (service: string, name: string, over: Partial<Beat> = {}) => {
+  const start = (service: string, name: string, over: Partial<ObservedHeartbeat> = {}) => {
     serial += 1;
     const id = `id-${String(serial).padStart(4, '0')}`;
-    const beat: Beat = {
+    const beat: ObservedHeartbeat = {
       id,
       service,
       name,
@@ -49,7 +49,7 @@ const setUp = ({
     processes.set(id, { beat, answers: 'ok', beats: true, durationMs: 2 });
     return id;
   };
-  const say = (id: string, over: Partial<Beat>) => {
+  const say = (id: string, over: Partial<ObservedHeartbeat>) => {
     const process = processes.get(id);
     if (process) process.beat = { ...process.beat, ...over };
   };

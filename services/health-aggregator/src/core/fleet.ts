@@ -2,43 +2,48 @@ import type { Clock } from '@muster/kit/clock';
 import { consensusOn, type DependencyConsensus } from './consensus.ts';
 import { Damping } from './flap-damping.ts';
 import { describeDependencies, describeService } from './fleet-description.ts';
-import { impactOf, TroubleClock } from './impact.ts';
-import { type InstanceWatch, PATIENCE, type Paces, type Patience } from './instance-watch.ts';
-import { type JourneyOutcome, JourneyRecord } from './synthetic-check-state.ts';
-import type { Beat, ProbeResult, ProbeTarget, RegistryReading, Transition } from './ports.ts';
+import { type FleetSnapshot, type SyntheticCheckSnapshot, stableSnapshot } from './fleet-snapshot.ts';
+import { FailureClock, impactOf } from './impact.ts';
+import { createInstanceRegistry, type InstanceRegistry, type ServiceInstances } from './instance-registry.ts';
+import {
+  type CheckIntervals,
+  DEFAULT_THRESHOLDS,
+  type FailureThresholds,
+  type InstanceWatch,
+} from './instance-watch.ts';
+import type { ObservedHeartbeat, ProbeResult, ProbeTarget, RegistryReading, Transition } from './ports.ts';
 import { RegistryTrust } from './registry-trust.ts';
-import { createRoster, type Group, type Roster } from './instance-registry.ts';
-import { type FoundTarget, Strangers } from './unregistered-instances.ts';
-import { type DependencyVerdict, isServing, judgeFleet } from './status.ts';
-import { type FleetView, type JourneyView, substanceOf } from './fleet-snapshot.ts';
+import { type DependencyAssessment, fleetStatus, isServing } from './status.ts';
+import { type SyntheticCheckOutcome, SyntheticCheckState } from './synthetic-check-state.ts';
+import { type DiscoveredTarget, UnregisteredInstances } from './unregistered-instances.ts';
 
 /** What this process says about itself; the registry is not needed for it. */
-export type SelfReport = Omit<Beat, 'beatAt'>;
+export type SelfReport = Omit<ObservedHeartbeat, 'beatAt'>;
 
 /** The model of all instances: evidence goes in, states and verdicts come out. Pure: no I/O, no timers. */
-export interface Fleet {
+export interface FleetState {
   /** Takes a successful reading of the registry. */
   registryRead(reading: RegistryReading): void;
   /** The registry could not be read. */
   registryLost(): void;
   /** Takes the addresses at which instances should be, by names and lists; those that beat are known already. */
-  found(targets: readonly FoundTarget[]): void;
+  found(targets: readonly DiscoveredTarget[]): void;
   /** Takes the end of a probe of an instance; unknown ids are ignored. */
   probed(id: string, result: ProbeResult): void;
   /** Takes what this very process knows about itself. */
   report(self: SelfReport): void;
   /** What is known about journeys, to be shared with the other aggregators. */
-  readonly journeys: JourneyRecord;
+  readonly journeys: SyntheticCheckState;
   /** Takes the end of a journey; undefined when nothing is known. */
-  journeyed(outcome: JourneyOutcome | undefined): void;
+  journeyed(outcome: SyntheticCheckOutcome | undefined): void;
   /** Tells who leads the aggregators. */
-  ledBy(leader: FleetView['leader']): void;
+  ledBy(leader: FleetSnapshot['leader']): void;
   /** Draws all consequences; returns what changed. Call it often (each 100 ms). */
   tick(): readonly Transition[];
   /** Who is to be probed, and how often. */
   targets(): readonly ProbeTarget[];
   /** Everything, judged at this moment. Costs no I/O. */
-  view(): FleetView;
+  view(): FleetSnapshot;
   /** What everybody but one instance says about a dependency. */
   consensus(dependency: string, exceptId: string): DependencyConsensus;
   /** Every watched instance with its addresses, for service discovery and operators only. */
@@ -46,31 +51,31 @@ export interface Fleet {
 }
 
 /** Settings of the model. */
-export interface FleetOptions {
+export interface FleetStateOptions {
   readonly clock: Clock;
   readonly name: string;
   readonly observer: { readonly name: string; readonly version: string; readonly startedAt: number };
   /** Instances that should be there, by service; services named here are required for the fleet to be healthy. */
   readonly expected: Readonly<Record<string, number>>;
   readonly staleAfterMs: number;
-  readonly paces: Paces;
-  readonly patience?: Patience;
+  readonly paces: CheckIntervals;
+  readonly patience?: FailureThresholds;
 }
 
 /** Makes the model, empty: every required service is `unknown` until there is evidence. */
-export const createFleet = (options: FleetOptions): Fleet => {
+export const createFleetState = (options: FleetStateOptions): FleetState => {
   const { clock, expected } = options;
-  const roster = createRoster(expected, options.patience ?? PATIENCE);
+  const roster = createInstanceRegistry(expected, options.patience ?? DEFAULT_THRESHOLDS);
   const registry = new RegistryTrust();
-  const strangers = new Strangers();
+  const strangers = new UnregisteredInstances();
   const pending: Transition[] = [];
-  const journeys = new JourneyRecord();
-  const troubles = new TroubleClock();
+  const journeys = new SyntheticCheckState();
+  const troubles = new FailureClock();
   let version = 0;
   let substance = '';
-  let leader: FleetView['leader'] = null;
+  let leader: FleetSnapshot['leader'] = null;
 
-  const take = (beat: Beat, beatAt: number, now: number): void => {
+  const take = (beat: ObservedHeartbeat, beatAt: number, now: number): void => {
     const ended = roster.take(beat, beatAt, now);
     if (ended) pending.push(ended);
   };
@@ -125,7 +130,7 @@ export const createFleet = (options: FleetOptions): Fleet => {
         ...describeFleet({ roster, registry, journeys, strangers, troubles }, options),
         leader,
       };
-      const text = substanceOf(draft);
+      const text = stableSnapshot(draft);
       if (text !== substance) version += 1;
       substance = text;
       return { ...draft, version };
@@ -136,12 +141,12 @@ export const createFleet = (options: FleetOptions): Fleet => {
 };
 
 /** During a fault of a store news come from probes alone, so they come twice as often. */
-const periodOf = (watch: InstanceWatch, paces: Paces, isFrozen: boolean): number => {
+const periodOf = (watch: InstanceWatch, paces: CheckIntervals, isFrozen: boolean): number => {
   const periodMs = watch.periodMs(paces);
   return isFrozen || watch.missesDependency ? Math.min(periodMs, paces.calmMs / 2) : periodMs;
 };
 
-const settleGroup = (group: Group, beats: boolean, now: number): Transition[] => {
+const settleGroup = (group: ServiceInstances, beats: boolean, now: number): Transition[] => {
   const changes: Transition[] = [];
   const trust = { beats, hold: group.correlation.holds(now) };
   for (const watch of group.watches.values()) {
@@ -159,7 +164,7 @@ const settleGroup = (group: Group, beats: boolean, now: number): Transition[] =>
   return changes;
 };
 
-const fall = ({ dampings }: Group, name: string, now: number): void => {
+const fall = ({ dampings }: ServiceInstances, name: string, now: number): void => {
   const damping = dampings.get(name) ?? new Damping();
   damping.fell(now);
   dampings.set(name, damping);
@@ -167,9 +172,9 @@ const fall = ({ dampings }: Group, name: string, now: number): void => {
 
 /** Whether a test message arrived before the fault of a store began says nothing about now. */
 const journeyOf = (
-  journey: JourneyView | undefined,
-  stores: readonly DependencyVerdict[],
-): JourneyView | undefined => {
+  journey: SyntheticCheckSnapshot | undefined,
+  stores: readonly DependencyAssessment[],
+): SyntheticCheckSnapshot | undefined => {
   const isOlder = stores.some(
     ({ status, forMs = 0 }) =>
       (status === 'down' || status === 'degraded') && forMs <= (journey?.ageMs ?? Number.POSITIVE_INFINITY),
@@ -181,17 +186,17 @@ const addressesOf = (watches: readonly InstanceWatch[]): ReadonlySet<string> =>
   new Set(watches.map(({ beat }) => beat.address));
 
 interface Knowledge {
-  readonly roster: Roster;
+  readonly roster: InstanceRegistry;
   readonly registry: RegistryTrust;
-  readonly journeys: JourneyRecord;
-  readonly strangers: Strangers;
-  readonly troubles: TroubleClock;
+  readonly journeys: SyntheticCheckState;
+  readonly strangers: UnregisteredInstances;
+  readonly troubles: FailureClock;
 }
 
 const describeFleet = (
   { roster, registry, journeys, strangers, troubles }: Knowledge,
-  options: FleetOptions,
-): FleetView => {
+  options: FleetStateOptions,
+): FleetSnapshot => {
   const { clock, expected, staleAfterMs, observer } = options;
   const now = clock.monotonic();
   const watches = roster.all();
@@ -222,7 +227,7 @@ const describeFleet = (
   const seen = { dependencies, services, ...(journey ? { journey } : {}) };
   return {
     fleet: options.name,
-    status: judgeFleet(facts, staleAfterMs),
+    status: fleetStatus(facts, staleAfterMs),
     version: 0,
     asOf: new Date(clock.now() - ageMs).toISOString(),
     ageMs: Math.round(ageMs),

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
+import type { FleetSnapshot } from './fleet-snapshot.ts';
 import { availabilityOf, daysOf, outdated, Timeline, withIncrements, worstOf } from './history.ts';
 import type { ServiceStatus } from './status.ts';
-import type { FleetView } from './fleet-snapshot.ts';
 
 const NOON = Date.UTC(2026, 5, 15, 12);
-const view = (status: ServiceStatus): FleetView => ({
+const view = (status: ServiceStatus): FleetSnapshot => ({
   fleet: 'test',
   status,
   version: 1,
@@ -78,7 +78,7 @@ test('[HY1] a time in which nobody looked is a gap, which another observer can f
 test('[HY5] stores have a history of their own, and a store that is down counts against the whole', () => {
   const timeline = new Timeline();
   const redis = { status: 'down', reporters: 2, failing: 2 } as const;
-  const down: FleetView = { ...view('partial_outage'), dependencies: { redis } };
+  const down: FleetSnapshot = { ...view('partial_outage'), dependencies: { redis } };
   timeline.add(down, NOON);
   timeline.add(down, NOON + 4_000);
   const { increments } = timeline.account({ from: NOON, to: NOON + 4_000 });

@@ -1,5 +1,5 @@
+import type { FleetSnapshot } from './fleet-snapshot.ts';
 import { SERVICE_STATUSES, type ServiceStatus, STORE_STATUS } from './status.ts';
-import type { FleetView } from './fleet-snapshot.ts';
 
 /** Days that are kept and shown. */
 export const HISTORY_DAYS = 90;
@@ -37,7 +37,7 @@ interface Segment extends Span {
 }
 
 /** How much of a time was looked at, and what was seen in it. */
-export interface Account {
+export interface StatusAccount {
   readonly increments: Increments;
   /** Parts of the time in which this observer did not look. */
   readonly gaps: readonly Span[];
@@ -51,7 +51,7 @@ export class Timeline {
   #lastAt: number | undefined;
 
   /** Adds the time since the last call with the statuses of this view; `now` in ms since epoch. */
-  add(view: FleetView, now: number): void {
+  add(view: FleetSnapshot, now: number): void {
     const from = this.#lastAt ?? now;
     this.#lastAt = now;
     if (now <= from || now - from > LONGEST_STEP_MS) return;
@@ -75,7 +75,7 @@ export class Timeline {
   }
 
   /** What was seen in a time, in whole seconds, and when nobody looked. Nothing is forgotten by it. */
-  account({ from, to }: Span): Account {
+  account({ from, to }: Span): StatusAccount {
     const increments = new Map<string, ReadonlyMap<string, number>>();
     for (const [subject, segments] of this.#segments) {
       const fields = new Map<string, number>();

@@ -1,6 +1,6 @@
+import type { FleetSnapshot, InstanceSnapshot } from './fleet-snapshot.ts';
 import { evidenceForMs } from './incidents.ts';
 import type { ServiceStatus } from './status.ts';
-import type { FleetView, InstanceView } from './fleet-snapshot.ts';
 
 /** What users cannot do, since when, and because of what. */
 export interface Impact {
@@ -27,7 +27,7 @@ const PARTLY: Readonly<Record<string, string>> = {
 };
 
 /** An instance that cannot ask the session service, as it says itself. */
-const isWithoutSessions = ({ state, why }: InstanceView): boolean =>
+const isWithoutSessions = ({ state, why }: InstanceSnapshot): boolean =>
   state === 'degraded' && why === 'dependency_session_service';
 const WITHOUT_SESSIONS =
   'Some clients cannot connect: gateways cannot ask the session service about sessions that Redis does not know. Open connections stay.';
@@ -42,7 +42,7 @@ const SERVICES: Readonly<Record<string, string>> = {
 const TOLERANCE_MS = 250;
 
 /** Since when each subject has been in trouble, by the clock of this observer. */
-export class TroubleClock {
+export class FailureClock {
   readonly #since = new Map<string, number>();
 
   /**
@@ -59,10 +59,10 @@ export class TroubleClock {
   }
 }
 
-type Facts = Pick<FleetView, 'dependencies' | 'services' | 'journey'>;
+type Facts = Pick<FleetSnapshot, 'dependencies' | 'services' | 'journey'>;
 
 /** What users cannot do now. Call it at least each second: times are those of the calls. */
-export const impactOf = (view: Facts, clock: TroubleClock, now: number): readonly Impact[] => {
+export const impactOf = (view: Facts, clock: FailureClock, now: number): readonly Impact[] => {
   const judge = (
     subject: string,
     { status, forMs = 0 }: { readonly status: string; readonly forMs?: number | undefined },

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
+import type { FleetSnapshot } from './fleet-snapshot.ts';
 import { createIncidentKeeper } from './incidents.ts';
-import type { DependencyVerdict, ServiceStatus } from './status.ts';
-import type { FleetView } from './fleet-snapshot.ts';
+import type { DependencyAssessment, ServiceStatus } from './status.ts';
 
-const view = (status: ServiceStatus): FleetView => ({
+const view = (status: ServiceStatus): FleetSnapshot => ({
   fleet: 'test',
   status,
   version: 1,
@@ -76,7 +76,7 @@ test('[IN3] a new leader goes on with the incident that the old one opened', () 
   expect(play('operational', 32_000, next)).toEqual(['closed partial_outage']);
 });
 
-const outage = (redis: 'up' | 'down', gateway: ServiceStatus, why = 'dependency_redis'): FleetView => ({
+const outage = (redis: 'up' | 'down', gateway: ServiceStatus, why = 'dependency_redis'): FleetSnapshot => ({
   ...view(gateway),
   dependencies: {
     redis: { status: redis, reporters: 1, failing: redis === 'up' ? 0 : 1, reasons: ['timeout'] },
@@ -121,7 +121,7 @@ test('[IN7] a service that is degraded for another reason as well has an inciden
     const [gateway, ...rest] = outage('down', 'degraded').services;
     const slow = { ...gateway?.instances[0], id: 'g2', name: 'gateway-2', why: 'loop_slow' };
     const services = [{ ...gateway, instances: [...(gateway?.instances ?? []), slow] }, ...rest];
-    const seen = { ...outage('down', 'degraded'), services } as FleetView;
+    const seen = { ...outage('down', 'degraded'), services } as FleetSnapshot;
     for (const { incident } of keeper.observe(seen, second * 1_000)) subjects.add(incident.subject);
   }
   expect([...subjects].sort()).toEqual(['gateway', 'redis']);
@@ -148,7 +148,7 @@ test('[IN10] given the first failed check and the first good one are older than 
     const isDown = second >= 20 && second < 80;
     const { dependencies, ...rest } = outage(isDown ? 'down' : 'up', isDown ? 'degraded' : 'operational');
     const forMs = 3_000 + (second - (isDown ? 20 : 80)) * 1_000;
-    const redis = { ...(dependencies['redis'] as DependencyVerdict), forMs };
+    const redis = { ...(dependencies['redis'] as DependencyAssessment), forMs };
     changes.push(...keeper.observe({ ...rest, dependencies: { redis } }, second * 1_000));
   }
   expect(changes.map(({ kind, incident: { openedAt, closedAt } }) => [kind, openedAt, closedAt])).toEqual([
@@ -167,7 +167,7 @@ test('[IN10] an incident of a service begins with the first probe that failed, a
     const evidenceForMs = 2_000 + (second - (isDown ? 20 : 80)) * 1_000;
     const state = isDown ? 'down' : 'up';
     const instances = (gateway?.instances ?? []).map((one) => ({ ...one, state, evidenceForMs }) as const);
-    const seen = { ...view(status), services: [{ ...gateway, instances }] } as FleetView;
+    const seen = { ...view(status), services: [{ ...gateway, instances }] } as FleetSnapshot;
     changes.push(...keeper.observe(seen, second * 1_000));
   }
   expect(changes.map(({ kind, incident: { openedAt, closedAt } }) => [kind, openedAt, closedAt])).toEqual([

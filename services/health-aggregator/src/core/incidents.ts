@@ -1,5 +1,5 @@
+import type { FleetSnapshot, InstanceSnapshot } from './fleet-snapshot.ts';
 import { type ServiceStatus, STORE_STATUS } from './status.ts';
-import type { FleetView, InstanceView } from './fleet-snapshot.ts';
 
 /** A remark must last, and a recovery must hold, so many times as long as an outage. */
 const PATIENCE = 6;
@@ -108,7 +108,7 @@ export interface IncidentKeeper {
   /** Goes on with these incidents and no others; how long conditions have lasted is remembered. */
   adopt(open: readonly Incident[]): void;
   /** Looks at the fleet, at `now` in ms since epoch; call it each second. */
-  observe(view: FleetView, now: number): readonly IncidentChange[];
+  observe(view: FleetSnapshot, now: number): readonly IncidentChange[];
 }
 
 const RANK: Readonly<Record<Severity, number>> = { degraded: 1, partial_outage: 2, major_outage: 3 };
@@ -217,7 +217,7 @@ interface Subject {
 }
 
 /** Services and stores. What a store explains is not an incident of the services that use it. */
-const subjectsOf = (view: FleetView): readonly Subject[] => {
+const subjectsOf = (view: FleetSnapshot): readonly Subject[] => {
   const services = view.services.map(({ service, status, instances }) => {
     const others = instances.filter(({ state }) => state !== 'up');
     const isExplained =
@@ -241,7 +241,7 @@ const subjectsOf = (view: FleetView): readonly Subject[] => {
 /** Of a fault: since the first probe that failed of those that are missing now. Of a recovery: since the last of them answered. */
 export const evidenceForMs = (
   status: ServiceStatus,
-  instances: readonly InstanceView[],
+  instances: readonly InstanceSnapshot[],
 ): number | undefined => {
   const isFault = isSeverity(status);
   const times = instances
@@ -252,11 +252,11 @@ export const evidenceForMs = (
 };
 
 /** How instances name the session service among what they depend on. */
-const isOfSessionService = (view: FleetView, why: string): boolean =>
+const isOfSessionService = (view: FleetSnapshot, why: string): boolean =>
   why === 'dependency_session_service' &&
   view.services.some(({ service, status }) => service === 'session-service' && isSeverity(status));
 
-const isOfStore = (view: FleetView, state: string, why: string): boolean =>
+const isOfStore = (view: FleetSnapshot, state: string, why: string): boolean =>
   state === 'degraded' &&
   (isOfSessionService(view, why) ||
     Object.entries(view.dependencies).some(

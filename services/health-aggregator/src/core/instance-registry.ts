@@ -1,37 +1,40 @@
 import type { Damping } from './flap-damping.ts';
-import { InstanceWatch, type Patience } from './instance-watch.ts';
-import { Correlation, Membership } from './membership.ts';
-import type { Beat, Transition } from './ports.ts';
+import { type FailureThresholds, InstanceWatch } from './instance-watch.ts';
+import { Correlation, RegistryMembership } from './membership.ts';
+import type { ObservedHeartbeat, Transition } from './ports.ts';
 
 /** The instances of one service that are being watched. */
-export interface Group {
+export interface ServiceInstances {
   readonly watches: Map<string, InstanceWatch>;
-  readonly membership: Membership;
+  readonly membership: RegistryMembership;
   readonly correlation: Correlation;
   /** By instance name, so that it outlives restarts. Only those that fell lately. */
   readonly dampings: Map<string, Damping>;
 }
 
 /** Who is known, by service. */
-export interface Roster {
-  readonly groups: ReadonlyMap<string, Group>;
+export interface InstanceRegistry {
+  readonly groups: ReadonlyMap<string, ServiceInstances>;
   /** Makes a service known that has no instance yet. */
   expect(service: string): void;
   /** Every watched instance. */
   all(): InstanceWatch[];
   /** Takes a beat: of a known instance, of a new one, or of a newer incarnation of one, which then ends. */
-  take(beat: Beat, beatAt: number, now: number): Transition | undefined;
+  take(beat: ObservedHeartbeat, beatAt: number, now: number): Transition | undefined;
 }
 
 /** Makes a roster that knows the expected services and nobody yet. */
-export const createRoster = (expected: Readonly<Record<string, number>>, patience: Patience): Roster => {
-  const groups = new Map<string, Group>();
-  const groupOf = (service: string): Group => {
+export const createInstanceRegistry = (
+  expected: Readonly<Record<string, number>>,
+  patience: FailureThresholds,
+): InstanceRegistry => {
+  const groups = new Map<string, ServiceInstances>();
+  const groupOf = (service: string): ServiceInstances => {
     let group = groups.get(service);
     if (!group) {
       group = {
         watches: new Map(),
-        membership: new Membership(expected[service] ?? 0),
+        membership: new RegistryMembership(expected[service] ?? 0),
         correlation: new Correlation(),
         dampings: new Map(),
       };

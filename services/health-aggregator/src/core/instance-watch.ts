@@ -1,12 +1,12 @@
+import { Degradation } from './degradation.ts';
 import type {
-  Beat,
   DependencyReading,
   InstanceState,
+  ObservedHeartbeat,
   ProbeOutcome,
   ProbeResult,
   Transition,
 } from './ports.ts';
-import { Strain } from './degradation.ts';
 
 const HARD_EVIDENCE: ReadonlySet<ProbeOutcome> = new Set(['refused', 'reset']);
 const REMEMBER_DOWN_MS = 600_000;
@@ -16,7 +16,7 @@ const SOFT_FAILURES_WITHOUT_BEAT = 2;
 const FAST_PROBES = 3;
 
 /** What the fleet as a whole says about how far a single piece of evidence may be believed. */
-export interface Trust {
+export interface HeartbeatTrust {
   /** False while the registry is not readable or plainly wrong: a late beat then says nothing about an instance. */
   readonly beats: boolean;
   /** True while many instances fail softly at once: presume the network or this observer, and hold back `down`. */
@@ -24,14 +24,14 @@ export interface Trust {
 }
 
 /** Probe periods by state, ms. */
-export interface Paces {
+export interface CheckIntervals {
   readonly calmMs: number;
   readonly hurriedMs: number;
   readonly downMs: number;
 }
 
 /** How long things must last to count. */
-export interface Patience {
+export interface FailureThresholds {
   /** An older beat is late. */
   readonly beatLateMs: number;
   /** Degraded until nothing was wrong for so long. */
@@ -41,7 +41,7 @@ export interface Patience {
 }
 
 /** At the default intervals of beats and probes. */
-export const PATIENCE: Patience = { beatLateMs: 5_000, calmMs: 15_000, revivalMs: 3_000 };
+export const DEFAULT_THRESHOLDS: FailureThresholds = { beatLateMs: 5_000, calmMs: 15_000, revivalMs: 3_000 };
 
 /**
  * Everything this observer knows about one instance, and the state that follows from it.
@@ -49,10 +49,10 @@ export const PATIENCE: Patience = { beatLateMs: 5_000, calmMs: 15_000, revivalMs
  */
 export class InstanceWatch {
   readonly id: string;
-  #beat: Beat;
+  #beat: ObservedHeartbeat;
   #beatAt: number;
   /** What it last said of itself, in a beat or in its health body. */
-  #says: Beat['state'];
+  #says: ObservedHeartbeat['state'];
   #saidAt: number;
   #state: InstanceState = 'starting';
   #since: number;
@@ -72,10 +72,10 @@ export class InstanceWatch {
   #unlisted = false;
   #probe: { result: ProbeResult; at: number } | undefined;
   #dependencies: { readings: Readonly<Record<string, DependencyReading>>; at: number } | undefined;
-  readonly #strain = new Strain();
-  readonly #patience: Patience;
+  readonly #strain = new Degradation();
+  readonly #patience: FailureThresholds;
 
-  constructor(beat: Beat, beatAt: number, now: number, patience: Patience) {
+  constructor(beat: ObservedHeartbeat, beatAt: number, now: number, patience: FailureThresholds) {
     this.#patience = patience;
     this.id = beat.id;
     this.#beat = beat;
@@ -89,7 +89,7 @@ export class InstanceWatch {
     this.#take(beat, beatAt);
   }
 
-  get beat(): Beat {
+  get beat(): ObservedHeartbeat {
     return this.#beat;
   }
   get state(): InstanceState {
@@ -131,7 +131,7 @@ export class InstanceWatch {
   }
 
   /** Takes a beat made at `beatAt`; the same beat read again, or an older one, changes nothing. */
-  beats(beat: Beat, beatAt: number): void {
+  beats(beat: ObservedHeartbeat, beatAt: number): void {
     if (beat.beatAt === this.#beat.beatAt || beatAt < this.#beatAt) return;
     this.#beat = beat;
     this.#beatAt = beatAt;
@@ -139,7 +139,7 @@ export class InstanceWatch {
     this.#take(beat, beatAt);
   }
 
-  #take(beat: Beat, at: number): void {
+  #take(beat: ObservedHeartbeat, at: number): void {
     if (at >= this.#saidAt) {
       this.#says = beat.state;
       this.#saidAt = at;
@@ -185,7 +185,7 @@ export class InstanceWatch {
   }
 
   /** Draws the consequence of all evidence; call on every tick. */
-  evaluate(now: number, trust: Trust): Transition | undefined {
+  evaluate(now: number, trust: HeartbeatTrust): Transition | undefined {
     if (this.#strain.why(now)) this.#strainedAt = now;
     if (this.#says === 'draining' && this.#state !== 'draining' && this.#state !== 'gone') {
       return this.#move('draining', 'says_draining', now);
@@ -214,7 +214,7 @@ export class InstanceWatch {
   }
 
   /** How often to probe it now. */
-  periodMs(paces: Paces): number {
+  periodMs(paces: CheckIntervals): number {
     if (this.#state === 'starting') return paces.hurriedMs;
     // Whoever answers or beats again should not wait for being believed.
     const returns = this.#oks > 0 || this.#beatAt > this.#since;
@@ -222,11 +222,11 @@ export class InstanceWatch {
     return this.#failures > 0 && this.#failures <= FAST_PROBES ? paces.hurriedMs : paces.calmMs;
   }
 
-  #beatFresh(now: number, trust: Trust): boolean {
+  #beatFresh(now: number, trust: HeartbeatTrust): boolean {
     return !trust.beats || now - this.#beatAt <= this.#patience.beatLateMs;
   }
 
-  #fromStarting(now: number, trust: Trust): Transition | undefined {
+  #fromStarting(now: number, trust: HeartbeatTrust): Transition | undefined {
     const saysReady = this.#says === 'ready' || this.#says === 'degraded';
     if (this.#oks >= 2 || (this.#oks === 1 && saysReady)) return this.#serve('ready', now);
     // A process that is starting may answer 503 or nothing for a while; silence of its beats as well is an end.
@@ -235,7 +235,7 @@ export class InstanceWatch {
     return undefined;
   }
 
-  #fromServing(now: number, trust: Trust): Transition | undefined {
+  #fromServing(now: number, trust: HeartbeatTrust): Transition | undefined {
     if (this.#failures > 0) return this.#suspect(this.#outcome(), now);
     if (!this.#beatFresh(now, trust)) return this.#suspect('beat_late', now);
     const strain = this.#strain.why(now);
@@ -247,7 +247,7 @@ export class InstanceWatch {
     return undefined;
   }
 
-  #fromSuspect(now: number, trust: Trust): Transition | undefined {
+  #fromSuspect(now: number, trust: HeartbeatTrust): Transition | undefined {
     const beatFresh = this.#beatFresh(now, trust);
     if (this.#oks > 0 && beatFresh) {
       return this.#resume === 'degraded'
@@ -259,13 +259,13 @@ export class InstanceWatch {
     return this.#failures >= enough && !trust.hold ? this.#fall(now) : undefined;
   }
 
-  #fromDown(now: number, trust: Trust): Transition | undefined {
+  #fromDown(now: number, trust: HeartbeatTrust): Transition | undefined {
     const steady = this.#oks >= 2 && now - this.#firstOkAt >= this.#patience.revivalMs;
     if (steady && this.#beatFresh(now, trust)) return this.#serve('recovered', now);
     return now - this.#since >= REMEMBER_DOWN_MS ? this.#move('gone', 'forgotten', now) : undefined;
   }
 
-  #fromDraining(now: number, trust: Trust): Transition | undefined {
+  #fromDraining(now: number, trust: HeartbeatTrust): Transition | undefined {
     if (this.#says !== 'draining') {
       // That it was not ready was its duty, not a failure.
       this.#failures = 0;

@@ -4,7 +4,7 @@ const MEMORY_MS = 15 * 60_000;
  * How many instances a service should have: the configured number, or the most that served at once during the last
  * 15 minutes, lowered only when one leaves cleanly. So a crash is a loss, and scaling in is not.
  */
-export class Membership {
+export class RegistryMembership {
   readonly #configured: number;
   #peak = 0;
   #peakAt = 0;

@@ -1,5 +1,5 @@
 /** A live socket, as its gateway tells it. */
-export interface SocketView {
+export interface SocketInfo {
   readonly tenant: string;
   readonly client: string;
   readonly user: string;
@@ -15,7 +15,7 @@ export interface SocketView {
 }
 
 /** Who answered a question to all gateways. What those that did not have is not known; it is never none. */
-export interface Answered {
+export interface GatewayAnswers {
   /** How many answered. */
   readonly gateways: number;
   /** Names of those that may have clients and did not answer. */
@@ -25,14 +25,14 @@ export interface Answered {
 }
 
 /** Sockets, and which gateways told. */
-export interface SocketList extends Answered {
-  readonly sockets: readonly SocketView[];
+export interface SocketList extends GatewayAnswers {
+  readonly sockets: readonly SocketInfo[];
   /** True when there are more than were asked for. */
   readonly more: boolean;
 }
 
 /** A session, as operators see it. Times are ISO 8601. */
-export interface DeviceView {
+export interface DeviceInfo {
   readonly id: string;
   readonly tenant: string;
   /** Null for guests. */
@@ -55,8 +55,8 @@ export type SessionQuery =
   | { readonly by: 'ids'; readonly ids: readonly string[] };
 
 /** The sessions of the fleet, asked in the name of an operator. Rejects with AppErrors. */
-export interface SessionDesk {
-  find(query: SessionQuery): Promise<{ readonly devices: readonly DeviceView[]; readonly more: boolean }>;
+export interface SessionClient {
+  find(query: SessionQuery): Promise<{ readonly devices: readonly DeviceInfo[]; readonly more: boolean }>;
   /** Ends one; true when every gateway has heard of it. Ending what has ended is fine. */
   end(id: string): Promise<boolean>;
   /** Opens a session that may listen to one group of a tenant, and nothing else. Gives its token. */
@@ -75,13 +75,13 @@ export interface GroupMembers extends GroupAddress {
 }
 
 /** Where a group is: the offset of its last publication. */
-export interface GroupPosition {
+export interface GroupStreamPosition {
   readonly offset: number;
   readonly epoch: string;
 }
 
 /** The groups of the fleet, asked in the name of an operator. Rejects with AppErrors; FORBIDDEN for a tenant that our key is not good for. */
-export interface GroupDesk {
+export interface GatewayClient {
   /** The only tenant that our key is good for; undefined: any. */
   onlyTenant(): Promise<string | undefined>;
   /** Of all tenants that our key is good for, unless one is named. */
@@ -92,9 +92,12 @@ export interface GroupDesk {
   /** Sockets of each of these sessions. */
   socketsOf(sessions: readonly string[]): Promise<SocketList>;
   /** Groups that have members, by number of members. `*` is all tenants that our key is good for. */
-  list(pattern: string, tenant: string): Promise<Answered & { readonly items: readonly GroupMembers[] }>;
+  list(
+    pattern: string,
+    tenant: string,
+  ): Promise<GatewayAnswers & { readonly items: readonly GroupMembers[] }>;
   /** Undefined where a group keeps no history. */
-  position(of: GroupAddress): Promise<GroupPosition | undefined>;
+  position(of: GroupAddress): Promise<GroupStreamPosition | undefined>;
   /** Publishes JSON data, once for a key; undefined where a group keeps no history. */
-  publish(to: GroupAddress, data: unknown, key: string): Promise<GroupPosition | undefined>;
+  publish(to: GroupAddress, data: unknown, key: string): Promise<GroupStreamPosition | undefined>;
 }

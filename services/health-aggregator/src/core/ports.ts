@@ -9,7 +9,7 @@ export interface DependencyReading {
 }
 
 /** What an instance says about itself. `beatAt` is the registry's own time (ms), so clocks of hosts do not matter. */
-export interface Beat {
+export interface ObservedHeartbeat {
   readonly id: string;
   readonly service: string;
   readonly name: string;
@@ -27,7 +27,7 @@ export interface Beat {
 /** One reading of the registry: its time, every instance that has a live beat, and every one that has not left. */
 export interface RegistryReading {
   readonly now: number;
-  readonly beats: readonly Beat[];
+  readonly beats: readonly ObservedHeartbeat[];
   /** Ids in the index: an instance that leaves is taken out of it, one that dies is not. */
   readonly ids: ReadonlySet<string>;
 }
@@ -49,7 +49,7 @@ export interface ProbeResult {
   readonly outcome: ProbeOutcome;
   readonly durationMs: number;
   /** The state that its health body named, if it was read. */
-  readonly state?: Beat['state'];
+  readonly state?: ObservedHeartbeat['state'];
   readonly dependencies?: Readonly<Record<string, DependencyReading>>;
 }
 

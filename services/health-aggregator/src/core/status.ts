@@ -11,7 +11,7 @@ export const SERVICE_STATUSES = [
 export type ServiceStatus = (typeof SERVICE_STATUSES)[number];
 
 /** What all observers of one dependency say together. */
-export interface DependencyVerdict {
+export interface DependencyAssessment {
   readonly status: 'up' | 'degraded' | 'down' | 'unknown';
   /** Why those that cannot use it say so, the most frequent reason first, such as `permission`. */
   readonly reasons?: readonly string[];
@@ -29,7 +29,7 @@ export interface DependencyVerdict {
 }
 
 /** The statuses of stores in the words of services, for incidents and history. */
-export const STORE_STATUS: Readonly<Record<DependencyVerdict['status'], ServiceStatus>> = {
+export const STORE_STATUS: Readonly<Record<DependencyAssessment['status'], ServiceStatus>> = {
   up: 'operational',
   degraded: 'degraded',
   down: 'major_outage',
@@ -56,7 +56,7 @@ export const isServing = (state: InstanceState): boolean =>
   state === 'up' || state === 'degraded' || state === 'suspect';
 
 /** Judges one service. Without evidence fresher than `staleAfterMs` the answer is `unknown`, whatever it was before. */
-export const judgeService = (count: ServiceCount, staleAfterMs: number): ServiceStatus => {
+export const serviceStatus = (count: ServiceCount, staleAfterMs: number): ServiceStatus => {
   if (count.evidenceAgeMs > staleAfterMs) return 'unknown';
   const serving = count.states.filter(isServing).length;
   const expected = Math.max(1, count.expected);
@@ -75,7 +75,7 @@ export interface DependencyReport {
 }
 
 /** Merges reports of one dependency; those older than 10 s count as silence. */
-export const judgeDependency = (reports: readonly DependencyReport[]): DependencyVerdict => {
+export const dependencyStatus = (reports: readonly DependencyReport[]): DependencyAssessment => {
   const fresh = reports.filter(
     ({ reading, ageMs }) => ageMs <= REPORT_FRESH_MS && reading.status !== 'unknown',
   );
@@ -117,7 +117,7 @@ export interface FleetFacts {
   /** Statuses of the services without which clients are not served. */
   readonly required: readonly ServiceStatus[];
   readonly others: readonly ServiceStatus[];
-  readonly dependencies: readonly DependencyVerdict['status'][];
+  readonly dependencies: readonly DependencyAssessment['status'][];
   /** Clients sent through the fleet do not arrive, three times in a row. */
   readonly journeyFails: boolean;
   /** False until there was any evidence at all. */
@@ -130,7 +130,7 @@ export interface FleetFacts {
  * Judges the fleet: `unknown` from stale data, `major_outage` if a required service serves nobody or every
  * dependency is down, otherwise the worst that is left. One dependency down is a `partial_outage`: something that users do fails.
  */
-export const judgeFleet = (facts: FleetFacts, staleAfterMs: number): ServiceStatus => {
+export const fleetStatus = (facts: FleetFacts, staleAfterMs: number): ServiceStatus => {
   const { required, others, dependencies, known, ageMs } = facts;
   if (!known || ageMs > staleAfterMs || required.includes('unknown')) return 'unknown';
   if (required.includes('major_outage')) return 'major_outage';

@@ -1,42 +1,42 @@
-import type { JourneyView } from './fleet-snapshot.ts';
+import type { SyntheticCheckSnapshot } from './fleet-snapshot.ts';
 
 const FAILING_AFTER = 3;
 const FORGET_MS = 60_000;
 
 /** The outcome of one journey. */
-export type JourneyOutcome =
+export type SyntheticCheckOutcome =
   | { readonly ok: true; readonly durationMs: number }
   | { readonly ok: false; readonly step: string };
 
 /** What one aggregator tells the others about its journeys. */
-export interface SharedJourney {
-  readonly outcome: JourneyOutcome;
+export interface SharedSyntheticCheck {
+  readonly outcome: SyntheticCheckOutcome;
   readonly failures: number;
   readonly durationMs?: number;
 }
 
 /** Remembers the last journeys. Times are monotonic ms. */
-export class JourneyRecord {
-  #last: { readonly outcome: JourneyOutcome; readonly at: number } | undefined;
+export class SyntheticCheckState {
+  #last: { readonly outcome: SyntheticCheckOutcome; readonly at: number } | undefined;
   #failures = 0;
   #durationMs: number | undefined;
 
   /** Takes the end of a journey; undefined when this observer does not travel any more. */
-  take(outcome: JourneyOutcome | undefined, now: number): void {
+  take(outcome: SyntheticCheckOutcome | undefined, now: number): void {
     this.#last = outcome && { outcome, at: now };
     this.#failures = outcome && !outcome.ok ? this.#failures + 1 : 0;
     if (outcome?.ok) this.#durationMs = outcome.durationMs;
   }
 
   /** What the others should know; undefined when there is nothing. */
-  share(): SharedJourney | undefined {
+  share(): SharedSyntheticCheck | undefined {
     if (!this.#last) return undefined;
     const durationMs = this.#durationMs === undefined ? {} : { durationMs: this.#durationMs };
     return { outcome: this.#last.outcome, failures: this.#failures, ...durationMs };
   }
 
   /** Takes over what the one that travels has told, `ageMs` ago. */
-  adopt({ outcome, failures, durationMs }: SharedJourney, ageMs: number, now: number): void {
+  adopt({ outcome, failures, durationMs }: SharedSyntheticCheck, ageMs: number, now: number): void {
     this.#last = { outcome, at: now - ageMs };
     this.#failures = failures;
     this.#durationMs = durationMs;
@@ -48,7 +48,7 @@ export class JourneyRecord {
   }
 
   /** What is known; nothing when the last journey is older than a minute. */
-  view(now: number): JourneyView | undefined {
+  view(now: number): SyntheticCheckSnapshot | undefined {
     if (!this.#last || now - this.#last.at > FORGET_MS) return undefined;
     const { outcome, at } = this.#last;
     return {

@@ -1,16 +1,16 @@
+import type { InstanceSnapshot } from './fleet-snapshot.ts';
 import type { InstanceState, ProbeResult, ProbeTarget } from './ports.ts';
-import type { InstanceView } from './fleet-snapshot.ts';
 
 const PROBE_FRESH_MS = 15_000;
 
 /** An address that a name or a list led to, where an instance of a service should be. */
-export interface FoundTarget {
+export interface DiscoveredTarget {
   readonly service: string;
   /** `host:port` of the public port. */
   readonly address: string;
 }
 
-interface Stranger extends FoundTarget {
+interface Stranger extends DiscoveredTarget {
   readonly id: string;
   readonly since: number;
   readonly probe?: { readonly result: ProbeResult; readonly at: number };
@@ -20,11 +20,11 @@ interface Stranger extends FoundTarget {
  * Instances that were found by their address and do not beat: most often their registry is another one. They are probed, and
  * shown as `unregistered`, never as well; whoever begins to beat is a stranger no more.
  */
-export class Strangers {
+export class UnregisteredInstances {
   readonly #byId = new Map<string, Stranger>();
 
   /** Takes all that is found now; what is found no more is forgotten. */
-  found(targets: readonly FoundTarget[], now: number): void {
+  found(targets: readonly DiscoveredTarget[], now: number): void {
     const ids = new Set<string>();
     for (const { service, address } of targets) {
       const id = `found:${service}:${address}`;
@@ -55,7 +55,7 @@ export class Strangers {
   }
 
   /** How those of a service are shown. Addresses are nobody's business, so they are numbered. */
-  views(service: string, known: ReadonlySet<string>, now: number): InstanceView[] {
+  views(service: string, known: ReadonlySet<string>, now: number): InstanceSnapshot[] {
     return this.unknownTo(known)
       .filter((stranger) => stranger.service === service)
       .sort((a, b) => a.address.localeCompare(b.address))
@@ -63,7 +63,7 @@ export class Strangers {
   }
 }
 
-const viewOf = ({ since, probe }: Stranger, name: string, now: number): InstanceView => {
+const viewOf = ({ since, probe }: Stranger, name: string, now: number): InstanceSnapshot => {
   const [state, why] = stateOf(probe, now);
   return {
     ...{ id: name, name, state, why, forMs: Math.round(now - since), version: '', load: {} },

@@ -2,12 +2,12 @@ import { type Route, route } from '@muster/http/route';
 import type { Logger } from '@muster/kit/logger';
 import { isRedisFault } from '@muster/kit/redis/connection';
 import { z } from 'zod';
-import type { Fleet } from '../core/fleet.ts';
+import type { FleetState } from '../core/fleet.ts';
 import type { SelfRemovals } from '../stores/self-removals.ts';
 
 /** What the route needs. */
 export interface ConsensusDeps {
-  readonly fleet: Pick<Fleet, 'consensus'>;
+  readonly fleet: Pick<FleetState, 'consensus'>;
   readonly removals: SelfRemovals;
   readonly log: Logger;
 }

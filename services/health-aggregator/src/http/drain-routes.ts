@@ -1,18 +1,18 @@
-import { type Reply, type Route, route } from '@muster/http/route';
+import { type Route, type RouteReply, route } from '@muster/http/route';
 import type { Logger } from '@muster/kit/logger';
 import { isRedisFault } from '@muster/kit/redis/connection';
 import { AppError } from '@muster/protocol/errors';
 import type { Request } from 'express';
 import { z } from 'zod';
 import { mayDrain } from '../core/drain-policy.ts';
-import type { FleetView, InstanceView, ServiceView } from '../core/fleet-snapshot.ts';
+import type { FleetSnapshot, InstanceSnapshot, ServiceSnapshot } from '../core/fleet-snapshot.ts';
 import type { Directives } from '../stores/drain-directives.ts';
 
 const RETRY_AFTER_S = 2;
 
 /** What the routes need. */
-export interface DrainDeps {
-  readonly view: () => FleetView;
+export interface DrainRoutesDeps {
+  readonly view: () => FleetSnapshot;
   readonly directives: Directives;
   readonly guard: (req: Request) => void;
   readonly log: Logger;
@@ -27,8 +27,8 @@ const refusals = {
 } as const;
 
 /** Taking an instance out of service and back: `POST` and `DELETE /v1/instances/:name/drain`. */
-export const drainRoutes = ({ view, directives, guard, log }: DrainDeps): Route[] => {
-  const issue = async (name: string, kind: 'drain' | 'resume', reason: string): Promise<Reply> => {
+export const drainRoutes = ({ view, directives, guard, log }: DrainRoutesDeps): Route[] => {
+  const issue = async (name: string, kind: 'drain' | 'resume', reason: string): Promise<RouteReply> => {
     const { instance, service } = find(view(), name);
     try {
       await directives.issue(instance.id, kind, { reason });
@@ -74,7 +74,10 @@ export const drainRoutes = ({ view, directives, guard, log }: DrainDeps): Route[
   ];
 };
 
-const find = (view: FleetView, name: string): { service: ServiceView; instance: InstanceView } => {
+const find = (
+  view: FleetSnapshot,
+  name: string,
+): { service: ServiceSnapshot; instance: InstanceSnapshot } => {
   for (const service of view.services) {
     const instance = service.instances.find((one) => one.name === name);
     if (instance) return { service, instance };

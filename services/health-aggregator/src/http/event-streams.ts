@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { every } from '@muster/kit/clock';
 import type { Random } from '@muster/kit/random';
-import { type FleetView, pulseOf } from '../core/fleet-snapshot.ts';
+import { type FleetSnapshot, pulseOf } from '../core/fleet-snapshot.ts';
 
 const TICK_MS = 1_000;
 const COMMENT_EVERY_TICKS = 15;
@@ -18,7 +18,7 @@ export interface EventStreams extends Disposable {
 
 /** What the streams need. */
 export interface EventStreamsDeps {
-  readonly view: () => FleetView;
+  readonly view: () => FleetSnapshot;
   readonly random: Random;
   readonly maxStreams: number;
   /** For tests: how often changes are sent, ms. */
@@ -75,7 +75,7 @@ export const createEventStreams = (deps: EventStreamsDeps): EventStreams => {
   };
 };
 
-const snapshotText = (view: FleetView): string =>
+const snapshotText = (view: FleetSnapshot): string =>
   `event: snapshot\nid: ${view.version}\ndata: ${JSON.stringify(view)}\n\n`;
 
-const pulseText = (view: FleetView): string => `event: pulse\ndata: ${JSON.stringify(pulseOf(view))}\n\n`;
+const pulseText = (view: FleetSnapshot): string => `event: pulse\ndata: ${JSON.stringify(pulseOf(view))}\n\n`;

@@ -4,10 +4,10 @@ import type { Logger } from '@muster/kit/logger';
 import { AppError } from '@muster/protocol/errors';
 import { parseGroupName } from '@muster/protocol/ids';
 import type { Express, Request } from 'express';
-import type { GroupDesk } from '../core/operator-ports.ts';
-import type { TailListener, Tails } from '../jobs/group-streams.ts';
+import type { GatewayClient } from '../core/operator-ports.ts';
+import type { GroupStreamListener, GroupStreams } from '../jobs/group-streams.ts';
 import { onlyGet } from './console.ts';
-import { required, tenantIn, tenantQuery } from './operator-routes.ts';
+import { required, tenantOfQuery, tenantQuery } from './operator-routes.ts';
 
 /** A load balancer notices with the next write that the reader has left. */
 const COMMENT_MS = 5_000;
@@ -15,9 +15,9 @@ const MAX_BUFFERED_BYTES = 1_048_576;
 const RETRY_AFTER_S = 10;
 
 /** What the route needs; without keys there are no tails. */
-export interface TailDeps {
-  readonly tails: Tails | undefined;
-  readonly groups: GroupDesk | undefined;
+export interface GroupStreamRouteDeps {
+  readonly tails: GroupStreams | undefined;
+  readonly groups: GatewayClient | undefined;
   readonly guard: (req: Request) => void;
   readonly log: Logger;
 }
@@ -26,7 +26,7 @@ export interface TailDeps {
  * `GET /v1/operator/groups/:group/tail`: server-sent events `joined`, `publication` and at last `end`. A reader that does not
  * keep up is dropped at 1 MiB.
  */
-export const mountTail = (app: Express, { tails, groups, guard, log }: TailDeps): void => {
+export const mountGroupStream = (app: Express, { tails, groups, guard, log }: GroupStreamRouteDeps): void => {
   app
     .route('/v1/operator/groups/:group/tail')
     .get(async (req, res) => {
@@ -38,7 +38,7 @@ export const mountTail = (app: Express, { tails, groups, guard, log }: TailDeps)
       if (!query.success)
         throw new AppError('MALFORMED_REQUEST', { detail: '`tenant` must be the name of a tenant.' });
       const open = required(tails, 'SERVICE_API_KEYS or SERVER_API_KEYS').open;
-      const tenant = await tenantIn(required(groups, 'SERVER_API_KEYS'), query.data);
+      const tenant = await tenantOfQuery(required(groups, 'SERVER_API_KEYS'), query.data);
       const stream = createStream(res);
       const tail = await open({ group, tenant }, stream.listener);
       if (tail === undefined) {
@@ -54,7 +54,7 @@ export const mountTail = (app: Express, { tails, groups, guard, log }: TailDeps)
 };
 
 interface TailStream {
-  readonly listener: TailListener;
+  readonly listener: GroupStreamListener;
   /** Sends the head, what was heard already, and everything from now on, until the reader leaves. */
   begin(tail: Disposable): void;
 }

@@ -1,11 +1,11 @@
 import { LOAD_FRESH_MS } from '../core/capacity.ts';
-import type { FleetView, InstanceView } from '../core/fleet-snapshot.ts';
-import { type HealthWord, INSTANCE_WORDS, SERVICE_WORDS, STORE_WORDS } from './health.ts';
+import type { FleetSnapshot, InstanceSnapshot } from '../core/fleet-snapshot.ts';
+import { type HealthStatus, INSTANCE_STATUS_TEXT, SERVICE_STATUS_TEXT, STORE_STATUS_TEXT } from './health.ts';
 
 /** Media type of the Internet-Draft "Health Check Response Format for HTTP APIs" (draft-inadarei-api-health-check-06). */
 export const HEALTH_JSON = 'application/health+json';
 
-const PASS_WORDS: Readonly<Record<HealthWord, 'pass' | 'warn' | 'fail'>> = {
+const PASS_WORDS: Readonly<Record<HealthStatus, 'pass' | 'warn' | 'fail'>> = {
   healthy: 'pass',
   degraded: 'warn',
   unhealthy: 'fail',
@@ -25,14 +25,14 @@ interface Check {
 }
 
 /** The fleet in the format of the draft. The word of the plain answer decides `status`. */
-export const healthJson = (view: FleetView): object => {
+export const healthJson = (view: FleetSnapshot): object => {
   const checks: Record<string, Check[]> = {};
   for (const [name, { status, latencyMs, reasons }] of Object.entries(view.dependencies)) {
     checks[`${name}:responseTime`] = [
       {
         componentType: 'datastore',
         ...(latencyMs === undefined ? {} : { observedValue: latencyMs, observedUnit: 'ms' }),
-        status: PASS_WORDS[STORE_WORDS[status]],
+        status: PASS_WORDS[STORE_STATUS_TEXT[status]],
         time: view.asOf,
         ...(status === 'up' ? {} : { output: [status, ...(reasons ?? [])].join(' ') }),
       },
@@ -52,7 +52,7 @@ export const healthJson = (view: FleetView): object => {
     }
   }
   return {
-    status: PASS_WORDS[SERVICE_WORDS[view.status]],
+    status: PASS_WORDS[SERVICE_STATUS_TEXT[view.status]],
     version: view.observer.version.split('.')[0],
     releaseId: view.observer.version,
     serviceId: view.fleet,
@@ -65,10 +65,10 @@ export const healthJson = (view: FleetView): object => {
   };
 };
 
-const instanceCheck = ({ name, state, why }: InstanceView, time: string): Check => ({
+const instanceCheck = ({ name, state, why }: InstanceSnapshot, time: string): Check => ({
   componentId: name,
   componentType: 'component',
-  status: PASS_WORDS[INSTANCE_WORDS[state]],
+  status: PASS_WORDS[INSTANCE_STATUS_TEXT[state]],
   time,
   ...(state === 'up' ? {} : { output: why }),
 });

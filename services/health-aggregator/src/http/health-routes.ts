@@ -1,8 +1,8 @@
-import { type Reply, type Route, route } from '@muster/http/route';
+import { type Route, type RouteReply, route } from '@muster/http/route';
 import { AppError } from '@muster/protocol/errors';
 import type { Request } from 'express';
 import { z } from 'zod';
-import type { FleetView, InstanceView, ServiceView } from '../core/fleet-snapshot.ts';
+import type { FleetSnapshot, InstanceSnapshot, ServiceSnapshot } from '../core/fleet-snapshot.ts';
 import { badge } from './badge.ts';
 import { fleetHealth, type HealthBody, healthStatus, instanceHealth, serviceHealth } from './health.ts';
 import { HEALTH_JSON, healthJson } from './health-json.ts';
@@ -19,7 +19,7 @@ const responses = {
 } as const;
 
 /** `/health` of the fleet, of one service and of one instance, and badges. All from memory. */
-export const healthRoutes = (view: () => FleetView): Route[] => [
+export const healthRoutes = (view: () => FleetSnapshot): Route[] => [
   route({
     method: 'get',
     path: '/health',
@@ -79,16 +79,16 @@ export const healthRoutes = (view: () => FleetView): Route[] => [
   }),
 ];
 
-const find = (view: FleetView, name: string): ServiceView => {
+const find = (view: FleetSnapshot, name: string): ServiceSnapshot => {
   const service = SERVICE_NAME.test(name) ? view.services.find((one) => one.service === name) : undefined;
   if (!service) throw new AppError('NOT_FOUND', { detail: 'No service of this name is known.' });
   return service;
 };
 
 const findInstance = (
-  view: FleetView,
+  view: FleetSnapshot,
   { service: name, name: instanceName }: { service: string; name: string },
-): { service: ServiceView; instance: InstanceView } => {
+): { service: ServiceSnapshot; instance: InstanceSnapshot } => {
   const service = find(view, name);
   const instance = service.instances.find((one) => one.name === instanceName);
   if (!instance) throw new AppError('NOT_FOUND', { detail: 'No instance of this name is known.' });
@@ -96,7 +96,7 @@ const findInstance = (
 };
 
 /** JSON by default; one word for `text/plain`, the draft's format for its media type where there is one. */
-const answer = (req: Request, body: HealthBody, isStrict: boolean, draft?: () => object): Reply => {
+const answer = (req: Request, body: HealthBody, isStrict: boolean, draft?: () => object): RouteReply => {
   const status = healthStatus(body, isStrict);
   const headers = status === 503 ? { ...CACHE, 'Retry-After': RETRY_AFTER_S } : CACHE;
   const offered = ['application/json', 'text/plain', ...(draft ? [HEALTH_JSON] : [])];

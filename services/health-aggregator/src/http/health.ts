@@ -1,12 +1,12 @@
+import type { FleetSnapshot, InstanceSnapshot, ServiceSnapshot } from '../core/fleet-snapshot.ts';
 import type { InstanceState } from '../core/ports.ts';
-import type { DependencyVerdict, ServiceStatus } from '../core/status.ts';
-import type { FleetView, InstanceView, ServiceView } from '../core/fleet-snapshot.ts';
+import type { DependencyAssessment, ServiceStatus } from '../core/status.ts';
 
 /** The words of our health answers. `unknown` appears in single checks only; as a whole it is `unhealthy`. */
-export type HealthWord = 'healthy' | 'degraded' | 'unhealthy' | 'unknown';
+export type HealthStatus = 'healthy' | 'degraded' | 'unhealthy' | 'unknown';
 
 /** Words for services and for the fleet. */
-export const SERVICE_WORDS: Readonly<Record<ServiceStatus, HealthWord>> = {
+export const SERVICE_STATUS_TEXT: Readonly<Record<ServiceStatus, HealthStatus>> = {
   operational: 'healthy',
   degraded: 'degraded',
   partial_outage: 'degraded',
@@ -15,7 +15,7 @@ export const SERVICE_WORDS: Readonly<Record<ServiceStatus, HealthWord>> = {
 };
 
 /** Words for stores. */
-export const STORE_WORDS: Readonly<Record<DependencyVerdict['status'], HealthWord>> = {
+export const STORE_STATUS_TEXT: Readonly<Record<DependencyAssessment['status'], HealthStatus>> = {
   up: 'healthy',
   degraded: 'degraded',
   down: 'unhealthy',
@@ -23,7 +23,7 @@ export const STORE_WORDS: Readonly<Record<DependencyVerdict['status'], HealthWor
 };
 
 /** Words for instances. One that leaves in order is no fault, one that has not been up yet is not known to work. */
-export const INSTANCE_WORDS: Readonly<Record<InstanceState, HealthWord>> = {
+export const INSTANCE_STATUS_TEXT: Readonly<Record<InstanceState, HealthStatus>> = {
   starting: 'unknown',
   up: 'healthy',
   degraded: 'degraded',
@@ -35,18 +35,18 @@ export const INSTANCE_WORDS: Readonly<Record<InstanceState, HealthWord>> = {
 
 /** A health answer: the word first, then what it stands on. */
 export interface HealthBody {
-  readonly status: Exclude<HealthWord, 'unknown'>;
+  readonly status: Exclude<HealthStatus, 'unknown'>;
   readonly [detail: string]: unknown;
 }
 
-const whole = (word: HealthWord): HealthBody['status'] => (word === 'unknown' ? 'unhealthy' : word);
+const whole = (word: HealthStatus): HealthBody['status'] => (word === 'unknown' ? 'unhealthy' : word);
 
 /** `/health`: the fleet, with one check for each store and each service. */
-export const fleetHealth = (view: FleetView): HealthBody => {
+export const fleetHealth = (view: FleetSnapshot): HealthBody => {
   const stores = Object.entries(view.dependencies).map(([name, { status, latencyMs, ageMs, reasons }]) => [
     name,
     {
-      status: STORE_WORDS[status],
+      status: STORE_STATUS_TEXT[status],
       ...(reasons === undefined ? {} : { reasons }),
       ...(latencyMs === undefined ? {} : { latency_ms: latencyMs }),
       ...(ageMs === undefined ? {} : { age_ms: ageMs }),
@@ -54,10 +54,10 @@ export const fleetHealth = (view: FleetView): HealthBody => {
   ]);
   const services = view.services.map(({ service, status, up, total, expected }) => [
     service,
-    { status: SERVICE_WORDS[status], up, total, expected },
+    { status: SERVICE_STATUS_TEXT[status], up, total, expected },
   ]);
   return {
-    status: whole(SERVICE_WORDS[view.status]),
+    status: whole(SERVICE_STATUS_TEXT[view.status]),
     ...(view.impact.length === 0 ? {} : { impact: view.impact }),
     checks: Object.fromEntries([...stores, ...services]),
     version: view.observer.version,
@@ -74,8 +74,8 @@ export const serviceHealth = ({
   total,
   expected,
   instances,
-}: ServiceView): HealthBody => ({
-  status: whole(SERVICE_WORDS[status]),
+}: ServiceSnapshot): HealthBody => ({
+  status: whole(SERVICE_STATUS_TEXT[status]),
   service,
   up,
   total,
@@ -84,17 +84,17 @@ export const serviceHealth = ({
 });
 
 /** `/health/:service/:name`: one instance. */
-export const instanceHealth = (service: string, instance: InstanceView): HealthBody => ({
+export const instanceHealth = (service: string, instance: InstanceSnapshot): HealthBody => ({
   ...instanceCheck(instance),
-  status: whole(INSTANCE_WORDS[instance.state]),
+  status: whole(INSTANCE_STATUS_TEXT[instance.state]),
   service,
   instance: instance.name,
   version: instance.version,
   load: instance.load,
 });
 
-const instanceCheck = ({ state, why, forMs, beatAgeMs }: InstanceView) => ({
-  status: INSTANCE_WORDS[state],
+const instanceCheck = ({ state, why, forMs, beatAgeMs }: InstanceSnapshot) => ({
+  status: INSTANCE_STATUS_TEXT[state],
   state,
   why,
   for_ms: forMs,

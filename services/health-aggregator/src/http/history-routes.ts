@@ -6,7 +6,7 @@ import type { Incident } from '../core/incidents.ts';
 import { atomFeed } from './feed.ts';
 
 /** What the routes need; all of it is in memory. */
-export interface PastDeps {
+export interface HistoryRoutesDeps {
   /** Of the fleet. */
   readonly name: () => string;
   readonly now: () => number;
@@ -17,9 +17,13 @@ export interface PastDeps {
 }
 
 /** What was: `/feed.atom`, `/v1/incidents` and `/v1/history`. */
-export const pastRoutes = (deps: PastDeps): Route[] => [feed(deps), listIncidents(deps), history(deps)];
+export const historyRoutes = (deps: HistoryRoutesDeps): Route[] => [
+  feed(deps),
+  listIncidents(deps),
+  history(deps),
+];
 
-const feed = ({ incidents, unsaved, name, now }: PastDeps): Route =>
+const feed = ({ incidents, unsaved, name, now }: HistoryRoutesDeps): Route =>
   route({
     method: 'get',
     path: '/feed.atom',
@@ -37,7 +41,7 @@ const feed = ({ incidents, unsaved, name, now }: PastDeps): Route =>
     },
   });
 
-const listIncidents = ({ incidents, unsaved }: PastDeps): Route =>
+const listIncidents = ({ incidents, unsaved }: HistoryRoutesDeps): Route =>
   route({
     method: 'get',
     path: '/v1/incidents',
@@ -62,7 +66,7 @@ const listIncidents = ({ incidents, unsaved }: PastDeps): Route =>
     },
   });
 
-const history = ({ days }: PastDeps): Route =>
+const history = ({ days }: HistoryRoutesDeps): Route =>
   route({
     method: 'get',
     path: '/v1/history',

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { keyReused, readIdempotencyKey } from '@muster/http/idempotency-key';
-import { type Reply, type Route, route } from '@muster/http/route';
+import { type Route, type RouteReply, route } from '@muster/http/route';
 import { uuidSchema } from '@muster/http/uuid';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
@@ -24,15 +24,15 @@ const MAX_TEXT = 2_000;
 const ATTEMPTS = 10;
 
 /** Where notes are kept. */
-export interface Notes {
+export interface IncidentNotes {
   /** `refused` when nobody leads, `outdated` when somebody changed the note since it was read. Rejects without Redis. */
   note(change: IncidentChange): Promise<WriteOutcome>;
   find(id: string): Promise<Incident | undefined>;
 }
 
 /** What the routes need. */
-export interface NoteDeps {
-  readonly notes: () => Notes | undefined;
+export interface IncidentRoutesDeps {
+  readonly notes: () => IncidentNotes | undefined;
   readonly guard: (req: Request) => void;
   readonly clock: Clock;
   readonly log: Logger;
@@ -47,9 +47,9 @@ const refusals = {
 } as const;
 
 /** What operators have to say: `POST /v1/incidents` and `POST /v1/incidents/:id/updates`. Receivers of webhooks hear of it. */
-export const noteRoutes = (deps: NoteDeps): Route[] => [open(deps), update(deps)];
+export const incidentRoutes = (deps: IncidentRoutesDeps): Route[] => [open(deps), update(deps)];
 
-const open = (deps: NoteDeps): Route =>
+const open = (deps: IncidentRoutesDeps): Route =>
   route({
     method: 'post',
     path: '/v1/incidents',
@@ -81,7 +81,7 @@ const open = (deps: NoteDeps): Route =>
     },
   });
 
-const update = (deps: NoteDeps): Route =>
+const update = (deps: IncidentRoutesDeps): Route =>
   route({
     method: 'post',
     path: '/v1/incidents/:id/updates',
@@ -138,10 +138,10 @@ const idOf = ({ key }: KeyedRequest): string =>
  * An incident instead of a change is the answer as it stands.
  */
 const write = async (
-  { notes, log }: NoteDeps,
+  { notes, log }: IncidentRoutesDeps,
   status: number,
   decide: () => Promise<IncidentChange | Incident> | IncidentChange,
-): Promise<Reply> => {
+): Promise<RouteReply> => {
   for (let attempts = 0; attempts < ATTEMPTS; attempts += 1) {
     const change = await attempt(async () => decide());
     if (!('incident' in change)) return { status, body: incidentBody(change) };

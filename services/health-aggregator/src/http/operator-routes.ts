@@ -5,12 +5,18 @@ import { AppError } from '@muster/protocol/errors';
 import { DEFAULT_TENANT, isTenantName, parseGroupName } from '@muster/protocol/ids';
 import type { Request } from 'express';
 import { z } from 'zod';
-import type { DeviceView, GroupDesk, SessionDesk, SocketList, SocketView } from '../core/operator-ports.ts';
+import type {
+  DeviceInfo,
+  GatewayClient,
+  SessionClient,
+  SocketInfo,
+  SocketList,
+} from '../core/operator-ports.ts';
 
 /** What the routes need; a desk without its key is undefined. */
-export interface DeskDeps {
-  readonly sessions: SessionDesk | undefined;
-  readonly groups: GroupDesk | undefined;
+export interface OperatorRoutesDeps {
+  readonly sessions: SessionClient | undefined;
+  readonly groups: GatewayClient | undefined;
   readonly guard: (req: Request) => void;
   readonly log: Logger;
 }
@@ -42,7 +48,7 @@ const groupParams = z.object({
 });
 
 /** What operators look up and do beyond instances: `/v1/operator/sessions` and `/v1/operator/groups`. Each request asks the services. */
-export const deskRoutes = (deps: DeskDeps): Route[] => [
+export const operatorRoutes = (deps: OperatorRoutesDeps): Route[] => [
   findSessions(deps),
   endSession(deps),
   listGroups(deps),
@@ -50,7 +56,7 @@ export const deskRoutes = (deps: DeskDeps): Route[] => [
   publish(deps),
 ];
 
-const findSessions = (deps: DeskDeps): Route =>
+const findSessions = (deps: OperatorRoutesDeps): Route =>
   route({
     method: 'get',
     path: '/v1/operator/sessions',
@@ -87,19 +93,19 @@ const findSessions = (deps: DeskDeps): Route =>
 /** Null when it is not known: none was found, and a gateway that may have one did not answer, or may not show it to our key. */
 const socketsOf = (
   list: SocketList | undefined,
-  { id, tenant }: Pick<DeviceView, 'id' | 'tenant'>,
-): readonly SocketView[] | null => {
+  { id, tenant }: Pick<DeviceInfo, 'id' | 'tenant'>,
+): readonly SocketInfo[] | null => {
   const own = list?.sockets.filter(({ session }) => session === id) ?? [];
   const isShown = list?.onlyTenant === undefined || list.onlyTenant === tenant;
   return own.length > 0 || (list?.silent.length === 0 && isShown) ? own : null;
 };
 
 type Found = readonly [
-  { readonly devices: readonly DeviceView[]; readonly more: boolean },
+  { readonly devices: readonly DeviceInfo[]; readonly more: boolean },
   SocketList | undefined,
 ];
 
-const lookUp = async (deps: DeskDeps, find: string, named: string | undefined): Promise<Found> => {
+const lookUp = async (deps: OperatorRoutesDeps, find: string, named: string | undefined): Promise<Found> => {
   const desk = required(deps.sessions, 'SERVICE_API_KEYS');
   const groups = required(deps.groups, 'SERVER_API_KEYS');
   // Sessions are worth showing without their sockets.
@@ -130,7 +136,7 @@ const lookUp = async (deps: DeskDeps, find: string, named: string | undefined): 
   return [found, await orUnknown(groups.socketsOf(found.devices.map(({ id }) => id)))];
 };
 
-const endSession = ({ sessions, guard, log }: DeskDeps): Route =>
+const endSession = ({ sessions, guard, log }: OperatorRoutesDeps): Route =>
   route({
     method: 'delete',
     path: '/v1/operator/sessions/:id',
@@ -149,7 +155,7 @@ const endSession = ({ sessions, guard, log }: DeskDeps): Route =>
     },
   });
 
-const listGroups = ({ groups, guard }: DeskDeps): Route =>
+const listGroups = ({ groups, guard }: OperatorRoutesDeps): Route =>
   route({
     method: 'get',
     path: '/v1/operator/groups',
@@ -172,7 +178,10 @@ const listGroups = ({ groups, guard }: DeskDeps): Route =>
       const desk = required(groups, 'SERVER_API_KEYS');
       // A word without wildcards is looked for anywhere in the name.
       const wanted = pattern === '' || /[*?]/.test(pattern) ? pattern : `*${pattern}*`;
-      const { items, gateways, silent, onlyTenant } = await desk.list(wanted, await tenantIn(desk, named));
+      const { items, gateways, silent, onlyTenant } = await desk.list(
+        wanted,
+        await tenantOfQuery(desk, named),
+      );
       const shown = items.slice(0, SHOWN_GROUPS);
       return {
         status: 200,
@@ -181,7 +190,7 @@ const listGroups = ({ groups, guard }: DeskDeps): Route =>
     },
   });
 
-const showGroup = ({ groups, guard }: DeskDeps): Route =>
+const showGroup = ({ groups, guard }: OperatorRoutesDeps): Route =>
   route({
     method: 'get',
     path: '/v1/operator/groups/:group',
@@ -199,7 +208,7 @@ const showGroup = ({ groups, guard }: DeskDeps): Route =>
     },
     handle: async ({ params: { group }, query }) => {
       const desk = required(groups, 'SERVER_API_KEYS');
-      const tenant = await tenantIn(desk, query.tenant);
+      const tenant = await tenantOfQuery(desk, query.tenant);
       const [{ sockets, more, gateways, silent, onlyTenant }, position] = await Promise.all([
         desk.sockets({ group, tenant }, SOCKETS_OF_A_GROUP),
         desk.position({ group, tenant }),
@@ -227,7 +236,7 @@ const showGroup = ({ groups, guard }: DeskDeps): Route =>
     },
   });
 
-const publish = ({ groups, guard, log }: DeskDeps): Route =>
+const publish = ({ groups, guard, log }: OperatorRoutesDeps): Route =>
   route({
     method: 'post',
     path: '/v1/operator/groups/:group/publications',
@@ -244,7 +253,7 @@ const publish = ({ groups, guard, log }: DeskDeps): Route =>
     },
     handle: async ({ params: { group }, query, req, body: { data } }) => {
       const desk = required(groups, 'SERVER_API_KEYS');
-      const tenant = await tenantIn(desk, query.tenant);
+      const tenant = await tenantOfQuery(desk, query.tenant);
       const key = readIdempotencyKey(req) ?? crypto.randomUUID();
       const position = await desk.publish({ group, tenant }, data, key);
       log.warn({ group, tenant, offset: position?.offset }, 'operator.published');
@@ -253,7 +262,7 @@ const publish = ({ groups, guard, log }: DeskDeps): Route =>
   });
 
 /** The tenant that a request is about: the one that it names, else that of our key, else `default`. */
-export const tenantIn = async (desk: GroupDesk, named: string | undefined): Promise<string> =>
+export const tenantOfQuery = async (desk: GatewayClient, named: string | undefined): Promise<string> =>
   named ?? (await desk.onlyTenant()) ?? DEFAULT_TENANT;
 
 /** A desk that has its key. */

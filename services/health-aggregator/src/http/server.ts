@@ -4,57 +4,57 @@ import type { Clock } from '@muster/kit/clock';
 import type { Health } from '@muster/kit/health';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
-import { type About, answerProbe } from '@muster/kit/probes';
+import { answerProbe, type ProcessInfo } from '@muster/kit/probes';
 import { AppError } from '@muster/protocol/errors';
 import type { Express } from 'express';
 import { z } from 'zod';
 import { capacityOf } from '../core/capacity.ts';
-import type { Fleet } from '../core/fleet.ts';
+import type { FleetState } from '../core/fleet.ts';
+import type { FleetSnapshot } from '../core/fleet-snapshot.ts';
 import type { Day } from '../core/history.ts';
 import type { Incident } from '../core/incidents.ts';
-import type { GroupDesk, SessionDesk } from '../core/operator-ports.ts';
-import type { FleetView } from '../core/fleet-snapshot.ts';
+import type { GatewayClient, SessionClient } from '../core/operator-ports.ts';
+import type { GroupStreams } from '../jobs/group-streams.ts';
 import type { Directives } from '../stores/drain-directives.ts';
 import type { SelfRemovals } from '../stores/self-removals.ts';
-import type { Tails } from '../jobs/group-streams.ts';
 import { consensusRoute } from './consensus-route.ts';
 import { type ConsoleFiles, mountConsole, onlyGet } from './console.ts';
-import { deskRoutes } from './operator-routes.ts';
 import { drainRoutes } from './drain-routes.ts';
 import type { EventStreams } from './event-streams.ts';
+import { mountGroupStream } from './group-stream-route.ts';
 import { healthRoutes } from './health-routes.ts';
-import { type Notes, noteRoutes } from './incident-routes.ts';
+import { historyRoutes } from './history-routes.ts';
+import { type IncidentNotes, incidentRoutes } from './incident-routes.ts';
 import { createOperatorGuard } from './operator-guard.ts';
-import { pastRoutes } from './history-routes.ts';
+import { operatorRoutes } from './operator-routes.ts';
 import { scrapeGroups } from './service-discovery.ts';
-import { mountTail } from './group-stream-route.ts';
 
 /** What the public port of the aggregator is made of. */
 export interface ServerDeps {
-  readonly fleet: Fleet;
+  readonly fleet: FleetState;
   readonly streams: EventStreams;
   readonly incidents: () => readonly Incident[];
   readonly unsaved: () => ReadonlySet<string>;
   readonly days: () => ReadonlyMap<string, readonly Day[]>;
-  readonly notes: () => Notes | undefined;
+  readonly notes: () => IncidentNotes | undefined;
   readonly directives: Directives;
   readonly removals: SelfRemovals;
   readonly opsToken: string | undefined;
-  readonly desks: Desks;
+  readonly desks: OperatorClients;
   readonly files: ConsoleFiles;
   readonly hasTryIt: boolean;
   readonly health: Health;
-  readonly about: About;
+  readonly about: ProcessInfo;
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
 }
 
 /** Through which operators look into sessions and groups; each is undefined without its key. */
-export interface Desks {
-  readonly sessions: SessionDesk | undefined;
-  readonly groups: GroupDesk | undefined;
-  readonly tails: Tails | undefined;
+export interface OperatorClients {
+  readonly sessions: SessionClient | undefined;
+  readonly groups: GatewayClient | undefined;
+  readonly tails: GroupStreams | undefined;
 }
 
 const RETRY_AFTER_S = 2;
@@ -62,7 +62,7 @@ const RETRY_AFTER_S = 2;
 /** The Express app of the public port. Answers to the public come from memory; only operators, and instances in need, cause I/O. */
 export const createServer = (deps: ServerDeps): Express => {
   const { fleet, log, metrics, files, hasTryIt, desks } = deps;
-  const view = (): FleetView => fleet.view();
+  const view = (): FleetSnapshot => fleet.view();
   const guard = createOperatorGuard(deps.opsToken);
   return createHttpApp({
     log,
@@ -70,7 +70,7 @@ export const createServer = (deps: ServerDeps): Express => {
     before: (app) => {
       mountReadiness(app, deps);
       mountEvents(app, deps.streams);
-      mountTail(app, { ...desks, guard, log });
+      mountGroupStream(app, { ...desks, guard, log });
       mountConsole(app, {
         files,
         hasTryIt,
@@ -83,10 +83,10 @@ export const createServer = (deps: ServerDeps): Express => {
       capacityRoute(view),
       discoveryRoute(fleet),
       consensusRoute(deps),
-      ...pastRoutes({ ...deps, name: () => view().fleet, now: () => deps.clock.now() }),
-      ...noteRoutes({ ...deps, guard }),
+      ...historyRoutes({ ...deps, name: () => view().fleet, now: () => deps.clock.now() }),
+      ...incidentRoutes({ ...deps, guard }),
       ...drainRoutes({ view, directives: deps.directives, guard, log }),
-      ...deskRoutes({ ...desks, guard, log }),
+      ...operatorRoutes({ ...desks, guard, log }),
     ],
   });
 };
@@ -113,7 +113,7 @@ const mountEvents = (app: Express, streams: EventStreams): void => {
     .all(onlyGet);
 };
 
-const fleetRoute = (view: () => FleetView, observer: string): Route =>
+const fleetRoute = (view: () => FleetSnapshot, observer: string): Route =>
   route({
     method: 'get',
     path: '/v1/fleet',
@@ -132,7 +132,7 @@ const fleetRoute = (view: () => FleetView, observer: string): Route =>
     },
   });
 
-const capacityRoute = (view: () => FleetView): Route =>
+const capacityRoute = (view: () => FleetSnapshot): Route =>
   route({
     method: 'get',
     path: '/v1/capacity',
@@ -155,7 +155,7 @@ const capacityRoute = (view: () => FleetView): Route =>
     },
   });
 
-const discoveryRoute = (fleet: Fleet): Route =>
+const discoveryRoute = (fleet: FleetState): Route =>
   route({
     method: 'get',
     path: '/sd/prometheus',

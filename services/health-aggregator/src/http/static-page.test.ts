@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest';
+import type { FleetSnapshot } from '../core/fleet-snapshot.ts';
 import { daysOf } from '../core/history.ts';
-import type { FleetView } from '../core/fleet-snapshot.ts';
 import { staticPage } from './static-page.ts';
 
 test('[CO3] the page without scripts shows statuses, days and incidents, and escapes every name', () => {
   const bad = '<img src=x onerror=alert(1)>';
-  const view: FleetView = {
+  const view: FleetSnapshot = {
     fleet: bad,
     status: 'partial_outage',
     version: 1,

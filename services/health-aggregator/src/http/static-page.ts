@@ -1,7 +1,7 @@
+import type { FleetSnapshot, ServiceSnapshot } from '../core/fleet-snapshot.ts';
 import { type Day, worstOf } from '../core/history.ts';
 import type { Incident } from '../core/incidents.ts';
 import type { ServiceStatus } from '../core/status.ts';
-import type { FleetView, ServiceView } from '../core/fleet-snapshot.ts';
 
 const BAR = 4;
 const HEIGHT = 22;
@@ -16,7 +16,7 @@ const SHOWN_INCIDENTS = 5;
 
 /** What the page shows before, or without, any script. */
 export interface PageFacts {
-  readonly view: FleetView;
+  readonly view: FleetSnapshot;
   readonly days: ReadonlyMap<string, readonly Day[]>;
   readonly incidents: readonly Incident[];
 }
@@ -38,7 +38,7 @@ export const staticPage = ({ view, days, incidents }: PageFacts): string => `<ma
 </main>`;
 
 const serviceHtml = (
-  { service, status, up, total, expected, instances }: ServiceView,
+  { service, status, up, total, expected, instances }: ServiceSnapshot,
   days: readonly Day[],
 ): string =>
   `<article class="service"><header class="service-head"><h2>${escapeHtml(service)}</h2>

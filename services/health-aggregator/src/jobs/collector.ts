@@ -1,16 +1,16 @@
 import { every } from '@muster/kit/clock';
 import type { RedisConnections } from '@muster/kit/redis/connection';
-import type { World } from '@muster/kit/runtime';
+import type { Runtime } from '@muster/kit/runtime';
+import { createHttpProbe } from '../clients/http-probe.ts';
+import { discoverTargets } from '../clients/target-discovery.ts';
+import { createSocketProbe } from '../clients/websocket-probe.ts';
 import type { AggregatorConfig } from '../config.ts';
-import type { Fleet, SelfReport } from '../core/fleet.ts';
-import type { Paces, Patience } from '../core/instance-watch.ts';
+import type { FleetState, SelfReport } from '../core/fleet.ts';
+import type { CheckIntervals, FailureThresholds } from '../core/instance-watch.ts';
 import type { Transition } from '../core/ports.ts';
 import { createScheduler } from '../core/scheduler.ts';
 import type { FleetMetrics } from '../metrics.ts';
-import { searchTargets } from '../clients/target-discovery.ts';
-import { createHttpProbe } from '../clients/http-probe.ts';
 import { createRegistrySource } from '../stores/heartbeat-registry.ts';
-import { createSocketProbe } from '../clients/websocket-probe.ts';
 
 const TICK_MS = 50;
 const REPORT_MS = 1_000;
@@ -25,25 +25,25 @@ const HURRIED_SHARE = 1 / 4;
 const DOWN_FACTOR = 2.5;
 
 /** Probe periods from the configured one: four times as often after a failure, less often when it is down. */
-export const pacesFrom = (probeIntervalMs: number): Paces => ({
+export const pacesFrom = (probeIntervalMs: number): CheckIntervals => ({
   calmMs: probeIntervalMs,
   hurriedMs: probeIntervalMs * HURRIED_SHARE,
   downMs: probeIntervalMs * DOWN_FACTOR,
 });
 
 /** How long things must last to count follows from how often we hear of them. */
-export const patienceFrom = (beatIntervalMs: number, probeIntervalMs: number): Patience => ({
+export const patienceFrom = (beatIntervalMs: number, probeIntervalMs: number): FailureThresholds => ({
   beatLateMs: beatIntervalMs * BEATS_UNTIL_LATE,
   calmMs: probeIntervalMs * PROBES_UNTIL_CALM,
   revivalMs: probeIntervalMs * PROBES_UNTIL_REVIVED,
 });
 
 /** What the clockwork needs. */
-export interface ObserveDeps {
+export interface CollectorDeps {
   readonly config: AggregatorConfig;
-  readonly world: World;
+  readonly world: Runtime;
   readonly redis: RedisConnections;
-  readonly fleet: Fleet;
+  readonly fleet: FleetState;
   readonly instruments: FleetMetrics;
   readonly report: () => SelfReport;
 }
@@ -52,7 +52,7 @@ export interface ObserveDeps {
  * The clockwork: reads the registry, probes what is due, tells the model about ourselves, draws consequences and
  * reports them. Resolves after the first reading; disposing stops everything.
  */
-export const observe = async (deps: ObserveDeps): Promise<Disposable> => {
+export const startCollector = async (deps: CollectorDeps): Promise<Disposable> => {
   const { config, world, redis, fleet, instruments, report } = deps;
   const { clock, random, log } = world;
   using stack = new DisposableStack();
@@ -90,7 +90,7 @@ export const observe = async (deps: ObserveDeps): Promise<Disposable> => {
   const fleetName = config.common.fleetName;
   const intervalMs = Math.min(REGISTRY_MS, config.common.beatIntervalMs / 2);
   const registry = stack.use(createRegistrySource({ redis, fleetName, fleet, log, intervalMs }));
-  stack.use(searchTargets(config.targets, { found: fleet.found, log }));
+  stack.use(discoverTargets(config.targets, { found: fleet.found, log }));
   fleet.report(report());
   stack.defer(every(REPORT_MS, () => fleet.report(report())));
   stack.defer(every(TICK_MS, tick));

@@ -1,16 +1,16 @@
 import { after } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { TenantHosts } from '@muster/session/tenant-hosts';
-import type { GroupAddress, SessionDesk } from '../core/operator-ports.ts';
-import { openTail } from '../clients/group-stream.ts';
-import type { Upstream } from '../clients/upstream.ts';
+import { openGroupStream } from '../clients/group-stream.ts';
+import type { UpstreamClient } from '../clients/upstream.ts';
+import type { GroupAddress, SessionClient } from '../core/operator-ports.ts';
 
 const MAX_TAILS = 20;
 /** An operator who forgot the page is not listened for for ever. */
 const LONGEST_MS = 3_600_000;
 
 /** What somebody who tails a group hears. */
-export interface TailListener {
+export interface GroupStreamListener {
   joined(gateway: string): void;
   published(pub: unknown): void;
   /** Nothing follows. */
@@ -18,21 +18,26 @@ export interface TailListener {
 }
 
 /** The groups that operators listen to just now, each with a session and a socket of its own. */
-export interface Tails extends AsyncDisposable {
+export interface GroupStreams extends AsyncDisposable {
   readonly size: number;
   /** Begins to listen; disposing what it answers stops. Undefined when there are too many. Rejects with an AppError. */
-  open(to: GroupAddress, listener: TailListener): Promise<Disposable | undefined>;
+  open(to: GroupAddress, listener: GroupStreamListener): Promise<Disposable | undefined>;
 }
 
 /** What listening needs. */
-export interface TailsDeps {
-  readonly sessions: SessionDesk;
-  readonly gateways: Upstream;
+export interface GroupStreamsDeps {
+  readonly sessions: SessionClient;
+  readonly gateways: UpstreamClient;
   readonly tenantHosts: Pick<TenantHosts, 'hostOf'>;
   readonly log: Logger;
 }
 
-export const createTails = ({ sessions, gateways, tenantHosts, log }: TailsDeps): Tails => {
+export const createGroupStreams = ({
+  sessions,
+  gateways,
+  tenantHosts,
+  log,
+}: GroupStreamsDeps): GroupStreams => {
   const open = new Set<(why: string) => void>();
   const endings = new Set<Promise<unknown>>();
   let opening = 0;
@@ -45,7 +50,7 @@ export const createTails = ({ sessions, gateways, tenantHosts, log }: TailsDeps)
       .finally(() => endings.delete(ending));
     endings.add(ending);
   };
-  const begin = async (to: GroupAddress, listener: TailListener): Promise<Disposable> => {
+  const begin = async (to: GroupAddress, listener: GroupStreamListener): Promise<Disposable> => {
     const { id, token } = await sessions.openListener(to);
     const [address] = gateways.addresses();
     if (address === undefined) {
@@ -62,7 +67,7 @@ export const createTails = ({ sessions, gateways, tenantHosts, log }: TailsDeps)
     stack.defer(() => open.delete(end));
     stack.defer(after(LONGEST_MS, () => end('an hour is over')));
     const host = tenantHosts.hostOf(to.tenant);
-    stack.use(openTail({ address, token, group: to.group, host }, { ...listener, ended: end }));
+    stack.use(openGroupStream({ address, token, group: to.group, host }, { ...listener, ended: end }));
     open.add(end);
     return stack;
   };

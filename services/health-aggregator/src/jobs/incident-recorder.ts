@@ -1,6 +1,6 @@
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import type { Fleet } from '../core/fleet.ts';
+import type { FleetState } from '../core/fleet.ts';
 import { mergeIncident } from '../core/incident-merge.ts';
 import {
   type Incident,
@@ -10,18 +10,18 @@ import {
   type WriteOutcome,
 } from '../core/incidents.ts';
 import type { IncidentStore, StoredIncidents } from '../stores/incident-store.ts';
-import type { Leadership } from './leader-election.ts';
+import type { LeaderElection } from './leader-election.ts';
 
 const KEPT_IN_MEMORY = 100;
 /** The leader writes what it saw first; what the others saw beyond that follows after this time. */
 const FOLLOWERS_WAIT_MS = 5_000;
 
 /** What the log needs. */
-export interface IncidentLogDeps {
-  readonly fleet: Fleet;
+export interface IncidentRecorderDeps {
+  readonly fleet: FleetState;
   readonly keeper: IncidentKeeper;
   readonly store: IncidentStore;
-  readonly leadership: Pick<Leadership, 'epoch' | 'leader'>;
+  readonly leadership: Pick<LeaderElection, 'epoch' | 'leader'>;
   /** How many receivers of webhooks there are. */
   readonly channels: number;
   readonly clock: Clock;
@@ -32,8 +32,8 @@ export interface IncidentLogDeps {
  * Incidents as this aggregator knows them. Every aggregator looks; the leader writes. What is seen while nobody leads, or while the
  * store is away, is kept in memory and merged into the store afterwards, with the times at which it was seen.
  */
-export class IncidentLog {
-  readonly #deps: IncidentLogDeps;
+export class IncidentRecorder {
+  readonly #deps: IncidentRecorderDeps;
   #stored: StoredIncidents = { version: '0', items: [] };
   /** Seen since the last synchronisation. */
   #pending: readonly IncidentChange[] = [];
@@ -44,7 +44,7 @@ export class IncidentLog {
   #ledSince: number | undefined;
   #isAlone = false;
 
-  constructor(deps: IncidentLogDeps) {
+  constructor(deps: IncidentRecorderDeps) {
     this.#deps = deps;
   }
 

@@ -15,14 +15,14 @@ export interface Leader {
 }
 
 /** The lock of the one aggregator that has side effects. Disposing gives it up. */
-export interface Leadership extends AsyncDisposable {
+export interface LeaderElection extends AsyncDisposable {
   /** Epoch of our own lease; undefined when we do not lead, also when we cannot tell. */
   epoch(): number | undefined;
   leader(): Leader | null;
 }
 
 /** What the lock needs. */
-export interface LeadershipDeps {
+export interface LeaderElectionDeps {
   readonly redis: RedisConnections;
   readonly keys: AggregatorKeys;
   readonly id: string;
@@ -45,7 +45,7 @@ return {owner, tonumber(redis.call('GET', KEYS[2]) or '0')}`;
 const RESIGN_SCRIPT = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`;
 
 /** Campaigns each third of a lease; a leader that dies is replaced within four thirds of one. Without Redis nobody leads. */
-export const campaign = async (deps: LeadershipDeps): Promise<Leadership> => {
+export const startLeaderElection = async (deps: LeaderElectionDeps): Promise<LeaderElection> => {
   const { redis, keys, id, name, leaseMs, clock, log } = deps;
   const self = `${id} ${name}`;
   let lease: { readonly epoch: number; readonly until: number } | undefined;

@@ -1,10 +1,10 @@
 import { every } from '@muster/kit/clock';
 import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis/connection';
-import type { World } from '@muster/kit/runtime';
-import { type Chronicle, createChronicle } from './uptime-history.ts';
+import type { Runtime } from '@muster/kit/runtime';
+import { createWebhooks } from '../clients/webhooks.ts';
 import type { AggregatorConfig } from '../config.ts';
-import type { Fleet } from '../core/fleet.ts';
+import type { FleetState } from '../core/fleet.ts';
 import {
   createIncidentKeeper,
   type Incident,
@@ -12,18 +12,18 @@ import {
   openOnes,
   type WriteOutcome,
 } from '../core/incidents.ts';
-import { IncidentLog } from './incident-recorder.ts';
 import { createHistoryStore } from '../stores/history-store.ts';
 import { createIncidentStore } from '../stores/incident-store.ts';
 import type { AggregatorKeys } from '../stores/redis-keys.ts';
-import { campaign } from './leader-election.ts';
-import { createWebhooks } from '../clients/webhooks.ts';
-import { travel } from './synthetic-check.ts';
+import { IncidentRecorder } from './incident-recorder.ts';
+import { startLeaderElection } from './leader-election.ts';
+import { startSyntheticChecks } from './synthetic-check.ts';
+import { createUptimeHistory, type UptimeHistory } from './uptime-history.ts';
 
 const WORK_MS = 1_000;
 
 /** What the leader does: write incidents and history, and notify. All aggregators look, and keep what the store cannot take. */
-export interface Lead extends AsyncDisposable {
+export interface LeaderTasks extends AsyncDisposable {
   /** The latest incidents, newest first, from memory. */
   incidents(): readonly Incident[];
   /** Ids of incidents that wait for the store. */
@@ -33,30 +33,30 @@ export interface Lead extends AsyncDisposable {
   /** An incident however old, from the store. */
   find(id: string): Promise<Incident | undefined>;
   /** The last 90 days by service, and of the whole under `fleet`; from memory. */
-  days: Chronicle['days'];
+  days: UptimeHistory['days'];
 }
 
 /** What leading needs. */
-export interface LeadDeps {
+export interface LeaderTasksDeps {
   readonly config: AggregatorConfig;
-  readonly world: World;
+  readonly world: Runtime;
   readonly redis: RedisConnections;
   readonly keys: AggregatorKeys;
   readonly metrics: Metrics;
-  readonly fleet: Fleet;
+  readonly fleet: FleetState;
   readonly instance: { readonly id: string; readonly name: string };
 }
 
 /** Campaigns, and works each second while it leads. */
-export const lead = async (deps: LeadDeps): Promise<Lead> => {
+export const startLeaderTasks = async (deps: LeaderTasksDeps): Promise<LeaderTasks> => {
   const { config, world, redis, keys, fleet, instance } = deps;
   const { clock, random, log } = world;
   await using stack = new AsyncDisposableStack();
   const leadership = stack.use(
-    await campaign({ redis, keys, ...instance, leaseMs: config.leaderLeaseMs, clock, log }),
+    await startLeaderElection({ redis, keys, ...instance, leaseMs: config.leaderLeaseMs, clock, log }),
   );
   const store = createIncidentStore(redis, keys);
-  const incidentLog = new IncidentLog({
+  const incidentLog = new IncidentRecorder({
     ...{ fleet, store, leadership, clock, log },
     keeper: createIncidentKeeper(() => crypto.randomUUID(), config.incidentAfterMs),
     channels: config.webhookUrls.length,
@@ -71,7 +71,7 @@ export const lead = async (deps: LeadDeps): Promise<Lead> => {
   });
   const history = createHistoryStore(redis, keys);
   const chronicle = stack.use(
-    createChronicle({ fleet, store: history, epoch: leadership.epoch, clock, log }),
+    createUptimeHistory({ fleet, store: history, epoch: leadership.epoch, clock, log }),
   );
   startJourneys(deps, leadership.epoch, stack);
   const work = async (): Promise<void> => {
@@ -115,13 +115,26 @@ const oneAtATime = (work: () => Promise<void>, onError: (error: unknown) => void
 };
 
 const startJourneys = (
-  { config, world: { clock, log }, fleet, redis, keys, metrics }: LeadDeps,
+  { config, world: { clock, log }, fleet, redis, keys, metrics }: LeaderTasksDeps,
   epoch: () => number | undefined,
   stack: AsyncDisposableStack,
 ): void => {
   const { journeyKey: apiKey, journeyIntervalMs: intervalMs, tenantHosts } = config;
   if (apiKey !== undefined)
-    stack.use(travel({ apiKey, tenantHosts, intervalMs, epoch, clock, log, fleet, redis, keys, metrics }));
+    stack.use(
+      startSyntheticChecks({
+        apiKey,
+        tenantHosts,
+        intervalMs,
+        epoch,
+        clock,
+        log,
+        fleet,
+        redis,
+        keys,
+        metrics,
+      }),
+    );
 };
 
 const createLeadMetrics = (

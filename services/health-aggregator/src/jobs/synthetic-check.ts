@@ -3,16 +3,21 @@ import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { TenantHosts } from '@muster/session/tenant-hosts';
-import type { Fleet } from '../core/fleet.ts';
-import type { SharedJourney } from '../core/synthetic-check-state.ts';
-import { createJourney, JOURNEY_STEPS, type JourneyPlan, type JourneyResult } from '../clients/synthetic-client.ts';
+import {
+  createSyntheticCheck,
+  SYNTHETIC_CHECK_STEPS,
+  type SyntheticCheckPlan,
+  type SyntheticCheckResult,
+} from '../clients/synthetic-client.ts';
+import type { FleetState } from '../core/fleet.ts';
+import type { SharedSyntheticCheck } from '../core/synthetic-check-state.ts';
 import type { AggregatorKeys } from '../stores/redis-keys.ts';
 
 /** What travelling needs. */
-export interface TravelDeps {
+export interface SyntheticCheckJobDeps {
   readonly apiKey: string;
   readonly intervalMs: number;
-  readonly fleet: Fleet;
+  readonly fleet: FleetState;
   readonly tenantHosts: Pick<TenantHosts, 'hostOf'>;
   /** Our epoch while we lead: one aggregator travels, not all. */
   readonly epoch: () => number | undefined;
@@ -26,9 +31,9 @@ export interface TravelDeps {
 const SHARED_FOR_MS = 60_000;
 
 /** Sends a client through the fleet every few seconds, over another pair of gateways each time. Disposing stops it. */
-export const travel = (deps: TravelDeps): AsyncDisposable => {
+export const startSyntheticChecks = (deps: SyntheticCheckJobDeps): AsyncDisposable => {
   const { fleet, epoch, log } = deps;
-  const journey = createJourney(deps);
+  const journey = createSyntheticCheck(deps);
   const tell = createJourneyMetrics(deps.metrics);
   let round = 0;
   let wasOk = true;
@@ -68,13 +73,13 @@ export const travel = (deps: TravelDeps): AsyncDisposable => {
   };
 };
 
-const share = async ({ fleet, redis, keys }: TravelDeps): Promise<void> => {
+const share = async ({ fleet, redis, keys }: SyntheticCheckJobDeps): Promise<void> => {
   const shared = JSON.stringify(fleet.journeys.share() ?? null);
   await redis.retry((lane) => lane.set(keys.journey, shared, 'PX', SHARED_FOR_MS));
 };
 
 /** Its age follows from what is left of the life of the key, so clocks of hosts do not matter. */
-const adopt = async ({ fleet, clock, redis, keys }: TravelDeps): Promise<void> => {
+const adopt = async ({ fleet, clock, redis, keys }: SyntheticCheckJobDeps): Promise<void> => {
   const [text, leftMs] = await redis
     .retry((lane) => Promise.all([lane.get(keys.journey), lane.pttl(keys.journey)]))
     .catch((error: unknown) => {
@@ -82,13 +87,13 @@ const adopt = async ({ fleet, clock, redis, keys }: TravelDeps): Promise<void> =
       fleet.journeyed(undefined);
       throw error;
     });
-  const shared = text === null ? null : (JSON.parse(text) as SharedJourney | null);
+  const shared = text === null ? null : (JSON.parse(text) as SharedSyntheticCheck | null);
   if (shared === null) fleet.journeyed(undefined);
   else fleet.journeys.adopt(shared, Math.max(0, SHARED_FOR_MS - leftMs), clock.monotonic());
 };
 
 /** The next pair of neighbours in the ring of serving gateways, so that each is both sender and receiver in turn. */
-const planJourney = (fleet: Fleet, round: number): JourneyPlan | undefined => {
+const planJourney = (fleet: FleetState, round: number): SyntheticCheckPlan | undefined => {
   const serving = (service: string): string[] =>
     fleet
       .members()
@@ -105,14 +110,14 @@ const planJourney = (fleet: Fleet, round: number): JourneyPlan | undefined => {
     : { sessions, from, to };
 };
 
-const createJourneyMetrics = (metrics: Metrics): ((result: JourneyResult) => void) => {
+const createJourneyMetrics = (metrics: Metrics): ((result: SyntheticCheckResult) => void) => {
   const journeys = metrics.counter('fleet_journeys_total');
   const durations = metrics.histogram('fleet_journey_duration_seconds');
   journeys.inc({ result: 'ok', step: 'all' }, 0);
-  for (const step of JOURNEY_STEPS) journeys.inc({ result: 'failed', step }, 0);
+  for (const step of SYNTHETIC_CHECK_STEPS) journeys.inc({ result: 'failed', step }, 0);
   return (result) => {
     if (!result.ok) return journeys.inc({ result: 'failed', step: result.step });
     journeys.inc({ result: 'ok', step: 'all' });
-    for (const step of JOURNEY_STEPS) durations.observe({ step }, result.steps[step] / 1_000);
+    for (const step of SYNTHETIC_CHECK_STEPS) durations.observe({ step }, result.steps[step] / 1_000);
   };
 };

@@ -1,6 +1,6 @@
 import { type Clock, every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import type { Fleet } from '../core/fleet.ts';
+import type { FleetState } from '../core/fleet.ts';
 import { type Day, type Span, Timeline, WHOLE_FLEET, withIncrements } from '../core/history.ts';
 import type { HistoryStore } from '../stores/history-store.ts';
 
@@ -11,14 +11,14 @@ const PRUNE_EVERY = 3_600;
 const MEMORY_MS = 86_400_000;
 
 /** The history of the fleet: seen by all, written by the leader, read by all. Disposing writes what is left. */
-export interface Chronicle extends AsyncDisposable {
+export interface UptimeHistory extends AsyncDisposable {
   /** The last 90 days by service and store, and of the whole under `fleet`; from memory, with what is not written yet. */
   days(): ReadonlyMap<string, readonly Day[]>;
 }
 
 /** What it needs. */
-export interface ChronicleDeps {
-  readonly fleet: Fleet;
+export interface UptimeHistoryDeps {
+  readonly fleet: FleetState;
   readonly store: HistoryStore;
   /** Our epoch while we lead. */
   readonly epoch: () => number | undefined;
@@ -27,7 +27,13 @@ export interface ChronicleDeps {
 }
 
 /** Looks each second, whatever the store does; writes and reads each ten. */
-export const createChronicle = ({ fleet, store, epoch, clock, log }: ChronicleDeps): Chronicle => {
+export const createUptimeHistory = ({
+  fleet,
+  store,
+  epoch,
+  clock,
+  log,
+}: UptimeHistoryDeps): UptimeHistory => {
   const timeline = new Timeline();
   let known: ReadonlyMap<string, readonly Day[]> = new Map();
   let writtenUntil: number | undefined;

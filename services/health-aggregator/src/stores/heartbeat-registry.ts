@@ -1,14 +1,14 @@
 import { every } from '@muster/kit/clock';
+import { readRegistry } from '@muster/kit/fleet/registry';
 import type { Logger } from '@muster/kit/logger';
 import { isRedisFault, type RedisConnections } from '@muster/kit/redis/connection';
-import { readRegistry } from '@muster/kit/fleet/registry';
-import type { Fleet } from '../core/fleet.ts';
+import type { FleetState } from '../core/fleet.ts';
 
 /** What the registry source needs. */
 export interface RegistrySourceDeps {
   readonly redis: RedisConnections;
   readonly fleetName: string;
-  readonly fleet: Pick<Fleet, 'registryRead' | 'registryLost'>;
+  readonly fleet: Pick<FleetState, 'registryRead' | 'registryLost'>;
   readonly log: Logger;
   readonly intervalMs: number;
 }

@@ -1,10 +1,10 @@
 import { after, every, type Stop, within } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import type { SessionId } from '@muster/session/token';
 import type { Touch, TouchBuffer, TouchThrottle } from '@muster/session/activity';
+import type { SessionId } from '@muster/session/token';
 
 /** Takes note of activity and brings it to Postgres in batches. */
-export interface Toucher extends AsyncDisposable {
+export interface ActivityFlusher extends AsyncDisposable {
   /** Notes that a session is in use; free, and never fails. */
   note(session: { readonly id: SessionId; readonly idleSeconds: number }): void;
   /** Brings what waits to Redis, and what waits there to Postgres. Never rejects. */
@@ -39,7 +39,7 @@ const MAX_HELD = 100_000;
  * Activity is held here for a moment, then in Redis, then in one UPDATE for many. While Redis is away it goes
  * straight to Postgres; while Postgres is away it stays where it is. What is on its way is still held.
  */
-export const createToucher = (deps: ToucherDeps): Toucher => {
+export const createActivityFlusher = (deps: ToucherDeps): ActivityFlusher => {
   const { buffer, store, log } = deps;
   const held = new Map<SessionId, number>();
   const used = createUses(deps.now);

@@ -1,5 +1,5 @@
 import { AppError } from '@muster/protocol/errors';
-import { createRefusalMemory } from '@muster/session/rejected-tokens';
+import { createRejectedTokens } from '@muster/session/rejected-tokens';
 import type { SnapshotRead, Stored } from '@muster/session/session-snapshot';
 import { createTokenSigner, hashSecret, newSecret, newSessionId } from '@muster/session/token';
 import { createFakeClock } from '@muster/testkit/fake-clock';
@@ -92,7 +92,7 @@ const createWorld = () => {
         return state.record;
       },
     },
-    refusals: createRefusalMemory<Authenticated>(),
+    refusals: createRejectedTokens<Authenticated>(),
     pendingTouch: async () => state.touched,
     onKey: (key) => void state.keys.push(key),
     onStaleAccepted: () => {

@@ -1,13 +1,13 @@
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import { AppError } from '@muster/protocol/errors';
+import type { RejectedTokens } from '@muster/session/rejected-tokens';
 import { checkSession, isIdle, matchSecret } from '@muster/session/session-check';
-import type { RefusalMemory } from '@muster/session/rejected-tokens';
 import type { Snapshot, SnapshotRead } from '@muster/session/session-snapshot';
 import { hashSecret, type SessionId, type TokenSigner } from '@muster/session/token';
-import type { Loader } from './snapshot-loader.ts';
 import type { Snapshots } from './ports.ts';
 import { type SessionRecord, toSnapshot } from './session.ts';
+import type { SnapshotLoader } from './snapshot-loader.ts';
 
 /** Where an answer came from. */
 export type Source = 'local' | 'redis' | 'postgres';
@@ -44,7 +44,7 @@ export type Authenticated =
     };
 
 /** The tenant of the session that a genuine token names; undefined: `default`. */
-export const tenantIn = (
+export const tenantOfAuthenticated = (
   verdict: Exclude<Authenticated, { readonly ok: false; readonly why: 'invalid' }>,
 ): string | undefined => {
   if (verdict.ok) return verdict.snapshot.tenant;
@@ -56,10 +56,10 @@ export interface AuthenticateDeps {
   readonly log: Logger;
   readonly signer: TokenSigner;
   readonly snapshots: Snapshots;
-  readonly loader: Loader;
+  readonly loader: SnapshotLoader;
   /** Ms since the epoch at which a session was last touched, if that is not in Postgres yet. */
   readonly pendingTouch: (id: SessionId) => Promise<number | undefined>;
-  readonly refusals: RefusalMemory<Authenticated>;
+  readonly refusals: RejectedTokens<Authenticated>;
   readonly onKey: (keyIndex: number | undefined) => void;
   readonly onStaleAccepted: () => void;
   /** What the cache was good for: an answer, nothing, an old answer, or not even asked. */
@@ -176,7 +176,7 @@ const askSource = async (deps: AuthenticateDeps, token: Token): Promise<Authenti
 const judgeToken = async (deps: AuthenticateDeps, token: Token): Promise<Authenticated> => {
   const { id } = token;
   const found = await deps.loader.load(id);
-  const state = await judge(deps, id, found);
+  const state = await evaluateRecord(deps, id, found);
   if (state.is === 'ended') {
     return { ok: false, why: 'ended', id, reason: state.reason, tenant: found?.tenant, source: 'postgres' };
   }
@@ -195,18 +195,18 @@ const judgeToken = async (deps: AuthenticateDeps, token: Token): Promise<Authent
 };
 
 /** The state of a session as Postgres and the pending touches tell it. */
-export type Judged =
+export type EvaluatedSession =
   | { readonly is: 'live'; readonly record: SessionRecord; readonly snapshot: Snapshot }
   | { readonly is: 'ended'; readonly reason: string };
 
 type JudgeDeps = Pick<AuthenticateDeps, 'clock' | 'snapshots' | 'log' | 'pendingTouch'>;
 
 /** Decides over a row, and leaves what it found in Redis for the next check. */
-export const judge = async (
+export const evaluateRecord = async (
   deps: JudgeDeps,
   id: SessionId,
   found: SessionRecord | undefined,
-): Promise<Judged> => {
+): Promise<EvaluatedSession> => {
   if (found === undefined) {
     await bestEffort(deps, () => deps.snapshots.putUnknown(id));
     return { is: 'ended', reason: 'unknown' };
@@ -226,7 +226,7 @@ export const judge = async (
 };
 
 /** Stores what was read; answers the end if somebody ended the session while we were reading. */
-const fill = async ({ snapshots }: JudgeDeps, snapshot: Snapshot): Promise<Judged | undefined> => {
+const fill = async ({ snapshots }: JudgeDeps, snapshot: Snapshot): Promise<EvaluatedSession | undefined> => {
   const stored = await snapshots.put(snapshot);
   if (stored.ok) return undefined;
   if (stored.newer.is === 'ended') return { is: 'ended', reason: stored.newer.reason };

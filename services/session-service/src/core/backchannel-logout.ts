@@ -1,24 +1,24 @@
-import type { Admin } from './session-admin.ts';
 import { isId } from './id-token-claims.ts';
 import type {
+  IdTokenFault,
+  IdTokenVerifier,
   LoginAtIssuer,
   OverLogins,
-  TokenFault,
-  TokenVerifier,
   TrustedToken,
   UsedTokens,
 } from './identity-ports.ts';
 import type { Actor, SearchFilter } from './ports.ts';
+import type { Admin } from './session-admin.ts';
 
 export type LoggedOut =
   | { readonly ok: true; readonly ended: number }
-  | { readonly ok: false; readonly why: TokenFault };
+  | { readonly ok: false; readonly why: IdTokenFault };
 
 /** Ends the sessions that a logout token names. Rejects with 503 codes only. */
 export type BackchannelLogout = (token: string, from: Omit<Actor, 'name'>) => Promise<LoggedOut>;
 
 export interface BackchannelLogoutDeps {
-  readonly verifier: TokenVerifier;
+  readonly verifier: IdTokenVerifier;
   readonly used: UsedTokens;
   readonly over: OverLogins;
   readonly admin: Pick<Admin, 'endMatching'>;

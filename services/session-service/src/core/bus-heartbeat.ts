@@ -26,7 +26,7 @@ interface HeartbeatDeps {
 }
 
 /** Beats the bus every second and notices when Redis lost its memory. */
-export interface Heartbeat extends AsyncDisposable {
+export interface BusHeartbeat extends AsyncDisposable {
   /** Ms since the epoch of the last beat that Redis took; 0 before the first. */
   lastBeatAt(): number;
 }
@@ -37,7 +37,7 @@ const INTERVAL_MS = 1000;
  * After a flush, a failover or a restart, tombstones may be gone while old snapshots are there, or still on their way
  * into Redis: the ends of the last quarter of an hour are written again.
  */
-export const createHeartbeat = (deps: HeartbeatDeps): Heartbeat => {
+export const createBusHeartbeat = (deps: HeartbeatDeps): BusHeartbeat => {
   const { clock, log } = deps;
   let known: BusState | undefined;
   let running: Promise<void> | undefined;

@@ -1,11 +1,11 @@
 import { newSessionId } from '@muster/session/token';
 import { expect, test } from 'vitest';
-import { isCsrfToken, issueCsrfToken, judgeOrigin } from './csrf.ts';
+import { checkOrigin, isCsrfToken, issueCsrfToken } from './csrf.ts';
 import { createDerivedKeys } from './derived-keys.ts';
 
 const ALLOWED = ['https://app.example.com'];
 const judge = (secFetchSite: string | undefined, origin: string | undefined) =>
-  judgeOrigin({ secFetchSite, origin }, ALLOWED);
+  checkOrigin({ secFetchSite, origin }, ALLOWED);
 
 test('[SE15] Sec-Fetch-Site decides where it is sent', () => {
   expect(judge('same-origin', undefined)).toBe('ours');

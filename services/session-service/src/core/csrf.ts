@@ -11,7 +11,7 @@ export interface RequestOrigin {
  * Where a request comes from, as far as the browser says: `ours`, `foreign`, or `unknown` for clients that say nothing.
  * `Sec-Fetch-Site` decides; `same-site` needs a listed origin; without it the `Origin` must be listed exactly.
  */
-export const judgeOrigin = (
+export const checkOrigin = (
   { secFetchSite, origin }: RequestOrigin,
   allowed: readonly string[],
 ): 'ours' | 'foreign' | 'unknown' => {

@@ -93,7 +93,7 @@ export const connectionBudget = (
 };
 
 /** Everything that is wrong with the connections, the most likely cause first; `ok` when nothing is. */
-export const judgeConnections = (report: {
+export const evaluateConnections = (report: {
   readonly pool: OwnPool;
   readonly budget: Budget | undefined;
   readonly postgres: ServerConnections | undefined;

@@ -1,18 +1,18 @@
 import { every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import type { SessionId } from '@muster/session/token';
 import type { Touch } from '@muster/session/activity';
+import type { SessionId } from '@muster/session/token';
 import { type Actor, SYSTEM } from './ports.ts';
 import type { EndReason } from './session.ts';
 
 /** Ends what is over and clears away what is long over. Runs on every replica. */
-export interface Sweeper extends AsyncDisposable {
+export interface ExpirySweeper extends AsyncDisposable {
   /** One round; resolves with the number of sessions ended. Never rejects. */
   runOnce(): Promise<number>;
 }
 
 /** How long ended sessions are kept. */
-export interface Retention {
+export interface SessionRetention {
   readonly endedDays: number;
   /** Those of guests, of whom there may be many. */
   readonly guestHours: number;
@@ -26,12 +26,12 @@ export interface SweepStore {
   /** Impersonations whose actor's session is over. */
   findOrphaned(limit: number): Promise<SessionId[]>;
   touch(touches: readonly Touch[]): Promise<void>;
-  deleteEnded(retention: Retention, limit: number): Promise<number>;
+  deleteEnded(retention: SessionRetention, limit: number): Promise<number>;
   countActive(): Promise<number>;
   keepHouse(eventDays: number): Promise<number>;
 }
 
-interface SweeperDeps extends Retention {
+interface SweeperDeps extends SessionRetention {
   readonly now: () => number;
   readonly log: Logger;
   readonly store: SweepStore;
@@ -53,7 +53,7 @@ const HOUSEKEEPING_MS = 3_600_000;
 const CENSUS_MS = 60_000;
 
 /** Sweeps every `intervalMs`, one round at a time, and keeps house every hour. */
-export const createSweeper = (deps: SweeperDeps): Sweeper => {
+export const createExpirySweeper = (deps: SweeperDeps): ExpirySweeper => {
   let running: Promise<number> | undefined;
   let keptAt = Number.NEGATIVE_INFINITY;
   let countedAt = Number.NEGATIVE_INFINITY;

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { personOf } from './id-token-claims.ts';
+import { userClaimsOf } from './id-token-claims.ts';
 import type { TrustedToken } from './identity-ports.ts';
 
 const NOW = 1_800_000_000_000;
@@ -12,7 +12,7 @@ const ISSUER = {
   tenant: 'default',
 };
 const read = (claims: Record<string, unknown>, issuer = ISSUER) =>
-  personOf({ issuer, claims, fingerprint: 'f', issuedAt: 0, expiresAt: 0 } satisfies TrustedToken, NOW);
+  userClaimsOf({ issuer, claims, fingerprint: 'f', issuedAt: 0, expiresAt: 0 } satisfies TrustedToken, NOW);
 
 test.each([
   ['urn:acme:aal:2', 2],

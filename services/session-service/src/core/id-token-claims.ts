@@ -1,7 +1,7 @@
 import type { IssuerRules, TrustedToken } from './identity-ports.ts';
 
 /** Whom a token is about, and how they signed in. */
-export interface Person {
+export interface UserClaims {
   readonly userId: string;
   readonly sub: string;
   readonly sid: string | null;
@@ -19,7 +19,7 @@ const SKEW_MS = 60_000;
 const AAL_IN_ACR = /(?:^|[/:#])aal[/:]?([123])$/i;
 
 /** Reads the person out of the claims; undefined when they name nobody, or in a way that cannot be kept. */
-export const personOf = ({ issuer, claims }: TrustedToken, now: number): Person | undefined => {
+export const userClaimsOf = ({ issuer, claims }: TrustedToken, now: number): UserClaims | undefined => {
   const userId = userIdOf(issuer, claims);
   const { sub, sid } = claims;
   if (userId === undefined || !isId(sub) || (sid !== undefined && !isId(sid))) return undefined;

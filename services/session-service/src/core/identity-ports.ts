@@ -2,7 +2,7 @@
 export type TokenKind = 'id_token' | 'jwt' | 'logout_token';
 
 /** Why a token is worth nothing. */
-export type TokenFault =
+export type IdTokenFault =
   | 'malformed'
   | 'unknown_issuer'
   | 'type'
@@ -38,13 +38,13 @@ export interface TrustedToken {
   readonly expiresAt: number;
 }
 
-export type TokenVerdict =
+export type IdTokenVerification =
   | { readonly ok: true; readonly token: TrustedToken }
-  | { readonly ok: false; readonly why: TokenFault };
+  | { readonly ok: false; readonly why: IdTokenFault };
 
 /** Rejects with `ISSUER_UNAVAILABLE` when the keys cannot be had: a fault is never a refusal. */
-export interface TokenVerifier {
-  verify(text: string, kind: TokenKind): Promise<TokenVerdict>;
+export interface IdTokenVerifier {
+  verify(text: string, kind: TokenKind): Promise<IdTokenVerification>;
 }
 
 /** Remembers which tokens were used. Rejects with `REDIS_UNAVAILABLE`. */

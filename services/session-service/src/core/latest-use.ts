@@ -1,6 +1,6 @@
 import type { SessionPresence } from '@muster/session/session-presence';
 import type { SessionId } from '@muster/session/token';
-import type { Toucher } from './activity-flusher.ts';
+import type { ActivityFlusher } from './activity-flusher.ts';
 
 /** The use of a session that Postgres may not know of yet. */
 export interface LatestUse {
@@ -15,7 +15,7 @@ export type LatestUses = (ids: readonly SessionId[]) => Promise<readonly LatestU
 
 /** Activity that was noted and not yet written, and the sockets that gateways report. */
 export const createLatestUses =
-  (toucher: Pick<Toucher, 'latest'>, presence: SessionPresence): LatestUses =>
+  (toucher: Pick<ActivityFlusher, 'latest'>, presence: SessionPresence): LatestUses =>
   async (ids) => {
     const [touched, sockets] = await Promise.all([toucher.latest(ids), presence.socketsOf(ids)]);
     return ids.map((_, at) => ({ at: touched[at], isOnline: (sockets[at] ?? 0) > 0 }));

@@ -4,10 +4,10 @@ import type { Logger } from '@muster/kit/logger';
 import { isReservedName } from '@muster/kit/reserved-names';
 import { readSessionCookies } from '@muster/session/cookie';
 import { MAX_CREDENTIALS_TRIED } from '@muster/session/cookie-choice';
-import { unsignForeign } from '@muster/session/express-session-cookie';
+import { unsignExpressSessionCookie } from '@muster/session/express-session-cookie';
 import type { Actor } from './ports.ts';
 import type { SessionRecord } from './session.ts';
-import type { Login, Sessions } from './sessions.ts';
+import type { Login, SessionService } from './sessions.ts';
 
 /** The sessions of express-session, as connect-redis keeps them. */
 export interface LegacyStore {
@@ -41,7 +41,7 @@ interface LegacyDeps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly store: LegacyStore;
-  readonly sessions: Pick<Sessions, 'open'>;
+  readonly sessions: Pick<SessionService, 'open'>;
   readonly secrets: readonly string[];
   readonly cookieName: string;
   /** Where in their data the user's id is, such as `passport.user`. */
@@ -58,7 +58,7 @@ export const createLegacyImport = (deps: LegacyDeps): LegacyImport => ({
   cookieName: deps.cookieName,
   adopt: async (request) => {
     const signed = readSessionCookies(request.cookieHeader, deps.cookieName)
-      .map((value) => unsignForeign(value, deps.secrets))
+      .map((value) => unsignExpressSessionCookie(value, deps.secrets))
       .filter((sid) => sid !== undefined);
     for (const sid of signed.slice(0, MAX_CREDENTIALS_TRIED)) {
       const found = await deps.store.read(sid);

@@ -1,19 +1,19 @@
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { expect, test } from 'vitest';
-import type { Posted } from './ports.ts';
-import { createRelay } from './outbox-relay.ts';
+import { createOutboxRelay } from './outbox-relay.ts';
+import type { OutboxEntry } from './ports.ts';
 
 /** An outbox in memory; `broken` rows are never delivered. */
 const world = (count: number, broken: readonly number[] = []) => {
   const rows = Array.from(
     { length: count },
-    (_, at): Posted => ({
+    (_, at): OutboxEntry => ({
       outboxId: String(at + 1),
       change: { k: 'end', sessions: [], why: 'logout', at: 0 },
     }),
   );
   const state = { rows, isDown: false, delivered: [] as string[], waiting: -1, tries: 0 };
-  const relay = createRelay({
+  const relay = createOutboxRelay({
     log: createQuietLog(),
     pollMs: 1_000_000,
     onWaiting: (waiting) => {

@@ -1,10 +1,10 @@
 import { every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import type { OutboxStore, Posted } from './ports.ts';
+import type { OutboxEntry, OutboxStore } from './ports.ts';
 import type { Propagation } from './propagation.ts';
 
 /** Delivers what a crash or an outage left in the outbox. Runs on every replica. */
-export interface Relay extends AsyncDisposable {
+export interface OutboxRelay extends AsyncDisposable {
   /** Delivers everything older than a second; resolves with the number of rows delivered. Never rejects. */
   runOnce(): Promise<number>;
   /** What the last run left; undefined when it could not read the outbox. */
@@ -32,7 +32,7 @@ interface Page {
   readonly last: string;
   readonly read: number;
   readonly delivered: number;
-  readonly kept: readonly Posted[];
+  readonly kept: readonly OutboxEntry[];
 }
 
 /** Younger rows are still in the hands of the request that wrote them. */
@@ -40,14 +40,20 @@ const MIN_AGE_MS = 1000;
 const PAGE = 100;
 
 /** Polls the outbox, one run at a time. */
-export const createRelay = ({ outbox, propagation, log, pollMs, onWaiting }: RelayDeps): Relay => {
+export const createOutboxRelay = ({
+  outbox,
+  propagation,
+  log,
+  pollMs,
+  onWaiting,
+}: RelayDeps): OutboxRelay => {
   let running: Promise<number> | undefined;
   let left: Waiting | undefined = { count: 0, oldestAt: undefined };
 
   const deliverPage = async (after: string): Promise<Page> => {
     const rows = await outbox.pending(MIN_AGE_MS, PAGE, after);
     const done: string[] = [];
-    const kept: Posted[] = [];
+    const kept: OutboxEntry[] = [];
     for (const row of rows) {
       if (await delivers(row)) done.push(row.outboxId);
       else kept.push(row);
@@ -56,7 +62,7 @@ export const createRelay = ({ outbox, propagation, log, pollMs, onWaiting }: Rel
     return { last: rows.at(-1)?.outboxId ?? after, read: rows.length, delivered: done.length, kept };
   };
   /** One row that cannot be delivered must not hold up those behind it. */
-  const delivers = async (row: Posted): Promise<boolean> => {
+  const delivers = async (row: OutboxEntry): Promise<boolean> => {
     try {
       await propagation.redeliver(row);
       return true;
@@ -67,7 +73,7 @@ export const createRelay = ({ outbox, propagation, log, pollMs, onWaiting }: Rel
   };
   const drainOutbox = async (): Promise<number> => {
     let delivered = 0;
-    const kept: Posted[] = [];
+    const kept: OutboxEntry[] = [];
     try {
       for (let after = '0', isMore = true; isMore; ) {
         const page = await deliverPage(after);

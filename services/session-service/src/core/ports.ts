@@ -1,8 +1,8 @@
-import type { Grant } from '@muster/session/grants';
+import type { SessionGrant } from '@muster/session/grants';
 import type { SnapshotStore } from '@muster/session/session-snapshot';
 import type { SessionId } from '@muster/session/token';
 import type { SessionLimit } from './policies.ts';
-import type { EndReason, LimitRule, NewSession, SessionRecord } from './session.ts';
+import type { EndReason, LimitRule, SessionDraft, SessionRecord } from './session.ts';
 
 /** A committed change that Redis and the bus must hear of. */
 export type Change =
@@ -28,7 +28,7 @@ export interface EndedSession {
 }
 
 /** A change and its row in the outbox, where it stays until it was delivered. */
-export interface Posted {
+export interface OutboxEntry {
   readonly outboxId: string;
   readonly change: Change;
 }
@@ -46,16 +46,16 @@ export interface Actor {
 export const SYSTEM: Actor = { name: 'system', ip: null, requestId: null };
 
 /** What was ended: empty when nothing lived. */
-export interface Ended {
+export interface SessionEndResult {
   readonly ids: readonly SessionId[];
-  readonly posted: Posted | undefined;
+  readonly posted: OutboxEntry | undefined;
 }
 
-export type Created =
+export type SessionCreateResult =
   | {
       readonly ok: true;
       readonly session: SessionRecord;
-      readonly evicted: Ended;
+      readonly evicted: SessionEndResult;
       /** Live sessions of the user, this one included; 1 for a guest. */
       readonly devices: number;
     }
@@ -79,7 +79,7 @@ export interface Idempotency {
 }
 
 /** How a session is to be opened. */
-export interface CreateOptions {
+export interface SessionCreateOptions {
   readonly limit: SessionLimit;
   readonly actor: Actor;
   readonly idempotency?: Idempotency | undefined;
@@ -87,7 +87,7 @@ export interface CreateOptions {
 
 /** How a change of one session went. */
 export type Changed =
-  | { readonly ok: true; readonly session: SessionRecord; readonly posted: Posted | undefined }
+  | { readonly ok: true; readonly session: SessionRecord; readonly posted: OutboxEntry | undefined }
   | { readonly ok: false; readonly why: 'missing' }
   | { readonly ok: false; readonly why: 'ended' | 'revision'; readonly session: SessionRecord };
 
@@ -124,8 +124,8 @@ export type Upgraded =
   | {
       readonly ok: true;
       readonly session: SessionRecord;
-      readonly posted: Posted | undefined;
-      readonly evicted: Ended;
+      readonly posted: OutboxEntry | undefined;
+      readonly evicted: SessionEndResult;
     }
   | Extract<Changed, { ok: false }>
   | { readonly ok: false; readonly why: 'disabled' }
@@ -142,7 +142,7 @@ export interface UpgradeOptions {
 export interface Rewrite {
   readonly label: string | null | undefined;
   readonly data: Readonly<Record<string, unknown>> | undefined;
-  readonly grants: readonly Grant[] | undefined;
+  readonly grants: readonly SessionGrant[] | undefined;
   /** Why, in the words of the caller; for the log book. */
   readonly reason?: string | undefined;
 }
@@ -179,13 +179,13 @@ export interface ListQuery {
 
 /** The truth. Rejects with `DATABASE_UNAVAILABLE` or `OVERLOADED` when it cannot be asked. */
 export interface SessionStore {
-  create(session: NewSession, options: CreateOptions): Promise<Created>;
+  create(session: SessionDraft, options: SessionCreateOptions): Promise<SessionCreateResult>;
   find(id: SessionId): Promise<SessionRecord | undefined>;
   findMany(ids: readonly SessionId[]): Promise<SessionRecord[]>;
-  end(ids: readonly SessionId[], reason: EndReason, actor: Actor): Promise<Ended>;
-  endOfUser(which: UserSessions, reason: EndReason, actor: Actor): Promise<Ended>;
+  end(ids: readonly SessionId[], reason: EndReason, actor: Actor): Promise<SessionEndResult>;
+  endOfUser(which: UserSessions, reason: EndReason, actor: Actor): Promise<SessionEndResult>;
   /** Ends the impersonations whose actors had these sessions. */
-  endOfActors(ids: readonly SessionId[]): Promise<Ended>;
+  endOfActors(ids: readonly SessionId[]): Promise<SessionEndResult>;
   list(query: ListQuery): Promise<SessionRecord[]>;
   /** Sessions that ended within the last `ms` milliseconds, newest first, at most `limit`. */
   endedWithin(ms: number, limit: number): Promise<(EndedSession & { readonly why: string })[]>;
@@ -264,7 +264,11 @@ export interface AdminStore {
   search(query: SearchQuery): Promise<SessionRecord[]>;
   findUnended(filter: SearchFilter, limit: number): Promise<SessionId[]>;
   /** Ends all sessions of a user who is disabled by it, under the same lock. */
-  putRules(which: UserSessions, rules: UserRules, actor: Actor): Promise<{ rules: Subject; ended: Ended }>;
+  putRules(
+    which: UserSessions,
+    rules: UserRules,
+    actor: Actor,
+  ): Promise<{ rules: Subject; ended: SessionEndResult }>;
   feed(query: {
     after: EventPosition;
     tenant: string | null;
@@ -284,13 +288,16 @@ export interface AdminStore {
   }): Promise<SessionEvent[]>;
   sessionsOfUser(tenant: string, userId: string): Promise<SessionRecord[]>;
   /** Ends, deletes and pseudonymises in one transaction. */
-  erase(which: UserSessions, actor: Actor): Promise<{ ended: Ended; sessions: number; events: number }>;
+  erase(
+    which: UserSessions,
+    actor: Actor,
+  ): Promise<{ ended: SessionEndResult; sessions: number; events: number }>;
 }
 
 /** The outbox table. */
 export interface OutboxStore {
   /** Undelivered changes older than `ageMs` behind the row `after`, oldest first. */
-  pending(ageMs: number, limit: number, after: string): Promise<Posted[]>;
+  pending(ageMs: number, limit: number, after: string): Promise<OutboxEntry[]>;
   remove(ids: readonly string[]): Promise<void>;
 }
 

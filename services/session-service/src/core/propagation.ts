@@ -2,7 +2,7 @@ import { type Clock, within } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import { MAX_IDS_PER_CHANGE, type SessionChange } from '@muster/session/session-events';
 import type { SessionId } from '@muster/session/token';
-import type { Change, OutboxStore, Posted, SessionStore, Snapshots } from './ports.ts';
+import type { Change, OutboxEntry, OutboxStore, SessionStore, Snapshots } from './ports.ts';
 import { type SessionRecord, toSnapshot } from './session.ts';
 
 /** Whether the fleet knows of a committed change already. */
@@ -14,9 +14,9 @@ export interface Propagation {
    * Delivers a change now; `pending` when Redis did not take it in time: then the outbox will. Never rejects.
    * `records` spare a look into Postgres for changes other than ends.
    */
-  deliver(posted: Posted | undefined, records?: readonly SessionRecord[]): Promise<Propagated>;
+  deliver(posted: OutboxEntry | undefined, records?: readonly SessionRecord[]): Promise<Propagated>;
   /** Delivers an outbox row, or rejects. */
-  redeliver(posted: Posted): Promise<void>;
+  redeliver(posted: OutboxEntry): Promise<void>;
 }
 
 interface PropagationDeps {
@@ -35,13 +35,13 @@ const DEADLINE_MS = 1500;
 /** Order of every delivery: snapshot or tombstone first, then the bus, then the outbox row goes. */
 export const createPropagation = (deps: PropagationDeps): Propagation => {
   const { clock, log, outbox } = deps;
-  const redeliver = async (posted: Posted, records?: readonly SessionRecord[]): Promise<void> => {
+  const redeliver = async (posted: OutboxEntry, records?: readonly SessionRecord[]): Promise<void> => {
     const { change } = posted;
     if (change.k === 'end') await deliverEnd(deps, change);
     else await deliverChange(deps, change, records);
     deps.onDelivered(Math.max(0, clock.now() - change.at));
   };
-  const forget = (posted: Posted): void => {
+  const forget = (posted: OutboxEntry): void => {
     outbox.remove([posted.outboxId]).catch((error: unknown) => {
       log.debug({ error }, 'outbox.remove-failed'); // The relay delivers it once more, which is harmless.
     });

@@ -8,7 +8,7 @@ import type { EndReason, SessionRecord } from './session.ts';
 export type ReuseKind = 'late' | 'stale';
 
 /** Acts on secrets that were ours once. */
-export interface ReuseWatch {
+export interface ReuseDetector {
   /** Writes the log book and ends the session where the policy says so. Never rejects. */
   seen(record: SessionRecord, kind: ReuseKind, presenter: Presenter): Promise<void>;
 }
@@ -31,7 +31,7 @@ const QUIET_MS = 10_000;
 const MAX_REMEMBERED = 10_000;
 
 /** Tells of each session at most once in ten seconds, however often an old secret comes. */
-export const createReuseWatch = (deps: ReuseDeps): ReuseWatch => {
+export const createReuseDetector = (deps: ReuseDeps): ReuseDetector => {
   const toldAt = new Map<SessionId, number>();
   const isNews = (id: SessionId): boolean => {
     const now = deps.clock.monotonic();

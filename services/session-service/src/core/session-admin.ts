@@ -1,10 +1,18 @@
-import type { SessionId } from '@muster/session/token';
 import type { Touch } from '@muster/session/activity';
+import type { SessionId } from '@muster/session/token';
 import type { LatestUses } from './latest-use.ts';
-import type { Actor, AdminStore, Ended, SearchFilter, Subject, UserRules, UserSessions } from './ports.ts';
+import type {
+  Actor,
+  AdminStore,
+  SearchFilter,
+  SessionEndResult,
+  Subject,
+  UserRules,
+  UserSessions,
+} from './ports.ts';
 import type { Propagated, Propagation } from './propagation.ts';
 import type { EndReason } from './session.ts';
-import type { EndResult, Sessions } from './sessions.ts';
+import type { EndResult, SessionService } from './sessions.ts';
 
 /** What operators and back ends do beyond single sessions. */
 export interface Admin extends Omit<AdminStore, 'putRules' | 'erase' | 'findUnended'> {
@@ -24,7 +32,7 @@ export interface Admin extends Omit<AdminStore, 'putRules' | 'erase' | 'findUnen
 
 interface AdminDeps {
   readonly store: AdminStore;
-  readonly sessions: Pick<Sessions, 'end'>;
+  readonly sessions: Pick<SessionService, 'end'>;
   readonly propagation: Pick<Propagation, 'deliver'>;
   readonly latestUses: LatestUses;
   readonly now: () => number;
@@ -37,7 +45,7 @@ const BATCH = 500;
 /** Everything that ends sessions goes the same way: Postgres, Redis, bus. */
 export const createAdmin = (deps: AdminDeps): Admin => {
   const { store, sessions, propagation, latestUses, now, touch, onEnded } = deps;
-  const settle = async (ended: Ended, reason: EndReason): Promise<EndResult> => {
+  const settle = async (ended: SessionEndResult, reason: EndReason): Promise<EndResult> => {
     if (ended.ids.length > 0) onEnded(reason, ended.ids.length);
     return { ended: ended.ids.length, propagated: await propagation.deliver(ended.posted) };
   };

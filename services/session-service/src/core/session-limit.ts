@@ -13,7 +13,7 @@ export interface Counted {
 }
 
 /** What must end before one more session may begin. */
-export type Room =
+export type LimitOutcome =
   | { readonly ok: true; readonly end: readonly SessionId[]; readonly reason: EndReason }
   | { readonly ok: false };
 
@@ -21,11 +21,11 @@ export type Room =
  * Makes room for one session among the live ones (oldest first). `replace_device` ends the sessions of the same
  * device whatever the count; when that makes no room, and with no device, the oldest gives way.
  */
-export const makeRoom = (
+export const applySessionLimit = (
   live: readonly Counted[],
   { maxSessions, atLimit }: SessionLimit,
   deviceId: string | null,
-): Room => {
+): LimitOutcome => {
   if (atLimit === 'replace_device') {
     const same = deviceId === null ? [] : live.filter((one) => one.deviceId === deviceId);
     const others = live.filter((one) => !same.includes(one));

@@ -1,4 +1,4 @@
-import type { Grant } from '@muster/session/grants';
+import type { SessionGrant } from '@muster/session/grants';
 import { MAX_SNAPSHOT_DATA_BYTES, type SessionAbout, type Snapshot } from '@muster/session/session-snapshot';
 import type { SessionId } from '@muster/session/token';
 
@@ -31,7 +31,7 @@ export type Transport = 'cookie' | 'bearer';
 /** A session as Postgres knows it. Times in ms since the epoch. */
 export interface SessionRecord extends Omit<Snapshot, 'freshUntil'> {
   readonly data: Readonly<Record<string, unknown>>;
-  readonly grants: readonly Grant[];
+  readonly grants: readonly SessionGrant[];
   readonly about: SessionAbout;
   readonly policy: string;
   readonly transport: Transport;
@@ -41,7 +41,7 @@ export interface SessionRecord extends Omit<Snapshot, 'freshUntil'> {
 }
 
 /** Everything a new session is made of; instants are the database's business. */
-export interface NewSession {
+export interface SessionDraft {
   readonly id: SessionId;
   readonly tenant: string;
   readonly userId: string | null;
@@ -68,7 +68,7 @@ export interface NewSession {
   /** The session of the actor, with which this one ends. */
   readonly actorSession?: SessionId | undefined;
   readonly data: Readonly<Record<string, unknown>>;
-  readonly grants: readonly Grant[];
+  readonly grants: readonly SessionGrant[];
   readonly idleSeconds: number;
   readonly maxSeconds: number;
 }

@@ -1,27 +1,27 @@
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Random } from '@muster/kit/random';
-import { hashSecret, newSecret, newSessionId, type SessionId, type TokenSigner } from '@muster/session/token';
 import type { Touch } from '@muster/session/activity';
+import { hashSecret, newSecret, newSessionId, type SessionId, type TokenSigner } from '@muster/session/token';
 import type { DerivedKeys } from './derived-keys.ts';
 import { replayed, secretUnder } from './idempotent-secret.ts';
 import { DEFAULT_LIMIT, POLICIES, type PolicyName, policyFor, type SessionLimit } from './policies.ts';
 import type {
   Actor,
-  Created,
-  Ended,
   Idempotency,
   ListQuery,
+  SessionCreateResult,
+  SessionEndResult,
   SessionStore,
   Snapshots,
   UserSessions,
 } from './ports.ts';
 import type { Propagated, Propagation } from './propagation.ts';
-import { type EndReason, type NewSession, type SessionRecord, toSnapshot } from './session.ts';
+import { type EndReason, type SessionDraft, type SessionRecord, toSnapshot } from './session.ts';
 
 /** A login, as a back end reports it. */
 export interface Login
-  extends Omit<NewSession, 'id' | 'kind' | 'policy' | 'secretHash' | 'idleSeconds' | 'maxSeconds'> {
+  extends Omit<SessionDraft, 'id' | 'kind' | 'policy' | 'secretHash' | 'idleSeconds' | 'maxSeconds'> {
   /** Undefined: chosen by the kind of login. */
   readonly policy: PolicyName | undefined;
   /** A shorter life than the policy gives. */
@@ -42,7 +42,7 @@ export interface EndResult {
 }
 
 /** The life of sessions. Everything rejects with a 503 code when Postgres cannot be asked. */
-export interface Sessions {
+export interface SessionService {
   /** With an idempotency key the same request answers the same session and token for a day. */
   open(login: Login, actor: Actor, idempotency?: Idempotency): Promise<Opened>;
   find(id: SessionId): Promise<SessionRecord | undefined>;
@@ -71,8 +71,8 @@ export interface SessionsDeps {
 }
 
 /** Postgres first, then Redis, then the bus. */
-export const createSessions = (deps: SessionsDeps): Sessions => {
-  const settle = async (ended: Ended, reason: string): Promise<EndResult> => {
+export const createSessionService = (deps: SessionsDeps): SessionService => {
+  const settle = async (ended: SessionEndResult, reason: string): Promise<EndResult> => {
     if (ended.ids.length > 0) deps.onEnded(reason, ended.ids.length);
     const [propagated] = await Promise.all([
       deps.propagation.deliver(ended.posted),
@@ -130,10 +130,10 @@ const open = async (
   return { ok: true, session, token: deps.signer.issue(session.id, secret), isReplay: false };
 };
 
-const refused = (created: Extract<Created, { ok: false }>): Opened =>
+const refused = (created: Extract<SessionCreateResult, { ok: false }>): Opened =>
   created.why === 'replayed' ? { ok: false, why: 'rotated' } : created;
 
-const kindOf = (userId: string | null, policy: PolicyName): NewSession['kind'] => {
+const kindOf = (userId: string | null, policy: PolicyName): SessionDraft['kind'] => {
   if (userId === null) return 'guest';
   return policy === 'service' ? 'service' : 'user';
 };

@@ -1,14 +1,14 @@
 import { newSessionId, type SessionId } from '@muster/session/token';
 import { expect, test } from 'vitest';
-import { createLoader } from './snapshot-loader.ts';
 import type { SessionRecord } from './session.ts';
+import { createSnapshotLoader } from './snapshot-loader.ts';
 
 const record = (id: SessionId) => ({ id }) as SessionRecord;
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
 test('[SE22] what is asked for in one turn is one statement, and the same id one answer', async () => {
   const batches: (readonly SessionId[])[] = [];
-  const loader = createLoader({
+  const loader = createSnapshotLoader({
     findMany: async (ids) => {
       batches.push(ids);
       return ids.slice(1).map(record);
@@ -24,7 +24,7 @@ test('[SE22] what is asked for in one turn is one statement, and the same id one
 
 test('[SE22] while every statement is under way the others wait, up to the bound', async () => {
   const gates: PromiseWithResolvers<void>[] = [];
-  const loader = createLoader({
+  const loader = createSnapshotLoader({
     findMany: async (ids) => {
       const gate = Promise.withResolvers<void>();
       gates.push(gate);
@@ -50,7 +50,7 @@ test('[SE22] while every statement is under way the others wait, up to the bound
 
 test('[SE22] a failed statement fails its own requests and no others', async () => {
   let fails = true;
-  const loader = createLoader({
+  const loader = createSnapshotLoader({
     findMany: async (ids) => {
       if (fails) throw new Error('no database');
       return ids.map(record);
@@ -69,7 +69,7 @@ test('[SE22] who waits too long is told so, and the statement is not asked twice
     statements += 1;
     return promise;
   };
-  const loader = createLoader({ maxConcurrent: 1, deadlineMs: 5, findMany });
+  const loader = createSnapshotLoader({ maxConcurrent: 1, deadlineMs: 5, findMany });
   await expect(loader.load(newSessionId())).rejects.toMatchObject({ code: 'OVERLOADED' });
   resolve([]);
   expect(statements).toBe(1);

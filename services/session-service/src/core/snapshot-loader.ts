@@ -4,7 +4,7 @@ import type { SessionId } from '@muster/session/token';
 import type { SessionRecord } from './session.ts';
 
 /** Loads sessions one by one for its callers, and many at once from the store. */
-export interface Loader {
+export interface SnapshotLoader {
   /**
    * Undefined when nobody knows the id. Rejects with `OVERLOADED` when too many wait already, or when the store has
    * not answered before the deadline.
@@ -32,7 +32,7 @@ type Waiting = PromiseWithResolvers<SessionRecord | undefined>;
  * The first request goes out at once; those that come while all statements are under way wait together for the
  * next one. Requests for the same id share one answer.
  */
-export const createLoader = (options: LoaderOptions): Loader => {
+export const createSnapshotLoader = (options: LoaderOptions): SnapshotLoader => {
   const { findMany, maxConcurrent, maxBatch = 200, maxWaiting = 2000, deadlineMs = DEADLINE_MS } = options;
   const waiting = new Map<SessionId, Waiting>();
   let running = 0;

@@ -1,16 +1,16 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '@muster/kit/clock';
-import { type Person, personOf } from './id-token-claims.ts';
+import { type UserClaims, userClaimsOf } from './id-token-claims.ts';
 import type {
+  IdTokenFault,
+  IdTokenVerifier,
   LoginAtIssuer,
   OverLogins,
-  TokenFault,
-  TokenVerifier,
   TrustedToken,
   UsedTokens,
 } from './identity-ports.ts';
 import { type Actor, type Idempotency, SYSTEM } from './ports.ts';
-import type { Login, Opened, Sessions } from './sessions.ts';
+import type { Login, Opened, SessionService } from './sessions.ts';
 
 /** A token, and what its bearer says of the client that shall have the session. */
 export interface ExchangeRequest {
@@ -29,23 +29,23 @@ export interface ExchangeRequest {
   readonly login: Pick<Login, 'transport' | 'remember' | 'label' | 'client' | 'ip'>;
 }
 
-export type Exchanged = Opened | { readonly ok: false; readonly why: TokenFault | 'tenant' };
+export type Exchanged = Opened | { readonly ok: false; readonly why: IdTokenFault | 'tenant' };
 
 /** Opens sessions for tokens of trusted issuers, one per token. Rejects with 503 codes only. */
-export type TokenExchange = (request: ExchangeRequest) => Promise<Exchanged>;
+export type IdTokenExchange = (request: ExchangeRequest) => Promise<Exchanged>;
 
 export interface TokenExchangeDeps {
   readonly clock: Clock;
-  readonly verifier: TokenVerifier;
+  readonly verifier: IdTokenVerifier;
   readonly used: UsedTokens;
   readonly over: OverLogins;
-  readonly sessions: Pick<Sessions, 'open' | 'end'>;
+  readonly sessions: Pick<SessionService, 'open' | 'end'>;
   readonly onExchanged: (result: string) => void;
 }
 
 /** The exchange of RFC 8693, for tokens that prove a login. */
 export const createTokenExchange =
-  (deps: TokenExchangeDeps): TokenExchange =>
+  (deps: TokenExchangeDeps): IdTokenExchange =>
   async (request) => {
     const exchanged = await exchange(deps, request);
     deps.onExchanged(exchanged.ok ? 'opened' : exchanged.why);
@@ -56,7 +56,7 @@ const exchange = async (deps: TokenExchangeDeps, request: ExchangeRequest): Prom
   const verdict = await deps.verifier.verify(request.token, request.kind);
   if (!verdict.ok) return verdict;
   const { token } = verdict;
-  const person = personOf(token, deps.clock.now());
+  const person = userClaimsOf(token, deps.clock.now());
   if (person === undefined) return { ok: false, why: 'claims' };
   if (request.nonce !== undefined && token.claims['nonce'] !== request.nonce) {
     return { ok: false, why: 'nonce' };
@@ -90,7 +90,7 @@ const openOrGiveBack = async (
   { sessions, used }: TokenExchangeDeps,
   request: ExchangeRequest,
   token: TrustedToken,
-  person: Person,
+  person: UserClaims,
 ): Promise<Opened> => {
   const actor = request.caller ?? { ...request.from, name: `idp:${token.issuer.name}` };
   let opened: Opened | undefined;
@@ -104,7 +104,7 @@ const openOrGiveBack = async (
   }
 };
 
-const loginOf = ({ login }: ExchangeRequest, { issuer }: TrustedToken, person: Person): Login => ({
+const loginOf = ({ login }: ExchangeRequest, { issuer }: TrustedToken, person: UserClaims): Login => ({
   ...login,
   tenant: issuer.tenant,
   userId: person.userId,

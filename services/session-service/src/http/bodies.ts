@@ -20,7 +20,7 @@ export const userId = text(255).refine(
 /** The name of a tenant. */
 export const tenant = z.string().regex(/^[\w.-]{1,64}$/);
 /** Why a caller does something, in words for the log book. */
-export const reason = text(500).regex(/\S/, 'A reason may not be blank');
+export const reasonSchema = text(500).regex(/\S/, 'A reason may not be blank');
 const label = z.string().trim().min(1).max(100);
 
 /** A session id in either case (RFC 9562); the output is the one canonical spelling, in lower case. */
@@ -113,7 +113,7 @@ export const createSessionBody = z.strictObject({
     .regex(/^[A-Z]{2}$/)
     .optional(),
   auth: authSchema.prefault({}),
-  actor: z.strictObject({ id: text(255), reason: reason.optional() }).optional(),
+  actor: z.strictObject({ id: text(255), reason: reasonSchema.optional() }).optional(),
   data: dataSchema.default({}),
   grants: grantsSchema.default([]),
 });
@@ -131,7 +131,7 @@ export const patchLabelBody = z.strictObject({ label: label.nullable() });
 export const patchSessionBody = z.strictObject({
   ...patchable,
   grants: grantsSchema.optional(),
-  reason: reason.optional(),
+  reason: reasonSchema.optional(),
 });
 
 /** Body of `POST /v1/sessions/{id}/step-up`. */
@@ -205,7 +205,7 @@ export const sessionSchema = z.object({
 });
 
 /** A session that was just opened, with its token if the client keeps it itself. */
-export const openedSchema = sessionSchema.extend({ token: z.string().optional() });
+export const sessionCreatedSchema = sessionSchema.extend({ token: z.string().optional() });
 
 /** A page of sessions. */
 export const pageSchema = z.object({ items: z.array(sessionSchema), next: nullable(z.string()) });

@@ -1,17 +1,17 @@
-import { type Reply, type Route, route } from '@muster/http/route';
+import { type Route, type RouteReply, route } from '@muster/http/route';
 import { ValidationFailure } from '@muster/http/validation';
 import { AppError } from '@muster/protocol/errors';
 import { parseSessionId, type SessionId } from '@muster/session/token';
 import type { Request } from 'express';
 import { z } from 'zod';
-import type { Rewritten } from '../core/session-changes.ts';
 import type { ChangeOf } from '../core/ports.ts';
+import type { Rewritten } from '../core/session-changes.ts';
 import {
   MAX_DATA_BYTES,
-  openedSchema,
   patchLabelBody,
   patchOwnBody,
   patchSessionBody,
+  sessionCreatedSchema,
   sessionIdSchema,
   sessionSchema,
   stepUpBody,
@@ -20,7 +20,6 @@ import {
 import type { HttpContext } from './context.ts';
 import { type UserCaller, userGuard } from './guards.ts';
 import { idempotencyOf } from './idempotency.ts';
-import { changeRefusal, handOver, raisedReply } from './session-response.ts';
 import {
   requireGrantable,
   requireGrantableSession,
@@ -28,7 +27,8 @@ import {
   type ServiceCaller,
   serviceGuard,
 } from './service-guard.ts';
-import { etagOf, viewSession } from './session-dto.ts';
+import { etagOf, sessionDto } from './session-dto.ts';
+import { changeErrorReply, privilegeChangeReply, setSessionCookie } from './session-response.ts';
 
 const USER = ['sessionCookie', 'sessionBearer'] as const;
 const SERVICE = ['serviceKey'] as const;
@@ -128,7 +128,7 @@ const rotateOwn = (context: HttpContext): Route =>
     responses: {
       200: {
         description: 'The session, with its new token where the client keeps it itself.',
-        schema: openedSchema,
+        schema: sessionCreatedSchema,
       },
       403: { description: 'The request comes from a page of another site.' },
       409: { description: 'Rotated already: use the newer token.' },
@@ -141,11 +141,11 @@ const rotateOwn = (context: HttpContext): Route =>
         auth.secret === 'previous'
           ? undefined
           : await context.changes.rotate({ id, rev: undefined, actor: auth.actor }, secretHash);
-      if (result?.ok) return handOver(context, result, { status: 200, by: auth.via, current: true });
+      if (result?.ok) return setSessionCookie(context, result, { status: 200, by: auth.via, current: true });
       if (result?.why === 'ended' || result?.why === 'missing') throw new AppError('SESSION_ENDED');
       if (auth.via === 'bearer') throw new AppError('SESSION_ROTATED', { detail: 'Use the newer token.' });
       const session = (await context.sessions.find(id)) ?? auth.snapshot;
-      return { status: 200, body: viewSession(session, { current: true, withData: true }) };
+      return { status: 200, body: sessionDto(session, { current: true, withData: true }) };
     },
   });
 
@@ -184,7 +184,7 @@ const stepUp = (context: HttpContext): Route =>
     guard: serviceGuard(context, 'sessions:write'),
     responses: {
       ...CHANGED,
-      200: { description: 'The session and its new token.', schema: openedSchema },
+      200: { description: 'The session and its new token.', schema: sessionCreatedSchema },
       ...COMMON,
       ...TOO_WIDE,
     },
@@ -193,7 +193,7 @@ const stepUp = (context: HttpContext): Route =>
       const change = await of(context, auth, id);
       await requireGrantableSession(context, auth, change.id);
       await refuseImpersonation(context, change.id);
-      return raisedReply(context, await context.changes.stepUp(change, raise));
+      return privilegeChangeReply(context, await context.changes.stepUp(change, raise));
     },
   });
 
@@ -211,7 +211,7 @@ const upgrade = (context: HttpContext): Route =>
     guard: serviceGuard(context, 'sessions:write'),
     responses: {
       ...CHANGED,
-      200: { description: 'The session and its new token.', schema: openedSchema },
+      200: { description: 'The session and its new token.', schema: sessionCreatedSchema },
       ...COMMON,
       ...TOO_WIDE,
     },
@@ -231,7 +231,7 @@ const upgrade = (context: HttpContext): Route =>
       const change = await of(context, auth, id);
       await requireGrantableSession(context, auth, change.id);
       const result = await context.changes.upgrade(change, request, idempotency);
-      return raisedReply(context, result);
+      return privilegeChangeReply(context, result);
     },
   });
 
@@ -251,7 +251,7 @@ const extend = (context: HttpContext): Route =>
       const session = await context.sessions.extend(change.id);
       if (!session) throw new AppError('NOT_FOUND');
       if (session.endedAt !== null || session.expiresAt <= context.clock.now()) {
-        throw changeRefusal({ ok: false, why: 'ended', session });
+        throw changeErrorReply({ ok: false, why: 'ended', session });
       }
       return rewritten({ ok: true, session }, false);
     },
@@ -276,13 +276,13 @@ const of = async (
   return { id: known, rev, actor: caller.actor };
 };
 
-const rewritten = (result: Rewritten, current: boolean, withData = true): Reply => {
-  if (!result.ok) throw changeRefusal(result);
+const rewritten = (result: Rewritten, current: boolean, withData = true): RouteReply => {
+  if (!result.ok) throw changeErrorReply(result);
   const { session } = result;
   return {
     status: 200,
     headers: { ETag: etagOf(session) },
-    body: viewSession(session, { current, withData }),
+    body: sessionDto(session, { current, withData }),
   };
 };
 

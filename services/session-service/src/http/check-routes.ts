@@ -4,12 +4,12 @@ import { AppError } from '@muster/protocol/errors';
 import { DEFAULT_TENANT } from '@muster/protocol/ids';
 import { TICKET_LIFE_S } from '@muster/session/tickets';
 import { z } from 'zod';
-import { type Authenticated, tenantIn } from '../core/authenticate.ts';
+import { type Authenticated, tenantOfAuthenticated } from '../core/authenticate.ts';
 import { sessionSchema, tenant } from './bodies.ts';
 import type { HttpContext } from './context.ts';
 import { userGuard } from './guards.ts';
 import { isVisible, type ServiceCaller, serviceGuard } from './service-guard.ts';
-import { viewSession } from './session-dto.ts';
+import { sessionDto } from './session-dto.ts';
 
 const MAX_TOKENS = 200;
 const REDIS_RETRY_S = 2;
@@ -115,7 +115,7 @@ const answer = (
 ): z.input<typeof checkedSchema> | object => {
   if (!verdict.ok && verdict.why === 'invalid') return { active: false, reason: 'invalid' };
   // Of another tenant's session, live or ended, not even its existence is told.
-  const tenantId = tenantIn(verdict) ?? DEFAULT_TENANT;
+  const tenantId = tenantOfAuthenticated(verdict) ?? DEFAULT_TENANT;
   const isForeign = require?.tenant !== undefined && require.tenant !== tenantId;
   if (isForeign || !isVisible(caller, { tenant: tenantId })) return { active: false, reason: 'unknown' };
   if (!verdict.ok) return { active: false, reason: verdict.why === 'ended' ? verdict.reason : 'stale' };
@@ -124,5 +124,5 @@ const answer = (
   const isTooOld =
     require?.max_auth_age !== undefined && clock.now() - authTime > require.max_auth_age * 1000;
   if (isTooOld || (require?.aal ?? 0) > snapshot.aal) return { active: false, reason: 'step_up_required' };
-  return { active: true, session: viewSession(snapshot, { current: false, withData: true }) };
+  return { active: true, session: sessionDto(snapshot, { current: false, withData: true }) };
 };

@@ -4,18 +4,18 @@ import type { SessionPresence } from '@muster/session/session-presence';
 import type { TicketStore } from '@muster/session/tickets';
 import type { SessionId, TokenSigner } from '@muster/session/token';
 import type { SessionServiceConfig } from '../config.ts';
-import type { Connections } from '../postgres/connection-report-source.ts';
 import type { Addresses } from '../core/addresses.ts';
-import type { Admin } from '../core/session-admin.ts';
 import type { ApiKeys } from '../core/api-keys.ts';
 import type { Authenticated } from '../core/authenticate.ts';
 import type { BackchannelLogout } from '../core/backchannel-logout.ts';
-import type { Changes } from '../core/session-changes.ts';
 import type { DerivedKeys } from '../core/derived-keys.ts';
 import type { LegacyImport } from '../core/legacy.ts';
-import type { ReuseWatch } from '../core/reuse-detection.ts';
-import type { Sessions } from '../core/sessions.ts';
-import type { TokenExchange } from '../core/token-exchange.ts';
+import type { ReuseDetector } from '../core/reuse-detection.ts';
+import type { Admin } from '../core/session-admin.ts';
+import type { Changes } from '../core/session-changes.ts';
+import type { SessionService } from '../core/sessions.ts';
+import type { IdTokenExchange } from '../core/token-exchange.ts';
+import type { Connections } from '../postgres/connection-report-source.ts';
 import type { RateLimits } from './rate-limits.ts';
 
 /** What the routes share. */
@@ -30,10 +30,10 @@ export interface HttpContext {
   readonly keys: DerivedKeys;
   readonly addresses: Addresses;
   readonly apiKeys: ApiKeys;
-  readonly sessions: Sessions;
+  readonly sessions: SessionService;
   readonly changes: Changes;
   readonly admin: Admin;
-  readonly reuse: ReuseWatch;
+  readonly reuse: ReuseDetector;
   /** Only while sessions of express-session are being taken over. */
   readonly legacy: LegacyImport | undefined;
   readonly authenticate: (token: string) => Promise<Authenticated>;
@@ -43,12 +43,12 @@ export interface HttpContext {
   readonly tickets: TicketStore;
   readonly limits: RateLimits;
   /** Undefined where no issuer is configured. */
-  readonly identity: Identity | undefined;
+  readonly identity: IdentityContext | undefined;
   readonly connections: Pick<Connections, 'report'>;
 }
 
 /** Logins and logouts that other parties vouch for. */
-export interface Identity {
-  readonly exchange: TokenExchange;
+export interface IdentityContext {
+  readonly exchange: IdTokenExchange;
   readonly logout: BackchannelLogout;
 }

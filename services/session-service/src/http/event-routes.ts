@@ -29,7 +29,7 @@ export const eventSchema = z.object({
   detail: z.record(z.string(), z.unknown()),
 });
 
-export const viewEvent = (event: SessionEvent): z.output<typeof eventSchema> => ({
+export const eventDto = (event: SessionEvent): z.output<typeof eventSchema> => ({
   id: event.position.id,
   at: new Date(event.at).toISOString(),
   type: event.type,
@@ -77,7 +77,7 @@ export const eventRoutes = (context: HttpContext): Route[] => [
       const feed = { after, tenant: tenantId, types: types?.length ? types : undefined, limit: query.limit };
       const events = await waiting(res, query.wait, () => context.admin.feed(feed), auth.requireStillValid);
       const last = events.at(-1)?.position ?? after;
-      return { status: 200, body: { items: events.map(viewEvent), next: `${last.xid}-${last.id}` } };
+      return { status: 200, body: { items: events.map(eventDto), next: `${last.xid}-${last.id}` } };
     },
   }),
   route({
@@ -110,7 +110,7 @@ export const eventRoutes = (context: HttpContext): Route[] => [
           ? await context.admin.eventsOfSession({ sessionId: id, before, limit })
           : await context.admin.eventsOfUser({ tenant: tenantId, userId, before, limit });
       const next = events.length === limit ? (events.at(-1)?.position.id ?? null) : null;
-      return { status: 200, body: { items: events.map(viewEvent), next } };
+      return { status: 200, body: { items: events.map(eventDto), next } };
     },
   }),
 ];

@@ -1,12 +1,12 @@
 import { requestIdOf } from '@muster/http/app';
 import { AppError } from '@muster/protocol/errors';
-import { isRotationOpen } from '@muster/session/session-check';
 import { clearedCookie, sessionCookie } from '@muster/session/cookie';
+import { type CredentialStatus, firstLiveSession } from '@muster/session/cookie-choice';
 import { readCredential } from '@muster/session/credential';
-import { firstLive, type Standing } from '@muster/session/cookie-choice';
+import { isRotationOpen } from '@muster/session/session-check';
 import type { Request, Response } from 'express';
-import { type Authenticated, tenantIn } from '../core/authenticate.ts';
-import { isCsrfToken, judgeOrigin } from '../core/csrf.ts';
+import { type Authenticated, tenantOfAuthenticated } from '../core/authenticate.ts';
+import { checkOrigin, isCsrfToken } from '../core/csrf.ts';
 import type { LegacyImport } from '../core/legacy.ts';
 import type { Actor } from '../core/ports.ts';
 import { MAX_USER_AGENT, summarizeUserAgent } from '../core/user-agent.ts';
@@ -92,7 +92,7 @@ export const noCookie = ({ config }: HttpContext): string => clearedCookie(confi
 
 /** Refuses a change by cookie that does not come from one of our pages. */
 const requireOwnOrigin = (context: HttpContext, req: Request, caller: UserCaller): void => {
-  const origin = judgeOrigin(
+  const origin = checkOrigin(
     { secFetchSite: headerOf(req, 'sec-fetch-site'), origin: headerOf(req, 'origin') },
     context.config.allowedOrigins,
   );
@@ -133,7 +133,7 @@ const check = async (
   const verdict = await authenticate(token);
   const { source } = verdict;
   if (!verdict.ok && verdict.why === 'invalid') return verdict;
-  return config.tenantHosts.admits(hostname, tenantIn(verdict))
+  return config.tenantHosts.admits(hostname, tenantOfAuthenticated(verdict))
     ? verdict
     : { ok: false, why: 'invalid', source };
 };
@@ -178,7 +178,7 @@ const findOwn = async (context: HttpContext, req: Request): Promise<Found | unde
         token: credential.token,
       };
     case 'cookie':
-      return firstLive(
+      return firstLiveSession(
         credential.tokens,
         async (token): Promise<Found> => ({
           verdict: await check(context, req, token),
@@ -192,7 +192,7 @@ const findOwn = async (context: HttpContext, req: Request): Promise<Found | unde
   }
 };
 
-const standingOf = (verdict: Authenticated): Standing => {
+const standingOf = (verdict: Authenticated): CredentialStatus => {
   if (verdict.ok) return 'live';
   if (verdict.why === 'invalid' && verdict.source === 'local') return 'forged';
   return verdict.why === 'reused' ? 'stale' : verdict.why;

@@ -1,14 +1,14 @@
 import { type Route, route } from '@muster/http/route';
 import { AppError } from '@muster/protocol/errors';
 import type { Request, Response } from 'express';
-import { judgeOrigin } from '../core/csrf.ts';
+import { checkOrigin } from '../core/csrf.ts';
 import type { Actor } from '../core/ports.ts';
 import { MAX_USER_AGENT, summarizeUserAgent } from '../core/user-agent.ts';
-import { guestSessionBody, openedSchema } from './bodies.ts';
+import { guestSessionBody, sessionCreatedSchema } from './bodies.ts';
 import type { HttpContext } from './context.ts';
 import { actorOf } from './guards.ts';
 import { anonymousIdempotencyOf } from './idempotency.ts';
-import { openedReply } from './session-response.ts';
+import { sessionCreatedReply } from './session-response.ts';
 
 /** The route by which anybody opens a session without an account, where that is switched on. */
 export const guestRoutes = (context: HttpContext): Route[] => [
@@ -22,7 +22,7 @@ export const guestRoutes = (context: HttpContext): Route[] => [
     body: guestSessionBody,
     guard: (req, res) => guestGuard(context, req, res),
     responses: {
-      201: { description: 'The session.', schema: openedSchema },
+      201: { description: 'The session.', schema: sessionCreatedSchema },
       403: { description: 'The request comes from a page of another site.' },
       404: { description: 'This service has no guest sessions.' },
       415: { description: 'The body is not application/json.' },
@@ -53,7 +53,7 @@ export const guestRoutes = (context: HttpContext): Route[] => [
         auth,
         idempotency,
       );
-      return openedReply(context, opened);
+      return sessionCreatedReply(context, opened);
     },
   }),
 ];
@@ -66,7 +66,7 @@ const guestGuard = async (context: HttpContext, req: Request, res: Response): Pr
   if (!context.config.guests.enabled)
     throw new AppError('NOT_FOUND', { detail: 'There are no guest sessions here.' });
   // A foreign page must not sign its visitors in as guests.
-  const origin = judgeOrigin(
+  const origin = checkOrigin(
     { secFetchSite: req.get('sec-fetch-site'), origin: req.get('origin') },
     context.config.allowedOrigins,
   );

@@ -1,19 +1,19 @@
-import { type Reply, type Route, route } from '@muster/http/route';
+import { type Route, type RouteReply, route } from '@muster/http/route';
 import { ValidationFailure } from '@muster/http/validation';
 import { AppError } from '@muster/protocol/errors';
 import type { Request, Response } from 'express';
 import { z } from 'zod';
-import { judgeOrigin } from '../core/csrf.ts';
-import type { TokenFault } from '../core/identity-ports.ts';
+import { checkOrigin } from '../core/csrf.ts';
+import type { IdTokenFault } from '../core/identity-ports.ts';
 import { isIp } from '../core/ip.ts';
 import type { ExchangeRequest } from '../core/token-exchange.ts';
 import { MAX_USER_AGENT, summarizeUserAgent } from '../core/user-agent.ts';
-import { openedSchema } from './bodies.ts';
-import type { HttpContext, Identity } from './context.ts';
+import { sessionCreatedSchema } from './bodies.ts';
+import type { HttpContext, IdentityContext } from './context.ts';
 import { actorOf } from './guards.ts';
 import { anonymousIdempotencyOf, idempotencyOf } from './idempotency.ts';
-import { openedReply } from './session-response.ts';
 import { type ServiceCaller, serviceGuard } from './service-guard.ts';
+import { sessionCreatedReply } from './session-response.ts';
 
 const GRANT_TYPE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 const TOKEN_TYPE = 'urn:ietf:params:oauth:token-type';
@@ -45,7 +45,7 @@ const exchangeBody = z.strictObject({
 });
 type ExchangeBody = z.output<typeof exchangeBody>;
 
-const exchangedSchema = openedSchema.extend({
+const exchangedSchema = sessionCreatedSchema.extend({
   access_token: z.string().optional(),
   issued_token_type: z.string().optional(),
   token_type: z.string().optional(),
@@ -86,13 +86,14 @@ const tokenExchange = (context: HttpContext): Route =>
     },
     handle: async ({ auth, body, req }) => {
       const exchanged = await auth.identity.exchange(requestOf(context, body, auth.caller, req));
-      if (exchanged.ok) return withOauthMembers(openedReply(context, exchanged), context, body.transport);
+      if (exchanged.ok)
+        return withOauthMembers(sessionCreatedReply(context, exchanged), context, body.transport);
       switch (exchanged.why) {
         case 'disabled':
         case 'limit':
         case 'key_reused':
         case 'rotated':
-          return openedReply(context, exchanged);
+          return sessionCreatedReply(context, exchanged);
         case 'tenant':
           throw new AppError('INSUFFICIENT_SCOPE', { detail: 'This API key belongs to another tenant.' });
         default:
@@ -106,11 +107,11 @@ const tokenExchange = (context: HttpContext): Route =>
   });
 
 interface ExchangeCaller {
-  readonly identity: Identity;
+  readonly identity: IdentityContext;
   readonly caller: ServiceCaller | undefined;
 }
 
-const requireIdentity = ({ identity }: HttpContext): Identity => {
+const requireIdentity = ({ identity }: HttpContext): IdentityContext => {
   if (identity === undefined) throw new AppError('NOT_FOUND', { detail: 'No issuers are configured here.' });
   return identity;
 };
@@ -121,7 +122,7 @@ const exchangeGuard = async (context: HttpContext, req: Request, res: Response):
     return { identity, caller: await serviceGuard(context, 'sessions:create')(req, res) };
   }
   // A foreign page must not sign its visitors in as somebody.
-  const origin = judgeOrigin(
+  const origin = checkOrigin(
     { secFetchSite: req.get('sec-fetch-site'), origin: req.get('origin') },
     context.config.allowedOrigins,
   );
@@ -179,10 +180,10 @@ const refuseForeignFacts = (body: ExchangeBody): void => {
 };
 
 const withOauthMembers = (
-  { headers, body }: Reply,
+  { headers, body }: RouteReply,
   { clock }: HttpContext,
   transport: ExchangeBody['transport'],
-): Reply => {
+): RouteReply => {
   const { Location: _, ...kept } = headers ?? {};
   if (transport === 'cookie') return { status: 200, headers: kept, body };
   const { token, expires_at } = body as { token: string; expires_at: string };
@@ -230,7 +231,7 @@ const backchannelLogout = (context: HttpContext): Route =>
     },
   });
 
-const REASONS: Readonly<Record<TokenFault, string>> = {
+const REASONS: Readonly<Record<IdTokenFault, string>> = {
   malformed: 'This is not a signed token.',
   unknown_issuer: 'The issuer of this token is not one of ours.',
   type: 'This is another kind of token.',

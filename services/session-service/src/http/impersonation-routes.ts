@@ -4,11 +4,11 @@ import { AppError } from '@muster/protocol/errors';
 import { parseSessionId, type SessionId } from '@muster/session/token';
 import { z } from 'zod';
 import { POLICIES } from '../core/policies.ts';
-import { openedSchema, reason, sessionIdSchema, tenant } from './bodies.ts';
+import { reasonSchema, sessionCreatedSchema, sessionIdSchema, tenant } from './bodies.ts';
 import type { HttpContext } from './context.ts';
 import { idempotencyOf } from './idempotency.ts';
-import { openedReply } from './session-response.ts';
 import { isVisible, type ServiceCaller, serviceGuard, tenantFor } from './service-guard.ts';
+import { sessionCreatedReply } from './session-response.ts';
 
 const SCOPE = 'sessions:impersonate';
 const DEFAULT_TTL_S = 900;
@@ -19,7 +19,7 @@ const impersonationBody = z.strictObject({
   actor: userId,
   actor_session: sessionIdSchema.optional(),
   user_id: userId,
-  reason,
+  reason: reasonSchema,
   ttl: z.int().min(60).max(POLICIES.impersonation.maxSeconds).default(DEFAULT_TTL_S),
   tenant: tenant.optional(),
   transport: z.enum(['cookie', 'bearer']).default('bearer'),
@@ -40,7 +40,7 @@ export const impersonationRoutes = (context: HttpContext): Route[] => [
     body: impersonationBody,
     guard: serviceGuard(context, SCOPE),
     responses: {
-      201: { description: 'The session.', schema: openedSchema },
+      201: { description: 'The session.', schema: sessionCreatedSchema },
       401: { description: 'No API key, or a wrong one.' },
       403: { description: `The key lacks the scope ${SCOPE}.` },
       409: { description: 'The user is disabled, or the session of the actor is over.' },
@@ -69,7 +69,7 @@ export const impersonationRoutes = (context: HttpContext): Route[] => [
         data: {},
         grants: [],
       };
-      return openedReply(
+      return sessionCreatedReply(
         context,
         await context.sessions.open(login, auth.actor, idempotencyOf(auth, req, body)),
       );

@@ -4,11 +4,11 @@ import { uuidSchema } from '@muster/http/uuid';
 import { AppError } from '@muster/protocol/errors';
 import { z } from 'zod';
 import { type ApiKey, SCOPES } from '../core/api-keys.ts';
-import { reason, tenant } from './bodies.ts';
+import { reasonSchema, tenant } from './bodies.ts';
 import type { HttpContext } from './context.ts';
 import { idempotencyOf } from './idempotency.ts';
-import { asReplay } from './session-response.ts';
 import { requireGroups, type ServiceCaller, serviceGuard } from './service-guard.ts';
+import { asReplay } from './session-response.ts';
 
 const SECURITY = ['serviceKey'] as const;
 const REFUSALS = {
@@ -43,7 +43,7 @@ const createKeyBody = z.strictObject({
     .describe(
       'the groups that grants by this key may name: names, or prefixes ending in *; all when left out',
     ),
-  reason: reason.optional(),
+  reason: reasonSchema.optional(),
 });
 
 /** Routes for API keys. */
@@ -123,7 +123,7 @@ const revokeKey = (context: HttpContext): Route =>
     tags: ['service'],
     security: SECURITY,
     params: z.object({ id: uuidSchema }),
-    query: z.strictObject({ reason: reason.optional() }),
+    query: z.strictObject({ reason: reasonSchema.optional() }),
     guard: serviceGuard(context, 'keys:admin'),
     responses: {
       204: { description: 'It is revoked.' },

@@ -1,4 +1,4 @@
-import { type Reply, type Route, route } from '@muster/http/route';
+import { type Route, type RouteReply, route } from '@muster/http/route';
 import { AppError } from '@muster/protocol/errors';
 import { parseSessionId } from '@muster/session/token';
 import { z } from 'zod';
@@ -16,7 +16,7 @@ import {
 import type { HttpContext } from './context.ts';
 import { logoutGuard, noCookie, type UserCaller, userGuard } from './guards.ts';
 import { pageOf } from './paging.ts';
-import { etagOf, viewSession } from './session-dto.ts';
+import { etagOf, sessionDto } from './session-dto.ts';
 
 const SECURITY = ['sessionCookie', 'sessionBearer'] as const;
 const CSRF_NONCE_BYTES = 16;
@@ -27,7 +27,7 @@ const PENDING = {
 };
 
 /** Routes for whoever holds a session. */
-export const userRoutes = (context: HttpContext): Route[] => [
+export const ownSessionRoutes = (context: HttpContext): Route[] => [
   whoAmI(context),
   csrfToken(context),
   logout(context),
@@ -60,7 +60,7 @@ const whoAmI = (context: HttpContext): Route =>
         wholeSession(context, auth),
         context.presence.socketsOf([auth.snapshot.id]),
       ]);
-      return { status: 200, headers, body: viewSession(session, { current: true, withData: true, sockets }) };
+      return { status: 200, headers, body: sessionDto(session, { current: true, withData: true, sockets }) };
     },
   });
 
@@ -122,7 +122,7 @@ const logout = (context: HttpContext): Route =>
   });
 
 /** 204 once every reader knows, 202 while Redis is away. */
-export const ended = ({ propagated }: EndResult, headers: Reply['headers'] = {}): Reply =>
+export const ended = ({ propagated }: EndResult, headers: RouteReply['headers'] = {}): RouteReply =>
   propagated === 'done'
     ? { status: 204, headers }
     : { status: 202, headers, body: { propagation: 'pending' } };
@@ -146,7 +146,7 @@ const listMine = (context: HttpContext): Route =>
       const { id, tenant, userId } = auth.snapshot;
       if (userId === null) {
         const [sockets = null] = await context.presence.socketsOf([id]);
-        const only = viewSession(auth.snapshot, { current: true, withData: false, sockets });
+        const only = sessionDto(auth.snapshot, { current: true, withData: false, sockets });
         return { status: 200, body: { items: [only], next: null } };
       }
       const { state, cursor, limit } = query;

@@ -1,8 +1,8 @@
-import type { Reply } from '@muster/http/route';
+import type { RouteReply } from '@muster/http/route';
 import { readCursor, writeCursor } from '../core/cursor.ts';
 import type { SessionRecord } from '../core/session.ts';
 import type { HttpContext } from './context.ts';
-import { viewSession } from './session-dto.ts';
+import { sessionDto } from './session-dto.ts';
 
 type Position = ReturnType<typeof readCursor>;
 
@@ -20,7 +20,7 @@ interface PageOptions {
 }
 
 /** A page of sessions by keyset: nothing is skipped and nothing repeated while rows come and go. */
-export const pageOf = async ({ keys, presence }: HttpContext, options: PageOptions): Promise<Reply> => {
+export const pageOf = async ({ keys, presence }: HttpContext, options: PageOptions): Promise<RouteReply> => {
   const filter = JSON.stringify(options.filter);
   const after = options.cursor === undefined ? undefined : readCursor(keys, filter, options.cursor);
   const found = await options.read(after, options.limit + 1);
@@ -34,7 +34,7 @@ export const pageOf = async ({ keys, presence }: HttpContext, options: PageOptio
       next === null ? {} : { Link: `<${options.path}?cursor=${next}&limit=${options.limit}>; rel="next"` },
     body: {
       items: items.map((one, at) =>
-        viewSession(one, {
+        sessionDto(one, {
           current: one.id === options.current,
           withData: false,
           sockets: sockets[at] ?? null,

@@ -9,7 +9,7 @@ import { networkKeyOf, rateKeyOf } from '../core/ip.ts';
 import { type Allowance, createWindowCounter } from '../core/window-counter.ts';
 
 /** Whose limit was exceeded. */
-export type LimitScope =
+export type RateLimitScope =
   | 'guest'
   | 'guest_network'
   | 'guest_tenant'
@@ -51,7 +51,7 @@ interface RateLimitOptions {
     readonly key: number;
     readonly failures: number;
   };
-  readonly onLimited: (scope: LimitScope) => void;
+  readonly onLimited: (scope: RateLimitScope) => void;
 }
 
 const WINDOW_S = 60;
@@ -68,7 +68,7 @@ export const createRateLimits = (options: RateLimitOptions): RateLimits => {
     session: createWindowCounter({ clock, perWindow: perMinute.session }),
     key: createWindowCounter({ clock, perWindow: perMinute.key }),
   };
-  const refuse = (scope: LimitScope, retryAfterS: number): never => {
+  const refuse = (scope: RateLimitScope, retryAfterS: number): never => {
     onLimited(scope);
     throw new AppError('RATE_LIMITED', { retryAfterS });
   };
@@ -94,20 +94,20 @@ export const createRateLimits = (options: RateLimitOptions): RateLimits => {
 /** From the narrowest limit to the widest: what a narrow one refuses does not use up a wider one. */
 const guestLimits = (
   { log, clock, redis, perMinute, guestCeiling }: RateLimitOptions,
-  refuse: (scope: LimitScope, retryAfterS: number) => never,
+  refuse: (scope: RateLimitScope, retryAfterS: number) => never,
 ): RateLimits['guest'] => {
   const address = redisLimiter(redis, 'guest', perMinute.guests);
   const network = redisLimiter(redis, 'guest-net', perMinute.guestNetwork);
   const whole = redisLimiter(redis, 'guest-tenant', perMinute.guestTenant);
   const isLoggable = oncePerSecond(clock);
 
-  const turnAway = (scope: LimitScope, key: string, retryAfterS: number): never => {
+  const turnAway = (scope: RateLimitScope, key: string, retryAfterS: number): never => {
     if (isLoggable(scope)) log.info({ scope, key }, 'session.guest_refused');
     return refuse(scope, retryAfterS);
   };
   const consume = async (
     res: Response,
-    [scope, policy]: readonly [LimitScope, string],
+    [scope, policy]: readonly [RateLimitScope, string],
     limiter: RateLimiterRedis,
     key: string,
   ): Promise<Allowance> => {
@@ -129,8 +129,8 @@ const guestLimits = (
   };
 };
 
-const oncePerSecond = (clock: Clock): ((scope: LimitScope) => boolean) => {
-  const loggedAt = new Map<LimitScope, number>();
+const oncePerSecond = (clock: Clock): ((scope: RateLimitScope) => boolean) => {
+  const loggedAt = new Map<RateLimitScope, number>();
   return (scope) => {
     const now = clock.monotonic();
     if (now - (loggedAt.get(scope) ?? Number.NEGATIVE_INFINITY) < 1_000) return false;

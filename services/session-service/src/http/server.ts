@@ -4,7 +4,7 @@ import type { Clock } from '@muster/kit/clock';
 import type { Health } from '@muster/kit/health';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
-import type { About } from '@muster/kit/probes';
+import type { ProcessInfo } from '@muster/kit/probes';
 import type { Express } from 'express';
 import { changeRoutes } from './change-routes.ts';
 import { checkRoutes } from './check-routes.ts';
@@ -15,15 +15,15 @@ import { guestRoutes } from './guest-routes.ts';
 import { identityRoutes } from './identity-routes.ts';
 import { impersonationRoutes } from './impersonation-routes.ts';
 import { keyRoutes } from './key-routes.ts';
-import { peopleRoutes } from './user-routes.ts';
+import { ownSessionRoutes } from './own-session-routes.ts';
 import { searchRoutes } from './search-routes.ts';
 import { serviceRoutes } from './service-routes.ts';
-import { userRoutes } from './own-session-routes.ts';
+import { userRoutes } from './user-routes.ts';
 
 interface ServerDeps {
   readonly context: HttpContext;
   readonly health: Health;
-  readonly about: About;
+  readonly about: ProcessInfo;
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
@@ -42,12 +42,12 @@ export const createServer = (deps: ServerDeps): Express => {
       // Paths with words in the place of ids come before those with ids.
       ...searchRoutes(context),
       ...checkRoutes(context),
-      ...userRoutes(context),
+      ...ownSessionRoutes(context),
       ...guestRoutes(context),
       ...serviceRoutes(context),
       ...impersonationRoutes(context),
       ...changeRoutes(context),
-      ...peopleRoutes(context),
+      ...userRoutes(context),
       ...eventRoutes(context),
       ...identityRoutes(context),
       ...keyRoutes(context),

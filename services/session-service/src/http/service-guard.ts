@@ -1,6 +1,6 @@
 import { AppError } from '@muster/protocol/errors';
 import { readBearer } from '@muster/session/credential';
-import type { Grant } from '@muster/session/grants';
+import type { SessionGrant } from '@muster/session/grants';
 import { coversGroups } from '@muster/session/grants';
 import type { SessionId } from '@muster/session/token';
 import type { Request, Response } from 'express';
@@ -75,7 +75,7 @@ export const requireGroups = ({ groups }: ServiceCaller, wanted: readonly string
 };
 
 /** The same for the groups of grants. */
-export const requireGrantable = (caller: ServiceCaller, grants: readonly Grant[] = []): void =>
+export const requireGrantable = (caller: ServiceCaller, grants: readonly SessionGrant[] = []): void =>
   requireGroups(
     caller,
     grants.map(({ groups }) => groups),

@@ -9,18 +9,18 @@ import { summarizeUserAgent } from '../core/user-agent.ts';
 import {
   type CreateSessionBody,
   createSessionBody,
-  openedSchema,
   pendingSchema,
+  sessionCreatedSchema,
   sessionIdSchema,
   sessionSchema,
 } from './bodies.ts';
 import type { HttpContext } from './context.ts';
 import { idempotencyOf } from './idempotency.ts';
 import { requireImpersonation } from './impersonation-routes.ts';
-import { openedReply } from './session-response.ts';
-import { isVisible, requireGrantable, requireVisible, serviceGuard, tenantFor } from './service-guard.ts';
 import { ended } from './own-session-routes.ts';
-import { etagOf, viewSession } from './session-dto.ts';
+import { isVisible, requireGrantable, requireVisible, serviceGuard, tenantFor } from './service-guard.ts';
+import { etagOf, sessionDto } from './session-dto.ts';
+import { sessionCreatedReply } from './session-response.ts';
 
 const SECURITY = ['serviceKey'] as const;
 const REFUSALS = {
@@ -49,7 +49,7 @@ const createSession = (context: HttpContext): Route =>
     body: createSessionBody,
     guard: serviceGuard(context, 'sessions:create'),
     responses: {
-      201: { description: 'The session.', schema: openedSchema },
+      201: { description: 'The session.', schema: sessionCreatedSchema },
       403: { description: 'The key lacks a scope, or may not give these grants.' },
       409: { description: 'The user has too many sessions, or is disabled.' },
       415: { description: 'The body is not application/json.' },
@@ -64,7 +64,7 @@ const createSession = (context: HttpContext): Route =>
       const login = loginOf(context, body, tenantFor(auth, body.tenant));
       // A repeat stays one when the setting for addresses or the signing key has changed.
       const idempotency = idempotencyOf(auth, req, { ...login, ip: shortenIp(body.ip) });
-      return openedReply(context, await context.sessions.open(login, auth.actor, idempotency));
+      return sessionCreatedReply(context, await context.sessions.open(login, auth.actor, idempotency));
     },
   });
 
@@ -118,7 +118,7 @@ const getSession = (context: HttpContext): Route =>
       return {
         status: 200,
         headers: { ETag: etagOf(session) },
-        body: viewSession(session, { current: false, withData: true, sockets }),
+        body: sessionDto(session, { current: false, withData: true, sockets }),
       };
     },
   });

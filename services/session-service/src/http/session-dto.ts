@@ -21,7 +21,7 @@ const NOBODY: SessionAbout = {
 };
 
 /** A session as the API shows it; secrets and their hashes have no place in it. */
-export const viewSession = (
+export const sessionDto = (
   session: SessionRecord | Snapshot,
   { current, withData, sockets = null }: ViewOptions,
 ): object => {

@@ -1,20 +1,20 @@
 import { keyReused } from '@muster/http/idempotency-key';
-import type { Reply } from '@muster/http/route';
+import type { RouteReply } from '@muster/http/route';
 import { AppError } from '@muster/protocol/errors';
-import type { Rotated, UpgradeResult } from '../core/session-changes.ts';
 import type { SessionRecord, Transport } from '../core/session.ts';
+import type { Rotated, UpgradeResult } from '../core/session-changes.ts';
 import type { Opened } from '../core/sessions.ts';
 import type { HttpContext } from './context.ts';
 import { cookieFor } from './guards.ts';
-import { etagOf, viewSession } from './session-dto.ts';
+import { etagOf, sessionDto } from './session-dto.ts';
 
 /** Hands a token to its client: in a cookie, or in the body, once. */
-export const handOver = (
+export const setSessionCookie = (
   context: HttpContext,
   { session, token }: { session: SessionRecord; token: string },
   { status, by, current }: { status: number; by: Transport; current: boolean },
-): Reply => {
-  const view = viewSession(session, { current, withData: true });
+): RouteReply => {
+  const view = sessionDto(session, { current, withData: true });
   const headers = {
     ETag: etagOf(session),
     ...(status === 201 ? { Location: `/v1/sessions/${session.id}` } : {}),
@@ -29,14 +29,18 @@ export const handOver = (
 };
 
 /** The answer to a login: 201 with a cookie or a token, or 409. */
-export const openedReply = (context: HttpContext, opened: Opened): Reply => {
+export const sessionCreatedReply = (context: HttpContext, opened: Opened): RouteReply => {
   if (!opened.ok) throw openRefusal(opened);
-  const reply = handOver(context, opened, { status: 201, by: opened.session.transport, current: false });
+  const reply = setSessionCookie(context, opened, {
+    status: 201,
+    by: opened.session.transport,
+    current: false,
+  });
   return opened.isReplay ? asReplay(reply) : reply;
 };
 
 /** Says that a request with this key was answered before. */
-export const asReplay = (reply: Reply): Reply => ({
+export const asReplay = (reply: RouteReply): RouteReply => ({
   ...reply,
   headers: { ...reply.headers, 'Idempotent-Replayed': 'true' },
 });
@@ -59,9 +63,13 @@ const replayRefusal = (why: 'key_reused' | 'rotated'): Error =>
       });
 
 /** The answer to a raise of privileges that a back end asked for. */
-export const raisedReply = (context: HttpContext, result: Rotated | UpgradeResult): Reply => {
+export const privilegeChangeReply = (context: HttpContext, result: Rotated | UpgradeResult): RouteReply => {
   if (result.ok) {
-    const reply = handOver(context, result, { status: 200, by: result.session.transport, current: false });
+    const reply = setSessionCookie(context, result, {
+      status: 200,
+      by: result.session.transport,
+      current: false,
+    });
     return 'isReplay' in result && result.isReplay ? asReplay(reply) : reply;
   }
   switch (result.why) {
@@ -74,12 +82,12 @@ export const raisedReply = (context: HttpContext, result: Rotated | UpgradeResul
     case 'not_guest':
       throw new AppError('CONFLICT', { detail: 'This session belongs to a user already.' });
     default:
-      throw changeRefusal(result);
+      throw changeErrorReply(result);
   }
 };
 
 /** Why a change of a session by its id was not made. */
-export const changeRefusal = (refused: Extract<Rotated, { ok: false }>): AppError => {
+export const changeErrorReply = (refused: Extract<Rotated, { ok: false }>): AppError => {
   switch (refused.why) {
     case 'missing':
       return new AppError('NOT_FOUND');
@@ -113,7 +121,7 @@ const loginRefusal = (refused: LoginRefused): AppError =>
     : new AppError('SESSION_LIMIT', {
         detail: 'This user has as many sessions as allowed. End one of them first.',
         extra: {
-          sessions: refused.sessions.map((one) => viewSession(one, { current: false, withData: false })),
+          sessions: refused.sessions.map((one) => sessionDto(one, { current: false, withData: false })),
           ...allSessionsOf(refused.sessions[0]),
         },
       });

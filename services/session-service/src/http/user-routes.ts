@@ -8,17 +8,17 @@ import {
   endedSchema,
   listQuery,
   pageSchema,
-  reason,
+  reasonSchema,
   sessionIdSchema,
   sessionSchema,
   tenant,
   userId,
 } from './bodies.ts';
 import type { HttpContext } from './context.ts';
-import { eventSchema, viewEvent } from './event-routes.ts';
+import { eventDto, eventSchema } from './event-routes.ts';
 import { pageOf } from './paging.ts';
 import { serviceGuard, tenantFor } from './service-guard.ts';
-import { viewSession } from './session-dto.ts';
+import { sessionDto } from './session-dto.ts';
 
 const SECURITY = ['serviceKey'] as const;
 const EXPORTED_EVENTS = 10_000;
@@ -38,7 +38,7 @@ const rulesSchema = z.object({
 });
 
 /** Routes about one user as a back end sees them. */
-export const peopleRoutes = (context: HttpContext): Route[] => [
+export const userRoutes = (context: HttpContext): Route[] => [
   listOfUser(context),
   endOfUser(context),
   putUser(context),
@@ -116,7 +116,7 @@ const putUser = (context: HttpContext): Route =>
       max_sessions: z.int().min(1).max(10_000).nullable().optional(),
       at_limit: z.enum(LIMIT_RULES).nullable().optional(),
       disabled: z.boolean().optional(),
-      reason: reason.optional(),
+      reason: reasonSchema.optional(),
     }),
     guard: serviceGuard(context, 'sessions:admin'),
     responses: {
@@ -179,8 +179,8 @@ const exportUser = (context: HttpContext): Route =>
         body: {
           user_id: uid,
           tenant: tenantId,
-          sessions: sessions.map((one) => viewSession(one, { current: false, withData: true })),
-          events: events.map(viewEvent),
+          sessions: sessions.map((one) => sessionDto(one, { current: false, withData: true })),
+          events: events.map(eventDto),
         },
       };
     },

@@ -1,14 +1,19 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '@muster/kit/clock';
-import type { IssuerKeys } from '@muster/kit/jwks';
+import type { Jwks } from '@muster/kit/jwks';
 import { decodeJwt, decodeProtectedHeader, errors, type JWTPayload, jwtVerify } from 'jose';
 import type { IssuerConfig } from '../config-oidc.ts';
-import type { TokenFault, TokenKind, TokenVerdict, TokenVerifier } from '../core/identity-ports.ts';
+import type {
+  IdTokenFault,
+  IdTokenVerification,
+  IdTokenVerifier,
+  TokenKind,
+} from '../core/identity-ports.ts';
 
-export interface TokenVerifierDeps {
+export interface IdTokenVerifierDeps {
   readonly clock: Clock;
   readonly issuers: readonly IssuerConfig[];
-  readonly keysOf: (issuer: IssuerConfig) => IssuerKeys;
+  readonly keysOf: (issuer: IssuerConfig) => Jwks;
 }
 
 const SKEW_S = 60;
@@ -23,7 +28,7 @@ const TYPES: Readonly<Record<TokenKind, readonly string[]>> = {
 };
 
 /** Verifies tokens of the configured issuers by their published keys. What a token says of keys (`jku`, `x5u`, `jwk`) is ignored. */
-export const createTokenVerifier = ({ clock, issuers, keysOf }: TokenVerifierDeps): TokenVerifier => {
+export const createIdTokenVerifier = ({ clock, issuers, keysOf }: IdTokenVerifierDeps): IdTokenVerifier => {
   const known = new Map(issuers.map((issuer) => [issuer.issuer, { issuer, keys: keysOf(issuer) }]));
   return {
     verify: async (text, kind) => {
@@ -51,7 +56,7 @@ export const createTokenVerifier = ({ clock, issuers, keysOf }: TokenVerifierDep
   };
 };
 
-const refuse = (why: TokenFault): TokenVerdict => ({ ok: false, why });
+const refuse = (why: IdTokenFault): IdTokenVerification => ({ ok: false, why });
 
 interface Judged {
   readonly text: string;
@@ -60,7 +65,7 @@ interface Judged {
   readonly now: number;
 }
 
-const judge = (payload: JWTPayload, { text, kind, issuer, now }: Judged): TokenVerdict => {
+const judge = (payload: JWTPayload, { text, kind, issuer, now }: Judged): IdTokenVerification => {
   const { iat = 0, exp = 0, jti } = payload;
   // The minute of grace is for clocks that are ahead of ours; nobody needs a token that is over.
   if (exp * 1000 <= now) return refuse('expired');
@@ -84,7 +89,7 @@ const readUnverified = (text: string): { payload: JWTPayload; type: string } | u
   }
 };
 
-const faultOf = (error: unknown): TokenFault => {
+const faultOf = (error: unknown): IdTokenFault => {
   if (error instanceof errors.JWTExpired) return 'expired';
   if (error instanceof errors.JWTClaimValidationFailed) {
     if (error.claim === 'aud') return 'audience';

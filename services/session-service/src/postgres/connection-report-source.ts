@@ -1,6 +1,6 @@
 import { ConfigError } from '@muster/kit/config';
-import type { Base } from '../base.ts';
-import { connectionBudget, type FleetSize, judgeConnections } from '../core/database-connections.ts';
+import type { Dependencies } from '../base.ts';
+import { connectionBudget, evaluateConnections, type FleetSize } from '../core/database-connections.ts';
 import { readRedisConnections, readServerConnections } from '../store/database-connections.ts';
 
 /** Everything there is to know of the connections of this replica and of both servers. */
@@ -13,7 +13,7 @@ export interface Connections {
   report(): Promise<ConnectionsReport>;
 }
 
-type ConnectionsDeps = Pick<Base, 'postgres' | 'redis' | 'log' | 'config'>;
+type ConnectionsDeps = Pick<Dependencies, 'postgres' | 'redis' | 'log' | 'config'>;
 
 /** Asks the servers themselves; a server that is away is part of the report. */
 export const createConnections = ({ postgres, redis, log, config }: ConnectionsDeps): Connections => {
@@ -59,10 +59,10 @@ const ADVICE =
 
 const reportOf = (
   size: FleetSize,
-  pool: Parameters<typeof judgeConnections>[0]['pool'],
-  postgres: Parameters<typeof judgeConnections>[0]['postgres'],
-  redis: Parameters<typeof judgeConnections>[0]['redis'],
+  pool: Parameters<typeof evaluateConnections>[0]['pool'],
+  postgres: Parameters<typeof evaluateConnections>[0]['postgres'],
+  redis: Parameters<typeof evaluateConnections>[0]['redis'],
 ) => {
   const budget = postgres && connectionBudget(size, postgres);
-  return { findings: judgeConnections({ pool, budget, postgres, redis }), pool, budget, postgres, redis };
+  return { findings: evaluateConnections({ pool, budget, postgres, redis }), pool, budget, postgres, redis };
 };

@@ -1,5 +1,5 @@
-import { AppError } from '@muster/protocol/errors';
 import { TimeoutError } from '@muster/kit/clock';
+import { AppError } from '@muster/protocol/errors';
 
 const RETRY_AFTER_S = 2;
 

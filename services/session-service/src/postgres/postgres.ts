@@ -1,9 +1,9 @@
-import { Client, type ClientConfig, Pool, type PoolClient, type PoolConfig } from 'pg';
-import { createCheckouts } from './checkouts.ts';
 import { sleep, within } from '@muster/kit/clock';
 import type { PostgresConfig } from '@muster/kit/config';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
+import { Client, type ClientConfig, Pool, type PoolClient, type PoolConfig } from 'pg';
+import { createCheckouts } from './checkouts.ts';
 import { isConnectionFault, sqlState, translateFault } from './faults.ts';
 import { createPostgresMeasures, type PoolStats, type PostgresMeasures } from './metrics.ts';
 

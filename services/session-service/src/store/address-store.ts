@@ -1,5 +1,5 @@
-import type { Queries } from '@muster/session-service/postgres/postgres';
 import type { SessionId } from '@muster/session/token';
+import type { Queries } from '@muster/session-service/postgres/postgres';
 import type { AddressStore, EventAddress, SessionAddresses } from '../core/address-rewrite.ts';
 
 const SESSIONS = `SELECT id, created_ip::text AS ip, last_ip::text AS "lastIp" FROM sessions

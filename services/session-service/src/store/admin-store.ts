@@ -1,12 +1,12 @@
 import type { Postgres } from '@muster/session-service/postgres/postgres';
-import type { AdminStore, Ended } from '../core/ports.ts';
+import type { AdminStore, SessionEndResult } from '../core/ports.ts';
 import { endSessionsOfUser } from './queries/end-sessions.ts';
 import { eventsOfSession, eventsOfUser, readFeed } from './queries/events.ts';
 import { allSessionsOfUser, forgetUser } from './queries/privacy.ts';
 import { findUnended, searchSessions } from './queries/search-sessions.ts';
 import { lockSubject, logRules, putSubject } from './queries/subjects.ts';
 
-const NOTHING_ENDED: Ended = { ids: [], posted: undefined };
+const NOTHING_ENDED: SessionEndResult = { ids: [], posted: undefined };
 
 /** Searches, users and the log book in Postgres. */
 export const createAdminStore = (db: Postgres): AdminStore => ({

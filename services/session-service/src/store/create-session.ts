@@ -1,20 +1,20 @@
 import type { Postgres, Transaction } from '@muster/session-service/postgres/postgres';
 import type { LatestUses } from '../core/latest-use.ts';
-import { type Counted, makeRoom } from '../core/session-limit.ts';
 import type { SessionLimit } from '../core/policies.ts';
 import {
   type Actor,
   type ChangeOf,
-  type Created,
-  type CreateOptions,
-  type Ended,
+  type SessionCreateOptions,
+  type SessionCreateResult,
+  type SessionEndResult,
   type Subject,
   SYSTEM,
   type Upgrade,
   type Upgraded,
   type UpgradeOptions,
 } from '../core/ports.ts';
-import type { NewSession } from '../core/session.ts';
+import type { SessionDraft } from '../core/session.ts';
+import { applySessionLimit, type Counted } from '../core/session-limit.ts';
 import { upgradeGuest } from './queries/change-session.ts';
 import { endSessions } from './queries/end-sessions.ts';
 import { findSessions } from './queries/find-sessions.ts';
@@ -26,7 +26,7 @@ import { lockSubject } from './queries/subjects.ts';
 
 /** Sessions that a refusal names; the whole list has a path of its own. */
 const LISTED = 20;
-const NOTHING_ENDED: Ended = { ids: [], posted: undefined };
+const NOTHING_ENDED: SessionEndResult = { ids: [], posted: undefined };
 
 /** Leaves a transaction with an answer instead of an error. */
 class Rollback<T> extends Error {
@@ -41,10 +41,10 @@ class Rollback<T> extends Error {
 /** Opens a session under the lock of its user, once per idempotency key. */
 export const createSession = async (
   db: Postgres,
-  session: NewSession,
-  options: CreateOptions,
+  session: SessionDraft,
+  options: SessionCreateOptions,
   latestUses: LatestUses,
-): Promise<Created> => {
+): Promise<SessionCreateResult> => {
   // The usual login, for which nobody gives way, is one statement. Everything else is decided step by step.
   if (options.idempotency === undefined && session.actor === null) {
     const made = await insertIfRoom(db, session, options.actor, options.limit);
@@ -63,9 +63,9 @@ export const createSession = async (
 
 const createOnce = async (
   under: Locked,
-  session: NewSession,
-  { limit, actor, idempotency }: CreateOptions,
-): Promise<Created> => {
+  session: SessionDraft,
+  { limit, actor, idempotency }: SessionCreateOptions,
+): Promise<SessionCreateResult> => {
   const { tx } = under;
   const { tenant, userId, client } = session;
   const subject = userId === null ? undefined : await lockSubject(tx, tenant, userId);
@@ -148,8 +148,8 @@ interface Newcomer {
 }
 
 type Admitted =
-  | { readonly ok: true; readonly evicted: Ended; readonly devices: number }
-  | Extract<Created, { ok: false; why: 'disabled' | 'limit' }>;
+  | { readonly ok: true; readonly evicted: SessionEndResult; readonly devices: number }
+  | Extract<SessionCreateResult, { ok: false; why: 'disabled' | 'limit' }>;
 
 /** Under the subject lock: makes room for one more session, or says why there is none. */
 const admit = async (
@@ -175,11 +175,11 @@ const clearRoom = async (
   { tx, latestUses }: Locked,
   { tenant, userId, deviceId, actor }: Newcomer,
   limit: SessionLimit,
-): Promise<{ evicted: Ended; devices: number } | undefined> => {
+): Promise<{ evicted: SessionEndResult; devices: number } | undefined> => {
   const found = await findLiveSessions(tx, tenant, userId);
   const mustChoose = limit.atLimit === 'evict_idle' && found.length >= limit.maxSessions;
   const live = mustChoose ? await withUses(found, latestUses) : found;
-  const room = makeRoom(live, limit, deviceId);
+  const room = applySessionLimit(live, limit, deviceId);
   if (!room.ok) return undefined;
   const devices = live.length - room.end.length + 1;
   if (room.end.length === 0) return { evicted: NOTHING_ENDED, devices };

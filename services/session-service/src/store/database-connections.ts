@@ -1,5 +1,5 @@
-import type { Queries } from '@muster/session-service/postgres/postgres';
 import type { RedisConnections } from '@muster/kit/redis/connection';
+import type { Queries } from '@muster/session-service/postgres/postgres';
 import type { RedisConnectionsReport, ServerConnections } from '../core/database-connections.ts';
 
 const LIMITS = `SELECT current_setting('max_connections')::int AS max,

@@ -1,6 +1,6 @@
 import { ValidationFailure } from '@muster/http/validation';
-import type { Postgres } from '@muster/session-service/postgres/postgres';
 import { AppError } from '@muster/protocol/errors';
+import type { Postgres } from '@muster/session-service/postgres/postgres';
 
 /** Text, UUIDs, numbers and JSON that Postgres cannot read; bodies are checked before, so this is a second net. */
 const UNFIT = new Set(['22021', '22P02', '22P05', '22003', '22001', '22007', '22008', '23514']);

@@ -1,6 +1,6 @@
-import type { Grant } from '@muster/session/grants';
+import type { SessionGrant } from '@muster/session/grants';
 import type { SessionId } from '@muster/session/token';
-import type { Change, Posted } from '../core/ports.ts';
+import type { Change, OutboxEntry } from '../core/ports.ts';
 import type { SessionRecord, Transport } from '../core/session.ts';
 
 /** The columns of a session that the service reads. */
@@ -42,7 +42,7 @@ export interface SessionRow {
   readonly actor_id: string | null;
   readonly actor_reason: string | null;
   readonly data: Record<string, unknown>;
-  readonly grants: Grant[];
+  readonly grants: SessionGrant[];
   readonly created_at: Date;
   readonly last_seen_at: Date;
   readonly idle_seconds: number;
@@ -98,5 +98,5 @@ export interface OutboxRow {
 }
 
 /** The posted change of a statement that may have changed nothing. */
-export const toPosted = (row: OutboxRow | undefined): Posted | undefined =>
+export const toPosted = (row: OutboxRow | undefined): OutboxEntry | undefined =>
   row?.outbox_id && row.change ? { outboxId: row.outbox_id, change: row.change } : undefined;

@@ -1,20 +1,31 @@
-import { firstLive, type Standing } from '@muster/session/cookie-choice';
+import { type CredentialStatus, firstLiveSession } from '@muster/session/cookie-choice';
 import type { Snapshot } from '@muster/session/session-snapshot';
+import {
+  evaluateSession,
+  evaluateTicket,
+  type SessionVerdict,
+  type VerdictDeps,
+} from '@muster/session/session-verdict';
 import type { TenantHosts } from '@muster/session/tenant-hosts';
 import { isTicket, type TicketStore } from '@muster/session/tickets';
 import type { SessionId, TokenSigner } from '@muster/session/token';
-import { judgeSession, judgeTicket, type SessionVerdict, type VerdictDeps } from '@muster/session/session-verdict';
-import type { Admission, Identity, SessionGate, SessionHolder, ShownCredential } from '../core/ports.ts';
-import type { SessionRegistry } from './session-registry.ts';
-import type { Strangers } from './jwt-authenticator.ts';
+import type {
+  AuthenticationResult,
+  ClientIdentity,
+  PresentedCredential,
+  SessionAuthenticator,
+  SessionHolder,
+} from '../core/ports.ts';
+import type { JwtAuthenticator } from './jwt-authenticator.ts';
 import { isJwt } from './jwt-verifier.ts';
+import type { SessionRegistry } from './session-registry.ts';
 
-export interface GateDeps extends VerdictDeps {
+export interface AuthenticatorDeps extends VerdictDeps {
   readonly signer: TokenSigner;
   readonly registry: SessionRegistry;
   readonly tickets: Pick<TicketStore, 'redeem'>;
   /** Tokens of the application, and clients without any. */
-  readonly strangers: Strangers;
+  readonly strangers: JwtAuthenticator;
   readonly tenantHosts: Omit<TenantHosts, 'hostOf'>;
   /** Everybody may do everything; for development. */
   readonly isInsecure: boolean;
@@ -25,8 +36,8 @@ export interface GateDeps extends VerdictDeps {
   ): void;
 }
 
-/** {@link SessionGate}, and what can be told without asking anybody. */
-export interface Gate extends SessionGate {
+/** {@link SessionAuthenticator}, and what can be told without asking anybody. */
+export interface Authenticator extends SessionAuthenticator {
   /** Whether one of the tokens was signed by us. No I/O. */
   isGenuine(tokens: readonly string[]): boolean;
 }
@@ -34,16 +45,16 @@ export interface Gate extends SessionGate {
 const GUEST_NAME_LENGTH = 8;
 
 /** Signature first, then Redis, then the session service. Nothing is read before a signature holds; a ticket is looked up once. */
-export const createGate = (deps: GateDeps): Gate => {
+export const createAuthenticator = (deps: AuthenticatorDeps): Authenticator => {
   const { signer, registry } = deps;
 
   /** Before the question is asked: an end that is announced meanwhile must find the holder. */
   const decide = async (
     id: SessionId,
-    { host }: ShownCredential,
+    { host }: PresentedCredential,
     holder: SessionHolder,
     ask: () => Promise<SessionVerdict>,
-  ): Promise<Admission> => {
+  ): Promise<AuthenticationResult> => {
     registry.hold(id, holder);
     const found = await ask();
     // At the host of another tenant a session does not exist, live or ended.
@@ -57,13 +68,13 @@ export const createGate = (deps: GateDeps): Gate => {
 
   const admitTicket = async (
     ticket: string,
-    shown: ShownCredential,
+    shown: PresentedCredential,
     holder: SessionHolder,
-  ): Promise<Admission> => {
+  ): Promise<AuthenticationResult> => {
     try {
       const redeemed = await deps.tickets.redeem(ticket, shown.origin);
       if (redeemed !== undefined)
-        return await decide(redeemed.id, shown, holder, () => judgeTicket(deps, redeemed));
+        return await decide(redeemed.id, shown, holder, () => evaluateTicket(deps, redeemed));
     } catch (error) {
       deps.log.debug({ error }, 'session.ticket_failed');
       deps.onVerdict('unavailable', 'redis');
@@ -76,13 +87,13 @@ export const createGate = (deps: GateDeps): Gate => {
   /** Tickets, tokens of the application and session tokens are told apart by their form, before anybody is asked. */
   const admitToken = (
     text: string,
-    shown: ShownCredential,
+    shown: PresentedCredential,
     holder: SessionHolder,
-  ): Admission | Promise<Admission> => {
+  ): AuthenticationResult | Promise<AuthenticationResult> => {
     if (isTicket(text)) return admitTicket(text, shown, holder);
     if (isJwt(text)) return deps.strangers.admit(text, shown.host);
     const token = signer.verify(text);
-    if (token.ok) return decide(token.id, shown, holder, () => judgeSession(deps, token));
+    if (token.ok) return decide(token.id, shown, holder, () => evaluateSession(deps, token));
     deps.onVerdict('invalid', 'local');
     return FORGED;
   };
@@ -91,7 +102,7 @@ export const createGate = (deps: GateDeps): Gate => {
     isGenuine: (tokens) => tokens.some((token) => signer.verify(token).ok),
     admit: async (shown, holder) => {
       if (shown.tokens.length === 0) return deps.strangers.admitNobody(shown.host);
-      const admission = await firstLive(
+      const admission = await firstLiveSession(
         shown.tokens,
         (token) => admitToken(token, shown, holder),
         standingOf,
@@ -110,11 +121,11 @@ export const createGate = (deps: GateDeps): Gate => {
   };
 };
 
-const INVALID: Admission = { ok: false, why: 'invalid' };
+const INVALID: AuthenticationResult = { ok: false, why: 'invalid' };
 /** Refused by its signature, without a look-up. */
-const FORGED: Admission = { ok: false, why: 'invalid' };
+const FORGED: AuthenticationResult = { ok: false, why: 'invalid' };
 
-const standingOf = (admission: Admission): Standing => {
+const standingOf = (admission: AuthenticationResult): CredentialStatus => {
   if (admission === FORGED) return 'forged';
   if (admission.ok) return 'live';
   return admission.why === 'ended' || admission.why === 'unavailable' ? admission.why : 'invalid';
@@ -128,12 +139,12 @@ const tenantIn = (
   return verdict.is === 'ended' ? { isKnown: true, name: verdict.tenant } : { isKnown: false };
 };
 
-const admissionOf = (verdict: SessionVerdict, isUnrestricted: boolean): Admission => {
+const admissionOf = (verdict: SessionVerdict, isUnrestricted: boolean): AuthenticationResult => {
   switch (verdict.is) {
     case 'live':
       return {
         ok: true,
-        identity: identityOf(verdict.snapshot, isUnrestricted),
+        identity: identityOfSession(verdict.snapshot, isUnrestricted),
       };
     case 'ended':
       return { ok: false, why: 'ended', reason: verdict.reason };
@@ -143,10 +154,10 @@ const admissionOf = (verdict: SessionVerdict, isUnrestricted: boolean): Admissio
 };
 
 /** A guest has no user id; the beginning of its session id keeps two guests apart. */
-export const identityOf = (
+export const identityOfSession = (
   { id, tenant, userId, expiresAt, grants, rev, aal, about }: Snapshot,
   isUnrestricted: boolean,
-): Identity => ({
+): ClientIdentity => ({
   tenant,
   sessionId: id,
   rev,

@@ -1,7 +1,7 @@
 import type { SessionId } from '@muster/session/token';
 import { expect, test } from 'vitest';
 import type { SessionHolder } from '../core/ports.ts';
-import { withPlaces } from './connection-limits.ts';
+import { withConnectionLimits } from './connection-limits.ts';
 
 const holder = (): SessionHolder => ({
   endSession: () => {},
@@ -13,7 +13,7 @@ const holder = (): SessionHolder => ({
 const scene = (limits: { maxPerUser: number; maxPerSession: number }) => {
   const held: string[] = [];
   const refused: string[] = [];
-  const gate = withPlaces({
+  const gate = withConnectionLimits({
     ...limits,
     onRefused: (scope) => refused.push(scope),
     gate: {

@@ -1,33 +1,36 @@
 import type { SessionHolder } from '../core/ports.ts';
 import { userKeyOf } from '../core/user-key.ts';
-import type { Gate } from './authenticator.ts';
+import type { Authenticator } from './authenticator.ts';
 
 /** Whose limit it was. */
-export type PlaceScope = 'user' | 'session';
+export type ConnectionLimitScope = 'user' | 'session';
 
 interface Place {
   readonly user: string;
   readonly session: string | undefined;
 }
 
-export interface PlacesDeps {
-  readonly gate: Gate;
+export interface ConnectionLimitsDeps {
+  readonly gate: Authenticator;
   /** Connections of one user on this gateway; 0 for no limit. */
   readonly maxPerUser: number;
   /** Connections of one session on this gateway; 0 for no limit. */
   readonly maxPerSession: number;
-  onRefused(scope: PlaceScope, client: { readonly user: string; readonly session: string | undefined }): void;
+  onRefused(
+    scope: ConnectionLimitScope,
+    client: { readonly user: string; readonly session: string | undefined },
+  ): void;
 }
 
 /** A gate that lets a user, and a session, have so many connections here and no more. */
-export const withPlaces = (deps: PlacesDeps): Gate => {
+export const withConnectionLimits = (deps: ConnectionLimitsDeps): Authenticator => {
   const { gate, maxPerUser, maxPerSession } = deps;
   if (maxPerUser === 0 && maxPerSession === 0) return gate;
   const users = new Map<string, Set<SessionHolder>>();
   const sessions = new Map<string, Set<SessionHolder>>();
   const places = new Map<SessionHolder, Place>();
 
-  const fullFor = (user: string, session: string | undefined): PlaceScope | undefined => {
+  const fullFor = (user: string, session: string | undefined): ConnectionLimitScope | undefined => {
     // Anonymous clients are many people with one name.
     if (user !== '' && maxPerUser > 0 && sizeOf(users, user) >= maxPerUser) return 'user';
     if (session === undefined || maxPerSession === 0) return undefined;

@@ -1,14 +1,14 @@
 import type { SessionId } from '@muster/session/token';
 import { createFakeClock } from '@muster/testkit/fake-clock';
 import { expect, test } from 'vitest';
-import type { Admission, SessionHolder } from '../core/ports.ts';
-import { createAdmissionQueue } from './handshake-queue.ts';
+import type { AuthenticationResult, SessionHolder } from '../core/ports.ts';
+import { createHandshakeQueue } from './handshake-queue.ts';
 
-const IN: Admission = {
+const IN: AuthenticationResult = {
   ok: true,
   identity: { tenant: 'default', sessionId: 's' as SessionId, user: 'ann', expiresAt: 0 },
 };
-const REFUSED: Admission = { ok: false, why: 'unavailable' };
+const REFUSED: AuthenticationResult = { ok: false, why: 'unavailable' };
 const holder = (isOver = false): SessionHolder => ({
   endSession: () => {},
   renewSession: () => {},
@@ -23,7 +23,7 @@ const scene = (options: { concurrency?: number; maxWaiting?: number } = {}) => {
   const finish: (() => void)[] = [];
   const waits: number[] = [];
   let refused = 0;
-  const queue = createAdmissionQueue({
+  const queue = createHandshakeQueue({
     clock,
     concurrency: options.concurrency ?? 2,
     maxWaiting: options.maxWaiting ?? 100,

@@ -1,9 +1,9 @@
 import type { Clock } from '@muster/kit/clock';
-import type { Admission } from '../core/ports.ts';
-import type { Gate } from './authenticator.ts';
+import type { AuthenticationResult } from '../core/ports.ts';
+import type { Authenticator } from './authenticator.ts';
 
-export interface AdmissionDeps {
-  readonly gate: Gate;
+export interface HandshakeQueueDeps {
+  readonly gate: Authenticator;
   readonly clock: Clock;
   /** Checks of credentials at the same time. */
   readonly concurrency: number;
@@ -16,8 +16,8 @@ export interface AdmissionDeps {
 }
 
 /** A gate with a bounded queue before it, in the order of arrival: a storm of clients is served at the pace of the stores. */
-export interface AdmissionQueue {
-  readonly gate: Gate;
+export interface HandshakeQueue {
+  readonly gate: Authenticator;
   /** Checks that wait. */
   waiting(): number;
   /** Whether one more would be refused. */
@@ -40,7 +40,7 @@ interface Waiting {
   refuse(): void;
 }
 
-export const createAdmissionQueue = (deps: AdmissionDeps): AdmissionQueue => {
+export const createHandshakeQueue = (deps: HandshakeQueueDeps): HandshakeQueue => {
   const { gate, clock, concurrency } = deps;
   /** The first `next` have been served. */
   let queue: Waiting[] = [];
@@ -74,7 +74,7 @@ export const createAdmissionQueue = (deps: AdmissionDeps): AdmissionQueue => {
     }
   };
 
-  const run = async (work: () => Promise<Admission>): Promise<Admission> => {
+  const run = async (work: () => Promise<AuthenticationResult>): Promise<AuthenticationResult> => {
     active += 1;
     const begun = clock.monotonic();
     try {
@@ -85,7 +85,7 @@ export const createAdmissionQueue = (deps: AdmissionDeps): AdmissionQueue => {
       proceed();
     }
   };
-  const refuse = (): Admission => {
+  const refuse = (): AuthenticationResult => {
     deps.onRefused();
     return { ok: false, why: 'unavailable' };
   };

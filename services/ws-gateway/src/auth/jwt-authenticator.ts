@@ -1,12 +1,17 @@
 import type { Clock } from '@muster/kit/clock';
 import { DEFAULT_TENANT } from '@muster/protocol/ids';
 import type { TenantHosts } from '@muster/session/tenant-hosts';
-import type { Admission, Identity, Permit, PermitReader } from '../core/ports.ts';
+import type {
+  AuthenticationResult,
+  ClientIdentity,
+  SubscriptionGrant,
+  SubscriptionTokenReader,
+} from '../core/ports.ts';
 import { readConnectionClaims, readSubscriptionClaims } from './claims.ts';
-import type { TokenFault, TokenVerdict, TokenVerifier } from './jwt-verifier.ts';
+import type { JwtFault, JwtVerification, JwtVerifier } from './jwt-verifier.ts';
 
 /** How a token fared; the label of a counter. */
-export type TokenResult =
+export type JwtResult =
   | 'accepted'
   | 'expired'
   | 'not_yet'
@@ -14,34 +19,34 @@ export type TokenResult =
   | 'no_user'
   | 'tenant'
   | 'sub_not_text'
-  | TokenFault;
+  | JwtFault;
 
-export interface StrangersDeps {
+export interface JwtAuthenticatorDeps {
   readonly clock: Clock;
-  readonly verifier: TokenVerifier;
+  readonly verifier: JwtVerifier;
   readonly tenantHosts: Omit<TenantHosts, 'hostOf'>;
   /** Clients may come in without any credential, and with tokens that name no user. */
   readonly allowsAnonymous: boolean;
   /** Everybody may do everything; for development. */
   readonly isInsecure: boolean;
-  onToken(kind: 'connection' | 'subscription', result: TokenResult): void;
+  onToken(kind: 'connection' | 'subscription', result: JwtResult): void;
 }
 
 /** Whoever comes without a session: with a token that the application signed, or with nothing. */
-export interface Strangers {
-  admit(token: string, host: string | undefined): Promise<Admission>;
+export interface JwtAuthenticator {
+  admit(token: string, host: string | undefined): Promise<AuthenticationResult>;
   /** Somebody who shows nothing. */
-  admitNobody(host: string | undefined): Admission;
-  refresh(token: string, host: string | undefined): Promise<Admission>;
-  readonly permits: PermitReader;
+  admitNobody(host: string | undefined): AuthenticationResult;
+  refresh(token: string, host: string | undefined): Promise<AuthenticationResult>;
+  readonly permits: SubscriptionTokenReader;
   /** Whether a key that signed a token, of a connection or a subscription, has not been taken away. */
   isTokenKeyValid(key: object): boolean;
 }
 
-export const createStrangers = (deps: StrangersDeps): Strangers => {
+export const createJwtAuthenticator = (deps: JwtAuthenticatorDeps): JwtAuthenticator => {
   const { verifier, allowsAnonymous, isInsecure, onToken } = deps;
 
-  const admit = async (token: string, host: string | undefined): Promise<Admission> => {
+  const admit = async (token: string, host: string | undefined): Promise<AuthenticationResult> => {
     const verdict = await verifier.verify(token);
     if (!verdict.ok) {
       onToken('connection', verdict.why === 'invalid' ? verdict.fault : verdict.why);
@@ -81,10 +86,10 @@ export const createStrangers = (deps: StrangersDeps): Strangers => {
 };
 
 /** A token that is not good yet is like one that has run out: its client fetches another. */
-const whyNot = ({ why }: Exclude<TokenVerdict, { ok: true }>): 'expired' | 'unavailable' | 'invalid' =>
+const whyNot = ({ why }: Exclude<JwtVerification, { ok: true }>): 'expired' | 'unavailable' | 'invalid' =>
   why === 'not_yet' ? 'expired' : why;
 
-const refusalOf = (verdict: Extract<TokenVerdict, { ok: false }>): Admission =>
+const refusalOf = (verdict: Extract<JwtVerification, { ok: false }>): AuthenticationResult =>
   verdict.why === 'invalid'
     ? { ok: false, why: 'invalid', fault: verdict.fault }
     : { ok: false, why: whyNot(verdict) };
@@ -94,19 +99,22 @@ const claimFaultOf = ({ sub }: { readonly sub?: unknown }): 'sub_not_text' | 'cl
   sub !== undefined && typeof sub !== 'string' ? 'sub_not_text' : 'claims';
 
 /** Who names no tenant is of the one whose host was called. */
-const tenantAt = ({ tenantHosts }: StrangersDeps, host: string | undefined): string =>
+const tenantAt = ({ tenantHosts }: JwtAuthenticatorDeps, host: string | undefined): string =>
   tenantHosts.tenantOf(host) ?? DEFAULT_TENANT;
 
-const NOBODY: Omit<Identity, 'tenant'> = {
+const NOBODY: Omit<ClientIdentity, 'tenant'> = {
   sessionId: undefined,
   user: '',
   expiresAt: Number.POSITIVE_INFINITY,
 };
 
-const markedIf = (isInsecure: boolean, identity: Identity): Identity =>
+const markedIf = (isInsecure: boolean, identity: ClientIdentity): ClientIdentity =>
   isInsecure ? { ...identity, isUnrestricted: true } : identity;
 
-const readPermit = async ({ verifier, onToken }: StrangersDeps, token: string): Promise<Permit> => {
+const readPermit = async (
+  { verifier, onToken }: JwtAuthenticatorDeps,
+  token: string,
+): Promise<SubscriptionGrant> => {
   if (!verifier.isConfigured()) return { ok: false, why: 'none' };
   const verdict = await verifier.verify(token);
   if (!verdict.ok) {
@@ -119,5 +127,5 @@ const readPermit = async ({ verifier, onToken }: StrangersDeps, token: string): 
 };
 
 /** Published keys have no end here: whoever publishes them ends their tokens. */
-const signedBy = ({ key }: Extract<TokenVerdict, { ok: true }>): { readonly tokenKey?: object } =>
+const signedBy = ({ key }: Extract<JwtVerification, { ok: true }>): { readonly tokenKey?: object } =>
   key === undefined ? {} : { tokenKey: key };

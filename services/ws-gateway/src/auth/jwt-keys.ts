@@ -1,7 +1,7 @@
 import { createPublicKey, createSecretKey, type KeyObject } from 'node:crypto';
 
 /** A key that tokens may be signed with, and the algorithms that it is good for: a token never chooses for itself. */
-export interface TokenKey {
+export interface JwtKey {
   readonly algorithms: readonly string[];
   readonly key: KeyObject;
 }
@@ -30,7 +30,7 @@ const CURVES: ReadonlyMap<string, string> = new Map([
 const PEM_BLOCK = /-----BEGIN ([A-Z0-9 ]+)-----[\s\S]+?-----END \1-----/g;
 
 /** A shared secret, as its UTF-8 bytes. */
-export const hmacKey = (secret: string): TokenKey => {
+export const hmacKey = (secret: string): JwtKey => {
   const bytes = Buffer.from(secret);
   return {
     algorithms: HMACS.flatMap(([name, size]) => (bytes.length >= size ? [name] : [])),
@@ -42,7 +42,7 @@ export const hmacKey = (secret: string): TokenKey => {
  * Public keys or certificates in PEM, one after the other; `\n` written as two characters counts as a line break, for variables
  * that cannot hold one. Throws an Error that says what is wrong and shows nothing of the text.
  */
-export const publicKeys = (pem: string): TokenKey[] => {
+export const publicKeys = (pem: string): JwtKey[] => {
   const blocks = [...pem.replaceAll('\\n', '\n').matchAll(PEM_BLOCK)];
   if (blocks.length === 0) throw new Error('must hold one or more public keys in PEM');
   return blocks.map(([block, kind = '']) => {
@@ -51,7 +51,7 @@ export const publicKeys = (pem: string): TokenKey[] => {
   });
 };
 
-const publicKey = (pem: string): TokenKey => {
+const publicKey = (pem: string): JwtKey => {
   let key: KeyObject;
   try {
     key = createPublicKey(pem);

@@ -1,12 +1,12 @@
 import { createHmac, createSecretKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
-import type { IssuerKeys } from '@muster/kit/jwks';
+import type { Jwks } from '@muster/kit/jwks';
 import { AppError } from '@muster/protocol/errors';
 import { createFakeClock } from '@muster/testkit/fake-clock';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { errors, SignJWT } from 'jose';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { hmacKey, publicKeys, type TokenKey } from './jwt-keys.ts';
-import { createTokenVerifier, isJwt, type TokenRules } from './jwt-verifier.ts';
+import { hmacKey, type JwtKey, publicKeys } from './jwt-keys.ts';
+import { createJwtVerifier, isJwt, type JwtRules } from './jwt-verifier.ts';
 
 const SECRET = 'a-secret-of-the-application-0123456789';
 const LONG_SECRET = SECRET.padEnd(64, '*');
@@ -16,13 +16,13 @@ const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
 const ec = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const ed = generateKeyPairSync('ed25519');
 const pem = (key: KeyObject) => key.export({ type: 'spki', format: 'pem' }).toString();
-let rules: TokenRules;
+let rules: JwtRules;
 beforeEach(() => {
   rules = { keys: [hmacKey(SECRET)], audience: [], issuer: undefined };
 });
 
-const verifier = (more: { published?: IssuerKeys } = {}) =>
-  createTokenVerifier({
+const verifier = (more: { published?: Jwks } = {}) =>
+  createJwtVerifier({
     clock,
     log: createQuietLog(),
     rules: () => rules,
@@ -79,7 +79,7 @@ describe('form', () => {
 
 describe('keys and algorithms', () => {
   test('[JT2] each key is good for the algorithms of its kind and size', async () => {
-    const tokens: [TokenKey[], KeyObject, string[], string[]][] = [
+    const tokens: [JwtKey[], KeyObject, string[], string[]][] = [
       [[hmacKey(SECRET)], createSecretKey(Buffer.from(SECRET)), ['HS256'], ['HS384', 'HS512']],
       [[hmacKey(LONG_SECRET)], createSecretKey(Buffer.from(LONG_SECRET)), ['HS256', 'HS384', 'HS512'], []],
       [
@@ -182,7 +182,7 @@ describe('claims', () => {
 });
 
 describe('published keys', () => {
-  const finding = (find: IssuerKeys['find']) => verifier({ published: { find } });
+  const finding = (find: Jwks['find']) => verifier({ published: { find } });
   test('[JT5] a key that is not published is a bad token; keys that cannot be had say nothing about it', async () => {
     const token = await sign({}, { alg: 'ES256', key: ec.privateKey, kid: 'k1' });
     expect(

@@ -1,6 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import type { Clock } from '@muster/kit/clock';
-import type { IssuerKeys } from '@muster/kit/jwks';
+import type { Jwks } from '@muster/kit/jwks';
 import type { Logger } from '@muster/kit/logger';
 import { AppError } from '@muster/protocol/errors';
 import {
@@ -11,10 +11,10 @@ import {
   jwtVerify,
   type ProtectedHeaderParameters,
 } from 'jose';
-import { PUBLISHED_ALGORITHMS, type TokenKey } from './jwt-keys.ts';
+import { type JwtKey, PUBLISHED_ALGORITHMS } from './jwt-keys.ts';
 
 /** What is wrong with a token; a label of the verdict counter. */
-export type TokenFault =
+export type JwtFault =
   | 'too_long'
   | 'malformed'
   | 'type'
@@ -26,34 +26,34 @@ export type TokenFault =
   | 'claims';
 
 /** What was found out about a token. `not_yet`: another one may be good now. `unavailable`: the keys cannot be had just now, and nothing is said about the token. */
-export type TokenVerdict =
+export type JwtVerification =
   /** `key`: the key of the configuration that signed it; undefined for a published one. */
   | { readonly ok: true; readonly claims: JWTPayload; readonly key?: KeyObject }
   | { readonly ok: false; readonly why: 'expired' | 'not_yet' | 'unavailable' }
-  | { readonly ok: false; readonly why: 'invalid'; readonly fault: TokenFault };
+  | { readonly ok: false; readonly why: 'invalid'; readonly fault: JwtFault };
 
 /** What tokens are believed. */
-export interface TokenRules {
-  readonly keys: readonly TokenKey[];
+export interface JwtRules {
+  readonly keys: readonly JwtKey[];
   /** One of these must be in `aud`; empty: `aud` is not looked at. */
   readonly audience: readonly string[];
   /** Must be `iss`; undefined: it is not looked at. */
   readonly issuer: string | undefined;
 }
 
-export interface TokenVerifierDeps {
+export interface JwtVerifierDeps {
   readonly clock: Clock;
   readonly log: Logger;
   /** Read anew for each token, so that keys can be replaced. */
-  rules(): TokenRules;
+  rules(): JwtRules;
   /** Keys that are published at a URL. */
-  readonly published: IssuerKeys | undefined;
+  readonly published: Jwks | undefined;
 }
 
 /** Tells whether a JSON Web Token is from the application. */
-export interface TokenVerifier {
+export interface JwtVerifier {
   /** Never rejects. */
-  verify(token: string): Promise<TokenVerdict>;
+  verify(token: string): Promise<JwtVerification>;
   /** Whether there is any key at all. */
   isConfigured(): boolean;
   /** Whether a key that signed a token is still one of the configuration. */
@@ -74,17 +74,17 @@ const JWT = /^ey[\w-]*\.[\w-]*\.[\w-]*$/;
 export const isJwt = (text: string): boolean => JWT.test(text);
 
 /** Length, form and header first, then the signature, then the claims. What a token says of keys (`jku`, `x5u`, `jwk`) is ignored. */
-export const createTokenVerifier = (deps: TokenVerifierDeps): TokenVerifier => {
+export const createJwtVerifier = (deps: JwtVerifierDeps): JwtVerifier => {
   const { clock, published } = deps;
 
-  const check = async (token: string): Promise<TokenVerdict> => {
+  const check = async (token: string): Promise<JwtVerification> => {
     if (token.length > MAX_JWT_LENGTH) return invalid('too_long');
     const header = headerOf(token);
     if (header === undefined) return invalid('malformed');
     return TYPES.includes(typeOf(header)) ? checkSignature(token, header.alg ?? '') : invalid('type');
   };
 
-  const checkSignature = async (token: string, algorithm: string): Promise<TokenVerdict> => {
+  const checkSignature = async (token: string, algorithm: string): Promise<JwtVerification> => {
     const rules = deps.rules();
     const options = optionsOf(rules, clock);
     const own = rules.keys.filter(({ algorithms }) => algorithms.includes(algorithm));
@@ -101,9 +101,9 @@ export const createTokenVerifier = (deps: TokenVerifierDeps): TokenVerifier => {
 
   const checkWith = async (
     token: string,
-    keys: readonly TokenKey[],
+    keys: readonly JwtKey[],
     options: JWTVerifyOptions,
-  ): Promise<TokenVerdict | undefined> => {
+  ): Promise<JwtVerification | undefined> => {
     for (const { key, algorithms } of keys) {
       try {
         const verified = await jwtVerify(token, key, { ...options, algorithms: [...algorithms] });
@@ -129,12 +129,12 @@ export const createTokenVerifier = (deps: TokenVerifierDeps): TokenVerifier => {
   };
 };
 
-const invalid = (fault: TokenFault): TokenVerdict => ({ ok: false, why: 'invalid', fault });
+const invalid = (fault: JwtFault): JwtVerification => ({ ok: false, why: 'invalid', fault });
 
 const typeOf = ({ typ = '' }: ProtectedHeaderParameters): string =>
   typeof typ === 'string' ? typ.toLowerCase().replace(/^application\//, '') : 'none';
 
-const optionsOf = ({ issuer, audience }: TokenRules, clock: Clock): JWTVerifyOptions => ({
+const optionsOf = ({ issuer, audience }: JwtRules, clock: Clock): JWTVerifyOptions => ({
   clockTolerance: SKEW_S,
   currentDate: new Date(clock.now()),
   ...(issuer === undefined ? {} : { issuer }),
@@ -153,13 +153,13 @@ const headerOf = (token: string): ProtectedHeaderParameters | undefined => {
 const accepted = (
   { payload }: { readonly payload: JWTPayload },
   clock: Clock,
-): Extract<TokenVerdict, { ok: true }> => {
+): Extract<JwtVerification, { ok: true }> => {
   if (payload.exp !== undefined && payload.exp * 1000 <= clock.now())
     throw new errors.JWTExpired('late', payload);
   return { ok: true, claims: payload };
 };
 
-const verdictOf = (error: unknown, { log }: TokenVerifierDeps): TokenVerdict => {
+const verdictOf = (error: unknown, { log }: JwtVerifierDeps): JwtVerification => {
   if (error instanceof errors.JWTExpired) return { ok: false, why: 'expired' };
   if (isNotYet(error)) return { ok: false, why: 'not_yet' };
   const fault = faultOf(error);
@@ -173,12 +173,12 @@ const isNotYet = (error: unknown): boolean =>
   error.claim === 'nbf' &&
   error.reason === 'check_failed';
 
-const CLAIM_FAULTS: ReadonlyMap<string, TokenFault> = new Map([
+const CLAIM_FAULTS: ReadonlyMap<string, JwtFault> = new Map([
   ['aud', 'audience'],
   ['iss', 'issuer'],
 ]);
 
-const faultOf = (error: unknown): TokenFault | undefined => {
+const faultOf = (error: unknown): JwtFault | undefined => {
   if (error instanceof errors.JWTClaimValidationFailed) {
     return error.reason === 'check_failed' || error.reason === 'missing'
       ? (CLAIM_FAULTS.get(error.claim) ?? 'claims')

@@ -1,19 +1,19 @@
 import type { Metrics } from '@muster/kit/metrics';
 import type { Refusal, RefusalLog } from '@muster/kit/refusal-log';
-import type { Admission, SessionGate } from '../core/ports.ts';
+import type { AuthenticationResult, SessionAuthenticator } from '../core/ports.ts';
 
 /** Where a credential was shown: with the upgrade, with `connect`, or with a call of the server API. */
 type Place = 'handshake' | 'connect' | 'api';
 
 /** Counts and logs what is refused. */
-export interface Refusals {
+export interface RejectedCredentials {
   /** Credentials, origins and forms. */
   record(at: Place, refusal: Refusal): void;
   /** For what is counted elsewhere. */
   readonly log: RefusalLog;
 }
 
-export const createRefusals = (metrics: Metrics, log: RefusalLog): Refusals => {
+export const createRejectedCredentials = (metrics: Metrics, log: RefusalLog): RejectedCredentials => {
   const refused = metrics.counter('gateway_credentials_refused_total');
   return {
     record: (at, refusal) => {
@@ -25,7 +25,10 @@ export const createRefusals = (metrics: Metrics, log: RefusalLog): Refusals => {
 };
 
 /** The gate of `connect` commands, whose refusals are recorded with their reason. */
-export const withRefusals = <G extends SessionGate>(gate: G, refusals: Pick<Refusals, 'record'>): G => ({
+export const withRejectionLog = <G extends SessionAuthenticator>(
+  gate: G,
+  refusals: Pick<RejectedCredentials, 'record'>,
+): G => ({
   ...gate,
   admit: async (shown, holder) => {
     const admission = await gate.admit(shown, holder);
@@ -38,7 +41,7 @@ export const withRefusals = <G extends SessionGate>(gate: G, refusals: Pick<Refu
   },
 });
 
-const reasonOf = (admission: Exclude<Admission, { ok: true }>): string => {
+const reasonOf = (admission: Exclude<AuthenticationResult, { ok: true }>): string => {
   switch (admission.why) {
     case 'invalid':
       return admission.fault ?? 'signature';

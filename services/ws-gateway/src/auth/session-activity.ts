@@ -1,10 +1,10 @@
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { RedisConnections } from '@muster/kit/redis/connection';
-import type { Snapshot } from '@muster/session/session-snapshot';
 import { createTouchBuffer, createTouchThrottle } from '@muster/session/activity';
+import type { Snapshot } from '@muster/session/session-snapshot';
 
-export interface ActivityDeps {
+export interface SessionActivityDeps {
   readonly redis: RedisConnections;
   readonly clock: Clock;
   readonly log: Logger;
@@ -14,7 +14,7 @@ export interface ActivityDeps {
 const CONNECTED_COUNTS_UP_TO_AAL = 1;
 
 /** Tells that sessions with an open socket are in use, so that they do not run out for idleness. */
-export const createActivity = ({ redis, clock, log }: ActivityDeps) => {
+export const createSessionActivity = ({ redis, clock, log }: SessionActivityDeps) => {
   const buffer = createTouchBuffer({ redis });
   const throttle = createTouchThrottle({ clock });
   return (snapshots: readonly Snapshot[]): void => {

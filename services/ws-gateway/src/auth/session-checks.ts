@@ -3,7 +3,7 @@ import type { Logger } from '@muster/kit/logger';
 import type { Snapshot, SnapshotRead, SnapshotStore } from '@muster/session/session-snapshot';
 import type { SessionSource } from '@muster/session/session-source';
 import type { SessionId } from '@muster/session/token';
-import type { Identity } from '../core/ports.ts';
+import type { ClientIdentity } from '../core/ports.ts';
 import type { SessionRegistry } from './session-registry.ts';
 
 export interface SessionChecksDeps {
@@ -12,7 +12,7 @@ export interface SessionChecksDeps {
   readonly source: Pick<SessionSource, 'check'>;
   readonly log: Logger;
   /** What a session may do, from its snapshot. */
-  identityOf(snapshot: Snapshot): Identity;
+  identityOf(snapshot: Snapshot): ClientIdentity;
 }
 
 /** Revisions of sessions, by id. */

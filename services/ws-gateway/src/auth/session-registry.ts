@@ -1,5 +1,5 @@
 import type { SessionId } from '@muster/session/token';
-import type { Identity, SessionHolder } from '../core/ports.ts';
+import type { ClientIdentity, SessionHolder } from '../core/ports.ts';
 
 /** Which connections belong to which session, those included that are still being checked. */
 export interface SessionRegistry {
@@ -13,7 +13,7 @@ export interface SessionRegistry {
    */
   renew(id: SessionId, why: string, rev?: number): number;
   /** Gives a newer revision of a session to its holders, which stay. */
-  revise(id: SessionId, identity: Identity): void;
+  revise(id: SessionId, identity: ClientIdentity): void;
   /** Whether a holder knows an older revision than this, or none yet. */
   isBehind(id: SessionId, rev: number): boolean;
   has(id: SessionId): boolean;

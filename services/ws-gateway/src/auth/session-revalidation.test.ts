@@ -1,16 +1,16 @@
 import type { Snapshot, SnapshotRead } from '@muster/session/session-snapshot';
-import type { SourceAnswer } from '@muster/session/session-source';
+import type { SessionSourceResult } from '@muster/session/session-source';
 import type { SessionId } from '@muster/session/token';
 import { expect, test } from 'vitest';
 import { createSessionRegistry } from './session-registry.ts';
-import { createSessionSweep } from './session-revalidation.ts';
+import { createSessionRevalidation } from './session-revalidation.ts';
 
 const silent = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent };
 
 /** Sessions `a`, `b`, … with what Redis and the session service say of them. */
 const sweepOver = (
   reads: Record<string, SnapshotRead | 'fault'>,
-  answers: Record<string, SourceAnswer> = {},
+  answers: Record<string, SessionSourceResult> = {},
 ) => {
   const registry = createSessionRegistry();
   const ended: string[] = [];
@@ -22,7 +22,7 @@ const sweepOver = (
       reviseSession: () => {},
     });
   }
-  const sweep = createSessionSweep({
+  const sweep = createSessionRevalidation({
     registry,
     snapshots: {
       readMany: async (ids) =>

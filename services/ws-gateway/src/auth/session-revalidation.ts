@@ -4,7 +4,7 @@ import type { SessionSource } from '@muster/session/session-source';
 import type { SessionId } from '@muster/session/token';
 import { createSessionChecks, type Revisions, type SessionChecksDeps } from './session-checks.ts';
 
-export interface SweepDeps extends SessionChecksDeps {
+export interface SessionRevalidationDeps extends SessionChecksDeps {
   readonly source: SessionSource;
   /** Sessions that live and have connections here. */
   onLive(snapshots: readonly Snapshot[]): void;
@@ -13,7 +13,7 @@ export interface SweepDeps extends SessionChecksDeps {
 }
 
 /** Looks for changes of sessions: those that the bus told of, and those that it did not. */
-export interface SessionSweep extends Disposable {
+export interface SessionRevalidation extends Disposable {
   /** Compares every local session with Redis, and with the session service where Redis does not know. */
   checkAll(): Promise<void>;
   /** Reads sessions of which a change was heard, and tells their connections. What cannot be read now is tried again each second. */
@@ -28,10 +28,10 @@ const BATCH = 500;
 const RAISES = new Set(['step_up', 'upgrade']);
 
 /** Whether a change of a session raises its privileges: who came in before comes in again. */
-export const isRaise = (why: string): boolean => RAISES.has(why);
+export const isPrivilegeChange = (why: string): boolean => RAISES.has(why);
 
 /** Every session once in 30 s; while the bus is deaf, what ended or changed recently every second. One pass at a time. */
-export const createSessionSweep = (deps: SweepDeps): SessionSweep => {
+export const createSessionRevalidation = (deps: SessionRevalidationDeps): SessionRevalidation => {
   const { registry, source, log } = deps;
   const checks = createSessionChecks(deps);
   let running: Promise<void> | undefined;
@@ -65,7 +65,7 @@ export const createSessionSweep = (deps: SweepDeps): SessionSweep => {
     for (const { id, why } of ended) registry.end(id, why);
     for (const { id, why, rev } of changed) {
       if (!registry.isBehind(id, rev)) continue;
-      if (isRaise(why)) registry.renew(id, why, rev);
+      if (isPrivilegeChange(why)) registry.renew(id, why, rev);
       else wanted.set(id, rev);
     }
     return wanted;

@@ -1,9 +1,10 @@
-import { boundedText } from '@muster/kit/response-text';
 import { type Breaker, BreakerOpenError, createBreaker } from '@muster/kit/circuit-breaker';
 import { type Clock, TimeoutError } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
+import { readResponseText } from '@muster/kit/response-text';
 import { signWebhook } from '@muster/kit/webhook-signature';
 import type { Payload } from '@muster/protocol/commands';
+import { readTerms } from '../auth/claims.ts';
 import {
   type AppCallbacks,
   CALLBACKS,
@@ -13,7 +14,6 @@ import {
   type Caller,
 } from '../core/callbacks.ts';
 import { MAX_INFO_BYTES } from '../core/group/size-check.ts';
-import { readTerms } from '../auth/claims.ts';
 import { type RawResult, readAnswer, readData } from './callback-answers.ts';
 
 /** How a question ended; the label of a counter. */
@@ -158,7 +158,7 @@ const post = async (
     return {
       is: 'text',
       status: 200,
-      text: await boundedText(response, MAX_ANSWER_BYTES).catch(unlessTooLong),
+      text: await readResponseText(response, MAX_ANSWER_BYTES).catch(unlessTooLong),
     };
   }
   await response.body?.cancel();

@@ -1,13 +1,13 @@
 import { field, isPlaceholderSecret } from '@muster/kit/config';
 import { ceiling } from '@muster/kit/config-limits';
 import { z } from 'zod';
+import { hmacKey, type JwtKey, MIN_HMAC_BYTES, publicKeys } from '../auth/jwt-keys.ts';
+import type { JwtRules } from '../auth/jwt-verifier.ts';
 import type { CallbackKind } from '../core/callbacks.ts';
 import type { NamespaceTable } from '../core/namespaces.ts';
-import { hmacKey, MIN_HMAC_BYTES, publicKeys, type TokenKey } from '../auth/jwt-keys.ts';
-import type { TokenRules } from '../auth/jwt-verifier.ts';
 
 const pem = () =>
-  z.string().transform((text, context): readonly TokenKey[] => {
+  z.string().transform((text, context): readonly JwtKey[] => {
     try {
       return publicKeys(text);
     } catch (error) {
@@ -71,7 +71,7 @@ export const accessSettings = {
 
 /** How clients without a session come in, and what the application is asked. */
 export interface AccessConfig {
-  readonly tokens: TokenRules;
+  readonly tokens: JwtRules;
   readonly jwksUrl: string | undefined;
   readonly allowsAnonymous: boolean;
   readonly isInsecure: boolean;

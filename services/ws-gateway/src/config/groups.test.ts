@@ -1,8 +1,8 @@
 import type { GroupName } from '@muster/protocol/ids';
 import { expect, test } from 'vitest';
+import { createNamespaces, DEFAULT_OPTIONS } from '../core/namespaces.ts';
 import { opensNothing, parseGroups } from './groups.ts';
 import { RENAMED_OPTIONS } from './renamed-options.ts';
-import { createNamespaces, DEFAULT_OPTIONS } from '../core/namespaces.ts';
 
 const optionsIn = (content: unknown, group: string) => {
   const table = parseGroups(content);

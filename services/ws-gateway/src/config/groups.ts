@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import { ConfigError } from '@muster/kit/config';
 import { RE2JS } from 're2js';
 import { z } from 'zod';
-import { unknownOption } from './renamed-options.ts';
 import { DEFAULT_OPTIONS, type GroupOptions, type NamespaceTable } from '../core/namespaces.ts';
+import { unknownOption } from './renamed-options.ts';
 
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 /** Life of offset and epoch, in lives of publications. */

@@ -15,17 +15,11 @@ import { type GroupName, isTenantName } from '@muster/protocol/ids';
 import { cookieNameFor } from '@muster/session/cookie';
 import { createTenantHosts, type TenantHosts } from '@muster/session/tenant-hosts';
 import { z } from 'zod';
-import {
-  type AccessConfig,
-  accessConfig,
-  accessProblems,
-  accessSettings,
-  callbackProblems,
-} from './auth.ts';
-import { readGroupsFile } from './groups.ts';
-import { limitSettings } from './limits.ts';
 import { createNamespaces, type NamespaceTable } from '../core/namespaces.ts';
 import type { ServerApiKey } from '../http/server-api-keys.ts';
+import { type AccessConfig, accessConfig, accessProblems, accessSettings, callbackProblems } from './auth.ts';
+import { readGroupsFile } from './groups.ts';
+import { limitSettings } from './limits.ts';
 
 /** Entries such as `shop=key`; a key may hold further `=`. Throws a `TypeError` that shows no key. */
 const tenantKeys = (entries: readonly string[]): readonly ServerApiKey[] =>

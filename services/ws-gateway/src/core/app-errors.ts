@@ -3,7 +3,7 @@ import type { CallbackAnswer } from './callbacks.ts';
 import type { Connection } from './connection/connection.ts';
 
 /** Tells a client what the application has to say to its command when that is no result. */
-export const answerAsTold = (
+export const replyWithAppError = (
   connection: Connection,
   id: number,
   answer: Exclude<CallbackAnswer<unknown>, { is: 'result' }>,

@@ -1,6 +1,6 @@
 import type { Payload } from '@muster/protocol/commands';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
-import type { Identity, ServerSubscription } from './ports.ts';
+import type { ClientIdentity, ServerSubscription } from './ports.ts';
 
 /** What the application can be asked about. */
 export const CALLBACKS = ['subscribe', 'publish', 'rpc'] as const;
@@ -9,7 +9,7 @@ export type CallbackKind = (typeof CALLBACKS)[number];
 /** On whose behalf the application is asked. */
 export interface Caller {
   readonly client: ClientId;
-  readonly identity: Identity;
+  readonly identity: ClientIdentity;
   readonly encoding: 'json' | 'protobuf';
 }
 
@@ -27,7 +27,7 @@ export interface CallbackData {
 }
 
 /** How a publication is changed before it is made. */
-export interface PublishVerdict extends CallbackData {
+export interface PublishDecision extends CallbackData {
   readonly skipHistory: boolean;
 }
 
@@ -42,7 +42,7 @@ export interface AppCallbacks {
   publish(
     caller: Caller,
     question: CallbackData & { readonly group: GroupName },
-  ): Promise<CallbackAnswer<PublishVerdict>>;
+  ): Promise<CallbackAnswer<PublishDecision>>;
   /** A caller that is a back end has a tenant only. */
   rpc(
     caller: Caller | { readonly tenant: string },

@@ -5,17 +5,17 @@ import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { SessionId } from '@muster/session/token';
 import { type AppCallbacks, noCallbacks } from './callbacks.ts';
 import { jsonCodec } from './connection/codec.ts';
-import { createEngine, type Engine, TICK_MS } from './engine.ts';
+import { createEngine, type GatewayEngine, TICK_MS } from './engine.ts';
 import { DEFAULT_OPTIONS, type GroupOptions, type Namespaces } from './namespaces.ts';
 import type {
-  Admission,
+  AuthenticationResult,
+  ClientIdentity,
   ConnectionLimits,
   EngineMetrics,
-  Identity,
-  PermitReader,
-  SessionGate,
+  PresentedCredential,
+  SessionAuthenticator,
   SessionHolder,
-  ShownCredential,
+  SubscriptionTokenReader,
   Wire,
 } from './ports.ts';
 
@@ -76,14 +76,14 @@ const payloadsOf = (frames: Buffer): string[] => {
 };
 
 /** Sessions that say what a test wants: `ann`, `guest`, `ended`, `away`, anything else is invalid. */
-export class FakeGate implements SessionGate {
+export class FakeGate implements SessionAuthenticator {
   readonly holders = new Map<string, Set<SessionHolder>>();
   /** Lets an admission wait. */
   delay: Promise<void> | undefined;
   expiresAt = Number.MAX_SAFE_INTEGER;
   now = (): number => 0;
 
-  async admit({ tokens }: ShownCredential, holder: SessionHolder): Promise<Admission> {
+  async admit({ tokens }: PresentedCredential, holder: SessionHolder): Promise<AuthenticationResult> {
     const token = tokens[0];
     if (token === undefined) return { ok: false, why: 'none' };
     const identity = this.#byToken(token);
@@ -98,18 +98,18 @@ export class FakeGate implements SessionGate {
     return { ok: false, why: token === 'away' ? 'unavailable' : 'invalid' };
   }
   /** What identities have beside. */
-  more: Partial<Identity> = {};
-  identity(id: SessionId): Identity {
+  more: Partial<ClientIdentity> = {};
+  identity(id: SessionId): ClientIdentity {
     return { tenant: 'default', sessionId: id, user: id, expiresAt: this.expiresAt, ...this.more };
   }
   /** Tokens of an application as in {@link admit}. */
-  async refresh(token: string): Promise<Admission> {
+  async refresh(token: string): Promise<AuthenticationResult> {
     const identity = this.#byToken(token);
     if (identity !== undefined) return { ok: true, identity };
     return { ok: false, why: token === 'expired' ? 'expired' : token === 'away' ? 'unavailable' : 'invalid' };
   }
   /** `ann+60` for 60 s, `+60` for an anonymous client, `ann+60+news` for one who is put into `news`. */
-  #byToken(token: string): Identity | undefined {
+  #byToken(token: string): ClientIdentity | undefined {
     const [, user = '', seconds, group] = /^(\w*)\+(-?\d+)(?:\+(.+))?$/.exec(token) ?? [];
     if (seconds === undefined) return undefined;
     const subs = group === undefined ? {} : { subs: new Map([[group, {}]]) };
@@ -225,7 +225,7 @@ export const engineUnderTest = (
     readonly isKnown?: (group: GroupName) => boolean;
     readonly presence?: MemoryPresence;
     readonly personalGroups?: string;
-    readonly permits?: PermitReader;
+    readonly permits?: SubscriptionTokenReader;
     readonly callbacks?: AppCallbacks;
   } = {},
 ) => {
@@ -247,7 +247,7 @@ export const engineUnderTest = (
   const namespaces: Namespaces = { optionsOf: (group) => (isKnown(group) ? groupOptions : undefined) };
   let now = 1_000_000;
   gate.now = () => now;
-  const engine: Engine = createEngine({
+  const engine: GatewayEngine = createEngine({
     clock: { now: () => now, monotonic: () => now },
     random: { bytes: (size) => new Uint8Array(size), fraction: () => 0.5 },
     log: silent,
@@ -297,7 +297,7 @@ export const engineUnderTest = (
   };
 };
 
-const clientsOf = (engine: Engine, gate: FakeGate) => {
+const clientsOf = (engine: GatewayEngine, gate: FakeGate) => {
   const client = (token?: string) => {
     const wire = new FakeWire();
     const connection = engine.open(wire, {

@@ -7,15 +7,24 @@ import type { Random } from '@muster/kit/random';
 import { CloseCode } from '@muster/protocol/codes';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import { createServerApi, type ServerApi } from './api/api.ts';
-import { createOrders, type Order } from './api/control-commands.ts';
+import { type ControlCommand, createControlCommands } from './api/control-commands.ts';
 import type { AppCallbacks } from './callbacks.ts';
+import type { AnyConnection } from './connection/any-connection.ts';
 import { type ClientQuotas, createClientQuotas } from './connection/client-quotas.ts';
 import { Connection } from './connection/connection.ts';
 import type { ConnectionContext } from './connection/connection-context.ts';
 import type { Hello } from './connection/connection-state.ts';
-import type { AnyConnection } from './connection/any-connection.ts';
 import { createDispatcher } from './connection/dispatcher.ts';
 import { createGroupRates, type GroupRates } from './connection/group-rates.ts';
+import {
+  PlainConnection,
+  type PlainConnectionTarget,
+  type PlainContext,
+} from './connection/plain-connection.ts';
+import { createStallDetector } from './connection/stall-detector.ts';
+import { createTicks, type Ticks } from './connection/ticks.ts';
+import { TimerWheel } from './connection/timer-wheel.ts';
+import { createHub, type Hub, type HubDeps, presenceInfoOf } from './group/hub.ts';
 import { createConnect } from './handlers/connect.ts';
 import { createHistory } from './handlers/history.ts';
 import { createPresence } from './handlers/presence.ts';
@@ -25,33 +34,32 @@ import { createRpc } from './handlers/rpc.ts';
 import { createSubRefresh } from './handlers/sub-refresh.ts';
 import { createSubscribe } from './handlers/subscribe.ts';
 import { createUnsubscribe } from './handlers/unsubscribe.ts';
-import { createHub, type Hub, type HubDeps, whoJoins } from './group/hub.ts';
 import type { Namespaces } from './namespaces.ts';
+import {
+  createPermissionReview,
+  type PermissionReview,
+  type PermissionReviewDeps,
+} from './permission-review.ts';
 import { isAllowed } from './permissions.ts';
-import { PlainConnection, type PlainContext, type PlainPlace } from './connection/plain-connection.ts';
 import type {
+  ClientIdentity,
   ConnectionLimits,
   EngineMetrics,
-  Identity,
-  PermitReader,
-  SessionGate,
+  SessionAuthenticator,
   SessionHolder,
+  SubscriptionTokenReader,
   Wire,
 } from './ports.ts';
-import { createRightsReview, type RightsReview, type RightsReviewDeps } from './permission-review.ts';
 import { BY_SERVER, createServerSubscriptions } from './server-subscriptions.ts';
-import { createStallWatch } from './connection/stall-detector.ts';
-import { createTicks, type Ticks } from './connection/ticks.ts';
-import { Wheel } from './connection/timer-wheel.ts';
 
-export interface EngineDeps extends Pick<RightsReviewDeps, 'isTokenKeyValid' | 'isAtHome'> {
+export interface EngineDeps extends Pick<PermissionReviewDeps, 'isTokenKeyValid' | 'isAtHome'> {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
   readonly bus: HubDeps['bus'];
   readonly presence: Presence;
-  readonly gate: SessionGate;
-  readonly permits: PermitReader;
+  readonly gate: SessionAuthenticator;
+  readonly permits: SubscriptionTokenReader;
   readonly callbacks: AppCallbacks;
   readonly namespaces: Namespaces;
   readonly metrics: EngineMetrics;
@@ -67,20 +75,20 @@ export interface EngineDeps extends Pick<RightsReviewDeps, 'isTokenKeyValid' | '
 }
 
 /** Everything a gateway does that needs neither a socket nor a store. */
-export interface Engine {
+export interface GatewayEngine {
   /** A client of the protocol has a socket. */
   open(wire: Wire, hello: Hello): Connection;
   /** A plain client has a socket; `holder` has held its session so far. Nothing is read before it is in its group. */
-  openPlain(wire: Wire, place: PlainPlace, holder: SessionHolder): PlainConnection;
+  openPlain(wire: Wire, place: PlainConnectionTarget, holder: SessionHolder): PlainConnection;
   /** Whether one more group, of a plain client, fits into the quota of its session. Counted and logged when not. */
-  hasQuota(place: PlainPlace): boolean;
+  hasQuota(place: PlainConnectionTarget): boolean;
   /**
    * Rights have changed that are not those of one session: options of groups, keys of tokens, hosts of tenants. Reviews every
    * connection, pending commands included.
    */
   reviewRights(): Promise<void>;
   /** Whether a session may listen to a group and publish to it, as plain clients do. */
-  mayUse(identity: Identity, group: GroupName): boolean;
+  mayUse(identity: ClientIdentity, group: GroupName): boolean;
   /** What the bus has to say. */
   readonly busHandlers: BusHandlers;
   /** A client of a replica that died is there no more: its group is told, where its options say so. */
@@ -106,20 +114,20 @@ export interface EngineCounts {
   readonly lagging: number;
 }
 
-/** Milliseconds between two calls of {@link Engine.tick}. */
+/** Milliseconds between two calls of {@link GatewayEngine.tick}. */
 export const TICK_MS = 100;
 const WHEEL_SLOTS = 1024;
 
-export const createEngine = (deps: EngineDeps): Engine => {
+export const createEngine = (deps: EngineDeps): GatewayEngine => {
   const { clock, limits, gate, namespaces } = deps;
   const ticks = createTicks();
   const hub = createHub({ ...deps, ticks });
-  const wheel = new Wheel({ tickMs: TICK_MS, slots: WHEEL_SLOTS, now: clock.monotonic() });
+  const wheel = new TimerWheel({ tickMs: TICK_MS, slots: WHEEL_SLOTS, now: clock.monotonic() });
   const connections = new Set<Connection>();
   const plain = new Set<PlainConnection>();
   const groupRates = createGroupRates(clock);
   const quotas = createClientQuotas(limits, { clock, ticks, metrics: deps.metrics });
-  const review = createRightsReview(deps);
+  const review = createPermissionReview(deps);
   const context = protocolContext(deps, { hub, wheel, connections, groupRates, review, quotas, ticks });
   const plainContext: PlainContext = {
     ...{ clock, wheel, hub, limits, metrics: deps.metrics, groupRates, quotas, ticks },
@@ -136,8 +144,14 @@ export const createEngine = (deps: EngineDeps): Engine => {
     yield* connections;
     yield* plain;
   }
-  const stalls = createStallWatch(all, limits.writeTimeoutMs);
-  const orders = createOrders({ ...deps, hub, connections: all, now: clock.now, startedAt: clock.now() });
+  const stalls = createStallDetector(all, limits.writeTimeoutMs);
+  const orders = createControlCommands({
+    ...deps,
+    hub,
+    connections: all,
+    now: clock.now,
+    startedAt: clock.now(),
+  });
   const audit = (): Promise<void> =>
     hub.audit().catch((error: unknown) => deps.log.debug({ error }, 'gateway.audit_failed'));
 
@@ -185,7 +199,7 @@ export const createEngine = (deps: EngineDeps): Engine => {
 const busHandlersOf = (
   hub: Hub,
   audit: () => Promise<void>,
-  orders: (order: Order) => unknown,
+  orders: (order: ControlCommand) => unknown,
 ): BusHandlers => ({
   onMessage: hub.onMessage,
   onLost: () => {
@@ -195,7 +209,7 @@ const busHandlersOf = (
     if (isSameLife) for (const follower of hub.followers()) follower.trust();
     void audit();
   },
-  onAsk: async (question) => orders(question as Order),
+  onAsk: async (question) => orders(question as ControlCommand),
 });
 
 /** What protocol connections share: the way of their commands, and what they leave behind. */
@@ -211,10 +225,10 @@ const protocolContext = (
     ticks,
   }: {
     hub: Hub;
-    wheel: Wheel;
+    wheel: TimerWheel;
     connections: Set<Connection>;
     groupRates: GroupRates;
-    review: RightsReview;
+    review: PermissionReview;
     quotas: ClientQuotas;
     ticks: Ticks;
   },
@@ -272,7 +286,7 @@ const protocolContext = (
 /** A plain client comes with its group: whether that fits is asked before it has a socket. */
 const hasQuota = (
   { hub, quotas, metrics }: { hub: Hub; quotas: ClientQuotas; metrics: EngineMetrics },
-  { identity, address, group }: PlainPlace,
+  { identity, address, group }: PlainConnectionTarget,
 ): boolean => {
   const quota = quotas.enter({ ...identity, address });
   const hasRoom = quota.hasRoom();
@@ -283,7 +297,7 @@ const hasQuota = (
 };
 
 /** Plain clients both listen and speak. */
-const mayUse = (namespaces: Namespaces, identity: Identity, group: GroupName): boolean => {
+const mayUse = (namespaces: Namespaces, identity: ClientIdentity, group: GroupName): boolean => {
   const options = namespaces.optionsOf(group);
   // A plain client has nobody who could tell it what the application answers.
   if (options === undefined || options.publishCallback) return false;
@@ -297,7 +311,7 @@ const mayUse = (namespaces: Namespaces, identity: Identity, group: GroupName): b
 const joinPlain = async (hub: Hub, connection: PlainConnection, namespaces: Namespaces): Promise<void> => {
   const options = namespaces.optionsOf(connection.group);
   const retention = options?.retention;
-  const who = options && whoJoins(options, connection.id, connection.info);
+  const who = options && presenceInfoOf(options, connection.id, connection.info);
   try {
     await hub.join({
       key: connection.key,

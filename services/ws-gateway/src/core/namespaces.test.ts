@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { createNamespaces, DEFAULT_OPTIONS, type GroupOptions } from './namespaces.ts';
 import { engineUnderTest } from './engine-fixture.ts';
+import { createNamespaces, DEFAULT_OPTIONS, type GroupOptions } from './namespaces.ts';
 
 const retention = { size: 5, ttlMs: 60_000, metaTtlMs: 120_000 };
 

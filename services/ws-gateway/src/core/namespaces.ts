@@ -1,4 +1,4 @@
-import type { Retention } from '@muster/bus/streams';
+import type { StreamRetention } from '@muster/bus/streams';
 import type { GroupName } from '@muster/protocol/ids';
 
 /** How groups of one namespace behave, and what clients may do in them. */
@@ -9,7 +9,7 @@ export interface GroupOptions {
   /** Join and leave are sent to subscribers that did not ask for them. */
   readonly forcePushJoinLeave: boolean;
   /** Undefined: publications are not kept. */
-  readonly retention: Retention | undefined;
+  readonly retention: StreamRetention | undefined;
   /** A client's publication is kept even where nobody has ever subscribed. */
   readonly keepWithoutSubscribers: boolean;
   readonly forceRecovery: boolean;

@@ -1,13 +1,13 @@
 import { CloseCode, UnsubscribeCode } from '@muster/protocol/codes';
 import type { GroupName } from '@muster/protocol/ids';
-import type { Connection } from './connection/connection.ts';
 import type { AnyConnection } from './connection/any-connection.ts';
+import type { Connection } from './connection/connection.ts';
+import type { SubscribePermissionBasis } from './handlers/subscribe-permissions.ts';
 import type { GroupOptions, Namespaces } from './namespaces.ts';
 import { isAllowed } from './permissions.ts';
-import type { Identity } from './ports.ts';
-import type { SubscribeBasis } from './handlers/subscribe-permissions.ts';
+import type { ClientIdentity } from './ports.ts';
 
-export interface RightsReviewDeps {
+export interface PermissionReviewDeps {
   readonly namespaces: Namespaces;
   /** False for a key of application tokens that has been taken away. */
   isTokenKeyValid(key: object): boolean;
@@ -16,11 +16,11 @@ export interface RightsReviewDeps {
 }
 
 /** Decides open connections and memberships again, after rights have changed. */
-export interface RightsReview {
+export interface PermissionReview {
   /** Ends the memberships of one connection that its identity and the options of groups do not cover any more. */
   reviewMemberships(connection: Connection): void;
   /** Whether a membership that was decided earlier would be granted now. */
-  isStillGranted(identity: Identity, group: GroupName, basis: SubscribeBasis): boolean;
+  isStillGranted(identity: ClientIdentity, group: GroupName, basis: SubscribePermissionBasis): boolean;
   /** Reviews all connections and their credentials in slices, so that the event loop stays free between them. */
   reviewAll(connections: Iterable<AnyConnection>): Promise<void>;
 }
@@ -28,13 +28,13 @@ export interface RightsReview {
 /** Connections reviewed in one turn of the event loop. */
 const SLICE = 250;
 
-export const createRightsReview = (deps: RightsReviewDeps): RightsReview => {
+export const createPermissionReview = (deps: PermissionReviewDeps): PermissionReview => {
   const { namespaces, isTokenKeyValid } = deps;
 
   const isGranted = (
-    identity: Identity,
+    identity: ClientIdentity,
     group: GroupName,
-    basis: SubscribeBasis,
+    basis: SubscribePermissionBasis,
     options: GroupOptions | undefined,
   ): boolean => {
     if (options === undefined) return false;

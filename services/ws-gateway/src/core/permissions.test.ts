@@ -1,5 +1,5 @@
 import type { GroupName } from '@muster/protocol/ids';
-import type { Grant } from '@muster/session/grants';
+import type { SessionGrant } from '@muster/session/grants';
 import type { SessionId } from '@muster/session/token';
 import { expect, test } from 'vitest';
 import { DEFAULT_OPTIONS } from './namespaces.ts';
@@ -8,7 +8,7 @@ import { isAllowed } from './permissions.ts';
 const ask = (
   action: 'subscribe' | 'publish' | 'presence' | 'history',
   group: string,
-  more: { user?: string; grants?: readonly Grant[]; isSubscribed?: boolean; options?: object } = {},
+  more: { user?: string; grants?: readonly SessionGrant[]; isSubscribed?: boolean; options?: object } = {},
 ) =>
   isAllowed({
     action,
@@ -44,7 +44,7 @@ test('[PM3] a private group opens by a grant only', () => {
   expect(ask('subscribe', '$vip')).toBe(false);
   expect(ask('publish', '$vip')).toBe(false);
   expect(ask('publish', '$vip', { isSubscribed: true })).toBe(true);
-  const grants: Grant[] = [{ groups: '$v*', allow: ['subscribe'] }];
+  const grants: SessionGrant[] = [{ groups: '$v*', allow: ['subscribe'] }];
   expect(ask('subscribe', '$vip', { grants })).toBe(true);
   expect(ask('publish', '$vip', { grants })).toBe(false);
 });
@@ -56,7 +56,7 @@ test('[PM4] grants widen what the options of a group allow', () => {
     allowPublishForSubscriber: false,
   };
   expect(ask('subscribe', 'chat:1', { options })).toBe(false);
-  const grants: Grant[] = [{ groups: 'chat:*', allow: ['subscribe', 'publish'] }];
+  const grants: SessionGrant[] = [{ groups: 'chat:*', allow: ['subscribe', 'publish'] }];
   expect([
     ask('subscribe', 'chat:1', { options, grants }),
     ask('publish', 'chat:1', { options, grants }),
@@ -65,7 +65,7 @@ test('[PM4] grants widen what the options of a group allow', () => {
 });
 
 test('[PM4] a grant of `subscribe` alone does not narrow what subscribers may, in private groups neither', () => {
-  const grants: Grant[] = [{ groups: '$v*', allow: ['subscribe'] }];
+  const grants: SessionGrant[] = [{ groups: '$v*', allow: ['subscribe'] }];
   for (const action of ['publish', 'presence', 'history'] as const) {
     expect(ask(action, '$vip', { grants, isSubscribed: true })).toBe(true);
   }

@@ -1,13 +1,13 @@
 import type { GroupName } from '@muster/protocol/ids';
 import { type GroupAction, isGranted } from '@muster/session/grants';
 import type { GroupOptions } from './namespaces.ts';
-import type { Identity } from './ports.ts';
+import type { ClientIdentity } from './ports.ts';
 import { userInName } from './user-in-name.ts';
 
 /** A client that wants to do something in a group. */
-export interface Wish {
+export interface PermissionRequest {
   readonly action: GroupAction;
-  readonly identity: Identity;
+  readonly identity: ClientIdentity;
   readonly group: GroupName;
   readonly options: GroupOptions;
   /** Whether the client is subscribed to the group. */
@@ -18,21 +18,21 @@ export interface Wish {
  * Whether a client may: a grant of its session says yes; else groups of other users say no; else the options of the
  * group decide. Private groups (`$…`) open to nobody by options; once subscribed, a client is a member like any other.
  */
-export const isAllowed = (wish: Wish): boolean => {
+export const isAllowed = (wish: PermissionRequest): boolean => {
   const { identity, group, action } = wish;
   if (identity.isUnrestricted || isGranted(identity.grants, group, action)) return true;
   return mayReach(wish) && byOptions(wish);
 };
 
 /** Whether the name of a group, or a grant, lets a client near it: what its options allow is not looked at. */
-export const mayReach = (wish: Wish): boolean => {
+export const mayReach = (wish: PermissionRequest): boolean => {
   const { identity, group, action } = wish;
   if (identity.isUnrestricted || isGranted(identity.grants, group, action)) return true;
   return isForUser(group, identity.user) && (!group.startsWith('$') || wish.isSubscribed);
 };
 
 /** Where the application is asked, the options open nothing. */
-const byOptions = (wish: Wish): boolean => {
+const byOptions = (wish: PermissionRequest): boolean => {
   const { action, options, isSubscribed } = wish;
   if (wish.identity.user === '' && !anonymousMay(wish)) return false;
   switch (action) {
@@ -51,7 +51,7 @@ const byOptions = (wish: Wish): boolean => {
 };
 
 /** What is open to clients is open to anonymous ones only where the options say so as well. */
-const anonymousMay = ({ action, options }: Wish): boolean => {
+const anonymousMay = ({ action, options }: PermissionRequest): boolean => {
   switch (action) {
     case 'subscribe':
       return options.allowSubscribeForAnonymous;

@@ -1,5 +1,5 @@
 import type { Payload } from '@muster/protocol/commands';
-import type { Grant } from '@muster/session/grants';
+import type { SessionGrant } from '@muster/session/grants';
 import type { SessionId } from '@muster/session/token';
 import type { QuotaLimits } from './connection/client-quotas.ts';
 import type { Rate } from './connection/rate-limit.ts';
@@ -22,7 +22,7 @@ export interface Wire {
 }
 
 /** Who is at the other end. */
-export interface Identity {
+export interface ClientIdentity {
   /** Groups, users and presence of one tenant are unknown to every other. */
   readonly tenant: string;
   /** Undefined for whoever came in with a token of the application, or with nothing. */
@@ -38,7 +38,7 @@ export interface Identity {
   /** Ms since the Unix epoch at which the user last proved who they are; 0 for never. */
   readonly authTime?: number;
   /** What the session may do beyond what its groups allow everybody. */
-  readonly grants?: readonly Grant[];
+  readonly grants?: readonly SessionGrant[];
   /** JSON text that others see of each of its connections, as `conn_info`. */
   readonly info?: Payload;
   /** Groups that its connections are put into when they come, by name. */
@@ -75,12 +75,12 @@ export interface SubscriptionOverride {
 export interface SessionHolder {
   endSession(why: string): void;
   /** Undefined before its check is over. */
-  readonly identity?: Identity | undefined;
+  readonly identity?: ClientIdentity | undefined;
   /**
    * A newer revision of the session: its grants replace those that the holder knows. An older one changes nothing; one
    * with raised privileges is a renewal of which nothing was heard.
    */
-  reviseSession(identity: Identity): void;
+  reviseSession(identity: ClientIdentity): void;
   /** The session has a new secret and other privileges: whoever came in with the old one comes in again. */
   renewSession(why: string): void;
   /** Asks its client for a sign of life now, unless there was one a moment ago; one that gives none is closed as after any ping. */
@@ -90,8 +90,8 @@ export interface SessionHolder {
 }
 
 /** The verdict over a credential. */
-export type Admission =
-  | { readonly ok: true; readonly identity: Identity }
+export type AuthenticationResult =
+  | { readonly ok: true; readonly identity: ClientIdentity }
   /** `fault` is a code for the log; the client is told less. */
   | { readonly ok: false; readonly why: 'invalid'; readonly fault?: string }
   | { readonly ok: false; readonly why: 'ended'; readonly reason: string }
@@ -103,7 +103,7 @@ export type Admission =
   | { readonly ok: false; readonly why: 'unavailable' };
 
 /** What a client shows of itself. */
-export interface ShownCredential {
+export interface PresentedCredential {
   /** Session tokens, a ticket, or a token of the application; nothing where a client shows nothing. */
   readonly tokens: readonly string[];
   /** `Origin` of the upgrade: a ticket is good for one. */
@@ -113,21 +113,21 @@ export interface ShownCredential {
 }
 
 /** Decides who may come in. */
-export interface SessionGate {
+export interface SessionAuthenticator {
   /**
    * Redeems a ticket, or checks the tokens in order (the first that is live decides). The holder hears of the session's
    * end from before the question is asked until {@link release}; after a refusal it is released already.
    */
-  admit(shown: ShownCredential, holder: SessionHolder): Promise<Admission>;
+  admit(shown: PresentedCredential, holder: SessionHolder): Promise<AuthenticationResult>;
   /** Looks at another token of somebody who is in by a token; `none` where no such tokens are taken. */
-  refresh(token: string, host: string | undefined): Promise<Admission>;
+  refresh(token: string, host: string | undefined): Promise<AuthenticationResult>;
   /** Hands a session that was admitted for one holder to another, without a gap. Without a session nothing is held. */
   transfer(id: SessionId | undefined, from: SessionHolder, to: SessionHolder): void;
   release(id: SessionId | undefined, holder: SessionHolder): void;
 }
 
 /** What a subscription token says, or why it says nothing. */
-export type Permit =
+export type SubscriptionGrant =
   | {
       readonly ok: true;
       /** Whom it is for; undefined: any user. */
@@ -138,14 +138,14 @@ export type Permit =
       readonly client: string | undefined;
       readonly group: string;
       readonly terms: ServerSubscription;
-      /** See {@link Identity.tokenKey}. */
+      /** See {@link ClientIdentity.tokenKey}. */
       readonly tokenKey?: object;
     }
   | { readonly ok: false; readonly why: 'none' | 'expired' | 'invalid' | 'unavailable' };
 
 /** Reads subscription tokens. `none`: there are no keys for them here. Never rejects. */
-export interface PermitReader {
-  read(token: string): Promise<Permit>;
+export interface SubscriptionTokenReader {
+  read(token: string): Promise<SubscriptionGrant>;
 }
 
 /**
@@ -155,7 +155,7 @@ export interface PermitReader {
 export type SlowAction = 'disconnect' | 'lag' | 'caught_up' | 'resync' | 'stalled';
 
 /** Which limit was reached: a rate of a connection or a group, or a quota of a client, or the size of an answer. */
-export type LimitScope =
+export type GatewayLimitScope =
   | 'connection'
   | 'group'
   | 'session_groups'
@@ -189,7 +189,7 @@ export interface EngineMetrics {
   disconnected(initiator: 'client' | 'server' | 'network', code: number): void;
   slowConsumer(action: SlowAction): void;
   /** A command or publication above a limit, and whose it was. */
-  rateLimited(scope: LimitScope, identity?: Identity): void;
+  rateLimited(scope: GatewayLimitScope, identity?: ClientIdentity): void;
   heartbeat(seconds: number): void;
   heartbeatTimeout(): void;
   /** A hole between what the bus brought and the stream. */

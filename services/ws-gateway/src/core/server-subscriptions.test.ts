@@ -117,7 +117,7 @@ describe('groups that clients are put into', () => {
     const text = 'x'.repeat(3_000);
     for (let n = 1; n <= 20; n++) await bob.say({ id: n + 1, publish: { channel: 'quick', data: text } });
     expect(ann.wire.closed).toBeUndefined();
-    expect(ann.connection.outbox.waitingBytes).toBeLessThanOrEqual(16_384);
+    expect(ann.connection.sendBuffer.waitingBytes).toBeLessThanOrEqual(16_384);
     held.resolve();
     await settle();
     await pass(1_000);
@@ -151,7 +151,7 @@ describe('groups that clients are put into', () => {
     const text = 'x'.repeat(3_000);
     for (let n = 1; n <= 20; n++) await bob.say({ id: n + 1, publish: { channel: 'quick', data: text } });
     expect(ann.wire.closed).toBeUndefined();
-    expect(ann.connection.outbox.waitingBytes).toBeLessThanOrEqual(16_384);
+    expect(ann.connection.sendBuffer.waitingBytes).toBeLessThanOrEqual(16_384);
     ann.wire.isRead = false;
     join.resolve();
     await settle();

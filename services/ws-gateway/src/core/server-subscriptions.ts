@@ -5,14 +5,14 @@ import { type GroupName, parseGroupName } from '@muster/protocol/ids';
 import type { ClientInfo, SubscribeResult } from '@muster/protocol/replies';
 import type { ClientQuota } from './connection/client-quotas.ts';
 import type { Connection } from './connection/connection.ts';
-import { type Hub, whoJoins } from './group/hub.ts';
+import { type Hub, presenceInfoOf } from './group/hub.ts';
+import type { RecoveryBudget, RecoveryStart } from './group/recovery.ts';
+import { countRecovery, subscribeResult } from './group/subscribe-result.ts';
+import type { Subscription } from './group/subscription.ts';
+import type { SubscribePermissionBasis } from './handlers/subscribe-permissions.ts';
 import type { GroupOptions, Namespaces } from './namespaces.ts';
 import { isAllowed } from './permissions.ts';
-import type { EngineMetrics, Identity, ServerSubscription } from './ports.ts';
-import type { AnswerBudget, Start } from './group/recovery.ts';
-import { countRecovery, subscribeResult } from './group/subscribe-result.ts';
-import type { SubscribeBasis } from './handlers/subscribe-permissions.ts';
-import type { Subscription } from './group/subscription.ts';
+import type { ClientIdentity, EngineMetrics, ServerSubscription } from './ports.ts';
 import { userInName } from './user-in-name.ts';
 
 export interface ServerSubscriptionsDeps {
@@ -27,26 +27,30 @@ export interface ServerSubscriptionsDeps {
 }
 
 /** A group that a client is to be put into. */
-export interface Placement {
+export interface ServerSubscriptionOutcome {
   readonly tenant: string;
   readonly group: GroupName;
   readonly options: GroupOptions;
   readonly terms: ServerSubscription;
-  readonly basis: SubscribeBasis;
+  readonly basis: SubscribePermissionBasis;
   /** Where the client was in it. */
   readonly recover?: StreamPosition;
 }
 
 /** The groups that a client is put into when it connects, or why it cannot connect. */
-export type Placements =
-  | { readonly ok: true; readonly placements: readonly Placement[] }
+export type ServerSubscriptionOutcomes =
+  | { readonly ok: true; readonly placements: readonly ServerSubscriptionOutcome[] }
   | { readonly ok: false; readonly close: CloseCode; readonly reason?: string }
   | { readonly ok: false; readonly error: ReplyError; readonly reason?: string };
 
 /** Subscriptions that clients did not ask for. */
 export interface ServerSubscriptions {
   /** Its own group, those of its credential, and those it was in before and may be in. */
-  placementsOf(identity: Identity, command: ConnectCommand, quota: ClientQuota): Placements;
+  placementsOf(
+    identity: ClientIdentity,
+    command: ConnectCommand,
+    quota: ClientQuota,
+  ): ServerSubscriptionOutcomes;
   /**
    * Puts a connection that is being let in into groups, all or none, and says what to tell it. Throws REDIS_UNAVAILABLE.
    * Publications are kept back in its outbox until that is released.
@@ -54,25 +58,25 @@ export interface ServerSubscriptions {
   enterAll(
     connection: Connection,
     info: ClientInfo,
-    placements: readonly Placement[],
+    placements: readonly ServerSubscriptionOutcome[],
   ): Promise<ReadonlyMap<string, SubscribeResult>>;
   /** Puts a live connection into a group and tells it so. False when it is there already or has gone. Throws REDIS_UNAVAILABLE. */
-  add(connection: Connection, placement: Placement): Promise<boolean>;
+  add(connection: Connection, placement: ServerSubscriptionOutcome): Promise<boolean>;
 }
 
 const NOWHERE = { offset: 0 };
 
 export const createServerSubscriptions = (deps: ServerSubscriptionsDeps): ServerSubscriptions => {
   const { hub, metrics } = deps;
-  const ownBudget = (): AnswerBudget => ({ leftBytes: deps.maxAnswerBytes });
+  const ownBudget = (): RecoveryBudget => ({ leftBytes: deps.maxAnswerBytes });
 
   /** Joins, and says in the very turn in which the membership begins what there is to tell. */
   const join = (
     connection: Connection,
     info: ClientInfo,
-    placement: Placement,
-    budget: AnswerBudget,
-    onBegun: (result: SubscribeResult, subscription: Subscription, start: Start | undefined) => void,
+    placement: ServerSubscriptionOutcome,
+    budget: RecoveryBudget,
+    onBegun: (result: SubscribeResult, subscription: Subscription, start: RecoveryStart | undefined) => void,
   ): Promise<void> => {
     const { group, options, terms, basis, recover, tenant } = placement;
     const { service, isRecoverable, who } = grantOf(connection, info, placement);
@@ -109,7 +113,7 @@ export const createServerSubscriptions = (deps: ServerSubscriptionsDeps): Server
       const results = new Map<string, SubscribeResult>();
       const entered: Subscription[] = [];
       const budget = ownBudget();
-      connection.outbox.hold();
+      connection.sendBuffer.hold();
       const outcomes = await Promise.allSettled(
         placements.map((placement) =>
           join(connection, info, placement, budget, (result, subscription) => {
@@ -138,7 +142,7 @@ export const createServerSubscriptions = (deps: ServerSubscriptionsDeps): Server
 };
 
 /** What the server grants: what the group has, but for what the subscription says itself. */
-const grantOf = (connection: Connection, info: ClientInfo, { options, terms }: Placement) => {
+const grantOf = (connection: Connection, info: ClientInfo, { options, terms }: ServerSubscriptionOutcome) => {
   const { override = {} } = terms;
   const isKept = options.retention !== undefined;
   const isRecoverable = isKept && (override.forceRecovery ?? options.forceRecovery);
@@ -147,7 +151,7 @@ const grantOf = (connection: Connection, info: ClientInfo, { options, terms }: P
     presence: override.presence ?? options.presence,
     joinLeave: override.joinLeave ?? options.joinLeave,
   };
-  const who = whoJoins(
+  const who = presenceInfoOf(
     seen,
     connection.id,
     terms.info === undefined ? info : { ...info, chanInfo: terms.info },
@@ -162,19 +166,19 @@ const grantOf = (connection: Connection, info: ClientInfo, { options, terms }: P
 };
 
 const NO_TERMS: ServerSubscription = {};
-export const BY_SERVER: SubscribeBasis = { is: 'server' };
-const BY_RIGHTS: SubscribeBasis = { is: 'rights' };
+export const BY_SERVER: SubscribePermissionBasis = { is: 'server' };
+const BY_RIGHTS: SubscribePermissionBasis = { is: 'rights' };
 
 type Wishes = ConnectCommand['subs'];
 
 const placementsOf = (
   deps: ServerSubscriptionsDeps,
-  identity: Identity,
+  identity: ClientIdentity,
   { subs }: ConnectCommand,
   quota: ClientQuota,
-): Placements => {
-  const found = new Map<string, Placement>();
-  const place = (known: Known, terms: ServerSubscription, basis: SubscribeBasis): void => {
+): ServerSubscriptionOutcomes => {
+  const found = new Map<string, ServerSubscriptionOutcome>();
+  const place = (known: Known, terms: ServerSubscription, basis: SubscribePermissionBasis): void => {
     const wish = subs.get(known.group);
     found.set(known.group, {
       ...known,
@@ -217,7 +221,7 @@ const MAX_QUOTED_LENGTH = 40;
 const unknownIn = (name: string): string =>
   `the credential names the group \`${name.slice(0, MAX_QUOTED_LENGTH)}\`, which is no group name or has no configured namespace`;
 
-type Known = Pick<Placement, 'group' | 'options'>;
+type Known = Pick<ServerSubscriptionOutcome, 'group' | 'options'>;
 
 const knownOf = ({ namespaces }: ServerSubscriptionsDeps, name: string): Known | undefined => {
   const group = parseGroupName(name);
@@ -225,7 +229,7 @@ const knownOf = ({ namespaces }: ServerSubscriptionsDeps, name: string): Known |
   return group === undefined || options === undefined ? undefined : { group, options };
 };
 
-const personalOf = (deps: ServerSubscriptionsDeps, { user }: Identity): Known | undefined =>
+const personalOf = (deps: ServerSubscriptionsDeps, { user }: ClientIdentity): Known | undefined =>
   deps.personalGroups === undefined || user === ''
     ? undefined
     : knownOf(deps, deps.personalGroups + userInName(user));
@@ -234,7 +238,11 @@ const personalOf = (deps: ServerSubscriptionsDeps, { user }: Identity): Known | 
  * Groups that a back end had put the client into: where it may be anyway, it stays. The options of one may have been taken away
  * since. Undefined: a name that is none.
  */
-const keptOf = (deps: ServerSubscriptionsDeps, identity: Identity, subs: Wishes): Known[] | undefined => {
+const keptOf = (
+  deps: ServerSubscriptionsDeps,
+  identity: ClientIdentity,
+  subs: Wishes,
+): Known[] | undefined => {
   const kept: Known[] = [];
   for (const name of subs.keys()) {
     const group = parseGroupName(name);

@@ -4,9 +4,9 @@ import type { Metrics } from '@muster/kit/metrics';
 import { REPLY_ERRORS, type ReplyError } from '@muster/protocol/codes';
 import { AppError } from '@muster/protocol/errors';
 import express, { type Express, type Request, type Response } from 'express';
+import type { RejectedCredentials } from '../auth/rejected-credentials.ts';
 import type { ApiObserver, ApiOutcome, ServerApi } from '../core/api/api.ts';
 import { type ApiFault, errorJson } from '../core/api/api-fault.ts';
-import type { Refusals } from '../auth/rejected-credentials.ts';
 import { apiOperations } from './api-document.ts';
 import { createLegacyApi } from './legacy-api.ts';
 import { type Refuse, requireKey, type ServerApiKey, tenantOfKey } from './server-api-keys.ts';
@@ -17,7 +17,7 @@ export interface ServerApiDeps {
   keys(): readonly ServerApiKey[];
   readonly metrics: Metrics;
   readonly maxBodyBytes: number;
-  readonly refusals: Refusals;
+  readonly refusals: RejectedCredentials;
   readonly version: string;
 }
 

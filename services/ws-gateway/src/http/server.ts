@@ -4,7 +4,7 @@ import type { Clock } from '@muster/kit/clock';
 import type { Health } from '@muster/kit/health';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
-import { type About, answerProbe } from '@muster/kit/probes';
+import { answerProbe, type ProcessInfo } from '@muster/kit/probes';
 import { AppError } from '@muster/protocol/errors';
 import type { Express } from 'express';
 import type { ServerApi } from '../core/api/api.ts';
@@ -13,7 +13,7 @@ import type { ServerApiKey } from './server-api-keys.ts';
 
 export interface HttpServerDeps extends Pick<ServerApiDeps, 'refusals'> {
   readonly health: Health;
-  readonly about: About;
+  readonly about: ProcessInfo;
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;

@@ -8,13 +8,13 @@ import type { Refusal } from '@muster/kit/refusal-log';
 import { AppError } from '@muster/protocol/errors';
 import { type GroupName, parseGroupName } from '@muster/protocol/ids';
 import { type ServerOptions, WebSocket, WebSocketServer } from 'ws';
+import type { Authenticator } from '../auth/authenticator.ts';
+import type { HandshakeQueue } from '../auth/handshake-queue.ts';
 import { jsonCodec, protobufCodec } from '../core/connection/codec.ts';
 import { newerOf } from '../core/connection/connection-state.ts';
-import type { Engine } from '../core/engine.ts';
-import type { PlainPlace } from '../core/connection/plain-connection.ts';
-import type { Identity, SessionHolder, ShownCredential } from '../core/ports.ts';
-import type { AdmissionQueue } from '../auth/handshake-queue.ts';
-import type { Gate } from '../auth/authenticator.ts';
+import type { PlainConnectionTarget } from '../core/connection/plain-connection.ts';
+import type { GatewayEngine } from '../core/engine.ts';
+import type { ClientIdentity, PresentedCredential, SessionHolder } from '../core/ports.ts';
 import { type Handshake, type HandshakeRules, readHandshake, requireWebSocket } from './handshake.ts';
 import { attach } from './listeners.ts';
 import { SocketWire } from './wire.ts';
@@ -41,8 +41,8 @@ export interface SocketLimits {
 
 export interface SocketServerDeps {
   readonly server: Server;
-  readonly engine: Engine;
-  readonly gate: Gate;
+  readonly engine: GatewayEngine;
+  readonly gate: Authenticator;
   readonly rules: HandshakeRules;
   readonly log: Logger;
   /** Name of this instance, sent in `X-Muster-Gateway`. */
@@ -53,7 +53,7 @@ export interface SocketServerDeps {
   isBusUp(): boolean;
   isDraining(): boolean;
   /** The queue before the gate. */
-  readonly admission: Pick<AdmissionQueue, 'isFull' | 'retryAfterS'>;
+  readonly admission: Pick<HandshakeQueue, 'isFull' | 'retryAfterS'>;
   /** A socket too many for its address. */
   onCrowded(address: string): void;
   /** A handshake was refused for something that the caller did. */
@@ -221,7 +221,7 @@ const admitPlain = async (
   deps: SocketServerDeps,
   handshake: Handshake & { readonly address: string },
   group: GroupName,
-): Promise<{ identity: Identity; holder: PendingUpgrade }> => {
+): Promise<{ identity: ClientIdentity; holder: PendingUpgrade }> => {
   const holder = new PendingUpgrade();
   const identity = await requireIdentity(deps, handshake, holder);
   const { host, address } = handshake;
@@ -231,7 +231,10 @@ const admitPlain = async (
   throw problem;
 };
 
-const problemOf = ({ engine, isBusUp }: SocketServerDeps, place: PlainPlace): AppError | undefined => {
+const problemOf = (
+  { engine, isBusUp }: SocketServerDeps,
+  place: PlainConnectionTarget,
+): AppError | undefined => {
   if (!engine.mayUse(place.identity, place.group)) {
     return new AppError('FORBIDDEN', { detail: 'This session may not use this group.' });
   }
@@ -242,9 +245,9 @@ const problemOf = ({ engine, isBusUp }: SocketServerDeps, place: PlainPlace): Ap
 
 const requireIdentity = async (
   { gate, admission: queue }: SocketServerDeps,
-  shown: ShownCredential,
+  shown: PresentedCredential,
   holder: PendingUpgrade,
-): Promise<Identity> => {
+): Promise<ClientIdentity> => {
   const admission = await gate.admit(shown, holder);
   if (admission.ok && holder.endedBecause === undefined) return admission.identity;
   if (admission.ok) throw new AppError('SESSION_ENDED', { extra: { reason: holder.endedBecause } });
@@ -275,13 +278,13 @@ const requireIdentity = async (
 class PendingUpgrade implements SessionHolder {
   endedBecause: string | undefined = undefined;
   isPassed = false;
-  #revised: Identity | undefined = undefined;
+  #revised: ClientIdentity | undefined = undefined;
 
   /** What was heard of the session while the upgrade was under way. */
-  newest(identity: Identity): Identity {
+  newest(identity: ClientIdentity): ClientIdentity {
     return newerOf(identity, this.#revised);
   }
-  reviseSession(identity: Identity): void {
+  reviseSession(identity: ClientIdentity): void {
     this.#revised = newerOf(identity, this.#revised);
   }
   endSession(why: string): void {

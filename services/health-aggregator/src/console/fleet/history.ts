@@ -47,7 +47,7 @@ const reload = async (): Promise<void> => {
 };
 
 /** Loads the past now and every half minute. */
-export const followPast = (): void => {
+export const startHistory = (): void => {
   void reload();
   setInterval(() => void reload(), RELOAD_MS);
 };

@@ -1,4 +1,4 @@
-import { operatorToken, orderResult, setOperator } from '../operator-token.ts';
+import { commandResult, operatorToken, setOperator } from '../operator-token.ts';
 import { TokenForm } from '../token-form.tsx';
 
 /** For operators: shows or takes the token that lets them drain instances. Folded away for everybody else. */
@@ -14,6 +14,6 @@ export const OperatorBar = () => (
         <TokenForm />
       </details>
     )}
-    <p role="status">{orderResult.value}</p>
+    <p role="status">{commandResult.value}</p>
   </div>
 );

@@ -1,10 +1,10 @@
+import type { FleetSnapshot } from '../../core/fleet-snapshot.ts';
 import { WHOLE_FLEET } from '../../core/history.ts';
-import type { FleetView } from '../../core/fleet-snapshot.ts';
 import { latency, shortAge, uptime } from '../format.ts';
 import { Glyph } from '../icons.tsx';
-import { headline, JOURNEYS, reason, STATUSES, STORES } from '../labels.ts';
-import { Days } from './uptime-days.tsx';
+import { headline, reason, STATUSES, STORES, SYNTHETIC_CHECK_LABELS } from '../labels.ts';
 import { ageMs, fleet, isLive, isStale } from './store.ts';
+import { UptimeDays } from './uptime-days.tsx';
 
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' });
 const STORE_NAMES: Readonly<Record<string, string>> = { database: 'Postgres', redis: 'Redis' };
@@ -39,13 +39,13 @@ export const Overview = () => {
       )}
       {!stale && view.impact.length > 0 && <Impacts view={view} />}
       <Stores view={view} stale={stale} />
-      {!stale && <Days service={WHOLE_FLEET} />}
+      {!stale && <UptimeDays service={WHOLE_FLEET} />}
     </section>
   );
 };
 
 /** What users cannot do, and since when. */
-const Impacts = ({ view: { impact } }: { view: FleetView }) => (
+const Impacts = ({ view: { impact } }: { view: FleetSnapshot }) => (
   <ul class="impacts" role="alert">
     {impact.map(({ subject, since, users, reasons }) => (
       <li key={subject} data-impact={subject}>
@@ -68,7 +68,7 @@ const Waiting = () => (
   </section>
 );
 
-const roll = (view: FleetView): string => {
+const roll = (view: FleetSnapshot): string => {
   const instances = view.services.flatMap((service) => service.instances);
   const answering = instances.filter(({ state }) => state === 'up' || state === 'degraded').length;
   const missing = view.services.filter(({ total }) => total === 0).map(({ service }) => service);
@@ -78,7 +78,7 @@ const roll = (view: FleetView): string => {
   return missing.length === 0 ? `${text}.` : `${text}; nobody has reported for ${missing.join(', ')}.`;
 };
 
-const Stores = ({ view, stale }: { view: FleetView; stale: boolean }) => (
+const Stores = ({ view, stale }: { view: FleetSnapshot; stale: boolean }) => (
   <dl class="stores">
     {Object.entries(view.dependencies).map(([name, verdict]) => {
       const { tone, word } = STORES[stale ? 'unknown' : verdict.status] ?? {
@@ -102,8 +102,8 @@ const Stores = ({ view, stale }: { view: FleetView; stale: boolean }) => (
       <div class="store" data-store="journey">
         <dt>Test message</dt>
         <dd>
-          <Glyph tone={JOURNEYS[view.journey.status].tone} />
-          <span>{JOURNEYS[view.journey.status].word}</span>
+          <Glyph tone={SYNTHETIC_CHECK_LABELS[view.journey.status].tone} />
+          <span>{SYNTHETIC_CHECK_LABELS[view.journey.status].word}</span>
           {view.journey.status === 'ok' && view.journey.durationMs !== undefined ? (
             <span class="quiet number">{latency(view.journey.durationMs)}</span>
           ) : (

@@ -1,20 +1,20 @@
 import { LOAD_FRESH_MS } from '../../core/capacity.ts';
-import type { InstanceView, ServiceView } from '../../core/fleet-snapshot.ts';
+import type { InstanceSnapshot, ServiceSnapshot } from '../../core/fleet-snapshot.ts';
 import { Confirm } from '../confirm.tsx';
 import { count, latency, shortAge, uptime } from '../format.ts';
 import { Glyph } from '../icons.tsx';
-import { operatorToken, order } from '../operator-token.ts';
 import { PURPOSES, reason, STATES, STATUSES } from '../labels.ts';
-import { Days } from './uptime-days.tsx';
+import { operatorToken, sendOperatorCommand } from '../operator-token.ts';
 import { OperatorBar } from './operator-bar.tsx';
 import { Sparkline } from './sparkline.tsx';
 import { fleet, isStale, sinceMs, trendOf } from './store.ts';
+import { UptimeDays } from './uptime-days.tsx';
 
-const Order = ({ instance: { name, state } }: { instance: InstanceView }) => {
+const Order = ({ instance: { name, state } }: { instance: InstanceSnapshot }) => {
   if (isStale.value || state === 'down') return null;
   if (state === 'draining') {
     return (
-      <button type="button" class="order" onClick={() => void order(name, 'resume')}>
+      <button type="button" class="order" onClick={() => void sendOperatorCommand(name, 'resume')}>
         Resume
         <span class="unseen"> {name}</span>
       </button>
@@ -26,7 +26,7 @@ const Order = ({ instance: { name, state } }: { instance: InstanceView }) => {
       action="Drain"
       subject={name}
       consequence="It gets no new clients, and hands those it has over to others. Resume takes that back."
-      onConfirm={(reason) => void order(name, 'drain', reason)}
+      onConfirm={(reason) => void sendOperatorCommand(name, 'drain', reason)}
     />
   );
 };
@@ -34,10 +34,10 @@ const Order = ({ instance: { name, state } }: { instance: InstanceView }) => {
 /** Near its limit an instance shows how full it is instead of how it got there. */
 const NEAR = 0.6;
 const RANK = ['ws-gateway', 'session-service'];
-const rank = ({ service }: ServiceView): number =>
+const rank = ({ service }: ServiceSnapshot): number =>
   (RANK.indexOf(service) + RANK.length + 1) % (RANK.length + 1);
 /** What clients touch comes first; the rest stays in the order of the answer. */
-const byRank = (a: ServiceView, b: ServiceView): number => rank(a) - rank(b);
+const byRank = (a: ServiceSnapshot, b: ServiceSnapshot): number => rank(a) - rank(b);
 
 /** Every service with its instances, one line each, like names on a roll. */
 export const Services = () => {
@@ -53,10 +53,10 @@ export const Services = () => {
   );
 };
 
-const servingOf = ({ instances }: ServiceView): number =>
+const servingOf = ({ instances }: ServiceSnapshot): number =>
   instances.filter(({ state }) => state === 'up' || state === 'degraded').length;
 
-const Service = ({ service }: { service: ServiceView }) => {
+const Service = ({ service }: { service: ServiceSnapshot }) => {
   const { tone, word } = STATUSES[isStale.value ? 'unknown' : service.status];
   const showsLoad = service.instances.some(({ load }) => load['connections'] !== undefined);
   return (
@@ -94,12 +94,12 @@ const Service = ({ service }: { service: ServiceView }) => {
           </tbody>
         </table>
       )}
-      <Days service={service.service} />
+      <UptimeDays service={service.service} />
     </article>
   );
 };
 
-const Instance = ({ instance, showsLoad }: { instance: InstanceView; showsLoad: boolean }) => {
+const Instance = ({ instance, showsLoad }: { instance: InstanceSnapshot; showsLoad: boolean }) => {
   const { tone, word } = isStale.value
     ? { tone: 'unknown' as const, word: 'Unknown' }
     : STATES[instance.state];
@@ -138,7 +138,7 @@ const Instance = ({ instance, showsLoad }: { instance: InstanceView; showsLoad: 
 };
 
 /** How late the event loop came to its work: the worst but one of a hundred times. */
-const LoopDelay = ({ instance }: { instance: InstanceView }) => {
+const LoopDelay = ({ instance }: { instance: InstanceSnapshot }) => {
   const { load, name } = instance;
   const delay = load['loopP99Ms'];
   const busy = load['loopUtilisation'];
@@ -148,13 +148,13 @@ const LoopDelay = ({ instance }: { instance: InstanceView }) => {
 };
 
 /** True when the numbers of the last beat are not those of now; while the registry cannot be read no new beat comes. */
-const isOld = ({ state, beatAgeMs }: InstanceView): boolean =>
+const isOld = ({ state, beatAgeMs }: InstanceSnapshot): boolean =>
   isStale.value ||
   fleet.value?.frozen === true ||
   state === 'down' ||
   beatAgeMs + sinceMs.value > LOAD_FRESH_MS;
 
-const Connections = ({ instance }: { instance: InstanceView }) => {
+const Connections = ({ instance }: { instance: InstanceSnapshot }) => {
   const used = instance.load['connections'];
   const limit = instance.load['connectionsLimit'];
   if (used === undefined) return <>–</>;

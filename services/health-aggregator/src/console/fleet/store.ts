@@ -1,12 +1,12 @@
 import { computed, signal } from '@preact/signals';
-import type { FleetPulse, FleetView } from '../../core/fleet-snapshot.ts';
+import type { FleetPulse, FleetSnapshot } from '../../core/fleet-snapshot.ts';
 
 const STALE_MS = 15_000;
 const REOPEN_MS = 3_000;
 const TICK_MS = 500;
 
 /** The last snapshot, with the ages of the last pulse. */
-export const fleet = signal<FleetView | undefined>(undefined);
+export const fleet = signal<FleetSnapshot | undefined>(undefined);
 /** When that came in, by `performance.now()`. */
 const receivedAt = signal(0);
 /** True while the event stream is open. */
@@ -28,7 +28,7 @@ let recordedAt = Number.NEGATIVE_INFINITY;
 /** Connections of an instance over the last five minutes, as this page saw them. */
 export const trendOf = (id: string): readonly number[] => connections.get(id) ?? [];
 
-const record = (view: FleetView): void => {
+const record = (view: FleetSnapshot): void => {
   if (performance.now() - recordedAt < RECORD_MS) return;
   recordedAt = performance.now();
   const seen = new Set<string>();
@@ -40,7 +40,7 @@ const record = (view: FleetView): void => {
   for (const id of connections.keys()) if (!seen.has(id)) connections.delete(id);
 };
 
-const take = (view: FleetView): void => {
+const take = (view: FleetSnapshot): void => {
   record(view);
   fleet.value = view;
   receivedAt.value = performance.now();
@@ -48,7 +48,7 @@ const take = (view: FleetView): void => {
 };
 
 /** Puts newer ages into a snapshot. */
-export const withPulse = (view: FleetView, pulse: FleetPulse): FleetView => ({
+export const applyPulse = (view: FleetSnapshot, pulse: FleetPulse): FleetSnapshot => ({
   ...view,
   asOf: pulse.asOf,
   ageMs: pulse.ageMs,
@@ -66,18 +66,18 @@ export const withPulse = (view: FleetView, pulse: FleetPulse): FleetView => ({
 });
 
 /** Opens the event stream and keeps it open. A browser gives up after an answer that is no stream; this does not. */
-export const follow = (): void => {
+export const startFleetStore = (): void => {
   const source = new EventSource('/v1/fleet/events');
   source.addEventListener('open', () => {
     isLive.value = true;
   });
-  source.addEventListener('snapshot', (event) => take(JSON.parse(event.data) as FleetView));
+  source.addEventListener('snapshot', (event) => take(JSON.parse(event.data) as FleetSnapshot));
   source.addEventListener('pulse', (event) => {
-    if (fleet.value) take(withPulse(fleet.value, JSON.parse(event.data) as FleetPulse));
+    if (fleet.value) take(applyPulse(fleet.value, JSON.parse(event.data) as FleetPulse));
   });
   source.addEventListener('error', () => {
     isLive.value = false;
-    if (source.readyState === EventSource.CLOSED) setTimeout(follow, REOPEN_MS);
+    if (source.readyState === EventSource.CLOSED) setTimeout(startFleetStore, REOPEN_MS);
   });
 };
 

@@ -7,7 +7,7 @@ const BAR = 4;
 const HEIGHT = 22;
 
 /** Ninety days of a service, one bar each; a day that is bad is also shorter, so colour is not needed. */
-export const Days = ({ service }: { service: string }) => {
+export const UptimeDays = ({ service }: { service: string }) => {
   const past = history.value.find((one) => one.service === service);
   if (!past) return null;
   const width = past.days.length * (BAR + GAP) - GAP;

@@ -1,7 +1,7 @@
 import { operatorToken, setOperator } from '../operator-token.ts';
 
 /** What an operator's question came to. */
-export type DeskAnswer<T> =
+export type OperatorResponse<T> =
   | { readonly ok: true; readonly data: T }
   | { readonly ok: false; readonly why: string };
 
@@ -14,7 +14,10 @@ export const pathWith = (path: string, query: Readonly<Record<string, string>>):
 };
 
 /** Asks the aggregator as the operator of this tab. Never rejects. A refused token is forgotten. */
-export const askDesk = async <T>(path: string, init: RequestInit = {}): Promise<DeskAnswer<T>> => {
+export const requestAsOperator = async <T>(
+  path: string,
+  init: RequestInit = {},
+): Promise<OperatorResponse<T>> => {
   try {
     const response = await fetchAsOperator(path, { ...init, signal: AbortSignal.timeout(LIMIT_MS) });
     return response.ok

@@ -5,15 +5,23 @@ import { Sparkline } from '../fleet/sparkline.tsx';
 import { count } from '../format.ts';
 import { operatorToken } from '../operator-token.ts';
 import { linkTo } from '../router.ts';
-import { OneTenant, Silent, Trouble } from './operator-page.tsx';
-import { facts, forgetGroup, type GroupFacts, lookAtGroup, publish, rates, trouble } from './groups.ts';
+import {
+  facts,
+  forgetGroup,
+  type GroupFacts,
+  groupError,
+  lookAtGroup,
+  publishToGroup,
+  rates,
+} from './groups.ts';
+import { ErrorNotice, OneTenant, UnansweredNotice } from './operator-page.tsx';
 import { usePoll } from './poll.ts';
 import { bytes, Sockets } from './sockets.tsx';
 import { clearTail, stopTail } from './tail.ts';
 import { Tail } from './tail-view.tsx';
 
 /** One group in full. */
-export const Group = ({ name, tenant }: { name: string; tenant: string }) => {
+export const GroupDetails = ({ name, tenant }: { name: string; tenant: string }) => {
   const address = { group: name, tenant };
   useEffect(() => {
     forgetGroup();
@@ -29,9 +37,9 @@ export const Group = ({ name, tenant }: { name: string; tenant: string }) => {
           All groups
         </a>
       </p>
-      <Trouble why={trouble.value} />
+      <ErrorNotice why={groupError.value} />
       <OneTenant tenant={now?.onlyTenant} />
-      <Silent gateways={now?.silent} />
+      <UnansweredNotice gateways={now?.silent} />
       {now && <Numbers now={now} />}
       {now && <Gateways now={now} />}
       <div class="group-talk">
@@ -117,7 +125,7 @@ const Publish = ({ address }: { address: GroupAddress }) => {
   const submit = async (): Promise<void> => {
     const given = text.value.trim();
     if (given === '') return;
-    result.value = await publish(address, given);
+    result.value = await publishToGroup(address, given);
     if (result.value.ok) text.value = '';
   };
   return (

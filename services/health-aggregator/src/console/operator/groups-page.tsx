@@ -2,43 +2,50 @@ import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { count } from '../format.ts';
 import { operatorToken } from '../operator-token.ts';
-import { linkTo, place } from '../router.ts';
-import { Desk, inTenant, OneTenant, Silent, TenantField, Trouble } from './operator-page.tsx';
-import { Group } from './group.tsx';
-import { attention, type GroupList, groupKey, list, lookForGroups, trouble } from './groups.ts';
+import { currentRoute, linkTo } from '../router.ts';
+import { GroupDetails } from './group.tsx';
+import { type GroupList, groupAttention, groupError, groupKey, list, lookForGroups } from './groups.ts';
+import {
+  ErrorNotice,
+  inTenant,
+  OneTenant,
+  OperatorPage,
+  TenantField,
+  UnansweredNotice,
+} from './operator-page.tsx';
 import { usePoll } from './poll.ts';
 
 /** Groups with their members; one of them in full, with a tail and a line to publish. */
 export const GroupsPage = () => {
-  const { about, tenant } = place.value;
+  const { about, tenant } = currentRoute.value;
   return about === '' ? (
-    <Desk key="" title="What is being said." lede="Every group that has members, the largest first.">
+    <OperatorPage key="" title="What is being said." lede="Every group that has members, the largest first.">
       <Groups />
-    </Desk>
+    </OperatorPage>
   ) : (
-    <Desk
+    <OperatorPage
       key={`${tenant} ${about}`}
       title={about + inTenant(tenant)}
       lede="A group: its members by gateway, and what is said in it. Listen as it comes, or say something."
     >
-      <Group name={about} tenant={tenant} />
-    </Desk>
+      <GroupDetails name={about} tenant={tenant} />
+    </OperatorPage>
   );
 };
 
 const Groups = () => {
   const pattern = useSignal('');
   const typed = pattern.value.trim();
-  const typedTenant = useSignal(place.value.tenant);
+  const typedTenant = useSignal(currentRoute.value.tenant);
   const tenant = typedTenant.value.trim();
   useEffect(() => {
-    typedTenant.value = place.value.tenant;
-  }, [place.value.tenant]);
+    typedTenant.value = currentRoute.value.tenant;
+  }, [currentRoute.value.tenant]);
   usePoll(`${typed} ${tenant} ${operatorToken.value}`, (isCurrent) =>
     lookForGroups({ pattern: typed, tenant }, isCurrent),
   );
   useEffect(() => {
-    trouble.value = '';
+    groupError.value = '';
   }, []);
   const all = list.value;
   return (
@@ -69,9 +76,9 @@ const Groups = () => {
         />
         <Open name={typed} tenant={tenant} />
       </form>
-      <Trouble why={trouble.value} />
+      <ErrorNotice why={groupError.value} />
       <OneTenant tenant={all?.onlyTenant} />
-      <Silent gateways={all?.silent} />
+      <UnansweredNotice gateways={all?.silent} />
       <p class="summary quiet" role="status">
         {all ? summaryOf(all) : ''}
       </p>
@@ -99,7 +106,7 @@ const summaryOf = ({ items, total, silent }: GroupList): string => {
 const Table = ({ items }: { items: GroupList['items'] }) => {
   const most = Math.max(...items.map(({ members }) => members));
   return (
-    <ul class="group-list" {...attention.handlers}>
+    <ul class="group-list" {...groupAttention.handlers}>
       {items.map(({ group, tenant, members }) => (
         <li key={groupKey({ group, tenant })} data-group={group}>
           <a href={linkTo('groups', group, tenant)}>{group + inTenant(tenant)}</a>

@@ -1,7 +1,12 @@
 import { signal } from '@preact/signals';
-import type { GroupAddress, GroupMembers, GroupPosition, SocketView } from '../../core/operator-ports.ts';
+import type {
+  GroupAddress,
+  GroupMembers,
+  GroupStreamPosition,
+  SocketInfo,
+} from '../../core/operator-ports.ts';
 import { Attention, keepOrder } from '../stable-order.ts';
-import { askDesk, pathWith } from './api.ts';
+import { pathWith, requestAsOperator } from './api.ts';
 
 /** The groups that have members. */
 export interface GroupList {
@@ -28,29 +33,29 @@ export interface GroupFacts {
     readonly members: number;
     readonly lagBytes: number;
   }[];
-  readonly sockets: readonly SocketView[];
-  readonly position: GroupPosition | null;
+  readonly sockets: readonly SocketInfo[];
+  readonly position: GroupStreamPosition | null;
 }
 
 const KEPT_RATES = 60;
 
 /** While it is there the list keeps its order. */
-export const attention = new Attention();
+export const groupAttention = new Attention();
 
 export const list = signal<GroupList | undefined>(undefined);
 export const facts = signal<GroupFacts | undefined>(undefined);
-export const trouble = signal('');
+export const groupError = signal('');
 /** Publications a second, as this page saw them, oldest first. */
 export const rates = signal<readonly number[]>([]);
 
-let seen: { readonly position: GroupPosition; readonly at: number } | undefined;
+let seen: { readonly position: GroupStreamPosition; readonly at: number } | undefined;
 
 /** Forgets the group of before. */
 export const forgetGroup = (): void => {
   facts.value = undefined;
   rates.value = [];
   seen = undefined;
-  trouble.value = '';
+  groupError.value = '';
 };
 
 /** The path of a group; an empty tenant is the default of the aggregator. */
@@ -64,27 +69,27 @@ export const lookForGroups = async (
   query: { readonly pattern: string; readonly tenant: string },
   isCurrent: () => boolean,
 ): Promise<void> => {
-  const answer = await askDesk<GroupList>(pathWith('/v1/operator/groups', query));
+  const answer = await requestAsOperator<GroupList>(pathWith('/v1/operator/groups', query));
   if (!isCurrent()) return;
-  trouble.value = answer.ok ? '' : answer.why;
+  groupError.value = answer.ok ? '' : answer.why;
   if (!answer.ok) return;
   const before = list.value?.items ?? [];
   const { items } = answer.data;
-  const stable = attention.isThere ? keepOrder(before, items, groupKey) : items;
+  const stable = groupAttention.isThere ? keepOrder(before, items, groupKey) : items;
   list.value = { ...answer.data, items: stable };
 };
 
 export const lookAtGroup = async (group: GroupAddress, isCurrent: () => boolean): Promise<void> => {
-  const answer = await askDesk<GroupFacts>(groupPath(group));
+  const answer = await requestAsOperator<GroupFacts>(groupPath(group));
   if (!isCurrent()) return;
-  trouble.value = answer.ok ? '' : answer.why;
+  groupError.value = answer.ok ? '' : answer.why;
   if (!answer.ok) return;
   facts.value = answer.data;
   measure(answer.data.position);
 };
 
 /** How far the group has come since the last look is its rate. */
-const measure = (position: GroupPosition | null): void => {
+const measure = (position: GroupStreamPosition | null): void => {
   const at = performance.now();
   const isSameStream = seen !== undefined && position !== null && seen.position.epoch === position.epoch;
   if (seen && isSameStream && position) {
@@ -95,11 +100,17 @@ const measure = (position: GroupPosition | null): void => {
 };
 
 /** Publishes text: JSON as it is, everything else as a string. Answers what came of it. */
-export const publish = async (group: GroupAddress, text: string): Promise<{ ok: boolean; said: string }> => {
-  const answer = await askDesk<{ position: GroupPosition | null }>(groupPath(group, '/publications'), {
-    method: 'POST',
-    body: JSON.stringify({ data: dataOf(text) }),
-  });
+export const publishToGroup = async (
+  group: GroupAddress,
+  text: string,
+): Promise<{ ok: boolean; said: string }> => {
+  const answer = await requestAsOperator<{ position: GroupStreamPosition | null }>(
+    groupPath(group, '/publications'),
+    {
+      method: 'POST',
+      body: JSON.stringify({ data: dataOf(text) }),
+    },
+  );
   if (!answer.ok) return { ok: false, said: answer.why };
   const { position } = answer.data;
   return { ok: true, said: position ? `Published as number ${position.offset}.` : 'Published.' };

@@ -1,11 +1,11 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
 import '../style/operator.css';
-import { operatorToken, orderResult, setOperator } from '../operator-token.ts';
+import { commandResult, operatorToken, setOperator } from '../operator-token.ts';
 import { TokenForm } from '../token-form.tsx';
 
 /** The frame of an operator's page: a headline, and the page itself for those who have the token. */
-export const Desk = ({
+export const OperatorPage = ({
   title,
   lede,
   children,
@@ -48,16 +48,16 @@ const Gate = () => (
       <code>npm start</code> prints it. It stays in this tab and ends with it.
     </p>
     <TokenForm />
-    {orderResult.value && (
+    {commandResult.value && (
       <p class="notice is-bad" role="alert">
-        {orderResult.value}
+        {commandResult.value}
       </p>
     )}
   </div>
 );
 
 /** Says whose part of an answer is missing; null when nobody could tell. */
-export const Silent = ({ gateways }: { gateways: readonly string[] | null | undefined }) => {
+export const UnansweredNotice = ({ gateways }: { gateways: readonly string[] | null | undefined }) => {
   if (gateways === undefined || gateways?.length === 0) return null;
   const who = gateways === null ? 'No gateway' : gateways.join(', ');
   return (
@@ -110,7 +110,7 @@ export const inTenant = (tenant: string): string =>
   tenant === '' || tenant === 'default' ? '' : ` (${tenant})`;
 
 /** A sentence about what went wrong; nothing when nothing did. */
-export const Trouble = ({ why }: { why: string }) =>
+export const ErrorNotice = ({ why }: { why: string }) =>
   why === '' ? null : (
     <p class="notice is-bad" role="alert">
       {why}

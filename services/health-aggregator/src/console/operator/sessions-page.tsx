@@ -1,41 +1,48 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
-import type { SocketView } from '../../core/operator-ports.ts';
+import type { SocketInfo } from '../../core/operator-ports.ts';
 import { Confirm } from '../confirm.tsx';
 import { latency, shortAge } from '../format.ts';
 import { Glyph } from '../icons.tsx';
-import { operatorToken } from '../operator-token.ts';
-import { goTo, linkTo, place } from '../router.ts';
 import type { Tone } from '../labels.ts';
-import { Desk, inTenant, OneTenant, Silent, TenantField, Trouble } from './operator-page.tsx';
+import { operatorToken } from '../operator-token.ts';
+import { currentRoute, goTo, linkTo } from '../router.ts';
+import {
+  ErrorNotice,
+  inTenant,
+  OneTenant,
+  OperatorPage,
+  TenantField,
+  UnansweredNotice,
+} from './operator-page.tsx';
 import { usePoll } from './poll.ts';
 import {
-  attention,
   type Device,
-  type Farewell,
   type Found,
-  farewells,
   forget,
   found,
   look,
-  signOut,
-  trouble,
+  type SignOutResult,
+  sessionAttention,
+  sessionError,
+  signOutDevice,
+  signOutResults,
 } from './sessions.ts';
 import { Sockets } from './sockets.tsx';
 
 /** Find a user, see every device with its live sockets, sign one out. */
 export const SessionsPage = () => (
-  <Desk
+  <OperatorPage
     title="Who is signed in."
     lede="Find a user, see every device with its live sockets, and sign one out: its sockets close at once."
   >
     <Search />
     <Results />
-  </Desk>
+  </OperatorPage>
 );
 
 const Search = () => {
-  const { about, tenant } = place.value;
+  const { about, tenant } = currentRoute.value;
   const text = useSignal(about);
   const typedTenant = useSignal(tenant);
   useEffect(() => {
@@ -80,17 +87,21 @@ const Search = () => {
 };
 
 const Results = () => {
-  const { about, tenant } = place.value;
+  const { about, tenant } = currentRoute.value;
   useEffect(forget, [about, tenant, operatorToken.value]);
   usePoll(`${about} ${tenant} ${operatorToken.value}`, (isCurrent) =>
     look({ find: about, tenant }, isCurrent),
   );
   const all = found.value;
   return (
-    <div class="found" aria-busy={all === undefined && trouble.value === ''} {...attention.handlers}>
-      <Trouble why={trouble.value} />
+    <div
+      class="found"
+      aria-busy={all === undefined && sessionError.value === ''}
+      {...sessionAttention.handlers}
+    >
+      <ErrorNotice why={sessionError.value} />
       <OneTenant tenant={all?.onlyTenant} />
-      <Silent gateways={all?.silent} />
+      <UnansweredNotice gateways={all?.silent} />
       <p class="summary quiet" role="status">
         {all ? summaryOf({ about, tenant }, all) : ''}
       </p>
@@ -121,7 +132,7 @@ const summaryOf = (
 const plural = (count: number, word: string): string => `${count} ${word}${count === 1 ? '' : 's'}`;
 
 const DeviceCard = ({ device }: { device: Device }) => {
-  const farewell = farewells.value.get(device.id);
+  const farewell = signOutResults.value.get(device.id);
   const { tone, word } = stateOf(device, farewell);
   const name = device.label ?? device.client ?? device.kind;
   return (
@@ -152,7 +163,7 @@ const DeviceCard = ({ device }: { device: Device }) => {
             action="Sign out"
             subject={`${name}, session ${device.id.slice(0, 8)}`}
             consequence={`${device.user ?? 'A guest'} is signed out on this device, and its sockets close.`}
-            onConfirm={(reason) => void signOut(device, reason)}
+            onConfirm={(reason) => void signOutDevice(device, reason)}
           />
         )}
       </header>
@@ -166,7 +177,7 @@ const DeviceCard = ({ device }: { device: Device }) => {
   );
 };
 
-const stateOf = (device: Device, farewell: Farewell | undefined): { tone: Tone; word: string } => {
+const stateOf = (device: Device, farewell: SignOutResult | undefined): { tone: Tone; word: string } => {
   if (farewell?.is === 'closing') return { tone: 'leaving', word: 'Signing out' };
   if (farewell || device.endedAt !== null) return { tone: 'leaving', word: 'Signed out' };
   if (device.sockets === null) return { tone: 'unknown', word: 'Live sockets unknown' };
@@ -174,7 +185,7 @@ const stateOf = (device: Device, farewell: Farewell | undefined): { tone: Tone; 
   return { tone: 'good', word: plural(device.sockets.length, 'live socket') };
 };
 
-const farewellText = (farewell: Farewell): string => {
+const farewellText = (farewell: SignOutResult): string => {
   switch (farewell.is) {
     case 'closing':
       return `Signing out; closing ${farewell.sockets === null ? 'its sockets' : plural(farewell.sockets, 'socket')}…`;
@@ -190,7 +201,7 @@ const farewellText = (farewell: Farewell): string => {
   }
 };
 
-const Others = ({ sockets }: { sockets: readonly SocketView[] }) => (
+const Others = ({ sockets }: { sockets: readonly SocketInfo[] }) => (
   <article class="device">
     <header class="device-head">
       <div>

@@ -1,15 +1,15 @@
 import { signal } from '@preact/signals';
-import type { DeviceView, SocketView } from '../../core/operator-ports.ts';
+import type { DeviceInfo, SocketInfo } from '../../core/operator-ports.ts';
 import { Attention, keepOrder } from '../stable-order.ts';
-import { askDesk, pathWith } from './api.ts';
+import { pathWith, requestAsOperator } from './api.ts';
 
 /** A session with its sockets; null while no gateway can tell. */
-export type Device = DeviceView & { readonly sockets: readonly SocketView[] | null };
+export type Device = DeviceInfo & { readonly sockets: readonly SocketInfo[] | null };
 
 /** What a search found. */
 export interface Found {
   readonly items: readonly Device[];
-  readonly others: readonly SocketView[] | null;
+  readonly others: readonly SocketInfo[] | null;
   readonly more: boolean;
   readonly gateways: number | null;
   /** Gateways that did not answer; null when none can tell. */
@@ -18,7 +18,7 @@ export interface Found {
 }
 
 /** How signing out goes. */
-export type Farewell =
+export type SignOutResult =
   | { readonly is: 'closing'; readonly sockets: number | null }
   | { readonly is: 'closed'; readonly sockets: number | null; readonly tookMs: number }
   | { readonly is: 'waiting'; readonly why: string };
@@ -28,20 +28,20 @@ const WATCH_FOR_MS = 10_000;
 
 const idOf = ({ id }: Device): string => id;
 /** While it is there the list keeps its order. */
-export const attention = new Attention();
+export const sessionAttention = new Attention();
 
 export const found = signal<Found | undefined>(undefined);
-export const trouble = signal('');
+export const sessionError = signal('');
 /** Devices that were signed out here; they stay in sight until the next search. */
-export const farewells = signal<ReadonlyMap<string, Farewell>>(new Map());
+export const signOutResults = signal<ReadonlyMap<string, SignOutResult>>(new Map());
 
 const pathOf = (find: string, tenant = ''): string => pathWith('/v1/operator/sessions', { find, tenant });
 
 /** Forgets what the last search found. */
 export const forget = (): void => {
   found.value = undefined;
-  farewells.value = new Map();
-  trouble.value = '';
+  signOutResults.value = new Map();
+  sessionError.value = '';
 };
 
 /** Asks for a user or a guest of a tenant, a session by its id, or the newest. */
@@ -49,9 +49,9 @@ export const look = async (
   { find, tenant }: { readonly find: string; readonly tenant: string },
   isCurrent: () => boolean,
 ): Promise<void> => {
-  const answer = await askDesk<Found>(pathOf(find, tenant));
+  const answer = await requestAsOperator<Found>(pathOf(find, tenant));
   if (!isCurrent()) return;
-  trouble.value = answer.ok ? '' : answer.why;
+  sessionError.value = answer.ok ? '' : answer.why;
   if (answer.ok) found.value = withGone(answer.data);
 };
 
@@ -60,32 +60,32 @@ const withGone = (next: Found): Found => {
   const before = found.value?.items ?? [];
   const listed = new Set(next.items.map(idOf));
   const gone = before
-    .filter(({ id }) => farewells.value.has(id) && !listed.has(id))
+    .filter(({ id }) => signOutResults.value.has(id) && !listed.has(id))
     .map((device) => ({ ...device, sockets: [] }));
   const items = [...next.items, ...gone];
-  return { ...next, items: attention.isThere ? keepOrder(before, items, idOf) : items };
+  return { ...next, items: sessionAttention.isThere ? keepOrder(before, items, idOf) : items };
 };
 
-const say = (id: string, farewell: Farewell): void => {
-  farewells.value = new Map([...farewells.value, [id, farewell]]);
+const say = (id: string, farewell: SignOutResult): void => {
+  signOutResults.value = new Map([...signOutResults.value, [id, farewell]]);
 };
 
 /** Ends a session, and watches until its last socket is closed. */
-export const signOut = async ({ id, sockets }: Device, reason: string): Promise<void> => {
+export const signOutDevice = async ({ id, sockets }: Device, reason: string): Promise<void> => {
   const begun = performance.now();
   const open = sockets?.length ?? null;
   say(id, { is: 'closing', sockets: open });
-  const answer = await askDesk<{ everywhere: boolean }>(
+  const answer = await requestAsOperator<{ everywhere: boolean }>(
     `/v1/operator/sessions/${id}?reason=${encodeURIComponent(reason)}`,
     { method: 'DELETE' },
   );
   if (!answer.ok) {
-    farewells.value = new Map([...farewells.value].filter(([one]) => one !== id));
-    trouble.value = answer.why;
+    signOutResults.value = new Map([...signOutResults.value].filter(([one]) => one !== id));
+    sessionError.value = answer.why;
     return;
   }
   while (performance.now() - begun < WATCH_FOR_MS) {
-    const now = await askDesk<Found>(pathOf(id));
+    const now = await requestAsOperator<Found>(pathOf(id));
     if (now.ok && now.data.items.every((device) => device.sockets?.length === 0)) {
       return say(id, { is: 'closed', sockets: open, tookMs: performance.now() - begun });
     }

@@ -1,4 +1,4 @@
-import type { SocketView } from '../../core/operator-ports.ts';
+import type { SocketInfo } from '../../core/operator-ports.ts';
 import { shortAge } from '../format.ts';
 import { linkTo } from '../router.ts';
 import { inTenant } from './operator-page.tsx';
@@ -18,7 +18,7 @@ export const Sockets = ({
   sockets,
   withUser = false,
 }: {
-  sockets: readonly SocketView[];
+  sockets: readonly SocketInfo[];
   withUser?: boolean;
 }) => (
   <table class="roll sockets">
@@ -59,7 +59,7 @@ export const Sockets = ({
   </table>
 );
 
-const User = ({ socket: { user, session, tenant } }: { socket: SocketView }) => {
+const User = ({ socket: { user, session, tenant } }: { socket: SocketInfo }) => {
   const where = inTenant(tenant);
   if (session === '') return <>{(user || 'nobody') + where}</>;
   return <a href={linkTo('sessions', session)}>{(user || session.slice(0, 8)) + where}</a>;

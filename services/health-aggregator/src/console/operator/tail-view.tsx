@@ -1,7 +1,7 @@
 import { useSignalEffect } from '@preact/signals';
 import { useRef } from 'preact/hooks';
 import type { GroupAddress } from '../../core/operator-ports.ts';
-import { lines, listening, startTail, stopTail, type TailLine } from './tail.ts';
+import { lines, startTail, stopTail, type TailLine, tailStatus } from './tail.ts';
 
 const MAX_TEXT = 2_000;
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
@@ -13,7 +13,7 @@ export const Tail = ({ address }: { address: GroupAddress }) => {
     if (lines.value.length === 0) return;
     requestAnimationFrame(() => box.current?.scrollTo({ top: box.current.scrollHeight }));
   });
-  const now = listening.value;
+  const now = tailStatus.value;
   return (
     <section class="tail" aria-labelledby="tail-title">
       <header class="tail-head">

@@ -17,7 +17,7 @@ export type TailLine =
     };
 
 /** How the listening goes. */
-export type Listening =
+export type TailStatus =
   | { readonly is: 'off' }
   | { readonly is: 'joining' }
   | { readonly is: 'on'; readonly gateway: string };
@@ -25,7 +25,7 @@ export type Listening =
 const KEPT_LINES = 200;
 const AGAIN_MS = 2_000;
 
-export const listening = signal<Listening>({ is: 'off' });
+export const tailStatus = signal<TailStatus>({ is: 'off' });
 export const lines = signal<readonly TailLine[]>([]);
 
 let serial = 0;
@@ -42,7 +42,7 @@ const add = (
 export const stopTail = (): void => {
   current?.abort();
   current = undefined;
-  listening.value = { is: 'off' };
+  tailStatus.value = { is: 'off' };
 };
 
 /** Forgets what was heard. */
@@ -57,12 +57,12 @@ export const startTail = (group: GroupAddress): void => {
   current = mine;
   void (async () => {
     while (!mine.signal.aborted) {
-      listening.value = { is: 'joining' };
+      tailStatus.value = { is: 'joining' };
       const why = await listen(group, mine.signal).catch(() => 'The connection was lost.');
       if (mine.signal.aborted) return;
       if (why === undefined) return stopTail();
       add({ is: 'remark', text: `${why} Trying again; something may be missing here.` });
-      listening.value = { is: 'joining' };
+      tailStatus.value = { is: 'joining' };
       await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
     }
   })();
@@ -80,7 +80,7 @@ const listen = async (group: GroupAddress, signal: AbortSignal): Promise<string 
   let end = 'The connection was lost.';
   for await (const { event, data } of eventsOf(response.body)) {
     const body = JSON.parse(data) as Record<string, unknown>;
-    if (event === 'joined') listening.value = { is: 'on', gateway: String(body['gateway']) };
+    if (event === 'joined') tailStatus.value = { is: 'on', gateway: String(body['gateway']) };
     else if (event === 'publication') add(publicationOf(body));
     else if (event === 'end') end = `The tail ended: ${String(body['why'])}.`;
   }

@@ -2,16 +2,16 @@ import { useSignal } from '@preact/signals';
 import { shortAge } from '../format.ts';
 import { connect, disconnect, line } from './chat.ts';
 import {
-  becomeNobody,
-  farewell,
+  clearIdentity,
   identity,
   isBusy,
+  playgroundError,
   refreshSessions,
   type SessionView,
   sessions,
   signIn,
   signOut,
-  trouble,
+  signOutNotice,
 } from './identity.ts';
 
 const enter = async (ownTab: boolean): Promise<void> => {
@@ -20,19 +20,19 @@ const enter = async (ownTab: boolean): Promise<void> => {
 };
 
 /** Who this tab is, and the buttons that change it. */
-export const You = () => {
+export const Account = () => {
   const me = identity.value;
   return (
     <section class="you" aria-labelledby="you-title">
       <h3 id="you-title">You</h3>
-      {farewell.value && (
+      {signOutNotice.value && (
         <p class="notice" role="alert" data-notice="signed-out">
-          {farewell.value}
+          {signOutNotice.value}
         </p>
       )}
-      {trouble.value && (
+      {playgroundError.value && (
         <p class="notice is-bad" role="alert">
-          {trouble.value}
+          {playgroundError.value}
         </p>
       )}
       {me.is === 'asking' && <p class="quiet">Asking the session service who you are.</p>}
@@ -53,7 +53,7 @@ const Nobody = () => {
     >
       <p>Nobody yet. A guest session takes one click and no name.</p>
       <button type="submit" class="primary" disabled={isBusy.value}>
-        {farewell.value ? 'Get a new guest session' : 'Get a guest session'}
+        {signOutNotice.value ? 'Get a new guest session' : 'Get a guest session'}
       </button>
       <label class="choice">
         <input
@@ -159,8 +159,8 @@ const leave = async (session: SessionView): Promise<void> => {
   await signOut(session);
   setTimeout(() => {
     const me = identity.value;
-    if (trouble.value || me.is !== 'somebody' || me.session.id !== session.id) return;
+    if (playgroundError.value || me.is !== 'somebody' || me.session.id !== session.id) return;
     disconnect();
-    becomeNobody('You signed out.');
+    clearIdentity('You signed out.');
   }, GRACE_MS);
 };

@@ -10,7 +10,7 @@ export const tabToken = {
 const COOKIE_HINT = 'muster.cookie';
 
 /** Notes whether this browser was given a session cookie, which scripts cannot see. */
-export const noteCookie = (isThere: boolean): void => {
+export const rememberCookie = (isThere: boolean): void => {
   if (isThere) localStorage.setItem(COOKIE_HINT, '1');
   else localStorage.removeItem(COOKIE_HINT);
 };
@@ -20,7 +20,7 @@ export const mayBeSignedIn = (): boolean =>
   tabToken.read() !== undefined || localStorage.getItem(COOKIE_HINT) !== null;
 
 /** What a call came to. A refusal has a text that a person can use. */
-export type Answer<T> =
+export type PlaygroundResponse<T> =
   | { readonly ok: true; readonly data: T }
   | { readonly ok: false; readonly status: number; readonly text: string };
 
@@ -30,7 +30,11 @@ interface Problem {
 }
 
 /** Calls the session service as this tab's own session, or as the browser's cookie session. Never rejects. */
-export const call = async <T>(method: string, path: string, body?: object): Promise<Answer<T>> => {
+export const call = async <T>(
+  method: string,
+  path: string,
+  body?: object,
+): Promise<PlaygroundResponse<T>> => {
   const token = tabToken.read();
   const headers: Record<string, string> = { accept: 'application/json' };
   if (token) headers['authorization'] = `Bearer ${token}`;

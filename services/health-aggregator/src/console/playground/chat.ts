@@ -1,7 +1,7 @@
 import { signal } from '@preact/signals';
 import { Centrifuge, type PublicationContext, type Subscription } from 'centrifuge';
 import { tabToken } from './api.ts';
-import { becomeNobody, identity, whoAmI } from './identity.ts';
+import { clearIdentity, identity, loadIdentity } from './identity.ts';
 
 const MAX_MESSAGES = 200;
 const MAX_TEXT = 2_000;
@@ -29,7 +29,7 @@ export type Line =
 
 export const line = signal<Line>({ is: 'off' });
 export const group = signal('');
-export const groupTrouble = signal('');
+export const groupError2 = signal('');
 export const messages = signal<readonly Message[]>([]);
 
 let client: Centrifuge | undefined;
@@ -67,9 +67,9 @@ export const connect = (): void => {
 const recheck = async (): Promise<void> => {
   if (line.value.is === 'online' || performance.now() - checkedAt < RECHECK_MS) return;
   checkedAt = performance.now();
-  if (await whoAmI()) return;
+  if (await loadIdentity()) return;
   disconnect();
-  becomeNobody('This session is over: the session service no longer knows it.');
+  clearIdentity('This session is over: the session service no longer knows it.');
 };
 
 const over = (code: number, reason: string): void => {
@@ -81,7 +81,7 @@ const over = (code: number, reason: string): void => {
   }
   line.value = { is: 'off' };
   const closer = where || 'The gateway';
-  becomeNobody(`You were signed out. ${closer} closed this tab’s connection with ${code} “${reason}”.`);
+  clearIdentity(`You were signed out. ${closer} closed this tab’s connection with ${code} “${reason}”.`);
 };
 
 /** Ends the connection of this tab, if there is one. */
@@ -99,18 +99,18 @@ export const join = (name: string): void => {
   if (subscription) client.removeSubscription(subscription);
   if (group.value !== name) messages.value = [];
   group.value = name;
-  groupTrouble.value = '';
+  groupError2.value = '';
   const next = client.newSubscription(name);
   subscription = next;
   next.on('publication', take);
   next.on('subscribed', () => {
-    groupTrouble.value = '';
+    groupError2.value = '';
   });
   next.on('error', ({ error }) => {
-    groupTrouble.value = `Could not join ${name}: ${error.message} (${error.code}).`;
+    groupError2.value = `Could not join ${name}: ${error.message} (${error.code}).`;
   });
   next.on('unsubscribed', ({ code, reason }) => {
-    if (code !== 0) groupTrouble.value = `The gateway took this tab out of ${name}: ${reason} (${code}).`;
+    if (code !== 0) groupError2.value = `The gateway took this tab out of ${name}: ${reason} (${code}).`;
   });
   next.subscribe();
 };

@@ -1,6 +1,6 @@
 import { signal } from '@preact/signals';
 import { nickname } from '../format.ts';
-import { type Answer, call, noteCookie, tabToken } from './api.ts';
+import { call, type PlaygroundResponse, rememberCookie, tabToken } from './api.ts';
 
 /** A session as the session service tells it; only what the page shows. */
 export interface SessionView {
@@ -14,17 +14,17 @@ export interface SessionView {
 }
 
 /** Who this tab is. */
-export type Identity =
+export type PlaygroundIdentity =
   | { readonly is: 'asking' }
   | { readonly is: 'nobody' }
   | { readonly is: 'somebody'; readonly session: SessionView; readonly own: boolean; readonly name: string };
 
-export const identity = signal<Identity>({ is: 'asking' });
+export const identity = signal<PlaygroundIdentity>({ is: 'asking' });
 export const sessions = signal<readonly SessionView[]>([]);
 /** A sentence about the last thing that went wrong, or nothing. */
-export const trouble = signal('');
+export const playgroundError = signal('');
 /** Why the session is over, if it ended under our feet. */
-export const farewell = signal('');
+export const signOutNotice = signal('');
 export const isBusy = signal(false);
 
 const become = (session: SessionView): void => {
@@ -37,23 +37,23 @@ const become = (session: SessionView): void => {
 };
 
 const forget = (): void => {
-  if (tabToken.read() === undefined) noteCookie(false);
+  if (tabToken.read() === undefined) rememberCookie(false);
   tabToken.forget();
 };
 
 /** Forgets who this tab was. The text says why, for the reader. */
-export const becomeNobody = (why: string): void => {
+export const clearIdentity = (why: string): void => {
   forget();
   identity.value = { is: 'nobody' };
   sessions.value = [];
-  farewell.value = why;
+  signOutNotice.value = why;
 };
 
 /** Asks who this tab is. Answers false only when the service says clearly that there is no session. */
-export const whoAmI = async (): Promise<boolean> => {
+export const loadIdentity = async (): Promise<boolean> => {
   const answer = await call<SessionView>('GET', '/v1/session');
   if (answer.ok) {
-    trouble.value = '';
+    playgroundError.value = '';
     become(answer.data);
     await refreshSessions();
     return true;
@@ -63,7 +63,7 @@ export const whoAmI = async (): Promise<boolean> => {
     identity.value = { is: 'nobody' };
     return false;
   }
-  trouble.value = answer.text;
+  playgroundError.value = answer.text;
   if (identity.value.is === 'asking') identity.value = { is: 'nobody' };
   return true;
 };
@@ -72,15 +72,19 @@ export const whoAmI = async (): Promise<boolean> => {
 export const signIn = async (ownTab: boolean): Promise<void> => {
   isBusy.value = true;
   if (ownTab) tabToken.forget();
-  const answer: Answer<SessionView & { token?: string }> = await call('POST', '/v1/guest-sessions', {
-    transport: ownTab ? 'bearer' : 'cookie',
-  });
+  const answer: PlaygroundResponse<SessionView & { token?: string }> = await call(
+    'POST',
+    '/v1/guest-sessions',
+    {
+      transport: ownTab ? 'bearer' : 'cookie',
+    },
+  );
   isBusy.value = false;
-  trouble.value = answer.ok ? '' : answer.text;
+  playgroundError.value = answer.ok ? '' : answer.text;
   if (!answer.ok) return;
   if (ownTab && answer.data.token) tabToken.keep(answer.data.token);
-  if (!ownTab) noteCookie(true);
-  farewell.value = '';
+  if (!ownTab) rememberCookie(true);
+  signOutNotice.value = '';
   become(answer.data);
   await refreshSessions();
 };
@@ -97,6 +101,6 @@ export const signOut = async (session: SessionView): Promise<void> => {
   const isOwn = identity.value.is === 'somebody' && identity.value.session.id === session.id;
   const answer = await call('DELETE', isOwn ? '/v1/session' : `/v1/me/sessions/${session.id}`);
   isBusy.value = false;
-  trouble.value = answer.ok || answer.status === 401 ? '' : answer.text;
+  playgroundError.value = answer.ok || answer.status === 401 ? '' : answer.text;
   if (answer.ok && !isOwn) await refreshSessions();
 };

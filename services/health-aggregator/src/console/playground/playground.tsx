@@ -1,19 +1,19 @@
 import { useEffect } from 'preact/hooks';
+import { Account } from './account.tsx';
 import { mayBeSignedIn } from './api.ts';
 import { connect } from './chat.ts';
-import { becomeNobody, identity, whoAmI } from './identity.ts';
-import { Room } from './room.tsx';
-import { You } from './account.tsx';
+import { clearIdentity, identity, loadIdentity } from './identity.ts';
+import { ChatRoom } from './room.tsx';
 
 /** Goes on as whoever this tab was before a reload. */
 const resume = async (): Promise<void> => {
-  if (mayBeSignedIn()) await whoAmI();
-  else becomeNobody('');
+  if (mayBeSignedIn()) await loadIdentity();
+  else clearIdentity('');
   if (identity.value.is === 'somebody') connect();
 };
 
 /** A small chat for newcomers: sign in, join, talk, sign out, and see what the fleet does. */
-export const TryIt = () => {
+export const Playground = () => {
   useEffect(() => {
     void resume();
   }, []);
@@ -27,8 +27,8 @@ export const TryIt = () => {
         </p>
       </header>
       <div class="try-body">
-        <You />
-        <Room />
+        <Account />
+        <ChatRoom />
       </div>
     </section>
   );

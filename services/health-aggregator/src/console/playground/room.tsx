@@ -1,20 +1,20 @@
 import { useSignal, useSignalEffect } from '@preact/signals';
 import { useRef } from 'preact/hooks';
-import { group, groupTrouble, join, line, type Message, messages, send } from './chat.ts';
+import { group, groupError2, join, line, type Message, messages, send } from './chat.ts';
 import { identity } from './identity.ts';
 
 const GROUP_NAME = '[A-Za-z0-9_.\\-]{1,64}';
 
 /** The chat: which group, what was said, and a line to write. */
-export const Room = () => {
+export const ChatRoom = () => {
   const isOnline = line.value.is === 'online';
   return (
     <section class="room" aria-labelledby="room-title">
       <h3 id="room-title">{group.value ? `Group ${group.value}` : 'A group'}</h3>
       <Join isOnline={isOnline} />
-      {groupTrouble.value && (
+      {groupError2.value && (
         <p class="notice is-bad" role="alert">
-          {groupTrouble.value}
+          {groupError2.value}
         </p>
       )}
       <Talk />

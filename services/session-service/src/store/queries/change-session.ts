@@ -1,5 +1,5 @@
-import type { Queries } from '@muster/session-service/postgres/postgres';
 import type { SessionId } from '@muster/session/token';
+import type { Queries } from '@muster/session-service/postgres/postgres';
 import type { Actor, Changed, ChangeOf, Raise, Rewrite, Upgrade } from '../../core/ports.ts';
 import { COLUMNS, type OutboxRow, type SessionRow, toPosted, toRecord } from '../rows.ts';
 import { findSessions } from './find-sessions.ts';

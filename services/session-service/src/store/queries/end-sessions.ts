@@ -1,6 +1,6 @@
-import type { Queries } from '@muster/session-service/postgres/postgres';
 import type { SessionId } from '@muster/session/token';
-import { type Actor, type Ended, SYSTEM, type UserSessions } from '../../core/ports.ts';
+import type { Queries } from '@muster/session-service/postgres/postgres';
+import { type Actor, type SessionEndResult, SYSTEM, type UserSessions } from '../../core/ports.ts';
 import type { EndReason } from '../../core/session.ts';
 import { type OutboxRow, toPosted } from '../rows.ts';
 
@@ -40,7 +40,7 @@ export const endSessions = async (
   ids: readonly SessionId[],
   reason: EndReason,
   actor: Actor,
-): Promise<Ended> =>
+): Promise<SessionEndResult> =>
   ended(
     await db.write<OutboxRow>('end_sessions', BY_ID, [reason, actor.name, actor.ip, actor.requestId, ids]),
   );
@@ -48,7 +48,10 @@ export const endSessions = async (
 const BY_ACTOR = endWhere('actor_session = ANY($5::uuid[])');
 
 /** Ends the live impersonations whose actors had these sessions. */
-export const endSessionsOfActors = async (db: Queries, ids: readonly SessionId[]): Promise<Ended> =>
+export const endSessionsOfActors = async (
+  db: Queries,
+  ids: readonly SessionId[],
+): Promise<SessionEndResult> =>
   ended(
     await db.write<OutboxRow>('end_impersonations', BY_ACTOR, [
       'actor_ended',
@@ -65,7 +68,7 @@ export const endSessionsOfUser = async (
   { tenant, userId, except }: UserSessions,
   reason: EndReason,
   actor: Actor,
-): Promise<Ended> =>
+): Promise<SessionEndResult> =>
   ended(
     await db.write<OutboxRow>('end_sessions_of_user', BY_USER, [
       reason,
@@ -78,7 +81,7 @@ export const endSessionsOfUser = async (
     ]),
   );
 
-const ended = (rows: readonly OutboxRow[]): Ended => {
+const ended = (rows: readonly OutboxRow[]): SessionEndResult => {
   const posted = toPosted(rows[0]);
   return { ids: posted?.change.k === 'end' ? posted.change.sessions.map(({ id }) => id) : [], posted };
 };

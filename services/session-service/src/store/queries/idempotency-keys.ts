@@ -1,5 +1,5 @@
-import type { Queries } from '@muster/session-service/postgres/postgres';
 import type { SessionId } from '@muster/session/token';
+import type { Queries } from '@muster/session-service/postgres/postgres';
 import type { Idempotency, Replay } from '../../core/ports.ts';
 import type { SessionRecord } from '../../core/session.ts';
 import { findSessions } from './find-sessions.ts';

@@ -1,7 +1,7 @@
 import { ANSWER_TIMEOUT_MS, type Queries } from '@muster/session-service/postgres/postgres';
 import type { SessionLimit } from '../../core/policies.ts';
 import type { Actor } from '../../core/ports.ts';
-import type { NewSession, SessionRecord } from '../../core/session.ts';
+import type { SessionDraft, SessionRecord } from '../../core/session.ts';
 import { COLUMNS, type SessionRow, toRecord } from '../rows.ts';
 
 /**
@@ -40,7 +40,7 @@ const INSERT_IF_ROOM = insertCounting(
 /** Writes a new session and its log book entry. */
 export const insertSession = async (
   db: Queries,
-  session: NewSession,
+  session: SessionDraft,
   actor: Actor,
 ): Promise<SessionRecord> => {
   const [row] = await db.write<SessionRow>('insert_session', INSERT, valuesOf(session, actor));
@@ -58,7 +58,7 @@ export const insertSession = async (
  */
 export const insertIfRoom = async (
   db: Queries,
-  session: NewSession,
+  session: SessionDraft,
   actor: Actor,
   limit: SessionLimit,
 ): Promise<{ session: SessionRecord; devices: number } | undefined> => {
@@ -72,7 +72,7 @@ export const insertIfRoom = async (
   return row && { session: toRecord(row), devices: row.live_before + 1 };
 };
 
-const valuesOf = (session: NewSession, actor: Actor): unknown[] => {
+const valuesOf = (session: SessionDraft, actor: Actor): unknown[] => {
   const { client, auth } = session;
   return [
     session.id,

@@ -1,5 +1,5 @@
-import type { Queries } from '@muster/session-service/postgres/postgres';
 import type { SessionId } from '@muster/session/token';
+import type { Queries } from '@muster/session-service/postgres/postgres';
 import { IS_LIVE } from '../rows.ts';
 
 /** What the limit needs to know of a live session. Times in ms since the epoch. */

@@ -1,5 +1,5 @@
-import type { Queries } from '@muster/session-service/postgres/postgres';
 import type { SessionId } from '@muster/session/token';
+import type { Queries } from '@muster/session-service/postgres/postgres';
 import type { SearchFilter, SearchQuery } from '../../core/ports.ts';
 import type { SessionRecord } from '../../core/session.ts';
 import { COLUMNS, IS_LIVE, type SessionRow, toRecord } from '../rows.ts';

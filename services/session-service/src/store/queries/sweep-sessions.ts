@@ -1,6 +1,6 @@
-import type { Queries } from '@muster/session-service/postgres/postgres';
 import type { SessionId } from '@muster/session/token';
-import type { Retention } from '../../core/expiry-sweeper.ts';
+import type { Queries } from '@muster/session-service/postgres/postgres';
+import type { SessionRetention } from '../../core/expiry-sweeper.ts';
 
 /** Two touch intervals: what is still on its way must not cost a session its life. In SQL, for a row of `sessions`. */
 const SLACK = `make_interval(secs => 2 * least(60, idle_seconds / 10.0))`;
@@ -50,7 +50,7 @@ const DELETE_ENDED_GUESTS = `DELETE FROM sessions WHERE id IN (
 /** Deletes at most `limit` sessions of users and of guests whose retention is over; resolves with their number. */
 export const deleteEnded = async (
   db: Queries,
-  { endedDays, guestHours }: Retention,
+  { endedDays, guestHours }: SessionRetention,
   limit: number,
 ): Promise<number> => {
   const guests = await db.query('delete_ended_guests', DELETE_ENDED_GUESTS, [guestHours, limit]);

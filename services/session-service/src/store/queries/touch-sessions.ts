@@ -1,5 +1,5 @@
-import type { Queries } from '@muster/session-service/postgres/postgres';
 import type { Touch } from '@muster/session/activity';
+import type { Queries } from '@muster/session-service/postgres/postgres';
 
 /**
  * Rows that somebody else holds are skipped: an end or a rotation is activity enough, and nobody waits for a touch.

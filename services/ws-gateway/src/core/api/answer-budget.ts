@@ -2,7 +2,7 @@ import { ReplyError } from '@muster/protocol/codes';
 import type { ApiOutcome } from './api.ts';
 
 /** Bytes of the answers to all calls of one request. */
-export interface AnswerBudget {
+export interface ResponseBudget {
   /** Performs a call; one whose answer does not fit any more is answered with error 106. */
   within(method: string, perform: () => Promise<ApiOutcome>): Promise<ApiOutcome>;
 }
@@ -11,7 +11,7 @@ export interface AnswerBudget {
 export const READING: ReadonlySet<string> = new Set(['history', 'presence', 'connections', 'channels']);
 
 /** `onRefused` is called for each call that was answered with the error. */
-export const createAnswerBudget = (maxBytes: number, onRefused: () => void): AnswerBudget => {
+export const createResponseBudget = (maxBytes: number, onRefused: () => void): ResponseBudget => {
   let leftBytes = maxBytes;
   const tooLarge: ApiOutcome = {
     ok: false,

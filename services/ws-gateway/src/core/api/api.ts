@@ -4,16 +4,16 @@ import type { Presence } from '@muster/bus/presence';
 import { ReplyError } from '@muster/protocol/codes';
 import { encodeReply } from '@muster/protocol/json-codec';
 import type { AppCallbacks } from '../callbacks.ts';
+import type { Hub } from '../group/hub.ts';
 import { readHistory } from '../handlers/history.ts';
 import { presenceStats } from '../handlers/presence.ts';
-import type { Hub } from '../group/hub.ts';
 import type { Namespaces } from '../namespaces.ts';
 import type { ConnectionLimits, EngineMetrics } from '../ports.ts';
-import { type AnswerBudget, createAnswerBudget } from './answer-budget.ts';
-import { batch } from './batch.ts';
+import { createResponseBudget, type ResponseBudget } from './answer-budget.ts';
 import { type ApiFault, faultOf } from './api-fault.ts';
+import { batch } from './batch.ts';
+import type { ControlCommand } from './control-commands.ts';
 import { fleetMethods } from './fleet-methods.ts';
-import type { Order } from './control-commands.ts';
 import { ApiError, EVERY_TENANT, notAvailable, Params, requireOptions } from './params.ts';
 import { publishingMethods } from './publishing.ts';
 
@@ -45,7 +45,7 @@ export interface CallOptions {
   readonly tenant?: string | undefined;
   readonly observe?: ApiObserver | undefined;
   /** Shared by the calls of one request. */
-  readonly budget?: AnswerBudget | undefined;
+  readonly budget?: ResponseBudget | undefined;
 }
 
 /** What back ends can do: publish, look, and order connections about. */
@@ -53,7 +53,7 @@ export interface ServerApi {
   /** Never rejects. */
   call(method: string, params: unknown, by?: CallOptions): Promise<ApiOutcome>;
   /** For a request of several calls. */
-  newBudget(): AnswerBudget;
+  newBudget(): ResponseBudget;
   /** Error texts by code, as the wire has them. */
   readonly methods: readonly string[];
 }
@@ -82,7 +82,7 @@ export const createServerApi = (deps: ApiDeps, onFault: (error: unknown) => void
   ]);
 
   const newBudget = () =>
-    createAnswerBudget(deps.limits.maxBatchAnswerBytes, () => deps.metrics.rateLimited('batch_answer'));
+    createResponseBudget(deps.limits.maxBatchAnswerBytes, () => deps.metrics.rateLimited('batch_answer'));
   const performBatch = (params: Params, tenant: string | undefined, observe: ApiObserver | undefined) => {
     const budget = newBudget();
     return batch((name, its, by) => call(name, its, { ...by, observe, budget }), params, tenant);
@@ -171,7 +171,10 @@ const looking = (deps: ApiDeps): Record<string, ApiMethod> => {
       const { key } = kept(params, tenant);
       const { offset, epoch } = await deps.bus.clear(key);
       // The gateways have heard it, too; their answers say that it has arrived.
-      await deps.bus.ask({ do: 'forget', group: key, offset, epoch } satisfies Order, FORGET_PATIENCE_MS);
+      await deps.bus.ask(
+        { do: 'forget', group: key, offset, epoch } satisfies ControlCommand,
+        FORGET_PATIENCE_MS,
+      );
       return '{}';
     },
   };

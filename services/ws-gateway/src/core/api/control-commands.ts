@@ -2,7 +2,7 @@ import { type GroupKey, tenantOf } from '@muster/bus/group-key';
 import { CLOSE_REASON, CloseCode, UnsubscribeCode } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
 import { DEFAULT_TENANT, type GroupName } from '@muster/protocol/ids';
-import type { AnyConnection, RefreshOrder, SubscribeOrder } from '../connection/any-connection.ts';
+import type { AnyConnection, RefreshRequest, SubscribeRequest } from '../connection/any-connection.ts';
 import { matchesGlob } from '../glob.ts';
 import type { Hub } from '../group/hub.ts';
 import { userKeyOf } from '../user-key.ts';
@@ -13,7 +13,7 @@ import { visitInSlices } from './turns.ts';
 const SLICE = 250;
 
 /** Whose connections are meant. What is not given fits everybody; nothing given fits nobody. */
-export interface Target {
+export interface ControlTarget {
   /** `*` for all; a gateway of an older version names none and means the default tenant. */
   readonly tenant?: string;
   readonly user?: string;
@@ -24,15 +24,20 @@ export interface Target {
 }
 
 /** What the server API asks of every gateway. Travels as JSON. */
-export type Order =
-  | { readonly do: 'disconnect'; readonly target: Target; readonly code: number; readonly reason: string }
-  | ({ readonly do: 'subscribe'; readonly target: Target } & SubscribeOrder)
-  | { readonly do: 'unsubscribe'; readonly target: Target; readonly group: GroupName | '' }
-  | { readonly do: 'send'; readonly target: Target; readonly data: Payload }
-  | ({ readonly do: 'refresh'; readonly target: Target } & RefreshOrder)
+export type ControlCommand =
+  | {
+      readonly do: 'disconnect';
+      readonly target: ControlTarget;
+      readonly code: number;
+      readonly reason: string;
+    }
+  | ({ readonly do: 'subscribe'; readonly target: ControlTarget } & SubscribeRequest)
+  | { readonly do: 'unsubscribe'; readonly target: ControlTarget; readonly group: GroupName | '' }
+  | { readonly do: 'send'; readonly target: ControlTarget; readonly data: Payload }
+  | ({ readonly do: 'refresh'; readonly target: ControlTarget } & RefreshRequest)
   | {
       readonly do: 'connections';
-      readonly target: Target;
+      readonly target: ControlTarget;
       readonly group: GroupName | '';
       readonly limit: number;
     }
@@ -44,7 +49,7 @@ export type Order =
 export type GroupSize = readonly [name: string, size: number, tenant?: string];
 
 /** One connection as operators see it. */
-export interface ConnectionView {
+export interface ConnectionInfo {
   readonly tenant: string;
   readonly client: string;
   readonly user: string;
@@ -61,7 +66,7 @@ export interface ConnectionView {
 }
 
 /** One gateway as operators see it. */
-export interface NodeView {
+export interface NodeInfo {
   readonly uid: string;
   readonly name: string;
   readonly version: string;
@@ -73,7 +78,7 @@ export interface NodeView {
   readonly uptime: number;
 }
 
-export interface OrderDeps {
+export interface ControlCommandDeps {
   readonly hub: Hub;
   readonly connections: () => Iterable<AnyConnection>;
   readonly gateway: string;
@@ -83,9 +88,9 @@ export interface OrderDeps {
 }
 
 /** Does on this gateway what was asked of all. Answers how many connections it concerned, or what was asked for. */
-export const createOrders =
-  (deps: OrderDeps) =>
-  async (order: Order): Promise<unknown> => {
+export const createControlCommands =
+  (deps: ControlCommandDeps) =>
+  async (order: ControlCommand): Promise<unknown> => {
     switch (order.do) {
       case 'disconnect':
         return countOf(matching(deps, order.target), (one) => {
@@ -120,7 +125,7 @@ export const createOrders =
 const isOf = (tenant: string, wanted: string = DEFAULT_TENANT): boolean =>
   wanted === EVERY_TENANT || tenant === wanted;
 
-const matching = ({ connections }: OrderDeps, target: Target): AnyConnection[] => {
+const matching = ({ connections }: ControlCommandDeps, target: ControlTarget): AnyConnection[] => {
   const { user, client, session } = target;
   const except = new Set(target.except);
   return [...connections()].filter(
@@ -147,7 +152,7 @@ const countOf = async (
 };
 
 /** How many of them are in the group now and were not before. */
-const countOfJoined = async (found: readonly AnyConnection[], order: SubscribeOrder): Promise<number> => {
+const countOfJoined = async (found: readonly AnyConnection[], order: SubscribeRequest): Promise<number> => {
   const joins: Promise<boolean>[] = [];
   await visitInSlices(found, SLICE, (one) => {
     joins.push(one.joinFromServer(order).catch(() => false));
@@ -171,7 +176,7 @@ const endMemberships = (one: AnyConnection, group: GroupName | ''): boolean => {
   return groups.length > 0;
 };
 
-const viewOf = (one: AnyConnection, gateway: string): ConnectionView => ({
+const viewOf = (one: AnyConnection, gateway: string): ConnectionInfo => ({
   tenant: one.identity?.tenant ?? DEFAULT_TENANT,
   client: one.id,
   user: one.identity?.user ?? '',
@@ -184,7 +189,7 @@ const viewOf = (one: AnyConnection, gateway: string): ConnectionView => ({
   behind: one.laggingGroups,
 });
 
-const nodeOf = (deps: OrderDeps, tenant: string): NodeView => {
+const nodeOf = (deps: ControlCommandDeps, tenant: string): NodeInfo => {
   const all = matching(deps, { tenant });
   const groups = [...deps.hub.groups()].filter(({ key }) => isOf(tenantOf(key), tenant));
   return {

@@ -1,12 +1,18 @@
 import { maySendClose } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
-import type { SubscribeOrder } from '../connection/any-connection.ts';
+import type { SubscribeRequest } from '../connection/any-connection.ts';
 import { MAX_GLOB_LENGTH, matchesGlob } from '../glob.ts';
-import type { SubscriptionOverride } from '../ports.ts';
 import { MAX_INFO_BYTES } from '../group/size-check.ts';
+import type { SubscriptionOverride } from '../ports.ts';
 import type { ApiDeps, ApiMethod } from './api.ts';
-import { type ConnectionView, FORCE_DISCONNECT, type GroupSize, type Order, type Target } from './control-commands.ts';
+import {
+  type ConnectionInfo,
+  type ControlCommand,
+  type ControlTarget,
+  FORCE_DISCONNECT,
+  type GroupSize,
+} from './control-commands.ts';
 import { badRequest, EVERY_TENANT, type Params, requireOptions } from './params.ts';
 import { visitInSlices } from './turns.ts';
 
@@ -36,8 +42,8 @@ export const fleetMethods = ({
       detail: `\`${name}\` has ${bytes} bytes; at most ${maxBytes}`,
     });
   };
-  const ask = (order: Order): Promise<unknown[]> => bus.ask(order, PATIENCE_MS);
-  const counted = async (order: Order): Promise<string> => {
+  const ask = (order: ControlCommand): Promise<unknown[]> => bus.ask(order, PATIENCE_MS);
+  const counted = async (order: ControlCommand): Promise<string> => {
     const answers = await ask(order);
     const clients = answers.reduce<number>((sum, count) => sum + (Number(count) || 0), 0);
     return JSON.stringify({ clients, gateways: answers.length });
@@ -82,7 +88,7 @@ export const fleetMethods = ({
       const group = params.text('channel') === '' ? '' : params.group();
       const target = optionalTarget(params, { tenant, reach });
       const answers = await ask({ do: 'connections', target, group, limit });
-      const connections = answers.flatMap((some) => (Array.isArray(some) ? (some as ConnectionView[]) : []));
+      const connections = answers.flatMap((some) => (Array.isArray(some) ? (some as ConnectionInfo[]) : []));
       return JSON.stringify({ connections: connections.slice(0, limit), gateways: answers.length });
     },
     channels: async (params, tenant) => {
@@ -132,7 +138,7 @@ const jsonOfGroups = (groups: ReadonlyMap<string, GroupCount>, isByTenant: boole
 };
 
 /** How a back end wants somebody to be in a group. */
-const subscribeOrder = (params: Params, bounded: BoundedPayload): Omit<SubscribeOrder, 'group'> => {
+const subscribeOrder = (params: Params, bounded: BoundedPayload): Omit<SubscribeRequest, 'group'> => {
   const given = (name: string) => params.has(name) || params.has(`b64${name}`);
   const since = params.object('recover_since');
   const override = params.object('override');
@@ -169,7 +175,7 @@ const overrideOf = (given: Params): SubscriptionOverride =>
   );
 
 /** Who is meant; somebody must be named. */
-const targetOf = (params: Params, scope: TargetScope, except: readonly string[] = []): Target => {
+const targetOf = (params: Params, scope: TargetScope, except: readonly string[] = []): ControlTarget => {
   const target = optionalTarget(params, scope, except);
   const isNamed = target.user !== undefined || target.client !== undefined || target.session !== undefined;
   if (!isNamed) throw params.missing('user, client or session');
@@ -186,7 +192,7 @@ const optionalTarget = (
   params: Params,
   { tenant, reach }: TargetScope,
   except: readonly string[] = [],
-): Target => {
+): ControlTarget => {
   const [user, client, session] = [params.text('user'), params.id('client'), params.id('session')];
   return {
     tenant: client === '' && session === '' ? tenant : reach,

@@ -1,5 +1,5 @@
-import { encodeDraft } from '@muster/bus/publication-encoding';
 import { groupKeyOf } from '@muster/bus/group-key';
+import { encodePublicationFields } from '@muster/bus/publication-encoding';
 import type { Appended } from '@muster/bus/streams';
 import { ReplyError } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
@@ -60,7 +60,7 @@ export const publishingMethods = (
       const channels = params.texts('channels');
       requireBroadcastSize(channels.length);
       const read = readMessage(params);
-      const message = { ...read, encoded: encodeDraft(read.publication) };
+      const message = { ...read, encoded: encodePublicationFields(read.publication) };
       const width = sliceWidth(message);
       const responses: string[] = [];
       for (let from = 0; from < channels.length; from += width) {

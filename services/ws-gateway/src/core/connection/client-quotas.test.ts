@@ -1,10 +1,10 @@
-import { draftPublication } from '@muster/bus/publication-encoding';
 import type { GroupKey } from '@muster/bus/group-key';
 import { createMemoryBroker } from '@muster/bus/memory-broker';
+import { encodeForPublish } from '@muster/bus/publication-encoding';
 import type { GroupName } from '@muster/protocol/ids';
 import { expect, test } from 'vitest';
-import { DEFAULT_OPTIONS } from '../namespaces.ts';
 import { engineUnderTest, settle } from '../engine-fixture.ts';
+import { DEFAULT_OPTIONS } from '../namespaces.ts';
 
 const { retention } = DEFAULT_OPTIONS;
 const subscribe = (id: number, channel: string) => ({ id, subscribe: { channel } });
@@ -164,7 +164,7 @@ test('[RC8] given members, when the audit compares positions, then the life of o
   });
   const one = await under.connected();
   await one.say(subscribe(2, 'a'));
-  await broker.streams.append('a' as GroupKey, draftPublication('a' as GroupKey, { data: '1' }), {
+  await broker.streams.append('a' as GroupKey, encodeForPublish('a' as GroupKey, { data: '1' }), {
     retention: { size: 5, ttlMs: 1_000, metaTtlMs: 40_000 },
   });
   await settle();

@@ -1,9 +1,9 @@
 import type { Clock } from '@muster/kit/clock';
-import type { EngineMetrics, Identity } from '../ports.ts';
-import { type Rate, TokenBucket } from './rate-limit.ts';
 import { ReadPacing, type ReadPacingDeps } from '../group/read-pacing.ts';
-import type { Ticks } from './ticks.ts';
+import type { ClientIdentity, EngineMetrics } from '../ports.ts';
 import { userKeyOf } from '../user-key.ts';
+import { type Rate, TokenBucket } from './rate-limit.ts';
+import type { Ticks } from './ticks.ts';
 
 /** What one session, or one user of a token, may use on this gateway with all its connections. 0 for no limit. */
 export interface QuotaLimits {
@@ -96,7 +96,9 @@ export interface ClientQuotas {
 }
 
 /** Whose quota: a session, else a user, else the address of an anonymous client. */
-export type QuotaClient = Pick<Identity, 'tenant' | 'sessionId' | 'user'> & { readonly address: string };
+export type QuotaClient = Pick<ClientIdentity, 'tenant' | 'sessionId' | 'user'> & {
+  readonly address: string;
+};
 
 export const createClientQuotas = (
   limits: QuotaLimits,

@@ -5,7 +5,7 @@ import { decodeJsonFrame } from '@muster/protocol/json-commands';
 import { encodeProtobufPush, encodeProtobufReply, PROTOBUF_PING } from '@muster/protocol/protobuf-codec';
 import { decodeProtobufFrame } from '@muster/protocol/protobuf-commands';
 import { splitMessages } from '@muster/protocol/protobuf-wire';
-import type { Push, Reply } from '@muster/protocol/replies';
+import type { CommandReply, Push } from '@muster/protocol/replies';
 import { binaryFrame, textFrame } from './frame.ts';
 
 /** One message as it stands in a frame: text for JSON, bytes for Protobuf. */
@@ -18,7 +18,7 @@ export interface Codec {
   decode(frame: string | Buffer): DecodedFrame;
   /** Whether a message of the frame is longer than so many bytes. */
   hasLonger(frame: string | Buffer, bytes: number): boolean;
-  reply(reply: Reply): EncodedMessage;
+  reply(reply: CommandReply): EncodedMessage;
   push(push: Push): EncodedMessage;
   /** One WebSocket frame around several messages. */
   frame(messages: readonly EncodedMessage[]): Buffer;

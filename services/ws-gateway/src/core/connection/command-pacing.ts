@@ -1,4 +1,4 @@
-import type { Command } from '@muster/protocol/commands';
+import type { ClientCommand } from '@muster/protocol/commands';
 import type { Connection } from './connection.ts';
 
 /** Commands of one connection that are started in one turn of the event loop; then the others have their turn. */
@@ -9,7 +9,7 @@ const PUBLISHED_BYTES_UNDER_WAY = 262_144;
 /** True when a command of a connection may not start yet. `proceed` is called when it may, unless something under way ends first. */
 export const mustYield = (
   connection: Connection,
-  command: Command,
+  command: ClientCommand,
   proceed: (connection: Connection) => void,
 ): boolean => {
   const { turn } = connection;
@@ -21,8 +21,8 @@ export const mustYield = (
   // A client hears its own groups: it would be closed as slow for what it sent itself.
   if (connection.publishedBytes > PUBLISHED_BYTES_UNDER_WAY) return true;
   const bytes = connection.publishedBytes + (command.data?.length ?? 0);
-  if (connection.outbox.hasRoom(bytes)) return false;
-  proceedAfter(connection, connection.outbox.room(bytes), proceed);
+  if (connection.sendBuffer.hasRoom(bytes)) return false;
+  proceedAfter(connection, connection.sendBuffer.room(bytes), proceed);
   return true;
 };
 

@@ -1,8 +1,8 @@
 import type { ClientInfo } from '@muster/protocol/replies';
-import type { Codec } from './codec.ts';
-import type { Identity } from '../ports.ts';
-import type { SubscribeBasis } from '../handlers/subscribe-permissions.ts';
 import type { Subscription } from '../group/subscription.ts';
+import type { SubscribePermissionBasis } from '../handlers/subscribe-permissions.ts';
+import type { ClientIdentity } from '../ports.ts';
+import type { Codec } from './codec.ts';
 
 /** Where a connection is in its life. */
 export type Phase =
@@ -11,7 +11,7 @@ export type Phase =
   | { readonly is: 'connecting' }
   /** `connect` was answered with an error; nothing but the end can follow. */
   | { readonly is: 'refused' }
-  | { readonly is: 'live'; readonly identity: Identity; readonly info: ClientInfo }
+  | { readonly is: 'live'; readonly identity: ClientIdentity; readonly info: ClientInfo }
   | { readonly is: 'over' };
 
 /** The phases without an identity; one object for all connections. */
@@ -23,14 +23,14 @@ export const PHASE = {
 } as const satisfies Record<string, Phase>;
 
 /** The identity of the newer revision of a session. */
-export const newerOf = (one: Identity, other: Identity | undefined): Identity =>
+export const newerOf = (one: ClientIdentity, other: ClientIdentity | undefined): ClientIdentity =>
   other === undefined || (other.rev ?? 0) <= (one.rev ?? 0) ? one : other;
 
 /** The reason of a renewal that a comparison of revisions showed. */
 export const RAISED = 'raised';
 
 /** Whether privileges were raised from one revision of a session to a later one. The secret of the earlier one is retired then. */
-export const isRaised = (before: Identity, after: Identity): boolean =>
+export const isRaised = (before: ClientIdentity, after: ClientIdentity): boolean =>
   before.user !== after.user ||
   (after.aal ?? 0) > (before.aal ?? 0) ||
   (after.authTime ?? 0) > (before.authTime ?? Number.POSITIVE_INFINITY);
@@ -51,11 +51,11 @@ export interface Hello {
 }
 
 /** A subscription that is on its way, or one that delivers. */
-export type Membership =
+export type ConnectionSubscription =
   | { readonly is: 'joining'; readonly isServerSide: boolean }
   | {
       readonly is: 'live';
       readonly subscription: Subscription;
       readonly isServerSide: boolean;
-      readonly basis: SubscribeBasis;
+      readonly basis: SubscribePermissionBasis;
     };

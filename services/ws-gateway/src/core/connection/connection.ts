@@ -5,40 +5,40 @@ import {
   type ReplyError,
   UnsubscribeCode,
 } from '@muster/protocol/codes';
-import type { Command, Payload } from '@muster/protocol/commands';
+import type { ClientCommand, Payload } from '@muster/protocol/commands';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
-import type { ClientInfo, Reply, SubscribeResult } from '@muster/protocol/replies';
+import type { ClientInfo, CommandReply, SubscribeResult } from '@muster/protocol/replies';
+import type { Subscriber } from '../group/subscription.ts';
+import type { ClientIdentity, SessionHolder, Wire } from '../ports.ts';
+import type { AnyConnection, RefreshRequest, SubscribeRequest } from './any-connection.ts';
 import type { ClientQuota } from './client-quotas.ts';
 import type { Codec } from './codec.ts';
 import type { ConnectionContext } from './connection-context.ts';
 import {
+  type ConnectionSubscription,
   type Hello,
   isRaised,
-  type Membership,
   newerOf,
   PHASE,
   type Phase,
   RAISED,
 } from './connection-state.ts';
-import type { AnyConnection, RefreshOrder, SubscribeOrder } from './any-connection.ts';
 import { Deadlines, EXPIRY_GRACE_MS } from './deadlines.ts';
-import { countEnding } from './disconnect-metrics.ts';
+import { recordDisconnect } from './disconnect-metrics.ts';
 import { PING_FRAME } from './frame.ts';
-import { Outbox } from './send-buffer.ts';
-import type { Identity, SessionHolder, Wire } from '../ports.ts';
 import { MAX_REFUSALS, TokenBucket } from './rate-limit.ts';
-import type { Member } from '../group/subscription.ts';
-import type { Timed } from './timer-wheel.ts';
+import { SendBuffer } from './send-buffer.ts';
+import type { TimerEntry } from './timer-wheel.ts';
 
 /** A deadline that is met so much too late was met after a pause of the process. */
 const PAUSED_MS = 1_000;
 
 /** One client that speaks the protocol. */
-export class Connection implements AnyConnection, Timed, SessionHolder, Member {
+export class Connection implements AnyConnection, TimerEntry, SessionHolder, Subscriber {
   readonly transport = 'websocket';
   readonly since: number;
   readonly id: ClientId;
-  readonly outbox: Outbox;
+  readonly sendBuffer: SendBuffer;
   readonly codec: Codec;
   /** Session tokens or a ticket that came with the upgrade, used when `connect` brings none. */
   readonly tokens: readonly string[];
@@ -47,9 +47,9 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   readonly address: string;
   /** Pings are frames of WebSocket (RFC 6455 §5.5.2), answered below the client's application. */
   readonly pingsByFrame: boolean;
-  readonly memberships = new Map<string, Membership>();
+  readonly memberships = new Map<string, ConnectionSubscription>();
   /** Commands that wait for an earlier one. */
-  readonly waiting: Command[] = [];
+  readonly waiting: ClientCommand[] = [];
   phase: Phase = PHASE.greeting;
   /** What its client may use; undefined before the credential was checked. */
   quota: ClientQuota | undefined = undefined;
@@ -71,7 +71,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   readonly #deadlines = new Deadlines();
   #closeCode = 0;
   /** What was heard of the session while its check was under way. */
-  #revised: Identity | undefined = undefined;
+  #revised: ClientIdentity | undefined = undefined;
 
   constructor(context: ConnectionContext, wire: Wire, id: ClientId, hello: Hello) {
     this.#context = context;
@@ -84,12 +84,12 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     this.address = hello.address ?? '';
     this.codec = hello.codec;
     this.pingsByFrame = hello.pingsByFrame ?? false;
-    this.outbox = new Outbox(wire, hello.codec, context.limits.maxOutboxBytes, this, context.ticks);
+    this.sendBuffer = new SendBuffer(wire, hello.codec, context.limits.maxOutboxBytes, this, context.ticks);
     this.#bucket = new TokenBucket(context.limits.rate, context.clock.monotonic());
     this.#awaitHandshake();
   }
 
-  get identity(): Identity | undefined {
+  get identity(): ClientIdentity | undefined {
     return this.phase.is === 'live' ? this.phase.identity : undefined;
   }
 
@@ -126,7 +126,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   /** The socket is gone. `code` is what the peer said, 1006 if it said nothing. */
   onClosed(code: number): void {
     if (this.#closeCode !== 0) return;
-    countEnding(this.#context.metrics, code);
+    recordDisconnect(this.#context.metrics, code);
     this.#end(code);
   }
 
@@ -137,10 +137,10 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     this.close(CloseCode.BadRequest);
   }
 
-  reply(reply: Reply): void {
+  reply(reply: CommandReply): void {
     if (this.isOver) return;
     this.#context.metrics.sent('reply');
-    this.outbox.post(this.codec.reply(reply));
+    this.sendBuffer.post(this.codec.reply(reply));
   }
 
   /** An error reply; `reason` goes behind the text of the code. */
@@ -183,14 +183,14 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   }
 
   /** Accepted: pings begin, and the end of the session is kept in mind. */
-  accept(identity: Identity, info: ClientInfo): void {
+  accept(identity: ClientIdentity, info: ClientInfo): void {
     const { clock, random, limits } = this.#context;
     this.#deadlines.startPings(clock.monotonic(), limits.pingIntervalMs * (0.5 + random.fraction() / 2));
     this.renew(identity, info);
   }
 
   /** From now on it is who this identity says. The end of a session is at once; a token may be replaced for a while. */
-  renew(identity: Identity, info: ClientInfo): void {
+  renew(identity: ClientIdentity, info: ClientInfo): void {
     const { clock } = this.#context;
     this.phase = { is: 'live', identity, info };
     const end = clock.monotonic() + (identity.expiresAt - clock.now());
@@ -238,7 +238,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     this.close(CloseCode.StateInvalidated, `session renewed: ${why}`);
   }
 
-  reviseSession(identity: Identity): void {
+  reviseSession(identity: ClientIdentity): void {
     const { phase } = this;
     if (phase.is === 'connecting') this.#revised = newerOf(identity, this.#revised);
     if (phase.is !== 'live' || newerOf(phase.identity, identity) === phase.identity) return;
@@ -275,14 +275,14 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     this.memberships.delete(group);
     this.#deadlines.forgetGroup(group);
     this.#context.drop(membership.subscription);
-    this.outbox.post(this.codec.push({ is: 'unsubscribe', channel: group, code }));
+    this.sendBuffer.post(this.codec.push({ is: 'unsubscribe', channel: group, code }));
   }
 
   /** A back end has put it into a group: it is told so, and then what it missed there. */
   tellSubscribed(group: GroupName, { publications = [], ...result }: SubscribeResult): void {
-    this.outbox.post(this.codec.push({ is: 'subscribe', channel: group, result }));
+    this.sendBuffer.post(this.codec.push({ is: 'subscribe', channel: group, result }));
     for (const publication of publications) {
-      this.outbox.post(this.codec.push({ is: 'publication', channel: group, publication }));
+      this.sendBuffer.post(this.codec.push({ is: 'publication', channel: group, publication }));
     }
   }
 
@@ -294,11 +294,11 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   }
 
   tell(data: Payload): boolean {
-    this.outbox.post(this.codec.push({ is: 'message', data }));
+    this.sendBuffer.post(this.codec.push({ is: 'message', data }));
     return true;
   }
 
-  refreshFromServer({ expired, expiresAt }: RefreshOrder): boolean {
+  refreshFromServer({ expired, expiresAt }: RefreshRequest): boolean {
     const { clock } = this.#context;
     const leftMs = expiresAt === undefined ? Number.POSITIVE_INFINITY : expiresAt - clock.now();
     if (expired || leftMs <= 0) {
@@ -307,12 +307,12 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
     }
     this.#deadlines.refreshBy = clock.monotonic() + leftMs + EXPIRY_GRACE_MS;
     const ttlS = expiresAt === undefined ? 0 : Math.ceil(leftMs / 1000);
-    this.outbox.post(this.codec.push({ is: 'refresh', expires: ttlS > 0, ttlS }));
+    this.sendBuffer.post(this.codec.push({ is: 'refresh', expires: ttlS > 0, ttlS }));
     this.#rearm();
     return true;
   }
 
-  joinFromServer(order: SubscribeOrder): Promise<boolean> {
+  joinFromServer(order: SubscribeRequest): Promise<boolean> {
     return this.#context.join(this, order);
   }
 
@@ -326,7 +326,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   close(code: CloseCode, reason: string = CLOSE_REASON[code]): void {
     if (this.isOver) return;
     // What was answered already still goes out, but for a client that does not read.
-    if (code !== CloseCode.Slow) this.outbox.flush();
+    if (code !== CloseCode.Slow) this.sendBuffer.flush();
     if (this.isOver) return;
     this.#context.metrics.disconnected('server', code);
     this.#wire.close(code, reason);
@@ -377,7 +377,7 @@ export class Connection implements AnyConnection, Timed, SessionHolder, Member {
   #ping(now: number): void {
     this.#deadlines.onPinged(now, this.#context.limits.pingIntervalMs);
     this.#context.metrics.sent('ping');
-    this.outbox.write(this.pingsByFrame ? PING_FRAME : this.codec.pingFrame);
+    this.sendBuffer.write(this.pingsByFrame ? PING_FRAME : this.codec.pingFrame);
   }
 
   #endExpired(now: number): void {

@@ -9,7 +9,7 @@ const REFUSED_BELOW: ReadonlyMap<number, string> = new Map([
 const NOT_A_WORD = 1006;
 
 /** Counts the end of a connection that we did not close: who ended it, and what was refused if that was why. */
-export const countEnding = (metrics: EngineMetrics, code: number): void => {
+export const recordDisconnect = (metrics: EngineMetrics, code: number): void => {
   const refusal = REFUSED_BELOW.get(code);
   if (refusal === undefined) metrics.disconnected(code === NOT_A_WORD ? 'network' : 'client', code);
   else {

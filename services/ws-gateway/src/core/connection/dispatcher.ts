@@ -1,12 +1,12 @@
 import type { Logger } from '@muster/kit/logger';
 import { CloseCode, ReplyError } from '@muster/protocol/codes';
-import type { Command } from '@muster/protocol/commands';
+import type { ClientCommand } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
+import { isTooLarge } from '../group/size-check.ts';
+import type { EngineMetrics } from '../ports.ts';
 import { mustYield } from './command-pacing.ts';
 import type { Connection } from './connection.ts';
 import type { Handlers } from './handlers.ts';
-import type { EngineMetrics } from '../ports.ts';
-import { isTooLarge } from '../group/size-check.ts';
 
 /** From frames to handlers, in the order in which each client asked. */
 export interface Dispatcher {
@@ -42,7 +42,7 @@ export const createDispatcher = ({
     regulate(connection);
   };
 
-  const start = (connection: Connection, command: Command): void => {
+  const start = (connection: Connection, command: ClientCommand): void => {
     metrics.received(command.is);
     const violation = violationOf(connection, command);
     if (violation !== undefined) {
@@ -63,7 +63,7 @@ export const createDispatcher = ({
       });
   };
 
-  const onFailure = (connection: Connection, command: Command, error: unknown): void => {
+  const onFailure = (connection: Connection, command: ClientCommand, error: unknown): void => {
     if (connection.isOver) return;
     if (error instanceof AppError && error.code === 'REDIS_UNAVAILABLE') {
       connection.fail(command.id, ReplyError.Internal);
@@ -96,7 +96,7 @@ export const createDispatcher = ({
 };
 
 /** What every command must satisfy, in the order of PROTOCOL.md §4.1. */
-const violationOf = ({ phase }: Connection, command: Command): string | undefined => {
+const violationOf = ({ phase }: Connection, command: ClientCommand): string | undefined => {
   if (phase.is !== 'live' && command.is !== 'connect') return 'not_connected';
   if (command.is === 'pong') return undefined;
   if (command.id === 0 && command.is !== 'send') return 'no_id';
@@ -104,14 +104,18 @@ const violationOf = ({ phase }: Connection, command: Command): string | undefine
   return undefined;
 };
 
-const mustWait = ({ phase, memberships }: Connection, command: Command): boolean => {
+const mustWait = ({ phase, memberships }: Connection, command: ClientCommand): boolean => {
   if (phase.is === 'connecting') return true;
   // A second subscribe is answered at once (105); everything else about a group waits for its subscribe.
   if (command.is === 'subscribe' || !('channel' in command)) return false;
   return memberships.get(command.channel)?.is === 'joining';
 };
 
-const perform = (handlers: Handlers, connection: Connection, command: Command): Promise<void> | undefined => {
+const perform = (
+  handlers: Handlers,
+  connection: Connection,
+  command: ClientCommand,
+): Promise<void> | undefined => {
   switch (command.is) {
     case 'connect':
       return handlers.connect(connection, command);

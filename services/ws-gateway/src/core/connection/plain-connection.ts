@@ -4,29 +4,36 @@ import { CLOSE_REASON, CloseCode } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
+import { takesPayload } from '../data-format.ts';
+import type { Hub } from '../group/hub.ts';
+import { isTooLarge } from '../group/size-check.ts';
+import type { Subscriber, Subscription } from '../group/subscription.ts';
+import type { GroupOptions } from '../namespaces.ts';
+import type {
+  ClientIdentity,
+  ConnectionLimits,
+  EngineMetrics,
+  GatewayLimitScope,
+  SessionHolder,
+  Wire,
+} from '../ports.ts';
+import type { AnyConnection, RefreshRequest } from './any-connection.ts';
 import type { ClientQuota, ClientQuotas } from './client-quotas.ts';
 import { jsonCodec } from './codec.ts';
 import { isRaised, newerOf, RAISED } from './connection-state.ts';
-import type { AnyConnection, RefreshOrder } from './any-connection.ts';
-import { takesPayload } from '../data-format.ts';
 import { PONG_LOOK_MS, PROBE_AGAIN_MS } from './deadlines.ts';
-import { countEnding } from './disconnect-metrics.ts';
+import { recordDisconnect } from './disconnect-metrics.ts';
 import { PING_FRAME, textFrame } from './frame.ts';
 import type { GroupRates } from './group-rates.ts';
-import type { Hub } from '../group/hub.ts';
-import type { GroupOptions } from '../namespaces.ts';
-import { Outbox } from './send-buffer.ts';
-import type { ConnectionLimits, EngineMetrics, Identity, LimitScope, SessionHolder, Wire } from '../ports.ts';
 import { MAX_REFUSALS, TokenBucket } from './rate-limit.ts';
-import { isTooLarge } from '../group/size-check.ts';
-import type { Member, Subscription } from '../group/subscription.ts';
+import { SendBuffer } from './send-buffer.ts';
 import type { Ticks } from './ticks.ts';
-import type { Timed, Wheel } from './timer-wheel.ts';
+import type { TimerEntry, TimerWheel } from './timer-wheel.ts';
 
 /** What all plain connections of a gateway share. */
 export interface PlainContext {
   readonly clock: Clock;
-  readonly wheel: Wheel;
+  readonly wheel: TimerWheel;
   readonly ticks: Ticks;
   readonly hub: Hub;
   readonly limits: ConnectionLimits;
@@ -37,7 +44,7 @@ export interface PlainContext {
   leave(connection: PlainConnection): void;
   optionsOf(group: GroupName): GroupOptions | undefined;
   /** Whether a client may be in a group of the plain endpoint. */
-  mayUse(identity: Identity, group: GroupName): boolean;
+  mayUse(identity: ClientIdentity, group: GroupName): boolean;
 }
 
 const HEARTBEAT_FRAME = textFrame(Buffer.from('{"type":"heartbeat"}'));
@@ -55,8 +62,8 @@ const PAUSE_AT = 64;
 const RESUME_AT = 16;
 
 /** Who a plain client is, and where. */
-export interface PlainPlace {
-  readonly identity: Identity;
+export interface PlainConnectionTarget {
+  readonly identity: ClientIdentity;
   readonly group: GroupName;
   /** `Host` of the upgrade. */
   readonly host: string | undefined;
@@ -65,7 +72,7 @@ export interface PlainPlace {
 }
 
 /** One client of the plain endpoint: in one group for as long as it lives, every text frame a publication. */
-export class PlainConnection implements AnyConnection, Timed, SessionHolder, Member {
+export class PlainConnection implements AnyConnection, TimerEntry, SessionHolder, Subscriber {
   readonly transport = 'plain';
   /** Milliseconds since the Unix epoch. */
   readonly since: number;
@@ -74,7 +81,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
   readonly group: GroupName;
   /** Of its group. */
   readonly key: GroupKey;
-  readonly outbox: Outbox;
+  readonly sendBuffer: SendBuffer;
   /** How others see this client. */
   readonly info: ClientInfo;
   subscription: Subscription | undefined = undefined;
@@ -84,7 +91,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
   wheelPlace = -1;
   readonly #context: PlainContext;
   readonly #wire: Wire;
-  #identity: Identity;
+  #identity: ClientIdentity;
   /** Undefined: the namespace of the group has been taken away. */
   #options: GroupOptions | undefined;
   readonly quota: ClientQuota;
@@ -104,7 +111,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
   #isToldToEnd = false;
   #isPaused = false;
 
-  constructor(context: PlainContext, wire: Wire, id: ClientId, place: PlainPlace) {
+  constructor(context: PlainContext, wire: Wire, id: ClientId, place: PlainConnectionTarget) {
     const { clock, wheel, limits } = context;
     const { identity, group, host } = place;
     this.#context = context;
@@ -119,7 +126,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     this.quota = context.quotas.enter({ ...identity, address: place.address }, this);
     const { user, info } = identity;
     this.info = { user, client: id, ...(info === undefined ? {} : { connInfo: info }) };
-    this.outbox = new Outbox(wire, jsonCodec, limits.maxOutboxBytes, this, context.ticks);
+    this.sendBuffer = new SendBuffer(wire, jsonCodec, limits.maxOutboxBytes, this, context.ticks);
     this.#heardAt = clock.monotonic();
     this.#bucket = new TokenBucket(limits.rate, this.#heardAt);
     this.#endsAt = this.#heardAt + (identity.expiresAt - clock.now());
@@ -127,7 +134,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     wheel.put(this, Math.min(this.#endsAt, this.#nextPingAt));
   }
 
-  get identity(): Identity {
+  get identity(): ClientIdentity {
     return this.#identity;
   }
 
@@ -157,14 +164,14 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     }
     if (isHeartbeat(text)) {
       this.#context.metrics.received('heartbeat');
-      this.outbox.write(HEARTBEAT_FRAME);
+      this.sendBuffer.write(HEARTBEAT_FRAME);
       return;
     }
     this.#context.metrics.received('publish');
     if (!this.#maySend()) return;
     const data = payloadOf(text);
     if (this.#options !== undefined && !takesPayload(this.#options, data, false)) {
-      this.outbox.write(BAD_FORMAT_FRAME);
+      this.sendBuffer.write(BAD_FORMAT_FRAME);
     } else if (this.quota.takeBytes(Buffer.byteLength(data))) this.#publish(data);
     else this.#refuse('published_bytes');
   }
@@ -180,7 +187,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
 
   onClosed(code: number): void {
     if (this.isOver) return;
-    countEnding(this.#context.metrics, code);
+    recordDisconnect(this.#context.metrics, code);
     this.#end();
   }
 
@@ -216,7 +223,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     this.close(CloseCode.StateInvalidated, `session renewed: ${why}`);
   }
 
-  reviseSession(identity: Identity): void {
+  reviseSession(identity: ClientIdentity): void {
     if (this.isOver || newerOf(this.#identity, identity) === this.#identity) return;
     if (isRaised(this.#identity, identity)) {
       this.renewSession(RAISED);
@@ -247,7 +254,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     return false;
   }
 
-  refreshFromServer({ expired, expiresAt }: RefreshOrder): boolean {
+  refreshFromServer({ expired, expiresAt }: RefreshRequest): boolean {
     const { clock } = this.#context;
     const leftMs = expiresAt === undefined ? Number.POSITIVE_INFINITY : expiresAt - clock.now();
     this.#isToldToEnd = leftMs < this.identity.expiresAt - clock.now();
@@ -298,16 +305,16 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
     this.#rearm();
   }
 
-  #refuse(scope: LimitScope): void {
+  #refuse(scope: GatewayLimitScope): void {
     this.#context.metrics.rateLimited(scope, this.identity);
-    this.outbox.write(TOO_MANY_FRAME);
+    this.sendBuffer.write(TOO_MANY_FRAME);
   }
 
   /** Browsers answer by themselves; without a byte for a while, proxies on the way cut the connection. */
   #ping(now: number): void {
     this.#nextPingAt = now + this.#context.limits.pingIntervalMs;
     this.#context.metrics.sent('ping');
-    this.outbox.write(PING_FRAME);
+    this.sendBuffer.write(PING_FRAME);
     if (!this.isOver) this.#rearm();
   }
 
@@ -339,7 +346,7 @@ export class PlainConnection implements AnyConnection, Timed, SessionHolder, Mem
         onlyIfHeard: true,
       })
       .catch((error: unknown) => {
-        if (!this.isOver) this.outbox.write(isTooLarge(error) ? TOO_LARGE_FRAME : NOT_PUBLISHED_FRAME);
+        if (!this.isOver) this.sendBuffer.write(isTooLarge(error) ? TOO_LARGE_FRAME : NOT_PUBLISHED_FRAME);
       })
       .finally(() => {
         this.#publishing -= 1;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { DEFAULT_OPTIONS } from '../namespaces.ts';
 import { engineUnderTest } from '../engine-fixture.ts';
+import { DEFAULT_OPTIONS } from '../namespaces.ts';
 
 const leaf = { key: 'k', cmp: 'eq', val: 'v' };
 const deep = (levels: number): object => (levels === 0 ? leaf : { op: 'not', nodes: [deep(levels - 1)] });

@@ -1,7 +1,7 @@
 import type { ReplyError } from '@muster/protocol/codes';
 
 /** An error reply to a command, and what its text says beside that of the code. */
-export class Refusal {
+export class CommandError {
   readonly code: ReplyError;
   readonly reason: string | undefined;
 

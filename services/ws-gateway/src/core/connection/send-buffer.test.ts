@@ -1,8 +1,8 @@
 import { expect, test, vi } from 'vitest';
+import { FakeWire, settle } from '../engine-fixture.ts';
 import { jsonCodec } from './codec.ts';
 import { textFrame } from './frame.ts';
-import { Outbox } from './send-buffer.ts';
-import { FakeWire, settle } from '../engine-fixture.ts';
+import { SendBuffer } from './send-buffer.ts';
 import { createTicks } from './ticks.ts';
 
 const frameOf = (value: number): Buffer => textFrame(Buffer.from(String(value)));
@@ -11,7 +11,7 @@ const outboxUnderTest = (maxBytes = 1_000_000) => {
   const wire = new FakeWire();
   const slow = vi.fn();
   const ticks = createTicks();
-  const outbox = new Outbox(wire, jsonCodec, maxBytes, { isOver: false, onSlow: slow }, ticks);
+  const outbox = new SendBuffer(wire, jsonCodec, maxBytes, { isOver: false, onSlow: slow }, ticks);
   return { wire, outbox, slow, ticks };
 };
 

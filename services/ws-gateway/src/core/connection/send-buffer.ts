@@ -1,10 +1,10 @@
 import { MAX_MESSAGES_PER_FRAME } from '@muster/protocol/limits';
-import type { Codec, EncodedMessage } from './codec.ts';
 import type { Wire } from '../ports.ts';
+import type { Codec, EncodedMessage } from './codec.ts';
 import type { Ticks } from './ticks.ts';
 
 /** The connection of an outbox. */
-export interface OutboxOwner {
+export interface SendBufferOwner {
   readonly isOver: boolean;
   /** It does not read fast enough. */
   onSlow(): void;
@@ -20,10 +20,10 @@ const SMALL_BYTES = 256;
  * The one way to a socket: keeps the order of everything written, and the bound on what waits. A socket for which nothing
  * waits takes one message of any size: a client that reads everything is never slow.
  */
-export class Outbox {
+export class SendBuffer {
   readonly #wire: Wire;
   readonly #maxBytes: number;
-  readonly #owner: OutboxOwner;
+  readonly #owner: SendBufferOwner;
   readonly #codec: Codec;
   readonly #ticks: Ticks;
   #pending: EncodedMessage[] | undefined = undefined;
@@ -36,7 +36,7 @@ export class Outbox {
   /** Settles when the last large answer that is being made has been written; undefined when there is none. */
   #answering: Promise<void> | undefined = undefined;
 
-  constructor(wire: Wire, codec: Codec, maxBytes: number, owner: OutboxOwner, ticks: Ticks) {
+  constructor(wire: Wire, codec: Codec, maxBytes: number, owner: SendBufferOwner, ticks: Ticks) {
     this.#wire = wire;
     this.#codec = codec;
     this.#maxBytes = maxBytes;
@@ -200,7 +200,7 @@ export class Outbox {
 const ignore = (): void => {};
 
 /** One function for all outboxes: nothing is made per turn and connection. */
-const flush = (outbox: Outbox): void => outbox.flush();
+const flush = (outbox: SendBuffer): void => outbox.flush();
 
 /** A longer frame is not copied to go with another one. */
 const MAX_JOINED_BYTES = 16_384;

@@ -1,7 +1,7 @@
 import type { AnyConnection } from './any-connection.ts';
 
 /** Finds connections whose peer has stopped reading for good. */
-export interface StallWatch {
+export interface StallDetector {
   /** Looks at all connections once a second; to be called more often. `now` in monotonic ms. */
   tick(now: number): void;
 }
@@ -14,10 +14,10 @@ interface Stalled {
 const SWEEP_MS = 1_000;
 
 /** Ends connections for which bytes wait and of which the kernel has taken none for `timeoutMs`. */
-export const createStallWatch = (
+export const createStallDetector = (
   connections: () => Iterable<AnyConnection>,
   timeoutMs: number,
-): StallWatch => {
+): StallDetector => {
   /** Only those for which bytes wait, which are few. */
   let watched = new Map<AnyConnection, Stalled>();
   let sweptAt = Number.NEGATIVE_INFINITY;

@@ -1,11 +1,16 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { type Timed, Wheel } from './timer-wheel.ts';
+import { type TimerEntry, TimerWheel } from './timer-wheel.ts';
 
-const item = (onDue: (now: number) => void): Timed => ({ dueAt: 0, wheelSlot: -1, wheelPlace: -1, onDue });
+const item = (onDue: (now: number) => void): TimerEntry => ({
+  dueAt: 0,
+  wheelSlot: -1,
+  wheelPlace: -1,
+  onDue,
+});
 
 test('[TM1] a deadline is met within one tick, never early', () => {
-  const wheel = new Wheel({ tickMs: 100, slots: 16, now: 0 });
+  const wheel = new TimerWheel({ tickMs: 100, slots: 16, now: 0 });
   const met: number[] = [];
   wheel.put(
     item((now) => met.push(now)),
@@ -20,7 +25,7 @@ test('[TM1] deadlines beyond the ring, moved and removed ones are met once or no
     fc.property(
       fc.array(fc.record({ first: fc.nat(5000), moved: fc.option(fc.nat(5000)), removed: fc.boolean() })),
       (plans) => {
-        const wheel = new Wheel({ tickMs: 50, slots: 8, now: 0 });
+        const wheel = new TimerWheel({ tickMs: 50, slots: 8, now: 0 });
         const met = plans.map(() => [] as number[]);
         const items = plans.map((_, index) => item((now) => met[index]?.push(now)));
         for (const [index, { first }] of plans.entries()) wheel.put(items[index]!, first);
@@ -41,7 +46,7 @@ test('[TM1] deadlines beyond the ring, moved and removed ones are met once or no
 });
 
 test('[TM2] after a long pause everything due is met in one go', () => {
-  const wheel = new Wheel({ tickMs: 50, slots: 8, now: 0 });
+  const wheel = new TimerWheel({ tickMs: 50, slots: 8, now: 0 });
   let met = 0;
   for (const dueAt of [40, 4000, 90_000])
     wheel.put(

@@ -1,5 +1,5 @@
 /** Something with one next deadline. The wheel owns the two bookkeeping fields. */
-export interface Timed {
+export interface TimerEntry {
   /** Monotonic milliseconds. */
   dueAt: number;
   /** Slot and place in the wheel; −1 outside. */
@@ -13,9 +13,9 @@ export interface Timed {
  * One timer for any number of deadlines: a ring of slots, one per tick. Putting, moving and removing cost the same
  * however many there are. A deadline is met up to one tick late, never early.
  */
-export class Wheel {
+export class TimerWheel {
   readonly #tickMs: number;
-  readonly #slots: Timed[][];
+  readonly #slots: TimerEntry[][];
   #tick: number;
 
   constructor(options: { readonly tickMs: number; readonly slots: number; readonly now: number }) {
@@ -25,7 +25,7 @@ export class Wheel {
   }
 
   /** Sets or moves a deadline. */
-  put(item: Timed, dueAt: number): void {
+  put(item: TimerEntry, dueAt: number): void {
     this.remove(item);
     item.dueAt = dueAt;
     const ahead = Math.ceil(dueAt / this.#tickMs) - this.#tick;
@@ -37,7 +37,7 @@ export class Wheel {
     items.push(item);
   }
 
-  remove(item: Timed): void {
+  remove(item: TimerEntry): void {
     if (item.wheelSlot < 0) return;
     const items = this.#slot(item.wheelSlot);
     const last = items.pop();
@@ -69,7 +69,7 @@ export class Wheel {
       item.wheelSlot = -1;
       item.wheelPlace = -1;
     }
-    const ready: Timed[] = [];
+    const ready: TimerEntry[] = [];
     for (const item of due) {
       if (item.dueAt > now) this.put(item, item.dueAt);
       else ready.push(item);
@@ -77,7 +77,7 @@ export class Wheel {
     for (const item of ready) if (item.wheelSlot < 0) item.onDue(now);
   }
 
-  #slot(index: number): Timed[] {
+  #slot(index: number): TimerEntry[] {
     return this.#slots[index] ?? [];
   }
 }

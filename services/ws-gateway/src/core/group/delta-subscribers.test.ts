@@ -2,8 +2,8 @@ import type { GroupName } from '@muster/protocol/ids';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { protobufCodec } from '../connection/codec.ts';
-import { DELTA_NOTE } from './delta-subscribers.ts';
 import { engineUnderTest, FakeWire, settle } from '../engine-fixture.ts';
+import { DELTA_NOTE } from './delta-subscribers.ts';
 
 const ROOM = 'room' as GroupName;
 const retention = { size: 50, ttlMs: 60_000, metaTtlMs: 120_000 };

@@ -47,7 +47,7 @@ class Step {
  * The members of a group that asked for deltas. A delta is made against the publication before, so whoever was left out
  * of that one, or came later, gets the next one whole. Every delta is made once, however many members there are.
  */
-export class DeltaAudience {
+export class DeltaSubscribers {
   readonly #group: Named;
   readonly #lists: Readonly<Record<DeltaForm, Lists>> = {
     json: { based: [], fresh: [] },

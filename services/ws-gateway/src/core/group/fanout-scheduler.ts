@@ -1,16 +1,16 @@
 import type { Clock } from '@muster/kit/clock';
-import type { Group } from './group.ts';
+import type { LocalGroup } from './group.ts';
 
 /** Carries large fan-outs on, a few milliseconds per turn of the event loop, each group in its turn. */
-export interface Slicer {
-  add(group: Group): void;
+export interface FanoutScheduler {
+  add(group: LocalGroup): void;
 }
 
 /** Longest time in milliseconds that fan-outs keep the event loop to themselves. */
 const BUDGET_MS = 8;
 
-export const createSlicer = (clock: Clock): Slicer => {
-  const busy = new Set<Group>();
+export const createFanoutScheduler = (clock: Clock): FanoutScheduler => {
+  const busy = new Set<LocalGroup>();
   let scheduled = false;
   const schedule = (): void => {
     if (scheduled) return;

@@ -1,30 +1,30 @@
 import type { Bus } from '@muster/bus/bus';
 import type { BusMessage } from '@muster/bus/envelope';
 import { type GroupKey, groupNameOf } from '@muster/bus/group-key';
-import type { Retention } from '@muster/bus/streams';
+import type { StreamRetention } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';
-import { Follower, type GapOutcome } from './stream-follower.ts';
-import { Group } from './group.ts';
+import { LocalGroup } from './group.ts';
+import { type GapOutcome, StreamFollower } from './stream-follower.ts';
 import type { Subscription } from './subscription.ts';
 
 /** The groups that somebody here is in, or is about to be. Counted: the last one to let go gives the group back to the bus. */
-export interface GroupTable {
-  get(key: GroupKey): Group | undefined;
-  all(): Iterable<Group>;
+export interface GroupRegistry {
+  get(key: GroupKey): LocalGroup | undefined;
+  all(): Iterable<LocalGroup>;
   size(): number;
   /** The group, opened if need be, with one more hold. Resolves when it is heard. Rejects, and holds nothing, when it cannot be. */
-  hold(key: GroupKey, retention: Retention | undefined): Promise<Group>;
-  release(group: Group): void;
+  hold(key: GroupKey, retention: StreamRetention | undefined): Promise<LocalGroup>;
+  release(group: LocalGroup): void;
 }
 
-export interface GroupTableDeps {
+export interface GroupRegistryDeps {
   readonly bus: Omit<Bus, keyof AsyncDisposable>;
   readonly clock: Clock;
   /** Bytes of publications that are read at once for one answer. */
   readonly maxReadBytes: number;
   /** Resolves when the members of a group can take more. */
-  pace(group: Group): Promise<void>;
-  deliver(group: Group, message: BusMessage): void;
+  pace(group: LocalGroup): Promise<void>;
+  deliver(group: LocalGroup, message: BusMessage): void;
   onGap(outcome: GapOutcome): void;
   onFault(error: unknown): void;
   /** The stream of a group could not be read. */
@@ -36,9 +36,9 @@ export interface GroupTableDeps {
 /** Bytes of recent publications that all groups together keep at hand. */
 const RING_BYTES = 67_108_864;
 
-export const createGroupTable = (deps: GroupTableDeps): GroupTable => {
+export const createGroupRegistry = (deps: GroupRegistryDeps): GroupRegistry => {
   const { bus, clock, deliver, onGap, onFault, onStalled, onLag } = deps;
-  const groups = new Map<GroupKey, Group>();
+  const groups = new Map<GroupKey, LocalGroup>();
   let lastId = 0;
   const followerDeps = {
     streams: bus,
@@ -57,15 +57,15 @@ export const createGroupTable = (deps: GroupTableDeps): GroupTable => {
         member.onInsufficientState(groupNameOf(key));
     },
   };
-  const open = (key: GroupKey, retention: Retention | undefined): Group => {
-    const follower = retention && new Follower(key, retention, followerDeps);
+  const open = (key: GroupKey, retention: StreamRetention | undefined): LocalGroup => {
+    const follower = retention && new StreamFollower(key, retention, followerDeps);
     const ready = bus.subscribe(key).then(() => follower?.open());
     lastId += 1;
-    const group = new Group(key, lastId, { ready, follower, onLag });
+    const group = new LocalGroup(key, lastId, { ready, follower, onLag });
     groups.set(key, group);
     return group;
   };
-  const close = (group: Group): void => {
+  const close = (group: LocalGroup): void => {
     if (groups.get(group.key) !== group) return;
     groups.delete(group.key);
     group.follower?.close();

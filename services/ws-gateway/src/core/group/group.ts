@@ -1,11 +1,11 @@
 import type { BusMessage } from '@muster/bus/envelope';
 import { type GroupKey, groupNameOf } from '@muster/bus/group-key';
 import type { GroupName } from '@muster/protocol/ids';
-import { DeltaAudience } from './delta-subscribers.ts';
-import type { Follower } from './stream-follower.ts';
-import type { Gather } from './batching.ts';
+import type { PublishBatching } from './batching.ts';
+import { DeltaSubscribers } from './delta-subscribers.ts';
 import { FORMS, type Form, groupFrames } from './group-frames.ts';
-import type { Member, Subscription } from './subscription.ts';
+import type { StreamFollower } from './stream-follower.ts';
+import type { Subscriber, Subscription } from './subscription.ts';
 import { tagsOf } from './tags.ts';
 
 /** A fan-out that is too large for one turn of the event loop. */
@@ -23,7 +23,7 @@ export interface GroupDeps {
   /** Resolves when the bus delivers this group here, and its position is known. */
   readonly ready: Promise<void>;
   /** Present when publications are kept. */
-  readonly follower: Follower | undefined;
+  readonly follower: StreamFollower | undefined;
   /** A member has fallen behind and is skipped. */
   onLag(subscription: Subscription): void;
 }
@@ -35,7 +35,7 @@ const SLICE = 256;
 const MAX_GATHERED_BYTES = 65_536;
 
 /** The local members of one group. Members lie in packed arrays by form: a publication is encoded once per form. */
-export class Group {
+export class LocalGroup {
   /** What the gateway and the bus know it by. */
   readonly key: GroupKey;
   /** What its clients know it by. */
@@ -54,7 +54,7 @@ export class Group {
     plain: [],
   };
   /** Members that want deltas; undefined while there was none. */
-  #deltas: DeltaAudience | undefined = undefined;
+  #deltas: DeltaSubscribers | undefined = undefined;
   /** Members that want some publications only. */
   readonly #choosy: Subscription[] = [];
   readonly #backlog: Delivery[] = [];
@@ -84,7 +84,7 @@ export class Group {
   /** Whether much waits for a member that would be closed if more did. */
   get isCongested(): boolean {
     return this.#all().some(
-      ({ mayLag, member: { outbox } }) => !mayLag && outbox.waitingBytes > outbox.maxBytes / 2,
+      ({ mayLag, member: { sendBuffer: outbox } }) => !mayLag && outbox.waitingBytes > outbox.maxBytes / 2,
     );
   }
 
@@ -98,7 +98,7 @@ export class Group {
     // What was gathered before is not for a member that begins behind it.
     this.flush();
     if (subscription.deltas !== undefined) {
-      this.#deltas ??= new DeltaAudience(this);
+      this.#deltas ??= new DeltaSubscribers(this);
       this.#deltas.add(subscription);
     } else if (subscription.filter === undefined) subscription.enter(this.#members[subscription.form]);
     else subscription.enter(this.#choosy);
@@ -139,7 +139,7 @@ export class Group {
   }
 
   /** Writes a message to all members, or starts to, or lets it wait for others. True when {@link proceed} has more to do. */
-  deliver(message: BusMessage, gather: Gather): boolean {
+  deliver(message: BusMessage, gather: PublishBatching): boolean {
     if (this.#choosy.length > 0) this.#writeToChoosy(message);
     if (message.kind !== 'publication' || message.notes.some(isExclusion)) {
       this.flush();
@@ -177,7 +177,7 @@ export class Group {
     return this.#backlog.length > 0;
   }
 
-  #writeToDeltas(deltas: DeltaAudience, messages: readonly BusMessage[], some: Choice): void {
+  #writeToDeltas(deltas: DeltaSubscribers, messages: readonly BusMessage[], some: Choice): void {
     const isPublication = messages[0]?.kind === 'publication';
     if (isPublication) {
       deltas.write(messages, some, (frame, members) => this.#start(frame, messages, members));
@@ -210,14 +210,14 @@ export class Group {
     // Backwards: a member that is too slow leaves, and the last one takes its place.
     for (let place = members.length - 1; place >= 0; place--) {
       const subscription = members[place];
-      if (subscription?.member.outbox.offer(frame) === false) this.#onFull(subscription, first);
+      if (subscription?.member.sendBuffer.offer(frame) === false) this.#onFull(subscription, first);
     }
   }
 
   /** A member cannot take a frame that begins with this message. What is not kept is not made up for. */
   #onFull(subscription: Subscription, { kind, offset, epoch }: BusMessage): void {
     // What waits for an answer of ours is not the client's fault.
-    const { isHolding } = subscription.member.outbox;
+    const { isHolding } = subscription.member.sendBuffer;
     if (this.follower === undefined || !(subscription.mayLag || isHolding)) {
       if (!isHolding) subscription.member.onSlow();
     } else if (kind === 'publication' && offset > 0) {
@@ -239,7 +239,7 @@ export class Group {
     for (let index = delivery.next; index < end; index++) {
       const subscription = delivery.to[index];
       if (!subscription?.isLive) continue;
-      if (!subscription.member.outbox.offer(delivery.frame)) this.#onFull(subscription, delivery.first);
+      if (!subscription.member.sendBuffer.offer(delivery.frame)) this.#onFull(subscription, delivery.first);
     }
     delivery.next = end;
     if (end === delivery.to.length) this.#backlog.shift();
@@ -270,5 +270,5 @@ const notExcluded = (notes: readonly string[]): Choice => {
   return (members) => members.filter(({ member }) => !isExcluded(excluded, member));
 };
 
-const isExcluded = (excluded: ReadonlySet<string>, { id, identity }: Member): boolean =>
+const isExcluded = (excluded: ReadonlySet<string>, { id, identity }: Subscriber): boolean =>
   excluded.has(`not-client=${id}`) || excluded.has(`not-session=${identity?.sessionId}`);

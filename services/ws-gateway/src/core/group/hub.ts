@@ -2,29 +2,29 @@ import type { Bus } from '@muster/bus/bus';
 import type { BusMessage } from '@muster/bus/envelope';
 import type { GroupKey } from '@muster/bus/group-key';
 import type { Presence } from '@muster/bus/presence';
-import type { Appended, Retention, StreamPage } from '@muster/bus/streams';
+import type { Appended, StreamPage, StreamRetention } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { StreamPosition } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
 import type { ClientId } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
-import { createAuditor } from './position-check.ts';
-import type { Follower, GapOutcome } from './stream-follower.ts';
-import { createGather } from './batching.ts';
-import type { Group } from './group.ts';
-import { createGroupTable } from './group-registry.ts';
-import { createLaggards } from './slow-consumers.ts';
-import { createLatencyProbe } from './latency-probe.ts';
+import type { Ticks } from '../connection/ticks.ts';
 import type { GroupOptions } from '../namespaces.ts';
 import type { ConnectionLimits, EngineMetrics } from '../ports.ts';
+import { createPublishBatching } from './batching.ts';
+import { createFanoutScheduler } from './fanout-scheduler.ts';
+import type { LocalGroup } from './group.ts';
+import { createGroupRegistry } from './group-registry.ts';
+import { createLatencyProbe } from './latency-probe.ts';
+import { createPositionCheck } from './position-check.ts';
+import { createPresenceEvents } from './presence-events.ts';
 import { createPublisher, type PublishRequest } from './publisher.ts';
 import { bytesOfTexts } from './read-pacing.ts';
-import { type AnswerBudget, type PacedReads, Recovery, type Start } from './recovery.ts';
-import { createSlicer } from './fanout-scheduler.ts';
-import { type Member, type Service, Subscription, type Who } from './subscription.ts';
-import type { Ticks } from '../connection/ticks.ts';
-import { createVisibility } from './presence-events.ts';
+import { type PacedReads, Recovery, type RecoveryBudget, type RecoveryStart } from './recovery.ts';
+import { createSlowConsumers } from './slow-consumers.ts';
+import type { GapOutcome, StreamFollower } from './stream-follower.ts';
+import { type DeliveryOptions, type PresenceInfo, type Subscriber, Subscription } from './subscription.ts';
 
 export interface HubDeps {
   readonly bus: Omit<Bus, keyof AsyncDisposable>;
@@ -41,21 +41,21 @@ export interface HubDeps {
 /** Someone who wants to hear a group. */
 export interface JoinRequest {
   readonly key: GroupKey;
-  readonly member: Member;
+  readonly member: Subscriber;
   /** Undefined: the group's publications are not kept. */
-  readonly retention: Retention | undefined;
-  readonly service: Service;
+  readonly retention: StreamRetention | undefined;
+  readonly service: DeliveryOptions;
   /** What others see of the member; left out for nothing. */
-  readonly who?: Who;
+  readonly who?: PresenceInfo;
   readonly recover?: StreamPosition;
   readonly recoveryMode?: 'stream' | 'cache';
   /** What the answer may hold of what was missed, when several groups share it. */
-  readonly budget?: AnswerBudget;
+  readonly budget?: RecoveryBudget;
   /**
    * The membership begins in this very turn; what is written here comes before the first publication. False: the
    * member is gone meanwhile. `start` is there when publications are kept.
    */
-  onJoined(subscription: Subscription, start: Start | undefined): boolean;
+  onJoined(subscription: Subscription, start: RecoveryStart | undefined): boolean;
 }
 
 /** The groups that have members here, and the way between them and the bus. */
@@ -71,9 +71,9 @@ export interface Hub {
   /** Compares every group with its stream, and repairs what is behind. */
   audit(): Promise<void>;
   /** Those of all groups that keep publications. */
-  followers(): Iterable<Follower>;
-  groups(): Iterable<Group>;
-  groupOf(key: GroupKey): Group | undefined;
+  followers(): Iterable<StreamFollower>;
+  groups(): Iterable<LocalGroup>;
+  groupOf(key: GroupKey): LocalGroup | undefined;
   /** Carries on with members that are behind; to be called every 100 ms or so. */
   catchUp(): void;
   counts(): { readonly groups: number; readonly subscriptions: number; readonly lagging: number };
@@ -84,15 +84,15 @@ const MAX_PACE_TICKS = 20;
 
 export const createHub = (deps: HubDeps): Hub => {
   const { bus, presence, clock, metrics, log, gatherMs, limits } = deps;
-  const visibility = createVisibility({ bus, presence, log });
-  const slicer = createSlicer(clock);
+  const visibility = createPresenceEvents({ bus, presence, log });
+  const slicer = createFanoutScheduler(clock);
   let subscriptions = 0;
 
-  const gather = createGather({ clock, windowMs: gatherMs }, (group) => {
+  const gather = createPublishBatching({ clock, windowMs: gatherMs }, (group) => {
     if (group.flush(clock.monotonic())) slicer.add(group);
   });
   const latency = createLatencyProbe({ clock, metrics });
-  const deliver = (group: Group, message: BusMessage): void => {
+  const deliver = (group: LocalGroup, message: BusMessage): void => {
     metrics.fannedOut(group.size, message.body.length);
     if (group.deliver(message, gather)) slicer.add(group);
     if (message.notes.length > 0) latency.onDelivered(message.notes);
@@ -101,7 +101,7 @@ export const createHub = (deps: HubDeps): Hub => {
   const { maxOutboxBytes: maxReadBytes, maxPublicationBytes: maxBytes } = limits;
   const publish = createPublisher({ bus, clock, log, metrics, maxBytes, mark: latency.mark });
 
-  const begin = (group: Group, request: JoinRequest, start: Start | undefined): void => {
+  const begin = (group: LocalGroup, request: JoinRequest, start: RecoveryStart | undefined): void => {
     const { member, service, who } = request;
     const subscription = new Subscription(group, member, service, who);
     if (!request.onJoined(subscription, start)) {
@@ -156,16 +156,16 @@ export const createHub = (deps: HubDeps): Hub => {
   };
 };
 
-function* followersOf(groups: Iterable<Group>): Iterable<Follower> {
+function* followersOf(groups: Iterable<LocalGroup>): Iterable<StreamFollower> {
   for (const { follower } of groups) if (follower !== undefined) yield follower;
 }
 
 /** What others see of a client in a group with these options. */
-export const whoJoins = (
+export const presenceInfoOf = (
   options: Pick<GroupOptions, 'presence' | 'joinLeave'>,
   client: ClientId,
   info: ClientInfo,
-): Who | undefined =>
+): PresenceInfo | undefined =>
   options.presence || options.joinLeave
     ? { client, info, isPresent: options.presence, isAnnounced: options.joinLeave }
     : undefined;
@@ -173,20 +173,20 @@ export const whoJoins = (
 /** The groups, the members of them that are behind, and what finds groups that are. */
 const followedGroups = (
   { bus, clock, metrics, log, limits, ticks }: HubDeps,
-  deliver: (group: Group, message: BusMessage) => void,
+  deliver: (group: LocalGroup, message: BusMessage) => void,
 ) => {
   const onFault = (error: unknown): void => log.debug({ error }, 'gateway.repair_failed');
-  const laggards = createLaggards({ clock, metrics, onFault });
+  const laggards = createSlowConsumers({ clock, metrics, onFault });
   const onGap = (outcome: GapOutcome): void => metrics.gap(outcome);
-  const pace = (group: Group): Promise<void> => uncongested(group, ticks);
+  const pace = (group: LocalGroup): Promise<void> => uncongested(group, ticks);
   const onStalled = (): void => auditor.retrySoon();
   const events = { deliver, onGap, onFault, onStalled, onLag: laggards.add, pace };
-  const table = createGroupTable({ bus, clock, maxReadBytes: limits.maxOutboxBytes, ...events });
-  const auditor = createAuditor({ bus, groups: table.all, clock });
+  const table = createGroupRegistry({ bus, clock, maxReadBytes: limits.maxOutboxBytes, ...events });
+  const auditor = createPositionCheck({ bus, groups: table.all, clock });
   return { table, laggards, auditor };
 };
 
-const uncongested = async (group: Group, ticks: Ticks): Promise<void> => {
+const uncongested = async (group: LocalGroup, ticks: Ticks): Promise<void> => {
   for (let waited = 0; waited < MAX_PACE_TICKS && group.isCongested; waited += 1) await ticks.next();
 };
 
@@ -195,9 +195,9 @@ const sizeOfPage = (page: StreamPage | undefined): number =>
 
 /** Finds where the member starts, and begins in the turn in which that is true. */
 const enter = async (
-  group: Group,
-  request: JoinRequest & { readonly budget: AnswerBudget },
-  begin: (start: Start | undefined) => void,
+  group: LocalGroup,
+  request: JoinRequest & { readonly budget: RecoveryBudget },
+  begin: (start: RecoveryStart | undefined) => void,
 ): Promise<void> => {
   const { recover: wish, recoveryMode: mode = 'stream', budget, member } = request;
   if (group.follower === undefined) {
@@ -214,12 +214,12 @@ const enter = async (
     }
     const missed = step.start.recovery;
     const bytes = missed?.ok ? missed.bytes : 0;
-    if (bytes === 0 || member.outbox.hasRoom(bytes)) {
+    if (bytes === 0 || member.sendBuffer.hasRoom(bytes)) {
       budget.leftBytes -= bytes;
       begin(step.start);
       return;
     }
     // Meanwhile more may be published: then it is read on from where the group stands.
-    await member.outbox.room(bytes);
+    await member.sendBuffer.room(bytes);
   }
 };

@@ -1,10 +1,10 @@
 import type { Bus } from '@muster/bus/bus';
 import { after, type Clock } from '@muster/kit/clock';
-import type { Follower } from './stream-follower.ts';
-import type { Group } from './group.ts';
+import type { LocalGroup } from './group.ts';
+import type { StreamFollower } from './stream-follower.ts';
 
 /** Finds groups that missed something without hearing a later publication. */
-export interface Auditor {
+export interface PositionCheck {
   /** Resolves when every group that was behind has been repaired, or could not be. */
   audit(): Promise<void>;
   /** Reads the streams that could not be read again, soon and until that succeeds. */
@@ -18,15 +18,15 @@ const RETRY_MS = 100;
 const MAX_RETRY_MS = 2_000;
 
 /** Compares all positions with the ends of the streams, in a few pipelines. One audit at a time. */
-export const createAuditor = ({
+export const createPositionCheck = ({
   bus,
   groups,
   clock,
 }: {
   readonly clock: Clock;
   readonly bus: Pick<Bus, 'tops' | 'isUp'>;
-  readonly groups: () => Iterable<Group>;
-}): Auditor => {
+  readonly groups: () => Iterable<LocalGroup>;
+}): PositionCheck => {
   let running: Promise<void> | undefined;
   let next: Promise<void> | undefined;
 
@@ -66,7 +66,7 @@ export const createAuditor = ({
   };
 };
 
-const createRetry = (groups: () => Iterable<Group>): (() => void) => {
+const createRetry = (groups: () => Iterable<LocalGroup>): (() => void) => {
   let pauseMs = RETRY_MS;
   let isWaiting = false;
   const stalled = () => [...groups()].flatMap(({ follower }) => (follower?.isStalled ? [follower] : []));
@@ -93,5 +93,5 @@ const createRetry = (groups: () => Iterable<Group>): (() => void) => {
 };
 
 /** Whoever advances by itself is not behind but busy. */
-const isStuck = (follower: Follower, before: number | undefined): boolean =>
+const isStuck = (follower: StreamFollower, before: number | undefined): boolean =>
   !follower.isCurrent || follower.position.offset === before;

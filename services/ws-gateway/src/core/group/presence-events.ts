@@ -4,26 +4,26 @@ import type { Presence } from '@muster/bus/presence';
 import type { Logger } from '@muster/kit/logger';
 import { encodeClientInfo, encodePush } from '@muster/protocol/json-codec';
 import type { ClientInfo } from '@muster/protocol/replies';
-import type { Who } from './subscription.ts';
+import type { PresenceInfo } from './subscription.ts';
 
-export interface VisibilityDeps {
+export interface PresenceEventsDeps {
   readonly bus: Pick<Bus, 'publish'>;
   readonly presence: Pick<Presence, 'add' | 'remove'>;
   readonly log: Logger;
 }
 
 /** What others see of a member that comes and goes. */
-export interface Visibility {
+export interface PresenceEvents {
   /** Resolves when others can see the member. Throws REDIS_UNAVAILABLE. */
-  appear(group: GroupKey, who: Who | undefined): Promise<void>;
-  vanish(group: GroupKey, who: Who | undefined): void;
+  appear(group: GroupKey, who: PresenceInfo | undefined): Promise<void>;
+  vanish(group: GroupKey, who: PresenceInfo | undefined): void;
   /** Tells the group, where its options say so. A word that cannot be sent now is not sent later. */
-  announce(group: GroupKey, what: 'join' | 'leave', who: Who | undefined): void;
+  announce(group: GroupKey, what: 'join' | 'leave', who: PresenceInfo | undefined): void;
   /** The same for a client of a replica that died; `info` is its description as JSON. */
   announceLeave(group: GroupKey, info: string): void;
 }
 
-export const createVisibility = ({ bus, presence, log }: VisibilityDeps): Visibility => {
+export const createPresenceEvents = ({ bus, presence, log }: PresenceEventsDeps): PresenceEvents => {
   const tell = (group: GroupKey, what: 'join' | 'leave', info: ClientInfo): void => {
     const body = Buffer.from(encodePush({ is: what, channel: groupNameOf(group), info }));
     const message = { kind: what, body, dataAt: 0, dataLength: 0, offset: 0, epoch: '', notes: [] };

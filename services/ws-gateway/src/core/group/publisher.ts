@@ -1,7 +1,12 @@
 import type { Bus } from '@muster/bus/bus';
-import { type Draft, draftPublication, type EncodedPublication, unkeptMessage } from '@muster/bus/publication-encoding';
 import { type GroupKey, groupNameOf } from '@muster/bus/group-key';
-import type { Appended, AppendOptions, Retention } from '@muster/bus/streams';
+import {
+  type EncodedPublication,
+  encodeForPublish,
+  type PublicationDraft,
+  unkeptMessage,
+} from '@muster/bus/publication-encoding';
+import type { Appended, AppendOptions, StreamRetention } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Publication } from '@muster/protocol/replies';
@@ -14,7 +19,7 @@ export interface PublishRequest {
   readonly publication: Omit<Publication, 'offset'>;
   /** The publication encoded beforehand, where many groups get it. */
   readonly encoded?: EncodedPublication;
-  readonly retention: Retention | undefined;
+  readonly retention: StreamRetention | undefined;
   readonly idempotencyKey?: string;
   readonly version?: AppendOptions['version'];
   readonly notes?: readonly string[];
@@ -41,7 +46,7 @@ export const createPublisher = (
   const sizes = createSizeCheck(rest);
   return (request) => {
     const { key, publication, notes, encoded } = mark(request);
-    const draft = draftPublication(key, publication, notes, encoded);
+    const draft = encodeForPublish(key, publication, notes, encoded);
     const tooLarge = sizes.check(groupNameOf(key), draft, publication.data);
     return tooLarge === undefined ? timed(rest, send(bus, request, draft)) : Promise.reject(tooLarge);
   };
@@ -66,7 +71,7 @@ const timed = async <T>(
 const send = async (
   bus: PublisherDeps['bus'],
   request: PublishRequest,
-  draft: Draft,
+  draft: PublicationDraft,
 ): Promise<Appended | undefined> => {
   const { key, retention, idempotencyKey, version, onlyIfHeard = false } = request;
   if (retention === undefined) {

@@ -1,6 +1,6 @@
 import type { BusMessage } from '@muster/bus/envelope';
 import { expect, test } from 'vitest';
-import { Ring } from './recent-publications.ts';
+import { RecentPublications } from './recent-publications.ts';
 
 const message = (offset: number, bytes = 10, epoch = 'e'): BusMessage => ({
   ...{ kind: 'publication', body: Buffer.alloc(bytes, offset), dataAt: 0, dataLength: 0, notes: [] },
@@ -10,11 +10,12 @@ const messages = (from: number, to: number, bytes?: number): BusMessage[] =>
   Array.from({ length: to - from + 1 }, (_, at) => message(from + at, bytes));
 const ringWith = (...held: BusMessage[]) => {
   const budget = { maxBytes: 1_000_000, usedBytes: 0 };
-  const ring = new Ring(budget, 1_000);
+  const ring = new RecentPublications(budget, 1_000);
   for (const one of held) ring.push(one);
   return { ring, budget };
 };
-const offsetsAfter = (ring: Ring, offset: number) => ring.after(offset)?.map((one) => one.offset);
+const offsetsAfter = (ring: RecentPublications, offset: number) =>
+  ring.after(offset)?.map((one) => one.offset);
 
 test('[RC6] what was read for one member stands before what the ring holds', () => {
   const { ring, budget } = ringWith(...messages(5, 6));
@@ -51,14 +52,14 @@ test('[RC6] of too many the newest are taken, within the bounds of the ring and 
   const { ring: heavy } = ringWith(message(200));
   heavy.backfill(messages(100, 199, 10_000), 201);
   expect(heavy.first).toBe(194);
-  const poor = new Ring({ maxBytes: 25, usedBytes: 0 }, 1_000);
+  const poor = new RecentPublications({ maxBytes: 25, usedBytes: 0 }, 1_000);
   poor.backfill(messages(1, 9), 10);
   expect(poor.first).toBe(8);
 });
 
 test('[RC7] a ring holds no more than its stream keeps, from the moment at which that changes', () => {
   const budget = { maxBytes: 1_000_000, usedBytes: 0 };
-  const ring = new Ring(budget, 3);
+  const ring = new RecentPublications(budget, 3);
   for (const one of messages(1, 5)) ring.push(one);
   expect(offsetsAfter(ring, 2)).toEqual([3, 4, 5]);
   expect(ring.after(1)).toBeUndefined();

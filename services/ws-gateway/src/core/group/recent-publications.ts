@@ -1,7 +1,7 @@
 import type { BusMessage } from '@muster/bus/envelope';
 
 /** Bytes that all rings of a process may hold together. */
-export interface RingBudget {
+export interface RecentPublicationsBudget {
   readonly maxBytes: number;
   usedBytes: number;
 }
@@ -12,14 +12,14 @@ const MAX_MESSAGES = 100;
 const MAX_BYTES = 65_536;
 
 /** The newest publications of one group, without holes, so that a resume right after a drop asks nobody. */
-export class Ring {
-  readonly #budget: RingBudget;
+export class RecentPublications {
+  readonly #budget: RecentPublicationsBudget;
   #messages: BusMessage[] = [];
   #bytes = 0;
   #maxMessages: number;
 
   /** `kept`: publications that the stream of the group keeps. */
-  constructor(budget: RingBudget, kept: number) {
+  constructor(budget: RecentPublicationsBudget, kept: number) {
     this.#budget = budget;
     this.#maxMessages = Math.min(kept, MAX_MESSAGES);
   }

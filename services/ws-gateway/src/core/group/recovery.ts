@@ -1,15 +1,15 @@
-import { publicationOf } from '@muster/bus/publication-encoding';
 import type { GroupKey } from '@muster/bus/group-key';
 import type { GroupPosition } from '@muster/bus/position';
+import { publicationOf } from '@muster/bus/publication-encoding';
 import type { StreamPage } from '@muster/bus/streams';
 import type { StreamPosition } from '@muster/protocol/commands';
 import { MAX_RECOVERED_PUBLICATIONS } from '@muster/protocol/limits';
 import type { PublicationText } from '@muster/protocol/replies';
-import type { Follower } from './stream-follower.ts';
 import { bytesOfTexts } from './read-pacing.ts';
+import type { StreamFollower } from './stream-follower.ts';
 
 /** What a new member starts from. */
-export interface Start {
+export interface RecoveryStart {
   /** The position from which publications follow. */
   readonly position: GroupPosition;
   /** Present when the client asked to catch up. */
@@ -19,7 +19,7 @@ export interface Start {
 }
 
 /** Bytes of publications that one answer may hold, for however many groups. */
-export interface AnswerBudget {
+export interface RecoveryBudget {
   leftBytes: number;
 }
 
@@ -27,7 +27,7 @@ export interface AnswerBudget {
 export type PacedReads = (read: () => Promise<StreamPage | undefined>) => Promise<StreamPage | undefined>;
 
 /** Either the start, valid in this very turn, or work after which to ask again. */
-type Step = { readonly start: Start } | { readonly work: Promise<unknown> };
+type Step = { readonly start: RecoveryStart } | { readonly work: Promise<unknown> };
 
 const MAX_READS = 3;
 
@@ -37,10 +37,10 @@ const MAX_READS = 3;
  */
 export class Recovery {
   readonly #group: GroupKey;
-  readonly #follower: Follower;
+  readonly #follower: StreamFollower;
   readonly #wish: StreamPosition | undefined;
   readonly #mode: 'stream' | 'cache';
-  readonly #budget: AnswerBudget;
+  readonly #budget: RecoveryBudget;
   readonly #paced: PacedReads;
   /** Texts that were read, from `wish.offset + 1` on. */
   #read: readonly PublicationText[] = [];
@@ -49,11 +49,11 @@ export class Recovery {
 
   constructor(
     group: GroupKey,
-    follower: Follower,
+    follower: StreamFollower,
     options: {
       readonly wish: StreamPosition | undefined;
       readonly mode: 'stream' | 'cache';
-      readonly budget: AnswerBudget;
+      readonly budget: RecoveryBudget;
       readonly paced: PacedReads;
     },
   ) {

@@ -1,4 +1,4 @@
-import type { Draft } from '@muster/bus/publication-encoding';
+import type { PublicationDraft } from '@muster/bus/publication-encoding';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Payload } from '@muster/protocol/commands';
@@ -17,7 +17,7 @@ export interface SizeCheckDeps {
 /** Refuses publications that clients could not be given. */
 export interface SizeCheck {
   /** The error for a publication that is too large, counted and logged. */
-  check(group: GroupName, draft: Draft, data: Payload): AppError | undefined;
+  check(group: GroupName, draft: PublicationDraft, data: Payload): AppError | undefined;
 }
 
 /** Bytes of what others see of a client in a group: everybody who looks at its presence gets it of everybody. */

@@ -1,14 +1,14 @@
-import { messageOfEntry } from '@muster/bus/publication-encoding';
 import type { BusMessage } from '@muster/bus/envelope';
 import type { GroupPosition } from '@muster/bus/position';
+import { messageOfEntry } from '@muster/bus/publication-encoding';
 import type { StreamPage } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';
-import type { Follower } from './stream-follower.ts';
 import type { EngineMetrics } from '../ports.ts';
+import type { StreamFollower } from './stream-follower.ts';
 import type { Subscription } from './subscription.ts';
 
 /** Members that do not read fast enough, and are brought up to date with what is kept as they read on. */
-export interface Laggards {
+export interface SlowConsumers {
   /** A member is skipped from now on, with `lag` where it stands. */
   add(subscription: Subscription): void;
   /** Gives whoever can take more the next part of what it missed. */
@@ -16,7 +16,7 @@ export interface Laggards {
   size(): number;
 }
 
-export interface LaggardsDeps {
+export interface SlowConsumersDeps {
   readonly clock: Clock;
   readonly metrics: Pick<EngineMetrics, 'slowConsumer'>;
   /** What is kept cannot be read now; it is tried again. */
@@ -30,7 +30,7 @@ const MAX_READS = 8;
 /** Bytes in one frame, as long as it holds more than one publication. */
 const MAX_FRAME_BYTES = 65_536;
 
-export const createLaggards = ({ clock, metrics, onFault }: LaggardsDeps): Laggards => {
+export const createSlowConsumers = ({ clock, metrics, onFault }: SlowConsumersDeps): SlowConsumers => {
   const behind = new Set<Subscription>();
   const reading = new Set<Subscription>();
 
@@ -40,7 +40,7 @@ export const createLaggards = ({ clock, metrics, onFault }: LaggardsDeps): Lagga
     subscription.member.onInsufficientState(subscription.group.name);
   };
 
-  const onPage = (subscription: Subscription, follower: Follower, page: StreamPage): void => {
+  const onPage = (subscription: Subscription, follower: StreamFollower, page: StreamPage): void => {
     const { lag, group } = subscription;
     if (lag === undefined || !follower.isCurrent) return;
     const messages = page.entries
@@ -49,7 +49,7 @@ export const createLaggards = ({ clock, metrics, onFault }: LaggardsDeps): Lagga
     if (messages.length === 0 || !give(subscription, follower, messages)) lose(subscription);
   };
 
-  const read = (subscription: Subscription, follower: Follower, offset: number): void => {
+  const read = (subscription: Subscription, follower: StreamFollower, offset: number): void => {
     if (reading.size >= MAX_READS) return;
     reading.add(subscription);
     follower
@@ -76,13 +76,13 @@ export const createLaggards = ({ clock, metrics, onFault }: LaggardsDeps): Lagga
       advance(subscription, follower, lag);
     }
   };
-  const advance = (subscription: Subscription, follower: Follower, lag: GroupPosition): void => {
+  const advance = (subscription: Subscription, follower: StreamFollower, lag: GroupPosition): void => {
     const { offset, epoch } = follower.position;
     if (lag.epoch !== epoch || lag.offset > offset) lose(subscription);
     else if (lag.offset === offset) goLive(subscription);
     else approach(subscription, follower, lag);
   };
-  const approach = (subscription: Subscription, follower: Follower, lag: GroupPosition): void => {
+  const approach = (subscription: Subscription, follower: StreamFollower, lag: GroupPosition): void => {
     const near = follower.recentAfter(lag.offset);
     if (lag.offset < follower.removedThrough) lose(subscription);
     else if (near === undefined) read(subscription, follower, lag.offset);
@@ -111,8 +111,12 @@ export const createLaggards = ({ clock, metrics, onFault }: LaggardsDeps): Lagga
 };
 
 /** Writes what the member can take. False when a publication on its way is not the next one. */
-const give = (subscription: Subscription, follower: Follower, messages: readonly BusMessage[]): boolean => {
-  const { outbox } = subscription.member;
+const give = (
+  subscription: Subscription,
+  follower: StreamFollower,
+  messages: readonly BusMessage[],
+): boolean => {
+  const { sendBuffer: outbox } = subscription.member;
   for (let from = 0; from < messages.length && outbox.waitingBytes <= outbox.maxBytes / 2; ) {
     const { lag } = subscription;
     const part = partOf(messages, from, Math.min(MAX_FRAME_BYTES, outbox.maxBytes / 4));
@@ -130,7 +134,7 @@ const give = (subscription: Subscription, follower: Follower, messages: readonly
 const hasAdvanced = ({ lag }: Subscription, offset: number): boolean =>
   lag !== undefined && lag.offset > offset;
 
-const canTakeMore = ({ member: { outbox } }: Subscription): boolean =>
+const canTakeMore = ({ member: { sendBuffer: outbox } }: Subscription): boolean =>
   outbox.waitingBytes <= outbox.maxBytes / 4;
 
 /** As many messages as fit into one frame, at least one. */
@@ -150,5 +154,5 @@ const write = (subscription: Subscription, part: readonly BusMessage[]): boolean
   const { group, member } = subscription;
   const frame = group.frameFor(subscription, part);
   if (frame.length === 0) return true;
-  return member.outbox.offer(frame);
+  return member.sendBuffer.offer(frame);
 };

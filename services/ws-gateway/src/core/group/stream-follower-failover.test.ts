@@ -1,8 +1,8 @@
-import { draftPublication } from '@muster/bus/publication-encoding';
 import type { GroupKey } from '@muster/bus/group-key';
 import { createMemoryBroker } from '@muster/bus/memory-broker';
+import { encodeForPublish } from '@muster/bus/publication-encoding';
 import { expect, test } from 'vitest';
-import { Follower } from './stream-follower.ts';
+import { StreamFollower } from './stream-follower.ts';
 
 const ROOM = 'room' as GroupKey;
 const RETENTION = { size: 50, ttlMs: 60_000, metaTtlMs: 120_000 };
@@ -12,7 +12,7 @@ const following = async ({ maxBytes = 100_000, before = [] as unknown[] } = {}) 
   const broker = createMemoryBroker();
   const { streams } = broker;
   const ear = { hears: true, resyncs: 0, heard: [] as number[], reads: 0 };
-  const follower = new Follower(ROOM, RETENTION, {
+  const follower = new StreamFollower(ROOM, RETENTION, {
     streams: {
       ...streams,
       read: (group, wish) => {
@@ -41,7 +41,7 @@ const following = async ({ maxBytes = 100_000, before = [] as unknown[] } = {}) 
   await bus.subscribe(ROOM);
   const publish = async (...data: unknown[]) => {
     for (const one of data) {
-      const draft = draftPublication(ROOM, { data: JSON.stringify(one) });
+      const draft = encodeForPublish(ROOM, { data: JSON.stringify(one) });
       await bus.append(ROOM, draft, { retention: RETENTION });
     }
   };

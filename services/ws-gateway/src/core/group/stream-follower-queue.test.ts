@@ -1,10 +1,10 @@
-import { draftPublication } from '@muster/bus/publication-encoding';
 import type { GroupKey } from '@muster/bus/group-key';
 import { createMemoryBroker } from '@muster/bus/memory-broker';
+import { encodeForPublish } from '@muster/bus/publication-encoding';
 
 import { expect, test } from 'vitest';
-import { Follower } from './stream-follower.ts';
 import { settle } from '../engine-fixture.ts';
+import { StreamFollower } from './stream-follower.ts';
 
 const ROOM = 'room' as GroupKey;
 const RETENTION = { size: 1_000, ttlMs: 60_000, metaTtlMs: 120_000 };
@@ -17,7 +17,7 @@ const scene = async () => {
   const heard: number[] = [];
   const kept: number[] = [];
   let reads = 0;
-  const follower: Follower = new Follower(ROOM, RETENTION, {
+  const follower: StreamFollower = new StreamFollower(ROOM, RETENTION, {
     streams: {
       ...broker.streams,
       read: async (group, wish) => {
@@ -47,7 +47,7 @@ const scene = async () => {
   await bus.subscribe(ROOM);
   await follower.open();
   const publish = async (count: number, size: number) => {
-    const draft = draftPublication(ROOM, { data: JSON.stringify('x'.repeat(size)) });
+    const draft = encodeForPublish(ROOM, { data: JSON.stringify('x'.repeat(size)) });
     for (let n = 0; n < count; n++) await bus.append(ROOM, draft, { retention: RETENTION });
     await settle();
   };

@@ -1,20 +1,20 @@
 import { crc32 } from 'node:zlib';
-import { type Entry, messageOfEntry } from '@muster/bus/publication-encoding';
 import type { BusMessage } from '@muster/bus/envelope';
 import type { GroupKey } from '@muster/bus/group-key';
 import type { GroupPosition } from '@muster/bus/position';
-import type { Retention, StreamPage, Streams } from '@muster/bus/streams';
+import { messageOfEntry, type StreamEntry } from '@muster/bus/publication-encoding';
+import type { StreamPage, StreamRetention, Streams } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';
 import { MAX_RECOVERED_PUBLICATIONS } from '@muster/protocol/limits';
 import { MessageQueue } from './message-queue.ts';
-import { Ring, type RingBudget } from './recent-publications.ts';
+import { RecentPublications, type RecentPublicationsBudget } from './recent-publications.ts';
 
 /** What became of a difference between what was heard and what is kept. */
 export type GapOutcome = 'repaired' | 'lost';
 
-export interface FollowerDeps {
+export interface StreamFollowerDeps {
   readonly streams: Pick<Streams, 'top' | 'read' | 'disown'>;
-  readonly budget: RingBudget;
+  readonly budget: RecentPublicationsBudget;
   /** Bytes of publications that are read at once. */
   readonly maxReadBytes: number;
   readonly clock: Pick<Clock, 'monotonic'>;
@@ -27,7 +27,7 @@ export interface FollowerDeps {
   onGap(outcome: GapOutcome): void;
   /** A repair that could not be made now. */
   onFault(error: unknown): void;
-  /** The stream could not be read: nothing is delivered until {@link Follower.repair} succeeds. */
+  /** The stream could not be read: nothing is delivered until {@link StreamFollower.repair} succeeds. */
   onStalled(): void;
 }
 
@@ -47,11 +47,11 @@ interface Witness extends GroupPosition {
  * Follows the stream of one group. What the bus brings is compared with the position reached so far: the next offset is
  * delivered, a hole is read from the stream once for all members, and what cannot be had any more is announced.
  */
-export class Follower {
-  readonly #ring: Ring;
+export class StreamFollower {
+  readonly #ring: RecentPublications;
   readonly #group: GroupKey;
-  #retention: Retention;
-  readonly #deps: FollowerDeps;
+  #retention: StreamRetention;
+  readonly #deps: StreamFollowerDeps;
   #position: GroupPosition = { offset: 0, epoch: '' };
   /** Of the publication at the position, where the ring does not hold it. */
   #mark: number | undefined;
@@ -68,16 +68,16 @@ export class Follower {
   /** Up to here everything was removed from the stream. */
   #removed: GroupPosition = { offset: 0, epoch: '' };
 
-  constructor(group: GroupKey, retention: Retention, deps: FollowerDeps) {
+  constructor(group: GroupKey, retention: StreamRetention, deps: StreamFollowerDeps) {
     this.#group = group;
     this.#retention = retention;
     this.#deps = deps;
-    this.#ring = new Ring(deps.budget, retention.size);
+    this.#ring = new RecentPublications(deps.budget, retention.size);
     this.#queue = new MessageQueue(deps.maxReadBytes);
   }
 
   /** What the options of the group say now. */
-  retain(retention: Retention): void {
+  retain(retention: StreamRetention): void {
     const { size, ttlMs } = this.#retention;
     this.#retention = retention;
     if (retention.size !== size) this.#ring.resize(retention.size);
@@ -351,7 +351,7 @@ export class Follower {
     return { offset, epoch, mark: known === undefined ? this.#mark : crc32(known.body) };
   }
 
-  #markOf(entry: Entry, epoch: string): number {
+  #markOf(entry: StreamEntry, epoch: string): number {
     return crc32(messageOfEntry(this.#group, entry, epoch).body);
   }
 

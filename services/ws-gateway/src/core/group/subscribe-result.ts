@@ -1,18 +1,18 @@
 import { deltaChain } from '@muster/protocol/delta';
 import type { SubscribeResult } from '@muster/protocol/replies';
 import type { EngineMetrics } from '../ports.ts';
-import type { Start } from './recovery.ts';
-import type { Service } from './subscription.ts';
+import type { RecoveryStart } from './recovery.ts';
+import type { DeliveryOptions } from './subscription.ts';
 import { wantedOf } from './tags.ts';
 
 /** What a member was granted and where it begins. */
-export interface Beginning {
-  readonly service: Service;
+export interface SubscriptionStart {
+  readonly service: DeliveryOptions;
   readonly isRecoverable: boolean;
   /** Number of the group, told to members that use it. */
   readonly groupId: number;
   /** There when publications are kept. */
-  readonly start: Start | undefined;
+  readonly start: RecoveryStart | undefined;
   /** Where the client says it was, when it wants to catch up. */
   readonly asked: { readonly offset: number };
 }
@@ -24,7 +24,7 @@ export const subscribeResult = ({
   groupId,
   start,
   asked,
-}: Beginning): SubscribeResult => {
+}: SubscriptionStart): SubscribeResult => {
   const { encoding, deltas, filter } = service;
   const terms = {
     ...(deltas === undefined ? {} : { delta: true }),
@@ -44,7 +44,7 @@ export const subscribeResult = ({
 };
 
 /** Counts a client that wanted to catch up. */
-export const countRecovery = (metrics: EngineMetrics, start: Start | undefined): void => {
+export const countRecovery = (metrics: EngineMetrics, start: RecoveryStart | undefined): void => {
   const recovery = start?.recovery;
   if (recovery === undefined) return;
   if (recovery.ok) metrics.recovered('complete', recovery.publications.length);

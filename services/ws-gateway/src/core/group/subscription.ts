@@ -3,16 +3,16 @@ import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
 import type { TagsFilter } from '@muster/protocol/tags-filter';
 import type { ClientQuota } from '../connection/client-quotas.ts';
-import type { Group } from './group.ts';
+import type { SendBuffer } from '../connection/send-buffer.ts';
+import type { ClientIdentity } from '../ports.ts';
+import type { LocalGroup } from './group.ts';
 import { type Encoding, type Form, formOf } from './group-frames.ts';
-import type { Outbox } from '../connection/send-buffer.ts';
-import type { Identity } from '../ports.ts';
 
 /** Who is in a group. */
-export interface Member {
+export interface Subscriber {
   readonly id: ClientId;
-  readonly identity: Identity | undefined;
-  readonly outbox: Outbox;
+  readonly identity: ClientIdentity | undefined;
+  readonly sendBuffer: SendBuffer;
   readonly isOver: boolean;
   readonly quota: ClientQuota | undefined;
   /** It does not read fast enough. */
@@ -22,7 +22,7 @@ export interface Member {
 }
 
 /** How a member appears to others. */
-export interface Who {
+export interface PresenceInfo {
   readonly client: ClientId;
   readonly info: ClientInfo;
   /** Shown in presence. */
@@ -32,7 +32,7 @@ export interface Who {
 }
 
 /** How a member wants to be served. */
-export interface Service {
+export interface DeliveryOptions {
   readonly encoding: Encoding;
   /** The group is named by its number in what the member gets. */
   readonly isCompact?: boolean;
@@ -50,10 +50,10 @@ export interface Service {
 
 /** One connection's membership of one group. */
 export class Subscription {
-  readonly group: Group;
-  readonly member: Member;
+  readonly group: LocalGroup;
+  readonly member: Subscriber;
   /** What others see of the member while it is there. */
-  readonly who: Who | undefined;
+  readonly who: PresenceInfo | undefined;
   readonly form: Form;
   readonly isPositioned: boolean;
   /** Ends when the right to see who is there is taken away. */
@@ -67,7 +67,12 @@ export class Subscription {
   list: Subscription[] | undefined = undefined;
   place = -1;
 
-  constructor(group: Group, member: Member, service: Service, who: Who | undefined) {
+  constructor(
+    group: LocalGroup,
+    member: Subscriber,
+    service: DeliveryOptions,
+    who: PresenceInfo | undefined,
+  ) {
     this.group = group;
     this.member = member;
     this.who = who;

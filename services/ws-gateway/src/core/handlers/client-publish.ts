@@ -1,8 +1,8 @@
 import type { Appended } from '@muster/bus/streams';
 import type { ClientQuota } from '../connection/client-quotas.ts';
 import type { Hub } from '../group/hub.ts';
-import type { GroupOptions } from '../namespaces.ts';
 import type { PublishRequest } from '../group/publisher.ts';
+import type { GroupOptions } from '../namespaces.ts';
 
 /**
  * Publishes for a client. A group that has no stream and no subscriber on any gateway keeps nothing, so that a client cannot

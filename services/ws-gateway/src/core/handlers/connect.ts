@@ -5,11 +5,11 @@ import { AppError } from '@muster/protocol/errors';
 import type { ClientInfo, SubscribeResult } from '@muster/protocol/replies';
 import type { ClientQuotas } from '../connection/client-quotas.ts';
 import type { Connection } from '../connection/connection.ts';
-import type { Admission, Identity, SessionGate } from '../ports.ts';
+import type { AuthenticationResult, ClientIdentity, SessionAuthenticator } from '../ports.ts';
 import type { ServerSubscriptions } from '../server-subscriptions.ts';
 
 export interface ConnectDeps {
-  readonly gate: SessionGate;
+  readonly gate: SessionAuthenticator;
   readonly clock: Clock;
   /** Name of this instance, told to clients. */
   readonly gateway: string;
@@ -56,7 +56,7 @@ const enter = async (
   deps: ConnectDeps,
   connection: Connection,
   command: ConnectCommand,
-  identity: Identity,
+  identity: ClientIdentity,
 ): Promise<void> => {
   const quota = deps.quotas.enter({ ...identity, address: connection.address }, connection);
   connection.quota = quota;
@@ -82,7 +82,7 @@ const enter = async (
 };
 
 /** How others see a connection of this identity. */
-export const infoOf = ({ id }: Connection, { user, info }: Identity): ClientInfo => ({
+export const infoOf = ({ id }: Connection, { user, info }: ClientIdentity): ClientInfo => ({
   user,
   client: id,
   ...(info === undefined ? {} : { connInfo: info }),
@@ -91,7 +91,7 @@ export const infoOf = ({ id }: Connection, { user, info }: Identity): ClientInfo
 const turnAway = (
   connection: Connection,
   command: ConnectCommand,
-  admission: Exclude<Admission, { ok: true }>,
+  admission: Exclude<AuthenticationResult, { ok: true }>,
 ): void => {
   switch (admission.why) {
     case 'invalid':
@@ -126,7 +126,7 @@ const welcome = (
   connection: Connection,
   command: ConnectCommand,
   entered: {
-    readonly identity: Identity;
+    readonly identity: ClientIdentity;
     readonly info: ClientInfo;
     readonly subs?: ReadonlyMap<string, SubscribeResult>;
   },
@@ -148,14 +148,14 @@ const welcome = (
         : { pingS: Math.max(1, Math.round(pingIntervalMs / 1000)), pong: true }),
     },
   });
-  connection.outbox.release();
+  connection.sendBuffer.release();
   // Rights may have changed while it was being let in.
   connection.reviewRights();
 };
 
 /** Whether and when the client must come with another token: not for sessions, whose end is ours to see. */
 export const expiryOf = (
-  { sessionId, expiresAt }: Identity,
+  { sessionId, expiresAt }: ClientIdentity,
   clock: Clock,
 ): { readonly expires?: true; readonly ttlS?: number } =>
   sessionId !== undefined || expiresAt === Number.POSITIVE_INFINITY

@@ -7,24 +7,24 @@ import type { GroupOptions, Namespaces } from '../namespaces.ts';
 import { isAllowed } from '../permissions.ts';
 import { NO_NAMESPACE } from './reasons.ts';
 
-export interface GroupQuestionDeps {
+export interface GroupReadDeps {
   readonly namespaces: Namespaces;
 }
 
 /** A question about a group that exists. Whether it may be answered is told after whether it can be. */
-export interface GroupQuestion {
+export interface GroupReadRequest {
   readonly key: GroupKey;
   readonly options: GroupOptions;
   readonly isAllowed: boolean;
 }
 
 /** The checks that all questions about a group begin with; undefined when the answer has been given. */
-export const askGroup = (
-  { namespaces }: GroupQuestionDeps,
+export const authorizeGroupRead = (
+  { namespaces }: GroupReadDeps,
   connection: Connection,
   { id, channel }: { readonly id: number; readonly channel: string },
   action: GroupAction,
-): GroupQuestion | undefined => {
+): GroupReadRequest | undefined => {
   const { phase, memberships } = connection;
   if (phase.is !== 'live') return undefined;
   if (channel === '') return void connection.refuse('no_group');
@@ -41,7 +41,7 @@ export const askGroup = (
 
 /** The same decision once more, after the store was read: the right may have been taken away meanwhile. */
 export const isStillAllowed = (
-  { namespaces }: GroupQuestionDeps,
+  { namespaces }: GroupReadDeps,
   { identity, memberships }: Connection,
   key: GroupKey,
   action: GroupAction,

@@ -1,19 +1,19 @@
 import type { Bus } from '@muster/bus/bus';
 import type { GroupKey } from '@muster/bus/group-key';
-import type { Retention } from '@muster/bus/streams';
+import type { StreamRetention } from '@muster/bus/streams';
 import { ReplyError } from '@muster/protocol/codes';
 import type { HistoryCommand } from '@muster/protocol/commands';
 import { MAX_RECOVERED_PUBLICATIONS } from '@muster/protocol/limits';
 import type { HistoryResult } from '@muster/protocol/replies';
 import type { Connection } from '../connection/connection.ts';
-import type { Hub } from '../group/hub.ts';
-import type { EngineMetrics } from '../ports.ts';
-import { bytesOfTexts } from '../group/read-pacing.ts';
 import { createTurnBudget, type TurnBudget } from '../connection/turn-budget.ts';
-import { askGroup, type GroupQuestionDeps, isStillAllowed } from './group-question.ts';
+import type { Hub } from '../group/hub.ts';
+import { bytesOfTexts } from '../group/read-pacing.ts';
+import type { EngineMetrics } from '../ports.ts';
+import { authorizeGroupRead, type GroupReadDeps, isStillAllowed } from './group-question.ts';
 import { NEW_GROUPS } from './reasons.ts';
 
-export interface HistoryDeps extends GroupQuestionDeps {
+export interface HistoryDeps extends GroupReadDeps {
   readonly bus: Pick<Bus, 'read'>;
   readonly hub: Pick<Hub, 'groupOf'>;
   readonly metrics: Pick<EngineMetrics, 'rateLimited'>;
@@ -28,7 +28,7 @@ const BYTES_PER_TURN = 2_097_152;
 export const createHistory = (given: HistoryDeps) => {
   const deps = { ...given, turns: createTurnBudget(BYTES_PER_TURN) };
   return (connection: Connection, command: HistoryCommand): Promise<void> | undefined => {
-    const asked = askGroup(deps, connection, command, 'history');
+    const asked = authorizeGroupRead(deps, connection, command, 'history');
     if (asked === undefined) return undefined;
     const { key, options } = asked;
     if (options.retention === undefined)
@@ -49,7 +49,7 @@ export const createHistory = (given: HistoryDeps) => {
     const place = { key, retention: options.retention };
     if (command.limit === 0) return answer(deps, connection, command, place);
     connection.publishing += 1;
-    return connection.outbox
+    return connection.sendBuffer
       .inTurn(() => answer(deps, connection, command, place))
       .finally(() => {
         connection.publishing -= 1;
@@ -61,7 +61,7 @@ const answer = async (
   deps: HistoryDeps & { readonly turns: TurnBudget },
   connection: Connection,
   command: HistoryCommand,
-  place: { key: GroupKey; retention: Retention },
+  place: { key: GroupKey; retention: StreamRetention },
 ): Promise<void> => {
   const bounds = { count: MAX_RECOVERED_PUBLICATIONS, maxBytes: deps.maxBytes };
   const read = () => readHistory(deps.bus, place, command, bounds);
@@ -69,7 +69,7 @@ const answer = async (
   if (result === undefined) return;
   const bytes = sizeOf(result);
   await deps.turns.take(bytes);
-  if (!connection.outbox.hasRoom(bytes)) await connection.outbox.room(bytes);
+  if (!connection.sendBuffer.hasRoom(bytes)) await connection.sendBuffer.room(bytes);
   if (!isStillAllowed(deps, connection, place.key, 'history'))
     return connection.fail(command.id, ReplyError.PermissionDenied);
   if (typeof result === 'number') connection.fail(command.id, result);
@@ -83,7 +83,7 @@ const sizeOf = (result: Awaited<ReturnType<typeof readHistory>>): number =>
 /** Reads as much of a stream as was asked for and one answer may hold; 112 when the epoch is another. */
 export const readHistory = async (
   bus: Pick<Bus, 'read'>,
-  { key, retention }: { readonly key: GroupKey; readonly retention: Retention },
+  { key, retention }: { readonly key: GroupKey; readonly retention: StreamRetention },
   { limit, since, reverse }: Pick<HistoryCommand, 'limit' | 'since' | 'reverse'>,
   { count: max, maxBytes }: { readonly count: number; readonly maxBytes: number },
 ): Promise<HistoryResult | typeof ReplyError.UnrecoverablePosition> => {

@@ -1,13 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import type { Permit, PermitReader } from '../ports.ts';
 import { engineUnderTest } from '../engine-fixture.ts';
+import type { SubscriptionGrant, SubscriptionTokenReader } from '../ports.ts';
 
 const closedWith = (code: number) => expect.objectContaining({ code });
 const start = 1_000_000;
 
 /** Reads what tests write: `ann/$vip/60` is a permit of ann for `$vip` for another 60 s, 0 for ever. */
-const permits: PermitReader = {
-  read: async (token): Promise<Permit> => {
+const permits: SubscriptionTokenReader = {
+  read: async (token): Promise<SubscriptionGrant> => {
     if (token === 'expired' || token === 'unavailable' || token === 'none') return { ok: false, why: token };
     const [user, group, seconds = '0', client] = token.split('/');
     if (group === undefined) return { ok: false, why: 'invalid' };
@@ -202,7 +202,7 @@ describe('subscription tokens', () => {
 
   test('[PT5] while a token is looked at, other commands about the group wait, and a second subscribe is 105', async () => {
     const gate = Promise.withResolvers<void>();
-    const slow: PermitReader = { read: (token) => gate.promise.then(() => permits.read(token)) };
+    const slow: SubscriptionTokenReader = { read: (token) => gate.promise.then(() => permits.read(token)) };
     const { connected } = engineUnderTest({ permits: slow });
     const ann = await connected('ann');
     expect(

@@ -5,9 +5,9 @@ import type { PresenceCommand } from '@muster/protocol/commands';
 import type { PresenceStatsResult } from '@muster/protocol/replies';
 import type { Connection } from '../connection/connection.ts';
 import type { ConnectionLimits, EngineMetrics } from '../ports.ts';
-import { askGroup, type GroupQuestionDeps, isStillAllowed } from './group-question.ts';
+import { authorizeGroupRead, type GroupReadDeps, isStillAllowed } from './group-question.ts';
 
-export interface PresenceDeps extends GroupQuestionDeps {
+export interface PresenceDeps extends GroupReadDeps {
   readonly presence: Pick<Presence, 'read'>;
   readonly limits: Pick<ConnectionLimits, 'maxPresenceClients' | 'maxOutboxBytes'>;
   readonly metrics: Pick<EngineMetrics, 'rateLimited'>;
@@ -17,7 +17,7 @@ export interface PresenceDeps extends GroupQuestionDeps {
 export const createPresence =
   (deps: PresenceDeps) =>
   (connection: Connection, command: PresenceCommand): Promise<void> | undefined => {
-    const asked = askGroup(deps, connection, command, 'presence');
+    const asked = authorizeGroupRead(deps, connection, command, 'presence');
     if (asked === undefined) return undefined;
     if (!asked.options.presence)
       return void connection.fail(command.id, ReplyError.NotAvailable, 'presence is off in this group');
@@ -25,7 +25,7 @@ export const createPresence =
     const { key } = asked;
     if (command.is === 'presence_stats') return answer(deps, connection, command, key);
     connection.publishing += 1;
-    return connection.outbox
+    return connection.sendBuffer
       .inTurn(() => answer(deps, connection, command, key))
       .finally(() => {
         connection.publishing -= 1;
@@ -53,7 +53,7 @@ const answer = async (
   }
   if (is === 'presence_stats') return connection.reply({ id, is, result: presenceStats(clients) });
   const bytes = sizeOf(clients);
-  if (!connection.outbox.hasRoom(bytes)) await connection.outbox.room(bytes);
+  if (!connection.sendBuffer.hasRoom(bytes)) await connection.sendBuffer.room(bytes);
   if (!isStillAllowed(deps, connection, key, 'presence'))
     return connection.fail(id, ReplyError.PermissionDenied);
   connection.reply({ id, is, result: clients });

@@ -3,17 +3,17 @@ import { ReplyError } from '@muster/protocol/codes';
 import type { Payload, PublishCommand } from '@muster/protocol/commands';
 import { type GroupName, groupNameFault, parseGroupName } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
-import { answerAsTold } from '../app-errors.ts';
+import { replyWithAppError } from '../app-errors.ts';
 import type { AppCallbacks } from '../callbacks.ts';
-import { publishForClient } from './client-publish.ts';
 import type { Connection } from '../connection/connection.ts';
-import { takesPayload } from '../data-format.ts';
 import type { GroupRates } from '../connection/group-rates.ts';
+import { CommandError } from '../connection/refusal.ts';
+import { takesPayload } from '../data-format.ts';
 import type { Hub } from '../group/hub.ts';
 import type { GroupOptions, Namespaces } from '../namespaces.ts';
-import { isAllowed, mayReach, type Wish } from '../permissions.ts';
-import type { EngineMetrics, Identity } from '../ports.ts';
-import { Refusal } from '../connection/refusal.ts';
+import { isAllowed, mayReach, type PermissionRequest } from '../permissions.ts';
+import type { ClientIdentity, EngineMetrics } from '../ports.ts';
+import { publishForClient } from './client-publish.ts';
 import { NEW_GROUPS, NO_NAMESPACE, onlyType0 } from './reasons.ts';
 
 export interface PublishDeps {
@@ -32,7 +32,7 @@ interface Draft {
   readonly options: GroupOptions;
   readonly data: Payload;
   readonly isBinary: boolean;
-  readonly identity: Identity;
+  readonly identity: ClientIdentity;
   readonly info: ClientInfo;
 }
 
@@ -43,7 +43,7 @@ export const createPublish =
     if (command.channel === '') return void connection.refuse('no_group');
     const draft = check(deps, connection, command);
     if (draft === undefined) return undefined;
-    if (draft instanceof Refusal) return void connection.fail(command.id, draft.code, draft.reason);
+    if (draft instanceof CommandError) return void connection.fail(command.id, draft.code, draft.reason);
     const bytes = draft.data.length;
     connection.publishing += 1;
     connection.publishedBytes += bytes;
@@ -60,7 +60,7 @@ const check = (
   deps: PublishDeps,
   connection: Connection,
   command: PublishCommand,
-): Draft | Refusal | undefined => {
+): Draft | CommandError | undefined => {
   const { phase, memberships } = connection;
   if (phase.is !== 'live') return undefined;
   const { id, data, isBinary = false } = command;
@@ -68,7 +68,7 @@ const check = (
   if (name === undefined) return bad(`\`channel\` ${groupNameFault(command.channel)}`);
   if (command.type !== 0) return bad(onlyType0(command.type));
   const options = deps.namespaces.optionsOf(name);
-  if (options === undefined) return new Refusal(ReplyError.UnknownGroup, NO_NAMESPACE);
+  if (options === undefined) return new CommandError(ReplyError.UnknownGroup, NO_NAMESPACE);
   if (data === undefined) return bad('`data` is missing');
   if (!takesPayload(options, data, isBinary))
     return bad(`\`data\` must be of the format ${options.publicationDataFormat} in this group`);
@@ -76,10 +76,10 @@ const check = (
   const membership = memberships.get(name);
   const isSubscribed = membership?.is === 'live';
   if (!mayPublish({ action: 'publish', identity, group: name, options, isSubscribed }))
-    return new Refusal(ReplyError.PermissionDenied);
+    return new CommandError(ReplyError.PermissionDenied);
   if (connection.quota?.takeBytes(Buffer.byteLength(data)) === false) {
     deps.metrics.rateLimited('published_bytes', identity);
-    return new Refusal(
+    return new CommandError(
       ReplyError.TooManyRequests,
       'this session has published as many bytes as it may (MAX_PUBLISHED_BYTES_PER_S): try again later',
     );
@@ -88,10 +88,11 @@ const check = (
   return overRate(deps, identity, key, options) ?? { id, name, key, options, data, isBinary, identity, info };
 };
 
-const bad = (reason: string): Refusal => new Refusal(ReplyError.BadRequest, reason);
+const bad = (reason: string): CommandError => new CommandError(ReplyError.BadRequest, reason);
 
 /** Where the application is asked, it decides in the place of the options. */
-const mayPublish = (wish: Wish): boolean => (wish.options.publishCallback ? mayReach(wish) : isAllowed(wish));
+const mayPublish = (wish: PermissionRequest): boolean =>
+  wish.options.publishCallback ? mayReach(wish) : isAllowed(wish);
 
 const publish = async (
   { hub, metrics }: PublishDeps,
@@ -120,7 +121,7 @@ const askFirst = async (deps: PublishDeps, connection: Connection, draft: Draft)
     await before;
     if (connection.isOver) return;
     if (!mayStillPublish(deps, connection, name)) return connection.fail(id, ReplyError.PermissionDenied);
-    if (answer.is !== 'result') return answerAsTold(connection, id, answer);
+    if (answer.is !== 'result') return replyWithAppError(connection, id, answer);
     const { skipHistory, ...changed } = answer.result;
     const options = skipHistory ? { ...draft.options, retention: undefined } : draft.options;
     await publish(deps, connection, { ...draft, options, ...changed });
@@ -144,13 +145,13 @@ const mayStillPublish = (
 /** The error when the group has had its share of publications for now. */
 const overRate = (
   { rates, metrics }: PublishDeps,
-  identity: Identity,
+  identity: ClientIdentity,
   key: GroupKey,
   { publishRate }: GroupOptions,
-): Refusal | undefined => {
+): CommandError | undefined => {
   if (rates.take(key, publishRate)) return undefined;
   metrics.rateLimited('group', identity);
-  return new Refusal(
+  return new CommandError(
     ReplyError.TooManyRequests,
     'clients have published as much in this group as its `publish_rate` allows: try again later',
   );

@@ -1,11 +1,11 @@
 import { CloseCode, ReplyError } from '@muster/protocol/codes';
 import type { RefreshCommand } from '@muster/protocol/commands';
 import type { Connection } from '../connection/connection.ts';
-import type { Admission, Identity, SessionGate } from '../ports.ts';
+import type { AuthenticationResult, ClientIdentity, SessionAuthenticator } from '../ports.ts';
 import { type ConnectDeps, expiryOf, infoOf } from './connect.ts';
 
 export type RefreshDeps = Pick<ConnectDeps, 'clock' | 'version'> & {
-  readonly gate: Pick<SessionGate, 'refresh'>;
+  readonly gate: Pick<SessionAuthenticator, 'refresh'>;
 };
 
 /** `refresh`: another token of the same user, before the one at hand runs out. */
@@ -25,7 +25,7 @@ const refresh = async (
   { gate, clock, version }: RefreshDeps,
   connection: Connection,
   { id, token }: RefreshCommand,
-  before: Identity,
+  before: ClientIdentity,
 ): Promise<void> => {
   const admission = await gate.refresh(token, connection.host);
   if (connection.isOver) return;
@@ -41,12 +41,16 @@ const refresh = async (
   connection.reply({ id, is: 'refresh', result });
 };
 
-const turnDown = (connection: Connection, id: number, { why }: Exclude<Admission, { ok: true }>): void => {
+const turnDown = (
+  connection: Connection,
+  id: number,
+  { why }: Exclude<AuthenticationResult, { ok: true }>,
+): void => {
   if (why === 'unavailable') connection.fail(id, ReplyError.Internal);
   else if (why === 'none') connection.fail(id, ReplyError.NotAvailable);
   else if (why === 'expired') connection.close(CloseCode.Expired);
   else connection.close(CloseCode.InvalidToken);
 };
 
-const hasSameGroups = ({ subs: a }: Identity, { subs: b }: Identity): boolean =>
+const hasSameGroups = ({ subs: a }: ClientIdentity, { subs: b }: ClientIdentity): boolean =>
   (a?.size ?? 0) === (b?.size ?? 0) && [...(a?.keys() ?? [])].every((name) => b?.has(name));

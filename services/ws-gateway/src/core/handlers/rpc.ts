@@ -1,6 +1,6 @@
 import { ReplyError } from '@muster/protocol/codes';
 import type { RpcCommand } from '@muster/protocol/commands';
-import { answerAsTold } from '../app-errors.ts';
+import { replyWithAppError } from '../app-errors.ts';
 import type { AppCallbacks } from '../callbacks.ts';
 import type { Connection } from '../connection/connection.ts';
 
@@ -17,9 +17,9 @@ export const createRpc =
       .rpc(caller, { method, ...(data === undefined ? {} : { data }), isBinary: isBinary ?? false })
       .then(async (answer) => {
         const bytes = answer.is === 'result' ? Buffer.byteLength(answer.result.data ?? '') : 0;
-        if (!connection.outbox.hasRoom(bytes)) await connection.outbox.room(bytes);
+        if (!connection.sendBuffer.hasRoom(bytes)) await connection.sendBuffer.room(bytes);
         if (answer.is === 'result') connection.reply({ id, is: 'rpc', result: answer.result });
-        else answerAsTold(connection, id, answer);
+        else replyWithAppError(connection, id, answer);
       })
       .finally(() => {
         connection.publishing -= 1;

@@ -3,13 +3,13 @@ import { CloseCode, ReplyError, UnsubscribeCode } from '@muster/protocol/codes';
 import type { SubRefreshCommand } from '@muster/protocol/commands';
 import type { GroupName } from '@muster/protocol/ids';
 import type { Connection } from '../connection/connection.ts';
-import type { Permit, PermitReader } from '../ports.ts';
-import { isPermitFor } from './subscribe-permissions.ts';
+import type { SubscriptionGrant, SubscriptionTokenReader } from '../ports.ts';
 import { ttlOf } from './connect.ts';
+import { isPermitFor } from './subscribe-permissions.ts';
 
 export interface SubRefreshDeps {
   readonly clock: Clock;
-  readonly permits: PermitReader;
+  readonly permits: SubscriptionTokenReader;
 }
 
 /** `sub_refresh`: another token for a subscription, before the one at hand runs out. */
@@ -52,7 +52,7 @@ const turnDown = (
   connection: Connection,
   id: number,
   group: GroupName,
-  { why }: Exclude<Permit, { ok: true }>,
+  { why }: Exclude<SubscriptionGrant, { ok: true }>,
 ): void => {
   if (why === 'unavailable') connection.fail(id, ReplyError.Internal);
   else if (why === 'none') connection.fail(id, ReplyError.NotAvailable);

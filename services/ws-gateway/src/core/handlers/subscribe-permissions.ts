@@ -6,16 +6,21 @@ import { isGranted } from '@muster/session/grants';
 import type { AppCallbacks, CallbackAnswer, Caller } from '../callbacks.ts';
 import type { GroupOptions } from '../namespaces.ts';
 import { isAllowed, isForUser } from '../permissions.ts';
-import type { Identity, Permit, PermitReader, ServerSubscription } from '../ports.ts';
+import type {
+  ClientIdentity,
+  ServerSubscription,
+  SubscriptionGrant,
+  SubscriptionTokenReader,
+} from '../ports.ts';
 
-export interface SubscribeRightsDeps {
+export interface SubscribePermissionsDeps {
   readonly clock: Clock;
-  readonly permits: PermitReader;
+  readonly permits: SubscriptionTokenReader;
   readonly callbacks: Pick<AppCallbacks, 'subscribe'>;
 }
 
 /** Who wants to subscribe to what. */
-export interface SubscribeWish {
+export interface SubscribePermissionRequest {
   readonly caller: Caller;
   readonly group: GroupName;
   readonly options: GroupOptions;
@@ -26,26 +31,26 @@ export interface SubscribeWish {
  * What a subscription rests on: the rights of the client (grants, name and options of the group), a subscription token, a decision
  * of the application, or an order of the server. Rights and keys of tokens can be taken away while it lasts.
  */
-export type SubscribeBasis =
+export type SubscribePermissionBasis =
   | { readonly is: 'rights' | 'application' | 'server' }
   | { readonly is: 'token'; readonly key: object | undefined };
 
 /** On which terms a client may subscribe, or what it is answered. */
-export type SubscribeRight =
-  | { readonly is: 'granted'; readonly terms: ServerSubscription; readonly basis: SubscribeBasis }
+export type SubscribePermission =
+  | { readonly is: 'granted'; readonly terms: ServerSubscription; readonly basis: SubscribePermissionBasis }
   | { readonly is: 'refused'; readonly code: ReplyError }
   | { readonly is: 'closed'; readonly code: CloseCode }
   | Exclude<CallbackAnswer<never>, { is: 'result' | 'unavailable' }>;
 
-const ON_ITS_OWN_TERMS: SubscribeRight = { is: 'granted', terms: {}, basis: { is: 'rights' } };
+const ON_ITS_OWN_TERMS: SubscribePermission = { is: 'granted', terms: {}, basis: { is: 'rights' } };
 
 /**
  * Whether a client may subscribe. The first that has something to say decides: a subscription token, a grant of the session,
  * the name of the group, the application, the options of the group. Only tokens and the application take time.
  */
-export const createSubscribeRights =
-  (deps: SubscribeRightsDeps) =>
-  (wish: SubscribeWish): SubscribeRight | Promise<SubscribeRight> => {
+export const createSubscribePermissions =
+  (deps: SubscribePermissionsDeps) =>
+  (wish: SubscribePermissionRequest): SubscribePermission | Promise<SubscribePermission> => {
     const { caller, group, options, command } = wish;
     if (command.token !== '') return byToken(deps, wish);
     if (mayAsk(caller.identity, group) && options.subscribeCallback) return byApplication(deps, wish);
@@ -55,16 +60,16 @@ export const createSubscribeRights =
       : refused(ReplyError.PermissionDenied);
   };
 
-const refused = (code: ReplyError): SubscribeRight => ({ is: 'refused', code });
+const refused = (code: ReplyError): SubscribePermission => ({ is: 'refused', code });
 
 /** The application is asked where neither a grant nor the name of the group has decided. */
-const mayAsk = ({ grants, user }: Identity, group: GroupName): boolean =>
+const mayAsk = ({ grants, user }: ClientIdentity, group: GroupName): boolean =>
   !isGranted(grants, group, 'subscribe') && isForUser(group, user) && !group.startsWith('$');
 
 const byToken = async (
-  { permits, clock }: SubscribeRightsDeps,
-  { caller, group, command }: SubscribeWish,
-): Promise<SubscribeRight> => {
+  { permits, clock }: SubscribePermissionsDeps,
+  { caller, group, command }: SubscribePermissionRequest,
+): Promise<SubscribePermission> => {
   const permit = await permits.read(command.token);
   if (!permit.ok) return refused(ANSWERS[permit.why]);
   if (!isPermitFor(permit, { id: caller.client, identity: caller.identity }, group))
@@ -74,7 +79,7 @@ const byToken = async (
   return { is: 'granted', terms, basis: { is: 'token', key: permit.tokenKey } };
 };
 
-const ANSWERS: Readonly<Record<Exclude<Permit, { ok: true }>['why'], ReplyError>> = {
+const ANSWERS: Readonly<Record<Exclude<SubscriptionGrant, { ok: true }>['why'], ReplyError>> = {
   expired: ReplyError.TokenExpired,
   invalid: ReplyError.PermissionDenied,
   none: ReplyError.PermissionDenied,
@@ -83,8 +88,8 @@ const ANSWERS: Readonly<Record<Exclude<Permit, { ok: true }>['why'], ReplyError>
 
 /** Whether a permit is for this connection and this group. */
 export const isPermitFor = (
-  { tenant, user, client, group }: Extract<Permit, { ok: true }>,
-  connection: { readonly id: ClientId; readonly identity: Identity | undefined },
+  { tenant, user, client, group }: Extract<SubscriptionGrant, { ok: true }>,
+  connection: { readonly id: ClientId; readonly identity: ClientIdentity | undefined },
   wanted: GroupName,
 ): boolean =>
   group === wanted &&
@@ -93,9 +98,9 @@ export const isPermitFor = (
   (user === undefined || user === connection.identity?.user);
 
 const byApplication = async (
-  { callbacks, clock }: SubscribeRightsDeps,
-  { caller, group, command }: SubscribeWish,
-): Promise<SubscribeRight> => {
+  { callbacks, clock }: SubscribePermissionsDeps,
+  { caller, group, command }: SubscribePermissionRequest,
+): Promise<SubscribePermission> => {
   const { data } = command;
   const answer = await callbacks.subscribe(caller, { group, ...(data === undefined ? {} : { data }) });
   if (answer.is === 'unavailable') return refused(ReplyError.Internal);

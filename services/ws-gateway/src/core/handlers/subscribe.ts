@@ -6,32 +6,32 @@ import { type GroupName, groupNameFault, parseGroupName } from '@muster/protocol
 import { MAX_GROUP_NAME_LENGTH } from '@muster/protocol/limits';
 import type { ClientInfo } from '@muster/protocol/replies';
 import { parseTagsFilter, type TagsFilter } from '@muster/protocol/tags-filter';
-import { answerAsTold } from '../app-errors.ts';
+import { replyWithAppError } from '../app-errors.ts';
 import type { Connection } from '../connection/connection.ts';
-import type { Membership } from '../connection/connection-state.ts';
-import { type Hub, whoJoins } from '../group/hub.ts';
-import type { GroupOptions, Namespaces } from '../namespaces.ts';
-import { isAllowed } from '../permissions.ts';
-import type { EngineMetrics, Identity, ServerSubscription } from '../ports.ts';
-import { Refusal } from '../connection/refusal.ts';
-import type { RightsReview } from '../permission-review.ts';
+import type { ConnectionSubscription } from '../connection/connection-state.ts';
+import { CommandError } from '../connection/refusal.ts';
+import { type Hub, presenceInfoOf } from '../group/hub.ts';
 import { countRecovery, subscribeResult } from '../group/subscribe-result.ts';
-import {
-  createSubscribeRights,
-  type SubscribeBasis,
-  type SubscribeRight,
-  type SubscribeRightsDeps,
-} from './subscribe-permissions.ts';
-import type { Service } from '../group/subscription.ts';
+import type { DeliveryOptions } from '../group/subscription.ts';
+import type { GroupOptions, Namespaces } from '../namespaces.ts';
+import type { PermissionReview } from '../permission-review.ts';
+import { isAllowed } from '../permissions.ts';
+import type { ClientIdentity, EngineMetrics, ServerSubscription } from '../ports.ts';
 import { ttlOf } from './connect.ts';
 import { NEW_GROUPS, NO_NAMESPACE, onlyType0 } from './reasons.ts';
+import {
+  createSubscribePermissions,
+  type SubscribePermission,
+  type SubscribePermissionBasis,
+  type SubscribePermissionsDeps,
+} from './subscribe-permissions.ts';
 
-export interface SubscribeDeps extends SubscribeRightsDeps {
+export interface SubscribeDeps extends SubscribePermissionsDeps {
   readonly hub: Hub;
   readonly namespaces: Namespaces;
   readonly metrics: EngineMetrics;
   readonly maxSubscriptions: number;
-  readonly review: Pick<RightsReview, 'isStillGranted'>;
+  readonly review: Pick<PermissionReview, 'isStillGranted'>;
 }
 
 /** A group that is there and that the client is not in. */
@@ -44,7 +44,7 @@ interface Place {
 interface Granted extends Place {
   readonly key: GroupKey;
   readonly terms: ServerSubscription;
-  readonly basis: SubscribeBasis;
+  readonly basis: SubscribePermissionBasis;
   readonly isPositioned: boolean;
   readonly isRecoverable: boolean;
   readonly hearsJoinLeave: boolean;
@@ -54,7 +54,7 @@ interface Granted extends Place {
   readonly isCompact: boolean;
 }
 
-const JOINING: Membership = { is: 'joining', isServerSide: false };
+const JOINING: ConnectionSubscription = { is: 'joining', isServerSide: false };
 /** A kind of subscription that a server of the protocol may have or not. */
 const SHARED_POLL = 4;
 /** Flag of a client that knows groups by numbers. */
@@ -64,14 +64,14 @@ const REFUSE_UNRECOVERED = 2;
 
 /** `subscribe`: the checks in the order of PROTOCOL.md §4.1, then the bus and what was missed, then the reply, then live. */
 export const createSubscribe = (deps: SubscribeDeps) => {
-  const rightOf = createSubscribeRights(deps);
+  const rightOf = createSubscribePermissions(deps);
   return (connection: Connection, command: SubscribeCommand): Promise<void> | undefined => {
     const { phase } = connection;
     if (phase.is !== 'live') return undefined;
     if (command.channel === '') return void connection.refuse('no_group');
     if (hasUnknownDelta(command)) return void connection.refuse('unknown_delta');
     const place = placeOf(deps, connection, command);
-    if (place instanceof Refusal) return void connection.fail(command.id, place.code, place.reason);
+    if (place instanceof CommandError) return void connection.fail(command.id, place.code, place.reason);
     const caller = { client: connection.id, identity: phase.identity, encoding: connection.codec.encoding };
     const right = rightOf({ caller, ...place, command });
     if (!(right instanceof Promise)) return enter(deps, connection, command, place, right);
@@ -85,13 +85,17 @@ export const createSubscribe = (deps: SubscribeDeps) => {
   };
 };
 
-const placeOf = (deps: SubscribeDeps, connection: Connection, command: SubscribeCommand): Place | Refusal => {
+const placeOf = (
+  deps: SubscribeDeps,
+  connection: Connection,
+  command: SubscribeCommand,
+): Place | CommandError => {
   const group = checkName(deps, connection, command);
-  if (group instanceof Refusal) return group;
+  if (group instanceof CommandError) return group;
   const options = deps.namespaces.optionsOf(group);
-  if (options === undefined) return new Refusal(ReplyError.UnknownGroup, NO_NAMESPACE);
+  if (options === undefined) return new CommandError(ReplyError.UnknownGroup, NO_NAMESPACE);
   if (options.nameRegex?.test(group) === false)
-    return new Refusal(
+    return new CommandError(
       ReplyError.BadRequest,
       '`channel` does not match the `channel_regex` of its namespace',
     );
@@ -103,7 +107,7 @@ const enter = (
   connection: Connection,
   command: SubscribeCommand,
   place: Place,
-  right: SubscribeRight,
+  right: SubscribePermission,
 ): Promise<void> | undefined => {
   if (connection.phase.is !== 'live') return undefined;
   if (right.is !== 'granted') return void turnDown(connection, command.id, right);
@@ -113,7 +117,7 @@ const enter = (
     basis: right.basis,
     ...withTerms(place, right.terms),
   });
-  if (granted instanceof Refusal) return void connection.fail(command.id, granted.code, granted.reason);
+  if (granted instanceof CommandError) return void connection.fail(command.id, granted.code, granted.reason);
   connection.memberships.set(granted.group, JOINING);
   const chanInfo = right.terms.info;
   const shown = chanInfo === undefined ? info : { ...info, chanInfo };
@@ -123,11 +127,11 @@ const enter = (
 const turnDown = (
   connection: Connection,
   id: number,
-  right: Exclude<SubscribeRight, { is: 'granted' }>,
+  right: Exclude<SubscribePermission, { is: 'granted' }>,
 ): void => {
   if (right.is === 'refused') connection.fail(id, right.code);
   else if (right.is === 'closed') connection.close(right.code);
-  else answerAsTold(connection, id, right);
+  else replyWithAppError(connection, id, right);
 };
 
 /** What the group has, but for what the terms of this subscription say themselves. */
@@ -144,21 +148,21 @@ const check = (
   deps: SubscribeDeps,
   connection: Connection,
   command: SubscribeCommand,
-  candidate: Place & Pick<Granted, 'terms' | 'basis'> & { readonly identity: Identity },
-): Granted | Refusal => {
+  candidate: Place & Pick<Granted, 'terms' | 'basis'> & { readonly identity: ClientIdentity },
+): Granted | CommandError => {
   const { identity, group, options, terms, basis } = candidate;
   const wish = { identity, group, options };
   const key = groupKeyOf(identity.tenant, group);
   const filter = command.filter === undefined ? undefined : parseTagsFilter(command.filter);
-  if (typeof filter === 'string') return new Refusal(ReplyError.BadRequest, `\`tf\` ${filter}`);
+  if (typeof filter === 'string') return new CommandError(ReplyError.BadRequest, `\`tf\` ${filter}`);
   if (filter !== undefined && !options.allowTagsFilter)
-    return new Refusal(
+    return new CommandError(
       ReplyError.BadRequest,
       '`tf` is not available in this group: `allow_tags_filter` is off in its namespace',
     );
   const isFull = options.maxMembers > 0 && (deps.hub.groupOf(key)?.holds ?? 0) >= options.maxMembers;
   if (isFull)
-    return new Refusal(
+    return new CommandError(
       ReplyError.LimitExceeded,
       `the group has ${options.maxMembers} members on this gateway (\`max_members\`)`,
     );
@@ -176,11 +180,11 @@ const check = (
 const checkQuota = (
   { hub, metrics }: SubscribeDeps,
   { quota }: Connection,
-  { group, identity }: Pick<Place, 'group'> & { readonly identity: Identity },
-): Refusal | undefined => {
+  { group, identity }: Pick<Place, 'group'> & { readonly identity: ClientIdentity },
+): CommandError | undefined => {
   if (quota?.hasRoom() === false) {
     metrics.rateLimited('session_groups', identity);
-    return new Refusal(
+    return new CommandError(
       ReplyError.LimitExceeded,
       'the connections of this session are in as many groups as they may be together (MAX_SUBSCRIPTIONS_PER_SESSION)',
     );
@@ -188,7 +192,7 @@ const checkQuota = (
   if (hub.groupOf(groupKeyOf(identity.tenant, group)) !== undefined || quota?.takeNewGroup() !== false)
     return undefined;
   metrics.rateLimited('new_groups', identity);
-  return new Refusal(ReplyError.TooManyRequests, NEW_GROUPS);
+  return new CommandError(ReplyError.TooManyRequests, NEW_GROUPS);
 };
 
 /** Only streams have deltas; other kinds are refused for what they are. */
@@ -217,27 +221,27 @@ const checkName = (
   { maxSubscriptions }: SubscribeDeps,
   { memberships }: Connection,
   command: SubscribeCommand,
-): GroupName | Refusal => {
+): GroupName | CommandError => {
   const { type, channel } = command;
-  if (type === SHARED_POLL) return new Refusal(ReplyError.NotAvailable, onlyType0(type));
-  if (type !== 0) return new Refusal(ReplyError.PermissionDenied, onlyType0(type));
+  if (type === SHARED_POLL) return new CommandError(ReplyError.NotAvailable, onlyType0(type));
+  if (type !== 0) return new CommandError(ReplyError.PermissionDenied, onlyType0(type));
   if (channel.length > MAX_GROUP_NAME_LENGTH) return badName(channel);
-  if (memberships.has(channel)) return new Refusal(ReplyError.AlreadySubscribed);
+  if (memberships.has(channel)) return new CommandError(ReplyError.AlreadySubscribed);
   if (memberships.size >= maxSubscriptions)
-    return new Refusal(
+    return new CommandError(
       ReplyError.LimitExceeded,
       `a connection may be in ${maxSubscriptions} groups (MAX_SUBSCRIPTIONS): unsubscribe from another first`,
     );
   return parseGroupName(channel) ?? badName(channel);
 };
 
-const badName = (channel: string): Refusal =>
-  new Refusal(ReplyError.BadRequest, `\`channel\` ${groupNameFault(channel)}`);
+const badName = (channel: string): CommandError =>
+  new CommandError(ReplyError.BadRequest, `\`channel\` ${groupNameFault(channel)}`);
 
 /** What the client may rely on: what the group forces, and what it asks for and may have. Never an error. */
 const wishes = (
   command: SubscribeCommand,
-  identity: Identity,
+  identity: ClientIdentity,
   group: GroupName,
   options: GroupOptions,
 ): Pick<Granted, 'isPositioned' | 'isRecoverable'> => {
@@ -256,7 +260,7 @@ const join = async (
 ): Promise<void> => {
   const { group, key, options, terms, basis, isRecoverable } = granted;
   const service = serviceOf(connection, granted);
-  const who = whoJoins(options, connection.id, info);
+  const who = presenceInfoOf(options, connection.id, info);
   const recover = command.recover && isRecoverable ? { recover: command } : {};
   try {
     await deps.hub.join({
@@ -306,7 +310,7 @@ const toldOf = ({ data, expiresAt }: ServerSubscription, clock: Clock) => ({
   ...(expiresAt === undefined ? {} : { expires: true, ttlS: ttlOf(expiresAt, clock) }),
 });
 
-const serviceOf = ({ codec }: Connection, granted: Granted): Service => ({
+const serviceOf = ({ codec }: Connection, granted: Granted): DeliveryOptions => ({
   encoding: codec.encoding,
   isCompact: granted.isCompact,
   isPositioned: granted.isPositioned,
