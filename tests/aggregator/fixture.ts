@@ -10,8 +10,8 @@ import { createQuietLog, type QuietLog } from '@muster/testkit/quiet-log';
 /** Everything four times as often as by default, for both sides: what takes 15 s takes less than four. */
 export const FAST = {
   PROBE_INTERVAL_MS: '500',
-  BEAT_INTERVAL_MS: '500',
-  BEAT_TTL_MS: '1750',
+  HEARTBEAT_INTERVAL_MS: '500',
+  HEARTBEAT_TTL_MS: '1750',
   CHECK_INTERVAL_MS: '500',
 };
 

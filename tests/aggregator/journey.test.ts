@@ -23,7 +23,7 @@ test('[JO1] a client sent through the real fleet arrives, over every pair of gat
   await using two = await startGateway(stores, sessions.opsUrl, { INSTANCE_NAME: 'gw-2' });
   await using aggregator = await startAggregator(stores, {
     SERVICE_API_KEYS: SERVICE_KEY,
-    JOURNEY_INTERVAL_MS: '1000',
+    SYNTHETIC_CHECK_INTERVAL_MS: '1000',
     EXPECTED,
   });
   const journey = async () => (await aggregator.ask('/v1/fleet')).body.journey;
@@ -40,11 +40,11 @@ test('[JO1] a client sent through the real fleet arrives, over every pair of gat
     });
   }
   const metrics = await (await fetch(`${aggregator.opsUrl}/metrics`)).text();
-  expect(metrics).toMatch(/^fleet_journeys_total\{result="ok",step="all"\} [1-9]/m);
-  expect(metrics).toMatch(/^fleet_journeys_total\{result="failed",step="receive"\} 0$/m);
+  expect(metrics).toMatch(/^fleet_synthetic_checks_total\{result="ok",step="all"\} [1-9]/m);
+  expect(metrics).toMatch(/^fleet_synthetic_checks_total\{result="failed",step="receive"\} 0$/m);
   await using second = await startAggregator(stores, {
     SERVICE_API_KEYS: SERVICE_KEY,
-    JOURNEY_INTERVAL_MS: '1000',
+    SYNTHETIC_CHECK_INTERVAL_MS: '1000',
     INSTANCE_NAME: 'aggregator-2',
     EXPECTED,
   });
@@ -53,7 +53,7 @@ test('[JO1] a client sent through the real fleet arrives, over every pair of gat
     what: 'word of a journey',
   });
   expect(await (await fetch(`${second.opsUrl}/metrics`)).text()).toMatch(
-    /^fleet_journeys_total\{result="ok",step="all"\} 0$/m,
+    /^fleet_synthetic_checks_total\{result="ok",step="all"\} 0$/m,
   );
   // One session serves many journeys, and lives for minutes.
   const live = async () =>
@@ -66,7 +66,7 @@ test('[JO1] a client sent through the real fleet arrives, over every pair of gat
 test('[JO4] no session of the check outlives a failure of it, or the aggregator that sends it', async () => {
   await using sessions = await startService(stores);
   const gateway = await startGateway(stores, sessions.opsUrl, { INSTANCE_NAME: 'gw-1' });
-  const env = { SERVICE_API_KEYS: SERVICE_KEY, JOURNEY_INTERVAL_MS: '1000', EXPECTED };
+  const env = { SERVICE_API_KEYS: SERVICE_KEY, SYNTHETIC_CHECK_INTERVAL_MS: '1000', EXPECTED };
   const aggregator = await startAggregator(stores, env);
   const live = async (): Promise<{ id: string }[]> =>
     (await sessions.service('GET', '/v1/users/muster-journey/sessions?state=live')).body.items;
@@ -89,7 +89,7 @@ test('[JO4] no session of the check outlives a failure of it, or the aggregator 
 }, 60_000);
 
 test('[JO1] without a key nobody travels', async () => {
-  await using aggregator = await startAggregator(stores, { JOURNEY_INTERVAL_MS: '1000', EXPECTED });
+  await using aggregator = await startAggregator(stores, { SYNTHETIC_CHECK_INTERVAL_MS: '1000', EXPECTED });
   await until(async () => (await aggregator.stateOf('aggregator-test')) === 'up', { what: 'a fleet' });
   await new Promise((resolve) => setTimeout(resolve, 2_500));
   expect((await aggregator.ask('/v1/fleet')).body.journey).toBeUndefined();

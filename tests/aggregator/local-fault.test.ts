@@ -9,8 +9,8 @@ const stores = useTestStores();
 const FAST = {
   CHECK_INTERVAL_MS: '200',
   LOCAL_FAULT_AFTER_MS: '1000',
-  BEAT_INTERVAL_MS: '200',
-  BEAT_TTL_MS: '2000',
+  HEARTBEAT_INTERVAL_MS: '200',
+  HEARTBEAT_TTL_MS: '2000',
 };
 const NAMES = ['tiny-1', 'tiny-2', 'tiny-3'];
 

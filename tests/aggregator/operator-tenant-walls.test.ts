@@ -48,7 +48,7 @@ beforeAll(async () => {
   const aggregator = async (name: string, keys: NodeJS.ProcessEnv): Promise<TestAggregator> =>
     stack.use(
       await startAggregator(stores, {
-        ...{ ...hosts, ...FAST, INSTANCE_NAME: name, OPS_TOKEN, JOURNEY: 'off' },
+        ...{ ...hosts, ...FAST, INSTANCE_NAME: name, OPS_TOKEN, SYNTHETIC_CHECK: 'off' },
         ...{ EXPECTED: 'session-service=1,ws-gateway=1', ...keys },
       }),
     );
@@ -212,7 +212,7 @@ describe('operator routes of the aggregator', () => {
     const { default: ours } = await everywhere('od8:mixed');
     const keys = { SERVICE_API_KEYS: SERVICE_KEY, SERVER_API_KEYS: SHOP_KEY };
     await using mixed = await startAggregator(stores, {
-      ...{ ...FAST, INSTANCE_NAME: 'mixed', OPS_TOKEN, JOURNEY: 'off', ...keys },
+      ...{ ...FAST, INSTANCE_NAME: 'mixed', OPS_TOKEN, SYNTHETIC_CHECK: 'off', ...keys },
     });
     for (const name of ['session-test', 'gw-test'])
       await until(() => mixed.stateOf(name), { ok: (state) => state === 'up', what: `${name} to be up` });

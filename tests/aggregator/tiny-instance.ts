@@ -81,8 +81,8 @@ const beat = createHeartbeat({
   clock: systemClock,
   random: systemRandom,
   log,
-  intervalMs: common.beatIntervalMs,
-  ttlMs: common.beatTtlMs,
+  intervalMs: common.heartbeatIntervalMs,
+  ttlMs: common.heartbeatTtlMs,
 });
 // As if it computed too much: its event loop stands still for so long each second.
 if (parsed.STALL_MS > 0) {

@@ -88,7 +88,7 @@ describe('drain', () => {
     const late = order.slice(Math.floor(CLIENTS * 0.9));
     expect(late.filter((one) => hasHeard(one, 1))).toHaveLength(late.length);
     expect(before.size).toBeLessThan(CLIENTS * 0.9);
-    expect(await gateway.metric('gateway_migrations_total{reason="drain",result="closed"}')).toBe(CLIENTS);
+    expect(await gateway.metric('gateway_drained_connections_total{result="closed"}')).toBe(CLIENTS);
     expect(await gateway.metric('gateway_drain_remaining_connections')).toBe(0);
   });
 
@@ -97,7 +97,7 @@ describe('drain', () => {
     const names = ['gw-ordered', 'gw-other'];
     const [ordered, other] = (await Promise.all(
       names.map((name) =>
-        startGateway(stores, sessions.opsUrl, { INSTANCE_NAME: name, BEAT_INTERVAL_MS: '200' }),
+        startGateway(stores, sessions.opsUrl, { INSTANCE_NAME: name, HEARTBEAT_INTERVAL_MS: '200' }),
       ),
     )) as [TestGateway, TestGateway];
     for (const name of names) {

@@ -38,7 +38,7 @@ beforeAll(async () => {
   sessions = await startService(stores);
   gateway = await startGateway(stores, sessions.opsUrl, {
     GROUPS_FILE: file,
-    MAX_OUTBOX_BYTES: '262144',
+    MAX_SEND_BUFFER_BYTES: '262144',
     // A busy machine may need long for what a sleeper is to sleep through.
     WRITE_TIMEOUT_MS: '300000',
   });
@@ -179,7 +179,7 @@ describe('a socket that stops reading', { timeout: 90_000 }, () => {
   test('[SW6] is ended when it reads nothing for WRITE_TIMEOUT_MS, whatever its groups say', async () => {
     await using impatient = await startGateway(stores, sessions.opsUrl, {
       GROUPS_FILE: file,
-      MAX_OUTBOX_BYTES: '262144',
+      MAX_SEND_BUFFER_BYTES: '262144',
       WRITE_TIMEOUT_MS: '1000',
       INSTANCE_NAME: 'gw-impatient',
     });

@@ -53,8 +53,8 @@ const SERIES: Readonly<Record<string, { good: string; bad: string } | { all: str
     bad: 'gateway_recoveries_total{result="resync"}',
   },
   journey: {
-    good: 'fleet_journeys_total{result="ok",step="all"}',
-    bad: 'fleet_journeys_total{result="failed",step="receive"}',
+    good: 'fleet_synthetic_checks_total{result="ok",step="all"}',
+    bad: 'fleet_synthetic_checks_total{result="failed",step="receive"}',
   },
 };
 

@@ -22,7 +22,12 @@ const heapLimit = of('service_heap_limit_bytes{instance="g"}', '1000x30');
 /** One case for each alert of rules.yml. Series are sampled once a minute, where nothing else is said. */
 export const RULE_CASES: readonly RuleCase[] = [
   { alert: 'Watchdog', at: '1m', firing: [], silent: [] },
-  { alert: 'FleetAggregatorAbsent', at: '5m', firing: [], silent: [of('fleet_up{instance="a"}', '1x10')] },
+  {
+    alert: 'FleetAggregatorAbsent',
+    at: '5m',
+    firing: [],
+    silent: [of('fleet_aggregator_up{instance="a"}', '1x10')],
+  },
   {
     alert: 'FleetLeaderCount',
     at: '5m',
@@ -80,12 +85,12 @@ export const RULE_CASES: readonly RuleCase[] = [
     alert: 'JourneyFailing',
     at: '10m',
     firing: [
-      of('fleet_journeys_total{result="failed",step="receive"}', '0+6x20'),
-      of('fleet_journeys_total{result="ok",step="all"}', '7x20'),
+      of('fleet_synthetic_checks_total{result="failed",step="receive"}', '0+6x20'),
+      of('fleet_synthetic_checks_total{result="ok",step="all"}', '7x20'),
     ],
     silent: [
-      of('fleet_journeys_total{result="failed",step="receive"}', '0+3x20'),
-      of('fleet_journeys_total{result="ok",step="all"}', '0+3x20'),
+      of('fleet_synthetic_checks_total{result="failed",step="receive"}', '0+3x20'),
+      of('fleet_synthetic_checks_total{result="ok",step="all"}', '0+3x20'),
     ],
   },
   {

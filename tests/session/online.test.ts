@@ -19,7 +19,7 @@ beforeAll(async () => {
   redis = stack.use(await openOwnRedis());
   const place = { databaseUrl: stores.databaseUrl, redisUrl: redis.url, redisPrefix: 't:' };
   service = stack.use(await startService(place, { SESSION_LIMIT_PER_MINUTE: '0' }));
-  const more = { BEAT_INTERVAL_MS: '200', BEAT_TTL_MS: '2000' };
+  const more = { HEARTBEAT_INTERVAL_MS: '200', HEARTBEAT_TTL_MS: '2000' };
   gateways = await Promise.all(
     ['gw-1', 'gw-2'].map((name) => startGateway(place, service.opsUrl, { ...more, INSTANCE_NAME: name })),
   );

@@ -13,7 +13,7 @@ export const ALERT_GROUPS: readonly RuleGroup[] = [
         summary: 'Always on. When it does not arrive, alerting is broken.',
       }),
       alert('FleetAggregatorAbsent', 'page', {
-        expr: 'absent(fleet_up == 1)',
+        expr: 'absent(fleet_aggregator_up == 1)',
         wait: '2m',
         summary: 'No health aggregator is scraped.',
       }),
@@ -53,7 +53,7 @@ export const ALERT_GROUPS: readonly RuleGroup[] = [
         summary: 'No aggregator has fresh evidence.',
       }),
       alert('JourneyFailing', 'page', {
-        expr: 'sum(increase(fleet_journeys_total{result="failed"}[2m])) >= 3 and sum(increase(fleet_journeys_total{result="ok"}[1m])) == 0',
+        expr: 'sum(increase(fleet_synthetic_checks_total{result="failed"}[2m])) >= 3 and sum(increase(fleet_synthetic_checks_total{result="ok"}[1m])) == 0',
         summary: 'A client that signs in and publishes is not heard on the other gateway.',
       }),
       alert('VersionSkew', 'ticket', {

@@ -71,7 +71,7 @@ const overview: Row = {
     }),
     stat('Sessions', { expr: 'max(session_active)', unit: 'short' }),
     stat('A publication arrives within (p99)', {
-      expr: 'histogram_quantile(0.99, sum by (le) (rate(fleet_journey_duration_seconds_bucket{step="receive"}[10m])))',
+      expr: 'histogram_quantile(0.99, sum by (le) (rate(fleet_synthetic_check_duration_seconds_bucket{step="receive"}[10m])))',
       unit: 's',
     }),
   ],

@@ -85,11 +85,11 @@ export const OBJECTIVES: readonly Objective[] = [
     name: 'journey',
     title: 'A message that one gateway takes arrives at another',
     target: 0.999,
-    events: 'sum(rate(fleet_journeys_total[$window]))',
-    bad: 'sum(rate(fleet_journeys_total{result="failed"}[$window]))',
+    events: 'sum(rate(fleet_synthetic_checks_total[$window]))',
+    bad: 'sum(rate(fleet_synthetic_checks_total{result="failed"}[$window]))',
     means:
       'The synthetic client of the aggregator signs in, publishes on one gateway and does not hear it on another.',
-    look: '`step` of `fleet_journeys_total` says where it ended; see JourneyFailing.',
+    look: '`step` of `fleet_synthetic_checks_total` says where it ended; see JourneyFailing.',
   },
 ];
 

@@ -165,8 +165,8 @@ export const commonSettings = (ports: { port: number; opsPort: number }) => ({
   DRAIN_TIMEOUT_MS: field
     .ms(30_000)
     .describe('longest graceful shutdown after SIGTERM, then connections are cut'),
-  BEAT_INTERVAL_MS: field.ms(2_000, { min: 50 }).describe('time between two beats in the registry'),
-  BEAT_TTL_MS: field.ms(7_000, { min: 150 }).describe('a replica whose beat is older than this is gone'),
+  HEARTBEAT_INTERVAL_MS: field.ms(2_000, { min: 50 }).describe('time between two beats in the registry'),
+  HEARTBEAT_TTL_MS: field.ms(7_000, { min: 150 }).describe('a replica whose beat is older than this is gone'),
 });
 
 /** Variables of every service that uses Redis. */
@@ -218,8 +218,8 @@ export interface CommonConfig {
   readonly aggregatorUrls: readonly string[];
   readonly localFaultAfterMs: number;
   readonly drainTimeoutMs: number;
-  readonly beatIntervalMs: number;
-  readonly beatTtlMs: number;
+  readonly heartbeatIntervalMs: number;
+  readonly heartbeatTtlMs: number;
 }
 
 /** {@link redisSettings}, parsed. */
@@ -258,8 +258,8 @@ export const commonConfig = (parsed: Parsed<ReturnType<typeof commonSettings>>):
   aggregatorUrls: parsed.AGGREGATOR_URLS ?? [],
   localFaultAfterMs: parsed.LOCAL_FAULT_AFTER_MS,
   drainTimeoutMs: parsed.DRAIN_TIMEOUT_MS,
-  beatIntervalMs: parsed.BEAT_INTERVAL_MS,
-  beatTtlMs: parsed.BEAT_TTL_MS,
+  heartbeatIntervalMs: parsed.HEARTBEAT_INTERVAL_MS,
+  heartbeatTtlMs: parsed.HEARTBEAT_TTL_MS,
 });
 
 const isWildcard = (host: string): boolean => host === '0.0.0.0' || host === '::';

@@ -40,7 +40,7 @@ export interface SessionSourceOptions {
   readonly timeoutMs?: number;
 }
 
-const GATHER_MS = 2;
+const PUBLISH_BATCH_WINDOW_MS = 2;
 const MAX_IDS = 200;
 const TIMEOUT_MS = 1_000;
 const RECENT_S = 60;
@@ -101,7 +101,7 @@ export const createSessionSource = ({
     check: (id) => {
       const asked = waiting.get(id);
       if (asked !== undefined) return asked.promise;
-      if (waiting.size === 0) after(GATHER_MS, () => void flush());
+      if (waiting.size === 0) after(PUBLISH_BATCH_WINDOW_MS, () => void flush());
       const question = Promise.withResolvers<SessionSourceResult>();
       waiting.set(id, question);
       return question.promise;

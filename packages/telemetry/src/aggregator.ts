@@ -13,7 +13,7 @@ const observer = { row: 'Aggregators' };
 
 /** What an aggregator tells. */
 export const FLEET = {
-  fleet_up: gauge('Always 1: an aggregator is there.', { panel: { ...observer, as: 'sum' } }),
+  fleet_aggregator_up: gauge('Always 1: an aggregator is there.', { panel: { ...observer, as: 'sum' } }),
   fleet_registry_up: gauge('1 while the registry is readable and believable.', {
     panel: { ...observer, by: ['instance'], as: 'max' },
   }),
@@ -84,12 +84,12 @@ export const FLEET = {
     panel: { ...probing, by: ['service'] },
   }),
   fleet_probe_schedule_lag_seconds: histogram('How late probes start.', { buckets: STD, panel: probing }),
-  fleet_journeys_total: counter('Journeys by result and, when they failed, by step.', {
+  fleet_synthetic_checks_total: counter('Journeys by result and, when they failed, by step.', {
     labels: { result: ['ok', 'failed'], step: ['all', ...STEPS] },
     combinations: 6,
     panel: { ...probing, by: ['result', 'step'] },
   }),
-  fleet_journey_duration_seconds: histogram('Duration of the steps of successful journeys.', {
+  fleet_synthetic_check_duration_seconds: histogram('Duration of the steps of successful journeys.', {
     labels: { step: STEPS },
     buckets: STD,
     panel: { ...probing, by: ['step'] },

@@ -63,10 +63,10 @@ export const GATEWAY = {
   gateway_drain_remaining_connections: gauge('Connections still to be closed by a drain.', {
     panel: { ...clients, by: ['instance'], as: 'max' },
   }),
-  gateway_migrations_total: counter(
+  gateway_drained_connections_total: counter(
     'Connections sent to other replicas: closed in order, or cut because they did not answer in time.',
     {
-      labels: { reason: ['drain'], result: ['closed', 'cut'] },
+      labels: { result: ['closed', 'cut'] },
       zero: true,
       panel: { ...clients, by: ['result'] },
     },

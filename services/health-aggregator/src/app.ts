@@ -74,7 +74,7 @@ export const createApp = async (config: AggregatorConfig, world: Runtime): Promi
     expected: config.expected,
     staleAfterMs: config.staleAfterMs,
     paces: pacesFrom(config.probeIntervalMs),
-    patience: patienceFrom(common.beatIntervalMs, config.probeIntervalMs),
+    patience: patienceFrom(common.heartbeatIntervalMs, config.probeIntervalMs),
   });
   const streams = stack.use(
     createEventStreams({ view: fleet.view, random, maxStreams: config.maxEventStreams }),
@@ -162,14 +162,14 @@ const startWork = async (ground: Ground, { port, opsPort }: Ports): Promise<Lead
   await using stack = new AsyncDisposableStack();
   await health.checkNow();
   const instance = createInstance({ service: SERVICE, common, port, opsPort, clock: world.clock });
-  const loop = stack.use(monitorEventLoop(common.beatIntervalMs));
+  const loop = stack.use(monitorEventLoop(common.heartbeatIntervalMs));
   const load = (): Record<string, number> => ({ ...loop.read(), streams: streams.size });
   const report = (): SelfReport => selfReport(instance, health, load());
   const instruments = createFleetMetrics(metrics, fleet, () => streams.size);
   stack.use(await startCollector({ config, world, redis, fleet, instruments, report }));
   const keys = aggregatorKeys(redis.prefix, common.fleetName);
   const leading = stack.use(await startLeaderTasks({ config, world, redis, keys, metrics, fleet, instance }));
-  const { beatIntervalMs: intervalMs, beatTtlMs: ttlMs } = common;
+  const { heartbeatIntervalMs: intervalMs, heartbeatTtlMs: ttlMs } = common;
   stack.use(createHeartbeat({ ...world, redis, instance, health, load, intervalMs, ttlMs }));
   const owned = stack.move();
   return { ...leading, [Symbol.asyncDispose]: () => owned.disposeAsync() };

@@ -50,7 +50,7 @@ export const settings = z.object({
     .ms(2_000, { min: 100 })
     .describe('time between two probes of an instance that is well'),
   PROBE_TIMEOUT_MS: field.ms(1_000, { min: 50 }).describe('longest wait for the answer to a probe'),
-  SOCKET_PROBE_INTERVAL_MS: field
+  WEBSOCKET_PROBE_INTERVAL_MS: field
     .ms(15_000, { min: 1_000 })
     .describe('time between two WebSockets that are opened at a gateway, to see that it does'),
   MAX_EVENT_STREAMS: field
@@ -86,10 +86,10 @@ export const settings = z.object({
     .secret({ min: 16 })
     .optional()
     .describe('lets operators drain and resume instances; at least 16 bytes; without it nobody may'),
-  JOURNEY: field
+  SYNTHETIC_CHECK: field
     .onOff('on')
     .describe('send a client through the fleet again and again; needs `SERVICE_API_KEYS`'),
-  JOURNEY_INTERVAL_MS: field.ms(10_000, { min: 1_000 }).describe('time between two journeys'),
+  SYNTHETIC_CHECK_INTERVAL_MS: field.ms(10_000, { min: 1_000 }).describe('time between two journeys'),
   SERVICE_API_KEYS: field
     .secrets({ min: 16 })
     .optional()
@@ -103,7 +103,7 @@ export const settings = z.object({
     .describe(
       'hosts of tenants, as the gateways have them: tails and journeys connect as to a host of theirs',
     ),
-  CONSOLE_TRY_IT: field.onOff('on').describe('show the “Try it” chat on the console page'),
+  PLAYGROUND: field.onOff('on').describe('show the “Try it” chat on the console page'),
 });
 
 /** The configuration of the health aggregator. */
@@ -115,7 +115,7 @@ export interface AggregatorConfig {
   readonly staleAfterMs: number;
   readonly probeIntervalMs: number;
   readonly probeTimeoutMs: number;
-  readonly socketProbeIntervalMs: number;
+  readonly websocketProbeIntervalMs: number;
   readonly maxEventStreams: number;
   readonly leaderLeaseMs: number;
   readonly incidentAfterMs: number;
@@ -129,7 +129,7 @@ export interface AggregatorConfig {
   /** For operators; without it they cannot look into groups. */
   readonly serverApiKey: string | undefined;
   readonly tenantHosts: TenantHosts;
-  readonly journeyIntervalMs: number;
+  readonly syntheticCheckIntervalMs: number;
   readonly hasTryIt: boolean;
 }
 
@@ -149,18 +149,18 @@ export const readConfig = (env: NodeJS.ProcessEnv): AggregatorConfig => {
     staleAfterMs: parsed.STALE_AFTER_MS,
     probeIntervalMs: parsed.PROBE_INTERVAL_MS,
     probeTimeoutMs: parsed.PROBE_TIMEOUT_MS,
-    socketProbeIntervalMs: parsed.SOCKET_PROBE_INTERVAL_MS,
+    websocketProbeIntervalMs: parsed.WEBSOCKET_PROBE_INTERVAL_MS,
     maxEventStreams: parsed.MAX_EVENT_STREAMS,
     leaderLeaseMs: parsed.LEADER_LEASE_MS,
     incidentAfterMs: parsed.INCIDENT_AFTER_MS,
     webhookUrls: parsed.WEBHOOK_URLS,
     webhookSecret: parsed.WEBHOOK_SECRET,
     opsToken: parsed.OPS_TOKEN,
-    journeyKey: parsed.JOURNEY ? parsed.SERVICE_API_KEYS?.[0] : undefined,
+    journeyKey: parsed.SYNTHETIC_CHECK ? parsed.SERVICE_API_KEYS?.[0] : undefined,
     serviceApiKey: parsed.SERVICE_API_KEYS?.[0],
     serverApiKey: parsed.SERVER_API_KEYS?.[0],
     tenantHosts: parsed.TENANT_HOSTS,
-    journeyIntervalMs: parsed.JOURNEY_INTERVAL_MS,
-    hasTryIt: parsed.CONSOLE_TRY_IT,
+    syntheticCheckIntervalMs: parsed.SYNTHETIC_CHECK_INTERVAL_MS,
+    hasTryIt: parsed.PLAYGROUND,
   });
 };

@@ -38,7 +38,7 @@ export const createFleetMetrics = (
 };
 
 const registerGauges = (metrics: Metrics, fleet: FleetState, streams: () => number): void => {
-  const up = metrics.gauge('fleet_up').with({});
+  const up = metrics.gauge('fleet_aggregator_up').with({});
   const registryUp = metrics.gauge('fleet_registry_up').with({});
   const frozen = metrics.gauge('fleet_registry_frozen').with({});
   const age = metrics.gauge('fleet_snapshot_age_seconds').with({});

@@ -70,24 +70,19 @@ export const createApp = async (config: SessionServiceConfig, world: Runtime): P
   const { context } = engine;
   const { host, trustedProxies } = { ...common, ...config };
   const app = createServer({ context, health, about, clock, log, metrics, trustedProxies });
-  const internal = createHttpApp({
-    log,
-    metrics,
-    routes: internalRoutes({ ...engine, internalApiKey: config.internalApiKey }),
-  });
-  const handle = internalOnly(internal);
+  const routes = internalRoutes({ ...engine, internalApiKey: config.internalApiKey });
+  const handle = internalOnly(createHttpApp({ log, metrics, routes }));
   const open = stack.use(await listen(app, { host, port: common.port }));
   const ops = stack.use(
     await openOpsServer({ host, port: common.opsPort, health, about, metrics, clock, log, handle }),
   );
   await health.checkNow();
   const instance = createInstance({ service: SERVICE, common, port: open.port, opsPort: ops.port, clock });
-  const { beatIntervalMs: intervalMs, beatTtlMs: ttlMs } = common;
+  const { heartbeatIntervalMs: intervalMs, heartbeatTtlMs: ttlMs } = common;
   const { aggregatorUrls: aggregators, localFaultAfterMs: afterMs } = common;
   stack.use(watchLocalFaults({ ...world, health, instance, metrics, aggregators, afterMs }));
-  stack.use(
-    createHeartbeat({ ...world, redis, instance, health, load: loadOf(postgres), intervalMs, ttlMs }),
-  );
+  const load = loadOf(postgres);
+  stack.use(createHeartbeat({ ...world, redis, instance, health, load, intervalMs, ttlMs }));
   log.info({ port: open.port, opsPort: ops.port }, 'session-service.ready');
   const owned = stack.move();
   return {

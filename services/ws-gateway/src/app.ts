@@ -145,7 +145,7 @@ type FleetDeps = Runtime & {
 /** Beats, follows orders, and leaves the pool when a fault is ours alone. */
 const joinFleet = (deps: FleetDeps): AsyncDisposable => {
   const { common, drain, health } = deps;
-  const { beatIntervalMs: intervalMs, beatTtlMs: ttlMs } = common;
+  const { heartbeatIntervalMs: intervalMs, heartbeatTtlMs: ttlMs } = common;
   const stack = new AsyncDisposableStack();
   // Clients are handed over as at the end, but the process stays, and may take clients again.
   const handOver = (): void => void drain.run(AbortSignal.timeout(common.drainTimeoutMs));
@@ -237,7 +237,7 @@ const wireCore = (config: GatewayConfig, world: Runtime, redis: RedisConnections
     namespaces: groups.namespaces,
     metrics: instruments,
     limits: config,
-    gatherMs: config.gatherMs,
+    publishBatchWindowMs: config.publishBatchWindowMs,
     personalGroups: config.personalGroups,
     gateway: config.common.instanceName,
     version: VERSION,

@@ -54,7 +54,7 @@ export const createGatewayMetrics = (
   const remaining = metrics.gauge('gateway_drain_remaining_connections').with({});
   const waits = metrics.histogram('gateway_admission_wait_seconds').with({});
   const limits = metrics.counter('gateway_rate_limited_total');
-  const migrations = metrics.counter('gateway_migrations_total');
+  const drained = metrics.counter('gateway_drained_connections_total');
   return {
     ...traffic,
     rateLimited: (scope, identity) => {
@@ -75,7 +75,7 @@ export const createGatewayMetrics = (
       onLimited(scope, client);
     },
     draining: (count) => remaining.set(count),
-    departed: (result) => migrations.inc({ reason: 'drain', result }),
+    departed: (result) => drained.inc({ result }),
   };
 };
 

@@ -32,8 +32,8 @@ export const pacesFrom = (probeIntervalMs: number): CheckIntervals => ({
 });
 
 /** How long things must last to count follows from how often we hear of them. */
-export const patienceFrom = (beatIntervalMs: number, probeIntervalMs: number): FailureThresholds => ({
-  beatLateMs: beatIntervalMs * BEATS_UNTIL_LATE,
+export const patienceFrom = (heartbeatIntervalMs: number, probeIntervalMs: number): FailureThresholds => ({
+  beatLateMs: heartbeatIntervalMs * BEATS_UNTIL_LATE,
   calmMs: probeIntervalMs * PROBES_UNTIL_CALM,
   revivalMs: probeIntervalMs * PROBES_UNTIL_REVIVED,
 });
@@ -60,7 +60,7 @@ export const startCollector = async (deps: CollectorDeps): Promise<Disposable> =
   const probeSocket = createSocketProbe({
     clock,
     timeoutMs: config.probeTimeoutMs,
-    intervalMs: config.socketProbeIntervalMs,
+    intervalMs: config.websocketProbeIntervalMs,
     onProbed: (service, outcome, durationMs) => instruments.probed(service, 'ws', { outcome, durationMs }),
   });
   const scheduler = createScheduler({
@@ -88,7 +88,7 @@ export const startCollector = async (deps: CollectorDeps): Promise<Disposable> =
     fleet.tick().forEach(announce);
   };
   const fleetName = config.common.fleetName;
-  const intervalMs = Math.min(REGISTRY_MS, config.common.beatIntervalMs / 2);
+  const intervalMs = Math.min(REGISTRY_MS, config.common.heartbeatIntervalMs / 2);
   const registry = stack.use(createRegistrySource({ redis, fleetName, fleet, log, intervalMs }));
   stack.use(discoverTargets(config.targets, { found: fleet.found, log }));
   fleet.report(report());

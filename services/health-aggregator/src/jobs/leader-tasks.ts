@@ -119,7 +119,7 @@ const startJourneys = (
   epoch: () => number | undefined,
   stack: AsyncDisposableStack,
 ): void => {
-  const { journeyKey: apiKey, journeyIntervalMs: intervalMs, tenantHosts } = config;
+  const { journeyKey: apiKey, syntheticCheckIntervalMs: intervalMs, tenantHosts } = config;
   if (apiKey !== undefined)
     stack.use(
       startSyntheticChecks({

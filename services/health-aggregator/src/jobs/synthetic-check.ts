@@ -111,8 +111,8 @@ const planJourney = (fleet: FleetState, round: number): SyntheticCheckPlan | und
 };
 
 const createJourneyMetrics = (metrics: Metrics): ((result: SyntheticCheckResult) => void) => {
-  const journeys = metrics.counter('fleet_journeys_total');
-  const durations = metrics.histogram('fleet_journey_duration_seconds');
+  const journeys = metrics.counter('fleet_synthetic_checks_total');
+  const durations = metrics.histogram('fleet_synthetic_check_duration_seconds');
   journeys.inc({ result: 'ok', step: 'all' }, 0);
   for (const step of SYNTHETIC_CHECK_STEPS) journeys.inc({ result: 'failed', step }, 0);
   return (result) => {

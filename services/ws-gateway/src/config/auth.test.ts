@@ -86,9 +86,9 @@ test('[AQ7] a callback needs a secret, and an option of a group that asks needs 
 test('[SZ1] the largest publication goes with the send buffer, and never above half of it', () => {
   const sizeOf = (env: NodeJS.ProcessEnv) => readConfig({ ...good, ...env }).maxPublicationBytes;
   expect(sizeOf({})).toBe(262_144);
-  expect(sizeOf({ MAX_OUTBOX_BYTES: '65536' })).toBe(16_384);
-  expect(sizeOf({ MAX_OUTBOX_BYTES: '65536', MAX_PUBLICATION_BYTES: '32768' })).toBe(32_768);
-  expect(() => sizeOf({ MAX_OUTBOX_BYTES: '65536', MAX_PUBLICATION_BYTES: '32769' })).toThrow(
-    /MAX_PUBLICATION_BYTES: 32769 is more than half of MAX_OUTBOX_BYTES/,
+  expect(sizeOf({ MAX_SEND_BUFFER_BYTES: '65536' })).toBe(16_384);
+  expect(sizeOf({ MAX_SEND_BUFFER_BYTES: '65536', MAX_PUBLICATION_BYTES: '32768' })).toBe(32_768);
+  expect(() => sizeOf({ MAX_SEND_BUFFER_BYTES: '65536', MAX_PUBLICATION_BYTES: '32769' })).toThrow(
+    /MAX_PUBLICATION_BYTES: 32769 is more than half of MAX_SEND_BUFFER_BYTES/,
   );
 });

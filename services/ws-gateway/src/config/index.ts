@@ -85,7 +85,7 @@ export const settings = z.object({
     .ms(120_000, { min: 50 })
     .describe('a plain connection that was silent for longer is closed by the sweep'),
   PLAIN_SWEEP_MS: field.ms(60_000, { min: 50 }).describe('time between two sweeps of plain connections'),
-  GATHER_MS: field
+  PUBLISH_BATCH_WINDOW_MS: field
     .ms(5, { min: 0, max: 1_000 })
     .describe(
       'how long publications of a busy group wait for each other; the first after a quiet time never waits',
@@ -142,9 +142,9 @@ export interface GatewayConfig {
   readonly maxMessageBytes: number;
   /** Bytes of a frame that holds several messages. */
   readonly maxFrameBytes: number;
-  readonly maxOutboxBytes: number;
+  readonly maxSendBufferBytes: number;
   readonly maxPublicationBytes: number;
-  readonly gatherMs: number;
+  readonly publishBatchWindowMs: number;
   readonly directWrites: boolean;
   readonly maxConnections: number;
   readonly maxConnectionsPerUser: number;
@@ -192,9 +192,9 @@ export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
     plainSweepMs: parsed.PLAIN_SWEEP_MS,
     maxMessageBytes: parsed.MAX_MESSAGE_BYTES,
     maxFrameBytes: largestFrame(parsed),
-    maxOutboxBytes: parsed.MAX_OUTBOX_BYTES,
+    maxSendBufferBytes: parsed.MAX_SEND_BUFFER_BYTES,
     maxPublicationBytes: largestPublication(parsed, env['MAX_PUBLICATION_BYTES'] !== undefined),
-    gatherMs: parsed.GATHER_MS,
+    publishBatchWindowMs: parsed.PUBLISH_BATCH_WINDOW_MS,
     directWrites: parsed.DIRECT_WRITES === 'on',
     maxConnections: parsed.MAX_CONNECTIONS,
     maxConnectionsPerUser: parsed.MAX_CONNECTIONS_PER_USER,
@@ -239,8 +239,8 @@ const largestFrame = ({
 const largestPublication = (
   {
     MAX_PUBLICATION_BYTES: bytes,
-    MAX_OUTBOX_BYTES: outbox,
-  }: Pick<z.infer<typeof settings>, 'MAX_PUBLICATION_BYTES' | 'MAX_OUTBOX_BYTES'>,
+    MAX_SEND_BUFFER_BYTES: outbox,
+  }: Pick<z.infer<typeof settings>, 'MAX_PUBLICATION_BYTES' | 'MAX_SEND_BUFFER_BYTES'>,
   isSet: boolean,
 ): number => (isSet ? bytes : Math.min(bytes, Math.floor(outbox / 4)));
 
@@ -257,9 +257,9 @@ const problemsOf = (config: GatewayConfig): string[] => {
   if (config.pongTimeoutMs >= config.pingIntervalMs) {
     problems.push('PONG_TIMEOUT_MS: must be shorter than PING_INTERVAL_MS');
   }
-  if (config.maxPublicationBytes > config.maxOutboxBytes / 2) {
+  if (config.maxPublicationBytes > config.maxSendBufferBytes / 2) {
     problems.push(
-      `MAX_PUBLICATION_BYTES: ${config.maxPublicationBytes} is more than half of MAX_OUTBOX_BYTES (${config.maxOutboxBytes})`,
+      `MAX_PUBLICATION_BYTES: ${config.maxPublicationBytes} is more than half of MAX_SEND_BUFFER_BYTES (${config.maxSendBufferBytes})`,
     );
   }
   problems.push(...serverKeyProblems(config.serverApiKeys));

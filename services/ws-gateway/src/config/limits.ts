@@ -16,7 +16,7 @@ export const limitSettings = {
         'FR10',
       ),
     ),
-  MAX_OUTBOX_BYTES: field
+  MAX_SEND_BUFFER_BYTES: field
     .bytes(1_048_576, { min: 4_096 })
     .describe('bytes that may wait for a client that reads slowly; more closes with 3008')
     .meta(
@@ -30,7 +30,7 @@ export const limitSettings = {
   MAX_PUBLICATION_BYTES: field
     .bytes(262_144, { min: 1_024 })
     .describe(
-      'bytes of one publication; more is error 107; at most half of MAX_OUTBOX_BYTES, and by default no more than a quarter of it',
+      'bytes of one publication; more is error 107; at most half of MAX_SEND_BUFFER_BYTES, and by default no more than a quarter of it',
     )
     .meta(
       ceiling(

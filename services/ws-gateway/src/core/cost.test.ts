@@ -23,7 +23,7 @@ const api = (method: string, params: (size: number) => object) => {
 };
 const names = (size: number): string[] => Array.from({ length: size }, (_, n) => `g:${n}`);
 /** Larger than any input here: what is refused for its size costs nothing. */
-const SIZES = { maxMessageBytes: 16_777_216, maxPublicationBytes: 4_194_304, maxOutboxBytes: 16_777_216 };
+const SIZES = { maxMessageBytes: 16_777_216, maxPublicationBytes: 4_194_304, maxSendBufferBytes: 16_777_216 };
 const frames = async (frame: (size: number) => string) => {
   const one = await engineUnderTest({ limits: SIZES }).connected();
   return (size: number) => {

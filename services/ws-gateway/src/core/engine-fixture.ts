@@ -192,7 +192,7 @@ const LIMITS: ConnectionLimits = {
   handshakeTimeoutMs: 10_000,
   writeTimeoutMs: 20_000,
   maxMessageBytes: 65_536,
-  maxOutboxBytes: 1_048_576,
+  maxSendBufferBytes: 1_048_576,
   maxPublicationBytes: 262_144,
   maxSubscriptions: 4,
   maxPresenceClients: 0,
@@ -219,7 +219,7 @@ export const engineUnderTest = (
   options: {
     readonly limits?: Partial<ConnectionLimits>;
     readonly broker?: MemoryBroker;
-    readonly gatherMs?: number;
+    readonly publishBatchWindowMs?: number;
     readonly groups?: Partial<GroupOptions>;
     /** Whether a group is in a namespace that exists; all are, unless a test says so. */
     readonly isKnown?: (group: GroupName) => boolean;
@@ -264,7 +264,7 @@ export const engineUnderTest = (
     namespaces,
     metrics,
     limits: { ...LIMITS, ...options.limits },
-    gatherMs: options.gatherMs ?? 0,
+    publishBatchWindowMs: options.publishBatchWindowMs ?? 0,
     personalGroups: options.personalGroups,
     isTokenKeyValid: () => true,
     isAtHome: () => true,

@@ -64,7 +64,7 @@ export interface EngineDeps extends Pick<PermissionReviewDeps, 'isTokenKeyValid'
   readonly namespaces: Namespaces;
   readonly metrics: EngineMetrics;
   readonly limits: ConnectionLimits;
-  readonly gatherMs: number;
+  readonly publishBatchWindowMs: number;
   /** What the name of a user's own group begins with; undefined: users have none. */
   readonly personalGroups: string | undefined;
   /** Name of this instance, told to clients. */
@@ -145,13 +145,8 @@ export const createEngine = (deps: EngineDeps): GatewayEngine => {
     yield* plain;
   }
   const stalls = createStallDetector(all, limits.writeTimeoutMs);
-  const orders = createControlCommands({
-    ...deps,
-    hub,
-    connections: all,
-    now: clock.now,
-    startedAt: clock.now(),
-  });
+  const about = { now: clock.now, startedAt: clock.now() };
+  const orders = createControlCommands({ ...deps, ...about, hub, connections: all });
   const audit = (): Promise<void> =>
     hub.audit().catch((error: unknown) => deps.log.debug({ error }, 'gateway.audit_failed'));
 
@@ -241,9 +236,9 @@ const protocolContext = (
   const serverSubscriptions = createServerSubscriptions({
     ...subscribing,
     personalGroups,
-    maxAnswerBytes: limits.maxOutboxBytes,
+    maxAnswerBytes: limits.maxSendBufferBytes,
   });
-  const history = { bus: deps.bus, maxBytes: limits.maxOutboxBytes };
+  const history = { bus: deps.bus, maxBytes: limits.maxSendBufferBytes };
   const dispatcher = createDispatcher({
     metrics,
     log: deps.log,

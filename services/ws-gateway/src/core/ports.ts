@@ -207,7 +207,7 @@ export interface ConnectionLimits extends QuotaLimits {
   readonly writeTimeoutMs: number;
   /** Bytes of one message from a client; a frame may hold several. */
   readonly maxMessageBytes: number;
-  readonly maxOutboxBytes: number;
+  readonly maxSendBufferBytes: number;
   /** Bytes of one publication, or of other data that is sent to clients. */
   readonly maxPublicationBytes: number;
   readonly maxSubscriptions: number;

@@ -108,7 +108,7 @@ describe('groups that clients are put into', () => {
     };
     const { gate, client, connected, pass, metrics } = engineUnderTest({
       ...{ ...KEPT, broker },
-      limits: { maxOutboxBytes: 16_384 },
+      limits: { maxSendBufferBytes: 16_384 },
     });
     const bob = await connected('bob');
     gate.more = withSubs('quick', 'slow');
@@ -143,7 +143,7 @@ describe('groups that clients are put into', () => {
       };
       return { ...bus, subscribe };
     };
-    const { gate, client, connected } = engineUnderTest({ broker, limits: { maxOutboxBytes: 16_384 } });
+    const { gate, client, connected } = engineUnderTest({ broker, limits: { maxSendBufferBytes: 16_384 } });
     const bob = await connected('bob');
     gate.more = withSubs('quick', 'slow');
     const ann = client();

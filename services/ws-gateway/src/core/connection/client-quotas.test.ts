@@ -101,7 +101,7 @@ test('[LM6] given a group with more clients than an answer may hold, when `prese
 });
 
 test('[LM6] given an answer that would not fit into what may wait for a client, when `presence` is asked for, then the answer is 106 and the client stays', async () => {
-  const under = engineUnderTest({ limits: { maxOutboxBytes: 4_096 }, groups: { presence: true } });
+  const under = engineUnderTest({ limits: { maxSendBufferBytes: 4_096 }, groups: { presence: true } });
   const one = await under.connected();
   await one.say(subscribe(2, 'a'));
   for (let n = 0; n < 100; n += 1)

@@ -84,7 +84,13 @@ export class Connection implements AnyConnection, TimerEntry, SessionHolder, Sub
     this.address = hello.address ?? '';
     this.codec = hello.codec;
     this.pingsByFrame = hello.pingsByFrame ?? false;
-    this.sendBuffer = new SendBuffer(wire, hello.codec, context.limits.maxOutboxBytes, this, context.ticks);
+    this.sendBuffer = new SendBuffer(
+      wire,
+      hello.codec,
+      context.limits.maxSendBufferBytes,
+      this,
+      context.ticks,
+    );
     this.#bucket = new TokenBucket(context.limits.rate, context.clock.monotonic());
     this.#awaitHandshake();
   }

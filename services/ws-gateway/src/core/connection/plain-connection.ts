@@ -126,7 +126,7 @@ export class PlainConnection implements AnyConnection, TimerEntry, SessionHolder
     this.quota = context.quotas.enter({ ...identity, address: place.address }, this);
     const { user, info } = identity;
     this.info = { user, client: id, ...(info === undefined ? {} : { connInfo: info }) };
-    this.sendBuffer = new SendBuffer(wire, jsonCodec, limits.maxOutboxBytes, this, context.ticks);
+    this.sendBuffer = new SendBuffer(wire, jsonCodec, limits.maxSendBufferBytes, this, context.ticks);
     this.#heardAt = clock.monotonic();
     this.#bucket = new TokenBucket(limits.rate, this.#heardAt);
     this.#endsAt = this.#heardAt + (identity.expiresAt - clock.now());

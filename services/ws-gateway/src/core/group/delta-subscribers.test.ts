@@ -119,7 +119,7 @@ describe('deltas', () => {
   });
 
   test('[DL4] publications that wait for each other are deltas of each other', async () => {
-    const { subscriber, publish } = started({ ...KEPT, gatherMs: 20 });
+    const { subscriber, publish } = started({ ...KEPT, publishBatchWindowMs: 20 });
     const ann = await subscriber('ann');
     await publish(text(1), text(2), text(3));
     await new Promise((resolve) => setTimeout(resolve, 60));
@@ -228,7 +228,7 @@ describe('deltas', () => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
         const groups = { retention, slowPolicy: 'lag' } as const;
-        const { subscriber, engine, broker, pass } = started({ groups, limits: { maxOutboxBytes: 600 } });
+        const { subscriber, engine, broker, pass } = started({ groups, limits: { maxSendBufferBytes: 600 } });
         const members = [await subscriber('ann'), await subscriber('bob'), await subscriber('ann')];
         const readers = members.map(() => createReader());
         let number = 0;

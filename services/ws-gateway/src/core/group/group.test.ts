@@ -157,7 +157,7 @@ describe('outbox', () => {
   });
 
   test('[OB3] a client that does not read is closed with 3008, and nobody else notices', async () => {
-    const { connected, engine } = engineUnderTest({ limits: { maxOutboxBytes: 1000 } });
+    const { connected, engine } = engineUnderTest({ limits: { maxSendBufferBytes: 1000 } });
     const [ann, slow, last] = [await connected('ann'), await connected('bob'), await connected('bob')];
     for (const { say } of [ann, slow, last]) await say(subscribe('room'));
     slow.wire.bufferedBytes = 990;
@@ -193,7 +193,7 @@ describe('outbox', () => {
 });
 
 test('[OB5] publications of a busy group are written together, the first at once, and a new member sees none of before', async () => {
-  const { connected, plain } = engineUnderTest({ gatherMs: 20 });
+  const { connected, plain } = engineUnderTest({ publishBatchWindowMs: 20 });
   const [ann, bob] = [await connected('ann'), await connected('bob')];
   await bob.say(subscribe('room'));
   const simple = await plain('room', 'bob');

@@ -32,9 +32,9 @@ export interface HubDeps {
   readonly clock: Clock;
   readonly log: Logger;
   /** How long messages of a busy group wait for each other, in ms; 0 for not at all. */
-  readonly gatherMs: number;
+  readonly publishBatchWindowMs: number;
   readonly metrics: EngineMetrics;
-  readonly limits: Pick<ConnectionLimits, 'maxOutboxBytes' | 'maxPublicationBytes'>;
+  readonly limits: Pick<ConnectionLimits, 'maxSendBufferBytes' | 'maxPublicationBytes'>;
   readonly ticks: Ticks;
 }
 
@@ -83,12 +83,12 @@ export interface Hub {
 const MAX_PACE_TICKS = 20;
 
 export const createHub = (deps: HubDeps): Hub => {
-  const { bus, presence, clock, metrics, log, gatherMs, limits } = deps;
+  const { bus, presence, clock, metrics, log, publishBatchWindowMs, limits } = deps;
   const visibility = createPresenceEvents({ bus, presence, log });
   const slicer = createFanoutScheduler(clock);
   let subscriptions = 0;
 
-  const gather = createPublishBatching({ clock, windowMs: gatherMs }, (group) => {
+  const gather = createPublishBatching({ clock, windowMs: publishBatchWindowMs }, (group) => {
     if (group.flush(clock.monotonic())) slicer.add(group);
   });
   const latency = createLatencyProbe({ clock, metrics });
@@ -98,7 +98,7 @@ export const createHub = (deps: HubDeps): Hub => {
     if (message.notes.length > 0) latency.onDelivered(message.notes);
   };
   const { table, laggards, auditor } = followedGroups(deps, deliver);
-  const { maxOutboxBytes: maxReadBytes, maxPublicationBytes: maxBytes } = limits;
+  const { maxSendBufferBytes: maxReadBytes, maxPublicationBytes: maxBytes } = limits;
   const publish = createPublisher({ bus, clock, log, metrics, maxBytes, mark: latency.mark });
 
   const begin = (group: LocalGroup, request: JoinRequest, start: RecoveryStart | undefined): void => {
@@ -181,7 +181,7 @@ const followedGroups = (
   const pace = (group: LocalGroup): Promise<void> => uncongested(group, ticks);
   const onStalled = (): void => auditor.retrySoon();
   const events = { deliver, onGap, onFault, onStalled, onLag: laggards.add, pace };
-  const table = createGroupRegistry({ bus, clock, maxReadBytes: limits.maxOutboxBytes, ...events });
+  const table = createGroupRegistry({ bus, clock, maxReadBytes: limits.maxSendBufferBytes, ...events });
   const auditor = createPositionCheck({ bus, groups: table.all, clock });
   return { table, laggards, auditor };
 };

@@ -5,7 +5,7 @@ import { TICK_MS } from '../engine.ts';
 import { engineUnderTest, FakeWire, settle } from '../engine-fixture.ts';
 
 const MAX_OUTBOX = 65_536;
-const LIMITS = { maxOutboxBytes: MAX_OUTBOX, maxPublicationBytes: MAX_OUTBOX / 2 };
+const LIMITS = { maxSendBufferBytes: MAX_OUTBOX, maxPublicationBytes: MAX_OUTBOX / 2 };
 const CODECS = {
   json: jsonCodec,
   // Speaks JSON and hears Protobuf: what is tried here is what goes out.

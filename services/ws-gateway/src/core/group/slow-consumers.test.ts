@@ -5,7 +5,7 @@ import { engineUnderTest, type FakeWire, settle } from '../engine-fixture.ts';
 
 const retention = { size: 1_000, ttlMs: 60_000, metaTtlMs: 120_000 };
 const LAG = { retention, slowPolicy: 'lag' } as const;
-const LIMITS = { maxOutboxBytes: 4_096 };
+const LIMITS = { maxSendBufferBytes: 4_096 };
 /** Above two of them no third fits. */
 const TEXT = 'x'.repeat(1_500);
 
@@ -56,7 +56,7 @@ describe('a member that does not read fast enough', () => {
     await publish(30);
     expect(numbersIn(fast.wire)).toEqual(upTo(30));
     expect(numbersIn(slow.wire)).toEqual([0, 1]);
-    expect(slow.wire.bufferedBytes).toBeLessThanOrEqual(LIMITS.maxOutboxBytes);
+    expect(slow.wire.bufferedBytes).toBeLessThanOrEqual(LIMITS.maxSendBufferBytes);
     expect(engine.counts()).toMatchObject({ lagging: 1, subscriptions: 2 });
     await pass(TICK_MS * 5);
     expect(numbersIn(slow.wire)).toEqual([]);
@@ -64,7 +64,7 @@ describe('a member that does not read fast enough', () => {
     while (got.length < 30) {
       slow.wire.read();
       await pass(TICK_MS);
-      expect(slow.wire.bufferedBytes).toBeLessThanOrEqual(LIMITS.maxOutboxBytes);
+      expect(slow.wire.bufferedBytes).toBeLessThanOrEqual(LIMITS.maxSendBufferBytes);
       got.push(...(numbersIn(slow.wire) as number[]));
     }
     expect(got).toEqual(upTo(30));
@@ -79,10 +79,10 @@ describe('a member that does not read fast enough', () => {
   });
 
   test('[SW1] gets what is kept of publications that were written together with others that are not', async () => {
-    const { slow, publish, catchUp, engine } = await scene({ gatherMs: 20 });
+    const { slow, publish, catchUp, engine } = await scene({ publishBatchWindowMs: 20 });
     await publish(1);
     slow.wire.take();
-    slow.wire.bufferedBytes = LIMITS.maxOutboxBytes;
+    slow.wire.bufferedBytes = LIMITS.maxSendBufferBytes;
     await Promise.all([publish(1, { skip_history: true }), publish(1)]);
     await new Promise((resolve) => setTimeout(resolve, 60));
     await settle();
@@ -131,7 +131,7 @@ describe('a member that does not read fast enough', () => {
   test('[SW2] is told so when what it missed is kept no more: unsubscribed with 2500, a plain one closed with 3010', async () => {
     const { slow, plain, publish, metrics, engine, catchUp } = await scene({
       groups: { ...LAG, retention: { ...retention, size: 5 } },
-      limits: { maxOutboxBytes: 4_096 },
+      limits: { maxSendBufferBytes: 4_096 },
     });
     const bare = await plain('room');
     for (const { wire } of [slow, bare]) wire.isRead = false;
@@ -189,7 +189,7 @@ describe('a member that does not read fast enough', () => {
     slow.wire.take();
     const ask = (id: number) => ({ id, history: { channel: 'room', limit: 2 } });
     const answered = idsOf(await slow.say(...Array.from({ length: 60 }, (_, n) => ask(10 + n))));
-    expect(slow.wire.bufferedBytes).toBeLessThan(2 * LIMITS.maxOutboxBytes);
+    expect(slow.wire.bufferedBytes).toBeLessThan(2 * LIMITS.maxSendBufferBytes);
     for (let tick = 0; tick < 100 && answered.length < 60; tick++) {
       answered.push(...idsOf(slow.wire.take()));
       slow.wire.read();
@@ -228,7 +228,7 @@ describe('a member that does not read fast enough', () => {
       );
     await publish(1);
     wire.isRead = false;
-    wire.bufferedBytes = LIMITS.maxOutboxBytes;
+    wire.bufferedBytes = LIMITS.maxSendBufferBytes;
     await publish(5);
     wire.isRead = true;
     wire.read();
@@ -292,9 +292,12 @@ const steps = fc.array(
 
 test('[SW1] through any order of publishing, losing, auditing and reading: nothing missing, nothing twice, in order', async () => {
   await fc.assert(
-    fc.asyncProperty(steps, fc.constantFrom(0, 5), async (plan, gatherMs) => {
+    fc.asyncProperty(steps, fc.constantFrom(0, 5), async (plan, publishBatchWindowMs) => {
       const kept = { ...LAG, retention: { ...retention, size: 10_000 } };
-      const { slow, fast, publish, pass, broker, engine, catchUp } = await scene({ groups: kept, gatherMs });
+      const { slow, fast, publish, pass, broker, engine, catchUp } = await scene({
+        groups: kept,
+        publishBatchWindowMs,
+      });
       slow.wire.isRead = false;
       let published = 0;
       for (const step of plan) {
@@ -312,7 +315,7 @@ test('[SW1] through any order of publishing, losing, auditing and reading: nothi
       await publish(1);
       await engine.audit();
       // Gathered publications wait for a real timer.
-      await gathered(gatherMs);
+      await gathered(publishBatchWindowMs);
       await catchUp();
       expect(engine.counts().lagging).toBe(0);
       for (const { wire } of [fast, slow]) expect(numbersIn(wire)).toEqual(upTo(published + 1));

@@ -9,7 +9,7 @@ const data = (messages: unknown[]) =>
 
 test('[TF4] a subscriber with a filter gets what fits, live and when it comes back; others get all', async () => {
   const retention = { size: 10, ttlMs: 60_000, metaTtlMs: 60_000 };
-  const { connected, engine } = engineUnderTest({ groups: { retention }, gatherMs: 0 });
+  const { connected, engine } = engineUnderTest({ groups: { retention }, publishBatchWindowMs: 0 });
   const [choosy, other] = [await connected('ann'), await connected('bob')];
   const subscribe = { channel: 'room', tf: polish };
   const [reply] = (await choosy.say({ id: 2, subscribe })) as { subscribe: { epoch: string } }[];

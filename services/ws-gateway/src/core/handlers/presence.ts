@@ -9,7 +9,7 @@ import { authorizeGroupRead, type GroupReadDeps, isStillAllowed } from './group-
 
 export interface PresenceDeps extends GroupReadDeps {
   readonly presence: Pick<Presence, 'read'>;
-  readonly limits: Pick<ConnectionLimits, 'maxPresenceClients' | 'maxOutboxBytes'>;
+  readonly limits: Pick<ConnectionLimits, 'maxPresenceClients' | 'maxSendBufferBytes'>;
   readonly metrics: Pick<EngineMetrics, 'rateLimited'>;
 }
 
@@ -43,12 +43,12 @@ const answer = async (
   if (!isStillAllowed(deps, connection, key, 'presence'))
     return connection.fail(id, ReplyError.PermissionDenied);
   // An answer must fit into what may wait for a client.
-  if (clients === undefined || (is === 'presence' && sizeOf(clients) > limits.maxOutboxBytes / 2)) {
+  if (clients === undefined || (is === 'presence' && sizeOf(clients) > limits.maxSendBufferBytes / 2)) {
     metrics.rateLimited('presence', connection.identity);
     return connection.fail(
       id,
       ReplyError.LimitExceeded,
-      'the group has more clients than one answer may hold (MAX_PRESENCE_CLIENTS, MAX_OUTBOX_BYTES)',
+      'the group has more clients than one answer may hold (MAX_PRESENCE_CLIENTS, MAX_SEND_BUFFER_BYTES)',
     );
   }
   if (is === 'presence_stats') return connection.reply({ id, is, result: presenceStats(clients) });
