@@ -13,6 +13,19 @@ const SIDE_BY_SIDE = Math.max(2, availableParallelism() - 1);
 /** Chaos tests that bound times in milliseconds: nothing may run beside them. */
 const MEASURED = ['detection', 'hostile-client', 'session-end'].map((name) => `tests/chaos/${name}.test.ts`);
 
+/** Tests of one service or package against a real Redis and Postgres. */
+const SERVICE_TESTS = [
+  'gateway',
+  'session',
+  'aggregator',
+  'kit',
+  'client',
+  'cli',
+  'launcher',
+  'observability',
+  'contract',
+];
+
 /** In this order; what starts processes of its own runs alone, for the machine has to be its own. */
 const PROJECTS: Record<string, { exclude?: string[]; [setting: string]: unknown }> = {
   // No network, no child process, no waiting: the whole project in seconds.
@@ -30,7 +43,7 @@ const PROJECTS: Record<string, { exclude?: string[]; [setting: string]: unknown 
   },
   // Real Redis and Postgres, one service at a time.
   service: {
-    include: ['tests/service/**/*.test.ts', 'tests/contract/**/*.test.ts'],
+    include: SERVICE_TESTS.map((name) => `tests/${name}/**/*.test.ts`),
     globalSetup: STORES,
     setupFiles: PROCESSES,
     testTimeout: 30_000,
