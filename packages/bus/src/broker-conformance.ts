@@ -1,32 +1,14 @@
 import { AppError } from '@muster/protocol/errors';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { Bus, BusHandlers } from './bus.ts';
+import { describe, expect, test } from 'vitest';
+import { type BusFixture, type BusUnderTest, createBusFixture } from './conformance-fixture.ts';
 import type { BusMessage } from './envelope.ts';
 import type { GroupKey } from './group-key.ts';
 import { streamConformance } from './stream-conformance.ts';
 
-/** What the suite needs of the thing under test. */
-export interface BusUnderTest extends AsyncDisposable {
-  /** Another replica. Resolves when its link is up. */
-  connect(handlers: BusHandlers): Promise<Bus>;
-  /** Cuts all links until {@link restore}. */
-  cut(): Promise<void>;
-  restore(): Promise<void>;
-  /** Loses everything that is kept. */
-  flush(): Promise<void>;
-}
-
-interface Replica {
-  readonly bus: Bus;
-  readonly heard: string[];
-  readonly received: BusMessage[];
-  reconnects(): number;
-}
-
 /** The rules of SPEC.md that every adapter of the bus keeps. */
 export const busConformance = (adapter: string, open: () => Promise<BusUnderTest>): void => {
   describe(`bus on ${adapter}`, () => {
-    const fixture = createFixture(open);
+    const fixture = createBusFixture(open);
     delivery(fixture);
     onceOnly(fixture);
     subscriptions(fixture);
@@ -34,43 +16,6 @@ export const busConformance = (adapter: string, open: () => Promise<BusUnderTest
     streamConformance(fixture);
   });
 };
-
-const createFixture = (open: () => Promise<BusUnderTest>) => {
-  let world: BusUnderTest;
-  const replicas: Replica[] = [];
-  beforeEach(async () => {
-    world = await open();
-  });
-  afterEach(async () => {
-    for (const { bus } of replicas.splice(0)) await bus[Symbol.asyncDispose]();
-    await world[Symbol.asyncDispose]();
-  });
-  return {
-    world: () => world,
-    replica: async (): Promise<Replica> => {
-      const heard: string[] = [];
-      const received: BusMessage[] = [];
-      let reconnects = 0;
-      const number = replicas.length + 1;
-      const bus = await world.connect({
-        onMessage: (name, message) => {
-          heard.push(`${name} ${message.body}`);
-          received.push(message);
-        },
-        onReconnected: () => {
-          reconnects += 1;
-        },
-        onAsk: async (question) => `replica ${number}: ${(question as { what: string }).what}`,
-      });
-      const one: Replica = { bus, heard, received, reconnects: () => reconnects };
-      replicas.push(one);
-      return one;
-    },
-  };
-};
-
-/** Replicas of the bus under test, ended after each test. */
-export type BusFixture = ReturnType<typeof createFixture>;
 
 const delivery = (fixture: BusFixture): void => {
   test('[BU1] every replica that subscribed hears a message, the publisher included', async () => {
@@ -161,20 +106,20 @@ const outages = (fixture: BusFixture): void => {
 
   test('[BU7] with the link down, publishing and subscribing fail at once and say why', async () => {
     const a = await fixture.replica();
-    await fixture.world().cut();
+    await fixture.subject().cut();
     await expect.poll(() => a.bus.isUp()).toBe(false);
     const unavailable = expect.objectContaining({ code: 'REDIS_UNAVAILABLE' });
     await expect(a.bus.publish(group('room'), message('one'))).rejects.toEqual(unavailable);
     await expect(a.bus.subscribe(group('room'))).rejects.toBeInstanceOf(AppError);
-    await fixture.world().restore();
+    await fixture.subject().restore();
   });
 
   test('[BU8] after an outage the groups are heard again and the owner is told', async () => {
     const [a, b] = [await fixture.replica(), await fixture.replica()];
     await Promise.all([a.bus.subscribe(group('room')), a.bus.subscribe(group('second'))]);
-    await fixture.world().cut();
+    await fixture.subject().cut();
     await expect.poll(() => a.bus.isUp()).toBe(false);
-    await fixture.world().restore();
+    await fixture.subject().restore();
     await expect.poll(() => a.reconnects(), { timeout: 10_000 }).toBe(1);
     await expect.poll(() => b.bus.isUp(), { timeout: 10_000 }).toBe(true);
     const retry = async () =>

@@ -1,8 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { after } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import type { RedisChannels } from '@muster/kit/redis/channels';
-import type { RedisLink } from '@muster/kit/redis/connection';
+import type { RedisChannels, RedisLink } from '@muster/kit/redis/channels';
 import { AppError } from '@muster/protocol/errors';
 
 export interface ControlChannelDeps {

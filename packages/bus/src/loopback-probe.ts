@@ -2,8 +2,7 @@ import { every, TimeoutError } from '@muster/kit/clock';
 import { createFaultLog } from '@muster/kit/fault-log';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
-import type { RedisChannels } from '@muster/kit/redis/channels';
-import type { RedisLink } from '@muster/kit/redis/connection';
+import type { RedisChannels, RedisLink } from '@muster/kit/redis/channels';
 import type { Redis } from 'ioredis';
 
 export interface LoopbackProbeDeps {

@@ -1,4 +1,4 @@
-import type { RedisLink } from '@muster/kit/redis/connection';
+import type { RedisLink } from '@muster/kit/redis/channels';
 import { isUnknownScript, loadScripts, type RedisScript, reloadScript } from './redis-scripts.ts';
 
 type Value = string | number | Buffer;

@@ -1,4 +1,5 @@
-import type { RedisConnections, RedisLink } from '@muster/kit/redis/connection';
+import type { RedisLink } from '@muster/kit/redis/channels';
+import type { RedisConnections } from '@muster/kit/redis/connection';
 import { AppError } from '@muster/protocol/errors';
 import type { GroupKey } from './group-key.ts';
 import type { PresenceBatch, PresenceChanges } from './presence-queue.ts';

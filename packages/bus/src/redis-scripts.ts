@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { RedisLink } from '@muster/kit/redis/connection';
+import type { RedisLink } from '@muster/kit/redis/channels';
 import { Cluster, type Redis } from 'ioredis';
 
 /** A Lua script with its digest. */

@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto';
-import type { RedisConnections, RedisLink } from '@muster/kit/redis/connection';
+import type { RedisLink } from '@muster/kit/redis/channels';
+import type { RedisConnections } from '@muster/kit/redis/connection';
 import { AppError } from '@muster/protocol/errors';
 import { messageHead, messageNotes, parseNotes } from './envelope.ts';
 import { createEpochs } from './epochs.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import type { BusFixture } from './broker-conformance.ts';
+import type { BusFixture } from './conformance-fixture.ts';
 import type { GroupKey } from './group-key.ts';
 import { encodeForPublish, type StreamEntry } from './publication-encoding.ts';
 import type { StreamRetention } from './streams.ts';
@@ -183,7 +183,7 @@ const losses = (fixture: BusFixture): void => {
   test('[ST25] after the loss of everything a stream begins again with another epoch', async () => {
     const { bus } = await fixture.replica();
     const before = await bus.append(ROOM, draft(1), OPTIONS);
-    await fixture.world().flush();
+    await fixture.subject().flush();
     expect(await bus.tops([unchanged(ROOM)])).toEqual([undefined]);
     const after = await bus.append(ROOM, draft(2), OPTIONS);
     expect(after.offset).toBe(1);
@@ -228,12 +228,12 @@ const losses = (fixture: BusFixture): void => {
 
   test('[ST28] with the store away every operation fails at once', async () => {
     const { bus } = await fixture.replica();
-    await fixture.world().cut();
+    await fixture.subject().cut();
     await expect.poll(() => bus.isUp()).toBe(false);
     const unavailable = expect.objectContaining({ code: 'REDIS_UNAVAILABLE' });
     await expect(bus.append(ROOM, draft(1), OPTIONS)).rejects.toEqual(unavailable);
     await expect(bus.read(ROOM, { limit: 1, retention: RETENTION })).rejects.toEqual(unavailable);
     await expect(bus.tops([unchanged(ROOM)])).rejects.toEqual(unavailable);
-    await fixture.world().restore();
+    await fixture.subject().restore();
   });
 };

@@ -1,6 +1,17 @@
 import { MusterError, newIdempotencyKey, type Send } from '@muster/client/http';
-import { ApiRefusal } from './command.ts';
 import { adviceOnStores } from './fleet.ts';
+
+/** The server API said no. */
+class ApiRefusal extends Error {
+  override readonly name = 'ApiRefusal';
+  /** Code of the wire, or an HTTP status. */
+  readonly code: number;
+
+  constructor(code: number, message: string) {
+    super(code === 0 || code >= 400 ? message : `${message} [${code}]`);
+    this.code = code;
+  }
+}
 
 /** Calls a method of the gateways' server API. Throws {@link ApiRefusal} when the gateway says no. */
 export type CallApi = <T>(method: string, params: object) => Promise<T>;

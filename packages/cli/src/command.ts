@@ -7,18 +7,6 @@ export class UsageError extends Error {
   override readonly name = 'UsageError';
 }
 
-/** The server API said no. */
-export class ApiRefusal extends Error {
-  override readonly name = 'ApiRefusal';
-  /** Code of the wire, or an HTTP status. */
-  readonly code: number;
-
-  constructor(code: number, message: string) {
-    super(code === 0 || code >= 400 ? message : `${message} [${code}]`);
-    this.code = code;
-  }
-}
-
 /** What a command line runs in. */
 export interface CliEnvironment {
   readonly argv: readonly string[];

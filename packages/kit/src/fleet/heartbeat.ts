@@ -3,7 +3,8 @@ import { type EventLoopDelay, monitorEventLoop } from '../event-loop-delay.ts';
 import type { DependencyStatus, Health, ProcessState } from '../health.ts';
 import type { Logger } from '../logger.ts';
 import type { Random } from '../random.ts';
-import { isRedisFault, type RedisConnections, type RedisLink } from '../redis/connection.ts';
+import type { RedisLink } from '../redis/channels.ts';
+import { isRedisFault, type RedisConnections } from '../redis/connection.ts';
 import type { InstanceIdentity } from './instance.ts';
 
 /** What a process says of itself every few seconds. */

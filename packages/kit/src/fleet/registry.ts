@@ -1,4 +1,4 @@
-import type { RedisLink } from '../redis/connection.ts';
+import type { RedisLink } from '../redis/channels.ts';
 import { type HeartbeatPayload, registryKeys } from './heartbeat.ts';
 
 /** A beat and when Redis received it, in milliseconds of Redis time. */

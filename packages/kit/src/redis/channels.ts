@@ -1,5 +1,7 @@
-import type { Redis } from 'ioredis';
-import type { RedisLink } from './connection.ts';
+import type { Cluster, Redis } from 'ioredis';
+
+/** Target of commands: one connection, or a cluster client with one connection per node. */
+export type RedisLink = Redis | Cluster;
 
 /** How channels work on a Redis: as ever, or sharded on a cluster, where a channel lives with the keys of its slot. */
 export interface RedisChannels {

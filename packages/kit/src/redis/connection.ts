@@ -6,12 +6,9 @@ import type { Logger } from '../logger.ts';
 import type { Metrics } from '../metrics.ts';
 import { parseRedisUrl, type RedisAddress } from './address.ts';
 import { autoCork } from './auto-cork.ts';
-import { plainChannels, type RedisChannels, shardedChannels } from './channels.ts';
+import { plainChannels, type RedisChannels, type RedisLink, shardedChannels } from './channels.ts';
 import { createClusterLane, createShards, parseNodeName, type Shards } from './cluster.ts';
 import { createRedisWatcher, type RedisWatcher } from './metrics.ts';
-
-/** What commands go over: one connection, or one to each node of a cluster. */
-export type RedisLink = Redis | Cluster;
 
 /** The Redis connections of one process, under one hard cap. */
 export interface RedisConnections extends AsyncDisposable {
