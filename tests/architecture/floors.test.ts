@@ -27,8 +27,8 @@ const FLOORS: Readonly<Record<string, readonly string[]>> = {
 const HOMES: Readonly<Record<string, RegExp>> = {
   ws: /^services\/ws-gateway\/src\/socket\/|^services\/health-aggregator\/src\/clients\/gateway-connection/,
   express: /^(packages\/http\/src|services\/[\w-]+\/src\/http|packages\/client\/src\/express)/,
-  pg: /^(packages\/local\/src|packages\/testkit\/src|services\/session-service\/src\/(store|postgres)\/)/,
-  'node-pg-migrate': /^services\/session-service\/src\/store\//,
+  pg: /^(packages\/local\/src|packages\/testkit\/src|services\/session-service\/src\/postgres\/)/,
+  'node-pg-migrate': /^services\/session-service\/src\/postgres\//,
   ioredis:
     /^(packages\/(kit|bus|session|local|testkit)\/src|services\/[\w-]+\/src\/(store|stores|jobs|oidc)\/)/,
   'cookie-signature': /^packages\/session\/src\/(token|express-session-cookie)/,

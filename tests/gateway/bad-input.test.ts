@@ -1,5 +1,5 @@
 import { connect } from 'node:net';
-import { migrate } from '@muster/session-service/store/migrate';
+import { migrate } from '@muster/session-service/postgres/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import fc from 'fast-check';

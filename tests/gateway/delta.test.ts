@@ -1,5 +1,5 @@
 import { encodeDelta } from '@muster/protocol/fossil-delta';
-import { migrate } from '@muster/session-service/store/migrate';
+import { migrate } from '@muster/session-service/postgres/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { Centrifuge, type Options } from 'centrifuge';

@@ -1,5 +1,5 @@
 import { freePorts } from '@muster/local/ports';
-import { migrate } from '@muster/session-service/store/migrate';
+import { migrate } from '@muster/session-service/postgres/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { migrate } from '@muster/session-service/store/migrate';
+import { migrate } from '@muster/session-service/postgres/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { Centrifuge, type ConnectedContext } from 'centrifuge';
 import { afterAll, beforeAll, expect, test } from 'vitest';

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { migrate } from '@muster/session-service/store/migrate';
+import { migrate } from '@muster/session-service/postgres/migrate';
 import { type ClusterNode, type OwnCluster, openOwnCluster } from '@muster/testkit/own-cluster';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';

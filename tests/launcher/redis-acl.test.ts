@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { migrate } from '@muster/session-service/store/migrate';
+import { migrate } from '@muster/session-service/postgres/migrate';
 import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';

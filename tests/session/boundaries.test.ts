@@ -1,6 +1,6 @@
 import { request } from 'node:http';
-import { migrate } from '@muster/session-service/store/migrate';
-import { searchStatement } from '@muster/session-service/store/queries/search-sessions';
+import { migrate } from '@muster/session-service/postgres/migrate';
+import { searchStatement } from '@muster/session-service/postgres/queries/search-sessions';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { Client } from 'pg';

@@ -3,7 +3,7 @@ import { createMetrics } from '@muster/kit/metrics';
 import { systemRandom } from '@muster/kit/random';
 import { openRedis } from '@muster/kit/redis/connection';
 import { createTicketStore } from '@muster/session/tickets';
-import { migrate } from '@muster/session-service/store/migrate';
+import { migrate } from '@muster/session-service/postgres/migrate';
 import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { useTestStores } from '@muster/testkit/stores';

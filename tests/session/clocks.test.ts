@@ -2,7 +2,7 @@ import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis/connection';
 import { createTouchBuffer } from '@muster/session/activity';
 import { newSessionId, type SessionId } from '@muster/session/token';
-import { migrate } from '@muster/session-service/store/migrate';
+import { migrate } from '@muster/session-service/postgres/migrate';
 import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { useTestStores } from '@muster/testkit/stores';

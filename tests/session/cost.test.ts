@@ -1,5 +1,5 @@
 import { Agent, request } from 'node:http';
-import { migrate } from '@muster/session-service/store/migrate';
+import { migrate } from '@muster/session-service/postgres/migrate';
 import { growthOf, MOST_GROWTH } from '@muster/testkit/growth';
 import { useTestStores } from '@muster/testkit/stores';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';

@@ -1,6 +1,6 @@
 import { createMetrics } from '@muster/kit/metrics';
-import { openPostgres } from '@muster/session-service/postgres/postgres';
-import { migrate } from '@muster/session-service/store/migrate';
+import { migrate } from '@muster/session-service/postgres/migrate';
+import { openPostgres } from '@muster/session-service/postgres/pool';
 import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { useTestStores } from '@muster/testkit/stores';

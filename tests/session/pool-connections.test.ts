@@ -1,6 +1,6 @@
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis/connection';
-import { openPostgres, type Postgres } from '@muster/session-service/postgres/postgres';
+import { openPostgres, type Postgres } from '@muster/session-service/postgres/pool';
 import { openBlackHole } from '@muster/testkit/black-hole';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { testStores } from '@muster/testkit/stores';

@@ -1,4 +1,4 @@
-import { migrate } from '@muster/session-service/store/migrate';
+import { migrate } from '@muster/session-service/postgres/migrate';
 import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
 import { type OwnStore, openOwnPostgres } from '@muster/testkit/own-store';
 import { useTestStores } from '@muster/testkit/stores';

@@ -1,6 +1,6 @@
 import { dependencyFaultOf } from '@muster/kit/dependency-faults';
 import { createMetrics } from '@muster/kit/metrics';
-import { openPostgres, type Postgres } from '@muster/session-service/postgres/postgres';
+import { openPostgres, type Postgres } from '@muster/session-service/postgres/pool';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { testStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';

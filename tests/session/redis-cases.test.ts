@@ -5,7 +5,7 @@ import { openRedis, type RedisConnections } from '@muster/kit/redis/connection';
 import { busKeys } from '@muster/session/session-events';
 import { createSessionListener } from '@muster/session/session-events-listener';
 import { newSessionId } from '@muster/session/token';
-import { migrate } from '@muster/session-service/store/migrate';
+import { migrate } from '@muster/session-service/postgres/migrate';
 import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { useTestStores } from '@muster/testkit/stores';

@@ -1,4 +1,4 @@
-import { migrate } from '@muster/session-service/store/migrate';
+import { migrate } from '@muster/session-service/postgres/migrate';
 import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';

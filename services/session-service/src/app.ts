@@ -12,18 +12,18 @@ import type { ProcessInfo } from '@muster/kit/probes';
 import { openRedis } from '@muster/kit/redis/connection';
 import { type RunningApp, VERSION } from '@muster/kit/run';
 import type { Runtime } from '@muster/kit/runtime';
-import { openPostgres, type Postgres, type Privilege } from '@muster/session-service/postgres/postgres';
 import { type Composition, compose } from './composition.ts';
 import type { SessionServiceConfig } from './config.ts';
 import { createKeyRing } from './core/key-ring.ts';
 import type { Waiting } from './core/outbox-relay.ts';
-import { openSchemaGate, type SchemaGate } from './core/schema-gate.ts';
 import { internalRoutes } from './http/internal-routes.ts';
 import { createServer } from './http/server.ts';
 import { reportKeyAges } from './metrics.ts';
-import { createKeySightings } from './store/key-sightings.ts';
-import { migrate } from './store/migrate.ts';
-import { translateErrors } from './store/postgres-errors.ts';
+import { migrate } from './postgres/migrate.ts';
+import { openPostgres, type Postgres, type Privilege } from './postgres/pool.ts';
+import { translateErrors } from './postgres/postgres-errors.ts';
+import { openSchemaGate, type SchemaGate } from './postgres/schema-migration.ts';
+import { createKeySightings } from './signing-key-ages.ts';
 
 const SERVICE = 'session-service';
 

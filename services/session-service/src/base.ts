@@ -5,20 +5,20 @@ import type { Runtime } from '@muster/kit/runtime';
 import { createTouchBuffer, createTouchThrottle } from '@muster/session/activity';
 import { createSessionPresence } from '@muster/session/session-presence';
 import { createSnapshotStore } from '@muster/session/session-snapshot';
-import type { Postgres } from '@muster/session-service/postgres/postgres';
 import type { SessionServiceConfig } from './config.ts';
 import { createActivityFlusher } from './core/activity-flusher.ts';
-import { createAddresses } from './core/addresses.ts';
 import { guardSnapshots } from './core/guarded-snapshots.ts';
+import { createAddresses } from './core/ip-anonymization.ts';
 import type { KeyRing } from './core/key-ring.ts';
 import { createLatestUses } from './core/latest-use.ts';
 import { createSessionMetrics } from './metrics.ts';
-import { createAddressStore } from './store/address-store.ts';
-import { createAdminStore } from './store/admin-store.ts';
-import { createKeyStore } from './store/key-store.ts';
-import { createOutboxStore } from './store/outbox-store.ts';
-import { createChangeStore, createSessionStore } from './store/sessions-store.ts';
-import { createSweepStore } from './store/sweep-store.ts';
+import { createAddressStore } from './postgres/address-store.ts';
+import { createAdminStore } from './postgres/admin-store.ts';
+import type { Postgres } from './postgres/pool.ts';
+import { createKeyStore } from './postgres/queries/api-keys.ts';
+import { createOutboxStore } from './postgres/queries/outbox.ts';
+import { createChangeStore, createSessionStore } from './postgres/queries.ts';
+import { createSweepStore } from './postgres/sweep-store.ts';
 
 /** The connections that everything stands on. */
 export interface SessionStores {

@@ -19,7 +19,7 @@ import { cookieNameFor } from '@muster/session/cookie';
 import { createTenantHosts, type TenantHosts } from '@muster/session/tenant-hosts';
 import { z } from 'zod';
 import { type IssuerConfig, issuerProblems, issuersField } from './config-oidc.ts';
-import { IP_MODES, type IpMode } from './core/addresses.ts';
+import { IP_MODES, type IpMode } from './core/ip-anonymization.ts';
 
 const MIN_SECRET_BYTES = 32;
 const MIN_KEY_BYTES = 16;

@@ -2,7 +2,7 @@ import { createLogger } from '@muster/kit/logger';
 import { runService } from '@muster/kit/run';
 import { createApp } from './app.ts';
 import { readConfig, settings } from './config.ts';
-import { migrate } from './store/migrate.ts';
+import { migrate } from './postgres/migrate.ts';
 
 const SERVICE = 'session-service';
 

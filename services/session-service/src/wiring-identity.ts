@@ -7,8 +7,8 @@ import type { SessionService } from './core/sessions.ts';
 import { createTokenExchange } from './core/token-exchange.ts';
 import type { IdentityContext } from './http/context.ts';
 import { createIdTokenVerifier } from './oidc/id-token-verifier.ts';
+import { createOverLogins, createUsedTokens } from './oidc/login-store.ts';
 import { createIdentityMetrics } from './oidc/metrics.ts';
-import { createOverLogins, createUsedTokens } from './oidc/used-tokens.ts';
 
 /** Wires them; undefined where no issuer is configured. */
 export const identityOf = (

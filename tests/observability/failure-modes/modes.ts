@@ -1,4 +1,4 @@
-import { migrate } from '@muster/session-service/store/migrate';
+import { migrate } from '@muster/session-service/postgres/migrate';
 import { type OwnStore, openOwnPostgres, openOwnRedis } from '@muster/testkit/own-store';
 import { Redis } from 'ioredis';
 import { Client } from 'pg';

@@ -1,6 +1,6 @@
 import type { Logger } from '@muster/kit/logger';
 import type { SessionId } from '@muster/session/token';
-import type { Addresses } from './addresses.ts';
+import type { Addresses } from './ip-anonymization.ts';
 
 /** What is stored of the addresses of one session. */
 export interface SessionAddresses {

@@ -3,8 +3,8 @@ import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Random } from '@muster/kit/random';
 import { AppError } from '@muster/protocol/errors';
-import type { DerivedKeys } from './derived-keys.ts';
 import type { Actor, Idempotency } from './ports.ts';
+import type { DerivedKeys } from './signing-keys.ts';
 
 /** What an API key may be allowed to do. */
 export const SCOPES = [

@@ -6,7 +6,7 @@ import type {
   OverLogins,
   TrustedToken,
   UsedTokens,
-} from './identity-ports.ts';
+} from './oidc-ports.ts';
 import type { Actor, SearchFilter } from './ports.ts';
 import type { Admin } from './session-admin.ts';
 

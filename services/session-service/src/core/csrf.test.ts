@@ -1,7 +1,7 @@
 import { newSessionId } from '@muster/session/token';
 import { expect, test } from 'vitest';
 import { checkOrigin, isCsrfToken, issueCsrfToken } from './csrf.ts';
-import { createDerivedKeys } from './derived-keys.ts';
+import { createDerivedKeys } from './signing-keys.ts';
 
 const ALLOWED = ['https://app.example.com'];
 const judge = (secFetchSite: string | undefined, origin: string | undefined) =>

@@ -1,5 +1,5 @@
 import type { SessionId } from '@muster/session/token';
-import type { DerivedKeys } from './derived-keys.ts';
+import type { DerivedKeys } from './signing-keys.ts';
 
 /** The headers by which a browser says where a request comes from. */
 export interface RequestOrigin {

@@ -2,7 +2,7 @@ import { parseSessionId, type SessionId } from '@muster/session/token';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { readCursor, writeCursor } from './cursor.ts';
-import { createDerivedKeys } from './derived-keys.ts';
+import { createDerivedKeys } from './signing-keys.ts';
 
 const keys = createDerivedKeys(['cursor-test-secret-0123456789-abcdefgh']);
 const uuid = fc.uuid({ version: 4 }).filter((text) => parseSessionId(text) !== undefined);

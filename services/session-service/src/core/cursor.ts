@@ -1,6 +1,6 @@
 import { AppError } from '@muster/protocol/errors';
 import { parseSessionId, type SessionId } from '@muster/session/token';
-import type { DerivedKeys } from './derived-keys.ts';
+import type { DerivedKeys } from './signing-keys.ts';
 
 /** Where a page ended. */
 export interface Position {

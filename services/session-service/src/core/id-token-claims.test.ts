@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { userClaimsOf } from './id-token-claims.ts';
-import type { TrustedToken } from './identity-ports.ts';
+import type { TrustedToken } from './oidc-ports.ts';
 
 const NOW = 1_800_000_000_000;
 const ISSUER = {

@@ -1,4 +1,4 @@
-import type { IssuerRules, TrustedToken } from './identity-ports.ts';
+import type { IssuerRules, TrustedToken } from './oidc-ports.ts';
 
 /** Whom a token is about, and how they signed in. */
 export interface UserClaims {

@@ -1,7 +1,7 @@
 import { hashSecret, type SessionId, type TokenSigner } from '@muster/session/token';
-import type { DerivedKeys } from './derived-keys.ts';
 import type { Idempotency } from './ports.ts';
 import type { SessionRecord } from './session.ts';
+import type { DerivedKeys } from './signing-keys.ts';
 
 const SECRET_BYTES = 16;
 

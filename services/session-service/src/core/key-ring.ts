@@ -1,5 +1,5 @@
 import { createTokenSigner, type TokenSigner } from '@muster/session/token';
-import { createDerivedKeys, type DerivedKeys } from './derived-keys.ts';
+import { createDerivedKeys, type DerivedKeys } from './signing-keys.ts';
 
 /** The signing keys, which may be replaced while requests are under way. */
 export interface KeyRing {

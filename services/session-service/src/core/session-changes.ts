@@ -1,7 +1,6 @@
 import type { Logger } from '@muster/kit/logger';
 import type { Random } from '@muster/kit/random';
 import { hashSecret, newSecret, type SessionId, type TokenSigner } from '@muster/session/token';
-import type { DerivedKeys } from './derived-keys.ts';
 import { replayed, secretUnder } from './idempotent-secret.ts';
 import { mergePatch } from './merge-patch.ts';
 import { DEFAULT_LIMIT, POLICIES, policyFor, type SessionLimit } from './policies.ts';
@@ -18,6 +17,7 @@ import {
 } from './ports.ts';
 import type { Propagation } from './propagation.ts';
 import type { SessionRecord } from './session.ts';
+import type { DerivedKeys } from './signing-keys.ts';
 
 type Refused = Extract<Changed, { ok: false }>;
 

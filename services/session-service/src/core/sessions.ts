@@ -3,7 +3,6 @@ import type { Logger } from '@muster/kit/logger';
 import type { Random } from '@muster/kit/random';
 import type { Touch } from '@muster/session/activity';
 import { hashSecret, newSecret, newSessionId, type SessionId, type TokenSigner } from '@muster/session/token';
-import type { DerivedKeys } from './derived-keys.ts';
 import { replayed, secretUnder } from './idempotent-secret.ts';
 import { DEFAULT_LIMIT, POLICIES, type PolicyName, policyFor, type SessionLimit } from './policies.ts';
 import type {
@@ -18,6 +17,7 @@ import type {
 } from './ports.ts';
 import type { Propagated, Propagation } from './propagation.ts';
 import { type EndReason, type SessionDraft, type SessionRecord, toSnapshot } from './session.ts';
+import type { DerivedKeys } from './signing-keys.ts';
 
 /** A login, as a back end reports it. */
 export interface Login

@@ -8,7 +8,7 @@ import type {
   OverLogins,
   TrustedToken,
   UsedTokens,
-} from './identity-ports.ts';
+} from './oidc-ports.ts';
 import { type Actor, type Idempotency, SYSTEM } from './ports.ts';
 import type { Login, Opened, SessionService } from './sessions.ts';
 

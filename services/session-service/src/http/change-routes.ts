@@ -6,6 +6,8 @@ import type { Request } from 'express';
 import { z } from 'zod';
 import type { ChangeOf } from '../core/ports.ts';
 import type { Rewritten } from '../core/session-changes.ts';
+import type { HttpContext } from './context.ts';
+import { idempotencyOf } from './idempotency.ts';
 import {
   MAX_DATA_BYTES,
   patchLabelBody,
@@ -16,10 +18,7 @@ import {
   sessionSchema,
   stepUpBody,
   upgradeBody,
-} from './bodies.ts';
-import type { HttpContext } from './context.ts';
-import { type UserCaller, userGuard } from './guards.ts';
-import { idempotencyOf } from './idempotency.ts';
+} from './schemas.ts';
 import {
   requireGrantable,
   requireGrantableSession,
@@ -28,6 +27,7 @@ import {
   serviceGuard,
 } from './service-guard.ts';
 import { etagOf, sessionDto } from './session-dto.ts';
+import { type UserCaller, userGuard } from './session-guard.ts';
 import { changeErrorReply, privilegeChangeReply, setSessionCookie } from './session-response.ts';
 
 const USER = ['sessionCookie', 'sessionBearer'] as const;

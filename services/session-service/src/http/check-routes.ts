@@ -5,11 +5,11 @@ import { DEFAULT_TENANT } from '@muster/protocol/ids';
 import { TICKET_LIFE_S } from '@muster/session/tickets';
 import { z } from 'zod';
 import { type Authenticated, tenantOfAuthenticated } from '../core/authenticate.ts';
-import { sessionSchema, tenant } from './bodies.ts';
 import type { HttpContext } from './context.ts';
-import { userGuard } from './guards.ts';
+import { sessionSchema, tenant } from './schemas.ts';
 import { isVisible, type ServiceCaller, serviceGuard } from './service-guard.ts';
 import { sessionDto } from './session-dto.ts';
+import { userGuard } from './session-guard.ts';
 
 const MAX_TOKENS = 200;
 const REDIS_RETRY_S = 2;

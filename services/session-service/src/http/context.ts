@@ -4,18 +4,18 @@ import type { SessionPresence } from '@muster/session/session-presence';
 import type { TicketStore } from '@muster/session/tickets';
 import type { SessionId, TokenSigner } from '@muster/session/token';
 import type { SessionServiceConfig } from '../config.ts';
-import type { Addresses } from '../core/addresses.ts';
 import type { ApiKeys } from '../core/api-keys.ts';
 import type { Authenticated } from '../core/authenticate.ts';
 import type { BackchannelLogout } from '../core/backchannel-logout.ts';
-import type { DerivedKeys } from '../core/derived-keys.ts';
-import type { LegacyImport } from '../core/legacy.ts';
+import type { Addresses } from '../core/ip-anonymization.ts';
 import type { ReuseDetector } from '../core/reuse-detection.ts';
 import type { Admin } from '../core/session-admin.ts';
 import type { Changes } from '../core/session-changes.ts';
 import type { SessionService } from '../core/sessions.ts';
+import type { DerivedKeys } from '../core/signing-keys.ts';
 import type { IdTokenExchange } from '../core/token-exchange.ts';
-import type { Connections } from '../postgres/connection-report-source.ts';
+import type { LegacyImport } from '../legacy-import.ts';
+import type { Connections } from '../postgres/connection-report.ts';
 import type { RateLimits } from './rate-limits.ts';
 
 /** What the routes share. */

@@ -1,7 +1,7 @@
 import { type Route, route } from '@muster/http/route';
 import { z } from 'zod';
 import { VERDICTS } from '../core/database-connections.ts';
-import type { ConnectionsReport } from '../postgres/connection-report-source.ts';
+import type { ConnectionsReport } from '../postgres/connection-report.ts';
 import type { HttpContext } from './context.ts';
 import { serviceGuard } from './service-guard.ts';
 

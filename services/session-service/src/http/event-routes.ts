@@ -4,10 +4,10 @@ import { sleep } from '@muster/kit/clock';
 import type { Response } from 'express';
 import { z } from 'zod';
 import type { EventPosition, SessionEvent } from '../core/ports.ts';
-import { tenant } from './bodies.ts';
 import type { HttpContext } from './context.ts';
-import { userGuard } from './guards.ts';
+import { tenant } from './schemas.ts';
 import { serviceGuard, tenantFor } from './service-guard.ts';
+import { userGuard } from './session-guard.ts';
 
 const MAX_WAIT_S = 20;
 const POLL_MS = 500;

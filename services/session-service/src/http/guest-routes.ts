@@ -4,10 +4,10 @@ import type { Request, Response } from 'express';
 import { checkOrigin } from '../core/csrf.ts';
 import type { Actor } from '../core/ports.ts';
 import { MAX_USER_AGENT, summarizeUserAgent } from '../core/user-agent.ts';
-import { guestSessionBody, sessionCreatedSchema } from './bodies.ts';
 import type { HttpContext } from './context.ts';
-import { actorOf } from './guards.ts';
 import { anonymousIdempotencyOf } from './idempotency.ts';
+import { guestSessionBody, sessionCreatedSchema } from './schemas.ts';
+import { actorOf } from './session-guard.ts';
 import { sessionCreatedReply } from './session-response.ts';
 
 /** The route by which anybody opens a session without an account, where that is switched on. */

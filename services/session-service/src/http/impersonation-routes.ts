@@ -4,9 +4,9 @@ import { AppError } from '@muster/protocol/errors';
 import { parseSessionId, type SessionId } from '@muster/session/token';
 import { z } from 'zod';
 import { POLICIES } from '../core/policies.ts';
-import { reasonSchema, sessionCreatedSchema, sessionIdSchema, tenant } from './bodies.ts';
 import type { HttpContext } from './context.ts';
 import { idempotencyOf } from './idempotency.ts';
+import { reasonSchema, sessionCreatedSchema, sessionIdSchema, tenant } from './schemas.ts';
 import { isVisible, type ServiceCaller, serviceGuard, tenantFor } from './service-guard.ts';
 import { sessionCreatedReply } from './session-response.ts';
 

@@ -6,7 +6,7 @@ import { parseSessionId, type SessionId } from '@muster/session/token';
 import type { Request } from 'express';
 import { z } from 'zod';
 import { indexOfKey } from '../core/api-keys.ts';
-import { sessionIdSchema } from './bodies.ts';
+import { sessionIdSchema } from './schemas.ts';
 
 /** The state of a session as gateways are told it. */
 export type CheckedState =

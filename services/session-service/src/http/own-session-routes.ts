@@ -5,6 +5,8 @@ import { z } from 'zod';
 import { issueCsrfToken } from '../core/csrf.ts';
 import type { SessionRecord } from '../core/session.ts';
 import type { EndResult } from '../core/sessions.ts';
+import type { HttpContext } from './context.ts';
+import { pageOf } from './paging.ts';
 import {
   endedSchema,
   listQuery,
@@ -12,11 +14,9 @@ import {
   pendingSchema,
   sessionIdSchema,
   sessionSchema,
-} from './bodies.ts';
-import type { HttpContext } from './context.ts';
-import { logoutGuard, noCookie, type UserCaller, userGuard } from './guards.ts';
-import { pageOf } from './paging.ts';
+} from './schemas.ts';
 import { etagOf, sessionDto } from './session-dto.ts';
+import { logoutGuard, noCookie, type UserCaller, userGuard } from './session-guard.ts';
 
 const SECURITY = ['sessionCookie', 'sessionBearer'] as const;
 const CSRF_NONCE_BYTES = 16;

@@ -1,12 +1,12 @@
 import { type Route, route } from '@muster/http/route';
 import { parseSessionId } from '@muster/session/token';
 import { z } from 'zod';
-import type { Addresses } from '../core/addresses.ts';
+import type { Addresses } from '../core/ip-anonymization.ts';
 import type { SearchFilter } from '../core/ports.ts';
 import { END_REASONS } from '../core/session.ts';
-import { listQuery, pageSchema, sessionIdSchema, tenant } from './bodies.ts';
 import type { HttpContext } from './context.ts';
 import { pageOf } from './paging.ts';
+import { listQuery, pageSchema, sessionIdSchema, tenant } from './schemas.ts';
 import { serviceGuard, tenantFor } from './service-guard.ts';
 
 const SECURITY = ['serviceKey'] as const;

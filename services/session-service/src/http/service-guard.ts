@@ -7,7 +7,7 @@ import type { Request, Response } from 'express';
 import type { Scope } from '../core/api-keys.ts';
 import type { Actor } from '../core/ports.ts';
 import type { HttpContext } from './context.ts';
-import { actorOf } from './guards.ts';
+import { actorOf } from './session-guard.ts';
 
 /** A back end with an API key. */
 export interface ServiceCaller {

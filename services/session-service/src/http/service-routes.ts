@@ -6,6 +6,10 @@ import { shortenIp } from '../core/ip.ts';
 import { END_REASONS } from '../core/session.ts';
 import type { Login } from '../core/sessions.ts';
 import { summarizeUserAgent } from '../core/user-agent.ts';
+import type { HttpContext } from './context.ts';
+import { idempotencyOf } from './idempotency.ts';
+import { requireImpersonation } from './impersonation-routes.ts';
+import { ended } from './own-session-routes.ts';
 import {
   type CreateSessionBody,
   createSessionBody,
@@ -13,11 +17,7 @@ import {
   sessionCreatedSchema,
   sessionIdSchema,
   sessionSchema,
-} from './bodies.ts';
-import type { HttpContext } from './context.ts';
-import { idempotencyOf } from './idempotency.ts';
-import { requireImpersonation } from './impersonation-routes.ts';
-import { ended } from './own-session-routes.ts';
+} from './schemas.ts';
 import { isVisible, requireGrantable, requireVisible, serviceGuard, tenantFor } from './service-guard.ts';
 import { etagOf, sessionDto } from './session-dto.ts';
 import { sessionCreatedReply } from './session-response.ts';

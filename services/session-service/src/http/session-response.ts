@@ -5,8 +5,8 @@ import type { SessionRecord, Transport } from '../core/session.ts';
 import type { Rotated, UpgradeResult } from '../core/session-changes.ts';
 import type { Opened } from '../core/sessions.ts';
 import type { HttpContext } from './context.ts';
-import { cookieFor } from './guards.ts';
 import { etagOf, sessionDto } from './session-dto.ts';
+import { cookieFor } from './session-guard.ts';
 
 /** Hands a token to its client: in a cookie, or in the body, once. */
 export const setSessionCookie = (

@@ -4,6 +4,9 @@ import { z } from 'zod';
 import { DEFAULT_LIMIT, POLICIES } from '../core/policies.ts';
 import type { Subject } from '../core/ports.ts';
 import { LIMIT_RULES } from '../core/session.ts';
+import type { HttpContext } from './context.ts';
+import { eventDto, eventSchema } from './event-routes.ts';
+import { pageOf } from './paging.ts';
 import {
   endedSchema,
   listQuery,
@@ -13,10 +16,7 @@ import {
   sessionSchema,
   tenant,
   userId,
-} from './bodies.ts';
-import type { HttpContext } from './context.ts';
-import { eventDto, eventSchema } from './event-routes.ts';
-import { pageOf } from './paging.ts';
+} from './schemas.ts';
 import { serviceGuard, tenantFor } from './service-guard.ts';
 import { sessionDto } from './session-dto.ts';
 

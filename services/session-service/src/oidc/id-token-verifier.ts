@@ -3,12 +3,7 @@ import type { Clock } from '@muster/kit/clock';
 import type { Jwks } from '@muster/kit/jwks';
 import { decodeJwt, decodeProtectedHeader, errors, type JWTPayload, jwtVerify } from 'jose';
 import type { IssuerConfig } from '../config-oidc.ts';
-import type {
-  IdTokenFault,
-  IdTokenVerification,
-  IdTokenVerifier,
-  TokenKind,
-} from '../core/identity-ports.ts';
+import type { IdTokenFault, IdTokenVerification, IdTokenVerifier, TokenKind } from '../core/oidc-ports.ts';
 
 export interface IdTokenVerifierDeps {
   readonly clock: Clock;

@@ -1,5 +1,5 @@
 import type { Metrics } from '@muster/kit/metrics';
-import { sqlState } from './faults.ts';
+import { sqlState } from './errors.ts';
 
 /** A pool's numbers at one moment. */
 export interface PoolStats {

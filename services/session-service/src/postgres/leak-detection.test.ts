@@ -1,0 +1,35 @@
+import { expect, test, vi } from 'vitest';
+import { createCheckouts } from './leak-detection.ts';
+
+const setUp = (limits: { warnMs: number; cutMs: number }) => {
+  const lines: { event: string; fields: Record<string, unknown> }[] = [];
+  const note = (fields: object, event: string) => void lines.push({ event, fields: { ...fields } });
+  const log = { debug: note, info: note, warn: note, error: note, child: () => log };
+  const onLeak = vi.fn();
+  return { checkouts: createCheckouts({ log, onLeak, ...limits }), lines, onLeak };
+};
+
+/** Stands for the code of an application. */
+const carelessHolder = (take: () => unknown) => take();
+
+test('[DB7] a connection held too long is reported once, with the name of its holder, and at last cut', async () => {
+  const { checkouts, lines, onLeak } = setUp({ warnMs: 5, cutMs: 40 });
+  const cut = Promise.withResolvers<void>();
+  carelessHolder(() => checkouts.begin(cut.resolve));
+  await cut.promise;
+  expect(onLeak).toHaveBeenCalledOnce();
+  expect(lines.map(({ event }) => event)).toEqual(['postgres.connection_held', 'postgres.connection_cut']);
+  expect(lines[0]?.fields['holder']).toContain('carelessHolder');
+  expect(checkouts.oldest()).toBeUndefined();
+});
+
+test('[DB7] what goes back in time is nobody’s business', async () => {
+  const { checkouts, lines } = setUp({ warnMs: 20, cutMs: 1_000 });
+  const first = checkouts.begin(() => {});
+  const second = checkouts.begin(() => {});
+  expect(checkouts.oldest()?.holder).toContain('checkouts.test.ts');
+  first.end();
+  second.end();
+  expect(checkouts.oldest()).toBeUndefined();
+  expect(lines).toEqual([]);
+});

@@ -1,0 +1,69 @@
+import type { ApiKey, KeyChange, KeyStore, Scope } from '../../core/api-keys.ts';
+import type { Queries } from '../pool.ts';
+
+interface KeyRow {
+  readonly id: string;
+  readonly name: string;
+  readonly scopes: Scope[];
+  readonly tenant_id: string | null;
+  readonly groups: string[] | null;
+  readonly created_at: Date;
+  readonly last_used_at: Date | null;
+  readonly revoked_at: Date | null;
+}
+
+const COLUMNS = 'id, name, scopes, tenant_id, groups, created_at, last_used_at, revoked_at';
+/** A key for every tenant stands in the log book of none: `*`, which is no tenant's name. */
+const logged = (type: string, from: string, by: number): string => `logged AS (
+    INSERT INTO session_events (tenant_id, type, actor, ip, request_id, detail)
+    SELECT coalesce(tenant_id, '*'), '${type}', $${by}, $${by + 1}::inet, $${by + 2}, jsonb_strip_nulls(
+      jsonb_build_object('key_id', id, 'name', name, 'scopes', scopes, 'groups', groups, 'reason', $${by + 3}::text)) FROM ${from})`;
+const INSERT = `WITH made AS (
+    INSERT INTO api_keys (id, name, hash, scopes, tenant_id, groups) VALUES ($1, $2, $3, $4::text[], $5, $6::text[])
+    ON CONFLICT (hash) DO NOTHING RETURNING *
+  ), ${logged('api_key.created', 'made', 7)} SELECT ${COLUMNS} FROM made`;
+const FIND = `SELECT hash, ${COLUMNS} FROM api_keys WHERE hash = ANY($1::bytea[])`;
+const LIST = `SELECT ${COLUMNS} FROM api_keys WHERE $1::text IS NULL OR tenant_id = $1 ORDER BY created_at DESC LIMIT 1000`;
+const REVOKE = `WITH gone AS (
+    UPDATE api_keys SET revoked_at = now()
+    WHERE id = $1 AND revoked_at IS NULL AND ($2::text IS NULL OR tenant_id = $2) RETURNING *
+  ), ${logged('api_key.revoked', 'gone', 3)} SELECT id FROM gone`;
+const USED = `UPDATE api_keys SET last_used_at = now()
+  WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')`;
+
+/** API keys in Postgres, as hashes. */
+export const createKeyStore = (db: Queries): KeyStore => ({
+  insert: async ({ id, name, scopes, tenant, groups }, hash, by) => {
+    const key = [id, name, hash, scopes, tenant, groups];
+    const [row] = await db.write<KeyRow>('insert_api_key', INSERT, [...key, ...valuesOf(by)]);
+    return row && toKey(row);
+  },
+  findByHashes: async (hashes) => {
+    const rows = await db.query<KeyRow & { readonly hash: Buffer }>('find_api_keys', FIND, [hashes]);
+    return rows.map((row) => ({ hash: row.hash, key: toKey(row) }));
+  },
+  list: async (tenant) => (await db.query<KeyRow>('list_api_keys', LIST, [tenant])).map(toKey),
+  revoke: async (id, tenant, by) =>
+    (await db.write('revoke_api_key', REVOKE, [id, tenant, ...valuesOf(by)])).length === 1,
+  used: async (id) => {
+    await db.write('note_api_key', USED, [id]);
+  },
+});
+
+const valuesOf = ({ actor, reason }: KeyChange): unknown[] => [
+  actor.name,
+  actor.ip,
+  actor.requestId,
+  reason ?? null,
+];
+
+const toKey = (row: KeyRow): ApiKey => ({
+  id: row.id,
+  name: row.name,
+  scopes: row.scopes,
+  tenant: row.tenant_id,
+  groups: row.groups,
+  createdAt: row.created_at.getTime(),
+  lastUsedAt: row.last_used_at?.getTime() ?? null,
+  revokedAt: row.revoked_at?.getTime() ?? null,
+});

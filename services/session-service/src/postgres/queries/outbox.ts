@@ -1,0 +1,18 @@
+import type { OutboxStore } from '../../core/ports.ts';
+import type { Queries } from '../pool.ts';
+import { type OutboxRow, toPosted } from '../rows.ts';
+
+const PENDING = `SELECT id AS outbox_id, payload AS change FROM outbox
+  WHERE created_at <= now() - make_interval(secs => $1::float8 / 1000) AND id > $3::bigint ORDER BY id LIMIT $2`;
+const REMOVE = 'DELETE FROM outbox WHERE id = ANY($1::bigint[])';
+
+/** The outbox in Postgres. Several replicas may read the same rows: delivering twice is harmless. */
+export const createOutboxStore = (db: Queries): OutboxStore => ({
+  pending: async (ageMs, limit, after) => {
+    const rows = await db.query<OutboxRow>('outbox_pending', PENDING, [ageMs, limit, after]);
+    return rows.map(toPosted).filter((one) => one !== undefined);
+  },
+  remove: async (ids) => {
+    await db.query('outbox_remove', REMOVE, [ids]);
+  },
+});
