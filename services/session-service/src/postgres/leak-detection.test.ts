@@ -27,7 +27,7 @@ test('[DB7] what goes back in time is nobody’s business', async () => {
   const { checkouts, lines } = setUp({ warnMs: 20, cutMs: 1_000 });
   const first = checkouts.begin(() => {});
   const second = checkouts.begin(() => {});
-  expect(checkouts.oldest()?.holder).toContain('checkouts.test.ts');
+  expect(checkouts.oldest()?.holder).toContain('leak-detection.test.ts');
   first.end();
   second.end();
   expect(checkouts.oldest()).toBeUndefined();
