@@ -1,6 +1,6 @@
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { runCli } from '@muster/cli/cli';
-import { createSyntheticCheck } from '@muster/health-aggregator/clients/synthetic-client';
+import { createSyntheticCheck } from '@muster/health-aggregator/clients/synthetic-check-client';
 import { systemClock } from '@muster/kit/clock';
 import { createTenantHosts } from '@muster/session/tenant-hosts';
 import { migrate } from '@muster/session-service/postgres/migrate';

@@ -25,7 +25,7 @@ const FLOORS: Readonly<Record<string, readonly string[]>> = {
 
 /** Where a library may be imported; everywhere else it is hidden behind one of our ports. */
 const HOMES: Readonly<Record<string, RegExp>> = {
-  ws: /^services\/ws-gateway\/src\/socket\/|^services\/health-aggregator\/src\/clients\/gateway-connection/,
+  ws: /^services\/ws-gateway\/src\/socket\/|^services\/health-aggregator\/src\/clients\/synthetic-check-connection/,
   express: /^(packages\/http\/src|services\/[\w-]+\/src\/http|packages\/client\/src\/express)/,
   pg: /^(packages\/local\/src|packages\/testkit\/src|services\/session-service\/src\/postgres\/)/,
   'node-pg-migrate': /^services\/session-service\/src\/postgres\//,

@@ -1,4 +1,4 @@
-import { alert, type RuleGroup } from './rule.ts';
+import { alert, type RuleGroup } from './prometheus-rules.ts';
 
 /**
  * Alerts beside those of the objectives. A page wakes somebody, a ticket waits for the morning. Several aggregators export the

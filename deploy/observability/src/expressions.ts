@@ -1,5 +1,5 @@
 import { ALERT_GROUPS } from './alerts.ts';
-import { BOARDS } from './boards.ts';
+import { BOARDS } from './dashboards.ts';
 import { ANNOTATIONS } from './grafana.ts';
 import { SLO_GROUPS } from './slo-rules.ts';
 

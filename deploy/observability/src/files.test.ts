@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { expect, test } from 'vitest';
-import { BOARDS } from './boards.ts';
+import { BOARDS } from './dashboards.ts';
 import { expressions, recordedSeries } from './expressions.ts';
 import { generatedFiles } from './files.ts';
 import { problemsOf } from './promql.ts';

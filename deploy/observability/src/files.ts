@@ -1,10 +1,10 @@
 import { ALERT_GROUPS } from './alerts.ts';
-import { BOARDS } from './boards.ts';
+import { BOARDS } from './dashboards.ts';
 import { renderBoard } from './grafana.ts';
-import { renderReference } from './reference.ts';
-import { renderRules } from './rule.ts';
-import { renderRunbooks } from './runbooks.ts';
+import { renderReference } from './metrics-reference.ts';
+import { renderRules } from './prometheus-rules.ts';
 import { SLO_GROUPS } from './slo-rules.ts';
+import { renderRunbooks } from './slo-runbooks.ts';
 
 /** Every file that is written from the catalogue and the objectives, by its path in the repository. */
 export const generatedFiles = (): ReadonlyMap<string, string> =>

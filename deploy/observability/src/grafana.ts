@@ -1,4 +1,4 @@
-import type { Board } from './boards.ts';
+import type { Board } from './dashboards.ts';
 import type { PanelSpec } from './panels.ts';
 
 const SCHEMA_VERSION = 39;

@@ -7,7 +7,7 @@ import {
   secondsOf,
   TICKETS,
 } from './objectives.ts';
-import { alert, type Rule, type RuleGroup } from './rule.ts';
+import { alert, type Rule, type RuleGroup } from './prometheus-rules.ts';
 
 /** Windows of the alerts, the near ones evaluated at every round. */
 const NEAR = ['5m', '30m', '1h'] as const;

@@ -1,4 +1,4 @@
-import { connectTo, HOSTS_ADVICE, INVALID_TOKEN } from './gateway-connection.ts';
+import { connectTo, HOSTS_ADVICE, INVALID_TOKEN } from './synthetic-check-connection.ts';
 
 /** What a listener hears. */
 export interface GroupStreamEvents {

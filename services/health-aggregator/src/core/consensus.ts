@@ -1,5 +1,5 @@
 import { readingOf } from './fleet-description.ts';
-import type { InstanceWatch } from './instance-watch.ts';
+import type { InstanceWatch } from './instance-monitor.ts';
 import { isServing, REPORT_FRESH_MS } from './status.ts';
 
 const ENOUGH_OBSERVERS = 2;

@@ -1,6 +1,6 @@
 import type { FleetSnapshot, InstanceSnapshot, ServiceSnapshot } from './fleet-snapshot.ts';
+import type { InstanceWatch } from './instance-monitor.ts';
 import type { ServiceInstances } from './instance-registry.ts';
-import type { InstanceWatch } from './instance-watch.ts';
 import type { DependencyReading } from './ports.ts';
 import { type DependencyReport, dependencyStatus, serviceStatus } from './status.ts';
 

@@ -4,15 +4,15 @@ import { Damping } from './flap-damping.ts';
 import { describeDependencies, describeService } from './fleet-description.ts';
 import { type FleetSnapshot, type SyntheticCheckSnapshot, stableSnapshot } from './fleet-snapshot.ts';
 import { FailureClock, impactOf } from './impact.ts';
-import { createInstanceRegistry, type InstanceRegistry, type ServiceInstances } from './instance-registry.ts';
 import {
   type CheckIntervals,
   DEFAULT_THRESHOLDS,
   type FailureThresholds,
   type InstanceWatch,
-} from './instance-watch.ts';
+} from './instance-monitor.ts';
+import { createInstanceRegistry, type InstanceRegistry, type ServiceInstances } from './instance-registry.ts';
 import type { ObservedHeartbeat, ProbeResult, ProbeTarget, RegistryReading, Transition } from './ports.ts';
-import { RegistryTrust } from './registry-trust.ts';
+import { RegistryTrust } from './registry-availability.ts';
 import { type DependencyAssessment, fleetStatus, isServing } from './status.ts';
 import { type SyntheticCheckOutcome, SyntheticCheckState } from './synthetic-check-state.ts';
 import { type DiscoveredTarget, UnregisteredInstances } from './unregistered-instances.ts';

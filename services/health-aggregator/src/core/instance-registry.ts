@@ -1,6 +1,6 @@
+import { Correlation, RegistryMembership } from './expected-instances.ts';
 import type { Damping } from './flap-damping.ts';
-import { type FailureThresholds, InstanceWatch } from './instance-watch.ts';
-import { Correlation, RegistryMembership } from './membership.ts';
+import { type FailureThresholds, InstanceWatch } from './instance-monitor.ts';
 import type { ObservedHeartbeat, Transition } from './ports.ts';
 
 /** The instances of one service that are being watched. */

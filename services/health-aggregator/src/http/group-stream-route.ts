@@ -6,7 +6,7 @@ import { parseGroupName } from '@muster/protocol/ids';
 import type { Express, Request } from 'express';
 import type { GatewayClient } from '../core/operator-ports.ts';
 import type { GroupStreamListener, GroupStreams } from '../jobs/group-streams.ts';
-import { onlyGet } from './console.ts';
+import { onlyGet } from './console-assets.ts';
 import { required, tenantOfQuery, tenantQuery } from './operator-routes.ts';
 
 /** A load balancer notices with the next write that the reader has left. */

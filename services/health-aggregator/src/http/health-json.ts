@@ -1,6 +1,11 @@
 import { LOAD_FRESH_MS } from '../core/capacity.ts';
 import type { FleetSnapshot, InstanceSnapshot } from '../core/fleet-snapshot.ts';
-import { type HealthStatus, INSTANCE_STATUS_TEXT, SERVICE_STATUS_TEXT, STORE_STATUS_TEXT } from './health.ts';
+import {
+  type HealthStatus,
+  INSTANCE_STATUS_TEXT,
+  SERVICE_STATUS_TEXT,
+  STORE_STATUS_TEXT,
+} from './health-body.ts';
 
 /** Media type of the Internet-Draft "Health Check Response Format for HTTP APIs" (draft-inadarei-api-health-check-06). */
 export const HEALTH_JSON = 'application/health+json';

@@ -4,7 +4,7 @@ import type { Request } from 'express';
 import { z } from 'zod';
 import type { FleetSnapshot, InstanceSnapshot, ServiceSnapshot } from '../core/fleet-snapshot.ts';
 import { badge } from './badge.ts';
-import { fleetHealth, type HealthBody, healthStatus, instanceHealth, serviceHealth } from './health.ts';
+import { fleetHealth, type HealthBody, healthStatus, instanceHealth, serviceHealth } from './health-body.ts';
 import { HEALTH_JSON, healthJson } from './health-json.ts';
 
 const RETRY_AFTER_S = '2';

@@ -16,7 +16,7 @@ import {
   updateNote,
   type WriteOutcome,
 } from '../core/incidents.ts';
-import { incidentBody } from './history-routes.ts';
+import { incidentBody } from './uptime-routes.ts';
 
 const RETRY_AFTER_S = 2;
 const MAX_TEXT = 2_000;

@@ -11,23 +11,23 @@ import { z } from 'zod';
 import { capacityOf } from '../core/capacity.ts';
 import type { FleetState } from '../core/fleet.ts';
 import type { FleetSnapshot } from '../core/fleet-snapshot.ts';
-import type { Day } from '../core/history.ts';
 import type { Incident } from '../core/incidents.ts';
 import type { GatewayClient, SessionClient } from '../core/operator-ports.ts';
+import type { Day } from '../core/uptime-history.ts';
 import type { GroupStreams } from '../jobs/group-streams.ts';
 import type { Directives } from '../stores/drain-directives.ts';
 import type { SelfRemovals } from '../stores/self-removals.ts';
 import { consensusRoute } from './consensus-route.ts';
-import { type ConsoleFiles, mountConsole, onlyGet } from './console.ts';
+import { type ConsoleFiles, mountConsole, onlyGet } from './console-assets.ts';
 import { drainRoutes } from './drain-routes.ts';
-import type { EventStreams } from './event-streams.ts';
+import type { EventStreams } from './fleet-events.ts';
 import { mountGroupStream } from './group-stream-route.ts';
 import { healthRoutes } from './health-routes.ts';
-import { historyRoutes } from './history-routes.ts';
 import { type IncidentNotes, incidentRoutes } from './incident-routes.ts';
 import { createOperatorGuard } from './operator-guard.ts';
 import { operatorRoutes } from './operator-routes.ts';
 import { scrapeGroups } from './service-discovery.ts';
+import { historyRoutes } from './uptime-routes.ts';
 
 /** What the public port of the aggregator is made of. */
 export interface ServerDeps {

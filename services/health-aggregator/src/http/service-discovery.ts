@@ -1,4 +1,4 @@
-import type { InstanceWatch } from '../core/instance-watch.ts';
+import type { InstanceWatch } from '../core/instance-monitor.ts';
 
 /** One group of Prometheus' http_sd format. */
 export interface ScrapeGroup {

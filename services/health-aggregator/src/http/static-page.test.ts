@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { FleetSnapshot } from '../core/fleet-snapshot.ts';
-import { daysOf } from '../core/history.ts';
+import { daysOf } from '../core/uptime-history.ts';
 import { staticPage } from './static-page.ts';
 
 test('[CO3] the page without scripts shows statuses, days and incidents, and escapes every name', () => {

@@ -1,7 +1,7 @@
 import type { FleetSnapshot, ServiceSnapshot } from '../core/fleet-snapshot.ts';
-import { type Day, worstOf } from '../core/history.ts';
 import type { Incident } from '../core/incidents.ts';
 import type { ServiceStatus } from '../core/status.ts';
+import { type Day, worstOf } from '../core/uptime-history.ts';
 
 const BAR = 4;
 const HEIGHT = 22;

@@ -6,11 +6,11 @@ import { discoverTargets } from '../clients/target-discovery.ts';
 import { createSocketProbe } from '../clients/websocket-probe.ts';
 import type { AggregatorConfig } from '../config.ts';
 import type { FleetState, SelfReport } from '../core/fleet.ts';
-import type { CheckIntervals, FailureThresholds } from '../core/instance-watch.ts';
+import type { CheckIntervals, FailureThresholds } from '../core/instance-monitor.ts';
 import type { Transition } from '../core/ports.ts';
 import { createScheduler } from '../core/scheduler.ts';
 import type { FleetMetrics } from '../metrics.ts';
-import { createRegistrySource } from '../stores/heartbeat-registry.ts';
+import { createRegistrySource } from '../stores/registry-poller.ts';
 
 const TICK_MS = 50;
 const REPORT_MS = 1_000;

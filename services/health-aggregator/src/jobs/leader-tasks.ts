@@ -12,13 +12,13 @@ import {
   openOnes,
   type WriteOutcome,
 } from '../core/incidents.ts';
-import { createHistoryStore } from '../stores/history-store.ts';
 import { createIncidentStore } from '../stores/incident-store.ts';
 import type { AggregatorKeys } from '../stores/redis-keys.ts';
+import { createHistoryStore } from '../stores/uptime-store.ts';
 import { IncidentRecorder } from './incident-recorder.ts';
 import { startLeaderElection } from './leader-election.ts';
-import { startSyntheticChecks } from './synthetic-check.ts';
-import { createUptimeHistory, type UptimeHistory } from './uptime-history.ts';
+import { startSyntheticChecks } from './synthetic-check-job.ts';
+import { createUptimeHistory, type UptimeHistory } from './uptime-recorder.ts';
 
 const WORK_MS = 1_000;
 

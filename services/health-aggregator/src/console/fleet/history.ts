@@ -1,6 +1,6 @@
 import { signal } from '@preact/signals';
-import type { Day } from '../../core/history.ts';
 import type { Incident } from '../../core/incidents.ts';
+import type { Day } from '../../core/uptime-history.ts';
 
 const RELOAD_MS = 30_000;
 

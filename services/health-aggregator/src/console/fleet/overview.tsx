@@ -1,5 +1,5 @@
 import type { FleetSnapshot } from '../../core/fleet-snapshot.ts';
-import { WHOLE_FLEET } from '../../core/history.ts';
+import { WHOLE_FLEET } from '../../core/uptime-history.ts';
 import { latency, shortAge, uptime } from '../format.ts';
 import { Glyph } from '../icons.tsx';
 import { headline, reason, STATUSES, STORES, SYNTHETIC_CHECK_LABELS } from '../labels.ts';

@@ -1,4 +1,4 @@
-import { type Day, WHOLE_FLEET, worstOf } from '../../core/history.ts';
+import { type Day, WHOLE_FLEET, worstOf } from '../../core/uptime-history.ts';
 import { STATUSES } from '../labels.ts';
 import { history } from './history.ts';
 

@@ -1,5 +1,5 @@
 import type { RedisConnections } from '@muster/kit/redis/connection';
-import { type Day, daysOf, type Increments, outdated, type Span } from '../core/history.ts';
+import { type Day, daysOf, type Increments, outdated, type Span } from '../core/uptime-history.ts';
 import type { AggregatorKeys } from './redis-keys.ts';
 
 /** Until when history is written, and the times before that in which the writers did not look. */

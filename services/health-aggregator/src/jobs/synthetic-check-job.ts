@@ -8,7 +8,7 @@ import {
   SYNTHETIC_CHECK_STEPS,
   type SyntheticCheckPlan,
   type SyntheticCheckResult,
-} from '../clients/synthetic-client.ts';
+} from '../clients/synthetic-check-client.ts';
 import type { FleetState } from '../core/fleet.ts';
 import type { SharedSyntheticCheck } from '../core/synthetic-check-state.ts';
 import type { AggregatorKeys } from '../stores/redis-keys.ts';

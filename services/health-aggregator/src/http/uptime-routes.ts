@@ -1,9 +1,9 @@
 import { type Route, route } from '@muster/http/route';
 import { AppError } from '@muster/protocol/errors';
 import { z } from 'zod';
-import { availabilityOf, type Day, HISTORY_DAYS } from '../core/history.ts';
 import type { Incident } from '../core/incidents.ts';
-import { atomFeed } from './feed.ts';
+import { availabilityOf, type Day, HISTORY_DAYS } from '../core/uptime-history.ts';
+import { atomFeed } from './atom-feed.ts';
 
 /** What the routes need; all of it is in memory. */
 export interface HistoryRoutesDeps {

@@ -1,4 +1,4 @@
-import type { InstanceWatch } from './instance-watch.ts';
+import type { InstanceWatch } from './instance-monitor.ts';
 
 const SILENT_MS = 5_000;
 const BEAT_LATE_MS = 5_000;

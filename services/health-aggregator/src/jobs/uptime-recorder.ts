@@ -1,8 +1,8 @@
 import { type Clock, every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { FleetState } from '../core/fleet.ts';
-import { type Day, type Span, Timeline, WHOLE_FLEET, withIncrements } from '../core/history.ts';
-import type { HistoryStore } from '../stores/history-store.ts';
+import { type Day, type Span, Timeline, WHOLE_FLEET, withIncrements } from '../core/uptime-history.ts';
+import type { HistoryStore } from '../stores/uptime-store.ts';
 
 const COUNT_MS = 1_000;
 const WRITE_EVERY = 10;

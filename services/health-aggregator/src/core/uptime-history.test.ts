@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { FleetSnapshot } from './fleet-snapshot.ts';
-import { availabilityOf, daysOf, outdated, Timeline, withIncrements, worstOf } from './history.ts';
 import type { ServiceStatus } from './status.ts';
+import { availabilityOf, daysOf, outdated, Timeline, withIncrements, worstOf } from './uptime-history.ts';
 
 const NOON = Date.UTC(2026, 5, 15, 12);
 const view = (status: ServiceStatus): FleetSnapshot => ({

@@ -1,7 +1,7 @@
 import type { Clock } from '@muster/kit/clock';
 import { SYNTHETIC_CHECK_USER } from '@muster/protocol/ids';
 import type { TenantHosts } from '@muster/session/tenant-hosts';
-import { type GatewayConnection, openGatewayConnection } from './gateway-connection.ts';
+import { type GatewayConnection, openGatewayConnection } from './synthetic-check-connection.ts';
 
 const GROUP = '$muster-journey';
 const SESSION_LIFE_MS = 600_000;

@@ -1,5 +1,5 @@
 import { createFleetState } from '@muster/health-aggregator/core/fleet';
-import { startSyntheticChecks } from '@muster/health-aggregator/jobs/synthetic-check';
+import { startSyntheticChecks } from '@muster/health-aggregator/jobs/synthetic-check-job';
 import { aggregatorKeys } from '@muster/health-aggregator/stores/redis-keys';
 import { systemClock } from '@muster/kit/clock';
 import { createMetrics } from '@muster/kit/metrics';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { atomFeed } from './feed.ts';
+import { atomFeed } from './atom-feed.ts';
 
 test('[IN5] the feed is XML whatever incidents are called, and as new as the newest change', () => {
   const now = Date.UTC(2026, 0, 1);
