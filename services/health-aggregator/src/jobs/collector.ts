@@ -8,7 +8,7 @@ import type { AggregatorConfig } from '../config.ts';
 import type { FleetState, SelfReport } from '../core/fleet.ts';
 import type { CheckIntervals, FailureThresholds } from '../core/instance-monitor.ts';
 import type { Transition } from '../core/ports.ts';
-import { createScheduler } from '../core/scheduler.ts';
+import { createScheduler } from '../core/probe-scheduler.ts';
 import type { FleetMetrics } from '../metrics.ts';
 import { createRegistrySource } from '../stores/registry-poller.ts';
 

@@ -1,6 +1,6 @@
 import type { Random } from '@muster/kit/random';
 import { expect, test } from 'vitest';
-import { createScheduler, type Recurring } from './scheduler.ts';
+import { createScheduler, type Recurring } from './probe-scheduler.ts';
 
 const fakeClock = () => {
   let at = 0;
