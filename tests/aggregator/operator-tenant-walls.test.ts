@@ -1,6 +1,6 @@
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { runCli } from '@muster/cli/cli';
-import { createSyntheticCheck } from '@muster/health-aggregator/clients/synthetic-check-client';
+import { createSyntheticCheckClient } from '@muster/health-aggregator/clients/synthetic-check-client';
 import { systemClock } from '@muster/kit/clock';
 import { createTenantHosts } from '@muster/session/tenant-hosts';
 import { migrate } from '@muster/session-service/postgres/migrate';
@@ -229,7 +229,11 @@ test('[JO1] a journey with a key of a tenant goes to its host', async () => {
   const plan = { sessions: new URL(sessions.url).host, from, to: from };
   const run = async (hosts: string[]) => {
     const tenantHosts = createTenantHosts(hosts);
-    await using journey = createSyntheticCheck({ clock: systemClock, apiKey: shopServiceKey, tenantHosts });
+    await using journey = createSyntheticCheckClient({
+      clock: systemClock,
+      apiKey: shopServiceKey,
+      tenantHosts,
+    });
     return journey.run(plan);
   };
   expect(await run([`${SHOP_HOST}=shop`])).toMatchObject({ ok: true });

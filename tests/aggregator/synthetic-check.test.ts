@@ -1,5 +1,5 @@
 import { createFleetState } from '@muster/health-aggregator/core/fleet';
-import { startSyntheticChecks } from '@muster/health-aggregator/jobs/synthetic-check-job';
+import { startSyntheticCheckJob } from '@muster/health-aggregator/jobs/synthetic-check-job';
 import { aggregatorKeys } from '@muster/health-aggregator/stores/redis-keys';
 import { systemClock } from '@muster/kit/clock';
 import { createMetrics } from '@muster/kit/metrics';
@@ -117,12 +117,12 @@ test('[JO3] an arrival of before is not shown as good when the store is away and
     observer: { name: 'observer', version: '1', startedAt: Date.now() },
     expected: {},
     staleAfterMs: 15_000,
-    paces: { calmMs: 2_000, hurriedMs: 500, downMs: 5_000 },
+    checkIntervals: { normalMs: 2_000, fastMs: 500, downMs: 5_000 },
   });
   await own.stop();
-  fleet.journeyed({ ok: true, durationMs: 5 });
-  expect(fleet.view().journey?.status).toBe('ok');
-  await using _journeys = startSyntheticChecks({
+  fleet.recordSyntheticCheck({ ok: true, durationMs: 5 });
+  expect(fleet.snapshot().journey?.status).toBe('ok');
+  await using _journeys = startSyntheticCheckJob({
     apiKey: 'none',
     tenantHosts: { hostOf: () => undefined },
     intervalMs: 20,
@@ -134,5 +134,5 @@ test('[JO3] an arrival of before is not shown as good when the store is away and
     redis,
     keys: aggregatorKeys('t:', 'test'),
   });
-  await until(() => fleet.view().journey, { what: 'silence', ok: (now) => now === undefined });
+  await until(() => fleet.snapshot().journey, { what: 'silence', ok: (now) => now === undefined });
 });

@@ -17,7 +17,7 @@ const deskAt = (address: string, dependencies: object = {}) => {
   return createSessionClient(
     createUpstream({
       service: 'session-service',
-      fleet: { members: () => [member, member] as never, view: () => ({ dependencies }) as never },
+      fleet: { monitors: () => [member, member] as never, snapshot: () => ({ dependencies }) as never },
       headers: { authorization: `Bearer ${SERVICE_KEY}` },
       variable: 'SERVICE_API_KEYS',
       log: createQuietLog(),

@@ -311,7 +311,7 @@ describe('server API', () => {
 test('[TNW4] operators see the sockets of sessions of every tenant, and groups of the one that they name', async () => {
   const { shop } = await both('desk');
   const desk = createGatewayClient({
-    ask: async ({ method, path, body }) => {
+    request: async ({ method, path, body }) => {
       const headers = { 'x-api-key': SERVER_KEY };
       return (await fetch(second.url + path, { method, headers, body: JSON.stringify(body) })).json();
     },

@@ -16,13 +16,13 @@ import { createUpstream } from './clients/upstream.ts';
 import type { AggregatorConfig } from './config.ts';
 import { createFleetState, type FleetState, type SelfReport } from './core/fleet.ts';
 import { readConsole } from './http/console-assets.ts';
-import { createEventStreams, type EventStreams } from './http/fleet-events.ts';
+import { createFleetEvents, type FleetEvents } from './http/fleet-events.ts';
 import { createServer, type OperatorClients } from './http/server.ts';
-import { pacesFrom, patienceFrom, startCollector } from './jobs/collector.ts';
+import { checkIntervalsFor, failureThresholdsFor, startCollector } from './jobs/collector.ts';
 import { createGroupStreams } from './jobs/group-streams.ts';
 import { type LeaderTasks, startLeaderTasks } from './jobs/leader-tasks.ts';
 import { createFleetMetrics } from './metrics.ts';
-import { createDirectives } from './stores/drain-directives.ts';
+import { createDrainDirectives } from './stores/drain-directives.ts';
 import { aggregatorKeys } from './stores/redis-keys.ts';
 import { createSelfRemovals } from './stores/self-removals.ts';
 
@@ -44,7 +44,7 @@ interface Ground {
   readonly redis: RedisConnections;
   readonly health: Health;
   readonly fleet: FleetState;
-  readonly streams: EventStreams;
+  readonly streams: FleetEvents;
 }
 
 /** Opens everything and wires it: Redis, the model, both ports, the sources, and at last the beat. */
@@ -73,11 +73,11 @@ export const createApp = async (config: AggregatorConfig, world: Runtime): Promi
     observer: { name: common.instanceName, version: VERSION, startedAt: about.startedAt },
     expected: config.expected,
     staleAfterMs: config.staleAfterMs,
-    paces: pacesFrom(config.probeIntervalMs),
-    patience: patienceFrom(common.heartbeatIntervalMs, config.probeIntervalMs),
+    checkIntervals: checkIntervalsFor(config.probeIntervalMs),
+    thresholds: failureThresholdsFor(common.heartbeatIntervalMs, config.probeIntervalMs),
   });
   const streams = stack.use(
-    createEventStreams({ view: fleet.view, random, maxStreams: config.maxEventStreams }),
+    createFleetEvents({ view: fleet.snapshot, random, maxStreams: config.maxEventStreams }),
   );
   const ground: Ground = { config, world, about, metrics, redis, health, fleet, streams };
   let leading: LeaderTasks | undefined;
@@ -114,11 +114,11 @@ const openPorts = async (ground: Ground, leading: () => LeaderTasks | undefined)
     incidents: () => leading()?.incidents() ?? [],
     unsaved: () => leading()?.unsaved() ?? new Set(),
     days: () => leading()?.days() ?? new Map(),
-    directives: createDirectives(redis, fleetName),
+    directives: createDrainDirectives(redis, fleetName),
     removals: createSelfRemovals(redis, aggregatorKeys(redis.prefix, fleetName).selfRemovals),
     opsToken: config.opsToken,
     desks,
-    hasTryIt: config.hasTryIt,
+    hasPlayground: config.hasPlayground,
     files: readConsole(CONSOLE_DIRECTORY),
   });
   const open = stack.use(await listen(app, { host, port }));

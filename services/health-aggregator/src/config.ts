@@ -123,14 +123,14 @@ export interface AggregatorConfig {
   readonly webhookSecret: string | undefined;
   readonly opsToken: string | undefined;
   /** Undefined when there are no journeys. */
-  readonly journeyKey: string | undefined;
+  readonly syntheticCheckKey: string | undefined;
   /** For operators; without it they cannot look into sessions. */
   readonly serviceApiKey: string | undefined;
   /** For operators; without it they cannot look into groups. */
   readonly serverApiKey: string | undefined;
   readonly tenantHosts: TenantHosts;
   readonly syntheticCheckIntervalMs: number;
-  readonly hasTryIt: boolean;
+  readonly hasPlayground: boolean;
 }
 
 /** Reads the configuration; throws ConfigError naming every problem. */
@@ -156,11 +156,11 @@ export const readConfig = (env: NodeJS.ProcessEnv): AggregatorConfig => {
     webhookUrls: parsed.WEBHOOK_URLS,
     webhookSecret: parsed.WEBHOOK_SECRET,
     opsToken: parsed.OPS_TOKEN,
-    journeyKey: parsed.SYNTHETIC_CHECK ? parsed.SERVICE_API_KEYS?.[0] : undefined,
+    syntheticCheckKey: parsed.SYNTHETIC_CHECK ? parsed.SERVICE_API_KEYS?.[0] : undefined,
     serviceApiKey: parsed.SERVICE_API_KEYS?.[0],
     serverApiKey: parsed.SERVER_API_KEYS?.[0],
     tenantHosts: parsed.TENANT_HOSTS,
     syntheticCheckIntervalMs: parsed.SYNTHETIC_CHECK_INTERVAL_MS,
-    hasTryIt: parsed.PLAYGROUND,
+    hasPlayground: parsed.PLAYGROUND,
   });
 };

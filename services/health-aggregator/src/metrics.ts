@@ -61,7 +61,7 @@ const registerGauges = (metrics: Metrics, fleet: FleetState, streams: () => numb
       beatAge.set({ service, instance_name: name }, beatAgeMs / 1_000);
   };
   metrics.onCollect(() => {
-    const view = fleet.view();
+    const view = fleet.snapshot();
     up.set(1);
     registryUp.set(view.frozen ? 0 : 1);
     frozen.set(view.frozen ? 1 : 0);

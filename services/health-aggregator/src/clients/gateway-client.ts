@@ -65,7 +65,7 @@ interface ApiBody<T> {
 }
 
 /** The server API of the gateways, and what it says of our key; whichever gateway answers speaks for all. */
-const createServerApiClient = ({ ask, names }: Pick<UpstreamClient, 'ask' | 'names'>) => {
+const createServerApiClient = ({ request: ask, names }: Pick<UpstreamClient, 'request' | 'names'>) => {
   const call = <T>(method: string, body: object): Promise<ApiBody<T>> =>
     ask<ApiBody<T>>({ method: 'POST', path: `/api/${method}`, body });
   /** What the last answer said of our key. */
@@ -90,7 +90,7 @@ const createServerApiClient = ({ ask, names }: Pick<UpstreamClient, 'ask' | 'nam
 
 /** Speaks with the gateways by their server API. */
 export const createGatewayClient = (upstream: UpstreamClient): GatewayClient => {
-  const { ask } = upstream;
+  const { request: ask } = upstream;
   const { call, onlyTenant, widest, withAnswered } = createServerApiClient(upstream);
   return {
     onlyTenant,

@@ -32,7 +32,7 @@ interface Page {
 }
 
 /** Speaks with the session services. */
-export const createSessionClient = ({ ask }: UpstreamClient): SessionClient => {
+export const createSessionClient = ({ request: ask }: UpstreamClient): SessionClient => {
   const page = async (query: Record<string, string>, tenant: string | undefined) => {
     // In the query every text is safe; as a segment of a path `..` would address another resource.
     const about = new URLSearchParams({

@@ -32,7 +32,7 @@ export interface SyntheticCheckPlan {
 }
 
 /** A real client's way through the fleet: sign in, connect to two gateways, publish on one, receive on the other. */
-export interface SyntheticCheck extends AsyncDisposable {
+export interface SyntheticCheckClient extends AsyncDisposable {
   /** Never rejects. Takes five seconds at most. */
   run(plan: SyntheticCheckPlan): Promise<SyntheticCheckResult>;
 }
@@ -56,7 +56,11 @@ interface JourneyDeps {
 }
 
 /** Makes a traveller that signs in with a service API key. Its session lasts for ten minutes of journeys. */
-export const createSyntheticCheck = ({ clock, apiKey, tenantHosts }: JourneyDeps): SyntheticCheck => {
+export const createSyntheticCheckClient = ({
+  clock,
+  apiKey,
+  tenantHosts,
+}: JourneyDeps): SyntheticCheckClient => {
   let session: OwnSession | undefined;
 
   /** Ends the session in use. When that fails it ends by itself after minutes of silence. */

@@ -27,7 +27,7 @@ export interface UpstreamClient {
    * The JSON of a 2xx, undefined where there is none. Rejects with NOT_FOUND, MALFORMED_REQUEST, or OVERLOADED (503) for
    * everything that is a fault of the fleet: nobody serves, nobody answers within two seconds, our key is refused.
    */
-  ask<T>(request: UpstreamRequest): Promise<T>;
+  request<T>(request: UpstreamRequest): Promise<T>;
   /** Addresses that serve, best first. */
   addresses(): readonly string[];
   /** Names of all that may have clients: those that serve, and those that hang. A process that refuses connections has none. */
@@ -37,7 +37,7 @@ export interface UpstreamClient {
 /** What is needed to ask. */
 export interface UpstreamDeps {
   readonly service: string;
-  readonly fleet: Pick<FleetState, 'members' | 'view'>;
+  readonly fleet: Pick<FleetState, 'monitors' | 'snapshot'>;
   /** The header that carries our key. */
   readonly headers: Readonly<Record<string, string>>;
   /** The variable that holds the key, for people. */
@@ -51,7 +51,7 @@ export const createUpstream = (deps: UpstreamDeps): UpstreamClient => {
 
   const addresses = (): string[] => {
     const members = fleet
-      .members()
+      .monitors()
       .filter(({ beat, state }) => beat.service === service && USABLE.includes(state));
     turn = (turn + 1) % Math.max(1, members.length);
     const rotated = [...members.slice(turn), ...members.slice(0, turn)];
@@ -61,7 +61,7 @@ export const createUpstream = (deps: UpstreamDeps): UpstreamClient => {
   };
   const names = (): string[] =>
     fleet
-      .members()
+      .monitors()
       .filter(({ beat, state, why }) => {
         const mayHang = state === 'down' && !DEAD.includes(why);
         return beat.service === service && (USABLE.includes(state) || mayHang);
@@ -81,12 +81,12 @@ export const createUpstream = (deps: UpstreamDeps): UpstreamClient => {
     }
     log.debug({ of: service, error: cause }, 'operator.no_answer');
     throw new AppError('OVERLOADED', {
-      detail: noAnswerText(service, cause, fleet.view().dependencies),
+      detail: noAnswerText(service, cause, fleet.snapshot().dependencies),
       retryAfterS: RETRY_AFTER_S,
       cause,
     });
   };
-  return { ask, addresses, names };
+  return { request: ask, addresses, names };
 };
 
 /** The store without which a service cannot answer, as dependencies name it and as people do. */

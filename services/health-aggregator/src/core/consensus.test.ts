@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { createFleetState } from './fleet.ts';
 import type { DependencyReading, ObservedHeartbeat } from './ports.ts';
 
-const PACES = { calmMs: 2_000, hurriedMs: 500, downMs: 5_000 };
+const PACES = { normalMs: 2_000, fastMs: 500, downMs: 5_000 };
 
 const fleetOf = (words: Readonly<Record<string, DependencyReading['status']>>) => {
   let now = 1_000_000;
@@ -13,7 +13,7 @@ const fleetOf = (words: Readonly<Record<string, DependencyReading['status']>>) =
     observer: { name: 'observer', version: '1', startedAt: now },
     expected: {},
     staleAfterMs: 15_000,
-    paces: PACES,
+    checkIntervals: PACES,
   });
   const beats = Object.entries(words).map(
     ([id, status], index): ObservedHeartbeat => ({
@@ -22,10 +22,10 @@ const fleetOf = (words: Readonly<Record<string, DependencyReading['status']>>) =
       ...{ state: 'ready', beatAt: now, dependencies: { redis: { status } } },
     }),
   );
-  fleet.registryRead({ now, beats, ids: new Set(beats.map(({ id }) => id)) });
+  fleet.recordRegistryRead({ now, beats, ids: new Set(beats.map(({ id }) => id)) });
   for (let round = 0; round < 2; round += 1) {
     for (const { id, dependencies } of beats)
-      fleet.probed(id, { outcome: 'ok', durationMs: 1, dependencies });
+      fleet.recordProbe(id, { outcome: 'ok', durationMs: 1, dependencies });
     now += 500;
     fleet.tick();
   }

@@ -1,5 +1,5 @@
 import { readingOf } from './fleet-description.ts';
-import type { InstanceWatch } from './instance-monitor.ts';
+import type { InstanceMonitor } from './instance-monitor.ts';
 import { isServing, REPORT_FRESH_MS } from './status.ts';
 
 const ENOUGH_OBSERVERS = 2;
@@ -20,10 +20,10 @@ export interface DependencyConsensus {
  * Compares an instance with everybody else. It may leave only when we know from its own mouth that it fails, and when another
  * instance of its service serves.
  */
-export const consensusOn = (
+export const dependencyConsensus = (
   dependency: string,
   id: string,
-  watches: readonly InstanceWatch[],
+  watches: readonly InstanceMonitor[],
   now: number,
 ): DependencyConsensus => {
   const fresh = watches.flatMap((watch) => {
@@ -43,7 +43,7 @@ export const consensusOn = (
   };
 };
 
-const quotaOf = (own: InstanceWatch, watches: readonly InstanceWatch[]): DependencyConsensus['quota'] => {
+const quotaOf = (own: InstanceMonitor, watches: readonly InstanceMonitor[]): DependencyConsensus['quota'] => {
   const { service } = own.beat;
   const group = watches.filter(({ beat, state }) => beat.service === service && state !== 'gone');
   if (!group.some((watch) => watch.id !== own.id && isServing(watch.state))) return undefined;

@@ -29,7 +29,7 @@ export class Degradation {
   #dependency: string | undefined;
 
   /** Takes a new beat, `at` in monotonic ms. */
-  beat(beat: ObservedHeartbeat, at: number): void {
+  recordHeartbeat(beat: ObservedHeartbeat, at: number): void {
     const loopP99Ms = beat.load['loopP99Ms'] ?? 0;
     this.#slowLoops = loopP99Ms > LOOP_SLOW_MS ? this.#slowLoops + 1 : 0;
     if ((beat.load['loopUtilisation'] ?? 0) > LOOP_BUSY_RATIO) this.#busySince ??= at;
@@ -41,7 +41,10 @@ export class Degradation {
   }
 
   /** Takes an answered probe: its duration, and the dependencies of its body (they travel without Redis). */
-  probe(durationMs: number, dependencies: Readonly<Record<string, DependencyReading>> | undefined): void {
+  recordProbe(
+    durationMs: number,
+    dependencies: Readonly<Record<string, DependencyReading>> | undefined,
+  ): void {
     this.#slowProbes = durationMs > PROBE_SLOW_MS ? this.#slowProbes + 1 : 0;
     if (!dependencies) return;
     this.#dependency = failing(dependencies);
@@ -49,7 +52,7 @@ export class Degradation {
   }
 
   /** The code of the present strain, the most telling first; undefined when there is none. */
-  why(now: number): string | undefined {
+  causeAt(now: number): string | undefined {
     if (this.#dependency) return `dependency_${this.#dependency}`;
     if (this.#slowLoops >= LOOP_SLOW_BEATS) return 'loop_slow';
     if (this.#busySince !== undefined && now - this.#busySince >= LOOP_BUSY_MS) return 'loop_busy';

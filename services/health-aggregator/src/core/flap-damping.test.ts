@@ -1,29 +1,29 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { Damping } from './flap-damping.ts';
+import { FlapDamping } from './flap-damping.ts';
 
 test('[IS16] the fourth fall within a minute makes an instance flapping, one a day never does', () => {
-  const often = new Damping();
+  const often = new FlapDamping();
   const seen = [0, 8_000, 16_000, 24_000].map((at) => {
-    often.fell(at);
+    often.recordFailure(at);
     return often.isFlapping(at);
   });
   expect(seen).toEqual([false, false, false, true]);
-  const seldom = new Damping();
+  const seldom = new FlapDamping();
   for (let day = 0; day < 30; day += 1) {
-    seldom.fell(day * 86_400_000);
+    seldom.recordFailure(day * 86_400_000);
     expect(seldom.isFlapping(day * 86_400_000)).toBe(false);
   }
 });
 
 test('[IS17] it is steady again when the penalty has faded, after fifteen minutes at most', () => {
-  const damping = new Damping();
-  for (let fall = 0; fall < 4; fall += 1) damping.fell(fall * 4_000);
+  const damping = new FlapDamping();
+  for (let fall = 0; fall < 4; fall += 1) damping.recordFailure(fall * 4_000);
   expect(damping.isFlapping(9 * 60_000)).toBe(true);
   expect(damping.isFlapping(11 * 60_000)).toBe(false);
-  const stubborn = new Damping();
+  const stubborn = new FlapDamping();
   for (let at = 0; at <= 20 * 60_000; at += 4_000) {
-    if (at <= 14 * 60_000) stubborn.fell(at);
+    if (at <= 14 * 60_000) stubborn.recordFailure(at);
   }
   expect(stubborn.isFlapping(20 * 60_000)).toBe(false);
 });
@@ -31,11 +31,11 @@ test('[IS17] it is steady again when the penalty has faded, after fifteen minute
 test('[IS17] whatever the period of the falls, flapping begins at most once in fifteen minutes', () => {
   fc.assert(
     fc.property(fc.integer({ min: 1_000, max: 600_000 }), (periodMs) => {
-      const damping = new Damping();
+      const damping = new FlapDamping();
       const begins: number[] = [];
       let before = false;
       for (let at = 0; at < 3_600_000; at += periodMs) {
-        damping.fell(at);
+        damping.recordFailure(at);
         const now = damping.isFlapping(at);
         if (now && !before) begins.push(at);
         before = now;

@@ -9,13 +9,13 @@ const FORGET_BELOW = 10;
  * Flap damping as in routing: every fall adds a penalty that halves each five minutes. Who falls again and again is
  * flapping until the penalty has faded, for fifteen minutes at most. Times are monotonic ms.
  */
-export class Damping {
+export class FlapDamping {
   #penalty = 0;
   #at = 0;
   #flappingSince: number | undefined;
 
   /** It went down once more. */
-  fell(now: number): void {
+  recordFailure(now: number): void {
     this.#penalty = this.#faded(now) + FALL_PENALTY;
     this.#at = now;
     if (this.#penalty > FLAPPING_ABOVE) this.#flappingSince ??= now;
@@ -33,7 +33,7 @@ export class Damping {
   }
 
   /** True when nothing of it is worth remembering. */
-  isOver(now: number): boolean {
+  isForgettable(now: number): boolean {
     return !this.isFlapping(now) && this.#faded(now) < FORGET_BELOW;
   }
 

@@ -1,5 +1,5 @@
 import type { FleetSnapshot, InstanceSnapshot, ServiceSnapshot } from './fleet-snapshot.ts';
-import type { InstanceWatch } from './instance-monitor.ts';
+import type { InstanceMonitor } from './instance-monitor.ts';
 import type { ServiceInstances } from './instance-registry.ts';
 import type { DependencyReading } from './ports.ts';
 import { type DependencyReport, dependencyStatus, serviceStatus } from './status.ts';
@@ -27,13 +27,13 @@ export const describeService = (
   options: DescribeOptions,
 ): ServiceSnapshot => {
   const { now, staleAfterMs, readableForMs, found } = options;
-  const watches = [...group.watches.values()];
+  const watches = [...group.monitors.values()];
   const instances = watches.map((watch) =>
     describeInstance(watch, now, group.dampings.get(watch.beat.name)?.isFlapping(now) ?? false),
   );
   instances.push(...found);
   const states = instances.map(({ state }) => state);
-  const expected = group.membership.expected(states.filter((state) => state === 'draining').length);
+  const expected = group.expected.count(states.filter((state) => state === 'draining').length);
   const evidenceAt = Math.max(
     Number.NEGATIVE_INFINITY,
     ...watches.map((watch) => watch.evidenceAt),
@@ -53,7 +53,7 @@ export const describeService = (
   };
 };
 
-const describeInstance = (watch: InstanceWatch, now: number, isFlapping: boolean): InstanceSnapshot => {
+const describeInstance = (watch: InstanceMonitor, now: number, isFlapping: boolean): InstanceSnapshot => {
   const { beat, probe } = watch;
   // Up again after many falls is not yet good news.
   const isHeldBack = isFlapping && watch.state === 'up';
@@ -83,7 +83,7 @@ const describeInstance = (watch: InstanceWatch, now: number, isFlapping: boolean
 
 /** Judges what the instances depend on, from what they say about it. */
 export const describeDependencies = (
-  watches: readonly InstanceWatch[],
+  watches: readonly InstanceMonitor[],
   now: number,
 ): FleetSnapshot['dependencies'] => {
   const verdicts = Object.entries(DEPENDENCIES).map(([name, { keys, reportedBy }]) => {
@@ -98,7 +98,7 @@ export const describeDependencies = (
 };
 
 const readingIn = (
-  { beat, dependencies: { readings } }: InstanceWatch,
+  { beat, dependencies: { readings } }: InstanceMonitor,
   keys: readonly string[],
   reportedBy: string | undefined,
 ): DependencyReading | undefined => {
@@ -107,7 +107,7 @@ const readingIn = (
 };
 
 /** What an instance says about a dependency, by our name for it or by its own. */
-export const readingOf = (watch: InstanceWatch, dependency: string): DependencyReading | undefined => {
+export const readingOf = (watch: InstanceMonitor, dependency: string): DependencyReading | undefined => {
   const known = Object.entries(DEPENDENCIES).find(
     ([name, { keys }]) => name === dependency || keys.includes(dependency),
   );

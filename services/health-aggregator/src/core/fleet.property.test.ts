@@ -36,13 +36,13 @@ test('[FL2] whatever happens, nothing is operational from stale evidence, and no
         observer: { name: 'o', version: '1', startedAt: EPOCH },
         expected: { gateway: 1 },
         staleAfterMs: STALE_MS,
-        paces: { calmMs: 2_000, hurriedMs: 500, downMs: 5_000 },
+        checkIntervals: { normalMs: 2_000, fastMs: 500, downMs: 5_000 },
       });
       for (const one of events) {
         if (one.is === 'pass') at += one.ms;
-        if (one.is === 'lose') fleet.registryLost();
-        if (one.is === 'probe' && fleet.members().some(({ id }) => id === `id-${one.life}`)) {
-          fleet.probed(`id-${one.life}`, { outcome: one.outcome, durationMs: 1 });
+        if (one.is === 'lose') fleet.recordRegistryFailure();
+        if (one.is === 'probe' && fleet.monitors().some(({ id }) => id === `id-${one.life}`)) {
+          fleet.recordProbe(`id-${one.life}`, { outcome: one.outcome, durationMs: 1 });
           evidenceAt = at;
         }
         if (one.is === 'beat') {
@@ -65,15 +65,15 @@ test('[FL2] whatever happens, nothing is operational from stale evidence, and no
               beatAt: EPOCH + at,
             },
           };
-          fleet.registryRead({ now: EPOCH + at, beats: [beat], ids: new Set([beat.id]) });
+          fleet.recordRegistryRead({ now: EPOCH + at, beats: [beat], ids: new Set([beat.id]) });
           evidenceAt = at;
         }
         fleet.tick();
-        const { status, services } = fleet.view();
+        const { status, services } = fleet.snapshot();
         const isStale = at - evidenceAt > STALE_MS;
         if (isStale && (status !== 'unknown' || services.some((service) => service.status === 'operational')))
           return false;
-        const groups = scrapeGroups(fleet.members(), undefined);
+        const groups = scrapeGroups(fleet.monitors(), undefined);
         if (groups?.length === 0) return false;
         if (groups && new Set(groups.map(({ targets }) => targets[0])).size !== groups.length) return false;
         const names = services.flatMap(({ instances }) => instances.map(({ name }) => name));

@@ -17,7 +17,7 @@ const setUp = ({
     observer: { name: 'observer', version: '1', startedAt: EPOCH },
     expected,
     staleAfterMs,
-    paces: { calmMs: 2_000, hurriedMs: 500, downMs: 5_000 },
+    checkIntervals: { normalMs: 2_000, fastMs: 500, downMs: 5_000 },
   });
   const processes = new Map<
     string,
@@ -67,18 +67,18 @@ const setUp = ({
       const live = [...processes.values()].filter(({ beat }) => EPOCH + at - beat.beatAt < 7_000);
       if (registry.readable) {
         const ids = new Set(registry.empty ? [] : processes.keys());
-        fleet.registryRead({
+        fleet.recordRegistryRead({
           now: EPOCH + at,
           beats: registry.empty ? [] : live.map(({ beat }) => beat),
           ids,
         });
-      } else fleet.registryLost();
+      } else fleet.recordRegistryFailure();
     }
     for (const target of probing ? fleet.targets() : []) {
       if (at - (lastProbe.get(target.id) ?? 0) < target.periodMs) continue;
       lastProbe.set(target.id, at);
       const process = processes.get(target.id);
-      fleet.probed(target.id, {
+      fleet.recordProbe(target.id, {
         outcome: process?.answers ?? 'refused',
         durationMs: process?.durationMs ?? 1,
       });
@@ -90,10 +90,11 @@ const setUp = ({
   };
   const stateOf = (name: string) =>
     fleet
-      .view()
+      .snapshot()
       .services.flatMap(({ instances }) => instances)
       .find((instance) => instance.name === name)?.state;
-  const statusOf = (service: string) => fleet.view().services.find((one) => one.service === service)?.status;
+  const statusOf = (service: string) =>
+    fleet.snapshot().services.find((one) => one.service === service)?.status;
   return {
     fleet,
     start,
@@ -204,7 +205,7 @@ describe('states of one instance', () => {
     play(3_500);
     const next = start('gateway', 'g1');
     play(2_500);
-    const gateways = fleet.view().services.find(({ service }) => service === 'gateway');
+    const gateways = fleet.snapshot().services.find(({ service }) => service === 'gateway');
     expect(gateways?.instances.map(({ id }) => id).sort()).toEqual([ids.g2, next].sort());
     expect(stateOf('g1')).toBe('up');
   });
@@ -216,7 +217,7 @@ describe('states of one instance', () => {
     play(3_000);
     change(ids.g1, { beats: true });
     play(5_000);
-    const gateways = fleet.view().services.find(({ service }) => service === 'gateway');
+    const gateways = fleet.snapshot().services.find(({ service }) => service === 'gateway');
     expect(gateways?.instances.map(({ id }) => id)).toContain(next);
     expect(gateways?.instances.map(({ id }) => id)).not.toContain(ids.g1);
   });
@@ -230,7 +231,7 @@ describe('states of one instance', () => {
     say(ids.g1, over);
     play(9_000);
     expect(stateOf('g1')).toBe('degraded');
-    const view = fleet.view().services.flatMap(({ instances }) => instances);
+    const view = fleet.snapshot().services.flatMap(({ instances }) => instances);
     expect(view.find(({ name }) => name === 'g1')?.why).toBe(why);
   });
 
@@ -271,11 +272,11 @@ describe('states of one instance', () => {
     registry.readable = false;
     play(60_000);
     expect(stateOf('g1')).toBe('up');
-    expect(fleet.view().frozen).toBe(true);
+    expect(fleet.snapshot().frozen).toBe(true);
     registry.readable = true;
     play(10_000);
     expect(transitions.filter(({ at }) => at > since)).toEqual([]);
-    expect(fleet.view().frozen).toBe(false);
+    expect(fleet.snapshot().frozen).toBe(false);
   });
 
   test('[IS13] when beats vanish while processes answer, the registry is at fault and membership is frozen', () => {
@@ -283,7 +284,7 @@ describe('states of one instance', () => {
     const since = now();
     registry.empty = true;
     play(30_000);
-    expect(fleet.view().frozen).toBe(true);
+    expect(fleet.snapshot().frozen).toBe(true);
     expect(transitions.filter(({ at, to }) => at > since && to === 'down')).toEqual([]);
   });
 
@@ -314,7 +315,7 @@ test('[IS16] a flapping instance counts as degraded even while it is up, through
   }
   play(4_000);
   const g1 = fleet
-    .view()
+    .snapshot()
     .services.flatMap(({ instances }) => instances)
     .find(({ name }) => name === 'g1');
   expect(g1).toMatchObject({ state: 'degraded', why: 'flapping', flapping: true });
@@ -326,7 +327,7 @@ test('[IS16] a flapping instance counts as degraded even while it is up, through
 describe('the fleet', () => {
   test('[FL1] is operational when everybody expected is up', () => {
     const { fleet } = running();
-    expect(fleet.view().services.map(({ status }) => status)).toEqual(['operational', 'operational']);
+    expect(fleet.snapshot().services.map(({ status }) => status)).toEqual(['operational', 'operational']);
   });
 
   test('[FL2] shows unknown, not green, once evidence is older than the limit', () => {
@@ -334,16 +335,16 @@ describe('the fleet', () => {
     registry.readable = false;
     stopProbing();
     play(14_000);
-    expect(fleet.view().ageMs).toBeGreaterThan(13_000);
+    expect(fleet.snapshot().ageMs).toBeGreaterThan(13_000);
     play(3_000);
-    const view = fleet.view();
+    const view = fleet.snapshot();
     expect(view.status).toBe('unknown');
     expect(view.services.every(({ status }) => status === 'unknown')).toBe(true);
   });
 
   test('[FL3] knows nothing at the start and says so', () => {
     const { fleet } = setUp();
-    expect(fleet.view().status).toBe('unknown');
+    expect(fleet.snapshot().status).toBe('unknown');
   });
 
   test('[FL4] a required service without any instance is an outage once the registry was read', () => {
@@ -353,18 +354,18 @@ describe('the fleet', () => {
     expect(statusOf('gateway')).toBe('unknown');
     play(10_000);
     expect(statusOf('gateway')).toBe('major_outage');
-    expect(fleet.view().status).toBe('major_outage');
+    expect(fleet.snapshot().status).toBe('major_outage');
   });
 
   test('[FL5] the version counts changes, not the passing of time', () => {
     const { fleet, play, kill, ids } = running();
     play(20_000);
-    const before = fleet.view().version;
+    const before = fleet.snapshot().version;
     play(20_000);
-    expect(fleet.view().version).toBe(before);
+    expect(fleet.snapshot().version).toBe(before);
     kill(ids.g1);
     play(3_000);
-    expect(fleet.view().version).toBeGreaterThan(before);
+    expect(fleet.snapshot().version).toBeGreaterThan(before);
   });
 
   test('[FL6] one of two killed is a partial outage of that service and of the fleet, not of the other service', () => {
@@ -373,7 +374,7 @@ describe('the fleet', () => {
     play(5_000);
     expect(statusOf('gateway')).toBe('partial_outage');
     expect(statusOf('session')).toBe('operational');
-    expect(fleet.view().status).toBe('partial_outage');
+    expect(fleet.snapshot().status).toBe('partial_outage');
   });
 
   test('[FL7] the database is judged by the session services alone, redis by everybody', () => {
@@ -387,7 +388,7 @@ describe('the fleet', () => {
       dependencies: { postgres: { status: 'down' }, redis: { status: 'down' } },
     });
     world.play(3_000);
-    const { database, redis } = world.fleet.view().dependencies;
+    const { database, redis } = world.fleet.snapshot().dependencies;
     expect(database).toMatchObject({ status: 'up', latencyMs: 1.5, reporters: 1 });
     expect(redis).toMatchObject({ status: 'degraded', reporters: 2, failing: 1 });
   });
@@ -398,24 +399,25 @@ describe('the fleet', () => {
     world.start('gateway', 'g1', { dependencies: { redis: { status: 'up' } } });
     const s1 = world.start('session-service', 's1', { dependencies: up });
     world.play(4_000);
-    expect(world.fleet.view().status).toBe('operational');
-    for (let round = 0; round < 3; round += 1) world.fleet.journeyed({ ok: false, step: 'receive' });
-    expect(world.fleet.view()).toMatchObject({
+    expect(world.fleet.snapshot().status).toBe('operational');
+    for (let round = 0; round < 3; round += 1)
+      world.fleet.recordSyntheticCheck({ ok: false, step: 'receive' });
+    expect(world.fleet.snapshot()).toMatchObject({
       status: 'major_outage',
       journey: { status: 'failing', step: 'receive' },
     });
     world.say(s1, { dependencies: { ...up, postgres: { status: 'down' } } });
     world.play(3_000);
-    expect(world.fleet.view().status).toBe('partial_outage');
+    expect(world.fleet.snapshot().status).toBe('partial_outage');
     world.say(s1, { dependencies: up });
-    world.fleet.journeyed({ ok: true, durationMs: 12 });
+    world.fleet.recordSyntheticCheck({ ok: true, durationMs: 12 });
     world.play(20_000);
-    expect(world.fleet.view()).toMatchObject({
+    expect(world.fleet.snapshot()).toMatchObject({
       status: 'operational',
       journey: { status: 'ok', durationMs: 12 },
     });
     world.play(60_000);
-    expect(world.fleet.view().journey).toBeUndefined();
+    expect(world.fleet.snapshot().journey).toBeUndefined();
   });
 });
 
@@ -431,7 +433,7 @@ describe('what is behind the present state', () => {
       for (const id of Object.values(world.ids)) world.say(id, saysDown(forMs));
       // Beats are made and read every two seconds here.
       world.play(2_000);
-      const [redis] = world.fleet.view().impact;
+      const [redis] = world.fleet.snapshot().impact;
       expect(redis).toMatchObject({ subject: 'redis', reasons: ['refused'] });
       return Date.parse(redis?.since ?? '') - EPOCH;
     };
@@ -443,15 +445,15 @@ describe('what is behind the present state', () => {
 
   test('[JO5] a test message that arrived before a store failed is not shown while the store is down', () => {
     const world = running();
-    world.fleet.journeyed({ ok: true, durationMs: 12 });
-    expect(world.fleet.view().journey?.status).toBe('ok');
+    world.fleet.recordSyntheticCheck({ ok: true, durationMs: 12 });
+    expect(world.fleet.snapshot().journey?.status).toBe('ok');
     world.play(2_000);
     for (const id of Object.values(world.ids)) world.say(id, saysDown(0));
     world.play(3_000);
-    expect(world.fleet.view().dependencies['redis']?.status).toBe('down');
-    expect(world.fleet.view().journey).toBeUndefined();
-    world.fleet.journeyed({ ok: false, step: 'publish' });
-    expect(world.fleet.view().journey).toMatchObject({ status: 'failed', step: 'publish' });
+    expect(world.fleet.snapshot().dependencies['redis']?.status).toBe('down');
+    expect(world.fleet.snapshot().journey).toBeUndefined();
+    world.fleet.recordSyntheticCheck({ ok: false, step: 'publish' });
+    expect(world.fleet.snapshot().journey).toMatchObject({ status: 'failed', step: 'publish' });
   });
 
   test('[FH10] gateways that cannot ask the session service are degraded, and users are told what fails', () => {
@@ -462,13 +464,13 @@ describe('what is behind the present state', () => {
     const down = { session_service: { status: 'down' as const, reason: 'auth' } };
     world.say(gateway, { state: 'degraded', dependencies: down });
     world.play(3_000);
-    expect(world.fleet.view().status).toBe('degraded');
-    expect(world.fleet.view().impact).toMatchObject([
+    expect(world.fleet.snapshot().status).toBe('degraded');
+    expect(world.fleet.snapshot().impact).toMatchObject([
       { subject: 'ws-gateway', reasons: ['gateway-1 dependency_session_service'] },
     ]);
     // An outage of the session service itself is the plainer cause.
     world.kill(service);
     world.play(10_000);
-    expect(world.fleet.view().impact.map(({ subject }) => subject)).toContain('session-service');
+    expect(world.fleet.snapshot().impact.map(({ subject }) => subject)).toContain('session-service');
   });
 });

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { FleetSnapshot } from './fleet-snapshot.ts';
-import { createIncidentKeeper } from './incidents.ts';
+import { createIncidentDetector } from './incidents.ts';
 import type { DependencyAssessment, ServiceStatus } from './status.ts';
 
 const view = (status: ServiceStatus): FleetSnapshot => ({
@@ -21,7 +21,7 @@ const setUp = () => {
   let serial = 0;
   let now = 1_000_000;
   const newId = () => `incident-${++serial}`;
-  const keeper = createIncidentKeeper(newId, 5_000);
+  const keeper = createIncidentDetector(newId, 5_000);
   const play = (status: ServiceStatus, ms: number, with_ = keeper) => {
     const kinds: string[] = [];
     for (let passed = 0; passed < ms; passed += 1_000) {
@@ -70,7 +70,7 @@ test('[IN3] a new leader goes on with the incident that the old one opened', () 
   const { keeper, play, newId, now } = setUp();
   play('partial_outage', 5_000);
   const [opened] = keeper.observe(view('partial_outage'), now() + 1_000);
-  const next = createIncidentKeeper(newId, 5_000);
+  const next = createIncidentDetector(newId, 5_000);
   if (opened) next.adopt([opened.incident]);
   expect(play('partial_outage', 60_000, next)).toEqual([]);
   expect(play('operational', 32_000, next)).toEqual(['closed partial_outage']);

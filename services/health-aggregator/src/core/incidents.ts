@@ -18,11 +18,11 @@ export interface IncidentUpdate {
   /** What an operator wrote. */
   readonly text?: string;
   /** The request that wrote it, where that may be repeated. */
-  readonly madeBy?: KeyedRequest;
+  readonly madeBy?: IdempotentRequest;
 }
 
 /** A request with an idempotency key; both are digests. */
-export interface KeyedRequest {
+export interface IdempotentRequest {
   readonly key: string;
   readonly request: string;
 }
@@ -52,21 +52,21 @@ export interface IncidentChange {
 }
 
 /** Those that are not over. */
-export const openOnes = (incidents: readonly Incident[]): Incident[] =>
+export const openIncidents = (incidents: readonly Incident[]): Incident[] =>
   incidents.filter(({ closedAt }) => closedAt === undefined);
 
 /** What an operator says. */
 export interface NoteText {
   readonly text: string;
   readonly status: Severity;
-  readonly madeBy?: KeyedRequest;
+  readonly madeBy?: IdempotentRequest;
 }
 
 /** What became of a change: `outdated` is one of a note that somebody else has changed since it was read. */
 export type WriteOutcome = 'written' | 'refused' | 'outdated';
 
 /** A note that begins now. */
-export const openNote = (
+export const openIncidentNote = (
   id: string,
   { subject, status, ...said }: NoteText & { readonly subject: string },
   now: number,
@@ -79,7 +79,7 @@ export const openNote = (
 });
 
 /** Adds to a note, or ends it. */
-export const updateNote = (
+export const updateIncidentNote = (
   note: Incident,
   { closes, ...said }: Omit<NoteText, 'status'> & { readonly closes: boolean },
   now: number,
@@ -104,7 +104,7 @@ interface Condition {
 }
 
 /** Opens, updates and closes incidents from what the fleet looks like. Every aggregator has one; the leader's changes are written. */
-export interface IncidentKeeper {
+export interface IncidentDetector {
   /** Goes on with these incidents and no others; how long conditions have lasted is remembered. */
   adopt(open: readonly Incident[]): void;
   /** Looks at the fleet, at `now` in ms since epoch; call it each second. */
@@ -115,7 +115,7 @@ const RANK: Readonly<Record<Severity, number>> = { degraded: 1, partial_outage: 
 const isSeverity = (status: ServiceStatus): status is Severity => status in RANK;
 
 /** Makes a keeper. `newId` gives unique ids; an outage of `afterMs` is an incident. */
-export const createIncidentKeeper = (newId: () => string, afterMs: number): IncidentKeeper => {
+export const createIncidentDetector = (newId: () => string, afterMs: number): IncidentDetector => {
   const conditions = new Map<string, Condition>();
   const open = new Map<string, Incident>();
 

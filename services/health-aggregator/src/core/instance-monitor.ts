@@ -16,38 +16,42 @@ const SOFT_FAILURES_WITHOUT_BEAT = 2;
 const FAST_PROBES = 3;
 
 /** What the fleet as a whole says about how far a single piece of evidence may be believed. */
-export interface HeartbeatTrust {
+export interface EvidencePolicy {
   /** False while the registry is not readable or plainly wrong: a late beat then says nothing about an instance. */
-  readonly beats: boolean;
+  readonly areHeartbeatsReliable: boolean;
   /** True while many instances fail softly at once: presume the network or this observer, and hold back `down`. */
-  readonly hold: boolean;
+  readonly holdsDown: boolean;
 }
 
 /** Probe periods by state, ms. */
 export interface CheckIntervals {
-  readonly calmMs: number;
-  readonly hurriedMs: number;
+  readonly normalMs: number;
+  readonly fastMs: number;
   readonly downMs: number;
 }
 
 /** How long things must last to count. */
 export interface FailureThresholds {
   /** An older beat is late. */
-  readonly beatLateMs: number;
+  readonly heartbeatLateMs: number;
   /** Degraded until nothing was wrong for so long. */
-  readonly calmMs: number;
+  readonly degradedClearMs: number;
   /** Down until good probes lie so far apart. */
-  readonly revivalMs: number;
+  readonly recoveryMs: number;
 }
 
 /** At the default intervals of beats and probes. */
-export const DEFAULT_THRESHOLDS: FailureThresholds = { beatLateMs: 5_000, calmMs: 15_000, revivalMs: 3_000 };
+export const DEFAULT_THRESHOLDS: FailureThresholds = {
+  heartbeatLateMs: 5_000,
+  degradedClearMs: 15_000,
+  recoveryMs: 3_000,
+};
 
 /**
  * Everything this observer knows about one instance, and the state that follows from it.
  * Times are monotonic ms. The table of transitions is in SPEC.md (rules IS1 to IS15).
  */
-export class InstanceWatch {
+export class InstanceMonitor {
   readonly id: string;
   #beat: ObservedHeartbeat;
   #beatAt: number;
@@ -75,18 +79,18 @@ export class InstanceWatch {
   readonly #strain = new Degradation();
   readonly #patience: FailureThresholds;
 
-  constructor(beat: ObservedHeartbeat, beatAt: number, now: number, patience: FailureThresholds) {
+  constructor(heartbeat: ObservedHeartbeat, heartbeatAt: number, now: number, patience: FailureThresholds) {
     this.#patience = patience;
-    this.id = beat.id;
-    this.#beat = beat;
-    this.#beatAt = beatAt;
-    this.#says = beat.state;
-    this.#saidAt = beatAt;
+    this.id = heartbeat.id;
+    this.#beat = heartbeat;
+    this.#beatAt = heartbeatAt;
+    this.#says = heartbeat.state;
+    this.#saidAt = heartbeatAt;
     this.#since = now;
     this.#evidenceSince = now;
-    this.#lastGoodAt = beatAt;
+    this.#lastGoodAt = heartbeatAt;
     this.#strainedAt = now;
-    this.#take(beat, beatAt);
+    this.#take(heartbeat, heartbeatAt);
   }
 
   get beat(): ObservedHeartbeat {
@@ -126,12 +130,12 @@ export class InstanceWatch {
     return Math.max(this.#beatAt, this.#probe?.at ?? 0);
   }
   /** Answers probes right now, whatever its beats do. */
-  get answers(): boolean {
+  get isAnswering(): boolean {
     return this.#oks > 0;
   }
 
   /** Takes a beat made at `beatAt`; the same beat read again, or an older one, changes nothing. */
-  beats(beat: ObservedHeartbeat, beatAt: number): void {
+  recordHeartbeat(beat: ObservedHeartbeat, beatAt: number): void {
     if (beat.beatAt === this.#beat.beatAt || beatAt < this.#beatAt) return;
     this.#beat = beat;
     this.#beatAt = beatAt;
@@ -144,20 +148,20 @@ export class InstanceWatch {
       this.#says = beat.state;
       this.#saidAt = at;
     }
-    this.#strain.beat(beat, at);
+    this.#strain.recordHeartbeat(beat, at);
     if (!this.#dependencies || at >= this.#dependencies.at) {
       this.#dependencies = { readings: beat.dependencies, at };
     }
   }
 
   /** Tells whether the registry still lists it. */
-  listed(isListed: boolean): void {
+  recordListing(isListed: boolean): void {
     if (isListed) this.#registered = true;
     this.#unlisted = this.#registered && !isListed;
   }
 
   /** Takes the end of a probe. */
-  probed(result: ProbeResult, now: number): void {
+  recordProbe(result: ProbeResult, now: number): void {
     this.#probe = { result, at: now };
     if (result.state) {
       this.#says = result.state;
@@ -170,7 +174,7 @@ export class InstanceWatch {
       this.#failures = 0;
       this.#hardFailures = 0;
       this.#lastGoodAt = now;
-      this.#strain.probe(result.durationMs, result.dependencies);
+      this.#strain.recordProbe(result.durationMs, result.dependencies);
       return;
     }
     this.#oks = 0;
@@ -185,8 +189,8 @@ export class InstanceWatch {
   }
 
   /** Draws the consequence of all evidence; call on every tick. */
-  evaluate(now: number, trust: HeartbeatTrust): Transition | undefined {
-    if (this.#strain.why(now)) this.#strainedAt = now;
+  evaluate(now: number, trust: EvidencePolicy): Transition | undefined {
+    if (this.#strain.causeAt(now)) this.#strainedAt = now;
     if (this.#says === 'draining' && this.#state !== 'draining' && this.#state !== 'gone') {
       return this.#move('draining', 'says_draining', now);
     }
@@ -214,19 +218,19 @@ export class InstanceWatch {
   }
 
   /** How often to probe it now. */
-  periodMs(paces: CheckIntervals): number {
-    if (this.#state === 'starting') return paces.hurriedMs;
+  probePeriodMs(paces: CheckIntervals): number {
+    if (this.#state === 'starting') return paces.fastMs;
     // Whoever answers or beats again should not wait for being believed.
     const returns = this.#oks > 0 || this.#beatAt > this.#since;
-    if (this.#state === 'down') return returns ? paces.hurriedMs : paces.downMs;
-    return this.#failures > 0 && this.#failures <= FAST_PROBES ? paces.hurriedMs : paces.calmMs;
+    if (this.#state === 'down') return returns ? paces.fastMs : paces.downMs;
+    return this.#failures > 0 && this.#failures <= FAST_PROBES ? paces.fastMs : paces.normalMs;
   }
 
-  #beatFresh(now: number, trust: HeartbeatTrust): boolean {
-    return !trust.beats || now - this.#beatAt <= this.#patience.beatLateMs;
+  #beatFresh(now: number, trust: EvidencePolicy): boolean {
+    return !trust.areHeartbeatsReliable || now - this.#beatAt <= this.#patience.heartbeatLateMs;
   }
 
-  #fromStarting(now: number, trust: HeartbeatTrust): Transition | undefined {
+  #fromStarting(now: number, trust: EvidencePolicy): Transition | undefined {
     const saysReady = this.#says === 'ready' || this.#says === 'degraded';
     if (this.#oks >= 2 || (this.#oks === 1 && saysReady)) return this.#serve('ready', now);
     // A process that is starting may answer 503 or nothing for a while; silence of its beats as well is an end.
@@ -235,19 +239,19 @@ export class InstanceWatch {
     return undefined;
   }
 
-  #fromServing(now: number, trust: HeartbeatTrust): Transition | undefined {
+  #fromServing(now: number, trust: EvidencePolicy): Transition | undefined {
     if (this.#failures > 0) return this.#suspect(this.#outcome(), now);
     if (!this.#beatFresh(now, trust)) return this.#suspect('beat_late', now);
-    const strain = this.#strain.why(now);
+    const strain = this.#strain.causeAt(now);
     if (this.#state === 'up' && strain) return this.#move('degraded', strain, now);
-    if (this.#state === 'degraded' && !strain && now - this.#strainedAt >= this.#patience.calmMs) {
+    if (this.#state === 'degraded' && !strain && now - this.#strainedAt >= this.#patience.degradedClearMs) {
       return this.#move('up', 'recovered', now);
     }
     if (strain && this.#state === 'degraded') this.#why = strain;
     return undefined;
   }
 
-  #fromSuspect(now: number, trust: HeartbeatTrust): Transition | undefined {
+  #fromSuspect(now: number, trust: EvidencePolicy): Transition | undefined {
     const beatFresh = this.#beatFresh(now, trust);
     if (this.#oks > 0 && beatFresh) {
       return this.#resume === 'degraded'
@@ -256,16 +260,16 @@ export class InstanceWatch {
     }
     if (this.#hardFailures >= HARD_FAILURES) return this.#fall(now);
     const enough = beatFresh ? SOFT_FAILURES : SOFT_FAILURES_WITHOUT_BEAT;
-    return this.#failures >= enough && !trust.hold ? this.#fall(now) : undefined;
+    return this.#failures >= enough && !trust.holdsDown ? this.#fall(now) : undefined;
   }
 
-  #fromDown(now: number, trust: HeartbeatTrust): Transition | undefined {
-    const steady = this.#oks >= 2 && now - this.#firstOkAt >= this.#patience.revivalMs;
+  #fromDown(now: number, trust: EvidencePolicy): Transition | undefined {
+    const steady = this.#oks >= 2 && now - this.#firstOkAt >= this.#patience.recoveryMs;
     if (steady && this.#beatFresh(now, trust)) return this.#serve('recovered', now);
     return now - this.#since >= REMEMBER_DOWN_MS ? this.#move('gone', 'forgotten', now) : undefined;
   }
 
-  #fromDraining(now: number, trust: HeartbeatTrust): Transition | undefined {
+  #fromDraining(now: number, trust: EvidencePolicy): Transition | undefined {
     if (this.#says !== 'draining') {
       // That it was not ready was its duty, not a failure.
       this.#failures = 0;
@@ -273,13 +277,13 @@ export class InstanceWatch {
       return this.#serve('resumed', now);
     }
     // Its last beat said draining, so silence is the normal end; a refused connection confirms it without Redis.
-    const silent = trust.beats && now - this.#beatAt > this.#patience.beatLateMs;
-    const closed = this.#hardFailures >= HARD_FAILURES && now - this.#beatAt > this.#patience.beatLateMs;
+    const silent = trust.areHeartbeatsReliable && now - this.#beatAt > this.#patience.heartbeatLateMs;
+    const closed = this.#hardFailures >= HARD_FAILURES && now - this.#beatAt > this.#patience.heartbeatLateMs;
     return silent || closed ? this.#move('gone', 'left', now) : undefined;
   }
 
   #serve(why: string, now: number): Transition {
-    const strain = this.#strain.why(now);
+    const strain = this.#strain.causeAt(now);
     return strain ? this.#move('degraded', strain, now) : this.#move('up', why, now);
   }
 

@@ -1,26 +1,26 @@
-import { Correlation, RegistryMembership } from './expected-instances.ts';
-import type { Damping } from './flap-damping.ts';
-import { type FailureThresholds, InstanceWatch } from './instance-monitor.ts';
+import { CorrelatedFailures, ExpectedInstances } from './expected-instances.ts';
+import type { FlapDamping } from './flap-damping.ts';
+import { type FailureThresholds, InstanceMonitor } from './instance-monitor.ts';
 import type { ObservedHeartbeat, Transition } from './ports.ts';
 
 /** The instances of one service that are being watched. */
 export interface ServiceInstances {
-  readonly watches: Map<string, InstanceWatch>;
-  readonly membership: RegistryMembership;
-  readonly correlation: Correlation;
+  readonly monitors: Map<string, InstanceMonitor>;
+  readonly expected: ExpectedInstances;
+  readonly correlatedFailures: CorrelatedFailures;
   /** By instance name, so that it outlives restarts. Only those that fell lately. */
-  readonly dampings: Map<string, Damping>;
+  readonly dampings: Map<string, FlapDamping>;
 }
 
 /** Who is known, by service. */
 export interface InstanceRegistry {
-  readonly groups: ReadonlyMap<string, ServiceInstances>;
+  readonly services: ReadonlyMap<string, ServiceInstances>;
   /** Makes a service known that has no instance yet. */
-  expect(service: string): void;
+  addService(service: string): void;
   /** Every watched instance. */
-  all(): InstanceWatch[];
+  all(): InstanceMonitor[];
   /** Takes a beat: of a known instance, of a new one, or of a newer incarnation of one, which then ends. */
-  take(beat: ObservedHeartbeat, beatAt: number, now: number): Transition | undefined;
+  recordHeartbeat(beat: ObservedHeartbeat, beatAt: number, now: number): Transition | undefined;
 }
 
 /** Makes a roster that knows the expected services and nobody yet. */
@@ -33,9 +33,9 @@ export const createInstanceRegistry = (
     let group = groups.get(service);
     if (!group) {
       group = {
-        watches: new Map(),
-        membership: new RegistryMembership(expected[service] ?? 0),
-        correlation: new Correlation(),
+        monitors: new Map(),
+        expected: new ExpectedInstances(expected[service] ?? 0),
+        correlatedFailures: new CorrelatedFailures(),
         dampings: new Map(),
       };
       groups.set(service, group);
@@ -45,14 +45,14 @@ export const createInstanceRegistry = (
   for (const service of Object.keys(expected)) groupOf(service);
 
   return {
-    groups,
-    expect: (service) => void groupOf(service),
-    all: () => [...groups.values()].flatMap(({ watches }) => [...watches.values()]),
-    take: (beat, beatAt, now) => {
-      const { watches } = groupOf(beat.service);
+    services: groups,
+    addService: (service) => void groupOf(service),
+    all: () => [...groups.values()].flatMap(({ monitors: watches }) => [...watches.values()]),
+    recordHeartbeat: (beat, beatAt, now) => {
+      const { monitors: watches } = groupOf(beat.service);
       const watch = watches.get(beat.id);
       if (watch) {
-        watch.beats(beat, beatAt);
+        watch.recordHeartbeat(beat, beatAt);
         return undefined;
       }
       const rival = [...watches.values()].find(
@@ -62,7 +62,7 @@ export const createInstanceRegistry = (
       if (rival && rival.id > beat.id) return undefined;
       const ended = rival?.end('superseded', now);
       if (rival) watches.delete(rival.id);
-      watches.set(beat.id, new InstanceWatch(beat, beatAt, now, patience));
+      watches.set(beat.id, new InstanceMonitor(beat, beatAt, now, patience));
       return ended;
     },
   };

@@ -1,6 +1,6 @@
 import type { Random } from '@muster/kit/random';
 import { expect, test } from 'vitest';
-import { createScheduler, type Recurring } from './probe-scheduler.ts';
+import { createProbeScheduler, type PeriodicTarget } from './probe-scheduler.ts';
 
 const fakeClock = () => {
   let at = 0;
@@ -16,11 +16,11 @@ const middle: Random = { bytes: (size) => new Uint8Array(size), fraction: () => 
 
 const setUp = ({ concurrency = 64, random = middle, durationMs = 0 } = {}) => {
   const clock = fakeClock();
-  const targets: Recurring[] = [];
+  const targets: PeriodicTarget[] = [];
   const starts: { id: string; at: number }[] = [];
   const lags: number[] = [];
   const running: { endsAt: number; end: () => void }[] = [];
-  const scheduler = createScheduler({
+  const scheduler = createProbeScheduler({
     clock,
     random,
     targets: () => targets,

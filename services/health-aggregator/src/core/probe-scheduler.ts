@@ -5,7 +5,7 @@ const JITTER = 0.1;
 const FIRST_WITHIN_MS = 500;
 
 /** Anything that is done again and again, each at its own period. */
-export interface Recurring {
+export interface PeriodicTarget {
   readonly id: string;
   readonly periodMs: number;
 }
@@ -18,7 +18,7 @@ export interface Scheduler {
 }
 
 /** What the scheduler needs; `run` must settle by itself (a time limit) and never reject. */
-export interface SchedulerDeps<T extends Recurring> {
+export interface SchedulerDeps<T extends PeriodicTarget> {
   readonly clock: Clock;
   readonly random: Random;
   readonly targets: () => Iterable<T>;
@@ -42,7 +42,7 @@ interface Entry {
  * Runs targets periodically with ±10 % jitter, measured from start to start (so a slow target is not asked less often),
  * never two runs of one target at a time, never more than `concurrency` in all; the longest overdue goes first.
  */
-export const createScheduler = <T extends Recurring>(deps: SchedulerDeps<T>): Scheduler => {
+export const createProbeScheduler = <T extends PeriodicTarget>(deps: SchedulerDeps<T>): Scheduler => {
   const { clock, random, targets, run, concurrency, onLag } = deps;
   const entries = new Map<string, Entry>();
   let round = 0;

@@ -22,14 +22,14 @@ export class SyntheticCheckState {
   #durationMs: number | undefined;
 
   /** Takes the end of a journey; undefined when this observer does not travel any more. */
-  take(outcome: SyntheticCheckOutcome | undefined, now: number): void {
+  recordOutcome(outcome: SyntheticCheckOutcome | undefined, now: number): void {
     this.#last = outcome && { outcome, at: now };
     this.#failures = outcome && !outcome.ok ? this.#failures + 1 : 0;
     if (outcome?.ok) this.#durationMs = outcome.durationMs;
   }
 
   /** What the others should know; undefined when there is nothing. */
-  share(): SharedSyntheticCheck | undefined {
+  toShared(): SharedSyntheticCheck | undefined {
     if (!this.#last) return undefined;
     const durationMs = this.#durationMs === undefined ? {} : { durationMs: this.#durationMs };
     return { outcome: this.#last.outcome, failures: this.#failures, ...durationMs };
@@ -48,7 +48,7 @@ export class SyntheticCheckState {
   }
 
   /** What is known; nothing when the last journey is older than a minute. */
-  view(now: number): SyntheticCheckSnapshot | undefined {
+  snapshot(now: number): SyntheticCheckSnapshot | undefined {
     if (!this.#last || now - this.#last.at > FORGET_MS) return undefined;
     const { outcome, at } = this.#last;
     return {

@@ -10,7 +10,7 @@ export interface DiscoveredTarget {
   readonly address: string;
 }
 
-interface Stranger extends DiscoveredTarget {
+interface UnregisteredInstance extends DiscoveredTarget {
   readonly id: string;
   readonly since: number;
   readonly probe?: { readonly result: ProbeResult; readonly at: number };
@@ -21,12 +21,12 @@ interface Stranger extends DiscoveredTarget {
  * shown as `unregistered`, never as well; whoever begins to beat is a stranger no more.
  */
 export class UnregisteredInstances {
-  readonly #byId = new Map<string, Stranger>();
+  readonly #byId = new Map<string, UnregisteredInstance>();
 
   /** Takes all that is found now; what is found no more is forgotten. */
-  found(targets: readonly DiscoveredTarget[], now: number): void {
+  recordDiscoveredTargets(probeTargets: readonly DiscoveredTarget[], now: number): void {
     const ids = new Set<string>();
-    for (const { service, address } of targets) {
+    for (const { service, address } of probeTargets) {
       const id = `found:${service}:${address}`;
       ids.add(id);
       if (!this.#byId.has(id)) this.#byId.set(id, { id, service, address, since: now });
@@ -35,18 +35,18 @@ export class UnregisteredInstances {
   }
 
   /** Takes the end of a probe; those of others are ignored. */
-  probed(id: string, result: ProbeResult, now: number): void {
+  recordProbe(id: string, result: ProbeResult, now: number): void {
     const stranger = this.#byId.get(id);
     if (stranger) this.#byId.set(id, { ...stranger, probe: { result, at: now } });
   }
 
   /** Those whose address is not among the known ones. */
-  unknownTo(known: ReadonlySet<string>): Stranger[] {
+  except(known: ReadonlySet<string>): UnregisteredInstance[] {
     return [...this.#byId.values()].filter(({ address }) => !known.has(address));
   }
 
   targets(known: ReadonlySet<string>, periodMs: number): ProbeTarget[] {
-    return this.unknownTo(known).map(({ id, service, address }) => ({
+    return this.except(known).map(({ id, service, address }) => ({
       ...{ id, service, address, periodMs },
       // Its ops port is not known.
       opsAddress: address,
@@ -55,15 +55,15 @@ export class UnregisteredInstances {
   }
 
   /** How those of a service are shown. Addresses are nobody's business, so they are numbered. */
-  views(service: string, known: ReadonlySet<string>, now: number): InstanceSnapshot[] {
-    return this.unknownTo(known)
+  snapshots(service: string, known: ReadonlySet<string>, now: number): InstanceSnapshot[] {
+    return this.except(known)
       .filter((stranger) => stranger.service === service)
       .sort((a, b) => a.address.localeCompare(b.address))
       .map((stranger, index) => viewOf(stranger, `${service}-unregistered-${index + 1}`, now));
   }
 }
 
-const viewOf = ({ since, probe }: Stranger, name: string, now: number): InstanceSnapshot => {
+const viewOf = ({ since, probe }: UnregisteredInstance, name: string, now: number): InstanceSnapshot => {
   const [state, why] = stateOf(probe, now);
   return {
     ...{ id: name, name, state, why, forMs: Math.round(now - since), version: '', load: {} },
@@ -82,7 +82,7 @@ const viewOf = ({ since, probe }: Stranger, name: string, now: number): Instance
   };
 };
 
-const stateOf = (probe: Stranger['probe'], now: number): [InstanceState, string] => {
+const stateOf = (probe: UnregisteredInstance['probe'], now: number): [InstanceState, string] => {
   if (!probe || now - probe.at > PROBE_FRESH_MS) return ['starting', 'unregistered'];
   return probe.result.outcome === 'ok' ? ['degraded', 'unregistered'] : ['down', probe.result.outcome];
 };

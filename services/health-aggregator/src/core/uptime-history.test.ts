@@ -1,7 +1,14 @@
 import { expect, test } from 'vitest';
 import type { FleetSnapshot } from './fleet-snapshot.ts';
 import type { ServiceStatus } from './status.ts';
-import { availabilityOf, daysOf, outdated, Timeline, withIncrements, worstOf } from './uptime-history.ts';
+import {
+  addIncrements,
+  availabilityOf,
+  expiredFields,
+  StatusTimeline,
+  uptimeDaysOf,
+  worstStatusOf,
+} from './uptime-history.ts';
 
 const NOON = Date.UTC(2026, 5, 15, 12);
 const view = (status: ServiceStatus): FleetSnapshot => ({
@@ -18,13 +25,13 @@ const view = (status: ServiceStatus): FleetSnapshot => ({
   services: [{ service: 'gateway', status, up: 1, total: 1, expected: 1, instances: [] }],
 });
 
-const play = (timeline: Timeline, from: number, seconds: number, status: ServiceStatus): number => {
+const play = (timeline: StatusTimeline, from: number, seconds: number, status: ServiceStatus): number => {
   for (let second = 1; second <= seconds; second += 1) timeline.add(view(status), from + second * 1_000);
   return from + seconds * 1_000;
 };
 
 test('[HY1] time is counted to the status it was spent in, and the same time always gives the same seconds', () => {
-  const timeline = new Timeline();
+  const timeline = new StatusTimeline();
   timeline.add(view('operational'), NOON);
   const broken = play(timeline, NOON, 139, 'operational');
   const end = play(timeline, broken, 140, 'major_outage');
@@ -32,7 +39,7 @@ test('[HY1] time is counted to the status it was spent in, and the same time alw
     ['2026-06-15:operational', 139],
     ['2026-06-15:major_outage', 140],
   ]);
-  expect(timeline.account({ from: NOON, to: end })).toEqual({
+  expect(timeline.countSeconds({ from: NOON, to: end })).toEqual({
     increments: new Map([
       ['fleet', all],
       ['gateway', all],
@@ -42,7 +49,7 @@ test('[HY1] time is counted to the status it was spent in, and the same time alw
   const parts = [NOON, NOON + 7_000, broken - 3_000, broken + 50_000, end].reduce<Record<string, number>>(
     (sum, to, index, times) => {
       const from = times[index - 1] ?? to;
-      for (const [field, seconds] of timeline.account({ from, to }).increments.get('fleet') ?? [])
+      for (const [field, seconds] of timeline.countSeconds({ from, to }).increments.get('fleet') ?? [])
         sum[field] = (sum[field] ?? 0) + seconds;
       return sum;
     },
@@ -52,22 +59,22 @@ test('[HY1] time is counted to the status it was spent in, and the same time alw
 });
 
 test('[HY1] a time in which nobody looked is a gap, which another observer can fill', () => {
-  const timeline = new Timeline();
+  const timeline = new StatusTimeline();
   timeline.add(view('operational'), NOON);
   const left = play(timeline, NOON, 10, 'operational');
   const back = left + 60_000;
   timeline.add(view('operational'), back);
   const end = play(timeline, back, 5, 'operational');
-  const { increments, gaps } = timeline.account({ from: NOON - 5_000, to: end });
+  const { increments, gaps } = timeline.countSeconds({ from: NOON - 5_000, to: end });
   expect(increments.get('fleet')).toEqual(new Map([['2026-06-15:operational', 15]]));
   expect(gaps).toEqual([
     { from: NOON - 5_000, to: NOON },
     { from: left, to: back },
   ]);
-  const other = new Timeline();
+  const other = new StatusTimeline();
   other.add(view('major_outage'), left - 1_000);
   play(other, left - 1_000, 31, 'major_outage');
-  expect(other.account({ from: left, to: back })).toEqual({
+  expect(other.countSeconds({ from: left, to: back })).toEqual({
     increments: new Map(
       ['fleet', 'gateway'].map((subject) => [subject, new Map([['2026-06-15:major_outage', 30]])]),
     ),
@@ -76,17 +83,17 @@ test('[HY1] a time in which nobody looked is a gap, which another observer can f
 });
 
 test('[HY5] stores have a history of their own, and a store that is down counts against the whole', () => {
-  const timeline = new Timeline();
+  const timeline = new StatusTimeline();
   const redis = { status: 'down', reporters: 2, failing: 2 } as const;
   const down: FleetSnapshot = { ...view('partial_outage'), dependencies: { redis } };
   timeline.add(down, NOON);
   timeline.add(down, NOON + 4_000);
-  const { increments } = timeline.account({ from: NOON, to: NOON + 4_000 });
+  const { increments } = timeline.countSeconds({ from: NOON, to: NOON + 4_000 });
   expect(increments.get('redis')).toEqual(new Map([['2026-06-15:major_outage', 4]]));
   expect(availabilityOf([{ date: '', seconds: { operational: 96, partial_outage: 4 } }], 'fleet')).toBe(0.96);
   expect(availabilityOf([{ date: '', seconds: { operational: 96, partial_outage: 4 } }], 'gateway')).toBe(1);
   expect(
-    withIncrements([{ date: '2026-06-15', seconds: { operational: 5 } }], increments.get('redis')),
+    addIncrements([{ date: '2026-06-15', seconds: { operational: 5 } }], increments.get('redis')),
   ).toEqual([{ date: '2026-06-15', seconds: { operational: 5, major_outage: 4 } }]);
 });
 
@@ -96,21 +103,25 @@ test('[HY2] ninety days are shown, empty ones too, and older ones are dropped', 
     '2026-06-14:major_outage': '120',
     '2020-01-01:degraded': '5',
   };
-  const days = daysOf(fields, NOON);
+  const days = uptimeDaysOf(fields, NOON);
   expect(days).toHaveLength(90);
   expect(days.at(-1)).toEqual({ date: '2026-06-15', seconds: { operational: 3_600 } });
   expect(days[0]).toEqual({ date: '2026-03-18', seconds: {} });
-  expect(outdated(Object.keys(fields), NOON)).toEqual(['2020-01-01:degraded']);
-  expect(outdated(['2026-03-18:operational', '2026-03-17:operational'], NOON)).toEqual([
+  expect(expiredFields(Object.keys(fields), NOON)).toEqual(['2020-01-01:degraded']);
+  expect(expiredFields(['2026-03-18:operational', '2026-03-17:operational'], NOON)).toEqual([
     '2026-03-17:operational',
   ]);
 });
 
 test('[HY3] a day is as bad as the worst minute of it; what is unknown is not availability', () => {
-  expect(worstOf({ date: '', seconds: { operational: 80_000, partial_outage: 59 } })).toBe('operational');
-  expect(worstOf({ date: '', seconds: { operational: 80_000, partial_outage: 60 } })).toBe('partial_outage');
-  expect(worstOf({ date: '', seconds: { unknown: 300 } })).toBe('unknown');
-  expect(worstOf({ date: '', seconds: {} })).toBeUndefined();
+  expect(worstStatusOf({ date: '', seconds: { operational: 80_000, partial_outage: 59 } })).toBe(
+    'operational',
+  );
+  expect(worstStatusOf({ date: '', seconds: { operational: 80_000, partial_outage: 60 } })).toBe(
+    'partial_outage',
+  );
+  expect(worstStatusOf({ date: '', seconds: { unknown: 300 } })).toBe('unknown');
+  expect(worstStatusOf({ date: '', seconds: {} })).toBeUndefined();
   expect(
     availabilityOf([{ date: '', seconds: { operational: 900, major_outage: 100, unknown: 5_000 } }]),
   ).toBe(0.9);

@@ -12,7 +12,7 @@ const NEGLIGIBLE_S = 60;
 export type DaySeconds = Readonly<Partial<Record<ServiceStatus, number>>>;
 
 /** One day of a subject, UTC. */
-export interface Day {
+export interface UptimeDay {
   readonly date: string;
   readonly seconds: DaySeconds;
 }
@@ -27,26 +27,26 @@ export const WHOLE_FLEET = 'fleet';
 export const dateOf = (at: number): string => new Date(at).toISOString().slice(0, 10);
 
 /** A time, ms since epoch. */
-export interface Span {
+export interface TimeRange {
   readonly from: number;
   readonly to: number;
 }
 
-interface Segment extends Span {
+interface Segment extends TimeRange {
   readonly status: ServiceStatus;
 }
 
 /** How much of a time was looked at, and what was seen in it. */
-export interface StatusAccount {
+export interface StatusSeconds {
   readonly increments: Increments;
   /** Parts of the time in which this observer did not look. */
-  readonly gaps: readonly Span[];
+  readonly gaps: readonly TimeRange[];
 }
 
 const MAX_SEGMENTS = 20_000;
 
 /** Remembers how everything was, until it is written: by whom, and from when on, is decided by whoever writes. */
-export class Timeline {
+export class StatusTimeline {
   readonly #segments = new Map<string, Segment[]>();
   #lastAt: number | undefined;
 
@@ -75,7 +75,7 @@ export class Timeline {
   }
 
   /** What was seen in a time, in whole seconds, and when nobody looked. Nothing is forgotten by it. */
-  account({ from, to }: Span): StatusAccount {
+  countSeconds({ from, to }: TimeRange): StatusSeconds {
     const increments = new Map<string, ReadonlyMap<string, number>>();
     for (const [subject, segments] of this.#segments) {
       const fields = new Map<string, number>();
@@ -93,12 +93,12 @@ export class Timeline {
   }
 
   /** Since when this observer has looked; undefined when it has not yet. */
-  get beganAt(): number | undefined {
+  get startedAt(): number | undefined {
     return this.#segments.get(WHOLE_FLEET)?.[0]?.from;
   }
 
   /** Drops what nobody will ask for again. */
-  forget(before: number): void {
+  discardBefore(before: number): void {
     for (const [subject, segments] of this.#segments) {
       const kept = segments.filter(({ to }) => to > before);
       if (kept.length === 0) this.#segments.delete(subject);
@@ -108,7 +108,7 @@ export class Timeline {
 }
 
 /** The parts of segments that lie in a time, cut at its ends. */
-const within = (segments: readonly Segment[], { from, to }: Span): Segment[] =>
+const within = (segments: readonly Segment[], { from, to }: TimeRange): Segment[] =>
   segments
     .map((one) => ({ ...one, from: Math.max(one.from, from), to: Math.min(one.to, to) }))
     .filter((one) => one.from < one.to);
@@ -116,8 +116,8 @@ const within = (segments: readonly Segment[], { from, to }: Span): Segment[] =>
 /** Shorter gaps are the time between two looks. */
 const SHORTEST_GAP_MS = 2_000;
 
-const gapsIn = (seen: readonly Span[], { from, to }: Span): Span[] => {
-  const gaps: Span[] = [];
+const gapsIn = (seen: readonly TimeRange[], { from, to }: TimeRange): TimeRange[] => {
+  const gaps: TimeRange[] = [];
   let at = from;
   for (const span of seen) {
     gaps.push({ from: at, to: span.from });
@@ -140,10 +140,10 @@ const wholeSeconds = (fields: ReadonlyMap<string, number>): Map<string, number> 
 };
 
 /** Days with what is not written yet. */
-export const withIncrements = (
-  days: readonly Day[],
+export const addIncrements = (
+  days: readonly UptimeDay[],
   fields: ReadonlyMap<string, number> | undefined,
-): readonly Day[] =>
+): readonly UptimeDay[] =>
   fields === undefined
     ? days
     : days.map(({ date, seconds }) => {
@@ -156,7 +156,11 @@ export const withIncrements = (
       });
 
 /** Reads stored fields as the last days, oldest first; days without a field are empty. */
-export const daysOf = (fields: Readonly<Record<string, string>>, now: number, count = HISTORY_DAYS): Day[] =>
+export const uptimeDaysOf = (
+  fields: Readonly<Record<string, string>>,
+  now: number,
+  count = HISTORY_DAYS,
+): UptimeDay[] =>
   Array.from({ length: count }, (_, index) => {
     const date = dateOf(now - (count - 1 - index) * DAY_MS);
     const seconds: Partial<Record<ServiceStatus, number>> = {};
@@ -168,13 +172,13 @@ export const daysOf = (fields: Readonly<Record<string, string>>, now: number, co
   });
 
 /** Fields older than what is kept. */
-export const outdated = (fields: readonly string[], now: number): string[] => {
+export const expiredFields = (fields: readonly string[], now: number): string[] => {
   const oldest = dateOf(now - (HISTORY_DAYS - 1) * DAY_MS);
   return fields.filter((field) => field.slice(0, 10) < oldest);
 };
 
 /** The worst status that lasted a minute; undefined when nothing was observed for that long. */
-export const worstOf = ({ seconds }: Day): ServiceStatus | undefined => {
+export const worstStatusOf = ({ seconds }: UptimeDay): ServiceStatus | undefined => {
   const order: readonly ServiceStatus[] = [
     'major_outage',
     'partial_outage',
@@ -189,7 +193,7 @@ export const worstOf = ({ seconds }: Day): ServiceStatus | undefined => {
  * Share of the observed time, 0 to 1; undefined when nothing was observed. Of a service or a store it is the time in which it served, if
  * only in part; of the whole fleet the time in which nothing that users do failed.
  */
-export const availabilityOf = (days: readonly Day[], subject?: string): number | undefined => {
+export const availabilityOf = (days: readonly UptimeDay[], subject?: string): number | undefined => {
   let served = 0;
   let observed = 0;
   for (const { seconds } of days) {

@@ -53,11 +53,11 @@ export const readConsole = (directory: string): ConsoleFiles => {
 export interface ConsoleDeps {
   readonly files: ConsoleFiles;
   readonly facts: () => PageFacts;
-  readonly hasTryIt: boolean;
+  readonly hasPlayground: boolean;
 }
 
 /** Mounts `/` and `/assets/*`. File names carry a hash of their content, so they may be kept for ever. */
-export const mountConsole = (app: Express, { files, facts, hasTryIt }: ConsoleDeps): void => {
+export const mountConsole = (app: Express, { files, facts, hasPlayground }: ConsoleDeps): void => {
   app
     .route('/')
     .get((_req, res) => {
@@ -70,7 +70,7 @@ export const mountConsole = (app: Express, { files, facts, hasTryIt }: ConsoleDe
         .send(
           files.page
             .replace('<!--fleet-->', () => staticPage(facts()))
-            .replace('data-try-it="on"', `data-try-it="${hasTryIt ? 'on' : 'off'}"`),
+            .replace('data-try-it="on"', `data-try-it="${hasPlayground ? 'on' : 'off'}"`),
         );
     })
     .all(onlyGet);

@@ -6,14 +6,14 @@ import type { Request } from 'express';
 import { z } from 'zod';
 import { mayDrain } from '../core/drain-policy.ts';
 import type { FleetSnapshot, InstanceSnapshot, ServiceSnapshot } from '../core/fleet-snapshot.ts';
-import type { Directives } from '../stores/drain-directives.ts';
+import type { DrainDirectives } from '../stores/drain-directives.ts';
 
 const RETRY_AFTER_S = 2;
 
 /** What the routes need. */
 export interface DrainRoutesDeps {
   readonly view: () => FleetSnapshot;
-  readonly directives: Directives;
+  readonly directives: DrainDirectives;
   readonly guard: (req: Request) => void;
   readonly log: Logger;
 }
@@ -29,7 +29,7 @@ const refusals = {
 /** Taking an instance out of service and back: `POST` and `DELETE /v1/instances/:name/drain`. */
 export const drainRoutes = ({ view, directives, guard, log }: DrainRoutesDeps): Route[] => {
   const issue = async (name: string, kind: 'drain' | 'resume', reason: string): Promise<RouteReply> => {
-    const { instance, service } = find(view(), name);
+    const { instance, service } = findInstanceByName(view(), name);
     try {
       await directives.issue(instance.id, kind, { reason });
     } catch (error) {
@@ -57,7 +57,7 @@ export const drainRoutes = ({ view, directives, guard, log }: DrainRoutesDeps): 
         ...refusals,
       },
       handle: ({ params: { name }, body }) => {
-        const verdict = mayDrain(find(view(), name).service, name);
+        const verdict = mayDrain(findInstanceByName(view(), name).service, name);
         if (!verdict.ok && !body.force) throw new AppError('CONFLICT', { detail: verdict.why });
         return issue(name, 'drain', body.reason);
       },
@@ -74,7 +74,7 @@ export const drainRoutes = ({ view, directives, guard, log }: DrainRoutesDeps): 
   ];
 };
 
-const find = (
+const findInstanceByName = (
   view: FleetSnapshot,
   name: string,
 ): { service: ServiceSnapshot; instance: InstanceSnapshot } => {

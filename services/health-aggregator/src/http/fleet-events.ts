@@ -10,7 +10,7 @@ const RETRY_MIN_MS = 2_000;
 const RETRY_SPREAD_MS = 4_000;
 
 /** All open `/v1/fleet/events` streams. */
-export interface EventStreams extends Disposable {
+export interface FleetEvents extends Disposable {
   readonly size: number;
   /** Opens a stream with a snapshot, or answers false when there are too many. */
   open(res: ServerResponse): boolean;
@@ -29,7 +29,7 @@ export interface EventStreamsDeps {
  * Server-sent events: `snapshot` at once and after every change, at most one a second; between changes `pulse`
  * with nothing but ages. Every event is encoded once for all clients. A client that does not read is dropped at 1 MiB.
  */
-export const createEventStreams = (deps: EventStreamsDeps): EventStreams => {
+export const createFleetEvents = (deps: EventStreamsDeps): FleetEvents => {
   const { view, random, maxStreams } = deps;
   const clients = new Set<ServerResponse>();
   let sentVersion = -1;

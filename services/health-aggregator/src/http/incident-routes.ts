@@ -9,11 +9,11 @@ import { AppError } from '@muster/protocol/errors';
 import type { Request } from 'express';
 import { z } from 'zod';
 import {
+  type IdempotentRequest,
   type Incident,
   type IncidentChange,
-  type KeyedRequest,
-  openNote,
-  updateNote,
+  openIncidentNote,
+  updateIncidentNote,
   type WriteOutcome,
 } from '../core/incidents.ts';
 import { incidentBody } from './uptime-routes.ts';
@@ -68,13 +68,15 @@ const open = (deps: IncidentRoutesDeps): Route =>
       const { severity: status, ...said } = body;
       const madeBy = keyedRequestOf(req, body);
       if (madeBy === undefined) {
-        return write(deps, 201, () => openNote(crypto.randomUUID(), { ...said, status }, deps.clock.now()));
+        return write(deps, 201, () =>
+          openIncidentNote(crypto.randomUUID(), { ...said, status }, deps.clock.now()),
+        );
       }
       // The id follows from the key: any aggregator that gets the repeat finds the incident.
       const id = idOf(madeBy);
       return write(deps, 201, async () => {
         const earlier = await deps.notes()?.find(id);
-        if (earlier === undefined) return openNote(id, { ...said, status, madeBy }, deps.clock.now());
+        if (earlier === undefined) return openIncidentNote(id, { ...said, status, madeBy }, deps.clock.now());
         wasMadeBy(earlier, madeBy);
         return earlier;
       });
@@ -103,7 +105,7 @@ const update = (deps: IncidentRoutesDeps): Route =>
         if (madeBy !== undefined && wasMadeBy(note, madeBy)) return note;
         if (note.closedAt !== undefined) throw new AppError('CONFLICT', { detail: 'It is over.' });
         const said = madeBy === undefined ? body : { ...body, madeBy };
-        return updateNote(note, said, deps.clock.now());
+        return updateIncidentNote(note, said, deps.clock.now());
       });
     },
   });
@@ -117,20 +119,20 @@ const noteOf = (incident: Incident | undefined): Incident => {
 const digest = (text: string): string => createHash('sha256').update(text).digest('hex');
 
 /** Key and request as they are kept; undefined for a request without `Idempotency-Key`. */
-const keyedRequestOf = (req: Request, asked: object): KeyedRequest | undefined => {
+const keyedRequestOf = (req: Request, asked: object): IdempotentRequest | undefined => {
   const key = readIdempotencyKey(req);
   return key === undefined ? undefined : { key: digest(key), request: digest(JSON.stringify(asked)) };
 };
 
 /** Whether a request has been carried out before. Throws for a key that stands for another one. */
-const wasMadeBy = ({ updates }: Incident, { key, request }: KeyedRequest): boolean => {
+const wasMadeBy = ({ updates }: Incident, { key, request }: IdempotentRequest): boolean => {
   const earlier = updates.find(({ madeBy }) => madeBy?.key === key)?.madeBy;
   if (earlier !== undefined && earlier.request !== request) throw keyReused();
   return earlier !== undefined;
 };
 
 /** A UUID of version 8 (RFC 9562). */
-const idOf = ({ key }: KeyedRequest): string =>
+const idOf = ({ key }: IdempotentRequest): string =>
   key.replace(/^(.{8})(.{4}).(.{3}).(.{3})(.{12}).*$/, '$1-$2-8$3-a$4-$5');
 
 /**

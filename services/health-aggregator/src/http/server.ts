@@ -13,14 +13,14 @@ import type { FleetState } from '../core/fleet.ts';
 import type { FleetSnapshot } from '../core/fleet-snapshot.ts';
 import type { Incident } from '../core/incidents.ts';
 import type { GatewayClient, SessionClient } from '../core/operator-ports.ts';
-import type { Day } from '../core/uptime-history.ts';
+import type { UptimeDay } from '../core/uptime-history.ts';
 import type { GroupStreams } from '../jobs/group-streams.ts';
-import type { Directives } from '../stores/drain-directives.ts';
+import type { DrainDirectives } from '../stores/drain-directives.ts';
 import type { SelfRemovals } from '../stores/self-removals.ts';
 import { consensusRoute } from './consensus-route.ts';
 import { type ConsoleFiles, mountConsole, onlyGet } from './console-assets.ts';
 import { drainRoutes } from './drain-routes.ts';
-import type { EventStreams } from './fleet-events.ts';
+import type { FleetEvents } from './fleet-events.ts';
 import { mountGroupStream } from './group-stream-route.ts';
 import { healthRoutes } from './health-routes.ts';
 import { type IncidentNotes, incidentRoutes } from './incident-routes.ts';
@@ -32,17 +32,17 @@ import { historyRoutes } from './uptime-routes.ts';
 /** What the public port of the aggregator is made of. */
 export interface ServerDeps {
   readonly fleet: FleetState;
-  readonly streams: EventStreams;
+  readonly streams: FleetEvents;
   readonly incidents: () => readonly Incident[];
   readonly unsaved: () => ReadonlySet<string>;
-  readonly days: () => ReadonlyMap<string, readonly Day[]>;
+  readonly days: () => ReadonlyMap<string, readonly UptimeDay[]>;
   readonly notes: () => IncidentNotes | undefined;
-  readonly directives: Directives;
+  readonly directives: DrainDirectives;
   readonly removals: SelfRemovals;
   readonly opsToken: string | undefined;
   readonly desks: OperatorClients;
   readonly files: ConsoleFiles;
-  readonly hasTryIt: boolean;
+  readonly hasPlayground: boolean;
   readonly health: Health;
   readonly about: ProcessInfo;
   readonly clock: Clock;
@@ -61,8 +61,8 @@ const RETRY_AFTER_S = 2;
 
 /** The Express app of the public port. Answers to the public come from memory; only operators, and instances in need, cause I/O. */
 export const createServer = (deps: ServerDeps): Express => {
-  const { fleet, log, metrics, files, hasTryIt, desks } = deps;
-  const view = (): FleetSnapshot => fleet.view();
+  const { fleet, log, metrics, files, hasPlayground, desks } = deps;
+  const view = (): FleetSnapshot => fleet.snapshot();
   const guard = createOperatorGuard(deps.opsToken);
   return createHttpApp({
     log,
@@ -73,7 +73,7 @@ export const createServer = (deps: ServerDeps): Express => {
       mountGroupStream(app, { ...desks, guard, log });
       mountConsole(app, {
         files,
-        hasTryIt,
+        hasPlayground,
         facts: () => ({ view: view(), days: deps.days(), incidents: deps.incidents() }),
       });
     },
@@ -102,7 +102,7 @@ const mountReadiness = (app: Express, { health, about, clock }: ServerDeps): voi
     .all(onlyGet);
 };
 
-const mountEvents = (app: Express, streams: EventStreams): void => {
+const mountEvents = (app: Express, streams: FleetEvents): void => {
   app
     .route('/v1/fleet/events')
     .get((_req, res) => {
@@ -166,7 +166,7 @@ const discoveryRoute = (fleet: FleetState): Route =>
       503: { description: 'nothing is known: keep the targets you have' },
     },
     handle: ({ query }) => {
-      const groups = scrapeGroups(fleet.members(), query.service);
+      const groups = scrapeGroups(fleet.monitors(), query.service);
       if (!groups)
         throw new AppError('OVERLOADED', { detail: 'No instance is known yet.', retryAfterS: RETRY_AFTER_S });
       return { status: 200, body: groups };

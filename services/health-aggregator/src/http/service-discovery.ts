@@ -1,4 +1,4 @@
-import type { InstanceWatch } from '../core/instance-monitor.ts';
+import type { InstanceMonitor } from '../core/instance-monitor.ts';
 
 /** One group of Prometheus' http_sd format. */
 export interface ScrapeGroup {
@@ -12,7 +12,7 @@ export interface ScrapeGroup {
  * Undefined when nothing is known: an empty list would make Prometheus forget everything, a 503 keeps what it has.
  */
 export const scrapeGroups = (
-  members: readonly InstanceWatch[],
+  members: readonly InstanceMonitor[],
   service: string | undefined,
 ): ScrapeGroup[] | undefined => {
   const groups = members

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { FleetSnapshot } from '../core/fleet-snapshot.ts';
-import { daysOf } from '../core/uptime-history.ts';
+import { uptimeDaysOf } from '../core/uptime-history.ts';
 import { staticPage } from './static-page.ts';
 
 test('[CO3] the page without scripts shows statuses, days and incidents, and escapes every name', () => {
@@ -35,7 +35,7 @@ test('[CO3] the page without scripts shows statuses, days and incidents, and esc
   const now = Date.UTC(2026, 0, 1);
   const html = staticPage({
     view,
-    days: new Map([[bad, daysOf({ '2026-01-01:major_outage': '90' }, now)]]),
+    days: new Map([[bad, uptimeDaysOf({ '2026-01-01:major_outage': '90' }, now)]]),
     incidents: [{ id: '1', subject: bad, severity: 'major_outage', openedAt: now, seq: 1, updates: [] }],
   });
   expect(html).not.toContain('<img');

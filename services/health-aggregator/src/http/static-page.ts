@@ -1,7 +1,7 @@
 import type { FleetSnapshot, ServiceSnapshot } from '../core/fleet-snapshot.ts';
 import type { Incident } from '../core/incidents.ts';
 import type { ServiceStatus } from '../core/status.ts';
-import { type Day, worstOf } from '../core/uptime-history.ts';
+import { type UptimeDay, worstStatusOf } from '../core/uptime-history.ts';
 
 const BAR = 4;
 const HEIGHT = 22;
@@ -17,7 +17,7 @@ const SHOWN_INCIDENTS = 5;
 /** What the page shows before, or without, any script. */
 export interface PageFacts {
   readonly view: FleetSnapshot;
-  readonly days: ReadonlyMap<string, readonly Day[]>;
+  readonly days: ReadonlyMap<string, readonly UptimeDay[]>;
   readonly incidents: readonly Incident[];
 }
 
@@ -39,7 +39,7 @@ export const staticPage = ({ view, days, incidents }: PageFacts): string => `<ma
 
 const serviceHtml = (
   { service, status, up, total, expected, instances }: ServiceSnapshot,
-  days: readonly Day[],
+  days: readonly UptimeDay[],
 ): string =>
   `<article class="service"><header class="service-head"><h2>${escapeHtml(service)}</h2>
 <p class="service-status"><span class="tone-${TONES[status]}">${words(status)}</span>
@@ -47,10 +47,10 @@ const serviceHtml = (
 <ul>${instances.map(({ name, state, why }) => `<li>${escapeHtml(name)}: ${state}${state === 'up' ? '' : ` (${escapeHtml(why)})`}</li>`).join('')}</ul>
 ${daysHtml(days)}</article>`;
 
-const daysHtml = (days: readonly Day[]): string => {
+const daysHtml = (days: readonly UptimeDay[]): string => {
   if (days.length === 0) return '';
   const bars = days.map((day, index) => {
-    const worst = worstOf(day);
+    const worst = worstStatusOf(day);
     const height = worst === undefined ? 3 : worst === 'operational' ? HEIGHT : HEIGHT / 2;
     return `<rect class="bar-${worst ? TONES[worst] : 'none'}" x="${index * (BAR + 1)}" y="${HEIGHT - height}" width="${BAR}" height="${height}" rx="1"><title>${day.date}: ${worst ? words(worst) : 'not observed'}</title></rect>`;
   });

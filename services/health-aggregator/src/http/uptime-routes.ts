@@ -2,7 +2,7 @@ import { type Route, route } from '@muster/http/route';
 import { AppError } from '@muster/protocol/errors';
 import { z } from 'zod';
 import type { Incident } from '../core/incidents.ts';
-import { availabilityOf, type Day, HISTORY_DAYS } from '../core/uptime-history.ts';
+import { availabilityOf, HISTORY_DAYS, type UptimeDay } from '../core/uptime-history.ts';
 import { atomFeed } from './atom-feed.ts';
 
 /** What the routes need; all of it is in memory. */
@@ -13,7 +13,7 @@ export interface HistoryRoutesDeps {
   readonly incidents: () => readonly Incident[];
   /** Ids of those that are not in the store yet. */
   readonly unsaved: () => ReadonlySet<string>;
-  readonly days: () => ReadonlyMap<string, readonly Day[]>;
+  readonly days: () => ReadonlyMap<string, readonly UptimeDay[]>;
 }
 
 /** What was: `/feed.atom`, `/v1/incidents` and `/v1/history`. */

@@ -8,9 +8,9 @@ import type { AggregatorConfig } from '../config.ts';
 import type { FleetState, SelfReport } from '../core/fleet.ts';
 import type { CheckIntervals, FailureThresholds } from '../core/instance-monitor.ts';
 import type { Transition } from '../core/ports.ts';
-import { createScheduler } from '../core/probe-scheduler.ts';
+import { createProbeScheduler } from '../core/probe-scheduler.ts';
 import type { FleetMetrics } from '../metrics.ts';
-import { createRegistrySource } from '../stores/registry-poller.ts';
+import { startRegistryPoller } from '../stores/registry-poller.ts';
 
 const TICK_MS = 50;
 const REPORT_MS = 1_000;
@@ -25,17 +25,20 @@ const HURRIED_SHARE = 1 / 4;
 const DOWN_FACTOR = 2.5;
 
 /** Probe periods from the configured one: four times as often after a failure, less often when it is down. */
-export const pacesFrom = (probeIntervalMs: number): CheckIntervals => ({
-  calmMs: probeIntervalMs,
-  hurriedMs: probeIntervalMs * HURRIED_SHARE,
+export const checkIntervalsFor = (probeIntervalMs: number): CheckIntervals => ({
+  normalMs: probeIntervalMs,
+  fastMs: probeIntervalMs * HURRIED_SHARE,
   downMs: probeIntervalMs * DOWN_FACTOR,
 });
 
 /** How long things must last to count follows from how often we hear of them. */
-export const patienceFrom = (heartbeatIntervalMs: number, probeIntervalMs: number): FailureThresholds => ({
-  beatLateMs: heartbeatIntervalMs * BEATS_UNTIL_LATE,
-  calmMs: probeIntervalMs * PROBES_UNTIL_CALM,
-  revivalMs: probeIntervalMs * PROBES_UNTIL_REVIVED,
+export const failureThresholdsFor = (
+  heartbeatIntervalMs: number,
+  probeIntervalMs: number,
+): FailureThresholds => ({
+  heartbeatLateMs: heartbeatIntervalMs * BEATS_UNTIL_LATE,
+  degradedClearMs: probeIntervalMs * PROBES_UNTIL_CALM,
+  recoveryMs: probeIntervalMs * PROBES_UNTIL_REVIVED,
 });
 
 /** What the clockwork needs. */
@@ -63,7 +66,7 @@ export const startCollector = async (deps: CollectorDeps): Promise<Disposable> =
     intervalMs: config.websocketProbeIntervalMs,
     onProbed: (service, outcome, durationMs) => instruments.probed(service, 'ws', { outcome, durationMs }),
   });
-  const scheduler = createScheduler({
+  const scheduler = createProbeScheduler({
     clock,
     random,
     targets: fleet.targets,
@@ -74,7 +77,7 @@ export const startCollector = async (deps: CollectorDeps): Promise<Disposable> =
       instruments.probed(target.service, 'http', result);
       const isOpen = result.outcome === 'ok' && target.service === GATEWAY;
       const fault = isOpen ? await probeSocket(target) : undefined;
-      fleet.probed(target.id, fault === undefined ? result : { ...result, outcome: fault });
+      fleet.recordProbe(target.id, fault === undefined ? result : { ...result, outcome: fault });
     },
   });
   const announce = (change: Transition): void => {
@@ -89,10 +92,10 @@ export const startCollector = async (deps: CollectorDeps): Promise<Disposable> =
   };
   const fleetName = config.common.fleetName;
   const intervalMs = Math.min(REGISTRY_MS, config.common.heartbeatIntervalMs / 2);
-  const registry = stack.use(createRegistrySource({ redis, fleetName, fleet, log, intervalMs }));
-  stack.use(discoverTargets(config.targets, { found: fleet.found, log }));
-  fleet.report(report());
-  stack.defer(every(REPORT_MS, () => fleet.report(report())));
+  const registry = stack.use(startRegistryPoller({ redis, fleetName, fleet, log, intervalMs }));
+  stack.use(discoverTargets(config.targets, { found: fleet.recordDiscoveredTargets, log }));
+  fleet.recordSelfReport(report());
+  stack.defer(every(REPORT_MS, () => fleet.recordSelfReport(report())));
   stack.defer(every(TICK_MS, tick));
   await registry.read();
   const owned = stack.move();

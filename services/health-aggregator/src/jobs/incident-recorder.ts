@@ -5,8 +5,8 @@ import { mergeIncident } from '../core/incident-merge.ts';
 import {
   type Incident,
   type IncidentChange,
-  type IncidentKeeper,
-  openOnes,
+  type IncidentDetector,
+  openIncidents,
   type WriteOutcome,
 } from '../core/incidents.ts';
 import type { IncidentStore, StoredIncidents } from '../stores/incident-store.ts';
@@ -19,7 +19,7 @@ const FOLLOWERS_WAIT_MS = 5_000;
 /** What the log needs. */
 export interface IncidentRecorderDeps {
   readonly fleet: FleetState;
-  readonly keeper: IncidentKeeper;
+  readonly keeper: IncidentDetector;
   readonly store: IncidentStore;
   readonly leadership: Pick<LeaderElection, 'epoch' | 'leader'>;
   /** How many receivers of webhooks there are. */
@@ -51,7 +51,7 @@ export class IncidentRecorder {
   /** Looks at the fleet; call it each second, whatever the store does. */
   observe(): void {
     const { keeper, fleet, clock } = this.#deps;
-    this.#pending = [...this.#pending, ...keeper.observe(fleet.view(), clock.now())];
+    this.#pending = [...this.#pending, ...keeper.observe(fleet.snapshot(), clock.now())];
   }
 
   /** Reads the store, and writes what is to be written. Rejects when the store is away. */
@@ -114,7 +114,7 @@ export class IncidentRecorder {
   }
 
   #adopt(): void {
-    this.#deps.keeper.adopt(openOnes(this.#stored.items));
+    this.#deps.keeper.adopt(openIncidents(this.#stored.items));
   }
 
   async #lead(epoch: number): Promise<void> {

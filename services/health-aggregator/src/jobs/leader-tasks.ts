@@ -6,19 +6,19 @@ import { createWebhooks } from '../clients/webhooks.ts';
 import type { AggregatorConfig } from '../config.ts';
 import type { FleetState } from '../core/fleet.ts';
 import {
-  createIncidentKeeper,
+  createIncidentDetector,
   type Incident,
   type IncidentChange,
-  openOnes,
+  openIncidents,
   type WriteOutcome,
 } from '../core/incidents.ts';
 import { createIncidentStore } from '../stores/incident-store.ts';
 import type { AggregatorKeys } from '../stores/redis-keys.ts';
-import { createHistoryStore } from '../stores/uptime-store.ts';
+import { createUptimeStore } from '../stores/uptime-store.ts';
 import { IncidentRecorder } from './incident-recorder.ts';
 import { startLeaderElection } from './leader-election.ts';
-import { startSyntheticChecks } from './synthetic-check-job.ts';
-import { createUptimeHistory, type UptimeHistory } from './uptime-recorder.ts';
+import { startSyntheticCheckJob } from './synthetic-check-job.ts';
+import { startUptimeRecorder, type UptimeRecorder } from './uptime-recorder.ts';
 
 const WORK_MS = 1_000;
 
@@ -33,7 +33,7 @@ export interface LeaderTasks extends AsyncDisposable {
   /** An incident however old, from the store. */
   find(id: string): Promise<Incident | undefined>;
   /** The last 90 days by service, and of the whole under `fleet`; from memory. */
-  days: UptimeHistory['days'];
+  days: UptimeRecorder['days'];
 }
 
 /** What leading needs. */
@@ -58,24 +58,24 @@ export const startLeaderTasks = async (deps: LeaderTasksDeps): Promise<LeaderTas
   const store = createIncidentStore(redis, keys);
   const incidentLog = new IncidentRecorder({
     ...{ fleet, store, leadership, clock, log },
-    keeper: createIncidentKeeper(() => crypto.randomUUID(), config.incidentAfterMs),
+    keeper: createIncidentDetector(() => crypto.randomUUID(), config.incidentAfterMs),
     channels: config.webhookUrls.length,
   });
   const incidents = () => incidentLog.incidents();
-  const instruments = createLeadMetrics(deps.metrics, leadership, () => openOnes(incidents()));
+  const instruments = createLeadMetrics(deps.metrics, leadership, () => openIncidents(incidents()));
   const webhooks = createWebhooks({
     ...{ redis, keys, clock, random, log },
     urls: config.webhookUrls,
     secret: config.webhookSecret,
     onResult: instruments.delivered,
   });
-  const history = createHistoryStore(redis, keys);
+  const history = createUptimeStore(redis, keys);
   const chronicle = stack.use(
-    createUptimeHistory({ fleet, store: history, epoch: leadership.epoch, clock, log }),
+    startUptimeRecorder({ fleet, store: history, epoch: leadership.epoch, clock, log }),
   );
   startJourneys(deps, leadership.epoch, stack);
   const work = async (): Promise<void> => {
-    fleet.ledBy(leadership.leader());
+    fleet.setLeader(leadership.leader());
     await incidentLog.synchronise();
     if (leadership.epoch() !== undefined) void webhooks.deliver();
   };
@@ -119,10 +119,10 @@ const startJourneys = (
   epoch: () => number | undefined,
   stack: AsyncDisposableStack,
 ): void => {
-  const { journeyKey: apiKey, syntheticCheckIntervalMs: intervalMs, tenantHosts } = config;
+  const { syntheticCheckKey: apiKey, syntheticCheckIntervalMs: intervalMs, tenantHosts } = config;
   if (apiKey !== undefined)
     stack.use(
-      startSyntheticChecks({
+      startSyntheticCheckJob({
         apiKey,
         tenantHosts,
         intervalMs,

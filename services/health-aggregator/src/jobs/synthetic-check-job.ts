@@ -4,7 +4,7 @@ import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { TenantHosts } from '@muster/session/tenant-hosts';
 import {
-  createSyntheticCheck,
+  createSyntheticCheckClient,
   SYNTHETIC_CHECK_STEPS,
   type SyntheticCheckPlan,
   type SyntheticCheckResult,
@@ -31,9 +31,9 @@ export interface SyntheticCheckJobDeps {
 const SHARED_FOR_MS = 60_000;
 
 /** Sends a client through the fleet every few seconds, over another pair of gateways each time. Disposing stops it. */
-export const startSyntheticChecks = (deps: SyntheticCheckJobDeps): AsyncDisposable => {
+export const startSyntheticCheckJob = (deps: SyntheticCheckJobDeps): AsyncDisposable => {
   const { fleet, epoch, log } = deps;
-  const journey = createSyntheticCheck(deps);
+  const journey = createSyntheticCheckClient(deps);
   const tell = createJourneyMetrics(deps.metrics);
   let round = 0;
   let wasOk = true;
@@ -47,10 +47,10 @@ export const startSyntheticChecks = (deps: SyntheticCheckJobDeps): AsyncDisposab
     }
     const plan = planJourney(fleet, round);
     round += 1;
-    if (!plan) return fleet.journeyed(undefined);
+    if (!plan) return fleet.recordSyntheticCheck(undefined);
     const result = await journey.run(plan);
     tell(result);
-    fleet.journeyed(
+    fleet.recordSyntheticCheck(
       result.ok ? { ok: true, durationMs: result.durationMs } : { ok: false, step: result.step },
     );
     if (result.ok !== wasOk) log[result.ok ? 'info' : 'warn']({ ...result, ...plan }, 'journey.changed');
@@ -74,29 +74,29 @@ export const startSyntheticChecks = (deps: SyntheticCheckJobDeps): AsyncDisposab
 };
 
 const share = async ({ fleet, redis, keys }: SyntheticCheckJobDeps): Promise<void> => {
-  const shared = JSON.stringify(fleet.journeys.share() ?? null);
-  await redis.retry((lane) => lane.set(keys.journey, shared, 'PX', SHARED_FOR_MS));
+  const shared = JSON.stringify(fleet.syntheticCheck.toShared() ?? null);
+  await redis.retry((lane) => lane.set(keys.syntheticCheck, shared, 'PX', SHARED_FOR_MS));
 };
 
 /** Its age follows from what is left of the life of the key, so clocks of hosts do not matter. */
 const adopt = async ({ fleet, clock, redis, keys }: SyntheticCheckJobDeps): Promise<void> => {
   const [text, leftMs] = await redis
-    .retry((lane) => Promise.all([lane.get(keys.journey), lane.pttl(keys.journey)]))
+    .retry((lane) => Promise.all([lane.get(keys.syntheticCheck), lane.pttl(keys.syntheticCheck)]))
     .catch((error: unknown) => {
       // What was told before the store went away is no word on now.
-      fleet.journeyed(undefined);
+      fleet.recordSyntheticCheck(undefined);
       throw error;
     });
   const shared = text === null ? null : (JSON.parse(text) as SharedSyntheticCheck | null);
-  if (shared === null) fleet.journeyed(undefined);
-  else fleet.journeys.adopt(shared, Math.max(0, SHARED_FOR_MS - leftMs), clock.monotonic());
+  if (shared === null) fleet.recordSyntheticCheck(undefined);
+  else fleet.syntheticCheck.adopt(shared, Math.max(0, SHARED_FOR_MS - leftMs), clock.monotonic());
 };
 
 /** The next pair of neighbours in the ring of serving gateways, so that each is both sender and receiver in turn. */
 const planJourney = (fleet: FleetState, round: number): SyntheticCheckPlan | undefined => {
   const serving = (service: string): string[] =>
     fleet
-      .members()
+      .monitors()
       .filter(({ beat, state }) => beat.service === service && (state === 'up' || state === 'degraded'))
       .map(({ beat }) => beat.address)
       .sort();

@@ -1,8 +1,14 @@
 import { type Clock, every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { FleetState } from '../core/fleet.ts';
-import { type Day, type Span, Timeline, WHOLE_FLEET, withIncrements } from '../core/uptime-history.ts';
-import type { HistoryStore } from '../stores/uptime-store.ts';
+import {
+  addIncrements,
+  StatusTimeline,
+  type TimeRange,
+  type UptimeDay,
+  WHOLE_FLEET,
+} from '../core/uptime-history.ts';
+import type { UptimeStore } from '../stores/uptime-store.ts';
 
 const COUNT_MS = 1_000;
 const WRITE_EVERY = 10;
@@ -11,15 +17,15 @@ const PRUNE_EVERY = 3_600;
 const MEMORY_MS = 86_400_000;
 
 /** The history of the fleet: seen by all, written by the leader, read by all. Disposing writes what is left. */
-export interface UptimeHistory extends AsyncDisposable {
+export interface UptimeRecorder extends AsyncDisposable {
   /** The last 90 days by service and store, and of the whole under `fleet`; from memory, with what is not written yet. */
-  days(): ReadonlyMap<string, readonly Day[]>;
+  days(): ReadonlyMap<string, readonly UptimeDay[]>;
 }
 
 /** What it needs. */
 export interface UptimeHistoryDeps {
   readonly fleet: FleetState;
-  readonly store: HistoryStore;
+  readonly store: UptimeStore;
   /** Our epoch while we lead. */
   readonly epoch: () => number | undefined;
   readonly clock: Clock;
@@ -27,21 +33,21 @@ export interface UptimeHistoryDeps {
 }
 
 /** Looks each second, whatever the store does; writes and reads each ten. */
-export const createUptimeHistory = ({
+export const startUptimeRecorder = ({
   fleet,
   store,
   epoch,
   clock,
   log,
-}: UptimeHistoryDeps): UptimeHistory => {
-  const timeline = new Timeline();
-  let known: ReadonlyMap<string, readonly Day[]> = new Map();
+}: UptimeHistoryDeps): UptimeRecorder => {
+  const timeline = new StatusTimeline();
+  let known: ReadonlyMap<string, readonly UptimeDay[]> = new Map();
   let writtenUntil: number | undefined;
   let ticks = 0;
   let running: Promise<void> | undefined;
 
   const subjects = (): string[] => {
-    const view = fleet.view();
+    const view = fleet.snapshot();
     const stores = Object.entries(view.dependencies).filter(([, { reporters }]) => reporters > 0);
     return [
       ...new Set([
@@ -51,20 +57,20 @@ export const createUptimeHistory = ({
     ];
   };
   /** Whole seconds, so that nothing is lost between two writings. */
-  const untilNow = (from: number): Span => ({ from, to: Math.floor(clock.now() / 1_000) * 1_000 });
+  const untilNow = (from: number): TimeRange => ({ from, to: Math.floor(clock.now() / 1_000) * 1_000 });
   const lead = async (mine: number, until: number | undefined): Promise<void> => {
-    const begin = until ?? timeline.beganAt;
+    const begin = until ?? timeline.startedAt;
     if (begin === undefined) return;
     const span = untilNow(Math.max(begin, clock.now() - MEMORY_MS));
     if (span.to <= span.from) return;
-    const { increments, gaps } = timeline.account(span);
+    const { increments, gaps } = timeline.countSeconds(span);
     await store.add({ epoch: mine, before: until, until: span.to, increments, gaps });
     if (ticks % PRUNE_EVERY === 0) await store.prune(subjects(), clock.now());
   };
   /** What the leader did not see, this observer may have. */
-  const fill = async (gaps: readonly Span[]): Promise<void> => {
+  const fill = async (gaps: readonly TimeRange[]): Promise<void> => {
     for (const gap of gaps) {
-      const { increments, gaps: left } = timeline.account(gap);
+      const { increments, gaps: left } = timeline.countSeconds(gap);
       if (increments.size > 0) await store.fill(gap, increments, left);
     }
   };
@@ -77,7 +83,7 @@ export const createUptimeHistory = ({
     known = await store.read(subjects(), clock.now());
     writtenUntil = after.until;
     const oldest = Math.min(...[after.until ?? 0, ...after.gaps.map(({ from }) => from)]);
-    timeline.forget(Math.max(oldest, clock.now() - MEMORY_MS));
+    timeline.discardBefore(Math.max(oldest, clock.now() - MEMORY_MS));
   };
   const flush = (): Promise<void> => {
     running ??= write()
@@ -89,17 +95,17 @@ export const createUptimeHistory = ({
   };
   const stop = every(COUNT_MS, () => {
     ticks += 1;
-    timeline.add(fleet.view(), clock.now());
+    timeline.add(fleet.snapshot(), clock.now());
     if (ticks % WRITE_EVERY === 0) void flush();
   });
   void flush();
   return {
     days: () => {
-      const from = writtenUntil ?? timeline.beganAt;
+      const from = writtenUntil ?? timeline.startedAt;
       if (from === undefined) return known;
-      const { increments } = timeline.account(untilNow(from));
+      const { increments } = timeline.countSeconds(untilNow(from));
       return new Map(
-        [...known].map(([subject, days]) => [subject, withIncrements(days, increments.get(subject))]),
+        [...known].map(([subject, days]) => [subject, addIncrements(days, increments.get(subject))]),
       );
     },
     [Symbol.asyncDispose]: async () => {

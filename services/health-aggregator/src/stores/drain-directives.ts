@@ -4,7 +4,7 @@ import type { RedisConnections } from '@muster/kit/redis/connection';
 const LIFE_MS = 60_000;
 
 /** Leaves directives where the beats of instances find them. */
-export interface Directives {
+export interface DrainDirectives {
   /** Writes one; the instance follows with its next beat, within about two seconds. Rejects without Redis. */
   issue(id: string, kind: 'drain' | 'resume', about: { readonly reason: string }): Promise<void>;
 }
@@ -17,7 +17,7 @@ redis.call('SET', KEYS[1], cjson.encode({kind = ARGV[1], at = at}), 'PX', ARGV[2
 return redis.call('XADD', KEYS[2], 'MAXLEN', '~', 10000, '*', 'type', ARGV[1], 'id', ARGV[3], 'reason', ARGV[4])`;
 
 /** Directives of a fleet, with an entry in its event stream for each: that is the audit. */
-export const createDirectives = (redis: RedisConnections, fleetName: string): Directives => {
+export const createDrainDirectives = (redis: RedisConnections, fleetName: string): DrainDirectives => {
   const keys = registryKeys(redis.prefix, fleetName);
   return {
     issue: async (id, kind, { reason }) => {

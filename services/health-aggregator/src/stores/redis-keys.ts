@@ -7,7 +7,7 @@ export const aggregatorKeys = (prefix: string, fleet: string) => {
     incidents: `${base}incidents`,
     incidentIndex: `${base}incidents:index`,
     incidentVersion: `${base}incidents:version`,
-    journey: `${base}journey`,
+    syntheticCheck: `${base}journey`,
     outbox: `${base}outbox`,
     outboxDue: `${base}outbox:due`,
     selfRemovals: (service: string) => `${base}selfout:${service}`,

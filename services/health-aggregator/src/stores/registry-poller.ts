@@ -8,19 +8,19 @@ import type { FleetState } from '../core/fleet.ts';
 export interface RegistrySourceDeps {
   readonly redis: RedisConnections;
   readonly fleetName: string;
-  readonly fleet: Pick<FleetState, 'registryRead' | 'registryLost'>;
+  readonly fleet: Pick<FleetState, 'recordRegistryRead' | 'recordRegistryFailure'>;
   readonly log: Logger;
   readonly intervalMs: number;
 }
 
 /** Reads the registry again and again, one reading at a time; disposing stops it. */
-export interface RegistrySource extends Disposable {
+export interface RegistryPoller extends Disposable {
   /** Reads once, now. Never rejects. */
   read(): Promise<void>;
 }
 
 /** Feeds readings of the registry into the model. One log line when it gets lost, one when it is back. */
-export const createRegistrySource = (deps: RegistrySourceDeps): RegistrySource => {
+export const startRegistryPoller = (deps: RegistrySourceDeps): RegistryPoller => {
   const { redis, fleetName, fleet, log } = deps;
   let reading: Promise<void> | undefined;
   let lost = false;
@@ -28,11 +28,11 @@ export const createRegistrySource = (deps: RegistrySourceDeps): RegistrySource =
   const readOnce = async (): Promise<void> => {
     try {
       const snapshot = await redis.retry((lane) => readRegistry(lane, redis.prefix, fleetName));
-      fleet.registryRead({ now: snapshot.now, beats: snapshot.beats, ids: new Set(snapshot.ids) });
+      fleet.recordRegistryRead({ now: snapshot.now, beats: snapshot.beats, ids: new Set(snapshot.ids) });
       if (lost) log.info({}, 'registry.readable');
       lost = false;
     } catch (error) {
-      fleet.registryLost();
+      fleet.recordRegistryFailure();
       if (!lost) log.warn({ error }, isRedisFault(error) ? 'registry.lost' : 'registry.failed');
       lost = true;
     }

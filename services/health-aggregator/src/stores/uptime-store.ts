@@ -1,16 +1,22 @@
 import type { RedisConnections } from '@muster/kit/redis/connection';
-import { type Day, daysOf, type Increments, outdated, type Span } from '../core/uptime-history.ts';
+import {
+  expiredFields,
+  type Increments,
+  type TimeRange,
+  type UptimeDay,
+  uptimeDaysOf,
+} from '../core/uptime-history.ts';
 import type { AggregatorKeys } from './redis-keys.ts';
 
 /** Until when history is written, and the times before that in which the writers did not look. */
 export interface Written {
   /** ms since epoch; undefined when nothing has been written yet. */
   readonly until: number | undefined;
-  readonly gaps: readonly Span[];
+  readonly gaps: readonly TimeRange[];
 }
 
 /** Days by subject in Redis, where they outlive every aggregator. */
-export interface HistoryStore {
+export interface UptimeStore {
   written(): Promise<Written>;
   /**
    * Adds seconds up to `until`; false when `epoch` is not the present leader's, or somebody else has written since `before`. So nothing is
@@ -21,12 +27,12 @@ export interface HistoryStore {
     readonly before: number | undefined;
     readonly until: number;
     readonly increments: Increments;
-    readonly gaps: readonly Span[];
+    readonly gaps: readonly TimeRange[];
   }): Promise<boolean>;
   /** Fills a gap, except for those that are left; false when another observer was first. */
-  fill(gap: Span, increments: Increments, left: readonly Span[]): Promise<boolean>;
+  fill(gap: TimeRange, increments: Increments, left: readonly TimeRange[]): Promise<boolean>;
   /** The last days of each subject. */
-  read(subjects: readonly string[], now: number): Promise<ReadonlyMap<string, readonly Day[]>>;
+  read(subjects: readonly string[], now: number): Promise<ReadonlyMap<string, readonly UptimeDay[]>>;
   /** Drops days that are older than what is kept. */
   prune(subjects: readonly string[], now: number): Promise<void>;
 }
@@ -51,7 +57,7 @@ for i = 3, #ARGV, 3 do redis.call('HINCRBY', KEYS[tonumber(ARGV[i])], ARGV[i + 1
 return 1`;
 
 /** Opens the store; it needs no connection of its own. */
-export const createHistoryStore = (redis: RedisConnections, keys: AggregatorKeys): HistoryStore => {
+export const createUptimeStore = (redis: RedisConnections, keys: AggregatorKeys): UptimeStore => {
   const run = async (
     script: string,
     first: readonly string[],
@@ -90,19 +96,19 @@ export const createHistoryStore = (redis: RedisConnections, keys: AggregatorKeys
       const all = await Promise.all(
         subjects.map((subject) => redis.retry((lane) => lane.hgetall(keys.days(subject)))),
       );
-      return new Map(subjects.map((subject, index) => [subject, daysOf(all[index] ?? {}, now)]));
+      return new Map(subjects.map((subject, index) => [subject, uptimeDaysOf(all[index] ?? {}, now)]));
     },
     prune: async (subjects, now) => {
       for (const subject of subjects) {
-        const old = outdated(await redis.retry((lane) => lane.hkeys(keys.days(subject))), now);
+        const old = expiredFields(await redis.retry((lane) => lane.hkeys(keys.days(subject))), now);
         if (old.length > 0) await redis.retry((lane) => lane.hdel(keys.days(subject), ...old));
       }
     },
   };
 };
 
-const textOf = ({ from, to }: Span): string => `${from}-${to}`;
-const parseSpan = (text: string): Span => {
+const textOf = ({ from, to }: TimeRange): string => `${from}-${to}`;
+const parseSpan = (text: string): TimeRange => {
   const [from, to] = text.split('-').map(Number);
   return { from: from ?? 0, to: to ?? 0 };
 };

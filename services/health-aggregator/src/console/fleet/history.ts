@@ -1,6 +1,6 @@
 import { signal } from '@preact/signals';
 import type { Incident } from '../../core/incidents.ts';
-import type { Day } from '../../core/uptime-history.ts';
+import type { UptimeDay } from '../../core/uptime-history.ts';
 
 const RELOAD_MS = 30_000;
 
@@ -22,7 +22,7 @@ export type IncidentBody = Omit<Incident, 'openedAt' | 'closedAt' | 'updates'> &
 export interface ServiceHistory {
   readonly service: string;
   readonly availability: number | null;
-  readonly days: readonly Day[];
+  readonly days: readonly UptimeDay[];
 }
 
 export const history = signal<readonly ServiceHistory[]>([]);

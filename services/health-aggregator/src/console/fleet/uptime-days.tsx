@@ -1,4 +1,4 @@
-import { type Day, WHOLE_FLEET, worstOf } from '../../core/uptime-history.ts';
+import { type UptimeDay, WHOLE_FLEET, worstStatusOf } from '../../core/uptime-history.ts';
 import { STATUSES } from '../labels.ts';
 import { history } from './history.ts';
 
@@ -43,8 +43,8 @@ const SHARES = {
   unknown: 0.2,
 } as const;
 
-const Bar = ({ day, x }: { day: Day; x: number }) => {
-  const worst = worstOf(day);
+const Bar = ({ day, x }: { day: UptimeDay; x: number }) => {
+  const worst = worstStatusOf(day);
   const height = HEIGHT * (worst ? SHARES[worst] : 0.12);
   return (
     <rect
