@@ -41,7 +41,7 @@ test('relative links of the documents lead somewhere', () => {
   expect(broken).toEqual([]);
 });
 
-test('the repository has the top level that its owner fixed', () => {
+test('the top level of the repository has only the listed files and folders', () => {
   const top = new Set(repositoryFiles().map((path) => path.split('/')[0]));
   const allowed = [
     ...[
@@ -62,12 +62,27 @@ test('the repository has the top level that its owner fixed', () => {
       'DECISIONS.md',
       'CONTRIBUTING.md',
       'SECURITY.md',
+      'GLOSSARY.md',
+      'ARCHITECTURE.md',
+      'CODE_OF_CONDUCT.md',
       'tsconfig.json',
       'tsconfig.publish.json',
       'biome.json',
       'vitest.config.ts',
     ],
-    ...['.ci', '.editorconfig', '.node-version', '.gitignore', '.dockerignore', '.gitattributes', '.github'],
+    ...[
+      '.ci',
+      '.editorconfig',
+      '.node-version',
+      '.gitignore',
+      '.dockerignore',
+      '.gitattributes',
+      '.github',
+      '.changeset',
+      '.vscode',
+      '.prettierignore',
+      '.prettierrc.json',
+    ],
   ];
   expect([...top].filter((name) => !allowed.includes(name ?? ''))).toEqual([]);
 });

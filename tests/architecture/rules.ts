@@ -1,25 +1,49 @@
+import { proseOf } from './language/findings.ts';
 import { read, repositoryFiles, sourceFiles } from './source-files.ts';
+import { type Runs, syntaxOf } from './syntax.ts';
 
 /** A rule is `| HT1 |` in a table or `**HT1**` / `**[HT1]**` in a list of a SPEC.md or PROTOCOL.md. */
 const RULE = /^\|\s*([A-Z]{2,3}\d+)\s*\||\*\*\[?([A-Z]{2,3}\d+)\]?\*\*/gm;
-const TITLE = /\b(?:test|it|describe)(?:\.\w+(?:\([^)]*\))?)*\(\s*(['"`])((?:\[[A-Z]{2,3}\d+\]\s?)+)/g;
+
+/** Documents that state rules. */
+export const ruleDocuments = (): string[] =>
+  repositoryFiles().filter((path) => /(SPEC|PROTOCOL)\.md$/.test(path));
 
 /** Rule id → the documents that state it. */
 export const ruleOwners = (): Map<string, string[]> => {
   const owners = new Map<string, string[]>();
-  for (const spec of repositoryFiles().filter((path) => /(SPEC|PROTOCOL)\.md$/.test(path))) {
+  for (const spec of ruleDocuments()) {
     for (const match of read(spec).matchAll(RULE)) push(owners, match[1] ?? match[2] ?? '', spec);
   }
   return owners;
 };
 
-/** Rule id → the files with a test whose title begins with it. */
-export const ruleTests = (): Map<string, string[]> => {
-  const files = sourceFiles().filter((path) => path.endsWith('.test.ts') || path.includes('conformance'));
-  const testers = new Map<string, string[]>();
-  for (const file of files) {
-    for (const match of read(file).matchAll(TITLE)) {
-      for (const id of ruleIdsIn(match[2] ?? '')) push(testers, id, file);
+/** A test whose title begins with rule ids. */
+export interface RuleTest {
+  readonly file: string;
+  readonly title: string;
+  readonly runs: Runs;
+}
+
+const testFiles = (): string[] =>
+  sourceFiles().filter((path) => path.endsWith('.test.ts') || path.includes('conformance'));
+
+/** Tests that do not run, or only under a condition. */
+export const conditionalTests = (): RuleTest[] =>
+  testFiles().flatMap((file) =>
+    syntaxOf(file)
+      .titles.filter(({ runs }) => runs !== 'always')
+      .map(({ text, runs }) => ({ file, title: text, runs })),
+  );
+
+/** Rule id → the tests whose titles begin with it. A test that never runs is not counted. */
+export const ruleTests = (): Map<string, RuleTest[]> => {
+  const testers = new Map<string, RuleTest[]>();
+  for (const file of testFiles()) {
+    for (const { text, runs } of syntaxOf(file).titles) {
+      if (runs === 'never') continue;
+      const [ids = ''] = /^(?:\[[A-Z]{2,3}\d+\]\s?)*/.exec(text) ?? [];
+      for (const id of ruleIdsIn(ids)) push(testers, id, { file, title: text, runs });
     }
   }
   return testers;
@@ -29,6 +53,39 @@ export const ruleTests = (): Map<string, string[]> => {
 export const ruleIdsIn = (text: string): string[] =>
   [...text.matchAll(/\[([A-Z]{2,3}\d+)\]/g)].map(([, id = '']) => id);
 
-const push = (lists: Map<string, string[]>, id: string, path: string): void => {
-  lists.set(id, [...(lists.get(id) ?? []), path]);
+/** The only header of a table of rules. */
+export const RULE_HEADER = 'id | given | when | then';
+
+/** What is wrong with the tables of rules of a document: another format, an empty cell, ids out of order. */
+export const tableFaults = (document: string, text: string): string[] => {
+  const faults: string[] = [];
+  let header = '';
+  let last: { family: string; number: number } | undefined;
+  for (const { text: line, line: number } of proseOf(text)) {
+    const where = `${document}:${number}`;
+    if (!line.startsWith('|')) {
+      header = '';
+      last = undefined;
+      if (/^\s*[-*] \*\*\[?[A-Z]{2,3}\d+/.test(line)) faults.push(`${where}: a rule in a list`);
+      continue;
+    }
+    const cells = line
+      .split(/(?<!\\)\|/)
+      .slice(1, -1)
+      .map((cell) => cell.trim());
+    if (header === '') header = cells.join(' | ');
+    const [, family, digits] = /^([A-Z]{2,3})(\d+)$/.exec(cells[0] ?? '') ?? [];
+    if (family === undefined) continue;
+    if (header !== RULE_HEADER) faults.push(`${where}: the table has the header "${header}"`);
+    else if (cells.length !== 4 || cells[3] === '')
+      faults.push(`${where}: ${cells.length} cells, or no outcome`);
+    if (last?.family === family && last.number >= Number(digits))
+      faults.push(`${where}: ${cells[0]} is out of order`);
+    last = { family, number: Number(digits) };
+  }
+  return faults;
+};
+
+const push = <T>(lists: Map<string, T[]>, id: string, item: T): void => {
+  lists.set(id, [...(lists.get(id) ?? []), item]);
 };

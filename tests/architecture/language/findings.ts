@@ -1,0 +1,99 @@
+import { isTest, read, repositoryFiles } from '../source-files.ts';
+import { type Occurrence, syntaxOf } from '../syntax.ts';
+import { BANNED_IN_NAMES, BANNED_IN_TEXTS, type Ban, spaced } from './banned.ts';
+
+/** A banned word in a file. */
+export interface Finding {
+  readonly file: string;
+  readonly line: number;
+  readonly what: 'file name' | 'exported name' | 'text' | 'title' | 'document';
+  readonly text: string;
+  readonly word: string;
+  readonly instead: string;
+}
+
+/** Lists of old names, and texts of other authors. */
+const NOT_OURS =
+  /^(?:CHANGELOG|CODE_OF_CONDUCT|GLOSSARY)\.md$|^LICENSE|^pnpm-lock|^tests\/architecture\/language\//;
+
+/** SQL and Lua are checked by their own readers. */
+const PROGRAM = /^\s*(?:SELECT|INSERT|UPDATE|DELETE|WITH|CREATE|ALTER|SET|BEGIN|local )\b|redis\.call\(|#!\//;
+
+const checked = (path: string): boolean =>
+  /^(?:packages|services|deploy|tests|docs|\.github)\/|^[A-Z]+\.md$/.test(path) && !NOT_OURS.test(path);
+
+/** Every banned word of the repository, or of the paths that begin with one of the prefixes. */
+export const findingsIn = (prefixes: readonly string[] = ['']): Finding[] =>
+  repositoryFiles()
+    .filter((path) => checked(path) && prefixes.some((prefix) => path.startsWith(prefix)))
+    .flatMap((file) => [
+      ...inFileName(file),
+      ...(/\.tsx?$/.test(file) ? inSource(file) : []),
+      ...(file.endsWith('.md') ? inDocument(file) : []),
+    ]);
+
+const inFileName = (file: string): Finding[] =>
+  findings(file, 'file name', BANNED_IN_NAMES, [{ text: file.split('/').at(-1) ?? '', line: 0 }], spaced);
+
+const inSource = (file: string): Finding[] => {
+  const { exports, strings, titles } = syntaxOf(file);
+  return [
+    ...findings(file, 'exported name', BANNED_IN_NAMES, exports, spaced),
+    ...findings(file, 'title', BANNED_IN_TEXTS, titles),
+    ...(isTest(file) ? [] : findings(file, 'text', BANNED_IN_TEXTS, strings.filter(isProse))),
+  ];
+};
+
+/** Two words or more, and no program. */
+export const isProse = ({ text }: Occurrence): boolean =>
+  /\p{L}[,.;:]? +[\p{L}…]/u.test(text) && !PROGRAM.test(text);
+
+const inDocument = (file: string): Finding[] =>
+  findings(file, 'document', BANNED_IN_TEXTS, proseOf(read(file)));
+
+/** Lines of a Markdown text without code. */
+export const proseOf = (markdown: string): Occurrence[] => {
+  let fence: string | undefined;
+  return markdown.split('\n').flatMap((text, index) => {
+    const mark = /^ *(`{3,}|~{3,})/.exec(text)?.[1];
+    if (fence === undefined && mark !== undefined) fence = mark;
+    else if (fence !== undefined) {
+      if (mark?.startsWith(fence)) fence = undefined;
+    } else return [{ text: text.replaceAll(/`[^`]*`|\]\([^)]*\)/g, '`'), line: index + 1 }];
+    return [];
+  });
+};
+
+const findings = (
+  file: string,
+  what: Finding['what'],
+  bans: readonly Ban[],
+  occurrences: readonly Occurrence[],
+  read: (text: string) => string = (text) => text,
+): Finding[] =>
+  occurrences.flatMap(({ text, line }) => {
+    const words = read(text);
+    if (!anyOf(bans).test(words)) return [];
+    return bans
+      .filter(({ except }) => !except?.test(file))
+      .flatMap(({ pattern, instead }) => {
+        const word = pattern.exec(words)?.[0];
+        return word === undefined ? [] : [{ file, line, what, text, word, instead }];
+      });
+  });
+
+const unions = new Map<readonly Ban[], RegExp>();
+
+/** One pattern for a whole list: most texts are clean. */
+const anyOf = (bans: readonly Ban[]): RegExp => {
+  const union = unions.get(bans) ?? new RegExp(bans.map(({ pattern }) => pattern.source).join('|'), 'i');
+  unions.set(bans, union);
+  return union;
+};
+
+/** One line for a reader: where, which word, what instead. */
+export const describeFinding = ({ file, line, what, text, word, instead }: Finding): string => {
+  const at = text.toLowerCase().indexOf(word.toLowerCase());
+  const excerpt = text.slice(Math.max(0, at - 40), at + 60).replaceAll(/\s+/g, ' ');
+  return `${file}:${line} ${what} "${word.trim()}" (use: ${instead}) in: ${excerpt}`;
+};
