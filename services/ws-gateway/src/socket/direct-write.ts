@@ -3,56 +3,56 @@ import { connect, createServer, type Socket } from 'node:net';
 import { after } from '@muster/kit/clock';
 
 /*
- * A fan-out spends its time in writes, and half of what Node adds to a write is the stream around the socket: its
- * queue, its request object, its callbacks. The handle below takes bytes without any of that. It is not part of the
- * public API, so it is tried out at the start, and every write that is not the simple case goes the usual way.
+ * A fan-out spends its time in writes, and half of Node's overhead per write is the stream around the socket: its queue,
+ * request object and callbacks. The libuv handle below takes bytes without them. It is not a public API, so a self-test at
+ * start-up decides whether it is used, and every write but the simple case goes through the stream.
  */
 
-/** What the handle of a TCP socket can do here. */
+/** The part of a libuv TCP handle that is used here. */
 interface Handle {
-  /** 0: the kernel has taken everything. An object: libuv keeps the rest, and tells when it is written. Negative: an error. */
-  writeBuffer(request: null, bytes: Uint8Array): number | Unfinished;
+  /** 0: the kernel has accepted all bytes. An object: libuv keeps the rest and calls `oncomplete`. Negative: an error. */
+  writeBuffer(request: null, bytes: Uint8Array): number | WriteRequest;
 }
 
-/** Bytes that the kernel has not taken yet. */
-interface Unfinished {
+/** A write with bytes that the kernel has not accepted yet. */
+interface WriteRequest {
   /** Keeps the bytes alive until they are written. */
   buffer: Uint8Array | null;
   oncomplete: ((status: number) => void) | null;
 }
 
-/** The outcome of a direct write: taken, under way (the owner will be told), or not even begun. */
-export type DirectWrite = 'taken' | 'under way' | 'refused';
+/** Outcome of a direct write: accepted, pending ({@link WriteOwner.onWritten} follows), or not attempted. */
+export type DirectWrite = 'accepted' | 'pending' | 'refused';
 
-/** Who hears that a write that was under way is over. */
+/** Notified when a pending write has completed. */
 export interface WriteOwner {
   onWritten(): void;
 }
 
 /**
- * Gives bytes to the kernel past the stream. Only for sockets with nothing waiting: neither in the stream, nor from an
- * earlier direct write that is under way. `refused` has written nothing.
+ * Writes bytes to the handle of a socket, past its stream. Only for sockets without pending bytes, neither in the stream nor of an
+ * earlier direct write. After `refused` nothing has been written.
  */
 export const writeDirectly = (socket: Socket, bytes: Uint8Array, owner: WriteOwner): DirectWrite => {
   const { _handle: handle } = socket as unknown as { readonly _handle: Handle | null };
   if (handle === null) return 'refused';
-  const answer = handle.writeBuffer(null, bytes);
-  if (answer === 0) return 'taken';
-  // The usual way meets the same error and knows what to do with it.
-  if (typeof answer === 'number') return 'refused';
-  answer.buffer = bytes;
-  answer.oncomplete = () => owner.onWritten();
-  return 'under way';
+  const result = handle.writeBuffer(null, bytes);
+  if (result === 0) return 'accepted';
+  // The stream gets the same error and handles it.
+  if (typeof result === 'number') return 'refused';
+  result.buffer = bytes;
+  result.oncomplete = () => owner.onWritten();
+  return 'pending';
 };
 
 const PROBE_BYTES = 262_144;
-/** More than any kernel keeps for a peer that does not read. */
+/** More than any kernel buffers for a peer that does not read. */
 const MAX_PROBE_WRITES = 256;
 const PROBE_TIMEOUT_MS = 2_000;
 
 /**
- * Tries direct writes on a pair of sockets: small ones, ones that the kernel takes only in part, and usual writes
- * behind them. True when every byte arrived in order and the end was told. Never rejects, takes at most two seconds.
+ * Self-test of direct writes on a pair of sockets: small writes, writes that the kernel accepts in part, and stream writes after
+ * them. True when every byte arrived in order and completion was reported. Never rejects, takes at most two seconds.
  */
 export const canWriteDirectly = async (): Promise<boolean> => {
   const stack = new AsyncDisposableStack();
@@ -78,8 +78,8 @@ export const canWriteDirectly = async (): Promise<boolean> => {
 };
 
 const probe = async (writer: Socket, reader: Socket): Promise<boolean> => {
-  const small = Buffer.from('a word');
-  if (writeDirectly(writer, small, { onWritten: () => {} }) !== 'taken') return false;
+  const small = Buffer.from('first');
+  if (writeDirectly(writer, small, { onWritten: () => {} }) !== 'accepted') return false;
   const sent = [small];
   const written = Promise.withResolvers<void>();
   for (let count = 0; ; count += 1) {
@@ -88,9 +88,9 @@ const probe = async (writer: Socket, reader: Socket): Promise<boolean> => {
     const outcome = writeDirectly(writer, bytes, { onWritten: written.resolve });
     if (outcome === 'refused') return false;
     sent.push(bytes);
-    if (outcome === 'under way') break;
+    if (outcome === 'pending') break;
   }
-  const last = Buffer.from('another word');
+  const last = Buffer.from('last');
   sent.push(last);
   writer.end(last);
   const received: Buffer[] = [];

@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { AppError } from '@muster/protocol/errors';
 import { readCredential } from '@muster/session/credential';
 
-/** What an upgrade request shows. */
+/** Credential, origin and host of an upgrade request. */
 export interface Handshake {
   readonly via: 'ticket' | 'bearer' | 'cookie' | 'none';
   readonly tokens: readonly string[];
@@ -17,14 +17,14 @@ export interface HandshakeRules {
 }
 
 /**
- * Origin and credential of an upgrade. A page's `Origin` must be one of ours, whatever else it brings; a cookie
- * without `Origin` is refused, because a browser always sends one. A ticket goes before everything else. Throws {@link AppError}.
+ * Reads origin and credential of an upgrade. An `Origin` must be in `ALLOWED_ORIGINS`, whatever the credential; a cookie without
+ * `Origin` is rejected, because browsers always send one. A ticket takes precedence over other credentials. Throws {@link AppError}.
  */
 export const readHandshake = (headers: IncomingHttpHeaders, rules: HandshakeRules): Handshake => {
   const { origin, host } = headers;
   if (origin !== undefined && !rules.allowedOrigins.includes(origin)) {
     throw new AppError('ORIGIN_NOT_ALLOWED', {
-      detail: `Pages of the origin ${shown(origin)} may not open sockets here: it is not in ALLOWED_ORIGINS.`,
+      detail: `Origin ${printableOrigin(origin)} is not in ALLOWED_ORIGINS.`,
     });
   }
   const ticket = ticketOf(headers['sec-websocket-protocol']);
@@ -40,25 +40,25 @@ export const readHandshake = (headers: IncomingHttpHeaders, rules: HandshakeRule
       return { via: 'bearer', tokens: [credential.token], origin, host };
     case 'cookie':
       if (origin === undefined) {
-        throw new AppError('ORIGIN_NOT_ALLOWED', { detail: 'A session cookie counts only with an Origin.' });
+        throw new AppError('ORIGIN_NOT_ALLOWED', { detail: 'A session cookie requires an Origin header.' });
       }
       return { via: 'cookie', tokens: credential.tokens, origin, host };
     case 'ambiguous':
       throw new AppError('MALFORMED_REQUEST', {
-        detail: 'The cookie and the bearer token are of different sessions.',
+        detail: 'The cookie and the bearer token belong to different sessions. Send one of them.',
       });
     default:
       return credential satisfies never;
   }
 };
 
-const LONGEST_SHOWN = 255;
+const MAX_PRINTED_LENGTH = 255;
 
-/** An origin as it may stand in an answer and in a log. */
-export const shown = (origin: string): string =>
-  origin.slice(0, LONGEST_SHOWN).replaceAll(/[^\x21-\x7e]/g, '?');
+/** An origin in printable ASCII, for answers and logs. */
+const printableOrigin = (origin: string): string =>
+  origin.slice(0, MAX_PRINTED_LENGTH).replaceAll(/[^\x21-\x7e]/g, '?');
 
-/** Browsers let a page set no header but this one, so a ticket travels among the subprotocols; it is never answered. */
+/** Pages can set no other header of an upgrade, so a ticket is sent as a subprotocol. It is never selected in the answer. */
 const ticketOf = (offered: string | undefined): string | undefined =>
   offered
     ?.split(',')
@@ -70,7 +70,7 @@ const TICKET_PREFIX = 'ticket.';
 
 const KEY = /^[+/0-9A-Za-z]{22}==$/;
 
-/** Refuses what is not a WebSocket handshake (RFC 6455 §4.2.1). Throws {@link AppError}. */
+/** Rejects a request that is not a WebSocket handshake (RFC 6455 §4.2.1). Throws {@link AppError}. */
 export const requireWebSocket = (method: string | undefined, headers: IncomingHttpHeaders): void => {
   const key = headers['sec-websocket-key'];
   const isHandshake =
@@ -79,5 +79,6 @@ export const requireWebSocket = (method: string | undefined, headers: IncomingHt
     headers['sec-websocket-version'] === '13' &&
     key !== undefined &&
     KEY.test(key);
-  if (!isHandshake) throw new AppError('MALFORMED_REQUEST', { detail: 'This is not a WebSocket handshake.' });
+  if (!isHandshake)
+    throw new AppError('MALFORMED_REQUEST', { detail: 'Expected a WebSocket handshake (RFC 6455).' });
 };

@@ -1,20 +1,20 @@
 import type { RawData, WebSocket } from 'ws';
 
-/** Whoever speaks with the client at the other end of a socket. */
+/** Receives the events of one socket. */
 export interface Receiver {
   onText(text: string): void;
   onBinary(frame: Buffer): void;
-  /** A pong frame came. */
+  /** Called for a pong frame. */
   onPong?(): void;
-  /** The socket is gone, with the code that the peer gave; 1006 if none. */
+  /** Called once the socket is closed, with the code of the peer; 1006 without one. */
   onClosed(code: number): void;
 }
 
 const RECEIVER = Symbol('receiver');
 type Attached = WebSocket & { [RECEIVER]?: Receiver };
 
-/** Connects a socket with its receiver. The listeners are shared by all sockets: no closures per connection. */
-export const attach = (socket: WebSocket, receiver: Receiver): void => {
+/** Attaches a receiver to a socket. The listeners are shared by all sockets: no closure per connection. */
+export const attachReceiver = (socket: WebSocket, receiver: Receiver): void => {
   (socket as Attached)[RECEIVER] = receiver;
   socket.on('message', onMessage);
   socket.on('close', onClose);
@@ -25,7 +25,7 @@ export const attach = (socket: WebSocket, receiver: Receiver): void => {
 
 function onMessage(this: Attached, data: RawData, isBinary: boolean): void {
   const receiver = this[RECEIVER];
-  // ws hands over one Buffer unless told otherwise.
+  // ws delivers one Buffer by default.
   if (isBinary) receiver?.onBinary(data as Buffer);
   else receiver?.onText(data.toString());
 }
@@ -44,8 +44,8 @@ function onPing(this: WebSocket, data: Buffer): void {
 }
 
 /**
- * What a peer sent cannot be read any more: `ws` has sent the close frame with the right code. The connection ends here,
- * for nothing that follows on this socket will be understood, and `close` may take its time.
+ * Handles unreadable input: `ws` has sent the close frame with the right code. The connection ends here, because nothing that
+ * follows on this socket can be parsed, and the `close` event may follow five seconds later.
  */
 function onError(this: Attached, error: Error & { readonly code?: string }): void {
   if (error.code?.startsWith('WS_ERR_'))

@@ -3,15 +3,15 @@ import type { WebSocket } from 'ws';
 import type { Wire } from '../core/ports.ts';
 import { type WriteOwner, writeDirectly } from './direct-write.ts';
 
-/** The wire over a `ws` socket: finished frames go straight to the TCP socket below it. */
+/** The wire over a `ws` socket: complete frames are written to the TCP socket below it. */
 export class SocketWire implements Wire, WriteOwner {
   readonly #socket: WebSocket;
   readonly #tcp: Socket | undefined;
   readonly #isDirect: boolean;
   /** Bytes of a direct write that the kernel has not taken in full. */
-  #underWay = 0;
+  #pendingBytes = 0;
 
-  /** `isDirect` says that {@link writeDirectly} may be used. */
+  /** `isDirect`: {@link writeDirectly} may be used. */
   constructor(socket: WebSocket, isDirect: boolean) {
     this.#socket = socket;
     this.#tcp = tcpSocketOf(socket);
@@ -19,39 +19,39 @@ export class SocketWire implements Wire, WriteOwner {
   }
 
   get bufferedBytes(): number {
-    return (this.#tcp?.writableLength ?? 0) + this.#underWay;
+    return (this.#tcp?.writableLength ?? 0) + this.#pendingBytes;
   }
 
   get progress(): number {
     const tcp = this.#tcp;
     if (tcp === undefined) return 0;
-    // Of a large write the kernel takes one part after the other; only the handle knows how much is left of it.
+    // The kernel accepts a large write in parts; only the handle counts the rest.
     const { _handle: handle } = tcp as unknown as { readonly _handle: { writeQueueSize?: number } | null };
     return tcp.bytesWritten - this.bufferedBytes - (handle?.writeQueueSize ?? 0);
   }
 
   write(frame: Buffer): void {
     const tcp = this.#tcp;
-    // Without compression ws hands every frame of its own to the same socket at once, so the order is kept.
+    // Without compression ws writes its own frames to the same socket synchronously, so the order is kept.
     if (tcp === undefined || this.#socket.readyState !== this.#socket.OPEN) return;
-    // Behind bytes that wait, only the stream keeps the order.
-    if (!this.#isDirect || this.#underWay > 0 || tcp.writableLength > 0) tcp.write(frame);
+    // While bytes are pending, only the stream keeps the order.
+    if (!this.#isDirect || this.#pendingBytes > 0 || tcp.writableLength > 0) tcp.write(frame);
     else this.#writeDirectly(tcp, frame);
   }
 
   #writeDirectly(tcp: Socket, frame: Buffer): void {
     const outcome = writeDirectly(tcp, frame, this);
     if (outcome === 'refused') tcp.write(frame);
-    else if (outcome === 'under way') this.#underWay = frame.length;
+    else if (outcome === 'pending') this.#pendingBytes = frame.length;
   }
 
   onWritten(): void {
-    this.#underWay = 0;
+    this.#pendingBytes = 0;
   }
 
   close(code: number, reason: string): void {
     this.#socket.close(code, reason);
-    // Nothing more is read from a client that was told to go, but its close frame.
+    // Resumed to read the close frame; other input is discarded.
     if (this.#socket.isPaused) this.#socket.resume();
   }
 
