@@ -54,8 +54,8 @@ test('[JT3] keys come from variables or files, and what is wrong with them is sa
     [{ TOKEN_HMAC_SECRET: 'short' }, 'TOKEN_HMAC_SECRET: needs at least 32 bytes'],
     [{ TOKEN_HMAC_SECRET: 'change-me-change-me-change-me-change-me' }, 'TOKEN_HMAC_SECRET: an example value'],
     [{ TOKEN_HMAC_PREVIOUS_SECRET: SECRET }, 'TOKEN_HMAC_PREVIOUS_SECRET'],
-    [{ TOKEN_PUBLIC_KEYS: SECRET }, 'TOKEN_PUBLIC_KEYS: must hold one or more public keys in PEM'],
-    [{ TOKEN_JWKS_URL: 'http://keys.example/set' }, 'TOKEN_JWKS_URL: must be https'],
+    [{ TOKEN_PUBLIC_KEYS: SECRET }, 'TOKEN_PUBLIC_KEYS: expected one or more public keys in PEM'],
+    [{ TOKEN_JWKS_URL: 'http://keys.example/set' }, 'TOKEN_JWKS_URL: expected an https URL'],
     [{ TOKEN_JWKS_URL: 'keys' }, 'TOKEN_JWKS_URL'],
   ];
   for (const [env, problem] of bad) {
@@ -66,7 +66,7 @@ test('[JT3] keys come from variables or files, and what is wrong with them is sa
 
 test('[AQ7] a callback needs a secret, and an option of a group that asks needs an address', () => {
   const url = { CALLBACK_RPC_URL: 'http://app:3000/rpc' };
-  expect(() => readConfig({ ...good, ...url })).toThrow('CALLBACK_SECRET: is required');
+  expect(() => readConfig({ ...good, ...url })).toThrow('CALLBACK_SECRET: required with a callback URL');
   const { callbacks } = readConfig({ ...good, ...url, CALLBACK_SECRET: SECRET }).access;
   expect(callbacks).toMatchObject({ urls: { rpc: url.CALLBACK_RPC_URL }, secret: SECRET });
   const file = join(mkdtempSync(join(tmpdir(), 'muster-groups-')), 'groups.json');
@@ -77,7 +77,7 @@ test('[AQ7] a callback needs a secret, and an option of a group that asks needs 
   writeFileSync(file, JSON.stringify(groups));
   const asking = { ...good, CALLBACK_SECRET: SECRET, GROUPS_FILE: file };
   expect(() => readConfig(asking)).toThrow(
-    /without_namespace: publish_callback needs[\s\S]*x: subscribe_callback needs/,
+    /without_namespace: publish_callback requires[\s\S]*x: subscribe_callback requires/,
   );
   const urls = { CALLBACK_PUBLISH_URL: 'http://app:3000/p', CALLBACK_SUBSCRIBE_URL: 'https://app:3000/s' };
   expect(readConfig({ ...asking, ...urls }).groups?.withoutNamespace.publishCallback).toBe(true);
@@ -89,6 +89,6 @@ test('[SZ1] the largest publication goes with the send buffer, and never above h
   expect(sizeOf({ MAX_SEND_BUFFER_BYTES: '65536' })).toBe(16_384);
   expect(sizeOf({ MAX_SEND_BUFFER_BYTES: '65536', MAX_PUBLICATION_BYTES: '32768' })).toBe(32_768);
   expect(() => sizeOf({ MAX_SEND_BUFFER_BYTES: '65536', MAX_PUBLICATION_BYTES: '32769' })).toThrow(
-    /MAX_PUBLICATION_BYTES: 32769 is more than half of MAX_SEND_BUFFER_BYTES/,
+    /MAX_PUBLICATION_BYTES: expected at most half of MAX_SEND_BUFFER_BYTES \(65536\), got 32769/,
   );
 });

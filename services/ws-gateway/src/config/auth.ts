@@ -20,56 +20,59 @@ const callbackUrl = (what: string) =>
   field
     .url('http', 'https')
     .optional()
-    .describe(`where the application is asked about ${what}; default: it is not`);
+    .describe(`URL of the application's callback for ${what}; default: no callback`);
 
-/** Variables about tokens of the application, clients without any, and callbacks. */
+/** Variables of application tokens, anonymous clients and callbacks. */
 export const accessSettings = {
   TOKEN_HMAC_SECRET: field
     .secret({ min: MIN_HMAC_BYTES })
     .optional()
     .describe(
-      'secret of tokens of the application: 32 bytes for HS256, 48 for HS384, 64 for HS512; read again on SIGHUP',
+      'HMAC secret of application tokens: 32 bytes for HS256, 48 for HS384, 64 for HS512; reloaded on SIGHUP',
     ),
   TOKEN_HMAC_PREVIOUS_SECRET: field
     .secret({ min: MIN_HMAC_BYTES })
     .optional()
-    .describe('the secret before that, while it is being replaced; read again on SIGHUP'),
+    .describe('previous HMAC secret, during a rotation; reloaded on SIGHUP'),
   TOKEN_PUBLIC_KEYS: pem()
     .optional()
-    .describe(
-      'public keys of such tokens in PEM, one after the other: RSA, EC or Ed25519; read again on SIGHUP',
-    ),
+    .describe('public keys of application tokens, concatenated PEM: RSA, EC or Ed25519; reloaded on SIGHUP'),
   TOKEN_JWKS_URL: field
     .url('http', 'https')
     .optional()
-    .describe('where such keys are published (RFC 7517); https in production'),
+    .describe('JWKS URL of public keys of application tokens (RFC 7517); https in production'),
   TOKEN_AUDIENCE: field
     .list()
-    .describe('one of these must be in `aud` of a token; default: `aud` is not looked at'),
-  TOKEN_ISSUER: z.string().optional().describe('must be `iss` of a token; default: `iss` is not looked at'),
+    .describe('accepted `aud` claims of application tokens; default: `aud` is not checked'),
+  TOKEN_ISSUER: z
+    .string()
+    .optional()
+    .describe('required `iss` claim of application tokens; default: `iss` is not checked'),
   ALLOW_ANONYMOUS: field
     .onOff('off')
-    .describe('clients may come without any credential, and with tokens that name no user'),
+    .describe('accepts clients without a credential, and tokens without `sub`'),
   CLIENT_INSECURE: field
     .onOff('off')
     .describe(
-      'every client may do everything, without a credential too; for development, refused in production',
+      'grants every client all permissions, without a credential too; for development, rejected in production',
     ),
   CALLBACK_SUBSCRIBE_URL: callbackUrl('subscriptions, in groups with `subscribe_callback`'),
   CALLBACK_PUBLISH_URL: callbackUrl('publications of clients, in groups with `publish_callback`'),
-  CALLBACK_RPC_URL: callbackUrl('calls (`rpc`)'),
+  CALLBACK_RPC_URL: callbackUrl('`rpc` commands'),
   CALLBACK_SECRET: field
     .secret({ min: MIN_HMAC_BYTES })
     .optional()
-    .describe('signs what the application is asked, at least 32 bytes; required with a callback'),
-  CALLBACK_TIMEOUT_MS: field.ms(1_000, { min: 10, max: 60_000 }).describe('longest wait for the application'),
+    .describe('HMAC secret of callback requests, at least 32 bytes; required with a callback'),
+  CALLBACK_TIMEOUT_MS: field.ms(1_000, { min: 10, max: 60_000 }).describe('timeout of a callback'),
   CALLBACK_MAX_IN_FLIGHT: field
     .count(256, { min: 1, max: 10_000 })
-    .describe('questions to the application at once; more are answered with a temporary error')
-    .meta(ceiling('questions under way', 'error 100', 'gateway_callbacks_total{outcome="too_many"}', 'AQ10')),
+    .describe('concurrent callbacks; further ones fail with a temporary error')
+    .meta(
+      ceiling('concurrent callbacks', 'error 100', 'gateway_callbacks_total{outcome="too_many"}', 'AQ10'),
+    ),
 };
 
-/** How clients without a session come in, and what the application is asked. */
+/** Authentication of clients without a session, and callbacks of the application. */
 export interface AccessConfig {
   readonly tokens: JwtRules;
   readonly jwksUrl: string | undefined;
@@ -77,7 +80,7 @@ export interface AccessConfig {
   readonly isInsecure: boolean;
   readonly callbacks: {
     readonly urls: Readonly<Partial<Record<CallbackKind, string>>>;
-    /** Empty only where there are no URLs. */
+    /** Empty only without URLs. */
     readonly secret: string;
     readonly timeoutMs: number;
     readonly maxInFlight: number;
@@ -115,29 +118,33 @@ export const accessConfig = (parsed: Parsed): AccessConfig => {
   };
 };
 
-/** What is wrong with these variables beside each by itself. */
+/** Problems of combinations of these variables. */
 export const accessProblems = (parsed: Parsed, isProduction: boolean): string[] => {
   const problems: string[] = [];
   const { callbacks, isInsecure, jwksUrl } = accessConfig(parsed);
   if (parsed.TOKEN_HMAC_PREVIOUS_SECRET !== undefined && parsed.TOKEN_HMAC_SECRET === undefined)
-    problems.push('TOKEN_HMAC_PREVIOUS_SECRET: needs a TOKEN_HMAC_SECRET that it came before');
+    problems.push('TOKEN_HMAC_PREVIOUS_SECRET: requires TOKEN_HMAC_SECRET');
   if (Object.keys(callbacks.urls).length > 0 && callbacks.secret === '')
-    problems.push('CALLBACK_SECRET: is required, so that the application can tell who asks');
+    problems.push(
+      'CALLBACK_SECRET: required with a callback URL, so that the application can verify requests',
+    );
   if (!isProduction) return problems;
   if (isInsecure)
     problems.push(
-      'CLIENT_INSECURE: lifts every permission check and is refused in production; leave it out, or set NODE_ENV=development on a machine of your own',
+      'CLIENT_INSECURE: disables every permission check and is rejected in production. Remove it, or set NODE_ENV=development',
     );
   if (jwksUrl !== undefined && !jwksUrl.startsWith('https://'))
-    problems.push('TOKEN_JWKS_URL: must be https in production, or anybody on the way could sign tokens');
+    problems.push(
+      'TOKEN_JWKS_URL: expected an https URL in production, so that keys cannot be replaced in transit',
+    );
   for (const name of ['TOKEN_HMAC_SECRET', 'TOKEN_HMAC_PREVIOUS_SECRET', 'CALLBACK_SECRET'] as const) {
     if (isPlaceholderSecret(parsed[name] ?? 'no secret, no problem'))
-      problems.push(`${name}: an example value is refused in production`);
+      problems.push(`${name}: an example value is rejected in production. Generate a secret`);
   }
   return problems;
 };
 
-/** Options of groups that ask the application where it has no address. */
+/** Problems of group options that require a callback URL. */
 export const callbackProblems = (
   groups: NamespaceTable | undefined,
   { urls }: AccessConfig['callbacks'],
@@ -149,10 +156,10 @@ export const callbackProblems = (
   ];
   return all.flatMap(([name, { subscribeCallback, publishCallback }]) => [
     ...(subscribeCallback && urls.subscribe === undefined
-      ? [`GROUPS_FILE: ${name}: subscribe_callback needs CALLBACK_SUBSCRIBE_URL`]
+      ? [`GROUPS_FILE: ${name}: subscribe_callback requires CALLBACK_SUBSCRIBE_URL`]
       : []),
     ...(publishCallback && urls.publish === undefined
-      ? [`GROUPS_FILE: ${name}: publish_callback needs CALLBACK_PUBLISH_URL`]
+      ? [`GROUPS_FILE: ${name}: publish_callback requires CALLBACK_PUBLISH_URL`]
       : []),
   ]);
 };

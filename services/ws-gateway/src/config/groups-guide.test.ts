@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { OPTION_NAMES, parseGroups } from './groups.ts';
-import { RENAMED_OPTIONS } from './renamed-options.ts';
+import { OPTION_NAMES, parseGroups, RENAMED_OPTIONS } from './groups.ts';
 
 const read = (path: string): string => readFileSync(new URL(path, import.meta.url), 'utf8');
 const GUIDE = read('../../../../docs/migrating-from-centrifugo.md');
@@ -55,10 +54,12 @@ test('[NS9] what the guide says is refused or renamed is refused with its words'
   const refused = inState('renamed', 'refused');
   expect(refused.map(({ option }) => option).sort()).toEqual([...RENAMED_OPTIONS].sort());
   for (const { option, state, remark } of refused) {
-    const said = problem(option, true);
-    expect(said).toContain(`namespaces.0: ${option}: is ${state === 'refused' ? 'not supported: ' : '`'}`);
+    const text = problem(option, true);
+    expect(text).toContain(
+      `namespaces.0: ${option}: ${state === 'refused' ? 'is not supported: ' : 'use `'}`,
+    );
     for (const [word] of remark.matchAll(/`[^`]+`/g)) {
-      expect(said.replaceAll('`', ''), option).toContain(word.replaceAll('`', ''));
+      expect(text.replaceAll('`', ''), option).toContain(word.replaceAll('`', ''));
     }
   }
 });

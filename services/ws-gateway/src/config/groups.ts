@@ -3,12 +3,11 @@ import { ConfigError } from '@muster/kit/config';
 import { RE2JS } from 're2js';
 import { z } from 'zod';
 import { DEFAULT_OPTIONS, type GroupOptions, type NamespaceTable } from '../core/namespaces.ts';
-import { unknownOption } from './renamed-options.ts';
 
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-/** Life of offset and epoch, in lives of publications. */
+/** Default of `history_meta_ttl`, as a multiple of `history_ttl`. */
 const META_TTL_FACTOR = 10;
-/** Characters of `channel_regex`. */
+/** Longest `channel_regex`, in characters. */
 const MAX_REGEX_LENGTH = 1_000;
 const DURATION = /^(\d+)(ms|s|m|h|d)$/;
 
@@ -17,14 +16,14 @@ const duration = z.union([
   z.number().int().min(0),
   z
     .string()
-    .regex(DURATION, 'must be a duration such as 300s, or milliseconds')
+    .regex(DURATION, 'expected a duration such as 300s, or milliseconds')
     .transform((text) => {
       const [, count, unit = 'ms'] = DURATION.exec(text) ?? [];
       return Number(count) * (UNITS[unit] ?? 1);
     }),
 ]);
 
-/** RE2: names of clients are matched in linear time, whatever the pattern. */
+/** RE2: names that clients send are matched in linear time, for any pattern. */
 const regex = z
   .string()
   .max(MAX_REGEX_LENGTH)
@@ -32,12 +31,12 @@ const regex = z
     try {
       return RE2JS.compile(text);
     } catch (error) {
-      context.addIssue(`must be a regular expression of RE2: ${(error as Error).message}`);
+      context.addIssue(`expected a regular expression in RE2 syntax: ${(error as Error).message}`);
       return z.NEVER;
     }
   });
 
-/** The options of a namespace as the file has them. Names are those of Centrifugo; docs/migrating-from-centrifugo.md compares them. */
+/** Options of a namespace in the file. The names are Centrifugo's; docs/migrating-from-centrifugo.md compares them. */
 const optionsSchema = z.strictObject({
   permissive: z.boolean().optional(),
   presence: z.boolean().optional(),
@@ -52,11 +51,11 @@ const optionsSchema = z.strictObject({
   force_positioning: z.boolean().optional(),
   allow_positioning: z.boolean().optional(),
   recovery_mode: z.enum(['stream', 'cache']).optional(),
-  /** The name in Centrifugo. */
+  /** Centrifugo's name of `recovery_mode`. */
   force_recovery_mode: z.enum(['stream', 'cache', '']).optional(),
-  /** Names with `#` are always for their users only. */
+  /** A `#` in a name always limits the group to users. */
   allow_user_limited_channels: z
-    .literal(true, 'must be true: `#` in a name always limits a group to users')
+    .literal(true, 'expected true: `#` in a name always limits a group to users')
     .optional(),
   allow_subscribe_for_client: z.boolean().optional(),
   allow_subscribe_for_anonymous: z.boolean().optional(),
@@ -83,10 +82,10 @@ const optionsSchema = z.strictObject({
 });
 
 const namespaceSchema = optionsSchema.extend({
-  name: z.string().regex(/^[-\w.]{1,64}$/, 'must be 1 to 64 of a-z, 0-9, _, - and .'),
+  name: z.string().regex(/^[-\w.]{1,64}$/, 'expected 1 to 64 of a-z, A-Z, 0-9, _, - and .'),
 });
 
-/** Everything that a namespace of the file may have. */
+/** All option names of a namespace. */
 export const OPTION_NAMES: readonly string[] = Object.keys(namespaceSchema.shape);
 
 const fileSchema = z.strictObject({
@@ -94,21 +93,21 @@ const fileSchema = z.strictObject({
   namespaces: z
     .array(namespaceSchema)
     .default([])
-    .refine((all) => new Set(all.map(({ name }) => name)).size === all.length, 'a name is there twice'),
+    .refine((all) => new Set(all.map(({ name }) => name)).size === all.length, 'expected unique names'),
 });
 
-/** Reads the file named by GROUPS_FILE. Throws {@link ConfigError} that names everything wrong with it. */
+/** Reads the file named by GROUPS_FILE. Throws a {@link ConfigError} that lists all problems. */
 export const readGroupsFile = (path: string): NamespaceTable => {
   let content: unknown;
   try {
     content = JSON.parse(readFileSync(path, 'utf8'));
   } catch (error) {
-    throw new ConfigError(`GROUPS_FILE: ${path} cannot be read: ${(error as Error).message}`);
+    throw new ConfigError(`GROUPS_FILE: could not read ${path}: ${(error as Error).message}`);
   }
   return parseGroups(content);
 };
 
-/** The table in the content of such a file. Throws {@link ConfigError}. */
+/** Parses the content of a groups file. Throws {@link ConfigError}. */
 export const parseGroups = (content: unknown): NamespaceTable => {
   const parsed = fileSchema.safeParse(content);
   if (!parsed.success) {
@@ -118,7 +117,7 @@ export const parseGroups = (content: unknown): NamespaceTable => {
         ? issue.keys.map((key) => `  - ${where}: ${unknownOption(key)}`)
         : [`  - ${where}: ${issue.message}`];
     });
-    throw new ConfigError(`Bad groups file:\n${problems.join('\n')}`);
+    throw new ConfigError(`Invalid groups file:\n${problems.join('\n')}`);
   }
   const { without_namespace, namespaces } = parsed.data;
   return {
@@ -130,77 +129,77 @@ export const parseGroups = (content: unknown): NamespaceTable => {
 type FileOptions = z.output<typeof optionsSchema>;
 
 /**
- * What the file does not say is as in {@link DEFAULT_OPTIONS}, but for rights: those that a namespace does not state are
- * closed, unless it is `permissive`.
+ * Options that the file omits have the values of {@link DEFAULT_OPTIONS}. Permissions that a namespace omits are denied, unless it
+ * is `permissive`.
  */
 const toOptions = (file: FileOptions): GroupOptions => {
-  const base = DEFAULT_OPTIONS;
+  const defaults = DEFAULT_OPTIONS;
   return {
-    presence: file.presence ?? base.presence,
-    joinLeave: file.join_leave ?? base.joinLeave,
-    forcePushJoinLeave: file.force_push_join_leave ?? base.forcePushJoinLeave,
+    presence: file.presence ?? defaults.presence,
+    joinLeave: file.join_leave ?? defaults.joinLeave,
+    forcePushJoinLeave: file.force_push_join_leave ?? defaults.forcePushJoinLeave,
     retention: retentionOf(file),
-    keepWithoutSubscribers: file.keep_without_subscribers ?? base.keepWithoutSubscribers,
-    forceRecovery: file.force_recovery ?? base.forceRecovery,
-    allowRecovery: file.allow_recovery ?? base.allowRecovery,
-    forcePositioning: file.force_positioning ?? base.forcePositioning,
-    allowPositioning: file.allow_positioning ?? base.allowPositioning,
-    recoveryMode: file.recovery_mode ?? (file.force_recovery_mode || base.recoveryMode),
+    keepWithoutSubscribers: file.keep_without_subscribers ?? defaults.keepWithoutSubscribers,
+    forceRecovery: file.force_recovery ?? defaults.forceRecovery,
+    allowRecovery: file.allow_recovery ?? defaults.allowRecovery,
+    forcePositioning: file.force_positioning ?? defaults.forcePositioning,
+    allowPositioning: file.allow_positioning ?? defaults.allowPositioning,
+    recoveryMode: file.recovery_mode ?? (file.force_recovery_mode || defaults.recoveryMode),
     ...permissionsOf(file),
-    allowTagsFilter: file.allow_tags_filter ?? base.allowTagsFilter,
-    subscribeCallback: file.subscribe_callback ?? base.subscribeCallback,
-    publishCallback: file.publish_callback ?? base.publishCallback,
-    ...formsOf(file),
-    nameRegex: file.channel_regex ?? base.nameRegex,
-    ...pressureOf(file),
+    allowTagsFilter: file.allow_tags_filter ?? defaults.allowTagsFilter,
+    subscribeCallback: file.subscribe_callback ?? defaults.subscribeCallback,
+    publishCallback: file.publish_callback ?? defaults.publishCallback,
+    ...formatsOf(file),
+    nameRegex: file.channel_regex ?? defaults.nameRegex,
+    ...limitsOf(file),
   };
 };
 
-/** In what form publications come and go. */
-const formsOf = (file: FileOptions) => {
-  const base = DEFAULT_OPTIONS;
+/** Formats of publications. */
+const formatsOf = (file: FileOptions) => {
+  const defaults = DEFAULT_OPTIONS;
   return {
-    allowedDeltaTypes: file.allowed_delta_types ?? base.allowedDeltaTypes,
-    deltaPublish: file.delta_publish ?? base.deltaPublish,
-    publicationDataFormat: file.publication_data_format ?? base.publicationDataFormat,
-    channelCompaction: file.channel_compaction ?? base.channelCompaction,
+    allowedDeltaTypes: file.allowed_delta_types ?? defaults.allowedDeltaTypes,
+    deltaPublish: file.delta_publish ?? defaults.deltaPublish,
+    publicationDataFormat: file.publication_data_format ?? defaults.publicationDataFormat,
+    channelCompaction: file.channel_compaction ?? defaults.channelCompaction,
   };
 };
 
 const retentionOf = (file: FileOptions): GroupOptions['retention'] => {
-  const base = DEFAULT_OPTIONS.retention ?? { size: 0, ttlMs: 0 };
-  const size = file.history_size ?? base.size;
-  const ttlMs = file.history_ttl ?? base.ttlMs;
+  const defaults = DEFAULT_OPTIONS.retention ?? { size: 0, ttlMs: 0 };
+  const size = file.history_size ?? defaults.size;
+  const ttlMs = file.history_ttl ?? defaults.ttlMs;
   if (size === 0 || ttlMs === 0) return undefined;
   return { size, ttlMs, metaTtlMs: Math.max(file.history_meta_ttl ?? META_TTL_FACTOR * ttlMs, ttlMs) };
 };
 
-const pressureOf = (file: FileOptions): Pick<GroupOptions, 'maxMembers' | 'publishRate' | 'slowPolicy'> => ({
+const limitsOf = (file: FileOptions): Pick<GroupOptions, 'maxMembers' | 'publishRate' | 'slowPolicy'> => ({
   maxMembers: file.max_members ?? DEFAULT_OPTIONS.maxMembers,
   publishRate: file.publish_rate ?? DEFAULT_OPTIONS.publishRate,
   slowPolicy: file.slow_policy ?? DEFAULT_OPTIONS.slowPolicy,
 });
 
-const permissionsOf = (file: FileOptions): Rights => {
-  const base = file.permissive ? DEFAULT_OPTIONS : NOTHING_OPEN;
+const permissionsOf = (file: FileOptions): Permissions => {
+  const defaults = file.permissive ? DEFAULT_OPTIONS : NO_PERMISSIONS;
   return {
-    allowSubscribeForClient: file.allow_subscribe_for_client ?? base.allowSubscribeForClient,
-    allowSubscribeForAnonymous: file.allow_subscribe_for_anonymous ?? base.allowSubscribeForAnonymous,
-    allowPublishForClient: file.allow_publish_for_client ?? base.allowPublishForClient,
-    allowPublishForSubscriber: file.allow_publish_for_subscriber ?? base.allowPublishForSubscriber,
-    allowPublishForAnonymous: file.allow_publish_for_anonymous ?? base.allowPublishForAnonymous,
-    allowPresenceForClient: file.allow_presence_for_client ?? base.allowPresenceForClient,
-    allowPresenceForSubscriber: file.allow_presence_for_subscriber ?? base.allowPresenceForSubscriber,
-    allowPresenceForAnonymous: file.allow_presence_for_anonymous ?? base.allowPresenceForAnonymous,
-    allowHistoryForClient: file.allow_history_for_client ?? base.allowHistoryForClient,
-    allowHistoryForSubscriber: file.allow_history_for_subscriber ?? base.allowHistoryForSubscriber,
-    allowHistoryForAnonymous: file.allow_history_for_anonymous ?? base.allowHistoryForAnonymous,
+    allowSubscribeForClient: file.allow_subscribe_for_client ?? defaults.allowSubscribeForClient,
+    allowSubscribeForAnonymous: file.allow_subscribe_for_anonymous ?? defaults.allowSubscribeForAnonymous,
+    allowPublishForClient: file.allow_publish_for_client ?? defaults.allowPublishForClient,
+    allowPublishForSubscriber: file.allow_publish_for_subscriber ?? defaults.allowPublishForSubscriber,
+    allowPublishForAnonymous: file.allow_publish_for_anonymous ?? defaults.allowPublishForAnonymous,
+    allowPresenceForClient: file.allow_presence_for_client ?? defaults.allowPresenceForClient,
+    allowPresenceForSubscriber: file.allow_presence_for_subscriber ?? defaults.allowPresenceForSubscriber,
+    allowPresenceForAnonymous: file.allow_presence_for_anonymous ?? defaults.allowPresenceForAnonymous,
+    allowHistoryForClient: file.allow_history_for_client ?? defaults.allowHistoryForClient,
+    allowHistoryForSubscriber: file.allow_history_for_subscriber ?? defaults.allowHistoryForSubscriber,
+    allowHistoryForAnonymous: file.allow_history_for_anonymous ?? defaults.allowHistoryForAnonymous,
   };
 };
 
-type Rights = Pick<GroupOptions, Extract<keyof GroupOptions, `allow${string}For${string}`>>;
+type Permissions = Pick<GroupOptions, Extract<keyof GroupOptions, `allow${string}For${string}`>>;
 
-const NOTHING_OPEN: Rights = {
+const NO_PERMISSIONS: Permissions = {
   allowSubscribeForClient: false,
   allowSubscribeForAnonymous: false,
   allowPublishForClient: false,
@@ -214,8 +213,37 @@ const NOTHING_OPEN: Rights = {
   allowHistoryForAnonymous: false,
 };
 
-/** Whether any client may do anything in a group with these options, by the options alone. */
+/** True when these options alone permit no client anything. */
 export const opensNothing = (options: GroupOptions): boolean =>
   !options.subscribeCallback &&
   !options.publishCallback &&
-  Object.keys(NOTHING_OPEN).every((right) => !options[right as keyof Rights]);
+  Object.keys(NO_PERMISSIONS).every((permission) => !options[permission as keyof Permissions]);
+
+/** Options of Centrifugo's namespaces that are renamed or not supported here, and the replacement. */
+const REPLACEMENTS: Readonly<Record<string, string>> = {
+  subscribe_proxy_enabled: 'use `subscribe_callback`, with CALLBACK_SUBSCRIBE_URL',
+  subscribe_proxy_name: 'is not supported: all groups use CALLBACK_SUBSCRIBE_URL',
+  publish_proxy_enabled: 'use `publish_callback`, with CALLBACK_PUBLISH_URL',
+  publish_proxy_name: 'is not supported: all groups use CALLBACK_PUBLISH_URL',
+  sub_refresh_proxy_enabled: 'is not supported: renew subscriptions by token (`sub_refresh`)',
+  sub_refresh_proxy_name: 'is not supported: renew subscriptions by token (`sub_refresh`)',
+  subscribe_stream_proxy_enabled: 'is not supported: publish by the server API',
+  subscribe_stream_proxy_name: 'is not supported: publish by the server API',
+  subscribe_stream_proxy_bidirectional: 'is not supported: publish by the server API',
+  shared_poll: 'is not supported: publish by the server API',
+};
+
+/** Names of the options in {@link REPLACEMENTS}. */
+export const RENAMED_OPTIONS: readonly string[] = Object.keys(REPLACEMENTS);
+
+const GUIDE = 'see docs/migrating-from-centrifugo.md';
+
+/** The problem text for an unknown key of a groups file. */
+const unknownOption = (key: string): string => {
+  if (key === 'channel')
+    return `channel: move its content, \`without_namespace\` and \`namespaces\`, to the top level`;
+  const replacement = REPLACEMENTS[key];
+  return replacement === undefined
+    ? `${key}: unknown option (${GUIDE})`
+    : `${key}: ${replacement} (${GUIDE})`;
+};

@@ -21,12 +21,12 @@ import { type AccessConfig, accessConfig, accessProblems, accessSettings, callba
 import { readGroupsFile } from './groups.ts';
 import { limitSettings } from './limits.ts';
 
-/** Entries such as `shop=key`; a key may hold further `=`. Throws a `TypeError` that shows no key. */
+/** Parses entries such as `shop=key`; a key may contain `=`. Throws a `TypeError` without the key. */
 const tenantKeys = (entries: readonly string[]): readonly ServerApiKey[] =>
   entries.map((entry) => {
     const [tenant = '', ...rest] = entry.split('=');
     const key = rest.join('=');
-    if (!isTenantName(tenant) || key === '') throw new TypeError('each entry must be tenant=key');
+    if (!isTenantName(tenant) || key === '') throw new TypeError('expected entries of the form tenant=key');
     return { tenant, key };
   });
 
@@ -39,80 +39,80 @@ export const settings = z.object({
   ...redisSettings,
   SESSION_SECRETS: field
     .secrets({ min: MIN_SECRET_BYTES })
-    .describe('keys that session tokens are signed with, the same as in the session service'),
+    .describe('signing keys of session tokens, the same as in the session service; reloaded on SIGHUP'),
   SESSION_SERVICE_URL: field
     .urls('http', 'https')
-    .describe(
-      'internal planes (`OPS_PORT`) of the session services, comma-separated; the next is asked when one is away',
-    ),
-  INTERNAL_API_KEY: field.secret({ min: MIN_KEY_BYTES }).describe('key for that internal plane'),
-  PUBLIC_URL: field.url('http', 'https').describe('address under which browsers reach the fleet'),
+    .describe('internal planes (`OPS_PORT`) of the session services, comma-separated; tried in order'),
+  INTERNAL_API_KEY: field
+    .secret({ min: MIN_KEY_BYTES })
+    .describe('API key of the internal plane of the session service'),
+  PUBLIC_URL: field.url('http', 'https').describe('URL under which browsers reach the fleet'),
   COOKIE_NAME: z
     .string()
-    .regex(/^[\w!#$%&'*+.^`|~-]{1,64}$/, 'must be a cookie name')
+    .regex(/^[\w!#$%&'*+.^`|~-]{1,64}$/, 'expected a cookie name')
     .optional()
     .describe('default: `__Host-session_id` on https, `session_id` on http'),
   ALLOWED_ORIGINS: field
     .origins()
-    .describe('origins whose pages may open sockets, compared exactly; default: that of PUBLIC_URL'),
+    .describe('origins that may open sockets, compared exactly; default: the origin of PUBLIC_URL'),
   TENANT_HOSTS: field
     .listAs(createTenantHosts)
-    .describe('hosts of tenants, as the session service has them: there only sessions of that tenant count'),
+    .describe(
+      'hosts of tenants, the same as in the session service: a session is valid at the hosts of its tenant only',
+    ),
   ...accessSettings,
   GROUPS_FILE: z
     .string()
     .optional()
-    .describe('JSON file with the options of groups by namespace; read again on SIGHUP'),
+    .describe('JSON file with group options by namespace; reloaded on SIGHUP'),
   PERSONAL_GROUPS: z
     .string()
-    .regex(/^[\x20-\x7e]{0,63}#$/, 'must end in #, for example user:#')
+    .regex(/^[\x20-\x7e]{0,63}#$/, 'expected a name that ends in #, for example user:#')
     .optional()
-    .describe('every client is put into the group of its user, whose name begins so; default: none'),
+    .describe(
+      'prefix of personal groups, for example `user:#`: every client is subscribed to the group of its user; default: none',
+    ),
   SERVER_API_KEYS: field
     .list()
-    .describe('keys of back ends for the server API, at least 16 bytes each; good for all tenants'),
+    .describe('keys of the server API for all tenants, at least 16 bytes each; reloaded on SIGHUP'),
   SERVER_API_TENANT_KEYS: field
     .listAs(tenantKeys)
-    .describe('keys of back ends that may use the server API for one tenant only, as `tenant=key`'),
-  PING_INTERVAL_MS: field.ms(25_000, { min: 100 }).describe('time between two pings of a connection'),
-  PONG_TIMEOUT_MS: field
-    .ms(8_000, { min: 50 })
-    .describe('longest wait for the answer to a ping; shorter than PING_INTERVAL_MS'),
+    .describe(
+      'keys of the server API for a single tenant, as `tenant=key`, at least 16 bytes each; reloaded on SIGHUP',
+    ),
+  PING_INTERVAL_MS: field.ms(25_000, { min: 100 }).describe('interval of pings to a client'),
+  PONG_TIMEOUT_MS: field.ms(8_000, { min: 50 }).describe('timeout of a pong; shorter than PING_INTERVAL_MS'),
   HANDSHAKE_TIMEOUT_MS: field
     .ms(10_000, { min: 50 })
-    .describe('longest silence from the upgrade to `connect`, and longest time to answer that'),
-  PLAIN_SILENCE_MS: field
-    .ms(120_000, { min: 50 })
-    .describe('a plain connection that was silent for longer is closed by the sweep'),
-  PLAIN_SWEEP_MS: field.ms(60_000, { min: 50 }).describe('time between two sweeps of plain connections'),
+    .describe(
+      'timeout from the upgrade to `connect` (close 3502), and of the check of its credential (close 3004)',
+    ),
+  PLAIN_SILENCE_MS: field.ms(120_000, { min: 50 }).describe('idle timeout of plain connections (close 3012)'),
+  PLAIN_SWEEP_MS: field.ms(60_000, { min: 50 }).describe('interval of idle checks of plain connections'),
   PUBLISH_BATCH_WINDOW_MS: field
     .ms(5, { min: 0, max: 1_000 })
     .describe(
-      'how long publications of a busy group wait for each other; the first after a quiet time never waits',
+      'batching window for busy groups, in ms; an idle group is flushed at once; 0 disables batching',
     ),
   DIRECT_WRITES: z
     .enum(['on', 'off'])
     .default('on')
-    .describe(
-      'publications go to the handles of sockets, where a test at the start finds that this works; `off` for the usual way',
-    ),
+    .describe('writes to libuv handles directly (self-tested at start-up); `off` writes to socket streams'),
   TRUSTED_PROXIES: field
     .list()
-    .describe('addresses or networks of load balancers whose `X-Forwarded-For` counts'),
+    .describe('addresses or networks of load balancers whose `X-Forwarded-For` is trusted'),
   HANDSHAKE_CONCURRENCY: field
     .count(64, { min: 1, max: 10_000 })
-    .describe(
-      'credentials that are checked at the same time; the others wait in the order in which they came',
-    ),
+    .describe('concurrent credential checks; further ones wait in a FIFO queue'),
   WRITE_TIMEOUT_MS: field
     .ms(20_000, { min: 100 })
     .describe(
-      'a client of which nothing is read for so long, while something waits for it, is closed with 3009',
+      'timeout of writes: a client that reads nothing for this long while bytes are pending is closed with 3009',
     ),
   DRAIN_ACCEPT_MS: field
     .ms(3_000, { min: 0 })
     .describe(
-      'how long a draining gateway still takes clients, because load balancers learn late that it is not ready',
+      'time for which a draining gateway still accepts upgrades, until load balancers have noticed that it is not ready',
     ),
   ...limitSettings,
 });
@@ -131,7 +131,7 @@ export interface GatewayConfig {
   /** Undefined: all groups have the default options. */
   readonly groupsFile: string | undefined;
   readonly groups: NamespaceTable | undefined;
-  /** Undefined: users have no groups of their own. */
+  /** Undefined: no personal groups. */
   readonly personalGroups: string | undefined;
   readonly serverApiKeys: readonly ServerApiKey[];
   readonly pingIntervalMs: number;
@@ -165,7 +165,7 @@ export interface GatewayConfig {
   readonly rate: { readonly perSecond: number; readonly burst: number };
 }
 
-/** Reads the configuration; throws ConfigError naming every problem. */
+/** Reads the configuration. Throws a {@link ConfigError} that lists all problems. */
 export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
   const parsed = readSettings(settings, env);
   const config: GatewayConfig = {
@@ -220,12 +220,14 @@ export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
     ...callbackProblems(config.groups, config.access.callbacks),
   ];
   if (problems.length > 0) {
-    throw new ConfigError(`Bad configuration:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`);
+    throw new ConfigError(
+      `Invalid configuration:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`,
+    );
   }
   return Object.freeze(config);
 };
 
-/** SDKs subscribe again to everything in one frame, with a token for each group. */
+/** SDKs resubscribe to all groups in one frame, with a token for each. */
 const BYTES_PER_SUBSCRIPTION = 4_096;
 const LARGEST_FRAME_BYTES = 16_777_216;
 
@@ -235,42 +237,42 @@ const largestFrame = ({
 }: Pick<z.infer<typeof settings>, 'MAX_MESSAGE_BYTES' | 'MAX_SUBSCRIPTIONS'>): number =>
   Math.max(message, Math.min(subscriptions * BYTES_PER_SUBSCRIPTION, LARGEST_FRAME_BYTES));
 
-/** What was not set goes with the send buffer: a burst of a few must fit into it. */
+/** The default depends on the send buffer, which must hold a burst of a few publications. */
 const largestPublication = (
   {
     MAX_PUBLICATION_BYTES: bytes,
-    MAX_SEND_BUFFER_BYTES: outbox,
+    MAX_SEND_BUFFER_BYTES: sendBuffer,
   }: Pick<z.infer<typeof settings>, 'MAX_PUBLICATION_BYTES' | 'MAX_SEND_BUFFER_BYTES'>,
   isSet: boolean,
-): number => (isSet ? bytes : Math.min(bytes, Math.floor(outbox / 4)));
+): number => (isSet ? bytes : Math.min(bytes, Math.floor(sendBuffer / 4)));
 
 const serverKeyProblems = (keys: GatewayConfig['serverApiKeys']): string[] => {
   const short = keys.filter(({ key }) => Buffer.byteLength(key) < MIN_KEY_BYTES);
   const names = short.map(({ tenant }) =>
     tenant === undefined ? 'SERVER_API_KEYS' : 'SERVER_API_TENANT_KEYS',
   );
-  return [...new Set(names)].map((name) => `${name}: each value needs at least ${MIN_KEY_BYTES} bytes`);
+  return [...new Set(names)].map((name) => `${name}: expected at least ${MIN_KEY_BYTES} bytes per key`);
 };
 
 const problemsOf = (config: GatewayConfig): string[] => {
   const problems: string[] = [];
   if (config.pongTimeoutMs >= config.pingIntervalMs) {
-    problems.push('PONG_TIMEOUT_MS: must be shorter than PING_INTERVAL_MS');
+    problems.push('PONG_TIMEOUT_MS: expected less than PING_INTERVAL_MS');
   }
   if (config.maxPublicationBytes > config.maxSendBufferBytes / 2) {
     problems.push(
-      `MAX_PUBLICATION_BYTES: ${config.maxPublicationBytes} is more than half of MAX_SEND_BUFFER_BYTES (${config.maxSendBufferBytes})`,
+      `MAX_PUBLICATION_BYTES: expected at most half of MAX_SEND_BUFFER_BYTES (${config.maxSendBufferBytes}), got ${config.maxPublicationBytes}`,
     );
   }
   problems.push(...serverKeyProblems(config.serverApiKeys));
   for (const one of config.trustedProxies) {
-    if (!isNetwork(one)) problems.push(`TRUSTED_PROXIES: ${one} is no address and no network`);
+    if (!isNetwork(one)) problems.push(`TRUSTED_PROXIES: expected addresses or networks, got ${one}`);
   }
   const { groups, personalGroups } = config;
   if (groups !== undefined && personalGroups !== undefined) {
     const { optionsOf } = createNamespaces(() => groups);
     if (optionsOf(`${personalGroups}user` as GroupName) === undefined)
-      problems.push('PERSONAL_GROUPS: its namespace is not in GROUPS_FILE');
+      problems.push('PERSONAL_GROUPS: expected a namespace of GROUPS_FILE');
   }
   const secrets: [string, readonly string[]][] = [
     ['SESSION_SECRETS', config.sessionSecrets],
@@ -279,7 +281,7 @@ const problemsOf = (config: GatewayConfig): string[] => {
   ];
   for (const [name, values] of secrets) {
     if (config.common.environment === 'production' && values.some(isPlaceholderSecret)) {
-      problems.push(`${name}: an example value is refused in production`);
+      problems.push(`${name}: an example value is rejected in production. Generate a secret`);
     }
   }
   return problems;
