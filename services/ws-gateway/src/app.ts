@@ -23,7 +23,7 @@ import {
   type RejectedCredentials,
   withRejectionLog,
 } from './auth/rejected-credentials.ts';
-import { createSessionPresenceWriter } from './auth/session-presence.ts';
+import { createSessionPresenceWriter } from './auth/session-activity.ts';
 import { createSessionRegistry, type SessionRegistry } from './auth/session-registry.ts';
 import { opensNothing } from './config/groups.ts';
 import type { GatewayConfig } from './config/index.ts';
@@ -91,7 +91,7 @@ export const createApp = async (config: GatewayConfig, world: Runtime): Promise<
     serveSockets({
       server: open.server,
       engine,
-      gate,
+      authenticator: gate,
       rules: config,
       log,
       gateway: common.instanceName,
@@ -99,10 +99,10 @@ export const createApp = async (config: GatewayConfig, world: Runtime): Promise<
       writesDirectly,
       isBusUp: bus.isUp,
       isDraining: drain.isClosed,
-      admission: core.admission,
-      onCrowded: (address) => instruments.limited('ip', { address }),
+      handshakeQueue: core.admission,
+      onAddressLimitReached: (address) => instruments.limited('ip', { address }),
       onHandshake: instruments.handshake,
-      onRefused: (refusal) => core.refusals.record('handshake', refusal),
+      onRejected: (refusal) => core.refusals.record('handshake', refusal),
     }),
   );
   const ops = stack.use(await openOpsServer({ host, port: opsPort, health, about, metrics, clock, log }));
@@ -231,8 +231,8 @@ const wireCore = (config: GatewayConfig, world: Runtime, redis: RedisConnections
   );
   const engine = createEngine({
     ...{ clock, random, log, bus, presence },
-    gate: withRejectionLog(admission.gate, refusals),
-    permits: access.strangers.permits,
+    gate: withRejectionLog(admission.authenticator, refusals),
+    permits: access.strangers.subscriptionTokens,
     callbacks: access.callbacks,
     namespaces: groups.namespaces,
     metrics: instruments,
@@ -249,7 +249,7 @@ const wireCore = (config: GatewayConfig, world: Runtime, redis: RedisConnections
   return {
     engine,
     bus,
-    gate: admission.gate,
+    gate: admission.authenticator,
     admission,
     instruments,
     refusals,
@@ -293,8 +293,8 @@ const wireAdmission = (
   instruments: GatewayMetrics,
 ): HandshakeQueue =>
   createHandshakeQueue({
-    gate: withConnectionLimits({
-      gate,
+    authenticator: withConnectionLimits({
+      authenticator: gate,
       maxPerUser: config.maxConnectionsPerUser,
       maxPerSession: config.maxConnectionsPerSession,
       onRefused: instruments.limited,

@@ -67,7 +67,7 @@ export const wireSessions = (
   );
   const gate = createAuthenticator({
     signer: { issue: (id, secret) => signer.issue(id, secret), verify: (token) => signer.verify(token) },
-    strangers: access.strangers,
+    jwtAuthenticator: access.strangers,
     tenantHosts: {
       tenantOf: (host) => tenantHosts.tenantOf(host),
       admits: (host, tenant) => tenantHosts.admits(host, tenant),
@@ -80,7 +80,7 @@ export const wireSessions = (
     refusals: createRejectedTokens<SessionVerdict>(),
     clock,
     log,
-    onVerdict: instruments.verdict,
+    onResult: instruments.verdict,
   });
   return {
     ...gate,

@@ -24,49 +24,46 @@ export interface AuthenticatorDeps extends VerdictDeps {
   readonly signer: TokenSigner;
   readonly registry: SessionRegistry;
   readonly tickets: Pick<TicketStore, 'redeem'>;
-  /** Tokens of the application, and clients without any. */
-  readonly strangers: JwtAuthenticator;
+  /** Authenticates JSON Web Tokens of the application, and anonymous clients. */
+  readonly jwtAuthenticator: JwtAuthenticator;
   readonly tenantHosts: Omit<TenantHosts, 'hostOf'>;
-  /** Everybody may do everything; for development. */
+  /** `CLIENT_INSECURE`: every client has every permission. For development. */
   readonly isInsecure: boolean;
-  /** Counts verdicts by where they came from. */
-  onVerdict(
-    result: 'live' | 'invalid' | 'ended' | 'unavailable',
-    source: 'local' | 'redis' | 'service',
-  ): void;
+  /** Called once per checked credential, with the source that decided. */
+  onResult(result: 'live' | 'invalid' | 'ended' | 'unavailable', source: 'local' | 'redis' | 'service'): void;
 }
 
-/** {@link SessionAuthenticator}, and what can be told without asking anybody. */
+/** {@link SessionAuthenticator} with a local check of signatures. */
 export interface Authenticator extends SessionAuthenticator {
-  /** Whether one of the tokens was signed by us. No I/O. */
-  isGenuine(tokens: readonly string[]): boolean;
+  /** True when one of the session tokens has a valid signature. No I/O. */
+  hasValidSignature(tokens: readonly string[]): boolean;
 }
 
 const GUEST_NAME_LENGTH = 8;
 
-/** Signature first, then Redis, then the session service. Nothing is read before a signature holds; a ticket is looked up once. */
+/** Checks the signature, then Redis, then the session service. No I/O for an invalid signature; a ticket is redeemed once. */
 export const createAuthenticator = (deps: AuthenticatorDeps): Authenticator => {
   const { signer, registry } = deps;
 
-  /** Before the question is asked: an end that is announced meanwhile must find the holder. */
-  const decide = async (
+  /** Registers the holder before the look-up, so that an end announced during it reaches the holder. */
+  const checkSession = async (
     id: SessionId,
     { host }: PresentedCredential,
     holder: SessionHolder,
-    ask: () => Promise<SessionVerdict>,
+    evaluate: () => Promise<SessionVerdict>,
   ): Promise<AuthenticationResult> => {
     registry.hold(id, holder);
-    const found = await ask();
-    // At the host of another tenant a session does not exist, live or ended.
+    const found = await evaluate();
+    // At the host of another tenant a session is unknown, live or ended.
     const tenant = tenantIn(found);
     const isForeign = tenant.isKnown && !deps.tenantHosts.admits(host, tenant.name);
-    const verdict: SessionVerdict = isForeign ? { is: 'invalid', from: 'service' } : found;
-    deps.onVerdict(verdict.is, verdict.from);
-    if (verdict.is !== 'live') registry.release(id, holder);
-    return admissionOf(verdict, deps.isInsecure);
+    const checked: SessionVerdict = isForeign ? { is: 'invalid', from: 'service' } : found;
+    deps.onResult(checked.is, checked.from);
+    if (checked.is !== 'live') registry.release(id, holder);
+    return resultOf(checked, deps.isInsecure);
   };
 
-  const admitTicket = async (
+  const authenticateTicket = async (
     ticket: string,
     shown: PresentedCredential,
     holder: SessionHolder,
@@ -74,42 +71,42 @@ export const createAuthenticator = (deps: AuthenticatorDeps): Authenticator => {
     try {
       const redeemed = await deps.tickets.redeem(ticket, shown.origin);
       if (redeemed !== undefined)
-        return await decide(redeemed.id, shown, holder, () => evaluateTicket(deps, redeemed));
+        return await checkSession(redeemed.id, shown, holder, () => evaluateTicket(deps, redeemed));
     } catch (error) {
       deps.log.debug({ error }, 'session.ticket_failed');
-      deps.onVerdict('unavailable', 'redis');
+      deps.onResult('unavailable', 'redis');
       return { ok: false, why: 'unavailable' };
     }
-    deps.onVerdict('invalid', 'redis');
+    deps.onResult('invalid', 'redis');
     return { ok: false, why: 'invalid' };
   };
 
-  /** Tickets, tokens of the application and session tokens are told apart by their form, before anybody is asked. */
-  const admitToken = (
+  /** Distinguishes tickets, JSON Web Tokens and session tokens by their form, before any look-up. */
+  const authenticateToken = (
     text: string,
     shown: PresentedCredential,
     holder: SessionHolder,
   ): AuthenticationResult | Promise<AuthenticationResult> => {
-    if (isTicket(text)) return admitTicket(text, shown, holder);
-    if (isJwt(text)) return deps.strangers.admit(text, shown.host);
+    if (isTicket(text)) return authenticateTicket(text, shown, holder);
+    if (isJwt(text)) return deps.jwtAuthenticator.authenticate(text, shown.host);
     const token = signer.verify(text);
-    if (token.ok) return decide(token.id, shown, holder, () => evaluateSession(deps, token));
-    deps.onVerdict('invalid', 'local');
+    if (token.ok) return checkSession(token.id, shown, holder, () => evaluateSession(deps, token));
+    deps.onResult('invalid', 'local');
     return FORGED;
   };
 
   return {
-    isGenuine: (tokens) => tokens.some((token) => signer.verify(token).ok),
-    admit: async (shown, holder) => {
-      if (shown.tokens.length === 0) return deps.strangers.admitNobody(shown.host);
-      const admission = await firstLiveSession(
+    hasValidSignature: (tokens) => tokens.some((token) => signer.verify(token).ok),
+    authenticate: async (shown, holder) => {
+      if (shown.tokens.length === 0) return deps.jwtAuthenticator.authenticateAnonymous(shown.host);
+      const result = await firstLiveSession(
         shown.tokens,
-        (token) => admitToken(token, shown, holder),
-        standingOf,
+        (token) => authenticateToken(token, shown, holder),
+        statusOf,
       );
-      return admission ?? INVALID;
+      return result ?? INVALID;
     },
-    refresh: deps.strangers.refresh,
+    refresh: deps.jwtAuthenticator.refresh,
     transfer: (id, from, to) => {
       if (id === undefined) return;
       registry.hold(id, to);
@@ -122,38 +119,35 @@ export const createAuthenticator = (deps: AuthenticatorDeps): Authenticator => {
 };
 
 const INVALID: AuthenticationResult = { ok: false, why: 'invalid' };
-/** Refused by its signature, without a look-up. */
+/** Rejected for its signature, without a look-up. */
 const FORGED: AuthenticationResult = { ok: false, why: 'invalid' };
 
-const standingOf = (admission: AuthenticationResult): CredentialStatus => {
-  if (admission === FORGED) return 'forged';
-  if (admission.ok) return 'live';
-  return admission.why === 'ended' || admission.why === 'unavailable' ? admission.why : 'invalid';
+const statusOf = (result: AuthenticationResult): CredentialStatus => {
+  if (result === FORGED) return 'forged';
+  if (result.ok) return 'live';
+  return result.why === 'ended' || result.why === 'unavailable' ? result.why : 'invalid';
 };
 
-/** The tenant of the session that a verdict is about, where there is one. */
+/** Tenant of the checked session, where the session exists. */
 const tenantIn = (
-  verdict: SessionVerdict,
+  checked: SessionVerdict,
 ): { readonly isKnown: false } | { readonly isKnown: true; readonly name: string | undefined } => {
-  if (verdict.is === 'live') return { isKnown: true, name: verdict.snapshot.tenant };
-  return verdict.is === 'ended' ? { isKnown: true, name: verdict.tenant } : { isKnown: false };
+  if (checked.is === 'live') return { isKnown: true, name: checked.snapshot.tenant };
+  return checked.is === 'ended' ? { isKnown: true, name: checked.tenant } : { isKnown: false };
 };
 
-const admissionOf = (verdict: SessionVerdict, isUnrestricted: boolean): AuthenticationResult => {
-  switch (verdict.is) {
+const resultOf = (checked: SessionVerdict, isUnrestricted: boolean): AuthenticationResult => {
+  switch (checked.is) {
     case 'live':
-      return {
-        ok: true,
-        identity: identityOfSession(verdict.snapshot, isUnrestricted),
-      };
+      return { ok: true, identity: identityOfSession(checked.snapshot, isUnrestricted) };
     case 'ended':
-      return { ok: false, why: 'ended', reason: verdict.reason };
+      return { ok: false, why: 'ended', reason: checked.reason };
     default:
-      return { ok: false, why: verdict.is };
+      return { ok: false, why: checked.is };
   }
 };
 
-/** A guest has no user id; the beginning of its session id keeps two guests apart. */
+/** Identity of a client by its session. A guest has no user id; the first characters of its session id distinguish guests. */
 export const identityOfSession = (
   { id, tenant, userId, expiresAt, grants, rev, aal, about }: Snapshot,
   isUnrestricted: boolean,

@@ -2,75 +2,75 @@ import type { Payload } from '@muster/protocol/commands';
 import { isTenantName } from '@muster/protocol/ids';
 import type { ServerSubscription, SubscriptionOverride } from '../core/ports.ts';
 
-/** Claims as they came, signed but not looked at. */
+/** Claims of a verified token, not yet validated. */
 export type RawClaims = Readonly<Record<string, unknown>>;
 
-/** What a token says about whoever connects with it. */
+/** Validated claims of a connection token. */
 export interface ConnectionClaims {
-  /** Undefined: that of the host at which it is shown. */
+  /** Undefined: the tenant of the host. */
   readonly tenant?: string;
   /** Empty for an anonymous client. */
   readonly user: string;
-  /** Milliseconds since the Unix epoch; infinite where the token sets no end. */
+  /** Milliseconds since the Unix epoch; infinite without an expiry. */
   readonly expiresAt: number;
   readonly info?: Payload;
   readonly meta?: Payload;
   readonly subs?: ReadonlyMap<string, ServerSubscription>;
 }
 
-/** What a token says about one subscription. */
+/** Validated claims of a subscription token. */
 export interface SubscriptionClaims {
-  /** Undefined: that of the connection that shows it. */
+  /** Undefined: the tenant of the connection. */
   readonly tenant?: string;
-  /** Undefined where the token is for a client rather than for a user. */
+  /** Undefined for a token of a client instead of a user. */
   readonly user: string | undefined;
   readonly client: string | undefined;
   readonly group: string;
   readonly terms: ServerSubscription;
 }
 
-/** Groups that one token may name. */
+/** Most groups of one token. */
 const MAX_GROUPS = 1_000;
 
-class BadClaim extends Error {}
+class InvalidClaim extends Error {}
 
-/** The claims `tenant sub exp expire_at info b64info meta channels subs`; undefined when one of them is not what it should be. */
+/** Validates the claims `tenant sub exp expire_at info b64info meta channels subs`; undefined when one is invalid. */
 export const readConnectionClaims = (claims: RawClaims): ConnectionClaims | undefined =>
   orUndefined(() => {
-    // A permit for one group is no pass for the door.
-    if (claims['channel'] !== undefined) throw new BadClaim();
+    // A subscription token does not authenticate a connection.
+    if (claims['channel'] !== undefined) throw new InvalidClaim();
     const meta = claims['meta'];
-    if (meta !== undefined && !isObject(meta)) throw new BadClaim();
+    if (meta !== undefined && !isObject(meta)) throw new InvalidClaim();
     const subs = subsOf(claims);
     return {
       ...tenantOf(claims),
       user: textOf(claims, 'sub') ?? '',
-      expiresAt: endOf(claims) ?? Number.POSITIVE_INFINITY,
+      expiresAt: expiryOf(claims) ?? Number.POSITIVE_INFINITY,
       ...infoOf(claims),
       ...(meta === undefined ? {} : { meta: JSON.stringify(meta) }),
       ...(subs.size === 0 ? {} : { subs }),
     };
   });
 
-/** The claims `tenant sub client channel exp expire_at info b64info override`; undefined when one of them is not what it should be. */
+/** Validates the claims `tenant sub client channel exp expire_at info b64info override`; undefined when one is invalid. */
 export const readSubscriptionClaims = (claims: RawClaims): SubscriptionClaims | undefined =>
   orUndefined(() => {
     const group = textOf(claims, 'channel');
-    if (group === undefined || group === '') throw new BadClaim();
+    if (group === undefined || group === '') throw new InvalidClaim();
     const client = textOf(claims, 'client');
     const user = textOf(claims, 'sub');
-    const expiresAt = endOf(claims);
+    const expiresAt = expiryOf(claims);
     return {
       ...tenantOf(claims),
       group,
       client,
-      // Who names nobody means anonymous clients, not everybody.
+      // Without `sub` and `client` the token is for anonymous clients, not for all.
       user: user ?? (client === undefined ? '' : undefined),
       terms: { ...termsOf(claims), ...(expiresAt === undefined ? {} : { expiresAt }) },
     };
   });
 
-/** The terms `info b64info data b64data override expire_at` of a subscription; undefined when one of them is not what it should be. */
+/** Validates the options `info b64info data b64data override expire_at` of a subscription; undefined when one is invalid. */
 export const readTerms = (source: RawClaims): ServerSubscription | undefined =>
   orUndefined(() => fullTermsOf(source));
 
@@ -78,7 +78,7 @@ const orUndefined = <T>(read: () => T): T | undefined => {
   try {
     return read();
   } catch (error) {
-    if (error instanceof BadClaim) return undefined;
+    if (error instanceof InvalidClaim) return undefined;
     throw error;
   }
 };
@@ -86,18 +86,18 @@ const orUndefined = <T>(read: () => T): T | undefined => {
 const subsOf = (claims: RawClaims): Map<string, ServerSubscription> => {
   const found = new Map<string, ServerSubscription>();
   const channels = claims['channels'] ?? [];
-  if (!Array.isArray(channels)) throw new BadClaim();
+  if (!Array.isArray(channels)) throw new InvalidClaim();
   for (const name of channels) {
-    if (typeof name !== 'string') throw new BadClaim();
+    if (typeof name !== 'string') throw new InvalidClaim();
     found.set(name, {});
   }
   const subs = claims['subs'] ?? {};
-  if (!isObject(subs)) throw new BadClaim();
+  if (!isObject(subs)) throw new InvalidClaim();
   for (const [name, terms] of Object.entries(subs)) {
-    if (!isObject(terms)) throw new BadClaim();
+    if (!isObject(terms)) throw new InvalidClaim();
     found.set(name, fullTermsOf(terms));
   }
-  if (found.size > MAX_GROUPS) throw new BadClaim();
+  if (found.size > MAX_GROUPS) throw new InvalidClaim();
   return found;
 };
 
@@ -110,10 +110,10 @@ const fullTermsOf = (source: RawClaims): ServerSubscription => {
   };
 };
 
-/** Parts that all descriptions of subscriptions have: `info b64info override`. Throws when they are of a wrong kind. */
+/** Validates `info b64info override`, which all subscription options have. Throws {@link InvalidClaim}. */
 const termsOf = (source: RawClaims): Pick<ServerSubscription, 'info' | 'override'> => {
   const override = source['override'] ?? undefined;
-  if (override !== undefined && !isObject(override)) throw new BadClaim();
+  if (override !== undefined && !isObject(override)) throw new InvalidClaim();
   return { ...infoOf(source), ...(override === undefined ? {} : { override: overrideOf(override) }) };
 };
 
@@ -125,26 +125,26 @@ const OVERRIDES = [
   ['force_positioning', 'forcePositioning'],
 ] as const;
 
-/** `{"presence": {"value": true}, …}`. */
+/** Validates `{"presence": {"value": true}, …}`. */
 const overrideOf = (given: RawClaims): SubscriptionOverride =>
   Object.fromEntries(
     OVERRIDES.flatMap(([name, key]) => {
-      const one = given[name] ?? undefined;
-      if (one === undefined) return [];
-      if (!isObject(one) || typeof one['value'] !== 'boolean') throw new BadClaim();
-      return [[key, one['value']]];
+      const option = given[name] ?? undefined;
+      if (option === undefined) return [];
+      if (!isObject(option) || typeof option['value'] !== 'boolean') throw new InvalidClaim();
+      return [[key, option['value']]];
     }),
   );
 
 const infoOf = (source: RawClaims): { info?: Payload } => payloadOf(source, 'info');
 
-/** JSON as `name`, or bytes that are JSON as base64 in `b64name`. */
+/** JSON in `name`, or base64 of JSON text in `b64name`. */
 const payloadOf = <N extends 'info' | 'data'>(source: RawClaims, name: N): { [K in N]?: Payload } => {
   const plain = source[name] ?? undefined;
   const encoded = source[`b64${name}`] ?? undefined;
   if (encoded === undefined)
     return (plain === undefined ? {} : { [name]: JSON.stringify(plain) }) as { [K in N]?: Payload };
-  if (typeof encoded !== 'string') throw new BadClaim();
+  if (typeof encoded !== 'string') throw new InvalidClaim();
   return { [name]: jsonOf(Buffer.from(encoded, 'base64').toString()) } as { [K in N]?: Payload };
 };
 
@@ -152,12 +152,12 @@ const jsonOf = (text: string): Payload => {
   try {
     return JSON.stringify(JSON.parse(text));
   } catch {
-    throw new BadClaim();
+    throw new InvalidClaim();
   }
 };
 
-/** When it ends, in ms since the Unix epoch: `expire_at` if it says so (0 for never), else `exp`. */
-const endOf = (claims: RawClaims): number | undefined => {
+/** Expiry in ms since the Unix epoch: `expire_at` (0 for never), else `exp`. */
+const expiryOf = (claims: RawClaims): number | undefined => {
   const at = secondsOf(claims, 'expire_at') ?? secondsOf(claims, 'exp');
   return at === undefined || at === 0 ? undefined : at * 1000;
 };
@@ -165,21 +165,21 @@ const endOf = (claims: RawClaims): number | undefined => {
 const secondsOf = (source: RawClaims, name: string): number | undefined => {
   const value = source[name] ?? undefined;
   if (value === undefined) return undefined;
-  if (typeof value !== 'number' || !Number.isFinite(value) || value < 0) throw new BadClaim();
+  if (typeof value !== 'number' || !Number.isFinite(value) || value < 0) throw new InvalidClaim();
   return value;
 };
 
 const tenantOf = (claims: RawClaims): { readonly tenant?: string } => {
   const tenant = textOf(claims, 'tenant');
   if (tenant === undefined) return {};
-  if (!isTenantName(tenant)) throw new BadClaim();
+  if (!isTenantName(tenant)) throw new InvalidClaim();
   return { tenant };
 };
 
 const textOf = (source: RawClaims, name: string): string | undefined => {
   const value = source[name] ?? undefined;
   if (value === undefined) return undefined;
-  if (typeof value !== 'string') throw new BadClaim();
+  if (typeof value !== 'string') throw new InvalidClaim();
   return value;
 };
 

@@ -16,12 +16,12 @@ const scene = (limits: { maxPerUser: number; maxPerSession: number }) => {
   const gate = withConnectionLimits({
     ...limits,
     onRefused: (scope) => refused.push(scope),
-    gate: {
-      isGenuine: () => true,
+    authenticator: {
+      hasValidSignature: () => true,
       refresh: async () => ({ ok: false, why: 'none' }),
       transfer: () => {},
       release: (id) => void held.splice(held.indexOf(id ?? ''), 1),
-      admit: async ({ tokens }) => {
+      authenticate: async ({ tokens }) => {
         const [user = '', session = ''] = (tokens[0] ?? '').split('/');
         held.push(session);
         return {
@@ -32,7 +32,7 @@ const scene = (limits: { maxPerUser: number; maxPerSession: number }) => {
     },
   });
   const come = async (token: string, who = holder()) => {
-    const admission = await gate.admit({ tokens: [token], origin: undefined }, who);
+    const admission = await gate.authenticate({ tokens: [token], origin: undefined }, who);
     return admission.ok ? 'in' : admission.why;
   };
   return { gate, come, refused, held };
@@ -40,7 +40,11 @@ const scene = (limits: { maxPerUser: number; maxPerSession: number }) => {
 
 test('[LM1] a user has so many connections, whatever its sessions; others have theirs', async () => {
   const { come, refused, held } = scene({ maxPerUser: 2, maxPerSession: 0 });
-  expect([await come('ann/1'), await come('ann/2'), await come('ann/3')]).toEqual(['in', 'in', 'crowded']);
+  expect([await come('ann/1'), await come('ann/2'), await come('ann/3')]).toEqual([
+    'in',
+    'in',
+    'limit_reached',
+  ]);
   expect(await come('bob/4')).toBe('in');
   expect(refused).toEqual(['user']);
   expect(held).toEqual(['1', '2', '4']);
@@ -53,7 +57,11 @@ test('[LM1] anonymous clients are not one user', async () => {
 
 test('[LM1] a session has so many', async () => {
   const { come, refused } = scene({ maxPerUser: 0, maxPerSession: 1 });
-  expect([await come('ann/1'), await come('ann/1'), await come('ann/2')]).toEqual(['in', 'crowded', 'in']);
+  expect([await come('ann/1'), await come('ann/1'), await come('ann/2')]).toEqual([
+    'in',
+    'limit_reached',
+    'in',
+  ]);
   expect(refused).toEqual(['session']);
 });
 
@@ -63,11 +71,11 @@ test('[LM1] whoever leaves gives its place back, once, and takes it along when i
   expect(await come('ann/1', upgrade)).toBe('in');
   gate.transfer('1' as SessionId, upgrade, connection);
   gate.release('1' as SessionId, upgrade);
-  expect(await come('ann/1')).toBe('crowded');
+  expect(await come('ann/1')).toBe('limit_reached');
   gate.release('1' as SessionId, connection);
   gate.release('1' as SessionId, connection);
   expect(await come('ann/1')).toBe('in');
-  expect(await come('ann/1')).toBe('crowded');
+  expect(await come('ann/1')).toBe('limit_reached');
 });
 
 test('[LM11] where a limit is reached, those who hold its places are asked for a sign of life, nobody else', async () => {
@@ -81,11 +89,11 @@ test('[LM11] where a limit is reached, those who hold its places are asked for a
   await come('ann/2', seat('c'));
   await come('bob/3', seat('d'));
   expect(probed).toEqual([]);
-  expect(await come('ann/2')).toBe('crowded');
+  expect(await come('ann/2')).toBe('limit_reached');
   expect(probed.splice(0).sort()).toEqual(['a', 'b', 'c']);
   const { come: comeAgain } = scene({ maxPerUser: 0, maxPerSession: 1 });
   await comeAgain('eve/1', seat('e'));
   await comeAgain('eve/2', seat('f'));
-  expect(await comeAgain('eve/2')).toBe('crowded');
+  expect(await comeAgain('eve/2')).toBe('limit_reached');
   expect(probed).toEqual(['f']);
 });

@@ -2,16 +2,16 @@ import type { SessionHolder } from '../core/ports.ts';
 import { userKeyOf } from '../core/user-key.ts';
 import type { Authenticator } from './authenticator.ts';
 
-/** Whose limit it was. */
+/** What the reached limit applies to. */
 export type ConnectionLimitScope = 'user' | 'session';
 
-interface Place {
+interface HolderKeys {
   readonly user: string;
   readonly session: string | undefined;
 }
 
 export interface ConnectionLimitsDeps {
-  readonly gate: Authenticator;
+  readonly authenticator: Authenticator;
   /** Connections of one user on this gateway; 0 for no limit. */
   readonly maxPerUser: number;
   /** Connections of one session on this gateway; 0 for no limit. */
@@ -22,64 +22,67 @@ export interface ConnectionLimitsDeps {
   ): void;
 }
 
-/** A gate that lets a user, and a session, have so many connections here and no more. */
+/**
+ * Enforces `MAX_CONNECTIONS_PER_USER` and `MAX_CONNECTIONS_PER_SESSION` behind an authenticator. When a limit is reached, the
+ * connections that count are pinged, and the new one is rejected with `limit_reached`.
+ */
 export const withConnectionLimits = (deps: ConnectionLimitsDeps): Authenticator => {
-  const { gate, maxPerUser, maxPerSession } = deps;
-  if (maxPerUser === 0 && maxPerSession === 0) return gate;
+  const { authenticator, maxPerUser, maxPerSession } = deps;
+  if (maxPerUser === 0 && maxPerSession === 0) return authenticator;
   const users = new Map<string, Set<SessionHolder>>();
   const sessions = new Map<string, Set<SessionHolder>>();
-  const places = new Map<SessionHolder, Place>();
+  const keysByHolder = new Map<SessionHolder, HolderKeys>();
 
-  const fullFor = (user: string, session: string | undefined): ConnectionLimitScope | undefined => {
-    // Anonymous clients are many people with one name.
+  const reachedScope = (user: string, session: string | undefined): ConnectionLimitScope | undefined => {
+    // The empty user id is shared by all anonymous clients.
     if (user !== '' && maxPerUser > 0 && sizeOf(users, user) >= maxPerUser) return 'user';
     if (session === undefined || maxPerSession === 0) return undefined;
     return sizeOf(sessions, session) >= maxPerSession ? 'session' : undefined;
   };
-  const leave = (holder: SessionHolder): void => {
-    const place = places.get(holder);
-    if (place === undefined) return;
-    places.delete(holder);
-    remove(users, place.user, holder);
-    if (place.session !== undefined) remove(sessions, place.session, holder);
+  const removeHolder = (holder: SessionHolder): void => {
+    const keys = keysByHolder.get(holder);
+    if (keys === undefined) return;
+    keysByHolder.delete(holder);
+    remove(users, keys.user, holder);
+    if (keys.session !== undefined) remove(sessions, keys.session, holder);
   };
-  const take = (holder: SessionHolder, place: Place): void => {
-    places.set(holder, place);
-    add(users, place.user, holder);
-    if (place.session !== undefined) add(sessions, place.session, holder);
+  const addHolder = (holder: SessionHolder, keys: HolderKeys): void => {
+    keysByHolder.set(holder, keys);
+    add(users, keys.user, holder);
+    if (keys.session !== undefined) add(sessions, keys.session, holder);
   };
 
   return {
-    ...gate,
-    admit: async (shown, holder) => {
-      const admission = await gate.admit(shown, holder);
-      if (!admission.ok) return admission;
-      const { identity } = admission;
+    ...authenticator,
+    authenticate: async (shown, holder) => {
+      const result = await authenticator.authenticate(shown, holder);
+      if (!result.ok) return result;
+      const { identity } = result;
       const session = identity.sessionId;
       const user = identity.user === '' ? '' : userKeyOf(identity);
-      const full = fullFor(user, session);
-      if (full === undefined) {
-        take(holder, { user, session });
-        return admission;
+      const reached = reachedScope(user, session);
+      if (reached === undefined) {
+        addHolder(holder, { user, session });
+        return result;
       }
-      // Some may be left over from a network that the client has left: those who do not answer give their places back.
-      const holders = full === 'user' ? users.get(user) : sessions.get(session ?? '');
+      // Connections left over from a lost network do not answer this ping, and are closed with 3012.
+      const holders = reached === 'user' ? users.get(user) : sessions.get(session ?? '');
       for (const one of holders ?? []) one.probe?.();
-      gate.release(session, holder);
-      deps.onRefused(full, { user: identity.user, session });
-      return { ok: false, why: 'crowded' };
+      authenticator.release(session, holder);
+      deps.onRefused(reached, { user: identity.user, session });
+      return { ok: false, why: 'limit_reached' };
     },
     transfer: (id, from, to) => {
-      const place = places.get(from);
-      if (place !== undefined) {
-        leave(from);
-        take(to, place);
+      const keys = keysByHolder.get(from);
+      if (keys !== undefined) {
+        removeHolder(from);
+        addHolder(to, keys);
       }
-      gate.transfer(id, from, to);
+      authenticator.transfer(id, from, to);
     },
     release: (id, holder) => {
-      leave(holder);
-      gate.release(id, holder);
+      removeHolder(holder);
+      authenticator.release(id, holder);
     },
   };
 };

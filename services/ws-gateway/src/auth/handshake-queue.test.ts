@@ -31,18 +31,19 @@ const scene = (options: { concurrency?: number; maxWaiting?: number } = {}) => {
     onRefused: () => {
       refused += 1;
     },
-    gate: {
-      isGenuine: () => true,
+    authenticator: {
+      hasValidSignature: () => true,
       refresh: async () => ({ ok: false, why: 'none' }),
       transfer: () => {},
       release: () => {},
-      admit: ({ tokens }) => {
+      authenticate: ({ tokens }) => {
         begun.push(tokens[0] ?? '');
         return new Promise((resolve) => finish.push(() => resolve(IN)));
       },
     },
   });
-  const come = (name: string, who = holder()) => queue.gate.admit({ tokens: [name], origin: undefined }, who);
+  const come = (name: string, who = holder()) =>
+    queue.authenticator.authenticate({ tokens: [name], origin: undefined }, who);
   const finishOne = async (afterMs = 0): Promise<void> => {
     clock.advance(afterMs);
     finish.shift()?.();

@@ -3,35 +3,35 @@ import type { AuthenticationResult } from '../core/ports.ts';
 import type { Authenticator } from './authenticator.ts';
 
 export interface HandshakeQueueDeps {
-  readonly gate: Authenticator;
+  readonly authenticator: Authenticator;
   readonly clock: Clock;
-  /** Checks of credentials at the same time. */
+  /** Credentials checked at the same time. */
   readonly concurrency: number;
-  /** Checks that may wait for their turn. */
+  /** Longest queue. */
   readonly maxWaiting: number;
-  /** A check that waited for its turn. */
+  /** Called when a queued check starts, with its time in the queue. */
   onWaited(seconds: number): void;
-  /** A check that was refused, because too many were waiting or it had waited too long. */
+  /** Called when a check is rejected: the queue is full, or the check has waited longer than {@link MAX_WAIT_MS}. */
   onRefused(): void;
 }
 
-/** A gate with a bounded queue before it, in the order of arrival: a storm of clients is served at the pace of the stores. */
+/** A bounded FIFO queue in front of an authenticator: a storm of clients is served at the pace of the stores. */
 export interface HandshakeQueue {
-  readonly gate: Authenticator;
-  /** Checks that wait. */
+  readonly authenticator: Authenticator;
+  /** Length of the queue. */
   waiting(): number;
-  /** Whether one more would be refused. */
+  /** True when a further check would be rejected. */
   isFull(): boolean;
-  /** Seconds until a client that comes now would be served, from how long checks have taken lately; 1 to 30. */
+  /** Estimated wait of a new check in seconds, from the mean duration of recent checks; 1 to 30. */
   retryAfterS(): number;
 }
 
-/** SDKs give up on `connect` after five seconds; a check that comes later is done for nobody. */
+/** SDKs time out `connect` after five seconds; a later check has no client. */
 const MAX_WAIT_MS = 5_000;
 const LONGEST_RETRY_S = 30;
 /** Weight of one check in the average of their durations. */
 const WEIGHT = 0.1;
-const FIRST_GUESS_MS = 5;
+const INITIAL_MEAN_MS = 5;
 
 interface Waiting {
   readonly since: number;
@@ -41,18 +41,18 @@ interface Waiting {
 }
 
 export const createHandshakeQueue = (deps: HandshakeQueueDeps): HandshakeQueue => {
-  const { gate, clock, concurrency } = deps;
-  /** The first `next` have been served. */
+  const { authenticator, clock, concurrency } = deps;
+  /** Entries before index `next` are done. */
   let queue: Waiting[] = [];
   let next = 0;
   let active = 0;
-  let meanMs = FIRST_GUESS_MS;
+  let meanMs = INITIAL_MEAN_MS;
 
   const waiting = (): number => queue.length - next;
   const waitMs = (): number => (waiting() * meanMs) / concurrency;
   const isFull = (): boolean => waiting() >= deps.maxWaiting || waitMs() > MAX_WAIT_MS;
 
-  const take = (): Waiting | undefined => {
+  const shift = (): Waiting | undefined => {
     const first = queue[next];
     next += 1;
     if (next * 2 > queue.length) {
@@ -61,9 +61,9 @@ export const createHandshakeQueue = (deps: HandshakeQueueDeps): HandshakeQueue =
     }
     return first;
   };
-  const proceed = (): void => {
+  const startNext = (): void => {
     while (active < concurrency && waiting() > 0) {
-      const first = take();
+      const first = shift();
       if (first === undefined) return;
       const waitedMs = clock.monotonic() - first.since;
       if (first.isGone() || waitedMs > MAX_WAIT_MS) first.refuse();
@@ -76,13 +76,13 @@ export const createHandshakeQueue = (deps: HandshakeQueueDeps): HandshakeQueue =
 
   const run = async (work: () => Promise<AuthenticationResult>): Promise<AuthenticationResult> => {
     active += 1;
-    const begun = clock.monotonic();
+    const startedAt = clock.monotonic();
     try {
       return await work();
     } finally {
       active -= 1;
-      meanMs += (clock.monotonic() - begun - meanMs) * WEIGHT;
-      proceed();
+      meanMs += (clock.monotonic() - startedAt - meanMs) * WEIGHT;
+      startNext();
     }
   };
   const refuse = (): AuthenticationResult => {
@@ -94,10 +94,10 @@ export const createHandshakeQueue = (deps: HandshakeQueueDeps): HandshakeQueue =
     waiting,
     isFull,
     retryAfterS: () => Math.min(LONGEST_RETRY_S, Math.max(1, Math.ceil(waitMs() / 1000))),
-    gate: {
-      ...gate,
-      admit: async (shown, holder) => {
-        const work = () => gate.admit(shown, holder);
+    authenticator: {
+      ...authenticator,
+      authenticate: async (shown, holder) => {
+        const work = () => authenticator.authenticate(shown, holder);
         if (active < concurrency && waiting() === 0) return run(work);
         if (isFull()) return refuse();
         return new Promise((resolve, reject) => {

@@ -10,7 +10,7 @@ import type {
 import { readConnectionClaims, readSubscriptionClaims } from './claims.ts';
 import type { JwtFault, JwtVerification, JwtVerifier } from './jwt-verifier.ts';
 
-/** How a token fared; the label of a counter. */
+/** Result of a token check; the `result` label of `gateway_token_checks_total`. */
 export type JwtResult =
   | 'accepted'
   | 'expired'
@@ -25,36 +25,36 @@ export interface JwtAuthenticatorDeps {
   readonly clock: Clock;
   readonly verifier: JwtVerifier;
   readonly tenantHosts: Omit<TenantHosts, 'hostOf'>;
-  /** Clients may come in without any credential, and with tokens that name no user. */
+  /** `ALLOW_ANONYMOUS`: no credential, and tokens without `sub`, are accepted. */
   readonly allowsAnonymous: boolean;
-  /** Everybody may do everything; for development. */
+  /** `CLIENT_INSECURE`: every client has every permission. For development. */
   readonly isInsecure: boolean;
   onToken(kind: 'connection' | 'subscription', result: JwtResult): void;
 }
 
-/** Whoever comes without a session: with a token that the application signed, or with nothing. */
+/** Authenticates clients without a session: by a JSON Web Token of the application, or anonymously. */
 export interface JwtAuthenticator {
-  admit(token: string, host: string | undefined): Promise<AuthenticationResult>;
-  /** Somebody who shows nothing. */
-  admitNobody(host: string | undefined): AuthenticationResult;
+  authenticate(token: string, host: string | undefined): Promise<AuthenticationResult>;
+  /** The result for a client without a credential. */
+  authenticateAnonymous(host: string | undefined): AuthenticationResult;
   refresh(token: string, host: string | undefined): Promise<AuthenticationResult>;
-  readonly permits: SubscriptionTokenReader;
-  /** Whether a key that signed a token, of a connection or a subscription, has not been taken away. */
+  readonly subscriptionTokens: SubscriptionTokenReader;
+  /** True while the key that signed a connection or subscription token is configured. */
   isTokenKeyValid(key: object): boolean;
 }
 
 export const createJwtAuthenticator = (deps: JwtAuthenticatorDeps): JwtAuthenticator => {
   const { verifier, allowsAnonymous, isInsecure, onToken } = deps;
 
-  const admit = async (token: string, host: string | undefined): Promise<AuthenticationResult> => {
-    const verdict = await verifier.verify(token);
-    if (!verdict.ok) {
-      onToken('connection', verdict.why === 'invalid' ? verdict.fault : verdict.why);
-      return refusalOf(verdict);
+  const authenticate = async (token: string, host: string | undefined): Promise<AuthenticationResult> => {
+    const verified = await verifier.verify(token);
+    if (!verified.ok) {
+      onToken('connection', verified.why === 'invalid' ? verified.fault : verified.why);
+      return rejectionOf(verified);
     }
-    const claims = readConnectionClaims(verdict.claims);
+    const claims = readConnectionClaims(verified.claims);
     if (claims === undefined) {
-      const fault = claimFaultOf(verdict.claims);
+      const fault = claimFaultOf(verified.claims);
       onToken('connection', fault);
       return { ok: false, why: 'invalid', fault };
     }
@@ -68,41 +68,41 @@ export const createJwtAuthenticator = (deps: JwtAuthenticatorDeps): JwtAuthentic
       return { ok: false, why: 'invalid', fault: 'tenant' };
     }
     onToken('connection', 'accepted');
-    const identity = { sessionId: undefined, ...claims, tenant, ...signedBy(verdict) };
+    const identity = { sessionId: undefined, ...claims, tenant, ...signedBy(verified) };
     return { ok: true, identity: markedIf(isInsecure, identity) };
   };
 
   return {
-    admit,
-    admitNobody: (host) =>
+    authenticate,
+    authenticateAnonymous: (host) =>
       allowsAnonymous || isInsecure
-        ? { ok: true, identity: markedIf(isInsecure, { ...NOBODY, tenant: tenantAt(deps, host) }) }
+        ? { ok: true, identity: markedIf(isInsecure, { ...ANONYMOUS, tenant: tenantAt(deps, host) }) }
         : { ok: false, why: 'none' },
     refresh: async (token, host) =>
-      verifier.isConfigured() ? admit(token, host) : { ok: false, why: 'none' },
-    permits: { read: (token) => readPermit(deps, token) },
+      verifier.isConfigured() ? authenticate(token, host) : { ok: false, why: 'none' },
+    subscriptionTokens: { read: (token) => readSubscriptionToken(deps, token) },
     isTokenKeyValid: verifier.isValidKey,
   };
 };
 
-/** A token that is not good yet is like one that has run out: its client fetches another. */
-const whyNot = ({ why }: Exclude<JwtVerification, { ok: true }>): 'expired' | 'unavailable' | 'invalid' =>
+/** A token whose `nbf` is in the future is reported as expired: the client fetches another one. */
+const reasonOf = ({ why }: Exclude<JwtVerification, { ok: true }>): 'expired' | 'unavailable' | 'invalid' =>
   why === 'not_yet' ? 'expired' : why;
 
-const refusalOf = (verdict: Extract<JwtVerification, { ok: false }>): AuthenticationResult =>
-  verdict.why === 'invalid'
-    ? { ok: false, why: 'invalid', fault: verdict.fault }
-    : { ok: false, why: whyNot(verdict) };
+const rejectionOf = (verified: Extract<JwtVerification, { ok: false }>): AuthenticationResult =>
+  verified.why === 'invalid'
+    ? { ok: false, why: 'invalid', fault: verified.fault }
+    : { ok: false, why: reasonOf(verified) };
 
-/** The most frequent mistake has a name of its own: a user id that is a number. */
+/** The most frequent mistake, a numeric user id, has a fault of its own. */
 const claimFaultOf = ({ sub }: { readonly sub?: unknown }): 'sub_not_text' | 'claims' =>
   sub !== undefined && typeof sub !== 'string' ? 'sub_not_text' : 'claims';
 
-/** Who names no tenant is of the one whose host was called. */
+/** Tenant of a client whose credential has no `tenant`: that of the host, else the default one. */
 const tenantAt = ({ tenantHosts }: JwtAuthenticatorDeps, host: string | undefined): string =>
   tenantHosts.tenantOf(host) ?? DEFAULT_TENANT;
 
-const NOBODY: Omit<ClientIdentity, 'tenant'> = {
+const ANONYMOUS: Omit<ClientIdentity, 'tenant'> = {
   sessionId: undefined,
   user: '',
   expiresAt: Number.POSITIVE_INFINITY,
@@ -111,21 +111,23 @@ const NOBODY: Omit<ClientIdentity, 'tenant'> = {
 const markedIf = (isInsecure: boolean, identity: ClientIdentity): ClientIdentity =>
   isInsecure ? { ...identity, isUnrestricted: true } : identity;
 
-const readPermit = async (
+const readSubscriptionToken = async (
   { verifier, onToken }: JwtAuthenticatorDeps,
   token: string,
 ): Promise<SubscriptionGrant> => {
   if (!verifier.isConfigured()) return { ok: false, why: 'none' };
-  const verdict = await verifier.verify(token);
-  if (!verdict.ok) {
-    onToken('subscription', verdict.why === 'invalid' ? verdict.fault : verdict.why);
-    return { ok: false, why: whyNot(verdict) };
+  const verified = await verifier.verify(token);
+  if (!verified.ok) {
+    onToken('subscription', verified.why === 'invalid' ? verified.fault : verified.why);
+    return { ok: false, why: reasonOf(verified) };
   }
-  const claims = readSubscriptionClaims(verdict.claims);
+  const claims = readSubscriptionClaims(verified.claims);
   onToken('subscription', claims === undefined ? 'claims' : 'accepted');
-  return claims === undefined ? { ok: false, why: 'invalid' } : { ok: true, ...claims, ...signedBy(verdict) };
+  return claims === undefined
+    ? { ok: false, why: 'invalid' }
+    : { ok: true, ...claims, ...signedBy(verified) };
 };
 
-/** Published keys have no end here: whoever publishes them ends their tokens. */
+/** Undefined for published keys: their removal at the JWKS URL does not close connections. */
 const signedBy = ({ key }: Extract<JwtVerification, { ok: true }>): { readonly tokenKey?: object } =>
   key === undefined ? {} : { tokenKey: key };

@@ -1,24 +1,24 @@
 import { createPublicKey, createSecretKey, type KeyObject } from 'node:crypto';
 
-/** A key that tokens may be signed with, and the algorithms that it is good for: a token never chooses for itself. */
+/** A verification key and its permitted algorithms: the `alg` header of a token never selects one outside of them. */
 export interface JwtKey {
   readonly algorithms: readonly string[];
   readonly key: KeyObject;
 }
 
-/** Algorithms of keys that are published. No HMAC: its key would be the public one. */
+/** Algorithms of published keys. Without HMAC, whose secret would be public. */
 export const PUBLISHED_ALGORITHMS: readonly string[] = [
   ...['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'],
 ];
 
-/** A secret must be as long as the hash (RFC 7518 §3.2), so a short one is good for fewer algorithms. */
+/** HMAC algorithms with the least secret length in bytes: that of the hash (RFC 7518 §3.2). */
 const HMACS = [
   ['HS256', 32],
   ['HS384', 48],
   ['HS512', 64],
 ] as const;
 
-/** The least bytes of a secret. */
+/** Least length of an HMAC secret in bytes. */
 export const MIN_HMAC_BYTES = 32;
 
 const MIN_RSA_BITS = 2048;
@@ -29,7 +29,7 @@ const CURVES: ReadonlyMap<string, string> = new Map([
 ]);
 const PEM_BLOCK = /-----BEGIN ([A-Z0-9 ]+)-----[\s\S]+?-----END \1-----/g;
 
-/** A shared secret, as its UTF-8 bytes. */
+/** The HMAC key of a shared secret, as its UTF-8 bytes. */
 export const hmacKey = (secret: string): JwtKey => {
   const bytes = Buffer.from(secret);
   return {
@@ -39,14 +39,14 @@ export const hmacKey = (secret: string): JwtKey => {
 };
 
 /**
- * Public keys or certificates in PEM, one after the other; `\n` written as two characters counts as a line break, for variables
- * that cannot hold one. Throws an Error that says what is wrong and shows nothing of the text.
+ * Parses concatenated public keys or certificates in PEM. A literal `\n` counts as a line break, for variables that cannot hold
+ * one. Throws an Error with the problem, without any of the text.
  */
 export const publicKeys = (pem: string): JwtKey[] => {
   const blocks = [...pem.replaceAll('\\n', '\n').matchAll(PEM_BLOCK)];
-  if (blocks.length === 0) throw new Error('must hold one or more public keys in PEM');
+  if (blocks.length === 0) throw new Error('expected one or more public keys in PEM');
   return blocks.map(([block, kind = '']) => {
-    if (kind.includes('PRIVATE')) throw new Error('holds a private key: put the public one here');
+    if (kind.includes('PRIVATE')) throw new Error('contains a private key. Use the public key');
     return publicKey(block);
   });
 };
@@ -56,25 +56,27 @@ const publicKey = (pem: string): JwtKey => {
   try {
     key = createPublicKey(pem);
   } catch {
-    throw new Error('holds a key that cannot be read');
+    throw new Error('contains a malformed key');
   }
   const algorithms = algorithmsOf(key);
   if (algorithms === undefined)
-    throw new Error('holds a key that is not RSA, EC (P-256, P-384, P-521) or Ed25519');
+    throw new Error(
+      'contains a key of an unsupported type. Supported: RSA, EC (P-256, P-384, P-521), Ed25519',
+    );
   return { algorithms, key };
 };
 
 const algorithmsOf = ({
   asymmetricKeyType: kind,
-  asymmetricKeyDetails: about,
+  asymmetricKeyDetails: details,
 }: KeyObject): string[] | undefined => {
   switch (kind) {
     case 'rsa':
-      if ((about?.modulusLength ?? 0) < MIN_RSA_BITS)
-        throw new Error(`holds an RSA key below ${MIN_RSA_BITS} bits`);
+      if ((details?.modulusLength ?? 0) < MIN_RSA_BITS)
+        throw new Error(`contains an RSA key below ${MIN_RSA_BITS} bits`);
       return PUBLISHED_ALGORITHMS.filter((name) => /^[RP]S/.test(name));
     case 'ec': {
-      const algorithm = CURVES.get(about?.namedCurve ?? '');
+      const algorithm = CURVES.get(details?.namedCurve ?? '');
       return algorithm === undefined ? undefined : [algorithm];
     }
     case 'ed25519':

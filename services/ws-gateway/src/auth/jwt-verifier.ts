@@ -13,7 +13,7 @@ import {
 } from 'jose';
 import { type JwtKey, PUBLISHED_ALGORITHMS } from './jwt-keys.ts';
 
-/** What is wrong with a token; a label of the verdict counter. */
+/** Fault of an invalid token; the `result` label of `gateway_token_checks_total`. */
 export type JwtFault =
   | 'too_long'
   | 'malformed'
@@ -25,55 +25,55 @@ export type JwtFault =
   | 'audience'
   | 'claims';
 
-/** What was found out about a token. `not_yet`: another one may be good now. `unavailable`: the keys cannot be had just now, and nothing is said about the token. */
+/** Result of a verification. `not_yet`: `nbf` is in the future. `unavailable`: the keys could not be fetched; the token may be valid. */
 export type JwtVerification =
-  /** `key`: the key of the configuration that signed it; undefined for a published one. */
+  /** `key`: the configured key that signed the token; undefined for a published key. */
   | { readonly ok: true; readonly claims: JWTPayload; readonly key?: KeyObject }
   | { readonly ok: false; readonly why: 'expired' | 'not_yet' | 'unavailable' }
   | { readonly ok: false; readonly why: 'invalid'; readonly fault: JwtFault };
 
-/** What tokens are believed. */
+/** Keys and required claims of application tokens. */
 export interface JwtRules {
   readonly keys: readonly JwtKey[];
-  /** One of these must be in `aud`; empty: `aud` is not looked at. */
+  /** Accepted `aud` claims; empty: `aud` is not checked. */
   readonly audience: readonly string[];
-  /** Must be `iss`; undefined: it is not looked at. */
+  /** Required `iss` claim; undefined: `iss` is not checked. */
   readonly issuer: string | undefined;
 }
 
 export interface JwtVerifierDeps {
   readonly clock: Clock;
   readonly log: Logger;
-  /** Read anew for each token, so that keys can be replaced. */
+  /** Read for each token, so that keys can be rotated. */
   rules(): JwtRules;
-  /** Keys that are published at a URL. */
+  /** Keys of `TOKEN_JWKS_URL`. */
   readonly published: Jwks | undefined;
 }
 
-/** Tells whether a JSON Web Token is from the application. */
+/** Verifies JSON Web Tokens of the application. */
 export interface JwtVerifier {
   /** Never rejects. */
   verify(token: string): Promise<JwtVerification>;
-  /** Whether there is any key at all. */
+  /** True with at least one key. */
   isConfigured(): boolean;
-  /** Whether a key that signed a token is still one of the configuration. */
+  /** True while a key that signed a token is configured. */
   isValidKey(key: object): boolean;
 }
 
-/** Characters of a token; more is refused unread. */
+/** Longest token in characters; a longer one is rejected without parsing. */
 export const MAX_JWT_LENGTH = 16_384;
 
-/** Clocks may differ by this much where a token says from when on it is good. Where it says until when, nothing is added. */
+/** Clock tolerance for `nbf` and `iat`; `exp` has none. */
 const SKEW_S = 60;
-/** `typ` headers: none, or those of tokens that are meant to be shown to a server (RFC 8725 §3.11, RFC 9068). */
+/** Accepted `typ` headers, in lower case (RFC 8725 §3.11, RFC 9068). */
 const TYPES = ['', 'jwt', 'at+jwt'];
-// The second character is none of a UUID, so a session token never looks like this; `{"` and `{ ` in base64url begin so.
+// `{"` and `{ ` in base64url begin with `ey`; `y` occurs in no UUID, so a session token never matches.
 const JWT = /^ey[\w-]*\.[\w-]*\.[\w-]*$/;
 
-/** True for what looks like a JSON Web Token; neither a session token nor a ticket ever does. */
+/** True for the form of a JSON Web Token, which neither a session token nor a ticket has. */
 export const isJwt = (text: string): boolean => JWT.test(text);
 
-/** Length, form and header first, then the signature, then the claims. What a token says of keys (`jku`, `x5u`, `jwk`) is ignored. */
+/** Checks length, form and header, then the signature, then the claims. Key headers of a token (`jku`, `x5u`, `jwk`) are ignored. */
 export const createJwtVerifier = (deps: JwtVerifierDeps): JwtVerifier => {
   const { clock, published } = deps;
 
@@ -109,7 +109,7 @@ export const createJwtVerifier = (deps: JwtVerifierDeps): JwtVerifier => {
         const verified = await jwtVerify(token, key, { ...options, algorithms: [...algorithms] });
         return { ...accepted(verified, clock), key };
       } catch (error) {
-        // Another key may have signed it: the one before, or one that is published.
+        // The previous or a published key may have signed it.
         if (!(error instanceof errors.JWSSignatureVerificationFailed)) throw error;
       }
     }
@@ -123,7 +123,7 @@ export const createJwtVerifier = (deps: JwtVerifierDeps): JwtVerifier => {
       try {
         return await check(token);
       } catch (error) {
-        return verdictOf(error, deps);
+        return failureOf(error, deps);
       }
     },
   };
@@ -149,7 +149,7 @@ const headerOf = (token: string): ProtectedHeaderParameters | undefined => {
   }
 };
 
-/** The library's tolerance holds for both ends; the later one is looked at again without it. */
+/** The library's tolerance also covers `exp`, which is therefore checked again without it. */
 const accepted = (
   { payload }: { readonly payload: JWTPayload },
   clock: Clock,
@@ -159,7 +159,7 @@ const accepted = (
   return { ok: true, claims: payload };
 };
 
-const verdictOf = (error: unknown, { log }: JwtVerifierDeps): JwtVerification => {
+const failureOf = (error: unknown, { log }: JwtVerifierDeps): JwtVerification => {
   if (error instanceof errors.JWTExpired) return { ok: false, why: 'expired' };
   if (isNotYet(error)) return { ok: false, why: 'not_yet' };
   const fault = faultOf(error);

@@ -2,56 +2,56 @@ import type { Metrics } from '@muster/kit/metrics';
 import type { Refusal, RefusalLog } from '@muster/kit/refusal-log';
 import type { AuthenticationResult, SessionAuthenticator } from '../core/ports.ts';
 
-/** Where a credential was shown: with the upgrade, with `connect`, or with a call of the server API. */
-type Place = 'handshake' | 'connect' | 'api';
+/** Where a credential was presented: the upgrade, the `connect` command, or a call of the server API. */
+type PresentedAt = 'handshake' | 'connect' | 'api';
 
-/** Counts and logs what is refused. */
+/** Counts and logs rejected credentials, by reason. */
 export interface RejectedCredentials {
-  /** Credentials, origins and forms. */
-  record(at: Place, refusal: Refusal): void;
-  /** For what is counted elsewhere. */
+  /** Counts and logs a rejected credential, origin or malformed handshake. */
+  record(at: PresentedAt, refusal: Refusal): void;
+  /** Logs a rejection that is counted by another metric. */
   readonly log: RefusalLog;
 }
 
 export const createRejectedCredentials = (metrics: Metrics, log: RefusalLog): RejectedCredentials => {
-  const refused = metrics.counter('gateway_credentials_refused_total');
+  const rejections = metrics.counter('gateway_credentials_refused_total');
   return {
     record: (at, refusal) => {
-      refused.inc({ at, reason: refusal.reason });
+      rejections.inc({ at, reason: refusal.reason });
       log(`gateway.${at}_refused`, refusal);
     },
     log,
   };
 };
 
-/** The gate of `connect` commands, whose refusals are recorded with their reason. */
-export const withRejectionLog = <G extends SessionAuthenticator>(
-  gate: G,
-  refusals: Pick<RejectedCredentials, 'record'>,
-): G => ({
-  ...gate,
-  admit: async (shown, holder) => {
-    const admission = await gate.admit(shown, holder);
-    // What could not be checked is a fault of ours, and is told elsewhere.
-    if (!admission.ok && admission.why !== 'unavailable') {
+/** An authenticator of `connect` commands that records rejections with their reason. */
+export const withRejectionLog = <A extends SessionAuthenticator>(
+  authenticator: A,
+  rejected: Pick<RejectedCredentials, 'record'>,
+): A => ({
+  ...authenticator,
+  authenticate: async (shown, holder) => {
+    const result = await authenticator.authenticate(shown, holder);
+    // An unavailable store is not a rejection; it is logged where it occurs.
+    if (!result.ok && result.why !== 'unavailable') {
       const { id } = holder as { readonly id?: string };
-      refusals.record('connect', { reason: reasonOf(admission), client: id, origin: shown.origin });
+      rejected.record('connect', { reason: reasonOf(result), client: id, origin: shown.origin });
     }
-    return admission;
+    return result;
   },
 });
 
-const reasonOf = (admission: Exclude<AuthenticationResult, { ok: true }>): string => {
-  switch (admission.why) {
+const reasonOf = (result: Exclude<AuthenticationResult, { ok: true }>): string => {
+  switch (result.why) {
     case 'invalid':
-      return admission.fault ?? 'signature';
+      return result.fault ?? 'signature';
     case 'ended':
       return 'session_ended';
     case 'none':
       return 'no_credential';
-    case 'crowded':
+    case 'limit_reached':
       return 'connection_limit';
     default:
-      return admission.why;
+      return result.why;
   }
 };

@@ -1,32 +1,33 @@
 import type { SessionId } from '@muster/session/token';
 import type { ClientIdentity, SessionHolder } from '../core/ports.ts';
 
-/** Which connections belong to which session, those included that are still being checked. */
+/** Connections by session, including upgrades and connections whose session is still being checked. */
 export interface SessionRegistry {
   hold(id: SessionId, holder: SessionHolder): void;
   release(id: SessionId, holder: SessionHolder): void;
-  /** Tells every holder of this session, and forgets them. Answers how many there were. */
+  /** Ends every holder of this session and removes them. Returns their number. */
   end(id: SessionId, why: string): number;
   /**
-   * Tells every holder that the privileges of this session have changed, and forgets them. With a revision, only those that know
-   * an older one: what is asked again and again must not end who has come back, nor who is being let in and may know the newest.
+   * Notifies every holder that the privileges of this session changed, and removes them. With a revision, only holders of an older
+   * one: a repeated poll must not close connections that have authenticated again, or are doing so with the newest revision.
+   * Returns their number.
    */
   renew(id: SessionId, why: string, rev?: number): number;
-  /** Gives a newer revision of a session to its holders, which stay. */
+  /** Passes a newer revision of a session to its holders, which stay. */
   revise(id: SessionId, identity: ClientIdentity): void;
-  /** Whether a holder knows an older revision than this, or none yet. */
+  /** True when a holder has an older revision than this, or none yet. */
   isBehind(id: SessionId, rev: number): boolean;
   has(id: SessionId): boolean;
   ids(): Iterable<SessionId>;
   size(): number;
   /** Connections of a session here. */
   count(id: SessionId): number;
-  /** Takes out at most `limit` sessions whose number of connections may have changed since they were taken last. */
+  /** Removes and returns at most `limit` sessions whose number of connections may have changed since the last call. */
   takeChanged(limit: number): SessionId[];
   markChanged(ids: Iterable<SessionId>): void;
 }
 
-/** An empty registry. A session with one connection, the usual case, costs no set. */
+/** An empty registry. A session with one connection, the usual case, needs no set. */
 export const createSessionRegistry = (): SessionRegistry => {
   const held = new Map<SessionId, SessionHolder | Set<SessionHolder>>();
   const changed = new Set<SessionId>();
@@ -42,10 +43,10 @@ export const createSessionRegistry = (): SessionRegistry => {
     if (present === holder) held.delete(id);
     else if (present instanceof Set && present.delete(holder) && present.size === 0) held.delete(id);
   };
-  const tellAll = (id: SessionId, tell: (holder: SessionHolder) => void): number => {
+  const notifyAndForget = (id: SessionId, notify: (holder: SessionHolder) => void): number => {
     const holders = holdersOf(id);
     if (held.delete(id)) changed.add(id);
-    for (const holder of holders) tell(holder);
+    for (const holder of holders) notify(holder);
     return holders.length;
   };
   return {
@@ -57,9 +58,9 @@ export const createSessionRegistry = (): SessionRegistry => {
       else if (present !== holder) held.set(id, new Set([present, holder]));
     },
     release,
-    end: (id, why) => tellAll(id, (holder) => holder.endSession(why)),
+    end: (id, why) => notifyAndForget(id, (holder) => holder.endSession(why)),
     renew: (id, why, rev) => {
-      if (rev === undefined) return tellAll(id, (holder) => holder.renewSession(why));
+      if (rev === undefined) return notifyAndForget(id, (holder) => holder.renewSession(why));
       const old = holdersOf(id).filter((one) => one.identity !== undefined && isOlder(one, rev));
       for (const holder of old) {
         release(id, holder);

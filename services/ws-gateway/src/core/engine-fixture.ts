@@ -83,7 +83,7 @@ export class FakeGate implements SessionAuthenticator {
   expiresAt = Number.MAX_SAFE_INTEGER;
   now = (): number => 0;
 
-  async admit({ tokens }: PresentedCredential, holder: SessionHolder): Promise<AuthenticationResult> {
+  async authenticate({ tokens }: PresentedCredential, holder: SessionHolder): Promise<AuthenticationResult> {
     const token = tokens[0];
     if (token === undefined) return { ok: false, why: 'none' };
     const identity = this.#byToken(token);
@@ -102,7 +102,7 @@ export class FakeGate implements SessionAuthenticator {
   identity(id: SessionId): ClientIdentity {
     return { tenant: 'default', sessionId: id, user: id, expiresAt: this.expiresAt, ...this.more };
   }
-  /** Tokens of an application as in {@link admit}. */
+  /** Tokens of an application as in {@link authenticate}. */
   async refresh(token: string): Promise<AuthenticationResult> {
     const identity = this.#byToken(token);
     if (identity !== undefined) return { ok: true, identity };

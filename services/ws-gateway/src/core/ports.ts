@@ -98,7 +98,7 @@ export type AuthenticationResult =
   /** A token that was good once; or one without a user, where clients must have one; or nothing at all. */
   | { readonly ok: false; readonly why: 'expired' | 'no_user' | 'none' }
   /** Its user or its session has as many connections here as it may have. */
-  | { readonly ok: false; readonly why: 'crowded' }
+  | { readonly ok: false; readonly why: 'limit_reached' }
   /** Nobody could be asked. Never to be confused with `invalid`. */
   | { readonly ok: false; readonly why: 'unavailable' };
 
@@ -118,7 +118,7 @@ export interface SessionAuthenticator {
    * Redeems a ticket, or checks the tokens in order (the first that is live decides). The holder hears of the session's
    * end from before the question is asked until {@link release}; after a refusal it is released already.
    */
-  admit(shown: PresentedCredential, holder: SessionHolder): Promise<AuthenticationResult>;
+  authenticate(shown: PresentedCredential, holder: SessionHolder): Promise<AuthenticationResult>;
   /** Looks at another token of somebody who is in by a token; `none` where no such tokens are taken. */
   refresh(token: string, host: string | undefined): Promise<AuthenticationResult>;
   /** Hands a session that was admitted for one holder to another, without a gap. Without a session nothing is held. */

@@ -35,7 +35,7 @@ const admit = async (
   command: ConnectCommand,
   tokens: readonly string[],
 ): Promise<void> => {
-  const admission = await deps.gate.admit(
+  const admission = await deps.gate.authenticate(
     { tokens, origin: connection.origin, host: connection.host },
     connection,
   );
@@ -109,7 +109,7 @@ const turnAway = (
     case 'expired':
       connection.refuseConnect(command.id, ReplyError.TokenExpired);
       break;
-    case 'crowded':
+    case 'limit_reached':
       // Places are given back all the time, those of connections that the client has lost among them.
       connection.refuseConnect(command.id, ReplyError.TooManyRequests);
       break;
