@@ -8,7 +8,7 @@ await runService({
   readConfig,
   createApp: async (config, world) => {
     const app = await createApp(config, world);
-    // New keys and options of groups without a restart: files are read again. What is wrong leaves everything as it was.
+    // Rotates keys and group options without a restart. An invalid configuration changes nothing.
     process.on('SIGHUP', () => {
       try {
         app.reload(readConfig(process.env));

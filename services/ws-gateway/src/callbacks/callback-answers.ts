@@ -2,7 +2,7 @@ import { maySendClose, REPLY_ERRORS } from '@muster/protocol/codes';
 import { memberText } from '@muster/protocol/raw-json';
 import type { CallbackAnswer, CallbackData } from '../core/callbacks.ts';
 
-/** The object under `result`, and its text, so that payloads pass as they came. */
+/** The `result` object and its text, so that payloads are forwarded unchanged. */
 export interface RawResult {
   readonly values: Readonly<Record<string, unknown>>;
   readonly text: string;
@@ -13,10 +13,10 @@ const MAX_ERROR = 1_999;
 const MAX_MESSAGE_LENGTH = 256;
 
 /**
- * What the application means by `{"result": …}`, `{"error": {code, message, temporary?}}` or `{"disconnect": {code, reason}}`.
- * Undefined: nothing that can be used.
+ * Parses `{"result": …}`, `{"error": {code, message, temporary?}}` or `{"disconnect": {code, reason}}`. Undefined for an invalid
+ * answer.
  */
-export const readAnswer = <T>(
+export const readCallbackAnswer = <T>(
   text: string,
   read: (result: RawResult) => T | undefined,
 ): CallbackAnswer<T> | undefined => {
@@ -30,14 +30,14 @@ export const readAnswer = <T>(
   return result === undefined ? undefined : { is: 'result', result };
 };
 
-/** `data`, or `b64data` for bytes that are no JSON; undefined when that cannot be read. */
-export const readData = ({ values, text }: RawResult): CallbackData | undefined => {
+/** `data`, or `b64data` for bytes that are not JSON; undefined when invalid. */
+export const readCallbackData = ({ values, text }: RawResult): CallbackData | undefined => {
   const encoded = values['b64data'];
   if (typeof encoded === 'string' && encoded !== '')
     return BASE64.test(encoded) ? { data: JSON.stringify(encoded), isBinary: true } : undefined;
   if (!('data' in values)) return {};
   const data = memberText(text, 'data');
-  // Line breaks between the parts of a value would cut a protocol frame in two.
+  // Line breaks between tokens would split a protocol frame.
   return data === undefined ? {} : { data: data.replace(/[\r\n]+/g, ' '), isBinary: false };
 };
 
@@ -47,14 +47,14 @@ const errorOf = ({ code, message, temporary }: RawResult['values']): CallbackAns
   if (typeof code !== 'number' || !Number.isInteger(code) || code < MIN_ERROR || code > MAX_ERROR)
     return undefined;
   const known = REPLY_ERRORS[code as keyof typeof REPLY_ERRORS] as { message: string } | undefined;
-  const words = typeof message === 'string' && message !== '' ? message : (known?.message ?? 'error');
-  return { is: 'error', code, message: words.slice(0, MAX_MESSAGE_LENGTH), temporary: temporary === true };
+  const text = typeof message === 'string' && message !== '' ? message : (known?.message ?? 'error');
+  return { is: 'error', code, message: text.slice(0, MAX_MESSAGE_LENGTH), temporary: temporary === true };
 };
 
 const disconnectOf = ({ code, reason }: RawResult['values']): CallbackAnswer<never> | undefined => {
-  const words = typeof reason === 'string' && reason !== '' ? reason : 'force disconnect';
-  return typeof code === 'number' && maySendClose(code, words)
-    ? { is: 'disconnect', code, reason: words }
+  const text = typeof reason === 'string' && reason !== '' ? reason : 'force disconnect';
+  return typeof code === 'number' && maySendClose(code, text)
+    ? { is: 'disconnect', code, reason: text }
     : undefined;
 };
 

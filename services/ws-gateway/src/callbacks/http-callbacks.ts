@@ -14,9 +14,9 @@ import {
   type Caller,
 } from '../core/callbacks.ts';
 import { MAX_INFO_BYTES } from '../core/group/size-check.ts';
-import { type RawResult, readAnswer, readData } from './callback-answers.ts';
+import { type RawResult, readCallbackAnswer, readCallbackData } from './callback-answers.ts';
 
-/** How a question ended; the label of a counter. */
+/** Outcome of a callback; the `outcome` label of `gateway_callbacks_total`. */
 export type CallbackOutcome =
   | 'ok'
   | 'error'
@@ -35,41 +35,46 @@ export interface HttpCallbacksDeps {
   readonly secret: string;
   readonly timeoutMs: number;
   readonly maxInFlight: number;
-  /** Bytes of data for clients in an answer. */
+  /** Longest data for clients in an answer, in bytes. */
   readonly maxDataBytes: number;
-  /** A fresh id for one question. */
+  /** A new `webhook-id`. */
   newId(): string;
   onAnswer(kind: CallbackKind, outcome: CallbackOutcome, seconds: number): void;
   onInFlight(count: number): void;
 }
 
-/** Bytes of an answer. */
+/** Longest answer, in bytes. */
 const MAX_ANSWER_BYTES = 262_144;
-/** Statuses that say that the application is not there; all others are about the one question. */
-const AWAY = new Set([502, 503, 504]);
-/** The breaker's own deadline, should a request not notice that it was given up. */
-const SLACK_MS = 500;
+/** Statuses of an unreachable application; any other status concerns a single request. */
+const UNREACHABLE_STATUSES = new Set([502, 503, 504]);
+/** Extra time of the breaker's deadline, for requests that do not notice their abort. */
+const BREAKER_SLACK_MS = 500;
 
-/** The application cannot be had. */
-class AwayError extends Error {}
+/** The application is unreachable. */
+class ApplicationUnreachableError extends Error {}
 
-const BAD = { text: 'bad_answer', bad_status: 'bad_status' } as const;
-const GOOD = { result: 'ok', error: 'error', disconnect: 'disconnect', unavailable: 'unreachable' } as const;
+const FAILURE_OUTCOMES = { text: 'bad_answer', bad_status: 'bad_status' } as const;
+const ANSWER_OUTCOMES = {
+  result: 'ok',
+  error: 'error',
+  disconnect: 'disconnect',
+  unavailable: 'unreachable',
+} as const;
 
-type Asked =
+type CallbackResponse =
   | { readonly is: 'text'; readonly status: 200; readonly text: string }
   | { readonly is: 'bad_status'; readonly status: number };
 
 /**
- * Asks an application by `POST` with a signed JSON body, over connections that are kept. A question that gets no usable answer is
- * `unavailable`; when the application is away it is left alone for a second at a time.
+ * Calls the application by `POST` with a signed JSON body, over kept-alive connections. Without a valid answer the result is
+ * `unavailable`; a circuit breaker per kind opens for one second after five faults in a row.
  */
 export const createHttpCallbacks = (deps: HttpCallbacksDeps): AppCallbacks => {
   const { clock, urls, log } = deps;
   const breakers = new Map<CallbackKind, Breaker>(
     CALLBACKS.map((kind) => [
       kind,
-      createBreaker({ clock, what: `the ${kind} callback`, deadlineMs: deps.timeoutMs + SLACK_MS }),
+      createBreaker({ clock, what: `the ${kind} callback`, deadlineMs: deps.timeoutMs + BREAKER_SLACK_MS }),
     ]),
   );
   let inFlight = 0;
@@ -78,29 +83,31 @@ export const createHttpCallbacks = (deps: HttpCallbacksDeps): AppCallbacks => {
     deps.onInFlight(inFlight);
   };
 
-  const ask = async <T>(
+  const call = async <T>(
     kind: CallbackKind,
     body: string,
     read: (result: RawResult) => T | undefined,
   ): Promise<CallbackAnswer<T>> => {
-    const begun = clock.monotonic();
+    const startedAt = clock.monotonic();
     const done = (outcome: CallbackOutcome): void =>
-      deps.onAnswer(kind, outcome, (clock.monotonic() - begun) / 1000);
+      deps.onAnswer(kind, outcome, (clock.monotonic() - startedAt) / 1000);
     if (inFlight >= deps.maxInFlight) {
       done('too_many');
       return { is: 'unavailable' };
     }
     count(1);
     try {
-      const asked = await breakers.get(kind)?.run(() => post(deps, urls[kind] ?? '', body));
-      const answer = asked?.is === 'text' ? readAnswer(asked.text, read) : undefined;
-      done(answer === undefined ? BAD[asked?.is ?? 'bad_status'] : GOOD[answer.is]);
-      if (answer === undefined) log.warn({ kind, status: asked?.status }, 'callback.bad_answer');
+      const response = await breakers.get(kind)?.run(() => post(deps, urls[kind] ?? '', body));
+      const answer = response?.is === 'text' ? readCallbackAnswer(response.text, read) : undefined;
+      done(
+        answer === undefined ? FAILURE_OUTCOMES[response?.is ?? 'bad_status'] : ANSWER_OUTCOMES[answer.is],
+      );
+      if (answer === undefined) log.warn({ kind, status: response?.status }, 'callback.bad_answer');
       return answer ?? { is: 'unavailable' };
     } catch (error) {
       const outcome = outcomeOf(error);
       done(outcome);
-      // Many at once, when it is away: the counter has them all.
+      // At debug level, because an outage causes many at once; the counter has them all.
       log.debug({ kind, error }, 'callback.failed');
       return { is: 'unavailable' };
     } finally {
@@ -111,22 +118,22 @@ export const createHttpCallbacks = (deps: HttpCallbacksDeps): AppCallbacks => {
   return {
     has: (kind) => urls[kind] !== undefined,
     subscribe: (caller, { group, ...data }) =>
-      ask('subscribe', bodyOf(callerOf(caller), { channel: group }, data), ({ values }) => {
+      call('subscribe', bodyOf(callerOf(caller), { channel: group }, data), ({ values }) => {
         const terms = readTerms(values);
-        const isInfoGood = byteLength(terms?.info) <= MAX_INFO_BYTES;
-        return isInfoGood && byteLength(terms?.data) <= deps.maxDataBytes ? terms : undefined;
+        const isInfoWithinLimit = byteLength(terms?.info) <= MAX_INFO_BYTES;
+        return isInfoWithinLimit && byteLength(terms?.data) <= deps.maxDataBytes ? terms : undefined;
       }),
     publish: (caller, { group, ...data }) =>
-      ask('publish', bodyOf(callerOf(caller), { channel: group }, data), (result) => {
-        const changed = readData(result);
+      call('publish', bodyOf(callerOf(caller), { channel: group }, data), (result) => {
+        const changed = readCallbackData(result);
         return changed && { ...changed, skipHistory: result.values['skip_history'] === true };
       }),
     rpc: (caller, { method, ...data }) =>
-      ask(
+      call(
         'rpc',
         bodyOf('client' in caller ? callerOf(caller) : { known: caller }, { method }, data),
         (result) => {
-          const answer = readData(result);
+          const answer = readCallbackData(result);
           return byteLength(answer?.data) <= deps.maxDataBytes ? answer : undefined;
         },
       ),
@@ -139,7 +146,7 @@ const post = async (
   { clock, secret, timeoutMs, newId }: HttpCallbacksDeps,
   url: string,
   body: string,
-): Promise<Asked> => {
+): Promise<CallbackResponse> => {
   const id = newId();
   const timestampS = Math.floor(clock.now() / 1000);
   const response = await fetch(url, {
@@ -162,12 +169,13 @@ const post = async (
     };
   }
   await response.body?.cancel();
-  // Another bad status may be about what this one client sent; it must not close the way for all.
-  if (AWAY.has(response.status)) throw new AwayError(`the application answered ${response.status}`);
+  // Any other status may concern the input of one client, and must not open the breaker for all.
+  if (UNREACHABLE_STATUSES.has(response.status))
+    throw new ApplicationUnreachableError(`the application answered ${response.status}`);
   return { is: 'bad_status', status: response.status };
 };
 
-/** What is too long is about the one question as well: it is an answer that cannot be used. */
+/** A too long answer concerns a single request: it is invalid, and no fault for the breaker. */
 const unlessTooLong = (error: unknown): string => {
   if (error instanceof Error && error.name === 'TooLongError') return '';
   throw error;
@@ -175,8 +183,9 @@ const unlessTooLong = (error: unknown): string => {
 
 const outcomeOf = (error: unknown): CallbackOutcome => {
   if (error instanceof BreakerOpenError) return 'not_tried';
-  const isLate = error instanceof TimeoutError || (error instanceof Error && error.name === 'TimeoutError');
-  return isLate ? 'timeout' : 'unreachable';
+  const isTimeout =
+    error instanceof TimeoutError || (error instanceof Error && error.name === 'TimeoutError');
+  return isTimeout ? 'timeout' : 'unreachable';
 };
 
 const callerOf = ({ client, identity, encoding }: Caller) => ({
@@ -191,13 +200,13 @@ const callerOf = ({ client, identity, encoding }: Caller) => ({
   meta: identity.meta,
 });
 
-/** The question as JSON, payloads as they came. */
+/** The request body as JSON, with unchanged payloads. */
 const bodyOf = (
   caller: { readonly known: object; readonly meta?: Payload | undefined },
-  about: { readonly channel?: string; readonly method?: string },
+  subject: { readonly channel?: string; readonly method?: string },
   { data, isBinary = false }: CallbackData,
 ): string => {
-  const known = JSON.stringify({ ...caller.known, encoding: isBinary ? 'binary' : 'json', ...about });
+  const known = JSON.stringify({ ...caller.known, encoding: isBinary ? 'binary' : 'json', ...subject });
   const meta = caller.meta === undefined ? '' : `,"meta":${caller.meta}`;
   const payload = data === undefined ? '' : `,"${isBinary ? 'b64data' : 'data'}":${data}`;
   return `${known.slice(0, -1)}${meta}${payload}}`;

@@ -3,11 +3,11 @@ import { z } from 'zod';
 /** The error object of a call. */
 export const apiError = z.object({
   code: z.int().describe('code of the protocol, such as 102'),
-  message: z.string().describe('the text of the code, and what is wrong'),
+  message: z.string().describe('text of the code, and the cause'),
   outcome: z
     .enum(['unknown', 'not_published'])
     .optional()
-    .describe('of a publication that failed because of Redis: whether it may have been made'),
+    .describe('only after a fault of Redis: `unknown` when the publication may have been made'),
 });
 
 const group = z
@@ -19,35 +19,35 @@ const tenant = z
   .regex(/^[\w.-]{1,64}$/)
   .optional()
   .describe(
-    'whose groups, users and connections; default: that of the key, else `default`. A key of a tenant may name no other',
+    'tenant of the groups, users and connections; default: that of the key, else `default`; a key of a tenant rejects others',
   );
 const tenantOfTarget = tenant.describe(
-  'whose users and connections; default: that of the key, else `default` for a user, and any for a `client` or `session`',
+  'tenant of the users and connections; default: that of the key, else `default` for a `user`, and all for a `client` or `session`',
 );
 const tenants = z
   .union([tenant.unwrap(), z.literal('*')])
   .optional()
-  .describe('the same, or `*` for all tenants');
+  .describe('as for other methods, or `*` for all tenants');
 const json = z.unknown().describe('any JSON');
 const count = z.int().min(0);
 const position = z.object({ offset: count, epoch: z.string() });
 
 const message = {
   data: json.optional(),
-  b64data: z.string().optional().describe('instead of data, never with it: base64 of JSON text'),
-  skip_history: z.boolean().optional().describe('is not kept'),
-  tags: z.record(z.string(), z.string()).optional().describe('for filters of subscribers'),
+  b64data: z.string().optional().describe('base64 of JSON text, instead of `data`'),
+  skip_history: z.boolean().optional().describe('does not add the publication to the history'),
+  tags: z.record(z.string(), z.string()).optional().describe('tags for the filters of subscribers'),
   idempotency_key: z
     .string()
     .max(255)
     .optional()
-    .describe('publishes once within five minutes; in a broadcast once in each group, so it can be repeated'),
+    .describe('publishes once within five minutes; in a broadcast once per group'),
   version: count.optional().describe('0 for none'),
   version_epoch: z.string().max(255).optional(),
   exclude: z
     .object({ client: z.string().optional(), session: z.string().optional() })
     .optional()
-    .describe('who does not get it'),
+    .describe('members that do not receive the publication'),
 };
 
 const target = {
@@ -57,7 +57,7 @@ const target = {
   session: z.string().optional(),
 };
 
-/** What each method takes. The gateway ignores members that are not named here. */
+/** Request bodies by method. The gateway ignores other members. */
 export const API_BODIES = {
   publish: z.object({ tenant, channel: group, ...message, delta: z.boolean().optional() }),
   broadcast: z.object({
@@ -69,10 +69,10 @@ export const API_BODIES = {
   subscribe: z.object({
     ...target,
     channel: group,
-    info: json.optional().describe('what others in the group see of the client'),
-    data: json.optional().describe('for the client'),
-    expire_at: count.optional().describe('s since 1970; 0 for never'),
-    recover_since: position.optional().describe('what was published since is sent'),
+    info: json.optional().describe('`chan_info` of the client in the group'),
+    data: json.optional().describe('data of the push to the client'),
+    expire_at: count.optional().describe('seconds since the Unix epoch; 0 for no expiry'),
+    recover_since: position.optional().describe('position after which missed publications are sent'),
     override: z
       .object({
         presence: z.object({ value: z.boolean() }).optional(),
@@ -82,18 +82,18 @@ export const API_BODIES = {
         force_positioning: z.object({ value: z.boolean() }).optional(),
       })
       .optional()
-      .describe('options of the group that differ for these clients'),
+      .describe('group options that differ for these clients'),
   }),
   send: z.object({ ...target, data: json }),
   refresh: z.object({
     ...target,
-    expired: z.boolean().optional().describe('ends the connections at once; clients connect again'),
-    expire_at: count.optional().describe('s since 1970; 0 for as long as the credential is good'),
+    expired: z.boolean().optional().describe('ends the connections at once; clients reconnect'),
+    expire_at: count.optional().describe('seconds since the Unix epoch; 0 for the expiry of the credential'),
   }),
-  unsubscribe: z.object({ ...target, channel: z.string().optional().describe('empty for all') }),
+  unsubscribe: z.object({ ...target, channel: z.string().optional().describe('empty for all groups') }),
   disconnect: z.object({
     ...target,
-    whitelist: z.array(z.string()).optional().describe('clients that stay'),
+    whitelist: z.array(z.string()).optional().describe('clients that stay connected'),
     disconnect: z
       .object({ code: z.int().min(3000).max(4999), reason: z.string().max(123).optional() })
       .optional()
@@ -107,17 +107,18 @@ export const API_BODIES = {
     limit: z
       .int()
       .optional()
-      .describe('0 for the position only; -1, or any negative number, for as many as one answer may hold'),
+      .describe('0 for the position only; negative for the most that one result may have'),
     since: position.optional(),
     reverse: z.boolean().optional().describe('newest first'),
   }),
   history_remove: z.object({ tenant, channel: group }),
-  channels: z.object({ tenant: tenants, pattern: z.string().max(255).optional().describe('with * and ?') }),
+  channels: z.object({
+    tenant: tenants,
+    pattern: z.string().max(255).optional().describe('pattern with `*` and `?`'),
+  }),
   connections: z.object({
     ...target,
-    tenant: tenants.describe(
-      'default: as in `disconnect` when a `client` or `session` is named; `*` for all tenants',
-    ),
+    tenant: tenants.describe('default: as in `disconnect` with a `client` or `session`; `*` for all tenants'),
     channel: z.string().optional().describe('only members of this group'),
     limit: z.int().min(0).max(10_000).optional().describe('default 1000'),
   }),
@@ -150,7 +151,7 @@ const publication = z.object({
   version: count.optional(),
 });
 
-/** What each method answers. */
+/** Results by method. */
 export const API_RESULTS: Readonly<Record<keyof typeof API_BODIES, z.ZodType>> = {
   publish: published,
   broadcast: z.object({
@@ -170,7 +171,7 @@ export const API_RESULTS: Readonly<Record<keyof typeof API_BODIES, z.ZodType>> =
       z.string(),
       z.object({
         num_clients: count,
-        tenants: z.record(z.string(), count).optional().describe('with `tenant: "*"`: clients by tenant'),
+        tenants: z.record(z.string(), count).optional().describe('clients by tenant, with `tenant: "*"`'),
       }),
     ),
   }),
@@ -184,15 +185,15 @@ export const API_RESULTS: Readonly<Record<keyof typeof API_BODIES, z.ZodType>> =
         gateway: z.string(),
         transport: z.enum(['websocket', 'plain']),
         groups: z.array(z.string()),
-        since: count.describe('ms since 1970'),
-        lag: count.describe('bytes that wait for the client'),
-        behind: z.array(z.string()).describe('groups in which it is being caught up'),
+        since: count.describe('ms since the Unix epoch'),
+        lag: count.describe('bytes in the send buffer'),
+        behind: z.array(z.string()).describe('groups in which the client is being caught up'),
       }),
     ),
     gateways: count,
   }),
   info: z.object({
-    tenant: z.string().optional().describe('the only tenant that is counted; none: all'),
+    tenant: z.string().optional().describe('the counted tenant; absent for all'),
     nodes: z.array(
       z.object({
         uid: z.string(),

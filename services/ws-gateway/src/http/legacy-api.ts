@@ -1,14 +1,14 @@
 import type { RequestHandler, Response } from 'express';
 import type { ApiObserver, CallOptions, ServerApi } from '../core/api/api.ts';
 import { errorJson } from '../core/api/api-fault.ts';
-import { type Refuse, tenantOfKey } from './server-api-keys.ts';
+import { type RejectRequest, tenantOfKey } from './server-api-keys.ts';
 
 const MAX_LINES = 1_000;
 
 interface LegacyApiDeps {
   readonly api: ServerApi;
   readonly observerOf: (res: Response) => ApiObserver;
-  readonly refuse: Refuse;
+  readonly reject: RejectRequest;
 }
 
 interface Line {
@@ -18,33 +18,37 @@ interface Line {
 }
 
 /**
- * `POST /api`, as libraries of earlier years call it: one `{"id"?,"method","params"}` on each line, answered by one
- * `{"id"?,"result"}` or `{"id"?,"error"}` on each, in order. At most 1000 lines.
+ * Handles `POST /api` of older Centrifugo libraries: one `{"id"?,"method","params"}` per line, answered by one `{"id"?,"result"}`
+ * or `{"id"?,"error"}` per line, in order. At most 1000 lines.
  */
 export const createLegacyApi =
-  ({ api, observerOf, refuse }: LegacyApiDeps): RequestHandler =>
+  ({ api, observerOf, reject }: LegacyApiDeps): RequestHandler =>
   async (req, res) => {
     const lines = String(req.body ?? '')
       .split('\n')
       .filter((line) => line.trim() !== '')
       .map(parseLine);
     if (lines.length === 0 || lines.length > MAX_LINES || lines.includes(undefined)) {
-      refuse(res, { status: 400, reason: 'malformed' });
+      reject(res, { status: 400, reason: 'malformed' });
       res
         .type('text/plain')
-        .send(`The body must be 1 to ${MAX_LINES} lines, each a JSON object with a method.`);
+        .send(`Body: expected 1 to ${MAX_LINES} lines, each a JSON object with a method.`);
       return;
     }
     const answers: string[] = [];
-    const by = { tenant: tenantOfKey(res), observe: observerOf(res), budget: api.newBudget() };
-    for (const line of lines) if (line) answers.push(await answerLine(api, line, by));
+    const options = { tenant: tenantOfKey(res), observe: observerOf(res), budget: api.newBudget() };
+    for (const line of lines) if (line) answers.push(await answerLine(api, line, options));
     res.type('application/json').send(answers.join('\n'));
   };
 
-const answerLine = async (api: ServerApi, { id, method, params }: Line, by: CallOptions): Promise<string> => {
-  // A batch has no place in a line.
+const answerLine = async (
+  api: ServerApi,
+  { id, method, params }: Line,
+  options: CallOptions,
+): Promise<string> => {
+  // A batch is not supported in a line.
   const name = typeof method === 'string' && method !== 'batch' ? method : '';
-  const outcome = await api.call(name, params ?? {}, by);
+  const outcome = await api.call(name, params ?? {}, options);
   const head = id === undefined ? '' : `"id":${JSON.stringify(id)},`;
   return outcome.ok ? `{${head}"result":${outcome.json}}` : `{${head}"error":${errorJson(outcome)}}`;
 };

@@ -4,18 +4,18 @@ import type { Request, RequestHandler, Response } from 'express';
 /** A key of the server API. */
 export interface ServerApiKey {
   readonly key: string;
-  /** The only tenant that it is good for; undefined: any. */
+  /** The only tenant that it is valid for; undefined: all. */
   readonly tenant: string | undefined;
 }
 
-/** Records a request that is refused before any call is made, and sets its status. */
-export type Refuse = (
+/** Records a request that is rejected before any call, and sets its status. */
+export type RejectRequest = (
   res: Response,
   refusal: { readonly status: number; readonly reason: 'server_key' | 'malformed' },
 ) => void;
 
-/** `X-API-Key`, or `Authorization: apikey …`. Compared by digest, in constant time. */
-export const requireKey = (keys: () => readonly ServerApiKey[], refuse: Refuse): RequestHandler => {
+/** Requires a key: `X-API-Key`, `Authorization: apikey …` or `?api_key=`. Compared by digest, in constant time. */
+export const requireKey = (keys: () => readonly ServerApiKey[], reject: RejectRequest): RequestHandler => {
   let known: readonly ServerApiKey[] = [];
   let digests: readonly { readonly digest: Buffer; readonly tenant: string | undefined }[] = [];
   return (req, res, next) => {
@@ -26,7 +26,7 @@ export const requireKey = (keys: () => readonly ServerApiKey[], refuse: Refuse):
     const given = digest(keyIn(req));
     const [found] = digests.filter((one) => timingSafeEqual(one.digest, given));
     if (found === undefined) {
-      refuse(res, { status: 401, reason: 'server_key' });
+      reject(res, { status: 401, reason: 'server_key' });
       res.end();
       return;
     }
@@ -35,7 +35,7 @@ export const requireKey = (keys: () => readonly ServerApiKey[], refuse: Refuse):
   };
 };
 
-/** The only tenant that the key of a request is good for; undefined: any. */
+/** The only tenant that the key of a request is valid for; undefined: all. */
 export const tenantOfKey = ({ locals }: Response): string | undefined =>
   locals['tenant'] as string | undefined;
 

@@ -9,11 +9,11 @@ import type { ApiObserver, ApiOutcome, ServerApi } from '../core/api/api.ts';
 import { type ApiFault, errorJson } from '../core/api/api-fault.ts';
 import { apiOperations } from './api-document.ts';
 import { createLegacyApi } from './legacy-api.ts';
-import { type Refuse, requireKey, type ServerApiKey, tenantOfKey } from './server-api-keys.ts';
+import { type RejectRequest, requireKey, type ServerApiKey, tenantOfKey } from './server-api-keys.ts';
 
 export interface ServerApiDeps {
   readonly api: ServerApi;
-  /** Without keys nobody may call. Read anew for each call, so that keys can be replaced. */
+  /** Without keys every call is rejected. Read for each call, so that keys can be rotated. */
   keys(): readonly ServerApiKey[];
   readonly metrics: Metrics;
   readonly maxBodyBytes: number;
@@ -21,7 +21,7 @@ export interface ServerApiDeps {
   readonly version: string;
 }
 
-/** The status of an error for callers that ask for statuses (`X-Centrifugo-Error-Mode: transport`). */
+/** HTTP status of an error with `X-Centrifugo-Error-Mode: transport`. */
 const STATUS: Readonly<Partial<Record<ReplyError, number>>> = {
   100: 500,
   102: 404,
@@ -34,8 +34,9 @@ const STATUS: Readonly<Partial<Record<ReplyError, number>>> = {
 };
 
 /**
- * `POST /api/<method>`. Errors of a call are answered with 200 and an error object, as the libraries of back ends expect
- * it; a wrong key is 401 without a body, a body that is not a JSON object 400. Whatever fails is counted and logged by reason.
+ * Mounts `POST /api/<method>`. Errors of a call are answered with 200 and an error object, as Centrifugo's HTTP API libraries
+ * expect; an invalid key with 401 and no body, a body that is not a JSON object with 400. Failures are counted and logged by
+ * reason.
  */
 export const mountServerApi = (app: Express, deps: ServerApiDeps): void => {
   const calls = deps.metrics.counter('gateway_api_calls_total');
@@ -49,7 +50,7 @@ export const mountServerApi = (app: Express, deps: ServerApiDeps): void => {
       const fault = { reason: reasonOf(outcome), code, method, publication, requestId: requestIdOf(res) };
       deps.refusals.log('gateway.api_call_failed', fault);
     };
-  const refuse: Refuse = (res, { status, reason }) => {
+  const reject: RejectRequest = (res, { status, reason }) => {
     deps.refusals.record('api', { reason, requestId: requestIdOf(res) });
     res.status(status);
   };
@@ -58,27 +59,27 @@ export const mountServerApi = (app: Express, deps: ServerApiDeps): void => {
     const text = typeof req.body === 'string' && req.body !== '' ? req.body : '{}';
     const params = parseObject(text);
     if (params === undefined) {
-      refuse(res, { status: 400, reason: 'malformed' });
-      res.type('text/plain').send('The body must be a JSON object.');
+      reject(res, { status: 400, reason: 'malformed' });
+      res.type('text/plain').send('Body: expected a JSON object.');
       return;
     }
     const by = { text, tenant: tenantOfKey(res), observe: observerOf(res) };
     send(req, res, method, await deps.api.call(method, params, by));
   };
-  const about = {
+  const info = {
     title: 'Muster server API',
     version: deps.version,
-    description: 'For back ends: publish to groups, look at them, and order connections about.',
+    description: 'For back ends: publish to groups, inspect groups and connections, and control connections.',
   };
-  app.use('/api', docsRoutes(about, apiOperations));
+  app.use('/api', docsRoutes(info, apiOperations));
   const body = express.text({ limit: deps.maxBodyBytes, type: () => true });
-  const key = requireKey(deps.keys, refuse);
-  const legacy = createLegacyApi({ api: deps.api, observerOf, refuse });
+  const key = requireKey(deps.keys, reject);
+  const legacy = createLegacyApi({ api: deps.api, observerOf, reject });
   app.post('/api/:method', key, body, handle);
   app.post('/api', key, body, legacy);
   app.all(['/api', '/api/:method'], (_req, res) => {
     res.setHeader('Allow', 'POST');
-    throw new AppError('METHOD_NOT_ALLOWED', { detail: 'This path answers POST.' });
+    throw new AppError('METHOD_NOT_ALLOWED', { detail: 'Use POST.' });
   });
 };
 
@@ -87,14 +88,14 @@ const resultOf = (outcome: ApiOutcome): string => {
   return outcome.told === undefined ? String(outcome.code) : 'application';
 };
 
-/** The text of the code, as a word; what the caller wrote stands in no log. */
+/** Text of the error code in snake case; input of the caller is not logged. */
 const reasonOf = ({ code, told }: ApiFault): string =>
   told === undefined ? REPLY_ERRORS[code as ReplyError].message.replaceAll(' ', '_') : 'application';
 
 const send = (req: Request, res: Response, method: string, outcome: ApiOutcome): void => {
   res.type('application/json');
   if (outcome.ok) {
-    // A batch has no `result` around its replies.
+    // The replies of a batch have no `result` around them.
     res.send(method === 'batch' ? outcome.json : `{"result":${outcome.json}}`);
     return;
   }

@@ -22,15 +22,15 @@ export interface HttpServerDeps extends Pick<ServerApiDeps, 'refusals'> {
   readonly maxBodyBytes: number;
 }
 
-/** What the public port answers besides upgrades. */
+/** HTTP routes of the public port, besides upgrades. */
 export const createServer = (deps: HttpServerDeps): Express =>
   createHttpApp({
     log: deps.log,
     metrics: deps.metrics,
     before: (app) => mountServerApi(app, { ...deps, keys: deps.serverApiKeys, version: deps.about.version }),
     routes: [
-      probe(deps, '/readyz', 'Whether this replica takes connections'),
-      probe(deps, '/health', 'State of this replica and of what it depends on'),
+      probe(deps, '/readyz', 'Readiness of this replica'),
+      probe(deps, '/health', 'Health of this replica and its dependencies'),
       socketEndpoint('/connection/websocket'),
       socketEndpoint('/ws'),
     ],
@@ -41,7 +41,10 @@ const probe = ({ health, about, clock }: HttpServerDeps, path: string, summary: 
     method: 'get',
     path,
     summary,
-    responses: { 200: { description: 'It does.' }, 503: { description: 'It does not.' } },
+    responses: {
+      200: { description: 'Ready or healthy.' },
+      503: { description: 'Not ready, or unhealthy.' },
+    },
     handle: ({ req }) => {
       const answer = answerProbe(health, about, path, clock.now(), req.query['service']);
       if (answer === undefined) throw new AppError('NOT_FOUND');
@@ -56,6 +59,6 @@ const socketEndpoint = (path: string): Route =>
     summary: 'WebSocket',
     responses: { 101: { description: 'The socket is open.' } },
     handle: () => {
-      throw new AppError('MALFORMED_REQUEST', { detail: 'This endpoint takes WebSocket handshakes only.' });
+      throw new AppError('MALFORMED_REQUEST', { detail: 'Expected a WebSocket handshake (RFC 6455).' });
     },
   });
