@@ -66,7 +66,8 @@ test('[NS9] options of Centrifugo are taken, or refused with what to write inste
   };
   for (const option of RENAMED_OPTIONS) {
     const text = problem({ namespaces: [{ name: 'x', [option]: true }] });
-    expect(text).toMatch(new RegExp(`namespaces\\.0: ${option}: (is not supported|use) `));
+    expect(text).toContain(`namespaces.0: ${option}: `);
+    expect(text).toMatch(/: (?:is not supported: |use `)/);
     expect(text).toContain('docs/migrating-from-centrifugo.md');
   }
   expect(problem({ channel: { namespaces: [] } })).toContain('channel: move its content');
