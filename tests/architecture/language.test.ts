@@ -1,6 +1,6 @@
 import { expect, test, vi } from 'vitest';
 import { BANNED_IN_NAMES, BANNED_IN_TEXTS, spaced } from './language/banned.ts';
-import { describeFinding, findingsIn, isProse, proseOf } from './language/findings.ts';
+import { describeUse, findingsIn, isProse, proseOf } from './language/findings.ts';
 import { glossaryTerms, patternOf, rejectedUses, vocabulary } from './language/glossary.ts';
 import { PENDING } from './language/pending.ts';
 import { parseSyntax } from './syntax.ts';
@@ -14,7 +14,7 @@ const isBanned = (bans: typeof BANNED_IN_TEXTS, text: string): boolean =>
 
 test('names, texts and documents use no banned word', () => {
   const found = findingsIn();
-  expect(found.filter(({ file }) => !isPending(file)).map(describeFinding)).toEqual([]);
+  expect(found.filter(({ file }) => !isPending(file)).map(describeUse)).toEqual([]);
   const done = PENDING.filter((path) => !found.some(({ file }) => file.startsWith(path)));
   if (done.length > 0) process.stderr.write(`language: remove from pending.ts: ${done.join(' ')}\n`);
 });

@@ -17,29 +17,6 @@ export const repositoryFiles = (): string[] =>
 /** The text of a file of the repository. */
 export const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
 
-/** One import of one file. */
-export interface Import {
-  readonly file: string;
-  readonly specifier: string;
-  readonly isTypeOnly: boolean;
-}
-
-const IMPORT = /^\s*(?:import|export)\s+(type\s+)?(?:[^'";]*?\sfrom\s+)?'([^']+)'/gm;
-const DYNAMIC = /\bimport\('([^']+)'\)/g;
-
-/** Every import statement of a TypeScript file, static and dynamic. */
-export const importsOf = (file: string): Import[] => {
-  const text = read(file);
-  return [
-    ...[...text.matchAll(IMPORT)].map((match) => ({
-      file,
-      specifier: match[2] ?? '',
-      isTypeOnly: match[1] !== undefined,
-    })),
-    ...[...text.matchAll(DYNAMIC)].map((match) => ({ file, specifier: match[1] ?? '', isTypeOnly: false })),
-  ];
-};
-
 /** `packages/kit/src/clock.ts` → `kit`; `tests/…` → `tests`; `deploy/fleet/…` → `fleet`. */
 export const workspaceOf = (file: string): string => {
   const [top = '', second = ''] = file.split('/');

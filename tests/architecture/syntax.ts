@@ -25,8 +25,14 @@ export interface Title extends Occurrence {
   readonly runs: Runs;
 }
 
+/** The specifier of an import, static or dynamic, or of a re-export. */
+export interface ImportSpecifier extends Occurrence {
+  readonly isTypeOnly: boolean;
+}
+
 /** What the guards need to know of a source file. */
 export interface Syntax {
+  readonly imports: readonly ImportSpecifier[];
   /** Exported values and types. */
   readonly exports: readonly (Occurrence & { readonly isType: boolean })[];
   /** Every declared name: variables, functions, parameters, types, members. */
@@ -54,6 +60,7 @@ export const parseSyntax = (text: string, file: string): Syntax => {
   const program = parseAst(text, { lang }) as unknown as Node;
   const lines = lineStarts(text);
   const found = {
+    imports: [] as ImportSpecifier[],
     exports: [] as (Occurrence & { isType: boolean })[],
     declared: [] as Occurrence[],
     strings: [] as Occurrence[],
@@ -61,6 +68,8 @@ export const parseSyntax = (text: string, file: string): Syntax => {
   const titles: TitleCall[] = [];
   const at = (node: Node) => lineOf(lines, node.start);
   visit(program, (node, parent) => {
+    const specifier = importOf(node);
+    if (specifier !== undefined) found.imports.push({ ...specifier, line: at(node) });
     if (node.type === 'ExportNamedDeclaration') {
       for (const { name, isType } of exportedNames(node)) {
         found.exports.push({ text: name, isType, line: at(node) });
@@ -73,6 +82,15 @@ export const parseSyntax = (text: string, file: string): Syntax => {
     if (title !== undefined) titles.push({ ...title, node, line: at(node) });
   });
   return { ...found, titles: titles.map((title) => withSuites(title, titles)) };
+};
+
+const importOf = (node: Node): Omit<ImportSpecifier, 'line'> | undefined => {
+  // `import('x')` in an expression or in a type.
+  const source = (node['source'] ?? (node.type === 'TSImportType' ? node['argument'] : null)) as Node | null;
+  if (source?.type !== 'Literal') return undefined;
+  const isTypeOnly =
+    node['importKind'] === 'type' || node['exportKind'] === 'type' || node.type === 'TSImportType';
+  return { text: String(source['value']), isTypeOnly };
 };
 
 const TYPES = new Set(['TSInterfaceDeclaration', 'TSTypeAliasDeclaration']);

@@ -3,7 +3,7 @@ import { type Occurrence, syntaxOf } from '../syntax.ts';
 import { BANNED_IN_NAMES, BANNED_IN_TEXTS, type Ban, spaced } from './banned.ts';
 
 /** A banned word in a file. */
-export interface Finding {
+export interface BannedUse {
   readonly file: string;
   readonly line: number;
   readonly what: 'file name' | 'exported name' | 'text' | 'title' | 'document';
@@ -23,7 +23,7 @@ const checked = (path: string): boolean =>
   /^(?:packages|services|deploy|tests|docs|\.github)\/|^[A-Z]+\.md$/.test(path) && !NOT_OURS.test(path);
 
 /** Every banned word of the repository, or of the paths that begin with one of the prefixes. */
-export const findingsIn = (prefixes: readonly string[] = ['']): Finding[] =>
+export const findingsIn = (prefixes: readonly string[] = ['']): BannedUse[] =>
   repositoryFiles()
     .filter((path) => checked(path) && prefixes.some((prefix) => path.startsWith(prefix)))
     .flatMap((file) => [
@@ -32,10 +32,10 @@ export const findingsIn = (prefixes: readonly string[] = ['']): Finding[] =>
       ...(file.endsWith('.md') ? inDocument(file) : []),
     ]);
 
-const inFileName = (file: string): Finding[] =>
+const inFileName = (file: string): BannedUse[] =>
   findings(file, 'file name', BANNED_IN_NAMES, [{ text: file.split('/').at(-1) ?? '', line: 0 }], spaced);
 
-const inSource = (file: string): Finding[] => {
+const inSource = (file: string): BannedUse[] => {
   const { exports, strings, titles } = syntaxOf(file);
   return [
     ...findings(file, 'exported name', BANNED_IN_NAMES, exports, spaced),
@@ -48,7 +48,7 @@ const inSource = (file: string): Finding[] => {
 export const isProse = ({ text }: Occurrence): boolean =>
   /\p{L}[,.;:]? +[\p{L}…]/u.test(text) && !PROGRAM.test(text);
 
-const inDocument = (file: string): Finding[] =>
+const inDocument = (file: string): BannedUse[] =>
   findings(file, 'document', BANNED_IN_TEXTS, proseOf(read(file)));
 
 /** Lines of a Markdown text without code. */
@@ -66,11 +66,11 @@ export const proseOf = (markdown: string): Occurrence[] => {
 
 const findings = (
   file: string,
-  what: Finding['what'],
+  what: BannedUse['what'],
   bans: readonly Ban[],
   occurrences: readonly Occurrence[],
   read: (text: string) => string = (text) => text,
-): Finding[] =>
+): BannedUse[] =>
   occurrences.flatMap(({ text, line }) => {
     const words = read(text);
     if (!anyOf(bans).test(words)) return [];
@@ -92,7 +92,7 @@ const anyOf = (bans: readonly Ban[]): RegExp => {
 };
 
 /** One line for a reader: where, which word, what instead. */
-export const describeFinding = ({ file, line, what, text, word, instead }: Finding): string => {
+export const describeUse = ({ file, line, what, text, word, instead }: BannedUse): string => {
   const at = text.toLowerCase().indexOf(word.toLowerCase());
   const excerpt = text.slice(Math.max(0, at - 40), at + 60).replaceAll(/\s+/g, ' ');
   return `${file}:${line} ${what} "${word.trim()}" (use: ${instead}) in: ${excerpt}`;

@@ -1,0 +1,112 @@
+import { expect, test } from 'vitest';
+import { importCircles, importEdges } from './import-graph.ts';
+import { KEPT_SMALL_FILES, PENDING_SMALL_FILES } from './small-files.ts';
+import { isTest, read, sourceFiles } from './source-files.ts';
+import { syntaxOf } from './syntax.ts';
+
+const MAX_LINES = 400;
+const MAX_MEDIAN_LINES = 120;
+const SMALL_LINES = 45;
+
+/** Entry points of the three services, which have the same names on purpose. */
+const SHARED_NAMES = ['createApp', 'readConfig', 'settings'];
+
+/** Names that are still exported twice. The list only shrinks. */
+const PENDING_NAMES = [
+  ...[
+    'Row',
+    'Subscriber',
+    'Operation',
+    'Route',
+    'Credential',
+    'Message',
+    'signIn',
+    'signOut',
+    'createServer',
+  ],
+  ...['Subject', 'CallOptions', 'Wire', 'Answer', 'ROOT'],
+];
+
+/** Files that still import each other in a circle. The list only shrinks. */
+const PENDING_CIRCLES = ['services/health-aggregator/src/core/', 'services/ws-gateway/src/core/'];
+
+/** Files that are still longer than the limit. The list only shrinks. */
+const PENDING_LONG_FILES = [
+  'services/health-aggregator/src/core/fleet.test.ts',
+  'services/ws-gateway/src/core/connection/connection.ts',
+  'tests/session/access-cases.test.ts',
+  'tests/session/exchange.test.ts',
+];
+
+const sources = sourceFiles().filter((file) => !isTest(file));
+const edges = importEdges(sources);
+const linesOf = (file: string): number => read(file).split('\n').length - 1;
+const isUnder = (prefixes: readonly string[], file: string) => prefixes.some((path) => file.startsWith(path));
+
+test('the imports were resolved', () => {
+  expect(edges.length).toBeGreaterThan(1500);
+  const across = edges.filter(({ from, to }) => to.startsWith('packages/') && from.startsWith('services/'));
+  expect(across.length).toBeGreaterThan(300);
+});
+
+test('an exported name is unique in the repository', () => {
+  const files = sourceFiles().flatMap((file) =>
+    [...new Set(syntaxOf(file).exports.map(({ text }) => text))].map((name) => ({ name, file })),
+  );
+  const twice = [...Map.groupBy(files, ({ name }) => name)]
+    .filter(
+      ([name, uses]) => uses.length > 1 && !SHARED_NAMES.includes(name) && !PENDING_NAMES.includes(name),
+    )
+    .map(([name, uses]) => `${name}: ${uses.map(({ file }) => file).join(', ')}`);
+  expect(twice).toEqual([]);
+});
+
+test('no files import each other in a circle, with imports of types counted', () => {
+  const circles = importCircles(edges).filter(
+    (files) => !files.every((file) => isUnder(PENDING_CIRCLES, file)),
+  );
+  expect(circles).toEqual([]);
+});
+
+test('circles are found, those of types too', () => {
+  const edge = (from: string, to: string) => ({ from, to });
+  expect(importCircles([edge('a', 'b'), edge('b', 'c')])).toEqual([]);
+  expect(
+    importCircles([
+      edge('a', 'b'),
+      edge('b', 'c'),
+      edge('c', 'b'),
+      edge('c', 'd'),
+      edge('d', 'e'),
+      edge('e', 'd'),
+    ]),
+  ).toEqual([
+    ['d', 'e'],
+    ['b', 'c'],
+  ]);
+});
+
+test(`a file under ${SMALL_LINES} lines with one importer is part of that importer, or listed with a reason`, () => {
+  const importers = Map.groupBy(edges, ({ to }) => to);
+  const small = sources.filter(
+    (file) =>
+      linesOf(file) < SMALL_LINES &&
+      new Set(importers.get(file)?.map(({ from }) => from)).size === 1 &&
+      !isUnder(PENDING_SMALL_FILES, file),
+  );
+  expect(small.filter((file) => !(file in KEPT_SMALL_FILES))).toEqual([]);
+  const stale = Object.keys(KEPT_SMALL_FILES).filter(
+    (file) => !isUnder(PENDING_SMALL_FILES, file) && !small.includes(file),
+  );
+  expect(stale).toEqual([]);
+  for (const reason of Object.values(KEPT_SMALL_FILES)) expect(reason).not.toBe('');
+});
+
+test(`no file is longer than ${MAX_LINES} lines, and half of the sources are shorter than ${MAX_MEDIAN_LINES}`, () => {
+  const long = sourceFiles().filter(
+    (file) => linesOf(file) > MAX_LINES && !PENDING_LONG_FILES.includes(file),
+  );
+  expect(long.map((file) => `${file}: ${linesOf(file)}`)).toEqual([]);
+  const lengths = sources.map(linesOf).toSorted((a, b) => a - b);
+  expect(lengths[lengths.length >> 1]).toBeLessThanOrEqual(MAX_MEDIAN_LINES);
+});
