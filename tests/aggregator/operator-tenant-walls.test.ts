@@ -162,7 +162,9 @@ describe('operator routes of the aggregator', () => {
       expect(facts.body).toMatchObject({ tenant, members: 2, position: sent.body.position });
     }
     expect((await operator(open, 'groups/x/tail?tenant=no%20tenant')).status).toBe(400);
-    expect(open.log.of('operator.tails').map(({ fields }) => fields['tenant'])).toEqual([...TENANTS]);
+    expect(open.log.of('operator.group_stream_opened').map(({ fields }) => fields['tenant'])).toEqual([
+      ...TENANTS,
+    ]);
   });
 
   test('[OD8] given keys for one tenant, when none is named, then it is that one and the answer says so', async () => {

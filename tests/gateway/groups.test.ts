@@ -64,7 +64,7 @@ test('[NS8] a namespace that states no right opens nothing to a client, and the 
   for (const id of [2, 3, 4, 5]) expect(await client.reply(id)).toMatchObject({ error: { code: 103 } });
   const bearer = { authorization: `Bearer ${token}` };
   expect((await tryUpgrade(`${gateway.wsUrl}/ws?group=${channel}`, bearer)).status).toBe(403);
-  expect(gateway.log.of('gateway.groups_read')[0]?.fields).toEqual({ namespaces: 2, closed: ['closed'] });
+  expect(gateway.log.of('gateway.groups_loaded')[0]?.fields).toEqual({ namespaces: 2, closed: ['closed'] });
   client.socket.terminate();
   await using open = await startGateway(stores, sessions.opsUrl);
   expect(open.log.of('gateway.groups_open')).toMatchObject([{ level: 'warn' }]);

@@ -95,6 +95,6 @@ test.concurrent('[EV9] given no session service beats, when the bus stays silent
     what: 'two new connections',
     timeoutMs: 30_000,
   });
-  expect(gateway.log.of('session.bus.silent')).toHaveLength(1);
+  expect(gateway.log.of('session.bus_silent')).toHaveLength(1);
   expect(gateway.log.of('dependency.down')).toHaveLength(1);
 }, 40_000);

@@ -1,4 +1,5 @@
 import { CHAPTERS } from '@muster/telemetry/catalogue';
+import { LOG_EVENTS } from '@muster/telemetry/log-events';
 import { budgetOf, type LabelSets, type Metric, unitOf } from '@muster/telemetry/metric';
 
 /** The catalogue as a document for people. */
@@ -46,3 +47,17 @@ const labels = (sets: LabelSets): string =>
         : `\`${label}\`: ${values.map((value) => `\`${value}\``).join(', ')}`,
     )
     .join('<br>');
+
+/** The log events as a document for operators. */
+export const renderLogEvents = (): string => `# Log events
+
+Written by \`npm run generate\` from \`packages/telemetry/src/log-events.ts\`. Do not edit.
+
+A log line is one JSON object with \`time\`, \`level\`, \`service\`, \`instance\` and \`event\`; the other fields depend on the event.
+
+| event | level | meaning |
+| --- | --- | --- |
+${Object.entries(LOG_EVENTS)
+  .map(([event, { levels, meaning }]) => `| \`${event}\` | ${levels.join(', ')} | ${meaning} |`)
+  .join('\n')}
+`;

@@ -53,7 +53,7 @@ export const createControlChannel = ({
   const onMessage = (name: string, bytes: Buffer): void => {
     const { id, to, question, answer: given } = JSON.parse(bytes.toString());
     if (name === everyone) {
-      answer(id, to, question).catch((error: unknown) => log.warn({ error }, 'bus.answer_failed'));
+      answer(id, to, question).catch((error: unknown) => log.warn({ error }, 'bus.reply_failed'));
       return;
     }
     const one = pending.get(id);

@@ -36,7 +36,7 @@ export const createLoopbackProbe = (deps: LoopbackProbeDeps): LoopbackProbe => {
   const { subscriber, publisher, channels, log, metrics } = deps;
   const roundtrip = metrics.histogram('gateway_bus_roundtrip_seconds').with({});
   const lastHeard = metrics.gauge('gateway_bus_canary_last_success_timestamp_seconds').with({});
-  const deafness = createFaultLog(log, { event: 'bus.deaf', overEvent: 'bus.heard' });
+  const deafness = createFaultLog(log, { event: 'bus.unreachable', overEvent: 'bus.reachable' });
   let channel: string | undefined;
   let missed = 0;
   let fault: Error | undefined;

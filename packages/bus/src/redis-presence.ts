@@ -53,7 +53,7 @@ export const createRedisPresence = (
     for (const [group, members] of local) await write(new Map([[group, members]]));
   };
   const sweep = () => sweepGhosts({ redis, names, own, leases, handlers });
-  const background = (run: () => Promise<void>, event: string) => () => {
+  const background = (run: () => Promise<void>, event: Parameters<Logger['debug']>[1]) => () => {
     run().catch((error: unknown) => log.debug({ error }, event));
   };
   const stops = [

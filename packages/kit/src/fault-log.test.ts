@@ -13,16 +13,16 @@ test('[FG1] a fault that is met again and again is logged at its beginning, ever
     child: () => log,
   };
   let now = 0;
-  const fault = createFaultLog(log, { event: 'x.lost', overEvent: 'x.found' }, () => now);
+  const fault = createFaultLog(log, { event: 'bus.unreachable', overEvent: 'bus.reachable' }, () => now);
   fault.recovered();
   for (; now < 1_500_000; now += 4_000) fault.failed({ why: 'y' });
   fault.recovered();
   fault.recovered();
   expect(lines).toEqual([
-    ['warn', 'x.lost', { why: 'y' }],
-    ['warn', 'x.lost', { why: 'y', repeated: 149 }],
-    ['warn', 'x.lost', { why: 'y', repeated: 149 }],
-    ['info', 'x.found', { repeated: 74 }],
+    ['warn', 'bus.unreachable', { why: 'y' }],
+    ['warn', 'bus.unreachable', { why: 'y', repeated: 149 }],
+    ['warn', 'bus.unreachable', { why: 'y', repeated: 149 }],
+    ['info', 'bus.reachable', { repeated: 74 }],
   ]);
   fault.failed();
   expect(lines).toHaveLength(5);

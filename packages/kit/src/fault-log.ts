@@ -1,3 +1,4 @@
+import type { LogEvent } from '@muster/telemetry/log-events';
 import type { Logger } from './logger.ts';
 
 /** A fault that may last: what is tried meanwhile fails again and again. */
@@ -13,7 +14,7 @@ const REMIND_MS = 600_000;
 /** Logs the changes of a fault instead of its repetitions. `event` is a warning, `overEvent` an info. */
 export const createFaultLog = (
   log: Logger,
-  { event, overEvent }: { readonly event: string; readonly overEvent: string },
+  { event, overEvent }: { readonly event: LogEvent<'warn'>; readonly overEvent: LogEvent<'info'> },
   monotonic = (): number => performance.now(),
 ): FaultLog => {
   let loggedAt: number | undefined;

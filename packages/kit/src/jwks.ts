@@ -45,7 +45,7 @@ export const createJwks = (deps: JwksDeps): Jwks => {
       held = { keys: createLocalJWKSet((await readKeys(deps)) as JSONWebKeySet), at: clock.monotonic() };
       ok = true;
     } catch (error) {
-      log.warn({ issuer: issuer.name, error }, 'oidc.keys-unavailable');
+      log.warn({ issuer: issuer.name, error }, 'oidc.jwks_fetch_failed');
     }
     last = { ok, at: clock.monotonic() };
     deps.onFetched(ok ? 'ok' : 'error');

@@ -17,13 +17,13 @@ const linesOf = (code: string): Record<string, unknown>[] => {
 
 test('[LG1] a line is JSON with time, level, service, instance and event', () => {
   const [line] = linesOf(
-    `log.info({ groups: 3, text: 'a\\nb' }, 'group.joined'); log.debug({}, 'not.written');`,
+    `log.info({ groups: 3, text: 'a\\nb' }, 'gateway.ready'); log.debug({}, 'callback.failed');`,
   );
   expect(line).toMatchObject({
     level: 'info',
     service: 'sample',
     instance: 'one',
-    event: 'group.joined',
+    event: 'gateway.ready',
     groups: 3,
     text: 'a\nb',
   });
@@ -33,7 +33,7 @@ test('[LG1] a line is JSON with time, level, service, instance and event', () =>
 test('[LG2] secrets are replaced', () => {
   const text = JSON.stringify(
     linesOf(`log.warn({ token: 'hunter2', headers: { cookie: 'hunter2', authorization: 'hunter2' },
-      req: { headers: { 'x-api-key': 'hunter2', accept: 'ok' } } }, 'request.refused');`),
+      req: { headers: { 'x-api-key': 'hunter2', accept: 'ok' } } }, 'dependency.down');`),
   );
   expect(text).not.toContain('hunter2');
   expect(text).toContain('"accept":"ok"');
@@ -41,7 +41,7 @@ test('[LG2] secrets are replaced', () => {
 
 test('an error is told with its causes', () => {
   const [line] = linesOf(
-    `log.error({ error: new Error('outer', { cause: new Error('inner') }) }, 'x.failed');`,
+    `log.error({ error: new Error('outer', { cause: new Error('inner') }) }, 'http.request_failed');`,
   );
   expect(line).toMatchObject({ error: { type: 'Error', message: 'outer', cause: { message: 'inner' } } });
 });

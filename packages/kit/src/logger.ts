@@ -1,16 +1,17 @@
 import { inspect } from 'node:util';
+import type { LogEvent } from '@muster/telemetry/log-events';
 import { pino } from 'pino';
 
 /** Levels in rising order of importance. */
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-/** Structured log: fields first, then a dotted constant naming the event. */
+/** Structured log: fields first, then an event of the catalogue that may be written at that level. */
 export interface Logger {
-  debug(fields: object, event: string): void;
-  info(fields: object, event: string): void;
-  warn(fields: object, event: string): void;
-  error(fields: object, event: string): void;
+  debug(fields: object, event: LogEvent<'debug'>): void;
+  info(fields: object, event: LogEvent<'info'>): void;
+  warn(fields: object, event: LogEvent<'warn'>): void;
+  error(fields: object, event: LogEvent<'error'>): void;
   /** A logger that adds these fields to every line. */
   child(fields: object): Logger;
 }

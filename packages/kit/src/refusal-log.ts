@@ -1,3 +1,4 @@
+import type { LogEvent } from '@muster/telemetry/log-events';
 import type { Logger } from './logger.ts';
 
 /** A refused request or connection. */
@@ -8,7 +9,7 @@ export interface Refusal {
 }
 
 /** Writes one line for each refusal. */
-export type RefusalLog = (event: string, refusal: Refusal) => void;
+export type RefusalLog = (event: LogEvent<'info'>, refusal: Refusal) => void;
 
 /** Lines of one reason in a second. An attack must not fill the disk; the next line says how many were left out. */
 const LINES_PER_SECOND = 20;

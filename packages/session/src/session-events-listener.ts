@@ -40,10 +40,10 @@ const PAGE = 1000;
 /** Subscribes to the change channel on a connection of its own and follows the stream behind it. */
 export const createSessionListener = (deps: SessionListenerDeps): SessionListener => {
   const { redis, clock, log } = deps;
-  const silence = createFaultLog(log, { event: 'session.bus.silent', overEvent: 'session.bus.heard' });
+  const silence = createFaultLog(log, { event: 'session.bus_silent', overEvent: 'session.bus_reachable' });
   const subscribing = createFaultLog(log, {
-    event: 'session.bus.subscribe-failed',
-    overEvent: 'session.bus.subscribed',
+    event: 'session.bus_subscribe_failed',
+    overEvent: 'session.bus_subscribed',
   });
   const { channel } = busKeys(redis.prefix);
   const follower = createFollower(deps);
@@ -115,8 +115,8 @@ export const createSessionListener = (deps: SessionListenerDeps): SessionListene
 const createFollower = (deps: SessionListenerDeps): ChangeLogFollower => {
   const gaps = deps.metrics.counter('session_bus_gaps_total');
   const reading = createFaultLog(deps.log, {
-    event: 'session.bus.catch-up-failed',
-    overEvent: 'session.bus.caught-up',
+    event: 'session.bus_catch_up_failed',
+    overEvent: 'session.bus_caught_up',
   });
   return new ChangeLogFollower(changeLog(deps.redis), {
     onChange: (change) => {
@@ -130,7 +130,7 @@ const createFollower = (deps: SessionListenerDeps): ChangeLogFollower => {
     onLost: (why) => {
       reading.recovered();
       gaps.inc({ outcome: 'lost' });
-      deps.log.warn({ why }, 'session.bus.lost');
+      deps.log.warn({ why }, 'session.bus_lost');
       deps.onLost();
     },
     onFault: (error) => {

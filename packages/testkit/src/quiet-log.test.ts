@@ -3,11 +3,11 @@ import { createQuietLog } from './quiet-log.ts';
 
 test('[TW4] remembers level, event and fields, those of children included', () => {
   const log = createQuietLog();
-  log.info({ a: 1 }, 'one.happened');
-  log.child({ who: 'child' }).child({ deeper: true }).warn({ a: 2 }, 'two.happened');
+  log.info({ a: 1 }, 'bus.reachable');
+  log.child({ who: 'child' }).child({ deeper: true }).warn({ a: 2 }, 'bus.unreachable');
   expect(log.lines).toEqual([
-    { level: 'info', event: 'one.happened', fields: { a: 1 } },
-    { level: 'warn', event: 'two.happened', fields: { who: 'child', deeper: true, a: 2 } },
+    { level: 'info', event: 'bus.reachable', fields: { a: 1 } },
+    { level: 'warn', event: 'bus.unreachable', fields: { who: 'child', deeper: true, a: 2 } },
   ]);
-  expect(log.of('two.happened')).toHaveLength(1);
+  expect(log.of('bus.unreachable')).toHaveLength(1);
 });

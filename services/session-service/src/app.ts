@@ -83,7 +83,7 @@ export const createApp = async (config: SessionServiceConfig, world: Runtime): P
   stack.use(watchLocalFaults({ ...world, health, instance, metrics, aggregators, afterMs }));
   const load = loadOf(postgres);
   stack.use(createHeartbeat({ ...world, redis, instance, health, load, intervalMs, ttlMs }));
-  log.info({ port: open.port, opsPort: ops.port }, 'session-service.ready');
+  log.info({ port: open.port, opsPort: ops.port }, 'session_service.ready');
   const owned = stack.move();
   return {
     port: open.port,
@@ -91,7 +91,7 @@ export const createApp = async (config: SessionServiceConfig, world: Runtime): P
     reload: ({ sessionSecrets }) => {
       ring.replace(sessionSecrets);
       sightings.watch(sessionSecrets);
-      log.info({ keys: sessionSecrets.length }, 'session.keys-replaced');
+      log.info({ keys: sessionSecrets.length }, 'session_service.reloaded');
     },
     drain: async (signal) => {
       health.startDraining();

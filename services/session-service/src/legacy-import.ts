@@ -91,7 +91,7 @@ const takeOver = async (
 };
 
 const refuse = ({ log, onImport }: LegacyDeps, why: string): undefined => {
-  log.debug({ why }, 'session.legacy-not-imported');
+  log.debug({ why }, 'session.legacy_import_failed');
   onImport('refused');
 };
 

@@ -38,7 +38,7 @@ export const createKeySightings = ({
   const sightAll = (): void => {
     for (const key of keys) {
       if (firstSeen.has(key)) continue;
-      sight(key).catch((error: unknown) => log.debug({ error }, 'session.key-sighting-failed'));
+      sight(key).catch((error: unknown) => log.debug({ error }, 'session.signing_key_record_failed'));
     }
   };
   return {

@@ -316,7 +316,7 @@ const logOpenGroups = (table: NamespaceTable | undefined, log: Runtime['log']): 
   }
   const all = [...table.namespaces, ['', table.withoutNamespace] as const];
   const closed = all.filter(([, options]) => opensNothing(options)).map(([name]) => name);
-  log.info({ namespaces: table.namespaces.size, closed }, 'gateway.groups_read');
+  log.info({ namespaces: table.namespaces.size, closed }, 'gateway.groups_loaded');
 };
 
 /** The options of groups, which may change while we run. */

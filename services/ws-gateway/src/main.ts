@@ -13,7 +13,7 @@ await runService({
       try {
         app.reload(readConfig(process.env));
       } catch (error) {
-        world.log.error({ error }, 'gateway.not_reloaded');
+        world.log.error({ error }, 'process.reload_failed');
       }
     });
     return app;

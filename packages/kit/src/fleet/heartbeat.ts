@@ -117,17 +117,18 @@ export const createHeartbeat = (options: HeartbeatOptions): Heartbeat => {
     );
   };
   const report = (error?: unknown) => {
-    if (error !== undefined && !isRedisFault(error)) log.error({ error }, 'beat.failed');
+    if (error !== undefined && !isRedisFault(error)) log.error({ error }, 'heartbeat.failed');
     const fails = error !== undefined;
-    if (fails !== failing)
-      log[fails ? 'warn' : 'info']({ error }, fails ? 'beat.interrupted' : 'beat.resumed');
+    if (fails && !failing) log.warn({ error }, 'heartbeat.interrupted');
+    if (!fails && failing) log.info({}, 'heartbeat.resumed');
     failing = fails;
   };
   const beat = async () => {
     let followed = false;
     try {
       const [answer, directive] = (await redis.retry(send)) as [string, string];
-      if (answer === 'superseded' && !superseded) log.warn({ address: instance.address }, 'beat.superseded');
+      if (answer === 'superseded' && !superseded)
+        log.warn({ address: instance.address }, 'heartbeat.superseded');
       superseded = answer === 'superseded';
       followed = obey(parseDirective(directive));
       report();
@@ -161,7 +162,7 @@ const createFollower = ({ health, log, onDirective }: HeartbeatOptions) => {
   return (directive: Directive | undefined): boolean => {
     if (directive === undefined || directive.at <= followed) return false;
     followed = directive.at;
-    log.warn({ kind: directive.kind }, 'beat.directive');
+    log.warn({ kind: directive.kind }, 'heartbeat.directive_received');
     if (directive.kind === 'drain') health.withdraw();
     else health.restore();
     onDirective?.(directive);

@@ -53,7 +53,7 @@ export const watchLocalFaults = (deps: LocalFaultDeps): LocalFault => {
     if (isStopped || fault.isMine === isMine) return;
     fault.isMine = isMine;
     gauge.set({ dependency: fault.dependency }, isMine ? 1 : 0);
-    log.warn({ dependency: fault.dependency }, isMine ? 'health.local_fault' : 'health.local_fault_over');
+    log.warn({ dependency: fault.dependency }, isMine ? 'health.local_fault' : 'health.local_fault_resolved');
     const before = health.blamed();
     const now = faults.find((one) => one.isMine)?.dependency;
     health.blame(now);

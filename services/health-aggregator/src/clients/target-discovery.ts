@@ -59,7 +59,7 @@ export const discoverTargets = (
           last.set(lead, await resolveTargetSource(lead));
           lost.delete(lead);
         } catch (error) {
-          if (!lost.has(lead)) log.warn({ error, lead }, 'targets.unresolved');
+          if (!lost.has(lead)) log.warn({ error, lead }, 'target.resolution_failed');
           lost.add(lead);
         }
       }),

@@ -79,7 +79,7 @@ export const createUpstream = (deps: UpstreamDeps): UpstreamClient => {
       }
       if (cause instanceof AppError) throw cause;
     }
-    log.debug({ of: service, error: cause }, 'operator.no_answer');
+    log.debug({ of: service, error: cause }, 'operator.upstream_failed');
     throw new AppError('OVERLOADED', {
       detail: noAnswerText(service, cause, fleet.snapshot().dependencies),
       retryAfterS: RETRY_AFTER_S,

@@ -96,7 +96,7 @@ export const createWebhooks = (deps: WebhooksDeps): Webhooks => {
       );
       await Promise.all(ids.map(deliverOne));
     } catch (error) {
-      log.debug({ error }, 'webhook.outbox_unreadable');
+      log.debug({ error }, 'webhook.queue_unreadable');
     }
   };
   return {

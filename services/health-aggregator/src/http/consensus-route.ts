@@ -31,7 +31,8 @@ export const consensusRoute = ({ fleet, removals, log }: ConsensusDeps): Route =
           if (!isRedisFault(error)) throw error;
           return false;
         }));
-      if (granted) log.info({ dependency: dep, id: except, of: quota?.service }, 'consensus.granted');
+      if (granted)
+        log.info({ dependency: dep, id: except, of: quota?.service }, 'consensus.withdrawal_granted');
       return { status: 200, body: { dependency: dep, ...consensus, granted } };
     },
   });

@@ -47,7 +47,7 @@ export const mountGroupStream = (app: Express, { tails, groups, guard, log }: Gr
           retryAfterS: RETRY_AFTER_S,
         });
       }
-      log.warn({ group, tenant }, 'operator.tails');
+      log.warn({ group, tenant }, 'operator.group_stream_opened');
       stream.begin(tail);
     })
     .all(onlyGet);

@@ -151,7 +151,7 @@ const write = async (
     if (outcome === 'outdated') continue;
     if (outcome === 'refused') throw notNow('Nobody leads just now.');
     const { kind, incident } = change;
-    log.warn({ kind, subject: incident.subject, id: incident.id }, 'operator.noted');
+    log.warn({ kind, subject: incident.subject, id: incident.id }, 'operator.incident_noted');
     return { status, body: incidentBody(incident) };
   }
   throw notNow('Others change this incident at the same moment.');

@@ -111,7 +111,7 @@ const lookUp = async (deps: OperatorRoutesDeps, find: string, named: string | un
   // Sessions are worth showing without their sockets.
   const orUnknown = <T>(work: Promise<T>) =>
     work.catch((error: unknown) => {
-      deps.log.debug({ error }, 'operator.sockets_unknown');
+      deps.log.debug({ error }, 'operator.socket_lookup_failed');
       return undefined;
     });
   if (GUEST.test(find)) {

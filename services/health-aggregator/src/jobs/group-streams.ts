@@ -46,7 +46,7 @@ export const createGroupStreams = ({
     // Its rights end with it; when this fails it runs out within a day.
     const ending = sessions
       .end(id)
-      .catch((error: unknown) => log.debug({ error }, 'tail.session_left'))
+      .catch((error: unknown) => log.debug({ error }, 'group_stream.session_end_failed'))
       .finally(() => endings.delete(ending));
     endings.add(ending);
   };

@@ -79,7 +79,7 @@ export const startLeaderTasks = async (deps: LeaderTasksDeps): Promise<LeaderTas
     await incidentLog.synchronise();
     if (leadership.epoch() !== undefined) void webhooks.deliver();
   };
-  const run = oneAtATime(work, (error) => log.debug({ error }, 'lead.interrupted'));
+  const run = oneAtATime(work, (error) => log.debug({ error }, 'leader.task_failed'));
   void run();
   // What is under way ends before the store is closed.
   stack.defer(run.settled);

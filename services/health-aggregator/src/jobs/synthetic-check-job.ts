@@ -53,13 +53,14 @@ export const startSyntheticCheckJob = (deps: SyntheticCheckJobDeps): AsyncDispos
     fleet.recordSyntheticCheck(
       result.ok ? { ok: true, durationMs: result.durationMs } : { ok: false, step: result.step },
     );
-    if (result.ok !== wasOk) log[result.ok ? 'info' : 'warn']({ ...result, ...plan }, 'journey.changed');
+    if (result.ok && wasOk !== true) log.info({ ...result, ...plan }, 'synthetic_check.passed');
+    if (!result.ok && wasOk !== false) log.warn({ ...result, ...plan }, 'synthetic_check.failed');
     wasOk = result.ok;
     await share(deps);
   };
   const stop = every(deps.intervalMs, () => {
     underWay ??= go()
-      .catch((error: unknown) => log.debug({ error }, 'journey.not_shared'))
+      .catch((error: unknown) => log.debug({ error }, 'synthetic_check.share_failed'))
       .finally(() => {
         underWay = undefined;
       });

@@ -87,7 +87,7 @@ export const startUptimeRecorder = ({
   };
   const flush = (): Promise<void> => {
     running ??= write()
-      .catch((error: unknown) => log.debug({ error }, 'history.interrupted'))
+      .catch((error: unknown) => log.debug({ error }, 'uptime_history.write_failed'))
       .finally(() => {
         running = undefined;
       });

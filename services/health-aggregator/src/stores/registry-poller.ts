@@ -29,11 +29,11 @@ export const startRegistryPoller = (deps: RegistrySourceDeps): RegistryPoller =>
     try {
       const snapshot = await redis.retry((lane) => readRegistry(lane, redis.prefix, fleetName));
       fleet.recordRegistryRead({ now: snapshot.now, beats: snapshot.beats, ids: new Set(snapshot.ids) });
-      if (lost) log.info({}, 'registry.readable');
+      if (lost) log.info({}, 'registry.reachable');
       lost = false;
     } catch (error) {
       fleet.recordRegistryFailure();
-      if (!lost) log.warn({ error }, isRedisFault(error) ? 'registry.lost' : 'registry.failed');
+      if (!lost) log.warn({ error }, isRedisFault(error) ? 'registry.unreachable' : 'registry.read_failed');
       lost = true;
     }
   };

@@ -63,7 +63,7 @@ export const createActivityFlusher = (deps: ToucherDeps): ActivityFlusher => {
     stopSoon ??= after(HAND_OVER_MS, () => {
       stopSoon = undefined;
       // Without Redis the next flush takes it to Postgres.
-      handOver().catch((error: unknown) => log.debug({ error }, 'session.touch-failed'));
+      handOver().catch((error: unknown) => log.debug({ error }, 'session.touch_failed'));
     });
   };
   const writeHeld = (): Promise<void> => bring((touches) => store.touch(touches));
@@ -73,7 +73,7 @@ export const createActivityFlusher = (deps: ToucherDeps): ActivityFlusher => {
     try {
       await store.touch(touches);
     } catch (error) {
-      log.debug({ error }, 'session.touch-failed');
+      log.debug({ error }, 'session.touch_failed');
       await buffer.add(touches).catch(() => hold(touches));
     }
   };
@@ -81,7 +81,7 @@ export const createActivityFlusher = (deps: ToucherDeps): ActivityFlusher => {
     running ??= handOver()
       .catch(writeHeld)
       .then(drain)
-      .catch((error: unknown) => log.debug({ error }, 'session.touch-failed'))
+      .catch((error: unknown) => log.debug({ error }, 'session.touch_failed'))
       .finally(() => {
         running = undefined;
       });
@@ -109,7 +109,7 @@ export const createActivityFlusher = (deps: ToucherDeps): ActivityFlusher => {
         const known = await within(LATEST_MS, 'reading activity', pending(ids));
         return ids.map((_, at) => later(here[at], known[at]));
       } catch (error) {
-        log.debug({ error }, 'session.touch-unread');
+        log.debug({ error }, 'session.touch_unreadable');
         return here;
       }
     },

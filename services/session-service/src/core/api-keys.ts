@@ -166,7 +166,7 @@ export const createApiKeys = (deps: ApiKeysDeps): ApiKeys => {
   };
   const noteUse = (id: string, notedAt: number | undefined, now: number): number => {
     if (notedAt !== undefined && now - notedAt < NOTED_MS) return notedAt;
-    store.used(id).catch((error: unknown) => deps.log.debug({ error }, 'api-key.use-not-noted'));
+    store.used(id).catch((error: unknown) => deps.log.debug({ error }, 'api_key.touch_failed'));
     return now;
   };
 

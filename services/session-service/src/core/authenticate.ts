@@ -132,7 +132,7 @@ const readSnapshot = async (
   try {
     return await snapshots.read(id);
   } catch (error) {
-    log.debug({ error }, 'session.snapshot-unreadable');
+    log.debug({ error }, 'session.snapshot_failed');
     return undefined;
   }
 };
@@ -253,7 +253,7 @@ const bestEffort = async <T>(
   try {
     return await work();
   } catch (error) {
-    log.debug({ error }, 'session.cache-write-failed');
+    log.debug({ error }, 'session.cache_write_failed');
     return undefined;
   }
 };

@@ -52,11 +52,11 @@ export const createBusHeartbeat = (deps: HeartbeatDeps): BusHeartbeat => {
     if (!mustReplay) return;
     const count = await replay(deps);
     mustReplay = false;
-    log.warn({ count, epoch: state.epoch }, 'session.bus.replayed');
+    log.warn({ count, epoch: state.epoch }, 'session.bus_replayed');
   };
   const stop = every(INTERVAL_MS, () => {
     running ??= beatOnce()
-      .catch((error: unknown) => log.debug({ error }, 'session.bus.beat-failed'))
+      .catch((error: unknown) => log.debug({ error }, 'session.bus_heartbeat_failed'))
       .finally(() => {
         running = undefined;
       });

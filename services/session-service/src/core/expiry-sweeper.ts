@@ -81,7 +81,7 @@ export const createExpirySweeper = (deps: SweeperDeps): ExpirySweeper => {
   const runOnce = (): Promise<number> => {
     running ??= round()
       .catch((error: unknown) => {
-        deps.log.debug({ error }, 'session.sweep-failed');
+        deps.log.debug({ error }, 'session.expiry_sweep_failed');
         return 0;
       })
       .finally(() => {

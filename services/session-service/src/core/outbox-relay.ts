@@ -67,7 +67,7 @@ export const createOutboxRelay = ({
       await propagation.redeliver(row);
       return true;
     } catch (error) {
-      log.debug({ error, row: row.outboxId }, 'outbox.row-not-delivered');
+      log.debug({ error, row: row.outboxId }, 'outbox.delivery_failed');
       return false;
     }
   };
@@ -87,7 +87,7 @@ export const createOutboxRelay = ({
       onWaiting(kept.length);
     } catch (error) {
       left = undefined;
-      log.debug({ error }, 'outbox.relay-failed');
+      log.debug({ error }, 'outbox.relay_failed');
     }
     if (delivered > 0) log.info({ delivered }, 'outbox.relayed');
     return delivered;

@@ -43,7 +43,7 @@ export const createPropagation = (deps: PropagationDeps): Propagation => {
   };
   const forget = (posted: OutboxEntry): void => {
     outbox.remove([posted.outboxId]).catch((error: unknown) => {
-      log.debug({ error }, 'outbox.remove-failed'); // The relay delivers it once more, which is harmless.
+      log.debug({ error }, 'outbox.remove_failed'); // The relay delivers it once more, which is harmless.
     });
   };
   return {
@@ -53,7 +53,7 @@ export const createPropagation = (deps: PropagationDeps): Propagation => {
       try {
         await within(DEADLINE_MS, 'delivery of a session change', redeliver(posted, records));
       } catch (error) {
-        log.warn({ error, kind: posted.change.k }, 'session.propagation-pending');
+        log.warn({ error, kind: posted.change.k }, 'session.propagation_pending');
         return 'pending';
       }
       forget(posted);

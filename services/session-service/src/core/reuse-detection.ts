@@ -45,13 +45,13 @@ export const createReuseDetector = (deps: ReuseDeps): ReuseDetector => {
       if (!isNews(record.id)) return;
       const action = actionFor(record, kind);
       deps.onReuse(kind, action);
-      deps.log.warn({ session: record.id, kind, action }, 'session.reuse-detected');
+      deps.log.warn({ session: record.id, kind, action }, 'session.reuse_detected');
       try {
         const detail = { kind, action, user_agent: userAgent, own_user_agent: record.about.client.userAgent };
         await deps.store.log(record.id, 'session.reuse_detected', actor, detail);
         if (action === 'revoke') await deps.end([record.id], 'reuse_detected', actor);
       } catch (error) {
-        deps.log.warn({ error, session: record.id }, 'session.reuse-not-recorded');
+        deps.log.warn({ error, session: record.id }, 'session.reuse_record_failed');
       }
     },
   };

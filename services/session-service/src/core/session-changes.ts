@@ -109,7 +109,7 @@ export const createChanges = (deps: ChangesDeps): Changes => {
       try {
         await told(await deps.store.confirm({ id, rev, actor: { ...SYSTEM, name: 'user' } }));
       } catch (error) {
-        deps.log.debug({ error }, 'session.confirm-failed');
+        deps.log.debug({ error }, 'session.confirm_failed');
       }
     },
     stepUp: (of, raise) =>

@@ -146,7 +146,7 @@ const endImpersonations = async (deps: SessionsDeps, ids: readonly SessionId[]):
     if (ended.ids.length > 0) deps.onEnded('actor_ended', ended.ids.length);
     await deps.propagation.deliver(ended.posted);
   } catch (error) {
-    deps.log.debug({ error }, 'session.impersonations-not-ended');
+    deps.log.debug({ error }, 'session.impersonations_end_failed');
   }
 };
 
@@ -158,6 +158,6 @@ const fillSnapshot = async (
   try {
     await snapshots.put(toSnapshot(session, clock.now()));
   } catch (error) {
-    log.debug({ error }, 'session.cache-write-failed');
+    log.debug({ error }, 'session.cache_write_failed');
   }
 };

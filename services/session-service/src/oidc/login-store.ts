@@ -36,7 +36,7 @@ export const createUsedTokens = ({ clock, log, redis }: MarksDeps): UsedTokens =
       try {
         await redis.retry((lane) => lane.del(keyOf(fingerprint)));
       } catch (error) {
-        log.debug({ error }, 'oidc.token-not-given-back');
+        log.debug({ error }, 'oidc.token_release_failed');
       }
     },
   };

@@ -26,7 +26,7 @@ export const createConnections = ({ postgres, redis, log, config }: ConnectionsD
     try {
       return await work;
     } catch (error) {
-      log.debug({ error }, 'connections.unreadable');
+      log.debug({ error }, 'database.connection_count_failed');
       return undefined;
     }
   };
@@ -37,7 +37,7 @@ export const createConnections = ({ postgres, redis, log, config }: ConnectionsD
       const budget = connectionBudget(size, server);
       if (!budget.fits)
         throw new ConfigError(`Too many database connections for this server: ${budget.sum}. ${ADVICE}`);
-      log.info({ sum: budget.sum }, 'connections.budget');
+      log.info({ sum: budget.sum }, 'database.connection_budget');
     },
     report: async () => {
       const [server, cache] = await Promise.all([

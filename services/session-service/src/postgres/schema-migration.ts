@@ -25,7 +25,7 @@ export const openSchemaGate = async (migrate: () => Promise<unknown>, log: Logge
       ready = true;
     } catch (error) {
       fault = error;
-      log.warn({ error }, 'database.migration-failed');
+      log.warn({ error }, 'database.migration_failed');
     }
     return ready;
   };

@@ -102,7 +102,7 @@ export const createHttpCallbacks = (deps: HttpCallbacksDeps): AppCallbacks => {
       done(
         answer === undefined ? FAILURE_OUTCOMES[response?.is ?? 'bad_status'] : ANSWER_OUTCOMES[answer.is],
       );
-      if (answer === undefined) log.warn({ kind, status: response?.status }, 'callback.bad_answer');
+      if (answer === undefined) log.warn({ kind, status: response?.status }, 'callback.invalid_response');
       return answer ?? { is: 'unavailable' };
     } catch (error) {
       const outcome = outcomeOf(error);

@@ -148,7 +148,7 @@ export const createEngine = (deps: EngineDeps): GatewayEngine => {
   const about = { now: clock.now, startedAt: clock.now() };
   const orders = createControlCommands({ ...deps, ...about, hub, connections: all });
   const audit = (): Promise<void> =>
-    hub.audit().catch((error: unknown) => deps.log.debug({ error }, 'gateway.audit_failed'));
+    hub.audit().catch((error: unknown) => deps.log.debug({ error }, 'gateway.position_check_failed'));
 
   return {
     open: (wire, hello) => {

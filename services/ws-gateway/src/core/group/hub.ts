@@ -175,7 +175,7 @@ const followedGroups = (
   { bus, clock, metrics, log, limits, ticks }: HubDeps,
   deliver: (group: LocalGroup, message: BusMessage) => void,
 ) => {
-  const onFault = (error: unknown): void => log.debug({ error }, 'gateway.repair_failed');
+  const onFault = (error: unknown): void => log.debug({ error }, 'gateway.recovery_failed');
   const laggards = createSlowConsumers({ clock, metrics, onFault });
   const onGap = (outcome: GapOutcome): void => metrics.gap(outcome);
   const pace = (group: LocalGroup): Promise<void> => uncongested(group, ticks);

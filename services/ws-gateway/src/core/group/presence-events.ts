@@ -27,7 +27,9 @@ export const createPresenceEvents = ({ bus, presence, log }: PresenceEventsDeps)
   const tell = (group: GroupKey, what: 'join' | 'leave', info: ClientInfo): void => {
     const body = Buffer.from(encodePush({ is: what, channel: groupNameOf(group), info }));
     const message = { kind: what, body, dataAt: 0, dataLength: 0, offset: 0, epoch: '', notes: [] };
-    bus.publish(group, message).catch((error: unknown) => log.debug({ error }, 'gateway.announce_failed'));
+    bus
+      .publish(group, message)
+      .catch((error: unknown) => log.debug({ error }, 'gateway.presence_event_failed'));
   };
   return {
     appear: async (group, who) => {
