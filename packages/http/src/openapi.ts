@@ -1,4 +1,5 @@
 import { OpenAPIRegistry, OpenApiGeneratorV31, type RouteConfig } from '@asteasolutions/zod-to-openapi';
+import { defined } from '@muster/kit/defined';
 import { z } from 'zod';
 import type { Operation, SecurityScheme } from './route.ts';
 
@@ -67,27 +68,22 @@ const pathOf = (route: Operation): RouteConfig => ({
   path: route.path.replaceAll(/:(\w+)/g, '{$1}'),
   operationId: operationId(route),
   summary: route.summary,
-  ...(route.description === undefined ? {} : { description: route.description }),
-  ...(route.tags === undefined ? {} : { tags: [...route.tags] }),
-  ...(route.security === undefined
-    ? {}
-    : { security: route.security.map((name) => (name === 'nothing' ? {} : { [name]: [] })) }),
-  request: {
-    ...(route.params === undefined ? {} : { params: route.params }),
-    ...(route.query === undefined ? {} : { query: route.query }),
-    ...(route.body === undefined
-      ? {}
-      : { body: { required: true, content: bodyContent(route.body, route.forms) } }),
-  },
+  ...defined({
+    description: route.description,
+    tags: route.tags && [...route.tags],
+    security: route.security?.map((name) => (name === 'nothing' ? {} : { [name]: [] })),
+  }),
+  request: defined({
+    params: route.params,
+    query: route.query,
+    body: route.body && { required: true, content: bodyContent(route.body, route.forms) },
+  }),
   responses: Object.fromEntries(
     Object.entries(route.responses).map(([status, { description, schema }]) => {
       const type =
         Number(status) === 422 || Number(status) < 400 ? 'application/json' : 'application/problem+json';
       const shape = schema ?? fallbackSchema(Number(status));
-      return [
-        status,
-        { description, ...(shape === undefined ? {} : { content: { [type]: { schema: shape } } }) },
-      ];
+      return [status, { description, ...defined({ content: shape && { [type]: { schema: shape } } }) }];
     }),
   ),
 });

@@ -34,9 +34,9 @@ export const toProblem = (error: unknown, requestId: string): Problem => {
       type: TYPE_BASE + kind.slug,
       title: kind.title,
       status: kind.http,
-      ...(known.detail === undefined ? {} : { detail: known.detail }),
+      detail: known.detail,
       request_id: requestId,
-      ...(known.retryAfterS === undefined ? {} : { retry_after: known.retryAfterS }),
+      retry_after: known.retryAfterS,
       ...known.extra,
     }),
   };

@@ -1,6 +1,7 @@
 import { inspect } from 'node:util';
 import type { LogEvent } from '@muster/telemetry/log-events';
 import { pino } from 'pino';
+import { defined } from './defined.ts';
 
 /** Levels in rising order of importance. */
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const;
@@ -52,8 +53,8 @@ const errorFields = (error: unknown): object => {
   return {
     type: error.name,
     message: error.message,
-    ...(code === undefined ? {} : { code }),
+    ...defined({ code }),
     stack: error.stack,
-    ...(error.cause === undefined ? {} : { cause: errorFields(error.cause) }),
+    ...defined({ cause: error.cause === undefined ? undefined : errorFields(error.cause) }),
   };
 };

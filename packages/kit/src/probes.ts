@@ -46,7 +46,7 @@ export const answerProbe = (
       return answer(isReady ? 200 : 503, {
         status: isReady ? 'ready' : state,
         state,
-        ...(blamed === undefined ? {} : { local_fault: blamed }),
+        local_fault: blamed,
       });
     }
     case '/health':
@@ -77,12 +77,13 @@ const healthAnswer = (health: Health, about: ProcessInfo, now: number): ProbeAns
   });
 };
 
+/** JSON leaves out what is undefined. */
 const checkBody = ({ status, latencyMs, checkedAt, forMs, reason }: DependencyStatus, now: number) => ({
   status,
-  ...(latencyMs === undefined ? {} : { latency_ms: latencyMs }),
-  ...(checkedAt === 0 ? {} : { age_ms: now - checkedAt }),
-  ...(forMs === undefined ? {} : { for_ms: forMs }),
-  ...(reason === undefined ? {} : { reason }),
+  latency_ms: latencyMs,
+  age_ms: checkedAt === 0 ? undefined : now - checkedAt,
+  for_ms: forMs,
+  reason,
 });
 
 const answer = (status: number, body: object): ProbeAnswer => ({

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import { after } from '../clock.ts';
 import type { RedisConfig } from '../config.ts';
+import { defined } from '../defined.ts';
 import type { Logger } from '../logger.ts';
 import type { Metrics } from '../metrics.ts';
 import { parseRedisUrl, type RedisAddress } from './address.ts';
@@ -101,7 +102,7 @@ export const openRedis = async (
   return {
     prefix: config.prefix,
     channels: shards === undefined ? plainChannels : shardedChannels,
-    ...(shards === undefined ? {} : { shards }),
+    ...defined({ shards }),
     lane: () => lane(),
     retry: async (run) => {
       const first = lane();
@@ -248,8 +249,7 @@ const pause = (times: number): number => Math.min(50 * 2 ** times, 2_000) + Math
 const accountOf = (address: RedisAddress): RedisOptions => {
   const { username, password, isTls } = address;
   return {
-    ...(username === undefined ? {} : { username }),
-    ...(password === undefined ? {} : { password }),
+    ...defined({ username, password }),
     ...(isTls ? { tls: {} } : {}),
   };
 };
@@ -268,7 +268,7 @@ const targetOf = (address: RedisAddress, config: RedisConfig): RedisOptions => {
     sentinelRetryStrategy: pause,
     enableTLSForSentinelMode: address.isTls,
     ...(address.isTls ? { sentinelTLS: {} } : {}),
-    ...(config.sentinelPassword === undefined ? {} : { sentinelPassword: config.sentinelPassword }),
+    ...defined({ sentinelPassword: config.sentinelPassword }),
   };
 };
 
