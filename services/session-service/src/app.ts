@@ -15,15 +15,15 @@ import type { Runtime } from '@muster/kit/runtime';
 import { type Composition, compose } from './composition.ts';
 import type { SessionServiceConfig } from './config.ts';
 import { createKeyRing } from './core/key-ring.ts';
-import type { Waiting } from './core/outbox-relay.ts';
+import type { OutboxBacklog } from './core/outbox-relay.ts';
 import { internalRoutes } from './http/internal-routes.ts';
 import { createServer } from './http/server.ts';
 import { reportKeyAges } from './metrics.ts';
 import { migrate } from './postgres/migrate.ts';
 import { openPostgres, type Postgres, type Privilege } from './postgres/pool.ts';
 import { translateErrors } from './postgres/postgres-errors.ts';
-import { openSchemaGate, type SchemaGate } from './postgres/schema-migration.ts';
-import { createKeySightings } from './signing-key-ages.ts';
+import { type SchemaMigration, startSchemaMigration } from './postgres/schema-migration.ts';
+import { createKeyAges } from './signing-key-ages.ts';
 
 const SERVICE = 'session-service';
 
@@ -46,10 +46,10 @@ export const createApp = async (config: SessionServiceConfig, world: Runtime): P
     stack.use(openPostgres({ ...config.postgres, applicationName }, { log, metrics })),
   );
   const redis = stack.use(await openRedis({ ...config.redis, name: common.instanceName }, { log, metrics }));
-  const schema = stack.use(await openSchemaGate(() => migrated(config, log), log));
+  const schema = stack.use(await startSchemaMigration(() => migrated(config, log), log));
   const ring = createKeyRing(config.sessionSecrets);
-  const sightings = createKeySightings({ redis, clock, log });
-  sightings.watch(config.sessionSecrets);
+  const sightings = createKeyAges({ redis, clock, log });
+  sightings.track(config.sessionSecrets);
   reportKeyAges(metrics, sightings);
   const engine = compose(config, world, { redis, postgres, metrics, ring }, stack);
   if (schema.isReady()) await engine.connections.requireBudget();
@@ -64,7 +64,7 @@ export const createApp = async (config: SessionServiceConfig, world: Runtime): P
     details: () => ({
       database: { pool: postgres.stats() },
       redis: { connections: redis.count() },
-      outbox: outboxHealth(engine.relay.waiting(), clock.now()),
+      outbox: outboxHealth(engine.relay.backlog(), clock.now()),
     }),
   };
   const { context } = engine;
@@ -90,7 +90,7 @@ export const createApp = async (config: SessionServiceConfig, world: Runtime): P
     opsPort: ops.port,
     reload: ({ sessionSecrets }) => {
       ring.replace(sessionSecrets);
-      sightings.watch(sessionSecrets);
+      sightings.track(sessionSecrets);
       log.info({ keys: sessionSecrets.length }, 'session_service.reloaded');
     },
     drain: async (signal) => {
@@ -119,13 +119,13 @@ const migrated = async (config: SessionServiceConfig, log: Runtime['log']): Prom
   if (config.migrate) await migrate(config.postgres.url, log);
 };
 
-const checkDatabase = async (postgres: Postgres, schema: SchemaGate): Promise<void> => {
-  if (!schema.isReady()) throw schema.fault();
+const checkDatabase = async (postgres: Postgres, schema: SchemaMigration): Promise<void> => {
+  if (!schema.isReady()) throw schema.lastError();
   await postgres.ping(NEEDED_PRIVILEGES);
 };
 
 /** Whether what is committed reaches the fleet. */
-const outboxHealth = (waiting: Waiting | undefined, now: number): object => {
+const outboxHealth = (waiting: OutboxBacklog | undefined, now: number): object => {
   if (waiting === undefined) return { status: 'unknown' };
   const { count, oldestAt = now } = waiting;
   return {

@@ -8,7 +8,7 @@ import { createSnapshotStore } from '@muster/session/session-snapshot';
 import type { SessionServiceConfig } from './config.ts';
 import { createActivityFlusher } from './core/activity-flusher.ts';
 import { guardSnapshots } from './core/guarded-snapshots.ts';
-import { createAddresses } from './core/ip-anonymization.ts';
+import { createIpAnonymizer } from './core/ip-anonymization.ts';
 import type { KeyRing } from './core/key-ring.ts';
 import { createLatestUses } from './core/latest-use.ts';
 import { createSessionMetrics } from './metrics.ts';
@@ -66,7 +66,7 @@ export const openDependencies = (
     instruments,
     signer: stores.ring.signer,
     keys: stores.ring.keys,
-    addresses: createAddresses(config.ipMode, stores.ring.keys),
+    addresses: createIpAnonymizer(config.ipMode, stores.ring.keys),
     addressStore: createAddressStore(postgres),
     store: {
       ...createSessionStore(postgres, latestUses),

@@ -16,17 +16,17 @@ import { createOutboxRelay, type OutboxRelay } from './core/outbox-relay.ts';
 import { createPropagation, type Propagation } from './core/propagation.ts';
 import { createReuseDetector } from './core/reuse-detection.ts';
 import { toSnapshot } from './core/session.ts';
-import { createAdmin } from './core/session-admin.ts';
-import { createChanges } from './core/session-changes.ts';
+import { createSessionAdmin } from './core/session-admin.ts';
+import { createSessionChanges } from './core/session-changes.ts';
 import { createSessionService, type SessionService } from './core/sessions.ts';
 import { createSnapshotLoader } from './core/snapshot-loader.ts';
 import type { HttpContext } from './http/context.ts';
-import type { CheckedState, RecentChangesReader } from './http/internal-routes.ts';
+import type { CheckedState, RecentChanges } from './http/internal-routes.ts';
 import { createRateLimits } from './http/rate-limits.ts';
 import { MAX_DATA_BYTES } from './http/schemas.ts';
 import { createLegacyImport, type LegacyImport } from './legacy-import.ts';
 import { createLegacyStore } from './legacy-store.ts';
-import { type Connections, createConnections } from './postgres/connection-report.ts';
+import { type ConnectionReporter, createConnectionReporter } from './postgres/connection-report.ts';
 import { countGuests } from './postgres/queries/maintenance.ts';
 import { identityOf } from './wiring-identity.ts';
 
@@ -38,10 +38,10 @@ const RESERVED_CONNECTIONS = 3;
 export interface Composition {
   readonly context: HttpContext;
   readonly relay: OutboxRelay;
-  readonly connections: Connections;
+  readonly connections: ConnectionReporter;
   check(ids: readonly SessionId[]): Promise<CheckedState[]>;
   confirm(id: SessionId, rev: number): Promise<void>;
-  recentChanges(ms: number): Promise<RecentChangesReader>;
+  recentChanges(ms: number): Promise<RecentChanges>;
 }
 
 /** Wires rules to stores by plain arguments; what runs in the background goes on the stack. */
@@ -65,7 +65,7 @@ export const compose = (
       onWaiting: (count) => base.instruments.outboxWaiting.set(count),
     }),
   );
-  const connections = createConnections(base);
+  const connections = createConnectionReporter(base);
   stack.use(heartbeatOf(base));
   stack.use(sweeperOf(base, sessions));
   const context = contextOf(base, { propagation, sessions, checking, connections });
@@ -138,7 +138,7 @@ const heartbeatOf = (base: Dependencies): BusHeartbeat =>
     clock: base.clock,
     log: base.log,
     snapshots: base.cache,
-    beat: async () => {
+    emitHeartbeat: async () => {
       const candidate = Buffer.from(base.random.bytes(8)).toString('hex');
       const state = await emitSessionBusHeartbeat(base, candidate, base.clock.now());
       return { ...state, servers: await base.redis.servers() };
@@ -161,7 +161,7 @@ const sweeperOf = (base: Dependencies, sessions: SessionService): ExpirySweeper 
       instruments.sweptDeleted.inc(deleted);
       instruments.sweptAt.set(clock.now() / 1000);
     },
-    onCensus: (active) => instruments.active.set(active),
+    onCounted: (active) => instruments.active.set(active),
   });
 };
 
@@ -184,12 +184,12 @@ const contextOf = (
     propagation: Propagation;
     sessions: SessionService;
     checking: AuthenticateDeps;
-    connections: Connections;
+    connections: ConnectionReporter;
   },
 ): HttpContext => {
   const { config, clock, random, signer, keys, addresses, instruments, toucher } = base;
   const { propagation, sessions, checking, connections } = rules;
-  const admin = createAdmin({
+  const admin = createSessionAdmin({
     store: base.adminStore,
     sessions,
     propagation,
@@ -209,7 +209,7 @@ const contextOf = (
     sessions,
     admin,
     identity: identityOf(base, { sessions, admin }),
-    changes: createChanges({
+    changes: createSessionChanges({
       ...base,
       propagation,
       onRotated: (result) => instruments.rotated.inc({ result }),
@@ -228,7 +228,7 @@ const contextOf = (
     }),
     connections,
     legacy: legacyOf(base, sessions),
-    note: (session) => toucher.note(session),
+    recordActivity: (session) => toucher.record(session),
     presence: base.presence,
     tickets: createTicketStore(base),
     limits: createRateLimits({

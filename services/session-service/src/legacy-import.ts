@@ -14,20 +14,20 @@ export interface LegacyStore {
   /** Undefined when there is none, and none was handed over within the last minute. */
   read(sid: string): Promise<LegacySession | undefined>;
   /** It is ours now: the old one goes, and its content is remembered for a minute. */
-  handOver(sid: string, json: string): Promise<void>;
+  markImported(sid: string, json: string): Promise<void>;
 }
 
 /** An old session as it was found. */
 export interface LegacySession {
   readonly json: string;
-  readonly isHandedOver: boolean;
+  readonly isImported: boolean;
 }
 
 /** Turns sessions of express-session into ours, one at a time, when their holders come by. */
 export interface LegacyImport {
   readonly cookieName: string;
   /** Undefined when the cookie is no session of theirs, or one that cannot be taken over. */
-  adopt(request: LegacyRequest): Promise<{ session: SessionRecord; token: string } | undefined>;
+  importSession(request: LegacyRequest): Promise<{ session: SessionRecord; token: string } | undefined>;
 }
 
 /** What a request tells besides its cookie. */
@@ -56,7 +56,7 @@ interface LegacyDeps {
  */
 export const createLegacyImport = (deps: LegacyDeps): LegacyImport => ({
   cookieName: deps.cookieName,
-  adopt: async (request) => {
+  importSession: async (request) => {
     const signed = readSessionCookies(request.cookieHeader, deps.cookieName)
       .map((value) => unsignExpressSessionCookie(value, deps.secrets))
       .filter((sid) => sid !== undefined);
@@ -72,7 +72,7 @@ export const createLegacyImport = (deps: LegacyDeps): LegacyImport => ({
 const takeOver = async (
   deps: LegacyDeps,
   sid: string,
-  { json, isHandedOver }: LegacySession,
+  { json, isImported: isHandedOver }: LegacySession,
   { client, actor }: LegacyRequest,
 ): Promise<{ session: SessionRecord; token: string } | undefined> => {
   const login = loginOf(deps, json);
@@ -85,7 +85,7 @@ const takeOver = async (
     requestHash: hash.digest(),
   });
   if (!opened.ok) return refuse(deps, opened.why);
-  if (!isHandedOver) await deps.store.handOver(sid, json);
+  if (!isHandedOver) await deps.store.markImported(sid, json);
   deps.onImport(opened.isReplay ? 'again' : 'imported');
   return opened;
 };

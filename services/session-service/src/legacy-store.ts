@@ -17,9 +17,9 @@ export const createLegacyStore = (redis: RedisConnections, prefix: string): Lega
           Promise.all([lane.get(prefix + sid), lane.get(markOf(sid))]),
         );
         const json = handedOver ?? old;
-        return json === null ? undefined : { json, isHandedOver: handedOver !== null };
+        return json === null ? undefined : { json, isImported: handedOver !== null };
       }),
-    handOver: (sid, json) =>
+    markImported: (sid, json) =>
       orUnavailable(async () => {
         await redis.retry((lane) => lane.set(markOf(sid), json, 'PX', HANDED_OVER_MS));
         await redis.retry((lane) => lane.del(prefix + sid));

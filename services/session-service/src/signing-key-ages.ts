@@ -4,9 +4,9 @@ import type { Logger } from '@muster/kit/logger';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 
 /** Since when the fleet has known its signing keys. */
-export interface KeySightings {
+export interface KeyAges {
   /** These are the keys now, the signing one first. */
-  watch(secrets: readonly string[]): void;
+  track(secrets: readonly string[]): void;
   /** Age in seconds by place in the list; undefined while Redis could not be asked. */
   ages(): readonly (number | undefined)[];
 }
@@ -15,7 +15,7 @@ export interface KeySightings {
 const KEPT_S = 31_536_000;
 
 /** The first replica that uses a key notes the time in Redis, under a fingerprint that tells nothing of the key. */
-export const createKeySightings = ({
+export const createKeyAges = ({
   redis,
   clock,
   log,
@@ -23,7 +23,7 @@ export const createKeySightings = ({
   readonly redis: RedisConnections;
   readonly clock: Clock;
   readonly log: Logger;
-}): KeySightings => {
+}): KeyAges => {
   let keys: string[] = [];
   const firstSeen = new Map<string, number>();
 
@@ -42,7 +42,7 @@ export const createKeySightings = ({
     }
   };
   return {
-    watch: (secrets) => {
+    track: (secrets) => {
       keys = secrets.map((secret) => `${redis.prefix}key:${fingerprint(secret)}`);
       sightAll();
     },

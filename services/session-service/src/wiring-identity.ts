@@ -2,7 +2,7 @@ import { fetchJson } from '@muster/kit/fetch-json';
 import { createJwks } from '@muster/kit/jwks';
 import type { Dependencies } from './base.ts';
 import { createBackchannelLogout } from './core/backchannel-logout.ts';
-import type { Admin } from './core/session-admin.ts';
+import type { SessionAdmin } from './core/session-admin.ts';
 import type { SessionService } from './core/sessions.ts';
 import { createTokenExchange } from './core/token-exchange.ts';
 import type { IdentityContext } from './http/context.ts';
@@ -13,7 +13,7 @@ import { createIdentityMetrics } from './oidc/metrics.ts';
 /** Wires them; undefined where no issuer is configured. */
 export const identityOf = (
   base: Dependencies,
-  { sessions, admin }: { readonly sessions: SessionService; readonly admin: Admin },
+  { sessions, admin }: { readonly sessions: SessionService; readonly admin: SessionAdmin },
 ): IdentityContext | undefined => {
   const { config, clock, log, metrics } = base;
   if (config.oidcIssuers.length === 0) return undefined;

@@ -6,7 +6,7 @@ import type { SessionId } from '@muster/session/token';
 /** Takes note of activity and brings it to Postgres in batches. */
 export interface ActivityFlusher extends AsyncDisposable {
   /** Notes that a session is in use; free, and never fails. */
-  note(session: { readonly id: SessionId; readonly idleSeconds: number }): void;
+  record(session: { readonly id: SessionId; readonly idleSeconds: number }): void;
   /** Brings what waits to Redis, and what waits there to Postgres. Never rejects. */
   flush(): Promise<void>;
   /** The instants that wait, here or in Redis. */
@@ -20,7 +20,7 @@ export interface ActivityFlusher extends AsyncDisposable {
   size(): number;
 }
 
-interface ToucherDeps {
+interface ActivityFlusherDeps {
   readonly now: () => number;
   readonly log: Logger;
   readonly throttle: TouchThrottle;
@@ -39,7 +39,7 @@ const MAX_HELD = 100_000;
  * Activity is held here for a moment, then in Redis, then in one UPDATE for many. While Redis is away it goes
  * straight to Postgres; while Postgres is away it stays where it is. What is on its way is still held.
  */
-export const createActivityFlusher = (deps: ToucherDeps): ActivityFlusher => {
+export const createActivityFlusher = (deps: ActivityFlusherDeps): ActivityFlusher => {
   const { buffer, store, log } = deps;
   const held = new Map<SessionId, number>();
   const used = createUses(deps.now);
@@ -95,7 +95,7 @@ export const createActivityFlusher = (deps: ToucherDeps): ActivityFlusher => {
   };
 
   return {
-    note: (session) => {
+    record: (session) => {
       used.note(session.id);
       if (!deps.throttle.admits(session)) return;
       hold([{ id: session.id, at: deps.now() }]);

@@ -1,6 +1,6 @@
 import type { Logger } from '@muster/kit/logger';
 import type { SessionId } from '@muster/session/token';
-import type { Addresses } from './ip-anonymization.ts';
+import type { IpAnonymizer } from './ip-anonymization.ts';
 
 /** What is stored of the addresses of one session. */
 export interface SessionAddresses {
@@ -29,7 +29,7 @@ export interface AddressStore {
 interface RewriteDeps {
   readonly now: () => number;
   readonly log: Logger;
-  readonly addresses: Addresses;
+  readonly addresses: IpAnonymizer;
   readonly store: AddressStore;
   /** Brings the copies of these sessions in the cache up to date. */
   readonly refresh: (ids: readonly SessionId[]) => Promise<void>;
@@ -87,7 +87,7 @@ const report = ({ log, addresses }: RewriteDeps, { rewritten, missed }: Pass): v
 const rewriteSessions = async ({ store, addresses, refresh }: RewriteDeps, pass: Pass): Promise<void> => {
   const rows = await store.sessionsAfter(pass.session, SLICE);
   const strict = rows.flatMap((row) => {
-    const [ip, lastIp] = [addresses.stored(row.ip), addresses.stored(row.lastIp)];
+    const [ip, lastIp] = [addresses.anonymize(row.ip), addresses.anonymize(row.lastIp)];
     return ip === row.ip && lastIp === row.lastIp ? [] : [{ id: row.id, ip, lastIp }];
   });
   if (strict.length > 0) {
@@ -103,7 +103,7 @@ const rewriteSessions = async ({ store, addresses, refresh }: RewriteDeps, pass:
 const rewriteEvents = async ({ store, addresses }: RewriteDeps, pass: Pass): Promise<void> => {
   const rows = await store.eventsAfter(pass.event, SLICE);
   const strict = rows.flatMap((row) => {
-    const ip = addresses.stored(row.ip);
+    const ip = addresses.anonymize(row.ip);
     return ip === row.ip ? [] : [{ ...row, ip }];
   });
   if (strict.length > 0) {

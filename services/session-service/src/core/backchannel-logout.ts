@@ -8,20 +8,20 @@ import type {
   UsedTokens,
 } from './oidc-ports.ts';
 import type { Actor, SearchFilter } from './ports.ts';
-import type { Admin } from './session-admin.ts';
+import type { SessionAdmin } from './session-admin.ts';
 
-export type LoggedOut =
+export type LogoutResult =
   | { readonly ok: true; readonly ended: number }
   | { readonly ok: false; readonly why: IdTokenFault };
 
 /** Ends the sessions that a logout token names. Rejects with 503 codes only. */
-export type BackchannelLogout = (token: string, from: Omit<Actor, 'name'>) => Promise<LoggedOut>;
+export type BackchannelLogout = (token: string, from: Omit<Actor, 'name'>) => Promise<LogoutResult>;
 
 export interface BackchannelLogoutDeps {
   readonly verifier: IdTokenVerifier;
   readonly used: UsedTokens;
   readonly over: OverLogins;
-  readonly admin: Pick<Admin, 'endMatching'>;
+  readonly admin: Pick<SessionAdmin, 'endMatching'>;
   readonly onLogout: (result: string) => void;
 }
 
@@ -40,7 +40,7 @@ const logOut = async (
   deps: BackchannelLogoutDeps,
   text: string,
   from: Omit<Actor, 'name'>,
-): Promise<LoggedOut> => {
+): Promise<LogoutResult> => {
   const verdict = await deps.verifier.verify(text, 'logout_token');
   if (!verdict.ok) return verdict;
   const { token } = verdict;

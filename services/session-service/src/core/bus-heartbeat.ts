@@ -5,7 +5,7 @@ import type { SessionId } from '@muster/session/token';
 import type { EndedSession, Snapshots } from './ports.ts';
 
 /** What the bus answered to a heartbeat. */
-export interface BusState {
+export interface HeartbeatReply {
   readonly epoch: string;
   /** Redis had no epoch: it was flushed, or is used for the first time. */
   readonly isNew: boolean;
@@ -18,7 +18,7 @@ export interface BusState {
 interface HeartbeatDeps {
   readonly clock: Clock;
   readonly log: Logger;
-  readonly beat: () => Promise<BusState>;
+  readonly emitHeartbeat: () => Promise<HeartbeatReply>;
   /** Sessions that ended lately. */
   readonly ended: () => Promise<(EndedSession & { readonly why: string })[]>;
   readonly snapshots: Pick<Snapshots, 'tomb'>;
@@ -28,7 +28,7 @@ interface HeartbeatDeps {
 /** Beats the bus every second and notices when Redis lost its memory. */
 export interface BusHeartbeat extends AsyncDisposable {
   /** Ms since the epoch of the last beat that Redis took; 0 before the first. */
-  lastBeatAt(): number;
+  lastHeartbeatAt(): number;
 }
 
 const INTERVAL_MS = 1000;
@@ -39,15 +39,15 @@ const INTERVAL_MS = 1000;
  */
 export const createBusHeartbeat = (deps: HeartbeatDeps): BusHeartbeat => {
   const { clock, log } = deps;
-  let known: BusState | undefined;
+  let known: HeartbeatReply | undefined;
   let running: Promise<void> | undefined;
   let beatAt = 0;
   let mustReplay = false;
 
   const beatOnce = async (): Promise<void> => {
-    const state = await deps.beat();
+    const state = await deps.emitHeartbeat();
     beatAt = clock.now();
-    mustReplay ||= hasLostMemory(known, state);
+    mustReplay ||= hasLostData(known, state);
     known = state;
     if (!mustReplay) return;
     const count = await replay(deps);
@@ -62,7 +62,7 @@ export const createBusHeartbeat = (deps: HeartbeatDeps): BusHeartbeat => {
       });
   });
   return {
-    lastBeatAt: () => beatAt,
+    lastHeartbeatAt: () => beatAt,
     [Symbol.asyncDispose]: async () => {
       stop();
       await running;
@@ -71,7 +71,7 @@ export const createBusHeartbeat = (deps: HeartbeatDeps): BusHeartbeat => {
 };
 
 /** True when Redis may no longer know all that it had acknowledged. What it lost, later writes may have covered up. */
-export const hasLostMemory = (before: BusState | undefined, now: BusState): boolean => {
+export const hasLostData = (before: HeartbeatReply | undefined, now: HeartbeatReply): boolean => {
   if (now.isNew || before === undefined) return now.isNew;
   if (before.epoch !== now.epoch || compareStreamIds(now.top, before.top) < 0) return true;
   return now.servers.some((server) => !before.servers.includes(server));

@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest';
 import {
   connectionBudget,
-  evaluateConnections,
-  type OwnPool,
+  diagnoseConnections,
+  type PoolUsage,
   type ServerConnections,
 } from './database-connections.ts';
 
-const POOL: OwnPool = { total: 10, idle: 8, waiting: 0, max: 15, oldestCheckout: undefined };
+const POOL: PoolUsage = { total: 10, idle: 8, waiting: 0, max: 15, oldestCheckout: undefined };
 const SERVER: ServerConnections = {
   maxConnections: 100,
   reserved: 3,
@@ -15,8 +15,8 @@ const SERVER: ServerConnections = {
 const REDIS = { connected: 20, maxClients: 10_000, rejected: 0 };
 const FLEET = { poolSize: 10, maxOverflow: 5 };
 const fits = connectionBudget({ ...FLEET, replicas: 3, surge: 1 }, SERVER);
-const verdicts = (report: Partial<Parameters<typeof evaluateConnections>[0]>) =>
-  evaluateConnections({ pool: POOL, budget: fits, postgres: SERVER, redis: REDIS, ...report }).map(
+const verdicts = (report: Partial<Parameters<typeof diagnoseConnections>[0]>) =>
+  diagnoseConnections({ pool: POOL, budget: fits, postgres: SERVER, redis: REDIS, ...report }).map(
     ({ verdict }) => verdict,
   );
 
@@ -47,7 +47,7 @@ test('[DG2] each cause has its verdict, and a healthy fleet has none', () => {
 
 test('[DG2] the advice names the holder of a leak', () => {
   const held = { ageMs: 61_000, holder: 'evict (sessions-store.ts:40)' };
-  const [finding] = evaluateConnections({
+  const [finding] = diagnoseConnections({
     pool: { ...POOL, oldestCheckout: held },
     budget: fits,
     postgres: SERVER,

@@ -16,14 +16,14 @@ export interface ServerConnections {
 }
 
 /** What the Redis server says of its connections. */
-export interface RedisConnectionsReport {
+export interface RedisConnectionUsage {
   readonly connected: number;
   readonly maxClients: number;
   readonly rejected: number;
 }
 
 /** This process and its pool. */
-export interface OwnPool {
+export interface PoolUsage {
   readonly total: number;
   readonly idle: number;
   readonly waiting: number;
@@ -41,7 +41,7 @@ export interface FleetSize {
 }
 
 /** The sum, and whether it fits. */
-export interface Budget {
+export interface ConnectionBudget {
   readonly needed: number;
   readonly allowed: number;
   readonly fits: boolean;
@@ -49,7 +49,7 @@ export interface Budget {
   readonly sum: string;
 }
 
-export const VERDICTS = [
+export const FINDING_NAMES = [
   'ok',
   'leak',
   'fleet_too_large',
@@ -59,11 +59,11 @@ export const VERDICTS = [
   'redis_rejects',
   'unknown',
 ] as const;
-export type VerdictName = (typeof VERDICTS)[number];
+export type FindingName = (typeof FINDING_NAMES)[number];
 
 /** One finding, and what to do about it. */
 export interface Finding {
-  readonly verdict: VerdictName;
+  readonly verdict: FindingName;
   readonly advice: string;
 }
 
@@ -81,7 +81,7 @@ const OWN_NAME = /^sessions@/;
 export const connectionBudget = (
   { replicas, surge, poolSize, maxOverflow }: FleetSize,
   { maxConnections, reserved }: Pick<ServerConnections, 'maxConnections' | 'reserved'>,
-): Budget => {
+): ConnectionBudget => {
   const perReplica = poolSize + maxOverflow + PROBE_CONNECTIONS;
   const needed = (replicas + surge) * perReplica + OTHERS;
   const allowed = Math.floor(SHARE * (maxConnections - reserved));
@@ -93,15 +93,15 @@ export const connectionBudget = (
 };
 
 /** Everything that is wrong with the connections, the most likely cause first; `ok` when nothing is. */
-export const evaluateConnections = (report: {
-  readonly pool: OwnPool;
-  readonly budget: Budget | undefined;
+export const diagnoseConnections = (report: {
+  readonly pool: PoolUsage;
+  readonly budget: ConnectionBudget | undefined;
   readonly postgres: ServerConnections | undefined;
-  readonly redis: RedisConnectionsReport | undefined;
+  readonly redis: RedisConnectionUsage | undefined;
 }): Finding[] => {
   const findings = [
-    ...judgePool(report.pool),
-    ...(report.postgres === undefined ? [] : judgeServer(report.postgres)),
+    ...diagnosePool(report.pool),
+    ...(report.postgres === undefined ? [] : diagnoseServer(report.postgres)),
     ...(report.budget === undefined || report.budget.fits ? [] : [tooLarge(report.budget)]),
     ...(report.redis !== undefined && report.redis.rejected > 0 ? [redisRejects(report.redis)] : []),
   ];
@@ -112,7 +112,7 @@ export const evaluateConnections = (report: {
   return findings.length > 0 ? findings : [{ verdict: 'ok', advice: 'Nothing to do.' }];
 };
 
-const judgePool = ({ oldestCheckout, idle, total, max, waiting }: OwnPool): Finding[] => {
+const diagnosePool = ({ oldestCheckout, idle, total, max, waiting }: PoolUsage): Finding[] => {
   if (oldestCheckout !== undefined && oldestCheckout.ageMs > LEAK_MS) {
     const seconds = Math.round(oldestCheckout.ageMs / 1000);
     return [
@@ -131,7 +131,7 @@ const judgePool = ({ oldestCheckout, idle, total, max, waiting }: OwnPool): Find
   ];
 };
 
-const judgeServer = ({ clients, maxConnections, reserved }: ServerConnections): Finding[] => {
+const diagnoseServer = ({ clients, maxConnections, reserved }: ServerConnections): Finding[] => {
   const stuck = clients.filter(
     (one) => one.state.startsWith('idle in transaction') && one.oldestS > IDLE_IN_TRANSACTION_S,
   );
@@ -153,12 +153,12 @@ const judgeServer = ({ clients, maxConnections, reserved }: ServerConnections): 
   return findings;
 };
 
-const tooLarge = ({ sum }: Budget): Finding => ({
+const tooLarge = ({ sum }: ConnectionBudget): Finding => ({
   verdict: 'fleet_too_large',
   advice: `${sum}. Lower PG_POOL_SIZE or PG_MAX_OVERFLOW, raise max_connections, or put PgBouncer between.`,
 });
 
-const redisRejects = ({ rejected, connected, maxClients }: RedisConnectionsReport): Finding => ({
+const redisRejects = ({ rejected, connected, maxClients }: RedisConnectionUsage): Finding => ({
   verdict: 'redis_rejects',
   advice: `Redis has refused ${rejected} connections (${connected} of ${maxClients} in use): raise maxclients, or find who reconnects.`,
 });

@@ -20,7 +20,7 @@ export interface SessionRetention {
 
 /** What the sweeper asks of Postgres. */
 export interface SweepStore {
-  rearmActive(limit: number): Promise<number>;
+  rescheduleActive(limit: number): Promise<number>;
   findIdle(limit: number): Promise<SessionId[]>;
   findExpired(limit: number): Promise<SessionId[]>;
   /** Impersonations whose actor's session is over. */
@@ -28,7 +28,7 @@ export interface SweepStore {
   touch(touches: readonly Touch[]): Promise<void>;
   deleteEnded(retention: SessionRetention, limit: number): Promise<number>;
   countActive(): Promise<number>;
-  keepHouse(eventDays: number): Promise<number>;
+  runHousekeeping(eventDays: number): Promise<number>;
 }
 
 interface SweeperDeps extends SessionRetention {
@@ -44,7 +44,7 @@ interface SweeperDeps extends SessionRetention {
   readonly rewriteAddresses: () => Promise<void>;
   readonly onSwept: (result: { deleted: number }) => void;
   /** Told every minute how many sessions there are. */
-  readonly onCensus: (active: number) => void;
+  readonly onCounted: (active: number) => void;
 }
 
 const BATCH = 500;
@@ -63,16 +63,16 @@ export const createExpirySweeper = (deps: SweeperDeps): ExpirySweeper => {
     const ended = expired.length === 0 ? 0 : (await deps.end(expired, 'expired', SYSTEM)).ended;
     const orphaned = await deps.store.findOrphaned(BATCH);
     if (orphaned.length > 0) await deps.end(orphaned, 'actor_ended', SYSTEM);
-    await deps.store.rearmActive(BATCH);
+    await deps.store.rescheduleActive(BATCH);
     const idle = await endIdle(deps);
     const deleted = await deps.store.deleteEnded(deps, DELETE_BATCH);
     if (deps.now() - keptAt > HOUSEKEEPING_MS) {
-      await deps.store.keepHouse(deps.eventDays);
+      await deps.store.runHousekeeping(deps.eventDays);
       keptAt = deps.now();
     }
     if (deps.now() - countedAt > CENSUS_MS) {
       countedAt = deps.now();
-      deps.onCensus(await deps.store.countActive());
+      deps.onCounted(await deps.store.countActive());
     }
     await deps.rewriteAddresses();
     deps.onSwept({ deleted });

@@ -1,40 +1,40 @@
 import { expect, test } from 'vitest';
-import { createAddresses, IP_MODES } from './ip-anonymization.ts';
+import { createIpAnonymizer, IP_MODES } from './ip-anonymization.ts';
 import { createDerivedKeys } from './signing-keys.ts';
 
 const keys = createDerivedKeys(['a-signing-key-0123456789-abcdefghijkl']);
-const of = (mode: (typeof IP_MODES)[number]) => createAddresses(mode, keys);
+const of = (mode: (typeof IP_MODES)[number]) => createIpAnonymizer(mode, keys);
 
 test('[IP1] each mode keeps what it says of an address', () => {
-  expect(of('truncated').stored('203.0.113.77')).toBe('203.0.113.0/24');
-  expect(of('truncated').stored('2001:db8:a:b::1')).toBe('2001:db8:a::/48');
-  expect(of('full').stored('::ffff:203.0.113.77')).toBe('203.0.113.77/32');
-  expect(of('full').stored('2001:db8:a:b::1')).toBe('2001:db8:a:b::1/128');
-  expect(of('hashed').stored('203.0.113.77')).toMatch(/^2001:2[0-9a-f]:[0-9a-f:]+\/128$/);
-  expect(of('none').stored('203.0.113.77')).toBeNull();
+  expect(of('truncated').anonymize('203.0.113.77')).toBe('203.0.113.0/24');
+  expect(of('truncated').anonymize('2001:db8:a:b::1')).toBe('2001:db8:a::/48');
+  expect(of('full').anonymize('::ffff:203.0.113.77')).toBe('203.0.113.77/32');
+  expect(of('full').anonymize('2001:db8:a:b::1')).toBe('2001:db8:a:b::1/128');
+  expect(of('hashed').anonymize('203.0.113.77')).toMatch(/^2001:2[0-9a-f]:[0-9a-f:]+\/128$/);
+  expect(of('none').anonymize('203.0.113.77')).toBeNull();
   for (const mode of IP_MODES) {
-    expect(of(mode).stored('no address')).toBeNull();
-    expect(of(mode).stored(undefined)).toBeNull();
+    expect(of(mode).anonymize('no address')).toBeNull();
+    expect(of(mode).anonymize(undefined)).toBeNull();
   }
 });
 
 test('[IP1] pseudonyms are the same for one address or IPv6 /64, and depend on the signing key', () => {
-  const { stored } = of('hashed');
+  const { anonymize: stored } = of('hashed');
   expect(stored('::ffff:203.0.113.77')).toBe(stored('203.0.113.77'));
   expect(stored('2001:db8:a:b::1')).toBe(stored('2001:db8:a:b::2'));
   expect(new Set([stored('203.0.113.77'), stored('203.0.113.78'), stored('2001:db8:a:c::1')]).size).toBe(3);
-  const other = createAddresses('hashed', createDerivedKeys(['another-key-0123456789-abcdefghijklm']));
-  expect(other.stored('203.0.113.77')).not.toBe(stored('203.0.113.77'));
+  const other = createIpAnonymizer('hashed', createDerivedKeys(['another-key-0123456789-abcdefghijklm']));
+  expect(other.anonymize('203.0.113.77')).not.toBe(stored('203.0.113.77'));
 });
 
 test('[IP2] what is stored already is made stricter, never again different', () => {
   const samples = ['203.0.113.77/32', '203.0.113.0/24', '2001:db8:a:b::1/128', '2001:db8:a::/48'];
   for (const mode of IP_MODES) {
-    const once = samples.map((text) => of(mode).stored(text));
-    expect(once.map((text) => of(mode).stored(text))).toEqual(once);
+    const once = samples.map((text) => of(mode).anonymize(text));
+    expect(once.map((text) => of(mode).anonymize(text))).toEqual(once);
     if (mode === 'full') expect(once).toEqual(samples);
   }
-  expect(of('truncated').stored('203.0.113.77/32')).toBe('203.0.113.0/24');
-  const pseudonym = of('hashed').stored('203.0.113.77');
-  expect(of('truncated').stored(pseudonym)).toBe(pseudonym);
+  expect(of('truncated').anonymize('203.0.113.77/32')).toBe('203.0.113.0/24');
+  const pseudonym = of('hashed').anonymize('203.0.113.77');
+  expect(of('truncated').anonymize(pseudonym)).toBe(pseudonym);
 });

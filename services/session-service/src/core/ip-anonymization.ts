@@ -7,12 +7,12 @@ export const IP_MODES = ['truncated', 'full', 'hashed', 'none'] as const;
 export type IpMode = (typeof IP_MODES)[number];
 
 /** What is kept of the addresses of users. */
-export interface Addresses {
+export interface IpAnonymizer {
   readonly mode: IpMode;
   /** What is stored of an address, and of what a less strict mode has stored; null for nothing. */
-  stored(text: string | null | undefined): string | null;
+  anonymize(text: string | null | undefined): string | null;
   /** All spellings under which a single address may be stored; undefined for anything else, such as a network. */
-  spellings(text: string): readonly string[] | undefined;
+  storedForms(text: string): readonly string[] | undefined;
 }
 
 /** ORCHIDv2 (RFC 7343): hashes in the form of IPv6 addresses, which no host can have. */
@@ -21,7 +21,7 @@ const ORCHID_BITS = 28;
 const BYTES = 16;
 
 /** Pseudonyms are keyed with a sub-key of the first signing key. */
-export const createAddresses = (mode: IpMode, keys: Pick<DerivedKeys, 'mac' | 'macs'>): Addresses => {
+export const createIpAnonymizer = (mode: IpMode, keys: Pick<DerivedKeys, 'mac' | 'macs'>): IpAnonymizer => {
   const stored = (text: string | null | undefined): string | null => {
     const [address = '', bits] = text?.split('/') ?? [];
     if (mode === 'none' || !isIp(address)) return null;
@@ -31,8 +31,8 @@ export const createAddresses = (mode: IpMode, keys: Pick<DerivedKeys, 'mac' | 'm
   };
   return {
     mode,
-    stored,
-    spellings: (text) => {
+    anonymize: stored,
+    storedForms: (text) => {
       if (!isIp(text)) return undefined;
       if (mode === 'hashed' && !isPseudonym(text)) return keys.macs('ip', rateKeyOf(text)).map(toAddress);
       // What an earlier, stricter setting stored stays as it is.

@@ -8,11 +8,11 @@ export interface OutboxRelay extends AsyncDisposable {
   /** Delivers everything older than a second; resolves with the number of rows delivered. Never rejects. */
   runOnce(): Promise<number>;
   /** What the last run left; undefined when it could not read the outbox. */
-  waiting(): Waiting | undefined;
+  backlog(): OutboxBacklog | undefined;
 }
 
 /** Changes that the fleet does not know of yet. */
-export interface Waiting {
+export interface OutboxBacklog {
   readonly count: number;
   /** When the oldest was committed, in ms since the epoch; undefined when none waits. */
   readonly oldestAt: number | undefined;
@@ -48,7 +48,7 @@ export const createOutboxRelay = ({
   onWaiting,
 }: RelayDeps): OutboxRelay => {
   let running: Promise<number> | undefined;
-  let left: Waiting | undefined = { count: 0, oldestAt: undefined };
+  let left: OutboxBacklog | undefined = { count: 0, oldestAt: undefined };
 
   const deliverPage = async (after: string): Promise<Page> => {
     const rows = await outbox.pending(MIN_AGE_MS, PAGE, after);
@@ -102,7 +102,7 @@ export const createOutboxRelay = ({
   const stop = every(pollMs, () => void runOnce());
   return {
     runOnce,
-    waiting: () => left,
+    backlog: () => left,
     [Symbol.asyncDispose]: async () => {
       stop();
       await running;

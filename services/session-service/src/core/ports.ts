@@ -194,14 +194,14 @@ export interface SessionStore {
 }
 
 /** A user's own rules; null where the defaults apply. */
-export interface Subject {
+export interface UserRules {
   readonly maxSessions: number | null;
   readonly atLimit: LimitRule | null;
   readonly disabled: boolean;
 }
 
 /** A change of them; undefined stays as it is. */
-export interface UserRules {
+export interface UserRulesPatch {
   readonly maxSessions: number | null | undefined;
   readonly atLimit: LimitRule | null | undefined;
   readonly disabled: boolean | undefined;
@@ -266,9 +266,9 @@ export interface AdminStore {
   /** Ends all sessions of a user who is disabled by it, under the same lock. */
   putRules(
     which: UserSessions,
-    rules: UserRules,
+    rules: UserRulesPatch,
     actor: Actor,
-  ): Promise<{ rules: Subject; ended: SessionEndResult }>;
+  ): Promise<{ rules: UserRules; ended: SessionEndResult }>;
   feed(query: {
     after: EventPosition;
     tenant: string | null;

@@ -6,7 +6,7 @@ import type { Change, OutboxEntry, OutboxStore, SessionStore, Snapshots } from '
 import { type SessionRecord, toSnapshot } from './session.ts';
 
 /** Whether the fleet knows of a committed change already. */
-export type Propagated = 'done' | 'pending';
+export type PropagationState = 'done' | 'pending';
 
 /** Takes committed changes to Redis and to the bus. */
 export interface Propagation {
@@ -14,7 +14,7 @@ export interface Propagation {
    * Delivers a change now; `pending` when Redis did not take it in time: then the outbox will. Never rejects.
    * `records` spare a look into Postgres for changes other than ends.
    */
-  deliver(posted: OutboxEntry | undefined, records?: readonly SessionRecord[]): Promise<Propagated>;
+  deliver(posted: OutboxEntry | undefined, records?: readonly SessionRecord[]): Promise<PropagationState>;
   /** Delivers an outbox row, or rejects. */
   redeliver(posted: OutboxEntry): Promise<void>;
 }

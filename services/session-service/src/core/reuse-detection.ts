@@ -10,7 +10,7 @@ export type ReuseKind = 'late' | 'stale';
 /** Acts on secrets that were ours once. */
 export interface ReuseDetector {
   /** Writes the log book and ends the session where the policy says so. Never rejects. */
-  seen(record: SessionRecord, kind: ReuseKind, presenter: Presenter): Promise<void>;
+  report(record: SessionRecord, kind: ReuseKind, presenter: Presenter): Promise<void>;
 }
 
 /** Who presented the old secret. */
@@ -41,7 +41,7 @@ export const createReuseDetector = (deps: ReuseDeps): ReuseDetector => {
     return true;
   };
   return {
-    seen: async (record, kind, { actor, userAgent }) => {
+    report: async (record, kind, { actor, userAgent }) => {
       if (!isNews(record.id)) return;
       const action = actionFor(record, kind);
       deps.onReuse(kind, action);

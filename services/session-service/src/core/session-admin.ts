@@ -6,28 +6,28 @@ import type {
   AdminStore,
   SearchFilter,
   SessionEndResult,
-  Subject,
   UserRules,
+  UserRulesPatch,
   UserSessions,
 } from './ports.ts';
-import type { Propagated, Propagation } from './propagation.ts';
+import type { Propagation, PropagationState } from './propagation.ts';
 import type { EndReason } from './session.ts';
 import type { EndResult, SessionService } from './sessions.ts';
 
 /** What operators and back ends do beyond single sessions. */
-export interface Admin extends Omit<AdminStore, 'putRules' | 'erase' | 'findUnended'> {
+export interface SessionAdmin extends Omit<AdminStore, 'putRules' | 'erase' | 'findUnended'> {
   /** Changes a user's rules; disabling ends all sessions of the user. */
   putRules(
     which: UserSessions,
-    rules: UserRules,
+    rules: UserRulesPatch,
     actor: Actor,
-  ): Promise<{ rules: Subject; result: EndResult }>;
+  ): Promise<{ rules: UserRules; result: EndResult }>;
   /** Ends at most 500 sessions that fit; `more` asks for another call. */
   endMatching(filter: SearchFilter, reason: EndReason, actor: Actor): Promise<EndResult & { more: boolean }>;
   erase(
     which: UserSessions,
     actor: Actor,
-  ): Promise<{ sessions: number; events: number; propagated: Propagated }>;
+  ): Promise<{ sessions: number; events: number; propagated: PropagationState }>;
 }
 
 interface AdminDeps {
@@ -43,7 +43,7 @@ interface AdminDeps {
 const BATCH = 500;
 
 /** Everything that ends sessions goes the same way: Postgres, Redis, bus. */
-export const createAdmin = (deps: AdminDeps): Admin => {
+export const createSessionAdmin = (deps: AdminDeps): SessionAdmin => {
   const { store, sessions, propagation, latestUses, now, touch, onEnded } = deps;
   const settle = async (ended: SessionEndResult, reason: EndReason): Promise<EndResult> => {
     if (ended.ids.length > 0) onEnded(reason, ended.ids.length);

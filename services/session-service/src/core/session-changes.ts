@@ -22,7 +22,7 @@ import type { DerivedKeys } from './signing-keys.ts';
 type Refused = Extract<Changed, { ok: false }>;
 
 /** A session with a new secret: the token is shown once. */
-export type Rotated =
+export type RotateResult =
   | { readonly ok: true; readonly session: SessionRecord; readonly token: string }
   | Refused;
 
@@ -40,7 +40,7 @@ export type UpgradeResult =
   | { readonly ok: false; readonly why: 'not_guest' }
   | { readonly ok: false; readonly why: 'limit'; readonly sessions: readonly SessionRecord[] };
 
-export type Rewritten = { readonly ok: true; readonly session: SessionRecord } | Refused;
+export type PatchResult = { readonly ok: true; readonly session: SessionRecord } | Refused;
 
 /** What a login adds to a guest's session. */
 export interface UpgradeRequest extends Omit<Raise, 'secretHash'> {
@@ -57,12 +57,12 @@ export interface Patch extends Omit<Rewrite, 'data'> {
 }
 
 /** Changes of live sessions: each is a new revision, told to the whole fleet. */
-export interface Changes {
+export interface SessionChanges {
   /** A new secret in the place of the one with this hash; that one stays good until the new one is seen. */
-  rotate(of: ChangeOf, secretHash: string): Promise<Rotated>;
+  rotate(of: ChangeOf, secretHash: string): Promise<RotateResult>;
   /** Starts the last 30 s of the old secret. Never rejects. */
   confirm(id: SessionId, rev: number): Promise<void>;
-  stepUp(of: ChangeOf, raise: Omit<Raise, 'secretHash'>): Promise<Rotated>;
+  stepUp(of: ChangeOf, raise: Omit<Raise, 'secretHash'>): Promise<RotateResult>;
   /** With an idempotency key the same request answers the same session and token for a day. */
   upgrade(of: ChangeOf, request: UpgradeRequest, idempotency?: Idempotency): Promise<UpgradeResult>;
   /** Throws what `check` throws for data that has grown too large. */
@@ -70,7 +70,7 @@ export interface Changes {
     of: ChangeOf,
     patch: Patch,
     check: (data: Readonly<Record<string, unknown>>) => void,
-  ): Promise<Rewritten>;
+  ): Promise<PatchResult>;
 }
 
 export interface ChangesDeps {
@@ -85,7 +85,7 @@ export interface ChangesDeps {
 }
 
 /** Postgres first, then Redis, then the bus; old privileges never outlive the revision that held them. */
-export const createChanges = (deps: ChangesDeps): Changes => {
+export const createSessionChanges = (deps: ChangesDeps): SessionChanges => {
   const told = async <C extends Changed>(changed: C): Promise<C> => {
     if (changed.ok) await deps.propagation.deliver(changed.posted, [changed.session]);
     return changed;
@@ -93,7 +93,7 @@ export const createChanges = (deps: ChangesDeps): Changes => {
   const withSecret = async (
     why: string,
     change: (secretHash: Buffer) => Promise<Changed>,
-  ): Promise<Rotated> => {
+  ): Promise<RotateResult> => {
     const secret = newSecret(deps.random);
     const changed = await told(await change(hashSecret(secret)));
     if (!changed.ok) return changed;

@@ -1,8 +1,8 @@
 import type { SessionId } from '@muster/session/token';
 import { expect, test } from 'vitest';
-import { applySessionLimit, type Counted } from './session-limit.ts';
+import { applySessionLimit, type CountedSession } from './session-limit.ts';
 
-const session = (id: string, lastSeenAt: number, deviceId: string | null = null): Counted => ({
+const session = (id: string, lastSeenAt: number, deviceId: string | null = null): CountedSession => ({
   id: id as SessionId,
   deviceId,
   createdAt: 0,
@@ -31,7 +31,7 @@ test('[SE24] the oldest or the longest silent gives way', () => {
 });
 
 test('[SE24] an open socket is use at this moment: evict_idle ends such a session only when all have one', () => {
-  const [a, b, c] = live as [Counted, Counted, Counted];
+  const [a, b, c] = live as [CountedSession, CountedSession, CountedSession];
   const limit = { maxSessions: 3, atLimit: 'evict_idle' } as const;
   expect(applySessionLimit([a, { ...b, isOnline: true }, c], limit, null)).toMatchObject({ end: ['c'] });
   const online = [a, b, c].map((one) => ({ ...one, isOnline: true }));

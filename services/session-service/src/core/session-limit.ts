@@ -3,7 +3,7 @@ import type { SessionLimit } from './policies.ts';
 import type { EndReason } from './session.ts';
 
 /** A session that counts towards the limit. */
-export interface Counted {
+export interface CountedSession {
   readonly id: SessionId;
   readonly deviceId: string | null;
   readonly createdAt: number;
@@ -22,7 +22,7 @@ export type LimitOutcome =
  * device whatever the count; when that makes no room, and with no device, the oldest gives way.
  */
 export const applySessionLimit = (
-  live: readonly Counted[],
+  live: readonly CountedSession[],
   { maxSessions, atLimit }: SessionLimit,
   deviceId: string | null,
 ): LimitOutcome => {
@@ -40,5 +40,5 @@ export const applySessionLimit = (
 };
 
 /** An open socket is use at this moment, whenever the last request was. */
-const byUse = (one: Counted, other: Counted): number =>
+const byUse = (one: CountedSession, other: CountedSession): number =>
   Number(one.isOnline ?? false) - Number(other.isOnline ?? false) || one.lastSeenAt - other.lastSeenAt;

@@ -15,7 +15,7 @@ import type {
   Snapshots,
   UserSessions,
 } from './ports.ts';
-import type { Propagated, Propagation } from './propagation.ts';
+import type { Propagation, PropagationState } from './propagation.ts';
 import { type EndReason, type SessionDraft, type SessionRecord, toSnapshot } from './session.ts';
 import type { DerivedKeys } from './signing-keys.ts';
 
@@ -28,7 +28,7 @@ export interface Login
   readonly lifeSeconds?: number | undefined;
 }
 
-export type Opened =
+export type OpenResult =
   | { readonly ok: true; readonly session: SessionRecord; readonly token: string; readonly isReplay: boolean }
   | { readonly ok: false; readonly why: 'disabled' }
   /** The idempotency key stands for another request, or for a session whose token has changed since. */
@@ -38,13 +38,13 @@ export type Opened =
 /** How an end went: how many ended, and whether the whole fleet knows. */
 export interface EndResult {
   readonly ended: number;
-  readonly propagated: Propagated;
+  readonly propagated: PropagationState;
 }
 
 /** The life of sessions. Everything rejects with a 503 code when Postgres cannot be asked. */
 export interface SessionService {
   /** With an idempotency key the same request answers the same session and token for a day. */
-  open(login: Login, actor: Actor, idempotency?: Idempotency): Promise<Opened>;
+  open(login: Login, actor: Actor, idempotency?: Idempotency): Promise<OpenResult>;
   find(id: SessionId): Promise<SessionRecord | undefined>;
   findMany(ids: readonly SessionId[]): Promise<SessionRecord[]>;
   /** Counts this moment as activity of a live session; answers the session as it is then. */
@@ -100,7 +100,7 @@ const open = async (
   login: Login,
   actor: Actor,
   idempotency: Idempotency | undefined,
-): Promise<Opened> => {
+): Promise<OpenResult> => {
   const { userId, remember, auth } = login;
   const policy = login.policy ?? policyFor({ userId, remember, aal: auth.aal });
   const clocks = POLICIES[policy];
@@ -130,7 +130,7 @@ const open = async (
   return { ok: true, session, token: deps.signer.issue(session.id, secret), isReplay: false };
 };
 
-const refused = (created: Extract<SessionCreateResult, { ok: false }>): Opened =>
+const refused = (created: Extract<SessionCreateResult, { ok: false }>): OpenResult =>
   created.why === 'replayed' ? { ok: false, why: 'rotated' } : created;
 
 const kindOf = (userId: string | null, policy: PolicyName): SessionDraft['kind'] => {

@@ -10,7 +10,7 @@ import type {
   UsedTokens,
 } from './oidc-ports.ts';
 import { type Actor, type Idempotency, SYSTEM } from './ports.ts';
-import type { Login, Opened, SessionService } from './sessions.ts';
+import type { Login, OpenResult, SessionService } from './sessions.ts';
 
 /** A token, and what its bearer says of the client that shall have the session. */
 export interface ExchangeRequest {
@@ -29,10 +29,10 @@ export interface ExchangeRequest {
   readonly login: Pick<Login, 'transport' | 'remember' | 'label' | 'client' | 'ip'>;
 }
 
-export type Exchanged = Opened | { readonly ok: false; readonly why: IdTokenFault | 'tenant' };
+export type ExchangeResult = OpenResult | { readonly ok: false; readonly why: IdTokenFault | 'tenant' };
 
 /** Opens sessions for tokens of trusted issuers, one per token. Rejects with 503 codes only. */
-export type IdTokenExchange = (request: ExchangeRequest) => Promise<Exchanged>;
+export type IdTokenExchange = (request: ExchangeRequest) => Promise<ExchangeResult>;
 
 export interface TokenExchangeDeps {
   readonly clock: Clock;
@@ -52,7 +52,7 @@ export const createTokenExchange =
     return exchanged;
   };
 
-const exchange = async (deps: TokenExchangeDeps, request: ExchangeRequest): Promise<Exchanged> => {
+const exchange = async (deps: TokenExchangeDeps, request: ExchangeRequest): Promise<ExchangeResult> => {
   const verdict = await deps.verifier.verify(request.token, request.kind);
   if (!verdict.ok) return verdict;
   const { token } = verdict;
@@ -91,9 +91,9 @@ const openOrGiveBack = async (
   request: ExchangeRequest,
   token: TrustedToken,
   person: UserClaims,
-): Promise<Opened> => {
+): Promise<OpenResult> => {
   const actor = request.caller ?? { ...request.from, name: `idp:${token.issuer.name}` };
-  let opened: Opened | undefined;
+  let opened: OpenResult | undefined;
   try {
     opened = await sessions.open(loginOf(request, token, person), actor, request.idempotency);
     return opened;

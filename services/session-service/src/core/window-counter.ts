@@ -12,7 +12,7 @@ export interface Allowance {
 /** Counts per key in windows of a fixed length, in this process alone. */
 export interface WindowCounter {
   /** Takes one, and says whether it was there. */
-  take(key: string): Allowance;
+  consume(key: string): Allowance;
   /** Looks without taking. */
   peek(key: string): Allowance;
 }
@@ -47,7 +47,7 @@ export const createWindowCounter = (options: CounterOptions): WindowCounter => {
     resetS: Math.max(1, Math.ceil((endsAt - clock.monotonic()) / 1000)),
   });
   return {
-    take: (key) => {
+    consume: (key) => {
       const map = current();
       const before = map.get(key);
       if (before === undefined && map.size >= maxKeys) forgetLeastCounted(map, maxKeys / 2);

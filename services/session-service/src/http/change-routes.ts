@@ -5,7 +5,7 @@ import { parseSessionId, type SessionId } from '@muster/session/token';
 import type { Request } from 'express';
 import { z } from 'zod';
 import type { ChangeOf } from '../core/ports.ts';
-import type { Rewritten } from '../core/session-changes.ts';
+import type { PatchResult } from '../core/session-changes.ts';
 import type { HttpContext } from './context.ts';
 import { idempotencyOf } from './idempotency.ts';
 import {
@@ -276,7 +276,7 @@ const of = async (
   return { id: known, rev, actor: caller.actor };
 };
 
-const rewritten = (result: Rewritten, current: boolean, withData = true): RouteReply => {
+const rewritten = (result: PatchResult, current: boolean, withData = true): RouteReply => {
   if (!result.ok) throw changeErrorReply(result);
   const { session } = result;
   return {

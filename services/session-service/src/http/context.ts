@@ -7,15 +7,15 @@ import type { SessionServiceConfig } from '../config.ts';
 import type { ApiKeys } from '../core/api-keys.ts';
 import type { Authenticated } from '../core/authenticate.ts';
 import type { BackchannelLogout } from '../core/backchannel-logout.ts';
-import type { Addresses } from '../core/ip-anonymization.ts';
+import type { IpAnonymizer } from '../core/ip-anonymization.ts';
 import type { ReuseDetector } from '../core/reuse-detection.ts';
-import type { Admin } from '../core/session-admin.ts';
-import type { Changes } from '../core/session-changes.ts';
+import type { SessionAdmin } from '../core/session-admin.ts';
+import type { SessionChanges } from '../core/session-changes.ts';
 import type { SessionService } from '../core/sessions.ts';
 import type { DerivedKeys } from '../core/signing-keys.ts';
 import type { IdTokenExchange } from '../core/token-exchange.ts';
 import type { LegacyImport } from '../legacy-import.ts';
-import type { Connections } from '../postgres/connection-report.ts';
+import type { ConnectionReporter } from '../postgres/connection-report.ts';
 import type { RateLimits } from './rate-limits.ts';
 
 /** What the routes share. */
@@ -28,23 +28,23 @@ export interface HttpContext {
   readonly random: Random;
   readonly signer: TokenSigner;
   readonly keys: DerivedKeys;
-  readonly addresses: Addresses;
+  readonly addresses: IpAnonymizer;
   readonly apiKeys: ApiKeys;
   readonly sessions: SessionService;
-  readonly changes: Changes;
-  readonly admin: Admin;
+  readonly changes: SessionChanges;
+  readonly admin: SessionAdmin;
   readonly reuse: ReuseDetector;
   /** Only while sessions of express-session are being taken over. */
   readonly legacy: LegacyImport | undefined;
   readonly authenticate: (token: string) => Promise<Authenticated>;
   /** Notes that a session is in use. */
-  readonly note: (session: { readonly id: SessionId; readonly idleSeconds: number }) => void;
+  readonly recordActivity: (session: { readonly id: SessionId; readonly idleSeconds: number }) => void;
   readonly presence: SessionPresence;
   readonly tickets: TicketStore;
   readonly limits: RateLimits;
   /** Undefined where no issuer is configured. */
   readonly identity: IdentityContext | undefined;
-  readonly connections: Pick<Connections, 'report'>;
+  readonly connections: Pick<ConnectionReporter, 'report'>;
 }
 
 /** Logins and logouts that other parties vouch for. */

@@ -1,14 +1,14 @@
 import { type Route, route } from '@muster/http/route';
 import { z } from 'zod';
-import { VERDICTS } from '../core/database-connections.ts';
-import type { ConnectionsReport } from '../postgres/connection-report.ts';
+import { FINDING_NAMES } from '../core/database-connections.ts';
+import type { ConnectionReport } from '../postgres/connection-report.ts';
 import type { HttpContext } from './context.ts';
 import { serviceGuard } from './service-guard.ts';
 
 const nullable = <T extends z.ZodType>(type: T) => type.nullable();
 
 const reportSchema = z.object({
-  findings: z.array(z.object({ verdict: z.enum(VERDICTS), advice: z.string() })),
+  findings: z.array(z.object({ verdict: z.enum(FINDING_NAMES), advice: z.string() })),
   pool: z.object({
     total: z.int(),
     idle: z.int(),
@@ -53,7 +53,7 @@ const viewReport = ({
   budget,
   postgres,
   redis,
-}: ConnectionsReport): z.output<typeof reportSchema> => {
+}: ConnectionReport): z.output<typeof reportSchema> => {
   const { oldestCheckout, ...numbers } = pool;
   return {
     findings: [...findings],

@@ -43,7 +43,7 @@ export const guestRoutes = (context: HttpContext): Route[] => [
           remember: true,
           label: body.label ?? null,
           client: { kind: 'web', summary: summarizeUserAgent(userAgent), userAgent, deviceId: null },
-          ip: context.addresses.stored(req.ip),
+          ip: context.addresses.anonymize(req.ip),
           country: null,
           auth: { time: undefined, aal: 0, amr: [], idp: null, idpSid: null, idpSub: null },
           actor: null,

@@ -143,7 +143,7 @@ const requestOf = (
     body.user_agent ??
     (caller === undefined ? req.headers['user-agent']?.slice(0, MAX_USER_AGENT) : undefined) ??
     null;
-  const ip = context.addresses.stored(caller === undefined ? req.ip : body.ip);
+  const ip = context.addresses.anonymize(caller === undefined ? req.ip : body.ip);
   return {
     token: body.subject_token,
     kind: KINDS[body.subject_token_type],

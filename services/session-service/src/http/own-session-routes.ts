@@ -6,7 +6,7 @@ import { issueCsrfToken } from '../core/csrf.ts';
 import type { SessionRecord } from '../core/session.ts';
 import type { EndResult } from '../core/sessions.ts';
 import type { HttpContext } from './context.ts';
-import { pageOf } from './paging.ts';
+import { sessionPage } from './paging.ts';
 import {
   endedSchema,
   listQuery,
@@ -150,7 +150,7 @@ const listMine = (context: HttpContext): Route =>
         return { status: 200, body: { items: [only], next: null } };
       }
       const { state, cursor, limit } = query;
-      return pageOf(context, {
+      return sessionPage(context, {
         path: '/v1/me/sessions',
         filter: [tenant, userId, state],
         cursor,

@@ -20,7 +20,10 @@ interface PageOptions {
 }
 
 /** A page of sessions by keyset: nothing is skipped and nothing repeated while rows come and go. */
-export const pageOf = async ({ keys, presence }: HttpContext, options: PageOptions): Promise<RouteReply> => {
+export const sessionPage = async (
+  { keys, presence }: HttpContext,
+  options: PageOptions,
+): Promise<RouteReply> => {
   const filter = JSON.stringify(options.filter);
   const after = options.cursor === undefined ? undefined : readCursor(keys, filter, options.cursor);
   const found = await options.read(after, options.limit + 1);

@@ -33,7 +33,7 @@ export interface RateLimits {
    */
   badCredential(kind: 'token' | 'key', req: Request): void;
   /** True when the address has sent more bad API keys or tokens of issuers than it may. */
-  isDistrusted(req: Request): boolean;
+  isThrottled(req: Request): boolean;
   /** Counts a retired secret against its session; the current secret has its own count. */
   staleSecret(id: string): void;
 }
@@ -75,17 +75,17 @@ export const createRateLimits = (options: RateLimitOptions): RateLimits => {
   return {
     guest: guestLimits(options, refuse),
     caller: (kind, id, res) => {
-      const allowance = callers[kind].take(id);
+      const allowance = callers[kind].consume(id);
       if (allowance.limit > 0) tell(res, kind, allowance);
       if (!allowance.ok) refuse(kind, allowance.resetS);
     },
     badCredential: (kind, req) => {
-      const allowance = failures[kind].take(rateKeyOf(req.ip));
+      const allowance = failures[kind].consume(rateKeyOf(req.ip));
       if (!allowance.ok) refuse('failures', allowance.resetS);
     },
-    isDistrusted: (req) => !failures.key.peek(rateKeyOf(req.ip)).ok,
+    isThrottled: (req) => !failures.key.peek(rateKeyOf(req.ip)).ok,
     staleSecret: (id) => {
-      const allowance = failures.stale.take(id);
+      const allowance = failures.stale.consume(id);
       if (!allowance.ok) refuse('failures', allowance.resetS);
     },
   };

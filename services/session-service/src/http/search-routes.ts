@@ -1,11 +1,11 @@
 import { type Route, route } from '@muster/http/route';
 import { parseSessionId } from '@muster/session/token';
 import { z } from 'zod';
-import type { Addresses } from '../core/ip-anonymization.ts';
+import type { IpAnonymizer } from '../core/ip-anonymization.ts';
 import type { SearchFilter } from '../core/ports.ts';
 import { END_REASONS } from '../core/session.ts';
 import type { HttpContext } from './context.ts';
-import { pageOf } from './paging.ts';
+import { sessionPage } from './paging.ts';
 import { listQuery, pageSchema, sessionIdSchema, tenant } from './schemas.ts';
 import { serviceGuard, tenantFor } from './service-guard.ts';
 
@@ -63,8 +63,8 @@ const filterOf = (
 });
 
 /** A single address is compared exactly, as it is stored; a network by what lies in it. */
-const ipOf = (addresses: Addresses, ip: string | undefined): Pick<SearchFilter, 'ip' | 'addresses'> => {
-  const spellings = ip === undefined ? undefined : addresses.spellings(ip);
+const ipOf = (addresses: IpAnonymizer, ip: string | undefined): Pick<SearchFilter, 'ip' | 'addresses'> => {
+  const spellings = ip === undefined ? undefined : addresses.storedForms(ip);
   return spellings === undefined ? { ip } : { addresses: spellings };
 };
 
@@ -86,7 +86,7 @@ const search = (context: HttpContext): Route =>
     handle: ({ auth, query }) => {
       const { limit, cursor, state, tenant: asked, ...rest } = query;
       const filter = filterOf(context, rest, tenantFor(auth, asked), state);
-      return pageOf(context, {
+      return sessionPage(context, {
         path: '/v1/sessions',
         filter,
         cursor,

@@ -28,7 +28,7 @@ export const serviceGuard =
     const { apiKeys, limits } = context;
     const key = readBearer(req.headers.authorization);
     // An address with many failures waits for its turn at Postgres; a key that is known is not affected.
-    const holder = key === undefined ? undefined : await apiKeys.holderOf(key, limits.isDistrusted(req));
+    const holder = key === undefined ? undefined : await apiKeys.holderOf(key, limits.isThrottled(req));
     if (holder === undefined) {
       limits.badCredential('key', req);
       throw new AppError('INVALID_KEY', { detail: 'Send a valid API key as a bearer token.' });

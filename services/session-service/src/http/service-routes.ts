@@ -81,7 +81,7 @@ const loginOf = ({ addresses }: HttpContext, body: CreateSessionBody, tenant: st
     userAgent: body.user_agent ?? null,
     deviceId: body.client.device_id ?? null,
   },
-  ip: addresses.stored(body.ip),
+  ip: addresses.anonymize(body.ip),
   country: body.country ?? null,
   auth: {
     time: body.auth.time,

@@ -37,7 +37,7 @@ export const userGuard =
     confirmSecret(context, caller);
     if (unsafe && found.via === 'cookie') requireOwnOrigin(context, req, caller);
     if (unsafe && impersonated !== 'allowed') refuseImpersonated(caller);
-    if (req.query['passive'] !== 'true') context.note(caller.snapshot);
+    if (req.query['passive'] !== 'true') context.recordActivity(caller.snapshot);
     if (found.via === 'cookie' && caller.keyIndex > 0) resign(context, res, caller, found.token);
     return caller;
   };
@@ -72,7 +72,7 @@ export const actorOf = (
   req: Request,
 ): Actor => ({
   name,
-  ip: addresses.stored(req.ip),
+  ip: addresses.anonymize(req.ip),
   requestId: req.res === undefined ? null : requestIdOf(req.res),
 });
 
@@ -145,7 +145,7 @@ const adopt = async (
   res: Response,
 ): Promise<Found | undefined> => {
   const userAgent = headerOf(req, 'user-agent')?.slice(0, MAX_USER_AGENT) || null;
-  const adopted = await legacy.adopt({
+  const adopted = await legacy.importSession({
     cookieHeader: req.headers.cookie,
     client: { kind: 'web', summary: summarizeUserAgent(userAgent), userAgent, deviceId: null },
     actor: actorOf(context, 'legacy', req),
@@ -214,7 +214,7 @@ const refusal = async (
       return new AppError('SESSION_ENDED', { extra: { end_reason: verdict.reason } });
     case 'reused':
       context.limits.staleSecret(verdict.record.id);
-      await context.reuse.seen(verdict.record, verdict.kind, {
+      await context.reuse.report(verdict.record, verdict.kind, {
         actor: actorOf(context, 'user', req),
         userAgent: headerOf(req, 'user-agent')?.slice(0, MAX_USER_AGENT) ?? null,
       });

@@ -2,8 +2,8 @@ import { keyReused } from '@muster/http/idempotency-key';
 import type { RouteReply } from '@muster/http/route';
 import { AppError } from '@muster/protocol/errors';
 import type { SessionRecord, Transport } from '../core/session.ts';
-import type { Rotated, UpgradeResult } from '../core/session-changes.ts';
-import type { Opened } from '../core/sessions.ts';
+import type { RotateResult, UpgradeResult } from '../core/session-changes.ts';
+import type { OpenResult } from '../core/sessions.ts';
 import type { HttpContext } from './context.ts';
 import { etagOf, sessionDto } from './session-dto.ts';
 import { cookieFor } from './session-guard.ts';
@@ -29,7 +29,7 @@ export const setSessionCookie = (
 };
 
 /** The answer to a login: 201 with a cookie or a token, or 409. */
-export const sessionCreatedReply = (context: HttpContext, opened: Opened): RouteReply => {
+export const sessionCreatedReply = (context: HttpContext, opened: OpenResult): RouteReply => {
   if (!opened.ok) throw openRefusal(opened);
   const reply = setSessionCookie(context, opened, {
     status: 201,
@@ -45,7 +45,7 @@ export const asReplay = (reply: RouteReply): RouteReply => ({
   headers: { ...reply.headers, 'Idempotent-Replayed': 'true' },
 });
 
-const openRefusal = (opened: Extract<Opened, { ok: false }>): Error => {
+const openRefusal = (opened: Extract<OpenResult, { ok: false }>): Error => {
   switch (opened.why) {
     case 'key_reused':
     case 'rotated':
@@ -63,7 +63,10 @@ const replayRefusal = (why: 'key_reused' | 'rotated'): Error =>
       });
 
 /** The answer to a raise of privileges that a back end asked for. */
-export const privilegeChangeReply = (context: HttpContext, result: Rotated | UpgradeResult): RouteReply => {
+export const privilegeChangeReply = (
+  context: HttpContext,
+  result: RotateResult | UpgradeResult,
+): RouteReply => {
   if (result.ok) {
     const reply = setSessionCookie(context, result, {
       status: 200,
@@ -87,7 +90,7 @@ export const privilegeChangeReply = (context: HttpContext, result: Rotated | Upg
 };
 
 /** Why a change of a session by its id was not made. */
-export const changeErrorReply = (refused: Extract<Rotated, { ok: false }>): AppError => {
+export const changeErrorReply = (refused: Extract<RotateResult, { ok: false }>): AppError => {
   switch (refused.why) {
     case 'missing':
       return new AppError('NOT_FOUND');

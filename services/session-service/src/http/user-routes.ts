@@ -2,11 +2,11 @@ import { type Route, route } from '@muster/http/route';
 import { parseSessionId } from '@muster/session/token';
 import { z } from 'zod';
 import { DEFAULT_LIMIT, POLICIES } from '../core/policies.ts';
-import type { Subject } from '../core/ports.ts';
+import type { UserRules } from '../core/ports.ts';
 import { LIMIT_RULES } from '../core/session.ts';
 import type { HttpContext } from './context.ts';
 import { eventDto, eventSchema } from './event-routes.ts';
-import { pageOf } from './paging.ts';
+import { sessionPage } from './paging.ts';
 import {
   endedSchema,
   listQuery,
@@ -65,7 +65,7 @@ const listOfUser = (context: HttpContext): Route =>
     handle: ({ auth, params: { uid }, query }) => {
       const tenantId = tenantFor(auth, query.tenant);
       const { state, cursor, limit } = query;
-      return pageOf(context, {
+      return sessionPage(context, {
         path: `/v1/users/${encodeURIComponent(uid)}/sessions`,
         filter: [tenantId, uid, state],
         cursor,
@@ -135,7 +135,7 @@ const putUser = (context: HttpContext): Route =>
     },
   });
 
-const viewRules = ({ maxSessions, atLimit, disabled }: Subject) => ({
+const viewRules = ({ maxSessions, atLimit, disabled }: UserRules) => ({
   max_sessions: maxSessions,
   at_limit: atLimit,
   disabled,

@@ -1,6 +1,6 @@
 import type { SessionId } from '@muster/session/token';
 import type { AddressStore, EventAddress, SessionAddresses } from '../core/address-rewrite.ts';
-import type { Queries } from './pool.ts';
+import type { Queryable } from './pool.ts';
 
 const SESSIONS = `SELECT id, created_ip::text AS ip, last_ip::text AS "lastIp" FROM sessions
   WHERE ($1::uuid IS NULL OR id > $1::uuid) ORDER BY id LIMIT $2`;
@@ -17,7 +17,7 @@ const REWRITE_EVENTS = `UPDATE session_events e SET ip = v.ip
   RETURNING e.id`;
 
 /** Addresses in Postgres, for the job that makes them as strict as the setting asks. */
-export const createAddressStore = (db: Queries): AddressStore => ({
+export const createAddressStore = (db: Queryable): AddressStore => ({
   sessionsAfter: (id, limit) =>
     db.query<SessionAddresses & Record<string, unknown>>('addresses_of_sessions', SESSIONS, [
       id ?? null,

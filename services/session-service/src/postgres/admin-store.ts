@@ -4,7 +4,7 @@ import { endSessionsOfUser } from './queries/end-sessions.ts';
 import { eventsOfSession, eventsOfUser, readFeed } from './queries/events.ts';
 import { allSessionsOfUser, forgetUser } from './queries/privacy.ts';
 import { findUnended, searchSessions } from './queries/search-sessions.ts';
-import { lockSubject, logRules, putSubject } from './queries/users.ts';
+import { lockUser, logRules, putUserRules } from './queries/users.ts';
 
 const NOTHING_ENDED: SessionEndResult = { ids: [], posted: undefined };
 
@@ -14,8 +14,8 @@ export const createAdminStore = (db: Postgres): AdminStore => ({
   findUnended: (filter, limit) => findUnended(db, filter, limit),
   putRules: ({ tenant, userId }, wanted, actor) =>
     db.transaction(async (tx) => {
-      const before = await lockSubject(tx, tenant, userId);
-      const rules = await putSubject(tx, tenant, userId, wanted);
+      const before = await lockUser(tx, tenant, userId);
+      const rules = await putUserRules(tx, tenant, userId, wanted);
       await logRules(tx, { tenant, userId }, { before, after: rules, reason: wanted.reason }, actor);
       if (wanted.disabled !== true) return { rules, ended: NOTHING_ENDED };
       return { rules, ended: await endSessionsOfUser(tx, { tenant, userId }, 'user_disabled', actor) };
@@ -26,7 +26,7 @@ export const createAdminStore = (db: Postgres): AdminStore => ({
   sessionsOfUser: (tenant, userId) => allSessionsOfUser(db, tenant, userId),
   erase: ({ tenant, userId }, actor) =>
     db.transaction(async (tx) => {
-      await lockSubject(tx, tenant, userId);
+      await lockUser(tx, tenant, userId);
       const ended = await endSessionsOfUser(tx, { tenant, userId }, 'erased', actor);
       return { ended, ...(await forgetUser(tx, tenant, userId, actor)) };
     }),

@@ -1,22 +1,27 @@
 import { ConfigError } from '@muster/kit/config';
 import type { Dependencies } from '../base.ts';
-import { connectionBudget, evaluateConnections, type FleetSize } from '../core/database-connections.ts';
+import { connectionBudget, diagnoseConnections, type FleetSize } from '../core/database-connections.ts';
 import { readRedisConnections, readServerConnections } from './database-connections.ts';
 
 /** Everything there is to know of the connections of this replica and of both servers. */
-export type ConnectionsReport = ReturnType<typeof reportOf>;
+export type ConnectionReport = ReturnType<typeof reportOf>;
 
 /** Looks at connections: at start for the budget, later for operators. */
-export interface Connections {
+export interface ConnectionReporter {
   /** Throws {@link ConfigError} with the sum spelled out when the fleet may need more than Postgres gives. Silent while Postgres is away. */
   requireBudget(): Promise<void>;
-  report(): Promise<ConnectionsReport>;
+  report(): Promise<ConnectionReport>;
 }
 
 type ConnectionsDeps = Pick<Dependencies, 'postgres' | 'redis' | 'log' | 'config'>;
 
 /** Asks the servers themselves; a server that is away is part of the report. */
-export const createConnections = ({ postgres, redis, log, config }: ConnectionsDeps): Connections => {
+export const createConnectionReporter = ({
+  postgres,
+  redis,
+  log,
+  config,
+}: ConnectionsDeps): ConnectionReporter => {
   const size: FleetSize = {
     ...config.fleet,
     poolSize: config.postgres.poolSize,
@@ -59,10 +64,10 @@ const ADVICE =
 
 const reportOf = (
   size: FleetSize,
-  pool: Parameters<typeof evaluateConnections>[0]['pool'],
-  postgres: Parameters<typeof evaluateConnections>[0]['postgres'],
-  redis: Parameters<typeof evaluateConnections>[0]['redis'],
+  pool: Parameters<typeof diagnoseConnections>[0]['pool'],
+  postgres: Parameters<typeof diagnoseConnections>[0]['postgres'],
+  redis: Parameters<typeof diagnoseConnections>[0]['redis'],
 ) => {
   const budget = postgres && connectionBudget(size, postgres);
-  return { findings: evaluateConnections({ pool, budget, postgres, redis }), pool, budget, postgres, redis };
+  return { findings: diagnoseConnections({ pool, budget, postgres, redis }), pool, budget, postgres, redis };
 };

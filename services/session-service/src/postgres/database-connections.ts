@@ -1,6 +1,6 @@
 import type { RedisConnections } from '@muster/kit/redis/connection';
-import type { RedisConnectionsReport, ServerConnections } from '../core/database-connections.ts';
-import type { Queries } from './pool.ts';
+import type { RedisConnectionUsage, ServerConnections } from '../core/database-connections.ts';
+import type { Queryable } from './pool.ts';
 
 const LIMITS = `SELECT current_setting('max_connections')::int AS max,
   current_setting('superuser_reserved_connections')::int + coalesce(current_setting('reserved_connections', true)::int, 0) AS reserved`;
@@ -10,7 +10,7 @@ const CLIENTS = `SELECT coalesce(application_name, '') AS application, coalesce(
   GROUP BY 1, 2 ORDER BY count DESC, application LIMIT 50`;
 
 /** Who is connected to Postgres, by program and state. Rejects with a 503 code when it cannot be asked. */
-export const readServerConnections = async (db: Queries): Promise<ServerConnections> => {
+export const readServerConnections = async (db: Queryable): Promise<ServerConnections> => {
   const [limits] = await db.query<{ max: number; reserved: number }>('connection_limits', LIMITS);
   const rows = await db.query<{ application: string; state: string; count: number; oldest: number }>(
     'connection_clients',
@@ -29,7 +29,7 @@ export const readServerConnections = async (db: Queries): Promise<ServerConnecti
 };
 
 /** How full Redis is. */
-export const readRedisConnections = async (redis: RedisConnections): Promise<RedisConnectionsReport> => {
+export const readRedisConnections = async (redis: RedisConnections): Promise<RedisConnectionUsage> => {
   const info = await redis.retry((lane) => lane.info('clients', 'stats'));
   const number = (name: string): number => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1] ?? 0);
   return {

@@ -1,12 +1,12 @@
 import { expect, test, vi } from 'vitest';
-import { createCheckouts } from './leak-detection.ts';
+import { createLeakDetector } from './leak-detection.ts';
 
 const setUp = (limits: { warnMs: number; cutMs: number }) => {
   const lines: { event: string; fields: Record<string, unknown> }[] = [];
   const note = (fields: object, event: string) => void lines.push({ event, fields: { ...fields } });
   const log = { debug: note, info: note, warn: note, error: note, child: () => log };
   const onLeak = vi.fn();
-  return { checkouts: createCheckouts({ log, onLeak, ...limits }), lines, onLeak };
+  return { checkouts: createLeakDetector({ log, onLeak, ...limits }), lines, onLeak };
 };
 
 /** Stands for the code of an application. */
@@ -15,7 +15,7 @@ const carelessHolder = (take: () => unknown) => take();
 test('[DB7] a connection held too long is reported once, with the name of its holder, and at last cut', async () => {
   const { checkouts, lines, onLeak } = setUp({ warnMs: 5, cutMs: 40 });
   const cut = Promise.withResolvers<void>();
-  carelessHolder(() => checkouts.begin(cut.resolve));
+  carelessHolder(() => checkouts.track(cut.resolve));
   await cut.promise;
   expect(onLeak).toHaveBeenCalledOnce();
   expect(lines.map(({ event }) => event)).toEqual(['postgres.connection_held', 'postgres.connection_cut']);
@@ -25,11 +25,11 @@ test('[DB7] a connection held too long is reported once, with the name of its ho
 
 test('[DB7] what goes back in time is nobody’s business', async () => {
   const { checkouts, lines } = setUp({ warnMs: 20, cutMs: 1_000 });
-  const first = checkouts.begin(() => {});
-  const second = checkouts.begin(() => {});
+  const first = checkouts.track(() => {});
+  const second = checkouts.track(() => {});
   expect(checkouts.oldest()?.holder).toContain('leak-detection.test.ts');
-  first.end();
-  second.end();
+  first.release();
+  second.release();
   expect(checkouts.oldest()).toBeUndefined();
   expect(lines).toEqual([]);
 });

@@ -4,25 +4,25 @@ import type { Logger } from '@muster/kit/logger';
 /** A connection in somebody's hands. */
 export interface Checkout {
   /** Call it when the connection goes back. */
-  end(): void;
+  release(): void;
 }
 
 /** Who holds which connection, and for how long: a leak is found by the place in the code that took it. */
-export interface Checkouts extends Disposable {
+export interface LeakDetector extends Disposable {
   /** `cut` ends the connection, when it was held far too long. */
-  begin(cut: () => void): Checkout;
+  track(cut: () => void): Checkout;
   /** The longest held one: its age in ms, and where it was taken. */
   oldest(): { readonly ageMs: number; readonly holder: string } | undefined;
 }
 
-interface Held {
+interface Checkout {
   readonly since: number;
   readonly trace: { readonly stack?: string };
   readonly cut: () => void;
   isReported: boolean;
 }
 
-interface CheckoutsOptions {
+interface LeakDetectorOptions {
   readonly log: Logger;
   readonly onLeak: () => void;
   /** Reported after this many ms; default 10,000. */
@@ -36,13 +36,13 @@ const CUT_MS = 60_000;
 const OWN_FRAMES = /leak-detection\.ts:|postgres\/pool\.ts|node:internal|node_modules/;
 
 /** Looks at what is held once in a second. */
-export const createCheckouts = ({
+export const createLeakDetector = ({
   log,
   onLeak,
   warnMs = WARN_MS,
   cutMs = CUT_MS,
-}: CheckoutsOptions): Checkouts => {
-  const held = new Set<Held>();
+}: LeakDetectorOptions): LeakDetector => {
+  const held = new Set<Checkout>();
   const look = (): void => {
     const now = performance.now();
     for (const one of held) {
@@ -61,13 +61,13 @@ export const createCheckouts = ({
   };
   const stop: Stop = every(Math.min(1_000, warnMs), look);
   return {
-    begin: (cut) => {
+    track: (cut) => {
       const trace: { stack?: string } = {};
       // Formatted only when somebody looks at it.
       Error.captureStackTrace(trace);
-      const one: Held = { since: performance.now(), trace, cut, isReported: false };
+      const one: Checkout = { since: performance.now(), trace, cut, isReported: false };
       held.add(one);
-      return { end: () => void held.delete(one) };
+      return { release: () => void held.delete(one) };
     },
     oldest: () => {
       const [first] = held; // A set keeps its order, and everything is put in as it is taken.
@@ -78,7 +78,7 @@ export const createCheckouts = ({
 };
 
 /** The frames of the application, without ours. */
-const holderOf = ({ trace }: Held): string =>
+const holderOf = ({ trace }: Checkout): string =>
   (trace.stack ?? '')
     .split('\n')
     .slice(1)

@@ -4,11 +4,11 @@ import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
 import { Client, type ClientConfig, Pool, type PoolClient, type PoolConfig } from 'pg';
 import { isConnectionFault, sqlState, translateFault } from './errors.ts';
-import { createCheckouts } from './leak-detection.ts';
+import { createLeakDetector } from './leak-detection.ts';
 import { createPostgresMeasures, type PoolStats, type PostgresMeasures } from './metrics.ts';
 
 /** Runs named, prepared statements. `name` is a closed set: it labels a metric. */
-export interface Queries {
+export interface Queryable {
   query<R extends object = Record<string, unknown>>(
     name: string,
     text: string,
@@ -27,10 +27,10 @@ export interface Queries {
 }
 
 /** A transaction on one connection. */
-export type Transaction = Queries;
+export type Transaction = Queryable;
 
 /** Connections to Postgres: `poolSize` stay open, `maxOverflow` more serve bursts. */
-export interface Postgres extends Queries, AsyncDisposable {
+export interface Postgres extends Queryable, AsyncDisposable {
   /** Commits when `run` resolves, else rolls back; repeated at most twice after a serialisation failure or deadlock. */
   transaction<T>(run: (tx: Transaction) => Promise<T>): Promise<T>;
   /** Resolves when a writable primary answers on a connection reserved for this, and grants all of `needs`. */
@@ -105,14 +105,14 @@ export const openPostgres = (
     max: config.poolSize + config.maxOverflow,
   });
   const measures = createPostgresMeasures(metrics, stats);
-  const checkouts = createCheckouts({ log, onLeak: measures.leaked, ...leaks });
+  const checkouts = createLeakDetector({ log, onLeak: measures.leaked, ...leaks });
 
   /** Destroys the connection when the error says that it cannot be trusted any more. */
   const withClient = async <T>(run: (client: PoolClient) => Promise<T>): Promise<T> => {
     const client = await acquire(main, measures);
     const release = once((isBroken: boolean) => client.release(isBroken));
     // The pool destroys it: the transaction ends at the server, and its place is free for others.
-    const checkout = checkouts.begin(() => release(true));
+    const checkout = checkouts.track(() => release(true));
     let broken = false;
     try {
       return await run(client);
@@ -120,12 +120,12 @@ export const openPostgres = (
       broken = isConnectionFault(error);
       throw error;
     } finally {
-      checkout.end();
+      checkout.release();
       release(broken);
     }
   };
-  const queriesOf = (client: PoolClient): Queries => {
-    const query: Queries['query'] = async (name, text, values = []) => {
+  const queriesOf = (client: PoolClient): Queryable => {
+    const query: Queryable['query'] = async (name, text, values = []) => {
       const done = measures.statement(name);
       try {
         // Without a name the statement is parsed, used and forgotten in one round trip.

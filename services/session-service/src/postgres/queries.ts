@@ -6,7 +6,7 @@ import { createSession, upgradeSession } from './queries/create-session.ts';
 import { endSessions, endSessionsOfActors, endSessionsOfUser } from './queries/end-sessions.ts';
 import { findChangedWithin, findEndedWithin, findSessions } from './queries/find-sessions.ts';
 import { listSessions } from './queries/list-sessions.ts';
-import { lockSubject } from './queries/users.ts';
+import { lockUser } from './queries/users.ts';
 
 /** Changes of single sessions in Postgres. */
 export const createChangeStore = (db: Postgres, latestUses: LatestUses): ChangeStore => ({
@@ -27,7 +27,7 @@ export const createSessionStore = (db: Postgres, latestUses: LatestUses): Sessio
   endOfUser: (which, reason, actor) =>
     // The lock puts this end and every login of the user in one order: a login after it survives.
     db.transaction(async (tx) => {
-      await lockSubject(tx, which.tenant, which.userId);
+      await lockUser(tx, which.tenant, which.userId);
       return endSessionsOfUser(tx, which, reason, actor);
     }),
   endOfActors: (ids) => endSessionsOfActors(db, ids),

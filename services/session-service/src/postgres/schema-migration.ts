@@ -2,10 +2,10 @@ import { sleep } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 
 /** Brings the schema up to date, now or as soon as the database answers. */
-export interface SchemaGate extends AsyncDisposable {
+export interface SchemaMigration extends AsyncDisposable {
   isReady(): boolean;
   /** Why the last attempt failed. */
-  fault(): unknown;
+  lastError(): unknown;
 }
 
 const FIRST_PAUSE_MS = 500;
@@ -15,7 +15,10 @@ const LONGEST_PAUSE_MS = 5000;
  * Tries at once and waits for that one try; while the database is away it goes on trying in the background, so
  * that a service which starts before its database heals by itself.
  */
-export const openSchemaGate = async (migrate: () => Promise<unknown>, log: Logger): Promise<SchemaGate> => {
+export const startSchemaMigration = async (
+  migrate: () => Promise<unknown>,
+  log: Logger,
+): Promise<SchemaMigration> => {
   const stopping = new AbortController();
   let ready = false;
   let fault: unknown = new Error('the schema is not up to date');
@@ -40,7 +43,7 @@ export const openSchemaGate = async (migrate: () => Promise<unknown>, log: Logge
   const background = (await attempt()) ? Promise.resolve() : goOn();
   return {
     isReady: () => ready,
-    fault: () => fault,
+    lastError: () => fault,
     [Symbol.asyncDispose]: () => {
       stopping.abort();
       return background;

@@ -1,5 +1,5 @@
 import type { SweepStore } from '../core/expiry-sweeper.ts';
-import type { Queries } from './pool.ts';
+import type { Queryable } from './pool.ts';
 import {
   countActive,
   deleteEnded,
@@ -12,13 +12,13 @@ import {
 import { touchSessions } from './queries/touch-sessions.ts';
 
 /** What sweeping and touching ask of Postgres. */
-export const createSweepStore = (db: Queries): SweepStore => ({
-  rearmActive: (limit) => rearmActive(db, limit),
+export const createSweepStore = (db: Queryable): SweepStore => ({
+  rescheduleActive: (limit) => rearmActive(db, limit),
   findIdle: (limit) => findIdle(db, limit),
   findExpired: (limit) => findExpired(db, limit),
   findOrphaned: (limit) => findOrphaned(db, limit),
   touch: (touches) => touchSessions(db, touches),
   deleteEnded: (retention, limit) => deleteEnded(db, retention, limit),
   countActive: () => countActive(db),
-  keepHouse: (eventDays) => keepHouse(db, eventDays),
+  runHousekeeping: (eventDays) => keepHouse(db, eventDays),
 });

@@ -1,5 +1,5 @@
 import type { ApiKey, KeyChange, KeyStore, Scope } from '../../core/api-keys.ts';
-import type { Queries } from '../pool.ts';
+import type { Queryable } from '../pool.ts';
 
 interface KeyRow {
   readonly id: string;
@@ -32,7 +32,7 @@ const USED = `UPDATE api_keys SET last_used_at = now()
   WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')`;
 
 /** API keys in Postgres, as hashes. */
-export const createKeyStore = (db: Queries): KeyStore => ({
+export const createKeyStore = (db: Queryable): KeyStore => ({
   insert: async ({ id, name, scopes, tenant, groups }, hash, by) => {
     const key = [id, name, hash, scopes, tenant, groups];
     const [row] = await db.write<KeyRow>('insert_api_key', INSERT, [...key, ...valuesOf(by)]);

@@ -1,6 +1,6 @@
 import type { SessionId } from '@muster/session/token';
 import type { Actor, Changed, ChangeOf, Raise, Rewrite, Upgrade } from '../../core/ports.ts';
-import type { Queries } from '../pool.ts';
+import type { Queryable } from '../pool.ts';
 import { COLUMNS, type OutboxRow, type SessionRow, toPosted, toRecord } from '../rows.ts';
 import { findSessions } from './find-sessions.ts';
 
@@ -44,7 +44,7 @@ WITH ${readsBefore ? BEFORE : ''}changed AS (
 SELECT ${COLUMNS}, (SELECT id FROM posted) AS outbox_id, (SELECT payload FROM posted) AS change FROM changed`;
 
 const run = async (
-  db: Queries,
+  db: Queryable,
   { id, rev, actor }: ChangeOf,
   name: string,
   text: string,
@@ -74,7 +74,7 @@ const ROTATE = change(
 );
 /** A new secret for who holds the current one; that one stays good until the new one is seen, at most a day. */
 export const rotateSecret = (
-  db: Queries,
+  db: Queryable,
   of: ChangeOf,
   secrets: { from: Buffer; to: Buffer },
 ): Promise<Changed> => run(db, of, 'rotate_session', ROTATE, [secrets.from, secrets.to]);
@@ -85,7 +85,7 @@ const CONFIRM = change(
   `prev_until > now() + interval '30 seconds'`,
 );
 /** The new secret was seen: the old one has 30 s left. These 30 s start once. */
-export const confirmRotation = (db: Queries, of: ChangeOf): Promise<Changed> =>
+export const confirmRotation = (db: Queryable, of: ChangeOf): Promise<Changed> =>
   run(db, of, 'confirm_rotation', CONFIRM, []);
 
 /** The old secret is dead at commit, but known for what it was: it is `late`, and does not end the session. */
@@ -95,7 +95,7 @@ const RETIRE = `prev_hash = secret_hash, prev_until = now(), rotated_at = now(),
 const STEP_UP = change({ event: 'session.stepped_up', k: 'rot', why: 'step_up' }, RETIRE);
 
 /** More assurance for the same user. */
-export const stepUp = (db: Queries, of: ChangeOf, raise: Raise): Promise<Changed> =>
+export const stepUp = (db: Queryable, of: ChangeOf, raise: Raise): Promise<Changed> =>
   run(db, of, 'step_up_session', STEP_UP, [raise.secretHash, raise.aal, raise.amr, raise.authTime ?? null]);
 
 const UPGRADE = change(
@@ -108,7 +108,7 @@ const UPGRADE = change(
 );
 
 /** Gives a guest's session to a user; label and data stay. Call it under the subject lock. */
-export const upgradeGuest = (db: Queries, of: ChangeOf, upgrade: Upgrade): Promise<Changed> =>
+export const upgradeGuest = (db: Queryable, of: ChangeOf, upgrade: Upgrade): Promise<Changed> =>
   run(db, of, 'upgrade_session', UPGRADE, [
     upgrade.secretHash,
     upgrade.aal,
@@ -137,7 +137,7 @@ const REWRITE = change(
 
 /** Rewrites label, data and grants. The log book says which of them, of data no more than that. */
 export const rewriteSession = (
-  db: Queries,
+  db: Queryable,
   of: ChangeOf,
   { label, data, grants, reason }: Rewrite,
 ): Promise<Changed> => {
@@ -159,7 +159,7 @@ const EVENT = `INSERT INTO session_events
 
 /** Writes into the log book of a session without changing it. */
 export const logEvent = async (
-  db: Queries,
+  db: Queryable,
   id: SessionId,
   type: string,
   actor: Actor,

@@ -6,14 +6,14 @@ import {
   type SessionCreateOptions,
   type SessionCreateResult,
   type SessionEndResult,
-  type Subject,
   SYSTEM,
   type Upgrade,
   type Upgraded,
   type UpgradeOptions,
+  type UserRules,
 } from '../../core/ports.ts';
 import type { SessionDraft } from '../../core/session.ts';
-import { applySessionLimit, type Counted } from '../../core/session-limit.ts';
+import { applySessionLimit, type CountedSession } from '../../core/session-limit.ts';
 import type { Postgres, Transaction } from '../pool.ts';
 import { upgradeGuest } from './change-session.ts';
 import { endSessions } from './end-sessions.ts';
@@ -22,7 +22,7 @@ import { claimKey, findReplay } from './idempotency-keys.ts';
 import { insertIfRoom, insertSession } from './insert-session.ts';
 import { listSessions } from './list-sessions.ts';
 import { findLiveSessions, type LiveSession } from './live-sessions.ts';
-import { lockSubject } from './users.ts';
+import { lockUser } from './users.ts';
 
 /** Sessions that a refusal names; the whole list has a path of its own. */
 const LISTED = 20;
@@ -68,7 +68,7 @@ const createOnce = async (
 ): Promise<SessionCreateResult> => {
   const { tx } = under;
   const { tenant, userId, client } = session;
-  const subject = userId === null ? undefined : await lockSubject(tx, tenant, userId);
+  const subject = userId === null ? undefined : await lockUser(tx, tenant, userId);
   const replay = idempotency && (await findReplay(tx, tenant, idempotency));
   if (replay) return replay;
   let evicted = NOTHING_ENDED;
@@ -113,7 +113,7 @@ const upgradeOnce = async (
   if (guest === undefined) return { ok: false, why: 'missing' };
   const { tenant, about } = guest;
   const { userId } = upgrade;
-  const subject = await lockSubject(tx, tenant, userId);
+  const subject = await lockUser(tx, tenant, userId);
   const replay = idempotency && (await findReplay(tx, tenant, idempotency));
   if (replay) return replay;
   const admitted = await admit(
@@ -154,7 +154,7 @@ type Admitted =
 /** Under the subject lock: makes room for one more session, or says why there is none. */
 const admit = async (
   under: Locked,
-  subject: Subject,
+  subject: UserRules,
   newcomer: Newcomer,
   limit: SessionLimit,
 ): Promise<Admitted> => {
@@ -196,7 +196,7 @@ const clearRoom = async (
 const withUses = async (
   live: readonly LiveSession[],
   latestUses: LatestUses,
-): Promise<readonly Counted[]> => {
+): Promise<readonly CountedSession[]> => {
   const uses = await latestUses(live.map(({ id }) => id));
   return live.map((one, index) => ({
     ...one,

@@ -1,7 +1,7 @@
 import type { SessionId } from '@muster/session/token';
 import { type Actor, type SessionEndResult, SYSTEM, type UserSessions } from '../../core/ports.ts';
 import type { EndReason } from '../../core/session.ts';
-import type { Queries } from '../pool.ts';
+import type { Queryable } from '../pool.ts';
 import { type OutboxRow, toPosted } from '../rows.ts';
 
 /**
@@ -36,7 +36,7 @@ const BY_USER = endWhere(
 
 /** Ends the sessions among these that live. */
 export const endSessions = async (
-  db: Queries,
+  db: Queryable,
   ids: readonly SessionId[],
   reason: EndReason,
   actor: Actor,
@@ -49,7 +49,7 @@ const BY_ACTOR = endWhere('actor_session = ANY($5::uuid[])');
 
 /** Ends the live impersonations whose actors had these sessions. */
 export const endSessionsOfActors = async (
-  db: Queries,
+  db: Queryable,
   ids: readonly SessionId[],
 ): Promise<SessionEndResult> =>
   ended(
@@ -64,7 +64,7 @@ export const endSessionsOfActors = async (
 
 /** Ends the live sessions of a user. Call it under the subject lock. */
 export const endSessionsOfUser = async (
-  db: Queries,
+  db: Queryable,
   { tenant, userId, except }: UserSessions,
   reason: EndReason,
   actor: Actor,

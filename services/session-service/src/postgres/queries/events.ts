@@ -1,5 +1,5 @@
 import type { EventPosition, SessionEvent } from '../../core/ports.ts';
-import type { Queries } from '../pool.ts';
+import type { Queryable } from '../pool.ts';
 
 interface EventRow {
   readonly id: string;
@@ -30,7 +30,7 @@ const OF_SESSION = `SELECT ${COLUMNS} FROM session_events
 
 /** The next events after a position, in the order in which they became visible. */
 export const readFeed = async (
-  db: Queries,
+  db: Queryable,
   query: { after: EventPosition; tenant: string | null; types: readonly string[] | undefined; limit: number },
 ): Promise<SessionEvent[]> => {
   const { after, tenant, types, limit } = query;
@@ -46,7 +46,7 @@ export const readFeed = async (
 
 /** The log book of a user, newest first. */
 export const eventsOfUser = async (
-  db: Queries,
+  db: Queryable,
   query: { tenant: string; userId: string; before: string | undefined; limit: number },
 ): Promise<SessionEvent[]> => {
   const { tenant, userId, before, limit } = query;
@@ -57,7 +57,7 @@ export const eventsOfUser = async (
 
 /** The log book of one session, newest first. */
 export const eventsOfSession = async (
-  db: Queries,
+  db: Queryable,
   query: { sessionId: string; before: string | undefined; limit: number },
 ): Promise<SessionEvent[]> => {
   const { sessionId, before, limit } = query;

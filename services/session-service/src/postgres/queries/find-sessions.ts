@@ -1,13 +1,13 @@
 import type { SessionId } from '@muster/session/token';
 import type { EndedSession } from '../../core/ports.ts';
 import type { SessionRecord } from '../../core/session.ts';
-import type { Queries } from '../pool.ts';
+import type { Queryable } from '../pool.ts';
 import { COLUMNS, type SessionRow, toRecord } from '../rows.ts';
 
 const FIND = `SELECT ${COLUMNS} FROM sessions WHERE id = ANY($1::uuid[])`;
 
 /** The sessions with these ids, live or ended, in any order. */
-export const findSessions = async (db: Queries, ids: readonly SessionId[]): Promise<SessionRecord[]> =>
+export const findSessions = async (db: Queryable, ids: readonly SessionId[]): Promise<SessionRecord[]> =>
   (await db.query<SessionRow>('find_sessions', FIND, [ids])).map(toRecord);
 
 const ENDED_WITHIN = `SELECT id, rev, tenant_id, end_reason FROM sessions
@@ -20,7 +20,7 @@ const CHANGED_WITHIN = `SELECT session_id AS id, detail->>'why' AS why, max((det
 
 /** What changed lately and was alive then, with the newest revision of each kind of change. */
 export const findChangedWithin = (
-  db: Queries,
+  db: Queryable,
   ms: number,
   limit: number,
 ): Promise<{ id: SessionId; why: string; rev: number }[]> =>
@@ -28,7 +28,7 @@ export const findChangedWithin = (
 
 /** What ended lately, newest first. */
 export const findEndedWithin = async (
-  db: Queries,
+  db: Queryable,
   ms: number,
   limit: number,
 ): Promise<(EndedSession & { readonly why: string })[]> => {

@@ -1,7 +1,7 @@
 import type { SessionId } from '@muster/session/token';
 import type { Idempotency, Replay } from '../../core/ports.ts';
 import type { SessionRecord } from '../../core/session.ts';
-import type { Queries } from '../pool.ts';
+import type { Queryable } from '../pool.ts';
 import { findSessions } from './find-sessions.ts';
 
 const FIND = `SELECT request_hash, session_id FROM idempotency_keys
@@ -17,7 +17,7 @@ const CLAIM = `INSERT INTO idempotency_keys AS k (tenant_id, caller, key, reques
 
 /** What was made under this key within the last day; undefined when nothing was. */
 export const findReplay = async (
-  db: Queries,
+  db: Queryable,
   tenant: string,
   { caller, key, requestHash }: Idempotency,
 ): Promise<Replay | undefined> => {
@@ -34,7 +34,7 @@ export const findReplay = async (
 
 /** Ties a session to a key; false when somebody else holds the key. */
 export const claimKey = async (
-  db: Queries,
+  db: Queryable,
   { tenant, id, rev }: SessionRecord,
   { caller, key, requestHash }: Idempotency,
 ): Promise<boolean> =>

@@ -1,7 +1,7 @@
 import type { SessionLimit } from '../../core/policies.ts';
 import type { Actor } from '../../core/ports.ts';
 import type { SessionDraft, SessionRecord } from '../../core/session.ts';
-import { ANSWER_TIMEOUT_MS, type Queries } from '../pool.ts';
+import { ANSWER_TIMEOUT_MS, type Queryable } from '../pool.ts';
 import { COLUMNS, type SessionRow, toRecord } from '../rows.ts';
 
 /**
@@ -39,7 +39,7 @@ const INSERT_IF_ROOM = insertCounting(
 
 /** Writes a new session and its log book entry. */
 export const insertSession = async (
-  db: Queries,
+  db: Queryable,
   session: SessionDraft,
   actor: Actor,
 ): Promise<SessionRecord> => {
@@ -57,7 +57,7 @@ export const insertSession = async (
  * the answer is undefined: the caller then uses a transaction, whose COMMIT is sent only while somebody waits.
  */
 export const insertIfRoom = async (
-  db: Queries,
+  db: Queryable,
   session: SessionDraft,
   actor: Actor,
   limit: SessionLimit,

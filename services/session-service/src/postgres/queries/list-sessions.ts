@@ -1,6 +1,6 @@
 import type { ListQuery } from '../../core/ports.ts';
 import type { SessionRecord } from '../../core/session.ts';
-import type { Queries } from '../pool.ts';
+import type { Queryable } from '../pool.ts';
 import { COLUMNS, IS_LIVE, type SessionRow, toRecord } from '../rows.ts';
 
 const listWhere = (state: string) => `SELECT ${COLUMNS} FROM sessions
@@ -15,7 +15,7 @@ const STATEMENTS = {
 } as const;
 
 /** One page of a user's sessions, newest first; equal instants are told apart by id. */
-export const listSessions = async (db: Queries, query: ListQuery): Promise<SessionRecord[]> => {
+export const listSessions = async (db: Queryable, query: ListQuery): Promise<SessionRecord[]> => {
   const rows = await db.query<SessionRow>(`list_sessions_${query.state}`, STATEMENTS[query.state], [
     query.tenant,
     query.userId,

@@ -1,5 +1,5 @@
 import type { SessionId } from '@muster/session/token';
-import type { Queries } from '../pool.ts';
+import type { Queryable } from '../pool.ts';
 import { IS_LIVE } from '../rows.ts';
 
 /** What the limit needs to know of a live session. Times in ms since the epoch. */
@@ -15,7 +15,7 @@ const LIVE = `SELECT id, device_id, created_at, last_seen_at FROM sessions
 
 /** A user's own live sessions, oldest first; who impersonates the user takes no place. Sessions that expired unswept do not count. */
 export const findLiveSessions = async (
-  db: Queries,
+  db: Queryable,
   tenant: string,
   userId: string,
 ): Promise<LiveSession[]> => {

@@ -1,6 +1,6 @@
 import type { SessionId } from '@muster/session/token';
 import type { SessionRetention } from '../../core/expiry-sweeper.ts';
-import type { Queries } from '../pool.ts';
+import type { Queryable } from '../pool.ts';
 
 /** Two touch intervals: what is still on its way must not cost a session its life. In SQL, for a row of `sessions`. */
 const SLACK = `make_interval(secs => 2 * least(60, idle_seconds / 10.0))`;
@@ -18,22 +18,22 @@ WHERE ended_at IS NULL AND expires_at <= now() ORDER BY expires_at LIMIT $1`;
 const idsOf = (rows: readonly { id: SessionId }[]): SessionId[] => rows.map(({ id }) => id);
 
 /** Sets the next look at sessions that turned out to be active. */
-export const rearmActive = async (db: Queries, limit: number): Promise<number> =>
+export const rearmActive = async (db: Queryable, limit: number): Promise<number> =>
   (await db.query('rearm_sessions', REARM, [limit])).length;
 
 /** Sessions that have been silent for longer than they may, slack included. */
-export const findIdle = async (db: Queries, limit: number): Promise<SessionId[]> =>
+export const findIdle = async (db: Queryable, limit: number): Promise<SessionId[]> =>
   idsOf(await db.query<{ id: SessionId }>('find_idle_sessions', IDLE, [limit]));
 
 /** Sessions whose time is over. */
-export const findExpired = async (db: Queries, limit: number): Promise<SessionId[]> =>
+export const findExpired = async (db: Queryable, limit: number): Promise<SessionId[]> =>
   idsOf(await db.query<{ id: SessionId }>('find_expired_sessions', EXPIRED, [limit]));
 
 const ORPHANED = `SELECT s.id FROM sessions s LEFT JOIN sessions a ON a.id = s.actor_session
 WHERE s.ended_at IS NULL AND s.actor_session IS NOT NULL AND (a.id IS NULL OR a.ended_at IS NOT NULL) LIMIT $1`;
 
 /** Impersonations whose actor's session is over. */
-export const findOrphaned = async (db: Queries, limit: number): Promise<SessionId[]> =>
+export const findOrphaned = async (db: Queryable, limit: number): Promise<SessionId[]> =>
   idsOf(await db.query<{ id: SessionId }>('find_orphaned_sessions', ORPHANED, [limit]));
 
 const DELETE_ENDED = `DELETE FROM sessions WHERE id IN (
@@ -49,7 +49,7 @@ const DELETE_ENDED_GUESTS = `DELETE FROM sessions WHERE id IN (
 
 /** Deletes at most `limit` sessions of users and of guests whose retention is over; resolves with their number. */
 export const deleteEnded = async (
-  db: Queries,
+  db: Queryable,
   { endedDays, guestHours }: SessionRetention,
   limit: number,
 ): Promise<number> => {
@@ -62,11 +62,11 @@ const COUNT_GUESTS = `SELECT count(*)::int AS guests FROM (
   SELECT 1 FROM sessions WHERE tenant_id = $1 AND user_id IS NULL AND ended_at IS NULL LIMIT $2) AS live`;
 
 /** Live guest sessions of a tenant, at most `most`. */
-export const countGuests = async (db: Queries, tenant: string, most: number): Promise<number> =>
+export const countGuests = async (db: Queryable, tenant: string, most: number): Promise<number> =>
   (await db.query<{ guests: number }>('count_guests', COUNT_GUESTS, [tenant, most]))[0]?.guests ?? 0;
 
 /** Daily housekeeping: partitions of the log book, and used idempotency keys. */
-export const keepHouse = async (db: Queries, eventDays: number): Promise<number> => {
+export const keepHouse = async (db: Queryable, eventDays: number): Promise<number> => {
   await db.query('make_event_partitions', MAKE_PARTITIONS);
   await db.query('delete_idempotency_keys', DELETE_KEYS);
   const [row] = await db.query<{ dropped: number }>('drop_event_partitions', DROP_PARTITIONS, [eventDays]);
@@ -78,5 +78,5 @@ const CENSUS = `SELECT count(*)::int AS active FROM sessions
   WHERE ended_at IS NULL AND (SELECT pg_try_advisory_xact_lock(hashtext('session.census')))`;
 
 /** How many sessions have not ended. */
-export const countActive = async (db: Queries): Promise<number> =>
+export const countActive = async (db: Queryable): Promise<number> =>
   (await db.query<{ active: number }>('count_active_sessions', CENSUS))[0]?.active ?? 0;

@@ -1,6 +1,6 @@
 import type { Actor } from '../../core/ports.ts';
 import type { SessionRecord } from '../../core/session.ts';
-import type { Queries } from '../pool.ts';
+import type { Queryable } from '../pool.ts';
 import { COLUMNS, type SessionRow, toRecord } from '../rows.ts';
 
 const SESSIONS = `SELECT ${COLUMNS} FROM sessions WHERE tenant_id = $1 AND user_id = $2 ORDER BY created_at LIMIT 50000`;
@@ -16,7 +16,7 @@ const RECEIPT = `INSERT INTO session_events (tenant_id, type, actor, request_id,
 
 /** Every session of a user that is still kept, oldest first. */
 export const allSessionsOfUser = async (
-  db: Queries,
+  db: Queryable,
   tenant: string,
   userId: string,
 ): Promise<SessionRecord[]> =>
@@ -24,7 +24,7 @@ export const allSessionsOfUser = async (
 
 /** Deletes what is known of a user; the receipt says how much, and of nobody. Call it under the subject lock. */
 export const forgetUser = async (
-  tx: Queries,
+  tx: Queryable,
   tenant: string,
   userId: string,
   actor: Actor,

@@ -1,7 +1,7 @@
 import type { SessionId } from '@muster/session/token';
 import type { SearchFilter, SearchQuery } from '../../core/ports.ts';
 import type { SessionRecord } from '../../core/session.ts';
-import type { Queries } from '../pool.ts';
+import type { Queryable } from '../pool.ts';
 import { COLUMNS, IS_LIVE, type SessionRow, toRecord } from '../rows.ts';
 
 /** One text for all filters: what is not asked for is NULL. Text is compared literally, never as a pattern. */
@@ -70,13 +70,17 @@ const valuesOf = (filter: SearchFilter): unknown[] => [
 ];
 
 /** One page of the sessions that fit, newest first. */
-export const searchSessions = async (db: Queries, query: SearchQuery): Promise<SessionRecord[]> => {
+export const searchSessions = async (db: Queryable, query: SearchQuery): Promise<SessionRecord[]> => {
   const { name, text, values } = searchStatement(query);
   return (await db.query<SessionRow>(name, text, values)).map(toRecord);
 };
 
 /** Sessions that fit and have not been ended. */
-export const findUnended = async (db: Queries, filter: SearchFilter, limit: number): Promise<SessionId[]> => {
+export const findUnended = async (
+  db: Queryable,
+  filter: SearchFilter,
+  limit: number,
+): Promise<SessionId[]> => {
   const leading = leadingOf(filter);
   const rows = await db.query<{ id: SessionId }>(
     `find_unended_sessions_${leading}`,

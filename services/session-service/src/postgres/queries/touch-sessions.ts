@@ -1,5 +1,5 @@
 import type { Touch } from '@muster/session/activity';
-import type { Queries } from '../pool.ts';
+import type { Queryable } from '../pool.ts';
 
 /**
  * Rows that somebody else holds are skipped: an end or a rotation is activity enough, and nobody waits for a touch.
@@ -13,7 +13,7 @@ FROM (SELECT l.id, greatest(l.last_seen_at, to_timestamp(t.ms / 1000.0)) AS at
 WHERE s.id = v.id`;
 
 /** Moves `last_seen_at` of live sessions forward; never back, and never of ended ones. */
-export const touchSessions = async (db: Queries, touches: readonly Touch[]): Promise<void> => {
+export const touchSessions = async (db: Queryable, touches: readonly Touch[]): Promise<void> => {
   const sorted = touches.toSorted((one, other) => (one.id < other.id ? -1 : 1));
   await db.write('touch_sessions', TOUCH, [sorted.map(({ id }) => id), sorted.map(({ at }) => at)]);
 };

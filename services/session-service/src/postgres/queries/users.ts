@@ -1,13 +1,13 @@
-import type { Actor, Subject, UserRules, UserSessions } from '../../core/ports.ts';
+import type { Actor, UserRules, UserRulesPatch, UserSessions } from '../../core/ports.ts';
 import type { LimitRule } from '../../core/session.ts';
-import type { Queries } from '../pool.ts';
+import type { Queryable } from '../pool.ts';
 
 const LOCK = `INSERT INTO subjects (tenant_id, user_id) VALUES ($1, $2)
   ON CONFLICT (tenant_id, user_id) DO UPDATE SET updated_at = now()
   RETURNING max_sessions, at_limit, disabled_at IS NOT NULL AS disabled`;
 
 /** Locks a user until the transaction ends: whoever counts or ends this user's sessions waits in line. */
-export const lockSubject = async (tx: Queries, tenant: string, userId: string): Promise<Subject> => {
+export const lockUser = async (tx: Queryable, tenant: string, userId: string): Promise<UserRules> => {
   const [row] = await tx.write<{
     max_sessions: number | null;
     at_limit: LimitRule | null;
@@ -34,9 +34,9 @@ const LOG = `INSERT INTO session_events (tenant_id, user_id, type, actor, ip, re
 
 /** Writes one entry per change of a user's rules; none where everything was so already. */
 export const logRules = async (
-  tx: Queries,
+  tx: Queryable,
   { tenant, userId }: UserSessions,
-  change: { before: Subject; after: Subject; reason: string | undefined },
+  change: { before: UserRules; after: UserRules; reason: string | undefined },
   actor: Actor,
 ): Promise<void> => {
   const { before, after, reason } = change;
@@ -59,18 +59,18 @@ export const logRules = async (
   ]);
 };
 
-const limitsOf = ({ maxSessions, atLimit }: Subject): object => ({
+const limitsOf = ({ maxSessions, atLimit }: UserRules): object => ({
   max_sessions: maxSessions,
   at_limit: atLimit,
 });
 
 /** Changes a user's rules and takes the lock; what is undefined stays as it is. */
-export const putSubject = async (
-  tx: Queries,
+export const putUserRules = async (
+  tx: Queryable,
   tenant: string,
   userId: string,
-  rules: UserRules,
-): Promise<Subject> => {
+  rules: UserRulesPatch,
+): Promise<UserRules> => {
   const { maxSessions, atLimit, disabled } = rules;
   const [row] = await tx.write<{
     max_sessions: number | null;
