@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { SessionId } from '@muster/session/token';
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { touchSessions } from '@muster/session-service/postgres/queries/touch-sessions';
+import { touchSessions } from '@muster/session-service/postgres/queries/maintenance';
 import { openFaultProxy } from '@muster/testkit/fault-proxy';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';

@@ -2,12 +2,17 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { createMetrics } from '@muster/kit/metrics';
 import type { SessionId } from '@muster/session/token';
 import { SYSTEM } from '@muster/session-service/core/ports';
-import { createAdminStore } from '@muster/session-service/postgres/admin-store';
 import { migrate } from '@muster/session-service/postgres/migrate';
 import { openPostgres, type Postgres } from '@muster/session-service/postgres/pool';
-import { createChangeStore, createSessionStore } from '@muster/session-service/postgres/queries';
-import { createKeyStore } from '@muster/session-service/postgres/queries/api-keys';
-import { touchSessions } from '@muster/session-service/postgres/queries/touch-sessions';
+import { apiKeyQueries } from '@muster/session-service/postgres/queries/api-keys';
+import { changeQueries } from '@muster/session-service/postgres/queries/change-session';
+import { createSessionQueries } from '@muster/session-service/postgres/queries/create-session';
+import { endQueries } from '@muster/session-service/postgres/queries/end-sessions';
+import { eventQueries } from '@muster/session-service/postgres/queries/events';
+import { touchSessions } from '@muster/session-service/postgres/queries/maintenance';
+import { readQueries } from '@muster/session-service/postgres/queries/read-sessions';
+import { searchQueries } from '@muster/session-service/postgres/queries/search-sessions';
+import { userQueries } from '@muster/session-service/postgres/queries/users';
 import { type OwnStore, openOwnPostgres } from '@muster/testkit/own-store';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { useTestStores } from '@muster/testkit/stores';
@@ -109,10 +114,14 @@ const writesTo = (db: Postgres, { user, guest: guestId, key }: Existing) => {
   const latestUses = async (ids: readonly unknown[]) =>
     ids.map(() => ({ at: undefined, isOnline: false }) as const);
   const all = {
-    ...createSessionStore(db, latestUses),
-    ...createChangeStore(db, latestUses),
-    ...createAdminStore(db),
-    ...createKeyStore(db),
+    ...createSessionQueries(db, latestUses),
+    ...readQueries(db),
+    ...changeQueries(db),
+    ...endQueries(db),
+    ...searchQueries(db),
+    ...eventQueries(db),
+    ...userQueries(db),
+    ...apiKeyQueries(db),
   };
   const of = { id: user, rev: undefined, actor: SYSTEM };
   const raise = { secretHash: randomBytes(32), aal: 2, amr: ['otp'], authTime: undefined };

@@ -12,47 +12,45 @@ import type { ProcessInfo } from '@muster/kit/probes';
 import { openRedis } from '@muster/kit/redis/connection';
 import { type RunningApp, VERSION } from '@muster/kit/run';
 import type { Runtime } from '@muster/kit/runtime';
-import { type Composition, compose } from './composition.ts';
+import { compose } from './composition.ts';
 import type { SessionServiceConfig } from './config.ts';
-import { createKeyRing } from './core/key-ring.ts';
 import type { OutboxBacklog } from './core/outbox-relay.ts';
+import { createKeyRing } from './core/signing-keys.ts';
 import { internalRoutes } from './http/internal-routes.ts';
 import { createServer } from './http/server.ts';
-import { reportKeyAges } from './metrics.ts';
 import { migrate } from './postgres/migrate.ts';
 import { openPostgres, type Postgres, type Privilege } from './postgres/pool.ts';
-import { translateErrors } from './postgres/postgres-errors.ts';
 import { type SchemaMigration, startSchemaMigration } from './postgres/schema-migration.ts';
-import { createKeyAges } from './signing-key-ages.ts';
+import { reportKeyAges } from './signing-key-ages.ts';
 
 const SERVICE = 'session-service';
 
-/** A running session service and where it listens. */
+/** A running session service and its ports. */
 export interface SessionServiceApp extends RunningApp {
   readonly port: number;
   readonly opsPort: number;
-  /** Takes over the signing keys of a configuration that was read again. */
+  /** Applies the signing keys of a configuration that was read again. */
   reload(config: SessionServiceConfig): void;
 }
 
-/** Opens stores, wires the rules to them, opens both ports, and at last beats. Starts without its stores, too. */
-export const createApp = async (config: SessionServiceConfig, world: Runtime): Promise<SessionServiceApp> => {
+/** Opens the stores, connects the core to them, opens both ports, then starts the heartbeat. Starts without its stores, too. */
+export const createApp = async (
+  config: SessionServiceConfig,
+  runtime: Runtime,
+): Promise<SessionServiceApp> => {
   const { common } = config;
-  const { clock, log } = world;
+  const { clock, log } = runtime;
   await using stack = new AsyncDisposableStack();
   const metrics = createMetrics({ service: SERVICE, version: VERSION });
   const applicationName = `sessions@${common.instanceName}`;
-  const postgres = translateErrors(
-    stack.use(openPostgres({ ...config.postgres, applicationName }, { log, metrics })),
-  );
+  const postgres = stack.use(openPostgres({ ...config.postgres, applicationName }, { log, metrics }));
   const redis = stack.use(await openRedis({ ...config.redis, name: common.instanceName }, { log, metrics }));
-  const schema = stack.use(await startSchemaMigration(() => migrated(config, log), log));
-  const ring = createKeyRing(config.sessionSecrets);
-  const sightings = createKeyAges({ redis, clock, log });
-  sightings.track(config.sessionSecrets);
-  reportKeyAges(metrics, sightings);
-  const engine = compose(config, world, { redis, postgres, metrics, ring }, stack);
-  if (schema.isReady()) await engine.connections.requireBudget();
+  const schema = stack.use(await startSchemaMigration(() => migrateIfConfigured(config, log), log));
+  const keyRing = createKeyRing(config.sessionSecrets);
+  const reportAgesOf = reportKeyAges({ redis, clock, log, metrics });
+  reportAgesOf(config.sessionSecrets);
+  const composition = compose(config, runtime, { redis, postgres, metrics, keyRing }, stack);
+  if (schema.isReady()) await composition.connections.requireBudget();
   const checks = { database: () => checkDatabase(postgres, schema), redis: () => redis.ping() };
   const health = stack.use(createHealth({ clock, log, metrics, checks, isStrict: common.isStrict }));
   redis.onConnectionChange(() => void health.checkNow('redis'));
@@ -64,13 +62,13 @@ export const createApp = async (config: SessionServiceConfig, world: Runtime): P
     details: () => ({
       database: { pool: postgres.stats() },
       redis: { connections: redis.count() },
-      outbox: outboxHealth(engine.relay.backlog(), clock.now()),
+      outbox: outboxHealth(composition.relay.backlog(), clock.now()),
     }),
   };
-  const { context } = engine;
+  const { context } = composition;
   const { host, trustedProxies } = { ...common, ...config };
   const app = createServer({ context, health, about, clock, log, metrics, trustedProxies });
-  const routes = internalRoutes({ ...engine, internalApiKey: config.internalApiKey });
+  const routes = internalRoutes({ ...composition, internalApiKey: config.internalApiKey });
   const handle = internalOnly(createHttpApp({ log, metrics, routes }));
   const open = stack.use(await listen(app, { host, port: common.port }));
   const ops = stack.use(
@@ -80,29 +78,30 @@ export const createApp = async (config: SessionServiceConfig, world: Runtime): P
   const instance = createInstance({ service: SERVICE, common, port: open.port, opsPort: ops.port, clock });
   const { heartbeatIntervalMs: intervalMs, heartbeatTtlMs: ttlMs } = common;
   const { aggregatorUrls: aggregators, localFaultAfterMs: afterMs } = common;
-  stack.use(watchLocalFaults({ ...world, health, instance, metrics, aggregators, afterMs }));
+  stack.use(watchLocalFaults({ ...runtime, health, instance, metrics, aggregators, afterMs }));
   const load = loadOf(postgres);
-  stack.use(createHeartbeat({ ...world, redis, instance, health, load, intervalMs, ttlMs }));
+  stack.use(createHeartbeat({ ...runtime, redis, instance, health, load, intervalMs, ttlMs }));
   log.info({ port: open.port, opsPort: ops.port }, 'session_service.ready');
   const owned = stack.move();
   return {
     port: open.port,
     opsPort: ops.port,
     reload: ({ sessionSecrets }) => {
-      ring.replace(sessionSecrets);
-      sightings.track(sessionSecrets);
+      keyRing.replace(sessionSecrets);
+      reportAgesOf(sessionSecrets);
       log.info({ keys: sessionSecrets.length }, 'session_service.reloaded');
     },
     drain: async (signal) => {
       health.startDraining();
       await sleep(config.drainDelayMs, signal);
-      await flush(engine);
+      // Delivers what other replicas would have to deliver after this one has stopped.
+      await composition.relay.runOnce();
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 };
 
-/** What no login, check or sign-out can do without. */
+/** Privileges that every login, check and sign-out requires. */
 const NEEDED_PRIVILEGES: readonly Privilege[] = [
   ...(['subjects', 'sessions'] as const).flatMap((table) =>
     (['SELECT', 'INSERT', 'UPDATE'] as const).map((privilege) => ({ table, privilege })),
@@ -115,7 +114,7 @@ const NEEDED_PRIVILEGES: readonly Privilege[] = [
   { table: 'tenants', privilege: 'SELECT' },
 ];
 
-const migrated = async (config: SessionServiceConfig, log: Runtime['log']): Promise<void> => {
+const migrateIfConfigured = async (config: SessionServiceConfig, log: Runtime['log']): Promise<void> => {
   if (config.migrate) await migrate(config.postgres.url, log);
 };
 
@@ -124,10 +123,10 @@ const checkDatabase = async (postgres: Postgres, schema: SchemaMigration): Promi
   await postgres.ping(NEEDED_PRIVILEGES);
 };
 
-/** Whether what is committed reaches the fleet. */
-const outboxHealth = (waiting: OutboxBacklog | undefined, now: number): object => {
-  if (waiting === undefined) return { status: 'unknown' };
-  const { count, oldestAt = now } = waiting;
+/** State of the delivery of committed changes. */
+const outboxHealth = (backlog: OutboxBacklog | undefined, now: number): object => {
+  if (backlog === undefined) return { status: 'unknown' };
+  const { count, oldestAt = now } = backlog;
   return {
     status: count === 0 ? 'up' : 'down',
     waiting: count,
@@ -138,11 +137,6 @@ const outboxHealth = (waiting: OutboxBacklog | undefined, now: number): object =
 const loadOf = (postgres: Postgres) => (): Record<string, number> => {
   const { total, idle, waiting, max } = postgres.stats();
   return { poolUsed: total - idle, poolWaiting: waiting, poolLimit: max };
-};
-
-/** What a crash would have left to the other replicas is delivered before we go. */
-const flush = async ({ relay }: Composition): Promise<void> => {
-  await relay.runOnce();
 };
 
 const internalOnly =

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
+import type { RedisConnections } from '@muster/kit/redis/connection';
 import { isReservedName } from '@muster/kit/reserved-names';
 import { readSessionCookies } from '@muster/session/cookie';
 import { MAX_CREDENTIALS_TRIED } from '@muster/session/cookie-choice';
@@ -8,6 +9,7 @@ import { unsignExpressSessionCookie } from '@muster/session/express-session-cook
 import type { Actor } from './core/ports.ts';
 import type { SessionRecord } from './core/session.ts';
 import type { Login, SessionService } from './core/sessions.ts';
+import { orUnavailable } from './redis-errors.ts';
 
 /** The sessions of express-session, as connect-redis keeps them. */
 export interface LegacyStore {
@@ -151,4 +153,28 @@ const keepable = (name: string, value: unknown): unknown => {
     if (text.includes('\0') || !text.isWellFormed()) throw new TypeError('text that cannot be kept');
   }
   return value;
+};
+
+/** A browser sends several requests at once; those still on their way carry the old cookie. */
+const HANDED_OVER_MS = 60_000;
+
+/** The sessions of connect-redis in our Redis, under the prefix of that application. */
+export const createLegacyStore = (redis: RedisConnections, prefix: string): LegacyStore => {
+  const markOf = (sid: string): string =>
+    `${redis.prefix}im:{${createHash('sha256').update(sid).digest('base64url')}}`;
+  return {
+    read: (sid) =>
+      orUnavailable(async () => {
+        const [old, handedOver] = await redis.retry((lane) =>
+          Promise.all([lane.get(prefix + sid), lane.get(markOf(sid))]),
+        );
+        const json = handedOver ?? old;
+        return json === null ? undefined : { json, isImported: handedOver !== null };
+      }),
+    markImported: (sid, json) =>
+      orUnavailable(async () => {
+        await redis.retry((lane) => lane.set(markOf(sid), json, 'PX', HANDED_OVER_MS));
+        await redis.retry((lane) => lane.del(prefix + sid));
+      }),
+  };
 };

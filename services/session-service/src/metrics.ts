@@ -1,25 +1,12 @@
 import type { Metrics } from '@muster/kit/metrics';
 
-/** The instruments of the session service. */
-export type SessionMetrics = ReturnType<typeof createSessionMetrics>;
-
 /** Registers the `session_*` metrics. */
 export const createSessionMetrics = (metrics: Metrics) => ({
-  ...checkMetrics(metrics),
-  ...lifeMetrics(metrics),
-});
-
-/** Who somebody is: how often it was asked, and what answered. */
-const checkMetrics = (metrics: Metrics) => ({
   verified: metrics.counter('session_token_verified_total'),
   validations: metrics.counter('session_validations_total'),
   validationSeconds: metrics.histogram('session_validation_duration_seconds'),
   staleAccepted: metrics.counter('session_stale_snapshots_accepted_total').with({}),
   cacheRequests: metrics.counter('session_cache_requests_total'),
-});
-
-/** What became of sessions. */
-const lifeMetrics = (metrics: Metrics) => ({
   active: metrics.gauge('session_active').with({}),
   created: metrics.counter('session_created_total'),
   devicesPerUser: metrics.histogram('session_devices_per_user').with({}),
@@ -35,16 +22,9 @@ const lifeMetrics = (metrics: Metrics) => ({
   rateLimited: metrics.counter('session_rate_limited_total'),
 });
 
-/** How old the signing keys are, at each scrape. */
-export const reportKeyAges = (
-  metrics: Metrics,
-  sightings: { ages(): readonly (number | undefined)[] },
-): void => {
-  const age = metrics.gauge('session_signing_key_age_seconds');
-  metrics.onCollect(() => {
-    const [active, previous] = sightings.ages();
-    age.reset();
-    if (active !== undefined) age.set({ key: 'active' }, active);
-    if (previous !== undefined) age.set({ key: 'previous' }, previous);
-  });
-};
+/** Registers the metrics of token exchange and back-channel logout. */
+export const createOidcMetrics = (metrics: Metrics) => ({
+  exchanged: metrics.counter('session_token_exchanges_total'),
+  loggedOut: metrics.counter('session_backchannel_logouts_total'),
+  fetched: metrics.counter('session_issuer_key_fetches_total'),
+});

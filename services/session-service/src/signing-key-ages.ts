@@ -1,62 +1,60 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
+import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 
-/** Since when the fleet has known its signing keys. */
-export interface KeyAges {
-  /** These are the keys now, the signing one first. */
-  track(secrets: readonly string[]): void;
-  /** Age in seconds by place in the list; undefined while Redis could not be asked. */
-  ages(): readonly (number | undefined)[];
-}
-
-/** A year: long after every key should have been replaced. */
-const KEPT_S = 31_536_000;
-
-/** The first replica that uses a key notes the time in Redis, under a fingerprint that tells nothing of the key. */
-export const createKeyAges = ({
-  redis,
-  clock,
-  log,
-}: {
+interface KeyAgeDeps {
   readonly redis: RedisConnections;
   readonly clock: Clock;
   readonly log: Logger;
-}): KeyAges => {
-  let keys: string[] = [];
-  const firstSeen = new Map<string, number>();
+  readonly metrics: Metrics;
+}
 
-  const sight = async (key: string): Promise<void> => {
+/** One year in seconds, longer than any key should be in use. */
+const KEPT_S = 31_536_000;
+
+/**
+ * Reports the ages of the first two signing keys at each scrape. The first replica that uses a key stores the time
+ * in Redis under a fingerprint of the key; the age is unknown until Redis has answered. Returns the function that
+ * sets the keys to report.
+ */
+export const reportKeyAges = ({ redis, clock, log, metrics }: KeyAgeDeps) => {
+  const gauge = metrics.gauge('session_signing_key_age_seconds');
+  const firstUsedAt = new Map<string, number>();
+  let keys: string[] = [];
+
+  const read = async (key: string): Promise<void> => {
     const now = String(clock.now());
-    const known = await redis.retry(async (lane) => {
+    const stored = await redis.retry(async (lane) => {
       await lane.set(key, now, 'EX', KEPT_S, 'NX');
       return lane.get(key);
     });
-    firstSeen.set(key, Number(known ?? now));
+    firstUsedAt.set(key, Number(stored ?? now));
   };
-  const sightAll = (): void => {
+  const readMissing = (): void => {
     for (const key of keys) {
-      if (firstSeen.has(key)) continue;
-      sight(key).catch((error: unknown) => log.debug({ error }, 'session.signing_key_record_failed'));
+      if (firstUsedAt.has(key)) continue;
+      read(key).catch((error: unknown) => log.debug({ error }, 'session.signing_key_record_failed'));
     }
   };
-  return {
-    track: (secrets) => {
-      keys = secrets.map((secret) => `${redis.prefix}key:${fingerprint(secret)}`);
-      sightAll();
-    },
-    ages: () => {
-      sightAll(); // What Redis could not tell before.
-      return keys.map((key) => {
-        const seen = firstSeen.get(key);
-        return seen === undefined ? undefined : Math.max(0, (clock.now() - seen) / 1000);
-      });
-    },
+  const report = (label: 'active' | 'previous', key: string | undefined): void => {
+    const since = key === undefined ? undefined : firstUsedAt.get(key);
+    if (since !== undefined) gauge.set({ key: label }, Math.max(0, (clock.now() - since) / 1000));
+  };
+  metrics.onCollect(() => {
+    readMissing();
+    gauge.reset();
+    report('active', keys[0]);
+    report('previous', keys[1]);
+  });
+  return (secrets: readonly string[]): void => {
+    keys = secrets.map((secret) => `${redis.prefix}key:${fingerprintOf(secret)}`);
+    readMissing();
   };
 };
 
-const fingerprint = (secret: string): string =>
+const fingerprintOf = (secret: string): string =>
   createHash('sha256')
     .update('muster/session/key-sighting\0')
     .update(secret)

@@ -1,6 +1,7 @@
 import { after, every, type Stop, within } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Touch, TouchBuffer, TouchThrottle } from '@muster/session/activity';
+import type { SessionPresence } from '@muster/session/session-presence';
 import type { SessionId } from '@muster/session/token';
 
 /** Takes note of activity and brings it to Postgres in batches. */
@@ -25,7 +26,8 @@ interface ActivityFlusherDeps {
   readonly log: Logger;
   readonly throttle: TouchThrottle;
   readonly buffer: Pick<TouchBuffer, 'add' | 'take' | 'pending'>;
-  readonly store: { touch(touches: readonly Touch[]): Promise<void> };
+  /** Writes a batch to Postgres. */
+  readonly write: (touches: readonly Touch[]) => Promise<void>;
   readonly intervalMs: number;
 }
 
@@ -40,7 +42,7 @@ const MAX_HELD = 100_000;
  * straight to Postgres; while Postgres is away it stays where it is. What is on its way is still held.
  */
 export const createActivityFlusher = (deps: ActivityFlusherDeps): ActivityFlusher => {
-  const { buffer, store, log } = deps;
+  const { buffer, write, log } = deps;
   const held = new Map<SessionId, number>();
   const used = createUses(deps.now);
   let running: Promise<void> | undefined;
@@ -66,12 +68,12 @@ export const createActivityFlusher = (deps: ActivityFlusherDeps): ActivityFlushe
       handOver().catch((error: unknown) => log.debug({ error }, 'session.touch_failed'));
     });
   };
-  const writeHeld = (): Promise<void> => bring((touches) => store.touch(touches));
+  const writeHeld = (): Promise<void> => bring(write);
   const drain = async (): Promise<void> => {
     const touches = await buffer.take(BATCH_PER_SET);
     if (touches.length === 0) return;
     try {
-      await store.touch(touches);
+      await write(touches);
     } catch (error) {
       log.debug({ error }, 'session.touch_failed');
       await buffer.add(touches).catch(() => hold(touches));
@@ -138,3 +140,22 @@ const createUses = (now: () => number) => {
 
 const later = (one: number | undefined, other: number | undefined): number | undefined =>
   one === undefined || other === undefined ? (one ?? other) : Math.max(one, other);
+
+/** The use of a session that Postgres may not know of yet. */
+export interface LatestUse {
+  /** Latest activity, in ms since the epoch; undefined where nothing is on its way to Postgres. */
+  readonly at: number | undefined;
+  /** True while a socket is open; false also where that is not known. */
+  readonly isOnline: boolean;
+}
+
+/** Answers in the order of the ids, within a quarter of a second; never rejects. */
+export type LatestUses = (ids: readonly SessionId[]) => Promise<readonly LatestUse[]>;
+
+/** Activity that was noted and not yet written, and the sockets that gateways report. */
+export const createLatestUses =
+  (toucher: Pick<ActivityFlusher, 'latest'>, presence: SessionPresence): LatestUses =>
+  async (ids) => {
+    const [touched, sockets] = await Promise.all([toucher.latest(ids), presence.socketsOf(ids)]);
+    return ids.map((_, at) => ({ at: touched[at], isOnline: (sockets[at] ?? 0) > 0 }));
+  };

@@ -19,8 +19,8 @@ interface HeartbeatDeps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly emitHeartbeat: () => Promise<HeartbeatReply>;
-  /** Sessions that ended lately. */
-  readonly ended: () => Promise<(EndedSession & { readonly why: string })[]>;
+  /** Sessions that ended within the replay window, 15 minutes. */
+  readonly recentlyEnded: () => Promise<(EndedSession & { readonly why: string })[]>;
   readonly snapshots: Pick<Snapshots, 'tomb'>;
   readonly emit: (ids: readonly SessionId[], why: string) => Promise<unknown>;
 }
@@ -78,7 +78,7 @@ export const hasLostData = (before: HeartbeatReply | undefined, now: HeartbeatRe
 };
 
 const replay = async (deps: HeartbeatDeps): Promise<number> => {
-  const ended = await deps.ended();
+  const ended = await deps.recentlyEnded();
   for (const [why, group] of Map.groupBy(ended, (one) => one.why)) {
     for (let at = 0; at < group.length; at += 500) {
       const part = group.slice(at, at + 500);

@@ -1,5 +1,3 @@
-import type { LimitRule } from './session.ts';
-
 /** The clocks of a kind of session, in seconds. */
 export interface Policy {
   /** Longest silence; 0 for none. */
@@ -28,13 +26,6 @@ export const POLICIES = {
 } as const satisfies Record<string, Policy>;
 export type PolicyName = keyof typeof POLICIES;
 export const POLICY_NAMES = Object.keys(POLICIES) as [PolicyName, ...PolicyName[]];
-
-/** How many sessions a user may have at once, and what gives way. */
-export interface SessionLimit {
-  readonly maxSessions: number;
-  readonly atLimit: LimitRule;
-}
-export const DEFAULT_LIMIT: SessionLimit = { maxSessions: 50, atLimit: 'evict_idle' };
 
 /** The policy of a login that names none. */
 export const policyFor = (login: { userId: string | null; aal: number; remember: boolean }): PolicyName => {

@@ -1,8 +1,8 @@
 import type { SessionGrant } from '@muster/session/grants';
 import type { SnapshotStore } from '@muster/session/session-snapshot';
 import type { SessionId } from '@muster/session/token';
-import type { SessionLimit } from './policies.ts';
 import type { EndReason, LimitRule, SessionDraft, SessionRecord } from './session.ts';
+import type { SessionLimit } from './session-limit.ts';
 
 /** A committed change that Redis and the bus must hear of. */
 export type Change =
@@ -50,6 +50,7 @@ export interface SessionEndResult {
   readonly ids: readonly SessionId[];
   readonly posted: OutboxEntry | undefined;
 }
+export const NOTHING_ENDED: SessionEndResult = { ids: [], posted: undefined };
 
 export type SessionCreateResult =
   | {

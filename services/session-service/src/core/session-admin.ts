@@ -1,6 +1,6 @@
-import type { Touch } from '@muster/session/activity';
 import type { SessionId } from '@muster/session/token';
-import type { LatestUses } from './latest-use.ts';
+import type { LatestUses } from './activity-flusher.ts';
+import type { SweepStore } from './expiry-sweeper.ts';
 import type {
   Actor,
   AdminStore,
@@ -31,12 +31,11 @@ export interface SessionAdmin extends Omit<AdminStore, 'putRules' | 'erase' | 'f
 }
 
 interface AdminDeps {
-  readonly store: AdminStore;
+  readonly store: AdminStore & Pick<SweepStore, 'touch'>;
   readonly sessions: Pick<SessionService, 'end'>;
   readonly propagation: Pick<Propagation, 'deliver'>;
   readonly latestUses: LatestUses;
   readonly now: () => number;
-  readonly touch: (touches: readonly Touch[]) => Promise<void>;
   readonly onEnded: (reason: string, count: number) => void;
 }
 
@@ -44,7 +43,7 @@ const BATCH = 500;
 
 /** Everything that ends sessions goes the same way: Postgres, Redis, bus. */
 export const createSessionAdmin = (deps: AdminDeps): SessionAdmin => {
-  const { store, sessions, propagation, latestUses, now, touch, onEnded } = deps;
+  const { store, sessions, propagation, latestUses, now, onEnded } = deps;
   const settle = async (ended: SessionEndResult, reason: EndReason): Promise<EndResult> => {
     if (ended.ids.length > 0) onEnded(reason, ended.ids.length);
     return { ended: ended.ids.length, propagated: await propagation.deliver(ended.posted) };
@@ -56,7 +55,7 @@ export const createSessionAdmin = (deps: AdminDeps): SessionAdmin => {
       const seenAt = uses[index]?.isOnline ? now() : uses[index]?.at;
       return seenAt === undefined || seenAt < before ? [] : [{ id, at: seenAt }];
     });
-    if (active.length > 0) await touch(active);
+    if (active.length > 0) await store.touch(active);
     const saved = new Set(active.map(({ id }) => id));
     return ids.filter((id) => !saved.has(id));
   };

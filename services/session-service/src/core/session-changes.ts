@@ -3,7 +3,7 @@ import type { Random } from '@muster/kit/random';
 import { hashSecret, newSecret, type SessionId, type TokenSigner } from '@muster/session/token';
 import { replayed, secretUnder } from './idempotent-secret.ts';
 import { mergePatch } from './merge-patch.ts';
-import { DEFAULT_LIMIT, POLICIES, policyFor, type SessionLimit } from './policies.ts';
+import { POLICIES, policyFor } from './policies.ts';
 import {
   type Changed,
   type ChangeOf,
@@ -17,6 +17,7 @@ import {
 } from './ports.ts';
 import type { Propagation } from './propagation.ts';
 import type { SessionRecord } from './session.ts';
+import { DEFAULT_LIMIT, type SessionLimit } from './session-limit.ts';
 import type { DerivedKeys } from './signing-keys.ts';
 
 type Refused = Extract<Changed, { ok: false }>;

@@ -1,6 +1,12 @@
 import type { SessionId } from '@muster/session/token';
-import type { SessionLimit } from './policies.ts';
-import type { EndReason } from './session.ts';
+import type { EndReason, LimitRule } from './session.ts';
+
+/** The number of live sessions a user may have, and the rule for a login beyond it. */
+export interface SessionLimit {
+  readonly maxSessions: number;
+  readonly atLimit: LimitRule;
+}
+export const DEFAULT_LIMIT: SessionLimit = { maxSessions: 50, atLimit: 'evict_idle' };
 
 /** A session that counts towards the limit. */
 export interface CountedSession {

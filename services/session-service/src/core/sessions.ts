@@ -1,10 +1,10 @@
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Random } from '@muster/kit/random';
-import type { Touch } from '@muster/session/activity';
 import { hashSecret, newSecret, newSessionId, type SessionId, type TokenSigner } from '@muster/session/token';
+import type { SweepStore } from './expiry-sweeper.ts';
 import { replayed, secretUnder } from './idempotent-secret.ts';
-import { DEFAULT_LIMIT, POLICIES, type PolicyName, policyFor, type SessionLimit } from './policies.ts';
+import { POLICIES, type PolicyName, policyFor } from './policies.ts';
 import type {
   Actor,
   Idempotency,
@@ -17,6 +17,7 @@ import type {
 } from './ports.ts';
 import type { Propagation, PropagationState } from './propagation.ts';
 import { type EndReason, type SessionDraft, type SessionRecord, toSnapshot } from './session.ts';
+import { DEFAULT_LIMIT, type SessionLimit } from './session-limit.ts';
 import type { DerivedKeys } from './signing-keys.ts';
 
 /** A login, as a back end reports it. */
@@ -61,10 +62,9 @@ export interface SessionsDeps {
   readonly log: Logger;
   readonly signer: TokenSigner;
   readonly keys: DerivedKeys;
-  readonly store: SessionStore;
+  readonly store: SessionStore & Pick<SweepStore, 'touch'>;
   readonly snapshots: Pick<Snapshots, 'put'>;
   readonly propagation: Propagation;
-  readonly touch: (touches: readonly Touch[]) => Promise<void>;
   readonly limit?: SessionLimit;
   readonly onOpened: (kind: string, devices: number) => void;
   readonly onEnded: (reason: string, count: number) => void;
@@ -85,7 +85,7 @@ export const createSessionService = (deps: SessionsDeps): SessionService => {
     find: (id) => deps.store.find(id),
     findMany: (ids) => deps.store.findMany(ids),
     extend: async (id) => {
-      await deps.touch([{ id, at: deps.clock.now() }]);
+      await deps.store.touch([{ id, at: deps.clock.now() }]);
       return deps.store.find(id);
     },
     list: (query) => deps.store.list(query),

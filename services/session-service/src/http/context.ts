@@ -15,7 +15,7 @@ import type { SessionService } from '../core/sessions.ts';
 import type { DerivedKeys } from '../core/signing-keys.ts';
 import type { IdTokenExchange } from '../core/token-exchange.ts';
 import type { LegacyImport } from '../legacy-import.ts';
-import type { ConnectionReporter } from '../postgres/connection-report.ts';
+import type { ConnectionReport } from '../postgres/connection-report.ts';
 import type { RateLimits } from './rate-limits.ts';
 
 /** What the routes share. */
@@ -44,7 +44,7 @@ export interface HttpContext {
   readonly limits: RateLimits;
   /** Undefined where no issuer is configured. */
   readonly identity: IdentityContext | undefined;
-  readonly connections: Pick<ConnectionReporter, 'report'>;
+  readonly connections: { report(): Promise<ConnectionReport> };
 }
 
 /** Logins and logouts that other parties vouch for. */

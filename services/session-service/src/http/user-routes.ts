@@ -1,9 +1,10 @@
 import { type Route, route } from '@muster/http/route';
 import { parseSessionId } from '@muster/session/token';
 import { z } from 'zod';
-import { DEFAULT_LIMIT, POLICIES } from '../core/policies.ts';
+import { POLICIES } from '../core/policies.ts';
 import type { UserRules } from '../core/ports.ts';
 import { LIMIT_RULES } from '../core/session.ts';
+import { DEFAULT_LIMIT } from '../core/session-limit.ts';
 import type { HttpContext } from './context.ts';
 import { eventDto, eventSchema } from './event-routes.ts';
 import { sessionPage } from './paging.ts';

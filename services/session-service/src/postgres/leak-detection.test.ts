@@ -12,7 +12,7 @@ const setUp = (limits: { warnMs: number; cutMs: number }) => {
 /** Stands for the code of an application. */
 const carelessHolder = (take: () => unknown) => take();
 
-test('[DB7] a connection held too long is reported once, with the name of its holder, and at last cut', async () => {
+test('[DB7] given a checkout beyond both limits, it is reported once with its holder and then cut', async () => {
   const { checkouts, lines, onLeak } = setUp({ warnMs: 5, cutMs: 40 });
   const cut = Promise.withResolvers<void>();
   carelessHolder(() => checkouts.track(cut.resolve));
@@ -23,13 +23,13 @@ test('[DB7] a connection held too long is reported once, with the name of its ho
   expect(checkouts.oldest()).toBeUndefined();
 });
 
-test('[DB7] what goes back in time is nobody’s business', async () => {
+test('[DB7] given checkouts that are released in time, nothing is reported', async () => {
   const { checkouts, lines } = setUp({ warnMs: 20, cutMs: 1_000 });
   const first = checkouts.track(() => {});
   const second = checkouts.track(() => {});
   expect(checkouts.oldest()?.holder).toContain('leak-detection.test.ts');
-  first.release();
-  second.release();
+  first();
+  second();
   expect(checkouts.oldest()).toBeUndefined();
   expect(lines).toEqual([]);
 });

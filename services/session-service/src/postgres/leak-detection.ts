@@ -1,20 +1,7 @@
-import { every, type Stop } from '@muster/kit/clock';
+import { every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 
-/** A connection in somebody's hands. */
-export interface Checkout {
-  /** Call it when the connection goes back. */
-  release(): void;
-}
-
-/** Who holds which connection, and for how long: a leak is found by the place in the code that took it. */
-export interface LeakDetector extends Disposable {
-  /** `cut` ends the connection, when it was held far too long. */
-  track(cut: () => void): Checkout;
-  /** The longest held one: its age in ms, and where it was taken. */
-  oldest(): { readonly ageMs: number; readonly holder: string } | undefined;
-}
-
+/** A connection that is checked out of the pool. */
 interface Checkout {
   readonly since: number;
   readonly trace: { readonly stack?: string };
@@ -25,59 +12,61 @@ interface Checkout {
 interface LeakDetectorOptions {
   readonly log: Logger;
   readonly onLeak: () => void;
-  /** Reported after this many ms; default 10,000. */
-  readonly warnMs?: number;
-  /** Cut after this many ms; default 60,000. */
-  readonly cutMs?: number;
+  /** Age at which a checkout is reported, in ms; default 10,000. */
+  readonly warnMs?: number | undefined;
+  /** Age at which a checkout is cut, in ms; default 60,000. */
+  readonly cutMs?: number | undefined;
 }
 
 const WARN_MS = 10_000;
 const CUT_MS = 60_000;
 const OWN_FRAMES = /leak-detection\.ts:|postgres\/pool\.ts|node:internal|node_modules/;
 
-/** Looks at what is held once in a second. */
+/** Checks once a second how long connections have been checked out; a leak is reported with the code that holds it. */
 export const createLeakDetector = ({
   log,
   onLeak,
   warnMs = WARN_MS,
   cutMs = CUT_MS,
-}: LeakDetectorOptions): LeakDetector => {
-  const held = new Set<Checkout>();
-  const look = (): void => {
+}: LeakDetectorOptions) => {
+  const checkouts = new Set<Checkout>();
+  const checkAges = (): void => {
     const now = performance.now();
-    for (const one of held) {
-      const ageMs = now - one.since;
-      if (ageMs > warnMs && !one.isReported) {
-        one.isReported = true;
+    for (const checkout of checkouts) {
+      const ageMs = now - checkout.since;
+      if (ageMs > warnMs && !checkout.isReported) {
+        checkout.isReported = true;
         onLeak();
-        log.warn({ ageMs: Math.round(ageMs), holder: holderOf(one) }, 'postgres.connection_held');
+        log.warn({ ageMs: Math.round(ageMs), holder: holderOf(checkout) }, 'postgres.connection_held');
       }
       if (ageMs > cutMs) {
-        held.delete(one);
-        log.error({ ageMs: Math.round(ageMs), holder: holderOf(one) }, 'postgres.connection_cut');
-        one.cut();
+        checkouts.delete(checkout);
+        log.error({ ageMs: Math.round(ageMs), holder: holderOf(checkout) }, 'postgres.connection_cut');
+        checkout.cut();
       }
     }
   };
-  const stop: Stop = every(Math.min(1_000, warnMs), look);
+  const stop = every(Math.min(1_000, warnMs), checkAges);
   return {
-    track: (cut) => {
+    /** Starts the age of a checkout; `cut` terminates its connection. Call the result when it is released. */
+    track: (cut: () => void): (() => void) => {
       const trace: { stack?: string } = {};
-      // Formatted only when somebody looks at it.
+      // V8 formats the stack only when it is read.
       Error.captureStackTrace(trace);
-      const one: Checkout = { since: performance.now(), trace, cut, isReported: false };
-      held.add(one);
-      return { release: () => void held.delete(one) };
+      const checkout: Checkout = { since: performance.now(), trace, cut, isReported: false };
+      checkouts.add(checkout);
+      return () => void checkouts.delete(checkout);
     },
-    oldest: () => {
-      const [first] = held; // A set keeps its order, and everything is put in as it is taken.
+    /** The oldest checkout: its age in ms, and the code that holds it. */
+    oldest: (): { readonly ageMs: number; readonly holder: string } | undefined => {
+      const [first] = checkouts; // A set iterates in the order of insertion.
       return first && { ageMs: Math.round(performance.now() - first.since), holder: holderOf(first) };
     },
     [Symbol.dispose]: stop,
   };
 };
 
-/** The frames of the application, without ours. */
+/** The frames of the caller, without those of the pool. */
 const holderOf = ({ trace }: Checkout): string =>
   (trace.stack ?? '')
     .split('\n')

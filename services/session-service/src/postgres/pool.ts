@@ -112,7 +112,7 @@ export const openPostgres = (
     const client = await acquire(main, measures);
     const release = once((isBroken: boolean) => client.release(isBroken));
     // The pool destroys it: the transaction ends at the server, and its place is free for others.
-    const checkout = checkouts.track(() => release(true));
+    const untrack = checkouts.track(() => release(true));
     let broken = false;
     try {
       return await run(client);
@@ -120,7 +120,7 @@ export const openPostgres = (
       broken = isConnectionFault(error);
       throw error;
     } finally {
-      checkout.release();
+      untrack();
       release(broken);
     }
   };

@@ -31,8 +31,8 @@ const REVOKE = `WITH gone AS (
 const USED = `UPDATE api_keys SET last_used_at = now()
   WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')`;
 
-/** API keys in Postgres, as hashes. */
-export const createKeyStore = (db: Queryable): KeyStore => ({
+/** Statements on API keys; only their hashes are stored. */
+export const apiKeyQueries = (db: Queryable): KeyStore => ({
   insert: async ({ id, name, scopes, tenant, groups }, hash, by) => {
     const key = [id, name, hash, scopes, tenant, groups];
     const [row] = await db.write<KeyRow>('insert_api_key', INSERT, [...key, ...valuesOf(by)]);

@@ -1,16 +1,17 @@
-import type { SessionId } from '@muster/session/token';
-import type { Actor, Changed, ChangeOf, Raise, Rewrite, Upgrade } from '../../core/ports.ts';
+import type { Changed, ChangeOf, ChangeStore, Upgrade } from '../../core/ports.ts';
 import type { Queryable } from '../pool.ts';
 import { COLUMNS, type OutboxRow, type SessionRow, toPosted, toRecord } from '../rows.ts';
-import { findSessions } from './find-sessions.ts';
+import { findSessions } from './read-sessions.ts';
 
-interface Kind {
+/** A kind of change, as the event log and the outbox record it. */
+interface ChangeKind {
+  /** Type of the event. */
   readonly event: string;
   readonly k: 'rot' | 'upd';
   readonly why: string;
   /** More members for the detail of the event, as SQL of a jsonb object. */
   readonly detail?: string;
-  /** The detail reads `before.grants_before`; the row is locked first, so that it is what the change replaces. */
+  /** The detail reads `grants_before`; the row is locked first, so that this is what the change replaces. */
   readonly readsBefore?: boolean;
 }
 
@@ -19,11 +20,11 @@ const BEFORE = `before AS MATERIALIZED (
 ), `;
 
 /**
- * Changes one live session, writes the log book and the outbox, in one statement. $1 id, $2 expected revision or
+ * Changes one live session, writes the event log and the outbox, in one statement. $1 id, $2 expected revision or
  * NULL, $3 actor, $4 address, $5 request id; the assignments start at $6.
  */
 const change = (
-  { event, k, why, detail = `'{}'`, readsBefore = false }: Kind,
+  { event, k, why, detail = `'{}'`, readsBefore = false }: ChangeKind,
   assignments: string,
   condition = 'true',
 ) => `
@@ -61,10 +62,8 @@ const run = async (
   if (row !== undefined) return { ok: true, session: toRecord(row), posted: toPosted(row) };
   const [found] = await findSessions(db, [id]);
   if (found === undefined) return { ok: false, why: 'missing' };
-  const isOver = found.endedAt !== null || found.expiresAt <= Date.now();
-  return isOver
-    ? { ok: false, why: 'ended', session: found }
-    : { ok: false, why: 'revision', session: found };
+  const hasEnded = found.endedAt !== null || found.expiresAt <= Date.now();
+  return { ok: false, why: hasEnded ? 'ended' : 'revision', session: found };
 };
 
 const ROTATE = change(
@@ -72,32 +71,17 @@ const ROTATE = change(
   `prev_hash = secret_hash, prev_until = now() + interval '24 hours', rotated_at = now(), secret_hash = $7`,
   'secret_hash = $6',
 );
-/** A new secret for who holds the current one; that one stays good until the new one is seen, at most a day. */
-export const rotateSecret = (
-  db: Queryable,
-  of: ChangeOf,
-  secrets: { from: Buffer; to: Buffer },
-): Promise<Changed> => run(db, of, 'rotate_session', ROTATE, [secrets.from, secrets.to]);
-
+/** The 30 s of the previous secret start once. */
 const CONFIRM = change(
   { event: 'session.rotation_confirmed', k: 'upd', why: 'confirmed' },
   `prev_until = now() + interval '30 seconds'`,
   `prev_until > now() + interval '30 seconds'`,
 );
-/** The new secret was seen: the old one has 30 s left. These 30 s start once. */
-export const confirmRotation = (db: Queryable, of: ChangeOf): Promise<Changed> =>
-  run(db, of, 'confirm_rotation', CONFIRM, []);
-
-/** The old secret is dead at commit, but known for what it was: it is `late`, and does not end the session. */
+/** The previous secret is invalid at commit, but stays recognisable: presented later it is `late` and does not end the session. */
 const RETIRE = `prev_hash = secret_hash, prev_until = now(), rotated_at = now(), secret_hash = $6,
   aal = greatest(aal, $7), auth_time = greatest(auth_time, coalesce(to_timestamp($9::float8 / 1000), now())),
   amr = ARRAY(SELECT DISTINCT unnest(amr || $8::text[]) ORDER BY 1)`;
 const STEP_UP = change({ event: 'session.stepped_up', k: 'rot', why: 'step_up' }, RETIRE);
-
-/** More assurance for the same user. */
-export const stepUp = (db: Queryable, of: ChangeOf, raise: Raise): Promise<Changed> =>
-  run(db, of, 'step_up_session', STEP_UP, [raise.secretHash, raise.aal, raise.amr, raise.authTime ?? null]);
-
 const UPGRADE = change(
   { event: 'session.upgraded', k: 'rot', why: 'upgrade' },
   `${RETIRE}, user_id = $10, kind = 'user', policy = $11, idle_seconds = $12,
@@ -106,10 +90,49 @@ const UPGRADE = change(
   idp = $14, idp_sid = $15, idp_sub = $16`,
   'user_id IS NULL',
 );
+/** The event names the changed members; only of `grants` it has the values. */
+const REWRITE = change(
+  {
+    event: 'session.updated',
+    k: 'upd',
+    why: 'updated',
+    readsBefore: true,
+    detail: `$10::jsonb || CASE WHEN $9::jsonb IS NULL THEN '{}' ELSE
+      jsonb_build_object('grants', jsonb_build_object('before', grants_before, 'after', grants)) END`,
+  },
+  `label = CASE WHEN $6 THEN $7 ELSE label END, data = coalesce($8::jsonb, data), grants = coalesce($9::jsonb, grants)`,
+);
+const EVENT = `INSERT INTO session_events
+    (tenant_id, user_id, session_id, type, actor, ip, request_id, impersonator, detail)
+  SELECT tenant_id, user_id, id, $2, $3, $4::inet, $5, actor_id, $6::jsonb FROM sessions WHERE id = $1`;
 
-/** Gives a guest's session to a user; label and data stay. Call it under the subject lock. */
-export const upgradeGuest = (db: Queryable, of: ChangeOf, upgrade: Upgrade): Promise<Changed> =>
-  run(db, of, 'upgrade_session', UPGRADE, [
+/** Statements that change one live session. */
+export const changeQueries = (db: Queryable): Omit<ChangeStore, 'upgrade'> => ({
+  rotate: (of, { from, to }) => run(db, of, 'rotate_session', ROTATE, [from, to]),
+  confirm: (of) => run(db, of, 'confirm_rotation', CONFIRM, []),
+  stepUp: (of, { secretHash, aal, amr, authTime }) =>
+    run(db, of, 'step_up_session', STEP_UP, [secretHash, aal, amr, authTime ?? null]),
+  rewrite: (of, { label, data, grants, reason }) => {
+    const changed = Object.entries({ label, data, grants }).flatMap(([name, value]) =>
+      value === undefined ? [] : [name],
+    );
+    return run(db, of, 'rewrite_session', REWRITE, [
+      label !== undefined,
+      label ?? null,
+      data === undefined ? null : JSON.stringify(data),
+      grants === undefined ? null : JSON.stringify(grants),
+      JSON.stringify({ changed, reason }),
+    ]);
+  },
+  log: async (id, type, actor, detail) => {
+    const values = [id, type, actor.name, actor.ip, actor.requestId, JSON.stringify(detail)];
+    await db.write('log_session_event', EVENT, values);
+  },
+});
+
+/** Gives a guest's session to a user; label and data stay. Requires the user lock. */
+export const upgradeGuest = (tx: Queryable, of: ChangeOf, upgrade: Upgrade): Promise<Changed> =>
+  run(tx, of, 'upgrade_session', UPGRADE, [
     upgrade.secretHash,
     upgrade.aal,
     upgrade.amr,
@@ -122,55 +145,3 @@ export const upgradeGuest = (db: Queryable, of: ChangeOf, upgrade: Upgrade): Pro
     upgrade.idpSid,
     upgrade.idpSub,
   ]);
-
-const REWRITE = change(
-  {
-    event: 'session.updated',
-    k: 'upd',
-    why: 'updated',
-    readsBefore: true,
-    detail: `$10::jsonb || CASE WHEN $9::jsonb IS NULL THEN '{}' ELSE
-      jsonb_build_object('grants', jsonb_build_object('before', grants_before, 'after', grants)) END`,
-  },
-  `label = CASE WHEN $6 THEN $7 ELSE label END, data = coalesce($8::jsonb, data), grants = coalesce($9::jsonb, grants)`,
-);
-
-/** Rewrites label, data and grants. The log book says which of them, of data no more than that. */
-export const rewriteSession = (
-  db: Queryable,
-  of: ChangeOf,
-  { label, data, grants, reason }: Rewrite,
-): Promise<Changed> => {
-  const changed = Object.entries({ label, data, grants }).flatMap(([name, value]) =>
-    value === undefined ? [] : [name],
-  );
-  return run(db, of, 'rewrite_session', REWRITE, [
-    label !== undefined,
-    label ?? null,
-    data === undefined ? null : JSON.stringify(data),
-    grants === undefined ? null : JSON.stringify(grants),
-    JSON.stringify({ changed, reason }),
-  ]);
-};
-
-const EVENT = `INSERT INTO session_events
-    (tenant_id, user_id, session_id, type, actor, ip, request_id, impersonator, detail)
-  SELECT tenant_id, user_id, id, $2, $3, $4::inet, $5, actor_id, $6::jsonb FROM sessions WHERE id = $1`;
-
-/** Writes into the log book of a session without changing it. */
-export const logEvent = async (
-  db: Queryable,
-  id: SessionId,
-  type: string,
-  actor: Actor,
-  detail: object,
-): Promise<void> => {
-  await db.write('log_session_event', EVENT, [
-    id,
-    type,
-    actor.name,
-    actor.ip,
-    actor.requestId,
-    JSON.stringify(detail),
-  ]);
-};

@@ -1,12 +1,18 @@
 import type { SessionId } from '@muster/session/token';
-import { type Actor, type SessionEndResult, SYSTEM, type UserSessions } from '../../core/ports.ts';
+import {
+  type Actor,
+  type SessionEndResult,
+  type SessionStore,
+  SYSTEM,
+  type UserSessions,
+} from '../../core/ports.ts';
 import type { EndReason } from '../../core/session.ts';
 import type { Queryable } from '../pool.ts';
 import { type OutboxRow, toPosted } from '../rows.ts';
 
 /**
- * Ends what `locked` selects, writes the log book and the outbox, in one statement.
- * Rows are locked in the order of their ids, so that two ends never wait for each other in a circle.
+ * Ends what `condition` selects, writes the event log and the outbox, in one statement. $1 reason, $2 actor, $3 its
+ * address, $4 request id. Rows are locked in the order of their ids, so that two ends cannot deadlock.
  */
 const endWhere = (condition: string) => `
 WITH locked AS (
@@ -29,59 +35,50 @@ WITH locked AS (
 SELECT (SELECT id FROM posted) AS outbox_id, (SELECT payload FROM posted) AS change`;
 
 const BY_ID = endWhere('id = ANY($5::uuid[])');
-// What has expired is the sweeper's to end. What merely looks idle may have activity on its way, so it is ended here.
+const BY_ACTOR = endWhere('actor_session = ANY($5::uuid[])');
+// Expired sessions are left to the sweeper. A session that looks idle may have pending activity, so it is ended here.
 const BY_USER = endWhere(
   'tenant_id = $5 AND user_id = $6 AND ($7::uuid IS NULL OR id <> $7) AND expires_at > now()',
 );
 
-/** Ends the sessions among these that live. */
-export const endSessions = async (
+/** Statements that end sessions; a session that has ended already is left as it is. */
+export const endQueries = (db: Queryable): Pick<SessionStore, 'end' | 'endOfActors'> => ({
+  end: (ids, reason, actor) => endSessions(db, ids, reason, actor),
+  endOfActors: (ids) => run(db, 'end_impersonations', BY_ACTOR, 'actor_ended', SYSTEM, [ids]),
+});
+
+/** Ends the live ones among these sessions. */
+export const endSessions = (
   db: Queryable,
   ids: readonly SessionId[],
   reason: EndReason,
   actor: Actor,
-): Promise<SessionEndResult> =>
-  ended(
-    await db.write<OutboxRow>('end_sessions', BY_ID, [reason, actor.name, actor.ip, actor.requestId, ids]),
-  );
+): Promise<SessionEndResult> => run(db, 'end_sessions', BY_ID, reason, actor, [ids]);
 
-const BY_ACTOR = endWhere('actor_session = ANY($5::uuid[])');
-
-/** Ends the live impersonations whose actors had these sessions. */
-export const endSessionsOfActors = async (
-  db: Queryable,
-  ids: readonly SessionId[],
-): Promise<SessionEndResult> =>
-  ended(
-    await db.write<OutboxRow>('end_impersonations', BY_ACTOR, [
-      'actor_ended',
-      SYSTEM.name,
-      SYSTEM.ip,
-      SYSTEM.requestId,
-      ids,
-    ]),
-  );
-
-/** Ends the live sessions of a user. Call it under the subject lock. */
-export const endSessionsOfUser = async (
-  db: Queryable,
+/** Ends the live sessions of a user. Requires the user lock. */
+export const endSessionsOfUser = (
+  tx: Queryable,
   { tenant, userId, except }: UserSessions,
   reason: EndReason,
   actor: Actor,
 ): Promise<SessionEndResult> =>
-  ended(
-    await db.write<OutboxRow>('end_sessions_of_user', BY_USER, [
-      reason,
-      actor.name,
-      actor.ip,
-      actor.requestId,
-      tenant,
-      userId,
-      except ?? null,
-    ]),
-  );
+  run(tx, 'end_sessions_of_user', BY_USER, reason, actor, [tenant, userId, except ?? null]);
 
-const ended = (rows: readonly OutboxRow[]): SessionEndResult => {
-  const posted = toPosted(rows[0]);
+const run = async (
+  db: Queryable,
+  name: string,
+  text: string,
+  reason: EndReason,
+  actor: Actor,
+  values: readonly unknown[],
+): Promise<SessionEndResult> => {
+  const [row] = await db.write<OutboxRow>(name, text, [
+    reason,
+    actor.name,
+    actor.ip,
+    actor.requestId,
+    ...values,
+  ]);
+  const posted = toPosted(row);
   return { ids: posted?.change.k === 'end' ? posted.change.sessions.map(({ id }) => id) : [], posted };
 };

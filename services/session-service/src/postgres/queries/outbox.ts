@@ -7,7 +7,7 @@ const PENDING = `SELECT id AS outbox_id, payload AS change FROM outbox
 const REMOVE = 'DELETE FROM outbox WHERE id = ANY($1::bigint[])';
 
 /** The outbox in Postgres. Several replicas may read the same rows: delivering twice is harmless. */
-export const createOutboxStore = (db: Queryable): OutboxStore => ({
+export const outboxQueries = (db: Queryable): OutboxStore => ({
   pending: async (ageMs, limit, after) => {
     const rows = await db.query<OutboxRow>('outbox_pending', PENDING, [ageMs, limit, after]);
     return rows.map(toPosted).filter((one) => one !== undefined);

@@ -1,6 +1,5 @@
 import type { SessionId } from '@muster/session/token';
-import type { SearchFilter, SearchQuery } from '../../core/ports.ts';
-import type { SessionRecord } from '../../core/session.ts';
+import type { AdminStore, SearchFilter, SearchQuery } from '../../core/ports.ts';
 import type { Queryable } from '../pool.ts';
 import { COLUMNS, IS_LIVE, type SessionRow, toRecord } from '../rows.ts';
 
@@ -69,23 +68,19 @@ const valuesOf = (filter: SearchFilter): unknown[] => [
   filter.addresses === undefined ? null : `{${filter.addresses.join(',')}}`,
 ];
 
-/** One page of the sessions that fit, newest first. */
-export const searchSessions = async (db: Queryable, query: SearchQuery): Promise<SessionRecord[]> => {
-  const { name, text, values } = searchStatement(query);
-  return (await db.query<SessionRow>(name, text, values)).map(toRecord);
-};
-
-/** Sessions that fit and have not been ended. */
-export const findUnended = async (
-  db: Queryable,
-  filter: SearchFilter,
-  limit: number,
-): Promise<SessionId[]> => {
-  const leading = leadingOf(filter);
-  const rows = await db.query<{ id: SessionId }>(
-    `find_unended_sessions_${leading}`,
-    `SELECT id FROM sessions WHERE ${LEADING[leading]} AND ${FILTERS} AND ended_at IS NULL ORDER BY id LIMIT $15`,
-    [...valuesOf(filter), limit],
-  );
-  return rows.map(({ id }) => id);
-};
+/** Statements that find sessions of a tenant by filter. */
+export const searchQueries = (db: Queryable): Pick<AdminStore, 'search' | 'findUnended'> => ({
+  search: async (query) => {
+    const { name, text, values } = searchStatement(query);
+    return (await db.query<SessionRow>(name, text, values)).map(toRecord);
+  },
+  findUnended: async (filter, limit) => {
+    const leading = leadingOf(filter);
+    const rows = await db.query<{ id: SessionId }>(
+      `find_unended_sessions_${leading}`,
+      `SELECT id FROM sessions WHERE ${LEADING[leading]} AND ${FILTERS} AND ended_at IS NULL ORDER BY id LIMIT $15`,
+      [...valuesOf(filter), limit],
+    );
+    return rows.map(({ id }) => id);
+  },
+});
