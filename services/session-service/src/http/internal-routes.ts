@@ -20,7 +20,7 @@ export type CheckedState =
   | { readonly id: SessionId; readonly state: 'unknown' };
 
 /** What ended and what changed lately. */
-export interface RecentChanges {
+export interface RecentChangesReply {
   readonly sessions: readonly { readonly id: SessionId; readonly why: string }[];
   readonly changed: readonly { readonly id: SessionId; readonly why: string; readonly rev: number }[];
 }
@@ -31,7 +31,7 @@ interface InternalDeps {
   readonly check: (ids: readonly SessionId[]) => Promise<CheckedState[]>;
   /** The new secret of a rotation was seen. */
   readonly confirm: (id: SessionId, rev: number) => Promise<void>;
-  readonly recentChanges: (ms: number) => Promise<RecentChanges>;
+  readonly recentChanges: (ms: number) => Promise<RecentChangesReply>;
 }
 
 const MAX_IDS = 200;
