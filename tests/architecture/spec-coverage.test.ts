@@ -20,7 +20,6 @@ const NOT_YET: readonly string[] = [
   'packages/testkit/SPEC.md',
   'services/health-aggregator/SPEC.md',
   'services/session-service/SPEC.md',
-  'services/ws-gateway/SPEC.md',
   'tests/chaos/SPEC.md',
   'tests/documents/SPEC.md',
 ];

@@ -33,7 +33,7 @@ const call = async (method: string, params: object): Promise<any> =>
   JSON.parse((await post(`/api/${method}`, JSON.stringify(params))).text);
 const readDocument = async () => (await fetch(`${gateway.url}/api/openapi.json`)).json();
 
-test('[AP10] every method stands in the document, and the page that shows it comes from here', async () => {
+test('[AP10] [AP39] given the document, when it is read, then it has every method, and its page loads only resources of the gateway', async () => {
   const document = await readDocument();
   const documented = Object.keys(document.paths).map((path) => path.replace('/api/', ''));
   for (const method of documented) {
@@ -52,7 +52,7 @@ test('[AP10] every method stands in the document, and the page that shows it com
   expect(await (await fetch(`${gateway.url}/api/docs/start.js`)).text()).toContain("'/api/openapi.json'");
 });
 
-test('[AP10] every method documents the tenant that it is about', async () => {
+test('[AP10] [TNW14] given the document, when it is read, then every method has the tenant parameter and rejects an invalid tenant', async () => {
   const { paths } = await readDocument();
   // biome-ignore lint/suspicious/noExplicitAny: tests look into JSON of every shape.
   for (const [path, { post: operation }] of Object.entries<any>(paths)) {
@@ -65,7 +65,7 @@ test('[AP10] every method documents the tenant that it is about', async () => {
   }
 });
 
-test('[AP10] answers have the documented shape', async () => {
+test('[AP40] given a call of each method, when it returns, then the answer has the documented shape', async () => {
   const { body } = await sessions.service('POST', '/v1/sessions', { user_id: 'u_doc', transport: 'bearer' });
   const client = await connected(sdk(gateway, { token: body.token }));
   const subscription = client.newSubscription('doc');
@@ -97,7 +97,7 @@ test('[AP10] answers have the documented shape', async () => {
 /** Members that are not documented count as mistakes. */
 const strict = (schema: z.ZodType): z.ZodType => (schema instanceof z.ZodObject ? schema.strict() : schema);
 
-test('[AP10] whatever fits or nearly fits the document is answered as documented', async () => {
+test('[AP40] given random calls that nearly conform to the document, when they return, then the answers conform to it', async () => {
   for (const operation of operationsOf(await readDocument())) {
     const property = fc.asyncProperty(requestFor(operation, 'zq7'), async (request) => {
       const { status, text } = await post(request.path, request.body ?? '');
@@ -111,7 +111,7 @@ test('[AP10] whatever fits or nearly fits the document is answered as documented
   expect((await fetch(`${gateway.url}/readyz`)).status).toBe(200);
 }, 60_000);
 
-test('[AP11] libraries of earlier years call line by line', async () => {
+test('[AP11] [AP41] given lines of calls, when a back end posts them, then each has an answer, and malformed bodies are rejected with 400', async () => {
   const lines = [
     { id: 1, method: 'publish', params: { channel: 'legacy', data: 1 } },
     { method: 'publish', params: { channel: '', data: 1 } },

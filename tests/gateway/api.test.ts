@@ -48,7 +48,7 @@ const client = async (gateway: TestGateway, user: string) => {
 };
 
 describe('calls', () => {
-  test('[AP1] a call needs a key', async () => {
+  test('[AP1] [AP24] given keys in any form, when a back end calls a method, then a valid key is accepted and an invalid key is rejected with 401', async () => {
     for (const headers of [
       {},
       { 'x-api-key': 'wrong' },
@@ -64,7 +64,7 @@ describe('calls', () => {
     expect((await fetch(`${one.url}/api/info`)).status).toBe(405);
   });
 
-  test('[AP2] errors have status 200, or one of their own for callers that ask; a bad body is 400', async () => {
+  test('[AP2] [AP25] [AP26] given errors, when a call fails, then the status is 200, that of the error mode, or 400 for a malformed body', async () => {
     expect(await post('dance', {})).toMatchObject({
       status: 200,
       json: { error: { code: 104, message: 'method not found' } },
@@ -75,7 +75,7 @@ describe('calls', () => {
     expect((await post('info', '')).status).toBe(200);
   });
 
-  test('[AP9] what is wrong with a call is told by its code', async () => {
+  test('[AP9] [AP37] given invalid parameters, when a back end calls a method, then the code and the message state the fault', async () => {
     for (const body of [
       {},
       { channel: '' },
@@ -111,7 +111,7 @@ describe('calls', () => {
 });
 
 describe('publishing', () => {
-  test('[AP3] a publication reaches members on all gateways, as it was written', async () => {
+  test('[AP3] [AP30] given members on two gateways, when a back end publishes, then the payload arrives unchanged', async () => {
     const room = newRoom();
     const { sdkClient } = await client(two, 'u_pub');
     const heard: unknown[] = [];
@@ -133,7 +133,7 @@ describe('publishing', () => {
     ]);
   });
 
-  test('[AP3] a key publishes once, an old version not at all, a broadcast answers group by group', async () => {
+  test('[AP27] [AP28] [AP29] given an idempotency key, an old version or several groups, when a back end publishes, then each group has the publication once', async () => {
     const room = newRoom();
     const keyed = { channel: room, data: 1, idempotency_key: 'k' };
     const first = await call('publish', keyed);
@@ -156,7 +156,7 @@ describe('publishing', () => {
     ]);
   });
 
-  test('[AP4] exclude leaves a client or a session out', async () => {
+  test('[AP4] given exclude, when a back end publishes, then the client or session does not receive it', async () => {
     const room = newRoom();
     const [ann, bob] = [await client(one, 'u_x1'), await client(two, 'u_x2')];
     const [heardAnn, heardBob] = [await listenTo(ann.sdkClient, room), await listenTo(bob.sdkClient, room)];
@@ -175,7 +175,7 @@ describe('publishing', () => {
 });
 
 describe('looking', () => {
-  test('[AP5] presence and history are those of the client protocol', async () => {
+  test('[AP5] [AP31] [AP38] given a group, when a back end queries presence and history, then the results are those of the client protocol', async () => {
     const room = newRoom();
     const { sdkClient } = await client(two, 'u_look');
     await listenTo(sdkClient, room);
@@ -204,7 +204,7 @@ describe('looking', () => {
     expect((await sdkClient.history(room, { limit: 1 })).offset).toBe(2);
   });
 
-  test('[AP7] connections, groups and gateways are seen everywhere', async () => {
+  test('[AP7] given two gateways, when a back end queries connections, groups and gateways, then the results cover both', async () => {
     const room = newRoom();
     const [ann, bob] = [await client(one, 'u_seen'), await client(two, 'u_seen')];
     await listenTo(ann.sdkClient, room);
@@ -235,7 +235,7 @@ describe('looking', () => {
 });
 
 describe('orders', () => {
-  test('[AP6] disconnect and unsubscribe reach the right connections, and say how many', async () => {
+  test('[AP6] [AP32] [AP33] given connections on two gateways, when a back end disconnects or unsubscribes them, then the result has their number', async () => {
     const room = newRoom();
     const [ann, phone, bob] = [
       await client(one, 'u_go'),
@@ -277,7 +277,7 @@ describe('orders', () => {
     }
   });
 
-  test('[AP8] a batch does several calls, each with its own outcome', async () => {
+  test('[AP8] given several calls, when a back end sends a batch, then each has its own result', async () => {
     const room = newRoom();
     const commands = [
       { publish: { channel: room, data: 1 } },
@@ -299,7 +299,7 @@ describe('orders', () => {
   });
 });
 
-test('[HT18] the paths of the server API and of sockets are strict', async () => {
+test('[HT18] given paths with other case or slashes, when they are requested, then the answer is 404', async () => {
   for (const path of [
     '/api/publish/',
     '/api/',

@@ -41,7 +41,7 @@ const live = async (): Promise<RawClient> => {
 };
 
 describe('upgrades', () => {
-  test('[HS1] an upgrade is granted by token, by bearer and by cookie, and says which gateway answered', async () => {
+  test('[HS1] [HS12] [HS13] given no credential, a token or a cookie, when a client upgrades, then it is accepted and the answer names the gateway', async () => {
     for (const headers of [{}, bearer(token), { cookie, origin: ORIGIN }, { origin: ORIGIN }]) {
       const answer = await upgrade(PROTOCOL, headers);
       expect(answer.status).toBe(101);
@@ -52,11 +52,13 @@ describe('upgrades', () => {
     }
   });
 
-  test('[HS2] a subprotocol header with nothing in it does no harm', async () => {
+  test('[HS2] [HS14] given an empty or a known subprotocol, when a client upgrades, then it is ignored or selected', async () => {
     expect((await upgrade(PROTOCOL, { 'sec-websocket-protocol': '' })).status).toBe(101);
     expect((await upgrade(PROTOCOL, { 'sec-websocket-protocol': ' ' })).status).toBe(101);
-    const chosen = await upgrade(PROTOCOL, { 'sec-websocket-protocol': 'centrifuge-json' });
-    expect(chosen.headers['sec-websocket-protocol']).toBe('centrifuge-json');
+    for (const subprotocol of ['centrifuge-json', 'centrifuge-protobuf', 'muster']) {
+      const { headers } = await upgrade(PROTOCOL, { 'sec-websocket-protocol': subprotocol });
+      expect(headers['sec-websocket-protocol']).toBe(subprotocol);
+    }
   });
 
   test.each([
@@ -67,22 +69,25 @@ describe('upgrades', () => {
     'http://LOCALHOST:8080',
     'null',
     '',
-  ])('[HS3] a page of the origin %j is refused with 403, whatever it brings', async (origin) => {
-    for (const headers of [{}, bearer(token), { cookie }]) {
-      for (const path of [PROTOCOL, '/ws?group=a']) {
-        const answer = await upgrade(path, { origin, ...headers });
-        expect(answer.status).toBe(403);
-        expect(answer.headers['content-type']).toContain('application/problem+json');
+  ])(
+    '[HS3] given the origin %j, when a client upgrades with any credential, then the answer is 403',
+    async (origin) => {
+      for (const headers of [{}, bearer(token), { cookie }]) {
+        for (const path of [PROTOCOL, '/ws?group=a']) {
+          const answer = await upgrade(path, { origin, ...headers });
+          expect(answer.status).toBe(403);
+          expect(answer.headers['content-type']).toContain('application/problem+json');
+        }
       }
-    }
-  });
+    },
+  );
 
-  test('[HS3] a cookie without Origin is refused with 403', async () => {
+  test('[HS16] given a cookie without Origin, when a client upgrades, then the answer is 403', async () => {
     expect((await upgrade(PROTOCOL, { cookie })).status).toBe(403);
     expect((await upgrade('/ws?group=a', { cookie })).status).toBe(403);
   });
 
-  test('[HS4] forged, truncated and oversized tokens are refused with 401, and nobody is asked about them', async () => {
+  test('[HS4] given forged, truncated and oversized tokens, when a client upgrades, then the answer is 401 without a look-up', async () => {
     const before = await gateway.metric('session_validations_total');
     const [id = '', secret = ''] = token.split('.');
     const bad = [
@@ -109,13 +114,13 @@ describe('upgrades', () => {
     }
   });
 
-  test('[HS4] in a connect command they close with 3500', async () => {
+  test('[HS17] given a forged token, when a client sends connect, then the connection is closed with 3500', async () => {
     const client = await openSocket(gateway.wsUrl + PROTOCOL);
     client.send({ id: 1, connect: { token: token.slice(0, -1) } });
     expect(await client.closed).toEqual({ code: 3500, reason: 'invalid token' });
   });
 
-  test('[HS5] without a credential the plain endpoint answers 401, with a bad group 400, with a private one 403', async () => {
+  test('[HS5] [HS18] [HS19] given no credential, an invalid group or a private group, when a client upgrades to the plain endpoint, then the answer is 401, 400 or 403', async () => {
     expect((await upgrade('/ws?group=a')).status).toBe(401);
     for (const query of ['', '?group=', `?group=${'x'.repeat(256)}`, '?group=caf%C3%A9', '?group=%00']) {
       expect((await upgrade(`/ws${query}`, bearer(token))).status).toBe(400);
@@ -123,7 +128,7 @@ describe('upgrades', () => {
     expect((await upgrade('/ws?group=%24vip', bearer(token))).status).toBe(403);
   });
 
-  test('[HS6] what is no handshake, or elsewhere, is a problem like any other', async () => {
+  test('[HS6] [HS20] given a request that is not a handshake, or another path, when it is sent, then the answer is a problem', async () => {
     expect((await upgrade('/elsewhere')).status).toBe(404);
     expect((await upgrade(PROTOCOL, { 'sec-websocket-version': '7' })).status).toBe(400);
     expect((await upgrade(PROTOCOL, { 'sec-websocket-key': 'short' })).status).toBe(400);
@@ -134,7 +139,7 @@ describe('upgrades', () => {
     expect(nowhere.headers.get('content-type')).toContain('application/problem+json');
   });
 
-  test('[HS7] a full gateway answers 503 and says when to come back', async () => {
+  test('[HS7] given MAX_CONNECTIONS sockets, when a client upgrades, then the answer is 503 with Retry-After', async () => {
     await until(async () => (await gateway.metric('gateway_connections')) === 0, { what: 'no connections' });
     const clients = await Promise.all(Array.from({ length: 50 }, () => openSocket(gateway.wsUrl + PROTOCOL)));
     const answer = await upgrade(PROTOCOL);
@@ -145,7 +150,7 @@ describe('upgrades', () => {
     expect(await gateway.metric('gateway_handshakes_total{result="rejected_overload"}')).toBe(1);
   });
 
-  test('[HS8] bytes that are no HTTP, and connections cut in the middle, harm nobody', async () => {
+  test('[HS8] given bytes that are not HTTP, and cut connections, when they arrive, then other clients are not affected', async () => {
     for (const bytes of ['\u0000\u0001\u0002', 'GET', `GET ${PROTOCOL} HTTP/1.1\r\nUpgrade: websocket\r\n`]) {
       const socket = connect(gateway.app.port, '127.0.0.1');
       socket.on('error', () => {});
@@ -157,7 +162,7 @@ describe('upgrades', () => {
 });
 
 describe('frames', () => {
-  test('[FR2] malformed frames close with 3501 and are counted', async () => {
+  test('[FR2] given malformed frames, when a client sends them, then the connection is closed with 3501 and they are counted', async () => {
     for (const frame of ['', '{', 'hello', '[]', '{"id":1}\n\n{}', '{"id":"x","publish":{}}']) {
       const client = await live();
       client.send(frame);
@@ -166,7 +171,7 @@ describe('frames', () => {
     expect(await gateway.metric('gateway_refusals_total')).toBeGreaterThanOrEqual(6);
   });
 
-  test('[FR10] a message of 65536 bytes passes, one byte more closes with 1009 and a reason', async () => {
+  test('[FR10] [VL12] given a message of 65536 bytes and a longer message, when a client sends them, then the first is handled and the second closes with 1009', async () => {
     const client = await live();
     const frame = (size: number) => {
       const head = '{"id":2,"publish":{"channel":"big","data":"';
@@ -184,18 +189,18 @@ describe('frames', () => {
     expect(await gateway.metric('gateway_disconnects_total{initiator="server",code="1009"}')).toBe(2);
   });
 
-  test('[VL2] bytes that are no JSON close with 3501', async () => {
+  test('[VL2] given bytes that are not JSON, when a client sends them, then the connection is closed with 3501', async () => {
     const client = await live();
     client.socket.send(Buffer.from([1, 2, 3]));
     expect(await client.closed).toMatchObject({ code: 3501 });
   });
 
-  test('[CN6] who does not connect in time is closed with 3502', async () => {
+  test('[CN6] given a client that sends no connect, when HANDSHAKE_TIMEOUT_MS pass, then the connection is closed with 3502', async () => {
     const client = await openSocket(gateway.wsUrl + PROTOCOL);
     expect(await client.closed).toEqual({ code: 3502, reason: 'stale' });
   });
 
-  test('[VL5] a WebSocket ping is answered', async () => {
+  test('[VL5] given an open socket, when the client sends a WebSocket ping, then the gateway answers with a pong', async () => {
     const client = await live();
     const pong = new Promise<Buffer>((resolve) => client.socket.once('pong', resolve));
     client.socket.ping('probe');
@@ -203,7 +208,7 @@ describe('frames', () => {
     client.socket.terminate();
   });
 
-  test('[FR9] random frames harm nobody else', async () => {
+  test('[FR9] given random frames, when clients send them, then other clients are not affected', async () => {
     const witness = await live();
     const part = fc.constantFrom(
       '{',

@@ -55,7 +55,7 @@ const made = async (groups: readonly string[]): Promise<number[]> => {
   return replies.map(({ history }: { history: { offset: number } }) => history.offset);
 };
 
-test('[AP21] given 10,000 groups, when a broadcast is made and repeated with its key, then each group has it once and other clients are served meanwhile', async () => {
+test('[AP43] [AP44] given 10,000 groups, when a broadcast is made and repeated with its key, then each group has it once and other clients are served meanwhile', async () => {
   const groups = newGroups(10_000);
   const other = await client('u_other');
   const listener = await client('u_listener');
@@ -89,7 +89,7 @@ test('[AP21] given 10,000 groups, when a broadcast is made and repeated with its
   expect([first, last]).toEqual([[{ n: 1 }, 'end'], [{ n: 1 }]]);
 });
 
-test('[AP21] given publications with large tags, when they are broadcast, then other clients are served between any few of them', async () => {
+test('[AP43] given publications with large tags, when they are broadcast, then other clients are served between slices', async () => {
   const other = await client('u_beside_tags');
   let isOver = false;
   let served = 0;
@@ -107,7 +107,7 @@ test('[AP21] given publications with large tags, when they are broadcast, then o
   expect(served).toBeGreaterThan(15);
 });
 
-test('[AP21] given a broadcast with too many groups or none, then it is refused with the reason and nothing is made', async () => {
+test('[AP21] given a broadcast with too many groups or without groups, when it is called, then it is rejected with the reason and nothing is published', async () => {
   expect(await call('broadcast', { channels: newGroups(10_001), data: 1 })).toEqual({
     error: { code: 107, message: expect.stringContaining('more than 10000 groups') },
   });
@@ -120,7 +120,7 @@ test.each([
   { kind: 'kept', skip_history: false },
   { kind: 'not kept', skip_history: true },
 ])(
-  '[AP22] given Redis that stops to answer, when a broadcast of publications that are $kind is repeated with its key, then every group has it once',
+  '[AP22] [AP45] [AP46] given Redis that stops responding, when a broadcast of publications that are $kind is repeated with its key, then every group has it once',
   async ({ skip_history }) => {
     const groups = newGroups(450);
     const listener = await client('u_hears');
@@ -151,7 +151,7 @@ test.each([
   },
 );
 
-test('[AP22] given Redis that is away, when something is published, then the answer says that nothing was', async () => {
+test('[AP45] given an unreachable Redis, when a publication is made, then the outcome is not_published', async () => {
   await redis.refuse();
   await until(
     async () => (await call('publish', { channel: 'gone', data: 1 })).error?.outcome === 'not_published',
@@ -159,7 +159,7 @@ test('[AP22] given Redis that is away, when something is published, then the ans
   );
 });
 
-test('[AP20] given a pattern that a backtracking engine never ends with, when groups are asked for, then the answer comes at once', async () => {
+test('[AP20] [AP42] given a pattern for catastrophic backtracking, when groups are queried, then the answer takes bounded time', async () => {
   const member = await client('u_pattern');
   await listenTo(member, 'a'.repeat(200));
   const begun = process.cpuUsage();

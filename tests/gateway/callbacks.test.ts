@@ -72,7 +72,7 @@ afterEach(() => {
 afterAll(() => stack.disposeAsync());
 
 describe('what is asked', () => {
-  test('[AQ8] a question says who asks what, and is signed', async () => {
+  test('[AQ8] given a callback, when the gateway calls the application, then the request names client and command, and is signed', async () => {
     application.answer({ result: { data: { ok: true } } });
     const client = await clientOf();
     expect((await client.rpc('now', { at: 'home' })).data).toEqual({ ok: true });
@@ -98,7 +98,7 @@ describe('what is asked', () => {
     expect(Math.abs(Number(time) - Date.now() / 1000)).toBeLessThan(60);
   });
 
-  test('[AQ8] payloads pass as they came: large numbers, line breaks, bytes that are no JSON', async () => {
+  test('[AQ20] given large numbers, line breaks and bytes that are not JSON, when a callback is made, then payloads are forwarded unchanged', async () => {
     application.answer(
       (_, res) => void res.end('{"result": {"data": {\n "n": 12345678901234567890,\n "t": "a\\nb"}}}'),
     );
@@ -122,7 +122,7 @@ describe('what is asked', () => {
 });
 
 describe('what is answered', () => {
-  test('[AQ1] the application lets in, and says what the client brings along', async () => {
+  test('[AQ1] [AQ11] given a subscribe callback, when the application accepts, then its info and data apply', async () => {
     application.answer({ result: { info: { seat: 7 }, data: { welcome: true } } });
     const client = await clientOf();
     const subscription = client.newSubscription('asked:1', { data: { code: 'x' } });
@@ -137,7 +137,7 @@ describe('what is answered', () => {
     });
   });
 
-  test('[AQ5] and changes what is published', async () => {
+  test('[AQ5] given a publish callback, when the application returns other data, then that is published', async () => {
     const client = await clientOf();
     const subscription = client.newSubscription('asked:1');
     const heard = new Promise((resolve) => subscription.on('publication', ({ data }) => resolve(data)));
@@ -148,7 +148,7 @@ describe('what is answered', () => {
     expect(await heard).toEqual({ text: 'CHANGED' });
   });
 
-  test('[AQ3] errors of its own reach the client, and so does the end', async () => {
+  test('[AQ3] [AQ13] given an error or a disconnect of the application, when a client sends a command, then the client receives it', async () => {
     const client = await clientOf();
     application.answer({ error: { code: 1_234, message: 'not today', temporary: true } });
     await expect(client.rpc('x', null)).rejects.toMatchObject({
@@ -167,7 +167,7 @@ describe('what is answered', () => {
     expect(await gone).toMatchObject({ code: 4_500, reason: 'banned' });
   });
 
-  test('[AQ6] back ends call it as well', async () => {
+  test('[AQ17] given an RPC callback, when a back end calls rpc, then the application answers it', async () => {
     const call = async () => {
       const answer = await fetch(`${gateway.url}/api/rpc`, {
         method: 'POST',
@@ -190,7 +190,7 @@ describe('what is answered', () => {
 });
 
 describe('no usable answer', () => {
-  test('[AQ9] bad answers are temporary errors, counted, and close the way for nobody', async () => {
+  test('[AQ9] given invalid answers, when the application returns them, then they are temporary errors, counted, and the breaker stays closed', async () => {
     const on = await start();
     const client = await clientOf(on);
     const bad: [object | ((_: unknown, res: ServerResponse) => void), string][] = [
@@ -219,7 +219,7 @@ describe('no usable answer', () => {
     expect(await rpcCode(client)).toBe(0);
   });
 
-  test('[AQ9] an application that is away, or follows elsewhere, is left alone for a second after five faults', async () => {
+  test('[AQ21] given an unreachable application or a redirect, when five faults have occurred, then the breaker opens for a second', async () => {
     const on = await start();
     const client = await clientOf(on);
     application.answer(
@@ -236,7 +236,7 @@ describe('no usable answer', () => {
     await until(async () => (await rpcCode(client)) === 0, { what: 'the next try' });
   });
 
-  test('[AQ9] an application that does not answer in time is counted so', async () => {
+  test('[AQ22] given an application that does not answer, when the timeout passes, then the result is error 100, counted as timeout', async () => {
     const on = await start({ CALLBACK_TIMEOUT_MS: '50' });
     const client = await clientOf(on);
     application.answer(() => {});
@@ -246,7 +246,7 @@ describe('no usable answer', () => {
     expect(await count(on, 'timeout')).toBe(2);
   });
 
-  test('[AQ10] more questions than may be under way are refused at once, and none is lost', async () => {
+  test('[AQ10] given as many callbacks in flight as permitted, when another is due, then it is rejected at once and none is lost', async () => {
     const on = await start({ CALLBACK_MAX_IN_FLIGHT: '2', CALLBACK_TIMEOUT_MS: '30000' });
     const client = await clientOf(on);
     const held: ServerResponse[] = [];

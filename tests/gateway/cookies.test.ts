@@ -35,7 +35,7 @@ const ask = async (cookie: string) => {
   return { http: http.status, plain: plain.status, protocol };
 };
 
-test('[GS16] of several cookies the first live session wins, on both endpoints as in the session service', async () => {
+test('[GS16] given several cookies, when a client uses them, then the first live session is used on both endpoints as in the session service', async () => {
   const [ended, live, second] = [await signIn('ann'), await signIn('ann'), await signIn('ben')];
   await sessions.cookie(ended, 'DELETE', '/v1/session');
   const forged = `${live.slice(0, -4)}AAAA`;
@@ -57,7 +57,7 @@ test('[GS16] of several cookies the first live session wins, on both endpoints a
   expect(await ask([forged, 'session_id=x'].join('; '))).toEqual({ http: 401, plain: 401, protocol: 401 });
 });
 
-test('[GS17] a retired secret costs at most one question in two seconds, and the current one is untouched', async () => {
+test('[GS17] given a retired secret, when it is presented repeatedly, then at most one request is made in two seconds and the current secret is accepted', async () => {
   const { body } = await sessions.service('POST', '/v1/sessions', { user_id: 'ann' });
   const stepped = await sessions.service('POST', `/v1/sessions/${body.id}/step-up`, { aal: 2 });
   const status = async (token: string) =>

@@ -90,7 +90,7 @@ const newRoom = () => `delivery:${++rooms}`;
 const upTo = (count: number) => Array.from({ length: count }, (_, n) => n);
 
 describe('nothing missing, nothing twice, in order', () => {
-  test('[RC2] through drops of clients that come back to another gateway', async () => {
+  test('[RC2] given clients that drop and reconnect to another gateway, when publications are made, then every client receives all of them', async () => {
     const room = newRoom();
     const one = await reader(steady, room);
     const publisher = await publishing(room);
@@ -110,7 +110,7 @@ describe('nothing missing, nothing twice, in order', () => {
     expect(one.resumes.every(Boolean)).toBe(true);
   });
 
-  test('[GP1] through resets of every connection to Redis, twice a second; no client notices', async () => {
+  test('[GP1] given resets of every Redis connection twice a second, when publications are made, then every client receives all of them', async () => {
     const room = newRoom();
     const readers = await Promise.all(upTo(20).map(() => reader(shaky, room)));
     const publisher = await publishing(room);
@@ -132,7 +132,7 @@ describe('nothing missing, nothing twice, in order', () => {
     expect(await shaky.metric('gateway_sequence_gaps_total{outcome="repaired"}')).toBeGreaterThan(0);
   });
 
-  test('[GP2] through a link that swallows everything for seconds; no client notices', async () => {
+  test('[GP2] given a link that drops everything for seconds, when publications are made, then every client receives all of them', async () => {
     const room = newRoom();
     const readers = await Promise.all(upTo(5).map(() => reader(shaky, room)));
     const publisher = await publishing(room);
@@ -151,7 +151,7 @@ describe('nothing missing, nothing twice, in order', () => {
     }
   });
 
-  test('[GP4] a flush of Redis is announced to every subscriber, and life goes on', async () => {
+  test('[GP4] given a flush of Redis, when it is detected, then every subscriber is notified and later publications arrive', async () => {
     const room = newRoom();
     const readers = await Promise.all([reader(steady, room), reader(shaky, room)]);
     await readers[0]?.client.publish(room, 0);

@@ -95,7 +95,7 @@ test.each(['json', 'protobuf'] as const)(
   },
 );
 
-test('[DL3] random payloads of random change arrive as they were published, in both forms', async () => {
+test('[DL3] given random payloads with random changes, when they are published, then subscribers of both forms receive them unchanged', async () => {
   const [json, protobuf] = [await connected('json'), await connected('protobuf')];
   const [one, two] = [await listen(json, 'delta-any'), await listen(protobuf, 'delta-any')];
   const payloads = fc.sample(
@@ -118,7 +118,7 @@ test('[DL3] random payloads of random change arrive as they were published, in b
   protobuf.disconnect();
 });
 
-test('[DL1] the decoder of the SDK makes the target of any of our deltas', () => {
+test('[DL1] given deltas, when the SDK decodes them, then the results are the targets', () => {
   const client = new Centrifuge('ws://127.0.0.1:1', { websocket: webSocketWith({}) });
   const codec = (
     client as unknown as {

@@ -57,7 +57,7 @@ const hasHeard = ({ frames }: RawClient, data: number): boolean =>
   frames.some((frame) => frame === String(data) || frame.includes(`"data":${data}`));
 
 describe('drain', () => {
-  test('[DR1][DR2] 200 clients go one slot after the other, and are served until it is their turn', async () => {
+  test('[DR1] [DR2] [DR6] [DR7] [DR8] given 200 clients, when the gateway drains, then they are closed slot by slot and served until their slot', async () => {
     await using gateway = await startGateway(stores, sessions.opsUrl, { INSTANCE_NAME: 'gw-drained' });
     const clients = await crowd(gateway.wsUrl);
     const order: RawClient[] = [];
@@ -92,7 +92,7 @@ describe('drain', () => {
     expect(await gateway.metric('gateway_drain_remaining_connections')).toBe(0);
   });
 
-  test('[DR5] by order of an operator clients are handed over, and taken again when the order is taken back', async () => {
+  test('[DR5] [DR11] given a drain directive, when it is revoked, then clients are drained and accepted again', async () => {
     await using aggregator = await startAggregator(stores, { OPS_TOKEN });
     const names = ['gw-ordered', 'gw-other'];
     const [ordered, other] = (await Promise.all(
@@ -154,7 +154,7 @@ describe('the process', () => {
     return { child, exit, wsUrl: `ws://127.0.0.1:${port}` };
   };
 
-  test('[DR4] SIGTERM hands the clients over and ends with exit code 0', async () => {
+  test('[DR9] given open connections, when the process receives SIGTERM, then they are drained and the exit code is 0', async () => {
     const { child, exit, wsUrl } = await start();
     const clients = [await protocolClient(wsUrl), await plainClient(wsUrl)];
     child.kill('SIGTERM');
@@ -162,7 +162,7 @@ describe('the process', () => {
     expect(await exit).toBe(0);
   });
 
-  test('[DR4] a second signal ends it at once, whoever is there', async () => {
+  test('[DR10] given a draining gateway, when the process receives a second signal, then it ends at once', async () => {
     const { child, exit, wsUrl } = await start({ DRAIN_ACCEPT_MS: '60000', DRAIN_TIMEOUT_MS: '240000' });
     const client = await protocolClient(wsUrl);
     child.kill('SIGTERM');

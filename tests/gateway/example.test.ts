@@ -39,7 +39,7 @@ beforeAll(async () => {
 });
 afterAll(() => stack.disposeAsync());
 
-test('[AQ8] the example of an application works as its first lines say', async () => {
+test('[AQ8] given the example application, when it is started as documented, then it issues tokens and answers callbacks', async () => {
   const getToken = async () => (await fetch(`${url}/token?user=ann`)).text();
   const client = await connected(sdk(gateway, { getToken }));
   expect((await client.rpc('whoami', null)).data).toEqual({ user: 'ann', plan: 'free' });

@@ -42,7 +42,7 @@ const login = async () => {
 };
 const PROTOCOL = '/connection/websocket';
 
-test('[BU9] without Redis sockets stay, publish and subscribe are temporary errors, and everything heals', async () => {
+test('[BU9] [GM13] [GM14] [GM15] given an unreachable Redis, when clients publish, then errors are temporary, sockets stay, the gateway is degraded, and everything recovers', async () => {
   const { token } = await login();
   const client = await connected(sdk(gateway, { token }));
   let drops = 0;
@@ -87,7 +87,7 @@ test('[BU9] without Redis sockets stay, publish and subscribe are temporary erro
   client.disconnect();
 });
 
-test('[GS5] a fault is never a verdict: with Redis and the service away, a good token is told to come again', async () => {
+test('[GS5] given unavailable stores, when a client connects, then the result is error 100 or 503', async () => {
   const { token } = await login();
   await redis.refuse();
   await service.refuse();
@@ -109,7 +109,7 @@ test('[GS5] a fault is never a verdict: with Redis and the service away, a good 
   await redis.pass();
 });
 
-test('[GS6] a session that ends while the bus is deaf is closed within five seconds', async () => {
+test('[GS6] given a deaf bus, when a session ends, then its connection is closed within five seconds', async () => {
   const { id, token } = await login();
   const client = await openSocket(gateway.wsUrl + PROTOCOL);
   client.send({ id: 1, connect: { token } });
@@ -123,7 +123,7 @@ test('[GS6] a session that ends while the bus is deaf is closed within five seco
   await redis.pass();
 });
 
-test('[GS7] a session unknown to Redis is asked for at the session service', async () => {
+test('[GS7] given a session that Redis does not have, when a client connects, then the session service is queried', async () => {
   const { token } = await login();
   const { Redis } = await import('ioredis');
   const direct = new Redis(stores.redisUrl);

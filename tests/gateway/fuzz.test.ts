@@ -121,7 +121,7 @@ describe('Protobuf', () => {
       return bytes.subarray(0, Math.max(1, bytes.length - (end % 20)));
     });
 
-  test('[FR9] truncated, changed and random frames end their own connection at most', async () => {
+  test('[FR9] given truncated, changed and random frames, when clients send them, then at most their own connection is closed', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.oneof(valid, broken, fc.uint8Array({ maxLength: 60 })), { maxLength: 6 }),
@@ -133,7 +133,7 @@ describe('Protobuf', () => {
     );
   });
 
-  test('[PB13] every frame that ends too early closes with 3501', async () => {
+  test('[PB13] given every truncated frame, when a client sends it, then the connection is closed with 3501', async () => {
     const whole = command(9, 7, new MessageWriter().text(1, 'witness-not').bytes(2, Buffer.from('"data"')));
     for (let length = 1; length < whole.length; length += 3) {
       expect(await endOf(await live(PROTOBUF_PATH), [whole.subarray(0, length)])).toBe(3501);
@@ -189,7 +189,7 @@ describe('JSON', () => {
       ([id, which, body]) => `{"id":${JSON.stringify(id)},${JSON.stringify(which)}:${JSON.stringify(body)}}`,
     );
 
-  test('[FR9] random commands with odd names and values end their own connection at most', async () => {
+  test('[FR9] given random commands with odd names and values, when clients send them, then at most their own connection is closed', async () => {
     const own = Reflect.ownKeys(Object.prototype);
     await fc.assert(
       fc.asyncProperty(fc.array(command, { minLength: 1, maxLength: 12 }), async (commands) => {
@@ -200,7 +200,7 @@ describe('JSON', () => {
     expect(Reflect.ownKeys(Object.prototype)).toEqual(own);
   });
 
-  test('[FR6] names of things that every object has are groups, clients and tags like any other', async () => {
+  test('[FR6] given names of inherited object properties, when clients use them, then they behave as any other name', async () => {
     const client = await live();
     let id = 10;
     const ask = async (body: object) => {
@@ -230,7 +230,7 @@ describe('JSON', () => {
     for (const { socket } of [client, other]) socket.terminate();
   });
 
-  test('[FR3] ids beyond 32 bits, fractions and texts close with 3501; the greatest one is answered', async () => {
+  test('[FR3] given ids beyond 32 bits, fractions and texts, when clients send them, then the connection is closed with 3501', async () => {
     for (const id of ['4294967296', '-1', '1.5', '1e308', '"1"', '[]', 'true']) {
       expect(await endOf(await live(), [`{"id":${id},"presence":{"channel":"a"}}`])).toBe(3501);
     }
@@ -240,7 +240,7 @@ describe('JSON', () => {
     client.socket.terminate();
   });
 
-  test('[FR8] JSON of any depth is a payload, and reaches clients of both forms', async () => {
+  test('[FR8] given JSON of any depth, when a client publishes it, then clients of both forms receive it', async () => {
     const depth = 20_000;
     const deep = `${'['.repeat(depth)}${']'.repeat(depth)}`;
     const [client, proto] = [await live(), await live(PROTOBUF_PATH)];
@@ -263,7 +263,7 @@ describe('JSON', () => {
     proto.socket.terminate();
   });
 
-  test('[FR1] a thousand commands of one frame are all answered, once and in the order of each group', async () => {
+  test('[FR1] given a thousand commands in one frame, when a client sends it, then each is answered once and in order per group', async () => {
     const client = await live();
     const commands = Array.from({ length: 1_000 }, (_, index) => {
       const id = index + 2;
@@ -282,7 +282,7 @@ describe('JSON', () => {
   });
 });
 
-test('[FR9] what odd clients leave behind is nothing: groups, connections and memory are as before', async () => {
+test('[FR9] given clients that violated the protocol, when they have disconnected, then groups, connections and memory are as before', async () => {
   setFlagsFromString('--expose-gc');
   const collect: () => void = runInNewContext('gc');
   const settled = async () => {

@@ -31,7 +31,7 @@ afterAll(async () => {
   await sessions[Symbol.asyncDispose]();
 });
 
-test('[NS1] groups have the options of their namespace, unknown namespaces do not exist', async () => {
+test('[NS1] [NS11] [NS12] given a groups file, when clients use groups, then options are those of the namespace, and unknown namespaces are rejected', async () => {
   const client = await openSocket(`${gateway.wsUrl}/connection/websocket`);
   client.send(
     { id: 1, connect: { token } },
@@ -51,7 +51,7 @@ test('[NS1] groups have the options of their namespace, unknown namespaces do no
   client.socket.terminate();
 });
 
-test('[NS8] a namespace that states no right opens nothing to a client, and the log names it', async () => {
+test('[NS8] [NS18] [NS19] given a namespace without permissions, when a client uses it, then everything is denied and the log names it', async () => {
   const client = await openSocket(`${gateway.wsUrl}/connection/websocket`);
   const channel = 'closed:1';
   client.send(
@@ -70,7 +70,7 @@ test('[NS8] a namespace that states no right opens nothing to a client, and the 
   expect(open.log.of('gateway.groups_open')).toMatchObject([{ level: 'warn' }]);
 });
 
-test('[NS4] a changed file counts after a reload; a bad one is refused and the old options stay', async () => {
+test('[NS14] [NS15] [NS22] given a reloaded file, when it is valid, then it is in effect, and an invalid file is rejected', async () => {
   const client = await openSocket(`${gateway.wsUrl}/connection/websocket`);
   let id = 1;
   client.send({ id, connect: { token } });

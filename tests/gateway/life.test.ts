@@ -52,7 +52,7 @@ const raw = async (path: string, headers: Record<string, string>, gateway = one)
   return client;
 };
 
-test('[HS11] a gateway that starts answers upgrades as soon as it listens: none is an ordinary request to it', async () => {
+test('[HS11] given a gateway that starts, when clients upgrade as soon as it listens, then each request is handled as an upgrade', async () => {
   const statuses = new Set<number>();
   for (let start = 0; start < 5; start += 1) {
     const [port = 0] = await freePorts(1);
@@ -73,7 +73,7 @@ test('[HS11] a gateway that starts answers upgrades as soon as it listens: none 
 });
 
 describe('clients of the SDK', () => {
-  test('[GM1] two of them on two gateways, by cookie and by token, exchange publications in order', async () => {
+  test('[GM1] [GM10] given members on two gateways, by cookie and by token, when they publish, then members receive everything in order and others nothing', async () => {
     const [ann, bob, eve] = [await loginByCookie(), await login(), await login()];
     const a = keep(await connected(sdk(one, { headers: { cookie: ann.cookie, origin: ORIGIN } })));
     const b = keep(await connected(sdk(two, { token: bob.token })));
@@ -93,7 +93,7 @@ describe('clients of the SDK', () => {
     expect(heardC).toEqual([]);
   });
 
-  test('[CN1] they learn which gateway they are on and who they are', async () => {
+  test('[CN1] given a session, when an SDK connects, then the result names the gateway, the session and the user', async () => {
     const { id, token, user } = await login();
     const client = keep(sdk(two, { token }));
     const context = new Promise((resolve) => client.once('connected', resolve));
@@ -101,7 +101,7 @@ describe('clients of the SDK', () => {
     expect(await context).toMatchObject({ data: { gateway: 'gw-2', session: id, user } });
   });
 
-  test('[CN7] publications say who published, and guests are told apart', async () => {
+  test('[CN7] [CN17] given a guest and a user, when they publish, then publications name their publishers and guests have ids of their own', async () => {
     const guest = await sessions.call('POST', '/v1/guest-sessions', {
       json: {},
       headers: { origin: ORIGIN },
@@ -121,7 +121,7 @@ describe('clients of the SDK', () => {
     expect(infos).toEqual([`guest:${guest.body.id.slice(0, 8)}`, user]);
   });
 
-  test('[CN4] a token given to the SDK for an ended session is terminal', async () => {
+  test('[CN12] given an ended session, when an SDK connects with its token, then it is disconnected with 4501', async () => {
     const { id, token } = await login();
     await sessions.service('DELETE', `/v1/sessions/${id}?reason=admin`);
     const client = keep(sdk(one, { token }));
@@ -132,7 +132,7 @@ describe('clients of the SDK', () => {
 });
 
 describe('the end of a session', () => {
-  test('[GS2] closes exactly its sockets on both gateways, with 4501 and a reason', async () => {
+  test('[GS2] given a session with sockets on two gateways, when it ends, then exactly these are closed with 4501 and the reason', async () => {
     const ann = await login();
     const other = await login(ann.user);
     const bearer = { authorization: `Bearer ${ann.token}` };
@@ -163,7 +163,7 @@ describe('the end of a session', () => {
 });
 
 describe('plain clients', () => {
-  test('[PL1] a plain client and an SDK client in one group hear each other', async () => {
+  test('[PL8] given a plain client and an SDK client in one group, when either publishes, then both receive it', async () => {
     const [ann, bob] = [await login(), await loginByCookie()];
     const a = keep(await connected(sdk(one, { token: ann.token })));
     const heard = await listenTo(a, 'room:plain');
@@ -177,7 +177,7 @@ describe('plain clients', () => {
     expect(plain.frames).toEqual(['hello', '{"text":"hi"}', 'as text']);
   });
 
-  test('[PL3] heartbeats are answered and stay between the two', async () => {
+  test('[PL3] given two plain clients, when one sends a heartbeat, then it is answered and not published', async () => {
     const { token } = await login();
     const headers = { authorization: `Bearer ${token}` };
     const [first, second] = [
@@ -192,7 +192,7 @@ describe('plain clients', () => {
     expect(second.frames).toEqual(['end']);
   });
 
-  test('[PL4] the sweep closes a silent one and spares one that beats', async () => {
+  test('[PL4] [PL9] given a silent plain client and a client that sends heartbeats, when idle connections are checked, then only the silent client is closed', async () => {
     const { token } = await login();
     const headers = { authorization: `Bearer ${token}` };
     await using quick = await startGateway(stores, sessions.opsUrl, {
@@ -213,7 +213,7 @@ describe('plain clients', () => {
 });
 
 describe('plain clients that only listen', () => {
-  test('[PL7] a plain socket is pinged, and one that answers is not closed by the sweep', async () => {
+  test('[PL7] given a plain client that only answers pings, when idle connections are checked, then it stays open', async () => {
     const { token } = await login();
     await using quick = await startGateway(stores, sessions.opsUrl, {
       PING_INTERVAL_MS: '200',
@@ -230,7 +230,7 @@ describe('plain clients that only listen', () => {
 });
 
 describe('drain', () => {
-  test('[DR1] a draining gateway refuses upgrades, and tells its clients to come back elsewhere', async () => {
+  test('[DR1] [DR6] [DR7] given a draining gateway, when a client upgrades, then it is rejected with 503, and open connections are closed with 3001', async () => {
     const { token } = await login();
     const leaving = await startGateway(stores, sessions.opsUrl, { INSTANCE_NAME: 'gw-3' });
     const clients = await Promise.all(

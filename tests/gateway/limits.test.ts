@@ -23,7 +23,7 @@ const opened = (wsUrl: string, token: string): Promise<RawClient> =>
     return client;
   });
 
-test('[LM1] one connection too many of a user or a session is answered with 111, or refused with 429', async () => {
+test('[LM1] [LM12] [LM13] [LM14] given a user and a session at their limits, when they connect, then the result is error 111 or 429 until a connection closes', async () => {
   const limits = { MAX_CONNECTIONS_PER_USER: '3', MAX_CONNECTIONS_PER_SESSION: '2' };
   await using gateway = await startGateway(stores, sessions.opsUrl, limits);
   const [phone, tablet, other] = [await login('u_many'), await login('u_many'), await login('u_few')];
@@ -46,7 +46,7 @@ test('[LM1] one connection too many of a user or a session is answered with 111,
   expect(await gateway.metric('gateway_handshakes_total{result="rejected_limit"}')).toBe(1);
 });
 
-test('[LM11] given a limit of one, when an SDK comes back from another network, then its lost connections, plain ones too, give way', async () => {
+test('[LM11] given a limit of one, when an SDK reconnects from another network, then its lost connections, plain connections too, are closed', async () => {
   const limits = { MAX_CONNECTIONS_PER_SESSION: '1', PONG_TIMEOUT_MS: '300' };
   await using gateway = await startGateway(stores, sessions.opsUrl, limits);
   for (const path of ['/connection/websocket', '/ws?group=room']) {
@@ -70,7 +70,7 @@ test('[LM11] given a limit of one, when an SDK comes back from another network, 
   expect(await gateway.metric(silent)).toBe(2);
 });
 
-test('[LM11] a connection that answers keeps its place, and the one too many gets in when it goes', async () => {
+test('[LM16] given a limit of one, when a second client connects, then the first stays open while it answers pings', async () => {
   const limits = { MAX_CONNECTIONS_PER_SESSION: '1', PONG_TIMEOUT_MS: '300' };
   await using gateway = await startGateway(stores, sessions.opsUrl, limits);
   const token = await login('u_stays');
@@ -85,7 +85,7 @@ test('[LM11] a connection that answers keeps its place, and the one too many get
   second.disconnect();
 });
 
-test('[LM2] one socket too many of an address gets 429; behind a trusted proxy clients have addresses of their own', async () => {
+test('[LM2] [LM17] [LM18] given an address at its limit, when a client upgrades, then the answer is 429, and clients behind a trusted proxy have their own addresses', async () => {
   const limits = { MAX_CONNECTIONS_PER_IP: '2', TRUSTED_PROXIES: '127.0.0.0/8' };
   await using gateway = await startGateway(stores, sessions.opsUrl, limits);
   const from = (address: string) =>
@@ -113,7 +113,7 @@ test('[LM2] one socket too many of an address gets 429; behind a trusted proxy c
   await from('[2001:db8:0:2::3]:5003');
 });
 
-test('[LM7][LM8] given a guest that publishes to random names and subscribes to new groups, when it goes on, then Redis has the keys that its limits allow', async () => {
+test('[LM7] [LM8] [LM20] given a guest that publishes to random names and subscribes to new groups, when it continues, then Redis has the keys that its limits allow', async () => {
   const limits = { MAX_NEW_GROUPS_PER_MINUTE: '20', MAX_COMMANDS_PER_S: '0' };
   await using gateway = await startGateway(stores, sessions.opsUrl, limits);
   const redis = new Redis(stores.redisUrl);
@@ -158,7 +158,7 @@ test('[LM7][LM8] given a guest that publishes to random names and subscribes to 
   });
 });
 
-test('[AD2][AD3] while the stores are slow, those above the queue are refused with an honest Retry-After, the others are served', async () => {
+test('[AD2] [AD3] given slow stores and a full queue, when a client upgrades, then the answer is 503 with Retry-After, and queued clients are served', async () => {
   await using cable = await openFaultProxy(stores.redisUrl);
   const slow = { redisUrl: cable.url, redisPrefix: stores.redisPrefix };
   const limits = { HANDSHAKE_CONCURRENCY: '1', HANDSHAKE_QUEUE: '4', REDIS_COMMAND_TIMEOUT_MS: '8000' };
@@ -182,7 +182,7 @@ test('[AD2][AD3] while the stores are slow, those above the queue are refused wi
   });
 });
 
-test('[ME3] the numbers of a scrape are those of the moment: limits, users, bytes that wait, and what was refused', async () => {
+test('[ME3] given connections of two users, when metrics are scraped, then limits, users, pending bytes and rejections are current', async () => {
   await using gateway = await startGateway(stores, sessions.opsUrl, { MAX_CONNECTIONS: '3' });
   const [ann, bob] = [await login('u_ann'), await login('u_bob')];
   const clients = [

@@ -28,21 +28,24 @@ const URL_PATH = '/connection/websocket?cf_ws_frame_ping_pong=true';
 test.each([
   ['json', Centrifuge],
   ['protobuf', ProtobufCentrifuge],
-] as const)('[HB3] the SDK (%s) stays connected by frames of WebSocket alone', async (_, Build) => {
-  const before = await gateway.metric('gateway_heartbeat_rtt_seconds_count');
-  const client = new Build(gateway.wsUrl + URL_PATH, { token, websocket: webSocketWith({}) });
-  const codes: number[] = [];
-  client.on('connecting', ({ code }) => codes.push(code));
-  client.connect();
-  await client.ready(5_000);
-  const answered = async () => (await gateway.metric('gateway_heartbeat_rtt_seconds_count')) - before;
-  await until(async () => (await answered()) >= 3, { what: 'three answers', timeoutMs: 15_000 });
-  expect(client.state).toBe('connected');
-  expect(codes).toEqual([0]);
-  client.disconnect();
-});
+] as const)(
+  '[HB3] given an SDK client (%s) with frame pings, when time passes, then it stays connected',
+  async (_, Build) => {
+    const before = await gateway.metric('gateway_heartbeat_rtt_seconds_count');
+    const client = new Build(gateway.wsUrl + URL_PATH, { token, websocket: webSocketWith({}) });
+    const codes: number[] = [];
+    client.on('connecting', ({ code }) => codes.push(code));
+    client.connect();
+    await client.ready(5_000);
+    const answered = async () => (await gateway.metric('gateway_heartbeat_rtt_seconds_count')) - before;
+    await until(async () => (await answered()) >= 3, { what: 'three answers', timeoutMs: 15_000 });
+    expect(client.state).toBe('connected');
+    expect(codes).toEqual([0]);
+    client.disconnect();
+  },
+);
 
-test('[HB3] who does not answer them is closed with 3012', async () => {
+test('[HB5] [HB6] given a client with frame pings, when it does not answer, then it is closed with 3012', async () => {
   const client = await openSocket(gateway.wsUrl + URL_PATH);
   client.socket.pong = () => {};
   client.send({ id: 1, connect: { token } });

@@ -18,7 +18,7 @@ beforeAll(async () => {
 });
 afterAll(() => stack.disposeAsync());
 
-test('[GS10] a guest who signs in is connected again as a user, with the new token', async () => {
+test('[GS10] given a connected guest, when the guest signs in, then the SDK reconnects as a user with the new token', async () => {
   const guest = (await service.call('POST', '/v1/guest-sessions', { json: { transport: 'bearer' } })).body;
   let token: string = guest.token;
   const users: string[] = [];
@@ -54,7 +54,7 @@ test.each([
   ['a higher level', 'dan', 'aal = 2'],
   ['a later login', 'dan', `auth_time = now() + interval '1 second'`],
 ])(
-  '[GS10] %s is a renewal also where the change was not heard, but seen with a later one',
+  '[GS20] given %s that was not received, when a later change is received, then the connections are closed with 3014',
   async (_, user, raise) => {
     const login = await (user === null
       ? service.call('POST', '/v1/guest-sessions', { json: { transport: 'bearer' } })
@@ -74,7 +74,7 @@ test.each([
   },
 );
 
-test('[GS10] after a mere rotation the connection stays', async () => {
+test('[GS19] given a connection, when the secret is rotated, then the connection stays open', async () => {
   const login = await service.service('POST', '/v1/sessions', { user_id: 'bob', transport: 'bearer' });
   const { id, token } = login.body;
   const client = new Centrifuge(`${gateway.wsUrl}/connection/websocket`, { websocket: WebSocket, token });

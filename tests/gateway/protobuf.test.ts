@@ -45,7 +45,7 @@ const protobufClient = async (): Promise<Centrifuge> => {
   return client;
 };
 
-test('[HS9] SDK clients of both forms hear each other, presence and history are the same', async () => {
+test('[HS9] given SDK clients of both forms in one group, when they publish, then all receive it, and presence and history are the same', async () => {
   const [proto, json] = [await protobufClient(), await connected(sdk(gateway, { token }))];
   const heardJson = await listenTo(json, 'mixed');
   const heard: { data: unknown; offset: unknown; tags: unknown; user: unknown }[] = [];
@@ -78,7 +78,7 @@ test('[HS9] SDK clients of both forms hear each other, presence and history are 
   json.disconnect();
 });
 
-test('[HS9] a Protobuf client resumes where it was', async () => {
+test('[HS15] given a Protobuf client that lost its connection, when it reconnects, then it recovers what it missed', async () => {
   const proto = await protobufClient();
   const heard: unknown[] = [];
   const resumes: boolean[] = [];
@@ -103,7 +103,7 @@ test('[HS9] a Protobuf client resumes where it was', async () => {
   other.disconnect();
 });
 
-test('[PB11] bytes that are no JSON reach Protobuf clients as they are', async () => {
+test('[PB11] given bytes that are not JSON, when a Protobuf client publishes them, then Protobuf clients receive them unchanged', async () => {
   const [one, two] = [await protobufClient(), await protobufClient()];
   const heard: number[][] = [];
   const subscription = two.newSubscription('bytes');
@@ -117,7 +117,7 @@ test('[PB11] bytes that are no JSON reach Protobuf clients as they are', async (
   two.disconnect();
 });
 
-test('[VL2] a text frame on a Protobuf connection closes with 3501, and so do truncated bytes', async () => {
+test('[VL2] [VL9] given a Protobuf connection, when the client sends a text frame or truncated bytes, then it is closed with 3501', async () => {
   for (const frame of ['{}', Buffer.of(9, 8, 1), Buffer.alloc(0)]) {
     const client = await openSocket(`${gateway.wsUrl}/connection/websocket?format=protobuf`);
     client.socket.send(frame);

@@ -173,34 +173,37 @@ const expectSilence = async ({ protocol, plain }: Opened, group: string): Promis
 describe('what ends a session closes everything of it', () => {
   const WAYS: readonly [string, (who: Login) => Promise<unknown>, object?][] = [
     ['the session', ({ id }) => sessions.service('DELETE', `/v1/sessions/${id}`)],
-    ['its user disabled', ({ user }) => sessions.service('PUT', `/v1/users/${user}`, { disabled: true })],
+    ['its user', ({ user }) => sessions.service('PUT', `/v1/users/${user}`, { disabled: true })],
     [
       'its tenant',
       () => sessions.service('POST', '/v1/sessions/end', { tenant: 'gone', all: true, confirm: '*' }),
       { tenant: 'gone', grants: [GRANT] },
     ],
   ];
-  test.each(WAYS)('[RV1] %s: sockets of both kinds, what is pending, tickets', async (_, end, more) => {
-    const who = await login(more);
-    const opened = await openAll(who.token, 'board:1');
-    const ticket = await ticketOf(who);
-    application.answer(() => {});
-    opened.hung.send({ id: 3, publish: { channel: 'asked:1', data: 'pending' } });
-    await end(who);
-    const begun = performance.now();
-    await within(BOUND_MS, begun, 'the sockets to be closed', () => Object.values(opened).every(isClosed));
-    for (const { closed } of Object.values(opened)) expect(await closed).toMatchObject({ code: 4501 });
-    expect(await (await connect('', [`ticket.${ticket}`, 'muster'])).closed).toMatchObject({ code: 4501 });
-    const headers = { authorization: `Bearer ${who.token}` };
-    expect((await tryUpgrade(`${gateway.wsUrl}/ws?group=board:1`, headers)).status).toBe(401);
-  });
+  test.each(WAYS)(
+    '[RV1] given sockets of both kinds, a pending command and a ticket, when %s ends, then all are closed or rejected',
+    async (_, end, more) => {
+      const who = await login(more);
+      const opened = await openAll(who.token, 'board:1');
+      const ticket = await ticketOf(who);
+      application.answer(() => {});
+      opened.hung.send({ id: 3, publish: { channel: 'asked:1', data: 'pending' } });
+      await end(who);
+      const begun = performance.now();
+      await within(BOUND_MS, begun, 'the sockets to be closed', () => Object.values(opened).every(isClosed));
+      for (const { closed } of Object.values(opened)) expect(await closed).toMatchObject({ code: 4501 });
+      expect(await (await connect('', [`ticket.${ticket}`, 'muster'])).closed).toMatchObject({ code: 4501 });
+      const headers = { authorization: `Bearer ${who.token}` };
+      expect((await tryUpgrade(`${gateway.wsUrl}/ws?group=board:1`, headers)).status).toBe(401);
+    },
+  );
 });
 
 const setGrants = (id: string, grants: readonly object[]) =>
   sessions.service('PATCH', `/v1/sessions/${id}`, { grants });
 
 describe('grants of a session', () => {
-  test('[RV2] taken away: memberships end, the plain socket closes, later and pending commands are refused', async () => {
+  test('[RV2] [RV8] [RV9] given a grant, when it is removed, then memberships end, the plain socket closes, and pending commands are rejected', async () => {
     const who = await login();
     const opened = await openAll(who.token, 'board:1');
     const { protocol, hung, plain } = opened;
@@ -228,7 +231,7 @@ describe('grants of a session', () => {
     expect(isClosed(protocol) || isClosed(hung)).toBe(false);
   });
 
-  test('[RV2] narrowed: what is left stays; widened: open connections may at once', async () => {
+  test('[RV10] [RV11] given grants, when some are removed and others added, then covered memberships stay and new groups are permitted', async () => {
     const who = await login();
     const { protocol, plain } = await openAll(who.token, 'board:1');
     protocol.send({ id: 3, subscribe: { channel: 'board:2' } }, { id: 4, subscribe: { channel: '$new' } });
@@ -251,7 +254,7 @@ describe('grants of a session', () => {
 });
 
 describe('what is taken away by SIGHUP', () => {
-  test('[RV4] a right of a namespace: memberships end and plain sockets close, those of others stay', async () => {
+  test('[RV4] given a namespace, when a permission of it is removed by SIGHUP, then its memberships and plain sockets end, others stay', async () => {
     const who = await login({});
     const opened = await openAll(who.token, 'club:1');
     opened.protocol.send({ id: 3, subscribe: { channel: 'lobby' } });
@@ -273,7 +276,7 @@ describe('what is taken away by SIGHUP', () => {
     expect(unsubscribeIn(opened.protocol, 'lobby')).toBeUndefined();
   });
 
-  test('[RV4] a namespace, and the right to publish while the application is being asked', async () => {
+  test('[RV4] [RV16] given a pending callback, when its namespace is removed by SIGHUP, then memberships end and the command is rejected', async () => {
     const who = await login({});
     const { protocol, hung } = await openAll(who.token, 'club:2');
     let answer: (() => void) | undefined;
@@ -290,7 +293,7 @@ describe('what is taken away by SIGHUP', () => {
     expect(await hung.reply(9)).toMatchObject({ error: { code: 103 } });
   });
 
-  test('[RV5] a key of tokens closes what came with its tokens, and ends subscriptions by them', async () => {
+  test('[RV5] [RV13] given a token key, when it is removed by SIGHUP, then its connections are closed and its subscriptions end', async () => {
     const secret = 'b1946ac92492d2347c6235b4d2611184-second';
     const both = { TOKEN_HMAC_SECRET: secret, TOKEN_HMAC_PREVIOUS_SECRET: TOKEN_SECRET };
     gateway.reload(both);
@@ -308,13 +311,13 @@ describe('what is taken away by SIGHUP', () => {
     expect(isClosed(stays)).toBe(false);
   });
 
-  test('[RV5] a key of the server API is refused from then on', async () => {
+  test('[RV14] given a key of the server API, when it is removed by SIGHUP, then calls are rejected with 401', async () => {
     expect((await publishByServer('lobby', 1)).status).toBe(200);
     gateway.reload({ SERVER_API_KEYS: 'another-server-key-0123456789' });
     expect((await publishByServer('lobby', 1)).status).toBe(401);
   });
 
-  test('[RV5] a host of a tenant: its connections there are closed', async () => {
+  test('[RV15] given a host of a tenant, when it is removed by SIGHUP, then its connections are closed with 3500', async () => {
     const hosts = { TENANT_HOSTS: 'shop.localhost=shop' };
     gateway.reload(hosts);
     const who = await login({ tenant: 'shop' });
@@ -329,7 +332,7 @@ describe('what is taken away by SIGHUP', () => {
   });
 });
 
-test('[SE35] an API key that one replica revoked is refused by the others', async () => {
+test('[SE35] given an API key revoked on one replica, when it is used on another, then it is rejected', async () => {
   const { body } = await sessions.service('POST', '/v1/api-keys', {
     name: 'short',
     scopes: ['sessions:read'],
@@ -351,14 +354,14 @@ test('[SE35] an API key that one replica revoked is refused by the others', asyn
   expect(performance.now() - begun).toBeLessThan(BOUND_MS * (await busyness()));
 });
 
-test('[RV7] a token that is over ends its plain socket at once', async () => {
+test('[RV7] given a plain socket by a token, when the token expires, then the socket is closed at once', async () => {
   const expiresAt = Math.floor(Date.now() / 1000) + 2;
   const plain = await plainSocket('lobby', await signToken({ exp: expiresAt }));
   expect(await plain.closed).toMatchObject({ code: 3005 });
   expect(Date.now() - expiresAt * 1_000).toBeLessThan(BOUND_MS * (await busyness()));
 });
 
-test('[RV3] without the bus grants and raises reach sockets within five seconds, each once', async () => {
+test('[RV3] [RV12] given a deaf bus, when grants and privileges change, then sockets are updated within five seconds, each once', async () => {
   const [narrowed, raised] = [await login(), await login()];
   const { protocol, plain } = await openAll(narrowed.token, 'board:1');
   const stepped = await connect(raised.token);

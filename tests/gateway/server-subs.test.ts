@@ -107,7 +107,7 @@ test.each(['json', 'protobuf'] as const)(
   },
 );
 
-test('[SS10] a back end has connections renewed: the SDK connects again', async () => {
+test('[SS10] given a connected SDK, when a back end calls refresh with expired, then the SDK reconnects', async () => {
   const { client } = await connect('json', 'u_renewed');
   const codes: number[] = [];
   client.on('connecting', ({ code }) => codes.push(code));

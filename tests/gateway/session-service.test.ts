@@ -25,7 +25,7 @@ const reasonIs = (gateway: TestGateway, reason: string | undefined) =>
     timeoutMs: 15_000,
   });
 
-test.concurrent('[GS18] given a wrong INTERNAL_API_KEY, when the gateway has started, then /health, a metric and one log line say so before any request fails, and it is ready', async () => {
+test.concurrent('[GS18] given a wrong INTERNAL_API_KEY, when the gateway has started, then /health, a metric and one log line report it before any request fails, and it is ready', async () => {
   await using service = await startService(stores);
   const key = { INTERNAL_API_KEY: 'int_another-0123456789-key' };
   await using gateway = await startGateway(stores, service.opsUrl, key);
@@ -46,7 +46,7 @@ test.concurrent('[GS18] given a wrong INTERNAL_API_KEY, when the gateway has sta
   });
 });
 
-test.concurrent('[GS18] while the session service is away, clients whose sessions Redis knows connect, others get 503, and open connections stay', async () => {
+test.concurrent('[GS18] [GS22] given an unavailable session service, when clients connect, then sessions in Redis are accepted, others get 503, and open connections stay', async () => {
   await using service = await startService(stores);
   using stack = new DisposableStack();
   const redis = stack.adopt(new Redis(stores.redisUrl), (one) => one.disconnect());
@@ -86,7 +86,7 @@ test.concurrent('[GS18] while the session service is away, clients whose session
   for (const { socket } of [open, again]) socket.close();
 });
 
-test.concurrent('[EV9] given no session service beats, when the bus stays silent, then that is logged once and the connection is opened again and again', async () => {
+test.concurrent('[EV9] given no heartbeats of the session service, when the bus stays silent, then that is logged once and the connection is reopened', async () => {
   const places = { ...stores, redisPrefix: `${stores.redisPrefix}silent:` };
   await using gateway = await startGateway(places, 'http://127.0.0.1:1');
   const reconnects = 'redis_client_reconnects_total{client="session-events"}';

@@ -98,7 +98,7 @@ test.each([
   ['patient:1', 30, false],
   ['cached:1', 25, true],
 ] as const)(
-  '[SW9] the SDK comes back to %s after %d large publications: subscribed, not closed, told the truth',
+  '[SW9] given the group %s with %d large missed publications, when the SDK reconnects, then it is subscribed, not closed, and informed of gaps',
   async (group, count, isRecovered) => {
     const one = await listener(group);
     await publish(group, 1, 'first');
@@ -120,7 +120,7 @@ test.each([
   },
 );
 
-test('[SZ1] one publication that is too large is refused and reaches nobody; the largest reaches everybody', async () => {
+test('[SZ1] [SZ2] [SZ3] [SZ4] given a publication above the limit and the largest permitted, when back ends publish, then the first is rejected and all receive the second', async () => {
   const members = await Promise.all([listener('size'), listener('size', gateways[1]), listener('size')]);
   const tooLarge = { channel: 'size', data: 'x'.repeat(1_200_000) };
   expect((await call('publish', tooLarge)).body.error).toMatchObject({
@@ -138,7 +138,7 @@ test('[SZ1] one publication that is too large is refused and reaches nobody; the
   }
 });
 
-test('[SW9] a plain client gets large publications and stays', async () => {
+test('[SW9] given large publications, when a plain client reads them, then it stays open', async () => {
   const PlainSocket = webSocketWith({ authorization: `Bearer ${token}` }) as typeof WebSocket;
   const socket = new PlainSocket(`${gateways[0].wsUrl}/ws?group=plain`);
   const heard: number[] = [];
@@ -161,7 +161,7 @@ test('[SW9] a plain client gets large publications and stays', async () => {
   socket.close();
 });
 
-test('[RC7] what was removed, or whose time is over, is not given to an SDK that comes back, by either gateway', async () => {
+test('[RC7] [RC15] given removed or expired publications, when an SDK reconnects to either gateway, then it does not receive them', async () => {
   for (const [group, forget] of [
     ['removed', async () => void (await call('history_remove', { channel: 'removed' }))],
     ['brief:1', () => new Promise<void>((resolve) => void setTimeout(resolve, 1_050))],

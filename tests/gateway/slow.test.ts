@@ -112,7 +112,7 @@ const flood = async (oracle: DeliveryOracle, group: string, count = PUBLICATIONS
 };
 
 describe('a socket that stops reading', { timeout: 90_000 }, () => {
-  test('[SW1] loses nothing in a group with slow_policy lag: all in order, once, and others get theirs meanwhile', async () => {
+  test('[SW1] [SW12] given slow_policy lag, when a socket stops reading, then it receives everything in order and once, and others are not affected', async () => {
     const [reader, sleeper] = [await subscriber('patient:1'), await subscriber('patient:1')];
     sleeper.socket.pause();
     const { oracle, logs } = scene('patient:1');
@@ -137,7 +137,7 @@ describe('a socket that stops reading', { timeout: 90_000 }, () => {
     for (const { socket } of [reader, sleeper]) socket.terminate();
   });
 
-  test('[SW2] is told when its group keeps too little: the hole is announced, nothing behind it comes out of order', async () => {
+  test('[SW2] given a group that keeps too little, when a socket stops reading, then the gap is reported and nothing arrives out of order', async () => {
     const [reader, sleeper] = [await subscriber('short:1'), await subscriber('short:1')];
     sleeper.socket.pause();
     const { oracle, logs } = scene('short:1');
@@ -162,7 +162,7 @@ describe('a socket that stops reading', { timeout: 90_000 }, () => {
     for (const { socket } of [reader, sleeper]) socket.terminate();
   });
 
-  test('[OB3] costs no more memory than its bound, and is closed with 3008 where the group says nothing else', async () => {
+  test('[OB3] given the default policy, when a socket stops reading, then memory stays bounded and it is closed with 3008', async () => {
     const [reader, sleeper] = [await subscriber('strict:1'), await subscriber('strict:1')];
     sleeper.socket.pause();
     await flood(createDeliveryOracle(), 'strict:1');
@@ -176,7 +176,7 @@ describe('a socket that stops reading', { timeout: 90_000 }, () => {
     reader.socket.terminate();
   });
 
-  test('[SW6] is ended when it reads nothing for WRITE_TIMEOUT_MS, whatever its groups say', async () => {
+  test('[SW6] given a socket that reads nothing, when WRITE_TIMEOUT_MS pass, then it is closed, whatever its groups', async () => {
     await using impatient = await startGateway(stores, sessions.opsUrl, {
       GROUPS_FILE: file,
       MAX_SEND_BUFFER_BYTES: '262144',

@@ -89,7 +89,7 @@ const both = async (group: string) => {
 const isOpen = ({ socket }: RawClient) => socket.readyState === socket.OPEN;
 
 describe('clients of two tenants with the same user ids and group names', () => {
-  test('[TNW1] publications, from sockets of both kinds, stay in their tenant on all gateways', async () => {
+  test('[TNW1] given two tenants, when clients publish from sockets of both kinds, then publications stay in their tenant on all gateways', async () => {
     const { default: ours, shop: theirs } = await both('lobby');
     for (const [at, client] of theirs.slice(0, 2).entries())
       await ask(client, { publish: { channel: 'lobby', data: `shop-${at}` } });
@@ -101,7 +101,7 @@ describe('clients of two tenants with the same user ids and group names', () => 
     expect(ours.some((client) => heard(client, 'shop-'))).toBe(false);
   });
 
-  test('[TNW1] history, recovery and presence too; names on the wire are without tenants', async () => {
+  test('[TNW7] given two tenants, when clients query history and presence or recover, then results are those of their tenant, without tenants in names', async () => {
     const { default: ours, shop: theirs } = await both('past');
     await ask(theirs[0]!, { publish: { channel: 'past', data: 'theirs' } });
     const history = (client: RawClient) => ask(client, { history: { channel: 'past', limit: 10 } });
@@ -120,7 +120,7 @@ describe('clients of two tenants with the same user ids and group names', () => 
     expect(recovered.subscribe.publications ?? []).toEqual([]);
   });
 
-  test('[TNW2] a grant of everything is one of its tenant, for groups of users too', async () => {
+  test('[TNW2] given a grant of all groups, when its session uses groups, then they are of its tenant', async () => {
     const theirs = await clientOf('shop');
     await call('publish', { channel: '$board', data: 'secret of default' });
     await call('publish', { channel: 'user:#ceo', data: 'secret of default' });
@@ -134,7 +134,7 @@ describe('clients of two tenants with the same user ids and group names', () => 
     }
   });
 
-  test('[TNW1] keys in Redis: those of the default tenant are as ever, those of others are marked', async () => {
+  test('[TNW8] given groups of two tenants, when they are stored, then keys of the default tenant contain no tenant and others do', async () => {
     await call('publish', { channel: 'keys:1', data: 1 });
     await call('publish', { channel: 'keys:1', data: 1, tenant: 'shop' });
     const redis = new Redis(stores.redisUrl);
@@ -143,7 +143,7 @@ describe('clients of two tenants with the same user ids and group names', () => 
     expect(found).toEqual([`${stores.redisPrefix}gs:{keys:1}`, `${stores.redisPrefix}gs:{shop%1Fkeys:1}`]);
   });
 
-  test('[LM1] connections per user are counted by tenant', async () => {
+  test('[LM1] given the same user id in two tenants, when clients connect, then connections are counted by tenant', async () => {
     for (let count = 0; count < 6; count += 1) await clientOf('default');
     const extra = await openSocket(`${first.wsUrl}/connection/websocket`);
     clients.push(extra);
@@ -152,7 +152,7 @@ describe('clients of two tenants with the same user ids and group names', () => 
     await clientOf('shop');
   });
 
-  test('[TNW3] tokens of the application are of the tenant of the host, or of the one that they name, there only', async () => {
+  test('[TNW3] [TNW9] given application tokens, when they are used at hosts, then they are of the tenant of the host or of their claim', async () => {
     const [plain, named] = [await signToken({ sub: 'kim' }), await signToken({ sub: 'kim', tenant: 'shop' })];
     const { default: ours, shop: theirs } = await both('jwt');
     const here = await clientOf('default', first, plain);
@@ -183,7 +183,7 @@ describe('clients of two tenants with the same user ids and group names', () => 
 describe('server API', () => {
   const asShop = (method: string, params: object) => call(method, params, SHOP_KEY);
 
-  test('[TNW4] publish, broadcast and batch reach the tenant that is named, or that of the key', async () => {
+  test('[TNW4] given two tenants, when back ends publish, then calls affect the named tenant or that of the key', async () => {
     const { default: ours, shop: theirs } = await both('news');
     await call('publish', { channel: 'news', data: 'a-default' });
     await call('publish', { channel: 'news', data: 'a-shop', tenant: 'shop' });
@@ -207,7 +207,7 @@ describe('server API', () => {
     expect(ours.some((client) => heard(client, '-shop'))).toBe(false);
   });
 
-  test('[TNW5] a key of a tenant is refused every method for another one, alone and in a batch', async () => {
+  test('[TNW5] [TNW14] given a key of a tenant, when it is used for another tenant, then every method is rejected, in a batch too', async () => {
     const target = { user: 'kim' };
     const calls: Record<string, object> = {
       publish: { channel: 'x', data: 1 },
@@ -246,7 +246,7 @@ describe('server API', () => {
     });
   });
 
-  test('[TNW4] what is asked about a group is answered for its tenant', async () => {
+  test('[TNW10] given two tenants, when back ends query a group, then results are those of its tenant', async () => {
     const { shop: theirs } = await both('seen');
     await ask(theirs[0]!, { publish: { channel: 'seen', data: 'theirs' } });
     await clientOf('default').then((one) => ask(one, { subscribe: { channel: 'only:ours' } }));
@@ -275,7 +275,7 @@ describe('server API', () => {
     expect((await call('channels', {})).result.channels).toHaveProperty(['only:ours']);
   });
 
-  test('[TNW4] user-keyed orders and lists concern the users of one tenant', async () => {
+  test('[TNW11] [TNW12] given the same user id in two tenants, when back ends control connections, then those of one tenant are affected', async () => {
     const { default: ours, shop: theirs } = await both('orders');
     const listed = (await asShop('connections', {})).result.connections as { tenant: string; user: string }[];
     expect(listed.map(({ tenant }) => tenant)).toEqual(['shop', 'shop', 'shop']);
@@ -308,7 +308,7 @@ describe('server API', () => {
   });
 });
 
-test('[TNW4] operators see the sockets of sessions of every tenant, and groups of the one that they name', async () => {
+test('[TNW13] given sockets of two tenants, when an operator queries them, then sessions of every tenant and groups of the named tenant are found', async () => {
   const { shop } = await both('desk');
   const desk = createGatewayClient({
     request: async ({ method, path, body }) => {
@@ -337,7 +337,7 @@ test('[TNW4] operators see the sockets of sessions of every tenant, and groups o
   expect((await desk.list('only:*', 'shop')).items).toEqual([]);
 });
 
-test('[TNW4] the command line reaches the tenant of its option', async () => {
+test('[TNW15] given two tenants, when the command line is called with --tenant, then the call affects that tenant', async () => {
   const { default: ours, shop } = await both('line');
   const muster = async (...argv: string[]) => {
     const out: string[] = [];
@@ -360,7 +360,7 @@ test('[TNW4] the command line reaches the tenant of its option', async () => {
   expect(groups).toEqual([{ group: 'line', members: 3 }]);
 });
 
-test('[TNW6] a user whose id holds # or , has a personal group of its own', async () => {
+test('[TNW6] given user ids with # and , when they connect, then each has a personal group of its own', async () => {
   const ids = ['1234', 'bob', 'bob#1234', 'bob,1234', 'bob%231234', 'böb', 'x'.repeat(250)];
   const names = new Map<string, string>();
   for (const id of ids) {

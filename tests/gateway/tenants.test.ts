@@ -23,7 +23,7 @@ const tokenOf = async (tenant: string): Promise<string> =>
   (await sessions.service('POST', '/v1/sessions', { user_id: 'u_host', tenant, transport: 'bearer' })).body
     .token;
 
-test("[GS11] a session of one tenant opens no socket at another's host", async () => {
+test('[GS11] given tenants with hosts, when a session is used at a host of another tenant, then the upgrade is rejected', async () => {
   const [a, plain] = [await tokenOf('a'), await tokenOf('default')];
   const upgrade = async (token: string, host: string) =>
     (await tryUpgrade(`${gateway.wsUrl}/ws?group=hosts`, { host, authorization: `Bearer ${token}` })).status;
@@ -47,7 +47,7 @@ test("[GS11] a session of one tenant opens no socket at another's host", async (
   expect((await (await connect(a, 'b.example.com')).closed).code).toBe(3500);
 });
 
-test('[GS11] an ended session is as unknown at a foreign host as it was alive', async () => {
+test('[GS23] given an ended session, when it is used at a host of another tenant, then it is rejected as unknown', async () => {
   const { id, token } = (
     await sessions.service('POST', '/v1/sessions', { user_id: 'u_host', tenant: 'a', transport: 'bearer' })
   ).body;

@@ -51,7 +51,7 @@ const openPlain = async (ticket: string, origin?: string): Promise<{ status: num
   return { status, protocol };
 };
 
-test('[HS10] a ticket opens one socket, and is not sent back', async () => {
+test('[HS10] [HS21] [HS24] given a ticket, when it is used twice, then the first upgrade is accepted without echoing it and the second is rejected with 401', async () => {
   const { token } = await signedIn();
   const ticket = await ticketOf(token);
   expect(await openPlain(ticket)).toEqual({ status: 101, protocol: 'muster' });
@@ -59,7 +59,7 @@ test('[HS10] a ticket opens one socket, and is not sent back', async () => {
   expect((await openPlain(`t_${'A'.repeat(43)}`)).status).toBe(401);
 });
 
-test('[HS10] a ticket is good for the origin it was made for', async () => {
+test('[HS22] given a ticket for one origin, when it is used from another, then the upgrade is rejected', async () => {
   const { token } = await signedIn();
   expect((await openPlain(await ticketOf(token, ORIGIN), ORIGIN)).status).toBe(101);
   expect((await openPlain(await ticketOf(token, ORIGIN))).status).toBe(401);
@@ -67,14 +67,14 @@ test('[HS10] a ticket is good for the origin it was made for', async () => {
   expect((await openPlain(await ticketOf(token, ORIGIN), 'https://evil.example')).status).toBe(403);
 });
 
-test('[HS10] a ticket of an ended session opens nothing', async () => {
+test('[HS23] given the ticket of an ended session, when it is used, then the upgrade is rejected with 401', async () => {
   const { id, token } = await signedIn();
   const ticket = await ticketOf(token);
   await service.service('DELETE', `/v1/sessions/${id}`);
   expect((await openPlain(ticket)).status).toBe(401);
 });
 
-test('[HS10] the SDK connects with a ticket as its token, fetches another for the next connection, and is cut with its session', async () => {
+test('[HS10] given an SDK that fetches tickets, when its session ends, then it is disconnected with 4501', async () => {
   const { id, token } = await signedIn();
   let fetched = 0;
   const client = new Centrifuge(`${gateway.wsUrl}/connection/websocket`, {

@@ -53,7 +53,7 @@ const replyOf = async (on: TestGateway, connect: object) => {
 };
 
 describe('with the SDK', () => {
-  test('[JT9] a client of either form comes in as who its token says, with its description and its groups', async () => {
+  test('[JT9] given a token with info and groups, when a client of either form connects, then it has this user, info and subscriptions', async () => {
     const token = await signToken({ info: { name: 'Ann' }, channels: ['news'], meta: { plan: 'free' } });
     const proto = new Centrifuge(`${gateway.wsUrl}/connection/websocket`, { websocket: WebSocket, token });
     for (const client of [sdk(gateway, { token }), proto]) {
@@ -79,7 +79,7 @@ describe('with the SDK', () => {
     }
   });
 
-  test('[JT6] an SDK fetches another token before the one at hand runs out, and stays connected', async () => {
+  test('[JT6] [JT25] given a token that expires, when the SDK refreshes it, then the client stays connected', async () => {
     let given = 0;
     const second = Promise.withResolvers<void>();
     const client = sdk(gateway, {
@@ -97,7 +97,7 @@ describe('with the SDK', () => {
     client.disconnect();
   });
 
-  test('[JT8] with a token that has run out an SDK fetches another one and comes in', async () => {
+  test('[JT8] given an expired token, when an SDK connects, then it fetches another token and connects', async () => {
     let given = 0;
     const client = sdk(gateway, {
       token: await signToken({ exp: seconds(-10) }),
@@ -111,7 +111,7 @@ describe('with the SDK', () => {
     client.disconnect();
   });
 
-  test('[FR11] the SDK comes back with as many groups as it may have, with long tokens and names, in one frame', async () => {
+  test('[FR11] given as many groups as permitted, with long tokens and names, when the SDK reconnects, then one frame resubscribes all', async () => {
     const client = sdk(gateway, { token: await signToken() });
     const ends: number[] = [];
     client.on('disconnected', ({ code }) => ends.push(code));
@@ -131,7 +131,7 @@ describe('with the SDK', () => {
     client.disconnect();
   });
 
-  test('[PT1] a subscription token opens a private group, and the SDK makes it longer in time', async () => {
+  test('[PT1] [PT6] [PT11] given a subscription token for a private group, when a client subscribes, then it has its info, and the SDK refreshes the token', async () => {
     const client = await connected(sdk(gateway, { token: await signToken() }));
     const refused = client.newSubscription('$vip');
     const gone = new Promise((resolve) => refused.on('unsubscribed', ({ code }) => resolve(code)));
@@ -160,7 +160,7 @@ describe('with the SDK', () => {
 });
 
 describe('what is not good', () => {
-  test('[JT4] forged, of another key, of another kind: 3500, and 401 on an upgrade, counted by fault', async () => {
+  test('[JT20] given forged tokens, of another key or kind, when a client connects, then it is closed with 3500 or rejected with 401, counted by fault', async () => {
     const forged = [
       await signToken({}, 'another-secret-of-32-bytes-or-more!!'),
       `${Buffer.from('{"alg":"none"}').toString('base64url')}.${Buffer.from('{"sub":"ann"}').toString('base64url')}.`,
@@ -189,7 +189,7 @@ describe('what is not good', () => {
     expect(await gateway.metric(numbers)).toBe(1);
   });
 
-  test('[JT8] no user: 3507; expired or not good yet: 109; no credential: 3501', async () => {
+  test('[JT8] [JT31] [JT32] given an expired token, a passed expire_at or no sub, when a client connects, then the result is 109, 110 or 3507', async () => {
     expect(await closeOf(gateway, { token: await signToken({ sub: '' }) })).toMatchObject({ code: 3507 });
     expect(await replyOf(gateway, { token: await signToken({ exp: seconds(-1) }) })).toMatchObject({
       error: { code: 109 },
@@ -206,7 +206,7 @@ describe('what is not good', () => {
 });
 
 describe('published keys', () => {
-  test('[JT5] tokens by published keys of each kind are good; an unknown key is not', async () => {
+  test('[JT21] [JT22] given published keys, when clients connect, then tokens by each kind are accepted and an unknown key is rejected', async () => {
     for (const algorithm of ['RS256', 'ES256', 'EdDSA']) {
       const token = await issuer.idToken({ algorithm });
       expect(await replyOf(gateway, { token }), algorithm).toMatchObject({
@@ -221,7 +221,7 @@ describe('published keys', () => {
     expect(await closeOf(gateway, { token: foreign })).toMatchObject({ code: 3500 });
   });
 
-  test('[JT5] keys that cannot be had are no verdict: error 100, 503 on an upgrade', async () => {
+  test('[JT5] given a JWKS URL that fails, when a client connects or upgrades, then the result is error 100 or 503', async () => {
     for (const mood of ['error', 'garbage', 'huge', 'hang'] as const) {
       const sick = stack.use(await startIssuer());
       sick.behave(mood);
@@ -234,7 +234,7 @@ describe('published keys', () => {
   });
 });
 
-test('[JT10] a bearer token of the application opens the plain endpoint', async () => {
+test('[JT10] given a bearer token of the application, when a client upgrades to the plain endpoint, then it is accepted', async () => {
   const socket = await openSocket(`${gateway.wsUrl}/ws?group=lobby`, {
     authorization: `Bearer ${await signToken()}`,
   });
@@ -245,7 +245,7 @@ test('[JT10] a bearer token of the application opens the plain endpoint', async 
   expect((await tryUpgrade(`${gateway.wsUrl}/ws?group=lobby`)).status).toBe(401);
 });
 
-test('[JT11] keys are replaced while clients stay; a bad configuration changes nothing', async () => {
+test('[JT11] [JT34] [JT35] given clients by token, when keys are rotated by SIGHUP, then clients stay and an invalid configuration changes nothing', async () => {
   const file = join(tmpdir(), `muster-token-secret-${crypto.randomUUID()}`);
   const [old, next] = ['old', 'new'].map((word) => `${word}-3858f62230ac3c915f300c664312c63f`) as [
     string,
@@ -271,7 +271,7 @@ test('[JT11] keys are replaced while clients stay; a bad configuration changes n
   client.disconnect();
 });
 
-test('[JT11] new keys of session tokens count as well', async () => {
+test('[JT36] given new session secrets, when the gateway receives SIGHUP, then tokens signed with them are accepted', async () => {
   const next = 'a new key of session tokens with 45 bytes of it';
   const token = createTokenSigner([next]).issue(newSessionId(), newSecret(systemRandom));
   const on = await start({});
@@ -282,7 +282,7 @@ test('[JT11] new keys of session tokens count as well', async () => {
 });
 
 describe('anonymous clients', () => {
-  test('[AN1] they come in without anything, or with a token that names nobody, and have no user id', async () => {
+  test('[AN1] [AN4] given ALLOW_ANONYMOUS, when clients connect without a credential or without sub, then they are accepted with an empty user id', async () => {
     const file = join(tmpdir(), `muster-groups-${crypto.randomUUID()}.json`);
     const open = {
       name: 'open',
@@ -305,7 +305,7 @@ describe('anonymous clients', () => {
     expect((await tryUpgrade(`${on.wsUrl}/ws?group=open:1`)).status).toBe(403);
   });
 
-  test('[AN3] in development everybody may do everything, but not with a forged token or one that has run out', async () => {
+  test('[AN3] [AN5] [AN6] given CLIENT_INSECURE, when clients connect, then they have every permission, but forged and expired tokens are rejected', async () => {
     const on = await start({ CLIENT_INSECURE: 'true', TOKEN_HMAC_SECRET: TOKEN_SECRET });
     expect(await replyOf(on, { token: await signToken({ exp: seconds(-60) }) })).toMatchObject({
       error: { code: 109 },

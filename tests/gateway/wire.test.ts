@@ -77,13 +77,13 @@ const PING = 9;
 const CLOSE = 8;
 const SLOW_READER_BYTES = 24_000_000;
 
-test('[OB7] the runtime that we ship passes the test of direct writes', async () => {
+test('[OB7] given the supported runtime, when the self-test runs, then direct writes pass it', async () => {
   // It gives up after two seconds, which a machine that is busy enough may take.
   await until(canWriteDirectly, { what: 'direct writes' });
 });
 
 describe.for([true, false])('with direct writes: %s', (isDirect) => {
-  test('[OB6] a reader that stops and goes on gets every frame whole and in order', async () => {
+  test('[OB6] given a reader that pauses, when frames are written, then they arrive whole and in order', async () => {
     await using pair = await openPair(isDirect);
     const { wire, socket } = pair;
     const random = createSeededRandom(7);
@@ -114,7 +114,7 @@ describe.for([true, false])('with direct writes: %s', (isDirect) => {
     expect(heard.every((payload, at) => payload.equals(sent[at] ?? Buffer.alloc(0)))).toBe(true);
   });
 
-  test('[OB6] what waits is counted until the reader has taken it', async () => {
+  test('[OB13] given pending bytes, when the buffer is measured, then they are counted until the reader has taken them', async () => {
     await using pair = await openPair(isDirect);
     const { wire, peer } = pair;
     const frame = binaryFrame(Buffer.alloc(1_000_000));
@@ -126,7 +126,7 @@ describe.for([true, false])('with direct writes: %s', (isDirect) => {
     peer.pause();
   });
 
-  test('[OB6] a peer that is gone harms nobody, also in the middle of a write', async () => {
+  test('[OB14] given a peer that disconnects during a write, when more is written, then no error occurs', async () => {
     await using pair = await openPair(isDirect);
     const { wire, socket, peer } = pair;
     const frame = binaryFrame(Buffer.alloc(8_000_000));

@@ -5,23 +5,23 @@ import { CLOSE_GRACE_MS, drainPlan, SLOT_MS } from './drain-plan.ts';
 const RELAXED = { acceptMs: 3_000, timeoutMs: 120_000 };
 const windowOf = (count: number, limits = RELAXED): number => drainPlan(count, limits).slots.length * SLOT_MS;
 
-test('[DR2] the window follows the number of connections: 400 a second, from 5 s to 60 s', () => {
+test('[DR2] given a number of connections, when a drain is planned, then it takes 5 s to 60 s at 400 per second', () => {
   expect([200, 2_000, 10_000, 100_000].map((count) => windowOf(count))).toEqual([
     5_000, 5_000, 25_000, 60_000,
   ]);
 });
 
-test('[DR2] a few connections need no five seconds: ten a second', () => {
+test('[DR2] given a few connections, when a drain is planned, then ten are closed per second', () => {
   expect([0, 1, 10, 40].map((count) => windowOf(count))).toEqual([SLOT_MS, 100, 1_000, 4_000]);
 });
 
-test('[DR2] the deadline goes before the window', () => {
+test('[DR2] given a deadline, when a drain is planned, then it takes precedence over the window', () => {
   const limits = { acceptMs: 3_000, timeoutMs: 30_000 };
   expect(windowOf(20_000, limits)).toBe(18_000);
   expect(drainPlan(20_000, { acceptMs: 3_000, timeoutMs: 2_000 }).acceptMs).toBe(500);
 });
 
-test('[DR2] every connection is in one slot, in order, slots are even, and all is over before the deadline', () => {
+test('[DR2] given any connections, when a drain is planned, then each has one slot, in order, even and before the deadline', () => {
   fc.assert(
     fc.property(
       fc.integer({ min: 0, max: 100_000 }),

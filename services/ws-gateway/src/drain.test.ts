@@ -40,7 +40,7 @@ const drainOf = (
 };
 const gone = AbortSignal.abort();
 
-test('[DR3] those for whom most is waiting are closed last', async () => {
+test('[DR3] given connections with pending bytes, when the gateway drains, then those with the most are closed last', async () => {
   const { present, told } = crowd([500, 0, 9_000, 20]);
   const { drain } = drainOf(present);
   const stop = new AbortController();
@@ -51,7 +51,7 @@ test('[DR3] those for whom most is waiting are closed last', async () => {
   expect(told).toEqual(['c1 3001', 'c3 3001', 'c0 3001', 'c2 3001']);
 });
 
-test('[DR4] at the deadline whoever is left is cut', async () => {
+test('[DR4] given open connections, when the deadline passes, then they are terminated', async () => {
   const { present, cut } = crowd([0, 0, 0]);
   const { drain, departures } = drainOf(present);
   await drain.run(gone);
@@ -60,7 +60,7 @@ test('[DR4] at the deadline whoever is left is cut', async () => {
   expect(drain.isClosed()).toBe(true);
 });
 
-test('[DR5] a drain that is taken back leaves alone whoever was not told to go, and the gateway opens again', async () => {
+test('[DR11] given a drain, when it is cancelled, then remaining connections stay and the gateway accepts upgrades', async () => {
   const { present, told, cut } = crowd([0, 0]);
   const { drain } = drainOf(present, { acceptMs: 10_000, timeoutMs: 60_000 });
   const running = drain.run(new AbortController().signal);

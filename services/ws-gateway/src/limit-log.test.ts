@@ -3,7 +3,7 @@ import { createQuietLog } from '@muster/testkit/quiet-log';
 import { expect, test } from 'vitest';
 import { createLimitLog } from './limit-log.ts';
 
-test('[LM9] given refusals in a loop, when they are logged, then the first line comes at once and the next after ten seconds with their number', () => {
+test('[LM9] given repeated rejections, when they are logged, then the first line is written at once and the next after ten seconds with their number', () => {
   const clock = createFakeClock();
   const log = createQuietLog();
   const refused = createLimitLog(log, clock);

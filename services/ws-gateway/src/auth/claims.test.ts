@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { readConnectionClaims, readSubscriptionClaims, readTerms } from './claims.ts';
 
 describe('connection tokens', () => {
-  test('[JT9] what they say of a client: user, end, description, groups, notes for callbacks', () => {
+  test('[JT9] given a connection token, when its claims are read, then they are user, expiry, info, groups and meta', () => {
     expect(readConnectionClaims({})).toEqual({ user: '', expiresAt: Number.POSITIVE_INFINITY });
     const claims = {
       sub: 'ann',
@@ -28,7 +28,7 @@ describe('connection tokens', () => {
     });
   });
 
-  test('[JT9] `expire_at` goes before `exp`, and 0 is never; `b64info` is JSON in base64', () => {
+  test('[JT33] given `expire_at` and `exp`, when claims are read, then `expire_at` takes precedence and 0 means no expiry', () => {
     expect(readConnectionClaims({ sub: 'a', exp: 100, expire_at: 200 })?.expiresAt).toBe(200_000);
     expect(readConnectionClaims({ sub: 'a', exp: 100, expire_at: 0 })?.expiresAt).toBe(
       Number.POSITIVE_INFINITY,
@@ -37,7 +37,7 @@ describe('connection tokens', () => {
     expect(readConnectionClaims({ sub: 'a', b64info })?.info).toBe('{"a":1}');
   });
 
-  test('[JT4] claims of a wrong kind are refused, and so is a token for one group', () => {
+  test('[JT17] given claims of the wrong type or a subscription token, when claims are read, then they are rejected', () => {
     const bad: Record<string, unknown>[] = [
       { sub: 7 },
       { sub: ['ann'] },
@@ -59,7 +59,7 @@ describe('connection tokens', () => {
 });
 
 describe('subscription tokens', () => {
-  test('[PT1] whom they are for, which group they open, and on which terms', () => {
+  test('[PT1] [PT6] given a subscription token, when its claims are read, then they are the user or client, the group and the options', () => {
     const claims = {
       sub: 'ann',
       channel: '$vip',
@@ -88,7 +88,7 @@ describe('subscription tokens', () => {
       expect(readSubscriptionClaims(bad), JSON.stringify(bad)).toBeUndefined();
   });
 
-  test('[AQ2] the application names its terms in the same words', () => {
+  test('[AQ2] given a result of the application, when it is read, then its members are those of a subscription token', () => {
     expect(readTerms({ info: 1, data: { a: 1 }, expire_at: 3 })).toEqual({
       info: '1',
       data: '{"a":1}',

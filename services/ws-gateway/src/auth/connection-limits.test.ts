@@ -38,7 +38,7 @@ const scene = (limits: { maxPerUser: number; maxPerSession: number }) => {
   return { gate, come, refused, held };
 };
 
-test('[LM1] a user has so many connections, whatever its sessions; others have theirs', async () => {
+test('[LM1] given a user at its limit, when it connects with any session, then it is rejected, and other users are accepted', async () => {
   const { come, refused, held } = scene({ maxPerUser: 2, maxPerSession: 0 });
   expect([await come('ann/1'), await come('ann/2'), await come('ann/3')]).toEqual([
     'in',
@@ -50,12 +50,12 @@ test('[LM1] a user has so many connections, whatever its sessions; others have t
   expect(held).toEqual(['1', '2', '4']);
 });
 
-test('[LM1] anonymous clients are not one user', async () => {
+test('[LM15] given a limit per user, when anonymous clients connect, then they are not counted as one user', async () => {
   const { come } = scene({ maxPerUser: 1, maxPerSession: 0 });
   expect([await come('/1'), await come('/2')]).toEqual(['in', 'in']);
 });
 
-test('[LM1] a session has so many', async () => {
+test('[LM12] given a session at its limit, when it connects, then it is rejected', async () => {
   const { come, refused } = scene({ maxPerUser: 0, maxPerSession: 1 });
   expect([await come('ann/1'), await come('ann/1'), await come('ann/2')]).toEqual([
     'in',
@@ -65,7 +65,7 @@ test('[LM1] a session has so many', async () => {
   expect(refused).toEqual(['session']);
 });
 
-test('[LM1] whoever leaves gives its place back, once, and takes it along when it is handed over', async () => {
+test('[LM14] given a user at its limit, when a connection is transferred and released, then exactly one connection is accepted', async () => {
   const { gate, come } = scene({ maxPerUser: 1, maxPerSession: 1 });
   const [upgrade, connection] = [holder(), holder()];
   expect(await come('ann/1', upgrade)).toBe('in');
@@ -78,7 +78,7 @@ test('[LM1] whoever leaves gives its place back, once, and takes it along when i
   expect(await come('ann/1')).toBe('limit_reached');
 });
 
-test('[LM11] where a limit is reached, those who hold its places are asked for a sign of life, nobody else', async () => {
+test('[LM11] given a user or session at its limit, when it connects, then the counted connections are pinged and no others', async () => {
   const { gate, come } = scene({ maxPerUser: 3, maxPerSession: 2 });
   const probed: string[] = [];
   const seat = (name: string): SessionHolder => ({ ...holder(), probe: () => void probed.push(name) });

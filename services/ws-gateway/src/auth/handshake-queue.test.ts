@@ -52,7 +52,7 @@ const scene = (options: { concurrency?: number; maxWaiting?: number } = {}) => {
   return { clock, queue, come, begun, waits, finishOne, refused: () => refused };
 };
 
-test('[AD1] so many checks run at once, the others wait and are served in the order in which they came', async () => {
+test('[AD1] given as many checks as permitted, when more arrive, then they wait and start in FIFO order', async () => {
   const { come, begun, finishOne, queue, waits } = scene();
   const all = ['a', 'b', 'c', 'd', 'e'].map((name) => come(name));
   expect(begun).toEqual(['a', 'b']);
@@ -66,7 +66,7 @@ test('[AD1] so many checks run at once, the others wait and are served in the or
   expect(queue.waiting()).toBe(0);
 });
 
-test('[AD1] whoever comes behind a queue does not overtake it', async () => {
+test('[AD1] given a queue, when another check arrives, then it does not overtake', async () => {
   const { come, begun, finishOne } = scene({ concurrency: 1 });
   for (const name of ['a', 'b', 'c']) void come(name);
   await finishOne();
@@ -75,7 +75,7 @@ test('[AD1] whoever comes behind a queue does not overtake it', async () => {
   expect(begun).toEqual(['a', 'b', 'c', 'd']);
 });
 
-test('[AD2] more than may wait are refused at once, as a fault that passes', async () => {
+test('[AD2] given a full queue, when another check arrives, then it is rejected at once as unavailable', async () => {
   const { come, begun, refused, queue, finishOne } = scene({ concurrency: 1, maxWaiting: 2 });
   for (const name of ['a', 'b', 'c']) void come(name);
   expect(queue.isFull()).toBe(true);
@@ -86,7 +86,7 @@ test('[AD2] more than may wait are refused at once, as a fault that passes', asy
   expect(begun).toEqual(['a', 'b']);
 });
 
-test('[AD2] a check that waited for longer than any client is not done any more, nor one whose client has gone', async () => {
+test('[AD4] given a check that waited too long, or whose client has disconnected, when its turn comes, then it is not executed', async () => {
   const { come, begun, finishOne, clock } = scene({ concurrency: 1 });
   void come('a');
   const gone = come('b', holder(true));
@@ -98,7 +98,7 @@ test('[AD2] a check that waited for longer than any client is not done any more,
   expect(begun).toEqual(['a', 'd']);
 });
 
-test('[AD3] Retry-After is the length of the queue by the pace of late: slow stores, long waits', async () => {
+test('[AD3] given slow stores, when the queue grows, then Retry-After is its length by the pace of recent checks', async () => {
   const { come, finishOne, queue } = scene({ concurrency: 2, maxWaiting: 1_000 });
   expect(queue.retryAfterS()).toBe(1);
   // A hundred checks of 100 ms each: two at once are twenty in a second.
@@ -109,7 +109,7 @@ test('[AD3] Retry-After is the length of the queue by the pace of late: slow sto
   expect(queue.retryAfterS()).toBe(5);
 });
 
-test('[AD3] when the queue would take longer than clients wait, it counts as full', async () => {
+test('[AD2] [AD3] given an estimated wait longer than clients wait, when another check arrives, then the queue counts as full', async () => {
   const { come, finishOne, queue } = scene({ concurrency: 1, maxWaiting: 1_000 });
   void come('x');
   for (let count = 0; count < 60; count++) {

@@ -50,7 +50,7 @@ const outcome = async (token: string, on = verifier()): Promise<string> => {
 };
 
 describe('form', () => {
-  test('[JT1] a token of the application is told by its form from session tokens and tickets', async () => {
+  test('[JT1] given application tokens, session tokens and tickets, when they are presented, then their form distinguishes them', async () => {
     expect(isJwt(await sign())).toBe(true);
     expect(isJwt(`${encode({ alg: 'none' })}.${encode({ sub: 'ann' })}.`)).toBe(true);
     const session =
@@ -68,7 +68,7 @@ describe('form', () => {
       expect(isJwt(other), other).toBe(false);
   });
 
-  test('[JT4] what is no token, or too long, is refused unread', async () => {
+  test('[JT4] given a malformed or too long token, when it is verified, then it is rejected without parsing', async () => {
     for (const bad of ['ey..', 'eyJ.eyJ.', `${encode('{"alg":')}.e30.x`, `${encode('[]')}.e30.x`])
       expect(await outcome(bad), bad).toBe('malformed');
     expect(await outcome(forge({ alg: 'HS256' }, '"text"'))).toBe('malformed');
@@ -78,7 +78,7 @@ describe('form', () => {
 });
 
 describe('keys and algorithms', () => {
-  test('[JT2] each key is good for the algorithms of its kind and size', async () => {
+  test('[JT2] given a key, when tokens are verified, then only the algorithms of its kind and size are accepted', async () => {
     const tokens: [JwtKey[], KeyObject, string[], string[]][] = [
       [[hmacKey(SECRET)], createSecretKey(Buffer.from(SECRET)), ['HS256'], ['HS384', 'HS512']],
       [[hmacKey(LONG_SECRET)], createSecretKey(Buffer.from(LONG_SECRET)), ['HS256', 'HS384', 'HS512'], []],
@@ -102,7 +102,7 @@ describe('keys and algorithms', () => {
     }
   });
 
-  test('[JT2] no algorithm at all, and the public key as a secret, are refused', async () => {
+  test('[JT12] given the algorithm none, or a public key as secret, when a token is verified, then it is rejected', async () => {
     rules = { ...rules, keys: publicKeys(pem(rsa.publicKey)) };
     for (const alg of ['none', 'None', 'NONE', '', 'HS256', 'dir', 'constructor'])
       expect(await outcome(forge({ alg }, { sub: 'ann' }, pem(rsa.publicKey))), alg).toBe('algorithm');
@@ -118,7 +118,7 @@ describe('keys and algorithms', () => {
     );
   });
 
-  test('[JT3] of two secrets, or two public keys, either will do; a third will not', async () => {
+  test('[JT3] given two secrets or public keys, when a token is signed with either, then it is accepted, and with a third it is rejected', async () => {
     const second = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     rules = {
       ...rules,
@@ -133,7 +133,7 @@ describe('keys and algorithms', () => {
     expect(await outcome(await sign())).toBe('signature');
   });
 
-  test('[JT3] a public key that is none, is private or is weak is refused with the reason', () => {
+  test('[JT13] given a malformed, private or weak public key, when it is read, then it is rejected with the problem', () => {
     const weak = generateKeyPairSync('rsa', { modulusLength: 1024 });
     const other = generateKeyPairSync('ec', { namedCurve: 'secp256k1' });
     const secret = ec.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
@@ -149,7 +149,7 @@ describe('keys and algorithms', () => {
 });
 
 describe('claims', () => {
-  test('[JT4] a token of another kind, for others, from others or not good yet is refused', async () => {
+  test('[JT14] [JT15] [JT16] [JT17] given another typ, aud, iss or type of claim, when a token is verified, then it is rejected', async () => {
     rules = { ...rules, audience: ['chat', 'web'], issuer: 'https://app.example' };
     const good = { aud: ['x', 'web'], iss: 'https://app.example' };
     expect(await outcome(await sign(good, { typ: 'JWT' }))).toBe('accepted');
@@ -167,7 +167,7 @@ describe('claims', () => {
       ).toBe('claims');
   });
 
-  test('[JT4] a token ends with `exp`, not a second later', async () => {
+  test('[JT18] given a token with exp, when that second is reached, then it is expired', async () => {
     expect(await outcome(await sign({ exp: now() + 1 }))).toBe('accepted');
     expect(await outcome(await sign({ exp: now() }))).toBe('expired');
     expect(await outcome(await sign({ exp: now() - 86_400 }))).toBe('expired');
@@ -175,7 +175,7 @@ describe('claims', () => {
     expect(await outcome(forge({ alg: 'HS256' }, { exp: 1 }, 'another'))).toBe('signature');
   });
 
-  test('[JT4] of a claim that comes twice the last counts', async () => {
+  test('[JT19] given a claim that occurs twice, when the token is verified, then the last occurrence is used', async () => {
     const verdict = await verifier().verify(forge({ alg: 'HS256' }, '{"sub":"ann","sub":"bob"}'));
     expect(verdict).toMatchObject({ ok: true, claims: { sub: 'bob' } });
   });
@@ -183,7 +183,7 @@ describe('claims', () => {
 
 describe('published keys', () => {
   const finding = (find: Jwks['find']) => verifier({ published: { find } });
-  test('[JT5] a key that is not published is a bad token; keys that cannot be had say nothing about it', async () => {
+  test('[JT5] [JT21] given published keys, when a key is not listed or not available, then the token is invalid or unverified', async () => {
     const token = await sign({}, { alg: 'ES256', key: ec.privateKey, kid: 'k1' });
     expect(
       await outcome(
@@ -211,7 +211,7 @@ describe('published keys', () => {
     ).toBe('unavailable');
   });
 
-  test('[JT5] secrets are no published keys, and published keys are no secrets', async () => {
+  test('[JT23] given a token signed with a secret, when it is verified, then published keys are not queried', async () => {
     let asked = 0;
     const keys = finding(async () => {
       asked += 1;

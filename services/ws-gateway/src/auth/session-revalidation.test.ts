@@ -45,7 +45,7 @@ const sweepOver = (
 };
 const live = (id: string): SnapshotRead => ({ is: 'live', snapshot: { id: id as SessionId } as Snapshot });
 
-test('[GS8] the sweep ends what has ended, asks about what Redis does not know, and spares the rest', async () => {
+test('[GS8] given local sessions, when they are compared, then ended sessions are closed, unknown sessions queried, and others kept', async () => {
   const { sweep, ended } = sweepOver(
     {
       a: live('a'),
@@ -65,14 +65,14 @@ test('[GS8] the sweep ends what has ended, asks about what Redis does not know, 
   sweep[Symbol.dispose]();
 });
 
-test('[GS5] a sweep that can ask nobody ends nobody', async () => {
+test('[GS21] given stores that do not answer, when sessions are compared, then none is closed', async () => {
   const { sweep, ended } = sweepOver({ a: 'fault', b: live('b') });
   await sweep.checkAll();
   expect(ended).toEqual([]);
   sweep[Symbol.dispose]();
 });
 
-test('[GS9] an open socket counts as activity of its session', async () => {
+test('[GS9] given a session with an open socket, when it is compared, then its activity is recorded', async () => {
   const { sweep, touched } = sweepOver({ a: live('a'), b: { is: 'missing' } });
   await sweep.checkAll();
   expect(touched).toEqual(['a']);

@@ -15,7 +15,7 @@ const good = {
   PUBLIC_URL: 'https://app.example.com/',
 };
 
-test('[AN3] without a word about it nobody comes in but by a session', () => {
+test('[AN8] given the default configuration, when it is read, then tokens, anonymous clients and CLIENT_INSECURE are off', () => {
   expect(readConfig(good).access).toEqual({
     tokens: { keys: [], audience: [], issuer: undefined },
     jwksUrl: undefined,
@@ -25,7 +25,7 @@ test('[AN3] without a word about it nobody comes in but by a session', () => {
   });
 });
 
-test('[AN3] what lifts permission checks is refused in production, with what to do instead', () => {
+test('[AN7] given CLIENT_INSECURE, when it is read in production, then it is rejected with the remedy', () => {
   expect(() => readConfig({ ...good, CLIENT_INSECURE: 'true' })).toThrow(
     /CLIENT_INSECURE: .*NODE_ENV=development/,
   );
@@ -34,7 +34,7 @@ test('[AN3] what lifts permission checks is refused in production, with what to 
   );
 });
 
-test('[JT3] keys come from variables or files, and what is wrong with them is said without showing them', () => {
+test('[JT3] [JT13] given keys in variables or files, when they are read, then valid keys are used and invalid keys are reported without their text', () => {
   const { publicKey } = generateKeyPairSync('ed25519');
   const file = join(mkdtempSync(join(tmpdir(), 'muster-keys-')), 'keys.pem');
   writeFileSync(file, publicKey.export({ type: 'spki', format: 'pem' }));
@@ -64,7 +64,7 @@ test('[JT3] keys come from variables or files, and what is wrong with them is sa
   }
 });
 
-test('[AQ7] a callback needs a secret, and an option of a group that asks needs an address', () => {
+test('[AQ7] [AQ19] given a callback without a secret, or an option without its URL, when the configuration is read, then it is rejected', () => {
   const url = { CALLBACK_RPC_URL: 'http://app:3000/rpc' };
   expect(() => readConfig({ ...good, ...url })).toThrow('CALLBACK_SECRET: required with a callback URL');
   const { callbacks } = readConfig({ ...good, ...url, CALLBACK_SECRET: SECRET }).access;
@@ -83,7 +83,7 @@ test('[AQ7] a callback needs a secret, and an option of a group that asks needs 
   expect(readConfig({ ...asking, ...urls }).groups?.withoutNamespace.publishCallback).toBe(true);
 });
 
-test('[SZ1] the largest publication goes with the send buffer, and never above half of it', () => {
+test('[SZ5] [SZ6] given a send buffer, when the configuration is read, then the largest publication is a quarter of it and at most half', () => {
   const sizeOf = (env: NodeJS.ProcessEnv) => readConfig({ ...good, ...env }).maxPublicationBytes;
   expect(sizeOf({})).toBe(262_144);
   expect(sizeOf({ MAX_SEND_BUFFER_BYTES: '65536' })).toBe(16_384);

@@ -30,7 +30,7 @@ const problem = (option: string, value: unknown): string => {
   }
 };
 
-test('[NS9] the guide for Centrifugo names every option of a groups file, and no other', () => {
+test('[NS9] given the migration guide, when it is compared, then it names every option of a groups file and no others', () => {
   const named = [...inState('taken', 'differs').map(({ option }) => option), ...namesIn(OWN)];
   expect(new Set(named).size).toBe(named.length);
   const inRemarks = inState('taken', 'renamed').flatMap(({ remark }) => namesIn(remark));
@@ -38,7 +38,7 @@ test('[NS9] the guide for Centrifugo names every option of a groups file, and no
   expect([...new Set([...named, ...ours])].sort()).toEqual([...OPTION_NAMES].sort());
 });
 
-test('[NS9] what the guide says is taken is taken, with the default that it names', () => {
+test('[NS9] given an option that the guide lists as accepted, when it is read, then it is accepted with the documented default', () => {
   for (const { option, remark } of inState('taken', 'differs').filter((row) => row.option !== 'name')) {
     const problems = VALUES.map((value) => problem(option, value));
     expect(problems, `${option}: no value is taken`).toContain('');
@@ -50,7 +50,7 @@ test('[NS9] what the guide says is taken is taken, with the default that it name
   }
 });
 
-test('[NS9] what the guide says is refused or renamed is refused with its words', () => {
+test('[NS20] given an option that the guide lists as renamed or rejected, when it is read, then the problem states the replacement', () => {
   const refused = inState('renamed', 'refused');
   expect(refused.map(({ option }) => option).sort()).toEqual([...RENAMED_OPTIONS].sort());
   for (const { option, state, remark } of refused) {
@@ -64,7 +64,7 @@ test('[NS9] what the guide says is refused or renamed is refused with its words'
   }
 });
 
-test('[NS9] the settings that the guide names exist', () => {
+test('[NS9] given the variables that the guide names, when they are compared, then all exist', () => {
   const settings = new Set([...GUIDE.matchAll(/`([A-Z][A-Z_]{3,})\b/g)].map(([, name = '']) => name));
   const table = read('../../README.md');
   expect([...settings].filter((name) => !table.includes(`\`${name}\``))).toEqual([]);

@@ -8,7 +8,7 @@ const optionsIn = (content: unknown, group: string) => {
   return createNamespaces(() => table).optionsOf(group as GroupName);
 };
 
-test('[NS1] a name belongs to the namespace before its first colon, without one to none', () => {
+test('[NS1] [NS11] given a groups file, when options are resolved, then they are those of the namespace before the first colon', () => {
   const file = {
     without_namespace: { max_members: 1 },
     namespaces: [{ name: 'chat', max_members: 2 }],
@@ -26,11 +26,11 @@ test('[NS1] a name belongs to the namespace before its first colon, without one 
     expect(optionsIn(file, group)).toBeUndefined();
 });
 
-test('[NS2] what a permissive namespace does not say is as without a file', () => {
+test('[NS2] given a permissive namespace, when it omits options, then they are as without a file', () => {
   expect(optionsIn({ without_namespace: { permissive: true } }, 'lobby')).toEqual(DEFAULT_OPTIONS);
 });
 
-test('[NS8] a right that a namespace does not state is closed, unless the namespace is permissive', () => {
+test('[NS8] [NS17] given a namespace, when it omits permissions, then they are denied unless it is permissive', () => {
   const news = (options: object) => optionsIn({ namespaces: [{ name: 'news', ...options }] }, 'news:1');
   const rights = (options: object) =>
     Object.entries(news(options) ?? {})
@@ -50,7 +50,7 @@ test('[NS8] a right that a namespace does not state is closed, unless the namesp
     expect(opensNothing(news(open) ?? DEFAULT_OPTIONS)).toBe(false);
 });
 
-test('[NS9] options of Centrifugo are taken, or refused with what to write instead', () => {
+test('[NS9] [NS20] given options of Centrifugo, when they are read, then they are accepted, or rejected with the replacement', () => {
   const mode = (options: object) => optionsIn({ without_namespace: options }, 'a')?.recoveryMode;
   expect(mode({ force_recovery_mode: 'cache' })).toBe('cache');
   expect(mode({ force_recovery_mode: '' })).toBe('stream');
@@ -73,7 +73,7 @@ test('[NS9] options of Centrifugo are taken, or refused with what to write inste
   expect(problem({ channel: { namespaces: [] } })).toContain('channel: move its content');
 });
 
-test('[NS10] a pattern for names is matched in linear time, and one that needs backtracking is refused', () => {
+test('[NS10] [NS21] given a pattern for names, when it is matched, then that takes linear time, and backtracking patterns are rejected', () => {
   const matches = (pattern: string, name: string) =>
     optionsIn({ namespaces: [{ name: 're', channel_regex: pattern }] }, 're:1')?.nameRegex?.test(name);
   const name = `re:${'a'.repeat(252)}`;
@@ -85,7 +85,7 @@ test('[NS10] a pattern for names is matched in linear time, and one that needs b
   for (const pattern of ['(?=a)', '(a)\\1', '(']) expect(() => matches(pattern, 'a')).toThrow('RE2');
 });
 
-test('[NS3] durations are numbers of milliseconds or texts with a unit; no size or no time keeps nothing', () => {
+test('[NS3] given durations with and without units, when they are read, then they are milliseconds, and zero keeps no history', () => {
   const retention = (options: object) => optionsIn({ without_namespace: options }, 'a')?.retention;
   expect(retention({ history_size: 5, history_ttl: '30s', history_meta_ttl: '1h' })).toEqual({
     size: 5,
@@ -100,7 +100,7 @@ test('[NS3] durations are numbers of milliseconds or texts with a unit; no size 
   expect(retention({ history_ttl: '0s' })).toBeUndefined();
 });
 
-test('[NS4] everything that is wrong with a file is named at once', () => {
+test('[NS4] given an invalid file, when it is read, then all problems are reported at once', () => {
   const file = {
     without_namespace: { history_ttl: 'soon', presense: true },
     namespaces: [{ name: 'a b' }, { name: 'x', channel_regex: '(' }, { name: 'x', history_size: -1 }],

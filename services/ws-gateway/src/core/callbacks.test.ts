@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { type AppCallbacks, type CallbackAnswer, noCallbacks } from './callbacks.ts';
 import { engineUnderTest, settle } from './engine-fixture.ts';
+import type { SubscriptionTokenReader } from './ports.ts';
 
 const DENIED = { is: 'error', code: 403, message: 'not you', temporary: false } as const;
 const BUSY = { is: 'error', code: 1_999, message: 'busy', temporary: true } as const;
@@ -31,7 +32,7 @@ describe('subscribe', () => {
     return { asked, ann, replies: await ann.say({ id: 2, subscribe: { channel: 'a', data: { code: 7 } } }) };
   };
 
-  test('[AQ1] the application decides in the place of the options, and on which terms', async () => {
+  test('[AQ1] [AQ11] given a subscribe callback, when the application answers, then it decides in place of the options', async () => {
     const { asked, ann, replies } = await answered({
       is: 'result',
       result: { info: '"seat"', data: '"hi"', expiresAt: 1_060_000, override: { presence: false } },
@@ -43,7 +44,7 @@ describe('subscribe', () => {
     ]);
   });
 
-  test('[AQ3] an error, an end or no answer of the application is what the client gets', async () => {
+  test('[AQ3] [AQ13] [AQ14] given an error, a disconnect or no answer of the application, when a client subscribes, then it receives that, or error 100', async () => {
     expect((await answered(DENIED)).replies).toEqual([{ id: 2, error: { code: 403, message: 'not you' } }]);
     expect((await answered(BUSY)).replies).toMatchObject([{ error: { code: 1_999, temporary: true } }]);
     expect((await answered(AWAY)).replies).toMatchObject([{ error: { code: 100, temporary: true } }]);
@@ -53,7 +54,7 @@ describe('subscribe', () => {
     expect((await answered(BANNED)).ann.wire.closed).toEqual({ code: 4_500, reason: 'banned' });
   });
 
-  test('[AQ4] nobody goes round the application: not by another user’s group, a private one or the plain endpoint', async () => {
+  test('[AQ4] given a subscribe callback, when a client uses other names or endpoints, then the callback is not bypassed', async () => {
     const callbacks = application({ subscribe: async () => ({ is: 'result', result: {} }) });
     const { connected, engine, gate, client } = engineUnderTest({ callbacks, groups: asking });
     const ann = await connected();
@@ -67,8 +68,30 @@ describe('subscribe', () => {
   });
 });
 
+test('[AQ12] given a subscription token or a grant, when a client subscribes, then the application is not called', async () => {
+  let calls = 0;
+  const callbacks = application({
+    subscribe: async () => {
+      calls += 1;
+      return DENIED;
+    },
+  });
+  const permits: SubscriptionTokenReader = {
+    read: async () => ({ ok: true, user: 'ann', client: undefined, group: 'a', terms: {} }),
+  };
+  const { connected, gate } = engineUnderTest({ callbacks, permits, groups: asking });
+  const ann = await connected('ann');
+  expect(await ann.say({ id: 2, subscribe: { channel: 'a', token: 'any' } })).toEqual([
+    { id: 2, subscribe: {} },
+  ]);
+  gate.more = { grants: [{ groups: 'b', allow: ['subscribe'] }] };
+  const bob = await connected('bob');
+  expect(await bob.say({ id: 2, subscribe: { channel: 'b' } })).toEqual([{ id: 2, subscribe: {} }]);
+  expect(calls).toBe(0);
+});
+
 describe('publish', () => {
-  test('[AQ5] what the application makes of a publication is published', async () => {
+  test('[AQ5] given a publish callback, when the application returns data, then that is published', async () => {
     const callbacks = application({
       subscribe: async () => ({ is: 'result', result: {} }),
       publish: async (_, { data }) => ({
@@ -92,7 +115,7 @@ describe('publish', () => {
     ]);
   });
 
-  test('[AQ5] publications of one client keep their order, however long the application takes', async () => {
+  test('[AQ15] given several publications, when the application answers in another order, then they are published in order', async () => {
     const waiting: PromiseWithResolvers<void>[] = [];
     const callbacks = application({
       publish: async () => {
@@ -118,7 +141,7 @@ describe('publish', () => {
     expect(ann.connection.publishing).toBe(0);
   });
 
-  test('[AQ3] a publication that the application does not want is not made', async () => {
+  test('[AQ3] [AQ14] given a rejection or no answer of the application, when a client publishes, then nothing is published', async () => {
     for (const [answer, code] of [
       [DENIED, 403],
       [AWAY, 100],
@@ -138,7 +161,7 @@ describe('publish', () => {
 });
 
 describe('rpc', () => {
-  test('[AQ6] back ends call the application in the same way', async () => {
+  test('[AQ17] [AQ18] given an RPC callback or none, when a back end calls rpc, then the application answers, or the result is error 104', async () => {
     const callbacks = application({
       rpc: async (caller, { method, data }) =>
         method === 'echo'
@@ -156,7 +179,7 @@ describe('rpc', () => {
     expect(await none.engine.api.call('rpc', { method: 'x' })).toMatchObject({ ok: false, code: 104 });
   });
 
-  test('[AQ6] a call is answered by the application; without one it is 108', async () => {
+  test('[AQ6] [AQ16] given an RPC callback or none, when a client sends rpc, then the application answers, or the reply is error 108', async () => {
     const none = engineUnderTest();
     expect(await (await none.connected()).say({ id: 2, rpc: { method: 'now' } })).toMatchObject([
       { error: { code: 108 } },

@@ -44,7 +44,7 @@ const entry = (
   open: () => ((size: number) => () => unknown) | Promise<(size: number) => () => unknown>,
 ): [string, number, typeof open] => [what, size, open];
 
-describe('[LM10] the cost of larger input', () => {
+describe('[LM10] given ten times the input, when it is processed', () => {
   test.each([
     entry('groups of a broadcast', 100, () =>
       api('broadcast', (size) => ({ channels: names(size), data: { n: 1 }, tags: { a: 'b' } })),

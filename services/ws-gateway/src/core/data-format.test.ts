@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { takesPayload } from './data-format.ts';
 import { engineUnderTest, settle } from './engine-fixture.ts';
 
-test('[NS5] a group takes the payloads of its format and refuses others, from whomever', async () => {
+test('[NS5] given a data format, when clients and back ends publish, then other payloads are rejected', async () => {
   const { connected, plain, engine } = engineUnderTest({ groups: { publicationDataFormat: 'json_object' } });
   const ann = await connected('ann');
   await ann.say({ id: 2, subscribe: { channel: 'a' } });
@@ -26,7 +26,7 @@ test('[NS5] a group takes the payloads of its format and refuses others, from wh
   ]);
 });
 
-test('[NS5] `json` refuses bytes that are no JSON, `any` nothing', () => {
+test('[NS5] given the formats json and any, when bytes that are not JSON are published, then only any accepts them', () => {
   expect(takesPayload({ publicationDataFormat: 'json' }, '"AAEC"', true)).toBe(false);
   expect(takesPayload({ publicationDataFormat: 'json' }, '"AAEC"', false)).toBe(true);
   expect(takesPayload({ publicationDataFormat: 'any' }, '"AAEC"', true)).toBe(true);

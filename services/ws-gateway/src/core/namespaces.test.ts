@@ -12,7 +12,7 @@ const granted = async (options: Partial<GroupOptions>, wish: object = {}) => {
   return Object.keys(reply.subscribe).filter((name) => name !== 'epoch');
 };
 
-test('[NS6] recovery and positions are forced, or granted to whom the history is open', async () => {
+test('[NS6] [NS16] given forced or requested recovery and positions, when a client subscribes, then they are granted as the options allow', async () => {
   expect(await granted({})).toEqual([]);
   expect(await granted({ forceRecovery: true })).toEqual(['recoverable', 'positioned']);
   expect(await granted({ forcePositioning: true })).toEqual(['positioned']);
@@ -25,7 +25,7 @@ test('[NS6] recovery and positions are forced, or granted to whom the history is
   expect(await granted({ ...closed, forceRecovery: true })).toEqual(['recoverable', 'positioned']);
 });
 
-test('[NS6] join and leave are heard by whom presence is open to, or by all where that is forced', async () => {
+test('[NS6] [NS16] given forced or requested join and leave, when a client joins, then members receive the push as the options allow', async () => {
   const hears = async (options: Partial<GroupOptions>, wish: object = {}) => {
     const { connected } = engineUnderTest({ groups: { joinLeave: true, ...options } });
     const [ann, bob] = [await connected('ann'), await connected('bob')];
@@ -40,7 +40,7 @@ test('[NS6] join and leave are heard by whom presence is open to, or by all wher
   expect(await hears({ allowPresenceForSubscriber: false, forcePushJoinLeave: true })).toBe(true);
 });
 
-test('[NS1] a colon in the name of a user begins no namespace', () => {
+test('[NS13] given a colon in the name of a user, when options are resolved, then it does not start a namespace', () => {
   const table = {
     withoutNamespace: DEFAULT_OPTIONS,
     namespaces: new Map([['user', { ...DEFAULT_OPTIONS, maxMembers: 7 }]]),
@@ -53,7 +53,7 @@ test('[NS1] a colon in the name of a user begins no namespace', () => {
   expect(optionsOf(name('other:1'))).toBeUndefined();
 });
 
-test('[NS7] a subscription is refused for the first thing that is wrong with it', async () => {
+test('[NS7] given several faults, when a client subscribes, then the reply is the first of them', async () => {
   const { connected } = engineUnderTest({ limits: { maxSubscriptions: 1 } });
   const ann = await connected('ann');
   const errorOf = async (subscribe: object) => {

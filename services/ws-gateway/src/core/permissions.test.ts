@@ -24,7 +24,7 @@ const ask = (
     isSubscribed: more.isSubscribed ?? false,
   });
 
-test('[PM1] without options a session may subscribe and publish, and look around where it is subscribed', () => {
+test('[PM1] [PM5] given the default options, when a session requests actions, then it may subscribe and publish, and query where it is subscribed', () => {
   expect([ask('subscribe', 'a'), ask('publish', 'a')]).toEqual([true, true]);
   expect([ask('presence', 'a'), ask('history', 'a')]).toEqual([false, false]);
   expect([ask('presence', 'a', { isSubscribed: true }), ask('history', 'a', { isSubscribed: true })]).toEqual(
@@ -32,7 +32,7 @@ test('[PM1] without options a session may subscribe and publish, and look around
   );
 });
 
-test('[PM2] a group with users in its name is for them alone', () => {
+test('[PM2] given users in the name of a group, when others request actions, then they are denied', () => {
   for (const group of ['#ann', 'talk#bob,ann', 'user:#ann']) expect(ask('subscribe', group)).toBe(true);
   for (const group of ['#bob', 'talk#bob', 'talk#', '#annabel', 'a#ann#bob'])
     expect(ask('subscribe', group)).toBe(false);
@@ -40,7 +40,7 @@ test('[PM2] a group with users in its name is for them alone', () => {
   expect(ask('subscribe', '#', { user: '' })).toBe(false);
 });
 
-test('[PM3] a private group opens by a grant only', () => {
+test('[PM3] [PM6] given a private group, when a session without a grant requests actions, then they are denied', () => {
   expect(ask('subscribe', '$vip')).toBe(false);
   expect(ask('publish', '$vip')).toBe(false);
   expect(ask('publish', '$vip', { isSubscribed: true })).toBe(true);
@@ -49,7 +49,7 @@ test('[PM3] a private group opens by a grant only', () => {
   expect(ask('publish', '$vip', { grants })).toBe(false);
 });
 
-test('[PM4] grants widen what the options of a group allow', () => {
+test('[PM4] given a grant, when the options deny the action, then it is permitted', () => {
   const options = {
     allowSubscribeForClient: false,
     allowPublishForClient: false,
@@ -64,7 +64,7 @@ test('[PM4] grants widen what the options of a group allow', () => {
   expect(ask('subscribe', 'news:1', { options, grants })).toBe(false);
 });
 
-test('[PM4] a grant of `subscribe` alone does not narrow what subscribers may, in private groups neither', () => {
+test('[PM7] given a grant of `subscribe` only, when the subscriber requests other actions, then the options for subscribers apply', () => {
   const grants: SessionGrant[] = [{ groups: '$v*', allow: ['subscribe'] }];
   for (const action of ['publish', 'presence', 'history'] as const) {
     expect(ask(action, '$vip', { grants, isSubscribed: true })).toBe(true);

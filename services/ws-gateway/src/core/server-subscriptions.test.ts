@@ -13,7 +13,7 @@ const first = (messages: unknown[]): any => messages[0];
 const withSubs = (...names: string[]) => ({ subs: new Map(names.map((name) => [name, {}])) });
 
 describe('groups that clients are put into', () => {
-  test('[SS1] a client learns in the reply to connect which groups it is in, and where they stand', async () => {
+  test('[SS1] [SS13] given groups of the credential, when a client connects, then the reply has their positions, and to subscribe again is error 105', async () => {
     const { gate, client, connected } = engineUnderTest({ ...KEPT, personalGroups: '#' });
     const bob = await connected('bob');
     await bob.say({ id: 2, publish: { channel: 'news', data: 'before' } });
@@ -31,7 +31,7 @@ describe('groups that clients are put into', () => {
     ]);
   });
 
-  test('[SS2] what is published while it is let in comes after that reply, once and in order', async () => {
+  test('[SS2] given publications during connect, when the client is connected, then they follow the reply once and in order', async () => {
     const broker = createMemoryBroker();
     const { read } = broker.streams;
     const held = Promise.withResolvers<void>();
@@ -54,7 +54,7 @@ describe('groups that clients are put into', () => {
     expect(pushes).toMatchObject([1, 2, 3].map((data) => ({ push: { pub: { data, offset: data } } })));
   });
 
-  test('[SS3] a client that comes back with its position gets what it missed in that reply', async () => {
+  test('[SS3] [SS14] given positions in connect, when a client reconnects, then it receives what it missed, or is not recovered', async () => {
     const { gate, client, connected } = engineUnderTest(KEPT);
     const bob = await connected('bob');
     await bob.say(...[1, 2, 3].map((data) => ({ id: data + 1, publish: { channel: 'news', data } })));
@@ -79,7 +79,7 @@ describe('groups that clients are put into', () => {
     expect(lost.connect.subs.news.recovered).toBeUndefined();
   });
 
-  test('[SS4] a group that a client names itself is kept where it may be anyway; one that does not exist closes with 3501', async () => {
+  test('[SS4] [SS15] [SS16] given groups that only the client names, when it connects, then permitted groups are kept, others omitted, and an invalid name closes with 3501', async () => {
     const { client } = engineUnderTest(KEPT);
     const subs = { free: { recover: true }, $private: { recover: true }, 'for#bob': {} };
     const { connect } = first(await client().say({ id: 1, connect: { token: 'ann', subs } }));
@@ -89,7 +89,7 @@ describe('groups that clients are put into', () => {
     expect(bad.wire.closed?.code).toBe(3501);
   });
 
-  test('[SS4] one of a namespace that exists no more is left out like one where it may not be', async () => {
+  test('[SS15] given a group of a removed namespace, when a client names it, then it is omitted', async () => {
     const { client } = engineUnderTest({ ...KEPT, isKnown: (group) => !group.startsWith('gone:') });
     const subs = { 'gone:1': { recover: true, offset: 4, epoch: 'x' }, free: {} };
     const ann = client();
@@ -98,7 +98,7 @@ describe('groups that clients are put into', () => {
     expect(ann.wire.closed).toBeUndefined();
   });
 
-  test('[SS12] more than may wait while it is let in: what is kept comes afterwards, once and in order, nobody is slow', async () => {
+  test('[SS12] given more publications than the send buffer during connect, when the client is connected, then kept publications follow once and in order', async () => {
     const broker = createMemoryBroker();
     const { read } = broker.streams;
     const held = Promise.withResolvers<void>();
@@ -131,7 +131,7 @@ describe('groups that clients are put into', () => {
     expect(metrics.slow).not.toContain('disconnect');
   });
 
-  test('[SS12] of groups that keep nothing what does not fit is left out: its membership begins with the reply', async () => {
+  test('[SS23] given a group without history, when publications do not fit during connect, then they are omitted', async () => {
     const broker = createMemoryBroker();
     const join = Promise.withResolvers<void>();
     const connectBus = broker.connect;
@@ -161,7 +161,7 @@ describe('groups that clients are put into', () => {
     expect(ann.wire.closed).toBeUndefined();
   });
 
-  test('[SS4] a group of its credential that does not exist is error 102', async () => {
+  test('[SS17] given a group of the credential that does not exist, when a client connects, then the reply is error 102', async () => {
     const { gate, client } = engineUnderTest(KEPT);
     gate.more = withSubs('żółć');
     expect(await client().say({ id: 1, connect: { token: 'ann' } })).toMatchObject([
@@ -170,7 +170,7 @@ describe('groups that clients are put into', () => {
     expect(gate.holders.get('ann')?.size).toBe(0);
   });
 
-  test('[SS4] more groups than one connection may have close with 3505', async () => {
+  test('[SS18] given more groups than MAX_SUBSCRIPTIONS, when a client connects, then it is closed with 3505', async () => {
     const { gate, client } = engineUnderTest(KEPT);
     gate.more = withSubs('1', '2', '3', '4', '5');
     const ann = client();
@@ -182,7 +182,7 @@ describe('groups that clients are put into', () => {
     expect(gate.holders.get('ann')?.size).toBe(0);
   });
 
-  test('[SS5] one group that cannot be joined is error 100 for the whole, and nothing is left behind', async () => {
+  test('[SS5] given a group that cannot be joined, when a client connects, then the reply is error 100 and no membership remains', async () => {
     const { gate, client, broker, engine } = engineUnderTest(KEPT);
     gate.more = withSubs('a', 'b');
     broker.stop();
@@ -196,7 +196,7 @@ describe('groups that clients are put into', () => {
     expect(first(await client().say({ id: 1, connect: { token: 'ann' } })).connect.subs).toHaveProperty('b');
   });
 
-  test('[SS6] when publications are gone for good it is closed with 3010 and comes back', async () => {
+  test('[SS6] given lost publications, when they are detected, then the connection is closed with 3010', async () => {
     const { gate, connected, broker, engine } = engineUnderTest(KEPT);
     gate.more = withSubs('news');
     const ann = await connected('ann');
@@ -206,7 +206,7 @@ describe('groups that clients are put into', () => {
     expect(ann.wire.closed).toEqual({ code: 3010, reason: 'insufficient state' });
   });
 
-  test('[SS7] one that runs out closes with 3006, 25 s later', async () => {
+  test('[SS7] given a server-side subscription with an expiry, when 25 s pass after it, then the connection is closed with 3006', async () => {
     const { gate, connected, pass } = engineUnderTest({
       ...KEPT,
       limits: { pingIntervalMs: 1_000_000, pongTimeoutMs: 900_000 },
@@ -219,7 +219,7 @@ describe('groups that clients are put into', () => {
     expect(ann.wire.closed?.code).toBe(3006);
   });
 
-  test('[SS8] what the subscription says of itself goes before the options of the group', async () => {
+  test('[SS8] given an override of a subscription, when the client connects, then it takes precedence over the group options', async () => {
     const { gate, client, connected, engine } = engineUnderTest({ groups: { retention, presence: false } });
     const override = {
       presence: true,
@@ -248,7 +248,7 @@ describe('groups that clients are put into', () => {
   });
 });
 
-describe('orders of back ends', () => {
+describe('control commands of back ends', () => {
   const call = async (
     engine: ReturnType<typeof engineUnderTest>['engine'],
     method: string,
@@ -259,7 +259,7 @@ describe('orders of back ends', () => {
     return outcome.ok ? JSON.parse(outcome.json) : outcome.code;
   };
 
-  test('[SS9] `subscribe` puts clients into a group wherever they are, tells them, and says how many they were', async () => {
+  test('[SS9] [SS19] given connections on two gateways, when a back end subscribes their user, then all receive the push and the result has their number', async () => {
     const broker = createMemoryBroker();
     const [one, two] = [engineUnderTest({ ...KEPT, broker }), engineUnderTest({ ...KEPT, broker })];
     const [ann, ann2, bob] = [
@@ -295,7 +295,7 @@ describe('orders of back ends', () => {
     expect(await call(one.engine, 'subscribe', { channel: '$vip' })).toBe(107);
   });
 
-  test('[SS9] with `recover_since` it gets what was published since, after the word that it is in', async () => {
+  test('[SS20] given `recover_since`, when a back end subscribes a client, then missed publications follow the push', async () => {
     const { engine, connected } = engineUnderTest(KEPT);
     const ann = await connected('ann');
     for (const data of [1, 2, 3]) await call(engine, 'publish', { channel: 'news', data });
@@ -308,7 +308,7 @@ describe('orders of back ends', () => {
     ]);
   });
 
-  test('[SS10] `refresh` ends connections at once or later, with 3005', async () => {
+  test('[SS10] [SS21] given open connections, when a back end calls `refresh`, then they are closed with 3005 at once or at the expiry', async () => {
     const { engine, connected, plain, pass } = engineUnderTest({
       limits: { pingIntervalMs: 1_000_000, pongTimeoutMs: 900_000 },
     });
@@ -335,7 +335,20 @@ describe('orders of back ends', () => {
     expect(await call(engine, 'refresh', {})).toBe(107);
   });
 
-  test('[SS11] `send` reaches clients outside of groups', async () => {
+  test('[SS22] given a session with an expiry, when a back end calls `refresh` with a later `expire_at`, then the expiry stays in effect', async () => {
+    const { engine, connected, gate, pass } = engineUnderTest({
+      limits: { pingIntervalMs: 1_000_000, pongTimeoutMs: 900_000 },
+    });
+    gate.expiresAt = 1_060_000;
+    const ann = await connected('ann');
+    expect(await call(engine, 'refresh', { user: 'ann', expire_at: 9_000 })).toMatchObject({ clients: 1 });
+    await pass(59_900);
+    expect(ann.wire.closed).toBeUndefined();
+    await pass(200);
+    expect(ann.wire.closed?.code).toBe(4501);
+  });
+
+  test('[SS11] given an open connection, when a back end calls `send`, then the client receives the data outside of groups', async () => {
     const { engine, connected } = engineUnderTest();
     const [ann, bob] = [await connected('ann'), await connected('bob')];
     const data = { text: 'only for you' };

@@ -35,7 +35,7 @@ describe.each(Object.entries(API_BODIES))('%s', (method, body) => {
   const good = GOOD[method as keyof typeof API_BODIES];
   const fields = Object.entries(body.shape as Readonly<Record<string, z.ZodType>>);
 
-  test('[AP9] what is missing is named, with what was given instead', async () => {
+  test('[AP36] given a missing parameter, when a method is called, then the message names it and the given parameters', async () => {
     for (const name of Object.keys(good)) {
       const { [name]: value, ...rest } = good;
       const isNeeded = !body.safeParse(rest).success || name === 'user' || name === 'data';
@@ -45,7 +45,7 @@ describe.each(Object.entries(API_BODIES))('%s', (method, body) => {
     }
   });
 
-  test('[AP9] a value of a wrong kind is told with the name of its parameter', async () => {
+  test('[AP35] given a parameter of the wrong type, when a method is called, then the message names it', async () => {
     for (const [name, schema] of fields) {
       const base = name.startsWith('b64') ? { ...good, data: undefined } : good;
       for (const value of VALUES.filter((one) => !schema.safeParse(one).success)) {
@@ -63,7 +63,7 @@ describe.each(Object.entries(API_BODIES))('%s', (method, body) => {
   });
 });
 
-test('[AP9] a name that is no name of a group is told with what is wrong with it', async () => {
+test('[AP35] [AP36] given an invalid group name, when a method is called, then the message states the cause', async () => {
   expect(await messageOf('publish', { chanel: 'room', data: 1 })).toBe(
     'bad request: `channel` is missing; given: chanel, data',
   );

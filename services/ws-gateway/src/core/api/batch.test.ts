@@ -17,7 +17,7 @@ const TOO_LARGE = {
   error: { code: 106, message: expect.stringContaining('65536 bytes together (MAX_BATCH_ANSWER_BYTES)') },
 };
 
-describe('[AP23] given a batch whose answers are larger than MAX_BATCH_ANSWER_BYTES together', () => {
+describe('[AP23] [AP47] [AP48] given a batch whose results are larger than MAX_BATCH_ANSWER_BYTES together', () => {
   test.each([false, true])(
     'then each reading call that does not fit is 106, what writes is done, and the answer is bounded (parallel: %s)',
     async (parallel) => {

@@ -13,7 +13,7 @@ const codes = (replies: unknown[]): (number | undefined)[] =>
     .toSorted((a, b) => a.id - b.id)
     .map(({ error }) => error?.code);
 
-test('[LM3] given a session in as many groups as it may be, when any of its connections subscribes, then the answer is 106', async () => {
+test('[LM3] given a session at its limit of groups, when any of its connections subscribes, then the reply is error 106', async () => {
   const under = engineUnderTest({ limits: { maxSubscriptionsPerSession: 3, maxSubscriptions: 100 } });
   const [one, two] = [await under.connected(), await under.connected()];
   const other = await under.connected('bob');
@@ -25,7 +25,7 @@ test('[LM3] given a session in as many groups as it may be, when any of its conn
   expect(codes(await two.say(subscribe(4, 'd')))).toEqual([undefined]);
 });
 
-test('[LM3] given a session in as many groups as it may be, when a client names groups in `connect`, then the answer is 111', async () => {
+test('[LM19] given a session at its limit of groups, when it connects with groups, then the reply is error 111', async () => {
   const under = engineUnderTest({ limits: { maxSubscriptionsPerSession: 1 } });
   const one = await under.connected();
   await one.say(subscribe(2, 'a'));
@@ -33,7 +33,7 @@ test('[LM3] given a session in as many groups as it may be, when a client names 
   expect(codes(await two.say({ id: 1, connect: { token: 'ann', subs: { b: {} } } }))).toEqual([111]);
 });
 
-test('[LM4] given a session that opened as many groups as it may per minute, when it opens another, then the answer is 111, also after a reconnect', async () => {
+test('[LM4] [LM21] given a session at its limit of new groups, when it opens another, then the reply is error 111, also after a reconnect', async () => {
   const under = engineUnderTest({
     limits: { maxNewGroupsPerMinute: 2 },
     groups: { retention, allowHistoryForClient: true },
@@ -66,7 +66,7 @@ test('[LM4] given a session that opened as many groups as it may per minute, whe
   expect(codes(await again.say(subscribe(4, 'e')))).toEqual([undefined]);
 });
 
-test('[LM5] given a session that published as many bytes as it may, when it publishes more, then the answer is 111, on plain connections too', async () => {
+test('[LM5] given a session at its limit of published bytes, when it publishes, then the reply is error 111, on plain connections too', async () => {
   const under = engineUnderTest({ limits: { maxPublishedBytesPerS: 10 } });
   const one = await under.connected();
   const publish = (id: number, size: number) => ({
@@ -85,7 +85,7 @@ test('[LM5] given a session that published as many bytes as it may, when it publ
   expect(codes(await one.say(publish(5, 10)))).toEqual([undefined]);
 });
 
-test('[LM6] given a group with more clients than an answer may hold, when `presence` is asked for, then the answer is 106', async () => {
+test('[LM6] given a group with more clients than a result may have, when presence is queried, then the reply is error 106', async () => {
   const under = engineUnderTest({ limits: { maxPresenceClients: 1 }, groups: { presence: true } });
   const [one, two] = [await under.connected(), await under.connected('bob')];
   await one.say(subscribe(2, 'a'));
@@ -100,7 +100,7 @@ test('[LM6] given a group with more clients than an answer may hold, when `prese
   });
 });
 
-test('[LM6] given an answer that would not fit into what may wait for a client, when `presence` is asked for, then the answer is 106 and the client stays', async () => {
+test('[LM22] given a presence result that exceeds half of the send buffer, when it is queried, then the reply is error 106 and the client stays connected', async () => {
   const under = engineUnderTest({ limits: { maxSendBufferBytes: 4_096 }, groups: { presence: true } });
   const one = await under.connected();
   await one.say(subscribe(2, 'a'));
@@ -118,7 +118,7 @@ const topsOf = async (broker: ReturnType<typeof createMemoryBroker>, ...names: s
     (top) => top?.offset,
   );
 
-test('[LM7] given a group without a subscriber anywhere, when a client publishes, then nothing is kept; a back end keeps', async () => {
+test('[LM7] [LM24] given a group without a subscriber on any gateway, when a client publishes, then nothing is kept, and a publication of a back end is kept', async () => {
   const broker = createMemoryBroker();
   const under = engineUnderTest({ broker, groups: { retention, keepWithoutSubscribers: false } });
   const elsewhere = engineUnderTest({ broker, groups: { retention, keepWithoutSubscribers: false } });
@@ -139,7 +139,7 @@ test('[LM7] given a group without a subscriber anywhere, when a client publishes
   expect(await topsOf(broker, 'heard')).toEqual([2]);
 });
 
-test('[LM7] given a namespace that keeps without subscribers, when a client publishes to new names, then each is one of its new groups', async () => {
+test('[LM23] given keep_without_subscribers, when a client publishes to new names, then each counts as a new group', async () => {
   const broker = createMemoryBroker();
   const groups = { retention, keepWithoutSubscribers: true };
   const under = engineUnderTest({ broker, groups, limits: { maxNewGroupsPerMinute: 2 } });
@@ -150,7 +150,7 @@ test('[LM7] given a namespace that keeps without subscribers, when a client publ
   expect(await topsOf(broker, 'a', 'b', 'c')).toEqual([2, 1, undefined]);
 });
 
-test('[RC8] given members, when the audit compares positions, then the life of offset and epoch is renewed, not with every audit', async () => {
+test('[RC8] given members, when positions are checked, then the life of offset and epoch is renewed, not with every check', async () => {
   const broker = createMemoryBroker();
   const kept: number[] = [];
   const { tops } = broker.streams;

@@ -18,7 +18,7 @@ const VIOLATIONS: [string, object[], string][] = [
 ];
 
 describe('connect', () => {
-  test('[CN1] an accepted client learns its id, where it is and how it will be pinged', async () => {
+  test('[CN1] given a valid credential, when a client connects, then the result has its id, the gateway and the ping interval', async () => {
     const { client } = engineUnderTest();
     expect(await client().say(connect('ann'))).toEqual([
       {
@@ -34,7 +34,7 @@ describe('connect', () => {
     ]);
   });
 
-  test('[CN2] the token of the command goes before what came with the upgrade', async () => {
+  test('[CN2] given credentials in the upgrade and the command, when a client connects, then the token of the command is used', async () => {
     const { client } = engineUnderTest();
     const [reply] = await client('bob').say(connect('ann'));
     expect(reply).toMatchObject({ connect: { data: { user: 'ann' } } });
@@ -45,21 +45,24 @@ describe('connect', () => {
   test.each([
     ['forged', 3500, 'invalid token'],
     ['ended', 4501, 'session ended: logout'],
-  ])('[CN3] a credential that is %s closes with %i', async (token, code, reason) => {
-    const { client } = engineUnderTest();
-    const { wire, say } = client();
-    await say(connect(token));
-    expect(wire.closed).toEqual({ code, reason });
-  });
+  ])(
+    '[CN3] [CN9] given a credential that is %s, when a client connects, then it is closed with %i',
+    async (token, code, reason) => {
+      const { client } = engineUnderTest();
+      const { wire, say } = client();
+      await say(connect(token));
+      expect(wire.closed).toEqual({ code, reason });
+    },
+  );
 
-  test('[CN3] no credential at all closes with 3501', async () => {
+  test('[CN10] given no credential, when a client connects, then it is closed with 3501', async () => {
     const { client } = engineUnderTest();
     const { wire, say } = client();
     await say({ id: 1, connect: {} });
     expect(wire.closed?.code).toBe(3501);
   });
 
-  test('[CN4] a session that cannot be checked is a temporary error, and the connection of no more use', async () => {
+  test('[CN4] [CN11] given a session that cannot be checked, when a client connects, then the reply is error 100, and the next command closes', async () => {
     const { client } = engineUnderTest();
     const { wire, say } = client();
     expect(await say(connect('away'))).toEqual([
@@ -69,7 +72,7 @@ describe('connect', () => {
     expect(wire.closed?.code).toBe(3501);
   });
 
-  test('[CN5] commands that came in one burst with connect are done after it, in order', async () => {
+  test('[CN5] given commands in one frame with connect, when it succeeds, then they are executed after it in order', async () => {
     const { client } = engineUnderTest();
     const replies = await client().say(
       connect('ann'),
@@ -83,14 +86,14 @@ describe('connect', () => {
     ]);
   });
 
-  test('[CN5] subscribes that came in one burst with a failing connect are not answered', async () => {
+  test('[CN13] given commands in one frame with connect, when it fails, then they are not answered', async () => {
     const { client } = engineUnderTest();
     const { wire, say } = client();
     expect(await say(connect('forged'), { id: 2, subscribe: { channel: 'a' } })).toEqual([]);
     expect(wire.closed?.code).toBe(3500);
   });
 
-  test('[CN6] a client that does not connect in time is closed with 3502, not earlier', async () => {
+  test('[CN6] given a client that sends no connect, when the timeout passes, then it is closed with 3502, not earlier', async () => {
     const { client, pass } = engineUnderTest();
     const { wire } = client();
     await pass(9_900);
@@ -99,7 +102,7 @@ describe('connect', () => {
     expect(wire.closed).toEqual({ code: 3502, reason: 'stale' });
   });
 
-  test('[CN8] a credential whose check takes us too long closes with 3004: the client comes back', async () => {
+  test('[CN8] given a slow credential check, when the timeout passes, then the connection is closed with 3004', async () => {
     const { client, gate, engine, pass } = engineUnderTest();
     const waiting = Promise.withResolvers<void>();
     gate.delay = waiting.promise;
@@ -118,7 +121,7 @@ describe('connect', () => {
     expect(engine.counts().connections).toBe(0);
   });
 
-  test('[CN8] so do groups that cannot be joined for too long, and nothing is left behind', async () => {
+  test('[CN15] given groups that cannot be joined, when the timeout passes, then the connection is closed with 3004 and no membership remains', async () => {
     const broker = createMemoryBroker();
     const { read } = broker.streams;
     const held = Promise.withResolvers<void>();
@@ -139,7 +142,7 @@ describe('connect', () => {
     expect(engine.counts()).toMatchObject({ connections: 0, groups: 0, subscriptions: 0 });
   });
 
-  test('[CN8] who was answered with an error has the same time to go, before it is closed with 3502', async () => {
+  test('[CN16] given a connect answered with an error, when the timeout passes again, then the connection is closed with 3502', async () => {
     const { client, gate, pass } = engineUnderTest();
     const waiting = Promise.withResolvers<void>();
     gate.delay = waiting.promise;
@@ -155,7 +158,7 @@ describe('connect', () => {
     expect(wire.closed?.code).toBe(3502);
   });
 
-  test('[CN6] a pause of the gateway is not silence of the client', async () => {
+  test('[CN14] given a suspended gateway, when it resumes, then the suspension does not count towards the timeout', async () => {
     const { client, jump, pass } = engineUnderTest();
     const { wire, say } = client();
     await jump(60_000);
@@ -167,7 +170,7 @@ describe('connect', () => {
     expect(silent.wire.closed?.code).toBe(3502);
   });
 
-  test('[GS1] a session that ends while it is being checked does not come in', async () => {
+  test('[GS1] given a session that is being checked, when it ends, then the connection is not accepted', async () => {
     const { client, gate, engine } = engineUnderTest();
     const waiting = Promise.withResolvers<void>();
     gate.delay = waiting.promise;
@@ -184,7 +187,7 @@ describe('connect', () => {
 });
 
 describe('sizes', () => {
-  test('[FR11] a frame of many messages may be longer than one message; a longer message closes with 1009', async () => {
+  test('[FR11] [VL12] given a frame of several messages, when it is longer than one message may be, then it is handled, and a longer message closes with 1009', async () => {
     const { connected, metrics } = engineUnderTest({ limits: { maxMessageBytes: 1_000 } });
     const ann = await connected();
     const publish = (id: number, size: number) => ({
@@ -199,16 +202,19 @@ describe('sizes', () => {
 });
 
 describe('violations', () => {
-  test.each(VIOLATIONS)('[VL1] %s closes with 3501 and is counted', async (_, commands, reason) => {
-    const { client, metrics } = engineUnderTest();
-    const { wire, say } = client();
-    await say(...commands);
-    expect(wire.closed).toEqual({ code: 3501, reason: 'bad request' });
-    expect(metrics.refusals).toEqual([reason]);
-  });
+  test.each(VIOLATIONS)(
+    '[VL1] given %s, when the client sends it, then the connection is closed with 3501 and it is counted',
+    async (_, commands, reason) => {
+      const { client, metrics } = engineUnderTest();
+      const { wire, say } = client();
+      await say(...commands);
+      expect(wire.closed).toEqual({ code: 3501, reason: 'bad request' });
+      expect(metrics.refusals).toEqual([reason]);
+    },
+  );
 
   test.each(['', '{', '[]', '{"id":"x","connect":{}}'])(
-    '[VL2] the frame %j closes with 3501',
+    '[VL2] given the frame %j, when the client sends it, then the connection is closed with 3501',
     async (frame) => {
       const { connected } = engineUnderTest();
       const { wire, connection } = await connected();
@@ -217,7 +223,7 @@ describe('violations', () => {
     },
   );
 
-  test('[VL2] JSON in a binary frame is answered, other bytes close with 3501', async () => {
+  test('[VL2] [VL10] given a binary frame, when it has JSON, then it is handled, and other bytes close with 3501', async () => {
     const { connected } = engineUnderTest();
     const { wire, connection } = await connected();
     const publish = { id: 2, publish: { channel: 'a', data: 'żółć' } };
@@ -231,7 +237,7 @@ describe('violations', () => {
     expect(wire.closed?.code).toBe(3501);
   });
 
-  test('[VL3] methods that are not there answer 108, send closes with 3508', async () => {
+  test('[VL3] [VL11] [JT29] given methods that are not available, when a client sends them, then the reply is error 108, and send closes with 3508', async () => {
     const { connected } = engineUnderTest();
     const { wire, say } = await connected();
     for (const method of ['rpc', 'refresh']) {
@@ -243,7 +249,7 @@ describe('violations', () => {
     expect(wire.closed).toEqual({ code: 3508, reason: 'not available' });
   });
 
-  test('[VL4] a client that asks faster than it is served is read more slowly, and nothing is lost', async () => {
+  test('[VL4] given commands faster than they are served, when they are pending, then the socket is paused and all are answered', async () => {
     const { client, gate } = engineUnderTest();
     const waiting = Promise.withResolvers<void>();
     gate.delay = waiting.promise;
@@ -259,7 +265,7 @@ describe('violations', () => {
     expect(wire.isPaused).toBe(false);
   });
 
-  test('[VL6] a client that sends hundreds of commands at once does not make others wait for all of them', async () => {
+  test('[VL6] given hundreds of commands at once, when another client sends a command, then at most 64 precede it', async () => {
     const { connected } = engineUnderTest();
     const [busy, other] = [await connected(), await connected()];
     const burst = Array.from({ length: 300 }, (_, index) => ({
@@ -275,7 +281,7 @@ describe('violations', () => {
     expect(busy.wire.take().map((reply) => (reply as { id: number }).id)).toEqual(burst.map(({ id }) => id));
   });
 
-  test('[VL7] a member of the groups that it publishes to is read more slowly, not closed as slow', async () => {
+  test('[VL7] given a member that publishes to its own group, when it reads slowly, then it is read more slowly, not closed', async () => {
     const { connected, pass } = engineUnderTest();
     const { wire, connection, say } = await connected();
     await say({ id: 2, subscribe: { channel: 'a' } });
@@ -294,7 +300,7 @@ describe('violations', () => {
 });
 
 describe('ping and pong', () => {
-  test('[HB1] pings begin between half and the whole interval, then keep the interval', async () => {
+  test('[HB1] given a new connection, when time passes, then the first ping follows after half to one interval, later pings every interval', async () => {
     const { connected, pass } = engineUnderTest();
     const { wire, connection } = await connected();
     await pass(18_600); // fraction 0.5 → three quarters of 25 s
@@ -308,7 +314,7 @@ describe('ping and pong', () => {
     expect(wire.take()).toEqual([{}]);
   });
 
-  test('[HB2] a ping without an answer closes with 3012', async () => {
+  test('[HB2] given a ping, when no answer arrives, then the connection is closed with 3012', async () => {
     const { connected, pass } = engineUnderTest();
     const { wire } = await connected();
     await pass(18_900 + 7_800);
@@ -317,7 +323,7 @@ describe('ping and pong', () => {
     expect(wire.closed).toEqual({ code: 3012, reason: 'no pong' });
   });
 
-  test('[HB2] whoever answers stays', async () => {
+  test('[HB4] given a client that answers pings, when time passes, then the connection stays open', async () => {
     const { connected, pass } = engineUnderTest();
     const { wire, connection } = await connected();
     for (let round = 0; round < 200; round++) {
@@ -329,7 +335,7 @@ describe('ping and pong', () => {
 });
 
 describe('sessions', () => {
-  test('[GS2] the end of a session closes exactly its connections', async () => {
+  test('[GS2] given several sessions, when one ends, then exactly its connections are closed', async () => {
     const { connected, gate, plain } = engineUnderTest();
     const [one, two, other] = [await connected('ann'), await connected('ann'), await connected('bob')];
     const simple = await plain('a', 'ann');
@@ -340,7 +346,7 @@ describe('sessions', () => {
     expect(other.wire.closed).toBeUndefined();
   });
 
-  test('[GS3] a session that runs out takes its connections along', async () => {
+  test('[GS3] given a session with an expiry, when it expires, then its connections are closed', async () => {
     const { connected, gate, pass, plain } = engineUnderTest();
     gate.expiresAt = 1_000_000 + 5_000;
     const [one, simple] = [await connected(), await plain('a')];
@@ -352,7 +358,7 @@ describe('sessions', () => {
     );
   });
 
-  test('[GS4] a connection that is gone leaves nothing behind', async () => {
+  test('[GS4] given a connection, when it closes, then no membership and no reference remains', async () => {
     const { connected, gate, engine } = engineUnderTest();
     const { connection, say } = await connected();
     await say({ id: 2, subscribe: { channel: 'a' } });

@@ -2,7 +2,7 @@ import type { GroupName } from '@muster/protocol/ids';
 import { expect, test } from 'vitest';
 import { Deadlines } from './deadlines.ts';
 
-test('[HB2] the earliest of ping, pong, session, token and memberships is due next', () => {
+test('[HB2] given ping, pong, session, token and membership deadlines, when the next is computed, then it is the earliest', () => {
   const due = new Deadlines();
   due.startPings(1_000, 500);
   expect([due.next(1_000, 200), due.isPingDue(1_499), due.isPingDue(1_500)]).toEqual([1_500, false, true]);

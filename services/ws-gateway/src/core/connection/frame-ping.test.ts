@@ -20,7 +20,7 @@ const opened = async () => {
   return { wire, connection, reply, frames, pass };
 };
 
-test('[HB3] pings are frames, of which the reply to connect says nothing; answered, the client stays', async () => {
+test('[HB3] [HB5] given frame pings, when the client answers them, then it stays open, and the reply to connect has no ping', async () => {
   const { wire, connection, reply, frames, pass } = await opened();
   expect(reply).toEqual({
     id: 1,
@@ -34,7 +34,7 @@ test('[HB3] pings are frames, of which the reply to connect says nothing; answer
   expect(wire.closed).toBeUndefined();
 });
 
-test('[HB3] without an answer it is closed with 3012, and for a pong of the protocol with 3501', async () => {
+test('[HB6] [HB7] given frame pings, when they are not answered, then the connection is closed with 3012, and a protocol pong closes with 3501', async () => {
   const one = await opened();
   await one.pass(18_900 + 8_200);
   expect(one.frames).toEqual([PING_FRAME]);

@@ -7,7 +7,7 @@ test.each([
   [126, 4],
   [65_535, 4],
   [65_536, 10],
-])('[OB1] a payload of %i bytes gets a head of %i bytes', (size, head) => {
+])('[OB1] given a payload of %i bytes, when it is framed, then the header has %i bytes', (size, head) => {
   const frame = textFrame(Buffer.alloc(size, 0x61));
   expect(frame.length).toBe(head + size);
   expect(frame[0]).toBe(0x81);

@@ -3,7 +3,7 @@ import { engineUnderTest } from '../engine-fixture.ts';
 
 const publish = (id: number, channel = 'room') => ({ id, publish: { channel, data: id } });
 
-test('[RL5] clients share the rate of a group; other groups, other commands and back ends are free', async () => {
+test('[RL5] [RL7] given a rate of a group, when clients exceed it together, then the excess is error 111, and back ends are not counted', async () => {
   const { connected, plain, pass, engine } = engineUnderTest({ groups: { publishRate: 2 } });
   const [ann, bob] = [await connected('ann'), await connected('bob')];
   const bare = await plain('room');
@@ -26,7 +26,7 @@ test('[RL5] clients share the rate of a group; other groups, other commands and 
   expect(await bob.say(publish(8))).toEqual([{ id: 8, publish: {} }]);
 });
 
-test('[RL5] what is not allowed does not use the rate up', async () => {
+test('[RL8] given rejected publications, when they are counted, then they do not use the rate', async () => {
   const { connected } = engineUnderTest({ groups: { publishRate: 1 } });
   const [ann, bob] = [await connected('ann'), await connected('bob')];
   for (let id = 2; id < 12; id++) {

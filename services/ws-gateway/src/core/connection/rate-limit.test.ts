@@ -6,7 +6,7 @@ const publish = (id: number) => ({ id, publish: { channel: 'room', data: id } })
 const codes = (replies: unknown[]) =>
   (replies as { error?: { code: number } }[]).map(({ error }) => error?.code ?? 0);
 
-test('[RL1] a client may burst and then go at its rate; what is above is error 111, and the connection goes on', async () => {
+test('[RL1] given a rate, when a client sends more than the burst, then the excess is error 111 and the connection stays open', async () => {
   const { connected, pass } = engineUnderTest({ limits: { rate } });
   const { say, wire } = await connected();
   const replies = codes(await say(...Array.from({ length: 25 }, (_, n) => publish(n + 10))));
@@ -20,7 +20,7 @@ test('[RL1] a client may burst and then go at its rate; what is above is error 1
   expect(wire.closed).toBeUndefined();
 });
 
-test('[RL2] who goes on regardless is closed with 3013', async () => {
+test('[RL2] given a client above its rate, when it continues, then it is closed with 3013', async () => {
   const { connected } = engineUnderTest({ limits: { rate } });
   const { say, wire } = await connected();
   for (let round = 0; round < 30 && wire.closed === undefined; round++) {
@@ -29,7 +29,7 @@ test('[RL2] who goes on regardless is closed with 3013', async () => {
   expect(wire.closed).toEqual({ code: 3013, reason: 'too many requests' });
 });
 
-test('[RL3] the limit of one client is nobody else’s, and pongs are free', async () => {
+test('[RL3] [RL6] given a client at its rate, when another client sends commands, then they are executed, and pongs are not counted', async () => {
   const { connected, pass } = engineUnderTest({ limits: { rate } });
   const [ann, bob] = [await connected('ann'), await connected('bob')];
   await ann.say(...Array.from({ length: 40 }, (_, n) => publish(n + 10)));
@@ -39,7 +39,7 @@ test('[RL3] the limit of one client is nobody else’s, and pongs are free', asy
   expect(ann.wire.closed).toBeUndefined();
 });
 
-test('[RL4] plain clients have the same limit', async () => {
+test('[RL4] given a plain client above its rate, when it sends, then it receives error messages', async () => {
   const { plain } = engineUnderTest({ limits: { rate } });
   const { connection, wire } = await plain('room');
   for (let n = 0; n < 25; n++) connection.onText('hello');

@@ -7,7 +7,7 @@ const deep = (levels: number): object => (levels === 0 ? leaf : { op: 'not', nod
 const subscribe = (more: object) => ({ subscribe: { channel: 'a', ...more } });
 const publish = (more: object) => ({ publish: { channel: 'a', data: {}, ...more } });
 
-describe('[VL8] error replies to bad input', () => {
+describe('[VL8] given invalid input, when a command is sent', () => {
   test.each([
     [
       'a long name',

@@ -15,7 +15,7 @@ const outboxUnderTest = (maxBytes = 1_000_000) => {
   return { wire, outbox, slow, ticks };
 };
 
-test('[OB8] answers and the publication that comes with them are one write, in order', async () => {
+test('[OB8] given replies and a publication, when they are written in one turn, then they are one write, in order', async () => {
   const { wire, outbox } = outboxUnderTest();
   outbox.post('1');
   outbox.post('2');
@@ -26,7 +26,7 @@ test('[OB8] answers and the publication that comes with them are one write, in o
   expect(wire.take()).toEqual([1, 2, 3]);
 });
 
-test('[OB8] answers without a publication go at the end of the turn, and before anything that is written later', async () => {
+test('[OB8] given replies without a publication, when the turn ends, then they are written before anything later', async () => {
   const { wire, outbox } = outboxUnderTest();
   outbox.post('1');
   await settle();
@@ -38,7 +38,7 @@ test('[OB8] answers without a publication go at the end of the turn, and before 
   expect(wire.take()).toEqual([2, 3, 4]);
 });
 
-test('[OB8] a publication that does not fit takes no answer with it', async () => {
+test('[OB8] given a publication that does not fit, when it is offered, then the replies are written', async () => {
   const { wire, outbox, slow } = outboxUnderTest(20);
   wire.bufferedBytes = 10;
   outbox.post('1');
@@ -48,7 +48,7 @@ test('[OB8] a publication that does not fit takes no answer with it', async () =
   expect(slow).not.toHaveBeenCalled();
 });
 
-test('[OB8] a long publication is not copied for the sake of an answer', async () => {
+test('[OB8] given a long publication, when it is written with a reply, then it is not copied', async () => {
   const { wire, outbox } = outboxUnderTest();
   outbox.post('1');
   expect(outbox.offer(textFrame(Buffer.from(`"${'x'.repeat(20_000)}"`)))).toBe(true);
@@ -62,7 +62,7 @@ const unread = (maxBytes: number) => {
 };
 const long = (bytes: number): Buffer => textFrame(Buffer.from(`"${'x'.repeat(bytes - 2)}"`));
 
-test('[OB9] when nothing waits one frame of any size is taken, and the bound counts what comes behind it', () => {
+test('[OB9] given an empty send buffer, when a frame of any size is offered, then it is accepted, and the bound counts later frames', () => {
   const { wire, outbox, slow } = unread(1_000);
   expect(outbox.offer(long(200_000))).toBe(true);
   expect(outbox.offer(long(900))).toBe(true);
@@ -76,7 +76,7 @@ test('[OB9] when nothing waits one frame of any size is taken, and the bound cou
   expect(slow).toHaveBeenCalledOnce();
 });
 
-test('[OB10] of large answers that are asked for at once one is made at a time, when the one before is read', async () => {
+test('[OB10] given several large results, when they are requested at once, then each is built when the previous is read', async () => {
   const { wire, outbox, slow, ticks } = unread(100_000);
   const made: number[] = [];
   const all = [1, 2, 3].map((n) =>
@@ -99,7 +99,7 @@ test('[OB10] of large answers that are asked for at once one is made at a time, 
   expect(slow).not.toHaveBeenCalled();
 });
 
-test('[OB10] an answer that could not be made holds up none after it', async () => {
+test('[OB15] given a result that could not be built, when others are pending, then they are built', async () => {
   const { outbox } = outboxUnderTest();
   const failed = outbox.inTurn(() => Promise.reject(new Error('away')));
   const next = outbox.inTurn(async () => outbox.post('2'));

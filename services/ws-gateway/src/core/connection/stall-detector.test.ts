@@ -3,7 +3,7 @@ import { engineUnderTest } from '../engine-fixture.ts';
 
 const publish = (data: string) => ['publish', { channel: 'room', data }] as const;
 
-test('[SW6] a client of which nothing is taken any more is closed with 3009; one that reads slowly is not', async () => {
+test('[SW6] [SW15] given a client that reads nothing, when WRITE_TIMEOUT_MS pass, then it is closed with 3009, and a slow reader is not', async () => {
   const { connected, plain, engine, pass, metrics } = engineUnderTest({
     limits: { writeTimeoutMs: 20_000, pingIntervalMs: 3_600_000 },
   });
@@ -25,7 +25,7 @@ test('[SW6] a client of which nothing is taken any more is closed with 3009; one
   expect(engine.counts()).toMatchObject({ connections: 1, plain: 0 });
 });
 
-test('[SW7] a pong may be late as long as its ping has not been read', async () => {
+test('[SW7] given an unread ping, when its pong is late, then the connection stays open until the ping is read', async () => {
   const { connected, pass } = engineUnderTest({ limits: { writeTimeoutMs: 600_000 } });
   const [slow, silent] = [await connected('ann'), await connected('bob')];
   slow.wire.isRead = false;

@@ -9,7 +9,7 @@ const item = (onDue: (now: number) => void): TimerEntry => ({
   onDue,
 });
 
-test('[TM1] a deadline is met within one tick, never early', () => {
+test('[TM1] given a deadline, when time passes, then it fires within one tick, never early', () => {
   const wheel = new TimerWheel({ tickMs: 100, slots: 16, now: 0 });
   const met: number[] = [];
   wheel.put(
@@ -20,7 +20,7 @@ test('[TM1] a deadline is met within one tick, never early', () => {
   expect(met).toEqual([300]);
 });
 
-test('[TM1] deadlines beyond the ring, moved and removed ones are met once or not at all', () => {
+test('[TM1] given moved, removed and distant deadlines, when time passes, then each fires once or not at all', () => {
   fc.assert(
     fc.property(
       fc.array(fc.record({ first: fc.nat(5000), moved: fc.option(fc.nat(5000)), removed: fc.boolean() })),
@@ -45,7 +45,7 @@ test('[TM1] deadlines beyond the ring, moved and removed ones are met once or no
   );
 });
 
-test('[TM2] after a long pause everything due is met in one go', () => {
+test('[TM2] given a long pause, when it ends, then all due deadlines fire at once', () => {
   const wheel = new TimerWheel({ tickMs: 50, slots: 8, now: 0 });
   let met = 0;
   for (const dueAt of [40, 4000, 90_000])

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { createTurnBudget } from './turn-budget.ts';
 
-test('[SW10] given more work than a turn has room for, then it goes on in later turns, in order', async () => {
+test('[SW10] given more work than fits into a turn, when it is executed, then it continues in later turns, in order', async () => {
   const budget = createTurnBudget(100);
   const done: number[] = [];
   const turns: number[] = [];
@@ -23,7 +23,7 @@ test('[SW10] given more work than a turn has room for, then it goes on in later 
   );
 });
 
-test('[SW10] a piece that is larger than the budget is taken alone', async () => {
+test('[SW10] given a piece larger than the budget, when it is executed, then it has a turn of its own', async () => {
   const budget = createTurnBudget(100);
   expect(budget.take(5_000)).toBeUndefined();
   const next = budget.take(5_000);

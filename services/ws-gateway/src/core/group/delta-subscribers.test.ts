@@ -79,7 +79,7 @@ const createReader = () => {
 };
 
 describe('deltas', () => {
-  test('[DL3] the first publication is whole, as a string, the following ones are deltas of the one before', async () => {
+  test('[DL3] given a delta subscriber, when publications are made, then the first is whole and later ones are deltas', async () => {
     const { subscriber, publish } = started();
     const ann = await subscriber('ann');
     expect(ann.reply).toMatchObject({ subscribe: { delta: true, recoverable: true } });
@@ -90,14 +90,14 @@ describe('deltas', () => {
     expect(String(heard[1]?.data).length).toBeLessThan(text(2).length);
   });
 
-  test('[DL3] nothing in common, or nothing to gain: the payload is whole', async () => {
+  test('[DL3] given payloads without a gain by a delta, when they are published, then they are whole', async () => {
     const { subscriber, publish } = started();
     const ann = await subscriber('ann');
     await publish('one', { quite: 'another' }, 3);
     expect(ann.heard()).toMatchObject([whole('one'), whole({ quite: 'another' }), whole(3)]);
   });
 
-  test('[DL4] who comes later, or was left out of one, gets the next one whole; others get their delta', async () => {
+  test('[DL4] given a subscriber that missed a publication, when the next is made, then it is whole, and others receive their delta', async () => {
     const { subscriber, publish, engine } = started();
     const ann = await subscriber('ann');
     await publish(text(1));
@@ -118,7 +118,7 @@ describe('deltas', () => {
     expect(late.heard()).toMatchObject([{ delta: true }, { delta: true }]);
   });
 
-  test('[DL4] publications that wait for each other are deltas of each other', async () => {
+  test('[DL4] given a batch of publications, when it is written, then they are deltas of each other', async () => {
     const { subscriber, publish } = started({ ...KEPT, publishBatchWindowMs: 20 });
     const ann = await subscriber('ann');
     await publish(text(1), text(2), text(3));
@@ -127,7 +127,7 @@ describe('deltas', () => {
     expect(ann.heard().map(({ delta }) => delta)).toEqual([undefined, true, true]);
   });
 
-  test('[DL5] recovered publications begin with a whole one; the first live one after them is whole', async () => {
+  test('[DL5] given a recovered subscriber, when it receives publications, then the first is whole', async () => {
     const { subscriber, publish } = started();
     const first = await subscriber('ann');
     await publish(text(1), text(2), text(3));
@@ -139,7 +139,7 @@ describe('deltas', () => {
     expect(back.heard()).toMatchObject([whole(text(4))]);
   });
 
-  test('[DL5] a gap that is repaired leaves no delta without its base', async () => {
+  test('[DL5] given a repaired gap, when deltas are sent, then each has its predecessor', async () => {
     const { subscriber, publish, broker } = started();
     const ann = await subscriber('ann');
     await publish(text(1));
@@ -154,14 +154,14 @@ describe('deltas', () => {
     ]);
   });
 
-  test('[DL5] in cache mode the one publication is whole', async () => {
+  test('[DL5] given cache mode, when a client recovers, then the publication is whole', async () => {
     const { subscriber, publish } = started({ groups: { retention, recoveryMode: 'cache' } });
     await publish(text(1), text(2));
     const { reply } = await subscriber('ann', { recover: true });
     expect(reply).toMatchObject({ subscribe: { recovered: true, publications: [whole(text(2))] } });
   });
 
-  test('[DL6] a group may forbid them, and a filter excludes them', async () => {
+  test('[DL6] given a group that forbids deltas, or a filter, when a client requests deltas, then it receives whole payloads', async () => {
     const { subscriber } = started({ groups: { retention, allowedDeltaTypes: [] } });
     const { reply } = await subscriber('ann');
     expect(reply).not.toMatchObject({ subscribe: { delta: true } });
@@ -169,7 +169,7 @@ describe('deltas', () => {
     expect(filtered.reply).not.toMatchObject({ subscribe: { delta: true } });
   });
 
-  test('[DL6] without `delta_publish` only publications marked by their publisher are deltas', async () => {
+  test('[DL6] given delta_publish off, when publications are made, then only those marked by their publisher are deltas', async () => {
     const { subscriber, publish, engine } = started({ groups: { retention, deltaPublish: false } });
     const ann = await subscriber('ann');
     await publish(text(1), text(2));
@@ -180,7 +180,7 @@ describe('deltas', () => {
     expect(ann.heard()).toMatchObject([whole(text(1)), whole(text(2)), { delta: true }, whole(text(4))]);
   });
 
-  test('[DL4] a Protobuf subscriber and one with numbers for names get theirs in their form', async () => {
+  test('[DL4] given a Protobuf subscriber and channel compaction, when deltas are sent, then each has its own form', async () => {
     const { subscriber, publish, engine } = started();
     const json = await subscriber('ann', { flag: 1 });
     const wire = new FakeWire();
@@ -212,7 +212,7 @@ describe('deltas', () => {
     expect(pubs(messages).map(({ delta }) => delta)).toEqual([undefined, true]);
   });
 
-  test('[DL4] whatever happens, every delta makes what was published of what the subscriber has', async () => {
+  test('[DL4] given any sequence of events, when deltas are applied, then the results are what was published', async () => {
     const who = fc.nat(2);
     const step = fc.oneof(
       {
@@ -270,7 +270,7 @@ describe('deltas', () => {
     );
   });
 
-  test('[DL4] who cannot take a publication that is not kept is told to begin anew, for a delta of it would come next', async () => {
+  test('[DL4] given a subscriber that missed an unkept publication, when the next delta is due, then it is unsubscribed', async () => {
     const { subscriber, engine } = started({ groups: { retention, slowPolicy: 'lag' } });
     const ann = await subscriber('ann');
     const publishOne = async (number: number, more: object = {}) => {
@@ -288,7 +288,7 @@ describe('deltas', () => {
     ]);
   });
 
-  test('[DL4] a delta is made once: members get the same bytes', async () => {
+  test('[DL4] [OB1] given several delta subscribers, when a publication is delivered, then the delta is built once', async () => {
     const { subscriber, publish } = started();
     const members = [await subscriber('ann'), await subscriber('bob')];
     const frames = members.map(({ wire }) => {

@@ -13,7 +13,7 @@ interface Message {
   };
 }
 
-test('[CC1] a client that knows numbers gets them for names, in publications, joins and leaves', async () => {
+test('[CC1] given a client with channel compaction, when it receives pushes, then they carry the channel number', async () => {
   const { connected } = engineUnderTest({ groups: { joinLeave: true, forcePushJoinLeave: true } });
   const [ann, bob] = [await connected('ann'), await connected('bob')];
   const [reply] = (await ann.say({ id: 2, subscribe: { channel: 'a', flag: 1 } })) as Message[];
@@ -31,7 +31,7 @@ test('[CC1] a client that knows numbers gets them for names, in publications, jo
   ]);
 });
 
-test('[CC2] who does not gets names, in the same group', async () => {
+test('[CC2] given a client without channel compaction, when it receives pushes, then they carry the name', async () => {
   const { connected } = engineUnderTest();
   const [ann, bob] = [await connected('ann'), await connected('bob')];
   await ann.say({ id: 2, subscribe: { channel: 'a', flag: 1 } });
@@ -40,13 +40,13 @@ test('[CC2] who does not gets names, in the same group', async () => {
   expect(messages.find(({ push }) => push)?.push).toMatchObject({ channel: 'a', pub: { data: 1 } });
 });
 
-test('[CC2] a group may grant no numbers', async () => {
+test('[CC2] given channel_compaction none, when a client requests it, then pushes carry the name', async () => {
   const { connected } = engineUnderTest({ groups: { channelCompaction: 'none' } });
   const ann = await connected('ann');
   expect(await ann.say({ id: 2, subscribe: { channel: 'a', flag: 1 } })).toEqual([{ id: 2, subscribe: {} }]);
 });
 
-test('[CC1] Protobuf clients get them where the group grants it to all', async () => {
+test('[CC1] given channel_compaction all, when a Protobuf client receives pushes, then they carry the channel number', async () => {
   const { connected, engine } = engineUnderTest({ groups: { channelCompaction: 'all' } });
   const bob = await connected('bob');
   const wire = new FakeWire();

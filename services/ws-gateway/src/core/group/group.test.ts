@@ -23,7 +23,7 @@ const REFUSALS: [string, object[], number][] = [
 ];
 
 describe('groups', () => {
-  test('[GM1] a publication reaches the members of its group on every replica, the publisher included', async () => {
+  test('[GM1] [GM10] given members on two gateways, when a client publishes, then all members receive it and others nothing', async () => {
     const broker = createMemoryBroker();
     const [one, two] = [engineUnderTest({ broker }), engineUnderTest({ broker })];
     const [ann, bob, eve] = [
@@ -42,7 +42,7 @@ describe('groups', () => {
     expect(eve.wire.take()).toEqual([]);
   });
 
-  test('[GM2] publications of one client arrive in the order in which it sent them', async () => {
+  test('[GM2] given several publications of one client, when members receive them, then they are in order', async () => {
     const { connected } = engineUnderTest();
     const [ann, bob] = [await connected('ann'), await connected('bob')];
     await bob.say(subscribe('room'));
@@ -51,7 +51,7 @@ describe('groups', () => {
     expect(bob.wire.take()).toEqual(numbers.map((number) => push('room', number, 'ann', 'client-1')));
   });
 
-  test('[GM3] after unsubscribe nothing of the group is written', async () => {
+  test('[GM3] [GM11] given a client that unsubscribed, when a publication is made, then it is not received, and to unsubscribe again is no error', async () => {
     const { connected } = engineUnderTest();
     const [ann, bob] = [await connected('ann'), await connected('bob')];
     await bob.say(subscribe('room'));
@@ -61,7 +61,7 @@ describe('groups', () => {
     expect(await bob.say({ id: 4, unsubscribe: { channel: 'room' } })).toEqual([{ id: 4, unsubscribe: {} }]);
   });
 
-  test('[GM4] subscribe, unsubscribe, subscribe without waiting ends subscribed', async () => {
+  test('[GM4] given commands about one group, when they are sent without waiting, then they are executed in order', async () => {
     const { connected } = engineUnderTest();
     const ann = await connected('ann');
     const replies = await ann.say(
@@ -77,7 +77,7 @@ describe('groups', () => {
     expect(await ann.say(publish('room', 1, 5))).toHaveLength(2);
   });
 
-  test('[GM5] the reply to subscribe comes before the first publication', async () => {
+  test('[GM5] given publications in progress, when a client subscribes, then the reply precedes the first publication', async () => {
     const { connected } = engineUnderTest();
     const [ann, bob] = [await connected('ann'), await connected('bob')];
     await bob.say(subscribe('room'));
@@ -89,7 +89,7 @@ describe('groups', () => {
   });
 
   test.each(REFUSALS)(
-    '[GM6] %s is refused by an error, and the connection goes on',
+    '[GM6] given %s, when the command is sent, then the reply is an error and the connection stays open',
     async (_, commands, code) => {
       const { connected } = engineUnderTest();
       const { say, wire } = await connected();
@@ -99,7 +99,7 @@ describe('groups', () => {
     },
   );
 
-  test('[GM9] a group that is full takes no more members, and takes them again when one leaves', async () => {
+  test('[GM9] [GM12] given a full group, when a client subscribes, then the reply is error 106 until a member leaves', async () => {
     const { connected } = engineUnderTest({ groups: { maxMembers: 1 } });
     const [ann, bob] = [await connected('ann'), await connected('bob')];
     await ann.say(subscribe('room'));
@@ -108,7 +108,7 @@ describe('groups', () => {
     expect(await bob.say(subscribe('room'))).toMatchObject([{ subscribe: {} }]);
   });
 
-  test('[GM7] names like __proto__ are groups like any other', async () => {
+  test('[GM7] given names such as __proto__, when clients use them, then they are ordinary groups', async () => {
     const { connected } = engineUnderTest();
     const ann = await connected('ann');
     for (const name of ['__proto__', 'constructor', 'toString']) {
@@ -117,7 +117,7 @@ describe('groups', () => {
     }
   });
 
-  test('[GM8] a group without members is given back to the bus', async () => {
+  test('[GM8] given a group, when its last local member leaves, then the gateway unsubscribes from its Redis channel', async () => {
     const { connected, engine } = engineUnderTest();
     const [ann, bob] = [await connected('ann'), await connected('bob')];
     await ann.say(subscribe('room'));
@@ -128,7 +128,7 @@ describe('groups', () => {
     expect(engine.counts()).toMatchObject({ groups: 0, subscriptions: 0 });
   });
 
-  test('[BU9] with the bus away subscribe and publish are temporary errors, and sockets stay', async () => {
+  test('[BU9] [GM13] [GM15] given an unreachable bus, when clients subscribe and publish, then the errors are temporary and sockets stay open', async () => {
     const { connected, broker } = engineUnderTest();
     const ann = await connected('ann');
     await ann.say(subscribe('room'));
@@ -148,7 +148,7 @@ describe('groups', () => {
 });
 
 describe('outbox', () => {
-  test('[OB2] replies of one turn travel in one frame, at most sixteen together', async () => {
+  test('[OB2] given several replies in one turn, when they are written, then at most sixteen share a frame', async () => {
     const { connected } = engineUnderTest();
     const { say, wire } = await connected();
     wire.frames = 0;
@@ -156,7 +156,7 @@ describe('outbox', () => {
     expect(wire.frames).toBe(2);
   });
 
-  test('[OB3] a client that does not read is closed with 3008, and nobody else notices', async () => {
+  test('[OB3] given a full send buffer, when a publication is written, then the client is closed with 3008 and others are served', async () => {
     const { connected, engine } = engineUnderTest({ limits: { maxSendBufferBytes: 1000 } });
     const [ann, slow, last] = [await connected('ann'), await connected('bob'), await connected('bob')];
     for (const { say } of [ann, slow, last]) await say(subscribe('room'));
@@ -167,7 +167,7 @@ describe('outbox', () => {
     expect(engine.counts().subscriptions).toBe(2);
   });
 
-  test('[OB4] a large group is served in slices: every member once, none who left', async () => {
+  test('[OB4] given a large group, when a publication is delivered, then each present member receives it once', async () => {
     const { connected, metrics } = engineUnderTest();
     const ann = await connected('ann');
     const members = [];
@@ -192,7 +192,7 @@ describe('outbox', () => {
   });
 });
 
-test('[OB5] publications of a busy group are written together, the first at once, and a new member sees none of before', async () => {
+test('[OB5] [OB11] [OB12] given a batching window, when publications are made, then the first is written at once, the others together, and a new member receives none of them', async () => {
   const { connected, plain } = engineUnderTest({ publishBatchWindowMs: 20 });
   const [ann, bob] = [await connected('ann'), await connected('bob')];
   await bob.say(subscribe('room'));
@@ -213,7 +213,7 @@ test('[OB5] publications of a busy group are written together, the first at once
 });
 
 describe('the plain endpoint', () => {
-  test('[PL1] text is published as a JSON string, JSON as its value', async () => {
+  test('[PL1] given text frames, when a plain client sends them, then JSON is published as its value and other text as a string', async () => {
     const { plain, connected } = engineUnderTest();
     const ann = await connected('ann');
     await ann.say(subscribe('room'));
@@ -226,7 +226,7 @@ describe('the plain endpoint', () => {
     expect(wire.messages).toEqual(['hello', '{"a": 1}', '42', 'quoted', '{ "b":2}']);
   });
 
-  test('[PL2] a publication of a protocol client arrives as text', async () => {
+  test('[PL2] given publications of a protocol client, when a plain client receives them, then they are text frames', async () => {
     const { plain, connected } = engineUnderTest();
     const ann = await connected('ann');
     const { wire } = await plain('room', 'bob');
@@ -234,7 +234,7 @@ describe('the plain endpoint', () => {
     expect(wire.messages.join('\n')).toBe('l\u00f6\nve\n[1,{"a":null}]');
   });
 
-  test('[PL3] a heartbeat is answered and never relayed', async () => {
+  test('[PL3] given a heartbeat, when a plain client sends it, then it is answered and not published', async () => {
     const { plain, connected } = engineUnderTest();
     const ann = await connected('ann');
     await ann.say(subscribe('room'));
@@ -251,7 +251,7 @@ describe('the plain endpoint', () => {
     expect(ann.wire.take()).toHaveLength(1);
   });
 
-  test('[PL4] the sweep closes who has been silent for too long, any frame is a sign of life', async () => {
+  test('[PL4] [PL9] given a silent plain client, when idle connections are checked, then it is closed, and a client with any frame stays', async () => {
     const { plain, pass, engine } = engineUnderTest();
     const [silent, alive] = [await plain('room'), await plain('room')];
     await pass(100_000);
@@ -264,7 +264,7 @@ describe('the plain endpoint', () => {
     expect(alive.wire.closed).toBeUndefined();
   });
 
-  test('[PL7] a client that says nothing gets a ping frame every interval, and its pongs keep it', async () => {
+  test('[PL7] given a plain client that only answers pings, when time passes, then it stays open', async () => {
     const { plain, pass, engine } = engineUnderTest();
     const [listens, dead] = [await plain('room'), await plain('room')];
     for (let passed = 0; passed < 200_000; passed += 25_000) {
@@ -276,7 +276,7 @@ describe('the plain endpoint', () => {
     expect(dead.wire.closed).toEqual({ code: 3012, reason: 'no heartbeat' });
   });
 
-  test('[PL5] what could not be published is answered with an error', async () => {
+  test('[PL5] given an unreachable bus, when a plain client sends text, then it receives an error message', async () => {
     const { plain, broker } = engineUnderTest();
     const { connection, wire } = await plain('room');
     broker.stop();
@@ -286,7 +286,7 @@ describe('the plain endpoint', () => {
     expect(wire.closed).toBeUndefined();
   });
 
-  test('[PL6] a binary frame closes with 3501', async () => {
+  test('[PL6] given a plain connection, when the client sends a binary frame, then it is closed with 3501', async () => {
     const { plain } = engineUnderTest();
     const { connection, wire } = await plain('room');
     connection.onBinary();

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { engineUnderTest, settle } from '../engine-fixture.ts';
 
-test('[ME1] the way of one publication in sixteen is timed, once per gateway and not per member', async () => {
+test('[ME1] given members, when publications are delivered, then one in sixteen is timed per gateway', async () => {
   const { connected, engine, metrics } = engineUnderTest();
   for (const user of ['ann', 'bob', 'bob']) {
     await (await connected(user)).say({ id: 2, subscribe: { channel: 'room' } });
@@ -12,7 +12,7 @@ test('[ME1] the way of one publication in sixteen is timed, once per gateway and
   expect(metrics.fanouts).toHaveLength(33);
 });
 
-test('[ME2] the life of a connection of either kind is measured when it ends, once', async () => {
+test('[ME2] given connections of either kind, when they close, then the duration is measured once', async () => {
   const { connected, plain, pass, metrics } = engineUnderTest({ limits: { pingIntervalMs: 3_600_000 } });
   const [client, bare] = [await connected(), await plain('room')];
   await pass(90_000);

@@ -21,7 +21,7 @@ const answers = (messages: unknown[]) =>
   messages.filter((one) => typeof one === 'object' && one !== null && 'history' in one).length;
 const many = Array.from({ length: 40 }, (_, n) => history(10 + n));
 
-describe('[SW11] given a client that reads more history than its share', () => {
+describe('[SW11] [SW16] given a client that reads more history than its share', () => {
   test('then its readings wait, all are answered in order, and it is not closed', async () => {
     const { reader, pass, metrics } = await withHistory();
     const one = await reader('ann');

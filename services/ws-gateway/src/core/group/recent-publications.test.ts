@@ -17,7 +17,7 @@ const ringWith = (...held: BusMessage[]) => {
 const offsetsAfter = (ring: RecentPublications, offset: number) =>
   ring.after(offset)?.map((one) => one.offset);
 
-test('[RC6] what was read for one member stands before what the ring holds', () => {
+test('[RC6] given publications read from the stream, when they precede those in memory, then both serve recoveries', () => {
   const { ring, budget } = ringWith(...messages(5, 6));
   ring.backfill(messages(2, 4), 7);
   expect(offsetsAfter(ring, 1)).toEqual([2, 3, 4, 5, 6]);
@@ -28,7 +28,7 @@ test('[RC6] what was read for one member stands before what the ring holds', () 
   expect(budget.usedBytes).toBe(0);
 });
 
-test('[RC6] an empty ring takes what ends where the group stands, and nothing else', () => {
+test('[RC6] given an empty memory, when publications end at the position of the group, then they are kept, and others are not', () => {
   const { ring } = ringWith();
   ring.backfill(messages(2, 4), 6);
   expect(ring.first).toBeUndefined();
@@ -37,7 +37,7 @@ test('[RC6] an empty ring takes what ends where the group stands, and nothing el
   expect(offsetsAfter(ring, 3)).toEqual([4, 5, 6]);
 });
 
-test('[RC6] a hole in what was read, or before the ring, is never covered up', () => {
+test('[RC14] given a gap in what was read or before the memory, when publications are added, then it is not bridged', () => {
   const { ring } = ringWith(message(9));
   ring.backfill([message(4), message(6), message(7), message(8)], 10);
   expect(ring.first).toBe(6);
@@ -45,7 +45,7 @@ test('[RC6] a hole in what was read, or before the ring, is never covered up', (
   expect(ring.first).toBe(6);
 });
 
-test('[RC6] of too many the newest are taken, within the bounds of the ring and of the process', () => {
+test('[RC17] given more publications than the bounds, when they are added, then the newest are kept', () => {
   const { ring } = ringWith(message(200));
   ring.backfill(messages(50, 199), 201);
   expect(ring.first).toBe(101);
@@ -57,7 +57,7 @@ test('[RC6] of too many the newest are taken, within the bounds of the ring and 
   expect(poor.first).toBe(8);
 });
 
-test('[RC7] a ring holds no more than its stream keeps, from the moment at which that changes', () => {
+test('[RC16] given a history size, when it shrinks, then memory holds no more than it', () => {
   const budget = { maxBytes: 1_000_000, usedBytes: 0 };
   const ring = new RecentPublications(budget, 3);
   for (const one of messages(1, 5)) ring.push(one);
@@ -70,7 +70,7 @@ test('[RC7] a ring holds no more than its stream keeps, from the moment at which
   expect(ring.first).toBe(4);
 });
 
-test('[RC7] what was removed is dropped, the rest stays', () => {
+test('[RC7] given removed publications, when memory drops them, then the rest stays', () => {
   const { ring, budget } = ringWith(...messages(1, 5));
   ring.dropThrough(3);
   expect(offsetsAfter(ring, 3)).toEqual([4, 5]);

@@ -75,7 +75,7 @@ const publish = async (client: Client, ...data: unknown[]) => {
 };
 
 describe('positions', () => {
-  test('[RC1] a subscriber learns where the stream is, and every publication says where it stands', async () => {
+  test('[RC1] [RC9] given a group with history, when a client subscribes, then it receives the position, and publications carry offsets', async () => {
     const { connected } = engineUnderTest(KEPT);
     const [ann, bob] = [await connected('ann'), await connected('bob')];
     const [empty] = (await subscribe(bob)) as Message[];
@@ -88,7 +88,7 @@ describe('positions', () => {
     expect(later?.subscribe).toMatchObject({ offset: 2, epoch: empty?.subscribe?.epoch });
   });
 
-  test('[RC2] resumes from an offset that the stream still holds, here and on another gateway', async () => {
+  test('[RC2] given a position in the stream, when a client resubscribes on either gateway, then it receives what it missed', async () => {
     const broker = createMemoryBroker();
     const [one, two] = [engineUnderTest({ ...KEPT, broker }), engineUnderTest({ ...KEPT, broker })];
     const ann = await one.connected('ann');
@@ -105,7 +105,7 @@ describe('positions', () => {
     expect(read(client.wire.take(), heard).data).toEqual(['c', 'live']);
   });
 
-  test('[RC2] an answer to a successful resume counts from where the client was', async () => {
+  test('[RC10] given a recovered subscription, when the result is sent, then its offset is that of the client', async () => {
     const { connected, broker } = engineUnderTest(KEPT);
     const ann = await connected('ann');
     await publish(ann, 'a', 'b', 'c');
@@ -120,7 +120,7 @@ describe('positions', () => {
     ['a position beyond the end', { offset: 9 }],
     ['a position that is not kept any more', { offset: 1 }],
   ])(
-    '[RC3] %s is told honestly: not recovered, the present position, and live from there',
+    '[RC3] [RC11] given %s, when a client resubscribes, then it is not recovered and receives the current position',
     async (what, from) => {
       const { connected, broker } = engineUnderTest({ groups: { retention: { ...retention, size: 2 } } });
       const ann = await connected('ann');
@@ -137,7 +137,7 @@ describe('positions', () => {
     },
   );
 
-  test('[RC3] more than 300 missed publications are not replayed', async () => {
+  test('[RC12] given more than 300 missed publications, when a client resubscribes, then it is not recovered', async () => {
     const { connected, broker } = engineUnderTest({ groups: { retention: { ...retention, size: 1000 } } });
     const ann = await connected('ann');
     for (let n = 0; n < 31; n++) await publish(ann, ...Array(10).fill(n));
@@ -150,7 +150,7 @@ describe('positions', () => {
     });
   });
 
-  test('[RC4] in cache mode whoever comes back gets the newest publication only, once', async () => {
+  test('[RC4] [RC13] given cache mode, when a client resubscribes, then it receives the newest publication once', async () => {
     const { connected, broker } = engineUnderTest({ groups: { retention, recoveryMode: 'cache' } });
     const ann = await connected('ann');
     await publish(ann, 'a', 'b', 'c');
@@ -164,7 +164,7 @@ describe('positions', () => {
     });
   });
 
-  test('[RC5] a client that is ahead of its new gateway is not told that it lost anything', async () => {
+  test('[RC5] given a client ahead of its new gateway, when it resubscribes, then it is recovered', async () => {
     const { connected, broker } = engineUnderTest(KEPT);
     const [ann, bob] = [await connected('ann'), await connected('bob')];
     await subscribe(ann);
@@ -181,7 +181,7 @@ describe('positions', () => {
 });
 
 describe('gaps', () => {
-  test('[GP1] a publication lost on the bus is read from the stream, in order, and no client notices', async () => {
+  test('[GP1] given a publication that the bus lost, when the next arrives, then the gap is read from the stream in order', async () => {
     const { connected, broker, metrics } = engineUnderTest(KEPT);
     const [ann, bob] = [await connected('ann'), await connected('bob')];
     const heard = read(await subscribe(bob), nothing());
@@ -194,7 +194,7 @@ describe('gaps', () => {
     expect(metrics.gaps).toEqual(['repaired']);
   });
 
-  test('[GP2] a quiet gap is found by the audit, and after a reconnect of the bus at once', async () => {
+  test('[GP2] [GP10] given a gap without a later publication, when positions are checked or the bus reconnects, then it is delivered', async () => {
     for (const find of ['audit', 'reconnect'] as const) {
       const { connected, broker, engine } = engineUnderTest(KEPT);
       const [ann, bob] = [await connected('ann'), await connected('bob')];
@@ -213,7 +213,7 @@ describe('gaps', () => {
     }
   });
 
-  test('[GP3] what is not kept any more is announced: the client begins anew and knows it', async () => {
+  test('[GP3] [GP11] given a gap that is not kept, when it is detected, then subscribers are unsubscribed and not recovered', async () => {
     const { connected, broker, metrics } = engineUnderTest({
       groups: { retention: { ...retention, size: 2 } },
     });
@@ -232,7 +232,7 @@ describe('gaps', () => {
     expect(read(bob.wire.take(), heard).data.at(-1)).toBe(7);
   });
 
-  test('[GP4] a stream that was flushed is announced, never silent', async () => {
+  test('[GP4] given a flushed stream, when positions are checked, then subscribers are unsubscribed', async () => {
     const { connected, broker, engine } = engineUnderTest(KEPT);
     const [ann, bob] = [await connected('ann'), await connected('bob')];
     const heard = read(await subscribe(bob), nothing());
@@ -243,7 +243,7 @@ describe('gaps', () => {
     expect(read(bob.wire.take(), heard)).toMatchObject({ data: [1], unsubscribed: true });
   });
 
-  test('[GP5] a stream that went back without a new epoch is given one, and nothing is dropped in silence', async () => {
+  test('[GP5] given a stream that went back in one epoch, when that is detected, then it has a new epoch and subscribers are unsubscribed', async () => {
     const { connected, broker } = engineUnderTest(KEPT);
     const [ann, bob] = [await connected('ann'), await connected('bob')];
     let heard = read(await subscribe(bob), nothing());
@@ -260,7 +260,7 @@ describe('gaps', () => {
     expect(read(bob.wire.take(), heard)).toMatchObject({ recovered: false, data: [1, 2, 3, 'next'] });
   });
 
-  test('[GP6] while the stream cannot be read nothing is delivered out of order, and later nothing is missing', async () => {
+  test('[GP6] given a stream that cannot be read, when publications arrive, then they are delivered in order later', async () => {
     const { connected, broker } = engineUnderTest(KEPT);
     const [ann, bob] = [await connected('ann'), await connected('bob')];
     const heard = read(await subscribe(bob), nothing());
@@ -276,7 +276,7 @@ describe('gaps', () => {
     expect(read(bob.wire.take(), heard).data).toEqual([1, 2, 3]);
   });
 
-  test('[GP6] a stream that could not be read once is read again soon, without waiting for an audit', async () => {
+  test('[GP12] given a failed read of a stream, when it is readable again, then the gap is delivered without a position check', async () => {
     const broker = createMemoryBroker();
     const { read: readStream } = broker.streams;
     let isReadable = true;
@@ -316,7 +316,7 @@ const steps: fc.Arbitrary<Step[]> = fc.array(
 );
 
 describe('delivery', () => {
-  test('[GP7] through any order of losses, drops and resumes: nothing missing, nothing twice, in order', async () => {
+  test('[GP7] given any order of losses, drops and resumes, when it has ended, then every subscriber has everything once and in order', async () => {
     await fc.assert(
       fc.asyncProperty(steps, async (plan) => {
         const broker = createMemoryBroker();

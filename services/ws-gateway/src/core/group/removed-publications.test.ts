@@ -48,7 +48,7 @@ describe.each(['stream', 'cache'] as const)(
   (recoveryMode) => {
     const newest = (offset: number) => (recoveryMode === 'stream' ? [offset - 1, offset] : [offset]);
 
-    test('[RC7] a publication that was removed is given to nobody', async () => {
+    test('[RC7] given a removed publication, when a client recovers on either gateway, then it is not delivered', async () => {
       const { call, comesBack } = await fleet({ recoveryMode });
       for (const data of [1, 2, 3]) await call('publish', { data });
       for (const gateway of [0, 1] as const) expect(await comesBack(gateway, 1)).toEqual(newest(3));
@@ -62,7 +62,7 @@ describe.each(['stream', 'cache'] as const)(
       for (const gateway of [0, 1] as const) expect(await comesBack(gateway, 3)).toEqual(newest(5));
     });
 
-    test('[RC7] a publication whose time is over is given to nobody', async () => {
+    test('[RC15] given an expired publication, when a client recovers on either gateway, then it is not delivered', async () => {
       const { call, comesBack, pass } = await fleet({ recoveryMode });
       for (const data of [1, 2, 3]) await call('publish', { data });
       await pass(TTL_MS - 1_000);
@@ -76,7 +76,7 @@ describe.each(['stream', 'cache'] as const)(
   },
 );
 
-test('[RC7] beyond the size of the history nothing is given from memory', async () => {
+test('[RC16] given more publications than history_size, when a client recovers, then none beyond is delivered from memory', async () => {
   const { call, comesBack } = await fleet({ retention: { ...retention, size: 2 } });
   for (const data of [1, 2, 3, 4]) await call('publish', { data });
   for (const gateway of [0, 1] as const) {
@@ -105,7 +105,7 @@ const steps = fc.array(
   { minLength: 10, maxLength: 40 },
 );
 
-test('[RC7] whatever is published, removed and forgotten: who comes back gets what the stream has, or is told', async () => {
+test('[RC7] [RC15] [RC16] given any sequence of publications, removals and expiries, when a client recovers, then it receives what the stream has, or is not recovered', async () => {
   const run = async (
     plan: readonly (typeof steps extends fc.Arbitrary<infer T> ? T : never)[number][],
     size: number,

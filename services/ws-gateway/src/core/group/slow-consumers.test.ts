@@ -50,7 +50,7 @@ const scene = async (options: Parameters<typeof engineUnderTest>[0] = {}) => {
 };
 
 describe('a member that does not read fast enough', () => {
-  test('[SW1] is skipped, and given everything in order once it reads; nobody else notices', async () => {
+  test('[SW1] [SW12] given a slow member, when publications are made, then it is skipped, catches up in order, and others are not affected', async () => {
     const { fast, slow, publish, pass, metrics, engine } = await scene();
     slow.wire.isRead = false;
     await publish(30);
@@ -78,7 +78,7 @@ describe('a member that does not read fast enough', () => {
     expect(slow.wire.closed).toBeUndefined();
   });
 
-  test('[SW1] gets what is kept of publications that were written together with others that are not', async () => {
+  test('[SW1] given a batch of kept and unkept publications, when a slow member catches up, then it receives the kept publications', async () => {
     const { slow, publish, catchUp, engine } = await scene({ publishBatchWindowMs: 20 });
     await publish(1);
     slow.wire.take();
@@ -92,7 +92,7 @@ describe('a member that does not read fast enough', () => {
     expect(numbersIn(slow.wire)).toEqual([2]);
   });
 
-  test('[SW1] gets from the stream what is no more at hand', async () => {
+  test('[SW1] given publications that are no longer in memory, when a slow member catches up, then they are read from the stream', async () => {
     const { slow, publish, catchUp } = await scene();
     slow.wire.isRead = false;
     await publish(150);
@@ -102,7 +102,7 @@ describe('a member that does not read fast enough', () => {
     expect(numbersIn(slow.wire)).toEqual(upTo(150));
   });
 
-  test('[SW1] on the plain endpoint is caught up too', async () => {
+  test('[SW1] given a slow plain connection, when it reads, then it catches up', async () => {
     const { plain, publish, catchUp } = await scene();
     const { wire } = await plain('room');
     wire.isRead = false;
@@ -113,7 +113,7 @@ describe('a member that does not read fast enough', () => {
     expect(wire.messages.map((text) => Number.parseInt(text, 10))).toEqual(upTo(30));
   });
 
-  test('[SW1] is not given what was not for it: another filter, an exclusion', async () => {
+  test('[SW1] given filters and exclusions, when a slow member catches up, then they apply', async () => {
     const { connected, publish, catchUp } = await scene();
     const choosy = await connected('ann');
     await choosy.say({ id: 2, subscribe: { channel: 'room', tf: { key: 'k', cmp: 'eq', val: 'yes' } } });
@@ -128,7 +128,7 @@ describe('a member that does not read fast enough', () => {
     expect(numbersIn(choosy.wire)).toEqual([0, 1, 2, 3, 7]);
   });
 
-  test('[SW2] is told so when what it missed is kept no more: unsubscribed with 2500, a plain one closed with 3010', async () => {
+  test('[SW2] [SW13] given missed publications that are not kept, when a slow member reads, then it is unsubscribed with 2500, or closed with 3010 if plain', async () => {
     const { slow, plain, publish, metrics, engine, catchUp } = await scene({
       groups: { ...LAG, retention: { ...retention, size: 5 } },
       limits: { maxSendBufferBytes: 4_096 },
@@ -145,7 +145,7 @@ describe('a member that does not read fast enough', () => {
     expect(slow.wire.closed).toBeUndefined();
   });
 
-  test('[SW2] is told so when the stream has begun anew meanwhile', async () => {
+  test('[SW2] given a new epoch of the stream, when a slow member reads, then it is unsubscribed with 2500', async () => {
     const { slow, publish, pass, broker, engine } = await scene();
     slow.wire.isRead = false;
     await publish(5);
@@ -157,7 +157,7 @@ describe('a member that does not read fast enough', () => {
     expect(unsubscribesIn(slow.wire)).toEqual([2500]);
   });
 
-  test('[SW3] is closed where nothing is kept, and where its groups say so', async () => {
+  test('[SW3] given no history, or the default policy, when a member is slow, then it is closed with 3008', async () => {
     for (const groups of [{ ...LAG, retention: undefined }, { retention }]) {
       const { fast, slow, publish } = await scene({ groups });
       slow.wire.isRead = false;
@@ -167,7 +167,7 @@ describe('a member that does not read fast enough', () => {
     }
   });
 
-  test('[SW4] still gets its answers and pings, up to 64 KiB of them', async () => {
+  test('[SW4] [SW14] given a slow member, when it requests replies, then it receives up to 64 KiB of them and is closed with 3008 beyond', async () => {
     const { slow, publish } = await scene();
     slow.wire.isRead = false;
     await publish(4);
@@ -182,7 +182,7 @@ describe('a member that does not read fast enough', () => {
     expect(slow.wire.closed).toEqual({ code: 3008, reason: 'slow' });
   });
 
-  test('[SW8] gets large answers as it reads on, one after the other, however many it asks for', async () => {
+  test('[SW8] given large results, when a slow member requests them, then it receives each as it reads', async () => {
     const { slow, publish, pass } = await scene();
     await publish(4);
     slow.wire.isRead = false;
@@ -199,7 +199,7 @@ describe('a member that does not read fast enough', () => {
     expect(slow.wire.closed).toBeUndefined();
   });
 
-  test('[SW5] is not made up for what is not kept: join, leave, and publications with skip_history', async () => {
+  test('[SW5] given unkept pushes, when a slow member catches up, then they are not delivered', async () => {
     const { slow, publish, engine, connected, catchUp } = await scene({
       groups: { ...LAG, joinLeave: true, forcePushJoinLeave: true },
     });
@@ -214,7 +214,7 @@ describe('a member that does not read fast enough', () => {
     expect(numbersIn(slow.wire)).toEqual(upTo(5));
   });
 
-  test('[SW1] that takes deltas gets whole payloads while it catches up, and deltas again afterwards', async () => {
+  test('[SW1] given a slow delta subscriber, when it catches up, then payloads are whole, and deltas follow afterwards', async () => {
     const { connected, publish, catchUp } = await scene({
       groups: { ...LAG, deltaPublish: true, allowedDeltaTypes: ['fossil'] },
     });
@@ -247,7 +247,7 @@ describe('a member that does not read fast enough', () => {
     ]);
   });
 
-  test('[AP7] is shown as such: since when it is there, what waits for it, where it is behind', async () => {
+  test('[AP34] given a slow member, when a back end queries connections, then the result has connect time, pending bytes and lagging groups', async () => {
     const { slow, publish, engine, catchUp } = await scene();
     const shown = async () => {
       const answer = await engine.api.call('connections', { client: slow.connection.id });
@@ -264,7 +264,7 @@ describe('a member that does not read fast enough', () => {
     expect(await shown()).toMatchObject({ behind: [], lag: 0 });
   });
 
-  test('[SW1] a member that leaves while it is behind gets nothing more', async () => {
+  test('[SW17] given a lagging member, when it unsubscribes, then it receives nothing more', async () => {
     const { slow, publish, engine, catchUp } = await scene();
     slow.wire.isRead = false;
     await publish(10);
@@ -290,7 +290,7 @@ const steps = fc.array(
   { minLength: 5, maxLength: 25 },
 );
 
-test('[SW1] through any order of publishing, losing, auditing and reading: nothing missing, nothing twice, in order', async () => {
+test('[SW1] given any order of publications, losses and reads, when it has ended, then the member has everything once and in order', async () => {
   await fc.assert(
     fc.asyncProperty(steps, fc.constantFrom(0, 5), async (plan, publishBatchWindowMs) => {
       const kept = { ...LAG, retention: { ...retention, size: 10_000 } };

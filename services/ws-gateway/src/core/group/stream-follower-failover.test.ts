@@ -60,7 +60,7 @@ const following = async ({ maxBytes = 100_000, before = [] as unknown[] } = {}) 
 };
 
 test.each([100_000, 0])(
-  '[GP8] what was lost and written over is told, and the stream is another one (%i bytes of memory)',
+  '[GP8] given a lost and overwritten publication, when the link returns, then subscribers are notified and the stream has a new epoch (%i bytes of memory)',
   async (maxBytes) => {
     const { follower, ear, publish, epoch, failOver } = await following({ maxBytes });
     await publish(1, 2);
@@ -74,7 +74,7 @@ test.each([100_000, 0])(
   },
 );
 
-test('[GP8] so it is when publications were taken for the next ones before anybody looked', async () => {
+test('[GP8] given later publications delivered as the next, when the position is verified, then subscribers are notified', async () => {
   const { follower, ear, publish, failOver } = await following();
   await publish(1, 2);
   await failOver('other 2');
@@ -84,14 +84,14 @@ test('[GP8] so it is when publications were taken for the next ones before anybo
   expect(ear.resyncs).toBe(1);
 });
 
-test('[GP8] so it is in a group that nobody has heard anything of', async () => {
+test('[GP8] given a group without delivered publications, when the position is verified, then subscribers are notified', async () => {
   const { follower, ear, failOver } = await following({ before: [1, 2] });
   await failOver('other 2');
   await follower.verify();
   expect(ear.resyncs).toBe(1);
 });
 
-test('[GP8] so it is when a gap is read', async () => {
+test('[GP8] given a failover, when a gap is read, then subscribers are notified', async () => {
   const { follower, ear, publish, failOver } = await following();
   await publish(1, 2);
   await failOver('other 2', 'other 3');
@@ -100,7 +100,7 @@ test('[GP8] so it is when a gap is read', async () => {
   expect([ear.resyncs, ear.heard]).toEqual([1, [1, 2]]);
 });
 
-test('[GP8] a store that lost nothing contradicts nothing, and is asked once', async () => {
+test('[GP13] given a store without a loss, when the position is verified, then subscribers are not affected and it is read once', async () => {
   const { follower, ear, publish } = await following();
   await publish(1, 2);
   follower.suspect();

@@ -54,7 +54,7 @@ const scene = async () => {
   return { broker, follower, held, heard, kept, publish };
 };
 
-test('[GP9] what waits while a gap is read is bounded in bytes, and nothing is lost by it', async () => {
+test('[GP9] given a gap that is being read, when publications arrive, then the queue is bounded in bytes and none is lost', async () => {
   const { broker, held, heard, kept, publish } = await scene();
   await publish(1, 10);
   broker.loses = (_, { offset }) => offset === 2;

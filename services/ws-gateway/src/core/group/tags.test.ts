@@ -7,7 +7,7 @@ const data = (messages: unknown[]) =>
     push?.pub ? [push.pub.data] : [],
   );
 
-test('[TF4] a subscriber with a filter gets what fits, live and when it comes back; others get all', async () => {
+test('[TF4] given a filter, when publications are made or recovered, then the subscriber receives those that match', async () => {
   const retention = { size: 10, ttlMs: 60_000, metaTtlMs: 60_000 };
   const { connected, engine } = engineUnderTest({ groups: { retention }, publishBatchWindowMs: 0 });
   const [choosy, other] = [await connected('ann'), await connected('bob')];
@@ -33,7 +33,7 @@ test('[TF4] a subscriber with a filter gets what fits, live and when it comes ba
   expect(again?.subscribe).toMatchObject({ recovered: true, publications: [{ data: 4 }] });
 });
 
-test('[TF4] where filters are switched off one is error 107', async () => {
+test('[TF4] given a group without filters, when a client requests a filter, then the reply is error 107', async () => {
   const { connected } = engineUnderTest({ groups: { allowTagsFilter: false } });
   const { say } = await connected();
   expect(await say({ id: 2, subscribe: { channel: 'room', tf: polish } })).toMatchObject([

@@ -22,7 +22,7 @@ const room = async (groups: object = { retention }) => {
 };
 const offsets = ({ history }: Answer) => history?.publications.map(({ offset }) => offset);
 
-test('[HI1] history gives the end of the stream and what lies before or after a position', async () => {
+test('[HI1] [HI3] [HI4] [HI5] given a group with history, when a client queries it, then the result has the position and the requested publications', async () => {
   const ask = await room();
   const position = await ask({});
   expect(position.history).toMatchObject({ publications: [], offset: 7, epoch: expect.any(String) });
@@ -38,7 +38,7 @@ test('[HI1] history gives the end of the stream and what lies before or after a 
   });
 });
 
-test('[HI2] history that is not kept, not open or not of this epoch is refused', async () => {
+test('[HI2] [HI6] [HI7] [HI8] given history that is off, denied or of another epoch, when a client queries it, then the result is an error', async () => {
   const ask = await room();
   expect((await ask({ limit: 1, since: { offset: 1, epoch: 'other' } })).error?.code).toBe(112);
   expect((await ask({ limit: 1, reverse: true, since: { offset: 0, epoch: '' } })).error?.code).toBe(107);

@@ -23,7 +23,7 @@ const permits: SubscriptionTokenReader = {
 };
 
 describe('connection tokens', () => {
-  test('[JT6] the reply to connect says when a token ends, and nothing of the end of a session', async () => {
+  test('[JT6] given a token with an expiry, when a client connects, then the reply has it, and not the expiry of a session', async () => {
     const { client } = engineUnderTest();
     expect(await client().say({ id: 1, connect: { token: 'ann+60' } })).toMatchObject([
       { connect: { expires: true, ttl: 60 } },
@@ -32,7 +32,7 @@ describe('connection tokens', () => {
     expect(JSON.stringify(reply)).not.toContain('expires');
   });
 
-  test('[JT6] without another token it is closed with 3005, with one it goes on', async () => {
+  test('[JT24] [JT25] given a token with an expiry, when 25 s pass after it, then the connection is closed with 3005 unless it was refreshed', async () => {
     const { client, pass } = engineUnderTest({ limits: { pingIntervalMs: 3_600_000 } });
     const [stays, goes] = [client(), client()];
     for (const { say } of [stays, goes]) await say({ id: 1, connect: { token: 'ann+60' } });
@@ -52,7 +52,7 @@ describe('connection tokens', () => {
     expect(stays.wire.closed).toEqual(closedWith(3005));
   });
 
-  test('[JT7] a token of somebody else, a bad or an old one, other groups, none: each its own end', async () => {
+  test('[JT7] [JT26] [JT27] [JT28] [JT30] given a connection by a token, when `refresh` brings an unsuitable token, then each fault has its own result', async () => {
     const { client, metrics } = engineUnderTest();
     const ends: [string, number][] = [
       ['bob+60', 3500],
@@ -77,7 +77,7 @@ describe('connection tokens', () => {
     expect(wire.closed).toBeUndefined();
   });
 
-  test('[JT8] who cannot come in learns why: 109, 110, 3500, 3507, 100', async () => {
+  test('[JT8] [JT20] [JT31] [JT32] given an unsuitable token, when a client connects, then the result is 109, 110, 3500, 3507 or 100', async () => {
     const { client, gate } = engineUnderTest();
     const first = async (token: string) => {
       const { wire, say } = client();
@@ -96,7 +96,7 @@ describe('connection tokens', () => {
 describe('subscription tokens', () => {
   const subscribe = (token: string, channel = '$vip') => ({ id: 2, subscribe: { channel, token } });
 
-  test('[PT1] a token opens its group, a private one too, and says how the client appears there', async () => {
+  test('[PT1] [PT6] given a subscription token, when a client subscribes, then the group is joined with the info of the token', async () => {
     const { connected } = engineUnderTest({
       permits,
       groups: { presence: true, allowSubscribeForClient: false },
@@ -118,7 +118,7 @@ describe('subscription tokens', () => {
     ]);
   });
 
-  test('[PT2] for another user, connection or group: 3500; old 109, bad 103, without keys 103, not to be told 100', async () => {
+  test('[PT2] [PT7] [PT8] [PT9] [PT10] given an unsuitable subscription token, when a client subscribes, then each fault has its own result', async () => {
     const { client } = engineUnderTest({ permits });
     const tries: [string, number][] = [
       ['bob/$vip', 3500],
@@ -140,7 +140,7 @@ describe('subscription tokens', () => {
     }
   });
 
-  test('[PT2] a token for one connection is good for that one', async () => {
+  test('[PT2] given a token for one connection, when that connection subscribes, then it is accepted', async () => {
     const { connected } = engineUnderTest({ permits });
     const ann = await connected('ann');
     expect(await ann.say(subscribe(`*/$vip/0/${ann.connection.id}`))).toEqual([
@@ -148,7 +148,7 @@ describe('subscription tokens', () => {
     ]);
   });
 
-  test('[PT3] 25 s after its end the subscription ends with 2501; another token makes it longer', async () => {
+  test('[PT3] [PT11] given a subscription by a token, when 25 s pass after its expiry, then it ends with 2501 unless it was refreshed', async () => {
     const { connected, pass } = engineUnderTest({ permits, limits: { pingIntervalMs: 3_600_000 } });
     const [stays, goes] = [await connected('ann'), await connected('ann')];
     for (const { say } of [stays, goes]) await say(subscribe('ann/$vip/60'));
@@ -169,7 +169,7 @@ describe('subscription tokens', () => {
     expect(stays.wire.take()).toEqual([]);
   });
 
-  test('[PT4] what a wrong sub_refresh is answered with', async () => {
+  test('[PT4] [PT12] [PT13] [PT14] [PT15] [PT16] given a subscription by a token, when `sub_refresh` is unsuitable, then each fault has its own result', async () => {
     const { client } = engineUnderTest({ permits });
     const tries: [string, string, number][] = [
       ['ann/$vip', 'other', 103],
@@ -200,7 +200,7 @@ describe('subscription tokens', () => {
     expect(server.wire.closed).toEqual(closedWith(3501));
   });
 
-  test('[PT5] while a token is looked at, other commands about the group wait, and a second subscribe is 105', async () => {
+  test('[PT5] [PT17] given a token check in progress, when the client sends other commands about the group, then they wait, and a second subscribe is error 105', async () => {
     const gate = Promise.withResolvers<void>();
     const slow: SubscriptionTokenReader = { read: (token) => gate.promise.then(() => permits.read(token)) };
     const { connected } = engineUnderTest({ permits: slow });
@@ -225,7 +225,7 @@ describe('subscription tokens', () => {
 });
 
 describe('anonymous clients', () => {
-  test('[AN2] what is open to clients is open to anonymous ones only where the options say so', async () => {
+  test('[AN2] given options for clients, when anonymous clients request actions, then only options for anonymous clients permit them', async () => {
     const options = { presence: true, retention: { size: 5, ttlMs: 1_000, metaTtlMs: 1_000 } };
     const commands = [
       { id: 2, subscribe: { channel: 'a' } },

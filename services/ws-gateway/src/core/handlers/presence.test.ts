@@ -11,7 +11,7 @@ const fleet = (groups: object = {}) => {
   return [engine(), engine()] as const;
 };
 
-test('[PS1] who is in a group is known on all gateways, plain clients included', async () => {
+test('[PS1] [PS6] given clients on two gateways, when a member queries presence, then all are included, plain clients too', async () => {
   const [one, two] = fleet();
   const [ann, bob] = [await one.connected('ann'), await two.connected('bob')];
   const again = await two.connected('bob');
@@ -32,7 +32,7 @@ test('[PS1] who is in a group is known on all gateways, plain clients included',
   ]);
 });
 
-test('[PS2] whoever leaves in any way is there no more', async () => {
+test('[PS2] given members that leave in any way, when presence is queried, then they are not included', async () => {
   const [one] = fleet();
   const witness = await one.connected('ann');
   await witness.say(subscribe());
@@ -61,7 +61,7 @@ const joins = (messages: unknown[]) =>
     ...(push?.leave ? [`-${push.leave.info.user}`] : []),
   ]);
 
-test('[PS3] members that ask hear who comes and goes', async () => {
+test('[PS3] given members that requested join and leave, when clients join and leave, then they receive the pushes', async () => {
   const [one, two] = fleet({ joinLeave: true });
   const [curious, calm, bob] = [
     await one.connected('ann'),
@@ -77,14 +77,14 @@ test('[PS3] members that ask hear who comes and goes', async () => {
   expect(joins(calm.wire.take())).toEqual([]);
 });
 
-test('[PS3] with force_push_join_leave all members hear it; without join_leave nobody does', async () => {
+test('[PS7] [PS8] given force_push_join_leave, when clients join, then all members receive the push, and without join_leave none', async () => {
   const [forced] = fleet({ joinLeave: true, forcePushJoinLeave: true });
   expect(joins(await (await forced.connected()).say(subscribe()))).toEqual(['+ann']);
   const [silent] = fleet();
   expect(joins(await (await silent.connected()).say(subscribe({ join_leave: true })))).toEqual([]);
 });
 
-test('[PS4] when a gateway dies its clients are said to have left', async () => {
+test('[PS4] given a gateway that fails, when its lease expires, then members receive the leaves of its clients', async () => {
   const [one, two] = fleet({ joinLeave: true });
   const [ann, bob] = [await one.connected('ann'), await two.connected('bob')];
   await ann.say(subscribe({ join_leave: true }));
@@ -98,7 +98,7 @@ test('[PS4] when a gateway dies its clients are said to have left', async () => 
   ]);
 });
 
-test('[PS5] groups without presence answer 108, whoever may not look 103', async () => {
+test('[PS5] [PS9] given a group without presence or permission, when a client queries it, then the result is error 108 or 103', async () => {
   const [none] = fleet({ presence: false });
   expect(await (await none.connected()).say(ask())).toMatchObject([{ error: { code: 108 } }]);
   const [some] = fleet();
