@@ -17,7 +17,7 @@ const FLOORS: Readonly<Record<string, readonly string[]>> = {
   session: LOWER,
   bus: LOWER,
   client: ['protocol', 'kit', 'session'],
-  cli: ['client'],
+  cli: ['protocol', 'client'],
   'session-service': MIDDLE,
   'ws-gateway': [...MIDDLE, 'bus'],
   'health-aggregator': MIDDLE,

@@ -1,4 +1,5 @@
 import { MusterError, newIdempotencyKey, type Send } from '@muster/client/http';
+import type { ServerApiResponse } from '@muster/protocol/server-api';
 import { adviceOnStores } from './fleet.ts';
 
 /** The server API said no. */
@@ -16,11 +17,6 @@ class ApiRefusal extends Error {
 /** Calls a method of the gateways' server API. Throws {@link ApiRefusal} when the gateway says no. */
 export type CallApi = <T>(method: string, params: object) => Promise<T>;
 
-interface ApiBody<T> {
-  readonly result?: T;
-  readonly error?: { readonly code: number; readonly message: string };
-}
-
 /** Methods that make something. The gateways take their key from the parameters, as `idempotency_key`. */
 const MAKING = ['publish', 'broadcast'];
 
@@ -35,7 +31,7 @@ export const createApi =
     const call = { method: 'POST', path: `/api/${method}`, body: { ...key, ...params } } as const;
     const send = sender();
     try {
-      const { body } = await send<ApiBody<T>>({ ...call, isSafeToRepeat: true });
+      const { body } = await send<ServerApiResponse<T>>({ ...call, isSafeToRepeat: true });
       if (body?.error?.code === INTERNAL) throw await internalError(url, body.error.message);
       if (body?.error) throw new ApiRefusal(body.error.code, body.error.message);
       if (body?.result === undefined) throw new ApiRefusal(0, `the answer to ${method} is no result`);

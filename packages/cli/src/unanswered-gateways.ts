@@ -1,3 +1,4 @@
+import type { InfoResult } from '@muster/protocol/server-api';
 import type { Context } from './command.ts';
 import { readFleet } from './fleet.ts';
 
@@ -17,10 +18,7 @@ export const queryGateways = async ({
   api,
   url,
 }: Pick<Context, 'api' | 'url'>): Promise<AnsweredGateways> => {
-  const [{ nodes }, expected] = await Promise.all([
-    api<{ nodes: readonly { name: string }[] }>('info', {}),
-    expectedGateways(url),
-  ]);
+  const [{ nodes }, expected] = await Promise.all([api<InfoResult>('info', {}), expectedGateways(url)]);
   const answered = new Set(nodes.map(({ name }) => name));
   return { gateways: nodes.length, silent: expected?.filter((name) => !answered.has(name)) };
 };

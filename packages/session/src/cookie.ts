@@ -1,4 +1,5 @@
 import { stringifySetCookie } from 'cookie';
+import { unsign } from 'cookie-signature';
 
 /** How a session cookie is written. Always `Path=/; HttpOnly`, never a Domain. */
 export interface CookieAttributes {
@@ -36,6 +37,16 @@ export const readSessionCookies = (header: string | undefined, name: string): st
     if (read === MAX_COOKIES_READ) break;
   }
   return [...found];
+};
+
+/** Content of a value that express-session signed with one of these keys; undefined for any other text. */
+export const unsignExpressSessionCookie = (text: string, secrets: readonly string[]): string | undefined => {
+  if (text.length > MAX_VALUE_LENGTH) return undefined;
+  for (const secret of secrets) {
+    const content = unsign(text, secret);
+    if (content !== false) return content;
+  }
+  return undefined;
 };
 
 /** The Set-Cookie header that gives a browser its session. */

@@ -1,27 +1,28 @@
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { readCredential } from './credential.ts';
+import { type CredentialStatus, firstLiveSession, readCredential } from './credential.ts';
 
 const NAME = 'session_id';
 const A = '0b2ff0f1-5dbd-4b42-9c04-9b0c0a3d6f10.aaaa.sig';
 const B = '7c1f2a53-1dd0-4a11-8f0e-6f3a0f1b2c3d.bbbb.sig';
 
 const read = (cookie: string | undefined, authorization: string | undefined) =>
-  readCredential({ cookieHeader: cookie, authorization }, NAME);
+  readCredential({ cookie, authorization }, NAME);
 
 test('[CR1] a bearer token, a cookie, or nothing', () => {
-  expect(read(undefined, undefined)).toEqual({ is: 'none' });
-  expect(read(undefined, 'Basic abc')).toEqual({ is: 'none' });
-  expect(read(undefined, `bearer   ${A} `)).toEqual({ is: 'bearer', token: A });
-  expect(read(undefined, 'Bearer')).toEqual({ is: 'bearer', token: '' });
-  expect(read(undefined, 'Bearer a b')).toEqual({ is: 'bearer', token: '' });
-  expect(read(`${NAME}=s:${A}`, undefined)).toEqual({ is: 'cookie', tokens: [A] });
-  expect(read(`${NAME}=s:${A}`, 'Basic abc')).toEqual({ is: 'cookie', tokens: [A] });
+  expect(read(undefined, undefined)).toEqual({ via: 'none', tokens: [] });
+  expect(read(undefined, 'Basic abc')).toEqual({ via: 'none', tokens: [] });
+  expect(read(undefined, `bearer   ${A} `)).toEqual({ via: 'bearer', tokens: [A] });
+  expect(read(undefined, 'Bearer')).toEqual({ via: 'bearer', tokens: [''] });
+  expect(read(undefined, 'Bearer a b')).toEqual({ via: 'bearer', tokens: [''] });
+  expect(read(`${NAME}=s:${A}`, undefined)).toEqual({ via: 'cookie', tokens: [A] });
+  expect(read(`${NAME}=s:${A}`, 'Basic abc')).toEqual({ via: 'cookie', tokens: [A] });
 });
 
 test('[CR2] two sessions in one request are ambiguous, one session twice is not', () => {
-  expect(read(`${NAME}=s:${A}`, `Bearer ${B}`)).toEqual({ is: 'ambiguous' });
-  expect(read(`${NAME}=s:${A}`, `Bearer ${A}`)).toEqual({ is: 'bearer', token: A });
-  expect(read(`${NAME}=garbage`, `Bearer ${A}`)).toEqual({ is: 'ambiguous' });
+  expect(read(`${NAME}=s:${A}`, `Bearer ${B}`)).toEqual({ via: 'ambiguous', tokens: [] });
+  expect(read(`${NAME}=s:${A}`, `Bearer ${A}`)).toEqual({ via: 'bearer', tokens: [A] });
+  expect(read(`${NAME}=garbage`, `Bearer ${A}`)).toEqual({ via: 'ambiguous', tokens: [] });
 });
 
 test('[CR3] the longest header of the worst shape is read in linear time', () => {
@@ -34,9 +35,63 @@ test('[CR3] the longest header of the worst shape is read in linear time', () =>
   ];
   const begun = performance.now();
   for (let n = 0; n < 50; n += 1) {
-    for (const header of hostile) expect(read(undefined, header)).toEqual({ is: 'bearer', token: '' });
+    for (const header of hostile) expect(read(undefined, header)).toEqual({ via: 'bearer', tokens: [''] });
   }
   // One of these headers alone took 280 ms of CPU when the pattern was quadratic; all 200 take a few milliseconds.
   expect(performance.now() - begun).toBeLessThan(2_000);
-  expect(read(undefined, `Bearer${spaces}${A}${spaces.slice(0, 1_000)}`)).toEqual({ is: 'bearer', token: A });
+  expect(read(undefined, `Bearer${spaces}${A}${spaces.slice(0, 1_000)}`)).toEqual({
+    via: 'bearer',
+    tokens: [A],
+  });
+});
+
+const decide = async (standings: readonly CredentialStatus[]) => {
+  const asked: string[] = [];
+  const won = await firstLiveSession(
+    standings.map((_, at) => String(at)),
+    (token) => {
+      asked.push(token);
+      return { token, standing: standings[Number(token)]! };
+    },
+    ({ standing }) => standing,
+  );
+  return { won: won && Number(won.token), asked: asked.length };
+};
+
+test('[CR4] the first live credential wins, else the refusal that says most', async () => {
+  expect(await decide([])).toEqual({ won: undefined, asked: 0 });
+  expect((await decide(['ended', 'live', 'live'])).won).toBe(1);
+  expect((await decide(['invalid', 'stale', 'ended', 'ended'])).won).toBe(2);
+  expect((await decide(['ended', 'invalid'])).won).toBe(0);
+  expect(await decide(['invalid', 'unavailable', 'live'])).toEqual({ won: 1, asked: 2 });
+});
+
+test('[CR4] four credentials are looked up; forged ones are not counted', async () => {
+  const forged = Array<CredentialStatus>(60).fill('forged');
+  expect((await decide([...forged, 'ended', 'ended', 'stale', 'live'])).won).toBe(63);
+  expect(await decide(['ended', 'forged', 'ended', 'stale', 'invalid', 'live'])).toEqual({
+    won: 0,
+    asked: 5,
+  });
+  expect((await decide(['forged', 'invalid'])).won).toBe(1);
+});
+
+test('[CR4] with any standings: a live one is never refused, unless an earlier one cannot be checked', async () => {
+  const standing = fc.constantFrom<CredentialStatus>(
+    'forged',
+    'invalid',
+    'stale',
+    'ended',
+    'unavailable',
+    'live',
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(standing, { maxLength: 4 }), async (standings) => {
+      const decisive = standings.findIndex((one) => one === 'live' || one === 'unavailable');
+      const { won } = await decide(standings);
+      if (decisive >= 0) expect(won).toBe(decisive);
+      else if (standings.length > 0)
+        expect(['forged', 'invalid', 'stale', 'ended']).toContain(standings[won!]);
+    }),
+  );
 });

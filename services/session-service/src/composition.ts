@@ -5,7 +5,7 @@ import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { Runtime } from '@muster/kit/runtime';
 import { createTouchBuffer, createTouchThrottle } from '@muster/session/activity';
-import { createRejectedTokens } from '@muster/session/rejected-tokens';
+import { createRejectedTokens } from '@muster/session/session-decision';
 import { emitSessionBusHeartbeat, emitSessionChange } from '@muster/session/session-events';
 import { createSessionPresence } from '@muster/session/session-presence';
 import { createSnapshotStore } from '@muster/session/session-snapshot';
@@ -201,7 +201,7 @@ const authenticationOf = (deps: Dependencies): AuthenticateDeps => {
       maxConcurrent: Math.max(1, config.postgres.poolSize - RESERVED_CONNECTIONS),
     }),
     pendingTouch: async (id) => (await activity.pending([id]))[0],
-    refusals: createRejectedTokens(),
+    rejected: createRejectedTokens(),
     onKey: (keyIndex) => instruments.verified.inc({ key: keyIndex ?? 'none' }),
     onStaleAccepted: () => instruments.staleAccepted.inc(),
     onCache: (result) => instruments.cacheRequests.inc({ result }),

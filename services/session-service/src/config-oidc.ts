@@ -1,3 +1,4 @@
+import { ASYMMETRIC_ALGORITHMS } from '@muster/kit/jwt';
 import { z } from 'zod';
 
 /** A party whose statements about users are believed. */
@@ -17,11 +18,6 @@ export interface IssuerConfig {
   readonly tenant: string;
 }
 
-/** Signatures with a public key. `none` and the HMACs, whose key would be the public one, cannot be configured. */
-const ALGORITHMS = [
-  ...['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'],
-] as const;
-
 const httpUrl = z.url({ protocol: /^https?$/, error: 'must be an http(s) URL' }).max(255);
 
 const issuerSchema = z
@@ -31,9 +27,9 @@ const issuerSchema = z
     audience: z.array(z.string().min(1)).min(1),
     jwks_uri: httpUrl.optional(),
     algorithms: z
-      .array(z.enum(ALGORITHMS))
+      .array(z.enum(ASYMMETRIC_ALGORITHMS))
       .min(1)
-      .default([...ALGORITHMS]),
+      .default([...ASYMMETRIC_ALGORITHMS]),
     user_id_claim: z.string().min(1).default('sub'),
     user_id_prefix: z.string().max(64).optional(),
     tenant: z

@@ -1,11 +1,10 @@
 import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { Runtime } from '@muster/kit/runtime';
-import { createRejectedTokens } from '@muster/session/rejected-tokens';
+import { createRejectedTokens, type SessionDecision } from '@muster/session/session-decision';
 import { createSessionListener } from '@muster/session/session-events-listener';
 import { createSnapshotStore } from '@muster/session/session-snapshot';
 import { createSessionSource } from '@muster/session/session-source';
-import type { SessionVerdict } from '@muster/session/session-verdict';
 import { createTicketStore } from '@muster/session/tickets';
 import { createTokenSigner } from '@muster/session/token';
 import { type Authenticator, createAuthenticator, identityOfSession } from './auth/authenticator.ts';
@@ -77,7 +76,7 @@ export const wireSessions = (
     tickets: createTicketStore({ redis, random }),
     snapshots,
     source,
-    refusals: createRejectedTokens<SessionVerdict>(),
+    rejected: createRejectedTokens<SessionDecision>(),
     clock,
     log,
     onResult: instruments.verdict,

@@ -1,22 +1,9 @@
+import type { ConnectionInfo, ConnectionsResult } from '@muster/protocol/server-api';
 import { type CliCommand, UsageError } from '../command.ts';
 import { instant, table } from '../output.ts';
 import { noteSilence, printUnanswered, queryGateways } from '../unanswered-gateways.ts';
 
 const MOST = 10_000;
-
-interface Connection {
-  readonly tenant: string;
-  readonly client: string;
-  readonly user: string;
-  readonly session: string;
-  readonly gateway: string;
-  readonly transport: string;
-  readonly groups: readonly string[];
-  /** Milliseconds since the Unix epoch. */
-  readonly since: number;
-  /** Bytes that wait for the client. */
-  readonly lag: number;
-}
 
 /** `muster connections` */
 export const connections: CliCommand = {
@@ -45,7 +32,7 @@ export const connections: CliCommand = {
       tenant: option('tenant') ?? '',
     };
     const [{ connections: found }, answered] = await Promise.all([
-      api<{ connections: Connection[] }>('connections', query),
+      api<ConnectionsResult>('connections', query),
       queryGateways(context),
     ]);
     const more = found.length === limit ? `; --limit shows up to ${MOST}` : '';
@@ -56,7 +43,7 @@ export const connections: CliCommand = {
   },
 };
 
-const listOf = (found: readonly Connection[]): string =>
+const listOf = (found: readonly ConnectionInfo[]): string =>
   table(
     ['CLIENT', 'USER', 'SESSION', 'GATEWAY', 'SINCE', 'LAG', 'GROUPS'],
     found.map((one) => [

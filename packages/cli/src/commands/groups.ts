@@ -1,3 +1,4 @@
+import type { ChannelsResult } from '@muster/protocol/server-api';
 import { type CliCommand, onlyArgument, UsageError } from '../command.ts';
 import { table } from '../output.ts';
 import { noteSilence, printUnanswered, queryGateways } from '../unanswered-gateways.ts';
@@ -14,11 +15,11 @@ export const groups: CliCommand = {
   options: { tenant: { type: 'string' } },
   run: async (context) => {
     const pattern = context.positionals.length === 0 ? '' : onlyArgument(context, 'pattern');
-    const [{ channels }, answered] = await Promise.all([
-      context.api<{ channels: Channels }>('channels', { pattern, tenant: context.option('tenant') ?? '' }),
+    const [result, answered] = await Promise.all([
+      context.api<ChannelsResult>('channels', { pattern, tenant: context.option('tenant') ?? '' }),
       queryGateways(context),
     ]);
-    const rows = rowsOf(channels);
+    const rows = rowsOf(result);
     const isByTenant = rows.some(({ tenant }) => tenant !== undefined);
     const shown = rows
       .slice(0, MOST_SHOWN)
@@ -32,11 +33,6 @@ export const groups: CliCommand = {
   },
 };
 
-/** What the gateways count: by tenant when all are asked for. */
-type Channels = Readonly<
-  Record<string, { readonly num_clients: number; readonly tenants?: Readonly<Record<string, number>> }>
->;
-
 interface GroupRow {
   readonly group: string;
   /** Only in a list of all tenants. */
@@ -45,7 +41,7 @@ interface GroupRow {
 }
 
 /** The largest first. */
-const rowsOf = (channels: Channels): GroupRow[] =>
+const rowsOf = ({ channels }: ChannelsResult): GroupRow[] =>
   Object.entries(channels)
     .flatMap(([group, { num_clients: members, tenants }]): GroupRow[] =>
       tenants === undefined

@@ -1,14 +1,13 @@
 import type { Send } from '@muster/client/http';
 import { nameSegment } from '@muster/client/paths';
 import type { Page, Session } from '@muster/client/session-types';
+import { isOwnUser } from '@muster/protocol/ids';
 import { type CliCommand, onlyId, segment, UsageError } from '../command.ts';
 import { instant, table } from '../output.ts';
 
 const MOST = 100;
 /** Sessions that are not shown may stand before those that are; further back than this nobody looks. */
 const MOST_PAGES = 20;
-/** Users under which the tools of the fleet sign in; the aggregator leaves them out of its lists, too. */
-const OWN_USERS: ReadonlySet<string | null> = new Set(['muster-journey', 'muster-console', 'muster-cli']);
 const STATES = ['live', 'ended', 'all'];
 
 /** `muster sessions list` */
@@ -59,7 +58,7 @@ const findSessions = async (
   for (let page = 1; page <= MOST_PAGES; page += 1) {
     const query = { ...about, cursor, limit: showsAll ? Math.min(enough, MOST) : MOST };
     const { body } = await send<Page<Session>>({ method: 'GET', path: '/v1/sessions', query });
-    found.push(...body.items.filter((one) => showsAll || !OWN_USERS.has(one.user_id)));
+    found.push(...body.items.filter((one) => showsAll || !isOwnUser(one.user_id)));
     if (found.length >= enough || body.next === null) return { found, isComplete: body.next === null };
     cursor = body.next;
   }

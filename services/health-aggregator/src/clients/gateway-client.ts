@@ -1,5 +1,13 @@
 import { AppError } from '@muster/protocol/errors';
 import type {
+  ChannelsResult,
+  ConnectionInfo,
+  ConnectionsResult,
+  InfoResult,
+  ServerApiError,
+  ServerApiResponse,
+} from '@muster/protocol/server-api';
+import type {
   GatewayAnswers,
   GatewayClient,
   GroupStreamPosition,
@@ -18,60 +26,20 @@ const EVERY_TENANT = '*';
 /** A session has a handful of sockets. */
 const SOCKETS_OF_A_SESSION = 100;
 
-/** A connection as the server API tells it. */
-interface ConnectionBody {
-  readonly tenant: string;
-  readonly client: string;
-  readonly user: string;
-  readonly session: string;
-  readonly gateway: string;
-  readonly transport: string;
-  readonly groups: readonly string[];
-  /** ms since the epoch. */
-  readonly since: number;
-  readonly lag: number;
-}
-
-interface ConnectionsBody {
-  readonly connections: readonly ConnectionBody[];
-}
-
 /** One reply of a batch. */
 interface BatchReply {
-  readonly connections?: ConnectionsBody | undefined;
-  readonly error?: { readonly code: number } | undefined;
-}
-
-/** What the gateways say of themselves; `tenant` is the one that our key is bound to. */
-interface InfoBody {
-  readonly nodes: readonly { readonly name: string }[];
-  readonly tenant?: string | undefined;
-}
-
-/** Members of groups; with `*` by tenant. */
-interface ChannelsBody {
-  readonly channels: Readonly<
-    Record<
-      string,
-      { readonly num_clients: number; readonly tenants?: Readonly<Record<string, number>> | undefined }
-    >
-  >;
-}
-
-/** What every method of the server API answers. */
-interface ApiBody<T> {
-  readonly result?: T | undefined;
-  readonly error?: { readonly code: number } | undefined;
+  readonly connections?: ConnectionsResult | undefined;
+  readonly error?: ServerApiError | undefined;
 }
 
 /** The server API of the gateways, and what it says of our key; whichever gateway answers speaks for all. */
 const createServerApiClient = ({ request: ask, names }: Pick<UpstreamClient, 'request' | 'names'>) => {
-  const call = <T>(method: string, body: object): Promise<ApiBody<T>> =>
-    ask<ApiBody<T>>({ method: 'POST', path: `/api/${method}`, body });
+  const call = <T>(method: string, body: object): Promise<ServerApiResponse<T>> =>
+    ask<ServerApiResponse<T>>({ method: 'POST', path: `/api/${method}`, body });
   /** What the last answer said of our key. */
   let key: { readonly onlyTenant: string | undefined } | undefined;
-  const info = async (): Promise<InfoBody> => {
-    const answer = resultOf(await call<InfoBody>('info', {}));
+  const info = async (): Promise<InfoResult> => {
+    const answer = resultOf(await call<InfoResult>('info', {}));
     key = { onlyTenant: answer.tenant };
     return answer;
   };
@@ -101,7 +69,7 @@ export const createGatewayClient = (upstream: UpstreamClient): GatewayClient => 
         tenant: tenant ?? (await widest()),
       };
       // One more than wanted tells whether there are more.
-      const asked = call<ConnectionsBody>('connections', { ...where, limit: limit + 1 }).then(resultOf);
+      const asked = call<ConnectionsResult>('connections', { ...where, limit: limit + 1 }).then(resultOf);
       const [{ connections }, answered] = await withAnswered(asked);
       return {
         sockets: connections.slice(0, limit).map(socketOf),
@@ -133,7 +101,7 @@ export const createGatewayClient = (upstream: UpstreamClient): GatewayClient => 
     },
     list: async (pattern, tenant) => {
       const of = tenant === EVERY_TENANT ? await widest() : tenant;
-      const asked = call<ChannelsBody>('channels', { pattern, tenant: of });
+      const asked = call<ChannelsResult>('channels', { pattern, tenant: of });
       const [{ channels }, answered] = await withAnswered(asked.then(resultOf));
       const items = Object.entries(channels)
         .flatMap(([group, { num_clients, tenants = { [of]: num_clients } }]) =>
@@ -160,13 +128,13 @@ export const createGatewayClient = (upstream: UpstreamClient): GatewayClient => 
   };
 };
 
-const socketOf = ({ since, lag, ...rest }: ConnectionBody): SocketInfo => ({
+const socketOf = ({ since, lag, ...rest }: ConnectionInfo): SocketInfo => ({
   ...rest,
   openedAt: new Date(since).toISOString(),
   lagBytes: lag,
 });
 
-const resultOf = <T>({ result, error }: ApiBody<T>): T => {
+const resultOf = <T>({ result, error }: ServerApiResponse<T>): T => {
   if (result !== undefined) return result;
   switch (error?.code) {
     case UNKNOWN_GROUP:

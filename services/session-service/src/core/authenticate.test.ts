@@ -1,5 +1,5 @@
 import { AppError } from '@muster/protocol/errors';
-import { createRejectedTokens } from '@muster/session/rejected-tokens';
+import { createRejectedTokens } from '@muster/session/session-decision';
 import type { SnapshotRead, Stored } from '@muster/session/session-snapshot';
 import { createTokenSigner, hashSecret, newSecret, newSessionId } from '@muster/session/token';
 import { createFakeClock } from '@muster/testkit/fake-clock';
@@ -92,7 +92,7 @@ const createWorld = () => {
         return state.record;
       },
     },
-    refusals: createRejectedTokens<Authenticated>(),
+    rejected: createRejectedTokens<Authenticated>(),
     pendingTouch: async () => state.touched,
     onKey: (key) => void state.keys.push(key),
     onStaleAccepted: () => {

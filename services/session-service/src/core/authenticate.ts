@@ -1,9 +1,13 @@
-import type { Clock } from '@muster/kit/clock';
-import type { Logger } from '@muster/kit/logger';
 import { AppError } from '@muster/protocol/errors';
-import type { RejectedTokens } from '@muster/session/rejected-tokens';
-import { checkSession, isIdle, matchSecret } from '@muster/session/session-check';
+import {
+  type CachedDecision,
+  type DecisionDeps,
+  type DecisionSource,
+  decideSession,
+  type PresentedSecret,
+} from '@muster/session/session-decision';
 import type { Snapshot, SnapshotRead } from '@muster/session/session-snapshot';
+import { checkSnapshot, isIdle, matchSecret } from '@muster/session/snapshot-check';
 import { hashSecret, type SessionId, type TokenSigner } from '@muster/session/token';
 import type { Snapshots } from './ports.ts';
 import { type SessionRecord, toSnapshot } from './session.ts';
@@ -51,147 +55,95 @@ export const tenantOfAuthenticated = (
   return verdict.why === 'reused' ? verdict.record.tenant : verdict.tenant;
 };
 
-export interface AuthenticateDeps {
-  readonly clock: Clock;
-  readonly log: Logger;
+export interface AuthenticateDeps extends DecisionDeps<Authenticated> {
   readonly signer: TokenSigner;
   readonly snapshots: Snapshots;
   readonly loader: SnapshotLoader;
-  /** Ms since the epoch at which a session was last touched, if that is not in Postgres yet. */
+  /** Ms since the epoch of an activity that Postgres does not have yet. */
   readonly pendingTouch: (id: SessionId) => Promise<number | undefined>;
-  readonly refusals: RejectedTokens<Authenticated>;
   readonly onKey: (keyIndex: number | undefined) => void;
   readonly onStaleAccepted: () => void;
-  /** What the cache was good for: an answer, nothing, an old answer, or not even asked. */
-  readonly onCache?: (result: 'hit' | 'miss' | 'stale' | 'bypass') => void;
 }
 
-/** Longest trust in a snapshot that could not be checked again because Postgres is away, in ms. */
+/** Age up to which a snapshot is accepted while Postgres is down, in ms. */
 const MAX_STALE_MS = 3_600_000;
 
-interface Token {
-  readonly id: SessionId;
-  readonly secret: string;
+interface PresentedToken extends PresentedSecret {
   readonly keyIndex: number;
 }
 
 /**
- * Checks a token: MAC without I/O, then the snapshot in Redis, then Postgres. Redis in trouble only makes it slower.
- * Rejects with a 503 code when neither can say; a fault is never a refusal.
+ * Authenticates a token: signature without I/O, then the snapshot in Redis, then Postgres. While Redis is down it is
+ * only slower. Rejects with a 503 code when neither store answers; a fault is never a rejection of the token.
  */
 export const authenticate = async (deps: AuthenticateDeps, text: string): Promise<Authenticated> => {
-  const token = deps.signer.verify(text);
-  deps.onKey(token.ok ? token.keyIndex : undefined);
-  if (!token.ok) return { ok: false, why: 'invalid', source: 'local' };
-  const cached = await readSnapshot(deps, token.id);
-  const verdict = cached === undefined ? undefined : judgeCached(deps, token, cached);
-  deps.onCache?.(verdict === undefined ? cacheResult(cached) : 'hit');
-  if (verdict !== undefined) return verdict;
-  return cached?.is === 'live' && isMerelyOld(deps, token, cached.snapshot)
-    ? askSourceOrTrust(deps, token, cached.snapshot)
-    : askSource(deps, token);
+  const verified = deps.signer.verify(text);
+  deps.onKey(verified.ok ? verified.keyIndex : undefined);
+  if (!verified.ok) return { ok: false, why: 'invalid', source: 'local' };
+  const { id, secret, keyIndex } = verified;
+  const token = { id, keyIndex, hash: hashSecret(secret) };
+  const decision = await decideSession(deps, token, POSTGRES);
+  return 'is' in decision ? byCache(decision, token) : decision;
 };
 
-const cacheResult = (cached: SnapshotRead | undefined): 'miss' | 'stale' | 'bypass' => {
-  if (cached === undefined) return 'bypass';
-  return cached.is === 'missing' ? 'miss' : 'stale';
+const byCache = (decision: CachedDecision, { id, keyIndex }: PresentedToken): Authenticated => {
+  if (decision.is === 'ended') {
+    const { reason, tenant } = decision;
+    return { ok: false, why: 'ended', id, reason, tenant, source: 'redis' };
+  }
+  const { snapshot, secret } = decision;
+  return { ok: true, snapshot, record: undefined, secret, keyIndex, source: 'redis' };
 };
 
-/** Nothing but its age speaks against this snapshot. */
-const isMerelyOld = ({ clock }: AuthenticateDeps, token: Token, snapshot: Snapshot): boolean => {
-  const checked = checkSession(token, snapshot, clock.now());
-  return !checked.ok && checked.why === 'stale';
+const POSTGRES: DecisionSource<AuthenticateDeps, PresentedToken, Authenticated> = {
+  acceptsUnknown: true,
+  decide: async (deps, token, cached) => {
+    try {
+      return await byRecord(deps, token);
+    } catch (error) {
+      return acceptStale(deps, token, cached, error);
+    }
+  },
+  // Idleness is not final: an activity may still be buffered.
+  isFinal: (decision) => !decision.ok && !(decision.why === 'ended' && decision.reason === 'idle'),
 };
 
-/** What the cache alone may decide: good sessions, ends, and the absolute expiry. */
-const judgeCached = (
+/** While Postgres is down, a snapshot that has nothing against it but its age is accepted for an hour. */
+const acceptStale = (
+  { clock, onStaleAccepted }: AuthenticateDeps,
+  { hash, keyIndex }: PresentedToken,
+  cached: SnapshotRead | undefined,
+  error: unknown,
+): Authenticated => {
+  const isFault =
+    error instanceof AppError && (error.code === 'DATABASE_UNAVAILABLE' || error.code === 'OVERLOADED');
+  if (!isFault || cached?.is !== 'live') throw error;
+  const now = clock.now();
+  const { snapshot } = cached;
+  const checked = checkSnapshot(hash, snapshot, now);
+  const isOnlyStale = !checked.ok && checked.why === 'stale';
+  if (!isOnlyStale || now > snapshot.freshUntil + MAX_STALE_MS) throw error;
+  onStaleAccepted();
+  const secret = matchSecret(hash, snapshot, now) === 'previous' ? 'previous' : 'current';
+  return { ok: true, snapshot, record: undefined, secret, keyIndex, source: 'redis' };
+};
+
+const byRecord = async (
   deps: AuthenticateDeps,
-  token: Token,
-  cached: SnapshotRead,
-): Authenticated | undefined => {
-  if (cached.is === 'missing') return undefined;
-  if (cached.is === 'ended') {
-    const { reason, tenant } = cached;
-    return { ok: false, why: 'ended', id: token.id, reason, tenant, source: 'redis' };
-  }
-  const checked = checkSession(token, cached.snapshot, deps.clock.now());
-  if (checked.ok) {
-    const { snapshot, secret } = checked;
-    return { ok: true, snapshot, record: undefined, secret, keyIndex: token.keyIndex, source: 'redis' };
-  }
-  if (checked.why !== 'expired') return undefined;
-  const { tenant } = cached.snapshot;
-  return { ok: false, why: 'ended', id: token.id, reason: 'expired', tenant, source: 'redis' };
-};
-
-/** What Redis says; a Redis in trouble says nothing. */
-const readSnapshot = async (
-  { snapshots, log }: AuthenticateDeps,
-  id: SessionId,
-): Promise<SnapshotRead | undefined> => {
-  try {
-    return await snapshots.read(id);
-  } catch (error) {
-    log.debug({ error }, 'session.snapshot_failed');
-    return undefined;
-  }
-};
-
-/** With Postgres away, a snapshot that is merely old goes on being believed for a while. */
-const askSourceOrTrust = async (
-  deps: AuthenticateDeps,
-  token: Token,
-  snapshot: Snapshot,
+  { id, hash, keyIndex }: PresentedToken,
 ): Promise<Authenticated> => {
-  try {
-    return await askSource(deps, token);
-  } catch (error) {
-    const isFault =
-      error instanceof AppError && (error.code === 'DATABASE_UNAVAILABLE' || error.code === 'OVERLOADED');
-    if (!isFault || deps.clock.now() > snapshot.freshUntil + MAX_STALE_MS) throw error;
-    deps.onStaleAccepted();
-    const secret = matchSecret(hashSecret(token.secret), snapshot, deps.clock.now());
-    return {
-      ok: true,
-      snapshot,
-      record: undefined,
-      secret: secret === 'previous' ? 'previous' : 'current',
-      keyIndex: token.keyIndex,
-      source: 'redis',
-    };
-  }
-};
-
-/** What Postgres has just refused is refused without another question. */
-const askSource = async (deps: AuthenticateDeps, token: Token): Promise<Authenticated> => {
-  const refused = deps.refusals.find(token);
-  if (refused !== undefined) return refused;
-  const verdict = await judgeToken(deps, token);
-  // Silence is not final: activity may be on its way.
-  if (!verdict.ok && !(verdict.why === 'ended' && verdict.reason === 'idle'))
-    deps.refusals.keep(token, verdict);
-  return verdict;
-};
-
-const judgeToken = async (deps: AuthenticateDeps, token: Token): Promise<Authenticated> => {
-  const { id } = token;
   const found = await deps.loader.load(id);
   const state = await evaluateRecord(deps, id, found);
   if (state.is === 'ended') {
     return { ok: false, why: 'ended', id, reason: state.reason, tenant: found?.tenant, source: 'postgres' };
   }
   const { record, snapshot } = state;
-  const secret = matchSecret(hashSecret(token.secret), record, deps.clock.now());
+  const secret = matchSecret(hash, record, deps.clock.now());
   if (secret === 'current' || secret === 'previous') {
-    return { ok: true, snapshot, record, secret, keyIndex: token.keyIndex, source: 'postgres' };
+    return { ok: true, snapshot, record, secret, keyIndex, source: 'postgres' };
   }
-  return {
-    ok: false,
-    why: 'reused',
-    record,
-    kind: secret === 'retired' ? 'late' : 'stale',
-    source: 'postgres',
-  };
+  const kind = secret === 'retired' ? 'late' : 'stale';
+  return { ok: false, why: 'reused', record, kind, source: 'postgres' };
 };
 
 /** The state of a session as Postgres and the pending touches tell it. */
@@ -199,11 +151,11 @@ export type EvaluatedSession =
   | { readonly is: 'live'; readonly record: SessionRecord; readonly snapshot: Snapshot }
   | { readonly is: 'ended'; readonly reason: string };
 
-type JudgeDeps = Pick<AuthenticateDeps, 'clock' | 'snapshots' | 'log' | 'pendingTouch'>;
+type RecordDeps = Pick<AuthenticateDeps, 'clock' | 'snapshots' | 'log' | 'pendingTouch'>;
 
 /** Decides over a row, and leaves what it found in Redis for the next check. */
 export const evaluateRecord = async (
-  deps: JudgeDeps,
+  deps: RecordDeps,
   id: SessionId,
   found: SessionRecord | undefined,
 ): Promise<EvaluatedSession> => {
@@ -226,7 +178,7 @@ export const evaluateRecord = async (
 };
 
 /** Stores what was read; answers the end if somebody ended the session while we were reading. */
-const fill = async ({ snapshots }: JudgeDeps, snapshot: Snapshot): Promise<EvaluatedSession | undefined> => {
+const fill = async ({ snapshots }: RecordDeps, snapshot: Snapshot): Promise<EvaluatedSession | undefined> => {
   const stored = await snapshots.put(snapshot);
   if (stored.ok) return undefined;
   if (stored.newer.is === 'ended') return { is: 'ended', reason: stored.newer.reason };
@@ -237,7 +189,7 @@ const fill = async ({ snapshots }: JudgeDeps, snapshot: Snapshot): Promise<Evalu
 
 /** Only a session that looks idle is worth the question. */
 const withPendingTouch = async (
-  deps: JudgeDeps,
+  deps: RecordDeps,
   record: SessionRecord,
   now: number,
 ): Promise<SessionRecord> => {

@@ -1,21 +1,10 @@
+import type { JwtFault } from '@muster/kit/jwt';
+
 /** What a token is taken for: proof of a login, or news that one is over. */
 export type TokenKind = 'id_token' | 'jwt' | 'logout_token';
 
-/** Why a token is worth nothing. */
-export type IdTokenFault =
-  | 'malformed'
-  | 'unknown_issuer'
-  | 'type'
-  | 'algorithm'
-  | 'unknown_key'
-  | 'signature'
-  | 'audience'
-  | 'expired'
-  | 'not_yet'
-  | 'claims'
-  | 'nonce'
-  | 'replayed'
-  | 'logged_out';
+/** Reason why a token is rejected. */
+export type IdTokenFault = JwtFault | 'unknown_issuer' | 'nonce' | 'replayed' | 'logged_out';
 
 /** What the rules need to know of an issuer. */
 export interface IssuerRules {

@@ -238,6 +238,7 @@ const REASONS: Readonly<Record<IdTokenFault, string>> = {
   algorithm: 'This algorithm is not accepted.',
   unknown_key: 'The issuer has no such key.',
   signature: 'The signature is wrong.',
+  issuer: 'The issuer of this token is not one of ours.',
   audience: 'This token was made for somebody else.',
   expired: 'This token is too old.',
   not_yet: 'This token is not valid yet.',

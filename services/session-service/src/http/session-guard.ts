@@ -1,9 +1,13 @@
 import { requestIdOf } from '@muster/http/app';
 import { AppError } from '@muster/protocol/errors';
 import { clearedCookie, sessionCookie } from '@muster/session/cookie';
-import { type CredentialStatus, firstLiveSession } from '@muster/session/cookie-choice';
-import { readCredential } from '@muster/session/credential';
-import { isRotationOpen } from '@muster/session/session-check';
+import {
+  ambiguousCredential,
+  type CredentialStatus,
+  firstLiveSession,
+  readCredential,
+} from '@muster/session/credential';
+import { isRotationOpen } from '@muster/session/snapshot-check';
 import type { Request, Response } from 'express';
 import { type Authenticated, tenantOfAuthenticated } from '../core/authenticate.ts';
 import { checkOrigin, isCsrfToken } from '../core/csrf.ts';
@@ -160,36 +164,14 @@ const adopt = async (
 };
 
 const findOwn = async (context: HttpContext, req: Request): Promise<Found | undefined> => {
-  const credential = readCredential(
-    { cookieHeader: req.headers.cookie, authorization: req.headers.authorization },
-    context.config.cookie.name,
+  const { via, tokens } = readCredential(req.headers, context.config.cookie.name);
+  if (via === 'none') return undefined;
+  if (via === 'ambiguous') throw ambiguousCredential();
+  return firstLiveSession(
+    tokens,
+    async (token): Promise<Found> => ({ verdict: await check(context, req, token), via, token }),
+    ({ verdict }) => standingOf(verdict),
   );
-  switch (credential.is) {
-    case 'none':
-      return undefined;
-    case 'ambiguous':
-      throw new AppError('MALFORMED_REQUEST', {
-        detail: 'The cookie and the bearer token are of different sessions.',
-      });
-    case 'bearer':
-      return {
-        verdict: await check(context, req, credential.token),
-        via: 'bearer',
-        token: credential.token,
-      };
-    case 'cookie':
-      return firstLiveSession(
-        credential.tokens,
-        async (token): Promise<Found> => ({
-          verdict: await check(context, req, token),
-          via: 'cookie',
-          token,
-        }),
-        ({ verdict }) => standingOf(verdict),
-      );
-    default:
-      return credential satisfies never;
-  }
 };
 
 const standingOf = (verdict: Authenticated): CredentialStatus => {

@@ -1,11 +1,11 @@
-import { type CredentialStatus, firstLiveSession } from '@muster/session/cookie-choice';
-import type { Snapshot } from '@muster/session/session-snapshot';
+import { type CredentialStatus, firstLiveSession } from '@muster/session/credential';
 import {
   evaluateSession,
   evaluateTicket,
-  type SessionVerdict,
-  type VerdictDeps,
-} from '@muster/session/session-verdict';
+  type SessionDecision,
+  type SessionDecisionDeps,
+} from '@muster/session/session-decision';
+import type { Snapshot } from '@muster/session/session-snapshot';
 import type { TenantHosts } from '@muster/session/tenant-hosts';
 import { isTicket, type TicketStore } from '@muster/session/tickets';
 import type { SessionId, TokenSigner } from '@muster/session/token';
@@ -20,7 +20,7 @@ import type { JwtAuthenticator } from './jwt-authenticator.ts';
 import { isJwt } from './jwt-verifier.ts';
 import type { SessionRegistry } from './session-registry.ts';
 
-export interface AuthenticatorDeps extends VerdictDeps {
+export interface AuthenticatorDeps extends SessionDecisionDeps {
   readonly signer: TokenSigner;
   readonly registry: SessionRegistry;
   readonly tickets: Pick<TicketStore, 'redeem'>;
@@ -50,14 +50,14 @@ export const createAuthenticator = (deps: AuthenticatorDeps): Authenticator => {
     id: SessionId,
     { host }: PresentedCredential,
     holder: SessionHolder,
-    evaluate: () => Promise<SessionVerdict>,
+    evaluate: () => Promise<SessionDecision>,
   ): Promise<AuthenticationResult> => {
     registry.hold(id, holder);
     const found = await evaluate();
     // At the host of another tenant a session is unknown, live or ended.
     const tenant = tenantIn(found);
     const isForeign = tenant.isKnown && !deps.tenantHosts.admits(host, tenant.name);
-    const checked: SessionVerdict = isForeign ? { is: 'invalid', from: 'service' } : found;
+    const checked: SessionDecision = isForeign ? { is: 'invalid', from: 'service' } : found;
     deps.onResult(checked.is, checked.from);
     if (checked.is !== 'live') registry.release(id, holder);
     return resultOf(checked, deps.isInsecure);
@@ -130,13 +130,13 @@ const statusOf = (result: AuthenticationResult): CredentialStatus => {
 
 /** Tenant of the checked session, where the session exists. */
 const tenantIn = (
-  checked: SessionVerdict,
+  checked: SessionDecision,
 ): { readonly isKnown: false } | { readonly isKnown: true; readonly name: string | undefined } => {
   if (checked.is === 'live') return { isKnown: true, name: checked.snapshot.tenant };
   return checked.is === 'ended' ? { isKnown: true, name: checked.tenant } : { isKnown: false };
 };
 
-const resultOf = (checked: SessionVerdict, isUnrestricted: boolean): AuthenticationResult => {
+const resultOf = (checked: SessionDecision, isUnrestricted: boolean): AuthenticationResult => {
   switch (checked.is) {
     case 'live':
       return { ok: true, identity: identityOfSession(checked.snapshot, isUnrestricted) };

@@ -8,18 +8,10 @@ import type {
   SubscriptionTokenReader,
 } from '../core/ports.ts';
 import { readConnectionClaims, readSubscriptionClaims } from './claims.ts';
-import type { JwtFault, JwtVerification, JwtVerifier } from './jwt-verifier.ts';
+import type { JwtVerifier, TokenFault, TokenVerification } from './jwt-verifier.ts';
 
 /** Result of a token check; the `result` label of `gateway_token_checks_total`. */
-export type JwtResult =
-  | 'accepted'
-  | 'expired'
-  | 'not_yet'
-  | 'unavailable'
-  | 'no_user'
-  | 'tenant'
-  | 'sub_not_text'
-  | JwtFault;
+export type TokenCheckResult = 'accepted' | 'no_user' | 'tenant' | 'sub_not_text' | TokenFault;
 
 export interface JwtAuthenticatorDeps {
   readonly clock: Clock;
@@ -29,7 +21,7 @@ export interface JwtAuthenticatorDeps {
   readonly allowsAnonymous: boolean;
   /** `CLIENT_INSECURE`: every client has every permission. For development. */
   readonly isInsecure: boolean;
-  onToken(kind: 'connection' | 'subscription', result: JwtResult): void;
+  onToken(kind: 'connection' | 'subscription', result: TokenCheckResult): void;
 }
 
 /** Authenticates clients without a session: by a JSON Web Token of the application, or anonymously. */
@@ -49,8 +41,8 @@ export const createJwtAuthenticator = (deps: JwtAuthenticatorDeps): JwtAuthentic
   const authenticate = async (token: string, host: string | undefined): Promise<AuthenticationResult> => {
     const verified = await verifier.verify(token);
     if (!verified.ok) {
-      onToken('connection', verified.why === 'invalid' ? verified.fault : verified.why);
-      return rejectionOf(verified);
+      onToken('connection', verified.fault);
+      return rejectionOf(verified.fault);
     }
     const claims = readConnectionClaims(verified.claims);
     if (claims === undefined) {
@@ -86,13 +78,15 @@ export const createJwtAuthenticator = (deps: JwtAuthenticatorDeps): JwtAuthentic
 };
 
 /** A token whose `nbf` is in the future is reported as expired: the client fetches another one. */
-const reasonOf = ({ why }: Exclude<JwtVerification, { ok: true }>): 'expired' | 'unavailable' | 'invalid' =>
-  why === 'not_yet' ? 'expired' : why;
+const reasonOf = (fault: TokenFault): 'expired' | 'unavailable' | 'invalid' => {
+  if (fault === 'expired' || fault === 'not_yet') return 'expired';
+  return fault === 'unavailable' ? 'unavailable' : 'invalid';
+};
 
-const rejectionOf = (verified: Extract<JwtVerification, { ok: false }>): AuthenticationResult =>
-  verified.why === 'invalid'
-    ? { ok: false, why: 'invalid', fault: verified.fault }
-    : { ok: false, why: reasonOf(verified) };
+const rejectionOf = (fault: TokenFault): AuthenticationResult => {
+  const why = reasonOf(fault);
+  return why === 'invalid' ? { ok: false, why, fault } : { ok: false, why };
+};
 
 /** The most frequent mistake, a numeric user id, has a fault of its own. */
 const claimFaultOf = ({ sub }: { readonly sub?: unknown }): 'sub_not_text' | 'claims' =>
@@ -118,8 +112,8 @@ const readSubscriptionToken = async (
   if (!verifier.isConfigured()) return { ok: false, why: 'none' };
   const verified = await verifier.verify(token);
   if (!verified.ok) {
-    onToken('subscription', verified.why === 'invalid' ? verified.fault : verified.why);
-    return { ok: false, why: reasonOf(verified) };
+    onToken('subscription', verified.fault);
+    return { ok: false, why: reasonOf(verified.fault) };
   }
   const claims = readSubscriptionClaims(verified.claims);
   onToken('subscription', claims === undefined ? 'claims' : 'accepted');
@@ -129,5 +123,5 @@ const readSubscriptionToken = async (
 };
 
 /** Undefined for published keys: their removal at the JWKS URL does not close connections. */
-const signedBy = ({ key }: Extract<JwtVerification, { ok: true }>): { readonly tokenKey?: object } =>
+const signedBy = ({ key }: Extract<TokenVerification, { ok: true }>): { readonly tokenKey?: object } =>
   key === undefined ? {} : { tokenKey: key };

@@ -1,15 +1,5 @@
 import { createPublicKey, createSecretKey, type KeyObject } from 'node:crypto';
-
-/** A verification key and its permitted algorithms: the `alg` header of a token never selects one outside of them. */
-export interface JwtKey {
-  readonly algorithms: readonly string[];
-  readonly key: KeyObject;
-}
-
-/** Algorithms of published keys. Without HMAC, whose secret would be public. */
-export const PUBLISHED_ALGORITHMS: readonly string[] = [
-  ...['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'],
-];
+import { ASYMMETRIC_ALGORITHMS, type JwtKey } from '@muster/kit/jwt';
 
 /** HMAC algorithms with the least secret length in bytes: that of the hash (RFC 7518 §3.2). */
 const HMACS = [
@@ -74,7 +64,7 @@ const algorithmsOf = ({
     case 'rsa':
       if ((details?.modulusLength ?? 0) < MIN_RSA_BITS)
         throw new Error(`contains an RSA key below ${MIN_RSA_BITS} bits`);
-      return PUBLISHED_ALGORITHMS.filter((name) => /^[RP]S/.test(name));
+      return ASYMMETRIC_ALGORITHMS.filter((name) => /^[RP]S/.test(name));
     case 'ec': {
       const algorithm = CURVES.get(details?.namedCurve ?? '');
       return algorithm === undefined ? undefined : [algorithm];

@@ -1,5 +1,6 @@
 import { every, type Stop, within } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
+import { isTombstone } from '@muster/session/session-decision';
 import type { Snapshot, SnapshotRead, SnapshotStore } from '@muster/session/session-snapshot';
 import type { SessionSource } from '@muster/session/session-source';
 import type { SessionId } from '@muster/session/token';
@@ -139,7 +140,7 @@ const applyRead = (
   read: SnapshotRead | undefined,
   least: number,
 ): read is LiveRead => {
-  if (read?.is === 'ended' && read.reason !== 'unknown') registry.end(id, read.reason);
+  if (read !== undefined && isTombstone(read)) registry.end(id, read.reason);
   if (read?.is !== 'live' || read.snapshot.rev < least) return false;
   registry.revise(id, identityOf(read.snapshot));
   return true;

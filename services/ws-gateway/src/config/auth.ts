@@ -1,7 +1,8 @@
 import { field, isPlaceholderSecret } from '@muster/kit/config';
 import { ceiling } from '@muster/kit/config-limits';
+import type { JwtKey } from '@muster/kit/jwt';
 import { z } from 'zod';
-import { hmacKey, type JwtKey, MIN_HMAC_BYTES, publicKeys } from '../auth/jwt-keys.ts';
+import { hmacKey, MIN_HMAC_BYTES, publicKeys } from '../auth/jwt-keys.ts';
 import type { JwtRules } from '../auth/jwt-verifier.ts';
 import type { CallbackKind } from '../core/callbacks.ts';
 import type { NamespaceTable } from '../core/namespaces.ts';

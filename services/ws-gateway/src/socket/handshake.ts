@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { AppError } from '@muster/protocol/errors';
-import { readCredential } from '@muster/session/credential';
+import { ambiguousCredential, readCredential } from '@muster/session/credential';
 
 /** Credential, origin and host of an upgrade request. */
 export interface Handshake {
@@ -29,27 +29,12 @@ export const readHandshake = (headers: IncomingHttpHeaders, rules: HandshakeRule
   }
   const ticket = ticketOf(headers['sec-websocket-protocol']);
   if (ticket !== undefined) return { via: 'ticket', tokens: [ticket], origin, host };
-  const credential = readCredential(
-    { cookieHeader: headers.cookie, authorization: headers.authorization },
-    rules.cookieName,
-  );
-  switch (credential.is) {
-    case 'none':
-      return { via: 'none', tokens: [], origin, host };
-    case 'bearer':
-      return { via: 'bearer', tokens: [credential.token], origin, host };
-    case 'cookie':
-      if (origin === undefined) {
-        throw new AppError('ORIGIN_NOT_ALLOWED', { detail: 'A session cookie requires an Origin header.' });
-      }
-      return { via: 'cookie', tokens: credential.tokens, origin, host };
-    case 'ambiguous':
-      throw new AppError('MALFORMED_REQUEST', {
-        detail: 'The cookie and the bearer token belong to different sessions. Send one of them.',
-      });
-    default:
-      return credential satisfies never;
+  const { via, tokens } = readCredential(headers, rules.cookieName);
+  if (via === 'ambiguous') throw ambiguousCredential();
+  if (via === 'cookie' && origin === undefined) {
+    throw new AppError('ORIGIN_NOT_ALLOWED', { detail: 'A session cookie requires an Origin header.' });
   }
+  return { via, tokens, origin, host };
 };
 
 const MAX_PRINTED_LENGTH = 255;

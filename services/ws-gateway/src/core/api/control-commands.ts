@@ -2,6 +2,7 @@ import { type GroupKey, tenantOf } from '@muster/bus/group-key';
 import { CLOSE_REASON, CloseCode, UnsubscribeCode } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
 import { DEFAULT_TENANT, type GroupName } from '@muster/protocol/ids';
+import type { ConnectionInfo, NodeInfo } from '@muster/protocol/server-api';
 import type { AnyConnection, RefreshRequest, SubscribeRequest } from '../connection/any-connection.ts';
 import { matchesGlob } from '../glob.ts';
 import type { Hub } from '../group/hub.ts';
@@ -47,36 +48,6 @@ export type ControlCommand =
 
 /** Name, members and tenant of a group; a gateway of an older version names no tenant. */
 export type GroupSize = readonly [name: string, size: number, tenant?: string];
-
-/** One connection as operators see it. */
-export interface ConnectionInfo {
-  readonly tenant: string;
-  readonly client: string;
-  readonly user: string;
-  readonly session: string;
-  readonly gateway: string;
-  readonly transport: 'websocket' | 'plain';
-  readonly groups: readonly string[];
-  /** Milliseconds since the Unix epoch. */
-  readonly since: number;
-  /** Bytes that wait for the client. */
-  readonly lag: number;
-  /** Groups in which it does not have everything yet. */
-  readonly behind: readonly string[];
-}
-
-/** One gateway as operators see it. */
-export interface NodeInfo {
-  readonly uid: string;
-  readonly name: string;
-  readonly version: string;
-  readonly num_clients: number;
-  readonly num_users: number;
-  readonly num_subs: number;
-  readonly num_channels: number;
-  /** Seconds. */
-  readonly uptime: number;
-}
 
 export interface ControlCommandDeps {
   readonly hub: Hub;

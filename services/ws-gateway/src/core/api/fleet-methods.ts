@@ -1,13 +1,13 @@
 import { maySendClose } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
+import type { ConnectionInfo } from '@muster/protocol/server-api';
 import type { SubscribeRequest } from '../connection/any-connection.ts';
 import { MAX_GLOB_LENGTH, matchesGlob } from '../glob.ts';
 import { MAX_INFO_BYTES } from '../group/size-check.ts';
 import type { SubscriptionOverride } from '../ports.ts';
 import type { ApiDeps, ApiMethod } from './api.ts';
 import {
-  type ConnectionInfo,
   type ControlCommand,
   type ControlTarget,
   FORCE_DISCONNECT,

@@ -1,22 +1,17 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { Snapshot } from './session-snapshot.ts';
-import { hashSecret } from './token.ts';
 
 /**
- * The verdict over a cached session. `expired` is final. `mismatch`, `idle` and `stale` are not:
- * a cached value may be one revision or one touch behind, so the source decides.
+ * Result of checking a secret against a snapshot. Only `expired` is final: a snapshot may be one revision or one
+ * activity behind, so `mismatch`, `idle` and `stale` are decided by the source.
  */
-export type Checked =
+export type SnapshotCheck =
   | { readonly ok: true; readonly snapshot: Snapshot; readonly secret: 'current' | 'previous' }
   | { readonly ok: false; readonly why: 'expired' | 'mismatch' | 'idle' | 'stale' };
 
-/** Compares a presented secret and the clocks with a snapshot, in constant time, without I/O. `now` in ms. */
-export const checkSession = (
-  token: { readonly secret: string },
-  snapshot: Snapshot,
-  now: number,
-): Checked => {
-  const secret = matchSecret(hashSecret(token.secret), snapshot, now);
+/** Checks the hash of a presented secret, then the clocks; constant time, no I/O. `now` in ms since the epoch. */
+export const checkSnapshot = (hash: Buffer, snapshot: Snapshot, now: number): SnapshotCheck => {
+  const secret = matchSecret(hash, snapshot, now);
   if (secret === 'none' || secret === 'retired') return { ok: false, why: 'mismatch' };
   if (now >= snapshot.expiresAt) return { ok: false, why: 'expired' };
   if (isIdle(snapshot, now)) return { ok: false, why: 'idle' };
@@ -24,7 +19,7 @@ export const checkSession = (
   return { ok: true, snapshot, secret };
 };
 
-/** Which of a session's secrets this hash is; `retired` is the previous one after its grace. */
+/** Compares a hash with the secrets of a session; `retired` is the previous secret after its grace period. */
 export const matchSecret = (
   hash: Buffer,
   session: Pick<Snapshot, 'secretHash' | 'prevHash' | 'prevUntil'>,
@@ -37,16 +32,20 @@ export const matchSecret = (
   return now < (session.prevUntil ?? 0) ? 'previous' : 'retired';
 };
 
-/** True when the session has been silent for longer than it may; exactly at the limit it still lives. */
+/** True when a session was silent for longer than its idle limit; at exactly the limit it is live. */
 export const isIdle = (session: Pick<Snapshot, 'idleSeconds' | 'lastSeenAt'>, now: number): boolean =>
   session.idleSeconds > 0 && now > session.lastSeenAt + session.idleSeconds * 1000;
 
-/** Life of the old secret after the new one was seen, in ms. */
+/** Grace period of the previous secret once the new one was used, in ms. */
 export const ROTATION_GRACE_MS = 30_000;
 
-/** True while a rotation waits for its new secret to be seen. */
+/** True until the new secret of a rotation is used for the first time. */
 export const isRotationOpen = (session: Pick<Snapshot, 'prevUntil'>, now: number): boolean =>
   (session.prevUntil ?? 0) > now + ROTATION_GRACE_MS;
+
+/** True for the first use of a rotation's new secret. */
+export const confirmsRotation = (hash: Buffer, snapshot: Snapshot, now: number): boolean =>
+  isRotationOpen(snapshot, now) && matchSecret(hash, snapshot, now) === 'current';
 
 const sameHash = (hash: Buffer, stored: string): boolean => {
   const other = Buffer.from(stored, 'base64url');

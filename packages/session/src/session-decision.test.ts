@@ -1,10 +1,14 @@
 import { createFakeClock } from '@muster/testkit/fake-clock';
 import { createQuietLog } from '@muster/testkit/quiet-log';
 import { expect, test } from 'vitest';
-import { createRejectedTokens } from './rejected-tokens.ts';
+import {
+  createRejectedTokens,
+  evaluateSession,
+  evaluateTicket,
+  type SessionDecision,
+} from './session-decision.ts';
 import type { Snapshot, SnapshotRead } from './session-snapshot.ts';
 import type { SessionSourceResult } from './session-source.ts';
-import { evaluateSession, evaluateTicket, type SessionVerdict } from './session-verdict.ts';
 import { hashSecret, newSessionId } from './token.ts';
 
 const clock = createFakeClock();
@@ -34,7 +38,7 @@ const world = (cached: SnapshotRead, answer?: SessionSourceResult) => {
   const deps = {
     clock,
     log: createQuietLog(),
-    refusals: createRejectedTokens<SessionVerdict>(),
+    rejected: createRejectedTokens<SessionDecision>(),
     snapshots: { read: async () => cached },
     source: {
       check: async () => {

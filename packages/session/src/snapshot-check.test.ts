@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { isGranted } from './grants.ts';
-import { checkSession, isIdle, matchSecret } from './session-check.ts';
 import { decodeSnapshot, type Snapshot } from './session-snapshot.ts';
+import { checkSnapshot, isIdle, matchSecret } from './snapshot-check.ts';
 import { hashSecret, newSessionId } from './token.ts';
 
 const NOW = 1_800_000_000_000;
@@ -25,22 +25,22 @@ const snapshot: Snapshot = {
 };
 
 test('[SN7] the current secret passes, the previous one until its grace is over', () => {
-  expect(checkSession({ secret: 'new' }, snapshot, NOW)).toMatchObject({ ok: true, secret: 'current' });
-  expect(checkSession({ secret: 'old' }, snapshot, NOW + 29_999)).toMatchObject({
+  expect(checkSnapshot(hashSecret('new'), snapshot, NOW)).toMatchObject({ ok: true, secret: 'current' });
+  expect(checkSnapshot(hashSecret('old'), snapshot, NOW + 29_999)).toMatchObject({
     ok: true,
     secret: 'previous',
   });
-  expect(checkSession({ secret: 'old' }, snapshot, NOW + 30_000)).toEqual({ ok: false, why: 'mismatch' });
+  expect(checkSnapshot(hashSecret('old'), snapshot, NOW + 30_000)).toEqual({ ok: false, why: 'mismatch' });
   expect(matchSecret(hashSecret('old'), snapshot, NOW + 30_000)).toBe('retired');
   expect(matchSecret(hashSecret('older'), snapshot, NOW)).toBe('none');
 });
 
 test('[SN8] only the absolute expiry is a verdict', () => {
-  const at = (now: number) => checkSession({ secret: 'new' }, snapshot, now);
+  const at = (now: number) => checkSnapshot(hashSecret('new'), snapshot, now);
   expect(at(snapshot.expiresAt)).toEqual({ ok: false, why: 'expired' });
   expect(at(snapshot.freshUntil)).toEqual({ ok: false, why: 'stale' });
   expect(at(snapshot.lastSeenAt + 600_001)).toEqual({ ok: false, why: 'idle' });
-  expect(checkSession({ secret: 'new' }, { ...snapshot, secretHash: 'AA' }, NOW)).toEqual({
+  expect(checkSnapshot(hashSecret('new'), { ...snapshot, secretHash: 'AA' }, NOW)).toEqual({
     ok: false,
     why: 'mismatch',
   });
