@@ -5,7 +5,7 @@ import { type AggregatorApp, createApp } from '@muster/health-aggregator/app';
 import { readConfig } from '@muster/health-aggregator/config';
 import { systemClock } from '@muster/kit/clock';
 import { systemRandom } from '@muster/kit/random';
-import { createQuietLog, type QuietLog } from '@muster/testkit/quiet-log';
+import { createQuietLog, type QuietLog } from '@muster/testkit/in-memory-log';
 
 /** Everything four times as often as by default, for both sides: what takes 15 s takes less than four. */
 export const FAST = {

@@ -1,6 +1,6 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
+import { type OwnStore, openOwnRedis } from '@muster/testkit/dedicated-store';
 import { until } from '@muster/testkit/wait';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { FAST, startAggregator, startTiny, type TestAggregator } from './fixture.ts';

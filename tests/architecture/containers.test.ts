@@ -5,7 +5,7 @@ import {
   readConfig as readAggregatorConfig,
 } from '@muster/health-aggregator/config';
 import { renderProxyConfig } from '@muster/local/haproxy';
-import { containerProxyPlan } from '@muster/local/haproxy-containers';
+import { containerProxyPlan } from '@muster/local/haproxy-container-plan';
 import { readConfig as readSessionConfig, settings as sessionSettings } from '@muster/session-service/config';
 import {
   settings as gatewaySettings,

@@ -8,7 +8,7 @@ import type { LocalFleet } from '@muster/fleet/fleet';
 import { until } from '@muster/testkit/wait';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { ownFleet } from '../cluster/own-fleet.ts';
+import { ownFleet } from '../cluster/dedicated-fleet.ts';
 import { openBrowser } from './chromium.ts';
 import { confirm } from './pages.ts';
 

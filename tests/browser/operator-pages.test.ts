@@ -3,7 +3,7 @@ import { until } from '@muster/testkit/wait';
 import { Centrifuge } from 'centrifuge';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { ownFleet } from '../cluster/own-fleet.ts';
+import { ownFleet } from '../cluster/dedicated-fleet.ts';
 import { openBrowser } from './chromium.ts';
 import { buildConsole, confirm, seriousIssues, shoot, watchedTab } from './pages.ts';
 

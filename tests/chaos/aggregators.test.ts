@@ -3,13 +3,13 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { LocalFleet } from '@muster/fleet/fleet';
+import { openOwnRedis } from '@muster/testkit/dedicated-store';
 import { openFaultProxy } from '@muster/testkit/fault-proxy';
-import { openOwnRedis } from '@muster/testkit/own-store';
 import { until } from '@muster/testkit/wait';
 import { afterEach, expect, test } from 'vitest';
 import { sdkClient, signIn } from '../cluster/clients.ts';
-import { ownFleet } from '../cluster/own-fleet.ts';
-import { type Timeline, watchFleet } from './timeline.ts';
+import { ownFleet } from '../cluster/dedicated-fleet.ts';
+import { type Timeline, watchFleet } from './state-recorder.ts';
 
 // The whole fleet as real processes, with the default settings.
 

@@ -1,12 +1,12 @@
 import type { LocalFleet } from '@muster/fleet/fleet';
+import { type OwnStore, openOwnRedis } from '@muster/testkit/dedicated-store';
 import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
-import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
-import { type Crowd, gatherCrowd } from '../cluster/crowd.ts';
-import { ownFleet } from '../cluster/own-fleet.ts';
-import { disturbed, FLAWLESS, gatewaysMetric, judged, pause } from './judged.ts';
+import { ownFleet } from '../cluster/dedicated-fleet.ts';
+import { type Crowd, gatherCrowd } from '../cluster/delivery-workload.ts';
+import { disturbed, FLAWLESS, gatewaysMetric, judged, pause } from './assert-delivery.ts';
 
 /** Three gateways behind HAProxy; their listening connections go through a saboteur. */
 const GATEWAYS = 3;

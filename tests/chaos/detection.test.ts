@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { openOwnRedis } from '@muster/testkit/own-store';
+import { openOwnRedis } from '@muster/testkit/dedicated-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';
 import { startAggregator, startTiny } from '../aggregator/fixture.ts';
-import { type Timeline, watchFleet } from './timeline.ts';
+import { type Timeline, watchFleet } from './state-recorder.ts';
 
 // A real aggregator with the default settings, and the smallest processes that can be killed.
 

@@ -11,7 +11,7 @@ import { Redis } from 'ioredis';
 import { Client } from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type SdkClient, sdkClient, signIn } from '../cluster/clients.ts';
-import { ownFleet } from '../cluster/own-fleet.ts';
+import { ownFleet } from '../cluster/dedicated-fleet.ts';
 import { ATTACKS, type Attack } from './hostile/attacks.ts';
 import { openInspector } from './hostile/inspector.ts';
 

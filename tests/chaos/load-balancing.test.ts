@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LocalFleet } from '@muster/fleet/fleet';
+import { openOwnRedis } from '@muster/testkit/dedicated-store';
 import { openFaultProxy } from '@muster/testkit/fault-proxy';
-import { openOwnRedis } from '@muster/testkit/own-store';
 import { until } from '@muster/testkit/wait';
 import { afterEach, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { sdkClient, signIn } from '../cluster/clients.ts';
-import { ownFleet } from '../cluster/own-fleet.ts';
+import { ownFleet } from '../cluster/dedicated-fleet.ts';
 
 let stack = new AsyncDisposableStack();
 afterEach(async () => {

@@ -1,12 +1,12 @@
 import type { LocalFleet } from '@muster/fleet/fleet';
+import { type OwnStore, openOwnRedis } from '@muster/testkit/dedicated-store';
 import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
-import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import WebSocket from 'ws';
 import { signIn } from '../cluster/clients.ts';
-import { ownFleet } from '../cluster/own-fleet.ts';
-import { pause } from './judged.ts';
+import { ownFleet } from '../cluster/dedicated-fleet.ts';
+import { pause } from './assert-delivery.ts';
 
 const GATEWAYS = 3;
 const RUNS = 200;

@@ -3,7 +3,7 @@ import type { LocalFleet } from '@muster/fleet/fleet';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import WebSocket from 'ws';
 import { signIn } from './clients.ts';
-import { ownFleet } from './own-fleet.ts';
+import { ownFleet } from './dedicated-fleet.ts';
 
 /** What strangers send, through the load balancer as they would. */
 let fleet: LocalFleet;

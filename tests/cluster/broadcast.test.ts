@@ -6,7 +6,7 @@ import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import WebSocket from 'ws';
 import { onDifferentGateways, plainClient, sdkClient, signIn, signOut } from './clients.ts';
-import { ownFleet } from './own-fleet.ts';
+import { ownFleet } from './dedicated-fleet.ts';
 
 let fleet: LocalFleet;
 let about: ReturnType<LocalFleet['describe']>;

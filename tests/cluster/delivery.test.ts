@@ -2,8 +2,8 @@ import type { LocalFleet } from '@muster/fleet/fleet';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type Crowd, gatherCrowd } from './crowd.ts';
-import { ownFleet } from './own-fleet.ts';
+import { ownFleet } from './dedicated-fleet.ts';
+import { type Crowd, gatherCrowd } from './delivery-workload.ts';
 
 /** The short form of what tests/chaos does at length. */
 const SIZE = { subscribers: 24, groups: 3, publicationsPerSecond: 30 };

@@ -2,7 +2,7 @@ import type { LocalFleet } from '@muster/fleet/fleet';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { onDifferentGateways, sdkClient, signIn, signOut } from './clients.ts';
-import { ownFleet } from './own-fleet.ts';
+import { ownFleet } from './dedicated-fleet.ts';
 
 let fleet: LocalFleet;
 let about: ReturnType<LocalFleet['describe']>;

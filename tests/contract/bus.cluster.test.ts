@@ -8,8 +8,8 @@ import { groupKeys } from '@muster/bus/redis-keys';
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis/connection';
 import { slotOf } from '@muster/kit/redis/slot';
-import { type OwnCluster, openOwnCluster } from '@muster/testkit/own-cluster';
-import { createQuietLog } from '@muster/testkit/quiet-log';
+import { type OwnCluster, openOwnCluster } from '@muster/testkit/dedicated-redis-cluster';
+import { createQuietLog } from '@muster/testkit/in-memory-log';
 import { until } from '@muster/testkit/wait';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 

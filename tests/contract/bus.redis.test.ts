@@ -6,7 +6,7 @@ import { createRedisBus } from '@muster/bus/redis-broker';
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis/connection';
 import { openFaultProxy } from '@muster/testkit/fault-proxy';
-import { createQuietLog } from '@muster/testkit/quiet-log';
+import { createQuietLog } from '@muster/testkit/in-memory-log';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { expect, inject, test } from 'vitest';

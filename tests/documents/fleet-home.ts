@@ -1,8 +1,8 @@
 import { mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import type { FleetDescription, FleetMember } from '@muster/fleet/description';
 import { type LocalFleet, startFleet } from '@muster/fleet/fleet';
+import type { FleetDescription, FleetMember } from '@muster/fleet/fleet-description';
 import { freePorts } from '@muster/local/ports';
 import { type Mark, ROOT, type Runnable, runnableBlocks } from './blocks.ts';
 import { runBlocks } from './shell.ts';

@@ -3,7 +3,7 @@ import { request } from 'node:http';
 import { withoutLocalStorage } from '@muster/client/quiet-globals';
 import { systemClock } from '@muster/kit/clock';
 import { systemRandom } from '@muster/kit/random';
-import { createQuietLog, type QuietLog } from '@muster/testkit/quiet-log';
+import { createQuietLog, type QuietLog } from '@muster/testkit/in-memory-log';
 import { until } from '@muster/testkit/wait';
 import { createApp, type GatewayApp } from '@muster/ws-gateway/app';
 import { readConfig } from '@muster/ws-gateway/config/index';

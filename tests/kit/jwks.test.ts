@@ -1,6 +1,6 @@
 import { createJwks, type JwksDeps } from '@muster/kit/jwks';
 import { createFakeClock } from '@muster/testkit/fake-clock';
-import { createQuietLog } from '@muster/testkit/quiet-log';
+import { createQuietLog } from '@muster/testkit/in-memory-log';
 import { exportJWK, generateKeyPair } from 'jose';
 import { beforeEach, expect, test } from 'vitest';
 

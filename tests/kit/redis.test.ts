@@ -1,9 +1,9 @@
 import { dependencyFaultOf } from '@muster/kit/dependency-faults';
 import { createMetrics } from '@muster/kit/metrics';
 import { isRedisFault, openRedis, type RedisConnections } from '@muster/kit/redis/connection';
-import { openOwnSentinels } from '@muster/testkit/own-sentinels';
-import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
-import { createQuietLog } from '@muster/testkit/quiet-log';
+import { openOwnSentinels } from '@muster/testkit/dedicated-redis-sentinel';
+import { type OwnStore, openOwnRedis } from '@muster/testkit/dedicated-store';
+import { createQuietLog } from '@muster/testkit/in-memory-log';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';

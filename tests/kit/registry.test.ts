@@ -6,7 +6,7 @@ import { createHealth } from '@muster/kit/health';
 import { createMetrics } from '@muster/kit/metrics';
 import { systemRandom } from '@muster/kit/random';
 import { openRedis, type RedisConnections } from '@muster/kit/redis/connection';
-import { createQuietLog } from '@muster/testkit/quiet-log';
+import { createQuietLog } from '@muster/testkit/in-memory-log';
 import { testStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { containerProxyPlan } from '@muster/local/haproxy-containers';
+import { containerProxyPlan } from '@muster/local/haproxy-container-plan';
 import { freePorts } from '@muster/local/ports';
 import { until } from '@muster/testkit/wait';
 import { afterEach, expect, test } from 'vitest';

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { type ClusterNode, type OwnCluster, openOwnCluster } from '@muster/testkit/own-cluster';
+import { type ClusterNode, type OwnCluster, openOwnCluster } from '@muster/testkit/dedicated-redis-cluster';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';

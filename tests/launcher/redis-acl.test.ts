@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
+import { type OwnStore, openOwnRedis } from '@muster/testkit/dedicated-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';

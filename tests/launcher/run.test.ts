@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { FleetDescription } from '@muster/fleet/description';
+import type { FleetDescription } from '@muster/fleet/fleet-description';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { Client } from 'pg';

@@ -5,7 +5,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import type { FleetDescription } from '@muster/fleet/description';
+import type { FleetDescription } from '@muster/fleet/fleet-description';
 import { expect, test } from 'vitest';
 import { FAKE_ENTRY_POINTS } from './entry-points.ts';
 import { fakeFleet, isRunning, ownStores, temporaryDirectory } from './fake-fleet.ts';

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { FleetDescription } from '@muster/fleet/description';
+import type { FleetDescription } from '@muster/fleet/fleet-description';
 import { startChild } from '@muster/local/child-process';
 import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';

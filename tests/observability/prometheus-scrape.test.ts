@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { freePorts } from '@muster/local/ports';
 import { prometheusServer, renderPrometheusConfig } from '@muster/local/prometheus';
-import { startServer } from '@muster/local/server';
+import { startServer } from '@muster/local/server-process';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';

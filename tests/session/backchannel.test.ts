@@ -1,5 +1,5 @@
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { openOwnPostgres } from '@muster/testkit/own-store';
+import { openOwnPostgres } from '@muster/testkit/dedicated-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import { Redis } from 'ioredis';

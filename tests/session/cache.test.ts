@@ -5,8 +5,8 @@ import { busKeys, emitSessionBusHeartbeat, emitSessionChange } from '@muster/ses
 import { createSessionListener } from '@muster/session/session-events-listener';
 import { createSnapshotStore, type Snapshot } from '@muster/session/session-snapshot';
 import { newSessionId, type SessionId } from '@muster/session/token';
-import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
-import { createQuietLog } from '@muster/testkit/quiet-log';
+import { type OwnStore, openOwnRedis } from '@muster/testkit/dedicated-store';
+import { createQuietLog } from '@muster/testkit/in-memory-log';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 

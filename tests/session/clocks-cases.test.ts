@@ -7,7 +7,7 @@ import type { SessionId } from '@muster/session/token';
 import { createApp, type SessionServiceApp } from '@muster/session-service/app';
 import { readConfig } from '@muster/session-service/config';
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { createQuietLog } from '@muster/testkit/quiet-log';
+import { createQuietLog } from '@muster/testkit/in-memory-log';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import { until } from '@muster/testkit/wait';

@@ -1,6 +1,6 @@
 import { Agent, request } from 'node:http';
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { growthOf, MOST_GROWTH } from '@muster/testkit/growth';
+import { growthOf, MOST_GROWTH } from '@muster/testkit/cpu-growth';
 import { useTestStores } from '@muster/testkit/stores';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SERVICE_KEY, startService, type TestService } from './fixture.ts';

@@ -1,6 +1,6 @@
 import { readConfig } from '@muster/session-service/config';
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { openOwnRedis } from '@muster/testkit/own-store';
+import { openOwnRedis } from '@muster/testkit/dedicated-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import { Redis } from 'ioredis';

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { type OwnStore, openOwnPostgres, openOwnRedis } from '@muster/testkit/own-store';
+import { type OwnStore, openOwnPostgres, openOwnRedis } from '@muster/testkit/dedicated-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import { until } from '@muster/testkit/wait';

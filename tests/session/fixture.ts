@@ -2,7 +2,7 @@ import { systemClock } from '@muster/kit/clock';
 import { systemRandom } from '@muster/kit/random';
 import { createApp, type SessionServiceApp } from '@muster/session-service/app';
 import { readConfig } from '@muster/session-service/config';
-import { createQuietLog, type QuietLog } from '@muster/testkit/quiet-log';
+import { createQuietLog, type QuietLog } from '@muster/testkit/in-memory-log';
 import { readMetric } from '../observability/read-metric.ts';
 
 export const SERVICE_KEY = 'sk_0123456789-service-key';

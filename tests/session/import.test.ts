@@ -1,6 +1,6 @@
 import type { AddressInfo } from 'node:net';
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { openOwnRedis } from '@muster/testkit/own-store';
+import { openOwnRedis } from '@muster/testkit/dedicated-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { RedisStore } from 'connect-redis';
 import { sign } from 'cookie-signature';

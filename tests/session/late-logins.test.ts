@@ -13,8 +13,8 @@ import { touchSessions } from '@muster/session-service/postgres/queries/maintena
 import { readQueries } from '@muster/session-service/postgres/queries/read-sessions';
 import { searchQueries } from '@muster/session-service/postgres/queries/search-sessions';
 import { userQueries } from '@muster/session-service/postgres/queries/users';
-import { type OwnStore, openOwnPostgres } from '@muster/testkit/own-store';
-import { createQuietLog } from '@muster/testkit/quiet-log';
+import { type DedicatedStore, openDedicatedPostgres } from '@muster/testkit/dedicated-store';
+import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import { until } from '@muster/testkit/wait';
@@ -25,14 +25,14 @@ const stores = useTestStores({ migrate });
 /** As many as the writes of one freeze: each is given up, and none stays. */
 const DIRECT_CONNECTIONS = 16;
 let stack: AsyncDisposableStack;
-let own: OwnStore;
+let own: DedicatedStore;
 let service: TestService;
 /** The stores of the service, without the reads that its routes make before they write. */
 let direct: Postgres;
 
 beforeAll(async () => {
   stack = new AsyncDisposableStack();
-  own = stack.use(await openOwnPostgres());
+  own = stack.use(await openDedicatedPostgres());
   await migrate(own.url);
   service = stack.use(
     await startService(
@@ -46,7 +46,7 @@ beforeAll(async () => {
         ...{ url: own.url, poolSize: DIRECT_CONNECTIONS, maxOverflow: 0, poolTimeoutMs: 30_000 },
         ...{ preparedStatements: true, applicationName: 'sessions@direct' },
       },
-      { log: createQuietLog(), metrics: createMetrics({ service: 'test', version: '0' }) },
+      { log: createInMemoryLog(), metrics: createMetrics({ service: 'test', version: '0' }) },
     ),
   );
 });

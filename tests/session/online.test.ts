@@ -1,5 +1,5 @@
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
+import { type OwnStore, openOwnRedis } from '@muster/testkit/dedicated-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import { until } from '@muster/testkit/wait';

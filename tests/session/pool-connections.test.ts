@@ -1,9 +1,9 @@
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis/connection';
 import { openPostgres, type Postgres } from '@muster/session-service/postgres/pool';
-import { openBlackHole } from '@muster/testkit/black-hole';
-import { createQuietLog } from '@muster/testkit/quiet-log';
+import { createQuietLog } from '@muster/testkit/in-memory-log';
 import { testStores } from '@muster/testkit/stores';
+import { openBlackHole } from '@muster/testkit/unresponsive-server';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 

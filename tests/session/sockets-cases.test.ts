@@ -1,6 +1,6 @@
 import { migrate } from '@muster/session-service/postgres/migrate';
+import { type OwnStore, openOwnRedis } from '@muster/testkit/dedicated-store';
 import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
-import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import { until } from '@muster/testkit/wait';

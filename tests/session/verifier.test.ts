@@ -12,7 +12,7 @@ import {
 } from '@muster/session/session-verifier';
 import { migrate } from '@muster/session-service/postgres/migrate';
 import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
-import { createQuietLog } from '@muster/testkit/quiet-log';
+import { createQuietLog } from '@muster/testkit/in-memory-log';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import express from 'express';

@@ -5,7 +5,12 @@ import { fileURLToPath } from 'node:url';
 import { type DirectoryLock, lockDirectory } from '@muster/local/directory-lock';
 import { isPortFree, portHolder } from '@muster/local/ports';
 import { findPrometheus } from '@muster/local/prometheus';
-import { describeFleet, type FleetDescription, removeDescription, writeDescription } from './description.ts';
+import {
+  describeFleet,
+  type FleetDescription,
+  removeDescription,
+  writeDescription,
+} from './fleet-description.ts';
 import { prometheusSpec } from './observability.ts';
 import {
   type LauncherEnvironment,
@@ -17,7 +22,7 @@ import {
 } from './plan.ts';
 import { createProcessGroup, type ProcessGroup } from './process-group.ts';
 import { loadSecrets } from './secrets.ts';
-import { proxySpec, serviceSpec, untilHealthy } from './services.ts';
+import { proxySpec, serviceSpec, untilHealthy } from './server-specs.ts';
 import { givenStores, startStores, wipeStores } from './stores.ts';
 
 const DEFAULT_DATA_DIR = fileURLToPath(new URL('../../../.muster', import.meta.url));

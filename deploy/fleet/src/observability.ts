@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Program } from '@muster/local/programs';
 import { prometheusServer, renderPrometheusConfig } from '@muster/local/prometheus';
-import type { ServerSpec } from '@muster/local/server';
+import type { ServerSpec } from '@muster/local/server-process';
 import { type LauncherEnvironment, urlOf } from './plan.ts';
 
 const RULES = fileURLToPath(new URL('../../prometheus', import.meta.url));

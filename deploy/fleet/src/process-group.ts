@@ -1,5 +1,5 @@
 import type { DirectoryLock } from '@muster/local/directory-lock';
-import type { ServerSpec } from '@muster/local/server';
+import type { ServerSpec } from '@muster/local/server-process';
 import { type Supervised, supervise } from './supervisor.ts';
 
 /** Stops accepting, serves what is open. */

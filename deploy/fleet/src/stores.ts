@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { ensureDatabase, postgresServer, removePostgresData } from '@muster/local/postgres';
 import { findRedis, redisServer, redisUrl } from '@muster/local/redis';
-import type { ServerSpec } from '@muster/local/server';
+import type { ServerSpec } from '@muster/local/server-process';
 import type { Plan } from './plan.ts';
 import { fromEnvironment } from './secrets.ts';
 import type { Supervised } from './supervisor.ts';

@@ -1,4 +1,4 @@
-import type { FleetDescription, FleetMember } from './description.ts';
+import type { FleetDescription, FleetMember } from './fleet-description.ts';
 
 /** What a newcomer wants to know now: where everything is, and what to try. Every line works as printed. */
 export const summaryOf = (

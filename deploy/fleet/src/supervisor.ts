@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Child, describeExit } from '@muster/local/child-process';
 import type { DirectoryLock } from '@muster/local/directory-lock';
-import { type ServerSpec, startServer } from '@muster/local/server';
+import { type ServerSpec, startServer } from '@muster/local/server-process';
 import { createBackOff } from './back-off.ts';
 
 /** One server that is kept running. */

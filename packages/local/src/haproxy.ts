@@ -9,7 +9,7 @@ import {
   MissingProgramError,
   type Program,
 } from './programs.ts';
-import type { ServerSpec } from './server.ts';
+import type { ServerSpec } from './server-process.ts';
 
 /** HAProxy refuses to start unless it may open about two files per connection; the rest is for itself. */
 const FILES_PER_CONNECTION = 2.1;

@@ -9,7 +9,7 @@ import {
   MissingProgramError,
   type Program,
 } from './programs.ts';
-import type { ServerSpec } from './server.ts';
+import type { ServerSpec } from './server-process.ts';
 
 /** A PgBouncer on loopback with a finished configuration. */
 export interface PgbouncerOptions {

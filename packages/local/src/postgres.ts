@@ -23,7 +23,7 @@ import {
   reachablePrograms,
 } from './postgres-account.ts';
 import { commandOf } from './process-identity.ts';
-import type { ServerSpec } from './server.ts';
+import type { ServerSpec } from './server-process.ts';
 
 /** What another user may reach, when the place that was asked for is closed to it. */
 const SHELTER = '/var/lib/muster';

@@ -7,7 +7,7 @@ import {
   MissingProgramError,
   type Program,
 } from './programs.ts';
-import type { ServerSpec } from './server.ts';
+import type { ServerSpec } from './server-process.ts';
 
 const STOP_DEADLINE_MS = 10_000;
 const PROBE_TIMEOUT_MS = 1_000;

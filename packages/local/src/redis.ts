@@ -7,7 +7,7 @@ import {
   MissingProgramError,
   type Program,
 } from './programs.ts';
-import type { ServerSpec } from './server.ts';
+import type { ServerSpec } from './server-process.ts';
 
 const SERVER_NAMES = ['redis-server', 'valkey-server'];
 const PING_TIMEOUT_MS = 500;

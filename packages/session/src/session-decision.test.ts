@@ -1,5 +1,5 @@
 import { createFakeClock } from '@muster/testkit/fake-clock';
-import { createQuietLog } from '@muster/testkit/quiet-log';
+import { createQuietLog } from '@muster/testkit/in-memory-log';
 import { expect, test } from 'vitest';
 import {
   createRejectedTokens,

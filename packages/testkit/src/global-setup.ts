@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { TestProject } from 'vitest/node';
-import { type Backing, openBacking } from './backing.ts';
+import { type Backing, openBacking } from './store-backend.ts';
 import { dropTemplate } from './template.ts';
 
 /** What every test file can ask for: `inject('backing')`. */

@@ -1,5 +1,5 @@
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { type OwnStore, openOwnPostgres, openOwnRedis } from '@muster/testkit/own-store';
+import { type OwnStore, openOwnPostgres, openOwnRedis } from '@muster/testkit/dedicated-store';
 import { Redis } from 'ioredis';
 import { Client } from 'pg';
 

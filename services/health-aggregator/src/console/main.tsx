@@ -1,12 +1,12 @@
 import { render } from 'preact';
-import { startHistory } from './fleet/history.ts';
-import { Incidents } from './fleet/incidents.tsx';
-import { Overview } from './fleet/overview.tsx';
-import { Services } from './fleet/services.tsx';
-import { fleet, startFleetStore } from './fleet/store.ts';
 import { Logo } from './icons.tsx';
 import { lazy } from './lazy.tsx';
 import { CONSOLE_PAGES, currentRoute, linkTo, type PageName, startRouter } from './router.ts';
+import { fleet, startFleetStore } from './status/fleet-store.ts';
+import { startHistory } from './status/history-store.ts';
+import { Incidents } from './status/incidents.tsx';
+import { Overview } from './status/overview.tsx';
+import { Services } from './status/services.tsx';
 
 const TryIt = lazy(() => import('./playground/playground.tsx').then((module) => module.Playground));
 const Sessions = lazy(() => import('./operator/sessions-page.tsx').then((module) => module.SessionsPage));

@@ -1,4 +1,4 @@
-import { createQuietLog } from '@muster/testkit/quiet-log';
+import { createQuietLog } from '@muster/testkit/in-memory-log';
 import { expect, test } from 'vitest';
 import { createOutboxRelay } from './outbox-relay.ts';
 import type { OutboxEntry } from './ports.ts';

@@ -2,7 +2,7 @@ import { createAddressReader } from '@muster/http/client-address';
 import { parseTagsFilter } from '@muster/protocol/tags-filter';
 import { readCredential } from '@muster/session/credential';
 import { isGranted } from '@muster/session/grants';
-import { growthOf, MOST_GROWTH } from '@muster/testkit/growth';
+import { growthOf, MOST_GROWTH } from '@muster/testkit/cpu-growth';
 import { describe, expect, test } from 'vitest';
 import { parseGroups } from '../config/groups.ts';
 import { engineUnderTest, settle } from './engine-fixture.ts';

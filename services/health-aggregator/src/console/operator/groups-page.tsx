@@ -3,8 +3,8 @@ import { useEffect } from 'preact/hooks';
 import { count } from '../format.ts';
 import { operatorToken } from '../operator-token.ts';
 import { currentRoute, linkTo } from '../router.ts';
-import { GroupDetails } from './group.tsx';
-import { type GroupList, groupAttention, groupError, groupKey, list, lookForGroups } from './groups.ts';
+import { GroupDetails } from './group-details.tsx';
+import { type GroupList, groupAttention, groupError, groupKey, list, lookForGroups } from './group-store.ts';
 import {
   ErrorNotice,
   inTenant,
@@ -13,7 +13,7 @@ import {
   TenantField,
   UnansweredNotice,
 } from './operator-page.tsx';
-import { usePoll } from './poll.ts';
+import { usePoll } from './use-poll.ts';
 
 /** Groups with their members; one of them in full, with a tail and a line to publish. */
 export const GroupsPage = () => {

@@ -1,7 +1,7 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import type { SocketInfo } from '../../core/operator-ports.ts';
-import { Confirm } from '../confirm.tsx';
+import { Confirm } from '../confirm-button.tsx';
 import { latency, shortAge } from '../format.ts';
 import { Glyph } from '../icons.tsx';
 import type { Tone } from '../labels.ts';
@@ -15,7 +15,6 @@ import {
   TenantField,
   UnansweredNotice,
 } from './operator-page.tsx';
-import { usePoll } from './poll.ts';
 import {
   type Device,
   type Found,
@@ -27,8 +26,9 @@ import {
   sessionError,
   signOutDevice,
   signOutResults,
-} from './sessions.ts';
-import { Sockets } from './sockets.tsx';
+} from './session-store.ts';
+import { Sockets } from './socket-table.tsx';
+import { usePoll } from './use-poll.ts';
 
 /** Find a user, see every device with its live sockets, sign one out. */
 export const SessionsPage = () => (

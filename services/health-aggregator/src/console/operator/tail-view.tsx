@@ -1,7 +1,7 @@
 import { useSignalEffect } from '@preact/signals';
 import { useRef } from 'preact/hooks';
 import type { GroupAddress } from '../../core/operator-ports.ts';
-import { lines, startTail, stopTail, type TailLine, tailStatus } from './tail.ts';
+import { lines, startTail, stopTail, type TailLine, tailStatus } from './tail-store.ts';
 
 const MAX_TEXT = 2_000;
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' });

@@ -1,7 +1,7 @@
 import { signal } from '@preact/signals';
 import { Centrifuge, type PublicationContext, type Subscription } from 'centrifuge';
-import { tabToken } from './api.ts';
 import { clearIdentity, identity, loadIdentity } from './identity.ts';
+import { tabToken } from './session-api.ts';
 
 const MAX_MESSAGES = 200;
 const MAX_TEXT = 2_000;

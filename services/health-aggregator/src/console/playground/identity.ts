@@ -1,6 +1,6 @@
 import { signal } from '@preact/signals';
 import { nickname } from '../format.ts';
-import { call, type PlaygroundResponse, rememberCookie, tabToken } from './api.ts';
+import { call, type PlaygroundResponse, rememberCookie, tabToken } from './session-api.ts';
 
 /** A session as the session service tells it; only what the page shows. */
 export interface SessionView {

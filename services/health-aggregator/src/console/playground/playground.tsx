@@ -1,9 +1,9 @@
 import { useEffect } from 'preact/hooks';
 import { Account } from './account.tsx';
-import { mayBeSignedIn } from './api.ts';
 import { connect } from './chat.ts';
+import { ChatRoom } from './chat-room.tsx';
 import { clearIdentity, identity, loadIdentity } from './identity.ts';
-import { ChatRoom } from './room.tsx';
+import { mayBeSignedIn } from './session-api.ts';
 
 /** Goes on as whoever this tab was before a reload. */
 const resume = async (): Promise<void> => {

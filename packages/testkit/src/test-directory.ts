@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type DirectoryLock, lockDirectory } from '@muster/local/directory-lock';
 import { removePostgresData } from '@muster/local/postgres';
-import { type ServerSpec, startServer } from '@muster/local/server';
+import { type ServerSpec, startServer } from '@muster/local/server-process';
 
 const OWN_PREFIX = 'muster-test-';
 const OWNER_FILE = 'owner.json';

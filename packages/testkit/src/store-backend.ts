@@ -2,13 +2,13 @@ import { join } from 'node:path';
 import { freePorts } from '@muster/local/ports';
 import { postgresServer } from '@muster/local/postgres';
 import { findRedis, redisServer, redisUrl } from '@muster/local/redis';
-import type { ServerSpec } from '@muster/local/server';
+import type { ServerSpec } from '@muster/local/server-process';
 import { Redis } from 'ioredis';
 import { Client } from 'pg';
-import { type ContainerStores, startContainers } from './containers.ts';
-import { openDirectory, removeLeftovers } from './directory.ts';
+import { HASTY_POSTGRES } from './dedicated-store.ts';
 import { dockerAnswers } from './docker.ts';
-import { HASTY_POSTGRES } from './own-store.ts';
+import { type ContainerStores, startContainers } from './store-containers.ts';
+import { openDirectory, removeLeftovers } from './test-directory.ts';
 
 /** The real Redis and Postgres that a test run shares. */
 export interface Backing extends ContainerStores {

@@ -6,7 +6,7 @@ import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ownFleet } from '../cluster/own-fleet.ts';
+import { ownFleet } from '../cluster/dedicated-fleet.ts';
 import { CLIENT_ID, startIssuer, type TestIssuer } from '../session/fake-issuer.ts';
 
 // A replica is killed while it holds a request; what was carried out is counted in the stores, not in the answers.

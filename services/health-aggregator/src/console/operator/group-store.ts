@@ -6,7 +6,7 @@ import type {
   SocketInfo,
 } from '../../core/operator-ports.ts';
 import { Attention, keepOrder } from '../stable-order.ts';
-import { pathWith, requestAsOperator } from './api.ts';
+import { pathWith, requestAsOperator } from './operator-api.ts';
 
 /** The groups that have members. */
 export interface GroupList {

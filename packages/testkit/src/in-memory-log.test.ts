@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { createQuietLog } from './quiet-log.ts';
+import { createQuietLog } from './in-memory-log.ts';
 
 test('[TW4] remembers level, event and fields, those of children included', () => {
   const log = createQuietLog();

@@ -3,7 +3,7 @@ import { WHOLE_FLEET } from '../../core/uptime-history.ts';
 import { latency, shortAge, uptime } from '../format.ts';
 import { Glyph } from '../icons.tsx';
 import { headline, reason, STATUSES, STORES, SYNTHETIC_CHECK_LABELS } from '../labels.ts';
-import { ageMs, fleet, isLive, isStale } from './store.ts';
+import { ageMs, fleet, isLive, isStale } from './fleet-store.ts';
 import { UptimeDays } from './uptime-days.tsx';
 
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' });

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { eventsOf } from './event-text.ts';
+import { eventsOf } from './event-stream-parser.ts';
 
 test('[CO12] events are whole wherever the network cuts the stream, also inside a character', async () => {
   const text =

@@ -2,9 +2,9 @@ import { join } from 'node:path';
 import { freePorts } from '@muster/local/ports';
 import { findRedis, redisServer } from '@muster/local/redis';
 import { Redis } from 'ioredis';
-import { openDirectory } from './directory.ts';
+import { type OwnStore, ownStore } from './dedicated-store.ts';
 import { type FaultProxy, openFaultProxy } from './fault-proxy.ts';
-import { type OwnStore, ownStore } from './own-store.ts';
+import { openDirectory } from './test-directory.ts';
 import { until } from './wait.ts';
 
 /** One node of a cluster that belongs to one test. */

@@ -1,10 +1,10 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import type { GroupAddress } from '../../core/operator-ports.ts';
-import { Sparkline } from '../fleet/sparkline.tsx';
 import { count } from '../format.ts';
 import { operatorToken } from '../operator-token.ts';
 import { linkTo } from '../router.ts';
+import { Sparkline } from '../sparkline.tsx';
 import {
   facts,
   forgetGroup,
@@ -13,12 +13,12 @@ import {
   lookAtGroup,
   publishToGroup,
   rates,
-} from './groups.ts';
+} from './group-store.ts';
 import { ErrorNotice, OneTenant, UnansweredNotice } from './operator-page.tsx';
-import { usePoll } from './poll.ts';
-import { bytes, Sockets } from './sockets.tsx';
-import { clearTail, stopTail } from './tail.ts';
+import { bytes, Sockets } from './socket-table.tsx';
+import { clearTail, stopTail } from './tail-store.ts';
 import { Tail } from './tail-view.tsx';
+import { usePoll } from './use-poll.ts';
 
 /** One group in full. */
 export const GroupDetails = ({ name, tenant }: { name: string; tenant: string }) => {

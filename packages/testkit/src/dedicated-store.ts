@@ -3,8 +3,8 @@ import type { Child } from '@muster/local/child-process';
 import { freePorts } from '@muster/local/ports';
 import { postgresServer } from '@muster/local/postgres';
 import { findRedis, redisServer, redisUrl } from '@muster/local/redis';
-import type { ServerSpec } from '@muster/local/server';
-import { openDirectory, type TestDirectory } from './directory.ts';
+import type { ServerSpec } from '@muster/local/server-process';
+import { openDirectory, type TestDirectory } from './test-directory.ts';
 
 /** What a test wrote need not survive a power cut; it does survive the end of the process. */
 export const HASTY_POSTGRES = { fsync: 'off', full_page_writes: 'off' };

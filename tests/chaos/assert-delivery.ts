@@ -1,6 +1,6 @@
 import type { LocalFleet } from '@muster/fleet/fleet';
 import type { DeliveryVerdict } from '@muster/testkit/delivery-oracle';
-import type { Crowd } from '../cluster/crowd.ts';
+import type { Crowd } from '../cluster/delivery-workload.ts';
 
 /** Nothing missing, nothing told as lost, nothing twice, everything in order. */
 export const FLAWLESS = {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { growthOf, MOST_GROWTH } from './growth.ts';
+import { growthOf, MOST_GROWTH } from './cpu-growth.ts';
 
 const text = (size: number): string => `${'a'.repeat(size)}!`;
 

@@ -1,6 +1,6 @@
 import { type UptimeDay, WHOLE_FLEET, worstStatusOf } from '../../core/uptime-history.ts';
 import { STATUSES } from '../labels.ts';
-import { history } from './history.ts';
+import { history } from './history-store.ts';
 
 const GAP = 1;
 const BAR = 4;

@@ -11,7 +11,7 @@ import {
   type ProxyUpstream,
   renderProxyConfig,
 } from '@muster/local/haproxy';
-import type { ServerSpec } from '@muster/local/server';
+import type { ServerSpec } from '@muster/local/server-process';
 import {
   type LauncherEnvironment,
   type PlannedInstance,

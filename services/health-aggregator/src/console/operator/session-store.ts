@@ -1,7 +1,7 @@
 import { signal } from '@preact/signals';
 import type { DeviceInfo, SocketInfo } from '../../core/operator-ports.ts';
 import { Attention, keepOrder } from '../stable-order.ts';
-import { pathWith, requestAsOperator } from './api.ts';
+import { pathWith, requestAsOperator } from './operator-api.ts';
 
 /** A session with its sockets; null while no gateway can tell. */
 export type Device = DeviceInfo & { readonly sockets: readonly SocketInfo[] | null };

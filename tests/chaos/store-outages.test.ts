@@ -2,11 +2,11 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LocalFleet } from '@muster/fleet/fleet';
-import { type OwnStore, openOwnRedis } from '@muster/testkit/own-store';
+import { type OwnStore, openOwnRedis } from '@muster/testkit/dedicated-store';
 import { until } from '@muster/testkit/wait';
 import { afterEach, expect, test } from 'vitest';
 import { signIn } from '../cluster/clients.ts';
-import { ownFleet } from '../cluster/own-fleet.ts';
+import { ownFleet } from '../cluster/dedicated-fleet.ts';
 
 // What is told of an outage while it lasts, and what stands afterwards. A whole fleet with the default settings and two aggregators.
 

@@ -1,7 +1,7 @@
 import { uptime } from '../format.ts';
 import { Glyph } from '../icons.tsx';
 import { STATUSES } from '../labels.ts';
-import { type IncidentBody, incidents } from './history.ts';
+import { type IncidentBody, incidents } from './history-store.ts';
 
 const SHOWN = 8;
 const when = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });

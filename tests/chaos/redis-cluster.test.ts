@@ -2,13 +2,13 @@ import type { GroupKey } from '@muster/bus/group-key';
 import { groupKeys } from '@muster/bus/redis-keys';
 import type { LocalFleet } from '@muster/fleet/fleet';
 import { slotOf } from '@muster/kit/redis/slot';
-import { type OwnCluster, openOwnCluster } from '@muster/testkit/own-cluster';
+import { type OwnCluster, openOwnCluster } from '@muster/testkit/dedicated-redis-cluster';
 import { until } from '@muster/testkit/wait';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { onDifferentGateways, sdkClient, signIn, signOut } from '../cluster/clients.ts';
-import { type Crowd, gatherCrowd } from '../cluster/crowd.ts';
-import { ownFleet } from '../cluster/own-fleet.ts';
-import { disturbed, FLAWLESS, judged, pause } from './judged.ts';
+import { ownFleet } from '../cluster/dedicated-fleet.ts';
+import { type Crowd, gatherCrowd } from '../cluster/delivery-workload.ts';
+import { disturbed, FLAWLESS, judged, pause } from './assert-delivery.ts';
 
 /** A real cluster of three nodes and a spare one under the whole fleet. */
 const SIZE = { subscribers: 200, groups: 6, publicationsPerSecond: 50 };

@@ -1,12 +1,12 @@
 import type { LocalFleet } from '@muster/fleet/fleet';
-import { type OwnSentinels, openOwnSentinels } from '@muster/testkit/own-sentinels';
+import { type OwnSentinels, openOwnSentinels } from '@muster/testkit/dedicated-redis-sentinel';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { sdkClient, signIn, signOut } from '../cluster/clients.ts';
-import { type Crowd, gatherCrowd } from '../cluster/crowd.ts';
-import { ownFleet } from '../cluster/own-fleet.ts';
-import { disturbed, FLAWLESS, judged, pause } from './judged.ts';
+import { ownFleet } from '../cluster/dedicated-fleet.ts';
+import { type Crowd, gatherCrowd } from '../cluster/delivery-workload.ts';
+import { disturbed, FLAWLESS, judged, pause } from './assert-delivery.ts';
 
 /** A primary, a replica, three sentinels; every service of the fleet finds the primary through them. */
 const SIZE = { subscribers: 200, groups: 5, publicationsPerSecond: 50 };

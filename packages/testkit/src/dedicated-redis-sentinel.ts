@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { freePorts } from '@muster/local/ports';
 import { findRedis, redisAnswers, redisServer } from '@muster/local/redis';
 import { Redis } from 'ioredis';
-import { openDirectory, type TestDirectory } from './directory.ts';
-import { type OwnStore, ownStore } from './own-store.ts';
+import { type OwnStore, ownStore } from './dedicated-store.ts';
+import { openDirectory, type TestDirectory } from './test-directory.ts';
 import { until } from './wait.ts';
 
 /** A primary, its replica and three sentinels that belong to one test. */

@@ -1,8 +1,8 @@
 import { signal } from '@preact/signals';
 import type { GroupAddress } from '../../core/operator-ports.ts';
-import { fetchAsOperator, refusalOf } from './api.ts';
-import { eventsOf } from './event-text.ts';
-import { groupPath } from './groups.ts';
+import { eventsOf } from './event-stream-parser.ts';
+import { groupPath } from './group-store.ts';
+import { fetchAsOperator, refusalOf } from './operator-api.ts';
 
 /** A line of the tail: a publication, or a remark of the page itself. */
 export type TailLine =

@@ -1,13 +1,13 @@
 import { LOAD_FRESH_MS } from '../../core/capacity.ts';
 import type { InstanceSnapshot, ServiceSnapshot } from '../../core/fleet-snapshot.ts';
-import { Confirm } from '../confirm.tsx';
+import { Confirm } from '../confirm-button.tsx';
 import { count, latency, shortAge, uptime } from '../format.ts';
 import { Glyph } from '../icons.tsx';
 import { PURPOSES, reason, STATES, STATUSES } from '../labels.ts';
 import { operatorToken, sendOperatorCommand } from '../operator-token.ts';
+import { Sparkline } from '../sparkline.tsx';
+import { fleet, isStale, sinceMs, trendOf } from './fleet-store.ts';
 import { OperatorBar } from './operator-bar.tsx';
-import { Sparkline } from './sparkline.tsx';
-import { fleet, isStale, sinceMs, trendOf } from './store.ts';
 import { UptimeDays } from './uptime-days.tsx';
 
 const Order = ({ instance: { name, state } }: { instance: InstanceSnapshot }) => {
