@@ -5,7 +5,7 @@ import { type AggregatorApp, createApp } from '@muster/health-aggregator/app';
 import { readConfig } from '@muster/health-aggregator/config';
 import { systemClock } from '@muster/kit/clock';
 import { systemRandom } from '@muster/kit/random';
-import { createQuietLog, type QuietLog } from '@muster/testkit/in-memory-log';
+import { createInMemoryLog, type InMemoryLog } from '@muster/testkit/in-memory-log';
 
 /** Everything four times as often as by default, for both sides: what takes 15 s takes less than four. */
 export const FAST = {
@@ -26,7 +26,7 @@ export interface Answer {
 /** An aggregator under test, and how to ask it. */
 export interface TestAggregator extends AsyncDisposable {
   readonly app: AggregatorApp;
-  readonly log: QuietLog;
+  readonly log: InMemoryLog;
   readonly url: string;
   readonly opsUrl: string;
   ask(path: string, init?: RequestInit): Promise<Answer>;
@@ -39,7 +39,7 @@ export const startAggregator = async (
   stores: { redisUrl: string; redisPrefix: string },
   env: NodeJS.ProcessEnv = {},
 ): Promise<TestAggregator> => {
-  const log = createQuietLog();
+  const log = createInMemoryLog();
   const config = readConfig({
     NODE_ENV: 'test',
     PORT: '0',

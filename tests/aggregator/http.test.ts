@@ -1,6 +1,6 @@
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { openOwnRedis } from '@muster/testkit/dedicated-store';
+import { openDedicatedRedis } from '@muster/testkit/dedicated-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';
@@ -119,7 +119,7 @@ test('[FE2] more streams than allowed are refused, and a closed one makes room',
 });
 
 test('[FH6] with Redis gone it answers from memory, marks nobody down, and heals by itself', async () => {
-  await using redis = await openOwnRedis();
+  await using redis = await openDedicatedRedis();
   const mine = { redisUrl: redis.url, redisPrefix: 'agg:' };
   await using aggregator = await startAggregator(mine, FAST);
   await using _tiny = await startTiny(mine, FAST);

@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { openOwnRedis } from '@muster/testkit/dedicated-store';
+import { openDedicatedRedis } from '@muster/testkit/dedicated-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
@@ -89,7 +89,7 @@ test('[LD1] the lease of a leader that vanished without a word runs out, and ano
 });
 
 test('[LD2] without Redis nobody leads', async () => {
-  await using redis = await openOwnRedis();
+  await using redis = await openDedicatedRedis();
   await using aggregator = await startAggregator(
     { redisUrl: redis.url, redisPrefix: 'ld:' },
     { LEADER_LEASE_MS: '1500' },

@@ -1,6 +1,6 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { type OwnStore, openOwnRedis } from '@muster/testkit/dedicated-store';
+import { type DedicatedStore, openDedicatedRedis } from '@muster/testkit/dedicated-store';
 import { until } from '@muster/testkit/wait';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { FAST, startAggregator, startTiny, type TestAggregator } from './fixture.ts';
@@ -12,10 +12,10 @@ const QUICK = {
   ...{ REDIS_COMMAND_TIMEOUT_MS: '500', REDIS_CONNECT_TIMEOUT_MS: '1000' },
 };
 let stack: AsyncDisposableStack;
-let redis: OwnStore;
+let redis: DedicatedStore;
 beforeEach(async () => {
   stack = new AsyncDisposableStack();
-  redis = stack.use(await openOwnRedis());
+  redis = stack.use(await openDedicatedRedis());
 });
 afterEach(() => stack.disposeAsync());
 

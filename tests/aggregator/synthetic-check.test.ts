@@ -5,8 +5,8 @@ import { systemClock } from '@muster/kit/clock';
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis/connection';
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { openOwnRedis } from '@muster/testkit/dedicated-store';
-import { createQuietLog } from '@muster/testkit/in-memory-log';
+import { openDedicatedRedis } from '@muster/testkit/dedicated-store';
+import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';
@@ -96,10 +96,10 @@ test('[JO1] without a key nobody travels', async () => {
 });
 
 test('[JO3] an arrival of before is not shown as good when the store is away and nobody leads', async () => {
-  const own = await openOwnRedis();
+  const own = await openDedicatedRedis();
   await using _ = own;
   const metrics = createMetrics({ service: 'test', version: '0' });
-  const log = createQuietLog();
+  const log = createInMemoryLog();
   await using redis = await openRedis(
     {
       url: own.url,

@@ -4,7 +4,7 @@ import { createSessionClient } from '@muster/health-aggregator/clients/session-c
 import { createUpstream } from '@muster/health-aggregator/clients/upstream';
 import { migrate } from '@muster/session-service/postgres/migrate';
 import { openFaultProxy } from '@muster/testkit/fault-proxy';
-import { createQuietLog } from '@muster/testkit/in-memory-log';
+import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { useTestStores } from '@muster/testkit/stores';
 import { expect, test } from 'vitest';
 import { SERVICE_KEY, startService } from '../session/fixture.ts';
@@ -20,7 +20,7 @@ const deskAt = (address: string, dependencies: object = {}) => {
       fleet: { monitors: () => [member, member] as never, snapshot: () => ({ dependencies }) as never },
       headers: { authorization: `Bearer ${SERVICE_KEY}` },
       variable: 'SERVICE_API_KEYS',
-      log: createQuietLog(),
+      log: createInMemoryLog(),
     }),
   );
 };

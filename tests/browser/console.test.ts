@@ -8,7 +8,7 @@ import type { LocalFleet } from '@muster/fleet/fleet';
 import { until } from '@muster/testkit/wait';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { ownFleet } from '../cluster/dedicated-fleet.ts';
+import { startDedicatedFleet } from '../cluster/dedicated-fleet.ts';
 import { openBrowser } from './chromium.ts';
 import { confirm } from './pages.ts';
 
@@ -32,7 +32,7 @@ beforeAll(async () => {
       },
     );
   }
-  [browser, fleet] = await Promise.all([openBrowser(), ownFleet({ OPS_TOKEN })]);
+  [browser, fleet] = await Promise.all([openBrowser(), startDedicatedFleet({ OPS_TOKEN })]);
 });
 afterAll(async () => {
   await browser?.close();

@@ -3,7 +3,7 @@ import { until } from '@muster/testkit/wait';
 import { Centrifuge } from 'centrifuge';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { ownFleet } from '../cluster/dedicated-fleet.ts';
+import { startDedicatedFleet } from '../cluster/dedicated-fleet.ts';
 import { openBrowser } from './chromium.ts';
 import { buildConsole, confirm, seriousIssues, shoot, watchedTab } from './pages.ts';
 
@@ -16,7 +16,7 @@ let problems: string[] = [];
 
 beforeAll(async () => {
   await buildConsole();
-  [browser, fleet] = await Promise.all([openBrowser(), ownFleet()]);
+  [browser, fleet] = await Promise.all([openBrowser(), startDedicatedFleet()]);
   token = fleet.describe().opsToken;
   // Keys are in use as soon as the aggregator has seen everybody.
   await until(async () => (await fetch(`${fleet.publicUrl}/health`)).ok, {

@@ -3,13 +3,13 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { LocalFleet } from '@muster/fleet/fleet';
-import { openOwnRedis } from '@muster/testkit/dedicated-store';
+import { openDedicatedRedis } from '@muster/testkit/dedicated-store';
 import { openFaultProxy } from '@muster/testkit/fault-proxy';
 import { until } from '@muster/testkit/wait';
 import { afterEach, expect, test } from 'vitest';
 import { sdkClient, signIn } from '../cluster/clients.ts';
-import { ownFleet } from '../cluster/dedicated-fleet.ts';
-import { type Timeline, watchFleet } from './state-recorder.ts';
+import { startDedicatedFleet } from '../cluster/dedicated-fleet.ts';
+import { recordStates, type StateRecorder } from './state-recorder.ts';
 
 // The whole fleet as real processes, with the default settings.
 
@@ -20,7 +20,7 @@ afterEach(async () => {
 });
 
 const begin = async (env: Record<string, string> = {}, gateways = 2, aggregators = 1) => {
-  const fleet = stack.use(await ownFleet(env, gateways, aggregators));
+  const fleet = stack.use(await startDedicatedFleet(env, gateways, aggregators));
   const [aggregator] = fleet.describe().healthAggregators;
   const url = aggregator?.url ?? '';
   // In the eyes of every aggregator: a replica that dies before it was up is no outage of its service.
@@ -37,7 +37,7 @@ const begin = async (env: Record<string, string> = {}, gateways = 2, aggregators
       },
     );
   }
-  return { fleet, url, timeline: stack.use(watchFleet(url)) };
+  return { fleet, url, timeline: stack.use(recordStates(url)) };
 };
 const statesOf = async (url: string): Promise<string[]> => {
   const { services } = (await (await fetch(`${url}/v1/fleet`)).json()) as {
@@ -51,13 +51,13 @@ const everybody = (fleet: LocalFleet) => {
   return [...gateways, ...sessionServices, ...healthAggregators];
 };
 /** What stays green: everybody is alive and ready, and nobody was called dead. */
-const expectAllReady = async (fleet: LocalFleet, timeline: Timeline): Promise<void> => {
+const expectAllReady = async (fleet: LocalFleet, timeline: StateRecorder): Promise<void> => {
   for (const { name, url, opsUrl } of everybody(fleet)) {
     expect([name, await statusOf(`${url}/readyz`)]).toEqual([name, 200]);
     expect([name, await statusOf(`${opsUrl}/livez`)]).toEqual([name, 200]);
     expect([name, await statusOf(`${opsUrl}/startupz`)]).toEqual([name, 200]);
   }
-  expect(timeline.everIn('down'), timeline.text()).toEqual([]);
+  expect(timeline.namesEverIn('down'), timeline.text()).toEqual([]);
 };
 const storeSeen = async (url: string, store: string, word: string): Promise<number> => {
   const since = performance.now();
@@ -116,7 +116,7 @@ test('[CH3] [CH4] what stays green when Redis, Postgres, or both are away', asyn
 });
 
 test('[CH5] a gateway that alone loses Redis leaves the pool, the other stays, and it comes back', async () => {
-  const redis = stack.use(await openOwnRedis());
+  const redis = stack.use(await openDedicatedRedis());
   const proxy = stack.use(await openFaultProxy(redis.url, { only: /ws-gateway-1/ }));
   const { fleet } = await begin({ REDIS_URL: proxy.url });
   const [one, two] = fleet.describe().gateways;
@@ -268,7 +268,7 @@ test('[CH11] a receiver that is slow and then fails holds up no probe, and hears
   const killedAt = performance.now();
   fleet.kill('session-service-1', 'SIGKILL');
   await fleet.halt('session-service-1');
-  const seen = await timeline.seen('session-service-1', ['suspect', 'down'], killedAt);
+  const seen = await timeline.untilState('session-service-1', ['suspect', 'down'], killedAt);
   expect(seen, timeline.text()).toBeLessThanOrEqual(3_500);
   await until(() => receiver.hooks.filter(({ incident }) => incident.subject === 'ws-gateway').length >= 2, {
     what: 'the repetition',

@@ -1,6 +1,6 @@
 import type { LocalFleet } from '@muster/fleet/fleet';
-import type { DeliveryVerdict } from '@muster/testkit/delivery-oracle';
-import type { Crowd } from '../cluster/delivery-workload.ts';
+import type { DeliveryResult } from '@muster/testkit/delivery-oracle';
+import type { DeliveryWorkload } from '../cluster/delivery-workload.ts';
 
 /** Nothing missing, nothing told as lost, nothing twice, everything in order. */
 export const FLAWLESS = {
@@ -16,8 +16,8 @@ export const FLAWLESS = {
 export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Members whose socket was lost although their gateway was not touched. */
-export const disturbed = (crowd: Crowd, touched: readonly string[] = []): string[] =>
-  crowd.members
+export const disconnectedClients = (crowd: DeliveryWorkload, touched: readonly string[] = []): string[] =>
+  crowd.clients
     .filter(({ dropped }) => dropped.some((gateway) => !touched.includes(gateway)))
     .map(({ name }) => name);
 
@@ -33,13 +33,13 @@ export const gatewaysMetric = async (fleet: LocalFleet, name: string): Promise<n
 };
 
 /** Waits for the crowd, says how it went, and hands the verdict over. */
-export const judged = async (what: string, crowd: Crowd): Promise<DeliveryVerdict> => {
+export const assertDelivery = async (what: string, crowd: DeliveryWorkload): Promise<DeliveryResult> => {
   const verdict = await crowd.settle();
-  const drops = crowd.members.reduce((sum, { dropped }) => sum + dropped.length, 0);
+  const drops = crowd.clients.reduce((sum, { dropped }) => sum + dropped.length, 0);
   process.stdout.write(
     `${what}: ${verdict.acknowledged} publications, ${verdict.deliveries} deliveries, ` +
       `${crowd.retries()} attempts made again, ${drops} sockets lost; missing ${verdict.missing.length}, ` +
-      `announced ${verdict.announced.length}, told late ${verdict.toldLate.length}, twice ${verdict.duplicates.length}, ` +
+      `announced ${verdict.announced.length}, told late ${verdict.announcedLate.length}, twice ${verdict.duplicates.length}, ` +
       `misordered ${verdict.misordered.length}\n`,
   );
   return verdict;

@@ -1,39 +1,39 @@
 import type { LocalFleet } from '@muster/fleet/fleet';
-import { type OwnStore, openOwnRedis } from '@muster/testkit/dedicated-store';
+import { type DedicatedStore, openDedicatedRedis } from '@muster/testkit/dedicated-store';
 import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
-import { ownFleet } from '../cluster/dedicated-fleet.ts';
-import { type Crowd, gatherCrowd } from '../cluster/delivery-workload.ts';
-import { disturbed, FLAWLESS, gatewaysMetric, judged, pause } from './assert-delivery.ts';
+import { startDedicatedFleet } from '../cluster/dedicated-fleet.ts';
+import { type DeliveryWorkload, startDeliveryWorkload } from '../cluster/delivery-workload.ts';
+import { assertDelivery, disconnectedClients, FLAWLESS, gatewaysMetric, pause } from './assert-delivery.ts';
 
 /** Three gateways behind HAProxy; their listening connections go through a saboteur. */
 const GATEWAYS = 3;
 const SIZE = { subscribers: 200, groups: 5, publicationsPerSecond: 50 };
 
-let redis: OwnStore;
+let redis: DedicatedStore;
 let proxy: FaultProxy;
 let fleet: LocalFleet;
-let crowd: Crowd;
+let crowd: DeliveryWorkload;
 
 beforeAll(async () => {
-  redis = await openOwnRedis({ persistent: 'always' });
+  redis = await openDedicatedRedis({ persistent: 'always' });
   proxy = await openFaultProxy(redis.url, { only: /#bus/ });
-  fleet = await ownFleet({ REDIS_URL: proxy.url, DRAIN_ACCEPT_MS: '1000' }, GATEWAYS);
+  fleet = await startDedicatedFleet({ REDIS_URL: proxy.url, DRAIN_ACCEPT_MS: '1000' }, GATEWAYS);
 });
 afterAll(async () => {
   for (const one of [fleet, proxy, redis]) await one?.[Symbol.asyncDispose]();
 });
 beforeEach(async () => {
-  crowd = await gatherCrowd(fleet.describe(), SIZE);
+  crowd = await startDeliveryWorkload(fleet.describe(), SIZE);
 });
 afterEach(() => crowd[Symbol.asyncDispose]());
 
 const names = () => fleet.describe().gateways.map(({ name }) => name);
 test('[FD1] a gateway killed twice: its clients go on elsewhere, nobody else notices', async () => {
   const [victim = ''] = names();
-  await crowd.during(async () => {
+  await crowd.publishDuring(async () => {
     for (let round = 0; round < 2; round += 1) {
       await pause(2_000);
       const { pid } = fleet.describe().gateways[0] ?? {};
@@ -45,54 +45,54 @@ test('[FD1] a gateway killed twice: its clients go on elsewhere, nobody else not
       });
     }
   });
-  const verdict = await judged('kill -9 of a gateway', crowd);
+  const verdict = await assertDelivery('kill -9 of a gateway', crowd);
   expect(verdict).toMatchObject(FLAWLESS);
-  expect(disturbed(crowd, [victim])).toEqual([]);
-  expect(crowd.members.some(({ dropped }) => dropped.length > 0)).toBe(true);
+  expect(disconnectedClients(crowd, [victim])).toEqual([]);
+  expect(crowd.clients.some(({ dropped }) => dropped.length > 0)).toBe(true);
 });
 
 test('[FD2] a rolling restart of all gateways', async () => {
-  await crowd.during(async () => {
+  await crowd.publishDuring(async () => {
     for (const name of names()) {
       await fleet.halt(name);
       await fleet.resume(name);
       await pause(1_500);
     }
   });
-  const verdict = await judged('rolling SIGTERM', crowd);
+  const verdict = await assertDelivery('rolling SIGTERM', crowd);
   expect(verdict).toMatchObject(FLAWLESS);
 });
 
 test('[FD3] Redis killed and started again with what it had acknowledged; no socket is lost', async () => {
-  await crowd.during(async () => {
+  await crowd.publishDuring(async () => {
     await pause(1_500);
     redis.signal('SIGKILL');
     await pause(2_000);
     await redis.start();
     await pause(2_000);
   });
-  const verdict = await judged('kill -9 of Redis', crowd);
+  const verdict = await assertDelivery('kill -9 of Redis', crowd);
   expect(verdict).toMatchObject(FLAWLESS);
-  expect(disturbed(crowd)).toEqual([]);
+  expect(disconnectedClients(crowd)).toEqual([]);
 });
 
 test('[FD4] the listening connections reset every 500 ms; no client notices', async () => {
   const before = await gatewaysMetric(fleet, 'gateway_sequence_gaps_total{outcome="lost"}');
-  await crowd.during(async () => {
+  await crowd.publishDuring(async () => {
     for (let round = 0; round < 20; round += 1) {
       await pause(500);
       proxy.resetAll();
     }
   });
-  const verdict = await judged('resets of the listening connections', crowd);
+  const verdict = await assertDelivery('resets of the listening connections', crowd);
   expect(verdict).toMatchObject(FLAWLESS);
-  expect(disturbed(crowd)).toEqual([]);
-  expect(crowd.members.flatMap(({ resumes }) => resumes)).toEqual([]);
+  expect(disconnectedClients(crowd)).toEqual([]);
+  expect(crowd.clients.flatMap(({ resumes }) => resumes)).toEqual([]);
   expect(await gatewaysMetric(fleet, 'gateway_sequence_gaps_total{outcome="lost"}')).toBe(before);
 });
 
 test('[FD5] the listening connections swallow everything, three times for seconds; no client notices', async () => {
-  await crowd.during(async () => {
+  await crowd.publishDuring(async () => {
     for (let round = 0; round < 3; round += 1) {
       await proxy.blackhole();
       await pause(4_000);
@@ -100,21 +100,21 @@ test('[FD5] the listening connections swallow everything, three times for second
       await pause(1_500);
     }
   });
-  const verdict = await judged('half-open listening connections', crowd);
+  const verdict = await assertDelivery('half-open listening connections', crowd);
   expect(verdict).toMatchObject(FLAWLESS);
-  expect(disturbed(crowd)).toEqual([]);
-  expect(crowd.members.flatMap(({ resumes }) => resumes)).toEqual([]);
+  expect(disconnectedClients(crowd)).toEqual([]);
+  expect(crowd.clients.flatMap(({ resumes }) => resumes)).toEqual([]);
 });
 
 test('[FD6] a flush of Redis is told to every subscriber, and nothing is lost in silence', async () => {
-  await crowd.during(async () => {
+  await crowd.publishDuring(async () => {
     await pause(1_500);
     const direct = new Redis(redis.url);
     await direct.flushall();
     direct.disconnect();
     await pause(3_000);
   });
-  const verdict = await judged('FLUSHALL', crowd);
+  const verdict = await assertDelivery('FLUSHALL', crowd);
   expect(verdict).toMatchObject({ ...FLAWLESS, announced: expect.any(Array) });
-  expect(crowd.members.filter(({ resumes }) => !resumes.includes(false))).toEqual([]);
+  expect(crowd.clients.filter(({ resumes }) => !resumes.includes(false))).toEqual([]);
 });

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { openOwnRedis } from '@muster/testkit/dedicated-store';
+import { openDedicatedRedis } from '@muster/testkit/dedicated-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';
 import { startAggregator, startTiny } from '../aggregator/fixture.ts';
-import { type Timeline, watchFleet } from './state-recorder.ts';
+import { recordStates, type StateRecorder } from './state-recorder.ts';
 
 // A real aggregator with the default settings, and the smallest processes that can be killed.
 
@@ -16,31 +16,31 @@ const own = () => {
 };
 const KILLS = 8;
 const NOT_UP = ['suspect', 'down', 'gone'];
-const threeUp = async (timeline: Timeline): Promise<string[]> => {
+const threeUp = async (timeline: StateRecorder): Promise<string[]> => {
   const names = ['tiny-1', 'tiny-2', 'tiny-3'];
-  for (const name of names) await timeline.seen(name, ['up'], performance.now(), 15_000);
+  for (const name of names) await timeline.untilState(name, ['up'], performance.now(), 15_000);
   return names;
 };
 
 test('[CH1] a killed instance is not up within 3.5 s, at any phase of its probes; its next life leaves no ghost', async () => {
   const mine = own();
   await using aggregator = await startAggregator(mine);
-  await using timeline = watchFleet(aggregator.url);
+  await using timeline = recordStates(aggregator.url);
   const times: number[] = [];
   for (let round = 0; round < KILLS; round += 1) {
     const name = `tiny-${round}`;
     await using tiny = await startTiny(mine, { INSTANCE_NAME: name });
-    await timeline.seen(name, ['up'], performance.now(), 15_000);
+    await timeline.untilState(name, ['up'], performance.now(), 15_000);
     // Somewhere within a period of its probes.
     await sleep((2_000 * round) / KILLS);
     const killedAt = performance.now();
     tiny.kill('SIGKILL');
-    times.push(await timeline.seen(name, NOT_UP, killedAt, 10_000));
+    times.push(await timeline.untilState(name, NOT_UP, killedAt, 10_000));
   }
   expect(Math.max(...times), `${times.map(Math.round)}\n${timeline.text()}`).toBeLessThanOrEqual(3_500);
 
   await using first = await startTiny(mine, { INSTANCE_NAME: 'tiny-x' });
-  await timeline.seen('tiny-x', ['up'], performance.now(), 15_000);
+  await timeline.untilState('tiny-x', ['up'], performance.now(), 15_000);
   first.kill('SIGKILL');
   await first.ended();
   await using _second = await startTiny(mine, {
@@ -61,23 +61,23 @@ test('[CH1] a killed instance is not up within 3.5 s, at any phase of its probes
 test('[CH2] a hanging instance is down within 7 s, and up within 6 s after it goes on', async () => {
   const mine = own();
   await using aggregator = await startAggregator(mine);
-  await using timeline = watchFleet(aggregator.url);
+  await using timeline = recordStates(aggregator.url);
   await using tiny = await startTiny(mine);
-  await timeline.seen('tiny-1', ['up'], performance.now(), 15_000);
+  await timeline.untilState('tiny-1', ['up'], performance.now(), 15_000);
   const hungAt = performance.now();
   tiny.kill('SIGSTOP');
-  expect(await timeline.seen('tiny-1', ['down'], hungAt), timeline.text()).toBeLessThanOrEqual(7_000);
+  expect(await timeline.untilState('tiny-1', ['down'], hungAt), timeline.text()).toBeLessThanOrEqual(7_000);
   await sleep(5_000);
   const resumedAt = performance.now();
   tiny.kill('SIGCONT');
   // Its beat is seen, and two good probes three seconds apart.
-  expect(await timeline.seen('tiny-1', ['up'], resumedAt), timeline.text()).toBeLessThanOrEqual(6_500);
+  expect(await timeline.untilState('tiny-1', ['up'], resumedAt), timeline.text()).toBeLessThanOrEqual(6_500);
 });
 
 test('[CH8] most of a service killed at once is down at once; most of it hanging at once is held back for 20 s', async () => {
   const mine = own();
   await using aggregator = await startAggregator(mine, { EXPECTED: 'tiny=3' });
-  await using timeline = watchFleet(aggregator.url);
+  await using timeline = recordStates(aggregator.url);
   await using one = await startTiny(mine, { INSTANCE_NAME: 'tiny-1' });
   await using two = await startTiny(mine, { INSTANCE_NAME: 'tiny-2' });
   await using _three = await startTiny(mine, { INSTANCE_NAME: 'tiny-3' });
@@ -85,7 +85,7 @@ test('[CH8] most of a service killed at once is down at once; most of it hanging
   const hungAt = performance.now();
   for (const tiny of [one, two]) tiny.kill('SIGSTOP');
   const first = Math.min(
-    ...(await Promise.all([one, two].map(({ name }) => timeline.seen(name, ['down'], hungAt, 40_000)))),
+    ...(await Promise.all([one, two].map(({ name }) => timeline.untilState(name, ['down'], hungAt, 40_000)))),
   );
   expect(first, timeline.text()).toBeGreaterThan(18_000);
   expect(first, timeline.text()).toBeLessThan(30_000);
@@ -94,7 +94,7 @@ test('[CH8] most of a service killed at once is down at once; most of it hanging
   const killedAt = performance.now();
   for (const tiny of [one, two]) tiny.kill('SIGKILL');
   for (const { name } of [one, two]) {
-    expect(await timeline.seen(name, ['down'], killedAt), timeline.text()).toBeLessThanOrEqual(5_000);
+    expect(await timeline.untilState(name, ['down'], killedAt), timeline.text()).toBeLessThanOrEqual(5_000);
   }
   await until(async () => (await aggregator.ask('/health/tiny')).body, {
     ok: ({ status, up, expected }) => status === 'degraded' && up === 1 && expected === 3,
@@ -105,18 +105,18 @@ test('[CH8] most of a service killed at once is down at once; most of it hanging
 test('[CH9] an instance that falls and rises every few seconds is flapping after the fourth fall', async () => {
   const mine = own();
   await using aggregator = await startAggregator(mine);
-  await using timeline = watchFleet(aggregator.url);
+  await using timeline = recordStates(aggregator.url);
   let [port, opsPort] = ['0', '0'];
   for (let fall = 1; fall <= 4; fall += 1) {
     await using tiny = await startTiny(mine, { PORT: port, OPS_PORT: opsPort });
     [port, opsPort] = [String(tiny.port), String(tiny.opsPort)];
-    await timeline.seen('tiny-1', ['up', 'degraded'], performance.now(), 15_000);
+    await timeline.untilState('tiny-1', ['up', 'degraded'], performance.now(), 15_000);
     const killedAt = performance.now();
     tiny.kill('SIGKILL');
-    await timeline.seen('tiny-1', ['down'], killedAt, 10_000);
+    await timeline.untilState('tiny-1', ['down'], killedAt, 10_000);
   }
   await using _last = await startTiny(mine, { PORT: port, OPS_PORT: opsPort });
-  await timeline.seen('tiny-1', ['degraded'], performance.now(), 15_000);
+  await timeline.untilState('tiny-1', ['degraded'], performance.now(), 15_000);
   // A process that starts may be called slow first.
   await until(async () => (await aggregator.ask('/health/tiny/tiny-1')).body, {
     ok: ({ why }) => why === 'flapping',
@@ -125,7 +125,7 @@ test('[CH9] an instance that falls and rises every few seconds is flapping after
 });
 
 test('[CH10] cold and without Redis an aggregator is ready, and knows nothing good', async () => {
-  await using redis = await openOwnRedis();
+  await using redis = await openDedicatedRedis();
   const { url } = redis;
   await redis.stop();
   await using aggregator = await startAggregator({ redisUrl: url, redisPrefix: 'cold:' });
@@ -138,15 +138,17 @@ test('[CH10] cold and without Redis an aggregator is ready, and knows nothing go
 test('[CH14] an instance whose loop stands still for 400 ms each second is degraded for that reason, never down', async () => {
   const mine = own();
   await using aggregator = await startAggregator(mine);
-  await using timeline = watchFleet(aggregator.url);
+  await using timeline = recordStates(aggregator.url);
   await using _tiny = await startTiny(mine, { STALL_MS: '400' });
-  await timeline.seen('tiny-1', ['up', 'degraded'], performance.now(), 15_000);
+  await timeline.untilState('tiny-1', ['up', 'degraded'], performance.now(), 15_000);
   const upAt = performance.now();
-  expect(await timeline.seen('tiny-1', ['degraded'], upAt), timeline.text()).toBeLessThanOrEqual(12_000);
+  expect(await timeline.untilState('tiny-1', ['degraded'], upAt), timeline.text()).toBeLessThanOrEqual(
+    12_000,
+  );
   await until(async () => (await aggregator.ask('/health/tiny/tiny-1')).body, {
     ok: ({ why }) => why === 'loop_slow',
     what: 'a slow loop as the reason',
   });
   await sleep(5_000);
-  expect(timeline.everIn('down'), timeline.text()).toEqual([]);
+  expect(timeline.namesEverIn('down'), timeline.text()).toEqual([]);
 });

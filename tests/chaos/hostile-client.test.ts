@@ -11,7 +11,7 @@ import { Redis } from 'ioredis';
 import { Client } from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type SdkClient, sdkClient, signIn } from '../cluster/clients.ts';
-import { ownFleet } from '../cluster/dedicated-fleet.ts';
+import { startDedicatedFleet } from '../cluster/dedicated-fleet.ts';
 import { ATTACKS, type Attack } from './hostile/attacks.ts';
 import { openInspector } from './hostile/inspector.ts';
 
@@ -53,7 +53,7 @@ beforeAll(async () => {
   );
   const [inspectorPort = 0] = await freePorts(1);
   const NODE_OPTIONS = `--inspect-port=${inspectorPort}`;
-  fleet = await ownFleet({ GROUPS_FILE: groups, LOG_LEVEL: 'warn', NODE_OPTIONS }, 1);
+  fleet = await startDedicatedFleet({ GROUPS_FILE: groups, LOG_LEVEL: 'warn', NODE_OPTIONS }, 1);
   inspect = await openInspector(fleet.describe().gateways[0]?.pid ?? 0, inspectorPort);
   const { redisUrl, databaseUrl } = fleet.describe();
   redis = new Redis(redisUrl);

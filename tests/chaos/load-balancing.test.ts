@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LocalFleet } from '@muster/fleet/fleet';
-import { openOwnRedis } from '@muster/testkit/dedicated-store';
+import { openDedicatedRedis } from '@muster/testkit/dedicated-store';
 import { openFaultProxy } from '@muster/testkit/fault-proxy';
 import { until } from '@muster/testkit/wait';
 import { afterEach, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { sdkClient, signIn } from '../cluster/clients.ts';
-import { ownFleet } from '../cluster/dedicated-fleet.ts';
+import { startDedicatedFleet } from '../cluster/dedicated-fleet.ts';
 
 let stack = new AsyncDisposableStack();
 afterEach(async () => {
@@ -32,11 +32,11 @@ const untilUnready = (url: string) =>
   });
 
 test('[CH12] an unready gateway keeps its sockets and gets no new ones; when all are unready new ones are let through', async () => {
-  const redis = stack.use(await openOwnRedis());
+  const redis = stack.use(await openDedicatedRedis());
   const one = stack.use(await openFaultProxy(redis.url, { only: /ws-gateway-1/ }));
   const all = stack.use(await openFaultProxy(one.url, { only: /ws-gateway/ }));
   // Under the strict policy a gateway without Redis is unready, and nothing else happens to it.
-  const fleet = stack.use(await ownFleet({ REDIS_URL: all.url, READINESS_POLICY: 'strict' }));
+  const fleet = stack.use(await startDedicatedFleet({ REDIS_URL: all.url, READINESS_POLICY: 'strict' }));
   const [first, second] = fleet.describe().gateways;
   const { credential } = await signIn(fleet.describe(), 'somebody');
   const clients = await Promise.all(
@@ -70,7 +70,7 @@ test('[CH12] an unready gateway keeps its sockets and gets no new ones; when all
 });
 
 test('[CH13] a gateway that joins gets the new sockets until it has as many as the others', async () => {
-  const fleet = stack.use(await ownFleet());
+  const fleet = stack.use(await startDedicatedFleet());
   const [first, second] = fleet.describe().gateways;
   await fleet.halt(second?.name ?? '');
   expect(new Set(await landings(fleet, 10))).toEqual(new Set([first?.name]));

@@ -2,13 +2,16 @@ import type { GroupKey } from '@muster/bus/group-key';
 import { groupKeys } from '@muster/bus/redis-keys';
 import type { LocalFleet } from '@muster/fleet/fleet';
 import { slotOf } from '@muster/kit/redis/slot';
-import { type OwnCluster, openOwnCluster } from '@muster/testkit/dedicated-redis-cluster';
+import {
+  type DedicatedRedisCluster,
+  openDedicatedRedisCluster,
+} from '@muster/testkit/dedicated-redis-cluster';
 import { until } from '@muster/testkit/wait';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { onDifferentGateways, sdkClient, signIn, signOut } from '../cluster/clients.ts';
-import { ownFleet } from '../cluster/dedicated-fleet.ts';
-import { type Crowd, gatherCrowd } from '../cluster/delivery-workload.ts';
-import { disturbed, FLAWLESS, judged, pause } from './assert-delivery.ts';
+import { startDedicatedFleet } from '../cluster/dedicated-fleet.ts';
+import { type DeliveryWorkload, startDeliveryWorkload } from '../cluster/delivery-workload.ts';
+import { assertDelivery, disconnectedClients, FLAWLESS, pause } from './assert-delivery.ts';
 
 /** A real cluster of three nodes and a spare one under the whole fleet. */
 const SIZE = { subscribers: 200, groups: 6, publicationsPerSecond: 50 };
@@ -17,13 +20,13 @@ const PRIMARIES = 3;
 /** The slots of what all replicas share: session changes, the registry with the aggregators' lead, questions to all. */
 const SHARED = [`${PREFIX}{bus}log`, `${PREFIX}fleet:{muster}:index`, `${PREFIX}control`];
 
-let redis: OwnCluster;
+let redis: DedicatedRedisCluster;
 let fleet: LocalFleet;
-let crowd: Crowd | undefined;
+let crowd: DeliveryWorkload | undefined;
 
 beforeAll(async () => {
-  redis = await openOwnCluster({ spares: 1 });
-  fleet = await ownFleet({ REDIS_URL: redis.url }, 3);
+  redis = await openDedicatedRedisCluster({ spares: 1 });
+  fleet = await startDedicatedFleet({ REDIS_URL: redis.url }, 3);
 });
 afterAll(async () => {
   for (const one of [fleet, redis]) await one?.[Symbol.asyncDispose]();
@@ -54,7 +57,7 @@ const untilHealthy = () =>
       timeoutMs: 30_000,
     },
   );
-const slotsOf = ({ groups }: Crowd) =>
+const slotsOf = ({ groups }: DeliveryWorkload) =>
   groups.map((group) => slotOf(groupKeys(PREFIX, group as GroupKey).channel));
 
 test('[FD9] sessions, tickets, guests, presence, the registry and orders to all gateways work on a cluster', async () => {
@@ -121,9 +124,9 @@ test('[FD9] sessions, tickets, guests, presence, the registry and orders to all 
 });
 
 test('[FD10] slots moved under load, those of groups and those that all share: nothing missing, nothing twice, in order', async () => {
-  crowd = await gatherCrowd(fleet.describe(), SIZE);
+  crowd = await startDeliveryWorkload(fleet.describe(), SIZE);
   const slots = [...slotsOf(crowd), ...SHARED.map(slotOf)];
-  await crowd.during(async () => {
+  await crowd.publishDuring(async () => {
     await pause(1_000);
     for (const slot of slots) {
       const from = await redis.ownerOf(slot);
@@ -133,9 +136,9 @@ test('[FD10] slots moved under load, those of groups and those that all share: n
     }
     await pause(2_000);
   });
-  expect(await judged('slots moved under load', crowd)).toMatchObject(FLAWLESS);
-  expect(disturbed(crowd)).toEqual([]);
-  expect(crowd.members.flatMap(({ resumes }) => resumes)).toEqual([]);
+  expect(await assertDelivery('slots moved under load', crowd)).toMatchObject(FLAWLESS);
+  expect(disconnectedClients(crowd)).toEqual([]);
+  expect(crowd.clients.flatMap(({ resumes }) => resumes)).toEqual([]);
   await untilHealthy();
   const bob = await signIn(fleet.describe(), 'bob');
   using client = await sdkClient(fleet.publicUrl, bob.credential);
@@ -144,31 +147,31 @@ test('[FD10] slots moved under load, those of groups and those that all share: n
 });
 
 test('[FD11] a node killed and started again: its groups wait, nothing is missing, no socket is lost', async () => {
-  crowd = await gatherCrowd(fleet.describe(), SIZE);
+  crowd = await startDeliveryWorkload(fleet.describe(), SIZE);
   const before = everybody().map(({ pid }) => pid);
   const [slot = 0] = slotsOf(crowd);
   const victim = await redis.ownerOf(slot);
-  await crowd.during(async () => {
+  await crowd.publishDuring(async () => {
     await pause(1_500);
     victim.signal('SIGKILL');
     await pause(3_000);
     await victim.start();
     await pause(2_000);
   });
-  expect(await judged('a node of the cluster killed', crowd)).toMatchObject(FLAWLESS);
-  expect(disturbed(crowd)).toEqual([]);
+  expect(await assertDelivery('a node of the cluster killed', crowd)).toMatchObject(FLAWLESS);
+  expect(disconnectedClients(crowd)).toEqual([]);
   await untilHealthy();
   expect(everybody().map(({ pid }) => pid)).toEqual(before);
 });
 
 test('[FD12] a node killed for good: its replica takes over, the fleet goes after it, and what was lost is told', async () => {
-  crowd = await gatherCrowd(fleet.describe(), SIZE);
+  crowd = await startDeliveryWorkload(fleet.describe(), SIZE);
   const [slot = 0] = slotsOf(crowd);
   const victim = await redis.ownerOf(slot);
   const spare = redis.nodes.at(-1);
   if (spare === undefined) throw new Error('there is no spare node');
   await redis.replicate(spare, victim);
-  await crowd.during(async () => {
+  await crowd.publishDuring(async () => {
     await pause(1_500);
     victim.signal('SIGKILL');
     await until(() => spare.direct.info('replication'), {
@@ -178,7 +181,7 @@ test('[FD12] a node killed for good: its replica takes over, the fleet goes afte
     });
     await pause(3_000);
   });
-  const verdict = await judged('a node of the cluster replaced by its replica', crowd);
+  const verdict = await assertDelivery('a node of the cluster replaced by its replica', crowd);
   expect(verdict).toMatchObject({
     ...FLAWLESS,
     announced: expect.any(Array),
@@ -186,6 +189,6 @@ test('[FD12] a node killed for good: its replica takes over, the fleet goes afte
     duplicates: expect.any(Array),
   });
   if (verdict.announced.length === 0) expect(verdict.duplicates).toEqual([]);
-  expect(disturbed(crowd)).toEqual([]);
+  expect(disconnectedClients(crowd)).toEqual([]);
   await untilHealthy();
 });

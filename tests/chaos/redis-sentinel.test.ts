@@ -1,24 +1,27 @@
 import type { LocalFleet } from '@muster/fleet/fleet';
-import { type OwnSentinels, openOwnSentinels } from '@muster/testkit/dedicated-redis-sentinel';
+import {
+  type DedicatedRedisSentinel,
+  openDedicatedRedisSentinel,
+} from '@muster/testkit/dedicated-redis-sentinel';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { sdkClient, signIn, signOut } from '../cluster/clients.ts';
-import { ownFleet } from '../cluster/dedicated-fleet.ts';
-import { type Crowd, gatherCrowd } from '../cluster/delivery-workload.ts';
-import { disturbed, FLAWLESS, judged, pause } from './assert-delivery.ts';
+import { startDedicatedFleet } from '../cluster/dedicated-fleet.ts';
+import { type DeliveryWorkload, startDeliveryWorkload } from '../cluster/delivery-workload.ts';
+import { assertDelivery, disconnectedClients, FLAWLESS, pause } from './assert-delivery.ts';
 
 /** A primary, a replica, three sentinels; every service of the fleet finds the primary through them. */
 const SIZE = { subscribers: 200, groups: 5, publicationsPerSecond: 50 };
 
-let redis: OwnSentinels;
+let redis: DedicatedRedisSentinel;
 let fleet: LocalFleet;
-let crowd: Crowd;
+let crowd: DeliveryWorkload;
 
 beforeEach(async () => {
-  redis = await openOwnSentinels();
-  fleet = await ownFleet({ REDIS_URL: redis.url }, 3);
-  crowd = await gatherCrowd(fleet.describe(), SIZE);
+  redis = await openDedicatedRedisSentinel();
+  fleet = await startDedicatedFleet({ REDIS_URL: redis.url }, 3);
+  crowd = await startDeliveryWorkload(fleet.describe(), SIZE);
 });
 afterEach(async () => {
   for (const one of [crowd, fleet, redis]) await one?.[Symbol.asyncDispose]();
@@ -44,12 +47,12 @@ const untilHealthy = () =>
 
 test('[FD7] the primary killed: the fleet finds the new one by itself, no socket is lost, nothing is missing', async () => {
   const before = everybody().map(({ pid }) => pid);
-  await crowd.during(async () => {
+  await crowd.publishDuring(async () => {
     await pause(1_500);
     await failover();
     await pause(2_000);
   });
-  const verdict = await judged('Sentinel failover', crowd);
+  const verdict = await assertDelivery('Sentinel failover', crowd);
   // What the old primary had acknowledged and the replica had not got is told, never silent.
   expect(verdict).toMatchObject({
     ...FLAWLESS,
@@ -58,7 +61,7 @@ test('[FD7] the primary killed: the fleet finds the new one by itself, no socket
     duplicates: expect.any(Array),
   });
   if (verdict.announced.length === 0) expect(verdict.duplicates).toEqual([]);
-  expect(disturbed(crowd)).toEqual([]);
+  expect(disconnectedClients(crowd)).toEqual([]);
   await untilHealthy();
   expect(everybody().map(({ pid }) => pid)).toEqual(before);
 });
@@ -76,7 +79,7 @@ test('[FD8] what the replica never got is told to every subscriber of its group;
   await until(() => replica.exists(`muster:s:{${ended.id}}`), { what: 'the snapshot on the replica' });
   replica.disconnect();
 
-  await crowd.during(async () => {
+  await crowd.publishDuring(async () => {
     await pause(1_000);
     await redis.cutReplication();
     await subscription.publish('never replicated');
@@ -86,7 +89,7 @@ test('[FD8] what the replica never got is told to every subscriber of its group;
     await until(() => resumes.length, { what: 'the news', timeoutMs: 20_000 });
     await pause(1_000);
   });
-  const verdict = await judged('failover with a replica that was behind', crowd);
+  const verdict = await assertDelivery('failover with a replica that was behind', crowd);
   expect(verdict).toMatchObject({
     ...FLAWLESS,
     announced: expect.any(Array),
@@ -95,7 +98,7 @@ test('[FD8] what the replica never got is told to every subscriber of its group;
     duplicates: expect.any(Array),
   });
   expect(resumes[0]).toBe(false);
-  expect(disturbed(crowd)).toEqual([]);
+  expect(disconnectedClients(crowd)).toEqual([]);
   await untilHealthy();
   await expect(sdkClient(fleet.publicUrl, ended.credential)).rejects.toThrow();
   const token = 'token' in ended.credential ? ended.credential.token : '';

@@ -6,7 +6,7 @@ import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ownFleet } from '../cluster/dedicated-fleet.ts';
+import { startDedicatedFleet } from '../cluster/dedicated-fleet.ts';
 import { CLIENT_ID, startIssuer, type TestIssuer } from '../session/fake-issuer.ts';
 
 // A replica is killed while it holds a request; what was carried out is counted in the stores, not in the answers.
@@ -28,7 +28,7 @@ let redis: Redis;
 
 beforeAll(async () => {
   issuer = await startIssuer();
-  fleet = await ownFleet(
+  fleet = await startDedicatedFleet(
     { OIDC_ISSUERS: JSON.stringify([{ name: 'acme', issuer: issuer.url, audience: [CLIENT_ID] }]) },
     2,
     1,

@@ -1,11 +1,11 @@
 import type { LocalFleet } from '@muster/fleet/fleet';
-import { type OwnStore, openOwnRedis } from '@muster/testkit/dedicated-store';
+import { type DedicatedStore, openDedicatedRedis } from '@muster/testkit/dedicated-store';
 import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import WebSocket from 'ws';
 import { signIn } from '../cluster/clients.ts';
-import { ownFleet } from '../cluster/dedicated-fleet.ts';
+import { startDedicatedFleet } from '../cluster/dedicated-fleet.ts';
 import { pause } from './assert-delivery.ts';
 
 const GATEWAYS = 3;
@@ -18,14 +18,14 @@ const BOUND_MS = 250;
 const IDLE_MS = 25;
 const DEAF_BOUND_MS = 5_000;
 
-let redis: OwnStore;
+let redis: DedicatedStore;
 let proxy: FaultProxy;
 let fleet: LocalFleet;
 
 beforeAll(async () => {
-  redis = await openOwnRedis({});
+  redis = await openDedicatedRedis({});
   proxy = await openFaultProxy(redis.url);
-  fleet = await ownFleet({ REDIS_URL: proxy.url, MAX_COMMANDS_PER_S: '0' }, GATEWAYS);
+  fleet = await startDedicatedFleet({ REDIS_URL: proxy.url, MAX_COMMANDS_PER_S: '0' }, GATEWAYS);
 });
 afterAll(async () => {
   for (const one of [fleet, proxy, redis]) await one?.[Symbol.asyncDispose]();

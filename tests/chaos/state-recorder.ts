@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { until } from '@muster/testkit/wait';
 
 /** One change of an instance, as an aggregator told it. */
-export interface Sighting {
+export interface StateChange {
   /** ms after the beginning of the timeline. */
   readonly at: number;
   readonly name: string;
@@ -11,17 +11,17 @@ export interface Sighting {
 }
 
 /** Everything that an aggregator has said about instances, in order. Disposing stops asking. */
-export interface Timeline extends AsyncDisposable {
-  readonly sightings: readonly Sighting[];
+export interface StateRecorder extends AsyncDisposable {
+  readonly changes: readonly StateChange[];
   /** Waits until an instance is in one of these states; answers how long after `since` (by `performance.now()`) that was. */
-  seen(name: string, states: readonly string[], since: number, timeoutMs?: number): Promise<number>;
+  untilState(name: string, states: readonly string[], since: number, timeoutMs?: number): Promise<number>;
   /** Names of those that were ever in this state. */
-  everIn(state: string): string[];
+  namesEverIn(state: string): string[];
   /** For the message of a failure. */
   text(): string;
 }
 
-const LOOK_MS = 50;
+const POLL_MS = 50;
 
 interface FleetBody {
   readonly services: readonly {
@@ -30,9 +30,9 @@ interface FleetBody {
 }
 
 /** Asks for `/v1/fleet` again and again, and notes every change. */
-export const watchFleet = (url: string): Timeline => {
+export const recordStates = (url: string): StateRecorder => {
   const begun = performance.now();
-  const sightings: Sighting[] = [];
+  const sightings: StateChange[] = [];
   const last = new Map<string, string>();
   let isOver = false;
 
@@ -53,16 +53,18 @@ export const watchFleet = (url: string): Timeline => {
     while (!isOver) {
       const response = await fetch(`${url}/v1/fleet`).catch(() => undefined);
       if (response?.ok) note((await response.json()) as FleetBody);
-      await sleep(LOOK_MS);
+      await sleep(POLL_MS);
     }
   })();
   const text = (): string =>
     sightings.map(({ at, name, state, why }) => `${Math.round(at)} ms ${name} ${state} ${why}`).join('\n');
   return {
-    sightings,
-    everIn: (state) => [...new Set(sightings.filter((one) => one.state === state).map(({ name }) => name))],
+    changes: sightings,
+    namesEverIn: (state) => [
+      ...new Set(sightings.filter((one) => one.state === state).map(({ name }) => name)),
+    ],
     text,
-    seen: async (name, states, since, timeoutMs = 30_000) => {
+    untilState: async (name, states, since, timeoutMs = 30_000) => {
       const from = since - begun;
       const find = () => {
         // The state it was in when the waiting began counts too.

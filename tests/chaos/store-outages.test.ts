@@ -2,11 +2,11 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LocalFleet } from '@muster/fleet/fleet';
-import { type OwnStore, openOwnRedis } from '@muster/testkit/dedicated-store';
+import { type DedicatedStore, openDedicatedRedis } from '@muster/testkit/dedicated-store';
 import { until } from '@muster/testkit/wait';
 import { afterEach, expect, test } from 'vitest';
 import { signIn } from '../cluster/clients.ts';
-import { ownFleet } from '../cluster/dedicated-fleet.ts';
+import { startDedicatedFleet } from '../cluster/dedicated-fleet.ts';
 
 // What is told of an outage while it lasts, and what stands afterwards. A whole fleet with the default settings and two aggregators.
 
@@ -49,10 +49,10 @@ const ask = async (url: string): Promise<any> => (await fetch(url)).json();
 const incidentsOf = async (url: string, subject: string): Promise<IncidentBody[]> =>
   ((await ask(`${url}/v1/incidents`)).items as IncidentBody[]).filter((one) => one.subject === subject);
 const begin = async () => {
-  const redis: OwnStore = stack.use(await openOwnRedis());
+  const redis: DedicatedStore = stack.use(await openDedicatedRedis());
   const receiver = await openReceiver();
   const env = { REDIS_URL: redis.url, WEBHOOK_URLS: receiver.url };
-  const fleet: LocalFleet = stack.use(await ownFleet(env, 2, 2));
+  const fleet: LocalFleet = stack.use(await startDedicatedFleet(env, 2, 2));
   const urls = fleet.describe().healthAggregators.map(({ url }) => url);
   for (const url of urls) {
     await until(async () => (await fetch(`${url}/health?strict=1`)).status, {

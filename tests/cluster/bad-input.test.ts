@@ -3,7 +3,7 @@ import type { LocalFleet } from '@muster/fleet/fleet';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import WebSocket from 'ws';
 import { signIn } from './clients.ts';
-import { ownFleet } from './dedicated-fleet.ts';
+import { startDedicatedFleet } from './dedicated-fleet.ts';
 
 /** What strangers send, through the load balancer as they would. */
 let fleet: LocalFleet;
@@ -12,7 +12,7 @@ let token = '';
 let cookie = '';
 
 beforeAll(async () => {
-  fleet = await ownFleet({}, 1);
+  fleet = await startDedicatedFleet({}, 1);
   about = fleet.describe();
   const byToken = await signIn(about, 'ann');
   const byCookie = await signIn(about, 'ann', 'cookie');

@@ -6,13 +6,13 @@ import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import WebSocket from 'ws';
 import { onDifferentGateways, plainClient, sdkClient, signIn, signOut } from './clients.ts';
-import { ownFleet } from './dedicated-fleet.ts';
+import { startDedicatedFleet } from './dedicated-fleet.ts';
 
 let fleet: LocalFleet;
 let about: ReturnType<LocalFleet['describe']>;
 
 beforeAll(async () => {
-  fleet = await ownFleet({ PLAIN_SILENCE_MS: '1500', PLAIN_SWEEP_MS: '200' });
+  fleet = await startDedicatedFleet({ PLAIN_SILENCE_MS: '1500', PLAIN_SWEEP_MS: '200' });
   about = fleet.describe();
 });
 afterAll(() => fleet[Symbol.asyncDispose]());

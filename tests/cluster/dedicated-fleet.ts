@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { type LocalFleet, startFleet } from '@muster/fleet/fleet';
 
 /** Replicas end without waiting for the load balancer to notice. */
-const AT_ONCE = { DRAIN_ACCEPT_MS: '0', DRAIN_DELAY_MS: '0' };
+const NO_DRAIN_DELAY = { DRAIN_ACCEPT_MS: '0', DRAIN_DELAY_MS: '0' };
 
 /** A whole fleet of its own, on free ports and in a directory that goes away with it. */
-export const ownFleet = async (
+export const startDedicatedFleet = async (
   env: Record<string, string> = {},
   gateways = 2,
   aggregators = 1,
@@ -16,7 +16,7 @@ export const ownFleet = async (
   const dataDir = mkdtempSync(join(tmpdir(), 'muster-fleet-'));
   const { DATABASE_URL: _database, REDIS_URL: _redis, ...inherited } = process.env;
   const fleet = await startFleet({
-    env: { ...inherited, ...AT_ONCE, ...env },
+    env: { ...inherited, ...NO_DRAIN_DELAY, ...env },
     dataDir,
     gateways,
     aggregators,

@@ -1,7 +1,7 @@
 import {
   createDeliveryOracle,
   type DeliveryOracle,
-  type DeliveryVerdict,
+  type DeliveryResult,
 } from '@muster/testkit/delivery-oracle';
 import { until } from '@muster/testkit/wait';
 import { Centrifuge } from 'centrifuge';
@@ -9,13 +9,13 @@ import WebSocket from 'ws';
 import { signIn } from './clients.ts';
 
 /** Where a crowd gathers. */
-export interface Meeting {
+export interface FleetAccess {
   readonly publicUrl: string;
   readonly serviceApiKey: string;
   readonly serverApiKey: string;
 }
 
-export interface CrowdOptions {
+export interface WorkloadOptions {
   readonly subscribers: number;
   readonly groups: number;
   /** Of all groups together. */
@@ -23,7 +23,7 @@ export interface CrowdOptions {
 }
 
 /** One SDK client that listens to one group. */
-export interface CrowdMember {
+export interface WorkloadClient {
   readonly name: string;
   readonly client: Centrifuge;
   /** The gateway it is on. */
@@ -35,16 +35,16 @@ export interface CrowdMember {
 }
 
 /** Many SDK clients, one publisher for each group, and an oracle between them. */
-export interface Crowd extends AsyncDisposable {
-  readonly members: readonly CrowdMember[];
+export interface DeliveryWorkload extends AsyncDisposable {
+  readonly clients: readonly WorkloadClient[];
   readonly groups: readonly string[];
   readonly oracle: DeliveryOracle;
   /** Attempts of the publisher that had to be made again. */
   retries(): number;
   /** Publishes while `work` runs, and until at least `more` further publications are out afterwards. */
-  during(work: () => Promise<void>, more?: number): Promise<void>;
+  publishDuring(work: () => Promise<void>, more?: number): Promise<void>;
   /** Waits until everybody has everything, or was told, and judges. */
-  settle(timeoutMs?: number): Promise<DeliveryVerdict>;
+  settle(timeoutMs?: number): Promise<DeliveryResult>;
 }
 
 const SESSIONS = 20;
@@ -53,18 +53,21 @@ const RETRY_MS = 100;
 const ATTEMPT_TIMEOUT_MS = 3_000;
 
 /** Signs users in, connects and subscribes everybody. Nothing has been published yet then. */
-export const gatherCrowd = async (meeting: Meeting, options: CrowdOptions): Promise<Crowd> => {
+export const startDeliveryWorkload = async (
+  meeting: FleetAccess,
+  options: WorkloadOptions,
+): Promise<DeliveryWorkload> => {
   const oracle = createDeliveryOracle();
   const run = Math.random().toString(36).slice(2, 8);
   const groups = Array.from({ length: options.groups }, (_, n) => `crowd:${run}-${n}`);
   const tokens = await Promise.all(
     Array.from({ length: Math.min(SESSIONS, options.subscribers) }, (_, n) => signInWithToken(meeting, n)),
   );
-  const members: CrowdMember[] = [];
+  const members: WorkloadClient[] = [];
   for (let from = 0; from < options.subscribers; from += CONNECTING_AT_ONCE) {
     const count = Math.min(CONNECTING_AT_ONCE, options.subscribers - from);
     const joining = Array.from({ length: count }, (_, n) =>
-      joinCrowd(meeting.publicUrl, oracle, {
+      connectClient(meeting.publicUrl, oracle, {
         name: `c${from + n}`,
         token: tokens[(from + n) % tokens.length] ?? '',
         group: groups[(from + n) % groups.length] ?? '',
@@ -76,16 +79,18 @@ export const gatherCrowd = async (meeting: Meeting, options: CrowdOptions): Prom
     pauseMs: (1_000 * options.groups) / options.publicationsPerSecond,
   });
   return {
-    members,
+    clients: members,
     groups,
     oracle,
     retries: publisher.retries,
-    during: publisher.during,
+    publishDuring: publisher.during,
     settle: async (timeoutMs = 30_000) => {
-      await until(oracle.waiting, { ok: (count) => count === 0, what: 'everybody', timeoutMs }).catch(
-        () => {},
-      );
-      return oracle.judge();
+      await until(oracle.incompleteSubscribers, {
+        ok: (count) => count === 0,
+        what: 'everybody',
+        timeoutMs,
+      }).catch(() => {});
+      return oracle.result();
     },
     [Symbol.asyncDispose]: async () => {
       for (const { client } of members) client.disconnect();
@@ -93,23 +98,23 @@ export const gatherCrowd = async (meeting: Meeting, options: CrowdOptions): Prom
   };
 };
 
-const signInWithToken = async (meeting: Meeting, n: number): Promise<string> => {
+const signInWithToken = async (meeting: FleetAccess, n: number): Promise<string> => {
   const { credential } = await signIn(meeting, `crowd-${n}`);
   return 'token' in credential ? credential.token : '';
 };
 
-const joinCrowd = async (
+const connectClient = async (
   publicUrl: string,
   oracle: DeliveryOracle,
   { name, token, group }: { name: string; token: string; group: string },
-): Promise<CrowdMember> => {
+): Promise<WorkloadClient> => {
   const client = new Centrifuge(`${publicUrl.replace(/^http/, 'ws')}/connection/websocket`, {
     websocket: WebSocket,
     token,
     minReconnectDelay: 50,
     maxReconnectDelay: 1_000,
   });
-  const member: CrowdMember = { name, client, gateway: '', dropped: [], resumes: [] };
+  const member: WorkloadClient = { name, client, gateway: '', dropped: [], resumes: [] };
   client.on('connected', ({ data }) => {
     member.gateway = data.gateway;
   });
@@ -119,7 +124,7 @@ const joinCrowd = async (
   client.on('connecting', () => member.dropped.push(member.gateway));
   const subscription = client.newSubscription(group, { minResubscribeDelay: 50, maxResubscribeDelay: 1_000 });
   const log = oracle.subscriber(name, group);
-  subscription.on('publication', ({ data }) => log.heard(data.n));
+  subscription.on('publication', ({ data }) => log.received(data.n));
   subscription.on('subscribed', ({ wasRecovering, recovered }) => {
     if (!wasRecovering) return;
     member.resumes.push(recovered);
@@ -131,7 +136,7 @@ const joinCrowd = async (
 };
 
 const createPublisher = (
-  { publicUrl, serverApiKey }: Meeting,
+  { publicUrl, serverApiKey }: FleetAccess,
   oracle: DeliveryOracle,
   groups: readonly string[],
   { pauseMs }: { pauseMs: number },
@@ -157,7 +162,7 @@ const createPublisher = (
   /** One after the other and each until it is taken, as somebody does who wants order. */
   const publishTo = async (group: string, isOver: () => boolean): Promise<void> => {
     while (!isOver()) {
-      const n = oracle.publishing(group);
+      const n = oracle.nextPublication(group);
       while (!(await attempt(group, n))) {
         retries += 1;
         await pause(RETRY_MS);

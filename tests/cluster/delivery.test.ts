@@ -2,19 +2,19 @@ import type { LocalFleet } from '@muster/fleet/fleet';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { ownFleet } from './dedicated-fleet.ts';
-import { type Crowd, gatherCrowd } from './delivery-workload.ts';
+import { startDedicatedFleet } from './dedicated-fleet.ts';
+import { type DeliveryWorkload, startDeliveryWorkload } from './delivery-workload.ts';
 
 /** The short form of what tests/chaos does at length. */
 const SIZE = { subscribers: 24, groups: 3, publicationsPerSecond: 30 };
 const FLAWLESS = { missing: [], announced: [], toldLate: [], duplicates: [], misordered: [], strange: [] };
 
 let fleet: LocalFleet;
-let crowd: Crowd;
+let crowd: DeliveryWorkload;
 
 beforeAll(async () => {
-  fleet = await ownFleet();
-  crowd = await gatherCrowd(fleet.describe(), SIZE);
+  fleet = await startDedicatedFleet();
+  crowd = await startDeliveryWorkload(fleet.describe(), SIZE);
 });
 afterAll(async () => {
   await crowd?.[Symbol.asyncDispose]();
@@ -22,11 +22,11 @@ afterAll(async () => {
 });
 
 const pidOf = (index: number) => fleet.describe().gateways[index]?.pid;
-const dropped = () => crowd.members.flatMap((one) => one.dropped);
+const dropped = () => crowd.clients.flatMap((one) => one.dropped);
 
 test('[FD4] listening connections cut again and again: nothing missing, nothing twice, in order, no client notices', async () => {
   const redis = new Redis(fleet.describe().redisUrl);
-  await crowd.during(async () => {
+  await crowd.publishDuring(async () => {
     for (let round = 0; round < 4; round += 1) {
       const clients = ((await redis.client('LIST')) as string).split('\n');
       for (const line of clients.filter((one) => /name=\S+#bus /.test(one))) {
@@ -42,7 +42,7 @@ test('[FD4] listening connections cut again and again: nothing missing, nothing 
 
 test('[FD1] [FD2] a gateway killed, the other one restarted: nothing missing, nothing twice, in order', async () => {
   const [victim, other] = fleet.describe().gateways;
-  await crowd.during(async () => {
+  await crowd.publishDuring(async () => {
     const pid = pidOf(0);
     fleet.kill(victim?.name ?? '', 'SIGKILL');
     await until(() => pidOf(0), {
@@ -59,9 +59,9 @@ test('[FD1] [FD2] a gateway killed, the other one restarted: nothing missing, no
 
 test('[FD6] a flush of Redis: every subscriber is told, nothing is lost in silence', async () => {
   const redis = new Redis(fleet.describe().redisUrl);
-  await crowd.during(async () => {
+  await crowd.publishDuring(async () => {
     await redis.flushall();
-    await until(() => crowd.members.filter(({ resumes }) => !resumes.includes(false)).length, {
+    await until(() => crowd.clients.filter(({ resumes }) => !resumes.includes(false)).length, {
       ok: (untold) => untold === 0,
       what: 'everybody to be told',
       timeoutMs: 15_000,

@@ -2,13 +2,13 @@ import type { LocalFleet } from '@muster/fleet/fleet';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { onDifferentGateways, sdkClient, signIn, signOut } from './clients.ts';
-import { ownFleet } from './dedicated-fleet.ts';
+import { startDedicatedFleet } from './dedicated-fleet.ts';
 
 let fleet: LocalFleet;
 let about: ReturnType<LocalFleet['describe']>;
 
 beforeAll(async () => {
-  fleet = await ownFleet();
+  fleet = await startDedicatedFleet();
   about = fleet.describe();
 });
 afterAll(() => fleet[Symbol.asyncDispose]());

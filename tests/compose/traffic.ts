@@ -20,7 +20,7 @@ export interface Traffic extends AsyncDisposable {
   /** Waits for some more publications to be acknowledged. */
   more(count: number): Promise<void>;
   /** Publishes no more, waits until all has arrived everywhere, and judges. */
-  finish(): Promise<ReturnType<DeliveryOracle['judge']>>;
+  finish(): Promise<ReturnType<DeliveryOracle['result']>>;
 }
 
 /** One client on each of so many gateways, and a publication every 50 ms until it is finished. */
@@ -36,7 +36,7 @@ export const startTraffic = async (fleet: ComposeFleet, gateways: number): Promi
       minResubscribeDelay: 50,
       maxResubscribeDelay: 500,
     });
-    subscription.on('publication', ({ data }) => log.heard(data.n));
+    subscription.on('publication', ({ data }) => log.received(data.n));
     subscription.on('subscribed', ({ wasRecovering, recovered }) => {
       if (wasRecovering && !recovered) log.resynced();
     });
@@ -47,7 +47,7 @@ export const startTraffic = async (fleet: ComposeFleet, gateways: number): Promi
   let isGoing = true;
   const going = (async () => {
     while (isGoing) {
-      const n = oracle.publishing(group);
+      const n = oracle.nextPublication(group);
       await publish(fleet, group, n);
       oracle.acknowledged(group, n);
       published += 1;
@@ -74,12 +74,12 @@ export const startTraffic = async (fleet: ComposeFleet, gateways: number): Promi
     },
     finish: async () => {
       await stop();
-      await until(() => oracle.waiting(), {
+      await until(() => oracle.incompleteSubscribers(), {
         ok: (waiting) => waiting === 0,
         what: 'every publication at every client',
         timeoutMs: ARRIVED_WITHIN_MS,
       }).catch(() => {});
-      return oracle.judge();
+      return oracle.result();
     },
     [Symbol.asyncDispose]: async () => {
       await stop().catch(() => {});

@@ -8,22 +8,25 @@ import { groupKeys } from '@muster/bus/redis-keys';
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis/connection';
 import { slotOf } from '@muster/kit/redis/slot';
-import { type OwnCluster, openOwnCluster } from '@muster/testkit/dedicated-redis-cluster';
-import { createQuietLog } from '@muster/testkit/in-memory-log';
+import {
+  type DedicatedRedisCluster,
+  openDedicatedRedisCluster,
+} from '@muster/testkit/dedicated-redis-cluster';
+import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { until } from '@muster/testkit/wait';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 
-let cluster: OwnCluster;
+let cluster: DedicatedRedisCluster;
 
 beforeAll(async () => {
-  cluster = await openOwnCluster({ proxied: true });
+  cluster = await openDedicatedRedisCluster({ proxied: true });
 });
 afterAll(() => cluster?.[Symbol.asyncDispose]());
 
 const RETENTION = { size: 100, ttlMs: 60_000, metaTtlMs: 600_000 };
 
 const connect = async (owned: AsyncDisposableStack, prefix: string, handlers: BusHandlers): Promise<Bus> => {
-  const log = createQuietLog();
+  const log = createInMemoryLog();
   const metrics = createMetrics({ service: 'test', version: '0' });
   const config = {
     ...{ url: cluster.url, prefix, maxConnections: 6 },
@@ -34,7 +37,7 @@ const connect = async (owned: AsyncDisposableStack, prefix: string, handlers: Bu
   await until(bus.isUp, { what: 'the link of the bus' });
   return bus;
 };
-const every = (work: (node: OwnCluster['nodes'][number]) => Promise<unknown>) => async () => {
+const every = (work: (node: DedicatedRedisCluster['nodes'][number]) => Promise<unknown>) => async () => {
   await Promise.all(cluster.nodes.map(work));
 };
 

@@ -6,19 +6,19 @@ import { createRedisBus } from '@muster/bus/redis-broker';
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis/connection';
 import { openFaultProxy } from '@muster/testkit/fault-proxy';
-import { createQuietLog } from '@muster/testkit/in-memory-log';
+import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { expect, inject, test } from 'vitest';
 
 busConformance('Redis', async () => {
   await using stack = new AsyncDisposableStack();
-  const link = stack.use(await openFaultProxy(inject('backing').redisUrl));
+  const link = stack.use(await openFaultProxy(inject('storeBackend').redisUrl));
   const prefix = `t:${randomBytes(6).toString('hex')}:`;
   const owned = stack.move();
   return {
     connect: async (handlers) => {
-      const log = createQuietLog();
+      const log = createInMemoryLog();
       const metrics = createMetrics({ service: 'test', version: '0' });
       const config = {
         url: link.url,
@@ -36,7 +36,7 @@ busConformance('Redis', async () => {
     cut: link.refuse,
     restore: link.pass,
     flush: async () => {
-      const redis = new Redis(inject('backing').redisUrl);
+      const redis = new Redis(inject('storeBackend').redisUrl);
       const keys = await redis.keys(`${prefix}*`);
       if (keys.length > 0) await redis.del(...keys);
       redis.disconnect();
@@ -47,10 +47,10 @@ busConformance('Redis', async () => {
 
 test('[ST30] given a stream that is about to be forgotten, when its end is asked for with a longer life, then it stays', async () => {
   await using stack = new AsyncDisposableStack();
-  const log = createQuietLog();
+  const log = createInMemoryLog();
   const metrics = createMetrics({ service: 'test', version: '0' });
   const prefix = `t:${randomBytes(6).toString('hex')}:`;
-  const { redisUrl: url } = inject('backing');
+  const { redisUrl: url } = inject('storeBackend');
   const config = {
     url,
     prefix,
@@ -74,8 +74,8 @@ test('[ST30] given a stream that is about to be forgotten, when its end is asked
 
 test('[BU10] a link that swallows everything is noticed within three seconds and replaced', async () => {
   await using stack = new AsyncDisposableStack();
-  const link = stack.use(await openFaultProxy(inject('backing').redisUrl));
-  const log = createQuietLog();
+  const link = stack.use(await openFaultProxy(inject('storeBackend').redisUrl));
+  const log = createInMemoryLog();
   const metrics = createMetrics({ service: 'test', version: '0' });
   const config = {
     prefix: `t:${randomBytes(6).toString('hex')}:`,
@@ -86,7 +86,7 @@ test('[BU10] a link that swallows everything is noticed within three seconds and
   };
   // Commands go straight, only the listening connection goes through the proxy.
   const straight = stack.use(
-    await openRedis({ ...config, url: inject('backing').redisUrl }, { log, metrics }),
+    await openRedis({ ...config, url: inject('storeBackend').redisUrl }, { log, metrics }),
   );
   const other = createMetrics({ service: 'test', version: '0' });
   const deaf = stack.use(await openRedis({ ...config, url: link.url }, { log, metrics: other }));
@@ -127,8 +127,8 @@ test('[BU10] a link that swallows everything is noticed within three seconds and
 
 test('[ST32] when Redis forgets its scripts while a replica publishes, its publications keep their order: 40 times', async () => {
   await using stack = new AsyncDisposableStack();
-  const log = createQuietLog();
-  const { redisUrl: url } = inject('backing');
+  const log = createInMemoryLog();
+  const { redisUrl: url } = inject('storeBackend');
   const prefix = `t:${randomBytes(6).toString('hex')}:`;
   const config = {
     url,

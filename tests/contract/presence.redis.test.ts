@@ -6,7 +6,7 @@ import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis/connection';
 import type { ClientId } from '@muster/protocol/ids';
 import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
-import { createQuietLog } from '@muster/testkit/in-memory-log';
+import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
@@ -19,7 +19,7 @@ let stack: AsyncDisposableStack;
 
 beforeEach(() => {
   prefix = `t:${randomBytes(6).toString('hex')}:`;
-  direct = new Redis(inject('backing').redisUrl);
+  direct = new Redis(inject('storeBackend').redisUrl);
   stack = new AsyncDisposableStack();
   stack.defer(() => direct.disconnect());
 });
@@ -32,8 +32,8 @@ interface Replica {
 }
 
 const replica = async (): Promise<Replica> => {
-  const link = stack.use(await openFaultProxy(inject('backing').redisUrl));
-  const log = createQuietLog();
+  const link = stack.use(await openFaultProxy(inject('storeBackend').redisUrl));
+  const log = createInMemoryLog();
   const metrics = createMetrics({ service: 'test', version: '0' });
   const config = {
     url: link.url,

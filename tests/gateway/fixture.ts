@@ -3,7 +3,7 @@ import { request } from 'node:http';
 import { withoutLocalStorage } from '@muster/client/quiet-globals';
 import { systemClock } from '@muster/kit/clock';
 import { systemRandom } from '@muster/kit/random';
-import { createQuietLog, type QuietLog } from '@muster/testkit/in-memory-log';
+import { createInMemoryLog, type InMemoryLog } from '@muster/testkit/in-memory-log';
 import { until } from '@muster/testkit/wait';
 import { createApp, type GatewayApp } from '@muster/ws-gateway/app';
 import { readConfig } from '@muster/ws-gateway/config/index';
@@ -17,7 +17,7 @@ export const SERVER_KEY = 'server_0123456789-api-key';
 /** A gateway under test, and how to reach it. */
 export interface TestGateway extends AsyncDisposable {
   readonly app: GatewayApp;
-  readonly log: QuietLog;
+  readonly log: InMemoryLog;
   readonly name: string;
   readonly url: string;
   readonly wsUrl: string;
@@ -53,7 +53,7 @@ export const startGateway = async (
   sessionServiceUrl: string,
   env: NodeJS.ProcessEnv = {},
 ): Promise<TestGateway> => {
-  const log = createQuietLog();
+  const log = createInMemoryLog();
   const read = (more: NodeJS.ProcessEnv = {}) =>
     readConfig({ ...gatewayEnvironment(stores, sessionServiceUrl), ...env, ...more });
   const config = read();

@@ -78,7 +78,7 @@ const subscriber = async (group: string, on = gateway): Promise<Subscriber> => {
     publications: () => arrived,
     report: (log) => {
       for (const { push } of heard()) {
-        if (push?.pub !== undefined) log.heard(push.pub.data.n);
+        if (push?.pub !== undefined) log.received(push.pub.data.n);
         if (push?.unsubscribe !== undefined) log.resynced();
       }
     },
@@ -95,7 +95,7 @@ const flood = async (oracle: DeliveryOracle, group: string, count = PUBLICATIONS
   for (let left = count; left > 0; left -= 20) {
     const numbers: number[] = [];
     const commands = Array.from({ length: Math.min(20, left) }, () => {
-      const n = oracle.publishing(group);
+      const n = oracle.nextPublication(group);
       numbers.push(n);
       return { publish: { channel: group, data: { n, filling: FILLING } } };
     });
@@ -124,7 +124,7 @@ describe('a socket that stops reading', { timeout: 90_000 }, () => {
     await until(() => sleeper.publications() >= PUBLICATIONS, { what: 'the rest', timeoutMs: 20_000 });
     reader.report(logs[0]);
     sleeper.report(logs[1]);
-    const { missing, duplicates, misordered, announced, acknowledged } = oracle.judge();
+    const { missing, duplicates, misordered, announced, acknowledged } = oracle.result();
     expect({ missing, duplicates, misordered, announced, acknowledged }).toEqual({
       ...{ missing: [], duplicates: [], misordered: [], announced: [] },
       acknowledged: PUBLICATIONS,
@@ -156,7 +156,7 @@ describe('a socket that stops reading', { timeout: 90_000 }, () => {
     await until(() => sleeper.frames.some((frame) => frame.includes(last)), { what: 'one more, here too' });
     reader.report(logs[0]);
     sleeper.report(logs[1]);
-    const verdict = oracle.judge();
+    const verdict = oracle.result();
     expect(verdict.announced.length).toBeGreaterThan(0);
     expect(verdict).toMatchObject({ missing: [], duplicates: [], misordered: [] });
     for (const { socket } of [reader, sleeper]) socket.terminate();

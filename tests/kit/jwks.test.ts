@@ -1,6 +1,6 @@
 import { createJwks, type JwksDeps } from '@muster/kit/jwks';
 import { createFakeClock } from '@muster/testkit/fake-clock';
-import { createQuietLog } from '@muster/testkit/in-memory-log';
+import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { exportJWK, generateKeyPair } from 'jose';
 import { beforeEach, expect, test } from 'vitest';
 
@@ -17,7 +17,7 @@ const jwk = async (kid: string) => ({
 const keysFor = (more: Partial<JwksDeps> = {}) =>
   createJwks({
     clock,
-    log: createQuietLog(),
+    log: createInMemoryLog(),
     issuer: { name: 'acme', issuer: ISSUER, jwksUri: undefined },
     requireHttps: true,
     fetchJson: async (url) => {

@@ -1,19 +1,19 @@
 import { dependencyFaultOf } from '@muster/kit/dependency-faults';
 import { createMetrics } from '@muster/kit/metrics';
 import { isRedisFault, openRedis, type RedisConnections } from '@muster/kit/redis/connection';
-import { openOwnSentinels } from '@muster/testkit/dedicated-redis-sentinel';
-import { type OwnStore, openOwnRedis } from '@muster/testkit/dedicated-store';
-import { createQuietLog } from '@muster/testkit/in-memory-log';
+import { openDedicatedRedisSentinel } from '@muster/testkit/dedicated-redis-sentinel';
+import { type DedicatedStore, openDedicatedRedis } from '@muster/testkit/dedicated-store';
+import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
 let stack: AsyncDisposableStack;
-let server: OwnStore;
+let server: DedicatedStore;
 
 beforeAll(async () => {
   stack = new AsyncDisposableStack();
-  server = stack.use(await openOwnRedis());
+  server = stack.use(await openDedicatedRedis());
 });
 afterAll(() => stack.disposeAsync());
 
@@ -26,7 +26,7 @@ const open = (maxConnections = 20, url = server.url) => {
     connectTimeoutMs: 1_000,
     commandTimeoutMs: 500,
   };
-  return openRedis({ ...config, name: 'kit-test' }, { log: createQuietLog(), metrics });
+  return openRedis({ ...config, name: 'kit-test' }, { log: createInMemoryLog(), metrics });
 };
 const fault = { ok: isRedisFault, what: 'a fault' };
 
@@ -102,7 +102,7 @@ test('[RD5] commands are timed by name and failures counted by reason', async ()
     connectTimeoutMs: 1_000,
     commandTimeoutMs: 500,
   };
-  await using redis = await openRedis({ ...config, name: 'kit-test' }, { log: createQuietLog(), metrics });
+  await using redis = await openRedis({ ...config, name: 'kit-test' }, { log: createInMemoryLog(), metrics });
   await redis.lane().set('t:b', 'text');
   await redis
     .lane()
@@ -191,7 +191,7 @@ test('[RD9] a full Redis, a replica, and a database that does not exist are name
 });
 
 test('[RD9] a database that does not exist at the primary of sentinels is named, too', async () => {
-  await using sentinels = await openOwnSentinels();
+  await using sentinels = await openDedicatedRedisSentinel();
   await expectNothingInDatabase0(sentinels.url, sentinels.servers[0].url);
 }, 60_000);
 

@@ -6,12 +6,12 @@ import { createHealth } from '@muster/kit/health';
 import { createMetrics } from '@muster/kit/metrics';
 import { systemRandom } from '@muster/kit/random';
 import { openRedis, type RedisConnections } from '@muster/kit/redis/connection';
-import { createQuietLog } from '@muster/testkit/in-memory-log';
+import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { testStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
-const log = createQuietLog();
+const log = createInMemoryLog();
 const clock = systemClock;
 let stack: AsyncDisposableStack;
 let redis: RedisConnections;

@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startChild } from '@muster/local/child-process';
 import { startTimeOf } from '@muster/local/process-identity';
-import { openOwnPostgres, openOwnRedis } from '@muster/testkit/dedicated-store';
+import { openDedicatedPostgres, openDedicatedRedis } from '@muster/testkit/dedicated-store';
 import { openFaultProxy } from '@muster/testkit/fault-proxy';
-import { openBacking } from '@muster/testkit/store-backend';
+import { openStoreBackend } from '@muster/testkit/store-backend';
 import { testStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
@@ -62,7 +62,7 @@ describe('stores', () => {
   });
 
   test('[TS3] what was made is gone afterwards, and nothing else', async () => {
-    const { redisUrl, databaseUrl } = inject('backing');
+    const { redisUrl, databaseUrl } = inject('storeBackend');
     using redis = redisAt(redisUrl);
     const stores = await testStores();
     await redis.set(`${stores.redisPrefix}mine`, 'x');
@@ -76,9 +76,9 @@ describe('stores', () => {
   });
 
   test('[TS4] says which stores, in which version, and why those', async () => {
-    const { redisUrl, databaseUrl } = inject('backing');
+    const { redisUrl, databaseUrl } = inject('storeBackend');
     const env = { REDIS_URL: redisUrl, DATABASE_URL: databaseUrl };
-    await using backing = await openBacking(env, () => {});
+    await using backing = await openStoreBackend(env, () => {});
     expect(backing.description).toMatch(
       /^(Redis|Valkey) \d+\.\d+\.\d+ and Postgres \d+\.\d+ from REDIS_URL and DATABASE_URL$/,
     );
@@ -94,11 +94,11 @@ describe('stores', () => {
       startTime: startTimeOf(process.pid) ?? '',
     });
     // A closed port stands for an engine that does not answer.
-    await using _backing = await openBacking(
+    await using _backing = await openStoreBackend(
       {
         PATH: process.env['PATH'],
         DOCKER_HOST: 'tcp://127.0.0.1:1',
-        DATABASE_URL: inject('backing').databaseUrl,
+        DATABASE_URL: inject('storeBackend').databaseUrl,
       },
       () => {},
     );
@@ -112,13 +112,13 @@ describe('stores', () => {
 
   test('[TS7] who asks for containers gets them, or the reason why not', async () => {
     const env = { TEST_STORES: 'containers', DOCKER_HOST: 'tcp://127.0.0.1:1' };
-    await expect(openBacking(env, () => {})).rejects.toThrow(
+    await expect(openStoreBackend(env, () => {})).rejects.toThrow(
       'TEST_STORES=containers: no Docker engine answers',
     );
   });
 
   test('[TS6] a Redis of one’s own keeps address and data over a stop', async () => {
-    await using own = await openOwnRedis();
+    await using own = await openDedicatedRedis();
     using redis = redisAt(own.url);
     await redis.set('kept', 'yes');
     await own.stop();
@@ -128,7 +128,7 @@ describe('stores', () => {
   });
 
   test('[TS6] a Postgres of one’s own keeps address and data over a kill', async () => {
-    await using own = await openOwnPostgres();
+    await using own = await openDedicatedPostgres();
     await query(own.url, 'create table kept as select 1 as id');
     own.signal('SIGKILL');
     await until(() => query(own.url, 'select 1').catch(() => 'gone'), {

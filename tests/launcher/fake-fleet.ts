@@ -20,7 +20,7 @@ export const temporaryDirectory = (): { path: string } & Disposable => {
 
 /** Variables that make a fleet use the stores of the test run. */
 export const sharedStores = (): Record<string, string> => {
-  const { redisUrl, databaseUrl } = inject('backing');
+  const { redisUrl, databaseUrl } = inject('storeBackend');
   return { REDIS_URL: redisUrl, DATABASE_URL: databaseUrl };
 };
 

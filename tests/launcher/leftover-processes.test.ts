@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { openDirectory } from '@muster/testkit/test-directory';
+import { openTestDirectory } from '@muster/testkit/test-directory';
 import { expect, test } from 'vitest';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -21,7 +21,7 @@ test('leaves a process', () => {
 `;
 
 test('[TS8] a test file that leaves a process behind fails with its command line, and the run ends', async () => {
-  await using directory = await openDirectory();
+  await using directory = await openTestDirectory();
   writeFileSync(join(directory.path, 'leaves.test.ts'), LEAVES_ONE);
   writeFileSync(join(directory.path, 'vitest.config.mjs'), `export default ${JSON.stringify(CONFIG)};`);
   const vitest = join(ROOT, 'node_modules/vitest/vitest.mjs');

@@ -1,6 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { type ClusterNode, type OwnCluster, openOwnCluster } from '@muster/testkit/dedicated-redis-cluster';
+import {
+  type ClusterNode,
+  type DedicatedRedisCluster,
+  openDedicatedRedisCluster,
+} from '@muster/testkit/dedicated-redis-cluster';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -14,7 +18,7 @@ const [name = '', ...everywhere] = /^ACL SETUSER (.*)$/m.exec(GUIDE)?.[1]?.split
 const onCluster = /On a cluster add\s+`([^`]+)`/.exec(GUIDE)?.[1]?.split(' ') ?? [];
 
 let stack: AsyncDisposableStack;
-let cluster: OwnCluster;
+let cluster: DedicatedRedisCluster;
 let service: TestService;
 let gateways: TestGateway[];
 let aggregator: TestAggregator;
@@ -29,7 +33,7 @@ const refused = async (): Promise<string[]> => {
 
 beforeAll(async () => {
   stack = new AsyncDisposableStack();
-  cluster = stack.use(await openOwnCluster({ spares: 1 }));
+  cluster = stack.use(await openDedicatedRedisCluster({ spares: 1 }));
   const [primary, , , replica] = cluster.nodes as [ClusterNode, ClusterNode, ClusterNode, ClusterNode];
   await cluster.replicate(replica, primary);
   await grant([...everywhere, ...onCluster]);

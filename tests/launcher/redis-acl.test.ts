@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { type OwnStore, openOwnRedis } from '@muster/testkit/dedicated-store';
+import { type DedicatedStore, openDedicatedRedis } from '@muster/testkit/dedicated-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
@@ -16,7 +16,7 @@ const [name = '', ...words] = /^ACL SETUSER (.*)$/m.exec(GUIDE)?.[1]?.split(' ')
 const WITHOUT_DANGER = '-@dangerous';
 
 let stack: AsyncDisposableStack;
-let redis: OwnStore;
+let redis: DedicatedStore;
 let admin: Redis;
 let service: TestService;
 let gateway: TestGateway;
@@ -24,7 +24,7 @@ let aggregator: TestAggregator;
 
 beforeAll(async () => {
   stack = new AsyncDisposableStack();
-  redis = stack.use(await openOwnRedis());
+  redis = stack.use(await openDedicatedRedis());
   admin = stack.adopt(new Redis(redis.url), (one) => one.disconnect());
   await grant(words);
   const redisUrl = redis.url.replace('redis://', `redis://${name}:PASSWORD@`);

@@ -1,5 +1,5 @@
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { openOwnPostgres } from '@muster/testkit/dedicated-store';
+import { openDedicatedPostgres } from '@muster/testkit/dedicated-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import { Redis } from 'ioredis';
@@ -245,7 +245,7 @@ describe('what comes late', () => {
   });
 
   test('[BL4] with Postgres away it is 503, and the same token ends the session afterwards', async () => {
-    await using postgres = await openOwnPostgres();
+    await using postgres = await openDedicatedPostgres();
     await migrate(postgres.url, service.log);
     await using own = await startService(
       { databaseUrl: postgres.url, redisUrl: stores.redisUrl, redisPrefix: `${stores.redisPrefix}own:` },

@@ -5,13 +5,13 @@ import { busKeys, emitSessionBusHeartbeat, emitSessionChange } from '@muster/ses
 import { createSessionListener } from '@muster/session/session-events-listener';
 import { createSnapshotStore, type Snapshot } from '@muster/session/session-snapshot';
 import { newSessionId, type SessionId } from '@muster/session/token';
-import { type OwnStore, openOwnRedis } from '@muster/testkit/dedicated-store';
-import { createQuietLog } from '@muster/testkit/in-memory-log';
+import { type DedicatedStore, openDedicatedRedis } from '@muster/testkit/dedicated-store';
+import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 
 let stack: AsyncDisposableStack;
-let server: OwnStore;
+let server: DedicatedStore;
 let redis: RedisConnections;
 
 const connect = () =>
@@ -24,12 +24,12 @@ const connect = () =>
       commandTimeoutMs: 1000,
       name: 'session-cache-test',
     },
-    { log: createQuietLog(), metrics: createMetrics({ service: 'test', version: '0' }) },
+    { log: createInMemoryLog(), metrics: createMetrics({ service: 'test', version: '0' }) },
   );
 
 beforeAll(async () => {
   stack = new AsyncDisposableStack();
-  server = stack.use(await openOwnRedis());
+  server = stack.use(await openDedicatedRedis());
   redis = stack.use(await connect());
 });
 beforeEach(async () => {
@@ -170,7 +170,7 @@ const listen = async (connections: RedisConnections) => {
   const listener = createSessionListener({
     redis: connections,
     clock: systemClock,
-    log: createQuietLog(),
+    log: createInMemoryLog(),
     metrics: createMetrics({ service: 'test', version: '0' }),
     onEnded: (id, why) => void ended.set(id, why),
     onLost: () => void lost.push(Date.now()),

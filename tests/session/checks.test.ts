@@ -4,20 +4,20 @@ import { systemRandom } from '@muster/kit/random';
 import { openRedis } from '@muster/kit/redis/connection';
 import { createTicketStore } from '@muster/session/tickets';
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { type OwnStore, openOwnRedis } from '@muster/testkit/dedicated-store';
-import { createQuietLog } from '@muster/testkit/in-memory-log';
+import { type DedicatedStore, openDedicatedRedis } from '@muster/testkit/dedicated-store';
+import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { useTestStores } from '@muster/testkit/stores';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { cookieOf, ORIGIN, startService, type TestService } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 let stack: AsyncDisposableStack;
-let redis: OwnStore;
+let redis: DedicatedStore;
 let service: TestService;
 
 beforeAll(async () => {
   stack = new AsyncDisposableStack();
-  redis = stack.use(await openOwnRedis());
+  redis = stack.use(await openDedicatedRedis());
   service = stack.use(
     await startService(
       { databaseUrl: stores.databaseUrl, redisUrl: redis.url, redisPrefix: 't:' },
@@ -37,7 +37,7 @@ const connect = () =>
       commandTimeoutMs: 1000,
       name: 'test',
     },
-    { log: createQuietLog(), metrics: createMetrics({ service: 'test', version: '0' }) },
+    { log: createInMemoryLog(), metrics: createMetrics({ service: 'test', version: '0' }) },
   );
 const login = async (more: object = {}) =>
   (await service.service('POST', '/v1/sessions', { user_id: 'u_1', ...more })).body as {

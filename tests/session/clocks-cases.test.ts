@@ -7,7 +7,7 @@ import type { SessionId } from '@muster/session/token';
 import { createApp, type SessionServiceApp } from '@muster/session-service/app';
 import { readConfig } from '@muster/session-service/config';
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { createQuietLog } from '@muster/testkit/in-memory-log';
+import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import { until } from '@muster/testkit/wait';
@@ -49,7 +49,7 @@ const startElsewhen = async (shiftMs: () => number, name: string) => {
     monotonic: () => systemClock.monotonic(),
   };
   const config = readConfig({ ...environment(stores), INSTANCE_NAME: name, SESSION_LIMIT_PER_MINUTE: '0' });
-  const app = await createApp(config, { clock, random: systemRandom, log: createQuietLog() });
+  const app = await createApp(config, { clock, random: systemRandom, log: createInMemoryLog() });
   stack.use(app);
   return (method: string, path: string, token: string, json?: object) =>
     request(app, method, path, token, json);
@@ -150,7 +150,7 @@ describe('idleness', () => {
         commandTimeoutMs: 1000,
         name: 'touching',
       },
-      { log: createQuietLog(), metrics: createMetrics({ service: 'test', version: '0' }) },
+      { log: createInMemoryLog(), metrics: createMetrics({ service: 'test', version: '0' }) },
     );
     await createTouchBuffer({ redis: own }).add([{ id: id as SessionId, at: Date.now() }]);
     expect((await check(token)).status).toBe(200);

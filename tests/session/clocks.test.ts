@@ -3,8 +3,8 @@ import { openRedis } from '@muster/kit/redis/connection';
 import { createTouchBuffer } from '@muster/session/activity';
 import { newSessionId, type SessionId } from '@muster/session/token';
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { type OwnStore, openOwnRedis } from '@muster/testkit/dedicated-store';
-import { createQuietLog } from '@muster/testkit/in-memory-log';
+import { type DedicatedStore, openDedicatedRedis } from '@muster/testkit/dedicated-store';
+import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import { until } from '@muster/testkit/wait';
@@ -13,12 +13,12 @@ import { startService, type TestService } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 let stack: AsyncDisposableStack;
-let redis: OwnStore;
+let redis: DedicatedStore;
 let service: TestService;
 
 beforeAll(async () => {
   stack = new AsyncDisposableStack();
-  redis = stack.use(await openOwnRedis());
+  redis = stack.use(await openDedicatedRedis());
   service = stack.use(
     await startService(
       { databaseUrl: stores.databaseUrl, redisUrl: redis.url, redisPrefix: 't:' },
@@ -38,7 +38,7 @@ const connect = () =>
       commandTimeoutMs: 1000,
       name: 'test',
     },
-    { log: createQuietLog(), metrics: createMetrics({ service: 'test', version: '0' }) },
+    { log: createInMemoryLog(), metrics: createMetrics({ service: 'test', version: '0' }) },
   );
 const sql = (text: string, values: unknown[] = []) =>
   withClient(stores.databaseUrl, async (client) => (await client.query(text, values)).rows);

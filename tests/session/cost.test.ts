@@ -1,6 +1,6 @@
 import { Agent, request } from 'node:http';
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { growthOf, MOST_GROWTH } from '@muster/testkit/cpu-growth';
+import { cpuGrowthOf, MAX_CPU_GROWTH } from '@muster/testkit/cpu-growth';
 import { useTestStores } from '@muster/testkit/stores';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SERVICE_KEY, startService, type TestService } from './fixture.ts';
@@ -148,6 +148,6 @@ describe('[SE57] the cost of larger requests', () => {
       const made = call(one);
       return () => statusOf(made);
     };
-    expect(await growthOf(size, work, ROUNDS)).toBeLessThan(MOST_GROWTH);
+    expect(await cpuGrowthOf(size, work, ROUNDS)).toBeLessThan(MAX_CPU_GROWTH);
   });
 });

@@ -2,7 +2,7 @@ import { createMetrics } from '@muster/kit/metrics';
 import { migrate } from '@muster/session-service/postgres/migrate';
 import { openPostgres } from '@muster/session-service/postgres/pool';
 import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
-import { createQuietLog } from '@muster/testkit/in-memory-log';
+import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -47,7 +47,7 @@ test('[DG2] open transactions of other programs that sit idle are found', async 
   };
   await using other = openPostgres(
     { ...pool, applicationName: 'report-job' },
-    { log: createQuietLog(), metrics },
+    { log: createInMemoryLog(), metrics },
   );
   const done = Promise.withResolvers<void>();
   const holding = Promise.withResolvers<void>();

@@ -5,8 +5,8 @@ import { openRedis, type RedisConnections } from '@muster/kit/redis/connection';
 import { createSessionListener } from '@muster/session/session-events-listener';
 import { createSessionVerifier } from '@muster/session/session-verifier';
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { type OwnStore, openOwnRedis } from '@muster/testkit/dedicated-store';
-import { createQuietLog } from '@muster/testkit/in-memory-log';
+import { type DedicatedStore, openDedicatedRedis } from '@muster/testkit/dedicated-store';
+import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import { until } from '@muster/testkit/wait';
@@ -15,17 +15,17 @@ import { INTERNAL_KEY, SECRETS, startService, type TestService } from './fixture
 
 const stores = useTestStores({ migrate });
 let stack: AsyncDisposableStack;
-let server: OwnStore;
+let server: DedicatedStore;
 let redis: RedisConnections;
 let service: TestService;
 let other: TestService;
 
-const log = createQuietLog();
+const log = createInMemoryLog();
 const metrics = () => createMetrics({ service: 'test', version: '0' });
 
 beforeAll(async () => {
   stack = new AsyncDisposableStack();
-  server = stack.use(await openOwnRedis());
+  server = stack.use(await openDedicatedRedis());
   const own = { databaseUrl: stores.databaseUrl, redisUrl: server.url, redisPrefix: 't:' };
   service = stack.use(await startService(own, { SWEEP_INTERVAL_MS: '100' }));
   other = stack.use(await startService(own, { INSTANCE_NAME: 'other' }));

@@ -1,6 +1,6 @@
 import { readConfig } from '@muster/session-service/config';
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { openOwnRedis } from '@muster/testkit/dedicated-store';
+import { openDedicatedRedis } from '@muster/testkit/dedicated-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import { Redis } from 'ioredis';
@@ -426,7 +426,7 @@ describe('keys', () => {
 
 describe('faults', () => {
   test('[EX9] without Redis nobody knows whether a token was used: 503, and afterwards it is good', async () => {
-    await using redis = await openOwnRedis();
+    await using redis = await openDedicatedRedis();
     await using own = await startService(
       { databaseUrl: stores.databaseUrl, redisUrl: redis.url, redisPrefix: 't:' },
       { OIDC_ISSUERS: issuersOf() },

@@ -1,6 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { type OwnStore, openOwnPostgres, openOwnRedis } from '@muster/testkit/dedicated-store';
+import {
+  type DedicatedStore,
+  openDedicatedPostgres,
+  openDedicatedRedis,
+} from '@muster/testkit/dedicated-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import { until } from '@muster/testkit/wait';
@@ -10,7 +14,7 @@ import { startService, type TestService } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 let stack: AsyncDisposableStack;
-let redis: OwnStore;
+let redis: DedicatedStore;
 let service: TestService;
 
 const login = async (user = 'u_1') =>
@@ -36,7 +40,7 @@ const healthy = () =>
 describe('Redis', () => {
   beforeAll(async () => {
     stack = new AsyncDisposableStack();
-    redis = stack.use(await openOwnRedis());
+    redis = stack.use(await openDedicatedRedis());
     service = stack.use(
       await startService({ databaseUrl: stores.databaseUrl, redisUrl: redis.url, redisPrefix: 't:' }),
     );
@@ -117,11 +121,11 @@ describe('Redis', () => {
 });
 
 describe('Postgres', () => {
-  let postgres: OwnStore;
+  let postgres: DedicatedStore;
 
   beforeAll(async () => {
     stack = new AsyncDisposableStack();
-    postgres = stack.use(await openOwnPostgres());
+    postgres = stack.use(await openDedicatedPostgres());
     await postgres.stop();
     service = stack.use(
       await startService({

@@ -2,7 +2,7 @@ import { systemClock } from '@muster/kit/clock';
 import { systemRandom } from '@muster/kit/random';
 import { createApp, type SessionServiceApp } from '@muster/session-service/app';
 import { readConfig } from '@muster/session-service/config';
-import { createQuietLog, type QuietLog } from '@muster/testkit/in-memory-log';
+import { createInMemoryLog, type InMemoryLog } from '@muster/testkit/in-memory-log';
 import { readMetric } from '../observability/read-metric.ts';
 
 export const SERVICE_KEY = 'sk_0123456789-service-key';
@@ -21,7 +21,7 @@ export interface Answer {
 /** A session service under test, and how to talk to it. */
 export interface TestService extends AsyncDisposable {
   readonly app: SessionServiceApp;
-  readonly log: QuietLog;
+  readonly log: InMemoryLog;
   readonly url: string;
   readonly opsUrl: string;
   call(method: string, path: string, options?: CallOptions): Promise<Answer>;
@@ -81,7 +81,7 @@ export const startService = async (
   stores: { databaseUrl: string; redisUrl: string; redisPrefix: string },
   env: NodeJS.ProcessEnv = {},
 ): Promise<TestService> => {
-  const log = createQuietLog();
+  const log = createInMemoryLog();
   const config = readConfig({ ...environment(stores), ...env });
   const app = await createApp(config, { clock: systemClock, random: systemRandom, log });
   const url = `http://127.0.0.1:${app.port}`;

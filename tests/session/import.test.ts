@@ -1,6 +1,6 @@
 import type { AddressInfo } from 'node:net';
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { openOwnRedis } from '@muster/testkit/dedicated-store';
+import { openDedicatedRedis } from '@muster/testkit/dedicated-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { RedisStore } from 'connect-redis';
 import { sign } from 'cookie-signature';
@@ -196,7 +196,7 @@ test('[IM3] whoever shows a token of ours, good or bad, is not asked for an old 
 });
 
 test('[IM4] with Redis away it is 503, and afterwards the session is taken over', async () => {
-  await using own = await openOwnRedis();
+  await using own = await openDedicatedRedis();
   await using other = await startService(
     { databaseUrl: stores.databaseUrl, redisUrl: own.url, redisPrefix: 't:' },
     legacyEnv('sess:'),

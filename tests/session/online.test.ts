@@ -1,5 +1,5 @@
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { type OwnStore, openOwnRedis } from '@muster/testkit/dedicated-store';
+import { type DedicatedStore, openDedicatedRedis } from '@muster/testkit/dedicated-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import { until } from '@muster/testkit/wait';
@@ -10,13 +10,13 @@ import { startService, type TestService } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 let stack: AsyncDisposableStack;
-let redis: OwnStore;
+let redis: DedicatedStore;
 let service: TestService;
 let gateways: TestGateway[];
 
 beforeAll(async () => {
   stack = new AsyncDisposableStack();
-  redis = stack.use(await openOwnRedis());
+  redis = stack.use(await openDedicatedRedis());
   const place = { databaseUrl: stores.databaseUrl, redisUrl: redis.url, redisPrefix: 't:' };
   service = stack.use(await startService(place, { SESSION_LIMIT_PER_MINUTE: '0' }));
   const more = { HEARTBEAT_INTERVAL_MS: '200', HEARTBEAT_TTL_MS: '2000' };

@@ -8,10 +8,10 @@ import { freePorts } from '@muster/local/ports';
 import type { Program } from '@muster/local/programs';
 import { migrate } from '@muster/session-service/postgres/migrate';
 import { openPostgres } from '@muster/session-service/postgres/pool';
-import { createQuietLog } from '@muster/testkit/in-memory-log';
+import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
-import { openDirectory, type TestDirectory } from '@muster/testkit/test-directory';
+import { openTestDirectory, type TestDirectory } from '@muster/testkit/test-directory';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startService, type TestService } from './fixture.ts';
@@ -47,7 +47,7 @@ const asAdmin = (...statements: string[]): Promise<Record<string, string>[]> =>
 
 beforeAll(async () => {
   stack = new AsyncDisposableStack();
-  directory = stack.use(await openDirectory());
+  directory = stack.use(await openTestDirectory());
   program = await findPgbouncer({ env: process.env, say: (line) => void process.stdout.write(`${line}\n`) });
   const version = execFileSync(program.path, ['--version'], { encoding: 'utf8' });
   const [, major, minor] = /(\d+)\.(\d+)/.exec(version) ?? [];
@@ -177,7 +177,7 @@ test('[HL11] [DB8] without its line for start-up parameters: 503, and health nam
 test('[DB8] a role without the time limits is warned of, once', async () => {
   const names = ['statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout'];
   await asAdmin(...names.map((name) => `ALTER ROLE ${role} RESET ${name}`));
-  const log = createQuietLog();
+  const log = createInMemoryLog();
   await using postgres = openPostgres(
     {
       url: (await startBouncer()).href,

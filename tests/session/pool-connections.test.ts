@@ -1,9 +1,9 @@
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis/connection';
 import { openPostgres, type Postgres } from '@muster/session-service/postgres/pool';
-import { createQuietLog } from '@muster/testkit/in-memory-log';
+import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { testStores } from '@muster/testkit/stores';
-import { openBlackHole } from '@muster/testkit/unresponsive-server';
+import { openUnresponsiveServer } from '@muster/testkit/unresponsive-server';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
@@ -17,7 +17,7 @@ beforeAll(async () => {
 });
 afterAll(() => stack.disposeAsync());
 
-const world = () => ({ log: createQuietLog(), metrics: createMetrics({ service: 'test', version: '0' }) });
+const world = () => ({ log: createInMemoryLog(), metrics: createMetrics({ service: 'test', version: '0' }) });
 const open = (url: string, pool: { poolSize: number; maxOverflow: number }, name = NAME): Postgres =>
   openPostgres(
     { url, ...pool, poolTimeoutMs: 30_000, preparedStatements: true, applicationName: name },
@@ -33,7 +33,7 @@ const secondsUntil = async (holds: () => Promise<boolean>, what: string): Promis
 // Each of these waits for the clock, and none needs the processor.
 describe.concurrent('connections', () => {
   test('[DB10] a connection attempt to Postgres that nothing answers ends after five seconds', async () => {
-    await using hole = await openBlackHole();
+    await using hole = await openUnresponsiveServer();
     await using postgres = open(`postgres://any:secret@127.0.0.1:${hole.port}/any`, {
       poolSize: 1,
       maxOverflow: 0,
@@ -47,7 +47,7 @@ describe.concurrent('connections', () => {
   });
 
   test('[RD11] a connection attempt to Redis that nothing answers ends after the connect timeout', async () => {
-    await using hole = await openBlackHole();
+    await using hole = await openUnresponsiveServer();
     const config = {
       url: `redis://127.0.0.1:${hole.port}`,
       prefix: 't:',

@@ -1,5 +1,5 @@
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { type OwnStore, openOwnPostgres } from '@muster/testkit/dedicated-store';
+import { type DedicatedStore, openDedicatedPostgres } from '@muster/testkit/dedicated-store';
 import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
@@ -157,12 +157,12 @@ test('[SE29] an event of a month without a partition is kept, and no login fails
 });
 
 describe('a server whose connections all belong to others', () => {
-  let own: OwnStore;
+  let own: DedicatedStore;
   let crowdedUrl: string;
   const strangers: Client[] = [];
 
   beforeAll(async () => {
-    own = await openOwnPostgres();
+    own = await openDedicatedPostgres();
     // What keeps others out is the server's limit for everybody; a limit of a role answers with the same code.
     await withClient(own.url, async (client) => {
       await client.query(`CREATE ROLE plain LOGIN PASSWORD 'plain' CONNECTION LIMIT 12`);

@@ -1,7 +1,7 @@
 import { dependencyFaultOf } from '@muster/kit/dependency-faults';
 import { createMetrics } from '@muster/kit/metrics';
 import { openPostgres, type Postgres } from '@muster/session-service/postgres/pool';
-import { createQuietLog } from '@muster/testkit/in-memory-log';
+import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { testStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -37,7 +37,7 @@ const open = ({
       applicationName: 'kit-test',
       ...pool,
     },
-    { log: createQuietLog(), metrics: createMetrics({ service: 'test', version: '0' }), leaks },
+    { log: createInMemoryLog(), metrics: createMetrics({ service: 'test', version: '0' }), leaks },
   );
 
 /** Holds a connection until it is let go. */

@@ -6,8 +6,8 @@ import { busKeys } from '@muster/session/session-events';
 import { createSessionListener } from '@muster/session/session-events-listener';
 import { newSessionId } from '@muster/session/token';
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { type OwnStore, openOwnRedis } from '@muster/testkit/dedicated-store';
-import { createQuietLog } from '@muster/testkit/in-memory-log';
+import { type DedicatedStore, openDedicatedRedis } from '@muster/testkit/dedicated-store';
+import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import { until } from '@muster/testkit/wait';
@@ -17,13 +17,13 @@ import { startService, type TestService } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 let stack: AsyncDisposableStack;
-let server: OwnStore;
+let server: DedicatedStore;
 let raw: Redis;
 let service: TestService;
 
 beforeAll(async () => {
   stack = new AsyncDisposableStack();
-  server = stack.use(await openOwnRedis());
+  server = stack.use(await openDedicatedRedis());
   raw = new Redis(server.url);
   raw.on('error', () => {});
   stack.defer(() => raw.disconnect());
@@ -222,7 +222,7 @@ describe('the change stream', () => {
   const connect = (): Promise<RedisConnections> =>
     openRedis(
       { ...config, url: server.url, name: 'listener' },
-      { log: createQuietLog(), metrics: createMetrics({ service: 'test', version: '0' }) },
+      { log: createInMemoryLog(), metrics: createMetrics({ service: 'test', version: '0' }) },
     );
   const listen = async (redis: RedisConnections) => {
     const heard = new Map<string, number>();
@@ -231,7 +231,7 @@ describe('the change stream', () => {
     const listener = createSessionListener({
       redis,
       clock: systemClock,
-      log: createQuietLog(),
+      log: createInMemoryLog(),
       metrics,
       onEnded: (id) => void heard.set(id, (heard.get(id) ?? 0) + 1),
       onLost: () => {

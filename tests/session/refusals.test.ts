@@ -1,5 +1,5 @@
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { type OwnStore, openOwnRedis } from '@muster/testkit/dedicated-store';
+import { type DedicatedStore, openDedicatedRedis } from '@muster/testkit/dedicated-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import { until } from '@muster/testkit/wait';
@@ -9,13 +9,13 @@ import { startService, type TestService } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 let stack: AsyncDisposableStack;
-let server: OwnStore;
+let server: DedicatedStore;
 let admin: Redis;
 let service: TestService;
 
 beforeAll(async () => {
   stack = new AsyncDisposableStack();
-  server = stack.use(await openOwnRedis());
+  server = stack.use(await openDedicatedRedis());
   admin = new Redis(server.url);
   stack.defer(() => admin.disconnect());
   service = stack.use(

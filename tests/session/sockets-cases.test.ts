@@ -1,5 +1,5 @@
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { type OwnStore, openOwnRedis } from '@muster/testkit/dedicated-store';
+import { type DedicatedStore, openDedicatedRedis } from '@muster/testkit/dedicated-store';
 import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
@@ -19,7 +19,7 @@ const PROTOCOL = '/connection/websocket';
 const stores = useTestStores({ migrate });
 const clients: RawClient[] = [];
 let stack: AsyncDisposableStack;
-let server: OwnStore;
+let server: DedicatedStore;
 let raw: Redis;
 let cable: FaultProxy;
 let sessions: TestService;
@@ -27,7 +27,7 @@ let gateway: TestGateway;
 
 beforeAll(async () => {
   stack = new AsyncDisposableStack();
-  server = stack.use(await openOwnRedis());
+  server = stack.use(await openDedicatedRedis());
   raw = new Redis(server.url);
   raw.on('error', () => {});
   stack.defer(() => raw.disconnect());

@@ -12,7 +12,7 @@ import {
 } from '@muster/session/session-verifier';
 import { migrate } from '@muster/session-service/postgres/migrate';
 import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
-import { createQuietLog } from '@muster/testkit/in-memory-log';
+import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import express from 'express';
@@ -34,7 +34,7 @@ beforeAll(async () => {
   toRedis = stack.use(await openFaultProxy(stores.redisUrl));
   toService = stack.use(await openFaultProxy(service.opsUrl));
   metrics = createMetrics({ service: 'app', version: '0' });
-  const deps = { log: createQuietLog(), metrics };
+  const deps = { log: createInMemoryLog(), metrics };
   const redis = stack.use(
     await openRedis(
       {

@@ -23,7 +23,7 @@ import {
 import { createProcessGroup, type ProcessGroup } from './process-group.ts';
 import { loadSecrets } from './secrets.ts';
 import { proxySpec, serviceSpec, untilHealthy } from './server-specs.ts';
-import { givenStores, startStores, wipeStores } from './stores.ts';
+import { configuredStores, startStores, wipeStores } from './stores.ts';
 
 const DEFAULT_DATA_DIR = fileURLToPath(new URL('../../../.muster', import.meta.url));
 const DEFAULT_PORT = 8_080;
@@ -32,7 +32,7 @@ const DEFAULT_GATEWAYS = 2;
 const DEFAULT_AGGREGATORS = 1;
 const PORT_RECHECK_MS = 200;
 /** The permission of others to pass through a directory. */
-const ENTER = 0o001;
+const EXECUTE_FOR_OTHERS = 0o001;
 
 /** How a fleet is to be started. Everything has a default but the environment. */
 export interface LocalFleetOptions {
@@ -90,13 +90,13 @@ export class FleetError extends Error {
 export const startFleet = async (options: LocalFleetOptions): Promise<LocalFleet> => {
   const say = options.say ?? (() => {});
   const dataDir = openDataDir(resolve(options.dataDir ?? DEFAULT_DATA_DIR));
-  const owned = await claimDataDir(dataDir, say);
+  const owned = await lockDataDir(dataDir, say);
   const troop = createProcessGroup({ claim: owned, say });
   options.killSignal?.addEventListener('abort', troop.killAll);
   try {
     if (options.fresh) wipeStores(dataDir);
     const around = await startAll({ ...options, say }, { dataDir, troop });
-    return runningFleet(around, { dataDir, troop, owned });
+    return createRunningFleet(around, { dataDir, troop, owned });
   } catch (error) {
     await troop.stop();
     owned.release();
@@ -118,7 +118,7 @@ const startAll = async (
     basePort: options.basePort ?? DEFAULT_BASE_PORT,
     observability: options.observability ?? false,
   });
-  await refuseTakenPorts(plan, env);
+  await assertPortsFree(plan, env);
   const watcher = options.observability ? await findPrometheus({ env, say }) : undefined;
   const secrets = loadSecrets(join(dataDir, 'secrets.json'), env);
   const urls = await startStores({ env, plan, dataDir, logDir, say, signal, supervise: troop.addStore });
@@ -134,9 +134,9 @@ const startAll = async (
   const free = others.filter((one) => one.kind !== 'session-service');
   const ahead = async () => {
     if (first !== undefined) await launch(first);
-    await all(waiting.map(launch));
+    await settleAll(waiting.map(launch));
   };
-  await all([ahead(), ...free.map(launch)]);
+  await settleAll([ahead(), ...free.map(launch)]);
 
   await troop.addProxy(await proxySpec(around, { dataDir, logDir, say })).start(signal);
   say(`HAProxy is ready on port ${plan.publicPort}`);
@@ -151,7 +151,7 @@ const startAll = async (
   return around;
 };
 
-const runningFleet = (
+const createRunningFleet = (
   around: LauncherEnvironment,
   { dataDir, troop, owned }: { dataDir: string; troop: ProcessGroup; owned: DirectoryLock },
 ): LocalFleet => {
@@ -188,30 +188,31 @@ const openDataDir = (path: string): string => {
   mkdirSync(path, { recursive: true });
   const { mode } = statSync(path);
   // As root, Postgres runs as somebody else, who has to pass through here. What is secret has modes of its own.
-  if (process.getuid?.() === 0 && (mode & ENTER) === 0) chmodSync(path, (mode & 0o7777) | ENTER);
+  if (process.getuid?.() === 0 && (mode & EXECUTE_FOR_OTHERS) === 0)
+    chmodSync(path, (mode & 0o7777) | EXECUTE_FOR_OTHERS);
   return path;
 };
 
-const claimDataDir = async (dataDir: string, say: (line: string) => void): Promise<DirectoryLock> => {
+const lockDataDir = async (dataDir: string, say: (line: string) => void): Promise<DirectoryLock> => {
   const claimed = await lockDirectory(join(dataDir, 'launcher.json'));
   if (!claimed.ok) {
     throw new FleetError(
       `a fleet runs already in ${dataDir} (pid ${claimed.pid}): stop it, or choose another directory with --data`,
     );
   }
-  const left = claimed.claim.ended.map(({ name, pid }) => `${name} (pid ${pid})`);
+  const left = claimed.claim.endedOrphans.map(({ name, pid }) => `${name} (pid ${pid})`);
   if (left.length > 0) say(`ended what a killed launcher had left running: ${left.join(', ')}`);
   return claimed.claim;
 };
 
-const refuseTakenPorts = async (plan: Plan, env: NodeJS.ProcessEnv): Promise<void> => {
-  const given = givenStores(env);
+const assertPortsFree = async (plan: Plan, env: NodeJS.ProcessEnv): Promise<void> => {
+  const given = configuredStores(env);
   const stores = { postgres: given.databaseUrl === undefined, redis: given.redisUrl === undefined };
-  const seen = await takenOf(wantedPorts(plan, stores));
+  const seen = await portsInUse(wantedPorts(plan, stores));
   if (seen.length === 0) return;
   // Somebody who only looked, as we do, is gone the next moment.
   await sleep(PORT_RECHECK_MS);
-  const taken = await takenOf(seen);
+  const taken = await portsInUse(seen);
   if (taken.length === 0) return;
   const lines = taken.map(({ port, owner, option }) => {
     const holder = portHolder(port);
@@ -221,13 +222,13 @@ const refuseTakenPorts = async (plan: Plan, env: NodeJS.ProcessEnv): Promise<voi
   throw new FleetError(lines.join('\n'));
 };
 
-const takenOf = async <T extends { port: number }>(wanted: readonly T[]): Promise<T[]> => {
+const portsInUse = async <T extends { port: number }>(wanted: readonly T[]): Promise<T[]> => {
   const free = await Promise.all(wanted.map(({ port }) => isPortFree(port)));
   return wanted.filter((_, index) => !free[index]);
 };
 
 /** Waits for all, also when one fails: nothing may still be starting while we clean up. */
-const all = async (work: readonly Promise<void>[]): Promise<void> => {
+const settleAll = async (work: readonly Promise<void>[]): Promise<void> => {
   const failed = (await Promise.allSettled(work)).find((one) => one.status === 'rejected');
   if (failed !== undefined) throw failed.reason;
 };

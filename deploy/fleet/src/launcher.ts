@@ -3,7 +3,7 @@ import type { LauncherOptions } from './options.ts';
 import { summaryOf } from './summary.ts';
 
 /** [LA15] Ctrl-C reaches us from the terminal, from npm and from the bootstrap: these are one wish, not three. */
-const SAME_WISH_MS = 500;
+const REPEATED_SIGNAL_MS = 500;
 
 const print = (text: string): void => void process.stdout.write(`${text}\n`);
 
@@ -14,7 +14,7 @@ export const runLauncher = async (
 ): Promise<number> => {
   const startedAt = performance.now();
   const seconds = (): string => ((performance.now() - startedAt) / 1000).toFixed(1);
-  const wishes = hearWishes();
+  const wishes = listenForStopSignals();
   try {
     const fleet = await startFleet({
       ...size,
@@ -40,12 +40,12 @@ export const runLauncher = async (
 };
 
 /** Signals, and the end of who started us, turned into two wishes: stop, and kill. */
-const hearWishes = (): { toStop: AbortSignal; toKill: AbortSignal } => {
+const listenForStopSignals = (): { toStop: AbortSignal; toKill: AbortSignal } => {
   const stopping = new AbortController();
   const killing = new AbortController();
   let wishedAt = Number.NEGATIVE_INFINITY;
   const onWish = (): void => {
-    if (performance.now() - wishedAt < SAME_WISH_MS) return;
+    if (performance.now() - wishedAt < REPEATED_SIGNAL_MS) return;
     wishedAt = performance.now();
     if (!stopping.signal.aborted) {
       print('\nStopping. Once more ends it at once.');

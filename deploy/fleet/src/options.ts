@@ -1,8 +1,8 @@
 import { parseArgs } from 'node:util';
 
 /** Ports of services lie 1000 apart from their ops ports, and 100 apart from each other's kind. */
-const MOST_REPLICAS = 90;
-const HIGHEST_PORT = 65_535;
+const MAX_REPLICAS = 90;
+const MAX_PORT = 65_535;
 /** The ops port of the last aggregator is this far above the base. */
 const PORT_SPAN = 1_300;
 
@@ -42,13 +42,13 @@ Ctrl-C (or SIGTERM) drains and ends everything it started; a second one ends it 
 `;
 
 /** What to do with a command line. */
-export type Parsed =
+export type ParsedOptions =
   | { is: 'run'; options: LauncherOptions }
   | { is: 'help' }
   | { is: 'refused'; message: string };
 
 /** Reads the command line; every mistake is answered by a sentence that names the option. */
-export const parseOptions = (argv: readonly string[]): Parsed => {
+export const parseOptions = (argv: readonly string[]): ParsedOptions => {
   try {
     const { values } = parseArgs({
       args: [...argv],
@@ -68,11 +68,11 @@ export const parseOptions = (argv: readonly string[]): Parsed => {
     return {
       is: 'run',
       options: {
-        gateways: whole('--gateways', values.gateways, 1, MOST_REPLICAS),
-        sessions: whole('--sessions', values.sessions, 1, MOST_REPLICAS),
-        aggregators: whole('--aggregators', values.aggregators, 1, MOST_REPLICAS),
-        port: whole('--port', values.port, 0, HIGHEST_PORT),
-        basePort: whole('--base-port', values['base-port'], 0, HIGHEST_PORT - PORT_SPAN),
+        gateways: parseInteger('--gateways', values.gateways, 1, MAX_REPLICAS),
+        sessions: parseInteger('--sessions', values.sessions, 1, MAX_REPLICAS),
+        aggregators: parseInteger('--aggregators', values.aggregators, 1, MAX_REPLICAS),
+        port: parseInteger('--port', values.port, 0, MAX_PORT),
+        basePort: parseInteger('--base-port', values['base-port'], 0, MAX_PORT - PORT_SPAN),
         data: values.data,
         fresh: values.fresh,
         observability: values.observability,
@@ -86,7 +86,7 @@ export const parseOptions = (argv: readonly string[]): Parsed => {
   }
 };
 
-const whole = (option: string, text: string, min: number, max: number): number => {
+const parseInteger = (option: string, text: string, min: number, max: number): number => {
   const value = Number(text);
   if (/^\d+$/.test(text) && value >= min && value <= max) return value;
   throw new Error(`${option} must be a whole number from ${min} to ${max}, and is ${JSON.stringify(text)}`);

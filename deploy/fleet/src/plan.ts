@@ -32,7 +32,7 @@ export interface Plan {
   readonly instances: readonly PlannedInstance[];
 }
 
-interface Size {
+interface FleetSize {
   readonly sessions: number;
   readonly gateways: number;
   readonly aggregators: number;
@@ -42,7 +42,7 @@ interface Size {
 }
 
 /** Gives everybody a port: next to each other from `basePort`, or free ones when that is 0. */
-export const planFleet = async (size: Size): Promise<Plan> => {
+export const planFleet = async (size: FleetSize): Promise<Plan> => {
   const { sessions, gateways, aggregators, basePort } = size;
   const kinds: [ServiceKind, number, number][] = [
     ['session-service', sessions, 0],
@@ -61,14 +61,14 @@ export const planFleet = async (size: Size): Promise<Plan> => {
   );
   return {
     instances,
-    publicPort: size.port === 0 ? await onePort() : size.port,
+    publicPort: size.port === 0 ? await freePort() : size.port,
     postgresPort: take(POSTGRES_OFFSET),
     redisPort: take(REDIS_OFFSET),
     prometheusPort: size.observability ? take(PROMETHEUS_OFFSET) : undefined,
   };
 };
 
-const onePort = async (): Promise<number> => (await freePorts(1))[0] ?? 0;
+const freePort = async (): Promise<number> => (await freePorts(1))[0] ?? 0;
 
 /** Everything about the fleet that a service's environment says. */
 export interface LauncherEnvironment {
@@ -114,7 +114,7 @@ export const serviceEnvironment = (
       .map(urlOf)
       .join(',');
   }
-  const unset = Object.entries(defaults).filter(([name]) => !isGiven(env, name));
+  const unset = Object.entries(defaults).filter(([name]) => !isConfigured(env, name));
   return {
     ...env,
     ...Object.fromEntries(unset),
@@ -131,7 +131,7 @@ export const serviceEnvironment = (
 };
 
 /** True when the caller gives a variable, itself or as `NAME_FILE`. An empty one counts as absent. */
-export const isGiven = (env: NodeJS.ProcessEnv, name: string): boolean =>
+export const isConfigured = (env: NodeJS.ProcessEnv, name: string): boolean =>
   [env[name], env[`${name}_FILE`]].some((value) => value !== undefined && value !== '');
 
 /** Where clients reach the fleet. */

@@ -1,17 +1,17 @@
 import type { DirectoryLock } from '@muster/local/directory-lock';
 import type { ServerSpec } from '@muster/local/server-process';
-import { type Supervised, supervise } from './supervisor.ts';
+import { type SupervisedProcess, supervise } from './supervisor.ts';
 
 /** Stops accepting, serves what is open. */
 const PROXY_SOFT_STOP = 'SIGUSR1';
 
 /** All processes of a fleet, and the order in which they end. */
 export interface ProcessGroup {
-  addStore(spec: ServerSpec): Supervised;
-  addService(spec: ServerSpec): Supervised;
-  addProxy(spec: ServerSpec): Supervised;
+  addStore(spec: ServerSpec): SupervisedProcess;
+  addService(spec: ServerSpec): SupervisedProcess;
+  addProxy(spec: ServerSpec): SupervisedProcess;
   /** Throws when nobody has that name. */
-  named(name: string): Supervised;
+  named(name: string): SupervisedProcess;
   pidOf(name: string): number | undefined;
   /** Hears of each process that was started again. */
   onChange(listener: () => void): void;
@@ -20,10 +20,10 @@ export interface ProcessGroup {
   killAll(): void;
 }
 
-interface Ranks {
-  readonly proxy: Supervised[];
-  readonly services: Supervised[];
-  readonly stores: Supervised[];
+interface ProcessTiers {
+  readonly proxy: SupervisedProcess[];
+  readonly services: SupervisedProcess[];
+  readonly stores: SupervisedProcess[];
 }
 
 /** An empty troop. */
@@ -34,26 +34,26 @@ export const createProcessGroup = ({
   claim: DirectoryLock;
   say: (line: string) => void;
 }): ProcessGroup => {
-  const ranks: Ranks = { proxy: [], services: [], stores: [] };
-  const everybody = () => [...ranks.proxy, ...ranks.services, ...ranks.stores];
+  const tiers: ProcessTiers = { proxy: [], services: [], stores: [] };
+  const allProcesses = () => [...tiers.proxy, ...tiers.services, ...tiers.stores];
   let changed = () => {};
 
-  const addTo = (rank: Supervised[]) => (spec: ServerSpec) => {
-    const one = supervise({ spec, say, claim, onChange: () => changed() });
+  const addTo = (rank: SupervisedProcess[]) => (spec: ServerSpec) => {
+    const one = supervise({ spec, say, lock: claim, onChange: () => changed() });
     rank.push(one);
     return one;
   };
-  const find = (name: string) => everybody().find((one) => one.name === name);
+  const find = (name: string) => allProcesses().find((one) => one.name === name);
 
   return {
-    addStore: addTo(ranks.stores),
-    addService: addTo(ranks.services),
-    addProxy: addTo(ranks.proxy),
+    addStore: addTo(tiers.stores),
+    addService: addTo(tiers.services),
+    addProxy: addTo(tiers.proxy),
     named(name) {
       const found = find(name);
       if (found !== undefined) return found;
       throw new Error(
-        `no process is called ${name}; there are ${everybody()
+        `no process is called ${name}; there are ${allProcesses()
           .map((one) => one.name)
           .join(', ')}`,
       );
@@ -64,18 +64,18 @@ export const createProcessGroup = ({
     },
     async stop() {
       // Nobody new comes in while sockets are closed properly, and who is connected still hears why.
-      for (const proxy of ranks.proxy) proxy.retire(PROXY_SOFT_STOP);
-      await stopAll(ranks.services.filter((one) => one.name.startsWith('ws-gateway')));
-      await stopAll(ranks.services);
-      await stopAll(ranks.proxy);
-      await stopAll(ranks.stores);
+      for (const proxy of tiers.proxy) proxy.retire(PROXY_SOFT_STOP);
+      await stopAll(tiers.services.filter((one) => one.name.startsWith('ws-gateway')));
+      await stopAll(tiers.services);
+      await stopAll(tiers.proxy);
+      await stopAll(tiers.stores);
     },
     killAll() {
-      for (const one of everybody()) one.retire('SIGKILL');
+      for (const one of allProcesses()) one.retire('SIGKILL');
     },
   };
 };
 
-const stopAll = async (servers: readonly Supervised[]): Promise<void> => {
+const stopAll = async (servers: readonly SupervisedProcess[]): Promise<void> => {
   await Promise.all(servers.map((one) => one.stop()));
 };

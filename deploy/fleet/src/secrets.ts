@@ -32,18 +32,18 @@ const SECRET_BYTES = 36;
 
 /** The secrets of a fleet: the caller's where the environment has them, else random ones made once and kept. */
 export const loadSecrets = (file: string, env: NodeJS.ProcessEnv): Secrets => {
-  const kept = readKept(file);
-  const own = fill(
+  const kept = readSecretsFile(file);
+  const own = mapSecrets(
     (name) => kept[name] ?? `${PREFIX[name]}${randomBytes(SECRET_BYTES).toString('base64url')}`,
   );
   if (JSON.stringify(own) !== JSON.stringify(kept)) {
     mkdirSync(dirname(file), { recursive: true });
     writeFileSync(file, `${JSON.stringify(own, null, 2)}\n`, { mode: 0o600 });
   }
-  return fill((name) => fromEnvironment(env, VARIABLES[name]) ?? own[name]);
+  return mapSecrets((name) => fromEnvironment(env, VARIABLES[name]) ?? own[name]);
 };
 
-const fill = (value: (name: keyof Secrets) => string): Secrets => ({
+const mapSecrets = (value: (name: keyof Secrets) => string): Secrets => ({
   sessionSecrets: value('sessionSecrets'),
   serviceApiKeys: value('serviceApiKeys'),
   serverApiKeys: value('serverApiKeys'),
@@ -51,7 +51,7 @@ const fill = (value: (name: keyof Secrets) => string): Secrets => ({
   opsToken: value('opsToken'),
 });
 
-const readKept = (file: string): Partial<Secrets> => {
+const readSecretsFile = (file: string): Partial<Secrets> => {
   try {
     return JSON.parse(readFileSync(file, 'utf8')) as Partial<Secrets>;
   } catch {

@@ -61,7 +61,7 @@ export const serviceSpec = (
       logFile: join(logDir, `${instance.name}.log`),
       cwd: ROOT,
     },
-    isReady: () => answersOk(`${urlOf(instance)}/readyz`),
+    isReady: () => respondsOk(`${urlOf(instance)}/readyz`),
     stopSignal: 'SIGTERM',
     stopDeadlineMs: Number(env['DRAIN_TIMEOUT_MS']) + STOP_SLACK_MS,
   };
@@ -96,14 +96,14 @@ export const proxySpec = async (
 /** Waits until the whole fleet calls itself healthy: every replica has been heard of. False when it takes too long. */
 export const untilHealthy = async (url: string, signal?: AbortSignal): Promise<boolean> => {
   const deadline = performance.now() + HEALTHY_WITHIN_MS;
-  while (!(await answersOk(`${url}/health`))) {
+  while (!(await respondsOk(`${url}/health`))) {
     if (performance.now() > deadline || signal?.aborted) return false;
     await sleep(HEALTH_POLL_MS);
   }
   return true;
 };
 
-const answersOk = (url: string): Promise<boolean> =>
+const respondsOk = (url: string): Promise<boolean> =>
   new Promise((resolve) => {
     // No kept-alive connection: it would be one more thing for the service to close when it drains.
     const request = get(url, { agent: false, timeout: PROBE_TIMEOUT_MS }, (response) => {

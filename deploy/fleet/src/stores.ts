@@ -6,7 +6,7 @@ import { findRedis, redisServer, redisUrl } from '@muster/local/redis';
 import type { ServerSpec } from '@muster/local/server-process';
 import type { Plan } from './plan.ts';
 import { fromEnvironment } from './secrets.ts';
-import type { Supervised } from './supervisor.ts';
+import type { SupervisedProcess } from './supervisor.ts';
 
 const DATABASE = 'muster';
 const DEFAULT_PORTS: Record<string, number> = {
@@ -32,12 +32,12 @@ export interface StoreDeps {
   readonly dataDir: string;
   readonly logDir: string;
   readonly say: (line: string) => void;
-  supervise(spec: ServerSpec): Supervised;
+  supervise(spec: ServerSpec): SupervisedProcess;
   readonly signal?: AbortSignal | undefined;
 }
 
 /** Which of the stores the caller brings; the others are started. */
-export const givenStores = (
+export const configuredStores = (
   env: NodeJS.ProcessEnv,
 ): { databaseUrl: string | undefined; redisUrl: string | undefined } => ({
   databaseUrl: fromEnvironment(env, 'DATABASE_URL'),
@@ -52,12 +52,14 @@ export const wipeStores = (dataDir: string): void => {
 
 /** Postgres and Redis, side by side: the caller's where `DATABASE_URL` or `REDIS_URL` is set, else our own. */
 export const startStores = async (deps: StoreDeps): Promise<{ databaseUrl: string; redisUrl: string }> => {
-  const given = givenStores(deps.env);
+  const given = configuredStores(deps.env);
   const started = await Promise.allSettled([
     given.databaseUrl === undefined
       ? startPostgres(deps)
-      : reach('DATABASE_URL', given.databaseUrl, 'Postgres', deps.say),
-    given.redisUrl === undefined ? startRedis(deps) : reach('REDIS_URL', given.redisUrl, 'Redis', deps.say),
+      : verifyReachable('DATABASE_URL', given.databaseUrl, 'Postgres', deps.say),
+    given.redisUrl === undefined
+      ? startRedis(deps)
+      : verifyReachable('REDIS_URL', given.redisUrl, 'Redis', deps.say),
   ]);
   // Both have come to rest: nothing is still starting while the caller cleans up.
   const [databaseUrl, redis] = started.map((one) => {
@@ -111,17 +113,17 @@ const startRedis = async ({
   return redisUrl(plan.redisPort);
 };
 
-const reach = async (
+const verifyReachable = async (
   variable: string,
   url: string,
   store: string,
   say: (line: string) => void,
 ): Promise<string> => {
-  const places = placesOf(url);
+  const places = addressesOf(url);
   if (places.length === 0) throw new StoreError(`${variable} is not a URL`);
   const names = places.map(({ host, port }) => `${host}:${port}`).join(', ');
   // Of several, such as sentinels, one is enough: the others are its business.
-  if (!(await Promise.all(places.map(accepts))).includes(true)) {
+  if (!(await Promise.all(places.map(acceptsConnection))).includes(true)) {
     throw new StoreError(`nothing answers at ${names}, where ${variable} says ${store} is`);
   }
   say(`${store} is the one of ${variable}, at ${names}`);
@@ -129,7 +131,7 @@ const reach = async (
 };
 
 /** Every server that a URL names; between commas stand several. */
-const placesOf = (url: string): { host: string; port: number }[] => {
+const addressesOf = (url: string): { host: string; port: number }[] => {
   const [, head = '', hosts = '', tail = ''] = /^([^/]+:\/\/(?:[^@/]*@)?)([^/]*)(.*)$/.exec(url) ?? [];
   const urls = hosts.split(',').map((host) => head + host + tail);
   if (!urls.every((one) => URL.canParse(one))) return [];
@@ -142,7 +144,7 @@ const placesOf = (url: string): { host: string; port: number }[] => {
   });
 };
 
-const accepts = (where: { host: string; port: number }): Promise<boolean> =>
+const acceptsConnection = (where: { host: string; port: number }): Promise<boolean> =>
   new Promise((resolve) => {
     const socket = connect(where);
     const answer = (yes: boolean) => {

@@ -21,7 +21,7 @@ Muster is up after ${seconds} s.
   ${members.map(memberRow).join('\n  ')}
   ${row('Redis', withoutPassword(fleet.redisUrl))}
   ${row('Postgres', withoutPassword(fleet.databaseUrl))}
-  ${row('logs, fleet.json', dataDir)}${watchRows(fleet.prometheusUrl)}
+  ${row('logs, fleet.json', dataDir)}${observabilityRows(fleet.prometheusUrl)}
 
 Try:
   ${publicUrl}/ in two browser tabs: they chat, each over its own gateway
@@ -39,7 +39,7 @@ Ctrl-C stops everything.
 };
 
 /** What `--observability` adds. */
-const watchRows = (prometheusUrl: string | undefined): string =>
+const observabilityRows = (prometheusUrl: string | undefined): string =>
   prometheusUrl === undefined
     ? ''
     : [

@@ -5,7 +5,7 @@ import { type ServerSpec, startServer } from '@muster/local/server-process';
 import { createBackOff } from './back-off.ts';
 
 /** One server that is kept running. */
-export interface Supervised {
+export interface SupervisedProcess {
   readonly name: string;
   /** Of the process that runs now. */
   pid(): number | undefined;
@@ -26,22 +26,22 @@ export interface Supervised {
 interface SupervisorDeps {
   readonly spec: ServerSpec;
   readonly say: (line: string) => void;
-  readonly claim: DirectoryLock;
+  readonly lock: DirectoryLock;
   /** The process changed: somebody may want to write down its new id. */
   readonly onChange: () => void;
 }
 
 /** Keeps a server running: says when it ends by itself, with its last lines, and starts it again with back-off. */
-export const supervise = ({ spec, say, claim, onChange }: SupervisorDeps): Supervised => {
+export const supervise = ({ spec, say, lock: claim, onChange }: SupervisorDeps): SupervisedProcess => {
   const { name } = spec.child;
   const backOff = createBackOff(() => performance.now());
-  let wanted = false;
+  let shouldRun = false;
   let child: Child | undefined;
-  let down = new AbortController();
+  let abort = new AbortController();
   let launching: Promise<void> = Promise.resolve();
 
   const launch = (signal?: AbortSignal): Promise<void> => {
-    const stopped = down.signal;
+    const stopped = abort.signal;
     const launched = launchOnce(signal === undefined ? stopped : AbortSignal.any([signal, stopped]));
     launching = launched.catch(() => {});
     return launched;
@@ -51,49 +51,49 @@ export const supervise = ({ spec, say, claim, onChange }: SupervisorDeps): Super
     const onSpawn = (spawned: Child) => {
       child = spawned;
       claim.add({ name, pid: spawned.pid, stopSignal: spec.stopSignal });
-      void spawned.ended.then(() => claim.remove(spawned.pid));
+      void spawned.exited.then(() => claim.remove(spawned.pid));
     };
     const started = await startServer(spec, { signal, onSpawn });
     backOff.up();
     onChange();
-    void started.ended.then((ending) => {
-      if (wanted) void recover(`${name} ended (${describeExit(ending)})`, started.lastLines());
+    void started.exited.then((ending) => {
+      if (shouldRun) void recover(`${name} ended (${describeExit(ending)})`, started.lastLines());
     });
   };
 
   const recover = async (what: string, lines: readonly string[]): Promise<void> => {
     say([what, ...lines.map((line) => `    ${line}`)].join('\n'));
-    while (wanted) {
+    while (shouldRun) {
       const pause = backOff.pause();
       say(`${name} starts again in ${pause / 1000} s`);
-      await sleep(pause, undefined, { signal: down.signal }).catch(() => {});
-      if (!wanted) return;
+      await sleep(pause, undefined, { signal: abort.signal }).catch(() => {});
+      if (!shouldRun) return;
       try {
         await launch();
         say(`${name} is back (pid ${child?.pid})`);
         return;
       } catch (error) {
-        if (wanted) say((error as Error).message);
+        if (shouldRun) say((error as Error).message);
       }
     }
   };
 
-  const end = async (): Promise<void> => {
-    wanted = false;
-    down.abort();
+  const stop = async (): Promise<void> => {
+    shouldRun = false;
+    abort.abort();
     // What is just being started is part of what has to end.
     await launching;
     const ending = await child?.stop({ signal: spec.stopSignal, deadlineMs: spec.stopDeadlineMs });
     if (ending?.forced) say(`${name} did not end within ${spec.stopDeadlineMs / 1000} s and was killed`);
   };
 
-  const begin = async (signal?: AbortSignal): Promise<void> => {
-    down = new AbortController();
-    wanted = true;
+  const start = async (signal?: AbortSignal): Promise<void> => {
+    abort = new AbortController();
+    shouldRun = true;
     try {
       await launch(signal);
     } catch (error) {
-      wanted = false;
+      shouldRun = false;
       throw error;
     }
   };
@@ -101,16 +101,16 @@ export const supervise = ({ spec, say, claim, onChange }: SupervisorDeps): Super
   return {
     name,
     pid: () => (child?.isRunning() ? child.pid : undefined),
-    start: begin,
+    start: start,
     kill: (signal) => child?.kill(signal) ?? false,
-    halt: end,
-    resume: () => begin(),
+    halt: stop,
+    resume: () => start(),
     retire(signal) {
-      wanted = false;
-      down.abort();
+      shouldRun = false;
+      abort.abort();
       child?.kill(signal);
     },
-    stop: end,
+    stop: stop,
     lastLines: () => child?.lastLines() ?? [],
   };
 };

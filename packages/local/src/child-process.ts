@@ -38,7 +38,7 @@ export interface Child {
   readonly name: string;
   readonly pid: number;
   /** Settles once, when the process is gone. Never rejects. */
-  readonly ended: Promise<ChildExit>;
+  readonly exited: Promise<ChildExit>;
   isRunning(): boolean;
   /** The end of what it has written since it was started. */
   lastLines(): readonly string[];
@@ -92,7 +92,7 @@ const childOf = (spawned: ChildProcess, { name, logFile }: ChildOptions, logStar
   return {
     name,
     pid: spawned.pid ?? -1,
-    ended,
+    exited: ended,
     isRunning: () => running,
     lastLines: () => tailOf(logFile, logStart),
     kill,

@@ -6,7 +6,7 @@ import { isAlive, startTimeOf } from './process-identity.ts';
 const POLL_MS = 50;
 
 /** One process of ours, known beyond our own end. */
-export interface Known {
+export interface RecordedChild {
   readonly name: string;
   readonly pid: number;
   readonly startTime: string;
@@ -14,16 +14,16 @@ export interface Known {
   readonly stopSignal: NodeJS.Signals;
 }
 
-interface Record {
+interface LockFile {
   readonly pid: number;
   readonly startTime: string;
-  readonly children: readonly Known[];
+  readonly children: readonly RecordedChild[];
 }
 
 /** A directory is ours while we live; who our children are is written down for whoever comes after a crash. */
 export interface DirectoryLock {
   /** Children of an owner that died without ending them, now ended. */
-  readonly ended: readonly Known[];
+  readonly endedOrphans: readonly RecordedChild[];
   add(child: { name: string; pid: number; stopSignal: NodeJS.Signals }): void;
   remove(pid: number): void;
   /** Gives the directory back. */
@@ -42,12 +42,12 @@ export const lockDirectory = async (
   const before = read(file);
   if (before !== undefined && isAlive(before)) return { ok: false, pid: before.pid };
   const orphans = (before?.children ?? []).filter(isAlive);
-  await end(orphans, orphanDeadlineMs);
+  await endOrphans(orphans, orphanDeadlineMs);
 
-  const children = new Map<number, Known>();
+  const children = new Map<number, RecordedChild>();
   const self = { pid: process.pid, startTime: startTimeOf(process.pid) ?? '' };
   const write = () => {
-    const record: Record = { ...self, children: [...children.values()] };
+    const record: LockFile = { ...self, children: [...children.values()] };
     writeFileSync(`${file}.${process.pid}`, `${JSON.stringify(record, null, 2)}\n`, { mode: 0o600 });
     renameSync(`${file}.${process.pid}`, file);
   };
@@ -56,7 +56,7 @@ export const lockDirectory = async (
   return {
     ok: true,
     claim: {
-      ended: orphans,
+      endedOrphans: orphans,
       add({ name, pid, stopSignal }) {
         const startTime = startTimeOf(pid);
         // Already gone: nobody will have to end it.
@@ -72,23 +72,23 @@ export const lockDirectory = async (
   };
 };
 
-const read = (file: string): Record | undefined => {
+const read = (file: string): LockFile | undefined => {
   try {
-    return JSON.parse(readFileSync(file, 'utf8')) as Record;
+    return JSON.parse(readFileSync(file, 'utf8')) as LockFile;
   } catch {
     return undefined;
   }
 };
 
-const end = async (orphans: readonly Known[], deadlineMs: number): Promise<void> => {
-  for (const orphan of orphans) send(orphan, orphan.stopSignal);
+const endOrphans = async (orphans: readonly RecordedChild[], deadlineMs: number): Promise<void> => {
+  for (const orphan of orphans) sendSignal(orphan, orphan.stopSignal);
   const deadline = performance.now() + deadlineMs;
   while (orphans.some(isAlive) && performance.now() < deadline) await sleep(POLL_MS);
-  for (const orphan of orphans.filter(isAlive)) send(orphan, 'SIGKILL');
+  for (const orphan of orphans.filter(isAlive)) sendSignal(orphan, 'SIGKILL');
   while (orphans.some(isAlive)) await sleep(POLL_MS);
 };
 
-const send = (one: Known, signal: NodeJS.Signals): void => {
+const sendSignal = (one: RecordedChild, signal: NodeJS.Signals): void => {
   try {
     process.kill(one.pid, signal);
   } catch {

@@ -3,8 +3,8 @@ import type { ProxyPlan, UpstreamsByDns } from './haproxy.ts';
 /** Where our images listen. */
 const PORT = 8080;
 /** Slots for replicas; more than run there stay empty and cost nothing. */
-const MOST_GATEWAYS = 40;
-const MOST_OTHERS = 20;
+const GATEWAY_SLOTS = 40;
+const OTHER_SLOTS = 20;
 
 /** Names are asked for where the system asks; metrics and the health of the proxy itself are for the inside. */
 const SECTIONS = `resolvers dns
@@ -42,7 +42,7 @@ const byDns = (host: string, count: number): UpstreamsByDns => ({
 export const containerProxyPlan = (): ProxyPlan => ({
   bind: ':8080',
   sections: SECTIONS,
-  gateways: [byDns('ws-gateway', MOST_GATEWAYS)],
-  sessionServices: [byDns('session-service', MOST_OTHERS)],
-  aggregators: [byDns('health-aggregator', MOST_OTHERS)],
+  gateways: [byDns('ws-gateway', GATEWAY_SLOTS)],
+  sessionServices: [byDns('session-service', OTHER_SLOTS)],
+  aggregators: [byDns('health-aggregator', OTHER_SLOTS)],
 });

@@ -13,9 +13,9 @@ import type { ServerSpec } from './server-process.ts';
 
 /** HAProxy refuses to start unless it may open about two files per connection; the rest is for itself. */
 const FILES_PER_CONNECTION = 2.1;
-const FILES_FOR_ITSELF = 300;
-const MOST_CONNECTIONS = 50_000;
-const LEAST_CONNECTIONS = 50;
+const RESERVED_FILES = 300;
+const MAX_CONNECTIONS = 50_000;
+const MIN_CONNECTIONS = 50;
 /** One server behind the proxy. */
 export interface ProxyUpstream {
   readonly name: string;
@@ -103,8 +103,8 @@ const serverLines = (servers: readonly (ProxyUpstream | UpstreamsByDns)[]): stri
 
 /** How many connections HAProxy can promise with this limit of open files. */
 export const maxConnectionsFor = (openFiles: number): number => {
-  const fitting = Math.floor((openFiles - FILES_FOR_ITSELF) / FILES_PER_CONNECTION);
-  return Math.min(MOST_CONNECTIONS, Math.max(LEAST_CONNECTIONS, fitting));
+  const fitting = Math.floor((openFiles - RESERVED_FILES) / FILES_PER_CONNECTION);
+  return Math.min(MAX_CONNECTIONS, Math.max(MIN_CONNECTIONS, fitting));
 };
 
 /** The hard limit of open files of this process, which its children inherit. */

@@ -4,9 +4,9 @@ import { connect, createServer } from 'node:net';
 import { commandOf } from './process-identity.ts';
 
 /** Below the range from which systems take the ports of outgoing connections (32768 on Linux, 49152 elsewhere). */
-const LOWEST = 20_000;
-const HIGHEST = 32_000;
-const ATTEMPTS = 200;
+const LOWEST_PORT = 20_000;
+const HIGHEST_PORT = 32_000;
+const MAX_ATTEMPTS = 200;
 const LISTENING = '0A';
 const CONNECT_TIMEOUT_MS = 500;
 
@@ -51,11 +51,12 @@ const claimPort = (port: number): Promise<boolean> =>
  */
 export const freePorts = async (count: number, random: () => number = Math.random): Promise<number[]> => {
   const found = new Set<number>();
-  for (let attempt = 0; found.size < count && attempt < ATTEMPTS + count; attempt += 1) {
-    const port = LOWEST + Math.floor(random() * (HIGHEST - LOWEST));
+  for (let attempt = 0; found.size < count && attempt < MAX_ATTEMPTS + count; attempt += 1) {
+    const port = LOWEST_PORT + Math.floor(random() * (HIGHEST_PORT - LOWEST_PORT));
     if ((await isPortFree(port)) && (await claimPort(port))) found.add(port);
   }
-  if (found.size < count) throw new Error(`no ${count} free ports between ${LOWEST} and ${HIGHEST}`);
+  if (found.size < count)
+    throw new Error(`no ${count} free ports between ${LOWEST_PORT} and ${HIGHEST_PORT}`);
   return [...found];
 };
 

@@ -28,7 +28,7 @@ export class PostgresSetupError extends Error {
 /** The account for Postgres. As root: the system user `postgres`, made when missing, which is said aloud. */
 export const postgresAccount = (say: (line: string) => void): PostgresAccount => {
   if (process.getuid?.() !== 0) return {};
-  const existing = lookUp();
+  const existing = findAccount();
   if (existing !== undefined) return existing;
   say(`adding the system user ${SYSTEM_USER}, because Postgres refuses to run as root`);
   spawnSync('useradd', [
@@ -39,7 +39,7 @@ export const postgresAccount = (say: (line: string) => void): PostgresAccount =>
     '/usr/sbin/nologin',
     SYSTEM_USER,
   ]);
-  const made = lookUp();
+  const made = findAccount();
   if (made !== undefined) return made;
   throw new PostgresSetupError(
     [
@@ -51,7 +51,7 @@ export const postgresAccount = (say: (line: string) => void): PostgresAccount =>
   );
 };
 
-const lookUp = (): PostgresAccount | undefined => {
+const findAccount = (): PostgresAccount | undefined => {
   const [uid, gid] = ['-u', '-g'].map((flag) => {
     const { status, stdout } = spawnSync('id', [flag, SYSTEM_USER], { encoding: 'utf8' });
     return status === 0 ? Number(stdout) : undefined;
@@ -82,7 +82,7 @@ export const packagedPrograms = (): PostgresPrograms => {
  * Programs that the account can run. A checkout below a closed directory, such as root's home, hides them
  * from another user; then they are copied once to `shelter`. Nobody's permissions are changed.
  */
-export const reachablePrograms = (
+export const accessiblePrograms = (
   programs: PostgresPrograms,
   account: PostgresAccount,
   { shelter, say }: { shelter: string; say: (line: string) => void },
@@ -110,7 +110,7 @@ const canRun = (program: string, account: PostgresAccount): boolean =>
   spawnSync(program, ['--version'], { ...account, cwd: '/' }).status === 0;
 
 /** Makes a directory for the account alone. True when the account can really work in it. */
-export const makeOwnDirectory = (path: string, account: PostgresAccount): boolean => {
+export const makePrivateDirectory = (path: string, account: PostgresAccount): boolean => {
   // Two steps: the mode would hold for the parents that are made too, and shut the account out.
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
   mkdirSync(path, { recursive: true, mode: 0o700 });
@@ -121,5 +121,5 @@ export const makeOwnDirectory = (path: string, account: PostgresAccount): boolea
 };
 
 /** A name for what belongs to a directory and is kept elsewhere; different for every directory. */
-export const nameOfPlace = (path: string): string =>
+export const directoryKey = (path: string): string =>
   `data-${createHash('sha256').update(path).digest('hex').slice(0, 12)}`;

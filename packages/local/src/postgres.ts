@@ -14,19 +14,19 @@ import {
 import { join, resolve } from 'node:path';
 import { Client } from 'pg';
 import {
-  makeOwnDirectory,
-  nameOfPlace,
+  accessiblePrograms,
+  directoryKey,
+  makePrivateDirectory,
   type PostgresAccount,
   PostgresSetupError,
   packagedPrograms,
   postgresAccount,
-  reachablePrograms,
 } from './postgres-account.ts';
 import { commandOf } from './process-identity.ts';
 import type { ServerSpec } from './server-process.ts';
 
 /** What another user may reach, when the place that was asked for is closed to it. */
-const SHELTER = '/var/lib/muster';
+const FALLBACK_DIRECTORY = '/var/lib/muster';
 const SUPERUSER = 'muster';
 /** Lies inside the cluster's own directory, so that data and password are never parted. */
 const PASSWORD_FILE = 'muster.password';
@@ -59,10 +59,10 @@ export interface PostgresServer {
 export const postgresServer = (options: PostgresOptions): PostgresServer => {
   const { say, port } = options;
   const account = postgresAccount(say);
-  const programs = reachablePrograms(packagedPrograms(), account, { shelter: SHELTER, say });
+  const programs = accessiblePrograms(packagedPrograms(), account, { shelter: FALLBACK_DIRECTORY, say });
   const dataDir = openDataDir(resolve(options.dataDir), account, say);
   if (!existsSync(join(dataDir, 'PG_VERSION'))) initialise(programs.initdb, dataDir, account, options.env);
-  refuseOtherVersion(programs.postgres, dataDir);
+  assertSameVersion(programs.postgres, dataDir);
   const password = readFileSync(join(dataDir, PASSWORD_FILE), 'utf8').trim();
   const url = (database: string) => `postgres://${SUPERUSER}:${password}@127.0.0.1:${port}/${database}`;
   return {
@@ -71,7 +71,7 @@ export const postgresServer = (options: PostgresOptions): PostgresServer => {
       child: {
         name: options.name ?? 'postgres',
         command: programs.postgres,
-        args: ['-D', dataDir, '-p', String(port), ...flags(options.settings ?? {})],
+        args: ['-D', dataDir, '-p', String(port), ...settingArguments(options.settings ?? {})],
         env: options.env,
         logFile: options.logFile,
         cwd: '/',
@@ -86,7 +86,7 @@ export const postgresServer = (options: PostgresOptions): PostgresServer => {
   };
 };
 
-const flags = (settings: Readonly<Record<string, string>>): string[] =>
+const settingArguments = (settings: Readonly<Record<string, string>>): string[] =>
   Object.entries({
     listen_addresses: '127.0.0.1',
     // No socket file: its path would have a length limit and a second set of permissions.
@@ -98,12 +98,12 @@ const flags = (settings: Readonly<Record<string, string>>): string[] =>
   }).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
 
 const openDataDir = (wanted: string, account: PostgresAccount, say: (line: string) => void): string => {
-  const sheltered = join(SHELTER, nameOfPlace(wanted));
+  const sheltered = join(FALLBACK_DIRECTORY, directoryKey(wanted));
   if (isLinkTo(wanted, sheltered) && existsSync(sheltered)) return sheltered;
-  if (makeOwnDirectory(wanted, account)) return wanted;
+  if (makePrivateDirectory(wanted, account)) return wanted;
   // A closed parent directory, such as root's home, keeps the other user out.
   removePostgresData(wanted);
-  if (!makeOwnDirectory(sheltered, account)) {
+  if (!makePrivateDirectory(sheltered, account)) {
     throw new PostgresSetupError(
       `Postgres can work neither in ${wanted} nor in ${sheltered}; choose another place.`,
     );
@@ -125,7 +125,7 @@ const isLinkTo = (path: string, target: string): boolean => {
 export const removePostgresData = (dataDir: string): void => {
   const wanted = resolve(dataDir);
   rmSync(wanted, { recursive: true, force: true });
-  rmSync(join(SHELTER, nameOfPlace(wanted)), { recursive: true, force: true });
+  rmSync(join(FALLBACK_DIRECTORY, directoryKey(wanted)), { recursive: true, force: true });
 };
 
 const initialise = (
@@ -137,7 +137,7 @@ const initialise = (
   // Made beside its place and moved there when whole: an interrupted attempt is never taken for a cluster.
   const unfinished = `${dataDir}.unfinished`;
   rmSync(unfinished, { recursive: true, force: true });
-  makeOwnDirectory(unfinished, account);
+  makePrivateDirectory(unfinished, account);
   const password = randomBytes(18).toString('base64url');
   const passwordFile = `${dataDir}.password`;
   try {
@@ -168,7 +168,7 @@ const initialise = (
   }
 };
 
-const refuseOtherVersion = (postgres: string, dataDir: string): void => {
+const assertSameVersion = (postgres: string, dataDir: string): void => {
   const theirs = readFileSync(join(dataDir, 'PG_VERSION'), 'utf8').trim();
   const ours = /\d+/.exec(spawnSync(postgres, ['--version'], { encoding: 'utf8' }).stdout)?.[0];
   if (ours === undefined || ours === theirs) return;

@@ -4,7 +4,7 @@ import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 
-const run = promisify(execFile);
+const execute = promisify(execFile);
 
 /** Where system programs live that a user's PATH often leaves out. */
 const SYSTEM_DIRECTORIES = ['/usr/local/sbin', '/usr/sbin', '/sbin', '/usr/local/bin', '/opt/homebrew/bin'];
@@ -66,15 +66,15 @@ export const findOrInstall = async <Found>(
 const installPackage = async (name: string, { env, say }: FindOptions): Promise<boolean> => {
   say(`installing the Debian package ${name} with apt-get`);
   const install = () =>
-    run(APT, ['install', '-y', '--no-install-recommends', name], {
+    execute(APT, ['install', '-y', '--no-install-recommends', name], {
       env: { ...env, DEBIAN_FRONTEND: 'noninteractive' },
       timeout: APT_TIMEOUT_MS,
     });
   try {
     // A machine that never asked for the package lists has none, and then finds nothing.
-    await patiently(install).catch(async () => {
-      await patiently(() => run(APT, ['update'], { env, timeout: APT_TIMEOUT_MS }));
-      await patiently(install);
+    await retryWhileLocked(install).catch(async () => {
+      await retryWhileLocked(() => execute(APT, ['update'], { env, timeout: APT_TIMEOUT_MS }));
+      await retryWhileLocked(install);
     });
     return true;
   } catch (error) {
@@ -84,7 +84,7 @@ const installPackage = async (name: string, { env, say }: FindOptions): Promise<
 };
 
 /** Only one process may use apt at a time; another test file may be installing what it needs. */
-const patiently = async (work: () => Promise<unknown>): Promise<void> => {
+const retryWhileLocked = async (work: () => Promise<unknown>): Promise<void> => {
   const deadline = performance.now() + APT_TIMEOUT_MS;
   for (;;) {
     try {

@@ -52,7 +52,7 @@ const untilReady = async (spec: ServerSpec, child: Child, signal?: AbortSignal):
     signal?.throwIfAborted();
     if (!child.isRunning()) {
       throw new StartError(
-        withLines(`${name} ended while starting (${describeExit(await child.ended)})`, child),
+        withLines(`${name} ended while starting (${describeExit(await child.exited)})`, child),
       );
     }
     if (await spec.isReady().catch(() => false)) return;

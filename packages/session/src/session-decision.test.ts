@@ -1,5 +1,5 @@
 import { createFakeClock } from '@muster/testkit/fake-clock';
-import { createQuietLog } from '@muster/testkit/in-memory-log';
+import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { expect, test } from 'vitest';
 import {
   createRejectedTokens,
@@ -37,7 +37,7 @@ const world = (cached: SnapshotRead, answer?: SessionSourceResult) => {
   const asked = { count: 0 };
   const deps = {
     clock,
-    log: createQuietLog(),
+    log: createInMemoryLog(),
     rejected: createRejectedTokens<SessionDecision>(),
     snapshots: { read: async () => cached },
     source: {

@@ -2,13 +2,13 @@ import { join } from 'node:path';
 import { freePorts } from '@muster/local/ports';
 import { findRedis, redisServer } from '@muster/local/redis';
 import { Redis } from 'ioredis';
-import { type OwnStore, ownStore } from './dedicated-store.ts';
+import { type DedicatedStore, startDedicatedStore } from './dedicated-store.ts';
 import { type FaultProxy, openFaultProxy } from './fault-proxy.ts';
-import { openDirectory } from './test-directory.ts';
+import { openTestDirectory } from './test-directory.ts';
 import { until } from './wait.ts';
 
 /** One node of a cluster that belongs to one test. */
-export interface ClusterNode extends OwnStore {
+export interface ClusterNode extends DedicatedStore {
   /** The node itself, for what is not a matter of the cluster. */
   readonly direct: Redis;
   /** With `proxied`, the way of clients to it: the address that the cluster tells them. It lives in this process. */
@@ -18,7 +18,7 @@ export interface ClusterNode extends OwnStore {
 }
 
 /** A real Redis Cluster, which a test may reshape. Primaries have no replicas unless a test makes one. */
-export interface OwnCluster extends AsyncDisposable {
+export interface DedicatedRedisCluster extends AsyncDisposable {
   /** Names the first two nodes; the others are learnt. */
   readonly url: string;
   readonly nodes: readonly ClusterNode[];
@@ -37,14 +37,18 @@ const MIGRATE_TIMEOUT_MS = 5_000;
 const KEYS_AT_ONCE = 100;
 
 /** Starts nodes, introduces them to each other, deals out the slots, but for spare nodes, and waits until all agree. */
-export const openOwnCluster = async ({ size = 3, spares = 0, proxied = false } = {}): Promise<OwnCluster> => {
+export const openDedicatedRedisCluster = async ({
+  size = 3,
+  spares = 0,
+  proxied = false,
+} = {}): Promise<DedicatedRedisCluster> => {
   await using stack = new AsyncDisposableStack();
   const program = await findRedis({ env: process.env, say: () => {} });
   const count = size + spares;
   const ports = await freePorts(2 * count);
   const starting = Array.from({ length: count }, async (_, at) => {
     const [port = 0, busPort = 0] = [ports[at], ports[count + at]];
-    const directory = stack.use(await openDirectory());
+    const directory = stack.use(await openTestDirectory());
     const url = `redis://127.0.0.1:${port}`;
     const proxy = proxied ? stack.use(await openFaultProxy(url)) : undefined;
     const spec = redisServer({
@@ -55,14 +59,14 @@ export const openOwnCluster = async ({ size = 3, spares = 0, proxied = false } =
         ...['--cluster-require-full-coverage', 'no', '--cluster-announce-port', String(proxy?.port ?? port)],
       ],
     });
-    const store = stack.use(await ownStore({ spec, port, url, directory }));
+    const store = stack.use(await startDedicatedStore({ spec, port, url, directory }));
     const direct = new Redis(store.url, { lazyConnect: true, maxRetriesPerRequest: null });
     direct.on('error', () => {});
     stack.defer(() => direct.disconnect());
     return { ...store, direct, proxy, busPort, id: String(await direct.cluster('MYID')) };
   });
   const nodes = await Promise.all(starting);
-  await introduce(nodes, size);
+  await formCluster(nodes, size);
   const owned = stack.move();
   const ownerOf = async (slot: number) => findOwner(nodes, slot);
   return {
@@ -86,7 +90,7 @@ export const openOwnCluster = async ({ size = 3, spares = 0, proxied = false } =
   };
 };
 
-const introduce = async (
+const formCluster = async (
   nodes: readonly (ClusterNode & { busPort: number })[],
   size: number,
 ): Promise<void> => {
@@ -97,7 +101,7 @@ const introduce = async (
     if (at < size) await direct.call('CLUSTER', 'ADDSLOTSRANGE', at * share, last);
     if (at > 0) await nodes[0]?.direct.call('CLUSTER', 'MEET', '127.0.0.1', port, busPort);
   }
-  const views = () =>
+  const readySlots = () =>
     Promise.all(
       nodes.map(async ({ direct }) => {
         const info = String(await direct.cluster('INFO'));
@@ -106,7 +110,7 @@ const introduce = async (
           : 0;
       }),
     );
-  await until(views, {
+  await until(readySlots, {
     ok: (all) => all.every((count) => count === SLOTS),
     what: 'the cluster',
     timeoutMs: 30_000,

@@ -4,13 +4,13 @@ import { freePorts } from '@muster/local/ports';
 import { postgresServer } from '@muster/local/postgres';
 import { findRedis, redisServer, redisUrl } from '@muster/local/redis';
 import type { ServerSpec } from '@muster/local/server-process';
-import { openDirectory, type TestDirectory } from './test-directory.ts';
+import { openTestDirectory, type TestDirectory } from './test-directory.ts';
 
 /** What a test wrote need not survive a power cut; it does survive the end of the process. */
-export const HASTY_POSTGRES = { fsync: 'off', full_page_writes: 'off' };
+export const FAST_POSTGRES_SETTINGS = { fsync: 'off', full_page_writes: 'off' };
 
 /** A store that belongs to one test, which may stop it and start it again at the same address. */
-export interface OwnStore extends AsyncDisposable {
+export interface DedicatedStore extends AsyncDisposable {
   readonly url: string;
   readonly port: number;
   /** Ends it in order; what it holds is kept. */
@@ -22,12 +22,12 @@ export interface OwnStore extends AsyncDisposable {
 }
 
 /** A Redis of one's own, running, which keeps its data over `stop` and `start`; `always` also over a SIGKILL, to the last answer. */
-export const openOwnRedis = async ({
+export const openDedicatedRedis = async ({
   persistent = true,
 }: {
   persistent?: true | 'always';
-} = {}): Promise<OwnStore> => {
-  const directory = await openDirectory();
+} = {}): Promise<DedicatedStore> => {
+  const directory = await openTestDirectory();
   const [port = 0] = await freePorts(1);
   const spec = redisServer({
     program: await findRedis({ env: process.env, say: () => {} }),
@@ -37,12 +37,12 @@ export const openOwnRedis = async ({
     logFile: join(directory.path, 'redis.log'),
     env: process.env,
   });
-  return ownStore({ spec, port, url: redisUrl(port), directory });
+  return startDedicatedStore({ spec, port, url: redisUrl(port), directory });
 };
 
 /** A Postgres of one's own, running. The URL is that of an empty database. */
-export const openOwnPostgres = async (): Promise<OwnStore> => {
-  const directory = await openDirectory();
+export const openDedicatedPostgres = async (): Promise<DedicatedStore> => {
+  const directory = await openTestDirectory();
   const [port = 0] = await freePorts(1);
   const { spec, url } = postgresServer({
     port,
@@ -50,18 +50,18 @@ export const openOwnPostgres = async (): Promise<OwnStore> => {
     logFile: join(directory.path, 'postgres.log'),
     env: process.env,
     say: () => {},
-    settings: HASTY_POSTGRES,
+    settings: FAST_POSTGRES_SETTINGS,
   });
-  return ownStore({ spec, port, url: url('postgres'), directory });
+  return startDedicatedStore({ spec, port, url: url('postgres'), directory });
 };
 
 /** Starts a store in a directory that goes with it. */
-export const ownStore = async (store: {
+export const startDedicatedStore = async (store: {
   spec: ServerSpec;
   port: number;
   url: string;
   directory: TestDirectory;
-}): Promise<OwnStore> => {
+}): Promise<DedicatedStore> => {
   const { spec, port, url, directory } = store;
   let child: Child | undefined;
   const start = async (): Promise<void> => {

@@ -6,7 +6,7 @@ const published = (count: number, unknown: readonly number[] = []) => {
   const oracle = createDeliveryOracle();
   const log = oracle.subscriber('ann', 'g');
   for (let n = 0; n < count; n += 1) {
-    const number = oracle.publishing('g');
+    const number = oracle.nextPublication('g');
     if (!unknown.includes(number)) oracle.acknowledged('g', number);
   }
   return { oracle, log };
@@ -15,50 +15,50 @@ const CLEAN = { missing: [], announced: [], toldLate: [], duplicates: [], misord
 
 test('[DO1] everything once and in order is no complaint', () => {
   const { oracle, log } = published(3);
-  expect(oracle.waiting()).toBe(1);
-  for (const n of [0, 1, 2]) log.heard(n);
-  expect(oracle.waiting()).toBe(0);
-  expect(oracle.judge()).toEqual({ ...CLEAN, acknowledged: 3, deliveries: 3 });
+  expect(oracle.incompleteSubscribers()).toBe(1);
+  for (const n of [0, 1, 2]) log.received(n);
+  expect(oracle.incompleteSubscribers()).toBe(0);
+  expect(oracle.result()).toEqual({ ...CLEAN, acknowledged: 3, deliveries: 3 });
 });
 
 test('[DO2] an acknowledged publication that never came is missing, at the beginning, in the middle and at the end', () => {
   const { oracle, log } = published(4);
-  log.heard(1);
-  log.heard(2);
-  expect(oracle.judge().missing).toEqual(['ann g#0', 'ann g#3']);
+  log.received(1);
+  log.received(2);
+  expect(oracle.result().missing).toEqual(['ann g#0', 'ann g#3']);
   const middle = published(3);
-  middle.log.heard(0);
-  middle.log.heard(2);
-  expect(middle.oracle.judge()).toMatchObject({ ...CLEAN, missing: ['ann g#1'] });
+  middle.log.received(0);
+  middle.log.received(2);
+  expect(middle.oracle.result()).toMatchObject({ ...CLEAN, missing: ['ann g#1'] });
 });
 
 test('[DO2] what was never acknowledged may come, or not', () => {
   const { oracle, log } = published(3, [1, 2]);
-  log.heard(0);
-  log.heard(2);
-  expect(oracle.judge()).toEqual({ ...CLEAN, acknowledged: 1, deliveries: 2 });
+  log.received(0);
+  log.received(2);
+  expect(oracle.result()).toEqual({ ...CLEAN, acknowledged: 1, deliveries: 2 });
 });
 
 test('[DO3] a publication that came twice is a duplicate, however late, and not misordered', () => {
   const { oracle, log } = published(3);
-  for (const n of [0, 0, 1, 2, 1]) log.heard(n);
-  expect(oracle.judge()).toMatchObject({ ...CLEAN, duplicates: ['ann g#0', 'ann g#1'] });
+  for (const n of [0, 0, 1, 2, 1]) log.received(n);
+  expect(oracle.result()).toMatchObject({ ...CLEAN, duplicates: ['ann g#0', 'ann g#1'] });
 });
 
 test('[DO4] a publication behind a later one is misordered', () => {
   const { oracle, log } = published(3);
-  for (const n of [0, 2, 1]) log.heard(n);
-  expect(oracle.judge()).toMatchObject({ ...CLEAN, misordered: ['ann g#1'] });
+  for (const n of [0, 2, 1]) log.received(n);
+  expect(oracle.result()).toMatchObject({ ...CLEAN, misordered: ['ann g#1'] });
 });
 
 test('[DO5] a hole at a resync is announced, one before it told late; any other hole is missing all the same', () => {
   const { oracle, log } = published(8);
-  log.heard(0);
-  log.heard(2);
+  log.received(0);
+  log.received(2);
   log.resynced();
-  log.heard(5);
-  log.heard(7);
-  expect(oracle.judge()).toMatchObject({
+  log.received(5);
+  log.received(7);
+  expect(oracle.result()).toMatchObject({
     ...CLEAN,
     missing: ['ann g#6'],
     toldLate: ['ann g#1'],
@@ -68,27 +68,27 @@ test('[DO5] a hole at a resync is announced, one before it told late; any other 
 
 test('[DO5] a resync at the end announces what was published before it; silence after it is silence', () => {
   const { oracle, log } = published(2);
-  log.heard(0);
+  log.received(0);
   log.resynced();
-  expect(oracle.judge()).toMatchObject({ missing: [], announced: ['ann g#1'] });
-  oracle.acknowledged('g', oracle.publishing('g'));
-  expect(oracle.judge()).toMatchObject({ missing: ['ann g#2'], announced: ['ann g#1'] });
+  expect(oracle.result()).toMatchObject({ missing: [], announced: ['ann g#1'] });
+  oracle.acknowledged('g', oracle.nextPublication('g'));
+  expect(oracle.result()).toMatchObject({ missing: ['ann g#2'], announced: ['ann g#1'] });
 });
 
 test('[DO6] a subscriber answers for its own group, from its beginning on', () => {
   const oracle = createDeliveryOracle();
-  oracle.acknowledged('g', oracle.publishing('g'));
-  oracle.acknowledged('other', oracle.publishing('other'));
+  oracle.acknowledged('g', oracle.nextPublication('g'));
+  oracle.acknowledged('other', oracle.nextPublication('other'));
   const late = oracle.subscriber('bob', 'g');
-  oracle.acknowledged('g', oracle.publishing('g'));
-  late.heard(1);
-  expect(oracle.judge()).toEqual({ ...CLEAN, acknowledged: 3, deliveries: 1 });
+  oracle.acknowledged('g', oracle.nextPublication('g'));
+  late.received(1);
+  expect(oracle.result()).toEqual({ ...CLEAN, acknowledged: 3, deliveries: 1 });
 });
 
 test('[DO6] what nobody published is strange', () => {
   const { oracle, log } = published(1);
-  log.heard(0);
-  log.heard(7);
-  expect(oracle.judge()).toMatchObject({ ...CLEAN, strange: ['ann g#7'] });
+  log.received(0);
+  log.received(7);
+  expect(oracle.result()).toMatchObject({ ...CLEAN, strange: ['ann g#7'] });
   expect(() => oracle.acknowledged('g', 3)).toThrow(/never published/);
 });

@@ -54,12 +54,12 @@ export const openFaultProxy = async (
     const upstream = connect({ host: target.hostname, port: Number(target.port) });
     const pair: Pair = { client, target: upstream, marked: only === undefined };
     pairs.add(pair);
-    tie(
+    connectPair(
       pair,
       () => (pair.marked ? mode : PASS),
       () => pairs.delete(pair),
     );
-    if (only !== undefined) markWhenSaid(pair, only, () => apply(pair, mode));
+    if (only !== undefined) markWhenReceived(pair, only, () => apply(pair, mode));
   };
   const resetAll = (): void => {
     for (const pair of marked()) cut(pair);
@@ -112,7 +112,7 @@ const apply = (pair: Pair, { is }: Mode): void => {
 };
 
 /** Listens to what the client says first. */
-const markWhenSaid = (pair: Pair, mark: RegExp, onMarked: () => void): void => {
+const markWhenReceived = (pair: Pair, mark: RegExp, onMarked: () => void): void => {
   let said = '';
   const listen = (data: Buffer): void => {
     said += data.toString('latin1');
@@ -124,7 +124,7 @@ const markWhenSaid = (pair: Pair, mark: RegExp, onMarked: () => void): void => {
 };
 
 /** Ties two sockets together: what one says the other hears, and they end together. */
-const tie = ({ client, target }: Pair, mode: () => Mode, onEnd: () => void): void => {
+const connectPair = ({ client, target }: Pair, mode: () => Mode, onEnd: () => void): void => {
   const ways: readonly [Socket, Socket][] = [
     [client, target],
     [target, client],

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { createQuietLog } from './in-memory-log.ts';
+import { createInMemoryLog } from './in-memory-log.ts';
 
 test('[TW4] remembers level, event and fields, those of children included', () => {
-  const log = createQuietLog();
+  const log = createInMemoryLog();
   log.info({ a: 1 }, 'bus.reachable');
   log.child({ who: 'child' }).child({ deeper: true }).warn({ a: 2 }, 'bus.unreachable');
   expect(log.lines).toEqual([

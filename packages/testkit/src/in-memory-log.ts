@@ -8,14 +8,14 @@ export interface LogLine {
 }
 
 /** A logger that prints nothing and remembers everything. */
-export interface QuietLog extends Logger {
+export interface InMemoryLog extends Logger {
   readonly lines: readonly LogLine[];
   /** The lines of one event. */
   of(event: string): readonly LogLine[];
 }
 
 /** An empty log. Its children write into the same memory. */
-export const createQuietLog = (): QuietLog => {
+export const createInMemoryLog = (): InMemoryLog => {
   const lines: LogLine[] = [];
   const loggerWith = (bound: object): Logger => {
     const at = (level: LogLine['level']) => (fields: object, event: string) =>

@@ -5,13 +5,13 @@ import { findRedis, redisServer, redisUrl } from '@muster/local/redis';
 import type { ServerSpec } from '@muster/local/server-process';
 import { Redis } from 'ioredis';
 import { Client } from 'pg';
-import { HASTY_POSTGRES } from './dedicated-store.ts';
+import { FAST_POSTGRES_SETTINGS } from './dedicated-store.ts';
 import { dockerAnswers } from './docker.ts';
-import { type ContainerStores, startContainers } from './store-containers.ts';
-import { openDirectory, removeLeftovers } from './test-directory.ts';
+import { type RunningStores, startStoreContainers } from './store-containers.ts';
+import { openTestDirectory, removeStaleTestDirectories } from './test-directory.ts';
 
 /** The real Redis and Postgres that a test run shares. */
-export interface Backing extends ContainerStores {
+export interface StoreBackend extends RunningStores {
   /** Which they are and why, such as "Redis 7.0.15 and Postgres 18.4 from local binaries (…)". */
   readonly description: string;
 }
@@ -21,7 +21,10 @@ export interface Backing extends ContainerStores {
  * Docker engine answers, else the same local binaries as `npm start`. `TEST_STORES=containers` is content with
  * nothing less, `TEST_STORES=binaries` looks for no engine. Disposing it ends what it started.
  */
-export const openBacking = async (env: NodeJS.ProcessEnv, say: (line: string) => void): Promise<Backing> => {
+export const openStoreBackend = async (
+  env: NodeJS.ProcessEnv,
+  say: (line: string) => void,
+): Promise<StoreBackend> => {
   const { stores, source } = await chooseStores(env, say);
   try {
     const [redis, postgres] = await Promise.all([
@@ -43,7 +46,7 @@ export const openBacking = async (env: NodeJS.ProcessEnv, say: (line: string) =>
 const chooseStores = async (
   env: NodeJS.ProcessEnv,
   say: (line: string) => void,
-): Promise<{ stores: ContainerStores; source: string }> => {
+): Promise<{ stores: RunningStores; source: string }> => {
   const redis = env['REDIS_URL'];
   const database = env['DATABASE_URL'];
   if (redis && database) {
@@ -64,11 +67,11 @@ const chooseStores = async (
 /** Containers, or why there are none. */
 const tryContainers = async (
   env: NodeJS.ProcessEnv,
-): Promise<{ stores: ContainerStores } | { why: string }> => {
+): Promise<{ stores: RunningStores } | { why: string }> => {
   if (env['TEST_STORES'] === 'binaries') return { why: 'TEST_STORES=binaries' };
   if (!(await dockerAnswers(env))) return { why: 'no Docker engine answers' };
   try {
-    return { stores: await startContainers() };
+    return { stores: await startStoreContainers() };
   } catch (error) {
     return { why: `a Docker engine answers, but gives no containers: ${messageOf(error)}` };
   }
@@ -83,10 +86,10 @@ const startLocal = async (
   env: NodeJS.ProcessEnv,
   say: (line: string) => void,
   given: { redis: string | undefined; database: string | undefined },
-): Promise<ContainerStores> => {
-  await removeLeftovers();
+): Promise<RunningStores> => {
+  await removeStaleTestDirectories();
   await using stack = new AsyncDisposableStack();
-  const directory = stack.use(await openDirectory());
+  const directory = stack.use(await openTestDirectory());
   const start = async (spec: ServerSpec): Promise<void> => {
     const child = await directory.start(spec);
     stack.defer(
@@ -104,7 +107,7 @@ const startLocal = async (
   const openPostgres = async (): Promise<string> => {
     const dataDir = join(directory.path, 'postgres');
     const logFile = join(directory.path, 'postgres.log');
-    const settings = HASTY_POSTGRES;
+    const settings = FAST_POSTGRES_SETTINGS;
     const server = postgresServer({ port: postgresPort, dataDir, logFile, env, say, settings });
     await start(server.spec);
     return server.url('postgres');

@@ -10,14 +10,14 @@ const STARTUP_TIMEOUT_MS = 120_000;
 const REACH_TIMEOUT_MS = 500;
 
 /** Two stores, and how to reach them. */
-export interface ContainerStores extends AsyncDisposable {
+export interface RunningStores extends AsyncDisposable {
   readonly redisUrl: string;
   /** Of any database of the server; its user may make others. */
   readonly databaseUrl: string;
 }
 
 /** Redis and Postgres in containers of their own, started side by side. Rejects when they are not there in time. */
-export const startContainers = async (): Promise<ContainerStores> => {
+export const startStoreContainers = async (): Promise<RunningStores> => {
   // Loaded late: it takes a second, which nobody without a Docker engine should wait.
   const [{ Wait }, { RedisContainer }, { PostgreSqlContainer }] = await Promise.all([
     import('testcontainers'),
@@ -63,10 +63,10 @@ export const startContainers = async (): Promise<ContainerStores> => {
 /** Published ports are on loopback unless the engine is elsewhere, whatever else this machine looks like. */
 const addressOf = async (container: StartedTestContainer, inside: number): Promise<string> => {
   const port = container.getMappedPort(inside);
-  return (await reaches(port)) ? `127.0.0.1:${port}` : `${container.getHost()}:${port}`;
+  return (await isReachable(port)) ? `127.0.0.1:${port}` : `${container.getHost()}:${port}`;
 };
 
-const reaches = (port: number): Promise<boolean> =>
+const isReachable = (port: number): Promise<boolean> =>
   new Promise((resolve) => {
     const socket = connect({ port, host: '127.0.0.1' });
     const answer = (yes: boolean) => {

@@ -22,7 +22,7 @@ export interface TestStores extends AsyncDisposable {
  * database is a copy of a template that was migrated once in this run. Disposing it drops what it made.
  */
 export const testStores = async ({ migrate }: { migrate?: Migrate } = {}): Promise<TestStores> => {
-  const { redisUrl, databaseUrl: adminUrl, run } = inject('backing');
+  const { redisUrl, databaseUrl: adminUrl, run } = inject('storeBackend');
   const redisPrefix = `t:${randomBytes(6).toString('hex')}:`;
   const made: string[] = [];
 

@@ -3,7 +3,7 @@ import { connect, type Socket } from 'node:net';
 import { Worker } from 'node:worker_threads';
 
 /** An address whose kernel drops every SYN: connection attempts get no answer at all. */
-export interface BlackHole extends AsyncDisposable {
+export interface UnresponsiveServer extends AsyncDisposable {
   readonly port: number;
 }
 
@@ -19,7 +19,7 @@ const FILLERS = 4;
 const SETTLE_MS = 300;
 
 /** Opens one on loopback: a listener with a full backlog. Linux drops further SYNs, without root and without a firewall. */
-export const openBlackHole = async (): Promise<BlackHole> => {
+export const openUnresponsiveServer = async (): Promise<UnresponsiveServer> => {
   const worker = new Worker(LISTENER, { eval: true });
   const [port] = (await once(worker, 'message')) as [number];
   const fillers = Array.from({ length: FILLERS }, () => connect(port, '127.0.0.1').on('error', () => {}));
@@ -28,14 +28,14 @@ export const openBlackHole = async (): Promise<BlackHole> => {
     await worker.terminate();
   };
   await once(fillers[0] as Socket, 'connect');
-  if (await isAnswered(port)) {
+  if (await acceptsConnection(port)) {
     await close();
     throw new Error('the backlog of the listener is not full: the platform still accepts connections');
   }
   return { port, [Symbol.asyncDispose]: close };
 };
 
-const isAnswered = async (port: number): Promise<boolean> => {
+const acceptsConnection = async (port: number): Promise<boolean> => {
   const probe = connect(port, '127.0.0.1').on('error', () => {});
   const signal = AbortSignal.timeout(SETTLE_MS);
   const answered = await once(probe, 'connect', { signal }).then(

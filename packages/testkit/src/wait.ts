@@ -37,7 +37,7 @@ export const until = async <T>(
       last = error;
     }
     if (performance.now() >= deadline) {
-      throw new Error(`waited ${timeoutMs} ms in vain for ${what}; last seen: ${show(last)}`, {
+      throw new Error(`waited ${timeoutMs} ms in vain for ${what}; last seen: ${formatValue(last)}`, {
         ...(last instanceof Error && { cause: last }),
       });
     }
@@ -59,7 +59,7 @@ const within = async <T>(look: T | Promise<T>, ms: number): Promise<T> => {
   }
 };
 
-const show = (value: unknown): string => {
+const formatValue = (value: unknown): string => {
   const text = value instanceof Error ? value.message : (JSON.stringify(value) ?? String(value));
   return text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
 };

@@ -1,11 +1,11 @@
 import { createFakeClock } from '@muster/testkit/fake-clock';
-import { createQuietLog } from '@muster/testkit/in-memory-log';
+import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { expect, test } from 'vitest';
 import { createLimitLog } from './limit-log.ts';
 
 test('[LM9] given repeated rejections, when they are logged, then the first line is written at once and the next after ten seconds with their number', () => {
   const clock = createFakeClock();
-  const log = createQuietLog();
+  const log = createInMemoryLog();
   const refused = createLimitLog(log, clock);
   for (let n = 0; n < 50; n += 1) refused('new_groups', { user: 'ann', session: 's' });
   refused('ip', { address: '198.51.100.1' });

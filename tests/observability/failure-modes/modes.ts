@@ -1,5 +1,9 @@
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { type OwnStore, openOwnPostgres, openOwnRedis } from '@muster/testkit/dedicated-store';
+import {
+  type DedicatedStore,
+  openDedicatedPostgres,
+  openDedicatedRedis,
+} from '@muster/testkit/dedicated-store';
 import { Redis } from 'ioredis';
 import { Client } from 'pg';
 
@@ -19,13 +23,13 @@ export interface FaultyStore extends AsyncDisposable {
 }
 
 /** Stopped, or frozen: the same for every store. */
-const processModes = (store: OwnStore): readonly Mode[] => [
+const processModes = (store: DedicatedStore): readonly Mode[] => [
   { name: 'down', reason: 'refused', make: store.stop, heal: store.start },
 ];
 
 export const openFaultyRedis = async (): Promise<FaultyStore> => {
   await using stack = new AsyncDisposableStack();
-  const store = stack.use(await openOwnRedis());
+  const store = stack.use(await openDedicatedRedis());
   // Its errors are those of the faults.
   const admin = stack.adopt(new Redis(store.url), (one) => one.disconnect());
   admin.on('error', () => {});
@@ -82,7 +86,7 @@ export const openFaultyRedis = async (): Promise<FaultyStore> => {
 
 export const openFaultyPostgres = async (): Promise<FaultyStore> => {
   await using stack = new AsyncDisposableStack();
-  const store = stack.use(await openOwnPostgres());
+  const store = stack.use(await openDedicatedPostgres());
   const run = async (...statements: string[]) => {
     const client = new Client({ connectionString: store.url });
     await client.connect();

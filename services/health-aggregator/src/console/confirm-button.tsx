@@ -4,7 +4,7 @@ import { useRef } from 'preact/hooks';
 const MAX_REASON = 200;
 
 /** What a click asks for before it does something. */
-export interface ConfirmProps {
+export interface ConfirmButtonProps {
   /** The word on the button. */
   readonly action: string;
   /** What it is done to; part of the button's name for screen readers. */
@@ -16,7 +16,7 @@ export interface ConfirmProps {
 }
 
 /** A button that asks for a reason, and does nothing until it is confirmed. Escape cancels. */
-export const Confirm = ({ action, subject, consequence, onConfirm, ...props }: ConfirmProps) => {
+export const ConfirmButton = ({ action, subject, consequence, onConfirm, ...props }: ConfirmButtonProps) => {
   const dialog = useRef<HTMLDialogElement>(null);
   const reason = useSignal('');
   const close = (): void => dialog.current?.close();

@@ -6,7 +6,9 @@ import type { ServiceStatus } from '../core/status.ts';
 export type Tone = 'good' | 'remark' | 'doubt' | 'bad' | 'leaving' | 'coming' | 'unknown';
 
 /** How states of instances are shown. */
-export const STATES: Readonly<Record<InstanceState, { readonly tone: Tone; readonly word: string }>> = {
+export const INSTANCE_STATE_LABELS: Readonly<
+  Record<InstanceState, { readonly tone: Tone; readonly word: string }>
+> = {
   starting: { tone: 'coming', word: 'Starting' },
   up: { tone: 'good', word: 'Up' },
   degraded: { tone: 'remark', word: 'Degraded' },
@@ -17,7 +19,9 @@ export const STATES: Readonly<Record<InstanceState, { readonly tone: Tone; reado
 };
 
 /** How statuses of services are shown. */
-export const STATUSES: Readonly<Record<ServiceStatus, { readonly tone: Tone; readonly word: string }>> = {
+export const SERVICE_STATUS_LABELS: Readonly<
+  Record<ServiceStatus, { readonly tone: Tone; readonly word: string }>
+> = {
   operational: { tone: 'good', word: 'Operational' },
   degraded: { tone: 'remark', word: 'Degraded' },
   partial_outage: { tone: 'doubt', word: 'Partial outage' },
@@ -26,7 +30,7 @@ export const STATUSES: Readonly<Record<ServiceStatus, { readonly tone: Tone; rea
 };
 
 /** How the word on a store is shown. */
-export const STORES: Readonly<Record<string, { readonly tone: Tone; readonly word: string }>> = {
+export const STORE_STATUS_LABELS: Readonly<Record<string, { readonly tone: Tone; readonly word: string }>> = {
   up: { tone: 'good', word: 'Up' },
   degraded: { tone: 'remark', word: 'Some cannot reach it' },
   down: { tone: 'bad', word: 'Down' },
@@ -67,13 +71,13 @@ export const headline = ({ status, dependencies, journey }: FleetSnapshot): stri
 };
 
 /** What the services of this fleet are for. */
-export const PURPOSES: Readonly<Record<string, string>> = {
+export const SERVICE_DESCRIPTIONS: Readonly<Record<string, string>> = {
   'session-service': 'who is signed in',
   'ws-gateway': 'sockets and groups',
   'health-aggregator': 'this roll-call',
 };
 
-const REASONS: Readonly<Record<string, string>> = {
+const REASON_LABELS: Readonly<Record<string, string>> = {
   ready: '',
   recovered: '',
   resumed: '',
@@ -98,8 +102,8 @@ const REASONS: Readonly<Record<string, string>> = {
 };
 
 /** A cause code in words; codes without words are shown as they are. */
-export const reason = (code: string): string => {
+export const reasonLabel = (code: string): string => {
   if (code === 'dependency_session_service') return 'cannot ask the session service';
   if (code.startsWith('dependency_')) return `cannot reach ${code.slice('dependency_'.length)}`;
-  return REASONS[code] ?? code.replaceAll('_', ' ');
+  return REASON_LABELS[code] ?? code.replaceAll('_', ' ');
 };

@@ -8,7 +8,7 @@ export const operatorToken = signal(sessionStorage.getItem(TOKEN_KEY) ?? '');
 export const commandResult = signal('');
 
 /** Becomes an operator, or stops being one, and says why. The token is checked with the first order. */
-export const setOperator = (token: string, why = ''): void => {
+export const setOperatorToken = (token: string, why = ''): void => {
   operatorToken.value = token;
   commandResult.value = why;
   if (token === '') sessionStorage.removeItem(TOKEN_KEY);
@@ -34,7 +34,7 @@ export const sendOperatorCommand = async (
     return;
   }
   const { detail } = (await response.json().catch(() => ({}))) as { detail?: string };
-  if (response.status === 401) setOperator('');
+  if (response.status === 401) setOperatorToken('');
   commandResult.value = response.ok
     ? `${name} ${kind === 'drain' ? 'is taken out of service' : 'comes back'} with its next beat.`
     : `${name}: ${detail ?? `refused (${response.status})`}`;

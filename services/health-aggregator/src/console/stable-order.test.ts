@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Attention, keepOrder } from './stable-order.ts';
+import { InteractionTracker, keepOrder } from './stable-order.ts';
 
 const order = (before: string, next: string): string =>
   keepOrder([...before], [...next], (one) => one).join('');
@@ -12,12 +12,12 @@ test('[CO14] known items keep their places, new ones follow, and those that are 
 });
 
 test('[CO14] a pointer or the focus inside holds a list still', () => {
-  const attention = new Attention();
-  expect(attention.isThere).toBe(false);
+  const attention = new InteractionTracker();
+  expect(attention.isActive).toBe(false);
   attention.handlers.onPointerEnter();
   attention.handlers.onFocusIn();
   attention.handlers.onPointerLeave();
-  expect(attention.isThere).toBe(true);
+  expect(attention.isActive).toBe(true);
   attention.handlers.onFocusOut();
-  expect(attention.isThere).toBe(false);
+  expect(attention.isActive).toBe(false);
 });

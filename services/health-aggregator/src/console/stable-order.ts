@@ -11,11 +11,11 @@ export const keepOrder = <T>(
 };
 
 /** Whether somebody points at a list, or has the focus in it: nothing may move under the hand. */
-export class Attention {
+export class InteractionTracker {
   #isPointed = false;
   #isFocused = false;
 
-  get isThere(): boolean {
+  get isActive(): boolean {
     return this.#isPointed || this.#isFocused;
   }
 

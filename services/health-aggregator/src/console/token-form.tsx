@@ -1,5 +1,5 @@
 import { useSignal } from '@preact/signals';
-import { setOperator } from './operator-token.ts';
+import { setOperatorToken } from './operator-token.ts';
 
 /** Takes the operator token of this tab. */
 export const TokenForm = () => {
@@ -9,7 +9,7 @@ export const TokenForm = () => {
       class="bar"
       onSubmit={(event) => {
         event.preventDefault();
-        setOperator(text.value.trim());
+        setOperatorToken(text.value.trim());
         text.value = '';
       }}
     >

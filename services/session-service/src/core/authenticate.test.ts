@@ -3,7 +3,7 @@ import { createRejectedTokens } from '@muster/session/session-decision';
 import type { SnapshotRead, Stored } from '@muster/session/session-snapshot';
 import { createTokenSigner, hashSecret, newSecret, newSessionId } from '@muster/session/token';
 import { createFakeClock } from '@muster/testkit/fake-clock';
-import { createQuietLog } from '@muster/testkit/in-memory-log';
+import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { expect, test } from 'vitest';
 import { type AuthenticateDeps, type Authenticated, authenticate } from './authenticate.ts';
 import { type SessionRecord, toSnapshot } from './session.ts';
@@ -72,7 +72,7 @@ const createWorld = () => {
     });
   const deps: AuthenticateDeps = {
     clock,
-    log: createQuietLog(),
+    log: createInMemoryLog(),
     signer,
     snapshots: {
       read: () =>

@@ -1,4 +1,4 @@
-import { createQuietLog } from '@muster/testkit/in-memory-log';
+import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { expect, test } from 'vitest';
 import { createOutboxRelay } from './outbox-relay.ts';
 import type { OutboxEntry } from './ports.ts';
@@ -14,7 +14,7 @@ const world = (count: number, broken: readonly number[] = []) => {
   );
   const state = { rows, isDown: false, delivered: [] as string[], waiting: -1, tries: 0 };
   const relay = createOutboxRelay({
-    log: createQuietLog(),
+    log: createInMemoryLog(),
     pollMs: 1_000_000,
     onWaiting: (waiting) => {
       state.waiting = waiting;

@@ -3,7 +3,7 @@ import type { Jwks } from '@muster/kit/jwks';
 import type { JwtKey } from '@muster/kit/jwt';
 import { AppError } from '@muster/protocol/errors';
 import { createFakeClock } from '@muster/testkit/fake-clock';
-import { createQuietLog } from '@muster/testkit/in-memory-log';
+import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { errors, SignJWT } from 'jose';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { hmacKey, publicKeys } from './jwt-keys.ts';
@@ -25,7 +25,7 @@ beforeEach(() => {
 const verifier = (more: { published?: Jwks } = {}) =>
   createJwtVerifier({
     clock,
-    log: createQuietLog(),
+    log: createInMemoryLog(),
     rules: () => rules,
     published: undefined,
     ...more,

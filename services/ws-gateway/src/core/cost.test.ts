@@ -2,7 +2,7 @@ import { createAddressReader } from '@muster/http/client-address';
 import { parseTagsFilter } from '@muster/protocol/tags-filter';
 import { readCredential } from '@muster/session/credential';
 import { isGranted } from '@muster/session/grants';
-import { growthOf, MOST_GROWTH } from '@muster/testkit/cpu-growth';
+import { cpuGrowthOf, MAX_CPU_GROWTH } from '@muster/testkit/cpu-growth';
 import { describe, expect, test } from 'vitest';
 import { parseGroups } from '../config/groups.ts';
 import { engineUnderTest, settle } from './engine-fixture.ts';
@@ -119,6 +119,6 @@ describe('[LM10] given ten times the input, when it is processed', () => {
       };
     }),
   ])('ten times the %s cost about ten times the CPU', { timeout: 60_000 }, async (_what, size, open) => {
-    expect(await growthOf(size, await open())).toBeLessThan(MOST_GROWTH);
+    expect(await cpuGrowthOf(size, await open())).toBeLessThan(MAX_CPU_GROWTH);
   });
 });

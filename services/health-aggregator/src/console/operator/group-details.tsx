@@ -6,15 +6,15 @@ import { operatorToken } from '../operator-token.ts';
 import { linkTo } from '../router.ts';
 import { Sparkline } from '../sparkline.tsx';
 import {
-  facts,
-  forgetGroup,
-  type GroupFacts,
+  currentGroup,
+  type GroupInfo,
   groupError,
-  lookAtGroup,
+  loadGroup,
+  publicationRates,
   publishToGroup,
-  rates,
+  resetGroup,
 } from './group-store.ts';
-import { ErrorNotice, OneTenant, UnansweredNotice } from './operator-page.tsx';
+import { ErrorNotice, SingleTenantNotice, UnansweredNotice } from './operator-page.tsx';
 import { bytes, Sockets } from './socket-table.tsx';
 import { clearTail, stopTail } from './tail-store.ts';
 import { Tail } from './tail-view.tsx';
@@ -24,12 +24,12 @@ import { usePoll } from './use-poll.ts';
 export const GroupDetails = ({ name, tenant }: { name: string; tenant: string }) => {
   const address = { group: name, tenant };
   useEffect(() => {
-    forgetGroup();
+    resetGroup();
     clearTail();
     return stopTail;
   }, [name, tenant]);
-  usePoll(`${name} ${tenant} ${operatorToken.value}`, (isCurrent) => lookAtGroup(address, isCurrent));
-  const now = facts.value;
+  usePoll(`${name} ${tenant} ${operatorToken.value}`, (isCurrent) => loadGroup(address, isCurrent));
+  const now = currentGroup.value;
   return (
     <article class="group" data-group={name}>
       <p>
@@ -38,13 +38,13 @@ export const GroupDetails = ({ name, tenant }: { name: string; tenant: string })
         </a>
       </p>
       <ErrorNotice why={groupError.value} />
-      <OneTenant tenant={now?.onlyTenant} />
+      <SingleTenantNotice tenant={now?.onlyTenant} />
       <UnansweredNotice gateways={now?.silent} />
-      {now && <Numbers now={now} />}
+      {now && <GroupFacts now={now} />}
       {now && <Gateways now={now} />}
       <div class="group-talk">
         <Tail address={address} />
-        <Publish address={address} />
+        <PublishForm address={address} />
       </div>
       {now && now.sockets.length > 0 && (
         <section class="members" aria-labelledby="members-title">
@@ -61,8 +61,8 @@ export const GroupDetails = ({ name, tenant }: { name: string; tenant: string })
   );
 };
 
-const Numbers = ({ now }: { now: GroupFacts }) => {
-  const rate = rates.value.at(-1);
+const GroupFacts = ({ now }: { now: GroupInfo }) => {
+  const rate = publicationRates.value.at(-1);
   return (
     <dl class="stores">
       <Fact name="Members" text={membersOf(now)} />
@@ -74,14 +74,14 @@ const Numbers = ({ now }: { now: GroupFacts }) => {
         <dt>Rate</dt>
         <dd>
           <span class="number">{rate === undefined ? 'not known yet' : `${rate.toFixed(1)} a second`}</span>
-          <Sparkline values={rates.value} label="rate of the last two minutes" />
+          <Sparkline values={publicationRates.value} label="rate of the last two minutes" />
         </dd>
       </div>
     </dl>
   );
 };
 
-const membersOf = ({ members, more, silent }: GroupFacts): string => {
+const membersOf = ({ members, more, silent }: GroupInfo): string => {
   if (members === null) return 'unknown';
   return `${silent.length > 0 ? 'at least ' : ''}${count(members)}${more ? ' and more' : ''}`;
 };
@@ -93,7 +93,7 @@ const Fact = ({ name, text }: { name: string; text: string }) => (
   </div>
 );
 
-const Gateways = ({ now: { byGateway, members, silent } }: { now: GroupFacts }) => (
+const Gateways = ({ now: { byGateway, members, silent } }: { now: GroupInfo }) => (
   <section aria-labelledby="gateways-title">
     <h2 id="gateways-title">By gateway</h2>
     {byGateway.length === 0 ? (
@@ -119,7 +119,7 @@ const Gateways = ({ now: { byGateway, members, silent } }: { now: GroupFacts }) 
   </section>
 );
 
-const Publish = ({ address }: { address: GroupAddress }) => {
+const PublishForm = ({ address }: { address: GroupAddress }) => {
   const text = useSignal('');
   const result = useSignal<{ ok: boolean; said: string } | undefined>(undefined);
   const submit = async (): Promise<void> => {

@@ -5,7 +5,7 @@ import type {
   GroupStreamPosition,
   SocketInfo,
 } from '../../core/operator-ports.ts';
-import { Attention, keepOrder } from '../stable-order.ts';
+import { InteractionTracker, keepOrder } from '../stable-order.ts';
 import { pathWith, requestAsOperator } from './operator-api.ts';
 
 /** The groups that have members. */
@@ -18,7 +18,7 @@ export interface GroupList {
 }
 
 /** One group. */
-export interface GroupFacts {
+export interface GroupInfo {
   readonly group: string;
   readonly tenant: string;
   /** Null when none is known and somebody did not answer. */
@@ -37,24 +37,24 @@ export interface GroupFacts {
   readonly position: GroupStreamPosition | null;
 }
 
-const KEPT_RATES = 60;
+const MAX_RATES = 60;
 
 /** While it is there the list keeps its order. */
-export const groupAttention = new Attention();
+export const groupAttention = new InteractionTracker();
 
-export const list = signal<GroupList | undefined>(undefined);
-export const facts = signal<GroupFacts | undefined>(undefined);
+export const groupList = signal<GroupList | undefined>(undefined);
+export const currentGroup = signal<GroupInfo | undefined>(undefined);
 export const groupError = signal('');
 /** Publications a second, as this page saw them, oldest first. */
-export const rates = signal<readonly number[]>([]);
+export const publicationRates = signal<readonly number[]>([]);
 
-let seen: { readonly position: GroupStreamPosition; readonly at: number } | undefined;
+let lastPosition: { readonly position: GroupStreamPosition; readonly at: number } | undefined;
 
 /** Forgets the group of before. */
-export const forgetGroup = (): void => {
-  facts.value = undefined;
-  rates.value = [];
-  seen = undefined;
+export const resetGroup = (): void => {
+  currentGroup.value = undefined;
+  publicationRates.value = [];
+  lastPosition = undefined;
   groupError.value = '';
 };
 
@@ -65,7 +65,7 @@ export const groupPath = ({ group, tenant }: GroupAddress, below = ''): string =
 /** What tells groups of several tenants apart. */
 export const groupKey = ({ group, tenant }: GroupAddress): string => `${tenant} ${group}`;
 
-export const lookForGroups = async (
+export const loadGroups = async (
   query: { readonly pattern: string; readonly tenant: string },
   isCurrent: () => boolean,
 ): Promise<void> => {
@@ -73,30 +73,31 @@ export const lookForGroups = async (
   if (!isCurrent()) return;
   groupError.value = answer.ok ? '' : answer.why;
   if (!answer.ok) return;
-  const before = list.value?.items ?? [];
+  const before = groupList.value?.items ?? [];
   const { items } = answer.data;
-  const stable = groupAttention.isThere ? keepOrder(before, items, groupKey) : items;
-  list.value = { ...answer.data, items: stable };
+  const stable = groupAttention.isActive ? keepOrder(before, items, groupKey) : items;
+  groupList.value = { ...answer.data, items: stable };
 };
 
-export const lookAtGroup = async (group: GroupAddress, isCurrent: () => boolean): Promise<void> => {
-  const answer = await requestAsOperator<GroupFacts>(groupPath(group));
+export const loadGroup = async (group: GroupAddress, isCurrent: () => boolean): Promise<void> => {
+  const answer = await requestAsOperator<GroupInfo>(groupPath(group));
   if (!isCurrent()) return;
   groupError.value = answer.ok ? '' : answer.why;
   if (!answer.ok) return;
-  facts.value = answer.data;
-  measure(answer.data.position);
+  currentGroup.value = answer.data;
+  recordRate(answer.data.position);
 };
 
 /** How far the group has come since the last look is its rate. */
-const measure = (position: GroupStreamPosition | null): void => {
+const recordRate = (position: GroupStreamPosition | null): void => {
   const at = performance.now();
-  const isSameStream = seen !== undefined && position !== null && seen.position.epoch === position.epoch;
-  if (seen && isSameStream && position) {
-    const rate = ((position.offset - seen.position.offset) * 1_000) / (at - seen.at);
-    rates.value = [...rates.value, Math.max(0, rate)].slice(-KEPT_RATES);
+  const isSameStream =
+    lastPosition !== undefined && position !== null && lastPosition.position.epoch === position.epoch;
+  if (lastPosition && isSameStream && position) {
+    const rate = ((position.offset - lastPosition.position.offset) * 1_000) / (at - lastPosition.at);
+    publicationRates.value = [...publicationRates.value, Math.max(0, rate)].slice(-MAX_RATES);
   }
-  seen = position === null ? undefined : { position, at };
+  lastPosition = position === null ? undefined : { position, at };
 };
 
 /** Publishes text: JSON as it is, everything else as a string. Answers what came of it. */

@@ -4,12 +4,19 @@ import { count } from '../format.ts';
 import { operatorToken } from '../operator-token.ts';
 import { currentRoute, linkTo } from '../router.ts';
 import { GroupDetails } from './group-details.tsx';
-import { type GroupList, groupAttention, groupError, groupKey, list, lookForGroups } from './group-store.ts';
+import {
+  type GroupList,
+  groupAttention,
+  groupError,
+  groupKey,
+  groupList,
+  loadGroups,
+} from './group-store.ts';
 import {
   ErrorNotice,
   inTenant,
-  OneTenant,
   OperatorPage,
+  SingleTenantNotice,
   TenantField,
   UnansweredNotice,
 } from './operator-page.tsx';
@@ -42,12 +49,12 @@ const Groups = () => {
     typedTenant.value = currentRoute.value.tenant;
   }, [currentRoute.value.tenant]);
   usePoll(`${typed} ${tenant} ${operatorToken.value}`, (isCurrent) =>
-    lookForGroups({ pattern: typed, tenant }, isCurrent),
+    loadGroups({ pattern: typed, tenant }, isCurrent),
   );
   useEffect(() => {
     groupError.value = '';
   }, []);
-  const all = list.value;
+  const all = groupList.value;
   return (
     <>
       <form class="bar find" onSubmit={(event) => event.preventDefault()}>
@@ -74,21 +81,21 @@ const Groups = () => {
             typedTenant.value = text;
           }}
         />
-        <Open name={typed} tenant={tenant} />
+        <OpenGroupLink name={typed} tenant={tenant} />
       </form>
       <ErrorNotice why={groupError.value} />
-      <OneTenant tenant={all?.onlyTenant} />
+      <SingleTenantNotice tenant={all?.onlyTenant} />
       <UnansweredNotice gateways={all?.silent} />
       <p class="summary quiet" role="status">
         {all ? summaryOf(all) : ''}
       </p>
-      {all && all.items.length > 0 && <Table items={all.items} />}
+      {all && all.items.length > 0 && <GroupTable items={all.items} />}
     </>
   );
 };
 
 /** A group without members is not in the list, yet it can be listened to. */
-const Open = ({ name, tenant }: { name: string; tenant: string }) =>
+const OpenGroupLink = ({ name, tenant }: { name: string; tenant: string }) =>
   name === '' || /[*?]/.test(name) || tenant === '*' ? null : (
     <a class="as-button" href={linkTo('groups', name, tenant)}>
       Open “{name}”
@@ -103,7 +110,7 @@ const summaryOf = ({ items, total, silent }: GroupList): string => {
   return `${count(total)} ${total === 1 ? 'group has' : 'groups have'} members${shown}.`;
 };
 
-const Table = ({ items }: { items: GroupList['items'] }) => {
+const GroupTable = ({ items }: { items: GroupList['items'] }) => {
   const most = Math.max(...items.map(({ members }) => members));
   return (
     <ul class="group-list" {...groupAttention.handlers}>

@@ -1,4 +1,4 @@
-import { operatorToken, setOperator } from '../operator-token.ts';
+import { operatorToken, setOperatorToken } from '../operator-token.ts';
 
 /** What an operator's question came to. */
 export type OperatorResponse<T> =
@@ -22,7 +22,7 @@ export const requestAsOperator = async <T>(
     const response = await fetchAsOperator(path, { ...init, signal: AbortSignal.timeout(LIMIT_MS) });
     return response.ok
       ? { ok: true, data: (await response.json()) as T }
-      : { ok: false, why: await refusalOf(response) };
+      : { ok: false, why: await errorTextOf(response) };
   } catch {
     return { ok: false, why: 'The aggregator does not answer.' };
   }
@@ -39,9 +39,9 @@ export const fetchAsOperator = (path: string, init: RequestInit): Promise<Respon
   });
 
 /** The refusal in words for people; a wrong token is forgotten on the way. */
-export const refusalOf = async (response: Response): Promise<string> => {
+export const errorTextOf = async (response: Response): Promise<string> => {
   if (response.status === 401) {
-    setOperator('', 'That is not the operator token of this fleet.');
+    setOperatorToken('', 'That is not the operator token of this fleet.');
     return '';
   }
   const { detail } = (await response.json().catch(() => ({}))) as { detail?: unknown };

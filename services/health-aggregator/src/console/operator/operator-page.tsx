@@ -1,7 +1,7 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
 import '../style/operator.css';
-import { commandResult, operatorToken, setOperator } from '../operator-token.ts';
+import { commandResult, operatorToken, setOperatorToken } from '../operator-token.ts';
 import { TokenForm } from '../token-form.tsx';
 
 /** The frame of an operator's page: a headline, and the page itself for those who have the token. */
@@ -29,19 +29,19 @@ export const OperatorPage = ({
         <>
           {children}
           <p class="desk-end">
-            <button type="button" class="link" onClick={() => setOperator('')}>
+            <button type="button" class="link" onClick={() => setOperatorToken('')}>
               Stop being an operator
             </button>
           </p>
         </>
       ) : (
-        <Gate />
+        <TokenRequired />
       )}
     </section>
   );
 };
 
-const Gate = () => (
+const TokenRequired = () => (
   <div class="gate">
     <p>
       This page is for operators. It takes the token that the aggregator was started with;{' '}
@@ -97,7 +97,7 @@ export const TenantField = ({
 );
 
 /** Says that the aggregator can see one tenant only; nothing when it can see all. */
-export const OneTenant = ({ tenant }: { tenant: string | null | undefined }) =>
+export const SingleTenantNotice = ({ tenant }: { tenant: string | null | undefined }) =>
   tenant == null ? null : (
     <p class="notice" role="status">
       The server API key of this aggregator is for the tenant {tenant}: groups and sockets of other tenants

@@ -1,13 +1,13 @@
 import { signal } from '@preact/signals';
 import type { DeviceInfo, SocketInfo } from '../../core/operator-ports.ts';
-import { Attention, keepOrder } from '../stable-order.ts';
+import { InteractionTracker, keepOrder } from '../stable-order.ts';
 import { pathWith, requestAsOperator } from './operator-api.ts';
 
 /** A session with its sockets; null while no gateway can tell. */
 export type Device = DeviceInfo & { readonly sockets: readonly SocketInfo[] | null };
 
 /** What a search found. */
-export interface Found {
+export interface SessionSearchResult {
   readonly items: readonly Device[];
   readonly others: readonly SocketInfo[] | null;
   readonly more: boolean;
@@ -23,14 +23,14 @@ export type SignOutResult =
   | { readonly is: 'closed'; readonly sockets: number | null; readonly tookMs: number }
   | { readonly is: 'waiting'; readonly why: string };
 
-const WATCH_MS = 250;
-const WATCH_FOR_MS = 10_000;
+const POLL_MS = 250;
+const POLL_TIMEOUT_MS = 10_000;
 
 const idOf = ({ id }: Device): string => id;
 /** While it is there the list keeps its order. */
-export const sessionAttention = new Attention();
+export const sessionAttention = new InteractionTracker();
 
-export const found = signal<Found | undefined>(undefined);
+export const searchResult = signal<SessionSearchResult | undefined>(undefined);
 export const sessionError = signal('');
 /** Devices that were signed out here; they stay in sight until the next search. */
 export const signOutResults = signal<ReadonlyMap<string, SignOutResult>>(new Map());
@@ -38,35 +38,35 @@ export const signOutResults = signal<ReadonlyMap<string, SignOutResult>>(new Map
 const pathOf = (find: string, tenant = ''): string => pathWith('/v1/operator/sessions', { find, tenant });
 
 /** Forgets what the last search found. */
-export const forget = (): void => {
-  found.value = undefined;
+export const resetSearch = (): void => {
+  searchResult.value = undefined;
   signOutResults.value = new Map();
   sessionError.value = '';
 };
 
 /** Asks for a user or a guest of a tenant, a session by its id, or the newest. */
-export const look = async (
+export const searchSessions = async (
   { find, tenant }: { readonly find: string; readonly tenant: string },
   isCurrent: () => boolean,
 ): Promise<void> => {
-  const answer = await requestAsOperator<Found>(pathOf(find, tenant));
+  const answer = await requestAsOperator<SessionSearchResult>(pathOf(find, tenant));
   if (!isCurrent()) return;
   sessionError.value = answer.ok ? '' : answer.why;
-  if (answer.ok) found.value = withGone(answer.data);
+  if (answer.ok) searchResult.value = keepSignedOut(answer.data);
 };
 
 /** Keeps those that were signed out here, without sockets. While somebody points at the list nothing in it moves. */
-const withGone = (next: Found): Found => {
-  const before = found.value?.items ?? [];
+const keepSignedOut = (next: SessionSearchResult): SessionSearchResult => {
+  const before = searchResult.value?.items ?? [];
   const listed = new Set(next.items.map(idOf));
   const gone = before
     .filter(({ id }) => signOutResults.value.has(id) && !listed.has(id))
     .map((device) => ({ ...device, sockets: [] }));
   const items = [...next.items, ...gone];
-  return { ...next, items: sessionAttention.isThere ? keepOrder(before, items, idOf) : items };
+  return { ...next, items: sessionAttention.isActive ? keepOrder(before, items, idOf) : items };
 };
 
-const say = (id: string, farewell: SignOutResult): void => {
+const setSignOutResult = (id: string, farewell: SignOutResult): void => {
   signOutResults.value = new Map([...signOutResults.value, [id, farewell]]);
 };
 
@@ -74,7 +74,7 @@ const say = (id: string, farewell: SignOutResult): void => {
 export const signOutDevice = async ({ id, sockets }: Device, reason: string): Promise<void> => {
   const begun = performance.now();
   const open = sockets?.length ?? null;
-  say(id, { is: 'closing', sockets: open });
+  setSignOutResult(id, { is: 'closing', sockets: open });
   const answer = await requestAsOperator<{ everywhere: boolean }>(
     `/v1/operator/sessions/${id}?reason=${encodeURIComponent(reason)}`,
     { method: 'DELETE' },
@@ -84,14 +84,14 @@ export const signOutDevice = async ({ id, sockets }: Device, reason: string): Pr
     sessionError.value = answer.why;
     return;
   }
-  while (performance.now() - begun < WATCH_FOR_MS) {
-    const now = await requestAsOperator<Found>(pathOf(id));
+  while (performance.now() - begun < POLL_TIMEOUT_MS) {
+    const now = await requestAsOperator<SessionSearchResult>(pathOf(id));
     if (now.ok && now.data.items.every((device) => device.sockets?.length === 0)) {
-      return say(id, { is: 'closed', sockets: open, tookMs: performance.now() - begun });
+      return setSignOutResult(id, { is: 'closed', sockets: open, tookMs: performance.now() - begun });
     }
-    await new Promise((resolve) => setTimeout(resolve, WATCH_MS));
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
-  say(id, {
+  setSignOutResult(id, {
     is: 'waiting',
     why: 'Its session has ended; not every gateway has said yet that the sockets are closed.',
   });

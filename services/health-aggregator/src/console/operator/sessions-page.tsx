@@ -1,7 +1,7 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import type { SocketInfo } from '../../core/operator-ports.ts';
-import { Confirm } from '../confirm-button.tsx';
+import { ConfirmButton } from '../confirm-button.tsx';
 import { latency, shortAge } from '../format.ts';
 import { Glyph } from '../icons.tsx';
 import type { Tone } from '../labels.ts';
@@ -10,18 +10,18 @@ import { currentRoute, goTo, linkTo } from '../router.ts';
 import {
   ErrorNotice,
   inTenant,
-  OneTenant,
   OperatorPage,
+  SingleTenantNotice,
   TenantField,
   UnansweredNotice,
 } from './operator-page.tsx';
 import {
   type Device,
-  type Found,
-  forget,
-  found,
-  look,
+  resetSearch,
+  type SessionSearchResult,
   type SignOutResult,
+  searchResult,
+  searchSessions,
   sessionAttention,
   sessionError,
   signOutDevice,
@@ -73,7 +73,7 @@ const Search = () => {
         />
       </label>
       <TenantField
-        usual={found.value?.onlyTenant}
+        usual={searchResult.value?.onlyTenant}
         value={typedTenant.value}
         onInput={(typed) => {
           typedTenant.value = typed;
@@ -88,11 +88,11 @@ const Search = () => {
 
 const Results = () => {
   const { about, tenant } = currentRoute.value;
-  useEffect(forget, [about, tenant, operatorToken.value]);
+  useEffect(resetSearch, [about, tenant, operatorToken.value]);
   usePoll(`${about} ${tenant} ${operatorToken.value}`, (isCurrent) =>
-    look({ find: about, tenant }, isCurrent),
+    searchSessions({ find: about, tenant }, isCurrent),
   );
-  const all = found.value;
+  const all = searchResult.value;
   return (
     <div
       class="found"
@@ -100,7 +100,7 @@ const Results = () => {
       {...sessionAttention.handlers}
     >
       <ErrorNotice why={sessionError.value} />
-      <OneTenant tenant={all?.onlyTenant} />
+      <SingleTenantNotice tenant={all?.onlyTenant} />
       <UnansweredNotice gateways={all?.silent} />
       <p class="summary quiet" role="status">
         {all ? summaryOf({ about, tenant }, all) : ''}
@@ -108,14 +108,14 @@ const Results = () => {
       {all?.items.map((device) => (
         <DeviceCard key={device.id} device={device} />
       ))}
-      {about !== '' && all?.others && all.others.length > 0 && <Others sockets={all.others} />}
+      {about !== '' && all?.others && all.others.length > 0 && <SocketsWithoutSession sockets={all.others} />}
     </div>
   );
 };
 
 const summaryOf = (
   { about, tenant }: { readonly about: string; readonly tenant: string },
-  { items, more, silent }: Found,
+  { items, more, silent }: SessionSearchResult,
 ): string => {
   const where = tenant === '' ? '' : ` in the tenant ${tenant}`;
   const sockets = items.reduce((sum, device) => sum + (device.sockets?.length ?? 0), 0);
@@ -159,7 +159,7 @@ const DeviceCard = ({ device }: { device: Device }) => {
           <span>{word}</span>
         </p>
         {!farewell && device.endedAt === null && (
-          <Confirm
+          <ConfirmButton
             action="Sign out"
             subject={`${name}, session ${device.id.slice(0, 8)}`}
             consequence={`${device.user ?? 'A guest'} is signed out on this device, and its sockets close.`}
@@ -169,7 +169,7 @@ const DeviceCard = ({ device }: { device: Device }) => {
       </header>
       {farewell && (
         <p class="notice" role="status">
-          {farewellText(farewell)}
+          {signOutText(farewell)}
         </p>
       )}
       {device.sockets && device.sockets.length > 0 && <Sockets sockets={device.sockets} />}
@@ -185,7 +185,7 @@ const stateOf = (device: Device, farewell: SignOutResult | undefined): { tone: T
   return { tone: 'good', word: plural(device.sockets.length, 'live socket') };
 };
 
-const farewellText = (farewell: SignOutResult): string => {
+const signOutText = (farewell: SignOutResult): string => {
   switch (farewell.is) {
     case 'closing':
       return `Signing out; closing ${farewell.sockets === null ? 'its sockets' : plural(farewell.sockets, 'socket')}…`;
@@ -201,7 +201,7 @@ const farewellText = (farewell: SignOutResult): string => {
   }
 };
 
-const Others = ({ sockets }: { sockets: readonly SocketInfo[] }) => (
+const SocketsWithoutSession = ({ sockets }: { sockets: readonly SocketInfo[] }) => (
   <article class="device">
     <header class="device-head">
       <div>

@@ -2,7 +2,7 @@ import { signal } from '@preact/signals';
 import type { GroupAddress } from '../../core/operator-ports.ts';
 import { eventsOf } from './event-stream-parser.ts';
 import { groupPath } from './group-store.ts';
-import { fetchAsOperator, refusalOf } from './operator-api.ts';
+import { errorTextOf, fetchAsOperator } from './operator-api.ts';
 
 /** A line of the tail: a publication, or a remark of the page itself. */
 export type TailLine =
@@ -22,66 +22,68 @@ export type TailStatus =
   | { readonly is: 'joining' }
   | { readonly is: 'on'; readonly gateway: string };
 
-const KEPT_LINES = 200;
-const AGAIN_MS = 2_000;
+const MAX_LINES = 200;
+const RETRY_MS = 2_000;
 
 export const tailStatus = signal<TailStatus>({ is: 'off' });
-export const lines = signal<readonly TailLine[]>([]);
+export const tailLines = signal<readonly TailLine[]>([]);
 
 let serial = 0;
-let current: AbortController | undefined;
+let activeTail: AbortController | undefined;
 
-const add = (
+const addLine = (
   line: { is: 'remark'; text: string } | Omit<TailLine & { is: 'publication' }, 'key' | 'at'>,
 ): void => {
   serial += 1;
-  lines.value = [...lines.value, { ...line, key: serial, at: Date.now() } as TailLine].slice(-KEPT_LINES);
+  tailLines.value = [...tailLines.value, { ...line, key: serial, at: Date.now() } as TailLine].slice(
+    -MAX_LINES,
+  );
 };
 
 /** Stops listening. */
 export const stopTail = (): void => {
-  current?.abort();
-  current = undefined;
+  activeTail?.abort();
+  activeTail = undefined;
   tailStatus.value = { is: 'off' };
 };
 
 /** Forgets what was heard. */
 export const clearTail = (): void => {
-  lines.value = [];
+  tailLines.value = [];
 };
 
 /** Listens to a group until it is stopped; a connection that is lost is tried again. */
 export const startTail = (group: GroupAddress): void => {
   stopTail();
   const mine = new AbortController();
-  current = mine;
+  activeTail = mine;
   void (async () => {
     while (!mine.signal.aborted) {
       tailStatus.value = { is: 'joining' };
-      const why = await listen(group, mine.signal).catch(() => 'The connection was lost.');
+      const why = await streamTail(group, mine.signal).catch(() => 'The connection was lost.');
       if (mine.signal.aborted) return;
       if (why === undefined) return stopTail();
-      add({ is: 'remark', text: `${why} Trying again; something may be missing here.` });
+      addLine({ is: 'remark', text: `${why} Trying again; something may be missing here.` });
       tailStatus.value = { is: 'joining' };
-      await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
   })();
 };
 
 /** Answers why it ended; undefined when trying again is in vain. */
-const listen = async (group: GroupAddress, signal: AbortSignal): Promise<string | undefined> => {
+const streamTail = async (group: GroupAddress, signal: AbortSignal): Promise<string | undefined> => {
   const response = await fetchAsOperator(groupPath(group, '/tail'), { signal });
   if (!response.ok || !response.body) {
-    const why = await refusalOf(response);
+    const why = await errorTextOf(response);
     if (response.status >= 500) return why;
-    add({ is: 'remark', text: why });
+    addLine({ is: 'remark', text: why });
     return undefined;
   }
   let end = 'The connection was lost.';
   for await (const { event, data } of eventsOf(response.body)) {
     const body = JSON.parse(data) as Record<string, unknown>;
     if (event === 'joined') tailStatus.value = { is: 'on', gateway: String(body['gateway']) };
-    else if (event === 'publication') add(publicationOf(body));
+    else if (event === 'publication') addLine(publicationOf(body));
     else if (event === 'end') end = `The tail ended: ${String(body['why'])}.`;
   }
   return end;

@@ -1,7 +1,7 @@
 import { useSignalEffect } from '@preact/signals';
 import { useRef } from 'preact/hooks';
 import type { GroupAddress } from '../../core/operator-ports.ts';
-import { lines, startTail, stopTail, type TailLine, tailStatus } from './tail-store.ts';
+import { startTail, stopTail, type TailLine, tailLines, tailStatus } from './tail-store.ts';
 
 const MAX_TEXT = 2_000;
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
@@ -10,7 +10,7 @@ const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-d
 export const Tail = ({ address }: { address: GroupAddress }) => {
   const box = useRef<HTMLOListElement>(null);
   useSignalEffect(() => {
-    if (lines.value.length === 0) return;
+    if (tailLines.value.length === 0) return;
     requestAnimationFrame(() => box.current?.scrollTo({ top: box.current.scrollHeight }));
   });
   const now = tailStatus.value;
@@ -25,14 +25,14 @@ export const Tail = ({ address }: { address: GroupAddress }) => {
           {now.is === 'off' ? 'Listen' : 'Stop'}
         </button>
       </header>
-      {lines.value.length === 0 ? (
+      {tailLines.value.length === 0 ? (
         <p class="talk is-empty quiet">
           {now.is === 'off' ? 'Not listening.' : 'Nothing has been said since you listen.'}
         </p>
       ) : (
         // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolling region must be reachable by keyboard.
         <ol class="talk" ref={box} aria-label={`Publications of ${address.group}`} tabIndex={0}>
-          {lines.value.map((line) => (
+          {tailLines.value.map((line) => (
             <Line key={line.key} line={line} />
           ))}
         </ol>

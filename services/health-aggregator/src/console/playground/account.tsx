@@ -1,20 +1,20 @@
 import { useSignal } from '@preact/signals';
 import { shortAge } from '../format.ts';
-import { connect, disconnect, line } from './chat.ts';
+import { connect, connectionState, disconnect } from './chat.ts';
 import {
   clearIdentity,
   identity,
   isBusy,
+  type PlaygroundSession,
   playgroundError,
   refreshSessions,
-  type SessionView,
   sessions,
   signIn,
   signOut,
   signOutNotice,
 } from './identity.ts';
 
-const enter = async (ownTab: boolean): Promise<void> => {
+const signInAndConnect = async (ownTab: boolean): Promise<void> => {
   await signIn(ownTab);
   if (identity.value.is === 'somebody') connect();
 };
@@ -36,19 +36,19 @@ export const Account = () => {
         </p>
       )}
       {me.is === 'asking' && <p class="quiet">Asking the session service who you are.</p>}
-      {me.is === 'nobody' && <Nobody />}
-      {me.is === 'somebody' && <Somebody name={me.name} session={me.session} own={me.own} />}
+      {me.is === 'nobody' && <SignInForm />}
+      {me.is === 'somebody' && <SignedIn name={me.name} session={me.session} own={me.own} />}
     </section>
   );
 };
 
-const Nobody = () => {
+const SignInForm = () => {
   const own = useSignal(false);
   return (
     <form
       onSubmit={(event) => {
         event.preventDefault();
-        void enter(own.value);
+        void signInAndConnect(own.value);
       }}
     >
       <p>Nobody yet. A guest session takes one click and no name.</p>
@@ -75,7 +75,7 @@ const Nobody = () => {
   );
 };
 
-const Somebody = ({ name, session, own }: { name: string; session: SessionView; own: boolean }) => (
+const SignedIn = ({ name, session, own }: { name: string; session: PlaygroundSession; own: boolean }) => (
   <>
     <p class="me">
       <strong>{name}</strong>
@@ -83,20 +83,23 @@ const Somebody = ({ name, session, own }: { name: string; session: SessionView; 
         {session.kind} · {own ? 'token of this tab' : 'cookie of this browser'}
       </span>
     </p>
-    <p class="where" data-gateway={line.value.is === 'online' ? line.value.gateway : ''}>
-      <Where />
+    <p
+      class="where"
+      data-gateway={connectionState.value.is === 'online' ? connectionState.value.gateway : ''}
+    >
+      <ConnectionStatus />
     </p>
     <Sessions current={session} />
     {!own && (
-      <button type="button" class="link" disabled={isBusy.value} onClick={() => void enter(true)}>
+      <button type="button" class="link" disabled={isBusy.value} onClick={() => void signInAndConnect(true)}>
         Use a separate session in this tab
       </button>
     )}
   </>
 );
 
-const Where = () => {
-  const now = line.value;
+const ConnectionStatus = () => {
+  const now = connectionState.value;
   switch (now.is) {
     case 'online':
       return (
@@ -122,7 +125,7 @@ const Where = () => {
   }
 };
 
-const Sessions = ({ current }: { current: SessionView }) => {
+const Sessions = ({ current }: { current: PlaygroundSession }) => {
   const others = sessions.value.filter(({ id }) => id !== current.id);
   return (
     <div class="sessions">
@@ -142,7 +145,7 @@ const Sessions = ({ current }: { current: SessionView }) => {
                 {session.created_at ? ` · ${shortAge(Date.now() - Date.parse(session.created_at))} old` : ''}
               </span>
             </span>
-            <button type="button" disabled={isBusy.value} onClick={() => void leave(session)}>
+            <button type="button" disabled={isBusy.value} onClick={() => void signOutAndDisconnect(session)}>
               Sign out
             </button>
           </li>
@@ -155,7 +158,7 @@ const Sessions = ({ current }: { current: SessionView }) => {
 const GRACE_MS = 3_000;
 
 /** Signs out; if no gateway closes the socket within three seconds (none was open), the page says goodbye itself. */
-const leave = async (session: SessionView): Promise<void> => {
+const signOutAndDisconnect = async (session: PlaygroundSession): Promise<void> => {
   await signOut(session);
   setTimeout(() => {
     const me = identity.value;

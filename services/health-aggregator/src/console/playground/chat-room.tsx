@@ -1,29 +1,29 @@
 import { useSignal, useSignalEffect } from '@preact/signals';
 import { useRef } from 'preact/hooks';
-import { group, groupError2, join, line, type Message, messages, send } from './chat.ts';
+import { connectionState, join, joinError, joinedGroup, type Message, messages, send } from './chat.ts';
 import { identity } from './identity.ts';
 
 const GROUP_NAME = '[A-Za-z0-9_.\\-]{1,64}';
 
 /** The chat: which group, what was said, and a line to write. */
 export const ChatRoom = () => {
-  const isOnline = line.value.is === 'online';
+  const isOnline = connectionState.value.is === 'online';
   return (
     <section class="room" aria-labelledby="room-title">
-      <h3 id="room-title">{group.value ? `Group ${group.value}` : 'A group'}</h3>
-      <Join isOnline={isOnline} />
-      {groupError2.value && (
+      <h3 id="room-title">{joinedGroup.value ? `Group ${joinedGroup.value}` : 'A group'}</h3>
+      <JoinForm isOnline={isOnline} />
+      {joinError.value && (
         <p class="notice is-bad" role="alert">
-          {groupError2.value}
+          {joinError.value}
         </p>
       )}
-      <Talk />
-      <Composer isOnline={isOnline && group.value !== ''} />
+      <MessageList />
+      <Composer isOnline={isOnline && joinedGroup.value !== ''} />
     </section>
   );
 };
 
-const Join = ({ isOnline }: { isOnline: boolean }) => {
+const JoinForm = ({ isOnline }: { isOnline: boolean }) => {
   const name = useSignal('lobby');
   return (
     <form
@@ -49,38 +49,38 @@ const Join = ({ isOnline }: { isOnline: boolean }) => {
         />
       </label>
       <button type="submit" disabled={!isOnline}>
-        {group.value ? 'Switch' : 'Join'}
+        {joinedGroup.value ? 'Switch' : 'Join'}
       </button>
     </form>
   );
 };
 
-const Talk = () => {
+const MessageList = () => {
   const box = useRef<HTMLOListElement>(null);
   useSignalEffect(() => {
     if (messages.value.length === 0) return;
     requestAnimationFrame(() => box.current?.scrollTo({ top: box.current.scrollHeight }));
   });
-  if (messages.value.length === 0) return <p class="talk is-empty quiet">{emptyText()}</p>;
+  if (messages.value.length === 0) return <p class="talk is-empty quiet">{placeholderText()}</p>;
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolling region must be reachable by keyboard.
     <ol class="talk" ref={box} aria-live="polite" aria-label="Messages" tabIndex={0}>
       {messages.value.map((message) => (
-        <Line key={message.key} message={message} />
+        <MessageItem key={message.key} message={message} />
       ))}
     </ol>
   );
 };
 
-const emptyText = (): string => {
+const placeholderText = (): string => {
   if (identity.value.is !== 'somebody') return 'Get a session first; then join a group here.';
-  if (!group.value) return 'Join a group, open this page in a second tab, and say something.';
+  if (!joinedGroup.value) return 'Join a group, open this page in a second tab, and say something.';
   return 'Nothing said yet. Open this page in a second tab and talk to yourself across two gateways.';
 };
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 
-const Line = ({ message }: { message: Message }) => (
+const MessageItem = ({ message }: { message: Message }) => (
   <li class={`said ${message.isMine ? 'is-mine' : ''}`}>
     <p class="said-by">
       <strong>{message.author}</strong>

@@ -7,7 +7,7 @@ const MAX_MESSAGES = 200;
 const MAX_TEXT = 2_000;
 const RECHECK_MS = 5_000;
 /** The codes with which a gateway says that the session behind a connection is over or no longer valid. */
-const SESSION_OVER: ReadonlySet<number> = new Set([3500, 4501]);
+const SESSION_ENDED_CODES: ReadonlySet<number> = new Set([3500, 4501]);
 
 /** A line of the chat. */
 export interface Message {
@@ -21,15 +21,15 @@ export interface Message {
 }
 
 /** The state of this tab's connection. */
-export type Line =
+export type ConnectionState =
   | { readonly is: 'off' }
   | { readonly is: 'connecting'; readonly why: string }
   | { readonly is: 'online'; readonly gateway: string; readonly client: string }
   | { readonly is: 'refused'; readonly why: string };
 
-export const line = signal<Line>({ is: 'off' });
-export const group = signal('');
-export const groupError2 = signal('');
+export const connectionState = signal<ConnectionState>({ is: 'off' });
+export const joinedGroup = signal('');
+export const joinError = signal('');
 export const messages = signal<readonly Message[]>([]);
 
 let client: Centrifuge | undefined;
@@ -51,35 +51,39 @@ export const connect = (): void => {
   });
   client = next;
   next.on('connecting', ({ code, reason }) => {
-    line.value = { is: 'connecting', why: code === 0 ? '' : reason };
+    connectionState.value = { is: 'connecting', why: code === 0 ? '' : reason };
   });
   next.on('connected', ({ client: id, data }) => {
     const gateway = (data as { gateway?: unknown } | undefined)?.gateway;
-    line.value = { is: 'online', gateway: typeof gateway === 'string' ? gateway : 'a gateway', client: id };
+    connectionState.value = {
+      is: 'online',
+      gateway: typeof gateway === 'string' ? gateway : 'a gateway',
+      client: id,
+    };
   });
-  next.on('disconnected', ({ code, reason }) => over(code, reason));
+  next.on('disconnected', ({ code, reason }) => handleDisconnect(code, reason));
   // A browser does not learn the status of a refused upgrade, so the session service is asked whether we still exist.
   next.on('error', () => void recheck());
   next.connect();
-  if (group.value) join(group.value);
+  if (joinedGroup.value) join(joinedGroup.value);
 };
 
 const recheck = async (): Promise<void> => {
-  if (line.value.is === 'online' || performance.now() - checkedAt < RECHECK_MS) return;
+  if (connectionState.value.is === 'online' || performance.now() - checkedAt < RECHECK_MS) return;
   checkedAt = performance.now();
   if (await loadIdentity()) return;
   disconnect();
   clearIdentity('This session is over: the session service no longer knows it.');
 };
 
-const over = (code: number, reason: string): void => {
-  const where = line.value.is === 'online' ? line.value.gateway : '';
+const handleDisconnect = (code: number, reason: string): void => {
+  const where = connectionState.value.is === 'online' ? connectionState.value.gateway : '';
   if (code === 0) return;
-  if (!SESSION_OVER.has(code)) {
-    line.value = { is: 'refused', why: `${reason || 'closed'} (${code})` };
+  if (!SESSION_ENDED_CODES.has(code)) {
+    connectionState.value = { is: 'refused', why: `${reason || 'closed'} (${code})` };
     return;
   }
-  line.value = { is: 'off' };
+  connectionState.value = { is: 'off' };
   const closer = where || 'The gateway';
   clearIdentity(`You were signed out. ${closer} closed this tab’s connection with ${code} “${reason}”.`);
 };
@@ -90,34 +94,34 @@ export const disconnect = (): void => {
   client?.disconnect();
   client?.removeAllListeners();
   client = undefined;
-  line.value = { is: 'off' };
+  connectionState.value = { is: 'off' };
 };
 
 /** Leaves the group of before and joins this one. */
 export const join = (name: string): void => {
   if (!client) return;
   if (subscription) client.removeSubscription(subscription);
-  if (group.value !== name) messages.value = [];
-  group.value = name;
-  groupError2.value = '';
+  if (joinedGroup.value !== name) messages.value = [];
+  joinedGroup.value = name;
+  joinError.value = '';
   const next = client.newSubscription(name);
   subscription = next;
-  next.on('publication', take);
+  next.on('publication', addMessage);
   next.on('subscribed', () => {
-    groupError2.value = '';
+    joinError.value = '';
   });
   next.on('error', ({ error }) => {
-    groupError2.value = `Could not join ${name}: ${error.message} (${error.code}).`;
+    joinError.value = `Could not join ${name}: ${error.message} (${error.code}).`;
   });
   next.on('unsubscribed', ({ code, reason }) => {
-    if (code !== 0) groupError2.value = `The gateway took this tab out of ${name}: ${reason} (${code}).`;
+    if (code !== 0) joinError.value = `The gateway took this tab out of ${name}: ${reason} (${code}).`;
   });
   next.subscribe();
 };
 
-const take = ({ data, info }: PublicationContext): void => {
+const addMessage = ({ data, info }: PublicationContext): void => {
   const { text, author, via } = asMessage(data);
-  const isMine = line.value.is === 'online' && info?.client === line.value.client;
+  const isMine = connectionState.value.is === 'online' && info?.client === connectionState.value.client;
   serial += 1;
   const message = { key: serial, text, author, via, at: Date.now(), isMine };
   messages.value = [...messages.value, message].slice(-MAX_MESSAGES);
@@ -138,10 +142,10 @@ const asMessage = (data: unknown): Pick<Message, 'text' | 'author' | 'via'> => {
 /** Publishes a text to the group. Answers a sentence when it was not accepted. */
 export const send = async (text: string): Promise<string> => {
   const me = identity.value;
-  if (!subscription || line.value.is !== 'online' || me.is !== 'somebody')
+  if (!subscription || connectionState.value.is !== 'online' || me.is !== 'somebody')
     return 'Not connected; nothing was sent.';
   try {
-    await subscription.publish({ text, author: me.name, via: line.value.gateway });
+    await subscription.publish({ text, author: me.name, via: connectionState.value.gateway });
     return '';
   } catch (error) {
     const { message = 'unknown error', code } = error as { message?: string; code?: number };

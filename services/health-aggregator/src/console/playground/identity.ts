@@ -3,7 +3,7 @@ import { nickname } from '../format.ts';
 import { call, type PlaygroundResponse, rememberCookie, tabToken } from './session-api.ts';
 
 /** A session as the session service tells it; only what the page shows. */
-export interface SessionView {
+export interface PlaygroundSession {
   readonly id: string;
   readonly kind: string;
   readonly label?: string | null;
@@ -17,17 +17,22 @@ export interface SessionView {
 export type PlaygroundIdentity =
   | { readonly is: 'asking' }
   | { readonly is: 'nobody' }
-  | { readonly is: 'somebody'; readonly session: SessionView; readonly own: boolean; readonly name: string };
+  | {
+      readonly is: 'somebody';
+      readonly session: PlaygroundSession;
+      readonly own: boolean;
+      readonly name: string;
+    };
 
 export const identity = signal<PlaygroundIdentity>({ is: 'asking' });
-export const sessions = signal<readonly SessionView[]>([]);
+export const sessions = signal<readonly PlaygroundSession[]>([]);
 /** A sentence about the last thing that went wrong, or nothing. */
 export const playgroundError = signal('');
 /** Why the session is over, if it ended under our feet. */
 export const signOutNotice = signal('');
 export const isBusy = signal(false);
 
-const become = (session: SessionView): void => {
+const setSignedIn = (session: PlaygroundSession): void => {
   identity.value = {
     is: 'somebody',
     session,
@@ -36,14 +41,14 @@ const become = (session: SessionView): void => {
   };
 };
 
-const forget = (): void => {
+const clearCredentials = (): void => {
   if (tabToken.read() === undefined) rememberCookie(false);
   tabToken.forget();
 };
 
 /** Forgets who this tab was. The text says why, for the reader. */
 export const clearIdentity = (why: string): void => {
-  forget();
+  clearCredentials();
   identity.value = { is: 'nobody' };
   sessions.value = [];
   signOutNotice.value = why;
@@ -51,15 +56,15 @@ export const clearIdentity = (why: string): void => {
 
 /** Asks who this tab is. Answers false only when the service says clearly that there is no session. */
 export const loadIdentity = async (): Promise<boolean> => {
-  const answer = await call<SessionView>('GET', '/v1/session');
+  const answer = await call<PlaygroundSession>('GET', '/v1/session');
   if (answer.ok) {
     playgroundError.value = '';
-    become(answer.data);
+    setSignedIn(answer.data);
     await refreshSessions();
     return true;
   }
   if (answer.status === 401) {
-    forget();
+    clearCredentials();
     identity.value = { is: 'nobody' };
     return false;
   }
@@ -72,7 +77,7 @@ export const loadIdentity = async (): Promise<boolean> => {
 export const signIn = async (ownTab: boolean): Promise<void> => {
   isBusy.value = true;
   if (ownTab) tabToken.forget();
-  const answer: PlaygroundResponse<SessionView & { token?: string }> = await call(
+  const answer: PlaygroundResponse<PlaygroundSession & { token?: string }> = await call(
     'POST',
     '/v1/guest-sessions',
     {
@@ -85,18 +90,18 @@ export const signIn = async (ownTab: boolean): Promise<void> => {
   if (ownTab && answer.data.token) tabToken.keep(answer.data.token);
   if (!ownTab) rememberCookie(true);
   signOutNotice.value = '';
-  become(answer.data);
+  setSignedIn(answer.data);
   await refreshSessions();
 };
 
 /** Reads the list of this person's sessions. */
 export const refreshSessions = async (): Promise<void> => {
-  const answer = await call<{ items: readonly SessionView[] }>('GET', '/v1/me/sessions');
+  const answer = await call<{ items: readonly PlaygroundSession[] }>('GET', '/v1/me/sessions');
   if (answer.ok) sessions.value = answer.data.items;
 };
 
 /** Ends a session. The page then waits for the gateway to close the socket, as any client would. */
-export const signOut = async (session: SessionView): Promise<void> => {
+export const signOut = async (session: PlaygroundSession): Promise<void> => {
   isBusy.value = true;
   const isOwn = identity.value.is === 'somebody' && identity.value.session.id === session.id;
   const answer = await call('DELETE', isOwn ? '/v1/session' : `/v1/me/sessions/${session.id}`);

@@ -6,7 +6,7 @@ import { clearIdentity, identity, loadIdentity } from './identity.ts';
 import { mayBeSignedIn } from './session-api.ts';
 
 /** Goes on as whoever this tab was before a reload. */
-const resume = async (): Promise<void> => {
+const restoreIdentity = async (): Promise<void> => {
   if (mayBeSignedIn()) await loadIdentity();
   else clearIdentity('');
   if (identity.value.is === 'somebody') connect();
@@ -15,7 +15,7 @@ const resume = async (): Promise<void> => {
 /** A small chat for newcomers: sign in, join, talk, sign out, and see what the fleet does. */
 export const Playground = () => {
   useEffect(() => {
-    void resume();
+    void restoreIdentity();
   }, []);
   return (
     <section class="try" aria-labelledby="try-title">

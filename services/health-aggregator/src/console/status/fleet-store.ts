@@ -14,34 +14,34 @@ export const isLive = signal(false);
 const now = signal(performance.now());
 
 /** ms since the last word; added to every age that the server sent. */
-export const sinceMs = computed(() => Math.max(0, now.value - receivedAt.value));
+export const sinceUpdateMs = computed(() => Math.max(0, now.value - receivedAt.value));
 /** Age of the freshest evidence behind the page, ms. */
-export const ageMs = computed(() => (fleet.value ? fleet.value.ageMs + sinceMs.value : 0));
+export const ageMs = computed(() => (fleet.value ? fleet.value.ageMs + sinceUpdateMs.value : 0));
 /** True when nothing on the page may be taken as the present. */
 export const isStale = computed(() => fleet.value !== undefined && ageMs.value > STALE_MS);
 
 const KEPT_VALUES = 60;
 const RECORD_MS = 5_000;
-const connections = new Map<string, number[]>();
+const connectionHistory = new Map<string, number[]>();
 let recordedAt = Number.NEGATIVE_INFINITY;
 
 /** Connections of an instance over the last five minutes, as this page saw them. */
-export const trendOf = (id: string): readonly number[] => connections.get(id) ?? [];
+export const connectionTrend = (id: string): readonly number[] => connectionHistory.get(id) ?? [];
 
-const record = (view: FleetSnapshot): void => {
+const recordConnections = (view: FleetSnapshot): void => {
   if (performance.now() - recordedAt < RECORD_MS) return;
   recordedAt = performance.now();
   const seen = new Set<string>();
   for (const { id, load } of view.services.flatMap(({ instances }) => instances)) {
     if (load['connections'] === undefined) continue;
     seen.add(id);
-    connections.set(id, [...trendOf(id), load['connections']].slice(-KEPT_VALUES));
+    connectionHistory.set(id, [...connectionTrend(id), load['connections']].slice(-KEPT_VALUES));
   }
-  for (const id of connections.keys()) if (!seen.has(id)) connections.delete(id);
+  for (const id of connectionHistory.keys()) if (!seen.has(id)) connectionHistory.delete(id);
 };
 
-const take = (view: FleetSnapshot): void => {
-  record(view);
+const applySnapshot = (view: FleetSnapshot): void => {
+  recordConnections(view);
   fleet.value = view;
   receivedAt.value = performance.now();
   now.value = receivedAt.value;
@@ -71,9 +71,9 @@ export const startFleetStore = (): void => {
   source.addEventListener('open', () => {
     isLive.value = true;
   });
-  source.addEventListener('snapshot', (event) => take(JSON.parse(event.data) as FleetSnapshot));
+  source.addEventListener('snapshot', (event) => applySnapshot(JSON.parse(event.data) as FleetSnapshot));
   source.addEventListener('pulse', (event) => {
-    if (fleet.value) take(applyPulse(fleet.value, JSON.parse(event.data) as FleetPulse));
+    if (fleet.value) applySnapshot(applyPulse(fleet.value, JSON.parse(event.data) as FleetPulse));
   });
   source.addEventListener('error', () => {
     isLive.value = false;

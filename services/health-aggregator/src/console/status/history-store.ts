@@ -28,7 +28,7 @@ export interface ServiceHistory {
 export const history = signal<readonly ServiceHistory[]>([]);
 export const incidents = signal<readonly IncidentBody[]>([]);
 
-const load = async <T>(path: string): Promise<T | undefined> => {
+const fetchJson = async <T>(path: string): Promise<T | undefined> => {
   try {
     const response = await fetch(path, { signal: AbortSignal.timeout(5_000) });
     return response.ok ? ((await response.json()) as T) : undefined;
@@ -39,8 +39,8 @@ const load = async <T>(path: string): Promise<T | undefined> => {
 
 const reload = async (): Promise<void> => {
   const [past, wrongs] = await Promise.all([
-    load<{ items: readonly ServiceHistory[] }>('/v1/history'),
-    load<{ items: readonly IncidentBody[] }>('/v1/incidents'),
+    fetchJson<{ items: readonly ServiceHistory[] }>('/v1/history'),
+    fetchJson<{ items: readonly IncidentBody[] }>('/v1/incidents'),
   ]);
   if (past) history.value = past.items;
   if (wrongs) incidents.value = wrongs.items;

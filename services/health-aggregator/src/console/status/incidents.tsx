@@ -1,10 +1,10 @@
 import { uptime } from '../format.ts';
 import { Glyph } from '../icons.tsx';
-import { STATUSES } from '../labels.ts';
+import { SERVICE_STATUS_LABELS } from '../labels.ts';
 import { type IncidentBody, incidents } from './history-store.ts';
 
-const SHOWN = 8;
-const when = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
+const MAX_SHOWN = 8;
+const dateTime = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
 
 /** What went wrong lately, newest first. */
 export const Incidents = () => {
@@ -16,8 +16,8 @@ export const Incidents = () => {
         <p class="empty">Nothing to report.</p>
       ) : (
         <ol>
-          {all.slice(0, SHOWN).map((incident) => (
-            <Entry key={incident.id} incident={incident} />
+          {all.slice(0, MAX_SHOWN).map((incident) => (
+            <IncidentItem key={incident.id} incident={incident} />
           ))}
         </ol>
       )}
@@ -25,8 +25,8 @@ export const Incidents = () => {
   );
 };
 
-const Entry = ({ incident }: { incident: IncidentBody }) => {
-  const { tone, word } = STATUSES[incident.severity];
+const IncidentItem = ({ incident }: { incident: IncidentBody }) => {
+  const { tone, word } = SERVICE_STATUS_LABELS[incident.severity];
   const opened = Date.parse(incident.openedAt);
   const isOpen = incident.closedAt === undefined;
   const lasted = (incident.closedAt ? Date.parse(incident.closedAt) : Date.now()) - opened;
@@ -51,7 +51,7 @@ const Entry = ({ incident }: { incident: IncidentBody }) => {
         {seen.length > 0 && <span class="quiet">{seen.join(', ')}</span>}
       </p>
       <time class="quiet number" dateTime={incident.openedAt}>
-        {when.format(opened)}
+        {dateTime.format(opened)}
       </time>
     </li>
   );

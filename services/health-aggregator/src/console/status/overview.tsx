@@ -2,7 +2,13 @@ import type { FleetSnapshot } from '../../core/fleet-snapshot.ts';
 import { WHOLE_FLEET } from '../../core/uptime-history.ts';
 import { latency, shortAge, uptime } from '../format.ts';
 import { Glyph } from '../icons.tsx';
-import { headline, reason, STATUSES, STORES, SYNTHETIC_CHECK_LABELS } from '../labels.ts';
+import {
+  headline,
+  reasonLabel,
+  SERVICE_STATUS_LABELS,
+  STORE_STATUS_LABELS,
+  SYNTHETIC_CHECK_LABELS,
+} from '../labels.ts';
 import { ageMs, fleet, isLive, isStale } from './fleet-store.ts';
 import { UptimeDays } from './uptime-days.tsx';
 
@@ -12,9 +18,9 @@ const STORE_NAMES: Readonly<Record<string, string>> = { database: 'Postgres', re
 /** The headline: the state of the whole fleet in one sentence, and how old that is. */
 export const Overview = () => {
   const view = fleet.value;
-  if (!view) return <Waiting />;
+  if (!view) return <Loading />;
   const stale = isStale.value;
-  const { tone, word } = STATUSES[stale ? 'unknown' : view.status];
+  const { tone, word } = SERVICE_STATUS_LABELS[stale ? 'unknown' : view.status];
   return (
     <section class="overview" aria-labelledby="headline">
       <p class="status-line" role="status">
@@ -24,7 +30,9 @@ export const Overview = () => {
       <h1 class="headline" id="headline">
         {stale ? 'No fresh word.' : headline(view)}
       </h1>
-      <p class="lede">{stale ? 'The aggregator that this page hears has gone quiet.' : roll(view)}</p>
+      <p class="lede">
+        {stale ? 'The aggregator that this page hears has gone quiet.' : instanceSummary(view)}
+      </p>
       <p class="as-of">
         <span class={`pulse ${isLive.value ? 'is-live' : ''}`} aria-hidden="true" />
         as of <span class="number">{shortAge(ageMs.value)}</span> ago
@@ -54,21 +62,21 @@ const Impacts = ({ view: { impact } }: { view: FleetSnapshot }) => (
           {STORE_NAMES[subject] ?? subject} since{' '}
           <time dateTime={since}>{clock.format(Date.parse(since))}</time>, for{' '}
           {uptime(Date.now() - Date.parse(since))}
-          {reasons.length > 0 ? ` · ${reasons.map(reason).join(', ')}` : ''}
+          {reasons.length > 0 ? ` · ${reasons.map(reasonLabel).join(', ')}` : ''}
         </span>
       </li>
     ))}
   </ul>
 );
 
-const Waiting = () => (
+const Loading = () => (
   <section class="overview">
     <h1 class="headline">Calling the roll.</h1>
     <p class="lede">Waiting for the first answer of the aggregator.</p>
   </section>
 );
 
-const roll = (view: FleetSnapshot): string => {
+const instanceSummary = (view: FleetSnapshot): string => {
   const instances = view.services.flatMap((service) => service.instances);
   const answering = instances.filter(({ state }) => state === 'up' || state === 'degraded').length;
   const missing = view.services.filter(({ total }) => total === 0).map(({ service }) => service);
@@ -81,7 +89,7 @@ const roll = (view: FleetSnapshot): string => {
 const Stores = ({ view, stale }: { view: FleetSnapshot; stale: boolean }) => (
   <dl class="stores">
     {Object.entries(view.dependencies).map(([name, verdict]) => {
-      const { tone, word } = STORES[stale ? 'unknown' : verdict.status] ?? {
+      const { tone, word } = STORE_STATUS_LABELS[stale ? 'unknown' : verdict.status] ?? {
         tone: 'unknown' as const,
         word: 'Unknown',
       };

@@ -1,16 +1,21 @@
 import { LOAD_FRESH_MS } from '../../core/capacity.ts';
 import type { InstanceSnapshot, ServiceSnapshot } from '../../core/fleet-snapshot.ts';
-import { Confirm } from '../confirm-button.tsx';
+import { ConfirmButton } from '../confirm-button.tsx';
 import { count, latency, shortAge, uptime } from '../format.ts';
 import { Glyph } from '../icons.tsx';
-import { PURPOSES, reason, STATES, STATUSES } from '../labels.ts';
+import {
+  INSTANCE_STATE_LABELS,
+  reasonLabel,
+  SERVICE_DESCRIPTIONS,
+  SERVICE_STATUS_LABELS,
+} from '../labels.ts';
 import { operatorToken, sendOperatorCommand } from '../operator-token.ts';
 import { Sparkline } from '../sparkline.tsx';
-import { fleet, isStale, sinceMs, trendOf } from './fleet-store.ts';
+import { connectionTrend, fleet, isStale, sinceUpdateMs } from './fleet-store.ts';
 import { OperatorBar } from './operator-bar.tsx';
 import { UptimeDays } from './uptime-days.tsx';
 
-const Order = ({ instance: { name, state } }: { instance: InstanceSnapshot }) => {
+const DrainButton = ({ instance: { name, state } }: { instance: InstanceSnapshot }) => {
   if (isStale.value || state === 'down') return null;
   if (state === 'draining') {
     return (
@@ -21,7 +26,7 @@ const Order = ({ instance: { name, state } }: { instance: InstanceSnapshot }) =>
     );
   }
   return (
-    <Confirm
+    <ConfirmButton
       class="order"
       action="Drain"
       subject={name}
@@ -32,7 +37,7 @@ const Order = ({ instance: { name, state } }: { instance: InstanceSnapshot }) =>
 };
 
 /** Near its limit an instance shows how full it is instead of how it got there. */
-const NEAR = 0.6;
+const NEAR_LIMIT = 0.6;
 const RANK = ['ws-gateway', 'session-service'];
 const rank = ({ service }: ServiceSnapshot): number =>
   (RANK.indexOf(service) + RANK.length + 1) % (RANK.length + 1);
@@ -57,13 +62,13 @@ const servingOf = ({ instances }: ServiceSnapshot): number =>
   instances.filter(({ state }) => state === 'up' || state === 'degraded').length;
 
 const Service = ({ service }: { service: ServiceSnapshot }) => {
-  const { tone, word } = STATUSES[isStale.value ? 'unknown' : service.status];
+  const { tone, word } = SERVICE_STATUS_LABELS[isStale.value ? 'unknown' : service.status];
   const showsLoad = service.instances.some(({ load }) => load['connections'] !== undefined);
   return (
     <article class="service" data-service={service.service}>
       <header class="service-head">
         <h2>{service.service}</h2>
-        <p class="quiet">{PURPOSES[service.service] ?? ''}</p>
+        <p class="quiet">{SERVICE_DESCRIPTIONS[service.service] ?? ''}</p>
         <p class="service-status">
           <Glyph tone={tone} />
           <span>{word}</span>
@@ -102,8 +107,8 @@ const Service = ({ service }: { service: ServiceSnapshot }) => {
 const Instance = ({ instance, showsLoad }: { instance: InstanceSnapshot; showsLoad: boolean }) => {
   const { tone, word } = isStale.value
     ? { tone: 'unknown' as const, word: 'Unknown' }
-    : STATES[instance.state];
-  const remark = isStale.value ? '' : reason(instance.why);
+    : INSTANCE_STATE_LABELS[instance.state];
+  const remark = isStale.value ? '' : reasonLabel(instance.why);
   const running = Date.now() - Date.parse(instance.startedAt);
   return (
     <tr data-instance={instance.name} data-state={instance.state}>
@@ -112,11 +117,11 @@ const Instance = ({ instance, showsLoad }: { instance: InstanceSnapshot; showsLo
         <Glyph tone={tone} />
         <span>{word}</span>
         {remark && <span class="remark">{remark}</span>}
-        {operatorToken.value && <Order instance={instance} />}
+        {operatorToken.value && <DrainButton instance={instance} />}
       </td>
       {showsLoad ? (
         <td class="number" data-label="Connections">
-          {isOld(instance) ? 'unknown' : <Connections instance={instance} />}
+          {isOutdated(instance) ? 'unknown' : <Connections instance={instance} />}
         </td>
       ) : (
         <td class="no-load" />
@@ -125,7 +130,7 @@ const Instance = ({ instance, showsLoad }: { instance: InstanceSnapshot; showsLo
         <LoopDelay instance={instance} />
       </td>
       <td class="number" data-label="Last beat">
-        {shortAge(instance.beatAgeMs + sinceMs.value)}
+        {shortAge(instance.beatAgeMs + sinceUpdateMs.value)}
       </td>
       <td class="number" data-label="Running">
         {instance.state === 'down' ? '–' : uptime(running)}
@@ -142,17 +147,17 @@ const LoopDelay = ({ instance }: { instance: InstanceSnapshot }) => {
   const { load, name } = instance;
   const delay = load['loopP99Ms'];
   const busy = load['loopUtilisation'];
-  if (delay === undefined || isOld(instance)) return <>–</>;
+  if (delay === undefined || isOutdated(instance)) return <>–</>;
   const label = busy === undefined ? '' : `${name}: busy ${Math.round(busy * 100)} % of the time`;
   return <span title={label}>{latency(delay)}</span>;
 };
 
 /** True when the numbers of the last beat are not those of now; while the registry cannot be read no new beat comes. */
-const isOld = ({ state, beatAgeMs }: InstanceSnapshot): boolean =>
+const isOutdated = ({ state, beatAgeMs }: InstanceSnapshot): boolean =>
   isStale.value ||
   fleet.value?.frozen === true ||
   state === 'down' ||
-  beatAgeMs + sinceMs.value > LOAD_FRESH_MS;
+  beatAgeMs + sinceUpdateMs.value > LOAD_FRESH_MS;
 
 const Connections = ({ instance }: { instance: InstanceSnapshot }) => {
   const used = instance.load['connections'];
@@ -161,16 +166,19 @@ const Connections = ({ instance }: { instance: InstanceSnapshot }) => {
   return (
     <span class="gauge" title={limit ? `${count(used)} of ${count(limit)}` : ''}>
       <span>{count(used)}</span>
-      {limit && used > limit * NEAR ? (
+      {limit && used > limit * NEAR_LIMIT ? (
         <meter
           min={0}
           max={limit}
-          high={limit * NEAR}
+          high={limit * NEAR_LIMIT}
           value={used}
           aria-label={`${used} of ${limit} connections`}
         />
       ) : (
-        <Sparkline values={trendOf(instance.id)} label={`${used} connections now, last five minutes`} />
+        <Sparkline
+          values={connectionTrend(instance.id)}
+          label={`${used} connections now, last five minutes`}
+        />
       )}
     </span>
   );

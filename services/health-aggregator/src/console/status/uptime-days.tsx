@@ -1,5 +1,5 @@
 import { type UptimeDay, WHOLE_FLEET, worstStatusOf } from '../../core/uptime-history.ts';
-import { STATUSES } from '../labels.ts';
+import { SERVICE_STATUS_LABELS } from '../labels.ts';
 import { history } from './history-store.ts';
 
 const GAP = 1;
@@ -48,14 +48,14 @@ const Bar = ({ day, x }: { day: UptimeDay; x: number }) => {
   const height = HEIGHT * (worst ? SHARES[worst] : 0.12);
   return (
     <rect
-      class={worst ? `bar-${STATUSES[worst].tone}` : 'bar-none'}
+      class={worst ? `bar-${SERVICE_STATUS_LABELS[worst].tone}` : 'bar-none'}
       x={x}
       y={HEIGHT - height}
       width={BAR}
       height={height}
       rx={1}
     >
-      <title>{`${day.date}: ${worst ? STATUSES[worst].word.toLowerCase() : 'not observed'}`}</title>
+      <title>{`${day.date}: ${worst ? SERVICE_STATUS_LABELS[worst].word.toLowerCase() : 'not observed'}`}</title>
     </rect>
   );
 };
