@@ -6,10 +6,10 @@ import type { DeliveryWorkload } from '../cluster/delivery-workload.ts';
 export const FLAWLESS = {
   missing: [],
   announced: [],
-  toldLate: [],
+  announcedLate: [],
   duplicates: [],
   misordered: [],
-  strange: [],
+  unexpected: [],
 };
 
 /** Waits for a fault to last; nothing else is to be seen meanwhile. */

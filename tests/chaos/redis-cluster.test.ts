@@ -185,7 +185,7 @@ test('[FD12] a node killed for good: its replica takes over, the fleet goes afte
   expect(verdict).toMatchObject({
     ...FLAWLESS,
     announced: expect.any(Array),
-    toldLate: expect.any(Array),
+    announcedLate: expect.any(Array),
     duplicates: expect.any(Array),
   });
   if (verdict.announced.length === 0) expect(verdict.duplicates).toEqual([]);

@@ -57,7 +57,7 @@ test('[FD7] the primary killed: the fleet finds the new one by itself, no socket
   expect(verdict).toMatchObject({
     ...FLAWLESS,
     announced: expect.any(Array),
-    toldLate: expect.any(Array),
+    announcedLate: expect.any(Array),
     duplicates: expect.any(Array),
   });
   if (verdict.announced.length === 0) expect(verdict.duplicates).toEqual([]);
@@ -94,7 +94,7 @@ test('[FD8] what the replica never got is told to every subscriber of its group;
     ...FLAWLESS,
     announced: expect.any(Array),
     // Publications that came before the stores were compared were taken for the next ones.
-    toldLate: expect.any(Array),
+    announcedLate: expect.any(Array),
     duplicates: expect.any(Array),
   });
   expect(resumes[0]).toBe(false);

@@ -7,7 +7,14 @@ import { type DeliveryWorkload, startDeliveryWorkload } from './delivery-workloa
 
 /** The short form of what tests/chaos does at length. */
 const SIZE = { subscribers: 24, groups: 3, publicationsPerSecond: 30 };
-const FLAWLESS = { missing: [], announced: [], toldLate: [], duplicates: [], misordered: [], strange: [] };
+const FLAWLESS = {
+  missing: [],
+  announced: [],
+  announcedLate: [],
+  duplicates: [],
+  misordered: [],
+  unexpected: [],
+};
 
 let fleet: LocalFleet;
 let crowd: DeliveryWorkload;

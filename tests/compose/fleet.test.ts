@@ -10,7 +10,7 @@ const say = (line: string): void => void process.stdout.write(`compose: ${line}\
 const SERVICES = ['session-service', 'ws-gateway', 'health-aggregator'];
 /** Node alone is 150 MB of it. */
 const MOST_IMAGE_BYTES = 230_000_000;
-const CLEAN = { missing: [], announced: [], duplicates: [], misordered: [], strange: [] };
+const CLEAN = { missing: [], announced: [], duplicates: [], misordered: [], unexpected: [] };
 
 const hasEngine = await dockerAnswers(process.env);
 if (!hasEngine) say('SKIPPED: no Docker engine answers, and nothing of the containers has been tested');

@@ -6,7 +6,7 @@ import { startTraffic } from './traffic.ts';
 
 const say = (line: string): void => void process.stdout.write(`compose: ${line}\n`);
 /** What no fault may cause. A failover may lose what the old primary had not handed on yet, and says so. */
-const NOTHING_WRONG = { missing: [], duplicates: [], misordered: [], strange: [] };
+const NOTHING_WRONG = { missing: [], duplicates: [], misordered: [], unexpected: [] };
 const FAILED_OVER_WITHIN_MS = 60_000;
 
 const hasEngine = await dockerAnswers(process.env);

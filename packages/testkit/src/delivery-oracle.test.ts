@@ -11,7 +11,14 @@ const published = (count: number, unknown: readonly number[] = []) => {
   }
   return { oracle, log };
 };
-const CLEAN = { missing: [], announced: [], toldLate: [], duplicates: [], misordered: [], strange: [] };
+const CLEAN = {
+  missing: [],
+  announced: [],
+  announcedLate: [],
+  duplicates: [],
+  misordered: [],
+  unexpected: [],
+};
 
 test('[DO1] everything once and in order is no complaint', () => {
   const { oracle, log } = published(3);
@@ -61,7 +68,7 @@ test('[DO5] a hole at a resync is announced, one before it told late; any other 
   expect(oracle.result()).toMatchObject({
     ...CLEAN,
     missing: ['ann g#6'],
-    toldLate: ['ann g#1'],
+    announcedLate: ['ann g#1'],
     announced: ['ann g#3', 'ann g#4'],
   });
 });
@@ -89,6 +96,6 @@ test('[DO6] what nobody published is strange', () => {
   const { oracle, log } = published(1);
   log.received(0);
   log.received(7);
-  expect(oracle.result()).toMatchObject({ ...CLEAN, strange: ['ann g#7'] });
+  expect(oracle.result()).toMatchObject({ ...CLEAN, unexpected: ['ann g#7'] });
   expect(() => oracle.acknowledged('g', 3)).toThrow(/never published/);
 });

@@ -87,7 +87,7 @@ export const createDeliveryOracle = (): DeliveryOracle => {
       deliveries: subscribers.reduce((sum, { events: seen }) => sum + numbersOf(seen).length, 0),
       missing: subscribers.flatMap((one) => labelled(one, holesOf(one).missing)),
       announced: subscribers.flatMap((one) => labelled(one, holesOf(one).announced)),
-      announcedLate: subscribers.flatMap((one) => labelled(one, holesOf(one).toldLate)),
+      announcedLate: subscribers.flatMap((one) => labelled(one, holesOf(one).announcedLate)),
       duplicates: subscribers.flatMap((one) => labelled(one, duplicatesIn(numbersOf(one.events)))),
       misordered: subscribers.flatMap((one) => labelled(one, outOfOrderIn(numbersOf(one.events)))),
       unexpected: subscribers.flatMap((one) =>
@@ -113,7 +113,7 @@ const classifyGaps = ({ from, events: seen }: Subscriber, fates: readonly Public
   return {
     missing: silent.filter((number) => number >= toldBelow),
     announced: expected.filter(isAnnounced),
-    toldLate: silent.filter((number) => number < toldBelow),
+    announcedLate: silent.filter((number) => number < toldBelow),
   };
 };
 
