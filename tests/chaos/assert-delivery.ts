@@ -1,5 +1,5 @@
 import type { LocalFleet } from '@muster/fleet/fleet';
-import type { DeliveryResult } from '@muster/testkit/delivery-oracle';
+import type { DeliveryReport } from '@muster/testkit/delivery-oracle';
 import type { DeliveryWorkload } from '../cluster/delivery-workload.ts';
 
 /** Nothing missing, nothing told as lost, nothing twice, everything in order. */
@@ -33,7 +33,7 @@ export const gatewaysMetric = async (fleet: LocalFleet, name: string): Promise<n
 };
 
 /** Waits for the crowd, says how it went, and hands the verdict over. */
-export const assertDelivery = async (what: string, crowd: DeliveryWorkload): Promise<DeliveryResult> => {
+export const assertDelivery = async (what: string, crowd: DeliveryWorkload): Promise<DeliveryReport> => {
   const verdict = await crowd.settle();
   const drops = crowd.clients.reduce((sum, { dropped }) => sum + dropped.length, 0);
   process.stdout.write(

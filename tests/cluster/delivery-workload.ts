@@ -1,7 +1,7 @@
 import {
   createDeliveryOracle,
   type DeliveryOracle,
-  type DeliveryResult,
+  type DeliveryReport,
 } from '@muster/testkit/delivery-oracle';
 import { until } from '@muster/testkit/wait';
 import { Centrifuge } from 'centrifuge';
@@ -44,7 +44,7 @@ export interface DeliveryWorkload extends AsyncDisposable {
   /** Publishes while `work` runs, and until at least `more` further publications are out afterwards. */
   publishDuring(work: () => Promise<void>, more?: number): Promise<void>;
   /** Waits until everybody has everything, or was told, and judges. */
-  settle(timeoutMs?: number): Promise<DeliveryResult>;
+  settle(timeoutMs?: number): Promise<DeliveryReport>;
 }
 
 const SESSIONS = 20;
@@ -90,7 +90,7 @@ export const startDeliveryWorkload = async (
         what: 'everybody',
         timeoutMs,
       }).catch(() => {});
-      return oracle.result();
+      return oracle.report();
     },
     [Symbol.asyncDispose]: async () => {
       for (const { client } of members) client.disconnect();

@@ -79,7 +79,7 @@ export const startTraffic = async (fleet: ComposeFleet, gateways: number): Promi
         what: 'every publication at every client',
         timeoutMs: ARRIVED_WITHIN_MS,
       }).catch(() => {});
-      return oracle.result();
+      return oracle.report();
     },
     [Symbol.asyncDispose]: async () => {
       await stop().catch(() => {});

@@ -124,7 +124,7 @@ describe('a socket that stops reading', { timeout: 90_000 }, () => {
     await until(() => sleeper.publications() >= PUBLICATIONS, { what: 'the rest', timeoutMs: 20_000 });
     reader.report(logs[0]);
     sleeper.report(logs[1]);
-    const { missing, duplicates, misordered, announced, acknowledged } = oracle.result();
+    const { missing, duplicates, misordered, announced, acknowledged } = oracle.report();
     expect({ missing, duplicates, misordered, announced, acknowledged }).toEqual({
       ...{ missing: [], duplicates: [], misordered: [], announced: [] },
       acknowledged: PUBLICATIONS,
@@ -156,7 +156,7 @@ describe('a socket that stops reading', { timeout: 90_000 }, () => {
     await until(() => sleeper.frames.some((frame) => frame.includes(last)), { what: 'one more, here too' });
     reader.report(logs[0]);
     sleeper.report(logs[1]);
-    const verdict = oracle.result();
+    const verdict = oracle.report();
     expect(verdict.announced.length).toBeGreaterThan(0);
     expect(verdict).toMatchObject({ missing: [], duplicates: [], misordered: [] });
     for (const { socket } of [reader, sleeper]) socket.terminate();

@@ -25,37 +25,37 @@ test('[DO1] everything once and in order is no complaint', () => {
   expect(oracle.incompleteSubscribers()).toBe(1);
   for (const n of [0, 1, 2]) log.received(n);
   expect(oracle.incompleteSubscribers()).toBe(0);
-  expect(oracle.result()).toEqual({ ...CLEAN, acknowledged: 3, deliveries: 3 });
+  expect(oracle.report()).toEqual({ ...CLEAN, acknowledged: 3, deliveries: 3 });
 });
 
 test('[DO2] an acknowledged publication that never came is missing, at the beginning, in the middle and at the end', () => {
   const { oracle, log } = published(4);
   log.received(1);
   log.received(2);
-  expect(oracle.result().missing).toEqual(['ann g#0', 'ann g#3']);
+  expect(oracle.report().missing).toEqual(['ann g#0', 'ann g#3']);
   const middle = published(3);
   middle.log.received(0);
   middle.log.received(2);
-  expect(middle.oracle.result()).toMatchObject({ ...CLEAN, missing: ['ann g#1'] });
+  expect(middle.oracle.report()).toMatchObject({ ...CLEAN, missing: ['ann g#1'] });
 });
 
 test('[DO2] what was never acknowledged may come, or not', () => {
   const { oracle, log } = published(3, [1, 2]);
   log.received(0);
   log.received(2);
-  expect(oracle.result()).toEqual({ ...CLEAN, acknowledged: 1, deliveries: 2 });
+  expect(oracle.report()).toEqual({ ...CLEAN, acknowledged: 1, deliveries: 2 });
 });
 
 test('[DO3] a publication that came twice is a duplicate, however late, and not misordered', () => {
   const { oracle, log } = published(3);
   for (const n of [0, 0, 1, 2, 1]) log.received(n);
-  expect(oracle.result()).toMatchObject({ ...CLEAN, duplicates: ['ann g#0', 'ann g#1'] });
+  expect(oracle.report()).toMatchObject({ ...CLEAN, duplicates: ['ann g#0', 'ann g#1'] });
 });
 
 test('[DO4] a publication behind a later one is misordered', () => {
   const { oracle, log } = published(3);
   for (const n of [0, 2, 1]) log.received(n);
-  expect(oracle.result()).toMatchObject({ ...CLEAN, misordered: ['ann g#1'] });
+  expect(oracle.report()).toMatchObject({ ...CLEAN, misordered: ['ann g#1'] });
 });
 
 test('[DO5] a hole at a resync is announced, one before it told late; any other hole is missing all the same', () => {
@@ -65,7 +65,7 @@ test('[DO5] a hole at a resync is announced, one before it told late; any other 
   log.resynced();
   log.received(5);
   log.received(7);
-  expect(oracle.result()).toMatchObject({
+  expect(oracle.report()).toMatchObject({
     ...CLEAN,
     missing: ['ann g#6'],
     announcedLate: ['ann g#1'],
@@ -77,9 +77,9 @@ test('[DO5] a resync at the end announces what was published before it; silence 
   const { oracle, log } = published(2);
   log.received(0);
   log.resynced();
-  expect(oracle.result()).toMatchObject({ missing: [], announced: ['ann g#1'] });
+  expect(oracle.report()).toMatchObject({ missing: [], announced: ['ann g#1'] });
   oracle.acknowledged('g', oracle.nextPublication('g'));
-  expect(oracle.result()).toMatchObject({ missing: ['ann g#2'], announced: ['ann g#1'] });
+  expect(oracle.report()).toMatchObject({ missing: ['ann g#2'], announced: ['ann g#1'] });
 });
 
 test('[DO6] a subscriber answers for its own group, from its beginning on', () => {
@@ -89,13 +89,13 @@ test('[DO6] a subscriber answers for its own group, from its beginning on', () =
   const late = oracle.subscriber('bob', 'g');
   oracle.acknowledged('g', oracle.nextPublication('g'));
   late.received(1);
-  expect(oracle.result()).toEqual({ ...CLEAN, acknowledged: 3, deliveries: 1 });
+  expect(oracle.report()).toEqual({ ...CLEAN, acknowledged: 3, deliveries: 1 });
 });
 
 test('[DO6] what nobody published is strange', () => {
   const { oracle, log } = published(1);
   log.received(0);
   log.received(7);
-  expect(oracle.result()).toMatchObject({ ...CLEAN, unexpected: ['ann g#7'] });
+  expect(oracle.report()).toMatchObject({ ...CLEAN, unexpected: ['ann g#7'] });
   expect(() => oracle.acknowledged('g', 3)).toThrow(/never published/);
 });

@@ -16,7 +16,7 @@ export interface SubscriberLog {
 }
 
 /** A publication that did not reach a subscriber as it should have, as `subscriber group#number`. */
-export interface DeliveryResult {
+export interface DeliveryReport {
   /** Publications that were acknowledged. */
   readonly acknowledged: number;
   /** Arrivals at subscribers. */
@@ -45,7 +45,7 @@ export interface DeliveryOracle {
   subscriber(name: string, group: string): SubscriberLog;
   /** How many subscribers have not got every acknowledged publication, counting announced holes as got. */
   incompleteSubscribers(): number;
-  result(): DeliveryResult;
+  report(): DeliveryReport;
 }
 
 interface Subscriber {

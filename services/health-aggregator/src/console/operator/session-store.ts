@@ -45,7 +45,7 @@ export const resetSearch = (): void => {
 };
 
 /** Asks for a user or a guest of a tenant, a session by its id, or the newest. */
-export const searchSessions = async (
+export const loadDevices = async (
   { find, tenant }: { readonly find: string; readonly tenant: string },
   isCurrent: () => boolean,
 ): Promise<void> => {

@@ -21,7 +21,7 @@ import {
   type SessionSearchResult,
   type SignOutResult,
   searchResult,
-  searchSessions,
+  loadDevices,
   sessionAttention,
   sessionError,
   signOutDevice,
@@ -90,7 +90,7 @@ const Results = () => {
   const { about, tenant } = currentRoute.value;
   useEffect(resetSearch, [about, tenant, operatorToken.value]);
   usePoll(`${about} ${tenant} ${operatorToken.value}`, (isCurrent) =>
-    searchSessions({ find: about, tenant }, isCurrent),
+    loadDevices({ find: about, tenant }, isCurrent),
   );
   const all = searchResult.value;
   return (
