@@ -82,7 +82,7 @@ export const createDeliveryOracle = (): DeliveryOracle => {
       };
     },
     incompleteSubscribers: () => subscribers.filter((one) => holesOf(one).missing.length > 0).length,
-    result: () => ({
+    report: () => ({
       acknowledged: [...groups.values()].flat().filter((fate) => fate === 'acknowledged').length,
       deliveries: subscribers.reduce((sum, { events: seen }) => sum + numbersOf(seen).length, 0),
       missing: subscribers.flatMap((one) => labelled(one, holesOf(one).missing)),

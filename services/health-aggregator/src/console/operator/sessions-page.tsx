@@ -17,11 +17,11 @@ import {
 } from './operator-page.tsx';
 import {
   type Device,
+  loadDevices,
   resetSearch,
   type SessionSearchResult,
   type SignOutResult,
   searchResult,
-  loadDevices,
   sessionAttention,
   sessionError,
   signOutDevice,
