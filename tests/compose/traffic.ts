@@ -20,7 +20,7 @@ export interface Traffic extends AsyncDisposable {
   /** Waits for some more publications to be acknowledged. */
   more(count: number): Promise<void>;
   /** Publishes no more, waits until all has arrived everywhere, and judges. */
-  finish(): Promise<ReturnType<DeliveryOracle['result']>>;
+  finish(): Promise<ReturnType<DeliveryOracle['report']>>;
 }
 
 /** One client on each of so many gateways, and a publication every 50 ms until it is finished. */
