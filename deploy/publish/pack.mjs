@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, rmSync } from 'node:fs';
 import { resolve } from 'node:path';
 
-const PACKAGES = ['protocol', 'metrics', 'kit', 'session', 'client'];
+const PACKAGES = ['protocol', 'telemetry', 'kit', 'session', 'client'];
 const root = resolve(import.meta.dirname, '../..');
 const destination = resolve(process.argv[2] ?? `${root}/.muster/packages`);
 const run = (command, args, cwd = root) =>

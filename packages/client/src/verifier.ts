@@ -57,32 +57,35 @@ export const openSessionVerifier = async (options: OpenVerifierOptions): Promise
 
   const log = options.log ?? createLogger({ level: 'warn', service: 'app', instance: 'session-verifier' });
   const metrics = options.metrics ?? createMetrics({ service: 'app', version: '0' });
-  await using opened = new AsyncDisposableStack();
-  const redis = opened.use(
-    await openRedis(
-      {
-        url: options.redisUrl,
-        prefix: options.redisPrefix ?? DEFAULT_PREFIX,
-        name: 'session-verifier',
-        maxConnections: options.maxConnections ?? MAX_CONNECTIONS,
-        connectTimeoutMs: CONNECT_TIMEOUT_MS,
-        commandTimeoutMs: COMMAND_TIMEOUT_MS,
-      },
-      { log, metrics },
-    ),
+  const redis = await openRedis(
+    {
+      url: options.redisUrl,
+      prefix: options.redisPrefix ?? DEFAULT_PREFIX,
+      name: 'session-verifier',
+      maxConnections: options.maxConnections ?? MAX_CONNECTIONS,
+      connectTimeoutMs: CONNECT_TIMEOUT_MS,
+      commandTimeoutMs: COMMAND_TIMEOUT_MS,
+    },
+    { log, metrics },
   );
-  const verifier = opened.use(
-    createSessionVerifier({
+  try {
+    const verifier = createSessionVerifier({
       ...{ log, metrics, redis, clock: options.clock ?? systemClock },
       sessionSecrets: options.sessionSecrets,
       cookieName: cookieNameFor(options.publicUrl ?? HTTPS, options.cookieName),
       service: { urls, apiKey: options.internalApiKey },
       ...(options.cacheSize === undefined ? {} : { cacheSize: options.cacheSize }),
       ...(options.cacheMs === undefined ? {} : { cacheMs: options.cacheMs }),
-    }),
-  );
-  const all = opened.move();
-  return { ...verifier, [Symbol.asyncDispose]: () => all.disposeAsync() };
+    });
+    const dispose = async (): Promise<void> => {
+      await verifier[Symbol.asyncDispose]();
+      await redis[Symbol.asyncDispose]();
+    };
+    return { ...verifier, [Symbol.asyncDispose]: dispose };
+  } catch (error) {
+    await redis[Symbol.asyncDispose]();
+    throw error;
+  }
 };
 
 const requireText = (name: string, value: unknown): void => {
