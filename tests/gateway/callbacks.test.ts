@@ -71,7 +71,7 @@ afterEach(() => {
 });
 afterAll(() => stack.disposeAsync());
 
-describe('what is asked', () => {
+describe('requests', () => {
   test('[AQ8] given a callback, when the gateway calls the application, then the request names client and command, and is signed', async () => {
     application.answer({ result: { data: { ok: true } } });
     const client = await clientOf();
@@ -121,7 +121,7 @@ describe('what is asked', () => {
   });
 });
 
-describe('what is answered', () => {
+describe('answers', () => {
   test('[AQ1] [AQ11] given a subscribe callback, when the application accepts, then its info and data apply', async () => {
     application.answer({ result: { info: { seat: 7 }, data: { welcome: true } } });
     const client = await clientOf();
@@ -189,7 +189,7 @@ describe('what is answered', () => {
   });
 });
 
-describe('no usable answer', () => {
+describe('invalid answers', () => {
   test('[AQ9] given invalid answers, when the application returns them, then they are temporary errors, counted, and the breaker stays closed', async () => {
     const on = await start();
     const client = await clientOf(on);

@@ -53,7 +53,7 @@ test('[AQ8] given the example application, when it is started as documented, the
   const other = client.newSubscription('room:bob');
   const refused = new Promise((done) => other.on('unsubscribed', done));
   other.subscribe();
-  expect(await refused).toMatchObject({ code: 403, reason: 'not your room' });
+  expect(await refused).toMatchObject({ code: 403, reason: 'subscription denied' });
   // It takes nobody's word who has not signed.
   const forged = await fetch(`${url}/muster/rpc`, { method: 'POST', body: '{"method":"whoami"}' });
   expect(forged.status).toBe(401);

@@ -1,4 +1,4 @@
-// An application with users of its own: it signs tokens for clients and answers what the gateway asks.
+// An application with users of its own: it signs tokens for clients and answers callbacks of the gateway.
 //
 //   export TOKEN_HMAC_SECRET=$(openssl rand -hex 32) CALLBACK_SECRET=$(openssl rand -hex 32)
 //   node examples/application.mjs
@@ -13,7 +13,7 @@ const { TOKEN_HMAC_SECRET = '', CALLBACK_SECRET = '', PORT = '3000' } = process.
 const MAX_BODY_BYTES = 131_072;
 const MAX_AGE_S = 300;
 
-/** A token of ten minutes for a user. Your login decides who that is. */
+/** A token for a user, valid for ten minutes. Authenticate the user before. */
 const tokenFor = (user) =>
   new SignJWT({ info: { name: user }, meta: { plan: 'free' } })
     .setProtectedHeader({ alg: 'HS256' })
@@ -22,25 +22,25 @@ const tokenFor = (user) =>
     .setExpirationTime('10m')
     .sign(new TextEncoder().encode(TOKEN_HMAC_SECRET));
 
-/** Whether the gateway has signed this, and not long ago. */
+/** True for a valid signature of the gateway that is at most five minutes old. */
 const isFromGateway = (headers, body) => {
   const { 'webhook-id': id, 'webhook-timestamp': time, 'webhook-signature': signature = '' } = headers;
   if (Math.abs(Date.now() / 1000 - Number(time)) > MAX_AGE_S) return false;
   const mac = createHmac('sha256', CALLBACK_SECRET).update(`${id}.${time}.${body}`).digest('base64');
-  const [given, wanted] = [Buffer.from(signature), Buffer.from(`v1,${mac}`)];
-  return given.length === wanted.length && timingSafeEqual(given, wanted);
+  const [given, expected] = [Buffer.from(signature), Buffer.from(`v1,${mac}`)];
+  return given.length === expected.length && timingSafeEqual(given, expected);
 };
 
-/** What the gateway asks, by path. */
+/** Answers to callbacks, by path. */
 const ANSWERS = {
   '/muster/subscribe': ({ user, channel }) =>
     channel.endsWith(`:${user}`)
       ? { result: { info: { role: 'owner' } } }
-      : { error: { code: 403, message: 'not your room' } },
+      : { error: { code: 403, message: 'subscription denied' } },
   '/muster/publish': ({ data }) =>
     typeof data?.text === 'string' && data.text.length <= 500
       ? { result: { data: { text: data.text.trim() } } }
-      : { error: { code: 400, message: 'a text of at most 500 characters' } },
+      : { error: { code: 400, message: 'expected a text of at most 500 characters' } },
   '/muster/rpc': ({ method, user, meta }) =>
     method === 'whoami'
       ? { result: { data: { user, plan: meta?.plan } } }

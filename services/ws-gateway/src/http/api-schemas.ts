@@ -107,7 +107,7 @@ export const API_BODIES = {
     limit: z
       .int()
       .optional()
-      .describe('0 for the position only; negative for the most that one result may have'),
+      .describe('0 for the position only; negative for the most that a result may have'),
     since: position.optional(),
     reverse: z.boolean().optional().describe('newest first'),
   }),

@@ -79,7 +79,7 @@ const createReader = () => {
 };
 
 describe('deltas', () => {
-  test('[DL3] given a delta subscriber, when publications are made, then the first is whole and later ones are deltas', async () => {
+  test('[DL3] given a delta subscriber, when publications are made, then the first is whole and those after it are deltas', async () => {
     const { subscriber, publish } = started();
     const ann = await subscriber('ann');
     expect(ann.reply).toMatchObject({ subscribe: { delta: true, recoverable: true } });

@@ -51,7 +51,7 @@ describe('groups', () => {
     expect(bob.wire.take()).toEqual(numbers.map((number) => push('room', number, 'ann', 'client-1')));
   });
 
-  test('[GM3] [GM11] given a client that unsubscribed, when a publication is made, then it is not received, and to unsubscribe again is no error', async () => {
+  test('[GM3] [GM11] given a client that unsubscribed, when a publication is made, then it is not received, and to unsubscribe again succeeds', async () => {
     const { connected } = engineUnderTest();
     const [ann, bob] = [await connected('ann'), await connected('bob')];
     await bob.say(subscribe('room'));
@@ -147,7 +147,7 @@ describe('groups', () => {
   });
 });
 
-describe('outbox', () => {
+describe('send buffer', () => {
   test('[OB2] given several replies in one turn, when they are written, then at most sixteen share a frame', async () => {
     const { connected } = engineUnderTest();
     const { say, wire } = await connected();

@@ -22,7 +22,7 @@ const answers = (messages: unknown[]) =>
 const many = Array.from({ length: 40 }, (_, n) => history(10 + n));
 
 describe('[SW11] [SW16] given a client that reads more history than its share', () => {
-  test('then its readings wait, all are answered in order, and it is not closed', async () => {
+  test('then its reads are delayed, all are answered in order, and it is not closed', async () => {
     const { reader, pass, metrics } = await withHistory();
     const one = await reader('ann');
     const ids: number[] = [];
@@ -47,7 +47,7 @@ describe('[SW11] [SW16] given a client that reads more history than its share', 
     expect(new Set(metrics.limited)).toEqual(new Set(['read_bytes']));
   });
 
-  test('then another client reads at once, and another connection of the same client waits', async () => {
+  test('then another client reads at once, and another connection of the same client is delayed', async () => {
     const { reader } = await withHistory();
     const greedy = await reader('ann');
     await greedy.say(...many);
@@ -56,7 +56,7 @@ describe('[SW11] [SW16] given a client that reads more history than its share', 
     expect(answers(await second.say(history(3)))).toBe(0);
   });
 
-  test('then what it missed in a group comes later, whole, and counts as what it reads', async () => {
+  test('then recovered publications are delayed, complete, and count as reads', async () => {
     const { reader, client, pass, engine } = await withHistory();
     const greedy = await reader('ann');
     await greedy.say(...many);
@@ -70,7 +70,7 @@ describe('[SW11] [SW16] given a client that reads more history than its share', 
     expect(answer).toMatchObject({ id: 2, subscribe: { recovered: true, publications: [{ offset: 1 }] } });
   });
 
-  test('then a connection that is gone leaves its place to others', async () => {
+  test('then a connection that closes releases its reads to others', async () => {
     const { reader, pass } = await withHistory();
     const greedy = await reader('ann');
     await greedy.say(...many);
