@@ -1,27 +1,14 @@
-import { migrate } from '@muster/session-service/postgres/migrate';
-import { useTestStores } from '@muster/testkit/stores';
 import { API_RESULTS } from '@muster/ws-gateway/http/api-schemas';
 import fc from 'fast-check';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { operationsOf, requestFor } from '../kit/openapi-requests.ts';
-import { startService, type TestService } from '../session/fixture.ts';
-import { connected, SERVER_KEY, sdk, startGateway, type TestGateway } from './fixture.ts';
+import { connected, SERVER_KEY, sdk, useFleet } from './fixture.ts';
 
-const stores = useTestStores({ migrate });
-let sessions: TestService;
-let gateway: TestGateway;
-
-beforeAll(async () => {
-  sessions = await startService(stores);
-  gateway = await startGateway(stores, sessions.opsUrl);
-});
-afterAll(async () => {
-  for (const app of [gateway, sessions]) await app?.[Symbol.asyncDispose]();
-});
+const fleet = useFleet();
 
 const post = async (path: string, body: string) => {
-  const answer = await fetch(gateway.url + path, {
+  const answer = await fetch(fleet.gateway.url + path, {
     method: 'POST',
     headers: { 'x-api-key': SERVER_KEY },
     body,
@@ -31,7 +18,7 @@ const post = async (path: string, body: string) => {
 // biome-ignore lint/suspicious/noExplicitAny: tests look into JSON of every shape.
 const call = async (method: string, params: object): Promise<any> =>
   JSON.parse((await post(`/api/${method}`, JSON.stringify(params))).text);
-const readDocument = async () => (await fetch(`${gateway.url}/api/openapi.json`)).json();
+const readDocument = async () => (await fetch(`${fleet.gateway.url}/api/openapi.json`)).json();
 
 test('[AP10] [AP39] given the document, when it is read, then it has every method, and its page loads only resources of the gateway', async () => {
   const document = await readDocument();
@@ -44,12 +31,14 @@ test('[AP10] [AP39] given the document, when it is read, then it has every metho
   expect(document.components.securitySchemes).toEqual({
     serverKey: expect.objectContaining({ in: 'header', name: 'X-API-Key' }),
   });
-  const page = await (await fetch(`${gateway.url}/api/docs`)).text();
+  const page = await (await fetch(`${fleet.gateway.url}/api/docs`)).text();
   for (const [, path] of page.matchAll(/(?:src|href)="([^"]+)"/g)) {
     expect(path).toMatch(/^\/api\/docs\//);
-    expect((await fetch(gateway.url + path)).status).toBe(200);
+    expect((await fetch(fleet.gateway.url + path)).status).toBe(200);
   }
-  expect(await (await fetch(`${gateway.url}/api/docs/start.js`)).text()).toContain("'/api/openapi.json'");
+  expect(await (await fetch(`${fleet.gateway.url}/api/docs/start.js`)).text()).toContain(
+    "'/api/openapi.json'",
+  );
 });
 
 test('[AP10] [TNW14] given the document, when it is read, then every method has the tenant parameter and rejects an invalid tenant', async () => {
@@ -66,8 +55,11 @@ test('[AP10] [TNW14] given the document, when it is read, then every method has 
 });
 
 test('[AP40] given a call of each method, when it returns, then the answer has the documented shape', async () => {
-  const { body } = await sessions.service('POST', '/v1/sessions', { user_id: 'u_doc', transport: 'bearer' });
-  const client = await connected(sdk(gateway, { token: body.token }));
+  const { body } = await fleet.sessions.service('POST', '/v1/sessions', {
+    user_id: 'u_doc',
+    transport: 'bearer',
+  });
+  const client = await connected(sdk(fleet.gateway, { token: body.token }));
   const subscription = client.newSubscription('doc');
   subscription.subscribe();
   await subscription.ready(5_000);
@@ -108,7 +100,7 @@ test('[AP40] given random calls that nearly conform to the document, when they r
     });
     await fc.assert(property, { numRuns: 40, endOnFailure: true });
   }
-  expect((await fetch(`${gateway.url}/readyz`)).status).toBe(200);
+  expect((await fetch(`${fleet.gateway.url}/readyz`)).status).toBe(200);
 }, 60_000);
 
 test('[AP11] [AP41] given lines of calls, when a back end posts them, then each has an answer, and malformed bodies are rejected with 400', async () => {
@@ -127,7 +119,7 @@ test('[AP11] [AP41] given lines of calls, when a back end posts them, then each 
   for (const body of ['', '{', '[]', '{}\nnull', '{}\n'.repeat(1_001)]) {
     expect((await post('/api', body)).status).toBe(400);
   }
-  expect((await fetch(`${gateway.url}/api`)).status).toBe(405);
-  const noKey = await fetch(`${gateway.url}/api`, { method: 'POST', body: '{}' });
+  expect((await fetch(`${fleet.gateway.url}/api`)).status).toBe(405);
+  const noKey = await fetch(`${fleet.gateway.url}/api`, { method: 'POST', body: '{}' });
   expect([noKey.status, await noKey.text()]).toEqual([401, '']);
 });

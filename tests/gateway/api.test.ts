@@ -1,28 +1,14 @@
-import { migrate } from '@muster/session-service/postgres/migrate';
-import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import type { Centrifuge } from 'centrifuge';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { startService, type TestService } from '../session/fixture.ts';
-import { connected, listenTo, SERVER_KEY, sdk, startGateway, type TestGateway } from './fixture.ts';
+import { afterEach, describe, expect, test } from 'vitest';
+import { connected, listenTo, SERVER_KEY, sdk, type TestGateway, useFleet } from './fixture.ts';
 
-const stores = useTestStores({ migrate });
-let sessions: TestService;
-let one: TestGateway;
-let two: TestGateway;
 const open: Centrifuge[] = [];
 let rooms = 0;
 
-beforeAll(async () => {
-  sessions = await startService(stores);
-  const gateway = (name: string) => startGateway(stores, sessions.opsUrl, { INSTANCE_NAME: name });
-  [one, two] = await Promise.all([gateway('gw-1'), gateway('gw-2')]);
-});
+const fleet = useFleet({ names: ['gw-1', 'gw-2'] });
 afterEach(() => {
   for (const client of open.splice(0)) client.disconnect();
-});
-afterAll(async () => {
-  for (const app of [one, two, sessions]) await app[Symbol.asyncDispose]();
 });
 
 const newRoom = () => `api:${++rooms}`;
@@ -32,7 +18,7 @@ const post = async (
   headers: Record<string, string> = { 'x-api-key': SERVER_KEY },
 ) => {
   const text = typeof body === 'string' ? body : JSON.stringify(body);
-  const answer = await fetch(`${one.url}/api/${method}`, { method: 'POST', headers, body: text });
+  const answer = await fetch(`${fleet.gateway.url}/api/${method}`, { method: 'POST', headers, body: text });
   const content = await answer.text();
   // biome-ignore lint/suspicious/noExplicitAny: tests look into JSON of every shape.
   const json: any = content.startsWith('{') ? JSON.parse(content) : undefined;
@@ -41,7 +27,10 @@ const post = async (
 const call = async (method: string, body: unknown) => (await post(method, body)).json;
 
 const client = async (gateway: TestGateway, user: string) => {
-  const { body } = await sessions.service('POST', '/v1/sessions', { user_id: user, transport: 'bearer' });
+  const { body } = await fleet.sessions.service('POST', '/v1/sessions', {
+    user_id: user,
+    transport: 'bearer',
+  });
   const sdkClient = await connected(sdk(gateway, { token: body.token }));
   open.push(sdkClient);
   return { sdkClient, session: body.id as string };
@@ -59,9 +48,12 @@ describe('calls', () => {
       expect(await post('nonsense', '{', headers)).toMatchObject({ status: 401, content: '' });
     }
     expect((await post('info', {}, { authorization: `apikey ${SERVER_KEY}` })).status).toBe(200);
-    const byQuery = await fetch(`${one.url}/api/info?api_key=${SERVER_KEY}`, { method: 'POST', body: '{}' });
+    const byQuery = await fetch(`${fleet.gateway.url}/api/info?api_key=${SERVER_KEY}`, {
+      method: 'POST',
+      body: '{}',
+    });
     expect(byQuery.status).toBe(200);
-    expect((await fetch(`${one.url}/api/info`)).status).toBe(405);
+    expect((await fetch(`${fleet.gateway.url}/api/info`)).status).toBe(405);
   });
 
   test('[AP2] [AP25] [AP26] given errors, when a call fails, then the status is 200, that of the error mode, or 400 for a malformed body', async () => {
@@ -113,7 +105,7 @@ describe('calls', () => {
 describe('publishing', () => {
   test('[AP3] [AP30] given members on two gateways, when a back end publishes, then the payload arrives unchanged', async () => {
     const room = newRoom();
-    const { sdkClient } = await client(two, 'u_pub');
+    const { sdkClient } = await client(fleet.second, 'u_pub');
     const heard: unknown[] = [];
     const subscription = sdkClient.newSubscription(room);
     subscription.on('publication', ({ data, tags, offset }) => heard.push([data, tags, offset]));
@@ -158,7 +150,7 @@ describe('publishing', () => {
 
   test('[AP4] given exclude, when a back end publishes, then the client or session does not receive it', async () => {
     const room = newRoom();
-    const [ann, bob] = [await client(one, 'u_x1'), await client(two, 'u_x2')];
+    const [ann, bob] = [await client(fleet.gateway, 'u_x1'), await client(fleet.second, 'u_x2')];
     const [heardAnn, heardBob] = [await listenTo(ann.sdkClient, room), await listenTo(bob.sdkClient, room)];
     await call('publish', {
       channel: room,
@@ -177,7 +169,7 @@ describe('publishing', () => {
 describe('looking', () => {
   test('[AP5] [AP31] [AP38] given a group, when a back end queries presence and history, then the results are those of the client protocol', async () => {
     const room = newRoom();
-    const { sdkClient } = await client(two, 'u_look');
+    const { sdkClient } = await client(fleet.second, 'u_look');
     await listenTo(sdkClient, room);
     await call('publish', { channel: room, data: 'a' });
     await call('publish', { channel: room, data: 'b' });
@@ -206,7 +198,7 @@ describe('looking', () => {
 
   test('[AP7] given two gateways, when a back end queries connections, groups and gateways, then the results cover both', async () => {
     const room = newRoom();
-    const [ann, bob] = [await client(one, 'u_seen'), await client(two, 'u_seen')];
+    const [ann, bob] = [await client(fleet.gateway, 'u_seen'), await client(fleet.second, 'u_seen')];
     await listenTo(ann.sdkClient, room);
     await listenTo(bob.sdkClient, room);
     const { connections, gateways } = (await call('connections', { user: 'u_seen' })).result;
@@ -238,9 +230,9 @@ describe('orders', () => {
   test('[AP6] [AP32] [AP33] given connections on two gateways, when a back end disconnects or unsubscribes them, then the result has their number', async () => {
     const room = newRoom();
     const [ann, phone, bob] = [
-      await client(one, 'u_go'),
-      await client(two, 'u_go'),
-      await client(two, 'u_stay'),
+      await client(fleet.gateway, 'u_go'),
+      await client(fleet.second, 'u_go'),
+      await client(fleet.second, 'u_stay'),
     ];
     for (const { sdkClient } of [ann, phone, bob]) await listenTo(sdkClient, room);
     const unsubscribed = new Promise<{ code: number }>((resolve) =>
@@ -308,7 +300,7 @@ test('[HT18] given paths with other case or slashes, when they are requested, th
     '/connection/websocket/',
     '/health/',
   ]) {
-    const answer = await fetch(one.url + path, {
+    const answer = await fetch(fleet.gateway.url + path, {
       method: 'POST',
       headers: { 'x-api-key': SERVER_KEY },
       body: '{}',

@@ -1,31 +1,22 @@
-import { migrate } from '@muster/session-service/postgres/migrate';
-import { useTestStores } from '@muster/testkit/stores';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { cookieOf, ORIGIN, startService, type TestService } from '../session/fixture.ts';
-import { openSocket, startGateway, type TestGateway, tryUpgrade } from './fixture.ts';
+import { expect, test } from 'vitest';
+import { cookieOf, ORIGIN } from '../session/fixture.ts';
+import { openSocket, tryUpgrade, useFleet } from './fixture.ts';
 
-const stores = useTestStores({ migrate });
-let sessions: TestService;
-let gateway: TestGateway;
-
-beforeAll(async () => {
-  sessions = await startService(stores);
-  gateway = await startGateway(stores, sessions.opsUrl);
-});
-afterAll(async () => {
-  for (const app of [gateway, sessions]) await app?.[Symbol.asyncDispose]();
-});
+const fleet = useFleet();
 
 const signIn = async (user: string): Promise<string> =>
-  cookieOf(await sessions.service('POST', '/v1/sessions', { user_id: user, transport: 'cookie' }));
+  cookieOf(await fleet.sessions.service('POST', '/v1/sessions', { user_id: user, transport: 'cookie' }));
 
 /** What the three places say of one Cookie header. */
 const ask = async (cookie: string) => {
-  const http = await sessions.call('GET', '/v1/session', { headers: { cookie, origin: ORIGIN } });
-  const plain = await tryUpgrade(`${gateway.wsUrl}/ws?group=cookies`, { cookie, origin: ORIGIN });
-  const upgraded = await tryUpgrade(`${gateway.wsUrl}/connection/websocket`, { cookie, origin: ORIGIN });
+  const http = await fleet.sessions.call('GET', '/v1/session', { headers: { cookie, origin: ORIGIN } });
+  const plain = await tryUpgrade(`${fleet.gateway.wsUrl}/ws?group=cookies`, { cookie, origin: ORIGIN });
+  const upgraded = await tryUpgrade(`${fleet.gateway.wsUrl}/connection/websocket`, {
+    cookie,
+    origin: ORIGIN,
+  });
   if (upgraded.status !== 101) return { http: http.status, plain: plain.status, protocol: upgraded.status };
-  const client = await openSocket(`${gateway.wsUrl}/connection/websocket`, { cookie, origin: ORIGIN });
+  const client = await openSocket(`${fleet.gateway.wsUrl}/connection/websocket`, { cookie, origin: ORIGIN });
   client.send({ id: 1, connect: {} });
   const protocol = await Promise.race([
     client.reply(1).then(({ connect }) => connect?.data.user as unknown),
@@ -37,7 +28,7 @@ const ask = async (cookie: string) => {
 
 test('[GS16] given several cookies, when a client uses them, then the first live session is used on both endpoints as in the session service', async () => {
   const [ended, live, second] = [await signIn('ann'), await signIn('ann'), await signIn('ben')];
-  await sessions.cookie(ended, 'DELETE', '/v1/session');
+  await fleet.sessions.cookie(ended, 'DELETE', '/v1/session');
   const forged = `${live.slice(0, -4)}AAAA`;
   const good = { http: 200, plain: 101, protocol: 'ann' };
   for (const cookies of [
@@ -58,12 +49,12 @@ test('[GS16] given several cookies, when a client uses them, then the first live
 });
 
 test('[GS17] given a retired secret, when it is presented repeatedly, then at most one request is made in two seconds and the current secret is accepted', async () => {
-  const { body } = await sessions.service('POST', '/v1/sessions', { user_id: 'ann' });
-  const stepped = await sessions.service('POST', `/v1/sessions/${body.id}/step-up`, { aal: 2 });
+  const { body } = await fleet.sessions.service('POST', '/v1/sessions', { user_id: 'ann' });
+  const stepped = await fleet.sessions.service('POST', `/v1/sessions/${body.id}/step-up`, { aal: 2 });
   const status = async (token: string) =>
-    (await tryUpgrade(`${gateway.wsUrl}/ws?group=stale`, { authorization: `Bearer ${token}` })).status;
+    (await tryUpgrade(`${fleet.gateway.wsUrl}/ws?group=stale`, { authorization: `Bearer ${token}` })).status;
   const reads = () =>
-    sessions.metric('db_client_operation_duration_seconds_count{operation="find_sessions"}');
+    fleet.sessions.metric('db_client_operation_duration_seconds_count{operation="find_sessions"}');
   const before = await reads();
   const begun = performance.now();
   for (let n = 0; n < 60; n += 1) {

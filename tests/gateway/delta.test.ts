@@ -1,36 +1,23 @@
 import { encodeDelta } from '@muster/protocol/fossil-delta';
-import { migrate } from '@muster/session-service/postgres/migrate';
-import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { Centrifuge, type Options } from 'centrifuge';
 import { Centrifuge as ProtobufCentrifuge } from 'centrifuge/build/protobuf';
 import fc from 'fast-check';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { startService, type TestService } from '../session/fixture.ts';
-import { SERVER_KEY, startGateway, type TestGateway, webSocketWith } from './fixture.ts';
+import { expect, test } from 'vitest';
+import { SERVER_KEY, useFleet, webSocketWith } from './fixture.ts';
 
-const stores = useTestStores({ migrate });
-let sessions: TestService;
-let gateway: TestGateway;
-let token: string;
-
-beforeAll(async () => {
-  sessions = await startService(stores);
-  gateway = await startGateway(stores, sessions.opsUrl);
-  const user_id = 'u_delta';
-  token = (await sessions.service('POST', '/v1/sessions', { user_id, transport: 'bearer' })).body.token;
-});
-afterAll(async () => {
-  await gateway[Symbol.asyncDispose]();
-  await sessions[Symbol.asyncDispose]();
-});
+const fleet = useFleet({ user: 'u_delta' });
 
 type AnyCentrifuge = Centrifuge | ProtobufCentrifuge;
 const BUILDS = { json: Centrifuge, protobuf: ProtobufCentrifuge };
 
 const connected = async (build: keyof typeof BUILDS): Promise<AnyCentrifuge> => {
-  const options: Partial<Options> = { token, websocket: webSocketWith({}), minReconnectDelay: 50 };
-  const client = new BUILDS[build](`${gateway.wsUrl}/connection/websocket`, options);
+  const options: Partial<Options> = {
+    token: fleet.token,
+    websocket: webSocketWith({}),
+    minReconnectDelay: 50,
+  };
+  const client = new BUILDS[build](`${fleet.gateway.wsUrl}/connection/websocket`, options);
   client.connect();
   await client.ready(5_000);
   return client;
@@ -57,7 +44,7 @@ const listen = async (client: AnyCentrifuge, group: string) => {
 
 const publish = async (channel: string, data: unknown): Promise<void> => {
   const headers = { 'x-api-key': SERVER_KEY };
-  await fetch(`${gateway.url}/api/publish`, {
+  await fetch(`${fleet.gateway.url}/api/publish`, {
     method: 'POST',
     headers,
     body: JSON.stringify({ channel, data }),

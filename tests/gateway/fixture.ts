@@ -3,14 +3,17 @@ import { request } from 'node:http';
 import { withoutLocalStorage } from '@muster/client/quiet-globals';
 import { systemClock } from '@muster/kit/clock';
 import { systemRandom } from '@muster/kit/random';
+import { migrate } from '@muster/session-service/postgres/migrate';
 import { createInMemoryLog, type InMemoryLog } from '@muster/testkit/in-memory-log';
+import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { createApp, type GatewayApp } from '@muster/ws-gateway/app';
 import { readConfig } from '@muster/ws-gateway/config/index';
 import { Centrifuge, type Options } from 'centrifuge';
+import { afterAll, beforeAll } from 'vitest';
 import { WebSocket } from 'ws';
 import { readMetric } from '../observability/read-metric.ts';
-import { INTERNAL_KEY, ORIGIN, SECRETS } from '../session/fixture.ts';
+import { INTERNAL_KEY, ORIGIN, SECRETS, startService, type TestService } from '../session/fixture.ts';
 
 export const SERVER_KEY = 'server_0123456789-api-key';
 
@@ -72,7 +75,52 @@ export const startGateway = async (
   };
 };
 
-/** A socket with what it heard. */
+export interface FleetOptions {
+  /** Variables of the gateways, or a function that prepares and returns them. */
+  readonly env?: NodeJS.ProcessEnv | (() => NodeJS.ProcessEnv | Promise<NodeJS.ProcessEnv>);
+  /** One gateway for each name. */
+  readonly names?: readonly string[];
+  /** Owner of `token`. */
+  readonly user?: string;
+}
+
+/** Stores, a session service and gateways, started before the tests of a file and stopped after them. */
+export const useFleet = ({ env = {}, names = ['gw-test'], user = 'u_test' }: FleetOptions = {}) => {
+  const stores = useTestStores({ migrate });
+  let sessions: TestService;
+  let gateways: TestGateway[] = [];
+  let token = '';
+  beforeAll(async () => {
+    sessions = await startService(stores);
+    const variables = typeof env === 'function' ? await env() : env;
+    gateways = await Promise.all(
+      names.map((name) => startGateway(stores, sessions.opsUrl, { INSTANCE_NAME: name, ...variables })),
+    );
+    const account = { user_id: user, transport: 'bearer' };
+    token = (await sessions.service('POST', '/v1/sessions', account)).body.token;
+  });
+  afterAll(async () => {
+    for (const app of [...gateways, sessions]) await app?.[Symbol.asyncDispose]();
+  });
+  return {
+    stores,
+    get sessions(): TestService {
+      return sessions;
+    },
+    get gateway(): TestGateway {
+      return gateways[0] as TestGateway;
+    },
+    get second(): TestGateway {
+      return gateways[1] as TestGateway;
+    },
+    /** Session token of `user`. */
+    get token(): string {
+      return token;
+    },
+  };
+};
+
+/** A socket with the frames that it received. */
 export interface RawClient {
   readonly socket: WebSocket;
   /** Text frames, in order. */

@@ -1,15 +1,11 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { MessageWriter } from '@muster/protocol/protobuf-wire';
-import { migrate } from '@muster/session-service/postgres/migrate';
-import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import fc from 'fast-check';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { startService, type TestService } from '../session/fixture.ts';
-import { openSocket, type RawClient, SERVER_KEY, startGateway, type TestGateway } from './fixture.ts';
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { openSocket, type RawClient, SERVER_KEY, useFleet } from './fixture.ts';
 
-const stores = useTestStores({ migrate });
 const JSON_PATH = '/connection/websocket';
 const PROTOBUF_PATH = '/connection/websocket?format=protobuf';
 const ODD_NAMES = [
@@ -21,38 +17,25 @@ const ODD_NAMES = [
   '__defineGetter__',
   'then',
 ];
-let sessions: TestService;
-let gateway: TestGateway;
-let token: string;
-let witness: RawClient;
+let observer: RawClient;
 let published = 0;
 /** Sockets of the test that runs. */
 const opened: RawClient[] = [];
 
+const fleet = useFleet({ env: { MAX_COMMANDS_PER_S: '0', PING_INTERVAL_MS: '600000' }, user: 'u_fuzz' });
 beforeAll(async () => {
-  sessions = await startService(stores);
-  gateway = await startGateway(stores, sessions.opsUrl, {
-    MAX_COMMANDS_PER_S: '0',
-    PING_INTERVAL_MS: '600000',
-  });
-  const user_id = 'u_fuzz';
-  token = (await sessions.service('POST', '/v1/sessions', { user_id, transport: 'bearer' })).body.token;
-  witness = await live();
+  observer = await live();
   opened.length = 0;
-  witness.send({ id: 2, subscribe: { channel: 'witness' } });
-  await witness.reply(2);
-});
-afterAll(async () => {
-  await gateway[Symbol.asyncDispose]();
-  await sessions[Symbol.asyncDispose]();
+  observer.send({ id: 2, subscribe: { channel: 'observer' } });
+  await observer.reply(2);
 });
 
 /** Whoever watches hears what is published before and after, in order, and nothing else. */
 const publish = async () => {
   published += 1;
   const headers = { 'x-api-key': SERVER_KEY };
-  const body = JSON.stringify({ channel: 'witness', data: published });
-  const answer = await fetch(`${gateway.url}/api/publish`, { method: 'POST', headers, body });
+  const body = JSON.stringify({ channel: 'observer', data: published });
+  const answer = await fetch(`${fleet.gateway.url}/api/publish`, { method: 'POST', headers, body });
   expect(answer.status).toBe(200);
 };
 beforeEach(publish);
@@ -60,17 +43,17 @@ afterEach(async () => {
   for (const { socket } of opened.splice(0)) socket.terminate();
   await publish();
   const heard = () =>
-    witness.frames
+    observer.frames
       .flatMap((frame) => frame.split('\n'))
       .flatMap((text) => JSON.parse(text).push?.pub?.data ?? []);
-  await until(() => heard().length >= published, { what: 'the witness to hear all' });
+  await until(() => heard().length >= published, { what: 'the observer to hear all' });
   expect(heard()).toEqual(Array.from({ length: published }, (_, index) => index + 1));
-  expect(witness.socket.readyState).toBe(1);
-  expect(gateway.log.lines.filter(({ level }) => level === 'error')).toEqual([]);
+  expect(observer.socket.readyState).toBe(1);
+  expect(fleet.gateway.log.lines.filter(({ level }) => level === 'error')).toEqual([]);
 });
 
 const live = async (path = JSON_PATH): Promise<RawClient> => {
-  const client = await openSocket(gateway.wsUrl + path, { authorization: `Bearer ${token}` });
+  const client = await openSocket(fleet.gateway.wsUrl + path, { authorization: `Bearer ${fleet.token}` });
   opened.push(client);
   if (path === JSON_PATH) {
     client.send({ id: 1, connect: {} });
@@ -134,7 +117,7 @@ describe('Protobuf', () => {
   });
 
   test('[PB13] given every truncated frame, when a client sends it, then the connection is closed with 3501', async () => {
-    const whole = command(9, 7, new MessageWriter().text(1, 'witness-not').bytes(2, Buffer.from('"data"')));
+    const whole = command(9, 7, new MessageWriter().text(1, 'observer-not').bytes(2, Buffer.from('"data"')));
     for (let length = 1; length < whole.length; length += 3) {
       expect(await endOf(await live(PROTOBUF_PATH), [whole.subarray(0, length)])).toBe(3501);
     }
@@ -224,8 +207,8 @@ describe('JSON', () => {
     const filter = { key: '__proto__', cmp: 'ex' };
     expect(await ask({ subscribe: { channel: 'filtered', tf: filter } })).toMatchObject({ subscribe: {} });
     const subs = `{${ODD_NAMES.map((odd) => `"${odd}":{"recover":true,"offset":1,"epoch":"x"}`).join(',')}}`;
-    const other = await openSocket(gateway.wsUrl + JSON_PATH);
-    other.send(`{"id":1,"connect":{"token":${JSON.stringify(token)},"subs":${subs}}}`);
+    const other = await openSocket(fleet.gateway.wsUrl + JSON_PATH);
+    other.send(`{"id":1,"connect":{"token":${JSON.stringify(fleet.token)},"subs":${subs}}}`);
     expect(Object.keys((await other.reply(1)).connect.subs)).toHaveLength(ODD_NAMES.length);
     for (const { socket } of [client, other]) socket.terminate();
   });
@@ -286,13 +269,15 @@ test('[FR9] given clients that violated the protocol, when they have disconnecte
   setFlagsFromString('--expose-gc');
   const collect: () => void = runInNewContext('gc');
   const settled = async () => {
-    await until(async () => (await gateway.metric('gateway_connections')) === 1, {
-      what: 'the witness alone',
+    await until(async () => (await fleet.gateway.metric('gateway_connections')) === 1, {
+      what: 'the observer alone',
     });
-    await until(async () => (await gateway.metric('gateway_groups')) === 1, { what: 'its group alone' });
-    expect(await gateway.metric('gateway_subscriptions')).toBe(1);
+    await until(async () => (await fleet.gateway.metric('gateway_groups')) === 1, {
+      what: 'its group alone',
+    });
+    expect(await fleet.gateway.metric('gateway_subscriptions')).toBe(1);
     // Groups are given back to the bus a second after their last member.
-    await until(async () => (await gateway.metric('gateway_bus_subscriptions')) === 1, {
+    await until(async () => (await fleet.gateway.metric('gateway_bus_subscriptions')) === 1, {
       what: 'one subscription',
     });
     collect();

@@ -1,9 +1,7 @@
 import { freePorts } from '@muster/local/ports';
-import { migrate } from '@muster/session-service/postgres/migrate';
-import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { cookieOf, ORIGIN, startService, type TestService } from '../session/fixture.ts';
+import { afterEach, describe, expect, test } from 'vitest';
+import { cookieOf, ORIGIN } from '../session/fixture.ts';
 import {
   connected,
   listenTo,
@@ -11,42 +9,38 @@ import {
   type RawClient,
   sdk,
   startGateway,
-  type TestGateway,
   tryUpgrade,
+  useFleet,
 } from './fixture.ts';
 
-const stores = useTestStores({ migrate });
-let sessions: TestService;
-let one: TestGateway;
-let two: TestGateway;
 const open: { disconnect(): void }[] = [];
 let users = 0;
 
-beforeAll(async () => {
-  sessions = await startService(stores);
-  const gateway = (name: string) => startGateway(stores, sessions.opsUrl, { INSTANCE_NAME: name });
-  [one, two] = await Promise.all([gateway('gw-1'), gateway('gw-2')]);
-});
+const fleet = useFleet({ names: ['gw-1', 'gw-2'] });
 afterEach(() => {
   for (const client of open.splice(0)) client.disconnect();
 });
-afterAll(async () => {
-  for (const app of [one, two, sessions]) await app[Symbol.asyncDispose]();
-});
 
 const login = async (user = `u${++users}`) => {
-  const { body } = await sessions.service('POST', '/v1/sessions', { user_id: user, transport: 'bearer' });
+  const { body } = await fleet.sessions.service('POST', '/v1/sessions', {
+    user_id: user,
+    transport: 'bearer',
+  });
   return { user, id: body.id as string, token: body.token as string };
 };
 const loginByCookie = async (user = `u${++users}`) => {
-  const answer = await sessions.service('POST', '/v1/sessions', { user_id: user, transport: 'cookie' });
+  const answer = await fleet.sessions.service('POST', '/v1/sessions', { user_id: user, transport: 'cookie' });
   return { user, id: answer.body.id as string, cookie: cookieOf(answer) };
 };
 const keep = <T extends { disconnect(): void }>(client: T): T => {
   open.push(client);
   return client;
 };
-const raw = async (path: string, headers: Record<string, string>, gateway = one): Promise<RawClient> => {
+const raw = async (
+  path: string,
+  headers: Record<string, string>,
+  gateway = fleet.gateway,
+): Promise<RawClient> => {
   const client = await openSocket(`${gateway.wsUrl}${path}`, headers);
   open.push({ disconnect: () => client.socket.terminate() });
   return client;
@@ -56,7 +50,10 @@ test('[HS11] given a gateway that starts, when clients upgrade as soon as it lis
   const statuses = new Set<number>();
   for (let start = 0; start < 5; start += 1) {
     const [port = 0] = await freePorts(1);
-    const starting = startGateway(stores, sessions.opsUrl, { INSTANCE_NAME: 'gw-late', PORT: String(port) });
+    const starting = startGateway(fleet.stores, fleet.sessions.opsUrl, {
+      INSTANCE_NAME: 'gw-late',
+      PORT: String(port),
+    });
     let isStarted = false;
     const ask = async () => {
       while (!isStarted) {
@@ -75,9 +72,9 @@ test('[HS11] given a gateway that starts, when clients upgrade as soon as it lis
 describe('clients of the SDK', () => {
   test('[GM1] [GM10] given members on two gateways, by cookie and by token, when they publish, then members receive everything in order and others nothing', async () => {
     const [ann, bob, eve] = [await loginByCookie(), await login(), await login()];
-    const a = keep(await connected(sdk(one, { headers: { cookie: ann.cookie, origin: ORIGIN } })));
-    const b = keep(await connected(sdk(two, { token: bob.token })));
-    const c = keep(await connected(sdk(two, { token: eve.token })));
+    const a = keep(await connected(sdk(fleet.gateway, { headers: { cookie: ann.cookie, origin: ORIGIN } })));
+    const b = keep(await connected(sdk(fleet.second, { token: bob.token })));
+    const c = keep(await connected(sdk(fleet.second, { token: eve.token })));
     const [heardA, heardB, heardC] = [
       await listenTo(a, 'room:1'),
       await listenTo(b, 'room:1'),
@@ -95,26 +92,28 @@ describe('clients of the SDK', () => {
 
   test('[CN1] given a session, when an SDK connects, then the result names the gateway, the session and the user', async () => {
     const { id, token, user } = await login();
-    const client = keep(sdk(two, { token }));
+    const client = keep(sdk(fleet.second, { token }));
     const context = new Promise((resolve) => client.once('connected', resolve));
     await connected(client);
     expect(await context).toMatchObject({ data: { gateway: 'gw-2', session: id, user } });
   });
 
   test('[CN7] [CN17] given a guest and a user, when they publish, then publications name their publishers and guests have ids of their own', async () => {
-    const guest = await sessions.call('POST', '/v1/guest-sessions', {
+    const guest = await fleet.sessions.call('POST', '/v1/guest-sessions', {
       json: {},
       headers: { origin: ORIGIN },
     });
     expect(guest.status).toBe(201);
-    const a = keep(await connected(sdk(one, { headers: { cookie: cookieOf(guest), origin: ORIGIN } })));
+    const a = keep(
+      await connected(sdk(fleet.gateway, { headers: { cookie: cookieOf(guest), origin: ORIGIN } })),
+    );
     const infos: unknown[] = [];
     const subscription = a.newSubscription('room:guests');
     subscription.on('publication', ({ info }) => infos.push(info?.user));
     subscription.subscribe();
     await subscription.ready(5000);
     const { token, user } = await login();
-    const b = keep(await connected(sdk(two, { token })));
+    const b = keep(await connected(sdk(fleet.second, { token })));
     await a.publish('room:guests', 1);
     await b.publish('room:guests', 2);
     await until(() => infos.length === 2, { what: 'two publications' });
@@ -123,8 +122,8 @@ describe('clients of the SDK', () => {
 
   test('[CN12] given an ended session, when an SDK connects with its token, then it is disconnected with 4501', async () => {
     const { id, token } = await login();
-    await sessions.service('DELETE', `/v1/sessions/${id}?reason=admin`);
-    const client = keep(sdk(one, { token }));
+    await fleet.sessions.service('DELETE', `/v1/sessions/${id}?reason=admin`);
+    const client = keep(sdk(fleet.gateway, { token }));
     const gone = new Promise<{ code: number }>((resolve) => client.once('disconnected', resolve));
     client.connect();
     expect(await gone).toMatchObject({ code: 4501 });
@@ -137,26 +136,26 @@ describe('the end of a session', () => {
     const other = await login(ann.user);
     const bearer = { authorization: `Bearer ${ann.token}` };
     const sockets = [
-      await raw('/connection/websocket', {}, one),
-      await raw('/connection/websocket', {}, two),
-      await raw('/ws?group=room', bearer, two),
+      await raw('/connection/websocket', {}, fleet.gateway),
+      await raw('/connection/websocket', {}, fleet.second),
+      await raw('/ws?group=room', bearer, fleet.second),
     ];
     for (const client of sockets.slice(0, 2)) {
       client.send({ id: 1, connect: { token: ann.token } });
       await client.reply(1);
     }
-    const stays = await raw('/connection/websocket', {}, one);
+    const stays = await raw('/connection/websocket', {}, fleet.gateway);
     stays.send({ id: 1, connect: { token: other.token } });
     await stays.reply(1);
     const begun = performance.now();
-    expect((await sessions.service('DELETE', `/v1/sessions/${ann.id}?reason=admin`)).status).toBe(204);
+    expect((await fleet.sessions.service('DELETE', `/v1/sessions/${ann.id}?reason=admin`)).status).toBe(204);
     for (const { closed } of sockets) {
       expect(await closed).toEqual({ code: 4501, reason: 'session ended: admin' });
     }
     expect(performance.now() - begun).toBeLessThan(2000);
     stays.send({ id: 2, subscribe: { channel: 'room' } });
     expect(await stays.reply(2)).toMatchObject({ id: 2, subscribe: {} });
-    const again = await openSocket(`${one.wsUrl}/connection/websocket`);
+    const again = await openSocket(`${fleet.gateway.wsUrl}/connection/websocket`);
     again.send({ id: 1, connect: { token: ann.token } });
     expect(await again.closed).toMatchObject({ code: 4501 });
   });
@@ -165,9 +164,9 @@ describe('the end of a session', () => {
 describe('plain clients', () => {
   test('[PL8] given a plain client and an SDK client in one group, when either publishes, then both receive it', async () => {
     const [ann, bob] = [await login(), await loginByCookie()];
-    const a = keep(await connected(sdk(one, { token: ann.token })));
+    const a = keep(await connected(sdk(fleet.gateway, { token: ann.token })));
     const heard = await listenTo(a, 'room:plain');
-    const plain = await raw('/ws?group=room:plain', { cookie: bob.cookie, origin: ORIGIN }, two);
+    const plain = await raw('/ws?group=room:plain', { cookie: bob.cookie, origin: ORIGIN }, fleet.second);
     plain.socket.send('hello');
     await until(() => heard.length === 1, { what: 'the plain text' });
     await a.publish('room:plain', { text: 'hi' });
@@ -182,7 +181,7 @@ describe('plain clients', () => {
     const headers = { authorization: `Bearer ${token}` };
     const [first, second] = [
       await raw('/ws?group=beats', headers),
-      await raw('/ws?group=beats', headers, two),
+      await raw('/ws?group=beats', headers, fleet.second),
     ];
     first.socket.send('{"type":"heartbeat"}');
     await until(() => first.frames.length === 1, { what: 'the answer' });
@@ -195,7 +194,7 @@ describe('plain clients', () => {
   test('[PL4] [PL9] given a silent plain client and a client that sends heartbeats, when idle connections are checked, then only the silent client is closed', async () => {
     const { token } = await login();
     const headers = { authorization: `Bearer ${token}` };
-    await using quick = await startGateway(stores, sessions.opsUrl, {
+    await using quick = await startGateway(fleet.stores, fleet.sessions.opsUrl, {
       PLAIN_SILENCE_MS: '400',
       PLAIN_SWEEP_MS: '100',
     });
@@ -215,7 +214,7 @@ describe('plain clients', () => {
 describe('plain clients that only listen', () => {
   test('[PL7] given a plain client that only answers pings, when idle connections are checked, then it stays open', async () => {
     const { token } = await login();
-    await using quick = await startGateway(stores, sessions.opsUrl, {
+    await using quick = await startGateway(fleet.stores, fleet.sessions.opsUrl, {
       PING_INTERVAL_MS: '200',
       PONG_TIMEOUT_MS: '100',
       PLAIN_SILENCE_MS: '800',
@@ -232,7 +231,7 @@ describe('plain clients that only listen', () => {
 describe('drain', () => {
   test('[DR1] [DR6] [DR7] given a draining gateway, when a client upgrades, then it is rejected with 503, and open connections are closed with 3001', async () => {
     const { token } = await login();
-    const leaving = await startGateway(stores, sessions.opsUrl, { INSTANCE_NAME: 'gw-3' });
+    const leaving = await startGateway(fleet.stores, fleet.sessions.opsUrl, { INSTANCE_NAME: 'gw-3' });
     const clients = await Promise.all(
       Array.from({ length: 10 }, async () => {
         const client = await raw('/connection/websocket', {}, leaving);

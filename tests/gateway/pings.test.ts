@@ -1,27 +1,10 @@
-import { migrate } from '@muster/session-service/postgres/migrate';
-import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { Centrifuge } from 'centrifuge';
 import { Centrifuge as ProtobufCentrifuge } from 'centrifuge/build/protobuf';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { startService, type TestService } from '../session/fixture.ts';
-import { openSocket, startGateway, type TestGateway, webSocketWith } from './fixture.ts';
+import { expect, test } from 'vitest';
+import { openSocket, useFleet, webSocketWith } from './fixture.ts';
 
-const stores = useTestStores({ migrate });
-let sessions: TestService;
-let gateway: TestGateway;
-let token: string;
-
-beforeAll(async () => {
-  sessions = await startService(stores);
-  gateway = await startGateway(stores, sessions.opsUrl, { PING_INTERVAL_MS: '400', PONG_TIMEOUT_MS: '300' });
-  const user_id = 'u_pings';
-  token = (await sessions.service('POST', '/v1/sessions', { user_id, transport: 'bearer' })).body.token;
-});
-afterAll(async () => {
-  await gateway[Symbol.asyncDispose]();
-  await sessions[Symbol.asyncDispose]();
-});
+const fleet = useFleet({ env: { PING_INTERVAL_MS: '400', PONG_TIMEOUT_MS: '300' }, user: 'u_pings' });
 
 const URL_PATH = '/connection/websocket?cf_ws_frame_ping_pong=true';
 
@@ -31,13 +14,16 @@ test.each([
 ] as const)(
   '[HB3] given an SDK client (%s) with frame pings, when time passes, then it stays connected',
   async (_, Build) => {
-    const before = await gateway.metric('gateway_heartbeat_rtt_seconds_count');
-    const client = new Build(gateway.wsUrl + URL_PATH, { token, websocket: webSocketWith({}) });
+    const before = await fleet.gateway.metric('gateway_heartbeat_rtt_seconds_count');
+    const client = new Build(fleet.gateway.wsUrl + URL_PATH, {
+      token: fleet.token,
+      websocket: webSocketWith({}),
+    });
     const codes: number[] = [];
     client.on('connecting', ({ code }) => codes.push(code));
     client.connect();
     await client.ready(5_000);
-    const answered = async () => (await gateway.metric('gateway_heartbeat_rtt_seconds_count')) - before;
+    const answered = async () => (await fleet.gateway.metric('gateway_heartbeat_rtt_seconds_count')) - before;
     await until(async () => (await answered()) >= 3, { what: 'three answers', timeoutMs: 15_000 });
     expect(client.state).toBe('connected');
     expect(codes).toEqual([0]);
@@ -46,9 +32,9 @@ test.each([
 );
 
 test('[HB5] [HB6] given a client with frame pings, when it does not answer, then it is closed with 3012', async () => {
-  const client = await openSocket(gateway.wsUrl + URL_PATH);
+  const client = await openSocket(fleet.gateway.wsUrl + URL_PATH);
   client.socket.pong = () => {};
-  client.send({ id: 1, connect: { token } });
+  client.send({ id: 1, connect: { token: fleet.token } });
   const { connect } = await client.reply(1);
   expect(connect).not.toHaveProperty('ping');
   expect((await client.closed).code).toBe(3012);

@@ -1,28 +1,17 @@
-import { migrate } from '@muster/session-service/postgres/migrate';
-import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import { Centrifuge } from 'centrifuge';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { WebSocket } from 'ws';
-import { startService, type TestService } from '../session/fixture.ts';
-import { openSocket, startGateway, type TestGateway } from './fixture.ts';
+import { openSocket, useFleet } from './fixture.ts';
 
-const stores = useTestStores({ migrate });
-const stack = new AsyncDisposableStack();
-let service: TestService;
-let gateway: TestGateway;
-
-beforeAll(async () => {
-  service = stack.use(await startService(stores));
-  gateway = stack.use(await startGateway(stores, service.opsUrl));
-});
-afterAll(() => stack.disposeAsync());
+const fleet = useFleet();
 
 test('[GS10] given a connected guest, when the guest signs in, then the SDK reconnects as a user with the new token', async () => {
-  const guest = (await service.call('POST', '/v1/guest-sessions', { json: { transport: 'bearer' } })).body;
+  const guest = (await fleet.sessions.call('POST', '/v1/guest-sessions', { json: { transport: 'bearer' } }))
+    .body;
   let token: string = guest.token;
   const users: string[] = [];
-  const client = new Centrifuge(`${gateway.wsUrl}/connection/websocket`, {
+  const client = new Centrifuge(`${fleet.gateway.wsUrl}/connection/websocket`, {
     websocket: WebSocket,
     minReconnectDelay: 10,
     getToken: async () => token,
@@ -40,7 +29,9 @@ test('[GS10] given a connected guest, when the guest signs in, then the SDK reco
   client.connect();
   await first;
   const second = connectedAs(2);
-  const upgraded = await service.service('POST', `/v1/sessions/${guest.id}/upgrade`, { user_id: 'ann' });
+  const upgraded = await fleet.sessions.service('POST', `/v1/sessions/${guest.id}/upgrade`, {
+    user_id: 'ann',
+  });
   expect(upgraded.status).toBe(200);
   token = upgraded.body.token;
   await second;
@@ -57,33 +48,40 @@ test.each([
   '[GS20] given %s that was not received, when a later change is received, then the connections are closed with 3014',
   async (_, user, raise) => {
     const login = await (user === null
-      ? service.call('POST', '/v1/guest-sessions', { json: { transport: 'bearer' } })
-      : service.service('POST', '/v1/sessions', { user_id: user }));
+      ? fleet.sessions.call('POST', '/v1/guest-sessions', { json: { transport: 'bearer' } })
+      : fleet.sessions.service('POST', '/v1/sessions', { user_id: user }));
     const { id, token } = login.body;
-    const protocol = await openSocket(`${gateway.wsUrl}/connection/websocket`);
+    const protocol = await openSocket(`${fleet.gateway.wsUrl}/connection/websocket`);
     protocol.send({ id: 1, connect: { token } });
     await protocol.reply(1);
-    const plain = await openSocket(`${gateway.wsUrl}/ws?group=renewed`, { authorization: `Bearer ${token}` });
+    const plain = await openSocket(`${fleet.gateway.wsUrl}/ws?group=renewed`, {
+      authorization: `Bearer ${token}`,
+    });
     // As another replica would, whose message is lost. The label is the later change.
-    await withClient(stores.databaseUrl, (client) =>
+    await withClient(fleet.stores.databaseUrl, (client) =>
       client.query(`UPDATE sessions SET ${raise}, rev = rev + 1 WHERE id = $1`, [id]),
     );
-    expect((await service.service('PATCH', `/v1/sessions/${id}`, { label: 'later' })).status).toBe(200);
+    expect((await fleet.sessions.service('PATCH', `/v1/sessions/${id}`, { label: 'later' })).status).toBe(
+      200,
+    );
     const closed = { code: 3014, reason: 'session renewed: raised' };
     expect(await Promise.all([protocol.closed, plain.closed])).toMatchObject([closed, closed]);
   },
 );
 
 test('[GS19] given a connection, when the secret is rotated, then the connection stays open', async () => {
-  const login = await service.service('POST', '/v1/sessions', { user_id: 'bob', transport: 'bearer' });
+  const login = await fleet.sessions.service('POST', '/v1/sessions', { user_id: 'bob', transport: 'bearer' });
   const { id, token } = login.body;
-  const client = new Centrifuge(`${gateway.wsUrl}/connection/websocket`, { websocket: WebSocket, token });
+  const client = new Centrifuge(`${fleet.gateway.wsUrl}/connection/websocket`, {
+    websocket: WebSocket,
+    token,
+  });
   client.connect();
   await client.ready(5_000);
   const closed = new Promise((resolve) => client.once('connecting', resolve));
-  expect((await service.bearer(token, 'POST', '/v1/session/rotate')).status).toBe(200);
+  expect((await fleet.sessions.bearer(token, 'POST', '/v1/session/rotate')).status).toBe(200);
   // Changes arrive in order: had the rotation closed it, the first reason would be another one.
-  const raised = await service.service('POST', `/v1/sessions/${id}/step-up`, { aal: 2, amr: ['otp'] });
+  const raised = await fleet.sessions.service('POST', `/v1/sessions/${id}/step-up`, { aal: 2, amr: ['otp'] });
   expect(raised.status).toBe(200);
   expect(await closed).toMatchObject({ code: 3014, reason: 'session renewed: step_up' });
   client.disconnect();

@@ -1,43 +1,17 @@
-import { migrate } from '@muster/session-service/postgres/migrate';
-import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { Centrifuge } from 'centrifuge/build/protobuf';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { startService, type TestService } from '../session/fixture.ts';
-import {
-  connected,
-  listenTo,
-  openSocket,
-  SERVER_KEY,
-  sdk,
-  startGateway,
-  type TestGateway,
-  webSocketWith,
-} from './fixture.ts';
+import { expect, test } from 'vitest';
+import { connected, listenTo, openSocket, SERVER_KEY, sdk, useFleet, webSocketWith } from './fixture.ts';
 
-const stores = useTestStores({ migrate });
-let sessions: TestService;
-let gateway: TestGateway;
-let token: string;
-
-beforeAll(async () => {
-  sessions = await startService(stores);
-  gateway = await startGateway(stores, sessions.opsUrl);
-  const user_id = 'u_proto';
-  token = (await sessions.service('POST', '/v1/sessions', { user_id, transport: 'bearer' })).body.token;
-});
-afterAll(async () => {
-  await gateway[Symbol.asyncDispose]();
-  await sessions[Symbol.asyncDispose]();
-});
+const fleet = useFleet({ user: 'u_proto' });
 
 const bytes = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
 const parsed = (data: Uint8Array) => JSON.parse(new TextDecoder().decode(data));
 
 const protobufClient = async (): Promise<Centrifuge> => {
-  const client = new Centrifuge(`${gateway.wsUrl}/connection/websocket`, {
+  const client = new Centrifuge(`${fleet.gateway.wsUrl}/connection/websocket`, {
     websocket: webSocketWith({}),
-    token,
+    token: fleet.token,
     minReconnectDelay: 50,
   });
   client.connect();
@@ -46,7 +20,7 @@ const protobufClient = async (): Promise<Centrifuge> => {
 };
 
 test('[HS9] given SDK clients of both forms in one group, when they publish, then all receive it, and presence and history are the same', async () => {
-  const [proto, json] = [await protobufClient(), await connected(sdk(gateway, { token }))];
+  const [proto, json] = [await protobufClient(), await connected(sdk(fleet.gateway, { token: fleet.token }))];
   const heardJson = await listenTo(json, 'mixed');
   const heard: { data: unknown; offset: unknown; tags: unknown; user: unknown }[] = [];
   const subscription = proto.newSubscription('mixed', { joinLeave: true });
@@ -57,7 +31,7 @@ test('[HS9] given SDK clients of both forms in one group, when they publish, the
   await subscription.ready(5_000);
   await proto.publish('mixed', bytes({ from: 'protobuf' }));
   await json.publish('mixed', { from: 'json', text: 'zażółć' });
-  await fetch(`${gateway.url}/api/publish`, {
+  await fetch(`${fleet.gateway.url}/api/publish`, {
     method: 'POST',
     headers: { 'x-api-key': SERVER_KEY },
     body: JSON.stringify({ channel: 'mixed', data: 3, tags: { lang: 'pl' } }),
@@ -87,7 +61,7 @@ test('[HS15] given a Protobuf client that lost its connection, when it reconnect
   subscription.on('subscribed', ({ recovered }) => resumes.push(recovered));
   subscription.subscribe();
   await subscription.ready(5_000);
-  const other = await connected(sdk(gateway, { token }));
+  const other = await connected(sdk(fleet.gateway, { token: fleet.token }));
   await other.publish('resume', 1);
   await until(() => heard.length === 1, { what: 'the first' });
   (
@@ -119,7 +93,7 @@ test('[PB11] given bytes that are not JSON, when a Protobuf client publishes the
 
 test('[VL2] [VL9] given a Protobuf connection, when the client sends a text frame or truncated bytes, then it is closed with 3501', async () => {
   for (const frame of ['{}', Buffer.of(9, 8, 1), Buffer.alloc(0)]) {
-    const client = await openSocket(`${gateway.wsUrl}/connection/websocket?format=protobuf`);
+    const client = await openSocket(`${fleet.gateway.wsUrl}/connection/websocket?format=protobuf`);
     client.socket.send(frame);
     expect(await client.closed).toEqual({ code: 3501, reason: 'bad request' });
   }

@@ -161,11 +161,11 @@ const publishByServer = (group: string, data: unknown) =>
   });
 /** Nobody hears what is published now. */
 const expectSilence = async ({ protocol, plain }: Opened, group: string): Promise<void> => {
-  const witness = await connect((await login()).token);
-  witness.send({ id: 2, subscribe: { channel: group } });
-  await witness.reply(2);
+  const observer = await connect((await login()).token);
+  observer.send({ id: 2, subscribe: { channel: group } });
+  await observer.reply(2);
   await publishByServer(group, 'secret');
-  await until(() => witness.frames.some((frame) => frame.includes('secret')), { what: 'the publication' });
+  await until(() => observer.frames.some((frame) => frame.includes('secret')), { what: 'the publication' });
   for (const client of [protocol, plain])
     expect(client.frames.filter((frame) => frame.includes('secret'))).toEqual([]);
 };

@@ -1,19 +1,15 @@
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { migrate } from '@muster/session-service/postgres/migrate';
 import {
   createDeliveryOracle,
   type DeliveryOracle,
   type SubscriberLog,
 } from '@muster/testkit/delivery-oracle';
-import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { startService, type TestService } from '../session/fixture.ts';
-import { openSocket, type RawClient, SERVER_KEY, startGateway, type TestGateway } from './fixture.ts';
+import { describe, expect, test } from 'vitest';
+import { openSocket, type RawClient, SERVER_KEY, startGateway, useFleet } from './fixture.ts';
 
-const stores = useTestStores({ migrate });
 const GROUPS = {
   namespaces: [
     { name: 'patient', permissive: true, slow_policy: 'lag', history_size: 5_000, presence: false },
@@ -21,35 +17,23 @@ const GROUPS = {
     { name: 'strict', permissive: true, history_size: 5_000, presence: false },
   ],
 };
-/** More than the kernel takes for a reader that sleeps. */
+/** Together more than the kernel buffers for a paused reader. */
 const PUBLICATIONS = 600;
 const FILLING = 'x'.repeat(32_768);
 /** Kernels grow the buffers of a connection up to some megabytes. */
 const KERNEL_BYTES = 16_777_216;
 
-let sessions: TestService;
-let gateway: TestGateway;
-let token: string;
-let file: string;
-
-beforeAll(async () => {
-  file = join(mkdtempSync(join(tmpdir(), 'muster-groups-')), 'groups.json');
-  writeFileSync(file, JSON.stringify(GROUPS));
-  sessions = await startService(stores);
-  gateway = await startGateway(stores, sessions.opsUrl, {
-    GROUPS_FILE: file,
-    MAX_SEND_BUFFER_BYTES: '262144',
-    // A busy machine may need long for what a sleeper is to sleep through.
-    WRITE_TIMEOUT_MS: '300000',
-  });
-  const account = { user_id: 'u_slow', transport: 'bearer' };
-  token = (await sessions.service('POST', '/v1/sessions', account)).body.token;
-});
-afterAll(async () => {
-  for (const one of [gateway, sessions]) await one[Symbol.asyncDispose]();
+const file = join(mkdtempSync(join(tmpdir(), 'muster-groups-')), 'groups.json');
+const fleet = useFleet({
+  env: () => {
+    writeFileSync(file, JSON.stringify(GROUPS));
+    // The timeout is longer than the pauses of a reader on a busy machine.
+    return { GROUPS_FILE: file, MAX_SEND_BUFFER_BYTES: '262144', WRITE_TIMEOUT_MS: '300000' };
+  },
+  user: 'u_slow',
 });
 
-interface Heard {
+interface Received {
   readonly push?: {
     readonly pub?: { readonly data: { readonly n: number } };
     readonly unsubscribe?: { readonly code: number };
@@ -63,15 +47,15 @@ interface Subscriber extends RawClient {
 }
 
 /** A subscriber whose log is read from its frames when the test is over. */
-const subscriber = async (group: string, on = gateway): Promise<Subscriber> => {
+const subscriber = async (group: string, on = fleet.gateway): Promise<Subscriber> => {
   const client = await openSocket(`${on.wsUrl}/connection/websocket`);
   let arrived = 0;
   client.socket.on('message', (data) => {
     arrived += data.toString().split('"pub":').length - 1;
   });
-  client.send({ id: 1, connect: { token } }, { id: 2, subscribe: { channel: group } });
+  client.send({ id: 1, connect: { token: fleet.token } }, { id: 2, subscribe: { channel: group } });
   expect(await client.reply(2)).toMatchObject({ subscribe: { recoverable: true } });
-  const heard = (): Heard[] =>
+  const heard = (): Received[] =>
     client.frames.flatMap((frame) => frame.split('\n')).map((text) => JSON.parse(text));
   return {
     ...client,
@@ -99,7 +83,7 @@ const flood = async (oracle: DeliveryOracle, group: string, count = PUBLICATIONS
       numbers.push(n);
       return { publish: { channel: group, data: { n, filling: FILLING } } };
     });
-    const answer = await fetch(`${gateway.url}/api/batch`, {
+    const answer = await fetch(`${fleet.gateway.url}/api/batch`, {
       method: 'POST',
       headers: { 'x-api-key': SERVER_KEY },
       body: JSON.stringify({ commands }),
@@ -118,7 +102,7 @@ describe('a socket that stops reading', { timeout: 90_000 }, () => {
     const { oracle, logs } = scene('patient:1');
     await flood(oracle, 'patient:1');
     await until(() => reader.publications() === PUBLICATIONS, { what: 'all publications at the reader' });
-    expect(await gateway.metric('gateway_slow_consumer_actions_total{action="lag"}')).toBe(1);
+    expect(await fleet.gateway.metric('gateway_slow_consumer_actions_total{action="lag"}')).toBe(1);
     expect(sleeper.publications()).toBeLessThan(PUBLICATIONS);
     sleeper.socket.resume();
     await until(() => sleeper.publications() >= PUBLICATIONS, { what: 'the rest', timeoutMs: 20_000 });
@@ -130,7 +114,8 @@ describe('a socket that stops reading', { timeout: 90_000 }, () => {
       acknowledged: PUBLICATIONS,
     });
     await until(
-      async () => (await gateway.metric('gateway_slow_consumer_actions_total{action="caught_up"}')) === 1,
+      async () =>
+        (await fleet.gateway.metric('gateway_slow_consumer_actions_total{action="caught_up"}')) === 1,
       { what: 'the sleeper to be live again' },
     );
     expect(sleeper.socket.readyState).toBe(sleeper.socket.OPEN);
@@ -171,13 +156,13 @@ describe('a socket that stops reading', { timeout: 90_000 }, () => {
     const { code } = await sleeper.closed;
     // The close frame is behind what the kernel holds; whoever reads late finds the connection cut.
     expect([3008, 1006]).toContain(code);
-    expect(await gateway.metric('gateway_disconnects_total{initiator="server",code="3008"}')).toBe(1);
+    expect(await fleet.gateway.metric('gateway_disconnects_total{initiator="server",code="3008"}')).toBe(1);
     expect(sleeper.publications() * FILLING.length).toBeLessThan(KERNEL_BYTES);
     reader.socket.terminate();
   });
 
   test('[SW6] given a socket that reads nothing, when WRITE_TIMEOUT_MS pass, then it is closed, whatever its groups', async () => {
-    await using impatient = await startGateway(stores, sessions.opsUrl, {
+    await using impatient = await startGateway(fleet.stores, fleet.sessions.opsUrl, {
       GROUPS_FILE: file,
       MAX_SEND_BUFFER_BYTES: '262144',
       WRITE_TIMEOUT_MS: '1000',

@@ -1,32 +1,20 @@
-import { migrate } from '@muster/session-service/postgres/migrate';
-import { useTestStores } from '@muster/testkit/stores';
 import { Redis } from 'ioredis';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { startService, type TestService } from '../session/fixture.ts';
-import { openSocket, startGateway, type TestGateway, tryUpgrade } from './fixture.ts';
-
-const stores = useTestStores({ migrate });
-let sessions: TestService;
-let gateway: TestGateway;
+import { expect, test } from 'vitest';
+import { openSocket, tryUpgrade, useFleet } from './fixture.ts';
 
 const HOSTS = { TENANT_HOSTS: 'a.example.com=a,b.example.com=b' };
 
-beforeAll(async () => {
-  sessions = await startService(stores);
-  gateway = await startGateway(stores, sessions.opsUrl, HOSTS);
-});
-afterAll(async () => {
-  for (const app of [gateway, sessions]) await app?.[Symbol.asyncDispose]();
-});
+const fleet = useFleet({ env: HOSTS });
 
 const tokenOf = async (tenant: string): Promise<string> =>
-  (await sessions.service('POST', '/v1/sessions', { user_id: 'u_host', tenant, transport: 'bearer' })).body
-    .token;
+  (await fleet.sessions.service('POST', '/v1/sessions', { user_id: 'u_host', tenant, transport: 'bearer' }))
+    .body.token;
 
 test('[GS11] given tenants with hosts, when a session is used at a host of another tenant, then the upgrade is rejected', async () => {
   const [a, plain] = [await tokenOf('a'), await tokenOf('default')];
   const upgrade = async (token: string, host: string) =>
-    (await tryUpgrade(`${gateway.wsUrl}/ws?group=hosts`, { host, authorization: `Bearer ${token}` })).status;
+    (await tryUpgrade(`${fleet.gateway.wsUrl}/ws?group=hosts`, { host, authorization: `Bearer ${token}` }))
+      .status;
   expect(await upgrade(a, 'a.example.com')).toBe(101);
   expect(await upgrade(plain, 'www.example.com')).toBe(101);
   for (const same of ['a.example.com.', 'A.Example.com:8443', 'a.example.com.:8443']) {
@@ -37,7 +25,7 @@ test('[GS11] given tenants with hosts, when a session is used at a host of anoth
   expect(await upgrade(plain, 'a.example.com')).toBe(401);
 
   const connect = async (token: string, host: string) => {
-    const client = await openSocket(`${gateway.wsUrl}/connection/websocket`, { host });
+    const client = await openSocket(`${fleet.gateway.wsUrl}/connection/websocket`, { host });
     client.send({ id: 1, connect: { token } });
     return client;
   };
@@ -49,21 +37,25 @@ test('[GS11] given tenants with hosts, when a session is used at a host of anoth
 
 test('[GS23] given an ended session, when it is used at a host of another tenant, then it is rejected as unknown', async () => {
   const { id, token } = (
-    await sessions.service('POST', '/v1/sessions', { user_id: 'u_host', tenant: 'a', transport: 'bearer' })
+    await fleet.sessions.service('POST', '/v1/sessions', {
+      user_id: 'u_host',
+      tenant: 'a',
+      transport: 'bearer',
+    })
   ).body;
-  await sessions.service('DELETE', `/v1/sessions/${id}?reason=admin`);
-  const redis = new Redis(stores.redisUrl);
+  await fleet.sessions.service('DELETE', `/v1/sessions/${id}?reason=admin`);
+  const redis = new Redis(fleet.stores.redisUrl);
   for (const from of ['redis', 'service']) {
-    if (from === 'service') await redis.del(`${stores.redisPrefix}s:{${id}}`);
+    if (from === 'service') await redis.del(`${fleet.stores.redisPrefix}s:{${id}}`);
     for (const host of ['b.example.com', 'www.example.com', 'a.example.com']) {
       const isHome = host === 'a.example.com';
-      const upgrade = await tryUpgrade(`${gateway.wsUrl}/ws?group=hosts`, {
+      const upgrade = await tryUpgrade(`${fleet.gateway.wsUrl}/ws?group=hosts`, {
         host,
         authorization: `Bearer ${token}`,
       });
       expect(upgrade.body).toContain(isHome ? 'session-ended' : 'invalid-token');
       if (!isHome) expect(upgrade.body).not.toContain('admin');
-      const client = await openSocket(`${gateway.wsUrl}/connection/websocket`, { host });
+      const client = await openSocket(`${fleet.gateway.wsUrl}/connection/websocket`, { host });
       client.send({ id: 1, connect: { token } });
       expect((await client.closed).code).toBe(isHome ? 4501 : 3500);
     }

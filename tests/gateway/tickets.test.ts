@@ -1,30 +1,19 @@
 import { once } from 'node:events';
-import { migrate } from '@muster/session-service/postgres/migrate';
-import { useTestStores } from '@muster/testkit/stores';
 import { Centrifuge, type ConnectedContext } from 'centrifuge';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { WebSocket } from 'ws';
-import { ORIGIN, startService, type TestService } from '../session/fixture.ts';
-import { startGateway, type TestGateway } from './fixture.ts';
+import { ORIGIN } from '../session/fixture.ts';
+import { useFleet } from './fixture.ts';
 
-const stores = useTestStores({ migrate });
-const stack = new AsyncDisposableStack();
-let service: TestService;
-let gateway: TestGateway;
-
-beforeAll(async () => {
-  service = stack.use(await startService(stores));
-  gateway = stack.use(await startGateway(stores, service.opsUrl));
-});
-afterAll(() => stack.disposeAsync());
+const fleet = useFleet();
 
 const signedIn = async () =>
-  (await service.service('POST', '/v1/sessions', { user_id: 'ann', transport: 'bearer' })).body as {
+  (await fleet.sessions.service('POST', '/v1/sessions', { user_id: 'ann', transport: 'bearer' })).body as {
     id: string;
     token: string;
   };
 const ticketOf = async (token: string, origin?: string): Promise<string> => {
-  const answer = await service.bearer(
+  const answer = await fleet.sessions.bearer(
     token,
     'POST',
     '/v1/session/ws-ticket',
@@ -37,7 +26,7 @@ const ticketOf = async (token: string, origin?: string): Promise<string> => {
 /** Offers a ticket as a page would; answers the status, and the subprotocol that was taken. */
 const openPlain = async (ticket: string, origin?: string): Promise<{ status: number; protocol: string }> => {
   const socket = new WebSocket(
-    `${gateway.wsUrl}/ws?group=lobby`,
+    `${fleet.gateway.wsUrl}/ws?group=lobby`,
     ['muster', `ticket.${ticket}`],
     origin === undefined ? {} : { origin },
   );
@@ -70,14 +59,14 @@ test('[HS22] given a ticket for one origin, when it is used from another, then t
 test('[HS23] given the ticket of an ended session, when it is used, then the upgrade is rejected with 401', async () => {
   const { id, token } = await signedIn();
   const ticket = await ticketOf(token);
-  await service.service('DELETE', `/v1/sessions/${id}`);
+  await fleet.sessions.service('DELETE', `/v1/sessions/${id}`);
   expect((await openPlain(ticket)).status).toBe(401);
 });
 
 test('[HS10] given an SDK that fetches tickets, when its session ends, then it is disconnected with 4501', async () => {
   const { id, token } = await signedIn();
   let fetched = 0;
-  const client = new Centrifuge(`${gateway.wsUrl}/connection/websocket`, {
+  const client = new Centrifuge(`${fleet.gateway.wsUrl}/connection/websocket`, {
     websocket: WebSocket,
     minReconnectDelay: 10,
     getToken: () => {
@@ -89,7 +78,7 @@ test('[HS10] given an SDK that fetches tickets, when its session ends, then it i
   client.connect();
   expect((await connected).data?.session).toBe(id);
   const ended = new Promise<{ code: number }>((resolve) => client.once('disconnected', resolve));
-  await service.service('DELETE', `/v1/sessions/${id}`);
+  await fleet.sessions.service('DELETE', `/v1/sessions/${id}`);
   expect((await ended).code).toBe(4501);
   expect(fetched).toBe(1);
 });

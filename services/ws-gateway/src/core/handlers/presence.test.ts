@@ -34,8 +34,8 @@ test('[PS1] [PS6] given clients on two gateways, when a member queries presence,
 
 test('[PS2] given members that leave in any way, when presence is queried, then they are not included', async () => {
   const [one] = fleet();
-  const witness = await one.connected('ann');
-  await witness.say(subscribe());
+  const observer = await one.connected('ann');
+  await observer.say(subscribe());
   const [left, gone, ended] = [
     await one.connected('bob'),
     await one.connected('bob'),
@@ -43,7 +43,7 @@ test('[PS2] given members that leave in any way, when presence is queried, then 
   ];
   for (const { say } of [left, gone, ended]) await say(subscribe());
   const count = async () =>
-    ((await witness.say(ask('presence_stats'))) as { presence_stats: { num_clients: number } }[])[0]
+    ((await observer.say(ask('presence_stats'))) as { presence_stats: { num_clients: number } }[])[0]
       ?.presence_stats.num_clients;
   expect(await count()).toBe(4);
   await left.say({ id: 3, unsubscribe: { channel: 'room' } });
