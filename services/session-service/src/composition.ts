@@ -39,7 +39,7 @@ import { MAX_DATA_BYTES } from './http/schemas.ts';
 import { createLegacyImport, createLegacyStore } from './legacy-import.ts';
 import { createOidcMetrics, createSessionMetrics } from './metrics.ts';
 import { createIdTokenVerifier } from './oidc/id-token-verifier.ts';
-import { createOverLogins, createUsedTokens } from './oidc/login-store.ts';
+import { createEndedLogins, createUsedTokens } from './oidc/login-store.ts';
 import { createConnectionReporter } from './postgres/connection-report.ts';
 import type { Postgres } from './postgres/pool.ts';
 import { apiKeyQueries } from './postgres/queries/api-keys.ts';
@@ -333,7 +333,7 @@ const identityOf = (
         onFetched: (result) => instruments.fetched.inc({ issuer: issuer.name, result }),
       }),
   });
-  const shared = { clock, verifier, used: createUsedTokens(deps), over: createOverLogins(deps) };
+  const shared = { clock, verifier, used: createUsedTokens(deps), endedLogins: createEndedLogins(deps) };
   return {
     exchange: createTokenExchange({
       ...shared,

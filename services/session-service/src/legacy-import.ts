@@ -10,29 +10,24 @@ import type { SessionRecord } from './core/session.ts';
 import type { Login, SessionService } from './core/sessions.ts';
 import { orUnavailable } from './redis-errors.ts';
 
-/** The sessions of express-session, as connect-redis keeps them. */
-export interface LegacyStore {
-  /** Undefined when there is none, and none was handed over within the last minute. */
+/** The sessions of express-session that connect-redis stores. */
+interface LegacyStore {
+  /** Undefined for an unknown session that was not imported within the last minute. */
   read(sid: string): Promise<LegacySession | undefined>;
-  /** It is ours now: the old one goes, and its content is remembered for a minute. */
+  /** Deletes an imported session and keeps its content for one minute. */
   markImported(sid: string, json: string): Promise<void>;
 }
 
-/** An old session as it was found. */
-export interface LegacySession {
+/** A session of express-session. */
+interface LegacySession {
   readonly json: string;
   readonly isImported: boolean;
 }
 
-/** Turns sessions of express-session into ours, one at a time, when their holders come by. */
-export interface LegacyImport {
-  readonly cookieName: string;
-  /** Undefined when the cookie is no session of theirs, or one that cannot be taken over. */
-  importSession(request: LegacyRequest): Promise<{ session: SessionRecord; token: string } | undefined>;
-}
+/** The import of sessions of express-session, one at a time, when their cookies are presented. */
+export type LegacyImport = ReturnType<typeof createLegacyImport>;
 
-/** What a request tells besides its cookie. */
-export interface LegacyRequest {
+interface LegacyRequest {
   readonly cookieHeader: string | undefined;
   readonly client: Login['client'];
   readonly actor: Actor;
@@ -45,32 +40,35 @@ interface LegacyDeps {
   readonly sessions: Pick<SessionService, 'open'>;
   readonly secrets: readonly string[];
   readonly cookieName: string;
-  /** Where in their data the user's id is, such as `passport.user`. */
+  /** Path of the user id in the data, such as `passport.user`. */
   readonly userField: string;
   readonly maxDataBytes: number;
   readonly onImport: (result: 'imported' | 'again' | 'refused') => void;
 }
 
 /**
- * Every session is taken over once: the old one is removed, and requests that come at the same moment, or within
- * a minute, get the same new session. What it held becomes the data of the new session.
+ * Imports every session once: the old one is deleted, and concurrent requests, or those within one minute, get the same
+ * new session. The content of the old session becomes the data of the new one.
  */
-export const createLegacyImport = (deps: LegacyDeps): LegacyImport => ({
+export const createLegacyImport = (deps: LegacyDeps) => ({
   cookieName: deps.cookieName,
-  importSession: async (request) => {
+  /** Undefined when the cookies are not sessions of express-session, or cannot be imported. */
+  importSession: async (
+    request: LegacyRequest,
+  ): Promise<{ session: SessionRecord; token: string } | undefined> => {
     const signed = readSessionCookies(request.cookieHeader, deps.cookieName)
       .map((value) => unsignExpressSessionCookie(value, deps.secrets))
       .filter((sid) => sid !== undefined);
     for (const sid of signed.slice(0, MAX_CREDENTIALS_TRIED)) {
       const found = await deps.store.read(sid);
-      const adopted = found && (await takeOver(deps, sid, found, request));
-      if (adopted) return adopted;
+      const imported = found && (await openImported(deps, sid, found, request));
+      if (imported) return imported;
     }
     return undefined;
   },
 });
 
-const takeOver = async (
+const openImported = async (
   deps: LegacyDeps,
   sid: string,
   { json, isImported: isHandedOver }: LegacySession,
@@ -82,7 +80,7 @@ const takeOver = async (
   const opened = await deps.sessions.open({ ...login, client, ip: actor.ip }, actor, {
     caller: 'legacy',
     key: hash.copy().digest('base64url'),
-    // The old application may write the session between two of our looks; it is the same session all the same.
+    // The application may write the session between two requests; it is the same session for the replay.
     requestHash: hash.digest(),
   });
   if (!opened.ok) return refuse(deps, opened.why);
@@ -96,7 +94,7 @@ const refuse = ({ log, onImport }: LegacyDeps, why: string): undefined => {
   onImport('refused');
 };
 
-/** The login that an old session stands for; undefined when it holds no object or too much. */
+/** The login of an old session; undefined when its content is not an object, too large or expired. */
 const loginOf = (
   { clock, userField, maxDataBytes }: LegacyDeps,
   json: string,
@@ -123,7 +121,7 @@ const loginOf = (
   };
 };
 
-/** When it was is unknown: so long ago that whoever asks for a recent login asks for a new one. */
+/** The time of the login is unknown: 1970, so that a check of its age requires a new login. */
 const LOGIN = { time: 0, amr: ['legacy'], idp: null, idpSid: null, idpSub: null };
 const MAX_USER_ID = 255;
 
@@ -137,7 +135,7 @@ const userOf = (data: object, path: string): string | null => {
 
 const parse = (json: string): Record<string, unknown> | undefined => {
   try {
-    const value: unknown = JSON.parse(json, keepable);
+    const value: unknown = JSON.parse(json, requireStorable);
     const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);
     return isObject ? (value as Record<string, unknown>) : undefined;
   } catch {
@@ -145,34 +143,34 @@ const parse = (json: string): Record<string, unknown> | undefined => {
   }
 };
 
-/** Neither NUL nor lone surrogates can be stored, in names as in values, nor may a name reach a prototype. */
-const keepable = (name: string, value: unknown): unknown => {
-  if (isReservedName(name)) throw new TypeError('a name that cannot be kept');
+/** Rejects NUL, lone surrogates and reserved names: they cannot be stored or would reach a prototype. */
+const requireStorable = (name: string, value: unknown): unknown => {
+  if (isReservedName(name)) throw new TypeError('a reserved name');
   for (const text of typeof value === 'string' ? [name, value] : [name]) {
-    if (text.includes('\0') || !text.isWellFormed()) throw new TypeError('text that cannot be kept');
+    if (text.includes('\0') || !text.isWellFormed()) throw new TypeError('text that cannot be stored');
   }
   return value;
 };
 
-/** A browser sends several requests at once; those still on their way carry the old cookie. */
-const HANDED_OVER_MS = 60_000;
+/** Concurrent requests of a browser still carry the old cookie. */
+const IMPORTED_MS = 60_000;
 
-/** The sessions of connect-redis in our Redis, under the prefix of that application. */
+/** The sessions of connect-redis in the same Redis, under the prefix of the application. */
 export const createLegacyStore = (redis: RedisConnections, prefix: string): LegacyStore => {
-  const markOf = (sid: string): string =>
+  const markerOf = (sid: string): string =>
     `${redis.prefix}im:{${createHash('sha256').update(sid).digest('base64url')}}`;
   return {
     read: (sid) =>
       orUnavailable(async () => {
-        const [old, handedOver] = await redis.retry((lane) =>
-          Promise.all([lane.get(prefix + sid), lane.get(markOf(sid))]),
+        const [current, imported] = await redis.retry((lane) =>
+          Promise.all([lane.get(prefix + sid), lane.get(markerOf(sid))]),
         );
-        const json = handedOver ?? old;
-        return json === null ? undefined : { json, isImported: handedOver !== null };
+        const json = imported ?? current;
+        return json === null ? undefined : { json, isImported: imported !== null };
       }),
     markImported: (sid, json) =>
       orUnavailable(async () => {
-        await redis.retry((lane) => lane.set(markOf(sid), json, 'PX', HANDED_OVER_MS));
+        await redis.retry((lane) => lane.set(markerOf(sid), json, 'PX', IMPORTED_MS));
         await redis.retry((lane) => lane.del(prefix + sid));
       }),
   };

@@ -3,7 +3,7 @@ import { AppError } from '@muster/protocol/errors';
 
 const RETRY_S = 2;
 
-/** Runs what cannot be decided without Redis: its faults become `REDIS_UNAVAILABLE`. */
+/** Runs work that requires Redis: its faults become `REDIS_UNAVAILABLE`. */
 export const orUnavailable = async <T>(work: () => Promise<T>): Promise<T> => {
   try {
     return await work();

@@ -4,23 +4,6 @@ import type { Touch, TouchBuffer, TouchThrottle } from '@muster/session/activity
 import type { SessionPresence } from '@muster/session/session-presence';
 import type { SessionId } from '@muster/session/token';
 
-/** Takes note of activity and brings it to Postgres in batches. */
-export interface ActivityFlusher extends AsyncDisposable {
-  /** Notes that a session is in use; free, and never fails. */
-  record(session: { readonly id: SessionId; readonly idleSeconds: number }): void;
-  /** Brings what waits to Redis, and what waits there to Postgres. Never rejects. */
-  flush(): Promise<void>;
-  /** The instants that wait, here or in Redis. */
-  pending(ids: readonly SessionId[]): Promise<(number | undefined)[]>;
-  /**
-   * The same within a quarter of a second, with what was used here more often than is told; where Redis does not answer,
-   * that alone. Never rejects.
-   */
-  latest(ids: readonly SessionId[]): Promise<(number | undefined)[]>;
-  /** Activities that wait in this process. */
-  size(): number;
-}
-
 interface ActivityFlusherDeps {
   readonly now: () => number;
   readonly log: Logger;
@@ -32,58 +15,59 @@ interface ActivityFlusherDeps {
 }
 
 const BATCH_PER_SET = 500;
-/** Activity is in Redis, for all replicas to see, within this time. */
-const HAND_OVER_MS = 20;
+/** Delay before activity is written to Redis, where all replicas read it. */
+const BUFFER_DELAY_MS = 20;
 const LATEST_MS = 250;
 const MAX_HELD = 100_000;
 
 /**
- * Activity is held here for a moment, then in Redis, then in one UPDATE for many. While Redis is away it goes
- * straight to Postgres; while Postgres is away it stays where it is. What is on its way is still held.
+ * Collects session activity in memory, moves it to Redis after 20 ms, and to Postgres in one UPDATE per batch. Without
+ * Redis it is written to Postgres directly; without Postgres it stays where it is. Entries are kept until the next
+ * store has taken them.
  */
-export const createActivityFlusher = (deps: ActivityFlusherDeps): ActivityFlusher => {
+export const createActivityFlusher = (deps: ActivityFlusherDeps) => {
   const { buffer, write, log } = deps;
   const held = new Map<SessionId, number>();
-  const used = createUses(deps.now);
+  const uses = createLocalUses(deps.now);
   let running: Promise<void> | undefined;
-  let stopSoon: Stop | undefined;
+  let cancelMove: Stop | undefined;
 
   const hold = (touches: readonly Touch[]): void => {
     for (const { id, at } of touches) {
       if (held.size < MAX_HELD || held.has(id)) held.set(id, Math.max(at, held.get(id) ?? 0));
     }
   };
-  const waiting = (): Touch[] => [...held].map(([id, at]) => ({ id, at }));
-  const bring = async (to: (touches: readonly Touch[]) => Promise<void>): Promise<void> => {
-    const touches = waiting();
+  const moveTo = async (store: (touches: readonly Touch[]) => Promise<void>): Promise<void> => {
+    const touches = [...held].map(([id, at]) => ({ id, at }));
     if (touches.length === 0) return;
-    await to(touches);
+    await store(touches);
     for (const { id, at } of touches) if (held.get(id) === at) held.delete(id);
   };
-  const handOver = (): Promise<void> => bring((touches) => buffer.add(touches));
-  const handOverSoon = (): void => {
-    stopSoon ??= after(HAND_OVER_MS, () => {
-      stopSoon = undefined;
-      // Without Redis the next flush takes it to Postgres.
-      handOver().catch((error: unknown) => log.debug({ error }, 'session.touch_failed'));
+  const logFailure = (error: unknown): void => log.debug({ error }, 'session.touch_failed');
+  const moveToBuffer = (): Promise<void> => moveTo((touches) => buffer.add(touches));
+  const scheduleMove = (): void => {
+    cancelMove ??= after(BUFFER_DELAY_MS, () => {
+      cancelMove = undefined;
+      // On failure the next flush writes to Postgres.
+      moveToBuffer().catch(logFailure);
     });
   };
-  const writeHeld = (): Promise<void> => bring(write);
-  const drain = async (): Promise<void> => {
+  const writeBuffered = async (): Promise<void> => {
     const touches = await buffer.take(BATCH_PER_SET);
     if (touches.length === 0) return;
     try {
       await write(touches);
     } catch (error) {
-      log.debug({ error }, 'session.touch_failed');
+      logFailure(error);
       await buffer.add(touches).catch(() => hold(touches));
     }
   };
+  /** Moves what is held to Redis, and what is in Redis to Postgres. Never rejects. */
   const flush = (): Promise<void> => {
-    running ??= handOver()
-      .catch(writeHeld)
-      .then(drain)
-      .catch((error: unknown) => log.debug({ error }, 'session.touch_failed'))
+    running ??= moveToBuffer()
+      .catch(() => moveTo(write))
+      .then(writeBuffered)
+      .catch(logFailure)
       .finally(() => {
         running = undefined;
       });
@@ -91,71 +75,78 @@ export const createActivityFlusher = (deps: ActivityFlusherDeps): ActivityFlushe
   };
   const stop = every(deps.intervalMs, () => void flush());
 
+  /** Instants of activity that is not in Postgres yet, in ms since the epoch. Rejects when Redis is unavailable. */
   const pending = async (ids: readonly SessionId[]): Promise<(number | undefined)[]> => {
-    const inRedis = await buffer.pending(ids);
-    return ids.map((id, at) => later(held.get(id), inRedis[at]));
+    const buffered = await buffer.pending(ids);
+    return ids.map((id, at) => latestOf(held.get(id), buffered[at]));
   };
 
   return {
-    record: (session) => {
-      used.note(session.id);
+    /** Records that a session is in use. Without I/O; never throws. */
+    record: (session: { readonly id: SessionId; readonly idleSeconds: number }): void => {
+      uses.record(session.id);
       if (!deps.throttle.admits(session)) return;
       hold([{ id: session.id, at: deps.now() }]);
-      handOverSoon();
+      scheduleMove();
     },
     flush,
     pending,
-    latest: async (ids) => {
-      const here = ids.map(used.at);
+    /** As `pending`, with uses at this process that the throttle held back; those alone without an answer of Redis in 250 ms. Never rejects. */
+    latest: async (ids: readonly SessionId[]): Promise<(number | undefined)[]> => {
+      const local = ids.map(uses.at);
       try {
-        const known = await within(LATEST_MS, 'reading activity', pending(ids));
-        return ids.map((_, at) => later(here[at], known[at]));
+        const stored = await within(LATEST_MS, 'reading activity', pending(ids));
+        return ids.map((_, at) => latestOf(local[at], stored[at]));
       } catch (error) {
         log.debug({ error }, 'session.touch_unreadable');
-        return here;
+        return local;
       }
     },
-    size: () => held.size,
-    [Symbol.asyncDispose]: async () => {
+    /** Entries held in this process. */
+    size: (): number => held.size,
+    [Symbol.asyncDispose]: async (): Promise<void> => {
       stop();
-      stopSoon?.();
+      cancelMove?.();
       await flush();
     },
   };
 };
 
-/** Every use at this process; only one per interval goes any further. What was used longest ago is forgotten first. */
-const createUses = (now: () => number) => {
-  const used = new Map<SessionId, number>();
+/** Every use at this process; the throttle forwards one per interval. The least recently used session is dropped first. */
+const createLocalUses = (now: () => number) => {
+  const usedAt = new Map<SessionId, number>();
   return {
-    note: (id: SessionId): void => {
-      const oldest = used.size >= MAX_HELD ? used.keys().next().value : undefined;
-      if (oldest !== undefined) used.delete(oldest);
-      used.delete(id);
-      used.set(id, now());
+    record: (id: SessionId): void => {
+      const oldest = usedAt.size >= MAX_HELD ? usedAt.keys().next().value : undefined;
+      if (oldest !== undefined) usedAt.delete(oldest);
+      usedAt.delete(id);
+      usedAt.set(id, now());
     },
-    at: (id: SessionId): number | undefined => used.get(id),
+    at: (id: SessionId): number | undefined => usedAt.get(id),
   };
 };
 
-const later = (one: number | undefined, other: number | undefined): number | undefined =>
+const latestOf = (one: number | undefined, other: number | undefined): number | undefined =>
   one === undefined || other === undefined ? (one ?? other) : Math.max(one, other);
 
-/** The use of a session that Postgres may not know of yet. */
+/** The use of a session that Postgres may not have recorded yet. */
 export interface LatestUse {
-  /** Latest activity, in ms since the epoch; undefined where nothing is on its way to Postgres. */
+  /** Latest activity in ms since the epoch; undefined without pending activity. */
   readonly at: number | undefined;
-  /** True while a socket is open; false also where that is not known. */
+  /** True while a socket is open; false when that is not known. */
   readonly isOnline: boolean;
 }
 
-/** Answers in the order of the ids, within a quarter of a second; never rejects. */
+/** Resolves in the order of the ids, within 250 ms. Never rejects. */
 export type LatestUses = (ids: readonly SessionId[]) => Promise<readonly LatestUse[]>;
 
-/** Activity that was noted and not yet written, and the sockets that gateways report. */
+/** Combines pending activity with the open sockets that gateways report. */
 export const createLatestUses =
-  (toucher: Pick<ActivityFlusher, 'latest'>, presence: SessionPresence): LatestUses =>
+  (
+    activity: Pick<ReturnType<typeof createActivityFlusher>, 'latest'>,
+    presence: SessionPresence,
+  ): LatestUses =>
   async (ids) => {
-    const [touched, sockets] = await Promise.all([toucher.latest(ids), presence.socketsOf(ids)]);
-    return ids.map((_, at) => ({ at: touched[at], isOnline: (sockets[at] ?? 0) > 0 }));
+    const [touchedAt, sockets] = await Promise.all([activity.latest(ids), presence.socketsOf(ids)]);
+    return ids.map((_, at) => ({ at: touchedAt[at], isOnline: (sockets[at] ?? 0) > 0 }));
   };

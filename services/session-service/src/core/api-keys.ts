@@ -6,7 +6,7 @@ import { AppError } from '@muster/protocol/errors';
 import type { Actor, Idempotency } from './ports.ts';
 import type { DerivedKeys } from './signing-keys.ts';
 
-/** What an API key may be allowed to do. */
+/** The permissions of an API key. */
 export const SCOPES = [
   'sessions:create',
   'sessions:read',
@@ -23,70 +23,53 @@ export const SCOPES = [
 ] as const;
 export type Scope = (typeof SCOPES)[number];
 
-/** An API key as it is kept: without the key. Times in ms since the epoch. */
+/** An API key without its secret. Times in ms since the epoch. */
 export interface ApiKey {
   readonly id: string;
   readonly name: string;
   readonly scopes: readonly Scope[];
-  /** Null: every tenant. */
+  /** Null: all tenants. */
   readonly tenant: string | null;
-  /** Groups, or prefixes ending in `*`, that grants by this key may name. Null: all. */
+  /** Groups, or prefixes ending in `*`, that grants of this key may name. Null: all. */
   readonly groups: readonly string[] | null;
   readonly createdAt: number;
   readonly lastUsedAt: number | null;
   readonly revokedAt: number | null;
 }
 
-/** Who makes or revokes a key, and why, for the log book. */
+/** The author and the reason of a change, for the audit log. */
 export interface KeyChange {
   readonly actor: Actor;
   readonly reason: string | undefined;
 }
 
-/** A key with the hash that it was found by. */
-export interface FoundKey {
-  readonly hash: Buffer;
-  readonly key: ApiKey;
-}
-
-/** API keys in Postgres. */
+/** Statements on API keys. */
 export interface KeyStore {
-  /** Undefined when there is a key with that hash. */
+  /** Undefined when a key with that hash exists. */
   insert(
     key: Pick<ApiKey, 'id' | 'name' | 'scopes' | 'tenant' | 'groups'>,
     hash: Buffer,
     by: KeyChange,
   ): Promise<ApiKey | undefined>;
-  findByHashes(hashes: readonly Buffer[]): Promise<FoundKey[]>;
+  findByHashes(hashes: readonly Buffer[]): Promise<{ readonly hash: Buffer; readonly key: ApiKey }[]>;
   list(tenant: string | null): Promise<ApiKey[]>;
-  /** False when no such key lives. */
+  /** False when there is no active key with this id. */
   revoke(id: string, tenant: string | null, by: KeyChange): Promise<boolean>;
   used(id: string): Promise<void>;
 }
 
-/** Who calls with a key. */
+/** The permissions of a caller with an API key. */
 export type KeyHolder = Pick<ApiKey, 'id' | 'scopes' | 'tenant' | 'groups'>;
 
-export type NewApiKey = Pick<ApiKey, 'name' | 'scopes' | 'tenant' | 'groups'>;
+type NewApiKey = Pick<ApiKey, 'name' | 'scopes' | 'tenant' | 'groups'>;
 
-export type CreatedApiKey =
+type CreatedApiKey =
   | { readonly ok: true; readonly key: string; readonly made: ApiKey; readonly isReplay: boolean }
-  /** The idempotency key stands for another API key, or for one that was revoked. */
+  /** The idempotency key belongs to another request, or to an API key that was revoked. */
   | { readonly ok: false; readonly why: 'key_reused' | 'revoked' };
 
-/** Knows which keys are good. */
-export interface ApiKeys {
-  /**
-   * Undefined for a key of nobody. Asks Postgres at most five times a second per key. An unknown key from a distrusted
-   * address is asked about together with all others of that kind: one statement at a time. Rejects with `OVERLOADED`
-   * when too many of them wait.
-   */
-  holderOf(key: string, isDistrusted?: boolean): Promise<KeyHolder | undefined>;
-  /** Makes a key; it is shown this once, and to repeats under the same idempotency key. */
-  create(key: NewApiKey, by: KeyChange, idempotency?: Idempotency): Promise<CreatedApiKey>;
-  list(tenant: string | null): Promise<ApiKey[]>;
-  revoke(id: string, tenant: string | null, by: KeyChange): Promise<boolean>;
-}
+/** Verifies, creates and revokes API keys. */
+export type ApiKeys = ReturnType<typeof createApiKeys>;
 
 interface ApiKeysDeps {
   readonly clock: Clock;
@@ -94,101 +77,109 @@ interface ApiKeysDeps {
   readonly log: Logger;
   readonly store: KeyStore;
   readonly keys: DerivedKeys;
-  /** Keys of the configuration, with every scope. */
+  /** Keys of the configuration; they have every scope. */
   readonly given: readonly string[];
 }
 
-/** What is remembered of a key; times in monotonic ms. */
-interface KnownKey {
+/** A cached key; times in monotonic ms. */
+interface CachedKey {
   readonly holder: KeyHolder;
   readonly readAt: number;
-  readonly notedAt: number;
+  readonly recordedAt: number;
 }
 
-const SHAPE = /^sk_[A-Za-z0-9_-]{43}$/;
+const FORMAT = /^sk_[A-Za-z0-9_-]{43}$/;
 const KEY_BYTES = 32;
-/** How long an answer of Postgres counts: within this time a revoked key is refused on every replica. */
-const BELIEVED_MS = 200;
-/** How long it counts while Postgres cannot be asked. */
-const BELIEVED_BLIND_MS = 4_000;
-/** Time between two notes of the use of a key. */
-const NOTED_MS = 10_000;
-/** Keys of distrusted addresses that may wait for the next statement. */
+/** Life of a cached key: within this time every replica refuses a revoked key. */
+const CACHE_MS = 200;
+/** Life of a cached key while Postgres is unavailable. */
+const CACHE_STALE_MS = 4_000;
+/** Least time between two writes of `last_used_at` of a key. */
+const RECORD_INTERVAL_MS = 10_000;
+/** Unknown keys of throttled addresses that may wait for the next statement. */
 const MAX_WAITING = 500;
-const MAX_REMEMBERED = 1000;
+const MAX_CACHED = 1000;
 
-/** Keys of the configuration and of the database. */
-export const createApiKeys = (deps: ApiKeysDeps): ApiKeys => {
+/** API keys of the configuration and of the database. */
+export const createApiKeys = (deps: ApiKeysDeps) => {
   const { clock, random, store, given } = deps;
-  const known = new Map<string, KnownKey>();
-  /** Questions under way, shared by all requests with the same key. */
-  const asking = new Map<string, Promise<KeyHolder | undefined>>();
+  const cache = new Map<string, CachedKey>();
+  /** Look-ups in progress, shared by all requests with the same key. */
+  const lookUps = new Map<string, Promise<KeyHolder | undefined>>();
 
   const batch = createBatch(store);
 
-  const lookUp = (
+  const findHolder = (
     key: string,
-    isDistrusted: boolean,
+    isThrottled: boolean,
   ): KeyHolder | undefined | Promise<KeyHolder | undefined> => {
     const hash = sha256(key);
     const name = nameOf(hash);
-    const before = known.get(name);
-    if (before && clock.monotonic() - before.readAt < BELIEVED_MS) return before.holder;
-    const asked = asking.get(name) ?? ask(hash, before, isDistrusted).finally(() => asking.delete(name));
-    asking.set(name, asked);
-    return asked;
+    const before = cache.get(name);
+    if (before && clock.monotonic() - before.readAt < CACHE_MS) return before.holder;
+    const lookUp = lookUps.get(name) ?? read(hash, before, isThrottled).finally(() => lookUps.delete(name));
+    lookUps.set(name, lookUp);
+    return lookUp;
   };
-  const ask = async (
+  const read = async (
     hash: Buffer,
-    before: KnownKey | undefined,
-    isDistrusted: boolean,
+    before: CachedKey | undefined,
+    isThrottled: boolean,
   ): Promise<KeyHolder | undefined> => {
     const name = nameOf(hash);
     const readAt = clock.monotonic();
     try {
-      // A key that was good a moment ago does not queue behind the guesses of others.
-      const mustQueue = isDistrusted && before === undefined;
+      // A key that was valid before does not queue behind unknown keys.
+      const mustQueue = isThrottled && before === undefined;
       const found = mustQueue ? await batch(hash) : await findOne(store, hash);
       if (found === undefined || found.revokedAt !== null) {
-        known.delete(name);
+        cache.delete(name);
         return undefined;
       }
-      remember(name, { holder: found, readAt, notedAt: noteUse(found.id, before?.notedAt, readAt) });
+      const recordedAt = recordUse(found.id, before?.recordedAt, readAt);
+      remember(name, { holder: found, readAt, recordedAt });
       return found;
     } catch (error) {
-      if (before && readAt - before.readAt < BELIEVED_BLIND_MS) return before.holder;
+      if (before && readAt - before.readAt < CACHE_STALE_MS) return before.holder;
       throw error;
     }
   };
-  const remember = (name: string, key: KnownKey): void => {
-    if (known.size >= MAX_REMEMBERED && !known.has(name)) known.clear();
-    known.set(name, key);
+  const remember = (name: string, key: CachedKey): void => {
+    if (cache.size >= MAX_CACHED && !cache.has(name)) cache.clear();
+    cache.set(name, key);
   };
-  const noteUse = (id: string, notedAt: number | undefined, now: number): number => {
-    if (notedAt !== undefined && now - notedAt < NOTED_MS) return notedAt;
+  const recordUse = (id: string, recordedAt: number | undefined, now: number): number => {
+    if (recordedAt !== undefined && now - recordedAt < RECORD_INTERVAL_MS) return recordedAt;
     store.used(id).catch((error: unknown) => deps.log.debug({ error }, 'api_key.touch_failed'));
     return now;
   };
 
   return {
-    holderOf: async (key, isDistrusted = false) => {
+    /**
+     * The holder of a key; undefined for an unknown or revoked one. Reads a key from Postgres at most five times a
+     * second. Unknown keys of throttled addresses share one statement at a time; rejects with `OVERLOADED` when more
+     * than 500 of them wait.
+     */
+    holderOf: async (key: string, isThrottled = false): Promise<KeyHolder | undefined> => {
       const at = indexOfKey(given, key);
       if (at >= 0) return { id: String(at), scopes: SCOPES, tenant: null, groups: null };
-      // What is not of our making is not worth a question.
-      return SHAPE.test(key) ? lookUp(key, isDistrusted) : undefined;
+      // Text of another format is refused without a look-up.
+      return FORMAT.test(key) ? findHolder(key, isThrottled) : undefined;
     },
-    create: async (wanted, by, idempotency) => {
+    /** Creates a key. Its secret is returned once, and to repeats under the same idempotency key. */
+    create: async (wanted: NewApiKey, by: KeyChange, idempotency?: Idempotency): Promise<CreatedApiKey> => {
       if (idempotency !== undefined) return createOnce(deps, wanted, by, idempotency);
       const key = keyOf(random.bytes(KEY_BYTES));
       const made = await store.insert({ ...wanted, id: crypto.randomUUID() }, sha256(key), by);
-      if (made === undefined) throw new Error('a random API key was taken');
+      if (made === undefined) throw new Error('a random API key exists already');
       return { ok: true, key, made, isReplay: false };
     },
-    list: (tenant) => store.list(tenant),
-    revoke: async (id, tenant, by) => {
-      const isGone = await store.revoke(id, tenant, by);
-      for (const [name, { holder }] of known) if (holder.id === id) known.delete(name);
-      return isGone;
+    list: store.list,
+    /** False when there is no active key with this id. */
+    revoke: async (id: string, tenant: string | null, by: KeyChange): Promise<boolean> => {
+      const isRevoked = await store.revoke(id, tenant, by);
+      for (const [name, { holder }] of cache) if (holder.id === id) cache.delete(name);
+      return isRevoked;
     },
   };
 };
@@ -196,8 +187,8 @@ export const createApiKeys = (deps: ApiKeysDeps): ApiKeys => {
 const keyOf = (bytes: Uint8Array): string => `sk_${Buffer.from(bytes).toString('base64url')}`;
 
 /**
- * Under an idempotency key the API key follows from it, so that a repeat finds what the first request made and
- * nothing secret is stored. Older signing keys count too: the first request may have come before they changed.
+ * Derives the API key from the idempotency key: a repeat finds the key of the first request, and no secret is stored.
+ * Every listed signing key is tried, because the first request may have come before a key was replaced.
  */
 const createOnce = async (
   { store, keys }: ApiKeysDeps,
@@ -220,9 +211,9 @@ const createOnce = async (
   const [secret = ''] = secrets;
   const made = await store.insert({ ...wanted, id: crypto.randomUUID() }, sha256(secret), by);
   if (made !== undefined) return { ok: true, key: secret, made, isReplay: false };
-  // A request with the same key was faster by a moment; what it made is committed now.
+  // A concurrent request with the same key was faster; its API key is committed now.
   const before = await replayed(secret);
-  if (before === undefined) throw new Error('a key that was in the way is gone');
+  if (before === undefined) throw new Error('an API key that conflicted was deleted');
   return before;
 };
 
@@ -237,12 +228,12 @@ type Finder = Pick<KeyStore, 'findByHashes'>;
 const findOne = async (store: Finder, hash: Buffer): Promise<ApiKey | undefined> =>
   (await store.findByHashes([hash]))[0]?.key;
 
-/** Asks for all that wait in one statement, one statement at a time. */
+/** Reads all waiting hashes in one statement, one statement at a time. */
 const createBatch = (store: Finder) => {
   let waiting: Buffer[] = [];
   let next: Promise<ReadonlyMap<string, ApiKey>> | undefined;
   let last: Promise<unknown> = Promise.resolve();
-  const askAll = async (): Promise<ReadonlyMap<string, ApiKey>> => {
+  const readAll = async (): Promise<ReadonlyMap<string, ApiKey>> => {
     const hashes = waiting;
     waiting = [];
     next = undefined;
@@ -253,7 +244,7 @@ const createBatch = (store: Finder) => {
     if (waiting.length >= MAX_WAITING) throw new AppError('OVERLOADED', { retryAfterS: 1 });
     waiting.push(hash);
     if (next === undefined) {
-      next = last.then(askAll);
+      next = last.then(readAll);
       last = next.catch(() => {});
     }
     return (await next).get(nameOf(hash));
@@ -264,7 +255,7 @@ const nameOf = (hash: Buffer): string => hash.toString('base64');
 
 const sha256 = (text: string): Buffer => createHash('sha256').update(text).digest();
 
-/** The position of a key in a list, or -1; takes the same time for every wrong key. */
+/** The index of a key in a list, or -1; constant time for every wrong key. */
 export const indexOfKey = (keys: readonly string[], given: string): number => {
   const wanted = sha256(given);
   return keys.reduce((found, key, at) => (timingSafeEqual(sha256(key), wanted) ? at : found), -1);

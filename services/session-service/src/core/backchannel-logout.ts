@@ -1,26 +1,26 @@
 import { isId } from './id-token-claims.ts';
 import type {
+  EndedLogins,
   IdTokenFault,
   IdTokenVerifier,
   LoginAtIssuer,
-  OverLogins,
   TrustedToken,
   UsedTokens,
 } from './oidc-ports.ts';
 import type { Actor, SearchFilter } from './ports.ts';
 import type { SessionAdmin } from './session-admin.ts';
 
-export type LogoutResult =
+type LogoutResult =
   | { readonly ok: true; readonly ended: number }
   | { readonly ok: false; readonly why: IdTokenFault };
 
-/** Ends the sessions that a logout token names. Rejects with 503 codes only. */
-export type BackchannelLogout = (token: string, from: Omit<Actor, 'name'>) => Promise<LogoutResult>;
+/** Ends the sessions of a logout token. Rejects with 503 codes only. */
+export type BackchannelLogout = ReturnType<typeof createBackchannelLogout>;
 
-export interface BackchannelLogoutDeps {
+interface BackchannelLogoutDeps {
   readonly verifier: IdTokenVerifier;
   readonly used: UsedTokens;
-  readonly over: OverLogins;
+  readonly endedLogins: EndedLogins;
   readonly admin: Pick<SessionAdmin, 'endMatching'>;
   readonly onLogout: (result: string) => void;
 }
@@ -29,8 +29,8 @@ const EVENT = 'http://schemas.openid.net/event/backchannel-logout';
 
 /** OpenID Connect Back-Channel Logout 1.0. */
 export const createBackchannelLogout =
-  (deps: BackchannelLogoutDeps): BackchannelLogout =>
-  async (text, from) => {
+  (deps: BackchannelLogoutDeps) =>
+  async (text: string, from: Omit<Actor, 'name'>): Promise<LogoutResult> => {
     const done = await logOut(deps, text, from);
     deps.onLogout(done.ok ? 'done' : done.why);
     return done;
@@ -41,30 +41,29 @@ const logOut = async (
   text: string,
   from: Omit<Actor, 'name'>,
 ): Promise<LogoutResult> => {
-  const verdict = await deps.verifier.verify(text, 'logout_token');
-  if (!verdict.ok) return verdict;
-  const { token } = verdict;
+  const verified = await deps.verifier.verify(text, 'logout_token');
+  if (!verified.ok) return verified;
+  const { token } = verified;
   const login = loginIn(token);
   if (login === undefined) return { ok: false, why: 'claims' };
-  if (!(await deps.used.take(token))) return { ok: false, why: 'replayed' };
+  if (!(await deps.used.claim(token))) return { ok: false, why: 'replayed' };
   try {
-    // First the mark, then the end: a login under way meets one of the two.
-    await deps.over.add(login, token.issuedAt);
+    // The mark first, then the end: a login in progress is stopped by one of the two.
+    await deps.endedLogins.add(login, token.issuedAt);
     return { ok: true, ended: await endAll(deps, token, login, from) };
   } catch (error) {
-    await deps.used.giveBack(token);
+    await deps.used.release(token);
     throw error;
   }
 };
 
-/** Section 2.4: an event of the right kind, no nonce, an id of its own, and a session or a person. */
+/** The login of a logout token by section 2.4: the logout event, no nonce, a `jti`, and `sid` or `sub`. */
 const loginIn = ({ issuer, claims }: TrustedToken): LoginAtIssuer | undefined => {
   const { events, sid, sub, jti } = claims;
   const isLogout = isObject(events) && isObject(events[EVENT]);
   if (!isLogout || 'nonce' in claims || typeof jti !== 'string' || jti === '') return undefined;
-  if (![sid, sub].every((one) => one === undefined || isId(one)) || (sid ?? sub) === undefined) {
-    return undefined;
-  }
+  const areValid = [sid, sub].every((id) => id === undefined || isId(id));
+  if (!areValid || (sid ?? sub) === undefined) return undefined;
   return { issuer: issuer.issuer, sid: (sid as string) ?? null, sub: (sub as string) ?? null };
 };
 

@@ -4,14 +4,14 @@ import { compareStreamIds } from '@muster/session/session-events';
 import type { SessionId } from '@muster/session/token';
 import type { EndedSession, Snapshots } from './ports.ts';
 
-/** What the bus answered to a heartbeat. */
+/** The state of the bus after a heartbeat. */
 export interface HeartbeatReply {
   readonly epoch: string;
-  /** Redis had no epoch: it was flushed, or is used for the first time. */
+  /** True if Redis had no epoch: it was flushed, or is used for the first time. */
   readonly isNew: boolean;
-  /** The last id of the change stream. */
+  /** Last id of the change stream. */
   readonly top: string;
-  /** Names of the present lives of all Redis servers. */
+  /** Run ids of all Redis servers; a restart or failover changes them. */
   readonly servers: readonly string[];
 }
 
@@ -25,52 +25,48 @@ interface HeartbeatDeps {
   readonly emit: (ids: readonly SessionId[], why: string) => Promise<unknown>;
 }
 
-/** Beats the bus every second and notices when Redis lost its memory. */
-export interface BusHeartbeat extends AsyncDisposable {
-  /** Ms since the epoch of the last beat that Redis took; 0 before the first. */
-  lastHeartbeatAt(): number;
-}
-
 const INTERVAL_MS = 1000;
 
 /**
- * After a flush, a failover or a restart, tombstones may be gone while old snapshots are there, or still on their way
- * into Redis: the ends of the last quarter of an hour are written again.
+ * Emits a heartbeat on the session bus every second and detects when Redis lost data. After a flush, failover or
+ * restart, tombstones may be missing while old snapshots remain or arrive later: the ends of the last 15 minutes are
+ * written again.
  */
-export const createBusHeartbeat = (deps: HeartbeatDeps): BusHeartbeat => {
+export const createBusHeartbeat = (deps: HeartbeatDeps) => {
   const { clock, log } = deps;
-  let known: HeartbeatReply | undefined;
+  let previous: HeartbeatReply | undefined;
   let running: Promise<void> | undefined;
-  let beatAt = 0;
+  let lastAt = 0;
   let mustReplay = false;
 
-  const beatOnce = async (): Promise<void> => {
+  const sendHeartbeat = async (): Promise<void> => {
     const state = await deps.emitHeartbeat();
-    beatAt = clock.now();
-    mustReplay ||= hasLostData(known, state);
-    known = state;
+    lastAt = clock.now();
+    mustReplay ||= hasLostData(previous, state);
+    previous = state;
     if (!mustReplay) return;
     const count = await replay(deps);
     mustReplay = false;
     log.warn({ count, epoch: state.epoch }, 'session.bus_replayed');
   };
   const stop = every(INTERVAL_MS, () => {
-    running ??= beatOnce()
+    running ??= sendHeartbeat()
       .catch((error: unknown) => log.debug({ error }, 'session.bus_heartbeat_failed'))
       .finally(() => {
         running = undefined;
       });
   });
   return {
-    lastHeartbeatAt: () => beatAt,
-    [Symbol.asyncDispose]: async () => {
+    /** Ms since the epoch of the last heartbeat that Redis acknowledged; 0 before the first. */
+    lastHeartbeatAt: (): number => lastAt,
+    [Symbol.asyncDispose]: async (): Promise<void> => {
       stop();
       await running;
     },
   };
 };
 
-/** True when Redis may no longer know all that it had acknowledged. What it lost, later writes may have covered up. */
+/** True if Redis may have lost acknowledged writes, even where later writes hide the loss. */
 export const hasLostData = (before: HeartbeatReply | undefined, now: HeartbeatReply): boolean => {
   if (now.isNew || before === undefined) return now.isNew;
   if (before.epoch !== now.epoch || compareStreamIds(now.top, before.top) < 0) return true;

@@ -1,15 +1,15 @@
 import type { SessionId } from '@muster/session/token';
 import type { DerivedKeys } from './signing-keys.ts';
 
-/** The headers by which a browser says where a request comes from. */
+/** The headers in which a browser states the origin of a request. */
 export interface RequestOrigin {
   readonly secFetchSite: string | undefined;
   readonly origin: string | undefined;
 }
 
 /**
- * Where a request comes from, as far as the browser says: `ours`, `foreign`, or `unknown` for clients that say nothing.
- * `Sec-Fetch-Site` decides; `same-site` needs a listed origin; without it the `Origin` must be listed exactly.
+ * Classifies the origin of a request: `ours`, `foreign`, or `unknown` without either header. `Sec-Fetch-Site` decides;
+ * `same-site` requires a listed origin; without it the `Origin` must be listed exactly.
  */
 export const checkOrigin = (
   { secFetchSite, origin }: RequestOrigin,
@@ -27,7 +27,7 @@ export const checkOrigin = (
 const NONCE_BYTES = 16;
 const TOKEN = /^[A-Za-z0-9_-]{64}$/;
 
-/** A token for clients that send neither header; dies with the session's secret. */
+/** A token for clients that send neither header; valid until the secret of the session changes. */
 export const issueCsrfToken = (
   keys: DerivedKeys,
   session: { id: SessionId; secretHash: string },

@@ -2,7 +2,7 @@ import { AppError } from '@muster/protocol/errors';
 import { parseSessionId, type SessionId } from '@muster/session/token';
 import type { DerivedKeys } from './signing-keys.ts';
 
-/** Where a page ended. */
+/** The last session of a page. */
 export interface Position {
   readonly createdAt: number;
   readonly id: SessionId;
@@ -11,13 +11,13 @@ export interface Position {
 const MAC_BYTES = 16;
 const MAX_LENGTH = 256;
 
-/** Writes a cursor that only this service can have written, good for one filter only. */
+/** Writes an authenticated cursor that is valid for one filter. */
 export const writeCursor = (keys: DerivedKeys, filter: string, position: Position): string => {
   const body = Buffer.from(JSON.stringify([position.createdAt, position.id])).toString('base64url');
   return body + keys.mac('cursor', `${filter}\n${body}`).subarray(0, MAC_BYTES).toString('base64url');
 };
 
-/** Reads a cursor of this filter. Throws `INVALID_CURSOR` for any other text. */
+/** Reads a cursor of this filter. Throws `INVALID_CURSOR` for other text. */
 export const readCursor = (keys: DerivedKeys, filter: string, text: string): Position => {
   const macLength = Math.ceil((MAC_BYTES * 4) / 3);
   const body = text.slice(0, -macLength);
@@ -26,7 +26,7 @@ export const readCursor = (keys: DerivedKeys, filter: string, text: string): Pos
   const isOurs =
     text.length <= MAX_LENGTH &&
     mac.length === MAC_BYTES &&
-    // One spelling only: the last character carries bits that decode to nothing.
+    // Only the canonical spelling: the last character has unused bits.
     mac.toString('base64url') === macText &&
     keys.verifies('cursor', `${filter}\n${body}`, mac);
   const position = isOurs ? parse(body) : undefined;

@@ -1,28 +1,28 @@
-/** Connections of one program to Postgres, as the server sees them. */
+/** Connections of one application to Postgres in one state. */
 export interface ClientGroup {
   readonly application: string;
   readonly state: string;
   readonly count: number;
-  /** Seconds that the longest of them has been in this state. */
+  /** Seconds that the oldest has been in this state. */
   readonly oldestS: number;
 }
 
-/** What the Postgres server says of its connections. */
+/** Connection limits and clients of the Postgres server. */
 export interface ServerConnections {
   readonly maxConnections: number;
-  /** Kept back for superusers. */
+  /** Reserved for superusers. */
   readonly reserved: number;
   readonly clients: readonly ClientGroup[];
 }
 
-/** What the Redis server says of its connections. */
+/** Connections of the Redis server. */
 export interface RedisConnectionUsage {
   readonly connected: number;
   readonly maxClients: number;
   readonly rejected: number;
 }
 
-/** This process and its pool. */
+/** The connection pool of this process. */
 export interface PoolUsage {
   readonly total: number;
   readonly idle: number;
@@ -31,21 +31,21 @@ export interface PoolUsage {
   readonly oldestCheckout: { readonly ageMs: number; readonly holder: string } | undefined;
 }
 
-/** How many connections the fleet may come to need. */
+/** The figures that bound the connections of all replicas. */
 export interface FleetSize {
   readonly replicas: number;
-  /** Replicas beside them while a new release rolls out. */
+  /** Additional replicas while a release rolls out. */
   readonly surge: number;
   readonly poolSize: number;
   readonly maxOverflow: number;
 }
 
-/** The sum, and whether it fits. */
+/** The connections needed by the fleet and allowed by the server. */
 export interface ConnectionBudget {
   readonly needed: number;
   readonly allowed: number;
   readonly fits: boolean;
-  /** The sum spelled out, for people. */
+  /** The calculation as text. */
   readonly sum: string;
 }
 
@@ -61,15 +61,15 @@ export const FINDING_NAMES = [
 ] as const;
 export type FindingName = (typeof FINDING_NAMES)[number];
 
-/** One finding, and what to do about it. */
+/** A finding and its remedy. */
 export interface Finding {
   readonly verdict: FindingName;
   readonly advice: string;
 }
 
-/** Beside the pool each replica keeps one connection for health checks. */
+/** Each replica has one connection for health checks beside its pool. */
 const PROBE_CONNECTIONS = 1;
-/** A migration, and an operator who looks into it. */
+/** One for a migration, one for an operator. */
 const OTHERS = 2;
 const SHARE = 0.8;
 const LEAK_MS = 10_000;
@@ -77,7 +77,7 @@ const IDLE_IN_TRANSACTION_S = 10;
 const FOREIGN_SHARE = 0.3;
 const OWN_NAME = /^sessions@/;
 
-/** Whether `(replicas + surge) × (pool + overflow + 1) + 2` stays within 80 % of what the server gives to us. */
+/** Compares `(replicas + surge) × (pool + overflow + 1) + 2` with 80 % of `max_connections` without the reserved ones. */
 export const connectionBudget = (
   { replicas, surge, poolSize, maxOverflow }: FleetSize,
   { maxConnections, reserved }: Pick<ServerConnections, 'maxConnections' | 'reserved'>,
@@ -92,7 +92,7 @@ export const connectionBudget = (
   return { needed, allowed, fits, sum };
 };
 
-/** Everything that is wrong with the connections, the most likely cause first; `ok` when nothing is. */
+/** Findings in the order of likelihood; `ok` alone when there are none. */
 export const diagnoseConnections = (report: {
   readonly pool: PoolUsage;
   readonly budget: ConnectionBudget | undefined;
@@ -102,14 +102,14 @@ export const diagnoseConnections = (report: {
   const findings = [
     ...diagnosePool(report.pool),
     ...(report.postgres === undefined ? [] : diagnoseServer(report.postgres)),
-    ...(report.budget === undefined || report.budget.fits ? [] : [tooLarge(report.budget)]),
+    ...(report.budget === undefined || report.budget.fits ? [] : [fleetTooLarge(report.budget)]),
     ...(report.redis !== undefined && report.redis.rejected > 0 ? [redisRejects(report.redis)] : []),
   ];
   if (report.postgres === undefined || report.redis === undefined) {
-    const lost = report.postgres === undefined ? 'Postgres' : 'Redis';
-    findings.push({ verdict: 'unknown', advice: `${lost} does not answer: look at it first.` });
+    const missing = report.postgres === undefined ? 'Postgres' : 'Redis';
+    findings.push({ verdict: 'unknown', advice: `${missing} does not respond. Check it first.` });
   }
-  return findings.length > 0 ? findings : [{ verdict: 'ok', advice: 'Nothing to do.' }];
+  return findings.length > 0 ? findings : [{ verdict: 'ok', advice: 'No action needed.' }];
 };
 
 const diagnosePool = ({ oldestCheckout, idle, total, max, waiting }: PoolUsage): Finding[] => {
@@ -118,7 +118,7 @@ const diagnosePool = ({ oldestCheckout, idle, total, max, waiting }: PoolUsage):
     return [
       {
         verdict: 'leak',
-        advice: `A connection of this replica has been held for ${seconds} s by ${oldestCheckout.holder}.`,
+        advice: `A connection of this replica has been checked out for ${seconds} s by ${oldestCheckout.holder}.`,
       },
     ];
   }
@@ -126,20 +126,20 @@ const diagnosePool = ({ oldestCheckout, idle, total, max, waiting }: PoolUsage):
   return [
     {
       verdict: 'pool_exhausted',
-      advice: `${waiting} requests wait for one of ${max} connections: statements are slow, or the pool is small.`,
+      advice: `${waiting} requests wait for one of ${max} connections: find slow statements or raise PG_POOL_SIZE.`,
     },
   ];
 };
 
 const diagnoseServer = ({ clients, maxConnections, reserved }: ServerConnections): Finding[] => {
   const stuck = clients.filter(
-    (one) => one.state.startsWith('idle in transaction') && one.oldestS > IDLE_IN_TRANSACTION_S,
+    ({ state, oldestS }) => state.startsWith('idle in transaction') && oldestS > IDLE_IN_TRANSACTION_S,
   );
   const foreign = clients.filter(({ application }) => !OWN_NAME.test(application));
   const foreignCount = foreign.reduce((sum, { count }) => sum + count, 0);
   const findings: Finding[] = stuck.map(({ application, count, oldestS }) => ({
     verdict: 'idle_in_transaction',
-    advice: `${count} of "${application}" sit in an open transaction for up to ${Math.round(oldestS)} s: they hold locks and connections.`,
+    advice: `${count} connections of "${application}" have been idle in a transaction for up to ${Math.round(oldestS)} s; they hold locks.`,
   }));
   if (foreignCount > FOREIGN_SHARE * (maxConnections - reserved)) {
     const names = foreign
@@ -147,18 +147,18 @@ const diagnoseServer = ({ clients, maxConnections, reserved }: ServerConnections
       .join(', ');
     findings.push({
       verdict: 'foreign_clients',
-      advice: `Other programs hold ${foreignCount} connections: ${names}.`,
+      advice: `Other applications hold ${foreignCount} connections: ${names}.`,
     });
   }
   return findings;
 };
 
-const tooLarge = ({ sum }: ConnectionBudget): Finding => ({
+const fleetTooLarge = ({ sum }: ConnectionBudget): Finding => ({
   verdict: 'fleet_too_large',
-  advice: `${sum}. Lower PG_POOL_SIZE or PG_MAX_OVERFLOW, raise max_connections, or put PgBouncer between.`,
+  advice: `${sum}. Lower PG_POOL_SIZE or PG_MAX_OVERFLOW, raise max_connections, or use PgBouncer.`,
 });
 
 const redisRejects = ({ rejected, connected, maxClients }: RedisConnectionUsage): Finding => ({
   verdict: 'redis_rejects',
-  advice: `Redis has refused ${rejected} connections (${connected} of ${maxClients} in use): raise maxclients, or find who reconnects.`,
+  advice: `Redis has refused ${rejected} connections (${connected} of ${maxClients} in use). Raise maxclients, or find the client that reconnects.`,
 });

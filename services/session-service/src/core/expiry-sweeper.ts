@@ -5,29 +5,25 @@ import type { SessionId } from '@muster/session/token';
 import { type Actor, SYSTEM } from './ports.ts';
 import type { EndReason } from './session.ts';
 
-/** Ends what is over and clears away what is long over. Runs on every replica. */
-export interface ExpirySweeper extends AsyncDisposable {
-  /** One round; resolves with the number of sessions ended. Never rejects. */
-  runOnce(): Promise<number>;
-}
-
-/** How long ended sessions are kept. */
+/** The time for which ended sessions are kept. */
 export interface SessionRetention {
   readonly endedDays: number;
-  /** Those of guests, of whom there may be many. */
+  /** For sessions of guests. */
   readonly guestHours: number;
 }
 
-/** What the sweeper asks of Postgres. */
+/** Statements of the sweeper. */
 export interface SweepStore {
+  /** Schedules the next idle check of sessions that were active since the last. */
   rescheduleActive(limit: number): Promise<number>;
   findIdle(limit: number): Promise<SessionId[]>;
   findExpired(limit: number): Promise<SessionId[]>;
-  /** Impersonations whose actor's session is over. */
+  /** Impersonations whose actor's session has ended. */
   findOrphaned(limit: number): Promise<SessionId[]>;
   touch(touches: readonly Touch[]): Promise<void>;
   deleteEnded(retention: SessionRetention, limit: number): Promise<number>;
   countActive(): Promise<number>;
+  /** Creates and drops partitions of the audit log, deletes old idempotency keys. */
   runHousekeeping(eventDays: number): Promise<number>;
 }
 
@@ -35,27 +31,30 @@ interface SweeperDeps extends SessionRetention {
   readonly now: () => number;
   readonly log: Logger;
   readonly store: SweepStore;
-  /** Activities that Postgres does not know of yet. */
+  /** Activity that is not in Postgres yet. Rejects when Redis is unavailable. */
   readonly pending: (ids: readonly SessionId[]) => Promise<(number | undefined)[]>;
   readonly end: (ids: readonly SessionId[], reason: EndReason, actor: Actor) => Promise<{ ended: number }>;
   readonly intervalMs: number;
   readonly eventDays: number;
-  /** Makes addresses that are stored already as strict as the setting asks, a part in each round. */
+  /** Rewrites stored addresses to the strictness of the setting, a part per round. */
   readonly rewriteAddresses: () => Promise<void>;
   readonly onSwept: (result: { deleted: number }) => void;
-  /** Told every minute how many sessions there are. */
+  /** Called every minute with the number of sessions that have not ended. */
   readonly onCounted: (active: number) => void;
 }
 
 const BATCH = 500;
 const DELETE_BATCH = 1000;
 const HOUSEKEEPING_MS = 3_600_000;
-const CENSUS_MS = 60_000;
+const COUNT_INTERVAL_MS = 60_000;
 
-/** Sweeps every `intervalMs`, one round at a time, and keeps house every hour. */
-export const createExpirySweeper = (deps: SweeperDeps): ExpirySweeper => {
+/**
+ * Ends expired and idle sessions and deletes old ones every `intervalMs`, one round at a time; housekeeping every hour.
+ * Runs on every replica.
+ */
+export const createExpirySweeper = (deps: SweeperDeps) => {
   let running: Promise<number> | undefined;
-  let keptAt = Number.NEGATIVE_INFINITY;
+  let housekeptAt = Number.NEGATIVE_INFINITY;
   let countedAt = Number.NEGATIVE_INFINITY;
 
   const round = async (): Promise<number> => {
@@ -66,11 +65,11 @@ export const createExpirySweeper = (deps: SweeperDeps): ExpirySweeper => {
     await deps.store.rescheduleActive(BATCH);
     const idle = await endIdle(deps);
     const deleted = await deps.store.deleteEnded(deps, DELETE_BATCH);
-    if (deps.now() - keptAt > HOUSEKEEPING_MS) {
+    if (deps.now() - housekeptAt > HOUSEKEEPING_MS) {
       await deps.store.runHousekeeping(deps.eventDays);
-      keptAt = deps.now();
+      housekeptAt = deps.now();
     }
-    if (deps.now() - countedAt > CENSUS_MS) {
+    if (deps.now() - countedAt > COUNT_INTERVAL_MS) {
       countedAt = deps.now();
       deps.onCounted(await deps.store.countActive());
     }
@@ -78,6 +77,7 @@ export const createExpirySweeper = (deps: SweeperDeps): ExpirySweeper => {
     deps.onSwept({ deleted });
     return ended + idle;
   };
+  /** Runs one round, or joins the current one; resolves with the number of sessions ended. Never rejects. */
   const runOnce = (): Promise<number> => {
     running ??= round()
       .catch((error: unknown) => {
@@ -92,24 +92,24 @@ export const createExpirySweeper = (deps: SweeperDeps): ExpirySweeper => {
   const stop = every(deps.intervalMs, () => void runOnce());
   return {
     runOnce,
-    [Symbol.asyncDispose]: async () => {
+    [Symbol.asyncDispose]: async (): Promise<void> => {
       stop();
       await running;
     },
   };
 };
 
-/** Nobody is ended for silence before Redis was asked for activity on its way: with Redis away, nobody is. */
+/** Ends idle sessions after reading pending activity from Redis. Without Redis no session is ended as idle. */
 const endIdle = async ({ store, pending, end }: SweeperDeps): Promise<number> => {
   const ids = await store.findIdle(BATCH);
   if (ids.length === 0) return 0;
-  const waiting = await pending(ids);
+  const touched = await pending(ids);
   const active = ids.flatMap((id, at) => {
-    const touchedAt = waiting[at];
+    const touchedAt = touched[at];
     return touchedAt === undefined ? [] : [{ id, at: touchedAt }];
   });
   if (active.length > 0) await store.touch(active);
-  const saved = new Set(active.map(({ id }) => id));
-  const silent = ids.filter((id) => !saved.has(id));
-  return silent.length === 0 ? 0 : (await end(silent, 'idle', SYSTEM)).ended;
+  const activeIds = new Set(active.map(({ id }) => id));
+  const idle = ids.filter((id) => !activeIds.has(id));
+  return idle.length === 0 ? 0 : (await end(idle, 'idle', SYSTEM)).ended;
 };

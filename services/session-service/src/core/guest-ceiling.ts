@@ -1,31 +1,28 @@
 import type { Clock } from '@muster/kit/clock';
 
-/** Knows whether a tenant may have one more guest. */
-export interface GuestCeiling {
-  /** False at the ceiling. Asks Postgres once in ten seconds per tenant, and counts in between. */
-  admits(tenant: string): Promise<boolean>;
-}
+/** The limit of live guest sessions per tenant. */
+export type GuestCeiling = ReturnType<typeof createGuestCeiling>;
 
 interface GuestCeilingDeps {
   readonly clock: Clock;
-  /** Live guest sessions of a tenant per ceiling. */
+  /** Most live guest sessions of a tenant. */
   readonly max: number;
-  /** Counts up to `most`. */
-  readonly count: (tenant: string, most: number) => Promise<number>;
+  /** Counts the live guest sessions of a tenant, at most `max`. */
+  readonly count: (tenant: string, max: number) => Promise<number>;
 }
 
-const BELIEVED_MS = 10_000;
+const RECOUNT_MS = 10_000;
 const MAX_TENANTS = 10_000;
 
-/** Other replicas open guests meanwhile, so the ceiling may be passed by what they admit in ten seconds. */
-export const createGuestCeiling = ({ clock, max, count }: GuestCeilingDeps): GuestCeiling => {
-  const known = new Map<string, { until: number; live: number }>();
+/** Counts in Postgres every ten seconds. Other replicas may exceed the limit by the guests they admit in that time. */
+export const createGuestCeiling = ({ clock, max, count }: GuestCeilingDeps) => {
+  const counts = new Map<string, { until: number; live: number }>();
   const counting = new Map<string, Promise<void>>();
 
   const recount = async (tenant: string): Promise<void> => {
     const live = await count(tenant, max);
-    if (known.size >= MAX_TENANTS) known.clear();
-    known.set(tenant, { live, until: clock.monotonic() + BELIEVED_MS });
+    if (counts.size >= MAX_TENANTS) counts.clear();
+    counts.set(tenant, { live, until: clock.monotonic() + RECOUNT_MS });
   };
   const refresh = (tenant: string): Promise<void> => {
     const running = counting.get(tenant) ?? recount(tenant).finally(() => void counting.delete(tenant));
@@ -33,12 +30,13 @@ export const createGuestCeiling = ({ clock, max, count }: GuestCeilingDeps): Gue
     return running;
   };
   return {
-    admits: async (tenant) => {
-      const before = known.get(tenant);
+    /** Admits one more guest session; false at the limit. */
+    admits: async (tenant: string): Promise<boolean> => {
+      const before = counts.get(tenant);
       if (before === undefined || clock.monotonic() >= before.until) await refresh(tenant);
-      const now = known.get(tenant);
-      if (now === undefined || now.live >= max) return false;
-      now.live += 1;
+      const current = counts.get(tenant);
+      if (current === undefined || current.live >= max) return false;
+      current.live += 1;
       return true;
     },
   };

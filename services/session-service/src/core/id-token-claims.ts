@@ -1,13 +1,13 @@
 import type { IssuerRules, TrustedToken } from './oidc-ports.ts';
 
-/** Whom a token is about, and how they signed in. */
+/** The user of a token and the strength of the login. */
 export interface UserClaims {
   readonly userId: string;
   readonly sub: string;
   readonly sid: string | null;
   readonly amr: readonly string[];
   readonly aal: number;
-  /** Ms since the epoch; undefined when the issuer does not say. */
+  /** Ms since the epoch; undefined without the claim. */
   readonly authTime: number | undefined;
 }
 
@@ -18,7 +18,7 @@ const SKEW_MS = 60_000;
 /** `urn:example:aal:2`, `http://idmanagement.gov/ns/assurance/aal/2`, `aal2`. */
 const AAL_IN_ACR = /(?:^|[/:#])aal[/:]?([123])$/i;
 
-/** Reads the person out of the claims; undefined when they name nobody, or in a way that cannot be kept. */
+/** The user in the claims; undefined when a claim is missing or cannot be stored. */
 export const userClaimsOf = ({ issuer, claims }: TrustedToken, now: number): UserClaims | undefined => {
   const userId = userIdOf(issuer, claims);
   const { sub, sid } = claims;
@@ -35,7 +35,7 @@ export const userClaimsOf = ({ issuer, claims }: TrustedToken, now: number): Use
   };
 };
 
-/** Text that both stores keep as it is. */
+/** True for text that Postgres and Redis store unchanged: 1 to 255 characters, well-formed, without NUL. */
 export const isId = (value: unknown): value is string =>
   typeof value === 'string' &&
   value !== '' &&
@@ -54,12 +54,14 @@ const userIdOf = (
   return isId(userId) ? userId : undefined;
 };
 
-/** A clock that is ahead of ours by up to a minute is no lie. */
+/** True for an instant in the past; clocks of issuers may be ahead by one minute. */
 const isPast = (seconds: unknown, now: number): seconds is number =>
   typeof seconds === 'number' && Number.isFinite(seconds) && seconds >= 0 && seconds * 1000 <= now + SKEW_MS;
 
 const amrOf = (amr: unknown): string[] =>
-  Array.isArray(amr) ? amr.filter((one) => isId(one) && one.length <= MAX_AMR_LENGTH).slice(0, MAX_AMR) : [];
+  Array.isArray(amr)
+    ? amr.filter((method) => isId(method) && method.length <= MAX_AMR_LENGTH).slice(0, MAX_AMR)
+    : [];
 
 /** 1 unless the issuer names a level of NIST SP 800-63 in `acr`. */
 const aalOf = (acr: unknown): number =>

@@ -5,17 +5,17 @@ import type { DerivedKeys } from './signing-keys.ts';
 
 const SECRET_BYTES = 16;
 
-/** Secrets that follow from an idempotency key, so that nothing secret is stored for a replay. */
+/** The keys from which the secret of an idempotent request is derived; so a replay needs no stored secret. */
 export interface IdempotentSecretDeps {
   readonly keys: DerivedKeys;
   readonly signer: TokenSigner;
 }
 
-/** The secret of a session that is made under this key. */
+/** The secret of a session that is created under this key. */
 export const secretUnder = (deps: IdempotentSecretDeps, id: SessionId, idempotency: Idempotency): string =>
   secretsFor(deps, id, idempotency)[0] ?? '';
 
-/** The first request had an answer; this is the same again, as long as the session still has that token. */
+/** The result of the first request again; `rotated` if the session has ended or has another secret by now. */
 export const replayed = (
   deps: IdempotentSecretDeps,
   session: SessionRecord | undefined,
@@ -26,7 +26,7 @@ export const replayed = (
   const secret =
     session &&
     secretsFor(deps, session.id, idempotency).find(
-      (one) => hashSecret(one).toString('base64url') === session.secretHash,
+      (candidate) => hashSecret(candidate).toString('base64url') === session.secretHash,
     );
   if (session === undefined || secret === undefined || session.endedAt !== null) {
     return { ok: false, why: 'rotated' };
@@ -34,6 +34,6 @@ export const replayed = (
   return { ok: true, session, token: deps.signer.issue(session.id, secret), isReplay: true };
 };
 
-/** One per signing key: the key of then may be the second one by now. */
+/** One secret per signing key: the first request may have used a key that is listed second now. */
 const secretsFor = ({ keys }: IdempotentSecretDeps, id: SessionId, { key }: Idempotency): string[] =>
   keys.macs('idempotency', `${id}\n${key}`).map((mac) => mac.subarray(0, SECRET_BYTES).toString('base64url'));

@@ -3,18 +3,10 @@ import type { Logger } from '@muster/kit/logger';
 import type { OutboxEntry, OutboxStore } from './ports.ts';
 import type { Propagation } from './propagation.ts';
 
-/** Delivers what a crash or an outage left in the outbox. Runs on every replica. */
-export interface OutboxRelay extends AsyncDisposable {
-  /** Delivers everything older than a second; resolves with the number of rows delivered. Never rejects. */
-  runOnce(): Promise<number>;
-  /** What the last run left; undefined when it could not read the outbox. */
-  backlog(): OutboxBacklog | undefined;
-}
-
-/** Changes that the fleet does not know of yet. */
+/** Committed changes that are not delivered yet. */
 export interface OutboxBacklog {
   readonly count: number;
-  /** When the oldest was committed, in ms since the epoch; undefined when none waits. */
+  /** Commit of the oldest, in ms since the epoch; undefined without a backlog. */
   readonly oldestAt: number | undefined;
 }
 
@@ -23,7 +15,7 @@ interface RelayDeps {
   readonly propagation: Pick<Propagation, 'redeliver'>;
   readonly log: Logger;
   readonly pollMs: number;
-  /** Told after each run how many changes are still waiting. */
+  /** Called after each run with the size of the backlog. */
   readonly onWaiting: (count: number) => void;
 }
 
@@ -35,20 +27,14 @@ interface Page {
   readonly kept: readonly OutboxEntry[];
 }
 
-/** Younger rows are still in the hands of the request that wrote them. */
+/** Younger rows are delivered by the request that wrote them. */
 const MIN_AGE_MS = 1000;
 const PAGE = 100;
 
-/** Polls the outbox, one run at a time. */
-export const createOutboxRelay = ({
-  outbox,
-  propagation,
-  log,
-  pollMs,
-  onWaiting,
-}: RelayDeps): OutboxRelay => {
+/** Delivers what a crash or an outage left in the outbox; polls it, one run at a time. Runs on every replica. */
+export const createOutboxRelay = ({ outbox, propagation, log, pollMs, onWaiting }: RelayDeps) => {
   let running: Promise<number> | undefined;
-  let left: OutboxBacklog | undefined = { count: 0, oldestAt: undefined };
+  let backlog: OutboxBacklog | undefined = { count: 0, oldestAt: undefined };
 
   const deliverPage = async (after: string): Promise<Page> => {
     const rows = await outbox.pending(MIN_AGE_MS, PAGE, after);
@@ -61,7 +47,7 @@ export const createOutboxRelay = ({
     if (done.length > 0) await outbox.remove(done);
     return { last: rows.at(-1)?.outboxId ?? after, read: rows.length, delivered: done.length, kept };
   };
-  /** One row that cannot be delivered must not hold up those behind it. */
+  /** A row that cannot be delivered must not block the following ones. */
   const delivers = async (row: OutboxEntry): Promise<boolean> => {
     try {
       await propagation.redeliver(row);
@@ -80,18 +66,19 @@ export const createOutboxRelay = ({
         delivered += page.delivered;
         kept.push(...page.kept);
         after = page.last;
-        // When nothing of a page arrives, nothing of the next one will.
+        // If no row of a page could be delivered, the next page would fail as well.
         isMore = page.read === PAGE && page.delivered > 0;
       }
-      left = { count: kept.length, oldestAt: kept[0]?.change.at };
+      backlog = { count: kept.length, oldestAt: kept[0]?.change.at };
       onWaiting(kept.length);
     } catch (error) {
-      left = undefined;
+      backlog = undefined;
       log.debug({ error }, 'outbox.relay_failed');
     }
     if (delivered > 0) log.info({ delivered }, 'outbox.relayed');
     return delivered;
   };
+  /** Delivers rows older than one second; resolves with their number. Never rejects. */
   const runOnce = (): Promise<number> => {
     running ??= drainOutbox().finally(() => {
       running = undefined;
@@ -102,8 +89,9 @@ export const createOutboxRelay = ({
   const stop = every(pollMs, () => void runOnce());
   return {
     runOnce,
-    backlog: () => left,
-    [Symbol.asyncDispose]: async () => {
+    /** The backlog after the last run; undefined when the outbox could not be read. */
+    backlog: (): OutboxBacklog | undefined => backlog,
+    [Symbol.asyncDispose]: async (): Promise<void> => {
       stop();
       await running;
     },

@@ -1,8 +1,8 @@
-/** The clocks of a kind of session, in seconds. */
-export interface Policy {
-  /** Longest silence; 0 for none. */
+/** The lifetimes of a kind of session, in seconds. */
+interface Policy {
+  /** Idle limit; 0 for none. */
   readonly idleSeconds: number;
-  /** Longest life, whatever happens. */
+  /** Absolute limit. */
   readonly maxSeconds: number;
 }
 
@@ -12,22 +12,22 @@ const DAY = 86_400;
 
 /** The policies by name. */
 export const POLICIES = {
-  /** "Keep me signed in." */
+  /** With "remember me". */
   standard: { idleSeconds: 14 * DAY, maxSeconds: 30 * DAY },
-  /** Ends with the browser, and on the server soon after. */
+  /** Without "remember me": the cookie ends with the browser. */
   session: { idleSeconds: 12 * HOUR, maxSeconds: 24 * HOUR },
   aal2: { idleSeconds: 30 * MINUTE, maxSeconds: 12 * HOUR },
   aal3: { idleSeconds: 15 * MINUTE, maxSeconds: 12 * HOUR },
   guest: { idleSeconds: 24 * HOUR, maxSeconds: 30 * DAY },
-  /** A person of the staff who acts as the user. */
+  /** An actor who acts as the user. */
   impersonation: { idleSeconds: 15 * MINUTE, maxSeconds: HOUR },
-  /** A machine. */
+  /** A program. */
   service: { idleSeconds: 0, maxSeconds: 90 * DAY },
 } as const satisfies Record<string, Policy>;
 export type PolicyName = keyof typeof POLICIES;
 export const POLICY_NAMES = Object.keys(POLICIES) as [PolicyName, ...PolicyName[]];
 
-/** The policy of a login that names none. */
+/** The default policy of a login. */
 export const policyFor = (login: { userId: string | null; aal: number; remember: boolean }): PolicyName => {
   if (login.userId === null) return 'guest';
   if (login.aal >= 3) return 'aal3';

@@ -1,10 +1,11 @@
 import type { SessionGrant } from '@muster/session/grants';
 import type { SnapshotStore } from '@muster/session/session-snapshot';
 import type { SessionId } from '@muster/session/token';
+import type { Position } from './cursor.ts';
 import type { EndReason, LimitRule, SessionDraft, SessionRecord } from './session.ts';
 import type { SessionLimit } from './session-limit.ts';
 
-/** A committed change that Redis and the bus must hear of. */
+/** A committed change that is delivered to Redis and the bus. */
 export type Change =
   | {
       readonly k: 'end';
@@ -20,32 +21,32 @@ export type Change =
       readonly at: number;
     };
 
-/** A session that has ended; `tenant` is missing in changes of earlier versions. */
+/** A session that has ended; `tenant` is absent in changes of earlier versions. */
 export interface EndedSession {
   readonly id: SessionId;
   readonly rev: number;
   readonly tenant?: string;
 }
 
-/** A change and its row in the outbox, where it stays until it was delivered. */
+/** A change and its row in the outbox; the row is deleted after delivery. */
 export interface OutboxEntry {
   readonly outboxId: string;
   readonly change: Change;
 }
 
-/** Who asked for something, for the log book. */
+/** The author of a change, for the audit log. */
 export interface Actor {
   /** `user`, `guest`, `key:<id>`, `idp:<name>`, `legacy`, `system`. */
   readonly name: string;
   readonly ip: string | null;
-  /** The `X-Request-Id` of the request; null for work of the service itself. */
+  /** The `X-Request-Id` of the request; null for jobs of the service. */
   readonly requestId: string | null;
 }
 
-/** The service itself, such as the sweeper. */
+/** Jobs of the service, such as the sweeper. */
 export const SYSTEM: Actor = { name: 'system', ip: null, requestId: null };
 
-/** What was ended: empty when nothing lived. */
+/** The sessions that were ended. */
 export interface SessionEndResult {
   readonly ids: readonly SessionId[];
   readonly posted: OutboxEntry | undefined;
@@ -61,46 +62,46 @@ export type SessionCreateResult =
       readonly devices: number;
     }
   | { readonly ok: false; readonly why: 'disabled' }
-  /** The newest live sessions, at most 20. */
+  /** `sessions`: the newest live ones, at most 20. */
   | { readonly ok: false; readonly why: 'limit'; readonly sessions: readonly SessionRecord[] }
   | Replay;
 
-/** What came of the first request with an idempotency key. */
+/** The result of an earlier request with the same idempotency key. */
 export type Replay =
   | { readonly ok: false; readonly why: 'replayed'; readonly session: SessionRecord | undefined }
-  /** The key stands for another request. */
+  /** The key belongs to another request. */
   | { readonly ok: false; readonly why: 'key_reused' };
 
-/** Makes a request one that may be sent twice. Good for a day, per tenant and caller. */
+/** The idempotency key of a request; valid for 24 hours, per tenant and caller. */
 export interface Idempotency {
   readonly caller: string;
   readonly key: string;
-  /** SHA-256 of what was asked. */
+  /** SHA-256 of the request. */
   readonly requestHash: Buffer;
 }
 
-/** How a session is to be opened. */
+/** The conditions under which a session is created. */
 export interface SessionCreateOptions {
   readonly limit: SessionLimit;
   readonly actor: Actor;
   readonly idempotency?: Idempotency | undefined;
 }
 
-/** How a change of one session went. */
+/** The result of a change of one session. */
 export type Changed =
   | { readonly ok: true; readonly session: SessionRecord; readonly posted: OutboxEntry | undefined }
   | { readonly ok: false; readonly why: 'missing' }
   | { readonly ok: false; readonly why: 'ended' | 'revision'; readonly session: SessionRecord };
 
-/** What is the same for every change of one session. */
+/** The session, the expected revision and the author of a change. */
 export interface ChangeOf {
   readonly id: SessionId;
-  /** The revision the caller has seen; undefined takes any. */
+  /** The expected revision; undefined accepts any. */
   readonly rev: number | undefined;
   readonly actor: Actor;
 }
 
-/** What a raise of privileges says; the old secret is dead at commit. */
+/** A raise of privileges; the previous secret is invalid at commit. */
 export interface Raise {
   readonly secretHash: Buffer;
   readonly aal: number;
@@ -109,7 +110,7 @@ export interface Raise {
   readonly authTime: number | undefined;
 }
 
-/** What turns a guest into a user. */
+/** The login that gives a guest's session to a user. */
 export interface Upgrade extends Raise {
   readonly userId: string;
   readonly policy: string;
@@ -120,7 +121,7 @@ export interface Upgrade extends Raise {
   readonly idpSub: string | null;
 }
 
-/** An upgrade is also a login: the limit counts. */
+/** The result of an upgrade. It is also a login: the session limit applies. */
 export type Upgraded =
   | {
       readonly ok: true;
@@ -133,26 +134,26 @@ export type Upgraded =
   | { readonly ok: false; readonly why: 'limit'; readonly sessions: readonly SessionRecord[] }
   | Replay;
 
-/** How a guest's session is to be given to a user. */
+/** The conditions of an upgrade. */
 export interface UpgradeOptions {
   readonly limit: SessionLimit;
   readonly idempotency?: Idempotency | undefined;
 }
 
-/** What of a session may be rewritten; undefined stays as it is. */
+/** New values of a session; undefined members stay as they are. */
 export interface Rewrite {
   readonly label: string | null | undefined;
   readonly data: Readonly<Record<string, unknown>> | undefined;
   readonly grants: readonly SessionGrant[] | undefined;
-  /** Why, in the words of the caller; for the log book. */
+  /** The reason that the caller gave, for the audit log. */
   readonly reason?: string | undefined;
 }
 
-/** Changes of single sessions. */
+/** Statements that change one session. */
 export interface ChangeStore {
-  /** Refused as another `revision` when `from` is not the current secret any more. */
+  /** Refused as `revision` when `from` is not the current secret. */
   rotate(of: ChangeOf, secrets: { from: Buffer; to: Buffer }): Promise<Changed>;
-  /** The new secret was seen: the old one has 30 s left. */
+  /** The new secret was used: the previous one is valid for 30 s more. */
   confirm(of: ChangeOf): Promise<Changed>;
   stepUp(of: ChangeOf, raise: Raise): Promise<Changed>;
   upgrade(of: ChangeOf, upgrade: Upgrade, options: UpgradeOptions): Promise<Upgraded>;
@@ -160,11 +161,11 @@ export interface ChangeStore {
   log(id: SessionId, type: string, actor: Actor, detail: object): Promise<void>;
 }
 
-/** Which of a user's sessions an end is about. */
+/** The sessions of a user, with one exception. */
 export interface UserSessions {
   readonly tenant: string;
   readonly userId: string;
-  /** The one that stays. */
+  /** The session to keep. */
   readonly except?: SessionId;
 }
 
@@ -174,18 +175,18 @@ export interface ListQuery {
   readonly userId: string;
   readonly state: 'live' | 'ended' | 'all';
   readonly limit: number;
-  /** The last session of the page before. */
-  readonly after?: { readonly createdAt: number; readonly id: SessionId };
+  /** The last session of the previous page. */
+  readonly after?: Position | undefined;
 }
 
-/** The truth. Rejects with `DATABASE_UNAVAILABLE` or `OVERLOADED` when it cannot be asked. */
+/** Statements on sessions. Every call rejects with `DATABASE_UNAVAILABLE` or `OVERLOADED` when Postgres is unavailable. */
 export interface SessionStore {
   create(session: SessionDraft, options: SessionCreateOptions): Promise<SessionCreateResult>;
   find(id: SessionId): Promise<SessionRecord | undefined>;
   findMany(ids: readonly SessionId[]): Promise<SessionRecord[]>;
   end(ids: readonly SessionId[], reason: EndReason, actor: Actor): Promise<SessionEndResult>;
-  endOfUser(which: UserSessions, reason: EndReason, actor: Actor): Promise<SessionEndResult>;
-  /** Ends the impersonations whose actors had these sessions. */
+  endOfUser(user: UserSessions, reason: EndReason, actor: Actor): Promise<SessionEndResult>;
+  /** Ends the impersonations that depend on these sessions of actors. */
   endOfActors(ids: readonly SessionId[]): Promise<SessionEndResult>;
   list(query: ListQuery): Promise<SessionRecord[]>;
   /** Sessions that ended within the last `ms` milliseconds, newest first, at most `limit`. */
@@ -194,34 +195,34 @@ export interface SessionStore {
   changedWithin(ms: number, limit: number): Promise<{ id: SessionId; rev: number; why: string }[]>;
 }
 
-/** A user's own rules; null where the defaults apply. */
+/** The rules of a user; null members have defaults. */
 export interface UserRules {
   readonly maxSessions: number | null;
   readonly atLimit: LimitRule | null;
   readonly disabled: boolean;
 }
 
-/** A change of them; undefined stays as it is. */
+/** A change of a user's rules; undefined members stay as they are. */
 export interface UserRulesPatch {
   readonly maxSessions: number | null | undefined;
   readonly atLimit: LimitRule | null | undefined;
   readonly disabled: boolean | undefined;
-  /** Why, in the words of the caller; for the log book. */
+  /** The reason that the caller gave, for the audit log. */
   readonly reason: string | undefined;
 }
 
-/** Which sessions of a tenant are meant; times in ms since the epoch. */
+/** A filter of the sessions of a tenant; times in ms since the epoch. */
 export interface SearchFilter {
   readonly tenant: string;
   readonly state: 'live' | 'ended' | 'all';
   readonly userId?: string | undefined;
   /** A network. */
   readonly ip?: string | undefined;
-  /** Spellings of a single address. */
+  /** Stored forms of a single address. */
   readonly addresses?: readonly string[] | undefined;
   readonly deviceId?: string | undefined;
   readonly client?: string | undefined;
-  /** Text that the label or the user agent contains. */
+  /** Substring of the label or the user agent. */
   readonly q?: string | undefined;
   readonly createdFrom?: number | undefined;
   readonly createdTo?: number | undefined;
@@ -234,16 +235,16 @@ export interface SearchFilter {
 /** One page of a search, newest first. */
 export interface SearchQuery extends SearchFilter {
   readonly limit: number;
-  readonly after?: { readonly createdAt: number; readonly id: SessionId } | undefined;
+  readonly after?: Position | undefined;
 }
 
-/** Where a reader of the feed is. */
+/** The position of a reader in the event feed. */
 export interface EventPosition {
   readonly xid: string;
   readonly id: string;
 }
 
-/** An entry of the log book. */
+/** An event of the audit log. */
 export interface SessionEvent {
   readonly position: EventPosition;
   /** Ms since the epoch. */
@@ -255,19 +256,19 @@ export interface SessionEvent {
   readonly actor: string | null;
   readonly ip: string | null;
   readonly requestId: string | null;
-  /** Who acted as the user, where the session is impersonated. */
+  /** The actor, if the session is impersonated. */
   readonly impersonator: string | null;
   readonly detail: Readonly<Record<string, unknown>>;
 }
 
-/** What operators and back ends ask beyond single sessions. */
+/** Statements on many sessions, on users and on the audit log. */
 export interface AdminStore {
   search(query: SearchQuery): Promise<SessionRecord[]>;
   findUnended(filter: SearchFilter, limit: number): Promise<SessionId[]>;
-  /** Ends all sessions of a user who is disabled by it, under the same lock. */
+  /** Changes the rules of a user; if it disables the user, it ends all sessions under the same lock. */
   putRules(
-    which: UserSessions,
-    rules: UserRulesPatch,
+    user: UserSessions,
+    patch: UserRulesPatch,
     actor: Actor,
   ): Promise<{ rules: UserRules; ended: SessionEndResult }>;
   feed(query: {
@@ -288,19 +289,19 @@ export interface AdminStore {
     limit: number;
   }): Promise<SessionEvent[]>;
   sessionsOfUser(tenant: string, userId: string): Promise<SessionRecord[]>;
-  /** Ends, deletes and pseudonymises in one transaction. */
+  /** Ends and deletes all sessions and anonymizes the audit log, in one transaction. */
   erase(
-    which: UserSessions,
+    user: UserSessions,
     actor: Actor,
   ): Promise<{ ended: SessionEndResult; sessions: number; events: number }>;
 }
 
 /** The outbox table. */
 export interface OutboxStore {
-  /** Undelivered changes older than `ageMs` behind the row `after`, oldest first. */
+  /** Undelivered changes older than `ageMs` after the row `after`, oldest first. */
   pending(ageMs: number, limit: number, after: string): Promise<OutboxEntry[]>;
   remove(ids: readonly string[]): Promise<void>;
 }
 
-/** The part of the snapshot cache that the core uses; every call may reject, and then Postgres answers. */
+/** The snapshot cache; every call may reject, and Postgres is used instead. */
 export type Snapshots = Pick<SnapshotStore, 'read' | 'put' | 'refresh' | 'tomb' | 'putUnknown'>;

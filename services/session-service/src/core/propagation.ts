@@ -5,19 +5,11 @@ import type { SessionId } from '@muster/session/token';
 import type { Change, OutboxEntry, OutboxStore, SessionStore, Snapshots } from './ports.ts';
 import { type SessionRecord, toSnapshot } from './session.ts';
 
-/** Whether the fleet knows of a committed change already. */
+/** `done` once Redis and the bus have a committed change. */
 export type PropagationState = 'done' | 'pending';
 
-/** Takes committed changes to Redis and to the bus. */
-export interface Propagation {
-  /**
-   * Delivers a change now; `pending` when Redis did not take it in time: then the outbox will. Never rejects.
-   * `records` spare a look into Postgres for changes other than ends.
-   */
-  deliver(posted: OutboxEntry | undefined, records?: readonly SessionRecord[]): Promise<PropagationState>;
-  /** Delivers an outbox row, or rejects. */
-  redeliver(posted: OutboxEntry): Promise<void>;
-}
+/** Delivers committed changes to Redis and the bus. */
+export type Propagation = ReturnType<typeof createPropagation>;
 
 interface PropagationDeps {
   readonly clock: Clock;
@@ -26,37 +18,45 @@ interface PropagationDeps {
   readonly snapshots: Pick<Snapshots, 'put' | 'tomb'>;
   readonly outbox: Pick<OutboxStore, 'remove'>;
   readonly emit: (change: SessionChange) => Promise<unknown>;
-  /** Told how long each delivered change was on its way, in ms. */
+  /** Called with the delay of each delivered change, in ms. */
   readonly onDelivered: (ms: number) => void;
 }
 
 const DEADLINE_MS = 1500;
 
-/** Order of every delivery: snapshot or tombstone first, then the bus, then the outbox row goes. */
-export const createPropagation = (deps: PropagationDeps): Propagation => {
+/** Delivers in this order: snapshot or tombstone, then the bus, then the outbox row is deleted. */
+export const createPropagation = (deps: PropagationDeps) => {
   const { clock, log, outbox } = deps;
-  const redeliver = async (posted: OutboxEntry, records?: readonly SessionRecord[]): Promise<void> => {
+  const send = async (posted: OutboxEntry, records?: readonly SessionRecord[]): Promise<void> => {
     const { change } = posted;
     if (change.k === 'end') await deliverEnd(deps, change);
     else await deliverChange(deps, change, records);
     deps.onDelivered(Math.max(0, clock.now() - change.at));
   };
-  const forget = (posted: OutboxEntry): void => {
+  const removeRow = (posted: OutboxEntry): void => {
     outbox.remove([posted.outboxId]).catch((error: unknown) => {
-      log.debug({ error }, 'outbox.remove_failed'); // The relay delivers it once more, which is harmless.
+      log.debug({ error }, 'outbox.remove_failed'); // The relay delivers it again; deliveries are idempotent.
     });
   };
   return {
-    redeliver: (posted) => redeliver(posted),
-    deliver: async (posted, records) => {
+    /** Delivers an outbox row, or rejects. */
+    redeliver: (posted: OutboxEntry): Promise<void> => send(posted),
+    /**
+     * Delivers a change now; `pending` when Redis did not accept it in 1.5 s: then the relay delivers it. Never rejects.
+     * `records` save a read from Postgres for changes other than ends.
+     */
+    deliver: async (
+      posted: OutboxEntry | undefined,
+      records?: readonly SessionRecord[],
+    ): Promise<PropagationState> => {
       if (posted === undefined) return 'done';
       try {
-        await within(DEADLINE_MS, 'delivery of a session change', redeliver(posted, records));
+        await within(DEADLINE_MS, 'delivery of a session change', send(posted, records));
       } catch (error) {
         log.warn({ error, kind: posted.change.k }, 'session.propagation_pending');
         return 'pending';
       }
-      forget(posted);
+      removeRow(posted);
       return 'done';
     },
   };
@@ -77,8 +77,8 @@ const deliverChange = async (
   for (const ids of chunks(change.ids)) {
     const found = records ?? (await deps.store.findMany(ids as SessionId[]));
     const now = deps.clock.now();
-    const living = found.filter((record) => record.endedAt === null && record.expiresAt > now);
-    await Promise.all(living.map((record) => deps.snapshots.put(toSnapshot(record, now))));
+    const live = found.filter((record) => record.endedAt === null && record.expiresAt > now);
+    await Promise.all(live.map((record) => deps.snapshots.put(toSnapshot(record, now))));
     await deps.emit({ k: change.k, ids, why: change.why, at: change.at });
   }
 };

@@ -4,17 +4,14 @@ import type { SessionId } from '@muster/session/token';
 import type { Actor, ChangeStore } from './ports.ts';
 import type { EndReason, SessionRecord } from './session.ts';
 
-/** An old secret that somebody presented: the one before, after its grace, or an older one. */
-export type ReuseKind = 'late' | 'stale';
+/** A superseded secret that was presented: `late`, the previous one after its grace period, or `stale`, an older one. */
+type ReuseKind = 'late' | 'stale';
 
-/** Acts on secrets that were ours once. */
-export interface ReuseDetector {
-  /** Writes the log book and ends the session where the policy says so. Never rejects. */
-  report(record: SessionRecord, kind: ReuseKind, presenter: Presenter): Promise<void>;
-}
+/** Responds to the reuse of superseded secrets. */
+export type ReuseDetector = ReturnType<typeof createReuseDetector>;
 
-/** Who presented the old secret. */
-export interface Presenter {
+/** The client that presented the secret. */
+interface Presenter {
   readonly actor: Actor;
   readonly userAgent: string | null;
 }
@@ -27,22 +24,27 @@ interface ReuseDeps {
   readonly onReuse: (kind: ReuseKind, action: 'alert' | 'revoke') => void;
 }
 
-const QUIET_MS = 10_000;
+const REPORT_INTERVAL_MS = 10_000;
 const MAX_REMEMBERED = 10_000;
 
-/** Tells of each session at most once in ten seconds, however often an old secret comes. */
-export const createReuseDetector = (deps: ReuseDeps): ReuseDetector => {
-  const toldAt = new Map<SessionId, number>();
-  const isNews = (id: SessionId): boolean => {
+/** Reports each session at most once in ten seconds. */
+export const createReuseDetector = (deps: ReuseDeps) => {
+  const reportedAt = new Map<SessionId, number>();
+  const isDue = (id: SessionId): boolean => {
     const now = deps.clock.monotonic();
-    if (now - (toldAt.get(id) ?? Number.NEGATIVE_INFINITY) < QUIET_MS) return false;
-    if (toldAt.size >= MAX_REMEMBERED) toldAt.clear();
-    toldAt.set(id, now);
+    if (now - (reportedAt.get(id) ?? Number.NEGATIVE_INFINITY) < REPORT_INTERVAL_MS) return false;
+    if (reportedAt.size >= MAX_REMEMBERED) reportedAt.clear();
+    reportedAt.set(id, now);
     return true;
   };
   return {
-    report: async (record, kind, { actor, userAgent }) => {
-      if (!isNews(record.id)) return;
+    /** Writes the audit log and ends the session where the kind requires it. Never rejects. */
+    report: async (
+      record: SessionRecord,
+      kind: ReuseKind,
+      { actor, userAgent }: Presenter,
+    ): Promise<void> => {
+      if (!isDue(record.id)) return;
       const action = actionFor(record, kind);
       deps.onReuse(kind, action);
       deps.log.warn({ session: record.id, kind, action }, 'session.reuse_detected');
@@ -58,8 +60,8 @@ export const createReuseDetector = (deps: ReuseDeps): ReuseDetector => {
 };
 
 /**
- * A secret that a raise of privileges retired only alerts: else whoever planted a guest session could end the
- * victim's. Otherwise an older secret ends the session, and above AAL 1 a late one does, too.
+ * The response to a reuse. A secret that a step-up or upgrade retired only alerts, so that an attacker who planted a
+ * guest session cannot end the victim's. Otherwise a stale secret ends the session, and a late one above AAL 1.
  */
 export const actionFor = (
   record: Pick<SessionRecord, 'aal' | 'prevUntil' | 'rotatedAt'>,

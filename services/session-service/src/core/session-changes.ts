@@ -22,7 +22,7 @@ import type { DerivedKeys } from './signing-keys.ts';
 
 type Refused = Extract<Changed, { ok: false }>;
 
-/** A session with a new secret: the token is shown once. */
+/** A session with a new secret; the token is returned once. */
 export type RotateResult =
   | { readonly ok: true; readonly session: SessionRecord; readonly token: string }
   | Refused;
@@ -35,7 +35,7 @@ export type UpgradeResult =
       readonly isReplay?: boolean;
     }
   | Refused
-  /** The idempotency key stands for another request, or for a session whose token has changed since. */
+  /** The idempotency key belongs to another request, or to a session with another token by now. */
   | { readonly ok: false; readonly why: 'key_reused' | 'rotated' }
   | { readonly ok: false; readonly why: 'disabled' }
   | { readonly ok: false; readonly why: 'not_guest' }
@@ -43,8 +43,8 @@ export type UpgradeResult =
 
 export type PatchResult = { readonly ok: true; readonly session: SessionRecord } | Refused;
 
-/** What a login adds to a guest's session. */
-export interface UpgradeRequest extends Omit<Raise, 'secretHash'> {
+/** The login that gives a guest's session to a user. */
+interface UpgradeRequest extends Omit<Raise, 'secretHash'> {
   readonly userId: string;
   readonly remember: boolean;
   readonly idp: string | null;
@@ -52,29 +52,13 @@ export interface UpgradeRequest extends Omit<Raise, 'secretHash'> {
   readonly idpSub: string | null;
 }
 
-/** A change of label, data or grants; `data` is a merge patch. */
-export interface Patch extends Omit<Rewrite, 'data'> {
-  readonly data: Readonly<Record<string, unknown>> | undefined;
-}
+/** Changes of live sessions; each is a new revision, delivered to the whole fleet. */
+export type SessionChanges = ReturnType<typeof createSessionChanges>;
 
-/** Changes of live sessions: each is a new revision, told to the whole fleet. */
-export interface SessionChanges {
-  /** A new secret in the place of the one with this hash; that one stays good until the new one is seen. */
-  rotate(of: ChangeOf, secretHash: string): Promise<RotateResult>;
-  /** Starts the last 30 s of the old secret. Never rejects. */
-  confirm(id: SessionId, rev: number): Promise<void>;
-  stepUp(of: ChangeOf, raise: Omit<Raise, 'secretHash'>): Promise<RotateResult>;
-  /** With an idempotency key the same request answers the same session and token for a day. */
-  upgrade(of: ChangeOf, request: UpgradeRequest, idempotency?: Idempotency): Promise<UpgradeResult>;
-  /** Throws what `check` throws for data that has grown too large. */
-  patch(
-    of: ChangeOf,
-    patch: Patch,
-    check: (data: Readonly<Record<string, unknown>>) => void,
-  ): Promise<PatchResult>;
-}
+/** Throws if the merged data exceeds its bounds. */
+type DataCheck = (data: Readonly<Record<string, unknown>>) => void;
 
-export interface ChangesDeps {
+interface ChangesDeps {
   readonly random: Random;
   readonly log: Logger;
   readonly signer: TokenSigner;
@@ -85,9 +69,9 @@ export interface ChangesDeps {
   readonly onRotated: (why: string) => void;
 }
 
-/** Postgres first, then Redis, then the bus; old privileges never outlive the revision that held them. */
-export const createSessionChanges = (deps: ChangesDeps): SessionChanges => {
-  const told = async <C extends Changed>(changed: C): Promise<C> => {
+/** Commits in Postgres, then writes to Redis, then to the bus: privileges and secret belong to one revision. */
+export const createSessionChanges = (deps: ChangesDeps) => {
+  const delivered = async <C extends Changed>(changed: C): Promise<C> => {
     if (changed.ok) await deps.propagation.deliver(changed.posted, [changed.session]);
     return changed;
   };
@@ -96,27 +80,33 @@ export const createSessionChanges = (deps: ChangesDeps): SessionChanges => {
     change: (secretHash: Buffer) => Promise<Changed>,
   ): Promise<RotateResult> => {
     const secret = newSecret(deps.random);
-    const changed = await told(await change(hashSecret(secret)));
+    const changed = await delivered(await change(hashSecret(secret)));
     if (!changed.ok) return changed;
     deps.onRotated(why);
     return { ok: true, session: changed.session, token: deps.signer.issue(changed.session.id, secret) };
   };
   return {
-    rotate: (of, secretHash) => {
+    /** Replaces the secret with this hash; it stays valid until the new one is used. */
+    rotate: (of: ChangeOf, secretHash: string): Promise<RotateResult> => {
       const from = Buffer.from(secretHash, 'base64url');
       return withSecret('rotated', (to) => deps.store.rotate(of, { from, to }));
     },
-    confirm: async (id, rev) => {
+    /** Starts the last 30 s of the previous secret. Never rejects. */
+    confirm: async (id: SessionId, rev: number): Promise<void> => {
       try {
-        await told(await deps.store.confirm({ id, rev, actor: { ...SYSTEM, name: 'user' } }));
+        await delivered(await deps.store.confirm({ id, rev, actor: { ...SYSTEM, name: 'user' } }));
       } catch (error) {
         deps.log.debug({ error }, 'session.confirm_failed');
       }
     },
-    stepUp: (of, raise) =>
+    stepUp: (of: ChangeOf, raise: Omit<Raise, 'secretHash'>): Promise<RotateResult> =>
       withSecret('step_up', (secretHash) => deps.store.stepUp(of, { ...raise, secretHash })),
-    upgrade: (of, request, idempotency) => upgrade(deps, of, request, idempotency),
-    patch: async (of, patch, check) => told(await applyPatch(deps, of, patch, check)),
+    /** With an idempotency key, repeats within a day return the same session and token. */
+    upgrade: (of: ChangeOf, request: UpgradeRequest, idempotency?: Idempotency): Promise<UpgradeResult> =>
+      upgrade(deps, of, request, idempotency),
+    /** Changes label, data or grants; `data` is a merge patch. */
+    patch: async (of: ChangeOf, patch: Rewrite, check: DataCheck): Promise<PatchResult> =>
+      delivered(await applyPatch(deps, of, patch, check)),
   };
 };
 
@@ -129,8 +119,8 @@ const upgrade = async (
   const secret = idempotency ? secretUnder(deps, of.id, idempotency) : newSecret(deps.random);
   const policy = policyFor(request);
   const { remember: _, ...login } = request;
-  const asked: Upgrade = { ...login, secretHash: hashSecret(secret), policy, ...POLICIES[policy] };
-  const result = await deps.store.upgrade(of, asked, { limit: deps.limit ?? DEFAULT_LIMIT, idempotency });
+  const raise: Upgrade = { ...login, secretHash: hashSecret(secret), policy, ...POLICIES[policy] };
+  const result = await deps.store.upgrade(of, raise, { limit: deps.limit ?? DEFAULT_LIMIT, idempotency });
   if (!result.ok && result.why === 'replayed') {
     return idempotency ? replayed(deps, result.session, idempotency) : { ok: false, why: 'rotated' };
   }
@@ -146,12 +136,12 @@ const upgrade = async (
 
 const MAX_TRIES = 5;
 
-/** Merges over the revision that was read; when somebody was faster, over theirs, unless the caller named one. */
+/** Merges with the current revision; repeats after a concurrent change, unless the caller named a revision. */
 const applyPatch = async (
   { store }: ChangesDeps,
   of: ChangeOf,
-  patch: Patch,
-  check: (data: Readonly<Record<string, unknown>>) => void,
+  patch: Rewrite,
+  check: DataCheck,
 ): Promise<Changed> => {
   const { data: changes, label, grants, reason } = patch;
   if (changes === undefined) return store.rewrite(of, { label, grants, reason, data: undefined });
@@ -164,7 +154,7 @@ const applyPatch = async (
     const data = mergePatch(session.data, changes);
     check(data);
     const changed = await store.rewrite({ ...of, rev: session.rev }, { label, grants, reason, data });
-    const wasBeaten = !changed.ok && changed.why === 'revision' && of.rev === undefined;
-    if (!wasBeaten || tries === MAX_TRIES) return changed;
+    const isConflict = !changed.ok && changed.why === 'revision' && of.rev === undefined;
+    if (!isConflict || tries === MAX_TRIES) return changed;
   }
 };

@@ -14,18 +14,18 @@ export interface CountedSession {
   readonly deviceId: string | null;
   readonly createdAt: number;
   readonly lastSeenAt: number;
-  /** Left out where it is not known. */
+  /** Absent when it is not known. */
   readonly isOnline?: boolean;
 }
 
-/** What must end before one more session may begin. */
-export type LimitOutcome =
+/** The sessions to end before one more is opened; not ok when the rule is `reject`. */
+type LimitOutcome =
   | { readonly ok: true; readonly end: readonly SessionId[]; readonly reason: EndReason }
   | { readonly ok: false };
 
 /**
- * Makes room for one session among the live ones (oldest first). `replace_device` ends the sessions of the same
- * device whatever the count; when that makes no room, and with no device, the oldest gives way.
+ * Applies the limit to one more session beside the live ones (oldest first). `replace_device` ends the sessions of the
+ * same device at any count; if the limit is still exceeded, and without a device, it ends the oldest.
  */
 export const applySessionLimit = (
   live: readonly CountedSession[],
@@ -33,8 +33,8 @@ export const applySessionLimit = (
   deviceId: string | null,
 ): LimitOutcome => {
   if (atLimit === 'replace_device') {
-    const same = deviceId === null ? [] : live.filter((one) => one.deviceId === deviceId);
-    const others = live.filter((one) => !same.includes(one));
+    const same = deviceId === null ? [] : live.filter((session) => session.deviceId === deviceId);
+    const others = live.filter((session) => !same.includes(session));
     const surplus = others.slice(0, Math.max(0, others.length + 1 - maxSessions));
     return { ok: true, end: [...same, ...surplus].map(({ id }) => id), reason: 'replaced' };
   }
@@ -45,6 +45,6 @@ export const applySessionLimit = (
   return { ok: true, end: order.slice(0, surplus).map(({ id }) => id), reason: 'evicted' };
 };
 
-/** An open socket is use at this moment, whenever the last request was. */
+/** Sessions with an open socket are the most recently used. */
 const byUse = (one: CountedSession, other: CountedSession): number =>
   Number(one.isOnline ?? false) - Number(other.isOnline ?? false) || one.lastSeenAt - other.lastSeenAt;

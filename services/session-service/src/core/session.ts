@@ -2,7 +2,7 @@ import type { SessionGrant } from '@muster/session/grants';
 import { MAX_SNAPSHOT_DATA_BYTES, type SessionAbout, type Snapshot } from '@muster/session/session-snapshot';
 import type { SessionId } from '@muster/session/token';
 
-/** Why a session ended. */
+/** The reasons for which a session ends. */
 export const END_REASONS = [
   'logout',
   'revoked',
@@ -21,14 +21,14 @@ export const END_REASONS = [
 ] as const;
 export type EndReason = (typeof END_REASONS)[number];
 
-/** What happens when a user has as many sessions as allowed and signs in once more. */
+/** The rules for a login of a user whose sessions are at the limit. */
 export const LIMIT_RULES = ['reject', 'evict_oldest', 'evict_idle', 'replace_device'] as const;
 export type LimitRule = (typeof LIMIT_RULES)[number];
 
-/** How the client carries its token. */
+/** The way in which the client carries its token. */
 export type Transport = 'cookie' | 'bearer';
 
-/** A session as Postgres knows it. Times in ms since the epoch. */
+/** A session in Postgres. Times in ms since the epoch. */
 export interface SessionRecord extends Omit<Snapshot, 'freshUntil'> {
   readonly data: Readonly<Record<string, unknown>>;
   readonly grants: readonly SessionGrant[];
@@ -40,7 +40,7 @@ export interface SessionRecord extends Omit<Snapshot, 'freshUntil'> {
   readonly endReason: string | null;
 }
 
-/** Everything a new session is made of; instants are the database's business. */
+/** A session to be created; the database sets its instants. */
 export interface SessionDraft {
   readonly id: SessionId;
   readonly tenant: string;
@@ -52,7 +52,7 @@ export interface SessionDraft {
   readonly secretHash: Buffer;
   readonly label: string | null;
   readonly client: SessionAbout['client'];
-  /** Already shortened. */
+  /** Already anonymized. */
   readonly ip: string | null;
   readonly country: string | null;
   readonly auth: {
@@ -65,7 +65,7 @@ export interface SessionDraft {
     readonly idpSub: string | null;
   };
   readonly actor: SessionAbout['actor'];
-  /** The session of the actor, with which this one ends. */
+  /** The session of the actor; this one ends with it. */
   readonly actorSession?: SessionId | undefined;
   readonly data: Readonly<Record<string, unknown>>;
   readonly grants: readonly SessionGrant[];
@@ -75,7 +75,7 @@ export interface SessionDraft {
 
 const FRESH_MS = 10 * 60_000;
 
-/** The cached form: believed for ten minutes, or a third of the idle limit if that is less. */
+/** The cached form of a session: fresh for ten minutes, or a third of the idle limit if that is less. */
 export const toSnapshot = (record: SessionRecord, now: number): Snapshot => {
   const { policy, transport, rotatedAt, endedAt, endReason, data, grants, prevHash, prevUntil, ...rest } =
     record;
@@ -89,7 +89,7 @@ export const toSnapshot = (record: SessionRecord, now: number): Snapshot => {
   };
 };
 
-/** The instant at which silence ends the session, in ms; null when nothing but its expiry does. */
+/** The instant at which the session becomes idle, in ms since the epoch; null without an idle limit. */
 export const idleExpiresAt = (
   session: Pick<Snapshot, 'idleSeconds' | 'lastSeenAt' | 'expiresAt'>,
 ): number | null =>

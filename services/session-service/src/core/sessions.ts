@@ -8,7 +8,6 @@ import { POLICIES, type PolicyName, policyFor } from './policies.ts';
 import type {
   Actor,
   Idempotency,
-  ListQuery,
   SessionCreateResult,
   SessionEndResult,
   SessionStore,
@@ -20,43 +19,32 @@ import { type EndReason, type SessionDraft, type SessionRecord, toSnapshot } fro
 import { DEFAULT_LIMIT, type SessionLimit } from './session-limit.ts';
 import type { DerivedKeys } from './signing-keys.ts';
 
-/** A login, as a back end reports it. */
+/** A login that a back end or an issuer confirms. */
 export interface Login
   extends Omit<SessionDraft, 'id' | 'kind' | 'policy' | 'secretHash' | 'idleSeconds' | 'maxSeconds'> {
-  /** Undefined: chosen by the kind of login. */
+  /** Undefined: the default policy of the login. */
   readonly policy: PolicyName | undefined;
-  /** A shorter life than the policy gives. */
+  /** An absolute limit below that of the policy. */
   readonly lifeSeconds?: number | undefined;
 }
 
 export type OpenResult =
   | { readonly ok: true; readonly session: SessionRecord; readonly token: string; readonly isReplay: boolean }
   | { readonly ok: false; readonly why: 'disabled' }
-  /** The idempotency key stands for another request, or for a session whose token has changed since. */
+  /** The idempotency key belongs to another request, or to a session with another token by now. */
   | { readonly ok: false; readonly why: 'key_reused' | 'rotated' }
   | { readonly ok: false; readonly why: 'limit'; readonly sessions: readonly SessionRecord[] };
 
-/** How an end went: how many ended, and whether the whole fleet knows. */
+/** The number of sessions that ended, and the state of their propagation. */
 export interface EndResult {
   readonly ended: number;
   readonly propagated: PropagationState;
 }
 
-/** The life of sessions. Everything rejects with a 503 code when Postgres cannot be asked. */
-export interface SessionService {
-  /** With an idempotency key the same request answers the same session and token for a day. */
-  open(login: Login, actor: Actor, idempotency?: Idempotency): Promise<OpenResult>;
-  find(id: SessionId): Promise<SessionRecord | undefined>;
-  findMany(ids: readonly SessionId[]): Promise<SessionRecord[]>;
-  /** Counts this moment as activity of a live session; answers the session as it is then. */
-  extend(id: SessionId): Promise<SessionRecord | undefined>;
-  list(query: ListQuery): Promise<SessionRecord[]>;
-  /** Ending what has ended already is fine: 0 ended. */
-  end(ids: readonly SessionId[], reason: EndReason, actor: Actor): Promise<EndResult>;
-  endOfUser(which: UserSessions, reason: EndReason, actor: Actor): Promise<EndResult>;
-}
+/** Opens, finds and ends sessions. Every call rejects with a 503 code when Postgres is unavailable. */
+export type SessionService = ReturnType<typeof createSessionService>;
 
-export interface SessionsDeps {
+interface SessionsDeps {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
@@ -70,8 +58,8 @@ export interface SessionsDeps {
   readonly onEnded: (reason: string, count: number) => void;
 }
 
-/** Postgres first, then Redis, then the bus. */
-export const createSessionService = (deps: SessionsDeps): SessionService => {
+/** Commits in Postgres, then writes to Redis, then to the bus. */
+export const createSessionService = (deps: SessionsDeps) => {
   const settle = async (ended: SessionEndResult, reason: string): Promise<EndResult> => {
     if (ended.ids.length > 0) deps.onEnded(reason, ended.ids.length);
     const [propagated] = await Promise.all([
@@ -81,17 +69,22 @@ export const createSessionService = (deps: SessionsDeps): SessionService => {
     return { ended: ended.ids.length, propagated };
   };
   return {
-    open: (login, actor, idempotency) => open(deps, login, actor, idempotency),
-    find: (id) => deps.store.find(id),
-    findMany: (ids) => deps.store.findMany(ids),
-    extend: async (id) => {
+    /** With an idempotency key, repeats within a day return the same session and token. */
+    open: (login: Login, actor: Actor, idempotency?: Idempotency): Promise<OpenResult> =>
+      open(deps, login, actor, idempotency),
+    find: deps.store.find,
+    findMany: deps.store.findMany,
+    list: deps.store.list,
+    /** Counts as activity now; resolves with the session afterwards. */
+    extend: async (id: SessionId): Promise<SessionRecord | undefined> => {
       await deps.store.touch([{ id, at: deps.clock.now() }]);
       return deps.store.find(id);
     },
-    list: (query) => deps.store.list(query),
-    end: async (ids, reason, actor) => settle(await deps.store.end(ids, reason, actor), reason),
-    endOfUser: async (which, reason, actor) =>
-      settle(await deps.store.endOfUser(which, reason, actor), reason),
+    /** Sessions that have ended already do not count. */
+    end: async (ids: readonly SessionId[], reason: EndReason, actor: Actor): Promise<EndResult> =>
+      settle(await deps.store.end(ids, reason, actor), reason),
+    endOfUser: async (user: UserSessions, reason: EndReason, actor: Actor): Promise<EndResult> =>
+      settle(await deps.store.endOfUser(user, reason, actor), reason),
   };
 };
 
@@ -138,7 +131,7 @@ const kindOf = (userId: string | null, policy: PolicyName): SessionDraft['kind']
   return policy === 'service' ? 'service' : 'user';
 };
 
-/** Ends what these sessions impersonate. The sweeper does it when this fails. */
+/** Ends the impersonations of these sessions' users. The sweeper repeats it on failure. */
 const endImpersonations = async (deps: SessionsDeps, ids: readonly SessionId[]): Promise<void> => {
   if (ids.length === 0) return;
   try {
@@ -150,7 +143,7 @@ const endImpersonations = async (deps: SessionsDeps, ids: readonly SessionId[]):
   }
 };
 
-/** A snapshot that could not be stored is merely a miss later. */
+/** Stores the snapshot; a failure costs one cache miss. */
 const fillSnapshot = async (
   { snapshots, clock, log }: SessionsDeps,
   session: SessionRecord,

@@ -3,24 +3,18 @@ import { AppError } from '@muster/protocol/errors';
 import type { SessionId } from '@muster/session/token';
 import type { SessionRecord } from './session.ts';
 
-/** Loads sessions one by one for its callers, and many at once from the store. */
-export interface SnapshotLoader {
-  /**
-   * Undefined when nobody knows the id. Rejects with `OVERLOADED` when too many wait already, or when the store has
-   * not answered before the deadline.
-   */
-  load(id: SessionId): Promise<SessionRecord | undefined>;
-}
+/** Reads single sessions in batches. */
+export type SnapshotLoader = ReturnType<typeof createSnapshotLoader>;
 
 interface LoaderOptions {
   readonly findMany: (ids: readonly SessionId[]) => Promise<SessionRecord[]>;
-  /** Statements under way at once. */
+  /** Most concurrent statements. */
   readonly maxConcurrent: number;
-  /** Ids of one statement. */
+  /** Most ids of one statement. */
   readonly maxBatch?: number;
-  /** Ids that wait for a statement. */
+  /** Most ids that wait for a statement. */
   readonly maxWaiting?: number;
-  /** Longest wait of one caller, in ms; the statement itself goes on. */
+  /** Longest wait of a caller, in ms; the statement is not cancelled. */
   readonly deadlineMs?: number;
 }
 
@@ -29,10 +23,10 @@ const DEADLINE_MS = 2000;
 type Waiting = PromiseWithResolvers<SessionRecord | undefined>;
 
 /**
- * The first request goes out at once; those that come while all statements are under way wait together for the
- * next one. Requests for the same id share one answer.
+ * Batches reads: a request is sent in the current turn of the event loop; while all statements are in use, requests
+ * wait for the next one together. Requests for the same id share one result.
  */
-export const createSnapshotLoader = (options: LoaderOptions): SnapshotLoader => {
+export const createSnapshotLoader = (options: LoaderOptions) => {
   const { findMany, maxConcurrent, maxBatch = 200, maxWaiting = 2000, deadlineMs = DEADLINE_MS } = options;
   const waiting = new Map<SessionId, Waiting>();
   let running = 0;
@@ -48,21 +42,25 @@ export const createSnapshotLoader = (options: LoaderOptions): SnapshotLoader => 
     });
   };
 
-  const load = (id: SessionId): Promise<SessionRecord | undefined> => {
-    const known = waiting.get(id);
-    if (known) return known.promise;
+  const enqueue = (id: SessionId): Promise<SessionRecord | undefined> => {
+    const queued = waiting.get(id);
+    if (queued) return queued.promise;
     if (waiting.size >= maxWaiting) return Promise.reject(new AppError('OVERLOADED', { retryAfterS: 1 }));
-    const made: Waiting = Promise.withResolvers();
-    waiting.set(id, made);
-    // One turn of the event loop gathers what arrives together.
+    const request: Waiting = Promise.withResolvers();
+    waiting.set(id, request);
+    // Requests of one turn of the event loop share a statement.
     setImmediate(next);
-    return made.promise;
+    return request.promise;
   };
 
   return {
-    load: async (id) => {
+    /**
+     * Undefined for an unknown id. Rejects with `OVERLOADED` when 2,000 ids wait, or without an answer before the
+     * deadline.
+     */
+    load: async (id: SessionId): Promise<SessionRecord | undefined> => {
       try {
-        return await within(deadlineMs, 'reading a session', load(id));
+        return await within(deadlineMs, 'reading a session', enqueue(id));
       } catch (error) {
         if (!(error instanceof TimeoutError)) throw error;
         throw new AppError('OVERLOADED', { retryAfterS: 1, cause: error });

@@ -22,10 +22,10 @@ const SYSTEMS: readonly (readonly [RegExp, string])[] = [
   [/\bLinux\b/, 'Linux'],
 ];
 
-/** The longest user agent that is kept, in characters. */
+/** Most characters of a user agent that are stored. */
 export const MAX_USER_AGENT = 512;
 
-/** "Firefox on Linux": what a person recognises in a list of devices; null when nothing is recognised. */
+/** A summary for lists of devices, such as "Firefox on Linux"; null for an unknown client. */
 export const summarizeUserAgent = (userAgent: string | null): string | null => {
   if (userAgent === null) return null;
   const text = userAgent.slice(0, MAX_USER_AGENT);

@@ -1,33 +1,25 @@
 import type { Clock } from '@muster/kit/clock';
 
-/** What is left of an allowance. */
+/** The state of a limit after a request. */
 export interface Allowance {
   readonly ok: boolean;
   readonly limit: number;
   readonly remaining: number;
-  /** Seconds until it is whole again, at least 1. */
+  /** Seconds until the window ends, at least 1. */
   readonly resetS: number;
-}
-
-/** Counts per key in windows of a fixed length, in this process alone. */
-export interface WindowCounter {
-  /** Takes one, and says whether it was there. */
-  consume(key: string): Allowance;
-  /** Looks without taking. */
-  peek(key: string): Allowance;
 }
 
 interface CounterOptions {
   readonly clock: Clock;
-  /** 0 switches the limit off. */
+  /** Most requests per key and window; 0 disables the limit. */
   readonly perWindow: number;
   readonly windowMs?: number;
-  /** Keys remembered in one window; beyond it the keys that were counted least are forgotten. */
+  /** Most keys of one window; beyond it the keys with the lowest counts are dropped. */
   readonly maxKeys?: number;
 }
 
-/** All keys share the beginnings of their windows: one map, thrown away as a whole. */
-export const createWindowCounter = (options: CounterOptions): WindowCounter => {
+/** Counts requests per key in fixed windows, in this process. All keys share one window, so the map is dropped as a whole. */
+export const createWindowCounter = (options: CounterOptions) => {
   const { clock, perWindow, windowMs = 60_000, maxKeys = 200_000 } = options;
   let counts = new Map<string, number>();
   let endsAt = clock.monotonic() + windowMs;
@@ -47,23 +39,25 @@ export const createWindowCounter = (options: CounterOptions): WindowCounter => {
     resetS: Math.max(1, Math.ceil((endsAt - clock.monotonic()) / 1000)),
   });
   return {
-    consume: (key) => {
+    /** Counts one request. */
+    consume: (key: string): Allowance => {
       const map = current();
       const before = map.get(key);
-      if (before === undefined && map.size >= maxKeys) forgetLeastCounted(map, maxKeys / 2);
+      if (before === undefined && map.size >= maxKeys) dropLeastCounted(map, maxKeys / 2);
       const used = (before ?? 0) + 1;
       map.set(key, used);
       return allowance(used);
     },
-    peek: (key) => allowance((current().get(key) ?? 0) + 1),
+    /** The state of the next request, without counting it. */
+    peek: (key: string): Allowance => allowance((current().get(key) ?? 0) + 1),
   };
 };
 
 /**
- * Leaves `most` keys, those with the highest counts: a flood of new keys cannot free the ones that are at their limit.
- * Half of the map goes at once, so that the cost per key stays constant.
+ * Keeps `most` keys, those with the highest counts: many new keys cannot reset a key that is at its limit. Half of the
+ * map is dropped at once, so that the cost per key is constant.
  */
-const forgetLeastCounted = (map: Map<string, number>, most: number): void => {
+const dropLeastCounted = (map: Map<string, number>, most: number): void => {
   const descending = [...map.values()].sort((one, other) => other - one);
   const least = descending[Math.floor(most)] ?? 0;
   let surplus = map.size - most;

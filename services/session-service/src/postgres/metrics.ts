@@ -1,7 +1,7 @@
 import type { Metrics } from '@muster/kit/metrics';
 import { sqlState } from './errors.ts';
 
-/** A pool's numbers at one moment. */
+/** The usage of a pool. */
 export interface PoolStats {
   readonly total: number;
   readonly idle: number;
@@ -9,18 +9,11 @@ export interface PoolStats {
   readonly max: number;
 }
 
-/** What is counted about one pool. */
-export interface PostgresMeasures {
-  /** Starts a clock for a named statement; call the result when it has ended, with what it threw if it did. */
-  statement(operation: string): (error?: unknown) => void;
-  waited(seconds: number): void;
-  timedOut(): void;
-  leaked(): void;
-  primary(isWritable: boolean): void;
-}
+/** The instruments of one pool. */
+export type PostgresMetrics = ReturnType<typeof createPostgresMetrics>;
 
-/** Instruments of the main pool (ops names of OpenTelemetry's database conventions). */
-export const createPostgresMeasures = (metrics: Metrics, stats: () => PoolStats): PostgresMeasures => {
+/** Registers the instruments of the main pool, named by OpenTelemetry's database conventions. */
+export const createPostgresMetrics = (metrics: Metrics, stats: () => PoolStats) => {
   const pool = 'main';
   reportPool(metrics, pool, stats);
   const duration = metrics.histogram('db_client_operation_duration_seconds');
@@ -31,10 +24,11 @@ export const createPostgresMeasures = (metrics: Metrics, stats: () => PoolStats)
   const primary = metrics.gauge('db_client_primary').with({});
   const leaks = metrics.counter('db_client_checkout_leaks_total').with({});
   return {
-    statement: (operation) => {
-      const begun = performance.now();
+    /** Starts the timer of a named statement; call the result when it settles, with the error if it rejected. */
+    statement: (operation: string): ((error?: unknown) => void) => {
+      const startedAt = performance.now();
       return (error) => {
-        duration.observe({ operation }, (performance.now() - begun) / 1000);
+        duration.observe({ operation }, (performance.now() - startedAt) / 1000);
         if (error === undefined) return;
         const code = sqlState(error);
         errors.inc({
@@ -44,10 +38,10 @@ export const createPostgresMeasures = (metrics: Metrics, stats: () => PoolStats)
         if (code === READ_ONLY) readOnly.inc();
       };
     },
-    waited: (seconds) => wait.observe(seconds),
-    timedOut: () => timeouts.inc(),
-    leaked: () => leaks.inc(),
-    primary: (isWritable) => primary.set(isWritable ? 1 : 0),
+    waited: (seconds: number): void => wait.observe(seconds),
+    timedOut: (): void => timeouts.inc(),
+    leaked: (): void => leaks.inc(),
+    primary: (isWritable: boolean): void => primary.set(isWritable ? 1 : 0),
   };
 };
 

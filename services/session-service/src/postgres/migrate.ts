@@ -7,8 +7,8 @@ const DIRECTORY = fileURLToPath(new URL('../../migrations', import.meta.url));
 const CONNECT_TIMEOUT_MS = 5000;
 
 /**
- * Brings the schema of a database up to date. Replicas that start at once wait for each other under an
- * advisory lock. Resolves with the names of the migrations that were run.
+ * Applies all pending migrations. Replicas that start together are serialized by an advisory lock. Resolves with the
+ * names of the applied migrations.
  */
 export const migrate = async (databaseUrl: string, log?: Pick<Logger, 'info'>): Promise<string[]> => {
   const run = await runner({

@@ -5,9 +5,9 @@ import type { Metrics } from '@muster/kit/metrics';
 import { Client, type ClientConfig, Pool, type PoolClient, type PoolConfig } from 'pg';
 import { isConnectionFault, sqlState, translateFault } from './errors.ts';
 import { createLeakDetector } from './leak-detection.ts';
-import { createPostgresMeasures, type PoolStats, type PostgresMeasures } from './metrics.ts';
+import { createPostgresMetrics, type PoolStats, type PostgresMetrics } from './metrics.ts';
 
-/** Runs named, prepared statements. `name` is a closed set: it labels a metric. */
+/** Executes named, prepared statements. `name` is from a closed set: it labels a metric. */
 export interface Queryable {
   query<R extends object = Record<string, unknown>>(
     name: string,
@@ -15,9 +15,8 @@ export interface Queryable {
     values?: readonly unknown[],
   ): Promise<R[]>;
   /**
-   * The same for a statement that changes something. Outside of a transaction it gets one of its own: a server that
-   * hung executes what was sent to it, and a COMMIT is sent only while the caller still waits. So a change that was
-   * answered with a fault is not made later.
+   * Executes a statement that changes data; outside of a transaction, in its own. A server that hung executes what it
+   * received, but COMMIT is sent only while the caller waits: a change that failed with a fault is not applied later.
    */
   write<R extends object = Record<string, unknown>>(
     name: string,
@@ -29,18 +28,18 @@ export interface Queryable {
 /** A transaction on one connection. */
 export type Transaction = Queryable;
 
-/** Connections to Postgres: `poolSize` stay open, `maxOverflow` more serve bursts. */
+/** A pool of database connections: `poolSize` stay open, `maxOverflow` more serve bursts. */
 export interface Postgres extends Queryable, AsyncDisposable {
-  /** Commits when `run` resolves, else rolls back; repeated at most twice after a serialisation failure or deadlock. */
+  /** Commits when `run` resolves, else rolls back; retried at most twice after a serialization failure or deadlock. */
   transaction<T>(run: (tx: Transaction) => Promise<T>): Promise<T>;
-  /** Resolves when a writable primary answers on a connection reserved for this, and grants all of `needs`. */
-  ping(needs?: readonly Privilege[]): Promise<void>;
+  /** Resolves when a writable primary responds on a reserved connection and grants all `required` privileges. */
+  ping(required?: readonly Privilege[]): Promise<void>;
   stats(): PoolStats;
-  /** The connection that has been held the longest, and who holds it. */
+  /** The oldest checkout and the code that holds it. */
   oldestCheckout(): { readonly ageMs: number; readonly holder: string } | undefined;
 }
 
-/** What an account must be allowed to do with a table. */
+/** A privilege of the account on a table. */
 export interface Privilege {
   readonly table: string;
   readonly privilege: 'SELECT' | 'INSERT' | 'UPDATE' | 'DELETE';
@@ -49,36 +48,35 @@ export interface Privilege {
 interface PingRow {
   readonly read_only: boolean;
   readonly timeout: string;
-  /** Privileges that are needed and not granted. */
+  /** Required privileges that are not granted, as text. */
   readonly missing: string | null;
 }
 
-/** Of a writable primary with all privileges: `read_only` is false and `missing` null. $1 tables, $2 a privilege for each. */
+/** On a writable primary with all privileges `read_only` is false and `missing` is null. $1 tables, $2 one privilege for each. */
 const PING = `SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' AS read_only,
   current_setting('statement_timeout') AS timeout,
   (SELECT string_agg(privilege || ' on ' || "table", ', ') FROM unnest($1::text[], $2::text[]) AS needed("table", privilege)
     WHERE NOT has_table_privilege("table", privilege)) AS missing`;
 
-/** What the pools are opened with. */
-export interface PostgresDeps {
+interface PostgresDeps {
   readonly log: Logger;
   readonly metrics: Metrics;
-  /** When a connection that is held is reported and cut, in ms; default 10,000 and 60,000. */
+  /** Ages at which a checkout is reported and cut, in ms; default 10,000 and 60,000. */
   readonly leaks?: { readonly warnMs?: number; readonly cutMs?: number };
 }
 
 const CONNECT_TIMEOUT_MS = 5_000;
 const ACQUIRE_TIMEOUT_MS = 2_000;
 const STATEMENT_TIMEOUT_MS = 5_000;
-/** Longest wait for the answer to a statement. Beyond the limit of the server: only a dead connection gets here. */
+/** Longest wait for the result of a statement; longer than the limit of the server, so it applies to dead connections. */
 export const ANSWER_TIMEOUT_MS = STATEMENT_TIMEOUT_MS + 1_000;
 const MAX_RETRIES = 2;
 const RETRYABLE = new Set(['40001', '40P01']);
 
 /**
- * Opens the pools; no connection is made yet, so it works while Postgres is away.
- * Faults of the database reject with `DATABASE_UNAVAILABLE` (503), a pool without a free connection within 2 s
- * with `OVERLOADED` (503); every other error of the driver passes through.
+ * Opens the pools without connecting, so it works while Postgres is unavailable. Faults of the database reject with
+ * `DATABASE_UNAVAILABLE` (503), a pool without a free connection within 2 s with `OVERLOADED` (503); values that cannot
+ * be stored with 422, duplicates with `CONFLICT` (409).
  */
 export const openPostgres = (
   config: PostgresConfig & { readonly applicationName: string },
@@ -92,8 +90,8 @@ export const openPostgres = (
     Client: BoundedClient,
   });
   const probe = new Pool({ ...baseOptions(config), max: 1, connectionTimeoutMillis: 1_000 });
-  // An idle connection that breaks is replaced on the next use; without a listener it would end the process.
-  // The pool listens only while a connection lies idle, so each one gets a listener for the time it is in use.
+  // A broken idle connection is replaced on the next use; without a listener its error would end the process.
+  // The pool listens only to idle connections, so each connection gets a listener for the time of its use.
   for (const pool of [main, probe]) {
     pool.on('error', (error) => log.debug({ error }, 'postgres.idle_connection_lost'));
     pool.on('connect', (client) => client.on('error', () => {}));
@@ -104,31 +102,31 @@ export const openPostgres = (
     waiting: main.waitingCount,
     max: config.poolSize + config.maxOverflow,
   });
-  const measures = createPostgresMeasures(metrics, stats);
-  const checkouts = createLeakDetector({ log, onLeak: measures.leaked, ...leaks });
+  const instruments = createPostgresMetrics(metrics, stats);
+  const checkouts = createLeakDetector({ log, onLeak: instruments.leaked, ...leaks });
 
-  /** Destroys the connection when the error says that it cannot be trusted any more. */
+  /** Runs with a connection, which is destroyed after a connection fault. */
   const withClient = async <T>(run: (client: PoolClient) => Promise<T>): Promise<T> => {
-    const client = await acquire(main, measures);
-    const release = once((isBroken: boolean) => client.release(isBroken));
-    // The pool destroys it: the transaction ends at the server, and its place is free for others.
+    const client = await acquire(main, instruments);
+    const release = once((destroy: boolean) => client.release(destroy));
+    // The pool destroys the connection: the server rolls back, and the pool can open another.
     const untrack = checkouts.track(() => release(true));
-    let broken = false;
+    let isBroken = false;
     try {
       return await run(client);
     } catch (error) {
-      broken = isConnectionFault(error);
+      isBroken = isConnectionFault(error);
       throw error;
     } finally {
       untrack();
-      release(broken);
+      release(isBroken);
     }
   };
-  const queriesOf = (client: PoolClient): Queryable => {
+  const queryableOf = (client: PoolClient): Queryable => {
     const query: Queryable['query'] = async (name, text, values = []) => {
-      const done = measures.statement(name);
+      const done = instruments.statement(name);
       try {
-        // Without a name the statement is parsed, used and forgotten in one round trip.
+        // A statement without a name is not kept by the server.
         const named = config.preparedStatements ? { name } : {};
         const { rows } = await client.query({ ...named, text, values: [...values] });
         done();
@@ -144,7 +142,7 @@ export const openPostgres = (
     withClient(async (client) => {
       await client.query('BEGIN');
       try {
-        const result = await run(queriesOf(client));
+        const result = await run(queryableOf(client));
         await client.query('COMMIT');
         return result;
       } catch (error) {
@@ -157,10 +155,10 @@ export const openPostgres = (
 
   return {
     query: (name, text, values) =>
-      translated(() => withClient((client) => queriesOf(client).query(name, text, values))),
+      translated(() => withClient((client) => queryableOf(client).query(name, text, values))),
     write: (name, text, values) => transaction((tx) => tx.query(name, text, values)),
     transaction,
-    ping: createPing(probe, { measures, log }),
+    ping: createPing(probe, { instruments, log }),
     stats,
     oldestCheckout: checkouts.oldest,
     [Symbol.asyncDispose]: async () => {
@@ -172,20 +170,20 @@ export const openPostgres = (
 
 const createPing = (
   probe: Pool,
-  { measures, log }: { measures: PostgresMeasures; log: Logger },
+  { instruments, log }: { instruments: PostgresMetrics; log: Logger },
 ): Postgres['ping'] => {
   const warnUnbounded = unboundedWarning(log);
-  return async (needs = []) => {
-    const values = [needs.map(({ table }) => table), needs.map(({ privilege }) => privilege)];
+  return async (required = []) => {
+    const values = [required.map(({ table }) => table), required.map(({ privilege }) => privilege)];
     const [row] = (await probe.query<PingRow>(PING, values)).rows;
     warnUnbounded(row?.timeout);
-    measures.primary(row?.read_only === false);
+    instruments.primary(row?.read_only === false);
     if (row?.read_only !== false) throw new Error('the database is read-only');
     if (row.missing !== null) throw new MissingPrivilegeError(row.missing);
   };
 };
 
-/** A pooler may drop the limits that we send at start-up: then the role must have them. Warns once. */
+/** Warns once if the server has no statement timeout: a pooler may drop the start-up parameters, then the role needs them. */
 const unboundedWarning = (log: Logger): ((statementTimeout: unknown) => void) => {
   let warned = false;
   return (statementTimeout) => {
@@ -198,7 +196,7 @@ const unboundedWarning = (log: Logger): ((statementTimeout: unknown) => void) =>
   };
 };
 
-/** The account may connect and may not do what is needed. Its code is that of Postgres for such a statement. */
+/** The account lacks a required privilege. The code is the one Postgres uses for such a statement. */
 class MissingPrivilegeError extends Error {
   readonly code = '42501';
 
@@ -207,7 +205,7 @@ class MissingPrivilegeError extends Error {
   }
 }
 
-/** A connection that was cut comes back a second time, when its holder gives up. */
+/** Ignores calls after the first: a connection that was cut is released again by its holder. */
 const once = <A extends unknown[]>(run: (...args: A) => void): ((...args: A) => void) => {
   let isDone = false;
   return (...args) => {
@@ -217,7 +215,7 @@ const once = <A extends unknown[]>(run: (...args: A) => void): ((...args: A) => 
   };
 };
 
-/** The pool has one limit for waiting and connecting; an attempt that nothing answers must not keep its place for as long. */
+/** Limits a connection attempt to 5 s: the pool has only one limit for waiting and connecting together. */
 class BoundedClient extends Client {
   constructor(config: ClientConfig = {}) {
     const waitMs = config.connectionTimeoutMillis || CONNECT_TIMEOUT_MS;
@@ -237,16 +235,16 @@ const baseOptions = (config: PostgresConfig & { applicationName: string }): Pool
   query_timeout: ANSWER_TIMEOUT_MS,
 });
 
-/** A request does not wait as long as the pool would: a client that comes too late goes straight back. */
-const acquire = async (pool: Pool, measures: PostgresMeasures): Promise<PoolClient> => {
-  const begun = performance.now();
+/** Waits at most 2 s for a connection; one that arrives later is released at once. */
+const acquire = async (pool: Pool, instruments: PostgresMetrics): Promise<PoolClient> => {
+  const startedAt = performance.now();
   const checkout = pool.connect();
   try {
     const client = await within(ACQUIRE_TIMEOUT_MS, 'waiting for a database connection', checkout);
-    measures.waited((performance.now() - begun) / 1000);
+    instruments.waited((performance.now() - startedAt) / 1000);
     return client;
   } catch (error) {
-    measures.timedOut();
+    instruments.timedOut();
     checkout.then((client) => client.release()).catch(() => {});
     throw error;
   }

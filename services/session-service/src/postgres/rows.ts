@@ -9,11 +9,11 @@ export const COLUMNS = `id, tenant_id, user_id, kind, policy, transport, remembe
   abbrev(last_ip) AS last_ip, country, auth_time, aal, amr, idp, actor_id, actor_reason, data, grants, created_at,
   last_seen_at, idle_seconds, expires_at, ended_at, end_reason`;
 
-/** True of a row that lives by both clocks, swept or not. */
+/** True for a row that is neither ended nor past its idle or absolute limit. */
 export const IS_LIVE = `ended_at IS NULL AND expires_at > now()
   AND (idle_seconds = 0 OR last_seen_at + make_interval(secs => idle_seconds) >= now())`;
 
-/** A row of {@link COLUMNS} as the driver answers it. */
+/** A row of {@link COLUMNS} as the driver returns it. */
 export interface SessionRow {
   readonly id: string;
   readonly tenant_id: string;
@@ -51,7 +51,7 @@ export interface SessionRow {
   readonly end_reason: string | null;
 }
 
-/** The record a row stands for. */
+/** Converts a row. */
 export const toRecord = (row: SessionRow): SessionRecord => ({
   id: row.id as SessionId,
   tenant: row.tenant_id,
@@ -97,6 +97,6 @@ export interface OutboxRow {
   readonly change: Change | null;
 }
 
-/** The posted change of a statement that may have changed nothing. */
+/** The outbox entry of a statement; undefined when it changed nothing. */
 export const toPosted = (row: OutboxRow | undefined): OutboxEntry | undefined =>
   row?.outbox_id && row.change ? { outboxId: row.outbox_id, change: row.change } : undefined;

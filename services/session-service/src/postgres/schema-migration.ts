@@ -1,38 +1,31 @@
 import { sleep } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 
-/** Brings the schema up to date, now or as soon as the database answers. */
-export interface SchemaMigration extends AsyncDisposable {
-  isReady(): boolean;
-  /** Why the last attempt failed. */
-  lastError(): unknown;
-}
+/** The state of the schema migration at start. */
+export type SchemaMigration = Awaited<ReturnType<typeof startSchemaMigration>>;
 
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 5000;
 
 /**
- * Tries at once and waits for that one try; while the database is away it goes on trying in the background, so
- * that a service which starts before its database heals by itself.
+ * Resolves after the first attempt; on failure it retries in the background with a pause of 0.5 to 5 s, so that a
+ * service which starts before its database recovers without a restart.
  */
-export const startSchemaMigration = async (
-  migrate: () => Promise<unknown>,
-  log: Logger,
-): Promise<SchemaMigration> => {
+export const startSchemaMigration = async (migrate: () => Promise<unknown>, log: Logger) => {
   const stopping = new AbortController();
-  let ready = false;
-  let fault: unknown = new Error('the schema is not up to date');
+  let isReady = false;
+  let lastError: unknown = new Error('the schema has pending migrations');
   const attempt = async (): Promise<boolean> => {
     try {
       await migrate();
-      ready = true;
+      isReady = true;
     } catch (error) {
-      fault = error;
+      lastError = error;
       log.warn({ error }, 'database.migration_failed');
     }
-    return ready;
+    return isReady;
   };
-  const goOn = async (): Promise<void> => {
+  const retry = async (): Promise<void> => {
     let pause = FIRST_PAUSE_MS;
     while (!stopping.signal.aborted) {
       await sleep(pause, stopping.signal);
@@ -40,11 +33,12 @@ export const startSchemaMigration = async (
       pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
     }
   };
-  const background = (await attempt()) ? Promise.resolve() : goOn();
+  const background = (await attempt()) ? Promise.resolve() : retry();
   return {
-    isReady: () => ready,
-    lastError: () => fault,
-    [Symbol.asyncDispose]: () => {
+    isReady: (): boolean => isReady,
+    /** The error of the last attempt. */
+    lastError: (): unknown => lastError,
+    [Symbol.asyncDispose]: (): Promise<void> => {
       stopping.abort();
       return background;
     },

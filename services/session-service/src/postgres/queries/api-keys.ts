@@ -13,7 +13,7 @@ interface KeyRow {
 }
 
 const COLUMNS = 'id, name, scopes, tenant_id, groups, created_at, last_used_at, revoked_at';
-/** A key for every tenant stands in the log book of none: `*`, which is no tenant's name. */
+/** Events of a key for all tenants have the tenant `*`, which is not a valid tenant name. */
 const logged = (type: string, from: string, by: number): string => `logged AS (
     INSERT INTO session_events (tenant_id, type, actor, ip, request_id, detail)
     SELECT coalesce(tenant_id, '*'), '${type}', $${by}, $${by + 1}::inet, $${by + 2}, jsonb_strip_nulls(
@@ -24,10 +24,10 @@ const INSERT = `WITH made AS (
   ), ${logged('api_key.created', 'made', 7)} SELECT ${COLUMNS} FROM made`;
 const FIND = `SELECT hash, ${COLUMNS} FROM api_keys WHERE hash = ANY($1::bytea[])`;
 const LIST = `SELECT ${COLUMNS} FROM api_keys WHERE $1::text IS NULL OR tenant_id = $1 ORDER BY created_at DESC LIMIT 1000`;
-const REVOKE = `WITH gone AS (
+const REVOKE = `WITH revoked AS (
     UPDATE api_keys SET revoked_at = now()
     WHERE id = $1 AND revoked_at IS NULL AND ($2::text IS NULL OR tenant_id = $2) RETURNING *
-  ), ${logged('api_key.revoked', 'gone', 3)} SELECT id FROM gone`;
+  ), ${logged('api_key.revoked', 'revoked', 3)} SELECT id FROM revoked`;
 const USED = `UPDATE api_keys SET last_used_at = now()
   WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')`;
 

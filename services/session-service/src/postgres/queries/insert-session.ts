@@ -5,8 +5,8 @@ import { ANSWER_TIMEOUT_MS, type Queryable } from '../pool.ts';
 import { COLUMNS, type SessionRow, toRecord } from '../rows.ts';
 
 /**
- * `live` counts the sessions before this one, inside the same statement; NULL means that nothing is written, and so
- * does a `condition` that does not hold.
+ * `live` counts the earlier sessions of the user within the statement. Nothing is written when it is NULL or when
+ * `condition` is false.
  */
 const insertCounting = (live: string, condition = 'true'): string => `
 WITH room AS MATERIALIZED (SELECT ${live} AS live), made AS (
@@ -30,14 +30,14 @@ SELECT ${COLUMNS}, (SELECT live FROM room) AS live_before FROM made`;
 
 const INSERT = insertCounting('0');
 const IN_TIME = 'clock_timestamp() < to_timestamp($33::float8 / 1000)';
-// Asked twice: `subject_room` writes the row of the user, and may wait for it.
+// Evaluated twice: `subject_room` writes the row of the user and may wait for its lock.
 const INSERT_IF_ROOM = insertCounting(
   `CASE WHEN NOT ${IN_TIME} THEN NULL WHEN $3::text IS NULL THEN 0
     ELSE subject_room($2, $3, $31, $32, $9::text IS NOT NULL) END`,
   IN_TIME,
 );
 
-/** Writes a new session and its log book entry. */
+/** Inserts a session and its event. */
 export const insertSession = async (
   db: Queryable,
   session: SessionDraft,
@@ -49,12 +49,12 @@ export const insertSession = async (
 };
 
 /**
- * The same under the lock of the user, in one statement, if nobody has to give way; undefined if somebody has, or
+ * Inserts a session under the user lock, in one statement, if no session has to be evicted; undefined otherwise, and
  * if the user is disabled.
  *
- * A server that hung runs what was sent to it when it goes on, although the caller has given up. So the statement
- * carries a deadline, which is never later than that. Where the clock of the server is ahead of ours by as much,
- * the answer is undefined: the caller then uses a transaction, whose COMMIT is sent only while somebody waits.
+ * A server that hung executes what it received even after the caller has timed out. Therefore the statement carries
+ * the deadline of the caller. If the server's clock is ahead by more than that, the result is undefined: the caller
+ * then uses a transaction, whose COMMIT is sent only while it waits.
  */
 export const insertIfRoom = async (
   db: Queryable,

@@ -3,7 +3,7 @@ import type { AdminStore, SearchFilter, SearchQuery } from '../../core/ports.ts'
 import type { Queryable } from '../pool.ts';
 import { COLUMNS, IS_LIVE, type SessionRow, toRecord } from '../rows.ts';
 
-/** One text for all filters: what is not asked for is NULL. Text is compared literally, never as a pattern. */
+/** One condition for all filters; absent filters are NULL. Text is compared literally, never as a pattern. */
 const FILTERS = `tenant_id = $1 AND ($2::text IS NULL OR user_id = $2)
   AND ($3::text = 'all' OR ($3 = 'live' AND ${IS_LIVE}) OR ($3 = 'ended' AND ended_at IS NOT NULL))
   AND ($4::inet IS NULL OR created_ip && $4 OR last_ip && $4)
@@ -16,8 +16,8 @@ const FILTERS = `tenant_id = $1 AND ($2::text IS NULL OR user_id = $2)
   AND ($14::inet[] IS NULL OR created_ip = ANY($14::inet[]) OR last_ip = ANY($14::inet[]))`;
 
 /**
- * A condition that may be NULL cannot use an index, so the most selective filter of a search is named once more without
- * that: each has a statement, and an index, of its own. In the order of preference.
+ * A condition that may be NULL cannot use an index. The most selective filter of a search is therefore repeated without
+ * the NULL case: each has its own statement and index. In the order of preference.
  */
 const LEADING = {
   by_idp_session: 'idp_sid = $11',
@@ -39,7 +39,7 @@ const leadingOf = (filter: SearchFilter): Leading => {
   return filter.client === undefined ? 'by_time' : 'by_client';
 };
 
-/** The statement of a search; exported so that its plan can be looked at. */
+/** The statement of a search; exported so that a test can examine its plan. */
 export const searchStatement = (query: SearchQuery): { name: string; text: string; values: unknown[] } => {
   const leading = leadingOf(query);
   return {
