@@ -33,7 +33,7 @@ test('[DG1] the budget is the sum that is spelled out', () => {
 
 test('[DG2] each cause has its verdict, and a healthy fleet has none', () => {
   expect(verdicts({})).toEqual(['ok']);
-  const held = { ageMs: 11_000, holder: 'evict (sessions-store.ts:40)' };
+  const held = { ageMs: 11_000, holder: 'evict (end-sessions.ts:40)' };
   expect(verdicts({ pool: { ...POOL, oldestCheckout: held } })).toEqual(['leak']);
   expect(verdicts({ pool: { ...POOL, total: 15, idle: 0, waiting: 7 } })).toEqual(['pool_exhausted']);
   expect(verdicts({ budget: { ...fits, fits: false } })).toEqual(['fleet_too_large']);
@@ -46,7 +46,7 @@ test('[DG2] each cause has its verdict, and a healthy fleet has none', () => {
 });
 
 test('[DG2] the advice names the holder of a leak', () => {
-  const held = { ageMs: 61_000, holder: 'evict (sessions-store.ts:40)' };
+  const held = { ageMs: 61_000, holder: 'evict (end-sessions.ts:40)' };
   const [finding] = diagnoseConnections({
     pool: { ...POOL, oldestCheckout: held },
     budget: fits,
@@ -54,6 +54,6 @@ test('[DG2] the advice names the holder of a leak', () => {
     redis: REDIS,
   });
   expect(finding?.advice).toBe(
-    'A connection of this replica has been held for 61 s by evict (sessions-store.ts:40).',
+    'A connection of this replica has been checked out for 61 s by evict (end-sessions.ts:40).',
   );
 });
