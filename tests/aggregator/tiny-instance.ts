@@ -1,15 +1,8 @@
 import { listen } from '@muster/http/listen';
 import { systemClock } from '@muster/kit/clock';
-import {
-  type CommonConfig,
-  commonConfig,
-  commonSettings,
-  field,
-  type RedisConfig,
-  readSettings,
-  redisConfig,
-  redisSettings,
-} from '@muster/kit/config';
+import { readSettings } from '@muster/kit/config';
+import { commonConfig, commonSettings, redisConfig, redisSettings } from '@muster/kit/config-common';
+import { field } from '@muster/kit/config-fields';
 import { createHeartbeat } from '@muster/kit/fleet/heartbeat';
 import { createInstance } from '@muster/kit/fleet/instance';
 import { watchLocalFaults } from '@muster/kit/fleet/local-fault';
@@ -31,19 +24,18 @@ const settings = z.object({
   CHECK_INTERVAL_MS: field.ms(2_000),
   STALL_MS: field.ms(0, { min: 0 }),
 });
-const parsed = readSettings(settings, { ...process.env, NODE_ENV: 'test', LOG_LEVEL: 'silent' });
-const common: CommonConfig = commonConfig(parsed);
-const redisSettingsParsed: RedisConfig = redisConfig(parsed);
-const service = parsed.SERVICE;
+const values = readSettings(settings, { ...process.env, NODE_ENV: 'test', LOG_LEVEL: 'silent' });
+const common = commonConfig(values);
+const { service } = values;
 const log = createLogger({ level: 'silent', service, instance: common.instanceName });
 const metrics = createMetrics({ service, version: '1' });
-const redis = await openRedis({ ...redisSettingsParsed, name: common.instanceName }, { log, metrics });
+const redis = await openRedis({ ...redisConfig(values), name: common.instanceName }, { log, metrics });
 const health = createHealth({
   clock: systemClock,
   log,
   metrics,
   checks: { redis: () => redis.ping() },
-  intervalMs: parsed.CHECK_INTERVAL_MS,
+  intervalMs: values.checkIntervalMs,
 });
 await health.checkNow();
 const about = { service, version: '1', instance: common.instanceName, startedAt: Date.now() };
@@ -85,9 +77,9 @@ const beat = createHeartbeat({
   ttlMs: common.heartbeatTtlMs,
 });
 // As if it computed too much: its event loop stands still for so long each second.
-if (parsed.STALL_MS > 0) {
+if (values.stallMs > 0) {
   setInterval(() => {
-    const until = performance.now() + parsed.STALL_MS;
+    const until = performance.now() + values.stallMs;
     while (performance.now() < until);
   }, 1_000);
 }

@@ -1,5 +1,5 @@
 import { settings as aggregatorSettings } from '@muster/health-aggregator/config';
-import { ceilingsOf, type MarkedSetting } from '@muster/kit/config-limits';
+import { listCeilings, type ServiceLimit } from '@muster/kit/config';
 import { settings as sessionSettings } from '@muster/session-service/config';
 import { settings as gatewaySettings } from '@muster/ws-gateway/config/index';
 import { read } from './source-files.ts';
@@ -16,14 +16,14 @@ const BEGIN = '<!-- ceilings: written by `npm run generate` -->';
 const END = '<!-- end of ceilings -->';
 
 /** A marked setting and the service that has it. */
-export interface ServiceCeiling extends MarkedSetting {
+export interface ServiceCeiling extends ServiceLimit {
   readonly service: keyof typeof SERVICES;
 }
 
 /** Every ceiling of every service. */
 export const allCeilings = (): ServiceCeiling[] =>
   Object.entries(SERVICES).flatMap(([service, settings]) =>
-    ceilingsOf(settings).map((one) => ({ service: service as ServiceCeiling['service'], ...one })),
+    listCeilings(settings).map((one) => ({ service: service as ServiceCeiling['service'], ...one })),
   );
 
 /** Names of all settings of all services. */

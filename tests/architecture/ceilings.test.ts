@@ -4,6 +4,7 @@ import { allCeilings, documentNow, settingNames, withTable } from './ceilings-ta
 import { ruleTests } from './rules.ts';
 
 const ceilings = allCeilings();
+const tests = ruleTests();
 const SERIES = /^(\w+)(?:\{(\w+)="(\w+)"\})?$/;
 
 test('the table of ceilings is that of the schemas', () => {
@@ -31,5 +32,5 @@ test.each(ceilings)('$service $name has a default, a refusal, a metric and a tes
     if (Array.isArray(values)) expect(values).toContain(value);
     else expect(values).toBeDefined();
   }
-  expect(ruleTests().get(rule), rule).toBeDefined();
+  expect(tests.get(rule), rule).toBeDefined();
 });

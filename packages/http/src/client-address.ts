@@ -1,4 +1,5 @@
 import { BlockList, isIP, isIPv4 } from 'node:net';
+import { field } from '@muster/kit/config-fields';
 
 /** Reads which address a request came from; empty when the socket is gone. */
 export type AddressReader = (request: {
@@ -18,7 +19,13 @@ const IPV6_GROUPS = 8;
 /** One household or server usually owns a /64. */
 const BUCKET_GROUPS = 4;
 
-/** Whether this names an address or a network. */
+/** A setting: comma-separated addresses and networks of trusted proxies. */
+export const networks = () =>
+  field
+    .list()
+    .refine((entries) => entries.every(isNetwork), 'expected addresses or networks such as 10.0.0.0/8');
+
+/** True for an address or a network. */
 export const isNetwork = (text: string): boolean => {
   const [, address = '', bits] = NETWORK.exec(text) ?? [];
   const most = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1;

@@ -3,14 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
-import {
-  commonSettings,
-  describeSettings,
-  field,
-  isOrigin,
-  isPlaceholderSecret,
-  readSettings,
-} from './config.ts';
+import { describeSettings, listSettings, readSettings } from './config.ts';
+import { commonSettings, redisConfig, redisSettings } from './config-common.ts';
+import { field, isOrigin, isPlaceholderSecret } from './config-fields.ts';
 
 const schema = z.object({
   ...commonSettings({ port: 8100, opsPort: 9100 }),
@@ -31,7 +26,7 @@ const problemOf = (env: NodeJS.ProcessEnv): string => {
   }
 };
 
-test('[CF1] all problems are named at once and no value is shown', () => {
+test('[CF1] every problem is listed at once, and no value is shown', () => {
   const problem = problemOf({
     URL: 'http://hunter2',
     SECRETS: 'hunter2',
@@ -48,16 +43,16 @@ test('[CF1] all problems are named at once and no value is shown', () => {
 test('[CF2] NAME_FILE stands for NAME', () => {
   const file = join(mkdtempSync(join(tmpdir(), 'config-')), 'secret');
   writeFileSync(file, `${GOOD.SECRETS}\n`);
-  expect(readSettings(schema, { URL: GOOD.URL, SECRETS_FILE: file }).SECRETS).toEqual([GOOD.SECRETS]);
+  expect(readSettings(schema, { URL: GOOD.URL, SECRETS_FILE: file }).secrets).toEqual([GOOD.SECRETS]);
   expect(problemOf({ ...GOOD, SECRETS_FILE: file })).toContain('not both');
   expect(problemOf({ URL: GOOD.URL, SECRETS_FILE: '/nonexistent/secret' })).toContain('ENOENT');
 });
 
-test('[CF3] empty is absent, and strangers are ignored', () => {
+test('[CF3] an empty variable counts as absent, an unknown one is ignored', () => {
   const read = readSettings(schema, { ...GOOD, WAIT_MS: '', PATH: '/bin', ORIGINS: '' });
-  expect(read.WAIT_MS).toBe(1_000);
-  expect(read.ORIGINS).toBeUndefined();
-  expect(read).not.toHaveProperty('PATH');
+  expect(read.waitMs).toBe(1_000);
+  expect(read.origins).toBeUndefined();
+  expect(read).not.toHaveProperty('path');
 });
 
 test('[CF4] numbers are whole and bounded', () => {
@@ -65,7 +60,7 @@ test('[CF4] numbers are whole and bounded', () => {
     const problem = problemOf({ ...GOOD, WAIT_MS: wrong });
     expect(problem === '', wrong).toBe(wrong === '');
   }
-  expect(readSettings(schema, { ...GOOD, WAIT_MS: '10' }).WAIT_MS).toBe(10);
+  expect(readSettings(schema, { ...GOOD, WAIT_MS: '10' }).waitMs).toBe(10);
 });
 
 test('[CF5] an origin is scheme, host and port, nothing else', () => {
@@ -87,9 +82,9 @@ test('[CF5] an origin is scheme, host and port, nothing else', () => {
 
 test('on and off have the usual spellings', () => {
   expect(
-    ['on', 'TRUE', '1', 'yes'].map((GUESTS) => readSettings(schema, { ...GOOD, GUESTS }).GUESTS),
+    ['on', 'TRUE', '1', 'yes'].map((GUESTS) => readSettings(schema, { ...GOOD, GUESTS }).guests),
   ).toEqual(Array(4).fill(true));
-  expect(readSettings(schema, { ...GOOD, GUESTS: 'no' }).GUESTS).toBe(false);
+  expect(readSettings(schema, { ...GOOD, GUESTS: 'no' }).guests).toBe(false);
 });
 
 test('example secrets are recognised', () => {
@@ -103,9 +98,47 @@ test('example secrets are recognised', () => {
   expect(isPlaceholderSecret('q8Zr1-0vXk3nT7yLw2_Bd9GfHs4JcMpA')).toBe(false);
 });
 
+test('[CF6] a renamed variable that is still set is rejected with its new name', () => {
+  expect(problemOf({ ...GOOD, BEAT_INTERVAL_MS: '500' })).toContain(
+    '- BEAT_INTERVAL_MS: renamed to HEARTBEAT_INTERVAL_MS',
+  );
+  expect(problemOf({ ...GOOD, BEAT_TTL_MS_FILE: '/run/ttl' })).toContain(
+    '- BEAT_TTL_MS: renamed to HEARTBEAT_TTL_MS',
+  );
+  expect(problemOf({ ...GOOD, BEAT_INTERVAL_MS: '' })).toBe('');
+  // A variable of another service, in an environment that is shared.
+  expect(problemOf({ ...GOOD, GATHER_MS: '5' })).toBe('');
+});
+
+test('[CF7] values have their names in camelCase, and those of a group have no prefix', () => {
+  const redis = z.object({ ...redisSettings });
+  const values = readSettings(redis, { REDIS_URL: 'redis://cache', REDIS_MAX_CONNECTIONS: '7' });
+  expect(values).toMatchObject({ redisUrl: 'redis://cache', redisMaxConnections: 7 });
+  expect(redisConfig(values)).toMatchObject({ url: 'redis://cache', maxConnections: 7, prefix: 'muster:' });
+});
+
 test('the help text has every variable with its default', () => {
   const help = describeSettings(schema);
   for (const name of Object.keys(schema.shape)) expect(help).toContain(name);
-  expect(help).toMatch(/WAIT_MS\s+1000\s+pause/);
+  expect(help).toMatch(/WAIT_MS\s+1000\s+pause \(10 ms to 5000 ms\)/);
   expect(help).toMatch(/URL\s+required\s+where/);
+});
+
+test('[CF8] a variable is required only if the schema rejects its absence', () => {
+  const optional = z.object({
+    LIST: field.list().transform((parts) => parts.length),
+    MADE: field.listAs((parts) => new Set(parts)),
+    NONE: field.url('http').optional(),
+    COMPUTED: z.string().optional().meta({ fallback: 'origin of URL' }),
+    ONE: field.secret({ min: 1 }),
+  });
+  const rows = listSettings(optional);
+  expect(rows.filter(({ isRequired }) => isRequired).map(({ name }) => name)).toEqual(['ONE']);
+  expect(rows.map(({ fallback }) => fallback)).toEqual([
+    '0',
+    undefined,
+    undefined,
+    'origin of URL',
+    undefined,
+  ]);
 });

@@ -1,5 +1,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 
@@ -7,17 +10,20 @@ import { expect, test } from 'vitest';
 const start = (mode: string, args: readonly string[] = [], env: Record<string, string> = {}) => {
   const script = `
     import { z } from 'zod';
-    import { commonConfig, commonSettings, field } from ${JSON.stringify(fileURLToPath(new URL('./config.ts', import.meta.url)))};
+    import { commonConfig, commonSettings } from ${JSON.stringify(fileURLToPath(new URL('./config-common.ts', import.meta.url)))};
+    import { readSettings } from ${JSON.stringify(fileURLToPath(new URL('./config.ts', import.meta.url)))};
+    import { field } from ${JSON.stringify(fileURLToPath(new URL('./config-fields.ts', import.meta.url)))};
     import { runService } from ${JSON.stringify(fileURLToPath(new URL('./run.ts', import.meta.url)))};
     const settings = z.object({ ...commonSettings({ port: 1, opsPort: 2 }), NEEDED: field.text('fallback').describe('a word') });
     await runService({
       service: 'sample', settings, argv: process.argv, env: process.env,
-      readConfig: (from) => { const { success, error, data } = settings.safeParse(from); if (!success) throw error; return { common: commonConfig(data) }; },
+      readConfig: (env) => { const values = readSettings(settings, env); return { ...values, common: commonConfig(values) }; },
       createApp: async () => (setInterval(() => {}, 1000), {
         drain: (signal) => new Promise((resolve) => {
           if (${JSON.stringify(mode)} === 'quick') return resolve();
           signal.addEventListener('abort', () => { console.log('aborted'); if (${JSON.stringify(mode)} === 'slow') resolve(); });
         }),
+        reload: ({ needed }) => console.log('reloaded ' + needed),
         [Symbol.asyncDispose]: async () => { console.log('disposed'); },
       }),
     });`;
@@ -72,6 +78,21 @@ test('[RN3] a drain beyond its deadline is aborted, disposed, and exits 1', asyn
   expect(output).toContain('aborted');
   expect(output).toContain('disposed');
   expect(code).toBe(1);
+});
+
+test('[RN5] SIGHUP reads the configuration again; an invalid one changes nothing', async () => {
+  const needed = join(mkdtempSync(join(tmpdir(), 'reload-')), 'needed');
+  writeFileSync(needed, 'first');
+  const run = start('quick', [], { LOG_LEVEL: 'info', NEEDED_FILE: needed });
+  await run.until('process.started');
+  writeFileSync(needed, 'second');
+  run.child.kill('SIGHUP');
+  await run.until('reloaded second');
+  rmSync(needed);
+  run.child.kill('SIGHUP');
+  await run.until('process.reload_failed');
+  run.child.kill('SIGTERM');
+  expect(await run.exit).toMatchObject({ code: 0, output: expect.not.stringContaining('reloaded first') });
 });
 
 test('[RN4] --check and --help open nothing', async () => {

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import type { z } from 'zod';
 import { after, systemClock } from './clock.ts';
-import { type CommonConfig, ConfigError, describeSettings } from './config.ts';
+import { ConfigError, describeSettings } from './config.ts';
+import type { CommonConfig } from './config-common.ts';
 import { createLogger, type Logger } from './logger.ts';
 import { systemRandom } from './random.ts';
 import type { Runtime } from './runtime.ts';
@@ -12,11 +13,17 @@ export interface RunningApp extends AsyncDisposable {
   drain(signal: AbortSignal): Promise<void>;
 }
 
-interface Service<C extends { common: CommonConfig }> {
+/** An app that may apply a new configuration without a restart. */
+interface ReloadableApp<C> extends RunningApp {
+  /** Applies what can change at runtime: keys, group options. Called on SIGHUP with a valid configuration. */
+  reload?(config: C): void;
+}
+
+interface Service<C extends { readonly common: CommonConfig }> {
   readonly service: string;
   readonly settings: z.ZodObject;
   readonly readConfig: (env: NodeJS.ProcessEnv) => C;
-  readonly createApp: (config: C, world: Runtime) => Promise<RunningApp>;
+  readonly createApp: (config: C, runtime: Runtime) => Promise<ReloadableApp<C>>;
   readonly argv: readonly string[];
   readonly env: NodeJS.ProcessEnv;
 }
@@ -33,7 +40,9 @@ export const VERSION: string = (
  * The whole life of a process: `--help`, `--check`, start, run until a signal, drain, exit.
  * The first SIGTERM or SIGINT drains for at most `drainTimeoutMs`; a second one ends the process at once.
  */
-export const runService = async <C extends { common: CommonConfig }>(service: Service<C>): Promise<void> => {
+export const runService = async <C extends { readonly common: CommonConfig }>(
+  service: Service<C>,
+): Promise<void> => {
   const args = service.argv.slice(2);
   if (args.includes('--help')) return print(helpText(service), EXIT_OK);
   let config: C;
@@ -56,13 +65,30 @@ export const runService = async <C extends { common: CommonConfig }>(service: Se
     service: service.service,
     instance: config.common.instanceName,
   });
-  const world: Runtime = { clock: systemClock, random: systemRandom, log };
-  process.exitCode = await runUntilSignal(() => service.createApp(config, world), {
+  const runtime: Runtime = { clock: systemClock, random: systemRandom, log };
+  const createApp = async (): Promise<RunningApp> => {
+    const app = await service.createApp(config, runtime);
+    reloadOnSignal(app, () => service.readConfig(service.env), log);
+    return app;
+  };
+  process.exitCode = await runUntilSignal(createApp, {
     log,
     drainMs: config.common.drainTimeoutMs,
   });
   // Whatever a library left open must not keep a stopped service alive.
   process.exit();
+};
+
+/** SIGHUP reads the environment and the files that it names again; an invalid configuration changes nothing. */
+const reloadOnSignal = <C>(app: ReloadableApp<C>, readConfig: () => C, log: Logger): void => {
+  if (app.reload === undefined) return;
+  process.on('SIGHUP', () => {
+    try {
+      app.reload?.(readConfig());
+    } catch (error) {
+      log.error({ error }, 'process.reload_failed');
+    }
+  });
 };
 
 /** Creates the app, waits for a signal, drains and disposes it. Answers the exit code. */

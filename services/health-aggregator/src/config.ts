@@ -1,17 +1,9 @@
-import {
-  type CommonConfig,
-  commonConfig,
-  commonSettings,
-  field,
-  type RedisConfig,
-  readSettings,
-  redisConfig,
-  redisSettings,
-} from '@muster/kit/config';
-import { ceiling } from '@muster/kit/config-limits';
-import { createTenantHosts, type TenantHosts } from '@muster/session/tenant-hosts';
+import { readSettings } from '@muster/kit/config';
+import { commonConfig, commonSettings, redisConfig, redisSettings } from '@muster/kit/config-common';
+import { ceiling, field } from '@muster/kit/config-fields';
+import { createTenantHosts } from '@muster/session/tenant-hosts';
 import { z } from 'zod';
-import { parseTargetSource, type TargetSource } from './clients/target-discovery.ts';
+import { parseTargetSource } from './clients/target-discovery.ts';
 
 const EXPECTATION = /^[a-z0-9-]{1,64}=\d{1,5}$/;
 
@@ -29,33 +21,33 @@ export const settings = z.object({
     )
     .refine(
       (parts) => parts.every((part) => EXPECTATION.test(part)),
-      'must be a list such as `session-service=1,ws-gateway=2`',
+      'expected a list such as `session-service=1,ws-gateway=2`',
     )
     .default(['session-service=1', 'ws-gateway=1', 'health-aggregator=1'])
-    .describe('services that must be there and how many of each at least; others are found by themselves'),
+    .describe('services and the least number of their instances; other services are discovered'),
   TARGETS: field
     .list()
     .transform((parts) => parts.map((part) => parseTargetSource(part)))
     .refine(
-      (leads) => leads.every((lead) => lead !== undefined),
-      'must be a list such as `ws-gateway=10.0.0.5:8200,ws-gateway=gateways.svc:8200,ws-gateway=srv:_ws._tcp.svc`',
+      (sources) => sources.every((source) => source !== undefined),
+      'expected a list such as `ws-gateway=10.0.0.5:8200,ws-gateway=gateways.svc:8200,ws-gateway=srv:_ws._tcp.svc`',
     )
     .describe(
-      'where instances should be: addresses, names, SRV records; whoever is there and does not beat is shown as unregistered',
+      'addresses, host names and SRV records of instances, comma-separated; an instance there without a heartbeat is shown as unregistered',
     ),
   STALE_AFTER_MS: field
     .ms(15_000, { min: 1_000 })
-    .describe('older evidence is shown as `unknown`, never as good'),
+    .describe('age of an observation after which it counts as `unknown`'),
   PROBE_INTERVAL_MS: field
     .ms(2_000, { min: 100 })
-    .describe('time between two probes of an instance that is well'),
-  PROBE_TIMEOUT_MS: field.ms(1_000, { min: 50 }).describe('longest wait for the answer to a probe'),
+    .describe('interval of HTTP probes of a healthy instance; a quarter of it after a failure'),
+  PROBE_TIMEOUT_MS: field.ms(1_000, { min: 50 }).describe('timeout of an HTTP probe'),
   WEBSOCKET_PROBE_INTERVAL_MS: field
     .ms(15_000, { min: 1_000 })
-    .describe('time between two WebSockets that are opened at a gateway, to see that it does'),
+    .describe('interval of WebSocket probes of a gateway'),
   MAX_EVENT_STREAMS: field
     .count(1_000, { min: 1, max: 100_000 })
-    .describe('open `/v1/fleet/events` streams; further ones get 503')
+    .describe('open `/v1/fleet/events` streams; further ones are answered 503')
     .meta(
       ceiling(
         'open event streams',
@@ -67,100 +59,74 @@ export const settings = z.object({
   LEADER_LEASE_MS: field
     .ms(6_000, { min: 300 })
     .describe(
-      'how long an aggregator that says nothing goes on leading; another takes over a third later at most',
+      'lifetime of the leader lease; without renewal another aggregator takes over after at most a third more',
     ),
   INCIDENT_AFTER_MS: field
     .ms(5_000, { min: 100 })
     .describe(
-      'an outage that lasts so long is an incident; being degraded must last, and a recovery hold, six times as long',
+      'duration of an outage after which an incident is opened; degradation and recovery must last six times as long',
     ),
   WEBHOOK_URLS: field
     .list()
     .refine(
       (urls) => urls.every((url) => /^https?:\/\//.test(url) && URL.canParse(url)),
-      'must be a list of http:// or https:// addresses',
+      'expected a list of http:// or https:// addresses',
     )
-    .describe('addresses that hear of incidents: opened, updated, closed; comma-separated'),
-  WEBHOOK_SECRET: field.secret({ min: 16 }).optional().describe('signs webhooks; at least 16 bytes'),
+    .describe('URLs that are notified when an incident is opened, updated or closed, comma-separated'),
+  WEBHOOK_SECRET: field
+    .secret({ min: 16 })
+    .optional()
+    .describe('HMAC secret of webhook signatures, at least 16 bytes'),
   OPS_TOKEN: field
     .secret({ min: 16 })
     .optional()
-    .describe('lets operators drain and resume instances; at least 16 bytes; without it nobody may'),
+    .describe('token of operators, at least 16 bytes; without it every operator request is rejected'),
   SYNTHETIC_CHECK: field
     .onOff('on')
-    .describe('send a client through the fleet again and again; needs `SERVICE_API_KEYS`'),
-  SYNTHETIC_CHECK_INTERVAL_MS: field.ms(10_000, { min: 1_000 }).describe('time between two journeys'),
+    .describe('runs a client through the fleet periodically; requires SERVICE_API_KEYS'),
+  SYNTHETIC_CHECK_INTERVAL_MS: field.ms(10_000, { min: 1_000 }).describe('interval of synthetic checks'),
   SERVICE_API_KEYS: field
     .secrets({ min: 16 })
     .optional()
-    .describe('keys of the session service; the first one opens sessions of journeys and asks for operators'),
+    .describe(
+      'API keys of the session service, at least 16 bytes each; the first one is used for synthetic checks and operators',
+    ),
   SERVER_API_KEYS: field
     .secrets({ min: 16 })
     .optional()
-    .describe('keys of the server API of the gateways; with the first one operators look into groups'),
+    .describe(
+      'keys of the server API of the gateways, at least 16 bytes each; the first one is used for operators',
+    ),
   TENANT_HOSTS: field
     .listAs(createTenantHosts)
-    .describe(
-      'hosts of tenants, as the gateways have them: tails and journeys connect as to a host of theirs',
-    ),
-  PLAYGROUND: field.onOff('on').describe('show the “Try it” chat on the console page'),
+    .describe('hosts of tenants, the same as in the gateways; used by group streams and synthetic checks'),
+  PLAYGROUND: field.onOff('on').describe('shows the playground of the console'),
 });
 
 /** The configuration of the health aggregator. */
-export interface AggregatorConfig {
-  readonly common: CommonConfig;
-  readonly redis: RedisConfig;
-  readonly expected: Readonly<Record<string, number>>;
-  readonly targets: readonly TargetSource[];
-  readonly staleAfterMs: number;
-  readonly probeIntervalMs: number;
-  readonly probeTimeoutMs: number;
-  readonly websocketProbeIntervalMs: number;
-  readonly maxEventStreams: number;
-  readonly leaderLeaseMs: number;
-  readonly incidentAfterMs: number;
-  readonly webhookUrls: readonly string[];
-  readonly webhookSecret: string | undefined;
-  readonly opsToken: string | undefined;
-  /** Undefined when there are no journeys. */
-  readonly syntheticCheckKey: string | undefined;
-  /** For operators; without it they cannot look into sessions. */
-  readonly serviceApiKey: string | undefined;
-  /** For operators; without it they cannot look into groups. */
-  readonly serverApiKey: string | undefined;
-  readonly tenantHosts: TenantHosts;
-  readonly syntheticCheckIntervalMs: number;
-  readonly hasPlayground: boolean;
-}
+export type AggregatorConfig = ReturnType<typeof readConfig>;
 
-/** Reads the configuration; throws ConfigError naming every problem. */
-export const readConfig = (env: NodeJS.ProcessEnv): AggregatorConfig => {
-  const parsed = readSettings(settings, env);
+/** Reads the configuration; throws ConfigError with every problem. */
+export const readConfig = (env: NodeJS.ProcessEnv) => {
+  const values = readSettings(settings, env);
   return Object.freeze({
-    common: commonConfig(parsed),
-    redis: redisConfig(parsed),
+    ...values,
+    common: commonConfig(values),
+    redis: redisConfig(values),
+    /** Least number of instances by service. */
     expected: Object.fromEntries(
-      parsed.EXPECTED.map((part) => {
+      values.expected.map((part): [string, number] => {
         const [service = '', count] = part.split('=');
         return [service, Number(count)];
       }),
     ),
-    targets: parsed.TARGETS.filter((lead) => lead !== undefined),
-    staleAfterMs: parsed.STALE_AFTER_MS,
-    probeIntervalMs: parsed.PROBE_INTERVAL_MS,
-    probeTimeoutMs: parsed.PROBE_TIMEOUT_MS,
-    websocketProbeIntervalMs: parsed.WEBSOCKET_PROBE_INTERVAL_MS,
-    maxEventStreams: parsed.MAX_EVENT_STREAMS,
-    leaderLeaseMs: parsed.LEADER_LEASE_MS,
-    incidentAfterMs: parsed.INCIDENT_AFTER_MS,
-    webhookUrls: parsed.WEBHOOK_URLS,
-    webhookSecret: parsed.WEBHOOK_SECRET,
-    opsToken: parsed.OPS_TOKEN,
-    syntheticCheckKey: parsed.SYNTHETIC_CHECK ? parsed.SERVICE_API_KEYS?.[0] : undefined,
-    serviceApiKey: parsed.SERVICE_API_KEYS?.[0],
-    serverApiKey: parsed.SERVER_API_KEYS?.[0],
-    tenantHosts: parsed.TENANT_HOSTS,
-    syntheticCheckIntervalMs: parsed.SYNTHETIC_CHECK_INTERVAL_MS,
-    hasPlayground: parsed.PLAYGROUND,
+    targets: values.targets.filter((source) => source !== undefined),
+    /** Undefined: no synthetic checks. */
+    syntheticCheckKey: values.syntheticCheck ? values.serviceApiKeys?.[0] : undefined,
+    /** For requests of operators about sessions; undefined: they are rejected. */
+    serviceApiKey: values.serviceApiKeys?.[0],
+    /** For requests of operators about groups; undefined: they are rejected. */
+    serverApiKey: values.serverApiKeys?.[0],
+    hasPlayground: values.playground,
   });
 };

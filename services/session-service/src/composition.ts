@@ -158,7 +158,7 @@ const createDependencies = (
     instruments,
     signer: keyRing.signer,
     keys: keyRing.keys,
-    addresses: createIpAnonymizer(config.ipMode, keyRing.keys),
+    addresses: createIpAnonymizer(config.sessionIpMode, keyRing.keys),
     store: {
       ...createSessionQueries(postgres, latestUses),
       ...readQueries(postgres),
@@ -328,7 +328,7 @@ const identityOf = (
         clock,
         log,
         issuer,
-        requireHttps: config.common.environment === 'production',
+        requireHttps: config.nodeEnv === 'production',
         fetchJson,
         onFetched: (result) => instruments.fetched.inc({ issuer: issuer.name, result }),
       }),

@@ -18,11 +18,11 @@ export interface IssuerConfig {
   readonly tenant: string;
 }
 
-const httpUrl = z.url({ protocol: /^https?$/, error: 'must be an http(s) URL' }).max(255);
+const httpUrl = z.url({ protocol: /^https?$/, error: 'expected an http(s) URL' }).max(255);
 
 const issuerSchema = z
   .strictObject({
-    name: z.string().regex(/^[a-z0-9][a-z0-9_-]{0,31}$/, 'must be 1 to 32 of a-z, 0-9, _ and -'),
+    name: z.string().regex(/^[a-z0-9][a-z0-9_-]{0,31}$/, 'expected 1 to 32 of a-z, 0-9, _ and -'),
     issuer: httpUrl,
     audience: z.array(z.string().min(1)).min(1),
     jwks_uri: httpUrl.optional(),
@@ -78,9 +78,8 @@ const jsonOf = (text: string): unknown => {
   }
 };
 
-/** What is wrong with issuers on the open network: their keys must come over https. */
-export const issuerProblems = (issuers: readonly IssuerConfig[], isProduction: boolean): string[] =>
+/** Problems of issuers in production: the JWKS must be fetched over https. */
+export const issuerProblems = (issuers: readonly IssuerConfig[]): string[] =>
   issuers
     .filter(({ issuer, jwksUri }) => [issuer, jwksUri ?? issuer].some((url) => !url.startsWith('https://')))
-    .filter(() => isProduction)
-    .map(({ name }) => `OIDC_ISSUERS: ${name} needs https URLs in production`);
+    .map(({ name }) => `OIDC_ISSUERS: ${name}: https URLs are required in production`);

@@ -20,18 +20,7 @@ if (process.argv.includes('--migrate')) {
     service: SERVICE,
     settings,
     readConfig,
-    createApp: async (config, world) => {
-      const app = await createApp(config, world);
-      // New signing keys without a restart: what SESSION_SECRETS_FILE holds is read again.
-      process.on('SIGHUP', () => {
-        try {
-          app.reload(readConfig(process.env));
-        } catch (error) {
-          world.log.error({ error }, 'process.reload_failed');
-        }
-      });
-      return app;
-    },
+    createApp,
     argv: process.argv,
     env: process.env,
   });

@@ -6,18 +6,7 @@ await runService({
   service: 'ws-gateway',
   settings,
   readConfig,
-  createApp: async (config, world) => {
-    const app = await createApp(config, world);
-    // Rotates keys and group options without a restart. An invalid configuration changes nothing.
-    process.on('SIGHUP', () => {
-      try {
-        app.reload(readConfig(process.env));
-      } catch (error) {
-        world.log.error({ error }, 'process.reload_failed');
-      }
-    });
-    return app;
-  },
+  createApp,
   argv: process.argv,
   env: process.env,
 });

@@ -1,6 +1,6 @@
 import { v7 } from 'uuid';
 import type { Clock } from '../clock.ts';
-import type { CommonConfig } from '../config.ts';
+import type { CommonConfig } from '../config-common.ts';
 import { VERSION } from '../run.ts';
 
 /** One life of one process. */

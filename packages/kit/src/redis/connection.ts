@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import { after } from '../clock.ts';
-import type { RedisConfig } from '../config.ts';
+import type { RedisConfig } from '../config-common.ts';
 import { defined } from '../defined.ts';
 import type { Logger } from '../logger.ts';
 import type { Metrics } from '../metrics.ts';

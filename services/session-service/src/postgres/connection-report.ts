@@ -1,4 +1,5 @@
-import { ConfigError, type PostgresConfig } from '@muster/kit/config';
+import { ConfigError } from '@muster/kit/config';
+import type { PostgresConfig } from '@muster/kit/config-common';
 import type { Logger } from '@muster/kit/logger';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import {

@@ -1,5 +1,5 @@
 import { sleep, within } from '@muster/kit/clock';
-import type { PostgresConfig } from '@muster/kit/config';
+import type { PostgresConfig } from '@muster/kit/config-common';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
 import { Client, type ClientConfig, Pool, type PoolClient, type PoolConfig } from 'pg';

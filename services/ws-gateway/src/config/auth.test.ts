@@ -51,7 +51,7 @@ test('[JT3] [JT13] given keys in variables or files, when they are read, then va
   ]);
   expect(access.tokens).toMatchObject({ audience: ['a', 'b'], issuer: 'i' });
   const bad: [NodeJS.ProcessEnv, string][] = [
-    [{ TOKEN_HMAC_SECRET: 'short' }, 'TOKEN_HMAC_SECRET: needs at least 32 bytes'],
+    [{ TOKEN_HMAC_SECRET: 'short' }, 'TOKEN_HMAC_SECRET: expected at least 32 bytes'],
     [{ TOKEN_HMAC_SECRET: 'change-me-change-me-change-me-change-me' }, 'TOKEN_HMAC_SECRET: an example value'],
     [{ TOKEN_HMAC_PREVIOUS_SECRET: SECRET }, 'TOKEN_HMAC_PREVIOUS_SECRET'],
     [{ TOKEN_PUBLIC_KEYS: SECRET }, 'TOKEN_PUBLIC_KEYS: expected one or more public keys in PEM'],

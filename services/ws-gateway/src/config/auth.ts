@@ -1,10 +1,10 @@
-import { field, isPlaceholderSecret } from '@muster/kit/config';
-import { ceiling } from '@muster/kit/config-limits';
+import type { SettingValues } from '@muster/kit/config';
+import { ceiling, field, placeholderProblems } from '@muster/kit/config-fields';
+import { defined } from '@muster/kit/defined';
 import type { JwtKey } from '@muster/kit/jwt';
 import { z } from 'zod';
 import { hmacKey, MIN_HMAC_BYTES, publicKeys } from '../auth/jwt-keys.ts';
 import type { JwtRules } from '../auth/jwt-verifier.ts';
-import type { CallbackKind } from '../core/callbacks.ts';
 import type { NamespaceTable } from '../core/namespaces.ts';
 
 const pem = () =>
@@ -73,57 +73,43 @@ export const accessSettings = {
     ),
 };
 
-/** Authentication of clients without a session, and callbacks of the application. */
-export interface AccessConfig {
-  readonly tokens: JwtRules;
-  readonly jwksUrl: string | undefined;
-  readonly allowsAnonymous: boolean;
-  readonly isInsecure: boolean;
-  readonly callbacks: {
-    readonly urls: Readonly<Partial<Record<CallbackKind, string>>>;
-    /** Empty only without URLs. */
-    readonly secret: string;
-    readonly timeoutMs: number;
-    readonly maxInFlight: number;
+/** {@link accessSettings} as keys, rules and callbacks. */
+export type AccessConfig = ReturnType<typeof accessConfig>;
+export const accessConfig = (values: SettingValues<typeof accessSettings>) => {
+  const { tokenHmacSecret, tokenHmacPreviousSecret, tokenPublicKeys = [] } = values;
+  const hmacKeys = [tokenHmacSecret, tokenHmacPreviousSecret].filter((secret) => secret !== undefined);
+  const tokens: JwtRules = {
+    keys: [...hmacKeys.map(hmacKey), ...tokenPublicKeys],
+    audience: values.tokenAudience,
+    issuer: values.tokenIssuer,
   };
-}
-
-type Parsed = z.output<z.ZodObject<typeof accessSettings>>;
-
-/** {@link accessSettings}, parsed. */
-export const accessConfig = (parsed: Parsed): AccessConfig => {
-  const secrets = [parsed.TOKEN_HMAC_SECRET, parsed.TOKEN_HMAC_PREVIOUS_SECRET];
-  const urls: [CallbackKind, string | undefined][] = [
-    ['subscribe', parsed.CALLBACK_SUBSCRIBE_URL],
-    ['publish', parsed.CALLBACK_PUBLISH_URL],
-    ['rpc', parsed.CALLBACK_RPC_URL],
-  ];
   return {
-    tokens: {
-      keys: [
-        ...secrets.flatMap((secret) => (secret === undefined ? [] : [hmacKey(secret)])),
-        ...(parsed.TOKEN_PUBLIC_KEYS ?? []),
-      ],
-      audience: parsed.TOKEN_AUDIENCE,
-      issuer: parsed.TOKEN_ISSUER,
-    },
-    jwksUrl: parsed.TOKEN_JWKS_URL,
-    allowsAnonymous: parsed.ALLOW_ANONYMOUS,
-    isInsecure: parsed.CLIENT_INSECURE,
+    tokens,
+    jwksUrl: values.tokenJwksUrl,
+    allowsAnonymous: values.allowAnonymous,
+    isInsecure: values.clientInsecure,
     callbacks: {
-      urls: Object.fromEntries(urls.filter(([, url]) => url !== undefined)),
-      secret: parsed.CALLBACK_SECRET ?? '',
-      timeoutMs: parsed.CALLBACK_TIMEOUT_MS,
-      maxInFlight: parsed.CALLBACK_MAX_IN_FLIGHT,
+      urls: defined({
+        subscribe: values.callbackSubscribeUrl,
+        publish: values.callbackPublishUrl,
+        rpc: values.callbackRpcUrl,
+      }),
+      /** Empty only without URLs. */
+      secret: values.callbackSecret ?? '',
+      timeoutMs: values.callbackTimeoutMs,
+      maxInFlight: values.callbackMaxInFlight,
     },
   };
 };
 
 /** Problems of combinations of these variables. */
-export const accessProblems = (parsed: Parsed, isProduction: boolean): string[] => {
+export const accessProblems = (
+  values: SettingValues<typeof accessSettings>,
+  isProduction: boolean,
+): string[] => {
   const problems: string[] = [];
-  const { callbacks, isInsecure, jwksUrl } = accessConfig(parsed);
-  if (parsed.TOKEN_HMAC_PREVIOUS_SECRET !== undefined && parsed.TOKEN_HMAC_SECRET === undefined)
+  const { callbacks, isInsecure, jwksUrl } = accessConfig(values);
+  if (values.tokenHmacPreviousSecret !== undefined && values.tokenHmacSecret === undefined)
     problems.push('TOKEN_HMAC_PREVIOUS_SECRET: requires TOKEN_HMAC_SECRET');
   if (Object.keys(callbacks.urls).length > 0 && callbacks.secret === '')
     problems.push(
@@ -138,11 +124,14 @@ export const accessProblems = (parsed: Parsed, isProduction: boolean): string[] 
     problems.push(
       'TOKEN_JWKS_URL: expected an https URL in production, so that keys cannot be replaced in transit',
     );
-  for (const name of ['TOKEN_HMAC_SECRET', 'TOKEN_HMAC_PREVIOUS_SECRET', 'CALLBACK_SECRET'] as const) {
-    if (isPlaceholderSecret(parsed[name] ?? 'no secret, no problem'))
-      problems.push(`${name}: an example value is rejected in production. Generate a secret`);
-  }
-  return problems;
+  return [
+    ...problems,
+    ...placeholderProblems({
+      TOKEN_HMAC_SECRET: [values.tokenHmacSecret],
+      TOKEN_HMAC_PREVIOUS_SECRET: [values.tokenHmacPreviousSecret],
+      CALLBACK_SECRET: [values.callbackSecret],
+    }),
+  ];
 };
 
 /** Problems of group options that require a callback URL. */

@@ -1,23 +1,14 @@
-import { isNetwork } from '@muster/http/client-address';
-import {
-  type CommonConfig,
-  ConfigError,
-  commonConfig,
-  commonSettings,
-  field,
-  isPlaceholderSecret,
-  type RedisConfig,
-  readSettings,
-  redisConfig,
-  redisSettings,
-} from '@muster/kit/config';
+import { networks } from '@muster/http/client-address';
+import { readSettings, rejectProblems } from '@muster/kit/config';
+import { commonConfig, commonSettings, redisConfig, redisSettings } from '@muster/kit/config-common';
+import { field, placeholderProblems } from '@muster/kit/config-fields';
 import { type GroupName, isTenantName } from '@muster/protocol/ids';
 import { cookieNameFor } from '@muster/session/cookie';
-import { createTenantHosts, type TenantHosts } from '@muster/session/tenant-hosts';
+import { createTenantHosts } from '@muster/session/tenant-hosts';
 import { z } from 'zod';
-import { createNamespaces, type NamespaceTable } from '../core/namespaces.ts';
+import { createNamespaces } from '../core/namespaces.ts';
 import type { ServerApiKey } from '../http/server-api-keys.ts';
-import { type AccessConfig, accessConfig, accessProblems, accessSettings, callbackProblems } from './auth.ts';
+import { accessConfig, accessProblems, accessSettings, callbackProblems } from './auth.ts';
 import { readGroupsFile } from './groups.ts';
 import { limitSettings } from './limits.ts';
 
@@ -51,10 +42,12 @@ export const settings = z.object({
     .string()
     .regex(/^[\w!#$%&'*+.^`|~-]{1,64}$/, 'expected a cookie name')
     .optional()
-    .describe('default: `__Host-session_id` on https, `session_id` on http'),
+    .describe('name of the session cookie')
+    .meta({ fallback: '`__Host-session_id`; `session_id` on http' }),
   ALLOWED_ORIGINS: field
     .origins()
-    .describe('origins that may open sockets, compared exactly; default: the origin of PUBLIC_URL'),
+    .describe('origins that may open sockets, comma-separated, compared exactly')
+    .meta({ fallback: 'origin of PUBLIC_URL' }),
   TENANT_HOSTS: field
     .listAs(createTenantHosts)
     .describe(
@@ -70,7 +63,7 @@ export const settings = z.object({
     .regex(/^[\x20-\x7e]{0,63}#$/, 'expected a name that ends in #, for example user:#')
     .optional()
     .describe(
-      'prefix of personal groups, for example `user:#`: every client is subscribed to the group of its user; default: none',
+      'prefix of personal groups, for example `user:#`: every client is subscribed to the group of its user, `user:#ann`; `#`, `,`, `%` and characters other than printable ASCII in the user id are percent-encoded',
     ),
   SERVER_API_KEYS: field
     .list()
@@ -94,13 +87,12 @@ export const settings = z.object({
     .describe(
       'batching window for busy groups, in ms; an idle group is flushed at once; 0 disables batching',
     ),
-  DIRECT_WRITES: z
-    .enum(['on', 'off'])
-    .default('on')
+  DIRECT_WRITES: field
+    .onOff('on')
     .describe('writes to libuv handles directly (self-tested at start-up); `off` writes to socket streams'),
-  TRUSTED_PROXIES: field
-    .list()
-    .describe('addresses or networks of load balancers whose `X-Forwarded-For` is trusted'),
+  TRUSTED_PROXIES: networks().describe(
+    'addresses or networks of load balancers whose `X-Forwarded-For` is trusted, comma-separated',
+  ),
   HANDSHAKE_CONCURRENCY: field
     .count(64, { min: 1, max: 10_000 })
     .describe('concurrent credential checks; further ones wait in a FIFO queue'),
@@ -118,112 +110,35 @@ export const settings = z.object({
 });
 
 /** The configuration of the gateway. */
-export interface GatewayConfig {
-  readonly common: CommonConfig;
-  readonly redis: RedisConfig;
-  readonly sessionSecrets: readonly string[];
-  readonly access: AccessConfig;
-  readonly sessionServiceUrls: readonly string[];
-  readonly internalApiKey: string;
-  readonly cookieName: string;
-  readonly tenantHosts: TenantHosts;
-  readonly allowedOrigins: readonly string[];
-  /** Undefined: all groups have the default options. */
-  readonly groupsFile: string | undefined;
-  readonly groups: NamespaceTable | undefined;
-  /** Undefined: no personal groups. */
-  readonly personalGroups: string | undefined;
-  readonly serverApiKeys: readonly ServerApiKey[];
-  readonly pingIntervalMs: number;
-  readonly pongTimeoutMs: number;
-  readonly handshakeTimeoutMs: number;
-  readonly plainSilenceMs: number;
-  readonly plainSweepMs: number;
-  readonly maxMessageBytes: number;
-  /** Bytes of a frame that holds several messages. */
-  readonly maxFrameBytes: number;
-  readonly maxSendBufferBytes: number;
-  readonly maxPublicationBytes: number;
-  readonly publishBatchWindowMs: number;
-  readonly directWrites: boolean;
-  readonly maxConnections: number;
-  readonly maxConnectionsPerUser: number;
-  readonly maxConnectionsPerSession: number;
-  readonly maxConnectionsPerIp: number;
-  readonly trustedProxies: readonly string[];
-  readonly handshakeConcurrency: number;
-  readonly handshakeQueue: number;
-  readonly writeTimeoutMs: number;
-  readonly drainAcceptMs: number;
-  readonly maxSubscriptions: number;
-  readonly maxSubscriptionsPerSession: number;
-  readonly maxNewGroupsPerMinute: number;
-  readonly maxPublishedBytesPerS: number;
-  readonly maxReadBytesPerS: number;
-  readonly maxPresenceClients: number;
-  readonly maxBatchAnswerBytes: number;
-  readonly rate: { readonly perSecond: number; readonly burst: number };
-}
+export type GatewayConfig = ReturnType<typeof readConfig>;
 
-/** Reads the configuration. Throws a {@link ConfigError} that lists all problems. */
-export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
-  const parsed = readSettings(settings, env);
-  const config: GatewayConfig = {
-    common: commonConfig(parsed),
-    redis: redisConfig(parsed),
-    sessionSecrets: parsed.SESSION_SECRETS,
-    access: accessConfig(parsed),
-    sessionServiceUrls: parsed.SESSION_SERVICE_URL,
-    internalApiKey: parsed.INTERNAL_API_KEY,
-    cookieName: cookieNameFor(parsed.PUBLIC_URL, parsed.COOKIE_NAME),
-    tenantHosts: parsed.TENANT_HOSTS,
-    allowedOrigins: parsed.ALLOWED_ORIGINS ?? [new URL(parsed.PUBLIC_URL).origin],
-    groupsFile: parsed.GROUPS_FILE,
-    groups: parsed.GROUPS_FILE === undefined ? undefined : readGroupsFile(parsed.GROUPS_FILE),
-    personalGroups: parsed.PERSONAL_GROUPS,
+/** Reads the configuration; throws ConfigError with every problem. */
+export const readConfig = (env: NodeJS.ProcessEnv) => {
+  const values = readSettings(settings, env);
+  const config = {
+    ...values,
+    common: commonConfig(values),
+    redis: redisConfig(values),
+    access: accessConfig(values),
+    sessionServiceUrls: values.sessionServiceUrl,
+    cookieName: cookieNameFor(values.publicUrl, values.cookieName),
+    allowedOrigins: values.allowedOrigins ?? [new URL(values.publicUrl).origin],
+    /** Undefined: every group has the default options. */
+    groups: values.groupsFile === undefined ? undefined : readGroupsFile(values.groupsFile),
     serverApiKeys: [
-      ...parsed.SERVER_API_KEYS.map((key) => ({ key, tenant: undefined })),
-      ...parsed.SERVER_API_TENANT_KEYS,
+      ...values.serverApiKeys.map((key): ServerApiKey => ({ key, tenant: undefined })),
+      ...values.serverApiTenantKeys,
     ],
-    pingIntervalMs: parsed.PING_INTERVAL_MS,
-    pongTimeoutMs: parsed.PONG_TIMEOUT_MS,
-    handshakeTimeoutMs: parsed.HANDSHAKE_TIMEOUT_MS,
-    plainSilenceMs: parsed.PLAIN_SILENCE_MS,
-    plainSweepMs: parsed.PLAIN_SWEEP_MS,
-    maxMessageBytes: parsed.MAX_MESSAGE_BYTES,
-    maxFrameBytes: largestFrame(parsed),
-    maxSendBufferBytes: parsed.MAX_SEND_BUFFER_BYTES,
-    maxPublicationBytes: largestPublication(parsed, env['MAX_PUBLICATION_BYTES'] !== undefined),
-    publishBatchWindowMs: parsed.PUBLISH_BATCH_WINDOW_MS,
-    directWrites: parsed.DIRECT_WRITES === 'on',
-    maxConnections: parsed.MAX_CONNECTIONS,
-    maxConnectionsPerUser: parsed.MAX_CONNECTIONS_PER_USER,
-    maxConnectionsPerSession: parsed.MAX_CONNECTIONS_PER_SESSION,
-    maxConnectionsPerIp: parsed.MAX_CONNECTIONS_PER_IP,
-    trustedProxies: parsed.TRUSTED_PROXIES,
-    handshakeConcurrency: parsed.HANDSHAKE_CONCURRENCY,
-    handshakeQueue: parsed.HANDSHAKE_QUEUE,
-    writeTimeoutMs: parsed.WRITE_TIMEOUT_MS,
-    drainAcceptMs: parsed.DRAIN_ACCEPT_MS,
-    maxSubscriptions: parsed.MAX_SUBSCRIPTIONS,
-    maxSubscriptionsPerSession: parsed.MAX_SUBSCRIPTIONS_PER_SESSION,
-    maxNewGroupsPerMinute: parsed.MAX_NEW_GROUPS_PER_MINUTE,
-    maxPublishedBytesPerS: parsed.MAX_PUBLISHED_BYTES_PER_S,
-    maxReadBytesPerS: parsed.MAX_READ_BYTES_PER_S,
-    maxPresenceClients: parsed.MAX_PRESENCE_CLIENTS,
-    maxBatchAnswerBytes: parsed.MAX_BATCH_ANSWER_BYTES,
-    rate: { perSecond: parsed.MAX_COMMANDS_PER_S, burst: parsed.MAX_COMMANDS_PER_S * 2 },
+    /** Bytes of a frame of several messages. */
+    maxFrameBytes: largestFrame(values),
+    maxPublicationBytes: largestPublication(values, env['MAX_PUBLICATION_BYTES'] !== undefined),
+    rate: { perSecond: values.maxCommandsPerS, burst: values.maxCommandsPerS * 2 },
   };
-  const problems = [
+  rejectProblems([
     ...problemsOf(config),
-    ...accessProblems(parsed, config.common.environment === 'production'),
+    ...accessProblems(values, values.nodeEnv === 'production'),
     ...callbackProblems(config.groups, config.access.callbacks),
-  ];
-  if (problems.length > 0) {
-    throw new ConfigError(
-      `Invalid configuration:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`,
-    );
-  }
+  ]);
   return Object.freeze(config);
 };
 
@@ -231,22 +146,27 @@ export const readConfig = (env: NodeJS.ProcessEnv): GatewayConfig => {
 const BYTES_PER_SUBSCRIPTION = 4_096;
 const LARGEST_FRAME_BYTES = 16_777_216;
 
-const largestFrame = ({
-  MAX_MESSAGE_BYTES: message,
-  MAX_SUBSCRIPTIONS: subscriptions,
-}: Pick<z.infer<typeof settings>, 'MAX_MESSAGE_BYTES' | 'MAX_SUBSCRIPTIONS'>): number =>
-  Math.max(message, Math.min(subscriptions * BYTES_PER_SUBSCRIPTION, LARGEST_FRAME_BYTES));
+interface MessageLimits {
+  readonly maxMessageBytes: number;
+  readonly maxSubscriptions: number;
+}
+
+const largestFrame = ({ maxMessageBytes, maxSubscriptions }: MessageLimits): number =>
+  Math.max(maxMessageBytes, Math.min(maxSubscriptions * BYTES_PER_SUBSCRIPTION, LARGEST_FRAME_BYTES));
+
+interface PublicationLimits {
+  readonly maxPublicationBytes: number;
+  readonly maxSendBufferBytes: number;
+}
 
 /** The default depends on the send buffer, which must hold a burst of a few publications. */
 const largestPublication = (
-  {
-    MAX_PUBLICATION_BYTES: bytes,
-    MAX_SEND_BUFFER_BYTES: sendBuffer,
-  }: Pick<z.infer<typeof settings>, 'MAX_PUBLICATION_BYTES' | 'MAX_SEND_BUFFER_BYTES'>,
+  { maxPublicationBytes, maxSendBufferBytes }: PublicationLimits,
   isSet: boolean,
-): number => (isSet ? bytes : Math.min(bytes, Math.floor(sendBuffer / 4)));
+): number =>
+  isSet ? maxPublicationBytes : Math.min(maxPublicationBytes, Math.floor(maxSendBufferBytes / 4));
 
-const serverKeyProblems = (keys: GatewayConfig['serverApiKeys']): string[] => {
+const serverKeyProblems = (keys: readonly ServerApiKey[]): string[] => {
   const short = keys.filter(({ key }) => Buffer.byteLength(key) < MIN_KEY_BYTES);
   const names = short.map(({ tenant }) =>
     tenant === undefined ? 'SERVER_API_KEYS' : 'SERVER_API_TENANT_KEYS',
@@ -265,24 +185,19 @@ const problemsOf = (config: GatewayConfig): string[] => {
     );
   }
   problems.push(...serverKeyProblems(config.serverApiKeys));
-  for (const one of config.trustedProxies) {
-    if (!isNetwork(one)) problems.push(`TRUSTED_PROXIES: expected addresses or networks, got ${one}`);
-  }
   const { groups, personalGroups } = config;
   if (groups !== undefined && personalGroups !== undefined) {
     const { optionsOf } = createNamespaces(() => groups);
     if (optionsOf(`${personalGroups}user` as GroupName) === undefined)
       problems.push('PERSONAL_GROUPS: expected a namespace of GROUPS_FILE');
   }
-  const secrets: [string, readonly string[]][] = [
-    ['SESSION_SECRETS', config.sessionSecrets],
-    ['INTERNAL_API_KEY', [config.internalApiKey]],
-    ['SERVER_API_KEYS', config.serverApiKeys.map(({ key }) => key)],
+  if (config.nodeEnv !== 'production') return problems;
+  return [
+    ...problems,
+    ...placeholderProblems({
+      SESSION_SECRETS: config.sessionSecrets,
+      INTERNAL_API_KEY: [config.internalApiKey],
+      SERVER_API_KEYS: config.serverApiKeys.map(({ key }) => key),
+    }),
   ];
-  for (const [name, values] of secrets) {
-    if (config.common.environment === 'production' && values.some(isPlaceholderSecret)) {
-      problems.push(`${name}: an example value is rejected in production. Generate a secret`);
-    }
-  }
-  return problems;
 };

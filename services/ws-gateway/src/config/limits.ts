@@ -1,5 +1,4 @@
-import { field } from '@muster/kit/config';
-import { ceiling } from '@muster/kit/config-limits';
+import { ceiling, field } from '@muster/kit/config-fields';
 
 /** Variables of limits. Each carries its refusal, metric and rule for the table in docs/operations/sizing.md. */
 export const limitSettings = {
