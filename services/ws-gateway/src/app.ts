@@ -37,7 +37,7 @@ import { createGatewayMetrics, type GatewayMetrics } from './metrics.ts';
 import { canWriteDirectly } from './socket/direct-write.ts';
 import { serveSockets } from './socket/server.ts';
 import { wireAccess } from './wiring-access.ts';
-import { wireSessions } from './wiring-sessions.ts';
+import { wireSessions } from './composition.ts';
 
 const SERVICE = 'ws-gateway';
 /** Time between two comparisons of all groups with their streams, give or take a tenth. */

@@ -13,7 +13,7 @@ import {
   type CallbackKind,
   type Caller,
 } from '../core/callbacks.ts';
-import { MAX_INFO_BYTES } from '../core/group/size-check.ts';
+import { MAX_INFO_BYTES } from '../core/group/publication-size.ts';
 import { type RawResult, readCallbackAnswer, readCallbackData } from './callback-answers.ts';
 
 /** Outcome of a callback; the `outcome` label of `gateway_callbacks_total`. */

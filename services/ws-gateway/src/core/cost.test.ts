@@ -6,7 +6,7 @@ import { cpuGrowthOf, MAX_CPU_GROWTH } from '@muster/testkit/cpu-growth';
 import { describe, expect, test } from 'vitest';
 import { parseGroups } from '../config/groups.ts';
 import { engineUnderTest, settle } from './engine-fixture.ts';
-import { matchesGlob } from './glob.ts';
+import { matchesGlob } from './api/glob.ts';
 
 /** Groups keep little: their streams are full after a few calls, and memory does not grow while it is measured. */
 const retention = { size: 4, ttlMs: 300_000, metaTtlMs: 3_000_000 };

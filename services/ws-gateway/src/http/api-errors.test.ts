@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
-import { errorJson } from '../core/api/api-fault.ts';
+import { errorJson } from '../core/api/api-errors.ts';
 import { engineUnderTest } from '../core/engine-fixture.ts';
 import { API_BODIES } from './api-schemas.ts';
 

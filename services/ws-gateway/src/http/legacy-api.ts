@@ -1,6 +1,6 @@
 import type { RequestHandler, Response } from 'express';
 import type { ApiObserver, CallOptions, ServerApi } from '../core/api/api.ts';
-import { errorJson } from '../core/api/api-fault.ts';
+import { errorJson } from '../core/api/api-errors.ts';
 import { type RejectRequest, tenantOfKey } from './server-api-keys.ts';
 
 const MAX_LINES = 1_000;

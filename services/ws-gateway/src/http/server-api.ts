@@ -6,7 +6,7 @@ import { AppError } from '@muster/protocol/errors';
 import express, { type Express, type Request, type Response } from 'express';
 import type { RejectedCredentials } from '../auth/rejected-credentials.ts';
 import type { ApiObserver, ApiOutcome, ServerApi } from '../core/api/api.ts';
-import { type ApiFault, errorJson } from '../core/api/api-fault.ts';
+import { type ApiFault, errorJson } from '../core/api/api-errors.ts';
 import { apiOperations } from './api-document.ts';
 import { createLegacyApi } from './legacy-api.ts';
 import { type RejectRequest, requireKey, type ServerApiKey, tenantOfKey } from './server-api-keys.ts';

@@ -1,7 +1,7 @@
 import { ReplyError } from '@muster/protocol/codes';
-import { READING } from './answer-budget.ts';
+import { READING } from './response-budget.ts';
 import type { CallOptions, ServerApi } from './api.ts';
-import { errorJson } from './api-fault.ts';
+import { errorJson } from './api-errors.ts';
 import { ApiError, type Params } from './params.ts';
 import { MAX_BROADCAST } from './publishing.ts';
 

@@ -4,11 +4,11 @@ import type { Payload } from '@muster/protocol/commands';
 import { DEFAULT_TENANT, type GroupName } from '@muster/protocol/ids';
 import type { ConnectionInfo, NodeInfo } from '@muster/protocol/server-api';
 import type { AnyConnection, RefreshRequest, SubscribeRequest } from '../connection/any-connection.ts';
-import { matchesGlob } from '../glob.ts';
+import { matchesGlob } from './glob.ts';
 import type { Hub } from '../group/hub.ts';
 import { userKeyOf } from '../user-key.ts';
 import { EVERY_TENANT } from './params.ts';
-import { visitInSlices } from './turns.ts';
+import { visitInSlices } from '../event-loop.ts';
 
 /** Connections, or groups, looked at in one iteration of the event loop. */
 const SLICE = 250;

@@ -3,8 +3,8 @@ import type { Payload } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
 import type { ConnectionInfo } from '@muster/protocol/server-api';
 import type { SubscribeRequest } from '../connection/any-connection.ts';
-import { MAX_GLOB_LENGTH, matchesGlob } from '../glob.ts';
-import { MAX_INFO_BYTES } from '../group/size-check.ts';
+import { MAX_GLOB_LENGTH, matchesGlob } from './glob.ts';
+import { MAX_INFO_BYTES } from '../group/publication-size.ts';
 import type { SubscriptionOverride } from '../ports.ts';
 import type { ApiDeps, ApiMethod } from './api.ts';
 import {
@@ -14,7 +14,7 @@ import {
   type GroupSize,
 } from './control-commands.ts';
 import { badRequest, EVERY_TENANT, type Params, requireOptions } from './params.ts';
-import { visitInSlices } from './turns.ts';
+import { visitInSlices } from '../event-loop.ts';
 
 /** How long gateways may take to answer. */
 const PATIENCE_MS = 1_000;

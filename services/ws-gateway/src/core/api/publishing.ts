@@ -8,9 +8,9 @@ import { takesPayload } from '../data-format.ts';
 import { DELTA_NOTE } from '../group/delta-subscribers.ts';
 import type { PublishRequest } from '../group/publisher.ts';
 import type { ApiDeps, ApiMethod } from './api.ts';
-import { type ApiFault, errorJson, faultOf } from './api-fault.ts';
+import { type ApiFault, errorJson, faultOf } from './api-errors.ts';
 import { badRequest, Params, requireOptions } from './params.ts';
-import { createTurns } from './turns.ts';
+import { createTurns } from '../event-loop.ts';
 
 /** Groups of one broadcast. */
 export const MAX_BROADCAST = 10_000;

@@ -2,7 +2,7 @@ import type { Logger } from '@muster/kit/logger';
 import { CloseCode, ReplyError } from '@muster/protocol/codes';
 import type { ClientCommand } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
-import { isTooLarge } from '../group/size-check.ts';
+import { isTooLarge } from '../group/publication-size.ts';
 import type { EngineMetrics } from '../ports.ts';
 import { mustYield } from './command-pacing.ts';
 import type { Connection } from './connection.ts';

@@ -6,7 +6,7 @@ import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
 import { takesPayload } from '../data-format.ts';
 import type { Hub } from '../group/hub.ts';
-import { isTooLarge } from '../group/size-check.ts';
+import { isTooLarge } from '../group/publication-size.ts';
 import type { Subscriber, Subscription } from '../group/subscription.ts';
 import type { GroupOptions } from '../namespaces.ts';
 import type {

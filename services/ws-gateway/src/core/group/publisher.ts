@@ -11,7 +11,7 @@ import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Publication } from '@muster/protocol/replies';
 import type { EngineMetrics } from '../ports.ts';
-import { createSizeCheck } from './size-check.ts';
+import { createSizeCheck } from './publication-size.ts';
 
 /** What to publish, and how. */
 export interface PublishRequest {

@@ -10,7 +10,7 @@ import { createTurnBudget, type TurnBudget } from '../connection/turn-budget.ts'
 import type { Hub } from '../group/hub.ts';
 import { bytesOfTexts } from '../group/read-pacing.ts';
 import type { EngineMetrics } from '../ports.ts';
-import { authorizeGroupRead, type GroupReadDeps, isStillAllowed } from './group-question.ts';
+import { authorizeGroupRead, type GroupReadDeps, isStillAllowed } from './group-read.ts';
 import { NEW_GROUPS } from './reasons.ts';
 
 export interface HistoryDeps extends GroupReadDeps {

@@ -5,7 +5,7 @@ import type { PresenceCommand } from '@muster/protocol/commands';
 import type { PresenceStatsResult } from '@muster/protocol/replies';
 import type { Connection } from '../connection/connection.ts';
 import type { ConnectionLimits, EngineMetrics } from '../ports.ts';
-import { authorizeGroupRead, type GroupReadDeps, isStillAllowed } from './group-question.ts';
+import { authorizeGroupRead, type GroupReadDeps, isStillAllowed } from './group-read.ts';
 
 export interface PresenceDeps extends GroupReadDeps {
   readonly presence: Pick<Presence, 'read'>;

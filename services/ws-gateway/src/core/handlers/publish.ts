@@ -7,7 +7,7 @@ import { replyWithAppError } from '../app-errors.ts';
 import type { AppCallbacks } from '../callbacks.ts';
 import type { Connection } from '../connection/connection.ts';
 import type { GroupRates } from '../connection/group-rates.ts';
-import { CommandError } from '../connection/refusal.ts';
+import { CommandError } from './command-error.ts';
 import { takesPayload } from '../data-format.ts';
 import type { Hub } from '../group/hub.ts';
 import type { GroupOptions, Namespaces } from '../namespaces.ts';

@@ -9,7 +9,7 @@ import { parseTagsFilter, type TagsFilter } from '@muster/protocol/tags-filter';
 import { replyWithAppError } from '../app-errors.ts';
 import type { Connection } from '../connection/connection.ts';
 import type { ConnectionSubscription } from '../connection/connection-state.ts';
-import { CommandError } from '../connection/refusal.ts';
+import { CommandError } from './command-error.ts';
 import { type Hub, presenceInfoOf } from '../group/hub.ts';
 import { countRecovery, subscribeResult } from '../group/subscribe-result.ts';
 import type { DeliveryOptions } from '../group/subscription.ts';

@@ -1,7 +1,7 @@
 import { WriteFault } from '@muster/bus/write-fault';
 import { REPLY_ERRORS, ReplyError } from '@muster/protocol/codes';
 import { AppError } from '@muster/protocol/errors';
-import { isTooLarge } from '../group/size-check.ts';
+import { isTooLarge } from '../group/publication-size.ts';
 import { ApiError } from './params.ts';
 
 /** Why a call failed. */
