@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { CLOSE_GRACE_MS, drainPlan, SLOT_MS } from './drain-plan.ts';
+import { CLOSE_GRACE_MS, drainPlan, SLOT_MS } from './drain.ts';
 
 const RELAXED = { acceptMs: 3_000, timeoutMs: 120_000 };
 const windowOf = (count: number, limits = RELAXED): number => drainPlan(count, limits).slots.length * SLOT_MS;

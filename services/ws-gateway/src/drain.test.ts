@@ -34,7 +34,7 @@ const drainOf = (
     acceptMs: options.acceptMs ?? 0,
     timeoutMs: options.timeoutMs ?? 30_000,
     onRemaining: () => {},
-    onDeparture: (how) => departures.push(how),
+    onDrained: (how) => departures.push(how),
   });
   return { drain, departures };
 };

@@ -1,43 +1,41 @@
 import { type Clock, sleep } from '@muster/kit/clock';
 import { CloseCode } from '@muster/protocol/codes';
 import type { AnyConnection } from './core/connection/any-connection.ts';
-import { CLOSE_GRACE_MS, drainPlan, SLOT_MS } from './drain-plan.ts';
 
-/** How one connection went away: told to come back elsewhere, or cut because it did not answer. */
+/** Outcome for one connection: closed with 3001, or cut at the deadline. */
 export type DrainOutcome = 'closed' | 'cut';
 
-/** What a drain knows of a connection. */
 export type DrainableConnection = Pick<AnyConnection, 'lagBytes' | 'close' | 'terminate'>;
 
 export interface GatewayDrainDeps {
   readonly connections: () => Iterable<DrainableConnection>;
   readonly clock: Clock;
-  /** How long upgrades are still taken, because load balancers learn late that we are not ready. */
+  /** Time for which upgrades are still accepted, until load balancers have noticed the failing readiness check. */
   readonly acceptMs: number;
-  /** The whole drain ends within this time. */
+  /** Deadline of the whole drain. */
   readonly timeoutMs: number;
   onRemaining(count: number): void;
-  onDeparture(how: DrainOutcome): void;
+  onDrained(outcome: DrainOutcome): void;
 }
 
-/** Hands clients over to the other replicas: closed with 3001 in slots, so that their reconnects come as a stream. */
+/** Moves clients to the other replicas: closes them with 3001 in slots, so that their reconnects are spread over time. */
 export interface Drain {
-  /** Whether upgrades are refused by now. */
+  /** True while upgrades are rejected. */
   isClosed(): boolean;
   /**
-   * Sends everybody away, and settles when nobody is left or the signal aborts; whoever is there then is cut. Begun a
-   * second time it takes over from the first: what has been waited for is not waited for again.
+   * Closes all connections. Settles when none is left or the signal aborts; the remaining ones are cut then. A second call replaces
+   * the first and does not repeat its waits.
    */
   run(signal: AbortSignal): Promise<void>;
-  /** Takes clients again. Whoever has not been told to go stays. */
+  /** Accepts clients again. Connections that are not closed yet stay open. */
   cancel(): void;
 }
 
 export const createDrain = (deps: GatewayDrainDeps): Drain => {
-  let state: 'open' | 'noticed' | 'closed' = 'open';
+  let state: 'open' | 'announced' | 'closed' = 'open';
   let current: AbortController | undefined;
 
-  const begin = (signal: AbortSignal): AbortSignal => {
+  const restart = (signal: AbortSignal): AbortSignal => {
     current?.abort();
     current = new AbortController();
     return AbortSignal.any([signal, current.signal]);
@@ -47,17 +45,17 @@ export const createDrain = (deps: GatewayDrainDeps): Drain => {
     isClosed: () => state === 'closed',
     run: async (deadline) => {
       const plan = (count: number) => drainPlan(count, deps);
-      const stop = begin(deadline);
+      const stop = restart(deadline);
       const isReplaced = () => stop.aborted && !deadline.aborted;
       if (state !== 'closed') {
-        state = 'noticed';
+        state = 'announced';
         await sleep(plan(0).acceptMs, stop);
         if (isReplaced()) return;
         state = 'closed';
       }
-      await sendAway(deps, plan, stop);
+      await closeAll(deps, plan, stop);
       if (isReplaced()) return;
-      cutRest(deps);
+      cutRemaining(deps);
     },
     cancel: () => {
       current?.abort();
@@ -67,45 +65,95 @@ export const createDrain = (deps: GatewayDrainDeps): Drain => {
   };
 };
 
-/** Those for whom most is waiting go last: they have the time to read it. */
-const inOrder = (connections: Iterable<DrainableConnection>): DrainableConnection[] =>
+/** Connections with the most pending bytes last: they have the time to read them. */
+const byPendingBytes = (connections: Iterable<DrainableConnection>): DrainableConnection[] =>
   [...connections].sort((one, other) => one.lagBytes - other.lagBytes);
 
-const sendAway = async (
-  { connections, clock, onRemaining, onDeparture }: GatewayDrainDeps,
+const closeAll = async (
+  { connections, clock, onRemaining, onDrained }: GatewayDrainDeps,
   plan: (count: number) => ReturnType<typeof drainPlan>,
   stop: AbortSignal,
 ): Promise<void> => {
-  const leaving = inOrder(connections());
+  const leaving = byPendingBytes(connections());
   const { slots } = plan(leaving.length);
-  const begun = clock.monotonic();
-  const send = (some: readonly DrainableConnection[]): void => {
+  const startedAt = clock.monotonic();
+  const close = (some: readonly DrainableConnection[]): void => {
     for (const connection of some) {
       connection.close(CloseCode.Shutdown);
-      onDeparture('closed');
+      onDrained('closed');
     }
   };
   onRemaining(leaving.length);
   for (const [index, { from, to }] of slots.entries()) {
     if (stop.aborted) return;
-    send(leaving.slice(from, to));
+    close(leaving.slice(from, to));
     onRemaining(leaving.length - to);
-    // Against the clock, so that a busy machine does not stretch the window.
-    const pauseMs = begun + (index + 1) * SLOT_MS - clock.monotonic();
+    // Relative to the start: a busy machine does not extend the window.
+    const pauseMs = startedAt + (index + 1) * SLOT_MS - clock.monotonic();
     if (to < leaving.length) await sleep(Math.max(0, pauseMs), stop);
   }
-  // Whoever was let in while the list was made.
-  send([...connections()]);
+  // Connections accepted since the list was made.
+  close([...connections()]);
   if (leaving.length > 0) await sleep(CLOSE_GRACE_MS, stop);
   for (const connection of leaving) connection.terminate();
 };
 
-/** The deadline came first. */
-const cutRest = ({ connections, onRemaining, onDeparture }: GatewayDrainDeps): void => {
+/** Cuts the connections left at the deadline. */
+const cutRemaining = ({ connections, onRemaining, onDrained }: GatewayDrainDeps): void => {
   for (const connection of [...connections()]) {
     connection.close(CloseCode.Shutdown);
     connection.terminate();
-    onDeparture('cut');
+    onDrained('cut');
   }
   onRemaining(0);
 };
+
+/** Connections to close together: indexes of a list, `to` exclusive. */
+export interface Slot {
+  readonly from: number;
+  readonly to: number;
+}
+
+export interface DrainPlan {
+  /** Time for which upgrades are still accepted. */
+  readonly acceptMs: number;
+  /** One every {@link SLOT_MS}. */
+  readonly slots: readonly Slot[];
+}
+
+/** Interval between slots. */
+export const SLOT_MS = 50;
+/** Time for peers to answer a close frame. */
+export const CLOSE_GRACE_MS = 1_000;
+
+/** Highest rate of closes; the other replicas receive the reconnects at the same rate. */
+const FASTEST_PER_S = 400;
+/** Rate of closes of a small number of connections. */
+const SLOWEST_PER_S = 10;
+const MIN_WINDOW_MS = 5_000;
+const MAX_WINDOW_MS = 60_000;
+/** Share of the deadline for closing; the rest is for close handshakes and delays. */
+const SHARE = 0.7;
+
+/**
+ * Schedule for a number of connections: over 5 s to 60 s at up to 400 per second, fewer than 50 at ten per second, and faster where
+ * the deadline requires it.
+ */
+export const drainPlan = (
+  count: number,
+  limits: { readonly acceptMs: number; readonly timeoutMs: number },
+): DrainPlan => {
+  const acceptMs = Math.min(limits.acceptMs, limits.timeoutMs / 4);
+  const paced = (count / FASTEST_PER_S) * 1000;
+  const gentle = Math.min(MIN_WINDOW_MS, (count / SLOWEST_PER_S) * 1000);
+  const available = Math.max(0, limits.timeoutMs * SHARE - acceptMs);
+  const windowMs = Math.min(Math.max(paced, gentle), MAX_WINDOW_MS, available);
+  return { acceptMs, slots: slotsOf(count, Math.max(1, Math.floor(windowMs / SLOT_MS))) };
+};
+
+/** Slots of equal size; two differ by one connection at most. */
+const slotsOf = (count: number, number: number): Slot[] =>
+  Array.from({ length: number }, (_, index) => ({
+    from: Math.floor((index * count) / number),
+    to: Math.floor(((index + 1) * count) / number),
+  }));

@@ -1,7 +1,7 @@
 import { createFakeClock } from '@muster/testkit/fake-clock';
 import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { expect, test } from 'vitest';
-import { createLimitLog } from './limit-log.ts';
+import { createLimitLog } from './metrics.ts';
 
 test('[LM9] given repeated rejections, when they are logged, then the first line is written at once and the next after ten seconds with their number', () => {
   const clock = createFakeClock();

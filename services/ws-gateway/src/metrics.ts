@@ -1,11 +1,14 @@
+import type { Clock } from '@muster/kit/clock';
+import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
 import { CloseCode } from '@muster/protocol/codes';
+import type { AnyConnection } from './core/connection/any-connection.ts';
 import type { EngineMetrics } from './core/ports.ts';
+import { userKeyOf } from './core/ports.ts';
 import type { DrainOutcome } from './drain.ts';
-import type { LimitedClient } from './limit-log.ts';
 import type { HandshakeResult } from './socket/server.ts';
 
-/** Numbers read from state when the metrics are scraped. */
+/** Values read when the metrics are scraped. */
 export interface GatewayState {
   readonly connections: number;
   readonly plain: number;
@@ -13,31 +16,33 @@ export interface GatewayState {
   readonly subscriptions: number;
   readonly sessions: number;
   readonly busSubscriptions: number;
-  /** Checks of credentials that wait for their turn. */
-  readonly admissionQueue: number;
+  /** Length of the handshake queue. */
+  readonly handshakeQueue: number;
   readonly connectionsLimit: number;
-  /** Users with connections here. */
+  /** Distinct users with a connection to this gateway. */
   readonly users: number;
-  /** Bytes that wait for all clients together. */
+  /** Bytes pending for all clients together. */
   readonly sendBufferBytes: number;
-  /** Connections for which much is waiting. */
+  /** Connections with more than {@link SLOW_BYTES} pending. */
   readonly slowConsumers: number;
 }
 
-/** The gateway's instruments. */
+/** Metrics of the gateway. */
 export interface GatewayMetrics extends EngineMetrics {
   handshake(result: HandshakeResult, seconds: number): void;
-  verdict(result: string, source: 'local' | 'redis' | 'service'): void;
-  draining(remaining: number): void;
-  /** A check of a credential had to wait for its turn. */
-  admissionWaited(seconds: number): void;
-  /** A connection, or its check, above a limit of its own kind. */
-  limited(scope: 'user' | 'session' | 'ip' | 'admission', client?: LimitedClient): void;
-  /** A connection that a drain sent away. */
-  departed(how: DrainOutcome): void;
+  /** A checked session, and the source that decided. */
+  sessionChecked(result: string, source: 'local' | 'redis' | 'service'): void;
+  /** Connections left to close by a drain. */
+  drainRemaining(count: number): void;
+  /** Time of a handshake in the queue. */
+  handshakeWaited(seconds: number): void;
+  /** A connection or handshake rejected by a limit. */
+  limitReached(scope: 'user' | 'session' | 'ip' | 'admission', client?: LimitedClient): void;
+  /** A connection closed by a drain. */
+  connectionDrained(outcome: DrainOutcome): void;
 }
 
-/** Close codes with a series of their own; all others are `other`. */
+/** Close codes with a label value of their own; all others are `other`. */
 const KNOWN_CODES = new Set<number>([1000, 1001, 1002, 1005, 1006, 1007, ...Object.values(CloseCode)]);
 
 export const createGatewayMetrics = (
@@ -68,14 +73,14 @@ export const createGatewayMetrics = (
     disconnected: (initiator, code) => {
       disconnects.inc({ initiator, code: KNOWN_CODES.has(code) ? String(code) : 'other' });
     },
-    verdict: (result, source) => validations.inc({ result, source }),
-    admissionWaited: (seconds) => waits.observe(seconds),
-    limited: (scope, client = {}) => {
+    sessionChecked: (result, source) => validations.inc({ result, source }),
+    handshakeWaited: (seconds) => waits.observe(seconds),
+    limitReached: (scope, client = {}) => {
       limits.inc({ scope });
       onLimited(scope, client);
     },
-    draining: (count) => remaining.set(count),
-    departed: (result) => drained.inc({ result }),
+    drainRemaining: (count) => remaining.set(count),
+    connectionDrained: (result) => drained.inc({ result }),
   };
 };
 
@@ -87,7 +92,7 @@ const gauges = (metrics: Metrics, state: () => GatewayState): void => {
       ['gateway_subscriptions', 'subscriptions'],
       ['gateway_sessions', 'sessions'],
       ['gateway_bus_subscriptions', 'busSubscriptions'],
-      ['gateway_admission_queue_length', 'admissionQueue'],
+      ['gateway_admission_queue_length', 'handshakeQueue'],
       ['gateway_connections_limit', 'connectionsLimit'],
       ['gateway_users', 'users'],
       ['gateway_send_buffer_bytes', 'sendBufferBytes'],
@@ -125,12 +130,12 @@ const trafficMetrics = (metrics: Metrics): Omit<EngineMetrics, 'disconnected'> =
       delivered.inc(count);
       bytes.inc(count * size);
     },
-    ...troubleMetrics(metrics),
-    ...continuityMetrics(metrics),
+    ...errorMetrics(metrics),
+    ...recoveryMetrics(metrics),
   };
 };
 
-const troubleMetrics = (
+const errorMetrics = (
   metrics: Metrics,
 ): Pick<
   EngineMetrics,
@@ -155,7 +160,7 @@ const troubleMetrics = (
   };
 };
 
-const continuityMetrics = (metrics: Metrics): Pick<EngineMetrics, 'gap' | 'recovered' | 'recoveryTook'> => {
+const recoveryMetrics = (metrics: Metrics): Pick<EngineMetrics, 'gap' | 'recovered' | 'recoveryTook'> => {
   const gaps = metrics.counter('gateway_sequence_gaps_total');
   const recoveries = metrics.counter('gateway_recoveries_total');
   const publications = metrics.counter('gateway_recovered_messages_total').with({});
@@ -170,7 +175,7 @@ const continuityMetrics = (metrics: Metrics): Pick<EngineMetrics, 'gap' | 'recov
   };
 };
 
-/** Keeps the child of each label value, so that hot code does not look it up by a label object. */
+/** Caches the child of each label value: hot code does not look it up by a label object. */
 const labelled = <T>(make: (value: string) => T): ((value: string) => T) => {
   const children = new Map<string, T>();
   return (value) => {
@@ -179,5 +184,59 @@ const labelled = <T>(make: (value: string) => T): ((value: string) => T) => {
     const child = make(value);
     children.set(value, child);
     return child;
+  };
+};
+
+/** Totals over all connections. */
+export interface ConnectionStats {
+  readonly users: number;
+  readonly sendBufferBytes: number;
+  readonly slowConsumers: number;
+}
+
+/** Pending bytes above which a connection counts as slow. */
+const SLOW_BYTES = 65_536;
+
+/** Visits every connection; to be called once per scrape. */
+export const connectionStatsOf = (connections: Iterable<AnyConnection>): ConnectionStats => {
+  const users = new Set<string>();
+  let sendBufferBytes = 0;
+  let slowConsumers = 0;
+  for (const { identity, lagBytes } of connections) {
+    if (identity !== undefined) users.add(userKeyOf(identity));
+    sendBufferBytes += lagBytes;
+    if (lagBytes > SLOW_BYTES) slowConsumers += 1;
+  }
+  return { users: users.size, sendBufferBytes, slowConsumers };
+};
+
+/** The client that reached a limit, as far as it is known. */
+export interface LimitedClient {
+  readonly user?: string | undefined;
+  readonly session?: string | undefined;
+  readonly address?: string | undefined;
+}
+
+/** Milliseconds between two log lines about the same limit. */
+const PAUSE_MS = 10_000;
+
+/**
+ * Logs rejections by limits as `gateway.limit_reached`: the first at once, then one line per limit in ten seconds, with the number of
+ * rejections since the last line.
+ */
+export const createLimitLog = (
+  log: Logger,
+  clock: Clock,
+): ((limit: string, client: LimitedClient) => void) => {
+  const lines = new Map<string, { at: number; since: number }>();
+  return (limit, client) => {
+    const now = clock.monotonic();
+    const line = lines.get(limit) ?? { at: Number.NEGATIVE_INFINITY, since: 0 };
+    lines.set(limit, line);
+    line.since += 1;
+    if (now - line.at < PAUSE_MS) return;
+    log.info({ limit, ...client, refusals: line.since }, 'gateway.limit_reached');
+    line.at = now;
+    line.since = 0;
   };
 };

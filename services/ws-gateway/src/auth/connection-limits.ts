@@ -1,5 +1,5 @@
 import type { SessionHolder } from '../core/ports.ts';
-import { userKeyOf } from '../core/user-key.ts';
+import { userKeyOf } from '../core/ports.ts';
 import type { Authenticator } from './authenticator.ts';
 
 /** What the reached limit applies to. */

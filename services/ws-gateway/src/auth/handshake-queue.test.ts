@@ -9,11 +9,11 @@ const IN: AuthenticationResult = {
   identity: { tenant: 'default', sessionId: 's' as SessionId, user: 'ann', expiresAt: 0 },
 };
 const REFUSED: AuthenticationResult = { ok: false, why: 'unavailable' };
-const holder = (isOver = false): SessionHolder => ({
+const holder = (isClosed = false): SessionHolder => ({
   endSession: () => {},
   renewSession: () => {},
   reviseSession: () => {},
-  isOver,
+  isClosed,
 });
 
 /** A gate that answers when the test says so. */

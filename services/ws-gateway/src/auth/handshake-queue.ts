@@ -103,7 +103,7 @@ export const createHandshakeQueue = (deps: HandshakeQueueDeps): HandshakeQueue =
         return new Promise((resolve, reject) => {
           queue.push({
             since: clock.monotonic(),
-            isGone: () => holder.isOver === true,
+            isGone: () => holder.isClosed === true,
             start: () => void run(work).then(resolve, reject),
             refuse: () => resolve(refuse()),
           });

@@ -76,10 +76,10 @@ test('[AQ12] given a subscription token or a grant, when a client subscribes, th
       return DENIED;
     },
   });
-  const permits: SubscriptionTokenReader = {
+  const subscriptionTokens: SubscriptionTokenReader = {
     read: async () => ({ ok: true, user: 'ann', client: undefined, group: 'a', terms: {} }),
   };
-  const { connected, gate } = engineUnderTest({ callbacks, permits, groups: asking });
+  const { connected, gate } = engineUnderTest({ callbacks, subscriptionTokens, groups: asking });
   const ann = await connected('ann');
   expect(await ann.say({ id: 2, subscribe: { channel: 'a', token: 'any' } })).toEqual([
     { id: 2, subscribe: {} },
@@ -138,7 +138,7 @@ describe('publish', () => {
       ({ push }) => push?.pub.data ?? [],
     );
     expect(pushes).toEqual([1, 2, 3]);
-    expect(ann.connection.publishing).toBe(0);
+    expect(ann.connection.pendingReplies).toBe(0);
   });
 
   test('[AQ3] [AQ14] given a rejection or no answer of the application, when a client publishes, then nothing is published', async () => {
@@ -203,6 +203,6 @@ describe('rpc', () => {
       { id: 2, rpc: { data: { of: 'ann', data: 1 } } },
       { id: 3, error: { code: 104, message: 'method not found' } },
     ]);
-    expect(ann.connection.publishing).toBe(0);
+    expect(ann.connection.pendingReplies).toBe(0);
   });
 });

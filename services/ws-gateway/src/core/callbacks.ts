@@ -1,5 +1,7 @@
+import { CLOSE_REASON, type CloseCode, ReplyError } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
+import type { Connection } from './connection/connection.ts';
 import type { ClientIdentity, ServerSubscription } from './ports.ts';
 
 /** What the application can be asked about. */
@@ -56,4 +58,25 @@ export const noCallbacks: AppCallbacks = {
   subscribe: async () => ({ is: 'unavailable' }),
   publish: async () => ({ is: 'unavailable' }),
   rpc: async () => ({ is: 'unavailable' }),
+};
+
+/** Tells a client what the application has to say to its command when that is no result. */
+export const replyWithAppError = (
+  connection: Connection,
+  id: number,
+  answer: Exclude<CallbackAnswer<unknown>, { is: 'result' }>,
+): void => {
+  switch (answer.is) {
+    case 'unavailable':
+      connection.fail(id, ReplyError.Internal);
+      break;
+    case 'error':
+      connection.failWithAppError(id, answer);
+      break;
+    case 'disconnect':
+      connection.close(answer.code as CloseCode, answer.reason || CLOSE_REASON[3503]);
+      break;
+    default:
+      answer satisfies never;
+  }
 };

@@ -5,8 +5,8 @@ import { isGranted } from '@muster/session/grants';
 import { cpuGrowthOf, MAX_CPU_GROWTH } from '@muster/testkit/cpu-growth';
 import { describe, expect, test } from 'vitest';
 import { parseGroups } from '../config/groups.ts';
-import { engineUnderTest, settle } from './engine-fixture.ts';
 import { matchesGlob } from './api/glob.ts';
+import { engineUnderTest, settle } from './engine-fixture.ts';
 
 /** Groups keep little: their streams are full after a few calls, and memory does not grow while it is measured. */
 const retention = { size: 4, ttlMs: 300_000, metaTtlMs: 3_000_000 };
@@ -29,7 +29,7 @@ const frames = async (frame: (size: number) => string) => {
   return (size: number) => {
     const text = frame(size);
     return async () => {
-      one.connection.onText(text);
+      one.connection.onFrame(text);
       await settle();
       expect(one.wire.closed).toBeUndefined();
       one.wire.messages.length = 0;

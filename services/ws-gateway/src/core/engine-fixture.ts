@@ -225,13 +225,13 @@ export const engineUnderTest = (
     readonly isKnown?: (group: GroupName) => boolean;
     readonly presence?: MemoryPresence;
     readonly personalGroups?: string;
-    readonly permits?: SubscriptionTokenReader;
+    readonly subscriptionTokens?: SubscriptionTokenReader;
     readonly callbacks?: AppCallbacks;
   } = {},
 ) => {
   const broker = options.broker ?? createMemoryBroker(() => now);
   const presence = (options.presence ?? createMemoryPresence()).connect({
-    onGone: (key, _, info) => engine.onGhost(key, info),
+    onGone: (key, _, info) => engine.onClientGone(key, info),
   });
   const gate = new FakeGate();
   const metrics = new FakeMetrics();
@@ -251,14 +251,9 @@ export const engineUnderTest = (
     clock: { now: () => now, monotonic: () => now },
     random: { bytes: (size) => new Uint8Array(size), fraction: () => 0.5 },
     log: silent,
-    bus: broker.connect({
-      onMessage: (group, message) => engine.busHandlers.onMessage(group, message),
-      onLost: () => engine.busHandlers.onLost?.(),
-      onReconnected: (isSameLife) => engine.busHandlers.onReconnected(isSameLife),
-      onAsk: async (question) => engine.busHandlers.onAsk?.(question),
-    }),
-    gate,
-    permits: options.permits ?? { read: async () => ({ ok: false, why: 'none' }) },
+    connectBus: (handlers) => broker.connect(handlers),
+    authenticator: gate,
+    subscriptionTokens: options.subscriptionTokens ?? { read: async () => ({ ok: false, why: 'none' }) },
     callbacks: options.callbacks ?? noCallbacks,
     presence,
     namespaces,
@@ -267,7 +262,7 @@ export const engineUnderTest = (
     publishBatchWindowMs: options.publishBatchWindowMs ?? 0,
     personalGroups: options.personalGroups,
     isTokenKeyValid: () => true,
-    isAtHome: () => true,
+    isTenantHost: () => true,
     gateway: 'gw-1',
     version: '0.0.0',
     newClientId: () => nextClientId(broker),
@@ -306,7 +301,7 @@ const clientsOf = (engine: GatewayEngine, gate: FakeGate) => {
       codec: jsonCodec,
     });
     const say = async (...commands: object[]): Promise<unknown[]> => {
-      connection.onText(commands.map((command) => JSON.stringify(command)).join('\n'));
+      connection.onFrame(commands.map((command) => JSON.stringify(command)).join('\n'));
       await settle();
       return wire.take();
     };

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { takesPayload } from './data-format.ts';
 import { engineUnderTest, settle } from './engine-fixture.ts';
+import { acceptsPayload } from './namespaces.ts';
 
 test('[NS5] given a data format, when clients and back ends publish, then other payloads are rejected', async () => {
   const { connected, plain, engine } = engineUnderTest({ groups: { publicationDataFormat: 'json_object' } });
@@ -16,8 +16,8 @@ test('[NS5] given a data format, when clients and back ends publish, then other 
   });
   expect(await engine.api.call('publish', { channel: 'a', data: {} })).toMatchObject({ ok: true });
   const raw = await plain('a');
-  raw.connection.onText('hello');
-  raw.connection.onText('{"two":2}');
+  raw.connection.onFrame('hello');
+  raw.connection.onFrame('{"two":2}');
   await settle();
   const heard = raw.wire.take();
   expect(heard).toEqual([
@@ -27,8 +27,8 @@ test('[NS5] given a data format, when clients and back ends publish, then other 
 });
 
 test('[NS5] given the formats json and any, when bytes that are not JSON are published, then only any accepts them', () => {
-  expect(takesPayload({ publicationDataFormat: 'json' }, '"AAEC"', true)).toBe(false);
-  expect(takesPayload({ publicationDataFormat: 'json' }, '"AAEC"', false)).toBe(true);
-  expect(takesPayload({ publicationDataFormat: 'any' }, '"AAEC"', true)).toBe(true);
-  expect(takesPayload({ publicationDataFormat: 'json_object' }, '"AAEC"', true)).toBe(false);
+  expect(acceptsPayload({ publicationDataFormat: 'json' }, '"AAEC"', true)).toBe(false);
+  expect(acceptsPayload({ publicationDataFormat: 'json' }, '"AAEC"', false)).toBe(true);
+  expect(acceptsPayload({ publicationDataFormat: 'any' }, '"AAEC"', true)).toBe(true);
+  expect(acceptsPayload({ publicationDataFormat: 'json_object' }, '"AAEC"', true)).toBe(false);
 });

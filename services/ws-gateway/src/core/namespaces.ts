@@ -1,4 +1,5 @@
 import type { StreamRetention } from '@muster/bus/streams';
+import type { Payload } from '@muster/protocol/commands';
 import type { GroupName } from '@muster/protocol/ids';
 
 /** How groups of one namespace behave, and what clients may do in them. */
@@ -117,4 +118,22 @@ const namespaceOf = (group: GroupName): string | undefined => {
   if (colon < 0 || (users >= 0 && users < colon)) return undefined;
   const name = group.slice(0, colon);
   return name.startsWith('$') ? name.slice(1) : name;
+};
+
+/** Whether a group takes this payload. `isBinary`: it stands for bytes that are no JSON. */
+export const acceptsPayload = (
+  { publicationDataFormat }: Pick<GroupOptions, 'publicationDataFormat'>,
+  data: Payload,
+  isBinary: boolean,
+): boolean => {
+  switch (publicationDataFormat) {
+    case 'any':
+      return true;
+    case 'json':
+      return !isBinary;
+    case 'json_object':
+      return !isBinary && data.trimStart().startsWith('{');
+    default:
+      return publicationDataFormat satisfies never;
+  }
 };

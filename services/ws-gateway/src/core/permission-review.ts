@@ -2,9 +2,8 @@ import { CloseCode, UnsubscribeCode } from '@muster/protocol/codes';
 import type { GroupName } from '@muster/protocol/ids';
 import type { AnyConnection } from './connection/any-connection.ts';
 import type { Connection } from './connection/connection.ts';
-import type { SubscribePermissionBasis } from './handlers/subscribe-permissions.ts';
 import type { GroupOptions, Namespaces } from './namespaces.ts';
-import { isAllowed } from './permissions.ts';
+import { isAllowed, type SubscribePermissionBasis } from './permissions.ts';
 import type { ClientIdentity } from './ports.ts';
 
 export interface PermissionReviewDeps {
@@ -12,13 +11,13 @@ export interface PermissionReviewDeps {
   /** False for a key of application tokens that has been taken away. */
   isTokenKeyValid(key: object): boolean;
   /** False when the connection's tenant does not exist at the host that it came to any more. */
-  isAtHome(connection: AnyConnection): boolean;
+  isTenantHost(connection: AnyConnection): boolean;
 }
 
 /** Decides open connections and memberships again, after rights have changed. */
 export interface PermissionReview {
   /** Ends the memberships of one connection that its identity and the options of groups do not cover any more. */
-  reviewMemberships(connection: Connection): void;
+  reviewSubscriptions(connection: Connection): void;
   /** Whether a membership that was decided earlier would be granted now. */
   isStillGranted(identity: ClientIdentity, group: GroupName, basis: SubscribePermissionBasis): boolean;
   /** Reviews all connections and their credentials in slices, so that the event loop stays free between them. */
@@ -51,7 +50,7 @@ export const createPermissionReview = (deps: PermissionReviewDeps): PermissionRe
     }
   };
 
-  const reviewMemberships = (connection: Connection): void => {
+  const reviewSubscriptions = (connection: Connection): void => {
     const { identity } = connection;
     if (identity === undefined) return;
     for (const [name, membership] of connection.memberships) {
@@ -61,9 +60,9 @@ export const createPermissionReview = (deps: PermissionReviewDeps): PermissionRe
       const group = name as GroupName;
       const options = namespaces.optionsOf(group);
       if (options === undefined || !isGranted(identity, group, basis, options))
-        connection.endMembership(group, UnsubscribeCode.StateInvalidated);
-      else if (subscription.hearsJoinLeave && !options.forcePushJoinLeave && basis.is !== 'server')
-        subscription.hearsJoinLeave = isAllowed({
+        connection.unsubscribe(group, UnsubscribeCode.StateInvalidated);
+      else if (subscription.receivesJoinLeave && !options.forcePushJoinLeave && basis.is !== 'server')
+        subscription.receivesJoinLeave = isAllowed({
           ...{ action: 'presence', identity, group, options },
           isSubscribed: true,
         });
@@ -72,13 +71,13 @@ export const createPermissionReview = (deps: PermissionReviewDeps): PermissionRe
 
   const review = (connection: AnyConnection): void => {
     const key = connection.identity?.tokenKey;
-    const isTrusted = (key === undefined || isTokenKeyValid(key)) && deps.isAtHome(connection);
-    if (isTrusted) connection.reviewRights();
+    const isTrusted = (key === undefined || isTokenKeyValid(key)) && deps.isTenantHost(connection);
+    if (isTrusted) connection.reviewPermissions();
     else connection.close(CloseCode.InvalidToken);
   };
 
   return {
-    reviewMemberships,
+    reviewSubscriptions,
     isStillGranted: (identity, group, basis) =>
       isGranted(identity, group, basis, namespaces.optionsOf(group)),
     reviewAll: async (connections) => {

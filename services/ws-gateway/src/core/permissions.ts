@@ -1,8 +1,16 @@
+import { createHash } from 'node:crypto';
 import type { GroupName } from '@muster/protocol/ids';
 import { type GroupAction, isGranted } from '@muster/session/grants';
 import type { GroupOptions } from './namespaces.ts';
 import type { ClientIdentity } from './ports.ts';
-import { userInName } from './user-in-name.ts';
+
+/**
+ * Basis of a subscription: the client's permissions (grants, group name, options), a subscription token, a callback of the
+ * application, or the server API. Permissions and token keys may be revoked while it lasts.
+ */
+export type SubscribePermissionBasis =
+  | { readonly is: 'rights' | 'application' | 'server' }
+  | { readonly is: 'token'; readonly key: object | undefined };
 
 /** A client that wants to do something in a group. */
 export interface PermissionRequest {
@@ -78,3 +86,24 @@ export const isForUser = (group: GroupName, user: string): boolean => {
       .includes(userInName(user))
   );
 };
+
+/** What parts the users in a name from the rest and from each other, what escapes, and what a name cannot hold. */
+const RESERVED = /[#,%]|[^\x20-\x7e]/u;
+const RESERVED_ALL = /[#,%]|[^\x20-\x7e]/gu;
+/** With the longest prefix of personal groups, 64, the name is still one of 255 characters. */
+const MAX_LENGTH = 191;
+
+/**
+ * A user id as it stands after the `#` of a group name: `#`, `,`, `%` and what is not printable ASCII percent-encoded in UTF-8,
+ * so that two users never share a name. An id that becomes longer than 191 characters is `%sha256-` and its digest in base64url.
+ */
+export const userInName = (user: string): string => {
+  if (user.length <= MAX_LENGTH && !RESERVED.test(user)) return user;
+  const encoded = user.replace(RESERVED_ALL, percentEncode);
+  return encoded.length <= MAX_LENGTH
+    ? encoded
+    : `%sha256-${createHash('sha256').update(user).digest('base64url')}`;
+};
+
+const percentEncode = (character: string): string =>
+  [...Buffer.from(character)].map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join('');

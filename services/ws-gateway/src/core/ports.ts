@@ -1,8 +1,6 @@
 import type { Payload } from '@muster/protocol/commands';
 import type { SessionGrant } from '@muster/session/grants';
 import type { SessionId } from '@muster/session/token';
-import type { QuotaLimits } from './connection/client-quotas.ts';
-import type { Rate } from './connection/rate-limit.ts';
 
 /** The socket under a connection. Frames are finished bytes; a wire that is closing takes none. */
 export interface Wire {
@@ -86,7 +84,7 @@ export interface SessionHolder {
   /** Asks its client for a sign of life now, unless there was one a moment ago; one that gives none is closed as after any ping. */
   probe?(): void;
   /** True when it needs no session any more: its client has gone. */
-  readonly isOver?: boolean;
+  readonly isClosed?: boolean;
 }
 
 /** The verdict over a credential. */
@@ -198,7 +196,26 @@ export interface EngineMetrics {
   recovered(result: 'complete' | 'resync', publications: number): void;
 }
 
-/** Bounds and times of a connection. */
+/** A rate limit: a steady rate, and a burst after inactivity. */
+export interface Rate {
+  /** Tokens per second; 0: unlimited. */
+  readonly perSecond: number;
+  readonly burst: number;
+}
+
+/** Quotas of one session, or one user with a token, over all its connections to this gateway. 0: unlimited. */
+export interface QuotaLimits {
+  /** Subscriptions. */
+  readonly maxSubscriptionsPerSession: number;
+  /** Groups without a member on this gateway that it opens, per minute and in a burst. */
+  readonly maxNewGroupsPerMinute: number;
+  /** Bytes of publications per second; a burst of a minute's worth. */
+  readonly maxPublishedBytesPerS: number;
+  /** Bytes of history read from streams per second; reads above it are delayed. */
+  readonly maxReadBytesPerS: number;
+}
+
+/** Limits and timeouts of a connection. */
 export interface ConnectionLimits extends QuotaLimits {
   readonly pingIntervalMs: number;
   readonly pongTimeoutMs: number;
@@ -218,3 +235,7 @@ export interface ConnectionLimits extends QuotaLimits {
   /** Commands of one client, pongs and `connect` apart. */
   readonly rate: Rate;
 }
+
+/** What tells users of all tenants apart. The name of a tenant cannot hold a line break, so no two users share one. */
+export const userKeyOf = ({ tenant, user }: Pick<ClientIdentity, 'tenant' | 'user'>): string =>
+  `${tenant}\n${user}`;

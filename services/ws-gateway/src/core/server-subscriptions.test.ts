@@ -202,7 +202,7 @@ describe('groups that clients are put into', () => {
     const ann = await connected('ann');
     gate.more = {};
     broker.streams.flush();
-    await engine.audit();
+    await engine.checkPositions();
     expect(ann.wire.closed).toEqual({ code: 3010, reason: 'insufficient state' });
   });
 

@@ -9,11 +9,9 @@ import { type Hub, presenceInfoOf } from './group/hub.ts';
 import type { RecoveryBudget, RecoveryStart } from './group/recovery.ts';
 import { countRecovery, subscribeResult } from './group/subscribe-result.ts';
 import type { Subscription } from './group/subscription.ts';
-import type { SubscribePermissionBasis } from './handlers/subscribe-permissions.ts';
 import type { GroupOptions, Namespaces } from './namespaces.ts';
-import { isAllowed } from './permissions.ts';
+import { isAllowed, type SubscribePermissionBasis, userInName } from './permissions.ts';
 import type { ClientIdentity, EngineMetrics, ServerSubscription } from './ports.ts';
-import { userInName } from './user-in-name.ts';
 
 export interface ServerSubscriptionsDeps {
   readonly hub: Hub;
@@ -21,7 +19,7 @@ export interface ServerSubscriptionsDeps {
   readonly metrics: EngineMetrics;
   readonly maxSubscriptions: number;
   /** Bytes of publications in the reply to `connect`, for all groups together. */
-  readonly maxAnswerBytes: number;
+  readonly maxReplyBytes: number;
   /** What the name of a user's own group begins with; undefined: users have none. */
   readonly personalGroups: string | undefined;
 }
@@ -64,11 +62,11 @@ export interface ServerSubscriptions {
   add(connection: Connection, placement: ServerSubscriptionOutcome): Promise<boolean>;
 }
 
-const NOWHERE = { offset: 0 };
+const NO_POSITION = { offset: 0 };
 
 export const createServerSubscriptions = (deps: ServerSubscriptionsDeps): ServerSubscriptions => {
   const { hub, metrics } = deps;
-  const ownBudget = (): RecoveryBudget => ({ leftBytes: deps.maxAnswerBytes });
+  const ownBudget = (): RecoveryBudget => ({ leftBytes: deps.maxReplyBytes });
 
   /** Joins, and says in the very turn in which the membership begins what there is to tell. */
   const join = (
@@ -76,28 +74,27 @@ export const createServerSubscriptions = (deps: ServerSubscriptionsDeps): Server
     info: ClientInfo,
     placement: ServerSubscriptionOutcome,
     budget: RecoveryBudget,
-    onBegun: (result: SubscribeResult, subscription: Subscription, start: RecoveryStart | undefined) => void,
+    onLive: (result: SubscribeResult, subscription: Subscription, start: RecoveryStart | undefined) => void,
   ): Promise<void> => {
     const { group, options, terms, basis, recover, tenant } = placement;
-    const { service, isRecoverable, who } = grantOf(connection, info, placement);
+    const { delivery, isRecoverable, presence } = grantOf(connection, info, placement);
     connection.memberships.set(group, { is: 'joining', isServerSide: true });
     const joined = hub.join({
       key: groupKeyOf(tenant, group),
       member: connection,
       retention: options.retention,
-      service,
-      ...(who === undefined ? {} : { who }),
+      ...{ delivery, presence },
       recoveryMode: options.recoveryMode,
       budget,
-      ...(recover === undefined || !isRecoverable ? {} : { recover }),
+      recover: isRecoverable ? recover : undefined,
       onJoined: (subscription, start) => {
-        if (connection.isOver) return false;
+        if (connection.isClosed) return false;
         connection.memberships.set(group, { is: 'live', subscription, isServerSide: true, basis });
-        if (terms.expiresAt !== undefined) connection.expireMembership(group, terms.expiresAt);
+        if (terms.expiresAt !== undefined) connection.expireSubscription(group, terms.expiresAt);
         countRecovery(metrics, start);
-        const begun = { service, isRecoverable, groupId: subscription.group.id, start };
-        const result = subscribeResult({ ...begun, asked: recover ?? NOWHERE });
-        onBegun(terms.data === undefined ? result : { ...result, data: terms.data }, subscription, start);
+        const granted = { delivery, isRecoverable, groupId: subscription.group.id, start };
+        const result = subscribeResult({ ...granted, requested: recover ?? NO_POSITION });
+        onLive(terms.data === undefined ? result : { ...result, data: terms.data }, subscription, start);
         return true;
       },
     });
@@ -134,7 +131,7 @@ export const createServerSubscriptions = (deps: ServerSubscriptionsDeps): Server
       let isIn = false;
       await join(connection, phase.info, placement, ownBudget(), (result) => {
         isIn = true;
-        connection.tellSubscribed(placement.group, result);
+        connection.pushSubscribed(placement.group, result);
       });
       return isIn;
     },
@@ -151,18 +148,18 @@ const grantOf = (connection: Connection, info: ClientInfo, { options, terms }: S
     presence: override.presence ?? options.presence,
     joinLeave: override.joinLeave ?? options.joinLeave,
   };
-  const who = presenceInfoOf(
+  const presence = presenceInfoOf(
     seen,
     connection.id,
     terms.info === undefined ? info : { ...info, chanInfo: terms.info },
   );
-  const service = {
+  const delivery = {
     encoding: connection.codec.encoding,
     isPositioned,
-    hearsJoinLeave: override.forcePushJoinLeave ?? options.forcePushJoinLeave,
+    receivesJoinLeave: override.forcePushJoinLeave ?? options.forcePushJoinLeave,
     mayLag: options.slowPolicy === 'lag',
   };
-  return { service, isRecoverable, who };
+  return { delivery, isRecoverable, presence };
 };
 
 const NO_TERMS: ServerSubscription = {};

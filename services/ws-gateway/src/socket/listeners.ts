@@ -2,8 +2,8 @@ import type { RawData, WebSocket } from 'ws';
 
 /** Receives the events of one socket. */
 export interface Receiver {
-  onText(text: string): void;
-  onBinary(frame: Buffer): void;
+  /** Called with the text of a text frame, or the bytes of a binary one. */
+  onFrame(frame: string | Buffer): void;
   /** Called for a pong frame. */
   onPong?(): void;
   /** Called once the socket is closed, with the code of the peer; 1006 without one. */
@@ -26,8 +26,7 @@ export const attachReceiver = (socket: WebSocket, receiver: Receiver): void => {
 function onMessage(this: Attached, data: RawData, isBinary: boolean): void {
   const receiver = this[RECEIVER];
   // ws delivers one Buffer by default.
-  if (isBinary) receiver?.onBinary(data as Buffer);
-  else receiver?.onText(data.toString());
+  receiver?.onFrame(isBinary ? (data as Buffer) : data.toString());
 }
 
 function onClose(this: Attached, code: number): void {

@@ -2,7 +2,7 @@ import { AppError } from '@muster/protocol/errors';
 import { type GroupName, parseGroupName } from '@muster/protocol/ids';
 import type { Authenticator } from '../auth/authenticator.ts';
 import type { HandshakeQueue } from '../auth/handshake-queue.ts';
-import { newerOf } from '../core/connection/connection-state.ts';
+import { newerRevision } from '../core/connection/any-connection.ts';
 import type { PlainConnectionTarget } from '../core/connection/plain-connection.ts';
 import type { GatewayEngine } from '../core/engine.ts';
 import type { ClientIdentity, PresentedCredential, SessionHolder } from '../core/ports.ts';
@@ -106,10 +106,10 @@ class PendingUpgrade implements SessionHolder {
 
   /** The identity with changes of the session since the check. */
   newest(identity: ClientIdentity): ClientIdentity {
-    return newerOf(identity, this.#revised);
+    return newerRevision(identity, this.#revised);
   }
   reviseSession(identity: ClientIdentity): void {
-    this.#revised = newerOf(identity, this.#revised);
+    this.#revised = newerRevision(identity, this.#revised);
   }
   endSession(why: string): void {
     this.endReason = why;

@@ -9,13 +9,13 @@ import { readHistory } from '../handlers/history.ts';
 import { presenceStats } from '../handlers/presence.ts';
 import type { Namespaces } from '../namespaces.ts';
 import type { ConnectionLimits, EngineMetrics } from '../ports.ts';
-import { createResponseBudget, type ResponseBudget } from './response-budget.ts';
 import { type ApiFault, faultOf } from './api-errors.ts';
 import { batch } from './batch.ts';
 import type { ControlCommand } from './control-commands.ts';
 import { fleetMethods } from './fleet-methods.ts';
 import { ApiError, EVERY_TENANT, notAvailable, Params, requireOptions } from './params.ts';
 import { publishingMethods } from './publishing.ts';
+import { createResponseBudget, type ResponseBudget } from './response-budget.ts';
 
 export interface ApiDeps {
   readonly hub: Hub;

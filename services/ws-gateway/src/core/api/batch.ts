@@ -1,9 +1,9 @@
 import { ReplyError } from '@muster/protocol/codes';
-import { READING } from './response-budget.ts';
 import type { CallOptions, ServerApi } from './api.ts';
 import { errorJson } from './api-errors.ts';
 import { ApiError, type Params } from './params.ts';
 import { MAX_BROADCAST } from './publishing.ts';
+import { READING } from './response-budget.ts';
 
 const MAX_BATCH = 1_000;
 const PARALLEL_AT_ONCE = 100;

@@ -4,11 +4,11 @@ import type { Payload } from '@muster/protocol/commands';
 import { DEFAULT_TENANT, type GroupName } from '@muster/protocol/ids';
 import type { ConnectionInfo, NodeInfo } from '@muster/protocol/server-api';
 import type { AnyConnection, RefreshRequest, SubscribeRequest } from '../connection/any-connection.ts';
-import { matchesGlob } from './glob.ts';
-import type { Hub } from '../group/hub.ts';
-import { userKeyOf } from '../user-key.ts';
-import { EVERY_TENANT } from './params.ts';
 import { visitInSlices } from '../event-loop.ts';
+import type { Hub } from '../group/hub.ts';
+import { userKeyOf } from '../ports.ts';
+import { matchesGlob } from './glob.ts';
+import { EVERY_TENANT } from './params.ts';
 
 /** Connections, or groups, looked at in one iteration of the event loop. */
 const SLICE = 250;
@@ -71,7 +71,7 @@ export const createControlCommands =
       case 'subscribe':
         return countOfJoined(matching(deps, order.target), order);
       case 'send':
-        return countOf(matching(deps, order.target), (one) => one.tell(order.data));
+        return countOf(matching(deps, order.target), (one) => one.send(order.data));
       case 'refresh':
         return countOf(matching(deps, order.target), (one) => one.refreshFromServer(order));
       case 'unsubscribe':
@@ -84,7 +84,7 @@ export const createControlCommands =
       case 'channels':
         return groupsOf(deps.hub, order.pattern ?? '', order.tenant);
       case 'forget':
-        deps.hub.groupOf(order.group)?.follower?.forget(order);
+        deps.hub.groupOf(order.group)?.follower?.dropThrough(order);
         return true;
       case 'info':
         return nodeOf(deps, order.tenant ?? EVERY_TENANT);
@@ -143,7 +143,7 @@ const groupsOf = async (hub: Hub, pattern: string, tenant: string | undefined): 
 /** False when the connection was not in the group. A plain connection is nothing without its group. */
 const endMemberships = (one: AnyConnection, group: GroupName | ''): boolean => {
   const groups = one.groups.filter((name) => group === '' || name === group);
-  for (const name of groups) one.endMembership(name as GroupName, UnsubscribeCode.Server);
+  for (const name of groups) one.unsubscribe(name as GroupName, UnsubscribeCode.Server);
   return groups.length > 0;
 };
 

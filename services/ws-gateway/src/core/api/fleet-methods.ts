@@ -3,7 +3,7 @@ import type { Payload } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
 import type { ConnectionInfo } from '@muster/protocol/server-api';
 import type { SubscribeRequest } from '../connection/any-connection.ts';
-import { MAX_GLOB_LENGTH, matchesGlob } from './glob.ts';
+import { visitInSlices } from '../event-loop.ts';
 import { MAX_INFO_BYTES } from '../group/publication-size.ts';
 import type { SubscriptionOverride } from '../ports.ts';
 import type { ApiDeps, ApiMethod } from './api.ts';
@@ -13,8 +13,8 @@ import {
   FORCE_DISCONNECT,
   type GroupSize,
 } from './control-commands.ts';
+import { MAX_GLOB_LENGTH, matchesGlob } from './glob.ts';
 import { badRequest, EVERY_TENANT, type Params, requireOptions } from './params.ts';
-import { visitInSlices } from '../event-loop.ts';
 
 /** How long gateways may take to answer. */
 const PATIENCE_MS = 1_000;

@@ -4,13 +4,13 @@ import type { Appended } from '@muster/bus/streams';
 import { ReplyError } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
 import type { GroupName } from '@muster/protocol/ids';
-import { takesPayload } from '../data-format.ts';
+import { createSerializer } from '../event-loop.ts';
 import { DELTA_NOTE } from '../group/delta-subscribers.ts';
 import type { PublishRequest } from '../group/publisher.ts';
+import { acceptsPayload } from '../namespaces.ts';
 import type { ApiDeps, ApiMethod } from './api.ts';
 import { type ApiFault, errorJson, faultOf } from './api-errors.ts';
 import { badRequest, Params, requireOptions } from './params.ts';
-import { createTurns } from '../event-loop.ts';
 
 /** Groups of one broadcast. */
 export const MAX_BROADCAST = 10_000;
@@ -31,11 +31,11 @@ export const publishingMethods = (
   deps: ApiDeps,
   onFault: (error: unknown) => void,
 ): Record<string, ApiMethod> => {
-  const inTurn = createTurns();
+  const inTurn = createSerializer();
   const publishTo = async (tenant: string, group: GroupName, message: Message): Promise<string> => {
     const options = requireOptions(deps, group);
     const { data, isKept, ...request } = message;
-    if (!takesPayload(options, data, false)) {
+    if (!acceptsPayload(options, data, false)) {
       throw badRequest(`\`data\` must be of the format ${options.publicationDataFormat} in this group`);
     }
     const appended = await deps.hub.publish({

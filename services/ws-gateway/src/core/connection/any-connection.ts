@@ -1,53 +1,193 @@
-import type { CloseCode, UnsubscribeCode } from '@muster/protocol/codes';
+import type { Clock } from '@muster/kit/clock';
+import { CLOSE_REASON, CloseCode, type UnsubscribeCode } from '@muster/protocol/codes';
 import type { Payload, StreamPosition } from '@muster/protocol/commands';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
-import type { ClientIdentity, ServerSubscription } from '../ports.ts';
+import type { ClientIdentity, EngineMetrics, ServerSubscription, Wire } from '../ports.ts';
+import type { Codec } from './codec.ts';
+import type { TimerEntry, TimerWheel } from './timer-wheel.ts';
 
-/** A group that a back end puts a client into. Travels as JSON. */
+/** The upgrade request of a connection. */
+export interface Upgrade {
+  /** Session tokens or a ticket, used when `connect` has no token. */
+  readonly tokens: readonly string[];
+  /** `Origin` header. */
+  readonly origin: string | undefined;
+  /** `Host` header. */
+  readonly host?: string | undefined;
+  /** IPv4 address or IPv6 /64 of the client. */
+  readonly address?: string;
+  readonly codec: Codec;
+  /** Pings are WebSocket ping frames in place of protocol messages. */
+  readonly pingsByFrame?: boolean;
+}
+
+/** A subscription opened by the server API. Sent to other gateways as JSON. */
 export interface SubscribeRequest {
   readonly group: GroupName;
   readonly terms: ServerSubscription;
   readonly recover?: StreamPosition;
 }
 
-/** When a connection is to end, at the word of a back end. Travels as JSON. */
+/** A new end of a connection, set by the server API. Sent to other gateways as JSON. */
 export interface RefreshRequest {
-  /** Now. */
+  /** The connection ends at once. */
   readonly expired: boolean;
-  /** Milliseconds since the Unix epoch; undefined for as long as its credential is good. */
+  /** Milliseconds since the Unix epoch; undefined: the end of its credential. */
   readonly expiresAt?: number;
 }
 
-/** A connection of either kind, as the rest of the gateway sees it. */
+/** A connection of either kind. */
 export interface AnyConnection {
   readonly id: ClientId;
   readonly transport: 'websocket' | 'plain';
-  /** Undefined before the client has been let in. */
+  /** Undefined before the client is authenticated. */
   readonly identity: ClientIdentity | undefined;
-  /** Groups it is in. */
+  /** Names of the groups it is subscribed to. */
   readonly groups: readonly string[];
-  /** Of those, groups in which it is behind and being caught up. */
+  /** Those of them in which it is a slow consumer being caught up. */
   readonly laggingGroups: readonly string[];
-  /** Milliseconds since the Unix epoch. */
+  /** Time of its upgrade, in milliseconds since the Unix epoch. */
   readonly since: number;
-  /** Bytes that wait for the client. */
+  /** Bytes that the kernel has not accepted yet. */
   readonly lagBytes: number;
-  /** A number that changes whenever some of them have gone out. */
+  /** Changes whenever the kernel has accepted some of them. */
   readonly progress: number;
-  close(code: CloseCode, reason?: string): void;
-  terminate(): void;
-  /** Nothing has gone out for too long, though something waits. */
-  onStalled(): void;
-  /** Puts it into a group and tells it so. False when it is there already, or cannot be. Throws REDIS_UNAVAILABLE. */
-  joinFromServer(order: SubscribeRequest): Promise<boolean>;
-  /** Gives it data that belongs to no group. False when it cannot take any. */
-  tell(data: Payload): boolean;
-  /** Sets when it ends; sooner than its credential, never later. */
-  refreshFromServer(order: RefreshRequest): boolean;
-  /** Decides again what it is in, after grants or options of groups have changed. */
-  reviewRights(): void;
-  /** `Host` of its upgrade. */
+  /** `Host` of the upgrade request. */
   readonly host: string | undefined;
-  /** Takes it out of a group and tells it so. */
-  endMembership(group: GroupName, code: UnsubscribeCode): void;
+  /** Sends a close frame. The first call decides code and reason. */
+  close(code: CloseCode, reason?: string): void;
+  /** Destroys the socket without a close frame. */
+  terminate(): void;
+  /** Called when `progress` has not changed within the write timeout although bytes wait. */
+  onStalled(): void;
+  /** Subscribes it to a group and notifies the client. False when it is subscribed already or may not be. Throws REDIS_UNAVAILABLE. */
+  joinFromServer(request: SubscribeRequest): Promise<boolean>;
+  /** Sends data outside of any group. False for a plain connection. */
+  send(data: Payload): boolean;
+  /** Sets its end; never later than that of a session. */
+  refreshFromServer(request: RefreshRequest): boolean;
+  /** Checks its permissions again after grants or options of groups have changed. */
+  reviewPermissions(): void;
+  /** Ends a subscription and notifies the client. */
+  unsubscribe(group: GroupName, code: UnsubscribeCode): void;
 }
+
+/** What the connections of a gateway share. */
+export interface BaseContext {
+  readonly clock: Clock;
+  readonly wheel: TimerWheel;
+  readonly metrics: EngineMetrics;
+}
+
+/** The part that both kinds of connection have in common: the socket, its metrics, and closing for the session's sake. */
+export abstract class BaseConnection<Context extends BaseContext> implements TimerEntry {
+  readonly id: ClientId;
+  readonly since: number;
+  dueAt = 0;
+  wheelSlot = -1;
+  wheelIndex = -1;
+  isPaused = false;
+  protected readonly context: Context;
+  protected readonly wire: Wire;
+
+  constructor(context: Context, wire: Wire, id: ClientId) {
+    this.context = context;
+    this.wire = wire;
+    this.id = id;
+    this.since = context.clock.now();
+  }
+
+  abstract readonly isClosed: boolean;
+  abstract close(code: CloseCode, reason?: string): void;
+  abstract onDue(now: number): void;
+
+  get lagBytes(): number {
+    return this.wire.bufferedBytes;
+  }
+
+  get progress(): number {
+    return this.wire.progress;
+  }
+
+  endSession(why: string): void {
+    this.close(CloseCode.SessionEnded, `${CLOSE_REASON[CloseCode.SessionEnded]}: ${why}`);
+  }
+
+  renewSession(why: string): void {
+    this.close(CloseCode.StateInvalidated, `session renewed: ${why}`);
+  }
+
+  onSlow(): void {
+    if (this.isClosed) return;
+    this.context.metrics.slowConsumer('disconnect');
+    this.close(CloseCode.Slow);
+  }
+
+  onStalled(): void {
+    if (this.isClosed) return;
+    this.context.metrics.slowConsumer('stalled');
+    this.close(CloseCode.WriteError);
+    // The peer does not read the close frame.
+    this.terminate();
+  }
+
+  terminate(): void {
+    this.wire.terminate();
+  }
+
+  /** Stops reading from the client, so that the work it has requested does not pile up. */
+  pause(): void {
+    this.isPaused = true;
+    this.wire.pause();
+  }
+
+  resume(): void {
+    this.isPaused = false;
+    this.wire.resume();
+  }
+
+  /** Sends the close frame and counts the disconnect. */
+  protected closeWire(code: CloseCode, reason: string): void {
+    this.context.metrics.disconnected('server', code);
+    this.wire.close(code, reason);
+  }
+
+  /** Counts a disconnect that the peer or the socket layer started: its initiator, and the reason of a rejection. */
+  protected recordDisconnect(code: number): void {
+    const { metrics } = this.context;
+    const rejection = REJECTED_BY_SOCKET.get(code);
+    if (rejection === undefined) metrics.disconnected(code === ABNORMAL_CLOSURE ? 'network' : 'client', code);
+    else {
+      metrics.refused(rejection);
+      metrics.disconnected('server', code);
+    }
+  }
+
+  /** Ends its timer and records its duration. */
+  protected retire(): void {
+    const { clock, metrics, wheel } = this.context;
+    metrics.lived((clock.now() - this.since) / 1000);
+    wheel.remove(this);
+  }
+}
+
+/** Close codes of the socket layer for invalid input, and the reason label of each. */
+const REJECTED_BY_SOCKET: ReadonlyMap<number, string> = new Map([
+  [1002, 'websocket_protocol'],
+  [1007, 'not_utf8'],
+  [1009, 'too_big'],
+]);
+const ABNORMAL_CLOSURE = 1006;
+
+/** The identity of the newer revision of a session; `one` when both are the same. */
+export const newerRevision = (one: ClientIdentity, other: ClientIdentity | undefined): ClientIdentity =>
+  other === undefined || (other.rev ?? 0) <= (one.rev ?? 0) ? one : other;
+
+/** Reason of a session renewal that is detected by comparing revisions. */
+export const PRIVILEGES_RAISED = 'raised';
+
+/** True when privileges were raised between two revisions of a session: the secret of the earlier one is retired then. */
+export const hasRaisedPrivileges = (before: ClientIdentity, after: ClientIdentity): boolean =>
+  before.user !== after.user ||
+  (after.aal ?? 0) > (before.aal ?? 0) ||
+  (after.authTime ?? 0) > (before.authTime ?? Number.POSITIVE_INFINITY);

@@ -77,7 +77,7 @@ test('[LM5] given a session at its limit of published bytes, when it publishes, 
   expect(codes(await one.say(publish(2, 400), publish(3, 200)))).toEqual([undefined, undefined]);
   expect(codes(await one.say(publish(4, 10)))).toEqual([111]);
   const raw = await under.plain('a');
-  raw.connection.onText('"12345678"');
+  raw.connection.onFrame('"12345678"');
   await settle();
   expect(raw.wire.take()).toEqual([{ type: 'error', code: 111, message: 'too many requests' }]);
   expect(under.metrics.limited).toEqual(['published_bytes', 'published_bytes']);
@@ -128,7 +128,7 @@ test('[LM7] [LM24] given a group without a subscriber on any gateway, when a cli
   const publish = (id: number, channel: string) => ({ id, publish: { channel, data: 1 } });
   expect(codes(await one.say(publish(2, 'nobody'), publish(3, 'heard')))).toEqual([undefined, undefined]);
   const raw = await under.plain('own');
-  raw.connection.onText('1');
+  raw.connection.onFrame('1');
   await settle();
   expect(await topsOf(broker, 'nobody', 'heard', 'own')).toEqual([undefined, 1, 1]);
   await under.engine.api.call('publish', { channel: 'back', data: 1 });
@@ -169,7 +169,7 @@ test('[RC8] given members, when positions are checked, then the life of offset a
   });
   await settle();
   for (let n = 0; n < 5; n += 1) {
-    await under.engine.audit();
+    await under.engine.checkPositions();
     await under.pass(5_000);
   }
   expect(kept).toEqual([40_000, 0, 40_000, 0, 40_000]);

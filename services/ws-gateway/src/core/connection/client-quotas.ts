@@ -1,21 +1,9 @@
 import type { Clock } from '@muster/kit/clock';
 import { ReadPacing, type ReadPacingDeps } from '../group/read-pacing.ts';
-import type { ClientIdentity, EngineMetrics } from '../ports.ts';
-import { userKeyOf } from '../user-key.ts';
-import { type Rate, TokenBucket } from './rate-limit.ts';
-import type { Ticks } from './ticks.ts';
-
-/** What one session, or one user of a token, may use on this gateway with all its connections. 0 for no limit. */
-export interface QuotaLimits {
-  /** Groups of all its connections together. */
-  readonly maxSubscriptionsPerSession: number;
-  /** Groups that nobody on this gateway was in, per minute, and in a burst. */
-  readonly maxNewGroupsPerMinute: number;
-  /** Bytes of publications per second; a burst of a minute's worth. */
-  readonly maxPublishedBytesPerS: number;
-  /** Bytes of history that are read from streams per second; more waits. */
-  readonly maxReadBytesPerS: number;
-}
+import type { ClientIdentity, EngineMetrics, QuotaLimits, Rate } from '../ports.ts';
+import { userKeyOf } from '../ports.ts';
+import { TokenBucket } from './rate-limit.ts';
+import type { Ticks } from './timer-wheel.ts';
 
 /** A connection as its quota counts it. */
 export interface QuotaHolder {

@@ -218,7 +218,7 @@ describe('violations', () => {
     async (frame) => {
       const { connected } = engineUnderTest();
       const { wire, connection } = await connected();
-      connection.onText(frame);
+      connection.onFrame(frame);
       expect(wire.closed?.code).toBe(3501);
     },
   );
@@ -227,13 +227,13 @@ describe('violations', () => {
     const { connected } = engineUnderTest();
     const { wire, connection } = await connected();
     const publish = { id: 2, publish: { channel: 'a', data: 'żółć' } };
-    connection.onBinary(Buffer.from(`${JSON.stringify(publish)}\n${JSON.stringify({ ...publish, id: 3 })}`));
+    connection.onFrame(Buffer.from(`${JSON.stringify(publish)}\n${JSON.stringify({ ...publish, id: 3 })}`));
     await settle();
     expect(wire.take()).toMatchObject([
       { id: 2, publish: {} },
       { id: 3, publish: {} },
     ]);
-    connection.onBinary(Buffer.from([0x22, 0xff, 0x22]));
+    connection.onFrame(Buffer.from([0x22, 0xff, 0x22]));
     expect(wire.closed?.code).toBe(3501);
   });
 
@@ -272,8 +272,8 @@ describe('violations', () => {
       id: index + 2,
       unsubscribe: { channel: 'a' },
     }));
-    busy.connection.onText(burst.map((command) => JSON.stringify(command)).join('\n'));
-    other.connection.onText('{"id":2,"unsubscribe":{"channel":"a"}}');
+    busy.connection.onFrame(burst.map((command) => JSON.stringify(command)).join('\n'));
+    other.connection.onFrame('{"id":2,"unsubscribe":{"channel":"a"}}');
     const answered = Promise.withResolvers<number>();
     other.wire.write = () => answered.resolve(busy.wire.messages.length);
     expect(await answered.promise).toBeLessThanOrEqual(64);
@@ -288,7 +288,7 @@ describe('violations', () => {
     wire.isRead = false;
     const data = 'x'.repeat(60_000);
     for (let id = 3; id < 103; id += 1)
-      connection.onText(JSON.stringify({ id, publish: { channel: 'a', data } }));
+      connection.onFrame(JSON.stringify({ id, publish: { channel: 'a', data } }));
     const published = () => wire.messages.filter((text) => text.includes('"publish"')).length;
     for (let round = 0; round < 500 && published() < 100; round += 1) {
       wire.read(200_000);
@@ -307,7 +307,7 @@ describe('ping and pong', () => {
     expect(wire.take()).toEqual([]);
     await pass(300);
     expect(wire.take()).toEqual([{}]);
-    connection.onText('{}');
+    connection.onFrame('{}');
     await pass(24_700);
     expect(wire.take()).toEqual([]);
     await pass(500);
@@ -328,7 +328,7 @@ describe('ping and pong', () => {
     const { wire, connection } = await connected();
     for (let round = 0; round < 200; round++) {
       await pass(1000);
-      if (wire.take().length > 0) connection.onText('{}');
+      if (wire.take().length > 0) connection.onFrame('{}');
     }
     expect(wire.closed).toBeUndefined();
   });

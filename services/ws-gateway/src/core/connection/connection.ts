@@ -1,3 +1,4 @@
+import type { Random } from '@muster/kit/random';
 import {
   CLOSE_REASON,
   CloseCode,
@@ -8,91 +9,124 @@ import {
 import type { ClientCommand, Payload } from '@muster/protocol/commands';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo, CommandReply, SubscribeResult } from '@muster/protocol/replies';
-import type { Subscriber } from '../group/subscription.ts';
-import type { ClientIdentity, SessionHolder, Wire } from '../ports.ts';
-import type { AnyConnection, RefreshRequest, SubscribeRequest } from './any-connection.ts';
+import type { Subscriber, Subscription } from '../group/subscription.ts';
+import type { SubscribePermissionBasis } from '../permissions.ts';
+import type { ClientIdentity, ConnectionLimits, SessionHolder, Wire } from '../ports.ts';
+import {
+  type AnyConnection,
+  BaseConnection,
+  type BaseContext,
+  hasRaisedPrivileges,
+  newerRevision,
+  PRIVILEGES_RAISED,
+  type RefreshRequest,
+  type SubscribeRequest,
+  type Upgrade,
+} from './any-connection.ts';
 import type { ClientQuota } from './client-quotas.ts';
 import type { Codec } from './codec.ts';
-import type { ConnectionContext } from './connection-context.ts';
-import {
-  type ConnectionSubscription,
-  type Hello,
-  isRaised,
-  newerOf,
-  PHASE,
-  type Phase,
-  RAISED,
-} from './connection-state.ts';
-import { Deadlines, EXPIRY_GRACE_MS } from './deadlines.ts';
-import { recordDisconnect } from './disconnect-metrics.ts';
+import { Deadlines } from './deadlines.ts';
 import { PING_FRAME } from './frame.ts';
-import { MAX_REFUSALS, TokenBucket } from './rate-limit.ts';
+import { MAX_REJECTIONS, TokenBucket } from './rate-limit.ts';
 import { SendBuffer } from './send-buffer.ts';
-import type { TimerEntry } from './timer-wheel.ts';
+import type { Ticks } from './timer-wheel.ts';
 
-/** A deadline that is met so much too late was met after a pause of the process. */
+/** What the protocol connections of a gateway share. */
+export interface ConnectionContext extends BaseContext {
+  readonly random: Random;
+  readonly ticks: Ticks;
+  readonly limits: ConnectionLimits;
+  /** Processes a frame from the client. */
+  receive(connection: Connection, frame: string | Buffer): void;
+  /** Releases what the connection holds. Called once, when it is closed. */
+  leave(connection: Connection): void;
+  /** Subscribes a connection for the server API. False when it is subscribed already. Throws REDIS_UNAVAILABLE. */
+  join(connection: Connection, request: SubscribeRequest): Promise<boolean>;
+  /** Ends one subscription. */
+  drop(subscription: Subscription): void;
+  /** Ends the subscriptions that are no longer permitted. */
+  review(connection: Connection): void;
+}
+
+/** State of a connection. */
+export type Phase =
+  /** No `connect` command yet. */
+  | { readonly is: 'handshake' }
+  /** The credential is being checked. */
+  | { readonly is: 'connecting' }
+  /** `connect` was answered with an error; the client must close. */
+  | { readonly is: 'rejected' }
+  | { readonly is: 'live'; readonly identity: ClientIdentity; readonly info: ClientInfo }
+  | { readonly is: 'closed' };
+
+/** The phases without an identity, shared by all connections. */
+const PHASE = {
+  handshake: { is: 'handshake' },
+  connecting: { is: 'connecting' },
+  rejected: { is: 'rejected' },
+  closed: { is: 'closed' },
+} as const satisfies Record<string, Phase>;
+
+/** A subscription of a connection: being opened, or live. */
+export type ConnectionSubscription =
+  | { readonly is: 'joining'; readonly isServerSide: boolean }
+  | {
+      readonly is: 'live';
+      readonly subscription: Subscription;
+      readonly isServerSide: boolean;
+      readonly basis: SubscribePermissionBasis;
+    };
+
+/** A deadline that is met so much late, in ms, was met after a pause of the process. */
 const PAUSED_MS = 1_000;
 
-/** One client that speaks the protocol. */
-export class Connection implements AnyConnection, TimerEntry, SessionHolder, Subscriber {
+/** A client of the protocol. */
+export class Connection
+  extends BaseConnection<ConnectionContext>
+  implements AnyConnection, SessionHolder, Subscriber
+{
   readonly transport = 'websocket';
-  readonly since: number;
-  readonly id: ClientId;
   readonly sendBuffer: SendBuffer;
   readonly codec: Codec;
-  /** Session tokens or a ticket that came with the upgrade, used when `connect` brings none. */
   readonly tokens: readonly string[];
   readonly origin: string | undefined;
   readonly host: string | undefined;
   readonly address: string;
-  /** Pings are frames of WebSocket (RFC 6455 §5.5.2), answered below the client's application. */
+  /** Pings are WebSocket frames (RFC 6455 §5.5.2), answered by the client's WebSocket library. */
   readonly pingsByFrame: boolean;
   readonly memberships = new Map<string, ConnectionSubscription>();
-  /** Commands that wait for an earlier one. */
+  /** Commands queued behind an earlier one. */
   readonly waiting: ClientCommand[] = [];
-  phase: Phase = PHASE.greeting;
-  /** What its client may use; undefined before the credential was checked. */
+  phase: Phase = PHASE.handshake;
+  /** Undefined before the client is authenticated. */
   quota: ClientQuota | undefined = undefined;
-  /** Publications and calls that are under way and not answered yet. */
-  publishing = 0;
-  /** Bytes of the publications under way. */
+  /** Publications, calls and reads without a reply yet. */
+  pendingReplies = 0;
+  /** Bytes of the publications among them. */
   publishedBytes = 0;
-  /** Settles when the last publication that waits for the application has been made. */
+  /** Settles when the last publication that waits for a callback has been published. */
   publishTail: Promise<void> | undefined = undefined;
-  isPaused = false;
-  /** Commands started since it last yielded to other connections, and whether it is yielding. */
+  /** Commands started in this turn of the event loop, and whether the rest is deferred to a later one. */
   readonly turn = { commands: 0, isYielding: false };
-  dueAt = 0;
-  wheelSlot = -1;
-  wheelPlace = -1;
   readonly #bucket: TokenBucket;
-  readonly #context: ConnectionContext;
-  readonly #wire: Wire;
-  readonly #deadlines = new Deadlines();
+  readonly #deadlines: Deadlines;
   #closeCode = 0;
-  /** What was heard of the session while its check was under way. */
+  /** The newest revision of the session that arrived while its check was under way. */
   #revised: ClientIdentity | undefined = undefined;
 
-  constructor(context: ConnectionContext, wire: Wire, id: ClientId, hello: Hello) {
-    this.#context = context;
-    this.#wire = wire;
-    this.id = id;
-    this.since = context.clock.now();
-    this.tokens = hello.tokens;
-    this.origin = hello.origin;
-    this.host = hello.host;
-    this.address = hello.address ?? '';
-    this.codec = hello.codec;
-    this.pingsByFrame = hello.pingsByFrame ?? false;
-    this.sendBuffer = new SendBuffer(
-      wire,
-      hello.codec,
-      context.limits.maxSendBufferBytes,
-      this,
-      context.ticks,
-    );
-    this.#bucket = new TokenBucket(context.limits.rate, context.clock.monotonic());
-    this.#awaitHandshake();
+  constructor(context: ConnectionContext, wire: Wire, id: ClientId, upgrade: Upgrade) {
+    super(context, wire, id);
+    const { clock, limits, ticks } = context;
+    this.tokens = upgrade.tokens;
+    this.origin = upgrade.origin;
+    this.host = upgrade.host;
+    this.address = upgrade.address ?? '';
+    this.codec = upgrade.codec;
+    this.pingsByFrame = upgrade.pingsByFrame ?? false;
+    this.sendBuffer = new SendBuffer(wire, upgrade.codec, limits.maxSendBufferBytes, this, ticks);
+    this.#bucket = new TokenBucket(limits.rate, clock.monotonic());
+    this.#deadlines = new Deadlines(clock);
+    this.#startHandshakeTimeout();
   }
 
   get identity(): ClientIdentity | undefined {
@@ -109,115 +143,102 @@ export class Connection implements AnyConnection, TimerEntry, SessionHolder, Sub
     );
   }
 
-  get lagBytes(): number {
-    return this.#wire.bufferedBytes;
+  get isClosed(): boolean {
+    return this.phase.is === 'closed';
   }
 
-  get progress(): number {
-    return this.#wire.progress;
+  onFrame(frame: string | Buffer): void {
+    if (!this.isClosed) this.context.receive(this, frame);
   }
 
-  get isOver(): boolean {
-    return this.phase.is === 'over';
-  }
-
-  onText(frame: string): void {
-    if (!this.isOver) this.#context.receive(this, frame);
-  }
-
-  onBinary(frame: Buffer): void {
-    if (!this.isOver) this.#context.receive(this, frame);
-  }
-
-  /** The socket is gone. `code` is what the peer said, 1006 if it said nothing. */
+  /** The socket is closed; `code` is that of the peer's close frame, 1006 without one. */
   onClosed(code: number): void {
     if (this.#closeCode !== 0) return;
-    recordDisconnect(this.#context.metrics, code);
+    this.recordDisconnect(code);
     this.#end(code);
   }
 
-  /** Input that breaks the protocol: counted by reason, answered with 3501. */
-  refuse(reason: string): void {
-    if (this.isOver) return;
-    this.#context.metrics.refused(reason);
+  /** Closes with 3501 for input that violates the protocol; counted by reason. */
+  rejectInput(reason: string): void {
+    if (this.isClosed) return;
+    this.context.metrics.refused(reason);
     this.close(CloseCode.BadRequest);
   }
 
   reply(reply: CommandReply): void {
-    if (this.isOver) return;
-    this.#context.metrics.sent('reply');
+    if (this.isClosed) return;
+    this.context.metrics.sent('reply');
     this.sendBuffer.post(this.codec.reply(reply));
   }
 
-  /** An error reply; `reason` goes behind the text of the code. */
+  /** Sends an error reply; `reason` follows the text of the code. */
   fail(id: number, code: ReplyError, reason?: string): void {
-    if (this.isOver) return;
-    this.#context.metrics.failed(code);
+    if (this.isClosed) return;
+    this.context.metrics.failed(code);
     this.reply({ id, is: 'error', ...(reason === undefined ? { code } : errorWithReason(code, reason)) });
   }
 
-  /** An error of the application's own. */
-  failAsTold(
+  /** Sends an error reply with a code of the application. */
+  failWithAppError(
     id: number,
-    told: { readonly code: number; readonly message: string; readonly temporary: boolean },
+    error: { readonly code: number; readonly message: string; readonly temporary: boolean },
   ): void {
-    if (this.isOver) return;
-    this.#context.metrics.failed('application');
-    this.reply({ id, is: 'error', code: told.code, message: told.message, temporary: told.temporary });
+    if (this.isClosed) return;
+    this.context.metrics.failed('application');
+    const { code, message, temporary } = error;
+    this.reply({ id, is: 'error', code, message, temporary });
   }
 
-  /** Whether one more command fits into the client's rate. Whoever asks on regardless is closed. */
-  mayAsk(): boolean {
-    const { limits, clock, metrics } = this.#context;
+  /** Takes a token of the command rate. False without one; a client that continues regardless is closed. */
+  takeCommand(): boolean {
+    const { limits, clock, metrics } = this.context;
     if (this.#bucket.take(limits.rate, clock.monotonic())) return true;
     metrics.rateLimited('connection', this.identity);
-    if (this.#bucket.refusals > MAX_REFUSALS) this.close(CloseCode.TooManyRequests);
+    if (this.#bucket.rejections > MAX_REJECTIONS) this.close(CloseCode.TooManyRequests);
     return false;
   }
 
-  /** Its credential is looked at; that has a time of its own, for the client is not silent any more. */
+  /** Starts the check of its credential, with a handshake timeout of its own. */
   startConnecting(): void {
     this.phase = PHASE.connecting;
-    this.#awaitHandshake();
+    this.#startHandshakeTimeout();
   }
 
-  /** No way in, but the client may try again with another connection. */
-  refuseConnect(id: number, code: ReplyError, reason?: string): void {
-    this.phase = PHASE.refused;
-    this.#awaitHandshake();
+  /** Answers `connect` with an error; the client may retry over another connection. */
+  rejectConnect(id: number, code: ReplyError, reason?: string): void {
+    this.phase = PHASE.rejected;
+    this.#startHandshakeTimeout();
     this.fail(id, code, reason);
   }
 
-  /** Accepted: pings begin, and the end of the session is kept in mind. */
+  /** Makes it live: pings start, and the expiry of its credential is scheduled. */
   accept(identity: ClientIdentity, info: ClientInfo): void {
-    const { clock, random, limits } = this.#context;
+    const { clock, random, limits } = this.context;
     this.#deadlines.startPings(clock.monotonic(), limits.pingIntervalMs * (0.5 + random.fraction() / 2));
-    this.renew(identity, info);
+    this.updateIdentity(identity, info);
   }
 
-  /** From now on it is who this identity says. The end of a session is at once; a token may be replaced for a while. */
-  renew(identity: ClientIdentity, info: ClientInfo): void {
-    const { clock } = this.#context;
+  /** Replaces its identity. A session ends exactly at its expiry; a token may be refreshed for a grace period. */
+  updateIdentity(identity: ClientIdentity, info: ClientInfo): void {
     this.phase = { is: 'live', identity, info };
-    const end = clock.monotonic() + (identity.expiresAt - clock.now());
-    if (identity.sessionId === undefined) this.#deadlines.refreshBy = end + EXPIRY_GRACE_MS;
-    else this.#deadlines.sessionEnd = end;
+    if (identity.sessionId === undefined) this.#deadlines.refreshAt(identity.expiresAt);
+    else this.#deadlines.endSessionAt(identity.expiresAt);
     this.#rearm();
   }
 
-  /** `{}` from the client. */
+  /** Processes `{}` from the client. */
   pong(): void {
-    if (this.#deadlines.isPingOutstanding && !this.pingsByFrame) this.#onAnswered();
-    else this.refuse('unsolicited_pong');
+    if (this.#deadlines.isPingOutstanding && !this.pingsByFrame) this.#onPongReceived();
+    else this.rejectInput('unsolicited_pong');
   }
 
-  /** A pong frame; one that nobody asked for is allowed there. */
+  /** Processes a pong frame. RFC 6455 allows unsolicited ones. */
   onPong(): void {
-    if (this.pingsByFrame && this.#deadlines.isPingOutstanding && !this.isOver) this.#onAnswered();
+    if (this.pingsByFrame && this.#deadlines.isPingOutstanding && !this.isClosed) this.#onPongReceived();
   }
 
   probe(): void {
-    const now = this.#context.clock.monotonic();
+    const now = this.context.clock.monotonic();
     if (this.phase.is !== 'live' || !this.#deadlines.mayProbe(now)) return;
     this.#ping(now);
     this.#rearm();
@@ -225,13 +246,13 @@ export class Connection implements AnyConnection, TimerEntry, SessionHolder, Sub
 
   onDue(now: number): void {
     const deadlines = this.#deadlines;
-    const isPongLate = deadlines.isPongLate(now, this.#context.limits.pongTimeoutMs);
+    const isPongLate = deadlines.isPongLate(now, this.context.limits.pongTimeoutMs);
     if (this.phase.is !== 'live') this.#onHandshakeDue(now);
     else if (now >= deadlines.sessionEnd) this.endSession('expired');
     else if (now >= deadlines.refreshBy) this.close(CloseCode.Expired);
-    // A client that has not read its ping yet is not silent; if it reads nothing at all, the stall watch ends it.
-    else if (isPongLate && this.#wire.bufferedBytes === 0) {
-      this.#context.metrics.heartbeatTimeout();
+    // A client that has not read its ping yet is not silent; the stall detector closes one that reads nothing.
+    else if (isPongLate && this.wire.bufferedBytes === 0) {
+      this.context.metrics.heartbeatTimeout();
       this.close(CloseCode.NoPong);
     } else {
       if (deadlines.isPingDue(now)) this.#ping(now);
@@ -240,173 +261,131 @@ export class Connection implements AnyConnection, TimerEntry, SessionHolder, Sub
     }
   }
 
-  renewSession(why: string): void {
-    this.close(CloseCode.StateInvalidated, `session renewed: ${why}`);
-  }
-
   reviseSession(identity: ClientIdentity): void {
     const { phase } = this;
-    if (phase.is === 'connecting') this.#revised = newerOf(identity, this.#revised);
-    if (phase.is !== 'live' || newerOf(phase.identity, identity) === phase.identity) return;
-    if (isRaised(phase.identity, identity)) {
-      this.renewSession(RAISED);
+    if (phase.is === 'connecting') this.#revised = newerRevision(identity, this.#revised);
+    if (phase.is !== 'live' || newerRevision(phase.identity, identity) === phase.identity) return;
+    if (hasRaisedPrivileges(phase.identity, identity)) {
+      this.renewSession(PRIVILEGES_RAISED);
       return;
     }
-    this.renew(identity, phase.info);
-    this.reviewRights();
+    this.updateIdentity(identity, phase.info);
+    this.reviewPermissions();
   }
 
-  /** Applies what was heard of the session while the connection was being let in, too. */
-  reviewRights(): void {
+  /** Also applies a revision of the session that arrived while the connection was being accepted. */
+  reviewPermissions(): void {
     const revised = this.#revised;
     this.#revised = undefined;
     if (revised !== undefined) this.reviseSession(revised);
-    this.#context.review(this);
+    this.context.review(this);
   }
 
-  endSession(why: string): void {
-    this.close(CloseCode.SessionEnded, `${CLOSE_REASON[CloseCode.SessionEnded]}: ${why}`);
-  }
-
-  /** The client is told to begin anew: it subscribes again at once, and learns whether it missed anything. */
+  /** Makes the client subscribe again, which shows it whether it missed publications. */
   onInsufficientState(group: GroupName): void {
-    // It cannot subscribe again by itself to what it did not subscribe to: it connects again.
+    // A server-side subscription is opened by `connect` only: the client must reconnect.
     if (this.memberships.get(group)?.isServerSide) this.close(CloseCode.InsufficientState);
-    else this.endMembership(group, UnsubscribeCode.InsufficientState);
+    else this.unsubscribe(group, UnsubscribeCode.InsufficientState);
   }
 
-  endMembership(group: GroupName, code: UnsubscribeCode): void {
+  unsubscribe(group: GroupName, code: UnsubscribeCode): void {
     const membership = this.memberships.get(group);
     if (membership?.is !== 'live') return;
     this.memberships.delete(group);
-    this.#deadlines.forgetGroup(group);
-    this.#context.drop(membership.subscription);
+    this.#deadlines.removeGroup(group);
+    this.context.drop(membership.subscription);
     this.sendBuffer.post(this.codec.push({ is: 'unsubscribe', channel: group, code }));
   }
 
-  /** A back end has put it into a group: it is told so, and then what it missed there. */
-  tellSubscribed(group: GroupName, { publications = [], ...result }: SubscribeResult): void {
+  /** Notifies the client of a server-side subscription, then pushes the recovered publications. */
+  pushSubscribed(group: GroupName, { publications = [], ...result }: SubscribeResult): void {
     this.sendBuffer.post(this.codec.push({ is: 'subscribe', channel: group, result }));
     for (const publication of publications) {
       this.sendBuffer.post(this.codec.push({ is: 'publication', channel: group, publication }));
     }
   }
 
-  /** The membership ends some time after `at`, in ms since the Unix epoch. */
-  expireMembership(group: GroupName, at: number): void {
-    const { clock } = this.#context;
-    this.#deadlines.expireGroup(group, clock.monotonic() + (at - clock.now()) + EXPIRY_GRACE_MS);
+  /** Ends the subscription a grace period after `expiresAt`, in ms since the Unix epoch. */
+  expireSubscription(group: GroupName, expiresAt: number): void {
+    this.#deadlines.expireGroup(group, expiresAt);
     this.#rearm();
   }
 
-  tell(data: Payload): boolean {
+  send(data: Payload): boolean {
     this.sendBuffer.post(this.codec.push({ is: 'message', data }));
     return true;
   }
 
   refreshFromServer({ expired, expiresAt }: RefreshRequest): boolean {
-    const { clock } = this.#context;
-    const leftMs = expiresAt === undefined ? Number.POSITIVE_INFINITY : expiresAt - clock.now();
+    const leftMs = expiresAt === undefined ? Number.POSITIVE_INFINITY : expiresAt - this.context.clock.now();
     if (expired || leftMs <= 0) {
       this.close(CloseCode.Expired);
       return true;
     }
-    this.#deadlines.refreshBy = clock.monotonic() + leftMs + EXPIRY_GRACE_MS;
+    this.#deadlines.refreshAt(expiresAt ?? Number.POSITIVE_INFINITY);
     const ttlS = expiresAt === undefined ? 0 : Math.ceil(leftMs / 1000);
     this.sendBuffer.post(this.codec.push({ is: 'refresh', expires: ttlS > 0, ttlS }));
     this.#rearm();
     return true;
   }
 
-  joinFromServer(order: SubscribeRequest): Promise<boolean> {
-    return this.#context.join(this, order);
+  joinFromServer(request: SubscribeRequest): Promise<boolean> {
+    return this.context.join(this, request);
   }
 
-  onSlow(): void {
-    if (this.isOver) return;
-    this.#context.metrics.slowConsumer('disconnect');
-    this.close(CloseCode.Slow);
-  }
-
-  /** Says good-bye. Twice is harmless: the first reason counts. */
   close(code: CloseCode, reason: string = CLOSE_REASON[code]): void {
-    if (this.isOver) return;
-    // What was answered already still goes out, but for a client that does not read.
+    if (this.isClosed) return;
+    // Posted replies precede the close frame, except for a client that does not read.
     if (code !== CloseCode.Slow) this.sendBuffer.flush();
-    if (this.isOver) return;
-    this.#context.metrics.disconnected('server', code);
-    this.#wire.close(code, reason);
+    if (this.isClosed) return;
+    this.closeWire(code, reason);
     this.#end(code);
   }
 
-  terminate(): void {
-    this.#wire.terminate();
-  }
-
-  onStalled(): void {
-    if (this.isOver) return;
-    this.#context.metrics.slowConsumer('stalled');
-    this.close(CloseCode.WriteError);
-    // Nobody reads the close frame.
-    this.terminate();
-  }
-
-  /** Reads no more from the client until what it asked for is done. */
-  pause(): void {
-    this.isPaused = true;
-    this.#wire.pause();
-  }
-
-  resume(): void {
-    this.isPaused = false;
-    this.#wire.resume();
-  }
-
-  #awaitHandshake(): void {
-    const { wheel, clock, limits } = this.#context;
+  #startHandshakeTimeout(): void {
+    const { wheel, clock, limits } = this.context;
     wheel.put(this, clock.monotonic() + limits.handshakeTimeoutMs);
   }
 
-  /** Only the client's own silence is final. A check that takes us too long is not its fault. */
+  /** Closes with a final code for the client's own silence only, not for a slow credential check. */
   #onHandshakeDue(now: number): void {
-    // After a pause of the process, what the client has sent meanwhile is not read yet.
-    if (now - this.dueAt > PAUSED_MS) this.#awaitHandshake();
+    // After a pause of the process, what the client sent during it is not read yet.
+    if (now - this.dueAt > PAUSED_MS) this.#startHandshakeTimeout();
     else this.close(this.phase.is === 'connecting' ? CloseCode.InternalError : CloseCode.Stale);
   }
 
-  #onAnswered(): void {
-    const { clock, metrics } = this.#context;
+  #onPongReceived(): void {
+    const { clock, metrics } = this.context;
     metrics.heartbeat(this.#deadlines.onAnswered(clock.monotonic()) / 1000);
     this.#rearm();
   }
 
   #ping(now: number): void {
-    this.#deadlines.onPinged(now, this.#context.limits.pingIntervalMs);
-    this.#context.metrics.sent('ping');
+    this.#deadlines.onPinged(now, this.context.limits.pingIntervalMs);
+    this.context.metrics.sent('ping');
     this.sendBuffer.write(this.pingsByFrame ? PING_FRAME : this.codec.pingFrame);
   }
 
   #endExpired(now: number): void {
     for (const group of this.#deadlines.takeExpired(now)) {
-      if (this.isOver) return;
+      if (this.isClosed) return;
       if (this.memberships.get(group)?.isServerSide) this.close(CloseCode.SubscriptionExpired);
-      else this.endMembership(group, UnsubscribeCode.Expired);
+      else this.unsubscribe(group, UnsubscribeCode.Expired);
     }
   }
 
   #rearm(): void {
-    // Before it is let in, the handshake has a deadline of its own.
+    // Before it is live, the handshake timeout is armed.
     if (this.phase.is !== 'live') return;
-    const { limits, clock, wheel } = this.#context;
+    const { limits, clock, wheel } = this.context;
     wheel.put(this, this.#deadlines.next(clock.monotonic(), limits.pongTimeoutMs));
   }
 
   #end(code: number): void {
     this.#closeCode = code;
-    this.#context.metrics.lived((this.#context.clock.now() - this.since) / 1000);
-    this.#context.wheel.remove(this);
-    this.#context.leave(this);
-    this.phase = PHASE.over;
+    this.retire();
+    this.context.leave(this);
+    this.phase = PHASE.closed;
     this.waiting.length = 0;
     if (this.isPaused) this.resume();
   }

@@ -1,27 +1,37 @@
+import type { Clock } from '@muster/kit/clock';
 import type { GroupName } from '@muster/protocol/ids';
 
-/** How long a membership, or a connection by a token, outlives its time, so that the client can come with a new token. */
-export const EXPIRY_GRACE_MS = 25_000;
-/** How often a late pong is looked for while the ping may still be on its way. */
-export const PONG_LOOK_MS = 100;
-/** A sign of life that is not older is not asked for again. */
-export const PROBE_AGAIN_MS = 1_000;
+/** How long a subscription, or a connection by a token, outlives its expiry, so that the client can refresh its token. */
+const EXPIRY_GRACE_MS = 25_000;
+/** Interval at which a late pong is checked for while the ping may still be unread. */
+export const PONG_CHECK_MS = 100;
+/** A client that was active within this time is not probed. */
+export const PROBE_INTERVAL_MS = 1_000;
 
-/** What is due for one live connection, and when: pings and pongs, the end of its session or token, and of its memberships. All times are monotonic ms. */
+/** The monotonic time of an instant in ms since the Unix epoch. */
+export const monotonicAt = (clock: Clock, epochMs: number): number =>
+  clock.monotonic() + (epochMs - clock.now());
+
+/** Deadlines of one live connection: ping and pong, expiry of its session or token and of its subscriptions. All in monotonic ms. */
 export class Deadlines {
-  /** The end of the session. */
+  readonly #clock: Clock;
+  /** End of the session. */
   sessionEnd = Number.POSITIVE_INFINITY;
-  /** By when the client must have come with another token, or a back end wants it to end. */
+  /** Latest refresh of the token, or the end set by the server API. */
   refreshBy = Number.POSITIVE_INFINITY;
   #nextPingAt = 0;
-  /** When the outstanding ping was sent; 0 for none. */
+  /** Time of the outstanding ping; 0: none. */
   #pingedAt = 0;
-  /** When the client last gave a sign of life that was asked for. */
+  /** Time of the last pong. */
   #answeredAt = 0;
-  /** When memberships run out; undefined while none does. */
+  /** Expiry of subscriptions; undefined before the first that expires. */
   #groups: Map<GroupName, number> | undefined = undefined;
 
-  /** The client has come in; its first ping is due later. */
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Schedules the first ping of an accepted client. */
   startPings(now: number, firstAfterMs: number): void {
     this.#answeredAt = now;
     this.#nextPingAt = now + firstAfterMs;
@@ -39,9 +49,9 @@ export class Deadlines {
     return this.#pingedAt !== 0 && now >= this.#pingedAt + timeoutMs;
   }
 
-  /** Whether a sign of life may be asked for outside the interval. */
+  /** True when a ping outside the interval is useful. */
   mayProbe(now: number): boolean {
-    return this.#pingedAt === 0 && now - this.#answeredAt >= PROBE_AGAIN_MS;
+    return this.#pingedAt === 0 && now - this.#answeredAt >= PROBE_INTERVAL_MS;
   }
 
   onPinged(now: number, intervalMs: number): void {
@@ -49,7 +59,7 @@ export class Deadlines {
     this.#nextPingAt = now + intervalMs;
   }
 
-  /** Answers how long the client took, in ms. */
+  /** Returns the round-trip time in ms. */
   onAnswered(now: number): number {
     const took = now - this.#pingedAt;
     this.#answeredAt = now;
@@ -57,16 +67,27 @@ export class Deadlines {
     return took;
   }
 
-  expireGroup(group: GroupName, at: number): void {
-    this.#groups ??= new Map();
-    this.#groups.set(group, at);
+  /** The session ends at `expiresAt`, in ms since the Unix epoch. */
+  endSessionAt(expiresAt: number): void {
+    this.sessionEnd = monotonicAt(this.#clock, expiresAt);
   }
 
-  forgetGroup(group: GroupName): void {
+  /** The token must be refreshed within a grace period after `expiresAt`, in ms since the Unix epoch. */
+  refreshAt(expiresAt: number): void {
+    this.refreshBy = monotonicAt(this.#clock, expiresAt) + EXPIRY_GRACE_MS;
+  }
+
+  /** The subscription ends after a grace period from `expiresAt` on, in ms since the Unix epoch. */
+  expireGroup(group: GroupName, expiresAt: number): void {
+    this.#groups ??= new Map();
+    this.#groups.set(group, monotonicAt(this.#clock, expiresAt) + EXPIRY_GRACE_MS);
+  }
+
+  removeGroup(group: GroupName): void {
     this.#groups?.delete(group);
   }
 
-  /** Memberships whose time is over; they are given once. */
+  /** Expired subscriptions; each is returned once. */
   *takeExpired(now: number): Iterable<GroupName> {
     for (const [group, at] of this.#groups ?? []) {
       if (at > now) continue;
@@ -75,9 +96,9 @@ export class Deadlines {
     }
   }
 
-  /** When something is due next. */
+  /** The next deadline. */
   next(now: number, pongTimeoutMs: number): number {
-    const pongBy = Math.max(this.#pingedAt + pongTimeoutMs, now + PONG_LOOK_MS);
+    const pongBy = Math.max(this.#pingedAt + pongTimeoutMs, now + PONG_CHECK_MS);
     const ping = this.#pingedAt === 0 ? this.#nextPingAt : pongBy;
     return Math.min(ping, this.sessionEnd, this.refreshBy, ...(this.#groups?.values() ?? []));
   }

@@ -4,18 +4,36 @@ import type { ClientCommand } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
 import { isTooLarge } from '../group/publication-size.ts';
 import type { EngineMetrics } from '../ports.ts';
-import { mustYield } from './command-pacing.ts';
 import type { Connection } from './connection.ts';
-import type { Handlers } from './handlers.ts';
 
-/** From frames to handlers, in the order in which each client asked. */
-export interface Dispatcher {
-  receive(connection: Connection, frame: string | Buffer): void;
+/** Performs a command. A promise: the reply follows later; the dispatcher translates its rejection. */
+type Handler<Is extends ClientCommand['is']> = (
+  connection: Connection,
+  command: Extract<ClientCommand, { readonly is: Is }>,
+) => Promise<void> | undefined;
+
+/** One handler per method. */
+export interface Handlers {
+  readonly connect: Handler<'connect'>;
+  readonly subscribe: Handler<'subscribe'>;
+  readonly unsubscribe: Handler<'unsubscribe'>;
+  readonly publish: Handler<'publish'>;
+  readonly presence: Handler<'presence' | 'presence_stats'>;
+  readonly history: Handler<'history'>;
+  readonly rpc: Handler<'rpc'>;
+  readonly refresh: Handler<'refresh'>;
+  readonly subRefresh: Handler<'sub_refresh'>;
 }
 
-/** Commands of one connection that wait or are under way before its socket is read no further, and when it is again. */
+/** Queued and pending commands of one connection above which its socket is paused, and below which it is resumed. */
 const PAUSE_AT = 128;
 const RESUME_AT = 32;
+/** Commands of one connection started in one turn of the event loop. */
+const COMMANDS_PER_TURN = 64;
+/** Bytes of pending publications of one connection above which its next publication waits. */
+const MAX_PENDING_PUBLISH_BYTES = 262_144;
+
+/** Dispatches the commands of each client to their handlers, in order. */
 export const createDispatcher = ({
   handlers,
   metrics,
@@ -26,8 +44,8 @@ export const createDispatcher = ({
   readonly handlers: Handlers;
   readonly metrics: EngineMetrics;
   readonly log: Logger;
-}): Dispatcher => {
-  /** Starts what can be started. A command that must wait holds all later ones back. */
+}) => {
+  /** Starts queued commands. A command that must wait blocks all later ones. */
   const proceed = (connection: Connection): void => {
     const { waiting } = connection;
     let done = 0;
@@ -36,7 +54,7 @@ export const createDispatcher = ({
       done += 1;
       connection.turn.commands += 1;
       start(connection, command);
-      if (connection.isOver) return;
+      if (connection.isClosed) return;
     }
     waiting.splice(0, done);
     regulate(connection);
@@ -46,11 +64,11 @@ export const createDispatcher = ({
     metrics.received(command.is);
     const violation = violationOf(connection, command);
     if (violation !== undefined) {
-      connection.refuse(violation);
+      connection.rejectInput(violation);
       return;
     }
-    const isFree = command.is === 'connect' || command.is === 'pong';
-    if (!isFree && !connection.mayAsk()) {
+    const isUnlimited = command.is === 'connect' || command.is === 'pong';
+    if (!isUnlimited && !connection.takeCommand()) {
       connection.fail(command.id, ReplyError.TooManyRequests);
       return;
     }
@@ -59,12 +77,12 @@ export const createDispatcher = ({
     work
       .catch((error: unknown) => onFailure(connection, command, error))
       .finally(() => {
-        if (!connection.isOver) proceed(connection);
+        if (!connection.isClosed) proceed(connection);
       });
   };
 
   const onFailure = (connection: Connection, command: ClientCommand, error: unknown): void => {
-    if (connection.isOver) return;
+    if (connection.isClosed) return;
     if (error instanceof AppError && error.code === 'REDIS_UNAVAILABLE') {
       connection.fail(command.id, ReplyError.Internal);
       return;
@@ -78,7 +96,7 @@ export const createDispatcher = ({
   };
 
   return {
-    receive: (connection, frame) => {
+    receive: (connection: Connection, frame: string | Buffer) => {
       const bytes = Buffer.byteLength(frame);
       metrics.receivedBytes(bytes);
       if (bytes > maxMessageBytes && connection.codec.hasLonger(frame, maxMessageBytes)) {
@@ -86,7 +104,7 @@ export const createDispatcher = ({
         return connection.close(CloseCode.TooBig);
       }
       const decoded = connection.codec.decode(frame);
-      if (!decoded.ok) return connection.refuse(decoded.why);
+      if (!decoded.ok) return connection.rejectInput(decoded.why);
       const idle = connection.waiting.length === 0;
       for (const command of decoded.commands) connection.waiting.push(command);
       if (idle) proceed(connection);
@@ -95,7 +113,7 @@ export const createDispatcher = ({
   };
 };
 
-/** What every command must satisfy, in the order of PROTOCOL.md §4.1. */
+/** Violation of the rules for all commands, in the order of PROTOCOL.md §4.1. */
 const violationOf = ({ phase }: Connection, command: ClientCommand): string | undefined => {
   if (phase.is !== 'live' && command.is !== 'connect') return 'not_connected';
   if (command.is === 'pong') return undefined;
@@ -106,7 +124,7 @@ const violationOf = ({ phase }: Connection, command: ClientCommand): string | un
 
 const mustWait = ({ phase, memberships }: Connection, command: ClientCommand): boolean => {
   if (phase.is === 'connecting') return true;
-  // A second subscribe is answered at once (105); everything else about a group waits for its subscribe.
+  // A second subscribe is answered at once (105); other commands for a group wait for its subscribe.
   if (command.is === 'subscribe' || !('channel' in command)) return false;
   return memberships.get(command.channel)?.is === 'joining';
 };
@@ -122,8 +140,7 @@ const perform = (
     case 'subscribe':
       return handlers.subscribe(connection, command);
     case 'unsubscribe':
-      handlers.unsubscribe(connection, command);
-      return undefined;
+      return handlers.unsubscribe(connection, command);
     case 'publish':
       return handlers.publish(connection, command);
     case 'history':
@@ -144,15 +161,52 @@ const perform = (
     case 'sub_refresh':
       return handlers.subRefresh(connection, command);
     case 'unknown':
-      return undefined; // Refused before.
+      return undefined; // Rejected before.
     default:
       return command satisfies never;
   }
 };
 
-/** A client that asks faster than it can be served is read more slowly, so nothing piles up here. */
+/** Pauses the socket of a client that sends faster than its commands are performed. */
 const regulate = (connection: Connection): void => {
-  const load = connection.waiting.length + connection.publishing;
+  const load = connection.waiting.length + connection.pendingReplies;
   if (!connection.isPaused && load > PAUSE_AT) connection.pause();
   else if (connection.isPaused && load < RESUME_AT) connection.resume();
 };
+
+/** True when a command may not start yet. `proceed` is called when it may, unless a pending command ends first. */
+const mustYield = (
+  connection: Connection,
+  command: ClientCommand,
+  proceed: (connection: Connection) => void,
+): boolean => {
+  const { turn } = connection;
+  if (turn.commands >= COMMANDS_PER_TURN) {
+    proceedAfter(connection, nextTurn(), proceed);
+    return true;
+  }
+  if (command.is !== 'publish') return false;
+  // A client receives its own publications: it would be closed as slow for what it sent.
+  if (connection.publishedBytes > MAX_PENDING_PUBLISH_BYTES) return true;
+  const bytes = connection.publishedBytes + (command.data?.length ?? 0);
+  if (connection.sendBuffer.hasRoom(bytes)) return false;
+  proceedAfter(connection, connection.sendBuffer.room(bytes), proceed);
+  return true;
+};
+
+const proceedAfter = (
+  connection: Connection,
+  event: Promise<void>,
+  proceed: (connection: Connection) => void,
+): void => {
+  const { turn } = connection;
+  if (turn.isYielding) return;
+  turn.isYielding = true;
+  void event.then(() => {
+    turn.isYielding = false;
+    turn.commands = 0;
+    if (!connection.isClosed) proceed(connection);
+  });
+};
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

@@ -12,7 +12,7 @@ const opened = async () => {
     codec: jsonCodec,
     pingsByFrame: true,
   });
-  connection.onText('{"id":1,"connect":{"token":"ann"}}');
+  connection.onFrame('{"id":1,"connect":{"token":"ann"}}');
   await settle();
   const [reply] = wire.take();
   const frames: Buffer[] = [];
@@ -41,6 +41,6 @@ test('[HB6] [HB7] given frame pings, when they are not answered, then the connec
   expect(one.wire.closed?.code).toBe(3012);
   const two = await opened();
   await two.pass(18_900);
-  two.connection.onText('{}');
+  two.connection.onFrame('{}');
   expect(two.wire.closed?.code).toBe(3501);
 });

@@ -19,7 +19,7 @@ test('[RL5] [RL7] given a rate of a group, when clients exceed it together, then
     { id: 7, publish: {} },
   ]);
   bare.wire.take();
-  bare.connection.onText('"mine"');
+  bare.connection.onFrame('"mine"');
   expect(bare.wire.take()).toMatchObject([{ type: 'error', code: 111 }]);
   expect(await engine.api.call('publish', { channel: 'room', data: 1 })).toBeDefined();
   await pass(500);

@@ -35,15 +35,15 @@ test('[RL3] [RL6] given a client at its rate, when another client sends commands
   await ann.say(...Array.from({ length: 40 }, (_, n) => publish(n + 10)));
   expect(codes(await bob.say(publish(3)))).toEqual([0]);
   await pass(19_000);
-  ann.connection.onText('{}');
+  ann.connection.onFrame('{}');
   expect(ann.wire.closed).toBeUndefined();
 });
 
 test('[RL4] given a plain client above its rate, when it sends, then it receives error messages', async () => {
   const { plain } = engineUnderTest({ limits: { rate } });
   const { connection, wire } = await plain('room');
-  for (let n = 0; n < 25; n++) connection.onText('hello');
+  for (let n = 0; n < 25; n++) connection.onFrame('hello');
   expect(wire.take()).toEqual(Array(5).fill({ type: 'error', code: 111, message: 'too many requests' }));
-  for (let n = 0; n < 1000; n++) connection.onText('hello');
+  for (let n = 0; n < 1000; n++) connection.onFrame('hello');
   expect(wire.closed?.code).toBe(3013);
 });

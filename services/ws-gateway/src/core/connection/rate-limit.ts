@@ -1,36 +1,57 @@
-/** What one client may do per time: a steady rate, and a burst after a rest. */
-export interface Rate {
-  /** Per second; 0 for no limit. */
-  readonly perSecond: number;
-  readonly burst: number;
-}
+import type { GroupKey } from '@muster/bus/group-key';
+import type { Clock } from '@muster/kit/clock';
+import type { Rate } from '../ports.ts';
 
-/** Refusals in a row after which a client is closed. */
-export const MAX_REFUSALS = 500;
+/** Consecutive rejections after which a client is closed. */
+export const MAX_REJECTIONS = 500;
 
-/** A bucket of tokens that fills steadily. One per connection. */
+/** A token bucket. */
 export class TokenBucket {
   #tokens: number;
   #filledAt: number;
-  /** Refusals since the last token was given. */
-  refusals = 0;
+  /** Rejections since the last token was taken. */
+  rejections = 0;
 
   constructor(rate: Rate, now: number) {
     this.#tokens = rate.burst;
     this.#filledAt = now;
   }
 
-  /** False when the client must wait. `now` in monotonic ms. */
+  /** Takes `cost` tokens; false when there are fewer. `now` in monotonic ms. */
   take({ perSecond, burst }: Rate, now: number, cost = 1): boolean {
     if (perSecond === 0) return true;
     this.#tokens = Math.min(burst, this.#tokens + ((now - this.#filledAt) / 1000) * perSecond);
     this.#filledAt = now;
     if (this.#tokens < cost) {
-      this.refusals += 1;
+      this.rejections += 1;
       return false;
     }
     this.#tokens -= cost;
-    this.refusals = 0;
+    this.rejections = 0;
     return true;
   }
 }
+
+/** Buckets kept; the least recently used one is dropped, and starts full when it is needed again. */
+const MAX_GROUPS = 10_000;
+
+/** Limits client publications per group on this gateway; the burst is twice the rate. */
+export const createGroupRates = (clock: Clock) => {
+  const buckets = new Map<GroupKey, TokenBucket>();
+  return {
+    /** False when the group's rate is exceeded. `perSecond` 0: unlimited. */
+    take: (group: GroupKey, perSecond: number): boolean => {
+      if (perSecond === 0) return true;
+      const rate = { perSecond, burst: perSecond * 2 };
+      const now = clock.monotonic();
+      const bucket = buckets.get(group) ?? new TokenBucket(rate, now);
+      buckets.delete(group);
+      buckets.set(group, bucket);
+      const [oldest] = buckets.keys();
+      if (buckets.size > MAX_GROUPS && oldest !== undefined) buckets.delete(oldest);
+      return bucket.take(rate, now);
+    },
+  };
+};
+
+export type GroupRates = ReturnType<typeof createGroupRates>;

@@ -3,7 +3,7 @@ import { FakeWire, settle } from '../engine-fixture.ts';
 import { jsonCodec } from './codec.ts';
 import { textFrame } from './frame.ts';
 import { SendBuffer } from './send-buffer.ts';
-import { createTicks } from './ticks.ts';
+import { createTicks } from './timer-wheel.ts';
 
 const frameOf = (value: number): Buffer => textFrame(Buffer.from(String(value)));
 
@@ -11,7 +11,7 @@ const outboxUnderTest = (maxBytes = 1_000_000) => {
   const wire = new FakeWire();
   const slow = vi.fn();
   const ticks = createTicks();
-  const outbox = new SendBuffer(wire, jsonCodec, maxBytes, { isOver: false, onSlow: slow }, ticks);
+  const outbox = new SendBuffer(wire, jsonCodec, maxBytes, { isClosed: false, onSlow: slow }, ticks);
   return { wire, outbox, slow, ticks };
 };
 

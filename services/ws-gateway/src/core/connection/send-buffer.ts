@@ -1,11 +1,11 @@
 import { MAX_MESSAGES_PER_FRAME } from '@muster/protocol/limits';
 import type { Wire } from '../ports.ts';
 import type { Codec, EncodedMessage } from './codec.ts';
-import type { Ticks } from './ticks.ts';
+import type { Ticks } from './timer-wheel.ts';
 
 /** The connection of an outbox. */
 export interface SendBufferOwner {
-  readonly isOver: boolean;
+  readonly isClosed: boolean;
   /** It does not read fast enough. */
   onSlow(): void;
 }
@@ -80,7 +80,7 @@ export class SendBuffer {
 
   /** Whether an answer of this size can be written now without anything that the client could be blamed for. */
   hasRoom(bytes: number): boolean {
-    if (bytes <= SMALL_BYTES || this.#owner.isOver || this.#fits(bytes)) return true;
+    if (bytes <= SMALL_BYTES || this.#owner.isClosed || this.#fits(bytes)) return true;
     this.flush();
     return this.#fits(bytes);
   }
@@ -114,7 +114,7 @@ export class SendBuffer {
   async #afterwards(before: Promise<void> | undefined, make: () => Promise<void>): Promise<void> {
     await before;
     await this.room(this.#maxBytes / 4);
-    if (!this.#owner.isOver) await make();
+    if (!this.#owner.isClosed) await make();
   }
 
   /** Whether the bound lets so many bytes be written now. */

@@ -5,7 +5,7 @@ import { type TimerEntry, TimerWheel } from './timer-wheel.ts';
 const item = (onDue: (now: number) => void): TimerEntry => ({
   dueAt: 0,
   wheelSlot: -1,
-  wheelPlace: -1,
+  wheelIndex: -1,
   onDue,
 });
 

@@ -1,17 +1,17 @@
-/** Something with one next deadline. The wheel owns the two bookkeeping fields. */
+/** An object with one next deadline. */
 export interface TimerEntry {
   /** Monotonic milliseconds. */
   dueAt: number;
-  /** Slot and place in the wheel; −1 outside. */
+  /** Set by the wheel: slot, and index in it; −1 outside of the wheel. */
   wheelSlot: number;
-  wheelPlace: number;
-  /** Called once when due; may put itself back. */
+  wheelIndex: number;
+  /** Called once when due; may put the entry again. */
   onDue(now: number): void;
 }
 
 /**
- * One timer for any number of deadlines: a ring of slots, one per tick. Putting, moving and removing cost the same
- * however many there are. A deadline is met up to one tick late, never early.
+ * One timer for any number of deadlines: a ring of slots, one per tick. Put, move and remove take constant time. A deadline is met
+ * up to one tick late, never early.
  */
 export class TimerWheel {
   readonly #tickMs: number;
@@ -29,11 +29,11 @@ export class TimerWheel {
     this.remove(item);
     item.dueAt = dueAt;
     const ahead = Math.ceil(dueAt / this.#tickMs) - this.#tick;
-    // Further away than one turn: looked at again when the ring has come round.
+    // Beyond one revolution: put again when the ring reaches its slot.
     const slot = (this.#tick + Math.min(Math.max(ahead, 1), this.#slots.length - 1)) % this.#slots.length;
     const items = this.#slot(slot);
     item.wheelSlot = slot;
-    item.wheelPlace = items.length;
+    item.wheelIndex = items.length;
     items.push(item);
   }
 
@@ -42,17 +42,17 @@ export class TimerWheel {
     const items = this.#slot(item.wheelSlot);
     const last = items.pop();
     if (last !== undefined && last !== item) {
-      items[item.wheelPlace] = last;
-      last.wheelPlace = item.wheelPlace;
+      items[item.wheelIndex] = last;
+      last.wheelIndex = item.wheelIndex;
     }
     item.wheelSlot = -1;
-    item.wheelPlace = -1;
+    item.wheelIndex = -1;
   }
 
-  /** Calls whatever has become due. */
+  /** Calls the entries that are due. */
   advance(now: number): void {
     const target = Math.floor(now / this.#tickMs);
-    // After a long pause (a suspended machine) one turn of the ring sees everything.
+    // After a long pause (a suspended machine) one revolution reaches every slot.
     if (target - this.#tick > this.#slots.length) this.#tick = target - this.#slots.length;
     while (this.#tick < target) {
       this.#tick += 1;
@@ -64,10 +64,10 @@ export class TimerWheel {
     const due = this.#slots[slot] ?? [];
     if (due.length === 0) return;
     this.#slots[slot] = [];
-    // First take all out: what runs may remove or put others of this slot.
+    // All are taken out first: a callback may remove or put others of this slot.
     for (const item of due) {
       item.wheelSlot = -1;
-      item.wheelPlace = -1;
+      item.wheelIndex = -1;
     }
     const ready: TimerEntry[] = [];
     for (const item of due) {
@@ -81,3 +81,21 @@ export class TimerWheel {
     return this.#slots[index] ?? [];
   }
 }
+
+/** Lets work wait for the next tick of the engine without a timer of its own. */
+export const createTicks = () => {
+  let waiting: PromiseWithResolvers<void> | undefined;
+  return {
+    /** Resolves at the next tick. */
+    next: (): Promise<void> => {
+      waiting ??= Promise.withResolvers<void>();
+      return waiting.promise;
+    },
+    tick: (): void => {
+      waiting?.resolve();
+      waiting = undefined;
+    },
+  };
+};
+
+export type Ticks = ReturnType<typeof createTicks>;

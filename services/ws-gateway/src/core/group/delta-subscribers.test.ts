@@ -193,9 +193,9 @@ describe('deltas', () => {
       const bytes = [8, id, ...field(method, ...body)];
       return Buffer.from([bytes.length, ...bytes]);
     };
-    proto.onBinary(command(1, 4, ...field(1, ...ascii('ann'))));
+    proto.onFrame(command(1, 4, ...field(1, ...ascii('ann'))));
     await settle();
-    proto.onBinary(command(2, 5, ...field(1, ...ascii(ROOM)), ...field(12, ...ascii('fossil'))));
+    proto.onFrame(command(2, 5, ...field(1, ...ascii(ROOM)), ...field(12, ...ascii('fossil'))));
     await settle();
     frames.length = 0;
     await publish(text(1), text(2));

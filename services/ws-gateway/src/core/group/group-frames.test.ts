@@ -54,7 +54,7 @@ test('[CC1] given channel_compaction all, when a Protobuf client receives pushes
   wire.write = (frame) => void frames.push(frame);
   const ann = engine.open(wire, { tokens: [], origin: undefined, codec: protobufCodec });
   const ask = async (id: number, method: number, request: MessageWriter) => {
-    ann.onBinary(Buffer.from(new MessageWriter().number(1, id).message(method, request).delimited()));
+    ann.onFrame(Buffer.from(new MessageWriter().number(1, id).message(method, request).delimited()));
     await settle();
     return frames.splice(0).map((frame) => new Fields(splitMessages(frame.subarray(2))[0] ?? frame));
   };

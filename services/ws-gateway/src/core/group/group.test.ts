@@ -81,7 +81,7 @@ describe('groups', () => {
     const { connected } = engineUnderTest();
     const [ann, bob] = [await connected('ann'), await connected('bob')];
     await bob.say(subscribe('room'));
-    bob.connection.onText(
+    bob.connection.onFrame(
       Array.from({ length: 20 }, (_, id) => JSON.stringify(publish('room', id, id + 9))).join('\n'),
     );
     const heard = await ann.say(subscribe('room'));
@@ -173,12 +173,12 @@ describe('send buffer', () => {
     const members = [];
     for (let count = 0; count < 1500; count++) {
       const member = await connected('bob');
-      member.connection.onText(JSON.stringify(subscribe('room')));
+      member.connection.onFrame(JSON.stringify(subscribe('room')));
       members.push(member);
     }
     await settle();
     for (const { wire } of members) wire.take();
-    ann.connection.onText(
+    ann.connection.onFrame(
       [publish('room', 1, 9), publish('room', 2, 10)].map((one) => JSON.stringify(one)).join('\n'),
     );
     await Promise.resolve();
@@ -218,7 +218,7 @@ describe('the plain endpoint', () => {
     const ann = await connected('ann');
     await ann.say(subscribe('room'));
     const { connection, wire } = await plain('room', 'bob');
-    for (const text of ['hello', '{"a": 1}', '42', '"quoted"', '{\n"b":2}']) connection.onText(text);
+    for (const text of ['hello', '{"a": 1}', '42', '"quoted"', '{\n"b":2}']) connection.onFrame(text);
     await settle();
     expect(ann.wire.take().map((one) => (one as { push: { pub: { data: unknown } } }).push.pub.data)).toEqual(
       ['hello', { a: 1 }, 42, 'quoted', { b: 2 }],
@@ -239,9 +239,9 @@ describe('the plain endpoint', () => {
     const ann = await connected('ann');
     await ann.say(subscribe('room'));
     const { connection, wire } = await plain('room', 'bob');
-    connection.onText('{"type":"heartbeat"}');
-    connection.onText(' { "type" : "heartbeat" } ');
-    connection.onText('{"type":"heartbeat","bpm":70}');
+    connection.onFrame('{"type":"heartbeat"}');
+    connection.onFrame(' { "type" : "heartbeat" } ');
+    connection.onFrame('{"type":"heartbeat","bpm":70}');
     await settle();
     expect(wire.messages).toEqual([
       '{"type":"heartbeat"}',
@@ -255,7 +255,7 @@ describe('the plain endpoint', () => {
     const { plain, pass, engine } = engineUnderTest();
     const [silent, alive] = [await plain('room'), await plain('room')];
     await pass(100_000);
-    alive.connection.onText('{"type":"heartbeat"}');
+    alive.connection.onFrame('{"type":"heartbeat"}');
     engine.sweepPlain(120_000);
     expect(silent.wire.closed).toBeUndefined();
     await pass(30_000);
@@ -280,7 +280,7 @@ describe('the plain endpoint', () => {
     const { plain, broker } = engineUnderTest();
     const { connection, wire } = await plain('room');
     broker.stop();
-    connection.onText('hello');
+    connection.onFrame('hello');
     await settle();
     expect(wire.take()).toEqual([{ type: 'error', code: 100, message: 'internal server error' }]);
     expect(wire.closed).toBeUndefined();
@@ -289,7 +289,7 @@ describe('the plain endpoint', () => {
   test('[PL6] given a plain connection, when the client sends a binary frame, then it is closed with 3501', async () => {
     const { plain } = engineUnderTest();
     const { connection, wire } = await plain('room');
-    connection.onBinary();
+    connection.onFrame(Buffer.from('x'));
     expect(wire.closed?.code).toBe(3501);
   });
 });

@@ -1,51 +1,58 @@
 import type { BusMessage } from '@muster/bus/envelope';
 import { type GroupKey, groupNameOf } from '@muster/bus/group-key';
+import type { StreamRetention } from '@muster/bus/streams';
 import type { GroupName } from '@muster/protocol/ids';
-import type { PublishBatching } from './batching.ts';
+import type { Ticks } from '../connection/timer-wheel.ts';
+import type { EngineMetrics } from '../ports.ts';
 import { DeltaSubscribers } from './delta-subscribers.ts';
-import { FORMS, type Form, groupFrames } from './group-frames.ts';
-import type { StreamFollower } from './stream-follower.ts';
+import type { FanoutScheduler, FanoutTask } from './fanout-scheduler.ts';
+import { FORMS, type Form, groupFrames, tagsOf } from './group-frames.ts';
+import type { GroupIdentity } from './group-identity.ts';
+import { type FollowedGroup, StreamFollower, type StreamFollowerDeps } from './stream-follower.ts';
 import type { Subscriber, Subscription } from './subscription.ts';
-import { tagsOf } from './tags.ts';
 
-/** A fan-out that is too large for one turn of the event loop. */
+/** A delivery that is too large for one turn of the event loop. */
 export interface Delivery {
   readonly frame: Buffer;
-  /** The first message in the frame that is kept; if none is, the first. */
+  /** The first retained message in the frame; without one, the first message. */
   readonly first: BusMessage;
   readonly to: readonly Subscription[];
   /** Index of the next subscription to serve. */
   next: number;
 }
 
-/** What a group lives on. */
-export interface GroupDeps {
-  /** Resolves when the bus delivers this group here, and its position is known. */
-  readonly ready: Promise<void>;
-  /** Present when publications are kept. */
-  readonly follower: StreamFollower | undefined;
-  /** A member has fallen behind and is skipped. */
-  onLag(subscription: Subscription): void;
+/** What all groups of a gateway share. */
+export interface GroupContext {
+  readonly scheduler: FanoutScheduler;
+  readonly metrics: Pick<EngineMetrics, 'fannedOut'>;
+  readonly ticks: Pick<Ticks, 'next'>;
+  readonly follower: StreamFollowerDeps;
+  /** Called for a delivered message with notes. */
+  onDelivered(notes: readonly string[]): void;
+  /** Called when a member becomes a slow consumer that is skipped. */
+  onLag(subscription: Subscription, group: LocalGroup): void;
 }
 
-const NOTHING = Buffer.alloc(0);
+const NO_BYTES = Buffer.alloc(0);
 /** Sockets served in one go. */
 const SLICE = 256;
-/** Bytes that a group gathers at most before it writes. */
-const MAX_GATHERED_BYTES = 65_536;
+/** Bytes of one batch of publications. */
+const MAX_BATCH_BYTES = 65_536;
+/** Ticks for which a repair waits for congested members. */
+const MAX_PACE_TICKS = 20;
 
-/** The local members of one group. Members lie in packed arrays by form: a publication is encoded once per form. */
-export class LocalGroup {
-  /** What the gateway and the bus know it by. */
+/** The local members of one group, in packed arrays by form: a publication is encoded once per form. */
+export class LocalGroup implements GroupIdentity, FollowedGroup, FanoutTask {
   readonly key: GroupKey;
-  /** What its clients know it by. */
   readonly name: GroupName;
-  /** Number of the group on this gateway, from 1. */
   readonly id: number;
-  readonly ready: GroupDeps['ready'];
-  readonly follower: GroupDeps['follower'];
-  /** Joining and live members; the group is dropped when it falls to 0. */
+  /** Resolves when the bus delivers the group here and its position is known. */
+  readonly ready: Promise<void>;
+  /** Undefined when publications are not retained. */
+  readonly follower: StreamFollower | undefined;
+  /** Joining and live members; at 0 the group is closed. */
   holds = 0;
+  readonly #context: GroupContext;
   readonly #members: Readonly<Record<Form, Subscription[]>> = {
     json: [],
     'json-id': [],
@@ -53,65 +60,55 @@ export class LocalGroup {
     'protobuf-id': [],
     plain: [],
   };
-  /** Members that want deltas; undefined while there was none. */
+  /** Members with deltas; undefined before the first of them. */
   #deltas: DeltaSubscribers | undefined = undefined;
-  /** Members that want some publications only. */
-  readonly #choosy: Subscription[] = [];
+  /** Members with a tags filter. */
+  readonly #filtered: Subscription[] = [];
   readonly #backlog: Delivery[] = [];
-  /** Members that are skipped until they have been caught up. */
+  /** Slow consumers that are skipped until they are caught up. */
   readonly #lagging = new Set<Subscription>();
-  readonly #onLag: (subscription: Subscription) => void;
-  /** Publications that wait for each other. */
-  #gathered: BusMessage[] = [];
-  #gatheredBytes = 0;
+  #batch: BusMessage[] = [];
+  #batchBytes = 0;
   /** Monotonic time of the last write. */
   #writtenAt = Number.NEGATIVE_INFINITY;
 
-  constructor(key: GroupKey, id: number, deps: GroupDeps) {
+  constructor(
+    { key, id, retention }: { key: GroupKey; id: number; retention: StreamRetention | undefined },
+    subscribed: Promise<void>,
+    context: GroupContext,
+  ) {
     this.key = key;
     this.name = groupNameOf(key);
     this.id = id;
-    this.ready = deps.ready;
-    this.follower = deps.follower;
-    this.#onLag = deps.onLag;
-  }
-
-  /** Members that rely on positions. */
-  positioned(): Subscription[] {
-    return this.#all().filter(({ isPositioned }) => isPositioned);
-  }
-
-  /** Whether much waits for a member that would be closed if more did. */
-  get isCongested(): boolean {
-    return this.#all().some(
-      ({ mayLag, member: { sendBuffer: outbox } }) => !mayLag && outbox.waitingBytes > outbox.maxBytes / 2,
-    );
+    this.#context = context;
+    this.follower = retention && new StreamFollower(this, retention, context.follower);
+    this.ready = subscribed.then(() => this.follower?.open());
   }
 
   get size(): number {
     const members = FORMS.reduce((sum, form) => sum + this.#members[form].length, 0);
-    return members + this.#choosy.length + this.#lagging.size + (this.#deltas?.size ?? 0);
+    return members + this.#filtered.length + this.#lagging.size + (this.#deltas?.size ?? 0);
   }
 
-  /** From now on delivers to this subscription. */
+  /** Starts delivery to a subscription. */
   add(subscription: Subscription): void {
-    // What was gathered before is not for a member that begins behind it.
+    // The batch precedes the position of the new member.
     this.flush();
     if (subscription.deltas !== undefined) {
       this.#deltas ??= new DeltaSubscribers(this);
       this.#deltas.add(subscription);
     } else if (subscription.filter === undefined) subscription.enter(this.#members[subscription.form]);
-    else subscription.enter(this.#choosy);
+    else subscription.enter(this.#filtered);
   }
 
-  /** From now on delivers nothing to it, not even what is under way. */
+  /** Stops delivery to a subscription, including deliveries in progress. */
   remove(subscription: Subscription): void {
     subscription.exit();
     subscription.lag = undefined;
     this.#lagging.delete(subscription);
   }
 
-  /** Delivers again to a member that was behind and has got everything. False while older frames are still under way. */
+  /** Resumes delivery to a caught-up member. False while older frames are still being delivered. */
   rejoin(subscription: Subscription): boolean {
     this.flush();
     if (this.#backlog.length > 0) return false;
@@ -121,78 +118,109 @@ export class LocalGroup {
     return true;
   }
 
-  /** What of these publications is for one member that catches up, as one frame; empty for nothing. Payloads are whole. */
+  /** One frame with the publications that this lagging member receives, without deltas; empty for none. */
   frameFor(subscription: Subscription, messages: readonly BusMessage[]): Buffer {
     const wanted = messages.filter((message) => isFor(subscription, message));
-    if (wanted.length === 0) return NOTHING;
+    if (wanted.length === 0) return NO_BYTES;
     const deltas = subscription.deltas === undefined ? undefined : this.#deltas;
     return deltas?.wholeFrame(subscription.form, wanted) ?? groupFrames[subscription.form](wanted, this);
+  }
+
+  /** Ends the subscriptions that rely on positions: publications are lost. */
+  resync(): void {
+    for (const { isPositioned, member } of this.#all()) {
+      if (isPositioned) member.onInsufficientState(this.name);
+    }
+  }
+
+  /** Resolves when no member is congested, at the latest after {@link MAX_PACE_TICKS}. */
+  async pace(): Promise<void> {
+    for (let waited = 0; waited < MAX_PACE_TICKS && this.#isCongested(); waited += 1)
+      await this.#context.ticks.next();
+  }
+
+  /** True when a member that would be closed as slow has used half of its send buffer. */
+  #isCongested(): boolean {
+    return this.#all().some(
+      ({ mayLag, member: { sendBuffer } }) => !mayLag && sendBuffer.waitingBytes > sendBuffer.maxBytes / 2,
+    );
   }
 
   #all(): Subscription[] {
     const deltas = this.#deltas;
     return [
       ...FORMS.flatMap((form) => [...this.#members[form], ...(deltas?.membersOf(form) ?? [])]),
-      ...this.#choosy,
+      ...this.#filtered,
       ...this.#lagging,
     ];
   }
 
-  /** Writes a message to all members, or starts to, or lets it wait for others. True when {@link proceed} has more to do. */
-  deliver(message: BusMessage, gather: PublishBatching): boolean {
-    if (this.#choosy.length > 0) this.#writeToChoosy(message);
+  /** Delivers a message to all members: at once, in slices, or with the next batch. */
+  deliver(message: BusMessage): void {
+    // Closed while the follower was reading.
+    if (this.holds === 0) return;
+    const { metrics, scheduler, onDelivered } = this.#context;
+    metrics.fannedOut(this.size, message.body.length);
+    if (this.#writeOrBatch(message)) scheduler.proceedLater(this);
+    if (message.notes.length > 0) onDelivered(message.notes);
+  }
+
+  /** True when {@link proceed} has more to do. */
+  #writeOrBatch(message: BusMessage): boolean {
+    const { scheduler } = this.#context;
+    const { batchWindowMs } = scheduler;
+    if (this.#filtered.length > 0) this.#writeToFiltered(message);
     if (message.kind !== 'publication' || message.notes.some(isExclusion)) {
       this.flush();
-      return this.#write([message], choice(message));
+      return this.#write([message], recipientsOf(message));
     }
-    if (gather.windowMs === 0) return this.#write([message], everybody);
-    const now = gather.now();
-    if (this.#gathered.length > 0 || now - this.#writtenAt < gather.windowMs) {
-      this.#gathered.push(message);
-      this.#gatheredBytes += message.body.length;
-      if (this.#gatheredBytes > MAX_GATHERED_BYTES) return this.flush();
-      if (this.#gathered.length === 1) gather.later(this);
+    if (batchWindowMs === 0) return this.#write([message], all);
+    const now = scheduler.now();
+    if (this.#batch.length > 0 || now - this.#writtenAt < batchWindowMs) {
+      this.#batch.push(message);
+      this.#batchBytes += message.body.length;
+      if (this.#batchBytes > MAX_BATCH_BYTES) return this.flush();
+      if (this.#batch.length === 1) scheduler.flushLater(this);
       return this.#backlog.length > 0;
     }
     this.#writtenAt = now;
-    return this.#write([message], everybody);
+    return this.#write([message], all);
   }
 
-  /** Writes what was gathered. True when {@link proceed} has more to do. */
   flush(now = this.#writtenAt): boolean {
-    const messages = this.#gathered;
+    const messages = this.#batch;
     if (messages.length === 0) return this.#backlog.length > 0;
-    this.#gathered = [];
-    this.#gatheredBytes = 0;
+    this.#batch = [];
+    this.#batchBytes = 0;
     this.#writtenAt = now;
-    return this.#write(messages, everybody);
+    return this.#write(messages, all);
   }
 
-  #write(messages: readonly BusMessage[], some: Choice): boolean {
+  #write(messages: readonly BusMessage[], select: Recipients): boolean {
     for (const form of FORMS) {
-      const members = some(this.#members[form]);
+      const members = select(this.#members[form]);
       if (members.length > 0) this.#start(groupFrames[form](messages, this), messages, members);
     }
-    if (this.#deltas !== undefined) this.#writeToDeltas(this.#deltas, messages, some);
+    if (this.#deltas !== undefined) this.#writeToDeltas(this.#deltas, messages, select);
     return this.#backlog.length > 0;
   }
 
-  #writeToDeltas(deltas: DeltaSubscribers, messages: readonly BusMessage[], some: Choice): void {
+  #writeToDeltas(deltas: DeltaSubscribers, messages: readonly BusMessage[], select: Recipients): void {
     const isPublication = messages[0]?.kind === 'publication';
     if (isPublication) {
-      deltas.write(messages, some, (frame, members) => this.#start(frame, messages, members));
+      deltas.write(messages, select, (frame, members) => this.#start(frame, messages, members));
       return;
     }
     for (const form of FORMS) {
-      const members = some(deltas.membersOf(form));
+      const members = select(deltas.membersOf(form));
       if (members.length > 0) this.#start(groupFrames[form](messages, this), messages, members);
     }
   }
 
-  /** What one of them gets differs from what others get, so nothing is gathered for them. */
-  #writeToChoosy(message: BusMessage): void {
+  /** Without batching: the publications that match differ from member to member. */
+  #writeToFiltered(message: BusMessage): void {
     const tags = message.kind === 'publication' ? tagsOf(message.body.toString()) : undefined;
-    const members = choice(message)(this.#choosy);
+    const members = recipientsOf(message)(this.#filtered);
     for (const form of FORMS) {
       const wanted = members.filter((one) => one.form === form && (tags === undefined || one.filter?.(tags)));
       if (wanted.length > 0) this.#start(groupFrames[form]([message], this), [message], wanted);
@@ -200,23 +228,23 @@ export class LocalGroup {
   }
 
   #start(frame: Buffer, messages: readonly BusMessage[], members: readonly Subscription[]): void {
-    // A frame may hold some that are not kept before one that is.
+    // A frame may hold messages without an offset before one that is retained.
     const first = messages.find(({ offset }) => offset > 0) ?? messages[0];
     if (first === undefined || frame.length === 0) return;
     if (members.length > SLICE || this.#backlog.length > 0) {
       this.#backlog.push({ frame, first, to: members.slice(), next: 0 });
       return;
     }
-    // Backwards: a member that is too slow leaves, and the last one takes its place.
-    for (let place = members.length - 1; place >= 0; place--) {
-      const subscription = members[place];
+    // Backwards: a slow member leaves the array, and the last one takes its index.
+    for (let index = members.length - 1; index >= 0; index--) {
+      const subscription = members[index];
       if (subscription?.member.sendBuffer.offer(frame) === false) this.#onFull(subscription, first);
     }
   }
 
-  /** A member cannot take a frame that begins with this message. What is not kept is not made up for. */
+  /** The send buffer of a member is full for a frame that starts with this message. Unretained messages are not repeated. */
   #onFull(subscription: Subscription, { kind, offset, epoch }: BusMessage): void {
-    // What waits for an answer of ours is not the client's fault.
+    // Frames held back behind one of our own replies are not the client's fault.
     const { isHolding } = subscription.member.sendBuffer;
     if (this.follower === undefined || !(subscription.mayLag || isHolding)) {
       if (!isHolding) subscription.member.onSlow();
@@ -224,14 +252,13 @@ export class LocalGroup {
       subscription.exit();
       subscription.lag = { offset: offset - 1, epoch };
       this.#lagging.add(subscription);
-      this.#onLag(subscription);
+      this.#context.onLag(subscription, this);
     } else if (kind === 'publication' && subscription.deltas !== undefined) {
       // The next publication would be a delta of this one.
       subscription.member.onInsufficientState(this.name);
     }
   }
 
-  /** Serves one slice of what is under way. True when more is left. */
   proceed(): boolean {
     const delivery = this.#backlog[0];
     if (delivery === undefined) return false;
@@ -247,25 +274,26 @@ export class LocalGroup {
   }
 }
 
-type Choice = (members: readonly Subscription[]) => readonly Subscription[];
+type Recipients = (members: readonly Subscription[]) => readonly Subscription[];
 
-const everybody: Choice = (members) => members;
+const all: Recipients = (members) => members;
 
-/** Who gets a message: publications everybody, but for those left out; join and leave those who listen. */
-const choice = ({ kind, notes }: BusMessage): Choice => {
-  if (kind !== 'publication') return (members) => members.filter(({ hearsJoinLeave }) => hearsJoinLeave);
-  return notes.some(isExclusion) ? notExcluded(notes) : everybody;
+/** Recipients of a message: of a publication all members but those excluded, of join and leave messages their subscribers. */
+const recipientsOf = ({ kind, notes }: BusMessage): Recipients => {
+  if (kind !== 'publication')
+    return (members) => members.filter(({ receivesJoinLeave }) => receivesJoinLeave);
+  return notes.some(isExclusion) ? notExcluded(notes) : all;
 };
 
-/** Whether one member would have got this publication. */
+/** True when the message is for this member. */
 const isFor = (subscription: Subscription, message: BusMessage): boolean =>
-  choice(message)([subscription]).length > 0 &&
+  recipientsOf(message)([subscription]).length > 0 &&
   (subscription.filter === undefined || subscription.filter(tagsOf(message.body.toString())));
 
 const isExclusion = (note: string): boolean => note.startsWith('not-');
 
-/** Notes such as `not-client=…` and `not-session=…` leave members out. */
-const notExcluded = (notes: readonly string[]): Choice => {
+/** Applies notes such as `not-client=…` and `not-session=…`. */
+const notExcluded = (notes: readonly string[]): Recipients => {
   const excluded = new Set(notes);
   return (members) => members.filter(({ member }) => !isExcluded(excluded, member));
 };

@@ -1,29 +1,25 @@
 import type { Bus } from '@muster/bus/bus';
-import type { BusMessage } from '@muster/bus/envelope';
 import type { GroupKey } from '@muster/bus/group-key';
 import type { Presence } from '@muster/bus/presence';
-import type { Appended, StreamPage, StreamRetention } from '@muster/bus/streams';
+import type { StreamPage, StreamRetention } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { StreamPosition } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
 import type { ClientId } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
-import type { Ticks } from '../connection/ticks.ts';
+import type { Ticks } from '../connection/timer-wheel.ts';
 import type { GroupOptions } from '../namespaces.ts';
 import type { ConnectionLimits, EngineMetrics } from '../ports.ts';
-import { createPublishBatching } from './batching.ts';
 import { createFanoutScheduler } from './fanout-scheduler.ts';
 import type { LocalGroup } from './group.ts';
 import { createGroupRegistry } from './group-registry.ts';
-import { createLatencyProbe } from './latency-probe.ts';
 import { createPositionCheck } from './position-check.ts';
 import { createPresenceEvents } from './presence-events.ts';
-import { createPublisher, type PublishRequest } from './publisher.ts';
+import { createPublisher } from './publisher.ts';
 import { bytesOfTexts } from './read-pacing.ts';
 import { type PacedReads, Recovery, type RecoveryBudget, type RecoveryStart } from './recovery.ts';
 import { createSlowConsumers } from './slow-consumers.ts';
-import type { GapOutcome, StreamFollower } from './stream-follower.ts';
 import { type DeliveryOptions, type PresenceInfo, type Subscriber, Subscription } from './subscription.ts';
 
 export interface HubDeps {
@@ -31,136 +27,117 @@ export interface HubDeps {
   readonly presence: Pick<Presence, 'add' | 'remove'>;
   readonly clock: Clock;
   readonly log: Logger;
-  /** How long messages of a busy group wait for each other, in ms; 0 for not at all. */
+  /** Batching window for busy groups, in ms; 0: no batching. */
   readonly publishBatchWindowMs: number;
   readonly metrics: EngineMetrics;
   readonly limits: Pick<ConnectionLimits, 'maxSendBufferBytes' | 'maxPublicationBytes'>;
   readonly ticks: Ticks;
 }
 
-/** Someone who wants to hear a group. */
+/** A subscription to be opened. */
 export interface JoinRequest {
   readonly key: GroupKey;
   readonly member: Subscriber;
-  /** Undefined: the group's publications are not kept. */
+  /** Undefined: publications are not retained. */
   readonly retention: StreamRetention | undefined;
-  readonly service: DeliveryOptions;
-  /** What others see of the member; left out for nothing. */
-  readonly who?: PresenceInfo;
-  readonly recover?: StreamPosition;
+  readonly delivery: DeliveryOptions;
+  /** Undefined: neither presence nor join/leave messages. */
+  readonly presence?: PresenceInfo | undefined;
+  /** Position from which to recover. */
+  readonly recover?: StreamPosition | undefined;
   readonly recoveryMode?: 'stream' | 'cache';
-  /** What the answer may hold of what was missed, when several groups share it. */
+  /** Bytes of recovered publications in the reply, where several groups share it. */
   readonly budget?: RecoveryBudget;
   /**
-   * The membership begins in this very turn; what is written here comes before the first publication. False: the
-   * member is gone meanwhile. `start` is there when publications are kept.
+   * Called in the turn in which the subscription becomes live: what is written here precedes its first publication. Returns
+   * false to cancel, such as for a closed connection. `start` is present when publications are retained.
    */
   onJoined(subscription: Subscription, start: RecoveryStart | undefined): boolean;
 }
 
-/** The groups that have members here, and the way between them and the bus. */
-export interface Hub {
-  /** Throws {@link AppError} REDIS_UNAVAILABLE when the bus or the stream cannot be reached. */
-  join(request: JoinRequest): Promise<void>;
-  leave(subscription: Subscription): void;
-  /** Gives a publication to the bus; it comes back to local members from there. Throws REDIS_UNAVAILABLE, PAYLOAD_TOO_LARGE. */
-  publish(request: PublishRequest): Promise<Appended | undefined>;
-  onMessage(key: GroupKey, message: BusMessage): void;
-  /** Says for another replica that a client has left; `info` is its description as JSON. */
-  announceLeave(key: GroupKey, info: string): void;
-  /** Compares every group with its stream, and repairs what is behind. */
-  audit(): Promise<void>;
-  /** Those of all groups that keep publications. */
-  followers(): Iterable<StreamFollower>;
-  groups(): Iterable<LocalGroup>;
-  groupOf(key: GroupKey): LocalGroup | undefined;
-  /** Carries on with members that are behind; to be called every 100 ms or so. */
-  catchUp(): void;
-  counts(): { readonly groups: number; readonly subscriptions: number; readonly lagging: number };
-}
-
-/** Ticks for which a repair waits for members that have much to read. */
-const MAX_PACE_TICKS = 20;
-
-export const createHub = (deps: HubDeps): Hub => {
-  const { bus, presence, clock, metrics, log, publishBatchWindowMs, limits } = deps;
-  const visibility = createPresenceEvents({ bus, presence, log });
-  const slicer = createFanoutScheduler(clock);
+/** The groups with members on this gateway, and their connection with the bus. */
+export const createHub = (deps: HubDeps) => {
+  const { bus, presence, clock, metrics, log, publishBatchWindowMs, limits, ticks } = deps;
+  const presenceEvents = createPresenceEvents({ bus, presence, log });
+  const latency = createLatencyProbe({ clock, metrics });
+  const onFault = (error: unknown): void => log.debug({ error }, 'gateway.recovery_failed');
+  const slowConsumers = createSlowConsumers({ clock, metrics, onFault });
+  const { maxSendBufferBytes: maxReadBytes, maxPublicationBytes: maxBytes } = limits;
+  const registry = createGroupRegistry({
+    ...{ bus, metrics, ticks },
+    scheduler: createFanoutScheduler(clock, publishBatchWindowMs),
+    onDelivered: latency.onDelivered,
+    onLag: slowConsumers.add,
+    follower: {
+      clock,
+      maxReadBytes,
+      onGap: (outcome) => metrics.gap(outcome),
+      onFault,
+      onStalled: () => positionCheck.retrySoon(),
+    },
+  });
+  const positionCheck = createPositionCheck({ bus, registry, clock });
   let subscriptions = 0;
 
-  const gather = createPublishBatching({ clock, windowMs: publishBatchWindowMs }, (group) => {
-    if (group.flush(clock.monotonic())) slicer.add(group);
-  });
-  const latency = createLatencyProbe({ clock, metrics });
-  const deliver = (group: LocalGroup, message: BusMessage): void => {
-    metrics.fannedOut(group.size, message.body.length);
-    if (group.deliver(message, gather)) slicer.add(group);
-    if (message.notes.length > 0) latency.onDelivered(message.notes);
-  };
-  const { table, laggards, auditor } = followedGroups(deps, deliver);
-  const { maxSendBufferBytes: maxReadBytes, maxPublicationBytes: maxBytes } = limits;
-  const publish = createPublisher({ bus, clock, log, metrics, maxBytes, mark: latency.mark });
-
-  const begin = (group: LocalGroup, request: JoinRequest, start: RecoveryStart | undefined): void => {
-    const { member, service, who } = request;
-    const subscription = new Subscription(group, member, service, who);
+  const goLive = (group: LocalGroup, request: JoinRequest, start: RecoveryStart | undefined): void => {
+    const subscription = new Subscription(group, request.member, request.delivery, request.presence);
     if (!request.onJoined(subscription, start)) {
-      visibility.vanish(group.key, who);
-      table.release(group);
+      presenceEvents.remove(group.key, request.presence);
+      registry.release(group);
       return;
     }
     group.add(subscription);
     subscriptions += 1;
-    visibility.announce(group.key, 'join', who);
+    presenceEvents.announce(group.key, 'join', request.presence);
   };
 
   return {
-    join: async (request) => {
+    /** Delivers a message from the bus. */
+    onMessage: registry.onMessage,
+    /** Subscribes a member. Throws {@link AppError} REDIS_UNAVAILABLE when the bus or the stream cannot be reached. */
+    join: async (request: JoinRequest): Promise<void> => {
       if (!bus.isUp()) throw new AppError('REDIS_UNAVAILABLE');
-      const group = await table.hold(request.key, request.retention);
+      const group = await registry.hold(request.key, request.retention);
       try {
-        await visibility.appear(request.key, request.who);
-        const begun = clock.monotonic();
+        await presenceEvents.add(request.key, request.presence);
+        const startedAt = clock.monotonic();
         const budget = request.budget ?? { leftBytes: maxReadBytes };
-        await enter(group, { ...request, budget }, (start) => begin(group, request, start));
-        if (request.recover !== undefined) metrics.recoveryTook((clock.monotonic() - begun) / 1000);
+        await recover(group, { ...request, budget }, (start) => goLive(group, request, start));
+        if (request.recover !== undefined) metrics.recoveryTook((clock.monotonic() - startedAt) / 1000);
       } catch (error) {
-        visibility.vanish(group.key, request.who);
-        table.release(group);
+        presenceEvents.remove(group.key, request.presence);
+        registry.release(group);
         throw error;
       }
     },
-    leave: (subscription) => {
-      if (!subscription.isMember) return;
+    /** Ends a subscription; the second call has no effect. */
+    leave: (subscription: Subscription): void => {
+      const group = registry.get(subscription.group.key);
+      if (!subscription.isMember || group === undefined) return;
       subscriptions -= 1;
-      const { group, who } = subscription;
       group.remove(subscription);
-      visibility.vanish(group.key, who);
-      visibility.announce(group.key, 'leave', who);
-      table.release(group);
+      presenceEvents.remove(group.key, subscription.presence);
+      presenceEvents.announce(group.key, 'leave', subscription.presence);
+      registry.release(group);
     },
-    publish,
-    onMessage: (key, message) => {
-      const group = table.get(key);
-      if (group === undefined) return;
-      if (group.follower !== undefined && message.offset > 0) group.follower.onMessage(message);
-      else if (message.kind !== 'clear') deliver(group, message);
-    },
-    announceLeave: visibility.announceLeave,
-    audit: auditor.audit,
-    followers: () => followersOf(table.all()),
-    groups: table.all,
-    groupOf: table.get,
-    catchUp: laggards.tick,
-    counts: () => ({ groups: table.size(), subscriptions, lagging: laggards.size() }),
+    /** Publishes over the bus, from which local members receive it too. Throws REDIS_UNAVAILABLE, PAYLOAD_TOO_LARGE. */
+    publish: createPublisher({ bus, clock, log, metrics, maxBytes, mark: latency.mark }),
+    /** Sends the leave message of a client of a replica that has crashed; `info` is its description as JSON. */
+    announceLeave: presenceEvents.announceLeave,
+    /** Compares every group with its stream, and repairs those that are behind. */
+    checkPositions: positionCheck.run,
+    followers: registry.followers,
+    groups: registry.all,
+    groupOf: registry.get,
+    /** Continues the catch-up of slow consumers; to be called on every tick of the engine. */
+    catchUp: slowConsumers.tick,
+    counts: () => ({ groups: registry.size(), subscriptions, lagging: slowConsumers.size() }),
   };
 };
 
-function* followersOf(groups: Iterable<LocalGroup>): Iterable<StreamFollower> {
-  for (const { follower } of groups) if (follower !== undefined) yield follower;
-}
+export type Hub = ReturnType<typeof createHub>;
 
-/** What others see of a client in a group with these options. */
+/** Presence of a client in a group with these options; undefined when it is neither listed nor announced. */
 export const presenceInfoOf = (
   options: Pick<GroupOptions, 'presence' | 'joinLeave'>,
   client: ClientId,
@@ -170,42 +147,22 @@ export const presenceInfoOf = (
     ? { client, info, isPresent: options.presence, isAnnounced: options.joinLeave }
     : undefined;
 
-/** The groups, the members of them that are behind, and what finds groups that are. */
-const followedGroups = (
-  { bus, clock, metrics, log, limits, ticks }: HubDeps,
-  deliver: (group: LocalGroup, message: BusMessage) => void,
-) => {
-  const onFault = (error: unknown): void => log.debug({ error }, 'gateway.recovery_failed');
-  const laggards = createSlowConsumers({ clock, metrics, onFault });
-  const onGap = (outcome: GapOutcome): void => metrics.gap(outcome);
-  const pace = (group: LocalGroup): Promise<void> => uncongested(group, ticks);
-  const onStalled = (): void => auditor.retrySoon();
-  const events = { deliver, onGap, onFault, onStalled, onLag: laggards.add, pace };
-  const table = createGroupRegistry({ bus, clock, maxReadBytes: limits.maxSendBufferBytes, ...events });
-  const auditor = createPositionCheck({ bus, groups: table.all, clock });
-  return { table, laggards, auditor };
-};
-
-const uncongested = async (group: LocalGroup, ticks: Ticks): Promise<void> => {
-  for (let waited = 0; waited < MAX_PACE_TICKS && group.isCongested; waited += 1) await ticks.next();
-};
-
 const sizeOfPage = (page: StreamPage | undefined): number =>
   bytesOfTexts(page?.entries.map(({ text }) => text) ?? []);
 
-/** Finds where the member starts, and begins in the turn in which that is true. */
-const enter = async (
+/** Brings the member to the position of the group, and goes live in the turn in which it is there. */
+const recover = async (
   group: LocalGroup,
   request: JoinRequest & { readonly budget: RecoveryBudget },
-  begin: (start: RecoveryStart | undefined) => void,
+  goLive: (start: RecoveryStart | undefined) => void,
 ): Promise<void> => {
-  const { recover: wish, recoveryMode: mode = 'stream', budget, member } = request;
+  const { recover: from, recoveryMode: mode = 'stream', budget, member } = request;
   if (group.follower === undefined) {
-    begin(undefined);
+    goLive(undefined);
     return;
   }
   const paced: PacedReads = async (read) => member.quota?.reads.run(member, read, sizeOfPage) ?? read();
-  const recovery = new Recovery(group.key, group.follower, { wish, mode, budget, paced });
+  const recovery = new Recovery(group.key, group.follower, { from, mode, budget, paced });
   for (;;) {
     const step = recovery.next();
     if (!('start' in step)) {
@@ -216,10 +173,33 @@ const enter = async (
     const bytes = missed?.ok ? missed.bytes : 0;
     if (bytes === 0 || member.sendBuffer.hasRoom(bytes)) {
       budget.leftBytes -= bytes;
-      begin(step.start);
+      goLive(step.start);
       return;
     }
-    // Meanwhile more may be published: then it is read on from where the group stands.
+    // The group may advance during the wait: the recovery continues from there.
     await member.sendBuffer.room(bytes);
   }
+};
+
+/** One of so many publications carries a timestamp: on each of them it would cost more than the measurement is worth. */
+const SAMPLE = 16;
+/** Prefix of the note with the time of publishing, in ms since the Unix epoch. */
+const PUBLISHED_AT = 'at=';
+
+/** Measures the latency from publish on any gateway to delivery here. With clock skew between machines a negative one is 0. */
+const createLatencyProbe = ({ clock, metrics }: Pick<HubDeps, 'clock' | 'metrics'>) => {
+  let count = 0;
+  return {
+    /** Adds the timestamp to every sixteenth publication. */
+    mark: <T extends { readonly notes?: readonly string[] }>(request: T): T => {
+      count = (count + 1) % SAMPLE;
+      if (count !== 1) return request;
+      return { ...request, notes: [...(request.notes ?? []), `${PUBLISHED_AT}${clock.now()}`] };
+    },
+    onDelivered: (notes: readonly string[]): void => {
+      const note = notes.find((one) => one.startsWith(PUBLISHED_AT));
+      if (note === undefined) return;
+      metrics.delivered(Math.max(0, clock.now() - Number(note.slice(PUBLISHED_AT.length))) / 1000);
+    },
+  };
 };

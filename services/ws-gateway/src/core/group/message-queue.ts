@@ -1,14 +1,14 @@
 import type { BusMessage } from '@muster/bus/envelope';
 
-/** Messages that wait while the stream is read; beyond this, or the bytes of one reading, they are read from it instead. */
+/** Length of the queue; what does not fit is read from the stream later. */
 const MAX_QUEUED = 1_000;
 
-/** Messages of the bus that wait in the order of their arrival, as far as there is room. */
+/** Messages received while the stream is read, in order of arrival, bounded in number and bytes. */
 export class MessageQueue {
   readonly #maxBytes: number;
   #messages: BusMessage[] = [];
   #bytes = 0;
-  /** Something was heard that did not fit. */
+  /** A message did not fit. */
   #isCut = false;
 
   constructor(maxBytes: number) {
@@ -25,12 +25,12 @@ export class MessageQueue {
       this.#isCut = true;
       return;
     }
-    // The bytes are a view into what the connection received; the queue must not keep all of that alive.
+    // The body is a view into a receive buffer, which a reference would keep alive.
     this.#messages.push({ ...message, body: Buffer.from(message.body) });
     this.#bytes = bytes;
   }
 
-  /** Empties the queue. `isCut` is true when messages are missing from it. */
+  /** Empties the queue. `isCut`: messages are missing from it. */
   take(): { readonly messages: readonly BusMessage[]; readonly isCut: boolean } {
     const taken = { messages: this.#messages, isCut: this.#isCut };
     this.#messages = [];

@@ -12,38 +12,31 @@ export interface PresenceEventsDeps {
   readonly log: Logger;
 }
 
-/** What others see of a member that comes and goes. */
-export interface PresenceEvents {
-  /** Resolves when others can see the member. Throws REDIS_UNAVAILABLE. */
-  appear(group: GroupKey, who: PresenceInfo | undefined): Promise<void>;
-  vanish(group: GroupKey, who: PresenceInfo | undefined): void;
-  /** Tells the group, where its options say so. A word that cannot be sent now is not sent later. */
-  announce(group: GroupKey, what: 'join' | 'leave', who: PresenceInfo | undefined): void;
-  /** The same for a client of a replica that died; `info` is its description as JSON. */
-  announceLeave(group: GroupKey, info: string): void;
-}
-
-export const createPresenceEvents = ({ bus, presence, log }: PresenceEventsDeps): PresenceEvents => {
-  const tell = (group: GroupKey, what: 'join' | 'leave', info: ClientInfo): void => {
-    const body = Buffer.from(encodePush({ is: what, channel: groupNameOf(group), info }));
-    const message = { kind: what, body, dataAt: 0, dataLength: 0, offset: 0, epoch: '', notes: [] };
+/** Presence entries and join/leave messages of members, as far as the options of their groups ask for them. */
+export const createPresenceEvents = ({ bus, presence, log }: PresenceEventsDeps) => {
+  const send = (group: GroupKey, kind: 'join' | 'leave', info: ClientInfo): void => {
+    const body = Buffer.from(encodePush({ is: kind, channel: groupNameOf(group), info }));
+    const message = { kind, body, dataAt: 0, dataLength: 0, offset: 0, epoch: '', notes: [] };
     bus
       .publish(group, message)
       .catch((error: unknown) => log.debug({ error }, 'gateway.presence_event_failed'));
   };
   return {
-    appear: async (group, who) => {
-      if (who?.isPresent) await presence.add(group, who.client, encodeClientInfo(who.info));
+    /** Resolves when the member is listed. Throws REDIS_UNAVAILABLE. */
+    add: async (group: GroupKey, member: PresenceInfo | undefined): Promise<void> => {
+      if (member?.isPresent) await presence.add(group, member.client, encodeClientInfo(member.info));
     },
-    vanish: (group, who) => {
-      if (who?.isPresent) void presence.remove(group, who.client);
+    remove: (group: GroupKey, member: PresenceInfo | undefined): void => {
+      if (member?.isPresent) void presence.remove(group, member.client);
     },
-    announce: (group, what, who) => {
-      if (who?.isAnnounced) tell(group, what, who.info);
+    /** Sends a join or leave message, at most once: a failed one is not repeated. */
+    announce: (group: GroupKey, kind: 'join' | 'leave', member: PresenceInfo | undefined): void => {
+      if (member?.isAnnounced) send(group, kind, member.info);
     },
-    announceLeave: (group, info) => {
+    /** Sends the leave message of a client of a crashed replica; `info` is its description as JSON. */
+    announceLeave: (group: GroupKey, info: string): void => {
       const { user, client } = JSON.parse(info) as ClientInfo;
-      tell(group, 'leave', { user, client });
+      send(group, 'leave', { user, client });
     },
   };
 };

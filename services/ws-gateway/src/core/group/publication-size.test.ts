@@ -78,7 +78,7 @@ test('[SW9] given a client that reads everything, when it reconnects, then it re
     const wire = new FakeWire();
     const connection = engine.open(wire, { tokens: ['bob'], origin: undefined, codec: CODECS[codec] });
     wire.isRead = false;
-    const say = (command: object) => connection.onText(JSON.stringify(command));
+    const say = (command: object) => connection.onFrame(JSON.stringify(command));
     say({ id: 1, connect: {} });
     say({
       id: 2,
@@ -86,7 +86,7 @@ test('[SW9] given a client that reads everything, when it reconnects, then it re
     });
     for (let id = 10; id < 10 + asks; id++) say({ id, history: { channel: 'room', limit: -1 } });
     say({ id: 5, presence: { channel: 'room' } });
-    const live = () => connection.memberships.get('room')?.is === 'live' && connection.publishing === 0;
+    const live = () => connection.memberships.get('room')?.is === 'live' && connection.pendingReplies === 0;
     await settle();
     await reads(wire, pass, () => live() && wire.bufferedBytes === 0);
     expect(wire.closed).toBeUndefined();
@@ -131,7 +131,7 @@ test('[SZ1] [SZ3] given a publication above the limit, when it is made, then it 
   expect(await ann.say({ id: 3, publish: { channel: 'room', data } })).toMatchObject([
     { id: 3, error: { code: 107 } },
   ]);
-  raw.connection.onText(data);
+  raw.connection.onFrame(data);
   await settle();
   expect(raw.wire.take()).toMatchObject([{ type: 'error', code: 107 }]);
   const reason = expect.stringMatching(

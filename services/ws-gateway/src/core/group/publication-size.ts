@@ -10,39 +10,32 @@ export interface SizeCheckDeps {
   readonly clock: Pick<Clock, 'monotonic'>;
   readonly log: Logger;
   readonly metrics: Pick<EngineMetrics, 'refused'>;
-  /** Bytes of the payload and of everything else in a publication. */
+  /** Limit of a publication, in bytes: its payload and its other fields. */
   readonly maxBytes: number;
 }
 
-/** Refuses publications that clients could not be given. */
-export interface SizeCheck {
-  /** The error for a publication that is too large, counted and logged. */
-  check(group: GroupName, draft: PublicationDraft, data: Payload): AppError | undefined;
-}
-
-/** Bytes of what others see of a client in a group: everybody who looks at its presence gets it of everybody. */
+/** Limit of a client's `info` in a group, in bytes: one presence reply carries the `info` of every member. */
 export const MAX_INFO_BYTES = 16_384;
-/** One line a second at most: a publisher that does not stop must not fill the log. */
+/** At most one log line per second. */
 const LOG_EVERY_MS = 1_000;
 
-export const createSizeCheck = ({ clock, log, metrics, maxBytes }: SizeCheckDeps): SizeCheck => {
+/** Returns the error for a publication that is too large, counted and logged. */
+export const createSizeCheck = ({ clock, log, metrics, maxBytes }: SizeCheckDeps) => {
   let loggedAt = Number.NEGATIVE_INFINITY;
-  return {
-    check: (group, { dataLength, open }, data) => {
-      const bytes = dataLength + (open.length - data.length);
-      if (bytes <= maxBytes) return undefined;
-      metrics.refused('too_large');
-      const now = clock.monotonic();
-      if (now - loggedAt >= LOG_EVERY_MS) {
-        loggedAt = now;
-        log.info({ group, bytes, maxBytes }, 'gateway.publication_too_large');
-      }
-      const detail = `the publication has ${bytes} bytes; at most ${maxBytes} (MAX_PUBLICATION_BYTES)`;
-      return new AppError('PAYLOAD_TOO_LARGE', { detail });
-    },
+  return (group: GroupName, { dataLength, open }: PublicationDraft, data: Payload): AppError | undefined => {
+    const bytes = dataLength + (open.length - data.length);
+    if (bytes <= maxBytes) return undefined;
+    metrics.refused('too_large');
+    const now = clock.monotonic();
+    if (now - loggedAt >= LOG_EVERY_MS) {
+      loggedAt = now;
+      log.info({ group, bytes, maxBytes }, 'gateway.publication_too_large');
+    }
+    const detail = `the publication has ${bytes} bytes; at most ${maxBytes} (MAX_PUBLICATION_BYTES)`;
+    return new AppError('PAYLOAD_TOO_LARGE', { detail });
   };
 };
 
-/** Whether a publication was refused for its size. */
+/** True when a publication was rejected for its size. */
 export const isTooLarge = (error: unknown): error is AppError =>
   error instanceof AppError && error.code === 'PAYLOAD_TOO_LARGE';

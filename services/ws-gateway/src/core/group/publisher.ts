@@ -13,11 +13,11 @@ import type { Publication } from '@muster/protocol/replies';
 import type { EngineMetrics } from '../ports.ts';
 import { createSizeCheck } from './publication-size.ts';
 
-/** What to publish, and how. */
+/** A publication and its options. */
 export interface PublishRequest {
   readonly key: GroupKey;
   readonly publication: Omit<Publication, 'offset'>;
-  /** The publication encoded beforehand, where many groups get it. */
+  /** The publication's encoded fields, shared by the groups of a broadcast. */
   readonly encoded?: EncodedPublication;
   readonly retention: StreamRetention | undefined;
   readonly idempotencyKey?: string;
@@ -32,39 +32,39 @@ export interface PublisherDeps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Pick<EngineMetrics, 'published' | 'refused'>;
-  /** Bytes of one publication. */
+  /** Limit of one publication, in bytes. */
   readonly maxBytes: number;
-  /** Adds notes to some publications. */
+  /** Adds notes to sampled publications. */
   mark(request: PublishRequest): PublishRequest;
 }
 
-/** Gives publications to the bus. Rejects with REDIS_UNAVAILABLE, and with PAYLOAD_TOO_LARGE what members could not be given. */
+/** Publishes over the bus. Rejects with REDIS_UNAVAILABLE, or PAYLOAD_TOO_LARGE above `maxBytes`. */
 export const createPublisher = (
   deps: PublisherDeps,
 ): ((request: PublishRequest) => Promise<Appended | undefined>) => {
   const { bus, mark, ...rest } = deps;
-  const sizes = createSizeCheck(rest);
+  const checkSize = createSizeCheck(rest);
   return (request) => {
     const { key, publication, notes, encoded } = mark(request);
     const draft = encodeForPublish(key, publication, notes, encoded);
-    const tooLarge = sizes.check(groupNameOf(key), draft, publication.data);
+    const tooLarge = checkSize(groupNameOf(key), draft, publication.data);
     return tooLarge === undefined ? timed(rest, send(bus, request, draft)) : Promise.reject(tooLarge);
   };
 };
 
-/** Observes how long a publication took to be accepted, or not. */
+/** Records the duration and result of a publish. */
 const timed = async <T>(
   { clock, metrics }: Pick<PublisherDeps, 'clock' | 'metrics'>,
   work: Promise<T>,
 ): Promise<T> => {
-  const begun = clock.monotonic();
+  const startedAt = clock.monotonic();
   let result: 'ok' | 'error' = 'error';
   try {
-    const done = await work;
+    const appended = await work;
     result = 'ok';
-    return done;
+    return appended;
   } finally {
-    metrics.published(result, (clock.monotonic() - begun) / 1000);
+    metrics.published(result, (clock.monotonic() - startedAt) / 1000);
   }
 };
 
@@ -79,8 +79,7 @@ const send = async (
     return undefined;
   }
   return bus.append(key, draft, {
-    retention,
-    onlyIfHeard,
+    ...{ retention, onlyIfHeard },
     ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
     ...(version === undefined ? {} : { version }),
   });

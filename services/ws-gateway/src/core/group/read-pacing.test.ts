@@ -32,7 +32,7 @@ describe('[SW11] [SW16] given a client that reads more history than its share', 
       }
       return ids.length;
     };
-    one.connection.onText(many.map((command) => JSON.stringify(command)).join('\n'));
+    one.connection.onFrame(many.map((command) => JSON.stringify(command)).join('\n'));
     await pass(100);
     const atOnce = take();
     expect(atOnce).toBeGreaterThanOrEqual(8);

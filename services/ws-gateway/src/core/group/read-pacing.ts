@@ -1,38 +1,37 @@
 import type { Clock } from '@muster/kit/clock';
-import type { Ticks } from '../connection/ticks.ts';
+import type { Ticks } from '../connection/timer-wheel.ts';
 
-/** Bytes of texts that were read. */
 export const bytesOfTexts = (texts: readonly string[]): number =>
   texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
 
-/** Seconds of its share that a client may read at once: after a drop it reads what it missed in all its groups. */
+/** Burst in seconds of the rate: after a disconnect a client recovers all its groups at once. */
 const BURST_S = 4;
-/** Readings of one client under way at the same time: what they cost is known when they are done. */
-const READS_UNDER_WAY = 2;
+/** Concurrent reads of one client: their cost is known only when they are done. */
+const MAX_CONCURRENT_READS = 2;
 
 export interface ReadPacingDeps {
   readonly clock: Pick<Clock, 'monotonic'>;
   readonly ticks: Pick<Ticks, 'next'>;
-  /** Bytes of history that a client reads per second; 0 for no bound. */
+  /** Bytes read from streams per second and client; 0: unlimited. */
   readonly bytesPerS: number;
-  /** A reading has to wait. */
+  /** Called when a read is delayed. */
   onDelayed(): void;
 }
 
 interface Waiting {
-  isOver(): boolean;
+  isClosed(): boolean;
   start(): void;
 }
 
 /**
- * The share of one client, with all its connections, in what is read from streams. A reading beyond it waits its turn; it is never
- * refused. So a client that reads a large history in a loop leaves Redis and the event loop to others.
+ * Paces the stream reads of one client, over all its connections. A read above the rate is delayed, never rejected, so that a client
+ * that reads a large history in a loop leaves Redis and the event loop to others.
  */
 export class ReadPacing {
   readonly #deps: ReadPacingDeps;
   #creditBytes: number;
   #filledAt: number;
-  #underWay = 0;
+  #active = 0;
   #waiting: Waiting[] = [];
   #isTicking = false;
 
@@ -42,49 +41,49 @@ export class ReadPacing {
     this.#filledAt = deps.clock.monotonic();
   }
 
-  /** Reads when it is this client's turn, in the order of the calls. Undefined, and nothing is read, when the connection is over by then. */
+  /** Reads when the rate allows it, in order of the calls. Undefined, without a read, for a connection that is closed by then. */
   async run<T>(
-    connection: { readonly isOver: boolean },
+    connection: { readonly isClosed: boolean },
     read: () => Promise<T>,
     bytesOf: (result: T) => number,
   ): Promise<T | undefined> {
     if (this.#deps.bytesPerS === 0) return read();
-    if (this.#waiting.length === 0 && this.#hasShare()) this.#underWay += 1;
+    if (this.#waiting.length === 0 && this.#hasCredit()) this.#active += 1;
     else await this.#turn(connection);
     try {
-      if (connection.isOver) return undefined;
+      if (connection.isClosed) return undefined;
       const result = await read();
       this.#creditBytes -= bytesOf(result);
       return result;
     } finally {
-      this.#underWay -= 1;
+      this.#active -= 1;
       this.#proceed();
     }
   }
 
-  #turn(connection: { readonly isOver: boolean }): Promise<void> {
+  #turn(connection: { readonly isClosed: boolean }): Promise<void> {
     this.#deps.onDelayed();
     const { promise, resolve } = Promise.withResolvers<void>();
     const start = (): void => {
-      this.#underWay += 1;
+      this.#active += 1;
       resolve();
     };
-    this.#waiting.push({ isOver: () => connection.isOver, start });
+    this.#waiting.push({ isClosed: () => connection.isClosed, start });
     this.#tickLater();
     return promise;
   }
 
-  #hasShare(): boolean {
+  #hasCredit(): boolean {
     const { clock, bytesPerS } = this.#deps;
     const now = clock.monotonic();
     const filled = this.#creditBytes + ((now - this.#filledAt) / 1000) * bytesPerS;
     this.#creditBytes = Math.min(bytesPerS * BURST_S, filled);
     this.#filledAt = now;
-    return this.#creditBytes > 0 && this.#underWay < READS_UNDER_WAY;
+    return this.#creditBytes > 0 && this.#active < MAX_CONCURRENT_READS;
   }
 
   #proceed(): void {
-    while (this.#waiting.length > 0 && this.#hasShare()) this.#waiting.shift()?.start();
+    while (this.#waiting.length > 0 && this.#hasCredit()) this.#waiting.shift()?.start();
     if (this.#waiting.length > 0) this.#tickLater();
   }
 
@@ -93,7 +92,7 @@ export class ReadPacing {
     this.#isTicking = true;
     void this.#deps.ticks.next().then(() => {
       this.#isTicking = false;
-      const gone = this.#waiting.filter((one) => one.isOver());
+      const gone = this.#waiting.filter((one) => one.isClosed());
       if (gone.length > 0) this.#waiting = this.#waiting.filter((one) => !gone.includes(one));
       for (const one of gone) one.start();
       this.#proceed();

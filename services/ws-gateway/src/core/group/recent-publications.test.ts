@@ -2,6 +2,7 @@ import type { BusMessage } from '@muster/bus/envelope';
 import { expect, test } from 'vitest';
 import { RecentPublications } from './recent-publications.ts';
 
+const CLOCK = { monotonic: () => 0 };
 const message = (offset: number, bytes = 10, epoch = 'e'): BusMessage => ({
   ...{ kind: 'publication', body: Buffer.alloc(bytes, offset), dataAt: 0, dataLength: 0, notes: [] },
   ...{ offset, epoch },
@@ -10,7 +11,7 @@ const messages = (from: number, to: number, bytes?: number): BusMessage[] =>
   Array.from({ length: to - from + 1 }, (_, at) => message(from + at, bytes));
 const ringWith = (...held: BusMessage[]) => {
   const budget = { maxBytes: 1_000_000, usedBytes: 0 };
-  const ring = new RecentPublications(budget, 1_000);
+  const ring = new RecentPublications(budget, CLOCK, 1_000);
   for (const one of held) ring.push(one);
   return { ring, budget };
 };
@@ -52,14 +53,14 @@ test('[RC17] given more publications than the bounds, when they are added, then 
   const { ring: heavy } = ringWith(message(200));
   heavy.backfill(messages(100, 199, 10_000), 201);
   expect(heavy.first).toBe(194);
-  const poor = new RecentPublications({ maxBytes: 25, usedBytes: 0 }, 1_000);
+  const poor = new RecentPublications({ maxBytes: 25, usedBytes: 0 }, CLOCK, 1_000);
   poor.backfill(messages(1, 9), 10);
   expect(poor.first).toBe(8);
 });
 
 test('[RC16] given a history size, when it shrinks, then memory holds no more than it', () => {
   const budget = { maxBytes: 1_000_000, usedBytes: 0 };
-  const ring = new RecentPublications(budget, 3);
+  const ring = new RecentPublications(budget, CLOCK, 3);
   for (const one of messages(1, 5)) ring.push(one);
   expect(offsetsAfter(ring, 2)).toEqual([3, 4, 5]);
   expect(ring.after(1)).toBeUndefined();

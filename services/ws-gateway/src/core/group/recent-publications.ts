@@ -1,36 +1,65 @@
 import type { BusMessage } from '@muster/bus/envelope';
+import type { Clock } from '@muster/kit/clock';
 
-/** Bytes that all rings of a process may hold together. */
+/** Bytes of the recent publications of all groups of a process. */
 export interface RecentPublicationsBudget {
   readonly maxBytes: number;
   usedBytes: number;
 }
 
-/** Publications of one group that a ring may hold. */
+/** Publications per group. */
 const MAX_MESSAGES = 100;
-/** Bytes of one group that a ring may hold. */
+/** Bytes per group. */
 const MAX_BYTES = 65_536;
+/** Longest delay between append and arrival: a received publication is known to be retained until this long before its TTL. */
+const ARRIVAL_SLACK_MS = 5_000;
 
-/** The newest publications of one group, without holes, so that a resume right after a drop asks nobody. */
+/** The newest publications of one group in memory, without gaps: a recovery right after a disconnect needs no read of the stream. */
 export class RecentPublications {
   readonly #budget: RecentPublicationsBudget;
+  readonly #clock: Pick<Clock, 'monotonic'>;
   #messages: BusMessage[] = [];
   #bytes = 0;
   #maxMessages: number;
+  /** Monotonic time until which the stream, and with it these publications, are known to be retained. */
+  #retainedUntil = Number.NEGATIVE_INFINITY;
 
-  /** `kept`: publications that the stream of the group keeps. */
-  constructor(budget: RecentPublicationsBudget, kept: number) {
+  /** `size`: publications that the group's stream retains. */
+  constructor(budget: RecentPublicationsBudget, clock: Pick<Clock, 'monotonic'>, size: number) {
     this.#budget = budget;
-    this.#maxMessages = Math.min(kept, MAX_MESSAGES);
+    this.#clock = clock;
+    this.#maxMessages = Math.min(size, MAX_MESSAGES);
   }
 
-  /** The stream keeps another number of publications from now on. */
-  resize(kept: number): void {
-    this.#maxMessages = Math.min(kept, MAX_MESSAGES);
+  /** Applies another size of the stream. */
+  resize(size: number): void {
+    this.#maxMessages = Math.min(size, MAX_MESSAGES);
     this.#trim();
   }
 
-  /** Takes the next publication. One that does not follow the last begins anew. */
+  /** False when the retention of the publications may have ended. */
+  get isRetained(): boolean {
+    return this.#clock.monotonic() < this.#retainedUntil;
+  }
+
+  /** The stream is known to be retained until this monotonic time. */
+  retainUntil(until: number): void {
+    this.#retainedUntil = Math.max(this.#retainedUntil, until);
+  }
+
+  /** An append restarts the retention, also of earlier publications whose retention has not ended. */
+  onAppended(ttlMs: number): void {
+    const now = this.#clock.monotonic();
+    if (now >= this.#retainedUntil) this.clear();
+    this.retainUntil(now + Math.min(ttlMs / 2, ttlMs - ARRIVAL_SLACK_MS));
+  }
+
+  /** The retention of the stream has changed: how long these publications are retained is unknown. */
+  expire(): void {
+    this.#retainedUntil = Number.NEGATIVE_INFINITY;
+  }
+
+  /** Appends the next publication. One that does not follow the last replaces all. */
   push(message: BusMessage): void {
     const last = this.#messages.at(-1);
     if (last !== undefined && (last.offset + 1 !== message.offset || last.epoch !== message.epoch))
@@ -46,8 +75,8 @@ export class RecentPublications {
   }
 
   /**
-   * Takes publications that were read from the stream and end right before what it holds, or before `next` when it holds
-   * nothing. As many of the newest as fit; none when there is a hole in between.
+   * Prepends publications that were read from the stream and end right before the first one here, or before `next` when there is
+   * none. Adds as many of the newest as fit; none when there is a gap in between.
    */
   backfill(older: readonly BusMessage[], next: number): void {
     const from = this.#messages[0]?.offset ?? next;
@@ -68,14 +97,14 @@ export class RecentPublications {
     this.#messages = [...kept.reverse(), ...this.#messages];
   }
 
-  /** All publications after an offset; undefined when the ring does not reach back that far. */
+  /** All publications after an offset; undefined when older ones are missing. */
   after(offset: number): readonly BusMessage[] | undefined {
     const first = this.#messages[0];
     if (first === undefined || offset < first.offset - 1) return undefined;
     return this.#messages.slice(offset - first.offset + 1);
   }
 
-  /** Offset of the oldest one that it holds. */
+  /** Offset of the oldest publication here. */
   get first(): number | undefined {
     return this.#messages[0]?.offset;
   }
@@ -90,7 +119,7 @@ export class RecentPublications {
     this.#messages = [];
   }
 
-  /** Forgets everything up to an offset. */
+  /** Drops the publications up to an offset. */
   dropThrough(offset: number): void {
     while ((this.#messages[0]?.offset ?? Number.POSITIVE_INFINITY) <= offset) this.#shift();
   }

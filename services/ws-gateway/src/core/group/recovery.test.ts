@@ -202,7 +202,7 @@ describe('gaps', () => {
       broker.loses = () => true;
       await publish(ann, 1, 2);
       broker.loses = undefined;
-      if (find === 'audit') await engine.audit();
+      if (find === 'audit') await engine.checkPositions();
       else {
         broker.stop();
         broker.start();
@@ -238,7 +238,7 @@ describe('gaps', () => {
     const heard = read(await subscribe(bob), nothing());
     await publish(ann, 1);
     broker.streams.flush();
-    await engine.audit();
+    await engine.checkPositions();
     await settle();
     expect(read(bob.wire.take(), heard)).toMatchObject({ data: [1], unsubscribed: true });
   });
@@ -332,7 +332,7 @@ describe('delivery', () => {
         for (const step of plan) {
           if (step.do === 'lose') broker.loses = step.on ? () => true : undefined;
           else if (step.do === 'publish') await publish(publisher, published++);
-          else if (step.do === 'audit') await engines[step.who]!.engine.audit();
+          else if (step.do === 'audit') await engines[step.who]!.engine.checkPositions();
           else {
             const reader = readers[step.who]!;
             reader.heard = read(reader.client.wire.take(), reader.heard);

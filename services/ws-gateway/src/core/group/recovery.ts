@@ -8,41 +8,41 @@ import type { PublicationText } from '@muster/protocol/replies';
 import { bytesOfTexts } from './read-pacing.ts';
 import type { StreamFollower } from './stream-follower.ts';
 
-/** What a new member starts from. */
+/** Where a new subscription starts. */
 export interface RecoveryStart {
-  /** The position from which publications follow. */
+  /** Position after which publications are delivered live. */
   readonly position: GroupPosition;
-  /** Present when the client asked to catch up. */
+  /** Present when the client requested a recovery. */
   readonly recovery?:
     | { readonly ok: true; readonly publications: readonly PublicationText[]; readonly bytes: number }
     | { readonly ok: false };
 }
 
-/** Bytes of publications that one answer may hold, for however many groups. */
+/** Bytes of recovered publications left for one reply, of all groups in it. */
 export interface RecoveryBudget {
   leftBytes: number;
 }
 
-/** Reads when it is the client's turn. */
+/** Performs a read under the client's read quota. */
 export type PacedReads = (read: () => Promise<StreamPage | undefined>) => Promise<StreamPage | undefined>;
 
-/** Either the start, valid in this very turn, or work after which to ask again. */
+/** Either the start, valid in this turn only, or work after which {@link Recovery.next} is called again. */
 type Step = { readonly start: RecoveryStart } | { readonly work: Promise<unknown> };
 
 const MAX_READS = 3;
 
 /**
- * Brings one client from its position to that of the group. Must be asked again until it answers with a start, and the
- * client must go live in the same turn: then nothing is missing and nothing comes twice, without buffering for it.
+ * Recovers one client from its position to that of the group. {@link next} is called until it returns a start, and the client must
+ * go live in the same turn: then no publication is lost or repeated, without a buffer.
  */
 export class Recovery {
   readonly #group: GroupKey;
   readonly #follower: StreamFollower;
-  readonly #wish: StreamPosition | undefined;
+  readonly #from: StreamPosition | undefined;
   readonly #mode: 'stream' | 'cache';
   readonly #budget: RecoveryBudget;
   readonly #paced: PacedReads;
-  /** Texts that were read, from `wish.offset + 1` on. */
+  /** Publications that were read, from `from.offset + 1` on. */
   #read: readonly PublicationText[] = [];
   #last: { readonly offset: number; readonly text: PublicationText } | undefined;
   #reads = 0;
@@ -51,7 +51,7 @@ export class Recovery {
     group: GroupKey,
     follower: StreamFollower,
     options: {
-      readonly wish: StreamPosition | undefined;
+      readonly from: StreamPosition | undefined;
       readonly mode: 'stream' | 'cache';
       readonly budget: RecoveryBudget;
       readonly paced: PacedReads;
@@ -59,7 +59,7 @@ export class Recovery {
   ) {
     this.#group = group;
     this.#follower = follower;
-    this.#wish = options.wish;
+    this.#from = options.from;
     this.#mode = options.mode;
     this.#budget = options.budget;
     this.#paced = options.paced;
@@ -67,18 +67,18 @@ export class Recovery {
 
   next(): Step {
     if (!this.#follower.isCurrent) return { work: this.#follower.repair() };
-    const wish = this.#wish;
+    const from = this.#from;
     const { position } = this.#follower;
-    if (wish === undefined) return { start: { position } };
-    if (wish.epoch !== '' && wish.epoch !== position.epoch) return this.#failed();
-    if (wish.offset === position.offset) return this.#recovered([]);
-    return this.#mode === 'cache' ? this.#newest() : this.#missing(wish.offset, position.offset);
+    if (from === undefined) return { start: { position } };
+    if (from.epoch !== '' && from.epoch !== position.epoch) return this.#failed();
+    if (from.offset === position.offset) return this.#recovered([]);
+    return this.#mode === 'cache' ? this.#newest() : this.#missing(from.offset, position.offset);
   }
 
   #missing(from: number, to: number): Step {
     if (this.#reads >= MAX_READS) return this.#failed();
     if (from > to) {
-      // The client is ahead: it heard from another gateway what is still on its way to this one.
+      // The client is ahead: another gateway has delivered what has not arrived here yet.
       this.#reads += 1;
       return { work: this.#follower.repair() };
     }
@@ -94,7 +94,7 @@ export class Recovery {
 
   async #readFrom(from: number): Promise<void> {
     this.#reads += 1;
-    // While it waited, somebody else may have read the same: then it is in memory.
+    // During the wait another client may have read the same: then it is in memory.
     const page = await this.#paced(async () =>
       this.#follower.recentAfter(from) === undefined ? this.#follower.readAfter(from) : undefined,
     );
@@ -103,7 +103,7 @@ export class Recovery {
     if (top.epoch !== this.#follower.position.epoch) return this.#follower.repair();
     const last = entries.at(-1)?.offset ?? 0;
     const isWhole = entries[0]?.offset === from + 1;
-    // More than one answer may hold, or not kept any more: reading again would not help.
+    // Larger than one reply, or no longer retained: a further read would not help.
     const isCut = last < top.offset && last - from < MAX_RECOVERED_PUBLICATIONS;
     if (isWhole && !isCut) this.#read = entries.map(({ text }) => text);
     else this.#reads = MAX_READS;
@@ -112,8 +112,8 @@ export class Recovery {
   #newest(): Step {
     const { position } = this.#follower;
     if (position.offset <= this.#follower.removedThrough) return this.#failed();
-    const inRing = this.#follower.newest;
-    if (inRing !== undefined) return this.#recovered([publicationOf(this.#group, inRing)]);
+    const { newest } = this.#follower;
+    if (newest !== undefined) return this.#recovered([publicationOf(this.#group, newest)]);
     if (this.#last?.offset === position.offset) return this.#recovered([this.#last.text]);
     if (this.#reads >= MAX_READS) return this.#failed();
     return { work: this.#readNewest() };

@@ -151,7 +151,7 @@ describe('a member that does not read fast enough', () => {
     await publish(5);
     broker.streams.flush();
     await publish(1);
-    await engine.audit();
+    await engine.checkPositions();
     slow.wire.read();
     await pass(TICK_MS * 2);
     expect(unsubscribesIn(slow.wire)).toEqual([2500]);
@@ -306,14 +306,14 @@ test('[SW1] given any order of publications, losses and reads, when it has ended
           published += step.count;
         } else if (step.do === 'read') slow.wire.read(step.bytes);
         else if (step.do === 'lose') broker.loses = step.on ? () => true : undefined;
-        else if (step.do === 'audit') await engine.audit();
+        else if (step.do === 'audit') await engine.checkPositions();
         else await pass(TICK_MS);
       }
       broker.loses = undefined;
       slow.wire.isRead = true;
       slow.wire.read();
       await publish(1);
-      await engine.audit();
+      await engine.checkPositions();
       // Gathered publications wait for a real timer.
       await gathered(publishBatchWindowMs);
       await catchUp();

@@ -4,127 +4,129 @@ import { messageOfEntry } from '@muster/bus/publication-encoding';
 import type { StreamPage } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';
 import type { EngineMetrics } from '../ports.ts';
+import type { LocalGroup } from './group.ts';
 import type { StreamFollower } from './stream-follower.ts';
 import type { Subscription } from './subscription.ts';
-
-/** Members that do not read fast enough, and are brought up to date with what is kept as they read on. */
-export interface SlowConsumers {
-  /** A member is skipped from now on, with `lag` where it stands. */
-  add(subscription: Subscription): void;
-  /** Gives whoever can take more the next part of what it missed. */
-  tick(): void;
-  size(): number;
-}
 
 export interface SlowConsumersDeps {
   readonly clock: Clock;
   readonly metrics: Pick<EngineMetrics, 'slowConsumer'>;
-  /** What is kept cannot be read now; it is tried again. */
+  /** Called when a stream cannot be read; the next tick retries. */
   onFault(error: unknown): void;
 }
 
-/** Longest time in ms that one tick keeps the event loop to itself. */
-const BUDGET_MS = 5;
-/** Readings of streams at the same time, for all members that are behind. */
+/** A slow consumer and its group. */
+interface Lagging {
+  readonly subscription: Subscription;
+  readonly group: LocalGroup;
+  readonly follower: StreamFollower;
+}
+
+/** Longest time in ms for which one tick occupies the event loop. */
+const TICK_BUDGET_MS = 5;
+/** Concurrent reads of streams for all slow consumers. */
 const MAX_READS = 8;
-/** Bytes in one frame, as long as it holds more than one publication. */
+/** Bytes of one frame with more than one publication. */
 const MAX_FRAME_BYTES = 65_536;
 
-export const createSlowConsumers = ({ clock, metrics, onFault }: SlowConsumersDeps): SlowConsumers => {
-  const behind = new Set<Subscription>();
+/** Members that read too slowly: skipped, and caught up from the retained publications as they read on. */
+export const createSlowConsumers = ({ clock, metrics, onFault }: SlowConsumersDeps) => {
+  const behind = new Map<Subscription, Lagging>();
   const reading = new Set<Subscription>();
 
-  const lose = (subscription: Subscription): void => {
+  const lose = ({ subscription, group }: Lagging): void => {
     behind.delete(subscription);
     metrics.slowConsumer('resync');
-    subscription.member.onInsufficientState(subscription.group.name);
+    subscription.member.onInsufficientState(group.name);
   };
 
-  const onPage = (subscription: Subscription, follower: StreamFollower, page: StreamPage): void => {
-    const { lag, group } = subscription;
+  const onPage = (one: Lagging, page: StreamPage): void => {
+    const { group, follower } = one;
+    const { lag } = one.subscription;
     if (lag === undefined || !follower.isCurrent) return;
     const messages = page.entries
       .filter(({ offset }) => offset > lag.offset && offset <= follower.position.offset)
       .map((entry) => messageOfEntry(group.key, entry, page.top.epoch));
-    if (messages.length === 0 || !give(subscription, follower, messages)) lose(subscription);
+    if (messages.length === 0 || !give(one, messages)) lose(one);
   };
 
-  const read = (subscription: Subscription, follower: StreamFollower, offset: number): void => {
+  const read = (one: Lagging, offset: number): void => {
+    const { subscription, follower } = one;
     if (reading.size >= MAX_READS) return;
     reading.add(subscription);
     follower
       .readAfter(offset)
       .finally(() => reading.delete(subscription))
-      .then((page) => onPage(subscription, follower, page))
-      // Who reads as fast as it is read for does not wait for the next tick.
-      .then(() => hasAdvanced(subscription, offset) && step(subscription))
+      .then((page) => onPage(one, page))
+      // A member that reads fast enough continues without waiting for the next tick.
+      .then(() => hasAdvanced(subscription, offset) && step(one))
       .catch(onFault);
   };
 
-  const goLive = (subscription: Subscription): void => {
-    if (!subscription.group.rejoin(subscription)) return;
+  const goLive = ({ subscription, group }: Lagging): void => {
+    if (!group.rejoin(subscription)) return;
     behind.delete(subscription);
     metrics.slowConsumer('caught_up');
   };
 
-  /** One step for one member: live again, or further on, or told that it cannot be. */
-  const step = (subscription: Subscription): void => {
+  /** One step for one member: live again, closer to the group, or resync. */
+  const step = (one: Lagging): void => {
+    const { subscription, follower } = one;
     const { lag } = subscription;
-    const { follower } = subscription.group;
-    if (lag === undefined || follower === undefined) behind.delete(subscription);
-    else if (follower.isCurrent && canTakeMore(subscription) && !reading.has(subscription)) {
-      advance(subscription, follower, lag);
-    }
+    if (lag === undefined) behind.delete(subscription);
+    else if (follower.isCurrent && canReceiveMore(subscription) && !reading.has(subscription))
+      advance(one, lag);
   };
-  const advance = (subscription: Subscription, follower: StreamFollower, lag: GroupPosition): void => {
-    const { offset, epoch } = follower.position;
-    if (lag.epoch !== epoch || lag.offset > offset) lose(subscription);
-    else if (lag.offset === offset) goLive(subscription);
-    else approach(subscription, follower, lag);
+  const advance = (one: Lagging, lag: GroupPosition): void => {
+    const { offset, epoch } = one.follower.position;
+    if (lag.epoch !== epoch || lag.offset > offset) lose(one);
+    else if (lag.offset === offset) goLive(one);
+    else approach(one, lag);
   };
-  const approach = (subscription: Subscription, follower: StreamFollower, lag: GroupPosition): void => {
-    const near = follower.recentAfter(lag.offset);
-    if (lag.offset < follower.removedThrough) lose(subscription);
-    else if (near === undefined) read(subscription, follower, lag.offset);
-    else if (!give(subscription, follower, near)) lose(subscription);
-    else if (subscription.lag?.offset === follower.position.offset) goLive(subscription);
+  const approach = (one: Lagging, lag: GroupPosition): void => {
+    const { subscription, follower } = one;
+    const recent = follower.recentAfter(lag.offset);
+    if (lag.offset < follower.removedThrough) lose(one);
+    else if (recent === undefined) read(one, lag.offset);
+    else if (!give(one, recent)) lose(one);
+    else if (subscription.lag?.offset === follower.position.offset) goLive(one);
   };
 
   return {
-    add: (subscription) => {
+    /** Registers a member that is skipped from its `lag` on. */
+    add: (subscription: Subscription, group: LocalGroup): void => {
       metrics.slowConsumer('lag');
-      behind.add(subscription);
+      const { follower } = group;
+      if (follower !== undefined) behind.set(subscription, { subscription, group, follower });
     },
-    tick: () => {
+    /** Writes the next part of what they missed to members with room in their send buffers. */
+    tick: (): void => {
       if (behind.size === 0) return;
-      const until = clock.monotonic() + BUDGET_MS;
-      for (const subscription of [...behind]) {
-        // Whoever had a turn goes to the end, so that the next tick begins with those who had none.
+      const until = clock.monotonic() + TICK_BUDGET_MS;
+      for (const [subscription, one] of [...behind]) {
+        // Moved to the end: the next tick starts with the members that this one does not reach.
         behind.delete(subscription);
-        behind.add(subscription);
-        step(subscription);
+        behind.set(subscription, one);
+        step(one);
         if (clock.monotonic() > until) break;
       }
     },
-    size: () => behind.size,
+    size: (): number => behind.size,
   };
 };
 
-/** Writes what the member can take. False when a publication on its way is not the next one. */
-const give = (
-  subscription: Subscription,
-  follower: StreamFollower,
-  messages: readonly BusMessage[],
-): boolean => {
-  const { sendBuffer: outbox } = subscription.member;
-  for (let from = 0; from < messages.length && outbox.waitingBytes <= outbox.maxBytes / 2; ) {
+/** Writes what the member can receive. False when the messages do not continue at its position. */
+const give = ({ subscription, group, follower }: Lagging, messages: readonly BusMessage[]): boolean => {
+  const { sendBuffer } = subscription.member;
+  for (let from = 0; from < messages.length && sendBuffer.waitingBytes <= sendBuffer.maxBytes / 2; ) {
     const { lag } = subscription;
-    const part = partOf(messages, from, Math.min(MAX_FRAME_BYTES, outbox.maxBytes / 4));
+    const part = partOf(messages, from, Math.min(MAX_FRAME_BYTES, sendBuffer.maxBytes / 4));
     const last = part.at(-1);
-    // A member that was closed meanwhile, or is not to be ahead of its group.
+    // Closed meanwhile, or about to overtake its group.
     if (lag === undefined || last === undefined || last.offset > follower.position.offset) return true;
     if (part[0]?.offset !== lag.offset + 1 || last.epoch !== lag.epoch) return false;
-    if (!write(subscription, part)) return true;
+    const frame = group.frameFor(subscription, part);
+    if (frame.length > 0 && !sendBuffer.offer(frame)) return true;
     subscription.lag = { offset: last.offset, epoch: last.epoch };
     from += part.length;
   }
@@ -134,8 +136,8 @@ const give = (
 const hasAdvanced = ({ lag }: Subscription, offset: number): boolean =>
   lag !== undefined && lag.offset > offset;
 
-const canTakeMore = ({ member: { sendBuffer: outbox } }: Subscription): boolean =>
-  outbox.waitingBytes <= outbox.maxBytes / 4;
+const canReceiveMore = ({ member: { sendBuffer } }: Subscription): boolean =>
+  sendBuffer.waitingBytes <= sendBuffer.maxBytes / 4;
 
 /** As many messages as fit into one frame, at least one. */
 const partOf = (messages: readonly BusMessage[], from: number, maxBytes: number): readonly BusMessage[] => {
@@ -147,12 +149,4 @@ const partOf = (messages: readonly BusMessage[], from: number, maxBytes: number)
     to += 1;
   }
   return messages.slice(from, to);
-};
-
-/** False when the member cannot take it now; one for which nothing waits can. */
-const write = (subscription: Subscription, part: readonly BusMessage[]): boolean => {
-  const { group, member } = subscription;
-  const frame = group.frameFor(subscription, part);
-  if (frame.length === 0) return true;
-  return member.sendBuffer.offer(frame);
 };

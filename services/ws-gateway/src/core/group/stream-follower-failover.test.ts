@@ -1,3 +1,4 @@
+import type { BusMessage } from '@muster/bus/envelope';
 import type { GroupKey } from '@muster/bus/group-key';
 import { createMemoryBroker } from '@muster/bus/memory-broker';
 import { encodeForPublish } from '@muster/bus/publication-encoding';
@@ -12,7 +13,15 @@ const following = async ({ maxBytes = 100_000, before = [] as unknown[] } = {}) 
   const broker = createMemoryBroker();
   const { streams } = broker;
   const ear = { hears: true, resyncs: 0, heard: [] as number[], reads: 0 };
-  const follower = new StreamFollower(ROOM, RETENTION, {
+  const group = {
+    key: ROOM,
+    pace: async () => {},
+    deliver: ({ offset }: BusMessage) => ear.heard.push(offset),
+    resync: () => {
+      ear.resyncs += 1;
+    },
+  };
+  const follower = new StreamFollower(group, RETENTION, {
     streams: {
       ...streams,
       read: (group, wish) => {
@@ -23,18 +32,13 @@ const following = async ({ maxBytes = 100_000, before = [] as unknown[] } = {}) 
     budget: { maxBytes, usedBytes: 0 },
     maxReadBytes: 1_048_576,
     clock: { monotonic: () => 0 },
-    pace: async () => {},
-    deliver: (_, { offset }) => ear.heard.push(offset),
-    resync: () => {
-      ear.resyncs += 1;
-    },
     onGap: () => {},
     onFault: () => {},
     onStalled: () => {},
   });
   const bus = broker.connect({
     onMessage: (_, message) => {
-      if (ear.hears) follower.onMessage(message);
+      if (ear.hears) follower.receive(message);
     },
     onReconnected: () => {},
   });
@@ -50,7 +54,7 @@ const following = async ({ maxBytes = 100_000, before = [] as unknown[] } = {}) 
   const epoch = async () => (await streams.top(ROOM, RETENTION)).epoch;
   /** The link is lost, the newest publication too, and others take its place unheard. */
   const failOver = async (...instead: unknown[]) => {
-    follower.suspect();
+    follower.markUnverified();
     ear.hears = false;
     streams.lose(ROOM, 1);
     await publish(...instead);
@@ -95,7 +99,7 @@ test('[GP8] given a failover, when a gap is read, then subscribers are notified'
   const { follower, ear, publish, failOver } = await following();
   await publish(1, 2);
   await failOver('other 2', 'other 3');
-  follower.trust();
+  follower.markVerified();
   await follower.repair();
   expect([ear.resyncs, ear.heard]).toEqual([1, [1, 2]]);
 });
@@ -103,7 +107,7 @@ test('[GP8] given a failover, when a gap is read, then subscribers are notified'
 test('[GP13] given a store without a loss, when the position is verified, then subscribers are not affected and it is read once', async () => {
   const { follower, ear, publish } = await following();
   await publish(1, 2);
-  follower.suspect();
+  follower.markUnverified();
   ear.hears = false;
   await publish(3);
   ear.hears = true;
@@ -113,8 +117,8 @@ test('[GP13] given a store without a loss, when the position is verified, then s
   expect([ear.resyncs, ear.heard]).toEqual([0, [1, 2, 3, 4]]);
   const { reads } = ear;
   await follower.verify();
-  follower.suspect();
-  follower.trust();
+  follower.markUnverified();
+  follower.markVerified();
   await follower.verify();
   expect(ear.reads).toBe(reads);
 });

@@ -1,3 +1,4 @@
+import type { BusMessage } from '@muster/bus/envelope';
 import type { GroupKey } from '@muster/bus/group-key';
 import { createMemoryBroker } from '@muster/bus/memory-broker';
 import { encodeForPublish } from '@muster/bus/publication-encoding';
@@ -17,7 +18,13 @@ const scene = async () => {
   const heard: number[] = [];
   const kept: number[] = [];
   let reads = 0;
-  const follower: StreamFollower = new StreamFollower(ROOM, RETENTION, {
+  const group = {
+    key: ROOM,
+    pace: async () => {},
+    deliver: ({ offset }: BusMessage) => heard.push(offset),
+    resync: () => heard.push(-1),
+  };
+  const follower: StreamFollower = new StreamFollower(group, RETENTION, {
     streams: {
       ...broker.streams,
       read: async (group, wish) => {
@@ -30,16 +37,13 @@ const scene = async () => {
     budget: { maxBytes: 0, usedBytes: 0 },
     maxReadBytes: MAX_BYTES,
     clock: { monotonic: () => 0 },
-    pace: async () => {},
-    deliver: (_, { offset }) => heard.push(offset),
-    resync: () => heard.push(-1),
     onGap: () => {},
     onFault: () => {},
     onStalled: () => {},
   });
   const bus = broker.connect({
     onMessage: (_, message) => {
-      follower.onMessage(message);
+      follower.receive(message);
       kept.push(follower.queuedBytes);
     },
     onReconnected: () => {},

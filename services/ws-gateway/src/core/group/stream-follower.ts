@@ -3,108 +3,124 @@ import type { BusMessage } from '@muster/bus/envelope';
 import type { GroupKey } from '@muster/bus/group-key';
 import type { GroupPosition } from '@muster/bus/position';
 import { messageOfEntry, type StreamEntry } from '@muster/bus/publication-encoding';
-import type { StreamPage, StreamRetention, Streams } from '@muster/bus/streams';
+import type { StreamPage, StreamQuery, StreamRetention, Streams } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';
 import { MAX_RECOVERED_PUBLICATIONS } from '@muster/protocol/limits';
 import { MessageQueue } from './message-queue.ts';
 import { RecentPublications, type RecentPublicationsBudget } from './recent-publications.ts';
 
-/** What became of a difference between what was heard and what is kept. */
+/** Outcome of a difference between the delivered position and the stream. */
 export type GapOutcome = 'repaired' | 'lost';
 
+/** The group that a follower delivers to. */
+export interface FollowedGroup {
+  readonly key: GroupKey;
+  /** Receives every publication exactly once, in order of its offset. */
+  deliver(message: BusMessage): void;
+  /** Called when publications are lost: subscriptions that rely on positions must end. */
+  resync(): void;
+  /** Resolves when the members can receive the next page of a repair. */
+  pace(): Promise<void>;
+}
+
+/** What the followers of a gateway share. */
 export interface StreamFollowerDeps {
   readonly streams: Pick<Streams, 'top' | 'read' | 'disown'>;
   readonly budget: RecentPublicationsBudget;
-  /** Bytes of publications that are read at once. */
+  /** Bytes of publications in one read. */
   readonly maxReadBytes: number;
   readonly clock: Pick<Clock, 'monotonic'>;
-  /** Resolves when the members can take the next page of a repair. */
-  pace(group: GroupKey): Promise<void>;
-  /** The next publication, exactly once and in order. */
-  deliver(group: GroupKey, message: BusMessage): void;
-  /** Publications are gone for good: whoever relies on positions must be told. */
-  resync(group: GroupKey): void;
   onGap(outcome: GapOutcome): void;
-  /** A repair that could not be made now. */
+  /** Called when a repair in the background fails; {@link onStalled} follows up. */
   onFault(error: unknown): void;
-  /** The stream could not be read: nothing is delivered until {@link StreamFollower.repair} succeeds. */
+  /** Called when the stream could not be read: nothing is delivered until {@link StreamFollower.repair} succeeds. */
   onStalled(): void;
 }
 
-/** Publications read at once when catching up. */
+/** Publications in one page of a repair. */
 const PAGE = 500;
-/** A publication may arrive so long after it was appended: until then before its end, what was heard is known to be kept. */
-const ARRIVAL_SLACK_MS = 5_000;
-/** Above every offset: this epoch is not to be trusted, however far it has come. */
+/** Above every offset: invalidates an epoch at any position. */
 const ANY_OFFSET = Number.MAX_SAFE_INTEGER;
 
-/** A place, and what was delivered there; no mark when that was never seen here. */
-interface Witness extends GroupPosition {
-  readonly mark: number | undefined;
+/** The last delivered publication: its position and checksum; undefined where it was not received here. */
+interface LastDelivered extends GroupPosition {
+  readonly checksum: number | undefined;
 }
 
 /**
- * Follows the stream of one group. What the bus brings is compared with the position reached so far: the next offset is
- * delivered, a hole is read from the stream once for all members, and what cannot be had any more is announced.
+ * Follows the stream of one group: delivers the next offset, reads a gap from the stream once for all members, and reports lost
+ * publications. Messages that arrive outside `following` are queued and replayed on entering it.
+ *
+ *     ┌─────────┐ open() reads the end    ┌───────────┐ next offset: deliver
+ *     │ opening │ ──────────────────────► │ following │ known offset, same publication: ignore
+ *     └─────────┘                         └───────────┘
+ *                                            │     ▲ read to the end of the stream, or loss reported: resync()
+ *     gap, other epoch, other publication    ▼     │
+ *     at a known offset, queue overflow,  ┌───────────┐ read failed: onStalled()  ┌─────────┐
+ *     or repair() by the position check   │ repairing │ ────────────────────────► │ stalled │
+ *                                         └───────────┘ ◄──────────────────────── └─────────┘
+ *                                                        repair() by its retry
+ *
+ * A lost link does not change the state: {@link markUnverified} stores the last delivered publication, {@link markVerified}
+ * drops it, and {@link verify} compares it with the stream. A different publication at its offset means that the store lost
+ * data (failover): the epoch is invalidated, and the members resync.
  */
 export class StreamFollower {
-  readonly #ring: RecentPublications;
-  readonly #group: GroupKey;
+  readonly #recent: RecentPublications;
+  readonly #group: FollowedGroup;
   #retention: StreamRetention;
   readonly #deps: StreamFollowerDeps;
   #position: GroupPosition = { offset: 0, epoch: '' };
-  /** Of the publication at the position, where the ring does not hold it. */
-  #mark: number | undefined;
-  /** Where we were when the link was lost: the store may have lost that since, and others written over it. */
-  #doubt: Witness | undefined;
-  /** When the store was asked to keep the stream, in monotonic ms. */
-  #keptAt = Number.NEGATIVE_INFINITY;
+  /** Checksum of the publication at the position, where the recent ones do not include it. */
+  #checksum: number | undefined;
+  /** Last delivered publication when the link was lost; the store may have lost and overwritten it since. */
+  #unverifiedSince: LastDelivered | undefined;
+  /** Monotonic time of the last extension of the stream's TTL. */
+  #extendedAt = Number.NEGATIVE_INFINITY;
   #state: 'opening' | 'following' | 'repairing' | 'stalled' = 'opening';
   readonly #queue: MessageQueue;
   #repair: Promise<void> | undefined;
   readonly #reads = new Map<number, Promise<StreamPage>>();
-  /** Monotonic time until which the stream is known to be kept, and with it what the ring holds. */
-  #keptUntil = Number.NEGATIVE_INFINITY;
-  /** Up to here everything was removed from the stream. */
+  /** Position up to which everything was removed from the stream. */
   #removed: GroupPosition = { offset: 0, epoch: '' };
 
-  constructor(group: GroupKey, retention: StreamRetention, deps: StreamFollowerDeps) {
+  constructor(group: FollowedGroup, retention: StreamRetention, deps: StreamFollowerDeps) {
     this.#group = group;
     this.#retention = retention;
     this.#deps = deps;
-    this.#ring = new RecentPublications(deps.budget, retention.size);
+    this.#recent = new RecentPublications(deps.budget, deps.clock, retention.size);
     this.#queue = new MessageQueue(deps.maxReadBytes);
   }
 
-  /** What the options of the group say now. */
+  /** Applies the present retention of the group's options. */
   retain(retention: StreamRetention): void {
     const { size, ttlMs } = this.#retention;
     this.#retention = retention;
-    if (retention.size !== size) this.#ring.resize(retention.size);
-    if (retention.ttlMs !== ttlMs) this.#keptUntil = Number.NEGATIVE_INFINITY;
+    if (retention.size !== size) this.#recent.resize(retention.size);
+    if (retention.ttlMs !== ttlMs) this.#recent.expire();
   }
 
-  /** Up to here everything was delivered. */
+  /** Position of the last delivered publication. */
   get position(): GroupPosition {
     return this.#position;
   }
 
-  /** Offset up to which everything was removed from the stream; 0 for nothing. */
+  /** Offset up to which everything was removed from the stream; 0: nothing was. */
   get removedThrough(): number {
     return this.#removed.epoch === this.#position.epoch ? this.#removed.offset : 0;
   }
 
-  /** All publications after an offset, from memory; undefined when that does not hold them or they may not be kept any more. */
+  /** All publications after an offset, from memory; undefined when memory lacks some, or their retention may have ended. */
   recentAfter(offset: number): readonly BusMessage[] | undefined {
-    return this.#isRingKept() ? this.#ring.after(offset) : undefined;
+    return this.#recent.isRetained ? this.#recent.after(offset) : undefined;
   }
 
-  /** The newest publication, from memory. */
+  /** The newest publication, from memory; see {@link recentAfter}. */
   get newest(): BusMessage | undefined {
-    return this.#isRingKept() ? this.#ring.get(this.#position.offset) : undefined;
+    return this.#recent.isRetained ? this.#recent.get(this.#position.offset) : undefined;
   }
 
-  /** Bytes of messages that wait while the stream is read. */
+  /** Bytes of the messages queued during a read. */
   get queuedBytes(): number {
     return this.#queue.bytes;
   }
@@ -119,131 +135,130 @@ export class StreamFollower {
     return this.#state === 'stalled';
   }
 
-  /** To be called once the bus delivers the group. */
+  /** Reads the end of the stream. To be called once, after the bus delivers the group. */
   async open(): Promise<void> {
     const { top, entries } = await this.readLast();
     const [last] = entries;
     this.#position = top;
-    this.#mark = last?.offset === top.offset ? this.#markOf(last, top.epoch) : undefined;
+    this.#checksum = last?.offset === top.offset ? this.#checksumOf(last, top.epoch) : undefined;
     this.#resume();
   }
 
   close(): void {
-    this.#ring.clear();
+    this.#recent.clear();
     this.#queue.take();
   }
 
-  onMessage(message: BusMessage): void {
-    if (message.kind === 'clear') this.forget(message);
+  /** Processes a message with an offset from the bus. */
+  receive(message: BusMessage): void {
+    if (message.kind === 'clear') this.dropThrough(message);
     else if (this.#state === 'following') this.#follow(message);
     else this.#queue.add(message);
   }
 
-  /** Everything up to a position was removed from the stream: it is not given to anybody from memory either. */
-  forget({ offset, epoch }: GroupPosition): void {
+  /** Drops recent publications up to a position: they were removed from the stream. */
+  dropThrough({ offset, epoch }: GroupPosition): void {
     if (offset <= (this.#removed.epoch === epoch ? this.#removed.offset : 0)) return;
     this.#removed = { offset, epoch };
     if (this.#position.epoch !== '' && epoch !== this.#position.epoch) return;
-    this.#mark ??= this.#witness().mark;
-    this.#ring.dropThrough(offset);
+    this.#checksum ??= this.#lastDelivered().checksum;
+    this.#recent.dropThrough(offset);
   }
 
-  /** Compares with the end of the stream as it was read a moment ago. */
+  /** True when the group needs a repair, given the end of the stream; undefined: the stream is gone. */
   isBehind(top: GroupPosition | undefined): boolean {
     if (this.#state === 'stalled') return true;
     if (this.#state !== 'following') return false;
     return top === undefined || top.epoch !== this.#position.epoch || top.offset !== this.#position.offset;
   }
 
-  /** How much longer the stream is to live now that somebody is in the group; 0 while that was said a short time ago. */
-  keepMs(now: number): number {
+  /** TTL in ms to set on the stream while the group has members; 0: extended recently. */
+  extensionMs(now: number): number {
     const { metaTtlMs } = this.#retention;
-    if (now - this.#keptAt < metaTtlMs / 4) return 0;
-    this.#keptAt = now;
+    if (now - this.#extendedAt < metaTtlMs / 4) return 0;
+    this.#extendedAt = now;
     return metaTtlMs;
   }
 
-  /** The link is lost: what is delivered next may follow something else than what was delivered last. */
-  suspect(): void {
-    this.#doubt ??= this.#witness();
-    // That publications were removed may be among what is not heard now.
-    this.#forgetRecent();
+  /** The link is lost: the next message may not follow the last delivered one. */
+  markUnverified(): void {
+    this.#unverifiedSince ??= this.#lastDelivered();
+    // A removal of publications may be among the missed messages.
+    this.#clearRecent();
   }
 
-  /** The store was there all the time, and has forgotten nothing. */
-  trust(): void {
-    this.#doubt = undefined;
+  /** The link is restored, and the store has lost nothing. */
+  markVerified(): void {
+    this.#unverifiedSince = undefined;
   }
 
-  get isDoubtful(): boolean {
-    return this.#doubt !== undefined;
+  get isUnverified(): boolean {
+    return this.#unverifiedSince !== undefined;
   }
 
-  /** Compares what was delivered before the link was lost with what the store has there now. Rejects when it cannot be read. */
+  /** Compares the publication delivered before the link was lost with the stream. Rejects when the stream cannot be read. */
   async verify(): Promise<void> {
-    const doubt = this.#doubt;
-    if (doubt === undefined || this.#state !== 'following') return;
-    if (doubt.mark !== undefined) {
-      const from = doubt.offset - 1;
-      const page = await this.#deps.streams.read(this.#group, { from, limit: 1, retention: this.#retention });
-      if (this.#contradicts(page, doubt)) {
-        this.#repair ??= this.#disown();
+    const unverified = this.#unverifiedSince;
+    if (unverified === undefined || this.#state !== 'following') return;
+    if (unverified.checksum !== undefined) {
+      const page = await this.#read({ from: unverified.offset - 1, limit: 1 });
+      if (this.#contradicts(page, unverified)) {
+        this.#repair ??= this.#restart();
         await this.#repair;
       }
     }
-    if (this.#doubt === doubt) this.#doubt = undefined;
+    if (this.#unverifiedSince === unverified) this.#unverifiedSince = undefined;
   }
 
-  /** Reads what is missing. Rejects when the stream cannot be read now; {@link repair} must then be called again. */
+  /** Reads and delivers missing publications. Rejects when the stream cannot be read; the follower is then stalled. */
   repair(): Promise<void> {
     this.#repair ??= this.#catchUp();
     return this.#repair;
   }
 
-  /** As much as one answer may hold of what is kept after an offset; calls for the same offset share one reading. */
+  /** Reads the stream after an offset, at most one reply's worth; concurrent calls for one offset share the read. */
   readAfter(offset: number): Promise<StreamPage> {
     const known = this.#reads.get(offset);
     if (known !== undefined) return known;
-    const { streams, clock, maxReadBytes: maxBytes } = this.#deps;
+    const { clock, maxReadBytes: maxBytes } = this.#deps;
     const sentAt = clock.monotonic();
-    const query = { from: offset, limit: MAX_RECOVERED_PUBLICATIONS, maxBytes, retention: this.#retention };
-    const reading = streams
-      .read(this.#group, query)
-      .then((page) => this.#remember(page, sentAt))
+    const reading = this.#read({ from: offset, limit: MAX_RECOVERED_PUBLICATIONS, maxBytes })
+      .then((page) => this.#addRecent(page, sentAt))
       .finally(() => this.#reads.delete(offset));
     this.#reads.set(offset, reading);
     return reading;
   }
 
-  /** What was read for one member is at hand for the next: after a drop they all come for much the same. */
-  #remember(read: StreamPage, sentAt: number): StreamPage {
+  /** Adds a read page to the recent publications: after a disconnect most clients recover from nearby offsets. */
+  #addRecent(read: StreamPage, sentAt: number): StreamPage {
     const { offset, epoch } = this.#position;
     if (this.#state !== 'following' || read.top.epoch !== epoch) return read;
-    // Removed since it was read.
+    // Entries may have been removed since the read.
     const page = { ...read, entries: read.entries.filter((entry) => entry.offset > this.removedThrough) };
-    if (!this.#isRingKept()) this.#forgetRecent();
-    this.#keptUntil = Math.max(this.#keptUntil, sentAt + page.lastsMs);
-    const first = this.#ring.first ?? offset + 1;
+    if (!this.#recent.isRetained) this.#clearRecent();
+    this.#recent.retainUntil(sentAt + page.lastsMs);
+    const first = this.#recent.first ?? offset + 1;
     const older = page.entries.filter((entry) => entry.offset < first);
-    this.#ring.backfill(
-      older.map((entry) => messageOfEntry(this.#group, entry, epoch)),
+    this.#recent.backfill(
+      older.map((entry) => messageOfEntry(this.#group.key, entry, epoch)),
       offset + 1,
     );
     return page;
   }
 
-  async readLast(): Promise<StreamPage> {
-    return this.#deps.streams.read(this.#group, { limit: 1, reverse: true, retention: this.#retention });
+  /** Reads the newest publication. */
+  readLast(): Promise<StreamPage> {
+    return this.#read({ limit: 1, reverse: true });
   }
 
-  #isRingKept(): boolean {
-    return this.#deps.clock.monotonic() < this.#keptUntil;
+  async #read(query: Omit<StreamQuery, 'retention'>): Promise<StreamPage> {
+    return this.#deps.streams.read(this.#group.key, { ...query, retention: this.#retention });
   }
 
-  /** What was heard may not be kept any more; what was delivered last is remembered. */
-  #forgetRecent(): void {
-    this.#mark ??= this.#witness().mark;
-    this.#ring.clear();
+  /** Clears the recent publications and retains the checksum of the last delivered one. */
+  #clearRecent(): void {
+    this.#checksum ??= this.#lastDelivered().checksum;
+    this.#recent.clear();
   }
 
   #repairInBackground(): void {
@@ -252,46 +267,38 @@ export class StreamFollower {
 
   #follow(message: BusMessage): void {
     const { offset, epoch } = this.#position;
-    if (message.epoch === epoch && message.offset === offset + 1) this.#advanceLive(message);
-    else if (message.epoch === epoch && message.offset <= offset) this.#onOld(message);
+    if (message.epoch === epoch && message.offset === offset + 1) {
+      this.#recent.onAppended(this.#retention.ttlMs);
+      this.#advance(message);
+    } else if (message.epoch === epoch && message.offset <= offset) this.#onKnown(message);
     else {
       this.#queue.add(message);
       this.#repairInBackground();
     }
   }
 
-  /** What was just appended is kept from now on, and so is what is before it if it was kept until now. */
-  #advanceLive(message: BusMessage): void {
-    const now = this.#deps.clock.monotonic();
-    if (now >= this.#keptUntil) this.#ring.clear();
-    const { ttlMs } = this.#retention;
-    this.#keptUntil = Math.max(this.#keptUntil, now + Math.min(ttlMs / 2, ttlMs - ARRIVAL_SLACK_MS));
-    this.#advance(message);
-  }
-
   #advance(message: BusMessage): void {
-    // The bytes are a view into what the connection received; the ring must not keep all of that alive.
+    // The body is a view into a receive buffer, which a reference would keep alive.
     const own = { ...message, body: Buffer.from(message.body) };
     this.#position = { offset: message.offset, epoch: message.epoch };
-    this.#ring.push(own);
-    this.#mark = this.#ring.get(message.offset) === undefined ? crc32(own.body) : undefined;
-    this.#deps.deliver(this.#group, own);
+    this.#recent.push(own);
+    this.#checksum = this.#recent.get(message.offset) === undefined ? crc32(own.body) : undefined;
+    this.#group.deliver(own);
   }
 
-  /** An offset heard before: the same publication again is harmless, another one means that the store went back. */
-  #onOld(message: BusMessage): void {
-    const known = this.#ring.get(message.offset);
+  /** A known offset: a duplicate is ignored; a different publication means that the store lost data. */
+  #onKnown(message: BusMessage): void {
+    const known = this.#recent.get(message.offset);
     if (known?.body.equals(message.body)) return;
-    if (known !== undefined) this.#repair ??= this.#disown();
+    if (known !== undefined) this.#repair ??= this.#restart();
     this.#repairInBackground();
   }
 
-  async #disown(): Promise<void> {
+  /** Invalidates the epoch at any offset: the store lost data. */
+  async #restart(): Promise<void> {
     this.#state = 'repairing';
-    const { epoch } = this.#position;
     try {
-      const seen = { offset: ANY_OFFSET, epoch };
-      this.#lose(await this.#deps.streams.disown(this.#group, seen, this.#retention));
+      await this.#invalidateEpoch(ANY_OFFSET);
       this.#resume();
     } catch (error) {
       this.#stall();
@@ -303,7 +310,7 @@ export class StreamFollower {
     if (this.#state === 'opening') return;
     this.#state = 'repairing';
     try {
-      while (await this.#readOn()) await this.#deps.pace(this.#group);
+      while (await this.#readPage()) await this.#group.pace();
     } catch (error) {
       this.#stall();
       throw error;
@@ -311,30 +318,27 @@ export class StreamFollower {
     this.#resume();
   }
 
-  /** Delivers one page. True when there is more. */
-  async #readOn(): Promise<boolean> {
-    const witness = this.#witness();
-    const { offset, epoch } = witness;
-    const { streams, maxReadBytes: maxBytes } = this.#deps;
-    // With the one before: only then is it sure that the next ones follow what was delivered.
-    const from = witness.mark === undefined ? offset : offset - 1;
-    const page = await streams.read(this.#group, { from, limit: PAGE, maxBytes, retention: this.#retention });
+  /** Reads and delivers one page. True when more follows. */
+  async #readPage(): Promise<boolean> {
+    const last = this.#lastDelivered();
+    const { offset, epoch } = last;
+    // Includes the last delivered publication: its checksum proves that the following ones are its successors.
+    const from = last.checksum === undefined ? offset : offset - 1;
+    const page = await this.#read({ from, limit: PAGE, maxBytes: this.#deps.maxReadBytes });
     if (page.top.epoch !== epoch) this.#lose(page.top);
-    else if (page.top.offset < offset) {
-      this.#lose(await streams.disown(this.#group, this.#position, this.#retention));
-    } else if (this.#contradicts(page, witness)) {
-      this.#lose(await streams.disown(this.#group, { offset: ANY_OFFSET, epoch }, this.#retention));
-    } else return this.#takeOver(page);
+    else if (page.top.offset < offset) await this.#invalidateEpoch(offset);
+    else if (this.#contradicts(page, last)) await this.#invalidateEpoch(ANY_OFFSET);
+    else return this.#deliverPage(page);
     return false;
   }
 
-  /** Delivers what follows. True when the store has more than it gave. */
-  #takeOver({ top, entries }: StreamPage): boolean {
+  /** Delivers the entries of a page. True when the stream has more. */
+  #deliverPage({ top, entries }: StreamPage): boolean {
     const before = this.#position.offset;
     for (const entry of entries) {
       if (entry.offset <= before) continue;
       if (entry.offset !== this.#position.offset + 1) break;
-      this.#advance(messageOfEntry(this.#group, entry, top.epoch));
+      this.#advance(messageOfEntry(this.#group.key, entry, top.epoch));
     }
     const isWhole = this.#position.offset === entries.at(-1)?.offset;
     const hasMore = isWhole && this.#position.offset < top.offset;
@@ -344,22 +348,21 @@ export class StreamFollower {
     return false;
   }
 
-  /** The present position and what was delivered there. */
-  #witness(): Witness {
+  #lastDelivered(): LastDelivered {
     const { offset, epoch } = this.#position;
-    const known = offset === 0 ? undefined : this.#ring.get(offset);
-    return { offset, epoch, mark: known === undefined ? this.#mark : crc32(known.body) };
+    const known = offset === 0 ? undefined : this.#recent.get(offset);
+    return { offset, epoch, checksum: known === undefined ? this.#checksum : crc32(known.body) };
   }
 
-  #markOf(entry: StreamEntry, epoch: string): number {
-    return crc32(messageOfEntry(this.#group, entry, epoch).body);
+  #checksumOf(entry: StreamEntry, epoch: string): number {
+    return crc32(messageOfEntry(this.#group.key, entry, epoch).body);
   }
 
-  /** True when another publication stands where ours stood. Where nothing stands any more, nothing is said. */
-  #contradicts({ top, entries }: StreamPage, { offset, epoch, mark }: Witness): boolean {
+  /** True when the stream has a different publication at this position. False when it has none there. */
+  #contradicts({ top, entries }: StreamPage, { offset, epoch, checksum }: LastDelivered): boolean {
     const entry = entries[0];
-    if (mark === undefined || top.epoch !== epoch || entry?.offset !== offset) return false;
-    return this.#markOf(entry, epoch) !== mark;
+    if (checksum === undefined || top.epoch !== epoch || entry?.offset !== offset) return false;
+    return this.#checksumOf(entry, epoch) !== checksum;
   }
 
   #stall(): void {
@@ -368,24 +371,30 @@ export class StreamFollower {
     this.#deps.onStalled();
   }
 
-  #lose(top: GroupPosition): void {
-    this.#position = top;
-    this.#mark = undefined;
-    this.#doubt = undefined;
-    this.#ring.clear();
-    this.#deps.onGap('lost');
-    this.#deps.resync(this.#group);
+  /** Replaces the stream's epoch unless it has advanced beyond `offset`, and continues at the end of the new one. */
+  async #invalidateEpoch(offset: number): Promise<void> {
+    const { epoch } = this.#position;
+    this.#lose(await this.#deps.streams.disown(this.#group.key, { offset, epoch }, this.#retention));
   }
 
-  /** Goes on with what came in meanwhile; what the reading has covered already is left out. */
+  #lose(top: GroupPosition): void {
+    this.#position = top;
+    this.#checksum = undefined;
+    this.#unverifiedSince = undefined;
+    this.#recent.clear();
+    this.#deps.onGap('lost');
+    this.#group.resync();
+  }
+
+  /** Enters `following` and replays the queue, without the messages that the read has covered. */
   #resume(): void {
-    // Over before the queue is looked at: what is in it may ask for another repair.
+    // Before the replay: a queued message may start another repair.
     this.#repair = undefined;
     this.#state = 'following';
     const { messages, isCut } = this.#queue.take();
     for (const message of messages) {
       const isCovered = message.epoch === this.#position.epoch && message.offset <= this.#position.offset;
-      if (!isCovered) this.onMessage(message);
+      if (!isCovered) this.receive(message);
     }
     if (isCut) this.#repairInBackground();
   }

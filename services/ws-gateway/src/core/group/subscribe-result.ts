@@ -1,52 +1,57 @@
+import type { Clock } from '@muster/kit/clock';
 import { deltaChain } from '@muster/protocol/delta';
 import type { SubscribeResult } from '@muster/protocol/replies';
 import type { EngineMetrics } from '../ports.ts';
+import { matchingPublications } from './group-frames.ts';
 import type { RecoveryStart } from './recovery.ts';
 import type { DeliveryOptions } from './subscription.ts';
-import { wantedOf } from './tags.ts';
 
-/** What a member was granted and where it begins. */
+/** A granted subscription and its start. */
 export interface SubscriptionStart {
-  readonly service: DeliveryOptions;
+  readonly delivery: DeliveryOptions;
   readonly isRecoverable: boolean;
-  /** Number of the group, told to members that use it. */
+  /** Number of the group, for clients with channel compaction. */
   readonly groupId: number;
-  /** There when publications are kept. */
+  /** Present when publications are retained. */
   readonly start: RecoveryStart | undefined;
-  /** Where the client says it was, when it wants to catch up. */
-  readonly asked: { readonly offset: number };
+  /** Position in the client's request, for a recovery. */
+  readonly requested: { readonly offset: number };
 }
 
-/** What a new member is told: its terms, its position, and what it missed. */
+/** The `subscribe` result: delivery options, position and recovered publications. */
 export const subscribeResult = ({
-  service,
+  delivery,
   isRecoverable,
   groupId,
   start,
-  asked,
+  requested,
 }: SubscriptionStart): SubscribeResult => {
-  const { encoding, deltas, filter } = service;
-  const terms = {
+  const { encoding, deltas, filter } = delivery;
+  const options = {
     ...(deltas === undefined ? {} : { delta: true }),
-    ...(service.isCompact ? { compactId: groupId } : {}),
+    ...(delivery.isCompact ? { compactId: groupId } : {}),
   };
-  if (start === undefined || !service.isPositioned) return terms;
+  if (start === undefined || !delivery.isPositioned) return options;
   const { position, recovery } = start;
   const { epoch, offset } = position;
-  const base = { ...terms, recoverable: isRecoverable, positioned: true, epoch, offset };
+  const base = { ...options, recoverable: isRecoverable, positioned: true, epoch, offset };
   if (recovery === undefined) return base;
   if (!recovery.ok) return { ...base, wasRecovering: true };
-  // The client counts on from where it was, while it goes through what it missed.
-  const wanted = wantedOf(recovery.publications, filter);
+  // The client counts from its own offset while it processes the recovered publications.
+  const matching = matchingPublications(recovery.publications, filter);
   const isDelta = deltas !== undefined && encoding !== 'plain';
-  const publications = isDelta ? deltaChain(wanted, encoding) : wanted;
-  return { ...base, offset: asked.offset, wasRecovering: true, recovered: true, publications };
+  const publications = isDelta ? deltaChain(matching, encoding) : matching;
+  return { ...base, offset: requested.offset, wasRecovering: true, recovered: true, publications };
 };
 
-/** Counts a client that wanted to catch up. */
+/** Records the result of a requested recovery. */
 export const countRecovery = (metrics: EngineMetrics, start: RecoveryStart | undefined): void => {
   const recovery = start?.recovery;
   if (recovery === undefined) return;
   if (recovery.ok) metrics.recovered('complete', recovery.publications.length);
   else metrics.recovered('resync', 0);
 };
+
+/** Whole seconds until `expiresAt`, in ms since the Unix epoch; at least one, because 0 means no expiry. */
+export const ttlOf = (expiresAt: number, clock: Clock): number =>
+  Math.max(1, Math.round((expiresAt - clock.now()) / 1000));

@@ -5,111 +5,110 @@ import type { TagsFilter } from '@muster/protocol/tags-filter';
 import type { ClientQuota } from '../connection/client-quotas.ts';
 import type { SendBuffer } from '../connection/send-buffer.ts';
 import type { ClientIdentity } from '../ports.ts';
-import type { LocalGroup } from './group.ts';
 import { type Encoding, type Form, formOf } from './group-frames.ts';
+import type { GroupIdentity } from './group-identity.ts';
 
-/** Who is in a group. */
+/** The connection of a subscription. */
 export interface Subscriber {
   readonly id: ClientId;
   readonly identity: ClientIdentity | undefined;
   readonly sendBuffer: SendBuffer;
-  readonly isOver: boolean;
+  readonly isClosed: boolean;
   readonly quota: ClientQuota | undefined;
-  /** It does not read fast enough. */
+  /** Called when a frame does not fit into its send buffer. */
   onSlow(): void;
-  /** Publications of this group are gone for good: the member must begin anew, and say so to its application. */
+  /** Called when publications of the group are lost: the client must subscribe again. */
   onInsufficientState(group: GroupName): void;
 }
 
-/** How a member appears to others. */
+/** A member as presence and join/leave messages show it. */
 export interface PresenceInfo {
   readonly client: ClientId;
   readonly info: ClientInfo;
-  /** Shown in presence. */
+  /** Listed in presence. */
   readonly isPresent: boolean;
-  /** Announced by join and leave. */
+  /** Announced by join and leave messages. */
   readonly isAnnounced: boolean;
 }
 
-/** How a member wants to be served. */
+/** Delivery options of one subscription. */
 export interface DeliveryOptions {
   readonly encoding: Encoding;
-  /** The group is named by its number in what the member gets. */
+  /** Frames carry the number of the group in place of its name. */
   readonly isCompact?: boolean;
-  /** Whether it relies on positions. */
+  /** The client relies on positions: a lost publication ends the subscription. */
   readonly isPositioned: boolean;
-  /** Whether it is told who comes and goes. */
-  readonly hearsJoinLeave: boolean;
-  /** Deltas instead of whole payloads: of all publications, or of those that were published so. Not with a filter. */
+  /** Join and leave messages are delivered. */
+  readonly receivesJoinLeave: boolean;
+  /** Deltas in place of whole payloads: of all publications, or of those marked by their publisher. Not with a filter. */
   readonly deltas?: 'all' | 'marked' | undefined;
-  /** Which publications it wants; left out for all. */
+  /** Delivers matching publications only; undefined: all. */
   readonly filter?: TagsFilter | undefined;
-  /** A member that does not read fast enough is skipped and caught up later, not closed. */
+  /** A slow consumer is skipped and caught up later instead of closed. */
   readonly mayLag?: boolean;
 }
 
-/** One connection's membership of one group. */
+/** One connection's subscription to one group. */
 export class Subscription {
-  readonly group: LocalGroup;
+  readonly group: GroupIdentity;
   readonly member: Subscriber;
-  /** What others see of the member while it is there. */
-  readonly who: PresenceInfo | undefined;
+  readonly presence: PresenceInfo | undefined;
   readonly form: Form;
   readonly isPositioned: boolean;
-  /** Ends when the right to see who is there is taken away. */
-  hearsJoinLeave: boolean;
+  /** Becomes false when the permission to see presence is revoked. */
+  receivesJoinLeave: boolean;
   readonly deltas: 'all' | 'marked' | undefined;
   readonly filter: TagsFilter | undefined;
   readonly mayLag: boolean;
-  /** Set while the member is skipped: up to here it has got everything. */
+  /** Set while the member is skipped: the last position that it has received. */
   lag: GroupPosition | undefined = undefined;
-  /** The list in which the group keeps it, and the place there; −1 while the group does not deliver to it (not yet, or no more). */
+  /** The list in which the group keeps it, and its index there; −1 while the group does not deliver to it. */
   list: Subscription[] | undefined = undefined;
-  place = -1;
+  index = -1;
 
   constructor(
-    group: LocalGroup,
+    group: GroupIdentity,
     member: Subscriber,
-    service: DeliveryOptions,
-    who: PresenceInfo | undefined,
+    options: DeliveryOptions,
+    presence: PresenceInfo | undefined,
   ) {
     this.group = group;
     this.member = member;
-    this.who = who;
-    this.form = formOf(service.encoding, service.isCompact ?? false);
-    this.isPositioned = service.isPositioned;
-    this.hearsJoinLeave = service.hearsJoinLeave;
-    this.deltas = service.deltas;
-    this.filter = service.filter;
-    this.mayLag = service.mayLag ?? false;
+    this.presence = presence;
+    this.form = formOf(options.encoding, options.isCompact ?? false);
+    this.isPositioned = options.isPositioned;
+    this.receivesJoinLeave = options.receivesJoinLeave;
+    this.deltas = options.deltas;
+    this.filter = options.filter;
+    this.mayLag = options.mayLag ?? false;
   }
 
   get isLive(): boolean {
-    return this.place >= 0;
+    return this.index >= 0;
   }
 
-  /** Live, or behind and being caught up. */
+  /** Live, or lagging and being caught up. */
   get isMember(): boolean {
     return this.isLive || this.lag !== undefined;
   }
 
-  /** Puts it at the end of a list. */
+  /** Appends it to a list. */
   enter(list: Subscription[]): void {
     this.list = list;
-    this.place = list.length;
+    this.index = list.length;
     list.push(this);
   }
 
-  /** Takes it out of its list; the last one there takes its place. */
+  /** Removes it from its list in constant time: the last entry takes its index. */
   exit(): void {
-    const { list, place } = this;
+    const { list, index } = this;
     if (list === undefined) return;
     const last = list.pop();
     if (last !== undefined && last !== this) {
-      list[place] = last;
-      last.place = place;
+      list[index] = last;
+      last.index = index;
     }
     this.list = undefined;
-    this.place = -1;
+    this.index = -1;
   }
 }

@@ -5,11 +5,12 @@ import { AppError } from '@muster/protocol/errors';
 import type { ClientInfo, SubscribeResult } from '@muster/protocol/replies';
 import type { ClientQuotas } from '../connection/client-quotas.ts';
 import type { Connection } from '../connection/connection.ts';
+import { ttlOf } from '../group/subscribe-result.ts';
 import type { AuthenticationResult, ClientIdentity, SessionAuthenticator } from '../ports.ts';
 import type { ServerSubscriptions } from '../server-subscriptions.ts';
 
 export interface ConnectDeps {
-  readonly gate: SessionAuthenticator;
+  readonly authenticator: SessionAuthenticator;
   readonly clock: Clock;
   /** Name of this instance, told to clients. */
   readonly gateway: string;
@@ -23,7 +24,7 @@ export interface ConnectDeps {
 export const createConnect =
   (deps: ConnectDeps) =>
   (connection: Connection, command: ConnectCommand): Promise<void> | undefined => {
-    if (connection.phase.is !== 'greeting') return void connection.refuse('second_connect');
+    if (connection.phase.is !== 'handshake') return void connection.rejectInput('second_connect');
     const tokens = command.token === '' ? connection.tokens : [command.token];
     connection.startConnecting();
     return admit(deps, connection, command, tokens);
@@ -35,18 +36,18 @@ const admit = async (
   command: ConnectCommand,
   tokens: readonly string[],
 ): Promise<void> => {
-  const admission = await deps.gate.authenticate(
+  const admission = await deps.authenticator.authenticate(
     { tokens, origin: connection.origin, host: connection.host },
     connection,
   );
-  if (connection.isOver) {
-    if (admission.ok) deps.gate.release(admission.identity.sessionId, connection);
+  if (connection.isClosed) {
+    if (admission.ok) deps.authenticator.release(admission.identity.sessionId, connection);
     return;
   }
   if (!admission.ok) return turnAway(connection, command, admission);
   if (admission.identity.sessionId === undefined && admission.identity.expiresAt <= deps.clock.now()) {
-    deps.gate.release(undefined, connection);
-    return connection.refuseConnect(command.id, ReplyError.Expired);
+    deps.authenticator.release(undefined, connection);
+    return connection.rejectConnect(command.id, ReplyError.Expired);
   }
   await enter(deps, connection, command, admission.identity);
 };
@@ -62,9 +63,9 @@ const enter = async (
   connection.quota = quota;
   const placed = deps.serverSubscriptions.placementsOf(identity, command, quota);
   if (!placed.ok) {
-    deps.gate.release(identity.sessionId, connection);
-    if ('error' in placed) connection.refuseConnect(command.id, placed.error, placed.reason);
-    else if (placed.close === CloseCode.BadRequest) connection.refuse('unknown_group');
+    deps.authenticator.release(identity.sessionId, connection);
+    if ('error' in placed) connection.rejectConnect(command.id, placed.error, placed.reason);
+    else if (placed.close === CloseCode.BadRequest) connection.rejectInput('unknown_group');
     else connection.close(placed.close, placed.reason);
     return;
   }
@@ -72,12 +73,12 @@ const enter = async (
   if (placed.placements.length === 0) return welcome(deps, connection, command, { identity, info });
   try {
     const subs = await deps.serverSubscriptions.enterAll(connection, info, placed.placements);
-    if (connection.isOver) deps.gate.release(identity.sessionId, connection);
+    if (connection.isClosed) deps.authenticator.release(identity.sessionId, connection);
     else welcome(deps, connection, command, { identity, info, subs });
   } catch (error) {
-    deps.gate.release(identity.sessionId, connection);
+    deps.authenticator.release(identity.sessionId, connection);
     if (!(error instanceof AppError)) throw error;
-    connection.refuseConnect(command.id, ReplyError.Internal);
+    connection.rejectConnect(command.id, ReplyError.Internal);
   }
 };
 
@@ -101,20 +102,20 @@ const turnAway = (
       connection.endSession(admission.reason);
       break;
     case 'none':
-      connection.refuse('no_credential');
+      connection.rejectInput('no_credential');
       break;
     case 'no_user':
       connection.close(CloseCode.PermissionDenied);
       break;
     case 'expired':
-      connection.refuseConnect(command.id, ReplyError.TokenExpired);
+      connection.rejectConnect(command.id, ReplyError.TokenExpired);
       break;
     case 'limit_reached':
       // Places are given back all the time, those of connections that the client has lost among them.
-      connection.refuseConnect(command.id, ReplyError.TooManyRequests);
+      connection.rejectConnect(command.id, ReplyError.TooManyRequests);
       break;
     case 'unavailable':
-      connection.refuseConnect(command.id, ReplyError.Internal);
+      connection.rejectConnect(command.id, ReplyError.Internal);
       break;
     default:
       admission satisfies never;
@@ -150,7 +151,7 @@ const welcome = (
   });
   connection.sendBuffer.release();
   // Rights may have changed while it was being let in.
-  connection.reviewRights();
+  connection.reviewPermissions();
 };
 
 /** Whether and when the client must come with another token: not for sessions, whose end is ours to see. */
@@ -161,7 +162,3 @@ export const expiryOf = (
   sessionId !== undefined || expiresAt === Number.POSITIVE_INFINITY
     ? {}
     : { expires: true, ttlS: ttlOf(expiresAt, clock) };
-
-/** Whole seconds until then; at least one, for 0 means never. */
-export const ttlOf = (expiresAt: number, clock: Clock): number =>
-  Math.max(1, Math.round((expiresAt - clock.now()) / 1000));

@@ -5,7 +5,7 @@ import type { GroupAction } from '@muster/session/grants';
 import type { Connection } from '../connection/connection.ts';
 import type { GroupOptions, Namespaces } from '../namespaces.ts';
 import { isAllowed } from '../permissions.ts';
-import { NO_NAMESPACE } from './reasons.ts';
+import { NO_NAMESPACE } from './command-error.ts';
 
 export interface GroupReadDeps {
   readonly namespaces: Namespaces;
@@ -27,7 +27,7 @@ export const authorizeGroupRead = (
 ): GroupReadRequest | undefined => {
   const { phase, memberships } = connection;
   if (phase.is !== 'live') return undefined;
-  if (channel === '') return void connection.refuse('no_group');
+  if (channel === '') return void connection.rejectInput('no_group');
   const group = parseGroupName(channel);
   if (group === undefined)
     return void connection.fail(id, ReplyError.BadRequest, `\`channel\` ${groupNameFault(channel)}`);

@@ -6,12 +6,12 @@ import type { HistoryCommand } from '@muster/protocol/commands';
 import { MAX_RECOVERED_PUBLICATIONS } from '@muster/protocol/limits';
 import type { HistoryResult } from '@muster/protocol/replies';
 import type { Connection } from '../connection/connection.ts';
-import { createTurnBudget, type TurnBudget } from '../connection/turn-budget.ts';
+import { createTurnBudget, type TurnBudget } from '../event-loop.ts';
 import type { Hub } from '../group/hub.ts';
 import { bytesOfTexts } from '../group/read-pacing.ts';
 import type { EngineMetrics } from '../ports.ts';
+import { NEW_GROUPS } from './command-error.ts';
 import { authorizeGroupRead, type GroupReadDeps, isStillAllowed } from './group-read.ts';
-import { NEW_GROUPS } from './reasons.ts';
 
 export interface HistoryDeps extends GroupReadDeps {
   readonly bus: Pick<Bus, 'read'>;
@@ -48,11 +48,11 @@ export const createHistory = (given: HistoryDeps) => {
     }
     const place = { key, retention: options.retention };
     if (command.limit === 0) return answer(deps, connection, command, place);
-    connection.publishing += 1;
+    connection.pendingReplies += 1;
     return connection.sendBuffer
       .inTurn(() => answer(deps, connection, command, place))
       .finally(() => {
-        connection.publishing -= 1;
+        connection.pendingReplies -= 1;
       });
   };
 };

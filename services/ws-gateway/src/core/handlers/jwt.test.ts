@@ -6,7 +6,7 @@ const closedWith = (code: number) => expect.objectContaining({ code });
 const start = 1_000_000;
 
 /** Reads what tests write: `ann/$vip/60` is a permit of ann for `$vip` for another 60 s, 0 for ever. */
-const permits: SubscriptionTokenReader = {
+const subscriptionTokens: SubscriptionTokenReader = {
   read: async (token): Promise<SubscriptionGrant> => {
     if (token === 'expired' || token === 'unavailable' || token === 'none') return { ok: false, why: token };
     const [user, group, seconds = '0', client] = token.split('/');
@@ -98,7 +98,7 @@ describe('subscription tokens', () => {
 
   test('[PT1] [PT6] given a subscription token, when a client subscribes, then the group is joined with the info of the token', async () => {
     const { connected } = engineUnderTest({
-      permits,
+      subscriptionTokens,
       groups: { presence: true, allowSubscribeForClient: false },
     });
     const ann = await connected('ann');
@@ -119,7 +119,7 @@ describe('subscription tokens', () => {
   });
 
   test('[PT2] [PT7] [PT8] [PT9] [PT10] given an unsuitable subscription token, when a client subscribes, then each fault has its own result', async () => {
-    const { client } = engineUnderTest({ permits });
+    const { client } = engineUnderTest({ subscriptionTokens });
     const tries: [string, number][] = [
       ['bob/$vip', 3500],
       ['/$vip', 3500],
@@ -141,7 +141,7 @@ describe('subscription tokens', () => {
   });
 
   test('[PT2] given a token for one connection, when that connection subscribes, then it is accepted', async () => {
-    const { connected } = engineUnderTest({ permits });
+    const { connected } = engineUnderTest({ subscriptionTokens });
     const ann = await connected('ann');
     expect(await ann.say(subscribe(`*/$vip/0/${ann.connection.id}`))).toEqual([
       { id: 2, subscribe: { data: 'hi' } },
@@ -149,7 +149,10 @@ describe('subscription tokens', () => {
   });
 
   test('[PT3] [PT11] given a subscription by a token, when 25 s pass after its expiry, then it ends with 2501 unless it was refreshed', async () => {
-    const { connected, pass } = engineUnderTest({ permits, limits: { pingIntervalMs: 3_600_000 } });
+    const { connected, pass } = engineUnderTest({
+      subscriptionTokens,
+      limits: { pingIntervalMs: 3_600_000 },
+    });
     const [stays, goes] = [await connected('ann'), await connected('ann')];
     for (const { say } of [stays, goes]) await say(subscribe('ann/$vip/60'));
     expect(await stays.say({ id: 3, sub_refresh: { channel: '$vip', token: 'ann/$vip/120' } })).toEqual([
@@ -170,7 +173,7 @@ describe('subscription tokens', () => {
   });
 
   test('[PT4] [PT12] [PT13] [PT14] [PT15] [PT16] given a subscription by a token, when `sub_refresh` is unsuitable, then each fault has its own result', async () => {
-    const { client } = engineUnderTest({ permits });
+    const { client } = engineUnderTest({ subscriptionTokens });
     const tries: [string, string, number][] = [
       ['ann/$vip', 'other', 103],
       ['ann/$vip', '', 3501],
@@ -202,8 +205,10 @@ describe('subscription tokens', () => {
 
   test('[PT5] [PT17] given a token check in progress, when the client sends other commands about the group, then they wait, and a second subscribe is error 105', async () => {
     const gate = Promise.withResolvers<void>();
-    const slow: SubscriptionTokenReader = { read: (token) => gate.promise.then(() => permits.read(token)) };
-    const { connected } = engineUnderTest({ permits: slow });
+    const slow: SubscriptionTokenReader = {
+      read: (token) => gate.promise.then(() => subscriptionTokens.read(token)),
+    };
+    const { connected } = engineUnderTest({ subscriptionTokens: slow });
     const ann = await connected('ann');
     expect(
       await ann.say(subscribe('ann/$vip/60'), subscribe('ann/$vip/60'), {

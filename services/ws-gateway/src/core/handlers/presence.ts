@@ -24,11 +24,11 @@ export const createPresence =
     if (!asked.isAllowed) return void connection.fail(command.id, ReplyError.PermissionDenied);
     const { key } = asked;
     if (command.is === 'presence_stats') return answer(deps, connection, command, key);
-    connection.publishing += 1;
+    connection.pendingReplies += 1;
     return connection.sendBuffer
       .inTurn(() => answer(deps, connection, command, key))
       .finally(() => {
-        connection.publishing -= 1;
+        connection.pendingReplies -= 1;
       });
   };
 

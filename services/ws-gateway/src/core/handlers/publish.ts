@@ -1,20 +1,21 @@
 import { type GroupKey, groupKeyOf } from '@muster/bus/group-key';
+import type { Appended } from '@muster/bus/streams';
 import { ReplyError } from '@muster/protocol/codes';
 import type { Payload, PublishCommand } from '@muster/protocol/commands';
 import { type GroupName, groupNameFault, parseGroupName } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
-import { replyWithAppError } from '../app-errors.ts';
 import type { AppCallbacks } from '../callbacks.ts';
+import { replyWithAppError } from '../callbacks.ts';
+import type { ClientQuota } from '../connection/client-quotas.ts';
 import type { Connection } from '../connection/connection.ts';
-import type { GroupRates } from '../connection/group-rates.ts';
-import { CommandError } from './command-error.ts';
-import { takesPayload } from '../data-format.ts';
+import type { GroupRates } from '../connection/rate-limit.ts';
 import type { Hub } from '../group/hub.ts';
+import type { PublishRequest } from '../group/publisher.ts';
 import type { GroupOptions, Namespaces } from '../namespaces.ts';
+import { acceptsPayload } from '../namespaces.ts';
 import { isAllowed, mayReach, type PermissionRequest } from '../permissions.ts';
 import type { ClientIdentity, EngineMetrics } from '../ports.ts';
-import { publishForClient } from './client-publish.ts';
-import { NEW_GROUPS, NO_NAMESPACE, onlyType0 } from './reasons.ts';
+import { CommandError, NEW_GROUPS, NO_NAMESPACE, onlyType0 } from './command-error.ts';
 
 export interface PublishDeps {
   readonly hub: Pick<Hub, 'publish'>;
@@ -40,18 +41,18 @@ interface Draft {
 export const createPublish =
   (deps: PublishDeps) =>
   (connection: Connection, command: PublishCommand): Promise<void> | undefined => {
-    if (command.channel === '') return void connection.refuse('no_group');
+    if (command.channel === '') return void connection.rejectInput('no_group');
     const draft = check(deps, connection, command);
     if (draft === undefined) return undefined;
     if (draft instanceof CommandError) return void connection.fail(command.id, draft.code, draft.reason);
     const bytes = draft.data.length;
-    connection.publishing += 1;
+    connection.pendingReplies += 1;
     connection.publishedBytes += bytes;
     const work = draft.options.publishCallback
       ? askFirst(deps, connection, draft)
       : publish(deps, connection, draft);
     return work.finally(() => {
-      connection.publishing -= 1;
+      connection.pendingReplies -= 1;
       connection.publishedBytes -= bytes;
     });
   };
@@ -70,7 +71,7 @@ const check = (
   const options = deps.namespaces.optionsOf(name);
   if (options === undefined) return new CommandError(ReplyError.UnknownGroup, NO_NAMESPACE);
   if (data === undefined) return bad('`data` is missing');
-  if (!takesPayload(options, data, isBinary))
+  if (!acceptsPayload(options, data, isBinary))
     return bad(`\`data\` must be of the format ${options.publicationDataFormat} in this group`);
   const { identity, info } = phase;
   const membership = memberships.get(name);
@@ -119,7 +120,7 @@ const askFirst = async (deps: PublishDeps, connection: Connection, draft: Draft)
   try {
     const answer = await asked;
     await before;
-    if (connection.isOver) return;
+    if (connection.isClosed) return;
     if (!mayStillPublish(deps, connection, name)) return connection.fail(id, ReplyError.PermissionDenied);
     if (answer.is !== 'result') return replyWithAppError(connection, id, answer);
     const { skipHistory, ...changed } = answer.result;
@@ -155,4 +156,20 @@ const overRate = (
     ReplyError.TooManyRequests,
     'clients have published as much in this group as its `publish_rate` allows: try again later',
   );
+};
+
+/**
+ * Publishes for a client. A group that has no stream and no subscriber on any gateway keeps nothing, so that a client cannot
+ * fill Redis with names; where the options say that it does (`keep_without_subscribers`), the stream is one of the new groups
+ * of the client's quota. Resolves with `over_quota` when nothing was published for that. Throws REDIS_UNAVAILABLE.
+ */
+export const publishForClient = async (
+  hub: Pick<Hub, 'publish'>,
+  quota: ClientQuota | undefined,
+  options: Pick<GroupOptions, 'keepWithoutSubscribers'>,
+  request: PublishRequest & { readonly onlyIfHeard: true },
+): Promise<Appended | undefined | 'over_quota'> => {
+  const appended = await hub.publish(request);
+  if (appended?.outcome !== 'unheard' || !options.keepWithoutSubscribers) return appended;
+  return quota?.takeNewGroup() === false ? 'over_quota' : hub.publish({ ...request, onlyIfHeard: false });
 };

@@ -5,7 +5,7 @@ import type { AuthenticationResult, ClientIdentity, SessionAuthenticator } from 
 import { type ConnectDeps, expiryOf, infoOf } from './connect.ts';
 
 export type RefreshDeps = Pick<ConnectDeps, 'clock' | 'version'> & {
-  readonly gate: Pick<SessionAuthenticator, 'refresh'>;
+  readonly authenticator: Pick<SessionAuthenticator, 'refresh'>;
 };
 
 /** `refresh`: another token of the same user, before the one at hand runs out. */
@@ -17,18 +17,18 @@ export const createRefresh =
     // The end of a session is known here; there is nothing that its client could bring.
     if (phase.identity.sessionId !== undefined)
       return void connection.fail(command.id, ReplyError.NotAvailable);
-    if (command.token === '') return void connection.refuse('no_token');
+    if (command.token === '') return void connection.rejectInput('no_token');
     return refresh(deps, connection, command, phase.identity);
   };
 
 const refresh = async (
-  { gate, clock, version }: RefreshDeps,
+  { authenticator, clock, version }: RefreshDeps,
   connection: Connection,
   { id, token }: RefreshCommand,
   before: ClientIdentity,
 ): Promise<void> => {
-  const admission = await gate.refresh(token, connection.host);
-  if (connection.isOver) return;
+  const admission = await authenticator.refresh(token, connection.host);
+  if (connection.isClosed) return;
   if (!admission.ok) return turnDown(connection, id, admission);
   const { identity } = admission;
   if (identity.user !== before.user || identity.tenant !== before.tenant)
@@ -36,7 +36,7 @@ const refresh = async (
   if (identity.expiresAt <= clock.now()) return connection.close(CloseCode.Expired);
   // What it is in is settled when it connects, so it connects again.
   if (!hasSameGroups(identity, before)) return connection.close(CloseCode.InsufficientState);
-  connection.renew(identity, infoOf(connection, identity));
+  connection.updateIdentity(identity, infoOf(connection, identity));
   const result = { client: connection.id, version: `muster ${version}`, ...expiryOf(identity, clock) };
   connection.reply({ id, is: 'refresh', result });
 };

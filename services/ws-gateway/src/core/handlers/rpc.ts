@@ -1,7 +1,7 @@
 import { ReplyError } from '@muster/protocol/codes';
 import type { RpcCommand } from '@muster/protocol/commands';
-import { replyWithAppError } from '../app-errors.ts';
 import type { AppCallbacks } from '../callbacks.ts';
+import { replyWithAppError } from '../callbacks.ts';
 import type { Connection } from '../connection/connection.ts';
 
 /** `rpc`: the application answers. Calls of one client run side by side. */
@@ -12,7 +12,7 @@ export const createRpc =
     if (phase.is !== 'live') return undefined;
     if (!callbacks.has('rpc')) return void connection.fail(id, ReplyError.NotAvailable);
     const caller = { client: connection.id, identity: phase.identity, encoding: connection.codec.encoding };
-    connection.publishing += 1;
+    connection.pendingReplies += 1;
     return callbacks
       .rpc(caller, { method, ...(data === undefined ? {} : { data }), isBinary: isBinary ?? false })
       .then(async (answer) => {
@@ -22,6 +22,6 @@ export const createRpc =
         else replyWithAppError(connection, id, answer);
       })
       .finally(() => {
-        connection.publishing -= 1;
+        connection.pendingReplies -= 1;
       });
   };

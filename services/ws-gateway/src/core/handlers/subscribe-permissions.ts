@@ -5,7 +5,7 @@ import type { ClientId, GroupName } from '@muster/protocol/ids';
 import { isGranted } from '@muster/session/grants';
 import type { AppCallbacks, CallbackAnswer, Caller } from '../callbacks.ts';
 import type { GroupOptions } from '../namespaces.ts';
-import { isAllowed, isForUser } from '../permissions.ts';
+import { isAllowed, isForUser, type SubscribePermissionBasis } from '../permissions.ts';
 import type {
   ClientIdentity,
   ServerSubscription,
@@ -15,7 +15,7 @@ import type {
 
 export interface SubscribePermissionsDeps {
   readonly clock: Clock;
-  readonly permits: SubscriptionTokenReader;
+  readonly subscriptionTokens: SubscriptionTokenReader;
   readonly callbacks: Pick<AppCallbacks, 'subscribe'>;
 }
 
@@ -27,18 +27,10 @@ export interface SubscribePermissionRequest {
   readonly command: Pick<SubscribeCommand, 'token' | 'data'>;
 }
 
-/**
- * What a subscription rests on: the rights of the client (grants, name and options of the group), a subscription token, a decision
- * of the application, or an order of the server. Rights and keys of tokens can be taken away while it lasts.
- */
-export type SubscribePermissionBasis =
-  | { readonly is: 'rights' | 'application' | 'server' }
-  | { readonly is: 'token'; readonly key: object | undefined };
-
 /** On which terms a client may subscribe, or what it is answered. */
 export type SubscribePermission =
   | { readonly is: 'granted'; readonly terms: ServerSubscription; readonly basis: SubscribePermissionBasis }
-  | { readonly is: 'refused'; readonly code: ReplyError }
+  | { readonly is: 'rejected'; readonly code: ReplyError }
   | { readonly is: 'closed'; readonly code: CloseCode }
   | Exclude<CallbackAnswer<never>, { is: 'result' | 'unavailable' }>;
 
@@ -57,25 +49,25 @@ export const createSubscribePermissions =
     const { identity } = caller;
     return isAllowed({ action: 'subscribe', identity, group, options, isSubscribed: false })
       ? ON_ITS_OWN_TERMS
-      : refused(ReplyError.PermissionDenied);
+      : rejected(ReplyError.PermissionDenied);
   };
 
-const refused = (code: ReplyError): SubscribePermission => ({ is: 'refused', code });
+const rejected = (code: ReplyError): SubscribePermission => ({ is: 'rejected', code });
 
 /** The application is asked where neither a grant nor the name of the group has decided. */
 const mayAsk = ({ grants, user }: ClientIdentity, group: GroupName): boolean =>
   !isGranted(grants, group, 'subscribe') && isForUser(group, user) && !group.startsWith('$');
 
 const byToken = async (
-  { permits, clock }: SubscribePermissionsDeps,
+  { subscriptionTokens, clock }: SubscribePermissionsDeps,
   { caller, group, command }: SubscribePermissionRequest,
 ): Promise<SubscribePermission> => {
-  const permit = await permits.read(command.token);
-  if (!permit.ok) return refused(ANSWERS[permit.why]);
+  const permit = await subscriptionTokens.read(command.token);
+  if (!permit.ok) return rejected(ANSWERS[permit.why]);
   if (!isPermitFor(permit, { id: caller.client, identity: caller.identity }, group))
     return { is: 'closed', code: CloseCode.InvalidToken };
   const { terms } = permit;
-  if (terms.expiresAt !== undefined && terms.expiresAt <= clock.now()) return refused(ReplyError.Expired);
+  if (terms.expiresAt !== undefined && terms.expiresAt <= clock.now()) return rejected(ReplyError.Expired);
   return { is: 'granted', terms, basis: { is: 'token', key: permit.tokenKey } };
 };
 
@@ -103,9 +95,9 @@ const byApplication = async (
 ): Promise<SubscribePermission> => {
   const { data } = command;
   const answer = await callbacks.subscribe(caller, { group, ...(data === undefined ? {} : { data }) });
-  if (answer.is === 'unavailable') return refused(ReplyError.Internal);
+  if (answer.is === 'unavailable') return rejected(ReplyError.Internal);
   if (answer.is !== 'result') return answer;
   const { expiresAt } = answer.result;
-  if (expiresAt !== undefined && expiresAt <= clock.now()) return refused(ReplyError.Expired);
+  if (expiresAt !== undefined && expiresAt <= clock.now()) return rejected(ReplyError.Expired);
   return { is: 'granted', terms: answer.result, basis: { is: 'application' } };
 };

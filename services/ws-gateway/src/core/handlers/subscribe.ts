@@ -6,23 +6,19 @@ import { type GroupName, groupNameFault, parseGroupName } from '@muster/protocol
 import { MAX_GROUP_NAME_LENGTH } from '@muster/protocol/limits';
 import type { ClientInfo } from '@muster/protocol/replies';
 import { parseTagsFilter, type TagsFilter } from '@muster/protocol/tags-filter';
-import { replyWithAppError } from '../app-errors.ts';
-import type { Connection } from '../connection/connection.ts';
-import type { ConnectionSubscription } from '../connection/connection-state.ts';
-import { CommandError } from './command-error.ts';
+import { replyWithAppError } from '../callbacks.ts';
+import type { Connection, ConnectionSubscription } from '../connection/connection.ts';
 import { type Hub, presenceInfoOf } from '../group/hub.ts';
-import { countRecovery, subscribeResult } from '../group/subscribe-result.ts';
+import { countRecovery, subscribeResult, ttlOf } from '../group/subscribe-result.ts';
 import type { DeliveryOptions } from '../group/subscription.ts';
 import type { GroupOptions, Namespaces } from '../namespaces.ts';
 import type { PermissionReview } from '../permission-review.ts';
-import { isAllowed } from '../permissions.ts';
+import { isAllowed, type SubscribePermissionBasis } from '../permissions.ts';
 import type { ClientIdentity, EngineMetrics, ServerSubscription } from '../ports.ts';
-import { ttlOf } from './connect.ts';
-import { NEW_GROUPS, NO_NAMESPACE, onlyType0 } from './reasons.ts';
+import { CommandError, NEW_GROUPS, NO_NAMESPACE, onlyType0 } from './command-error.ts';
 import {
   createSubscribePermissions,
   type SubscribePermission,
-  type SubscribePermissionBasis,
   type SubscribePermissionsDeps,
 } from './subscribe-permissions.ts';
 
@@ -34,62 +30,63 @@ export interface SubscribeDeps extends SubscribePermissionsDeps {
   readonly review: Pick<PermissionReview, 'isStillGranted'>;
 }
 
-/** A group that is there and that the client is not in. */
-interface Place {
+/** A configured group that the client is not subscribed to. */
+interface GroupCandidate {
   readonly group: GroupName;
   readonly options: GroupOptions;
 }
 
 /** A subscribe command that has passed all checks. */
-interface Granted extends Place {
+interface Granted extends GroupCandidate {
   readonly key: GroupKey;
   readonly terms: ServerSubscription;
   readonly basis: SubscribePermissionBasis;
   readonly isPositioned: boolean;
   readonly isRecoverable: boolean;
-  readonly hearsJoinLeave: boolean;
+  readonly receivesJoinLeave: boolean;
   readonly filter: TagsFilter | undefined;
   readonly deltas: 'all' | 'marked' | undefined;
-  /** The client knows the group by its number. */
+  /** The client uses channel compaction. */
   readonly isCompact: boolean;
 }
 
 const JOINING: ConnectionSubscription = { is: 'joining', isServerSide: false };
-/** A kind of subscription that a server of the protocol may have or not. */
+/** An optional kind of subscription of the protocol. */
 const SHARED_POLL = 4;
-/** Flag of a client that knows groups by numbers. */
+/** Flag of a client with channel compaction. */
 const COMPACTION = 1;
-/** Flag of a client that wants an error rather than a subscription without what it missed. */
+/** Flag of a client that requests an error in place of a subscription without recovery. */
 const REFUSE_UNRECOVERED = 2;
 
-/** `subscribe`: the checks in the order of PROTOCOL.md §4.1, then the bus and what was missed, then the reply, then live. */
+/** `subscribe`: the checks in the order of PROTOCOL.md §4.1, the bus, the recovery, the reply, then live delivery. */
 export const createSubscribe = (deps: SubscribeDeps) => {
-  const rightOf = createSubscribePermissions(deps);
+  const permissionOf = createSubscribePermissions(deps);
   return (connection: Connection, command: SubscribeCommand): Promise<void> | undefined => {
     const { phase } = connection;
     if (phase.is !== 'live') return undefined;
-    if (command.channel === '') return void connection.refuse('no_group');
-    if (hasUnknownDelta(command)) return void connection.refuse('unknown_delta');
-    const place = placeOf(deps, connection, command);
-    if (place instanceof CommandError) return void connection.fail(command.id, place.code, place.reason);
+    if (command.channel === '') return void connection.rejectInput('no_group');
+    if (hasUnknownDelta(command)) return void connection.rejectInput('unknown_delta');
+    const candidate = candidateOf(deps, connection, command);
+    if (candidate instanceof CommandError)
+      return void connection.fail(command.id, candidate.code, candidate.reason);
     const caller = { client: connection.id, identity: phase.identity, encoding: connection.codec.encoding };
-    const right = rightOf({ caller, ...place, command });
-    if (!(right instanceof Promise)) return enter(deps, connection, command, place, right);
-    // Commands about this group wait meanwhile.
-    connection.memberships.set(place.group, JOINING);
-    return right.then((decided) => {
-      if (connection.isOver) return undefined;
-      connection.memberships.delete(place.group);
-      return enter(deps, connection, command, place, decided);
+    const permission = permissionOf({ caller, ...candidate, command });
+    if (!(permission instanceof Promise)) return enter(deps, connection, command, candidate, permission);
+    // Commands for this group wait meanwhile.
+    connection.memberships.set(candidate.group, JOINING);
+    return permission.then((decided) => {
+      if (connection.isClosed) return undefined;
+      connection.memberships.delete(candidate.group);
+      return enter(deps, connection, command, candidate, decided);
     });
   };
 };
 
-const placeOf = (
+const candidateOf = (
   deps: SubscribeDeps,
   connection: Connection,
   command: SubscribeCommand,
-): Place | CommandError => {
+): GroupCandidate | CommandError => {
   const group = checkName(deps, connection, command);
   if (group instanceof CommandError) return group;
   const options = deps.namespaces.optionsOf(group);
@@ -106,39 +103,41 @@ const enter = (
   deps: SubscribeDeps,
   connection: Connection,
   command: SubscribeCommand,
-  place: Place,
-  right: SubscribePermission,
+  candidate: GroupCandidate,
+  permission: SubscribePermission,
 ): Promise<void> | undefined => {
   if (connection.phase.is !== 'live') return undefined;
-  if (right.is !== 'granted') return void turnDown(connection, command.id, right);
+  if (permission.is !== 'granted') return void reject(connection, command.id, permission);
   const { identity, info } = connection.phase;
   const granted = check(deps, connection, command, {
     identity,
-    basis: right.basis,
-    ...withTerms(place, right.terms),
+    basis: permission.basis,
+    ...withTerms(candidate, permission.terms),
   });
   if (granted instanceof CommandError) return void connection.fail(command.id, granted.code, granted.reason);
   connection.memberships.set(granted.group, JOINING);
-  const chanInfo = right.terms.info;
-  const shown = chanInfo === undefined ? info : { ...info, chanInfo };
-  return join(deps, connection, command, { ...granted, info: shown });
+  const chanInfo = permission.terms.info;
+  return join(deps, connection, command, {
+    ...granted,
+    info: chanInfo === undefined ? info : { ...info, chanInfo },
+  });
 };
 
-const turnDown = (
+const reject = (
   connection: Connection,
   id: number,
-  right: Exclude<SubscribePermission, { is: 'granted' }>,
+  permission: Exclude<SubscribePermission, { is: 'granted' }>,
 ): void => {
-  if (right.is === 'refused') connection.fail(id, right.code);
-  else if (right.is === 'closed') connection.close(right.code);
-  else replyWithAppError(connection, id, right);
+  if (permission.is === 'rejected') connection.fail(id, permission.code);
+  else if (permission.is === 'closed') connection.close(permission.code);
+  else replyWithAppError(connection, id, permission);
 };
 
-/** What the group has, but for what the terms of this subscription say themselves. */
+/** The group's options with the overrides of this subscription. */
 const withTerms = (
-  { group, options }: Place,
+  { group, options }: GroupCandidate,
   terms: ServerSubscription,
-): Place & { readonly terms: ServerSubscription } => ({
+): GroupCandidate & { readonly terms: ServerSubscription } => ({
   group,
   options: terms.override === undefined ? options : { ...options, ...terms.override },
   terms,
@@ -148,10 +147,10 @@ const check = (
   deps: SubscribeDeps,
   connection: Connection,
   command: SubscribeCommand,
-  candidate: Place & Pick<Granted, 'terms' | 'basis'> & { readonly identity: ClientIdentity },
+  candidate: GroupCandidate & Pick<Granted, 'terms' | 'basis'> & { readonly identity: ClientIdentity },
 ): Granted | CommandError => {
   const { identity, group, options, terms, basis } = candidate;
-  const wish = { identity, group, options };
+  const request = { identity, group, options };
   const key = groupKeyOf(identity.tenant, group);
   const filter = command.filter === undefined ? undefined : parseTagsFilter(command.filter);
   if (typeof filter === 'string') return new CommandError(ReplyError.BadRequest, `\`tf\` ${filter}`);
@@ -168,19 +167,19 @@ const check = (
     );
   const overQuota = checkQuota(deps, connection, candidate);
   if (overQuota !== undefined) return overQuota;
-  const mayLook = isAllowed({ ...wish, action: 'presence', isSubscribed: true });
-  const hearsJoinLeave = options.forcePushJoinLeave || (command.joinLeave && mayLook);
-  const positions = wishes(command, identity, group, options);
+  const maySeePresence = isAllowed({ ...request, action: 'presence', isSubscribed: true });
+  const receivesJoinLeave = options.forcePushJoinLeave || (command.joinLeave && maySeePresence);
+  const positions = positionsOf(command, identity, group, options);
   const deltas = filter === undefined ? deltasOf(command, options) : undefined;
   const isCompact = mayCompact(connection, command, options);
-  return { group, key, options, terms, basis, hearsJoinLeave, filter, deltas, isCompact, ...positions };
+  return { group, key, options, terms, basis, receivesJoinLeave, filter, deltas, isCompact, ...positions };
 };
 
-/** What the client uses of the gateway and of Redis with all its connections. */
+/** Checks the quota of the client over all its connections. */
 const checkQuota = (
   { hub, metrics }: SubscribeDeps,
   { quota }: Connection,
-  { group, identity }: Pick<Place, 'group'> & { readonly identity: ClientIdentity },
+  { group, identity }: Pick<GroupCandidate, 'group'> & { readonly identity: ClientIdentity },
 ): CommandError | undefined => {
   if (quota?.hasRoom() === false) {
     metrics.rateLimited('session_groups', identity);
@@ -195,11 +194,10 @@ const checkQuota = (
   return new CommandError(ReplyError.TooManyRequests, NEW_GROUPS);
 };
 
-/** Only streams have deltas; other kinds are refused for what they are. */
+/** Other subscription types are rejected by type. */
 const hasUnknownDelta = ({ type, delta }: SubscribeCommand): boolean =>
   type === 0 && delta !== '' && delta !== 'fossil';
 
-/** Whether the client knows the group by its number. */
 const mayCompact = (
   { codec }: Connection,
   { flag }: SubscribeCommand,
@@ -207,7 +205,7 @@ const mayCompact = (
 ): boolean =>
   (flag & COMPACTION) !== 0 && (channelCompaction === 'all' || channelCompaction === codec.encoding);
 
-/** A filter leaves publications out, and a delta against one that was left out is of no use: then payloads are whole. */
+/** Not with a tags filter: a delta against a publication that was filtered out cannot be applied. */
 const deltasOf = (
   { delta }: SubscribeCommand,
   { allowedDeltaTypes, deltaPublish }: GroupOptions,
@@ -216,7 +214,7 @@ const deltasOf = (
   return deltaPublish ? 'all' : 'marked';
 };
 
-/** What can be said without knowing the group. */
+/** The checks that need no group options. */
 const checkName = (
   { maxSubscriptions }: SubscribeDeps,
   { memberships }: Connection,
@@ -238,8 +236,8 @@ const checkName = (
 const badName = (channel: string): CommandError =>
   new CommandError(ReplyError.BadRequest, `\`channel\` ${groupNameFault(channel)}`);
 
-/** What the client may rely on: what the group forces, and what it asks for and may have. Never an error. */
-const wishes = (
+/** Positioning and recovery: forced by the group, or requested and allowed. Never an error. */
+const positionsOf = (
   command: SubscribeCommand,
   identity: ClientIdentity,
   group: GroupName,
@@ -248,8 +246,8 @@ const wishes = (
   if (options.retention === undefined) return { isPositioned: false, isRecoverable: false };
   const mayRead = isAllowed({ action: 'history', identity, group, options, isSubscribed: true });
   const isRecoverable = options.forceRecovery || (command.recoverable && options.allowRecovery && mayRead);
-  const asksPosition = command.positioned && options.allowPositioning && mayRead;
-  return { isRecoverable, isPositioned: isRecoverable || options.forcePositioning || asksPosition };
+  const requestsPosition = command.positioned && options.allowPositioning && mayRead;
+  return { isRecoverable, isPositioned: isRecoverable || options.forcePositioning || requestsPosition };
 };
 
 const join = async (
@@ -259,22 +257,20 @@ const join = async (
   { info, ...granted }: Granted & { readonly info: ClientInfo },
 ): Promise<void> => {
   const { group, key, options, terms, basis, isRecoverable } = granted;
-  const service = serviceOf(connection, granted);
-  const who = presenceInfoOf(options, connection.id, info);
-  const recover = command.recover && isRecoverable ? { recover: command } : {};
+  const delivery = deliveryOf(connection, granted);
   try {
     await deps.hub.join({
       key,
       member: connection,
       retention: options.retention,
-      service,
-      ...(who === undefined ? {} : { who }),
+      delivery,
+      presence: presenceInfoOf(options, connection.id, info),
       recoveryMode: options.recoveryMode,
-      ...recover,
+      recover: command.recover && isRecoverable ? command : undefined,
       onJoined: (subscription, start) => {
         const { identity } = connection;
-        if (connection.isOver || identity === undefined) return false;
-        // What was decided may have been taken away while the group was being opened.
+        if (connection.isClosed || identity === undefined) return false;
+        // The permission may have been revoked while the group was being opened.
         if (!deps.review.isStillGranted(identity, group, basis)) {
           connection.memberships.delete(group);
           connection.fail(command.id, ReplyError.PermissionDenied);
@@ -288,12 +284,12 @@ const join = async (
         }
         connection.memberships.set(group, { is: 'live', subscription, isServerSide: false, basis });
         const groupId = subscription.group.id;
-        const result = subscribeResult({ service, isRecoverable, groupId, start, asked: command });
-        if (terms.expiresAt !== undefined) connection.expireMembership(group, terms.expiresAt);
+        const result = subscribeResult({ delivery, isRecoverable, groupId, start, requested: command });
+        if (terms.expiresAt !== undefined) connection.expireSubscription(group, terms.expiresAt);
         connection.reply({
           id: command.id,
           is: 'subscribe',
-          result: { ...result, ...toldOf(terms, deps.clock) },
+          result: { ...result, ...resultOf(terms, deps.clock) },
         });
         return true;
       },
@@ -304,17 +300,17 @@ const join = async (
   }
 };
 
-/** What the client is told of the terms. */
-const toldOf = ({ data, expiresAt }: ServerSubscription, clock: Clock) => ({
+/** The terms as fields of the reply. */
+const resultOf = ({ data, expiresAt }: ServerSubscription, clock: Clock) => ({
   ...(data === undefined ? {} : { data }),
   ...(expiresAt === undefined ? {} : { expires: true, ttlS: ttlOf(expiresAt, clock) }),
 });
 
-const serviceOf = ({ codec }: Connection, granted: Granted): DeliveryOptions => ({
+const deliveryOf = ({ codec }: Connection, granted: Granted): DeliveryOptions => ({
   encoding: codec.encoding,
   isCompact: granted.isCompact,
   isPositioned: granted.isPositioned,
-  hearsJoinLeave: granted.hearsJoinLeave,
+  receivesJoinLeave: granted.receivesJoinLeave,
   deltas: granted.deltas,
   filter: granted.filter,
   mayLag: granted.options.slowPolicy === 'lag',

@@ -5,11 +5,8 @@ import type { Hub } from '../group/hub.ts';
 /** `unsubscribe`: afterwards nothing of the group is written. Not being subscribed is a success too. */
 export const createUnsubscribe =
   ({ hub }: { readonly hub: Hub }) =>
-  (connection: Connection, command: UnsubscribeCommand): void => {
-    if (command.channel === '') {
-      connection.refuse('no_group');
-      return;
-    }
+  (connection: Connection, command: UnsubscribeCommand): undefined => {
+    if (command.channel === '') return void connection.rejectInput('no_group');
     const membership = connection.memberships.get(command.channel);
     if (membership?.is === 'live') {
       connection.memberships.delete(command.channel);
