@@ -24,16 +24,15 @@ const PENDING_NAMES = [
     'signOut',
     'createServer',
   ],
-  ...['Subject', 'CallOptions', 'Wire', 'Answer', 'ROOT'],
+  ...['Subject', 'Wire', 'Answer', 'ROOT'],
 ];
 
 /** Files that still import each other in a circle. The list only shrinks. */
-const PENDING_CIRCLES = ['services/health-aggregator/src/core/', 'services/ws-gateway/src/core/'];
+const PENDING_CIRCLES = ['services/health-aggregator/src/core/'];
 
 /** Files that are still longer than the limit. The list only shrinks. */
 const PENDING_LONG_FILES = [
   'services/health-aggregator/src/core/fleet.test.ts',
-  'services/ws-gateway/src/core/connection/connection.ts',
   'tests/session/access-cases.test.ts',
   'tests/session/exchange.test.ts',
 ];

@@ -9,7 +9,7 @@ import type { ClientId, GroupName } from '@muster/protocol/ids';
 import { createServerApi } from './api/api.ts';
 import { type ControlCommand, createControlCommands } from './api/control-commands.ts';
 import type { AppCallbacks } from './callbacks.ts';
-import type { AnyConnection, Upgrade } from './connection/any-connection.ts';
+import type { AnyConnection, UpgradeInfo } from './connection/any-connection.ts';
 import { type ClientQuotas, createClientQuotas } from './connection/client-quotas.ts';
 import { Connection, type ConnectionContext } from './connection/connection.ts';
 import { createDispatcher } from './connection/dispatcher.ts';
@@ -118,7 +118,7 @@ export const createEngine = (deps: EngineDeps) => {
   return {
     bus,
     /** Adds a protocol connection. */
-    open: (wire: Wire, upgrade: Upgrade): Connection => {
+    open: (wire: Wire, upgrade: UpgradeInfo): Connection => {
       const connection = new Connection(context, wire, deps.newClientId(), upgrade);
       connections.add(connection);
       return connection;

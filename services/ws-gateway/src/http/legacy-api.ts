@@ -1,6 +1,7 @@
 import type { RequestHandler, Response } from 'express';
-import type { ApiObserver, CallOptions, ServerApi } from '../core/api/api.ts';
+import type { ServerApi } from '../core/api/api.ts';
 import { errorJson } from '../core/api/api-errors.ts';
+import type { ApiCallOptions, ApiObserver } from '../core/api/params.ts';
 import { type RejectRequest, tenantOfKey } from './server-api-keys.ts';
 
 const MAX_LINES = 1_000;
@@ -44,7 +45,7 @@ export const createLegacyApi =
 const answerLine = async (
   api: ServerApi,
   { id, method, params }: Line,
-  options: CallOptions,
+  options: ApiCallOptions,
 ): Promise<string> => {
   // A batch is not supported in a line.
   const name = typeof method === 'string' && method !== 'batch' ? method : '';

@@ -2,7 +2,31 @@ import { WriteFault } from '@muster/bus/write-fault';
 import { REPLY_ERRORS, ReplyError } from '@muster/protocol/codes';
 import { AppError } from '@muster/protocol/errors';
 import { isTooLarge } from '../group/publication-size.ts';
-import { ApiError } from './params.ts';
+
+/** A call that cannot be done, by code. */
+export class ApiError extends Error {
+  readonly code: number;
+  /** What the application says of a code of its own. */
+  readonly told: string | undefined;
+  /** What is wrong, after the text of the code. */
+  readonly reason: string | undefined;
+
+  constructor(code: number, told?: string, reason?: string) {
+    super(`api error ${code}`);
+    this.name = 'ApiError';
+    this.code = code;
+    this.told = told;
+    this.reason = reason;
+  }
+}
+
+/** The error of a parameter that cannot be used. */
+export const badRequest = (reason: string): ApiError =>
+  new ApiError(ReplyError.BadRequest, undefined, reason);
+
+/** The error of something that is switched off in the options of a group. */
+export const notAvailable = (reason: string): ApiError =>
+  new ApiError(ReplyError.NotAvailable, undefined, reason);
 
 /** Why a call failed. */
 export interface ApiFault {
@@ -15,6 +39,12 @@ export interface ApiFault {
   /** HTTP status for callers that ask for one, where it is not that of the code. */
   readonly status?: number | undefined;
 }
+
+/** JSON text of a result, or the code of an error. */
+export type ApiOutcome =
+  | { readonly ok: true; readonly json: string }
+  /** `told`: the application's own words for a code of its own. */
+  | ({ readonly ok: false } & ApiFault);
 
 /** The answer for what a method threw; what nobody expected goes to `onFault`. */
 export const faultOf = (error: unknown, onFault: (error: unknown) => void): ApiFault => {

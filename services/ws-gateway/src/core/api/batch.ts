@@ -1,7 +1,6 @@
 import { ReplyError } from '@muster/protocol/codes';
-import type { CallOptions, ServerApi } from './api.ts';
-import { errorJson } from './api-errors.ts';
-import { ApiError, type Params } from './params.ts';
+import { ApiError, errorJson } from './api-errors.ts';
+import type { ApiCall, ApiCallOptions, Params } from './params.ts';
 import { MAX_BROADCAST } from './publishing.ts';
 import { READING } from './response-budget.ts';
 
@@ -10,10 +9,8 @@ const PARALLEL_AT_ONCE = 100;
 /** Of these the answers may be large. */
 const PARALLEL_READS = 4;
 
-type Call = ServerApi['call'];
-
 /** Several calls in one: in order, or with `parallel` many at once. Each has its own outcome. */
-export const batch = async (call: Call, params: Params, tenant: string | undefined): Promise<string> => {
+export const batch = async (call: ApiCall, params: Params, tenant: string | undefined): Promise<string> => {
   if (!params.has('commands')) throw params.missing('commands');
   const commands = params.list('commands');
   if (commands.length > MAX_BATCH) {
@@ -70,7 +67,7 @@ const broadcastGroups = (commands: readonly unknown[]): number =>
 
 const refused = (reason: string): string => `{"error":${errorJson({ code: ReplyError.BadRequest, reason })}}`;
 
-const oneOfBatch = async (call: Call, command: unknown, by: CallOptions): Promise<string> => {
+const oneOfBatch = async (call: ApiCall, command: unknown, by: ApiCallOptions): Promise<string> => {
   const [entry] = Object.entries(typeof command === 'object' && command !== null ? command : {});
   if (entry === undefined) return refused('a command must be an object such as {"publish":{…}}');
   const [method, params] = entry;

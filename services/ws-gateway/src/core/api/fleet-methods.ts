@@ -6,7 +6,7 @@ import type { SubscribeRequest } from '../connection/any-connection.ts';
 import { visitInSlices } from '../event-loop.ts';
 import { MAX_INFO_BYTES } from '../group/publication-size.ts';
 import type { SubscriptionOverride } from '../ports.ts';
-import type { ApiDeps, ApiMethod } from './api.ts';
+import { badRequest } from './api-errors.ts';
 import {
   type ControlCommand,
   type ControlTarget,
@@ -14,7 +14,7 @@ import {
   type GroupSize,
 } from './control-commands.ts';
 import { MAX_GLOB_LENGTH, matchesGlob } from './glob.ts';
-import { badRequest, EVERY_TENANT, type Params, requireOptions } from './params.ts';
+import { type ApiDeps, type ApiMethod, EVERY_TENANT, type Params, requireOptions } from './params.ts';
 
 /** How long gateways may take to answer. */
 const PATIENCE_MS = 1_000;

@@ -1,3 +1,5 @@
+import type { Bus } from '@muster/bus/bus';
+import type { Presence } from '@muster/bus/presence';
 import { ReplyError } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
 import {
@@ -8,32 +10,46 @@ import {
   parseGroupName,
 } from '@muster/protocol/ids';
 import { memberText } from '@muster/protocol/raw-json';
+import type { AppCallbacks } from '../callbacks.ts';
+import type { Hub } from '../group/hub.ts';
 import type { GroupOptions, Namespaces } from '../namespaces.ts';
+import type { ConnectionLimits, EngineMetrics } from '../ports.ts';
+import { ApiError, type ApiOutcome, badRequest } from './api-errors.ts';
+import type { ResponseBudget } from './response-budget.ts';
 
-/** A call that cannot be done, by code. */
-export class ApiError extends Error {
-  readonly code: number;
-  /** What the application says of a code of its own. */
-  readonly told: string | undefined;
-  /** What is wrong, after the text of the code. */
-  readonly reason: string | undefined;
-
-  constructor(code: number, told?: string, reason?: string) {
-    super(`api error ${code}`);
-    this.name = 'ApiError';
-    this.code = code;
-    this.told = told;
-    this.reason = reason;
-  }
+export interface ApiDeps {
+  readonly hub: Hub;
+  readonly bus: Pick<Bus, 'read' | 'clear' | 'ask'>;
+  readonly presence: Pick<Presence, 'read'>;
+  readonly limits: Pick<ConnectionLimits, 'maxPresenceClients' | 'maxBatchAnswerBytes'>;
+  readonly namespaces: Namespaces;
+  readonly callbacks: Pick<AppCallbacks, 'has' | 'rpc'>;
+  readonly metrics: Pick<EngineMetrics, 'refused' | 'rateLimited'>;
+  /** Bytes of data for clients. */
+  readonly maxDataBytes: number;
 }
 
-/** The error of a parameter that cannot be used. */
-export const badRequest = (reason: string): ApiError =>
-  new ApiError(ReplyError.BadRequest, undefined, reason);
+/** Hears of the outcome of each call, of those in a batch one by one. */
+export type ApiObserver = (method: string, outcome: ApiOutcome) => void;
 
-/** The error of something that is switched off in the options of a group. */
-export const notAvailable = (reason: string): ApiError =>
-  new ApiError(ReplyError.NotAvailable, undefined, reason);
+export interface ApiCallOptions {
+  /** The JSON text of the parameters, so that payloads pass as they came. */
+  readonly text?: string | undefined;
+  /** The only tenant that the caller's key is good for; undefined: any. */
+  readonly tenant?: string | undefined;
+  readonly observe?: ApiObserver | undefined;
+  /** Shared by the calls of one request. */
+  readonly budget?: ResponseBudget | undefined;
+}
+
+/** Performs a call. Never rejects. */
+export type ApiCall = (method: string, params: unknown, by?: ApiCallOptions) => Promise<ApiOutcome>;
+
+/**
+ * A method: its checked parameters and the tenant that it is about in, the JSON text of its result out. `reach` is the
+ * tenant that the key or the call names, else `*`: what the caller may reach by an id, which is unique in all tenants.
+ */
+export type ApiMethod = (params: Params, tenant: string, reach: string) => Promise<string>;
 
 /** The options of a group. Throws {@link ApiError} 102 when its namespace does not exist. */
 export const requireOptions = (

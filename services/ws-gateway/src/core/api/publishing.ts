@@ -8,9 +8,8 @@ import { createSerializer } from '../event-loop.ts';
 import { DELTA_NOTE } from '../group/delta-subscribers.ts';
 import type { PublishRequest } from '../group/publisher.ts';
 import { acceptsPayload } from '../namespaces.ts';
-import type { ApiDeps, ApiMethod } from './api.ts';
-import { type ApiFault, errorJson, faultOf } from './api-errors.ts';
-import { badRequest, Params, requireOptions } from './params.ts';
+import { type ApiFault, badRequest, errorJson, faultOf } from './api-errors.ts';
+import { type ApiDeps, type ApiMethod, Params, requireOptions } from './params.ts';
 
 /** Groups of one broadcast. */
 export const MAX_BROADCAST = 10_000;

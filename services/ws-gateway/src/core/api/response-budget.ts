@@ -1,5 +1,5 @@
 import { ReplyError } from '@muster/protocol/codes';
-import type { ApiOutcome } from './api.ts';
+import type { ApiOutcome } from './api-errors.ts';
 
 /** Bytes of the answers to all calls of one request. */
 export interface ResponseBudget {

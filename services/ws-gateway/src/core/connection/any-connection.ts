@@ -7,7 +7,7 @@ import type { Codec } from './codec.ts';
 import type { TimerEntry, TimerWheel } from './timer-wheel.ts';
 
 /** The upgrade request of a connection. */
-export interface Upgrade {
+export interface UpgradeInfo {
   /** Session tokens or a ticket, used when `connect` has no token. */
   readonly tokens: readonly string[];
   /** `Origin` header. */

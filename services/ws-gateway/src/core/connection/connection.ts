@@ -21,7 +21,7 @@ import {
   PRIVILEGES_RAISED,
   type RefreshRequest,
   type SubscribeRequest,
-  type Upgrade,
+  type UpgradeInfo,
 } from './any-connection.ts';
 import type { ClientQuota } from './client-quotas.ts';
 import type { Codec } from './codec.ts';
@@ -114,7 +114,7 @@ export class Connection
   /** The newest revision of the session that arrived while its check was under way. */
   #revised: ClientIdentity | undefined = undefined;
 
-  constructor(context: ConnectionContext, wire: Wire, id: ClientId, upgrade: Upgrade) {
+  constructor(context: ConnectionContext, wire: Wire, id: ClientId, upgrade: UpgradeInfo) {
     super(context, wire, id);
     const { clock, limits, ticks } = context;
     this.tokens = upgrade.tokens;

@@ -321,12 +321,11 @@ export class StreamFollower {
   /** Reads and delivers one page. True when more follows. */
   async #readPage(): Promise<boolean> {
     const last = this.#lastDelivered();
-    const { offset, epoch } = last;
     // Includes the last delivered publication: its checksum proves that the following ones are its successors.
-    const from = last.checksum === undefined ? offset : offset - 1;
+    const from = last.checksum === undefined ? last.offset : last.offset - 1;
     const page = await this.#read({ from, limit: PAGE, maxBytes: this.#deps.maxReadBytes });
-    if (page.top.epoch !== epoch) this.#lose(page.top);
-    else if (page.top.offset < offset) await this.#invalidateEpoch(offset);
+    if (page.top.epoch !== last.epoch) this.#lose(page.top);
+    else if (page.top.offset < last.offset) await this.#invalidateEpoch(last.offset);
     else if (this.#contradicts(page, last)) await this.#invalidateEpoch(ANY_OFFSET);
     else return this.#deliverPage(page);
     return false;
