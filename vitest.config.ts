@@ -38,6 +38,8 @@ const PROJECTS: Record<string, { exclude?: string[]; [setting: string]: unknown 
   },
   architecture: {
     include: ['tests/architecture/**/*.test.ts'],
+    // The first test of a file parses the whole tree.
+    testTimeout: 60_000,
     maxWorkers: '100%',
     sequence: { groupOrder: 1 },
   },
