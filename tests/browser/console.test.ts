@@ -1,8 +1,5 @@
-import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import type { LocalFleet } from '@muster/fleet/fleet';
 import { until } from '@muster/testkit/wait';
@@ -10,11 +7,7 @@ import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { startDedicatedFleet } from '../cluster/dedicated-fleet.ts';
 import { openBrowser } from './chromium.ts';
-import { confirm } from './pages.ts';
-
-const AGGREGATOR = fileURLToPath(new URL('../../services/health-aggregator', import.meta.url));
-/** Set to a directory to look at what the tests saw. */
-const SCREENSHOTS = process.env['MUSTER_SCREENSHOTS'];
+import { AGGREGATOR, buildConsole, confirm, takeScreenshot, watchedTab } from './pages.ts';
 
 const OPS_TOKEN = 'operator-of-the-browser-test';
 
@@ -23,15 +16,7 @@ let browser: Browser;
 let problems: string[] = [];
 
 beforeAll(async () => {
-  if (!existsSync(join(AGGREGATOR, 'dist/console/index.html'))) {
-    await promisify(execFile)(
-      process.execPath,
-      [join(AGGREGATOR, 'node_modules/vite/bin/vite.js'), 'build'],
-      {
-        cwd: AGGREGATOR,
-      },
-    );
-  }
+  await buildConsole();
   [browser, fleet] = await Promise.all([openBrowser(), startDedicatedFleet({ OPS_TOKEN })]);
 });
 afterAll(async () => {
@@ -42,25 +27,7 @@ beforeEach(() => {
   problems = [];
 });
 
-const openTab = async (context: BrowserContext): Promise<Page> => {
-  const page = await context.newPage();
-  page.on('console', (message) => {
-    if (message.type() === 'error') problems.push(message.text());
-  });
-  page.on('pageerror', (error) => problems.push(String(error)));
-  page.on('request', (request) => {
-    const url = new URL(request.url());
-    if (url.protocol.startsWith('http') && url.origin !== fleet.publicUrl)
-      problems.push(`foreign ${url.origin}`);
-  });
-  await page.goto(fleet.publicUrl);
-  return page;
-};
-const shoot = async (page: Page, name: string): Promise<void> => {
-  if (SCREENSHOTS === undefined) return;
-  mkdirSync(SCREENSHOTS, { recursive: true });
-  await page.screenshot({ path: join(SCREENSHOTS, `${name}.png`), fullPage: true });
-};
+const openTab = (context: BrowserContext): Promise<Page> => watchedTab(context, fleet.publicUrl, problems);
 const getSession = async (page: Page, separate = false): Promise<void> => {
   if (separate) await page.getByLabel('Use a separate session in this tab').check();
   await page.getByRole('button', { name: /^Get a (new )?guest session$/ }).click();
@@ -69,9 +36,9 @@ const getSession = async (page: Page, separate = false): Promise<void> => {
 const joinGroup = async (page: Page): Promise<void> => {
   await page.getByRole('button', { name: 'Join' }).click();
   await page.getByRole('heading', { name: 'Group lobby' }).waitFor();
-  await page.getByPlaceholder('Say something').waitFor();
+  await page.getByPlaceholder('Write a message').waitFor();
 };
-const say = async (page: Page, text: string): Promise<void> => {
+const sendMessage = async (page: Page, text: string): Promise<void> => {
   await page.getByLabel('Message', { exact: true }).fill(text);
   await page.getByLabel('Message', { exact: true }).press('Enter');
 };
@@ -80,7 +47,7 @@ const gatewayOf = async (page: Page): Promise<string> => (await page.locator('.g
 test('[CO4] two tabs talk to each other, each on a gateway that it names', async () => {
   const context = await browser.newContext();
   const one = await openTab(context);
-  await one.getByText('All present.').waitFor({ timeout: 20_000 });
+  await one.getByText('All systems operational').waitFor({ timeout: 20_000 });
   await getSession(one);
   await joinGroup(one);
   const two = await openTab(context);
@@ -93,14 +60,14 @@ test('[CO4] two tabs talk to each other, each on a gateway that it names', async
   // The load balancer sends a new socket to the gateway with the fewest.
   expect(first).not.toBe(second);
 
-  await say(one, 'Hello from the first tab');
-  await two.locator('.said', { hasText: 'Hello from the first tab' }).waitFor();
-  await say(two, 'And hello back');
-  const answer = one.locator('.said', { hasText: 'And hello back' });
+  await sendMessage(one, 'Hello from the first tab');
+  await two.locator('.message', { hasText: 'Hello from the first tab' }).waitFor();
+  await sendMessage(two, 'And hello back');
+  const answer = one.locator('.message', { hasText: 'And hello back' });
   await answer.waitFor();
   expect(await answer.textContent()).toContain(`via ${second}`);
-  await one.locator('.said.is-mine', { hasText: 'Hello from the first tab' }).waitFor();
-  await shoot(one, 'chat');
+  await one.locator('.message.is-mine', { hasText: 'Hello from the first tab' }).waitFor();
+  await takeScreenshot(one, 'chat');
   expect(problems).toEqual([]);
   await context.close();
 });
@@ -124,11 +91,11 @@ test('[CO5] ending the shared session closes both tabs, a tab with a session of 
     expect(await page.locator('[data-notice=signed-out]').textContent()).toContain('4501');
   }
   expect(performance.now() - begun).toBeLessThan(5_000);
-  await shoot(two, 'signed-out');
+  await takeScreenshot(two, 'signed-out');
   expect(await own.locator('[data-notice=signed-out]').count()).toBe(0);
   await joinGroup(own);
-  await say(own, 'Still here');
-  await own.locator('.said', { hasText: 'Still here' }).waitFor();
+  await sendMessage(own, 'Still here');
+  await own.locator('.message', { hasText: 'Still here' }).waitFor();
 
   await getSession(two);
   expect(problems).toEqual([]);
@@ -138,8 +105,8 @@ test('[CO5] ending the shared session closes both tabs, a tab with a session of 
 test('[CO6] the page shows a killed gateway within 5 s', async () => {
   const context = await browser.newContext();
   const page = await openTab(context);
-  await page.getByText('All present.').waitFor({ timeout: 30_000 });
-  await shoot(page, 'all-present');
+  await page.getByText('All systems operational').waitFor({ timeout: 30_000 });
+  await takeScreenshot(page, 'all-present');
   const name = fleet.describe().gateways[0]?.name ?? '';
   const row = page.locator(`[data-instance="${name}"]`);
   await page.locator(`[data-instance="${name}"][data-state=up]`).waitFor();
@@ -150,11 +117,11 @@ test('[CO6] the page shows a killed gateway within 5 s', async () => {
     timeoutMs: 5_000,
   });
   await page.locator(`[data-instance="${name}"][data-state=down]`).waitFor();
-  await page.getByText('Someone is missing.').waitFor();
-  await shoot(page, 'missing');
+  await page.getByRole('heading', { name: 'Partial outage' }).waitFor();
+  await takeScreenshot(page, 'missing');
   await halting;
   await fleet.resume(name);
-  await page.getByText('All present.').waitFor({ timeout: 30_000 });
+  await page.getByText('All systems operational').waitFor({ timeout: 30_000 });
   expect(problems).toEqual([]);
   await context.close();
 });
@@ -162,14 +129,14 @@ test('[CO6] the page shows a killed gateway within 5 s', async () => {
 test('[CO6] when its own data is older than 15 s, the page says so and shows nothing as good', async () => {
   const context = await browser.newContext();
   const page = await openTab(context);
-  await page.getByText('All present.').waitFor({ timeout: 30_000 });
+  await page.getByText('All systems operational').waitFor({ timeout: 30_000 });
   await fleet.halt(fleet.describe().healthAggregators[0]?.name ?? '');
-  await page.getByText('No fresh word.').waitFor({ timeout: 25_000 });
-  await page.getByRole('alert').getByText('This page shows the past.').waitFor();
-  expect(await page.locator('.tone-good').count()).toBe(0);
-  await shoot(page, 'stale');
+  await page.getByText('Data is stale').waitFor({ timeout: 25_000 });
+  await page.getByRole('alert').getByText('This page is out of date.').waitFor();
+  expect(await page.locator('.tone-ok').count()).toBe(0);
+  await takeScreenshot(page, 'stale');
   await fleet.resume(fleet.describe().healthAggregators[0]?.name ?? '');
-  await page.getByText('All present.').waitFor({ timeout: 30_000 });
+  await page.getByText('All systems operational').waitFor({ timeout: 30_000 });
   await context.close();
 });
 
@@ -182,12 +149,12 @@ test('[CO3] without scripts the page says how the fleet is, and shows ninety day
   await until(
     async () => {
       await page.reload();
-      return (await page.locator('.days rect').count()) >= 90;
+      return (await page.locator('.uptime-days rect').count()) >= 90;
     },
     { what: 'ninety days', timeoutMs: 15_000, intervalMs: 500 },
   );
   await page.getByRole('link', { name: '/v1/fleet' }).waitFor();
-  await shoot(page, 'without-scripts');
+  await takeScreenshot(page, 'without-scripts');
   await context.close();
 });
 
@@ -195,7 +162,7 @@ test('[CO7] on a narrow screen, dark or light, nothing is wider than the page, a
   for (const colorScheme of ['light', 'dark'] as const) {
     const context = await browser.newContext({ colorScheme, viewport: { width: 360, height: 780 } });
     const page = await openTab(context);
-    await page.getByText('All present.').waitFor({ timeout: 30_000 });
+    await page.getByText('All systems operational').waitFor({ timeout: 30_000 });
     // A function of the page, where there is a document.
     expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(360);
     const names: string[] = [];
@@ -206,7 +173,7 @@ test('[CO7] on a narrow screen, dark or light, nothing is wider than the page, a
       );
     }
     expect(names).toEqual(expect.arrayContaining(['Health', 'JSON', 'API', 'Get a guest session', 'group']));
-    await shoot(page, `narrow-${colorScheme}`);
+    await takeScreenshot(page, `narrow-${colorScheme}`);
     await context.close();
   }
   expect(problems).toEqual([]);
@@ -215,13 +182,13 @@ test('[CO7] on a narrow screen, dark or light, nothing is wider than the page, a
 test('[CO8] an operator drains a gateway on the page and takes it back; a wrong token is told', async () => {
   const context = await browser.newContext();
   const page = await openTab(context);
-  await page.getByText('All present.').waitFor({ timeout: 30_000 });
+  await page.getByText('All systems operational').waitFor({ timeout: 30_000 });
   const name = fleet.describe().gateways[0]?.name ?? '';
   const row = page.locator(`[data-instance="${name}"]`);
   const enter = async (token: string) => {
-    await page.getByText('Operators', { exact: true }).click();
+    await page.getByText('Operator sign-in', { exact: true }).click();
     await page.getByLabel('Operator token (OPS_TOKEN)').fill(token);
-    await page.getByRole('button', { name: 'Use it in this tab' }).click();
+    await page.getByRole('button', { name: 'Sign in' }).click();
   };
   await enter('not-the-token-at-all');
   await row.getByRole('button', { name: 'Drain' }).click();
@@ -233,7 +200,7 @@ test('[CO8] an operator drains a gateway on the page and takes it back; a wrong 
   await row.getByRole('button', { name: 'Drain' }).click();
   await confirm(page, 'Drain');
   await page.locator(`[data-instance="${name}"][data-state=draining]`).waitFor({ timeout: 8_000 });
-  await shoot(page, 'draining');
+  await takeScreenshot(page, 'draining');
   await row.getByRole('button', { name: 'Resume' }).click();
   await page.locator(`[data-instance="${name}"][data-state=up]`).waitFor({ timeout: 8_000 });
   expect(problems).toEqual([]);
@@ -254,28 +221,26 @@ test('[CO9] what the status page needs is below 45 KB, compressed', () => {
 test('[JO1] a test message crosses the fleet, and the page says how fast', async () => {
   const context = await browser.newContext();
   const page = await openTab(context);
-  await page.locator('[data-store=journey]', { hasText: 'Arrives' }).waitFor({ timeout: 25_000 });
-  await shoot(page, 'journey');
+  await page.locator('[data-fact=synthetic-check]', { hasText: 'Passing' }).waitFor({ timeout: 25_000 });
+  await takeScreenshot(page, 'journey');
   await context.close();
 });
 
 test('[CO10] [FH9] with both stores down the page says so with ages, and shows nothing as good', async () => {
   const context = await browser.newContext();
   const page = await openTab(context);
-  await page.getByText('All present.').waitFor({ timeout: 30_000 });
+  await page.getByText('All systems operational').waitFor({ timeout: 30_000 });
   await fleet.halt('redis');
-  await page.getByRole('heading', { name: 'Messages are not delivered.' }).waitFor({ timeout: 10_000 });
+  await page.getByRole('heading', { name: 'Messages are not delivered' }).waitFor({ timeout: 10_000 });
   await page.locator('[data-impact=redis] time').waitFor();
-  await shoot(page, 'no-redis');
+  await takeScreenshot(page, 'no-redis');
   await fleet.halt('postgres');
-  await page.locator('[data-store=redis]', { hasText: 'Down' }).waitFor({ timeout: 10_000 });
-  await page.locator('[data-store=database]', { hasText: 'Down' }).waitFor({ timeout: 10_000 });
+  await page.locator('[data-fact=redis]', { hasText: 'Down' }).waitFor({ timeout: 10_000 });
+  await page.locator('[data-fact=database]', { hasText: 'Down' }).waitFor({ timeout: 10_000 });
   const good = () =>
     page
-      .locator('.tone-good')
-      .evaluateAll((glyphs) =>
-        glyphs.map((glyph) => glyph.closest('[data-store], tr, article')?.textContent),
-      );
+      .locator('.tone-ok')
+      .evaluateAll((glyphs) => glyphs.map((glyph) => glyph.closest('[data-fact], tr, article')?.textContent));
   await until(good, {
     ok: ({ length }) => length === 0,
     what: 'nothing to be good',
@@ -283,11 +248,11 @@ test('[CO10] [FH9] with both stores down the page says so with ages, and shows n
     timeoutMs: 30_000,
   });
   expect(await page.locator('[data-state=down]').count()).toBe(0);
-  await page.getByText(/registry unreadable/).waitFor();
-  await page.getByText('The stores are gone.').waitFor();
+  await page.getByText(/registry unavailable/).waitFor();
+  await page.getByText('Redis and Postgres are unavailable').waitFor();
   expect((await fetch(`${fleet.publicUrl}/health`)).status).toBe(503);
-  await shoot(page, 'no-stores');
+  await takeScreenshot(page, 'no-stores');
   await Promise.all([fleet.resume('redis'), fleet.resume('postgres')]);
-  await page.getByText('All present.').waitFor({ timeout: 60_000 });
+  await page.getByText('All systems operational').waitFor({ timeout: 60_000 });
   await context.close();
 }, 120_000);

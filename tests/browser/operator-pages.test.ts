@@ -5,7 +5,7 @@ import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { startDedicatedFleet } from '../cluster/dedicated-fleet.ts';
 import { openBrowser } from './chromium.ts';
-import { buildConsole, confirm, seriousIssues, shoot, watchedTab } from './pages.ts';
+import { buildConsole, confirm, seriousIssues, takeScreenshot, watchedTab } from './pages.ts';
 
 const GROUP = 'chat:one/two';
 
@@ -177,28 +177,28 @@ test('[CO11] signing a device out on the page closes its sockets for everybody t
   const page = await openDesk(context, '#sessions/carol');
   await page.locator('.device').nth(1).waitFor();
   expect(await page.locator('.device [data-client]').count()).toBe(2);
-  await shoot(page, 'sessions');
+  await takeScreenshot(page, 'sessions');
 
   await page.getByRole('button', { name: 'Sign out Phone' }).click();
   // Nothing happens without a reason, and Escape takes it back.
   await page.keyboard.press('Escape');
   expect(phone.client.state).toBe('connected');
   await page.getByRole('button', { name: 'Sign out Phone' }).click();
-  await shoot(page, 'sessions-confirm');
+  await takeScreenshot(page, 'sessions-confirm');
   await confirm(page, 'Sign out', 'lost phone');
   expect(await phone.ended).toBe(4501);
   const card = page.locator(`[data-session="${phone.session}"]`);
-  await card.getByText(/Signed out\. 1 socket closed within/).waitFor({ timeout: 15_000 });
+  await card.getByText(/Signed out\. 1 connection closed within/).waitFor({ timeout: 15_000 });
   await until(() => card.locator('[data-client]').count(), {
     ok: (count) => count === 0,
     what: 'the socket to leave the page',
   });
-  await shoot(page, 'sessions-signed-out');
+  await takeScreenshot(page, 'sessions-signed-out');
   expect(await seriousIssues(page)).toEqual([]);
   expect(desktop.client.state).toBe('connected');
   await page.getByLabel('User, guest or session').fill(desktop.session);
   await page.getByRole('button', { name: 'Find' }).click();
-  await page.getByText('1 device, 1 live socket.').waitFor();
+  await page.getByText('1 device, 1 open connection.').waitFor();
   expect(problems).toEqual([]);
   await context.close();
 });
@@ -214,24 +214,24 @@ test('[CO12] a group on the page: members by gateway, rate, a tail that is live,
     ok: (count) => count === 2,
     what: 'two gateways',
   });
-  await page.getByRole('button', { name: 'Listen' }).click();
-  await page.locator('[data-listening=on]').waitFor({ timeout: 10_000 });
+  await page.getByRole('button', { name: 'Start' }).click();
+  await page.locator('[data-tail=on]').waitFor({ timeout: 10_000 });
   await page.getByLabel(/^Publish:/).fill('{"text":"hello from the page"}');
   await page.getByRole('button', { name: 'Publish' }).click();
-  await page.locator('.heard', { hasText: 'hello from the page' }).waitFor();
-  await page.getByText(/^Published as number \d+\.$/).waitFor();
+  await page.locator('.tail-line', { hasText: 'hello from the page' }).waitFor();
+  await page.getByText(/^Published at offset \d+\.$/).waitFor();
   for (const { heard } of [one, two]) {
     await until(() => heard.length > 0, { what: 'everybody to hear it' });
     expect(heard).toEqual([{ text: 'hello from the page' }]);
   }
   await one.client.getSubscription(GROUP)?.publish({ text: 'and from a member' });
-  await page.locator('.heard', { hasText: 'and from a member' }).waitFor();
-  await page.locator('[data-fact=rate]', { hasText: 'a second' }).waitFor({ timeout: 10_000 });
-  await shoot(page, 'group');
+  await page.locator('.tail-line', { hasText: 'and from a member' }).waitFor();
+  await page.locator('[data-fact=rate]', { hasText: '/s' }).waitFor({ timeout: 10_000 });
+  await takeScreenshot(page, 'group');
   await page.getByRole('button', { name: 'Stop', exact: true }).click();
   await page.getByRole('link', { name: 'All groups' }).click();
   await page.locator('.group-list').waitFor();
-  await shoot(page, 'groups');
+  await takeScreenshot(page, 'groups');
   expect(problems).toEqual([]);
   await context.close();
 });
@@ -248,20 +248,20 @@ test('[CO15] both pages take a tenant: its users, groups, publications and tail,
   await page.locator('.device', { hasText: 'Theirs' }).waitFor();
   expect(await page.locator('.device h2').allTextContents()).toEqual(['Theirs']);
   await page.locator('[data-client]').waitFor();
-  await shoot(page, 'sessions-tenant');
+  await takeScreenshot(page, 'sessions-tenant');
   expect(await seriousIssues(page)).toEqual([]);
   await page.getByRole('link', { name: group }).click();
   await page.getByRole('heading', { name: `${group} (shop)` }).waitFor();
-  await page.getByRole('button', { name: 'Listen' }).click();
-  await page.locator('[data-listening=on]').waitFor({ timeout: 10_000 });
+  await page.getByRole('button', { name: 'Start' }).click();
+  await page.locator('[data-tail=on]').waitFor({ timeout: 10_000 });
   await ours.client.getSubscription(group)?.publish('said in default');
   await page.getByLabel(/^Publish:/).fill('said in shop');
   await page.getByRole('button', { name: 'Publish' }).click();
-  await page.locator('.heard', { hasText: 'said in shop' }).waitFor();
+  await page.locator('.tail-line', { hasText: 'said in shop' }).waitFor();
   await until(() => theirs.heard.length > 0, { what: 'the tenant to hear it' });
   expect([theirs.heard, ours.heard]).toEqual([['said in shop'], ['said in default']]);
-  expect(await page.locator('.heard').allTextContents()).toHaveLength(1);
-  await shoot(page, 'group-tenant');
+  expect(await page.locator('.tail-line').allTextContents()).toHaveLength(1);
+  await takeScreenshot(page, 'group-tenant');
   await page.getByRole('link', { name: 'All groups' }).click();
   await page.getByLabel('Tenant (* for all)').fill('*');
   await page.getByLabel(/^Part of the name/).fill('tenants:');
@@ -269,7 +269,7 @@ test('[CO15] both pages take a tenant: its users, groups, publications and tail,
   const names = await page.locator('.group-list a').allTextContents();
   // The tail has left its group, or leaves it just now: it is the larger one at most.
   expect(names.toSorted()).toEqual([group, `${group} (shop)`]);
-  await shoot(page, 'groups-tenants');
+  await takeScreenshot(page, 'groups-tenants');
   expect(await seriousIssues(page)).toEqual([]);
   expect(problems).toEqual([]);
   await context.close();
@@ -278,12 +278,12 @@ test('[CO15] both pages take a tenant: its users, groups, publications and tail,
 test('[CO13] without a token the operator pages ask for it, and a wrong one is told', async () => {
   const context = await browser.newContext();
   const page = await openDesk(context, '#groups', false);
-  await page.getByText('This page is for operators.').waitFor();
-  await shoot(page, 'gate');
+  await page.getByText('This page requires the operator token').waitFor();
+  await takeScreenshot(page, 'gate');
   expect(await seriousIssues(page)).toEqual([]);
   await page.getByLabel('Operator token (OPS_TOKEN)').fill('not-the-operator-token');
   await page.keyboard.press('Enter');
-  await page.getByText('That is not the operator token of this fleet.').waitFor();
+  await page.getByText('The operator token is not valid.').waitFor();
   expect(problems.splice(0).filter((problem) => !problem.includes('401'))).toEqual([]);
   await page.getByLabel('Operator token (OPS_TOKEN)').fill(token);
   await page.keyboard.press('Enter');
@@ -313,10 +313,10 @@ test('[CO7] [CO13] every page fits 360 px, light and dark, and axe-core finds no
       await page.goto(`${fleet.publicUrl}/${hash}`);
       await page.locator(sight).first().waitFor();
       expect(`${hash} ${await page.evaluate('document.documentElement.scrollWidth')}`).toBe(`${hash} 360`);
-      await shoot(page, `narrow-${colorScheme}-${index}`);
+      await takeScreenshot(page, `narrow-${colorScheme}-${index}`);
       expect(await seriousIssues(page)).toEqual([]);
       await page.setViewportSize({ width: 1_180, height: 860 });
-      await shoot(page, `wide-${colorScheme}-${index}`);
+      await takeScreenshot(page, `wide-${colorScheme}-${index}`);
       await page.setViewportSize({ width: 360, height: 780 });
     }
     await context.close();
@@ -361,9 +361,9 @@ test('[OD4] a gateway that hangs has an unknown number of sockets, on the page t
     expect((await ask('/v1/operator/groups')).body.silent).toEqual([gateway]);
     const context = await browser.newContext();
     const page = await openDesk(context, '#sessions/hana');
-    await page.getByText('1 device, live sockets unknown.').waitFor({ timeout: 15_000 });
-    await page.getByText(`${gateway} did not answer: what is missing here is unknown, not zero.`).waitFor();
-    await shoot(page, 'sessions-silent');
+    await page.getByText('1 device, connections unknown.').waitFor({ timeout: 15_000 });
+    await page.getByText(`${gateway} did not respond. Connections there are unknown, not zero.`).waitFor();
+    await takeScreenshot(page, 'sessions-silent');
     await context.close();
   } finally {
     fleet.kill(gateway, 'SIGCONT');
@@ -374,13 +374,13 @@ test('[OD4] without Redis no gateway can tell, and nothing is shown as zero', as
   await using _person = await connectAs('ivan', GROUP, 'Watch');
   const context = await browser.newContext();
   const page = await openDesk(context, '#sessions/ivan');
-  await page.getByText('1 device, 1 live socket.').waitFor({ timeout: 15_000 });
+  await page.getByText('1 device, 1 open connection.').waitFor({ timeout: 15_000 });
   await fleet.halt('redis');
-  await page.getByText('1 device, live sockets unknown.').waitFor({ timeout: 15_000 });
+  await page.getByText('1 device, connections unknown.').waitFor({ timeout: 15_000 });
   const { body } = await ask('/v1/operator/sessions?find=ivan');
   expect([body.items[0].sockets, body.gateways, body.silent]).toEqual([null, null, null]);
   expect((await ask('/v1/operator/groups')).status).toBe(503);
-  await shoot(page, 'sessions-no-redis');
+  await takeScreenshot(page, 'sessions-no-redis');
   await fleet.resume('redis');
   await context.close();
 });

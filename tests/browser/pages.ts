@@ -35,7 +35,7 @@ export const watchedTab = async (context: BrowserContext, url: string, problems:
 };
 
 /** Keeps a picture of the whole page, when somebody wants to look. */
-export const shoot = async (page: Page, name: string): Promise<void> => {
+export const takeScreenshot = async (page: Page, name: string): Promise<void> => {
   if (SCREENSHOTS === undefined) return;
   mkdirSync(SCREENSHOTS, { recursive: true });
   await page.screenshot({ path: join(SCREENSHOTS, `${name}.png`), fullPage: true });
@@ -63,6 +63,6 @@ export const seriousIssues = async (page: Page): Promise<string[]> => {
 /** Gives a reason and confirms what a button asks for. */
 export const confirm = async (page: Page, action: string, reason = 'a test'): Promise<void> => {
   const dialog = page.locator('dialog[open]');
-  await dialog.getByLabel('Reason, for the log').fill(reason);
+  await dialog.getByLabel('Reason (written to the log)').fill(reason);
   await dialog.getByRole('button', { name: `${action} now` }).click();
 };

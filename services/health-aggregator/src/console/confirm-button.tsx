@@ -3,19 +3,19 @@ import { useRef } from 'preact/hooks';
 
 const MAX_REASON = 200;
 
-/** What a click asks for before it does something. */
+/** Properties of {@link ConfirmButton}. */
 export interface ConfirmButtonProps {
-  /** The word on the button. */
+  /** Label of the button. */
   readonly action: string;
-  /** What it is done to; part of the button's name for screen readers. */
+  /** Object of the action; part of the button's accessible name. */
   readonly subject: string;
-  /** What follows, in a sentence. */
+  /** Effect of the action, one sentence. */
   readonly consequence: string;
   readonly class?: string | undefined;
   readonly onConfirm: (reason: string) => void;
 }
 
-/** A button that asks for a reason, and does nothing until it is confirmed. Escape cancels. */
+/** Button with a confirmation dialog that requires a reason. Escape cancels. */
 export const ConfirmButton = ({ action, subject, consequence, onConfirm, ...props }: ConfirmButtonProps) => {
   const dialog = useRef<HTMLDialogElement>(null);
   const reason = useSignal('');
@@ -24,7 +24,7 @@ export const ConfirmButton = ({ action, subject, consequence, onConfirm, ...prop
     <>
       <button type="button" class={props.class} onClick={() => dialog.current?.showModal()}>
         {action}
-        <span class="unseen"> {subject}</span>
+        <span class="visually-hidden"> {subject}</span>
       </button>
       <dialog class="confirm" ref={dialog} aria-label={`${action}: ${subject}`}>
         <form
@@ -40,9 +40,9 @@ export const ConfirmButton = ({ action, subject, consequence, onConfirm, ...prop
               {action} {subject}?
             </strong>
           </p>
-          <p class="quiet">{consequence}</p>
+          <p class="muted">{consequence}</p>
           <label>
-            <span class="label">Reason, for the log</span>
+            <span class="field-label">Reason (written to the log)</span>
             <input
               name="reason"
               autocomplete="off"
@@ -54,7 +54,7 @@ export const ConfirmButton = ({ action, subject, consequence, onConfirm, ...prop
               }}
             />
           </label>
-          <p class="confirm-choice">
+          <p class="confirm-actions">
             <button type="button" onClick={close}>
               Cancel
             </button>

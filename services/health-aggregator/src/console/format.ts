@@ -3,7 +3,7 @@ const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-/** A short age for a line that changes often: `0.8 s`, `12 s`, `3 min`, `2 h`, `5 d`. */
+/** An age with one unit: `0.8 s`, `12 s`, `3 min`, `2 h`, `5 d`. */
 export const shortAge = (ms: number): string => {
   const age = Math.max(0, ms);
   if (age < 10 * SECOND) return `${(age / SECOND).toFixed(1)} s`;
@@ -12,7 +12,7 @@ export const shortAge = (ms: number): string => {
   return age < 2 * DAY ? `${Math.round(age / HOUR)} h` : `${Math.round(age / DAY)} d`;
 };
 
-/** How long something has been running: `45 s`, `12 min`, `3 h 5 min`, `2 d 4 h`. */
+/** A duration with up to two units: `45 s`, `12 min`, `3 h 5 min`, `2 d 4 h`. */
 export const uptime = (ms: number): string => {
   const age = Math.max(0, ms);
   if (age < MINUTE) return `${Math.round(age / SECOND)} s`;
@@ -27,15 +27,15 @@ export const latency = (ms: number): string => {
   return ms < 10 ? `${ms.toFixed(1)} ms` : `${Math.round(ms)} ms`;
 };
 
-/** A whole number, its groups apart but on one line. */
+/** An integer with thousands separated by a narrow no-break space. */
 export const count = (value: number): string => value.toLocaleString('en').replaceAll(',', '\u202f');
 
-const FIRST = ['Quiet', 'Amber', 'Brisk', 'Calm', 'Early', 'Gentle', 'Keen', 'Lucky'];
-const SECOND_WORD = ['Heron', 'Finch', 'Otter', 'Lynx', 'Plover', 'Marten', 'Wren', 'Hare'];
+const FIRST_NAMES = ['Quiet', 'Amber', 'Brisk', 'Calm', 'Early', 'Gentle', 'Keen', 'Lucky'];
+const LAST_NAMES = ['Heron', 'Finch', 'Otter', 'Lynx', 'Plover', 'Marten', 'Wren', 'Hare'];
 
-/** A name that is easy to tell apart, always the same for one id. */
+/** A readable name derived from an id; the same id always gives the same name. */
 export const nickname = (id: string): string => {
   let hash = 2_166_136_261;
   for (const char of id) hash = Math.imul(hash ^ char.charCodeAt(0), 16_777_619) >>> 0;
-  return `${FIRST[hash % FIRST.length]} ${SECOND_WORD[(hash >>> 8) % SECOND_WORD.length]}`;
+  return `${FIRST_NAMES[hash % FIRST_NAMES.length]} ${LAST_NAMES[(hash >>> 8) % LAST_NAMES.length]}`;
 };

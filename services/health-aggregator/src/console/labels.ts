@@ -2,108 +2,111 @@ import type { FleetSnapshot } from '../core/fleet-snapshot.ts';
 import type { InstanceState } from '../core/ports.ts';
 import type { ServiceStatus } from '../core/status.ts';
 
-/** The tones of the page; each has its own colour and its own shape. */
-export type Tone = 'good' | 'remark' | 'doubt' | 'bad' | 'leaving' | 'coming' | 'unknown';
+/** Severity of a label; each tone has its own colour and icon. */
+export type Tone = 'ok' | 'warning' | 'major' | 'critical' | 'draining' | 'starting' | 'unknown';
 
-/** How states of instances are shown. */
-export const INSTANCE_STATE_LABELS: Readonly<
-  Record<InstanceState, { readonly tone: Tone; readonly word: string }>
-> = {
-  starting: { tone: 'coming', word: 'Starting' },
-  up: { tone: 'good', word: 'Up' },
-  degraded: { tone: 'remark', word: 'Degraded' },
-  suspect: { tone: 'doubt', word: 'Suspect' },
-  down: { tone: 'bad', word: 'Down' },
-  draining: { tone: 'leaving', word: 'Draining' },
-  gone: { tone: 'unknown', word: 'Gone' },
+interface Label {
+  readonly tone: Tone;
+  readonly label: string;
+}
+
+export const INSTANCE_STATE_LABELS: Readonly<Record<InstanceState, Label>> = {
+  starting: { tone: 'starting', label: 'Starting' },
+  up: { tone: 'ok', label: 'Up' },
+  degraded: { tone: 'warning', label: 'Degraded' },
+  suspect: { tone: 'major', label: 'Suspect' },
+  down: { tone: 'critical', label: 'Down' },
+  draining: { tone: 'draining', label: 'Draining' },
+  gone: { tone: 'unknown', label: 'Gone' },
 };
 
-/** How statuses of services are shown. */
-export const SERVICE_STATUS_LABELS: Readonly<
-  Record<ServiceStatus, { readonly tone: Tone; readonly word: string }>
-> = {
-  operational: { tone: 'good', word: 'Operational' },
-  degraded: { tone: 'remark', word: 'Degraded' },
-  partial_outage: { tone: 'doubt', word: 'Partial outage' },
-  major_outage: { tone: 'bad', word: 'Major outage' },
-  unknown: { tone: 'unknown', word: 'Unknown' },
+export const SERVICE_STATUS_LABELS: Readonly<Record<ServiceStatus, Label>> = {
+  operational: { tone: 'ok', label: 'Operational' },
+  degraded: { tone: 'warning', label: 'Degraded' },
+  partial_outage: { tone: 'major', label: 'Partial outage' },
+  major_outage: { tone: 'critical', label: 'Major outage' },
+  unknown: { tone: 'unknown', label: 'Unknown' },
 };
 
-/** How the word on a store is shown. */
-export const STORE_STATUS_LABELS: Readonly<Record<string, { readonly tone: Tone; readonly word: string }>> = {
-  up: { tone: 'good', word: 'Up' },
-  degraded: { tone: 'remark', word: 'Some cannot reach it' },
-  down: { tone: 'bad', word: 'Down' },
-  unknown: { tone: 'unknown', word: 'Unknown' },
+/** Status of Redis and Postgres; `degraded` means that some instances cannot reach the store. */
+export const STORE_STATUS_LABELS: Readonly<Record<string, Label>> = {
+  up: { tone: 'ok', label: 'Up' },
+  degraded: { tone: 'warning', label: 'Partially reachable' },
+  down: { tone: 'critical', label: 'Down' },
+  unknown: { tone: 'unknown', label: 'Unknown' },
 };
 
-/** How the last journey of a test message is shown. */
-export const SYNTHETIC_CHECK_LABELS: Readonly<
-  Record<'ok' | 'failed' | 'failing', { readonly tone: Tone; readonly word: string }>
-> = {
-  ok: { tone: 'good', word: 'Arrives' },
-  failed: { tone: 'doubt', word: 'Failed once' },
-  failing: { tone: 'bad', word: 'Does not arrive' },
+/** Result of the last synthetic checks. */
+export const SYNTHETIC_CHECK_LABELS: Readonly<Record<'ok' | 'failed' | 'failing', Label>> = {
+  ok: { tone: 'ok', label: 'Passing' },
+  failed: { tone: 'major', label: 'Failed once' },
+  failing: { tone: 'critical', label: 'Failing' },
 };
 
-/** The whole fleet in one line, as at a roll-call. */
-export const HEADLINES: Readonly<Record<ServiceStatus, string>> = {
-  operational: 'All present.',
-  degraded: 'Present, with remarks.',
-  partial_outage: 'Someone is missing.',
-  major_outage: 'Nobody answers.',
-  unknown: 'No word yet.',
+const HEADLINES: Readonly<Record<ServiceStatus, string>> = {
+  operational: 'All systems operational',
+  degraded: 'Degraded: slower responses or reduced redundancy',
+  partial_outage: 'Partial outage',
+  major_outage: 'Major outage',
+  unknown: 'No data yet',
 };
 
-const STORE_HEADLINES: Readonly<Record<string, string>> = {
-  redis: 'Messages are not delivered.',
-  database: 'Nobody can sign in.',
+const STORE_OUTAGES: Readonly<Record<string, string>> = {
+  redis: 'Messages are not delivered',
+  database: 'Sign-in is unavailable',
 };
 
-/** The headline of a view. An outage of everything has a better name where its cause is plain. */
-export const headline = ({ status, dependencies, journey }: FleetSnapshot): string => {
-  const down = Object.keys(dependencies).filter((name) => dependencies[name]?.status === 'down');
-  if (status === 'partial_outage' && down[0] !== undefined)
-    return STORE_HEADLINES[down[0]] ?? HEADLINES[status];
+/** Headline of a snapshot: the effect on users where the cause shows it, otherwise the status. */
+export const headline = ({ status, dependencies, impact, journey }: FleetSnapshot): string => {
+  const [firstDown] = Object.keys(dependencies).filter((name) => dependencies[name]?.status === 'down');
+  if (status === 'partial_outage' && firstDown !== undefined)
+    return STORE_OUTAGES[firstDown] ?? HEADLINES[status];
+  if (status === 'degraded' && impact[0] !== undefined) return `Degraded: ${firstClause(impact[0].users)}`;
   if (status !== 'major_outage') return HEADLINES[status];
-  if (Object.values(dependencies).every((store) => store.status === 'down')) return 'The stores are gone.';
-  return journey?.status === 'failing' ? 'Messages do not arrive.' : HEADLINES.major_outage;
+  if (Object.values(dependencies).every((store) => store.status === 'down'))
+    return 'Redis and Postgres are unavailable';
+  return journey?.status === 'failing' ? 'Messages are not delivered' : HEADLINES.major_outage;
 };
 
-/** What the services of this fleet are for. */
+/** The text up to its first full stop, colon or semicolon, in lower case at its start. */
+const firstClause = (text: string): string => {
+  const [clause = ''] = text.split(/[.:;]/);
+  return clause.charAt(0).toLowerCase() + clause.slice(1);
+};
+
 export const SERVICE_DESCRIPTIONS: Readonly<Record<string, string>> = {
-  'session-service': 'who is signed in',
-  'ws-gateway': 'sockets and groups',
-  'health-aggregator': 'this roll-call',
+  'session-service': 'sign-in and sessions',
+  'ws-gateway': 'connections and groups',
+  'health-aggregator': 'health checks and this console',
 };
 
 const REASON_LABELS: Readonly<Record<string, string>> = {
   ready: '',
   recovered: '',
   resumed: '',
-  seen: 'first seen, not yet asked twice',
+  seen: 'not verified yet',
   refused: 'refuses connections',
-  reset: 'cuts connections',
-  timeout: 'does not answer in time',
-  unready: 'says it is not ready',
-  http_error: 'answers with an error',
-  no_socket: 'opens no sockets',
-  bad_body: 'answers nonsense',
-  unreachable: 'cannot be reached',
-  beat_late: 'its heartbeat is late',
-  loop_slow: 'its event loop is slow',
-  loop_busy: 'its event loop is busy',
-  near_limit: 'close to its connection limit',
-  slow_answers: 'answers slowly',
-  says_degraded: 'says it is degraded',
-  unregistered: 'answers, and does not beat here: is its registry another one?',
-  flapping: 'falls and rises again and again',
-  says_draining: 'takes no new clients',
+  reset: 'resets connections',
+  timeout: 'timed out',
+  unready: 'reports not ready',
+  http_error: 'responds with an error',
+  no_socket: 'rejects WebSocket connections',
+  bad_body: 'unexpected response',
+  unreachable: 'unreachable',
+  beat_late: 'heartbeat is late',
+  loop_slow: 'event loop is slow',
+  loop_busy: 'event loop is saturated',
+  near_limit: 'near its connection limit',
+  slow_answers: 'slow responses',
+  says_degraded: 'reports degraded',
+  unregistered: 'responds but has no heartbeat; check REDIS_URL and REDIS_PREFIX',
+  flapping: 'flapping',
+  says_draining: 'accepts no new clients',
 };
 
-/** A cause code in words; codes without words are shown as they are. */
+/** Text of a reason code; an unlisted code is shown with spaces. */
 export const reasonLabel = (code: string): string => {
-  if (code === 'dependency_session_service') return 'cannot ask the session service';
-  if (code.startsWith('dependency_')) return `cannot reach ${code.slice('dependency_'.length)}`;
+  if (code === 'dependency_session_service') return 'session service unreachable';
+  if (code.startsWith('dependency_')) return `${code.slice('dependency_'.length)} unreachable`;
   return REASON_LABELS[code] ?? code.replaceAll('_', ' ');
 };

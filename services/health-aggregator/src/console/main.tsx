@@ -1,6 +1,7 @@
-import { render } from 'preact';
+import { signal } from '@preact/signals';
+import { type ComponentType, render } from 'preact';
+import { useEffect } from 'preact/hooks';
 import { Logo } from './icons.tsx';
-import { lazy } from './lazy.tsx';
 import { CONSOLE_PAGES, currentRoute, linkTo, type PageName, startRouter } from './router.ts';
 import { fleet, startFleetStore } from './status/fleet-store.ts';
 import { startHistory } from './status/history-store.ts';
@@ -8,7 +9,24 @@ import { Incidents } from './status/incidents.tsx';
 import { Overview } from './status/overview.tsx';
 import { Services } from './status/services.tsx';
 
-const TryIt = lazy(() => import('./playground/playground.tsx').then((module) => module.Playground));
+/** Component that is fetched when first shown, so that the status page stays small. */
+const lazy = (load: () => Promise<ComponentType>): ComponentType => {
+  const loaded = signal<ComponentType | undefined>(undefined);
+  return () => {
+    useEffect(() => {
+      load().then(
+        (component) => {
+          loaded.value = component;
+        },
+        () => {}, // A new version was deployed meanwhile; the component stays empty until a reload.
+      );
+    }, []);
+    const Loaded = loaded.value;
+    return Loaded ? <Loaded /> : null;
+  };
+};
+
+const LazyPlayground = lazy(() => import('./playground/playground.tsx').then((module) => module.Playground));
 const Sessions = lazy(() => import('./operator/sessions-page.tsx').then((module) => module.SessionsPage));
 const Groups = lazy(() => import('./operator/groups-page.tsx').then((module) => module.GroupsPage));
 
@@ -18,9 +36,9 @@ const NAMES: Readonly<Record<PageName, string>> = {
   groups: 'Groups',
 };
 
-const Console = ({ hasTryIt }: { hasTryIt: boolean }) => (
+const Console = ({ hasPlayground }: { hasPlayground: boolean }) => (
   <>
-    <header class="top">
+    <header class="page-top">
       <a class="brand" href={linkTo('status')}>
         <Logo />
         Muster
@@ -36,22 +54,22 @@ const Console = ({ hasTryIt }: { hasTryIt: boolean }) => (
           </a>
         ))}
       </nav>
-      <nav aria-label="Elsewhere">
+      <nav aria-label="Resources">
         <a href="/health">Health</a>
         <a href="/v1/fleet">JSON</a>
         <a href="/docs">API</a>
       </nav>
     </header>
     <main class="page">
-      <Page hasTryIt={hasTryIt} />
+      <Page hasPlayground={hasPlayground} />
     </main>
-    <footer class="foot">
-      <Observer />
+    <footer class="page-foot">
+      <PageFooter />
     </footer>
   </>
 );
 
-const Page = ({ hasTryIt }: { hasTryIt: boolean }) => {
+const Page = ({ hasPlayground }: { hasPlayground: boolean }) => {
   const { page } = currentRoute.value;
   switch (page) {
     case 'sessions':
@@ -64,7 +82,7 @@ const Page = ({ hasTryIt }: { hasTryIt: boolean }) => {
           <Overview />
           <Services />
           <Incidents />
-          {hasTryIt && <TryIt />}
+          {hasPlayground && <LazyPlayground />}
         </>
       );
     default:
@@ -72,20 +90,22 @@ const Page = ({ hasTryIt }: { hasTryIt: boolean }) => {
   }
 };
 
-const Observer = () => {
+const PageFooter = () => {
   const view = fleet.value;
   return (
-    <p class="quiet">
-      {view ? `Fleet “${view.fleet}”, seen by ${view.observer.name}, version ${view.observer.version}.` : ' '}
+    <p class="muted">
+      {view
+        ? `Fleet “${view.fleet}”, reported by ${view.observer.name}, version ${view.observer.version}.`
+        : ' '}
     </p>
   );
 };
 
 const root = document.querySelector('#app');
 if (root instanceof HTMLElement) {
-  const hasTryIt = root.dataset['tryIt'] === 'on';
+  const hasPlayground = root.dataset['playground'] === 'on';
   root.replaceChildren();
-  render(<Console hasTryIt={hasTryIt} />, root);
+  render(<Console hasPlayground={hasPlayground} />, root);
   startFleetStore();
   startHistory();
   startRouter();

@@ -2,12 +2,12 @@ import { signal } from '@preact/signals';
 
 const TOKEN_KEY = 'muster.ops';
 
-/** The operator token of this tab; it dies with the tab. */
+/** Operator token of this tab, kept in the session storage. */
 export const operatorToken = signal(sessionStorage.getItem(TOKEN_KEY) ?? '');
-/** What came of the last order, in words. */
+/** Result of the last operator command, one sentence. */
 export const commandResult = signal('');
 
-/** Becomes an operator, or stops being one, and says why. The token is checked with the first order. */
+/** Signs the operator in or, with an empty token, out. The token is checked by the first request. */
 export const setOperatorToken = (token: string, why = ''): void => {
   operatorToken.value = token;
   commandResult.value = why;
@@ -15,7 +15,7 @@ export const setOperatorToken = (token: string, why = ''): void => {
   else sessionStorage.setItem(TOKEN_KEY, token);
 };
 
-/** Takes an instance out of service, or back. */
+/** Drains or resumes an instance. */
 export const sendOperatorCommand = async (
   name: string,
   kind: 'drain' | 'resume',
@@ -30,12 +30,12 @@ export const sendOperatorCommand = async (
     ...(kind === 'drain' ? { body: JSON.stringify({ reason }) } : {}),
   }).catch(() => undefined);
   if (!response) {
-    commandResult.value = 'The aggregator cannot be reached.';
+    commandResult.value = 'The aggregator is unreachable.';
     return;
   }
   const { detail } = (await response.json().catch(() => ({}))) as { detail?: string };
   if (response.status === 401) setOperatorToken('');
   commandResult.value = response.ok
-    ? `${name} ${kind === 'drain' ? 'is taken out of service' : 'comes back'} with its next beat.`
-    : `${name}: ${detail ?? `refused (${response.status})`}`;
+    ? `${name}: ${kind} requested; it takes effect with the next heartbeat.`
+    : `${name}: ${detail ?? `request failed with status ${response.status}`}`;
 };

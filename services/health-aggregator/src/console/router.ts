@@ -4,18 +4,18 @@ import { signal } from '@preact/signals';
 export const CONSOLE_PAGES = ['status', 'sessions', 'groups'] as const;
 export type PageName = (typeof CONSOLE_PAGES)[number];
 
-/** Where the reader is: a page, what it is about (a user, a group), and in which tenant; empty is the default of the aggregator. */
+/** A page, its subject (a user, a group), and a tenant; an empty tenant is the default of the aggregator. */
 export interface Route {
   readonly page: PageName;
   readonly about: string;
   readonly tenant: string;
 }
 
-/** Reads a fragment such as `#groups/lobby?tenant=shop`; anything unknown is the status. */
+/** Parses a fragment such as `#groups/lobby?tenant=shop`; an unknown page is the status page. */
 export const routeOf = (fragment: string): Route => {
   const [, name, about = '', tenant = ''] =
     /^#([a-z]+)(?:\/([^?]*))?(?:\?tenant=([^&]*))?$/.exec(fragment) ?? [];
-  const page = CONSOLE_PAGES.find((one) => one === name) ?? 'status';
+  const page = CONSOLE_PAGES.find((known) => known === name) ?? 'status';
   try {
     return { page, about: decodeURIComponent(about), tenant: decodeURIComponent(tenant) };
   } catch {
@@ -23,25 +23,25 @@ export const routeOf = (fragment: string): Route => {
   }
 };
 
-/** The fragment of a place; that of the status is the page itself. */
+/** Fragment of a page; `#` is the status page. */
 export const linkTo = (page: PageName, about = '', tenant = ''): string => {
   if (page === 'status') return '#';
-  const where = tenant === '' ? '' : `?tenant=${encodeURIComponent(tenant)}`;
-  return `#${page}${about === '' ? '' : `/${encodeURIComponent(about)}`}${where}`;
+  const query = tenant === '' ? '' : `?tenant=${encodeURIComponent(tenant)}`;
+  return `#${page}${about === '' ? '' : `/${encodeURIComponent(about)}`}${query}`;
 };
 
 export const currentRoute = signal<Route>(routeOf(location.hash));
 
-/** Follows links and the buttons of the browser. */
+/** Follows links and the browser history. */
 export const startRouter = (): void =>
   window.addEventListener('hashchange', () => {
     const before = currentRoute.value.page;
     currentRoute.value = routeOf(location.hash);
-    // Another page begins at its top; on the same one the reader stays where they are.
+    // Another page starts at its top; the same page keeps its scroll position.
     if (currentRoute.value.page !== before) scrollTo({ top: 0 });
   });
 
-/** Goes to a place. */
+/** Navigates to a page. */
 export const goTo = (page: PageName, about = '', tenant = ''): void => {
   location.hash = linkTo(page, about, tenant);
 };

@@ -1,31 +1,33 @@
-/** Keeps known items at their places; new ones follow at the end. */
+/** Keeps known items at their positions; new items follow at the end. */
 export const keepOrder = <T>(
   before: readonly T[],
   next: readonly T[],
   idOf: (item: T) => string,
 ): readonly T[] => {
-  const places = new Map(before.map((item, place) => [idOf(item), place]));
-  const placeOf = (item: T): number => places.get(idOf(item)) ?? Number.POSITIVE_INFINITY;
+  const positions = new Map(before.map((item, index) => [idOf(item), index]));
+  const positionOf = (item: T): number => positions.get(idOf(item)) ?? Number.POSITIVE_INFINITY;
   // Subtracting two infinities gives no order.
-  return next.toSorted((a, b) => (placeOf(a) === placeOf(b) ? 0 : placeOf(a) < placeOf(b) ? -1 : 1));
+  return next.toSorted((a, b) =>
+    positionOf(a) === positionOf(b) ? 0 : positionOf(a) < positionOf(b) ? -1 : 1,
+  );
 };
 
-/** Whether somebody points at a list, or has the focus in it: nothing may move under the hand. */
+/** Tracks pointer and focus in a list, whose order must not change while it is in use. */
 export class InteractionTracker {
-  #isPointed = false;
+  #isHovered = false;
   #isFocused = false;
 
   get isActive(): boolean {
-    return this.#isPointed || this.#isFocused;
+    return this.#isHovered || this.#isFocused;
   }
 
-  /** Handlers for the element that holds the list. */
+  /** Handlers for the container of the list. */
   readonly handlers = {
     onPointerEnter: (): void => {
-      this.#isPointed = true;
+      this.#isHovered = true;
     },
     onPointerLeave: (): void => {
-      this.#isPointed = false;
+      this.#isHovered = false;
     },
     onFocusIn: (): void => {
       this.#isFocused = true;

@@ -1,2 +1,2 @@
-/** Style sheets are put into the page by the build. */
+/** Style sheets are bundled by the build. */
 declare module '*.css';

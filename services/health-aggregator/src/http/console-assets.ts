@@ -70,7 +70,7 @@ export const mountConsole = (app: Express, { files, facts, hasPlayground }: Cons
         .send(
           files.page
             .replace('<!--fleet-->', () => staticPage(facts()))
-            .replace('data-try-it="on"', `data-try-it="${hasPlayground ? 'on' : 'off'}"`),
+            .replace('data-playground="on"', `data-playground="${hasPlayground ? 'on' : 'off'}"`),
         );
     })
     .all(onlyGet);

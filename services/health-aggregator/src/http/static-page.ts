@@ -6,10 +6,10 @@ import { type UptimeDay, worstStatusOf } from '../core/uptime-history.ts';
 const BAR = 4;
 const HEIGHT = 22;
 const TONES: Readonly<Record<ServiceStatus, string>> = {
-  operational: 'good',
-  degraded: 'remark',
-  partial_outage: 'doubt',
-  major_outage: 'bad',
+  operational: 'ok',
+  degraded: 'warning',
+  partial_outage: 'major',
+  major_outage: 'critical',
   unknown: 'unknown',
 };
 const SHOWN_INCIDENTS = 5;
@@ -29,7 +29,7 @@ export const staticPage = ({ view, days, incidents }: PageFacts): string => `<ma
 <section class="overview">
 <p class="status-line">${words(view.status)}</p>
 <h1 class="headline">Muster</h1>
-<p class="lede">Fleet ${escapeHtml(view.fleet)} is ${words(view.status)}, as of ${view.asOf}.</p>
+<p class="subtitle">Fleet ${escapeHtml(view.fleet)} is ${words(view.status)}, as of ${view.asOf}.</p>
 <noscript><p>This page comes alive with JavaScript; without it, it renews itself every 30 seconds. All facts are at
 <a href="/health">/health</a> and <a href="/v1/fleet">/v1/fleet</a>.</p></noscript>
 </section>
@@ -43,7 +43,7 @@ const serviceHtml = (
 ): string =>
   `<article class="service"><header class="service-head"><h2>${escapeHtml(service)}</h2>
 <p class="service-status"><span class="tone-${TONES[status]}">${words(status)}</span>
-<span class="quiet number">${up}/${Math.max(expected, total)}</span></p></header>
+<span class="muted number">${up}/${Math.max(expected, total)}</span></p></header>
 <ul>${instances.map(({ name, state, why }) => `<li>${escapeHtml(name)}: ${state}${state === 'up' ? '' : ` (${escapeHtml(why)})`}</li>`).join('')}</ul>
 ${daysHtml(days)}</article>`;
 
@@ -54,7 +54,7 @@ const daysHtml = (days: readonly UptimeDay[]): string => {
     const height = worst === undefined ? 3 : worst === 'operational' ? HEIGHT : HEIGHT / 2;
     return `<rect class="bar-${worst ? TONES[worst] : 'none'}" x="${index * (BAR + 1)}" y="${HEIGHT - height}" width="${BAR}" height="${height}" rx="1"><title>${day.date}: ${worst ? words(worst) : 'not observed'}</title></rect>`;
   });
-  return `<figure class="days"><svg viewBox="0 0 ${days.length * (BAR + 1) - 1} ${HEIGHT}" preserveAspectRatio="none" role="img" aria-label="the last ${days.length} days">${bars.join('')}</svg></figure>`;
+  return `<figure class="uptime-days"><svg viewBox="0 0 ${days.length * (BAR + 1) - 1} ${HEIGHT}" preserveAspectRatio="none" role="img" aria-label="the last ${days.length} days">${bars.join('')}</svg></figure>`;
 };
 
 const incidentsHtml = (incidents: readonly Incident[]): string => {

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { eventsOf } from './event-stream-parser.ts';
 
-test('[CO12] events are whole wherever the network cuts the stream, also inside a character', async () => {
+test('[CO12] given any chunk boundary, also inside a character, every event is complete', async () => {
   const text =
     'event: joined\ndata: {"gateway":"gw-☂"}\n\n: still here\n\nevent: publication\ndata: {"data":1}\n\n';
   const all = new TextEncoder().encode(text);

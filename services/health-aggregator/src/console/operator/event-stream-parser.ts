@@ -1,10 +1,10 @@
-/** One server-sent event. */
+/** A server-sent event. */
 export interface TextEvent {
   readonly event: string;
   readonly data: string;
 }
 
-/** Cuts a stream of server-sent events into events, wherever the network has cut it. `EventSource` cannot send a token. */
+/** Parses server-sent events, whatever the chunk boundaries. `EventSource` cannot send an Authorization header. */
 export async function* eventsOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<TextEvent> {
   const decoder = new TextDecoder();
   const reader = stream.getReader();

@@ -20,7 +20,7 @@ import { clearTail, stopTail } from './tail-store.ts';
 import { Tail } from './tail-view.tsx';
 import { usePoll } from './use-poll.ts';
 
-/** One group in full. */
+/** Members, rate, live tail and publish form of one group. */
 export const GroupDetails = ({ name, tenant }: { name: string; tenant: string }) => {
   const address = { group: name, tenant };
   useEffect(() => {
@@ -33,7 +33,7 @@ export const GroupDetails = ({ name, tenant }: { name: string; tenant: string })
   return (
     <article class="group" data-group={name}>
       <p>
-        <a class="quiet" href={linkTo('groups', '', tenant)}>
+        <a class="muted" href={linkTo('groups', '', tenant)}>
           All groups
         </a>
       </p>
@@ -42,7 +42,7 @@ export const GroupDetails = ({ name, tenant }: { name: string; tenant: string })
       <UnansweredNotice gateways={now?.silent} />
       {now && <GroupFacts now={now} />}
       {now && <Gateways now={now} />}
-      <div class="group-talk">
+      <div class="group-activity">
         <Tail address={address} />
         <PublishForm address={address} />
       </div>
@@ -51,7 +51,7 @@ export const GroupDetails = ({ name, tenant }: { name: string; tenant: string })
           <h2 id="members-title">
             Members
             {now.sockets.length < (now.members ?? 0) && (
-              <span class="quiet"> the first {now.sockets.length}</span>
+              <span class="muted"> first {now.sockets.length}</span>
             )}
           </h2>
           <Sockets sockets={now.sockets} withUser />
@@ -64,17 +64,14 @@ export const GroupDetails = ({ name, tenant }: { name: string; tenant: string })
 const GroupFacts = ({ now }: { now: GroupInfo }) => {
   const rate = publicationRates.value.at(-1);
   return (
-    <dl class="stores">
+    <dl class="facts">
       <Fact name="Members" text={membersOf(now)} />
-      <Fact
-        name="Last publication"
-        text={now.position ? `number ${count(now.position.offset)}` : 'not kept'}
-      />
-      <div class="store" data-fact="rate">
+      <Fact name="Last offset" text={now.position ? count(now.position.offset) : 'no history'} />
+      <div class="fact" data-fact="rate">
         <dt>Rate</dt>
         <dd>
-          <span class="number">{rate === undefined ? 'not known yet' : `${rate.toFixed(1)} a second`}</span>
-          <Sparkline values={publicationRates.value} label="rate of the last two minutes" />
+          <span class="number">{rate === undefined ? 'measuring…' : `${rate.toFixed(1)}/s`}</span>
+          <Sparkline values={publicationRates.value} label="publication rate of the last two minutes" />
         </dd>
       </div>
     </dl>
@@ -83,11 +80,11 @@ const GroupFacts = ({ now }: { now: GroupInfo }) => {
 
 const membersOf = ({ members, more, silent }: GroupInfo): string => {
   if (members === null) return 'unknown';
-  return `${silent.length > 0 ? 'at least ' : ''}${count(members)}${more ? ' and more' : ''}`;
+  return `${silent.length > 0 ? 'at least ' : ''}${count(members)}${more ? ' +' : ''}`;
 };
 
 const Fact = ({ name, text }: { name: string; text: string }) => (
-  <div class="store" data-fact={name}>
+  <div class="fact" data-fact={name}>
     <dt>{name}</dt>
     <dd class="number">{text}</dd>
   </div>
@@ -97,9 +94,7 @@ const Gateways = ({ now: { byGateway, members, silent } }: { now: GroupInfo }) =
   <section aria-labelledby="gateways-title">
     <h2 id="gateways-title">By gateway</h2>
     {byGateway.length === 0 ? (
-      <p class="empty">
-        {silent.length > 0 ? 'Unknown.' : 'Nobody is in this group. Listen, and you are the first.'}
-      </p>
+      <p class="empty">{silent.length > 0 ? 'Unknown.' : 'This group has no members.'}</p>
     ) : (
       <ul class="group-list">
         {byGateway.map((one) => (
@@ -109,8 +104,8 @@ const Gateways = ({ now: { byGateway, members, silent } }: { now: GroupInfo }) =
               <rect width={(100 * one.members) / Math.max(1, members ?? 1)} height="6" rx="1" />
             </svg>
             <span class="number">
-              {count(one.members)} <span class="quiet">{one.members === 1 ? 'member' : 'members'}</span>
-              {one.lagBytes > 0 && <span class="is-late"> {bytes(one.lagBytes)} waiting</span>}
+              {count(one.members)} <span class="muted">{one.members === 1 ? 'member' : 'members'}</span>
+              {one.lagBytes > 0 && <span class="is-slow"> {bytes(one.lagBytes)} buffered</span>}
             </span>
           </li>
         ))}
@@ -121,7 +116,7 @@ const Gateways = ({ now: { byGateway, members, silent } }: { now: GroupInfo }) =
 
 const PublishForm = ({ address }: { address: GroupAddress }) => {
   const text = useSignal('');
-  const result = useSignal<{ ok: boolean; said: string } | undefined>(undefined);
+  const result = useSignal<{ ok: boolean; message: string } | undefined>(undefined);
   const submit = async (): Promise<void> => {
     const given = text.value.trim();
     if (given === '') return;
@@ -130,14 +125,14 @@ const PublishForm = ({ address }: { address: GroupAddress }) => {
   };
   return (
     <form
-      class="bar"
+      class="form-row"
       onSubmit={(event) => {
         event.preventDefault();
         void submit();
       }}
     >
       <label>
-        <span class="label">Publish: JSON, or plain text</span>
+        <span class="field-label">Publish: JSON or plain text</span>
         <input
           name="publication"
           autocomplete="off"
@@ -152,8 +147,8 @@ const PublishForm = ({ address }: { address: GroupAddress }) => {
       <button type="submit" class="primary">
         Publish
       </button>
-      <p class={`said-result ${result.value?.ok === false ? 'notice is-bad' : 'quiet'}`} role="status">
-        {result.value?.said ?? ''}
+      <p class={`publish-result ${result.value?.ok === false ? 'notice is-error' : 'muted'}`} role="status">
+        {result.value?.message ?? ''}
       </p>
     </form>
   );

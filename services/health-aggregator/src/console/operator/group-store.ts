@@ -8,24 +8,24 @@ import type {
 import { InteractionTracker, keepOrder } from '../stable-order.ts';
 import { pathWith, requestAsOperator } from './operator-api.ts';
 
-/** The groups that have members. */
+/** Groups with members. */
 export interface GroupList {
   readonly items: readonly GroupMembers[];
   readonly total: number;
-  /** Gateways that did not answer: their members are not counted. */
+  /** Gateways that did not respond; their members are not counted. */
   readonly silent: readonly string[];
   readonly onlyTenant: string | null;
 }
 
-/** One group. */
+/** Details of one group. */
 export interface GroupInfo {
   readonly group: string;
   readonly tenant: string;
-  /** Null when none is known and somebody did not answer. */
+  /** Null when unknown: no member was counted and a gateway did not respond. */
   readonly members: number | null;
   readonly silent: readonly string[];
   readonly onlyTenant: string | null;
-  /** True when there are more members than were counted. */
+  /** True when the count is a lower bound. */
   readonly more: boolean;
   readonly gateways: number;
   readonly byGateway: readonly {
@@ -39,18 +39,18 @@ export interface GroupInfo {
 
 const MAX_RATES = 60;
 
-/** While it is there the list keeps its order. */
+/** Keeps the order of the list while it is in use. */
 export const groupAttention = new InteractionTracker();
 
 export const groupList = signal<GroupList | undefined>(undefined);
 export const currentGroup = signal<GroupInfo | undefined>(undefined);
 export const groupError = signal('');
-/** Publications a second, as this page saw them, oldest first. */
+/** Publications per second, sampled by this page, oldest first. */
 export const publicationRates = signal<readonly number[]>([]);
 
 let lastPosition: { readonly position: GroupStreamPosition; readonly at: number } | undefined;
 
-/** Forgets the group of before. */
+/** Clears the state of the previous group. */
 export const resetGroup = (): void => {
   currentGroup.value = undefined;
   publicationRates.value = [];
@@ -58,11 +58,11 @@ export const resetGroup = (): void => {
   groupError.value = '';
 };
 
-/** The path of a group; an empty tenant is the default of the aggregator. */
+/** Path of a group; an empty tenant is the default of the aggregator. */
 export const groupPath = ({ group, tenant }: GroupAddress, below = ''): string =>
   pathWith(`/v1/operator/groups/${encodeURIComponent(group)}${below}`, { tenant });
 
-/** What tells groups of several tenants apart. */
+/** Unique key of a group among tenants. */
 export const groupKey = ({ group, tenant }: GroupAddress): string => `${tenant} ${group}`;
 
 export const loadGroups = async (
@@ -88,7 +88,7 @@ export const loadGroup = async (group: GroupAddress, isCurrent: () => boolean): 
   recordRate(answer.data.position);
 };
 
-/** How far the group has come since the last look is its rate. */
+/** Derives the rate from the offsets of two samples. */
 const recordRate = (position: GroupStreamPosition | null): void => {
   const at = performance.now();
   const isSameStream =
@@ -100,11 +100,11 @@ const recordRate = (position: GroupStreamPosition | null): void => {
   lastPosition = position === null ? undefined : { position, at };
 };
 
-/** Publishes text: JSON as it is, everything else as a string. Answers what came of it. */
+/** Publishes JSON as it is, other text as a string. Resolves with a message for the form. */
 export const publishToGroup = async (
   group: GroupAddress,
   text: string,
-): Promise<{ ok: boolean; said: string }> => {
+): Promise<{ ok: boolean; message: string }> => {
   const answer = await requestAsOperator<{ position: GroupStreamPosition | null }>(
     groupPath(group, '/publications'),
     {
@@ -112,12 +112,12 @@ export const publishToGroup = async (
       body: JSON.stringify({ data: dataOf(text) }),
     },
   );
-  if (!answer.ok) return { ok: false, said: answer.why };
+  if (!answer.ok) return { ok: false, message: answer.why };
   const { position } = answer.data;
-  return { ok: true, said: position ? `Published as number ${position.offset}.` : 'Published.' };
+  return { ok: true, message: position ? `Published at offset ${position.offset}.` : 'Published.' };
 };
 
-/** JSON text as its value, other text as it is. */
+/** Value of JSON text; other text unchanged. */
 export const dataOf = (text: string): unknown => {
   try {
     return JSON.parse(text) as unknown;

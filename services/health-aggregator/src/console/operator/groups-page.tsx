@@ -22,18 +22,18 @@ import {
 } from './operator-page.tsx';
 import { usePoll } from './use-poll.ts';
 
-/** Groups with their members; one of them in full, with a tail and a line to publish. */
+/** List of groups, or the details of one group. */
 export const GroupsPage = () => {
   const { about, tenant } = currentRoute.value;
   return about === '' ? (
-    <OperatorPage key="" title="What is being said." lede="Every group that has members, the largest first.">
+    <OperatorPage key="" title="Groups" subtitle="Groups with members, the largest first.">
       <Groups />
     </OperatorPage>
   ) : (
     <OperatorPage
       key={`${tenant} ${about}`}
       title={about + inTenant(tenant)}
-      lede="A group: its members by gateway, and what is said in it. Listen as it comes, or say something."
+      subtitle="Members by gateway, live publications, and a form to publish."
     >
       <GroupDetails name={about} tenant={tenant} />
     </OperatorPage>
@@ -57,9 +57,9 @@ const Groups = () => {
   const all = groupList.value;
   return (
     <>
-      <form class="bar find" onSubmit={(event) => event.preventDefault()}>
+      <form class="form-row search" onSubmit={(event) => event.preventDefault()}>
         <label>
-          <span class="label">Part of the name, or a pattern with * and ?</span>
+          <span class="field-label">Part of the name, or a pattern with * and ?</span>
           <input
             name="pattern"
             type="search"
@@ -86,7 +86,7 @@ const Groups = () => {
       <ErrorNotice why={groupError.value} />
       <SingleTenantNotice tenant={all?.onlyTenant} />
       <UnansweredNotice gateways={all?.silent} />
-      <p class="summary quiet" role="status">
+      <p class="summary muted" role="status">
         {all ? summaryOf(all) : ''}
       </p>
       {all && all.items.length > 0 && <GroupTable items={all.items} />}
@@ -94,7 +94,7 @@ const Groups = () => {
   );
 };
 
-/** A group without members is not in the list, yet it can be listened to. */
+/** Link to a group by name; a group without members is not listed. */
 const OpenGroupLink = ({ name, tenant }: { name: string; tenant: string }) =>
   name === '' || /[*?]/.test(name) || tenant === '*' ? null : (
     <a class="as-button" href={linkTo('groups', name, tenant)}>
@@ -104,24 +104,24 @@ const OpenGroupLink = ({ name, tenant }: { name: string; tenant: string }) =>
 
 const summaryOf = ({ items, total, silent }: GroupList): string => {
   if (silent.length > 0)
-    return total === 0 ? 'Groups are unknown.' : `At least ${count(total)} groups have members.`;
+    return total === 0 ? 'The number of groups is unknown.' : `At least ${count(total)} groups have members.`;
   if (total === 0) return 'No group has members.';
   const shown = items.length < total ? `; the ${items.length} largest are shown` : '';
   return `${count(total)} ${total === 1 ? 'group has' : 'groups have'} members${shown}.`;
 };
 
 const GroupTable = ({ items }: { items: GroupList['items'] }) => {
-  const most = Math.max(...items.map(({ members }) => members));
+  const maximum = Math.max(...items.map(({ members }) => members));
   return (
     <ul class="group-list" {...groupAttention.handlers}>
       {items.map(({ group, tenant, members }) => (
         <li key={groupKey({ group, tenant })} data-group={group}>
           <a href={linkTo('groups', group, tenant)}>{group + inTenant(tenant)}</a>
           <svg class="share" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">
-            <rect width={(100 * members) / most} height="6" rx="1" />
+            <rect width={(100 * members) / maximum} height="6" rx="1" />
           </svg>
           <span class="number">
-            {count(members)} <span class="quiet">{members === 1 ? 'member' : 'members'}</span>
+            {count(members)} <span class="muted">{members === 1 ? 'member' : 'members'}</span>
           </span>
         </li>
       ))}

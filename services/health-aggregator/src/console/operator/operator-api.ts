@@ -1,34 +1,34 @@
 import { operatorToken, setOperatorToken } from '../operator-token.ts';
 
-/** What an operator's question came to. */
+/** Result of an operator's request. */
 export type OperatorResponse<T> =
   | { readonly ok: true; readonly data: T }
   | { readonly ok: false; readonly why: string };
 
-const LIMIT_MS = 8_000;
+const TIMEOUT_MS = 8_000;
 
-/** A path of the aggregator with the parameters that are not empty. */
+/** Path with the query parameters that are not empty. */
 export const pathWith = (path: string, query: Readonly<Record<string, string>>): string => {
-  const given = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== ''));
-  return given.size === 0 ? path : `${path}?${given}`;
+  const parameters = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== ''));
+  return parameters.size === 0 ? path : `${path}?${parameters}`;
 };
 
-/** Asks the aggregator as the operator of this tab. Never rejects. A refused token is forgotten. */
+/** Sends a request with the operator token. Never rejects. A rejected token is removed. */
 export const requestAsOperator = async <T>(
   path: string,
   init: RequestInit = {},
 ): Promise<OperatorResponse<T>> => {
   try {
-    const response = await fetchAsOperator(path, { ...init, signal: AbortSignal.timeout(LIMIT_MS) });
+    const response = await fetchAsOperator(path, { ...init, signal: AbortSignal.timeout(TIMEOUT_MS) });
     return response.ok
       ? { ok: true, data: (await response.json()) as T }
       : { ok: false, why: await errorTextOf(response) };
   } catch {
-    return { ok: false, why: 'The aggregator does not answer.' };
+    return { ok: false, why: 'The aggregator did not respond.' };
   }
 };
 
-/** The request itself; rejects when nobody answers. */
+/** Sends the request; rejects without a response. */
 export const fetchAsOperator = (path: string, init: RequestInit): Promise<Response> =>
   fetch(path, {
     ...init,
@@ -38,12 +38,12 @@ export const fetchAsOperator = (path: string, init: RequestInit): Promise<Respon
     },
   });
 
-/** The refusal in words for people; a wrong token is forgotten on the way. */
+/** Error text of a response. Status 401 removes the token and gives an empty text. */
 export const errorTextOf = async (response: Response): Promise<string> => {
   if (response.status === 401) {
-    setOperatorToken('', 'That is not the operator token of this fleet.');
+    setOperatorToken('', 'The operator token is not valid.');
     return '';
   }
   const { detail } = (await response.json().catch(() => ({}))) as { detail?: unknown };
-  return typeof detail === 'string' ? detail : `Refused with status ${response.status}.`;
+  return typeof detail === 'string' ? detail : `Request failed with status ${response.status}.`;
 };

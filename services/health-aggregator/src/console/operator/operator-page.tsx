@@ -1,36 +1,36 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
 import '../style/operator.css';
+import { TokenForm } from '../operator-sign-in.tsx';
 import { commandResult, operatorToken, setOperatorToken } from '../operator-token.ts';
-import { TokenForm } from '../token-form.tsx';
 
-/** The frame of an operator's page: a headline, and the page itself for those who have the token. */
+/** Layout of an operator page: a headline, and the content or the sign-in form. */
 export const OperatorPage = ({
   title,
-  lede,
+  subtitle,
   children,
 }: {
   title: string;
-  lede: string;
+  subtitle: string;
   children: ComponentChildren;
 }) => {
   const headline = useRef<HTMLHeadingElement>(null);
-  // Whoever came by a link or by keyboard hears where they are.
+  // Screen readers announce the page after navigation.
   useEffect(() => headline.current?.focus({ preventScroll: true }), []);
   return (
-    <section class="desk">
-      <header class="desk-head">
+    <section class="operator-page">
+      <header class="page-head">
         <h1 class="headline" tabIndex={-1} ref={headline}>
           {title}
         </h1>
-        <p class="lede">{lede}</p>
+        <p class="subtitle">{subtitle}</p>
       </header>
       {operatorToken.value ? (
         <>
           {children}
-          <p class="desk-end">
+          <p class="page-end">
             <button type="button" class="link" onClick={() => setOperatorToken('')}>
-              Stop being an operator
+              Sign out
             </button>
           </p>
         </>
@@ -42,33 +42,33 @@ export const OperatorPage = ({
 };
 
 const TokenRequired = () => (
-  <div class="gate">
+  <div class="token-required">
     <p>
-      This page is for operators. It takes the token that the aggregator was started with;{' '}
-      <code>npm start</code> prints it. It stays in this tab and ends with it.
+      This page requires the operator token, <code>OPS_TOKEN</code> of the aggregator. <code>npm start</code>{' '}
+      prints it. It is kept in this tab only.
     </p>
     <TokenForm />
     {commandResult.value && (
-      <p class="notice is-bad" role="alert">
+      <p class="notice is-error" role="alert">
         {commandResult.value}
       </p>
     )}
   </div>
 );
 
-/** Says whose part of an answer is missing; null when nobody could tell. */
+/** Notice of gateways that did not respond; null means that none could be queried. */
 export const UnansweredNotice = ({ gateways }: { gateways: readonly string[] | null | undefined }) => {
   if (gateways === undefined || gateways?.length === 0) return null;
-  const who = gateways === null ? 'No gateway' : gateways.join(', ');
   return (
-    <p class="notice is-bad" role="status">
-      {gateways === null ? 'No gateway answers' : `${who} did not answer`}: what is missing here is unknown,
-      not zero.
+    <p class="notice is-error" role="status">
+      {gateways === null
+        ? 'No gateway responded. Connections are unknown, not zero.'
+        : `${gateways.join(', ')} did not respond. Connections there are unknown, not zero.`}
     </p>
   );
 };
 
-/** The field for a tenant, in the form of a page. */
+/** Input for a tenant. */
 export const TenantField = ({
   label = 'Tenant',
   usual,
@@ -76,13 +76,13 @@ export const TenantField = ({
   onInput,
 }: {
   label?: string;
-  /** The only tenant that this aggregator can see. */
+  /** The only tenant that the aggregator's API key covers. */
   usual: string | null | undefined;
   value: string;
   onInput: (text: string) => void;
 }) => (
   <label class="tenant">
-    <span class="label">{label}</span>
+    <span class="field-label">{label}</span>
     <input
       name="tenant"
       autocomplete="off"
@@ -96,23 +96,23 @@ export const TenantField = ({
   </label>
 );
 
-/** Says that the aggregator can see one tenant only; nothing when it can see all. */
+/** Notice that the aggregator's API key covers one tenant only. */
 export const SingleTenantNotice = ({ tenant }: { tenant: string | null | undefined }) =>
   tenant == null ? null : (
     <p class="notice" role="status">
-      The server API key of this aggregator is for the tenant {tenant}: groups and sockets of other tenants
-      are not shown.
+      The server API key of this aggregator is limited to tenant {tenant}. Groups and connections of other
+      tenants are not shown.
     </p>
   );
 
-/** A tenant in the name of something; nothing for the default one. */
+/** Suffix with the tenant; empty for the default tenant. */
 export const inTenant = (tenant: string): string =>
   tenant === '' || tenant === 'default' ? '' : ` (${tenant})`;
 
-/** A sentence about what went wrong; nothing when nothing did. */
+/** Error notice; nothing without an error. */
 export const ErrorNotice = ({ why }: { why: string }) =>
   why === '' ? null : (
-    <p class="notice is-bad" role="alert">
+    <p class="notice is-error" role="alert">
       {why}
     </p>
   );

@@ -3,21 +3,21 @@ import type { DeviceInfo, SocketInfo } from '../../core/operator-ports.ts';
 import { InteractionTracker, keepOrder } from '../stable-order.ts';
 import { pathWith, requestAsOperator } from './operator-api.ts';
 
-/** A session with its sockets; null while no gateway can tell. */
+/** Session with its connections; null when unknown. */
 export type Device = DeviceInfo & { readonly sockets: readonly SocketInfo[] | null };
 
-/** What a search found. */
+/** Result of a search. */
 export interface SessionSearchResult {
   readonly items: readonly Device[];
   readonly others: readonly SocketInfo[] | null;
   readonly more: boolean;
   readonly gateways: number | null;
-  /** Gateways that did not answer; null when none can tell. */
+  /** Gateways that did not respond; null when none could be queried. */
   readonly silent: readonly string[] | null;
   readonly onlyTenant: string | null;
 }
 
-/** How signing out goes. */
+/** Progress of a sign-out. */
 export type SignOutResult =
   | { readonly is: 'closing'; readonly sockets: number | null }
   | { readonly is: 'closed'; readonly sockets: number | null; readonly tookMs: number }
@@ -27,24 +27,24 @@ const POLL_MS = 250;
 const POLL_TIMEOUT_MS = 10_000;
 
 const idOf = ({ id }: Device): string => id;
-/** While it is there the list keeps its order. */
+/** Keeps the order of the list while it is in use. */
 export const sessionAttention = new InteractionTracker();
 
 export const searchResult = signal<SessionSearchResult | undefined>(undefined);
 export const sessionError = signal('');
-/** Devices that were signed out here; they stay in sight until the next search. */
+/** Devices that were signed out here; they stay listed until the next search. */
 export const signOutResults = signal<ReadonlyMap<string, SignOutResult>>(new Map());
 
 const pathOf = (find: string, tenant = ''): string => pathWith('/v1/operator/sessions', { find, tenant });
 
-/** Forgets what the last search found. */
+/** Clears the last search. */
 export const resetSearch = (): void => {
   searchResult.value = undefined;
   signOutResults.value = new Map();
   sessionError.value = '';
 };
 
-/** Asks for a user or a guest of a tenant, a session by its id, or the newest. */
+/** Searches for a user or guest of a tenant, a session id or, without `find`, the newest sessions. */
 export const loadDevices = async (
   { find, tenant }: { readonly find: string; readonly tenant: string },
   isCurrent: () => boolean,
@@ -55,24 +55,24 @@ export const loadDevices = async (
   if (answer.ok) searchResult.value = keepSignedOut(answer.data);
 };
 
-/** Keeps those that were signed out here, without sockets. While somebody points at the list nothing in it moves. */
+/** Adds the devices that were signed out here, without connections. The order is kept while the list is in use. */
 const keepSignedOut = (next: SessionSearchResult): SessionSearchResult => {
   const before = searchResult.value?.items ?? [];
   const listed = new Set(next.items.map(idOf));
-  const gone = before
+  const signedOut = before
     .filter(({ id }) => signOutResults.value.has(id) && !listed.has(id))
     .map((device) => ({ ...device, sockets: [] }));
-  const items = [...next.items, ...gone];
+  const items = [...next.items, ...signedOut];
   return { ...next, items: sessionAttention.isActive ? keepOrder(before, items, idOf) : items };
 };
 
-const setSignOutResult = (id: string, farewell: SignOutResult): void => {
-  signOutResults.value = new Map([...signOutResults.value, [id, farewell]]);
+const setSignOutResult = (id: string, result: SignOutResult): void => {
+  signOutResults.value = new Map([...signOutResults.value, [id, result]]);
 };
 
-/** Ends a session, and watches until its last socket is closed. */
+/** Ends a session and polls until its last connection is closed, at most 10 s. */
 export const signOutDevice = async ({ id, sockets }: Device, reason: string): Promise<void> => {
-  const begun = performance.now();
+  const startedAt = performance.now();
   const open = sockets?.length ?? null;
   setSignOutResult(id, { is: 'closing', sockets: open });
   const answer = await requestAsOperator<{ everywhere: boolean }>(
@@ -80,19 +80,19 @@ export const signOutDevice = async ({ id, sockets }: Device, reason: string): Pr
     { method: 'DELETE' },
   );
   if (!answer.ok) {
-    signOutResults.value = new Map([...signOutResults.value].filter(([one]) => one !== id));
+    signOutResults.value = new Map([...signOutResults.value].filter(([key]) => key !== id));
     sessionError.value = answer.why;
     return;
   }
-  while (performance.now() - begun < POLL_TIMEOUT_MS) {
+  while (performance.now() - startedAt < POLL_TIMEOUT_MS) {
     const now = await requestAsOperator<SessionSearchResult>(pathOf(id));
     if (now.ok && now.data.items.every((device) => device.sockets?.length === 0)) {
-      return setSignOutResult(id, { is: 'closed', sockets: open, tookMs: performance.now() - begun });
+      return setSignOutResult(id, { is: 'closed', sockets: open, tookMs: performance.now() - startedAt });
     }
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
   setSignOutResult(id, {
     is: 'waiting',
-    why: 'Its session has ended; not every gateway has said yet that the sockets are closed.',
+    why: 'The session has ended. Not every gateway has confirmed that its connections are closed.',
   });
 };

@@ -30,11 +30,11 @@ import {
 import { Sockets } from './socket-table.tsx';
 import { usePoll } from './use-poll.ts';
 
-/** Find a user, see every device with its live sockets, sign one out. */
+/** Search for sessions, show their connections, sign them out. */
 export const SessionsPage = () => (
   <OperatorPage
-    title="Who is signed in."
-    lede="Find a user, see every device with its live sockets, and sign one out: its sockets close at once."
+    title="Sessions"
+    subtitle="Search for a user, inspect the connections of each device, and sign a device out: its connections close at once."
   >
     <Search />
     <Results />
@@ -51,21 +51,21 @@ const Search = () => {
   }, [about, tenant]);
   return (
     <form
-      class="bar find"
+      class="form-row search"
       onSubmit={(event) => {
         event.preventDefault();
         goTo('sessions', text.value.trim(), typedTenant.value.trim());
       }}
     >
       <label>
-        <span class="label">User, guest or session</span>
+        <span class="field-label">User, guest or session</span>
         <input
           name="find"
           type="search"
           autocomplete="off"
           spellcheck={false}
           maxLength={255}
-          placeholder="the newest"
+          placeholder="newest sessions"
           value={text.value}
           onInput={(event) => {
             text.value = event.currentTarget.value;
@@ -95,14 +95,14 @@ const Results = () => {
   const all = searchResult.value;
   return (
     <div
-      class="found"
+      class="search-results"
       aria-busy={all === undefined && sessionError.value === ''}
       {...sessionAttention.handlers}
     >
       <ErrorNotice why={sessionError.value} />
       <SingleTenantNotice tenant={all?.onlyTenant} />
       <UnansweredNotice gateways={all?.silent} />
-      <p class="summary quiet" role="status">
+      <p class="summary muted" role="status">
         {all ? summaryOf({ about, tenant }, all) : ''}
       </p>
       {all?.items.map((device) => (
@@ -117,32 +117,32 @@ const summaryOf = (
   { about, tenant }: { readonly about: string; readonly tenant: string },
   { items, more, silent }: SessionSearchResult,
 ): string => {
-  const where = tenant === '' ? '' : ` in the tenant ${tenant}`;
+  const where = tenant === '' ? '' : ` in tenant ${tenant}`;
   const sockets = items.reduce((sum, device) => sum + (device.sockets?.length ?? 0), 0);
   const isUnknown = items.some((device) => device.sockets === null) || silent === null;
-  const atLeast = sockets === 0 ? 'live sockets unknown' : `at least ${plural(sockets, 'live socket')}`;
-  const told = isUnknown || silent.length > 0 ? atLeast : plural(sockets, 'live socket');
-  const what = `${plural(items.length, 'device')}, ${told}`;
+  const atLeast = sockets === 0 ? 'connections unknown' : `at least ${plural(sockets, 'open connection')}`;
+  const connections = isUnknown || silent.length > 0 ? atLeast : plural(sockets, 'open connection');
+  const what = `${plural(items.length, 'device')}, ${connections}`;
   if (about === '')
-    return items.length === 0 ? `Nobody is signed in${where}.` : `The newest ${what}${where}.`;
-  if (items.length === 0) return `No live session of “${about}”${where}.`;
-  return `${what}${more ? '; there are more' : ''}.`;
+    return items.length === 0 ? `No active sessions${where}.` : `Newest first: ${what}${where}.`;
+  if (items.length === 0) return `No active session for “${about}”${where}.`;
+  return `${what}${more ? '; more exist' : ''}.`;
 };
 
-const plural = (count: number, word: string): string => `${count} ${word}${count === 1 ? '' : 's'}`;
+const plural = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`;
 
 const DeviceCard = ({ device }: { device: Device }) => {
-  const farewell = signOutResults.value.get(device.id);
-  const { tone, word } = stateOf(device, farewell);
+  const signOut = signOutResults.value.get(device.id);
+  const { tone, label } = stateOf(device, signOut);
   const name = device.label ?? device.client ?? device.kind;
   return (
-    <article class={`device ${farewell ? 'is-leaving' : ''}`} data-session={device.id}>
+    <article class={`device ${signOut ? 'is-signed-out' : ''}`} data-session={device.id}>
       <header class="device-head">
         <div>
           <h2>{name}</h2>
-          <p class="quiet">
+          <p class="muted">
             {device.user === null ? (
-              'a guest'
+              'guest'
             ) : (
               <a href={linkTo('sessions', device.user, device.tenant)}>{device.user}</a>
             )}
@@ -150,26 +150,26 @@ const DeviceCard = ({ device }: { device: Device }) => {
             {' · '}
             <code title={device.id}>{device.id.slice(0, 8)}</code>
             {` · signed in ${shortAge(Date.now() - Date.parse(device.createdAt))} ago`}
-            {` · seen ${shortAge(Date.now() - Date.parse(device.lastSeenAt))} ago`}
+            {` · last seen ${shortAge(Date.now() - Date.parse(device.lastSeenAt))} ago`}
             {device.ip ? ` · ${device.ip}` : ''}
           </p>
         </div>
         <p class="device-state">
           <Glyph tone={tone} />
-          <span>{word}</span>
+          <span>{label}</span>
         </p>
-        {!farewell && device.endedAt === null && (
+        {!signOut && device.endedAt === null && (
           <ConfirmButton
             action="Sign out"
             subject={`${name}, session ${device.id.slice(0, 8)}`}
-            consequence={`${device.user ?? 'A guest'} is signed out on this device, and its sockets close.`}
+            consequence={`${device.user ?? 'The guest'} is signed out on this device, and its connections close.`}
             onConfirm={(reason) => void signOutDevice(device, reason)}
           />
         )}
       </header>
-      {farewell && (
+      {signOut && (
         <p class="notice" role="status">
-          {signOutText(farewell)}
+          {signOutText(signOut)}
         </p>
       )}
       {device.sockets && device.sockets.length > 0 && <Sockets sockets={device.sockets} />}
@@ -177,27 +177,27 @@ const DeviceCard = ({ device }: { device: Device }) => {
   );
 };
 
-const stateOf = (device: Device, farewell: SignOutResult | undefined): { tone: Tone; word: string } => {
-  if (farewell?.is === 'closing') return { tone: 'leaving', word: 'Signing out' };
-  if (farewell || device.endedAt !== null) return { tone: 'leaving', word: 'Signed out' };
-  if (device.sockets === null) return { tone: 'unknown', word: 'Live sockets unknown' };
-  if (device.sockets.length === 0) return { tone: 'unknown', word: 'No live socket' };
-  return { tone: 'good', word: plural(device.sockets.length, 'live socket') };
+const stateOf = (device: Device, signOut: SignOutResult | undefined): { tone: Tone; label: string } => {
+  if (signOut?.is === 'closing') return { tone: 'draining', label: 'Signing out' };
+  if (signOut || device.endedAt !== null) return { tone: 'draining', label: 'Signed out' };
+  if (device.sockets === null) return { tone: 'unknown', label: 'Connections unknown' };
+  if (device.sockets.length === 0) return { tone: 'unknown', label: 'No open connection' };
+  return { tone: 'ok', label: plural(device.sockets.length, 'open connection') };
 };
 
-const signOutText = (farewell: SignOutResult): string => {
-  switch (farewell.is) {
+const signOutText = (signOut: SignOutResult): string => {
+  switch (signOut.is) {
     case 'closing':
-      return `Signing out; closing ${farewell.sockets === null ? 'its sockets' : plural(farewell.sockets, 'socket')}…`;
+      return `Signing out; closing ${signOut.sockets === null ? 'its connections' : plural(signOut.sockets, 'connection')}…`;
     case 'closed':
-      if (farewell.sockets === null) return 'Signed out. It has no live socket.';
-      return farewell.sockets === 0
-        ? 'Signed out. It had no live socket.'
-        : `Signed out. ${plural(farewell.sockets, 'socket')} closed within ${latency(farewell.tookMs)}.`;
+      if (signOut.sockets === null) return 'Signed out. It has no open connection.';
+      return signOut.sockets === 0
+        ? 'Signed out. It had no open connection.'
+        : `Signed out. ${plural(signOut.sockets, 'connection')} closed within ${latency(signOut.tookMs)}.`;
     case 'waiting':
-      return farewell.why;
+      return signOut.why;
     default:
-      return farewell satisfies never;
+      return signOut satisfies never;
   }
 };
 
@@ -205,8 +205,8 @@ const SocketsWithoutSession = ({ sockets }: { sockets: readonly SocketInfo[] }) 
   <article class="device">
     <header class="device-head">
       <div>
-        <h2>Without a session here</h2>
-        <p class="quiet">These came with a token of another issuer, or their session has just ended.</p>
+        <h2>Connections without a session</h2>
+        <p class="muted">Authenticated with a token of another issuer, or the session has just ended.</p>
       </div>
     </header>
     <Sockets sockets={sockets} />

@@ -6,14 +6,14 @@ import { inTenant } from './operator-page.tsx';
 const SHOWN_GROUPS = 8;
 const UNITS = ['B', 'KB', 'MB'] as const;
 
-/** A number of bytes in short. */
+/** Bytes with a unit: `512 B`, `1.5 KB`. */
 export const bytes = (value: number): string => {
   const power = value < 1_000 ? 0 : value < 1_000_000 ? 1 : 2;
   const scaled = value / 1_000 ** power;
   return `${power === 0 || scaled >= 100 ? Math.round(scaled) : scaled.toFixed(1)} ${UNITS[power]}`;
 };
 
-/** Live sockets, one line each. */
+/** Table of open connections. */
 export const Sockets = ({
   sockets,
   withUser = false,
@@ -21,14 +21,14 @@ export const Sockets = ({
   sockets: readonly SocketInfo[];
   withUser?: boolean;
 }) => (
-  <table class="roll sockets">
+  <table class="data-table sockets">
     <thead>
       <tr>
         <th scope="col">Gateway</th>
         <th scope="col">{withUser ? 'User' : 'Groups'}</th>
-        <th scope="col">Open for</th>
-        <th scope="col">Waiting</th>
-        <th scope="col">Kind</th>
+        <th scope="col">Age</th>
+        <th scope="col">Buffer</th>
+        <th scope="col">Transport</th>
       </tr>
     </thead>
     <tbody>
@@ -46,13 +46,13 @@ export const Sockets = ({
               <Groups groups={socket.groups} tenant={socket.tenant} />
             </td>
           )}
-          <td class="number" data-label="Open for">
+          <td class="number" data-label="Age">
             {shortAge(Date.now() - Date.parse(socket.openedAt))}
           </td>
-          <td class={`number ${socket.lagBytes > 0 ? 'is-late' : ''}`} data-label="Waiting">
-            {socket.lagBytes === 0 ? 'nothing' : bytes(socket.lagBytes)}
+          <td class={`number ${socket.lagBytes > 0 ? 'is-slow' : ''}`} data-label="Buffer">
+            {socket.lagBytes === 0 ? 'empty' : bytes(socket.lagBytes)}
           </td>
-          <td data-label="Kind">{socket.transport}</td>
+          <td data-label="Transport">{socket.transport}</td>
         </tr>
       ))}
     </tbody>
@@ -61,12 +61,12 @@ export const Sockets = ({
 
 const User = ({ socket: { user, session, tenant } }: { socket: SocketInfo }) => {
   const where = inTenant(tenant);
-  if (session === '') return <>{(user || 'nobody') + where}</>;
+  if (session === '') return <>{(user || 'anonymous') + where}</>;
   return <a href={linkTo('sessions', session)}>{(user || session.slice(0, 8)) + where}</a>;
 };
 
 const Groups = ({ groups, tenant }: { groups: readonly string[]; tenant: string }) => {
-  if (groups.length === 0) return <span class="quiet">none</span>;
+  if (groups.length === 0) return <span class="muted">none</span>;
   return (
     <>
       {groups.slice(0, SHOWN_GROUPS).map((group, index) => (
@@ -75,7 +75,7 @@ const Groups = ({ groups, tenant }: { groups: readonly string[]; tenant: string 
           <a href={linkTo('groups', group, tenant)}>{group}</a>
         </span>
       ))}
-      {groups.length > SHOWN_GROUPS && <span class="quiet"> and {groups.length - SHOWN_GROUPS} more</span>}
+      {groups.length > SHOWN_GROUPS && <span class="muted"> and {groups.length - SHOWN_GROUPS} more</span>}
     </>
   );
 };

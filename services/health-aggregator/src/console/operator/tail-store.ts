@@ -4,9 +4,9 @@ import { eventsOf } from './event-stream-parser.ts';
 import { groupPath } from './group-store.ts';
 import { errorTextOf, fetchAsOperator } from './operator-api.ts';
 
-/** A line of the tail: a publication, or a remark of the page itself. */
+/** A line of the tail: a publication or a notice of the page. */
 export type TailLine =
-  | { readonly key: number; readonly at: number; readonly is: 'remark'; readonly text: string }
+  | { readonly key: number; readonly at: number; readonly is: 'notice'; readonly text: string }
   | {
       readonly key: number;
       readonly at: number;
@@ -16,10 +16,10 @@ export type TailLine =
       readonly data: unknown;
     };
 
-/** How the listening goes. */
+/** State of the tail. */
 export type TailStatus =
   | { readonly is: 'off' }
-  | { readonly is: 'joining' }
+  | { readonly is: 'connecting' }
   | { readonly is: 'on'; readonly gateway: string };
 
 const MAX_LINES = 200;
@@ -32,7 +32,7 @@ let serial = 0;
 let activeTail: AbortController | undefined;
 
 const addLine = (
-  line: { is: 'remark'; text: string } | Omit<TailLine & { is: 'publication' }, 'key' | 'at'>,
+  line: { is: 'notice'; text: string } | Omit<TailLine & { is: 'publication' }, 'key' | 'at'>,
 ): void => {
   serial += 1;
   tailLines.value = [...tailLines.value, { ...line, key: serial, at: Date.now() } as TailLine].slice(
@@ -40,43 +40,43 @@ const addLine = (
   );
 };
 
-/** Stops listening. */
+/** Stops the tail. */
 export const stopTail = (): void => {
   activeTail?.abort();
   activeTail = undefined;
   tailStatus.value = { is: 'off' };
 };
 
-/** Forgets what was heard. */
+/** Removes all lines. */
 export const clearTail = (): void => {
   tailLines.value = [];
 };
 
-/** Listens to a group until it is stopped; a connection that is lost is tried again. */
+/** Streams the publications of a group until stopped; reconnects when the connection is lost. */
 export const startTail = (group: GroupAddress): void => {
   stopTail();
-  const mine = new AbortController();
-  activeTail = mine;
+  const controller = new AbortController();
+  activeTail = controller;
   void (async () => {
-    while (!mine.signal.aborted) {
-      tailStatus.value = { is: 'joining' };
-      const why = await streamTail(group, mine.signal).catch(() => 'The connection was lost.');
-      if (mine.signal.aborted) return;
+    while (!controller.signal.aborted) {
+      tailStatus.value = { is: 'connecting' };
+      const why = await streamTail(group, controller.signal).catch(() => 'The connection was lost.');
+      if (controller.signal.aborted) return;
       if (why === undefined) return stopTail();
-      addLine({ is: 'remark', text: `${why} Trying again; something may be missing here.` });
-      tailStatus.value = { is: 'joining' };
+      addLine({ is: 'notice', text: `${why} Reconnecting; publications may be missing.` });
+      tailStatus.value = { is: 'connecting' };
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
   })();
 };
 
-/** Answers why it ended; undefined when trying again is in vain. */
+/** Resolves with the reason of the end; undefined when the request was rejected and a retry cannot help. */
 const streamTail = async (group: GroupAddress, signal: AbortSignal): Promise<string | undefined> => {
   const response = await fetchAsOperator(groupPath(group, '/tail'), { signal });
   if (!response.ok || !response.body) {
     const why = await errorTextOf(response);
     if (response.status >= 500) return why;
-    addLine({ is: 'remark', text: why });
+    addLine({ is: 'notice', text: why });
     return undefined;
   }
   let end = 'The connection was lost.';

@@ -6,7 +6,7 @@ import { startTail, stopTail, type TailLine, tailLines, tailStatus } from './tai
 const MAX_TEXT = 2_000;
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 
-/** What is said in a group, as it comes. */
+/** Live publications of a group. */
 export const Tail = ({ address }: { address: GroupAddress }) => {
   const box = useRef<HTMLOListElement>(null);
   useSignalEffect(() => {
@@ -17,21 +17,25 @@ export const Tail = ({ address }: { address: GroupAddress }) => {
   return (
     <section class="tail" aria-labelledby="tail-title">
       <header class="tail-head">
-        <h2 id="tail-title">Tail</h2>
-        <p class="quiet" role="status" data-listening={now.is}>
-          {now.is === 'on' ? `listening through ${now.gateway}` : now.is === 'joining' ? 'joining…' : ''}
+        <h2 id="tail-title">Live tail</h2>
+        <p class="muted" role="status" data-tail={now.is}>
+          {now.is === 'on'
+            ? `connected through ${now.gateway}`
+            : now.is === 'connecting'
+              ? 'connecting…'
+              : ''}
         </p>
         <button type="button" onClick={() => (now.is === 'off' ? startTail(address) : stopTail())}>
-          {now.is === 'off' ? 'Listen' : 'Stop'}
+          {now.is === 'off' ? 'Start' : 'Stop'}
         </button>
       </header>
       {tailLines.value.length === 0 ? (
-        <p class="talk is-empty quiet">
-          {now.is === 'off' ? 'Not listening.' : 'Nothing has been said since you listen.'}
+        <p class="message-list is-empty muted">
+          {now.is === 'off' ? 'The tail is stopped.' : 'No publications since the tail started.'}
         </p>
       ) : (
         // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolling region must be reachable by keyboard.
-        <ol class="talk" ref={box} aria-label={`Publications of ${address.group}`} tabIndex={0}>
+        <ol class="message-list" ref={box} aria-label={`Publications of ${address.group}`} tabIndex={0}>
           {tailLines.value.map((line) => (
             <Line key={line.key} line={line} />
           ))}
@@ -42,13 +46,13 @@ export const Tail = ({ address }: { address: GroupAddress }) => {
 };
 
 const Line = ({ line }: { line: TailLine }) => (
-  <li class={`heard ${line.is === 'remark' ? 'is-remark quiet' : ''}`}>
-    <span class="quiet number">
+  <li class={`tail-line ${line.is === 'notice' ? 'is-notice muted' : ''}`}>
+    <span class="muted number">
       <time dateTime={new Date(line.at).toISOString()}>{clock.format(line.at)}</time>
       {line.is === 'publication' && line.offset !== undefined ? ` · ${line.offset}` : ''}
       {line.is === 'publication' && line.user !== '' ? ` · ${line.user}` : ''}
     </span>
-    {line.is === 'remark' ? line.text : <code>{textOf(line.data)}</code>}
+    {line.is === 'notice' ? line.text : <code>{textOf(line.data)}</code>}
   </li>
 );
 

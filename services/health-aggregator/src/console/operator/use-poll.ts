@@ -2,15 +2,15 @@ import { useEffect } from 'preact/hooks';
 
 const PERIOD_MS = 2_000;
 
-/** Runs `look` now and every two seconds while the page can be seen, one at a time; anew whenever `key` changes. */
-export const usePoll = (key: string, look: (isCurrent: () => boolean) => Promise<void>): void => {
+/** Runs `load` now and every 2 s while the page is visible, without overlap; restarts when `key` changes. */
+export const usePoll = (key: string, load: (isCurrent: () => boolean) => Promise<void>): void => {
   useEffect(() => {
     let isCurrent = true;
     let isBusy = false;
     const run = async (): Promise<void> => {
       if (isBusy || document.hidden) return;
       isBusy = true;
-      await look(() => isCurrent);
+      await load(() => isCurrent);
       isBusy = false;
     };
     void run();

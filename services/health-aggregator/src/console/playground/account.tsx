@@ -16,28 +16,28 @@ import {
 
 const signInAndConnect = async (ownTab: boolean): Promise<void> => {
   await signIn(ownTab);
-  if (identity.value.is === 'somebody') connect();
+  if (identity.value.is === 'signed-in') connect();
 };
 
-/** Who this tab is, and the buttons that change it. */
+/** Session of this tab, sign-in and sign-out. */
 export const Account = () => {
   const me = identity.value;
   return (
-    <section class="you" aria-labelledby="you-title">
-      <h3 id="you-title">You</h3>
+    <section class="account" aria-labelledby="account-title">
+      <h3 id="account-title">Your session</h3>
       {signOutNotice.value && (
         <p class="notice" role="alert" data-notice="signed-out">
           {signOutNotice.value}
         </p>
       )}
       {playgroundError.value && (
-        <p class="notice is-bad" role="alert">
+        <p class="notice is-error" role="alert">
           {playgroundError.value}
         </p>
       )}
-      {me.is === 'asking' && <p class="quiet">Asking the session service who you are.</p>}
-      {me.is === 'nobody' && <SignInForm />}
-      {me.is === 'somebody' && <SignedIn name={me.name} session={me.session} own={me.own} />}
+      {me.is === 'loading' && <p class="muted">Loading the session…</p>}
+      {me.is === 'signed-out' && <SignInForm />}
+      {me.is === 'signed-in' && <SignedIn name={me.name} session={me.session} own={me.own} />}
     </section>
   );
 };
@@ -51,11 +51,11 @@ const SignInForm = () => {
         void signInAndConnect(own.value);
       }}
     >
-      <p>Nobody yet. A guest session takes one click and no name.</p>
+      <p>Not signed in. A guest session needs no account.</p>
       <button type="submit" class="primary" disabled={isBusy.value}>
         {signOutNotice.value ? 'Get a new guest session' : 'Get a guest session'}
       </button>
-      <label class="choice">
+      <label class="checkbox-field">
         <input
           type="checkbox"
           checked={own.value}
@@ -66,7 +66,7 @@ const SignInForm = () => {
         <span>
           Use a separate session in this tab
           <small>
-            Tabs of one browser share a cookie, so they are one session with two connections. Separate, this
+            Tabs of one browser share a cookie: one session with two connections. With a separate session this
             tab is a device of its own.
           </small>
         </span>
@@ -77,14 +77,14 @@ const SignInForm = () => {
 
 const SignedIn = ({ name, session, own }: { name: string; session: PlaygroundSession; own: boolean }) => (
   <>
-    <p class="me">
+    <p class="identity">
       <strong>{name}</strong>
-      <span class="quiet">
+      <span class="muted">
         {session.kind} · {own ? 'token of this tab' : 'cookie of this browser'}
       </span>
     </p>
     <p
-      class="where"
+      class="connection-status"
       data-gateway={connectionState.value.is === 'online' ? connectionState.value.gateway : ''}
     >
       <ConnectionStatus />
@@ -104,17 +104,17 @@ const ConnectionStatus = () => {
     case 'online':
       return (
         <>
-          This tab is on <strong class="gateway">{now.gateway}</strong>
+          Connected to <strong class="gateway">{now.gateway}</strong>
         </>
       );
     case 'connecting':
-      return <>Connecting{now.why ? ` again: ${now.why}` : ''}…</>;
+      return <>{now.why ? `Reconnecting: ${now.why}` : 'Connecting'}…</>;
     case 'refused':
       return (
         <>
           Not connected: {now.why}.{' '}
           <button type="button" class="link" onClick={connect}>
-            Try again
+            Retry
           </button>
         </>
       );
@@ -140,8 +140,8 @@ const Sessions = ({ current }: { current: PlaygroundSession }) => {
           <li key={session.id}>
             <span>
               <code>{session.id.slice(0, 8)}</code>
-              <span class="quiet">
-                {session.id === current.id ? 'this one' : (session.client?.summary ?? session.kind)}
+              <span class="muted">
+                {session.id === current.id ? 'this session' : (session.client?.summary ?? session.kind)}
                 {session.created_at ? ` · ${shortAge(Date.now() - Date.parse(session.created_at))} old` : ''}
               </span>
             </span>
@@ -157,12 +157,12 @@ const Sessions = ({ current }: { current: PlaygroundSession }) => {
 
 const GRACE_MS = 3_000;
 
-/** Signs out; if no gateway closes the socket within three seconds (none was open), the page says goodbye itself. */
+/** Signs out. Without a close by a gateway within 3 s, because no connection was open, the page clears the session. */
 const signOutAndDisconnect = async (session: PlaygroundSession): Promise<void> => {
   await signOut(session);
   setTimeout(() => {
     const me = identity.value;
-    if (playgroundError.value || me.is !== 'somebody' || me.session.id !== session.id) return;
+    if (playgroundError.value || me.is !== 'signed-in' || me.session.id !== session.id) return;
     disconnect();
     clearIdentity('You signed out.');
   }, GRACE_MS);

@@ -5,15 +5,15 @@ import { identity } from './identity.ts';
 
 const GROUP_NAME = '[A-Za-z0-9_.\\-]{1,64}';
 
-/** The chat: which group, what was said, and a line to write. */
+/** Chat: group, messages, and a form to publish. */
 export const ChatRoom = () => {
   const isOnline = connectionState.value.is === 'online';
   return (
-    <section class="room" aria-labelledby="room-title">
-      <h3 id="room-title">{joinedGroup.value ? `Group ${joinedGroup.value}` : 'A group'}</h3>
+    <section class="chat-room" aria-labelledby="room-title">
+      <h3 id="room-title">{joinedGroup.value ? `Group ${joinedGroup.value}` : 'Group'}</h3>
       <JoinForm isOnline={isOnline} />
       {joinError.value && (
-        <p class="notice is-bad" role="alert">
+        <p class="notice is-error" role="alert">
           {joinError.value}
         </p>
       )}
@@ -27,14 +27,14 @@ const JoinForm = ({ isOnline }: { isOnline: boolean }) => {
   const name = useSignal('lobby');
   return (
     <form
-      class="bar"
+      class="form-row"
       onSubmit={(event) => {
         event.preventDefault();
         join(name.value);
       }}
     >
       <label>
-        <span class="label">Group</span>
+        <span class="field-label">Group</span>
         <input
           name="group"
           value={name.value}
@@ -61,10 +61,10 @@ const MessageList = () => {
     if (messages.value.length === 0) return;
     requestAnimationFrame(() => box.current?.scrollTo({ top: box.current.scrollHeight }));
   });
-  if (messages.value.length === 0) return <p class="talk is-empty quiet">{placeholderText()}</p>;
+  if (messages.value.length === 0) return <p class="message-list is-empty muted">{placeholderText()}</p>;
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolling region must be reachable by keyboard.
-    <ol class="talk" ref={box} aria-live="polite" aria-label="Messages" tabIndex={0}>
+    <ol class="message-list" ref={box} aria-live="polite" aria-label="Messages" tabIndex={0}>
       {messages.value.map((message) => (
         <MessageItem key={message.key} message={message} />
       ))}
@@ -73,24 +73,24 @@ const MessageList = () => {
 };
 
 const placeholderText = (): string => {
-  if (identity.value.is !== 'somebody') return 'Get a session first; then join a group here.';
-  if (!joinedGroup.value) return 'Join a group, open this page in a second tab, and say something.';
-  return 'Nothing said yet. Open this page in a second tab and talk to yourself across two gateways.';
+  if (identity.value.is !== 'signed-in') return 'Create a session, then join a group.';
+  if (!joinedGroup.value) return 'Join a group, and open this page in a second tab.';
+  return 'No messages yet. Open this page in a second tab to chat across two gateways.';
 };
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 
 const MessageItem = ({ message }: { message: Message }) => (
-  <li class={`said ${message.isMine ? 'is-mine' : ''}`}>
-    <p class="said-by">
+  <li class={`message ${message.isMine ? 'is-mine' : ''}`}>
+    <p class="message-meta">
       <strong>{message.author}</strong>
-      <span class="quiet">
+      <span class="muted">
         {message.isMine ? 'this tab · ' : ''}
         {message.via ? `via ${message.via} · ` : ''}
         <time dateTime={new Date(message.at).toISOString()}>{clock.format(message.at)}</time>
       </span>
     </p>
-    <p class="said-text">{message.text}</p>
+    <p class="message-text">{message.text}</p>
   </li>
 );
 
@@ -98,28 +98,28 @@ const Composer = ({ isOnline }: { isOnline: boolean }) => {
   const text = useSignal('');
   const failure = useSignal('');
   const submit = async (): Promise<void> => {
-    const said = text.value.trim();
-    if (said === '') return;
-    failure.value = await send(said);
+    const trimmed = text.value.trim();
+    if (trimmed === '') return;
+    failure.value = await send(trimmed);
     if (!failure.value) text.value = '';
   };
   return (
     <form
-      class="bar composer"
+      class="form-row composer"
       onSubmit={(event) => {
         event.preventDefault();
         void submit();
       }}
     >
       <label>
-        <span class="label">Message</span>
+        <span class="field-label">Message</span>
         <input
           name="message"
           value={text.value}
           maxLength={2000}
           autocomplete="off"
           disabled={!isOnline}
-          placeholder={isOnline ? 'Say something' : ''}
+          placeholder={isOnline ? 'Write a message' : ''}
           onInput={(event) => {
             text.value = event.currentTarget.value;
           }}
@@ -129,7 +129,7 @@ const Composer = ({ isOnline }: { isOnline: boolean }) => {
         Send
       </button>
       {failure.value && (
-        <p class="notice is-bad" role="alert">
+        <p class="notice is-error" role="alert">
           {failure.value}
         </p>
       )}

@@ -6,21 +6,21 @@ import { tabToken } from './session-api.ts';
 const MAX_MESSAGES = 200;
 const MAX_TEXT = 2_000;
 const RECHECK_MS = 5_000;
-/** The codes with which a gateway says that the session behind a connection is over or no longer valid. */
+/** Close codes of a gateway for a session that ended or is no longer valid. */
 const SESSION_ENDED_CODES: ReadonlySet<number> = new Set([3500, 4501]);
 
-/** A line of the chat. */
+/** A chat message. */
 export interface Message {
   readonly key: number;
   readonly text: string;
   readonly author: string;
-  /** Instance name of the gateway its author was on, as the author's client said. */
+  /** Gateway of the author, as sent by the author's client. */
   readonly via: string;
   readonly at: number;
   readonly isMine: boolean;
 }
 
-/** The state of this tab's connection. */
+/** Connection state of this tab. */
 export type ConnectionState =
   | { readonly is: 'off' }
   | { readonly is: 'connecting'; readonly why: string }
@@ -37,7 +37,7 @@ let subscription: Subscription | undefined;
 let serial = 0;
 let checkedAt = 0;
 
-/** Connects as whoever this tab is now. */
+/** Connects with the session of this tab. */
 export const connect = (): void => {
   disconnect();
   const url = new URL('/connection/websocket', location.href);
@@ -62,7 +62,7 @@ export const connect = (): void => {
     };
   });
   next.on('disconnected', ({ code, reason }) => handleDisconnect(code, reason));
-  // A browser does not learn the status of a refused upgrade, so the session service is asked whether we still exist.
+  // A browser cannot read the status of a rejected upgrade; the session service confirms that the session exists.
   next.on('error', () => void recheck());
   next.connect();
   if (joinedGroup.value) join(joinedGroup.value);
@@ -73,22 +73,22 @@ const recheck = async (): Promise<void> => {
   checkedAt = performance.now();
   if (await loadIdentity()) return;
   disconnect();
-  clearIdentity('This session is over: the session service no longer knows it.');
+  clearIdentity('The session has ended.');
 };
 
 const handleDisconnect = (code: number, reason: string): void => {
-  const where = connectionState.value.is === 'online' ? connectionState.value.gateway : '';
+  const gateway = connectionState.value.is === 'online' ? connectionState.value.gateway : '';
   if (code === 0) return;
   if (!SESSION_ENDED_CODES.has(code)) {
     connectionState.value = { is: 'refused', why: `${reason || 'closed'} (${code})` };
     return;
   }
   connectionState.value = { is: 'off' };
-  const closer = where || 'The gateway';
-  clearIdentity(`You were signed out. ${closer} closed this tab’s connection with ${code} “${reason}”.`);
+  const closer = gateway || 'The gateway';
+  clearIdentity(`You were signed out. ${closer} closed the connection with ${code} “${reason}”.`);
 };
 
-/** Ends the connection of this tab, if there is one. */
+/** Closes the connection of this tab, if any. */
 export const disconnect = (): void => {
   subscription = undefined;
   client?.disconnect();
@@ -97,7 +97,7 @@ export const disconnect = (): void => {
   connectionState.value = { is: 'off' };
 };
 
-/** Leaves the group of before and joins this one. */
+/** Leaves the previous group and joins this group. */
 export const join = (name: string): void => {
   if (!client) return;
   if (subscription) client.removeSubscription(subscription);
@@ -114,7 +114,7 @@ export const join = (name: string): void => {
     joinError.value = `Could not join ${name}: ${error.message} (${error.code}).`;
   });
   next.on('unsubscribed', ({ code, reason }) => {
-    if (code !== 0) joinError.value = `The gateway took this tab out of ${name}: ${reason} (${code}).`;
+    if (code !== 0) joinError.value = `Unsubscribed from ${name}: ${reason} (${code}).`;
   });
   next.subscribe();
 };
@@ -127,7 +127,7 @@ const addMessage = ({ data, info }: PublicationContext): void => {
   messages.value = [...messages.value, message].slice(-MAX_MESSAGES);
 };
 
-/** Other clients may send anything: a plain string is a text, an object may name its author, the rest is shown as JSON. */
+/** Message of any payload: a string is the text, an object may name its author, other payloads are shown as JSON. */
 const asMessage = (data: unknown): Pick<Message, 'text' | 'author' | 'via'> => {
   const { text, author, via } = (
     typeof data === 'object' && data !== null ? data : { text: data }
@@ -139,11 +139,11 @@ const asMessage = (data: unknown): Pick<Message, 'text' | 'author' | 'via'> => {
   };
 };
 
-/** Publishes a text to the group. Answers a sentence when it was not accepted. */
+/** Publishes a text to the group. Resolves with an error text, empty on success. */
 export const send = async (text: string): Promise<string> => {
   const me = identity.value;
-  if (!subscription || connectionState.value.is !== 'online' || me.is !== 'somebody')
-    return 'Not connected; nothing was sent.';
+  if (!subscription || connectionState.value.is !== 'online' || me.is !== 'signed-in')
+    return 'Not sent: not connected.';
   try {
     await subscription.publish({ text, author: me.name, via: connectionState.value.gateway });
     return '';

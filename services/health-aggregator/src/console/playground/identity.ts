@@ -1,8 +1,8 @@
 import { signal } from '@preact/signals';
 import { nickname } from '../format.ts';
-import { call, type PlaygroundResponse, rememberCookie, tabToken } from './session-api.ts';
+import { type PlaygroundResponse, rememberCookie, requestSession, tabToken } from './session-api.ts';
 
-/** A session as the session service tells it; only what the page shows. */
+/** The part of a session response that the page shows. */
 export interface PlaygroundSession {
   readonly id: string;
   readonly kind: string;
@@ -13,28 +13,28 @@ export interface PlaygroundSession {
   readonly client?: { readonly summary?: string } | null;
 }
 
-/** Who this tab is. */
+/** Identity of this tab. */
 export type PlaygroundIdentity =
-  | { readonly is: 'asking' }
-  | { readonly is: 'nobody' }
+  | { readonly is: 'loading' }
+  | { readonly is: 'signed-out' }
   | {
-      readonly is: 'somebody';
+      readonly is: 'signed-in';
       readonly session: PlaygroundSession;
       readonly own: boolean;
       readonly name: string;
     };
 
-export const identity = signal<PlaygroundIdentity>({ is: 'asking' });
+export const identity = signal<PlaygroundIdentity>({ is: 'loading' });
 export const sessions = signal<readonly PlaygroundSession[]>([]);
-/** A sentence about the last thing that went wrong, or nothing. */
+/** Last error, one sentence; empty without an error. */
 export const playgroundError = signal('');
-/** Why the session is over, if it ended under our feet. */
+/** Reason of the end of the session, when the user did not end it here. */
 export const signOutNotice = signal('');
 export const isBusy = signal(false);
 
 const setSignedIn = (session: PlaygroundSession): void => {
   identity.value = {
-    is: 'somebody',
+    is: 'signed-in',
     session,
     own: tabToken.read() !== undefined,
     name: nickname(session.id),
@@ -46,17 +46,17 @@ const clearCredentials = (): void => {
   tabToken.forget();
 };
 
-/** Forgets who this tab was. The text says why, for the reader. */
+/** Clears the identity of this tab and shows the reason. */
 export const clearIdentity = (why: string): void => {
   clearCredentials();
-  identity.value = { is: 'nobody' };
+  identity.value = { is: 'signed-out' };
   sessions.value = [];
   signOutNotice.value = why;
 };
 
-/** Asks who this tab is. Answers false only when the service says clearly that there is no session. */
+/** Loads the session of this tab. Resolves with false only when the service confirms that none exists. */
 export const loadIdentity = async (): Promise<boolean> => {
-  const answer = await call<PlaygroundSession>('GET', '/v1/session');
+  const answer = await requestSession<PlaygroundSession>('GET', '/v1/session');
   if (answer.ok) {
     playgroundError.value = '';
     setSignedIn(answer.data);
@@ -65,19 +65,19 @@ export const loadIdentity = async (): Promise<boolean> => {
   }
   if (answer.status === 401) {
     clearCredentials();
-    identity.value = { is: 'nobody' };
+    identity.value = { is: 'signed-out' };
     return false;
   }
   playgroundError.value = answer.text;
-  if (identity.value.is === 'asking') identity.value = { is: 'nobody' };
+  if (identity.value.is === 'loading') identity.value = { is: 'signed-out' };
   return true;
 };
 
-/** Gets a guest session: for the whole browser by cookie, or for this tab alone by token. */
+/** Creates a guest session: for the browser by cookie, or for this tab alone by token. */
 export const signIn = async (ownTab: boolean): Promise<void> => {
   isBusy.value = true;
   if (ownTab) tabToken.forget();
-  const answer: PlaygroundResponse<PlaygroundSession & { token?: string }> = await call(
+  const answer: PlaygroundResponse<PlaygroundSession & { token?: string }> = await requestSession(
     'POST',
     '/v1/guest-sessions',
     {
@@ -94,17 +94,17 @@ export const signIn = async (ownTab: boolean): Promise<void> => {
   await refreshSessions();
 };
 
-/** Reads the list of this person's sessions. */
+/** Loads the sessions of the user. */
 export const refreshSessions = async (): Promise<void> => {
-  const answer = await call<{ items: readonly PlaygroundSession[] }>('GET', '/v1/me/sessions');
+  const answer = await requestSession<{ items: readonly PlaygroundSession[] }>('GET', '/v1/me/sessions');
   if (answer.ok) sessions.value = answer.data.items;
 };
 
-/** Ends a session. The page then waits for the gateway to close the socket, as any client would. */
+/** Ends a session. The gateway then closes the connection, as for any client. */
 export const signOut = async (session: PlaygroundSession): Promise<void> => {
   isBusy.value = true;
-  const isOwn = identity.value.is === 'somebody' && identity.value.session.id === session.id;
-  const answer = await call('DELETE', isOwn ? '/v1/session' : `/v1/me/sessions/${session.id}`);
+  const isOwn = identity.value.is === 'signed-in' && identity.value.session.id === session.id;
+  const answer = await requestSession('DELETE', isOwn ? '/v1/session' : `/v1/me/sessions/${session.id}`);
   isBusy.value = false;
   playgroundError.value = answer.ok || answer.status === 401 ? '' : answer.text;
   if (answer.ok && !isOwn) await refreshSessions();

@@ -5,28 +5,28 @@ import { ChatRoom } from './chat-room.tsx';
 import { clearIdentity, identity, loadIdentity } from './identity.ts';
 import { mayBeSignedIn } from './session-api.ts';
 
-/** Goes on as whoever this tab was before a reload. */
+/** Restores the session of this tab after a reload. */
 const restoreIdentity = async (): Promise<void> => {
   if (mayBeSignedIn()) await loadIdentity();
   else clearIdentity('');
-  if (identity.value.is === 'somebody') connect();
+  if (identity.value.is === 'signed-in') connect();
 };
 
-/** A small chat for newcomers: sign in, join, talk, sign out, and see what the fleet does. */
+/** Chat to try the fleet: sign in, join a group, publish, sign out. */
 export const Playground = () => {
   useEffect(() => {
     void restoreIdentity();
   }, []);
   return (
-    <section class="try" aria-labelledby="try-title">
-      <header class="try-head">
-        <h2 id="try-title">Try it</h2>
-        <p class="quiet">
-          Open this page in two tabs and talk across two gateways. Sign out in one and watch the other being
-          closed at once.
+    <section class="playground" aria-labelledby="playground-title">
+      <header class="playground-head">
+        <h2 id="playground-title">Playground</h2>
+        <p class="muted">
+          Open this page in two tabs and chat across two gateways. Sign out in one tab: the other connection
+          closes at once.
         </p>
       </header>
-      <div class="try-body">
+      <div class="playground-body">
         <Account />
         <ChatRoom />
       </div>

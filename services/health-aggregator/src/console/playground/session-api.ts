@@ -1,6 +1,6 @@
 const TOKEN_KEY = 'muster.token';
 
-/** The token of a session that belongs to this tab alone; it dies with the tab. */
+/** Token of the session of this tab alone, kept in the session storage. */
 export const tabToken = {
   read: (): string | undefined => sessionStorage.getItem(TOKEN_KEY) ?? undefined,
   keep: (token: string): void => sessionStorage.setItem(TOKEN_KEY, token),
@@ -9,17 +9,17 @@ export const tabToken = {
 
 const COOKIE_HINT = 'muster.cookie';
 
-/** Notes whether this browser was given a session cookie, which scripts cannot see. */
-export const rememberCookie = (isThere: boolean): void => {
-  if (isThere) localStorage.setItem(COOKIE_HINT, '1');
+/** Records whether this browser has a session cookie, which scripts cannot read. */
+export const rememberCookie = (hasCookie: boolean): void => {
+  if (hasCookie) localStorage.setItem(COOKIE_HINT, '1');
   else localStorage.removeItem(COOKIE_HINT);
 };
 
-/** False when asking who we are would surely be answered with 401. */
+/** False when a request for the session would certainly return 401. */
 export const mayBeSignedIn = (): boolean =>
   tabToken.read() !== undefined || localStorage.getItem(COOKIE_HINT) !== null;
 
-/** What a call came to. A refusal has a text that a person can use. */
+/** Result of a request; a failure has a text for the user. */
 export type PlaygroundResponse<T> =
   | { readonly ok: true; readonly data: T }
   | { readonly ok: false; readonly status: number; readonly text: string };
@@ -29,8 +29,8 @@ interface Problem {
   readonly detail?: unknown;
 }
 
-/** Calls the session service as this tab's own session, or as the browser's cookie session. Never rejects. */
-export const call = async <T>(
+/** Calls the session service with the token of this tab or the cookie of the browser. Never rejects. */
+export const requestSession = async <T>(
   method: string,
   path: string,
   body?: object,
@@ -52,32 +52,34 @@ export const call = async <T>(
       const text = await response.text();
       return { ok: true, data: (text === '' ? undefined : JSON.parse(text)) as T };
     }
-    return { ok: false, status: response.status, text: await explain(response) };
+    return { ok: false, status: response.status, text: await errorTextOf(response) };
   } catch (error) {
     const isSlow = error instanceof DOMException && error.name === 'TimeoutError';
     const text = isSlow
-      ? 'The session service took longer than 10 seconds.'
-      : 'The session service cannot be reached.';
+      ? 'The session service did not respond within 10 seconds.'
+      : 'The session service is unreachable.';
     return { ok: false, status: 0, text };
   }
 };
 
-const explain = async (response: Response): Promise<string> => {
+const errorTextOf = async (response: Response): Promise<string> => {
   const problem = (await response.json().catch(() => ({}))) as Problem;
   const detail = typeof problem.detail === 'string' ? problem.detail : '';
-  const said = detail || problem.title || '';
+  const problemText = detail || problem.title || '';
   switch (response.status) {
     case 404:
-      return 'This fleet gives no guest sessions. Start the session service with GUEST_SESSIONS=on.';
+      return 'Guest sessions are disabled. Set GUEST_SESSIONS=on for the session service.';
     case 429:
-      return `Too many attempts. ${said}`;
+      return `Too many attempts. ${problemText}`;
     case 502:
     case 503:
     case 504: {
       const wait = response.headers.get('retry-after');
-      return `The session service is not available right now. ${said}${wait ? ` Try again in ${wait} s.` : ''}`;
+      return `The session service is unavailable. ${problemText}${wait ? ` Retry in ${wait} s.` : ''}`;
     }
     default:
-      return said ? `Refused (${response.status}): ${said}` : `Refused with status ${response.status}.`;
+      return problemText
+        ? `Request failed (${response.status}): ${problemText}`
+        : `Request failed with status ${response.status}.`;
   }
 };

@@ -5,49 +5,49 @@ const STALE_MS = 15_000;
 const REOPEN_MS = 3_000;
 const TICK_MS = 500;
 
-/** The last snapshot, with the ages of the last pulse. */
+/** Last snapshot, with the ages of the last pulse. */
 export const fleet = signal<FleetSnapshot | undefined>(undefined);
-/** When that came in, by `performance.now()`. */
+/** Arrival of the last snapshot or pulse, by `performance.now()`. */
 const receivedAt = signal(0);
 /** True while the event stream is open. */
 export const isLive = signal(false);
 const now = signal(performance.now());
 
-/** ms since the last word; added to every age that the server sent. */
+/** Time since the last update, ms; added to every age that the server sent. */
 export const sinceUpdateMs = computed(() => Math.max(0, now.value - receivedAt.value));
-/** Age of the freshest evidence behind the page, ms. */
+/** Age of the newest data on the page, ms. */
 export const ageMs = computed(() => (fleet.value ? fleet.value.ageMs + sinceUpdateMs.value : 0));
-/** True when nothing on the page may be taken as the present. */
+/** True when the data is too old to be shown as current. */
 export const isStale = computed(() => fleet.value !== undefined && ageMs.value > STALE_MS);
 
-const KEPT_VALUES = 60;
-const RECORD_MS = 5_000;
+const MAX_SAMPLES = 60;
+const SAMPLE_MS = 5_000;
 const connectionHistory = new Map<string, number[]>();
-let recordedAt = Number.NEGATIVE_INFINITY;
+let sampledAt = Number.NEGATIVE_INFINITY;
 
-/** Connections of an instance over the last five minutes, as this page saw them. */
+/** Connections of an instance over the last five minutes, sampled by this page. */
 export const connectionTrend = (id: string): readonly number[] => connectionHistory.get(id) ?? [];
 
-const recordConnections = (view: FleetSnapshot): void => {
-  if (performance.now() - recordedAt < RECORD_MS) return;
-  recordedAt = performance.now();
-  const seen = new Set<string>();
+const sampleConnections = (view: FleetSnapshot): void => {
+  if (performance.now() - sampledAt < SAMPLE_MS) return;
+  sampledAt = performance.now();
+  const listed = new Set<string>();
   for (const { id, load } of view.services.flatMap(({ instances }) => instances)) {
     if (load['connections'] === undefined) continue;
-    seen.add(id);
-    connectionHistory.set(id, [...connectionTrend(id), load['connections']].slice(-KEPT_VALUES));
+    listed.add(id);
+    connectionHistory.set(id, [...connectionTrend(id), load['connections']].slice(-MAX_SAMPLES));
   }
-  for (const id of connectionHistory.keys()) if (!seen.has(id)) connectionHistory.delete(id);
+  for (const id of connectionHistory.keys()) if (!listed.has(id)) connectionHistory.delete(id);
 };
 
 const applySnapshot = (view: FleetSnapshot): void => {
-  recordConnections(view);
+  sampleConnections(view);
   fleet.value = view;
   receivedAt.value = performance.now();
   now.value = receivedAt.value;
 };
 
-/** Puts newer ages into a snapshot. */
+/** Snapshot with the ages of a newer pulse. */
 export const applyPulse = (view: FleetSnapshot, pulse: FleetPulse): FleetSnapshot => ({
   ...view,
   asOf: pulse.asOf,
@@ -65,7 +65,7 @@ export const applyPulse = (view: FleetSnapshot, pulse: FleetPulse): FleetSnapsho
   })),
 });
 
-/** Opens the event stream and keeps it open. A browser gives up after an answer that is no stream; this does not. */
+/** Opens the event stream and reopens it on failure, also after an error response, where `EventSource` gives up. */
 export const startFleetStore = (): void => {
   const source = new EventSource('/v1/fleet/events');
   source.addEventListener('open', () => {

@@ -4,11 +4,11 @@ import type { UptimeDay } from '../../core/uptime-history.ts';
 
 const RELOAD_MS = 30_000;
 
-/** An incident as `/v1/incidents` tells it: with times as text. */
+/** Incident in a response of `/v1/incidents`; times are ISO 8601. */
 export type IncidentBody = Omit<Incident, 'openedAt' | 'closedAt' | 'updates'> & {
   readonly openedAt: string;
   readonly closedAt?: string;
-  /** True while it waits for the store. */
+  /** True until it is written to Redis. */
   readonly isUnsaved?: boolean;
   readonly updates: readonly {
     readonly at: string;
@@ -18,7 +18,7 @@ export type IncidentBody = Omit<Incident, 'openedAt' | 'closedAt' | 'updates'> &
   }[];
 };
 
-/** The history of one service. */
+/** Uptime history of one service. */
 export interface ServiceHistory {
   readonly service: string;
   readonly availability: number | null;
@@ -33,20 +33,20 @@ const fetchJson = async <T>(path: string): Promise<T | undefined> => {
     const response = await fetch(path, { signal: AbortSignal.timeout(5_000) });
     return response.ok ? ((await response.json()) as T) : undefined;
   } catch {
-    return undefined; // The live part of the page says that nobody answers.
+    return undefined; // The fleet snapshot shows that the aggregator is unreachable.
   }
 };
 
 const reload = async (): Promise<void> => {
-  const [past, wrongs] = await Promise.all([
+  const [historyBody, incidentsBody] = await Promise.all([
     fetchJson<{ items: readonly ServiceHistory[] }>('/v1/history'),
     fetchJson<{ items: readonly IncidentBody[] }>('/v1/incidents'),
   ]);
-  if (past) history.value = past.items;
-  if (wrongs) incidents.value = wrongs.items;
+  if (historyBody) history.value = historyBody.items;
+  if (incidentsBody) incidents.value = incidentsBody.items;
 };
 
-/** Loads the past now and every half minute. */
+/** Loads history and incidents now and every 30 s. */
 export const startHistory = (): void => {
   void reload();
   setInterval(() => void reload(), RELOAD_MS);

@@ -6,14 +6,14 @@ import { type IncidentBody, incidents } from './history-store.ts';
 const MAX_SHOWN = 8;
 const dateTime = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
 
-/** What went wrong lately, newest first. */
+/** Recent incidents, newest first. */
 export const Incidents = () => {
   const all = incidents.value;
   return (
     <section class="incidents" aria-labelledby="incidents-title">
-      <h2 id="incidents-title">Lately</h2>
+      <h2 id="incidents-title">Recent incidents</h2>
       {all.length === 0 ? (
-        <p class="empty">Nothing to report.</p>
+        <p class="empty">No recent incidents.</p>
       ) : (
         <ol>
           {all.slice(0, MAX_SHOWN).map((incident) => (
@@ -26,31 +26,31 @@ export const Incidents = () => {
 };
 
 const IncidentItem = ({ incident }: { incident: IncidentBody }) => {
-  const { tone, word } = SERVICE_STATUS_LABELS[incident.severity];
+  const { tone, label } = SERVICE_STATUS_LABELS[incident.severity];
   const opened = Date.parse(incident.openedAt);
   const isOpen = incident.closedAt === undefined;
-  const lasted = (incident.closedAt ? Date.parse(incident.closedAt) : Date.now()) - opened;
+  const durationMs = (incident.closedAt ? Date.parse(incident.closedAt) : Date.now()) - opened;
   const seen = incident.updates[0]?.seen ?? [];
-  const said = incident.updates.flatMap(({ text }) => (text === undefined ? [] : [text]));
+  const notes = incident.updates.flatMap(({ text }) => (text === undefined ? [] : [text]));
   return (
     <li class="incident" data-open={isOpen}>
       <Glyph tone={isOpen ? tone : 'unknown'} />
       <p>
         <strong>{incident.subject}</strong>
         <span>
-          {word.toLowerCase()} for {incident.isStartUnknown ? 'at least ' : ''}
-          {uptime(lasted)}
-          {isOpen ? ', still going on' : ''}
+          {label.toLowerCase()} for {incident.isStartUnknown ? 'at least ' : ''}
+          {uptime(durationMs)}
+          {isOpen ? ', ongoing' : ''}
         </span>
-        {incident.isUnsaved && <span class="quiet">kept in memory until Redis is back</span>}
-        {said.map((text) => (
-          <span class="quiet" key={text}>
+        {incident.isUnsaved && <span class="muted">kept in memory until Redis is reachable</span>}
+        {notes.map((text) => (
+          <span class="muted" key={text}>
             {text}
           </span>
         ))}
-        {seen.length > 0 && <span class="quiet">{seen.join(', ')}</span>}
+        {seen.length > 0 && <span class="muted">{seen.join(', ')}</span>}
       </p>
-      <time class="quiet number" dateTime={incident.openedAt}>
+      <time class="muted number" dateTime={incident.openedAt}>
         {dateTime.format(opened)}
       </time>
     </li>

@@ -15,34 +15,32 @@ import { UptimeDays } from './uptime-days.tsx';
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' });
 const STORE_NAMES: Readonly<Record<string, string>> = { database: 'Postgres', redis: 'Redis' };
 
-/** The headline: the state of the whole fleet in one sentence, and how old that is. */
+/** Status of the fleet, its age, its impact on users, and the stores. */
 export const Overview = () => {
   const view = fleet.value;
   if (!view) return <Loading />;
   const stale = isStale.value;
-  const { tone, word } = SERVICE_STATUS_LABELS[stale ? 'unknown' : view.status];
+  const { tone, label } = SERVICE_STATUS_LABELS[stale ? 'unknown' : view.status];
   return (
     <section class="overview" aria-labelledby="headline">
       <p class="status-line" role="status">
         <Glyph tone={tone} />
-        <span>{stale ? 'No fresh data' : word}</span>
+        <span>{stale ? 'Stale' : label}</span>
       </p>
       <h1 class="headline" id="headline">
-        {stale ? 'No fresh word.' : headline(view)}
+        {stale ? 'Data is stale' : headline(view)}
       </h1>
-      <p class="lede">
-        {stale ? 'The aggregator that this page hears has gone quiet.' : instanceSummary(view)}
-      </p>
+      <p class="subtitle">{stale ? 'No update from the aggregator.' : instanceSummary(view)}</p>
       <p class="as-of">
-        <span class={`pulse ${isLive.value ? 'is-live' : ''}`} aria-hidden="true" />
-        as of <span class="number">{shortAge(ageMs.value)}</span> ago
-        {isLive.value ? '' : ' · connection lost, trying again'}
-        {view.frozen ? ' · registry unreadable, membership frozen' : ''}
+        <span class={`live-dot ${isLive.value ? 'is-live' : ''}`} aria-hidden="true" />
+        updated <span class="number">{shortAge(ageMs.value)}</span> ago
+        {isLive.value ? '' : ' · connection lost, reconnecting'}
+        {view.frozen ? ' · registry unavailable, membership frozen' : ''}
       </p>
       {stale && (
         <p class="banner" role="alert">
-          This page shows the past. The last word is {shortAge(ageMs.value)} old, so nothing below is known to
-          be true now.
+          This page is out of date. The last update is {shortAge(ageMs.value)} old; the values below may have
+          changed.
         </p>
       )}
       {!stale && view.impact.length > 0 && <Impacts view={view} />}
@@ -52,13 +50,13 @@ export const Overview = () => {
   );
 };
 
-/** What users cannot do, and since when. */
+/** Impact on users: what fails, and since when. */
 const Impacts = ({ view: { impact } }: { view: FleetSnapshot }) => (
   <ul class="impacts" role="alert">
     {impact.map(({ subject, since, users, reasons }) => (
       <li key={subject} data-impact={subject}>
         <strong>{users}</strong>
-        <span class="quiet">
+        <span class="muted">
           {STORE_NAMES[subject] ?? subject} since{' '}
           <time dateTime={since}>{clock.format(Date.parse(since))}</time>, for{' '}
           {uptime(Date.now() - Date.parse(since))}
@@ -71,51 +69,51 @@ const Impacts = ({ view: { impact } }: { view: FleetSnapshot }) => (
 
 const Loading = () => (
   <section class="overview">
-    <h1 class="headline">Calling the roll.</h1>
-    <p class="lede">Waiting for the first answer of the aggregator.</p>
+    <h1 class="headline">Loading…</h1>
+    <p class="subtitle">Waiting for the first response of the aggregator.</p>
   </section>
 );
 
 const instanceSummary = (view: FleetSnapshot): string => {
   const instances = view.services.flatMap((service) => service.instances);
-  const answering = instances.filter(({ state }) => state === 'up' || state === 'degraded').length;
+  const serving = instances.filter(({ state }) => state === 'up' || state === 'degraded').length;
   const missing = view.services.filter(({ total }) => total === 0).map(({ service }) => service);
-  const text = `${answering} of ${instances.length} ${instances.length === 1 ? 'instance' : 'instances'} answer the call`;
-  const leaving = instances.filter(({ state }) => state === 'draining').length;
-  if (leaving > 0) return `${text}; ${leaving} ${leaving === 1 ? 'takes' : 'take'} no new clients.`;
-  return missing.length === 0 ? `${text}.` : `${text}; nobody has reported for ${missing.join(', ')}.`;
+  const text = `${serving} of ${instances.length} ${instances.length === 1 ? 'instance is' : 'instances are'} serving`;
+  const draining = instances.filter(({ state }) => state === 'draining').length;
+  if (draining > 0) return `${text}; ${draining} draining.`;
+  return missing.length === 0 ? `${text}.` : `${text}; no heartbeat from ${missing.join(', ')}.`;
 };
 
 const Stores = ({ view, stale }: { view: FleetSnapshot; stale: boolean }) => (
-  <dl class="stores">
-    {Object.entries(view.dependencies).map(([name, verdict]) => {
-      const { tone, word } = STORE_STATUS_LABELS[stale ? 'unknown' : verdict.status] ?? {
+  <dl class="facts">
+    {Object.entries(view.dependencies).map(([name, store]) => {
+      const { tone, label } = STORE_STATUS_LABELS[stale ? 'unknown' : store.status] ?? {
         tone: 'unknown' as const,
-        word: 'Unknown',
+        label: 'Unknown',
       };
       return (
-        <div class="store" key={name} data-store={name}>
+        <div class="fact" key={name} data-fact={name}>
           <dt>{STORE_NAMES[name] ?? name}</dt>
           <dd>
             <Glyph tone={tone} />
-            <span>{word}</span>
-            {verdict.latencyMs !== undefined && !stale && verdict.status !== 'down' && (
-              <span class="quiet number">{latency(verdict.latencyMs)}</span>
+            <span>{label}</span>
+            {store.latencyMs !== undefined && !stale && store.status !== 'down' && (
+              <span class="muted number">{latency(store.latencyMs)}</span>
             )}
           </dd>
         </div>
       );
     })}
     {view.journey && !stale && (
-      <div class="store" data-store="journey">
-        <dt>Test message</dt>
+      <div class="fact" data-fact="synthetic-check">
+        <dt>Synthetic check</dt>
         <dd>
           <Glyph tone={SYNTHETIC_CHECK_LABELS[view.journey.status].tone} />
-          <span>{SYNTHETIC_CHECK_LABELS[view.journey.status].word}</span>
+          <span>{SYNTHETIC_CHECK_LABELS[view.journey.status].label}</span>
           {view.journey.status === 'ok' && view.journey.durationMs !== undefined ? (
-            <span class="quiet number">{latency(view.journey.durationMs)}</span>
+            <span class="muted number">{latency(view.journey.durationMs)}</span>
           ) : (
-            <span class="quiet">at {view.journey.step}</span>
+            <span class="muted">failed at {view.journey.step}</span>
           )}
         </dd>
       </div>

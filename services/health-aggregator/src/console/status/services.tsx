@@ -9,42 +9,42 @@ import {
   SERVICE_DESCRIPTIONS,
   SERVICE_STATUS_LABELS,
 } from '../labels.ts';
+import { OperatorBar } from '../operator-sign-in.tsx';
 import { operatorToken, sendOperatorCommand } from '../operator-token.ts';
 import { Sparkline } from '../sparkline.tsx';
 import { connectionTrend, fleet, isStale, sinceUpdateMs } from './fleet-store.ts';
-import { OperatorBar } from './operator-bar.tsx';
 import { UptimeDays } from './uptime-days.tsx';
 
 const DrainButton = ({ instance: { name, state } }: { instance: InstanceSnapshot }) => {
   if (isStale.value || state === 'down') return null;
   if (state === 'draining') {
     return (
-      <button type="button" class="order" onClick={() => void sendOperatorCommand(name, 'resume')}>
+      <button type="button" class="drain-button" onClick={() => void sendOperatorCommand(name, 'resume')}>
         Resume
-        <span class="unseen"> {name}</span>
+        <span class="visually-hidden"> {name}</span>
       </button>
     );
   }
   return (
     <ConfirmButton
-      class="order"
+      class="drain-button"
       action="Drain"
       subject={name}
-      consequence="It gets no new clients, and hands those it has over to others. Resume takes that back."
+      consequence="New clients are routed to other instances, and connected clients are moved there. Resume reverts this."
       onConfirm={(reason) => void sendOperatorCommand(name, 'drain', reason)}
     />
   );
 };
 
-/** Near its limit an instance shows how full it is instead of how it got there. */
+/** Share of the connection limit above which a gauge replaces the sparkline. */
 const NEAR_LIMIT = 0.6;
 const RANK = ['ws-gateway', 'session-service'];
 const rank = ({ service }: ServiceSnapshot): number =>
   (RANK.indexOf(service) + RANK.length + 1) % (RANK.length + 1);
-/** What clients touch comes first; the rest stays in the order of the answer. */
+/** Services that clients connect to come first; the others keep the order of the response. */
 const byRank = (a: ServiceSnapshot, b: ServiceSnapshot): number => rank(a) - rank(b);
 
-/** Every service with its instances, one line each, like names on a roll. */
+/** Services, each with a table of its instances. */
 export const Services = () => {
   const view = fleet.value;
   if (!view) return null;
@@ -62,33 +62,33 @@ const servingOf = ({ instances }: ServiceSnapshot): number =>
   instances.filter(({ state }) => state === 'up' || state === 'degraded').length;
 
 const Service = ({ service }: { service: ServiceSnapshot }) => {
-  const { tone, word } = SERVICE_STATUS_LABELS[isStale.value ? 'unknown' : service.status];
+  const { tone, label } = SERVICE_STATUS_LABELS[isStale.value ? 'unknown' : service.status];
   const showsLoad = service.instances.some(({ load }) => load['connections'] !== undefined);
   return (
     <article class="service" data-service={service.service}>
       <header class="service-head">
         <h2>{service.service}</h2>
-        <p class="quiet">{SERVICE_DESCRIPTIONS[service.service] ?? ''}</p>
+        <p class="muted">{SERVICE_DESCRIPTIONS[service.service] ?? ''}</p>
         <p class="service-status">
           <Glyph tone={tone} />
-          <span>{word}</span>
-          <span class="quiet number">
+          <span>{label}</span>
+          <span class="muted number">
             {servingOf(service)}/{Math.max(service.expected, service.total)}
           </span>
         </p>
       </header>
       {service.instances.length === 0 ? (
-        <p class="empty">Nobody has reported yet.</p>
+        <p class="empty">No instance has registered yet.</p>
       ) : (
-        <table class="roll">
+        <table class="data-table">
           <thead>
             <tr>
               <th scope="col">Instance</th>
               <th scope="col">State</th>
               <th scope="col">{showsLoad ? 'Connections' : ''}</th>
-              <th scope="col">Loop delay</th>
-              <th scope="col">Last beat</th>
-              <th scope="col">Running</th>
+              <th scope="col">Loop p99</th>
+              <th scope="col">Heartbeat</th>
+              <th scope="col">Uptime</th>
               <th scope="col">Version</th>
             </tr>
           </thead>
@@ -105,18 +105,18 @@ const Service = ({ service }: { service: ServiceSnapshot }) => {
 };
 
 const Instance = ({ instance, showsLoad }: { instance: InstanceSnapshot; showsLoad: boolean }) => {
-  const { tone, word } = isStale.value
-    ? { tone: 'unknown' as const, word: 'Unknown' }
+  const { tone, label } = isStale.value
+    ? { tone: 'unknown' as const, label: 'Unknown' }
     : INSTANCE_STATE_LABELS[instance.state];
-  const remark = isStale.value ? '' : reasonLabel(instance.why);
-  const running = Date.now() - Date.parse(instance.startedAt);
+  const stateReason = isStale.value ? '' : reasonLabel(instance.why);
+  const uptimeMs = Date.now() - Date.parse(instance.startedAt);
   return (
     <tr data-instance={instance.name} data-state={instance.state}>
       <th scope="row">{instance.name}</th>
       <td class="state" data-label="State">
         <Glyph tone={tone} />
-        <span>{word}</span>
-        {remark && <span class="remark">{remark}</span>}
+        <span>{label}</span>
+        {stateReason && <span class="state-reason">{stateReason}</span>}
         {operatorToken.value && <DrainButton instance={instance} />}
       </td>
       {showsLoad ? (
@@ -126,14 +126,14 @@ const Instance = ({ instance, showsLoad }: { instance: InstanceSnapshot; showsLo
       ) : (
         <td class="no-load" />
       )}
-      <td class="number" data-label="Loop delay">
+      <td class="number" data-label="Loop p99">
         <LoopDelay instance={instance} />
       </td>
-      <td class="number" data-label="Last beat">
+      <td class="number" data-label="Heartbeat">
         {shortAge(instance.beatAgeMs + sinceUpdateMs.value)}
       </td>
-      <td class="number" data-label="Running">
-        {instance.state === 'down' ? '–' : uptime(running)}
+      <td class="number" data-label="Uptime">
+        {instance.state === 'down' ? '–' : uptime(uptimeMs)}
       </td>
       <td class="number" data-label="Version">
         {instance.version}
@@ -142,17 +142,17 @@ const Instance = ({ instance, showsLoad }: { instance: InstanceSnapshot; showsLo
   );
 };
 
-/** How late the event loop came to its work: the worst but one of a hundred times. */
+/** Event loop delay, 99th percentile. */
 const LoopDelay = ({ instance }: { instance: InstanceSnapshot }) => {
   const { load, name } = instance;
   const delay = load['loopP99Ms'];
   const busy = load['loopUtilisation'];
   if (delay === undefined || isOutdated(instance)) return <>–</>;
-  const label = busy === undefined ? '' : `${name}: busy ${Math.round(busy * 100)} % of the time`;
+  const label = busy === undefined ? '' : `${name}: event loop ${Math.round(busy * 100)} % utilised`;
   return <span title={label}>{latency(delay)}</span>;
 };
 
-/** True when the numbers of the last beat are not those of now; while the registry cannot be read no new beat comes. */
+/** True when the load in the last heartbeat is out of date. An unavailable registry delivers no new heartbeats. */
 const isOutdated = ({ state, beatAgeMs }: InstanceSnapshot): boolean =>
   isStale.value ||
   fleet.value?.frozen === true ||
@@ -177,7 +177,7 @@ const Connections = ({ instance }: { instance: InstanceSnapshot }) => {
       ) : (
         <Sparkline
           values={connectionTrend(instance.id)}
-          label={`${used} connections now, last five minutes`}
+          label={`${used} connections, trend of the last five minutes`}
         />
       )}
     </span>

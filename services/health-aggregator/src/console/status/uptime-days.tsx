@@ -6,23 +6,23 @@ const GAP = 1;
 const BAR = 4;
 const HEIGHT = 22;
 
-/** Ninety days of a service, one bar each; a day that is bad is also shorter, so colour is not needed. */
+/** Uptime of a service, one bar per day for 90 days. The height shows the status without colour. */
 export const UptimeDays = ({ service }: { service: string }) => {
-  const past = history.value.find((one) => one.service === service);
-  if (!past) return null;
-  const width = past.days.length * (BAR + GAP) - GAP;
-  // Of the whole any outage counts, of a service only that nobody served.
+  const uptime = history.value.find((each) => each.service === service);
+  if (!uptime) return null;
+  const width = uptime.days.length * (BAR + GAP) - GAP;
+  // For the fleet any outage counts; for a service, only time without a serving instance.
   const measure = service === WHOLE_FLEET ? 'without an outage' : 'reachable';
-  const share = past.availability === null ? 'no data yet' : `${percent(past.availability)} ${measure}`;
+  const share = uptime.availability === null ? 'no data yet' : `${percent(uptime.availability)} ${measure}`;
   return (
-    <figure class="days">
+    <figure class="uptime-days">
       <svg
         viewBox={`0 0 ${width} ${HEIGHT}`}
         preserveAspectRatio="none"
         role="img"
         aria-label={`90 days: ${share}`}
       >
-        {past.days.map((day, index) => (
+        {uptime.days.map((day, index) => (
           <Bar key={day.date} day={day} x={index * (BAR + GAP)} />
         ))}
       </svg>
@@ -55,7 +55,7 @@ const Bar = ({ day, x }: { day: UptimeDay; x: number }) => {
       height={height}
       rx={1}
     >
-      <title>{`${day.date}: ${worst ? SERVICE_STATUS_LABELS[worst].word.toLowerCase() : 'not observed'}`}</title>
+      <title>{`${day.date}: ${worst ? SERVICE_STATUS_LABELS[worst].label.toLowerCase() : 'not observed'}`}</title>
     </rect>
   );
 };
