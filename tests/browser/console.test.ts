@@ -44,7 +44,7 @@ const sendMessage = async (page: Page, text: string): Promise<void> => {
 };
 const gatewayOf = async (page: Page): Promise<string> => (await page.locator('.gateway').textContent()) ?? '';
 
-test('[CO4] two tabs talk to each other, each on a gateway that it names', async () => {
+test('[CO4] given two tabs on two gateways, each receives the messages of the other and names its gateway', async () => {
   const context = await browser.newContext();
   const one = await openTab(context);
   await one.getByText('All systems operational').waitFor({ timeout: 20_000 });
@@ -72,7 +72,7 @@ test('[CO4] two tabs talk to each other, each on a gateway that it names', async
   await context.close();
 });
 
-test('[CO5] ending the shared session closes both tabs, a tab with a session of its own goes on', async () => {
+test('[CO5] given two tabs with one session and one with another, sign-out closes the two, and the third stays connected', async () => {
   const context = await browser.newContext();
   const one = await openTab(context);
   await getSession(one);
@@ -102,7 +102,7 @@ test('[CO5] ending the shared session closes both tabs, a tab with a session of 
   await context.close();
 });
 
-test('[CO6] the page shows a killed gateway within 5 s', async () => {
+test('[CO6] when a gateway is killed, the page shows it within 5 s', async () => {
   const context = await browser.newContext();
   const page = await openTab(context);
   await page.getByText('All systems operational').waitFor({ timeout: 30_000 });
@@ -126,7 +126,7 @@ test('[CO6] the page shows a killed gateway within 5 s', async () => {
   await context.close();
 });
 
-test('[CO6] when its own data is older than 15 s, the page says so and shows nothing as good', async () => {
+test('[CO6] given data older than 15 s, the page marks it as stale and shows nothing as operational', async () => {
   const context = await browser.newContext();
   const page = await openTab(context);
   await page.getByText('All systems operational').waitFor({ timeout: 30_000 });
@@ -140,7 +140,7 @@ test('[CO6] when its own data is older than 15 s, the page says so and shows not
   await context.close();
 });
 
-test('[CO3] without scripts the page says how the fleet is, and shows ninety days', async () => {
+test('[CO3] without scripts the page shows the status of the fleet and 90 days', async () => {
   const context = await browser.newContext({ javaScriptEnabled: false });
   const page = await context.newPage();
   await page.goto(fleet.publicUrl);
@@ -158,7 +158,7 @@ test('[CO3] without scripts the page says how the fleet is, and shows ninety day
   await context.close();
 });
 
-test('[CO7] on a narrow screen, dark or light, nothing is wider than the page, and the keyboard reaches all', async () => {
+test('[CO7] on a narrow screen, dark or light, nothing overflows, and the keyboard reaches every control', async () => {
   for (const colorScheme of ['light', 'dark'] as const) {
     const context = await browser.newContext({ colorScheme, viewport: { width: 360, height: 780 } });
     const page = await openTab(context);
@@ -179,7 +179,7 @@ test('[CO7] on a narrow screen, dark or light, nothing is wider than the page, a
   expect(problems).toEqual([]);
 });
 
-test('[CO8] an operator drains a gateway on the page and takes it back; a wrong token is told', async () => {
+test('[CO8] an operator drains and resumes a gateway on the page; a wrong token is rejected with a message', async () => {
   const context = await browser.newContext();
   const page = await openTab(context);
   await page.getByText('All systems operational').waitFor({ timeout: 30_000 });
@@ -207,7 +207,7 @@ test('[CO8] an operator drains a gateway on the page and takes it back; a wrong 
   await context.close();
 });
 
-test('[CO9] what the status page needs is below 45 KB, compressed', () => {
+test('[CO9] the files of the status page are below 45 KB, compressed', () => {
   const folder = join(AGGREGATOR, 'dist/console');
   const page = readFileSync(join(folder, 'index.html'), 'utf8');
   const files = [...page.matchAll(/(?:src|href)="\/(assets\/[^"]+\.(?:js|css))"/g)].map(
@@ -218,7 +218,7 @@ test('[CO9] what the status page needs is below 45 KB, compressed', () => {
   expect(bytes).toBeLessThan(45_000);
 });
 
-test('[JO1] a test message crosses the fleet, and the page says how fast', async () => {
+test('[JO1] the page shows the result and the duration of the synthetic check', async () => {
   const context = await browser.newContext();
   const page = await openTab(context);
   await page.locator('[data-fact=synthetic-check]', { hasText: 'Passing' }).waitFor({ timeout: 25_000 });
@@ -226,7 +226,7 @@ test('[JO1] a test message crosses the fleet, and the page says how fast', async
   await context.close();
 });
 
-test('[CO10] [FH9] with both stores down the page says so with ages, and shows nothing as good', async () => {
+test('[CO10] [FH9] given both stores down, the page shows the outage with its age, and nothing as operational', async () => {
   const context = await browser.newContext();
   const page = await openTab(context);
   await page.getByText('All systems operational').waitFor({ timeout: 30_000 });

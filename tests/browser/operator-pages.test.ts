@@ -89,7 +89,7 @@ const openDesk = async (context: BrowserContext, hash: string, withToken = true)
   return watchedTab(context, `${fleet.publicUrl}/${hash}`, problems);
 };
 
-test('[OD1] nobody without the operator token learns anything, not even what would be valid', async () => {
+test('[OD1] without the operator token every request is rejected before its input is validated', async () => {
   for (const path of ['sessions', 'sessions?find=ann', 'groups', 'groups/lobby', 'groups/lobby/tail']) {
     expect((await ask(`/v1/operator/${path}`, {}, 'not-the-operator-token')).status).toBe(401);
   }
@@ -100,7 +100,7 @@ test('[OD1] nobody without the operator token learns anything, not even what wou
   for (const { status } of await Promise.all(wrong)) expect(status).toBe(401);
 });
 
-test('[OD2] sessions are found by user, by guest name and by id, with their sockets on every gateway', async () => {
+test('[OD2] sessions are found by user, guest name and id, with their connections on every gateway', async () => {
   await using one = await connectAs('ann', GROUP, 'Laptop');
   await using two = await connectAs('ann', 'other');
   await using guest = await connectAs(undefined);
@@ -125,7 +125,7 @@ test('[OD2] sessions are found by user, by guest name and by id, with their sock
   expect((await ask('/v1/operator/sessions?find=nobody-of-this-name')).body.items).toEqual([]);
 });
 
-test('[OD3] an operator publishes to a group and tails it; too long names and bodies that are no data are refused', async () => {
+test('[OD3] an operator publishes to a group and tails it; invalid names and bodies are rejected', async () => {
   await using member = await connectAs('bob');
   const name = encodeURIComponent(GROUP);
   const stop = new AbortController();
@@ -170,7 +170,7 @@ test('[OD3] an operator publishes to a group and tails it; too long names and bo
   expect((await ask(`/v1/operator/groups/${name}/publications`, empty)).status).toBe(422);
 });
 
-test('[CO11] signing a device out on the page closes its sockets for everybody to see; the other device stays', async () => {
+test('[CO11] when a device is signed out on the page, its connections close and the page shows it; the other device stays', async () => {
   await using phone = await connectAs('carol', GROUP, 'Phone');
   await using desktop = await connectAs('carol', GROUP, 'Desktop');
   const context = await browser.newContext();
@@ -203,7 +203,7 @@ test('[CO11] signing a device out on the page closes its sockets for everybody t
   await context.close();
 });
 
-test('[CO12] a group on the page: members by gateway, rate, a tail that is live, and a line to publish', async () => {
+test('[CO12] the page of a group shows members by gateway, the rate and a live tail, and publishes', async () => {
   await using one = await connectAs('dora');
   await using two = await connectAs('emil');
   const context = await browser.newContext();
@@ -236,7 +236,7 @@ test('[CO12] a group on the page: members by gateway, rate, a tail that is live,
   await context.close();
 });
 
-test('[CO15] both pages take a tenant: its users, groups, publications and tail, in links too', async () => {
+test('[CO15] given a tenant, both pages show its users, groups, publications and tail, in links too', async () => {
   const group = 'tenants:lobby';
   await using ours = await connectAs('kim', group, 'Ours');
   await using theirs = await connectAs('kim', group, 'Theirs', 'shop');
@@ -275,7 +275,7 @@ test('[CO15] both pages take a tenant: its users, groups, publications and tail,
   await context.close();
 });
 
-test('[CO13] without a token the operator pages ask for it, and a wrong one is told', async () => {
+test('[CO13] without a token the operator pages require it, and a wrong token is rejected with a message', async () => {
   const context = await browser.newContext();
   const page = await openDesk(context, '#groups', false);
   await page.getByText('This page requires the operator token').waitFor();
@@ -292,7 +292,7 @@ test('[CO13] without a token the operator pages ask for it, and a wrong one is t
   await context.close();
 });
 
-test('[CO7] [CO13] every page fits 360 px, light and dark, and axe-core finds nothing serious on it', async () => {
+test('[CO7] [CO13] every page fits 360 px, light and dark, and axe-core reports nothing serious', async () => {
   await using person = await connectAs(
     'a-user-with-a-name-that-is-quite-long@example.com',
     `${GROUP}-${'x'.repeat(80)}`,
@@ -324,7 +324,7 @@ test('[CO7] [CO13] every page fits 360 px, light and dark, and axe-core finds no
   expect(problems).toEqual([]);
 }, 120_000);
 
-test('[CO14] no device changes its place while the pointer is in the list', async () => {
+test('[CO14] while the pointer is in the list, no device changes its position', async () => {
   await using _one = await connectAs('gina', GROUP, 'First');
   const context = await browser.newContext();
   const page = await openDesk(context, '#sessions');
@@ -343,7 +343,7 @@ test('[CO14] no device changes its place while the pointer is in the list', asyn
   await context.close();
 });
 
-test('[OD4] a gateway that hangs has an unknown number of sockets, on the page too', async () => {
+test('[OD4] given a gateway that hangs, its connections are unknown, on the page too', async () => {
   await using person = await connectAs('hana', GROUP, 'Tablet');
   const at = await ask('/v1/operator/sessions?find=hana');
   const gateway: string = at.body.items[0].sockets[0].gateway;
@@ -370,7 +370,7 @@ test('[OD4] a gateway that hangs has an unknown number of sockets, on the page t
   }
 });
 
-test('[OD4] without Redis no gateway can tell, and nothing is shown as zero', async () => {
+test('[OD4] without Redis the connections of all gateways are unknown, and nothing is shown as zero', async () => {
   await using _person = await connectAs('ivan', GROUP, 'Watch');
   const context = await browser.newContext();
   const page = await openDesk(context, '#sessions/ivan');

@@ -73,7 +73,7 @@ const storeSeen = async (url: string, store: string, word: string): Promise<numb
   return performance.now() - since;
 };
 
-test('[CH3] [CH4] what stays green when Redis, Postgres, or both are away', async () => {
+test('[CH3] [CH4] when Redis, Postgres or both are unreachable, the store is down and every replica stays ready', async () => {
   const { fleet, url, timeline } = await begin();
   const { credential } = await signIn(fleet.describe(), 'ann');
   using client = await sdkClient(fleet.publicUrl, credential);
@@ -115,7 +115,7 @@ test('[CH3] [CH4] what stays green when Redis, Postgres, or both are away', asyn
   expect(closes).toEqual([]);
 });
 
-test('[CH5] a gateway that alone loses Redis leaves the pool, the other stays, and it comes back', async () => {
+test('[CH5] when one gateway alone loses Redis, it leaves the pool, the other stays, and it returns with Redis', async () => {
   const redis = stack.use(await openDedicatedRedis());
   const proxy = stack.use(await openFaultProxy(redis.url, { only: /ws-gateway-1/ }));
   const { fleet } = await begin({ REDIS_URL: proxy.url });
@@ -201,7 +201,7 @@ const openIncidents = async (url: string): Promise<{ id: string; subject: string
     }
   ).items;
 
-test('[CH6] the leader is killed during an incident: another leads within 8 s, goes on with it, and nothing is told twice', async () => {
+test('[CH6] when the leader is killed during an incident, another leads within 8 s, continues it, and sends no webhook twice', async () => {
   const receiver = await openReceiver();
   const { fleet } = await begin({ WEBHOOK_URLS: receiver.url }, 2, 2);
   const { leader, first, second } = await leadersOf(fleet);
@@ -230,7 +230,7 @@ test('[CH6] the leader is killed during an incident: another leads within 8 s, g
   expect(openings).toHaveLength(1);
 });
 
-test('[CH7] a leader that was frozen for 20 s finds another in its place, and tells nothing twice', async () => {
+test('[CH7] a leader that was frozen for 20 s follows the new leader, and sends no webhook twice', async () => {
   const receiver = await openReceiver();
   const { fleet } = await begin({ WEBHOOK_URLS: receiver.url }, 2, 2);
   const { leader, first, second } = await leadersOf(fleet);
@@ -255,7 +255,7 @@ test('[CH7] a leader that was frozen for 20 s finds another in its place, and te
   expect(new Set(receiver.hooks.map(({ epoch }) => epoch))).toEqual(new Set([leader.epoch + 1]));
 });
 
-test('[CH11] a receiver that is slow and then fails holds up no probe, and hears of it in the end', async () => {
+test('[CH11] given a webhook receiver that is slow and then fails, no probe is delayed and every event is delivered', async () => {
   const receiver = await openReceiver([
     { status: 200, lateMs: 10_000 },
     { status: 500, lateMs: 0 },

@@ -31,7 +31,7 @@ beforeEach(async () => {
 afterEach(() => crowd[Symbol.asyncDispose]());
 
 const names = () => fleet.describe().gateways.map(({ name }) => name);
-test('[FD1] a gateway killed twice: its clients go on elsewhere, nobody else notices', async () => {
+test('[FD1] when a gateway is killed twice, its clients reconnect to others and other clients are not affected', async () => {
   const [victim = ''] = names();
   await crowd.publishDuring(async () => {
     for (let round = 0; round < 2; round += 1) {
@@ -51,7 +51,7 @@ test('[FD1] a gateway killed twice: its clients go on elsewhere, nobody else not
   expect(crowd.clients.some(({ dropped }) => dropped.length > 0)).toBe(true);
 });
 
-test('[FD2] a rolling restart of all gateways', async () => {
+test('[FD2] when all gateways restart one by one, delivery is flawless', async () => {
   await crowd.publishDuring(async () => {
     for (const name of names()) {
       await fleet.halt(name);
@@ -63,7 +63,7 @@ test('[FD2] a rolling restart of all gateways', async () => {
   expect(verdict).toMatchObject(FLAWLESS);
 });
 
-test('[FD3] Redis killed and started again with what it had acknowledged; no socket is lost', async () => {
+test('[FD3] when Redis is killed and restarts with its acknowledged data, no connection is lost', async () => {
   await crowd.publishDuring(async () => {
     await pause(1_500);
     redis.signal('SIGKILL');
@@ -76,7 +76,7 @@ test('[FD3] Redis killed and started again with what it had acknowledged; no soc
   expect(disconnectedClients(crowd)).toEqual([]);
 });
 
-test('[FD4] the listening connections reset every 500 ms; no client notices', async () => {
+test('[FD4] when subscriber connections are reset every 500 ms, no client is affected', async () => {
   const before = await gatewaysMetric(fleet, 'gateway_sequence_gaps_total{outcome="lost"}');
   await crowd.publishDuring(async () => {
     for (let round = 0; round < 20; round += 1) {
@@ -91,7 +91,7 @@ test('[FD4] the listening connections reset every 500 ms; no client notices', as
   expect(await gatewaysMetric(fleet, 'gateway_sequence_gaps_total{outcome="lost"}')).toBe(before);
 });
 
-test('[FD5] the listening connections swallow everything, three times for seconds; no client notices', async () => {
+test('[FD5] when subscriber connections stall three times for seconds, no client is affected', async () => {
   await crowd.publishDuring(async () => {
     for (let round = 0; round < 3; round += 1) {
       await proxy.blackhole();
@@ -106,7 +106,7 @@ test('[FD5] the listening connections swallow everything, three times for second
   expect(crowd.clients.flatMap(({ resumes }) => resumes)).toEqual([]);
 });
 
-test('[FD6] a flush of Redis is told to every subscriber, and nothing is lost in silence', async () => {
+test('[FD6] [FD13] when Redis is flushed, every subscriber is notified and nothing is lost without notification', async () => {
   await crowd.publishDuring(async () => {
     await pause(1_500);
     const direct = new Redis(redis.url);

@@ -22,7 +22,7 @@ const threeUp = async (timeline: StateRecorder): Promise<string[]> => {
   return names;
 };
 
-test('[CH1] a killed instance is not up within 3.5 s, at any phase of its probes; its next life leaves no ghost', async () => {
+test('[CH1] a killed instance is not up within 3.5 s at any phase of its probes, and its successor leaves no stale entry', async () => {
   const mine = own();
   await using aggregator = await startAggregator(mine);
   await using timeline = recordStates(aggregator.url);
@@ -58,7 +58,7 @@ test('[CH1] a killed instance is not up within 3.5 s, at any phase of its probes
   });
 });
 
-test('[CH2] a hanging instance is down within 7 s, and up within 6 s after it goes on', async () => {
+test('[CH2] a hanging instance is down within 7 s, and up within 6 s after it continues', async () => {
   const mine = own();
   await using aggregator = await startAggregator(mine);
   await using timeline = recordStates(aggregator.url);
@@ -74,7 +74,7 @@ test('[CH2] a hanging instance is down within 7 s, and up within 6 s after it go
   expect(await timeline.untilState('tiny-1', ['up'], resumedAt), timeline.text()).toBeLessThanOrEqual(6_500);
 });
 
-test('[CH8] most of a service killed at once is down at once; most of it hanging at once is held back for 20 s', async () => {
+test('[CH8] most of a service killed at once is down at once; most of it hanging at once is down after 20 s', async () => {
   const mine = own();
   await using aggregator = await startAggregator(mine, { EXPECTED: 'tiny=3' });
   await using timeline = recordStates(aggregator.url);
@@ -102,7 +102,7 @@ test('[CH8] most of a service killed at once is down at once; most of it hanging
   });
 });
 
-test('[CH9] an instance that falls and rises every few seconds is flapping after the fourth fall', async () => {
+test('[CH9] an instance that stops and starts every few seconds is flapping after the fourth stop', async () => {
   const mine = own();
   await using aggregator = await startAggregator(mine);
   await using timeline = recordStates(aggregator.url);
@@ -124,7 +124,7 @@ test('[CH9] an instance that falls and rises every few seconds is flapping after
   });
 });
 
-test('[CH10] cold and without Redis an aggregator is ready, and knows nothing good', async () => {
+test('[CH10] an aggregator that starts without Redis is ready, and reports nothing as healthy', async () => {
   await using redis = await openDedicatedRedis();
   const { url } = redis;
   await redis.stop();
@@ -135,7 +135,7 @@ test('[CH10] cold and without Redis an aggregator is ready, and knows nothing go
   expect(health).toMatchObject({ status: 503, body: { status: expect.not.stringMatching(/^healthy$/) } });
 });
 
-test('[CH14] an instance whose loop stands still for 400 ms each second is degraded for that reason, never down', async () => {
+test('[CH14] an instance whose event loop stalls for 400 ms each second is degraded for that reason, never down', async () => {
   const mine = own();
   await using aggregator = await startAggregator(mine);
   await using timeline = recordStates(aggregator.url);

@@ -141,7 +141,7 @@ const launch = async (
 const idle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 3_000));
 
 test.each(ATTACKS)(
-  '[HO1] %s: memory comes back, ceilings hold, and another client notices nothing',
+  '[HO1] given the attack %s, memory is released, ceilings hold, and another client is not affected',
   async (attack) => {
     const secrets = await credentials();
     const calm = await p99While(idle());

@@ -31,7 +31,7 @@ const untilUnready = (url: string) =>
     timeoutMs: 20_000,
   });
 
-test('[CH12] an unready gateway keeps its sockets and gets no new ones; when all are unready new ones are let through', async () => {
+test('[CH12] a gateway that is not ready keeps its connections and gets no new connections, unless none is ready', async () => {
   const redis = stack.use(await openDedicatedRedis());
   const one = stack.use(await openFaultProxy(redis.url, { only: /ws-gateway-1/ }));
   const all = stack.use(await openFaultProxy(one.url, { only: /ws-gateway/ }));
@@ -69,7 +69,7 @@ test('[CH12] an unready gateway keeps its sockets and gets no new ones; when all
   });
 });
 
-test('[CH13] a gateway that joins gets the new sockets until it has as many as the others', async () => {
+test('[CH13] a gateway that joins gets the new connections until it has as many as the others', async () => {
   const fleet = stack.use(await startDedicatedFleet());
   const [first, second] = fleet.describe().gateways;
   await fleet.halt(second?.name ?? '');

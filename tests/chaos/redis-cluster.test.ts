@@ -60,7 +60,7 @@ const untilHealthy = () =>
 const slotsOf = ({ groups }: DeliveryWorkload) =>
   groups.map((group) => slotOf(groupKeys(PREFIX, group as GroupKey).channel));
 
-test('[FD9] sessions, tickets, guests, presence, the registry and orders to all gateways work on a cluster', async () => {
+test('[FD9] on a cluster, sessions, tickets, guests, presence, the registry and control commands work', async () => {
   await untilHealthy();
   // An instance says that it is well before the aggregator has probed it often enough to call it up.
   await until(() => json<FleetView>(`${fleet.publicUrl}/v1/fleet`), {
@@ -123,7 +123,7 @@ test('[FD9] sessions, tickets, guests, presence, the registry and orders to all 
   expect(stays.client.state).toBe('connected');
 });
 
-test('[FD10] slots moved under load, those of groups and those that all share: nothing missing, nothing twice, in order', async () => {
+test('[FD10] when slots of groups and of shared keys move under load, delivery is flawless', async () => {
   crowd = await startDeliveryWorkload(fleet.describe(), SIZE);
   const slots = [...slotsOf(crowd), ...SHARED.map(slotOf)];
   await crowd.publishDuring(async () => {
@@ -146,7 +146,7 @@ test('[FD10] slots moved under load, those of groups and those that all share: n
   await until(() => client.closes.length, { what: 'an end after the session bus has moved' });
 });
 
-test('[FD11] a node killed and started again: its groups wait, nothing is missing, no socket is lost', async () => {
+test('[FD11] when a node is killed and restarts, delivery is flawless and no connection is lost', async () => {
   crowd = await startDeliveryWorkload(fleet.describe(), SIZE);
   const before = everybody().map(({ pid }) => pid);
   const [slot = 0] = slotsOf(crowd);
@@ -164,7 +164,7 @@ test('[FD11] a node killed and started again: its groups wait, nothing is missin
   expect(everybody().map(({ pid }) => pid)).toEqual(before);
 });
 
-test('[FD12] a node killed for good: its replica takes over, the fleet goes after it, and what was lost is told', async () => {
+test('[FD12] when a node is killed, the fleet uses its replica, and losses are notified', async () => {
   crowd = await startDeliveryWorkload(fleet.describe(), SIZE);
   const [slot = 0] = slotsOf(crowd);
   const victim = await redis.ownerOf(slot);

@@ -45,7 +45,7 @@ const untilHealthy = () =>
     timeoutMs: 30_000,
   });
 
-test('[FD7] the primary killed: the fleet finds the new one by itself, no socket is lost, nothing is missing', async () => {
+test('[FD7] when the primary is killed, the fleet uses the new primary, no connection is lost, and losses are notified', async () => {
   const before = everybody().map(({ pid }) => pid);
   await crowd.publishDuring(async () => {
     await pause(1_500);
@@ -66,7 +66,7 @@ test('[FD7] the primary killed: the fleet finds the new one by itself, no socket
   expect(everybody().map(({ pid }) => pid)).toEqual(before);
 });
 
-test('[FD8] what the replica never got is told to every subscriber of its group; sessions that ended then stay ended', async () => {
+test('[FD8] [FD14] when a replica that was behind is promoted, subscribers are notified and ended sessions stay ended', async () => {
   const { credential } = await signIn(fleet.describe(), 'ann');
   using client = await sdkClient(fleet.publicUrl, credential);
   const { subscription } = await client.subscribe('news');

@@ -121,7 +121,7 @@ const killedInPostgres = async <T>(lock: string, request: () => Promise<T>): Pro
   }
 };
 
-describe('[RI1] a session service dies inside a request', () => {
+describe('[RI1] when a session service dies inside a request', () => {
   const LOCK = 'LOCK TABLE sessions IN EXCLUSIVE MODE';
 
   test('[RI1] login: at most one session', async () => {
@@ -157,7 +157,7 @@ describe('[RI1] a session service dies inside a request', () => {
     expect(row?.rev).toBeLessThanOrEqual(2);
   });
 
-  test('[RI1] end: one end in the log book at most, and a repetition ends it', async () => {
+  test('[RI1] end: at most one end in the audit log, and a retry ends it', async () => {
     const login = await post('/v1/sessions', { user_id: 'inside-end', transport: 'bearer' });
     const { id } = (login.body ?? {}) as { id?: string };
     await killedInPostgres(LOCK, () => post(`/v1/sessions/${id}`, {}, 'DELETE'));
@@ -225,7 +225,7 @@ test.for([
   ['publish', ['inside-publish']],
   ['broadcast', ['inside-broadcast-1', 'inside-broadcast-2']],
 ] as const)(
-  '[RI2] a gateway dies inside a %s: made once at most, and once when acknowledged',
+  '[RI2] when a gateway dies inside a %s, it is made at most once, and once when acknowledged',
   async ([method, groups]) => {
     let serial = 0;
     const rounds: Awaited<ReturnType<typeof publish>>[] = [];
@@ -274,7 +274,7 @@ const whileKilling = async (names: readonly string[], work: () => Promise<void>)
   return kills;
 };
 
-test('[RI3] 20,000 publications and logins with kill -9 of replicas: none twice, none acknowledged and lost', async () => {
+test('[RI3] given 20,000 publications and logins, when replicas are killed, none is made twice and no acknowledged one is lost', async () => {
   const calls: Awaited<ReturnType<typeof publish>>[] = [];
   const logins = new Map<string, boolean>();
   const kills = await whileKilling(

@@ -142,7 +142,7 @@ const oneEnd = async (number: number): Promise<End> => {
 const percentile = (sorted: readonly number[], share: number): number =>
   sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * share) - 1)] ?? 0;
 
-test('[SX1] 200 ends: the last of six sockets on three gateways is closed within 250 ms in 99 of 100, and hears nothing later', async () => {
+test('[SX1] [SX3] [SX4] when a session ends, its six connections close within 250 ms and receive nothing made later, others stay', async () => {
   const bystander = await signInAs('u_bystander');
   const bystanders = await everywhere(bystander.token);
   const runs = await whileTicking(async () => {
@@ -167,7 +167,7 @@ test('[SX1] 200 ends: the last of six sockets on three gateways is closed within
   for (const { socket } of bystanders) socket.terminate();
 });
 
-test('[SX2] without Redis the last socket is closed within five seconds, and nobody else', async () => {
+test('[SX2] [SX4] without Redis the last connection closes within 5 s, and others stay open', async () => {
   const [doomed, other] = [await signInAs('u_doomed'), await signInAs('u_other')];
   const [sockets, bystanders] = [await everywhere(doomed.token), await everywhere(other.token)];
   await proxy.blackhole();

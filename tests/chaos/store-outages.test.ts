@@ -110,7 +110,7 @@ const expectTrue = async (
   expect(told.map(({ type }) => type)).toEqual(['incident.opened', 'incident.closed']);
 };
 
-test('[CH15] Redis hangs for 75 s: users are told within 5 s, and the incident stands afterwards', async () => {
+test('[CH15] when Redis hangs for 75 s, the impact is reported within 5 s, and one incident remains', async () => {
   const world = await begin();
   const { fleet, redis, urls } = world;
   const stoppedAt = Date.now();
@@ -134,7 +134,7 @@ test('[CH15] Redis hangs for 75 s: users are told within 5 s, and the incident s
   await expectTrue(world, 'redis', [stoppedAt, Date.now()]);
 });
 
-test('[CH16] Postgres is away, then both stores: an incident for each, with true times', async () => {
+test('[CH16] when Postgres and then both stores are unreachable, each has one incident with its times', async () => {
   const world = await begin();
   const { fleet, redis, urls } = world;
   const halfAt = Date.now();
@@ -156,7 +156,7 @@ test('[CH16] Postgres is away, then both stores: an incident for each, with true
   await expectTrue(world, 'database', [halfAt, redisAt]);
 });
 
-test('[CH17] an aggregator killed in the middle of an outage: what the other saw of the beginning stands', async () => {
+test('[CH17] when an aggregator is killed during an outage, the start that the other recorded remains', async () => {
   const { fleet, redis, urls } = await begin();
   redis.signal('SIGSTOP');
   const [seen] = await until(() => incidentsOf(urls[1] ?? '', 'redis'), {

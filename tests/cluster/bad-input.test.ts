@@ -54,7 +54,7 @@ const closeAfter = async (frames: readonly (string | Buffer)[]): Promise<number>
 };
 const connect = () => JSON.stringify({ id: 1, connect: { token } });
 
-test('tokens that we did not make are 401 and cost no store a question', async () => {
+test('[HS4] tokens with an invalid signature are rejected with 401 without a look-up in a store', async () => {
   const [service] = about.sessionServices;
   const asked = async () =>
     (await metrics(service?.opsUrl))
@@ -83,7 +83,7 @@ test('tokens that we did not make are 401 and cost no store a question', async (
   expect(await refusal('/ws?group=a', { authorization: `Bearer ${token.slice(0, 50)}` })).toBe(401);
 });
 
-test('a foreign origin is refused before the upgrade', async () => {
+test('[HS3] [HS16] a foreign origin is rejected before the upgrade', async () => {
   for (const origin of [
     'https://evil.example',
     'null',
@@ -97,7 +97,7 @@ test('a foreign origin is refused before the upgrade', async () => {
   expect(await refusal('/ws?group=a', { cookie, origin: fleet.publicUrl })).toBe(101);
 });
 
-test('frames that nobody can read close the connection with 3501', async () => {
+test('[VL1] [VL2] malformed frames close the connection with 3501', async () => {
   const wrong = [
     'not json',
     '[]',
@@ -113,18 +113,18 @@ test('frames that nobody can read close the connection with 3501', async () => {
   expect(await closeAfter([connect(), '{"id":2,"subscribe":{"channel":""}}']), 'an empty group').toBe(3501);
 });
 
-test('a message above 65,536 bytes closes the connection with 1009', async () => {
+test('[VL12] a message above 65,536 bytes closes the connection with 1009', async () => {
   const head = '{"id":2,"publish":{"channel":"a","data":"';
   const message = (size: number) => `${head}${'x'.repeat(size - head.length - 3)}"}}`;
   expect(message(65_537)).toHaveLength(65_537);
   expect(await closeAfter([connect(), message(65_537)])).toBe(1009);
 });
 
-test('an invalid token in the connect command closes with 3500', async () => {
+test('[HS17] an invalid token in the connect command closes the connection with 3500', async () => {
   expect(await closeAfter([JSON.stringify({ id: 1, connect: { token: 'nonsense' } })])).toBe(3500);
 });
 
-test('unknown routes and methods, and bodies of the wrong kind', async () => {
+test('[HT1] [HT2] [HT3] [HT4] unknown routes, methods and invalid bodies are rejected with a problem', async () => {
   const cases: [string, RequestInit, number][] = [
     ['/v1/nothing', {}, 404],
     ['/v1/session', { method: 'PUT' }, 405],
@@ -159,7 +159,7 @@ test('unknown routes and methods, and bodies of the wrong kind', async () => {
   ]);
 });
 
-test('every refusal is counted', async () => {
+test('[HT10] [VL1] every rejection is counted', async () => {
   const gateway = await metrics(about.gateways[0]?.opsUrl);
   expect(gateway).toMatch(/gateway_handshakes_total\{result="rejected_origin"\} [1-9]/);
   expect(gateway).toMatch(/gateway_handshakes_total\{result="rejected_auth"\} [1-9]/);

@@ -19,7 +19,7 @@ afterAll(() => fleet[Symbol.asyncDispose]());
 
 const COUNT = 200;
 
-test('two SDK clients on two gateways, by cookie and by token, hear each other in order; others hear nothing', async () => {
+test('[GM2] [HS12] SDK clients on two gateways, by cookie and by token, receive each other in order, other groups nothing', async () => {
   const ann = await signIn(about, 'ann', 'cookie');
   const bob = await signIn(about, 'bob', 'bearer');
   const [one, two] = await onDifferentGateways([
@@ -42,7 +42,7 @@ test('two SDK clients on two gateways, by cookie and by token, hear each other i
   expect(elsewhere.heard).toEqual([]);
 });
 
-test('plain and SDK clients of one group hear each other', async () => {
+test('[PL8] plain and SDK clients of one group receive the publications of each other', async () => {
   const cay = await signIn(about, 'cay');
   using plain = await plainClient(fleet.publicUrl, 'mixed', cay.credential);
   using sdk = await sdkClient(fleet.publicUrl, cay.credential);
@@ -62,7 +62,7 @@ test('plain and SDK clients of one group hear each other', async () => {
   expect(plain.heard).toEqual(['hello, world', '{"x":1}', 'as text', '{"as":"json"}']);
 });
 
-test('the sweep closes a silent plain client, and not one that sends heartbeats', async () => {
+test('[PL4] [PL9] a silent plain client is closed, a client that sends heartbeats stays connected', async () => {
   const dan = await signIn(about, 'dan');
   using silent = await plainClient(fleet.publicUrl, 'quiet', dan.credential);
   using beating = await plainClient(fleet.publicUrl, 'quiet', dan.credential);
@@ -75,7 +75,7 @@ test('the sweep closes a silent plain client, and not one that sends heartbeats'
   expect(silent.heard).toEqual([]);
 });
 
-test('ending a session closes exactly its sockets, on both gateways', async () => {
+test('[GS2] when a session ends, exactly its connections close, on both gateways', async () => {
   const phone = await signIn(about, 'eve');
   const laptop = await signIn(about, 'eve');
   const [one, two] = await onDifferentGateways([
@@ -105,14 +105,14 @@ test('ending a session closes exactly its sockets, on both gateways', async () =
   ]);
 });
 
-test('an ended session cannot come back by reconnecting', async () => {
+test('[CN12] an ended session cannot reconnect', async () => {
   const fay = await signIn(about, 'fay');
   await signOut(fleet.publicUrl, fay.credential);
   await expect(sdkClient(fleet.publicUrl, fay.credential)).rejects.toThrow();
   await expect(plainClient(fleet.publicUrl, 'any', fay.credential)).rejects.toThrow(/401/);
 });
 
-test('[CL4] a client whose session was ended is told once, and stays away', async () => {
+test('[CL4] a client whose session was ended is notified once, and does not reconnect', async () => {
   const { token = '' } = await createGuest({ baseUrl: fleet.publicUrl });
   const reasons: string[] = [];
   const client = createRealtime({
@@ -127,7 +127,7 @@ test('[CL4] a client whose session was ended is told once, and stays away', asyn
   expect(client.state).toBe('disconnected');
 });
 
-test('[CM8] [CM11] the command publishes to a group, tails it, and lists groups and connections', async () => {
+test('[CM8] [CM11] the command line publishes to a group, tails it, and lists groups and connections', async () => {
   const interruption = new AbortController();
   const start = (...words: readonly string[]) => {
     const [out, err]: [string[], string[]] = [[], []];

@@ -31,7 +31,7 @@ afterAll(async () => {
 const pidOf = (index: number) => fleet.describe().gateways[index]?.pid;
 const dropped = () => crowd.clients.flatMap((one) => one.dropped);
 
-test('[FD4] listening connections cut again and again: nothing missing, nothing twice, in order, no client notices', async () => {
+test('[FD4] when subscriber connections are cut repeatedly, delivery is flawless and no client is affected', async () => {
   const redis = new Redis(fleet.describe().redisUrl);
   await crowd.publishDuring(async () => {
     for (let round = 0; round < 4; round += 1) {
@@ -47,7 +47,7 @@ test('[FD4] listening connections cut again and again: nothing missing, nothing 
   expect(dropped()).toEqual([]);
 });
 
-test('[FD1] [FD2] a gateway killed, the other one restarted: nothing missing, nothing twice, in order', async () => {
+test('[FD1] [FD2] when a gateway is killed and the other restarts, delivery is flawless', async () => {
   const [victim, other] = fleet.describe().gateways;
   await crowd.publishDuring(async () => {
     const pid = pidOf(0);
@@ -64,7 +64,7 @@ test('[FD1] [FD2] a gateway killed, the other one restarted: nothing missing, no
   expect(await crowd.settle()).toMatchObject(FLAWLESS);
 });
 
-test('[FD6] a flush of Redis: every subscriber is told, nothing is lost in silence', async () => {
+test('[FD6] [FD13] when Redis is flushed, every subscriber is notified and nothing is lost without notification', async () => {
   const redis = new Redis(fleet.describe().redisUrl);
   await crowd.publishDuring(async () => {
     await redis.flushall();

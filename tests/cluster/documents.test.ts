@@ -63,7 +63,7 @@ test.for([
   expect(await answer.json()).toMatchObject({ items: [] });
 });
 
-test.each(documents)('[DC3] %s does what it says', async (document) => {
+test.each(documents)('[DC3] the blocks of %s run as documented', async (document) => {
   await home.runDocument(document, ['fleet'], false);
 });
 
@@ -112,7 +112,7 @@ test('[CL8] notes of the example are private: a guest and another user may neith
   expect(other?.seen).toEqual(['a private note']);
 });
 
-test('[DC3] the tour of README.md does what it says, and ends with the sockets closed', async () => {
+test('[DC3] the tour of README.md runs as documented, and ends with its connections closed', async () => {
   const written = await home.runDocument(TOUR, ['fleet'], false);
   const clients = [...written].filter(([{ code }]) => code.includes('tests/tour/'));
   expect(clients.map(([, output]) => /closed: (\d+)/.exec(output)?.[1])).toEqual(['4501', '4501']);

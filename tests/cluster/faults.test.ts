@@ -35,7 +35,7 @@ const everybody = () => {
 const healthOf = async (url: string) => (await json<{ status: string }>(`${url}/health`)).status;
 const allHealthy = async () => Promise.all(everybody().map(({ url }) => healthOf(url)));
 
-test('a killed gateway: its clients go on elsewhere, the fleet shows the loss within 5 s, the launcher restarts it', async () => {
+test('[FD1] [CH1] [LA10] when a gateway is killed, its clients reconnect, /v1/fleet shows it within 5 s, and it restarts', async () => {
   const { credential } = await signIn(about, 'ann');
   const [one, two] = await onDifferentGateways([
     () => sdkClient(fleet.publicUrl, credential),
@@ -74,7 +74,7 @@ test('a killed gateway: its clients go on elsewhere, the fleet shows the loss wi
   expect(pids()).not.toEqual(before);
 });
 
-test('Redis stopped and started: sockets stay, refusals are 503 or temporary, everything heals', async () => {
+test('[CH3] when Redis stops and starts, connections stay, rejections are temporary, and the fleet recovers', async () => {
   const { credential } = await signIn(about, 'bob');
   using client = await sdkClient(fleet.publicUrl, credential);
   const { subscription, heard } = await client.subscribe('news');
@@ -111,7 +111,7 @@ test('Redis stopped and started: sockets stay, refusals are 503 or temporary, ev
   await expect(sdkClient(fleet.publicUrl, other.credential)).rejects.toThrow();
 });
 
-test('Postgres stopped and started: live sessions work, new ones wait with 503, everything heals', async () => {
+test('[CH4] [SE19] when Postgres stops and starts, live sessions work, new sessions get 503, and the fleet recovers', async () => {
   const { credential } = await signIn(about, 'cay');
   using client = await sdkClient(fleet.publicUrl, credential);
   const { subscription, heard } = await client.subscribe('news');

@@ -20,7 +20,9 @@ interface Answer<T> {
 }
 const ask = async <T>(url: string): Promise<T> => ((await (await fetch(url)).json()) as Answer<T>).data;
 
-test('[LA21] a Prometheus with our rules finds the whole fleet, and ends with it', async ({ skip }) => {
+test('[LA21] Prometheus with the rules of the repository discovers the fleet and ends with it', async ({
+  skip,
+}) => {
   if ((await findPrometheusProgram('prometheus')) === undefined) return skip();
   const fleet = await startFleet({ env, dataDir, port: 0, basePort: 0, observability: true });
   const url = fleet.describe().prometheusUrl ?? '';
@@ -64,7 +66,7 @@ test('[LA21] a Prometheus with our rules finds the whole fleet, and ends with it
   await expect(fetch(url)).rejects.toThrow('fetch failed');
 }, 180_000);
 
-test('[LA22] without a Prometheus the start is refused with the ways out, and nothing was started', async () => {
+test('[LA22] without Prometheus the start is rejected with the alternatives, and nothing was started', async () => {
   const said: string[] = [];
   // An environment in which neither the program nor what could install it works.
   const poor = { ...env, PATH: '/nonexistent', LD_PRELOAD: '' };

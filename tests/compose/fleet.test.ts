@@ -27,7 +27,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
   });
   afterAll(() => fleet?.[Symbol.asyncDispose]());
 
-  test('[FC1] an image is small and holds no shell; its user is nobody in particular', async () => {
+  test('[FC1] [FC19] an image is small and has no shell; its user is unprivileged and its root file system read-only', async () => {
     for (const service of SERVICES) {
       const image = `muster/${service}:test`;
       const bytes = Number(await fleet.docker('image', 'inspect', '--format', '{{.Size}}', image));
@@ -42,7 +42,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     }
   });
 
-  test('[FC2] everybody reads the secrets that it needs, and no others', async () => {
+  test('[FC2] each container sees the secrets that it needs, and no others', async () => {
     const secretsOf = async (service: string) =>
       JSON.parse(
         await fleet.compose(
@@ -55,21 +55,21 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     expect(await secretsOf('health-aggregator')).not.toContain('DATABASE_URL');
   });
 
-  test('[FC3] logs in through the load balancer; clients of three gateways hear everything once, in order', async () => {
+  test('[FC3] clients on three gateways receive every publication once, in order', async () => {
     await using traffic = await startTraffic(fleet, 3);
     expect(new Set(traffic.clients.map((client) => client.gateway())).size).toBe(3);
     await traffic.more(50);
     expect(await traffic.finish()).toMatchObject(CLEAN);
   });
 
-  test('[FC3] a session that is ended loses its socket, whichever container has it', async () => {
+  test('[FC20] when a session ends, its connection closes on any container', async () => {
     const session = await signIn(fleet, 'gone');
     using client = await sdkClient(fleet.publicUrl, session.credential);
     expect((await signOut(fleet.publicUrl, session.credential)).status).toBe(204);
     await until(() => client.closes[0]?.code === 4501, { what: 'the end of the socket' });
   });
 
-  test('[FC4] a gateway whose process is killed is started again by the engine, and nothing is lost', async () => {
+  test('[FC4] when the process of a gateway is killed, the engine restarts it, and nothing is lost', async () => {
     await using traffic = await startTraffic(fleet, 3);
     const victim = traffic.clients[0]?.gateway().split(':')[0] ?? '';
     await fleet.docker('exec', victim, '/usr/local/bin/node', '-e', KILL_THE_SERVICE).catch(() => {});
@@ -83,7 +83,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     expect(await traffic.finish()).toMatchObject(CLEAN);
   });
 
-  test('[FC5] a gateway container that is killed is missed, its clients go on elsewhere, and `up` brings it back', async () => {
+  test('[FC5] [FC21] a killed gateway container is missing in /health, its clients reconnect, and `up` starts it again', async () => {
     await using traffic = await startTraffic(fleet, 3);
     const [client] = traffic.clients;
     const victim = client?.gateway() ?? '';
@@ -106,7 +106,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     expect(await traffic.finish()).toMatchObject(CLEAN);
   });
 
-  test('[FC6] Redis is killed and comes back: no socket is lost, nothing that was acknowledged, nobody is signed out', async () => {
+  test('[FC6] when Redis is killed and restarts, connections, sessions and acknowledged publications are kept', async () => {
     await using traffic = await startTraffic(fleet, 3);
     const before = traffic.clients.map((client) => client.gateway());
     await traffic.more(10);
@@ -128,7 +128,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     expect(again.client.state).toBe('connected');
   });
 
-  test('[FC7] gateways are restarted one by one: each drains in order, and nothing is lost', async () => {
+  test('[FC7] when gateways restart one by one, each drains and nothing is lost', async () => {
     await using traffic = await startTraffic(fleet, 3);
     for (const gateway of await fleet.containersOf('ws-gateway')) {
       await fleet.docker('restart', '--time', '90', gateway);
@@ -139,7 +139,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     expect(await traffic.finish()).toMatchObject(CLEAN);
   });
 
-  test('[FC7] session services are restarted one by one: every login and every check is answered', async () => {
+  test('[FC22] when session services restart one by one, every login and check is answered', async () => {
     const session = await signIn(fleet, 'patient');
     const token = 'token' in session.credential ? session.credential.token : '';
     const statuses = new Set<number>();
@@ -160,7 +160,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     expect([...statuses]).toEqual([200]);
   });
 
-  test('[FC8] five gateways, and three again: new ones get clients, old ones give theirs back', async () => {
+  test('[FC8] [FC23] scaled to five gateways and back to three, new gateways get clients and nothing is lost', async () => {
     await using traffic = await startTraffic(fleet, 3);
     await fleet.compose(
       ...[
@@ -203,7 +203,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     ]);
   });
 
-  test('[FC12] Prometheus finds every instance, and nobody has to tell it', async () => {
+  test('[FC12] Prometheus discovers every instance', async () => {
     await fleet.compose(
       '--profile',
       'observability',
@@ -229,7 +229,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     });
   });
 
-  test('[FC16] keys of sessions are changed in three steps, and no socket notices', async () => {
+  test('[FC16] [FC25] session secrets are replaced in three steps without closing a connection, and retired last', async () => {
     const change = async (step: string) => {
       await fleet.compose('run', '--rm', '--no-deps', '-T', 'secrets', step, 'SESSION_SECRETS');
       await fleet.compose('kill', '--signal', 'SIGHUP', 'session-service', 'ws-gateway');
@@ -257,7 +257,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     expect(client.closes).toEqual([]);
   });
 
-  test('[FC15] sessions come back from a backup, and those that it does not know are refused', async () => {
+  test('[FC15] [FC24] sessions of a restored dump are accepted, others rejected', async () => {
     const inPostgres = (...command: string[]) => fleet.compose('exec', '-T', 'postgres', ...command);
     const kept = await signIn(fleet, 'kept');
     await inPostgres(
@@ -291,7 +291,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     expect([await statusOf(kept), await statusOf(later)]).toEqual([200, 401]);
   });
 
-  test('[FC9] a container that is stopped ends by itself with exit code 0', async () => {
+  test('[FC9] a stopped container ends with exit code 0', async () => {
     for (const service of SERVICES) {
       const [container = ''] = await fleet.containersOf(service);
       await fleet.docker('stop', container);

@@ -19,7 +19,7 @@ describe.skipIf(!hasEngine)('on a Redis with sentinels', () => {
   });
   afterAll(() => fleet?.[Symbol.asyncDispose]());
 
-  test('[FC13] the primary is killed: a replica takes over, sockets stay, and publications go on', async () => {
+  test('[FC13] when the primary is killed, a replica is promoted, connections stay, and publishing continues', async () => {
     await using traffic = await startTraffic(fleet, 3);
     const before = traffic.clients.map((client) => client.gateway());
     await traffic.more(20);
@@ -48,7 +48,7 @@ describe.skipIf(!hasEngine)('on a Redis Cluster', () => {
   });
   afterAll(() => fleet?.[Symbol.asyncDispose]());
 
-  test('[FC14] everything arrives; a node that is killed is replaced by its replica, and publications go on', async () => {
+  test('[FC14] when a node is killed, its replica is promoted and publishing continues', async () => {
     await using traffic = await startTraffic(fleet, 3);
     await traffic.more(20);
     const [node = ''] = await fleet.containersOf('redis-cluster-1');

@@ -101,7 +101,7 @@ describe.skipIf(!hasEngine)('changes of the fleet of docker-compose.yml while it
       ...['--scale', `ws-gateway=${gateways}`, 'ws-gateway'],
     );
 
-  test('[FC17] a rolling upgrade replaces every container; nothing is refused and each client reconnects once at most', async () => {
+  test('[FC17] [FC26] a rolling upgrade replaces every container, nothing is rejected, and each client reconnects once at most', async () => {
     const services = ['session-service', 'ws-gateway', 'health-aggregator'];
     const before = await Promise.all(services.map((service) => fleet.containersOf(service)));
     const noticed = await during(async () => {
@@ -115,7 +115,7 @@ describe.skipIf(!hasEngine)('changes of the fleet of docker-compose.yml while it
     await fleet.untilHealthy();
   });
 
-  test('[FC8] from three gateways to five and back: no publication and no login is refused', async () => {
+  test('[FC8] [FC23] scaled from three gateways to five and back, no publication and no login is rejected', async () => {
     const noticed = await during(async () => {
       await scale(5);
       await fleet.untilHealthy(5);

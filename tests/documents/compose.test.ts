@@ -48,7 +48,7 @@ describe.skipIf(!hasEngine)('documents about containers', () => {
     rmSync(scratch, { recursive: true, force: true });
   });
 
-  test.each(documents)('[DC4] %s does what it says', async (document) => {
+  test.each(documents)('[DC4] the blocks of %s run as documented', async (document) => {
     await runBlocks(runnableBlocks(document, ['compose']), {
       ...{ cwd: ROOT, env, scratch, blockTimeoutMs: BLOCK_TIMEOUT_MS },
       // Files that a reader would find in the checkout stay out of it.

@@ -25,7 +25,7 @@ const freeRange = async (): Promise<{ base: number; port: number }> => {
   throw new Error(`no range of ports between ${FIRST_BASE} and ${LAST_BASE} is free`);
 };
 
-test('[DC4] a fresh clone does what the tour of README.md says, from npm start on', async () => {
+test('[DC4] in a fresh clone the tour of README.md runs as documented, from npm start on', async () => {
   const home = mkdtempSync(join(tmpdir(), 'muster-clone-'));
   try {
     execFileSync('git', ['clone', '--quiet', ROOT, home]);

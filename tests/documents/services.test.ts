@@ -18,7 +18,7 @@ test('there are documents that start a service by hand', () => {
   expect(documents.length).toBeGreaterThanOrEqual(3);
 });
 
-test.each(documents)('[DC4] %s starts the service as it says', async (document) => {
+test.each(documents)('[DC4] the blocks of %s start the service as documented', async (document) => {
   const scratch = mkdtempSync(join(tmpdir(), 'muster-service-'));
   const [port = 0, opsPort = 0] = await freePorts(2);
   try {

@@ -110,11 +110,14 @@ describe('stores', () => {
     rmSync(other.path, { recursive: true });
   });
 
-  test('[TS7] who asks for containers gets them, or the reason why not', async () => {
+  test('[TS7] [TS9] given TEST_STORES, containers are used or the reason is reported, and binaries look for no engine', async () => {
     const env = { TEST_STORES: 'containers', DOCKER_HOST: 'tcp://127.0.0.1:1' };
     await expect(openStoreBackend(env, () => {})).rejects.toThrow(
       'TEST_STORES=containers: no Docker engine answers',
     );
+    const { REDIS_URL: _redis, DATABASE_URL: _database, ...inherited } = process.env;
+    await using local = await openStoreBackend({ ...inherited, TEST_STORES: 'binaries' }, () => {});
+    expect(local.description).toContain('local binaries (TEST_STORES=binaries)');
   });
 
   test('[TS6] a Redis of one’s own keeps address and data over a stop', async () => {

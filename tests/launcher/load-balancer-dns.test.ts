@@ -120,7 +120,7 @@ test('[LB11] replicas that are new in DNS and do not listen yet cost no request'
   expect([...seen.keys()]).toEqual(['200 ws-gateway']);
 });
 
-test('[LB12] an address that is another service now gets no requests for the service before', async () => {
+test('[LB12] an address that now belongs to another service gets no requests for the previous service', async () => {
   const old = await replica('session-service', '127.0.0.2', 0);
   const { port } = old;
   await replica('session-service', '127.0.0.3', port);

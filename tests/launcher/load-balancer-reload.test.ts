@@ -60,7 +60,7 @@ const workersOf = (master: number): number[] =>
       }
     });
 
-test('[LB14] a reload closes no socket; drained clients come back through the new process, and the old one ends', async () => {
+test('[LB14] [LB21] a reload closes no connection; drained clients reconnect through the new process, and the old process ends', async () => {
   const gateways = [await openGateway(), await openGateway()];
   const [port = 0] = await freePorts(1);
   const url = `http://127.0.0.1:${port}/api/info`;
@@ -112,7 +112,7 @@ test('[LB14] a reload closes no socket; drained clients come back through the ne
   isOver = true;
 });
 
-test('[LB14] the old process keeps its sockets for hours', () => {
+test('[LB14] the old process keeps its connections for hours', () => {
   const template = readFileSync(join(ROOT, 'deploy/haproxy/haproxy.cfg.template'), 'utf8');
   const [, hours = '0'] = /^ {2}hard-stop-after (\d+)h$/m.exec(template) ?? [];
   expect(Number(hours)).toBeGreaterThanOrEqual(12);
@@ -164,7 +164,7 @@ const redirectOf = (port: number, path: string, host: string): Promise<unknown> 
       .end();
   });
 
-test('[LB13] the lines of tls.md: TLS, a redirect without the port, and a new certificate under open sockets', async () => {
+test('[LB13] [LB19] [LB20] given the lines of tls.md, TLS is served, plain requests redirected, certificates replaced', async () => {
   const gateway = await openGateway();
   const [port = 0, tlsPort = 0] = await freePorts(2);
   const certificates = stack.adopt(mkdtempSync(join(tmpdir(), 'muster-tls-')), (path) =>

@@ -97,11 +97,11 @@ test.for([
   '/./metrics',
   '/x/%2e%2e/metrics',
   '/v1/sessions/../../internal/x',
-])('[LB2] %s is not there for the outside', async (path) => {
+])('[LB2] %s is answered 404 to clients', async (path) => {
   expect(await rawStatus(path)).toBe('404 application/problem+json');
 });
 
-test('[LB3] what the client claims about itself is thrown away', async () => {
+test('[LB3] forwarding headers of the client are removed', async () => {
   const { headers } = await ask('/v1/session', {
     'x-forwarded-for': '6.6.6.6',
     'x-forwarded-proto': 'https',
@@ -113,7 +113,7 @@ test('[LB3] what the client claims about itself is thrown away', async () => {
   for (const name of ['x-forwarded-host', 'forwarded', 'x-real-ip']) expect(headers).not.toHaveProperty(name);
 });
 
-test('[LB4] a request gets an id, unless it brings a usable one', async () => {
+test('[LB4] a request without a valid id gets a new id', async () => {
   const idOf = async (given?: string) =>
     (await ask('/', given === undefined ? {} : { 'x-request-id': given })).headers['x-request-id'];
   expect(await idOf()).toMatch(/^[0-9a-f-]{36}$/);
@@ -122,7 +122,7 @@ test('[LB4] a request gets an id, unless it brings a usable one', async () => {
   expect(await idOf('a b;c\td"<script>')).toMatch(/^[0-9a-f-]{36}$/);
 });
 
-test('[LB15] the idle time of a replica’s connections is not told as that of the client’s', async () => {
+test('[LB15] Keep-Alive of a replica is removed from the answer', async () => {
   const [gateway] = started.fleet.describe().gateways;
   const direct = await fetch(`${gateway?.url}/api/publish`);
   expect(direct.headers.get('keep-alive')).toMatch(/^timeout=/);
@@ -133,7 +133,7 @@ test('[LB15] the idle time of a replica’s connections is not told as that of t
   }
 });
 
-test('[LB5] a killed gateway costs no request, and is chosen again when it is back', async () => {
+test('[LB5] [LB16] a killed gateway costs no request, and is used again after its restart', async () => {
   started.fleet.kill('ws-gateway-1', 'SIGKILL');
   const endAt = performance.now() + 1_500;
   const statuses = new Set<number>();
@@ -184,7 +184,7 @@ test.for([
   },
 );
 
-test('[LB8] a GET inside a replica that dies is answered by another replica', async () => {
+test('[LB18] a GET inside a replica that dies is answered by another replica', async () => {
   const { answer, names } = await killedInside('GET', '/v1/sessions');
   expect([answer.status, new Set(names).size, names.length]).toEqual([200, 2, 2]);
 });
@@ -198,7 +198,7 @@ test.for(['GET', 'POST'])(
   },
 );
 
-test('[LB6] with no ready gateway, upgrades are tried and other requests answered 503', async () => {
+test('[LB6] [LB17] without a ready gateway, upgrades are forwarded and other requests answered 503', async () => {
   await Promise.all([started.fleet.halt('ws-gateway-1'), started.fleet.halt('ws-gateway-2')]);
   const refused = await until(() => fetch(`${base}/api/publish`), {
     ok: (answer) => answer.status === 503,

@@ -49,7 +49,7 @@ const npmStart = async (dataDir: string) => {
   };
 };
 
-test('[LA18] [LA19] [LA20] the printed lines work, and SIGTERM to npm ends everything before npm ends', async () => {
+test('[LA18] [LA19] [LA20] [LA35] npm start needs no network, its printed commands work, and SIGTERM ends the fleet before npm', async () => {
   using directory = temporaryDirectory();
   await using started = await npmStart(directory.path);
   const { npm, out, ended, pids } = started;
@@ -70,7 +70,7 @@ test('[LA18] [LA19] [LA20] the printed lines work, and SIGTERM to npm ends every
   expect(out.text).toContain('Everything has ended.');
 });
 
-test('[LA20] the fleet ends by itself when npm is killed', async () => {
+test('[LA36] when npm is killed, the fleet ends', async () => {
   using directory = temporaryDirectory();
   await using started = await npmStart(directory.path);
   const { npm, ended, pids } = started;

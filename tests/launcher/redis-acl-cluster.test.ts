@@ -49,7 +49,7 @@ beforeAll(async () => {
 });
 afterAll(() => stack.disposeAsync());
 
-test('[RD10] on a cluster the account of the guide, with the words for a cluster, is enough for everything', async () => {
+test('[RD10] on a cluster the account of the guide, with the rules for a cluster, is sufficient', async () => {
   const { body } = await service.service('POST', '/v1/sessions', { user_id: 'ann', transport: 'bearer' });
   const [one, two] = await Promise.all(
     gateways.map((gateway) => sdk(gateway, { token: body.token })).map(connected),
@@ -83,7 +83,7 @@ test('[RD10] on a cluster the account of the guide, with the words for a cluster
   }
 });
 
-test('[RD10] on a cluster, without any of the words for it something is refused', async () => {
+test('[RD10] on a cluster, without any one of the rules for it a command is rejected', async () => {
   for (const word of onCluster) {
     await grant([...everywhere, ...onCluster]);
     for (const { direct } of cluster.nodes) await direct.call('ACL', 'LOG', 'RESET');

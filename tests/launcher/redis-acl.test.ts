@@ -75,7 +75,7 @@ test('[RD10] the account of the guide is enough for everything', async () => {
   as.disconnect();
 });
 
-test('[RD10] the account of the guide may ask for subscribers: nothing is kept where nobody has subscribed', async () => {
+test('[RD10] the account of the guide may query subscribers: no publication is kept for a group without subscribers', async () => {
   const { body } = await service.service('POST', '/v1/sessions', { user_id: 'ann', transport: 'bearer' });
   const client = await connected(sdk(gateway, { token: body.token }));
   await listenTo(client, 'heard');
@@ -88,7 +88,7 @@ test('[RD10] the account of the guide may ask for subscribers: nothing is kept w
   expect(await refused()).toEqual([]);
 });
 
-test('[RD10] without any word of it something is refused', async () => {
+test('[RD10] without any one of its rules a command is rejected', async () => {
   for (const word of words.filter((one) => one !== WITHOUT_DANGER)) {
     await grant(words);
     await admin.call('ACL', 'LOG', 'RESET');

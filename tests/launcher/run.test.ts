@@ -15,7 +15,7 @@ const connectPostgres = async (url: string): Promise<Client & AsyncDisposable> =
   return Object.assign(client, { [Symbol.asyncDispose]: () => client.end() });
 };
 
-test('[LA9] [LA10] a crashed child is told with its last lines and comes back under a new pid', async () => {
+test('[LA9] [LA10] [LA31] a crashed child is logged with its last lines, restarted, and described with its new pid', async () => {
   using directory = temporaryDirectory();
   await using started = await fakeFleet(directory.path);
   const { fleet, said } = started;
@@ -36,7 +36,7 @@ test('[LA9] [LA10] a crashed child is told with its last lines and comes back un
   expect((await fetch(`${first!.url}/readyz`)).status).toBe(200);
 });
 
-test('[LA9] [LA10] killed from outside, again and again: each pause is twice the one before', async () => {
+test('[LA9] [LA10] when a child is killed repeatedly, each delay is twice the previous delay', async () => {
   using directory = temporaryDirectory();
   await using started = await fakeFleet(directory.path, { gateways: 1 });
   const { fleet, said } = started;
@@ -56,7 +56,7 @@ test('[LA9] [LA10] killed from outside, again and again: each pause is twice the
   expect(said.filter((line) => line.startsWith('ws-gateway-1 ended (killed by SIGKILL)'))).toHaveLength(3);
 });
 
-test('[LA10] killed stores come back at the same address with what they held', async () => {
+test('[LA10] killed stores restart at the same address with their data', async () => {
   using directory = temporaryDirectory();
   await using started = await fakeFleet(directory.path, { env: ownStores(), gateways: 1 });
   const { fleet, said } = started;
@@ -95,7 +95,7 @@ test('[LA11] a halted child stays down until it is resumed', async () => {
   expect((await fetch(`${url}/readyz`)).status).toBe(200);
 });
 
-test('[LA14] data survives a restart, and `fresh` starts empty', async () => {
+test('[LA14] [LA32] data is kept over a restart, and removed by `fresh`', async () => {
   using directory = temporaryDirectory();
   const env = ownStores();
   const visit = async (fresh: boolean) => {
@@ -115,7 +115,7 @@ test('[LA14] data survives a restart, and `fresh` starts empty', async () => {
   expect(await visit(true)).toEqual({ redis: 1, postgres: 1 });
 });
 
-test('[LA17] a lock file that names somebody else’s process does not keep Postgres from starting', async () => {
+test('[LA17] a lock file that names another process does not prevent Postgres from starting', async () => {
   using directory = temporaryDirectory();
   const env = ownStores();
   await (await fakeFleet(directory.path, { env, gateways: 1 })).fleet.stop();

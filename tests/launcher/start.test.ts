@@ -29,7 +29,7 @@ const holdPort = async () => {
   return { port, [Symbol.dispose]: () => void server.close() };
 };
 
-test('[LA1] an unknown option ends the command with a sentence and exit code 2', async () => {
+test('[LA1] an unknown option ends the command with one line and exit code 2', async () => {
   await expect(run(process.execPath, [MAIN, '--gatways', '3'])).rejects.toMatchObject({
     code: 2,
     stderr: expect.stringContaining("'--gatways'"),
@@ -52,7 +52,7 @@ test('[LA1] --help prints every option and starts nothing', async () => {
   }
 });
 
-test('[LA2] [LA3] [LA7] services get the caller’s variables and our secrets, and the fleet is described', async () => {
+test('[LA2] [LA3] [LA7] [LA26] [LA28] services get the variables of the caller and the secrets, and fleet.json describes the fleet', async () => {
   using directory = temporaryDirectory();
   const file = join(directory.path, 'fleet.json');
   const env = { GUEST_SESSIONS: 'off', PLAIN_SWEEP_MS: '500', SERVICE_API_KEYS: 'sk_given,sk_older' };
@@ -91,7 +91,7 @@ test('[LA2] [LA3] [LA7] services get the caller’s variables and our secrets, a
   expect(existsSync(file)).toBe(false);
 });
 
-test('[LA3] secrets stay the same over a restart', async () => {
+test('[LA25] secrets stay the same over a restart', async () => {
   using directory = temporaryDirectory();
   const secretsOf = async () => {
     await using started = await fakeFleet(directory.path, { gateways: 1 });
@@ -112,7 +112,7 @@ test('[LA4] a port in use is named with its option and its holder, and nothing w
   expect(existsSync(join(directory.path, 'logs'))).toBe(false);
 });
 
-test('[LA4] the directory is free again after a refused start', async () => {
+test('[LA4] the directory is unlocked after a rejected start', async () => {
   using directory = temporaryDirectory();
   using held = await holdPort();
   await expect(fakeFleet(directory.path, { port: held.port })).rejects.toThrow('in use');
@@ -127,7 +127,7 @@ test('[LA5] a second launcher in the same directory is refused with the pid of t
   );
 });
 
-test('[LA6] [LA8] a store that does not answer is named by its variable, and the other one is ended', async () => {
+test('[LA8] [LA27] a store that does not answer is named by its variable, and the other store is stopped', async () => {
   using directory = temporaryDirectory();
   const env = { ...ownStores(), REDIS_URL: 'redis://127.0.0.1:1' };
   await expect(fakeFleet(directory.path, { env })).rejects.toThrow(
@@ -143,7 +143,7 @@ const processesOf = async (path: string): Promise<string[]> => {
   return stdout.split('\n').filter((line) => line.includes(path));
 };
 
-test('[LA6] stores of the caller’s are used, and none is started', async () => {
+test('[LA6] stores of the caller are used, and none is started', async () => {
   using directory = temporaryDirectory();
   await using started = await fakeFleet(directory.path, { gateways: 1 });
   expect(existsSync(join(directory.path, 'postgres'))).toBe(false);
@@ -153,7 +153,7 @@ test('[LA6] stores of the caller’s are used, and none is started', async () =>
   );
 });
 
-test('[LA8] a child that cannot start is told with its last lines, and the others are ended', async () => {
+test('[LA8] a child that cannot start is reported with its last lines, and the others are stopped', async () => {
   using directory = temporaryDirectory();
   const broken = join(directory.path, 'broken.mjs');
   writeFileSync(broken, "console.error('no such setting: X'); process.exit(4);");
@@ -170,7 +170,7 @@ test('[LA8] a child that cannot start is told with its last lines, and the other
   expect(existsSync(join(directory.path, 'fleet.json'))).toBe(false);
 });
 
-test('[LA8] a start that is given up leaves nothing', async () => {
+test('[LA29] an aborted start leaves no process', async () => {
   using directory = temporaryDirectory();
   const giveUp = new AbortController();
   const silent = join(directory.path, 'silent.mjs');

@@ -50,7 +50,7 @@ const launcherProcess = async (dataDir: string, env: NodeJS.ProcessEnv) => {
   return { launcher: launcher as ChildProcess, out, ended };
 };
 
-test('[LA12] [LA13] gateways drain first, then the other services; every child ends and nobody else', async () => {
+test('[LA12] [LA13] gateways drain first, then the other services; every child is stopped and no other process', async () => {
   using directory = temporaryDirectory();
   const diary = join(directory.path, 'diary');
   const other = await bystander(directory.path);
@@ -78,7 +78,7 @@ test('[LA12] [LA13] gateways drain first, then the other services; every child e
   expect(started.said.filter((line) => line.includes('starts again'))).toEqual([]);
 });
 
-test('[LA13] a child that does not end in time is killed and named', async () => {
+test('[LA33] a child that does not end in time is killed and named', async () => {
   using directory = temporaryDirectory();
   const env = { STUBBORN: 'ws-gateway-2', DRAIN_TIMEOUT_MS: '100' };
   await using started = await fakeFleet(directory.path, { env });
@@ -90,7 +90,7 @@ test('[LA13] a child that does not end in time is killed and named', async () =>
   );
 });
 
-test('[LA15] three signals of one Ctrl-C are one wish: everything drains, and the exit code is 0', async () => {
+test('[LA15] three signals of one Ctrl-C count as one request: the fleet drains, and the exit code is 0', async () => {
   using directory = temporaryDirectory();
   const diary = join(directory.path, 'diary');
   const { launcher, out, ended } = await launcherProcess(directory.path, { ...sharedStores(), DIARY: diary });
@@ -105,7 +105,7 @@ test('[LA15] three signals of one Ctrl-C are one wish: everything drains, and th
   expect(existsSync(join(directory.path, 'launcher.json'))).toBe(false);
 });
 
-test('[LA15] a second wish kills what will not end', async () => {
+test('[LA34] a second signal kills every child', async () => {
   using directory = temporaryDirectory();
   const env = { ...sharedStores(), STUBBORN: 'ws-gateway-1', DRAIN_TIMEOUT_MS: '60000' };
   const { launcher, ended } = await launcherProcess(directory.path, env);
@@ -119,7 +119,7 @@ test('[LA15] a second wish kills what will not end', async () => {
   await until(() => children.every(({ pid }) => !isRunning(pid)), { what: 'every child to be gone' });
 });
 
-test('[LA16] the next start ends what a killed launcher left, and only that', async () => {
+test('[LA16] the next start stops the children of a killed launcher, and no other process', async () => {
   using directory = temporaryDirectory();
   const other = await bystander(directory.path);
   const { launcher, ended } = await launcherProcess(directory.path, ownStores());

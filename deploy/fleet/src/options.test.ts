@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { parseOptions } from './options.ts';
 
-test('[LA1] nothing said means the usual fleet', () => {
+test('[LA1] without options the defaults apply', () => {
   expect(parseOptions([])).toEqual({
     is: 'run',
     options: {
@@ -11,7 +11,7 @@ test('[LA1] nothing said means the usual fleet', () => {
   });
 });
 
-test('[LA1] every option is understood, with a space or an equals sign', () => {
+test('[LA1] every option is parsed, with a space or an equals sign', () => {
   const argv = ['--gateways', '3', '--sessions=2', '--aggregators', '2', '--port=0', '--base-port', '0'];
   argv.push('--data=d', '--fresh', '--observability');
   expect(parseOptions(argv)).toEqual({
@@ -39,7 +39,7 @@ test.for([
   [['--port', '1e3'], /--port/],
   [['--fresh=yes'], /--fresh/],
   [['stray'], /stray/],
-] as const)('[LA1] %j is refused by name', ([argv, reason]) => {
+] as const)('[LA1] %j is rejected with the name of the option', ([argv, reason]) => {
   const parsed = parseOptions(argv);
   expect(parsed).toMatchObject({ is: 'refused', message: expect.stringMatching(reason) });
   if (parsed.is === 'refused') expect(parsed.message.split('\n')).toHaveLength(1);

@@ -17,7 +17,7 @@ const named = (plan: Plan, name: string): PlannedInstance => {
   return found;
 };
 
-test('ports follow from the base, kind by kind', async () => {
+test('ports are offsets from the base port, per service', async () => {
   const plan = await planFleet(size);
   expect(plan.instances.map(({ name, port, opsPort }) => `${name} ${port} ${opsPort}`)).toEqual([
     'session-service-1 8100 9100',
@@ -29,7 +29,7 @@ test('ports follow from the base, kind by kind', async () => {
   expect(plan).toMatchObject({ publicPort: 8080, postgresPort: 8400, redisPort: 8401 });
 });
 
-test('no two ports of a plan are the same', async () => {
+test('the ports of a plan are unique', async () => {
   const ports = wantedPorts(
     await planFleet({ ...size, sessions: 90, gateways: 90, aggregators: 90, observability: true }),
     {
@@ -40,7 +40,7 @@ test('no two ports of a plan are the same', async () => {
   expect(new Set(ports.map(({ port }) => port)).size).toBe(ports.length);
 });
 
-test('[LA2] the caller wins, except for names and addresses', async () => {
+test('[LA2] variables of the caller take precedence, except names and addresses', async () => {
   const plan = await planFleet(size);
   const env = {
     GUEST_SESSIONS: 'off',
@@ -64,7 +64,7 @@ test('[LA2] the caller wins, except for names and addresses', async () => {
   });
 });
 
-test('[LA2] only session services learn of Postgres', async () => {
+test('[LA24] only session services receive DATABASE_URL', async () => {
   const plan = await planFleet(size);
   const env = { DATABASE_URL: 'postgres://theirs' };
   const told = plan.instances.map((one) => serviceEnvironment(one, { env, plan, secrets, ...urls }));
@@ -77,7 +77,7 @@ test('[LA2] only session services learn of Postgres', async () => {
   ]);
 });
 
-test('[LA2] a secret given as a file is not given twice', async () => {
+test('[LA2] a secret given as a file is not set as a variable', async () => {
   const plan = await planFleet(size);
   const env = { SESSION_SECRETS_FILE: '/run/secrets/session' };
   const seen = serviceEnvironment(named(plan, 'session-service-1'), { env, plan, secrets, ...urls });

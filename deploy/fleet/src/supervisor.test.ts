@@ -1,13 +1,13 @@
 import { expect, test } from 'vitest';
 import { createBackOff } from './back-off.ts';
 
-test('[LA10] pauses double from 0.2 s up to 10 s', () => {
+test('[LA10] delays double from 0.2 s up to 10 s', () => {
   const backOff = createBackOff(() => 0);
   const pauses = Array.from({ length: 8 }, () => backOff.pause());
   expect(pauses).toEqual([200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]);
 });
 
-test('[LA10] 30 s of service make the next crash the first again, less do not', () => {
+test('[LA30] 30 s of operation reset the delay, less do not', () => {
   let now = 0;
   const backOff = createBackOff(() => now);
   backOff.pause();
@@ -19,7 +19,7 @@ test('[LA10] 30 s of service make the next crash the first again, less do not', 
   expect(backOff.pause()).toBe(200);
 });
 
-test('[LA10] time spent down is no service', () => {
+test('[LA30] time spent down does not reset the delay', () => {
   let now = 0;
   const backOff = createBackOff(() => now);
   backOff.up();

@@ -12,21 +12,21 @@ const plan = {
   aggregators: [],
 };
 
-test('a list becomes one line for each server', () => {
+test('a list becomes one line per server', () => {
   const text = renderProxyConfig('bind @BIND@\n  @GATEWAYS@\n  @SESSION_SERVICES@\n', plan);
   expect(text).toBe(
     'bind 127.0.0.1:8080\n  server a 127.0.0.1:1\n  server b 127.0.0.1:2\n  server s 127.0.0.1:3\n',
   );
 });
 
-test('a name with many addresses becomes slots that DNS fills', () => {
+test('a name with many addresses becomes a server-template resolved by DNS', () => {
   const byDns = [{ name: 'gw', host: 'ws-gateway', port: 8080, count: 40 }];
   expect(renderProxyConfig('@GATEWAYS@', { ...plan, gateways: byDns })).toBe(
     'server-template gw 40 "ws-gateway:8080" resolvers dns init-addr none',
   );
 });
 
-test('a name that nobody fills is an error', () => {
+test('a placeholder without a value is an error', () => {
   expect(() => renderProxyConfig('@GATEWAY@', plan)).toThrow('@GATEWAY@');
 });
 

@@ -4,7 +4,7 @@ import { renderPrometheusConfig } from './prometheus.ts';
 
 const OURS = new URL('../../../deploy/prometheus/prometheus.yml', import.meta.url);
 
-test('the configuration of the repository is given the addresses of a fleet', () => {
+test('the configuration of the repository gets the addresses of a fleet', () => {
   const text = renderPrometheusConfig(readFileSync(OURS, 'utf8'), {
     discovery: ['http://127.0.0.1:1111', 'http://127.0.0.1:2222'],
     rulesDir: '/etc/our rules',
@@ -23,7 +23,7 @@ test('the configuration of the repository is given the addresses of a fleet', ()
   expect(text).not.toMatch(/8300|9093|15s/);
 });
 
-test('a configuration that is not ours is refused', () => {
+test('a configuration of another form is rejected', () => {
   const plan = { discovery: [], rulesDir: '/', intervalS: 1 };
   expect(() => renderPrometheusConfig('scrape_configs: []', plan)).toThrow('http_sd_configs');
 });

@@ -20,7 +20,7 @@ const CLEAN = {
   unexpected: [],
 };
 
-test('[DO1] everything once and in order is no complaint', () => {
+test('[DO1] given every publication once and in order, the report is empty', () => {
   const { oracle, log } = published(3);
   expect(oracle.incompleteSubscribers()).toBe(1);
   for (const n of [0, 1, 2]) log.received(n);
@@ -28,7 +28,7 @@ test('[DO1] everything once and in order is no complaint', () => {
   expect(oracle.report()).toEqual({ ...CLEAN, acknowledged: 3, deliveries: 3 });
 });
 
-test('[DO2] an acknowledged publication that never came is missing, at the beginning, in the middle and at the end', () => {
+test('[DO2] an acknowledged publication that was not received is missing, at the start, in the middle and at the end', () => {
   const { oracle, log } = published(4);
   log.received(1);
   log.received(2);
@@ -39,14 +39,14 @@ test('[DO2] an acknowledged publication that never came is missing, at the begin
   expect(middle.oracle.report()).toMatchObject({ ...CLEAN, missing: ['ann g#1'] });
 });
 
-test('[DO2] what was never acknowledged may come, or not', () => {
+test('[DO2] a publication that was never acknowledged is not missing', () => {
   const { oracle, log } = published(3, [1, 2]);
   log.received(0);
   log.received(2);
   expect(oracle.report()).toEqual({ ...CLEAN, acknowledged: 1, deliveries: 2 });
 });
 
-test('[DO3] a publication that came twice is a duplicate, however late, and not misordered', () => {
+test('[DO3] a publication received twice is a duplicate, however late, and not misordered', () => {
   const { oracle, log } = published(3);
   for (const n of [0, 0, 1, 2, 1]) log.received(n);
   expect(oracle.report()).toMatchObject({ ...CLEAN, duplicates: ['ann g#0', 'ann g#1'] });
@@ -58,7 +58,7 @@ test('[DO4] a publication behind a later one is misordered', () => {
   expect(oracle.report()).toMatchObject({ ...CLEAN, misordered: ['ann g#1'] });
 });
 
-test('[DO5] a hole at a resync is announced, one before it told late; any other hole is missing all the same', () => {
+test('[DO5] [DO7] a gap at a resync is announced, a gap before it announced late, any other gap missing', () => {
   const { oracle, log } = published(8);
   log.received(0);
   log.received(2);
@@ -73,7 +73,7 @@ test('[DO5] a hole at a resync is announced, one before it told late; any other 
   });
 });
 
-test('[DO5] a resync at the end announces what was published before it; silence after it is silence', () => {
+test('[DO5] a resync at the end announces what was published before it, and nothing published after it', () => {
   const { oracle, log } = published(2);
   log.received(0);
   log.resynced();
@@ -82,7 +82,7 @@ test('[DO5] a resync at the end announces what was published before it; silence 
   expect(oracle.report()).toMatchObject({ missing: ['ann g#2'], announced: ['ann g#1'] });
 });
 
-test('[DO6] a subscriber answers for its own group, from its beginning on', () => {
+test('[DO6] only publications of the own group from the subscription on are expected', () => {
   const oracle = createDeliveryOracle();
   oracle.acknowledged('g', oracle.nextPublication('g'));
   oracle.acknowledged('other', oracle.nextPublication('other'));
@@ -92,7 +92,7 @@ test('[DO6] a subscriber answers for its own group, from its beginning on', () =
   expect(oracle.report()).toEqual({ ...CLEAN, acknowledged: 3, deliveries: 1 });
 });
 
-test('[DO6] what nobody published is strange', () => {
+test('[DO8] a publication that was never published is unexpected', () => {
   const { oracle, log } = published(1);
   log.received(0);
   log.received(7);

@@ -6,7 +6,7 @@ const take = (seed: number) => {
   return [random.fraction(), random.fraction(), ...random.bytes(8)];
 };
 
-test('[TW2] the same seed gives the same sequence, another one another', () => {
+test('[TW2] the same seed gives the same sequence, another seed another sequence', () => {
   expect(take(7)).toEqual(take(7));
   expect(take(7)).not.toEqual(take(8));
 });

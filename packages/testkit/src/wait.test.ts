@@ -3,18 +3,18 @@ import { until } from './wait.ts';
 
 const soon = { intervalMs: 0, timeoutMs: 20 };
 
-test('[TW3] gives back the first truthy answer', async () => {
+test('[TW3] resolves with the first truthy value', async () => {
   const answers = [undefined, 0, 'third', 'fourth'];
   expect(await until(() => answers.shift(), { ...soon, what: 'an answer' })).toBe('third');
 });
 
-test('[TW3] asks `ok` where truth is not enough', async () => {
+test('[TW3] resolves with the first value that `ok` accepts', async () => {
   let count = 0;
   const seen = await until(() => ++count, { ...soon, ok: (value) => value === 3, what: 'three' });
   expect(seen).toBe(3);
 });
 
-test('[TW3] a look that throws is not the end', async () => {
+test('[TW3] given a probe that throws, it tries again', async () => {
   let looks = 0;
   const look = () => {
     looks += 1;
@@ -24,7 +24,7 @@ test('[TW3] a look that throws is not the end', async () => {
   expect(await until(look, { ...soon, what: 'it' })).toBe('there');
 });
 
-test('[TW3] in vain, the error names what was awaited and seen last', async () => {
+test('[TW7] after the timeout, the error names the condition and the last value', async () => {
   const waiting = until(() => ({ state: 'down' }), {
     ...soon,
     ok: () => false,
@@ -37,7 +37,7 @@ test('[TW3] in vain, the error names what was awaited and seen last', async () =
   await expect(failing).rejects.toThrow('last seen: ECONNREFUSED');
 });
 
-test('[TW3] a look that never answers does not outlast the deadline', async () => {
+test('[TW7] a probe that never settles does not outlast the deadline', async () => {
   const waiting = until(() => new Promise<never>(() => {}), { ...soon, what: 'an answer' });
   await expect(waiting).rejects.toThrow('last seen: the last look gave no answer');
 });
