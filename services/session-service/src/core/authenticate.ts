@@ -13,18 +13,18 @@ import type { Snapshots } from './ports.ts';
 import { type SessionRecord, toSnapshot } from './session.ts';
 import type { SnapshotLoader } from './snapshot-loader.ts';
 
-/** Where an answer came from. */
-export type Source = 'local' | 'redis' | 'postgres';
+/** The source of a result; a metric label. */
+type Source = 'local' | 'redis' | 'postgres';
 
-/** The verdict over a presented token. */
+/** The result of checking a token. */
 export type Authenticated =
   | {
       readonly ok: true;
       readonly snapshot: Snapshot;
-      /** Present when Postgres was asked. */
+      /** Present when the session was read from Postgres. */
       readonly record: SessionRecord | undefined;
       readonly secret: 'current' | 'previous';
-      /** 0 for the first signing key; more asks for a new signature. */
+      /** Index of the signing key; above 0 the token should be signed again. */
       readonly keyIndex: number;
       readonly source: Source;
     }
@@ -34,11 +34,11 @@ export type Authenticated =
       readonly why: 'ended';
       readonly id: SessionId;
       readonly reason: string;
-      /** Undefined: `default`, or nobody knows the session. */
+      /** Undefined: `default`, or an unknown session. */
       readonly tenant: string | undefined;
       readonly source: Source;
     }
-  /** A secret that this session once had. */
+  /** A superseded secret of the session. */
   | {
       readonly ok: false;
       readonly why: 'reused';
@@ -47,12 +47,12 @@ export type Authenticated =
       readonly source: Source;
     };
 
-/** The tenant of the session that a genuine token names; undefined: `default`. */
+/** The tenant of the session of a valid token; undefined: `default`. */
 export const tenantOfAuthenticated = (
-  verdict: Exclude<Authenticated, { readonly ok: false; readonly why: 'invalid' }>,
+  result: Exclude<Authenticated, { readonly ok: false; readonly why: 'invalid' }>,
 ): string | undefined => {
-  if (verdict.ok) return verdict.snapshot.tenant;
-  return verdict.why === 'reused' ? verdict.record.tenant : verdict.tenant;
+  if (result.ok) return result.snapshot.tenant;
+  return result.why === 'reused' ? result.record.tenant : result.tenant;
 };
 
 export interface AuthenticateDeps extends DecisionDeps<Authenticated> {
@@ -146,14 +146,14 @@ const byRecord = async (
   return { ok: false, why: 'reused', record, kind, source: 'postgres' };
 };
 
-/** The state of a session as Postgres and the pending touches tell it. */
-export type EvaluatedSession =
+/** The state of a session by its row and pending activity. */
+type EvaluatedSession =
   | { readonly is: 'live'; readonly record: SessionRecord; readonly snapshot: Snapshot }
   | { readonly is: 'ended'; readonly reason: string };
 
 type RecordDeps = Pick<AuthenticateDeps, 'clock' | 'snapshots' | 'log' | 'pendingTouch'>;
 
-/** Decides over a row, and leaves what it found in Redis for the next check. */
+/** Evaluates a row and stores the result in Redis for the next check. */
 export const evaluateRecord = async (
   deps: RecordDeps,
   id: SessionId,
@@ -177,7 +177,7 @@ export const evaluateRecord = async (
   return ended ?? { is: 'live', record, snapshot };
 };
 
-/** Stores what was read; answers the end if somebody ended the session while we were reading. */
+/** Stores the snapshot; resolves with the end if the session was ended while it was read. */
 const fill = async ({ snapshots }: RecordDeps, snapshot: Snapshot): Promise<EvaluatedSession | undefined> => {
   const stored = await snapshots.put(snapshot);
   if (stored.ok) return undefined;
@@ -187,7 +187,7 @@ const fill = async ({ snapshots }: RecordDeps, snapshot: Snapshot): Promise<Eval
   return undefined;
 };
 
-/** Only a session that looks idle is worth the question. */
+/** Reads pending activity if the row is idle. */
 const withPendingTouch = async (
   deps: RecordDeps,
   record: SessionRecord,
@@ -214,31 +214,32 @@ interface TokenAuthenticatorDeps extends AuthenticateDeps {
   readonly onChecked: (result: string, source: Source, seconds: number) => void;
 }
 
-const RESULTS: Readonly<Record<string, string>> = {
+/** Metric labels of end reasons; other reasons are `revoked`. */
+const END_LABELS: Readonly<Record<string, string>> = {
   logout: 'revoked',
   expired: 'expired',
   idle: 'expired',
   unknown: 'unknown',
 };
 
-/** {@link authenticate} with its verdicts counted and timed. */
+/** {@link authenticate} with metrics. */
 export const createTokenAuthenticator =
   (deps: TokenAuthenticatorDeps) =>
   async (token: string): Promise<Authenticated> => {
-    const begun = deps.clock.monotonic();
-    const seconds = (): number => (deps.clock.monotonic() - begun) / 1000;
+    const startedAt = deps.clock.monotonic();
+    const seconds = (): number => (deps.clock.monotonic() - startedAt) / 1000;
     try {
-      const verdict = await authenticate(deps, token);
-      deps.onChecked(resultOf(verdict), verdict.source, seconds());
-      return verdict;
+      const result = await authenticate(deps, token);
+      deps.onChecked(labelOf(result), result.source, seconds());
+      return result;
     } catch (error) {
       deps.onChecked('error', 'postgres', seconds());
       throw error;
     }
   };
 
-const resultOf = (verdict: Authenticated): string => {
-  if (verdict.ok) return 'valid';
-  if (verdict.why === 'invalid') return 'bad_signature';
-  return verdict.why === 'ended' ? (RESULTS[verdict.reason] ?? 'revoked') : 'revoked';
+const labelOf = (result: Authenticated): string => {
+  if (result.ok) return 'valid';
+  if (result.why === 'invalid') return 'bad_signature';
+  return result.why === 'ended' ? (END_LABELS[result.reason] ?? 'revoked') : 'revoked';
 };

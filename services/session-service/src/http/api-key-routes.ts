@@ -1,23 +1,18 @@
 import { keyReused } from '@muster/http/idempotency-key';
-import { type Route, route } from '@muster/http/route';
+import type { Route } from '@muster/http/route';
 import { uuidSchema } from '@muster/http/uuid';
 import { AppError } from '@muster/protocol/errors';
 import { z } from 'zod';
 import { type ApiKey, SCOPES } from '../core/api-keys.ts';
+import { serviceRoute } from './authenticated-routes.ts';
 import type { HttpContext } from './context.ts';
 import { idempotencyOf } from './idempotency.ts';
-import { reasonSchema, tenant } from './schemas.ts';
-import { requireGroups, type ServiceCaller, serviceGuard } from './service-guard.ts';
+import { reasonSchema, tenant, text } from './schemas.ts';
+import { requireGroups, type ServiceCaller } from './service-guard.ts';
+import { isoOf } from './session-dto.ts';
 import { asReplay } from './session-response.ts';
 
-const SECURITY = ['serviceKey'] as const;
-const REFUSALS = {
-  401: { description: 'No API key, or a wrong one.' },
-  403: { description: 'The key lacks the scope keys:admin, or cannot give what is asked for.' },
-  503: { description: 'Cannot be done just now; try again.' },
-};
-
-/** As many as a session has grants. */
+/** Equal to the most grants of a session. */
 const MAX_GROUPS = 32;
 
 const keySchema = z.object({
@@ -36,100 +31,87 @@ const createKeyBody = z.strictObject({
   scopes: z.array(z.enum(SCOPES)).min(1).max(SCOPES.length),
   tenant: tenant.optional(),
   groups: z
-    .array(z.string().min(1).max(255))
+    .array(text(255))
     .min(1)
     .max(MAX_GROUPS)
     .optional()
-    .describe(
-      'the groups that grants by this key may name: names, or prefixes ending in *; all when left out',
-    ),
+    .describe('the groups that grants of this key may name: names, or prefixes ending in *; all when absent'),
   reason: reasonSchema.optional(),
 });
 
-/** Routes for API keys. */
-export const keyRoutes = (context: HttpContext): Route[] => [
-  route({
+/** Routes on API keys. */
+export const apiKeyRoutes = (context: HttpContext): Route[] => [
+  createKey(context),
+  serviceRoute(context, 'keys:admin', {
+    method: 'get',
+    path: '/v1/api-keys',
+    summary: 'List the API keys, without their secrets',
+    responses: {
+      200: { description: 'The keys.', schema: z.object({ items: z.array(keySchema) }) },
+    },
+    handle: async ({ auth }) => ({
+      status: 200,
+      body: { items: (await context.apiKeys.list(auth.tenant)).map(keyDto) },
+    }),
+  }),
+  revokeKey(context),
+];
+
+const createKey = (context: HttpContext): Route =>
+  serviceRoute(context, 'keys:admin', {
     method: 'post',
     path: '/v1/api-keys',
-    summary: 'Make an API key; it is shown this once',
-    description: 'With an `Idempotency-Key` header the same request answers the same key.',
-    tags: ['service'],
-    security: SECURITY,
+    summary: 'Create an API key; its secret is returned once',
+    description: 'With an `Idempotency-Key` header, repeats return the same key.',
     body: createKeyBody,
-    guard: serviceGuard(context, 'keys:admin'),
     responses: {
       201: { description: 'The key.', schema: keySchema.extend({ key: z.string() }) },
-      409: { description: 'The key of this Idempotency-Key is revoked.' },
-      422: { description: 'The body is not valid.' },
-      ...REFUSALS,
+      409: { description: 'The API key of this Idempotency-Key is revoked.' },
     },
     handle: async ({ auth, body, req }) => {
       requireWithin(auth, body);
-      const wanted = {
+      const request = {
         name: body.name,
         scopes: [...new Set(body.scopes)],
         tenant: body.tenant ?? null,
         groups: body.groups ?? null,
       };
       const by = { actor: auth.actor, reason: body.reason };
-      const created = await context.apiKeys.create(wanted, by, idempotencyOf(auth, req, wanted));
+      const created = await context.apiKeys.create(request, by, idempotencyOf(auth, req, request));
       if (created.ok) {
-        const reply = { status: 201, body: { ...viewKey(created.made), key: created.key } };
+        const reply = { status: 201, body: { ...keyDto(created.made), key: created.key } };
         return created.isReplay ? asReplay(reply) : reply;
       }
       if (created.why === 'key_reused') throw keyReused();
       throw new AppError('CONFLICT', { detail: 'The API key of this Idempotency-Key is revoked.' });
     },
-  }),
-  route({
-    method: 'get',
-    path: '/v1/api-keys',
-    summary: 'All API keys, without the keys',
-    tags: ['service'],
-    security: SECURITY,
-    guard: serviceGuard(context, 'keys:admin'),
-    responses: {
-      200: { description: 'The keys.', schema: z.object({ items: z.array(keySchema) }) },
-      ...REFUSALS,
-    },
-    handle: async ({ auth }) => ({
-      status: 200,
-      body: { items: (await context.apiKeys.list(auth.tenant)).map(viewKey) },
-    }),
-  }),
-  revokeKey(context),
-];
+  });
 
-/** Throws `INSUFFICIENT_SCOPE` for a key that may more than the one that makes it. */
+/** Throws `INSUFFICIENT_SCOPE` for a key with more permissions than its author. */
 const requireWithin = (
   caller: ServiceCaller,
-  { tenant, scopes, groups }: z.output<typeof createKeyBody>,
+  { tenant: tenantId, scopes, groups }: z.output<typeof createKeyBody>,
 ): void => {
   const refuse = (detail: string): AppError => new AppError('INSUFFICIENT_SCOPE', { detail });
-  if (caller.tenant !== null && tenant !== caller.tenant)
-    throw refuse('A key of a tenant makes keys of that tenant.');
+  if (caller.tenant !== null && tenantId !== caller.tenant)
+    throw refuse('A key of a tenant can only create keys of that tenant.');
   if (!scopes.every((scope) => caller.scopes.includes(scope)))
-    throw refuse('A key cannot give what it does not have.');
+    throw refuse('A key cannot grant scopes that it does not have.');
   if (caller.groups !== null && groups === undefined)
-    throw refuse('A key with groups makes keys with groups: send `groups`.');
+    throw refuse('A key with groups can only create keys with groups. Send `groups`.');
   requireGroups(caller, groups ?? []);
 };
 
 const revokeKey = (context: HttpContext): Route =>
-  route({
+  serviceRoute(context, 'keys:admin', {
     method: 'delete',
     path: '/v1/api-keys/:id',
     summary: 'Revoke an API key; every replica refuses it within five seconds',
-    tags: ['service'],
-    security: SECURITY,
     params: z.object({ id: uuidSchema }),
     query: z.strictObject({ reason: reasonSchema.optional() }),
-    guard: serviceGuard(context, 'keys:admin'),
     responses: {
-      204: { description: 'It is revoked.' },
-      404: { description: 'No such key lives.' },
-      422: { description: 'The id is none.' },
-      ...REFUSALS,
+      204: { description: 'The key is revoked.' },
+      404: { description: 'There is no active key with this id.' },
     },
     handle: async ({ auth, params, query }) => {
       const by = { actor: auth.actor, reason: query.reason };
@@ -138,15 +120,13 @@ const revokeKey = (context: HttpContext): Route =>
     },
   });
 
-const viewKey = (key: ApiKey): object => ({
+const keyDto = (key: ApiKey): object => ({
   id: key.id,
   name: key.name,
   scopes: key.scopes,
   tenant: key.tenant,
   groups: key.groups,
-  created_at: iso(key.createdAt),
-  last_used_at: key.lastUsedAt === null ? null : iso(key.lastUsedAt),
-  revoked_at: key.revokedAt === null ? null : iso(key.revokedAt),
+  created_at: isoOf(key.createdAt),
+  last_used_at: key.lastUsedAt === null ? null : isoOf(key.lastUsedAt),
+  revoked_at: key.revokedAt === null ? null : isoOf(key.revokedAt),
 });
-
-const iso = (ms: number): string => new Date(ms).toISOString();

@@ -1,4 +1,4 @@
-import { type Route, type RouteReply, route } from '@muster/http/route';
+import type { Route, RouteReply } from '@muster/http/route';
 import { ValidationFailure } from '@muster/http/validation';
 import { AppError } from '@muster/protocol/errors';
 import { parseSessionId, type SessionId } from '@muster/session/token';
@@ -6,6 +6,7 @@ import type { Request } from 'express';
 import { z } from 'zod';
 import type { ChangeOf } from '../core/ports.ts';
 import type { PatchResult } from '../core/session-changes.ts';
+import { serviceRoute, userRoute } from './authenticated-routes.ts';
 import type { HttpContext } from './context.ts';
 import { idempotencyOf } from './idempotency.ts';
 import {
@@ -24,33 +25,26 @@ import {
   requireGrantableSession,
   requireVisible,
   type ServiceCaller,
-  serviceGuard,
 } from './service-guard.ts';
 import { etagOf, sessionDto } from './session-dto.ts';
-import { type UserCaller, userGuard } from './session-guard.ts';
+import type { UserCaller } from './session-guard.ts';
 import { changeErrorReply, privilegeChangeReply, setSessionCookie } from './session-response.ts';
 
-const USER = ['sessionCookie', 'sessionBearer'] as const;
-const SERVICE = ['serviceKey'] as const;
 const params = z.object({ id: sessionIdSchema });
-const COMMON = {
-  401: { description: 'No credential, or one that is over.' },
-  503: { description: 'Cannot be done just now; try again.' },
-};
 const CHANGED = {
-  200: { description: 'The session as it is now.', schema: sessionSchema },
-  404: { description: 'There is no such session.' },
+  200: { description: 'The session after the change.', schema: sessionSchema },
+  404: { description: 'The session does not exist.' },
   409: { description: 'The session has ended.' },
-  412: { description: 'The session is at another revision.' },
-  422: { description: 'The body is not valid.' },
-  428: { description: 'A change of data needs If-Match.' },
+  412: { description: 'The session has another revision.' },
+  428: { description: 'A change of data requires If-Match.' },
 };
-
-const TOO_WIDE = {
-  403: { description: 'The key lacks the scope, or may not give the grants of the session.' },
+const CHANGED_WITH_TOKEN = {
+  ...CHANGED,
+  200: { description: 'The session and its new token.', schema: sessionCreatedSchema },
 };
+const IF_MATCH = 'A change of `data` requires `If-Match` with the ETag of the session, or `*`.';
 
-/** Routes that change a session and leave it alive. */
+/** Routes that change a live session. */
 export const changeRoutes = (context: HttpContext): Route[] => [
   patchOwn(context),
   rotateOwn(context),
@@ -62,55 +56,41 @@ export const changeRoutes = (context: HttpContext): Route[] => [
 ];
 
 const patchOwn = (context: HttpContext): Route =>
-  route({
+  userRoute(context, {
     method: 'patch',
     path: '/v1/session',
     summary: 'Change label or data of this session (JSON merge patch)',
-    description: 'A change of data needs `If-Match` with the ETag that was seen, or `*`.',
-    tags: ['user'],
-    security: USER,
+    description: IF_MATCH,
     body: patchOwnBody,
-    guard: userGuard(context, { unsafe: true }),
-    responses: {
-      ...CHANGED,
-      ...COMMON,
-      403: { description: 'The request comes from a page of another site.' },
-    },
+    responses: CHANGED,
     handle: async ({ auth, body, req }) => {
       const rev = ifMatch(req, body.data !== undefined);
       const of = { id: auth.snapshot.id, rev, actor: auth.actor };
       const patch = { label: body.label, data: body.data, grants: undefined };
-      return rewritten(await context.changes.patch(of, patch, requireSize), true);
+      return patchReply(await context.changes.patch(of, patch, requireSize), true);
     },
   });
 
 const patchMine = (context: HttpContext): Route =>
-  route({
+  userRoute(context, {
     method: 'patch',
     path: '/v1/me/sessions/:id',
-    summary: 'Give one of the sessions of this user another label',
-    tags: ['user'],
-    security: USER,
+    summary: 'Change the label of a session of this user',
     params,
     body: patchLabelBody,
-    guard: userGuard(context, { unsafe: true }),
-    responses: {
-      ...CHANGED,
-      ...COMMON,
-      403: { description: 'The request comes from a page of another site.' },
-    },
+    responses: CHANGED,
     handle: async ({ auth, body, params: { id } }) => {
       const own = auth.snapshot;
-      const wanted = parseSessionId(id);
-      const found = wanted && (await context.sessions.find(wanted));
+      const sessionId = parseSessionId(id);
+      const found = sessionId && (await context.sessions.find(sessionId));
       if (!found || !belongsTo(found, own)) throw new AppError('NOT_FOUND');
       const of = { id: found.id, rev: undefined, actor: auth.actor };
       const patch = { label: body.label, data: undefined, grants: undefined };
-      return rewritten(await context.changes.patch(of, patch, requireSize), found.id === own.id, false);
+      return patchReply(await context.changes.patch(of, patch, requireSize), found.id === own.id, false);
     },
   });
 
-/** True if a session is the caller's own, or one of the same user. */
+/** True if a session is the caller's own, or of the same user. */
 export const belongsTo = (
   found: { id: SessionId; userId: string | null; tenant: string },
   own: UserCaller['snapshot'],
@@ -118,25 +98,20 @@ export const belongsTo = (
   found.id === own.id || (own.userId !== null && found.userId === own.userId && found.tenant === own.tenant);
 
 const rotateOwn = (context: HttpContext): Route =>
-  route({
+  userRoute(context, {
     method: 'post',
     path: '/v1/session/rotate',
-    summary: 'Take a new token; the old one stays good until the new one is used',
-    tags: ['user'],
-    security: USER,
-    guard: userGuard(context, { unsafe: true }),
+    summary: 'Issue a new token; the previous one stays valid until the new one is used',
     responses: {
       200: {
-        description: 'The session, with its new token where the client keeps it itself.',
+        description: 'The session, with its new token if the client stores the token itself.',
         schema: sessionCreatedSchema,
       },
-      403: { description: 'The request comes from a page of another site.' },
-      409: { description: 'Rotated already: use the newer token.' },
-      ...COMMON,
+      409: { description: 'The session was rotated already. Use the newer token.' },
     },
     handle: async ({ auth }) => {
       const { id, secretHash } = auth.snapshot;
-      // An old secret in its grace serves the request but mints nothing: the chain must not fork.
+      // A previous secret in its grace period authenticates the request but cannot rotate: rotations must not fork.
       const result =
         auth.secret === 'previous'
           ? undefined
@@ -150,47 +125,34 @@ const rotateOwn = (context: HttpContext): Route =>
   });
 
 const patchAny = (context: HttpContext): Route =>
-  route({
+  serviceRoute(context, 'sessions:write', {
     method: 'patch',
     path: '/v1/sessions/:id',
     summary: 'Change label, data (JSON merge patch) or grants of a session',
-    description: 'A change of data needs `If-Match` with the ETag that was seen, or `*`.',
-    tags: ['service'],
-    security: SERVICE,
+    description: IF_MATCH,
     params,
     body: patchSessionBody,
-    guard: serviceGuard(context, 'sessions:write'),
-    responses: { ...CHANGED, ...COMMON, ...TOO_WIDE },
+    responses: CHANGED,
     handle: async ({ auth, body, params: { id }, req }) => {
       requireGrantable(auth, body.grants);
       const rev = ifMatch(req, body.data !== undefined);
       const patch = { label: body.label, data: body.data, grants: body.grants, reason: body.reason };
-      return rewritten(
-        await context.changes.patch(await of(context, auth, id, rev), patch, requireSize),
-        false,
-      );
+      const change = await changeOf(context, auth, id, rev);
+      return patchReply(await context.changes.patch(change, patch, requireSize), false);
     },
   });
 
 const stepUp = (context: HttpContext): Route =>
-  route({
+  serviceRoute(context, 'sessions:write', {
     method: 'post',
     path: '/v1/sessions/:id/step-up',
-    summary: 'Record that the user has proved more; the session gets a new token at once',
-    tags: ['service'],
-    security: SERVICE,
+    summary: 'Raise the level of assurance of a session, which gets a new token',
     params,
     body: stepUpBody,
-    guard: serviceGuard(context, 'sessions:write'),
-    responses: {
-      ...CHANGED,
-      200: { description: 'The session and its new token.', schema: sessionCreatedSchema },
-      ...COMMON,
-      ...TOO_WIDE,
-    },
+    responses: CHANGED_WITH_TOKEN,
     handle: async ({ auth, body, params: { id } }) => {
       const raise = { aal: body.aal, amr: body.amr, authTime: body.auth_time };
-      const change = await of(context, auth, id);
+      const change = await changeOf(context, auth, id);
       await requireGrantableSession(context, auth, change.id);
       await refuseImpersonation(context, change.id);
       return privilegeChangeReply(context, await context.changes.stepUp(change, raise));
@@ -198,23 +160,15 @@ const stepUp = (context: HttpContext): Route =>
   });
 
 const upgrade = (context: HttpContext): Route =>
-  route({
+  serviceRoute(context, 'sessions:write', {
     method: 'post',
     path: '/v1/sessions/:id/upgrade',
-    summary: "Turn a guest's session into that of a user who has signed in; label and data stay",
+    summary: "Give a guest's session to a user who has signed in; label and data stay",
     description:
-      'With an `Idempotency-Key` header the same request answers the same session and token for a day.',
-    tags: ['service'],
-    security: SERVICE,
+      'With an `Idempotency-Key` header, repeats within 24 hours return the same session and token.',
     params,
     body: upgradeBody,
-    guard: serviceGuard(context, 'sessions:write'),
-    responses: {
-      ...CHANGED,
-      200: { description: 'The session and its new token.', schema: sessionCreatedSchema },
-      ...COMMON,
-      ...TOO_WIDE,
-    },
+    responses: CHANGED_WITH_TOKEN,
     handle: async ({ auth, body, params: { id }, req }) => {
       const { time, aal, amr, idp, idp_sid, idp_sub } = body.auth;
       const request = {
@@ -228,55 +182,52 @@ const upgrade = (context: HttpContext): Route =>
         idpSub: idp_sub ?? null,
       };
       const idempotency = idempotencyOf(auth, req, { id, ...request });
-      const change = await of(context, auth, id);
+      const change = await changeOf(context, auth, id);
       await requireGrantableSession(context, auth, change.id);
-      const result = await context.changes.upgrade(change, request, idempotency);
-      return privilegeChangeReply(context, result);
+      return privilegeChangeReply(context, await context.changes.upgrade(change, request, idempotency));
     },
   });
 
 const extend = (context: HttpContext): Route =>
-  route({
+  serviceRoute(context, 'sessions:write', {
     method: 'post',
     path: '/v1/sessions/:id/extend',
-    summary: 'Count this moment as activity; the absolute expiry stays',
-    tags: ['service'],
-    security: SERVICE,
+    summary: 'Record activity of a session now; the absolute expiry stays',
     params,
-    guard: serviceGuard(context, 'sessions:write'),
-    responses: { ...CHANGED, ...COMMON },
+    responses: CHANGED,
     handle: async ({ auth, params: { id } }) => {
-      const change = await of(context, auth, id);
+      const change = await changeOf(context, auth, id);
       await refuseImpersonation(context, change.id);
       const session = await context.sessions.extend(change.id);
       if (!session) throw new AppError('NOT_FOUND');
       if (session.endedAt !== null || session.expiresAt <= context.clock.now()) {
         throw changeErrorReply({ ok: false, why: 'ended', session });
       }
-      return rewritten({ ok: true, session }, false);
+      return patchReply({ ok: true, session }, false);
     },
   });
 
-/** An impersonation is never raised or prolonged: begin another one. */
 const refuseImpersonation = async ({ sessions }: HttpContext, id: SessionId): Promise<void> => {
   if (!(await sessions.find(id))?.about.actor) return;
-  throw new AppError('CONFLICT', { detail: 'An impersonated session is neither raised nor extended.' });
+  throw new AppError('CONFLICT', {
+    detail: 'An impersonated session cannot be raised or extended. Open another impersonation.',
+  });
 };
 
-/** What a back end changes, if it may see it. */
-const of = async (
+/** A change of a session that the caller may access. Throws `NOT_FOUND`. */
+const changeOf = async (
   context: HttpContext,
   caller: ServiceCaller,
-  id: string,
+  text: string,
   rev?: number,
 ): Promise<ChangeOf> => {
-  const known = parseSessionId(id);
-  if (known === undefined) throw new AppError('NOT_FOUND');
-  await requireVisible(context, caller, known);
-  return { id: known, rev, actor: caller.actor };
+  const id = parseSessionId(text);
+  if (id === undefined) throw new AppError('NOT_FOUND');
+  await requireVisible(context, caller, id);
+  return { id, rev, actor: caller.actor };
 };
 
-const rewritten = (result: PatchResult, current: boolean, withData = true): RouteReply => {
+const patchReply = (result: PatchResult, current: boolean, withData = true): RouteReply => {
   if (!result.ok) throw changeErrorReply(result);
   const { session } = result;
   return {
@@ -286,12 +237,15 @@ const rewritten = (result: PatchResult, current: boolean, withData = true): Rout
   };
 };
 
-/** The revision of `If-Match`; undefined takes any. Throws 428 where one is required, 412 for a tag of nobody. */
+/** The revision of `If-Match`; undefined accepts any. Throws 428 where it is required, 412 for an invalid entity tag. */
 const ifMatch = (req: Request, isRequired: boolean): number | undefined => {
   const header = req.get('if-match');
   if (header === undefined) {
-    if (isRequired)
-      throw new AppError('IF_MATCH_REQUIRED', { detail: 'Send the ETag that you have seen, or *.' });
+    if (isRequired) {
+      throw new AppError('IF_MATCH_REQUIRED', {
+        detail: 'Send If-Match with the ETag of the session, or *.',
+      });
+    }
     return undefined;
   }
   if (header.trim() === '*') return undefined;
@@ -300,7 +254,7 @@ const ifMatch = (req: Request, isRequired: boolean): number | undefined => {
   return Number(rev);
 };
 
-/** A patch may fit where its result does not. */
+/** The merged data may exceed the bounds that the patch respects. */
 const requireSize = (data: Readonly<Record<string, unknown>>): void => {
   if (Buffer.byteLength(JSON.stringify(data)) <= MAX_DATA_BYTES) return;
   throw new ValidationFailure([

@@ -18,7 +18,7 @@ import type { LegacyImport } from '../legacy-import.ts';
 import type { ConnectionReport } from '../postgres/connection-report.ts';
 import type { RateLimits } from './rate-limits.ts';
 
-/** What the routes share. */
+/** The dependencies of the routes. */
 export interface HttpContext {
   readonly config: Pick<
     SessionServiceConfig,
@@ -34,20 +34,20 @@ export interface HttpContext {
   readonly changes: SessionChanges;
   readonly admin: SessionAdmin;
   readonly reuse: ReuseDetector;
-  /** Only while sessions of express-session are being taken over. */
+  /** Undefined unless LEGACY_EXPRESS_SESSION is set. */
   readonly legacy: LegacyImport | undefined;
   readonly authenticate: (token: string) => Promise<Authenticated>;
-  /** Notes that a session is in use. */
+  /** Records that a session is in use. Without I/O. */
   readonly recordActivity: (session: { readonly id: SessionId; readonly idleSeconds: number }) => void;
   readonly presence: SessionPresence;
   readonly tickets: TicketStore;
   readonly limits: RateLimits;
-  /** Undefined where no issuer is configured. */
+  /** Undefined unless OIDC_ISSUERS is set. */
   readonly identity: IdentityContext | undefined;
   readonly connections: { report(): Promise<ConnectionReport> };
 }
 
-/** Logins and logouts that other parties vouch for. */
+/** Token exchange and back-channel logout. */
 export interface IdentityContext {
   readonly exchange: IdTokenExchange;
   readonly logout: BackchannelLogout;

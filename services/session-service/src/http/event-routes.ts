@@ -1,20 +1,20 @@
-import { type Route, route } from '@muster/http/route';
+import type { Route } from '@muster/http/route';
 import { ValidationFailure } from '@muster/http/validation';
 import { sleep } from '@muster/kit/clock';
 import type { Response } from 'express';
 import { z } from 'zod';
 import type { EventPosition, SessionEvent } from '../core/ports.ts';
+import { serviceRoute, userRoute } from './authenticated-routes.ts';
 import type { HttpContext } from './context.ts';
 import { tenant } from './schemas.ts';
-import { serviceGuard, tenantFor } from './service-guard.ts';
-import { userGuard } from './session-guard.ts';
+import { tenantFor } from './service-guard.ts';
 
 const MAX_WAIT_S = 20;
 const POLL_MS = 500;
 const START: EventPosition = { xid: '0', id: '0' };
 const POSITION = /^(\d{1,19})-(\d{1,18})$/;
 
-/** An entry of the log book, as the API shows it. */
+/** An event of the audit log. */
 export const eventSchema = z.object({
   id: z.string(),
   at: z.iso.datetime(),
@@ -24,8 +24,8 @@ export const eventSchema = z.object({
   session_id: z.string().nullable(),
   actor: z.string().nullable(),
   ip: z.string().nullable(),
-  request_id: z.string().nullable().describe('The X-Request-Id of the request, as in logs and answers'),
-  impersonator: z.string().nullable().describe('Who acted as the user'),
+  request_id: z.string().nullable().describe('The X-Request-Id of the request, as in logs and responses'),
+  impersonator: z.string().nullable().describe('The actor of an impersonated session'),
   detail: z.record(z.string(), z.unknown()),
 });
 
@@ -43,73 +43,66 @@ export const eventDto = (event: SessionEvent): z.output<typeof eventSchema> => (
   detail: event.detail,
 });
 
-const count = (max: number) => z.coerce.number().pipe(z.int().min(1).max(max));
+const limit = (max: number, fallback: number) =>
+  z.coerce.number().pipe(z.int().min(1).max(max)).default(fallback);
 
-/** Routes of the log book. */
+/** Routes of the audit log. */
 export const eventRoutes = (context: HttpContext): Route[] => [
-  route({
+  serviceRoute(context, 'events:read', {
     method: 'get',
     path: '/v1/events',
-    summary: 'What happened to sessions, in order and without holes',
+    summary: 'Read the event feed, in commit order and without gaps',
     description:
-      '`after` takes `next` of the answer before; `wait` keeps the request open until something happens.',
-    tags: ['service'],
-    security: ['serviceKey'],
+      '`after` takes `next` of the previous response. `wait` keeps the request open until there is an event, in seconds.',
     query: z.strictObject({
       after: z.string().max(40).optional(),
       types: z.string().max(500).optional(),
       wait: z.coerce.number().pipe(z.int().min(0).max(MAX_WAIT_S)).default(0),
-      limit: count(1000).default(100),
+      limit: limit(1000, 100),
       tenant: tenant.optional(),
     }),
-    guard: serviceGuard(context, 'events:read'),
     responses: {
       200: { description: 'Events.', schema: z.object({ items: z.array(eventSchema), next: z.string() }) },
-      401: { description: 'No API key, or a wrong one.' },
-      403: { description: 'The key lacks the scope events:read.' },
-      422: { description: 'The request is not valid.' },
-      503: { description: 'Cannot be decided just now; try again.' },
     },
     handle: async ({ auth, query, res }) => {
       const after = positionOf(query.after);
       const tenantId = query.tenant === undefined ? auth.tenant : tenantFor(auth, query.tenant);
       const types = query.types?.split(',').filter((type) => type !== '');
       const feed = { after, tenant: tenantId, types: types?.length ? types : undefined, limit: query.limit };
-      const events = await waiting(res, query.wait, () => context.admin.feed(feed), auth.requireStillValid);
+      const events = await waitForEvents(
+        res,
+        query.wait,
+        () => context.admin.feed(feed),
+        auth.requireStillValid,
+      );
       const last = events.at(-1)?.position ?? after;
       return { status: 200, body: { items: events.map(eventDto), next: `${last.xid}-${last.id}` } };
     },
   }),
-  route({
+  userRoute(context, {
     method: 'get',
     path: '/v1/me/events',
-    summary: 'What happened to the sessions of this user, newest first',
-    tags: ['user'],
-    security: ['sessionCookie', 'sessionBearer'],
+    summary: 'List the events of this user, newest first',
     query: z.strictObject({
       before: z
         .string()
         .regex(/^\d{1,18}$/)
         .optional(),
-      limit: count(100).default(20),
+      limit: limit(100, 20),
     }),
-    guard: userGuard(context, { unsafe: false }),
     responses: {
       200: {
         description: 'Events.',
         schema: z.object({ items: z.array(eventSchema), next: z.string().nullable() }),
       },
-      401: { description: 'No session, or one that is over.' },
-      422: { description: 'The request is not valid.' },
-      503: { description: 'Cannot be decided just now; try again.' },
     },
-    handle: async ({ auth, query: { before, limit } }) => {
+    handle: async ({ auth, query: { before, limit: max } }) => {
       const { id, tenant: tenantId, userId } = auth.snapshot;
       const events =
         userId === null
-          ? await context.admin.eventsOfSession({ sessionId: id, before, limit })
-          : await context.admin.eventsOfUser({ tenant: tenantId, userId, before, limit });
-      const next = events.length === limit ? (events.at(-1)?.position.id ?? null) : null;
+          ? await context.admin.eventsOfSession({ sessionId: id, before, limit: max })
+          : await context.admin.eventsOfUser({ tenant: tenantId, userId, before, limit: max });
+      const next = events.length === max ? (events.at(-1)?.position.id ?? null) : null;
       return { status: 200, body: { items: events.map(eventDto), next } };
     },
   }),
@@ -120,23 +113,27 @@ const positionOf = (text: string | undefined): EventPosition => {
   const [, xid, id] = POSITION.exec(text) ?? [];
   if (xid !== undefined && id !== undefined) return { xid, id };
   throw new ValidationFailure([
-    { loc: ['query', 'after'], msg: 'Input should be the next of an earlier answer', type: 'value_error' },
+    {
+      loc: ['query', 'after'],
+      msg: 'Input should be `next` of an earlier response',
+      type: 'value_error',
+    },
   ]);
 };
 
-/** Looks again until there is something, the time is over, or the client has gone. */
-const waiting = async (
+/** Polls until there are events, the time is up, or the client has disconnected. */
+const waitForEvents = async (
   res: Response,
   seconds: number,
   read: () => Promise<SessionEvent[]>,
   requireStillValid: () => Promise<void>,
 ): Promise<SessionEvent[]> => {
-  const gone = new AbortController();
-  res.once('close', () => gone.abort());
+  const disconnected = new AbortController();
+  res.once('close', () => disconnected.abort());
   for (let left = seconds * 1000; ; left -= POLL_MS) {
     const events = await read();
-    if (events.length > 0 || left <= 0 || gone.signal.aborted) return events;
-    await sleep(Math.min(POLL_MS, left), gone.signal);
+    if (events.length > 0 || left <= 0 || disconnected.signal.aborted) return events;
+    await sleep(Math.min(POLL_MS, left), disconnected.signal);
     await requireStillValid();
   }
 };

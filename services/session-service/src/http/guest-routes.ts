@@ -1,39 +1,42 @@
 import { type Route, route } from '@muster/http/route';
 import { AppError } from '@muster/protocol/errors';
+import { DEFAULT_TENANT } from '@muster/protocol/ids';
 import type { Request, Response } from 'express';
-import { checkOrigin } from '../core/csrf.ts';
 import type { Actor } from '../core/ports.ts';
-import { MAX_USER_AGENT, summarizeUserAgent } from '../core/user-agent.ts';
+import { COMMON_RESPONSES, FOREIGN_PAGE } from './authenticated-routes.ts';
 import type { HttpContext } from './context.ts';
 import { anonymousIdempotencyOf } from './idempotency.ts';
+import { actorOf, refuseForeignPage, webClientOf } from './request.ts';
 import { guestSessionBody, sessionCreatedSchema } from './schemas.ts';
-import { actorOf } from './session-guard.ts';
 import { sessionCreatedReply } from './session-response.ts';
 
-/** The route by which anybody opens a session without an account, where that is switched on. */
+/** The route that opens sessions without an account, if GUEST_SESSIONS is on. */
 export const guestRoutes = (context: HttpContext): Route[] => [
   route({
     method: 'post',
     path: '/v1/guest-sessions',
     summary: 'Open a session for a guest',
     description:
-      'With an `Idempotency-Key` header of at least 22 characters the same request answers the same session and token for a day.',
+      'With an `Idempotency-Key` header of at least 22 characters, repeats within 24 hours return the same session and token.',
     tags: ['user'],
     body: guestSessionBody,
     guard: (req, res) => guestGuard(context, req, res),
     responses: {
       201: { description: 'The session.', schema: sessionCreatedSchema },
-      403: { description: 'The request comes from a page of another site.' },
-      404: { description: 'This service has no guest sessions.' },
+      404: { description: 'Guest sessions are off.' },
       415: { description: 'The body is not application/json.' },
-      422: { description: 'The body is not valid.' },
-      429: { description: 'Too many guest sessions: of this address, of its network, or in all.' },
-      503: { description: 'Cannot be done just now; try again.' },
+      429: { description: 'Too many guest sessions of this address, its network or the tenant.' },
+      ...FOREIGN_PAGE,
+      ...COMMON_RESPONSES,
     },
     handle: async ({ auth, body, req }) => {
-      const userAgent = req.headers['user-agent']?.slice(0, MAX_USER_AGENT) || null;
+      const client = webClientOf(req);
       const tenant = tenantOf(context, req);
-      const idempotency = anonymousIdempotencyOf('guest', req, { tenant, userAgent, ...body });
+      const idempotency = anonymousIdempotencyOf('guest', req, {
+        tenant,
+        userAgent: client.userAgent,
+        ...body,
+      });
       const opened = await context.sessions.open(
         {
           tenant,
@@ -42,7 +45,7 @@ export const guestRoutes = (context: HttpContext): Route[] => [
           transport: body.transport,
           remember: true,
           label: body.label ?? null,
-          client: { kind: 'web', summary: summarizeUserAgent(userAgent), userAgent, deviceId: null },
+          client,
           ip: context.addresses.anonymize(req.ip),
           country: null,
           auth: { time: undefined, aal: 0, amr: [], idp: null, idpSid: null, idpSub: null },
@@ -60,18 +63,13 @@ export const guestRoutes = (context: HttpContext): Route[] => [
 
 /** A guest belongs to the tenant of the host. */
 const tenantOf = ({ config }: HttpContext, { hostname }: Request): string =>
-  config.tenantHosts.tenantOf(hostname) ?? 'default';
+  config.tenantHosts.tenantOf(hostname) ?? DEFAULT_TENANT;
 
 const guestGuard = async (context: HttpContext, req: Request, res: Response): Promise<Actor> => {
-  if (!context.config.guests.enabled)
-    throw new AppError('NOT_FOUND', { detail: 'There are no guest sessions here.' });
-  // A foreign page must not sign its visitors in as guests.
-  const origin = checkOrigin(
-    { secFetchSite: req.get('sec-fetch-site'), origin: req.get('origin') },
-    context.config.allowedOrigins,
-  );
-  if (origin === 'foreign')
-    throw new AppError('CSRF', { detail: 'This request comes from a page of another site.' });
+  if (!context.config.guests.enabled) {
+    throw new AppError('NOT_FOUND', { detail: 'Guest sessions are off. Set GUEST_SESSIONS=on.' });
+  }
+  refuseForeignPage(context, req);
   await context.limits.guest(req, res, tenantOf(context, req));
   return actorOf(context, 'guest', req);
 };

@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { indexOfKey } from '../core/api-keys.ts';
 import { sessionIdSchema } from './schemas.ts';
 
-/** The state of a session as gateways are told it. */
+/** The state of a session, as gateways read it. */
 export type CheckedState =
   | { readonly id: SessionId; readonly state: 'live'; readonly snapshot: Snapshot }
   | {
@@ -19,7 +19,7 @@ export type CheckedState =
     }
   | { readonly id: SessionId; readonly state: 'unknown' };
 
-/** What ended and what changed lately. */
+/** Recent ends and changes. */
 export interface RecentChangesReply {
   readonly sessions: readonly { readonly id: SessionId; readonly why: string }[];
   readonly changed: readonly { readonly id: SessionId; readonly why: string; readonly rev: number }[];
@@ -27,9 +27,9 @@ export interface RecentChangesReply {
 
 interface InternalDeps {
   readonly internalApiKey: string;
-  /** Reads the truth, and leaves it in Redis. */
+  /** Reads from Postgres and stores the snapshots in Redis. */
   readonly check: (ids: readonly SessionId[]) => Promise<CheckedState[]>;
-  /** The new secret of a rotation was seen. */
+  /** The new secret of a rotation was used. */
   readonly confirm: (id: SessionId, rev: number) => Promise<void>;
   readonly recentChanges: (ms: number) => Promise<RecentChangesReply>;
 }
@@ -37,7 +37,7 @@ interface InternalDeps {
 const MAX_IDS = 200;
 const MAX_SECONDS = 900;
 
-/** Routes for gateways, on the ops port. */
+/** The internal API for gateways, on the ops port. */
 export const internalRoutes = ({ internalApiKey, check, confirm, recentChanges }: InternalDeps): Route[] => {
   const guard = (req: Request): void => {
     const key = readBearer(req.headers.authorization);
@@ -47,10 +47,10 @@ export const internalRoutes = ({ internalApiKey, check, confirm, recentChanges }
     route({
       method: 'post',
       path: '/internal/sessions/check',
-      summary: 'The true state of many sessions',
+      summary: 'Check sessions in Postgres',
       body: z.strictObject({ ids: z.array(sessionIdSchema).min(1).max(MAX_IDS) }),
       guard,
-      responses: { 200: { description: 'One answer per id, in their order.' } },
+      responses: { 200: { description: 'One state per id, in their order.' } },
       handle: async ({ body }) => {
         const ids = body.ids.map(parseSessionId).filter((id) => id !== undefined);
         return { status: 200, body: { sessions: await check(ids) } };
@@ -59,18 +59,18 @@ export const internalRoutes = ({ internalApiKey, check, confirm, recentChanges }
     route({
       method: 'get',
       path: '/internal/ping',
-      summary: 'Whether this service answers and accepts the key; no store is asked',
+      summary: 'Check that the service responds and accepts the key, without store access',
       guard,
-      responses: { 204: { description: 'It does.' } },
+      responses: { 204: { description: 'The key is valid.' } },
       handle: async () => ({ status: 204 }),
     }),
     route({
       method: 'post',
       path: '/internal/sessions/confirm',
-      summary: 'The new secret of a rotation was seen: the old one has 30 s left',
+      summary: 'Confirm a rotation: the previous secret is valid for 30 s more',
       body: z.strictObject({ id: sessionIdSchema, rev: z.int().min(1) }),
       guard,
-      responses: { 204: { description: 'Noted, now or earlier.' } },
+      responses: { 204: { description: 'Confirmed, now or earlier.' } },
       handle: async ({ body }) => {
         const id = parseSessionId(body.id);
         if (id !== undefined) await confirm(id, body.rev);
@@ -80,7 +80,7 @@ export const internalRoutes = ({ internalApiKey, check, confirm, recentChanges }
     route({
       method: 'get',
       path: '/internal/ended',
-      summary: 'What ended or changed within the last seconds, for gateways that cannot hear the bus',
+      summary: 'List recent ends and changes, for gateways without a connection to the bus',
       query: z.strictObject({ since: z.coerce.number().pipe(z.int().min(1).max(MAX_SECONDS)).default(60) }),
       guard,
       responses: {

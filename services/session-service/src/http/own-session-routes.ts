@@ -5,8 +5,10 @@ import { z } from 'zod';
 import { issueCsrfToken } from '../core/csrf.ts';
 import type { SessionRecord } from '../core/session.ts';
 import type { EndResult } from '../core/sessions.ts';
+import { FOREIGN_PAGE, USER_RESPONSES, USER_SECURITY, userRoute } from './authenticated-routes.ts';
+import { belongsTo } from './change-routes.ts';
 import type { HttpContext } from './context.ts';
-import { sessionPage } from './paging.ts';
+import { listPage } from './paging.ts';
 import {
   endedSchema,
   listQuery,
@@ -16,19 +18,19 @@ import {
   sessionSchema,
 } from './schemas.ts';
 import { etagOf, sessionDto } from './session-dto.ts';
-import { logoutGuard, noCookie, type UserCaller, userGuard } from './session-guard.ts';
+import { clearedSessionCookie, logoutGuard, type UserCaller } from './session-guard.ts';
 
-const SECURITY = ['sessionCookie', 'sessionBearer'] as const;
 const CSRF_NONCE_BYTES = 16;
-const UNAUTHORIZED = { 401: { description: 'No session, or one that is over.' } };
-const UNAVAILABLE = { 503: { description: 'Cannot be decided just now; try again.' } };
-const PENDING = {
-  202: { description: 'Ended; the fleet will hear of it within seconds.', schema: pendingSchema },
+
+/** Responses of the end of one session. */
+export const ENDED_RESPONSES = {
+  202: { description: 'The session has ended; the fleet follows within seconds.', schema: pendingSchema },
+  204: { description: 'The session has ended, now or earlier.' },
 };
 
-/** Routes for whoever holds a session. */
+/** Routes for the holder of a session. */
 export const ownSessionRoutes = (context: HttpContext): Route[] => [
-  whoAmI(context),
+  getOwn(context),
   csrfToken(context),
   logout(context),
   listMine(context),
@@ -36,36 +38,31 @@ export const ownSessionRoutes = (context: HttpContext): Route[] => [
   endAllMine(context),
 ];
 
-const whoAmI = (context: HttpContext): Route =>
-  route({
+const getOwn = (context: HttpContext): Route =>
+  userRoute(context, {
     method: 'get',
     path: '/v1/session',
-    summary: 'The session of this request',
+    summary: 'Get the session of this request',
     description:
-      'The entity tag is the revision of the session. With passive=true it does not count as activity.',
-    tags: ['user'],
-    security: SECURITY,
+      'The entity tag is the revision of the session. With `passive=true` the request is not recorded as activity.',
     query: z.strictObject({ passive: z.enum(['true', 'false']).optional() }),
-    guard: userGuard(context, { unsafe: false }),
     responses: {
       200: { description: 'The session.', schema: sessionSchema },
-      304: { description: 'The revision in If-None-Match is the current one.' },
-      ...UNAUTHORIZED,
-      ...UNAVAILABLE,
+      304: { description: 'If-None-Match has the current revision.' },
     },
     handle: async ({ auth, req }) => {
       const headers = { ETag: etagOf(auth.snapshot) };
       if (req.headers['if-none-match'] === headers.ETag) return { status: 304, headers };
       const [session, [sockets = null]] = await Promise.all([
-        wholeSession(context, auth),
+        withFullData(context, auth),
         context.presence.socketsOf([auth.snapshot.id]),
       ]);
       return { status: 200, headers, body: sessionDto(session, { current: true, withData: true, sockets }) };
     },
   });
 
-/** A snapshot leaves out data beyond 2 KiB. */
-const wholeSession = async (
+/** A snapshot omits data above 2 KiB; then the session is read from Postgres. */
+const withFullData = async (
   { sessions }: HttpContext,
   caller: UserCaller,
 ): Promise<SessionRecord | UserCaller['snapshot']> => {
@@ -74,20 +71,15 @@ const wholeSession = async (
 };
 
 const csrfToken = (context: HttpContext): Route =>
-  route({
+  userRoute(context, {
     method: 'get',
     path: '/v1/session/csrf',
-    summary: 'A token for changes by clients that send neither Sec-Fetch-Site nor Origin',
-    tags: ['user'],
-    security: SECURITY,
-    guard: userGuard(context, { unsafe: false }),
+    summary: 'Issue a CSRF token, for clients that send neither Sec-Fetch-Site nor Origin',
     responses: {
       200: {
-        description: 'Good until the secret of the session changes.',
+        description: 'Valid until the secret of the session changes.',
         schema: z.object({ token: z.string() }),
       },
-      ...UNAUTHORIZED,
-      ...UNAVAILABLE,
     },
     handle: ({ auth }) => ({
       status: 200,
@@ -99,156 +91,103 @@ const logout = (context: HttpContext): Route =>
   route({
     method: 'delete',
     path: '/v1/session',
-    summary: 'Log out',
+    summary: 'Sign out',
+    description: 'Clears the cookie, also of a session that has ended already.',
     tags: ['user'],
-    security: SECURITY,
+    security: USER_SECURITY,
     query: z.strictObject({ clear: z.literal('site-data').optional() }),
     guard: logoutGuard(context),
-    responses: {
-      204: { description: 'Ended, now or earlier; the cookie is cleared.' },
-      ...PENDING,
-      ...UNAUTHORIZED,
-      403: { description: 'The request comes from a page of another site.' },
-      ...UNAVAILABLE,
-    },
+    responses: { ...ENDED_RESPONSES, ...USER_RESPONSES, ...FOREIGN_PAGE },
     handle: async ({ auth, query }) => {
       const headers = {
-        ...(auth.via === 'cookie' ? { 'Set-Cookie': noCookie(context) } : {}),
+        ...(auth.via === 'cookie' ? { 'Set-Cookie': clearedSessionCookie(context) } : {}),
         ...(query.clear === 'site-data' ? { 'Clear-Site-Data': '"cookies"' } : {}),
       };
-      if ('over' in auth) return { status: 204, headers };
-      return ended(await context.sessions.end([auth.snapshot.id], 'logout', auth.actor), headers);
+      if ('hasEnded' in auth) return { status: 204, headers };
+      return endedReply(await context.sessions.end([auth.snapshot.id], 'logout', auth.actor), headers);
     },
   });
 
-/** 204 once every reader knows, 202 while Redis is away. */
-export const ended = ({ propagated }: EndResult, headers: RouteReply['headers'] = {}): RouteReply =>
+/** 204 once the end is propagated, 202 while Redis is unavailable. */
+export const endedReply = ({ propagated }: EndResult, headers: RouteReply['headers'] = {}): RouteReply =>
   propagated === 'done'
     ? { status: 204, headers }
     : { status: 202, headers, body: { propagation: 'pending' } };
 
 const listMine = (context: HttpContext): Route =>
-  route({
+  userRoute(context, {
     method: 'get',
     path: '/v1/me/sessions',
-    summary: 'The sessions of this user, newest first',
-    tags: ['user'],
-    security: SECURITY,
+    summary: 'List the sessions of this user, newest first',
     query: listQuery,
-    guard: userGuard(context, { unsafe: false }),
     responses: {
       200: { description: 'A page of sessions, without their data.', schema: pageSchema },
-      400: { description: 'The cursor is not one of this list.' },
-      ...UNAUTHORIZED,
-      ...UNAVAILABLE,
+      400: { description: 'The cursor does not belong to this list.' },
     },
     handle: async ({ auth, query }) => {
       const { id, tenant, userId } = auth.snapshot;
-      if (userId === null) {
-        const [sockets = null] = await context.presence.socketsOf([id]);
-        const only = sessionDto(auth.snapshot, { current: true, withData: false, sockets });
-        return { status: 200, body: { items: [only], next: null } };
+      if (userId !== null) {
+        return listPage(context, { path: '/v1/me/sessions', tenant, userId, query, current: id });
       }
-      const { state, cursor, limit } = query;
-      return sessionPage(context, {
-        path: '/v1/me/sessions',
-        filter: [tenant, userId, state],
-        cursor,
-        limit,
-        current: id,
-        read: (after, count) =>
-          context.sessions.list({
-            tenant,
-            userId,
-            state,
-            limit: count,
-            ...(after === undefined ? {} : { after }),
-          }),
-      });
+      const [sockets = null] = await context.presence.socketsOf([id]);
+      const own = sessionDto(auth.snapshot, { current: true, withData: false, sockets });
+      return { status: 200, body: { items: [own], next: null } };
     },
   });
 
 const endMine = (context: HttpContext): Route =>
-  route({
+  userRoute(context, {
     method: 'delete',
     path: '/v1/me/sessions/:id',
-    summary: 'End one session of this user',
-    tags: ['user'],
-    security: SECURITY,
+    summary: 'End a session of this user',
     params: z.object({ id: sessionIdSchema }),
-    guard: userGuard(context, { unsafe: true }),
     responses: {
-      204: { description: 'Ended, now or earlier.' },
-      ...PENDING,
-      ...UNAUTHORIZED,
-      403: { description: 'The request comes from a page of another site.' },
+      ...ENDED_RESPONSES,
       404: { description: 'No session of this user has this id.' },
-      ...UNAVAILABLE,
     },
     handle: async ({ auth, params }) => {
       const own = auth.snapshot;
       const id = parseSessionId(params.id);
       const isOwn = id === own.id;
       const found = id === undefined || isOwn ? undefined : await context.sessions.find(id);
-      const isMine =
-        isOwn ||
-        (found !== undefined &&
-          own.userId !== null &&
-          found.userId === own.userId &&
-          found.tenant === own.tenant);
-      if (id === undefined || !isMine) throw new AppError('NOT_FOUND');
-      const headers = isOwn && auth.via === 'cookie' ? { 'Set-Cookie': noCookie(context) } : {};
-      return ended(await context.sessions.end([id], isOwn ? 'logout' : 'revoked', auth.actor), headers);
+      if (id === undefined || !(isOwn || (found && belongsTo(found, own)))) throw new AppError('NOT_FOUND');
+      const headers = isOwn && auth.via === 'cookie' ? { 'Set-Cookie': clearedSessionCookie(context) } : {};
+      return endedReply(await context.sessions.end([id], isOwn ? 'logout' : 'revoked', auth.actor), headers);
     },
   });
 
-/** "All" is never what is left when something else was forgotten. */
+/** The caller must say which sessions to end: a forgotten parameter must not mean all. */
 const endAllQuery = z
   .strictObject({ except: z.literal('current').optional(), all: z.literal('true').optional() })
   .refine(
     ({ except, all }) => (except === undefined) !== (all === undefined),
-    'Exactly one of except=current and all=true is needed',
+    'Exactly one of except=current and all=true is required',
   );
 
 const endAllMine = (context: HttpContext): Route =>
-  route({
+  userRoute(context, {
     method: 'delete',
     path: '/v1/me/sessions',
     summary: 'End all sessions of this user, or all but this one',
-    tags: ['user'],
-    security: SECURITY,
-    description:
-      'Says which: `except=current` keeps this one, `all=true` keeps none. Without either nothing ends.',
+    description: 'Requires `except=current`, which keeps this session, or `all=true`, which keeps none.',
     query: endAllQuery,
-    guard: userGuard(context, { unsafe: true }),
-    responses: {
-      200: { description: 'How many ended.', schema: endedSchema },
-      ...UNAUTHORIZED,
-      403: { description: 'The request comes from a page of another site.' },
-      422: { description: 'It is not said which sessions are to end.' },
-      ...UNAVAILABLE,
-    },
+    responses: { 200: { description: 'The number of sessions that ended.', schema: endedSchema } },
     handle: async ({ auth, query }) => {
-      const { id, tenant, userId } = auth.snapshot;
       const keepsOwn = query.except === 'current';
-      const result = await endAll(context, auth, { id, tenant, userId, keepsOwn });
-      const clears = !keepsOwn && auth.via === 'cookie';
-      return {
-        status: 200,
-        headers: clears ? { 'Set-Cookie': noCookie(context) } : {},
-        body: { ended: result.ended, propagation: result.propagated },
-      };
+      const { ended, propagated } = await endAll(context, auth, keepsOwn);
+      const headers =
+        !keepsOwn && auth.via === 'cookie' ? { 'Set-Cookie': clearedSessionCookie(context) } : {};
+      return { status: 200, headers, body: { ended, propagation: propagated } };
     },
   });
 
-const endAll = (
+const endAll = async (
   { sessions }: HttpContext,
-  { actor }: UserCaller,
-  own: { id: UserCaller['snapshot']['id']; tenant: string; userId: string | null; keepsOwn: boolean },
+  { actor, snapshot: { id, tenant, userId } }: UserCaller,
+  keepsOwn: boolean,
 ): Promise<EndResult> => {
-  const { id, tenant, userId, keepsOwn } = own;
   if (userId === null) {
-    return keepsOwn ? Promise.resolve({ ended: 0, propagated: 'done' }) : sessions.end([id], 'logout', actor);
+    return keepsOwn ? { ended: 0, propagated: 'done' } : sessions.end([id], 'logout', actor);
   }
   return keepsOwn
     ? sessions.endOfUser({ tenant, userId, except: id }, 'revoked_others', actor)

@@ -1,25 +1,25 @@
 import type { RouteReply } from '@muster/http/route';
-import { readCursor, writeCursor } from '../core/cursor.ts';
+import type { z } from 'zod';
+import { type Position, readCursor, writeCursor } from '../core/cursor.ts';
 import type { SessionRecord } from '../core/session.ts';
 import type { HttpContext } from './context.ts';
+import type { listQuery } from './schemas.ts';
 import { sessionDto } from './session-dto.ts';
-
-type Position = ReturnType<typeof readCursor>;
 
 interface PageOptions {
   /** Path of the list, for the `Link` header. */
   readonly path: string;
-  /** Everything but the position: a cursor is good for this filter only. */
+  /** All parameters but the position; a cursor is valid for this filter only. */
   readonly filter: unknown;
   readonly cursor: string | undefined;
   readonly limit: number;
-  /** The session of the request, if there is one. */
-  readonly current?: string;
-  /** Reads one more than `limit`, to know whether there is a next page. */
+  /** The session of the request. */
+  readonly current?: string | undefined;
+  /** Reads up to `limit` sessions; the page asks for one more to detect the next page. */
   readonly read: (after: Position | undefined, limit: number) => Promise<readonly SessionRecord[]>;
 }
 
-/** A page of sessions by keyset: nothing is skipped and nothing repeated while rows come and go. */
+/** A page of sessions by keyset: concurrent changes neither skip nor repeat entries. */
 export const sessionPage = async (
   { keys, presence }: HttpContext,
   options: PageOptions,
@@ -36,9 +36,9 @@ export const sessionPage = async (
     headers:
       next === null ? {} : { Link: `<${options.path}?cursor=${next}&limit=${options.limit}>; rel="next"` },
     body: {
-      items: items.map((one, at) =>
-        sessionDto(one, {
-          current: one.id === options.current,
+      items: items.map((session, at) =>
+        sessionDto(session, {
+          current: session.id === options.current,
           withData: false,
           sockets: sockets[at] ?? null,
         }),
@@ -46,4 +46,27 @@ export const sessionPage = async (
       next,
     },
   };
+};
+
+/** A page of the sessions of one user. */
+export const listPage = (
+  context: HttpContext,
+  list: {
+    readonly path: string;
+    readonly tenant: string;
+    readonly userId: string;
+    readonly query: z.output<typeof listQuery>;
+    readonly current?: string;
+  },
+): Promise<RouteReply> => {
+  const { path, tenant, userId, query, current } = list;
+  const { state, cursor, limit } = query;
+  return sessionPage(context, {
+    path,
+    filter: [tenant, userId, state],
+    cursor,
+    limit,
+    current,
+    read: (after, count) => context.sessions.list({ tenant, userId, state, limit: count, after }),
+  });
 };

@@ -8,8 +8,8 @@ import type { GuestCeiling } from '../core/guest-ceiling.ts';
 import { networkKeyOf, rateKeyOf } from '../core/ip.ts';
 import { type Allowance, createWindowCounter } from '../core/window-counter.ts';
 
-/** Whose limit was exceeded. */
-export type RateLimitScope =
+/** The limit that was exceeded; a metric label. */
+type RateLimitScope =
   | 'guest'
   | 'guest_network'
   | 'guest_tenant'
@@ -18,25 +18,8 @@ export type RateLimitScope =
   | 'key'
   | 'failures';
 
-/** Counts requests and refuses those beyond a limit; every call may throw `RATE_LIMITED`. */
-export interface RateLimits {
-  /**
-   * Guest sessions of an address, of its network and of a tenant, counted by the whole fleet, by this process while
-   * Redis is away; and the live ones of the tenant.
-   */
-  guest(req: Request, res: Response, tenant: string): Promise<void>;
-  /** Requests of a session, or of an API key, at this process. */
-  caller(kind: 'session' | 'key', id: string, res: Response): void;
-  /**
-   * Counts a credential that was found to be bad against its address. Asked only after the credential itself: a good one
-   * is never refused for what others of the same address have sent.
-   */
-  badCredential(kind: 'token' | 'key', req: Request): void;
-  /** True when the address has sent more bad API keys or tokens of issuers than it may. */
-  isThrottled(req: Request): boolean;
-  /** Counts a retired secret against its session; the current secret has its own count. */
-  staleSecret(id: string): void;
-}
+/** Counts requests and refuses those beyond a limit. */
+export type RateLimits = ReturnType<typeof createRateLimits>;
 
 interface RateLimitOptions {
   readonly clock: Clock;
@@ -56,8 +39,8 @@ interface RateLimitOptions {
 
 const WINDOW_S = 60;
 
-/** All limits are per minute. Bad credentials are counted without I/O: that is what makes refusing them cheap. */
-export const createRateLimits = (options: RateLimitOptions): RateLimits => {
+/** All limits are per minute; every call may throw `RATE_LIMITED`. Invalid credentials are counted without I/O. */
+export const createRateLimits = (options: RateLimitOptions) => {
   const { clock, perMinute, onLimited } = options;
   const failures = {
     token: createWindowCounter({ clock, perWindow: perMinute.failures }),
@@ -73,35 +56,46 @@ export const createRateLimits = (options: RateLimitOptions): RateLimits => {
     throw new AppError('RATE_LIMITED', { retryAfterS });
   };
   return {
+    /**
+     * Counts a guest session of an address, its network and a tenant, fleet-wide (per process while Redis is
+     * unavailable), and checks the limit of live guest sessions of the tenant.
+     */
     guest: guestLimits(options, refuse),
-    caller: (kind, id, res) => {
+    /** Counts a request of a session or an API key at this process. */
+    caller: (kind: 'session' | 'key', id: string, res: Response): void => {
       const allowance = callers[kind].consume(id);
-      if (allowance.limit > 0) tell(res, kind, allowance);
+      if (allowance.limit > 0) setRateLimitHeaders(res, kind, allowance);
       if (!allowance.ok) refuse(kind, allowance.resetS);
     },
-    badCredential: (kind, req) => {
+    /**
+     * Counts an invalid credential of an address. Called after the credential was checked: a valid one is never refused
+     * for the failures of others at the same address.
+     */
+    badCredential: (kind: 'token' | 'key', req: Request): void => {
       const allowance = failures[kind].consume(rateKeyOf(req.ip));
       if (!allowance.ok) refuse('failures', allowance.resetS);
     },
-    isThrottled: (req) => !failures.key.peek(rateKeyOf(req.ip)).ok,
-    staleSecret: (id) => {
+    /** True if the address has exceeded the limit of invalid API keys and tokens of issuers. */
+    isThrottled: (req: Request): boolean => !failures.key.peek(rateKeyOf(req.ip)).ok,
+    /** Counts a superseded secret of a session; the current secret has its own limit. */
+    staleSecret: (id: string): void => {
       const allowance = failures.stale.consume(id);
       if (!allowance.ok) refuse('failures', allowance.resetS);
     },
   };
 };
 
-/** From the narrowest limit to the widest: what a narrow one refuses does not use up a wider one. */
+/** Applies the narrowest limit first: requests that it refuses do not count towards the wider ones. */
 const guestLimits = (
   { log, clock, redis, perMinute, guestCeiling }: RateLimitOptions,
   refuse: (scope: RateLimitScope, retryAfterS: number) => never,
-): RateLimits['guest'] => {
+): ((req: Request, res: Response, tenant: string) => Promise<void>) => {
   const address = redisLimiter(redis, 'guest', perMinute.guests);
   const network = redisLimiter(redis, 'guest-net', perMinute.guestNetwork);
-  const whole = redisLimiter(redis, 'guest-tenant', perMinute.guestTenant);
+  const tenants = redisLimiter(redis, 'guest-tenant', perMinute.guestTenant);
   const isLoggable = oncePerSecond(clock);
 
-  const turnAway = (scope: RateLimitScope, key: string, retryAfterS: number): never => {
+  const refuseGuest = (scope: RateLimitScope, key: string, retryAfterS: number): never => {
     if (isLoggable(scope)) log.info({ scope, key }, 'session.guest_refused');
     return refuse(scope, retryAfterS);
   };
@@ -116,16 +110,16 @@ const guestLimits = (
     } catch (error) {
       if (error instanceof Error) throw error;
       const allowance = fromLimiter(limiter.points, error as RateLimiterRes);
-      tell(res, policy, allowance);
-      return turnAway(scope, key, allowance.resetS);
+      setRateLimitHeaders(res, policy, allowance);
+      return refuseGuest(scope, key, allowance.resetS);
     }
   };
   return async (req, res, tenant) => {
     const left = await consume(res, ['guest', 'ip'], address, rateKeyOf(req.ip));
     await consume(res, ['guest_network', 'network'], network, networkKeyOf(req.ip));
-    await consume(res, ['guest_tenant', 'tenant'], whole, tenant);
-    tell(res, 'ip', left);
-    if (!(await guestCeiling.admits(tenant))) turnAway('guest_total', tenant, WINDOW_S);
+    await consume(res, ['guest_tenant', 'tenant'], tenants, tenant);
+    setRateLimitHeaders(res, 'ip', left);
+    if (!(await guestCeiling.admits(tenant))) refuseGuest('guest_total', tenant, WINDOW_S);
   };
 };
 
@@ -157,7 +151,11 @@ const fromLimiter = (limit: number, state: RateLimiterRes): Allowance => ({
 });
 
 /** The `RateLimit` headers of draft-ietf-httpapi-ratelimit-headers. */
-const tell = (res: Response, policy: string, { limit, remaining, resetS }: Allowance): void => {
+const setRateLimitHeaders = (
+  res: Response,
+  policy: string,
+  { limit, remaining, resetS }: Allowance,
+): void => {
   res.setHeader('RateLimit-Policy', `"${policy}";q=${limit};w=${WINDOW_S}`);
   res.setHeader('RateLimit', `"${policy}";r=${remaining};t=${resetS}`);
 };

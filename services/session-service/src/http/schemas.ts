@@ -11,25 +11,26 @@ const MAX_GRANTS = 32;
 const FUTURE_SKEW_MS = 60_000;
 const SESSION_ID = /^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-4[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}$/;
 
-const text = (max: number) => z.string().min(1).max(max);
-/** A user id. Clients remove `.` and `..` from paths, so a user of that name could not be addressed. */
+/** Text of 1 to `max` characters. */
+export const text = (max: number) => z.string().min(1).max(max);
+/** A user id. Not `.` or `..`: clients remove dot segments from paths. */
 export const userId = text(255).refine(
   (id) => id !== '.' && id !== '..',
-  'A user id may not be a dot segment',
+  'A user id cannot be a dot segment',
 );
 /** The name of a tenant. */
 export const tenant = z.string().regex(/^[\w.-]{1,64}$/);
-/** Why a caller does something, in words for the log book. */
-export const reasonSchema = text(500).regex(/\S/, 'A reason may not be blank');
-const label = z.string().trim().min(1).max(100);
+/** The reason of a change, for the audit log. */
+export const reasonSchema = text(500).regex(/\S/, 'A reason cannot be blank');
+export const label = z.string().trim().min(1).max(100);
 
-/** A session id in either case (RFC 9562); the output is the one canonical spelling, in lower case. */
+/** A session id in either case (RFC 9562); the output is lower case. */
 export const sessionIdSchema = z
   .stringFormat('uuid', SESSION_ID)
   .toLowerCase()
   .meta({ format: 'uuid', pattern: SESSION_ID.source });
 
-/** Free JSON of the application. Numbers that JavaScript cannot keep exactly are refused rather than changed. */
+/** JSON of the application, or a merge patch of it. Numbers that JavaScript cannot represent exactly are refused. */
 export const dataSchema = z.record(z.string(), z.unknown()).superRefine((data, context) => {
   const keys = checkValue(data, [], context.addIssue.bind(context));
   if (keys > MAX_DATA_KEYS) context.addIssue(`Data may have at most ${MAX_DATA_KEYS} keys`);
@@ -38,27 +39,25 @@ export const dataSchema = z.record(z.string(), z.unknown()).superRefine((data, c
   }
 });
 
-/** A merge patch of that: `null` removes. */
-const patchSchema = dataSchema;
-
 type Report = (issue: { code: 'custom'; message: string; path: (string | number)[] }) => void;
 
-/** Counts the keys and reports every number that would not come back as it was sent. */
+/** Counts the keys and reports every number that cannot be represented exactly. */
 const checkValue = (value: unknown, path: (string | number)[], report: Report): number => {
   if (typeof value === 'number') {
     const isExact =
       Number.isFinite(value) &&
       !Object.is(value, -0) &&
       (!Number.isInteger(value) || Number.isSafeInteger(value));
-    if (!isExact) report({ code: 'custom', message: 'Number cannot be kept exactly; send it as text', path });
+    if (!isExact)
+      report({ code: 'custom', message: 'Number cannot be represented exactly; send it as text', path });
     return 0;
   }
   if (Array.isArray(value)) {
-    return value.reduce<number>((sum, one, at) => sum + checkValue(one, [...path, at], report), 0);
+    return value.reduce<number>((sum, item, index) => sum + checkValue(item, [...path, index], report), 0);
   }
   if (typeof value !== 'object' || value === null) return 0;
   return Object.entries(value).reduce(
-    (sum, [key, one]) => sum + 1 + checkValue(one, [...path, key], report),
+    (sum, [key, member]) => sum + 1 + checkValue(member, [...path, key], report),
     0,
   );
 };
@@ -72,12 +71,12 @@ const grantsSchema = z
   )
   .max(MAX_GRANTS);
 
-const transport = z.enum(['cookie', 'bearer']);
+export const transport = z.enum(['cookie', 'bearer']);
 
 const pastInstant = z.iso
   .datetime({ offset: true })
   .transform((iso) => Date.parse(iso))
-  .refine((ms) => ms <= Date.now() + FUTURE_SKEW_MS, 'Time of authentication lies in the future');
+  .refine((ms) => ms <= Date.now() + FUTURE_SKEW_MS, 'The time of authentication is in the future');
 
 const authSchema = z.strictObject({
   time: pastInstant.optional(),
@@ -87,6 +86,13 @@ const authSchema = z.strictObject({
   idp_sid: text(255).optional(),
   idp_sub: text(255).optional(),
 });
+
+/** The kind of a client, such as `web`. */
+export const clientKind = z
+  .string()
+  .regex(/^[\w-]{1,32}$/)
+  .default('web');
+export const ipAddress = z.string().refine(isIp, 'Input should be an IP address');
 
 /** Body of `POST /v1/sessions`. */
 export const createSessionBody = z.strictObject({
@@ -98,15 +104,12 @@ export const createSessionBody = z.strictObject({
   label: label.optional(),
   client: z
     .strictObject({
-      kind: z
-        .string()
-        .regex(/^[\w-]{1,32}$/)
-        .default('web'),
+      kind: clientKind,
       summary: text(120).optional(),
       device_id: text(128).optional(),
     })
     .prefault({}),
-  ip: z.string().refine(isIp, 'Input should be an IP address').optional(),
+  ip: ipAddress.optional(),
   user_agent: text(MAX_USER_AGENT).optional(),
   country: z
     .string()
@@ -119,7 +122,7 @@ export const createSessionBody = z.strictObject({
 });
 export type CreateSessionBody = z.output<typeof createSessionBody>;
 
-const patchable = { label: label.nullable().optional(), data: patchSchema.optional() };
+const patchable = { label: label.nullable().optional(), data: dataSchema.optional() };
 
 /** Body of `PATCH /v1/session`. */
 export const patchOwnBody = z.strictObject(patchable);
@@ -167,15 +170,15 @@ export const listQuery = z.strictObject({
 const nullable = <T extends z.ZodType>(type: T) => type.nullable();
 const instant = z.iso.datetime();
 
-/** The session object of every answer. */
+/** The session object of every response. */
 export const sessionSchema = z.object({
   id: z.uuid(),
   tenant: z.string(),
   user_id: nullable(z.string()),
   kind: z.enum(['user', 'guest', 'service']),
   current: z.boolean(),
-  online: nullable(z.boolean()).describe('Whether a socket is open; null where that is not known'),
-  sockets: nullable(z.int()).describe('Open sockets in the whole fleet; null where that is not known'),
+  online: nullable(z.boolean()).describe('True if a socket is open; null when unknown'),
+  sockets: nullable(z.int()).describe('Open sockets in the whole fleet; null when unknown'),
   label: nullable(z.string()),
   client: z.object({
     kind: z.string(),
@@ -204,14 +207,15 @@ export const sessionSchema = z.object({
   rev: z.int(),
 });
 
-/** A session that was just opened, with its token if the client keeps it itself. */
+/** A session with its new token, if the client stores the token itself. */
 export const sessionCreatedSchema = sessionSchema.extend({ token: z.string().optional() });
 
 /** A page of sessions. */
 export const pageSchema = z.object({ items: z.array(sessionSchema), next: nullable(z.string()) });
 
-/** An end that the whole fleet does not know of yet. */
+/** `pending` until Redis and the bus have the change. */
+export const propagationSchema = z.enum(['done', 'pending']);
+/** An end that is not propagated yet. */
 export const pendingSchema = z.object({ propagation: z.literal('pending') });
-
-/** How many sessions ended. */
-export const endedSchema = z.object({ ended: z.int(), propagation: z.enum(['done', 'pending']) });
+/** The number of sessions that ended. */
+export const endedSchema = z.object({ ended: z.int(), propagation: propagationSchema });

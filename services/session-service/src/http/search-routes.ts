@@ -1,26 +1,19 @@
-import { type Route, route } from '@muster/http/route';
+import type { Route } from '@muster/http/route';
 import { parseSessionId } from '@muster/session/token';
 import { z } from 'zod';
 import type { IpAnonymizer } from '../core/ip-anonymization.ts';
 import type { SearchFilter } from '../core/ports.ts';
 import { END_REASONS } from '../core/session.ts';
+import { serviceRoute } from './authenticated-routes.ts';
 import type { HttpContext } from './context.ts';
 import { sessionPage } from './paging.ts';
-import { listQuery, pageSchema, sessionIdSchema, tenant } from './schemas.ts';
-import { serviceGuard, tenantFor } from './service-guard.ts';
+import { listQuery, pageSchema, propagationSchema, sessionIdSchema, tenant, text } from './schemas.ts';
+import { tenantFor } from './service-guard.ts';
 
-const SECURITY = ['serviceKey'] as const;
 const MAX_IDS = 500;
-const REFUSALS = {
-  401: { description: 'No API key, or a wrong one.' },
-  403: { description: 'The key lacks the scope.' },
-  422: { description: 'The request is not valid.' },
-  503: { description: 'Cannot be decided just now; try again.' },
-};
 
-const text = (max: number) => z.string().min(1).max(max);
 const instant = z.iso.datetime({ offset: true }).transform((iso) => Date.parse(iso));
-/** An address or a network; Postgres reads both. */
+/** An address or a network in the notation of Postgres. */
 const network = z.string().regex(/^[0-9a-fA-F.:]{2,45}(\/\d{1,3})?$/);
 
 const filters = {
@@ -38,54 +31,54 @@ const filters = {
 };
 const filterSchema = z.strictObject(filters);
 
-/** Routes that look at, or end, sessions of many users. */
+/** Routes that search or end sessions of many users. */
 export const searchRoutes = (context: HttpContext): Route[] => [search(context), endMany(context)];
 
 const filterOf = (
   { addresses }: HttpContext,
-  found: z.output<typeof filterSchema>,
+  filter: z.output<typeof filterSchema>,
   tenantId: string,
   state: SearchFilter['state'],
 ): SearchFilter => ({
   tenant: tenantId,
   state,
-  userId: found.user_id,
-  ...ipOf(addresses, found.ip),
-  deviceId: found.device_id,
-  client: found.client,
-  q: found.q,
-  createdFrom: found.created_from,
-  createdTo: found.created_to,
-  seenBefore: found.seen_before,
-  idp: found.idp,
-  idpSid: found.idp_sid,
-  idpSub: found.idp_sub,
+  userId: filter.user_id,
+  ...ipFilterOf(addresses, filter.ip),
+  deviceId: filter.device_id,
+  client: filter.client,
+  q: filter.q,
+  createdFrom: filter.created_from,
+  createdTo: filter.created_to,
+  seenBefore: filter.seen_before,
+  idp: filter.idp,
+  idpSid: filter.idp_sid,
+  idpSub: filter.idp_sub,
 });
 
-/** A single address is compared exactly, as it is stored; a network by what lies in it. */
-const ipOf = (addresses: IpAnonymizer, ip: string | undefined): Pick<SearchFilter, 'ip' | 'addresses'> => {
-  const spellings = ip === undefined ? undefined : addresses.storedForms(ip);
-  return spellings === undefined ? { ip } : { addresses: spellings };
+/** A single address is compared with its stored forms; a network matches the addresses in it. */
+const ipFilterOf = (
+  addresses: IpAnonymizer,
+  ip: string | undefined,
+): Pick<SearchFilter, 'ip' | 'addresses'> => {
+  const forms = ip === undefined ? undefined : addresses.storedForms(ip);
+  return forms === undefined ? { ip } : { addresses: forms };
 };
 
 const search = (context: HttpContext): Route =>
-  route({
+  serviceRoute(context, 'sessions:search', {
     method: 'get',
     path: '/v1/sessions',
     summary: 'Search the sessions of a tenant, newest first',
-    description: 'Text is compared literally; `q` looks into labels and user agents, `ip` may be a network.',
-    tags: ['service'],
-    security: SECURITY,
+    description:
+      'Text is compared literally; `q` is a substring of the label or the user agent, `ip` may be a network.',
     query: listQuery.extend({ ...filters, tenant: tenant.optional() }),
-    guard: serviceGuard(context, 'sessions:search'),
     responses: {
       200: { description: 'A page of sessions, without their data.', schema: pageSchema },
-      400: { description: 'The cursor is not one of this search.' },
-      ...REFUSALS,
+      400: { description: 'The cursor does not belong to this search.' },
     },
     handle: ({ auth, query }) => {
-      const { limit, cursor, state, tenant: asked, ...rest } = query;
-      const filter = filterOf(context, rest, tenantFor(auth, asked), state);
+      const { limit, cursor, state, tenant: requested, ...rest } = query;
+      const filter = filterOf(context, rest, tenantFor(auth, requested), state);
       return sessionPage(context, {
         path: '/v1/sessions',
         filter,
@@ -108,40 +101,36 @@ const endManyBody = z
     tenant: tenant.optional(),
   })
   .superRefine((body, issues) => {
-    const ways = [body.ids, body.filter, body.all].filter((way) => way !== undefined);
-    if (ways.length !== 1) issues.addIssue('Exactly one of ids, filter and all is needed');
+    const selections = [body.ids, body.filter, body.all].filter((selection) => selection !== undefined);
+    if (selections.length !== 1) issues.addIssue('Exactly one of ids, filter and all is required');
     if (body.all && body.confirm !== '*') {
       issues.addIssue({
         code: 'custom',
-        message: 'Ending all sessions needs confirm: "*"',
+        message: 'Ending all sessions requires confirm: "*"',
         path: ['confirm'],
       });
     }
   });
 
 const endMany = (context: HttpContext): Route =>
-  route({
+  serviceRoute(context, 'sessions:admin', {
     method: 'post',
     path: '/v1/sessions/end',
-    summary: 'End sessions by their ids, by a filter, or all of a tenant',
-    description: 'At most 500 per call; call again while `more` is true.',
-    tags: ['service'],
-    security: SECURITY,
+    summary: 'End sessions by id, by filter, or all of a tenant',
+    description: 'Ends at most 500 per call; call again while `more` is true.',
     body: endManyBody,
-    guard: serviceGuard(context, 'sessions:admin'),
     responses: {
       200: {
-        description: 'How many ended now.',
-        schema: z.object({ processed: z.int(), more: z.boolean(), propagation: z.enum(['done', 'pending']) }),
+        description: 'The number of sessions that ended.',
+        schema: z.object({ processed: z.int(), more: z.boolean(), propagation: propagationSchema }),
       },
-      ...REFUSALS,
     },
     handle: async ({ auth, body }) => {
       const { ids, filter, reason } = body;
       const tenantId = tenantFor(auth, body.tenant);
-      const result = ids
+      const { ended, more, propagated } = ids
         ? {
-            ...(await context.sessions.end(await ownIds(context, ids, auth.tenant), reason, auth.actor)),
+            ...(await context.sessions.end(await visibleIds(context, ids, auth.tenant), reason, auth.actor)),
             more: false,
           }
         : await context.admin.endMatching(
@@ -149,16 +138,13 @@ const endMany = (context: HttpContext): Route =>
             reason,
             auth.actor,
           );
-      return {
-        status: 200,
-        body: { processed: result.ended, more: result.more, propagation: result.propagated },
-      };
+      return { status: 200, body: { processed: ended, more, propagation: propagated } };
     },
   });
 
-/** Of these ids the ones that a key may touch. */
-const ownIds = async ({ sessions }: HttpContext, texts: readonly string[], only: string | null) => {
+/** The ids of sessions of the tenant; null accepts all tenants. */
+const visibleIds = async ({ sessions }: HttpContext, texts: readonly string[], tenantId: string | null) => {
   const ids = texts.map(parseSessionId).filter((id) => id !== undefined);
-  if (only === null) return ids;
-  return (await sessions.findMany(ids)).filter((session) => session.tenant === only).map(({ id }) => id);
+  if (tenantId === null) return ids;
+  return (await sessions.findMany(ids)).filter((session) => session.tenant === tenantId).map(({ id }) => id);
 };

@@ -6,7 +6,7 @@ import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
 import type { ProcessInfo } from '@muster/kit/probes';
 import type { Express } from 'express';
-import { keyRoutes } from './api-key-routes.ts';
+import { apiKeyRoutes } from './api-key-routes.ts';
 import { changeRoutes } from './change-routes.ts';
 import { checkRoutes } from './check-routes.ts';
 import type { HttpContext } from './context.ts';
@@ -14,7 +14,7 @@ import { diagnosticsRoutes } from './diagnostics-routes.ts';
 import { eventRoutes } from './event-routes.ts';
 import { guestRoutes } from './guest-routes.ts';
 import { impersonationRoutes } from './impersonation-routes.ts';
-import { identityRoutes } from './oidc-routes.ts';
+import { oidcRoutes } from './oidc-routes.ts';
 import { ownSessionRoutes } from './own-session-routes.ts';
 import { searchRoutes } from './search-routes.ts';
 import { serviceRoutes } from './service-routes.ts';
@@ -39,7 +39,7 @@ export const createServer = (deps: ServerDeps): Express => {
     trustProxy: deps.trustedProxies,
     before: (app) => mountProbes(app, { health, about, clock }),
     routes: [
-      // Paths with words in the place of ids come before those with ids.
+      // Literal paths precede paths with an id in the same segment.
       ...searchRoutes(context),
       ...checkRoutes(context),
       ...ownSessionRoutes(context),
@@ -49,14 +49,14 @@ export const createServer = (deps: ServerDeps): Express => {
       ...changeRoutes(context),
       ...userRoutes(context),
       ...eventRoutes(context),
-      ...identityRoutes(context),
-      ...keyRoutes(context),
+      ...oidcRoutes(context),
+      ...apiKeyRoutes(context),
       ...diagnosticsRoutes(context),
     ],
     documents: {
       title: 'Muster sessions',
       version: about.version,
-      description: 'Who is signed in, on which devices; and the end of any of these sessions, now.',
+      description: 'Sessions of users and guests on their devices: open, check, change and end them.',
       cookieName: context.config.cookie.name,
     },
   });

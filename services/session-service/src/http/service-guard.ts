@@ -1,33 +1,33 @@
 import { AppError } from '@muster/protocol/errors';
+import { DEFAULT_TENANT } from '@muster/protocol/ids';
 import { readBearer } from '@muster/session/credential';
-import type { SessionGrant } from '@muster/session/grants';
-import { coversGroups } from '@muster/session/grants';
+import { coversGroups, type SessionGrant } from '@muster/session/grants';
 import type { SessionId } from '@muster/session/token';
 import type { Request, Response } from 'express';
 import type { Scope } from '../core/api-keys.ts';
 import type { Actor } from '../core/ports.ts';
 import type { HttpContext } from './context.ts';
-import { actorOf } from './session-guard.ts';
+import { actorOf } from './request.ts';
 
-/** A back end with an API key. */
+/** A caller with an API key. */
 export interface ServiceCaller {
   readonly actor: Actor;
-  /** The only tenant this key may touch; null for all. */
+  /** The only tenant of the key; null for all. */
   readonly tenant: string | null;
   readonly scopes: readonly Scope[];
   /** Groups, or prefixes ending in `*`, that its grants may name; null for all. */
   readonly groups: readonly string[] | null;
-  /** Throws `INVALID_KEY` when the key was revoked since; for answers that take their time. */
+  /** Throws `INVALID_KEY` if the key was revoked meanwhile; for long polls. */
   requireStillValid(): Promise<void>;
 }
 
-/** The guard of routes for back ends. Throws `INVALID_KEY` and `INSUFFICIENT_SCOPE`. */
+/** The guard of routes for back ends. Throws `INVALID_KEY`, `INSUFFICIENT_SCOPE` and `RATE_LIMITED`. */
 export const serviceGuard =
   (context: HttpContext, scope: Scope) =>
   async (req: Request, res: Response): Promise<ServiceCaller> => {
     const { apiKeys, limits } = context;
     const key = readBearer(req.headers.authorization);
-    // An address with many failures waits for its turn at Postgres; a key that is known is not affected.
+    // Unknown keys of an address with many failures are queued; known keys are not affected.
     const holder = key === undefined ? undefined : await apiKeys.holderOf(key, limits.isThrottled(req));
     if (holder === undefined) {
       limits.badCredential('key', req);
@@ -35,7 +35,7 @@ export const serviceGuard =
     }
     limits.caller('key', holder.id, res);
     if (!holder.scopes.includes(scope)) {
-      throw new AppError('INSUFFICIENT_SCOPE', { detail: `This needs the scope ${scope}.` });
+      throw new AppError('INSUFFICIENT_SCOPE', { detail: `This requires the scope ${scope}.` });
     }
     return {
       actor: actorOf(context, `key:${holder.id}`, req),
@@ -50,11 +50,11 @@ export const serviceGuard =
 
 const revoked = (): AppError => new AppError('INVALID_KEY', { detail: 'This API key was revoked.' });
 
-/** True if a back end may know of this session. */
+/** True if the session belongs to a tenant of the key. */
 export const isVisible = (caller: ServiceCaller, session: { tenant: string }): boolean =>
   caller.tenant === null || caller.tenant === session.tenant;
 
-/** Throws `NOT_FOUND` for the session of another tenant, as if there were none. */
+/** Throws `NOT_FOUND` for a session of another tenant. */
 export const requireVisible = async (
   { sessions }: HttpContext,
   caller: ServiceCaller,
@@ -65,23 +65,23 @@ export const requireVisible = async (
   if (session === undefined || !isVisible(caller, session)) throw new AppError('NOT_FOUND');
 };
 
-/** Throws `INSUFFICIENT_SCOPE` unless the key may give all of these. */
-export const requireGroups = ({ groups }: ServiceCaller, wanted: readonly string[]): void => {
-  const wide = groups === null ? undefined : wanted.find((one) => !coversGroups(groups, one));
-  if (wide === undefined) return;
+/** Throws `INSUFFICIENT_SCOPE` unless the key may grant all of these groups. */
+export const requireGroups = ({ groups }: ServiceCaller, requested: readonly string[]): void => {
+  const excess = groups === null ? undefined : requested.find((group) => !coversGroups(groups, group));
+  if (excess === undefined) return;
   throw new AppError('INSUFFICIENT_SCOPE', {
-    detail: `This API key gives grants for ${groups?.join(', ')} only, not for ${wide}.`,
+    detail: `This API key may grant ${groups?.join(', ')} only, not ${excess}.`,
   });
 };
 
-/** The same for the groups of grants. */
+/** Throws `INSUFFICIENT_SCOPE` unless the key may give these grants. */
 export const requireGrantable = (caller: ServiceCaller, grants: readonly SessionGrant[] = []): void =>
   requireGroups(
     caller,
     grants.map(({ groups }) => groups),
   );
 
-/** Throws `INSUFFICIENT_SCOPE` for a session with grants that the key may not give: its token would carry them. */
+/** Throws `INSUFFICIENT_SCOPE` for a session with other grants: a new token would carry them. */
 export const requireGrantableSession = async (
   { sessions }: HttpContext,
   caller: ServiceCaller,
@@ -91,9 +91,9 @@ export const requireGrantableSession = async (
   requireGrantable(caller, (await sessions.find(id))?.grants);
 };
 
-/** The tenant a call is about: what was asked for, else that of the key. Throws `INSUFFICIENT_SCOPE`. */
-export const tenantFor = (caller: ServiceCaller, asked: string | undefined): string => {
-  const tenant = asked ?? caller.tenant ?? 'default';
+/** The requested tenant, else that of the key. Throws `INSUFFICIENT_SCOPE` for another tenant. */
+export const tenantFor = (caller: ServiceCaller, requested: string | undefined): string => {
+  const tenant = requested ?? caller.tenant ?? DEFAULT_TENANT;
   if (caller.tenant !== null && caller.tenant !== tenant) {
     throw new AppError('INSUFFICIENT_SCOPE', { detail: 'This API key belongs to another tenant.' });
   }

@@ -1,4 +1,4 @@
-import { type Route, route } from '@muster/http/route';
+import type { Route } from '@muster/http/route';
 import { AppError } from '@muster/protocol/errors';
 import { parseSessionId } from '@muster/session/token';
 import { z } from 'zod';
@@ -6,30 +6,25 @@ import { shortenIp } from '../core/ip.ts';
 import { END_REASONS } from '../core/session.ts';
 import type { Login } from '../core/sessions.ts';
 import { summarizeUserAgent } from '../core/user-agent.ts';
+import { serviceRoute } from './authenticated-routes.ts';
 import type { HttpContext } from './context.ts';
 import { idempotencyOf } from './idempotency.ts';
 import { requireImpersonation } from './impersonation-routes.ts';
-import { ended } from './own-session-routes.ts';
+import { ENDED_RESPONSES, endedReply } from './own-session-routes.ts';
 import {
   type CreateSessionBody,
   createSessionBody,
-  pendingSchema,
   sessionCreatedSchema,
   sessionIdSchema,
   sessionSchema,
 } from './schemas.ts';
-import { isVisible, requireGrantable, requireVisible, serviceGuard, tenantFor } from './service-guard.ts';
+import { isVisible, requireGrantable, requireVisible, tenantFor } from './service-guard.ts';
 import { etagOf, sessionDto } from './session-dto.ts';
 import { sessionCreatedReply } from './session-response.ts';
 
-const SECURITY = ['serviceKey'] as const;
-const REFUSALS = {
-  401: { description: 'No API key, or a wrong one.' },
-  503: { description: 'Cannot be decided just now; try again.' },
-};
 const params = z.object({ id: sessionIdSchema });
 
-/** Routes for back ends. */
+/** Routes on single sessions, for back ends. */
 export const serviceRoutes = (context: HttpContext): Route[] => [
   createSession(context),
   getSession(context),
@@ -37,24 +32,18 @@ export const serviceRoutes = (context: HttpContext): Route[] => [
 ];
 
 const createSession = (context: HttpContext): Route =>
-  route({
+  serviceRoute(context, 'sessions:create', {
     method: 'post',
     path: '/v1/sessions',
     summary: 'Open a session for a user who has signed in',
     description:
       'With transport "bearer" the token is in the body, once; with "cookie" it is in Set-Cookie. ' +
-      'With an `Idempotency-Key` header the same request answers the same session and token for a day.',
-    tags: ['service'],
-    security: SECURITY,
+      'With an `Idempotency-Key` header, repeats within 24 hours return the same session and token.',
     body: createSessionBody,
-    guard: serviceGuard(context, 'sessions:create'),
     responses: {
       201: { description: 'The session.', schema: sessionCreatedSchema },
-      403: { description: 'The key lacks a scope, or may not give these grants.' },
-      409: { description: 'The user has too many sessions, or is disabled.' },
+      409: { description: 'The user has reached the session limit, or is disabled.' },
       415: { description: 'The body is not application/json.' },
-      422: { description: 'The body is not valid.' },
-      ...REFUSALS,
     },
     handle: async ({ auth, body, req }) => {
       if (body.actor !== undefined || body.policy === 'impersonation') {
@@ -62,7 +51,7 @@ const createSession = (context: HttpContext): Route =>
       }
       requireGrantable(auth, body.grants);
       const login = loginOf(context, body, tenantFor(auth, body.tenant));
-      // A repeat stays one when the setting for addresses or the signing key has changed.
+      // The hash does not depend on SESSION_IP_MODE or the signing key, so a repeat matches after they change.
       const idempotency = idempotencyOf(auth, req, { ...login, ip: shortenIp(body.ip) });
       return sessionCreatedReply(context, await context.sessions.open(login, auth.actor, idempotency));
     },
@@ -97,22 +86,18 @@ const loginOf = ({ addresses }: HttpContext, body: CreateSessionBody, tenant: st
 });
 
 const getSession = (context: HttpContext): Route =>
-  route({
+  serviceRoute(context, 'sessions:read', {
     method: 'get',
     path: '/v1/sessions/:id',
-    summary: 'A session, live or ended',
-    tags: ['service'],
-    security: SECURITY,
+    summary: 'Get a session, live or ended',
     params,
-    guard: serviceGuard(context, 'sessions:read'),
     responses: {
       200: { description: 'The session.', schema: sessionSchema },
-      404: { description: 'There is no such session.' },
-      ...REFUSALS,
+      404: { description: 'The session does not exist.' },
     },
     handle: async ({ auth, params: { id } }) => {
-      const known = parseSessionId(id);
-      const session = known && (await context.sessions.find(known));
+      const sessionId = parseSessionId(id);
+      const session = sessionId && (await context.sessions.find(sessionId));
       if (!session || !isVisible(auth, session)) throw new AppError('NOT_FOUND');
       const [sockets = null] = await context.presence.socketsOf([session.id]);
       return {
@@ -124,25 +109,18 @@ const getSession = (context: HttpContext): Route =>
   });
 
 const endSession = (context: HttpContext): Route =>
-  route({
+  serviceRoute(context, 'sessions:end', {
     method: 'delete',
     path: '/v1/sessions/:id',
     summary: 'End a session',
-    description: 'Ending what has ended, or what never was, is fine too.',
-    tags: ['service'],
-    security: SECURITY,
+    description: 'Idempotent: a session that has ended, or does not exist, is not an error.',
     params,
     query: z.strictObject({ reason: z.enum(END_REASONS).default('admin') }),
-    guard: serviceGuard(context, 'sessions:end'),
-    responses: {
-      204: { description: 'It lives no more.' },
-      202: { description: 'Ended; the fleet will hear of it within seconds.', schema: pendingSchema },
-      ...REFUSALS,
-    },
+    responses: ENDED_RESPONSES,
     handle: async ({ auth, params: { id }, query }) => {
-      const known = parseSessionId(id);
-      if (known === undefined) throw new AppError('NOT_FOUND');
-      await requireVisible(context, auth, known);
-      return ended(await context.sessions.end([known], query.reason, auth.actor));
+      const sessionId = parseSessionId(id);
+      if (sessionId === undefined) throw new AppError('NOT_FOUND');
+      await requireVisible(context, auth, sessionId);
+      return endedReply(await context.sessions.end([sessionId], query.reason, auth.actor));
     },
   });

@@ -1,16 +1,16 @@
 import type { SessionAbout, Snapshot } from '@muster/session/session-snapshot';
 import { idleExpiresAt, type SessionRecord } from '../core/session.ts';
 
-interface ViewOptions {
+interface SessionDtoOptions {
   /** True if the request was made with this session. */
   readonly current: boolean;
-  /** Lists show no application data. */
+  /** False in lists. */
   readonly withData: boolean;
-  /** Open sockets in the whole fleet; null or undefined where it is not known. */
+  /** Open sockets in the whole fleet; null or absent when unknown. */
   readonly sockets?: number | null;
 }
 
-const NOBODY: SessionAbout = {
+const UNKNOWN: SessionAbout = {
   client: { kind: 'web', summary: null, userAgent: null, deviceId: null },
   ip: null,
   lastIp: null,
@@ -20,12 +20,12 @@ const NOBODY: SessionAbout = {
   remember: true,
 };
 
-/** A session as the API shows it; secrets and their hashes have no place in it. */
+/** A session without secrets and their hashes. */
 export const sessionDto = (
   session: SessionRecord | Snapshot,
-  { current, withData, sockets = null }: ViewOptions,
+  { current, withData, sockets = null }: SessionDtoOptions,
 ): object => {
-  const { client, ip, lastIp, country, auth, actor } = session.about ?? NOBODY;
+  const { client, ip, lastIp, country, auth, actor } = session.about ?? UNKNOWN;
   const idleAt = idleExpiresAt(session);
   return {
     id: session.id,
@@ -46,17 +46,17 @@ export const sessionDto = (
     last_ip: lastIp,
     country,
     auth: {
-      time: auth.time === null ? null : iso(auth.time),
+      time: auth.time === null ? null : isoOf(auth.time),
       aal: session.aal,
       amr: auth.amr,
       idp: auth.idp,
     },
     actor,
-    created_at: iso(session.createdAt),
-    last_seen_at: iso(session.lastSeenAt),
-    idle_expires_at: idleAt === null ? null : iso(idleAt),
-    expires_at: iso(session.expiresAt),
-    ended_at: 'endedAt' in session && session.endedAt !== null ? iso(session.endedAt) : null,
+    created_at: isoOf(session.createdAt),
+    last_seen_at: isoOf(session.lastSeenAt),
+    idle_expires_at: idleAt === null ? null : isoOf(idleAt),
+    expires_at: isoOf(session.expiresAt),
+    ended_at: 'endedAt' in session && session.endedAt !== null ? isoOf(session.endedAt) : null,
     end_reason: 'endReason' in session ? session.endReason : null,
     ...(withData ? { data: session.data ?? {} } : {}),
     grants: session.grants ?? [],
@@ -67,4 +67,5 @@ export const sessionDto = (
 /** The entity tag of a revision. */
 export const etagOf = (session: { rev: number }): string => `"${session.rev}"`;
 
-const iso = (ms: number): string => new Date(ms).toISOString();
+/** An instant in ISO 8601. */
+export const isoOf = (ms: number): string => new Date(ms).toISOString();

@@ -8,7 +8,7 @@ import type { HttpContext } from './context.ts';
 import { etagOf, sessionDto } from './session-dto.ts';
 import { cookieFor } from './session-guard.ts';
 
-/** Hands a token to its client: in a cookie, or in the body, once. */
+/** The response with a new token: in a cookie, or in the body, once. */
 export const setSessionCookie = (
   context: HttpContext,
   { session, token }: { session: SessionRecord; token: string },
@@ -28,9 +28,9 @@ export const setSessionCookie = (
   return { status, headers: { ...headers, 'Set-Cookie': cookie }, body: view };
 };
 
-/** The answer to a login: 201 with a cookie or a token, or 409. */
+/** The response to a login: 201 with a cookie or a token. Throws 409 and 422 codes. */
 export const sessionCreatedReply = (context: HttpContext, opened: OpenResult): RouteReply => {
-  if (!opened.ok) throw openRefusal(opened);
+  if (!opened.ok) throw openErrorReply(opened);
   const reply = setSessionCookie(context, opened, {
     status: 201,
     by: opened.session.transport,
@@ -39,30 +39,30 @@ export const sessionCreatedReply = (context: HttpContext, opened: OpenResult): R
   return opened.isReplay ? asReplay(reply) : reply;
 };
 
-/** Says that a request with this key was answered before. */
+/** Marks the response to a repeated request. */
 export const asReplay = (reply: RouteReply): RouteReply => ({
   ...reply,
   headers: { ...reply.headers, 'Idempotent-Replayed': 'true' },
 });
 
-const openRefusal = (opened: Extract<OpenResult, { ok: false }>): Error => {
+const openErrorReply = (opened: Extract<OpenResult, { ok: false }>): Error => {
   switch (opened.why) {
     case 'key_reused':
     case 'rotated':
-      return replayRefusal(opened.why);
+      return replayErrorReply(opened.why);
     default:
-      return loginRefusal(opened);
+      return loginErrorReply(opened);
   }
 };
 
-const replayRefusal = (why: 'key_reused' | 'rotated'): Error =>
+const replayErrorReply = (why: 'key_reused' | 'rotated'): Error =>
   why === 'key_reused'
     ? keyReused()
     : new AppError('SESSION_ROTATED', {
-        detail: 'The session of this key has another token now, or is over.',
+        detail: 'The session of this Idempotency-Key has another token now, or has ended.',
       });
 
-/** The answer to a raise of privileges that a back end asked for. */
+/** The response to a step-up or upgrade. */
 export const privilegeChangeReply = (
   context: HttpContext,
   result: RotateResult | UpgradeResult,
@@ -78,18 +78,18 @@ export const privilegeChangeReply = (
   switch (result.why) {
     case 'disabled':
     case 'limit':
-      throw loginRefusal(result);
+      throw loginErrorReply(result);
     case 'key_reused':
     case 'rotated':
-      throw replayRefusal(result.why);
+      throw replayErrorReply(result.why);
     case 'not_guest':
-      throw new AppError('CONFLICT', { detail: 'This session belongs to a user already.' });
+      throw new AppError('CONFLICT', { detail: 'This session belongs to a user.' });
     default:
       throw changeErrorReply(result);
   }
 };
 
-/** Why a change of a session by its id was not made. */
+/** The error of a change that was refused. */
 export const changeErrorReply = (refused: Extract<RotateResult, { ok: false }>): AppError => {
   switch (refused.why) {
     case 'missing':
@@ -106,11 +106,11 @@ export const changeErrorReply = (refused: Extract<RotateResult, { ok: false }>):
   }
 };
 
-/** Where a back end finds all sessions of the user, page by page. */
-const allSessionsOf = (one: SessionRecord | undefined): { sessions_url?: string } =>
-  one?.userId
+/** The path of the list of all sessions of the user. */
+const sessionsUrlOf = (session: SessionRecord | undefined): { sessions_url?: string } =>
+  session?.userId
     ? {
-        sessions_url: `/v1/users/${encodeURIComponent(one.userId)}/sessions?tenant=${encodeURIComponent(one.tenant)}`,
+        sessions_url: `/v1/users/${encodeURIComponent(session.userId)}/sessions?tenant=${encodeURIComponent(session.tenant)}`,
       }
     : {};
 
@@ -118,13 +118,15 @@ type LoginRefused =
   | { readonly why: 'disabled' }
   | { readonly why: 'limit'; readonly sessions: readonly SessionRecord[] };
 
-const loginRefusal = (refused: LoginRefused): AppError =>
+const loginErrorReply = (refused: LoginRefused): AppError =>
   refused.why === 'disabled'
     ? new AppError('USER_DISABLED')
     : new AppError('SESSION_LIMIT', {
-        detail: 'This user has as many sessions as allowed. End one of them first.',
+        detail: 'The user has reached the session limit. End a session first.',
         extra: {
-          sessions: refused.sessions.map((one) => sessionDto(one, { current: false, withData: false })),
-          ...allSessionsOf(refused.sessions[0]),
+          sessions: refused.sessions.map((session) =>
+            sessionDto(session, { current: false, withData: false }),
+          ),
+          ...sessionsUrlOf(refused.sessions[0]),
         },
       });

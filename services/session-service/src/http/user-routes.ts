@@ -1,36 +1,31 @@
-import { type Route, route } from '@muster/http/route';
+import type { Route } from '@muster/http/route';
+import { defined } from '@muster/kit/defined';
 import { parseSessionId } from '@muster/session/token';
 import { z } from 'zod';
 import { POLICIES } from '../core/policies.ts';
-import type { UserRules } from '../core/ports.ts';
 import { LIMIT_RULES } from '../core/session.ts';
 import { DEFAULT_LIMIT } from '../core/session-limit.ts';
+import { serviceRoute } from './authenticated-routes.ts';
 import type { HttpContext } from './context.ts';
 import { eventDto, eventSchema } from './event-routes.ts';
-import { sessionPage } from './paging.ts';
+import { listPage } from './paging.ts';
 import {
   endedSchema,
   listQuery,
   pageSchema,
+  propagationSchema,
   reasonSchema,
   sessionIdSchema,
   sessionSchema,
   tenant,
   userId,
 } from './schemas.ts';
-import { serviceGuard, tenantFor } from './service-guard.ts';
+import { tenantFor } from './service-guard.ts';
 import { sessionDto } from './session-dto.ts';
 
-const SECURITY = ['serviceKey'] as const;
 const EXPORTED_EVENTS = 10_000;
-const REFUSALS = {
-  401: { description: 'No API key, or a wrong one.' },
-  403: { description: 'The key lacks the scope.' },
-  422: { description: 'The request is not valid.' },
-  503: { description: 'Cannot be done just now; try again.' },
-};
 const params = z.object({ uid: userId });
-const ofTenant = z.strictObject({ tenant: tenant.optional() });
+const tenantQuery = z.strictObject({ tenant: tenant.optional() });
 
 const rulesSchema = z.object({
   max_sessions: z.int().nullable(),
@@ -38,7 +33,7 @@ const rulesSchema = z.object({
   disabled: z.boolean(),
 });
 
-/** Routes about one user as a back end sees them. */
+/** Routes on one user, for back ends. */
 export const userRoutes = (context: HttpContext): Route[] => [
   listOfUser(context),
   endOfUser(context),
@@ -49,112 +44,88 @@ export const userRoutes = (context: HttpContext): Route[] => [
 ];
 
 const listOfUser = (context: HttpContext): Route =>
-  route({
+  serviceRoute(context, 'sessions:read', {
     method: 'get',
     path: '/v1/users/:uid/sessions',
-    summary: 'The sessions of a user, newest first',
-    tags: ['service'],
-    security: SECURITY,
+    summary: 'List the sessions of a user, newest first',
     params,
-    query: listQuery.extend(ofTenant.shape),
-    guard: serviceGuard(context, 'sessions:read'),
+    query: listQuery.extend(tenantQuery.shape),
     responses: {
       200: { description: 'A page of sessions, without their data.', schema: pageSchema },
-      400: { description: 'The cursor is not one of this list.' },
-      ...REFUSALS,
+      400: { description: 'The cursor does not belong to this list.' },
     },
-    handle: ({ auth, params: { uid }, query }) => {
-      const tenantId = tenantFor(auth, query.tenant);
-      const { state, cursor, limit } = query;
-      return sessionPage(context, {
+    handle: ({ auth, params: { uid }, query }) =>
+      listPage(context, {
         path: `/v1/users/${encodeURIComponent(uid)}/sessions`,
-        filter: [tenantId, uid, state],
-        cursor,
-        limit,
-        read: (after, count) =>
-          context.sessions.list({
-            tenant: tenantId,
-            userId: uid,
-            state,
-            limit: count,
-            ...(after === undefined ? {} : { after }),
-          }),
-      });
-    },
+        tenant: tenantFor(auth, query.tenant),
+        userId: uid,
+        query,
+      }),
   });
 
 const endOfUser = (context: HttpContext): Route =>
-  route({
+  serviceRoute(context, 'sessions:end', {
     method: 'delete',
     path: '/v1/users/:uid/sessions',
     summary: 'End all sessions of a user, or all but one',
-    tags: ['service'],
-    security: SECURITY,
     params,
-    query: ofTenant.extend({ except: sessionIdSchema.optional() }),
-    guard: serviceGuard(context, 'sessions:end'),
-    responses: { 200: { description: 'How many ended.', schema: endedSchema }, ...REFUSALS },
+    query: tenantQuery.extend({ except: sessionIdSchema.optional() }),
+    responses: { 200: { description: 'The number of sessions that ended.', schema: endedSchema } },
     handle: async ({ auth, params: { uid }, query }) => {
       const except = query.except === undefined ? undefined : parseSessionId(query.except);
-      const which = { tenant: tenantFor(auth, query.tenant), userId: uid, ...(except ? { except } : {}) };
+      const user = { tenant: tenantFor(auth, query.tenant), userId: uid, ...defined({ except }) };
       const reason = except ? 'revoked_others' : 'revoked_all';
-      const { ended, propagated } = await context.sessions.endOfUser(which, reason, auth.actor);
+      const { ended, propagated } = await context.sessions.endOfUser(user, reason, auth.actor);
       return { status: 200, body: { ended, propagation: propagated } };
     },
   });
 
 const putUser = (context: HttpContext): Route =>
-  route({
+  serviceRoute(context, 'sessions:admin', {
     method: 'put',
     path: '/v1/users/:uid',
-    summary: 'Set the limit of a user, or disable the user, which ends all sessions',
-    description: 'What is left out stays; null takes the default back. A lower limit ends nobody by itself.',
-    tags: ['service'],
-    security: SECURITY,
+    summary: 'Set the session limit of a user, or disable the user, which ends all sessions',
+    description:
+      'Absent members stay as they are; null restores the default. A lower limit does not end sessions.',
     params,
-    query: ofTenant,
+    query: tenantQuery,
     body: z.strictObject({
       max_sessions: z.int().min(1).max(10_000).nullable().optional(),
       at_limit: z.enum(LIMIT_RULES).nullable().optional(),
       disabled: z.boolean().optional(),
       reason: reasonSchema.optional(),
     }),
-    guard: serviceGuard(context, 'sessions:admin'),
     responses: {
-      200: { description: 'The rules as they are now.', schema: rulesSchema.extend(endedSchema.shape) },
-      ...REFUSALS,
+      200: { description: 'The rules after the change.', schema: rulesSchema.extend(endedSchema.shape) },
     },
     handle: async ({ auth, params: { uid }, query, body }) => {
-      const which = { tenant: tenantFor(auth, query.tenant), userId: uid };
-      const { max_sessions: maxSessions, at_limit: atLimit, disabled, reason: why } = body;
-      const wanted = { maxSessions, atLimit, disabled, reason: why };
-      const { rules, result } = await context.admin.putRules(which, wanted, auth.actor);
+      const user = { tenant: tenantFor(auth, query.tenant), userId: uid };
+      const { max_sessions: maxSessions, at_limit: atLimit, disabled, reason } = body;
+      const patch = { maxSessions, atLimit, disabled, reason };
+      const { rules, result } = await context.admin.putRules(user, patch, auth.actor);
       return {
         status: 200,
-        body: { ...viewRules(rules), ended: result.ended, propagation: result.propagated },
+        body: {
+          max_sessions: rules.maxSessions,
+          at_limit: rules.atLimit,
+          disabled: rules.disabled,
+          ended: result.ended,
+          propagation: result.propagated,
+        },
       };
     },
   });
 
-const viewRules = ({ maxSessions, atLimit, disabled }: UserRules) => ({
-  max_sessions: maxSessions,
-  at_limit: atLimit,
-  disabled,
-});
-
 const exportUser = (context: HttpContext): Route =>
-  route({
+  serviceRoute(context, 'privacy', {
     method: 'get',
     path: '/v1/users/:uid/export',
-    summary: 'Everything that is kept about a person',
-    tags: ['service'],
-    security: SECURITY,
+    summary: 'Export all data of a user',
     params,
-    query: ofTenant,
-    guard: serviceGuard(context, 'privacy'),
+    query: tenantQuery,
     responses: {
       200: {
-        description: 'Sessions with their data, and the log book.',
+        description: 'Sessions with their data, and events.',
         schema: z.object({
           user_id: z.string(),
           tenant: z.string(),
@@ -162,25 +133,19 @@ const exportUser = (context: HttpContext): Route =>
           events: z.array(eventSchema),
         }),
       },
-      ...REFUSALS,
     },
     handle: async ({ auth, params: { uid }, query }) => {
-      const tenantId = tenantFor(auth, query.tenant);
+      const user = { tenant: tenantFor(auth, query.tenant), userId: uid };
       const [sessions, events] = await Promise.all([
-        context.admin.sessionsOfUser(tenantId, uid),
-        context.admin.eventsOfUser({
-          tenant: tenantId,
-          userId: uid,
-          before: undefined,
-          limit: EXPORTED_EVENTS,
-        }),
+        context.admin.sessionsOfUser(user.tenant, uid),
+        context.admin.eventsOfUser({ ...user, before: undefined, limit: EXPORTED_EVENTS }),
       ]);
       return {
         status: 200,
         body: {
           user_id: uid,
-          tenant: tenantId,
-          sessions: sessions.map((one) => sessionDto(one, { current: false, withData: true })),
+          tenant: user.tenant,
+          sessions: sessions.map((session) => sessionDto(session, { current: false, withData: true })),
           events: events.map(eventDto),
         },
       };
@@ -188,47 +153,39 @@ const exportUser = (context: HttpContext): Route =>
   });
 
 const eraseUser = (context: HttpContext): Route =>
-  route({
+  serviceRoute(context, 'privacy', {
     method: 'delete',
     path: '/v1/users/:uid',
-    summary: 'Forget a person: end and delete all sessions, take the person out of the log book',
-    tags: ['service'],
-    security: SECURITY,
+    summary: 'Erase a user: end and delete all sessions, anonymize the audit log',
     params,
-    query: ofTenant,
-    guard: serviceGuard(context, 'privacy'),
+    query: tenantQuery,
     responses: {
       200: {
-        description: 'A receipt; a second call finds nothing.',
-        schema: z.object({ sessions: z.int(), events: z.int(), propagation: z.enum(['done', 'pending']) }),
+        description: 'A receipt. A repeated call finds no data.',
+        schema: z.object({ sessions: z.int(), events: z.int(), propagation: propagationSchema }),
       },
-      ...REFUSALS,
     },
     handle: async ({ auth, params: { uid }, query }) => {
-      const which = { tenant: tenantFor(auth, query.tenant), userId: uid };
-      const { sessions, events, propagated } = await context.admin.erase(which, auth.actor);
-      return { status: 200, body: { sessions, events, propagation: propagated } };
+      const user = { tenant: tenantFor(auth, query.tenant), userId: uid };
+      const { propagated, ...counts } = await context.admin.erase(user, auth.actor);
+      return { status: 200, body: { ...counts, propagation: propagated } };
     },
   });
 
 const policies = (context: HttpContext): Route =>
-  route({
+  serviceRoute(context, 'sessions:read', {
     method: 'get',
     path: '/v1/policies',
-    summary: 'The clocks and limits by which sessions are opened',
-    tags: ['service'],
-    security: SECURITY,
-    guard: serviceGuard(context, 'sessions:read'),
+    summary: 'List the session policies and the default session limit',
     responses: {
       200: {
-        description: 'Seconds, by policy; 0 is no idle limit.',
+        description: 'Lifetimes in seconds by policy; 0 is no idle limit.',
         schema: z.object({
           policies: z.record(z.string(), z.object({ idle_seconds: z.int(), max_seconds: z.int() })),
           max_sessions: z.int(),
           at_limit: z.enum(LIMIT_RULES),
         }),
       },
-      ...REFUSALS,
     },
     handle: () => ({
       status: 200,
