@@ -2,7 +2,7 @@ import { createBreaker } from '@muster/kit/circuit-breaker';
 import { createFakeClock } from '@muster/testkit/fake-clock';
 import { expect, test } from 'vitest';
 
-test('[SE23] five failures open it for a second, then one call tries', async () => {
+test('[SE23] given five failures, the breaker opens for a second, then one call probes', async () => {
   const clock = createFakeClock();
   const breaker = createBreaker({ clock, what: 'a cache', deadlineMs: 1000 });
   let calls = 0;
@@ -23,7 +23,7 @@ test('[SE23] five failures open it for a second, then one call tries', async () 
   expect(breaker.isOpen()).toBe(false);
 });
 
-test('[SE23] a probe that fails keeps it open for another second', async () => {
+test('[SE23] given a failed probe, the breaker stays open for another second', async () => {
   const clock = createFakeClock();
   const breaker = createBreaker({ clock, what: 'a cache', deadlineMs: 1000, failures: 1 });
   const failing = () => Promise.reject(new Error('down'));

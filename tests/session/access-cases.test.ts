@@ -53,7 +53,7 @@ describe('routes for back ends', () => {
   const makeKey = async (more: object) =>
     (await service.service('POST', '/v1/api-keys', { name: 'x', ...more })).body;
 
-  test('[SE8] [SE35] each is 401 without a key and with a revoked one, and 403 without its scope', async () => {
+  test('[SE8] [SE35] given no key, a revoked key or a key without the scope, each route is 401 or 403', async () => {
     const all = (await operations()).filter(({ path }) => path !== '/v1/token-exchange');
     expect(all.length).toBeGreaterThan(15);
     const revoked = await makeKey({ scopes: ['sessions:create'] });
@@ -73,7 +73,7 @@ describe('routes for back ends', () => {
     }
   });
 
-  test('[SE35] each that names a session is 404 for the key of another tenant, as for nobody', async () => {
+  test('[SE35] given the key of another tenant, every route with a session id is 404', async () => {
     const scopes = ['sessions:create', 'sessions:read', 'sessions:write', 'sessions:end'];
     const mine = await makeKey({ scopes, tenant: 'mine' });
     const theirs = await makeKey({ scopes, tenant: 'theirs' });
@@ -104,7 +104,7 @@ describe('routes for back ends', () => {
 });
 
 describe('users', () => {
-  test('[SE34] nobody changes who they are: not by body, query, or header', async () => {
+  test('[SE34] given body, query or header, no user can change the user or the tenant', async () => {
     const { id, token } = await login('u_self');
     for (const more of [
       { user_id: 'u_admin' },
@@ -125,7 +125,7 @@ describe('users', () => {
     for (const one of list.body.items ?? []) expect(one.user_id).toBe('u_self');
   });
 
-  test('[SE7] neither a list nor a search shows a hash, contents, or a whole address', async () => {
+  test('[SE7] when sessions are listed or searched, no hash, data or full address is shown', async () => {
     const { token } = await login('u_list', { data: { secret: 'contents' }, ip: '203.0.113.77' });
     await service.bearer(token, 'POST', '/v1/session/rotate');
     const lists = [
@@ -149,7 +149,7 @@ describe('users', () => {
     }
   });
 
-  test('[SE42] being refused for the limit is no failed login', async () => {
+  test('[SE42] given a refused guest session, it does not count as an invalid credential', async () => {
     await using strict = await startService(stores, { FAILURE_LIMIT_PER_MINUTE: '3' });
     await sql(
       `INSERT INTO subjects (tenant_id, user_id, max_sessions, at_limit) VALUES ('default', 'u_full', 1, 'reject')`,
@@ -162,7 +162,7 @@ describe('users', () => {
   });
 });
 
-test('[SE6] five hundred sessions of one instant: no page skips or repeats, whatever begins and ends meanwhile', async () => {
+test('[SE6] given 500 sessions of one instant, pages neither skip nor repeat during changes', async () => {
   await sql(
     `INSERT INTO sessions (id, user_id, kind, policy, transport, secret_hash, idle_seconds, expires_at, idle_check_at, created_at)
      SELECT gen_random_uuid(), 'u_pages', 'user', 'standard', 'bearer', sha256(n::text::bytea), 3600,
@@ -198,7 +198,7 @@ test('[SE6] five hundred sessions of one instant: no page skips or repeats, what
 });
 
 describe('input', () => {
-  test('[SE13] bounds of contents, each with its place', async () => {
+  test('[SE13] given data at and beyond its bounds, each refusal has its loc', async () => {
     const nested = (depth: number): unknown => (depth === 0 ? 1 : [nested(depth - 1)]);
     const keys = (count: number) =>
       Object.fromEntries(Array.from({ length: count }, (_, n) => [`${n.toString(36)}`, 1]));
@@ -217,7 +217,7 @@ describe('input', () => {
     expect(cut.body.client.user_agent).toBe(agent.slice(0, 512));
   });
 
-  test('[SE13] text is kept as it was sent, whatever its form', async () => {
+  test('[SE13] given text in any Unicode form, it is stored unchanged', async () => {
     for (const label of [
       '\u202Eevil',
       'a\u200Bb',
@@ -240,7 +240,7 @@ describe('input', () => {
     expect((await service.service('GET', '/v1/sessions?q=%00')).status).toBe(422);
   });
 
-  test('[SE13] [SE14] every refusal has one of two shapes, and shows nothing of the inside', async () => {
+  test('[SE13] [SE14] given any refusal, it has one of two formats and shows no internals', async () => {
     const { token } = await login('u_shapes');
     const cookie = cookieOf(await create({ user_id: 'u_shapes', transport: 'cookie' }));
     const text = fc.string({ unit: 'binary', maxLength: 40 });
@@ -340,7 +340,7 @@ describe('tenants with hosts of their own', () => {
     expect((await ask(a.token, 'a.example.com')).status).toBe(200);
   });
 
-  test('[SE53] nor is an ended one: only its own host is told that it ended, and why', async () => {
+  test('[SE53] given an ended session, only its own host receives the reason', async () => {
     await using housed = await startService(stores, HOSTS);
     const end = async (tenant: string) => {
       const { body } = await housed.service('POST', '/v1/sessions', { user_id: 'u_host', tenant });
@@ -373,7 +373,7 @@ describe('tenants with hosts of their own', () => {
     await redis.quit();
   });
 
-  test('[SE43] the key of another tenant is told nothing of an ended session', async () => {
+  test('[SE43] given the key of another tenant, an ended session is unknown', async () => {
     const { body } = await service.service('POST', '/v1/sessions', { user_id: 'u_host', tenant: 'a' });
     await service.service('DELETE', `/v1/sessions/${body.id}?reason=admin`);
     const reasonFor = async (tenant: string) => {
@@ -390,7 +390,7 @@ describe('tenants with hosts of their own', () => {
     expect(await reasonFor('b')).toBe('unknown');
   });
 
-  test('[SE53] a guest belongs to the tenant of the host', async () => {
+  test('[SE94] given the host of a tenant, a guest belongs to the tenant', async () => {
     await using housed = await startService(stores, { ...HOSTS, GUEST_SESSIONS: 'on' });
     const { body } = await housed.call('POST', '/v1/guest-sessions', {
       json: { transport: 'bearer' },

@@ -37,7 +37,7 @@ const exportOf = async (service: TestService, user: string) =>
     events: { type: string; ip: string | null }[];
   };
 
-test('[IP1] [IP2] every mode counts wherever an address is stored, shown or searched for, and a stricter one for old rows', async () => {
+test('[IP1] [IP2] given a mode, it applies to stored, shown and searched addresses, and a stricter mode to old rows', async () => {
   const full = await start('full');
   const ann = await open(full, 'ann');
   expect([ann.ip, ann.last_ip]).toEqual([ADDRESS, ADDRESS]);
@@ -79,7 +79,7 @@ test('[IP1] [IP2] every mode counts wherever an address is stored, shown or sear
   await none[Symbol.asyncDispose]();
 });
 
-test('[IP3] a row that somebody holds delays neither the others nor itself for long', async () => {
+test('[IP3] given a locked row, the rewrite skips it and returns to it', async () => {
   const full = await start('full');
   const [held, free] = [await open(full, 'held'), await open(full, 'free')];
   await full[Symbol.asyncDispose]();

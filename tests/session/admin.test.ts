@@ -29,7 +29,7 @@ const search = async (query: string) => {
 };
 
 describe('search and ends', () => {
-  test('[SE37] every filter finds what it names, literally', async () => {
+  test('[SE37] given a filter, it matches literally', async () => {
     const one = await login('s_1', {
       label: '100% mine_\\',
       ip: '198.51.100.7',
@@ -59,7 +59,7 @@ describe('search and ends', () => {
     expect((await service.service('GET', '/v1/sessions?ip=1.2.3.4.5')).status).toBe(422);
   });
 
-  test('[SE37] a search has pages, and its cursors work for it alone', async () => {
+  test('[SE37] given a search, it has pages and its cursors are valid for it only', async () => {
     const ids = new Set<string>();
     for (let n = 0; n < 5; n += 1) ids.add((await login('s_pages')).id);
     const first = await service.service('GET', '/v1/sessions?user_id=s_pages&limit=3');
@@ -78,7 +78,7 @@ describe('search and ends', () => {
 
   const end = (json: object) => service.service('POST', '/v1/sessions/end', json);
 
-  test('[SE38] by ids, by filter, by user, all; each session ends once', async () => {
+  test('[SE38] when sessions are ended by ids, filter, user or all, each ends once', async () => {
     const sessions = [];
     for (let n = 0; n < 6; n += 1) sessions.push(await login('e_1', { label: n < 2 ? 'old' : 'new' }));
     const ids = sessions.slice(4).map(({ id }) => id);
@@ -102,7 +102,7 @@ describe('search and ends', () => {
     expect(events).toEqual([]);
   });
 
-  test('[SE38] what is unclear ends nobody', async () => {
+  test('[SE38] given an ambiguous request, no session ends', async () => {
     const { id, token } = await login('e_2');
     for (const body of [
       {},
@@ -119,7 +119,7 @@ describe('search and ends', () => {
     expect((await check(token)).status).toBe(200);
   });
 
-  test('[SE38] more than a batch is ended by asking again', async () => {
+  test('[SE38] given more than a batch, repeated calls end all', async () => {
     await sql(`INSERT INTO sessions (id, tenant_id, user_id, kind, policy, transport, secret_hash, idle_seconds, expires_at, idle_check_at)
       SELECT gen_random_uuid(), 'many', 'u', 'user', 'standard', 'bearer', decode(repeat('00', 32), 'hex'), 1000, now() + interval '1 day', now() + interval '1 day'
       FROM generate_series(1, 1200)`);
@@ -134,7 +134,7 @@ describe('search and ends', () => {
 });
 
 describe('users', () => {
-  test('[SE39] a limit of one, and a user who is disabled and enabled', async () => {
+  test('[SE39] given a limit of one, or a disabled and enabled user, the rules apply', async () => {
     const set = await service.service('PUT', '/v1/users/l_1', { max_sessions: 1, at_limit: 'reject' });
     expect(set.body).toMatchObject({ max_sessions: 1, at_limit: 'reject', disabled: false, ended: 0 });
     const { token } = await login('l_1');
@@ -154,7 +154,7 @@ describe('users', () => {
     expect(body.policies.standard).toEqual({ idle_seconds: 1_209_600, max_seconds: 2_592_000 });
   });
 
-  test('[SE41] export holds it all, erasure leaves nothing of the person', async () => {
+  test('[SE41] given a user, the export has all data and the erasure leaves none', async () => {
     const { id, token } = await login('p_1', {
       data: { secret: 'diary' },
       ip: '198.51.100.9',
@@ -202,7 +202,7 @@ describe('the log book', () => {
     return next ?? '';
   };
 
-  test('[SE40] each event once and in order, also those whose transaction was slow', async () => {
+  test('[SE40] given a slow transaction, each event appears once and in order', async () => {
     let next = await endOfFeed();
     const slow = new Client({ connectionString: stores.databaseUrl });
     await slow.connect();
@@ -228,7 +228,7 @@ describe('the log book', () => {
     expect(seen).toEqual(['test.slow', 'session.created']);
   });
 
-  test('[SE40] it filters, waits, and refuses positions of nobody', async () => {
+  test('[SE40] given filters and a wait, they apply, and invalid positions are refused', async () => {
     const next = await endOfFeed();
     const waiting = feed(`after=${next}&wait=10&types=session.ended,other`);
     const { id } = await login('f_2');
@@ -242,7 +242,7 @@ describe('the log book', () => {
     expect((await service.service('GET', '/v1/events?wait=21')).status).toBe(422);
   });
 
-  test('[SE40] users and guests read their own', async () => {
+  test('[SE90] given users and guests, they read their own events', async () => {
     const { token, id } = await login('f_3');
     await login('f_4');
     const first = await service.bearer(token, 'GET', '/v1/me/events?limit=1');

@@ -59,7 +59,7 @@ const state = async (): Promise<string> => {
   return JSON.stringify(rows);
 };
 
-test('[SE55] a slash more, an empty id and dot segments change nothing, on every route with every credential', async () => {
+test('[SE55] given a trailing slash, an empty id or dot segments, no route changes anything', async () => {
   const own = await login();
   await login();
   const cookie = cookieOf(
@@ -105,7 +105,7 @@ test('[SE55] a slash more, an empty id and dot segments change nothing, on every
   expect(await state()).toBe(before);
 });
 
-test('[SE5] "all" is said, or nothing ends', async () => {
+test('[SE67] given neither except nor all, no session ends', async () => {
   const [own, other] = [await login({ user_id: 'u_all' }), await login({ user_id: 'u_all' })];
   const end = (query: string) => service.bearer(own.token, 'DELETE', `/v1/me/sessions${query}`);
   for (const query of [
@@ -135,7 +135,7 @@ describe('several cookies', () => {
       ),
     );
 
-  test('[SE4] the first live one of them is the session, wherever it stands', async () => {
+  test('[SE4] given several cookies, the first live session is used at any position', async () => {
     const [ended = '', live = '', second = ''] = await cookiesOf(3);
     await service.cookie(ended, 'DELETE', '/v1/session');
     const who = async (...cookies: string[]) => {
@@ -164,7 +164,7 @@ describe('limits after credentials', () => {
     service.call('GET', '/v1/policies', { headers: { authorization: `Bearer ${key}`, ...from(ip) } });
   const shaped = () => `sk_${Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString('base64url')}`;
 
-  test('[SE42] good keys of an address with many failures work, known to this replica or not', async () => {
+  test('[SE91] given an address with many failures, its valid keys work, cached or not', async () => {
     const make = async (name: string) =>
       (await service.service('POST', '/v1/api-keys', { name, scopes: ['sessions:read'] })).body.key as string;
     const [known, fresh] = [await make('known'), await make('fresh')];
@@ -183,7 +183,7 @@ describe('limits after credentials', () => {
     expect((await withKey('wrong', '203.0.113.51')).status).toBe(401);
   });
 
-  test('[SE42] a forwarded address counts without its port', async () => {
+  test('[SE42] given a forwarded address with a port, the port is ignored', async () => {
     const ask = (told: string) => withKey('wrong', told);
     for (let n = 0; n < 20; n += 1) await ask(`203.0.113.60:${5_000 + n}`);
     expect((await ask('203.0.113.60')).status).toBe(429);
@@ -198,7 +198,7 @@ describe('limits after credentials', () => {
     expect(guest.body.ip).toBe('198.51.100.0/24');
   });
 
-  test('[SE32] a retired secret is counted per session, costs almost nothing, and never touches the current one', async () => {
+  test('[SE84] given a superseded secret, it is limited per session, cheap, and does not affect the current secret', async () => {
     const { id, token } = await login({ user_id: 'u_stale' });
     const stepped = await service.service('POST', `/v1/sessions/${id}/step-up`, { aal: 2 });
     const reads = () =>
@@ -230,7 +230,7 @@ describe('JSON that reaches prototypes', () => {
   const json = { 'content-type': 'application/json' };
   const key = { authorization: `Bearer ${SERVICE_KEY}` };
 
-  test.each(hostile)('[SE13] %s is refused in every body, and changes nothing', async (data) => {
+  test.each(hostile)('[SE13] given %s, every body is refused and nothing changes', async (data) => {
     const { id, token } = await login({ user_id: 'u_proto', data: { kept: 1 } });
     const calls: [string, string, Record<string, string>, string][] = [
       ['POST', '/v1/sessions', key, `{"user_id":"u_proto","data":${data}}`],
@@ -254,7 +254,7 @@ describe('JSON that reaches prototypes', () => {
 });
 
 describe('keys and lists', () => {
-  test('[SE35] a revoked key is refused by another replica within five seconds, also where it waits', async () => {
+  test('[SE87] given a revoked key, another replica refuses it within five seconds, also during a long poll', async () => {
     await using other = await startService(stores);
     const made = await service.service('POST', '/v1/api-keys', { name: 'x', scopes: ['events:read'] });
     const call = (path: string) =>
@@ -271,7 +271,7 @@ describe('keys and lists', () => {
     expect(performance.now() - begun).toBeLessThan(6_500);
   });
 
-  test('[SE24] a refusal names at most 20 sessions, and where all of them are', async () => {
+  test('[SE76] given reject, the refusal has at most 20 sessions and the path of all', async () => {
     await service.service('PUT', '/v1/users/u%2Fmany', { max_sessions: 30, at_limit: 'reject' });
     for (let n = 0; n < 30; n += 1) await login({ user_id: 'u/many', user_agent: 'a'.repeat(500) });
     const refused = await service.service('POST', '/v1/sessions', { user_id: 'u/many' });
@@ -285,7 +285,7 @@ describe('keys and lists', () => {
   test.each([
     ['evict_idle', 0],
     ['evict_idle', 1],
-  ])('[SE24] %s spares the session that was used a moment ago on either replica (%i)', async (_, at) => {
+  ])('[SE75] given %s, the session that was used last on either replica stays (%i)', async (_, at) => {
     await using other = await startService(stores);
     const user = `u_used_${at}`;
     await service.service('PUT', `/v1/users/${user}`, { max_sessions: 2 });
@@ -310,7 +310,7 @@ const EXACT: readonly [string, object, RegExp][] = [
   ['client', { client: 'rare' }, /sessions_by_client/],
 ];
 
-test('[SE24] evict_idle knows the order of uses within one interval of touches', async () => {
+test('[SE75] given uses within one flush interval, evict_idle orders them', async () => {
   const user = 'u_order';
   await service.service('PUT', `/v1/users/${user}`, { max_sessions: 2 });
   const [first, second] = [await login({ user_id: user }), await login({ user_id: user })];
@@ -332,7 +332,7 @@ describe('search among many', () => {
   });
 
   test.each(EXACT)(
-    '[SE37] an exact %s is found by its index, also by a plan for any value',
+    '[SE37] given an exact %s, its index is used, also by a generic plan',
     async (_, filter, index) => {
       const query = { tenant: 'many', state: 'all', limit: 20, after: undefined, ...filter } as const;
       const { text, values } = searchStatement(query);
@@ -358,7 +358,7 @@ describe('search among many', () => {
     },
   );
 
-  test('[SE37] the same sessions are found as by comparing each', async () => {
+  test('[SE37] given any filter, the result equals a full comparison', async () => {
     const search = async (query: string) => {
       const answer = await service.service('GET', `/v1/sessions?tenant=many&${query}`);
       return (answer.body.items as { user_id: string }[]).map((one) => one.user_id);
@@ -374,7 +374,7 @@ describe('search among many', () => {
 });
 
 describe('beside a long reader', () => {
-  test('[SE56] housekeeping of the log book holds no login up', async () => {
+  test('[SE56] given housekeeping of the audit log, logins are not delayed', async () => {
     await sql(
       `CREATE TABLE session_events_201901 PARTITION OF session_events FOR VALUES FROM ('2019-01-01') TO ('2019-02-01')`,
     );

@@ -45,7 +45,7 @@ const login = async (more: object = {}) =>
     token: string;
   };
 
-test('[SE43] many tokens, each with its answer', async () => {
+test('[SE43] given many tokens, each has a result in order', async () => {
   const [live, over, foreign] = [
     await login({ data: { a: 1 } }),
     await login(),
@@ -89,7 +89,7 @@ test('[SE43] many tokens, each with its answer', async () => {
   expect((await service.service('POST', '/v1/sessions/check', many)).status).toBe(422);
 });
 
-test('[SE44] a ticket is made for our own origins, from our own pages', async () => {
+test('[SE44] given own origins and pages, a ticket is issued', async () => {
   const opened = await service.service('POST', '/v1/sessions', { user_id: 'u_2', transport: 'cookie' });
   const cookie = cookieOf(opened);
   const made = await service.cookie(cookie, 'POST', '/v1/session/ws-ticket');
@@ -136,7 +136,7 @@ test('[TI1] once, in time, for its origin; Redis holds no usable one', async () 
   expect(await tickets.redeem(late, ORIGIN)).toBeUndefined();
 });
 
-test('[SE42] a session has so many requests a minute, and is told how many are left', async () => {
+test('[SE42] given a session, its requests are limited and responses have the remaining number', async () => {
   const [one, other] = [await login(), await login()];
   const answers = [];
   for (let n = 0; n < 21; n += 1) answers.push(await service.bearer(one.token, 'GET', '/v1/session'));
@@ -150,7 +150,7 @@ test('[SE42] a session has so many requests a minute, and is told how many are l
   expect((await service.bearer(other.token, 'GET', '/v1/session')).status).toBe(200);
 });
 
-test('[SE42] guests are counted in Redis, and by the process while Redis is away', async () => {
+test('[SE42] given guests, they are counted in Redis, without it per process', async () => {
   const open = (ip: string) =>
     service.call('POST', '/v1/guest-sessions', { headers: { 'x-forwarded-for': ip } });
   for (let n = 0; n < 5; n += 1) expect((await open('203.0.113.1')).status).toBe(201);
@@ -165,7 +165,7 @@ test('[SE42] guests are counted in Redis, and by the process while Redis is away
   await redis.start();
 });
 
-test('[SE42] an address that guesses is refused for a while; good tokens, there and elsewhere, are not', async () => {
+test('[SE42] [SE91] given an address with invalid tokens, it is refused for a while and valid tokens are not', async () => {
   const guess = (ip: string) =>
     service.bearer('guess', 'GET', '/v1/session', undefined, { 'x-forwarded-for': ip });
   for (let n = 0; n < 10; n += 1) expect((await guess('198.51.100.1')).status).toBe(401);
@@ -183,7 +183,7 @@ test('[SE42] an address that guesses is refused for a while; good tokens, there 
   expect(good.status).toBe(200);
 });
 
-test('[SE42] who guesses API keys is refused before one is looked up', async () => {
+test('[SE42] given many guessed API keys, further keys are refused before a look-up', async () => {
   const guess = (n: number) =>
     service.bearer(`sk_${String(n).padStart(43, 'A')}`, 'GET', '/v1/policies', undefined, {
       'x-forwarded-for': '192.0.2.9',

@@ -72,7 +72,7 @@ const request = async (
 
 describe('clocks that disagree', () => {
   test.each([-300_000, 300_000])(
-    '[SE9] a replica whose clock is off by %i ms stores the instants of the database, and refuses nobody',
+    '[SE9] given a replica whose clock is off by %i ms, it stores the instants of the database and refuses no session',
     async (shift) => {
       const call = await startElsewhen(() => shift, `shifted-${shift}`);
       const opened = await call('POST', '/v1/sessions', SERVICE_KEY, { user_id: 'u_skew' });
@@ -91,7 +91,7 @@ describe('clocks that disagree', () => {
     },
   );
 
-  test('[SE9] a clock that steps back an hour makes no key without an end, and revives nobody', async () => {
+  test('[SE9] given a clock that steps back an hour, keys expire and no ended session is accepted', async () => {
     let shift = 0;
     const call = await startElsewhen(() => shift, 'stepping');
     const before = (await call('POST', '/v1/sessions', SERVICE_KEY, { user_id: 'u_step' })).body;
@@ -126,7 +126,7 @@ describe('idleness', () => {
     await forget(id);
   };
 
-  test('[SE9] just within the limit a session is alive, just beyond it is idle', async () => {
+  test('[SE9] given the idle limit, a session is live just before it and idle just after', async () => {
     const [within, beyond] = [await login(), await login()];
     await silentFor(within.id, -2000);
     await silentFor(beyond.id, 1);
@@ -137,7 +137,7 @@ describe('idleness', () => {
     });
   });
 
-  test('[SE28] a snapshot that looks idle is not believed while activity is on its way', async () => {
+  test('[SE79] given pending activity, an idle snapshot does not end the session', async () => {
     const { id, token } = await login();
     await silentFor(id, 60_000);
     // Another replica saw the client a moment ago; Postgres does not know yet.
@@ -157,7 +157,7 @@ describe('idleness', () => {
   });
 });
 
-test('[SE34] nothing moves the absolute expiry: not activity, not an extension, a rotation, a step-up', async () => {
+test('[SE85] given activity, extension, rotation and step-up, the absolute expiry stays', async () => {
   const { id, token } = await login();
   const [{ at }] = await sql(
     `UPDATE sessions SET created_at = now() - interval '1 day', expires_at = date_trunc('milliseconds', now()) + interval '3 seconds', rev = rev + 1
@@ -199,7 +199,7 @@ describe('after a rotation', () => {
     await forget(id);
   };
 
-  test('[SE30] who never got the new secret goes on with the old one for an hour', async () => {
+  test('[SE30] given a client that never received the new secret, the previous secret stays valid', async () => {
     const { id, token } = await login();
     await service.bearer(token, 'POST', '/v1/session/rotate');
     await sql(
@@ -210,7 +210,7 @@ describe('after a rotation', () => {
     for (let n = 0; n < 3; n += 1) expect((await check(token)).status).toBe(200);
   });
 
-  test('[SE30] [SE32] a second before the end of its grace the old secret serves, a second after it is late', async () => {
+  test('[SE30] [SE83] given the end of the grace period, the previous secret is valid a second before and late a second after', async () => {
     const { id, token } = await login();
     const { body } = await service.bearer(token, 'POST', '/v1/session/rotate');
     await check(body.token);

@@ -57,7 +57,7 @@ const stateOf = async (id: string) =>
     )
   )[0];
 
-test('[SE27] activity reaches Postgres within a flush, once per interval; a passive look does not', async () => {
+test('[SE27] given activity, it reaches Postgres within a flush, once per interval; a passive request does not', async () => {
   const { id, token } = await login();
   await age(id, 'last_seen_at', 500);
   expect((await service.bearer(token, 'GET', '/v1/session?passive=true')).status).toBe(200);
@@ -71,7 +71,7 @@ test('[SE27] activity reaches Postgres within a flush, once per interval; a pass
   expect((await stateOf(id)).last_seen_at.getTime()).toBe(before);
 });
 
-test('[SE27] a touch of an ended session changes nothing, and an older one nothing either', async () => {
+test('[SE27] given an ended session or an older touch, nothing changes', async () => {
   const { id } = await login();
   const over = await login();
   await service.service('DELETE', `/v1/sessions/${over.id}`);
@@ -103,7 +103,7 @@ test('[TO2] the newest instant is kept; what is taken is gone', async () => {
   expect(await buffer.take(10)).toEqual([]);
 });
 
-test('[SE27] 40 overlapping batches of touches in opposite orders, beside ends, do not deadlock', async () => {
+test('[SE27] given overlapping batches of touches in opposite orders and ends, there is no deadlock', async () => {
   const sessions = await Promise.all(Array.from({ length: 30 }, () => login({ user_id: 'u_batch' })));
   await using own = await connect();
   const buffer = createTouchBuffer({ redis: own });
@@ -122,7 +122,7 @@ test('[SE27] 40 overlapping batches of touches in opposite orders, beside ends, 
   expect(rows[0].n).toBe(20);
 });
 
-test('[SE28] what is expired or silent is ended once, with its reason, and the fleet hears of it', async () => {
+test('[SE28] given an expired or idle session, it ends once with the reason, and the end is published', async () => {
   const [expired, silent, active] = [await login(), await login(), await login({ policy: 'service' })];
   await sql(
     `UPDATE sessions SET created_at = now() - interval '2 days', expires_at = now() - interval '1 second' WHERE id = $1`,
@@ -150,7 +150,7 @@ test('[SE28] what is expired or silent is ended once, with its reason, and the f
   });
 });
 
-test('[SE28] activity on its way saves a session, and without Redis nobody is ended for silence', async () => {
+test('[SE79] given pending activity or no Redis, no session is ended as idle', async () => {
   const { id } = await login();
   const other = await login();
   await redis.stop();
@@ -169,7 +169,7 @@ test('[SE28] activity on its way saves a session, and without Redis nobody is en
   });
 });
 
-test('[SE27] while Redis is away activity goes straight to Postgres', async () => {
+test('[SE78] given no Redis, activity is written to Postgres directly', async () => {
   const { id, token } = await login();
   await age(id, 'last_seen_at', 500);
   await redis.stop();
@@ -178,7 +178,7 @@ test('[SE27] while Redis is away activity goes straight to Postgres', async () =
   await redis.start();
 });
 
-test('[SE29] what is long over goes, and partitions are there ahead', async () => {
+test('[SE29] given the retention, old sessions and events are deleted, and partitions exist ahead', async () => {
   const { id } = await login();
   await service.service('DELETE', `/v1/sessions/${id}`);
   await sql(`UPDATE sessions SET ended_at = now() - interval '31 days' WHERE id = $1`, [id]);

@@ -23,7 +23,7 @@ const open = (more: object = {}, headers: Record<string, string> = {}) =>
 const read = (headers: Record<string, string>) => service.call('GET', '/v1/session', { headers });
 
 describe('over https', () => {
-  test('[SE2] the cookie has every attribute it needs and no other', async () => {
+  test('[SE2] given a login, the cookie has exactly its attributes', async () => {
     const answer = await open();
     const header = answer.headers.get('set-cookie') ?? '';
     const [, ...attributes] = header.split('; ');
@@ -35,7 +35,7 @@ describe('over https', () => {
     expect(answer.headers.get('cache-control')).toBe('no-store');
   });
 
-  test('[SE2] no cookie promises more than the server keeps, also when it is signed again', async () => {
+  test('[SE64] given any limit, a cookie never outlives its session, also after a new signature', async () => {
     for (const more of [{}, { auth: { aal: 2, amr: ['otp'] } }]) {
       const answer = await open(more);
       const left = (Date.parse(answer.body.expires_at) - Date.now()) / 1000;
@@ -51,7 +51,7 @@ describe('over https', () => {
     }
   });
 
-  test('[SE4] names that only look like ours are not ours', async () => {
+  test('[SE4] given cookies with similar names, they are ignored', async () => {
     const value = cookieOf(await open()).split('=')[1];
     for (const name of ['__HOST-session_id', '__host-session_id', '__Host-Session_Id', 'session_id', 'sid']) {
       const answer = await read({ cookie: `${name}=${value}` });
@@ -64,7 +64,7 @@ describe('over https', () => {
     expect((await read({ cookie: `__Host-session_id=${value}` })).status).toBe(200);
   });
 
-  test('[SE1] after the logout a browser has lost the cookie', async () => {
+  test('[SE1] when a browser signs out, its cookie is cleared', async () => {
     const jar = new CookieJar(undefined, { prefixSecurity: 'strict' });
     const answer = await open();
     await jar.setCookie(answer.headers.get('set-cookie') ?? '', APP);
@@ -79,7 +79,7 @@ describe('over https', () => {
     expect(await jar.getCookies(APP)).toEqual([]);
   });
 
-  test('[SE2] a proxy header from outside does not make the cookie insecure', async () => {
+  test('[SE2] given a forwarded header of a client, the cookie stays secure', async () => {
     await using direct = await startService(stores, { PUBLIC_URL: APP, TRUSTED_PROXIES: '' });
     for (const at of [service, direct]) {
       const answer = await at.call('POST', '/v1/guest-sessions', {
@@ -90,7 +90,7 @@ describe('over https', () => {
     }
   });
 
-  test('[SE4] a token in a form or a query is none', async () => {
+  test('[SE66] given a token in a form or a query, it is ignored', async () => {
     const { body } = await service.service('POST', '/v1/sessions', { user_id: 'u_1' });
     const form = new URLSearchParams({ token: body.token, session_id: `s:${body.token}` }).toString();
     for (const path of ['/v1/session', `/v1/session?token=${body.token}&access_token=${body.token}`]) {
@@ -112,7 +112,7 @@ describe('where a request comes from', () => {
     return body.ip;
   };
 
-  test('[SE10] a forwarded address counts from a trusted peer only, and only its last part', async () => {
+  test('[SE10] given a forwarded address, only the last part from a trusted proxy counts', async () => {
     await using direct = await startService(stores, { TRUSTED_PROXIES: '10.0.0.1' });
     expect(await guestFrom(direct, '203.0.113.9')).toBe('127.0.0.0/24');
     expect(await guestFrom(service, '1.1.1.1, evil, 203.0.113.9')).toBe('203.0.113.0/24');
@@ -121,7 +121,7 @@ describe('where a request comes from', () => {
     expect(await guestFrom(service, '2001:db8:1:2::9')).toBe('2001:db8:1::/48');
   });
 
-  test('[SE10] a forwarded text that is no address is nobody, and no error', async () => {
+  test('[SE10] given a forwarded text that is not an address, it is ignored without an error', async () => {
     for (const text of ['evil', "1.1.1.1'; DROP TABLE sessions", '0x7f.1', '999.1.1.1', ',', '1.2.3.4:80']) {
       const answer = await service.call('POST', '/v1/guest-sessions', {
         headers: { 'x-forwarded-for': text },
@@ -133,7 +133,7 @@ describe('where a request comes from', () => {
 });
 
 describe('foreign pages', () => {
-  test('[SE15] every spelling of an origin that is not exactly ours is refused', async () => {
+  test('[SE15] given other spellings of an allowed origin, they are refused', async () => {
     const cookie = cookieOf(await open());
     const attempt = (origin: string) =>
       service.call('DELETE', `/v1/me/sessions/${NOBODY}`, { headers: { cookie, origin } });
@@ -159,7 +159,7 @@ describe('foreign pages', () => {
     expect((await attempt(APP)).status).toBe(404);
   });
 
-  test('[SE15] every method that changes is guarded, by fetch metadata before Origin', async () => {
+  test('[SE15] given any changing method, fetch metadata is checked before Origin', async () => {
     const cookie = cookieOf(await open());
     const changes: [string, string, object | undefined][] = [
       ['POST', '/v1/session/rotate', undefined],
@@ -188,7 +188,7 @@ describe('foreign pages', () => {
     expect((await read({ cookie })).body).toMatchObject({ label: null, rev: 1 });
   });
 
-  test('[SE15] a listed origin is one origin: there are no patterns', async () => {
+  test('[SE15] given a listed origin, it is compared exactly', async () => {
     await expect(startService(stores, { ALLOWED_ORIGINS: 'https://*.example.com/' })).rejects.toThrow(
       /ALLOWED_ORIGINS/,
     );
@@ -204,7 +204,7 @@ describe('foreign pages', () => {
     expect(await attempt('https://a.admin.example.com')).toBe(403);
   });
 
-  test('[SE15] no header and no parameter turns a GET into something else', async () => {
+  test('[SE72] given override headers and parameters, a GET stays a GET', async () => {
     const { body } = await service.service('POST', '/v1/sessions', { user_id: 'u_over' });
     const headers = {
       'x-http-method-override': 'DELETE',
@@ -232,7 +232,7 @@ describe('foreign pages', () => {
     expect((await service.bearer(body.token, 'GET', '/v1/session')).status).toBe(200);
   });
 
-  test('[SE13] text that would split a header is a refusal or text', async () => {
+  test('[SE13] given text with line breaks, no header is split', async () => {
     const split = 'x\r\nSet-Cookie: a=1';
     const answer = await open({ label: split, user_agent: split });
     expect(answer.headers.getSetCookie()).toHaveLength(1);

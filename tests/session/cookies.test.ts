@@ -11,7 +11,7 @@ test.each([
   ['off', '; Secure; SameSite=Lax'],
   ['on', '; Secure; Partitioned; SameSite=None'],
 ])(
-  '[SE2] over https the cookie is host-only and secure, and logout really takes it away (embed %s)',
+  '[SE2] given https, the cookie is host-only and secure, and sign-out removes it (embed %s)',
   async (embed, flags) => {
     await using service = await startService(stores, { PUBLIC_URL: APP, COOKIE_EMBED: embed });
     const opened = await service.service('POST', '/v1/sessions', { user_id: 'u_1', transport: 'cookie' });
@@ -40,7 +40,7 @@ test.each([
   },
 );
 
-test('[SE10] without a trusted proxy the header of an address is not believed', async () => {
+test('[SE10] given no trusted proxy, forwarded addresses are ignored', async () => {
   await using service = await startService(stores, { TRUSTED_PROXIES: '', GUEST_LIMIT_PER_MINUTE: '3' });
   const open = (ip: string) =>
     service.call('POST', '/v1/guest-sessions', { headers: { 'x-forwarded-for': ip } });
@@ -50,7 +50,7 @@ test('[SE10] without a trusted proxy the header of an address is not believed', 
   expect(answers[0]!.body.ip).toBe('127.0.0.0/24');
 });
 
-test('[SE1] every metric of sessions is there after a life', async () => {
+test('[SE1] given a complete session, every session metric is present', async () => {
   await using service = await startService(stores, { SWEEP_INTERVAL_MS: '100' });
   const { body } = await service.service('POST', '/v1/sessions', { user_id: 'u_2' });
   await service.bearer(body.token, 'GET', '/v1/session');

@@ -141,7 +141,7 @@ const INPUTS: readonly [what: string, size: number, status: number, call: (size:
 /** Batches of each size: a call is a whole request. */
 const ROUNDS = 4;
 
-describe('[SE57] the cost of larger requests', () => {
+describe('[SE57] given larger requests, the cost is linear', () => {
   test.each(INPUTS)('ten times the %s cost about ten times the CPU', async (_what, size, status, call) => {
     for (const one of [size, size * 10]) expect(await statusOf(call(one))).toBe(status);
     const work = (one: number) => {

@@ -26,7 +26,7 @@ beforeAll(async () => {
 });
 afterAll(() => stack.disposeAsync());
 
-test('[DG1] a fleet that needs more connections than Postgres gives does not start, and says the sum', async () => {
+test('[DG1] given too many connections for Postgres, the service refuses to start with the calculation', async () => {
   const start = startService(
     { redisUrl: stores.redisUrl, redisPrefix: stores.redisPrefix, databaseUrl: stores.databaseUrl },
     { EXPECTED_REPLICAS: '900', PG_POOL_SIZE: '10' },
@@ -36,7 +36,7 @@ test('[DG1] a fleet that needs more connections than Postgres gives does not sta
   );
 });
 
-test('[DG2] open transactions of other programs that sit idle are found', async () => {
+test('[DG2] given idle transactions of other applications, they are found', async () => {
   const metrics = createMetrics({ service: 'other', version: '0' });
   const pool = {
     url: stores.databaseUrl,
@@ -66,7 +66,7 @@ test('[DG2] open transactions of other programs that sit idle are found', async 
   await work;
 });
 
-test('[DG3] the report needs the scope ops, and still comes when Redis is away', async () => {
+test('[DG3] given the scope ops, the report is returned also without Redis', async () => {
   const made = await service.service('POST', '/v1/api-keys', { name: 'reader', scopes: ['sessions:read'] });
   const { status } = await service.call('GET', '/v1/diagnostics/connections', {
     headers: { authorization: `Bearer ${made.body.key}` },
@@ -83,7 +83,7 @@ test('[DG3] the report needs the scope ops, and still comes when Redis is away',
   await toRedis.pass();
 });
 
-test('[DG4] /health tells what waits in the outbox', async () => {
+test('[DG4] given undelivered changes, /health has their number and age', async () => {
   const health = async () => (await service.call('GET', '/health')).body.checks;
   // A connection that was lost before is seen at once, and so is its return.
   const whole = await until(health, { ok: ({ redis }) => redis.status === 'up', what: 'Redis to be back' });
@@ -108,7 +108,7 @@ test('[DG4] /health tells what waits in the outbox', async () => {
   });
 });
 
-test('[DG5] devices per user and the ages of the keys are metrics', async () => {
+test('[DG5] given logins and keys, metrics have devices per user and key ages', async () => {
   const devices = async () => [
     await service.metric('session_devices_per_user_count'),
     await service.metric('session_devices_per_user_sum'),

@@ -108,7 +108,7 @@ test('[VD3] 200 ends reach a listener soon, and are refused on every replica at 
   expect(delays[197]).toBeLessThan(1_000);
 });
 
-test('[SE21] a failover that lost the last tombstone is healed by the next heartbeats', async () => {
+test('[SE21] given a failover that lost a tombstone, the next heartbeats restore it', async () => {
   const { id, token } = await login();
   await check(token);
   const stale = await redis.lane().get(`t:s:{${id}}`);
@@ -120,7 +120,7 @@ test('[SE21] a failover that lost the last tombstone is healed by the next heart
   await until(async () => (await check(token)).status === 401, { what: 'the end again', timeoutMs: 5000 });
 });
 
-test('[SE22] after a flush 250 checks cost a handful of statements, and nobody is refused', async () => {
+test('[SE22] given a flush, 250 checks share a few statements and none is refused', async () => {
   const created = await Promise.all(Array.from({ length: 250 }, login));
   const tokens = created.map(({ token }) => ({ token }));
   const counted = () =>
@@ -138,7 +138,7 @@ test('[SE22] after a flush 250 checks cost a handful of statements, and nobody i
   expect((await counted()) - before).toBeLessThanOrEqual(10);
 });
 
-test('[SE23] Redis hangs: checks go on from Postgres, after a second without waiting for it', async () => {
+test('[SE23] given a Redis that hangs, checks use Postgres, soon without waiting for Redis', async () => {
   const sessions = await Promise.all(Array.from({ length: 20 }, login));
   server.signal('SIGSTOP');
   try {

@@ -38,7 +38,7 @@ const keyOf = (id: string) => `${stores.redisPrefix}s:{${id}}`;
 const endsOf = async (id: string) =>
   (await sql(`SELECT 1 FROM session_events WHERE session_id = $1 AND type = 'session.ended'`, [id])).length;
 
-test('[SE1] a reader who was slow cannot bring back what ended meanwhile', async () => {
+test('[SE61] given a slow read, an end that it overlaps stays', async () => {
   const [first, second] = [await login(), await login()];
   await using cable = await openFaultProxy(stores.databaseUrl);
   await using slow = await startService({ ...stores, databaseUrl: cable.url });
@@ -55,7 +55,7 @@ test('[SE1] a reader who was slow cannot bring back what ended meanwhile', async
   expect((await check(second.token, slow)).status).toBe(200);
 });
 
-test('[SE7] to end twice, what ended, and what expired is 204 with one event', async () => {
+test('[SE7] given an ended or expired session, another end is 204 with one event in all', async () => {
   const [live, expired] = [await login(), await login()];
   await sql(
     `UPDATE sessions SET created_at = now() - interval '2 days', expires_at = now() - interval '1 second' WHERE id = $1`,
@@ -120,7 +120,7 @@ const race = async (
   return { own, alive, live: new Set(rows.map(({ id }) => id as string)), ended: ended.body.ended as number };
 };
 
-test('[SE25] "end all" racing 40 logins happens at one instant', async () => {
+test('[SE25] given "end all" and 40 logins, the end is atomic', async () => {
   let run = 0;
   await fc.assert(
     fc.asyncProperty(
@@ -144,7 +144,7 @@ test('[SE25] "end all" racing 40 logins happens at one instant', async () => {
   );
 });
 
-test('[SE25] "end the others" racing logins spares itself, and nothing lives that is not listed', async () => {
+test('[SE25] given "end the others" and logins, the own session stays and every live session is listed', async () => {
   let run = 0;
   await fc.assert(
     fc.asyncProperty(
@@ -165,7 +165,7 @@ test('[SE25] "end the others" racing logins spares itself, and nothing lives tha
   );
 });
 
-test('[SE30] [SE1] rotations, checks and an end of one session in any interleaving: the end stays', async () => {
+test('[SE30] [SE61] given rotations, checks and an end in any interleaving, the end stays', async () => {
   const acts = ['check', 'rotate', 'forget', 'passive', 'patch'] as const;
   await fc.assert(
     fc.asyncProperty(
@@ -202,7 +202,7 @@ test('[SE30] [SE1] rotations, checks and an end of one session in any interleavi
   );
 });
 
-test('[SE5] ten thousand sessions of a user end in one call', async () => {
+test('[SE5] given ten thousand sessions of a user, one call ends them', async () => {
   await sql(
     `INSERT INTO sessions (id, user_id, kind, policy, transport, secret_hash, idle_seconds, expires_at, idle_check_at)
      SELECT gen_random_uuid(), 'u_many', 'user', 'standard', 'bearer', sha256(n::text::bytea), 3600,
@@ -245,7 +245,7 @@ test('[SE5] ten thousand sessions of a user end in one call', async () => {
   expect(Math.max(...times)).toBeLessThan(2000);
 });
 
-test('[SE27] ends are not held up by activity that is written without a pause', async () => {
+test('[SE27] given continuous activity writes, ends are not delayed', async () => {
   const sessions = await Promise.all(Array.from({ length: 30 }, () => login('u_busy')));
   const ids = sessions.map(({ id }) => id as SessionId);
   let isOver = false;

@@ -180,7 +180,7 @@ const CASES: Record<string, Case | undefined> = {
   'post /v1/oidc/backchannel-logout': undefined,
 };
 
-describe('[EL1] every change is in the log book once, with the id of its request', () => {
+describe('[EL1] given any change, the audit log has it once with the request id', () => {
   test('and every route that may change something is in the table', async () => {
     const { body } = await service.call('GET', '/openapi.json');
     const changing = Object.entries(body.paths as Record<string, object>).flatMap(([path, methods]) =>
@@ -202,7 +202,7 @@ describe('[EL1] every change is in the log book once, with the id of its request
   });
 });
 
-test('[EL2] grants before and after, what else changed, and why', async () => {
+test('[EL2] given a change of grants, the event has before, after, the other members and the reason', async () => {
   const read = [{ groups: 'news', allow: ['subscribe'] }];
   const { id } = await login('g_1', { grants: read });
   const requestId = `ev-${randomUUID()}`;
@@ -235,7 +235,7 @@ test('[EL2] grants before and after, what else changed, and why', async () => {
   expect(entry?.detail).toEqual({ rev: 3, why: 'updated', changed: ['data'] });
 });
 
-test('[EL2] grants changed at once: each entry says what it replaced', async () => {
+test('[EL2] given concurrent changes of grants, each event has the value that it replaced', async () => {
   const { id } = await login('g_2');
   const grantsOf = (n: number) => [{ groups: `g${n}`, allow: ['subscribe'] }];
   await Promise.all(
@@ -254,7 +254,7 @@ test('[EL2] grants changed at once: each entry says what it replaced', async () 
   expect(rows.map(({ before }) => before)).toEqual([[], ...rows.slice(0, -1).map(({ after }) => after)]);
 });
 
-test('[EL3] a user who is disabled, enabled, and limited: one entry per change, none for what was so already', async () => {
+test("[EL3] given changes of a user's rules, each is one event and a repeat is none", async () => {
   const put = async (body: object): Promise<Entry[]> => {
     const requestId = `ev-${randomUUID()}`;
     await service.service('PUT', '/v1/users/r_1', body, { 'x-request-id': requestId });
@@ -279,7 +279,7 @@ test('[EL3] a user who is disabled, enabled, and limited: one entry per change, 
   expect(await put({})).toEqual([]);
 });
 
-test('[EL4] API keys: who made and revoked which, never the key; those of all tenants are of none', async () => {
+test('[EL4] given API keys, their events have the author and never the key', async () => {
   const requestId = `ev-${randomUUID()}`;
   const headers = { 'x-request-id': requestId };
   const wanted = { name: 'shop', scopes: ['sessions:read'], tenant: 'shop', reason: 'new back end' };
@@ -299,7 +299,7 @@ test('[EL4] API keys: who made and revoked which, never the key; those of all te
   expect(await entriesOf(wide)).toMatchObject([{ type: 'api_key.created', tenant_id: '*' }]);
 });
 
-test('[EL1] the feed and the own log book show the request id', async () => {
+test('[EL1] when the feed and the own audit log are read, they show the request id', async () => {
   const requestId = `ev-${randomUUID()}`;
   const { body } = await service.service(
     'POST',

@@ -212,7 +212,7 @@ describe('a bad token', () => {
 });
 
 describe('once', () => {
-  test('[SE36] [EX4] a repeat under its key gets the same session, with another key or none the token is used', async () => {
+  test('[SE36] [EX4] given a repeat under its key, it receives the same session; with another key the token is used', async () => {
     const sub = someone();
     const token = await issuer.idToken({ claims: { sub } });
     const keyed = (key: string, more: object = {}) => exchange(token, more, { 'idempotency-key': key });

@@ -47,7 +47,7 @@ describe('Redis', () => {
   });
   afterAll(() => stack.disposeAsync());
 
-  test('[SE17] an end is in Redis and on the bus when it is answered, and the outbox is empty soon', async () => {
+  test('[SE17] when an end is answered, Redis and the bus have it, and the outbox is emptied', async () => {
     const { id, token } = await login();
     expect(await raw((client) => client.get(`t:s:{${id}}`))).toMatch(/^1\|/);
     await service.bearer(token, 'DELETE', '/v1/session');
@@ -57,7 +57,7 @@ describe('Redis', () => {
     await until(async () => (await sql('SELECT 1 FROM outbox')).length === 0, { what: 'an empty outbox' });
   });
 
-  test('[SE18] away and back: no false refusal, ends are pending, everything heals', async () => {
+  test('[SE18] [SE73] given an outage of Redis, no valid request is refused, ends are pending and everything recovers', async () => {
     const [live, over, later] = [await login(), await login(), await login()];
     await redis.stop();
     expect((await check(live.token)).status).toBe(200);
@@ -85,7 +85,7 @@ describe('Redis', () => {
     expect((await check(live.token)).status).toBe(200);
   });
 
-  test('[SE20] a change whose delivery never happened is relayed within 2 s', async () => {
+  test('[SE20] given an undelivered change, it is relayed within 2 s', async () => {
     const { id, token } = await login();
     expect((await check(token)).status).toBe(200);
     // What a replica that died between commit and Redis leaves behind.
@@ -101,7 +101,7 @@ describe('Redis', () => {
     await until(async () => (await sql('SELECT 1 FROM outbox')).length === 0, { what: 'an empty outbox' });
   });
 
-  test('[SE21] a flush revives nobody and ends nobody', async () => {
+  test('[SE21] given a flush, no ended session is accepted and no live session refused', async () => {
     const live = await login();
     const over = await login();
     await service.bearer(over.token, 'DELETE', '/v1/session');
@@ -137,7 +137,7 @@ describe('Postgres', () => {
   });
   afterAll(() => stack.disposeAsync());
 
-  test('[SE19] the service starts without it, says so, and makes its schema when it comes', async () => {
+  test('[SE74] given no Postgres at start, the service reports it and migrates later', async () => {
     const answer = await service.service('POST', '/v1/sessions', { user_id: 'u_1' });
     expect(answer.status).toBe(503);
     expect(answer.body.type).toBe('/problems/database-unavailable');
@@ -147,7 +147,7 @@ describe('Postgres', () => {
     expect((await service.service('POST', '/v1/sessions', { user_id: 'u_1' })).status).toBe(201);
   });
 
-  test('[SE19] away and back: checks go on, changes are 503, nothing is refused falsely', async () => {
+  test('[SE19] given an outage of Postgres, checks continue, changes are 503 and no valid session is refused', async () => {
     const { id, token } = await login();
     const { token: unseen, id: unseenId } = await login();
     await forget(unseenId);
@@ -173,7 +173,7 @@ describe('Postgres', () => {
     client.disconnect();
   };
 
-  test('[SE19] a restart under load is survived without an unhandled error', async () => {
+  test('[SE19] given a restart of Postgres under load, there is no unhandled error', async () => {
     const { token } = await login();
     const statuses = new Set<number>();
     const deadline = performance.now() + 3000;

@@ -25,7 +25,7 @@ const expectRefusal = (answer: Answer | undefined): void => {
   expect(Number(answer?.headers.get('retry-after'))).toBeGreaterThan(0);
 };
 
-test('[GC1] many /64s of one /48, and many addresses of one /24, share a ceiling; another network does not', async () => {
+test('[GC1] given many addresses of one network, they share a limit', async () => {
   await using service = await start({ GUEST_LIMIT_PER_NETWORK: '8' });
   for (const addressOf of [
     (n: number) => `2001:db8:7:${n.toString(16)}::1`,
@@ -44,7 +44,7 @@ test('[GC1] many /64s of one /48, and many addresses of one /24, share a ceiling
   ]);
 });
 
-test('[GC1] rotating networks meet the ceiling of the tenant, on every replica; users sign in', async () => {
+test('[GC1] given changing networks, the limit of the tenant applies fleet-wide and logins continue', async () => {
   const env = { GUEST_LIMIT_PER_TENANT: '12', TENANT_HOSTS: 'shop.example.com=shop' };
   await using first = await start(env);
   const redisPrefix = `${stores.redisPrefix}${started}:`;
@@ -60,7 +60,7 @@ test('[GC1] rotating networks meet the ceiling of the tenant, on every replica; 
   expect((await first.service('POST', '/v1/sessions', { user_id: 'u' })).status).toBe(201);
 });
 
-test('[GC2] no more live guests than the tenant may have, until some have ended', async () => {
+test('[GC2] given a tenant at its limit of guests, more are refused until some have ended', async () => {
   await withClient(stores.databaseUrl, (client) => client.query('DELETE FROM sessions'));
   await using service = await start({ MAX_GUEST_SESSIONS: '5' });
   const guests: Answer[] = [];
@@ -82,7 +82,7 @@ test('[GC2] no more live guests than the tenant may have, until some have ended'
   expectRefusal(await guestFrom(other, '203.1.2.1'));
 });
 
-test('[GC3] guests that ended are deleted after hours, users after days', async () => {
+test('[GC3] given ended sessions, those of guests are deleted after hours, those of users after days', async () => {
   await using service = await start({ GUEST_RETENTION_HOURS: '2', SWEEP_INTERVAL_MS: '100' });
   const ended = async (hoursAgo: number, { id }: { id: string }): Promise<string> => {
     await service.service('DELETE', `/v1/sessions/${id}`);

@@ -67,7 +67,7 @@ test('[HL6] [HL7] what is down is named, hanging or refusing, and no probe waits
   expect((await untilChecks('up', 'up')).body.status).toBe('healthy');
 });
 
-test('[SE11] what is for operators is not on the public port', async () => {
+test('[SE11] given the public port, the internal API is not on it', async () => {
   for (const path of ['/metrics', '/internal/sessions/check', '/internal/ended', '/startupz/x', '/debug']) {
     for (const headers of [{}, { authorization: `Bearer ${INTERNAL_KEY}` }] as Record<string, string>[]) {
       expect((await service.call('GET', path, { headers })).status).toBe(404);
@@ -78,7 +78,7 @@ test('[SE11] what is for operators is not on the public port', async () => {
   expect((await fetch(`${service.opsUrl}/v1/session`)).status).toBe(404);
 });
 
-test('[SE7] neither logs nor metrics show secrets, tokens, cookies, whole addresses, or what callers wrote', async () => {
+test('[SE7] given any request, logs and metrics show no secret, token, cookie, address or text of the caller', async () => {
   await untilChecks('up', 'up');
   const marker = `marker-${randomBytes(6).toString('hex')}`;
   const address = '203.0.113.77';
@@ -128,7 +128,7 @@ test('[SE7] neither logs nor metrics show secrets, tokens, cookies, whole addres
   expect(logs.replaceAll(/"requestId":"[^"]*"/g, '').replaceAll(/"path":"[^"]*"/g, '')).not.toContain(marker);
 });
 
-test('[SE14] paths and methods of strangers make no series of their own', async () => {
+test('[SE14] given unknown paths and methods, they create no metric series', async () => {
   const series = async () =>
     (await (await fetch(`${service.opsUrl}/metrics`)).text())
       .split('\n')

@@ -27,7 +27,7 @@ const impersonate = (user: string, more: object = {}): Promise<Answer> =>
     ...more,
   });
 
-test('[AC1] [AC2] it is the user with an actor, for a short time', async () => {
+test('[AC1] [AC2] given an impersonation, it is a short session of the user that shows the actor', async () => {
   const { status, body } = await impersonate('i_1', { ttl: 120 });
   expect(status).toBe(201);
   const actor = { id: 'kim', reason: 'ticket 7' };
@@ -50,7 +50,7 @@ test('[AC1] [AC2] it is the user with an actor, for a short time', async () => {
   });
 });
 
-test('[AC1] it needs its own scope, a reason, and another person', async () => {
+test('[AC1] given no scope, no reason or the same user, an impersonation is refused', async () => {
   const made = { name: 'n', scopes: ['sessions:create', 'sessions:write'] };
   const { key } = (await service.service('POST', '/v1/api-keys', made)).body;
   const body = { actor: 'kim', user_id: 'i_2', reason: 'r' };
@@ -84,13 +84,13 @@ test('[AC1] it needs its own scope, a reason, and another person', async () => {
   expect((await impersonate('i_off')).status).toBe(409);
 });
 
-test('[AC1] it does not nest', async () => {
+test('[AC1] given an impersonated session, it cannot impersonate', async () => {
   const { body } = await impersonate('i_3');
   const nested = await impersonate('i_4', { actor: 'i_3', actor_session: body.id });
   expect(nested.status).toBe(422);
 });
 
-test('[AC3] it changes nothing of the account, and signs out', async () => {
+test('[AC3] given an impersonation, it cannot change the account and can sign out', async () => {
   const own = await login('i_5');
   const { id, token } = (await impersonate('i_5')).body as Login;
   const refused = [
@@ -110,7 +110,7 @@ test('[AC3] it changes nothing of the account, and signs out', async () => {
   expect((await service.bearer(token, 'GET', '/v1/session')).status).toBe(401);
 });
 
-test('[AC3] it takes no place from the devices of the user', async () => {
+test('[AC3] given a user at the limit, an impersonation does not count towards it', async () => {
   await service.service('PUT', '/v1/users/i_6', { max_sessions: 2, at_limit: 'evict_oldest' });
   const devices = [await login('i_6'), await login('i_6')];
   const { token } = (await impersonate('i_6')).body as Login;
@@ -126,7 +126,7 @@ test('[AC3] it takes no place from the devices of the user', async () => {
   expect(alive).toEqual([401, 200, 200]);
 });
 
-test('[AC4] it ends with the session of the actor, and its socket closes', async () => {
+test('[AC4] when the session of the actor ends, the impersonation ends and its socket closes', async () => {
   await using gateway = await startGateway(stores, service.opsUrl);
   const staff = await login('kim');
   const { id, token } = (await impersonate('i_7', { actor_session: staff.id })).body as Login;
@@ -141,7 +141,7 @@ test('[AC4] it ends with the session of the actor, and its socket closes', async
   expect(late.status).toBe(409);
 });
 
-test('[AC4] also when the actor is disabled; and no entry of its life lacks the actor', async () => {
+test('[AC4] when the actor is disabled, the impersonation ends, and each of its events names the actor', async () => {
   const staff = (await service.service('POST', '/v1/sessions', { user_id: 'kim2' })).body as Login;
   const { id } = (await impersonate('i_8', { actor: 'kim2', actor_session: staff.id })).body as Login;
   await service.service('PUT', '/v1/users/kim2', { disabled: true });

@@ -26,7 +26,7 @@ const expectProblem = (answer: Answer, status: number, slug: string) => {
 const create = (json: unknown) => service.service('POST', '/v1/sessions', json);
 
 describe('credentials', () => {
-  test('[SE12] forged, truncated and oversized tokens are refused alike', async () => {
+  test('[SE12] given a forged, truncated or oversized token, the refusal is the same', async () => {
     const before = await service.metric('db_client_operation_duration_seconds_count');
     const forged = `${token.slice(0, -1)}${token.endsWith('A') ? 'B' : 'A'}`;
     for (const bad of ['x', 's:', '.', '..', forged, `${token}x`, 'a'.repeat(8192), token.toUpperCase()]) {
@@ -44,7 +44,7 @@ describe('credentials', () => {
     expect((await service.bearer(token, 'GET', '/v1/session')).status).toBe(200);
   });
 
-  test('[SE12] cookies that are no tokens are refused, and names are exact', async () => {
+  test('[SE12] given cookies that are not tokens, they are refused', async () => {
     for (const value of ['', 's:', 's:.', '%E0%A4%A', 'a'.repeat(8192), `s:${token}`.slice(0, 80)]) {
       expectProblem(await service.cookie(`session_id=${value}`, 'GET', '/v1/session'), 401, 'invalid-token');
     }
@@ -55,7 +55,7 @@ describe('credentials', () => {
     expect(huge.status).toBe(431);
   });
 
-  test('[SE4] a token in the query or the body is none', async () => {
+  test('[SE66] given a token in the query or the body, it is ignored', async () => {
     expectProblem(await service.call('DELETE', '/v1/session', { headers: {} }), 401, 'no-session');
     expectProblem(
       await service.call('GET', `/v1/session?token=${encodeURIComponent(token)}`),
@@ -97,7 +97,7 @@ describe('bodies', () => {
     ['a country name', { country: 'Norway' }, ['body', 'country'], 'string_pattern_mismatch'],
   ];
 
-  test.each(failures)('[SE13] %s is named by its place', async (_what, body, loc, type) => {
+  test.each(failures)('[SE13] given %s, the refusal has its loc', async (_what, body, loc, type) => {
     const answer = await create(body);
     expect(answer.status).toBe(422);
     expect(answer.headers.get('content-type')).toContain('application/json');
@@ -105,7 +105,7 @@ describe('bodies', () => {
     expect(JSON.stringify(answer.body)).not.toContain('"input"');
   });
 
-  test('[SE13] numbers and depths that JSON allows and we do not', async () => {
+  test('[SE13] given inexact numbers or excessive depth, the response is 422', async () => {
     const send = (body: string) =>
       service.call('POST', '/v1/sessions', {
         body,
@@ -125,7 +125,7 @@ describe('bodies', () => {
     expectProblem(await send(`{"label":"${'x'.repeat(70_000)}"}`), 413, 'payload-too-large');
   });
 
-  test('[SE13] hostile text is stored as text', async () => {
+  test('[SE13] given text with markup or SQL, it is stored unchanged', async () => {
     const label = `'; DROP TABLE sessions; -- $1 % _ \\ <b>\r\nSet-Cookie: x=1`;
     const opened = await create({
       user_id: `u' OR 1=1`,
@@ -159,7 +159,7 @@ describe('bodies', () => {
   });
 
   test.each(['0', '-1', '101', '1e9', 'abc', '', '1&limit=2'])(
-    '[SE13] a limit of "%s" is 422',
+    '[SE13] given a limit of "%s", the response is 422',
     async (limit) => {
       const answer = await service.bearer(token, 'GET', `/v1/me/sessions?limit=${limit}`);
       expect(answer.status).toBe(422);
@@ -168,7 +168,7 @@ describe('bodies', () => {
   );
 
   test.each(['{3f1f0c55-3d9b-4a53-9d1a-000000000000}', '3f1f0c553d9b4a539d1a000000000000', 'x', 'null'])(
-    '[SE13] the id %s in a path is 422',
+    '[SE13] given the id %s in a path, the response is 422',
     async (id) => {
       const answer = await service.service('GET', `/v1/sessions/${encodeURIComponent(id)}`);
       expect(answer.status).toBe(422);
@@ -177,7 +177,7 @@ describe('bodies', () => {
   );
 });
 
-test('[SE59] ids in capitals are the same ids, in every path, query and body', async () => {
+test('[SE59] given ids in upper case, they are the same in paths, queries and bodies', async () => {
   const open = async (user: string) =>
     (await create({ user_id: user })).body as { id: string; token: string };
   const [one, two, three] = [await open('u_case'), await open('u_case'), await open('u_case')];
@@ -210,7 +210,7 @@ test('[SE59] ids in capitals are the same ids, in every path, query and body', a
   expect((await withKey()).status).toBe(401);
 });
 
-test('[SE14] unknown paths and methods are problems', async () => {
+test('[SE14] given an unknown path or method, the response is a problem', async () => {
   expectProblem(await service.call('GET', '/v1/nothing'), 404, 'not-found');
   const wrong = await service.call('PUT', '/v1/session');
   expectProblem(wrong, 405, 'method-not-allowed');
@@ -228,7 +228,7 @@ describe('changes by cookie', () => {
       headers: { cookie, ...headers },
     });
 
-  test('[SE15] foreign pages are refused', async () => {
+  test('[SE15] given pages of other sites, they are refused', async () => {
     for (const headers of [
       { 'sec-fetch-site': 'cross-site' },
       { 'sec-fetch-site': 'same-site' },
@@ -244,7 +244,7 @@ describe('changes by cookie', () => {
     }
   });
 
-  test('[SE15] our own pages, and holders of a CSRF token, pass', async () => {
+  test('[SE15] given own pages or a CSRF token, a change is accepted', async () => {
     const { body } = await service.cookie(cookie, 'GET', '/v1/session/csrf');
     for (const headers of [
       { 'sec-fetch-site': 'same-origin' },
@@ -256,7 +256,7 @@ describe('changes by cookie', () => {
     }
   });
 
-  test('[SE15] a bearer token needs none of it', async () => {
+  test('[SE71] given a bearer token, no origin is required', async () => {
     const { body } = await create({ user_id: 'u_bearer' });
     const answer = await service.bearer(body.token, 'DELETE', '/v1/session', undefined, {
       origin: 'https://evil.example',
@@ -265,7 +265,7 @@ describe('changes by cookie', () => {
     expect(answer.status).toBe(204);
   });
 
-  test('[SE15] a GET changes no row', async () => {
+  test('[SE72] given a GET, no row changes', async () => {
     const rows = () =>
       withClient(stores.databaseUrl, async (client) => {
         const { rows: all } = await client.query(
@@ -288,7 +288,7 @@ describe('changes by cookie', () => {
   });
 });
 
-test('[SE26] every route is in the document, and the docs page is ours', async () => {
+test('[SE26] given every route, the document has it, and the docs page loads from the same origin', async () => {
   const { body } = await service.call('GET', '/openapi.json');
   expect(body.openapi).toBe('3.1.0');
   const paths = Object.keys(body.paths);

@@ -29,7 +29,7 @@ const withKey = (
 ) => service.bearer(key, method, path, json, headers);
 
 describe('API keys', () => {
-  test('[SE35] a key may do what its scopes say, until it is revoked', async () => {
+  test('[SE35] given a key, it may do what its scopes allow until it is revoked', async () => {
     const { id, key } = await makeKey();
     expect(key).toMatch(/^sk_[\w-]{43}$/);
     const opened = await withKey(key, 'POST', '/v1/sessions', { user_id: 'u_1' });
@@ -47,7 +47,7 @@ describe('API keys', () => {
     expect((await withKey(key, 'POST', '/v1/sessions', { user_id: 'u_1' })).status).toBe(401);
   });
 
-  test('[SE35] a key of a tenant sees nothing of another', async () => {
+  test('[SE35] given a key of a tenant, sessions of another are 404', async () => {
     const scopes = ['sessions:create', 'sessions:read', 'sessions:write', 'sessions:end', 'keys:admin'];
     const a = await makeKey({ scopes, tenant: 'a' });
     const b = await makeKey({ scopes, tenant: 'b' });
@@ -81,7 +81,7 @@ describe('API keys for some groups', () => {
   const WIDE = ['*', 'order*', 'orders', 'news*', 'news:1', '$board', 'user:#ceo'];
   const FITTING = ['orders:*', 'orders:1', 'orders:eu:*', 'news'];
 
-  test('[SE35] a key gives no grants beyond its groups, when it opens and when it changes sessions', async () => {
+  test('[SE86] given a key with groups, it cannot grant others when it opens or changes sessions', async () => {
     const { key } = await makeKey({ scopes, tenant: 'shop', groups: ['orders:*', 'news'] });
     const open = (more: object) => withKey(key, 'POST', '/v1/sessions', { user_id: 'u_1', ...more });
     const { status, body } = await open({ grants: grants(...FITTING) });
@@ -98,7 +98,7 @@ describe('API keys for some groups', () => {
     expect(patched.body.grants).toEqual(grants('orders:2'));
   });
 
-  test('[SE35] nor does it get the token of a session with wider grants', async () => {
+  test('[SE86] given a session with other grants, the key cannot obtain its token', async () => {
     const { key } = await makeKey({ scopes, groups: ['orders:*'] });
     for (const [path, json] of [
       ['step-up', { aal: 2 }],
@@ -115,7 +115,7 @@ describe('API keys for some groups', () => {
     }
   });
 
-  test('[SE35] it makes keys with its groups or fewer, shown in lists and in the log book', async () => {
+  test('[SE86] given a key with groups, it creates keys within them, shown in lists and the audit log', async () => {
     const { key } = await makeKey({ scopes, groups: ['orders:*'] });
     const make = (more: object) =>
       withKey(key, 'POST', '/v1/api-keys', { name: 'child', scopes: ['sessions:create'], ...more });
@@ -137,7 +137,7 @@ describe('idempotency', () => {
   const create = (key: string, json: object, headers: Record<string, string> = {}) =>
     service.service('POST', '/v1/sessions', json, { 'idempotency-key': key, ...headers });
 
-  test('[SE36] the same request answers the same session and token, also in parallel', async () => {
+  test('[SE36] given an idempotency key, concurrent repeats return the same session and token', async () => {
     const body = { user_id: 'u_idem', data: { a: 1 } };
     const answers = await Promise.all(Array.from({ length: 10 }, () => create('k-1', body)));
     expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([201]));
@@ -150,14 +150,14 @@ describe('idempotency', () => {
     expect(dump).not.toContain(answers[0]!.body.token.split('.')[1]);
   });
 
-  test('[SE36] guests have no lock, and still one session per key', async () => {
+  test('[SE36] given guests, which have no lock, there is one session per key', async () => {
     const answers = await Promise.all(Array.from({ length: 10 }, () => create('k-guest', { label: 'g' })));
     expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([201]));
     expect(new Set(answers.map((answer) => answer.body.id)).size).toBe(1);
     expect(await sql(`SELECT 1 FROM sessions WHERE label = 'g'`)).toHaveLength(1);
   });
 
-  test('[SE36] a guest session is made once under a key that nobody can guess', async () => {
+  test('[SE89] given a long idempotency key, a guest session is opened once', async () => {
     const guest = (key: string, json: object) =>
       service.call('POST', '/v1/guest-sessions', { json, headers: { 'idempotency-key': key } });
     const key = 'guest-0123456789-abcdef';
@@ -172,7 +172,7 @@ describe('idempotency', () => {
     expect(short.body.detail[0]).toMatchObject({ loc: ['header', 'idempotency-key'] });
   });
 
-  test('[SE36] an API key is made once, shown to repeats, and not revived', async () => {
+  test('[SE36] [SE88] given an idempotency key, an API key is created once, returned to repeats, and not restored', async () => {
     const make = (json: object, key = 'k-api') =>
       service.service('POST', '/v1/api-keys', json, { 'idempotency-key': key });
     const body = { name: 'once', scopes: ['sessions:search', 'sessions:create'] };
@@ -190,7 +190,7 @@ describe('idempotency', () => {
     expect((await make(body)).status).toBe(409);
   });
 
-  test('[SE36] another body is 422; after a rotation or the end 409', async () => {
+  test('[SE88] given another body, the response is 422; after a rotation or the end 409', async () => {
     const first = await create('k-2', { user_id: 'u_2' });
     const other = await create('k-2', { user_id: 'u_3' });
     expect(other.status).toBe(422);
@@ -206,7 +206,7 @@ describe('idempotency', () => {
     expect((await create('with space', { user_id: 'u_2' })).status).toBe(422);
   });
 
-  test('[SE36] an upgrade under a key happens once, and answers the same token, also in parallel', async () => {
+  test('[SE36] given an idempotency key, concurrent upgrades happen once and return the same token', async () => {
     const guest = (await service.service('POST', '/v1/sessions', {})).body;
     const upgrade = (key: string, json: object) =>
       service.service('POST', `/v1/sessions/${guest.id}/upgrade`, json, { 'idempotency-key': key });
@@ -221,7 +221,7 @@ describe('idempotency', () => {
     expect((await upgrade('k-up', { user_id: 'u_up' })).body.type).toBe('/problems/session-rotated');
   });
 
-  test('[SE36] callers do not meet, a refused login uses nothing up, and a day later the key is new', async () => {
+  test('[SE36] [SE89] given several callers, keys are independent; a refused login claims no key, and after a day it is unused', async () => {
     const { key } = await makeKey();
     const mine = await create('k-4', { user_id: 'u_4' });
     const theirs = await withKey(

@@ -184,7 +184,7 @@ const existing = async (): Promise<Existing> => {
   return { user, guest: guestId, key: key.body.id };
 };
 
-test('[SE58] a request that was answered 503 while Postgres hung changes nothing when Postgres goes on', async () => {
+test('[SE58] given a 503 while Postgres hung, nothing changes when Postgres continues', async () => {
   await Promise.all(Array.from({ length: 5 }, (_, n) => open({ user_id: `before_${n}` })));
   // With clocks that agree, a login is one statement.
   expect(await statements('insert_session_if_room')).toBe(5);
@@ -226,7 +226,7 @@ test('[SE58] a request that was answered 503 while Postgres hung changes nothing
   expect((await open({ user_id: 'after' })).status).toBe(201);
 });
 
-test('[SE58] each of these writes changes something where Postgres answers', async () => {
+test('[SE58] given a Postgres that responds, each of these writes changes data', async () => {
   for (const name of Object.keys(writesTo(direct, await existing()))) {
     const fresh = await existing();
     const before = await contents();

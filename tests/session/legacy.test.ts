@@ -61,7 +61,7 @@ const loginToOld = async (user: string): Promise<string> => {
 const me = (cookie: string) => service.cookie(cookie, 'GET', '/v1/session');
 const cookiesOf = (answer: Answer) => answer.headers.getSetCookie();
 
-test('[SE45] an old session becomes one of ours, once', async () => {
+test('[SE45] given a session of express-session, it is imported once', async () => {
   const cookie = await loginToOld('ann');
   const first = await me(cookie);
   expect(first.status).toBe(200);
@@ -80,7 +80,7 @@ test('[SE45] an old session becomes one of ours, once', async () => {
   expect((await me(cookie)).status).toBe(401);
 });
 
-test('[SE45] requests at the same moment get the same session', async () => {
+test('[SE45] given concurrent requests, they receive the same session', async () => {
   const cookie = await loginToOld('bob');
   const answers = await Promise.all(Array.from({ length: 10 }, () => me(cookie)));
   const good = answers.filter(({ status }) => status === 200);
@@ -94,7 +94,7 @@ test('[SE45] requests at the same moment get the same session', async () => {
   expect(list.body.items).toHaveLength(1);
 });
 
-test('[SE45] forged cookies and unknown sessions are none; a change still needs our origin', async () => {
+test('[SE92] given forged cookies or unknown sessions, there is no session; a change requires an own origin', async () => {
   const cookie = await loginToOld('eve');
   const value = decodeURIComponent(cookie.slice(cookie.indexOf('=') + 1));
   const sid = value.slice(2, value.lastIndexOf('.'));
@@ -115,7 +115,7 @@ test('[SE45] forged cookies and unknown sessions are none; a change still needs 
   expect((await me(adopted)).body.user_id).toBe('eve');
 });
 
-test('[SE45] express-session with the same secret accepts the signature of our cookie', async () => {
+test('[SE93] given express-session with the same secret, it accepts the signature', async () => {
   const asked: string[] = [];
   const store = new session.MemoryStore();
   const get = store.get.bind(store);

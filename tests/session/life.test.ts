@@ -28,7 +28,7 @@ const login = async (user = newUser(), more: object = {}) => {
 };
 
 describe('a browser', () => {
-  test('[SE1] signs in, sees itself, lists itself, signs out, and is refused from then on', async () => {
+  test('[SE1] [SE60] given a sign-in, the session is shown and listed, and refused after the sign-out', async () => {
     const opened = await service.service('POST', '/v1/sessions', {
       user_id: 'u_browser',
       transport: 'cookie',
@@ -77,7 +77,7 @@ describe('a browser', () => {
     expect((await service.cookie(cookie, 'DELETE', '/v1/session')).status).toBe(204);
   });
 
-  test('[SE2] the cookie is that of express-session: same format, same signature', async () => {
+  test('[SE2] given a login, the cookie has the format and signature of express-session', async () => {
     const opened = await service.service('POST', '/v1/sessions', { user_id: newUser(), transport: 'cookie' });
     const header = opened.headers.get('set-cookie') ?? '';
     expect(header).toMatch(/^session_id=s%3A/);
@@ -88,7 +88,7 @@ describe('a browser', () => {
     expect(token).toBe(sign(token.slice(0, token.lastIndexOf('.')), SECRETS[0]!));
   });
 
-  test('[SE2] without "remember" the cookie ends with the browser', async () => {
+  test('[SE63] given no remember, the cookie ends with the browser', async () => {
     const opened = await service.service('POST', '/v1/sessions', {
       user_id: newUser(),
       transport: 'cookie',
@@ -97,7 +97,7 @@ describe('a browser', () => {
     expect(opened.headers.get('set-cookie')).not.toContain('Max-Age');
   });
 
-  test('[SE3] a token signed by the old key is accepted and signed again', async () => {
+  test('[SE3] given a token of an older key, it is accepted and signed again', async () => {
     const { token } = await login();
     const content = token.slice(0, token.lastIndexOf('.'));
     const old = sign(content, SECRETS[1]!);
@@ -107,7 +107,7 @@ describe('a browser', () => {
     expect(await service.metric('session_token_verified_total{key="1"}')).toBeGreaterThan(0);
   });
 
-  test('[SE4] a live cookie counts behind any number of garbage, forged and repeated ones, up to four genuine ones', async () => {
+  test('[SE4] given malformed, forged and repeated cookies before it, a live cookie is used, after at most four look-ups', async () => {
     const { token } = await login();
     const good = `session_id=${encodeURIComponent(`s:${token}`)}`;
     expect((await service.cookie(`session_id=garbage; ${good}`, 'GET', '/v1/session')).status).toBe(200);
@@ -129,7 +129,7 @@ describe('a browser', () => {
     expect(await status(...Array.from({ length: 64 }, () => 'session_id=x'))).toBe(401);
   });
 
-  test('[SE4] a cookie and a bearer token of different sessions are ambiguous', async () => {
+  test('[SE65] given a cookie and a bearer token of different sessions, the response is 400', async () => {
     const one = await login();
     const other = await login();
     const answer = await service.bearer(one.token, 'GET', '/v1/session', undefined, {
@@ -141,7 +141,7 @@ describe('a browser', () => {
 });
 
 describe('several devices of one user', () => {
-  test('[SE5] one can end another, and nobody can end a stranger', async () => {
+  test('[SE5] [SE68] given own and foreign sessions, a user ends own sessions only', async () => {
     const user = newUser();
     const phone = await login(user, { client: { kind: 'ios', device_id: 'd1' } });
     const laptop = await login(user);
@@ -160,7 +160,7 @@ describe('several devices of one user', () => {
     expect(ended.body.items).toMatchObject([{ id: laptop.id, end_reason: 'revoked' }]);
   });
 
-  test('[SE5] one ends all others, or all with itself', async () => {
+  test('[SE5] when a user ends all others or all, these end', async () => {
     const user = newUser();
     const own = await login(user);
     const others = await Promise.all([login(user), login(user)]);
@@ -174,7 +174,7 @@ describe('several devices of one user', () => {
     expect((await service.bearer(own.token, 'GET', '/v1/session')).status).toBe(401);
   });
 
-  test('[SE6] pages neither skip nor repeat, even at equal instants', async () => {
+  test('[SE6] given sessions of equal instants, pages neither skip nor repeat', async () => {
     const user = newUser();
     const first = await login(user);
     const ids = new Set([first.id]);
@@ -192,7 +192,7 @@ describe('several devices of one user', () => {
     expect(new Set(seen)).toEqual(ids);
   });
 
-  test('[SE6] a cursor that was changed, or is of another list, is refused', async () => {
+  test('[SE69] given a modified cursor or another list, it is refused', async () => {
     const user = newUser();
     const { token } = await login(user);
     await login(user);
@@ -214,7 +214,7 @@ describe('several devices of one user', () => {
 });
 
 describe('a back end', () => {
-  test('[SE7] reads and ends any session by id', async () => {
+  test('[SE7] when a back end reads or ends a session by id, it can', async () => {
     const { id, token } = await login();
     const read = await service.service('GET', `/v1/sessions/${id}`);
     expect(read.body).toMatchObject({ id, current: false, data: {} });
@@ -228,7 +228,7 @@ describe('a back end', () => {
     expect((await service.service('DELETE', `/v1/sessions/${nobody}`)).status).toBe(204);
   });
 
-  test('[SE8] without a valid key it learns nothing, not even what a body should look like', async () => {
+  test('[SE8] given no valid key, the response is 401 whatever the body', async () => {
     for (const headers of [{}, { authorization: 'Bearer sk_wrong' }, { authorization: 'Basic x' }]) {
       const answer = await service.call('POST', '/v1/sessions', { json: { nonsense: true }, headers });
       expect(answer.status).toBe(401);
@@ -236,7 +236,7 @@ describe('a back end', () => {
     }
   });
 
-  test('[SE9] the policy sets the clocks', async () => {
+  test('[SE9] given a policy, it sets the limits', async () => {
     const span = (body: { expires_at: string; created_at: string }) =>
       Math.round((Date.parse(body.expires_at) - Date.parse(body.created_at)) / 1000);
     expect(span((await login()).body)).toBe(30 * 86_400);
@@ -248,7 +248,7 @@ describe('a back end', () => {
 });
 
 describe('a guest', () => {
-  test('[SE10] opens a session without an account, by cookie or token', async () => {
+  test('[SE10] when a guest session is opened, it has a cookie or a token', async () => {
     const opened = await service.call('POST', '/v1/guest-sessions');
     expect(opened.status).toBe(201);
     expect(opened.body).toMatchObject({ kind: 'guest', user_id: null, auth: { aal: 0 } });
@@ -261,7 +261,7 @@ describe('a guest', () => {
     expect((await service.bearer(bearer.body.token, 'GET', '/v1/session')).status).toBe(200);
   });
 
-  test('[SE10] is limited by address, an IPv6 network counting as one', async () => {
+  test('[SE10] given many guest sessions of an address or an IPv6 /64, they are limited', async () => {
     const from = (ip: string) =>
       service.call('POST', '/v1/guest-sessions', { headers: { 'x-forwarded-for': ip } });
     const answers = [];
@@ -274,7 +274,7 @@ describe('a guest', () => {
     expect((await from('2001:db8:1:2::1')).status).toBe(201);
   });
 
-  test('[SE10] cannot be made by a foreign page', async () => {
+  test('[SE10] given a page of another site, it cannot open a guest session', async () => {
     for (const headers of [
       { 'sec-fetch-site': 'cross-site' },
       { origin: 'https://evil.example' },
@@ -285,7 +285,7 @@ describe('a guest', () => {
   });
 });
 
-test('[SE11] a gateway checks many sessions at once', async () => {
+test('[SE11] when a gateway checks many ids, it receives their states in order', async () => {
   const live = await login();
   const over = await login();
   await service.service('DELETE', `/v1/sessions/${over.id}`);

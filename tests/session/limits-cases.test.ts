@@ -35,7 +35,7 @@ const create = (body: string, headers: Record<string, string> = {}) =>
     headers: { 'content-type': 'application/json', authorization: `Bearer ${SERVICE_KEY}`, ...headers },
   });
 
-test('[SE24] three replicas, sweepers at work: never over the limit, and nobody waits for ever', async () => {
+test('[SE24] given three replicas with sweepers, the limit holds and no login hangs', async () => {
   const user = 'u_three';
   await sql(
     `INSERT INTO subjects (tenant_id, user_id, max_sessions, at_limit) VALUES ('default', $1, 4, 'evict_idle')`,
@@ -84,7 +84,7 @@ test('[SE24] three replicas, sweepers at work: never over the limit, and nobody 
   expect(twice).toEqual([]);
 });
 
-test('[SE47] what Redis has not taken is delivered before a replica goes', async () => {
+test('[SE47] given undelivered changes, they are delivered before the exit', async () => {
   const redis = new Redis(stores.redisUrl);
   const leaving = await startService(stores, { INSTANCE_NAME: 'leaving', OUTBOX_POLL_MS: '60000' });
   const { body } = await leaving.service('POST', '/v1/sessions', { user_id: 'u_leaving' });
@@ -103,7 +103,7 @@ test('[SE47] what Redis has not taken is delivered before a replica goes', async
 });
 
 describe('requests', () => {
-  test('[SE15] no GET of the whole document changes a row', async () => {
+  test('[SE72] given every GET of the OpenAPI document, no row changes', async () => {
     const opened = await first().service('POST', '/v1/sessions', { user_id: 'u_get', transport: 'cookie' });
     const cookie = cookieOf(opened);
     const { body } = await first().call('GET', '/openapi.json');
@@ -135,7 +135,7 @@ describe('requests', () => {
     expect(await rows()).toEqual(before);
   });
 
-  test('[SE13] [SE36] of two members of one name the last counts, for storage and for idempotency alike', async () => {
+  test('[SE13] [SE36] given two members of one name, the last is stored and hashed', async () => {
     const key = { 'idempotency-key': 'doubled' };
     const made = await create('{"user_id":"u_a","user_id":"u_b","data":{"x":1,"x":2}}', key);
     expect(made.body).toMatchObject({ user_id: 'u_b', data: { x: 2 } });
@@ -144,7 +144,7 @@ describe('requests', () => {
     expect((await create('{"user_id":"u_a","data":{"x":2}}', key)).status).toBe(422);
   });
 
-  test('[SE31] a login may lie a little in the future, as clocks disagree, and no more', async () => {
+  test('[SE31] given a time of login in the future, only a small skew is accepted', async () => {
     const at = (ms: number) =>
       JSON.stringify({ user_id: 'u_time', auth: { time: new Date(Date.now() + ms) } });
     expect((await create(at(30_000))).status).toBe(201);
@@ -161,7 +161,7 @@ describe('requests', () => {
     expect((await raise(1000)).status).toBe(200);
   });
 
-  test('[SE13] too much, compressed, and cut bodies are refused, and the service goes on', async () => {
+  test('[SE70] given oversized, compressed and cut-off bodies, they are refused and the service continues', async () => {
     expect((await create(`{"label":"${'x'.repeat(1_048_576)}"}`)).status).toBe(413);
     const bomb = gzipSync(Buffer.alloc(20_000_000, 0x20));
     const answer = await fetch(`${first().url}/v1/sessions`, {

@@ -35,7 +35,7 @@ const liveOf = async (user: string): Promise<string[]> =>
   (await sql('SELECT id FROM sessions WHERE user_id = $1 AND ended_at IS NULL', [user])).map((row) => row.id);
 
 test.each(['evict_oldest', 'evict_idle'])(
-  '[SE24] 60 logins at once on two replicas leave exactly 5 (%s)',
+  '[SE24] given 60 concurrent logins on two replicas, exactly 5 sessions remain (%s)',
   async (rule) => {
     const user = `u_${rule}`;
     await limitUser(user, rule);
@@ -69,7 +69,7 @@ test('[SE24] "reject" refuses the 55 others, and says which devices there are', 
   expect(await liveOf('u_reject')).toHaveLength(5);
 });
 
-test('[SE24] one device has one session, however often it signs in at once', async () => {
+test('[SE77] given concurrent logins of one device, it has one session', async () => {
   await limitUser('u_device', 'replace_device');
   const answers = await Promise.all(
     Array.from({ length: 20 }, (_, n) => open('u_device', n, { client: { device_id: 'd1' } })),
@@ -78,7 +78,7 @@ test('[SE24] one device has one session, however often it signs in at once', asy
   expect(await liveOf('u_device')).toHaveLength(1);
 });
 
-test('[SE24] sessions that expired unswept do not count, and a lowered limit kills nobody by itself', async () => {
+test('[SE24] given expired sessions, they do not count, and a lower limit ends none', async () => {
   await limitUser('u_lower', 'reject', 3);
   const answers = await Promise.all([0, 1, 2].map((n) => open('u_lower', n)));
   expect((await open('u_lower', 3)).status).toBe(409);
@@ -95,7 +95,7 @@ test('[SE24] sessions that expired unswept do not count, and a lowered limit kil
   expect((await check(last.body.token)).status).toBe(200);
 });
 
-test('[SE25] "end all" and logins at once: later ones live and are listed, earlier ones are over', async () => {
+test('[SE25] given concurrent logins and "end all", later sessions live and earlier sessions have ended', async () => {
   const user = 'u_race';
   const first = await open(user, 0);
   const logins = Array.from({ length: 40 }, async (_, n) => {
@@ -120,7 +120,7 @@ test('[SE25] "end all" and logins at once: later ones live and are listed, earli
   expect(listed.size + events.length).toBe(41);
 });
 
-test('[SE25] a disabled user gets no session', async () => {
+test('[SE25] given a disabled user, a login is refused', async () => {
   await sql(`INSERT INTO subjects (tenant_id, user_id, disabled_at) VALUES ('default', 'u_disabled', now())`);
   const answer = await open('u_disabled', 0);
   expect(answer.status).toBe(409);

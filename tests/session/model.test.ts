@@ -155,7 +155,7 @@ const world = (prefix: string) => {
 
 let prefixes = 0;
 
-test('[SE50] any sequence of steps gives the answers of the model', async () => {
+test('[SE50] given any sequence of steps, the results equal the model', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 40 }), async (steps) => {
       prefixes += 1;

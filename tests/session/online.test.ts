@@ -52,7 +52,7 @@ const untilShown = (id: string, wanted: Shown) =>
     timeoutMs: 15_000,
   });
 
-test('[ON1] open sockets of a session, over all gateways, in every answer that shows a session', async () => {
+test('[ON1] given sockets on several gateways, every response with a session has their number', async () => {
   const [{ id, token }, other] = [await login('o_1'), await login('o_1')];
   await untilShown(id, { online: false, sockets: 0 });
   const clients = [
@@ -76,7 +76,7 @@ test('[ON1] open sockets of a session, over all gateways, in every answer that s
   await untilShown(id, { online: false, sockets: 0 });
 });
 
-test('[ON1] [SE24] evict_idle and an end of silent sessions spare the one whose socket is open', async () => {
+test('[ON1] [SE75] given an open socket, evict_idle and an end of idle sessions keep the session', async () => {
   const user = 'o_evict';
   await service.service('PUT', `/v1/users/${user}`, { max_sessions: 2 });
   const [online, silent] = [await login(user), await login(user)];
@@ -98,7 +98,7 @@ test('[ON1] [SE24] evict_idle and an end of silent sessions spare the one whose 
   client.socket.close();
 });
 
-test('[ON1] a guest sees its own', async () => {
+test('[ON1] given a guest, the own sockets are shown', async () => {
   const { body } = await service.call('POST', '/v1/guest-sessions', { json: { transport: 'bearer' } });
   const client = await connect(gateways[0] as TestGateway, body.token);
   await untilShown(body.id, { online: true, sockets: 1 });
@@ -108,7 +108,7 @@ test('[ON1] a guest sees its own', async () => {
   client.socket.close();
 });
 
-test('[ON2] Redis lost its data: gateways write again; who has no socket is unknown until they could have', async () => {
+test('[ON2] given a Redis that lost its data, presence is unknown until the gateways have written again', async () => {
   const [{ id, token }, idle] = [await login('o_2'), await login('o_2')];
   await connect(gateways[1] as TestGateway, token);
   await untilShown(id, { online: true, sockets: 1 });
@@ -120,7 +120,7 @@ test('[ON2] Redis lost its data: gateways write again; who has no socket is unkn
   await untilShown(idle.id, { online: false, sockets: 0 });
 });
 
-test('[ON1] a gateway that is gone does not count', async () => {
+test('[ON1] given a gateway without a heartbeat, its sockets do not count', async () => {
   const { id, token } = await login('o_3');
   await connect(gateways[0] as TestGateway, token);
   await connect(gateways[1] as TestGateway, token);
@@ -133,7 +133,7 @@ test('[ON1] a gateway that is gone does not count', async () => {
   await untilShown(id, { online: true, sockets: 1 });
 });
 
-test('[ON2] with Redis away: null, in time, and no request fails by it', async () => {
+test('[ON2] given no Redis, presence is null within 250 ms and no request fails', async () => {
   const { id, token } = await login('o_4');
   await connect(gateways[1] as TestGateway, token);
   await untilShown(id, { online: true, sockets: 1 });

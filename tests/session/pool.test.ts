@@ -31,7 +31,7 @@ const poolOf = async (service: TestService) =>
     }
   ).checks.database.pool;
 
-test('[SE48] one connection is enough for every kind of request, also many at once', async () => {
+test('[SE48] given one connection, it serves every kind of request, also concurrently', async () => {
   const open = (user: string, more: object = {}, headers: Record<string, string> = {}) =>
     narrow.service('POST', '/v1/sessions', { user_id: user, ...more }, headers);
   const opened = await Promise.all(Array.from({ length: 20 }, (_, n) => open(`u_${n % 3}`)));
@@ -60,7 +60,7 @@ test('[SE48] one connection is enough for every kind of request, also many at on
   expect((await poolOf(narrow))['total']).toBeLessThanOrEqual(1);
 });
 
-test('[SE49] a row that is held: 503 in time, for this session only, and the pool is whole', async () => {
+test('[SE49] given a locked row, the response is 503 in time for this session only, and the pool is intact', async () => {
   const service = await startService(stores, { PG_POOL_SIZE: '3', PG_MAX_OVERFLOW: '0' });
   const open = async () => (await service.service('POST', '/v1/sessions', { user_id: 'held' })).body;
   const [held, free] = [await open(), await open()];
@@ -83,7 +83,7 @@ test('[SE49] a row that is held: 503 in time, for this session only, and the poo
   await service[Symbol.asyncDispose]();
 });
 
-test('[SE49] with every connection held, requests are 503 overloaded within their deadline, checks go on', async () => {
+test('[SE49] given no free connection, requests are 503 overloaded in time and checks continue', async () => {
   const service = await startService(stores, {
     PG_POOL_SIZE: '2',
     PG_MAX_OVERFLOW: '0',

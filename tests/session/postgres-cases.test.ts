@@ -57,7 +57,7 @@ const timed = async <T>(work: Promise<T>): Promise<{ answer: T; ms: number }> =>
   return { answer: await work, ms: performance.now() - begun };
 };
 
-test('[SE22] [SE49] Postgres hangs: no check waits longer than two seconds for it, and the pool is whole afterwards', async () => {
+test('[SE22] [SE49] given a Postgres that hangs, no check waits longer than two seconds and the pool is intact afterwards', async () => {
   const [fresh, old, tooOld, unseen] = [await login(), await login(), await login(), await login()];
   await makeOld(old.id, 60_000);
   await makeOld(tooOld.id, 2 * 3_600_000);
@@ -88,7 +88,7 @@ test('[SE22] [SE49] Postgres hangs: no check waits longer than two seconds for i
   await poolIsWhole();
 });
 
-test('[SE48] a burst of changes never takes more connections than allowed', async () => {
+test('[SE48] given a burst of changes, the pool limit holds', async () => {
   const count = async () =>
     (
       await sql(
@@ -115,7 +115,7 @@ test('[SE48] a burst of changes never takes more connections than allowed', asyn
   await poolIsWhole();
 });
 
-test('[SE19] a server that became read-only is 503, and its connections are left as soon as it is not', async () => {
+test('[SE19] given a read-only Postgres, the response is 503 until it is writable', async () => {
   const [{ database }] = await sql('SELECT current_database() AS database');
   const drop = () =>
     sql(
@@ -142,7 +142,7 @@ test('[SE19] a server that became read-only is 503, and its connections are left
   expect((await service.bearer(token, 'DELETE', '/v1/session')).status).toBe(204);
 });
 
-test('[SE29] an event of a month without a partition is kept, and no login fails', async () => {
+test('[SE29] given a month without a partition, events are kept and no login fails', async () => {
   const [{ partition }] = await sql(`SELECT 'session_events_' || to_char(now(), 'YYYYMM') AS partition`);
   await sql(`ALTER TABLE session_events DETACH PARTITION ${partition}`);
   const { id } = await login('u_default');
@@ -177,7 +177,7 @@ describe('a server whose connections all belong to others', () => {
     await own[Symbol.asyncDispose]();
   });
 
-  test('[SE19] is 503 with Retry-After until there is room', async () => {
+  test('[SE19] given no free connection, the response is 503 with Retry-After until there is', async () => {
     const connect = async (): Promise<boolean> => {
       const client = new Client({ connectionString: crowdedUrl });
       client.on('error', () => {});

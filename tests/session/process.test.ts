@@ -67,7 +67,7 @@ const login = async (url: string) =>
   (await call(url, 'POST', '/v1/sessions', SERVICE_KEY, { user_id: 'u' })).body;
 const check = async (url: string, token: string) => (await call(url, 'GET', '/v1/session', token)).status;
 
-test('[SE20] kill -9 between commit and Redis: another replica delivers within 2 s, one event', async () => {
+test('[SE20] given a kill between commit and Redis, another replica delivers within 2 s, with one event', async () => {
   await using cable = await openFaultProxy(stores.redisUrl);
   const doomed = await start({ REDIS_URL: cable.url });
   const survivor = await start({ OUTBOX_POLL_MS: '500' });
@@ -99,7 +99,7 @@ test('[SE20] kill -9 between commit and Redis: another replica delivers within 2
   survivor.child.kill('SIGKILL');
 });
 
-test('[SE46] keys are replaced under load without one false refusal', async () => {
+test('[SE46] given load, keys are replaced without a failed request', async () => {
   const file = join(directory, 'secrets');
   const [first, second] = [SECRETS[0]!, 'a-third-signing-key-0123456789-abcdefghij'];
   await writeFile(file, first);
@@ -139,7 +139,7 @@ test('[SE46] keys are replaced under load without one false refusal', async () =
   replica.child.kill('SIGKILL');
 });
 
-test('[SE47] SIGTERM: what is under way is finished, the exit code is 0', async () => {
+test('[SE47] given SIGTERM, requests are finished and the exit code is 0', async () => {
   const replica = await start({ DRAIN_DELAY_MS: '300' });
   await ready(replica);
   const { token } = await login(replica.url);
@@ -161,7 +161,7 @@ test('[SE47] SIGTERM: what is under way is finished, the exit code is 0', async 
   expect(outcomes.filter((one) => one !== 200 && one !== 'refused')).toEqual([]);
 });
 
-test('[SE47] --migrate and --check do their work and exit', async () => {
+test('[SE47] given --migrate or --check, the process does it and exits', async () => {
   const empty = await stores.createDatabase();
   await withClient(empty, (client) => client.query('DROP SCHEMA public CASCADE; CREATE SCHEMA public'));
   const migration = await start({ DATABASE_URL: empty }, ['--migrate']);
@@ -170,7 +170,7 @@ test('[SE47] --migrate and --check do their work and exit', async () => {
   expect(await (await start({}, ['--check'])).exit).toBe(0);
 });
 
-test('[SE48] a replica starts without Redis, answers from Postgres, and takes Redis when it comes', async () => {
+test('[SE48] given no Redis at start, a replica uses Postgres, and Redis once it is available', async () => {
   await using cable = await openFaultProxy(stores.redisUrl);
   await cable.refuse();
   const replica = await start({ REDIS_URL: cable.url, REDIS_CONNECT_TIMEOUT_MS: '1000' });

@@ -52,7 +52,7 @@ const emptyOutbox = () =>
   });
 
 describe('snapshots', () => {
-  test('[SE21] what nobody can read is a miss, and is replaced by the next check', async () => {
+  test('[SE21] given an unreadable value, it is a miss and is replaced', async () => {
     const { id, token } = await login();
     const good = (await raw.get(keyOf(id)))!;
     for (const corrupt of ['x', '', good.slice(0, 40), '9999|null', '9999|{}', '1|[]', '!', `${good}}`]) {
@@ -66,14 +66,14 @@ describe('snapshots', () => {
     expect(await raw.get(keyOf(id))).toMatch(/^1\|{"id"/);
   });
 
-  test('[SE21] the snapshot of another session under this key is a miss', async () => {
+  test('[SE21] given the snapshot of another session under a key, it is a miss', async () => {
     const [one, other] = [await login(), await login()];
     await raw.set(keyOf(one.id), (await raw.get(keyOf(other.id)))!, 'PX', 60_000);
     expect((await check(one.token)).body.id).toBe(one.id);
     expect(await raw.get(keyOf(one.id))).toContain(one.id);
   });
 
-  test('[SE21] a tombstone that was evicted is not missed', async () => {
+  test('[SE21] given an evicted tombstone, the end stays', async () => {
     const { id, token } = await login();
     await service.bearer(token, 'DELETE', '/v1/session');
     await raw.del(keyOf(id));
@@ -84,7 +84,7 @@ describe('snapshots', () => {
     expect(await raw.get(keyOf(id))).toBe('!2|logout');
   });
 
-  test('[SE21] every key of a session expires, that of a session with a moment left at once', async () => {
+  test('[SE21] given a session, its keys expire with it', async () => {
     const [kept, ended, guest] = [
       await login(),
       await login(),
@@ -134,7 +134,7 @@ describe('a Redis that takes no writes', () => {
     });
   };
 
-  test('[SE18] a full one: logins and checks go on, ends are pending and arrive when there is room', async () => {
+  test('[SE18] given a full Redis, logins and checks continue and ends are delivered later', async () => {
     const before = await login();
     await raw.config('SET', 'maxmemory', '1');
     const held = await expectHeld();
@@ -143,7 +143,7 @@ describe('a Redis that takes no writes', () => {
     await expectHealed(held);
   });
 
-  test('[SE18] a demoted one: nothing is lost, and a ping does not make it healthy', async () => {
+  test('[SE18] given a demoted Redis, nothing is lost and a ping does not make it healthy', async () => {
     await raw.replicaof('127.0.0.1', '1');
     expect(await raw.ping()).toBe('PONG');
     await expect(raw.set('x', 'y')).rejects.toThrow(/READONLY/);
@@ -158,7 +158,7 @@ describe('a Redis that takes no writes', () => {
   });
 });
 
-test('[SE18] stopped under load: no refusal, no long wait, and afterwards Redis is asked again', async () => {
+test('[SE18] [SE73] given a Redis stopped under load, no request is refused or delayed, and afterwards it is used again', async () => {
   const sessions = await Promise.all(Array.from({ length: 8 }, login));
   const seen: { status: number; ms: number }[] = [];
   let isOver = false;
@@ -187,7 +187,7 @@ test('[SE18] stopped under load: no refusal, no long wait, and afterwards Redis 
   await until(async () => (await raw.get(keyOf(sessions[0]!.id))) !== null, { what: 'snapshots again' });
 });
 
-test('[SE27] six hundred requests of one session are one activity, in Redis and in Postgres', async () => {
+test('[SE27] given 600 requests of one session, they are one activity in Redis and Postgres', async () => {
   const { id, token } = await login();
   await sql(`UPDATE sessions SET last_seen_at = now() - interval '10 minutes', rev = rev + 1 WHERE id = $1`, [
     id,

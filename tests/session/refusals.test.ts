@@ -39,30 +39,33 @@ const faults: [string, () => Promise<unknown>, () => Promise<unknown>][] = [
   ['is a replica', () => admin.replicaof('127.0.0.1', 1), () => admin.replicaof('NO', 'ONE')],
 ];
 
-test.each(faults)('[SE51] Redis %s', async (_what, spoil, mend) => {
-  const [before, ending] = [(await login()).body, (await login()).body];
-  await spoil();
-  const during = await login();
-  expect(during.status).toBe(201);
-  expect((await check(during.body.token)).status).toBe(200);
-  expect((await check(before.token)).status).toBe(200);
-  const ended = await service.bearer(ending.token, 'DELETE', '/v1/session');
-  expect(ended.status).toBe(202);
-  expect(await admin.ping()).toBe('PONG');
-  await until(healthOf, {
-    ok: ({ checks }) => checks.redis.status === 'down',
-    what: 'the truth about Redis',
-  });
-  await mend();
-  await until(async () => (await admin.get(`t:s:{${ending.id}}`)) === '!2|logout', {
-    what: 'the tombstone',
-    timeoutMs: 10_000,
-  });
-  expect((await check(ending.token)).body.end_reason).toBe('logout');
-  await healthy();
-});
+test.each(faults)(
+  '[SE51] given a Redis that %s, logins succeed and ends are delivered later',
+  async (_what, spoil, mend) => {
+    const [before, ending] = [(await login()).body, (await login()).body];
+    await spoil();
+    const during = await login();
+    expect(during.status).toBe(201);
+    expect((await check(during.body.token)).status).toBe(200);
+    expect((await check(before.token)).status).toBe(200);
+    const ended = await service.bearer(ending.token, 'DELETE', '/v1/session');
+    expect(ended.status).toBe(202);
+    expect(await admin.ping()).toBe('PONG');
+    await until(healthOf, {
+      ok: ({ checks }) => checks.redis.status === 'down',
+      what: 'the truth about Redis',
+    });
+    await mend();
+    await until(async () => (await admin.get(`t:s:{${ending.id}}`)) === '!2|logout', {
+      what: 'the tombstone',
+      timeoutMs: 10_000,
+    });
+    expect((await check(ending.token)).body.end_reason).toBe('logout');
+    await healthy();
+  },
+);
 
-test('[SE52] Postgres has become read-only', async () => {
+test('[SE52] given a read-only Postgres, changes are 503 and checks continue', async () => {
   const { token, id } = (await login()).body;
   const name = new URL(stores.databaseUrl).pathname.slice(1);
   const setReadOnly = (value: string) =>

@@ -46,7 +46,7 @@ const eventsOf = (id: string, type: string) =>
   sql('SELECT detail, actor FROM session_events WHERE session_id = $1 AND type = $2', [id, type]);
 
 describe('rotation', () => {
-  test('[SE30] the old secret lives until the new one is seen, and 30 s longer', async () => {
+  test('[SE30] given a rotation, the previous secret is valid until the new secret is used, and 30 s longer', async () => {
     const { id, token } = await login();
     const rotated = await rotate(token);
     expect(rotated.status).toBe(200);
@@ -70,7 +70,7 @@ describe('rotation', () => {
     expect((await check(rotated.body.token)).status).toBe(200);
   });
 
-  test('[SE30] the old secret mints nothing', async () => {
+  test('[SE81] given the previous secret, it cannot rotate', async () => {
     const { token } = await login();
     const first = await rotate(token);
     const again = await rotate(token);
@@ -79,7 +79,7 @@ describe('rotation', () => {
     expect((await check(first.body.token)).status).toBe(200);
   });
 
-  test('[SE30] a browser gets the new secret as a cookie, and with the old one nothing', async () => {
+  test('[SE30] [SE81] given a browser, a rotation sets the new cookie, and the previous secret receives none', async () => {
     const opened = await service.service('POST', '/v1/sessions', { user_id: 'u_1', transport: 'cookie' });
     const cookie = cookieOf(opened);
     const rotated = await service.cookie(cookie, 'POST', '/v1/session/rotate');
@@ -90,7 +90,7 @@ describe('rotation', () => {
     expect(old.headers.get('set-cookie')).toBeNull();
   });
 
-  test('[SE30] of 20 rotations at once one wins', async () => {
+  test('[SE80] given 20 concurrent rotations, one wins', async () => {
     const { id, token } = await login();
     const answers = await Promise.all(Array.from({ length: 20 }, () => rotate(token)));
     const winners = answers.filter(({ status }) => status === 200);
@@ -100,7 +100,7 @@ describe('rotation', () => {
     expect((await eventsOf(id, 'session.rotated')).length).toBe(1);
   });
 
-  test('[SE30] a new secret that Redis has not heard of is asked at the source, not taken for reuse', async () => {
+  test('[SE30] given a new secret that Redis does not have, Postgres decides and it is not reuse', async () => {
     const { id, token } = await login();
     const key = `${stores.redisPrefix}s:{${id}}`;
     const client = new Redis(stores.redisUrl);
@@ -112,7 +112,7 @@ describe('rotation', () => {
     client.disconnect();
   });
 
-  test('[SE32] a secret two generations old ends the session, once', async () => {
+  test('[SE32] given a secret of two generations ago, the session ends once', async () => {
     const { id, token } = await login();
     const second = (await rotate(token)).body.token;
     await rotate(second);
@@ -126,7 +126,7 @@ describe('rotation', () => {
 });
 
 describe('a raise of privileges', () => {
-  test('[SE31] step-up: old secret dead at once, level raised, nothing else changed', async () => {
+  test('[SE31] given a step-up, the previous secret is invalid at once and only the level rises', async () => {
     const { id, token } = await login({ label: 'Phone', data: { a: 1 }, auth: { aal: 1, amr: ['pwd'] } });
     const raised = await service.service('POST', `/v1/sessions/${id}/step-up`, { aal: 2, amr: ['otp'] });
     expect(raised.body).toMatchObject({
@@ -144,7 +144,7 @@ describe('a raise of privileges', () => {
     expect(lower.body.auth).toMatchObject({ aal: 2, time: raised.body.auth.time });
   });
 
-  test('[SE31] [SE32] login over a guest session: whoever planted it sees nothing and harms nobody', async () => {
+  test('[SE31] [SE83] given an upgrade of a planted guest session, the attacker neither sees nor ends it', async () => {
     const guest = (
       await service.call('POST', '/v1/guest-sessions', { json: { transport: 'bearer', data: { cart: 1 } } })
     ).body;
@@ -166,7 +166,7 @@ describe('a raise of privileges', () => {
     expect((await check(upgraded.body.token)).body.user_id).toBe('u_victim');
   });
 
-  test('[SE31] with Redis still holding the guest, the planted token sees at most a guest', async () => {
+  test('[SE31] given a stale snapshot in Redis, the planted token sees at most a guest', async () => {
     const guest = (await service.call('POST', '/v1/guest-sessions', { json: { transport: 'bearer' } })).body;
     const key = `${stores.redisPrefix}s:{${guest.id}}`;
     const client = new Redis(stores.redisUrl);
@@ -178,7 +178,7 @@ describe('a raise of privileges', () => {
     client.disconnect();
   });
 
-  test('[SE31] an upgrade is a login: the limit counts, and a refused one ends nobody', async () => {
+  test('[SE82] given a user at the limit, a refused upgrade ends no session', async () => {
     await sql(
       `INSERT INTO subjects (tenant_id, user_id, max_sessions, at_limit) VALUES ('default', 'u_full', 1, 'reject')`,
     );
@@ -204,7 +204,7 @@ describe('contents', () => {
   const patch = (token: string, body: unknown, headers: Record<string, string> = {}) =>
     service.bearer(token, 'PATCH', '/v1/session', body, headers);
 
-  test('[SE33] a merge patch changes what it names, under If-Match', async () => {
+  test('[SE33] given If-Match, a merge patch changes the named members', async () => {
     const { token } = await login({ data: { a: 1, b: { c: 2, d: 3 } } });
     expect((await patch(token, { data: { a: 2 } })).status).toBe(428);
     const changed = await patch(
@@ -224,7 +224,7 @@ describe('contents', () => {
     expect((await patch(token, { label: null })).body.label).toBeNull();
   });
 
-  test('[SE33] of 10 changes at once with one If-Match one wins; with * all do', async () => {
+  test('[SE33] given 10 concurrent changes with one If-Match, one wins; with * all do', async () => {
     const { token } = await login();
     const answers = await Promise.all(
       Array.from({ length: 10 }, (_, n) => patch(token, { data: { winner: n } }, { 'if-match': '"1"' })),
@@ -238,7 +238,7 @@ describe('contents', () => {
     expect((await check(token)).body.data).toMatchObject({ k0: 0, k1: 1, k2: 2, k3: 3 });
   });
 
-  test('[SE33] data cannot grow beyond its bound by patches', async () => {
+  test('[SE33] given patches, data cannot exceed its bound', async () => {
     const { token } = await login({ data: { a: 'x'.repeat(12_000) } });
     const answer = await patch(token, { data: { b: 'x'.repeat(12_000) } }, { 'if-match': '*' });
     expect(answer.status).toBe(422);
@@ -246,7 +246,7 @@ describe('contents', () => {
     expect((await check(token)).body.data.a).toHaveLength(12_000);
   });
 
-  test('[SE34] labels of own sessions only, grants by back ends only', async () => {
+  test('[SE34] given users and back ends, users change own labels and back ends also grants', async () => {
     const user = { user_id: 'u_labels' };
     const [one, other, stranger] = [await login(user), await login(user), await login()];
     const relabel = (id: string) =>
@@ -261,7 +261,7 @@ describe('contents', () => {
     expect((await check(one.token)).body.grants).toEqual(grants);
   });
 
-  test('[SE34] extending counts as activity and leaves the absolute expiry', async () => {
+  test('[SE85] when a session is extended, activity is recorded and the absolute expiry stays', async () => {
     const { id } = await login();
     await sql(`UPDATE sessions SET last_seen_at = now() - interval '1 hour' WHERE id = $1`, [id]);
     const before = (await service.service('GET', `/v1/sessions/${id}`)).body;

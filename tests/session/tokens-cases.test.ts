@@ -49,7 +49,7 @@ const flipBit = (text: string, bit: number): string => {
 };
 
 describe('with both stores silent', () => {
-  test('[SE12] a token with any one bit changed is 401, and no store is asked', async () => {
+  test('[SE12] given a token with one changed bit, it is 401 without a store access', async () => {
     const { token } = await login();
     const before = await service.metric('session_token_verified_total{key="none"}');
     await silenceStores();
@@ -67,7 +67,7 @@ describe('with both stores silent', () => {
     expect((await withCookie(token)).status).toBe(503);
   });
 
-  test('[SE12] every truncation is 401, at every length', async () => {
+  test('[SE12] given a truncated token of any length, it is 401', async () => {
     const { token } = await login();
     await silenceStores();
     const lengths = Array.from({ length: token.length }, (_, length) => length);
@@ -75,7 +75,7 @@ describe('with both stores silent', () => {
     expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([401]));
   });
 
-  test('[SE12] signatures of other sessions and of other keys, and secrets guessed for leaked ids, are 401', async () => {
+  test('[SE12] given a signature of another session or key, or a guessed secret, it is 401', async () => {
     const [one, other] = [await login(), await login()];
     const { body: list } = await service.bearer(one.token, 'GET', '/v1/me/sessions');
     await silenceStores();
@@ -98,7 +98,7 @@ describe('with both stores silent', () => {
     }
   });
 
-  test('[SE12] an id in another spelling is 401, even when a key of ours signed it', async () => {
+  test('[SE12] given a signed token with another spelling of the id, it is 401', async () => {
     const { id, token } = await login();
     const secret = token.split('.')[1];
     await silenceStores();
@@ -114,7 +114,7 @@ describe('with both stores silent', () => {
   });
 });
 
-test('[SE13] [SE59] other spellings in a path are 422, and capitals reach no second cache key', async () => {
+test('[SE13] [SE59] given another spelling of an id, it is 422; upper case has the same cache key', async () => {
   const { id } = await login();
   expect((await service.service('GET', `/v1/sessions/${id.toUpperCase()}`)).body.id).toBe(id);
   for (const spelling of [`{${id}}`, id.replaceAll('-', ''), `urn:uuid:${id}`]) {
@@ -124,7 +124,7 @@ test('[SE13] [SE59] other spellings in a path are 422, and capitals reach no sec
   }
 });
 
-test('[SE12] a well-signed token of nobody is 401, and nobody is made of it', async () => {
+test('[SE12] given a signed token of an unknown session, it is 401 and creates nothing', async () => {
   await until(async () => (await login()).token, { what: 'the stores', timeoutMs: 10_000 });
   const stranger = '3f1f0c55-3d9b-4a53-9d1a-0123456789ab';
   const token = sign(`${stranger}.${'A'.repeat(22)}`, SECRETS[0]!);
@@ -137,7 +137,7 @@ test('[SE12] a well-signed token of nobody is 401, and nobody is made of it', as
   ).toMatchObject({ detail: [{ loc: ['body', 'session_id'], type: 'extra_forbidden' }] });
 });
 
-test('[SE3] a key that is no longer listed verifies nothing, and nothing is deleted by that', async () => {
+test('[SE3] given a key that is not listed, its tokens are refused and no session is deleted', async () => {
   await until(async () => (await login()).token, { what: 'the stores', timeoutMs: 10_000 });
   await using replaced = await startService(stores, {
     SESSION_SECRETS: 'another-session-secret-0123456789-abcdefgh',
@@ -149,7 +149,7 @@ test('[SE3] a key that is no longer listed verifies nothing, and nothing is dele
   expect((await service.bearer(token, 'GET', '/v1/session')).status).toBe(200);
 });
 
-test('[SE7] whoever has Postgres and Redis has no token: secrets and signatures are in neither', async () => {
+test('[SE7] given the content of Postgres and Redis, it has no secret and no signature', async () => {
   const first = await login();
   const { body: rotated } = await service.bearer(first.token, 'POST', '/v1/session/rotate');
   const idempotent = await service.service(

@@ -11,7 +11,7 @@ const good = {
   PUBLIC_URL: 'https://app.example.com/',
 };
 
-test('[SE16] a good configuration, and what follows from it', () => {
+test('[SE16] given a valid configuration, its values are derived', () => {
   expect(readConfig(good)).toMatchObject({
     publicUrl: 'https://app.example.com',
     cookie: { name: '__Host-session_id', secure: true, embed: false },
@@ -21,7 +21,7 @@ test('[SE16] a good configuration, and what follows from it', () => {
   });
 });
 
-test('[SE16] plain http is for this machine in development', () => {
+test('[SE16] given http, it is accepted for this machine in development only', () => {
   const local = { ...good, NODE_ENV: 'development', PUBLIC_URL: 'http://127.0.0.1:8080' };
   expect(readConfig(local).cookie).toEqual({ name: 'session_id', secure: false, embed: false });
   expect(() => readConfig({ ...local, NODE_ENV: 'production' })).toThrow('PUBLIC_URL');
@@ -30,7 +30,7 @@ test('[SE16] plain http is for this machine in development', () => {
   expect(() => readConfig({ ...local, COOKIE_EMBED: 'on' })).toThrow('COOKIE_EMBED');
 });
 
-test('[SE16] every problem is named at once, and no value', () => {
+test('[SE16] given several problems, all are named without their values', () => {
   const bad = { ...good, SESSION_SECRETS: 'short', PUBLIC_URL: 'app', SERVICE_API_KEYS: '' };
   try {
     readConfig(bad);

@@ -105,7 +105,7 @@ const createWorld = () => {
   return { clock, id, secret, record, state, deps, cache, token: signer.issue(id, secret) };
 };
 
-test('[SE12] what is no token of ours reaches neither Redis nor Postgres', async () => {
+test('[SE12] given invalid tokens, neither Redis nor Postgres is accessed', async () => {
   const { deps, state, token } = createWorld();
   const forged = createTokenSigner(['somebody-elses-secret-0123456789-abcdef']).issue(
     newSessionId(),
@@ -120,7 +120,7 @@ test('[SE12] what is no token of ours reaches neither Redis nor Postgres', async
   expect(new Set(state.keys)).toEqual(new Set([undefined]));
 });
 
-test('[SE1] a snapshot answers alone; without one the source does, and fills it', async () => {
+test('[SE62] given a snapshot, it decides; without it Postgres decides and it is stored', async () => {
   const world = createWorld();
   expect(await authenticate(world.deps, world.token)).toMatchObject({
     ok: true,
@@ -133,14 +133,14 @@ test('[SE1] a snapshot answers alone; without one the source does, and fills it'
   expect(world.state.loads).toBe(1);
 });
 
-test('[SE12] another secret is never judged by the cache', async () => {
+test('[SE12] given another secret, the cache does not decide', async () => {
   const world = createWorld();
   world.cache();
   const verdict = await authenticate(world.deps, signer.issue(world.id, newSecret(random)));
   expect(verdict).toMatchObject({ ok: false, why: 'reused', kind: 'stale', source: 'postgres' });
 });
 
-test('[SE1] a rotation that the cache has not heard of is not taken for reuse', async () => {
+test('[SE62] given a rotation that is not in the cache, the new secret is not reuse', async () => {
   const world = createWorld();
   world.cache();
   const secret = newSecret(random);
@@ -151,7 +151,7 @@ test('[SE1] a rotation that the cache has not heard of is not taken for reuse', 
   });
 });
 
-test('[SE1] an end that happened while the source was read is an end', async () => {
+test('[SE61] given an end while Postgres is read, the result is the end', async () => {
   const world = createWorld();
   world.state.stored = { ok: false, newer: { is: 'ended', reason: 'logout' } };
   expect(await authenticate(world.deps, world.token)).toMatchObject({
@@ -161,7 +161,7 @@ test('[SE1] an end that happened while the source was read is an end', async () 
   });
 });
 
-test('[SE1] the source renews the freshness of an unchanged snapshot', async () => {
+test('[SE62] given a stale unchanged snapshot, Postgres renews it', async () => {
   const world = createWorld();
   world.cache();
   world.clock.advance(11 * 60_000);
@@ -172,7 +172,7 @@ test('[SE1] the source renews the freshness of an unchanged snapshot', async () 
   expect(world.state.writes).toEqual(['put', 'refresh']);
 });
 
-test('[SE18] with Redis away the source answers', async () => {
+test('[SE18] given no Redis, Postgres decides', async () => {
   const world = createWorld();
   world.state.redisDown = true;
   expect(await authenticate(world.deps, world.token)).toMatchObject({ ok: true, source: 'postgres' });
@@ -180,7 +180,7 @@ test('[SE18] with Redis away the source answers', async () => {
   expect(await authenticate(world.deps, world.token)).toMatchObject({ why: 'ended', reason: 'revoked' });
 });
 
-test('[SE19] with Postgres away an old snapshot is believed for an hour, and counted', async () => {
+test('[SE19] given no Postgres, a stale snapshot is accepted for an hour and counted', async () => {
   const world = createWorld();
   world.cache();
   world.state.postgresDown = true;
@@ -191,7 +191,7 @@ test('[SE19] with Postgres away an old snapshot is believed for an hour, and cou
   await expect(authenticate(world.deps, world.token)).rejects.toMatchObject({ code: 'DATABASE_UNAVAILABLE' });
 });
 
-test('[SE19] with Postgres away nobody is refused for a reason only Postgres knows', async () => {
+test('[SE19] given no Postgres, no session is refused for a reason that only Postgres has', async () => {
   const world = createWorld();
   world.state.postgresDown = true;
   await expect(authenticate(world.deps, world.token)).rejects.toMatchObject({ code: 'DATABASE_UNAVAILABLE' });
@@ -202,7 +202,7 @@ test('[SE19] with Postgres away nobody is refused for a reason only Postgres kno
   await expect(authenticate(world.deps, world.token)).rejects.toMatchObject({ code: 'DATABASE_UNAVAILABLE' });
 });
 
-test('[SE9] silence beyond the limit ends a session unless a pending touch says otherwise', async () => {
+test('[SE9] given no activity beyond the limit, a session is idle unless a touch is pending', async () => {
   const world = createWorld();
   world.clock.advance(2 * HOUR);
   expect(await authenticate(world.deps, world.token)).toMatchObject({ ok: true });
@@ -215,7 +215,7 @@ test('[SE9] silence beyond the limit ends a session unless a pending touch says 
   expect(await authenticate(world.deps, world.token)).toMatchObject({ ok: false, reason: 'expired' });
 });
 
-test('[SE12] an id that nobody knows is ended, and remembered as unknown', async () => {
+test('[SE12] given an unknown id, it is ended and cached as unknown', async () => {
   const world = createWorld();
   world.state.record = undefined;
   expect(await authenticate(world.deps, world.token)).toMatchObject({ ok: false, reason: 'unknown' });

@@ -7,7 +7,7 @@ const ALLOWED = ['https://app.example.com'];
 const judge = (secFetchSite: string | undefined, origin: string | undefined) =>
   checkOrigin({ secFetchSite, origin }, ALLOWED);
 
-test('[SE15] Sec-Fetch-Site decides where it is sent', () => {
+test('[SE15] given Sec-Fetch-Site, it decides', () => {
   expect(judge('same-origin', undefined)).toBe('ours');
   expect(judge('same-site', 'https://app.example.com')).toBe('ours');
   expect(judge('same-site', 'https://evil.example.com')).toBe('foreign');
@@ -30,12 +30,12 @@ test.each([
   expect(judge(undefined, origin)).toBe('foreign');
 });
 
-test('[SE15] an exact origin is ours, and nothing said is unknown', () => {
+test('[SE15] given an exact Origin, it is ours; without headers it is unknown', () => {
   expect(judge(undefined, 'https://app.example.com')).toBe('ours');
   expect(judge(undefined, undefined)).toBe('unknown');
 });
 
-test('[SE15] a token is good for its session and secret only', () => {
+test('[SE15] given a CSRF token, it is valid for its session and secret only', () => {
   const keys = createDerivedKeys(['csrf-test-secret-0123456789-abcdefghij']);
   const session = { id: newSessionId(), secretHash: 'h1' };
   const token = issueCsrfToken(keys, session, new Uint8Array(16));

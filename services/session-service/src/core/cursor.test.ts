@@ -7,7 +7,7 @@ import { createDerivedKeys } from './signing-keys.ts';
 const keys = createDerivedKeys(['cursor-test-secret-0123456789-abcdefgh']);
 const uuid = fc.uuid({ version: 4 }).filter((text) => parseSessionId(text) !== undefined);
 
-test('[SE6] a cursor reads back under its own filter only', () => {
+test('[SE69] given a cursor, it is valid for its own filter only', () => {
   fc.assert(
     fc.property(fc.nat(), uuid, fc.string(), fc.string(), (createdAt, id, filter, other) => {
       const position = { createdAt, id: id as SessionId };
@@ -18,7 +18,7 @@ test('[SE6] a cursor reads back under its own filter only', () => {
   );
 });
 
-test('[SE6] no other text is a cursor, and every changed character is noticed', () => {
+test('[SE69] given any other text or one changed character, the cursor is refused', () => {
   fc.assert(
     fc.property(fc.string({ maxLength: 400 }), (text) => {
       expect(() => readCursor(keys, '', text)).toThrow('Invalid cursor');

@@ -20,7 +20,7 @@ const verdicts = (report: Partial<Parameters<typeof diagnoseConnections>[0]>) =>
     ({ verdict }) => verdict,
   );
 
-test('[DG1] the budget is the sum that is spelled out', () => {
+test('[DG1] given replicas and pool sizes, the budget has the calculation as text', () => {
   expect(fits).toMatchObject({ needed: 66, allowed: 77, fits: true });
   expect(connectionBudget({ ...FLEET, replicas: 3, surge: 3 }, SERVER)).toMatchObject({
     needed: 98,
@@ -31,7 +31,7 @@ test('[DG1] the budget is the sum that is spelled out', () => {
   );
 });
 
-test('[DG2] each cause has its verdict, and a healthy fleet has none', () => {
+test('[DG2] given one cause at a time, it is the finding; a healthy fleet has none', () => {
   expect(verdicts({})).toEqual(['ok']);
   const held = { ageMs: 11_000, holder: 'evict (end-sessions.ts:40)' };
   expect(verdicts({ pool: { ...POOL, oldestCheckout: held } })).toEqual(['leak']);
@@ -45,7 +45,7 @@ test('[DG2] each cause has its verdict, and a healthy fleet has none', () => {
   expect(verdicts({ postgres: undefined })).toEqual(['unknown']);
 });
 
-test('[DG2] the advice names the holder of a leak', () => {
+test('[DG2] given a leak, the remedy names its holder', () => {
   const held = { ageMs: 61_000, holder: 'evict (end-sessions.ts:40)' };
   const [finding] = diagnoseConnections({
     pool: { ...POOL, oldestCheckout: held },

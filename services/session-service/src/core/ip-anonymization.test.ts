@@ -5,7 +5,7 @@ import { createDerivedKeys } from './signing-keys.ts';
 const keys = createDerivedKeys(['a-signing-key-0123456789-abcdefghijkl']);
 const of = (mode: (typeof IP_MODES)[number]) => createIpAnonymizer(mode, keys);
 
-test('[IP1] each mode keeps what it says of an address', () => {
+test('[IP1] given a mode, an address is stored in its form', () => {
   expect(of('truncated').anonymize('203.0.113.77')).toBe('203.0.113.0/24');
   expect(of('truncated').anonymize('2001:db8:a:b::1')).toBe('2001:db8:a::/48');
   expect(of('full').anonymize('::ffff:203.0.113.77')).toBe('203.0.113.77/32');
@@ -18,7 +18,7 @@ test('[IP1] each mode keeps what it says of an address', () => {
   }
 });
 
-test('[IP1] pseudonyms are the same for one address or IPv6 /64, and depend on the signing key', () => {
+test('[IP1] given an address or an IPv6 /64, its pseudonym is stable and depends on the signing key', () => {
   const { anonymize: stored } = of('hashed');
   expect(stored('::ffff:203.0.113.77')).toBe(stored('203.0.113.77'));
   expect(stored('2001:db8:a:b::1')).toBe(stored('2001:db8:a:b::2'));
@@ -27,7 +27,7 @@ test('[IP1] pseudonyms are the same for one address or IPv6 /64, and depend on t
   expect(other.anonymize('203.0.113.77')).not.toBe(stored('203.0.113.77'));
 });
 
-test('[IP2] what is stored already is made stricter, never again different', () => {
+test('[IP2] given stored forms, a stricter mode converts them once', () => {
   const samples = ['203.0.113.77/32', '203.0.113.0/24', '2001:db8:a:b::1/128', '2001:db8:a::/48'];
   for (const mode of IP_MODES) {
     const once = samples.map((text) => of(mode).anonymize(text));

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { rateKeyOf, shortenIp } from './ip.ts';
 import { summarizeUserAgent } from './user-agent.ts';
 
-test('[SE10] addresses are stored as networks and counted by address or /64', () => {
+test('[SE10] given addresses, they are stored as networks and counted by address or /64', () => {
   expect(shortenIp('203.0.113.77')).toBe('203.0.113.0/24');
   expect(shortenIp('::ffff:203.0.113.77')).toBe('203.0.113.0/24');
   expect(shortenIp('2001:db8:aaaa:bbbb::1')).toBe('2001:db8:aaaa::/48');

@@ -17,7 +17,7 @@ test.each([
   expect(mergePatch(target, patch)).toEqual(result);
 });
 
-test('[SE33] a patch twice is a patch once, an empty one nothing, and neither argument changes', () => {
+test('[SE33] given a patch, it is idempotent, an empty patch changes nothing, and arguments stay', () => {
   fc.assert(
     fc.property(object, object, (target, patch) => {
       const [before, beforePatch] = [JSON.stringify(target), JSON.stringify(patch)];
@@ -29,7 +29,7 @@ test('[SE33] a patch twice is a patch once, an empty one nothing, and neither ar
   );
 });
 
-test('[SE33] what two objects differ in, said as a patch, makes the one from the other', () => {
+test('[SE33] given the difference of two objects as a patch, it converts the first into the second', () => {
   type Value = ReturnType<typeof JSON.parse>;
   const isObject = (value: Value) => typeof value === 'object' && value !== null && !Array.isArray(value);
   const withoutNulls = (value: Value): Value =>
@@ -56,7 +56,7 @@ test('[SE33] what two objects differ in, said as a patch, makes the one from the
   );
 });
 
-test('[SE33] hostile member names are members', () => {
+test('[SE33] given names of prototype members, they are plain members', () => {
   const patch = JSON.parse('{"__proto__":{"x":1},"constructor":{"y":2}}');
   const merged = mergePatch({}, patch);
   expect(Object.keys(merged)).toEqual(['__proto__', 'constructor']);

@@ -37,7 +37,7 @@ const world = (count: number, broken: readonly number[] = []) => {
   return { state, relay };
 };
 
-test('[SE20] everything is delivered once, in order, page after page', async () => {
+test('[SE20] given several pages, rows are delivered once in order', async () => {
   const { state, relay } = world(250);
   expect(await relay.runOnce()).toBe(250);
   expect(state.delivered.map(Number)).toEqual(Array.from({ length: 250 }, (_, at) => at + 1));
@@ -45,14 +45,14 @@ test('[SE20] everything is delivered once, in order, page after page', async () 
   expect(state.waiting).toBe(0);
 });
 
-test('[SE20] a row that cannot be delivered holds up nobody and stays', async () => {
+test('[SE20] given a row that cannot be delivered, it stays and blocks no other', async () => {
   const { state, relay } = world(150, [1, 120]);
   expect(await relay.runOnce()).toBe(148);
   expect(state.rows.map(({ outboxId }) => outboxId)).toEqual(['1', '120']);
   expect(state.waiting).toBe(2);
 });
 
-test('[SE20] with Redis away one page is tried, and nothing is lost', async () => {
+test('[SE20] given no Redis, one page is tried and nothing is lost', async () => {
   const { state, relay } = world(250);
   state.isDown = true;
   expect(await relay.runOnce()).toBe(0);

@@ -10,14 +10,14 @@ const session = (id: string, lastSeenAt: number, deviceId: string | null = null)
 });
 const live = [session('a', 30, 'd1'), session('b', 10, 'd2'), session('c', 20)];
 
-test('[SE24] below the limit nothing gives way', () => {
+test('[SE24] given fewer sessions than the limit, none ends', () => {
   expect(applySessionLimit(live, { maxSessions: 4, atLimit: 'reject' }, null)).toMatchObject({
     ok: true,
     end: [],
   });
 });
 
-test('[SE24] the oldest or the longest silent gives way', () => {
+test('[SE24] given the limit, the oldest or the longest idle session ends', () => {
   expect(applySessionLimit(live, { maxSessions: 3, atLimit: 'evict_oldest' }, null)).toMatchObject({
     end: ['a'],
   });
@@ -30,7 +30,7 @@ test('[SE24] the oldest or the longest silent gives way', () => {
   expect(applySessionLimit(live, { maxSessions: 3, atLimit: 'reject' }, null)).toEqual({ ok: false });
 });
 
-test('[SE24] an open socket is use at this moment: evict_idle ends such a session only when all have one', () => {
+test('[SE75] given open sockets, evict_idle ends such a session only if all have one', () => {
   const [a, b, c] = live as [CountedSession, CountedSession, CountedSession];
   const limit = { maxSessions: 3, atLimit: 'evict_idle' } as const;
   expect(applySessionLimit([a, { ...b, isOnline: true }, c], limit, null)).toMatchObject({ end: ['c'] });
@@ -41,7 +41,7 @@ test('[SE24] an open socket is use at this moment: evict_idle ends such a sessio
   });
 });
 
-test('[SE24] a device replaces its own session, and the oldest when there is none', () => {
+test('[SE77] given replace_device, the session of the device ends, else the oldest', () => {
   const limit = { maxSessions: 3, atLimit: 'replace_device' } as const;
   expect(applySessionLimit(live, limit, 'd2')).toMatchObject({ end: ['b'], reason: 'replaced' });
   expect(applySessionLimit(live, limit, 'd9')).toMatchObject({ end: ['a'] });

@@ -6,7 +6,7 @@ import { createSnapshotLoader } from './snapshot-loader.ts';
 const record = (id: SessionId) => ({ id }) as SessionRecord;
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
-test('[SE22] what is asked for in one turn is one statement, and the same id one answer', async () => {
+test('[SE22] given requests of one turn, they are one statement and one read per id', async () => {
   const batches: (readonly SessionId[])[] = [];
   const loader = createSnapshotLoader({
     findMany: async (ids) => {
@@ -22,7 +22,7 @@ test('[SE22] what is asked for in one turn is one statement, and the same id one
   expect(answers[5]).toBe(answers[1]);
 });
 
-test('[SE22] while every statement is under way the others wait, up to the bound', async () => {
+test('[SE22] given all statements in use, further requests wait up to the bound', async () => {
   const gates: PromiseWithResolvers<void>[] = [];
   const loader = createSnapshotLoader({
     findMany: async (ids) => {
@@ -48,7 +48,7 @@ test('[SE22] while every statement is under way the others wait, up to the bound
   expect(gates).toHaveLength(2);
 });
 
-test('[SE22] a failed statement fails its own requests and no others', async () => {
+test('[SE22] given a failed statement, only its own requests fail', async () => {
   let fails = true;
   const loader = createSnapshotLoader({
     findMany: async (ids) => {
@@ -62,7 +62,7 @@ test('[SE22] a failed statement fails its own requests and no others', async () 
   await expect(loader.load(newSessionId())).resolves.toBeDefined();
 });
 
-test('[SE22] who waits too long is told so, and the statement is not asked twice', async () => {
+test('[SE22] given a request beyond the deadline, it is overloaded and the statement is not repeated', async () => {
   const { promise, resolve } = Promise.withResolvers<never[]>();
   let statements = 0;
   const findMany = () => {

@@ -2,7 +2,7 @@ import { createFakeClock } from '@muster/testkit/fake-clock';
 import { expect, test } from 'vitest';
 import { createWindowCounter } from './window-counter.ts';
 
-test('[SE42] so many per window and key, and all of them again in the next', () => {
+test('[SE42] given a window, each key has its limit, and again in the next window', () => {
   const clock = createFakeClock();
   const counter = createWindowCounter({ clock, perWindow: 2, windowMs: 10_000 });
   expect(counter.consume('a')).toEqual({ ok: true, limit: 2, remaining: 1, resetS: 10 });
@@ -16,7 +16,7 @@ test('[SE42] so many per window and key, and all of them again in the next', () 
   expect(counter.consume('a')).toMatchObject({ ok: true, remaining: 1 });
 });
 
-test('[SE42] zero switches a limit off, and a flood of keys does not grow without bound', () => {
+test('[SE42] given zero, the limit is off; many keys use bounded memory', () => {
   const off = createWindowCounter({ clock: createFakeClock(), perWindow: 0 });
   for (let n = 0; n < 100; n += 1) expect(off.consume('a').ok).toBe(true);
   const bounded = createWindowCounter({ clock: createFakeClock(), perWindow: 1, maxKeys: 3 });
@@ -24,7 +24,7 @@ test('[SE42] zero switches a limit off, and a flood of keys does not grow withou
   expect(bounded.peek('a').ok).toBe(true);
 });
 
-test('[GC4] a flood of keys does not free those that are at their limit', () => {
+test('[GC4] given many new keys, a key at its limit stays refused', () => {
   const counter = createWindowCounter({ clock: createFakeClock(), perWindow: 3, maxKeys: 1_000 });
   for (let times = 0; times < 4; times += 1) counter.consume('guilty');
   expect(counter.peek('guilty').ok).toBe(false);
