@@ -13,7 +13,7 @@ export interface Shot {
 /** What a load process is to do. Bounded in count and in time. */
 export interface Job {
   readonly origin: string;
-  /** Sent one after the other, from the beginning again when all are sent, unless `once`. */
+  /** Sent one after the other, from the beginning again when all are sent, unless `single use`. */
   readonly shots: readonly Shot[];
   readonly once?: boolean;
   readonly connections: number;

@@ -117,15 +117,15 @@ const lossy = async () => {
 test('[CL6] what is made is made once when its answer is lost, with a fresh key for each call', async () => {
   const proxy = await lossy();
   const client = createSessions({ ...proxy, apiKey: SERVICE_KEY });
-  const one = await client.create({ user_id: 'once', transport: 'bearer' });
-  const two = await client.create({ user_id: 'once', transport: 'bearer' });
+  const one = await client.create({ user_id: 'single use', transport: 'bearer' });
+  const two = await client.create({ user_id: 'single use', transport: 'bearer' });
   const live = createMySessions({ baseUrl: service.url, token: two.token ?? '' });
   const listed = await Array.fromAsync(live.list());
   expect(listed.map(({ id }) => id)).toEqual([two.id, one.id]);
 
   const guest = await createGuest({ ...proxy, label: 'lost guest' });
-  const upgraded = await client.upgrade(guest.id, { user_id: 'once' });
-  expect(upgraded).toMatchObject({ id: guest.id, user_id: 'once', token: expect.any(String) });
+  const upgraded = await client.upgrade(guest.id, { user_id: 'single use' });
+  expect(upgraded).toMatchObject({ id: guest.id, user_id: 'single use', token: expect.any(String) });
   expect((await createMySessions({ baseUrl: service.url, token: upgraded.token ?? '' }).current()).id).toBe(
     guest.id,
   );

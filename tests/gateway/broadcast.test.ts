@@ -69,7 +69,7 @@ test('[AP43] [AP44] given 10,000 groups, when a broadcast is made and repeated w
       served += 1;
     }
   })();
-  const message = { channels: groups, data: { n: 1 }, idempotency_key: 'once' };
+  const message = { channels: groups, data: { n: 1 }, idempotency_key: 'single use' };
   const { result } = await call('broadcast', message);
   isOver = true;
   await beside;

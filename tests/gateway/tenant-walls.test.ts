@@ -328,7 +328,7 @@ test('[TNW13] given sockets of two tenants, when an operator queries them, then 
     'shop',
   ]);
   expect(tenantsOf(await desk.sockets({ group: 'desk' }, 9))).toHaveLength(6);
-  await desk.publish({ group: 'desk', tenant: 'shop' }, 'by operator', 'once');
+  await desk.publish({ group: 'desk', tenant: 'shop' }, 'by operator', 'single use');
   await hears(shop[0]!, 'by operator');
   expect((await desk.position({ group: 'desk', tenant: 'shop' }))?.offset).toBe(1);
   expect((await desk.position({ group: 'desk', tenant: 'default' }))?.offset).toBe(0);

@@ -308,11 +308,11 @@ describe('input', () => {
   });
 });
 
-describe('tenants with hosts of their own', () => {
+describe('hosts of tenants', () => {
   const HOSTS = { TENANT_HOSTS: 'a.example.com=a,b.example.com=b', TRUSTED_PROXIES: '127.0.0.1' };
   const at = (host: string) => ({ 'x-forwarded-host': host });
 
-  test("[SE53] a token of one tenant is nothing at another's host", async () => {
+  test('[SE53] given the host of another tenant, a token is invalid', async () => {
     await using housed = await startService(stores, HOSTS);
     const open = async (tenant?: string) =>
       (await housed.service('POST', '/v1/sessions', { user_id: 'u_host', ...(tenant ? { tenant } : {}) }))

@@ -180,7 +180,7 @@ describe('users', () => {
   });
 });
 
-describe('the log book', () => {
+describe('the audit log', () => {
   const feed = async (query: string) => (await service.service('GET', `/v1/events?${query}`)).body;
   let marks = 0;
   /** Behind everything that has happened: other tests' older transactions hold the feed back, so a mark is awaited. */

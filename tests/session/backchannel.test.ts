@@ -56,7 +56,7 @@ const someone = () => {
 };
 
 describe('a logout', () => {
-  test('[BL1] by sid ends that login and no other; the fleet hears of it', async () => {
+  test('[BL1] given a sid, exactly that login ends and the end is published', async () => {
     const sub = someone();
     const [one, two] = [await login({ sub, sid: `${sub}-1` }), await login({ sub, sid: `${sub}-2` })];
     const answer = await logout(await issuer.logoutToken({ claims: { sub, sid: `${sub}-1` } }));
@@ -72,7 +72,7 @@ describe('a logout', () => {
     expect(tombstone).toMatch(/^!\d+\|idp_logout$/);
   });
 
-  test('[BL1] by sub ends everything of that person at that issuer, and only that', async () => {
+  test('[BL1] given a sub, exactly the logins of that user at that issuer end', async () => {
     const sub = someone();
     const [one, two] = [await login({ sub, sid: `${sub}-1` }), await login({ sub })];
     const other = await login({ sub: someone() });
@@ -95,7 +95,7 @@ describe('a logout', () => {
     ]);
   });
 
-  test('[BL1] of whom nobody has heard is fine; more than five hundred sessions end, too', async () => {
+  test('[BL1] given an unknown user, the response is 200; more than 500 sessions end', async () => {
     expect((await logout(await issuer.logoutToken({ claims: { sub: 'nobody' } }))).status).toBe(200);
     const sub = someone();
     const { id } = await login({ sub });
@@ -114,7 +114,7 @@ describe('a logout', () => {
     expect(rows).toEqual([{ end_reason: 'idp_logout', count: 1201 }]);
   });
 
-  test('[BL1] is in the log book, with who said so', async () => {
+  test('[BL1] given a logout, the audit log has it with the issuer', async () => {
     const sub = someone();
     const { id } = await login({ sub });
     await logout(await issuer.logoutToken({ claims: { sub } }));
@@ -129,7 +129,7 @@ describe('a logout', () => {
   });
 });
 
-test('[BL1] its sockets close', async () => {
+test('[BL1] given a logout, the sockets close', async () => {
   await using gateway = await startGateway(stores, service.opsUrl);
   const sub = someone();
   const [one, two] = [await login({ sub, sid: `${sub}-1` }), await login({ sub, sid: `${sub}-2` })];
@@ -147,7 +147,7 @@ test('[BL1] its sockets close', async () => {
   other.socket.close();
 });
 
-describe('a bad logout token', () => {
+describe('an invalid logout token', () => {
   const bad: [string, string, () => Promise<string> | string][] = [
     ['no token', 'malformed', () => ''],
     ['nonsense', 'malformed', () => 'x.y.z'],
@@ -185,7 +185,7 @@ describe('a bad logout token', () => {
     ],
   ];
 
-  test.each(bad)('[BL2] %s is 400: %s', async (_what, reason, make) => {
+  test.each(bad)('[BL2] given %s, the response is 400: %s', async (_what, reason, make) => {
     const live = await login({ sub: 'ann' });
     const answer = await logout(await make());
     expect(answer.status).toBe(400);
@@ -195,7 +195,7 @@ describe('a bad logout token', () => {
     expect(await check(live.token)).toBe('live');
   });
 
-  test('[BL2] a token is good once; what else stands in the form is ignored; JSON is 415', async () => {
+  test('[BL2] given a used token, it is refused; unknown form members are ignored; JSON is 415', async () => {
     const token = await issuer.logoutToken({ claims: { sub: someone() } });
     const asked = { body: `logout_token=${token}&state=1`, headers: FORM };
     expect((await service.call('POST', '/v1/oidc/backchannel-logout', asked)).status).toBe(200);
@@ -206,7 +206,7 @@ describe('a bad logout token', () => {
     expect(nothing.status).toBe(400);
   });
 
-  test('[BL2] issuers that do not name the type of their tokens are understood', async () => {
+  test('[BL2] given a token without a type, it is accepted', async () => {
     for (const typ of ['JWT', 'application/logout+jwt', undefined]) {
       const token = await issuer.logoutToken({ header: { typ }, claims: { sub: someone() } });
       expect((await logout(token)).status).toBe(200);
@@ -214,8 +214,8 @@ describe('a bad logout token', () => {
   });
 });
 
-describe('what comes late', () => {
-  test('[BL3] a token of a login that is over opens nothing', async () => {
+describe('logins after a logout', () => {
+  test('[BL3] given a token of an ended login, no session is opened', async () => {
     const sub = someone();
     const late = await issuer.idToken({ claims: { sub, sid: `${sub}-1` } });
     const before = await issuer.idToken({ claims: { sub, iat: now() - 10 } });
@@ -226,7 +226,7 @@ describe('what comes late', () => {
     await login({ sub, sid: `${sub}-2` });
   });
 
-  test('[BL3] logins and the logout of their sid at the same moment leave nothing alive', async () => {
+  test('[BL3] given concurrent logins and their logout, no session stays live', async () => {
     for (let round = 0; round < 10; round += 1) {
       const sub = someone();
       const claims = { sub, sid: `${sub}-1` };
@@ -244,7 +244,7 @@ describe('what comes late', () => {
     }
   });
 
-  test('[BL4] with Postgres away it is 503, and the same token ends the session afterwards', async () => {
+  test('[BL4] given no Postgres, the response is 503 and the same token ends the session afterwards', async () => {
     await using postgres = await openDedicatedPostgres();
     await migrate(postgres.url, service.log);
     await using own = await startService(

@@ -158,7 +158,7 @@ describe('several cookies', () => {
   });
 });
 
-describe('limits after credentials', () => {
+describe('limits and valid credentials', () => {
   const from = (ip: string) => ({ 'x-forwarded-for': ip });
   const withKey = (key: string, ip: string) =>
     service.call('GET', '/v1/policies', { headers: { authorization: `Bearer ${key}`, ...from(ip) } });
@@ -219,7 +219,7 @@ describe('limits after credentials', () => {
   });
 });
 
-describe('JSON that reaches prototypes', () => {
+describe('names of prototype members', () => {
   const hostile = [
     '{"__proto__":{"admin":true},"ok":1}',
     '{"a":{"__proto__":{"isAdmin":true}}}',
@@ -373,7 +373,7 @@ describe('search among many', () => {
   });
 });
 
-describe('beside a long reader', () => {
+describe('with a long reader', () => {
   test('[SE56] given housekeeping of the audit log, logins are not delayed', async () => {
     await sql(
       `CREATE TABLE session_events_201901 PARTITION OF session_events FOR VALUES FROM ('2019-01-01') TO ('2019-02-01')`,

@@ -54,7 +54,7 @@ const snapshot = (more: Partial<Snapshot> = {}): Snapshot => ({
   ...more,
 });
 
-test('[SN1] the newer revision wins, and an older one is told', async () => {
+test('[SN1] given two revisions, the newer wins, and the write of the older returns it', async () => {
   const store = createSnapshotStore({ redis });
   const second = snapshot({ rev: 2 });
   expect(await store.put(second)).toEqual({ ok: true });
@@ -70,7 +70,7 @@ test('[SN1] the newer revision wins, and an older one is told', async () => {
   ]);
 });
 
-test('[TN3] a tombstone names the tenant of its session; readers of an earlier version see the usual form', async () => {
+test('[TN3] given a tombstone, it has the tenant; readers of an earlier version can read it', async () => {
   const store = createSnapshotStore({ redis });
   const [shop, plain] = [snapshot({ rev: 2 }), snapshot({ rev: 2 })];
   await store.tomb(shop.id, 2, 'logout', 'shop');
@@ -80,7 +80,7 @@ test('[TN3] a tombstone names the tenant of its session; readers of an earlier v
   expect(await redis.lane().get(`${redis.prefix}s:{${plain.id}}`)).toBe('!2|logout');
 });
 
-test('[SN2] a tombstone stays over every fill of the same or an older revision', async () => {
+test('[SN2] given a tombstone, it stays over fills of the same or an older revision', async () => {
   const store = createSnapshotStore({ redis });
   const live = snapshot({ rev: 2 });
   await store.put(live);
@@ -90,7 +90,7 @@ test('[SN2] a tombstone stays over every fill of the same or an older revision',
   expect(await store.read(live.id)).toEqual({ is: 'ended', reason: 'logout' });
 });
 
-test('[SN3] keys of a foreign type or with garbage are misses, and the next write heals them', async () => {
+test('[SN3] given keys of another type or unreadable values, they are misses and the next write replaces them', async () => {
   const store = createSnapshotStore({ redis });
   const live = snapshot();
   const key = `t:s:{${live.id}}`;
@@ -109,7 +109,7 @@ test('[SN3] keys of a foreign type or with garbage are misses, and the next writ
   expect(await store.tomb(live.id, 3, 'logout')).toBe(true);
 });
 
-test('[SN4] every key expires in time', async () => {
+test('[SN4] given any key, it expires in time', async () => {
   const store = createSnapshotStore({ redis });
   const ttl = (id: SessionId) => redis.lane().pttl(`t:s:{${id}}`);
   const long = snapshot({ expiresAt: Date.now() + 30 * 86_400_000 });
@@ -131,7 +131,7 @@ test('[SN4] every key expires in time', async () => {
   expect(await store.put(snapshot({ id: unknown }))).toEqual({ ok: true });
 });
 
-test('[SN5] a refresh moves the same live revision and nothing else', async () => {
+test('[SN5] given a refresh, only the same live revision is renewed', async () => {
   const store = createSnapshotStore({ redis });
   const live = snapshot();
   expect(await store.refresh(live)).toBe(false);
@@ -144,7 +144,7 @@ test('[SN5] a refresh moves the same live revision and nothing else', async () =
   expect(await store.read(live.id)).toMatchObject({ is: 'ended' });
 });
 
-test('[SN6] in 300 random interleavings of fills, a rotation and an end, nothing is revived', async () => {
+test('[SN6] given 300 random interleavings of fills, a rotation and an end, no ended session is restored', async () => {
   const store = createSnapshotStore({ redis });
   for (let run = 0; run < 300; run += 1) {
     const first = snapshot();
@@ -182,7 +182,7 @@ const listen = async (connections: RedisConnections) => {
 const end = (id: SessionId) =>
   emitSessionChange({ redis }, { k: 'end', ids: [id], why: 'logout', at: Date.now() });
 
-test('[EV2] [EV3] a listener hears ends, and catches up what it did not hear with the next heartbeat', async () => {
+test('[EV2] [EV3] given a listener, it receives ends, and missed ends with the next heartbeat', async () => {
   await using own = await connect();
   const { listener, ended, lost } = await listen(own);
   const heard = newSessionId();
@@ -203,7 +203,7 @@ test('[EV2] [EV3] a listener hears ends, and catches up what it did not hear wit
   await listener[Symbol.asyncDispose]();
 });
 
-test('[EV4] a flush is noticed by the next heartbeat', async () => {
+test('[EV4] given a flush, the next heartbeat detects it', async () => {
   await using own = await connect();
   await emitSessionBusHeartbeat({ redis }, 'before', Date.now());
   const { listener, lost } = await listen(own);
@@ -214,7 +214,7 @@ test('[EV4] a flush is noticed by the next heartbeat', async () => {
   await listener[Symbol.asyncDispose]();
 });
 
-test('[EV6] after an outage the listener subscribes again and reads what it missed', async () => {
+test('[EV6] given an outage, the listener subscribes again and reads missed messages', async () => {
   await using own = await connect();
   const { listener, ended } = await listen(own);
   await redis.lane().call('CLIENT', 'KILL', 'TYPE', 'pubsub');

@@ -110,7 +110,7 @@ test('[SE44] given own origins and pages, a ticket is issued', async () => {
   expect(await tickets.redeem(made.body.ticket, ORIGIN)).toBeUndefined();
 });
 
-test('[TI1] once, in time, for its origin; Redis holds no usable one', async () => {
+test('[TI1] given a ticket, it is valid once, in time and for its origin; Redis has no usable form', async () => {
   await using own = await connect();
   const tickets = createTicketStore({ redis: own, random: systemRandom });
   const { id } = await login();

@@ -70,7 +70,7 @@ const request = async (
   return { status: response.status, body: text ? JSON.parse(text) : undefined };
 };
 
-describe('clocks that disagree', () => {
+describe('clock skew', () => {
   test.each([-300_000, 300_000])(
     '[SE9] given a replica whose clock is off by %i ms, it stores the instants of the database and refuses no session',
     async (shift) => {

@@ -91,7 +91,7 @@ test('[SE27] given an ended session or an older touch, nothing changes', async (
   });
 });
 
-test('[TO2] the newest instant is kept; what is taken is gone', async () => {
+test('[TO2] given several touches, the latest is kept, and a taken touch is removed', async () => {
   await using own = await connect();
   const other = { ...own, prefix: 'u:' };
   const buffer = createTouchBuffer({ redis: other });

@@ -142,12 +142,15 @@ const INPUTS: readonly [what: string, size: number, status: number, call: (size:
 const ROUNDS = 4;
 
 describe('[SE57] given larger requests, the cost is linear', () => {
-  test.each(INPUTS)('ten times the %s cost about ten times the CPU', async (_what, size, status, call) => {
-    for (const one of [size, size * 10]) expect(await statusOf(call(one))).toBe(status);
-    const work = (one: number) => {
-      const made = call(one);
-      return () => statusOf(made);
-    };
-    expect(await cpuGrowthOf(size, work, ROUNDS)).toBeLessThan(MAX_CPU_GROWTH);
-  });
+  test.each(INPUTS)(
+    'given ten times the %s, the CPU time is about ten times',
+    async (_what, size, status, call) => {
+      for (const one of [size, size * 10]) expect(await statusOf(call(one))).toBe(status);
+      const work = (one: number) => {
+        const made = call(one);
+        return () => statusOf(made);
+      };
+      expect(await cpuGrowthOf(size, work, ROUNDS)).toBeLessThan(MAX_CPU_GROWTH);
+    },
+  );
 });

@@ -64,7 +64,7 @@ const openVerifier = () =>
     service: { urls: [service.opsUrl], apiKey: INTERNAL_KEY },
   });
 
-test('[VD1] an application that sees the new secret starts the last 30 s of the old one', async () => {
+test('[VD1] given an application that receives the new secret, the last 30 s of the previous secret start', async () => {
   await using verifier = openVerifier();
   const { id, token } = await login();
   const { body } = await service.bearer(token, 'POST', '/v1/session/rotate');
@@ -75,7 +75,7 @@ test('[VD1] an application that sees the new secret starts the last 30 s of the 
   await until(async () => (await secondsOf('prev_until - now()', id)) <= 30, { what: 'the confirmation' });
 });
 
-test('[VD2] checks of an application keep a session alive', async () => {
+test('[VD2] given checks of an application, the session stays live', async () => {
   await using verifier = openVerifier();
   const { id, token } = await login();
   await sql(`UPDATE sessions SET last_seen_at = now() - interval '1 hour' WHERE id = $1`, [id]);
@@ -83,7 +83,7 @@ test('[VD2] checks of an application keep a session alive', async () => {
   await until(async () => (await secondsOf('now() - last_seen_at', id)) < 60, { what: 'the touch' });
 });
 
-test('[VD3] 200 ends reach a listener soon, and are refused on every replica at once', async () => {
+test('[VD3] given 200 ends, a listener receives them soon and every replica refuses the sessions at once', async () => {
   const heard = new Map<string, number>();
   await using _listener = createSessionListener({
     redis,

@@ -181,7 +181,7 @@ const CASES: Record<string, Case | undefined> = {
 };
 
 describe('[EL1] given any change, the audit log has it once with the request id', () => {
-  test('and every route that may change something is in the table', async () => {
+  test('given every changing route, the table has it', async () => {
     const { body } = await service.call('GET', '/openapi.json');
     const changing = Object.entries(body.paths as Record<string, object>).flatMap(([path, methods]) =>
       Object.keys(methods)

@@ -48,8 +48,8 @@ const someone = () => {
   return `person-${person}`;
 };
 
-describe('a good token', () => {
-  test('[EX1] an ID token becomes a session of that person, with what the issuer says of the login', async () => {
+describe('a valid token', () => {
+  test('[EX1] given an ID token, the session has its user and the facts of the login', async () => {
     const time = now() - 100;
     const token = await issuer.idToken({
       claims: { sub: 'ann', sid: 's-1', amr: ['pwd', 'otp'], acr: 'urn:acme:aal:2', auth_time: time },
@@ -75,13 +75,13 @@ describe('a good token', () => {
     expect(row).toEqual({ idp_sid: 's-1', idp_sub: 'ann', policy: 'aal2' });
   });
 
-  test('[EX1] without amr, acr and auth_time it is a login of level 1, just now', async () => {
+  test('[EX1] given no amr, acr and auth_time, the login has level 1 and the current time', async () => {
     const { body } = await exchange(await issuer.idToken({ claims: { sub: someone(), acr: 'silver' } }));
     expect(body.auth).toMatchObject({ aal: 1, amr: [] });
     expect(Math.abs(Date.parse(body.auth.time) - Date.now())).toBeLessThan(10_000);
   });
 
-  test('[EX1] a form says the same as JSON, and a browser gets a cookie', async () => {
+  test('[EX1] given a form, the result equals that of JSON, and a browser receives a cookie', async () => {
     const form = new URLSearchParams({
       ...bodyOf(await issuer.idToken({ claims: { sub: someone() } })),
       transport: 'cookie',
@@ -98,18 +98,18 @@ describe('a good token', () => {
     expect((await service.cookie(cookieOf(answer), 'GET', '/v1/session')).body.id).toBe(answer.body.id);
   });
 
-  test.each(['RS256', 'ES256', 'EdDSA'])('[EX2] %s is accepted', async (algorithm) => {
+  test.each(['RS256', 'ES256', 'EdDSA'])('[EX2] given %s, the token is accepted', async (algorithm) => {
     expect((await exchange(await issuer.idToken({ algorithm, claims: { sub: someone() } }))).status).toBe(
       200,
     );
   });
 
-  test('[EX3] a minute of disagreement about the time is fine, and one of several audiences is enough', async () => {
+  test('[EX3] given a skew of a minute or several audiences, the token is accepted', async () => {
     const claims = { sub: someone(), iat: now() + 50, nbf: now() + 50, aud: ['other', CLIENT_ID] };
     expect((await exchange(await issuer.idToken({ claims }))).status).toBe(200);
   });
 
-  test('[EX5] the nonce must be the one that was asked for', async () => {
+  test('[EX5] given another nonce, the token is refused', async () => {
     const token = await issuer.idToken({ claims: { nonce: 'n-1' } });
     expect((await exchange(token, { nonce: 'n-2' })).body).toMatchObject({ status: 401, reason: 'nonce' });
     expect((await exchange(token, { nonce: 'n-1' })).status).toBe(200);
@@ -118,7 +118,7 @@ describe('a good token', () => {
   });
 });
 
-describe('a bad token', () => {
+describe('an invalid token', () => {
   const bad: [string, string, () => Promise<string> | string][] = [
     ['text that is no token', 'malformed', () => 'nonsense'],
     ['three dots of nothing', 'malformed', () => 'a.b.c'],
@@ -176,7 +176,7 @@ describe('a bad token', () => {
     return issuer.idToken({ key: privateKey, header: { ...header, ...jwk } });
   };
 
-  test.each(bad)('[EX2] %s is refused: %s', async (_what, reason, make) => {
+  test.each(bad)('[EX2] given %s, the token is refused: %s', async (_what, reason, make) => {
     const before = await sql('SELECT count(*) FROM sessions');
     let token: string;
     try {
@@ -192,7 +192,7 @@ describe('a bad token', () => {
     expect(await sql('SELECT count(*) FROM sessions')).toEqual(before);
   });
 
-  test('[EX2] every changed part of a token is noticed', async () => {
+  test('[EX2] given any changed part of a token, it is refused', async () => {
     const token = await issuer.idToken();
     for (const at of [5, token.indexOf('.') + 5, token.lastIndexOf('.') + 5]) {
       const changed = token.slice(0, at) + (token[at] === 'A' ? 'B' : 'A') + token.slice(at + 1);
@@ -201,7 +201,7 @@ describe('a bad token', () => {
     expect((await exchange(token)).status).toBe(200);
   });
 
-  test('[EX2] an access token is taken as a JWT, a logout token never', async () => {
+  test('[EX2] given an access token, it is accepted as a JWT; a logout token is refused', async () => {
     const jwt = { subject_token_type: `${TYPE}:jwt` };
     const accessToken = await issuer.idToken({ header: { typ: 'at+jwt' }, claims: { sub: someone() } });
     expect((await exchange(accessToken, jwt)).status).toBe(200);
@@ -211,7 +211,7 @@ describe('a bad token', () => {
   });
 });
 
-describe('once', () => {
+describe('single use', () => {
   test('[SE36] [EX4] given a repeat under its key, it receives the same session; with another key the token is used', async () => {
     const sub = someone();
     const token = await issuer.idToken({ claims: { sub } });
@@ -232,7 +232,7 @@ describe('once', () => {
     expect((await exchange(token)).body.reason).toBe('replayed');
   });
 
-  test('[EX4] a token is good for one session, also in parallel', async () => {
+  test('[EX4] given a token, it opens one session, also concurrently', async () => {
     const token = await issuer.idToken({ claims: { sub: someone() } });
     const answers = await Promise.all(Array.from({ length: 20 }, () => exchange(token)));
     expect(answers.filter(({ status }) => status === 200)).toHaveLength(1);
@@ -241,7 +241,7 @@ describe('once', () => {
     );
   });
 
-  test('[EX4] another token with the same jti was used, too; without a jti its content counts', async () => {
+  test('[EX4] given a token with a used jti, or without a jti the same content, it is refused', async () => {
     const claims = { sub: someone(), jti: crypto.randomUUID() };
     expect((await exchange(await issuer.idToken({ claims }))).status).toBe(200);
     expect((await exchange(await issuer.idToken({ claims: { ...claims, x: 1 } }))).body.reason).toBe(
@@ -253,7 +253,7 @@ describe('once', () => {
     expect((await exchange(otherSpelling(token))).status).toBe(401);
   });
 
-  test('[EX4] what was used is remembered until it expires, and not much longer', async () => {
+  test('[EX4] given a used token, its record expires with it', async () => {
     const redis = new Redis(stores.redisUrl);
     const before = new Set(await redis.keys(`${stores.redisPrefix}j:*`));
     await exchange(await issuer.idToken({ claims: { sub: someone(), exp: now() + 100 } }));
@@ -264,7 +264,7 @@ describe('once', () => {
     expect(life).toBeLessThanOrEqual(161_000);
   });
 
-  test('[EX4] a login that did not come about uses nothing up', async () => {
+  test('[EX4] given a failed login, the token stays usable', async () => {
     const sub = someone();
     const token = await issuer.idToken({ claims: { sub } });
     await service.service('PUT', `/v1/users/${encodeURIComponent(`acme|${sub}`)}`, { disabled: true });
@@ -287,8 +287,8 @@ describe('once', () => {
   };
 });
 
-describe('who may ask', () => {
-  test('[EX6] a page of another site is refused, whatever its token; a wrong API key too', async () => {
+describe('callers', () => {
+  test('[EX6] given a page of another site or an invalid API key, the exchange is refused', async () => {
     const token = await issuer.idToken({ claims: { sub: someone() } });
     const evil = await exchange(token, {}, { origin: 'https://evil.example' });
     expect(evil.body.type).toBe('/problems/csrf');
@@ -297,7 +297,7 @@ describe('who may ask', () => {
     expect((await exchange(token)).status).toBe(200);
   });
 
-  test('[EX6] a back end speaks for its user; nobody else says where a request comes from', async () => {
+  test('[EX6] given a back end, it may send the address of its user; other callers may not', async () => {
     const facts = { ip: '203.0.113.77', user_agent: 'Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0' };
     const token = await issuer.idToken({ claims: { sub: someone() } });
     const alone = await exchange(token, facts);
@@ -310,7 +310,7 @@ describe('who may ask', () => {
     expect(answer.body).toMatchObject({ ip: '203.0.113.0/24', client: { user_agent: facts.user_agent } });
   });
 
-  test('[EX6] a key without the scope, or of another tenant, opens nothing', async () => {
+  test('[EX6] given a key without the scope or of another tenant, no session is opened', async () => {
     const make = async (more: object) =>
       (await service.service('POST', '/v1/api-keys', { name: 'k', ...more })).body.key as string;
     const reader = await make({ scopes: ['sessions:read'] });
@@ -322,7 +322,7 @@ describe('who may ask', () => {
     }
   });
 
-  test('[EX7] the body is strict, in both encodings', async () => {
+  test('[EX7] given an invalid body in either encoding, the response is 422', async () => {
     const good = bodyOf(await issuer.idToken());
     for (const [name, value] of [
       ['grant_type', 'authorization_code'],
@@ -347,7 +347,7 @@ describe('who may ask', () => {
     }
   });
 
-  test('[EX7] bad tokens count against their address', async () => {
+  test('[EX7] given invalid tokens, they count towards the limit of the address', async () => {
     await using strict = await startService(stores, {
       OIDC_ISSUERS: issuersOf(),
       FAILURE_LIMIT_PER_MINUTE: '5',
@@ -359,7 +359,7 @@ describe('who may ask', () => {
 });
 
 describe('keys', () => {
-  test('[EX8] a thousand unknown key ids are one fetch at most', async () => {
+  test('[EX8] given a thousand unknown key ids, there is at most one fetch', async () => {
     const { privateKey } = await generateKeyPair('RS256');
     await exchange(await issuer.idToken());
     const before = issuer.keyRequests();
@@ -378,7 +378,7 @@ describe('keys', () => {
   });
 
   test.each(['error', 'garbage', 'hang'] as const)(
-    '[EX9] an issuer in trouble (%s) is 503, and no refusal',
+    '[EX9] given an issuer with a fault (%s), the response is 503, not a refusal',
     async (how) => {
       await using other = await startIssuer();
       await using fresh = await startService(stores, {
@@ -394,7 +394,7 @@ describe('keys', () => {
     },
   );
 
-  test('[EX8] a key that came later is found, from a key set that was named', async () => {
+  test('[EX8] given a new key in the configured key set, it is found', async () => {
     await using other = await startIssuer();
     const late = await other.addKey('late', 'ES384');
     await using fresh = await startService(stores, {
@@ -425,7 +425,7 @@ describe('keys', () => {
 });
 
 describe('faults', () => {
-  test('[EX9] without Redis nobody knows whether a token was used: 503, and afterwards it is good', async () => {
+  test('[EX9] given no Redis, the response is 503 and the token stays usable', async () => {
     await using redis = await openDedicatedRedis();
     await using own = await startService(
       { databaseUrl: stores.databaseUrl, redisUrl: redis.url, redisPrefix: 't:' },
@@ -442,12 +442,12 @@ describe('faults', () => {
     expect(later.status).toBe(200);
   });
 
-  test('[EX10] without issuers there is no such route', async () => {
+  test('[EX10] given no issuers, the route is 404', async () => {
     await using plain = await startService(stores);
     expect((await exchange('x', {}, {}, plain)).status).toBe(404);
   });
 
-  test('[EX10] what is wrong with the configuration is told by its place, and no value is shown', () => {
+  test('[EX10] given an invalid configuration, the refusal has its position and no value', () => {
     const start = (issuers: string, more: NodeJS.ProcessEnv = {}) =>
       readConfig({ ...environment(stores), OIDC_ISSUERS: issuers, ...more });
     const one = { name: 'acme', issuer: 'https://id.example', audience: ['x'] };
@@ -474,7 +474,7 @@ describe('faults', () => {
     );
   });
 
-  test('[EX11] results are counted by reason, and no token is logged', async () => {
+  test('[EX11] given exchanges, they are counted by reason and no token is logged', async () => {
     const token = await issuer.idToken({ claims: { aud: 'somebody-else' } });
     const before = await service.metric('session_token_exchanges_total');
     await exchange(token);

@@ -31,7 +31,7 @@ const RUNS = 40;
 /** Stands in every string value that is sent; a refusal that shows it echoes its input. */
 const MARKER = 'zq7marker';
 
-test('[HT13] whatever fits or nearly fits the document is answered as documented: no 5xx, no echo', async () => {
+test('[HT13] given any request near the document, the response is documented, not 5xx, and without an echo', async () => {
   expect(operations.length).toBeGreaterThan(8);
   for (const operation of operations) {
     const keys = operation.isForServices ? SERVICE_KEY : undefined;

@@ -43,7 +43,7 @@ const untilChecks = (database: string, cache: string) =>
     timeoutMs: 10_000,
   });
 
-test('[HL6] [HL7] what is down is named, hanging or refusing, and no probe waits for it', async () => {
+test('[HL6] [HL7] given a store that hangs or refuses, health names it and no probe waits', async () => {
   await untilChecks('up', 'up');
   for (const [database, cache] of [
     ['down', 'up'],

@@ -83,7 +83,7 @@ const plant = async (sid: string, content: string) => {
 const me = (cookie: string, at = service) => at.cookie(cookie, 'GET', '/v1/session');
 const newCookie = (answer: Answer) => answer.headers.getSetCookie()[0]!.split(';')[0]!;
 
-test('[IM1] the old session is gone, and for a minute its cookie leads to the new one', async () => {
+test('[IM1] given an import, the old session is deleted and its cookie leads to the new session for a minute', async () => {
   const cookie = await login('ann');
   const first = await me(cookie);
   expect(first.body).toMatchObject({ user_id: 'ann', data: { user: { id: 'ann' }, visits: 1 } });
@@ -100,7 +100,7 @@ test('[IM1] the old session is gone, and for a minute its cookie leads to the ne
   expect((await me(newCookie(first))).body.id).toBe(first.body.id);
 });
 
-test('[IM1] many requests at once make one session, while the old application goes on writing', async () => {
+test('[IM1] given concurrent requests and writes of the old application, one session is opened', async () => {
   const cookie = await login('bob');
   const answers = await Promise.all(
     Array.from({ length: 40 }, async (_, at) => {
@@ -114,7 +114,7 @@ test('[IM1] many requests at once make one session, while the old application go
   expect(body.items).toHaveLength(1);
 });
 
-test('[IM1] a logout within the minute is one; the old cookie opens nothing after it', async () => {
+test('[IM1] given a sign-out within the minute, the old cookie opens no session', async () => {
   const cookie = await login('cat');
   expect((await service.cookie(cookie, 'DELETE', '/v1/session')).status).toBe(204);
   expect((await me(cookie)).status).toBe(401);
@@ -122,7 +122,7 @@ test('[IM1] a logout within the minute is one; the old cookie opens nothing afte
   expect(body.items.map((one: { end_reason: string }) => one.end_reason)).toEqual(['logout']);
 });
 
-test('[IM1] what a crash left half-way is finished by the next request', async () => {
+test('[IM1] given a crash during an import, the next request completes it', async () => {
   const cookie = await login('dan');
   const content = (await redis.get(prefix + sidOf(cookie)))!;
   const first = await me(cookie);
@@ -132,7 +132,7 @@ test('[IM1] what a crash left half-way is finished by the next request', async (
   expect(await redis.exists(prefix + sidOf(cookie))).toBe(0);
 });
 
-test('[IM2] a cookie that ended with the browser still does; one that lived on lives on', async () => {
+test('[IM2] given a session cookie or a persistent cookie, the new cookie has the same lifetime', async () => {
   const short = await me(await login('eve'));
   expect(short.headers.getSetCookie()[0]).not.toContain('Max-Age');
   const lasting = await startOldApp(stores.redisUrl, prefix, 3_600_000);
@@ -140,7 +140,7 @@ test('[IM2] a cookie that ended with the browser still does; one that lived on l
   expect(long.headers.getSetCookie()[0]).toContain('Max-Age');
 });
 
-test('[IM2] nobody knows when they signed in, so nobody has signed in recently', async () => {
+test('[IM2] given an unknown time of login, it is not recent', async () => {
   const answer = await me(await login('fay'));
   expect(answer.body.auth).toMatchObject({ aal: 1, amr: ['legacy'], time: '1970-01-01T00:00:00.000Z' });
   const token = decodeURIComponent(newCookie(answer).split('=')[1]!).slice(2);
@@ -150,13 +150,13 @@ test('[IM2] nobody knows when they signed in, so nobody has signed in recently',
   expect(checked.body.items.map((one: { active: boolean }) => one.active)).toEqual([false, true]);
 });
 
-test('[IM2] who has no user id is a guest; a number is an id', async () => {
+test('[IM2] given no user id, the session is of a guest; a number is an id', async () => {
   const guest = await me(await plant('guest-1', JSON.stringify({ cookie: {}, cart: [1] })));
   expect(guest.body).toMatchObject({ kind: 'guest', user_id: null, auth: { aal: 0 }, data: { cart: [1] } });
   expect((await me(await plant('number-1', '{"user":{"id":42}}'))).body.user_id).toBe('42');
 });
 
-test('[IM3] what is over, too much, or not to be kept stays where it is, and is as if there were none', async () => {
+test('[IM3] given an expired, oversized or invalid session, it is ignored and stays', async () => {
   const past = new Date(Date.now() - 1_000).toISOString();
   for (const [sid, content] of Object.entries({
     over: JSON.stringify({ cookie: { expires: past }, user: { id: 'x' } }),
@@ -176,7 +176,7 @@ test('[IM3] what is over, too much, or not to be kept stays where it is, and is 
   expect(await service.metric('session_imports_total')).toBeGreaterThan(0);
 });
 
-test('[IM3] the old keys open old sessions only: they sign no token of ours', async () => {
+test('[IM3] given old keys, they verify old cookies only', async () => {
   const { body } = await service.service('POST', '/v1/sessions', { user_id: 'gus' });
   const content = body.token.slice(0, body.token.lastIndexOf('.'));
   const forged = sign(content, OLD_SECRET);
@@ -185,7 +185,7 @@ test('[IM3] the old keys open old sessions only: they sign no token of ours', as
   expect((await me(cookie)).body.type).toBe('/problems/invalid-token');
 });
 
-test('[IM3] whoever shows a token of ours, good or bad, is not asked for an old cookie', async () => {
+test('[IM3] given a bearer token, valid or invalid, the old cookie is not read', async () => {
   const cookie = await login('hal');
   const { body } = await service.service('POST', '/v1/sessions', { user_id: 'ida' });
   const both = (token: string) =>
@@ -195,7 +195,7 @@ test('[IM3] whoever shows a token of ours, good or bad, is not asked for an old 
   expect(await redis.exists(prefix + sidOf(cookie))).toBe(1);
 });
 
-test('[IM4] with Redis away it is 503, and afterwards the session is taken over', async () => {
+test('[IM4] given no Redis, the response is 503, and afterwards the session is imported', async () => {
   await using own = await openDedicatedRedis();
   await using other = await startService(
     { databaseUrl: stores.databaseUrl, redisUrl: own.url, redisPrefix: 't:' },

@@ -75,7 +75,7 @@ describe('API keys', () => {
   });
 });
 
-describe('API keys for some groups', () => {
+describe('API keys with groups', () => {
   const scopes = ['sessions:create', 'sessions:read', 'sessions:write', 'keys:admin'];
   const grants = (...groups: string[]) => groups.map((one) => ({ groups: one, allow: ['subscribe'] }));
   const WIDE = ['*', 'order*', 'orders', 'news*', 'news:1', '$board', 'user:#ceo'];
@@ -175,12 +175,12 @@ describe('idempotency', () => {
   test('[SE36] [SE88] given an idempotency key, an API key is created once, returned to repeats, and not restored', async () => {
     const make = (json: object, key = 'k-api') =>
       service.service('POST', '/v1/api-keys', json, { 'idempotency-key': key });
-    const body = { name: 'once', scopes: ['sessions:search', 'sessions:create'] };
+    const body = { name: 'single use', scopes: ['sessions:search', 'sessions:create'] };
     const answers = await Promise.all(Array.from({ length: 5 }, () => make(body)));
     expect(answers.map(({ status }) => status)).toEqual(Array(5).fill(201));
     expect(new Set(answers.map((answer) => `${answer.body.id} ${answer.body.key}`)).size).toBe(1);
     expect(answers.filter(({ headers }) => headers.get('idempotent-replayed') === 'true')).toHaveLength(4);
-    expect(await sql(`SELECT 1 FROM api_keys WHERE name = 'once'`)).toHaveLength(1);
+    expect(await sql(`SELECT 1 FROM api_keys WHERE name = 'single use'`)).toHaveLength(1);
     const { id, key } = answers[0]!.body;
     const headers = { authorization: `Bearer ${key}` };
     expect((await service.call('GET', '/v1/sessions', { headers })).status).toBe(200);

@@ -58,7 +58,7 @@ test.each(['evict_oldest', 'evict_idle'])(
   },
 );
 
-test('[SE24] "reject" refuses the 55 others, and says which devices there are', async () => {
+test('[SE76] given reject, 55 of 60 concurrent logins are refused with the devices', async () => {
   await limitUser('u_reject', 'reject');
   const answers = await Promise.all(Array.from({ length: 60 }, (_, n) => open('u_reject', n)));
   expect(answers.filter(({ status }) => status === 201)).toHaveLength(5);

@@ -126,7 +126,7 @@ const reasonAt = async (service: TestService): Promise<string | undefined> => {
   return checks.database.reason;
 };
 
-test('[DB8] PgBouncer as the guide configures it: logins, reads, changes and ends, many at once', async () => {
+test('[DB8] given PgBouncer as the guide configures it, logins, reads, changes and ends work', async () => {
   const address = await startBouncer();
   const service = await serviceAt(address.href);
   const opened = await Promise.all(
@@ -164,7 +164,7 @@ test('[DB8] PgBouncer as the guide configures it: logins, reads, changes and end
   expect(service.log.of('postgres.no_statement_timeout')).toEqual([]);
 });
 
-test('[HL11] [DB8] without its line for start-up parameters: 503, and health names the reason', async () => {
+test('[HL11] [DB8] given PgBouncer without its line for start-up parameters, the response is 503 and health has the reason', async () => {
   const address = await startBouncer((ini) => ini.replace(/^ignore_startup_parameters.*$/m, ''));
   const service = await serviceAt(address.href);
   await until(async () => (await reasonAt(service)) !== undefined, { what: 'a failed check' });
@@ -174,7 +174,7 @@ test('[HL11] [DB8] without its line for start-up parameters: 503, and health nam
   expect(Number(login.headers.get('retry-after'))).toBeGreaterThan(0);
 });
 
-test('[DB8] a role without the time limits is warned of, once', async () => {
+test('[DB8] given a role without the time limits, there is one warning', async () => {
   const names = ['statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout'];
   await asAdmin(...names.map((name) => `ALTER ROLE ${role} RESET ${name}`));
   const log = createInMemoryLog();

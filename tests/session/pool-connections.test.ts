@@ -32,7 +32,7 @@ const secondsUntil = async (holds: () => Promise<boolean>, what: string): Promis
 
 // Each of these waits for the clock, and none needs the processor.
 describe.concurrent('connections', () => {
-  test('[DB10] a connection attempt to Postgres that nothing answers ends after five seconds', async () => {
+  test('[DB10] given a Postgres that does not respond, a connection attempt ends after five seconds', async () => {
     await using hole = await openUnresponsiveServer();
     await using postgres = open(`postgres://any:secret@127.0.0.1:${hole.port}/any`, {
       poolSize: 1,
@@ -46,7 +46,7 @@ describe.concurrent('connections', () => {
     expect(await query).toMatchObject({ code: 'OVERLOADED' });
   });
 
-  test('[RD11] a connection attempt to Redis that nothing answers ends after the connect timeout', async () => {
+  test('[RD11] given a Redis that does not respond, a connection attempt ends after the connect timeout', async () => {
     await using hole = await openUnresponsiveServer();
     const config = {
       url: `redis://127.0.0.1:${hole.port}`,
@@ -71,7 +71,7 @@ describe.concurrent('connections', () => {
     expect(seconds).toBeLessThan(6);
   });
 
-  test('[DB11] the pool grows to 15 in a burst and closes the surplus after ten seconds', async () => {
+  test('[DB11] given a burst, the pool grows to 15 and closes the surplus after ten seconds', async () => {
     await using watcher = open(databaseUrl, { poolSize: 1, maxOverflow: 0 }, `${NAME}-watcher`);
     const countAtServer = async (): Promise<number> =>
       (

@@ -156,7 +156,7 @@ test('[SE29] given a month without a partition, events are kept and no login fai
   );
 });
 
-describe('a server whose connections all belong to others', () => {
+describe('a server without free connections', () => {
   let own: DedicatedStore;
   let crowdedUrl: string;
   const strangers: Client[] = [];

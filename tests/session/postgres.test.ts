@@ -58,7 +58,7 @@ const holdOne = (postgres: Postgres) => {
   };
 };
 
-test('[DB1] [DB2] [DB3] a full pool is overloaded after two seconds, and nothing leaks', async () => {
+test('[DB1] [DB2] [DB3] given an exhausted pool, the result is overloaded after two seconds, without a leak', async () => {
   await using postgres = open();
   const holders = [holdOne(postgres), holdOne(postgres)];
   await Promise.all(holders.map(({ held }) => held));
@@ -76,7 +76,7 @@ test('[DB1] [DB2] [DB3] a full pool is overloaded after two seconds, and nothing
   expect(await postgres.query('two', 'SELECT 2 AS two')).toEqual([{ two: 2 }]);
 });
 
-test('[DB7] connections that are never given back are cut, and the pool works again', async () => {
+test('[DB7] given connections that are never released, they are cut and the pool recovers', async () => {
   await using postgres = open({ leaks: { warnMs: 100, cutMs: 300 } });
   const leaks = [holdOne(postgres), holdOne(postgres)];
   const endings = leaks.map(({ held }) => held);
@@ -96,13 +96,13 @@ test('[DB7] connections that are never given back are cut, and the pool works ag
   expect(postgres.stats().total).toBeLessThanOrEqual(2);
 });
 
-test('[DB1] a database that cannot be reached is unavailable', async () => {
+test('[DB1] given an unreachable database, the result is unavailable', async () => {
   await using postgres = open({ url: 'postgres://nobody:secret@127.0.0.1:1/none' });
   await expect(postgres.query('any', 'SELECT 1')).rejects.toMatchObject({ code: 'DATABASE_UNAVAILABLE' });
   await expect(postgres.ping()).rejects.toThrow();
 });
 
-test('[DB4] a connection that the server cut is replaced', async () => {
+test('[DB4] given a connection that the server terminated, it is replaced', async () => {
   await using postgres = open();
   await using other = open();
   const [own] = await postgres.query<{ pid: number }>('pid', 'SELECT pg_backend_pid() AS pid');
@@ -114,7 +114,7 @@ test('[DB4] a connection that the server cut is replaced', async () => {
   expect(answer[0]?.pid).not.toBe(own?.pid);
 });
 
-test('[DB5] a failed transaction leaves nothing', async () => {
+test('[DB5] given a failed transaction, it has no effect', async () => {
   await using postgres = open();
   const failing = postgres.transaction(async (tx) => {
     await tx.query('insert', 'INSERT INTO notes VALUES ($1)', ['half']);
@@ -125,7 +125,7 @@ test('[DB5] a failed transaction leaves nothing', async () => {
   expect(postgres.stats()).toMatchObject({ waiting: 0 });
 });
 
-test('[DB5] a serialisation failure is tried again', async () => {
+test('[DB5] given a serialization failure, the transaction is retried', async () => {
   await using postgres = open();
   let tries = 0;
   await postgres.transaction(async () => {
@@ -135,14 +135,14 @@ test('[DB5] a serialisation failure is tried again', async () => {
   expect(tries).toBe(3);
 });
 
-test('[DB6] a standby answers and is not up', async () => {
+test('[DB6] given a standby, it responds and is not up', async () => {
   await using postgres = open();
   await postgres.ping();
   await using readOnly = open({ url: `${url}?options=-c%20default_transaction_read_only%3Don` });
   await expect(readOnly.ping()).rejects.toThrow(/read-only/);
 });
 
-test('[HL11] what a real server refuses is named', async () => {
+test('[HL11] given a refusal of the server, its reason is named', async () => {
   await using postgres = open();
   const role = `narrow_${process.pid}`;
   await postgres.query('make', `CREATE ROLE ${role} LOGIN PASSWORD 'right' CONNECTION LIMIT 0`);

@@ -253,7 +253,7 @@ describe('the change stream', () => {
     return Number(/cmdstat_xrange:calls=(\d+)/.exec(stats)?.[1] ?? 0);
   };
 
-  test('[EV3] lost messages are caught up within two seconds, twenty with one reading', async () => {
+  test('[EV3] given lost messages, they are read within two seconds, twenty in one read', async () => {
     await using redis = await connect();
     const { listener, heard } = await listen(redis);
     await using _listener = listener;
@@ -268,7 +268,7 @@ describe('the change stream', () => {
     await until(() => listener.healthy(), { what: 'a listener that is current again' });
   });
 
-  test('[EV5] duplicates and messages out of order leave the same ends', async () => {
+  test('[EV5] given duplicate and reordered messages, the same sessions end', async () => {
     await using redis = await connect();
     const { listener, heard, lost } = await listen(redis);
     await using _listener = listener;
@@ -291,7 +291,7 @@ describe('the change stream', () => {
     await until(() => heard.has(next.id), { what: 'an end afterwards' });
   });
 
-  test('[EV1] messages that nobody understands are counted, and the listener goes on', async () => {
+  test('[EV1] given unknown messages, they are counted and the listener continues', async () => {
     await using redis = await connect();
     const { listener, heard, metrics } = await listen(redis);
     await using _listener = listener;
@@ -308,7 +308,7 @@ describe('the change stream', () => {
     expect(text).toMatch(/session_bus_messages_total{[^}]*kind="unknown"[^}]*} 1/);
   });
 
-  test('[EV4] a stream that was cut beyond a listener makes it check everything again', async () => {
+  test('[EV4] given a stream trimmed beyond the position of a listener, it checks everything again', async () => {
     await using redis = await connect();
     const { listener, lost } = await listen(redis);
     await using _listener = listener;
@@ -318,7 +318,7 @@ describe('the change stream', () => {
     await until(() => listener.healthy(), { what: 'health afterwards', timeoutMs: 4000 });
   });
 
-  test('[EV6] a link that is deaf for a while is noticed in three seconds, and made good for', async () => {
+  test('[EV6] given a silent subscription, it is detected in three seconds and the messages are read', async () => {
     await using redis = await connect();
     const { listener, heard } = await listen(redis);
     await using _listener = listener;

@@ -125,7 +125,7 @@ describe('rotation', () => {
   });
 });
 
-describe('a raise of privileges', () => {
+describe('step-up and upgrade', () => {
   test('[SE31] given a step-up, the previous secret is invalid at once and only the level rises', async () => {
     const { id, token } = await login({ label: 'Phone', data: { a: 1 }, auth: { aal: 1, amr: ['pwd'] } });
     const raised = await service.service('POST', `/v1/sessions/${id}/step-up`, { aal: 2, amr: ['otp'] });

@@ -81,7 +81,7 @@ const timed = async (work: Promise<unknown>): Promise<number> => {
   return performance.now() - begun;
 };
 
-test('[GS2] a stolen secret that shows ends the session, and all its sockets with it', async () => {
+test('[GS2] given a stolen secret that is used, the session and all its sockets end', async () => {
   const first = await login('u_stolen');
   const { body: second } = await sessions.bearer(first.token, 'POST', '/v1/session/rotate');
   const { body: third } = await sessions.bearer(second.token, 'POST', '/v1/session/rotate');
@@ -97,7 +97,7 @@ test('[GS2] a stolen secret that shows ends the session, and all its sockets wit
   expect(ms).toBeLessThan(2000);
 });
 
-test('[GS2] after a change of password the device that made it stays, and the others go', async () => {
+test('[GS2] given a change of password, the device that made it stays and the others end', async () => {
   const [own, ...others] = await logins(4, 'u_password');
   const staying = await connected(own!);
   const going = await Promise.all(others.map((one) => connected(one)));
@@ -113,7 +113,7 @@ test('[GS2] after a change of password the device that made it stays, and the ot
   }
 });
 
-test('[GS1] an end that meets the check of a handshake leaves no socket, whichever comes first', async () => {
+test('[GS1] given an end during the check of a handshake, no socket stays', async () => {
   const all = await logins(40, 'u_meeting');
   const opened = await Promise.all(
     all.map(async (one, n) => {
@@ -130,7 +130,7 @@ test('[GS1] an end that meets the check of a handshake leaves no socket, whichev
   expect(new Set(codes)).toEqual(new Set([4501]));
 });
 
-test('[GS1] an end that is announced between the look at the source and its answer is not missed', async () => {
+test('[GS1] given an end published while the session is read, no socket stays', async () => {
   await using source = await openFaultProxy(sessions.opsUrl);
   await using distant = await startGateway(
     { redisUrl: server.url, redisPrefix: 't:' },
@@ -150,7 +150,7 @@ test('[GS1] an end that is announced between the look at the source and its answ
   expect(await client.closed).toEqual({ code: 4501, reason: 'session ended: admin' });
 });
 
-test('[GS3] when the session runs out, its socket is closed within a second, not before', async () => {
+test('[GS3] when the session expires, its socket is closed within a second, not before', async () => {
   const one = await login('u_brief');
   const [{ until: at }] = await sql(
     `UPDATE sessions SET expires_at = date_trunc('milliseconds', now()) + interval '1500 milliseconds', rev = rev + 1
@@ -170,7 +170,7 @@ test('[GS3] when the session runs out, its socket is closed within a second, not
   expect(Date.now()).toBeLessThan(at + 1000);
 });
 
-test('[GS4] a peer that is gone without a word is cut when its session ends, and nothing of it stays', async () => {
+test('[GS4] given a peer that vanished, its connection is removed when its session ends', async () => {
   await using wire = await openFaultProxy(gateway.url);
   const before = await gateway.metric('gateway_connections');
   const one = await login('u_gone');
@@ -184,7 +184,7 @@ test('[GS4] a peer that is gone without a word is cut when its session ends, and
   });
 });
 
-test('[HS2] a token among the subprotocols is neither echoed nor a credential, and is logged nowhere', async () => {
+test('[HS2] given a token among the subprotocols, it is ignored, not echoed and not logged', async () => {
   const { token } = await login('u_echo');
   for (const offered of [token, `centrifuge-json, ${token}`, `${token}, centrifuge-json`]) {
     const answer = await tryUpgrade(gateway.url + PROTOCOL, { 'sec-websocket-protocol': offered });
@@ -207,14 +207,14 @@ const offer = async (ticket: string) =>
 const redemptions = async () =>
   Number(/cmdstat_getdel:calls=(\d+)/.exec(await raw.info('commandstats'))?.[1] ?? 0);
 
-test('[HS10] of ten that show one ticket at once one comes in', async () => {
+test('[HS10] given ten handshakes with one ticket, one is accepted', async () => {
   const ticket = await ticketFor(await login('u_ticket'));
   const statuses = await Promise.all(Array.from({ length: 10 }, () => offer(ticket)));
   expect(statuses.filter((status) => status === 101)).toHaveLength(1);
   expect(statuses.filter((status) => status === 401)).toHaveLength(9);
 });
 
-test('[HS10] a ticket that is late or guessed opens nothing, and is looked up at most once', async () => {
+test('[HS10] given an expired or guessed ticket, it is refused after at most one look-up', async () => {
   const late = await ticketFor(await login('u_ticket'));
   for (const key of await raw.keys('t:t:*')) await raw.pexpire(key, 1);
   await until(async () => (await raw.keys('t:t:*')).length === 0, { what: 'the end of the ticket' });
@@ -230,7 +230,7 @@ test('[HS10] a ticket that is late or guessed opens nothing, and is looked up at
   expect(await redemptions()).toBe(before);
 });
 
-test('[HS10] a ticket whose answer was lost is not tried again, and that is no refusal', async () => {
+test('[HS10] given a lost reply to a ticket, it is not repeated and the close is not a refusal', async () => {
   const ticket = await ticketFor(await login('u_ticket'));
   const before = await redemptions();
   await cable.blackhole();
@@ -240,7 +240,7 @@ test('[HS10] a ticket whose answer was lost is not tried again, and that is no r
   expect((await redemptions()) - before).toBeLessThanOrEqual(1);
 });
 
-test('[HS4] a flood of forged tokens is refused without a question, and others come in meanwhile', async () => {
+test('[HS4] given many forged tokens, they are refused without a store access and others connect', async () => {
   const one = await login('u_meanwhile');
   const forged = `${one.token.slice(0, -2)}${one.token.endsWith('AA') ? 'BB' : 'AA'}`;
   const asked = await gateway.metric('session_validations_total{result="invalid",source="service"}');
@@ -252,7 +252,7 @@ test('[HS4] a flood of forged tokens is refused without a question, and others c
   expect(await gateway.metric('session_validations_total{result="invalid",source="service"}')).toBe(asked);
 });
 
-test('[GS8] a flushed Redis closes nobody and costs a question per two hundred sessions; then all can be ended', async () => {
+test('[GS8] given a flushed Redis, no socket closes, one request per 200 sessions is sent, and all can be ended', async () => {
   const all = await logins(50, 'u_flush_0');
   for (let n = 1; n < 8; n += 1) all.push(...(await logins(50, `u_flush_${n}`)));
   const sockets = await Promise.all(all.map((one) => connected(one)));
@@ -279,7 +279,7 @@ test('[GS8] a flushed Redis closes nobody and costs a question per two hundred s
   expect(ms).toBeLessThan(5000);
 });
 
-test('[GS6] fifty ends while the link to Redis is deaf: all closed before it is back, and no other', async () => {
+test('[GS6] given fifty ends during a silent subscription, exactly these sockets close before it recovers', async () => {
   const [witness, ...victims] = await logins(50, 'u_deaf');
   const staying = await connected(witness!);
   const sockets = await Promise.all(victims.map((one) => connected(one)));

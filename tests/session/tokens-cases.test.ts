@@ -48,7 +48,7 @@ const flipBit = (text: string, bit: number): string => {
   return bytes.toString('latin1');
 };
 
-describe('with both stores silent', () => {
+describe('without store access', () => {
   test('[SE12] given a token with one changed bit, it is 401 without a store access', async () => {
     const { token } = await login();
     const before = await service.metric('session_token_verified_total{key="none"}');

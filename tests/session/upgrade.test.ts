@@ -44,7 +44,7 @@ const failuresOf = async (service: TestService, user: string): Promise<unknown[]
   return answers.filter(({ status }) => status >= 300).map(({ status, body }) => ({ status, body }));
 };
 
-test('[MG2] indexes that were built beforehand are taken, and an invalid one is built again', async () => {
+test('[MG2] given existing indexes, valid indexes are kept and an invalid index is built again', async () => {
   const indexes = () =>
     withClient(stores.databaseUrl, async (client) => {
       const { rows } = await client.query<{ indexdef: string; oid: number; indisvalid: boolean }>(
@@ -79,7 +79,7 @@ test('[MG2] indexes that were built beforehand are taken, and an invalid one is 
   }
 });
 
-test('[MG1] a replica goes on while the schema of the next release comes, and starts upon it', async () => {
+test('[MG1] given the schema of the next release, a running replica continues and a new replica starts', async () => {
   const env = { PG_POOL_SIZE: '2', PG_MAX_OVERFLOW: '0', SWEEP_INTERVAL_MS: '100' };
   await using running = await startService(stores, env);
   // Its connections have every statement prepared before the schema changes under them.

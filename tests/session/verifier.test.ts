@@ -88,7 +88,7 @@ const hearsTheBus = () =>
     { what: 'the verifier to hear the bus', timeoutMs: 10_000 },
   );
 
-test('[VF1] [VF3] a live session passes, the second time from memory', async () => {
+test('[VF1] [VF3] given a live session, it is accepted, the second time from memory', async () => {
   await hearsTheBus();
   const { token } = await login();
   expect(await get(bearer(token))).toMatchObject({ status: 200, body: { user: 'ann' } });
@@ -100,7 +100,7 @@ test('[VF1] [VF3] a live session passes, the second time from memory', async () 
   });
 });
 
-test('[VF12] of several cookies the first live session wins', async () => {
+test('[VF12] given several cookies, the first live session is used', async () => {
   const cookie = (token: string) => `session_id=${encodeURIComponent(`s:${token}`)}`;
   const [ended, ann, ben] = [await login(), await login(), await login({ user_id: 'ben' })];
   await sessions().end(ended.id);
@@ -115,7 +115,7 @@ test('[VF12] of several cookies the first live session wins', async () => {
   expect(await ask('x', 'y')).toMatchObject({ status: 401, body: { type: '/problems/invalid-token' } });
 });
 
-test('[VF11] a retired secret costs at most one question in two seconds', async () => {
+test('[VF11] given a superseded secret, it costs at most one request in two seconds', async () => {
   const { id, token } = await login();
   const stepped = await service.service('POST', `/v1/sessions/${id}/step-up`, { aal: 2 });
   const before = await service.metric(
@@ -128,7 +128,7 @@ test('[VF11] a retired secret costs at most one question in two seconds', async 
   expect(after - before).toBeLessThanOrEqual(2 + (performance.now() - begun) / 1_000);
 });
 
-test('[VF2] refusals by name', async () => {
+test('[VF2] given each kind of refusal, it has its reason', async () => {
   const [one, two] = [await login(), await login()];
   await sessions().end(two.id);
   expect(await get({})).toMatchObject({ status: 401, body: { type: '/problems/no-session' } });
@@ -146,7 +146,7 @@ test('[VF2] refusals by name', async () => {
   expect(await get({ ...bearer(one.token), cookie })).toMatchObject({ status: 400 });
 });
 
-test('[VF4] an announced end is known at once', async () => {
+test('[VF4] given a published end, it applies at once', async () => {
   await hearsTheBus();
   const { token } = await login();
   await get(bearer(token));
@@ -154,7 +154,7 @@ test('[VF4] an announced end is known at once', async () => {
   await until(async () => (await get(bearer(token))).status === 401, { what: 'the end', timeoutMs: 1_000 });
 });
 
-test('[VF7] strength, recency and tenant', async () => {
+test('[VF7] given requirements for assurance, age and tenant, they are checked', async () => {
   const strong = await login({ auth: { aal: 2 } });
   const old = await login({ auth: { aal: 2, time: new Date(Date.now() - 3_600_000).toISOString() } });
   require = { aal: 2, maxAuthAgeS: 600 };
@@ -172,7 +172,7 @@ test('[VF7] strength, recency and tenant', async () => {
   require = {};
 });
 
-test('[VF9] an upgrade with a cookie needs one of our origins', async () => {
+test('[VF9] given a cookie, a WebSocket upgrade requires an allowed origin', async () => {
   const { token } = await login();
   const cookie = `session_id=${encodeURIComponent(`s:${token}`)}`;
   const allowed = ['https://app.example.com'];
@@ -187,7 +187,7 @@ test('[VF9] an upgrade with a cookie needs one of our origins', async () => {
   expect(await verdict({ ...bearer(token), origin: 'https://evil.tld' })).toBe('origin');
 });
 
-test('[VF5] [VF6] without Redis the service is asked, without both it is 503, and nothing ended passes', async () => {
+test('[VF5] [VF6] given no Redis, the service is requested; without both the result is 503; no ended session is accepted', async () => {
   await hearsTheBus();
   const [stays, goes] = [await login(), await login()];
   await Promise.all([stays, goes].map(({ token }) => get(bearer(token))));
@@ -211,7 +211,7 @@ test('[VF5] [VF6] without Redis the service is asked, without both it is 503, an
   });
 });
 
-test('[VF10] opened with what an application has; what could never work is named', async () => {
+test('[VF10] given options of an application, the verifier opens; invalid options are named', async () => {
   const options: OpenVerifierOptions = {
     ...{ sessionSecrets: SECRETS, redisUrl: stores.redisUrl, redisPrefix: stores.redisPrefix },
     ...{ sessionServiceUrl: service.opsUrl, internalApiKey: INTERNAL_KEY, publicUrl: ORIGIN },

@@ -44,7 +44,7 @@ test('[SE16] given several problems, all are named without their values', () => 
   expect(() => readConfig(example)).toThrow('INTERNAL_API_KEY');
 });
 
-test('[TN2] hosts of tenants that are none are told beside the other problems', () => {
+test('[TN2] given invalid hosts of tenants, they are named with the other problems', () => {
   const bad = { ...good, TENANT_HOSTS: 'shop', PUBLIC_URL: 'app' };
   expect(() => readConfig(bad)).toThrow(/TENANT_HOSTS: shop is not host=tenant/);
   expect(() => readConfig(bad)).toThrow(/PUBLIC_URL/);

@@ -29,13 +29,13 @@ test.each([
   expect(read({ sub: 'x', acr })?.aal).toBe(aal);
 });
 
-test('[EX1] methods that cannot be kept are left out', () => {
+test('[EX1] given methods that cannot be stored, they are omitted', () => {
   const amr = ['pwd', 1, null, 'x'.repeat(33), '', 'a\0', ...Array.from({ length: 20 }, (_, at) => `m${at}`)];
   expect(read({ sub: 'x', amr })?.amr).toEqual(['pwd', ...Array.from({ length: 15 }, (_, at) => `m${at}`)]);
   expect(read({ sub: 'x', amr: 'pwd' })?.amr).toEqual([]);
 });
 
-test('[EX1] the user is named by the configured claim, with its prefix', () => {
+test('[EX1] given a configured claim and prefix, the user id consists of them', () => {
   expect(read({ sub: 'x' })?.userId).toBe('acme|x');
   expect(read({ sub: 'x', oid: 7 }, { ...ISSUER, userIdClaim: 'oid', userIdPrefix: '' })?.userId).toBe('7');
   for (const userIdClaim of ['oid', '__proto__', 'constructor', 'toString']) {
@@ -44,7 +44,7 @@ test('[EX1] the user is named by the configured claim, with its prefix', () => {
   expect(read({ sub: 'x'.repeat(255) })).toBeUndefined();
 });
 
-test('[EX2] claims of any shape are read without a throw, and what comes out can be stored', () => {
+test('[EX2] given claims of any shape, reading never throws and the result can be stored', () => {
   const claims = fc.record(
     Object.fromEntries(
       ['sub', 'sid', 'amr', 'acr', 'auth_time', 'oid'].map((name) => [
