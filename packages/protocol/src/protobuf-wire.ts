@@ -209,7 +209,7 @@ const varint = (value: number): Uint8Array => {
     rest = Math.floor(rest / 0x80);
   }
   bytes.push(rest);
-  return Uint8Array.from(bytes);
+  return new Uint8Array(bytes);
 };
 
 const joinBytes = (parts: readonly Uint8Array[], size: number): Uint8Array => {
