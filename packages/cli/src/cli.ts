@@ -12,7 +12,7 @@ import { sessionsEnd, sessionsList, sessionsShow } from './commands/sessions.ts'
 import { tail } from './commands/tail.ts';
 import { adviceOnStores } from './fleet.ts';
 import { findTarget } from './target.ts';
-import { textOf } from './wire-errors.ts';
+import { textOf } from './error-text.ts';
 
 const COMMANDS: readonly CliCommand[] = [
   sessionsList,

@@ -1,7 +1,7 @@
 import { MusterError } from '@muster/client/http';
 import type { CliCommand, Context } from '../command.ts';
 import { printable, table } from '../output.ts';
-import { makeRoundTrip, type Step } from '../round-trip.ts';
+import { makeRoundTrip, type Step } from '../synthetic-check.ts';
 
 interface Report {
   readonly findings: readonly { readonly verdict: string; readonly advice: string }[];

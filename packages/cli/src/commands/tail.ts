@@ -2,7 +2,7 @@ import { createRealtime } from '@muster/client/realtime';
 import { type CliCommand, type Context, onlyArgument, UsageError } from '../command.ts';
 import { printable } from '../output.ts';
 import { withTemporarySession } from '../temporary-session.ts';
-import { describeWireError, textOf } from '../wire-errors.ts';
+import { describeWireError, textOf } from '../error-text.ts';
 
 const MOST_KEPT = 1_000;
 /** The close code for a session that does not count at the host of the request. */
