@@ -60,7 +60,7 @@ test('[CM1] misuse is told, with the usage', async () => {
   });
   expect(await muster('sessions list --state dead')).toMatchObject({
     code: 2,
-    err: expect.stringContaining('--state is one of'),
+    err: expect.stringContaining('--state: expected one of'),
   });
   expect((await muster('sessions --help')).out).not.toContain('muster doctor');
   expect((await muster('--version')).out).toMatch(/^\d+\.\d+\.\d+$/);
@@ -266,9 +266,9 @@ test('[CM7] doctor names the step that fails, what to do, and ends its session',
   expect(code).toBe(1);
   // This is a session service alone: nobody takes the socket.
   expect(out).toMatch(
-    /^ok +login +[\d.]+ ms +session [\da-f-]{36}\nFAILED +connect .+\n +what to do: check that the load/,
+    /^ok +login +[\d.]+ ms +session [\da-f-]{36}\nFAILED +connect .+\n +remedy: check that the load/,
   );
-  expect(out).toMatch(/– +subscribe +not tried/);
+  expect(out).toMatch(/– +subscribe +skipped/);
   expect(await json('sessions list --user muster-cli')).toEqual([]);
   expect(out).toContain('budget    (1 replicas + 1 during a rollout)');
 });

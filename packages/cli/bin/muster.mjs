@@ -1,11 +1,11 @@
 #!/usr/bin/env node
-// Node 24 and newer run our TypeScript as it is. An older one hands over to the Node that `npm start` has brought.
+// Node 24 and newer run TypeScript directly. An older version hands over to the Node that `npm run setup` installs.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
 import { fileURLToPath } from 'node:url';
 
-// What the runtime thinks of the libraries inside is nothing that whoever types a command can change.
+// Warnings of the runtime about libraries do not concern the user of a command.
 process.removeAllListeners('warning');
 
 const OLDEST_NODE = 24;
@@ -13,7 +13,7 @@ const PARENT_CHECK_MS = 250;
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 const main = new URL('../src/main.ts', import.meta.url);
 
-/** npx ends with a shell between us, which may keep a signal to itself: the end of our parent is the sign. */
+/** npx starts a shell that may not forward signals: the exit of the parent process is watched instead. */
 const watchParent = (onGone) => {
   const parent = process.ppid;
   const timer = setInterval(() => {
@@ -23,10 +23,10 @@ const watchParent = (onGone) => {
   }, PARENT_CHECK_MS);
 };
 
-/** Runs the command with another Node in our place: same terminal, signals passed on, its exit code is ours. */
+/** Runs the command with another Node: same terminal, signals forwarded, same exit code. */
 const handOver = (node) => {
   const args = ['--no-warnings', fileURLToPath(main), ...process.argv.slice(2)];
-  // The channel tells the command that we have ended, whatever ended us.
+  // The IPC channel closes when this process exits for any reason.
   const child = spawn(node, args, { stdio: ['inherit', 'inherit', 'inherit', 'ipc'] });
   for (const signal of SIGNALS) process.on(signal, () => child.kill(signal));
   if (process.env.npm_command === 'exec') watchParent(() => child.kill('SIGTERM'));

@@ -2,10 +2,10 @@ import { MusterError, newIdempotencyKey, type Send } from '@muster/client/http';
 import type { ServerApiResponse } from '@muster/protocol/server-api';
 import { adviceOnStores } from './fleet.ts';
 
-/** The server API said no. */
-class ApiRefusal extends Error {
-  override readonly name = 'ApiRefusal';
-  /** Code of the wire, or an HTTP status. */
+/** Error response of the server API. */
+class ServerApiFailure extends Error {
+  override readonly name = 'ServerApiFailure';
+  /** Error code of the protocol, or an HTTP status. */
   readonly code: number;
 
   constructor(code: number, message: string) {
@@ -14,38 +14,39 @@ class ApiRefusal extends Error {
   }
 }
 
-/** Calls a method of the gateways' server API. Throws {@link ApiRefusal} when the gateway says no. */
+/** Calls a method of the gateways' server API. Rejects with an error that names the remedy. */
 export type CallApi = <T>(method: string, params: object) => Promise<T>;
 
-/** Methods that make something. The gateways take their key from the parameters, as `idempotency_key`. */
-const MAKING = ['publish', 'broadcast'];
+/** Methods that need an idempotency key, sent as the parameter `idempotency_key`. */
+const KEYED = ['publish', 'broadcast'];
 
-/** The gateway could not do it, and it is not the caller's fault: a store fails, or the gateway does. */
+/** Error code of a fault of the gateway or its stores. */
 const INTERNAL = 100;
 
-/** `url` is the origin of the fleet. `sender` carries the server API key. What makes something has a key, so that every call may be repeated. */
+/** `sender` carries the server API key. Every call may be retried: those that create something have an idempotency key. */
 export const createApi =
   (url: string, sender: () => Send): CallApi =>
   async <T>(method: string, params: object): Promise<T> => {
-    const key = MAKING.includes(method) ? { idempotency_key: newIdempotencyKey() } : {};
+    const key = KEYED.includes(method) ? { idempotency_key: newIdempotencyKey() } : {};
     const call = { method: 'POST', path: `/api/${method}`, body: { ...key, ...params } } as const;
     const send = sender();
     try {
       const { body } = await send<ServerApiResponse<T>>({ ...call, isSafeToRepeat: true });
       if (body?.error?.code === INTERNAL) throw await internalError(url, body.error.message);
-      if (body?.error) throw new ApiRefusal(body.error.code, body.error.message);
-      if (body?.result === undefined) throw new ApiRefusal(0, `the answer to ${method} is no result`);
+      if (body?.error) throw new ServerApiFailure(body.error.code, body.error.message);
+      if (body?.result === undefined)
+        throw new ServerApiFailure(0, `${method}: expected a result or an error in the response`);
       return body.result;
     } catch (error) {
       if (!(error instanceof MusterError) || error.status !== 401) throw error;
-      throw new ApiRefusal(
+      throw new ServerApiFailure(
         401,
         'the server API key was refused: check --server-key or MUSTER_SERVER_API_KEY',
       );
     }
   };
 
-const internalError = async (url: string, message: string): Promise<ApiRefusal> => {
+const internalError = async (url: string, message: string): Promise<ServerApiFailure> => {
   const advice = (await adviceOnStores(url)) ?? 'check Redis, then the log of the gateways';
-  return new ApiRefusal(0, `${advice}; the gateway answered: ${message} [${INTERNAL}]`);
+  return new ServerApiFailure(0, `${advice}; the gateway answered: ${message} [${INTERNAL}]`);
 };

@@ -2,51 +2,51 @@ import type { Send } from '@muster/client/http';
 import { uuidSegment } from '@muster/client/paths';
 import type { CallApi } from './api-client.ts';
 
-/** The command line was wrong; the message says what. */
+/** Invalid command line; the message names the option or argument. */
 export class UsageError extends Error {
   override readonly name = 'UsageError';
 }
 
-/** What a command line runs in. */
+/** Process environment of a command line. */
 export interface CliEnvironment {
   readonly argv: readonly string[];
   readonly env: NodeJS.ProcessEnv;
   readonly cwd: string;
   out(text: string): void;
   err(text: string): void;
-  /** From now on Ctrl-C is a wish to end in order, told by this signal. */
+  /** From the first call on, Ctrl-C aborts this signal instead of ending the process. */
   interruption(): AbortSignal;
 }
 
-/** What a command works with. */
+/** Arguments and clients of a running command. */
 export interface Context {
   /** Origin of the fleet. */
   readonly url: string;
-  /** Calls of the session service, with the service API key. */
+  /** Client of the session service, with the service API key. */
   readonly send: Send;
-  /** Calls of the gateways' server API, with the server API key. */
+  /** Client of the gateways' server API, with the server API key. */
   readonly api: CallApi;
   /** See {@link CliEnvironment.interruption}. */
   interruption(): AbortSignal;
-  /** One line of a result that comes bit by bit. */
-  say(line: string): void;
-  /** A remark beside the result. */
+  /** Prints a line of a streamed result. */
+  print(line: string): void;
+  /** Prints a remark to standard error. */
   note(line: string): void;
   readonly positionals: readonly string[];
   option(name: string): string | undefined;
   isSet(name: string): boolean;
 }
 
-/** What a command has to say: for people, and for scripts. */
+/** Result of a command, as text and as JSON. */
 export interface CliResponse {
   readonly text: string;
-  /** Undefined when everything was said before. */
+  /** Undefined after a streamed result. */
   readonly json: unknown;
-  /** True ends with exit code 1: the command worked, and what it found is bad. */
+  /** True: the command worked and found a fault; exit code 1. */
   readonly isBad?: boolean;
 }
 
-/** One command. */
+/** Command of the CLI. */
 export interface CliCommand {
   readonly name: string;
   readonly usage: string;
@@ -57,21 +57,21 @@ export interface CliCommand {
   run(context: Context): Promise<CliResponse>;
 }
 
-/** The one positional argument of a command that needs exactly one. */
+/** The only positional argument. Throws {@link UsageError} for none or several. */
 export const onlyArgument = ({ positionals }: Context, what: string): string => {
   const [first, ...more] = positionals;
   if (first === undefined) throw new UsageError(`${what} is missing`);
-  if (more.length > 0) throw new UsageError(`only one ${what} at a time`);
+  if (more.length > 0) throw new UsageError(`expected one ${what}, got ${positionals.length}`);
   return first;
 };
 
-/** The one positional argument of a command that needs exactly one id, checked and ready for a path. */
+/** The only positional argument, checked as a UUID and encoded as a path segment. */
 export const onlyId = (context: Context, what: string): string => {
   const id = onlyArgument(context, what);
   return segment(() => uuidSegment(what, id));
 };
 
-/** A segment of a path; a text that cannot be one is a wrong command line. */
+/** Calls a path encoder; its TypeError becomes a {@link UsageError}. */
 export const segment = (make: () => string): string => {
   try {
     return make();

@@ -1,4 +1,6 @@
-/** What the SDK reports: an error of a command, or why a connection or subscription ended. */
+import { MusterError } from '@muster/client/http';
+
+/** Error of the SDK: of a command, or the reason why a connection or subscription ended. */
 interface WireError {
   readonly code: number;
   readonly message: string;
@@ -6,7 +8,7 @@ interface WireError {
 
 const SHARED_SECRETS = 'check that gateways and session services have the same SESSION_SECRETS and Redis';
 
-/** What to do, by the codes of errors (below 1000) and of closes. */
+/** Remedies by error code (below 1000) and close code. */
 const REMEDIES: Readonly<Record<number, string>> = {
   1: 'the gateway did not answer in time: check GET /health of the fleet',
   2: 'check that the load balancer routes /connection/websocket to the gateways and lets upgrades pass',
@@ -25,10 +27,10 @@ const REMEDIES: Readonly<Record<number, string>> = {
   4501: 'its session was ended or has expired: run the command again',
 };
 
-/** Thing, cause, code and remedy of what a gateway or the SDK reports. */
-export const describeWireError = (thing: string, { code, message }: WireError): string => {
+/** Subject, cause, code and remedy of an error of a gateway or the SDK. */
+export const describeWireError = (subject: string, { code, message }: WireError): string => {
   const remedy = REMEDIES[code] ?? 'see the log of the gateways';
-  return `${thing}: ${message} [${code}]; ${remedy}`;
+  return `${subject}: ${message} [${code}]; ${remedy}`;
 };
 
 const isWireError = (error: unknown): error is WireError =>
@@ -39,8 +41,37 @@ const isWireError = (error: unknown): error is WireError =>
   'message' in error &&
   typeof error.message === 'string';
 
-/** The text of whatever was thrown; the SDK rejects with plain objects. */
-export const textOf = (error: unknown): string => {
+/** Message of any thrown value, with code and request id where it has them; the SDK rejects with plain objects. */
+export const errorText = (error: unknown): string => {
+  if (error instanceof MusterError && error.requestId !== undefined) {
+    return `${error.message} [${error.status} ${error.reason}] (request ${error.requestId})`;
+  }
   if (error instanceof Error) return error.message;
-  return isWireError(error) ? describeWireError('the gateway refused', error) : String(error);
+  return isWireError(error) ? `${error.message} [${error.code}]` : String(error);
+};
+
+/** Message and remedy for the user of a command. */
+export const describeError = (error: unknown): string => {
+  if (isWireError(error) && !(error instanceof Error)) return describeWireError('the gateway refused', error);
+  if (!(error instanceof MusterError)) return errorText(error);
+  const request = error.requestId === undefined ? '' : ` (request ${error.requestId})`;
+  if (error.status === 0) return `${error.message}: ${networkCause(error)}`;
+  if (error.status === 401) return `the API key was refused${request}: check --key or MUSTER_API_KEY`;
+  const remedy = error.status === 503 ? ': try again; if it persists, see GET /health of the fleet' : '';
+  return `${error.message} [${error.status} ${error.reason}]${request}${remedy}`;
+};
+
+/** Innermost cause of a network failure, with a remedy. */
+const networkCause = (error: Error): string => {
+  let cause: unknown = error.cause;
+  while (cause instanceof Error && cause.cause !== undefined) cause = cause.cause;
+  const { code, name, message } = (cause ?? {}) as { code?: string; name?: string; message?: string };
+  if (name === 'TimeoutError') return 'no answer in time; check that --url is the load balancer';
+  if (code === 'ERR_SSL_WRONG_VERSION_NUMBER' || code === 'ERR_SSL_PACKET_LENGTH_TOO_LONG') {
+    return `this port speaks http: use http:// instead of https:// [${code}]`;
+  }
+  if (code !== undefined && /CERT|SSL|TLS|SIGNED|VERIFY/.test(code)) {
+    return `${message} [${code}]; set NODE_EXTRA_CA_CERTS to a file with your certificate authority`;
+  }
+  return `${code ?? message ?? 'no connection'}; is the fleet running there?`;
 };

@@ -1,6 +1,6 @@
 import { createSender } from '@muster/client/http';
 
-/** What the aggregators say about the fleet. */
+/** Fleet as the aggregators report it. */
 export interface FleetReport {
   readonly dependencies: Readonly<
     Record<string, { readonly status: string; readonly reasons?: readonly string[] }>
@@ -15,18 +15,15 @@ interface Instance {
 }
 
 const STORE_NAMES: Readonly<Record<string, string>> = { redis: 'Redis', database: 'Postgres' };
-/** The answer only improves a message; without it the message is still worth showing. */
-const QUICK = { timeoutMs: 1_000, retries: 0 };
-
-/** For a list that is not complete without it. */
-const PATIENT = { timeoutMs: 2_000, retries: 1 };
+/** For advice in an error message, which is also useful without it. */
+const ADVICE_LIMITS = { timeoutMs: 1_000, retries: 0 };
 
 /** Undefined when no aggregator answers. */
 export const readFleet = async (
   url: string,
-  patience: { readonly timeoutMs?: number; readonly retries?: number } = PATIENT,
+  limits: { readonly timeoutMs: number; readonly retries: number },
 ): Promise<FleetReport | undefined> => {
-  const send = createSender({ baseUrl: url, ...patience }, { headers: {} });
+  const send = createSender({ baseUrl: url, ...limits }, { headers: {} });
   try {
     return (await send<FleetReport>({ method: 'GET', path: '/v1/fleet' })).body;
   } catch {
@@ -34,9 +31,9 @@ export const readFleet = async (
   }
 };
 
-/** Which stores are down for the whole fleet, and that they come first; undefined when none is, or nobody knows. */
+/** Names the stores that are down for the whole fleet; undefined when none is, or when no aggregator answers. */
 export const adviceOnStores = async (url: string): Promise<string | undefined> => {
-  const { dependencies = {} } = (await readFleet(url, QUICK)) ?? {};
+  const { dependencies = {} } = (await readFleet(url, ADVICE_LIMITS)) ?? {};
   const down = Object.entries(dependencies)
     .filter(([, { status }]) => status === 'down')
     .map(([name, { reasons = [] }]) => {

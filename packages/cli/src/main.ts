@@ -2,7 +2,7 @@ import { runCli } from './cli.ts';
 
 const PARENT_CHECK_MS = 250;
 
-/** One signal for the whole command, from the first time that it is asked for. */
+/** The signal of the command, created at the first call of `interruption`. */
 let interrupted: AbortSignal | undefined;
 const interruption = (): AbortSignal => {
   interrupted ??= listenForInterruption();
@@ -10,16 +10,16 @@ const interruption = (): AbortSignal => {
 };
 
 /**
- * Aborts at the first Ctrl-C, SIGTERM or SIGHUP, and when the process that started us is gone: `npx` and shells may
- * keep a signal to themselves. A second signal ends at once.
+ * Aborts at the first SIGINT, SIGTERM or SIGHUP, and when the parent process exits: `npx` and shells may not forward
+ * signals. A second signal ends the process.
  */
 const listenForInterruption = (): AbortSignal => {
-  const wish = new AbortController();
-  const abort = (): void => wish.abort();
+  const controller = new AbortController();
+  const abort = (): void => controller.abort();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, abort);
   process.once('disconnect', abort);
   if (process.env['npm_command'] === 'exec') watchParent(abort);
-  return wish.signal;
+  return controller.signal;
 };
 
 const watchParent = (onGone: () => void): void => {
@@ -40,5 +40,5 @@ process.exitCode = await runCli({
   interruption,
   err: (text) => void process.stderr.write(`${text}\n`),
 });
-// The channel to the process that started us would keep us alive.
+// The IPC channel to the parent would keep this process running.
 if (process.connected) process.disconnect?.();

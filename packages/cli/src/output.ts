@@ -1,4 +1,4 @@
-/** Columns aligned by their widest cell, a header line, two spaces between. Control characters become `?`. */
+/** Table with aligned columns and a header line. Control characters become `?`. */
 export const table = (header: readonly string[], rows: readonly (readonly string[])[]): string => {
   const lines = [header, ...rows].map((row) => row.map(printable));
   const widths = header.map((_, column) => Math.max(...lines.map((row) => (row[column] ?? '').length)));
@@ -12,9 +12,9 @@ export const table = (header: readonly string[], rows: readonly (readonly string
     .join('\n');
 };
 
-/** Text of strangers, such as labels, without what a terminal would obey. */
+/** Replaces control characters, which a terminal would interpret, by `?`. */
 export const printable = (cell: string): string => cell.replaceAll(/\p{C}/gu, '?');
 
-/** `2026-11-22T20:11:05.123Z` → `2026-11-22 20:11:05`; `–` for none. */
+/** `2026-11-22T20:11:05.123Z` → `2026-11-22 20:11:05`; `–` for an absent instant. */
 export const instant = (iso: string | null | undefined): string =>
   iso ? iso.slice(0, 19).replace('T', ' ') : '–';

@@ -1,14 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import { MusterError } from '@muster/client/http';
 import { createRealtime } from '@muster/client/realtime';
 import type { Context } from './command.ts';
+import { errorText } from './error-text.ts';
 import { adviceOnStores } from './fleet.ts';
 import { endSession, withTemporarySession } from './temporary-session.ts';
 
 export const STEPS = ['login', 'connect', 'subscribe', 'publish', 'receive', 'revoke', 'closed'] as const;
 export type StepName = (typeof STEPS)[number];
 
-/** One step of the round trip: done, failed with what to do, or not reached. */
+/** Step of the synthetic check: passed, failed with advice, or skipped. */
 export type Step =
   | { readonly step: StepName; readonly state: 'ok'; readonly ms: number; readonly detail: string }
   | {
@@ -21,7 +21,7 @@ export type Step =
   | { readonly step: StepName; readonly state: 'skipped' };
 
 const STEP_TIMEOUT_MS = 5_000;
-/** The close code of a session that was ended. */
+/** Close code after the end of a session. */
 const SESSION_ENDED = 4_501;
 
 const ADVICE: Readonly<Record<StepName, string>> = {
@@ -35,29 +35,29 @@ const ADVICE: Readonly<Record<StepName, string>> = {
     'check pub/sub of Redis: the ACL needs &* (or the prefix of the fleet), and all gateways the same REDIS_URL and REDIS_PREFIX',
   revoke: 'check Postgres, and that the key has the scope sessions:end',
   closed:
-    'check that gateways hear the session bus: the same REDIS_URL and REDIS_PREFIX as the session services (/health of a gateway)',
+    'check that gateways receive the session bus: the same REDIS_URL and REDIS_PREFIX as the session services (/health of a gateway)',
 };
 
-/** Signs in, connects, publishes, receives, signs out and sees the socket close. Stops at the first step that fails. */
-export const makeRoundTrip = async (context: Context): Promise<Step[]> => {
+/** Logs in, connects, publishes, receives, ends the session and expects the close. Stops at the first failed step. */
+export const runSyntheticCheck = async (context: Context): Promise<Step[]> => {
   const steps: Step[] = [];
   const timed = async <T>(step: StepName, work: () => Promise<readonly [T, string]>): Promise<T> => {
     const startedAt = performance.now();
     const ms = () => Math.round((performance.now() - startedAt) * 10) / 10;
     try {
-      const [result, detail] = await inTime(work(), context.interruption());
+      const [result, detail] = await withTimeout(work(), context.interruption());
       steps.push({ step, state: 'ok', ms: ms(), detail });
       return result;
     } catch (error) {
       if (error instanceof StepFailed) throw error;
-      const failed = { step, state: 'failed', ms: ms(), detail: textOf(error) } as const;
-      // A store that is down explains more than the step that noticed it.
+      const failed = { step, state: 'failed', ms: ms(), detail: errorText(error) } as const;
+      // A store that is down is the cause; the step only shows it.
       steps.push({ ...failed, advice: (await adviceOnStores(context.url)) ?? ADVICE[step] });
       throw new StepFailed();
     }
   };
   try {
-    await travel(context, timed);
+    await runSteps(context, timed);
   } catch (error) {
     if (!(error instanceof StepFailed)) throw error;
   }
@@ -69,29 +69,29 @@ export const makeRoundTrip = async (context: Context): Promise<Step[]> => {
   return [...steps, ...skipped];
 };
 
-/** A step failed and has been noted. */
+/** Thrown after a failed step was recorded. */
 class StepFailed extends Error {}
 
 type Timed = <T>(step: StepName, work: () => Promise<readonly [T, string]>) => Promise<T>;
 
-const travel = async (context: Context, timed: Timed): Promise<void> => {
-  // A private group of its own: what is tried here is seen by nobody else.
+const runSteps = async (context: Context, timed: Timed): Promise<void> => {
+  // A random private group: no other client receives the publication.
   const group = `$doctor:${randomUUID()}`;
   const grants = [{ groups: group, allow: ['subscribe', 'publish'] as const }];
   const done = Promise.withResolvers<void>();
   const login = Promise.withResolvers<readonly [{ id: string; token: string }, string]>();
-  const holding = withTemporarySession(context, { label: 'muster doctor', grants }, (session) => {
+  const sessionEnded = withTemporarySession(context, { label: 'muster doctor', grants }, (session) => {
     login.resolve([session, `session ${session.id}`]);
     return done.promise;
   });
-  holding.catch(login.reject);
+  sessionEnded.catch(login.reject);
   try {
     const { id, token } = await timed('login', () => login.promise);
     await useSession(context, timed, { id, token, group });
   } finally {
     done.resolve();
-    // The session is ended here too when a step before "revoke" failed.
-    await holding.catch(() => undefined);
+    // This ends the session also when a step before "revoke" failed.
+    await sessionEnded.catch(() => undefined);
   }
 };
 
@@ -105,15 +105,15 @@ const useSession = async (
   const text = randomUUID();
   const received = Promise.withResolvers<readonly [undefined, string]>();
   const closed = Promise.withResolvers<readonly [undefined, string]>();
-  // Both are awaited late, or not at all when a step before fails.
+  // Awaited late, or never after a failed step.
   received.promise.catch(() => undefined);
   closed.promise.catch(() => undefined);
   subscription.on('publication', ({ data }) => {
-    if (data === text) received.resolve([undefined, 'the same text came back']);
+    if (data === text) received.resolve([undefined, 'the same text was received']);
   });
   client.on('disconnected', ({ code, reason }) => {
     if (code === SESSION_ENDED) closed.resolve([undefined, `${code} ${reason}`]);
-    else closed.reject(new Error(`closed with ${code} (${reason}) instead of ${SESSION_ENDED}`));
+    else closed.reject(new Error(`expected the close code ${SESSION_ENDED}, got ${code} (${reason})`));
   });
   try {
     await timed('connect', () => {
@@ -150,10 +150,10 @@ const useSession = async (
   }
 };
 
-const inTime = async <T>(work: Promise<T>, interruption: AbortSignal): Promise<T> => {
+const withTimeout = async <T>(work: Promise<T>, interruption: AbortSignal): Promise<T> => {
   const late = Promise.withResolvers<never>();
   const timer = setTimeout(
-    () => late.reject(new Error(`nothing came within ${STEP_TIMEOUT_MS} ms`)),
+    () => late.reject(new Error(`timeout after ${STEP_TIMEOUT_MS} ms`)),
     STEP_TIMEOUT_MS,
   );
   const onAbort = (): void => late.reject(new Error('interrupted'));
@@ -164,14 +164,4 @@ const inTime = async <T>(work: Promise<T>, interruption: AbortSignal): Promise<T
     clearTimeout(timer);
     interruption.removeEventListener('abort', onAbort);
   }
-};
-
-const textOf = (error: unknown): string => {
-  if (error instanceof MusterError && error.requestId !== undefined) {
-    return `${error.message} [${error.status} ${error.reason}] (request ${error.requestId})`;
-  }
-  if (error instanceof Error) return error.message;
-  // The SDK rejects with `{ code, message }`; the advice of the step follows.
-  const { message, code } = error as { message?: string; code?: number };
-  return message === undefined ? String(error) : `${message} [${code}]`;
 };

@@ -2,12 +2,12 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type CliEnvironment, UsageError } from './command.ts';
 
-/** Where the fleet is, and the keys for it. A key that is missing is told when it is needed. */
+/** Origin of the fleet and its keys. Reading a missing key throws {@link UsageError}. */
 export interface CliTarget {
   readonly url: string;
-  /** Of the session service. */
+  /** API key of the session service. */
   key(): string;
-  /** Of the gateways' server API. */
+  /** API key of the gateways' server API. */
   serverKey(): string;
 }
 
@@ -17,12 +17,12 @@ interface Given {
   readonly serverKey: string | undefined;
 }
 
-/** From the options, else the environment, else the fleet that runs from this directory or one above it. */
+/** Reads the options, else the environment, else `.muster/fleet.json` of this directory or the nearest parent that has one. */
 export const findTarget = ({ env, cwd }: Pick<CliEnvironment, 'env' | 'cwd'>, given: Given): CliTarget => {
   const url = given.url ?? env['MUSTER_URL'];
   const key = given.key ?? env['MUSTER_API_KEY'];
   const serverKey = given.serverKey ?? env['MUSTER_SERVER_API_KEY'];
-  // The keys of the local fleet are for the local fleet.
+  // Keys of the local fleet are never sent to another URL.
   const local = url === undefined ? readFleet(cwd) : undefined;
   const origin = url === undefined ? local?.publicUrl : checked(url);
   return {
@@ -33,10 +33,10 @@ export const findTarget = ({ env, cwd }: Pick<CliEnvironment, 'env' | 'cwd'>, gi
 };
 
 const need = (what: string): never => {
-  throw new UsageError(`${what} is needed: no fleet runs from this directory`);
+  throw new UsageError(`${what} is missing, and no fleet runs from this directory`);
 };
 
-/** The text is not repeated: it may be a key, or hold a password. */
+/** Throws {@link UsageError} for a URL that is not an origin. The message does not repeat it: it may contain a password. */
 const checked = (url: string): string => {
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
   const hint = 'expected the origin of the load balancer, such as https://app.example.com';

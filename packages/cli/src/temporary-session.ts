@@ -1,10 +1,10 @@
 import type { Grant, OpenedSession } from '@muster/client/session-types';
 import type { Context } from './command.ts';
 
-/** User of the sessions that commands open for themselves. */
+/** User of the sessions that commands create for themselves. */
 const USER = 'muster-cli';
 
-/** Opens a session for as long as `run` takes, and ends it whatever comes of that. */
+/** Creates a session, calls `run`, and ends the session also when `run` rejects. */
 export const withTemporarySession = async <T>(
   context: Context,
   {
@@ -14,7 +14,7 @@ export const withTemporarySession = async <T>(
   }: {
     readonly label: string;
     readonly grants: readonly Grant[];
-    /** Default: that of the API key, else `default`. */
+    /** Default: the tenant of the API key, else `default`. */
     readonly tenant?: string | undefined;
   },
   run: (session: OpenedSession & { readonly token: string }) => Promise<T>,
@@ -32,7 +32,7 @@ export const withTemporarySession = async <T>(
   }
 };
 
-/** Ends a session; one that has ended already is fine. */
+/** Ends a session; resolves also when it has ended already. */
 export const endSession = async (context: Context, id: string): Promise<void> => {
   await context.send({ method: 'DELETE', path: `/v1/sessions/${id}` });
 };

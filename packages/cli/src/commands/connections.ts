@@ -1,16 +1,16 @@
 import type { ConnectionInfo, ConnectionsResult } from '@muster/protocol/server-api';
 import { type CliCommand, UsageError } from '../command.ts';
 import { instant, table } from '../output.ts';
-import { noteSilence, printUnanswered, queryGateways } from '../unanswered-gateways.ts';
+import { describeCoverage, queryGateways, warnOfMissingGateways } from '../responding-gateways.ts';
 
-const MOST = 10_000;
+const MAX_LIMIT = 10_000;
 
 /** `muster connections` */
 export const connections: CliCommand = {
   name: 'connections',
   usage: 'connections [--user ID] [--session ID] [--group NAME] [--tenant ID]',
   summary:
-    'open sockets: whose, where, in which groups, and how far behind, 100 unless --limit N; --tenant * shows all tenants; exit code 1 when a gateway did not answer',
+    'list open connections with user, gateway, groups and send buffer; --limit N (default 100); --tenant * lists all tenants; exit code 1 when a gateway does not answer',
   options: {
     user: { type: 'string' },
     session: { type: 'string' },
@@ -21,25 +21,24 @@ export const connections: CliCommand = {
   run: async (context) => {
     const { api, option } = context;
     const limit = Number(option('limit') ?? 100);
-    if (!Number.isInteger(limit) || limit < 1 || limit > MOST)
-      throw new UsageError(`--limit is a number from 1 to ${MOST}`);
+    if (!Number.isInteger(limit) || limit < 1 || limit > MAX_LIMIT)
+      throw new UsageError(`--limit: expected a number from 1 to ${MAX_LIMIT}`);
     const query = {
       user: option('user') ?? '',
       session: option('session') ?? '',
       channel: option('group') ?? '',
       limit,
-      // A key of a tenant shows that one.
       tenant: option('tenant') ?? '',
     };
-    const [{ connections: found }, answered] = await Promise.all([
+    const [{ connections: found }, responding] = await Promise.all([
       api<ConnectionsResult>('connections', query),
       queryGateways(context),
     ]);
-    const more = found.length === limit ? `; --limit shows up to ${MOST}` : '';
-    const isBad = noteSilence(context, answered);
+    const more = found.length === limit ? `; --limit lists up to ${MAX_LIMIT}` : '';
+    const isBad = warnOfMissingGateways(context, responding);
     const none = isBad ? 'connections: unknown' : 'no connections';
     const text = found.length === 0 ? none : listOf(found);
-    return { text: `${text}\n(${printUnanswered(answered)}${more})`, json: found, isBad };
+    return { text: `${text}\n(${describeCoverage(responding)}${more})`, json: found, isBad };
   },
 };
 

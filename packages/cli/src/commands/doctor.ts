@@ -1,7 +1,7 @@
 import { MusterError } from '@muster/client/http';
 import type { CliCommand, Context } from '../command.ts';
 import { printable, table } from '../output.ts';
-import { makeRoundTrip, type Step } from '../synthetic-check.ts';
+import { runSyntheticCheck, type Step } from '../synthetic-check.ts';
 
 interface Report {
   readonly findings: readonly { readonly verdict: string; readonly advice: string }[];
@@ -29,10 +29,10 @@ export const doctor: CliCommand = {
   name: 'doctor',
   usage: 'doctor',
   summary:
-    'sign in, connect, publish, receive and sign out, with times; then the connections of the stores; exit code 1 when something is wrong',
+    'run a synthetic check (login, connect, subscribe, publish, receive, revoke, closed) with timings, then report the connections of the stores; exit code 1 when either finds a fault',
   options: {},
   run: async (context) => {
-    const steps = await makeRoundTrip(context);
+    const steps = await runSyntheticCheck(context);
     const connections = await readConnections(context);
     const isBad =
       steps.some(({ state }) => state !== 'ok') ||
@@ -40,7 +40,7 @@ export const doctor: CliCommand = {
         ? connections.report.findings.some(({ verdict }) => verdict !== 'ok')
         : !connections.isForbidden);
     return {
-      text: `${tellSteps(steps)}\n\n${'report' in connections ? tell(connections.report) : connections.reason}`,
+      text: `${stepLines(steps)}\n\n${'report' in connections ? reportLines(connections.report) : connections.reason}`,
       json: { steps, connections: 'report' in connections ? connections.report : null },
       isBad,
     };
@@ -49,7 +49,7 @@ export const doctor: CliCommand = {
 
 type Connections =
   | { readonly report: Report }
-  /** Forbidden: the key may do less than this, which is no fault of the fleet. */
+  /** Forbidden: the key lacks the scope, which is not a fault of the fleet. */
   | { readonly reason: string; readonly isForbidden: boolean };
 
 const readConnections = async ({ send }: Context): Promise<Connections> => {
@@ -63,31 +63,31 @@ const readConnections = async ({ send }: Context): Promise<Connections> => {
   }
 };
 
-const tellSteps = (steps: readonly Step[]): string =>
+const stepLines = (steps: readonly Step[]): string =>
   steps
     .map((one) => {
       const name = one.step.padEnd(9);
-      if (one.state === 'skipped') return `–       ${name}  not tried`;
+      if (one.state === 'skipped') return `–       ${name}  skipped`;
       const line = `${one.state === 'ok' ? 'ok    ' : 'FAILED'}  ${name}  ${String(one.ms).padStart(7)} ms  ${printable(one.detail)}`;
-      return one.state === 'ok' ? line : `${line}\n        what to do: ${one.advice}`;
+      return one.state === 'ok' ? line : `${line}\n        remedy: ${one.advice}`;
     })
     .join('\n');
 
-const tell = ({ findings, pool, budget, postgres, redis }: Report): string => {
+const reportLines = ({ findings, pool, budget, postgres, redis }: Report): string => {
   const { oldest_checkout: oldest } = pool;
   const held = oldest === null ? '' : `; longest held for ${oldest.age_ms} ms by ${oldest.holder}`;
   const clients = postgres?.clients.map(({ application, state, count, oldest_s }) => [
     ...[application || '(no name)', state, String(count), `${Math.round(oldest_s)} s`],
   ]);
   return [
-    ...findings.map(({ verdict, advice }) => `${verdict === 'ok' ? 'ok' : `VERDICT  ${verdict}`}: ${advice}`),
+    ...findings.map(({ verdict, advice }) => `${verdict === 'ok' ? 'ok' : `FINDING  ${verdict}`}: ${advice}`),
     '',
     `pool      ${pool.total - pool.idle} used, ${pool.idle} idle, ${pool.waiting} waiting, at most ${pool.max}${held}`,
     `budget    ${budget?.sum ?? 'unknown'}`,
     redis
       ? `redis     ${redis.connected} of ${redis.max_clients} connected, ${redis.rejected} refused`
-      : 'redis     does not answer',
-    postgres ? `postgres  at most ${postgres.max_connections}` : 'postgres  does not answer',
+      : 'redis     no answer',
+    postgres ? `postgres  at most ${postgres.max_connections}` : 'postgres  no answer',
     ...(clients === undefined ? [] : ['', table(['PROGRAM', 'STATE', 'COUNT', 'LONGEST'], clients)]),
   ].join('\n');
 };

@@ -1,9 +1,9 @@
 import type { ChannelsResult } from '@muster/protocol/server-api';
 import { type CliCommand, onlyArgument, UsageError } from '../command.ts';
 import { table } from '../output.ts';
-import { noteSilence, printUnanswered, queryGateways } from '../unanswered-gateways.ts';
+import { describeCoverage, queryGateways, warnOfMissingGateways } from '../responding-gateways.ts';
 
-/** Lists longer than this are for scripts. */
+/** Rows of a table; --json has no limit. */
 const MOST_SHOWN = 1_000;
 
 /** `muster groups` */
@@ -11,11 +11,11 @@ export const groups: CliCommand = {
   name: 'groups',
   usage: 'groups [PATTERN] [--tenant ID]',
   summary:
-    'groups with members, and how many; PATTERN takes * and ?; --tenant * shows all tenants; exit code 1 when a gateway did not answer',
+    'list groups with their number of members; PATTERN may contain * and ?; --tenant * lists all tenants; exit code 1 when a gateway does not answer',
   options: { tenant: { type: 'string' } },
   run: async (context) => {
     const pattern = context.positionals.length === 0 ? '' : onlyArgument(context, 'pattern');
-    const [result, answered] = await Promise.all([
+    const [result, responding] = await Promise.all([
       context.api<ChannelsResult>('channels', { pattern, tenant: context.option('tenant') ?? '' }),
       queryGateways(context),
     ]);
@@ -25,22 +25,22 @@ export const groups: CliCommand = {
       .slice(0, MOST_SHOWN)
       .map(({ group, tenant = '', members }) => [group, ...(isByTenant ? [tenant] : []), String(members)]);
     const more = rows.length > MOST_SHOWN ? `\n(and ${rows.length - MOST_SHOWN} more; --json lists all)` : '';
-    const isBad = noteSilence(context, answered);
+    const isBad = warnOfMissingGateways(context, responding);
     const none = isBad ? 'groups: unknown' : 'no groups';
     const list =
       rows.length === 0 ? none : table(['GROUP', ...(isByTenant ? ['TENANT'] : []), 'MEMBERS'], shown) + more;
-    return { text: `${list}\n(${printUnanswered(answered)})`, json: rows, isBad };
+    return { text: `${list}\n(${describeCoverage(responding)})`, json: rows, isBad };
   },
 };
 
 interface GroupRow {
   readonly group: string;
-  /** Only in a list of all tenants. */
+  /** Present in a list of all tenants. */
   readonly tenant?: string;
   readonly members: number;
 }
 
-/** The largest first. */
+/** Rows by descending number of members, then by name. */
 const rowsOf = ({ channels }: ChannelsResult): GroupRow[] =>
   Object.entries(channels)
     .flatMap(([group, { num_clients: members, tenants }]): GroupRow[] =>
@@ -54,12 +54,12 @@ const rowsOf = ({ channels }: ChannelsResult): GroupRow[] =>
 export const publish: CliCommand = {
   name: 'publish',
   usage: 'publish GROUP DATA [--idempotency KEY] [--tenant ID]',
-  summary: 'send DATA to a group: JSON as it is, other text as a JSON string',
+  summary: 'publish DATA to a group; text that is not JSON is sent as a JSON string',
   options: { idempotency: { type: 'string' }, tenant: { type: 'string' } },
   run: async ({ api, positionals, option }) => {
     const [group, data, ...more] = positionals;
-    if (group === undefined || data === undefined) throw new UsageError('a group and data are needed');
-    if (more.length > 0) throw new UsageError('data is one argument: put it in quotes');
+    if (group === undefined || data === undefined) throw new UsageError('expected a group and data');
+    if (more.length > 0) throw new UsageError('expected data as one argument: quote it');
     const key = option('idempotency');
     const position = await api<{ offset?: number; epoch?: string }>('publish', {
       channel: group,

@@ -12,7 +12,7 @@ interface ApiKey {
   readonly revoked_at: string | null;
 }
 
-/** The entries of a list separated by commas, each once. Throws {@link UsageError} for an empty entry or one with a space. */
+/** Distinct entries of a comma-separated list. Throws {@link UsageError} for an empty entry or one with a space. */
 const listOf = (name: string, text: string): string[] => {
   const entries = text.split(',').map((one) => one.trim());
   const bad = entries.find((one) => one === '' || /\s/.test(one));
@@ -26,7 +26,7 @@ export const keysCreate: CliCommand = {
   name: 'keys create',
   usage: 'keys create --name NAME --scopes LIST [--tenant ID] [--groups LIST]',
   summary:
-    'an API key for a back end, shown this once; scopes are sessions:create, sessions:end, …; --groups limits its grants',
+    'create a service API key and print it once; scopes are sessions:create, sessions:end, …; --groups limits the grants it may give',
   options: {
     name: { type: 'string' },
     scopes: { type: 'string' },
@@ -35,7 +35,7 @@ export const keysCreate: CliCommand = {
   },
   run: async ({ send, option }) => {
     const [name, scopes] = [option('name'), option('scopes')];
-    if (name === undefined || scopes === undefined) throw new UsageError('--name and --scopes are needed');
+    if (name === undefined || scopes === undefined) throw new UsageError('expected --name and --scopes');
     const [tenant, groups] = [option('tenant'), option('groups')];
     const { body } = await send<ApiKey & { key: string }>({
       ...{ method: 'POST', path: '/v1/api-keys', idempotencyKey: true },
@@ -46,7 +46,7 @@ export const keysCreate: CliCommand = {
         ...(groups === undefined ? {} : { groups: listOf('groups', groups) }),
       },
     });
-    const text = `${body.key}\n\nThis is the only time the key is shown. Its id is ${body.id}.`;
+    const text = `${body.key}\n\nThe key is not shown again. Its id is ${body.id}.`;
     return { text, json: body };
   },
 };
@@ -55,7 +55,7 @@ export const keysCreate: CliCommand = {
 export const keysList: CliCommand = {
   name: 'keys list',
   usage: 'keys list',
-  summary: 'the API keys, without the keys',
+  summary: 'list service API keys, without their secrets',
   options: {},
   run: async ({ send }) => {
     const { body } = await send<{ items: ApiKey[] }>({ method: 'GET', path: '/v1/api-keys' });
@@ -79,8 +79,7 @@ export const keysList: CliCommand = {
 export const keysRevoke: CliCommand = {
   name: 'keys revoke',
   usage: 'keys revoke KEY_ID',
-  summary:
-    'take an API key back; every replica refuses it within 250 ms (5 s while Postgres cannot be asked)',
+  summary: 'revoke a service API key; every replica rejects it within 250 ms (5 s while Postgres is down)',
   options: {},
   run: async (context) => {
     const id = onlyId(context, 'key id');

@@ -5,16 +5,16 @@ import { isOwnUser } from '@muster/protocol/ids';
 import { type CliCommand, onlyId, segment, UsageError } from '../command.ts';
 import { instant, table } from '../output.ts';
 
-const MOST = 100;
-/** Sessions that are not shown may stand before those that are; further back than this nobody looks. */
-const MOST_PAGES = 20;
+const MAX_LIMIT = 100;
+/** Pages that are searched for sessions other than those of the fleet's own tools. */
+const MAX_PAGES = 20;
 const STATES = ['live', 'ended', 'all'];
 
 /** `muster sessions list` */
 export const sessionsList: CliCommand = {
   name: 'sessions list',
   usage: 'sessions list [--user ID] [--tenant ID] [--state live|ended|all] [--limit N] [--all]',
-  summary: 'who is signed in, newest first; --all also shows the sessions of the fleet itself',
+  summary: 'list sessions, newest first; --all includes those that the fleet opens for itself',
   options: {
     user: { type: 'string' },
     tenant: { type: 'string' },
@@ -24,10 +24,10 @@ export const sessionsList: CliCommand = {
   },
   run: async ({ send, option, isSet }) => {
     const state = option('state') ?? 'live';
-    if (!STATES.includes(state)) throw new UsageError(`--state is one of ${STATES.join(', ')}`);
+    if (!STATES.includes(state)) throw new UsageError(`--state: expected one of ${STATES.join(', ')}`);
     const limit = Number(option('limit') ?? 20);
-    if (!Number.isInteger(limit) || limit < 1 || limit > MOST)
-      throw new UsageError(`--limit is a number from 1 to ${MOST}`);
+    if (!Number.isInteger(limit) || limit < 1 || limit > MAX_LIMIT)
+      throw new UsageError(`--limit: expected a number from 1 to ${MAX_LIMIT}`);
     const showsAll = isSet('all') || option('user') !== undefined;
     const query = { user_id: option('user'), tenant: option('tenant'), state };
     const { found, isComplete } = await findSessions(send, query, { enough: limit + 1, showsAll });
@@ -38,16 +38,16 @@ export const sessionsList: CliCommand = {
 };
 
 const remarkOn = (hasMore: boolean, isComplete: boolean): string => {
-  if (hasMore) return `\n(there are more; --limit shows up to ${MOST})`;
-  return isComplete ? '' : `\n(among the newest ${MOST_PAGES * MOST}; --user and --all show others)`;
+  if (hasMore) return `\n(there are more; --limit lists up to ${MAX_LIMIT})`;
+  return isComplete ? '' : `\n(among the newest ${MAX_PAGES * MAX_LIMIT}; --user and --all list others)`;
 };
 
-/** Asks page by page until enough are found that may be shown. */
+/** Reads page by page until enough sessions match. */
 const findSessions = async (
   send: Send,
   about: {
     readonly user_id: string | undefined;
-    /** Default: that of the API key, else `default`. */
+    /** Default: the tenant of the API key, else `default`. */
     readonly tenant: string | undefined;
     readonly state: string;
   },
@@ -55,8 +55,8 @@ const findSessions = async (
 ): Promise<{ readonly found: readonly Session[]; readonly isComplete: boolean }> => {
   const found: Session[] = [];
   let cursor: string | undefined;
-  for (let page = 1; page <= MOST_PAGES; page += 1) {
-    const query = { ...about, cursor, limit: showsAll ? Math.min(enough, MOST) : MOST };
+  for (let page = 1; page <= MAX_PAGES; page += 1) {
+    const query = { ...about, cursor, limit: showsAll ? Math.min(enough, MAX_LIMIT) : MAX_LIMIT };
     const { body } = await send<Page<Session>>({ method: 'GET', path: '/v1/sessions', query });
     found.push(...body.items.filter((one) => showsAll || !isOwnUser(one.user_id)));
     if (found.length >= enough || body.next === null) return { found, isComplete: body.next === null };
@@ -69,7 +69,7 @@ const findSessions = async (
 export const sessionsShow: CliCommand = {
   name: 'sessions show',
   usage: 'sessions show SESSION_ID',
-  summary: 'everything about one session',
+  summary: 'show all fields of a session',
   options: {},
   run: async (context) => {
     const id = onlyId(context, 'session id');
@@ -77,7 +77,7 @@ export const sessionsShow: CliCommand = {
       method: 'GET',
       path: `/v1/sessions/${id}`,
     });
-    return { text: factsOf(body), json: body };
+    return { text: detailsOf(body), json: body };
   },
 };
 
@@ -85,36 +85,36 @@ export const sessionsShow: CliCommand = {
 export const sessionsEnd: CliCommand = {
   name: 'sessions end',
   usage: 'sessions end SESSION_ID | --user ID [--tenant ID]',
-  summary: 'sign a device out, or a user everywhere; sockets are closed at once',
+  summary: 'end a session, or all sessions of a user; their connections are closed at once',
   options: { user: { type: 'string' }, tenant: { type: 'string' } },
   run: async (context) => {
     const [user, tenant] = [context.option('user'), context.option('tenant')];
     if (user === undefined) {
       if (tenant !== undefined)
-        throw new UsageError('--tenant goes with --user: a session id is unique in all tenants');
+        throw new UsageError('--tenant requires --user: a session id is unique across tenants');
       const id = onlyId(context, 'session id');
       const { status } = await context.send({
         method: 'DELETE',
         path: `/v1/sessions/${id}`,
       });
-      return saidEnded(1, status === 202 ? 'pending' : 'done');
+      return endedResult(1, status === 202 ? 'pending' : 'done');
     }
-    if (context.positionals.length > 0) throw new UsageError('a session id or --user, not both');
+    if (context.positionals.length > 0) throw new UsageError('expected a session id or --user, got both');
     const path = `/v1/users/${segment(() => nameSegment('--user', user))}/sessions`;
     const { body } = await context.send<{ ended: number; propagation: string }>({
       method: 'DELETE',
       path,
       query: { tenant },
     });
-    return saidEnded(body.ended, body.propagation);
+    return endedResult(body.ended, body.propagation);
   },
 };
 
-const saidEnded = (count: number, propagation: string) => ({
+const endedResult = (count: number, propagation: string) => ({
   text:
     propagation === 'pending'
-      ? `${count} ended; the gateways hear of it as soon as Redis is back`
-      : `${count} ended, and every gateway knows`,
+      ? `${count} ended; gateways are notified when Redis is available again`
+      : `${count} ended; every gateway was notified`,
   json: { ended: count, propagation },
 });
 
@@ -130,7 +130,7 @@ const listOf = (sessions: readonly Session[]): string =>
     ]),
   );
 
-const factsOf = (one: Session): string =>
+const detailsOf = (one: Session): string =>
   table(
     ['', ''],
     [

@@ -1,15 +1,14 @@
 import { createRealtime } from '@muster/client/realtime';
 import { type CliCommand, type Context, onlyArgument, UsageError } from '../command.ts';
+import { describeError, describeWireError } from '../error-text.ts';
 import { printable } from '../output.ts';
 import { withTemporarySession } from '../temporary-session.ts';
-import { describeWireError, textOf } from '../error-text.ts';
 
-const MOST_KEPT = 1_000;
-/** The close code for a session that does not count at the host of the request. */
+const MAX_HISTORY = 1_000;
+/** Close code for a session of another tenant than that of the host. */
 const INVALID_TOKEN = 3500;
-const HOST_ADVICE =
-  '; sessions of a tenant with hosts (TENANT_HOSTS) count at these only: give one of them with --url';
-/** Longest wait for the first subscription; later the command waits for as long as it takes. */
+const HOST_ADVICE = '; a tenant with hosts (TENANT_HOSTS) is reached only there: set --url to one of them';
+/** Time limit of the first subscription; later reconnects have none. */
 const FIRST_SUBSCRIPTION_MS = 5_000;
 
 /** `muster tail` */
@@ -17,7 +16,7 @@ export const tail: CliCommand = {
   name: 'tail',
   usage: 'tail GROUP [--last N] [--count N] [--tenant ID]',
   summary:
-    'show what is sent to a group; --last begins with N that are kept, --count ends after N, Ctrl-C at any time; a tenant with a host of its own is tailed with --url of that host',
+    'print publications of a group until Ctrl-C; --last N starts with N from the history, --count N stops after N; for a tenant with hosts set --url to one of them',
   options: { count: { type: 'string' }, last: { type: 'string' }, tenant: { type: 'string' } },
   run: async (context) => {
     const group = onlyArgument(context, 'group');
@@ -29,22 +28,22 @@ export const tail: CliCommand = {
     const tenant = context.option('tenant');
     return withTemporarySession(context, { label: 'muster tail', grants, tenant }, async ({ token }) => {
       const seen = await follow(context, { group, token, count, last });
-      return { text: `${seen} seen`, json: undefined };
+      return { text: `${seen} received`, json: undefined };
     });
   },
 };
 
 const numberOf = ({ option }: Context, name: 'count' | 'last'): number => {
   const value = Number(option(name));
-  if (Number.isInteger(value) && value >= 1 && (name === 'count' || value <= MOST_KEPT)) return value;
-  throw new UsageError(`--${name} is a number from 1 ${name === 'last' ? `to ${MOST_KEPT}` : 'on'}`);
+  if (Number.isInteger(value) && value >= 1 && (name === 'count' || value <= MAX_HISTORY)) return value;
+  throw new UsageError(`--${name}: expected a number from 1${name === 'last' ? ` to ${MAX_HISTORY}` : ''}`);
 };
 
 interface Following {
   readonly group: string;
   readonly token: string;
   readonly count: number;
-  /** Kept publications to begin with. */
+  /** Publications of the history that are printed first. */
   readonly last: number;
 }
 
@@ -54,7 +53,7 @@ interface Publication {
   readonly info?: { readonly user?: string } | undefined;
 }
 
-/** Resolves with how many were seen, when that is enough or the caller wants no more; rejects when it may not listen. */
+/** Resolves with the number of publications after `count` of them or an interruption; rejects when the subscription fails. */
 const follow = async (context: Context, { group, token, count, last }: Following): Promise<number> => {
   const { url, interruption, note } = context;
   const client = createRealtime({ baseUrl: url, token });
@@ -64,51 +63,54 @@ const follow = async (context: Context, { group, token, count, last }: Following
   const show = (publication: Publication): void => {
     if (seen >= count) return;
     seen += 1;
-    sayPublication(context, group, publication);
+    printPublication(context, group, publication);
     if (seen >= count) ended.resolve();
   };
-  // Publications that come while the kept ones are being read wait for their turn.
-  let waiting: Publication[] | undefined = last > 0 ? [] : undefined;
-  const beginWithKept = async (): Promise<void> => {
+  // Publications that arrive while the history is read are queued.
+  let queued: Publication[] | undefined = last > 0 ? [] : undefined;
+  const printHistory = async (): Promise<void> => {
     const { publications } = await subscription.history({ limit: last, reverse: true });
-    const kept = publications.toReversed();
-    const newest = kept.at(-1)?.offset ?? 0;
-    const later = (waiting ?? []).filter(({ offset }) => offset === undefined || offset > newest);
-    waiting = undefined;
-    for (const publication of [...kept, ...later]) show(publication);
+    const oldestFirst = publications.toReversed();
+    const newest = oldestFirst.at(-1)?.offset ?? 0;
+    const later = (queued ?? []).filter(({ offset }) => offset === undefined || offset > newest);
+    queued = undefined;
+    for (const publication of [...oldestFirst, ...later]) show(publication);
   };
   subscription.on('publication', (publication) => {
-    if (waiting === undefined) show(publication);
-    else waiting.push(publication);
+    if (queued === undefined) show(publication);
+    else queued.push(publication);
   });
   subscription.on('subscribed', ({ wasRecovering, recovered }) => {
-    clearTimeout(patience);
-    if (waiting !== undefined) beginWithKept().catch((error) => ended.reject(refusal(error)));
-    note(wasRecovering && !recovered ? `${group}: something was missed here` : `listening to ${group}`);
+    clearTimeout(timer);
+    if (queued !== undefined) printHistory().catch((error) => ended.reject(failure(error)));
+    note(wasRecovering && !recovered ? `${group}: publications were lost here` : `subscribed to ${group}`);
   });
-  const refusal = (error: unknown) => new Error(`${group}: ${textOf(error)}`);
+  const failure = (error: unknown) => new Error(`${group}: ${describeError(error)}`);
   const fail = (thing: string) => (event: { readonly code: number; readonly reason: string }) =>
     ended.reject(new Error(describeWireError(thing, { code: event.code, message: event.reason })));
   subscription.on('unsubscribed', fail(group));
   client.on('disconnected', (event) => {
-    const advice = event.code === INVALID_TOKEN ? HOST_ADVICE : '';
     const text = describeWireError(`the connection to ${new URL(url).host} was closed`, {
       code: event.code,
       message: event.reason,
     });
-    ended.reject(new Error(text + advice));
+    ended.reject(new Error(event.code === INVALID_TOKEN ? text + HOST_ADVICE : text));
   });
   client.on('connecting', ({ code, reason }) => {
-    if (code > 0) note(`connection lost (${reason}), trying again`);
+    if (code > 0) note(`connection lost (${reason}), reconnecting`);
   });
-  // Errors of single tries; the SDK goes on trying, which is right once it has been connected.
-  let lastError = { code: 1, message: 'nothing came in time' };
-  const keep = ({ error }: { readonly error: { readonly code: number; readonly message: string } }): void => {
+  // Errors of single attempts; the SDK keeps reconnecting.
+  let lastError = { code: 1, message: 'timeout' };
+  const recordError = ({
+    error,
+  }: {
+    readonly error: { readonly code: number; readonly message: string };
+  }): void => {
     lastError = error;
   };
-  client.on('error', keep);
-  subscription.on('error', keep);
-  const patience = setTimeout(
+  client.on('error', recordError);
+  subscription.on('error', recordError);
+  const timer = setTimeout(
     () =>
       ended.reject(
         new Error(describeWireError(`${group} at ${new URL(url).host} cannot be subscribed to`, lastError)),
@@ -121,7 +123,7 @@ const follow = async (context: Context, { group, token, count, last }: Following
   try {
     await ended.promise;
   } finally {
-    clearTimeout(patience);
+    clearTimeout(timer);
     client.removeAllListeners();
     subscription.removeAllListeners();
     client.disconnect();
@@ -129,14 +131,14 @@ const follow = async (context: Context, { group, token, count, last }: Following
   return seen;
 };
 
-const sayPublication = (
-  { say, isSet }: Context,
+const printPublication = (
+  { print, isSet }: Context,
   group: string,
   { data, offset, info }: Publication,
 ): void => {
   const at = new Date().toISOString();
   const user = info?.user ?? '';
-  say(
+  print(
     isSet('json')
       ? JSON.stringify({ at, group, offset, user, data })
       : printable(`${at.slice(11, 23)}  ${user || '(server)'}  ${JSON.stringify(data)}`),
