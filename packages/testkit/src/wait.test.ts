@@ -2,15 +2,16 @@ import { expect, test } from 'vitest';
 import { until } from './wait.ts';
 
 const soon = { intervalMs: 0, timeoutMs: 20 };
+const eventually = { intervalMs: 0, timeoutMs: 10_000 };
 
 test('[TW3] resolves with the first truthy value', async () => {
   const answers = [undefined, 0, 'third', 'fourth'];
-  expect(await until(() => answers.shift(), { ...soon, what: 'an answer' })).toBe('third');
+  expect(await until(() => answers.shift(), { ...eventually, what: 'an answer' })).toBe('third');
 });
 
 test('[TW3] resolves with the first value that `ok` accepts', async () => {
   let count = 0;
-  const seen = await until(() => ++count, { ...soon, ok: (value) => value === 3, what: 'three' });
+  const seen = await until(() => ++count, { ...eventually, ok: (value) => value === 3, what: 'three' });
   expect(seen).toBe(3);
 });
 
@@ -21,7 +22,7 @@ test('[TW3] given a probe that throws, it tries again', async () => {
     if (looks < 3) throw new Error('too early');
     return 'there';
   };
-  expect(await until(look, { ...soon, what: 'it' })).toBe('there');
+  expect(await until(look, { ...eventually, what: 'it' })).toBe('there');
 });
 
 test('[TW7] after the timeout, the error names the condition and the last value', async () => {
