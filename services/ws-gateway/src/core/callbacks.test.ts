@@ -56,11 +56,11 @@ describe('subscribe', () => {
 
   test('[AQ4] given a subscribe callback, when a client uses other names or endpoints, then the callback is not bypassed', async () => {
     const callbacks = application({ subscribe: async () => ({ is: 'result', result: {} }) });
-    const { connected, engine, gate, client } = engineUnderTest({ callbacks, groups: asking });
+    const { connected, engine, authenticator, client } = engineUnderTest({ callbacks, groups: asking });
     const ann = await connected();
     for (const channel of ['x#bob', '$x'])
       expect(await ann.say({ id: 2, subscribe: { channel } })).toMatchObject([{ error: { code: 103 } }]);
-    expect(engine.mayUse(gate.identity('ann' as never), 'a' as never)).toBe(false);
+    expect(engine.mayUse(authenticator.identity('ann' as never), 'a' as never)).toBe(false);
     const back = client();
     expect(
       await back.say({ id: 1, connect: { token: 'ann', subs: { a: { recover: true } } } }),
@@ -79,12 +79,12 @@ test('[AQ12] given a subscription token or a grant, when a client subscribes, th
   const subscriptionTokens: SubscriptionTokenReader = {
     read: async () => ({ ok: true, user: 'ann', client: undefined, group: 'a', terms: {} }),
   };
-  const { connected, gate } = engineUnderTest({ callbacks, subscriptionTokens, groups: asking });
+  const { connected, authenticator } = engineUnderTest({ callbacks, subscriptionTokens, groups: asking });
   const ann = await connected('ann');
   expect(await ann.say({ id: 2, subscribe: { channel: 'a', token: 'any' } })).toEqual([
     { id: 2, subscribe: {} },
   ]);
-  gate.more = { grants: [{ groups: 'b', allow: ['subscribe'] }] };
+  authenticator.more = { grants: [{ groups: 'b', allow: ['subscribe'] }] };
   const bob = await connected('bob');
   expect(await bob.say({ id: 2, subscribe: { channel: 'b' } })).toEqual([{ id: 2, subscribe: {} }]);
   expect(calls).toBe(0);
@@ -119,9 +119,9 @@ describe('publish', () => {
     const waiting: PromiseWithResolvers<void>[] = [];
     const callbacks = application({
       publish: async () => {
-        const gate = Promise.withResolvers<void>();
-        waiting.push(gate);
-        await gate.promise;
+        const latch = Promise.withResolvers<void>();
+        waiting.push(latch);
+        await latch.promise;
         return { is: 'result', result: { skipHistory: false } };
       },
     });
@@ -130,8 +130,8 @@ describe('publish', () => {
     await ann.say({ id: 2, subscribe: { channel: 'a' } });
     await ann.say(...[1, 2, 3].map((data) => ({ id: data + 10, publish: { channel: 'a', data } })));
     expect(waiting).toHaveLength(3);
-    for (const gate of waiting.toReversed()) {
-      gate.resolve();
+    for (const latch of waiting.toReversed()) {
+      latch.resolve();
       await settle();
     }
     const pushes = (ann.wire.take() as { push?: { pub: { data: number } } }[]).flatMap(
@@ -173,7 +173,11 @@ describe('rpc', () => {
       ok: true,
       json: '{"data":[{"tenant":"default"},{"a":1}]}',
     });
-    expect(await engine.api.call('rpc', { method: 'x' })).toEqual({ ok: false, code: 1_500, told: 'no' });
+    expect(await engine.api.call('rpc', { method: 'x' })).toEqual({
+      ok: false,
+      code: 1_500,
+      appMessage: 'no',
+    });
     expect(await engine.api.call('rpc', {})).toMatchObject({ ok: false, code: 107 });
     const none = engineUnderTest();
     expect(await none.engine.api.call('rpc', { method: 'x' })).toMatchObject({ ok: false, code: 104 });

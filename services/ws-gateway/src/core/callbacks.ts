@@ -4,55 +4,55 @@ import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { Connection } from './connection/connection.ts';
 import type { ClientIdentity, ServerSubscription } from './ports.ts';
 
-/** What the application can be asked about. */
+/** Callbacks of the application. */
 export const CALLBACKS = ['subscribe', 'publish', 'rpc'] as const;
 export type CallbackKind = (typeof CALLBACKS)[number];
 
-/** On whose behalf the application is asked. */
+/** The client that a callback is about. */
 export interface Caller {
   readonly client: ClientId;
   readonly identity: ClientIdentity;
   readonly encoding: 'json' | 'protobuf';
 }
 
-/** What the application answered. `unavailable`: it did not, or nothing that can be used. */
+/** Result of a callback. `unavailable`: no answer, or an invalid one. */
 export type CallbackAnswer<T> =
   | { readonly is: 'result'; readonly result: T }
   | { readonly is: 'error'; readonly code: number; readonly message: string; readonly temporary: boolean }
   | { readonly is: 'disconnect'; readonly code: number; readonly reason: string }
   | { readonly is: 'unavailable' };
 
-/** A payload, and whether it stands for bytes that are no JSON. */
+/** A payload; `isBinary`: base64 of bytes that are not JSON. */
 export interface CallbackData {
   readonly data?: Payload;
   readonly isBinary?: boolean;
 }
 
-/** How a publication is changed before it is made. */
+/** Changes to a publication before it is published. */
 export interface PublishDecision extends CallbackData {
   readonly skipHistory: boolean;
 }
 
-/** Logic of the application that is asked about what clients do. None of them rejects. */
+/** Calls callbacks of the application for commands of clients. No method rejects. */
 export interface AppCallbacks {
-  /** Whether there is an address for it. */
+  /** True when the callback has a URL. */
   has(kind: CallbackKind): boolean;
   subscribe(
     caller: Caller,
-    question: CallbackData & { readonly group: GroupName },
+    request: CallbackData & { readonly group: GroupName },
   ): Promise<CallbackAnswer<ServerSubscription>>;
   publish(
     caller: Caller,
-    question: CallbackData & { readonly group: GroupName },
+    request: CallbackData & { readonly group: GroupName },
   ): Promise<CallbackAnswer<PublishDecision>>;
-  /** A caller that is a back end has a tenant only. */
+  /** For a call of the server API the caller is a tenant. */
   rpc(
     caller: Caller | { readonly tenant: string },
-    question: CallbackData & { readonly method: string },
+    request: CallbackData & { readonly method: string },
   ): Promise<CallbackAnswer<CallbackData>>;
 }
 
-/** An application that wants to be asked nothing. */
+/** No callbacks configured. */
 export const noCallbacks: AppCallbacks = {
   has: () => false,
   subscribe: async () => ({ is: 'unavailable' }),
@@ -60,7 +60,7 @@ export const noCallbacks: AppCallbacks = {
   rpc: async () => ({ is: 'unavailable' }),
 };
 
-/** Tells a client what the application has to say to its command when that is no result. */
+/** Answers a command with the error or disconnect of the application. */
 export const replyWithAppError = (
   connection: Connection,
   id: number,

@@ -19,17 +19,17 @@ import type {
   Wire,
 } from './ports.ts';
 
-/** A socket without a network: what the gateway writes is kept, as messages, until it is read. For tests. */
+/** A socket without a network, for tests: records written messages until they are taken. */
 export class FakeWire implements Wire {
   readonly messages: string[] = [];
   frames = 0;
   writes = 0;
   closed: { readonly code: number; readonly reason: string } | undefined;
   isPaused = false;
-  /** Set above the outbox limit to play a client that does not read. */
+  /** Set above the send buffer's limit to simulate a client that does not read. */
   bufferedBytes = 0;
   progress = 0;
-  /** False: what is written stays in the buffer until {@link read}. */
+  /** False: written bytes stay buffered until {@link read}. */
   isRead = true;
 
   write(frame: Buffer): void {
@@ -52,12 +52,12 @@ export class FakeWire implements Wire {
   resume(): void {
     this.isPaused = false;
   }
-  /** The client takes so many bytes out of the buffer. */
+  /** Simulates that the client reads so many buffered bytes. */
   read(bytes = Number.POSITIVE_INFINITY): void {
     this.bufferedBytes = Math.max(0, this.bufferedBytes - bytes);
     this.progress += 1;
   }
-  /** Everything written since the last call, as JSON values. */
+  /** Messages written since the last call, as JSON values. */
   take(): unknown[] {
     return this.messages.splice(0).map((text) => JSON.parse(text));
   }
@@ -75,10 +75,10 @@ const payloadsOf = (frames: Buffer): string[] => {
   return payloads;
 };
 
-/** Sessions that say what a test wants: `ann`, `guest`, `ended`, `away`, anything else is invalid. */
-export class FakeGate implements SessionAuthenticator {
+/** Authenticates `ann` and `bob`; `ended` and `away` have that result, any other token is invalid. */
+export class FakeAuthenticator implements SessionAuthenticator {
   readonly holders = new Map<string, Set<SessionHolder>>();
-  /** Lets an admission wait. */
+  /** Delays the check of a session. */
   delay: Promise<void> | undefined;
   expiresAt = Number.MAX_SAFE_INTEGER;
   now = (): number => 0;
@@ -97,18 +97,17 @@ export class FakeGate implements SessionAuthenticator {
     if (token === 'ended') return { ok: false, why: 'ended', reason: 'logout' };
     return { ok: false, why: token === 'away' ? 'unavailable' : 'invalid' };
   }
-  /** What identities have beside. */
+  /** Additional fields of identities. */
   more: Partial<ClientIdentity> = {};
   identity(id: SessionId): ClientIdentity {
     return { tenant: 'default', sessionId: id, user: id, expiresAt: this.expiresAt, ...this.more };
   }
-  /** Tokens of an application as in {@link authenticate}. */
   async refresh(token: string): Promise<AuthenticationResult> {
     const identity = this.#byToken(token);
     if (identity !== undefined) return { ok: true, identity };
     return { ok: false, why: token === 'expired' ? 'expired' : token === 'away' ? 'unavailable' : 'invalid' };
   }
-  /** `ann+60` for 60 s, `+60` for an anonymous client, `ann+60+news` for one who is put into `news`. */
+  /** `ann+60` is a token for 60 s, `+60` an anonymous one, `ann+60+news` has a server-side subscription to `news`. */
   #byToken(token: string): ClientIdentity | undefined {
     const [, user = '', seconds, group] = /^(\w*)\+(-?\d+)(?:\+(.+))?$/.exec(token) ?? [];
     if (seconds === undefined) return undefined;
@@ -123,7 +122,7 @@ export class FakeGate implements SessionAuthenticator {
     this.release(id, from);
     if (id !== undefined) this.#hold(id, to);
   }
-  /** How often a holder was let go. */
+  /** Number of released holders. */
   released = 0;
   release(id: SessionId | undefined, holder: SessionHolder): void {
     this.released += 1;
@@ -138,7 +137,7 @@ export class FakeGate implements SessionAuthenticator {
   }
 }
 
-/** Counts nothing but refusals and disconnects, which tests look at. */
+/** Records the metrics that tests assert. */
 export class FakeMetrics implements EngineMetrics {
   readonly refusals: string[] = [];
   readonly disconnects: [string, number][] = [];
@@ -204,7 +203,7 @@ const LIMITS: ConnectionLimits = {
   rate: { perSecond: 0, burst: 0 },
 };
 
-/** Replicas of one fleet do not give an id twice. */
+/** Client ids are unique over the replicas of one broker. */
 const clientCounts = new WeakMap<MemoryBroker, number>();
 const nextClientId = (fleet: MemoryBroker): ClientId => {
   const count = (clientCounts.get(fleet) ?? 0) + 1;
@@ -214,14 +213,14 @@ const nextClientId = (fleet: MemoryBroker): ClientId => {
 
 const silent: Logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent };
 
-/** A gateway's engine on a memory bus with a clock that only the test moves. */
+/** An engine on a memory bus, with a clock that the test advances. */
 export const engineUnderTest = (
   options: {
     readonly limits?: Partial<ConnectionLimits>;
     readonly broker?: MemoryBroker;
     readonly publishBatchWindowMs?: number;
     readonly groups?: Partial<GroupOptions>;
-    /** Whether a group is in a namespace that exists; all are, unless a test says so. */
+    /** False for a group in an unknown namespace. */
     readonly isKnown?: (group: GroupName) => boolean;
     readonly presence?: MemoryPresence;
     readonly personalGroups?: string;
@@ -233,9 +232,9 @@ export const engineUnderTest = (
   const presence = (options.presence ?? createMemoryPresence()).connect({
     onGone: (key, _, info) => engine.onClientGone(key, info),
   });
-  const gate = new FakeGate();
+  const authenticator = new FakeAuthenticator();
   const metrics = new FakeMetrics();
-  // What older rules of the engine are about: groups that keep nothing, unless a test says so.
+  // Groups retain nothing by default.
   const groupOptions = {
     ...DEFAULT_OPTIONS,
     retention: undefined,
@@ -246,13 +245,13 @@ export const engineUnderTest = (
   const { isKnown = () => true } = options;
   const namespaces: Namespaces = { optionsOf: (group) => (isKnown(group) ? groupOptions : undefined) };
   let now = 1_000_000;
-  gate.now = () => now;
+  authenticator.now = () => now;
   const engine: GatewayEngine = createEngine({
     clock: { now: () => now, monotonic: () => now },
     random: { bytes: (size) => new Uint8Array(size), fraction: () => 0.5 },
     log: silent,
     connectBus: (handlers) => broker.connect(handlers),
-    authenticator: gate,
+    authenticator,
     subscriptionTokens: options.subscriptionTokens ?? { read: async () => ({ ok: false, why: 'none' }) },
     callbacks: options.callbacks ?? noCallbacks,
     presence,
@@ -270,17 +269,17 @@ export const engineUnderTest = (
   return {
     broker,
     presence,
-    gate,
+    authenticator,
     metrics,
     engine,
-    ...clientsOf(engine, gate),
-    /** Moves the clock on at once, as after a pause of the process. */
+    ...clientsOf(engine, authenticator),
+    /** Advances the clock at once, as after a pause of the process. */
     jump: async (ms: number): Promise<void> => {
       now += ms;
       engine.tick();
       await settle();
     },
-    /** Moves the clock on, tick by tick. */
+    /** Advances the clock tick by tick. */
     pass: async (ms: number): Promise<void> => {
       const end = now + ms;
       while (now < end) {
@@ -292,7 +291,7 @@ export const engineUnderTest = (
   };
 };
 
-const clientsOf = (engine: GatewayEngine, gate: FakeGate) => {
+const clientsOf = (engine: GatewayEngine, authenticator: FakeAuthenticator) => {
   const client = (token?: string) => {
     const wire = new FakeWire();
     const connection = engine.open(wire, {
@@ -309,7 +308,7 @@ const clientsOf = (engine: GatewayEngine, gate: FakeGate) => {
   };
   return {
     client,
-    /** A client that has connected as `user`. */
+    /** A client connected as `user`. */
     connected: async (user = 'ann') => {
       const one = client();
       await one.say({ id: 1, connect: { token: user } });
@@ -322,16 +321,16 @@ const clientsOf = (engine: GatewayEngine, gate: FakeGate) => {
         renewSession: () => {},
         reviseSession: () => {},
       };
-      const identity = gate.identity(user as SessionId);
-      const place = { identity, group: group as GroupName, host: undefined, address: '' };
-      const connection = engine.openPlain(wire, place, holder);
+      const identity = authenticator.identity(user as SessionId);
+      const target = { identity, group: group as GroupName, host: undefined, address: '' };
+      const connection = engine.openPlain(wire, target, holder);
       await settle();
       return { wire, connection };
     },
   };
 };
 
-/** Lets everything that is under way in memory finish. */
+/** Waits until pending work in memory is done. */
 export const settle = async (): Promise<void> => {
   for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
 };

@@ -2,22 +2,22 @@ import type { StreamRetention } from '@muster/bus/streams';
 import type { Payload } from '@muster/protocol/commands';
 import type { GroupName } from '@muster/protocol/ids';
 
-/** How groups of one namespace behave, and what clients may do in them. */
+/** Options of the groups of one namespace. */
 export interface GroupOptions {
-  /** Whether it is known who is there. */
+  /** Members are listed in presence. */
   readonly presence: boolean;
   readonly joinLeave: boolean;
-  /** Join and leave are sent to subscribers that did not ask for them. */
+  /** Join and leave messages are sent to all subscribers, requested or not. */
   readonly forcePushJoinLeave: boolean;
-  /** Undefined: publications are not kept. */
+  /** Undefined: publications are not retained. */
   readonly retention: StreamRetention | undefined;
-  /** A client's publication is kept even where nobody has ever subscribed. */
+  /** Client publications are retained also in groups that never had a subscriber. */
   readonly keepWithoutSubscribers: boolean;
   readonly forceRecovery: boolean;
   readonly allowRecovery: boolean;
   readonly forcePositioning: boolean;
   readonly allowPositioning: boolean;
-  /** `cache`: a client that comes back gets the newest publication only. */
+  /** `cache`: a recovery returns the newest publication only. */
   readonly recoveryMode: 'stream' | 'cache';
   readonly allowSubscribeForClient: boolean;
   readonly allowSubscribeForAnonymous: boolean;
@@ -31,28 +31,28 @@ export interface GroupOptions {
   readonly allowHistoryForSubscriber: boolean;
   readonly allowHistoryForAnonymous: boolean;
   readonly allowTagsFilter: boolean;
-  /** The application is asked before a client subscribes; and before a client's publication is made. */
+  /** The application decides on subscriptions and on publications of clients. */
   readonly subscribeCallback: boolean;
   readonly publishCallback: boolean;
-  /** Kinds of deltas that subscribers may ask for. */
+  /** Delta types that subscribers may request. */
   readonly allowedDeltaTypes: readonly 'fossil'[];
-  /** Every publication may go out as a delta; otherwise those whose publisher says so. */
+  /** Deltas of all publications; false: of those marked by their publisher. */
   readonly deltaPublish: boolean;
-  /** Who may know groups by numbers. Not Protobuf clients by default: the JavaScript SDK mistakes numbers of 64 bits there. */
+  /** Encodings with channel compaction. Not Protobuf by default: the JavaScript SDK misreads 64-bit numbers there. */
   readonly channelCompaction: 'json' | 'all' | 'none';
-  /** What payloads must be: `json` refuses bytes that are no JSON, `json_object` all but objects. */
+  /** Accepted payloads: `json` rejects bytes that are not JSON, `json_object` anything but objects. */
   readonly publicationDataFormat: 'any' | 'json' | 'json_object';
-  /** What names must match, the namespace included. */
+  /** Pattern of group names, including the namespace. */
   readonly nameRegex: { test(name: string): boolean } | undefined;
-  /** Members of one group on one gateway; 0 for no limit. */
+  /** Members of one group on one gateway; 0: unlimited. */
   readonly maxMembers: number;
-  /** Publications of all clients per second in one group on one gateway, twice as many in a burst; 0 for no limit. */
+  /** Client publications per second in one group on one gateway, with a burst of twice as many; 0: unlimited. */
   readonly publishRate: number;
-  /** What is done about a member that does not read fast enough: it is closed, or skipped and caught up later from what is kept. */
+  /** Action on a slow consumer: close it, or skip it and catch it up from the retained publications. */
   readonly slowPolicy: 'disconnect' | 'lag';
 }
 
-/** What holds where nothing was said: everything that signed-in clients of an application usually need. */
+/** Default options: permissions that signed-in clients of an application usually need. */
 export const DEFAULT_OPTIONS: GroupOptions = {
   presence: true,
   joinLeave: false,
@@ -90,20 +90,20 @@ export const DEFAULT_OPTIONS: GroupOptions = {
 
 /** The options of every group. */
 export interface Namespaces {
-  /** Undefined: this namespace does not exist. */
+  /** Undefined for an unknown namespace. */
   optionsOf(group: GroupName): GroupOptions | undefined;
 }
 
-/** The parts of a configuration of groups. */
+/** The configured options of groups. */
 export interface NamespaceTable {
   readonly withoutNamespace: GroupOptions;
   readonly namespaces: ReadonlyMap<string, GroupOptions>;
 }
 
-/** Every group has the default options, whatever its name. */
+/** Default options for every group. */
 export const openNamespaces: Namespaces = { optionsOf: () => DEFAULT_OPTIONS };
 
-/** Looks names up in a table that may change while the process runs. */
+/** Options by namespace, from a reloadable table. */
 export const createNamespaces = (table: () => NamespaceTable): Namespaces => ({
   optionsOf: (group) => {
     const name = namespaceOf(group);
@@ -111,7 +111,7 @@ export const createNamespaces = (table: () => NamespaceTable): Namespaces => ({
   },
 });
 
-/** `$chat:1` and `chat:1` are both of `chat`; a name without a colon is of none. Users after `#` may have colons of their own. */
+/** The namespace of `$chat:1` and `chat:1` is `chat`; undefined without a colon. User ids after `#` may contain colons. */
 const namespaceOf = (group: GroupName): string | undefined => {
   const colon = group.indexOf(':');
   const users = group.indexOf('#');
@@ -120,7 +120,7 @@ const namespaceOf = (group: GroupName): string | undefined => {
   return name.startsWith('$') ? name.slice(1) : name;
 };
 
-/** Whether a group takes this payload. `isBinary`: it stands for bytes that are no JSON. */
+/** True when the group accepts this payload. `isBinary`: it is base64 of bytes that are not JSON. */
 export const acceptsPayload = (
   { publicationDataFormat }: Pick<GroupOptions, 'publicationDataFormat'>,
   data: Payload,

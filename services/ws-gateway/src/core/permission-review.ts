@@ -2,32 +2,24 @@ import { CloseCode, UnsubscribeCode } from '@muster/protocol/codes';
 import type { GroupName } from '@muster/protocol/ids';
 import type { AnyConnection } from './connection/any-connection.ts';
 import type { Connection } from './connection/connection.ts';
+import { visitInSlices } from './event-loop.ts';
 import type { GroupOptions, Namespaces } from './namespaces.ts';
 import { isAllowed, type SubscribePermissionBasis } from './permissions.ts';
 import type { ClientIdentity } from './ports.ts';
 
 export interface PermissionReviewDeps {
   readonly namespaces: Namespaces;
-  /** False for a key of application tokens that has been taken away. */
+  /** False for a token key that was removed from the configuration. */
   isTokenKeyValid(key: object): boolean;
-  /** False when the connection's tenant does not exist at the host that it came to any more. */
+  /** False when the tenant of the connection no longer exists at its `Host`. */
   isTenantHost(connection: AnyConnection): boolean;
 }
 
-/** Decides open connections and memberships again, after rights have changed. */
-export interface PermissionReview {
-  /** Ends the memberships of one connection that its identity and the options of groups do not cover any more. */
-  reviewSubscriptions(connection: Connection): void;
-  /** Whether a membership that was decided earlier would be granted now. */
-  isStillGranted(identity: ClientIdentity, group: GroupName, basis: SubscribePermissionBasis): boolean;
-  /** Reviews all connections and their credentials in slices, so that the event loop stays free between them. */
-  reviewAll(connections: Iterable<AnyConnection>): Promise<void>;
-}
-
-/** Connections reviewed in one turn of the event loop. */
+/** Connections reviewed per iteration of the event loop. */
 const SLICE = 250;
 
-export const createPermissionReview = (deps: PermissionReviewDeps): PermissionReview => {
+/** Reviews the permissions of open connections and subscriptions after a change. */
+export const createPermissionReview = (deps: PermissionReviewDeps) => {
   const { namespaces, isTokenKeyValid } = deps;
 
   const isGranted = (
@@ -50,11 +42,12 @@ export const createPermissionReview = (deps: PermissionReviewDeps): PermissionRe
     }
   };
 
+  /** Ends the subscriptions of a connection that its identity and the options of groups no longer permit. */
   const reviewSubscriptions = (connection: Connection): void => {
     const { identity } = connection;
     if (identity === undefined) return;
     for (const [name, membership] of connection.memberships) {
-      // A subscribe that is under way is decided again before it begins.
+      // A pending subscribe is checked again before it goes live.
       if (membership.is !== 'live') continue;
       const { subscription, basis } = membership;
       const group = name as GroupName;
@@ -71,21 +64,20 @@ export const createPermissionReview = (deps: PermissionReviewDeps): PermissionRe
 
   const review = (connection: AnyConnection): void => {
     const key = connection.identity?.tokenKey;
-    const isTrusted = (key === undefined || isTokenKeyValid(key)) && deps.isTenantHost(connection);
-    if (isTrusted) connection.reviewPermissions();
+    const isValid = (key === undefined || isTokenKeyValid(key)) && deps.isTenantHost(connection);
+    if (isValid) connection.reviewPermissions();
     else connection.close(CloseCode.InvalidToken);
   };
 
   return {
     reviewSubscriptions,
-    isStillGranted: (identity, group, basis) =>
+    /** True when a permission that was granted earlier would be granted now. */
+    isStillGranted: (identity: ClientIdentity, group: GroupName, basis: SubscribePermissionBasis): boolean =>
       isGranted(identity, group, basis, namespaces.optionsOf(group)),
-    reviewAll: async (connections) => {
-      const all = [...connections];
-      for (let from = 0; from < all.length; from += SLICE) {
-        for (const connection of all.slice(from, from + SLICE)) review(connection);
-        await new Promise((resolve) => setImmediate(resolve));
-      }
-    },
+    /** Reviews all connections and their credentials, in slices. */
+    reviewAll: (connections: Iterable<AnyConnection>): Promise<void> =>
+      visitInSlices([...connections], SLICE, review),
   };
 };
+
+export type PermissionReview = ReturnType<typeof createPermissionReview>;

@@ -12,37 +12,36 @@ export type SubscribePermissionBasis =
   | { readonly is: 'rights' | 'application' | 'server' }
   | { readonly is: 'token'; readonly key: object | undefined };
 
-/** A client that wants to do something in a group. */
+/** An action of a client in a group. */
 export interface PermissionRequest {
   readonly action: GroupAction;
   readonly identity: ClientIdentity;
   readonly group: GroupName;
   readonly options: GroupOptions;
-  /** Whether the client is subscribed to the group. */
   readonly isSubscribed: boolean;
 }
 
 /**
- * Whether a client may: a grant of its session says yes; else groups of other users say no; else the options of the
- * group decide. Private groups (`$…`) open to nobody by options; once subscribed, a client is a member like any other.
+ * True when a client may perform an action: by a grant of its session; else not in groups of other users; else by the options of the
+ * group. Private groups (`$…`) require a grant or a token to subscribe; their subscribers have the permissions of any subscriber.
  */
-export const isAllowed = (wish: PermissionRequest): boolean => {
-  const { identity, group, action } = wish;
+export const isAllowed = (request: PermissionRequest): boolean => {
+  const { identity, group, action } = request;
   if (identity.isUnrestricted || isGranted(identity.grants, group, action)) return true;
-  return mayReach(wish) && byOptions(wish);
+  return mayReach(request) && byOptions(request);
 };
 
-/** Whether the name of a group, or a grant, lets a client near it: what its options allow is not looked at. */
-export const mayReach = (wish: PermissionRequest): boolean => {
-  const { identity, group, action } = wish;
+/** True when a grant or the name of the group permits access; its options are not checked. */
+export const mayReach = (request: PermissionRequest): boolean => {
+  const { identity, group, action } = request;
   if (identity.isUnrestricted || isGranted(identity.grants, group, action)) return true;
-  return isForUser(group, identity.user) && (!group.startsWith('$') || wish.isSubscribed);
+  return isForUser(group, identity.user) && (!group.startsWith('$') || request.isSubscribed);
 };
 
-/** Where the application is asked, the options open nothing. */
-const byOptions = (wish: PermissionRequest): boolean => {
-  const { action, options, isSubscribed } = wish;
-  if (wish.identity.user === '' && !anonymousMay(wish)) return false;
+/** With a callback configured, the options grant nothing. */
+const byOptions = (request: PermissionRequest): boolean => {
+  const { action, options, isSubscribed } = request;
+  if (request.identity.user === '' && !anonymousMay(request)) return false;
   switch (action) {
     case 'subscribe':
       return options.allowSubscribeForClient && !options.subscribeCallback;
@@ -58,7 +57,7 @@ const byOptions = (wish: PermissionRequest): boolean => {
   }
 };
 
-/** What is open to clients is open to anonymous ones only where the options say so as well. */
+/** Anonymous clients need the option for anonymous clients in addition. */
 const anonymousMay = ({ action, options }: PermissionRequest): boolean => {
   switch (action) {
     case 'subscribe':
@@ -74,7 +73,7 @@ const anonymousMay = ({ action, options }: PermissionRequest): boolean => {
   }
 };
 
-/** `name#ann,bob` is for these users only; a name without `#` for everybody. Users stand there as {@link userInName} writes them. */
+/** `name#ann,bob` is for these users only, encoded by {@link userInName}; a name without `#` is for all. */
 export const isForUser = (group: GroupName, user: string): boolean => {
   const mark = group.lastIndexOf('#');
   if (mark < 0) return true;
@@ -87,15 +86,15 @@ export const isForUser = (group: GroupName, user: string): boolean => {
   );
 };
 
-/** What parts the users in a name from the rest and from each other, what escapes, and what a name cannot hold. */
+/** Separators, the escape character, and characters that a group name cannot contain. */
 const RESERVED = /[#,%]|[^\x20-\x7e]/u;
 const RESERVED_ALL = /[#,%]|[^\x20-\x7e]/gu;
-/** With the longest prefix of personal groups, 64, the name is still one of 255 characters. */
+/** 255 characters of a group name less the longest prefix of personal groups, 64. */
 const MAX_LENGTH = 191;
 
 /**
- * A user id as it stands after the `#` of a group name: `#`, `,`, `%` and what is not printable ASCII percent-encoded in UTF-8,
- * so that two users never share a name. An id that becomes longer than 191 characters is `%sha256-` and its digest in base64url.
+ * A user id encoded for the part of a group name after `#`: `#`, `,`, `%` and anything but printable ASCII is percent-encoded in
+ * UTF-8, so that the encoding is unique. Above 191 characters it is `%sha256-` and the digest of the id in base64url.
  */
 export const userInName = (user: string): string => {
   if (user.length <= MAX_LENGTH && !RESERVED.test(user)) return user;

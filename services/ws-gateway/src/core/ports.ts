@@ -2,65 +2,65 @@ import type { Payload } from '@muster/protocol/commands';
 import type { SessionGrant } from '@muster/session/grants';
 import type { SessionId } from '@muster/session/token';
 
-/** The socket under a connection. Frames are finished bytes; a wire that is closing takes none. */
+/** The socket of a connection. It writes encoded frames; a closing one discards them. */
 export interface Wire {
-  /** Bytes accepted that the kernel has not taken yet. */
+  /** Written bytes that the kernel has not accepted yet. */
   readonly bufferedBytes: number;
-  /** A number that changes whenever the kernel has taken some of them. */
+  /** Changes whenever the kernel has accepted some of them. */
   readonly progress: number;
-  /** Writes a finished WebSocket frame. */
+  /** Writes an encoded WebSocket frame. */
   write(frame: Buffer): void;
-  /** Sends what is pending, then a close frame. Twice is harmless. */
+  /** Sends pending bytes, then a close frame. Idempotent. */
   close(code: number, reason: string): void;
-  /** Drops the socket without a word. */
+  /** Destroys the socket without a close frame. */
   terminate(): void;
   /** Stops reading from the peer until {@link resume}. */
   pause(): void;
   resume(): void;
 }
 
-/** Who is at the other end. */
+/** The authenticated client of a connection. */
 export interface ClientIdentity {
-  /** Groups, users and presence of one tenant are unknown to every other. */
+  /** Isolates groups, users and presence. */
   readonly tenant: string;
-  /** Undefined for whoever came in with a token of the application, or with nothing. */
+  /** Undefined for a client with a JSON Web Token, or without a credential. */
   readonly sessionId: SessionId | undefined;
-  /** As other clients see it: the user id, or a stand-in for a guest; empty for an anonymous client. */
+  /** User id for other clients; a generated one for a guest, empty for an anonymous client. */
   readonly user: string;
-  /** Milliseconds since the Unix epoch; infinite where nothing sets an end. */
+  /** Milliseconds since the Unix epoch; infinite without an expiry. */
   readonly expiresAt: number;
-  /** Revision of the session that this was read from. */
+  /** Revision of the session. */
   readonly rev?: number;
   /** Authentication level of the session. */
   readonly aal?: number;
-  /** Ms since the Unix epoch at which the user last proved who they are; 0 for never. */
+  /** Time of the last authentication of the user, in ms since the Unix epoch; 0: never. */
   readonly authTime?: number;
-  /** What the session may do beyond what its groups allow everybody. */
+  /** Permissions of the session beyond the options of groups. */
   readonly grants?: readonly SessionGrant[];
-  /** JSON text that others see of each of its connections, as `conn_info`. */
+  /** `conn_info` of each of its connections, as JSON text. */
   readonly info?: Payload;
-  /** Groups that its connections are put into when they come, by name. */
+  /** Server-side subscriptions opened by `connect`, by group name. */
   readonly subs?: ReadonlyMap<string, ServerSubscription>;
-  /** JSON text that the application gave along for its callbacks; clients never see it. */
+  /** JSON text of the application for its callbacks; not sent to clients. */
   readonly meta?: Payload;
-  /** The key that its token was signed with, where one of the configuration was; compared by the reader of tokens only. */
+  /** The configured key that signed its token; compared by identity. */
   readonly tokenKey?: object;
-  /** May do everything everywhere; for development. */
+  /** Every permission in every group; for development. */
   readonly isUnrestricted?: boolean;
 }
 
-/** A subscription that the client did not ask for. What is left out is as the group has it. */
+/** Terms of a server-side subscription; the options of the group apply to the rest. */
 export interface ServerSubscription {
-  /** JSON text that others in the group see of the client, as `chan_info`. */
+  /** `chan_info` of the client in the group, as JSON text. */
   readonly info?: Payload;
-  /** JSON text for the client. */
+  /** JSON text sent to the client. */
   readonly data?: Payload;
-  /** Milliseconds since the Unix epoch; the connection is closed with 3006 some time after. */
+  /** Milliseconds since the Unix epoch; a grace period later the connection is closed with 3006. */
   readonly expiresAt?: number;
   readonly override?: SubscriptionOverride;
 }
 
-/** Options of a group that are different for one subscription. */
+/** Options of the group overridden for one subscription. */
 export interface SubscriptionOverride {
   readonly presence?: boolean;
   readonly joinLeave?: boolean;
@@ -69,70 +69,70 @@ export interface SubscriptionOverride {
   readonly forcePositioning?: boolean;
 }
 
-/** Whoever must go when a session ends. */
+/** A connection, or an upgrade in progress, that ends with its session. */
 export interface SessionHolder {
   endSession(why: string): void;
-  /** Undefined before its check is over. */
+  /** Undefined until its credential is checked. */
   readonly identity?: ClientIdentity | undefined;
   /**
-   * A newer revision of the session: its grants replace those that the holder knows. An older one changes nothing; one
-   * with raised privileges is a renewal of which nothing was heard.
+   * Applies the grants of a newer revision of the session; an older one is ignored. Raised privileges are a renewal whose event was
+   * missed.
    */
   reviseSession(identity: ClientIdentity): void;
-  /** The session has a new secret and other privileges: whoever came in with the old one comes in again. */
+  /** The session has a new secret and other privileges: the client must authenticate again. */
   renewSession(why: string): void;
-  /** Asks its client for a sign of life now, unless there was one a moment ago; one that gives none is closed as after any ping. */
+  /** Pings the client now, unless it was active within the last second; without a pong the connection is closed. */
   probe?(): void;
-  /** True when it needs no session any more: its client has gone. */
+  /** True once the client has disconnected. */
   readonly isClosed?: boolean;
 }
 
-/** The verdict over a credential. */
+/** Result of a credential check. */
 export type AuthenticationResult =
   | { readonly ok: true; readonly identity: ClientIdentity }
-  /** `fault` is a code for the log; the client is told less. */
+  /** `fault` is a code for the log, not for the client. */
   | { readonly ok: false; readonly why: 'invalid'; readonly fault?: string }
   | { readonly ok: false; readonly why: 'ended'; readonly reason: string }
-  /** A token that was good once; or one without a user, where clients must have one; or nothing at all. */
+  /** An expired token; a token without a user where one is required; no credential. */
   | { readonly ok: false; readonly why: 'expired' | 'no_user' | 'none' }
-  /** Its user or its session has as many connections here as it may have. */
+  /** Its user or session has reached its connection limit. */
   | { readonly ok: false; readonly why: 'limit_reached' }
-  /** Nobody could be asked. Never to be confused with `invalid`. */
+  /** No store could be queried; says nothing about the credential. */
   | { readonly ok: false; readonly why: 'unavailable' };
 
-/** What a client shows of itself. */
+/** The credential of a client and where it was presented. */
 export interface PresentedCredential {
-  /** Session tokens, a ticket, or a token of the application; nothing where a client shows nothing. */
+  /** Session tokens, a ticket, or a JSON Web Token; empty without a credential. */
   readonly tokens: readonly string[];
-  /** `Origin` of the upgrade: a ticket is good for one. */
+  /** `Origin` of the upgrade; a ticket is bound to one. */
   readonly origin: string | undefined;
-  /** `Host` of the upgrade: sessions of another tenant do not count there. */
+  /** `Host` of the upgrade; sessions of other tenants are unknown there. */
   readonly host?: string | undefined;
 }
 
-/** Decides who may come in. */
+/** Authenticates connections. */
 export interface SessionAuthenticator {
   /**
-   * Redeems a ticket, or checks the tokens in order (the first that is live decides). The holder hears of the session's
-   * end from before the question is asked until {@link release}; after a refusal it is released already.
+   * Redeems a ticket, or checks the tokens in order; the first live one decides. The holder is notified of the session's end from
+   * before the check until {@link release}; after a rejection it is released already.
    */
   authenticate(shown: PresentedCredential, holder: SessionHolder): Promise<AuthenticationResult>;
-  /** Looks at another token of somebody who is in by a token; `none` where no such tokens are taken. */
+  /** Checks a further token of a client with a token; `none` where tokens are not configured. */
   refresh(token: string, host: string | undefined): Promise<AuthenticationResult>;
-  /** Hands a session that was admitted for one holder to another, without a gap. Without a session nothing is held. */
+  /** Hands the session of an authenticated holder over to another one, without a gap. No effect without a session. */
   transfer(id: SessionId | undefined, from: SessionHolder, to: SessionHolder): void;
   release(id: SessionId | undefined, holder: SessionHolder): void;
 }
 
-/** What a subscription token says, or why it says nothing. */
+/** Claims of a subscription token, or why it was rejected. */
 export type SubscriptionGrant =
   | {
       readonly ok: true;
-      /** Whom it is for; undefined: any user. */
+      /** Undefined: any user. */
       readonly user: string | undefined;
-      /** Of which tenant; undefined: any. */
+      /** Undefined: any tenant. */
       readonly tenant?: string;
-      /** For which connection; undefined: any. */
+      /** Client id; undefined: any connection. */
       readonly client: string | undefined;
       readonly group: string;
       readonly terms: ServerSubscription;
@@ -141,18 +141,18 @@ export type SubscriptionGrant =
     }
   | { readonly ok: false; readonly why: 'none' | 'expired' | 'invalid' | 'unavailable' };
 
-/** Reads subscription tokens. `none`: there are no keys for them here. Never rejects. */
+/** Reads subscription tokens. `none`: no keys are configured. Never rejects. */
 export interface SubscriptionTokenReader {
   read(token: string): Promise<SubscriptionGrant>;
 }
 
 /**
- * What was done about a connection that does not read fast enough: closed, skipped in one group, caught up there, told that
- * it must begin anew because too much of the group is gone, or ended because it reads nothing any more.
+ * Action on a slow consumer: closed, skipped in one group, caught up there, made to subscribe again because publications are no
+ * longer retained, or closed because it reads nothing.
  */
 export type SlowAction = 'disconnect' | 'lag' | 'caught_up' | 'resync' | 'stalled';
 
-/** Which limit was reached: a rate of a connection or a group, or a quota of a client, or the size of an answer. */
+/** Limit that was reached: a rate of a connection or group, a quota of a client, or the size of a reply. */
 export type GatewayLimitScope =
   | 'connection'
   | 'group'
@@ -163,36 +163,36 @@ export type GatewayLimitScope =
   | 'batch_answer'
   | 'read_bytes';
 
-/** What the engine counts. Labels come from closed sets only. */
+/** Metrics of the engine. Label values come from closed sets. */
 export interface EngineMetrics {
-  /** A command or frame that came in. */
+  /** A command or frame from a client. */
   received(type: string): void;
-  /** Size of a frame that came in. */
+  /** Size of a frame from a client. */
   receivedBytes(bytes: number): void;
-  /** Time from a publish call to the hand-over to the sockets here, of some publications. */
+  /** Latency from publish to delivery on this gateway, sampled. */
   delivered(seconds: number): void;
-  /** A connection is over; how long there was one. */
+  /** Duration of a closed connection. */
   lived(seconds: number): void;
-  /** Time in which a client that came back was brought up to date, or told that it cannot be. */
+  /** Duration of a recovery, successful or not. */
   recoveryTook(seconds: number): void;
-  /** A refusal of malformed or excessive input, by reason. */
+  /** A rejection of malformed or excessive input, by reason. */
   refused(reason: string): void;
-  /** An error reply, by code; `application` for codes that are not ours. */
+  /** An error reply, by code; `application` for codes of the application. */
   failed(code: number | 'application'): void;
-  /** Publications written to sockets: one observation per publication and group. */
+  /** A delivery: one observation per publication and group. */
   fannedOut(recipients: number, bytes: number): void;
-  /** Frames to single connections: replies, pings. */
+  /** A frame for a single connection: reply, ping. */
   sent(type: string): void;
   published(result: 'ok' | 'error', seconds: number): void;
   disconnected(initiator: 'client' | 'server' | 'network', code: number): void;
   slowConsumer(action: SlowAction): void;
-  /** A command or publication above a limit, and whose it was. */
+  /** A command or publication above a limit, and its client. */
   rateLimited(scope: GatewayLimitScope, identity?: ClientIdentity): void;
   heartbeat(seconds: number): void;
   heartbeatTimeout(): void;
-  /** A hole between what the bus brought and the stream. */
+  /** A gap between delivered publications and the stream. */
   gap(outcome: 'repaired' | 'lost'): void;
-  /** A client came back: with everything it missed, or not. */
+  /** A recovery of a client, complete or not. */
   recovered(result: 'complete' | 'resync', publications: number): void;
 }
 
@@ -220,22 +220,22 @@ export interface ConnectionLimits extends QuotaLimits {
   readonly pingIntervalMs: number;
   readonly pongTimeoutMs: number;
   readonly handshakeTimeoutMs: number;
-  /** A client of which the kernel takes nothing for so long, while something waits, is gone. */
+  /** A connection is closed when bytes wait and the kernel accepts none for this long. */
   readonly writeTimeoutMs: number;
   /** Bytes of one message from a client; a frame may hold several. */
   readonly maxMessageBytes: number;
   readonly maxSendBufferBytes: number;
-  /** Bytes of one publication, or of other data that is sent to clients. */
+  /** Bytes of one publication, or of other data for clients. */
   readonly maxPublicationBytes: number;
   readonly maxSubscriptions: number;
-  /** Clients in one answer to `presence`; 0 for no limit. */
+  /** Clients in one `presence` reply; 0: unlimited. */
   readonly maxPresenceClients: number;
-  /** Bytes of the answers to one `batch` of a back end. */
+  /** Bytes of the results of one `batch` of the server API. */
   readonly maxBatchAnswerBytes: number;
-  /** Commands of one client, pongs and `connect` apart. */
+  /** Commands of one connection, without pongs and `connect`. */
   readonly rate: Rate;
 }
 
-/** What tells users of all tenants apart. The name of a tenant cannot hold a line break, so no two users share one. */
+/** Key of a user over all tenants; unique, because tenant names have no line break. */
 export const userKeyOf = ({ tenant, user }: Pick<ClientIdentity, 'tenant' | 'user'>): string =>
   `${tenant}\n${user}`;

@@ -14,10 +14,10 @@ const withSubs = (...names: string[]) => ({ subs: new Map(names.map((name) => [n
 
 describe('groups that clients are put into', () => {
   test('[SS1] [SS13] given groups of the credential, when a client connects, then the reply has their positions, and to subscribe again is error 105', async () => {
-    const { gate, client, connected } = engineUnderTest({ ...KEPT, personalGroups: '#' });
+    const { authenticator, client, connected } = engineUnderTest({ ...KEPT, personalGroups: '#' });
     const bob = await connected('bob');
     await bob.say({ id: 2, publish: { channel: 'news', data: 'before' } });
-    gate.more = withSubs('news');
+    authenticator.more = withSubs('news');
     const ann = client();
     const { connect } = first(await ann.say({ id: 1, connect: { token: 'ann' } }));
     expect(connect.subs).toEqual({
@@ -39,9 +39,9 @@ describe('groups that clients are put into', () => {
       if (group === 'slow') await held.promise;
       return read(group, wish);
     };
-    const { gate, client, connected } = engineUnderTest({ ...KEPT, broker });
+    const { authenticator, client, connected } = engineUnderTest({ ...KEPT, broker });
     const bob = await connected('bob');
-    gate.more = withSubs('quick', 'slow');
+    authenticator.more = withSubs('quick', 'slow');
     const ann = client();
     expect(await ann.say({ id: 1, connect: { token: 'ann' } })).toEqual([]);
     const commands = [1, 2, 3].map((data) => ({ id: data + 1, publish: { channel: 'quick', data } }));
@@ -55,10 +55,10 @@ describe('groups that clients are put into', () => {
   });
 
   test('[SS3] [SS14] given positions in connect, when a client reconnects, then it receives what it missed, or is not recovered', async () => {
-    const { gate, client, connected } = engineUnderTest(KEPT);
+    const { authenticator, client, connected } = engineUnderTest(KEPT);
     const bob = await connected('bob');
     await bob.say(...[1, 2, 3].map((data) => ({ id: data + 1, publish: { channel: 'news', data } })));
-    gate.more = withSubs('news');
+    authenticator.more = withSubs('news');
     const [{ connect }] = (await client().say({ id: 1, connect: { token: 'ann' } })) as [
       { connect: { subs: { news: { epoch: string } } } },
     ];
@@ -106,12 +106,12 @@ describe('groups that clients are put into', () => {
       if (group === 'slow') await held.promise;
       return read(group, wish);
     };
-    const { gate, client, connected, pass, metrics } = engineUnderTest({
+    const { authenticator, client, connected, pass, metrics } = engineUnderTest({
       ...{ ...KEPT, broker },
       limits: { maxSendBufferBytes: 16_384 },
     });
     const bob = await connected('bob');
-    gate.more = withSubs('quick', 'slow');
+    authenticator.more = withSubs('quick', 'slow');
     const ann = client();
     await ann.say({ id: 1, connect: { token: 'ann' } });
     const text = 'x'.repeat(3_000);
@@ -143,9 +143,12 @@ describe('groups that clients are put into', () => {
       };
       return { ...bus, subscribe };
     };
-    const { gate, client, connected } = engineUnderTest({ broker, limits: { maxSendBufferBytes: 16_384 } });
+    const { authenticator, client, connected } = engineUnderTest({
+      broker,
+      limits: { maxSendBufferBytes: 16_384 },
+    });
     const bob = await connected('bob');
-    gate.more = withSubs('quick', 'slow');
+    authenticator.more = withSubs('quick', 'slow');
     const ann = client();
     await ann.say({ id: 1, connect: { token: 'ann' } });
     const text = 'x'.repeat(3_000);
@@ -162,56 +165,56 @@ describe('groups that clients are put into', () => {
   });
 
   test('[SS17] given a group of the credential that does not exist, when a client connects, then the reply is error 102', async () => {
-    const { gate, client } = engineUnderTest(KEPT);
-    gate.more = withSubs('żółć');
+    const { authenticator, client } = engineUnderTest(KEPT);
+    authenticator.more = withSubs('żółć');
     expect(await client().say({ id: 1, connect: { token: 'ann' } })).toMatchObject([
       { error: { code: 102, message: expect.stringContaining('credential names the group `żółć`') } },
     ]);
-    expect(gate.holders.get('ann')?.size).toBe(0);
+    expect(authenticator.holders.get('ann')?.size).toBe(0);
   });
 
   test('[SS18] given more groups than MAX_SUBSCRIPTIONS, when a client connects, then it is closed with 3505', async () => {
-    const { gate, client } = engineUnderTest(KEPT);
-    gate.more = withSubs('1', '2', '3', '4', '5');
+    const { authenticator, client } = engineUnderTest(KEPT);
+    authenticator.more = withSubs('1', '2', '3', '4', '5');
     const ann = client();
     await ann.say({ id: 1, connect: { token: 'ann' } });
     expect(ann.wire.closed).toEqual({
       code: 3505,
       reason: 'channel limit: 5 groups, at most 4 (MAX_SUBSCRIPTIONS)',
     });
-    expect(gate.holders.get('ann')?.size).toBe(0);
+    expect(authenticator.holders.get('ann')?.size).toBe(0);
   });
 
   test('[SS5] given a group that cannot be joined, when a client connects, then the reply is error 100 and no membership remains', async () => {
-    const { gate, client, broker, engine } = engineUnderTest(KEPT);
-    gate.more = withSubs('a', 'b');
+    const { authenticator, client, broker, engine } = engineUnderTest(KEPT);
+    authenticator.more = withSubs('a', 'b');
     broker.stop();
     const ann = client();
     expect(await ann.say({ id: 1, connect: { token: 'ann' } })).toMatchObject([
       { error: { code: 100, temporary: true } },
     ]);
     expect(engine.counts()).toMatchObject({ groups: 0, subscriptions: 0 });
-    expect(gate.holders.get('ann')?.size).toBe(0);
+    expect(authenticator.holders.get('ann')?.size).toBe(0);
     broker.start();
     expect(first(await client().say({ id: 1, connect: { token: 'ann' } })).connect.subs).toHaveProperty('b');
   });
 
   test('[SS6] given lost publications, when they are detected, then the connection is closed with 3010', async () => {
-    const { gate, connected, broker, engine } = engineUnderTest(KEPT);
-    gate.more = withSubs('news');
+    const { authenticator, connected, broker, engine } = engineUnderTest(KEPT);
+    authenticator.more = withSubs('news');
     const ann = await connected('ann');
-    gate.more = {};
+    authenticator.more = {};
     broker.streams.flush();
     await engine.checkPositions();
     expect(ann.wire.closed).toEqual({ code: 3010, reason: 'insufficient state' });
   });
 
   test('[SS7] given a server-side subscription with an expiry, when 25 s pass after it, then the connection is closed with 3006', async () => {
-    const { gate, connected, pass } = engineUnderTest({
+    const { authenticator, connected, pass } = engineUnderTest({
       ...KEPT,
       limits: { pingIntervalMs: 1_000_000, pongTimeoutMs: 900_000 },
     });
-    gate.more = { subs: new Map([['news', { expiresAt: 1_000_000 + 60_000 }]]) };
+    authenticator.more = { subs: new Map([['news', { expiresAt: 1_000_000 + 60_000 }]]) };
     const ann = await connected('ann');
     await pass(84_000);
     expect(ann.wire.closed).toBeUndefined();
@@ -220,7 +223,9 @@ describe('groups that clients are put into', () => {
   });
 
   test('[SS8] given an override of a subscription, when the client connects, then it takes precedence over the group options', async () => {
-    const { gate, client, connected, engine } = engineUnderTest({ groups: { retention, presence: false } });
+    const { authenticator, client, connected, engine } = engineUnderTest({
+      groups: { retention, presence: false },
+    });
     const override = {
       presence: true,
       joinLeave: true,
@@ -228,7 +233,7 @@ describe('groups that clients are put into', () => {
       forceRecovery: false,
       forcePositioning: false,
     };
-    gate.more = {
+    authenticator.more = {
       info: '{"name":"Ann"}',
       subs: new Map([['news', { override, info: '{"role":1}', data: '{"topic":2}' }]]),
     };
@@ -242,7 +247,7 @@ describe('groups that clients are put into', () => {
       chan_info: { role: 1 },
     };
     expect(join).toEqual({ push: { channel: 'news', join: { info } } });
-    gate.more = {};
+    authenticator.more = {};
     await connected('bob');
     expect(engine.counts().subscriptions).toBe(1);
   });
@@ -336,10 +341,10 @@ describe('control commands of back ends', () => {
   });
 
   test('[SS22] given a session with an expiry, when a back end calls `refresh` with a later `expire_at`, then the expiry stays in effect', async () => {
-    const { engine, connected, gate, pass } = engineUnderTest({
+    const { engine, connected, authenticator, pass } = engineUnderTest({
       limits: { pingIntervalMs: 1_000_000, pongTimeoutMs: 900_000 },
     });
-    gate.expiresAt = 1_060_000;
+    authenticator.expiresAt = 1_060_000;
     const ann = await connected('ann');
     expect(await call(engine, 'refresh', { user: 'ann', expire_at: 9_000 })).toMatchObject({ clients: 1 });
     await pass(59_900);

@@ -6,7 +6,7 @@ import type { ClientInfo, SubscribeResult } from '@muster/protocol/replies';
 import type { ClientQuota } from './connection/client-quotas.ts';
 import type { Connection } from './connection/connection.ts';
 import { type Hub, presenceInfoOf } from './group/hub.ts';
-import type { RecoveryBudget, RecoveryStart } from './group/recovery.ts';
+import type { RecoveryBudget } from './group/recovery.ts';
 import { countRecovery, subscribeResult } from './group/subscribe-result.ts';
 import type { Subscription } from './group/subscription.ts';
 import type { GroupOptions, Namespaces } from './namespaces.ts';
@@ -18,138 +18,136 @@ export interface ServerSubscriptionsDeps {
   readonly namespaces: Namespaces;
   readonly metrics: EngineMetrics;
   readonly maxSubscriptions: number;
-  /** Bytes of publications in the reply to `connect`, for all groups together. */
+  /** Bytes of recovered publications in one reply, of all its groups. */
   readonly maxReplyBytes: number;
-  /** What the name of a user's own group begins with; undefined: users have none. */
+  /** Prefix of personal groups; undefined: no personal groups. */
   readonly personalGroups: string | undefined;
 }
 
-/** A group that a client is to be put into. */
-export interface ServerSubscriptionOutcome {
+/** A server-side subscription to open. */
+export interface ServerSubscriptionPlan {
   readonly tenant: string;
   readonly group: GroupName;
   readonly options: GroupOptions;
   readonly terms: ServerSubscription;
   readonly basis: SubscribePermissionBasis;
-  /** Where the client was in it. */
+  /** Position from which to recover. */
   readonly recover?: StreamPosition;
 }
 
-/** The groups that a client is put into when it connects, or why it cannot connect. */
-export type ServerSubscriptionOutcomes =
-  | { readonly ok: true; readonly placements: readonly ServerSubscriptionOutcome[] }
+/** The server-side subscriptions of a `connect`, or its rejection. */
+export type ServerSubscriptionPlans =
+  | { readonly ok: true; readonly subscriptions: readonly ServerSubscriptionPlan[] }
   | { readonly ok: false; readonly close: CloseCode; readonly reason?: string }
   | { readonly ok: false; readonly error: ReplyError; readonly reason?: string };
 
-/** Subscriptions that clients did not ask for. */
-export interface ServerSubscriptions {
-  /** Its own group, those of its credential, and those it was in before and may be in. */
-  placementsOf(
-    identity: ClientIdentity,
-    command: ConnectCommand,
-    quota: ClientQuota,
-  ): ServerSubscriptionOutcomes;
-  /**
-   * Puts a connection that is being let in into groups, all or none, and says what to tell it. Throws REDIS_UNAVAILABLE.
-   * Publications are kept back in its outbox until that is released.
-   */
-  enterAll(
-    connection: Connection,
-    info: ClientInfo,
-    placements: readonly ServerSubscriptionOutcome[],
-  ): Promise<ReadonlyMap<string, SubscribeResult>>;
-  /** Puts a live connection into a group and tells it so. False when it is there already or has gone. Throws REDIS_UNAVAILABLE. */
-  add(connection: Connection, placement: ServerSubscriptionOutcome): Promise<boolean>;
-}
-
 const NO_POSITION = { offset: 0 };
 
-export const createServerSubscriptions = (deps: ServerSubscriptionsDeps): ServerSubscriptions => {
-  const { hub, metrics } = deps;
+/** Opens subscriptions that clients have not requested. */
+export const createServerSubscriptions = (deps: ServerSubscriptionsDeps) => {
+  const { hub } = deps;
   const ownBudget = (): RecoveryBudget => ({ leftBytes: deps.maxReplyBytes });
 
-  /** Joins, and says in the very turn in which the membership begins what there is to tell. */
-  const join = (
-    connection: Connection,
-    info: ClientInfo,
-    placement: ServerSubscriptionOutcome,
-    budget: RecoveryBudget,
-    onLive: (result: SubscribeResult, subscription: Subscription, start: RecoveryStart | undefined) => void,
-  ): Promise<void> => {
-    const { group, options, terms, basis, recover, tenant } = placement;
-    const { delivery, isRecoverable, presence } = grantOf(connection, info, placement);
-    connection.memberships.set(group, { is: 'joining', isServerSide: true });
-    const joined = hub.join({
-      key: groupKeyOf(tenant, group),
-      member: connection,
-      retention: options.retention,
-      ...{ delivery, presence },
-      recoveryMode: options.recoveryMode,
-      budget,
-      recover: isRecoverable ? recover : undefined,
-      onJoined: (subscription, start) => {
-        if (connection.isClosed) return false;
-        connection.memberships.set(group, { is: 'live', subscription, isServerSide: true, basis });
-        if (terms.expiresAt !== undefined) connection.expireSubscription(group, terms.expiresAt);
-        countRecovery(metrics, start);
-        const granted = { delivery, isRecoverable, groupId: subscription.group.id, start };
-        const result = subscribeResult({ ...granted, requested: recover ?? NO_POSITION });
-        onLive(terms.data === undefined ? result : { ...result, data: terms.data }, subscription, start);
-        return true;
-      },
-    });
-    return joined.catch((error: unknown) => {
-      connection.memberships.delete(group);
-      throw error;
-    });
-  };
-
   return {
-    placementsOf: (identity, command, quota) => placementsOf(deps, identity, command, quota),
-    enterAll: async (connection, info, placements) => {
+    /** Plans the personal group, the groups of the credential, and permitted ones of the client's earlier connection. */
+    plan: (identity: ClientIdentity, command: ConnectCommand, quota: ClientQuota): ServerSubscriptionPlans =>
+      planOf(deps, identity, command, quota),
+    /**
+     * Subscribes a connecting client to all groups or to none, and returns the results for its reply. Throws REDIS_UNAVAILABLE.
+     * Group frames are held back in its send buffer until that is released.
+     */
+    joinAll: async (
+      connection: Connection,
+      info: ClientInfo,
+      plans: readonly ServerSubscriptionPlan[],
+    ): Promise<ReadonlyMap<string, SubscribeResult>> => {
       const results = new Map<string, SubscribeResult>();
-      const entered: Subscription[] = [];
+      const joined: Subscription[] = [];
       const budget = ownBudget();
       connection.sendBuffer.hold();
       const outcomes = await Promise.allSettled(
-        placements.map((placement) =>
-          join(connection, info, placement, budget, (result, subscription) => {
-            results.set(placement.group, result);
-            entered.push(subscription);
+        plans.map((plan) =>
+          join(deps, { connection, info, plan, budget }, (result, subscription) => {
+            results.set(plan.group, result);
+            joined.push(subscription);
           }),
         ),
       );
       const failure = outcomes.find((one) => one.status === 'rejected');
       if (failure === undefined) return results;
-      for (const subscription of entered) hub.leave(subscription);
+      for (const subscription of joined) hub.leave(subscription);
       connection.memberships.clear();
       throw failure.reason;
     },
-    add: async (connection, placement) => {
+    /** Subscribes a live connection and notifies its client. False when it is subscribed already, or closed. Throws REDIS_UNAVAILABLE. */
+    add: async (connection: Connection, plan: ServerSubscriptionPlan): Promise<boolean> => {
       const { phase, memberships } = connection;
-      if (phase.is !== 'live' || memberships.has(placement.group)) return false;
-      let isIn = false;
-      await join(connection, phase.info, placement, ownBudget(), (result) => {
-        isIn = true;
-        connection.pushSubscribed(placement.group, result);
+      if (phase.is !== 'live' || memberships.has(plan.group)) return false;
+      let isSubscribed = false;
+      await join(deps, { connection, info: phase.info, plan, budget: ownBudget() }, (result) => {
+        isSubscribed = true;
+        connection.pushSubscribed(plan.group, result);
       });
-      return isIn;
+      return isSubscribed;
     },
   };
 };
 
-/** What the server grants: what the group has, but for what the subscription says itself. */
-const grantOf = (connection: Connection, info: ClientInfo, { options, terms }: ServerSubscriptionOutcome) => {
+export type ServerSubscriptions = ReturnType<typeof createServerSubscriptions>;
+
+/** Joins a group, and calls `onLive` in the turn in which the subscription becomes live. */
+const join = (
+  { hub, metrics }: ServerSubscriptionsDeps,
+  request: {
+    readonly connection: Connection;
+    readonly info: ClientInfo;
+    readonly plan: ServerSubscriptionPlan;
+    readonly budget: RecoveryBudget;
+  },
+  onLive: (result: SubscribeResult, subscription: Subscription) => void,
+): Promise<void> => {
+  const { connection, info, plan, budget } = request;
+  const { group, options, terms, basis, recover, tenant } = plan;
+  const { delivery, isRecoverable, presence } = grantOf(connection, info, plan);
+  connection.memberships.set(group, { is: 'joining', isServerSide: true });
+  const joined = hub.join({
+    key: groupKeyOf(tenant, group),
+    member: connection,
+    retention: options.retention,
+    ...{ delivery, presence },
+    recoveryMode: options.recoveryMode,
+    budget,
+    recover: isRecoverable ? recover : undefined,
+    onJoined: (subscription, start) => {
+      if (connection.isClosed) return false;
+      connection.memberships.set(group, { is: 'live', subscription, isServerSide: true, basis });
+      if (terms.expiresAt !== undefined) connection.expireSubscription(group, terms.expiresAt);
+      countRecovery(metrics, start);
+      const granted = { delivery, isRecoverable, groupId: subscription.group.id, start };
+      const result = subscribeResult({ ...granted, requested: recover ?? NO_POSITION });
+      onLive(terms.data === undefined ? result : { ...result, data: terms.data }, subscription);
+      return true;
+    },
+  });
+  return joined.catch((error: unknown) => {
+    connection.memberships.delete(group);
+    throw error;
+  });
+};
+
+/** The options of the group with the overrides of the subscription. */
+const grantOf = (connection: Connection, info: ClientInfo, { options, terms }: ServerSubscriptionPlan) => {
   const { override = {} } = terms;
-  const isKept = options.retention !== undefined;
-  const isRecoverable = isKept && (override.forceRecovery ?? options.forceRecovery);
-  const isPositioned = isRecoverable || (isKept && (override.forcePositioning ?? options.forcePositioning));
-  const seen = {
+  const isRetained = options.retention !== undefined;
+  const isRecoverable = isRetained && (override.forceRecovery ?? options.forceRecovery);
+  const isPositioned =
+    isRecoverable || (isRetained && (override.forcePositioning ?? options.forcePositioning));
+  const visibility = {
     presence: override.presence ?? options.presence,
     joinLeave: override.joinLeave ?? options.joinLeave,
   };
   const presence = presenceInfoOf(
-    seen,
+    visibility,
     connection.id,
     terms.info === undefined ? info : { ...info, chanInfo: terms.info },
   );
@@ -166,36 +164,34 @@ const NO_TERMS: ServerSubscription = {};
 export const BY_SERVER: SubscribePermissionBasis = { is: 'server' };
 const BY_RIGHTS: SubscribePermissionBasis = { is: 'rights' };
 
-type Wishes = ConnectCommand['subs'];
-
-const placementsOf = (
+const planOf = (
   deps: ServerSubscriptionsDeps,
   identity: ClientIdentity,
   { subs }: ConnectCommand,
   quota: ClientQuota,
-): ServerSubscriptionOutcomes => {
-  const found = new Map<string, ServerSubscriptionOutcome>();
-  const place = (known: Known, terms: ServerSubscription, basis: SubscribePermissionBasis): void => {
-    const wish = subs.get(known.group);
+): ServerSubscriptionPlans => {
+  const found = new Map<string, ServerSubscriptionPlan>();
+  const add = (known: Known, terms: ServerSubscription, basis: SubscribePermissionBasis): void => {
+    const position = subs.get(known.group);
     found.set(known.group, {
       ...known,
       tenant: identity.tenant,
       terms,
       basis,
-      ...(wish?.recover ? { recover: wish } : {}),
+      ...(position?.recover ? { recover: position } : {}),
     });
   };
   const personal = personalOf(deps, identity);
-  if (personal !== undefined) place(personal, NO_TERMS, BY_SERVER);
+  if (personal !== undefined) add(personal, NO_TERMS, BY_SERVER);
   for (const [name, terms] of identity.subs ?? []) {
     const known = knownOf(deps, name);
     if (known === undefined) return { ok: false, error: ReplyError.UnknownGroup, reason: unknownIn(name) };
-    place(known, terms, BY_SERVER);
+    add(known, terms, BY_SERVER);
   }
-  const kept = keptOf(deps, identity, subs);
-  if (kept === undefined) return { ok: false, close: CloseCode.BadRequest };
-  const named = kept.filter(({ group }) => !found.has(group));
-  for (const known of named) place(known, NO_TERMS, BY_RIGHTS);
+  const permitted = permittedOf(deps, identity, subs);
+  if (permitted === undefined) return { ok: false, close: CloseCode.BadRequest };
+  const named = permitted.filter(({ group }) => !found.has(group));
+  for (const known of named) add(known, NO_TERMS, BY_RIGHTS);
   if (found.size > deps.maxSubscriptions) {
     const reason = `${CLOSE_REASON[CloseCode.GroupLimit]}: ${found.size} groups, at most ${deps.maxSubscriptions} (MAX_SUBSCRIPTIONS)`;
     return { ok: false, close: CloseCode.GroupLimit, reason };
@@ -209,16 +205,16 @@ const placementsOf = (
     deps.metrics.rateLimited('new_groups', identity);
     return { ok: false, error: ReplyError.TooManyRequests };
   }
-  return { ok: true, placements: [...found.values()] };
+  return { ok: true, subscriptions: [...found.values()] };
 };
 
 /** Characters of a group name that an error quotes. */
 const MAX_QUOTED_LENGTH = 40;
 
 const unknownIn = (name: string): string =>
-  `the credential names the group \`${name.slice(0, MAX_QUOTED_LENGTH)}\`, which is no group name or has no configured namespace`;
+  `the credential names the group \`${name.slice(0, MAX_QUOTED_LENGTH)}\`, which is not a valid group name or has no configured namespace`;
 
-type Known = Pick<ServerSubscriptionOutcome, 'group' | 'options'>;
+type Known = Pick<ServerSubscriptionPlan, 'group' | 'options'>;
 
 const knownOf = ({ namespaces }: ServerSubscriptionsDeps, name: string): Known | undefined => {
   const group = parseGroupName(name);
@@ -232,22 +228,22 @@ const personalOf = (deps: ServerSubscriptionsDeps, { user }: ClientIdentity): Kn
     : knownOf(deps, deps.personalGroups + userInName(user));
 
 /**
- * Groups that a back end had put the client into: where it may be anyway, it stays. The options of one may have been taken away
- * since. Undefined: a name that is none.
+ * Server-side subscriptions of the client's earlier connection that it may open by itself. Namespaces may have been removed since.
+ * Undefined for an invalid name.
  */
-const keptOf = (
+const permittedOf = (
   deps: ServerSubscriptionsDeps,
   identity: ClientIdentity,
-  subs: Wishes,
+  subs: ConnectCommand['subs'],
 ): Known[] | undefined => {
-  const kept: Known[] = [];
+  const permitted: Known[] = [];
   for (const name of subs.keys()) {
     const group = parseGroupName(name);
     if (group === undefined) return undefined;
     const options = deps.namespaces.optionsOf(group);
     if (options === undefined) continue;
     const known = { group, options };
-    if (isAllowed({ action: 'subscribe', identity, ...known, isSubscribed: false })) kept.push(known);
+    if (isAllowed({ action: 'subscribe', identity, ...known, isSubscribed: false })) permitted.push(known);
   }
-  return kept;
+  return permitted;
 };

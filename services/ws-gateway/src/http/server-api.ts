@@ -87,12 +87,12 @@ export const mountServerApi = (app: Express, deps: ServerApiDeps): void => {
 
 const resultOf = (outcome: ApiOutcome): string => {
   if (outcome.ok) return 'ok';
-  return outcome.told === undefined ? String(outcome.code) : 'application';
+  return outcome.appMessage === undefined ? String(outcome.code) : 'application';
 };
 
 /** Text of the error code in snake case; input of the caller is not logged. */
-const reasonOf = ({ code, told }: ApiFault): string =>
-  told === undefined ? REPLY_ERRORS[code as ReplyError].message.replaceAll(' ', '_') : 'application';
+const reasonOf = ({ code, appMessage }: ApiFault): string =>
+  appMessage === undefined ? REPLY_ERRORS[code as ReplyError].message.replaceAll(' ', '_') : 'application';
 
 const send = (req: Request, res: Response, method: string, outcome: ApiOutcome): void => {
   res.type('application/json');
@@ -106,7 +106,9 @@ const send = (req: Request, res: Response, method: string, outcome: ApiOutcome):
     return;
   }
   res
-    .status(outcome.told === undefined ? (outcome.status ?? STATUS[outcome.code as ReplyError] ?? 500) : 400)
+    .status(
+      outcome.appMessage === undefined ? (outcome.status ?? STATUS[outcome.code as ReplyError] ?? 500) : 400,
+    )
     .send(errorJson(outcome));
 };
 

@@ -14,7 +14,7 @@ const withHistory = async () => {
 const history = { history: { channel: 'big', limit: -1 } };
 const publish = { publish: { channel: 'other', data: 1 } };
 const TOO_LARGE = {
-  error: { code: 106, message: expect.stringContaining('65536 bytes together (MAX_BATCH_ANSWER_BYTES)') },
+  error: { code: 106, message: expect.stringContaining('65536 bytes in total (MAX_BATCH_ANSWER_BYTES)') },
 };
 
 describe('[AP23] [AP47] [AP48] given a batch whose results are larger than MAX_BATCH_ANSWER_BYTES together', () => {

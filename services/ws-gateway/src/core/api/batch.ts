@@ -2,14 +2,14 @@ import { ReplyError } from '@muster/protocol/codes';
 import { ApiError, errorJson } from './api-errors.ts';
 import type { ApiCall, ApiCallOptions, Params } from './params.ts';
 import { MAX_BROADCAST } from './publishing.ts';
-import { READING } from './response-budget.ts';
+import { READING_METHODS } from './response-budget.ts';
 
 const MAX_BATCH = 1_000;
 const PARALLEL_AT_ONCE = 100;
-/** Of these the answers may be large. */
+/** Parallel calls of reading methods, whose results may be large. */
 const PARALLEL_READS = 4;
 
-/** Several calls in one: in order, or with `parallel` many at once. Each has its own outcome. */
+/** Performs several calls, in order or in parallel. Each has its own result. */
 export const batch = async (call: ApiCall, params: Params, tenant: string | undefined): Promise<string> => {
   if (!params.has('commands')) throw params.missing('commands');
   const commands = params.list('commands');
@@ -31,7 +31,7 @@ export const batch = async (call: ApiCall, params: Params, tenant: string | unde
   const all = [...commands.keys()];
   if (!params.flag('parallel')) await inSlices(all, 1, perform);
   else {
-    const isReading = (index: number): boolean => READING.has(methodOf(commands[index]) ?? '');
+    const isReading = (index: number): boolean => READING_METHODS.has(methodOf(commands[index]) ?? '');
     await Promise.all([
       inSlices(all.filter(isReading), PARALLEL_READS, perform),
       inSlices(
@@ -54,24 +54,25 @@ const inSlices = async (
   }
 };
 
-/** The method of a command; undefined for what is none. */
+/** The method of a command; undefined for an invalid one. */
 const methodOf = (command: unknown): string | undefined =>
   Object.keys(typeof command === 'object' && command !== null ? command : {})[0];
 
-/** Groups of all broadcasts in a batch. */
+/** Number of groups of all broadcasts in a batch. */
 const broadcastGroups = (commands: readonly unknown[]): number =>
   commands.reduce<number>((sum, command) => {
     const channels = (command as { broadcast?: { channels?: unknown } } | null)?.broadcast?.channels;
     return sum + (Array.isArray(channels) ? channels.length : 0);
   }, 0);
 
-const refused = (reason: string): string => `{"error":${errorJson({ code: ReplyError.BadRequest, reason })}}`;
+const rejected = (reason: string): string =>
+  `{"error":${errorJson({ code: ReplyError.BadRequest, reason })}}`;
 
 const oneOfBatch = async (call: ApiCall, command: unknown, by: ApiCallOptions): Promise<string> => {
   const [entry] = Object.entries(typeof command === 'object' && command !== null ? command : {});
-  if (entry === undefined) return refused('a command must be an object such as {"publish":{…}}');
+  if (entry === undefined) return rejected('a command must be an object such as {"publish":{…}}');
   const [method, params] = entry;
-  if (method === 'batch') return refused('a batch cannot hold a batch');
+  if (method === 'batch') return rejected('a batch cannot contain a batch');
   const outcome = await call(method, params, by);
   return outcome.ok ? `{${JSON.stringify(method)}:${outcome.json}}` : `{"error":${errorJson(outcome)}}`;
 };

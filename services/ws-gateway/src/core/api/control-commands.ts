@@ -10,21 +10,21 @@ import { userKeyOf } from '../ports.ts';
 import { matchesGlob } from './glob.ts';
 import { EVERY_TENANT } from './params.ts';
 
-/** Connections, or groups, looked at in one iteration of the event loop. */
+/** Connections or groups visited per iteration of the event loop. */
 const SLICE = 250;
 
-/** Whose connections are meant. What is not given fits everybody; nothing given fits nobody. */
+/** Selects connections. An absent field matches all. */
 export interface ControlTarget {
   /** `*` for all; a gateway of an older version names none and means the default tenant. */
   readonly tenant?: string;
   readonly user?: string;
   readonly client?: string;
   readonly session?: string;
-  /** Client ids that are left alone. */
+  /** Excluded client ids. */
   readonly except?: readonly string[];
 }
 
-/** What the server API asks of every gateway. Travels as JSON. */
+/** A command of the server API to every gateway. Sent as JSON. */
 export type ControlCommand =
   | {
       readonly do: 'disconnect';
@@ -58,38 +58,38 @@ export interface ControlCommandDeps {
   now(): number;
 }
 
-/** Does on this gateway what was asked of all. Answers how many connections it concerned, or what was asked for. */
+/** Executes a command on this gateway. Resolves with the number of affected connections, or with the requested data. */
 export const createControlCommands =
   (deps: ControlCommandDeps) =>
-  async (order: ControlCommand): Promise<unknown> => {
-    switch (order.do) {
+  async (command: ControlCommand): Promise<unknown> => {
+    switch (command.do) {
       case 'disconnect':
-        return countOf(matching(deps, order.target), (one) => {
-          one.close(order.code as CloseCode, order.reason);
+        return countOf(matching(deps, command.target), (one) => {
+          one.close(command.code as CloseCode, command.reason);
           return true;
         });
       case 'subscribe':
-        return countOfJoined(matching(deps, order.target), order);
+        return countOfJoined(matching(deps, command.target), command);
       case 'send':
-        return countOf(matching(deps, order.target), (one) => one.send(order.data));
+        return countOf(matching(deps, command.target), (one) => one.send(command.data));
       case 'refresh':
-        return countOf(matching(deps, order.target), (one) => one.refreshFromServer(order));
+        return countOf(matching(deps, command.target), (one) => one.refreshFromServer(command));
       case 'unsubscribe':
-        return countOf(matching(deps, order.target), (one) => endMemberships(one, order.group));
+        return countOf(matching(deps, command.target), (one) => unsubscribeFrom(one, command.group));
       case 'connections':
-        return matching(deps, order.target)
-          .filter(({ groups }) => order.group === '' || groups.includes(order.group))
-          .slice(0, order.limit)
-          .map((one) => viewOf(one, deps.gateway));
+        return matching(deps, command.target)
+          .filter(({ groups }) => command.group === '' || groups.includes(command.group))
+          .slice(0, command.limit)
+          .map((one) => connectionInfoOf(one, deps.gateway));
       case 'channels':
-        return groupsOf(deps.hub, order.pattern ?? '', order.tenant);
+        return groupsOf(deps.hub, command.pattern ?? '', command.tenant);
       case 'forget':
-        deps.hub.groupOf(order.group)?.follower?.dropThrough(order);
+        deps.hub.groupOf(command.group)?.follower?.dropThrough(command);
         return true;
       case 'info':
-        return nodeOf(deps, order.tenant ?? EVERY_TENANT);
+        return nodeInfoOf(deps, command.tenant ?? EVERY_TENANT);
       default:
-        return order satisfies never;
+        return command satisfies never;
     }
   };
 
@@ -110,7 +110,7 @@ const matching = ({ connections }: ControlCommandDeps, target: ControlTarget): A
   );
 };
 
-/** Acts on each, some hundred in one iteration of the event loop, and counts those that it concerned. */
+/** Applies `act` to each connection, in slices, and counts the affected ones. */
 const countOf = async (
   found: readonly AnyConnection[],
   act: (one: AnyConnection) => boolean,
@@ -122,13 +122,13 @@ const countOf = async (
   return count;
 };
 
-/** How many of them are in the group now and were not before. */
-const countOfJoined = async (found: readonly AnyConnection[], order: SubscribeRequest): Promise<number> => {
+/** Subscribes the connections and counts the new subscriptions. */
+const countOfJoined = async (found: readonly AnyConnection[], command: SubscribeRequest): Promise<number> => {
   const joins: Promise<boolean>[] = [];
   await visitInSlices(found, SLICE, (one) => {
-    joins.push(one.joinFromServer(order).catch(() => false));
+    joins.push(one.joinFromServer(command).catch(() => false));
   });
-  return (await Promise.all(joins)).filter((isIn) => isIn).length;
+  return (await Promise.all(joins)).filter((isSubscribed) => isSubscribed).length;
 };
 
 const groupsOf = async (hub: Hub, pattern: string, tenant: string | undefined): Promise<GroupSize[]> => {
@@ -140,14 +140,14 @@ const groupsOf = async (hub: Hub, pattern: string, tenant: string | undefined): 
   return found;
 };
 
-/** False when the connection was not in the group. A plain connection is nothing without its group. */
-const endMemberships = (one: AnyConnection, group: GroupName | ''): boolean => {
+/** False when the connection was not subscribed. Closes a plain connection. */
+const unsubscribeFrom = (one: AnyConnection, group: GroupName | ''): boolean => {
   const groups = one.groups.filter((name) => group === '' || name === group);
   for (const name of groups) one.unsubscribe(name as GroupName, UnsubscribeCode.Server);
   return groups.length > 0;
 };
 
-const viewOf = (one: AnyConnection, gateway: string): ConnectionInfo => ({
+const connectionInfoOf = (one: AnyConnection, gateway: string): ConnectionInfo => ({
   tenant: one.identity?.tenant ?? DEFAULT_TENANT,
   client: one.id,
   user: one.identity?.user ?? '',
@@ -160,7 +160,7 @@ const viewOf = (one: AnyConnection, gateway: string): ConnectionInfo => ({
   behind: one.laggingGroups,
 });
 
-const nodeOf = (deps: ControlCommandDeps, tenant: string): NodeInfo => {
+const nodeInfoOf = (deps: ControlCommandDeps, tenant: string): NodeInfo => {
   const all = matching(deps, { tenant });
   const groups = [...deps.hub.groups()].filter(({ key }) => isOf(tenantOf(key), tenant));
   return {
@@ -175,7 +175,7 @@ const nodeOf = (deps: ControlCommandDeps, tenant: string): NodeInfo => {
   };
 };
 
-/** The default of a disconnect by the server API. */
+/** Default close of a `disconnect` call. */
 export const FORCE_DISCONNECT = {
   code: CloseCode.ForceDisconnect,
   reason: CLOSE_REASON[CloseCode.ForceDisconnect],

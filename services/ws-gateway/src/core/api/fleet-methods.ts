@@ -16,17 +16,17 @@ import {
 import { MAX_GLOB_LENGTH, matchesGlob } from './glob.ts';
 import { type ApiDeps, type ApiMethod, EVERY_TENANT, type Params, requireOptions } from './params.ts';
 
-/** How long gateways may take to answer. */
-const PATIENCE_MS = 1_000;
+/** Time for the gateways to answer. */
+const ANSWER_TIMEOUT_MS = 1_000;
 const DEFAULT_CONNECTIONS = 1_000;
 const MAX_CONNECTIONS_LISTED = 10_000;
-/** Groups looked at in one iteration of the event loop. */
+/** Groups visited per iteration of the event loop. */
 const SLICE = 1_000;
 
-/** Reads a payload that clients could be given. */
+/** Reads a payload within the limit for clients. */
 type BoundedPayload = (params: Params, name: string, maxBytes?: number) => Payload;
 
-/** Methods that concern connections, wherever in the fleet they are. Their answers say what was done, not what was sent. */
+/** Methods for connections on any gateway. Their results count the affected connections, not delivered messages. */
 export const fleetMethods = ({
   bus,
   namespaces,
@@ -42,16 +42,16 @@ export const fleetMethods = ({
       detail: `\`${name}\` has ${bytes} bytes; at most ${maxBytes}`,
     });
   };
-  const ask = (order: ControlCommand): Promise<unknown[]> => bus.ask(order, PATIENCE_MS);
-  const counted = async (order: ControlCommand): Promise<string> => {
-    const answers = await ask(order);
-    const clients = answers.reduce<number>((sum, count) => sum + (Number(count) || 0), 0);
+  const query = (command: ControlCommand): Promise<unknown[]> => bus.ask(command, ANSWER_TIMEOUT_MS);
+  const count = async (command: ControlCommand): Promise<string> => {
+    const answers = await query(command);
+    const clients = answers.reduce<number>((sum, answer) => sum + (Number(answer) || 0), 0);
     return JSON.stringify({ clients, gateways: answers.length });
   };
   return {
     disconnect: async (params, tenant, reach) => {
       const { code, reason } = disconnectOf(params.object('disconnect'));
-      return counted({
+      return count({
         do: 'disconnect',
         target: targetOf(params, { tenant, reach }, params.ids('whitelist')),
         code,
@@ -62,15 +62,15 @@ export const fleetMethods = ({
       const group = params.group();
       requireOptions({ namespaces }, group);
       const target = targetOf(params, { tenant, reach });
-      return counted({ do: 'subscribe', target, group, ...subscribeOrder(params, bounded) });
+      return count({ do: 'subscribe', target, group, ...subscribeRequest(params, bounded) });
     },
     send: async (params, tenant, reach) =>
-      counted({ do: 'send', target: targetOf(params, { tenant, reach }), data: bounded(params, 'data') }),
+      count({ do: 'send', target: targetOf(params, { tenant, reach }), data: bounded(params, 'data') }),
     refresh: async (params, tenant, reach) => {
       const expireAt = params.integer('expire_at');
       if (expireAt < 0) throw params.bad('expire_at', 'must not be negative');
       const when = expireAt === 0 ? {} : { expiresAt: expireAt * 1_000 };
-      return counted({
+      return count({
         do: 'refresh',
         target: targetOf(params, { tenant, reach }),
         expired: params.flag('expired'),
@@ -79,7 +79,7 @@ export const fleetMethods = ({
     },
     unsubscribe: async (params, tenant, reach) => {
       const group = params.text('channel') === '' ? '' : params.group();
-      return counted({ do: 'unsubscribe', target: targetOf(params, { tenant, reach }), group });
+      return count({ do: 'unsubscribe', target: targetOf(params, { tenant, reach }), group });
     },
     connections: async (params, tenant, reach) => {
       const limit = params.integer('limit') || DEFAULT_CONNECTIONS;
@@ -87,7 +87,7 @@ export const fleetMethods = ({
         throw params.bad('limit', `must be 0 to ${MAX_CONNECTIONS_LISTED}`);
       const group = params.text('channel') === '' ? '' : params.group();
       const target = optionalTarget(params, { tenant, reach });
-      const answers = await ask({ do: 'connections', target, group, limit });
+      const answers = await query({ do: 'connections', target, group, limit });
       const connections = answers.flatMap((some) => (Array.isArray(some) ? (some as ConnectionInfo[]) : []));
       return JSON.stringify({ connections: connections.slice(0, limit), gateways: answers.length });
     },
@@ -96,22 +96,22 @@ export const fleetMethods = ({
       if (pattern.length > MAX_GLOB_LENGTH)
         throw badRequest(`\`pattern\` is longer than ${MAX_GLOB_LENGTH} characters`);
       const groups = new Map<string, GroupCount>();
-      for (const answer of await ask({ do: 'channels', pattern, tenant })) {
+      for (const answer of await query({ do: 'channels', pattern, tenant })) {
         await visitInSlices(answer as GroupSize[], SLICE, ([name, size, of]) => {
-          // A gateway of an older version answers with all its groups.
+          // A gateway of an older version returns all its groups.
           if (matchesGlob(pattern, name)) addGroup(groups, name, size, of);
         });
       }
       return `{"channels":${jsonOfGroups(groups, tenant === EVERY_TENANT)}}`;
     },
     info: async (_params, _tenant, reach) => {
-      const nodes = await ask({ do: 'info', tenant: reach });
+      const nodes = await query({ do: 'info', tenant: reach });
       return JSON.stringify(reach === EVERY_TENANT ? { nodes } : { nodes, tenant: reach });
     },
   };
 };
 
-/** Members of the groups of one name: in all, and by tenant as far as gateways say it. */
+/** Members of the groups of one name: in total, and by tenant where gateways report it. */
 interface GroupCount {
   total: number;
   readonly byTenant: Map<string, number>;
@@ -137,8 +137,8 @@ const jsonOfGroups = (groups: ReadonlyMap<string, GroupCount>, isByTenant: boole
   return `{${[...groups].map(member).join(',')}}`;
 };
 
-/** How a back end wants somebody to be in a group. */
-const subscribeOrder = (params: Params, bounded: BoundedPayload): Omit<SubscribeRequest, 'group'> => {
+/** The terms of a subscription by the server API. */
+const subscribeRequest = (params: Params, bounded: BoundedPayload): Omit<SubscribeRequest, 'group'> => {
   const given = (name: string) => params.has(name) || params.has(`b64${name}`);
   const since = params.object('recover_since');
   const override = params.object('override');
@@ -174,7 +174,7 @@ const overrideOf = (given: Params): SubscriptionOverride =>
     }),
   );
 
-/** Who is meant; somebody must be named. */
+/** The selected connections; at least one field is required. */
 const targetOf = (params: Params, scope: TargetScope, except: readonly string[] = []): ControlTarget => {
   const target = optionalTarget(params, scope, except);
   const isNamed = target.user !== undefined || target.client !== undefined || target.session !== undefined;
@@ -182,7 +182,7 @@ const targetOf = (params: Params, scope: TargetScope, except: readonly string[] 
   return target;
 };
 
-/** Tenants of a target: `tenant` for users, whose ids repeat, and `reach` for a client or session. */
+/** Tenants of a target: `tenant` for users, whose ids are unique per tenant only, and `reach` for a client or session. */
 interface TargetScope {
   readonly tenant: string;
   readonly reach: string;
@@ -203,7 +203,7 @@ const optionalTarget = (
   };
 };
 
-/** A close code of the ranges that clients understand, with a reason that is neither empty nor JSON. */
+/** A close code that clients accept, with a reason that is neither empty nor JSON. */
 const disconnectOf = (given: Params | undefined): { readonly code: number; readonly reason: string } => {
   if (given === undefined) return FORCE_DISCONNECT;
   const code = given.integer('code');

@@ -1,13 +1,12 @@
-/** Longest pattern: a group name has at most as many characters. */
+/** Longest pattern, in characters: that of a group name. */
 export const MAX_GLOB_LENGTH = 255;
 
 const STAR = 42; // *
 const ANY_ONE = 63; // ?
 
 /**
- * Whether a name matches a pattern: `*` stands for any characters, `?` for one, an empty pattern matches every name.
- * Two positions, and one step back per character at most: the cost is pattern × name in the worst case and linear for
- * patterns of people, never exponential as with a backtracking regular expression.
+ * True when a name matches a glob: `*` matches any characters, `?` one, an empty pattern every name. Steps back at most once per
+ * character: pattern × name in the worst case, linear for usual patterns, never exponential like a backtracking regular expression.
  */
 export const matchesGlob = (pattern: string, name: string): boolean => {
   if (pattern === '') return true;
@@ -25,7 +24,7 @@ export const matchesGlob = (pattern: string, name: string): boolean => {
       inPattern += 1;
       at += 1;
     } else if (lastStar >= 0) {
-      // The last star takes one character more.
+      // The last star matches one more character.
       afterStar += 1;
       at = afterStar;
       inPattern = lastStar + 1;

@@ -25,17 +25,17 @@ export interface ApiDeps {
   readonly namespaces: Namespaces;
   readonly callbacks: Pick<AppCallbacks, 'has' | 'rpc'>;
   readonly metrics: Pick<EngineMetrics, 'refused' | 'rateLimited'>;
-  /** Bytes of data for clients. */
+  /** Limit of data for clients, in bytes. */
   readonly maxDataBytes: number;
 }
 
-/** Hears of the outcome of each call, of those in a batch one by one. */
+/** Receives the outcome of each call, including the calls of a batch. */
 export type ApiObserver = (method: string, outcome: ApiOutcome) => void;
 
 export interface ApiCallOptions {
-  /** The JSON text of the parameters, so that payloads pass as they came. */
+  /** JSON text of the parameters; payloads are forwarded from it unchanged. */
   readonly text?: string | undefined;
-  /** The only tenant that the caller's key is good for; undefined: any. */
+  /** Tenant of the caller's key; undefined: any tenant. */
   readonly tenant?: string | undefined;
   readonly observe?: ApiObserver | undefined;
   /** Shared by the calls of one request. */
@@ -46,12 +46,12 @@ export interface ApiCallOptions {
 export type ApiCall = (method: string, params: unknown, by?: ApiCallOptions) => Promise<ApiOutcome>;
 
 /**
- * A method: its checked parameters and the tenant that it is about in, the JSON text of its result out. `reach` is the
- * tenant that the key or the call names, else `*`: what the caller may reach by an id, which is unique in all tenants.
+ * A method: from its parameters and tenant to the JSON text of its result. `reach` is the tenant of the key or the call, else `*`: the
+ * tenants in which the caller may address a client or session by its id, which is unique over all tenants.
  */
 export type ApiMethod = (params: Params, tenant: string, reach: string) => Promise<string>;
 
-/** The options of a group. Throws {@link ApiError} 102 when its namespace does not exist. */
+/** The options of a group. Throws {@link ApiError} 102 for an unknown namespace. */
 export const requireOptions = (
   { namespaces }: { readonly namespaces: Namespaces },
   group: GroupName,
@@ -63,23 +63,23 @@ export const requireOptions = (
   return options;
 };
 
-/** In the place of a tenant: all of them. No tenant has this name. */
+/** Stands for all tenants; not a valid tenant name. */
 export const EVERY_TENANT = '*';
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
-/** Characters of a key or an epoch that is stored. */
+/** Longest key or epoch stored in Redis, in characters. */
 const MAX_KEY_LENGTH = 255;
-/** Names of parameters that an error quotes, and characters of each. */
+/** Parameter names quoted in an error, and characters of each. */
 const MAX_QUOTED = 10;
 const MAX_QUOTED_LENGTH = 40;
 
-/** The parameters of one call, each checked when it is read. Throws {@link ApiError} 107 that names the parameter. */
+/** The parameters of one call, checked when they are read. Throws {@link ApiError} 107, which names the parameter. */
 export class Params {
   readonly #values: JsonObject;
-  /** The JSON text of the whole, when there is one. */
+  /** JSON text of all parameters, where available. */
   readonly #text: string | undefined;
-  /** What precedes the names of these parameters in errors. */
+  /** Prefix of parameter names in errors. */
   readonly #path: string;
 
   constructor(values: unknown, text?: string, path = '') {
@@ -103,14 +103,14 @@ export class Params {
     return value;
   }
 
-  /** A text that Redis keeps: a key, or the name of an epoch. */
+  /** A text stored in Redis: a key or an epoch. */
   key(name: string): string {
     const value = this.text(name);
     if (value.length <= MAX_KEY_LENGTH) return value;
     throw this.bad(name, `has ${value.length} characters; at most ${MAX_KEY_LENGTH}`);
   }
 
-  /** The id of a client or session: lower case, however the caller spells it; '' when left out. */
+  /** A client or session id in lower case; '' when absent. */
   id(name: string): string {
     return this.text(name).toLowerCase();
   }
@@ -135,7 +135,7 @@ export class Params {
   texts(name: string): string[] {
     const value = this.list(name);
     const isText = (one: unknown): one is string => typeof one === 'string';
-    if (!value.every(isText)) throw this.bad(name, 'must hold strings only');
+    if (!value.every(isText)) throw this.bad(name, 'must contain strings only');
     return value;
   }
 
@@ -145,13 +145,13 @@ export class Params {
     return value;
   }
 
-  /** Texts by name; undefined when there are none. */
+  /** Tags by name; undefined when absent. */
   tags(name: string): Readonly<Record<string, string>> | undefined {
     const value = this.#get(name);
     if (value === undefined) return undefined;
     if (!isObject(value)) throw this.#wrong(name, 'an object of strings');
     if (!Object.values(value).every((one) => typeof one === 'string'))
-      throw this.bad(name, 'must hold strings only');
+      throw this.bad(name, 'must contain strings only');
     return value as Readonly<Record<string, string>>;
   }
 
@@ -160,14 +160,14 @@ export class Params {
     return value === undefined ? undefined : new Params(value, undefined, this.#path + name);
   }
 
-  /** JSON text of an application's value, as it came; `b64…` carries the same in base64. */
+  /** JSON text of an application's value, unchanged; `b64…` has it in base64. */
   payload(name: string): Payload {
     if (this.has(name) && this.has(`b64${name}`))
       throw this.bad(name, `and \`b64${name}\` are both given: send one of them`);
     if (Object.hasOwn(this.#values, name) && !this.has(`b64${name}`)) {
       const text =
         this.#text === undefined ? JSON.stringify(this.#values[name]) : memberText(this.#text, name);
-      // Line breaks between the parts of a value would cut a frame in two.
+      // A line break inside the value would split a frame.
       return (text ?? 'null').replace(/[\r\n]+/g, ' ');
     }
     const encoded = this.text(`b64${name}`);
@@ -186,8 +186,8 @@ export class Params {
   }
 
   /**
-   * The tenant that the call is about: that of the key, or what an unbound key names, or the default tenant. Throws
-   * {@link ApiError} 103 for the tenant of another key. `*` is all tenants, where the method can answer for them.
+   * The tenant of the call: that of the key, or for an unbound key the parameter or the default tenant. Throws {@link ApiError} 103
+   * for another tenant than that of the key. `*` stands for all tenants.
    */
   tenant(ofKey: string | undefined): string {
     const named = this.text('tenant');
@@ -200,12 +200,12 @@ export class Params {
     throw this.bad('tenant', 'must be 1 to 64 letters, digits, `_`, `.` or `-`');
   }
 
-  /** The error of a parameter with an unusable value. */
+  /** The error for an invalid parameter. */
   bad(name: string, why: string): ApiError {
     return badRequest(`\`${this.#path}${name}\` ${why}`);
   }
 
-  /** The error of a parameter that is not there; what was given instead shows a misspelt name. */
+  /** The error for a missing parameter; it lists the given ones, among which a misspelt name shows. */
   missing(name: string): ApiError {
     const given = Object.keys(this.#values);
     const some = given.slice(0, MAX_QUOTED).map((one) => one.slice(0, MAX_QUOTED_LENGTH));
@@ -228,7 +228,7 @@ export class Params {
 const isObject = (value: unknown): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** The kind of a JSON value, as an error says it. */
+/** The kind of a JSON value, for an error text. */
 const kindOf = (value: unknown): string => {
   if (value === null || value === undefined) return 'null';
   if (Array.isArray(value)) return 'a list';

@@ -13,34 +13,34 @@ import { type ApiDeps, type ApiMethod, Params, requireOptions } from './params.t
 
 /** Groups of one broadcast. */
 export const MAX_BROADCAST = 10_000;
-/** Publications of all broadcasts that are under way at once on this gateway. */
+/** Concurrent publications of all broadcasts on this gateway. */
 const SLICE_GROUPS = 100;
-/** Bytes of all of them: while Redis reads and keeps these, the commands of other clients wait. */
+/** Bytes of all of them: while Redis processes these, the commands of other clients wait. */
 const SLICE_BYTES = 262_144;
-/** What a publication weighs beside its payload and tags. */
+/** Bytes of a publication besides its payload and tags. */
 const OVERHEAD_BYTES = 256;
 
-/** What is published, read once for however many groups. */
+/** A publication, read once for all groups of a broadcast. */
 interface Message extends Omit<PublishRequest, 'key' | 'retention'> {
   readonly data: Payload;
-  readonly isKept: boolean;
+  readonly isRetained: boolean;
 }
 
 export const publishingMethods = (
   deps: ApiDeps,
   onFault: (error: unknown) => void,
 ): Record<string, ApiMethod> => {
-  const inTurn = createSerializer();
+  const serialize = createSerializer();
   const publishTo = async (tenant: string, group: GroupName, message: Message): Promise<string> => {
     const options = requireOptions(deps, group);
-    const { data, isKept, ...request } = message;
+    const { data, isRetained, ...request } = message;
     if (!acceptsPayload(options, data, false)) {
       throw badRequest(`\`data\` must be of the format ${options.publicationDataFormat} in this group`);
     }
     const appended = await deps.hub.publish({
       ...request,
       key: groupKeyOf(tenant, group),
-      retention: isKept ? options.retention : undefined,
+      retention: isRetained ? options.retention : undefined,
     });
     return publishResult(appended);
   };
@@ -64,11 +64,11 @@ export const publishingMethods = (
       const responses: string[] = [];
       for (let from = 0; from < channels.length; from += width) {
         const slice = channels.slice(from, from + width);
-        const outcomes = await inTurn(() =>
+        const outcomes = await serialize(() =>
           Promise.all(slice.map((channel) => outcomeOf(tenant, channel, message))),
         );
         for (const outcome of outcomes) responses.push(responseOf(outcome));
-        // While Redis does not answer, each further slice would wait as long: the rest is not tried, and says so.
+        // While Redis does not answer, each further slice would time out: the rest is reported as not tried.
         if (outcomes.every(isBusFault)) break;
       }
       const untried = channels.length - responses.length;
@@ -85,7 +85,7 @@ export const requireBroadcastSize = (count: number): void => {
   }
 };
 
-/** Groups of one slice. Each publication is written twice: into the stream, and to those who listen. */
+/** Groups of one slice. Each publication is written twice: to the stream and to its subscribers. */
 const sliceWidth = ({ data, publication: { tags = {} } }: Message): number => {
   let bytes = OVERHEAD_BYTES + Buffer.byteLength(data);
   for (const [name, value] of Object.entries(tags))
@@ -113,7 +113,7 @@ const readMessage = (params: Params): Message => {
   if (version < 0) throw params.bad('version', 'must not be negative');
   return {
     data,
-    isKept: !params.flag('skip_history'),
+    isRetained: !params.flag('skip_history'),
     publication: { data, version, ...(tags === undefined ? {} : { tags }) },
     notes: [...notesOf(params.object('exclude')), ...(params.flag('delta') ? [DELTA_NOTE] : [])],
     ...(key === '' ? {} : { idempotencyKey: key }),
@@ -121,13 +121,13 @@ const readMessage = (params: Params): Message => {
   };
 };
 
-/** The position of the publication; of the newest one where another version stands already. */
+/** The position of the publication; for an outdated version that of the newest one. */
 const publishResult = (appended: Appended | undefined): string => {
   if (appended === undefined) return '{}';
   return JSON.stringify({ offset: appended.offset, epoch: appended.epoch });
 };
 
-/** Who is left out of a publication, as gateways read it. Ids hold no spaces. */
+/** Exclusions as notes for the gateways. Ids contain no spaces. */
 const notesOf = (exclude: Params | undefined): string[] => {
   if (exclude === undefined) return [];
   return (['client', 'session'] as const).flatMap((name) => {

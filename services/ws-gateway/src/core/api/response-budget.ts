@@ -1,26 +1,26 @@
 import { ReplyError } from '@muster/protocol/codes';
 import type { ApiOutcome } from './api-errors.ts';
 
-/** Bytes of the answers to all calls of one request. */
-export interface ResponseBudget {
-  /** Performs a call; one whose answer does not fit any more is answered with error 106. */
-  within(method: string, perform: () => Promise<ApiOutcome>): Promise<ApiOutcome>;
-}
+/** Methods that read only, with results of any size. Results of other methods are small, and report what was done: they are never omitted. */
+export const READING_METHODS: ReadonlySet<string> = new Set([
+  'history',
+  'presence',
+  'connections',
+  'channels',
+]);
 
-/** Methods that only read, with answers of any size. The answers of other methods are small, and say what was done: they are never left out. */
-export const READING: ReadonlySet<string> = new Set(['history', 'presence', 'connections', 'channels']);
-
-/** `onRefused` is called for each call that was answered with the error. */
-export const createResponseBudget = (maxBytes: number, onRefused: () => void): ResponseBudget => {
+/** Limits the bytes of the results of all calls of one request. `onExceeded` is called for each omitted result. */
+export const createResponseBudget = (maxBytes: number, onExceeded: () => void) => {
   let leftBytes = maxBytes;
   const tooLarge: ApiOutcome = {
     ok: false,
     code: ReplyError.LimitExceeded,
-    reason: `the answers of one request may have ${maxBytes} bytes together (MAX_BATCH_ANSWER_BYTES): send this call in another request`,
+    reason: `the results of one request may have ${maxBytes} bytes in total (MAX_BATCH_ANSWER_BYTES): send this call in another request`,
   };
   return {
-    within: async (method, perform) => {
-      const isBounded = READING.has(method);
+    /** Performs a call; a result that exceeds the budget is replaced by error 106. */
+    within: async (method: string, perform: () => Promise<ApiOutcome>): Promise<ApiOutcome> => {
+      const isBounded = READING_METHODS.has(method);
       if (!isBounded || leftBytes > 0) {
         const outcome = await perform();
         const bytes = outcome.ok ? Buffer.byteLength(outcome.json) : 0;
@@ -29,8 +29,10 @@ export const createResponseBudget = (maxBytes: number, onRefused: () => void): R
           return outcome;
         }
       }
-      onRefused();
+      onExceeded();
       return tooLarge;
     },
   };
 };
+
+export type ResponseBudget = ReturnType<typeof createResponseBudget>;

@@ -53,7 +53,7 @@ test('[LM4] [LM21] given a session at its limit of new groups, when it opens ano
   expect(answer).toMatchObject([{ error: { code: 111, temporary: true } }]);
   expect(
     under.engine.hasQuota({
-      ...{ identity: under.gate.identity('ann' as never), group: 'c' as GroupName },
+      ...{ identity: under.authenticator.identity('ann' as never), group: 'c' as GroupName },
       ...{ host: undefined, address: '' },
     }),
   ).toBe(false);

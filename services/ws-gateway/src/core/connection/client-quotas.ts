@@ -1,21 +1,20 @@
 import type { Clock } from '@muster/kit/clock';
 import { ReadPacing, type ReadPacingDeps } from '../group/read-pacing.ts';
-import type { ClientIdentity, EngineMetrics, QuotaLimits, Rate } from '../ports.ts';
-import { userKeyOf } from '../ports.ts';
+import { type ClientIdentity, type EngineMetrics, type QuotaLimits, type Rate, userKeyOf } from '../ports.ts';
 import { TokenBucket } from './rate-limit.ts';
 import type { Ticks } from './timer-wheel.ts';
 
-/** A connection as its quota counts it. */
+/** A connection of the client. */
 export interface QuotaHolder {
-  /** Groups that it is in or about to be in. */
+  /** Live and pending subscriptions. */
   readonly memberships: { readonly size: number };
 }
 
 const MINUTE_S = 60;
-/** Quotas without a connection that are remembered, so that a new connection does not begin with a full share. */
+/** Quotas kept without a connection, so that a reconnect does not restore the full quota. */
 const MAX_IDLE = 20_000;
 
-/** {@link QuotaLimits} as rates; one for all quotas. */
+/** {@link QuotaLimits} as rates, shared by all quotas. */
 interface Rates {
   readonly clock: Clock;
   readonly maxSubscriptions: number;
@@ -24,7 +23,7 @@ interface Rates {
   readonly reads: ReadPacingDeps;
 }
 
-/** The share of one client. */
+/** Usage of one client over all its connections. */
 export class ClientQuota {
   readonly key: string;
   readonly holders = new Set<QuotaHolder>();
@@ -38,7 +37,7 @@ export class ClientQuota {
     this.#rates = rates;
   }
 
-  /** False when all its connections together would be in more groups than they may be. */
+  /** False when `more` subscriptions would exceed the limit. */
   hasRoom(more = 1): boolean {
     const { maxSubscriptions } = this.#rates;
     if (maxSubscriptions === 0) return true;
@@ -47,7 +46,7 @@ export class ClientQuota {
     return count <= maxSubscriptions;
   }
 
-  /** False when it has opened as many groups as it may for now. */
+  /** Counts a new group; false above the rate. */
   takeNewGroup(): boolean {
     const { clock, newGroups } = this.#rates;
     const now = clock.monotonic();
@@ -55,13 +54,13 @@ export class ClientQuota {
     return this.#newGroups.take(newGroups, now);
   }
 
-  /** Its readings of streams. */
+  /** Pacing of its stream reads. */
   get reads(): ReadPacing {
     this.#reads ??= new ReadPacing(this.#rates.reads);
     return this.#reads;
   }
 
-  /** False when it has published as much as it may for now. */
+  /** Counts published bytes; false above the rate. */
   takeBytes(count: number): boolean {
     const { clock, bytes } = this.#rates;
     const now = clock.monotonic();
@@ -76,22 +75,13 @@ export interface ClientQuotasDeps {
   readonly metrics: Pick<EngineMetrics, 'rateLimited'>;
 }
 
-/** The quotas of all clients of this gateway. */
-export interface ClientQuotas {
-  /** The quota of a client. A holder that is given counts until {@link leave}. */
-  enter(client: QuotaClient, holder?: QuotaHolder): ClientQuota;
-  leave(quota: ClientQuota, holder: QuotaHolder): void;
-}
-
-/** Whose quota: a session, else a user, else the address of an anonymous client. */
+/** Identifies a quota: by session, else by user, else by the address of an anonymous client. */
 export type QuotaClient = Pick<ClientIdentity, 'tenant' | 'sessionId' | 'user'> & {
   readonly address: string;
 };
 
-export const createClientQuotas = (
-  limits: QuotaLimits,
-  { clock, ticks, metrics }: ClientQuotasDeps,
-): ClientQuotas => {
+/** The quotas of all clients of this gateway. */
+export const createClientQuotas = (limits: QuotaLimits, { clock, ticks, metrics }: ClientQuotasDeps) => {
   const held = new Map<string, ClientQuota>();
   const idle = new Map<string, ClientQuota>();
   const rates: Rates = {
@@ -110,18 +100,19 @@ export const createClientQuotas = (
       onDelayed: () => metrics.rateLimited('read_bytes'),
     },
   };
-  const rest = (quota: ClientQuota): void => {
+  const keepIdle = (quota: ClientQuota): void => {
     held.delete(quota.key);
     idle.set(quota.key, quota);
     const [oldest] = idle.keys();
     if (idle.size > MAX_IDLE && oldest !== undefined) idle.delete(oldest);
   };
   return {
-    enter: (client, holder) => {
+    /** The quota of a client. A holder counts until `leave`. */
+    enter: (client: QuotaClient, holder?: QuotaHolder): ClientQuota => {
       const key = keyOf(client);
       const quota = held.get(key) ?? idle.get(key) ?? new ClientQuota(key, rates);
       if (holder === undefined) {
-        if (quota.holders.size === 0) rest(quota);
+        if (quota.holders.size === 0) keepIdle(quota);
         return quota;
       }
       idle.delete(key);
@@ -129,11 +120,13 @@ export const createClientQuotas = (
       quota.holders.add(holder);
       return quota;
     },
-    leave: (quota, holder) => {
-      if (quota.holders.delete(holder) && quota.holders.size === 0) rest(quota);
+    leave: (quota: ClientQuota, holder: QuotaHolder): void => {
+      if (quota.holders.delete(holder) && quota.holders.size === 0) keepIdle(quota);
     },
   };
 };
+
+export type ClientQuotas = ReturnType<typeof createClientQuotas>;
 
 const keyOf = ({ tenant, sessionId, user, address }: QuotaClient): string => {
   if (sessionId !== undefined) return `session ${sessionId}`;

@@ -8,23 +8,23 @@ import { splitMessages } from '@muster/protocol/protobuf-wire';
 import type { CommandReply, Push } from '@muster/protocol/replies';
 import { binaryFrame, textFrame } from './frame.ts';
 
-/** One message as it stands in a frame: text for JSON, bytes for Protobuf. */
+/** One encoded message: text for JSON, bytes for Protobuf. */
 export type EncodedMessage = string | Uint8Array;
 
-/** How one connection speaks. */
+/** Encoding of one connection. */
 export interface Codec {
   readonly encoding: 'json' | 'protobuf';
   readonly pingFrame: Buffer;
   decode(frame: string | Buffer): DecodedFrame;
-  /** Whether a message of the frame is longer than so many bytes. */
+  /** True when a message of the frame is longer than `bytes`. */
   hasLonger(frame: string | Buffer, bytes: number): boolean;
   reply(reply: CommandReply): EncodedMessage;
   push(push: Push): EncodedMessage;
-  /** One WebSocket frame around several messages. */
+  /** One WebSocket frame of several messages. */
   frame(messages: readonly EncodedMessage[]): Buffer;
 }
 
-const NOT_THIS: DecodedFrame = { ok: false, why: 'not_object' };
+const NOT_BINARY: DecodedFrame = { ok: false, why: 'not_object' };
 const NOT_JSON: DecodedFrame = { ok: false, why: 'not_json' };
 
 /** JSON in text frames, or in binary ones. */
@@ -33,7 +33,7 @@ export const jsonCodec: Codec = {
   pingFrame: textFrame(Buffer.from(JSON_PING)),
   decode: (frame) => {
     if (typeof frame === 'string') return decodeJsonFrame(frame);
-    // Some clients send their text as bytes.
+    // Some clients send JSON in binary frames.
     return isUtf8(frame) ? decodeJsonFrame(frame.toString()) : NOT_JSON;
   },
   hasLonger: (frame, bytes) =>
@@ -50,7 +50,7 @@ const hasLongerMessage = (frame: Buffer, bytes: number): boolean => {
   try {
     return splitMessages(frame).some(({ length }) => length > bytes);
   } catch {
-    // Not to be read at all, which is another answer.
+    // Malformed; rejected by decode().
     return false;
   }
 };
@@ -59,7 +59,7 @@ const hasLongerMessage = (frame: Buffer, bytes: number): boolean => {
 export const protobufCodec: Codec = {
   encoding: 'protobuf',
   pingFrame: binaryFrame(PROTOBUF_PING),
-  decode: (frame) => (typeof frame === 'string' ? NOT_THIS : decodeProtobufFrame(frame)),
+  decode: (frame) => (typeof frame === 'string' ? NOT_BINARY : decodeProtobufFrame(frame)),
   hasLonger: (frame, bytes) => typeof frame !== 'string' && hasLongerMessage(frame, bytes),
   reply: encodeProtobufReply,
   push: encodeProtobufPush,

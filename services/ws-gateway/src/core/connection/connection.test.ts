@@ -103,9 +103,9 @@ describe('connect', () => {
   });
 
   test('[CN8] given a slow credential check, when the timeout passes, then the connection is closed with 3004', async () => {
-    const { client, gate, engine, pass } = engineUnderTest();
+    const { client, authenticator, engine, pass } = engineUnderTest();
     const waiting = Promise.withResolvers<void>();
-    gate.delay = waiting.promise;
+    authenticator.delay = waiting.promise;
     const { wire, say } = client();
     // Its silence is over; the check has the whole time for itself.
     await pass(9_000);
@@ -117,7 +117,7 @@ describe('connect', () => {
     waiting.resolve();
     await settle();
     expect(wire.messages).toEqual([]);
-    expect(gate.holders.get('ann')?.size).toBe(0);
+    expect(authenticator.holders.get('ann')?.size).toBe(0);
     expect(engine.counts().connections).toBe(0);
   });
 
@@ -143,9 +143,9 @@ describe('connect', () => {
   });
 
   test('[CN16] given a connect answered with an error, when the timeout passes again, then the connection is closed with 3502', async () => {
-    const { client, gate, pass } = engineUnderTest();
+    const { client, authenticator, pass } = engineUnderTest();
     const waiting = Promise.withResolvers<void>();
-    gate.delay = waiting.promise;
+    authenticator.delay = waiting.promise;
     const { wire, say } = client();
     await say(connect('away'));
     await pass(9_900);
@@ -171,17 +171,17 @@ describe('connect', () => {
   });
 
   test('[GS1] given a session that is being checked, when it ends, then the connection is not accepted', async () => {
-    const { client, gate, engine } = engineUnderTest();
+    const { client, authenticator, engine } = engineUnderTest();
     const waiting = Promise.withResolvers<void>();
-    gate.delay = waiting.promise;
+    authenticator.delay = waiting.promise;
     const { wire, say } = client();
     await say(connect('ann'));
-    gate.end('ann', 'logout');
+    authenticator.end('ann', 'logout');
     waiting.resolve();
     await settle();
     expect(wire.closed).toEqual({ code: 4501, reason: 'session ended: logout' });
     expect(wire.messages).toEqual([]);
-    expect(gate.holders.get('ann')?.size).toBe(0);
+    expect(authenticator.holders.get('ann')?.size).toBe(0);
     expect(engine.counts().connections).toBe(0);
   });
 });
@@ -250,9 +250,9 @@ describe('violations', () => {
   });
 
   test('[VL4] given commands faster than they are served, when they are pending, then the socket is paused and all are answered', async () => {
-    const { client, gate } = engineUnderTest();
+    const { client, authenticator } = engineUnderTest();
     const waiting = Promise.withResolvers<void>();
-    gate.delay = waiting.promise;
+    authenticator.delay = waiting.promise;
     const { wire, say } = client();
     const burst = Array.from({ length: 400 }, (_, index) => ({
       id: index + 2,
@@ -336,10 +336,10 @@ describe('ping and pong', () => {
 
 describe('sessions', () => {
   test('[GS2] given several sessions, when one ends, then exactly its connections are closed', async () => {
-    const { connected, gate, plain } = engineUnderTest();
+    const { connected, authenticator, plain } = engineUnderTest();
     const [one, two, other] = [await connected('ann'), await connected('ann'), await connected('bob')];
     const simple = await plain('a', 'ann');
-    gate.end('ann', 'revoked');
+    authenticator.end('ann', 'revoked');
     expect([one, two, simple].map(({ wire }) => wire.closed)).toEqual(
       Array(3).fill({ code: 4501, reason: 'session ended: revoked' }),
     );
@@ -347,8 +347,8 @@ describe('sessions', () => {
   });
 
   test('[GS3] given a session with an expiry, when it expires, then its connections are closed', async () => {
-    const { connected, gate, pass, plain } = engineUnderTest();
-    gate.expiresAt = 1_000_000 + 5_000;
+    const { connected, authenticator, pass, plain } = engineUnderTest();
+    authenticator.expiresAt = 1_000_000 + 5_000;
     const [one, simple] = [await connected(), await plain('a')];
     await pass(4_900);
     expect([one.wire.closed, simple.wire.closed]).toEqual([undefined, undefined]);
@@ -359,11 +359,11 @@ describe('sessions', () => {
   });
 
   test('[GS4] given a connection, when it closes, then no membership and no reference remains', async () => {
-    const { connected, gate, engine } = engineUnderTest();
+    const { connected, authenticator, engine } = engineUnderTest();
     const { connection, say } = await connected();
     await say({ id: 2, subscribe: { channel: 'a' } });
     connection.onClosed(1006);
-    expect(gate.holders.get('ann')?.size).toBe(0);
+    expect(authenticator.holders.get('ann')?.size).toBe(0);
     expect(engine.counts()).toEqual({ connections: 0, plain: 0, groups: 0, subscriptions: 0, lagging: 0 });
   });
 });

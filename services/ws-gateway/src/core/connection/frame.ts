@@ -1,15 +1,14 @@
 /*
- * WebSocket framing of messages from the gateway (RFC 6455 §5.2): unmasked, never fragmented. A frame is built once
- * and the same bytes go to every socket.
+ * WebSocket framing of messages from the gateway (RFC 6455 §5.2): unmasked, never fragmented. A frame is encoded once
+ * and written to every socket.
  */
 
 const FINAL_TEXT = 0x81;
 const FINAL_BINARY = 0x82;
 
-/** A text frame around UTF-8 bytes. */
+/** A text frame of UTF-8 bytes. */
 export const textFrame = (payload: Uint8Array): Buffer => frameOf(FINAL_TEXT, payload);
 
-/** A binary frame. */
 export const binaryFrame = (payload: Uint8Array): Buffer => frameOf(FINAL_BINARY, payload);
 
 /** An empty ping frame (RFC 6455 §5.5.2). */

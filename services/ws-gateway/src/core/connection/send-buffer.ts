@@ -3,22 +3,22 @@ import type { Wire } from '../ports.ts';
 import type { Codec, EncodedMessage } from './codec.ts';
 import type { Ticks } from './timer-wheel.ts';
 
-/** The connection of an outbox. */
+/** The connection of a send buffer. */
 export interface SendBufferOwner {
   readonly isClosed: boolean;
-  /** It does not read fast enough. */
+  /** Called when a frame does not fit. */
   onSlow(): void;
 }
 
-/** Bytes above the bound that answers and pings may take, so that a client full of publications still gets them. */
+/** Bytes above the limit for replies and pings: a client with a buffer full of publications still receives them. */
 const RESERVE_BYTES = 65_536;
 
-/** An answer of this size never waits: the reserve is for such. */
+/** Replies up to this size never wait; the reserve covers them. */
 const SMALL_BYTES = 256;
 
 /**
- * The one way to a socket: keeps the order of everything written, and the bound on what waits. A socket for which nothing
- * waits takes one message of any size: a client that reads everything is never slow.
+ * The only writer of a socket: orders all frames and limits the pending bytes. With nothing pending, one message of any size is
+ * written: a client that reads everything is never slow.
  */
 export class SendBuffer {
   readonly #wire: Wire;
@@ -28,13 +28,13 @@ export class SendBuffer {
   readonly #ticks: Ticks;
   #pending: EncodedMessage[] | undefined = undefined;
   #postedBytes = 0;
-  /** Frames of groups that wait for {@link release}. */
+  /** Group frames held back until {@link release}. */
   #held: Buffer[] | undefined = undefined;
   #heldBytes = 0;
-  /** Size of the large message that was written when nothing waited; it does not count against what comes behind it. */
+  /** Size of a large message written with nothing pending; it does not count against the frames behind it. */
   #largeBytes = 0;
-  /** Settles when the last large answer that is being made has been written; undefined when there is none. */
-  #answering: Promise<void> | undefined = undefined;
+  /** Settles when the last large reply in progress is written; undefined without one. */
+  #replying: Promise<void> | undefined = undefined;
 
   constructor(wire: Wire, codec: Codec, maxBytes: number, owner: SendBufferOwner, ticks: Ticks) {
     this.#wire = wire;
@@ -44,7 +44,7 @@ export class SendBuffer {
     this.#ticks = ticks;
   }
 
-  /** A message for this connection alone. Those of one turn travel in one frame. */
+  /** Posts a message for this connection only. The messages of one turn share a frame. */
   post(message: EncodedMessage): void {
     this.#postedBytes += message.length;
     if (this.#pending !== undefined) {
@@ -52,33 +52,33 @@ export class SendBuffer {
       return;
     }
     this.#pending = [message];
-    // After everything that this turn of the event loop has read: a publication that comes with it goes in the same write.
+    // After the reads of this turn of the event loop: a publication among them shares the write.
     setImmediate(flush, this);
   }
 
-  /** Bytes that wait for the client. */
+  /** Pending bytes. */
   get waitingBytes(): number {
     return this.#wire.bufferedBytes + this.#heldBytes;
   }
 
-  /** Bytes that may wait for it. */
+  /** Limit of the pending bytes. */
   get maxBytes(): number {
     return this.#maxBytes;
   }
 
   /**
-   * A finished frame of a group, shared with many others; goes after everything posted before. False, and nothing is
-   * written, when more would wait than may: the caller decides what that means.
+   * Writes an encoded frame of a group, which many connections share, behind the posted messages. False, without a write, above the
+   * limit: the caller decides on the consequence.
    */
   offer(frame: Buffer): boolean {
-    if (this.#held !== undefined) return this.#keep(frame, this.#held);
+    if (this.#held !== undefined) return this.#holdFrame(frame, this.#held);
     if (this.#pending !== undefined) return this.#offerBehind(frame);
     if (!this.#accepts(frame.length, 0)) return false;
     this.#wire.write(frame);
     return true;
   }
 
-  /** Whether an answer of this size can be written now without anything that the client could be blamed for. */
+  /** True when a reply of this size can be written without making the client slow. */
   hasRoom(bytes: number): boolean {
     if (bytes <= SMALL_BYTES || this.#owner.isClosed || this.#fits(bytes)) return true;
     this.flush();
@@ -87,27 +87,24 @@ export class SendBuffer {
 
   #fits(bytes: number): boolean {
     const waiting = this.#wire.bufferedBytes + this.#postedBytes;
-    // Some clients get texts as strings, which escapes may make twice as long.
+    // Payloads encoded as JSON strings may double in size by escapes.
     return waiting === 0 || waiting + 2 * bytes <= this.#maxBytes;
   }
 
-  /** Resolves when the client has read so much that there is room for an answer of this size, or when it is gone. */
+  /** Resolves when the client has read enough for a reply of this size, or is closed. */
   async room(bytes: number): Promise<void> {
     while (!this.hasRoom(bytes)) await this.#ticks.next();
   }
 
-  /**
-   * Makes a large answer when the ones before it are written and the client has read most of them: however many are asked
-   * for at once, no more than one of them waits.
-   */
+  /** Serializes large replies: `make` starts when the previous ones are written and mostly read. At most one of them is pending. */
   inTurn(make: () => Promise<void>): Promise<void> {
-    const before = this.#answering;
+    const before = this.#replying;
     const own =
       before === undefined && this.hasRoom(this.#maxBytes / 4) ? make() : this.#afterwards(before, make);
     const settled = own.then(ignore, ignore).then(() => {
-      if (this.#answering === settled) this.#answering = undefined;
+      if (this.#replying === settled) this.#replying = undefined;
     });
-    this.#answering = settled;
+    this.#replying = settled;
     return own;
   }
 
@@ -117,7 +114,7 @@ export class SendBuffer {
     if (!this.#owner.isClosed) await make();
   }
 
-  /** Whether the bound lets so many bytes be written now. */
+  /** True when so many bytes may be written now. */
   #accepts(bytes: number, reserve: number): boolean {
     const waiting = this.#wire.bufferedBytes;
     if (waiting > 0) return waiting + bytes <= this.#maxBytes + this.#largeBytes + reserve;
@@ -125,35 +122,35 @@ export class SendBuffer {
     return true;
   }
 
-  /** Whether frames of groups are kept back. */
+  /** True while group frames are held back. */
   get isHolding(): boolean {
     return this.#held !== undefined;
   }
 
-  /** Keeps frames of groups back: an answer that takes its time is to come before them. */
+  /** Holds group frames back until a slow reply is written. */
   hold(): void {
     this.#held ??= [];
   }
 
-  /** Writes what was posted, then what was kept back. */
+  /** Writes posted messages, then the held frames. */
   release(): void {
     this.flush();
     const held = this.#held ?? [];
     this.#held = undefined;
-    // The client could not read any of it before: it does not count against what comes behind it.
+    // The client could not read them earlier: they do not count against the frames behind them.
     this.#largeBytes += this.#heldBytes;
     this.#heldBytes = 0;
     for (const frame of held) this.#wire.write(frame);
   }
 
-  #keep(frame: Buffer, held: Buffer[]): boolean {
+  #holdFrame(frame: Buffer, held: Buffer[]): boolean {
     if (this.#heldBytes > 0 && this.waitingBytes + frame.length > this.#maxBytes) return false;
     held.push(frame);
     this.#heldBytes += frame.length;
     return true;
   }
 
-  /** One write for what was posted and a frame of a group: a write costs more than a small copy. */
+  /** Writes posted messages and a group frame at once: a write costs more than a small copy. */
   #offerBehind(frame: Buffer): boolean {
     const posted = frame.length > MAX_JOINED_BYTES ? undefined : this.#takePosted();
     if (posted === undefined) {
@@ -169,20 +166,20 @@ export class SendBuffer {
     return false;
   }
 
-  /** A finished frame for this connection alone; goes after everything posted before. */
+  /** Writes an encoded frame for this connection only, behind the posted messages. */
   write(frame: Buffer): void {
     if (this.#pending !== undefined) this.flush();
     if (this.#accepts(frame.length, RESERVE_BYTES)) this.#wire.write(frame);
     else this.#owner.onSlow();
   }
 
-  /** Writes what was posted in this turn. */
+  /** Writes the posted messages. */
   flush(): void {
     const posted = this.#takePosted();
     if (posted !== undefined) this.write(posted);
   }
 
-  /** Finished frames of what was posted; undefined when there is nothing. */
+  /** Encodes the posted messages; undefined for none. */
   #takePosted(): Buffer | undefined {
     const messages = this.#pending;
     if (messages === undefined) return undefined;
@@ -199,8 +196,8 @@ export class SendBuffer {
 
 const ignore = (): void => {};
 
-/** One function for all outboxes: nothing is made per turn and connection. */
-const flush = (outbox: SendBuffer): void => outbox.flush();
+/** Shared by all send buffers: no closure per turn and connection. */
+const flush = (buffer: SendBuffer): void => buffer.flush();
 
-/** A longer frame is not copied to go with another one. */
+/** Longest frame that is copied behind posted messages. */
 const MAX_JOINED_BYTES = 16_384;

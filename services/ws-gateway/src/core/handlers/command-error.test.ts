@@ -32,7 +32,7 @@ describe('[VL8] given invalid input, when a command is sent', () => {
       'another kind of subscription',
       subscribe({ type: 1 }),
       103,
-      '`type` is 1; this server has groups of type 0',
+      '`type` is 1; this server supports type 0 only',
     ],
     [
       'a filter that is too long',
@@ -54,7 +54,7 @@ describe('[VL8] given invalid input, when a command is sent', () => {
       'another kind of publication',
       publish({ type: 2 }),
       107,
-      '`type` is 2; this server has groups of type 0',
+      '`type` is 2; this server supports type 0 only',
     ],
     [
       'a question about a bad name',

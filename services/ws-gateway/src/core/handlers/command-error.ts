@@ -1,6 +1,6 @@
 import type { ReplyError } from '@muster/protocol/codes';
 
-/** An error reply to a command, and what its text says beside that of the code. */
+/** An error reply to a command; `reason` follows the text of the code. */
 export class CommandError {
   readonly code: ReplyError;
   readonly reason: string | undefined;
@@ -11,12 +11,10 @@ export class CommandError {
   }
 }
 
-/** Reasons of error replies that several commands share. */
-
 export const NO_NAMESPACE = 'the namespace of `channel` is not configured (GROUPS_FILE)';
 
 export const NEW_GROUPS =
-  'this session has opened as many groups as it may in a minute (MAX_NEW_GROUPS_PER_MINUTE): try again later';
+  'this session has reached its limit of new groups (MAX_NEW_GROUPS_PER_MINUTE): try again later';
 
-/** Of kinds of groups that a server of the protocol may have or not. */
-export const onlyType0 = (type: number): string => `\`type\` is ${type}; this server has groups of type 0`;
+/** For subscription types of the protocol that this server does not support. */
+export const onlyType0 = (type: number): string => `\`type\` is ${type}; this server supports type 0 only`;

@@ -12,48 +12,48 @@ import type { ServerSubscriptions } from '../server-subscriptions.ts';
 export interface ConnectDeps {
   readonly authenticator: SessionAuthenticator;
   readonly clock: Clock;
-  /** Name of this instance, told to clients. */
+  /** Instance name, sent to clients. */
   readonly gateway: string;
   readonly version: string;
   readonly pingIntervalMs: number;
   readonly quotas: Pick<ClientQuotas, 'enter'>;
-  readonly serverSubscriptions: Pick<ServerSubscriptions, 'placementsOf' | 'enterAll'>;
+  readonly serverSubscriptions: Pick<ServerSubscriptions, 'plan' | 'joinAll'>;
 }
 
-/** `connect`: who is this, and may they come in. The token of the command goes before what came with the upgrade. */
+/** `connect`: authenticates the client. A token in the command takes precedence over the credential of the upgrade. */
 export const createConnect =
   (deps: ConnectDeps) =>
   (connection: Connection, command: ConnectCommand): Promise<void> | undefined => {
     if (connection.phase.is !== 'handshake') return void connection.rejectInput('second_connect');
     const tokens = command.token === '' ? connection.tokens : [command.token];
     connection.startConnecting();
-    return admit(deps, connection, command, tokens);
+    return authenticate(deps, connection, command, tokens);
   };
 
-const admit = async (
+const authenticate = async (
   deps: ConnectDeps,
   connection: Connection,
   command: ConnectCommand,
   tokens: readonly string[],
 ): Promise<void> => {
-  const admission = await deps.authenticator.authenticate(
+  const result = await deps.authenticator.authenticate(
     { tokens, origin: connection.origin, host: connection.host },
     connection,
   );
   if (connection.isClosed) {
-    if (admission.ok) deps.authenticator.release(admission.identity.sessionId, connection);
+    if (result.ok) deps.authenticator.release(result.identity.sessionId, connection);
     return;
   }
-  if (!admission.ok) return turnAway(connection, command, admission);
-  if (admission.identity.sessionId === undefined && admission.identity.expiresAt <= deps.clock.now()) {
+  if (!result.ok) return reject(connection, command, result);
+  if (result.identity.sessionId === undefined && result.identity.expiresAt <= deps.clock.now()) {
     deps.authenticator.release(undefined, connection);
     return connection.rejectConnect(command.id, ReplyError.Expired);
   }
-  await enter(deps, connection, command, admission.identity);
+  await openSubscriptions(deps, connection, command, result.identity);
 };
 
-/** First its groups, then the word that it is in: it learns where it stands in them. */
-const enter = async (
+/** Opens the server-side subscriptions, whose positions are part of the reply, and then replies. */
+const openSubscriptions = async (
   deps: ConnectDeps,
   connection: Connection,
   command: ConnectCommand,
@@ -61,20 +61,20 @@ const enter = async (
 ): Promise<void> => {
   const quota = deps.quotas.enter({ ...identity, address: connection.address }, connection);
   connection.quota = quota;
-  const placed = deps.serverSubscriptions.placementsOf(identity, command, quota);
-  if (!placed.ok) {
+  const planned = deps.serverSubscriptions.plan(identity, command, quota);
+  if (!planned.ok) {
     deps.authenticator.release(identity.sessionId, connection);
-    if ('error' in placed) connection.rejectConnect(command.id, placed.error, placed.reason);
-    else if (placed.close === CloseCode.BadRequest) connection.rejectInput('unknown_group');
-    else connection.close(placed.close, placed.reason);
+    if ('error' in planned) connection.rejectConnect(command.id, planned.error, planned.reason);
+    else if (planned.close === CloseCode.BadRequest) connection.rejectInput('unknown_group');
+    else connection.close(planned.close, planned.reason);
     return;
   }
   const info = infoOf(connection, identity);
-  if (placed.placements.length === 0) return welcome(deps, connection, command, { identity, info });
+  if (planned.subscriptions.length === 0) return acceptClient(deps, connection, command, { identity, info });
   try {
-    const subs = await deps.serverSubscriptions.enterAll(connection, info, placed.placements);
+    const subs = await deps.serverSubscriptions.joinAll(connection, info, planned.subscriptions);
     if (connection.isClosed) deps.authenticator.release(identity.sessionId, connection);
-    else welcome(deps, connection, command, { identity, info, subs });
+    else acceptClient(deps, connection, command, { identity, info, subs });
   } catch (error) {
     deps.authenticator.release(identity.sessionId, connection);
     if (!(error instanceof AppError)) throw error;
@@ -82,24 +82,24 @@ const enter = async (
   }
 };
 
-/** How others see a connection of this identity. */
+/** Client info of a connection in presence, join/leave messages and its publications. */
 export const infoOf = ({ id }: Connection, { user, info }: ClientIdentity): ClientInfo => ({
   user,
   client: id,
   ...(info === undefined ? {} : { connInfo: info }),
 });
 
-const turnAway = (
+const reject = (
   connection: Connection,
   command: ConnectCommand,
-  admission: Exclude<AuthenticationResult, { ok: true }>,
+  result: Exclude<AuthenticationResult, { ok: true }>,
 ): void => {
-  switch (admission.why) {
+  switch (result.why) {
     case 'invalid':
       connection.close(CloseCode.InvalidToken);
       break;
     case 'ended':
-      connection.endSession(admission.reason);
+      connection.endSession(result.reason);
       break;
     case 'none':
       connection.rejectInput('no_credential');
@@ -111,28 +111,28 @@ const turnAway = (
       connection.rejectConnect(command.id, ReplyError.TokenExpired);
       break;
     case 'limit_reached':
-      // Places are given back all the time, those of connections that the client has lost among them.
+      // Connections that the client has lost are closed soon: it may retry.
       connection.rejectConnect(command.id, ReplyError.TooManyRequests);
       break;
     case 'unavailable':
       connection.rejectConnect(command.id, ReplyError.Internal);
       break;
     default:
-      admission satisfies never;
+      result satisfies never;
   }
 };
 
-const welcome = (
+const acceptClient = (
   { gateway, version, pingIntervalMs, clock }: ConnectDeps,
   connection: Connection,
   command: ConnectCommand,
-  entered: {
+  accepted: {
     readonly identity: ClientIdentity;
     readonly info: ClientInfo;
     readonly subs?: ReadonlyMap<string, SubscribeResult>;
   },
 ): void => {
-  const { identity, info, subs } = entered;
+  const { identity, info, subs } = accepted;
   const { user, sessionId } = identity;
   connection.accept(identity, info);
   connection.reply({
@@ -150,11 +150,11 @@ const welcome = (
     },
   });
   connection.sendBuffer.release();
-  // Rights may have changed while it was being let in.
+  // Permissions may have changed meanwhile.
   connection.reviewPermissions();
 };
 
-/** Whether and when the client must come with another token: not for sessions, whose end is ours to see. */
+/** Expiry fields of a reply. None for sessions, whose end the gateway enforces. */
 export const expiryOf = (
   { sessionId, expiresAt }: ClientIdentity,
   clock: Clock,

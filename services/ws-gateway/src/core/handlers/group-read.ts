@@ -11,14 +11,14 @@ export interface GroupReadDeps {
   readonly namespaces: Namespaces;
 }
 
-/** A question about a group that exists. Whether it may be answered is told after whether it can be. */
+/** A read of a configured group. Unavailable features are reported before missing permissions. */
 export interface GroupReadRequest {
   readonly key: GroupKey;
   readonly options: GroupOptions;
   readonly isAllowed: boolean;
 }
 
-/** The checks that all questions about a group begin with; undefined when the answer has been given. */
+/** The checks that all reads of a group have in common; undefined when the command has been answered. */
 export const authorizeGroupRead = (
   { namespaces }: GroupReadDeps,
   connection: Connection,
@@ -39,7 +39,7 @@ export const authorizeGroupRead = (
   return { key, options, isAllowed: isAllowed({ action, identity, group, options, isSubscribed }) };
 };
 
-/** The same decision once more, after the store was read: the right may have been taken away meanwhile. */
+/** Repeats the decision after the read: the permission may have been revoked meanwhile. */
 export const isStillAllowed = (
   { namespaces }: GroupReadDeps,
   { identity, memberships }: Connection,

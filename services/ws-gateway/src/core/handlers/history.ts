@@ -17,70 +17,69 @@ export interface HistoryDeps extends GroupReadDeps {
   readonly bus: Pick<Bus, 'read'>;
   readonly hub: Pick<Hub, 'groupOf'>;
   readonly metrics: Pick<EngineMetrics, 'rateLimited'>;
-  /** Bytes of publications in one answer; it holds fewer then, and the client asks on from the last. */
+  /** Bytes of publications in one reply; above it the reply is cut, and the client continues from the last one. */
   readonly maxBytes: number;
 }
 
-/** Bytes of answers that are made in one turn of the event loop: hundreds of clients may wait for the same reading. */
+/** Bytes of replies encoded in one turn of the event loop: hundreds of clients may wait for the same read. */
 const BYTES_PER_TURN = 2_097_152;
 
-/** `history`: what the stream holds, and where it ends. */
+/** `history`: publications of the stream, and its end. */
 export const createHistory = (given: HistoryDeps) => {
   const deps = { ...given, turns: createTurnBudget(BYTES_PER_TURN) };
   return (connection: Connection, command: HistoryCommand): Promise<void> | undefined => {
-    const asked = authorizeGroupRead(deps, connection, command, 'history');
-    if (asked === undefined) return undefined;
-    const { key, options } = asked;
+    const authorized = authorizeGroupRead(deps, connection, command, 'history');
+    if (authorized === undefined) return undefined;
+    const { key, options } = authorized;
     if (options.retention === undefined)
       return void connection.fail(command.id, ReplyError.NotAvailable, 'this group keeps no history');
-    if (!asked.isAllowed) return void connection.fail(command.id, ReplyError.PermissionDenied);
+    if (!authorized.isAllowed) return void connection.fail(command.id, ReplyError.PermissionDenied);
     if (command.reverse && command.since?.offset === 0)
       return void connection.fail(
         command.id,
         ReplyError.BadRequest,
         '`since` must have an offset above 0 when `reverse` is true',
       );
-    // Reading begins a stream where there is none.
+    // A read creates the stream of an unknown group.
     const isKnown = connection.memberships.has(command.channel) || deps.hub.groupOf(key) !== undefined;
     if (!isKnown && connection.quota?.takeNewGroup() === false) {
       deps.metrics.rateLimited('new_groups', connection.identity);
       return void connection.fail(command.id, ReplyError.TooManyRequests, NEW_GROUPS);
     }
-    const place = { key, retention: options.retention };
-    if (command.limit === 0) return answer(deps, connection, command, place);
+    const stream = { key, retention: options.retention };
+    if (command.limit === 0) return readAndReply(deps, connection, command, stream);
     connection.pendingReplies += 1;
     return connection.sendBuffer
-      .inTurn(() => answer(deps, connection, command, place))
+      .inTurn(() => readAndReply(deps, connection, command, stream))
       .finally(() => {
         connection.pendingReplies -= 1;
       });
   };
 };
 
-const answer = async (
+const readAndReply = async (
   deps: HistoryDeps & { readonly turns: TurnBudget },
   connection: Connection,
   command: HistoryCommand,
-  place: { key: GroupKey; retention: StreamRetention },
+  stream: { key: GroupKey; retention: StreamRetention },
 ): Promise<void> => {
   const bounds = { count: MAX_RECOVERED_PUBLICATIONS, maxBytes: deps.maxBytes };
-  const read = () => readHistory(deps.bus, place, command, bounds);
+  const read = () => readHistory(deps.bus, stream, command, bounds);
   const result = await (connection.quota?.reads.run(connection, read, sizeOf) ?? read());
   if (result === undefined) return;
   const bytes = sizeOf(result);
   await deps.turns.take(bytes);
   if (!connection.sendBuffer.hasRoom(bytes)) await connection.sendBuffer.room(bytes);
-  if (!isStillAllowed(deps, connection, place.key, 'history'))
+  if (!isStillAllowed(deps, connection, stream.key, 'history'))
     return connection.fail(command.id, ReplyError.PermissionDenied);
   if (typeof result === 'number') connection.fail(command.id, result);
   else connection.reply({ id: command.id, is: 'history', result });
 };
 
-/** Bytes of the publications. */
 const sizeOf = (result: Awaited<ReturnType<typeof readHistory>>): number =>
   typeof result === 'number' ? 0 : bytesOfTexts(result.publications);
 
-/** Reads as much of a stream as was asked for and one answer may hold; 112 when the epoch is another. */
+/** Reads the requested part of a stream within the limits of a reply; error code 112 for another epoch. */
 export const readHistory = async (
   bus: Pick<Bus, 'read'>,
   { key, retention }: { readonly key: GroupKey; readonly retention: StreamRetention },

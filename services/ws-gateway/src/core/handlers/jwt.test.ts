@@ -78,15 +78,15 @@ describe('connection tokens', () => {
   });
 
   test('[JT8] [JT20] [JT31] [JT32] given an unsuitable token, when a client connects, then the result is 109, 110, 3500, 3507 or 100', async () => {
-    const { client, gate } = engineUnderTest();
+    const { client, authenticator } = engineUnderTest();
     const first = async (token: string) => {
       const { wire, say } = client();
       return { reply: (await say({ id: 1, connect: { token } }))[0], closed: wire.closed };
     };
     expect(await first('expired')).toMatchObject({ reply: { error: { code: 109 } }, closed: undefined });
-    const released = gate.released;
+    const released = authenticator.released;
     expect(await first('ann+-1')).toMatchObject({ reply: { error: { code: 110 } }, closed: undefined });
-    expect(gate.released).toBe(released + 1);
+    expect(authenticator.released).toBe(released + 1);
     expect(await first('away')).toMatchObject({ reply: { error: { code: 100, temporary: true } } });
     expect((await first('rubbish')).closed).toEqual({ code: 3500, reason: 'invalid token' });
     expect((await first('no_user')).closed).toEqual({ code: 3507, reason: 'permission denied' });
@@ -204,9 +204,9 @@ describe('subscription tokens', () => {
   });
 
   test('[PT5] [PT17] given a token check in progress, when the client sends other commands about the group, then they wait, and a second subscribe is error 105', async () => {
-    const gate = Promise.withResolvers<void>();
+    const latch = Promise.withResolvers<void>();
     const slow: SubscriptionTokenReader = {
-      read: (token) => gate.promise.then(() => subscriptionTokens.read(token)),
+      read: (token) => latch.promise.then(() => subscriptionTokens.read(token)),
     };
     const { connected } = engineUnderTest({ subscriptionTokens: slow });
     const ann = await connected('ann');
@@ -216,7 +216,7 @@ describe('subscription tokens', () => {
         unsubscribe: { channel: '$vip' },
       }),
     ).toMatchObject([{ id: 2, error: { code: 105 } }]);
-    gate.resolve();
+    latch.resolve();
     expect(await ann.say({ id: 4, presence: { channel: 'x' } })).toMatchObject([
       { id: 2, subscribe: { ttl: 60 } },
       { id: 3, unsubscribe: {} },

@@ -49,7 +49,7 @@ test('[PS2] given members that leave in any way, when presence is queried, then 
   await left.say({ id: 3, unsubscribe: { channel: 'room' } });
   gone.connection.onClosed(1006);
   expect(await count()).toBe(2);
-  one.gate.end('bob', 'logout');
+  one.authenticator.end('bob', 'logout');
   expect(await count()).toBe(1);
 });
 

@@ -13,26 +13,26 @@ export interface PresenceDeps extends GroupReadDeps {
   readonly metrics: Pick<EngineMetrics, 'rateLimited'>;
 }
 
-/** `presence` and `presence_stats`: who is in a group, or how many. */
+/** `presence` and `presence_stats`: the members of a group, or their number. */
 export const createPresence =
   (deps: PresenceDeps) =>
   (connection: Connection, command: PresenceCommand): Promise<void> | undefined => {
-    const asked = authorizeGroupRead(deps, connection, command, 'presence');
-    if (asked === undefined) return undefined;
-    if (!asked.options.presence)
+    const authorized = authorizeGroupRead(deps, connection, command, 'presence');
+    if (authorized === undefined) return undefined;
+    if (!authorized.options.presence)
       return void connection.fail(command.id, ReplyError.NotAvailable, 'presence is off in this group');
-    if (!asked.isAllowed) return void connection.fail(command.id, ReplyError.PermissionDenied);
-    const { key } = asked;
-    if (command.is === 'presence_stats') return answer(deps, connection, command, key);
+    if (!authorized.isAllowed) return void connection.fail(command.id, ReplyError.PermissionDenied);
+    const { key } = authorized;
+    if (command.is === 'presence_stats') return readAndReply(deps, connection, command, key);
     connection.pendingReplies += 1;
     return connection.sendBuffer
-      .inTurn(() => answer(deps, connection, command, key))
+      .inTurn(() => readAndReply(deps, connection, command, key))
       .finally(() => {
         connection.pendingReplies -= 1;
       });
   };
 
-const answer = async (
+const readAndReply = async (
   deps: PresenceDeps,
   connection: Connection,
   { id, is }: PresenceCommand,
@@ -42,13 +42,13 @@ const answer = async (
   const clients = await deps.presence.read(key, limits.maxPresenceClients);
   if (!isStillAllowed(deps, connection, key, 'presence'))
     return connection.fail(id, ReplyError.PermissionDenied);
-  // An answer must fit into what may wait for a client.
+  // A reply must fit into the send buffer.
   if (clients === undefined || (is === 'presence' && sizeOf(clients) > limits.maxSendBufferBytes / 2)) {
     metrics.rateLimited('presence', connection.identity);
     return connection.fail(
       id,
       ReplyError.LimitExceeded,
-      'the group has more clients than one answer may hold (MAX_PRESENCE_CLIENTS, MAX_SEND_BUFFER_BYTES)',
+      'the group has more clients than fit into one reply (MAX_PRESENCE_CLIENTS, MAX_SEND_BUFFER_BYTES)',
     );
   }
   if (is === 'presence_stats') return connection.reply({ id, is, result: presenceStats(clients) });
@@ -65,7 +65,7 @@ const sizeOf = (clients: ReadonlyMap<string, string>): number => {
   return size;
 };
 
-/** Clients, and users among them. The empty user id counts as one. */
+/** Number of clients and of distinct users; all anonymous clients count as one user. */
 export const presenceStats = (clients: ReadonlyMap<string, string>): PresenceStatsResult => {
   const users = new Set<unknown>();
   for (const info of clients.values()) users.add((JSON.parse(info) as { user?: unknown }).user);

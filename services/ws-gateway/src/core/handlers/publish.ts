@@ -25,8 +25,8 @@ export interface PublishDeps {
   readonly metrics: Pick<EngineMetrics, 'rateLimited'>;
 }
 
-/** A publish command that has passed all checks of ours. */
-interface Draft {
+/** A publish command that has passed all checks. */
+interface CheckedPublish {
   readonly id: number;
   readonly name: GroupName;
   readonly key: GroupKey;
@@ -37,20 +37,21 @@ interface Draft {
   readonly info: ClientInfo;
 }
 
-/** `publish`: answered when the bus has taken it. The publisher hears itself, before or after the answer. */
+/** `publish`: answered when the bus has accepted it. The publisher receives its own publication, before or after the reply. */
 export const createPublish =
   (deps: PublishDeps) =>
   (connection: Connection, command: PublishCommand): Promise<void> | undefined => {
     if (command.channel === '') return void connection.rejectInput('no_group');
-    const draft = check(deps, connection, command);
-    if (draft === undefined) return undefined;
-    if (draft instanceof CommandError) return void connection.fail(command.id, draft.code, draft.reason);
-    const bytes = draft.data.length;
+    const checked = check(deps, connection, command);
+    if (checked === undefined) return undefined;
+    if (checked instanceof CommandError)
+      return void connection.fail(command.id, checked.code, checked.reason);
+    const bytes = checked.data.length;
     connection.pendingReplies += 1;
     connection.publishedBytes += bytes;
-    const work = draft.options.publishCallback
-      ? askFirst(deps, connection, draft)
-      : publish(deps, connection, draft);
+    const work = checked.options.publishCallback
+      ? publishAfterCallback(deps, connection, checked)
+      : publish(deps, connection, checked);
     return work.finally(() => {
       connection.pendingReplies -= 1;
       connection.publishedBytes -= bytes;
@@ -61,7 +62,7 @@ const check = (
   deps: PublishDeps,
   connection: Connection,
   command: PublishCommand,
-): Draft | CommandError | undefined => {
+): CheckedPublish | CommandError | undefined => {
   const { phase, memberships } = connection;
   if (phase.is !== 'live') return undefined;
   const { id, data, isBinary = false } = command;
@@ -82,7 +83,7 @@ const check = (
     deps.metrics.rateLimited('published_bytes', identity);
     return new CommandError(
       ReplyError.TooManyRequests,
-      'this session has published as many bytes as it may (MAX_PUBLISHED_BYTES_PER_S): try again later',
+      'this session has reached its limit of published bytes (MAX_PUBLISHED_BYTES_PER_S): try again later',
     );
   }
   const key = isSubscribed ? membership.subscription.group.key : groupKeyOf(identity.tenant, name);
@@ -91,16 +92,16 @@ const check = (
 
 const bad = (reason: string): CommandError => new CommandError(ReplyError.BadRequest, reason);
 
-/** Where the application is asked, it decides in the place of the options. */
-const mayPublish = (wish: PermissionRequest): boolean =>
-  wish.options.publishCallback ? mayReach(wish) : isAllowed(wish);
+/** With a callback, the application decides in place of the options. */
+const mayPublish = (request: PermissionRequest): boolean =>
+  request.options.publishCallback ? mayReach(request) : isAllowed(request);
 
 const publish = async (
   { hub, metrics }: PublishDeps,
   connection: Connection,
-  draft: Draft,
+  checked: CheckedPublish,
 ): Promise<void> => {
-  const { id, key, options, data, isBinary, info, identity } = draft;
+  const { id, key, options, data, isBinary, info, identity } = checked;
   const { retention } = options;
   const request = { key, publication: { data, info, isBinary }, retention, onlyIfHeard: true } as const;
   const outcome = await publishForClient(hub, connection.quota, options, request);
@@ -109,29 +110,33 @@ const publish = async (
   connection.fail(id, ReplyError.TooManyRequests, NEW_GROUPS);
 };
 
-/** The application is asked about several at once, and what it lets pass is published in the order in which it came. */
-const askFirst = async (deps: PublishDeps, connection: Connection, draft: Draft): Promise<void> => {
-  const { id, name, data, isBinary, identity } = draft;
+/** Callbacks of several commands run concurrently; the permitted publications are published in order of the commands. */
+const publishAfterCallback = async (
+  deps: PublishDeps,
+  connection: Connection,
+  checked: CheckedPublish,
+): Promise<void> => {
+  const { id, name, data, isBinary, identity } = checked;
   const caller = { client: connection.id, identity, encoding: connection.codec.encoding };
-  const asked = deps.callbacks.publish(caller, { group: name, data, isBinary });
+  const callback = deps.callbacks.publish(caller, { group: name, data, isBinary });
   const before = connection.publishTail;
   const own = Promise.withResolvers<void>();
   connection.publishTail = own.promise;
   try {
-    const answer = await asked;
+    const answer = await callback;
     await before;
     if (connection.isClosed) return;
     if (!mayStillPublish(deps, connection, name)) return connection.fail(id, ReplyError.PermissionDenied);
     if (answer.is !== 'result') return replyWithAppError(connection, id, answer);
     const { skipHistory, ...changed } = answer.result;
-    const options = skipHistory ? { ...draft.options, retention: undefined } : draft.options;
-    await publish(deps, connection, { ...draft, options, ...changed });
+    const options = skipHistory ? { ...checked.options, retention: undefined } : checked.options;
+    await publish(deps, connection, { ...checked, options, ...changed });
   } finally {
     own.resolve();
   }
 };
 
-/** Whether the right to publish outlived the question to the application. */
+/** Repeats the decision after the callback: the permission may have been revoked meanwhile. */
 const mayStillPublish = (
   { namespaces }: PublishDeps,
   { identity, memberships }: Connection,
@@ -143,7 +148,7 @@ const mayStillPublish = (
   return mayPublish({ action: 'publish', identity, group, options, isSubscribed });
 };
 
-/** The error when the group has had its share of publications for now. */
+/** The error for a group above its publish rate. */
 const overRate = (
   { rates, metrics }: PublishDeps,
   identity: ClientIdentity,
@@ -154,16 +159,16 @@ const overRate = (
   metrics.rateLimited('group', identity);
   return new CommandError(
     ReplyError.TooManyRequests,
-    'clients have published as much in this group as its `publish_rate` allows: try again later',
+    'the group has reached its `publish_rate`: try again later',
   );
 };
 
 /**
- * Publishes for a client. A group that has no stream and no subscriber on any gateway keeps nothing, so that a client cannot
- * fill Redis with names; where the options say that it does (`keep_without_subscribers`), the stream is one of the new groups
- * of the client's quota. Resolves with `over_quota` when nothing was published for that. Throws REDIS_UNAVAILABLE.
+ * Publishes for a client. A group without a stream and without a subscriber on any gateway retains nothing, so that a client cannot
+ * fill Redis with names; with `keep_without_subscribers` the new stream counts against the client's quota of new groups. Resolves
+ * with `over_quota`, without publishing, above it. Throws REDIS_UNAVAILABLE.
  */
-export const publishForClient = async (
+const publishForClient = async (
   hub: Pick<Hub, 'publish'>,
   quota: ClientQuota | undefined,
   options: Pick<GroupOptions, 'keepWithoutSubscribers'>,

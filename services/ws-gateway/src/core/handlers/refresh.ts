@@ -8,13 +8,13 @@ export type RefreshDeps = Pick<ConnectDeps, 'clock' | 'version'> & {
   readonly authenticator: Pick<SessionAuthenticator, 'refresh'>;
 };
 
-/** `refresh`: another token of the same user, before the one at hand runs out. */
+/** `refresh`: a further token of the same user, before the present one expires. */
 export const createRefresh =
   (deps: RefreshDeps) =>
   (connection: Connection, command: RefreshCommand): Promise<void> | undefined => {
     const { phase } = connection;
     if (phase.is !== 'live') return undefined;
-    // The end of a session is known here; there is nothing that its client could bring.
+    // A session is renewed by the session service, not by its client.
     if (phase.identity.sessionId !== undefined)
       return void connection.fail(command.id, ReplyError.NotAvailable);
     if (command.token === '') return void connection.rejectInput('no_token');
@@ -27,21 +27,21 @@ const refresh = async (
   { id, token }: RefreshCommand,
   before: ClientIdentity,
 ): Promise<void> => {
-  const admission = await authenticator.refresh(token, connection.host);
+  const result = await authenticator.refresh(token, connection.host);
   if (connection.isClosed) return;
-  if (!admission.ok) return turnDown(connection, id, admission);
-  const { identity } = admission;
+  if (!result.ok) return reject(connection, id, result);
+  const { identity } = result;
   if (identity.user !== before.user || identity.tenant !== before.tenant)
     return connection.close(CloseCode.InvalidToken);
   if (identity.expiresAt <= clock.now()) return connection.close(CloseCode.Expired);
-  // What it is in is settled when it connects, so it connects again.
+  // Server-side subscriptions are opened by `connect` only: the client must reconnect.
   if (!hasSameGroups(identity, before)) return connection.close(CloseCode.InsufficientState);
   connection.updateIdentity(identity, infoOf(connection, identity));
-  const result = { client: connection.id, version: `muster ${version}`, ...expiryOf(identity, clock) };
-  connection.reply({ id, is: 'refresh', result });
+  const reply = { client: connection.id, version: `muster ${version}`, ...expiryOf(identity, clock) };
+  connection.reply({ id, is: 'refresh', result: reply });
 };
 
-const turnDown = (
+const reject = (
   connection: Connection,
   id: number,
   { why }: Exclude<AuthenticationResult, { ok: true }>,

@@ -4,7 +4,7 @@ import type { AppCallbacks } from '../callbacks.ts';
 import { replyWithAppError } from '../callbacks.ts';
 import type { Connection } from '../connection/connection.ts';
 
-/** `rpc`: the application answers. Calls of one client run side by side. */
+/** `rpc`: calls the application. Calls of one client run concurrently. */
 export const createRpc =
   ({ callbacks }: { readonly callbacks: Pick<AppCallbacks, 'has' | 'rpc'> }) =>
   (connection: Connection, { id, method, data, isBinary }: RpcCommand): Promise<void> | undefined => {

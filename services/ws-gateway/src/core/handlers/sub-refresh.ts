@@ -5,14 +5,14 @@ import type { GroupName } from '@muster/protocol/ids';
 import type { Connection } from '../connection/connection.ts';
 import { ttlOf } from '../group/subscribe-result.ts';
 import type { SubscriptionGrant, SubscriptionTokenReader } from '../ports.ts';
-import { isPermitFor } from './subscribe-permissions.ts';
+import { isGrantFor } from './subscribe-permissions.ts';
 
 export interface SubRefreshDeps {
   readonly clock: Clock;
   readonly subscriptionTokens: SubscriptionTokenReader;
 }
 
-/** `sub_refresh`: another token for a subscription, before the one at hand runs out. */
+/** `sub_refresh`: a further subscription token, before the present one expires. */
 export const createSubRefresh =
   (deps: SubRefreshDeps) =>
   (connection: Connection, command: SubRefreshCommand): Promise<void> | undefined => {
@@ -33,22 +33,22 @@ const refresh = async (
   { id, token }: SubRefreshCommand,
   group: GroupName,
 ): Promise<void> => {
-  const permit = await subscriptionTokens.read(token);
+  const grant = await subscriptionTokens.read(token);
   if (connection.isClosed) return;
-  if (!permit.ok) return turnDown(connection, id, group, permit);
-  if (!isPermitFor(permit, connection, group)) return connection.close(CloseCode.InvalidToken);
-  const { expiresAt } = permit.terms;
+  if (!grant.ok) return reject(connection, id, group, grant);
+  if (!isGrantFor(grant, connection, group)) return connection.close(CloseCode.InvalidToken);
+  const { expiresAt } = grant.terms;
   if (expiresAt !== undefined && expiresAt <= clock.now()) return connection.fail(id, ReplyError.Expired);
-  // It may have left meanwhile; then there is nothing to make longer.
+  // The client may have unsubscribed meanwhile.
   const membership = connection.memberships.get(group);
   if (membership?.is !== 'live') return connection.fail(id, ReplyError.PermissionDenied);
-  connection.memberships.set(group, { ...membership, basis: { is: 'token', key: permit.tokenKey } });
+  connection.memberships.set(group, { ...membership, basis: { is: 'token', key: grant.tokenKey } });
   connection.expireSubscription(group, expiresAt ?? Number.POSITIVE_INFINITY);
   const result = expiresAt === undefined ? {} : { expires: true, ttlS: ttlOf(expiresAt, clock) };
   connection.reply({ id, is: 'sub_refresh', result });
 };
 
-const turnDown = (
+const reject = (
   connection: Connection,
   id: number,
   group: GroupName,
@@ -58,7 +58,7 @@ const turnDown = (
   else if (why === 'none') connection.fail(id, ReplyError.NotAvailable);
   else if (why === 'invalid') connection.close(CloseCode.InvalidToken);
   else {
-    // First the end of the subscription, which SDKs answer with a new token; the error alone would be final to them.
+    // SDKs fetch a new token after an unsubscribe push; they treat the error alone as final.
     connection.unsubscribe(group, UnsubscribeCode.Expired);
     connection.fail(id, ReplyError.TokenExpired);
   }

@@ -19,7 +19,7 @@ export interface SubscribePermissionsDeps {
   readonly callbacks: Pick<AppCallbacks, 'subscribe'>;
 }
 
-/** Who wants to subscribe to what. */
+/** A subscribe command to decide on. */
 export interface SubscribePermissionRequest {
   readonly caller: Caller;
   readonly group: GroupName;
@@ -27,59 +27,59 @@ export interface SubscribePermissionRequest {
   readonly command: Pick<SubscribeCommand, 'token' | 'data'>;
 }
 
-/** On which terms a client may subscribe, or what it is answered. */
+/** Terms of a permitted subscription, or its rejection. */
 export type SubscribePermission =
   | { readonly is: 'granted'; readonly terms: ServerSubscription; readonly basis: SubscribePermissionBasis }
   | { readonly is: 'rejected'; readonly code: ReplyError }
   | { readonly is: 'closed'; readonly code: CloseCode }
   | Exclude<CallbackAnswer<never>, { is: 'result' | 'unavailable' }>;
 
-const ON_ITS_OWN_TERMS: SubscribePermission = { is: 'granted', terms: {}, basis: { is: 'rights' } };
+const GRANTED: SubscribePermission = { is: 'granted', terms: {}, basis: { is: 'rights' } };
 
 /**
- * Whether a client may subscribe. The first that has something to say decides: a subscription token, a grant of the session,
- * the name of the group, the application, the options of the group. Only tokens and the application take time.
+ * Decides on a subscribe command, in this order: subscription token, grant of the session, group name, callback of the application,
+ * options of the group. Only tokens and callbacks are asynchronous.
  */
 export const createSubscribePermissions =
   (deps: SubscribePermissionsDeps) =>
-  (wish: SubscribePermissionRequest): SubscribePermission | Promise<SubscribePermission> => {
-    const { caller, group, options, command } = wish;
-    if (command.token !== '') return byToken(deps, wish);
-    if (mayAsk(caller.identity, group) && options.subscribeCallback) return byApplication(deps, wish);
+  (request: SubscribePermissionRequest): SubscribePermission | Promise<SubscribePermission> => {
+    const { caller, group, options, command } = request;
+    if (command.token !== '') return byToken(deps, request);
+    if (mayUseCallback(caller.identity, group) && options.subscribeCallback) return byCallback(deps, request);
     const { identity } = caller;
     return isAllowed({ action: 'subscribe', identity, group, options, isSubscribed: false })
-      ? ON_ITS_OWN_TERMS
+      ? GRANTED
       : rejected(ReplyError.PermissionDenied);
   };
 
 const rejected = (code: ReplyError): SubscribePermission => ({ is: 'rejected', code });
 
-/** The application is asked where neither a grant nor the name of the group has decided. */
-const mayAsk = ({ grants, user }: ClientIdentity, group: GroupName): boolean =>
+/** The callback decides where neither a grant nor the name of the group does. */
+const mayUseCallback = ({ grants, user }: ClientIdentity, group: GroupName): boolean =>
   !isGranted(grants, group, 'subscribe') && isForUser(group, user) && !group.startsWith('$');
 
 const byToken = async (
   { subscriptionTokens, clock }: SubscribePermissionsDeps,
   { caller, group, command }: SubscribePermissionRequest,
 ): Promise<SubscribePermission> => {
-  const permit = await subscriptionTokens.read(command.token);
-  if (!permit.ok) return rejected(ANSWERS[permit.why]);
-  if (!isPermitFor(permit, { id: caller.client, identity: caller.identity }, group))
+  const grant = await subscriptionTokens.read(command.token);
+  if (!grant.ok) return rejected(REJECTIONS[grant.why]);
+  if (!isGrantFor(grant, { id: caller.client, identity: caller.identity }, group))
     return { is: 'closed', code: CloseCode.InvalidToken };
-  const { terms } = permit;
+  const { terms } = grant;
   if (terms.expiresAt !== undefined && terms.expiresAt <= clock.now()) return rejected(ReplyError.Expired);
-  return { is: 'granted', terms, basis: { is: 'token', key: permit.tokenKey } };
+  return { is: 'granted', terms, basis: { is: 'token', key: grant.tokenKey } };
 };
 
-const ANSWERS: Readonly<Record<Exclude<SubscriptionGrant, { ok: true }>['why'], ReplyError>> = {
+const REJECTIONS: Readonly<Record<Exclude<SubscriptionGrant, { ok: true }>['why'], ReplyError>> = {
   expired: ReplyError.TokenExpired,
   invalid: ReplyError.PermissionDenied,
   none: ReplyError.PermissionDenied,
   unavailable: ReplyError.Internal,
 };
 
-/** Whether a permit is for this connection and this group. */
-export const isPermitFor = (
+/** True when a subscription token is for this connection and group. */
+export const isGrantFor = (
   { tenant, user, client, group }: Extract<SubscriptionGrant, { ok: true }>,
   connection: { readonly id: ClientId; readonly identity: ClientIdentity | undefined },
   wanted: GroupName,
@@ -89,7 +89,7 @@ export const isPermitFor = (
   (client === undefined || client === connection.id) &&
   (user === undefined || user === connection.identity?.user);
 
-const byApplication = async (
+const byCallback = async (
   { callbacks, clock }: SubscribePermissionsDeps,
   { caller, group, command }: SubscribePermissionRequest,
 ): Promise<SubscribePermission> => {

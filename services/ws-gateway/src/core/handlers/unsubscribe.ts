@@ -2,7 +2,7 @@ import type { UnsubscribeCommand } from '@muster/protocol/commands';
 import type { Connection } from '../connection/connection.ts';
 import type { Hub } from '../group/hub.ts';
 
-/** `unsubscribe`: afterwards nothing of the group is written. Not being subscribed is a success too. */
+/** `unsubscribe`: no message of the group follows the reply. Succeeds without a subscription, too. */
 export const createUnsubscribe =
   ({ hub }: { readonly hub: Hub }) =>
   (connection: Connection, command: UnsubscribeCommand): undefined => {
