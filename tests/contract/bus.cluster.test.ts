@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { busConformance } from '@muster/bus/broker-conformance';
 import type { Bus, BusHandlers } from '@muster/bus/bus';
 import type { GroupKey } from '@muster/bus/group-key';
 import { encodeForPublish } from '@muster/bus/publication-encoding';
@@ -15,6 +14,7 @@ import {
 import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { until } from '@muster/testkit/wait';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { busConformance } from './broker-conformance.ts';
 
 let cluster: DedicatedRedisCluster;
 

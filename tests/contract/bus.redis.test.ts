@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { busConformance } from '@muster/bus/broker-conformance';
 import type { GroupKey } from '@muster/bus/group-key';
 import { encodeForPublish } from '@muster/bus/publication-encoding';
 import { createRedisBus } from '@muster/bus/redis-broker';
@@ -10,6 +9,7 @@ import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { expect, inject, test } from 'vitest';
+import { busConformance } from './broker-conformance.ts';
 
 busConformance('Redis', async () => {
   await using stack = new AsyncDisposableStack();

@@ -1,8 +1,8 @@
+import type { BusMessage } from '@muster/bus/envelope';
+import type { GroupKey } from '@muster/bus/group-key';
 import { AppError } from '@muster/protocol/errors';
 import { describe, expect, test } from 'vitest';
 import { type BusFixture, type BusUnderTest, createBusFixture } from './conformance-fixture.ts';
-import type { BusMessage } from './envelope.ts';
-import type { GroupKey } from './group-key.ts';
 import { streamConformance } from './stream-conformance.ts';
 
 /** The rules of SPEC.md that every adapter of the bus keeps. */

@@ -1,6 +1,6 @@
+import type { Bus, BusHandlers } from '@muster/bus/bus';
+import type { BusMessage } from '@muster/bus/envelope';
 import { afterEach, beforeEach } from 'vitest';
-import type { Bus, BusHandlers } from './bus.ts';
-import type { BusMessage } from './envelope.ts';
 
 /** What the suite needs of the thing under test. */
 export interface BusUnderTest extends AsyncDisposable {

@@ -1,5 +1,5 @@
+import { createMemoryBroker } from '@muster/bus/memory-broker';
 import { busConformance } from './broker-conformance.ts';
-import { createMemoryBroker } from './memory-broker.ts';
 
 busConformance('memory', async () => {
   const broker = createMemoryBroker();

@@ -1,9 +1,9 @@
+import type { GroupKey } from '@muster/bus/group-key';
+import { encodeForPublish, type StreamEntry } from '@muster/bus/publication-encoding';
+import type { StreamRetention } from '@muster/bus/streams';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { BusFixture } from './conformance-fixture.ts';
-import type { GroupKey } from './group-key.ts';
-import { encodeForPublish, type StreamEntry } from './publication-encoding.ts';
-import type { StreamRetention } from './streams.ts';
 
 const RETENTION: StreamRetention = { size: 5, ttlMs: 60_000, metaTtlMs: 120_000 };
 const ROOM = 'room' as GroupKey;
