@@ -1,5 +1,10 @@
 /** Files under 45 lines with one importer that stay files of their own, and why. DECISIONS.md has the rule. */
-export const KEPT_SMALL_FILES: Readonly<Record<string, string>> = {};
+export const KEPT_SMALL_FILES: Readonly<Record<string, string>> = {
+  'services/session-service/src/core/merge-patch.ts': 'a pure function (RFC 7396) with its own property test',
+  'services/session-service/src/metrics.ts': 'the list of the instruments of the service',
+  'services/session-service/src/postgres/queries/outbox.ts':
+    'the adapter of the port that the relay test fakes',
+};
 
 /** Workspaces whose small files are still to be merged. The list only shrinks. */
 export const PENDING_SMALL_FILES: readonly string[] = [
@@ -7,6 +12,5 @@ export const PENDING_SMALL_FILES: readonly string[] = [
   'deploy/observability/',
   'packages/',
   'services/health-aggregator/',
-  'services/session-service/',
   'services/ws-gateway/',
 ];

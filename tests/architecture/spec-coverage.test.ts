@@ -14,7 +14,6 @@ const NOT_YET: readonly string[] = [
   'packages/session/SPEC.md',
   'packages/telemetry/SPEC.md',
   'services/health-aggregator/SPEC.md',
-  'services/session-service/SPEC.md',
 ];
 
 const owners = ruleOwners();

@@ -28,7 +28,7 @@ export const settings = z.object({
   SESSION_SECRETS: field
     .secrets({ min: MIN_SECRET_BYTES })
     .describe(
-      'signing keys of session tokens, comma-separated, at least 32 bytes each; the first one signs, all are accepted; reloaded on SIGHUP',
+      'signing keys of session tokens, comma-separated, at least 32 bytes each; the first signs, all are accepted; reloaded on SIGHUP',
     ),
   SERVICE_API_KEYS: field
     .secrets({ min: MIN_KEY_BYTES })

@@ -101,7 +101,7 @@ const rotateOwn = (context: HttpContext): Route =>
   userRoute(context, {
     method: 'post',
     path: '/v1/session/rotate',
-    summary: 'Issue a new token; the previous one stays valid until the new one is used',
+    summary: 'Issue a new token; the previous token stays valid until the new token is used',
     responses: {
       200: {
         description: 'The session, with its new token if the client stores the token itself.',

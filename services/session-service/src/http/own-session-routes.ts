@@ -168,7 +168,7 @@ const endAllMine = (context: HttpContext): Route =>
   userRoute(context, {
     method: 'delete',
     path: '/v1/me/sessions',
-    summary: 'End all sessions of this user, or all but this one',
+    summary: 'End all sessions of this user, or all others',
     description: 'Requires `except=current`, which keeps this session, or `all=true`, which keeps none.',
     query: endAllQuery,
     responses: { 200: { description: 'The number of sessions that ended.', schema: endedSchema } },

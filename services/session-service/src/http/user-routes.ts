@@ -179,7 +179,7 @@ const policies = (context: HttpContext): Route =>
     summary: 'List the session policies and the default session limit',
     responses: {
       200: {
-        description: 'Lifetimes in seconds by policy; 0 is no idle limit.',
+        description: 'Lifetimes in seconds by policy; 0: without an idle limit.',
         schema: z.object({
           policies: z.record(z.string(), z.object({ idle_seconds: z.int(), max_seconds: z.int() })),
           max_sessions: z.int(),
