@@ -166,7 +166,7 @@ describe('publishing', () => {
   });
 });
 
-describe('looking', () => {
+describe('queries', () => {
   test('[AP5] [AP31] [AP38] given a group, when a back end queries presence and history, then the results are those of the client protocol', async () => {
     const room = newRoom();
     const { sdkClient } = await client(fleet.second, 'u_look');
@@ -226,7 +226,7 @@ describe('looking', () => {
   });
 });
 
-describe('orders', () => {
+describe('control commands', () => {
   test('[AP6] [AP32] [AP33] given connections on two gateways, when a back end disconnects or unsubscribes them, then the result has their number', async () => {
     const room = newRoom();
     const [ann, phone, bob] = [

@@ -89,7 +89,7 @@ const publishing = async (room: string) => {
 const newRoom = () => `delivery:${++rooms}`;
 const upTo = (count: number) => Array.from({ length: count }, (_, n) => n);
 
-describe('nothing missing, nothing twice, in order', () => {
+describe('delivery once and in order', () => {
   test('[RC2] given clients that drop and reconnect to another gateway, when publications are made, then every client receives all of them', async () => {
     const room = newRoom();
     const one = await reader(steady, room);

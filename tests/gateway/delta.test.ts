@@ -60,7 +60,7 @@ const document = (index: number) => ({
 });
 
 test.each(['json', 'protobuf'] as const)(
-  '[DL3] the SDK (%s) reads what was published out of deltas, through a lost connection too',
+  '[DL3] given an SDK client (%s) with deltas, when publications are made and its connection is lost, then it has what was published',
   async (build) => {
     const group = `delta-${build}`;
     const client = await connected(build);

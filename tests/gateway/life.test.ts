@@ -211,7 +211,7 @@ describe('plain clients', () => {
   });
 });
 
-describe('plain clients that only listen', () => {
+describe('idle plain clients', () => {
   test('[PL7] given a plain client that only answers pings, when idle connections are checked, then it stays open', async () => {
     const { token } = await login();
     await using quick = await startGateway(fleet.stores, fleet.sessions.opsUrl, {

@@ -170,7 +170,7 @@ const expectSilence = async ({ protocol, plain }: Opened, group: string): Promis
     expect(client.frames.filter((frame) => frame.includes('secret'))).toEqual([]);
 };
 
-describe('what ends a session closes everything of it', () => {
+describe('the end of a session', () => {
   const WAYS: readonly [string, (who: Login) => Promise<unknown>, object?][] = [
     ['the session', ({ id }) => sessions.service('DELETE', `/v1/sessions/${id}`)],
     ['its user', ({ user }) => sessions.service('PUT', `/v1/users/${user}`, { disabled: true })],
@@ -253,7 +253,7 @@ describe('grants of a session', () => {
   });
 });
 
-describe('what is taken away by SIGHUP', () => {
+describe('reloads by SIGHUP', () => {
   test('[RV4] given a namespace, when a permission of it is removed by SIGHUP, then its memberships and plain sockets end, others stay', async () => {
     const who = await login({});
     const opened = await openAll(who.token, 'club:1');

@@ -56,7 +56,7 @@ const connect = async (build: keyof typeof BUILDS, user_id: string, gateway = ga
 };
 
 test.each(['json', 'protobuf'] as const)(
-  '[SS1] [SS3] the SDK (%s) is in the group of its user, and gets what it missed there',
+  '[SS1] [SS3] given personal groups, when an SDK client (%s) reconnects, then it is subscribed and recovers what it missed',
   async (build) => {
     const user = `u_own_${build}`;
     const group = `user:#${user}`;
@@ -78,7 +78,7 @@ test.each(['json', 'protobuf'] as const)(
 );
 
 test.each(['json', 'protobuf'] as const)(
-  '[SS9] [SS11] a back end puts the SDK (%s) into a group, speaks to it alone, and takes it out again',
+  '[SS9] [SS11] given a connected SDK client (%s), when a back end subscribes, sends and unsubscribes, then the client follows',
   async (build) => {
     const user = `u_led_${build}`;
     const { client, heard, drop } = await connect(build, user);

@@ -95,7 +95,7 @@ const flood = async (oracle: DeliveryOracle, group: string, count = PUBLICATIONS
   }
 };
 
-describe('a socket that stops reading', { timeout: 90_000 }, () => {
+describe('sockets that stop reading', { timeout: 90_000 }, () => {
   test('[SW1] [SW12] given slow_policy lag, when a socket stops reading, then it receives everything in order and once, and others are not affected', async () => {
     const [reader, sleeper] = [await subscriber('patient:1'), await subscriber('patient:1')];
     sleeper.socket.pause();

@@ -159,7 +159,7 @@ describe('with the SDK', () => {
   });
 });
 
-describe('what is not good', () => {
+describe('invalid tokens', () => {
   test('[JT20] given forged tokens, of another key or kind, when a client connects, then it is closed with 3500 or rejected with 401, counted by fault', async () => {
     const forged = [
       await signToken({}, 'another-secret-of-32-bytes-or-more!!'),

@@ -15,16 +15,7 @@ export interface HandshakeQueueDeps {
   onRefused(): void;
 }
 
-/** A bounded FIFO queue in front of an authenticator: a storm of clients is served at the pace of the stores. */
-export interface HandshakeQueue {
-  readonly authenticator: Authenticator;
-  /** Length of the queue. */
-  waiting(): number;
-  /** True when a further check would be rejected. */
-  isFull(): boolean;
-  /** Estimated wait of a new check in seconds, from the mean duration of recent checks; 1 to 30. */
-  retryAfterS(): number;
-}
+export type HandshakeQueue = ReturnType<typeof createHandshakeQueue>;
 
 /** SDKs time out `connect` after five seconds; a later check has no client. */
 const MAX_WAIT_MS = 5_000;
@@ -40,7 +31,8 @@ interface Waiting {
   refuse(): void;
 }
 
-export const createHandshakeQueue = (deps: HandshakeQueueDeps): HandshakeQueue => {
+/** A bounded FIFO queue in front of an authenticator: a storm of clients is served at the pace of the stores. */
+export const createHandshakeQueue = (deps: HandshakeQueueDeps) => {
   const { authenticator, clock, concurrency } = deps;
   /** Entries before index `next` are done. */
   let queue: Waiting[] = [];
@@ -48,8 +40,10 @@ export const createHandshakeQueue = (deps: HandshakeQueueDeps): HandshakeQueue =
   let active = 0;
   let meanMs = INITIAL_MEAN_MS;
 
+  /** Length of the queue. */
   const waiting = (): number => queue.length - next;
   const waitMs = (): number => (waiting() * meanMs) / concurrency;
+  /** True when a further check would be rejected. */
   const isFull = (): boolean => waiting() >= deps.maxWaiting || waitMs() > MAX_WAIT_MS;
 
   const shift = (): Waiting | undefined => {
@@ -90,25 +84,25 @@ export const createHandshakeQueue = (deps: HandshakeQueueDeps): HandshakeQueue =
     return { ok: false, why: 'unavailable' };
   };
 
+  const authenticate: Authenticator['authenticate'] = async (credential, holder) => {
+    const work = () => authenticator.authenticate(credential, holder);
+    if (active < concurrency && waiting() === 0) return run(work);
+    if (isFull()) return refuse();
+    return new Promise((resolve, reject) => {
+      queue.push({
+        since: clock.monotonic(),
+        isGone: () => holder.isClosed === true,
+        start: () => void run(work).then(resolve, reject),
+        refuse: () => resolve(refuse()),
+      });
+    });
+  };
+
   return {
     waiting,
     isFull,
-    retryAfterS: () => Math.min(LONGEST_RETRY_S, Math.max(1, Math.ceil(waitMs() / 1000))),
-    authenticator: {
-      ...authenticator,
-      authenticate: async (shown, holder) => {
-        const work = () => authenticator.authenticate(shown, holder);
-        if (active < concurrency && waiting() === 0) return run(work);
-        if (isFull()) return refuse();
-        return new Promise((resolve, reject) => {
-          queue.push({
-            since: clock.monotonic(),
-            isGone: () => holder.isClosed === true,
-            start: () => void run(work).then(resolve, reject),
-            refuse: () => resolve(refuse()),
-          });
-        });
-      },
-    },
+    /** Estimated wait of a new check in seconds, from the mean duration of recent checks; 1 to 30. */
+    retryAfterS: (): number => Math.min(LONGEST_RETRY_S, Math.max(1, Math.ceil(waitMs() / 1000))),
+    authenticator: { ...authenticator, authenticate },
   };
 };

@@ -24,18 +24,10 @@ export interface JwtAuthenticatorDeps {
   onToken(kind: 'connection' | 'subscription', result: TokenCheckResult): void;
 }
 
-/** Authenticates clients without a session: by a JSON Web Token of the application, or anonymously. */
-export interface JwtAuthenticator {
-  authenticate(token: string, host: string | undefined): Promise<AuthenticationResult>;
-  /** The result for a client without a credential. */
-  authenticateAnonymous(host: string | undefined): AuthenticationResult;
-  refresh(token: string, host: string | undefined): Promise<AuthenticationResult>;
-  readonly subscriptionTokens: SubscriptionTokenReader;
-  /** True while the key that signed a connection or subscription token is configured. */
-  isTokenKeyValid(key: object): boolean;
-}
+export type JwtAuthenticator = ReturnType<typeof createJwtAuthenticator>;
 
-export const createJwtAuthenticator = (deps: JwtAuthenticatorDeps): JwtAuthenticator => {
+/** Authenticates clients without a session: by a JSON Web Token of the application, or anonymously. */
+export const createJwtAuthenticator = (deps: JwtAuthenticatorDeps) => {
   const { verifier, allowsAnonymous, isInsecure, onToken } = deps;
 
   const authenticate = async (token: string, host: string | undefined): Promise<AuthenticationResult> => {
@@ -64,15 +56,18 @@ export const createJwtAuthenticator = (deps: JwtAuthenticatorDeps): JwtAuthentic
     return { ok: true, identity: markedIf(isInsecure, identity) };
   };
 
+  const reader: SubscriptionTokenReader = { read: (token) => readSubscriptionToken(deps, token) };
   return {
     authenticate,
-    authenticateAnonymous: (host) =>
+    /** The result for a client without a credential. */
+    authenticateAnonymous: (host: string | undefined): AuthenticationResult =>
       allowsAnonymous || isInsecure
         ? { ok: true, identity: markedIf(isInsecure, { ...ANONYMOUS, tenant: tenantAt(deps, host) }) }
         : { ok: false, why: 'none' },
-    refresh: async (token, host) =>
+    refresh: async (token: string, host: string | undefined): Promise<AuthenticationResult> =>
       verifier.isConfigured() ? authenticate(token, host) : { ok: false, why: 'none' },
-    subscriptionTokens: { read: (token) => readSubscriptionToken(deps, token) },
+    subscriptionTokens: reader,
+    /** True while the key that signed a connection or subscription token is configured. */
     isTokenKeyValid: verifier.isValidKey,
   };
 };

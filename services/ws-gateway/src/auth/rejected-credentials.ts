@@ -5,21 +5,18 @@ import type { AuthenticationResult, SessionAuthenticator } from '../core/ports.t
 /** Where a credential was presented: the upgrade, the `connect` command, or a call of the server API. */
 type PresentedAt = 'handshake' | 'connect' | 'api';
 
-/** Counts and logs rejected credentials, by reason. */
-export interface RejectedCredentials {
-  /** Counts and logs a rejected credential, origin or malformed handshake. */
-  record(at: PresentedAt, refusal: Refusal): void;
-  /** Logs a rejection that is counted by another metric. */
-  readonly log: RefusalLog;
-}
+export type RejectedCredentials = ReturnType<typeof createRejectedCredentials>;
 
-export const createRejectedCredentials = (metrics: Metrics, log: RefusalLog): RejectedCredentials => {
+/** Counts and logs rejected credentials, by reason. */
+export const createRejectedCredentials = (metrics: Metrics, log: RefusalLog) => {
   const rejections = metrics.counter('gateway_credentials_refused_total');
   return {
-    record: (at, refusal) => {
+    /** Counts and logs a rejected credential, origin or malformed handshake. */
+    record: (at: PresentedAt, refusal: Refusal): void => {
       rejections.inc({ at, reason: refusal.reason });
       log(`gateway.${at}_refused`, refusal);
     },
+    /** Logs a rejection that is counted by another metric. */
     log,
   };
 };

@@ -2,33 +2,10 @@ import type { SessionId } from '@muster/session/token';
 import type { ClientIdentity, SessionHolder } from '../core/ports.ts';
 
 /** Connections by session, including upgrades and connections whose session is still being checked. */
-export interface SessionRegistry {
-  hold(id: SessionId, holder: SessionHolder): void;
-  release(id: SessionId, holder: SessionHolder): void;
-  /** Ends every holder of this session and removes them. Returns their number. */
-  end(id: SessionId, why: string): number;
-  /**
-   * Notifies every holder that the privileges of this session changed, and removes them. With a revision, only holders of an older
-   * one: a repeated poll must not close connections that have authenticated again, or are doing so with the newest revision.
-   * Returns their number.
-   */
-  renew(id: SessionId, why: string, rev?: number): number;
-  /** Passes a newer revision of a session to its holders, which stay. */
-  revise(id: SessionId, identity: ClientIdentity): void;
-  /** True when a holder has an older revision than this, or none yet. */
-  isBehind(id: SessionId, rev: number): boolean;
-  has(id: SessionId): boolean;
-  ids(): Iterable<SessionId>;
-  size(): number;
-  /** Connections of a session here. */
-  count(id: SessionId): number;
-  /** Removes and returns at most `limit` sessions whose number of connections may have changed since the last call. */
-  takeChanged(limit: number): SessionId[];
-  markChanged(ids: Iterable<SessionId>): void;
-}
+export type SessionRegistry = ReturnType<typeof createSessionRegistry>;
 
 /** An empty registry. A session with one connection, the usual case, needs no set. */
-export const createSessionRegistry = (): SessionRegistry => {
+export const createSessionRegistry = () => {
   const held = new Map<SessionId, SessionHolder | Set<SessionHolder>>();
   const changed = new Set<SessionId>();
   const holdersOf = (id: SessionId): readonly SessionHolder[] => {
@@ -50,7 +27,7 @@ export const createSessionRegistry = (): SessionRegistry => {
     return holders.length;
   };
   return {
-    hold: (id, holder) => {
+    hold: (id: SessionId, holder: SessionHolder): void => {
       changed.add(id);
       const present = held.get(id);
       if (present === undefined) held.set(id, holder);
@@ -58,8 +35,14 @@ export const createSessionRegistry = (): SessionRegistry => {
       else if (present !== holder) held.set(id, new Set([present, holder]));
     },
     release,
-    end: (id, why) => notifyAndForget(id, (holder) => holder.endSession(why)),
-    renew: (id, why, rev) => {
+    /** Ends every holder of this session and removes them. Returns their number. */
+    end: (id: SessionId, why: string): number => notifyAndForget(id, (holder) => holder.endSession(why)),
+    /**
+     * Notifies every holder that the privileges of this session changed, and removes them. With a revision, only holders of an
+     * older one: a repeated poll must not close connections that have authenticated again, or are doing so with the newest
+     * revision. Returns their number.
+     */
+    renew: (id: SessionId, why: string, rev?: number): number => {
       if (rev === undefined) return notifyAndForget(id, (holder) => holder.renewSession(why));
       const old = holdersOf(id).filter((one) => one.identity !== undefined && isOlder(one, rev));
       for (const holder of old) {
@@ -68,13 +51,15 @@ export const createSessionRegistry = (): SessionRegistry => {
       }
       return old.length;
     },
-    revise: (id, identity) => {
+    /** Passes a newer revision of a session to its holders, which stay. */
+    revise: (id: SessionId, identity: ClientIdentity): void => {
       for (const holder of holdersOf(id)) holder.reviseSession(identity);
     },
-    isBehind: (id, rev) => holdersOf(id).some((one) => isOlder(one, rev)),
-    has: (id) => held.has(id),
-    ids: () => held.keys(),
-    size: () => held.size,
+    /** True when a holder has an older revision than this, or none yet. */
+    isBehind: (id: SessionId, rev: number): boolean => holdersOf(id).some((one) => isOlder(one, rev)),
+    has: (id: SessionId): boolean => held.has(id),
+    ids: (): Iterable<SessionId> => held.keys(),
+    size: (): number => held.size,
     ...changesOf(held, changed),
   };
 };
@@ -82,12 +67,14 @@ export const createSessionRegistry = (): SessionRegistry => {
 const changesOf = (
   held: ReadonlyMap<SessionId, SessionHolder | Set<SessionHolder>>,
   changed: Set<SessionId>,
-): Pick<SessionRegistry, 'count' | 'takeChanged' | 'markChanged'> => ({
-  count: (id) => {
+) => ({
+  /** Number of connections of a session. */
+  count: (id: SessionId): number => {
     const present = held.get(id);
     return present instanceof Set ? present.size : Number(present !== undefined);
   },
-  takeChanged: (limit) => {
+  /** Removes and returns at most `limit` sessions whose number of connections may have changed since the last call. */
+  takeChanged: (limit: number): SessionId[] => {
     const taken: SessionId[] = [];
     for (const id of changed) {
       if (taken.length >= limit) break;
@@ -96,7 +83,7 @@ const changesOf = (
     }
     return taken;
   },
-  markChanged: (ids) => {
+  markChanged: (ids: Iterable<SessionId>): void => {
     for (const id of ids) changed.add(id);
   },
 });

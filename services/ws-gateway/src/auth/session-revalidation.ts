@@ -20,14 +20,6 @@ export interface SessionRevalidationDeps {
   isBusHealthy(): boolean;
 }
 
-/** Finds sessions that ended or changed, announced on the bus or not, and applies that to their connections. */
-export interface SessionRevalidation extends Disposable {
-  /** Compares every local session with Redis, and with the session service where Redis has no entry. */
-  checkAll(): Promise<void>;
-  /** Reads sessions whose change was announced. Those that cannot be read are retried every second. */
-  checkChanged(ids: readonly SessionId[]): Promise<void>;
-}
-
 /** Revisions of sessions, by id. */
 type Revisions = ReadonlyMap<SessionId, number>;
 type LiveRead = Extract<SnapshotRead, { is: 'live' }>;
@@ -45,8 +37,11 @@ const PRIVILEGE_CHANGES = new Set(['step_up', 'upgrade']);
 /** True for a change after which clients have to authenticate again. */
 export const isPrivilegeChange = (why: string): boolean => PRIVILEGE_CHANGES.has(why);
 
-/** Every session once in 30 s; while the bus is deaf, recent ends and changes every second. One pass at a time. */
-export const createSessionRevalidation = (deps: SessionRevalidationDeps): SessionRevalidation => {
+/**
+ * Finds sessions that ended or changed, announced on the bus or not, and applies that to their connections: every session once in
+ * 30 s; while the bus is deaf, recent ends and changes every second. One pass at a time.
+ */
+export const createSessionRevalidation = (deps: SessionRevalidationDeps) => {
   const { registry, source, log } = deps;
   let running: Promise<void> | undefined;
   let isPolling = false;
@@ -102,9 +97,12 @@ export const createSessionRevalidation = (deps: SessionRevalidationDeps): Sessio
     every(DEAF_POLL_MS, () => void poll()),
   ];
   return {
+    /** Compares every local session with Redis, and with the session service where Redis has no entry. */
     checkAll,
-    checkChanged: (ids) => checkRevisions(new Map(ids.map((id) => [id, 0]))),
-    [Symbol.dispose]: () => {
+    /** Reads sessions whose change was announced. Those that cannot be read are retried every second. */
+    checkChanged: (ids: readonly SessionId[]): Promise<void> =>
+      checkRevisions(new Map(ids.map((id) => [id, 0]))),
+    [Symbol.dispose]: (): void => {
       for (const stop of stops) stop();
     },
   };

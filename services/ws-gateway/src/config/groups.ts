@@ -133,38 +133,30 @@ type FileOptions = z.output<typeof optionsSchema>;
  * is `permissive`.
  */
 const toOptions = (file: FileOptions): GroupOptions => {
-  const defaults = DEFAULT_OPTIONS;
+  const { permissive, force_recovery_mode, channel_regex, ...options } = file;
+  const { history_size, history_ttl, history_meta_ttl, allow_user_limited_channels, ...rest } = options;
   return {
-    presence: file.presence ?? defaults.presence,
-    joinLeave: file.join_leave ?? defaults.joinLeave,
-    forcePushJoinLeave: file.force_push_join_leave ?? defaults.forcePushJoinLeave,
+    ...DEFAULT_OPTIONS,
+    ...(permissive ? {} : NO_PERMISSIONS),
+    ...(force_recovery_mode ? { recoveryMode: force_recovery_mode } : {}),
+    ...inCamelCase(rest),
     retention: retentionOf(file),
-    keepWithoutSubscribers: file.keep_without_subscribers ?? defaults.keepWithoutSubscribers,
-    forceRecovery: file.force_recovery ?? defaults.forceRecovery,
-    allowRecovery: file.allow_recovery ?? defaults.allowRecovery,
-    forcePositioning: file.force_positioning ?? defaults.forcePositioning,
-    allowPositioning: file.allow_positioning ?? defaults.allowPositioning,
-    recoveryMode: file.recovery_mode ?? (file.force_recovery_mode || defaults.recoveryMode),
-    ...permissionsOf(file),
-    allowTagsFilter: file.allow_tags_filter ?? defaults.allowTagsFilter,
-    subscribeCallback: file.subscribe_callback ?? defaults.subscribeCallback,
-    publishCallback: file.publish_callback ?? defaults.publishCallback,
-    ...formatsOf(file),
-    nameRegex: file.channel_regex ?? defaults.nameRegex,
-    ...limitsOf(file),
+    nameRegex: channel_regex ?? DEFAULT_OPTIONS.nameRegex,
   };
 };
 
-/** Formats of publications. */
-const formatsOf = (file: FileOptions) => {
-  const defaults = DEFAULT_OPTIONS;
-  return {
-    allowedDeltaTypes: file.allowed_delta_types ?? defaults.allowedDeltaTypes,
-    deltaPublish: file.delta_publish ?? defaults.deltaPublish,
-    publicationDataFormat: file.publication_data_format ?? defaults.publicationDataFormat,
-    channelCompaction: file.channel_compaction ?? defaults.channelCompaction,
+type CamelCase<S extends string> = S extends `${infer Head}_${infer Tail}`
+  ? `${Head}${Capitalize<CamelCase<Tail>>}`
+  : S;
+
+const camelCase = (name: string): string =>
+  name.replaceAll(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+
+/** JSON has no undefined members, so an omitted option is absent. */
+const inCamelCase = <T extends object>(options: T) =>
+  Object.fromEntries(Object.entries(options).map(([name, value]) => [camelCase(name), value])) as {
+    [K in keyof T as CamelCase<K & string>]?: Exclude<T[K], undefined>;
   };
-};
 
 const retentionOf = (file: FileOptions): GroupOptions['retention'] => {
   const defaults = DEFAULT_OPTIONS.retention ?? { size: 0, ttlMs: 0 };
@@ -174,44 +166,14 @@ const retentionOf = (file: FileOptions): GroupOptions['retention'] => {
   return { size, ttlMs, metaTtlMs: Math.max(file.history_meta_ttl ?? META_TTL_FACTOR * ttlMs, ttlMs) };
 };
 
-const limitsOf = (file: FileOptions): Pick<GroupOptions, 'maxMembers' | 'publishRate' | 'slowPolicy'> => ({
-  maxMembers: file.max_members ?? DEFAULT_OPTIONS.maxMembers,
-  publishRate: file.publish_rate ?? DEFAULT_OPTIONS.publishRate,
-  slowPolicy: file.slow_policy ?? DEFAULT_OPTIONS.slowPolicy,
-});
-
-const permissionsOf = (file: FileOptions): Permissions => {
-  const defaults = file.permissive ? DEFAULT_OPTIONS : NO_PERMISSIONS;
-  return {
-    allowSubscribeForClient: file.allow_subscribe_for_client ?? defaults.allowSubscribeForClient,
-    allowSubscribeForAnonymous: file.allow_subscribe_for_anonymous ?? defaults.allowSubscribeForAnonymous,
-    allowPublishForClient: file.allow_publish_for_client ?? defaults.allowPublishForClient,
-    allowPublishForSubscriber: file.allow_publish_for_subscriber ?? defaults.allowPublishForSubscriber,
-    allowPublishForAnonymous: file.allow_publish_for_anonymous ?? defaults.allowPublishForAnonymous,
-    allowPresenceForClient: file.allow_presence_for_client ?? defaults.allowPresenceForClient,
-    allowPresenceForSubscriber: file.allow_presence_for_subscriber ?? defaults.allowPresenceForSubscriber,
-    allowPresenceForAnonymous: file.allow_presence_for_anonymous ?? defaults.allowPresenceForAnonymous,
-    allowHistoryForClient: file.allow_history_for_client ?? defaults.allowHistoryForClient,
-    allowHistoryForSubscriber: file.allow_history_for_subscriber ?? defaults.allowHistoryForSubscriber,
-    allowHistoryForAnonymous: file.allow_history_for_anonymous ?? defaults.allowHistoryForAnonymous,
-  };
-};
-
 type Permissions = Pick<GroupOptions, Extract<keyof GroupOptions, `allow${string}For${string}`>>;
 
-const NO_PERMISSIONS: Permissions = {
-  allowSubscribeForClient: false,
-  allowSubscribeForAnonymous: false,
-  allowPublishForClient: false,
-  allowPublishForSubscriber: false,
-  allowPublishForAnonymous: false,
-  allowPresenceForClient: false,
-  allowPresenceForSubscriber: false,
-  allowPresenceForAnonymous: false,
-  allowHistoryForClient: false,
-  allowHistoryForSubscriber: false,
-  allowHistoryForAnonymous: false,
-};
+/** Every permission, denied. */
+const NO_PERMISSIONS = Object.fromEntries(
+  Object.keys(optionsSchema.shape)
+    .filter((name) => /^allow_.*_for_/.test(name))
+    .map((name) => [camelCase(name), false]),
+) as unknown as Permissions;
 
 /** True when these options alone permit no client anything. */
 export const opensNothing = (options: GroupOptions): boolean =>

@@ -12,7 +12,7 @@ const MINE = '#ann' as GroupName;
 const first = (messages: unknown[]): any => messages[0];
 const withSubs = (...names: string[]) => ({ subs: new Map(names.map((name) => [name, {}])) });
 
-describe('groups that clients are put into', () => {
+describe('server-side subscriptions', () => {
   test('[SS1] [SS13] given groups of the credential, when a client connects, then the reply has their positions, and to subscribe again is error 105', async () => {
     const { authenticator, client, connected } = engineUnderTest({ ...KEPT, personalGroups: '#' });
     const bob = await connected('bob');

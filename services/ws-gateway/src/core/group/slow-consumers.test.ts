@@ -49,7 +49,7 @@ const scene = async (options: Parameters<typeof engineUnderTest>[0] = {}) => {
   };
 };
 
-describe('a member that does not read fast enough', () => {
+describe('slow consumers', () => {
   test('[SW1] [SW12] given a slow member, when publications are made, then it is skipped, catches up in order, and others are not affected', async () => {
     const { fast, slow, publish, pass, metrics, engine } = await scene();
     slow.wire.isRead = false;
