@@ -24,7 +24,7 @@ test('[AP10] [AP39] given the document, when it is read, then it has every metho
   const document = await readDocument();
   const documented = Object.keys(document.paths).map((path) => path.replace('/api/', ''));
   for (const method of documented) {
-    // Nobody answers `rpc` here; a method that is not known is told by the same code.
+    // `rpc` has no application here, and returns the code of an unknown method.
     if (method !== 'rpc') expect((await call(method, {})).error?.code, method).not.toBe(104);
   }
   expect(documented).toContain('publish');
@@ -93,10 +93,11 @@ test('[AP40] given random calls that nearly conform to the document, when they r
   for (const operation of operationsOf(await readDocument())) {
     const property = fc.asyncProperty(requestFor(operation, 'zq7'), async (request) => {
       const { status, text } = await post(request.path, request.body ?? '');
-      const told = `${request.path} ${request.body} → ${status} ${text}`;
-      if (status !== 200 && status !== 400) throw new Error(`not documented: ${told}`);
+      const exchange = `${request.path} ${request.body} → ${status} ${text}`;
+      if (status !== 200 && status !== 400) throw new Error(`not documented: ${exchange}`);
       const code = status === 200 && JSON.parse(text).error?.code;
-      if (code === 100 || (code === 104 && request.path !== '/api/rpc')) throw new Error(`a fault: ${told}`);
+      if (code === 100 || (code === 104 && request.path !== '/api/rpc'))
+        throw new Error(`a fault: ${exchange}`);
     });
     await fc.assert(property, { numRuns: 40, endOnFailure: true });
   }

@@ -106,9 +106,9 @@ describe('publishing', () => {
   test('[AP3] [AP30] given members on two gateways, when a back end publishes, then the payload arrives unchanged', async () => {
     const room = newRoom();
     const { sdkClient } = await client(fleet.second, 'u_pub');
-    const heard: unknown[] = [];
+    const received: unknown[] = [];
     const subscription = sdkClient.newSubscription(room);
-    subscription.on('publication', ({ data, tags, offset }) => heard.push([data, tags, offset]));
+    subscription.on('publication', ({ data, tags, offset }) => received.push([data, tags, offset]));
     subscription.subscribe();
     await subscription.ready(5000);
     const answer = await post('publish', `{"channel":"${room}","tags":{"a":"b"},"data":{\n"n": 1}}`);
@@ -117,8 +117,8 @@ describe('publishing', () => {
     expect(await call('publish', { channel: room, data: 'unkept', skip_history: true })).toEqual({
       result: {},
     });
-    await until(() => heard.length === 3, { what: 'three publications' });
-    expect(heard).toEqual([
+    await until(() => received.length === 3, { what: 'three publications' });
+    expect(received).toEqual([
       [{ n: 1 }, { a: 'b' }, 1],
       ['text', undefined, 2],
       ['unkept', undefined, undefined],
@@ -151,15 +151,18 @@ describe('publishing', () => {
   test('[AP4] given exclude, when a back end publishes, then the client or session does not receive it', async () => {
     const room = newRoom();
     const [ann, bob] = [await client(fleet.gateway, 'u_x1'), await client(fleet.second, 'u_x2')];
-    const [heardAnn, heardBob] = [await listenTo(ann.sdkClient, room), await listenTo(bob.sdkClient, room)];
+    const [receivedAnn, receivedBob] = [
+      await listenTo(ann.sdkClient, room),
+      await listenTo(bob.sdkClient, room),
+    ];
     await call('publish', {
       channel: room,
       data: 'not bob',
       exclude: { session: bob.session.toUpperCase() },
     });
     await call('publish', { channel: room, data: 'all' });
-    await until(() => heardAnn.length === 2 && heardBob.length === 1, { what: 'the publications' });
-    expect(heardBob).toEqual(['all']);
+    await until(() => receivedAnn.length === 2 && receivedBob.length === 1, { what: 'the publications' });
+    expect(receivedBob).toEqual(['all']);
     expect(await call('publish', { channel: room, data: 1, exclude: { client: 'a b' } })).toMatchObject({
       error: { code: 107 },
     });

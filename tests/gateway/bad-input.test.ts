@@ -93,7 +93,7 @@ describe('upgrades', () => {
     expect(
       await fleet.gateway.metric('session_validations_total{result="invalid",source="local"}'),
     ).toBeGreaterThan(before);
-    // Every verdict about them is local: neither Redis nor the session service was asked.
+    // Every result is local: neither Redis nor the session service was queried.
     for (const source of ['redis', 'service']) {
       expect(
         await fleet.gateway.metric(`session_validations_total{result="invalid",source="${source}"}`),

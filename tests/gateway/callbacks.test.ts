@@ -25,14 +25,14 @@ let gateway: TestGateway;
 
 const start = async (env: NodeJS.ProcessEnv = {}) => {
   const file = join(tmpdir(), `muster-groups-${crypto.randomUUID()}.json`);
-  const asked = {
-    name: 'asked',
+  const moderated = {
+    name: 'moderated',
     permissive: true,
     subscribe_callback: true,
     publish_callback: true,
     history_size: 0,
   };
-  await writeFile(file, JSON.stringify({ namespaces: [asked] }));
+  await writeFile(file, JSON.stringify({ namespaces: [moderated] }));
   return stack.use(
     await startGateway(stores, 'http://127.0.0.1:9', {
       TOKEN_HMAC_SECRET: TOKEN_SECRET,
@@ -125,27 +125,27 @@ describe('answers', () => {
   test('[AQ1] [AQ11] given a subscribe callback, when the application accepts, then its info and data apply', async () => {
     application.answer({ result: { info: { seat: 7 }, data: { welcome: true } } });
     const client = await clientOf();
-    const subscription = client.newSubscription('asked:1', { data: { code: 'x' } });
-    const told = new Promise((resolve) => subscription.on('subscribed', ({ data }) => resolve(data)));
+    const subscription = client.newSubscription('moderated:1', { data: { code: 'x' } });
+    const welcome = new Promise((resolve) => subscription.on('subscribed', ({ data }) => resolve(data)));
     subscription.subscribe();
-    expect(await told).toEqual({ welcome: true });
+    expect(await welcome).toEqual({ welcome: true });
     expect(Object.values((await subscription.presence()).clients)).toMatchObject([{ chanInfo: { seat: 7 } }]);
     expect(JSON.parse(application.questions[0]?.body ?? '')).toMatchObject({
       user: 'ann',
-      channel: 'asked:1',
+      channel: 'moderated:1',
       data: { code: 'x' },
     });
   });
 
   test('[AQ5] given a publish callback, when the application returns other data, then that is published', async () => {
     const client = await clientOf();
-    const subscription = client.newSubscription('asked:1');
-    const heard = new Promise((resolve) => subscription.on('publication', ({ data }) => resolve(data)));
+    const subscription = client.newSubscription('moderated:1');
+    const received = new Promise((resolve) => subscription.on('publication', ({ data }) => resolve(data)));
     subscription.subscribe();
     await subscription.ready(5_000);
     application.answer({ result: { data: { text: 'CHANGED' } } });
-    await subscription.publish({ text: 'said' });
-    expect(await heard).toEqual({ text: 'CHANGED' });
+    await subscription.publish({ text: 'sent' });
+    expect(await received).toEqual({ text: 'CHANGED' });
   });
 
   test('[AQ3] [AQ13] given an error or a disconnect of the application, when a client sends a command, then the client receives it', async () => {
@@ -157,13 +157,13 @@ describe('answers', () => {
       temporary: true,
     });
     application.answer({ error: { code: 403, message: 'closed shop' } });
-    const subscription = client.newSubscription('asked:2');
+    const subscription = client.newSubscription('moderated:2');
     const refused = new Promise((resolve) => subscription.on('unsubscribed', resolve));
     subscription.subscribe();
     expect(await refused).toMatchObject({ code: 403, reason: 'closed shop' });
     const gone = new Promise((resolve) => client.on('disconnected', resolve));
     application.answer({ disconnect: { code: 4_500, reason: 'banned' } });
-    client.publish('asked:1', 1).catch(() => {});
+    client.publish('moderated:1', 1).catch(() => {});
     expect(await gone).toMatchObject({ code: 4_500, reason: 'banned' });
   });
 
@@ -229,9 +229,9 @@ describe('invalid answers', () => {
     application.answer((_: unknown, res: ServerResponse) => void res.writeHead(503).end());
     for (let at = 1; at < 5; at += 1) expect(await rpcCode(client)).toBe(100);
     expect(await count(on, 'unreachable')).toBe(5);
-    // On a machine that is slow enough a second is over before the next call; then it is the one that tries.
+    // On a slow machine a second passes before the next call, which is then the trial call of the breaker.
     const notTried = async () => (await rpcCode(client)) === 100 && (await count(on, 'not_tried')) > 0;
-    await until(notTried, { what: 'a question that is not asked' });
+    await until(notTried, { what: 'a call that is not made' });
     application.answer({ result: {} });
     await until(async () => (await rpcCode(client)) === 0, { what: 'the next try' });
   });
@@ -252,7 +252,7 @@ describe('invalid answers', () => {
     const held: ServerResponse[] = [];
     application.answer((_: unknown, res: ServerResponse) => void held.push(res));
     const calls = [rpcCode(client), rpcCode(client)];
-    await until(() => held.length === 2, { what: 'two questions' });
+    await until(() => held.length === 2, { what: 'two calls' });
     expect(await on.metric('gateway_callbacks_in_flight')).toBe(2);
     expect(await rpcCode(client)).toBe(100);
     expect(await count(on, 'too_many')).toBe(1);

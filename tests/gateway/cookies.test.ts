@@ -7,8 +7,8 @@ const fleet = useFleet();
 const signIn = async (user: string): Promise<string> =>
   cookieOf(await fleet.sessions.service('POST', '/v1/sessions', { user_id: user, transport: 'cookie' }));
 
-/** What the three places say of one Cookie header. */
-const ask = async (cookie: string) => {
+/** Results of one Cookie header at the session service, the plain endpoint and the protocol endpoint. */
+const resultsOf = async (cookie: string) => {
   const http = await fleet.sessions.call('GET', '/v1/session', { headers: { cookie, origin: ORIGIN } });
   const plain = await tryUpgrade(`${fleet.gateway.wsUrl}/ws?group=cookies`, { cookie, origin: ORIGIN });
   const upgraded = await tryUpgrade(`${fleet.gateway.wsUrl}/connection/websocket`, {
@@ -41,11 +41,15 @@ test('[GS16] given several cookies, when a client uses them, then the first live
     [...Array.from({ length: 10 }, (_, n) => `session_id=${n}`), forged, ended, ended, ended, ended, live],
     [...Array.from({ length: 6 }, (_, n) => `${live.slice(0, -4)}100${n}`), live],
   ]) {
-    expect([cookies.length, await ask(cookies.join('; '))]).toEqual([cookies.length, good]);
+    expect([cookies.length, await resultsOf(cookies.join('; '))]).toEqual([cookies.length, good]);
   }
-  expect(await ask([ended, second].join('; '))).toEqual({ ...good, protocol: 'ben' });
-  expect(await ask([forged, ended].join('; '))).toEqual({ http: 401, plain: 401, protocol: 4501 });
-  expect(await ask([forged, 'session_id=x'].join('; '))).toEqual({ http: 401, plain: 401, protocol: 401 });
+  expect(await resultsOf([ended, second].join('; '))).toEqual({ ...good, protocol: 'ben' });
+  expect(await resultsOf([forged, ended].join('; '))).toEqual({ http: 401, plain: 401, protocol: 4501 });
+  expect(await resultsOf([forged, 'session_id=x'].join('; '))).toEqual({
+    http: 401,
+    plain: 401,
+    protocol: 401,
+  });
 });
 
 test('[GS17] given a retired secret, when it is presented repeatedly, then at most one request is made in two seconds and the current secret is accepted', async () => {
@@ -56,11 +60,11 @@ test('[GS17] given a retired secret, when it is presented repeatedly, then at mo
   const reads = () =>
     fleet.sessions.metric('db_client_operation_duration_seconds_count{operation="find_sessions"}');
   const before = await reads();
-  const begun = performance.now();
+  const startedAt = performance.now();
   for (let n = 0; n < 60; n += 1) {
     expect(await status(body.token)).toBe(401);
     if (n % 20 === 0) expect(await status(stepped.body.token)).toBe(101);
   }
-  const seconds = (performance.now() - begun) / 1_000;
+  const seconds = (performance.now() - startedAt) / 1_000;
   expect((await reads()) - before).toBeLessThanOrEqual(2 + seconds);
 });

@@ -39,7 +39,7 @@ afterAll(async () => {
 interface Reader {
   readonly client: Centrifuge;
   readonly subscription: Subscription;
-  readonly heard: number[];
+  readonly received: number[];
   /** Outcomes of subscribing again: true when nothing was lost. */
   readonly resumes: boolean[];
   drops: number;
@@ -48,16 +48,16 @@ interface Reader {
 const reader = async (gateway: TestGateway, room: string): Promise<Reader> => {
   const client = await connected(sdk(gateway, { token }));
   open.push(client);
-  const heard: number[] = [];
+  const received: number[] = [];
   const resumes: boolean[] = [];
   const subscription = client.newSubscription(room);
-  subscription.on('publication', ({ data }) => heard.push(data));
+  subscription.on('publication', ({ data }) => received.push(data));
   subscription.on('subscribed', ({ wasRecovering, recovered }) => {
     if (wasRecovering) resumes.push(recovered);
   });
   subscription.subscribe();
   await subscription.ready(5_000);
-  const one: Reader = { client, subscription, heard, resumes, drops: 0 };
+  const one: Reader = { client, subscription, received, resumes, drops: 0 };
   client.on('connecting', () => {
     one.drops += 1;
   });
@@ -104,8 +104,8 @@ describe('delivery once and in order', () => {
     }
     await new Promise((resolve) => setTimeout(resolve, 600));
     const count = await publisher.stop();
-    await until(() => one.heard.length >= count, { what: 'all publications' });
-    expect(one.heard).toEqual(upTo(count));
+    await until(() => one.received.length >= count, { what: 'all publications' });
+    expect(one.received).toEqual(upTo(count));
     expect(one.drops).toBeGreaterThan(0);
     expect(one.resumes.every(Boolean)).toBe(true);
   });
@@ -120,12 +120,12 @@ describe('delivery once and in order', () => {
     }
     await new Promise((resolve) => setTimeout(resolve, 1_000));
     const count = await publisher.stop();
-    await until(() => readers.every(({ heard }) => heard.length >= count), {
+    await until(() => readers.every(({ received }) => received.length >= count), {
       what: 'all publications',
       timeoutMs: 10_000,
     });
-    for (const { heard, drops, resumes } of readers) {
-      expect(heard).toEqual(upTo(count));
+    for (const { received, drops, resumes } of readers) {
+      expect(received).toEqual(upTo(count));
       expect([drops, resumes]).toEqual([0, []]);
     }
     expect(await shaky.metric('gateway_sequence_gaps_total{outcome="lost"}')).toBe(0);
@@ -141,12 +141,12 @@ describe('delivery once and in order', () => {
     await proxy.pass();
     await new Promise((resolve) => setTimeout(resolve, 500));
     const count = await publisher.stop();
-    await until(() => readers.every(({ heard }) => heard.length >= count), {
+    await until(() => readers.every(({ received }) => received.length >= count), {
       what: 'all publications',
       timeoutMs: 15_000,
     });
-    for (const { heard, drops } of readers) {
-      expect(heard).toEqual(upTo(count));
+    for (const { received, drops } of readers) {
+      expect(received).toEqual(upTo(count));
       expect(drops).toBe(0);
     }
   });
@@ -155,7 +155,9 @@ describe('delivery once and in order', () => {
     const room = newRoom();
     const readers = await Promise.all([reader(steady, room), reader(shaky, room)]);
     await readers[0]?.client.publish(room, 0);
-    await until(() => readers.every(({ heard }) => heard.length === 1), { what: 'the first publication' });
+    await until(() => readers.every(({ received }) => received.length === 1), {
+      what: 'the first publication',
+    });
     const redis = new Redis(stores.redisUrl);
     const keys = await redis.keys(`${stores.redisPrefix}g*`);
     await redis.del(...keys);
@@ -165,6 +167,8 @@ describe('delivery once and in order', () => {
       timeoutMs: 12_000,
     });
     await readers[0]?.client.publish(room, 1);
-    await until(() => readers.every(({ heard }) => heard.includes(1)), { what: 'the next publication' });
+    await until(() => readers.every(({ received }) => received.includes(1)), {
+      what: 'the next publication',
+    });
   });
 });

@@ -28,10 +28,10 @@ const parsed = (data: unknown): unknown =>
 
 /** Subscribes with deltas and collects payloads and what the SDK says of deltas. */
 const listen = async (client: AnyCentrifuge, group: string) => {
-  const heard: unknown[] = [];
+  const received: unknown[] = [];
   const errors: unknown[] = [];
   const subscription = client.newSubscription(group, { delta: 'fossil' });
-  subscription.on('publication', ({ data }) => heard.push(parsed(data)));
+  subscription.on('publication', ({ data }) => received.push(parsed(data)));
   client.on('error', (error) => errors.push(error));
   subscription.subscribe();
   await subscription.ready(5_000);
@@ -39,7 +39,7 @@ const listen = async (client: AnyCentrifuge, group: string) => {
     const { _deltaNumFull: full, _deltaNumDelta: deltas } = subscription as unknown as Record<string, number>;
     return { full, deltas };
   };
-  return { heard, errors, stats };
+  return { received, errors, stats };
 };
 
 const publish = async (channel: string, data: unknown): Promise<void> => {
@@ -64,18 +64,18 @@ test.each(['json', 'protobuf'] as const)(
   async (build) => {
     const group = `delta-${build}`;
     const client = await connected(build);
-    const { heard, errors, stats } = await listen(client, group);
+    const { received, errors, stats } = await listen(client, group);
     for (let index = 0; index < 5; index++) await publish(group, document(index));
-    await until(() => heard.length === 5, { what: 'five publications' });
+    await until(() => received.length === 5, { what: 'five publications' });
     expect(stats()).toEqual({ full: 1, deltas: 4 });
     (
       client as unknown as { _transport: { _transport: { terminate(): void } } }
     )._transport._transport.terminate();
     for (let index = 5; index < 9; index++) await publish(group, document(index));
-    await until(() => heard.length === 9, { what: 'what was missed' });
+    await until(() => received.length === 9, { what: 'what was missed' });
     await publish(group, document(9));
-    await until(() => heard.length === 10, { what: 'the next one' });
-    expect(heard).toEqual(Array.from({ length: 10 }, (_, index) => document(index)));
+    await until(() => received.length === 10, { what: 'the next one' });
+    expect(received).toEqual(Array.from({ length: 10 }, (_, index) => document(index)));
     expect(stats().deltas).toBeGreaterThanOrEqual(5);
     expect(errors).toEqual([]);
     client.disconnect();
@@ -97,9 +97,9 @@ test('[DL3] given random payloads with random changes, when they are published, 
   );
   for (const data of payloads) await publish('delta-any', data);
   const expected = payloads.map((data) => JSON.parse(JSON.stringify(data)));
-  await until(() => one.heard.length === 80 && two.heard.length === 80, { what: 'all of them' });
-  expect(one.heard).toEqual(expected);
-  expect(two.heard).toEqual(expected);
+  await until(() => one.received.length === 80 && two.received.length === 80, { what: 'all of them' });
+  expect(one.received).toEqual(expected);
+  expect(two.received).toEqual(expected);
   expect(one.stats().deltas).toBeGreaterThan(5);
   json.disconnect();
   protobuf.disconnect();

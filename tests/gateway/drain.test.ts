@@ -40,7 +40,7 @@ const protocolClient = async (wsUrl: string): Promise<RawClient> => {
 const plainClient = (wsUrl: string): Promise<RawClient> =>
   openSocket(`${wsUrl}/ws?group=ticks`, { authorization: `Bearer ${token}` });
 
-const crowd = async (wsUrl: string): Promise<RawClient[]> => {
+const openClients = async (wsUrl: string): Promise<RawClient[]> => {
   const clients: RawClient[] = [];
   for (let opened = 0; opened < CLIENTS; opened += 20) {
     const some = Array.from({ length: 20 }, (_, n) => (n === 0 ? plainClient(wsUrl) : protocolClient(wsUrl)));
@@ -53,13 +53,13 @@ const publish = async ({ url }: TestGateway, data: number): Promise<void> => {
   const init = { method: 'POST', headers: { 'x-api-key': SERVER_KEY } };
   await fetch(`${url}/api/publish`, { ...init, body: JSON.stringify({ channel: 'ticks', data }) });
 };
-const hasHeard = ({ frames }: RawClient, data: number): boolean =>
+const hasReceived = ({ frames }: RawClient, data: number): boolean =>
   frames.some((frame) => frame === String(data) || frame.includes(`"data":${data}`));
 
 describe('drain', () => {
   test('[DR1] [DR2] [DR6] [DR7] [DR8] given 200 clients, when the gateway drains, then they are closed slot by slot and served until their slot', async () => {
     await using gateway = await startGateway(stores, sessions.opsUrl, { INSTANCE_NAME: 'gw-drained' });
-    const clients = await crowd(gateway.wsUrl);
+    const clients = await openClients(gateway.wsUrl);
     const order: RawClient[] = [];
     const codes: number[] = [];
     for (const one of clients) {
@@ -70,7 +70,7 @@ describe('drain', () => {
     }
     const draining = gateway.app.drain(new AbortController().signal);
     expect((await fetch(`${gateway.url}/readyz`)).status).toBe(503);
-    // After the first quarter has gone something is published: all who are there hear it, and nobody who has gone.
+    // After a quarter is closed a publication is made: all open connections receive it, and no closed connection.
     await until(() => order.length >= CLIENTS / 4, { what: 'a quarter', timeoutMs: 10_000, intervalMs: 5 });
     const before = new Set(order);
     await publish(gateway, 1);
@@ -84,9 +84,9 @@ describe('drain', () => {
     await draining;
     await until(() => order.length === CLIENTS, { what: 'everybody', timeoutMs: 10_000 });
     expect(new Set(codes)).toEqual(new Set([3001]));
-    expect(clients.filter((one) => before.has(one) && hasHeard(one, 1))).toEqual([]);
+    expect(clients.filter((one) => before.has(one) && hasReceived(one, 1))).toEqual([]);
     const late = order.slice(Math.floor(CLIENTS * 0.9));
-    expect(late.filter((one) => hasHeard(one, 1))).toHaveLength(late.length);
+    expect(late.filter((one) => hasReceived(one, 1))).toHaveLength(late.length);
     expect(before.size).toBeLessThan(CLIENTS * 0.9);
     expect(await gateway.metric('gateway_drained_connections_total{result="closed"}')).toBe(CLIENTS);
     expect(await gateway.metric('gateway_drain_remaining_connections')).toBe(0);

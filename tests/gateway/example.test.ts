@@ -44,17 +44,17 @@ test('[AQ8] given the example application, when it is started as documented, the
   const client = await connected(sdk(gateway, { getToken }));
   expect((await client.rpc('whoami', null)).data).toEqual({ user: 'ann', plan: 'free' });
   const own = client.newSubscription('room:ann');
-  const heard = new Promise((done) => own.on('publication', ({ data }) => done(data)));
+  const received = new Promise((done) => own.on('publication', ({ data }) => done(data)));
   own.subscribe();
   await own.ready(5_000);
   await own.publish({ text: '  hi  ' });
-  expect(await heard).toEqual({ text: 'hi' });
+  expect(await received).toEqual({ text: 'hi' });
   await expect(own.publish({ text: 7 })).rejects.toMatchObject({ code: 400 });
   const other = client.newSubscription('room:bob');
   const refused = new Promise((done) => other.on('unsubscribed', done));
   other.subscribe();
   expect(await refused).toMatchObject({ code: 403, reason: 'subscription denied' });
-  // It takes nobody's word who has not signed.
+  // It rejects requests without a valid signature.
   const forged = await fetch(`${url}/muster/rpc`, { method: 'POST', body: '{"method":"whoami"}' });
   expect(forged.status).toBe(401);
   client.disconnect();

@@ -6,7 +6,7 @@ import { SignJWT } from 'jose';
 export const TOKEN_SECRET = 'b1946ac92492d2347c6235b4d2611184-tokens';
 export const CALLBACK_SECRET = '591785b794601e212b260e25925636fd-callbacks';
 
-/** What the gateway asked. */
+/** A request of the gateway. */
 export interface Question {
   readonly path: string;
   readonly headers: IncomingHttpHeaders;

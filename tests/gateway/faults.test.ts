@@ -49,7 +49,7 @@ test('[BU9] [GM13] [GM14] [GM15] given an unreachable Redis, when clients publis
   client.on('connecting', () => {
     drops += 1;
   });
-  const heard = await listenTo(client, 'room');
+  const received = await listenTo(client, 'room');
   await client.publish('room', 'before');
   await redis.refuse();
   await until(
@@ -81,8 +81,8 @@ test('[BU9] [GM13] [GM14] [GM15] given an unreachable Redis, when clients publis
       ),
     { what: 'publishing', timeoutMs: 10_000 },
   );
-  await until(() => heard.includes('after'), { what: 'the publication after the outage' });
-  expect(heard[0]).toBe('before');
+  await until(() => received.includes('after'), { what: 'the publication after the outage' });
+  expect(received[0]).toBe('before');
   expect(drops).toBe(0);
   client.disconnect();
 });
@@ -116,10 +116,10 @@ test('[GS6] given a deaf bus, when a session ends, then its connection is closed
   await client.reply(1);
   await redis.refuse();
   await new Promise((resolve) => setTimeout(resolve, 200));
-  const begun = performance.now();
+  const startedAt = performance.now();
   await sessions.service('DELETE', `/v1/sessions/${id}?reason=admin`);
   expect(await client.closed).toMatchObject({ code: 4501 });
-  expect(performance.now() - begun).toBeLessThan(5_000);
+  expect(performance.now() - startedAt).toBeLessThan(5_000);
   await redis.pass();
 });
 

@@ -17,7 +17,7 @@ import { INTERNAL_KEY, ORIGIN, SECRETS, startService, type TestService } from '.
 
 export const SERVER_KEY = 'server_0123456789-api-key';
 
-/** A gateway under test, and how to reach it. */
+/** A gateway under test with its addresses. */
 export interface TestGateway extends AsyncDisposable {
   readonly app: GatewayApp;
   readonly log: InMemoryLog;
@@ -27,7 +27,7 @@ export interface TestGateway extends AsyncDisposable {
   readonly opsUrl: string;
   /** Sum of all series of a metric, or the value of the one given with labels. */
   metric(name: string): Promise<number>;
-  /** What SIGHUP does: the configuration is read again, with these variables on top. Throws when it is bad. */
+  /** Reloads as SIGHUP does, with these variables added. Throws for an invalid configuration. */
   reload(more?: NodeJS.ProcessEnv): void;
 }
 
@@ -165,7 +165,7 @@ export const openSocket = async (
   };
 };
 
-/** What an upgrade is answered with, whatever it is. */
+/** The answer to an upgrade, accepted or not. */
 export const tryUpgrade = async (
   url: string,
   headers: Record<string, string> = {},
@@ -223,21 +223,21 @@ export const sdk = (
   );
 };
 
-/** Connects an SDK client, or fails with why it did not. */
+/** Connects an SDK client, or rejects with the cause. */
 export const connected = async <C extends Pick<Centrifuge, 'connect' | 'ready'>>(client: C): Promise<C> => {
   client.connect();
   await client.ready(15_000);
   return client;
 };
 
-/** Subscribes an SDK client and collects what it hears. */
+/** Subscribes an SDK client and collects the payloads that it receives. */
 // biome-ignore lint/suspicious/noExplicitAny: payloads of every shape.
 export const listenTo = async (client: Centrifuge, group: string): Promise<any[]> => {
   // biome-ignore lint/suspicious/noExplicitAny: payloads of every shape.
-  const heard: any[] = [];
+  const received: any[] = [];
   const subscription = client.newSubscription(group);
-  subscription.on('publication', ({ data }) => heard.push(data));
+  subscription.on('publication', ({ data }) => received.push(data));
   subscription.subscribe();
   await subscription.ready(15_000);
-  return heard;
+  return received;
 };

@@ -30,7 +30,7 @@ beforeAll(async () => {
   await observer.reply(2);
 });
 
-/** Whoever watches hears what is published before and after, in order, and nothing else. */
+/** The observer receives what is published before and after, in order, and nothing else. */
 const publish = async () => {
   published += 1;
   const headers = { 'x-api-key': SERVER_KEY };
@@ -42,12 +42,12 @@ beforeEach(publish);
 afterEach(async () => {
   for (const { socket } of opened.splice(0)) socket.terminate();
   await publish();
-  const heard = () =>
+  const received = () =>
     observer.frames
       .flatMap((frame) => frame.split('\n'))
       .flatMap((text) => JSON.parse(text).push?.pub?.data ?? []);
-  await until(() => heard().length >= published, { what: 'the observer to hear all' });
-  expect(heard()).toEqual(Array.from({ length: published }, (_, index) => index + 1));
+  await until(() => received().length >= published, { what: 'the observer to hear all' });
+  expect(received()).toEqual(Array.from({ length: published }, (_, index) => index + 1));
   expect(observer.socket.readyState).toBe(1);
   expect(fleet.gateway.log.lines.filter(({ level }) => level === 'error')).toEqual([]);
 });
@@ -186,26 +186,30 @@ describe('JSON', () => {
   test('[FR6] given names of inherited object properties, when clients use them, then they behave as any other name', async () => {
     const client = await live();
     let id = 10;
-    const ask = async (body: object) => {
+    const request = async (body: object) => {
       id += 1;
       client.send({ id, ...body });
       return client.reply(id);
     };
     for (const channel of ODD_NAMES) {
-      expect(await ask({ subscribe: { channel, flag: 1, delta: 'fossil' } })).toMatchObject({
+      expect(await request({ subscribe: { channel, flag: 1, delta: 'fossil' } })).toMatchObject({
         subscribe: { delta: true },
       });
-      expect(await ask({ publish: { channel, data: JSON.parse('{"__proto__":{"x":1}}') } })).toMatchObject({
+      expect(
+        await request({ publish: { channel, data: JSON.parse('{"__proto__":{"x":1}}') } }),
+      ).toMatchObject({
         publish: {},
       });
-      expect(await ask({ presence_stats: { channel } })).toMatchObject({
+      expect(await request({ presence_stats: { channel } })).toMatchObject({
         presence_stats: { num_clients: 1 },
       });
-      const { history } = await ask({ history: { channel, limit: 1, reverse: true } });
+      const { history } = await request({ history: { channel, limit: 1, reverse: true } });
       expect(history.publications).toHaveLength(1);
     }
     const filter = { key: '__proto__', cmp: 'ex' };
-    expect(await ask({ subscribe: { channel: 'filtered', tf: filter } })).toMatchObject({ subscribe: {} });
+    expect(await request({ subscribe: { channel: 'filtered', tf: filter } })).toMatchObject({
+      subscribe: {},
+    });
     const subs = `{${ODD_NAMES.map((odd) => `"${odd}":{"recover":true,"offset":1,"epoch":"x"}`).join(',')}}`;
     const other = await openSocket(fleet.gateway.wsUrl + JSON_PATH);
     other.send(`{"id":1,"connect":{"token":${JSON.stringify(fleet.token)},"subs":${subs}}}`);

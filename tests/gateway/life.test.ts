@@ -55,16 +55,16 @@ test('[HS11] given a gateway that starts, when clients upgrade as soon as it lis
       PORT: String(port),
     });
     let isStarted = false;
-    const ask = async () => {
+    const upgradeRepeatedly = async () => {
       while (!isStarted) {
         const answer = await tryUpgrade(`ws://127.0.0.1:${port}/connection/websocket`).catch(() => undefined);
         if (answer !== undefined) statuses.add(answer.status);
       }
     };
-    const asking = Array.from({ length: 4 }, ask);
+    const upgrades = Array.from({ length: 4 }, upgradeRepeatedly);
     await using _ = await starting;
     isStarted = true;
-    await Promise.all(asking);
+    await Promise.all(upgrades);
   }
   expect([...statuses]).toEqual([101]);
 });
@@ -75,19 +75,19 @@ describe('clients of the SDK', () => {
     const a = keep(await connected(sdk(fleet.gateway, { headers: { cookie: ann.cookie, origin: ORIGIN } })));
     const b = keep(await connected(sdk(fleet.second, { token: bob.token })));
     const c = keep(await connected(sdk(fleet.second, { token: eve.token })));
-    const [heardA, heardB, heardC] = [
+    const [receivedA, receivedB, receivedC] = [
       await listenTo(a, 'room:1'),
       await listenTo(b, 'room:1'),
       await listenTo(c, 'room:2'),
     ];
     for (let number = 0; number < 50; number++) await a.publish('room:1', { number });
     const numbers = Array.from({ length: 50 }, (_, number) => ({ number }));
-    await until(() => heardB.length >= 50 && heardA.length >= 50, { what: 'all publications' });
-    expect(heardA).toEqual(numbers);
-    expect(heardB).toEqual(numbers);
+    await until(() => receivedB.length >= 50 && receivedA.length >= 50, { what: 'all publications' });
+    expect(receivedA).toEqual(numbers);
+    expect(receivedB).toEqual(numbers);
     await b.publish('room:1', 'answer');
-    await until(() => heardA.length > 50 && heardB.length > 50, { what: 'the answer' });
-    expect(heardC).toEqual([]);
+    await until(() => receivedA.length > 50 && receivedB.length > 50, { what: 'the answer' });
+    expect(receivedC).toEqual([]);
   });
 
   test('[CN1] given a session, when an SDK connects, then the result names the gateway, the session and the user', async () => {
@@ -147,12 +147,12 @@ describe('the end of a session', () => {
     const stays = await raw('/connection/websocket', {}, fleet.gateway);
     stays.send({ id: 1, connect: { token: other.token } });
     await stays.reply(1);
-    const begun = performance.now();
+    const startedAt = performance.now();
     expect((await fleet.sessions.service('DELETE', `/v1/sessions/${ann.id}?reason=admin`)).status).toBe(204);
     for (const { closed } of sockets) {
       expect(await closed).toEqual({ code: 4501, reason: 'session ended: admin' });
     }
-    expect(performance.now() - begun).toBeLessThan(2000);
+    expect(performance.now() - startedAt).toBeLessThan(2000);
     stays.send({ id: 2, subscribe: { channel: 'room' } });
     expect(await stays.reply(2)).toMatchObject({ id: 2, subscribe: {} });
     const again = await openSocket(`${fleet.gateway.wsUrl}/connection/websocket`);
@@ -165,14 +165,14 @@ describe('plain clients', () => {
   test('[PL8] given a plain client and an SDK client in one group, when either publishes, then both receive it', async () => {
     const [ann, bob] = [await login(), await loginByCookie()];
     const a = keep(await connected(sdk(fleet.gateway, { token: ann.token })));
-    const heard = await listenTo(a, 'room:plain');
+    const received = await listenTo(a, 'room:plain');
     const plain = await raw('/ws?group=room:plain', { cookie: bob.cookie, origin: ORIGIN }, fleet.second);
     plain.socket.send('hello');
-    await until(() => heard.length === 1, { what: 'the plain text' });
+    await until(() => received.length === 1, { what: 'the plain text' });
     await a.publish('room:plain', { text: 'hi' });
     await a.publish('room:plain', 'as text');
-    await until(() => plain.frames.length === 3 && heard.length === 3, { what: 'three publications' });
-    expect(heard).toEqual(['hello', { text: 'hi' }, 'as text']);
+    await until(() => plain.frames.length === 3 && received.length === 3, { what: 'three publications' });
+    expect(received).toEqual(['hello', { text: 'hi' }, 'as text']);
     expect(plain.frames).toEqual(['hello', '{"text":"hi"}', 'as text']);
   });
 
@@ -180,8 +180,8 @@ describe('plain clients', () => {
     const { token } = await login();
     const headers = { authorization: `Bearer ${token}` };
     const [first, second] = [
-      await raw('/ws?group=beats', headers),
-      await raw('/ws?group=beats', headers, fleet.second),
+      await raw('/ws?group=heartbeats', headers),
+      await raw('/ws?group=heartbeats', headers, fleet.second),
     ];
     first.socket.send('{"type":"heartbeat"}');
     await until(() => first.frames.length === 1, { what: 'the answer' });
@@ -202,10 +202,10 @@ describe('plain clients', () => {
       await raw('/ws?group=sweep', headers, quick),
       await raw('/ws?group=sweep', headers, quick),
     ];
-    const beat = setInterval(() => alive.socket.send('{"type":"heartbeat"}'), 100);
+    const timer = setInterval(() => alive.socket.send('{"type":"heartbeat"}'), 100);
     expect(await silent.closed).toEqual({ code: 3012, reason: 'no heartbeat' });
     await new Promise((resolve) => setTimeout(resolve, 500));
-    clearInterval(beat);
+    clearInterval(timer);
     expect(alive.socket.readyState).toBe(alive.socket.OPEN);
     expect(await quick.metric('gateway_heartbeat_timeouts_total')).toBe(1);
   });

@@ -39,7 +39,7 @@ test('[LM1] [LM12] [LM13] [LM14] given a user and a session at their limits, whe
   await (await opened(gateway.wsUrl, other)).reply(1);
   first[0]?.socket.close();
   await first[0]?.closed;
-  await until(async () => (await gateway.metric('gateway_connections')) === 3, { what: 'a free place' });
+  await until(async () => (await gateway.metric('gateway_connections')) === 3, { what: 'a free connection' });
   await openSocket(`${gateway.wsUrl}/ws?group=room`, bearer);
   expect(await gateway.metric('gateway_rate_limited_total{scope="session"}')).toBe(1);
   expect(await gateway.metric('gateway_rate_limited_total{scope="user"}')).toBe(1);
@@ -100,7 +100,7 @@ test('[LM2] [LM17] [LM18] given an address at its limit, when a client upgrades,
         () => true,
         () => false,
       ),
-    { what: 'a place for the address' },
+    { what: 'a free connection of the address' },
   );
   expect(await gateway.metric('gateway_rate_limited_total{scope="ip"}')).toBeGreaterThan(0);
   // Some proxies write the port of the client, which is another one each time.
@@ -159,13 +159,13 @@ test('[LM7] [LM8] [LM20] given a guest that publishes to random names and subscr
 });
 
 test('[AD2] [AD3] given slow stores and a full queue, when a client upgrades, then the answer is 503 with Retry-After, and queued clients are served', async () => {
-  await using cable = await openFaultProxy(stores.redisUrl);
-  const slow = { redisUrl: cable.url, redisPrefix: stores.redisPrefix };
+  await using link = await openFaultProxy(stores.redisUrl);
+  const slow = { redisUrl: link.url, redisPrefix: stores.redisPrefix };
   const limits = { HANDSHAKE_CONCURRENCY: '1', HANDSHAKE_QUEUE: '4', REDIS_COMMAND_TIMEOUT_MS: '8000' };
   await using gateway = await startGateway(slow, sessions.opsUrl, limits);
   const token = await login('u_queue');
   await (await opened(gateway.wsUrl, token)).reply(1);
-  await cable.blackhole();
+  await link.blackhole();
   const waiting: RawClient[] = [];
   for (let count = 0; count < 5; count++) waiting.push(await opened(gateway.wsUrl, token));
   await until(async () => (await gateway.metric('gateway_admission_queue_length')) === 4, {
@@ -174,7 +174,7 @@ test('[AD2] [AD3] given slow stores and a full queue, when a client upgrades, th
   const refused = await tryUpgrade(`${gateway.wsUrl}/connection/websocket`);
   expect(refused.status).toBe(503);
   expect(Number(refused.headers['retry-after'])).toBeGreaterThanOrEqual(1);
-  await cable.pass();
+  await link.pass();
   for (const client of waiting) expect(await client.reply(1)).toMatchObject({ id: 1 });
   expect(await gateway.metric('gateway_handshakes_total{result="rejected_overload"}')).toBe(1);
   await until(async () => (await gateway.metric('gateway_admission_queue_length')) === 0, {

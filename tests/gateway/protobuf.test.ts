@@ -21,11 +21,11 @@ const protobufClient = async (): Promise<Centrifuge> => {
 
 test('[HS9] given SDK clients of both forms in one group, when they publish, then all receive it, and presence and history are the same', async () => {
   const [proto, json] = [await protobufClient(), await connected(sdk(fleet.gateway, { token: fleet.token }))];
-  const heardJson = await listenTo(json, 'mixed');
-  const heard: { data: unknown; offset: unknown; tags: unknown; user: unknown }[] = [];
+  const receivedJson = await listenTo(json, 'mixed');
+  const received: { data: unknown; offset: unknown; tags: unknown; user: unknown }[] = [];
   const subscription = proto.newSubscription('mixed', { joinLeave: true });
   subscription.on('publication', ({ data, offset, tags, info }) => {
-    heard.push({ data: parsed(data), offset, tags, user: info?.user });
+    received.push({ data: parsed(data), offset, tags, user: info?.user });
   });
   subscription.subscribe();
   await subscription.ready(5_000);
@@ -36,17 +36,17 @@ test('[HS9] given SDK clients of both forms in one group, when they publish, the
     headers: { 'x-api-key': SERVER_KEY },
     body: JSON.stringify({ channel: 'mixed', data: 3, tags: { lang: 'pl' } }),
   });
-  await until(() => heard.length === 3 && heardJson.length === 3, { what: 'three publications' });
-  expect(heard).toMatchObject([
+  await until(() => received.length === 3 && receivedJson.length === 3, { what: 'three publications' });
+  expect(received).toMatchObject([
     { data: { from: 'protobuf' }, offset: 1, user: 'u_proto' },
     { data: { from: 'json', text: 'zażółć' }, offset: 2, user: 'u_proto' },
     { data: 3, offset: 3, tags: { lang: 'pl' } },
   ]);
-  expect(heardJson).toEqual(heard.map(({ data }) => data));
+  expect(receivedJson).toEqual(received.map(({ data }) => data));
   expect(await proto.presenceStats('mixed')).toMatchObject({ numClients: 2, numUsers: 1 });
   expect(Object.keys((await proto.presence('mixed')).clients)).toHaveLength(2);
   const history = await proto.history('mixed', { limit: -1 });
-  expect(history.publications.map(({ data }) => parsed(data))).toEqual(heardJson);
+  expect(history.publications.map(({ data }) => parsed(data))).toEqual(receivedJson);
   await expect(proto.rpc('nothing', bytes({}))).rejects.toMatchObject({ code: 108 });
   proto.disconnect();
   json.disconnect();
@@ -54,22 +54,22 @@ test('[HS9] given SDK clients of both forms in one group, when they publish, the
 
 test('[HS15] given a Protobuf client that lost its connection, when it reconnects, then it recovers what it missed', async () => {
   const proto = await protobufClient();
-  const heard: unknown[] = [];
+  const received: unknown[] = [];
   const resumes: boolean[] = [];
   const subscription = proto.newSubscription('resume');
-  subscription.on('publication', ({ data }) => heard.push(parsed(data)));
+  subscription.on('publication', ({ data }) => received.push(parsed(data)));
   subscription.on('subscribed', ({ recovered }) => resumes.push(recovered));
   subscription.subscribe();
   await subscription.ready(5_000);
   const other = await connected(sdk(fleet.gateway, { token: fleet.token }));
   await other.publish('resume', 1);
-  await until(() => heard.length === 1, { what: 'the first' });
+  await until(() => received.length === 1, { what: 'the first' });
   (
     proto as unknown as { _transport: { _transport: { terminate(): void } } }
   )._transport._transport.terminate();
   await other.publish('resume', 2);
-  await until(() => heard.length === 2, { what: 'the second' });
-  expect([heard, resumes]).toEqual([
+  await until(() => received.length === 2, { what: 'the second' });
+  expect([received, resumes]).toEqual([
     [1, 2],
     [false, true],
   ]);
@@ -79,14 +79,14 @@ test('[HS15] given a Protobuf client that lost its connection, when it reconnect
 
 test('[PB11] given bytes that are not JSON, when a Protobuf client publishes them, then Protobuf clients receive them unchanged', async () => {
   const [one, two] = [await protobufClient(), await protobufClient()];
-  const heard: number[][] = [];
+  const received: number[][] = [];
   const subscription = two.newSubscription('bytes');
-  subscription.on('publication', ({ data }) => heard.push([...data]));
+  subscription.on('publication', ({ data }) => received.push([...data]));
   subscription.subscribe();
   await subscription.ready(5_000);
   await one.publish('bytes', Uint8Array.of(0, 255, 128, 10));
-  await until(() => heard.length === 1, { what: 'the bytes' });
-  expect(heard).toEqual([[0, 255, 128, 10]]);
+  await until(() => received.length === 1, { what: 'the bytes' });
+  expect(received).toEqual([[0, 255, 128, 10]]);
   one.disconnect();
   two.disconnect();
 });

@@ -43,7 +43,7 @@ const OPEN = {
 };
 const NAMESPACES = [
   { name: 'board', allow_subscribe_for_client: false, allow_publish_for_client: false },
-  { name: 'asked', ...OPEN, publish_callback: true },
+  { name: 'moderated', ...OPEN, publish_callback: true },
   { name: 'club', ...OPEN },
 ];
 const groups = (names: readonly object[] = NAMESPACES) =>
@@ -84,9 +84,9 @@ interface Login {
   readonly user: string;
   readonly token: string;
 }
-/** In this group the application is asked about publications, and only a grant lets anybody ask it. */
-const ASK = { groups: '$asked:1', allow: ['publish'] };
-const login = async (more: object = { grants: [GRANT, ASK] }): Promise<Login> => {
+/** A group with a publish callback that requires a grant. */
+const MODERATED = { groups: '$moderated:1', allow: ['publish'] };
+const login = async (more: object = { grants: [GRANT, MODERATED] }): Promise<Login> => {
   const user = `u_${randomBytes(4).toString('hex')}`;
   const { body } = await sessions.service('POST', '/v1/sessions', { user_id: user, ...more });
   return { id: body.id, user, token: body.token };
@@ -131,14 +131,19 @@ const unsubscribeIn = (client: RawClient, group: string) =>
 
 /** How busy the machine is: 1 when it is not. */
 const busyness = async (): Promise<number> => {
-  const begun = performance.now();
+  const startedAt = performance.now();
   await (await fetch(`${gateway.url}/readyz`)).arrayBuffer();
-  return Math.min(MOST_BUSY, Math.max(1, (performance.now() - begun) / IDLE_MS));
+  return Math.min(MOST_BUSY, Math.max(1, (performance.now() - startedAt) / IDLE_MS));
 };
 /** Waits for the effect and holds it against the bound. */
-const within = async (boundMs: number, begun: number, what: string, isSo: () => unknown): Promise<void> => {
+const within = async (
+  boundMs: number,
+  startedAt: number,
+  what: string,
+  isSo: () => unknown,
+): Promise<void> => {
   await until(isSo, { what, intervalMs: 5 });
-  const tookMs = performance.now() - begun;
+  const tookMs = performance.now() - startedAt;
   expect(tookMs, what).toBeLessThan(boundMs * (await busyness()));
 };
 
@@ -159,7 +164,7 @@ const publishByServer = (group: string, data: unknown) =>
     headers: { 'x-api-key': SERVER_KEY },
     body: JSON.stringify({ channel: group, data }),
   });
-/** Nobody hears what is published now. */
+/** No client receives what is published now. */
 const expectSilence = async ({ protocol, plain }: Opened, group: string): Promise<void> => {
   const observer = await connect((await login()).token);
   observer.send({ id: 2, subscribe: { channel: group } });
@@ -187,10 +192,12 @@ describe('the end of a session', () => {
       const opened = await openAll(who.token, 'board:1');
       const ticket = await ticketOf(who);
       application.answer(() => {});
-      opened.hung.send({ id: 3, publish: { channel: 'asked:1', data: 'pending' } });
+      opened.hung.send({ id: 3, publish: { channel: 'moderated:1', data: 'pending' } });
       await end(who);
-      const begun = performance.now();
-      await within(BOUND_MS, begun, 'the sockets to be closed', () => Object.values(opened).every(isClosed));
+      const startedAt = performance.now();
+      await within(BOUND_MS, startedAt, 'the sockets to be closed', () =>
+        Object.values(opened).every(isClosed),
+      );
       for (const { closed } of Object.values(opened)) expect(await closed).toMatchObject({ code: 4501 });
       expect(await (await connect('', [`ticket.${ticket}`, 'muster'])).closed).toMatchObject({ code: 4501 });
       const headers = { authorization: `Bearer ${who.token}` };
@@ -212,12 +219,12 @@ describe('grants of a session', () => {
     application.answer((_, res) => {
       answer = () => void res.setHeader('content-type', 'application/json').end('{"result":{}}');
     });
-    hung.send({ id: 9, publish: { channel: '$asked:1', data: 'late' } });
+    hung.send({ id: 9, publish: { channel: '$moderated:1', data: 'late' } });
     await until(() => answer !== undefined, { what: 'the question to the application' });
     expect((await setGrants(who.id, [])).body.grants).toEqual([]);
-    const begun = performance.now();
-    await within(BOUND_MS, begun, 'the end of the membership', () => unsubscribeIn(protocol, 'board:1'));
-    await within(BOUND_MS, begun, 'the end of the plain socket', () => isClosed(plain));
+    const startedAt = performance.now();
+    await within(BOUND_MS, startedAt, 'the end of the membership', () => unsubscribeIn(protocol, 'board:1'));
+    await within(BOUND_MS, startedAt, 'the end of the plain socket', () => isClosed(plain));
     expect(unsubscribeIn(protocol, 'board:1')).toEqual({ code: 2502, reason: 'state invalidated' });
     expect(await plain.closed).toEqual({ code: 3507, reason: 'permission denied' });
     await expectRefused(protocol, 'board:1');
@@ -242,8 +249,8 @@ describe('grants of a session', () => {
       { groups: 'board:1', allow },
       { groups: '$new', allow },
     ]);
-    const begun = performance.now();
-    await within(BOUND_MS, begun, 'the end of one membership', () => unsubscribeIn(protocol, 'board:2'));
+    const startedAt = performance.now();
+    await within(BOUND_MS, startedAt, 'the end of one membership', () => unsubscribeIn(protocol, 'board:2'));
     protocol.send({ id: 5, subscribe: { channel: '$new' } });
     expect(await protocol.reply(5)).toHaveProperty('subscribe');
     await publishByServer('board:1', 'still');
@@ -267,11 +274,11 @@ describe('reloads by SIGHUP', () => {
       ),
     );
     gateway.reload();
-    const begun = performance.now();
-    await within(BOUND_MS, begun, 'the end of the membership', () =>
+    const startedAt = performance.now();
+    await within(BOUND_MS, startedAt, 'the end of the membership', () =>
       unsubscribeIn(opened.protocol, 'club:1'),
     );
-    await within(BOUND_MS, begun, 'the end of the plain socket', () => isClosed(opened.plain));
+    await within(BOUND_MS, startedAt, 'the end of the plain socket', () => isClosed(opened.plain));
     await expectRefused(opened.protocol, 'club:1');
     expect(unsubscribeIn(opened.protocol, 'lobby')).toBeUndefined();
   });
@@ -283,12 +290,12 @@ describe('reloads by SIGHUP', () => {
     application.answer((_, res) => {
       answer = () => void res.setHeader('content-type', 'application/json').end('{"result":{}}');
     });
-    hung.send({ id: 9, publish: { channel: 'asked:1', data: 'late' } });
+    hung.send({ id: 9, publish: { channel: 'moderated:1', data: 'late' } });
     await until(() => answer !== undefined, { what: 'the question to the application' });
     await groups(NAMESPACES.filter(({ name }) => name === 'board'));
     gateway.reload();
-    const begun = performance.now();
-    await within(BOUND_MS, begun, 'the end of the membership', () => unsubscribeIn(protocol, 'club:2'));
+    const startedAt = performance.now();
+    await within(BOUND_MS, startedAt, 'the end of the membership', () => unsubscribeIn(protocol, 'club:2'));
     answer?.();
     expect(await hung.reply(9)).toMatchObject({ error: { code: 103 } });
   });
@@ -304,10 +311,10 @@ describe('reloads by SIGHUP', () => {
     stays.send({ id: 2, subscribe: { channel: '$vip', token: permit } });
     expect(await stays.reply(2)).toHaveProperty('subscribe');
     gateway.reload({ TOKEN_HMAC_SECRET: secret });
-    const begun = performance.now();
-    await within(BOUND_MS, begun, 'the sockets to be closed', () => Object.values(gone).every(isClosed));
+    const startedAt = performance.now();
+    await within(BOUND_MS, startedAt, 'the sockets to be closed', () => Object.values(gone).every(isClosed));
     for (const { closed } of Object.values(gone)) expect(await closed).toMatchObject({ code: 3500 });
-    await within(BOUND_MS, begun, 'the end of the subscription', () => unsubscribeIn(stays, '$vip'));
+    await within(BOUND_MS, startedAt, 'the end of the subscription', () => unsubscribeIn(stays, '$vip'));
     expect(isClosed(stays)).toBe(false);
   });
 
@@ -326,8 +333,8 @@ describe('reloads by SIGHUP', () => {
     client.send({ id: 1, connect: { token: who.token } });
     await client.reply(1);
     gateway.reload({ TENANT_HOSTS: 'shop.example.com=shop' });
-    const begun = performance.now();
-    await within(BOUND_MS, begun, 'the socket to be closed', () => isClosed(client));
+    const startedAt = performance.now();
+    await within(BOUND_MS, startedAt, 'the socket to be closed', () => isClosed(client));
     expect(await client.closed).toMatchObject({ code: 3500 });
   });
 });
@@ -345,13 +352,13 @@ test('[SE35] given an API key revoked on one replica, when it is used on another
     ).status;
   expect([await call(sessions), await call(other)]).toEqual([404, 404]);
   expect((await sessions.service('DELETE', `/v1/api-keys/${body.id}`)).status).toBe(204);
-  const begun = performance.now();
+  const startedAt = performance.now();
   expect(await call(sessions)).toBe(401);
   await until(async () => (await call(other)) === 401, {
     what: 'the other replica to refuse',
     intervalMs: 5,
   });
-  expect(performance.now() - begun).toBeLessThan(BOUND_MS * (await busyness()));
+  expect(performance.now() - startedAt).toBeLessThan(BOUND_MS * (await busyness()));
 });
 
 test('[RV7] given a plain socket by a token, when the token expires, then the socket is closed at once', async () => {
@@ -367,14 +374,16 @@ test('[RV3] [RV12] given a deaf bus, when grants and privileges change, then soc
   const stepped = await connect(raised.token);
   await stepped.reply(1);
   await bus.blackhole();
-  const begun = performance.now();
+  const startedAt = performance.now();
   await setGrants(narrowed.id, []);
   const { body } = await sessions.service('POST', `/v1/sessions/${raised.id}/step-up`, {
     aal: 2,
     amr: ['otp'],
   });
-  await within(DEAF_BOUND_MS, begun, 'the end of the membership', () => unsubscribeIn(protocol, 'board:1'));
-  await within(DEAF_BOUND_MS, begun, 'the end of the plain socket', () => isClosed(plain));
+  await within(DEAF_BOUND_MS, startedAt, 'the end of the membership', () =>
+    unsubscribeIn(protocol, 'board:1'),
+  );
+  await within(DEAF_BOUND_MS, startedAt, 'the end of the plain socket', () => isClosed(plain));
   expect(await stepped.closed).toMatchObject({ code: 3014 });
   // Who comes back with the new token is not closed by the same change: not once let in, and not while that is decided.
   const back: RawClient[] = [];

@@ -35,24 +35,24 @@ const api = async (method: string, params: object) => {
   return answer.json();
 };
 
-/** A client of one build and user, and all that it was told outside of subscriptions of its own. */
+/** A client of one build and user, and its events outside of subscriptions of its own. */
 const connect = async (build: keyof typeof BUILDS, user_id: string, gateway = gateways[1]) => {
   const { token } = (await sessions.service('POST', '/v1/sessions', { user_id, transport: 'bearer' })).body;
   const client = new BUILDS[build](`${gateway.wsUrl}/connection/websocket`, {
     ...{ token, websocket: webSocketWith({}), minReconnectDelay: 50, maxReconnectDelay: 300 },
   });
-  const heard: [string, unknown][] = [];
-  client.on('publication', ({ channel, data }) => heard.push([channel, parsed(data)]));
-  client.on('message', ({ data }) => heard.push(['message', parsed(data)]));
-  client.on('subscribed', ({ channel, recovered }) => heard.push([`in ${channel}`, recovered]));
-  client.on('unsubscribed', ({ channel }) => heard.push([`out ${channel}`, '']));
+  const received: [string, unknown][] = [];
+  client.on('publication', ({ channel, data }) => received.push([channel, parsed(data)]));
+  client.on('message', ({ data }) => received.push(['message', parsed(data)]));
+  client.on('subscribed', ({ channel, recovered }) => received.push([`in ${channel}`, recovered]));
+  client.on('unsubscribed', ({ channel }) => received.push([`out ${channel}`, '']));
   client.connect();
   await client.ready(5_000);
   const drop = () =>
     (
       client as unknown as { _transport: { _transport: { terminate(): void } } }
     )._transport._transport.terminate();
-  return { client, heard, drop };
+  return { client, received, drop };
 };
 
 test.each(['json', 'protobuf'] as const)(
@@ -60,14 +60,14 @@ test.each(['json', 'protobuf'] as const)(
   async (build) => {
     const user = `u_own_${build}`;
     const group = `user:#${user}`;
-    const { client, heard, drop } = await connect(build, user);
-    await until(() => heard.length === 1, { what: 'to be in' });
+    const { client, received, drop } = await connect(build, user);
+    await until(() => received.length === 1, { what: 'to be in' });
     await api('publish', { channel: group, data: 1 });
-    await until(() => heard.length === 2, { what: 'the first publication' });
+    await until(() => received.length === 2, { what: 'the first publication' });
     drop();
     await api('publish', { channel: group, data: 2 });
-    await until(() => heard.length === 4, { what: 'what was missed' });
-    expect(heard).toEqual([
+    await until(() => received.length === 4, { what: 'what was missed' });
+    expect(received).toEqual([
       [`in ${group}`, false],
       [group, 1],
       [`in ${group}`, true],
@@ -81,28 +81,28 @@ test.each(['json', 'protobuf'] as const)(
   '[SS9] [SS11] given a connected SDK client (%s), when a back end subscribes, sends and unsubscribes, then the client follows',
   async (build) => {
     const user = `u_led_${build}`;
-    const { client, heard, drop } = await connect(build, user);
-    await until(() => heard.length === 1, { what: 'to be in its own' });
-    heard.length = 0;
+    const { client, received, drop } = await connect(build, user);
+    await until(() => received.length === 1, { what: 'to be in its own' });
+    received.length = 0;
     expect(await api('subscribe', { user, channel: 'led' })).toEqual({ result: { clients: 1, gateways: 2 } });
     await api('publish', { channel: 'led', data: { build } });
     expect(await api('send', { user, data: 'alone' })).toEqual({ result: { clients: 1, gateways: 2 } });
-    await until(() => heard.length === 3, { what: 'all three' });
-    expect(heard).toEqual([
+    await until(() => received.length === 3, { what: 'all three' });
+    expect(received).toEqual([
       ['in led', false],
       ['led', { build }],
       ['message', 'alone'],
     ]);
-    heard.length = 0;
+    received.length = 0;
     drop();
-    await until(() => heard.some(([what]) => what === 'in led'), { what: 'to be in again' });
-    expect(heard).toContainEqual(['in led', true]);
-    heard.length = 0;
+    await until(() => received.some(([what]) => what === 'in led'), { what: 'to be in again' });
+    expect(received).toContainEqual(['in led', true]);
+    received.length = 0;
     expect(await api('unsubscribe', { user, channel: 'led' })).toEqual({
       result: { clients: 1, gateways: 2 },
     });
-    await until(() => heard.length === 1, { what: 'to be out' });
-    expect(heard).toEqual([['out led', '']]);
+    await until(() => received.length === 1, { what: 'to be out' });
+    expect(received).toEqual([['out led', '']]);
     client.disconnect();
   },
 );

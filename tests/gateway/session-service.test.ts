@@ -87,8 +87,8 @@ test.concurrent('[GS18] [GS22] given an unavailable session service, when client
 });
 
 test.concurrent('[EV9] given no heartbeats of the session service, when the bus stays silent, then that is logged once and the connection is reopened', async () => {
-  const places = { ...stores, redisPrefix: `${stores.redisPrefix}silent:` };
-  await using gateway = await startGateway(places, 'http://127.0.0.1:1');
+  const isolated = { ...stores, redisPrefix: `${stores.redisPrefix}silent:` };
+  await using gateway = await startGateway(isolated, 'http://127.0.0.1:1');
   const reconnects = 'redis_client_reconnects_total{client="session-events"}';
   await until(() => gateway.metric(reconnects), {
     ok: (count) => count >= 2,

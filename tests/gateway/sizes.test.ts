@@ -62,7 +62,7 @@ const publish = async (channel: string, count: number, data: unknown = LARGE): P
 interface Listener {
   readonly client: Centrifuge;
   readonly subscription: Subscription;
-  readonly heard: unknown[];
+  readonly received: unknown[];
   /** Codes with which the server has ended a connection of it. */
   readonly closes: number[];
   readonly recovered: boolean[];
@@ -72,9 +72,9 @@ interface Listener {
 const listener = async (group: string, gateway = gateways[0]): Promise<Listener> => {
   const client = sdk(gateway, { token });
   const subscription = client.newSubscription(group);
-  const one: Listener = { client, subscription, heard: [], closes: [], recovered: [] };
+  const one: Listener = { client, subscription, received: [], closes: [], recovered: [] };
   client.on('connecting', ({ code }) => code >= 3_000 && one.closes.push(code));
-  subscription.on('publication', ({ data }) => one.heard.push(data));
+  subscription.on('publication', ({ data }) => one.received.push(data));
   subscription.on('subscribed', ({ recovered }) => one.recovered.push(recovered));
   subscription.subscribe();
   await connected(client);
@@ -86,10 +86,10 @@ const listener = async (group: string, gateway = gateways[0]): Promise<Listener>
 const away = async ({ client, subscription }: Listener, meanwhile: () => Promise<void>): Promise<number> => {
   client.disconnect();
   await meanwhile();
-  const begun = performance.now();
+  const startedAt = performance.now();
   client.connect();
   await subscription.ready(15_000);
-  return performance.now() - begun;
+  return performance.now() - startedAt;
 };
 
 test.each([
@@ -102,14 +102,14 @@ test.each([
   async (group, count, isRecovered) => {
     const one = await listener(group);
     await publish(group, 1, 'first');
-    await until(() => one.heard.length === 1, { what: 'the first' });
+    await until(() => one.received.length === 1, { what: 'the first' });
     const tookMs = await away(one, () => publish(group, count));
     expect(tookMs).toBeLessThan(3_000);
     expect(one.recovered.at(-1)).toBe(isRecovered);
     const kept = group === 'cached:1' ? 1 : count;
-    await until(() => one.heard.length === 1 + (isRecovered ? kept : 0), { what: 'what was missed' });
+    await until(() => one.received.length === 1 + (isRecovered ? kept : 0), { what: 'what was missed' });
     await publish(group, 1, 'last');
-    await until(() => one.heard.at(-1) === 'last', { what: 'the last' });
+    await until(() => one.received.at(-1) === 'last', { what: 'the last' });
     const { publications, offset } = await one.subscription.history({ limit: -1 });
     expect(offset).toBe(count + 2);
     const bytes = publications.reduce((sum, { data }) => sum + JSON.stringify(data).length, 0);
@@ -131,7 +131,10 @@ test('[SZ1] [SZ2] [SZ3] [SZ4] given a publication above the limit and the larges
   expect(asStatus.status).toBe(413);
   expect(await gateways[0].metric('gateway_refusals_total{reason="too_large"}')).toBe(2);
   for (let burst = 0; burst < 3; burst++) await publish('size', 4, 'x'.repeat(262_000));
-  await until(() => members.every(({ heard }) => heard.length === 12), { what: 'all', timeoutMs: 20_000 });
+  await until(() => members.every(({ received }) => received.length === 12), {
+    what: 'all',
+    timeoutMs: 20_000,
+  });
   for (const { client, closes } of members) {
     expect(closes).toEqual([]);
     client.disconnect();
@@ -141,21 +144,21 @@ test('[SZ1] [SZ2] [SZ3] [SZ4] given a publication above the limit and the larges
 test('[SW9] given large publications, when a plain client reads them, then it stays open', async () => {
   const PlainSocket = webSocketWith({ authorization: `Bearer ${token}` }) as typeof WebSocket;
   const socket = new PlainSocket(`${gateways[0].wsUrl}/ws?group=plain`);
-  const heard: number[] = [];
+  const received: number[] = [];
   const closed: number[] = [];
-  socket.addEventListener('message', ({ data }) => heard.push(data.length));
+  socket.addEventListener('message', ({ data }) => received.push(data.length));
   socket.addEventListener('close', ({ code }) => closed.push(code));
   await new Promise((resolve) => socket.addEventListener('open', resolve));
   // It is in its group when it hears the first.
   await until(
     async () => {
       await publish('plain', 1, 'hello');
-      return heard.length > 0;
+      return received.length > 0;
     },
     { what: 'a first publication' },
   );
   for (let burst = 0; burst < 3; burst++) await publish('plain', 10);
-  const large = () => heard.filter((length) => length === LARGE.length).length;
+  const large = () => received.filter((length) => length === LARGE.length).length;
   await until(() => large() === 30, { what: 'all of them', timeoutMs: 20_000 });
   expect(closed).toEqual([]);
   socket.close();
@@ -171,15 +174,15 @@ test('[RC7] [RC15] given removed or expired publications, when an SDK reconnects
     for (const gateway of gateways) {
       const one = await listener(group, gateway);
       await away(one, async () => {
-        const before = stay.map(({ heard }) => heard.length);
+        const before = stay.map(({ received }) => received.length);
         await publish(group, 3, 'secret');
-        await until(() => stay.every(({ heard }, at) => heard.length === (before[at] ?? 0) + 3), {
+        await until(() => stay.every(({ received }, at) => received.length === (before[at] ?? 0) + 3), {
           what: 'those who stay',
         });
         await forget();
       });
       expect(one.recovered.at(-1)).toBe(false);
-      expect(one.heard).toEqual([]);
+      expect(one.received).toEqual([]);
       one.client.disconnect();
     }
     for (const { client } of stay) client.disconnect();

@@ -55,13 +55,13 @@ const subscriber = async (group: string, on = fleet.gateway): Promise<Subscriber
   });
   client.send({ id: 1, connect: { token: fleet.token } }, { id: 2, subscribe: { channel: group } });
   expect(await client.reply(2)).toMatchObject({ subscribe: { recoverable: true } });
-  const heard = (): Received[] =>
+  const received = (): Received[] =>
     client.frames.flatMap((frame) => frame.split('\n')).map((text) => JSON.parse(text));
   return {
     ...client,
     publications: () => arrived,
     report: (log) => {
-      for (const { push } of heard()) {
+      for (const { push } of received()) {
         if (push?.pub !== undefined) log.received(push.pub.data.n);
         if (push?.unsubscribe !== undefined) log.resynced();
       }
@@ -141,9 +141,9 @@ describe('sockets that stop reading', { timeout: 90_000 }, () => {
     await until(() => sleeper.frames.some((frame) => frame.includes(last)), { what: 'one more, here too' });
     reader.report(logs[0]);
     sleeper.report(logs[1]);
-    const verdict = oracle.report();
-    expect(verdict.announced.length).toBeGreaterThan(0);
-    expect(verdict).toMatchObject({ missing: [], duplicates: [], misordered: [] });
+    const report = oracle.report();
+    expect(report.announced.length).toBeGreaterThan(0);
+    expect(report).toMatchObject({ missing: [], duplicates: [], misordered: [] });
     for (const { socket } of [reader, sleeper]) socket.terminate();
   });
 
@@ -154,7 +154,7 @@ describe('sockets that stop reading', { timeout: 90_000 }, () => {
     await until(() => reader.publications() === PUBLICATIONS, { what: 'all publications at the reader' });
     sleeper.socket.resume();
     const { code } = await sleeper.closed;
-    // The close frame is behind what the kernel holds; whoever reads late finds the connection cut.
+    // The close frame is behind what the kernel holds; a late reader finds the connection terminated.
     expect([3008, 1006]).toContain(code);
     expect(await fleet.gateway.metric('gateway_disconnects_total{initiator="server",code="3008"}')).toBe(1);
     expect(sleeper.publications() * FILLING.length).toBeLessThan(KERNEL_BYTES);
@@ -162,19 +162,19 @@ describe('sockets that stop reading', { timeout: 90_000 }, () => {
   });
 
   test('[SW6] given a socket that reads nothing, when WRITE_TIMEOUT_MS pass, then it is closed, whatever its groups', async () => {
-    await using impatient = await startGateway(fleet.stores, fleet.sessions.opsUrl, {
+    await using strict = await startGateway(fleet.stores, fleet.sessions.opsUrl, {
       GROUPS_FILE: file,
       MAX_SEND_BUFFER_BYTES: '262144',
       WRITE_TIMEOUT_MS: '1000',
-      INSTANCE_NAME: 'gw-impatient',
+      INSTANCE_NAME: 'gw-strict',
     });
-    const sleeper = await subscriber('patient:2', impatient);
+    const sleeper = await subscriber('patient:2', strict);
     sleeper.socket.pause();
     await flood(createDeliveryOracle(), 'patient:2');
     const ended = 'gateway_disconnects_total{initiator="server",code="3009"}';
-    await until(async () => (await impatient.metric(ended)) === 1, { what: 'the end', timeoutMs: 20_000 });
-    expect(await impatient.metric('gateway_slow_consumer_actions_total{action="stalled"}')).toBe(1);
-    expect(await impatient.metric('gateway_connections')).toBe(0);
+    await until(async () => (await strict.metric(ended)) === 1, { what: 'the end', timeoutMs: 20_000 });
+    expect(await strict.metric('gateway_slow_consumer_actions_total{action="stalled"}')).toBe(1);
+    expect(await strict.metric('gateway_connections')).toBe(0);
     sleeper.socket.resume();
     expect((await sleeper.closed).code).toBe(1006);
   });

@@ -60,7 +60,7 @@ const plainOf = async (tenant: Tenant, group: string, on = first): Promise<RawCl
 };
 let lastId = 100;
 // biome-ignore lint/suspicious/noExplicitAny: tests look into JSON of every shape.
-const ask = (client: RawClient, command: object): Promise<any> => {
+const request = (client: RawClient, command: object): Promise<any> => {
   lastId += 1;
   client.send({ id: lastId, ...command });
   return client.reply(lastId);
@@ -71,9 +71,9 @@ const call = async (method: string, params: object, key = SERVER_KEY): Promise<a
   const body = JSON.stringify(params);
   return (await fetch(`${second.url}/api/${method}`, { method: 'POST', headers, body })).json();
 };
-const hears = (client: RawClient, text: string) =>
-  until(() => client.frames.some((frame) => frame.includes(text)), { what: `"${text}" to be heard` });
-const heard = (client: RawClient, text: string) => client.frames.some((frame) => frame.includes(text));
+const receives = (client: RawClient, text: string) =>
+  until(() => client.frames.some((frame) => frame.includes(text)), { what: `"${text}" to be received` });
+const received = (client: RawClient, text: string) => client.frames.some((frame) => frame.includes(text));
 /** The same group and the same user in both tenants, on both gateways, over both endpoints. */
 const both = async (group: string) => {
   const scene = {
@@ -81,7 +81,7 @@ const both = async (group: string) => {
     shop: [await clientOf('shop'), await clientOf('shop', second)],
   };
   for (const client of [...scene.default, ...scene.shop])
-    expect(await ask(client, { subscribe: { channel: group } })).toHaveProperty('subscribe');
+    expect(await request(client, { subscribe: { channel: group } })).toHaveProperty('subscribe');
   scene.default.push(await plainOf('default', group));
   scene.shop.push(await plainOf('shop', group));
   return scene;
@@ -92,29 +92,30 @@ describe('clients of two tenants with the same user ids and group names', () => 
   test('[TNW1] given two tenants, when clients publish from sockets of both kinds, then publications stay in their tenant on all gateways', async () => {
     const { default: ours, shop: theirs } = await both('lobby');
     for (const [at, client] of theirs.slice(0, 2).entries())
-      await ask(client, { publish: { channel: 'lobby', data: `shop-${at}` } });
+      await request(client, { publish: { channel: 'lobby', data: `shop-${at}` } });
     theirs[2]?.socket.send('"shop-2"');
-    await ask(ours[0]!, { publish: { channel: 'lobby', data: 'ours' } });
-    for (const text of ['shop-0', 'shop-1', 'shop-2']) for (const client of theirs) await hears(client, text);
-    for (const client of ours) await hears(client, 'ours');
-    expect(theirs.some((client) => heard(client, 'ours'))).toBe(false);
-    expect(ours.some((client) => heard(client, 'shop-'))).toBe(false);
+    await request(ours[0]!, { publish: { channel: 'lobby', data: 'ours' } });
+    for (const text of ['shop-0', 'shop-1', 'shop-2'])
+      for (const client of theirs) await receives(client, text);
+    for (const client of ours) await receives(client, 'ours');
+    expect(theirs.some((client) => received(client, 'ours'))).toBe(false);
+    expect(ours.some((client) => received(client, 'shop-'))).toBe(false);
   });
 
   test('[TNW7] given two tenants, when clients query history and presence or recover, then results are those of their tenant, without tenants in names', async () => {
     const { default: ours, shop: theirs } = await both('past');
-    await ask(theirs[0]!, { publish: { channel: 'past', data: 'theirs' } });
-    const history = (client: RawClient) => ask(client, { history: { channel: 'past', limit: 10 } });
+    await request(theirs[0]!, { publish: { channel: 'past', data: 'theirs' } });
+    const history = (client: RawClient) => request(client, { history: { channel: 'past', limit: 10 } });
     expect((await history(ours[1]!)).history.publications ?? []).toEqual([]);
     expect((await history(theirs[1]!)).history.publications).toMatchObject([{ data: 'theirs' }]);
-    await hears(theirs[0]!, '"channel":"past"');
+    await receives(theirs[0]!, '"channel":"past"');
     const presence = async (client: RawClient) =>
-      Object.keys((await ask(client, { presence: { channel: 'past' } })).presence.presence);
+      Object.keys((await request(client, { presence: { channel: 'past' } })).presence.presence);
     const [here, there] = [await presence(ours[0]!), await presence(theirs[1]!)];
     expect([here.length, there.length]).toEqual([3, 3]);
     expect(here.filter((id) => there.includes(id))).toEqual([]);
     const back = await clientOf('default');
-    const recovered = await ask(back, {
+    const recovered = await request(back, {
       subscribe: { channel: 'past', recover: true, offset: 0, epoch: '' },
     });
     expect(recovered.subscribe.publications ?? []).toEqual([]);
@@ -125,11 +126,11 @@ describe('clients of two tenants with the same user ids and group names', () => 
     await call('publish', { channel: '$board', data: 'secret of default' });
     await call('publish', { channel: 'user:#ceo', data: 'secret of default' });
     for (const channel of ['$board', 'user:#ceo']) {
-      const { subscribe } = await ask(theirs, {
+      const { subscribe } = await request(theirs, {
         subscribe: { channel, recover: true, offset: 0, epoch: '' },
       });
       expect(subscribe.publications ?? []).toEqual([]);
-      const { history } = await ask(theirs, { history: { channel, limit: 10 } });
+      const { history } = await request(theirs, { history: { channel, limit: 10 } });
       expect(history.publications ?? []).toEqual([]);
     }
   });
@@ -158,21 +159,21 @@ describe('clients of two tenants with the same user ids and group names', () => 
     const here = await clientOf('default', first, plain);
     const there = [await clientOf('shop', first, plain), await clientOf('shop', first, named)];
     for (const client of [here, ...there])
-      expect(await ask(client, { subscribe: { channel: 'jwt' } })).toHaveProperty('subscribe');
+      expect(await request(client, { subscribe: { channel: 'jwt' } })).toHaveProperty('subscribe');
     for (const [client, data] of [
       [here, 'ours-jwt'],
       [there[0]!, 'shops-jwt'],
     ] as const)
-      expect(await ask(client, { publish: { channel: 'jwt', data } })).toHaveProperty('publish');
-    for (const client of [...ours, here]) await hears(client, 'ours-jwt');
-    for (const client of [...theirs, ...there]) await hears(client, 'shops-jwt');
-    expect([...ours, here].some((client) => heard(client, 'shops-jwt'))).toBe(false);
+      expect(await request(client, { publish: { channel: 'jwt', data } })).toHaveProperty('publish');
+    for (const client of [...ours, here]) await receives(client, 'ours-jwt');
+    for (const client of [...theirs, ...there]) await receives(client, 'shops-jwt');
+    expect([...ours, here].some((client) => received(client, 'shops-jwt'))).toBe(false);
     const wrong = await openSocket(`${first.wsUrl}/connection/websocket`);
     clients.push(wrong);
     wrong.send({ id: 1, connect: { token: named } });
     expect(await wrong.closed).toMatchObject({ code: 3500 });
     const permit = await signToken({ sub: 'kim', channel: '$vip', tenant: 'shop' });
-    expect(await ask(there[1]!, { subscribe: { channel: '$vip', token: permit } })).toHaveProperty(
+    expect(await request(there[1]!, { subscribe: { channel: '$vip', token: permit } })).toHaveProperty(
       'subscribe',
     );
     here.send({ id: 99, subscribe: { channel: '$vip', token: permit } });
@@ -201,10 +202,10 @@ describe('server API', () => {
       headers: { 'x-api-key': SHOP_KEY },
       body: '{"method":"publish","params":{"channel":"news","data":"f-shop"}}',
     });
-    for (const client of theirs) for (const letter of 'abcdef') await hears(client, `${letter}-shop`);
-    for (const client of ours) for (const letter of 'ae') await hears(client, `${letter}-default`);
-    expect(theirs.some((client) => heard(client, '-default'))).toBe(false);
-    expect(ours.some((client) => heard(client, '-shop'))).toBe(false);
+    for (const client of theirs) for (const letter of 'abcdef') await receives(client, `${letter}-shop`);
+    for (const client of ours) for (const letter of 'ae') await receives(client, `${letter}-default`);
+    expect(theirs.some((client) => received(client, '-default'))).toBe(false);
+    expect(ours.some((client) => received(client, '-shop'))).toBe(false);
   });
 
   test('[TNW5] [TNW14] given a key of a tenant, when it is used for another tenant, then every method is rejected, in a batch too', async () => {
@@ -248,8 +249,8 @@ describe('server API', () => {
 
   test('[TNW10] given two tenants, when back ends query a group, then results are those of its tenant', async () => {
     const { shop: theirs } = await both('seen');
-    await ask(theirs[0]!, { publish: { channel: 'seen', data: 'theirs' } });
-    await clientOf('default').then((one) => ask(one, { subscribe: { channel: 'only:ours' } }));
+    await request(theirs[0]!, { publish: { channel: 'seen', data: 'theirs' } });
+    await clientOf('default').then((one) => request(one, { subscribe: { channel: 'only:ours' } }));
     const clientsIn = async (more: object, key?: string) =>
       Object.keys((await call('presence', { channel: 'seen', ...more }, key)).result.presence);
     const [ours, shop, bound] = [
@@ -294,8 +295,8 @@ describe('server API', () => {
     expect((await asShop('subscribe', { user: 'kim', channel: 'more' })).result.clients).toBe(2);
     expect((await asShop('send', { user: 'kim', data: 'whisper' })).result.clients).toBe(2);
     expect((await asShop('unsubscribe', { user: 'kim', channel: 'more' })).result.clients).toBe(2);
-    for (const client of theirs.slice(0, 2)) await hears(client, 'whisper');
-    expect(ours.some((client) => heard(client, 'whisper') || heard(client, '"more"'))).toBe(false);
+    for (const client of theirs.slice(0, 2)) await receives(client, 'whisper');
+    expect(ours.some((client) => received(client, 'whisper') || received(client, '"more"'))).toBe(false);
     expect((await asShop('refresh', { user: 'kim', expired: true })).result.clients).toBe(3);
     await Promise.all(theirs.map(({ closed }) => closed));
     expect(ours.every(isOpen)).toBe(true);
@@ -309,8 +310,8 @@ describe('server API', () => {
 });
 
 test('[TNW13] given sockets of two tenants, when an operator queries them, then sessions of every tenant and groups of the named tenant are found', async () => {
-  const { shop } = await both('desk');
-  const desk = createGatewayClient({
+  const { shop } = await both('operators');
+  const client = createGatewayClient({
     request: async ({ method, path, body }) => {
       const headers = { 'x-api-key': SERVER_KEY };
       return (await fetch(second.url + path, { method, headers, body: JSON.stringify(body) })).json();
@@ -320,21 +321,21 @@ test('[TNW13] given sockets of two tenants, when an operator queries them, then 
   });
   const tenantsOf = (list: { sockets: readonly { tenant: string }[] }) =>
     list.sockets.map(({ tenant }) => tenant).toSorted();
-  const [theirs] = (await desk.sockets({ user: 'kim', tenant: 'shop' }, 1)).sockets;
-  expect(tenantsOf(await desk.socketsOf([theirs!.session]))).toEqual(['shop']);
-  expect(tenantsOf(await desk.sockets({ group: 'desk', tenant: 'shop' }, 9))).toEqual([
+  const [theirs] = (await client.sockets({ user: 'kim', tenant: 'shop' }, 1)).sockets;
+  expect(tenantsOf(await client.socketsOf([theirs!.session]))).toEqual(['shop']);
+  expect(tenantsOf(await client.sockets({ group: 'operators', tenant: 'shop' }, 9))).toEqual([
     'shop',
     'shop',
     'shop',
   ]);
-  expect(tenantsOf(await desk.sockets({ group: 'desk' }, 9))).toHaveLength(6);
-  await desk.publish({ group: 'desk', tenant: 'shop' }, 'by operator', 'single use');
-  await hears(shop[0]!, 'by operator');
-  expect((await desk.position({ group: 'desk', tenant: 'shop' }))?.offset).toBe(1);
-  expect((await desk.position({ group: 'desk', tenant: 'default' }))?.offset).toBe(0);
-  await clientOf('default').then((one) => ask(one, { subscribe: { channel: 'only:here' } }));
-  expect((await desk.list('only:*', 'default')).items).toHaveLength(1);
-  expect((await desk.list('only:*', 'shop')).items).toEqual([]);
+  expect(tenantsOf(await client.sockets({ group: 'operators' }, 9))).toHaveLength(6);
+  await client.publish({ group: 'operators', tenant: 'shop' }, 'by operator', 'single use');
+  await receives(shop[0]!, 'by operator');
+  expect((await client.position({ group: 'operators', tenant: 'shop' }))?.offset).toBe(1);
+  expect((await client.position({ group: 'operators', tenant: 'default' }))?.offset).toBe(0);
+  await clientOf('default').then((one) => request(one, { subscribe: { channel: 'only:here' } }));
+  expect((await client.list('only:*', 'default')).items).toHaveLength(1);
+  expect((await client.list('only:*', 'shop')).items).toEqual([]);
 });
 
 test('[TNW15] given two tenants, when the command line is called with --tenant, then the call affects that tenant', async () => {
@@ -347,8 +348,8 @@ test('[TNW15] given two tenants, when the command line is called with --tenant, 
     return out.join('\n');
   };
   await muster('publish', 'line', 'from-shop', '--tenant', 'shop');
-  await hears(shop[0]!, 'from-shop');
-  expect(ours.some((client) => heard(client, 'from-shop'))).toBe(false);
+  await receives(shop[0]!, 'from-shop');
+  expect(ours.some((client) => received(client, 'from-shop'))).toBe(false);
   for (const [tenant, count] of [
     ['shop', 3],
     ['*', 6],
@@ -372,7 +373,7 @@ test('[TNW6] given user ids with # and , when they connect, then each has a pers
     for (const other of ids.filter((one) => one !== id)) {
       const channel = names.get(other);
       if (channel !== undefined)
-        expect(await ask(client, { subscribe: { channel } }), `${id} in ${channel}`).toMatchObject({
+        expect(await request(client, { subscribe: { channel } }), `${id} in ${channel}`).toMatchObject({
           error: { code: 103 },
         });
     }

@@ -22,7 +22,7 @@ import {
 const stores = useTestStores();
 const stack = new AsyncDisposableStack();
 const seconds = (from: number) => Math.floor(Date.now() / 1000) + from;
-/** Nobody is there: whoever has a token of the application needs no session service. */
+/** Closed port: application tokens require no session service. */
 const NO_SESSIONS = 'http://127.0.0.1:9';
 let issuer: TestIssuer;
 let gateway: TestGateway;
@@ -214,7 +214,7 @@ describe('published keys', () => {
       });
     }
     const foreign = await issuer.idToken({
-      header: { kid: 'nobody' },
+      header: { kid: 'unknown' },
       algorithm: 'ES256',
       key: await issuer.addKey('unlisted', 'ES256'),
     });
@@ -222,14 +222,14 @@ describe('published keys', () => {
   });
 
   test('[JT5] given a JWKS URL that fails, when a client connects or upgrades, then the result is error 100 or 503', async () => {
-    for (const mood of ['error', 'garbage', 'huge', 'hang'] as const) {
-      const sick = stack.use(await startIssuer());
-      sick.behave(mood);
-      const on = await start({ TOKEN_JWKS_URL: `${sick.url}/jwks` });
-      const token = await sick.idToken();
-      expect(await replyOf(on, { token }), mood).toMatchObject({ error: { code: 100, temporary: true } });
+    for (const behavior of ['error', 'garbage', 'huge', 'hang'] as const) {
+      const faulty = stack.use(await startIssuer());
+      faulty.behave(behavior);
+      const on = await start({ TOKEN_JWKS_URL: `${faulty.url}/jwks` });
+      const token = await faulty.idToken();
+      expect(await replyOf(on, { token }), behavior).toMatchObject({ error: { code: 100, temporary: true } });
       const upgrade = await tryUpgrade(`${on.wsUrl}/ws?group=a`, { authorization: `Bearer ${token}` });
-      expect(upgrade.status, mood).toBe(503);
+      expect(upgrade.status, behavior).toBe(503);
     }
   });
 });
@@ -238,9 +238,11 @@ test('[JT10] given a bearer token of the application, when a client upgrades to 
   const socket = await openSocket(`${gateway.wsUrl}/ws?group=lobby`, {
     authorization: `Bearer ${await signToken()}`,
   });
-  const heard = new Promise((resolve) => socket.socket.once('message', (data) => resolve(data.toString())));
+  const received = new Promise((resolve) =>
+    socket.socket.once('message', (data) => resolve(data.toString())),
+  );
   socket.socket.send('hello');
-  expect(await heard).toBe('hello');
+  expect(await received).toBe('hello');
   socket.socket.terminate();
   expect((await tryUpgrade(`${gateway.wsUrl}/ws?group=lobby`)).status).toBe(401);
 });
@@ -277,7 +279,7 @@ test('[JT36] given new session secrets, when the gateway receives SIGHUP, then t
   const on = await start({});
   expect(await closeOf(on, { token })).toMatchObject({ code: 3500 });
   on.reload({ SESSION_SECRETS: next });
-  // It is genuine now, and there is nobody who could say more about it.
+  // Its signature is valid now, and no session service is available to check it.
   expect(await replyOf(on, { token })).toMatchObject({ error: { code: 100 } });
 });
 

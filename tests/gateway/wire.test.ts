@@ -8,7 +8,7 @@ import { SocketWire } from '@muster/ws-gateway/socket/wire';
 import { describe, expect, test } from 'vitest';
 import { type WebSocket, WebSocketServer } from 'ws';
 
-/** A wire, the socket it writes to, and the peer's end: it reads nothing until it is told to. */
+/** A wire, its socket, and the paused end of the peer. */
 interface Pair extends AsyncDisposable {
   readonly wire: SocketWire;
   readonly socket: WebSocket;
@@ -41,7 +41,7 @@ const openPair = async (isDirect: boolean): Promise<Pair> => {
       const parts: Buffer[] = [];
       peer.on('data', (part: Buffer) => parts.push(part));
       peer.resume();
-      // Nobody answers the close frame: half closed, the other end finishes what it has and goes.
+      // The close frame is not answered: half closed, the peer reads the rest and ends.
       peer.end();
       await once(peer, 'end');
       return Buffer.concat(parts);
@@ -109,9 +109,9 @@ describe.for([true, false])('with direct writes: %s', (isDirect) => {
     expect(frames.at(-1)?.opcode).toBe(CLOSE);
     const pinged = frames.filter(({ opcode }) => opcode === PING).map(({ payload }) => Number(payload));
     expect(pinged).toEqual(Array.from({ length: pings }, (_, at) => at + 1));
-    const heard = frames.filter(({ opcode }) => opcode === 2).map(({ payload }) => payload);
-    expect(heard.length).toBe(sent.length);
-    expect(heard.every((payload, at) => payload.equals(sent[at] ?? Buffer.alloc(0)))).toBe(true);
+    const received = frames.filter(({ opcode }) => opcode === 2).map(({ payload }) => payload);
+    expect(received.length).toBe(sent.length);
+    expect(received.every((payload, at) => payload.equals(sent[at] ?? Buffer.alloc(0)))).toBe(true);
   });
 
   test('[OB13] given pending bytes, when the buffer is measured, then they are counted until the reader has taken them', async () => {

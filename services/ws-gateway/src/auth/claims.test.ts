@@ -77,7 +77,7 @@ describe('subscription tokens', () => {
       user: undefined,
       client: 'c',
     });
-    // Who names nobody does not mean everybody.
+    // Without `sub` and `client` the token is for anonymous clients, not for all.
     expect(readSubscriptionClaims({ channel: 'a' })).toMatchObject({ user: '', client: undefined });
     for (const bad of [
       { sub: 'ann' },

@@ -10,11 +10,11 @@ const holder = (): SessionHolder => ({
 });
 
 /** Tokens are `user/session`. */
-const scene = (limits: { maxPerUser: number; maxPerSession: number }) => {
+const limitsUnderTest = (options: { maxPerUser: number; maxPerSession: number }) => {
   const held: string[] = [];
   const refused: string[] = [];
-  const gate = withConnectionLimits({
-    ...limits,
+  const limits = withConnectionLimits({
+    ...options,
     onRefused: (scope) => refused.push(scope),
     authenticator: {
       hasValidSignature: () => true,
@@ -32,14 +32,14 @@ const scene = (limits: { maxPerUser: number; maxPerSession: number }) => {
     },
   });
   const come = async (token: string, who = holder()) => {
-    const admission = await gate.authenticate({ tokens: [token], origin: undefined }, who);
-    return admission.ok ? 'in' : admission.why;
+    const result = await limits.authenticate({ tokens: [token], origin: undefined }, who);
+    return result.ok ? 'in' : result.why;
   };
-  return { gate, come, refused, held };
+  return { limits, come, refused, held };
 };
 
 test('[LM1] given a user at its limit, when it connects with any session, then it is rejected, and other users are accepted', async () => {
-  const { come, refused, held } = scene({ maxPerUser: 2, maxPerSession: 0 });
+  const { come, refused, held } = limitsUnderTest({ maxPerUser: 2, maxPerSession: 0 });
   expect([await come('ann/1'), await come('ann/2'), await come('ann/3')]).toEqual([
     'in',
     'in',
@@ -51,12 +51,12 @@ test('[LM1] given a user at its limit, when it connects with any session, then i
 });
 
 test('[LM15] given a limit per user, when anonymous clients connect, then they are not counted as one user', async () => {
-  const { come } = scene({ maxPerUser: 1, maxPerSession: 0 });
+  const { come } = limitsUnderTest({ maxPerUser: 1, maxPerSession: 0 });
   expect([await come('/1'), await come('/2')]).toEqual(['in', 'in']);
 });
 
 test('[LM12] given a session at its limit, when it connects, then it is rejected', async () => {
-  const { come, refused } = scene({ maxPerUser: 0, maxPerSession: 1 });
+  const { come, refused } = limitsUnderTest({ maxPerUser: 0, maxPerSession: 1 });
   expect([await come('ann/1'), await come('ann/1'), await come('ann/2')]).toEqual([
     'in',
     'limit_reached',
@@ -66,34 +66,34 @@ test('[LM12] given a session at its limit, when it connects, then it is rejected
 });
 
 test('[LM14] given a user at its limit, when a connection is transferred and released, then exactly one connection is accepted', async () => {
-  const { gate, come } = scene({ maxPerUser: 1, maxPerSession: 1 });
+  const { limits, come } = limitsUnderTest({ maxPerUser: 1, maxPerSession: 1 });
   const [upgrade, connection] = [holder(), holder()];
   expect(await come('ann/1', upgrade)).toBe('in');
-  gate.transfer('1' as SessionId, upgrade, connection);
-  gate.release('1' as SessionId, upgrade);
+  limits.transfer('1' as SessionId, upgrade, connection);
+  limits.release('1' as SessionId, upgrade);
   expect(await come('ann/1')).toBe('limit_reached');
-  gate.release('1' as SessionId, connection);
-  gate.release('1' as SessionId, connection);
+  limits.release('1' as SessionId, connection);
+  limits.release('1' as SessionId, connection);
   expect(await come('ann/1')).toBe('in');
   expect(await come('ann/1')).toBe('limit_reached');
 });
 
 test('[LM11] given a user or session at its limit, when it connects, then the counted connections are pinged and no others', async () => {
-  const { gate, come } = scene({ maxPerUser: 3, maxPerSession: 2 });
+  const { limits, come } = limitsUnderTest({ maxPerUser: 3, maxPerSession: 2 });
   const probed: string[] = [];
-  const seat = (name: string): SessionHolder => ({ ...holder(), probe: () => void probed.push(name) });
-  const upgrade = seat('upgrade');
-  await come('ann/1', seat('a'));
+  const probeable = (name: string): SessionHolder => ({ ...holder(), probe: () => void probed.push(name) });
+  const upgrade = probeable('upgrade');
+  await come('ann/1', probeable('a'));
   await come('ann/1', upgrade);
-  gate.transfer('1' as SessionId, upgrade, seat('b'));
-  await come('ann/2', seat('c'));
-  await come('bob/3', seat('d'));
+  limits.transfer('1' as SessionId, upgrade, probeable('b'));
+  await come('ann/2', probeable('c'));
+  await come('bob/3', probeable('d'));
   expect(probed).toEqual([]);
   expect(await come('ann/2')).toBe('limit_reached');
   expect(probed.splice(0).sort()).toEqual(['a', 'b', 'c']);
-  const { come: comeAgain } = scene({ maxPerUser: 0, maxPerSession: 1 });
-  await comeAgain('eve/1', seat('e'));
-  await comeAgain('eve/2', seat('f'));
+  const { come: comeAgain } = limitsUnderTest({ maxPerUser: 0, maxPerSession: 1 });
+  await comeAgain('eve/1', probeable('e'));
+  await comeAgain('eve/2', probeable('f'));
   expect(await comeAgain('eve/2')).toBe('limit_reached');
   expect(probed).toEqual(['f']);
 });

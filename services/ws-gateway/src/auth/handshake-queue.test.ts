@@ -16,10 +16,10 @@ const holder = (isClosed = false): SessionHolder => ({
   isClosed,
 });
 
-/** A gate that answers when the test says so. */
-const scene = (options: { concurrency?: number; maxWaiting?: number } = {}) => {
+/** A queue in front of an authenticator that answers on `finishOne`. */
+const queueUnderTest = (options: { concurrency?: number; maxWaiting?: number } = {}) => {
   const clock = createFakeClock();
-  const begun: string[] = [];
+  const started: string[] = [];
   const finish: (() => void)[] = [];
   const waits: number[] = [];
   let refused = 0;
@@ -37,7 +37,7 @@ const scene = (options: { concurrency?: number; maxWaiting?: number } = {}) => {
       transfer: () => {},
       release: () => {},
       authenticate: ({ tokens }) => {
-        begun.push(tokens[0] ?? '');
+        started.push(tokens[0] ?? '');
         return new Promise((resolve) => finish.push(() => resolve(IN)));
       },
     },
@@ -49,45 +49,45 @@ const scene = (options: { concurrency?: number; maxWaiting?: number } = {}) => {
     finish.shift()?.();
     await new Promise((resolve) => setImmediate(resolve));
   };
-  return { clock, queue, come, begun, waits, finishOne, refused: () => refused };
+  return { clock, queue, come, started, waits, finishOne, refused: () => refused };
 };
 
 test('[AD1] given as many checks as permitted, when more arrive, then they wait and start in FIFO order', async () => {
-  const { come, begun, finishOne, queue, waits } = scene();
+  const { come, started, finishOne, queue, waits } = queueUnderTest();
   const all = ['a', 'b', 'c', 'd', 'e'].map((name) => come(name));
-  expect(begun).toEqual(['a', 'b']);
+  expect(started).toEqual(['a', 'b']);
   expect(queue.waiting()).toBe(3);
   await finishOne(40);
-  expect(begun).toEqual(['a', 'b', 'c']);
+  expect(started).toEqual(['a', 'b', 'c']);
   for (let left = 4; left > 0; left--) await finishOne();
-  expect(begun).toEqual(['a', 'b', 'c', 'd', 'e']);
+  expect(started).toEqual(['a', 'b', 'c', 'd', 'e']);
   expect(await Promise.all(all)).toEqual([IN, IN, IN, IN, IN]);
   expect(waits).toEqual([0.04, 0.04, 0.04]);
   expect(queue.waiting()).toBe(0);
 });
 
 test('[AD1] given a queue, when another check arrives, then it does not overtake', async () => {
-  const { come, begun, finishOne } = scene({ concurrency: 1 });
+  const { come, started, finishOne } = queueUnderTest({ concurrency: 1 });
   for (const name of ['a', 'b', 'c']) void come(name);
   await finishOne();
   void come('d');
   for (let left = 3; left > 0; left--) await finishOne();
-  expect(begun).toEqual(['a', 'b', 'c', 'd']);
+  expect(started).toEqual(['a', 'b', 'c', 'd']);
 });
 
 test('[AD2] given a full queue, when another check arrives, then it is rejected at once as unavailable', async () => {
-  const { come, begun, refused, queue, finishOne } = scene({ concurrency: 1, maxWaiting: 2 });
+  const { come, started, refused, queue, finishOne } = queueUnderTest({ concurrency: 1, maxWaiting: 2 });
   for (const name of ['a', 'b', 'c']) void come(name);
   expect(queue.isFull()).toBe(true);
   expect(await come('d')).toEqual(REFUSED);
   expect(refused()).toBe(1);
   await finishOne();
   expect(queue.isFull()).toBe(false);
-  expect(begun).toEqual(['a', 'b']);
+  expect(started).toEqual(['a', 'b']);
 });
 
 test('[AD4] given a check that waited too long, or whose client has disconnected, when its turn comes, then it is not executed', async () => {
-  const { come, begun, finishOne, clock } = scene({ concurrency: 1 });
+  const { come, started, finishOne, clock } = queueUnderTest({ concurrency: 1 });
   void come('a');
   const gone = come('b', holder(true));
   const late = come('c');
@@ -95,11 +95,11 @@ test('[AD4] given a check that waited too long, or whose client has disconnected
   await finishOne();
   expect(await Promise.all([gone, late])).toEqual([REFUSED, REFUSED]);
   void come('d');
-  expect(begun).toEqual(['a', 'd']);
+  expect(started).toEqual(['a', 'd']);
 });
 
 test('[AD3] given slow stores, when the queue grows, then Retry-After is its length by the pace of recent checks', async () => {
-  const { come, finishOne, queue } = scene({ concurrency: 2, maxWaiting: 1_000 });
+  const { come, finishOne, queue } = queueUnderTest({ concurrency: 2, maxWaiting: 1_000 });
   expect(queue.retryAfterS()).toBe(1);
   // A hundred checks of 100 ms each: two at once are twenty in a second.
   for (let count = 0; count < 102; count++) void come('x');
@@ -110,7 +110,7 @@ test('[AD3] given slow stores, when the queue grows, then Retry-After is its len
 });
 
 test('[AD2] [AD3] given an estimated wait longer than clients wait, when another check arrives, then the queue counts as full', async () => {
-  const { come, finishOne, queue } = scene({ concurrency: 1, maxWaiting: 1_000 });
+  const { come, finishOne, queue } = queueUnderTest({ concurrency: 1, maxWaiting: 1_000 });
   void come('x');
   for (let count = 0; count < 60; count++) {
     void come('x');

@@ -46,8 +46,8 @@ const forge = (header: unknown, payload: unknown, secret: string | Buffer = SECR
   return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`;
 };
 const outcome = async (token: string, on = verifier()): Promise<string> => {
-  const verdict = await on.verify(token);
-  return verdict.ok ? 'accepted' : verdict.fault;
+  const verified = await on.verify(token);
+  return verified.ok ? 'accepted' : verified.fault;
 };
 
 describe('form', () => {
@@ -172,13 +172,13 @@ describe('claims', () => {
     expect(await outcome(await sign({ exp: now() + 1 }))).toBe('accepted');
     expect(await outcome(await sign({ exp: now() }))).toBe('expired');
     expect(await outcome(await sign({ exp: now() - 86_400 }))).toBe('expired');
-    // Whoever did not sign it is told nothing about its end.
+    // The expiry of a token with an invalid signature is not reported.
     expect(await outcome(forge({ alg: 'HS256' }, { exp: 1 }, 'another'))).toBe('signature');
   });
 
   test('[JT19] given a claim that occurs twice, when the token is verified, then the last occurrence is used', async () => {
-    const verdict = await verifier().verify(forge({ alg: 'HS256' }, '{"sub":"ann","sub":"bob"}'));
-    expect(verdict).toMatchObject({ ok: true, claims: { sub: 'bob' } });
+    const verified = await verifier().verify(forge({ alg: 'HS256' }, '{"sub":"ann","sub":"bob"}'));
+    expect(verified).toMatchObject({ ok: true, claims: { sub: 'bob' } });
   });
 });
 
@@ -213,14 +213,14 @@ describe('published keys', () => {
   });
 
   test('[JT23] given a token signed with a secret, when it is verified, then published keys are not queried', async () => {
-    let asked = 0;
+    let lookups = 0;
     const keys = finding(async () => {
-      asked += 1;
+      lookups += 1;
       return createSecretKey(Buffer.from(LONG_SECRET)) as never;
     });
     expect(await outcome(await sign({}, { key: createSecretKey(Buffer.from(LONG_SECRET)) }), keys)).toBe(
       'signature',
     );
-    expect(asked).toBe(0);
+    expect(lookups).toBe(0);
   });
 });

@@ -7,8 +7,8 @@ import { createSessionRevalidation } from './session-revalidation.ts';
 
 const silent = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent };
 
-/** Sessions `a`, `b`, … with what Redis and the session service say of them. */
-const sweepOver = (
+/** Sessions `a`, `b`, … with the answers of Redis and the session service. */
+const revalidationOf = (
   reads: Record<string, SnapshotRead | 'fault'>,
   answers: Record<string, SessionSourceResult> = {},
 ) => {
@@ -22,7 +22,7 @@ const sweepOver = (
       reviseSession: () => {},
     });
   }
-  const sweep = createSessionRevalidation({
+  const revalidation = createSessionRevalidation({
     registry,
     snapshots: {
       readMany: async (ids) =>
@@ -41,12 +41,12 @@ const sweepOver = (
     isBusHealthy: () => true,
     identityOf: ({ id, rev }) => ({ tenant: 'default', sessionId: id, user: 'ann', expiresAt: 0, rev }),
   });
-  return { sweep, ended, touched };
+  return { revalidation, ended, touched };
 };
 const live = (id: string): SnapshotRead => ({ is: 'live', snapshot: { id: id as SessionId } as Snapshot });
 
 test('[GS8] given local sessions, when they are compared, then ended sessions are closed, unknown sessions queried, and others kept', async () => {
-  const { sweep, ended } = sweepOver(
+  const { revalidation, ended } = revalidationOf(
     {
       a: live('a'),
       b: { is: 'ended', reason: 'admin' },
@@ -60,21 +60,21 @@ test('[GS8] given local sessions, when they are compared, then ended sessions ar
       e: { is: 'unknown' },
     },
   );
-  await sweep.checkAll();
+  await revalidation.checkAll();
   expect(ended.toSorted()).toEqual(['b admin', 'c expired', 'e unknown']);
-  sweep[Symbol.dispose]();
+  revalidation[Symbol.dispose]();
 });
 
 test('[GS21] given stores that do not answer, when sessions are compared, then none is closed', async () => {
-  const { sweep, ended } = sweepOver({ a: 'fault', b: live('b') });
-  await sweep.checkAll();
+  const { revalidation, ended } = revalidationOf({ a: 'fault', b: live('b') });
+  await revalidation.checkAll();
   expect(ended).toEqual([]);
-  sweep[Symbol.dispose]();
+  revalidation[Symbol.dispose]();
 });
 
 test('[GS9] given a session with an open socket, when it is compared, then its activity is recorded', async () => {
-  const { sweep, touched } = sweepOver({ a: live('a'), b: { is: 'missing' } });
-  await sweep.checkAll();
+  const { revalidation, touched } = revalidationOf({ a: live('a'), b: { is: 'missing' } });
+  await revalidation.checkAll();
   expect(touched).toEqual(['a']);
-  sweep[Symbol.dispose]();
+  revalidation[Symbol.dispose]();
 });

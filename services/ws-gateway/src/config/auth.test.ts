@@ -75,12 +75,12 @@ test('[AQ7] [AQ19] given a callback without a secret, or an option without its U
     namespaces: [{ name: 'x', subscribe_callback: true }],
   };
   writeFileSync(file, JSON.stringify(groups));
-  const asking = { ...good, CALLBACK_SECRET: SECRET, GROUPS_FILE: file };
-  expect(() => readConfig(asking)).toThrow(
+  const withCallbacks = { ...good, CALLBACK_SECRET: SECRET, GROUPS_FILE: file };
+  expect(() => readConfig(withCallbacks)).toThrow(
     /without_namespace: publish_callback requires[\s\S]*x: subscribe_callback requires/,
   );
   const urls = { CALLBACK_PUBLISH_URL: 'http://app:3000/p', CALLBACK_SUBSCRIBE_URL: 'https://app:3000/s' };
-  expect(readConfig({ ...asking, ...urls }).groups?.withoutNamespace.publishCallback).toBe(true);
+  expect(readConfig({ ...withCallbacks, ...urls }).groups?.withoutNamespace.publishCallback).toBe(true);
 });
 
 test('[SZ5] [SZ6] given a send buffer, when the configuration is read, then the largest publication is a quarter of it and at most half', () => {
