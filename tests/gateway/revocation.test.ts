@@ -92,11 +92,8 @@ const login = async (more: object = { grants: [GRANT, MODERATED] }): Promise<Log
   return { id: body.id, user, token: body.token };
 };
 const connect = async (token: string, protocols: string[] = []): Promise<RawClient> => {
-  const client = await openSocket(
-    `${gateway.wsUrl}/connection/websocket`,
-    protocols.length === 0 ? {} : { origin: ORIGIN },
-    protocols,
-  );
+  const headers = protocols.length === 0 ? {} : { origin: ORIGIN };
+  const client = await openSocket(`${gateway.wsUrl}/connection/websocket`, headers, protocols);
   clients.push(client);
   client.send({ id: 1, connect: token === '' ? {} : { token } });
   return client;
@@ -129,7 +126,7 @@ const messages = ({ frames }: RawClient) =>
 const unsubscribeIn = (client: RawClient, group: string) =>
   messages(client).find(({ push }) => push?.channel === group && push.unsubscribe)?.push.unsubscribe;
 
-/** How busy the machine is: 1 when it is not. */
+/** Factor for bounds on a busy machine; 1 on an idle machine. */
 const busyness = async (): Promise<number> => {
   const startedAt = performance.now();
   await (await fetch(`${gateway.url}/readyz`)).arrayBuffer();
