@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { type AggregatorApp, createApp } from '@muster/health-aggregator/app';
 import { readConfig } from '@muster/health-aggregator/config';
 import { systemClock } from '@muster/kit/clock';
-import { systemRandom } from '@muster/kit/random';
+import { systemRandom } from '@muster/kit/runtime';
 import { createInMemoryLog, type InMemoryLog } from '@muster/testkit/in-memory-log';
 
 /** Everything four times as often as by default, for both sides: what takes 15 s takes less than four. */

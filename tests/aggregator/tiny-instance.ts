@@ -11,8 +11,8 @@ import { createLogger } from '@muster/kit/logger';
 import { createMetrics } from '@muster/kit/metrics';
 import { openOpsServer } from '@muster/kit/ops-server';
 import { answerProbe } from '@muster/kit/probes';
-import { systemRandom } from '@muster/kit/random';
 import { openRedis } from '@muster/kit/redis/connection';
+import { systemRandom } from '@muster/kit/runtime';
 import { z } from 'zod';
 
 // The smallest member of a fleet: it beats, answers probes, drains on SIGTERM and leaves.

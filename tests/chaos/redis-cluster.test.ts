@@ -1,7 +1,7 @@
 import type { GroupKey } from '@muster/bus/group-key';
 import { groupKeys } from '@muster/bus/redis-keys';
 import type { LocalFleet } from '@muster/fleet/fleet';
-import { slotOf } from '@muster/kit/redis/slot';
+import { slotOf } from '@muster/kit/redis/cluster';
 import {
   type DedicatedRedisCluster,
   openDedicatedRedisCluster,

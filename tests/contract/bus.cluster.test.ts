@@ -5,8 +5,8 @@ import { encodeForPublish } from '@muster/bus/publication-encoding';
 import { createRedisBus } from '@muster/bus/redis-broker';
 import { groupKeys } from '@muster/bus/redis-keys';
 import { createMetrics } from '@muster/kit/metrics';
+import { slotOf } from '@muster/kit/redis/cluster';
 import { openRedis } from '@muster/kit/redis/connection';
-import { slotOf } from '@muster/kit/redis/slot';
 import {
   type DedicatedRedisCluster,
   openDedicatedRedisCluster,

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { request } from 'node:http';
 import { withoutLocalStorage } from '@muster/client/quiet-globals';
 import { systemClock } from '@muster/kit/clock';
-import { systemRandom } from '@muster/kit/random';
+import { systemRandom } from '@muster/kit/runtime';
 import { migrate } from '@muster/session-service/postgres/migrate';
 import { createInMemoryLog, type InMemoryLog } from '@muster/testkit/in-memory-log';
 import { useTestStores } from '@muster/testkit/stores';

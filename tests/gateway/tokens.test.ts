@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { systemRandom } from '@muster/kit/random';
+import { systemRandom } from '@muster/kit/runtime';
 import { createTokenSigner, newSecret, newSessionId } from '@muster/session/token';
 import { useTestStores } from '@muster/testkit/stores';
 import { Centrifuge } from 'centrifuge/build/protobuf';

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createMetrics } from '@muster/kit/metrics';
-import { systemRandom } from '@muster/kit/random';
 import { openRedis } from '@muster/kit/redis/connection';
+import { systemRandom } from '@muster/kit/runtime';
 import { createTicketStore } from '@muster/session/tickets';
 import { migrate } from '@muster/session-service/postgres/migrate';
 import { type DedicatedStore, openDedicatedRedis } from '@muster/testkit/dedicated-store';

@@ -1,7 +1,7 @@
 import { type Clock, systemClock } from '@muster/kit/clock';
 import { createMetrics } from '@muster/kit/metrics';
-import { systemRandom } from '@muster/kit/random';
 import { openRedis } from '@muster/kit/redis/connection';
+import { systemRandom } from '@muster/kit/runtime';
 import { createTouchBuffer } from '@muster/session/activity';
 import type { SessionId } from '@muster/session/token';
 import { createApp, type SessionServiceApp } from '@muster/session-service/app';

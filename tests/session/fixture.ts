@@ -1,5 +1,5 @@
 import { systemClock } from '@muster/kit/clock';
-import { systemRandom } from '@muster/kit/random';
+import { systemRandom } from '@muster/kit/runtime';
 import { createApp, type SessionServiceApp } from '@muster/session-service/app';
 import { readConfig } from '@muster/session-service/config';
 import { createInMemoryLog, type InMemoryLog } from '@muster/testkit/in-memory-log';

@@ -1,6 +1,6 @@
 import { CATALOGUE } from '@muster/telemetry/catalogue';
 import type { AtMost, Metric, Words } from '@muster/telemetry/metric';
-import { RUNTIME } from '@muster/telemetry/runtime';
+import { RUNTIME } from '@muster/telemetry/process';
 
 /** Labels that the scrape adds to every series. */
 const TARGET_LABELS = ['instance', 'job', 'service'];

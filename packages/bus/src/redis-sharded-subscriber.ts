@@ -1,7 +1,7 @@
 import { after, type Stop } from '@muster/kit/clock';
 import type { RedisChannels } from '@muster/kit/redis/channels';
 import type { Shards } from '@muster/kit/redis/cluster';
-import { SLOTS, slotOf } from '@muster/kit/redis/slot';
+import { SLOTS, slotOf } from '@muster/kit/redis/cluster';
 import { AppError } from '@muster/protocol/errors';
 import type { Redis } from 'ioredis';
 import {

@@ -2,7 +2,7 @@ import { every, TimeoutError, within } from '@muster/kit/clock';
 import { createFaultLog } from '@muster/kit/fault-log';
 import type { Logger } from '@muster/kit/logger';
 import type { RedisChannels } from '@muster/kit/redis/channels';
-import { slotOf } from '@muster/kit/redis/slot';
+import { slotOf } from '@muster/kit/redis/cluster';
 import { AppError } from '@muster/protocol/errors';
 import type { Redis } from 'ioredis';
 

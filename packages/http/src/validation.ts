@@ -1,5 +1,4 @@
-import { isReservedName } from '@muster/kit/reserved-names';
-import type { z } from 'zod';
+import { z } from 'zod';
 
 /** Where in a request a value was. */
 export type InputLocation = 'body' | 'query' | 'path' | 'header' | 'cookie';
@@ -142,3 +141,12 @@ const unfitString = (text: string, loc: readonly (string | number)[]): Failure[]
   if (!text.isWellFormed()) return [{ loc, msg: 'Text must be well-formed Unicode', type: 'value_error' }];
   return [];
 };
+
+/** Names by which a merge in some application would reach the prototype of all objects. */
+const RESERVED = new Set(['__proto__', 'constructor', 'prototype']);
+
+/** True for a member name that no stored JSON may have, at any depth. */
+export const isReservedName = (name: string): boolean => RESERVED.has(name);
+
+/** A UUID as callers may spell it: RFC 9562 accepts both cases. The output is lower case, the one spelling of stores. */
+export const uuidSchema = z.uuid().toLowerCase();

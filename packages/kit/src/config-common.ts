@@ -3,7 +3,6 @@ import { z } from 'zod';
 import { pickSettings, type SettingValues } from './config.ts';
 import { field } from './config-fields.ts';
 import { LOG_LEVELS } from './logger.ts';
-import { isPostgresUrl, POSTGRES_URL_FORM } from './postgres-address.ts';
 import { parseRedisUrl, REDIS_URL_FORMS } from './redis/address.ts';
 
 /** Variables of every service. */
@@ -79,23 +78,6 @@ export const redisSettings = {
   REDIS_COMMAND_TIMEOUT_MS: field.ms(1_000).describe('timeout of a command'),
 };
 
-/** Variables of every service that uses Postgres. */
-export const postgresSettings = {
-  DATABASE_URL: z.string().refine(isPostgresUrl, `expected ${POSTGRES_URL_FORM}`).describe(POSTGRES_URL_FORM),
-  PG_POOL_SIZE: field.count(10, { min: 1, max: 1_000 }).describe('connections that are kept open'),
-  PG_MAX_OVERFLOW: field
-    .count(5, { max: 1_000 })
-    .describe('further connections during a burst, closed when idle'),
-  PG_POOL_TIMEOUT_MS: field
-    .ms(30_000)
-    .describe('longest wait for a connection of the pool; requests give up after 2 s'),
-  PG_PREPARED_STATEMENTS: field
-    .onOff('on')
-    .describe(
-      'named prepared statements; `off` behind a pooler without support, such as PgBouncer before 1.21',
-    ),
-};
-
 const COMMON = commonSettings({ port: 0, opsPort: 0 });
 
 /** {@link commonSettings} with their computed defaults. */
@@ -117,10 +99,3 @@ const isWildcard = (host: string): boolean => host === '0.0.0.0' || host === '::
 export type RedisConfig = ReturnType<typeof redisConfig>;
 export const redisConfig = (values: SettingValues<typeof redisSettings>) =>
   pickSettings(values, redisSettings, 'REDIS_');
-
-/** {@link postgresSettings} without their prefix: `url`, `poolSize`, … */
-export type PostgresConfig = ReturnType<typeof postgresConfig>;
-export const postgresConfig = (values: SettingValues<typeof postgresSettings>) => ({
-  ...pickSettings(values, postgresSettings, 'PG_'),
-  url: values.databaseUrl,
-});

@@ -4,8 +4,8 @@ import { after, systemClock } from './clock.ts';
 import { ConfigError, describeSettings } from './config.ts';
 import type { CommonConfig } from './config-common.ts';
 import { createLogger, type Logger } from './logger.ts';
-import { systemRandom } from './random.ts';
 import type { Runtime } from './runtime.ts';
+import { systemRandom } from './runtime.ts';
 
 /** A service that is up. Disposing it closes everything it opened, in reverse order; twice is harmless. */
 export interface RunningApp extends AsyncDisposable {

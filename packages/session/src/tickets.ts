@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import type { Random } from '@muster/kit/random';
 import type { RedisConnections } from '@muster/kit/redis/connection';
+import type { Random } from '@muster/kit/runtime';
 import { parseSessionId, type SessionId } from './token.ts';
 
 /** What a ticket stands for. */

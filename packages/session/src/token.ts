@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Random } from '@muster/kit/random';
+import type { Random } from '@muster/kit/runtime';
 import { sign, unsign } from 'cookie-signature';
 import { v4 } from 'uuid';
 

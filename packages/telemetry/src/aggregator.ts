@@ -1,5 +1,4 @@
-import { DETECTION, STD } from './buckets.ts';
-import { atMost, counter, gauge, histogram } from './metric.ts';
+import { atMost, counter, DETECTION, gauge, histogram, STD } from './metric.ts';
 
 const SERVICE = atMost(6, 'services are those of the fleet');
 const INSTANCE = atMost(200, 'instances that are gone are forgotten');

@@ -1,5 +1,4 @@
-import { COUNT, LONG, SIZE, STD } from './buckets.ts';
-import { atMost, counter, gauge, histogram } from './metric.ts';
+import { atMost, COUNT, counter, gauge, histogram, LONG, SIZE, STD } from './metric.ts';
 
 const clients = { row: 'Connections' };
 const traffic = { row: 'Traffic' };

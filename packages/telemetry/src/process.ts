@@ -1,5 +1,4 @@
-import { STD } from './buckets.ts';
-import { atMost, counter, gauge, histogram } from './metric.ts';
+import { atMost, counter, gauge, histogram, STD } from './metric.ts';
 
 const DEPENDENCIES = atMost(3, 'dependencies are those that the process checks');
 const row = 'Dependencies';
@@ -73,3 +72,15 @@ export const HTTP = {
     panel: { row: 'HTTP', by: ['code'] },
   }),
 } as const;
+
+/** What the library tells of the process and of Node; these names are its own. Only those that we read somewhere. */
+export const RUNTIME: Readonly<Record<string, readonly string[]>> = {
+  process_cpu_seconds_total: [],
+  process_resident_memory_bytes: [],
+  process_open_fds: [],
+  process_start_time_seconds: [],
+  nodejs_eventloop_lag_p99_seconds: [],
+  nodejs_heap_size_total_bytes: [],
+  nodejs_heap_size_used_bytes: [],
+  nodejs_gc_duration_seconds: ['kind'],
+};

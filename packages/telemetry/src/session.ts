@@ -1,5 +1,4 @@
-import { COUNT, MICRO, STD } from './buckets.ts';
-import { atMost, counter, gauge, histogram } from './metric.ts';
+import { atMost, COUNT, counter, gauge, histogram, MICRO, STD } from './metric.ts';
 
 const checks = { row: 'Checks' };
 const lives = { row: 'Lives of sessions' };

@@ -1,5 +1,4 @@
-import { MICRO, STD } from './buckets.ts';
-import { atMost, counter, gauge, histogram } from './metric.ts';
+import { atMost, counter, gauge, histogram, MICRO, STD } from './metric.ts';
 
 const POOL = ['main'] as const;
 const CLIENT = atMost(12, 'connections are opened by purpose, and their number is capped');

@@ -1,4 +1,4 @@
-import type { Random } from '@muster/kit/random';
+import type { Random } from '@muster/kit/runtime';
 
 const UINT32 = 2 ** 32;
 

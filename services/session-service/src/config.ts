@@ -1,18 +1,12 @@
 import { networks } from '@muster/http/client-address';
 import { readSettings, rejectProblems } from '@muster/kit/config';
-import {
-  commonConfig,
-  commonSettings,
-  postgresConfig,
-  postgresSettings,
-  redisConfig,
-  redisSettings,
-} from '@muster/kit/config-common';
+import { commonConfig, commonSettings, redisConfig, redisSettings } from '@muster/kit/config-common';
 import { ceiling, field, placeholderProblems } from '@muster/kit/config-fields';
 import { cookieNameFor } from '@muster/session/cookie';
 import { createTenantHosts } from '@muster/session/tenant-hosts';
 import { z } from 'zod';
 import { issuerProblems, issuersField } from './config-oidc.ts';
+import { postgresConfig, postgresSettings } from './config-postgres.ts';
 import { IP_MODES } from './core/ip-anonymization.ts';
 
 const MIN_SECRET_BYTES = 32;

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
+import { isReservedName } from '@muster/http/validation';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { RedisConnections } from '@muster/kit/redis/connection';
-import { isReservedName } from '@muster/kit/reserved-names';
 import { readSessionCookies, unsignExpressSessionCookie } from '@muster/session/cookie';
 import { MAX_CREDENTIALS_TRIED } from '@muster/session/credential';
 import type { Actor } from './core/ports.ts';

@@ -2,9 +2,9 @@ import { after, type Clock, type Stop } from '../clock.ts';
 import { type EventLoopDelay, monitorEventLoop } from '../event-loop-delay.ts';
 import type { DependencyStatus, Health, ProcessState } from '../health.ts';
 import type { Logger } from '../logger.ts';
-import type { Random } from '../random.ts';
 import type { RedisLink } from '../redis/channels.ts';
 import { isRedisFault, type RedisConnections } from '../redis/connection.ts';
+import type { Random } from '../runtime.ts';
 import type { InstanceIdentity } from './instance.ts';
 
 /** What a process says of itself every few seconds. */

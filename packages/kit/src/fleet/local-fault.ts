@@ -2,7 +2,7 @@ import { type Clock, every, type Stop } from '../clock.ts';
 import type { Health } from '../health.ts';
 import type { Logger } from '../logger.ts';
 import type { Metrics } from '../metrics.ts';
-import type { Random } from '../random.ts';
+import type { Random } from '../runtime.ts';
 import type { InstanceIdentity } from './instance.ts';
 
 /** What an aggregator answers to "is it only me?". */

@@ -1,7 +1,7 @@
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import type { Random } from '@muster/kit/random';
 import type { RedisConnections } from '@muster/kit/redis/connection';
+import type { Random } from '@muster/kit/runtime';
 import { signWebhook } from '@muster/kit/webhook-signature';
 import type { IncidentChange } from '../core/incidents.ts';
 import type { AggregatorKeys } from '../stores/redis-keys.ts';

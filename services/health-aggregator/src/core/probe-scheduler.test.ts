@@ -1,4 +1,4 @@
-import type { Random } from '@muster/kit/random';
+import type { Random } from '@muster/kit/runtime';
 import { expect, test } from 'vitest';
 import { createProbeScheduler, type PeriodicTarget } from './probe-scheduler.ts';
 

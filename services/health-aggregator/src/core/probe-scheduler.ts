@@ -1,5 +1,5 @@
 import type { Clock } from '@muster/kit/clock';
-import type { Random } from '@muster/kit/random';
+import type { Random } from '@muster/kit/runtime';
 
 const JITTER = 0.1;
 const FIRST_WITHIN_MS = 500;

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { every } from '@muster/kit/clock';
-import type { Random } from '@muster/kit/random';
+import type { Random } from '@muster/kit/runtime';
 import { type FleetSnapshot, pulseOf } from '../core/fleet-snapshot.ts';
 
 const TICK_MS = 1_000;

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { keyReused, readIdempotencyKey } from '@muster/http/idempotency-key';
 import { type Route, type RouteReply, route } from '@muster/http/route';
-import { uuidSchema } from '@muster/http/uuid';
+import { uuidSchema } from '@muster/http/validation';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import { isRedisFault } from '@muster/kit/redis/connection';

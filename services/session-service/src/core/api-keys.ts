@@ -1,7 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import type { Random } from '@muster/kit/random';
+import type { Random } from '@muster/kit/runtime';
 import { AppError } from '@muster/protocol/errors';
 import type { Actor, Idempotency } from './ports.ts';
 import type { DerivedKeys } from './signing-keys.ts';

@@ -1,5 +1,5 @@
 import type { Logger } from '@muster/kit/logger';
-import type { Random } from '@muster/kit/random';
+import type { Random } from '@muster/kit/runtime';
 import { hashSecret, newSecret, type SessionId, type TokenSigner } from '@muster/session/token';
 import { replayed, secretUnder } from './idempotent-secret.ts';
 import { mergePatch } from './merge-patch.ts';

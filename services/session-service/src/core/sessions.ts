@@ -1,6 +1,6 @@
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import type { Random } from '@muster/kit/random';
+import type { Random } from '@muster/kit/runtime';
 import { hashSecret, newSecret, newSessionId, type SessionId, type TokenSigner } from '@muster/session/token';
 import type { SweepStore } from './expiry-sweeper.ts';
 import { replayed, secretUnder } from './idempotent-secret.ts';

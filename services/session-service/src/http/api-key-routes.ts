@@ -1,6 +1,6 @@
 import { keyReused } from '@muster/http/idempotency-key';
 import type { Route } from '@muster/http/route';
-import { uuidSchema } from '@muster/http/uuid';
+import { uuidSchema } from '@muster/http/validation';
 import { AppError } from '@muster/protocol/errors';
 import { z } from 'zod';
 import { type ApiKey, SCOPES } from '../core/api-keys.ts';

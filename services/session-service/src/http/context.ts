@@ -1,5 +1,5 @@
 import type { Clock } from '@muster/kit/clock';
-import type { Random } from '@muster/kit/random';
+import type { Random } from '@muster/kit/runtime';
 import type { SessionPresence } from '@muster/session/session-presence';
 import type { TicketStore } from '@muster/session/tickets';
 import type { SessionId, TokenSigner } from '@muster/session/token';

@@ -1,10 +1,9 @@
 import { createHttpApp } from '@muster/http/app';
-import { mountProbes } from '@muster/http/probes';
 import type { Clock } from '@muster/kit/clock';
 import type { Health } from '@muster/kit/health';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
-import type { ProcessInfo } from '@muster/kit/probes';
+import { answerProbe, type ProcessInfo } from '@muster/kit/probes';
 import type { Express } from 'express';
 import { apiKeyRoutes } from './api-key-routes.ts';
 import { changeRoutes } from './change-routes.ts';
@@ -59,5 +58,16 @@ export const createServer = (deps: ServerDeps): Express => {
       description: 'Sessions of users and guests on their devices: open, check, change and end them.',
       cookieName: context.config.cookie.name,
     },
+  });
+};
+
+/** Answers `/readyz` and `/health` on the public port, so that a probe tests the path that clients take. */
+const mountProbes = (
+  app: Express,
+  { health, about, clock }: Pick<ServerDeps, 'health' | 'about' | 'clock'>,
+): void => {
+  app.get(['/readyz', '/health'], (req, res) => {
+    const answer = answerProbe(health, about, req.path, clock.now(), req.query['service']);
+    if (answer !== undefined) res.writeHead(answer.status, { ...answer.headers }).end(answer.body);
   });
 };

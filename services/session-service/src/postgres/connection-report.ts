@@ -1,7 +1,7 @@
 import { ConfigError } from '@muster/kit/config';
-import type { PostgresConfig } from '@muster/kit/config-common';
 import type { Logger } from '@muster/kit/logger';
 import type { RedisConnections } from '@muster/kit/redis/connection';
+import type { PostgresConfig } from '../config-postgres.ts';
 import {
   connectionBudget,
   diagnoseConnections,

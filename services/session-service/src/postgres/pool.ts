@@ -1,8 +1,8 @@
 import { sleep, within } from '@muster/kit/clock';
-import type { PostgresConfig } from '@muster/kit/config-common';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
 import { Client, type ClientConfig, Pool, type PoolClient, type PoolConfig } from 'pg';
+import type { PostgresConfig } from '../config-postgres.ts';
 import { isConnectionFault, sqlState, translateFault } from './errors.ts';
 import { createLeakDetector } from './leak-detection.ts';
 import { createPostgresMetrics, type PoolStats, type PostgresMetrics } from './metrics.ts';

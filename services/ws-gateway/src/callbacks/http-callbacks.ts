@@ -1,7 +1,7 @@
 import { type Breaker, BreakerOpenError, createBreaker } from '@muster/kit/circuit-breaker';
 import { type Clock, TimeoutError } from '@muster/kit/clock';
+import { readResponseText } from '@muster/kit/fetch-json';
 import type { Logger } from '@muster/kit/logger';
-import { readResponseText } from '@muster/kit/response-text';
 import { signWebhook } from '@muster/kit/webhook-signature';
 import type { Payload } from '@muster/protocol/commands';
 import { readTerms } from '../auth/claims.ts';

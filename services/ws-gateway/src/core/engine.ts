@@ -3,7 +3,7 @@ import { type GroupKey, groupKeyOf, groupNameOf } from '@muster/bus/group-key';
 import type { Presence } from '@muster/bus/presence';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
-import type { Random } from '@muster/kit/random';
+import type { Random } from '@muster/kit/runtime';
 import { CloseCode } from '@muster/protocol/codes';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import { createServerApi } from './api/api.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { slotOf } from './slot.ts';
+import { slotOf } from './cluster.ts';
 
 test('[RD7] slots are those of the cluster specification', () => {
   expect(slotOf('123456789')).toBe(0x31c3);

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { isPostgresUrl } from './postgres-address.ts';
+import { isPostgresUrl } from './config-postgres.ts';
 
 test.each([
   'postgres://db/muster',
