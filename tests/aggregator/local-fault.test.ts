@@ -35,7 +35,7 @@ const throughProxies = async (proxies: readonly FaultProxy[], redisPrefix: strin
   );
 };
 
-test('[LF3] [HL9] [HL10] who alone cannot reach Redis leaves the pool and comes back; when all cannot, nobody leaves', async () => {
+test('[LF3] [HL9] [HL10] [HL25] who alone cannot reach Redis leaves the pool and comes back; when all cannot, nobody leaves', async () => {
   await using stack = new AsyncDisposableStack();
   const { redisUrl, redisPrefix } = stores;
   const front = stack.use(await openFaultProxy(redisUrl));

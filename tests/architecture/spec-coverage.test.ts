@@ -9,10 +9,7 @@ const NOT_YET: readonly string[] = [
   'packages/bus/SPEC.md',
   'packages/cli/SPEC.md',
   'packages/client/SPEC.md',
-  'packages/http/SPEC.md',
-  'packages/kit/SPEC.md',
   'packages/session/SPEC.md',
-  'packages/telemetry/SPEC.md',
   'services/health-aggregator/SPEC.md',
 ];
 

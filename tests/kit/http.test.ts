@@ -83,7 +83,7 @@ const post = (body: string, headers: Record<string, string> = {}, path = `/thing
     headers: { authorization: 'Bearer yes', 'content-type': 'application/json', ...headers },
   });
 
-test('[HT1] unknown paths and methods are problems', async () => {
+test('[HT1] [HT19] given an unknown path or method, then the answer is a problem', async () => {
   const missing = await fetch(`${base}/nowhere`);
   expect(missing.status).toBe(404);
   expect(missing.headers.get('content-type')).toMatch('application/problem+json');
@@ -94,7 +94,7 @@ test('[HT1] unknown paths and methods are problems', async () => {
   expect((await fetch(`${base}/things/%E0%A4%A`, { method: 'POST' })).status).toBe(400);
 });
 
-test('[HT2] a body must be declared as JSON', async () => {
+test('[HT2] [HT20] given a JSON route, then a body of another type is a 415 and an absent body a 422', async () => {
   for (const type of [
     'text/plain',
     'application/x-www-form-urlencoded',
@@ -137,7 +137,7 @@ test('[HT14] a form is validated like JSON: doubled and unknown members, too muc
   expect((await post(`name=${'x'.repeat(2_000)}`, form, '/forms')).status).toBe(413);
 });
 
-test('[HT14] the document tells which encodings a route takes, and that a key may be left out', async () => {
+test('[HT14] the document lists the encodings of a route, and an optional key', async () => {
   const { paths } = (await (await fetch(`${base}/openapi.json`)).json()) as {
     paths: Record<string, { post: { requestBody: { content: object }; security: unknown } }>;
   };
@@ -147,7 +147,7 @@ test('[HT14] the document tells which encodings a route takes, and that a key ma
   expect(paths['/forms']!.post.security).toEqual([{ serviceKey: [] }, {}]);
 });
 
-test('[HT3] malformed JSON is named with its place', async () => {
+test('[HT3] given malformed JSON, then the failure has its offset', async () => {
   const answer = await post('{"name": nope}');
   expect(answer.status).toBe(422);
   const { detail } = (await answer.json()) as { detail: unknown[] };
@@ -156,7 +156,7 @@ test('[HT3] malformed JSON is named with its place', async () => {
   ]);
 });
 
-test('[HT4] every failure is named, none echoes the input', async () => {
+test('[HT4] [HT21] given an invalid request, then every failure is listed without the input', async () => {
   const answer = await post(
     '{"name":"x","tags":["a","b","c"],"data":1,"extra":"evil-input"}',
     {},
@@ -190,13 +190,13 @@ test('[HT6] a body beyond the limit is refused', async () => {
   expect((await post(JSON.stringify({ name: 'x'.repeat(2_000) }))).status).toBe(413);
 });
 
-test('[HT7] a bug tells nothing', async () => {
+test('[HT7] given a handler that throws, then the answer does not contain the cause', async () => {
   const answer = await fetch(`${base}/boom`);
   expect(answer.status).toBe(500);
   expect(await answer.text()).not.toMatch(/secret|at .*ts/);
 });
 
-test('[HT8] a request keeps the id it came with, if that is one', async () => {
+test('[HT8] [HT22] [HT23] given a request id, then it is kept if valid, replaced if not, and in the problem', async () => {
   const kept = await fetch(`${base}/nowhere`, { headers: { 'x-request-id': 'abcdef-123' } });
   expect(kept.headers.get('x-request-id')).toBe('abcdef-123');
   expect(await kept.json()).toMatchObject({ request_id: 'abcdef-123' });
@@ -204,7 +204,7 @@ test('[HT8] a request keeps the id it came with, if that is one', async () => {
   expect(replaced.headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/);
 });
 
-test('[HT9] a guard speaks before the validation does', async () => {
+test('[HT9] given an invalid body without a credential, then the guard answers', async () => {
   expect((await post('{"name": nope}', { authorization: 'Bearer no' })).status).toBe(401);
 });
 
@@ -213,7 +213,7 @@ test('[HT10] refusals are counted by code', async () => {
   expect(await metrics.render()).toMatch(/http_server_refusals_total\{code="NOT_FOUND"\} [1-9]/);
 });
 
-test('[HT11] the document describes the routes and its page is self-contained', async () => {
+test('[HT11] [HT24] the document describes the routes, and its page loads from the same origin', async () => {
   const document = (await (await fetch(`${base}/openapi.json`)).json()) as { openapi: string; paths: object };
   expect(document.openapi).toBe('3.1.0');
   expect(document.paths).toHaveProperty(['/things/{id}', 'post', 'requestBody']);
@@ -226,7 +226,7 @@ test('[HT11] the document describes the routes and its page is self-contained', 
   }
 });
 
-test('[HT12] what the HTTP parser refuses is a problem too', async () => {
+test('[HT12] [HT25] given a request that the HTTP parser refuses, then the answer is 400 or 431', async () => {
   expect(await raw('NONSENSE\r\n\r\n')).toMatch(/^HTTP\/1.1 400 .*problem\+json.*malformed-request/s);
   expect(await raw(`GET / HTTP/1.1\r\nHost: a\r\nCookie: ${'x'.repeat(20_000)}\r\n\r\n`)).toMatch(
     /^HTTP\/1.1 431 /,
@@ -243,7 +243,7 @@ const raw = (text: string): Promise<string> =>
     socket.on('error', reject).on('close', () => resolve(answer));
   });
 
-test('[HT15] a body that comes byte by byte is answered 408 in time, and the connection is cut', async () => {
+test('[HT15] given a body that arrives byte by byte, then the answer is 408 and the connection is closed', async () => {
   const slow = await listen((req, res) => req.resume().once('end', () => res.end('read')), {
     host: '127.0.0.1',
     port: 0,
@@ -271,7 +271,7 @@ test('[HT15] a body that comes byte by byte is answered 408 in time, and the con
   await slow[Symbol.asyncDispose]();
 });
 
-test('[HT18] a slash more, an empty id and other capitals are other paths', async () => {
+test('[HT18] an extra slash, an empty id and another case are other paths', async () => {
   const id = '3f1f0c55-3d9b-4a53-9d1a-000000000000';
   const ask = async (path: string) =>
     (
@@ -295,7 +295,7 @@ test('[HT18] a slash more, an empty id and other capitals are other paths', asyn
   }
 });
 
-test('[HT17] names that reach prototypes are named as failures, wherever they stand', async () => {
+test('[HT17] names that reach prototypes are failures at any depth', async () => {
   const failuresOf = async (body: string) => {
     const answer = await fetch(`${base}/things/3f1f0c55-3d9b-4a53-9d1a-000000000000`, {
       method: 'POST',

@@ -57,7 +57,7 @@ test('[EX8] keys are discovered once, and looked at again after ten minutes', as
   expect(asked).toHaveLength(4);
 });
 
-test('[EX8] unknown kids ask at most once per cool-down, and a new key is found after it', async () => {
+test('[EX8] given unknown key ids, then the JWKS is fetched at most once per cool-down, and a new key is found afterwards it', async () => {
   const keys = keysFor({ issuer: { name: 'acme', issuer: ISSUER, jwksUri: JWKS } });
   expect(await outcome(keys, 'a')).toBe('found');
   published[JWKS] = { keys: [await jwk('a'), await jwk('b')] };
@@ -70,7 +70,7 @@ test('[EX8] unknown kids ask at most once per cool-down, and a new key is found 
   expect(await outcome(keys, undefined)).toBe('ERR_JWKS_NO_MATCHING_KEY');
 });
 
-test('[EX9] an issuer that is away is asked every five seconds; its keys stay good for an hour', async () => {
+test('[EX9] given an unavailable issuer, then it is queried every five seconds and its keys stay valid for an hour', async () => {
   const keys = keysFor({ issuer: { name: 'acme', issuer: ISSUER, jwksUri: JWKS } });
   const set = published[JWKS];
   delete published[JWKS];

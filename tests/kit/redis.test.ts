@@ -30,7 +30,7 @@ const open = (maxConnections = 20, url = server.url) => {
 };
 const fault = { ok: isRedisFault, what: 'a fault' };
 
-test('[RD1] [RD4] commands fail at once while Redis is away and work when it is back', async () => {
+test('[RD1] [RD4] given Redis is unavailable, then commands fail at once, and work once it is available', async () => {
   await using redis = await open();
   await redis.ping();
   await server.stop();
@@ -49,7 +49,7 @@ test('[RD1] [RD4] commands fail at once while Redis is away and work when it is 
   );
 });
 
-test('[RD4] subscriptions heal too', async () => {
+test('[RD13] given lost subscriptions, when Redis is available, then they are restored', async () => {
   await using redis = await open();
   const heard: string[] = [];
   const subscriber = redis.dedicated('sub');
@@ -75,7 +75,7 @@ test('[RD2] the cap counts every connection', async () => {
   expect(() => redis.dedicated('one too many')).toThrow(/REDIS_MAX_CONNECTIONS \(3\)/);
 });
 
-test('[RD3] a retried command runs once more after a fault, and not after our own mistake', async () => {
+test('[RD3] [RD12] a retried command runs once more after a Redis fault, not after an error of the command', async () => {
   await using redis = await open();
   let runs = 0;
   const answer = await redis.retry(async (lane) => {
@@ -93,7 +93,7 @@ test('[RD3] a retried command runs once more after a fault, and not after our ow
   expect(runs).toBe(1);
 });
 
-test('[RD5] commands are timed by name and failures counted by reason', async () => {
+test('[RD5] [RD14] commands are timed by name, and failures counted by reason', async () => {
   const metrics = createMetrics({ service: 'test', version: '0' });
   const config = {
     url: server.url,
@@ -118,7 +118,7 @@ test('[RD5] commands are timed by name and failures counted by reason', async ()
   expect(text).toMatch(/redis_client_offline_queue_length\{client="command-0"\} 0/);
 });
 
-test('[RD8] commands of one turn reach the server together, and in order', async () => {
+test('[RD8] commands of one turn reach the server in one write, in order', async () => {
   await using redis = await open();
   const lane = redis.lane();
   await lane.del('t:turn');
@@ -146,7 +146,7 @@ const checked = async (redis: RedisConnections): Promise<string | undefined> => 
 const untilReason = (redis: RedisConnections, reason: string | undefined) =>
   until(() => checked(redis), { ok: (now) => now === reason, what: String(reason) });
 
-test('[RD9] what an account may not do makes the check fail with that reason', async () => {
+test('[RD9] given a missing permission, then the check fails with that reason', async () => {
   const admin = new Redis(server.url);
   const allow = (...rules: string[]) => admin.call('ACL', 'SETUSER', 'app', 'reset', 'on', '>pw', ...rules);
   const enough = ['~t:*', '&t:*', '+@all'];
@@ -174,7 +174,7 @@ test('[RD9] what an account may not do makes the check fail with that reason', a
   admin.disconnect();
 });
 
-test('[RD9] a full Redis, a replica, and a database that does not exist are named, and nothing is written to database 0', async () => {
+test('[RD9] [RD15] given a full Redis, a replica or an unknown database, then the check fails with that reason, and nothing is written to database 0', async () => {
   const admin = new Redis(server.url);
   await using redis = await open();
   await admin.config('SET', 'maxmemory', '1');
@@ -190,7 +190,7 @@ test('[RD9] a full Redis, a replica, and a database that does not exist are name
   await expectNothingInDatabase0(server.url, server.url);
 });
 
-test('[RD9] a database that does not exist at the primary of sentinels is named, too', async () => {
+test('[RD9] given an unknown database behind sentinels, then the check fails with that reason', async () => {
   await using sentinels = await openDedicatedRedisSentinel();
   await expectNothingInDatabase0(sentinels.url, sentinels.servers[0].url);
 }, 60_000);

@@ -57,7 +57,7 @@ test.each([
   ['expired', () => signToken({ aud: 'muster', exp: Math.floor(Date.now() / 1000) - 60 })],
   ['sub_not_text', () => signToken({ aud: 'muster', sub: 7 })],
 ])(
-  '[LG3] given a token refused in connect for %s, then one line and one count tell the reason',
+  '[LG3] given a token refused in connect for %s, then one line and one count have the reason',
   async (reason, token) => {
     const counted = () =>
       gateway.metric(`gateway_credentials_refused_total{at="connect",reason="${reason}"}`);
@@ -91,7 +91,7 @@ describe('the server API', () => {
     ['malformed', 400, ['/info', '[]']],
     ['malformed', 400, ['', 'nonsense']],
   ] as const)(
-    '[LG3] given a request refused for %s with %d, then line and count tell the reason: %j',
+    '[LG3] given a request refused for %s with %d, then line and count have the reason: %j',
     async (reason, status, [path, body, key]) => {
       const name = `gateway_credentials_refused_total{at="api",reason="${reason}"}`;
       const before = await countOf(name);
@@ -109,7 +109,7 @@ describe('the server API', () => {
     ['method_not_found', 104, 'unknown', ['', '{"method":"nonsense"}']],
     ['bad_request', 107, 'publish', ['/batch', '{"commands":[{"publish":{}}]}']],
   ] as const)(
-    '[LG3] given a call that fails with %s, then line and count tell the reason, though the status is 200',
+    '[LG3] given a call that fails with %s, then line and count have the reason, though the status is 200',
     async (reason, code, method, [path, body]) => {
       const name = `gateway_api_calls_total{method="${method}",result="${code}"}`;
       const before = await countOf(name);

@@ -59,7 +59,7 @@ const beatOf = (one: InstanceIdentity) => {
 };
 const registry = (fleet: string) => readRegistry(redis.lane(), redis.prefix, fleet);
 
-test('[BT1] a process is listed while it beats, and not after it left', async () => {
+test('[BT1] [BT7] given a process with heartbeats, then it is listed until it is disposed', async () => {
   const beat = beatOf(instance('01', 'a:1', 'one'));
   const { beats } = await until(async () => await registry('one'), {
     ok: (seen) => seen.beats.length === 1,
@@ -87,7 +87,7 @@ test('[BT2] after a restart in place only the newer process is listed', async ()
   expect(seen.ids).toEqual(['02']);
 });
 
-test('[BT3] a process that slept while another took its address learns it', async () => {
+test('[BT3] given a process whose address was taken, then it is notified that it is superseded', async () => {
   await using older = beatOf(instance('01', 'a:1', 'three'));
   await until(() => registry('three'), { ok: (seen) => seen.ids.length === 1, what: 'the older process' });
   await using _newer = beatOf(instance('02', 'a:1', 'three'));
@@ -95,7 +95,7 @@ test('[BT3] a process that slept while another took its address learns it', asyn
   expect((await registry('three')).ids).toEqual(['02']);
 });
 
-test('[BT4] a process whose beats stop is listed without a beat', async () => {
+test('[BT4] given a process whose heartbeats stop, then it is listed without a heartbeat', async () => {
   const beat = beatOf(instance('01', 'a:1', 'four'));
   await until(() => registry('four'), { ok: (seen) => seen.beats.length === 1, what: 'a first beat' });
   // It goes on beating, so a look may come too late.
@@ -110,7 +110,7 @@ test('[BT4] a process whose beats stop is listed without a beat', async () => {
   await beat[Symbol.asyncDispose]();
 });
 
-test('[BT5] a directive is followed once: drain withdraws readiness, resume restores it', async () => {
+test('[BT5] [BT8] given directives, then drain withdraws readiness once and resume restores it', async () => {
   const metrics = createMetrics({ service: 'test', version: '0' });
   const health = createHealth({ clock, log, metrics, checks: {} });
   const heard: string[] = [];
@@ -135,7 +135,7 @@ test('[BT5] a directive is followed once: drain withdraws readiness, resume rest
   expect(health.state()).toBe('draining');
 });
 
-test('[BT6] a beat tells how late and how busy the event loop was', async () => {
+test('[BT6] a heartbeat reports delay and utilisation of the event loop', async () => {
   await using _beat = beatOf(instance('06', 'f:1', 'six'));
   const readings = async () => (await registry('six')).beats[0]?.load ?? {};
   // Everything stands still for longer than a beat lasts, again and again.

@@ -58,7 +58,7 @@ const holdOne = (postgres: Postgres) => {
   };
 };
 
-test('[DB1] [DB2] [DB3] given an exhausted pool, the result is overloaded after two seconds, without a leak', async () => {
+test('[DB2] [DB3] [DB12] given an exhausted pool, the result is overloaded after two seconds, without a leak', async () => {
   await using postgres = open();
   const holders = [holdOne(postgres), holdOne(postgres)];
   await Promise.all(holders.map(({ held }) => held));

@@ -4,12 +4,12 @@ import { addressBucket, createAddressReader, isNetwork } from './client-address.
 const from = (trusted: readonly string[], remote: string, forwardedFor?: string) =>
   addressBucket(createAddressReader(trusted)({ remote, forwardedFor }));
 
-test('[HT16] without trusted proxies what a client says of itself does not count', () => {
+test('[HT16] given no trusted proxies, then X-Forwarded-For is ignored', () => {
   expect(from([], '203.0.113.9', '198.51.100.1')).toBe('203.0.113.9');
   expect(from(['10.0.0.0/8'], '203.0.113.9', '198.51.100.1')).toBe('203.0.113.9');
 });
 
-test('[HT16] behind trusted proxies it is the last address that none of them wrote of another', () => {
+test('[HT16] given trusted proxies, then it is the last address that none of them added', () => {
   const trusted = ['127.0.0.1', '10.0.0.0/8', 'fd00::/8'];
   expect(from(trusted, '127.0.0.1', '198.51.100.1')).toBe('198.51.100.1');
   expect(from(trusted, '10.1.2.3', '192.0.2.66, 198.51.100.1, 10.9.9.9')).toBe('198.51.100.1');
@@ -28,10 +28,10 @@ test('[HT16] IPv4 within IPv6 is IPv4, and an IPv6 address counts by its /64', (
   expect(from(['::1'], '::1', '2001:db8:0:1::9')).toBe(bucket);
 });
 
-test('[HT16] ports, brackets, quotes and zones of forwarded addresses are taken off', () => {
+test('[HT26] ports, brackets, quotes and zones of forwarded addresses are removed', () => {
   const trusted = ['127.0.0.1', '10.0.0.0/8', 'fd00::/8'];
   const bucket = '2001:db8:0:1::/64';
-  for (const [told, address] of [
+  for (const [entry, address] of [
     ['2.1.1.1:5001', '2.1.1.1'],
     ['[2001:db8:0:1::7]:443', bucket],
     ['[2001:db8:0:1::7]', bucket],
@@ -42,11 +42,11 @@ test('[HT16] ports, brackets, quotes and zones of forwarded addresses are taken 
     ['2.1.1.1:65535', '2.1.1.1'],
     ['"2.1.1.1"', '2.1.1.1'],
   ] as const) {
-    expect([told, from(trusted, '127.0.0.1', told)]).toEqual([told, address]);
+    expect([entry, from(trusted, '127.0.0.1', entry)]).toEqual([entry, address]);
   }
 });
 
-test('[HT16] a forwarded entry that is not exactly one address, with a port that exists, ends the chain', () => {
+test('[HT27] a forwarded entry that is not an address with a valid port ends the chain', () => {
   const trusted = ['127.0.0.1', '10.0.0.0/8'];
   const bad = [
     ...['2.1.1.1:65536', '2.1.1.1:99999', '2.1.1.1:99999999', '2.1.1.1:', '2.1.1.1:x', '2.1.1.1:-1'],
@@ -61,14 +61,14 @@ test('[HT16] a forwarded entry that is not exactly one address, with a port that
     ...['[2.1.1.1', '[2.1.1.1]', '[2.1.1.1]:80', '[2001:db8::1]:', '[2001:db8::1]:65536', '[2001:db8::1]80'],
     ...['[]', '[]:80', '"2.1.1.1', '2.1".1.1', '2.1.1.1/32', '2.1.1.1 80', 'unknown', '_hidden', '-'],
   ];
-  for (const told of bad) {
-    expect([told, from(trusted, '127.0.0.1', told)]).toEqual([told, '127.0.0.1']);
-    expect([told, from(trusted, '127.0.0.1', `6.6.6.6, ${told}`)]).toEqual([told, '127.0.0.1']);
-    expect([told, from(trusted, '127.0.0.1', `6.6.6.6, ${told}, 10.0.0.7`)]).toEqual([told, '10.0.0.7']);
+  for (const entry of bad) {
+    expect([entry, from(trusted, '127.0.0.1', entry)]).toEqual([entry, '127.0.0.1']);
+    expect([entry, from(trusted, '127.0.0.1', `6.6.6.6, ${entry}`)]).toEqual([entry, '127.0.0.1']);
+    expect([entry, from(trusted, '127.0.0.1', `6.6.6.6, ${entry}, 10.0.0.7`)]).toEqual([entry, '10.0.0.7']);
   }
 });
 
-test('[HT16] addresses and networks are told from other texts', () => {
+test('[HT16] addresses and networks are recognised', () => {
   const good = ['10.0.0.1', '10.0.0.0/8', '::1', 'fd00::/8'];
   const bad = ['', 'loopback', '10.0.0.0/33', '10.0.0', 'fd00::/129', '10.0.0.1/x'];
   expect(good.map(isNetwork)).toEqual(good.map(() => true));

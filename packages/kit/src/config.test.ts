@@ -26,7 +26,7 @@ const problemOf = (env: NodeJS.ProcessEnv): string => {
   }
 };
 
-test('[CF1] every problem is listed at once, and no value is shown', () => {
+test('[CF1] [CF9] given invalid variables, when they are read, then every problem is listed without a value', () => {
   const problem = problemOf({
     URL: 'http://hunter2',
     SECRETS: 'hunter2',
@@ -40,7 +40,7 @@ test('[CF1] every problem is listed at once, and no value is shown', () => {
   expect(problemOf({})).toContain('- URL: is required');
 });
 
-test('[CF2] NAME_FILE stands for NAME', () => {
+test('[CF2] [CF10] [CF11] given NAME_FILE, when it is read, then it replaces NAME; both, or an unreadable file, are refused', () => {
   const file = join(mkdtempSync(join(tmpdir(), 'config-')), 'secret');
   writeFileSync(file, `${GOOD.SECRETS}\n`);
   expect(readSettings(schema, { URL: GOOD.URL, SECRETS_FILE: file }).secrets).toEqual([GOOD.SECRETS]);
@@ -48,14 +48,14 @@ test('[CF2] NAME_FILE stands for NAME', () => {
   expect(problemOf({ URL: GOOD.URL, SECRETS_FILE: '/nonexistent/secret' })).toContain('ENOENT');
 });
 
-test('[CF3] an empty variable counts as absent, an unknown one is ignored', () => {
+test('[CF3] [CF12] given an empty and an unknown variable, when they are read, then they count as absent', () => {
   const read = readSettings(schema, { ...GOOD, WAIT_MS: '', PATH: '/bin', ORIGINS: '' });
   expect(read.waitMs).toBe(1_000);
   expect(read.origins).toBeUndefined();
   expect(read).not.toHaveProperty('path');
 });
 
-test('[CF4] numbers are whole and bounded', () => {
+test('[CF4] given a number that is not whole or not in bounds, when it is read, then it is refused', () => {
   for (const wrong of ['1.5', '-1', '1e3', '0x10', ' 5', '9', '5001', '']) {
     const problem = problemOf({ ...GOOD, WAIT_MS: wrong });
     expect(problem === '', wrong).toBe(wrong === '');
@@ -63,7 +63,7 @@ test('[CF4] numbers are whole and bounded', () => {
   expect(readSettings(schema, { ...GOOD, WAIT_MS: '10' }).waitMs).toBe(10);
 });
 
-test('[CF5] an origin is scheme, host and port, nothing else', () => {
+test('[CF5] given an origin with more than scheme, host and port, when it is read, then it is refused', () => {
   for (const good of ['https://app.example.com', 'http://127.0.0.1:8080', 'http://[::1]:3000']) {
     expect(isOrigin(good), good).toBe(true);
   }

@@ -37,6 +37,6 @@ test.each([
   ['timeout', new TimeoutError('check of database')],
   ['other', error('something else')],
   ['other', undefined],
-])('[HL11] the reason is %s for: %s', (reason, problem) => {
+])('[HL11] [HL26] the reason is %s for: %s', (reason, problem) => {
   expect(dependencyFaultOf(problem)).toBe(reason);
 });

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { delayPercentile99 } from './event-loop-delay.ts';
 
-test('[BT6] delays weigh by the time that they last', () => {
+test('[BT6] delays are weighted by their duration', () => {
   const quiet = Array.from({ length: 100 }, () => 0.5);
   expect(delayPercentile99(quiet)).toBe(0.5);
   expect(delayPercentile99([...quiet, 400])).toBe(400);

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { createFaultLog } from './fault-log.ts';
 import type { Logger } from './logger.ts';
 
-test('[FG1] a fault that is met again and again is logged at its beginning, every ten minutes, and at its end', () => {
+test('[FG1] [FG2] [FG3] given a recurring fault, then its start, a reminder every ten minutes and its end are logged', () => {
   const lines: (readonly [string, string, object])[] = [];
   const at = (level: string) => (fields: object, event: string) => void lines.push([level, event, fields]);
   const log: Logger = {

@@ -51,7 +51,7 @@ test('[LB12] a probe for another service is answered 404, so that a reused addre
   expect(statuses).toEqual([200, 200, 404, 404]);
 });
 
-test('[HL1] starting until the first contact, then started for ever', async () => {
+test('[HL1] [HL16] given a starting process, when every dependency was up once, then it is started and stays so', async () => {
   const { world, health, probe } = setUp();
   world.works = false;
   await health.checkNow();
@@ -66,7 +66,7 @@ test('[HL1] starting until the first contact, then started for ever', async () =
   expect(probe('/startupz')?.status).toBe(200);
 });
 
-test('[HL1] the grace ends the start even while a dependency stays down', async () => {
+test('[HL15] given a dependency that stays down, when the grace has passed, then the process is started', async () => {
   const { world, health } = setUp();
   world.works = false;
   world.pass(30_001);
@@ -74,7 +74,7 @@ test('[HL1] the grace ends the start even while a dependency stays down', async 
   expect(health.state()).toBe('degraded');
 });
 
-test('[HL2] a lost dependency degrades and leaves ready', async () => {
+test('[HL2] [HL17] [HL22] given a started process, when a dependency is down, then it is degraded and ready', async () => {
   const { world, health, probe } = setUp();
   await health.checkNow();
   expect(health.state()).toBe('ready');
@@ -84,7 +84,7 @@ test('[HL2] a lost dependency degrades and leaves ready', async () => {
   expect([probe('/readyz')?.status, probe('/health')?.status]).toEqual([200, 200]);
 });
 
-test('[HL8] strict means unready and unhealthy while a dependency is away', async () => {
+test('[HL8] [HL24] given the strict policy, when a dependency is down, then the process is not ready and unhealthy', async () => {
   const { world, health, probe } = setUp({ isStrict: true });
   await health.checkNow();
   expect([probe('/readyz')?.status, probe('/health')?.status]).toEqual([200, 200]);
@@ -95,7 +95,7 @@ test('[HL8] strict means unready and unhealthy while a dependency is away', asyn
   ]);
 });
 
-test('[HL3] an old result is unknown and not up', async () => {
+test('[HL3] [HL18] given a result older than 10 s, when health is read, then it is unknown and not up', async () => {
   const { world, health } = setUp();
   await health.checkNow();
   world.pass(10_001);
@@ -103,7 +103,7 @@ test('[HL3] an old result is unknown and not up', async () => {
   expect(health.state()).toBe('degraded');
 });
 
-test('[HL4] one check at a time, and silence is failure', async () => {
+test('[HL4] [HL19] given a check without an answer, when another is due, then it is not started, and the first one times out', async () => {
   const metrics = createMetrics({ service: 's', version: '1' });
   let begun = 0;
   const health = createHealth({
@@ -123,7 +123,7 @@ test('[HL4] one check at a time, and silence is failure', async () => {
   await health[Symbol.asyncDispose]();
 });
 
-test('[HL5] draining is not ready, is alive, and stays', async () => {
+test('[HL5] [HL20] [HL21] given a draining process, then it is not ready, is alive, and stays draining', async () => {
   const { health, probe } = setUp();
   await health.checkNow();
   health.startDraining();
@@ -133,14 +133,14 @@ test('[HL5] draining is not ready, is alive, and stays', async () => {
   expect(probe('/readyz')?.headers).toHaveProperty('retry-after');
 });
 
-test('[HL6] reading causes no check', async () => {
+test('[HL6] when health is read, then no check runs', async () => {
   const { world, health, probe } = setUp();
   await health.checkNow();
   for (let count = 0; count < 100; count += 1) probe('/health');
   expect(world.checks).toBe(1);
 });
 
-test('[HL7] /health names dependencies and no hosts', async () => {
+test('[HL7] [HL23] when /health is requested, then it reports dependencies without host names', async () => {
   const { world, health, probe } = setUp();
   await health.checkNow();
   world.works = false;
@@ -164,7 +164,7 @@ test('the last check is a metric', async () => {
 });
 
 test.each([false, true])(
-  '[HL12] given an optional dependency is down from the start, then the process is started, ready and degraded, with the reason (strict: %s)',
+  '[HL12] [HL27] given an optional dependency is down from the start, then the process is started, ready and degraded, with the reason (strict: %s)',
   async (isStrict) => {
     const { world, health, probe } = setUp({ isStrict });
     world.helps = false;
@@ -182,7 +182,7 @@ test.each([false, true])(
   },
 );
 
-test('[HL13] /health says for how long a dependency has been up or down, since the first check that showed it', async () => {
+test('[HL13] given a dependency that was up and down, then /health reports the time since the first check with that status', async () => {
   const { world, health, probe } = setUp();
   await health.checkNow();
   world.pass(3_000);
@@ -199,7 +199,7 @@ test('[HL13] /health says for how long a dependency has been up or down, since t
   expect(JSON.parse(probe('/health')?.body ?? '').checks.redis.for_ms).toBe(100);
 });
 
-test('[HL14] an optional dependency that has not been there since the start is unknown for thirty seconds, then down', async () => {
+test('[HL14] given an optional dependency that was never reached, then it is unknown for 30 s and down afterwards', async () => {
   const { world, health } = setUp();
   Object.assign(world, { helps: false, fault: 'connect ECONNREFUSED 10.1.2.3:9100' });
   await health.checkNow();

@@ -39,7 +39,7 @@ test('[LG2] secrets are replaced', () => {
   expect(text).toContain('"accept":"ok"');
 });
 
-test('an error is told with its causes', () => {
+test('an error is logged with its causes', () => {
   const [line] = linesOf(
     `log.error({ error: new Error('outer', { cause: new Error('inner') }) }, 'http.request_failed');`,
   );

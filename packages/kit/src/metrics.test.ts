@@ -12,14 +12,14 @@ test('[MC3] counters with closed labels are there from the start', async () => {
   expect(text.match(/^session_reuse_detected_total\{.*\} 0$/gm)).toHaveLength(4);
 });
 
-test('[MC4] asking twice for an instrument gives the same one', async () => {
+test('[MC4] given an instrument, when it is requested again, then it is the same instrument', async () => {
   const metrics = create();
   metrics.counter('gateway_sequence_gaps_total').inc({ outcome: 'lost' });
   metrics.counter('gateway_sequence_gaps_total').inc({ outcome: 'lost' });
   expect(await metrics.render()).toContain('gateway_sequence_gaps_total{outcome="lost"} 2');
 });
 
-test('[MC1] what the catalogue does not know does not compile', () => {
+test('[MC1] a metric, label or value outside the catalogue does not compile', () => {
   const metrics = create();
   const never = () => {
     // @ts-expect-error: no such metric

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { createRefusalLog } from './refusal-log.ts';
 
-test('[LG3] each reason has twenty lines a second, and the next one says how many were left out', () => {
+test('[LG4] given more than twenty refusals of one reason in a second, then the next line has the number left out', () => {
   const lines: Record<string, unknown>[] = [];
   const quiet = () => {};
   const log = {

@@ -61,7 +61,7 @@ test('[RN1] one SIGTERM drains, disposes and exits 0', async () => {
   expect(code).toBe(0);
 });
 
-test('[RN2] a second signal ends it at once', async () => {
+test('[RN2] given a draining process, when a second signal arrives, then it exits at once', async () => {
   const run = await running('stuck');
   run.child.kill('SIGTERM');
   await run.until('process.draining');
@@ -80,7 +80,7 @@ test('[RN3] a drain beyond its deadline is aborted, disposed, and exits 1', asyn
   expect(code).toBe(1);
 });
 
-test('[RN5] SIGHUP reads the configuration again; an invalid one changes nothing', async () => {
+test('[RN5] [RN8] given a running process, when SIGHUP arrives, then a valid configuration is applied and an invalid one is logged', async () => {
   const needed = join(mkdtempSync(join(tmpdir(), 'reload-')), 'needed');
   writeFileSync(needed, 'first');
   const run = start('quick', [], { LOG_LEVEL: 'info', NEEDED_FILE: needed });
@@ -95,7 +95,7 @@ test('[RN5] SIGHUP reads the configuration again; an invalid one changes nothing
   expect(await run.exit).toMatchObject({ code: 0, output: expect.not.stringContaining('reloaded first') });
 });
 
-test('[RN4] --check and --help open nothing', async () => {
+test('[RN4] [RN6] [RN7] given --check, --help or an unknown option, then nothing is opened', async () => {
   expect(await start('quick', ['--check']).exit).toMatchObject({
     code: 0,
     output: expect.stringContaining('is valid'),

@@ -7,12 +7,12 @@ const DERIVED = /_(count|sum|bucket|info)$/;
 /** Most series of one metric: beyond it a label is too many. */
 const MOST_SERIES = 1_800;
 
-test('[MC2] every metric stands in one chapter', () => {
+test('[MC2] every metric is in one chapter', () => {
   const listed = CHAPTERS.flatMap(({ metrics }) => Object.keys(metrics));
   expect(listed.toSorted()).toEqual(Object.keys(CATALOGUE).toSorted());
 });
 
-test.each(all)('[MC2] %s is named by the conventions', (name, { kind, labels, help, panel }) => {
+test.each(all)('[MC2] [MC6] %s has a conventional name and one sentence of help', (name, { kind, labels, help, panel }) => {
   expect(name).toMatch(/^[a-z][a-z0-9]*(_[a-z0-9]+)+$/);
   expect(name.endsWith('_total')).toBe(kind === 'counter');
   if (kind === 'histogram') expect(name).not.toMatch(DERIVED);
@@ -25,7 +25,7 @@ test.each(all)('[MC2] %s is named by the conventions', (name, { kind, labels, he
   for (const label of panel.by ?? []) expect([...Object.keys(labels), 'instance']).toContain(label);
 });
 
-test.each(all)('[MC2] %s has a bounded budget', (name, metric) => {
+test.each(all)('[MC7] %s has a bounded budget', (name, metric) => {
   expect(budgetOf(metric)).toBeLessThanOrEqual(MOST_SERIES);
   expect(budgetOf(metric)).toBeGreaterThan(0);
   if (metric.kind === 'histogram') {

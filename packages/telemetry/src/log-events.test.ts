@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { LOG_EVENTS, type LogEvent } from './log-events.ts';
 
-test.each(Object.entries(LOG_EVENTS))('[MC5] %s is component.snake_case with one sentence', (name, event) => {
+test.each(Object.entries(LOG_EVENTS))('[MC8] %s is component.snake_case with one sentence', (name, event) => {
   expect(name).toMatch(/^[a-z]+(_[a-z]+)*\.[a-z]+(_[a-z]+)*$/);
   expect(event.meaning).toMatch(/^[A-Z].*\.$/);
   expect(new Set(event.levels).size).toBe(event.levels.length);
