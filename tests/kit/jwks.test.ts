@@ -88,17 +88,17 @@ test('[EX9] given an unavailable issuer, then it is queried every five seconds a
   expect(await outcome(keys, 'a')).toBe('ISSUER_UNAVAILABLE');
 });
 
-test('[EX9] what is not a key set, or of another issuer, or not on https, is no set of keys', async () => {
-  const place = 'https://id.example/.well-known/openid-configuration';
+test('[EX9] what is not a key set, or of another issuer, or not on https, is rejected', async () => {
+  const discovery = 'https://id.example/.well-known/openid-configuration';
   const spoil: [string, unknown][] = [
     [JWKS, null],
     [JWKS, []],
     [JWKS, { keys: 'x' }],
     [JWKS, { keys: ['x'] }],
-    [place, null],
-    [place, { issuer: 'https://evil.example', jwks_uri: JWKS }],
-    [place, { issuer: ISSUER }],
-    [place, { issuer: ISSUER, jwks_uri: 'http://keys.example/set' }],
+    [discovery, null],
+    [discovery, { issuer: 'https://evil.example', jwks_uri: JWKS }],
+    [discovery, { issuer: ISSUER }],
+    [discovery, { issuer: ISSUER, jwks_uri: 'http://keys.example/set' }],
   ];
   const before = { ...published, 'http://keys.example/set': published[JWKS] };
   for (const [url, answer] of spoil) {

@@ -2,14 +2,14 @@ import { CHAPTERS } from '@muster/telemetry/catalogue';
 import { LOG_EVENTS } from '@muster/telemetry/log-events';
 import { budgetOf, type LabelSets, type Metric, unitOf } from '@muster/telemetry/metric';
 
-/** The catalogue as a document for people. */
+/** The catalogue of metrics as a document. */
 export const renderReference = (): string => `# Metrics
 
 Written by \`npm run generate\` from the catalogue in \`packages/telemetry/src\`. Do not edit.
 
 Every process answers \`GET /metrics\` on its ops port in the text format of Prometheus. Labels \`instance\`, \`service\` and \`job\`
-come from the scrape. **Series** is the most that one process may expose of a metric; a test holds it to that. A metric marked
-*experimental* may change its name or labels in a minor version, the others only in a major one. Beside these there are the
+come from the scrape. **Series** is the budget of a metric per process; a test enforces it. A metric marked
+*experimental* may change its name or labels in a minor version, the others only in a major one. In addition there are the
 metrics of the process and of Node itself, \`process_*\` and \`nodejs_*\`.
 
 ${CHAPTERS.map(({ title, services, metrics }) => chapter(title, services, Object.entries(metrics))).join('\n')}`;
@@ -20,7 +20,7 @@ const chapter = (title: string, services: readonly string[], metrics: readonly [
     '',
     `Exposed by: ${services.join(', ')}.`,
     '',
-    '| metric | kind | unit | labels | series | what it says |',
+    '| metric | kind | unit | labels | series | meaning |',
     '| --- | --- | --- | --- | ---: | --- |',
     ...metrics.map(row),
     '',

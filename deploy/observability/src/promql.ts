@@ -1,5 +1,5 @@
 import { CATALOGUE } from '@muster/telemetry/catalogue';
-import type { AtMost, Metric, Words } from '@muster/telemetry/metric';
+import type { AtMost, LabelValues, Metric } from '@muster/telemetry/metric';
 import { RUNTIME } from '@muster/telemetry/process';
 
 /** Labels that the scrape adds to every series. */
@@ -20,7 +20,7 @@ const PLAIN_WORDS = /^[\w|]+$/;
 
 interface Series {
   readonly labels: readonly string[];
-  readonly values: Readonly<Record<string, Words | AtMost>>;
+  readonly values: Readonly<Record<string, LabelValues | AtMost>>;
 }
 
 /** What a series is called in the catalogue, and which labels it has; undefined when nobody exposes it. */

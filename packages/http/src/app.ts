@@ -16,11 +16,11 @@ export interface HttpAppOptions {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly routes: readonly Route[];
-  /** Longest request body; default 64 KiB. */
+  /** Limit of request bodies in bytes; default 64 KiB. */
   readonly bodyLimitBytes?: number;
-  /** Addresses and networks of proxies whose `X-Forwarded-For` counts, read by {@link createAddressReader}. Default: none. */
+  /** Addresses and networks of proxies whose `X-Forwarded-For` is trusted. Default: none. */
   readonly trustProxy?: readonly string[];
-  /** Mounts what is no JSON route (pages, assets, event streams) before the routes. */
+  /** Mounts handlers other than JSON routes (pages, assets, event streams) before the routes. */
   readonly before?: (app: Express) => void;
   /** Serves `/openapi.json` and `/docs`. */
   readonly documents?: DocumentInfo;
@@ -30,12 +30,12 @@ const DEFAULT_BODY_LIMIT_BYTES = 65_536;
 const REQUEST_ID = /^[\w-]{8,64}$/;
 
 /**
- * An Express app that answers as all our services do: every request has an id, nothing is cached unless a route
- * says so, unknown paths and methods are problems (404, 405 with `Allow`), and whatever is thrown is translated once.
+ * The Express app of a service: every request has an id, nothing is cached unless a route sets it, unknown paths and methods are problems
+ * (404, 405 with `Allow`), and every thrown error becomes a problem in one handler.
  */
 export const createHttpApp = (options: HttpAppOptions): Express => {
   const app = express();
-  // Before the first route: `/v1/me/sessions/` is not `/v1/me/sessions`, and an empty id names nothing.
+  // Before the first route: `/v1/me/sessions/` is another path than `/v1/me/sessions`, and an id is never empty.
   app.enable('strict routing');
   app.enable('case sensitive routing');
   app.disable('x-powered-by');
@@ -49,13 +49,13 @@ export const createHttpApp = (options: HttpAppOptions): Express => {
   if (options.documents !== undefined) app.use(docsRoutes(options.documents, options.routes));
   mount(app, options.routes, options.bodyLimitBytes ?? DEFAULT_BODY_LIMIT_BYTES);
   app.use(() => {
-    throw new AppError('NOT_FOUND', { detail: 'There is nothing at this path.' });
+    throw new AppError('NOT_FOUND', { detail: 'No resource exists at this path.' });
   });
   app.use(refuse);
   return app;
 };
 
-/** `req.ip` of every request; Express itself knows neither ports nor brackets in `X-Forwarded-For`. */
+/** `req.ip` of every request; Express does not parse ports and brackets in `X-Forwarded-For`. */
 const readAddressesWith = (app: Express, addressOf: AddressReader): void => {
   Object.defineProperty(app.request, 'ip', {
     get(this: express.Request) {
@@ -65,17 +65,17 @@ const readAddressesWith = (app: Express, addressOf: AddressReader): void => {
   });
 };
 
-/** Each path once with all its methods, so that every other method is a 405. */
+/** Registers each path once with all its methods, so that every other method is a 405. */
 const mount = (app: Express, routes: readonly Route[], bodyLimitBytes: number): void => {
   for (const [path, ofPath] of Map.groupBy(routes, (route) => route.path)) {
-    const place = app.route(path);
-    for (const one of ofPath) place[one.method](pipeline(one, bodyLimitBytes));
+    const registered = app.route(path);
+    for (const one of ofPath) registered[one.method](pipeline(one, bodyLimitBytes));
     const allow = ofPath
       .flatMap(({ method }) => (method === 'get' ? ['GET', 'HEAD'] : [method.toUpperCase()]))
       .join(', ');
-    place.all((_req, res) => {
+    registered.all((_req, res) => {
       res.setHeader('Allow', allow);
-      throw new AppError('METHOD_NOT_ALLOWED', { detail: `This path answers ${allow}.` });
+      throw new AppError('METHOD_NOT_ALLOWED', { detail: `Allowed methods: ${allow}.` });
     });
   }
 };
@@ -90,14 +90,14 @@ const identify: RequestHandler = (req, res, next) => {
   next();
 };
 
-/** The id of the request, as it stands in logs and problem bodies. */
+/** The id of the request in logs and problem bodies. */
 export const requestIdOf = (res: express.Response): string => String(res.locals['requestId']);
 
 const createMeter = (metrics: Metrics): RequestHandler => {
   const duration = metrics.histogram('http_server_request_duration_seconds');
   const active = metrics.gauge('http_server_active_requests').with({});
   return (req, res, next) => {
-    const begun = performance.now();
+    const startedAt = performance.now();
     active.inc();
     res.once('close', () => {
       active.dec();
@@ -107,7 +107,7 @@ const createMeter = (metrics: Metrics): RequestHandler => {
         http_route: String((req.route as { path?: unknown } | undefined)?.path ?? 'none'),
         http_response_status_code: res.statusCode,
       };
-      duration.observe(labels, (performance.now() - begun) / 1000);
+      duration.observe(labels, (performance.now() - startedAt) / 1000);
     });
     next();
   };
@@ -129,15 +129,15 @@ const createRefuser = (log: Logger, metrics: Metrics): ErrorRequestHandler => {
       path: req.path,
       ...res.locals['principal'],
     });
-    if (res.headersSent) return next(error); // Express then cuts the connection, the only honest answer left.
-    // A request that was refused before its body came in cannot be followed by another one on this connection.
+    if (res.headersSent) return next(error); // Express then closes the connection: the response cannot be changed any more.
+    // A connection with an unread body cannot be reused.
     if (!req.complete) res.setHeader('Connection', 'close');
     res.writeHead(problem.status, { ...problem.headers }).end(problem.body);
   };
 };
 
-/** Refusals that the caller may ask about; what it wrote stands in none of them. */
-const TOLD: ReadonlySet<number> = new Set([400, 401, 403, 422, 429]);
+/** Statuses of refusals that are logged, without any input of the caller. */
+const LOGGED_STATUSES: ReadonlySet<number> = new Set([400, 401, 403, 422, 429]);
 
 const report = (
   { log, refused }: { log: Logger; refused: RefusalLog },
@@ -147,19 +147,19 @@ const report = (
 ): void => {
   if (problem.status === 500) log.error({ ...fields, error }, 'http.request_failed');
   else if (problem.status === 503) log.debug({ ...fields, error }, 'http.request_refused');
-  else if (TOLD.has(problem.status)) {
+  else if (LOGGED_STATUSES.has(problem.status)) {
     const { status } = problem;
     refused('http.request_refused', {
       reason: problem.code.toLowerCase(),
       status,
-      ...whereOf(error),
+      ...failuresOf(error),
       ...fields,
     });
   }
 };
 
-/** Which parts of a request are wrong, and how; without names and values, which are the caller's. */
-const whereOf = (error: unknown): object => {
+/** Location and type of the failures of a request, without names and values of the caller. */
+const failuresOf = (error: unknown): object => {
   if (!(error instanceof ValidationFailure)) return {};
   return { failures: error.failures.slice(0, MAX_FAILURES).map(({ loc, type }) => `${loc[0]}: ${type}`) };
 };

@@ -1,13 +1,13 @@
 import { BlockList, isIP, isIPv4 } from 'node:net';
 import { field } from '@muster/kit/config-fields';
 
-/** Reads which address a request came from; empty when the socket is gone. */
+/** Reads the client address of a request; empty after the socket was closed. */
 export type AddressReader = (request: {
   readonly remote: string | undefined;
   readonly forwardedFor: string | readonly string[] | undefined;
 }) => string;
 
-/** Networks in configuration: `10.0.0.1`, `10.0.0.0/8`, `fd00::/8`. */
+/** Address or network: `10.0.0.1`, `10.0.0.0/8`, `fd00::/8`. */
 const NETWORK = /^([0-9a-fA-F.:]{2,45})(?:\/(\d{1,3}))?$/;
 const MAPPED = /^::ffff:(?=\d+\.)/i;
 /** `[v6]`, `[v6]:port` and `v4:port`, as some proxies write addresses. */
@@ -16,7 +16,7 @@ const MAX_PORT = 65_535;
 const MAX_ENTRY_LENGTH = 80;
 const UNREADABLE = '-';
 const IPV6_GROUPS = 8;
-/** One household or server usually owns a /64. */
+/** A household or server usually has a /64. */
 const BUCKET_GROUPS = 4;
 
 /** A setting: comma-separated addresses and networks of trusted proxies. */
@@ -33,9 +33,8 @@ export const isNetwork = (text: string): boolean => {
 };
 
 /**
- * The address of the client: what a proxy says in `X-Forwarded-For` counts as far as the chain of trusted proxies goes,
- * from the right. Ports, brackets, quotes and zones are taken off. An entry that is not an address ends the chain: what
- * stands before it may be the client's invention.
+ * Client address from `X-Forwarded-For`, read from the right as far as the chain of trusted proxies goes. Ports, brackets, quotes and
+ * zones are removed. An entry that is not an address ends the chain: entries before it may be forged by the client.
  */
 export const createAddressReader = (trusted: readonly string[]): AddressReader => {
   const proxies = new BlockList();
@@ -50,12 +49,12 @@ export const createAddressReader = (trusted: readonly string[]): AddressReader =
   return ({ remote, forwardedFor = '' }) => {
     let address = plain(remote ?? '');
     if (trusted.length === 0 || !isTrusted(address)) return address;
-    const told = (typeof forwardedFor === 'string' ? forwardedFor : forwardedFor.join(','))
+    const entries = (typeof forwardedFor === 'string' ? forwardedFor : forwardedFor.join(','))
       .split(',')
       .map(addressIn)
       .filter((text) => text !== '');
     while (isTrusted(address)) {
-      const before = told.pop() ?? '';
+      const before = entries.pop() ?? '';
       if (isIP(before) === 0) break;
       address = before;
     }
@@ -63,7 +62,7 @@ export const createAddressReader = (trusted: readonly string[]): AddressReader =
   };
 };
 
-/** Under which name connections of one origin are counted: an IPv4 address, or the /64 of an IPv6 one. */
+/** Key for limits per address: an IPv4 address, or the /64 of an IPv6 address. */
 export const addressBucket = (address: string): string => {
   if (isIP(address) !== 6) return address;
   const [head = '', tail] = address.toLowerCase().split('::');
@@ -76,7 +75,7 @@ export const addressBucket = (address: string): string => {
 };
 
 /**
- * The address in one entry of `X-Forwarded-For`: `v4`, `v4:port`, `v6`, `[v6]` or `[v6]:port`, quoted or not, with a
+ * Address of an entry of `X-Forwarded-For`: `v4`, `v4:port`, `v6`, `[v6]` or `[v6]:port`, quoted or not, with a
  * port up to 65535. Everything else is {@link UNREADABLE}; an empty entry is ''.
  */
 const addressIn = (entry: string): string => {
@@ -92,5 +91,5 @@ const addressIn = (entry: string): string => {
 
 const unquoted = (text: string): string => /^"([^"]*)"$/.exec(text)?.[1]?.trim() ?? text;
 
-/** An IPv4 address that came over an IPv6 socket is still one; a zone is of no meaning to others. */
+/** Maps an IPv4-mapped IPv6 address to IPv4 and removes the zone. */
 const plain = (address: string): string => (address.split('%')[0] ?? '').replace(MAPPED, '');

@@ -4,11 +4,11 @@ import express, { type RequestHandler, type Router } from 'express';
 import { type DocumentInfo, openApiDocument } from './openapi.ts';
 import type { Operation } from './route.ts';
 
-/** Swagger UI's own files, from the package: nothing on the page comes from another origin. */
+/** Files of the Swagger UI package; the page loads from no other origin. */
 const ASSETS = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'));
 const DAY_S = 86_400;
 
-/** `GET /openapi.json` and a page at `/docs` that shows it, under wherever the router is mounted. */
+/** `GET /openapi.json` and its page at `/docs`, below the mount point of the router. */
 export const docsRoutes = (info: DocumentInfo, routes: readonly Operation[]): Router => {
   const router = express.Router({ strict: true, caseSensitive: true });
   const document = JSON.stringify(openApiDocument(info, routes));

@@ -12,10 +12,10 @@ export const readIdempotencyKey = (req: Request): string | undefined => {
   return key;
 };
 
-/** 422 for a key that stands for another request. */
+/** 422 for a key that was used for another request. */
 export const keyReused = (): ValidationFailure =>
-  invalidKey('This key stands for another request', 'idempotency_key_reused');
+  invalidKey('This key was used for another request', 'idempotency_key_reused');
 
-/** 422 for a key that cannot be used. */
+/** 422 for an invalid key. */
 export const invalidKey = (msg: string, type: string): ValidationFailure =>
   new ValidationFailure([{ loc: ['header', 'idempotency-key'], msg, type }]);

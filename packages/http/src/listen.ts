@@ -10,22 +10,22 @@ const CLOSE_GRACE_MS = 5_000;
 const HEADERS_TIMEOUT_MS = 5_000;
 const REQUEST_TIMEOUT_MS = 10_000;
 const CHECK_MS = 1_000;
-/** Time for a refused client to read why, before its connection is cut. */
+/** Time for a refused client to read the answer before its connection is closed. */
 const LINGER_MS = 1_000;
 
-/** An HTTP server that listens. Disposing it stops accepting and waits for the answers under way. */
+/** A listening HTTP server. Disposing it stops accepting and waits for requests in flight. */
 export interface Listening extends AsyncDisposable {
   readonly server: Server;
   readonly port: number;
 }
 
 /**
- * Connections that may wait to be accepted, as far as the kernel lets us (`net.core.somaxconn`). Thousands of clients that
- * come back at once must not wait for a lost handshake of TCP to be repeated.
+ * Listen backlog, capped by the kernel (`net.core.somaxconn`). Thousands of clients that reconnect at once must not wait for a TCP
+ * handshake to be repeated.
  */
 const BACKLOG = 4_096;
 
-/** Listens; rejects when the port is taken. Slow or oversized requests are ended: headers 5 s, body 10 s, headers 16 KiB. */
+/** Listens; rejects when the port is taken. Limits: headers within 5 s and 16 KiB, the whole request within 10 s. */
 export const listen = async (
   app: RequestListener,
   options: { readonly host: string; readonly port: number; readonly requestTimeoutMs?: number },
@@ -35,13 +35,13 @@ export const listen = async (
     {
       headersTimeout: Math.min(HEADERS_TIMEOUT_MS, requestTimeoutMs),
       requestTimeout: requestTimeoutMs,
-      // Node looks every 30 s by default, which would make 40 s of the limit.
+      // Node checks every 30 s by default, which would turn the limit of 10 s into 40 s.
       connectionsCheckingInterval: Math.min(CHECK_MS, requestTimeoutMs / 4),
       maxHeaderSize: 16_384,
     },
     app,
   );
-  // Longer than the idle time of load balancers, so that they and not we close idle connections.
+  // Longer than the idle timeout of load balancers, so that they close idle connections first.
   server.keepAliveTimeout = 65_000;
   server.on('clientError', (error: NodeJS.ErrnoException, socket) =>
     refuseConnection(error, socket as Socket),
@@ -57,7 +57,7 @@ export const listen = async (
   };
 };
 
-/** Connections that become idle are closed as they do; what is still under way after the grace is cut. */
+/** Closes connections as they become idle, and all others after the grace period. */
 const closeServer = async (server: Server): Promise<void> => {
   if (!server.listening) return;
   const closed = new Promise((resolve) => server.close(resolve));
@@ -73,7 +73,7 @@ const PARSER_CODES: Readonly<Record<string, readonly [ErrorCode, number]>> = {
   ERR_HTTP_REQUEST_TIMEOUT: ['REQUEST_TIMEOUT', 408],
 };
 
-/** What the HTTP parser could not read never becomes a request, so it is answered on the bare socket. */
+/** A request that the HTTP parser rejects has no response object: it is answered on the socket. */
 const refuseConnection = (error: NodeJS.ErrnoException, socket: Socket): void => {
   if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
   const [code, status] = PARSER_CODES[error.code ?? ''] ?? ['MALFORMED_REQUEST', 400];
@@ -82,7 +82,7 @@ const refuseConnection = (error: NodeJS.ErrnoException, socket: Socket): void =>
   socket.once('close', stop);
 };
 
-/** A whole HTTP/1.1 response with a problem body, for sockets that have no response object (refused upgrades). */
+/** A complete HTTP/1.1 response with a problem body, for sockets without a response object (refused upgrades). */
 export const rawProblem = (error: AppError, status?: number, requestId: string = v4()): string => {
   const problem = toProblem(error, requestId);
   const headers = Object.entries({

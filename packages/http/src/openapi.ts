@@ -3,7 +3,7 @@ import { defined } from '@muster/kit/defined';
 import { z } from 'zod';
 import type { Operation, SecurityScheme } from './route.ts';
 
-/** What an API document says about itself. */
+/** Title, version and description of an API document. */
 export interface DocumentInfo {
   readonly title: string;
   readonly version: string;
@@ -49,7 +49,7 @@ const validationSchema = z.object({
   request_id: z.string(),
 });
 
-/** The OpenAPI 3.1 document of these operations: what validates the requests also describes them. */
+/** The OpenAPI 3.1 document of these operations, from the schemas that validate their requests. */
 export const openApiDocument = (info: DocumentInfo, operations: readonly Operation[]): object => {
   const registry = new OpenAPIRegistry();
   const used = new Set<string>(operations.flatMap(({ security = [] }) => security));

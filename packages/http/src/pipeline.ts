@@ -6,7 +6,7 @@ import { ValidationFailure, validate } from './validation.ts';
 
 const NOTHING = z.object({});
 
-/** The Express handler of a route: guard, body, validation, handler, answer. Everything it throws reaches the error handler. */
+/** The Express handler of a route: guard, body, validation, handler, answer. Errors reach the error handler of the app. */
 export const pipeline = (route: Route, bodyLimitBytes: number): RequestHandler => {
   const readBody = bodyReader(route.forms, bodyLimitBytes);
   const query = route.query ?? NOTHING.loose();
@@ -23,7 +23,7 @@ export const pipeline = (route: Route, bodyLimitBytes: number): RequestHandler =
   };
 };
 
-/** Session and user of a request that passed its guard, for the log of refusals. */
+/** Session and user of an authenticated request, for the log of refusals. */
 const principalOf = (auth: unknown): object => {
   const { session } = (auth ?? {}) as { session?: { id?: unknown; userId?: unknown } };
   return typeof session?.id === 'string' ? { session: session.id, user: session.userId } : {};
@@ -31,7 +31,7 @@ const principalOf = (auth: unknown): object => {
 
 type BodyReader = (req: Request, res: Response) => Promise<unknown>;
 
-/** Reads the encodings that a route takes; any other is a 415. */
+/** Reads the encodings that a route accepts; any other is a 415. */
 const bodyReader = (forms: Route['forms'], limit: number): BodyReader => {
   const readJson = express.json({ limit, strict: false, type: 'application/json' });
   const readText = express.text({ limit, type: FORM });
@@ -59,7 +59,7 @@ const reading = async (read: RequestHandler, req: Request, res: Response): Promi
   return req.body;
 };
 
-/** `application/json`, with no charset or UTF-8. A page of another site cannot send it without asking first (CORS). */
+/** `application/json`, with no charset or UTF-8. A page of another site cannot send it without a CORS preflight. */
 const isJson = (contentType: string | undefined): boolean =>
   /^application\/json\s*(;\s*charset="?utf-8"?\s*)?$/i.test(bounded(contentType));
 
@@ -68,11 +68,11 @@ const isForm = (contentType: string | undefined): boolean =>
 
 const MAX_CONTENT_TYPE_LENGTH = 256;
 
-/** A longer header names none of our types. */
+/** A longer header is not one of the accepted types. */
 const bounded = (contentType = ''): string =>
   contentType.length > MAX_CONTENT_TYPE_LENGTH ? '' : contentType;
 
-/** A parameter that comes twice is a list, which no schema of a text takes (RFC 6749 §3.1 forbids it). */
+/** A repeated parameter is a list, which no string schema accepts (RFC 6749 §3.1 forbids it). */
 const formOf = (text: unknown): Record<string, string | string[]> => {
   const found = Map.groupBy(new URLSearchParams(typeof text === 'string' ? text : ''), ([name]) => name);
   return Object.fromEntries(
@@ -83,7 +83,7 @@ const formOf = (text: unknown): Record<string, string | string[]> => {
   );
 };
 
-/** Runs every parser, so that one answer names what is wrong in path, query and body together. */
+/** Runs every parser, so that one answer has all failures of path, query and body. */
 const collectFailures = <T extends Record<string, () => unknown>>(
   parsers: T,
 ): { [K in keyof T]: ReturnType<T[K]> } => {

@@ -1,7 +1,7 @@
 import { AppError, ERRORS, type ErrorCode } from '@muster/protocol/errors';
 import { type Failure, ValidationFailure } from './validation.ts';
 
-/** A finished refusal: what is written to the client, and the code under which it is counted. */
+/** An error response, and the code under which it is counted. */
 export interface Problem {
   readonly code: ErrorCode | 'VALIDATION';
   readonly status: number;
@@ -10,12 +10,12 @@ export interface Problem {
 }
 
 const MAX_FAILURES = 50;
-/** Where each `type` is explained; relative to the service, so it works on every deployment. */
+/** Base of `type`; relative to the service, thus valid in every deployment. */
 const TYPE_BASE = '/problems/';
 
 /**
- * Turns whatever was thrown into an answer: {@link ValidationFailure} into the 422 body of FastAPI, everything else
- * into problem+json (RFC 9457). What is neither ours nor the HTTP parser's becomes a bare 500.
+ * Maps a thrown value to a response: {@link ValidationFailure} to a 422 body as FastAPI writes it, everything else to problem+json
+ * (RFC 9457). Unknown errors become a 500 without detail.
  */
 export const toProblem = (error: unknown, requestId: string): Problem => {
   if (error instanceof ValidationFailure) return validationProblem(error.failures, requestId);
@@ -82,6 +82,6 @@ const fromParser = (error: unknown): AppError | ValidationFailure => {
   }
 };
 
-/** V8 names the position in most of its messages. Where it does not, the text ended too early. */
+/** Offset from the message of V8; a message without one means that the text ended too early. */
 const offsetIn = (message: string, text: string): number =>
   Number(/position (\d+)/.exec(message)?.[1] ?? text.length);

@@ -1,22 +1,22 @@
 import type { Request, Response } from 'express';
 import type { z } from 'zod';
 
-/** What a handler answers; the framework writes it. */
+/** Result of a handler. */
 export interface RouteReply {
   readonly status: number;
   /** Serialised as JSON; absent for 204 and the like. */
   readonly body?: unknown;
-  /** Sent as it is, instead of `body`; name its `Content-Type` in the headers. */
+  /** Sent unchanged instead of `body`; set `Content-Type` in the headers. */
   readonly text?: string;
   readonly headers?: Readonly<Record<string, string | readonly string[]>>;
 }
 
-/** `nothing` beside others says that they may be left out. */
+/** `nothing` beside others makes them optional. */
 export type SecurityScheme = 'serviceKey' | 'serverKey' | 'sessionCookie' | 'sessionBearer' | 'nothing';
 
 /**
- * Whether a body may come as `application/x-www-form-urlencoded`, beside JSON or instead of it; left out, it may not.
- * Any page of the web can send forms: such a route must not trust cookies.
+ * Accepts `application/x-www-form-urlencoded` beside JSON or instead of it. Any website can send forms: such a route must not
+ * authenticate by cookie.
  */
 export type Forms = 'also' | 'only';
 
@@ -25,12 +25,12 @@ interface Answer {
   readonly schema?: z.ZodType;
 }
 
-/** The checked input of one request. */
+/** Validated input of a request. */
 export interface Input<P, Q, B, A> {
   readonly params: P;
   readonly query: Q;
   readonly body: B;
-  /** What `guard` answered. */
+  /** Result of `guard`. */
   readonly auth: A;
   readonly req: Request;
   readonly res: Response;
@@ -49,14 +49,14 @@ interface RouteOptions<P extends z.ZodObject, Q extends z.ZodObject, B extends z
   readonly body?: B;
   readonly forms?: Forms;
   readonly responses: Readonly<Record<number, Answer>>;
-  /** Runs before the body is read: who may not come in learns nothing about what would be valid. */
+  /** Runs before the body is read, so that a rejected client learns nothing about valid input. */
   readonly guard?: (req: Request, res: Response) => Promise<A> | A;
   readonly handle: (
     input: Input<z.output<P>, z.output<Q>, z.output<B>, A>,
   ) => Promise<RouteReply> | RouteReply;
 }
 
-/** What a document tells of one operation. */
+/** Description of an operation for the OpenAPI document. */
 export interface Operation {
   readonly method: RouteOptions<z.ZodObject, z.ZodObject, z.ZodType, unknown>['method'];
   readonly path: string;
@@ -71,14 +71,14 @@ export interface Operation {
   readonly responses: Readonly<Record<number, Answer>>;
 }
 
-/** A route of any schemas, as the app keeps it. */
+/** A route with any schemas. */
 export interface Route extends Operation {
   readonly guard?: (req: Request, res: Response) => unknown;
   // A handler's input is contravariant; `route` has checked that it fits the schemas beside it.
   readonly handle: (input: Input<never, never, never, never>) => Promise<RouteReply> | RouteReply;
 }
 
-/** One operation. Its schemas validate the requests and write the OpenAPI document. */
+/** Declares a route. Its schemas validate requests and describe the operation in the OpenAPI document. */
 export const route = <
   P extends z.ZodObject = z.ZodObject<Record<never, never>>,
   Q extends z.ZodObject = z.ZodObject<Record<never, never>>,

@@ -1,16 +1,16 @@
 import { z } from 'zod';
 
-/** Where in a request a value was. */
+/** Part of a request. */
 export type InputLocation = 'body' | 'query' | 'path' | 'header' | 'cookie';
 
-/** One member of `detail` in a 422 body, as FastAPI writes it. The offending input is never echoed. */
+/** A member of `detail` of a 422 body, as FastAPI writes it, without the input. */
 export interface Failure {
   readonly loc: readonly (string | number)[];
   readonly msg: string;
   readonly type: string;
 }
 
-/** The request does not fit the schema: answered 422 with every failure named. */
+/** An invalid request, answered 422 with every failure. */
 export class ValidationFailure extends Error {
   readonly failures: readonly Failure[];
 
@@ -21,25 +21,25 @@ export class ValidationFailure extends Error {
   }
 }
 
-/** Answers the parsed value, or throws {@link ValidationFailure} naming everything that is wrong with it. */
+/** Returns the parsed value, or throws {@link ValidationFailure} with every failure. */
 export const validate = <S extends z.ZodType>(
   schema: S,
-  place: InputLocation,
+  location: InputLocation,
   value: unknown,
 ): z.output<S> => {
-  const unfit = unfitText(value, [place]);
+  const unfit = unfitText(value, [location]);
   const parsed = schema.safeParse(value);
   if (parsed.success && unfit.length === 0) return parsed.data;
   const failures = parsed.success
     ? []
-    : parsed.error.issues.flatMap((issue) => failuresOf(issue, place, value));
+    : parsed.error.issues.flatMap((issue) => failuresOf(issue, location, value));
   throw new ValidationFailure([...failures, ...unfit]);
 };
 
 type Issue = z.core.$ZodIssue;
 
-const failuresOf = (issue: Issue, place: InputLocation, value: unknown): Failure[] => {
-  const loc = [place, ...issue.path.map((part) => (typeof part === 'number' ? part : String(part)))];
+const failuresOf = (issue: Issue, location: InputLocation, value: unknown): Failure[] => {
+  const loc = [location, ...issue.path.map((part) => (typeof part === 'number' ? part : String(part)))];
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.map((key) => ({
       loc: [...loc, key],
@@ -108,11 +108,11 @@ const valueAt = (value: unknown, path: readonly PropertyKey[]): unknown =>
   path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key], value);
 
 /**
- * Text that no store of ours can keep: NUL (Postgres refuses it) and lone surrogates (they silently become U+FFFD);
- * numbers that JavaScript could only keep as infinity; and names that reach prototypes.
+ * Input that a store cannot keep: NUL (Postgres refuses it), lone surrogates (silently replaced by U+FFFD), numbers beyond the range of
+ * JavaScript, and names that reach prototypes.
  */
 const unfitText = (value: unknown, loc: readonly (string | number)[], depth = 0): Failure[] => {
-  // At once: schemas would follow the value to its end, and run out of stack.
+  // Before the schema: it would recurse to the end of the value and overflow the stack.
   if (depth > MAX_DEPTH) {
     throw new ValidationFailure([
       { loc, msg: `Input is nested deeper than ${MAX_DEPTH}`, type: 'value_error' },
@@ -142,11 +142,11 @@ const unfitString = (text: string, loc: readonly (string | number)[]): Failure[]
   return [];
 };
 
-/** Names by which a merge in some application would reach the prototype of all objects. */
+/** Names by which a merge in an application would reach the prototype of all objects. */
 const RESERVED = new Set(['__proto__', 'constructor', 'prototype']);
 
-/** True for a member name that no stored JSON may have, at any depth. */
+/** True for a member name that stored JSON must not have at any depth. */
 export const isReservedName = (name: string): boolean => RESERVED.has(name);
 
-/** A UUID as callers may spell it: RFC 9562 accepts both cases. The output is lower case, the one spelling of stores. */
+/** A UUID in either case (RFC 9562); the output is lower case, as stores spell it. */
 export const uuidSchema = z.uuid().toLowerCase();

@@ -1,43 +1,44 @@
 import { type Clock, within } from './clock.ts';
 
-/** A call that was not even tried, because the last ones failed. */
+/** Rejection of a call while the breaker is open. */
 export class BreakerOpenError extends Error {
   override readonly name = 'BreakerOpenError';
 }
 
-/** Gives up on something that keeps failing, for a while. */
+/** A circuit breaker: after a number of failures in a row it rejects calls for a pause. */
 export interface Breaker {
-  /** Runs with a deadline; rejects at once while open. After the pause one call at a time tries again. */
+  /** Runs with a timeout; rejects with {@link BreakerOpenError} while open. After the pause one call at a time is a trial. */
   run<T>(work: () => Promise<T>): Promise<T>;
   isOpen(): boolean;
 }
 
 interface BreakerOptions {
   readonly clock: Clock;
+  /** The called system, for error texts. */
   readonly what: string;
-  /** Longest wait for one call, in ms. */
+  /** Timeout of a call, in ms. */
   readonly deadlineMs: number;
-  /** Failures in a row that open it. */
+  /** Failures in a row that open the breaker; default 5. */
   readonly failures?: number;
-  /** Pause before the next try, in ms. */
+  /** Pause before a trial call, in ms; default 1000. */
   readonly pauseMs?: number;
 }
 
-/** A breaker around calls that reject when their server is in trouble. */
+/** A breaker in the closed state. */
 export const createBreaker = (options: BreakerOptions): Breaker => {
   const { clock, what, deadlineMs, failures = 5, pauseMs = 1000 } = options;
-  let inARow = 0;
+  let failuresInARow = 0;
   let openUntil = Number.NEGATIVE_INFINITY;
   let probing = false;
 
-  const isOpen = (): boolean => inARow >= failures && (probing || clock.monotonic() < openUntil);
+  const isOpen = (): boolean => failuresInARow >= failures && (probing || clock.monotonic() < openUntil);
   const attempt = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
       const result = await within(deadlineMs, what, work());
-      inARow = 0;
+      failuresInARow = 0;
       return result;
     } catch (error) {
-      inARow += 1;
+      failuresInARow += 1;
       openUntil = clock.monotonic() + pauseMs;
       throw error;
     }
@@ -46,8 +47,8 @@ export const createBreaker = (options: BreakerOptions): Breaker => {
   return {
     isOpen,
     run: async (work) => {
-      if (isOpen()) throw new BreakerOpenError(`${what} is not tried just now`);
-      if (inARow < failures) return attempt(work);
+      if (isOpen()) throw new BreakerOpenError(`${what}: not called, because the last calls failed`);
+      if (failuresInARow < failures) return attempt(work);
       probing = true;
       try {
         return await attempt(work);

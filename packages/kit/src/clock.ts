@@ -1,18 +1,18 @@
-/** Time as an argument, so that a test can be its master. */
+/** Time as a dependency, so that tests control it. */
 export interface Clock {
   /** Wall-clock milliseconds since the Unix epoch. */
   now(): number;
-  /** Milliseconds that never go backwards; only differences mean something. */
+  /** Monotonic milliseconds; only differences are meaningful. */
   monotonic(): number;
 }
 
-/** The machine's own clock. */
+/** The clock of the machine. */
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
 };
 
-/** Stops what it came with. Calling it twice is harmless. */
+/** Cancels a timer or a subscription; idempotent. */
 export type Stop = () => void;
 
 /** Runs `run` every `ms` milliseconds without keeping the process alive. */
@@ -42,7 +42,7 @@ export const sleep = (ms: number, signal?: AbortSignal): Promise<void> =>
     signal?.addEventListener('abort', done);
   });
 
-/** Settles like `work`, or rejects with a {@link TimeoutError} after `ms` milliseconds. The work itself goes on. */
+/** Settles like `work`, or rejects with a {@link TimeoutError} after `ms` milliseconds. The work itself continues. */
 export const within = async <T>(ms: number, what: string, work: Promise<T>): Promise<T> => {
   let stop: Stop = () => {};
   const late = new Promise<never>((_, reject) => {
@@ -55,7 +55,7 @@ export const within = async <T>(ms: number, what: string, work: Promise<T>): Pro
   }
 };
 
-/** A deadline of ours passed. */
+/** A timeout of this process, not of a peer. */
 export class TimeoutError extends Error {
   override readonly name = 'TimeoutError';
 }

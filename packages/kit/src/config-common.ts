@@ -21,7 +21,7 @@ export const commonSettings = (ports: { port: number; opsPort: number }) => ({
   ADVERTISE_HOST: z
     .string()
     .optional()
-    .describe('host under which other processes reach this one')
+    .describe('host under which other processes reach this process')
     .meta({ fallback: 'HOST; the host name if HOST is a wildcard' }),
   INSTANCE_NAME: z
     .string()
@@ -47,11 +47,11 @@ export const commonSettings = (ports: { port: number; opsPort: number }) => ({
     .urls('http', 'https')
     .default([])
     .describe(
-      'URLs of health aggregators, comma-separated; a replica with a local fault asks them for permission to become unready',
+      'URLs of health aggregators, comma-separated; they decide whether a replica with a local fault becomes unready',
     ),
   LOCAL_FAULT_AFTER_MS: field
     .ms(10_000, { min: 100 })
-    .describe('time for which a dependency is down before the aggregators are asked'),
+    .describe('time for which a dependency is down before an aggregator is queried'),
   DRAIN_TIMEOUT_MS: field
     .ms(30_000)
     .describe('longest graceful shutdown after SIGTERM; remaining connections are then closed'),

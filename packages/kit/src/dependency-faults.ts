@@ -1,7 +1,7 @@
 import type { LabelsOfMetric } from '@muster/telemetry/catalogue';
 import { TimeoutError } from './clock.ts';
 
-/** Why a check of a dependency failed, as far as the error tells. */
+/** Reason of a failed dependency check, derived from its error. */
 export type DependencyFault = LabelsOfMetric<'service_dependency_failures_total'>['reason'];
 
 interface Rule {
@@ -12,8 +12,8 @@ interface Rule {
 }
 
 /**
- * The first rule that fits decides, so texts that are specific come before `timeout`: a server that refuses the
- * start-up parameter `statement_timeout` has not timed out. PgBouncer sends most of its errors as 08P01.
+ * The first match decides. Specific texts come before `timeout`: a server that refuses the start-up parameter
+ * `statement_timeout` has not timed out. PgBouncer sends most of its errors as 08P01, so codes do not suffice.
  */
 const RULES: readonly Rule[] = [
   {
@@ -57,7 +57,7 @@ const RULES: readonly Rule[] = [
   { reason: 'timeout', code: /^(ETIMEDOUT|57014|55P03)$/, text: /time(d )?out/i },
 ];
 
-/** The reason that a failed check is shown, counted and logged with. */
+/** Reason of an error, for `/health`, metrics and log; that of its cause if it has one. */
 export const dependencyFaultOf = (error: unknown): DependencyFault => {
   if (error instanceof TimeoutError) return 'timeout';
   if (error instanceof Error && error.cause instanceof Error) return dependencyFaultOf(error.cause);

@@ -1,15 +1,15 @@
 import { performance } from 'node:perf_hooks';
 import { every } from './clock.ts';
 
-/** How the event loop of this process did in the last window. */
+/** Event loop measurements of the last complete window. */
 export interface EventLoopDelay {
-  /** How late the loop came to its work, ms: at 99 of 100 moments it would have been less. */
+  /** 99th percentile of the delay in ms, weighted by time. */
   readonly loopP99Ms: number;
-  /** Share of the time that it was busy, 0 to 1. */
+  /** Share of the time that the loop was busy, 0 to 1. */
   readonly loopUtilisation: number;
 }
 
-/** Watches the event loop. Reading changes nothing, so anybody may read as often as they like. */
+/** A running measurement of the event loop. Reading has no side effect. */
 export interface EventLoopMonitor extends Disposable {
   read(): EventLoopDelay;
 }
@@ -17,7 +17,7 @@ export interface EventLoopMonitor extends Disposable {
 const TICK_MS = 20;
 const REST = 0.01;
 
-/** Measures in windows of `windowMs`, back to back; the last whole one counts. */
+/** Measures in consecutive windows of `windowMs`. */
 export const monitorEventLoop = (windowMs: number): EventLoopMonitor => {
   let delays: number[] = [];
   let tickedAt = performance.now();
@@ -48,8 +48,8 @@ export const monitorEventLoop = (windowMs: number): EventLoopMonitor => {
 };
 
 /**
- * The delay that is exceeded in one percent of the time. Weighed by time, not by count: a loop that stands still for 400 ms each second
- * is late for two fifths of all who come, yet only one look in forty finds it so.
+ * The delay that is exceeded for one percent of the time. Weighted by duration, not by count: a loop that blocks for 400 ms per
+ * second delays two fifths of all requests, but only one of forty samples.
  */
 export const delayPercentile99 = (delays: readonly number[]): number => {
   const total = delays.reduce((sum, delay) => sum + delay + TICK_MS, 0);

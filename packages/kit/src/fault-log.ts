@@ -1,17 +1,17 @@
 import type { LogEvent } from '@muster/telemetry/log-events';
 import type { Logger } from './logger.ts';
 
-/** A fault that may last: what is tried meanwhile fails again and again. */
+/** Log of a fault that may last and fail many attempts. */
 export interface FaultLog {
-  /** The fault is there: a line when it begins, and one every ten minutes while it lasts. */
+  /** Records a failed attempt: one line for the first, then one every ten minutes. */
   failed(fields?: object): void;
-  /** It is over: one line, if one was written about the fault. */
+  /** Records the end: one line if the fault was logged. */
   recovered(): void;
 }
 
 const REMIND_MS = 600_000;
 
-/** Logs the changes of a fault instead of its repetitions. `event` is a warning, `overEvent` an info. */
+/** Logs start and end of a fault instead of its repetitions: `event` as a warning, `overEvent` as info. */
 export const createFaultLog = (
   log: Logger,
   { event, overEvent }: { readonly event: LogEvent<'warn'>; readonly overEvent: LogEvent<'info'> },

@@ -103,7 +103,7 @@ test('[HL3] [HL18] given a result older than 10 s, when health is read, then it 
   expect(health.state()).toBe('degraded');
 });
 
-test('[HL4] [HL19] given a check without an answer, when another is due, then it is not started, and the first one times out', async () => {
+test('[HL4] [HL19] given a check without an answer, when another is due, then it is not started, and the first times out', async () => {
   const metrics = createMetrics({ service: 's', version: '1' });
   let begun = 0;
   const health = createHealth({

@@ -3,42 +3,42 @@ import { type DependencyFault, dependencyFaultOf } from './dependency-faults.ts'
 import type { Logger } from './logger.ts';
 import type { Metrics } from './metrics.ts';
 
-/** What is known about one dependency. A result older than 10 s counts as unknown. */
+/** Result of the last check of a dependency; older than 10 s it is `unknown`. */
 export interface DependencyStatus {
   readonly status: 'up' | 'down' | 'unknown';
   /** Duration of the last check in milliseconds. */
   readonly latencyMs?: number;
   /** Milliseconds since the Unix epoch; 0 before the first check. */
   readonly checkedAt: number;
-  /** Milliseconds since the first check with this status began; how long it has at least been so. */
+  /** Milliseconds since the first check with this status started. */
   readonly forMs?: number;
-  /** A word for people, free of host names and secrets. */
+  /** Reason code without host names and secrets. */
   readonly reason?: DependencyFault;
 }
 
 export type ProcessState = 'starting' | 'ready' | 'degraded' | 'draining';
 
-/** What this process knows of itself and of what it depends on. Reading it never causes I/O. */
+/** Health of this process and its dependencies. Reading it causes no I/O. */
 export interface Health extends AsyncDisposable {
   state(): ProcessState;
-  /** Whether new work may come. A shared fault makes a process unready only under the strict policy. */
+  /** Readiness for new work. A shared fault makes a process unready only under the strict policy. */
   isReady(): boolean;
-  /** True from the first contact with every dependency, or 30 s after boot, for ever. */
+  /** True once every required dependency was up, or 30 s after boot; never false again. */
   started(): boolean;
   dependency(name: string): DependencyStatus;
   dependencies(): Readonly<Record<string, DependencyStatus>>;
-  /** Names of the dependencies that start-up, the strict policy and local faults look at. */
+  /** Dependencies that count for start-up, the strict policy and local faults. */
   readonly required: readonly string[];
-  /** From now on not ready, whatever the dependencies say. */
+  /** Not ready from now on, whatever the state of the dependencies. */
   startDraining(): void;
-  /** Not ready until {@link Health.restore}: an operator wants no new clients here. Shows as `draining`. */
+  /** Not ready until {@link Health.restore}, on request of an operator. Shown as `draining`. */
   withdraw(): void;
-  /** Takes back {@link Health.withdraw}; a process that is shutting down stays `draining`. */
+  /** Reverts {@link Health.withdraw}; a process that shuts down stays `draining`. */
   restore(): void;
-  /** A dependency that only this process cannot reach: not ready until it is taken back with undefined. */
+  /** Marks a dependency that only this process cannot reach: not ready until it is reset with undefined. */
   blame(dependency: string | undefined): void;
   blamed(): string | undefined;
-  /** Runs one check, or every check, now: at start-up, and when a connection was lost or came back. */
+  /** Runs one check, or all, at once: at start-up, and when a connection was lost or restored. */
   checkNow(name?: string): Promise<void>;
 }
 
@@ -46,45 +46,45 @@ interface HealthDeps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
-  /** One check per dependency: resolves when it works, rejects when not. */
+  /** A check per dependency; rejects if the dependency does not work. */
   readonly checks: Readonly<Record<string, () => Promise<void>>>;
   /**
-   * Checks of what the process serves without, in part. A failure is shown, counted and logged like any other and makes the
-   * process `degraded`; it never keeps it `starting` or takes it out of the pool.
+   * Checks of dependencies without which the process serves in part. A failure is shown, counted and logged like any other and
+   * makes the process `degraded`, but never `starting` or unready.
    */
   readonly optionalChecks?: Readonly<Record<string, () => Promise<void>>>;
   readonly intervalMs?: number;
-  /** Unready as soon as one dependency is not up. Then a shared fault takes every replica out of the pool at once. */
+  /** Unready while a required dependency is not up: a shared fault then makes every replica unready. */
   readonly isStrict?: boolean;
-  /** How long after boot a dependency that was never reached keeps the process `starting`; 30 s by default. */
+  /** Time after boot for which an unreached dependency keeps the process `starting`, in ms; default 30 s. */
   readonly startupGraceMs?: number;
 }
 
 const INTERVAL_MS = 2_000;
-/** A dependency that is down is checked more often: that it is back should be seen soon. */
+/** Interval while a dependency is down, so that its recovery is detected soon. */
 const RECHECK_MS = 500;
 const CHECK_TIMEOUT_MS = 1_000;
 const STALE_MS = 10_000;
 const STARTUP_GRACE_MS = 30_000;
-/** Reasons for which an optional dependency may still be starting. */
+/** Reasons that an optional dependency has while it is starting. */
 const NOT_THERE_YET: readonly DependencyFault[] = ['refused', 'timeout', 'unknown_host'];
 const NEVER_CHECKED: DependencyStatus = { status: 'unknown', checkedAt: 0 };
 
-/** The last result, when that check began, and when the first one with the same status began; monotonic ms. */
+/** The last result, the start of that check, and the start of the first check with that status; monotonic ms. */
 interface Known {
   readonly status: DependencyStatus;
   readonly startedAt: number;
   readonly since: number;
 }
 
-/** Checks every dependency in the background, one check of each at a time. */
+/** Checks every dependency in the background, one check per dependency at a time. */
 export const createHealth = (deps: HealthDeps): Health => {
   const { clock } = deps;
   const required = Object.keys(deps.checks);
   const names = [...required, ...Object.keys(deps.optionalChecks ?? {})];
   const bootedAt = clock.monotonic();
   const graceMs = deps.startupGraceMs ?? STARTUP_GRACE_MS;
-  const will = createWill();
+  const decisions = createDecisions();
   let latched = false;
   const started = () => {
     latched ||= required.every(isUp) || clock.monotonic() - bootedAt >= graceMs;
@@ -92,10 +92,10 @@ export const createHealth = (deps: HealthDeps): Health => {
   };
   const reached = new Set<string>();
   const checker = createChecker(deps, () => {
-    started(); // Latches, whether or not anybody asks right now.
+    started(); // Latches.
     for (const name of names) if (isUp(name)) reached.add(name);
   });
-  /** What starts together is not down because it is not there yet. */
+  /** An optional dependency that starts at the same time is not down yet. */
   const isAwaited = (name: string, { reason }: DependencyStatus): boolean =>
     !required.includes(name) &&
     !reached.has(name) &&
@@ -109,7 +109,7 @@ export const createHealth = (deps: HealthDeps): Health => {
   const { checkNow } = checker;
   const isUp = (name: string) => dependency(name).status === 'up';
   const state = (): ProcessState => {
-    if (will.isLeaving()) return 'draining';
+    if (decisions.isLeaving()) return 'draining';
     if (!started()) return 'starting';
     const isFine = names.every((name) => isUp(name) || isAwaited(name, checker.dependency(name)));
     return isFine ? 'ready' : 'degraded';
@@ -120,18 +120,18 @@ export const createHealth = (deps: HealthDeps): Health => {
   };
   return {
     state,
-    isReady: () => will.blamed() === undefined && isServing(),
+    isReady: () => decisions.blamed() === undefined && isServing(),
     required,
     started,
     dependency,
     dependencies: () => Object.fromEntries(names.map((name) => [name, dependency(name)])),
-    ...will,
+    ...decisions,
     checkNow,
     [Symbol.asyncDispose]: () => checker[Symbol.asyncDispose](),
   };
 };
 
-/** Runs the checks, each when it is due, and keeps their last results. */
+/** Runs the checks when they are due and keeps their last results. */
 const createChecker = (deps: HealthDeps, onChecked: () => void) => {
   const { clock, intervalMs = INTERVAL_MS } = deps;
   const checks = Object.entries({ ...deps.checks, ...deps.optionalChecks });
@@ -186,11 +186,11 @@ const createChecker = (deps: HealthDeps, onChecked: () => void) => {
   };
 };
 
-/** What was decided about this process, by itself, by an operator, or by the fleet. */
-const createWill = () => {
+/** Decisions about this process: shutdown, withdrawal by an operator, local fault. */
+const createDecisions = () => {
   let draining = false;
   let withdrawn = false;
-  let mine: string | undefined;
+  let localFault: string | undefined;
   return {
     isLeaving: () => draining || withdrawn,
     startDraining: () => {
@@ -203,13 +203,13 @@ const createWill = () => {
       withdrawn = false;
     },
     blame: (dependency: string | undefined) => {
-      mine = dependency;
+      localFault = dependency;
     },
-    blamed: () => mine,
+    blamed: () => localFault,
   };
 };
 
-/** Writes each result into the metrics, and each change of status into the log. */
+/** Records each result in the metrics and each change of status in the log. */
 const createRecorder = ({ log, metrics }: HealthDeps) => {
   const up = metrics.gauge('service_dependency_up');
   const duration = metrics.histogram('service_dependency_check_duration_seconds');

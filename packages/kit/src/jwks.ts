@@ -6,9 +6,9 @@ import type { Logger } from './logger.ts';
 type KeySet = ReturnType<typeof createLocalJWKSet>;
 type Key = Awaited<ReturnType<KeySet>>;
 
-/** The public keys of one issuer. */
+/** Public keys (JWKS) of an issuer. */
 export interface Jwks {
-  /** Rejects with JWKSNoMatchingKey when there is no such key, with `ISSUER_UNAVAILABLE` when that cannot be said. */
+  /** Rejects with JWKSNoMatchingKey when there is no such key, with `ISSUER_UNAVAILABLE` while the JWKS cannot be fetched. */
   find(header: JWTHeaderParameters): Promise<Key>;
 }
 
@@ -21,11 +21,11 @@ export interface JwksDeps {
   readonly onFetched: (result: 'ok' | 'error') => void;
 }
 
-/** Keys are believed this long without another look. */
+/** Time for which keys are used without another fetch. */
 const FRESH_MS = 10 * 60_000;
-/** With the issuer away, keys that were good go on being so for this long. */
+/** Time for which keys stay valid while the issuer is unavailable. */
 const MAX_STALE_MS = 3_600_000;
-/** Whoever invents key ids makes us ask at most this often. */
+/** Least time between two fetches: invented key ids must not flood the issuer. */
 const COOL_DOWN_MS = 30_000;
 const COOL_DOWN_AFTER_FAULT_MS = 5_000;
 
@@ -59,7 +59,7 @@ export const createJwks = (deps: JwksDeps): Jwks => {
   };
   const unavailable = (): AppError =>
     new AppError('ISSUER_UNAVAILABLE', {
-      detail: `The keys of ${issuer.name} cannot be had just now.`,
+      detail: `Could not fetch the JWKS of ${issuer.name}.`,
       retryAfterS: COOL_DOWN_AFTER_FAULT_MS / 1000,
     });
 
@@ -74,7 +74,7 @@ export const createJwks = (deps: JwksDeps): Jwks => {
         if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
       }
       await refresh();
-      // Only an issuer that has just answered can say that it has no such key.
+      // Without a recent answer of the issuer the key may be a new key.
       if (last?.ok !== true) throw unavailable();
       return held.keys(header);
     },
@@ -84,10 +84,10 @@ export const createJwks = (deps: JwksDeps): Jwks => {
 const readKeys = async (deps: JwksDeps): Promise<unknown> => {
   const { issuer, fetchJson } = deps;
   const url = issuer.jwksUri ?? (await discover(deps));
-  if (deps.requireHttps && !url.startsWith('https://')) throw new Error('the key set is not on https');
+  if (deps.requireHttps && !url.startsWith('https://')) throw new Error('expected an https URL of the JWKS');
   const found = await fetchJson(url);
   if (!Array.isArray((found as { keys?: unknown } | null)?.keys)) {
-    throw new Error(`the key set of ${issuer.name} is none`);
+    throw new Error(`expected a JWKS from ${issuer.name}, got another document`);
   }
   return found;
 };
@@ -99,7 +99,8 @@ const discover = async ({ issuer, fetchJson }: JwksDeps): Promise<string> => {
     readonly issuer?: unknown;
     readonly jwks_uri?: unknown;
   } | null;
-  if (found?.issuer !== issuer.issuer) throw new Error('the discovery document is about another issuer');
-  if (typeof found.jwks_uri !== 'string') throw new Error('the discovery document names no keys');
+  if (found?.issuer !== issuer.issuer)
+    throw new Error('expected a discovery document of this issuer, got one of another');
+  if (typeof found.jwks_uri !== 'string') throw new Error('expected jwks_uri in the discovery document');
   return found.jwks_uri;
 };

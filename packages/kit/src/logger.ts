@@ -3,11 +3,11 @@ import type { LogEvent } from '@muster/telemetry/log-events';
 import { pino } from 'pino';
 import { defined } from './defined.ts';
 
-/** Levels in rising order of importance. */
+/** Levels in rising order of severity. */
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-/** Structured log: fields first, then an event of the catalogue that may be written at that level. */
+/** Structured log: fields first, then an event of the catalogue with that level. */
 export interface Logger {
   debug(fields: object, event: LogEvent<'debug'>): void;
   info(fields: object, event: LogEvent<'info'>): void;
@@ -17,7 +17,7 @@ export interface Logger {
   child(fields: object): Logger;
 }
 
-/** What may never reach a log line, wherever an object that holds it is logged. */
+/** Fields that are redacted, up to two objects deep. */
 const SECRET_FIELDS = [
   'authorization',
   'cookie',
@@ -46,7 +46,7 @@ export const createLogger = (options: { level: LogLevel; service: string; instan
     },
   });
 
-/** The parts of an error that help at three in the morning. */
+/** Type, message, code, stack and cause of an error. */
 const errorFields = (error: unknown): object => {
   if (!(error instanceof Error)) return { message: inspect(error, { depth: 1 }) };
   const { code } = error as { code?: unknown };

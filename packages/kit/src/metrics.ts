@@ -18,7 +18,7 @@ import {
 
 export interface Counter<N extends CounterName> {
   inc(labels: LabelsOfMetric<N>, by?: number): void;
-  /** The child of one label set, to be kept by hot code. */
+  /** The child of one label set, to be kept by code that runs per message. */
   with(labels: LabelsOfMetric<N>): { inc(by?: number): void };
 }
 export interface Gauge<N extends GaugeName> {
@@ -28,7 +28,7 @@ export interface Gauge<N extends GaugeName> {
     inc(by?: number): void;
     dec(by?: number): void;
   };
-  /** Forgets every child; for gauges rebuilt from state at collect time. */
+  /** Removes every child; for gauges that are set from state on each scrape. */
   reset(): void;
 }
 export interface Histogram<N extends HistogramName> {
@@ -37,8 +37,8 @@ export interface Histogram<N extends HistogramName> {
 }
 
 /**
- * The instruments of one service object, each of them an entry of the catalogue: asking twice for a name gives the same
- * instrument. Never the library's global registry: two services in one process stay apart.
+ * The instruments of one service, each an entry of the catalogue: the same name returns the same instrument. Not the global registry
+ * of the library: two services in one process stay separate.
  */
 export interface Metrics {
   readonly contentType: string;
@@ -51,7 +51,7 @@ export interface Metrics {
   render(): Promise<string>;
 }
 
-/** A fresh registry with process metrics and `service_build_info`. */
+/** A new registry with process metrics and `service_build_info`. */
 export const createMetrics = (options: { service: string; version: string }): Metrics => {
   const registry = new Registry();
   const collectors: (() => void)[] = [];
@@ -74,7 +74,7 @@ export const createMetrics = (options: { service: string; version: string }): Me
   return metrics;
 };
 
-/** Opens an instrument at the first call with its name. The types of the catalogue hold for whoever asks, not in here. */
+/** Opens an instrument at the first call with its name. Callers have the types of the catalogue; this code does not. */
 const once = <I>(registry: Registry, open: (description: Description) => I): ((name: MetricName) => I) => {
   const known = new Map<MetricName, I>();
   return (name) => {
@@ -124,7 +124,7 @@ const openHistogram = ({ metric, ...description }: Description) => {
   };
 };
 
-/** All label sets of a metric whose labels are all closed lists. */
+/** Every label set of a metric whose labels are closed lists. */
 const everyCombination = ({ labels }: Metric): Labels[] =>
   Object.entries(labels).reduce<Labels[]>(
     (sets, [label, values]) =>

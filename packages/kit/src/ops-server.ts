@@ -15,11 +15,11 @@ interface OpsServerOptions {
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly log: Logger;
-  /** Tried first; answers true when it took the request. For a service's internal plane. */
+  /** Internal plane of a service: called first, returns true if it handles the request. */
   readonly handle?: (req: IncomingMessage, res: ServerResponse) => boolean;
 }
 
-/** The port that only operators and other replicas reach: probes, `/metrics`, and the internal plane. */
+/** Server for operators and other replicas: probes, `/metrics` and the internal plane. */
 export interface OpsServer extends AsyncDisposable {
   readonly port: number;
 }

@@ -1,6 +1,6 @@
 import type { DependencyStatus, Health } from './health.ts';
 
-/** Who answers. */
+/** The process that answers probes. */
 export interface ProcessInfo {
   readonly service: string;
   readonly version: string;
@@ -22,16 +22,16 @@ const RETRY_AFTER_S = '2';
 
 /**
  * Answers `/livez`, `/startupz`, `/readyz` and `/health`; undefined for every other path.
- * Liveness looks at nothing but the running event loop; readiness at this process only, because a fault that
- * all replicas share must not take all of them out of the pool; `/health` reports the dependencies. `asked` is the service
- * that a load balancer expects at this address, which may have been another container's a moment ago.
+ * Liveness is the running event loop; readiness is that of this process, because a fault that all replicas share must not make all of
+ * them unready; `/health` reports the dependencies. `expected` is the service that a load balancer expects at this address, which may
+ * have belonged to another container before.
  */
 export const answerProbe = (
   health: Health,
   about: ProcessInfo,
   path: string,
   now: number,
-  asked?: unknown,
+  expected?: unknown,
 ): ProbeAnswer | undefined => {
   switch (path) {
     case '/livez':
@@ -39,7 +39,8 @@ export const answerProbe = (
     case '/startupz':
       return health.started() ? answer(200, { status: 'started' }) : answer(503, { status: 'starting' });
     case '/readyz': {
-      if (asked !== undefined && asked !== about.service) return answer(404, { status: 'other_service' });
+      if (expected !== undefined && expected !== about.service)
+        return answer(404, { status: 'other_service' });
       const state = health.state();
       const isReady = health.isReady();
       const blamed = health.blamed();
@@ -64,7 +65,6 @@ const healthAnswer = (health: Health, about: ProcessInfo, now: number): ProbeAns
     name,
     { ...checkBody(one, now), ...details[name] },
   ]);
-  // What is told beside the dependencies.
   const others = Object.entries(details).filter(([name]) => !(name in health.dependencies()));
   return answer(status === 'unhealthy' ? 503 : 200, {
     status,
@@ -77,7 +77,7 @@ const healthAnswer = (health: Health, about: ProcessInfo, now: number): ProbeAns
   });
 };
 
-/** JSON leaves out what is undefined. */
+/** JSON omits undefined members. */
 const checkBody = ({ status, latencyMs, checkedAt, forMs, reason }: DependencyStatus, now: number) => ({
   status,
   latency_ms: latencyMs,

@@ -3,15 +3,15 @@ import type { Logger } from './logger.ts';
 
 /** A refused request or connection. */
 export interface Refusal {
-  /** A code of a closed set. */
+  /** Code of a closed set; lines are sampled by it. */
   readonly reason: string;
   readonly [field: string]: unknown;
 }
 
-/** Writes one line for each refusal. */
+/** Writes a line for each refusal. */
 export type RefusalLog = (event: LogEvent<'info'>, refusal: Refusal) => void;
 
-/** Lines of one reason in a second. An attack must not fill the disk; the next line says how many were left out. */
+/** Lines per reason and second, so that an attack does not fill the disk. */
 const LINES_PER_SECOND = 20;
 
 interface Window {
@@ -20,7 +20,7 @@ interface Window {
   leftOut: number;
 }
 
-/** One `info` line for each refusal, sampled by reason above twenty a second. */
+/** One `info` line per refusal; above twenty per reason and second they are counted in `leftOut` of the next line. */
 export const createRefusalLog = (log: Logger, monotonic = (): number => performance.now()): RefusalLog => {
   const windows = new Map<string, Window>();
   return (event, refusal) => {

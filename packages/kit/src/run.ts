@@ -7,9 +7,9 @@ import { createLogger, type Logger } from './logger.ts';
 import type { Runtime } from './runtime.ts';
 import { systemRandom } from './runtime.ts';
 
-/** A service that is up. Disposing it closes everything it opened, in reverse order; twice is harmless. */
+/** A running service. Disposing it closes everything it opened, in reverse order; idempotent. */
 export interface RunningApp extends AsyncDisposable {
-  /** Refuses new work and finishes what is under way; must settle soon after the signal aborts. */
+  /** Refuses new work and completes the current work; must settle soon after the signal aborts. */
   drain(signal: AbortSignal): Promise<void>;
 }
 
@@ -31,14 +31,14 @@ interface Service<C extends { readonly common: CommonConfig }> {
 const EXIT_OK = 0;
 const EXIT_FAILED = 1;
 
-/** The version of this release, as the root `package.json` says. */
+/** The version of this release. */
 export const VERSION: string = (
   JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
 ).version;
 
 /**
- * The whole life of a process: `--help`, `--check`, start, run until a signal, drain, exit.
- * The first SIGTERM or SIGINT drains for at most `drainTimeoutMs`; a second one ends the process at once.
+ * Runs a service: `--help`, `--check`, start, wait for a signal, drain, exit. The first SIGTERM or SIGINT drains for at most
+ * `drainTimeoutMs`; a second signal exits at once. SIGHUP reloads the configuration.
  */
 export const runService = async <C extends { readonly common: CommonConfig }>(
   service: Service<C>,
@@ -50,15 +50,12 @@ export const runService = async <C extends { readonly common: CommonConfig }>(
     config = service.readConfig(service.env);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    return print(
-      `${service.service}: ${error.message}\nRun it with --help to see every variable.`,
-      EXIT_FAILED,
-    );
+    return print(`${service.service}: ${error.message}\nRun with --help for all variables.`, EXIT_FAILED);
   }
   if (args.includes('--check')) return print(`${service.service}: the configuration is valid`, EXIT_OK);
   const unknown = args[0];
   if (unknown !== undefined) {
-    return print(`${service.service}: unknown option ${unknown}; --help and --check exist`, EXIT_FAILED);
+    return print(`${service.service}: unknown option ${unknown}; expected --help or --check`, EXIT_FAILED);
   }
   const log = createLogger({
     level: config.common.logLevel,
@@ -75,7 +72,7 @@ export const runService = async <C extends { readonly common: CommonConfig }>(
     log,
     drainMs: config.common.drainTimeoutMs,
   });
-  // Whatever a library left open must not keep a stopped service alive.
+  // Handles that a library left open must not keep a stopped process alive.
   process.exit();
 };
 
@@ -91,7 +88,7 @@ const reloadOnSignal = <C>(app: ReloadableApp<C>, readConfig: () => C, log: Logg
   });
 };
 
-/** Creates the app, waits for a signal, drains and disposes it. Answers the exit code. */
+/** Creates the app, waits for a signal, drains and disposes it. Resolves to the exit code. */
 export const runUntilSignal = async (
   create: () => Promise<RunningApp>,
   { log, drainMs }: { log: Logger; drainMs: number },
@@ -150,8 +147,8 @@ const helpText = ({ service, settings }: { service: string; settings: z.ZodObjec
   `${service} ${VERSION}
 
 Configuration comes from environment variables; NAME_FILE reads NAME from a file.
-  --check   read the configuration, say what is wrong with it, and exit
-  --help    this text
+  --check   validate the configuration and exit
+  --help    print this text
 
 ${describeSettings(settings)}`;
 

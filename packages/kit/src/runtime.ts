@@ -2,14 +2,14 @@ import { randomBytes } from 'node:crypto';
 import type { Clock } from './clock.ts';
 import type { Logger } from './logger.ts';
 
-/** What an app takes from outside besides its configuration. */
+/** Dependencies of an app on its process: time, randomness, log. */
 export interface Runtime {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
 }
 
-/** Chance as an argument, so that a test can be repeated. */
+/** Randomness as a dependency, so that tests are repeatable. */
 export interface Random {
   /** Cryptographically strong bytes. */
   bytes(size: number): Uint8Array;
@@ -17,7 +17,7 @@ export interface Random {
   fraction(): number;
 }
 
-/** The machine's own randomness. */
+/** Randomness of the machine. */
 export const systemRandom: Random = {
   bytes: (size) => randomBytes(size),
   fraction: () => Math.random(),

@@ -1,61 +1,61 @@
 import { atMost, counter, DETECTION, gauge, histogram, STD } from './metric.ts';
 
 const SERVICE = atMost(6, 'services are those of the fleet');
-const INSTANCE = atMost(200, 'instances that are gone are forgotten');
+const INSTANCE = atMost(200, 'instances that left are removed');
 const STATES = ['starting', 'up', 'degraded', 'suspect', 'down', 'draining', 'gone'] as const;
 const STEPS = ['session', 'connect', 'subscribe', 'publish', 'receive'] as const;
 
 const state = { row: 'State' };
 const changes = { row: 'Changes' };
-const probing = { row: 'Probes and journeys' };
+const probing = { row: 'Probes and synthetic checks' };
 const observer = { row: 'Aggregators' };
 
-/** What an aggregator tells. */
+/** Metrics of an aggregator. */
 export const FLEET = {
-  fleet_aggregator_up: gauge('Always 1: an aggregator is there.', { panel: { ...observer, as: 'sum' } }),
-  fleet_registry_up: gauge('1 while the registry is readable and believable.', {
+  fleet_aggregator_up: gauge('Always 1 while an aggregator runs.', { panel: { ...observer, as: 'sum' } }),
+  fleet_registry_up: gauge('1 while the registry is readable and plausible.', {
     panel: { ...observer, by: ['instance'], as: 'max' },
   }),
-  fleet_registry_frozen: gauge('1 while membership is kept as it was.', {
+  fleet_registry_frozen: gauge('1 while membership is frozen because the registry is not usable.', {
     panel: { ...observer, by: ['instance'], as: 'max' },
   }),
-  fleet_snapshot_age_seconds: gauge('Age of the freshest evidence of any kind.', {
+  fleet_snapshot_age_seconds: gauge('Age of the newest observation of any kind.', {
     panel: { ...observer, by: ['instance'], as: 'max' },
   }),
   fleet_sse_clients: gauge('Open event streams.', { panel: { ...observer, as: 'sum' } }),
-  fleet_leader: gauge('1 while this aggregator leads.', {
+  fleet_leader: gauge('1 while this aggregator is the leader.', {
     panel: { ...observer, by: ['instance'], as: 'max' },
   }),
-  fleet_epoch: gauge('Fencing number of the present leader.', { panel: { ...observer, as: 'max' } }),
+  fleet_epoch: gauge('Fencing token of the current leader.', { panel: { ...observer, as: 'max' } }),
   fleet_instances: gauge('Instances by state.', {
     labels: { service: SERVICE, state: STATES },
     panel: { ...state, by: ['service', 'state'], as: 'max' },
   }),
-  fleet_instances_expected: gauge('Instances that should be there.', {
+  fleet_instances_expected: gauge('Expected number of instances.', {
     labels: { service: SERVICE },
     panel: { ...state, by: ['service'], as: 'max' },
   }),
-  fleet_service_status: gauge('1 for the present status of a service.', {
+  fleet_service_status: gauge('1 for the current status of a service.', {
     labels: {
       service: SERVICE,
       status: ['operational', 'degraded', 'partial_outage', 'major_outage', 'unknown'],
     },
     panel: { ...state, by: ['service', 'status'], as: 'max' },
   }),
-  fleet_flapping_instances: gauge('Instances that fall and rise again and again.', {
+  fleet_flapping_instances: gauge('Instances that change between up and down repeatedly.', {
     labels: { service: SERVICE },
     panel: { ...changes, by: ['service'], as: 'max' },
   }),
-  fleet_heartbeat_age_seconds: gauge('Age of the last beat.', {
+  fleet_heartbeat_age_seconds: gauge('Age of the last heartbeat.', {
     labels: { service: SERVICE, instance_name: INSTANCE },
     combinations: 200,
     panel: { ...state, by: ['service', 'instance_name'], as: 'max' },
   }),
-  fleet_capacity_connections: gauge('Connections that are used and possible.', {
+  fleet_capacity_connections: gauge('Open connections and their limit.', {
     labels: { service: SERVICE, kind: ['used', 'limit'] },
     panel: { ...state, by: ['service', 'kind'], as: 'max' },
   }),
-  fleet_imbalance_ratio: gauge('The fullest instance against the mean.', {
+  fleet_imbalance_ratio: gauge('Load of the fullest instance relative to the mean.', {
     labels: { service: SERVICE },
     panel: { ...state, by: ['service'], as: 'max' },
   }),
@@ -82,25 +82,28 @@ export const FLEET = {
     buckets: STD,
     panel: { ...probing, by: ['service'] },
   }),
-  fleet_probe_schedule_lag_seconds: histogram('How late probes start.', { buckets: STD, panel: probing }),
-  fleet_synthetic_checks_total: counter('Journeys by result and, when they failed, by step.', {
+  fleet_probe_schedule_lag_seconds: histogram('Delay between the due time and the start of a probe.', {
+    buckets: STD,
+    panel: probing,
+  }),
+  fleet_synthetic_checks_total: counter('Synthetic checks by result and, if failed, by step.', {
     labels: { result: ['ok', 'failed'], step: ['all', ...STEPS] },
     combinations: 6,
     panel: { ...probing, by: ['result', 'step'] },
   }),
-  fleet_synthetic_check_duration_seconds: histogram('Duration of the steps of successful journeys.', {
+  fleet_synthetic_check_duration_seconds: histogram('Duration of the steps of successful synthetic checks.', {
     labels: { step: STEPS },
     buckets: STD,
     panel: { ...probing, by: ['step'] },
   }),
-  fleet_transitions_total: counter('Changes of state of instances.', {
+  fleet_transitions_total: counter('State transitions of instances.', {
     labels: { service: SERVICE, from: STATES, to: STATES },
-    // The state machine knows about twenty ways.
+    // The state machine has about twenty transitions.
     combinations: 60,
     panel: { ...changes, by: ['service', 'from', 'to'] },
   }),
   fleet_detection_seconds: histogram(
-    'From the last good evidence of an instance to the moment it was declared down.',
+    'Time from the last good observation of an instance to its status down.',
     { buckets: DETECTION, panel: changes },
   ),
   fleet_incidents_open: gauge('Open incidents.', {

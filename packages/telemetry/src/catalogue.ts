@@ -5,7 +5,7 @@ import { HTTP, PROCESS } from './process.ts';
 import { SESSION, SESSION_CLIENT } from './session.ts';
 import { POSTGRES, REDIS } from './stores.ts';
 
-/** Metrics that belong together: who exposes them, and on which board they are drawn. */
+/** A group of metrics, the services that expose them, and their dashboard. */
 export interface Chapter {
   readonly title: string;
   readonly services: readonly ServiceName[];
@@ -15,17 +15,17 @@ export interface Chapter {
 
 export type ServiceName = 'session-service' | 'ws-gateway' | 'health-aggregator';
 
-const EVERYBODY = ['session-service', 'ws-gateway', 'health-aggregator'] as const;
+const ALL_SERVICES = ['session-service', 'ws-gateway', 'health-aggregator'] as const;
 
 /** The catalogue, chapter by chapter. */
 export const CHAPTERS: readonly Chapter[] = [
-  { title: 'Process', services: EVERYBODY, board: 'fleet', metrics: PROCESS },
-  { title: 'HTTP', services: EVERYBODY, board: 'fleet', metrics: HTTP },
+  { title: 'Process', services: ALL_SERVICES, board: 'fleet', metrics: PROCESS },
+  { title: 'HTTP', services: ALL_SERVICES, board: 'fleet', metrics: HTTP },
   { title: 'Postgres', services: ['session-service'], board: 'stores', metrics: POSTGRES },
-  { title: 'Redis', services: EVERYBODY, board: 'stores', metrics: REDIS },
+  { title: 'Redis', services: ALL_SERVICES, board: 'stores', metrics: REDIS },
   { title: 'Sessions', services: ['session-service'], board: 'sessions', metrics: SESSION },
   {
-    title: 'Who asks about sessions',
+    title: 'Session checks and session bus',
     services: ['session-service', 'ws-gateway'],
     board: 'sessions',
     metrics: SESSION_CLIENT,
@@ -60,7 +60,7 @@ export type CounterName = Named<'counter'>;
 export type GaugeName = Named<'gauge'>;
 export type HistogramName = Named<'histogram'>;
 
-/** The labels of a metric, and what each may say. */
+/** The labels of a metric and their values. */
 export type LabelsOfMetric<N extends MetricName> = LabelsOf<Table[N]>;
 
 /** Most series of one process of a service, without those of the runtime. */

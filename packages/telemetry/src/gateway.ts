@@ -2,24 +2,24 @@ import { atMost, COUNT, counter, gauge, histogram, LONG, SIZE, STD } from './met
 
 const clients = { row: 'Connections' };
 const traffic = { row: 'Traffic' };
-const continuity = { row: 'Continuity' };
-const trouble = { row: 'Trouble' };
+const recovery = { row: 'Recovery' };
+const errors = { row: 'Errors and limits' };
 const bus = { row: 'Bus' };
 const application = { row: 'Application' };
 
 const CALLBACK = ['subscribe', 'publish', 'rpc'] as const;
 
-/** What a gateway tells. */
+/** Metrics of a gateway. */
 export const GATEWAY = {
   gateway_connections: gauge('Open sockets by endpoint.', {
     labels: { transport: ['ws', 'plain'] },
     panel: { ...clients, by: ['transport'], as: 'sum' },
   }),
-  gateway_connections_limit: gauge('Sockets that this gateway may have.', {
+  gateway_connections_limit: gauge('Limit of open sockets.', {
     panel: { ...clients, as: 'sum' },
   }),
   gateway_users: gauge('Users with local connections.', { panel: { ...clients, as: 'sum' } }),
-  gateway_connection_duration_seconds: histogram('How long connections have lasted, when they end.', {
+  gateway_connection_duration_seconds: histogram('Lifetime of connections, observed at their close.', {
     buckets: LONG,
     panel: clients,
   }),
@@ -43,14 +43,14 @@ export const GATEWAY = {
     panel: { ...clients, by: ['result'] },
   }),
   gateway_handshake_duration_seconds: histogram('Duration of upgrades.', { buckets: STD, panel: clients }),
-  gateway_admission_queue_length: gauge('Checks of credentials that wait for their turn.', {
+  gateway_admission_queue_length: gauge('Credential checks in the handshake queue.', {
     panel: { ...clients, as: 'sum' },
   }),
-  gateway_admission_wait_seconds: histogram('How long checks that had to wait did wait.', {
+  gateway_admission_wait_seconds: histogram('Wait of queued credential checks.', {
     buckets: STD,
     panel: clients,
   }),
-  gateway_disconnects_total: counter('Connections that ended, by who ended them and the close code.', {
+  gateway_disconnects_total: counter('Closed connections by initiator and close code.', {
     labels: {
       initiator: ['client', 'server', 'network'],
       code: atMost(33, 'codes are those of the protocol and of RFC 6455, and `other`'),
@@ -59,11 +59,11 @@ export const GATEWAY = {
     combinations: 60,
     panel: { ...clients, by: ['initiator', 'code'] },
   }),
-  gateway_drain_remaining_connections: gauge('Connections still to be closed by a drain.', {
+  gateway_drain_remaining_connections: gauge('Connections that a drain has yet to close.', {
     panel: { ...clients, by: ['instance'], as: 'max' },
   }),
   gateway_drained_connections_total: counter(
-    'Connections sent to other replicas: closed in order, or cut because they did not answer in time.',
+    'Connections drained to other replicas: closed in order, or cut after the timeout.',
     {
       labels: { result: ['closed', 'cut'] },
       zero: true,
@@ -71,7 +71,7 @@ export const GATEWAY = {
     },
   ),
   gateway_heartbeat_rtt_seconds: histogram('Time from ping to pong.', { buckets: STD, panel: clients }),
-  gateway_heartbeat_timeouts_total: counter('Connections closed for their silence.', {
+  gateway_heartbeat_timeouts_total: counter('Connections closed because of a missing pong.', {
     zero: true,
     panel: clients,
   }),
@@ -90,22 +90,22 @@ export const GATEWAY = {
       panel: traffic,
     },
   ),
-  gateway_message_size_bytes: histogram('Size of publications heard from the bus.', {
+  gateway_message_size_bytes: histogram('Size of publications received from the bus.', {
     labels: { direction: ['out'] },
     buckets: SIZE,
     panel: traffic,
   }),
   gateway_fanout_recipients: histogram('Local members per publication.', { buckets: COUNT, panel: traffic }),
   gateway_delivery_latency_seconds: histogram(
-    'From a publish call on any gateway to the hand-over to the sockets here, of one publication in sixteen.',
+    'Time from a publish call on any gateway to the socket writes of this gateway, for one publication in sixteen.',
     { buckets: STD, panel: traffic },
   ),
-  gateway_publish_duration_seconds: histogram('Time from a publish command to the acceptance by the bus.', {
+  gateway_publish_duration_seconds: histogram('Time from a publish command to its acceptance by the bus.', {
     labels: { result: ['ok', 'error'] },
     buckets: STD,
     panel: { ...traffic, by: ['result'] },
   }),
-  gateway_api_calls_total: counter('Calls of the server API, those in a batch too.', {
+  gateway_api_calls_total: counter('Calls of the server API, including those of a batch.', {
     labels: {
       method: atMost(30, 'methods are those of the server API, and `unknown`'),
       result: atMost(20, 'results are `ok`, the error codes of the protocol and `application`'),
@@ -113,54 +113,56 @@ export const GATEWAY = {
     combinations: 90,
     panel: { ...traffic, by: ['method', 'result'] },
   }),
-  gateway_sequence_gaps_total: counter('Holes between what the bus brought and what is kept, by outcome.', {
+  gateway_sequence_gaps_total: counter('Gaps in the offsets of received publications, by outcome.', {
     labels: { outcome: ['repaired', 'lost'] },
     zero: true,
-    panel: { ...continuity, by: ['outcome'] },
+    panel: { ...recovery, by: ['outcome'] },
   }),
-  gateway_recoveries_total: counter('Subscriptions that asked to catch up, by result.', {
+  gateway_recoveries_total: counter('Recovery requests of subscriptions by result.', {
     labels: { result: ['complete', 'resync'] },
     zero: true,
-    panel: { ...continuity, by: ['result'] },
+    panel: { ...recovery, by: ['result'] },
   }),
   gateway_recovery_duration_seconds: histogram(
-    'Time in which a client that came back was brought up to date, or told that it cannot be.',
-    { buckets: STD, panel: continuity },
+    'Duration of the recovery of a subscription, whether complete or not.',
+    { buckets: STD, panel: recovery },
   ),
-  gateway_recovered_messages_total: counter('Publications given to clients that came back.', {
+  gateway_recovered_messages_total: counter('Publications delivered by recovery.', {
     zero: true,
-    panel: continuity,
+    panel: recovery,
   }),
   gateway_credentials_refused_total: counter(
-    'Handshakes, `connect` commands and calls of the server API refused for their credential, origin or form, by reason.',
+    'Handshakes, `connect` commands and server API calls refused for credential, origin or form, by reason.',
     {
       labels: {
         at: ['handshake', 'connect', 'api'],
         reason: atMost(30, 'reasons are faults of tokens and codes of problems'),
       },
       combinations: 40,
-      panel: { ...trouble, by: ['at', 'reason'] },
+      panel: { ...errors, by: ['at', 'reason'] },
     },
   ),
-  gateway_refusals_total: counter('Frames and commands that broke the protocol, by reason.', {
+  gateway_refusals_total: counter('Frames and commands that violate the protocol, by reason.', {
     labels: { reason: atMost(40, 'reasons are those that the codec and the handlers name') },
-    panel: { ...trouble, by: ['reason'] },
+    panel: { ...errors, by: ['reason'] },
   }),
   gateway_command_errors_total: counter('Commands answered with an error, by code.', {
     labels: { code: atMost(20, 'codes are the error codes of the protocol') },
-    panel: { ...trouble, by: ['code'] },
+    panel: { ...errors, by: ['code'] },
   }),
-  gateway_send_buffer_bytes: gauge('Bytes that wait for clients.', { panel: { ...trouble, as: 'sum' } }),
-  gateway_slow_consumers: gauge('Connections for which more than 64 KiB wait.', {
-    panel: { ...trouble, as: 'sum' },
+  gateway_send_buffer_bytes: gauge('Bytes in the send buffers of all clients.', {
+    panel: { ...errors, as: 'sum' },
   }),
-  gateway_slow_consumer_actions_total: counter('What was done about connections that read too slowly.', {
+  gateway_slow_consumers: gauge('Connections with more than 64 KiB in their send buffer.', {
+    panel: { ...errors, as: 'sum' },
+  }),
+  gateway_slow_consumer_actions_total: counter('Actions on slow consumers.', {
     labels: { action: ['disconnect', 'lag', 'caught_up', 'resync', 'stalled'] },
     zero: true,
-    panel: { ...trouble, by: ['action'] },
+    panel: { ...errors, by: ['action'] },
   }),
   gateway_rate_limited_total: counter(
-    'Commands, publications, groups, answers and connections above a limit, by the limit.',
+    'Commands, publications, groups, answers and connections refused by a limit, by limit.',
     {
       labels: {
         scope: [
@@ -179,10 +181,10 @@ export const GATEWAY = {
         ],
       },
       zero: true,
-      panel: { ...trouble, by: ['scope'] },
+      panel: { ...errors, by: ['scope'] },
     },
   ),
-  gateway_token_checks_total: counter('Tokens of the application: accepted, or why not.', {
+  gateway_token_checks_total: counter('Application tokens by result: accepted, or the fault.', {
     labels: {
       kind: ['connection', 'subscription'],
       result: [
@@ -206,12 +208,12 @@ export const GATEWAY = {
     },
     panel: { ...application, by: ['kind', 'result'] },
   }),
-  gateway_token_key_fetches_total: counter('Fetches of the published keys of the application.', {
+  gateway_token_key_fetches_total: counter('Fetches of the JWKS of the application.', {
     labels: { result: ['ok', 'error'] },
     zero: true,
     panel: { ...application, by: ['result'] },
   }),
-  gateway_callbacks_total: counter('Questions to the application, by outcome.', {
+  gateway_callbacks_total: counter('Callbacks to the application by outcome.', {
     labels: {
       kind: CALLBACK,
       outcome: [
@@ -229,26 +231,28 @@ export const GATEWAY = {
     zero: true,
     panel: { ...application, by: ['kind', 'outcome'] },
   }),
-  gateway_callback_duration_seconds: histogram('Time that the application took to answer.', {
+  gateway_callback_duration_seconds: histogram('Duration of callbacks to the application.', {
     labels: { kind: CALLBACK },
     buckets: STD,
     panel: { ...application, by: ['kind'] },
   }),
-  gateway_callbacks_in_flight: gauge('Questions to the application that wait for an answer.', {
+  gateway_callbacks_in_flight: gauge('Callbacks to the application in flight.', {
     panel: { ...application, as: 'sum' },
   }),
-  gateway_bus_messages_total: counter('Messages given to and heard from the bus.', {
+  gateway_bus_messages_total: counter('Messages published to and received from the bus.', {
     labels: { direction: ['in', 'out', 'unreadable'] },
     zero: true,
     panel: { ...bus, by: ['direction'] },
   }),
-  gateway_bus_subscriptions: gauge('Groups that the bus delivers here.', { panel: { ...bus, as: 'sum' } }),
-  gateway_bus_roundtrip_seconds: histogram('A word to ourselves over the bus.', {
+  gateway_bus_subscriptions: gauge('Groups that are subscribed on the bus.', {
+    panel: { ...bus, as: 'sum' },
+  }),
+  gateway_bus_roundtrip_seconds: histogram('Round trip of a loopback probe over the bus.', {
     buckets: STD,
     panel: bus,
   }),
   gateway_bus_canary_last_success_timestamp_seconds: gauge(
-    'When the bus last brought back what we had given it.',
+    'Time of the last successful loopback probe over the bus.',
     { panel: { ...bus, by: ['instance'], as: 'age' } },
   ),
 } as const;

@@ -20,7 +20,7 @@ const TABLE = {
   // Every process
   'process.started': info('The service is up: dependencies were checked and the ports are open.'),
   'process.draining': info('A signal started the shutdown; `signal` names it.'),
-  'process.stopped': info('The shutdown ended; `late` says whether it exceeded DRAIN_TIMEOUT_MS.'),
+  'process.stopped': info('The shutdown ended; `late` is true if it exceeded DRAIN_TIMEOUT_MS.'),
   'process.killed': warn('A second signal ended the process without waiting for the drain.'),
   'process.start_failed': error('The service could not start; the process exits with code 1.'),
   'process.stop_failed': error('The drain or the disposal threw; the process exits with code 1.'),
@@ -42,8 +42,8 @@ const TABLE = {
   'heartbeat.interrupted': warn('A heartbeat could not be written to Redis.'),
   'heartbeat.resumed': info('Heartbeats are written again.'),
   'heartbeat.failed': error('A heartbeat failed for a reason other than an unavailable Redis.'),
-  'heartbeat.superseded': warn('A newer process has registered under the address of this one.'),
-  'heartbeat.directive_received': warn('An operator asked this process to drain or to resume.'),
+  'heartbeat.superseded': warn('A newer process has registered under the address of this process.'),
+  'heartbeat.directive_received': warn('An operator requested this process to drain or to resume.'),
 
   // Redis and Postgres
   'redis.connection_failed': warn('A Redis connection was lost or could not be established.'),
@@ -52,7 +52,7 @@ const TABLE = {
   'postgres.connection_cut': error('A connection was checked out for more than 60 s and was closed.'),
   'postgres.idle_connection_lost': debug('The server closed an idle connection of the pool.'),
   'postgres.no_statement_timeout': warn(
-    'The role has no statement_timeout and the pooler drops the one of the URL.',
+    'The role has no statement_timeout and the pooler does not pass one.',
   ),
   'database.migrated': info('Schema migrations were applied; `applied` lists them.'),
   'database.migration_failed': warn('The schema could not be migrated or checked; it is tried again.'),
@@ -87,7 +87,9 @@ const TABLE = {
   'session.cache_write_failed': debug('A session snapshot could not be written to Redis.'),
   'session.touch_failed': debug('Session activity could not be recorded; it is kept and tried again.'),
   'session.touch_unreadable': debug('Recent session activity could not be read from Redis.'),
-  'session.expiry_sweep_failed': debug('A pass that ends expired sessions and deletes old ones failed.'),
+  'session.expiry_sweep_failed': debug(
+    'A pass that ends expired sessions and deletes ended sessions failed.',
+  ),
   'session.addresses_rewritten': info('Stored addresses were made as strict as SESSION_IP_MODE.'),
   'session.guest_refused': info('A guest session was refused by a limit; written once per second and limit.'),
   'session.reuse_detected': warn('A superseded session secret was presented; `action` is the response.'),
@@ -153,7 +155,7 @@ const TABLE = {
   'leader.elected': info('This aggregator became the leader.'),
   'leader.lost': warn('This aggregator is no longer the leader.'),
   'leader.task_failed': debug('A periodic task of the leader failed; it is run again.'),
-  'incident.changed': warn('An incident was opened, updated or closed; `kind` says which.'),
+  'incident.changed': warn('An incident was opened, updated or closed; `kind` is the change.'),
   'incident.kept_in_memory': warn('An incident could not be written to Redis; it is kept and written later.'),
   'synthetic_check.passed': info('The synthetic check succeeds, for the first time or again.'),
   'synthetic_check.failed': warn('The synthetic check fails at `step`.'),

@@ -1,27 +1,27 @@
-/** What a label may say: one of these words. */
-export type Words = readonly string[];
+/** Closed list of label values. */
+export type LabelValues = readonly string[];
 
-/** What a label may say where the words are not ours to list, and why there are never more than `atMost` of them. */
+/** Bound of the number of values of a label that cannot be listed, with the reason. */
 export interface AtMost {
   readonly atMost: number;
   readonly because: string;
 }
 
 /** The values of each label. */
-export type LabelSets = Readonly<Record<string, Words | AtMost>>;
+export type LabelSets = Readonly<Record<string, LabelValues | AtMost>>;
 
-/** How a metric is drawn: on the board of its chapter, in a row, as lines by some of its labels. */
+/** Panel of a metric on the dashboard of its chapter. */
 export interface Panel {
   readonly row: string;
-  /** Labels that make lines of their own; all others are summed up. Empty by default. */
+  /** Labels with a line per value; all others are summed. Default: none. */
   readonly by?: readonly string[];
-  /** `age` is the time since a timestamp; `max` and `sum` say how instances are put together. Chosen by kind otherwise. */
+  /** `age`: time since a timestamp; `max`, `sum`: aggregation over instances. Default: by kind. */
   readonly as?: 'rate' | 'quantiles' | 'sum' | 'max' | 'age';
 }
 
 export type MetricKind = 'counter' | 'gauge' | 'histogram';
 
-/** One metric. Its unit is the end of its name. */
+/** A metric. Its unit is the suffix of its name. */
 export interface Metric<K extends MetricKind = MetricKind, L extends LabelSets = LabelSets> {
   readonly kind: K;
   /** One sentence. */
@@ -29,11 +29,11 @@ export interface Metric<K extends MetricKind = MetricKind, L extends LabelSets =
   readonly labels: L;
   /** Upper bounds of the buckets, in the unit of the metric; of histograms only. */
   readonly buckets?: readonly number[];
-  /** Counters: every combination of labels is there from the start, as 0, so that the first event is an increase. */
+  /** Counters: every label combination is exposed as 0 from the start, so that the first event is an increase. */
   readonly zero?: boolean;
   /** A stable metric keeps its name and labels through a major version. */
   readonly stability: 'stable' | 'experimental';
-  /** Most combinations of labels in one process, where fewer than the product of all values occur. */
+  /** Most label combinations per process, if fewer than the product of all values. */
   readonly combinations?: number;
   readonly panel: Panel;
 }
@@ -64,7 +64,7 @@ export const gauge = <const L extends LabelSets = Record<never, never>>(
   { labels, stability = 'stable', ...about }: About<L>,
 ): Metric<'gauge', L> => ({ kind: 'gauge', help, labels: labels ?? ({} as L), stability, ...about });
 
-/** How values are spread. */
+/** Distribution of values. */
 export const histogram = <const L extends LabelSets = Record<never, never>>(
   help: string,
   { labels, stability = 'stable', ...about }: About<L> & { readonly buckets: readonly number[] },
@@ -76,12 +76,12 @@ export const histogram = <const L extends LabelSets = Record<never, never>>(
   ...about,
 });
 
-/** A label whose values are not ours to list. */
+/** A label whose values cannot be listed. */
 export const atMost = (count: number, because: string): AtMost => ({ atMost: count, because });
 
-type ValueOf<S> = S extends Words ? S[number] : string | number;
+type ValueOf<S> = S extends LabelValues ? S[number] : string | number;
 
-/** The labels that an instrument of this metric asks for. */
+/** The labels of an instrument of this metric. */
 export type LabelsOf<M extends Metric> = keyof M['labels'] extends never
   ? Readonly<Record<string, never>>
   : { readonly [K in keyof M['labels']]: ValueOf<M['labels'][K]> };
@@ -89,7 +89,7 @@ export type LabelsOf<M extends Metric> = keyof M['labels'] extends never
 /** `+Inf`, `_sum` and `_count` of a histogram, beside its buckets. */
 const SERIES_BESIDE_BUCKETS = 3;
 
-/** Most combinations of the labels of a metric in one process. */
+/** Most label combinations of a metric per process. */
 export const combinationsOf = ({ labels, combinations }: Metric): number =>
   combinations ??
   Object.values(labels).reduce(
@@ -97,12 +97,12 @@ export const combinationsOf = ({ labels, combinations }: Metric): number =>
     1,
   );
 
-/** Most series that a metric may have in one process. */
+/** Budget of a metric: most series per process. */
 export const budgetOf = (metric: Metric): number =>
   combinationsOf(metric) *
   (metric.kind === 'histogram' ? (metric.buckets?.length ?? 0) + SERIES_BESIDE_BUCKETS : 1);
 
-/** What a metric is measured in, as its name says. */
+/** Unit of a metric, by its name. */
 export const unitOf = (name: string): 'seconds' | 'bytes' | 'ratio' | 'time' | 'count' => {
   const base = name.replace(/_total$/, '');
   if (base.endsWith('_timestamp_seconds')) return 'time';
@@ -117,11 +117,11 @@ export const MICRO = [
 ] as const;
 /** Edges in seconds for requests and round trips. The limits of the objectives, 25 and 250 ms, are edges. */
 export const STD = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5] as const;
-/** Edges in seconds for lives: of connections, of whatever stays for hours. */
+/** Edges in seconds for lifetimes of hours. */
 export const LONG = [1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400] as const;
 /** Edges in bytes. */
 export const SIZE = [64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576] as const;
-/** Edges for counts of things. */
+/** Edges for counts. */
 export const COUNT = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000, 10_000] as const;
-/** Edges in seconds around the bounds within which a loss must be seen. */
+/** Edges in seconds around the bounds of failure detection. */
 export const DETECTION = [0.5, 1, 2, 3, 5, 8, 13, 30] as const;

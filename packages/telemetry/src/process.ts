@@ -3,9 +3,9 @@ import { atMost, counter, gauge, histogram, STD } from './metric.ts';
 const DEPENDENCIES = atMost(3, 'dependencies are those that the process checks');
 const row = 'Dependencies';
 
-/** What every process of ours tells. */
+/** Metrics of every process. */
 export const PROCESS = {
-  service_build_info: gauge('Always 1; the labels say what runs.', {
+  service_build_info: gauge('Always 1; the labels are the service and its versions.', {
     labels: {
       service: atMost(1, 'a process is one service'),
       version: atMost(1, 'a process has one version'),
@@ -13,17 +13,17 @@ export const PROCESS = {
     },
     panel: { row: 'Versions', by: ['service', 'version'], as: 'sum' },
   }),
-  service_heap_limit_bytes: gauge('Most memory that the heap of the process may take.', {
+  service_heap_limit_bytes: gauge('Heap limit of the process.', {
     panel: { row: 'Versions', by: ['instance'], as: 'max' },
   }),
-  service_dependency_up: gauge('Whether the last check of a dependency succeeded.', {
+  service_dependency_up: gauge('1 if the last check of a dependency succeeded.', {
     labels: { dependency: DEPENDENCIES },
     panel: { row, by: ['dependency'], as: 'sum' },
   }),
-  service_local_fault: gauge(
-    '1 while a process is out of the pool because only it cannot reach the dependency.',
-    { labels: { dependency: DEPENDENCIES }, panel: { row, by: ['instance', 'dependency'], as: 'max' } },
-  ),
+  service_local_fault: gauge('1 while a process is unready because only it cannot reach the dependency.', {
+    labels: { dependency: DEPENDENCIES },
+    panel: { row, by: ['instance', 'dependency'], as: 'max' },
+  }),
   service_dependency_check_duration_seconds: histogram('Duration of background checks.', {
     labels: { dependency: DEPENDENCIES },
     buckets: STD,
@@ -53,7 +53,7 @@ export const PROCESS = {
   }),
 } as const;
 
-/** What everything that answers over HTTP tells; names of OpenTelemetry's conventions. */
+/** Metrics of HTTP servers, named by the conventions of OpenTelemetry. */
 export const HTTP = {
   http_server_request_duration_seconds: histogram('Duration of HTTP requests by route.', {
     labels: {
@@ -62,18 +62,18 @@ export const HTTP = {
       http_response_status_code: atMost(20, 'statuses are those of the OpenAPI document'),
     },
     buckets: [...STD, 10],
-    // Each route has one or two methods and a handful of answers.
+    // Each route has one or two methods and few statuses.
     combinations: 110,
     panel: { row: 'HTTP', by: ['http_route'] },
   }),
-  http_server_active_requests: gauge('HTTP requests under way.', { panel: { row: 'HTTP', as: 'sum' } }),
+  http_server_active_requests: gauge('HTTP requests in flight.', { panel: { row: 'HTTP', as: 'sum' } }),
   http_server_refusals_total: counter('Requests refused, by problem code.', {
     labels: { code: atMost(60, 'codes are the table of errors of the protocol') },
     panel: { row: 'HTTP', by: ['code'] },
   }),
 } as const;
 
-/** What the library tells of the process and of Node; these names are its own. Only those that we read somewhere. */
+/** Metrics of prom-client about process and Node that alerts, dashboards or the console read. */
 export const RUNTIME: Readonly<Record<string, readonly string[]>> = {
   process_cpu_seconds_total: [],
   process_resident_memory_bytes: [],

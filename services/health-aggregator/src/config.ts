@@ -47,7 +47,7 @@ export const settings = z.object({
     .describe('interval of WebSocket probes of a gateway'),
   MAX_EVENT_STREAMS: field
     .count(1_000, { min: 1, max: 100_000 })
-    .describe('open `/v1/fleet/events` streams; further ones are answered 503')
+    .describe('open `/v1/fleet/events` streams; further requests are answered 503')
     .meta(
       ceiling(
         'open event streams',
@@ -89,13 +89,13 @@ export const settings = z.object({
     .secrets({ min: 16 })
     .optional()
     .describe(
-      'API keys of the session service, at least 16 bytes each; the first one is used for synthetic checks and operators',
+      'API keys of the session service, at least 16 bytes each; the first is used for synthetic checks and operators',
     ),
   SERVER_API_KEYS: field
     .secrets({ min: 16 })
     .optional()
     .describe(
-      'keys of the server API of the gateways, at least 16 bytes each; the first one is used for operators',
+      'keys of the server API of the gateways, at least 16 bytes each; the first is used for operators',
     ),
   TENANT_HOSTS: field
     .listAs(createTenantHosts)

@@ -7,7 +7,7 @@ import { isRedisFault, type RedisConnections } from '../redis/connection.ts';
 import type { Random } from '../runtime.ts';
 import type { InstanceIdentity } from './instance.ts';
 
-/** What a process says of itself every few seconds. */
+/** Report of a process to the registry. */
 export interface HeartbeatPayload {
   readonly id: string;
   readonly service: string;
@@ -19,12 +19,12 @@ export interface HeartbeatPayload {
   /** Milliseconds since the Unix epoch. */
   readonly startedAt: number;
   readonly state: ProcessState;
-  /** How the event loop does, and numbers of the service's own choice, such as `connections` and `connectionsLimit`. */
+  /** Event loop measurements, and figures of the service such as `connections` and `connectionsLimit`. */
   readonly load: Readonly<Record<string, number>>;
   readonly dependencies: Readonly<Record<string, DependencyStatus>>;
 }
 
-/** The keys of a fleet's registry; one hash tag, so one slot of a Redis Cluster. */
+/** Redis keys of the registry of a fleet; one hash tag, thus one slot of a Redis Cluster. */
 export const registryKeys = (prefix: string, fleet: string) => {
   const base = `${prefix}fleet:{${fleet}}:`;
   return {
@@ -36,17 +36,17 @@ export const registryKeys = (prefix: string, fleet: string) => {
   };
 };
 
-/** What an operator wants of a process; it comes back with the answer to a beat. */
+/** A request of an operator to a process, delivered with the answer to a heartbeat. */
 export interface Directive {
-  /** `drain`: take no new clients; `resume`: take them again. */
+  /** `drain`: accept no new clients; `resume`: accept them again. */
   readonly kind: 'drain' | 'resume';
-  /** Redis time in ms; one directive has one, so a directive that is read twice counts once. */
+  /** Redis time in ms; identifies the directive, so that it is followed once. */
   readonly at: number;
 }
 
-/** A running heartbeat; disposing it takes the process out of the registry. */
+/** A running heartbeat; disposing it removes the process from the registry. */
 export interface Heartbeat extends AsyncDisposable {
-  /** True when a newer process has taken this one's address: it was frozen and has been replaced. */
+  /** True after a newer process registered under the same address: this process was frozen and replaced. */
   isSuperseded(): boolean;
 }
 
@@ -60,15 +60,15 @@ interface HeartbeatOptions {
   readonly log: Logger;
   readonly intervalMs: number;
   readonly ttlMs: number;
-  /** Told of every directive after readiness has followed it; for services that hand their clients over. */
+  /** Called for every directive after readiness has changed; for services that migrate their clients. */
   readonly onDirective?: (directive: Directive) => void;
 }
 
 /**
- * One beat. A greater id on the same address wins (ids are UUIDv7): a process that was frozen and wakes up
- * learns that it has been replaced, and a restart in place leaves no ghost.
+ * Writes a heartbeat. The greater id (UUIDv7) of an address wins: a process that was frozen is notified that it is superseded, and a
+ * restart in place leaves no stale entry.
  */
-const BEAT_SCRIPT = `
+const HEARTBEAT_SCRIPT = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local owner = redis.call('HGET', KEYS[3], ARGV[2])
@@ -91,13 +91,13 @@ redis.call('ZREM', KEYS[2], ARGV[1])
 if redis.call('HGET', KEYS[3], ARGV[2]) == ARGV[1] then redis.call('HDEL', KEYS[3], ARGV[2]) end
 return redis.call('XADD', KEYS[4], 'MAXLEN', '~', 10000, '*', 'type', 'leave', 'id', ARGV[1])`;
 
-/** Beats now and then every `intervalMs` ± 10 %. While Redis is away it goes on trying at the same pace. */
+/** Sends a heartbeat at once and every `intervalMs` ± 10 %, also while Redis is unavailable. */
 export const createHeartbeat = (options: HeartbeatOptions): Heartbeat => {
   const { redis, instance, log, intervalMs } = options;
   const keys = registryKeys(redis.prefix, instance.fleet);
   const names = [keys.beat(instance.id), keys.index, keys.addresses, keys.events];
-  const beatNames = [...names, keys.directive(instance.id)];
-  const obey = createFollower(options);
+  const heartbeatNames = [...names, keys.directive(instance.id)];
+  const followDirective = createFollower(options);
   const loop = monitorEventLoop(intervalMs);
   let stop: Stop = () => {};
   let stopped = false;
@@ -107,9 +107,9 @@ export const createHeartbeat = (options: HeartbeatOptions): Heartbeat => {
   const send = async (lane: RedisLink) => {
     const payload = JSON.stringify(payloadOf(options, loop.read()));
     return lane.eval(
-      BEAT_SCRIPT,
-      beatNames.length,
-      ...beatNames,
+      HEARTBEAT_SCRIPT,
+      heartbeatNames.length,
+      ...heartbeatNames,
       instance.id,
       instance.address,
       payload,
@@ -130,12 +130,12 @@ export const createHeartbeat = (options: HeartbeatOptions): Heartbeat => {
       if (answer === 'superseded' && !superseded)
         log.warn({ address: instance.address }, 'heartbeat.superseded');
       superseded = answer === 'superseded';
-      followed = obey(parseDirective(directive));
+      followed = followDirective(parseDirective(directive));
       report();
     } catch (error) {
       report(error);
     }
-    // The registry should hear of a new state before a probe does.
+    // The registry should have the new state before a probe reads it.
     const pauseMs = followed ? 0 : intervalMs * (0.9 + 0.2 * options.random.fraction());
     if (!stopped) stop = after(pauseMs, () => void beat());
   };
@@ -151,12 +151,12 @@ export const createHeartbeat = (options: HeartbeatOptions): Heartbeat => {
       await redis
         .lane()
         .eval(LEAVE_SCRIPT, names.length, ...names, instance.id, instance.address)
-        .catch(() => {}); // Its beat expires by itself.
+        .catch(() => {}); // The heartbeat expires by itself.
     },
   };
 };
 
-/** Follows each directive once, and answers whether it did: readiness first, then whatever else the service does. */
+/** Follows each directive once, readiness first; returns whether it was new. */
 const createFollower = ({ health, log, onDirective }: HeartbeatOptions) => {
   let followed = 0;
   return (directive: Directive | undefined): boolean => {
@@ -175,7 +175,7 @@ const parseDirective = (text: string): Directive | undefined => {
     const { kind, at } = JSON.parse(text) as Partial<Directive>;
     return (kind === 'drain' || kind === 'resume') && typeof at === 'number' ? { kind, at } : undefined;
   } catch {
-    return undefined; // None, or not one of ours.
+    return undefined; // No directive, or written by another program.
   }
 };
 

@@ -3,11 +3,11 @@ import type { Clock } from '../clock.ts';
 import type { CommonConfig } from '../config-common.ts';
 import { VERSION } from '../run.ts';
 
-/** One life of one process. */
+/** Identity of a process, new at each start. */
 export interface InstanceIdentity {
-  /** UUIDv7 made at start: of two lives at one address the greater id is the newer. */
+  /** UUIDv7 of the start: of two processes at one address the greater id is the newer. */
   readonly id: string;
-  /** Stable label of the replica, the same after a restart. */
+  /** Stable name of the replica, unchanged by a restart. */
   readonly name: string;
   readonly service: string;
   readonly version: string;
@@ -20,7 +20,7 @@ export interface InstanceIdentity {
   readonly startedAt: number;
 }
 
-/** Describes this process, once its ports are known. */
+/** Identity of this process, once its ports are open. */
 export const createInstance = (options: {
   service: string;
   common: CommonConfig;

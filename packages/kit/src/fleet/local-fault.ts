@@ -5,42 +5,42 @@ import type { Metrics } from '../metrics.ts';
 import type { Random } from '../runtime.ts';
 import type { InstanceIdentity } from './instance.ts';
 
-/** What an aggregator answers to "is it only me?". */
+/** Answer of an aggregator: the state of a dependency as other processes report it. */
 export interface Consensus {
-  /** Others that report on the dependency, and how many of them cannot reach it. */
+  /** Other processes that report the dependency, and how many of them cannot reach it. */
   readonly observers: number;
   readonly failing: number;
-  /** Whether the one that asks may leave the pool. */
+  /** Whether the process may become unready. */
   readonly granted: boolean;
 }
 
-/** Asks the fleet whether a fault is ours alone. Disposing stops it. */
+/** Running detection of local faults; disposing stops it. */
 export type LocalFault = Disposable;
 
 export interface LocalFaultDeps {
   readonly health: Health;
   readonly instance: InstanceIdentity;
-  /** Base URLs of aggregators; with none every fault is presumed to be shared. */
+  /** Base URLs of aggregators; without any, every fault counts as shared. */
   readonly aggregators: readonly string[];
-  /** How long a dependency must be down before anybody is asked, ms. */
+  /** Time for which a dependency is down before an aggregator is queried, in ms. */
   readonly afterMs: number;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
   readonly metrics: Metrics;
-  /** Told when we leave the pool and when we are back; for services that hand their clients over. */
-  readonly onChange?: (isMine: boolean) => void;
+  /** Called when the process becomes unready and ready again; for services that migrate their clients. */
+  readonly onChange?: (isLocal: boolean) => void;
 }
 
-const LOOK_MS = 250;
-const ASK_LIMIT_MS = 300;
-const ASK_EVERY_MS = 2_000;
-/** Answers that speak against it before we are back: one lost answer is none. */
-const DOUBTS = 2;
+const CHECK_MS = 250;
+const QUERY_TIMEOUT_MS = 300;
+const QUERY_INTERVAL_MS = 2_000;
+/** Answers without a grant before a local fault ends: a single lost answer does not suffice. */
+const MAX_DENIALS = 2;
 
 /**
- * A dependency that only this process cannot reach is a fault of this process: it leaves the pool, while the others serve. A
- * fault that others share, or that nobody can judge, changes nothing: out of the pool with everybody else would help nobody.
+ * Makes this process unready while it is the only one that cannot reach a dependency. A fault that others share, or on which no
+ * aggregator answers, changes nothing: with every replica unready no client would be served.
  */
 export const watchLocalFaults = (deps: LocalFaultDeps): LocalFault => {
   const { health, clock, log, aggregators } = deps;
@@ -49,24 +49,27 @@ export const watchLocalFaults = (deps: LocalFaultDeps): LocalFault => {
   for (const { dependency } of faults) gauge.set({ dependency }, 0);
   let isStopped = false;
 
-  const settle = (fault: Fault, isMine: boolean): void => {
-    if (isStopped || fault.isMine === isMine) return;
-    fault.isMine = isMine;
-    gauge.set({ dependency: fault.dependency }, isMine ? 1 : 0);
-    log.warn({ dependency: fault.dependency }, isMine ? 'health.local_fault' : 'health.local_fault_resolved');
+  const settle = (fault: Fault, isLocal: boolean): void => {
+    if (isStopped || fault.isLocal === isLocal) return;
+    fault.isLocal = isLocal;
+    gauge.set({ dependency: fault.dependency }, isLocal ? 1 : 0);
+    log.warn(
+      { dependency: fault.dependency },
+      isLocal ? 'health.local_fault' : 'health.local_fault_resolved',
+    );
     const before = health.blamed();
-    const now = faults.find((one) => one.isMine)?.dependency;
+    const now = faults.find((one) => one.isLocal)?.dependency;
     health.blame(now);
     if ((before === undefined) !== (now === undefined)) deps.onChange?.(now !== undefined);
   };
-  const question = async (fault: Fault): Promise<void> => {
-    const consensus = await ask(deps, fault.dependency);
-    if (consensus?.granted) fault.doubts = 0;
-    else fault.doubts += 1;
+  const query = async (fault: Fault): Promise<void> => {
+    const consensus = await queryConsensus(deps, fault.dependency);
+    if (consensus?.granted) fault.denials = 0;
+    else fault.denials += 1;
     if (fault.downSince !== undefined)
-      settle(fault, fault.isMine ? fault.doubts < DOUBTS : fault.doubts === 0);
+      settle(fault, fault.isLocal ? fault.denials < MAX_DENIALS : fault.denials === 0);
   };
-  const look = (fault: Fault): void => {
+  const check = (fault: Fault): void => {
     const now = clock.monotonic();
     if (health.dependency(fault.dependency).status === 'up') {
       fault.downSince = undefined;
@@ -74,15 +77,15 @@ export const watchLocalFaults = (deps: LocalFaultDeps): LocalFault => {
       return;
     }
     fault.downSince ??= now;
-    if (now - fault.downSince < deps.afterMs || now < fault.askAt || fault.isAsking) return;
-    fault.isAsking = true;
-    // Many that fail at once do not ask at once.
-    fault.askAt = now + ASK_EVERY_MS * (0.75 + deps.random.fraction() / 2);
-    void question(fault).finally(() => {
-      fault.isAsking = false;
+    if (now - fault.downSince < deps.afterMs || now < fault.nextQueryAt || fault.isQuerying) return;
+    fault.isQuerying = true;
+    // Jitter: processes that fail together do not query together.
+    fault.nextQueryAt = now + QUERY_INTERVAL_MS * (0.75 + deps.random.fraction() / 2);
+    void query(fault).finally(() => {
+      fault.isQuerying = false;
     });
   };
-  const stop: Stop = aggregators.length === 0 ? () => {} : every(LOOK_MS, () => faults.forEach(look));
+  const stop: Stop = aggregators.length === 0 ? () => {} : every(CHECK_MS, () => faults.forEach(check));
   return {
     [Symbol.dispose]: () => {
       isStopped = true;
@@ -91,35 +94,35 @@ export const watchLocalFaults = (deps: LocalFaultDeps): LocalFault => {
   };
 };
 
-/** What is known about one dependency of ours. */
+/** State of one dependency. */
 class Fault {
   readonly dependency: string;
   downSince: number | undefined = undefined;
-  askAt = 0;
-  isAsking = false;
-  doubts = 0;
-  isMine = false;
+  nextQueryAt = 0;
+  isQuerying = false;
+  denials = 0;
+  isLocal = false;
 
   constructor(dependency: string) {
     this.dependency = dependency;
   }
 }
 
-/** The first aggregator that answers; undefined when none does. */
-const ask = async (
+/** Answer of the first aggregator that responds; undefined if none does. */
+const queryConsensus = async (
   { aggregators, instance, random }: LocalFaultDeps,
   dependency: string,
 ): Promise<Consensus | undefined> => {
   const first = Math.floor(random.fraction() * aggregators.length);
-  const inTurn = [...aggregators.slice(first), ...aggregators.slice(0, first)];
-  for (const url of inTurn) {
+  const rotated = [...aggregators.slice(first), ...aggregators.slice(0, first)];
+  for (const url of rotated) {
     try {
       const path = `/v1/deps/${encodeURIComponent(dependency)}/consensus?except=${instance.id}`;
-      const response = await fetch(new URL(path, url), { signal: AbortSignal.timeout(ASK_LIMIT_MS) });
+      const response = await fetch(new URL(path, url), { signal: AbortSignal.timeout(QUERY_TIMEOUT_MS) });
       if (response.ok) return (await response.json()) as Consensus;
       await response.body?.cancel();
     } catch {
-      // The next one may answer.
+      // Try the next aggregator.
     }
   }
   return undefined;

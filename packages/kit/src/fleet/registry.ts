@@ -1,31 +1,32 @@
 import type { RedisLink } from '../redis/channels.ts';
 import { type HeartbeatPayload, registryKeys } from './heartbeat.ts';
 
-/** A beat and when Redis received it, in milliseconds of Redis time. */
+/** A heartbeat with the time at which Redis received it. */
 export interface ReceivedHeartbeat extends HeartbeatPayload {
+  /** Redis time in ms since the Unix epoch. */
   readonly beatAt: number;
 }
 
 export interface RegistrySnapshot {
-  /** Redis time in milliseconds since the Unix epoch; ages are differences to it, so clock skew does not matter. */
+  /** Redis time in ms since the Unix epoch; ages are differences to it, so clock skew does not matter. */
   readonly now: number;
-  /** Every process whose beat still lives, plus nothing else. */
+  /** Processes whose heartbeat has not expired. */
   readonly beats: readonly ReceivedHeartbeat[];
-  /** Every process in the index: one that left is not there, one that died without a word is, for ten minutes. */
+  /** Every process in the index: one that left is not, one that crashed is, for ten minutes. */
   readonly ids: readonly string[];
 }
 
 const FORGET_AFTER_MS = 600_000;
 const TIME_SCRIPT = "return redis.call('TIME')";
 
-/** Reads the registry: two round trips. An instance exists if it is in the index and its beat lives. */
+/** Reads the registry in two round trips. */
 export const readRegistry = async (
   redis: RedisLink,
   prefix: string,
   fleet: string,
 ): Promise<RegistrySnapshot> => {
   const keys = registryKeys(prefix, fleet);
-  // Of the node that keeps the beats: on a cluster others may have other clocks.
+  // Of the node that stores the heartbeats: other nodes of a cluster may have other clocks.
   const [seconds, micros] = (await redis.eval(TIME_SCRIPT, 1, keys.index)) as [string, string];
   const now = Number(seconds) * 1000 + Math.floor(Number(micros) / 1000);
   const replies = await redis
@@ -33,7 +34,7 @@ export const readRegistry = async (
     .zremrangebyscore(keys.index, '-inf', String(now - FORGET_AFTER_MS))
     .zrange(keys.index, '0', '-1', 'WITHSCORES')
     .exec();
-  const [failure, members] = replies?.[1] ?? [new Error('the registry gave no answer'), []];
+  const [failure, members] = replies?.[1] ?? [new Error('the registry did not answer'), []];
   if (failure) throw failure;
   const scores = pairs(members as string[]);
   if (scores.length === 0) return { now, beats: [], ids: [] };
@@ -54,6 +55,6 @@ const parseBeat = (text: string | null | undefined): HeartbeatPayload | undefine
   try {
     return JSON.parse(text) as HeartbeatPayload;
   } catch {
-    return undefined; // Another program wrote it; a beat that cannot be read is no beat.
+    return undefined; // Written by another program.
   }
 };

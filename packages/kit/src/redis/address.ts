@@ -1,29 +1,29 @@
-/** One server of several. */
+/** A server of several. */
 export interface RedisNode {
   readonly host: string;
   readonly port: number;
 }
 
-/** Who we say we are. */
+/** Credentials and transport. */
 interface Account {
   readonly username?: string;
   readonly password?: string;
   readonly isTls: boolean;
 }
 
-/** What a REDIS_URL means: one server, a primary that sentinels know, or a cluster that any of its nodes knows. */
+/** A parsed REDIS_URL: one server, a primary behind sentinels, or a cluster by some of its nodes. */
 export type RedisAddress =
   | (Account & RedisNode & { readonly is: 'single'; readonly db: number })
   | (Account & {
       readonly is: 'sentinel';
       readonly sentinels: readonly RedisNode[];
-      /** The name under which the sentinels watch the primary. */
+      /** The name under which the sentinels monitor the primary. */
       readonly primary: string;
       readonly db: number;
     })
   | (Account & { readonly is: 'cluster'; readonly nodes: readonly RedisNode[] });
 
-/** For messages: the forms that {@link parseRedisUrl} takes. */
+/** Forms that {@link parseRedisUrl} accepts, for messages. */
 export const REDIS_URL_FORMS =
   '`redis://[[user]:password@]host[:6379][/db]`, `redis+sentinel://[[user]:password@]host[:26379],host…/primary[/db]` ' +
   'or `redis+cluster://[[user]:password@]host[:6379],host…`; `rediss…` for TLS';
@@ -32,7 +32,7 @@ const SINGLE = /^(rediss?):\/\/(?:([^/?#]*)@)?([^@/?#,]+)(?:\/(\d{0,4}))?(?:\?db
 const SEVERAL = /^(rediss?)\+(sentinel|cluster):\/\/(?:([^@/]*)@)?([^@/?#]+)((?:\/[^/?#]*)*)$/;
 const PORTS = { single: 6_379, sentinel: 26_379, cluster: 6_379 };
 
-/** Reads a REDIS_URL; undefined when it is none. Several servers stand between commas. */
+/** Parses a REDIS_URL; undefined if it is invalid. Several servers are comma-separated. */
 export const parseRedisUrl = (text: string): RedisAddress | undefined => {
   if (/^rediss?:\/\//.test(text)) return parseSingle(text);
   const [, scheme, form, credentials, hosts = '', path = ''] = SEVERAL.exec(text) ?? [];
@@ -48,7 +48,7 @@ export const parseRedisUrl = (text: string): RedisAddress | undefined => {
   return { is: 'sentinel', sentinels: nodes, primary: name, db: Number(db), ...account };
 };
 
-/** One server. The database is a number in the path, or the parameter `db`; anything else is refused, never database 0. */
+/** A single server. The database is a number in the path or the parameter `db`; anything else is refused, not read as database 0. */
 const parseSingle = (text: string): RedisAddress | undefined => {
   const [, scheme, credentials, host = '', path = '', query = ''] = SINGLE.exec(text) ?? [];
   const node = parseNode(host, PORTS.single);
@@ -73,7 +73,7 @@ const parseAccount = (text: string | undefined, isTls: boolean): Account | undef
   return { isTls, ...(username === '' ? {} : { username }), ...(password === '' ? {} : { password }) };
 };
 
-/** Percent-decoded text; undefined where a percent sign begins no character. */
+/** Percent-decoded text; undefined if the encoding is invalid. */
 const decode = (text: string): string | undefined => {
   try {
     return decodeURIComponent(text);

@@ -1,9 +1,8 @@
 import type { Redis } from 'ioredis';
 
 /**
- * Gathers the commands of one turn of the event loop into one write. Every write wakes the server up, and is a system
- * call on either side: under load this is most of what a command costs. Commands keep their order, and wait for no
- * longer than the turn takes.
+ * Batches the commands of one turn of the event loop into one write. A write is a system call on both sides, which under load is most of
+ * the cost of a command. Commands keep their order and wait for the rest of the turn at most.
  */
 export const autoCork = (redis: Redis): void => {
   const send = redis.sendCommand.bind(redis);

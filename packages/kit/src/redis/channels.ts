@@ -3,23 +3,23 @@ import type { Cluster, Redis } from 'ioredis';
 /** Target of commands: one connection, or a cluster client with one connection per node. */
 export type RedisLink = Redis | Cluster;
 
-/** How channels work on a Redis: as ever, or sharded on a cluster, where a channel lives with the keys of its slot. */
+/** Publish and subscribe on a Redis: plain, or sharded on a cluster, where a channel belongs to a slot like a key. */
 export interface RedisChannels {
   readonly isSharded: boolean;
   /** The command that scripts publish with; the channel's slot must be that of their keys. */
   readonly publishCommand: 'PUBLISH' | 'SPUBLISH';
-  /** The subcommand of PUBSUB that counts who listens to a channel. */
+  /** The subcommand of PUBSUB that counts the subscribers of a channel. */
   readonly listenersCommand: 'NUMSUB' | 'SHARDNUMSUB';
-  /** The event of a connection that brings a message: channel and bytes. */
+  /** The event of a connection with a message: channel and bytes. */
   readonly event: 'messageBuffer' | 'smessageBuffer';
-  /** Answers how many connections heard it. */
+  /** Resolves to the number of connections that received the message. */
   publish(lane: RedisLink, channel: string, message: string | Buffer): Promise<number>;
-  /** Names of one command; sharded ones must have one slot. */
+  /** Sharded channels of one call must have one slot. */
   subscribe(link: Redis, names: readonly string[]): Promise<unknown>;
   unsubscribe(link: Redis, names: readonly string[]): Promise<unknown>;
 }
 
-/** Of a single Redis, also behind sentinels. */
+/** Channels of a single Redis, also behind sentinels. */
 export const plainChannels: RedisChannels = {
   isSharded: false,
   publishCommand: 'PUBLISH',
@@ -30,7 +30,7 @@ export const plainChannels: RedisChannels = {
   unsubscribe: (link, names) => link.unsubscribe(...names),
 };
 
-/** Of a cluster. */
+/** Channels of a cluster. */
 export const shardedChannels: RedisChannels = {
   isSharded: true,
   publishCommand: 'SPUBLISH',

@@ -3,29 +3,29 @@ import { connect as connectTls } from 'node:tls';
 import { AbstractConnector, Cluster, type ClusterOptions, type Redis, type RedisOptions } from 'ioredis';
 import type { RedisAddress, RedisNode } from './address.ts';
 
-/** Which node of a cluster has what. */
+/** Owners of the slots of a cluster. */
 export interface Shards {
-  /** The node that keeps a key, as `host:port`; undefined while nobody knows. */
+  /** The node of a key, as `host:port`; undefined while it is unknown. */
   ownerOf(key: string): string | undefined;
   ownerOfSlot(slot: number): string | undefined;
-  /** Asks the cluster again. Resolves also when it gave no answer. */
+  /** Queries the cluster again. Resolves also without an answer. */
   refresh(): Promise<void>;
-  /** Told after every answer of the cluster; returns how to stop that. */
+  /** Called after every answer of the cluster; returns the unsubscribe function. */
   onRefresh(listener: () => void): () => void;
-  /** A connection of its own to one node, for subscriptions. It reconnects for ever, to that node. */
+  /** A dedicated connection to one node, for subscriptions. It reconnects to that node without limit. */
   open(purpose: string, node: string): Redis;
-  /** Ends such a connection for good. */
+  /** Closes such a connection. */
   close(link: Redis): void;
 }
 
-/** How long a connection may take to end politely. */
+/** Timeout of an orderly close. */
 const DISCONNECT_TIMEOUT_MS = 2_000;
-/** Time between two questions where the slots are. */
+/** Interval of slot refreshes. */
 const REFRESH_MS = 2_000;
-/** A key that is just being moved is tried again after this time. */
+/** Pause before a command for a key that is being migrated is sent again. */
 const TRY_AGAIN_MS = 50;
 
-/** One command lane into a cluster: a connection to every node. Nothing is queued, and nothing is sent twice. */
+/** A command connection to a cluster, with a connection per node. Nothing is queued, nothing is sent twice. */
 export const createClusterLane = (
   { nodes }: RedisAddress & { is: 'cluster' },
   redisOptions: Omit<NonNullable<ClusterOptions['redisOptions']>, 'replyMapping'>,
@@ -34,7 +34,7 @@ export const createClusterLane = (
     redisOptions: { ...redisOptions, replyMapping: 'legacy' },
     lazyConnect: true,
     enableOfflineQueue: false,
-    // Nobody knows whether a command whose connection broke was executed.
+    // A command whose connection broke may have been executed.
     retryDelayOnFailover: 0,
     retryDelayOnClusterDown: 0,
     retryDelayOnTryAgain: TRY_AGAIN_MS,
@@ -43,7 +43,7 @@ export const createClusterLane = (
     clusterRetryStrategy: (times) => Math.min(50 * 2 ** times, 2_000) + Math.random() * 200,
   });
 
-/** What a lane knows of the slots. */
+/** Slot owners as a command connection has them. */
 export const createShards = (
   lane: Cluster,
   { nodes: [first] }: RedisAddress & { is: 'cluster' },
@@ -65,13 +65,13 @@ export const createShards = (
   };
 };
 
-/** `host:port` as ioredis writes it; the port stands behind the last colon, also of an IPv6 address. */
+/** Parses `host:port` as ioredis writes it; the port follows the last colon, also for an IPv6 address. */
 export const parseNodeName = (name: string): RedisNode => {
   const colon = name.lastIndexOf(':');
   return { host: name.slice(0, colon), port: Number(name.slice(colon + 1)) };
 };
 
-/** Connects to whoever owns a key at the time of connecting. Whoever is asked and does not own it says so. */
+/** Connects to the owner of a key at the time of the connection. A node that is not the owner answers MOVED. */
 const connectorTo = (owner: () => string, refresh: () => Promise<void>) =>
   class OwnerConnector extends AbstractConnector {
     readonly #tls: RedisOptions['tls'];
@@ -102,14 +102,14 @@ export const SLOTS = 16_384;
 
 const POLYNOMIAL = 0x1021;
 
-/** CRC-16/XMODEM of every byte, as the cluster specification of Redis wants it. */
+/** CRC-16/XMODEM of every byte (Redis cluster specification). */
 const TABLE = Uint16Array.from({ length: 256 }, (_, byte) => {
   let crc = byte << 8;
   for (let bit = 0; bit < 8; bit += 1) crc = crc & 0x8000 ? (crc << 1) ^ POLYNOMIAL : crc << 1;
   return crc;
 });
 
-/** The slot of a key or sharded channel: that of what stands in its first pair of braces, if anything does. */
+/** The slot of a key or sharded channel: that of its hash tag, the text in the first pair of braces, if it is not empty. */
 export const slotOf = (key: string): number => {
   const open = key.indexOf('{');
   const close = open < 0 ? -1 : key.indexOf('}', open + 1);

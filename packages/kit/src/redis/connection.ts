@@ -5,45 +5,44 @@ import type { RedisConfig } from '../config-common.ts';
 import { defined } from '../defined.ts';
 import type { Logger } from '../logger.ts';
 import type { Metrics } from '../metrics.ts';
-import { parseRedisUrl, type RedisAddress } from './address.ts';
+import { parseRedisUrl, REDIS_URL_FORMS, type RedisAddress } from './address.ts';
 import { autoCork } from './auto-cork.ts';
 import { plainChannels, type RedisChannels, type RedisLink, shardedChannels } from './channels.ts';
 import { createClusterLane, createShards, parseNodeName, type Shards } from './cluster.ts';
 import { createRedisWatcher, type RedisWatcher } from './metrics.ts';
 
-/** The Redis connections of one process, under one hard cap. */
+/** The Redis connections of a process, limited by REDIS_MAX_CONNECTIONS. */
 export interface RedisConnections extends AsyncDisposable {
-  /** Starts every key and channel of this fleet. */
+  /** Prefix of every key and Redis channel of the fleet. */
   readonly prefix: string;
-  /** The least busy command connection. A command on it fails at once while Redis is away: nothing queues up. */
+  /** The least busy command connection. While Redis is unavailable its commands fail at once; nothing is queued. */
   lane(): RedisLink;
   /**
-   * Runs a command that may safely run twice, once more on another lane after a timeout or connection fault.
-   * Never use it for GETDEL, INCR and the like.
+   * Runs an idempotent command, and once more on another connection after a timeout or connection fault.
+   * Not for GETDEL, INCR and the like.
    */
   retry<T>(run: (redis: RedisLink) => Promise<T>): Promise<T>;
   /**
-   * A connection of its own for subscriptions or blocking reads. It reconnects for ever and subscribes again by itself.
-   * On a cluster it is one to the owner of `channel`, whoever that is when it connects.
+   * A dedicated connection for subscriptions or blocking reads. It reconnects without limit and resubscribes.
+   * On a cluster it connects to the current owner of `channel`.
    */
   dedicated(purpose: string, channel?: string): Redis;
-  /** How channels work here. */
+  /** Plain or sharded publish and subscribe. */
   readonly channels: RedisChannels;
-  /** Present on a cluster. */
+  /** Slot owners; present on a cluster. */
   readonly shards?: Shards;
-  /** Connections of this process, and the most it may have; on a cluster to each node. */
+  /** Open connections and their limit; on a cluster per node. */
   count(): { readonly open: number; readonly max: number };
   /**
-   * Names of the present lives of all servers that take writes. A new one may have lost what an old one had acknowledged:
-   * it was started again, or took over.
+   * Run ids of all primaries. A new run id (restart or failover) may have lost writes that the previous server had acknowledged.
    */
   servers(): Promise<readonly string[]>;
   /**
-   * Tries what the services need: one script that writes, publishes and reads back. PING alone also passes on a read-only
-   * replica, and for an account without permissions. Rejects with the reason for which no connection is ready, if none is.
+   * Checks what the services need, with a script that writes, publishes and reads back. PING would also pass on a read-only
+   * replica and for an account without permissions. Rejects with the connection error while no connection is ready.
    */
   ping(): Promise<void>;
-  /** Calls back whenever a connection becomes ready or is lost. */
+  /** Called when a connection becomes ready or is lost. */
   onConnectionChange(listener: () => void): void;
 }
 
@@ -58,15 +57,15 @@ const isOwnClose = (error: unknown): boolean =>
   error instanceof Error && /Connection is closed|isn't writeable/.test(error.message);
 
 /**
- * Opens the first connections. Resolves as soon as one is ready, and also when Redis is away: then they go on
- * trying in the background with growing, jittered pauses of at most 2.2 s. Throws for a URL that is none.
+ * Opens the first connections. Resolves as soon as one is ready, or after the connect timeout: attempts then continue in the background
+ * with growing, jittered pauses of at most 2.2 s. Throws for an invalid URL.
  */
 export const openRedis = async (
   config: RedisConfig & { readonly name: string },
   { log, metrics }: { log: Logger; metrics: Metrics },
 ): Promise<RedisConnections> => {
   const address = parseRedisUrl(config.url);
-  if (address === undefined) throw new Error('this is no URL of a Redis');
+  if (address === undefined) throw new Error(`REDIS_URL: expected ${REDIS_URL_FORMS}`);
   const sockets = new Set<Redis>();
   const watch = createRedisWatcher(log, metrics, () => sockets);
   const opener = createOpener({ config, address, watch, sockets });
@@ -81,7 +80,7 @@ export const openRedis = async (
     const usable = lanes.filter((one) => one.status === 'ready');
     const whole = usable.filter(isWhole);
     const ready = whole.length > 0 ? whole : usable;
-    // The lane that just failed is better than one that is not there yet.
+    // The connection that just failed is better than one that is not ready.
     const [first = ready[0] ?? (lanes[0] as RedisLink), ...others] = ready.filter((one) => one !== except);
     const best = others.reduce((least, one) => (inFlight(one) < inFlight(least) ? one : least), first);
     if (inFlight(best) > BUSY_LANE && opener.open() < config.maxConnections) openLane();
@@ -126,9 +125,9 @@ export const openRedis = async (
   };
 };
 
-/** Checks a lane, and names the cause where its connection is away. */
+/** Checks a connection; rejects with the cause if it is lost. */
 const createCheck = (watch: RedisWatcher, probe: (lane: RedisLink) => Promise<void>) => {
-  /** What a replica said: its connections are opened again until a primary answers, and a check may come in between. */
+  /** Error of a replica, kept for checks while its connections are reopened until a primary answers. */
   let readOnly: unknown;
   return async (one: RedisLink): Promise<void> => {
     const fault = one.status === 'ready' ? undefined : (watch.fault() ?? readOnly);
@@ -147,13 +146,13 @@ interface OpenerDeps {
   readonly config: RedisConfig & { readonly name: string };
   readonly address: RedisAddress;
   readonly watch: RedisWatcher;
-  /** Every connection that is open, for metrics and for the end. */
+  /** Every open connection, for metrics and disposal. */
   readonly sockets: Set<Redis>;
 }
 
-/** Opens connections of every kind, and keeps the cap. */
+/** Opens connections of every kind within the limit. */
 const createOpener = ({ config, address, watch, sockets }: OpenerDeps) => {
-  /** What counts: a lane, a connection of its own, all links of one purpose to the nodes of a cluster. */
+  /** Counted units: a command connection, a dedicated connection, or all links of one purpose to the nodes of a cluster. */
   const owners = new Set<string>();
   const admit = (purpose: string): void => {
     if (owners.size >= config.maxConnections && !owners.has(purpose)) {
@@ -165,12 +164,12 @@ const createOpener = ({ config, address, watch, sockets }: OpenerDeps) => {
   const start = (redis: Redis, purpose: string): Redis => {
     sockets.add(redis);
     watch.connection(redis, purpose);
-    redis.connect().catch(() => {}); // The retry strategy goes on; the watcher reports.
+    redis.connect().catch(() => {}); // The retry strategy continues; the watcher reports.
     return redis;
   };
   const single = (purpose: string, options: RedisOptions): Redis => {
     admit(purpose);
-    // `legacy` keeps the replies of RESP2 whatever the wire speaks.
+    // `legacy`: replies as in RESP2, whichever protocol version is negotiated.
     const all = {
       ...base(purpose),
       ...targetOf(address, config),
@@ -188,12 +187,12 @@ const createOpener = ({ config, address, watch, sockets }: OpenerDeps) => {
       watch.connection(node, purpose);
       watch.commands(node);
       autoCork(node);
-      // Unless a command is what made it known: that one waits for the connection, further ones would not.
+      // Later: a command that discovered the node waits for its connection, further commands would not.
       setImmediate(() => warm(lane));
     });
     lane.on('ready', () => warm(lane));
     lane.on('-node', (node: Redis) => void sockets.delete(node));
-    lane.on('error', () => {}); // Every node reports for itself.
+    lane.on('error', () => {}); // Each node has its own handler.
     lane.connect().catch(() => {});
     return lane;
   };
@@ -254,7 +253,7 @@ const accountOf = (address: RedisAddress): RedisOptions => {
   };
 };
 
-/** Sentinels are asked for the primary before each connection, and say at once when it is another. */
+/** Sentinels are queried for the primary before each connection, and report a failover at once. */
 const targetOf = (address: RedisAddress, config: RedisConfig): RedisOptions => {
   if (address.is === 'cluster') return {};
   if (address.is === 'single') return { host: address.host, port: address.port, db: address.db };
@@ -272,13 +271,13 @@ const targetOf = (address: RedisAddress, config: RedisConfig): RedisOptions => {
   };
 };
 
-/** Connects to nodes before the first command needs them. While a cluster is not ready, the library does that in its order. */
+/** Connects to all nodes before the first command needs them. Not before the cluster is ready: the library does that itself. */
 const warm = (lane: Cluster): void => {
   if (lane.status !== 'ready') return;
   for (const node of lane.nodes('master')) if (node.status === 'wait') node.connect().catch(() => {});
 };
 
-/** True when no command would find its node still connecting. */
+/** True when every node is connected. */
 const isWhole = (lane: RedisLink): boolean =>
   !(lane instanceof Cluster) || lane.nodes('master').every(({ status }) => status === 'ready');
 
@@ -293,13 +292,13 @@ const runIdsOf = async (lane: RedisLink): Promise<string[]> => {
   return infos.flatMap((info) => /^run_id:(\w+)/m.exec(info)?.[1] ?? []);
 };
 
-/** KEYS probe, which is also the channel · ARGV value, ttl ms, publish command, channel: no key, so that a cluster lets it pass */
+/** KEYS probe · ARGV value, ttl in ms, publish command, channel. The channel has the slot of the key. */
 const PROBE_SCRIPT = `redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call(ARGV[3], ARGV[4], ARGV[1])
 return redis.call('GET', KEYS[1])`;
 const PROBE_SHA = createHash('sha1').update(PROBE_SCRIPT).digest('hex');
 
-/** Runs the probe script; on a cluster every node with slots must answer, too. */
+/** Runs the probe script; on a cluster every primary must answer as well. */
 const runProbe = async (lane: RedisLink, key: string, publish: 'PUBLISH' | 'SPUBLISH'): Promise<void> => {
   if (lane instanceof Cluster) await Promise.all(lane.nodes('master').map((node) => node.ping()));
   const sent = String(process.hrtime.bigint());
@@ -311,7 +310,7 @@ const runProbe = async (lane: RedisLink, key: string, publish: 'PUBLISH' | 'SPUB
   if (answer !== sent) throw new Error('the probe key was not read back');
 };
 
-/** Resolves when one lane is ready, or when the wait has been long enough to go on without. */
+/** Resolves when a connection is ready or closed, or after the timeout. */
 const firstContact = (lanes: readonly RedisLink[], timeoutMs: number): Promise<void> =>
   new Promise((resolve) => {
     const stop = after(timeoutMs, resolve);
@@ -330,13 +329,13 @@ const firstContact = (lanes: readonly RedisLink[], timeoutMs: number): Promise<v
 
 const FAULT_REPLIES =
   /^(READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|OOM|BUSY|NOREPLICAS|MISCONF|NOAUTH|WRONGPASS|NOPERM|UNBLOCKED)/;
-/** Faults for which Redis has no code of its own: permissions inside a script, a database that does not exist, no free client. */
+/** Faults without an error code of their own: permissions inside a script, an unknown database, too many clients. */
 const FAULT_ERR =
   /^ERR (The user executing the script can't|ACL failure in script|DB index is out of range|invalid DB index|SELECT is not allowed|max number of clients)/;
 const FAULT_TEXTS =
   /Connection is closed|isn't writeable|Command timed out|Socket timeout|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|max retries per request|probe key|Cluster isn't ready|startup nodes|Cluster is ended|Cluster redirections|Failed to refresh slots|sentinels are unreachable/i;
 
-/** True when Redis or the way to it failed, false when our command was wrong. */
+/** True for a fault of Redis or the network, false for an invalid command. */
 export const isRedisFault = (error: unknown): boolean => {
   if (!(error instanceof Error)) return false;
   if (error.name === 'ReplyError') return FAULT_REPLIES.test(error.message) || FAULT_ERR.test(error.message);

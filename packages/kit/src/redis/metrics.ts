@@ -3,21 +3,21 @@ import type { Redis } from 'ioredis';
 import type { Logger } from '../logger.ts';
 import type { Metrics } from '../metrics.ts';
 
-/** Watches the connections of one process. */
+/** Metrics and log of the Redis connections of a process. */
 export interface RedisWatcher {
-  /** Calls back whenever a connection becomes ready or is lost. */
+  /** Called when a connection becomes ready or is lost. */
   onChange(listener: () => void): void;
-  /** One log line when a connection is lost, one when it is back; its state as metrics. */
+  /** Logs loss and recovery of a connection, and exposes its state. */
   connection(redis: Redis, purpose: string): void;
-  /** Why no connection is ready: what the last attempt of one of them failed with. */
+  /** Error of the last failed connection attempt, while no connection is ready. */
   fault(): Error | undefined;
-  /** Times the commands of a connection and counts their failures. */
+  /** Times the commands of a connection and counts failures. */
   commands(redis: Redis): void;
 }
 
 const STATES = ['ready', 'connecting', 'reconnecting', 'end'] as const;
 
-/** Labels come from this list; everything else is `other`. */
+/** Label values; any other command is `other`. */
 const COMMANDS = new Set(
   (
     'get set mget del eval evalsha publish multi exec xadd xrange xrevrange zadd zpopmin zmscore getdel hgetall hset ' +
@@ -25,7 +25,7 @@ const COMMANDS = new Set(
   ).split(' '),
 );
 
-/** Reports on whatever `own` lists at the time of a scrape. */
+/** Reports the connections that `own` lists at the time of a scrape. */
 export const createRedisWatcher = (
   log: Logger,
   metrics: Metrics,
@@ -49,10 +49,10 @@ export const createRedisWatcher = (
       let lost = false;
       let isFirst = true;
       redis.on('error', (error) => {
-        // The first error of an attempt is its cause, what follows are consequences.
+        // The first error of an attempt is its cause, the following errors are consequences.
         if (isFirst) faults.set(redis, error);
         isFirst = false;
-        // Otherwise the library goes on in database 0.
+        // Otherwise the library would continue in database 0.
         if (isFailedSelect(error)) redis.disconnect(true);
         if (error.message.startsWith('READONLY')) failovers.inc();
         if (!lost) log.warn({ client: purpose, message: error.message }, 'redis.connection_failed');
@@ -73,7 +73,7 @@ export const createRedisWatcher = (
   };
 };
 
-/** True for the answer to the SELECT of the handshake; the parser notes the command with each error. */
+/** True for a failed SELECT of the handshake; the parser attaches the command to each error. */
 const isFailedSelect = (error: Error & { command?: { name?: string } }): boolean =>
   error.command?.name === 'select';
 
@@ -92,7 +92,7 @@ const reportStates = (metrics: Metrics, own: () => readonly { redis: Redis; clie
   });
 };
 
-/** ioredis keeps this queue to itself. */
+/** The queue is a private member of ioredis. */
 const offlineLength = (redis: Redis): number =>
   (Reflect.get(redis, 'offlineQueue') as { length?: number } | undefined)?.length ?? 0;
 
@@ -113,12 +113,12 @@ const createCommandMeter = (metrics: Metrics, clientOf: (redis: Redis) => string
     };
     const send = redis.sendCommand.bind(redis);
     redis.sendCommand = (command, stream) => {
-      // Before it is ready the library introduces itself, with commands that older servers refuse.
+      // Commands of the handshake are not counted: older servers refuse some of them.
       if (redis.status !== 'ready') return send(command, stream);
-      const begun = performance.now();
+      const startedAt = performance.now();
       const timer = timerOf(command.name);
       command.promise.then(
-        () => timer.observe((performance.now() - begun) / 1000),
+        () => timer.observe((performance.now() - startedAt) / 1000),
         (error: unknown) => errors.inc({ client, reason: reasonOf(error) }),
       );
       return send(command, stream);

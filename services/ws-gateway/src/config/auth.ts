@@ -67,7 +67,7 @@ export const accessSettings = {
   CALLBACK_TIMEOUT_MS: field.ms(1_000, { min: 10, max: 60_000 }).describe('timeout of a callback'),
   CALLBACK_MAX_IN_FLIGHT: field
     .count(256, { min: 1, max: 10_000 })
-    .describe('concurrent callbacks; further ones fail with a temporary error')
+    .describe('concurrent callbacks; further callbacks fail with a temporary error')
     .meta(
       ceiling('concurrent callbacks', 'error 100', 'gateway_callbacks_total{outcome="too_many"}', 'AQ10'),
     ),

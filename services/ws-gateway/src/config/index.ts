@@ -95,7 +95,7 @@ export const settings = z.object({
   ),
   HANDSHAKE_CONCURRENCY: field
     .count(64, { min: 1, max: 10_000 })
-    .describe('concurrent credential checks; further ones wait in a FIFO queue'),
+    .describe('concurrent credential checks; further checks wait in a FIFO queue'),
   WRITE_TIMEOUT_MS: field
     .ms(20_000, { min: 100 })
     .describe(
