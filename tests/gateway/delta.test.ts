@@ -26,7 +26,7 @@ const connected = async (build: keyof typeof BUILDS): Promise<AnyCentrifuge> => 
 const parsed = (data: unknown): unknown =>
   data instanceof Uint8Array ? JSON.parse(new TextDecoder().decode(data)) : data;
 
-/** Subscribes with deltas and collects payloads and what the SDK says of deltas. */
+/** Subscribes with deltas and collects payloads and the delta flags of the SDK. */
 const listen = async (client: AnyCentrifuge, group: string) => {
   const received: unknown[] = [];
   const errors: unknown[] = [];

@@ -13,7 +13,7 @@ export interface Question {
   readonly body: string;
 }
 
-/** An application on loopback that answers what a test says. */
+/** An application on loopback with answers of the test. */
 export interface TestApplication extends AsyncDisposable {
   readonly url: string;
   readonly questions: Question[];

@@ -68,7 +68,7 @@ const live = async (path = JSON_PATH): Promise<RawClient> => {
 const command = (id: number, method: number, request: MessageWriter): Uint8Array =>
   new MessageWriter().number(1, id).message(method, request).delimited();
 
-/** Sends frames, says good-bye, and gives the code with which it ended. */
+/** Sends frames, closes, and returns the close code. */
 const endOf = async (client: RawClient, frames: readonly (string | Uint8Array)[]): Promise<number> => {
   for (const frame of frames) client.socket.send(frame);
   client.socket.close(1000);

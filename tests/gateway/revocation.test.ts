@@ -382,7 +382,7 @@ test('[RV3] [RV12] given a deaf bus, when grants and privileges change, then soc
   );
   await within(DEAF_BOUND_MS, startedAt, 'the end of the plain socket', () => isClosed(plain));
   expect(await stepped.closed).toMatchObject({ code: 3014 });
-  // Who comes back with the new token is not closed by the same change: not once let in, and not while that is decided.
+  // Clients with the new token are not closed by the same change, neither connected nor during their authentication.
   const back: RawClient[] = [];
   const polls = () =>
     sessions.metric('db_client_operation_duration_seconds_count{operation="find_changed_within"}');

@@ -149,7 +149,7 @@ test('[SW9] given large publications, when a plain client reads them, then it st
   socket.addEventListener('message', ({ data }) => received.push(data.length));
   socket.addEventListener('close', ({ code }) => closed.push(code));
   await new Promise((resolve) => socket.addEventListener('open', resolve));
-  // It is in its group when it hears the first.
+  // The client is in its group when it receives the first.
   await until(
     async () => {
       await publish('plain', 1, 'hello');

@@ -46,7 +46,7 @@ interface Subscriber extends RawClient {
   report(log: SubscriberLog): void;
 }
 
-/** A subscriber whose log is read from its frames when the test is over. */
+/** A subscriber whose log is read from its frames at the end of the test. */
 const subscriber = async (group: string, on = fleet.gateway): Promise<Subscriber> => {
   const client = await openSocket(`${on.wsUrl}/connection/websocket`);
   let arrived = 0;
