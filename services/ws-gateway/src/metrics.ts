@@ -6,7 +6,17 @@ import type { AnyConnection } from './core/connection/any-connection.ts';
 import type { EngineMetrics } from './core/ports.ts';
 import { userKeyOf } from './core/ports.ts';
 import type { DrainOutcome } from './drain.ts';
-import type { HandshakeResult } from './socket/server.ts';
+
+/** Result of an upgrade; the `result` label of `gateway_handshakes_total`. */
+export type HandshakeResult =
+  | 'accepted'
+  | 'rejected_auth'
+  | 'rejected_origin'
+  | 'rejected_bad_request'
+  | 'rejected_limit'
+  | 'rejected_overload'
+  | 'rejected_draining'
+  | 'error';
 
 /** Values read when the metrics are scraped. */
 export interface GatewayState {

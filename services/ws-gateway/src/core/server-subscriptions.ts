@@ -142,12 +142,12 @@ const grantOf = (connection: Connection, info: ClientInfo, { options, terms }: S
   const isRecoverable = isRetained && (override.forceRecovery ?? options.forceRecovery);
   const isPositioned =
     isRecoverable || (isRetained && (override.forcePositioning ?? options.forcePositioning));
-  const visibility = {
+  const presenceOptions = {
     presence: override.presence ?? options.presence,
     joinLeave: override.joinLeave ?? options.joinLeave,
   };
   const presence = presenceInfoOf(
-    visibility,
+    presenceOptions,
     connection.id,
     terms.info === undefined ? info : { ...info, chanInfo: terms.info },
   );

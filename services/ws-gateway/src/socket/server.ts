@@ -9,6 +9,7 @@ import { type ServerOptions, WebSocket, WebSocketServer } from 'ws';
 import type { HandshakeQueue } from '../auth/handshake-queue.ts';
 import { jsonCodec, protobufCodec } from '../core/connection/codec.ts';
 import type { GatewayEngine } from '../core/engine.ts';
+import type { HandshakeResult } from '../metrics.ts';
 import { type AddressLimitDeps, createAddressLimit, RETRY_AFTER_S } from './address-limit.ts';
 import { type HandshakeRules, readHandshake, requireWebSocket } from './handshake.ts';
 import { attachReceiver } from './listeners.ts';
@@ -20,17 +21,6 @@ import {
   type UpgradeAuthenticationDeps,
 } from './upgrade-authentication.ts';
 import { SocketWire } from './wire.ts';
-
-/** Result of an upgrade; the `result` label of `gateway_handshakes_total`. */
-export type HandshakeResult =
-  | 'accepted'
-  | 'rejected_auth'
-  | 'rejected_origin'
-  | 'rejected_bad_request'
-  | 'rejected_limit'
-  | 'rejected_overload'
-  | 'rejected_draining'
-  | 'error';
 
 export interface SocketServerDeps extends AddressLimitDeps, UpgradeAuthenticationDeps {
   readonly server: Server;

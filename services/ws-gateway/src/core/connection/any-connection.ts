@@ -73,14 +73,14 @@ export interface AnyConnection {
 }
 
 /** What the connections of a gateway share. */
-export interface BaseContext {
+export interface SharedContext {
   readonly clock: Clock;
   readonly wheel: TimerWheel;
   readonly metrics: EngineMetrics;
 }
 
 /** The part that both kinds of connection have in common: the socket, its metrics, and closing for the session's sake. */
-export abstract class BaseConnection<Context extends BaseContext> implements TimerEntry {
+export abstract class AbstractConnection<Context extends SharedContext> implements TimerEntry {
   readonly id: ClientId;
   readonly since: number;
   dueAt = 0;

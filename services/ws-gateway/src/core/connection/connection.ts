@@ -13,13 +13,13 @@ import type { Subscriber, Subscription } from '../group/subscription.ts';
 import type { SubscribePermissionBasis } from '../permissions.ts';
 import type { ClientIdentity, ConnectionLimits, SessionHolder, Wire } from '../ports.ts';
 import {
+  AbstractConnection,
   type AnyConnection,
-  BaseConnection,
-  type BaseContext,
   hasRaisedPrivileges,
   newerRevision,
   PRIVILEGES_RAISED,
   type RefreshRequest,
+  type SharedContext,
   type SubscribeRequest,
   type UpgradeInfo,
 } from './any-connection.ts';
@@ -32,7 +32,7 @@ import { SendBuffer } from './send-buffer.ts';
 import type { Ticks } from './timer-wheel.ts';
 
 /** What the protocol connections of a gateway share. */
-export interface ConnectionContext extends BaseContext {
+export interface ConnectionContext extends SharedContext {
   readonly random: Random;
   readonly ticks: Ticks;
   readonly limits: ConnectionLimits;
@@ -82,7 +82,7 @@ const PAUSED_MS = 1_000;
 
 /** A client of the protocol. */
 export class Connection
-  extends BaseConnection<ConnectionContext>
+  extends AbstractConnection<ConnectionContext>
   implements AnyConnection, SessionHolder, Subscriber
 {
   readonly transport = 'websocket';

@@ -9,13 +9,13 @@ import type { Subscriber, Subscription } from '../group/subscription.ts';
 import { acceptsPayload, type GroupOptions } from '../namespaces.ts';
 import type { ClientIdentity, ConnectionLimits, GatewayLimitScope, SessionHolder, Wire } from '../ports.ts';
 import {
+  AbstractConnection,
   type AnyConnection,
-  BaseConnection,
-  type BaseContext,
   hasRaisedPrivileges,
   newerRevision,
   PRIVILEGES_RAISED,
   type RefreshRequest,
+  type SharedContext,
 } from './any-connection.ts';
 import type { ClientQuota, ClientQuotas } from './client-quotas.ts';
 import { jsonCodec } from './codec.ts';
@@ -26,7 +26,7 @@ import { SendBuffer } from './send-buffer.ts';
 import type { Ticks } from './timer-wheel.ts';
 
 /** What the plain connections of a gateway share. */
-export interface PlainContext extends BaseContext {
+export interface PlainContext extends SharedContext {
   readonly ticks: Ticks;
   readonly hub: Hub;
   readonly limits: ConnectionLimits;
@@ -65,7 +65,7 @@ export interface PlainConnectionTarget {
 
 /** A client of the plain endpoint: subscribed to one group, and every text frame is a publication. */
 export class PlainConnection
-  extends BaseConnection<PlainContext>
+  extends AbstractConnection<PlainContext>
   implements AnyConnection, SessionHolder, Subscriber
 {
   readonly transport = 'plain';
