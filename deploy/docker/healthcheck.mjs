@@ -1,5 +1,5 @@
-// The HEALTHCHECK of our images: 0 when the process answers on its ops port. Liveness on purpose: a fault of
-// Redis or Postgres must not have a container called unhealthy, and replaced, that does its best.
+// HEALTHCHECK of the images: exit code 0 when the process answers on its ops port. Liveness, not readiness: an outage of
+// Redis or Postgres must not make a container unhealthy, which would have it replaced.
 import { get } from 'node:http';
 
 const TIMEOUT_MS = 2_000;

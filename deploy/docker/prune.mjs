@@ -1,11 +1,11 @@
-// Removes from installed packages what no running program reads: types, source maps, documentation.
+// Removes files from installed packages that are not used at run time: types, source maps, documentation.
 import { readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 const USELESS = /\.(d\.[cm]?ts|[cm]?ts|map|md|markdown|flow|tsbuildinfo)$|^(CHANGELOG|HISTORY)/i;
 const KEPT = /licen[cs]e|notice|copying/i;
 
-/** Real directories only: links lead to places that are visited anyway. */
+/** Visits real directories only; the targets of links are visited themselves. */
 const prune = (directory) => {
   let bytes = 0;
   for (const entry of readdirSync(directory, { withFileTypes: true })) {

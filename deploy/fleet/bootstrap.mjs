@@ -1,7 +1,7 @@
-// `npm start`, `npm test`, `npm run bench` and the like: gets the right tools, then runs the real thing.
-// Runs on any Node from 20 on, needs nothing but npm, and does nothing twice.
+// Entry point of `npm start`, `npm test`, `npm run bench` and others: installs the tools, then runs the command.
+// Runs on any Node from 20 on with npm, and repeats no step that is done.
 import { buildConsole, install, withLock } from './bootstrap/install.mjs';
-import { runAttached, say } from './bootstrap/processes.mjs';
+import { log, runAttached } from './bootstrap/processes.mjs';
 import { runSuite, runTests } from './bootstrap/test.mjs';
 import { ensureToolchain } from './bootstrap/toolchain.mjs';
 
@@ -18,12 +18,12 @@ const prepare = ({ withConsole }) =>
 const COMMANDS = {
   setup: async () => {
     await prepare({ withConsole: true });
-    say('everything is installed');
+    log('setup is complete');
     return 0;
   },
   start: async () => {
-    const asks = args.includes('--help') || args.includes('-h');
-    const tools = await prepare({ withConsole: !asks });
+    const wantsHelp = args.includes('--help') || args.includes('-h');
+    const tools = await prepare({ withConsole: !wantsHelp });
     return runAttached(tools.node, ['deploy/fleet/src/main.ts', ...args], { env: tools.env, channel: true });
   },
   generate: async () => {
@@ -56,7 +56,7 @@ const COMMANDS = {
 const run = COMMANDS[command];
 if (run === undefined) {
   process.stderr.write(
-    `bootstrap: unknown command ${command}; there are ${Object.keys(COMMANDS).join(', ')}\n`,
+    `bootstrap: unknown command ${command}, expected one of ${Object.keys(COMMANDS).join(', ')}\n`,
   );
   process.exit(2);
 }

@@ -20,7 +20,7 @@ export interface FanoutOptions {
   readonly only: readonly string[];
   /** Part of the name of the workloads to run; empty for all. */
   readonly workload: string;
-  readonly say: (line: string) => void;
+  readonly log: (line: string) => void;
 }
 
 const RAW_DIRECTORY = '.muster/bench';
@@ -60,7 +60,7 @@ export const benchFanout = async (options: FanoutOptions): Promise<FanoutResult>
   mkdirSync(RAW_DIRECTORY, { recursive: true });
   const file = join(RAW_DIRECTORY, `fanout-${new Date().toISOString().replaceAll(':', '-')}.json`);
   writeFileSync(file, JSON.stringify(result, null, 1));
-  options.say(`raw results: ${file}`);
+  options.log(`raw results: ${file}`);
   return result;
 };
 
@@ -77,7 +77,7 @@ const shapesOf = (workloads: readonly Workload[]): Workload[][] => {
 const measureShape = async (
   contestant: Contestant,
   shape: readonly Workload[],
-  { seconds, say, round }: FanoutOptions & { readonly round: number },
+  { seconds, log, round }: FanoutOptions & { readonly round: number },
 ): Promise<Measured[]> => {
   const { port, dialect, pid, name, otherPort } = contestant;
   const workloads = shape.filter(({ only }) => only?.includes(name) ?? true);
@@ -94,12 +94,12 @@ const measureShape = async (
       const outcome = await swarm.run({ ...load, seconds });
       const row = { workload, contestant: name, cpuS: cpuSecondsOf(pid) - before, ...outcome };
       rows.push(row);
-      say(`round ${round}: ${sayMeasured(row)}`);
+      log(`round ${round}: ${sayMeasured(row)}`);
       // Members that were lost, or are still behind, would spoil the next workload.
       if (!isWhole(row)) break;
     }
   } catch (error) {
-    say(`round ${round}: ${first.name}, ${name}: FAILED: ${error instanceof Error ? error.message : error}`);
+    log(`round ${round}: ${first.name}, ${name}: FAILED: ${error instanceof Error ? error.message : error}`);
   }
   return rows;
 };
@@ -107,7 +107,7 @@ const measureShape = async (
 /** Memory of connections that are in a group and hear nothing, and what their handshakes cost. */
 const measureIdle = async (
   contestants: readonly Contestant[],
-  { isQuick, say }: FanoutOptions,
+  { isQuick, log }: FanoutOptions,
 ): Promise<IdleRow[]> => {
   const rows: IdleRow[] = [];
   for (const { name, pid, port, dialect } of contestants) {
@@ -121,7 +121,7 @@ const measureIdle = async (
       await sleep(SETTLE_MS);
       const row = { contestant: name, size, handshakeUs, bytesEach: (rssBytesOf(pid) - rssBefore) / size };
       rows.push(row);
-      say(
+      log(
         `${name}: ${size} idle, ${(row.bytesEach / 1024).toFixed(1)} KB and ${handshakeUs.toFixed(0)} µs CPU each`,
       );
     }

@@ -12,7 +12,7 @@ interface Options {
   readonly seconds: number;
   readonly only: readonly string[];
   readonly workload: string;
-  readonly say: (line: string) => void;
+  readonly log: (line: string) => void;
 }
 
 const BENCHES: Readonly<Record<string, (options: Options) => Promise<string[]>>> = {
@@ -40,14 +40,14 @@ const { values, positionals } = parseArgs({
     workload: { type: 'string', default: '' },
   },
 });
-const say = (line: string) => void process.stdout.write(`${line}\n`);
+const log = (line: string) => void process.stdout.write(`${line}\n`);
 const bench = BENCHES[positionals[0] ?? ''];
 const rounds = Number(values.rounds ?? (values.quick ? 1 : 3));
 const seconds = Number(values.seconds ?? (values.quick ? 2 : 4));
 if (bench === undefined || !Number.isInteger(rounds) || rounds < 1 || !(seconds >= 1)) {
-  say(`usage: npm run bench -- ${Object.keys(BENCHES).join('|')} [--rounds N] [--seconds N] [--quick]`);
+  log(`usage: npm run bench -- ${Object.keys(BENCHES).join('|')} [--rounds N] [--seconds N] [--quick]`);
   process.exit(2);
 }
 const only = values.only.split(',').filter((name) => name !== '');
-const options = { rounds, seconds, isQuick: values.quick, only, workload: values.workload, say };
-for (const line of ['', ...(await bench(options))]) say(line);
+const options = { rounds, seconds, isQuick: values.quick, only, workload: values.workload, log };
+for (const line of ['', ...(await bench(options))]) log(line);

@@ -47,10 +47,10 @@ const CLOSED = { connections: CONNECTIONS, seconds: SECONDS };
  */
 export const benchSessions = async ({
   rounds,
-  say,
+  log,
 }: {
   rounds: number;
-  say: (line: string) => void;
+  log: (line: string) => void;
 }): Promise<Row[]> => {
   await using stack = new AsyncDisposableStack();
   const fleet = stack.use(await ownFleet(stack));
@@ -62,7 +62,7 @@ export const benchSessions = async ({
       const name = `${one.work}|${one.contestant}`;
       measured.set(name, [...(measured.get(name) ?? []), outcome]);
       const load = ((outcome.ownCpuS / outcome.seconds) * 100).toFixed(0);
-      say(
+      log(
         `round ${round}: ${one.work}, ${one.contestant}: ${outcome.done} in ${outcome.seconds.toFixed(1)} s, ` +
           `p99 ${outcome.p99.toFixed(1)} ms, ${outcome.cpuUs.toFixed(0)} µs CPU each (load process at ${load} % of a core)`,
       );

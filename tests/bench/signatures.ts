@@ -27,7 +27,7 @@ const RIGHT_CHARACTERS = 42;
  * Times `TokenSigner.verify` for two forged tokens, taken in random order: one whose signature is right but for its last
  * character, and one that is wrong from the first. An early exit of the comparison would tell them apart.
  */
-export const benchSignatures = ({ say }: { say: (line: string) => void }): TimingReport => {
+export const benchSignatures = ({ log }: { log: (line: string) => void }): TimingReport => {
   const signer = createTokenSigner([randomBytes(32).toString('hex')]);
   const token = signer.issue(newSessionId(), randomBytes(16).toString('base64url'));
   const head = token.slice(0, token.lastIndexOf('.') + 1);
@@ -49,7 +49,7 @@ export const benchSignatures = ({ say }: { say: (line: string) => void }): Timin
     const took = Number(process.hrtime.bigint() - begun);
     if (times[which].length < RUNS) times[which].push(took);
   }
-  say(`signatures: ${times[0].length} and ${times[1].length} runs`);
+  log(`signatures: ${times[0].length} and ${times[1].length} runs`);
   const rows: TimingReport['rows'] = [
     rowOf('right but for the last character', times[0]),
     rowOf('wrong from the first character', times[1]),

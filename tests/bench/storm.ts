@@ -28,7 +28,7 @@ export interface StormRow extends StormCounts {
 export interface StormOptions {
   readonly rounds: number;
   readonly isQuick: boolean;
-  readonly say: (line: string) => void;
+  readonly log: (line: string) => void;
 }
 
 const CLIENTS = 5_000;
@@ -54,7 +54,7 @@ export const benchStorm = async (options: StormOptions): Promise<StormRow[]> => 
     for (const what of Object.keys(CASES) as Case[]) {
       const row = await stormOnce(what, options);
       rows.push(row);
-      options.say(
+      options.log(
         `round ${round}: ${what}: 99 % of ${row.clients} back after ${row.p99.toFixed(0)} ms, ${row.lost} lost, ${row.duplicates} twice, ` +
           `${row.unrecovered} not recovered, ${row.retries} retries, ${row.commandsEach.toFixed(2)} Redis commands and ${row.cpuUsEach.toFixed(0)} µs CPU each`,
       );
@@ -63,7 +63,7 @@ export const benchStorm = async (options: StormOptions): Promise<StormRow[]> => 
   mkdirSync('.muster/bench', { recursive: true });
   const file = `.muster/bench/storm-${new Date().toISOString().replaceAll(':', '-')}.json`;
   writeFileSync(file, JSON.stringify(rows, null, 1));
-  options.say(`raw results: ${file}`);
+  options.log(`raw results: ${file}`);
   return rows;
 };
 

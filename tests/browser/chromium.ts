@@ -9,10 +9,10 @@ const HELP = `no Chromium was found. Ways out:
 
 /** The browser of this machine; as root on a Debian system it is installed when there is none. Rejects with the ways out. */
 export const openBrowser = async (): Promise<Browser> => {
-  const say = (line: string) => void process.stdout.write(`browser tests: ${line}\n`);
+  const log = (line: string) => void process.stdout.write(`browser tests: ${line}\n`);
   const executablePath = await findOrInstall((path) => findProgram(NAMES, path), 'chromium', {
     env: process.env,
-    say,
+    log,
   });
   if (executablePath === undefined) throw new Error(HELP);
   return chromium.launch({

@@ -106,7 +106,7 @@ test('[CH3] when Redis stops and starts, connections stay, rejections are tempor
       await subscription.publish('healed').catch(() => {});
       return heard.at(-1)?.data;
     },
-    { ok: (data) => data === 'healed', what: 'a publication after Redis is back' },
+    { ok: (data) => data === 'healed', what: 'a publication after Redis is ready again' },
   );
   await expect(sdkClient(fleet.publicUrl, other.credential)).rejects.toThrow();
 });

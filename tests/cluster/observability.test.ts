@@ -76,7 +76,7 @@ test('[LA22] without Prometheus the start is rejected with the alternatives, and
     port: 0,
     basePort: 0,
     observability: true,
-    say: (line) => said.push(line),
+    log: (line) => said.push(line),
   });
   await expect(begun).rejects.toThrow('docker compose --profile observability up');
   expect(said.filter((line) => line.includes('ready'))).toEqual([]);

@@ -49,7 +49,7 @@ export interface ComposeFleet extends AsyncDisposable {
  * it is another form of the fleet.
  */
 export const startComposeFleet = async (
-  say: (line: string) => void,
+  log: (line: string) => void,
   { envFile }: { envFile?: string } = {},
 ): Promise<ComposeFleet> => {
   const [port = 0, prometheusPort = 0] = await freePorts(2);
@@ -75,7 +75,7 @@ export const startComposeFleet = async (
   const timed = async (what: string, work: () => Promise<unknown>): Promise<void> => {
     const startedAt = performance.now();
     await work();
-    say(`${what}: ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
+    log(`${what}: ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
   };
   const untilHealthy = async (gateways = 3): Promise<void> => {
     await until(async () => (await fetch(`${publicUrl}/health`)).json(), {
@@ -110,7 +110,7 @@ export const startComposeFleet = async (
       [Symbol.asyncDispose]: async () => void (await remove()),
     };
   } catch (error) {
-    say(await compose('logs', '--tail', '40'));
+    log(await compose('logs', '--tail', '40'));
     await remove();
     throw error;
   }

@@ -6,14 +6,14 @@ import { type SignedIn, sdkClient, signIn, signOut } from '../cluster/clients.ts
 import { type ComposeFleet, startComposeFleet } from './compose.ts';
 import { startTraffic } from './traffic.ts';
 
-const say = (line: string): void => void process.stdout.write(`compose: ${line}\n`);
+const log = (line: string): void => void process.stdout.write(`compose: ${line}\n`);
 const SERVICES = ['session-service', 'ws-gateway', 'health-aggregator'];
 /** Node alone is 150 MB of it. */
 const MOST_IMAGE_BYTES = 230_000_000;
 const CLEAN = { missing: [], announced: [], duplicates: [], misordered: [], unexpected: [] };
 
 const hasEngine = await dockerAnswers(process.env);
-if (!hasEngine) say('SKIPPED: no Docker engine answers, and nothing of the containers has been tested');
+if (!hasEngine) log('SKIPPED: no Docker engine answers, and nothing of the containers has been tested');
 
 describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
   let fleet: ComposeFleet;
@@ -23,7 +23,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     return (await fetch(`${fleet.publicUrl}/v1/session`, { headers })).status;
   };
   beforeAll(async () => {
-    fleet = await startComposeFleet(say);
+    fleet = await startComposeFleet(log);
   });
   afterAll(() => fleet?.[Symbol.asyncDispose]());
 
@@ -31,7 +31,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     for (const service of SERVICES) {
       const image = `muster/${service}:test`;
       const bytes = Number(await fleet.docker('image', 'inspect', '--format', '{{.Size}}', image));
-      say(`${image}: ${Math.round(bytes / 1e6)} MB`);
+      log(`${image}: ${Math.round(bytes / 1e6)} MB`);
       expect(bytes).toBeLessThan(MOST_IMAGE_BYTES);
       await expect(
         fleet.docker('run', '--rm', '--entrypoint', '/bin/sh', image, '-c', 'true'),

@@ -4,18 +4,18 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type ComposeFleet, startComposeFleet } from './compose.ts';
 import { startTraffic } from './traffic.ts';
 
-const say = (line: string): void => void process.stdout.write(`compose: ${line}\n`);
+const log = (line: string): void => void process.stdout.write(`compose: ${line}\n`);
 /** What no fault may cause. A failover may lose what the old primary had not handed on yet, and says so. */
 const NOTHING_WRONG = { missing: [], duplicates: [], misordered: [], unexpected: [] };
 const FAILED_OVER_WITHIN_MS = 60_000;
 
 const hasEngine = await dockerAnswers(process.env);
-if (!hasEngine) say('SKIPPED: no Docker engine answers, and no form of Redis has been tested in containers');
+if (!hasEngine) log('SKIPPED: no Docker engine answers, and no form of Redis has been tested in containers');
 
 describe.skipIf(!hasEngine)('on a Redis with sentinels', () => {
   let fleet: ComposeFleet;
   beforeAll(async () => {
-    fleet = await startComposeFleet(say, { envFile: 'sentinel.env' });
+    fleet = await startComposeFleet(log, { envFile: 'sentinel.env' });
   });
   afterAll(() => fleet?.[Symbol.asyncDispose]());
 
@@ -33,7 +33,7 @@ describe.skipIf(!hasEngine)('on a Redis with sentinels', () => {
       intervalMs: 250,
     });
     await traffic.more(20);
-    say(`publications went on after ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
+    log(`publications went on after ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
     await fleet.docker('start', primary);
     await fleet.untilHealthy();
     expect(await traffic.finish()).toMatchObject(NOTHING_WRONG);
@@ -44,7 +44,7 @@ describe.skipIf(!hasEngine)('on a Redis with sentinels', () => {
 describe.skipIf(!hasEngine)('on a Redis Cluster', () => {
   let fleet: ComposeFleet;
   beforeAll(async () => {
-    fleet = await startComposeFleet(say, { envFile: 'cluster.env' });
+    fleet = await startComposeFleet(log, { envFile: 'cluster.env' });
   });
   afterAll(() => fleet?.[Symbol.asyncDispose]());
 
@@ -61,7 +61,7 @@ describe.skipIf(!hasEngine)('on a Redis Cluster', () => {
       intervalMs: 250,
     });
     await traffic.more(40);
-    say(`publications went on after ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
+    log(`publications went on after ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
     await fleet.docker('start', node);
     await fleet.untilHealthy();
     expect(await traffic.finish()).toMatchObject(NOTHING_WRONG);

@@ -4,14 +4,14 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type SdkClient, sdkClient, signIn } from '../cluster/clients.ts';
 import { type ComposeFleet, startComposeFleet } from './compose.ts';
 
-const say = (line: string): void => void process.stdout.write(`compose: ${line}\n`);
+const log = (line: string): void => void process.stdout.write(`compose: ${line}\n`);
 const CLIENTS = 24;
 const PUBLISHERS = 4;
 const PAUSE_MS = 20;
 const TRY_TIMEOUT_MS = 10_000;
 
 const hasEngine = await dockerAnswers(process.env);
-if (!hasEngine) say('SKIPPED: no Docker engine answers, and no upgrade has been tested');
+if (!hasEngine) log('SKIPPED: no Docker engine answers, and no upgrade has been tested');
 
 /** What back ends and clients noticed. */
 interface Noticed {
@@ -26,7 +26,7 @@ interface Noticed {
 describe.skipIf(!hasEngine)('changes of the fleet of docker-compose.yml while it is in use', () => {
   let fleet: ComposeFleet;
   beforeAll(async () => {
-    fleet = await startComposeFleet(say);
+    fleet = await startComposeFleet(log);
   });
   afterAll(() => fleet?.[Symbol.asyncDispose]());
 
@@ -89,10 +89,10 @@ describe.skipIf(!hasEngine)('changes of the fleet of docker-compose.yml while it
       await Promise.all([...publishing, signingIn]);
       for (const client of clients) client[Symbol.dispose]();
     }
-    say(
+    log(
       `${publications} publications, ${logins} logins, ${refused.length} refused; reconnects ${reconnects.join(' ')}`,
     );
-    for (const line of refused) say(line);
+    for (const line of refused) log(line);
     return { publications, logins, refused, reconnects };
   };
   const scale = (gateways: number) =>
@@ -105,7 +105,7 @@ describe.skipIf(!hasEngine)('changes of the fleet of docker-compose.yml while it
     const services = ['session-service', 'ws-gateway', 'health-aggregator'];
     const before = await Promise.all(services.map((service) => fleet.containersOf(service)));
     const noticed = await during(async () => {
-      say(await fleet.script('deploy/docker/rolling-upgrade.sh'));
+      log(await fleet.script('deploy/docker/rolling-upgrade.sh'));
     });
     const after = await Promise.all(services.map((service) => fleet.containersOf(service)));
     expect(after.map(({ length }) => length)).toEqual(before.map(({ length }) => length));

@@ -22,7 +22,7 @@ export interface ShellOptions {
   readonly env: NodeJS.ProcessEnv;
   /** For code and output of the blocks. */
   readonly scratch: string;
-  /** What the documents say, and what it is in this run: addresses, above all. */
+  /** What the documents log, and what it is in this run: addresses, above all. */
   readonly replacements: ReadonlyMap<string, string>;
   readonly blockTimeoutMs?: number;
   /** Runs what `npx` would find without npm, whose start takes longer than most commands. */

@@ -41,7 +41,7 @@ export const fakeFleet = async (
     port: 0,
     basePort: 0,
     entryPoints: FAKE_ENTRY_POINTS,
-    say: (line) => said.push(line),
+    log: (line) => said.push(line),
     ...options,
     env: { ...process.env, ...sharedStores(), ...env },
   });

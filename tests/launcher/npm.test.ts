@@ -29,7 +29,7 @@ const npmStart = async (dataDir: string) => {
   }
   const ended = new Promise<number | null>((resolve) => npm.once('exit', (code) => resolve(code)));
   await until(() => out.text, {
-    ok: (text) => text.includes('Ctrl-C stops everything'),
+    ok: (text) => text.includes('Ctrl-C stops the fleet'),
     what: 'the summary',
     timeoutMs: 25_000,
   });
@@ -67,7 +67,7 @@ test('[LA18] [LA19] [LA20] [LA35] npm start needs no network, its printed comman
   npm.kill('SIGTERM');
   expect(await ended).toBe(0);
   expect(pids.filter(isRunning)).toEqual([]);
-  expect(out.text).toContain('Everything has ended.');
+  expect(out.text).toContain('Stopped.');
 });
 
 test('[LA36] when npm is killed, the fleet ends', async () => {

@@ -26,7 +26,7 @@ export const startTestProxy = async (
   const { path: directory, [Symbol.dispose]: remove } = temporaryDirectory();
   const file = join(directory, 'haproxy.cfg');
   writeFileSync(file, change(renderProxyConfig(readFileSync(TEMPLATE, 'utf8'), plan), directory));
-  const program = await findHaproxy({ env: process.env, say: () => {} });
+  const program = await findHaproxy({ env: process.env, log: () => {} });
   const env = { ...process.env, MUSTER_DOMAIN: '' };
   const child = spawn(program.path, [...args, '-f', file], { env, stdio: 'ignore' });
   return {

@@ -32,7 +32,7 @@ test('[LA9] [LA10] [LA31] a crashed child is logged with its last lines, restart
   expect(said).toContainEqual(
     expect.stringMatching(/^ws-gateway-1 ended \(exit code 3\)\n +ws-gateway-1 is about to crash$/),
   );
-  expect(said).toContain('ws-gateway-1 starts again in 0.2 s');
+  expect(said).toContain('ws-gateway-1 restarts in 0.2 s');
   expect((await fetch(`${first!.url}/readyz`)).status).toBe(200);
 });
 
@@ -47,8 +47,8 @@ test('[LA9] [LA10] when a child is killed repeatedly, each delay is twice the pr
       ok: (now) => now !== 0 && now !== pid,
       what: 'the next process',
     });
-    expect(said).toContain(`ws-gateway-1 starts again in ${pause} s`);
-    await until(() => said.filter((line) => line.startsWith('ws-gateway-1 is back')).length, {
+    expect(said).toContain(`ws-gateway-1 restarts in ${pause} s`);
+    await until(() => said.filter((line) => line.startsWith('ws-gateway-1 is ready again')).length, {
       ok: (count) => count === Math.log2(pause / 0.2) + 1,
       what: 'the gateway to be back',
     });
@@ -71,7 +71,7 @@ test('[LA10] killed stores restart at the same address with their data', async (
   fleet.kill('redis', 'SIGKILL');
   fleet.kill('postgres', 'SIGKILL');
   for (const name of ['redis', 'postgres']) {
-    await until(() => said.some((line) => line.startsWith(`${name} is back`)), {
+    await until(() => said.some((line) => line.startsWith(`${name} is ready again`)), {
       what: `${name} to be back`,
       timeoutMs: 20_000,
     });
@@ -90,7 +90,7 @@ test('[LA11] a halted child stays down until it is resumed', async () => {
   await fleet.halt('ws-gateway-1');
   await sleep(500);
   await expect(fetch(`${url}/readyz`)).rejects.toThrow();
-  expect(said.filter((line) => line.includes('starts again'))).toEqual([]);
+  expect(said.filter((line) => line.includes('restarts'))).toEqual([]);
   await fleet.resume('ws-gateway-1');
   expect((await fetch(`${url}/readyz`)).status).toBe(200);
 });

@@ -106,7 +106,7 @@ test('[LA4] a port in use is named with its option and its holder, and nothing w
   using held = await holdPort();
   const starting = fakeFleet(directory.path, { port: held.port });
   await expect(starting).rejects.toThrow(
-    `port ${held.port}, wanted for the load balancer, is in use by pid ${process.pid}`,
+    `port ${held.port} for the load balancer is in use by pid ${process.pid}`,
   );
   await expect(starting).rejects.toThrow('choose another with --port');
   expect(existsSync(join(directory.path, 'logs'))).toBe(false);
@@ -123,7 +123,7 @@ test('[LA5] a second launcher in the same directory is refused with the pid of t
   using directory = temporaryDirectory();
   await using _first = await fakeFleet(directory.path, { gateways: 1 });
   await expect(fakeFleet(directory.path, { gateways: 1 })).rejects.toThrow(
-    `a fleet runs already in ${directory.path} (pid ${process.pid})`,
+    `a fleet is already running in ${directory.path} (pid ${process.pid})`,
   );
 });
 
@@ -131,7 +131,7 @@ test('[LA8] [LA27] a store that does not answer is named by its variable, and th
   using directory = temporaryDirectory();
   const env = { ...ownStores(), REDIS_URL: 'redis://127.0.0.1:1' };
   await expect(fakeFleet(directory.path, { env })).rejects.toThrow(
-    'nothing answers at 127.0.0.1:1, where REDIS_URL',
+    'REDIS_URL: no Redis accepts connections at 127.0.0.1:1',
   );
   expect(existsSync(join(directory.path, 'postgres', 'PG_VERSION'))).toBe(true);
   expect(await processesOf(directory.path)).toEqual([]);
@@ -147,7 +147,7 @@ test('[LA6] stores of the caller are used, and none is started', async () => {
   using directory = temporaryDirectory();
   await using started = await fakeFleet(directory.path, { gateways: 1 });
   expect(existsSync(join(directory.path, 'postgres'))).toBe(false);
-  expect(() => started.fleet.lastLines('postgres')).toThrow('no process is called postgres');
+  expect(() => started.fleet.lastLines('postgres')).toThrow('unknown process postgres');
   expect(started.fleet.describe().redisUrl).toBe(
     (await environmentOf(started.fleet.describe().gateways[0]!.url))['REDIS_URL'],
   );
@@ -160,7 +160,7 @@ test('[LA8] a child that cannot start is reported with its last lines, and the o
   const started: string[] = [];
   const starting = fakeFleet(directory.path, {
     entryPoints: { ...FAKE_ENTRY_POINTS, 'ws-gateway': broken },
-    say: (line) => started.push(line),
+    log: (line) => started.push(line),
     gateways: 1,
   });
   await expect(starting).rejects.toThrow(
@@ -180,7 +180,7 @@ test('[LA29] an aborted start leaves no process', async () => {
     env: ownStores(),
     entryPoints: { ...FAKE_ENTRY_POINTS, 'session-service': silent },
     signal: giveUp.signal,
-    say: (line) => {
+    log: (line) => {
       if (!line.startsWith('ws-gateway-1 is ready')) return;
       const known = JSON.parse(readFileSync(join(directory.path, 'launcher.json'), 'utf8')) as {
         children: { pid: number }[];

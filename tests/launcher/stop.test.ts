@@ -75,7 +75,7 @@ test('[LA12] [LA13] gateways drain first, then the other services; every child i
   expect(new Set(drained.slice(2))).toEqual(
     new Set(['session-service-1 drained', 'health-aggregator-1 drained']),
   );
-  expect(started.said.filter((line) => line.includes('starts again'))).toEqual([]);
+  expect(started.said.filter((line) => line.includes('restarts'))).toEqual([]);
 });
 
 test('[LA33] a child that does not end in time is killed and named', async () => {
@@ -99,7 +99,7 @@ test('[LA15] three signals of one Ctrl-C count as one request: the fleet drains,
   launcher.kill('SIGINT');
   launcher.kill('SIGTERM');
   expect(await ended).toBe(0);
-  expect(out.text).toContain('Everything has ended.');
+  expect(out.text).toContain('Stopped.');
   expect(children.filter(({ pid }) => isRunning(pid))).toEqual([]);
   expect(readFileSync(diary, 'utf8').trim().split('\n')).toHaveLength(4);
   expect(existsSync(join(directory.path, 'launcher.json'))).toBe(false);
@@ -135,7 +135,7 @@ test('[LA16] the next start stops the children of a killed launcher, and no othe
   expect(left.filter(({ pid }) => isRunning(pid))).toEqual([]);
   expect(other.isRunning()).toBe(true);
   await other.stop({ signal: 'SIGKILL', deadlineMs: 1_000 });
-  expect(started.said[0]).toMatch(/^ended what a killed launcher had left running: .*postgres \(pid \d+\)/);
+  expect(started.said[0]).toMatch(/^stopped the processes of a killed launcher: .*postgres \(pid \d+\)/);
   // The same cluster: its password is the old one.
   expect(new URL(started.fleet.describe().databaseUrl).password).toBe(new URL(databaseUrl).password);
 });

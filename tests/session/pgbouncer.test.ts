@@ -48,7 +48,7 @@ const asAdmin = (...statements: string[]): Promise<Record<string, string>[]> =>
 beforeAll(async () => {
   stack = new AsyncDisposableStack();
   directory = stack.use(await openTestDirectory());
-  program = await findPgbouncer({ env: process.env, say: (line) => void process.stdout.write(`${line}\n`) });
+  program = await findPgbouncer({ env: process.env, log: (line) => void process.stdout.write(`${line}\n`) });
   const version = execFileSync(program.path, ['--version'], { encoding: 'utf8' });
   const [, major, minor] = /(\d+)\.(\d+)/.exec(version) ?? [];
   isOld = Number(major) === 1 && Number(minor) < 21;
@@ -99,7 +99,7 @@ const startBouncer = async (edit: (ini: string) => string = (ini) => ini): Promi
       userlist: { file: authFile, text: userlist },
       logFile: join(place, 'pgbouncer.log'),
       env: process.env,
-      say: () => {},
+      log: () => {},
     }),
   );
   stack.defer(async () => void (await child.stop({ signal: 'SIGTERM', deadlineMs: 2_000 })));

@@ -9,15 +9,15 @@ if (!url || !token) {
   process.exit(1);
 }
 const socket = new WebSocket(url, { headers: { authorization: `Bearer ${token}` } });
-const say = (text) => process.stdout.write(`${text}\n`);
+const log = (text) => process.stdout.write(`${text}\n`);
 
 socket.on('upgrade', (response) =>
-  say(`connected to ${response.headers['x-muster-gateway']}; type, and press Enter`),
+  log(`connected to ${response.headers['x-muster-gateway']}; type, and press Enter`),
 );
-socket.on('message', (data) => say(String(data)));
-socket.on('error', (error) => say(`refused: ${error.message}`));
+socket.on('message', (data) => log(String(data)));
+socket.on('error', (error) => log(`refused: ${error.message}`));
 socket.on('close', (code, reason) => {
-  say(`closed: ${code} ${reason}`);
+  log(`closed: ${code} ${reason}`);
   process.exit(0);
 });
 createInterface({ input: process.stdin }).on('line', (line) => socket.send(line));

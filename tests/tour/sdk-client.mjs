@@ -10,22 +10,22 @@ if (!url || !token || !group) {
   );
   process.exit(1);
 }
-const say = (line) => process.stdout.write(`${line}\n`);
+const log = (line) => process.stdout.write(`${line}\n`);
 const client = new Centrifuge(url, { token, websocket: WebSocket });
-client.on('connected', ({ data }) => say(`connected to ${data.gateway} as ${data.user}`));
-client.on('connecting', ({ code, reason }) => code !== 0 && say(`reconnecting: ${code} ${reason}`));
+client.on('connected', ({ data }) => log(`connected to ${data.gateway} as ${data.user}`));
+client.on('connecting', ({ code, reason }) => code !== 0 && log(`reconnecting: ${code} ${reason}`));
 client.on('disconnected', ({ code, reason }) => {
-  say(`closed: ${code} ${reason}`);
+  log(`closed: ${code} ${reason}`);
   process.exit(0);
 });
 
 const subscription = client.newSubscription(group);
 subscription.on('publication', ({ data, info }) =>
-  say(`${info?.user ?? '?'}: ${typeof data === 'string' ? data : JSON.stringify(data)}`),
+  log(`${info?.user ?? '?'}: ${typeof data === 'string' ? data : JSON.stringify(data)}`),
 );
 subscription.on(
   'subscribed',
-  () => text && subscription.publish(text).catch((error) => say(`refused: ${error.message}`)),
+  () => text && subscription.publish(text).catch((error) => log(`refused: ${error.message}`)),
 );
 subscription.subscribe();
 client.connect();

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ROOT, runQuietly, say } from './processes.mjs';
+import { log, ROOT, runQuietly } from './processes.mjs';
 import { RESOLVER } from './toolchain.mjs';
 
 const STATE = join(ROOT, '.muster');
@@ -13,29 +13,29 @@ const CONSOLE_OUT = join(CONSOLE, 'dist', 'console');
 const CONSOLE_STAMP = join(CONSOLE, 'dist', '.muster-stamp');
 const WORKSPACES = ['packages', 'services', 'deploy'];
 const LOCK_POLL_MS = 300;
-/** No setup takes this long; the number of a process that died may belong to another one by now. */
+/** Longer than any setup; the process id in an older lock may belong to another process. */
 const STALE_LOCK_MS = 900_000;
 
-/** Installs what the lockfile says. Does nothing, and needs no network, when nothing changed since. */
+/** Installs the packages of the lock file. Without a change it does nothing and needs no network. */
 export const install = async ({ node, pnpm, env }) => {
   const stamp = hashOf([join(ROOT, 'pnpm-lock.yaml'), join(ROOT, 'pnpm-workspace.yaml'), ...manifests()]);
   if (readOr(INSTALL_STAMP) === stamp) return;
-  say('installing packages with pnpm');
+  log('installing packages with pnpm');
   await runQuietly('pnpm install', node, [pnpm, 'install', '--frozen-lockfile', '--reporter=append-only'], {
-    // CI: it never asks, also when it has to replace node_modules.
+    // CI: no prompts, also when node_modules is replaced.
     env: { ...env, ...RESOLVER, CI: 'true' },
   });
   writeFileSync(INSTALL_STAMP, stamp);
-  say('packages are installed');
+  log('packages are installed');
 };
 
-/** Builds the console's page when its sources changed. */
+/** Builds the console when its sources changed. */
 export const buildConsole = async ({ node, pnpm, env }) => {
   const manifest = JSON.parse(readFileSync(join(CONSOLE, 'package.json'), 'utf8'));
   if (manifest.scripts?.build === undefined) return;
   const stamp = hashOf([...consoleSources(), join(ROOT, 'pnpm-lock.yaml')]);
   if (existsSync(CONSOLE_OUT) && readOr(CONSOLE_STAMP) === stamp) return;
-  say('building the console');
+  log('building the console');
   await runQuietly(
     'the build of the console',
     node,
@@ -45,11 +45,11 @@ export const buildConsole = async ({ node, pnpm, env }) => {
   writeFileSync(CONSOLE_STAMP, stamp);
 };
 
-/** One setup at a time in a checkout: a second command waits for the first. */
+/** Runs `work` under the setup lock of the checkout; a second command waits. */
 export const withLock = async (work) => {
   mkdirSync(STATE, { recursive: true });
-  for (let told = false; !tryLock(); told = true) {
-    if (!told) say('another command is setting up this checkout; waiting for it');
+  for (let isLogged = false; !tryLock(); isLogged = true) {
+    if (!isLogged) log('another command is setting up this checkout; waiting for it');
     await sleep(LOCK_POLL_MS);
   }
   try {

@@ -11,20 +11,23 @@ const PROGRESS_MS = 5_000;
 const LINE_LENGTH = 100;
 const startedAt = performance.now();
 
-/** One line of progress, with the time since the command was given. */
-export const say = (line) => {
+/** Prints a line of progress with the time since the start. */
+export const log = (line) => {
   const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
   process.stdout.write(`  ${seconds.padStart(5)} s  ${line}\n`);
 };
 
-/** Runs a program and shows its last line now and then, or the end of its output when it fails. Resolves with the output. */
+/** Runs a program, prints its last line every 5 s, and rejects with the end of its output on failure. Resolves with the output. */
 export const runQuietly = (what, command, args, { env = process.env, cwd = ROOT } = {}) =>
   new Promise((resolve, reject) => {
     const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
     const chunks = [];
     child.stdout.on('data', (chunk) => chunks.push(chunk));
     child.stderr.on('data', (chunk) => chunks.push(chunk));
-    const progress = setInterval(() => say(`${what} goes on ${lastLineOf(chunks)}`.trimEnd()), PROGRESS_MS);
+    const progress = setInterval(
+      () => log(`${what} is running ${lastLineOf(chunks)}`.trimEnd()),
+      PROGRESS_MS,
+    );
     child.once('error', (cause) => {
       clearInterval(progress);
       reject(new Error(`${what}: ${cause.message}`, { cause }));
@@ -45,9 +48,9 @@ const lastLineOf = (chunks) => {
 };
 
 /**
- * Runs a program in our place: same terminal, signals passed on, its exit code is the answer. It stays in our
- * process group, so Ctrl-C may reach it twice: it has to take signals that come together for one.
- * With `channel` it learns of our end, whatever that was, by its IPC channel closing.
+ * Runs a program in the foreground: same terminal, signals forwarded, resolves with its exit code. It shares the process
+ * group, so Ctrl-C may reach it twice: it has to treat signals that arrive together as one.
+ * With `channel` its IPC channel closes when this process ends, for any reason.
  */
 export const runAttached = (command, args, { env = process.env, channel = false } = {}) =>
   new Promise((resolve, reject) => {
@@ -60,18 +63,18 @@ export const runAttached = (command, args, { env = process.env, channel = false 
     child.once('error', reject);
     child.once('exit', (code, signal) => {
       clearInterval(watch);
-      for (const one of signals) process.off(one, pass);
+      for (const each of signals) process.off(each, pass);
       resolve(code ?? 128 + (constants.signals[signal] ?? 0));
     });
   });
 
-/** npm ends with a shell of its own between us, which may keep a signal to itself: its end is our sign. */
+/** npm runs this process in a shell that may not forward a signal; the end of the parent replaces it. */
 const watchParent = (onGone) => {
   const parent = process.ppid;
-  let told = false;
+  let isDone = false;
   const check = () => {
-    if (told || process.env.npm_lifecycle_event === undefined || process.ppid === parent) return;
-    told = true;
+    if (isDone || process.env.npm_lifecycle_event === undefined || process.ppid === parent) return;
+    isDone = true;
     onGone();
   };
   return setInterval(check, WATCH_PARENT_MS);

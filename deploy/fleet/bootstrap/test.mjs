@@ -4,10 +4,10 @@ import { ROOT, runAttached } from './processes.mjs';
 
 const RESULTS = join(ROOT, '.muster', 'test-results.json');
 
-/** What `npm test` runs; the other projects of vitest.config.ts have commands of their own. */
+/** Projects of `npm test`; the other projects of vitest.config.ts have commands of their own. */
 const EVERYDAY = ['unit', 'architecture', 'service', 'fleet'];
 
-/** Lint, types, then every test. Stops at the first failure; ends with how many passed and failed. */
+/** Runs lint, types and tests; stops at the first failure, and prints how many tests passed and failed. */
 export const runTests = (tools, args) =>
   runSteps(tools, [
     ['lint', 'biome', ['check', '.']],
@@ -15,7 +15,7 @@ export const runTests = (tools, args) =>
     ['tests', 'vitest', vitestArguments(EVERYDAY, args)],
   ]);
 
-/** One of the long suites, which `npm test` leaves out: the projects of vitest.config.ts whose names begin so. */
+/** Runs a long suite that `npm test` omits: the projects of vitest.config.ts with this prefix. */
 export const runSuite = (tools, project, args) =>
   runSteps(tools, [['tests', 'vitest', vitestArguments([`${project}*`], args)]]);
 
@@ -50,7 +50,7 @@ const printCount = () => {
   process.stdout.write(`\n${passed} passed, ${failed} failed\n`);
 };
 
-/** A step that failed before any test ran counts as one failure, and so does a file that could not be loaded. */
+/** A step that failed before any test, and a file that failed to load, count as one failure each. */
 const readCount = () => {
   let results;
   try {

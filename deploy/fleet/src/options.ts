@@ -1,53 +1,53 @@
 import { parseArgs } from 'node:util';
 
-/** Ports of services lie 1000 apart from their ops ports, and 100 apart from each other's kind. */
+/** Fewer than the 100 ports between the ports of two services. */
 const MAX_REPLICAS = 90;
 const MAX_PORT = 65_535;
-/** The ops port of the last aggregator is this far above the base. */
+/** Distance of the highest ops port from the base port. */
 const PORT_SPAN = 1_300;
 
-/** What the command line says. */
+/** Options of the command line. */
 export interface LauncherOptions {
   readonly gateways: number;
   readonly sessions: number;
   readonly aggregators: number;
-  /** Of the load balancer; 0 takes a free one. */
+  /** Port of the load balancer; 0 selects a free port. */
   readonly port: number;
-  /** Of the first session service; the others follow from it. 0 takes free ones for all. */
+  /** Port of the first session service; other ports are offsets from it. 0 selects free ports. */
   readonly basePort: number;
-  /** Where data, logs and secrets lie; undefined is `.muster` of the checkout. */
+  /** Directory for data, logs and secrets; default `.muster`. */
   readonly data: string | undefined;
   readonly fresh: boolean;
-  /** Whether a Prometheus watches the fleet. */
+  /** True to start Prometheus. */
   readonly observability: boolean;
 }
 
-export const HELP = `npm start -- [options]      the whole fleet on this machine, on loopback only
+export const HELP = `npm start -- [options]      starts the fleet on this machine, on loopback
 
-  --gateways N     how many ws-gateways (2)
-  --sessions N     how many session-services (1)
-  --aggregators N  how many health-aggregators (1); of several, one leads
-  --port N         port of the load balancer, where clients connect (8080; 0 takes a free one)
-  --base-port N    session services listen from N, gateways from N+100, aggregators from N+200,
-                   Postgres on N+300, Redis on N+301, ops ports 1000 above (8100; 0 takes free ones)
-  --data DIR       where data, logs, secrets and fleet.json lie (.muster)
+  --gateways N     number of ws-gateways (2)
+  --sessions N     number of session-services (1)
+  --aggregators N  number of health-aggregators (1); one of them is the leader
+  --port N         port of the load balancer, for clients (8080; 0: a free port)
+  --base-port N    first port of the services (8100; 0: free ports). Session services N, gateways N+100,
+                   aggregators N+200, Postgres N+300, Redis N+301, Prometheus N+302, ops ports 1000 above
+  --data DIR       directory for data, logs, secrets and fleet.json (.muster)
   --fresh          start with empty stores
-  --observability  a Prometheus beside it, with the rules of deploy/prometheus, on base port N+302
+  --observability  start Prometheus with the rules of deploy/prometheus
   --help           this text
 
-Configuration variables of the services that are set when it is called reach them:
+Configuration variables in the environment are passed to the services:
   GUEST_SESSIONS=off PLAIN_SWEEP_MS=500 npm start
-DATABASE_URL and REDIS_URL, when set, are used instead of stores of its own.
-Ctrl-C (or SIGTERM) drains and ends everything it started; a second one ends it at once.
+With DATABASE_URL or REDIS_URL that store is used, and no local store is started.
+Ctrl-C or SIGTERM drains and stops the fleet; a second signal kills it.
 `;
 
-/** What to do with a command line. */
+/** Result of {@link parseOptions}. */
 export type ParsedOptions =
   | { is: 'run'; options: LauncherOptions }
   | { is: 'help' }
-  | { is: 'refused'; message: string };
+  | { is: 'invalid'; message: string };
 
-/** Reads the command line; every mistake is answered by a sentence that names the option. */
+/** Parses the command line; an error is one line that names the option. */
 export const parseOptions = (argv: readonly string[]): ParsedOptions => {
   try {
     const { values } = parseArgs({
@@ -80,7 +80,7 @@ export const parseOptions = (argv: readonly string[]): ParsedOptions => {
     };
   } catch (error) {
     return {
-      is: 'refused',
+      is: 'invalid',
       message: `${(error as Error).message.split('. ')[0]}; --help lists every option`,
     };
   }
@@ -89,5 +89,5 @@ export const parseOptions = (argv: readonly string[]): ParsedOptions => {
 const parseInteger = (option: string, text: string, min: number, max: number): number => {
   const value = Number(text);
   if (/^\d+$/.test(text) && value >= min && value <= max) return value;
-  throw new Error(`${option} must be a whole number from ${min} to ${max}, and is ${JSON.stringify(text)}`);
+  throw new Error(`${option}: expected an integer from ${min} to ${max}, got ${JSON.stringify(text)}`);
 };

@@ -8,13 +8,13 @@ const AGGREGATOR_OFFSET = 200;
 const POSTGRES_OFFSET = 300;
 const REDIS_OFFSET = 301;
 const PROMETHEUS_OFFSET = 302;
-/** Long enough to close the sockets of a developer's machine, short enough to wait for after Ctrl-C. */
+/** Long enough for the connections of one machine, short enough after Ctrl-C. */
 const DRAIN_TIMEOUT_MS = '5000';
 const DRAIN_NOTICE_MS = '1000';
 
 export type ServiceKind = 'session-service' | 'ws-gateway' | 'health-aggregator';
 
-/** One process of a service of ours. */
+/** An instance of a service and its ports. */
 export interface PlannedInstance {
   readonly kind: ServiceKind;
   readonly name: string;
@@ -22,12 +22,12 @@ export interface PlannedInstance {
   readonly opsPort: number;
 }
 
-/** Who listens where. */
+/** Ports of a fleet. */
 export interface Plan {
   readonly publicPort: number;
   readonly postgresPort: number;
   readonly redisPort: number;
-  /** Undefined when nobody watches. */
+  /** Undefined without `--observability`. */
   readonly prometheusPort: number | undefined;
   readonly instances: readonly PlannedInstance[];
 }
@@ -41,7 +41,7 @@ interface FleetSize {
   readonly observability: boolean;
 }
 
-/** Gives everybody a port: next to each other from `basePort`, or free ones when that is 0. */
+/** Assigns ports: at fixed offsets from `basePort`, or free ports when it is 0. */
 export const planFleet = async (size: FleetSize): Promise<Plan> => {
   const { sessions, gateways, aggregators, basePort } = size;
   const kinds: [ServiceKind, number, number][] = [
@@ -50,29 +50,29 @@ export const planFleet = async (size: FleetSize): Promise<Plan> => {
     ['health-aggregator', aggregators, AGGREGATOR_OFFSET],
   ];
   const free = basePort === 0 ? await freePorts(2 * (sessions + gateways + aggregators) + 3) : [];
-  const take = (fixed: number): number => free.pop() ?? basePort + fixed;
+  const nextPort = (fixed: number): number => free.pop() ?? basePort + fixed;
   const instances = kinds.flatMap(([kind, count, offset]) =>
     Array.from({ length: count }, (_, index) => ({
       kind,
       name: `${kind}-${index + 1}`,
-      port: take(offset + index),
-      opsPort: take(offset + index + OPS_OFFSET),
+      port: nextPort(offset + index),
+      opsPort: nextPort(offset + index + OPS_OFFSET),
     })),
   );
   return {
     instances,
     publicPort: size.port === 0 ? await freePort() : size.port,
-    postgresPort: take(POSTGRES_OFFSET),
-    redisPort: take(REDIS_OFFSET),
-    prometheusPort: size.observability ? take(PROMETHEUS_OFFSET) : undefined,
+    postgresPort: nextPort(POSTGRES_OFFSET),
+    redisPort: nextPort(REDIS_OFFSET),
+    prometheusPort: size.observability ? nextPort(PROMETHEUS_OFFSET) : undefined,
   };
 };
 
 const freePort = async (): Promise<number> => (await freePorts(1))[0] ?? 0;
 
-/** Everything about the fleet that a service's environment says. */
+/** Inputs of the environment of a service. */
 export interface LauncherEnvironment {
-  /** What the caller set: it wins, except for names and addresses, which are the launcher's. */
+  /** Environment of the caller; it takes precedence except for names, addresses and ports. */
   readonly env: NodeJS.ProcessEnv;
   readonly plan: Plan;
   readonly secrets: Secrets;
@@ -80,12 +80,12 @@ export interface LauncherEnvironment {
   readonly redisUrl: string;
 }
 
-/** The environment of one service process. */
+/** Environment of one service process. */
 export const serviceEnvironment = (
   instance: PlannedInstance,
-  around: LauncherEnvironment,
+  environment: LauncherEnvironment,
 ): NodeJS.ProcessEnv => {
-  const { env, plan, secrets } = around;
+  const { env, plan, secrets } = environment;
   const publicUrl = publicUrlOf(plan);
   const defaults: Record<string, string> = {
     NODE_ENV: 'development',
@@ -93,7 +93,7 @@ export const serviceEnvironment = (
     ALLOWED_ORIGINS: originsFor(plan, env['PUBLIC_URL']),
     TRUSTED_PROXIES: HOST,
     DRAIN_TIMEOUT_MS,
-    // HAProxy stops choosing a replica after two failed checks: 0.7 s.
+    // HAProxy stops using a replica after two failed checks: 0.7 s.
     DRAIN_ACCEPT_MS: DRAIN_NOTICE_MS,
     DRAIN_DELAY_MS: DRAIN_NOTICE_MS,
     GUEST_SESSIONS: 'on',
@@ -107,7 +107,7 @@ export const serviceEnvironment = (
       .map(opsUrlOf)
       .join(','),
   };
-  // An aggregator answers from what it is told, and asks nobody.
+  // Aggregators do not query aggregators.
   if (instance.kind !== 'health-aggregator') {
     defaults['AGGREGATOR_URLS'] = plan.instances
       .filter(({ kind }) => kind === 'health-aggregator')
@@ -122,39 +122,39 @@ export const serviceEnvironment = (
     PORT: String(instance.port),
     OPS_PORT: String(instance.opsPort),
     INSTANCE_NAME: instance.name,
-    REDIS_URL: around.redisUrl,
+    REDIS_URL: environment.redisUrl,
     REDIS_URL_FILE: undefined,
-    // Only the session service talks to Postgres; nobody else learns its password.
-    DATABASE_URL: instance.kind === 'session-service' ? around.databaseUrl : undefined,
+    // Only the session service uses Postgres; other services do not receive its password.
+    DATABASE_URL: instance.kind === 'session-service' ? environment.databaseUrl : undefined,
     DATABASE_URL_FILE: undefined,
   };
 };
 
-/** True when the caller gives a variable, itself or as `NAME_FILE`. An empty one counts as absent. */
+/** True when a variable or its `NAME_FILE` is set and not empty. */
 export const isConfigured = (env: NodeJS.ProcessEnv, name: string): boolean =>
   [env[name], env[`${name}_FILE`]].some((value) => value !== undefined && value !== '');
 
-/** Where clients reach the fleet. */
+/** URL of the load balancer. */
 export const publicUrlOf = (plan: Plan): string => `http://${HOST}:${plan.publicPort}`;
 
-/** Where Prometheus answers, if there is one. */
+/** URL of Prometheus; undefined without it. */
 export const prometheusUrlOf = ({ prometheusPort }: Plan): string | undefined =>
   prometheusPort === undefined ? undefined : `http://${HOST}:${prometheusPort}`;
 
-/** Where a service answers clients. */
+/** URL of an instance for clients. */
 export const urlOf = (instance: PlannedInstance): string => `http://${HOST}:${instance.port}`;
 
-/** Where a service answers operators. */
+/** URL of an instance for operators. */
 export const opsUrlOf = (instance: PlannedInstance): string => `http://${HOST}:${instance.opsPort}`;
 
-/** Browsers call the same address by two names, and send the one that was typed. */
+/** Origins of the load balancer: browsers send the host name that was entered. */
 const originsFor = (plan: Plan, publicUrl: string | undefined): string => {
   const own = [publicUrlOf(plan), `http://localhost:${plan.publicPort}`];
   const theirs = publicUrl !== undefined && URL.canParse(publicUrl) ? [new URL(publicUrl).origin] : [];
   return [...new Set([...theirs, ...own])].join(',');
 };
 
-/** Every port of the plan: who wants it, and which option moves it. */
+/** Every port of the plan with its purpose and the option that changes it. */
 export const wantedPorts = (
   plan: Plan,
   stores: { postgres: boolean; redis: boolean },

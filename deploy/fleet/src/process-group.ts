@@ -2,20 +2,20 @@ import type { DirectoryLock } from '@muster/local/directory-lock';
 import type { ServerSpec } from '@muster/local/server-process';
 import { type SupervisedProcess, supervise } from './supervisor.ts';
 
-/** Stops accepting, serves what is open. */
+/** Soft stop of HAProxy: open connections are served, new ones rejected. */
 const PROXY_SOFT_STOP = 'SIGUSR1';
 
-/** All processes of a fleet, and the order in which they end. */
+/** The processes of a fleet, in tiers that stop one after the other. */
 export interface ProcessGroup {
   addStore(spec: ServerSpec): SupervisedProcess;
   addService(spec: ServerSpec): SupervisedProcess;
   addProxy(spec: ServerSpec): SupervisedProcess;
-  /** Throws when nobody has that name. */
+  /** Throws for an unknown name. */
   named(name: string): SupervisedProcess;
   pidOf(name: string): number | undefined;
-  /** Hears of each process that was started again. */
+  /** Registers a listener for restarts. */
   onChange(listener: () => void): void;
-  /** Ends everybody: who serves clients first, the stores last. */
+  /** Stops all processes: gateways, other services, load balancer, stores. */
   stop(): Promise<void>;
   killAll(): void;
 }
@@ -26,24 +26,24 @@ interface ProcessTiers {
   readonly stores: SupervisedProcess[];
 }
 
-/** An empty troop. */
+/** Creates an empty group. */
 export const createProcessGroup = ({
-  claim,
-  say,
+  lock,
+  log,
 }: {
-  claim: DirectoryLock;
-  say: (line: string) => void;
+  lock: DirectoryLock;
+  log: (line: string) => void;
 }): ProcessGroup => {
   const tiers: ProcessTiers = { proxy: [], services: [], stores: [] };
   const allProcesses = () => [...tiers.proxy, ...tiers.services, ...tiers.stores];
   let changed = () => {};
 
-  const addTo = (rank: SupervisedProcess[]) => (spec: ServerSpec) => {
-    const one = supervise({ spec, say, lock: claim, onChange: () => changed() });
-    rank.push(one);
-    return one;
+  const addTo = (tier: SupervisedProcess[]) => (spec: ServerSpec) => {
+    const each = supervise({ spec, log, lock, onChange: () => changed() });
+    tier.push(each);
+    return each;
   };
-  const find = (name: string) => allProcesses().find((one) => one.name === name);
+  const find = (name: string) => allProcesses().find((each) => each.name === name);
 
   return {
     addStore: addTo(tiers.stores),
@@ -53,8 +53,8 @@ export const createProcessGroup = ({
       const found = find(name);
       if (found !== undefined) return found;
       throw new Error(
-        `no process is called ${name}; there are ${allProcesses()
-          .map((one) => one.name)
+        `unknown process ${name}; expected one of ${allProcesses()
+          .map((each) => each.name)
           .join(', ')}`,
       );
     },
@@ -63,19 +63,19 @@ export const createProcessGroup = ({
       changed = listener;
     },
     async stop() {
-      // Nobody new comes in while sockets are closed properly, and who is connected still hears why.
+      // No new connections during the drain; connected clients still receive the reason of the close.
       for (const proxy of tiers.proxy) proxy.retire(PROXY_SOFT_STOP);
-      await stopAll(tiers.services.filter((one) => one.name.startsWith('ws-gateway')));
+      await stopAll(tiers.services.filter((each) => each.name.startsWith('ws-gateway')));
       await stopAll(tiers.services);
       await stopAll(tiers.proxy);
       await stopAll(tiers.stores);
     },
     killAll() {
-      for (const one of allProcesses()) one.retire('SIGKILL');
+      for (const each of allProcesses()) each.retire('SIGKILL');
     },
   };
 };
 
 const stopAll = async (servers: readonly SupervisedProcess[]): Promise<void> => {
-  await Promise.all(servers.map((one) => one.stop()));
+  await Promise.all(servers.map((each) => each.stop()));
 };

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 
-/** As the services' variables hold them: a comma-separated list with the one in use first. */
+/** Secrets as in the variables of the services: comma-separated lists, the current value first. */
 export interface Secrets {
   readonly sessionSecrets: string;
   readonly serviceApiKeys: string;
@@ -19,7 +19,7 @@ const VARIABLES: Record<keyof Secrets, string> = {
   opsToken: 'OPS_TOKEN',
 };
 
-/** Which key is which should be visible in a header; session secrets never travel. */
+/** Prefixes that identify a key in a header. Session secrets are never sent. */
 const PREFIX: Record<keyof Secrets, string> = {
   sessionSecrets: '',
   serviceApiKeys: 'sk_',
@@ -30,13 +30,13 @@ const PREFIX: Record<keyof Secrets, string> = {
 
 const SECRET_BYTES = 36;
 
-/** The secrets of a fleet: the caller's where the environment has them, else random ones made once and kept. */
+/** Secrets of a fleet: those of the environment, otherwise random values that are created once and stored in `file`. */
 export const loadSecrets = (file: string, env: NodeJS.ProcessEnv): Secrets => {
-  const kept = readSecretsFile(file);
+  const stored = readSecretsFile(file);
   const own = mapSecrets(
-    (name) => kept[name] ?? `${PREFIX[name]}${randomBytes(SECRET_BYTES).toString('base64url')}`,
+    (name) => stored[name] ?? `${PREFIX[name]}${randomBytes(SECRET_BYTES).toString('base64url')}`,
   );
-  if (JSON.stringify(own) !== JSON.stringify(kept)) {
+  if (JSON.stringify(own) !== JSON.stringify(stored)) {
     mkdirSync(dirname(file), { recursive: true });
     writeFileSync(file, `${JSON.stringify(own, null, 2)}\n`, { mode: 0o600 });
   }
@@ -59,12 +59,12 @@ const readSecretsFile = (file: string): Partial<Secrets> => {
   }
 };
 
-/** A variable that may also be given as `NAME_FILE`; undefined when absent or empty. */
+/** Value of a variable or of its `NAME_FILE`; undefined when absent or empty. */
 export const fromEnvironment = (env: NodeJS.ProcessEnv, name: string): string | undefined => {
   if (env[name]) return env[name];
   const file = env[`${name}_FILE`];
   return file ? readFileSync(file, 'utf8').trimEnd() : undefined;
 };
 
-/** The first key of a list: the one to use. */
+/** Current key of a list. */
 export const firstKey = (list: string): string => list.split(',')[0]?.trim() ?? '';

@@ -11,6 +11,8 @@ import {
   type ProxyUpstream,
   renderProxyConfig,
 } from '@muster/local/haproxy';
+import type { Program } from '@muster/local/programs';
+import { prometheusServer, renderPrometheusConfig } from '@muster/local/prometheus';
 import type { ServerSpec } from '@muster/local/server-process';
 import {
   type LauncherEnvironment,
@@ -22,36 +24,40 @@ import {
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const TEMPLATE = fileURLToPath(new URL('../../haproxy/haproxy.cfg.template', import.meta.url));
+const RULES = fileURLToPath(new URL('../../prometheus', import.meta.url));
+/** Short, for a single developer's machine. */
+const SCRAPE_INTERVAL_S = 5;
+const RETENTION = '15d';
 const PROBE_TIMEOUT_MS = 1_000;
-/** The first beats of all replicas arrive within two or three seconds. */
+/** The first heartbeats of all replicas arrive within two or three seconds. */
 const HEALTHY_WITHIN_MS = 8_000;
 const HEALTH_POLL_MS = 100;
-/** A service gets this long beyond its own drain deadline. */
+/** Time to stop beyond the drain deadline of the service. */
 const STOP_SLACK_MS = 2_000;
 
 /**
- * A gateway's hot path makes next to no garbage: a small nursery takes a third to a half off the memory of
- * its idle connections.
+ * The hot path of a gateway creates little garbage: a small young generation reduces the memory of idle connections by a
+ * third to a half.
  */
 const NODE_OPTIONS: Partial<Record<ServiceKind, readonly string[]>> = {
   'ws-gateway': ['--max-semi-space-size=4'],
 };
 
-/** Where logs go, and what runs in the place of a service when a test says so. */
+/** Log directory, and programs that replace services in tests. */
 export interface ServiceDeps {
   readonly logDir: string;
   readonly entryPoints: Partial<Record<ServiceKind, string>>;
 }
 
-/** How one process of a service starts and ends. Its Node is ours: no PATH decides. */
+/** Server spec of an instance. It runs with the Node of the launcher, not with that of `PATH`. */
 export const serviceSpec = (
   instance: PlannedInstance,
-  around: LauncherEnvironment,
+  environment: LauncherEnvironment,
   { logDir, entryPoints }: ServiceDeps,
 ): ServerSpec => {
-  const env = serviceEnvironment(instance, around);
+  const env = serviceEnvironment(instance, environment);
   const entry = entryPoints[instance.kind] ?? join(ROOT, 'services', instance.kind, 'src', 'main.ts');
-  if (!existsSync(entry)) throw new Error(`${instance.kind} has no ${entry}`);
+  if (!existsSync(entry)) throw new Error(`${instance.kind}: the entry point ${entry} does not exist`);
   return {
     child: {
       name: instance.name,
@@ -67,18 +73,18 @@ export const serviceSpec = (
   };
 };
 
-/** The load balancer in front of all instances of the plan. */
+/** Server spec of the load balancer for all instances of the plan. */
 export const proxySpec = async (
-  around: LauncherEnvironment,
-  { dataDir, logDir, say }: { dataDir: string; logDir: string; say: (line: string) => void },
+  environment: LauncherEnvironment,
+  { dataDir, logDir, log }: { dataDir: string; logDir: string; log: (line: string) => void },
 ): Promise<ServerSpec> => {
-  const { plan, env } = around;
+  const { plan, env } = environment;
   const upstreams = (kind: ServiceKind): ProxyUpstream[] =>
     plan.instances
-      .filter((one) => one.kind === kind)
+      .filter((instance) => instance.kind === kind)
       .map(({ name, port }) => ({ name, host: '127.0.0.1', port }));
   return haproxyServer({
-    program: await findHaproxy({ env, say }),
+    program: await findHaproxy({ env, log }),
     port: plan.publicPort,
     configFile: join(dataDir, 'haproxy.cfg'),
     config: renderProxyConfig(readFileSync(TEMPLATE, 'utf8'), {
@@ -93,7 +99,27 @@ export const proxySpec = async (
   });
 };
 
-/** Waits until the whole fleet calls itself healthy: every replica has been heard of. False when it takes too long. */
+/** Server spec of Prometheus with the rules of the repository; it discovers the fleet through the aggregators. */
+export const prometheusSpec = (
+  environment: LauncherEnvironment,
+  { program, port, dataDir, logDir }: { program: Program; port: number; dataDir: string; logDir: string },
+): ServerSpec =>
+  prometheusServer({
+    program,
+    port,
+    dataDir: join(dataDir, 'prometheus'),
+    configFile: join(dataDir, 'prometheus.yml'),
+    config: renderPrometheusConfig(readFileSync(join(RULES, 'prometheus.yml'), 'utf8'), {
+      discovery: environment.plan.instances.filter(({ kind }) => kind === 'health-aggregator').map(urlOf),
+      rulesDir: RULES,
+      intervalS: SCRAPE_INTERVAL_S,
+    }),
+    retention: RETENTION,
+    logFile: join(logDir, 'prometheus.log'),
+    env: environment.env,
+  });
+
+/** Waits until `/health` of the fleet is 200. Resolves with false after 8 s. */
 export const untilHealthy = async (url: string, signal?: AbortSignal): Promise<boolean> => {
   const deadline = performance.now() + HEALTHY_WITHIN_MS;
   while (!(await respondsOk(`${url}/health`))) {
@@ -105,7 +131,7 @@ export const untilHealthy = async (url: string, signal?: AbortSignal): Promise<b
 
 const respondsOk = (url: string): Promise<boolean> =>
   new Promise((resolve) => {
-    // No kept-alive connection: it would be one more thing for the service to close when it drains.
+    // Without keep-alive: the service would have to close the connection when it drains.
     const request = get(url, { agent: false, timeout: PROBE_TIMEOUT_MS }, (response) => {
       response.resume();
       resolve(response.statusCode === 200);

@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs';
-import { connect } from 'node:net';
 import { join } from 'node:path';
+import { acceptsConnections } from '@muster/local/ports';
 import { ensureDatabase, postgresServer, removePostgresData } from '@muster/local/postgres';
 import { findRedis, redisServer, redisUrl } from '@muster/local/redis';
 import type { ServerSpec } from '@muster/local/server-process';
@@ -18,25 +18,25 @@ const DEFAULT_PORTS: Record<string, number> = {
   'rediss+sentinel:': 26_379,
 };
 const POSTGRES_PORT = 5432;
-const REACH_TIMEOUT_MS = 3_000;
+const CONNECT_TIMEOUT_MS = 3_000;
 
-/** A store of the caller's does not answer. */
+/** A store of the caller does not answer. */
 export class StoreError extends Error {
   override readonly name = 'StoreError';
 }
 
-/** What the stores need of the launcher. */
+/** Dependencies of {@link startStores}. */
 export interface StoreDeps {
   readonly env: NodeJS.ProcessEnv;
   readonly plan: Plan;
   readonly dataDir: string;
   readonly logDir: string;
-  readonly say: (line: string) => void;
+  readonly log: (line: string) => void;
   supervise(spec: ServerSpec): SupervisedProcess;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Which of the stores the caller brings; the others are started. */
+/** Stores of the caller; the others are started. */
 export const configuredStores = (
   env: NodeJS.ProcessEnv,
 ): { databaseUrl: string | undefined; redisUrl: string | undefined } => ({
@@ -44,24 +44,24 @@ export const configuredStores = (
   redisUrl: fromEnvironment(env, 'REDIS_URL'),
 });
 
-/** Forgets what the stores of this data directory hold. */
+/** Removes the data of the stores of a data directory. */
 export const wipeStores = (dataDir: string): void => {
   removePostgresData(join(dataDir, 'postgres'));
   rmSync(join(dataDir, 'redis'), { recursive: true, force: true });
 };
 
-/** Postgres and Redis, side by side: the caller's where `DATABASE_URL` or `REDIS_URL` is set, else our own. */
+/** Starts Postgres and Redis concurrently, except those of `DATABASE_URL` and `REDIS_URL`. Resolves with their URLs. */
 export const startStores = async (deps: StoreDeps): Promise<{ databaseUrl: string; redisUrl: string }> => {
-  const given = configuredStores(deps.env);
+  const configured = configuredStores(deps.env);
   const started = await Promise.allSettled([
-    given.databaseUrl === undefined
+    configured.databaseUrl === undefined
       ? startPostgres(deps)
-      : verifyReachable('DATABASE_URL', given.databaseUrl, 'Postgres', deps.say),
-    given.redisUrl === undefined
+      : verifyReachable('DATABASE_URL', configured.databaseUrl, 'Postgres', deps.log),
+    configured.redisUrl === undefined
       ? startRedis(deps)
-      : verifyReachable('REDIS_URL', given.redisUrl, 'Redis', deps.say),
+      : verifyReachable('REDIS_URL', configured.redisUrl, 'Redis', deps.log),
   ]);
-  // Both have come to rest: nothing is still starting while the caller cleans up.
+  // Both have settled: nothing is starting while the caller cleans up.
   const [databaseUrl, redis] = started.map((one) => {
     if (one.status === 'rejected') throw one.reason;
     return one.value;
@@ -74,7 +74,7 @@ const startPostgres = async ({
   plan,
   dataDir,
   logDir,
-  say,
+  log,
   supervise,
   signal,
 }: StoreDeps): Promise<string> => {
@@ -83,11 +83,11 @@ const startPostgres = async ({
     dataDir: join(dataDir, 'postgres'),
     logFile: join(logDir, 'postgres.log'),
     env,
-    say,
+    log,
   });
   await supervise(server.spec).start(signal);
   await ensureDatabase(server.url('postgres'), DATABASE);
-  say(`Postgres is ready on port ${plan.postgresPort}`);
+  log(`Postgres is ready on port ${plan.postgresPort}`);
   return server.url(DATABASE);
 };
 
@@ -96,12 +96,12 @@ const startRedis = async ({
   plan,
   dataDir,
   logDir,
-  say,
+  log,
   supervise,
   signal,
 }: StoreDeps): Promise<string> => {
   const spec = redisServer({
-    program: await findRedis({ env, say }),
+    program: await findRedis({ env, log }),
     port: plan.redisPort,
     dataDir: join(dataDir, 'redis'),
     persistent: true,
@@ -109,7 +109,7 @@ const startRedis = async ({
     env,
   });
   await supervise(spec).start(signal);
-  say(`Redis is ready on port ${plan.redisPort}`);
+  log(`Redis is ready on port ${plan.redisPort}`);
   return redisUrl(plan.redisPort);
 };
 
@@ -117,20 +117,31 @@ const verifyReachable = async (
   variable: string,
   url: string,
   store: string,
-  say: (line: string) => void,
+  log: (line: string) => void,
 ): Promise<string> => {
-  const places = addressesOf(url);
-  if (places.length === 0) throw new StoreError(`${variable} is not a URL`);
-  const names = places.map(({ host, port }) => `${host}:${port}`).join(', ');
-  // Of several, such as sentinels, one is enough: the others are its business.
-  if (!(await Promise.all(places.map(acceptsConnection))).includes(true)) {
-    throw new StoreError(`nothing answers at ${names}, where ${variable} says ${store} is`);
+  const addresses = addressesOf(url);
+  if (addresses.length === 0)
+    throw new StoreError(
+      `${variable}: expected a URL such as postgres://host:5432/muster or redis://host:6379`,
+    );
+  const names = addresses.map(({ host, port }) => `${host}:${port}`).join(', ');
+  // Of several servers, such as sentinels, one that answers is sufficient.
+  if (
+    !(
+      await Promise.all(
+        addresses.map(({ host, port }) => acceptsConnections(port, { host, timeoutMs: CONNECT_TIMEOUT_MS })),
+      )
+    ).includes(true)
+  ) {
+    throw new StoreError(
+      `${variable}: no ${store} accepts connections at ${names}. Start it, or unset ${variable} to start a local one`,
+    );
   }
-  say(`${store} is the one of ${variable}, at ${names}`);
+  log(`using ${store} of ${variable} at ${names}`);
   return url;
 };
 
-/** Every server that a URL names; between commas stand several. */
+/** Addresses of all servers of a URL with comma-separated hosts. */
 const addressesOf = (url: string): { host: string; port: number }[] => {
   const [, head = '', hosts = '', tail = ''] = /^([^/]+:\/\/(?:[^@/]*@)?)([^/]*)(.*)$/.exec(url) ?? [];
   const urls = hosts.split(',').map((host) => head + host + tail);
@@ -143,15 +154,3 @@ const addressesOf = (url: string): { host: string; port: number }[] => {
     };
   });
 };
-
-const acceptsConnection = (where: { host: string; port: number }): Promise<boolean> =>
-  new Promise((resolve) => {
-    const socket = connect(where);
-    const answer = (yes: boolean) => {
-      socket.destroy();
-      resolve(yes);
-    };
-    socket.setTimeout(REACH_TIMEOUT_MS, () => answer(false));
-    socket.once('error', () => answer(false));
-    socket.once('connect', () => answer(true));
-  });

@@ -1,6 +1,6 @@
 import type { FleetDescription, FleetMember } from './fleet-description.ts';
 
-/** What a newcomer wants to know now: where everything is, and what to try. Every line works as printed. */
+/** Addresses and first commands. Every line works as printed. */
 export const summaryOf = (
   fleet: FleetDescription,
   { dataDir, seconds }: { dataDir: string; seconds: string },
@@ -24,21 +24,21 @@ Muster is up after ${seconds} s.
   ${row('logs, fleet.json', dataDir)}${observabilityRows(fleet.prometheusUrl)}
 
 Try:
-  ${publicUrl}/ in two browser tabs: they chat, each over its own gateway
-  ${publicUrl}/#sessions and ${publicUrl}/#groups with the operator token: who is signed in where, and what groups say
+  ${publicUrl}/ in two browser tabs: a chat over two gateways
+  ${publicUrl}/#sessions and ${publicUrl}/#groups with the operator token: sessions, groups, live tail
 
-  how everything is
+  health of the fleet
     curl -s ${publicUrl}/health
-  sign in as a guest, with a cookie
+  create a guest session, with a cookie
     curl -s -i -X POST ${publicUrl}/v1/guest-sessions
-  sign a user in, as your back end would: the answer holds the token for the client
+  create a session as a back end; the answer contains the token for the client
     curl -s ${publicUrl}/v1/sessions -H 'Authorization: Bearer ${fleet.serviceApiKey}' -H 'Content-Type: application/json' -d '{"user_id":"ada"}'
 
-Ctrl-C stops everything.
+Ctrl-C stops the fleet.
 `;
 };
 
-/** What `--observability` adds. */
+/** Rows of `--observability`. */
 const observabilityRows = (prometheusUrl: string | undefined): string =>
   prometheusUrl === undefined
     ? ''
@@ -47,7 +47,7 @@ const observabilityRows = (prometheusUrl: string | undefined): string =>
         row('Prometheus', `${prometheusUrl}/alerts`),
         row(
           'Grafana',
-          'dashboards to import are in deploy/grafana/dashboards; deploy/grafana/README.md starts one with them',
+          'dashboards are in deploy/grafana/dashboards; deploy/grafana/README.md starts Grafana with them',
         ),
       ].join('\n  ');
 

@@ -2,37 +2,61 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Child, describeExit } from '@muster/local/child-process';
 import type { DirectoryLock } from '@muster/local/directory-lock';
 import { type ServerSpec, startServer } from '@muster/local/server-process';
-import { createBackOff } from './back-off.ts';
 
-/** One server that is kept running. */
+/** A server process that is restarted when it ends unexpectedly. */
 export interface SupervisedProcess {
   readonly name: string;
-  /** Of the process that runs now. */
+  /** Process id; undefined while it does not run. */
   pid(): number | undefined;
-  /** Starts it and waits until it serves; rejects when this first start fails. */
+  /** Starts it and waits until it is ready; rejects when this first start fails. */
   start(signal?: AbortSignal): Promise<void>;
-  /** Sends a signal to the process, as a crash or an operator would; it is started again when it ends. */
+  /** Sends a signal to the process; it is restarted when it ends. */
   kill(signal: NodeJS.Signals): boolean;
-  /** Ends it and keeps it down until {@link resume}. */
+  /** Stops it and keeps it down until `resume`. */
   halt(): Promise<void>;
   resume(): Promise<void>;
-  /** Tells it that its end is wanted, by another signal than usual; it will not be started again. */
+  /** Sends a signal and disables the restart, without waiting. */
   retire(signal: NodeJS.Signals): void;
-  /** Ends it for good. */
+  /** Stops it. */
   stop(): Promise<void>;
   lastLines(): readonly string[];
 }
 
 interface SupervisorDeps {
   readonly spec: ServerSpec;
-  readonly say: (line: string) => void;
+  readonly log: (line: string) => void;
   readonly lock: DirectoryLock;
-  /** The process changed: somebody may want to write down its new id. */
+  /** Called when the process was replaced. */
   readonly onChange: () => void;
 }
 
-/** Keeps a server running: says when it ends by itself, with its last lines, and starts it again with back-off. */
-export const supervise = ({ spec, say, lock: claim, onChange }: SupervisorDeps): SupervisedProcess => {
+const FIRST_DELAY_MS = 200;
+const MAX_DELAY_MS = 10_000;
+/** Time of operation after which the delay is reset. */
+const STABLE_MS = 30_000;
+
+/** Restart delays: 0.2 s, doubled with each crash up to 10 s, reset after 30 s of operation. `now` is monotonic, ms. */
+export const createBackOff = (now: () => number) => {
+  let next = FIRST_DELAY_MS;
+  let upSince: number | undefined;
+  return {
+    /** Records that the server is ready. */
+    up(): void {
+      upSince = now();
+    },
+    /** Records a crash or a failed start. Returns the delay before the next start, ms. */
+    nextDelay(): number {
+      if (upSince !== undefined && now() - upSince >= STABLE_MS) next = FIRST_DELAY_MS;
+      upSince = undefined;
+      const delay = next;
+      next = Math.min(MAX_DELAY_MS, next * 2);
+      return delay;
+    },
+  };
+};
+
+/** Keeps a server running: logs an unexpected exit with its last lines, and restarts it with back-off. */
+export const supervise = ({ spec, log, lock: claim, onChange }: SupervisorDeps): SupervisedProcess => {
   const { name } = spec.child;
   const backOff = createBackOff(() => performance.now());
   let shouldRun = false;
@@ -62,18 +86,18 @@ export const supervise = ({ spec, say, lock: claim, onChange }: SupervisorDeps):
   };
 
   const recover = async (what: string, lines: readonly string[]): Promise<void> => {
-    say([what, ...lines.map((line) => `    ${line}`)].join('\n'));
+    log([what, ...lines.map((line) => `    ${line}`)].join('\n'));
     while (shouldRun) {
-      const pause = backOff.pause();
-      say(`${name} starts again in ${pause / 1000} s`);
-      await sleep(pause, undefined, { signal: abort.signal }).catch(() => {});
+      const delay = backOff.nextDelay();
+      log(`${name} restarts in ${delay / 1000} s`);
+      await sleep(delay, undefined, { signal: abort.signal }).catch(() => {});
       if (!shouldRun) return;
       try {
         await launch();
-        say(`${name} is back (pid ${child?.pid})`);
+        log(`${name} is ready again (pid ${child?.pid})`);
         return;
       } catch (error) {
-        if (shouldRun) say((error as Error).message);
+        if (shouldRun) log((error as Error).message);
       }
     }
   };
@@ -81,10 +105,10 @@ export const supervise = ({ spec, say, lock: claim, onChange }: SupervisorDeps):
   const stop = async (): Promise<void> => {
     shouldRun = false;
     abort.abort();
-    // What is just being started is part of what has to end.
+    // A process that is starting has to be stopped too.
     await launching;
     const ending = await child?.stop({ signal: spec.stopSignal, deadlineMs: spec.stopDeadlineMs });
-    if (ending?.forced) say(`${name} did not end within ${spec.stopDeadlineMs / 1000} s and was killed`);
+    if (ending?.forced) log(`${name} did not end within ${spec.stopDeadlineMs / 1000} s and was killed`);
   };
 
   const start = async (signal?: AbortSignal): Promise<void> => {

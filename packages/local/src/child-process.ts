@@ -3,48 +3,48 @@ import { closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync, statSy
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** A log that has grown beyond this moves to `<name>.1` before the next start. */
+/** Size at which a log is moved to `<name>.1` before the next start. */
 const MAX_LOG_BYTES = 16 * 1024 * 1024;
-/** How much of the end of a log is read to show its last lines. */
+/** Bytes read from the end of a log for its last lines. */
 const TAIL_BYTES = 16 * 1024;
 const TAIL_LINES = 12;
 const TAIL_LINE_LENGTH = 600;
 
-/** What to run, and as whom. */
+/** Program, arguments, environment and account of a child process. */
 export interface ChildOptions {
-  /** The name under which people hear of it. */
+  /** Name in logs and errors. */
   readonly name: string;
   readonly command: string;
   readonly args: readonly string[];
-  /** The whole environment of the child, not an addition to ours. */
+  /** The complete environment; nothing is inherited. */
   readonly env: NodeJS.ProcessEnv;
-  /** Where its standard output and error go. The directory is made when missing. */
+  /** File for standard output and error; its directory is created when missing. */
   readonly logFile: string;
   readonly cwd?: string | undefined;
-  /** Another name for `argv[0]`, for programs that behave by the name they are called. */
+  /** `argv[0]`, for binaries that select their function by name. */
   readonly argv0?: string | undefined;
   readonly uid?: number | undefined;
   readonly gid?: number | undefined;
 }
 
-/** How a process ended: by itself with a code, or by a signal. */
+/** Exit code, or the signal that ended the process. */
 export interface ChildExit {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
 }
 
-/** One process that we started. */
+/** A child process. */
 export interface Child {
   readonly name: string;
   readonly pid: number;
-  /** Settles once, when the process is gone. Never rejects. */
+  /** Resolves when the process has ended. Never rejects. */
   readonly exited: Promise<ChildExit>;
   isRunning(): boolean;
-  /** The end of what it has written since it was started. */
+  /** Last lines of its output since the start. */
   lastLines(): readonly string[];
-  /** Sends a signal to this process alone; false when it is already gone. */
+  /** Sends a signal to this process alone; false when it has ended. */
   kill(signal: NodeJS.Signals): boolean;
-  /** Asks it to end and waits; kills it when it has not ended after `deadlineMs`. */
+  /** Sends the signal and waits; sends SIGKILL after `deadlineMs`. */
   stop(options: {
     signal: NodeJS.Signals;
     deadlineMs: number;
@@ -52,9 +52,8 @@ export interface Child {
 }
 
 /**
- * Starts a process in its own process group, so that Ctrl-C on the terminal reaches us alone and we decide the
- * order in which things end. Its output goes straight to the log file: it survives us, and costs us nothing.
- * Rejects when the program cannot be started at all.
+ * Starts a process in its own process group: Ctrl-C reaches only this process, which decides the order of the stop.
+ * The output goes directly to the log file. Rejects when the program cannot be started.
  */
 export const startChild = async (options: ChildOptions): Promise<Child> => {
   const log = openLog(options.logFile);
@@ -71,7 +70,7 @@ export const startChild = async (options: ChildOptions): Promise<Child> => {
     await new Promise<void>((resolve, reject) => {
       spawned.once('spawn', resolve);
       spawned.once('error', (cause) => {
-        reject(new Error(`${options.name} cannot be started: ${cause.message}`, { cause }));
+        reject(new Error(`${options.name}: could not start ${options.command}: ${cause.message}`, { cause }));
       });
     });
     return childOf(spawned, options, log.size);
@@ -139,6 +138,6 @@ const tailOf = (path: string, from: number): readonly string[] => {
   }
 };
 
-/** "exit code 1", "killed by SIGKILL": how to say an ending. */
+/** Text of an exit: `exit code 1`, `killed by SIGKILL`. */
 export const describeExit = ({ code, signal }: ChildExit): string =>
   signal === null ? `exit code ${code ?? 'unknown'}` : `killed by ${signal}`;

@@ -5,12 +5,12 @@ import { isAlive, startTimeOf } from './process-identity.ts';
 
 const POLL_MS = 50;
 
-/** One process of ours, known beyond our own end. */
+/** A child process in the lock file. */
 export interface RecordedChild {
   readonly name: string;
   readonly pid: number;
   readonly startTime: string;
-  /** What ends it politely. */
+  /** Signal that stops it gracefully. */
   readonly stopSignal: NodeJS.Signals;
 }
 
@@ -20,28 +20,27 @@ interface LockFile {
   readonly children: readonly RecordedChild[];
 }
 
-/** A directory is ours while we live; who our children are is written down for whoever comes after a crash. */
+/** Lock on a directory. Its file lists the child processes, so that the next owner can stop them after a crash. */
 export interface DirectoryLock {
-  /** Children of an owner that died without ending them, now ended. */
+  /** Children of a crashed owner that were stopped. */
   readonly endedOrphans: readonly RecordedChild[];
   add(child: { name: string; pid: number; stopSignal: NodeJS.Signals }): void;
   remove(pid: number): void;
-  /** Gives the directory back. */
+  /** Releases the lock. */
   release(): void;
 }
 
 /**
- * Claims a directory by a file in it. Answers who has it when a live process does. When its last owner died
- * (kill -9, power), the children that it left are ended first: those of that file and those only, recognised
- * by process id and start time.
+ * Locks a directory by a file in it. Resolves with the process id of the owner when it is alive. When the last owner
+ * crashed, its children are stopped first: those in the file, identified by process id and start time.
  */
 export const lockDirectory = async (
   file: string,
   { orphanDeadlineMs = 5_000 } = {},
-): Promise<{ ok: true; claim: DirectoryLock } | { ok: false; pid: number }> => {
-  const before = read(file);
-  if (before !== undefined && isAlive(before)) return { ok: false, pid: before.pid };
-  const orphans = (before?.children ?? []).filter(isAlive);
+): Promise<{ ok: true; lock: DirectoryLock } | { ok: false; pid: number }> => {
+  const previous = read(file);
+  if (previous !== undefined && isAlive(previous)) return { ok: false, pid: previous.pid };
+  const orphans = (previous?.children ?? []).filter(isAlive);
   await endOrphans(orphans, orphanDeadlineMs);
 
   const children = new Map<number, RecordedChild>();
@@ -55,11 +54,11 @@ export const lockDirectory = async (
   write();
   return {
     ok: true,
-    claim: {
+    lock: {
       endedOrphans: orphans,
       add({ name, pid, stopSignal }) {
         const startTime = startTimeOf(pid);
-        // Already gone: nobody will have to end it.
+        // It has ended already.
         if (startTime === undefined) return;
         children.set(pid, { name, pid, startTime, stopSignal });
         write();
@@ -88,10 +87,10 @@ const endOrphans = async (orphans: readonly RecordedChild[], deadlineMs: number)
   while (orphans.some(isAlive)) await sleep(POLL_MS);
 };
 
-const sendSignal = (one: RecordedChild, signal: NodeJS.Signals): void => {
+const sendSignal = (child: RecordedChild, signal: NodeJS.Signals): void => {
   try {
-    process.kill(one.pid, signal);
+    process.kill(child.pid, signal);
   } catch {
-    // It ended by itself in the meantime.
+    // It has ended in the meantime.
   }
 };

@@ -1,12 +1,12 @@
 import type { ProxyPlan, UpstreamsByDns } from './haproxy.ts';
 
-/** Where our images listen. */
+/** Port of the services in the images. */
 const PORT = 8080;
-/** Slots for replicas; more than run there stay empty and cost nothing. */
+/** Slots for replicas; unused slots cost nothing. */
 const GATEWAY_SLOTS = 40;
 const OTHER_SLOTS = 20;
 
-/** Names are asked for where the system asks; metrics and the health of the proxy itself are for the inside. */
+/** DNS of the system, and an internal listener for metrics and health of the load balancer. */
 const SECTIONS = `resolvers dns
   parse-resolv-conf
   accepted_payload_size 8192
@@ -14,7 +14,7 @@ const SECTIONS = `resolvers dns
   timeout resolve 1s
   timeout retry 1s
   hold valid 2s
-  # A replica whose name is gone for a moment is judged by its health checks, not by DNS.
+  # A replica whose name is briefly missing in DNS keeps its slot; health checks decide.
   hold obsolete 10s
   hold nx 10s
   hold other 10s
@@ -27,8 +27,8 @@ frontend inside
   http-request use-service prometheus-exporter if { path /metrics }
   http-request return status 404`;
 
-/** Empty in Docker, where a service's name is enough; in Kubernetes the rest of the name of a headless Service. */
-// biome-ignore lint/suspicious/noTemplateCurlyInString: HAProxy fills it from its own environment.
+/** Empty in Docker; in Kubernetes the domain of the headless Services. */
+// biome-ignore lint/suspicious/noTemplateCurlyInString: HAProxy expands it from its environment.
 const DOMAIN = '${MUSTER_DOMAIN}';
 
 const byDns = (host: string, count: number): UpstreamsByDns => ({
@@ -38,7 +38,7 @@ const byDns = (host: string, count: number): UpstreamsByDns => ({
   count,
 });
 
-/** HAProxy in front of services that are names with many addresses, as in Docker and Kubernetes. */
+/** Plan for Docker and Kubernetes, where a DNS name has the addresses of all replicas. */
 export const containerProxyPlan = (): ProxyPlan => ({
   bind: ':8080',
   sections: SECTIONS,

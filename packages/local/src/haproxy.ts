@@ -1,21 +1,15 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { acceptsConnections } from './ports.ts';
-import {
-  type FindOptions,
-  findOrInstall,
-  findProgram,
-  MissingProgramError,
-  type Program,
-} from './programs.ts';
-import type { ServerSpec } from './server-process.ts';
+import { executable, type FindOptions, type Program, requireProgram } from './programs.ts';
+import { foregroundServer, type ServerSpec } from './server-process.ts';
 
-/** HAProxy refuses to start unless it may open about two files per connection; the rest is for itself. */
+/** HAProxy requires about two open files per connection, and some for itself. */
 const FILES_PER_CONNECTION = 2.1;
 const RESERVED_FILES = 300;
 const MAX_CONNECTIONS = 50_000;
 const MIN_CONNECTIONS = 50;
+
 /** One server behind the proxy. */
 export interface ProxyUpstream {
   readonly name: string;
@@ -23,24 +17,24 @@ export interface ProxyUpstream {
   readonly port: number;
 }
 
-/** The replicas that a name stands for, at most `count`, found by DNS again and again. */
+/** The replicas behind a DNS name, at most `count`; the name is resolved periodically. */
 export interface UpstreamsByDns extends ProxyUpstream {
   readonly count: number;
 }
 
-/** What the template leaves open: `@NAME@` for a value, a line `@NAME@` for a list of servers. */
+/** Values of the template: `@NAME@` is a value or, on its own line, a list of servers. */
 export interface ProxyPlan {
   readonly bind: string;
-  /** Left to HAProxy when absent: as many as its limit of open files allows. */
+  /** Without a value HAProxy derives it from its limit of open files. */
   readonly maxConnections?: number;
-  /** Further sections of the configuration; none by default. */
+  /** Additional sections of the configuration. */
   readonly sections?: string;
   readonly gateways: readonly (ProxyUpstream | UpstreamsByDns)[];
   readonly sessionServices: readonly (ProxyUpstream | UpstreamsByDns)[];
   readonly aggregators: readonly (ProxyUpstream | UpstreamsByDns)[];
 }
 
-/** HAProxy as a child of ours. */
+/** HAProxy with a complete configuration. */
 export interface HaproxyOptions {
   readonly program: Program;
   readonly port: number;
@@ -50,90 +44,83 @@ export interface HaproxyOptions {
   readonly env: NodeJS.ProcessEnv;
 }
 
-/** HAProxy does not accept the configuration; the message is its own. */
+/** HAProxy rejects the configuration; the message is its output. */
 export class ProxyConfigError extends Error {
   override readonly name = 'ProxyConfigError';
 }
 
 /** The HAProxy of this machine. Rejects with {@link MissingProgramError}. */
-export const findHaproxy = async (options: FindOptions): Promise<Program> => {
-  const path = await findOrInstall(
-    (directories) => findProgram(['haproxy'], directories),
-    'haproxy',
+export const findHaproxy = (options: FindOptions): Promise<Program> =>
+  requireProgram(
+    {
+      find: executable('haproxy'),
+      debianPackage: 'haproxy',
+      missing: [
+        'HAProxy is required, and the program haproxy was not found. Either',
+        '  1. install it:              apt-get install haproxy   or   brew install haproxy',
+        '  2. run the fleet in Docker: docker compose up',
+      ],
+    },
     options,
   );
-  if (path !== undefined) return { path };
-  throw new MissingProgramError(
-    [
-      'HAProxy is needed, and haproxy was not found. Two ways out:',
-      '  1. install it:        apt-get install haproxy   or   brew install haproxy',
-      '  2. all in containers: docker compose up',
-    ].join('\n'),
-  );
-};
 
-/** Fills the template. Throws when it asks for something that the plan does not have. */
+/** Renders the template. Throws {@link ProxyConfigError} for a placeholder without a value. */
 export const renderProxyConfig = (template: string, plan: ProxyPlan): string => {
   const values: Record<string, string> = {
     BIND: plan.bind,
     MAXCONN:
       plan.maxConnections === undefined
-        ? '# No maxconn: HAProxy takes what its limit of open files allows.'
+        ? '# No maxconn: HAProxy derives it from its limit of open files.'
         : `maxconn ${plan.maxConnections}`,
-    SECTIONS: plan.sections ?? '# No further sections.',
+    SECTIONS: plan.sections ?? '# No additional sections.',
     GATEWAYS: serverLines(plan.gateways),
     SESSION_SERVICES: serverLines(plan.sessionServices),
     AGGREGATORS: serverLines(plan.aggregators),
   };
   return template.replaceAll(/@([A-Z_]+)@/g, (_, name: string) => {
     const value = values[name];
-    if (value === undefined) throw new ProxyConfigError(`the template names @${name}@, which nobody fills`);
+    if (value === undefined)
+      throw new ProxyConfigError(`haproxy.cfg.template: the placeholder @${name}@ has no value`);
     return value;
   });
 };
 
 const serverLines = (servers: readonly (ProxyUpstream | UpstreamsByDns)[]): string =>
   servers
-    .map((one) =>
-      'count' in one
-        ? `server-template ${one.name} ${one.count} "${one.host}:${one.port}" resolvers dns init-addr none`
-        : `server ${one.name} ${one.host}:${one.port}`,
+    .map((server) =>
+      'count' in server
+        ? `server-template ${server.name} ${server.count} "${server.host}:${server.port}" resolvers dns init-addr none`
+        : `server ${server.name} ${server.host}:${server.port}`,
     )
     .join('\n  ');
 
-/** How many connections HAProxy can promise with this limit of open files. */
+/** Connections that fit into a limit of open files. */
 export const maxConnectionsFor = (openFiles: number): number => {
   const fitting = Math.floor((openFiles - RESERVED_FILES) / FILES_PER_CONNECTION);
   return Math.min(MAX_CONNECTIONS, Math.max(MIN_CONNECTIONS, fitting));
 };
 
-/** The hard limit of open files of this process, which its children inherit. */
+/** Hard limit of open files of this process; its children inherit it. */
 export const openFilesLimit = (): number => {
   const { stdout } = spawnSync('/bin/sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' });
   const limit = (stdout ?? '').trim();
   return limit === 'unlimited' ? Number.MAX_SAFE_INTEGER : Number(limit) || 1_024;
 };
 
-/** HAProxy with a finished configuration, checked. Throws {@link ProxyConfigError}. */
+/** Writes the configuration, checks it, and describes the server. Throws {@link ProxyConfigError}. */
 export const haproxyServer = (options: HaproxyOptions): ServerSpec => {
-  const { program, configFile, port } = options;
+  const { program, configFile } = options;
   mkdirSync(dirname(configFile), { recursive: true });
   writeFileSync(configFile, options.config, { mode: 0o600 });
   const checked = spawnSync(program.path, ['-c', '-f', configFile], { encoding: 'utf8' });
   if (checked.status !== 0) {
-    throw new ProxyConfigError(`haproxy refuses ${configFile}:\n${checked.stdout}${checked.stderr}`);
+    throw new ProxyConfigError(`haproxy rejects ${configFile}:\n${checked.stdout}${checked.stderr}`);
   }
-  return {
-    child: {
-      name: 'haproxy',
-      command: program.path,
-      // In the foreground, without a master: one process, which is the one we started.
-      args: ['-db', '-f', configFile],
-      env: options.env,
-      logFile: options.logFile,
-    },
-    isReady: () => acceptsConnections(port),
-    stopSignal: 'SIGTERM',
+  return foregroundServer({
+    name: 'haproxy',
+    ...options,
+    // One process in the foreground, without a master.
+    args: ['-db', '-f', configFile],
     stopDeadlineMs: 2_000,
-  };
+  });
 };

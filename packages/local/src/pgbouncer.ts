@@ -1,46 +1,40 @@
 import { chownSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { acceptsConnections } from './ports.ts';
 import { postgresAccount } from './postgres-account.ts';
-import {
-  type FindOptions,
-  findOrInstall,
-  findProgram,
-  MissingProgramError,
-  type Program,
-} from './programs.ts';
-import type { ServerSpec } from './server-process.ts';
+import { executable, type FindOptions, type Program, requireProgram } from './programs.ts';
+import { foregroundServer, type ServerSpec } from './server-process.ts';
 
-/** A PgBouncer on loopback with a finished configuration. */
+/** PgBouncer on loopback with a complete configuration. */
 export interface PgbouncerOptions {
   readonly program: Program;
   /** The `listen_port` of the configuration. */
   readonly port: number;
   readonly configFile: string;
   readonly config: string;
-  /** Contents of the `auth_file` that the configuration names. */
+  /** The `auth_file` of the configuration. */
   readonly userlist: { readonly file: string; readonly text: string };
   readonly logFile: string;
   readonly env: NodeJS.ProcessEnv;
-  readonly say: (line: string) => void;
+  readonly log: (line: string) => void;
 }
 
 /** The PgBouncer of this machine. Rejects with {@link MissingProgramError}. */
-export const findPgbouncer = async (options: FindOptions): Promise<Program> => {
-  const path = await findOrInstall(
-    (directories) => findProgram(['pgbouncer'], directories),
-    'pgbouncer',
+export const findPgbouncer = (options: FindOptions): Promise<Program> =>
+  requireProgram(
+    {
+      find: executable('pgbouncer'),
+      debianPackage: 'pgbouncer',
+      missing: [
+        'PgBouncer is required, and the program pgbouncer was not found. Install it:',
+        '  apt-get install pgbouncer   or   brew install pgbouncer',
+      ],
+    },
     options,
   );
-  if (path !== undefined) return { path };
-  throw new MissingProgramError(
-    'PgBouncer is needed, and pgbouncer was not found. Install it: apt-get install pgbouncer   or   brew install pgbouncer',
-  );
-};
 
-/** PgBouncer refuses to run as root, so root runs it as the account of Postgres. */
+/** PgBouncer does not run as root; root runs it as the account of Postgres. */
 export const pgbouncerServer = (options: PgbouncerOptions): ServerSpec => {
-  const account = postgresAccount(options.say);
+  const account = postgresAccount(options.log);
   const files: [string, string][] = [
     [options.configFile, options.config],
     [options.userlist.file, options.userlist.text],
@@ -50,18 +44,12 @@ export const pgbouncerServer = (options: PgbouncerOptions): ServerSpec => {
     writeFileSync(file, text, { mode: 0o600 });
     if (account.uid !== undefined && account.gid !== undefined) chownSync(file, account.uid, account.gid);
   }
-  return {
-    child: {
-      name: 'pgbouncer',
-      command: options.program.path,
-      args: [options.configFile],
-      env: options.env,
-      logFile: options.logFile,
-      ...account,
-    },
-    isReady: () => acceptsConnections(options.port),
-    // Ends at once, without waiting for clients.
-    stopSignal: 'SIGTERM',
+  return foregroundServer({
+    name: 'pgbouncer',
+    ...options,
+    args: [options.configFile],
+    // SIGTERM ends it without waiting for clients.
     stopDeadlineMs: 2_000,
-  };
+    account,
+  });
 };

@@ -3,27 +3,30 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { commandOf } from './process-identity.ts';
 
-/** Below the range from which systems take the ports of outgoing connections (32768 on Linux, 49152 elsewhere). */
+/** Below the range of ephemeral ports (32768 on Linux, 49152 elsewhere). */
 const LOWEST_PORT = 20_000;
 const HIGHEST_PORT = 32_000;
 const MAX_ATTEMPTS = 200;
 const LISTENING = '0A';
 const CONNECT_TIMEOUT_MS = 500;
 
-/** True when something accepts connections on a port of this machine. */
-export const acceptsConnections = (port: number): Promise<boolean> =>
+/** True when a server accepts connections at a port within the timeout. */
+export const acceptsConnections = (
+  port: number,
+  { host = '127.0.0.1', timeoutMs = CONNECT_TIMEOUT_MS } = {},
+): Promise<boolean> =>
   new Promise((resolve) => {
-    const socket = connect({ port, host: '127.0.0.1' });
-    const answer = (yes: boolean) => {
+    const socket = connect({ port, host });
+    const answer = (isAccepted: boolean) => {
       socket.destroy();
-      resolve(yes);
+      resolve(isAccepted);
     };
-    socket.setTimeout(CONNECT_TIMEOUT_MS, () => answer(false));
+    socket.setTimeout(timeoutMs, () => answer(false));
     socket.once('error', () => answer(false));
     socket.once('connect', () => answer(true));
   });
 
-/** True when nobody listens there, so that we could. */
+/** True when the port is not in use. */
 export const isPortFree = (port: number, host = '127.0.0.1'): Promise<boolean> =>
   new Promise((resolve) => {
     const server = createServer();
@@ -32,35 +35,34 @@ export const isPortFree = (port: number, host = '127.0.0.1'): Promise<boolean> =
   });
 
 /**
- * Claims a port for this process among all that call {@link freePorts}, until it ends: an abstract socket is
- * bound by one process only and vanishes with it. Other systems than Linux have none; there every claim holds.
+ * Reserves a port among the processes that call {@link freePorts}, until this process ends, by an abstract socket.
+ * Only Linux has abstract sockets; elsewhere every reservation succeeds.
  */
-const claimPort = (port: number): Promise<boolean> =>
+const reservePort = (port: number): Promise<boolean> =>
   process.platform !== 'linux'
     ? Promise.resolve(true)
     : new Promise((resolve) => {
-        const claim = createServer().unref();
-        claim.once('error', () => resolve(false));
-        claim.listen({ path: `\0muster-port-${port}` }, () => resolve(true));
+        const reservation = createServer().unref();
+        reservation.once('error', () => resolve(false));
+        reservation.listen({ path: `\0muster-port-${port}` }, () => resolve(true));
       });
 
 /**
- * Different ports that are free now, picked at random where no outgoing connection takes one in the meantime.
- * No port is given twice while a process that was given it runs: between this answer and the caller's server
- * another process may ask too. Rejects when the machine has none left.
+ * Distinct free ports, chosen at random outside the ephemeral range. A port is not returned to another process while
+ * the first one runs. Rejects when not enough ports are free.
  */
 export const freePorts = async (count: number, random: () => number = Math.random): Promise<number[]> => {
   const found = new Set<number>();
   for (let attempt = 0; found.size < count && attempt < MAX_ATTEMPTS + count; attempt += 1) {
     const port = LOWEST_PORT + Math.floor(random() * (HIGHEST_PORT - LOWEST_PORT));
-    if ((await isPortFree(port)) && (await claimPort(port))) found.add(port);
+    if ((await isPortFree(port)) && (await reservePort(port))) found.add(port);
   }
   if (found.size < count)
     throw new Error(`no ${count} free ports between ${LOWEST_PORT} and ${HIGHEST_PORT}`);
   return [...found];
 };
 
-/** Who listens on a port of this machine, as far as we may see it: for messages only. */
+/** The process that listens on a port, as far as it is visible; for error messages. */
 export const portHolder = (port: number): { pid: number; command: string } | undefined => {
   const pid = process.platform === 'linux' ? holderFromProc(port) : holderFromLsof(port);
   if (pid === undefined) return undefined;

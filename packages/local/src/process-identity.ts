@@ -1,12 +1,12 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 
-/** Field 22 of /proc/<pid>/stat, counted after the command, which may itself hold spaces and brackets. */
+/** Field 22 of /proc/<pid>/stat, counted after the command, which may contain spaces and brackets. */
 const START_TIME_AFTER_COMMAND = 19;
 
 /**
- * When a process was started, in the system's own words; undefined when there is no such process.
- * A process id alone says little, for the system gives it to another process later.
+ * Start time of a process in the format of the system; undefined when no such process exists. Together they identify
+ * a process: the system reuses process ids.
  */
 export const startTimeOf = (pid: number): string | undefined => {
   if (process.platform === 'linux') return startTimeFromProc(pid);
@@ -18,9 +18,9 @@ export const startTimeOf = (pid: number): string | undefined => {
   }
 };
 
-/** True while the process that was started then is still there (a zombie is not). */
-export const isAlive = (one: { readonly pid: number; readonly startTime: string }): boolean =>
-  startTimeOf(one.pid) === one.startTime;
+/** True while the process with this start time runs; false for a zombie. */
+export const isAlive = (child: { readonly pid: number; readonly startTime: string }): boolean =>
+  startTimeOf(child.pid) === child.startTime;
 
 const startTimeFromProc = (pid: number): string | undefined => {
   try {
@@ -32,7 +32,7 @@ const startTimeFromProc = (pid: number): string | undefined => {
   }
 };
 
-/** The command line of a process, as far as the system shows it. */
+/** Command line of a process, as far as it is visible. */
 export const commandOf = (pid: number): string | undefined => {
   try {
     if (process.platform === 'linux') {

@@ -6,31 +6,38 @@ import { promisify } from 'node:util';
 
 const execute = promisify(execFile);
 
-/** Where system programs live that a user's PATH often leaves out. */
+/** Directories of system programs that the PATH of a user often omits. */
 const SYSTEM_DIRECTORIES = ['/usr/local/sbin', '/usr/sbin', '/sbin', '/usr/local/bin', '/opt/homebrew/bin'];
 const APT = '/usr/bin/apt-get';
 const APT_TIMEOUT_MS = 300_000;
 const APT_RETRY_MS = 2_000;
 const APT_LOCKED = /could not get lock|unable to (?:acquire|lock)/i;
 
-/** A program on this machine, and the name by which it wants to be called. */
+/** A program of this machine and, for a binary with several names, its `argv[0]`. */
 export interface Program {
   readonly path: string;
   readonly argv0?: string | undefined;
 }
 
-/** A program that we need is not there. The message lists the ways out, one a line. */
+/** A required program is missing. The message lists the alternatives, one per line. */
 export class MissingProgramError extends Error {
   override readonly name = 'MissingProgramError';
 }
 
-/** The environment that finding and installing needs, and how to tell people about it. */
-export interface FindOptions {
-  readonly env: NodeJS.ProcessEnv;
-  readonly say: (line: string) => void;
+/** How a program is found, which Debian package provides it, and the lines of the error without it. */
+export interface RequiredProgram {
+  find(path: string): Program | undefined;
+  readonly debianPackage: string;
+  readonly missing: readonly string[];
 }
 
-/** The path of the first of these programs on `PATH` or in the usual places. */
+/** Environment for the search and the installation, and a log for the user. */
+export interface FindOptions {
+  readonly env: NodeJS.ProcessEnv;
+  readonly log: (line: string) => void;
+}
+
+/** Path of the first of these programs on `path` or in the system directories. */
 export const findProgram = (names: readonly string[], path: string): string | undefined =>
   names
     .flatMap((name) =>
@@ -48,8 +55,8 @@ const isExecutable = (path: string): boolean => {
 };
 
 /**
- * What `find` finds; when that is nothing, what it finds after the Debian package was installed, which root may do on
- * a system of the Debian family. Undefined when there is nothing still.
+ * The result of `find`; without a result, and as root on a Debian system, the result after the installation of the
+ * Debian package.
  */
 export const findOrInstall = async <Found>(
   find: (path: string) => Found | undefined,
@@ -62,28 +69,46 @@ export const findOrInstall = async <Found>(
   return (await installPackage(debianPackage, options)) ? find(path) : undefined;
 };
 
-/** Installs a Debian package, and says so. Answers false when that did not work. */
-const installPackage = async (name: string, { env, say }: FindOptions): Promise<boolean> => {
-  say(`installing the Debian package ${name} with apt-get`);
+/** The program that `find` locates or the Debian package provides. Rejects with {@link MissingProgramError} and the text `missing`. */
+export const requireProgram = async (
+  { find, debianPackage, missing }: RequiredProgram,
+  options: FindOptions,
+): Promise<Program> => {
+  const program = await findOrInstall(find, debianPackage, options);
+  if (program !== undefined) return program;
+  throw new MissingProgramError(missing.join('\n'));
+};
+
+/** A lookup of one executable by its names. */
+export const executable =
+  (...names: readonly string[]) =>
+  (path: string): Program | undefined => {
+    const found = findProgram(names, path);
+    return found === undefined ? undefined : { path: found };
+  };
+
+/** Installs a Debian package and logs it. Resolves with false on failure. */
+const installPackage = async (name: string, { env, log }: FindOptions): Promise<boolean> => {
+  log(`installing the Debian package ${name} with apt-get`);
   const install = () =>
     execute(APT, ['install', '-y', '--no-install-recommends', name], {
       env: { ...env, DEBIAN_FRONTEND: 'noninteractive' },
       timeout: APT_TIMEOUT_MS,
     });
   try {
-    // A machine that never asked for the package lists has none, and then finds nothing.
+    // A machine without package lists finds no package.
     await retryWhileLocked(install).catch(async () => {
       await retryWhileLocked(() => execute(APT, ['update'], { env, timeout: APT_TIMEOUT_MS }));
       await retryWhileLocked(install);
     });
     return true;
   } catch (error) {
-    say(`apt-get could not install ${name}: ${(error as Error).message.split('\n')[0]}`);
+    log(`apt-get could not install ${name}: ${(error as Error).message.split('\n')[0]}`);
     return false;
   }
 };
 
-/** Only one process may use apt at a time; another test file may be installing what it needs. */
+/** apt allows one process at a time; another test file may be using it. */
 const retryWhileLocked = async (work: () => Promise<unknown>): Promise<void> => {
   const deadline = performance.now() + APT_TIMEOUT_MS;
   for (;;) {

@@ -1,31 +1,66 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Child, type ChildOptions, describeExit, startChild } from './child-process.ts';
+import { acceptsConnections } from './ports.ts';
+import type { Program } from './programs.ts';
 
 const POLL_MS = 25;
 const READY_TIMEOUT_MS = 30_000;
-/** What never served anybody has nothing to finish. */
-const GIVE_UP_MS = 1_000;
+/** Stop deadline of a server that was never ready: it has nothing to finish. */
+const ABORT_DEADLINE_MS = 1_000;
 
-/** A program that serves others: how it starts, when it is usable, how it ends. May be started many times. */
+/** How a server starts, when it is ready, and how it stops. May be started many times. */
 export interface ServerSpec {
   readonly child: ChildOptions;
-  /** Clears what an earlier run may have left; runs before each start. */
+  /** Removes what an earlier run left; runs before each start. */
   prepare?(): Promise<void> | void;
-  /** True once it serves. Asked again and again; a rejection counts as "not yet". */
+  /** True once it serves. Polled; a rejection counts as not ready. */
   isReady(): Promise<boolean>;
   readonly stopSignal: NodeJS.Signals;
   readonly stopDeadlineMs: number;
   readonly readyTimeoutMs?: number | undefined;
 }
 
-/** A server did not become usable. The message names it, says why, and shows its last lines. */
+/** A server did not become ready. The message has its name, the reason, and its last lines. */
 export class StartError extends Error {
   override readonly name = 'StartError';
 }
 
+/** A local server that runs in the foreground. */
+export interface ForegroundServer {
+  readonly name: string;
+  readonly program: Program;
+  readonly args: readonly string[];
+  readonly port: number;
+  readonly env: NodeJS.ProcessEnv;
+  readonly logFile: string;
+  /** Default 5000. */
+  readonly stopDeadlineMs?: number;
+  /** Default: the port accepts connections. */
+  isReady?(): Promise<boolean>;
+  prepare?(): void;
+  readonly account?: { readonly uid?: number; readonly gid?: number };
+}
+
+/** The {@link ServerSpec} of a server that SIGTERM stops. */
+export const foregroundServer = ({ program, account, ...server }: ForegroundServer): ServerSpec => ({
+  child: {
+    name: server.name,
+    command: program.path,
+    argv0: program.argv0,
+    args: server.args,
+    env: server.env,
+    logFile: server.logFile,
+    ...account,
+  },
+  isReady: server.isReady ?? (() => acceptsConnections(server.port)),
+  prepare: server.prepare ?? (() => {}),
+  stopSignal: 'SIGTERM',
+  stopDeadlineMs: server.stopDeadlineMs ?? 5_000,
+});
+
 /**
  * Starts a server and waits until it serves. Rejects with {@link StartError} when it ends or takes too long,
- * or when the signal aborts; then nothing of it is left running.
+ * or when the signal aborts; the process is then stopped.
  */
 export const startServer = async (
   spec: ServerSpec,
@@ -39,7 +74,7 @@ export const startServer = async (
     await untilReady(spec, child, signal);
     return child;
   } catch (error) {
-    await child.stop({ signal: spec.stopSignal, deadlineMs: GIVE_UP_MS });
+    await child.stop({ signal: spec.stopSignal, deadlineMs: ABORT_DEADLINE_MS });
     throw error;
   }
 };

@@ -1,30 +1,27 @@
-/** How much larger the second input is. */
+/** Ratio of the two input sizes. */
 export const INPUT_FACTOR = 10;
 /**
- * The most that an input ten times as large may cost. Linear work is measured at 7 to 11 times, work that grows with the
- * square of its input at a hundred times.
+ * Upper bound of the CPU ratio of linear work, which is measured at 7 to 11. Quadratic work is measured at about 100.
  */
 export const MAX_CPU_GROWTH = 12;
 
-/** Batches of each size. */
+/** Batches per size. */
 const ROUNDS = 9;
-/** As many times the batches are made where the machine disturbs the first ones. */
+/** Factor on the number of batches while the result is above the bound. */
 const MAX_EXTRA_ROUNDS = 4;
-/** CPU of one batch; less is noise. */
+/** CPU time of one batch, ms; less is noise. */
 const BATCH_CPU_MS = 4;
 const MAX_CALLS = 4_096;
 
 type Work = () => unknown;
 
 /**
- * How many times the CPU an input costs that is ten times as large. `make` prepares the work for a size.
+ * Ratio of the CPU times for an input of `10 * size` and of `size`. `make` prepares the work for a size.
  *
- * Both sizes are worked off in batches of equal input (ten times as many calls of the small one), so that caches and garbage
- * weigh on both alike, by turns, once the compiler has seen both. The least of several batches counts, in CPU time, not wall
- * time: what else the machine does changes little. While the result is above {@link MAX_CPU_GROWTH}, more batches
- * are made: a least value that was disturbed goes down, one that the work costs does not.
- * Sizes should fit the caches of a processor: what leaves them costs more for each byte, most of all on a busy machine. They
- * should be so large that the input, not the call, is what costs.
+ * Both sizes run alternately in batches of equal total input, after a warm-up, so that caches and garbage collection affect
+ * both alike. The minimum of several batches counts, in CPU time: other load changes it little. While the ratio is above
+ * {@link MAX_CPU_GROWTH}, more batches run, because a disturbed minimum decreases. Inputs should fit the CPU caches and
+ * be so large that the input dominates the call.
  */
 export const cpuGrowthOf = async (
   size: number,
@@ -45,7 +42,7 @@ export const cpuGrowthOf = async (
   return growth();
 };
 
-/** Calls that take {@link BATCH_CPU_MS} together, found with work that is compiled by then. */
+/** Number of calls that take {@link BATCH_CPU_MS} together. */
 const callsOfBatch = async (work: Work): Promise<number> => {
   let calls = 1;
   while (calls < MAX_CALLS && (await cpuMs(calls, work)) < BATCH_CPU_MS) calls *= 2;
@@ -53,8 +50,8 @@ const callsOfBatch = async (work: Work): Promise<number> => {
 };
 
 const cpuMs = async (calls: number, work: Work): Promise<number> => {
-  const begun = process.cpuUsage();
+  const before = process.cpuUsage();
   for (let call = 0; call < calls; call += 1) await work();
-  const { user, system } = process.cpuUsage(begun);
+  const { user, system } = process.cpuUsage(before);
   return (user + system) / 1000;
 };

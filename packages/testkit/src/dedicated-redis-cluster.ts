@@ -7,28 +7,28 @@ import { type FaultProxy, openFaultProxy } from './fault-proxy.ts';
 import { openTestDirectory } from './test-directory.ts';
 import { until } from './wait.ts';
 
-/** One node of a cluster that belongs to one test. */
+/** A node of a cluster. */
 export interface ClusterNode extends DedicatedStore {
-  /** The node itself, for what is not a matter of the cluster. */
+  /** Connection to this node, without the cluster client. */
   readonly direct: Redis;
-  /** With `proxied`, the way of clients to it: the address that the cluster tells them. It lives in this process. */
+  /** With `proxied`, the proxy at the address that the cluster announces. */
   readonly proxy: FaultProxy | undefined;
-  /** Under which the others know it. */
+  /** Node id in the cluster. */
   readonly id: string;
 }
 
-/** A real Redis Cluster, which a test may reshape. Primaries have no replicas unless a test makes one. */
+/** A Redis Cluster of one test. Primaries have no replicas until `replicate` is called. */
 export interface DedicatedRedisCluster extends AsyncDisposable {
-  /** Names the first two nodes; the others are learnt. */
+  /** Contains the first two nodes; clients discover the others. */
   readonly url: string;
   readonly nodes: readonly ClusterNode[];
-  /** The node that has a slot. */
+  /** The node that owns a slot. */
   ownerOf(slot: number): Promise<ClusterNode>;
-  /** Moves a slot to another node as `redis-cli` does, key by key, while it is in use. */
+  /** Moves a slot to another node, key by key, while it is in use. */
   moveSlot(slot: number, to: ClusterNode): Promise<void>;
-  /** Makes a node without slots the replica of another, and waits until it follows. */
+  /** Makes a node without slots a replica, and waits until it is in sync. */
   replicate(replica: ClusterNode, primary: ClusterNode): Promise<void>;
-  /** Forgets all keys, and keeps the slots. */
+  /** Removes all keys; the slots stay assigned. */
   flush(): Promise<void>;
 }
 
@@ -36,24 +36,24 @@ const SLOTS = 16_384;
 const MIGRATE_TIMEOUT_MS = 5_000;
 const KEYS_AT_ONCE = 100;
 
-/** Starts nodes, introduces them to each other, deals out the slots, but for spare nodes, and waits until all agree. */
+/** Starts the nodes, assigns the slots except to spare nodes, and waits until all nodes agree. */
 export const openDedicatedRedisCluster = async ({
   size = 3,
   spares = 0,
   proxied = false,
 } = {}): Promise<DedicatedRedisCluster> => {
   await using stack = new AsyncDisposableStack();
-  const program = await findRedis({ env: process.env, say: () => {} });
+  const program = await findRedis({ env: process.env, log: () => {} });
   const count = size + spares;
   const ports = await freePorts(2 * count);
-  const starting = Array.from({ length: count }, async (_, at) => {
-    const [port = 0, busPort = 0] = [ports[at], ports[count + at]];
+  const starting = Array.from({ length: count }, async (_, index) => {
+    const [port = 0, busPort = 0] = [ports[index], ports[count + index]];
     const directory = stack.use(await openTestDirectory());
     const url = `redis://127.0.0.1:${port}`;
     const proxy = proxied ? stack.use(await openFaultProxy(url)) : undefined;
     const spec = redisServer({
       ...{ program, port, dataDir: join(directory.path, 'redis'), persistent: 'always' },
-      ...{ logFile: join(directory.path, 'redis.log'), env: process.env, name: `redis-${at}` },
+      ...{ logFile: join(directory.path, 'redis.log'), env: process.env, name: `redis-${index}` },
       extra: [
         ...['--cluster-enabled', 'yes', '--cluster-port', String(busPort), '--cluster-node-timeout', '2000'],
         ...['--cluster-require-full-coverage', 'no', '--cluster-announce-port', String(proxy?.port ?? port)],
@@ -81,7 +81,7 @@ export const openDedicatedRedisCluster = async ({
       await replica.direct.call('CLUSTER', 'REPLICATE', primary.id);
       await until(() => replica.direct.info('replication'), {
         ok: (info) => info.includes('master_link_status:up'),
-        what: 'the replica to follow',
+        what: 'the replica to be in sync',
         timeoutMs: 30_000,
       });
     },
@@ -129,7 +129,7 @@ const findOwner = async (nodes: readonly ClusterNode[], slot: number): Promise<C
     );
     if (mine) return node;
   }
-  throw new Error(`nobody has slot ${slot}`);
+  throw new Error(`slot ${slot} has no owner`);
 };
 
 const moveSlot = async (
@@ -144,7 +144,7 @@ const moveSlot = async (
     const options = ['127.0.0.1', String(to.port), '', '0', String(MIGRATE_TIMEOUT_MS), 'KEYS'];
     await from.direct.call('MIGRATE', [...options, ...keys]);
   }
-  // The new owner first: so no key is ever without one.
+  // The new owner first, so that the slot always has an owner.
   for (const { direct } of [to, from, ...nodes.filter((one) => one !== to && one !== from)]) {
     await direct.call('CLUSTER', 'SETSLOT', slot, 'NODE', to.id);
   }

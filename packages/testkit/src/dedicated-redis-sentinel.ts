@@ -2,32 +2,33 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { freePorts } from '@muster/local/ports';
 import { findRedis, redisAnswers, redisServer } from '@muster/local/redis';
+import { foregroundServer } from '@muster/local/server-process';
 import { Redis } from 'ioredis';
 import { type DedicatedStore, startDedicatedStore } from './dedicated-store.ts';
 import { openTestDirectory, type TestDirectory } from './test-directory.ts';
 import { until } from './wait.ts';
 
-/** A primary, its replica and three sentinels that belong to one test. */
+/** A primary, a replica and three sentinels of one test. */
 export interface DedicatedRedisSentinel extends AsyncDisposable {
-  /** Names two of the sentinels; the third is learnt. */
+  /** Contains two of the sentinels; clients discover the third. */
   readonly url: string;
-  /** The primary at first, and then the other one. */
+  /** The initial primary and the initial replica. */
   readonly servers: readonly [DedicatedStore, DedicatedStore];
-  /** From now on the replica gets nothing more from the primary, while sentinels and clients do. */
+  /** Stops replication; sentinels and clients still reach the primary. */
   cutReplication(): Promise<void>;
-  /** The port of the primary, as most sentinels see it. */
+  /** Port of the primary according to the majority of sentinels. */
   primaryPort(): Promise<number>;
 }
 
 const NAME = 'main';
-/** Long enough for a machine that is busy with something else. */
+/** Long enough for a busy machine. */
 const DOWN_AFTER_MS = 4_000;
 const SENTINELS = 3;
 
-/** Starts all of them and waits until the sentinels know each other and the replica follows. */
+/** Starts all processes and waits until the sentinels see each other and the replica. */
 export const openDedicatedRedisSentinel = async (): Promise<DedicatedRedisSentinel> => {
   await using stack = new AsyncDisposableStack();
-  const program = await findRedis({ env: process.env, say: () => {} });
+  const program = await findRedis({ env: process.env, log: () => {} });
   const [first = 0, second = 0, ...sentinelPorts] = await freePorts(2 + SENTINELS);
   const server = async (port: number, extra: readonly string[]): Promise<DedicatedStore> => {
     const directory = stack.use(await openTestDirectory());
@@ -73,7 +74,7 @@ export const openDedicatedRedisSentinel = async (): Promise<DedicatedRedisSentin
   };
 };
 
-/** Ends the replica's connection, and forbids it to begin again. */
+/** Closes the connection of the replica and denies a new one. */
 const cutReplication = async (url: string): Promise<void> => {
   const primary = new Redis(url);
   await primary.call('ACL', 'SETUSER', 'default', '-psync', '-sync');
@@ -109,14 +110,10 @@ const startSentinel = async (
       '',
     ].join('\n'),
   );
-  const spec = {
-    child: {
-      ...{ name: `sentinel-${port}`, command: program.path, argv0: program.argv0, env: process.env },
-      ...{ args: [config, '--sentinel'], logFile: join(directory.path, 'sentinel.log') },
-    },
+  const spec = foregroundServer({
+    ...{ name: `sentinel-${port}`, program, port, env: process.env },
+    ...{ args: [config, '--sentinel'], logFile: join(directory.path, 'sentinel.log') },
     isReady: () => redisAnswers(port),
-    stopSignal: 'SIGTERM' as const,
-    stopDeadlineMs: 5_000,
-  };
+  });
   return startDedicatedStore({ spec, port, url: `redis://127.0.0.1:${port}`, directory });
 };

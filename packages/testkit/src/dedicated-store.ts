@@ -6,22 +6,22 @@ import { findRedis, redisServer, redisUrl } from '@muster/local/redis';
 import type { ServerSpec } from '@muster/local/server-process';
 import { openTestDirectory, type TestDirectory } from './test-directory.ts';
 
-/** What a test wrote need not survive a power cut; it does survive the end of the process. */
+/** Postgres settings for tests: data survives the end of the process, not a power failure. */
 export const FAST_POSTGRES_SETTINGS = { fsync: 'off', full_page_writes: 'off' };
 
-/** A store that belongs to one test, which may stop it and start it again at the same address. */
+/** A store of one test, which may stop and restart it at the same address. */
 export interface DedicatedStore extends AsyncDisposable {
   readonly url: string;
   readonly port: number;
-  /** Ends it in order; what it holds is kept. */
+  /** Stops it gracefully; its data is kept. */
   stop(): Promise<void>;
-  /** Starts it again and waits until it answers. */
+  /** Starts it and waits until it is ready. */
   start(): Promise<void>;
-  /** Sends a signal, such as SIGKILL, SIGSTOP or SIGCONT, and does not wait. */
+  /** Sends a signal such as SIGKILL, SIGSTOP or SIGCONT. */
   signal(signal: NodeJS.Signals): void;
 }
 
-/** A Redis of one's own, running, which keeps its data over `stop` and `start`; `always` also over a SIGKILL, to the last answer. */
+/** Starts a Redis for one test. Data is kept over `stop` and `start`; with `always` also over SIGKILL, up to the last reply. */
 export const openDedicatedRedis = async ({
   persistent = true,
 }: {
@@ -30,7 +30,7 @@ export const openDedicatedRedis = async ({
   const directory = await openTestDirectory();
   const [port = 0] = await freePorts(1);
   const spec = redisServer({
-    program: await findRedis({ env: process.env, say: () => {} }),
+    program: await findRedis({ env: process.env, log: () => {} }),
     port,
     dataDir: join(directory.path, 'redis'),
     persistent,
@@ -40,7 +40,7 @@ export const openDedicatedRedis = async ({
   return startDedicatedStore({ spec, port, url: redisUrl(port), directory });
 };
 
-/** A Postgres of one's own, running. The URL is that of an empty database. */
+/** Starts a Postgres for one test. The URL is that of an empty database. */
 export const openDedicatedPostgres = async (): Promise<DedicatedStore> => {
   const directory = await openTestDirectory();
   const [port = 0] = await freePorts(1);
@@ -49,13 +49,13 @@ export const openDedicatedPostgres = async (): Promise<DedicatedStore> => {
     dataDir: join(directory.path, 'postgres'),
     logFile: join(directory.path, 'postgres.log'),
     env: process.env,
-    say: () => {},
+    log: () => {},
     settings: FAST_POSTGRES_SETTINGS,
   });
   return startDedicatedStore({ spec, port, url: url('postgres'), directory });
 };
 
-/** Starts a store in a directory that goes with it. */
+/** Starts a store; disposing it removes its directory. */
 export const startDedicatedStore = async (store: {
   spec: ServerSpec;
   port: number;
@@ -68,7 +68,7 @@ export const startDedicatedStore = async (store: {
     child = await directory.start(spec);
   };
   const stop = async (): Promise<void> => {
-    // A frozen process hears no polite signal.
+    // A stopped process (SIGSTOP) does not handle the signal.
     child?.kill('SIGCONT');
     await child?.stop({ signal: spec.stopSignal, deadlineMs: spec.stopDeadlineMs });
   };

@@ -1,49 +1,49 @@
-/** What a publisher knows of one publication: its group took it, or nobody can say. */
+/** State of a publication for its publisher. */
 type PublicationState = 'acknowledged' | 'unknown';
 
-/** What a subscriber saw, in order. */
+/** An event of a subscriber. */
 type SubscriberEvent =
-  | { readonly is: 'heard'; readonly number: number }
-  /** `published` publications of the group had been sent or were being sent by then. */
+  | { readonly is: 'received'; readonly number: number }
+  /** `published`: publications of the group that were sent or being sent at that time. */
   | { readonly is: 'resync'; readonly published: number };
 
-/** One subscriber's own log of one group. */
+/** Event log of one subscriber of one group. */
 export interface SubscriberLog {
   /** A publication arrived. */
   received(number: number): void;
-  /** The server said that publications may be missing here: the application must begin anew. */
+  /** The server notified that publications may be missing here. */
   resynced(): void;
 }
 
-/** A publication that did not reach a subscriber as it should have, as `subscriber group#number`. */
+/** Result of the comparison; publications are `subscriber group#number`. */
 export interface DeliveryReport {
-  /** Publications that were acknowledged. */
+  /** Number of acknowledged publications. */
   readonly acknowledged: number;
-  /** Arrivals at subscribers. */
+  /** Number of received publications. */
   readonly deliveries: number;
-  /** Acknowledged, never arrived, and nobody said so. */
+  /** Acknowledged, not received, without a notification. */
   readonly missing: readonly string[];
-  /** Never arrived, and the subscriber was told that something is missing at that place. */
+  /** Not received, with a notification at the gap. */
   readonly announced: readonly string[];
-  /** Never arrived, and the subscriber was told so only after it had heard later ones. */
+  /** Not received, with a notification after later publications. */
   readonly announcedLate: readonly string[];
-  /** Arrived more than once. */
+  /** Received more than once. */
   readonly duplicates: readonly string[];
-  /** Arrived behind a later one of its group. */
+  /** Received after a later publication of the group. */
   readonly misordered: readonly string[];
-  /** Arrived although nobody published it. */
+  /** Received, but never published. */
   readonly unexpected: readonly string[];
 }
 
-/** Compares what was published with what arrived. Publications of a group are numbered from 0 by its one publisher. */
+/** Compares published with received publications. The single publisher of a group numbers them from 0. */
 export interface DeliveryOracle {
   /** Numbers the next publication of a group, before it is sent. */
   nextPublication(group: string): number;
-  /** The group took it. What is never acknowledged may arrive, or not. */
+  /** Records an acknowledgement. A publication without it may be received or not. */
   acknowledged(group: string, number: number): void;
-  /** A subscriber that hears its group from the next publication on. */
+  /** Adds a subscriber that receives its group from the next publication on. */
   subscriber(name: string, group: string): SubscriberLog;
-  /** How many subscribers have not got every acknowledged publication, counting announced holes as got. */
+  /** Number of subscribers with missing publications; announced gaps are not missing. */
   incompleteSubscribers(): number;
   report(): DeliveryReport;
 }
@@ -51,7 +51,7 @@ export interface DeliveryOracle {
 interface Subscriber {
   readonly name: string;
   readonly group: string;
-  /** The first number it must hear. */
+  /** First number that it must receive. */
   readonly from: number;
   readonly events: SubscriberEvent[];
 }
@@ -59,83 +59,93 @@ interface Subscriber {
 export const createDeliveryOracle = (): DeliveryOracle => {
   const groups = new Map<string, PublicationState[]>();
   const subscribers: Subscriber[] = [];
-  const fatesOf = (group: string): PublicationState[] => {
-    const known = groups.get(group) ?? [];
-    groups.set(group, known);
-    return known;
+  const statesOf = (group: string): PublicationState[] => {
+    const states = groups.get(group) ?? [];
+    groups.set(group, states);
+    return states;
   };
-  const holesOf = (one: Subscriber) => classifyGaps(one, fatesOf(one.group));
+  const gapsOf = (subscriber: Subscriber) => classifyGaps(subscriber, statesOf(subscriber.group));
 
   return {
-    nextPublication: (group) => fatesOf(group).push('unknown') - 1,
+    nextPublication: (group) => statesOf(group).push('unknown') - 1,
     acknowledged: (group, number) => {
-      const fates = fatesOf(group);
-      if (fates[number] === undefined) throw new Error(`${group}#${number} was never published`);
-      fates[number] = 'acknowledged';
+      const states = statesOf(group);
+      if (states[number] === undefined) throw new Error(`${group}#${number} was never published`);
+      states[number] = 'acknowledged';
     },
     subscriber: (name, group) => {
-      const seen: SubscriberEvent[] = [];
-      subscribers.push({ name, group, from: fatesOf(group).length, events: seen });
+      const events: SubscriberEvent[] = [];
+      subscribers.push({ name, group, from: statesOf(group).length, events });
       return {
-        received: (number) => void seen.push({ is: 'heard', number }),
-        resynced: () => void seen.push({ is: 'resync', published: fatesOf(group).length }),
+        received: (number) => void events.push({ is: 'received', number }),
+        resynced: () => void events.push({ is: 'resync', published: statesOf(group).length }),
       };
     },
-    incompleteSubscribers: () => subscribers.filter((one) => holesOf(one).missing.length > 0).length,
+    incompleteSubscribers: () =>
+      subscribers.filter((subscriber) => gapsOf(subscriber).missing.length > 0).length,
     report: () => ({
-      acknowledged: [...groups.values()].flat().filter((fate) => fate === 'acknowledged').length,
-      deliveries: subscribers.reduce((sum, { events: seen }) => sum + numbersOf(seen).length, 0),
-      missing: subscribers.flatMap((one) => labelled(one, holesOf(one).missing)),
-      announced: subscribers.flatMap((one) => labelled(one, holesOf(one).announced)),
-      announcedLate: subscribers.flatMap((one) => labelled(one, holesOf(one).announcedLate)),
-      duplicates: subscribers.flatMap((one) => labelled(one, duplicatesIn(numbersOf(one.events)))),
-      misordered: subscribers.flatMap((one) => labelled(one, outOfOrderIn(numbersOf(one.events)))),
-      unexpected: subscribers.flatMap((one) =>
+      acknowledged: [...groups.values()].flat().filter((state) => state === 'acknowledged').length,
+      deliveries: subscribers.reduce((sum, { events }) => sum + numbersOf(events).length, 0),
+      missing: subscribers.flatMap((subscriber) => labelled(subscriber, gapsOf(subscriber).missing)),
+      announced: subscribers.flatMap((subscriber) => labelled(subscriber, gapsOf(subscriber).announced)),
+      announcedLate: subscribers.flatMap((subscriber) =>
+        labelled(subscriber, gapsOf(subscriber).announcedLate),
+      ),
+      duplicates: subscribers.flatMap((subscriber) =>
+        labelled(subscriber, duplicatesIn(numbersOf(subscriber.events))),
+      ),
+      misordered: subscribers.flatMap((subscriber) =>
+        labelled(subscriber, outOfOrderIn(numbersOf(subscriber.events))),
+      ),
+      unexpected: subscribers.flatMap((subscriber) =>
         labelled(
-          one,
-          numbersOf(one.events).filter((number) => fatesOf(one.group)[number] === undefined),
+          subscriber,
+          numbersOf(subscriber.events).filter((number) => statesOf(subscriber.group)[number] === undefined),
         ),
       ),
     }),
   };
 };
 
-/** Acknowledged publications that a subscriber has not got: silently missing, announced at their place, or later. */
-const classifyGaps = ({ from, events: seen }: Subscriber, fates: readonly PublicationState[]) => {
-  const got = new Set(numbersOf(seen));
-  const expected = fates.flatMap((fate, number) =>
-    fate === 'acknowledged' && number >= from && !got.has(number) ? [number] : [],
+/** Acknowledged publications that a subscriber did not receive, by notification. */
+const classifyGaps = ({ from, events }: Subscriber, states: readonly PublicationState[]) => {
+  const received = new Set(numbersOf(events));
+  const expected = states.flatMap((state, number) =>
+    state === 'acknowledged' && number >= from && !received.has(number) ? [number] : [],
   );
-  const spans = announcedRanges(seen, from);
+  const spans = announcedRanges(events, from);
   const isAnnounced = (number: number) => spans.some(([after, before]) => number > after && number < before);
-  const toldBelow = Math.max(-1, ...spans.map(([, before]) => before));
-  const silent = expected.filter((number) => !isAnnounced(number));
+  const notifiedBelow = Math.max(-1, ...spans.map(([, before]) => before));
+  const unannounced = expected.filter((number) => !isAnnounced(number));
   return {
-    missing: silent.filter((number) => number >= toldBelow),
+    missing: unannounced.filter((number) => number >= notifiedBelow),
     announced: expected.filter(isAnnounced),
-    announcedLate: silent.filter((number) => number < toldBelow),
+    announcedLate: unannounced.filter((number) => number < notifiedBelow),
   };
 };
 
-/** Between which numbers a resync lies: up to what was heard next, and at the end up to what had been published by then. */
-const announcedRanges = (seen: readonly SubscriberEvent[], from: number): [after: number, before: number][] =>
-  seen.flatMap((one, at) => {
-    if (one.is !== 'resync') return [];
-    const before = numbersOf(seen.slice(0, at));
-    const next = seen.slice(at + 1).find((later) => later.is === 'heard');
+/** Ranges of the resyncs: up to the next received number or, at the end, up to the published count. */
+const announcedRanges = (
+  events: readonly SubscriberEvent[],
+  from: number,
+): [after: number, before: number][] =>
+  events.flatMap((event, index) => {
+    if (event.is !== 'resync') return [];
+    const before = numbersOf(events.slice(0, index));
+    const next = events.slice(index + 1).find((later) => later.is === 'received');
     const after = before.length === 0 ? from - 1 : Math.max(...before);
-    return [[after, next?.is === 'heard' ? next.number : one.published]];
+    return [[after, next?.is === 'received' ? next.number : event.published]];
   });
 
-const numbersOf = (seen: readonly SubscriberEvent[]): number[] =>
-  seen.flatMap((one) => (one.is === 'heard' ? [one.number] : []));
+const numbersOf = (events: readonly SubscriberEvent[]): number[] =>
+  events.flatMap((event) => (event.is === 'received' ? [event.number] : []));
 
 const duplicatesIn = (numbers: readonly number[]): number[] => {
   const known = new Set<number>();
   return numbers.filter((number) => known.size === known.add(number).size);
 };
 
-/** Numbers that came behind a greater one; a repetition is not late, but a duplicate. */
+/** Numbers received after a greater number; a repetition is a duplicate, not out of order. */
 const outOfOrderIn = (numbers: readonly number[]): number[] => {
   let highest = -1;
   const known = new Set<number>();

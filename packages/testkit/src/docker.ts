@@ -4,13 +4,13 @@ import { request } from 'node:http';
 const ANSWER_WITHIN_MS = 200;
 const SOCKET = '/var/run/docker.sock';
 
-/** True when a Docker engine answers within 200 ms at `DOCKER_HOST` or at its usual socket. */
+/** True when a Docker engine answers within 200 ms at `DOCKER_HOST` or the default socket. */
 export const dockerAnswers = (env: NodeJS.ProcessEnv): Promise<boolean> => {
-  const where = engineOf(env['DOCKER_HOST']);
-  if (where === undefined) return Promise.resolve(false);
+  const engine = engineOf(env['DOCKER_HOST']);
+  if (engine === undefined) return Promise.resolve(false);
   return new Promise((resolve) => {
     const ping = request(
-      { ...where, path: '/_ping', timeout: ANSWER_WITHIN_MS, agent: false },
+      { ...engine, path: '/_ping', timeout: ANSWER_WITHIN_MS, agent: false },
       (response) => {
         response.resume();
         resolve(response.statusCode === 200);

@@ -1,17 +1,17 @@
 import type { Clock } from '@muster/kit/clock';
 
-/** Any moment will do; a round one reads well in failures. */
+/** A round date reads well in failures. */
 const DEFAULT_NOW = Date.UTC(2026, 0, 1);
 
-/** A clock that stands still until a test moves it. */
+/** Clock that only a test advances. */
 export interface FakeClock extends Clock {
-  /** Moves both the wall clock and the monotonic one forward. */
+  /** Advances the wall clock and the monotonic clock. */
   advance(ms: number): void;
-  /** Sets the wall clock alone, as an operator or NTP would; the monotonic one does not notice. */
+  /** Sets the wall clock only, like NTP; the monotonic clock is unchanged. */
   setWallClock(now: number): void;
 }
 
-/** A clock that starts at `now` (2026-01-01 by default) and at monotonic zero. */
+/** Creates a clock at `now` (default 2026-01-01) and monotonic zero. */
 export const createFakeClock = (now: number = DEFAULT_NOW): FakeClock => {
   let wall = now;
   let elapsed = 0;
@@ -19,7 +19,8 @@ export const createFakeClock = (now: number = DEFAULT_NOW): FakeClock => {
     now: () => wall,
     monotonic: () => elapsed,
     advance(ms) {
-      if (ms < 0) throw new RangeError('time does not run backwards; setWallClock does');
+      if (ms < 0)
+        throw new RangeError('advance: expected a positive duration; setWallClock can go backwards');
       wall += ms;
       elapsed += ms;
     },

@@ -2,45 +2,45 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** What happens to bytes and to new connections. */
+/** Treatment of bytes and new connections. */
 type Mode = { is: 'pass' } | { is: 'blackhole' } | { is: 'delay'; ms: number } | { is: 'refuse' };
 
-/** A TCP proxy on loopback between a service and what it depends on, with a saboteur at its switch. */
+/** TCP proxy on loopback that injects faults between a client and a server. */
 export interface FaultProxy extends AsyncDisposable {
   readonly port: number;
-  /** The target's URL with our address in the place of its own. */
+  /** URL of the target with the address of the proxy. */
   readonly url: string;
-  /** Everything goes through; what a blackhole held back arrives now. The state it starts in. */
+  /** Forwards everything, also what a blackhole held back. The initial state. */
   pass(): Promise<void>;
-  /** Connections stay open and new ones are accepted, but no byte arrives: an unplugged cable. */
+  /** Keeps connections open and accepts more, but forwards no byte: an unplugged cable. */
   blackhole(): Promise<void>;
-  /** Every piece of data is late by `ms`, in both directions, in order. */
+  /** Delays all data by `ms`, in both directions, in order. */
   delay(ms: number): Promise<void>;
-  /** Cuts what is open, and nobody listens any more: a process that has ended. */
+  /** Resets open connections and stops listening: a process that has ended. */
   refuse(): Promise<void>;
-  /** Cuts what is open with a TCP reset, and goes on as before: a restart. */
+  /** Resets open connections; the state does not change: a restart. */
   resetAll(): void;
-  /** Connections that are open now. */
+  /** Number of open connections. */
   connections(): number;
 }
 
-/** Whom the faults are for. */
+/** Scope of the faults. */
 export interface FaultProxyOptions {
-  /** Faults are for connections whose client says this early on; all others pass. Without it they are for all. */
+  /** Faults apply only to connections whose client sends this within its first 4 KiB. Default: all connections. */
   readonly only?: RegExp;
 }
 
 interface Pair {
   readonly client: Socket;
   readonly target: Socket;
-  /** Whether faults are for this connection. */
+  /** True when faults apply to this connection. */
   marked: boolean;
 }
 
-/** Bytes of a client that are looked at for the mark. */
+/** Bytes of a client that are searched for the marker. */
 const MARK_WITHIN_BYTES = 4_096;
 
-/** Puts a proxy before the server of a URL such as `redis://127.0.0.1:6379`. */
+/** Opens a proxy for the server of a URL such as `redis://127.0.0.1:6379`. */
 export const openFaultProxy = async (
   targetUrl: string,
   { only }: FaultProxyOptions = {},
@@ -81,7 +81,7 @@ export const openFaultProxy = async (
     });
   };
   const port = await open(0);
-  const become = async (next: Mode): Promise<void> => {
+  const setMode = async (next: Mode): Promise<void> => {
     mode = next;
     if (next.is === 'refuse' && only === undefined) return close();
     if (server === undefined) await open(port);
@@ -90,10 +90,10 @@ export const openFaultProxy = async (
   return {
     port,
     url: withAddress(targetUrl, port),
-    pass: () => become({ is: 'pass' }),
-    blackhole: () => become({ is: 'blackhole' }),
-    delay: (ms) => become({ is: 'delay', ms }),
-    refuse: () => become({ is: 'refuse' }),
+    pass: () => setMode({ is: 'pass' }),
+    blackhole: () => setMode({ is: 'blackhole' }),
+    delay: (ms) => setMode({ is: 'delay', ms }),
+    refuse: () => setMode({ is: 'refuse' }),
     resetAll,
     connections: () => pairs.size,
     [Symbol.asyncDispose]: close,
@@ -102,7 +102,7 @@ export const openFaultProxy = async (
 
 const PASS: Mode = { is: 'pass' };
 
-/** Puts an open connection into a mode. */
+/** Applies a mode to an open connection. */
 const apply = (pair: Pair, { is }: Mode): void => {
   if (is === 'refuse') cut(pair);
   for (const socket of [pair.client, pair.target]) {
@@ -111,19 +111,19 @@ const apply = (pair: Pair, { is }: Mode): void => {
   }
 };
 
-/** Listens to what the client says first. */
+/** Searches the first bytes of the client for the marker. */
 const markWhenReceived = (pair: Pair, mark: RegExp, onMarked: () => void): void => {
-  let said = '';
+  let received = '';
   const listen = (data: Buffer): void => {
-    said += data.toString('latin1');
-    pair.marked = mark.test(said);
-    if (pair.marked || said.length > MARK_WITHIN_BYTES) pair.client.off('data', listen);
+    received += data.toString('latin1');
+    pair.marked = mark.test(received);
+    if (pair.marked || received.length > MARK_WITHIN_BYTES) pair.client.off('data', listen);
     if (pair.marked) onMarked();
   };
   pair.client.on('data', listen);
 };
 
-/** Ties two sockets together: what one says the other hears, and they end together. */
+/** Forwards between two sockets and closes them together. */
 const connectPair = ({ client, target }: Pair, mode: () => Mode, onEnd: () => void): void => {
   const ways: readonly [Socket, Socket][] = [
     [client, target],
@@ -146,7 +146,7 @@ const connectPair = ({ client, target }: Pair, mode: () => Mode, onEnd: () => vo
   }
 };
 
-/** Writes each piece when it is due, and never before an earlier one. */
+/** Writes each chunk when it is due, in order. */
 const inOrder = (write: (data: Buffer | string) => void) => {
   let pending = 0;
   let last = Promise.resolve();

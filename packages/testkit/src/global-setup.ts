@@ -3,11 +3,11 @@ import type { TestProject } from 'vitest/node';
 import { openStoreBackend, type StoreBackend } from './store-backend.ts';
 import { dropTemplate } from './template.ts';
 
-/** What every test file can ask for: `inject('storeBackend')`. */
+/** Store URLs for test files: `inject('storeBackend')`. */
 export interface StoreBackendAddress {
   readonly redisUrl: string;
   readonly databaseUrl: string;
-  /** Different in every run, so that runs on one server do not meet. */
+  /** Unique per run, so that concurrent runs on one server are isolated. */
   readonly run: string;
 }
 
@@ -23,22 +23,22 @@ interface Shared {
   readonly backend: Promise<StoreBackend>;
 }
 
-/** Several projects of one run load this file once each; the stores are started once for all of them. */
+/** Each project of a run loads this file; the stores are started once for all. */
 const SHARED_KEY = Symbol.for('muster.testkit.store-backend');
 const shared = globalThis as { [SHARED_KEY]?: Shared | undefined };
 
-const say = (line: string): void => void process.stdout.write(`testkit: ${line}\n`);
+const log = (line: string): void => void process.stdout.write(`testkit: ${line}\n`);
 
 const open = (): Shared => {
-  const backing = openStoreBackend(process.env, say);
+  const backing = openStoreBackend(process.env, log);
   void backing.then(
-    ({ description }) => say(description),
+    ({ description }) => log(description),
     () => {},
   );
   return { users: 0, run: randomBytes(4).toString('hex'), backend: backing };
 };
 
-/** Vitest calls it before the first test of a project. */
+/** Called by Vitest before the first test of a project. */
 export const setup = async (project: TestProject): Promise<void> => {
   shared[SHARED_KEY] ??= open();
   shared[SHARED_KEY].users += 1;
@@ -46,13 +46,13 @@ export const setup = async (project: TestProject): Promise<void> => {
   project.provide('storeBackend', { redisUrl, databaseUrl, run: shared[SHARED_KEY].run });
 };
 
-/** Vitest calls it after the last test of a project. */
+/** Called by Vitest after the last test of a project. */
 export const teardown = async (): Promise<void> => {
-  const mine = shared[SHARED_KEY];
-  if (mine === undefined) return;
-  mine.users -= 1;
-  if (mine.users > 0) return;
+  const current = shared[SHARED_KEY];
+  if (current === undefined) return;
+  current.users -= 1;
+  if (current.users > 0) return;
   shared[SHARED_KEY] = undefined;
-  await using backing = await mine.backend;
-  await dropTemplate(backing.databaseUrl, mine.run);
+  await using backing = await current.backend;
+  await dropTemplate(backing.databaseUrl, current.run);
 };

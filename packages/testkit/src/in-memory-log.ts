@@ -1,20 +1,20 @@
 import type { Logger } from '@muster/kit/logger';
 
-/** One line that would have been logged. */
+/** A logged line. */
 export interface LogLine {
   readonly level: 'debug' | 'info' | 'warn' | 'error';
   readonly event: string;
   readonly fields: Readonly<Record<string, unknown>>;
 }
 
-/** A logger that prints nothing and remembers everything. */
+/** Logger that keeps its lines in memory and prints nothing. */
 export interface InMemoryLog extends Logger {
   readonly lines: readonly LogLine[];
   /** The lines of one event. */
   of(event: string): readonly LogLine[];
 }
 
-/** An empty log. Its children write into the same memory. */
+/** Creates an empty log; child loggers write to the same lines. */
 export const createInMemoryLog = (): InMemoryLog => {
   const lines: LogLine[] = [];
   const loggerWith = (bound: object): Logger => {

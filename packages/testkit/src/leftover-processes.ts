@@ -3,10 +3,10 @@ import { subscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import { afterAll } from 'vitest';
 
-/** Time for a process that was sent a signal to end. */
+/** Grace period of a process after a signal. */
 const GRACE_MS = 10_000;
 
-/** Processes of this worker whose end was not announced yet. */
+/** Child processes of this worker that have not exited. */
 const running = new Set<ChildProcess>();
 subscribe('child_process', (message) => {
   const { process: child } = message as { readonly process: ChildProcess };
@@ -15,13 +15,13 @@ subscribe('child_process', (message) => {
   child.once('error', () => running.delete(child));
 });
 
-/** Resolves when a process that runs has ended, or after the grace. */
+/** Resolves when a process has exited, or after the grace period. */
 const waitForEnd = (child: ChildProcess): Promise<unknown> =>
   once(child, 'exit', { signal: AbortSignal.timeout(GRACE_MS) }).catch(() => undefined);
 
 /**
- * Kills what a test file has started and not ended, and fails the file: the worker of the file would otherwise wait for
- * these processes, and with it the whole run. A setup file of Vitest: this hook runs after those of the test file.
+ * Kills the processes that a test file leaves running, and fails the file: its worker, and with it the run, would wait
+ * for them. A setup file of Vitest: this hook runs after those of the test file.
  */
 afterAll(async () => {
   await Promise.all([...running].filter((child) => child.killed).map(waitForEnd));
@@ -30,5 +30,5 @@ afterAll(async () => {
   await Promise.all(left.map(waitForEnd));
   if (left.length === 0) return;
   const commands = left.map(({ pid, spawnargs }) => `  ${pid}: ${spawnargs.join(' ')}`).join('\n');
-  throw new Error(`This test file did not end the processes that it started; they were killed:\n${commands}`);
+  throw new Error(`This test file did not end its child processes; they were killed:\n${commands}`);
 }, 3 * GRACE_MS);

@@ -2,7 +2,7 @@ import type { Random } from '@muster/kit/runtime';
 
 const UINT32 = 2 ** 32;
 
-/** Chance that repeats: the same seed gives the same sequence on every machine. Not for secrets. */
+/** Reproducible random numbers: a seed gives the same sequence on every machine. Not for secrets. */
 export const createSeededRandom = (seed: number): Random => {
   let state = seed >>> 0;
   const fraction = (): number => {

@@ -4,28 +4,28 @@ import { postgresServer } from '@muster/local/postgres';
 import { findRedis, redisServer, redisUrl } from '@muster/local/redis';
 import type { ServerSpec } from '@muster/local/server-process';
 import { Redis } from 'ioredis';
-import { Client } from 'pg';
 import { FAST_POSTGRES_SETTINGS } from './dedicated-store.ts';
 import { dockerAnswers } from './docker.ts';
 import { type RunningStores, startStoreContainers } from './store-containers.ts';
+import { withClient } from './template.ts';
 import { openTestDirectory, removeStaleTestDirectories } from './test-directory.ts';
 
-/** The real Redis and Postgres that a test run shares. */
+/** Redis and Postgres of a test run. */
 export interface StoreBackend extends RunningStores {
-  /** Which they are and why, such as "Redis 7.0.15 and Postgres 18.4 from local binaries (…)". */
+  /** Versions, source and reason, such as "Redis 7.0.15 and Postgres 18.4 from local binaries (…)". */
   readonly description: string;
 }
 
 /**
- * Opens the stores of a test run: those of `REDIS_URL` and `DATABASE_URL` when set, else containers when a
- * Docker engine answers, else the same local binaries as `npm start`. `TEST_STORES=containers` is content with
- * nothing less, `TEST_STORES=binaries` looks for no engine. Disposing it ends what it started.
+ * Opens the stores of a test run: those of `REDIS_URL` and `DATABASE_URL` when set, else containers when a Docker engine
+ * answers, else the local binaries of `npm start`. `TEST_STORES=containers` requires containers, `TEST_STORES=binaries`
+ * skips the engine. Disposing it stops what it started.
  */
 export const openStoreBackend = async (
   env: NodeJS.ProcessEnv,
-  say: (line: string) => void,
+  log: (line: string) => void,
 ): Promise<StoreBackend> => {
-  const { stores, source } = await chooseStores(env, say);
+  const { stores, source } = await chooseStores(env, log);
   try {
     const [redis, postgres] = await Promise.all([
       redisVersion(stores.redisUrl),
@@ -45,7 +45,7 @@ export const openStoreBackend = async (
 
 const chooseStores = async (
   env: NodeJS.ProcessEnv,
-  say: (line: string) => void,
+  log: (line: string) => void,
 ): Promise<{ stores: RunningStores; source: string }> => {
   const redis = env['REDIS_URL'];
   const database = env['DATABASE_URL'];
@@ -53,18 +53,18 @@ const chooseStores = async (
     const stores = { redisUrl: redis, databaseUrl: database, [Symbol.asyncDispose]: async () => {} };
     return { stores, source: 'REDIS_URL and DATABASE_URL' };
   }
-  const given = { redis, database };
+  const configured = { redis, database };
   if (redis || database) {
     const source = `local binaries and ${redis ? 'REDIS_URL' : 'DATABASE_URL'}`;
-    return { stores: await startLocal(env, say, given), source };
+    return { stores: await startLocal(env, log, configured), source };
   }
   const tried = await tryContainers(env);
   if ('stores' in tried) return { stores: tried.stores, source: 'containers (a Docker engine answers)' };
   if (env['TEST_STORES'] === 'containers') throw new Error(`TEST_STORES=containers: ${tried.why}`);
-  return { stores: await startLocal(env, say, given), source: `local binaries (${tried.why})` };
+  return { stores: await startLocal(env, log, configured), source: `local binaries (${tried.why})` };
 };
 
-/** Containers, or why there are none. */
+/** Containers, or the reason without them. */
 const tryContainers = async (
   env: NodeJS.ProcessEnv,
 ): Promise<{ stores: RunningStores } | { why: string }> => {
@@ -73,7 +73,7 @@ const tryContainers = async (
   try {
     return { stores: await startStoreContainers() };
   } catch (error) {
-    return { why: `a Docker engine answers, but gives no containers: ${messageOf(error)}` };
+    return { why: `a Docker engine answers, but the containers did not start: ${messageOf(error)}` };
   }
 };
 
@@ -84,8 +84,8 @@ const messageOf = (error: unknown): string => {
 
 const startLocal = async (
   env: NodeJS.ProcessEnv,
-  say: (line: string) => void,
-  given: { redis: string | undefined; database: string | undefined },
+  log: (line: string) => void,
+  configured: { redis: string | undefined; database: string | undefined },
 ): Promise<RunningStores> => {
   await removeStaleTestDirectories();
   await using stack = new AsyncDisposableStack();
@@ -98,7 +98,7 @@ const startLocal = async (
   };
   const [redisPort = 0, postgresPort = 0] = await freePorts(2);
   const openRedis = async (): Promise<string> => {
-    const program = await findRedis({ env, say });
+    const program = await findRedis({ env, log });
     const dataDir = join(directory.path, 'redis');
     const logFile = join(directory.path, 'redis.log');
     await start(redisServer({ program, port: redisPort, dataDir, persistent: false, logFile, env }));
@@ -108,11 +108,14 @@ const startLocal = async (
     const dataDir = join(directory.path, 'postgres');
     const logFile = join(directory.path, 'postgres.log');
     const settings = FAST_POSTGRES_SETTINGS;
-    const server = postgresServer({ port: postgresPort, dataDir, logFile, env, say, settings });
+    const server = postgresServer({ port: postgresPort, dataDir, logFile, env, log, settings });
     await start(server.spec);
     return server.url('postgres');
   };
-  const [redis, database] = await Promise.all([given.redis ?? openRedis(), given.database ?? openPostgres()]);
+  const [redis, database] = await Promise.all([
+    configured.redis ?? openRedis(),
+    configured.database ?? openPostgres(),
+  ]);
   const owned = stack.move();
   return { redisUrl: redis, databaseUrl: database, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 };
@@ -129,14 +132,8 @@ const redisVersion = async (url: string): Promise<string> => {
   }
 };
 
-const postgresVersion = async (url: string): Promise<string> => {
-  const client = new Client({ connectionString: url });
-  client.on('error', () => {});
-  await client.connect();
-  try {
+const postgresVersion = (url: string): Promise<string> =>
+  withClient(url, async (client) => {
     const { rows } = await client.query<{ server_version: string }>('show server_version');
     return rows[0]?.server_version.split(' ')[0] ?? 'unknown';
-  } finally {
-    await client.end();
-  }
-};
+  });

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { connect } from 'node:net';
+import { acceptsConnections } from '@muster/local/ports';
 import type { StartedTestContainer } from 'testcontainers';
 
 const REDIS_IMAGE = 'redis:8-alpine';
@@ -7,18 +7,17 @@ const POSTGRES_IMAGE = 'postgres:17-alpine';
 const REDIS_PORT = 6379;
 const POSTGRES_PORT = 5432;
 const STARTUP_TIMEOUT_MS = 120_000;
-const REACH_TIMEOUT_MS = 500;
 
-/** Two stores, and how to reach them. */
+/** URLs of a running Redis and Postgres. */
 export interface RunningStores extends AsyncDisposable {
   readonly redisUrl: string;
-  /** Of any database of the server; its user may make others. */
+  /** Any database of the server; its user may create others. */
   readonly databaseUrl: string;
 }
 
-/** Redis and Postgres in containers of their own, started side by side. Rejects when they are not there in time. */
+/** Redis and Postgres in containers, started concurrently. Rejects when they are not ready in time. */
 export const startStoreContainers = async (): Promise<RunningStores> => {
-  // Loaded late: it takes a second, which nobody without a Docker engine should wait.
+  // Loaded on demand: the import takes a second.
   const [{ Wait }, { RedisContainer }, { PostgreSqlContainer }] = await Promise.all([
     import('testcontainers'),
     import('@testcontainers/redis'),
@@ -34,19 +33,19 @@ export const startStoreContainers = async (): Promise<RunningStores> => {
     .withPassword(password)
     .withTmpFs({ '/var/lib/postgresql/data': 'rw' })
     .withCommand(['postgres', '-c', 'fsync=off', '-c', 'max_connections=300'])
-    // The image starts Postgres twice: once to set itself up, once for us.
+    // The image starts Postgres twice: for its setup, then for use.
     .withWaitStrategy(Wait.forLogMessage(/database system is ready to accept connections/, 2))
     .withStartupTimeout(STARTUP_TIMEOUT_MS);
 
   const started = await Promise.allSettled([redis.start(), postgres.start()]);
-  const running = started.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
-  const stop = async () => void (await Promise.all(running.map((one) => one.stop())));
+  const running = started.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+  const stop = async () => void (await Promise.all(running.map((container) => container.stop())));
   const [redisContainer, postgresContainer] = running;
   if (redisContainer === undefined || postgresContainer === undefined) {
     await stop();
     throw new AggregateError(
-      started.flatMap((one) => (one.status === 'rejected' ? [one.reason] : [])),
-      'the containers could not be started',
+      started.flatMap((result) => (result.status === 'rejected' ? [result.reason] : [])),
+      'the containers of Redis and Postgres could not be started',
     );
   }
   const [redisAt, postgresAt] = await Promise.all([
@@ -60,20 +59,8 @@ export const startStoreContainers = async (): Promise<RunningStores> => {
   };
 };
 
-/** Published ports are on loopback unless the engine is elsewhere, whatever else this machine looks like. */
+/** Published ports are on loopback unless the engine is remote. */
 const addressOf = async (container: StartedTestContainer, inside: number): Promise<string> => {
   const port = container.getMappedPort(inside);
-  return (await isReachable(port)) ? `127.0.0.1:${port}` : `${container.getHost()}:${port}`;
+  return (await acceptsConnections(port)) ? `127.0.0.1:${port}` : `${container.getHost()}:${port}`;
 };
-
-const isReachable = (port: number): Promise<boolean> =>
-  new Promise((resolve) => {
-    const socket = connect({ port, host: '127.0.0.1' });
-    const answer = (yes: boolean) => {
-      socket.destroy();
-      resolve(yes);
-    };
-    socket.setTimeout(REACH_TIMEOUT_MS, () => answer(false));
-    socket.once('error', () => answer(false));
-    socket.once('connect', () => answer(true));
-  });

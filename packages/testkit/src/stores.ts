@@ -6,20 +6,20 @@ import { inDatabase, type Migrate, migratedTemplate, withClient } from './templa
 
 const SCAN_COUNT = 1_000;
 
-/** The stores of one test file: real ones, shared as servers, but nothing in them belongs to anybody else. */
+/** Stores of one test file, isolated from other files on the same servers. */
 export interface TestStores extends AsyncDisposable {
   readonly redisUrl: string;
-  /** Starts every key and channel of this file. */
+  /** Prefix of every key and channel of this file. */
   readonly redisPrefix: string;
-  /** A database of this file's own; migrated when the options say how. */
+  /** Database of this file; migrated when `migrate` is given. */
   readonly databaseUrl: string;
-  /** One more database like it. */
+  /** Creates another such database. */
   createDatabase(): Promise<string>;
 }
 
 /**
  * Opens stores for a test file: `await using stores = await testStores({ migrate })`. With `migrate`, the
- * database is a copy of a template that was migrated once in this run. Disposing it drops what it made.
+ * database is a copy of a template that was migrated once in this run. Disposing it drops its databases and keys.
  */
 export const testStores = async ({ migrate }: { migrate?: Migrate } = {}): Promise<TestStores> => {
   const { redisUrl, databaseUrl: adminUrl, run } = inject('storeBackend');
@@ -47,13 +47,13 @@ export const testStores = async ({ migrate }: { migrate?: Migrate } = {}): Promi
   };
 };
 
-/** The same by hooks: opened before the first test of the file (or `describe`), dropped after the last. */
+/** {@link testStores} by hooks: opened before the first test of the file or `describe`, dropped after the last. */
 export const useTestStores = (
   options: { migrate?: Migrate } = {},
 ): Omit<TestStores, typeof Symbol.asyncDispose> => {
   let stores: TestStores | undefined;
   const opened = (): TestStores => {
-    if (stores === undefined) throw new Error('the stores are open in tests and hooks only');
+    if (stores === undefined) throw new Error('the stores are available in tests and hooks only');
     return stores;
   };
   beforeAll(async () => {

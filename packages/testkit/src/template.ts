@@ -1,16 +1,16 @@
 import { Client } from 'pg';
 
-/** Brings an empty database up to date, and leaves no connection to it open. */
+/** Migrates an empty database, and leaves no connection open. */
 export type Migrate = (databaseUrl: string) => Promise<unknown>;
 
-/** The name of this run's migrated template database. Whoever needs it first makes it; others wait. */
+/** Name of the migrated template database of a run. The first caller creates it; others wait. */
 export const migratedTemplate = (adminUrl: string, run: string, migrate: Migrate): Promise<string> =>
   withClient(adminUrl, async (client) => {
     const name = templateName(run);
     await client.query('select pg_advisory_lock(hashtext($1))', [name]);
     const found = await client.query('select 1 from pg_database where datname = $1', [name]);
     if (found.rowCount === 1) return name;
-    // Under its final name only when it is whole: a failed migration is tried, and reported, again.
+    // Renamed when complete: a failed migration is retried and reported again.
     const unfinished = `${name}_unfinished`;
     await client.query(`drop database if exists ${unfinished} with (force)`);
     await client.query(`create database ${unfinished} template template0`);
@@ -19,7 +19,7 @@ export const migratedTemplate = (adminUrl: string, run: string, migrate: Migrate
     return name;
   });
 
-/** Forgets the template of a run. */
+/** Drops the template of a run. */
 export const dropTemplate = (adminUrl: string, run: string): Promise<void> =>
   withClient(adminUrl, async (client) => {
     await client.query(`drop database if exists ${templateName(run)} with (force)`);
@@ -27,14 +27,14 @@ export const dropTemplate = (adminUrl: string, run: string): Promise<void> =>
 
 const templateName = (run: string): string => `muster_template_${run}`;
 
-/** The URL of another database on the same server. */
+/** URL of another database of the same server. */
 export const inDatabase = (url: string, name: string): string => {
   const changed = new URL(url);
   changed.pathname = `/${name}`;
   return changed.href;
 };
 
-/** A connection for one piece of work. */
+/** Runs `use` with a connection, and closes it. */
 export const withClient = async <T>(url: string, use: (client: Client) => Promise<T>): Promise<T> => {
   const client = new Client({ connectionString: url });
   client.on('error', () => {});

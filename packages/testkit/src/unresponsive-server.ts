@@ -2,12 +2,12 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { Worker } from 'node:worker_threads';
 
-/** An address whose kernel drops every SYN: connection attempts get no answer at all. */
+/** An address that drops every SYN: connection attempts time out. */
 export interface UnresponsiveServer extends AsyncDisposable {
   readonly port: number;
 }
 
-/** Listens, says on which port, and never accepts: its thread sleeps. */
+/** Listens, reports its port, and never accepts: its thread sleeps. */
 const LISTENER = `
 const { createServer } = require('node:net');
 const { parentPort } = require('node:worker_threads');
@@ -18,7 +18,7 @@ const server = createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 },
 const FILLERS = 4;
 const SETTLE_MS = 300;
 
-/** Opens one on loopback: a listener with a full backlog. Linux drops further SYNs, without root and without a firewall. */
+/** Opens a listener with a full backlog on loopback; Linux drops further SYNs. Needs neither root nor a firewall. */
 export const openUnresponsiveServer = async (): Promise<UnresponsiveServer> => {
   const worker = new Worker(LISTENER, { eval: true });
   const [port] = (await once(worker, 'message')) as [number];
@@ -30,7 +30,9 @@ export const openUnresponsiveServer = async (): Promise<UnresponsiveServer> => {
   await once(fillers[0] as Socket, 'connect');
   if (await acceptsConnection(port)) {
     await close();
-    throw new Error('the backlog of the listener is not full: the platform still accepts connections');
+    throw new Error(
+      'unresponsive server: expected a full backlog, but the platform accepted another connection',
+    );
   }
   return { port, [Symbol.asyncDispose]: close };
 };

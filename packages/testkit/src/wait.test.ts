@@ -16,13 +16,13 @@ test('[TW3] resolves with the first value that `ok` accepts', async () => {
 });
 
 test('[TW3] given a probe that throws, it tries again', async () => {
-  let looks = 0;
-  const look = () => {
-    looks += 1;
-    if (looks < 3) throw new Error('too early');
+  let probes = 0;
+  const probe = () => {
+    probes += 1;
+    if (probes < 3) throw new Error('too early');
     return 'there';
   };
-  expect(await until(look, { ...eventually, what: 'it' })).toBe('there');
+  expect(await until(probe, { ...eventually, what: 'it' })).toBe('there');
 });
 
 test('[TW7] after the timeout, the error names the condition and the last value', async () => {
@@ -32,13 +32,13 @@ test('[TW7] after the timeout, the error names the condition and the last value'
     what: 'the gateway to be up',
   });
   await expect(waiting).rejects.toThrow(
-    'waited 20 ms in vain for the gateway to be up; last seen: {"state":"down"}',
+    'timed out after 20 ms waiting for the gateway to be up; last value: {"state":"down"}',
   );
   const failing = until(() => Promise.reject(new Error('ECONNREFUSED')), { ...soon, what: 'an answer' });
-  await expect(failing).rejects.toThrow('last seen: ECONNREFUSED');
+  await expect(failing).rejects.toThrow('last value: ECONNREFUSED');
 });
 
 test('[TW7] a probe that never settles does not outlast the deadline', async () => {
   const waiting = until(() => new Promise<never>(() => {}), { ...soon, what: 'an answer' });
-  await expect(waiting).rejects.toThrow('last seen: the last look gave no answer');
+  await expect(waiting).rejects.toThrow('last value: the last probe did not settle');
 });

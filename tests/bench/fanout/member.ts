@@ -80,7 +80,7 @@ export class Member {
   }
 
   /** Sends a text frame. */
-  say(text: string): void {
+  log(text: string): void {
     this.#socket.write(clientFrame(text));
   }
 
@@ -96,7 +96,7 @@ export class Member {
     const { hello, welcome } = this.#dialect;
     for (let step = hello[this.#helloSteps]; step !== undefined; step = hello[this.#helloSteps]) {
       if (!greeting.includes(step.after)) break;
-      this.say(step.send.replaceAll('GROUP', this.#group));
+      this.log(step.send.replaceAll('GROUP', this.#group));
       this.#helloSteps += 1;
     }
     if (!greeting.includes(welcome)) return;

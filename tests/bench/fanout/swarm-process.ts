@@ -111,7 +111,7 @@ const publish = (group: Group): void => {
     .replace('GROUP', group.name)
     .replace('PAYLOAD', payloadOf(sequence))
     .replace('SEQUENCE', String(sequence + 10));
-  group.publisher?.say(text);
+  group.publisher?.log(text);
 };
 
 const run = async (load: Load): Promise<SwarmOutcome> => {

@@ -128,7 +128,7 @@ export class StormClient {
     this.#isOpen = true;
     this.#awaited = this.#places.length;
     const subscribes = this.#places.map(subscribeCommand);
-    this.#say([`{"id":1,"connect":{"token":"${this.#token}"}}`, ...subscribes].join('\n'));
+    this.#log([`{"id":1,"connect":{"token":"${this.#token}"}}`, ...subscribes].join('\n'));
     return true;
   }
 
@@ -158,7 +158,7 @@ export class StormClient {
       return;
     }
     if (message.subscribe !== undefined && place !== undefined) this.#onSubscribed(place, message.subscribe);
-    else if (message.id === undefined) this.#say('{}');
+    else if (message.id === undefined) this.#log('{}');
   }
 
   /** A subscribe that failed for now is tried again, as SDKs do; a connection that failed begins anew. */
@@ -169,7 +169,7 @@ export class StormClient {
     else {
       setTimeout(
         () => {
-          if (socket === this.#socket && this.#isOpen) this.#say(subscribeCommand(place, at));
+          if (socket === this.#socket && this.#isOpen) this.#log(subscribeCommand(place, at));
         },
         SUBSCRIBE_RETRY_MS * (0.5 + Math.random()),
       );
@@ -197,7 +197,7 @@ export class StormClient {
     }
   }
 
-  #say(text: string): void {
+  #log(text: string): void {
     const payload = Buffer.from(text);
     const head = Buffer.from([0x81, 0x80 | 126, payload.length >> 8, payload.length & 255, 0, 0, 0, 0]);
     this.#socket?.write(Buffer.concat([head, payload]));

@@ -31,10 +31,10 @@ const events: ClientEvents = {
 };
 
 process.on('message', (order: StormOrder) => {
-  const say = (answer: StormAnswer) => void process.send?.(answer);
+  const log = (answer: StormAnswer) => void process.send?.(answer);
   obey(order).then(
-    () => say({ is: 'done', counts: countsNow() }),
-    (error: unknown) => say({ is: 'failed', why: String(error) }),
+    () => log({ is: 'done', counts: countsNow() }),
+    (error: unknown) => log({ is: 'failed', why: String(error) }),
   );
 });
 
