@@ -13,13 +13,8 @@ let service: TestService;
 
 beforeAll(async () => {
   stack = new AsyncDisposableStack();
-  service = stack.use(
-    await startService(stores, {
-      SESSION_LIMIT_PER_MINUTE: '0',
-      FAILURE_LIMIT_PER_MINUTE: '0',
-      GUEST_LIMIT_PER_MINUTE: '100000',
-    }),
-  );
+  const limits = { SESSION_LIMIT_PER_MINUTE: '0', FAILURE_LIMIT_PER_MINUTE: '0' };
+  service = stack.use(await startService(stores, { ...limits, GUEST_LIMIT_PER_MINUTE: '100000' }));
 });
 afterAll(() => stack.disposeAsync());
 

@@ -228,6 +228,19 @@ describe('the audit log', () => {
     expect(seen).toEqual(['test.slow', 'session.created']);
   });
 
+  test('[SE40] given event ids of different lengths, the order is numeric', async () => {
+    const next = await endOfFeed();
+    for (let n = 0; n < 4; n += 1) await login('f_numeric');
+    await withClient(stores.databaseUrl, (client) =>
+      client.query(`SELECT setval('session_events_id_seq', 999999997)`),
+    );
+    await service.service('DELETE', '/v1/users/f_numeric/sessions');
+    const ended = async (): Promise<string[]> =>
+      (await feed(`after=${next}&types=session.ended&limit=1000`)).items.map(({ id }: { id: string }) => id);
+    const ids = await until(ended, { ok: ({ length }) => length === 4, what: 'the four ends' });
+    expect(ids).toEqual(['999999998', '999999999', '1000000000', '1000000001']);
+  });
+
   test('[SE40] given filters and a wait, they apply, and invalid positions are refused', async () => {
     const next = await endOfFeed();
     const waiting = feed(`after=${next}&wait=10&types=session.ended,other`);

@@ -1,17 +1,14 @@
-import { readConfig } from '@muster/session-service/config';
 import { migrate } from '@muster/session-service/postgres/migrate';
-import { openDedicatedRedis } from '@muster/testkit/dedicated-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import { Redis } from 'ioredis';
 import { exportJWK, generateKeyPair } from 'jose';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { bodyOf, exchangeAt, newUser, TYPE } from './exchange-fixture.ts';
 import { CLIENT_ID, LOGOUT_EVENT, startIssuer, type TestIssuer } from './fake-issuer.ts';
-import { cookieOf, environment, ORIGIN, startService, type TestService } from './fixture.ts';
+import { cookieOf, ORIGIN, startService, type TestService } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
-const GRANT = 'urn:ietf:params:oauth:grant-type:token-exchange';
-const TYPE = 'urn:ietf:params:oauth:token-type';
 let stack: AsyncDisposableStack;
 let issuer: TestIssuer;
 let service: TestService;
@@ -30,23 +27,12 @@ beforeAll(async () => {
 });
 afterAll(() => stack.disposeAsync());
 
-const bodyOf = (token: string, more: object = {}) => ({
-  grant_type: GRANT,
-  subject_token: token,
-  subject_token_type: `${TYPE}:id_token`,
-  ...more,
-});
 const exchange = (token: string, more: object = {}, headers: Record<string, string> = {}, at = service) =>
-  at.call('POST', '/v1/token-exchange', { json: bodyOf(token, more), headers });
+  exchangeAt(at, token, more, headers);
 const now = () => Math.floor(Date.now() / 1000);
 const b64 = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
 const sql = (text: string, values: unknown[] = []) =>
   withClient(stores.databaseUrl, async (client) => (await client.query(text, values)).rows);
-let person = 0;
-const someone = () => {
-  person += 1;
-  return `person-${person}`;
-};
 
 describe('a valid token', () => {
   test('[EX1] given an ID token, the session has its user and the facts of the login', async () => {
@@ -76,14 +62,14 @@ describe('a valid token', () => {
   });
 
   test('[EX1] given no amr, acr and auth_time, the login has level 1 and the current time', async () => {
-    const { body } = await exchange(await issuer.idToken({ claims: { sub: someone(), acr: 'silver' } }));
+    const { body } = await exchange(await issuer.idToken({ claims: { sub: newUser(), acr: 'silver' } }));
     expect(body.auth).toMatchObject({ aal: 1, amr: [] });
     expect(Math.abs(Date.parse(body.auth.time) - Date.now())).toBeLessThan(10_000);
   });
 
   test('[EX1] given a form, the result equals that of JSON, and a browser receives a cookie', async () => {
     const form = new URLSearchParams({
-      ...bodyOf(await issuer.idToken({ claims: { sub: someone() } })),
+      ...bodyOf(await issuer.idToken({ claims: { sub: newUser() } })),
       transport: 'cookie',
       remember: 'false',
     });
@@ -99,13 +85,13 @@ describe('a valid token', () => {
   });
 
   test.each(['RS256', 'ES256', 'EdDSA'])('[EX2] given %s, the token is accepted', async (algorithm) => {
-    expect((await exchange(await issuer.idToken({ algorithm, claims: { sub: someone() } }))).status).toBe(
+    expect((await exchange(await issuer.idToken({ algorithm, claims: { sub: newUser() } }))).status).toBe(
       200,
     );
   });
 
   test('[EX3] given a skew of a minute or several audiences, the token is accepted', async () => {
-    const claims = { sub: someone(), iat: now() + 50, nbf: now() + 50, aud: ['other', CLIENT_ID] };
+    const claims = { sub: newUser(), iat: now() + 50, nbf: now() + 50, aud: ['other', CLIENT_ID] };
     expect((await exchange(await issuer.idToken({ claims }))).status).toBe(200);
   });
 
@@ -203,7 +189,7 @@ describe('an invalid token', () => {
 
   test('[EX2] given an access token, it is accepted as a JWT; a logout token is refused', async () => {
     const jwt = { subject_token_type: `${TYPE}:jwt` };
-    const accessToken = await issuer.idToken({ header: { typ: 'at+jwt' }, claims: { sub: someone() } });
+    const accessToken = await issuer.idToken({ header: { typ: 'at+jwt' }, claims: { sub: newUser() } });
     expect((await exchange(accessToken, jwt)).status).toBe(200);
     expect((await exchange(await issuer.logoutToken(), jwt)).body.reason).toBe('type');
     const disguised = await issuer.idToken({ claims: { events: { [LOGOUT_EVENT]: {} } } });
@@ -213,7 +199,7 @@ describe('an invalid token', () => {
 
 describe('single use', () => {
   test('[SE36] [EX4] given a repeat under its key, it receives the same session; with another key the token is used', async () => {
-    const sub = someone();
+    const sub = newUser();
     const token = await issuer.idToken({ claims: { sub } });
     const keyed = (key: string, more: object = {}) => exchange(token, more, { 'idempotency-key': key });
     const key = 'exchange-0123456789-abc';
@@ -233,7 +219,7 @@ describe('single use', () => {
   });
 
   test('[EX4] given a token, it opens one session, also concurrently', async () => {
-    const token = await issuer.idToken({ claims: { sub: someone() } });
+    const token = await issuer.idToken({ claims: { sub: newUser() } });
     const answers = await Promise.all(Array.from({ length: 20 }, () => exchange(token)));
     expect(answers.filter(({ status }) => status === 200)).toHaveLength(1);
     expect(new Set(answers.filter(({ status }) => status !== 200).map(({ body }) => body.reason))).toEqual(
@@ -242,12 +228,12 @@ describe('single use', () => {
   });
 
   test('[EX4] given a token with a used jti, or without a jti the same content, it is refused', async () => {
-    const claims = { sub: someone(), jti: crypto.randomUUID() };
+    const claims = { sub: newUser(), jti: crypto.randomUUID() };
     expect((await exchange(await issuer.idToken({ claims }))).status).toBe(200);
     expect((await exchange(await issuer.idToken({ claims: { ...claims, x: 1 } }))).body.reason).toBe(
       'replayed',
     );
-    const token = await issuer.idToken({ claims: { sub: someone() }, without: ['jti'], algorithm: 'ES256' });
+    const token = await issuer.idToken({ claims: { sub: newUser() }, without: ['jti'], algorithm: 'ES256' });
     expect((await exchange(token)).status).toBe(200);
     expect((await exchange(token)).body.reason).toBe('replayed');
     expect((await exchange(otherSpelling(token))).status).toBe(401);
@@ -256,7 +242,7 @@ describe('single use', () => {
   test('[EX4] given a used token, its record expires with it', async () => {
     const redis = new Redis(stores.redisUrl);
     const before = new Set(await redis.keys(`${stores.redisPrefix}j:*`));
-    await exchange(await issuer.idToken({ claims: { sub: someone(), exp: now() + 100 } }));
+    await exchange(await issuer.idToken({ claims: { sub: newUser(), exp: now() + 100 } }));
     const [key] = (await redis.keys(`${stores.redisPrefix}j:*`)).filter((one) => !before.has(one));
     const life = await redis.pttl(key!);
     redis.disconnect();
@@ -265,7 +251,7 @@ describe('single use', () => {
   });
 
   test('[EX4] given a failed login, the token stays usable', async () => {
-    const sub = someone();
+    const sub = newUser();
     const token = await issuer.idToken({ claims: { sub } });
     await service.service('PUT', `/v1/users/${encodeURIComponent(`acme|${sub}`)}`, { disabled: true });
     expect((await exchange(token)).body.type).toBe('/problems/user-disabled');
@@ -289,7 +275,7 @@ describe('single use', () => {
 
 describe('callers', () => {
   test('[EX6] given a page of another site or an invalid API key, the exchange is refused', async () => {
-    const token = await issuer.idToken({ claims: { sub: someone() } });
+    const token = await issuer.idToken({ claims: { sub: newUser() } });
     const evil = await exchange(token, {}, { origin: 'https://evil.example' });
     expect(evil.body.type).toBe('/problems/csrf');
     expect((await exchange(token, {}, { 'sec-fetch-site': 'cross-site' })).status).toBe(403);
@@ -299,7 +285,7 @@ describe('callers', () => {
 
   test('[EX6] given a back end, it may send the address of its user; other callers may not', async () => {
     const facts = { ip: '203.0.113.77', user_agent: 'Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0' };
-    const token = await issuer.idToken({ claims: { sub: someone() } });
+    const token = await issuer.idToken({ claims: { sub: newUser() } });
     const alone = await exchange(token, facts);
     expect(alone.status).toBe(422);
     expect(alone.body.detail.map((one: { loc: unknown }) => one.loc)).toEqual([
@@ -315,7 +301,7 @@ describe('callers', () => {
       (await service.service('POST', '/v1/api-keys', { name: 'k', ...more })).body.key as string;
     const reader = await make({ scopes: ['sessions:read'] });
     const stranger = await make({ scopes: ['sessions:create'], tenant: 'other' });
-    const token = await issuer.idToken({ claims: { sub: someone() } });
+    const token = await issuer.idToken({ claims: { sub: newUser() } });
     for (const key of [reader, stranger]) {
       const answer = await exchange(token, {}, { authorization: `Bearer ${key}` });
       expect(answer.body.type).toBe('/problems/insufficient-scope');
@@ -355,133 +341,5 @@ describe('callers', () => {
     const answers = [];
     for (let tries = 0; tries < 8; tries += 1) answers.push((await exchange('x', {}, {}, strict)).status);
     expect(answers).toEqual([401, 401, 401, 401, 401, 429, 429, 429]);
-  });
-});
-
-describe('keys', () => {
-  test('[EX8] given a thousand unknown key ids, there is at most one fetch', async () => {
-    const { privateKey } = await generateKeyPair('RS256');
-    await exchange(await issuer.idToken());
-    const before = issuer.keyRequests();
-    const tokens = await Promise.all(
-      Array.from({ length: 1000 }, (_, at) =>
-        issuer.idToken({ key: privateKey, header: { kid: `k-${at}` } }),
-      ),
-    );
-    const statuses = new Set<number>();
-    for (let at = 0; at < tokens.length; at += 50) {
-      const answers = await Promise.all(tokens.slice(at, at + 50).map((token) => exchange(token)));
-      for (const { status } of answers) statuses.add(status);
-    }
-    expect(statuses).toEqual(new Set([401]));
-    expect(issuer.keyRequests() - before).toBeLessThanOrEqual(1);
-  });
-
-  test.each(['error', 'garbage', 'hang'] as const)(
-    '[EX9] given an issuer with a fault (%s), the response is 503, not a refusal',
-    async (how) => {
-      await using other = await startIssuer();
-      await using fresh = await startService(stores, {
-        OIDC_ISSUERS: JSON.stringify([{ name: 'other', issuer: other.url, audience: [CLIENT_ID] }]),
-      });
-      other.behave(how);
-      const token = await other.idToken({ claims: { sub: someone() } });
-      const answers = await Promise.all(Array.from({ length: 20 }, () => exchange(token, {}, {}, fresh)));
-      expect(new Set(answers.map(({ body }) => body.type))).toEqual(
-        new Set(['/problems/issuer-unavailable']),
-      );
-      expect(Number(answers[0]!.headers.get('retry-after'))).toBeGreaterThan(0);
-    },
-  );
-
-  test('[EX8] given a new key in the configured key set, it is found', async () => {
-    await using other = await startIssuer();
-    const late = await other.addKey('late', 'ES384');
-    await using fresh = await startService(stores, {
-      OIDC_ISSUERS: JSON.stringify([
-        {
-          name: 'other',
-          issuer: other.url,
-          audience: [CLIENT_ID],
-          jwks_uri: `${other.url}/jwks`,
-          algorithms: ['ES384'],
-          user_id_claim: 'oid',
-          user_id_prefix: '',
-          tenant: 'shop',
-        },
-      ]),
-    });
-    const token = await other.idToken({
-      algorithm: 'ES384',
-      key: late,
-      header: { kid: 'late' },
-      claims: { oid: 42 },
-    });
-    expect((await exchange(token, {}, {}, fresh)).body).toMatchObject({ user_id: '42', tenant: 'shop' });
-    expect((await exchange(await other.idToken(), {}, {}, fresh)).body.reason).toBe('algorithm');
-    const noId = await other.idToken({ algorithm: 'ES384', key: late, header: { kid: 'late' } });
-    expect((await exchange(noId, {}, {}, fresh)).body.reason).toBe('claims');
-  });
-});
-
-describe('faults', () => {
-  test('[EX9] given no Redis, the response is 503 and the token stays usable', async () => {
-    await using redis = await openDedicatedRedis();
-    await using own = await startService(
-      { databaseUrl: stores.databaseUrl, redisUrl: redis.url, redisPrefix: 't:' },
-      { OIDC_ISSUERS: issuersOf() },
-    );
-    const token = await issuer.idToken({ claims: { sub: someone() } });
-    await redis.stop();
-    const answer = await exchange(token, {}, {}, own);
-    expect(answer.body).toMatchObject({ status: 503, type: '/problems/redis-unavailable' });
-    await redis.start();
-    const until = Date.now() + 10_000;
-    let later = await exchange(token, {}, {}, own);
-    while (later.status === 503 && Date.now() < until) later = await exchange(token, {}, {}, own);
-    expect(later.status).toBe(200);
-  });
-
-  test('[EX10] given no issuers, the route is 404', async () => {
-    await using plain = await startService(stores);
-    expect((await exchange('x', {}, {}, plain)).status).toBe(404);
-  });
-
-  test('[EX10] given an invalid configuration, the refusal has its position and no value', () => {
-    const start = (issuers: string, more: NodeJS.ProcessEnv = {}) =>
-      readConfig({ ...environment(stores), OIDC_ISSUERS: issuers, ...more });
-    const one = { name: 'acme', issuer: 'https://id.example', audience: ['x'] };
-    expect(start(JSON.stringify([one])).oidcIssuers).toHaveLength(1);
-    for (const [issuers, place] of [
-      ['{', /OIDC_ISSUERS: /],
-      ['{}', /OIDC_ISSUERS: /],
-      [JSON.stringify([{ ...one, audience: [] }]), /OIDC_ISSUERS: 0\.audience/],
-      [JSON.stringify([{ ...one, algorithms: ['HS256'] }]), /OIDC_ISSUERS: 0\.algorithms\.0/],
-      [JSON.stringify([{ ...one, algorithms: ['none'] }]), /OIDC_ISSUERS: 0\.algorithms\.0/],
-      [JSON.stringify([{ ...one, issuer: 'ftp://id.example' }]), /OIDC_ISSUERS: 0\.issuer/],
-      [JSON.stringify([one, { ...one, issuer: 'https://two.example' }]), /one name/],
-      [JSON.stringify([one, { ...one, name: 'b' }]), /comes twice/],
-    ] as const) {
-      expect(() => start(issuers), issuers).toThrow(place);
-      expect(() => start(issuers), issuers).not.toThrow(/example/);
-    }
-    const production = { NODE_ENV: 'production', PUBLIC_URL: 'https://app.example.com' };
-    expect(() => start(JSON.stringify([{ ...one, issuer: 'http://id.example' }]), production)).toThrow(
-      /OIDC_ISSUERS: acme needs https/,
-    );
-    expect(() => start(JSON.stringify([{ ...one, jwks_uri: 'http://id.example/k' }]), production)).toThrow(
-      /OIDC_ISSUERS: acme needs https/,
-    );
-  });
-
-  test('[EX11] given exchanges, they are counted by reason and no token is logged', async () => {
-    const token = await issuer.idToken({ claims: { aud: 'somebody-else' } });
-    const before = await service.metric('session_token_exchanges_total');
-    await exchange(token);
-    expect((await service.metric('session_token_exchanges_total')) - before).toBe(1);
-    const text = await (await fetch(`${service.opsUrl}/metrics`)).text();
-    expect(text).toMatch(/^session_token_exchanges_total\{.*result="audience"/m);
-    expect(await service.metric('session_issuer_key_fetches_total')).toBeGreaterThan(0);
-    expect(JSON.stringify(service.log.lines)).not.toContain(token.slice(0, 40));
   });
 });

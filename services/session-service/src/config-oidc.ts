@@ -1,19 +1,19 @@
 import { ASYMMETRIC_ALGORITHMS } from '@muster/kit/jwt';
 import { z } from 'zod';
 
-/** A party whose statements about users are believed. */
+/** A trusted OpenID Connect issuer. */
 export interface IssuerConfig {
   /** Short name for logs, metrics and user ids. */
   readonly name: string;
-  /** Exactly as it stands in `iss`. */
+  /** The exact value of `iss`. */
   readonly issuer: string;
-  /** Client ids of ours; a token must be made for one of them. */
+  /** Accepted client ids; a token must be issued for one of them. */
   readonly audience: readonly string[];
-  /** Undefined: found by OpenID Connect Discovery. */
+  /** Undefined: read from OpenID Connect Discovery. */
   readonly jwksUri: string | undefined;
   readonly algorithms: readonly string[];
   readonly userIdClaim: string;
-  /** Stands before the claim, so that two issuers never mean the same user by accident. */
+  /** Prefix of the user id, so that two issuers do not share users. */
   readonly userIdPrefix: string;
   readonly tenant: string;
 }
@@ -56,7 +56,7 @@ const issuersSchema = z
   .refine((all) => new Set(all.map(({ name }) => name)).size === all.length, 'two issuers have one name')
   .refine((all) => new Set(all.map(({ issuer }) => issuer)).size === all.length, 'an issuer comes twice');
 
-/** The variable `OIDC_ISSUERS`: JSON in, checked issuers out; problems are named by their place, without values. */
+/** The variable `OIDC_ISSUERS`: JSON that is validated; problems have their position, without values. */
 export const issuersField = (): z.ZodType<readonly IssuerConfig[], string | undefined> =>
   z
     .string()
