@@ -82,7 +82,7 @@ export const startAggregator = async (
 
 const PROGRAM = fileURLToPath(new URL('./tiny-instance.ts', import.meta.url));
 
-/** A real process that beats and answers probes, and nothing else. */
+/** A real process that heartbeats and answers probes, and nothing else. */
 export interface TinyInstance extends AsyncDisposable {
   readonly name: string;
   readonly port: number;

@@ -136,7 +136,7 @@ test('[FH6] with Redis gone it answers from memory, marks nobody down, and heals
   expect(status).toBe(200);
   expect(body.frozen).toBe(true);
   expect((await aggregator.ask('/readyz')).status).toBe(200);
-  // Longer than beats live.
+  // Longer than heartbeats live.
   await sleep(2_500);
   await until(() => aggregator.stateOf('tiny-1'), {
     what: 'its remark',

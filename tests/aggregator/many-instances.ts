@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { registryKeys } from '@muster/kit/fleet/heartbeat';
 import { Redis } from 'ioredis';
 
-// Many instances in one process: each has an address of its own on the loopback network, beats, answers probes and opens sockets.
+// Many instances in one process: each has an address of its own on the loopback network, heartbeats, answers probes and opens sockets.
 
 const [url = '', prefix = '', count = '1'] = process.argv.slice(2);
 const READY = JSON.stringify({ status: 'ready', state: 'ready' });
@@ -28,7 +28,7 @@ const redis = new Redis(url);
 const keys = registryKeys(prefix, 'muster');
 const startedAt = Date.now();
 
-const beat = async (): Promise<void> => {
+const heartbeat = async (): Promise<void> => {
   const [seconds, micros] = await redis.time();
   const now = Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
   const pipeline = redis.pipeline();
@@ -50,6 +50,6 @@ const beat = async (): Promise<void> => {
   }
   await pipeline.exec();
 };
-await beat();
-setInterval(() => void beat(), 2_000);
+await heartbeat();
+setInterval(() => void heartbeat(), 2_000);
 process.stdout.write('ready\n');

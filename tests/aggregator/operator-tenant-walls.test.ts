@@ -93,7 +93,7 @@ const publishAs = async ({ client }: Person, channel: string, data: string): Pro
   client.send({ id: lastId, publish: { channel, data } });
   expect(await client.reply(lastId)).toHaveProperty('publish');
 };
-const hears = ({ client }: Person, text: string) =>
+const hears = ({ client }: Pick<Person, 'client'>, text: string) =>
   until(() => client.frames.some((frame) => frame.includes(text)), { what: `"${text}" to be heard` });
 const isOpen = ({ client: { socket } }: Person) => socket.readyState === socket.OPEN;
 const sum = (list: readonly { sockets: readonly unknown[] | null }[]) =>
@@ -144,25 +144,26 @@ describe('operator routes of the aggregator', () => {
     for (const tenant of TENANTS) {
       const one = await operator(open, `groups?pattern=od7:talk&tenant=${tenant}`);
       expect(one.body.items).toEqual([{ group: 'od7:talk', tenant, members: 1 }]);
-      await using tail = await tailOf(open, `groups/od7%3Atalk/tail?tenant=${tenant}`);
-      await tail.hears('event: joined');
+      const tail = await tailOf(open, `groups/od7%3Atalk/tail?tenant=${tenant}`);
       for (const other of TENANTS) await publishAs(people[other], 'od7:talk', `said in ${other}`);
       const path = `groups/od7%3Atalk/publications?tenant=${tenant}`;
       const data = `operator in ${tenant}`;
       const sent = await operator(open, path, { method: 'POST', body: JSON.stringify({ data }) });
       expect(sent).toMatchObject({ status: 201, body: { tenant } });
-      await tail.hears(data);
+      await hears(tail, data);
       await hears(people[tenant], data);
-      expect(tail.text()).toContain(`said in ${tenant}`);
+      expect(tail.client.frames.join()).toContain(`said in ${tenant}`);
       for (const other of TENANTS.filter((name) => name !== tenant)) {
-        expect(tail.text()).not.toContain(`said in ${other}`);
+        expect(tail.client.frames.join()).not.toContain(`said in ${other}`);
         expect(people[other].client.frames.some((frame) => frame.includes(data))).toBe(false);
       }
       const facts = await operator(open, `groups/od7%3Atalk?tenant=${tenant}`);
       expect(facts.body).toMatchObject({ tenant, members: 2, position: sent.body.position });
+      tail.client.socket.terminate();
     }
-    expect((await operator(open, 'groups/x/tail?tenant=no%20tenant')).status).toBe(400);
-    expect(open.log.of('operator.group_stream_opened').map(({ fields }) => fields['tenant'])).toEqual([
+    const invalid = await operator(open, 'groups/x/tail?tenant=no%20tenant', { method: 'POST' });
+    expect(invalid.status).toBe(422);
+    expect(open.log.of('operator.tail_token_issued').map(({ fields }) => fields['tenant'])).toEqual([
       ...TENANTS,
     ]);
   });
@@ -182,10 +183,9 @@ describe('operator routes of the aggregator', () => {
     expect((await operator(bound, 'groups/od8')).body).toMatchObject({
       ...{ tenant: 'shop', members: 1, onlyTenant: 'shop' },
     });
-    await using tail = await tailOf(bound, 'groups/od8/tail');
-    await tail.hears('event: joined');
+    const tail = await tailOf(bound, 'groups/od8/tail');
     await operator(bound, 'groups/od8/publications', { method: 'POST', body: '{"data":"for the shop"}' });
-    await tail.hears('for the shop');
+    await hears(tail, 'for the shop');
     await hears(people.shop, 'for the shop');
     // What a key may not see is not found, and never zero.
     const foreign = await operator(bound, `sessions?find=${people.default.session}`);
@@ -198,14 +198,17 @@ describe('operator routes of the aggregator', () => {
         status: 403,
         body: { detail: expect.stringContaining('SERVER_API_KEYS') },
       });
+    expect(await operator(bound, 'groups/od8/tail?tenant=default', { method: 'POST' })).toMatchObject({
+      status: 403,
+      body: { detail: expect.stringContaining('SERVER_API_KEYS') },
+    });
     const body = '{"data":"never"}';
     const refused = await operator(bound, 'groups/od8/publications?tenant=default', { method: 'POST', body });
     expect(refused.status).toBe(403);
-    for (const path of ['sessions?find=kim&tenant=default', 'groups/od8/tail?tenant=default'])
-      expect(await operator(bound, path)).toMatchObject({
-        status: 503,
-        body: { detail: expect.stringContaining('another tenant') },
-      });
+    expect(await operator(bound, 'sessions?find=kim&tenant=default')).toMatchObject({
+      status: 503,
+      body: { detail: expect.stringContaining('another tenant') },
+    });
     expect(isOpen(people.default)).toBe(true);
     expect(people.default.client.frames.some((frame) => frame.includes('never'))).toBe(false);
   });
@@ -220,9 +223,13 @@ describe('operator routes of the aggregator', () => {
       await until(() => mixed.stateOf(name), { ok: (state) => state === 'up', what: `${name} to be up` });
     const { body } = await operator(mixed, `sessions?find=${ours.session}`);
     expect(body).toMatchObject({ onlyTenant: 'shop', items: [{ tenant: 'default', sockets: null }] });
-    // Without TENANT_HOSTS the tail of a tenant with hosts says what is missing.
-    await using tail = await tailOf(mixed, 'groups/od8/tail');
-    await tail.hears('TENANT_HOSTS');
+    // Without TENANT_HOSTS the tail of a tenant with hosts is sent to a host where its token is not valid.
+    const issued = await operator(mixed, 'groups/od8/tail', { method: 'POST' });
+    expect(issued.body.url).toBe('/connection/websocket');
+    const client = await openSocket(`${gateway.wsUrl}${issued.body.url}`);
+    clients.push(client);
+    client.send({ id: 1, connect: { token: issued.body.token } });
+    expect((await client.closed).code).toBe(3500);
   });
 });
 
@@ -379,22 +386,15 @@ const startRouter = async () => {
   };
 };
 
-/** A tail as server-sent events. */
-const tailOf = async (on: TestAggregator, path: string) => {
-  const stop = new AbortController();
-  const headers = { authorization: `Bearer ${OPS_TOKEN}` };
-  const response = await fetch(`${on.url}/v1/operator/${path}`, { headers, signal: stop.signal });
-  expect(response.status).toBe(200);
-  let text = '';
-  const reading = (async () => {
-    for await (const part of response.body ?? []) text += Buffer.from(part).toString();
-  })().catch(() => {});
-  return {
-    text: () => text,
-    hears: (wanted: string) => until(() => text.includes(wanted), { what: `the tail to say "${wanted}"` }),
-    [Symbol.asyncDispose]: async () => {
-      stop.abort();
-      await reading;
-    },
-  };
+/** A client that has connected with a tail token, as a page of the console does. */
+const tailOf = async (on: TestAggregator, path: string): Promise<{ readonly client: RawClient }> => {
+  const { status, body } = await operator(on, path, { method: 'POST' });
+  expect([status, Date.parse(body.expires_at) - Date.now() <= 60_000]).toEqual([201, true]);
+  const { hostname: host, pathname, port } = new URL(body.url, on.url);
+  expect(port).toBe(new URL(on.url).port);
+  const client = await openSocket(`${gateway.wsUrl}${pathname}`, { host });
+  clients.push(client);
+  client.send({ id: 1, connect: { token: body.token } });
+  expect(await client.reply(1)).toHaveProperty('connect');
+  return { client };
 };

@@ -15,7 +15,7 @@ import { openRedis } from '@muster/kit/redis/connection';
 import { systemRandom } from '@muster/kit/runtime';
 import { z } from 'zod';
 
-// The smallest member of a fleet: it beats, answers probes, drains on SIGTERM and leaves.
+// The smallest member of a fleet: it heartbeats, answers probes, drains on SIGTERM and leaves.
 
 const settings = z.object({
   ...commonSettings({ port: 0, opsPort: 0 }),
@@ -65,7 +65,7 @@ const instance = createInstance({
 const world = { clock: systemClock, random: systemRandom, log };
 const { aggregatorUrls: aggregators, localFaultAfterMs: afterMs } = common;
 watchLocalFaults({ ...world, health, instance, metrics, aggregators, afterMs });
-const beat = createHeartbeat({
+const heartbeat = createHeartbeat({
   redis,
   instance,
   health,
@@ -86,5 +86,5 @@ if (values.stallMs > 0) {
 process.stdout.write(`${JSON.stringify({ port: open.port, opsPort: ops.port })}\n`);
 process.on('SIGTERM', () => {
   health.startDraining();
-  void beat[Symbol.asyncDispose]().then(() => process.exit(0));
+  void heartbeat[Symbol.asyncDispose]().then(() => process.exit(0));
 });

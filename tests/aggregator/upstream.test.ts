@@ -1,5 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { json } from 'node:stream/consumers';
+import { createGatewayClient } from '@muster/health-aggregator/clients/gateway-client';
 import { createSessionClient } from '@muster/health-aggregator/clients/session-client';
 import { createUpstream } from '@muster/health-aggregator/clients/upstream';
 import { migrate } from '@muster/session-service/postgres/migrate';
@@ -11,38 +13,38 @@ import { SERVICE_KEY, startService } from '../session/fixture.ts';
 
 const stores = useTestStores({ migrate });
 
-/** A desk that knows two replicas, both at one address, and stores in this state. */
-const deskAt = (address: string, dependencies: object = {}) => {
-  const member = { beat: { service: 'session-service', address }, state: 'up' };
-  return createSessionClient(
-    createUpstream({
-      service: 'session-service',
-      fleet: { monitors: () => [member, member] as never, snapshot: () => ({ dependencies }) as never },
-      headers: { authorization: `Bearer ${SERVICE_KEY}` },
-      variable: 'SERVICE_API_KEYS',
-      log: createInMemoryLog(),
-    }),
-  );
+/** An upstream with two replicas, both at one address, and stores in this state. */
+const upstreamAt = (service: string, address: string, dependencies: object = {}) => {
+  const monitor = { heartbeat: { service, address }, state: 'up' };
+  return createUpstream({
+    service,
+    fleet: { monitors: () => [monitor, monitor] as never, snapshot: () => ({ dependencies }) as never },
+    headers: { authorization: `Bearer ${SERVICE_KEY}` },
+    variable: 'SERVICE_API_KEYS',
+    log: createInMemoryLog(),
+  });
 };
+const sessionClientAt = (address: string, dependencies: object = {}) =>
+  createSessionClient(upstreamAt('session-service', address, dependencies));
 
-test('[OD5] a session that an operator opens has one idempotency key for all attempts', async () => {
+test('[OD5] given an attempt without an answer, when a publication is retried, then it has the same idempotency key', async () => {
   await using stack = new AsyncDisposableStack();
-  const keys: (string | undefined)[] = [];
-  /** Ends the first connection without an answer, as a replica that dies after it has carried the request out. */
-  const server = createServer((req, res) => {
-    keys.push(req.headers['idempotency-key'] as string | undefined);
+  const keys: string[] = [];
+  /** Closes the first connection without an answer, as a replica that is killed after it has executed the request. */
+  const server = createServer(async (req, res) => {
+    keys.push(((await json(req)) as { idempotency_key: string }).idempotency_key);
     if (keys.length === 1) return void req.socket.destroy();
-    res.writeHead(201, { 'content-type': 'application/json' }).end('{"id":"s","token":"t"}');
+    res.writeHead(200, { 'content-type': 'application/json' }).end('{"result":{"offset":3,"epoch":"e"}}');
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   stack.defer(() => new Promise((resolve) => server.close(() => resolve())));
   const address = `127.0.0.1:${(server.address() as AddressInfo).port}`;
-  expect(await deskAt(address).openListener({ group: 'news', tenant: 'default' })).toEqual({
-    id: 's',
-    token: 't',
-  });
+  const gateways = createGatewayClient(upstreamAt('ws-gateway', address));
+  const key = crypto.randomUUID();
+  const published = await gateways.publish({ group: 'news', tenant: 'default' }, 'hello', key);
+  expect(published).toEqual({ offset: 3, epoch: 'e' });
   expect(keys).toHaveLength(2);
-  expect(keys[0]).toMatch(/^[0-9a-f-]{36}$/);
+  expect(keys[0]).toBe(key);
   expect(keys[1]).toBe(keys[0]);
 });
 
@@ -53,13 +55,13 @@ test('[OD6] given user ids that mean something in a path, when an operator looks
     const made = await service.service('POST', '/v1/sessions', { user_id, transport: 'bearer' });
     expect(made.status).toBe(201);
   }
-  const desk = deskAt(new URL(service.url).host);
+  const sessions = sessionClientAt(new URL(service.url).host);
   for (const user of users) {
-    const { devices } = await desk.find({ by: 'user', user });
+    const { devices } = await sessions.find({ by: 'user', user });
     expect(devices.map((device) => device.user)).toEqual([user]);
   }
   for (const nobody of ['.', '..'])
-    expect((await desk.find({ by: 'user', user: nobody })).devices).toEqual([]);
+    expect((await sessions.find({ by: 'user', user: nobody })).devices).toEqual([]);
 });
 
 test('[OD1] given Postgres is away, when an operator asks for sessions, then the answer names Postgres and not a missing service', async () => {
@@ -69,7 +71,7 @@ test('[OD1] given Postgres is away, when an operator asks for sessions, then the
   await postgres.refuse();
   const database = { status: 'down', reasons: ['refused'], reporters: 1, failing: 1 };
   const ask = (dependencies: object) =>
-    deskAt(address, dependencies)
+    sessionClientAt(address, dependencies)
       .find({ by: 'newest' })
       .then(
         () => undefined,

@@ -36,7 +36,10 @@ export const parseClientId = (text: string): ClientId | undefined =>
 /** The user of the synthetic check of the health aggregator. */
 export const SYNTHETIC_CHECK_USER = 'muster-journey';
 
-const OWN_USERS: ReadonlySet<unknown> = new Set([SYNTHETIC_CHECK_USER, 'muster-console', 'muster-cli']);
+/** User of connections that were opened with a tail token. */
+export const TAIL_USER = 'muster-console';
+
+const OWN_USERS: ReadonlySet<unknown> = new Set([SYNTHETIC_CHECK_USER, TAIL_USER, 'muster-cli']);
 
 /** True for users under which tools of the fleet itself sign in. Lists for operators leave them out unless they are asked for. */
 export const isOwnUser = (user: string | null): boolean => OWN_USERS.has(user);

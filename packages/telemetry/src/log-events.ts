@@ -180,14 +180,11 @@ const TABLE = {
   ),
   'operator.published': warn('An operator published to a group.'),
   'operator.signed_out': warn('An operator ended a session, or all sessions of a user.'),
-  'operator.group_stream_opened': warn('An operator opened a live stream of a group.'),
+  'operator.tail_token_issued': warn('An operator received a token to tail a group for 60 s.'),
   'operator.upstream_failed': debug('A service did not answer a request of an operator.'),
   'operator.key_refused': error('A service refused the API key of the aggregator; `variable` names it.'),
   'operator.socket_lookup_failed': debug(
     'The sockets of a session could not be requested from the gateways.',
-  ),
-  'group_stream.session_end_failed': debug(
-    'The session of a closed group stream could not be ended; it expires within a day.',
   ),
 } as const;
 

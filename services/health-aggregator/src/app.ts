@@ -18,8 +18,8 @@ import { createFleetState, type FleetState, type SelfReport } from './core/fleet
 import { readConsole } from './http/console-assets.ts';
 import { createFleetEvents, type FleetEvents } from './http/fleet-events.ts';
 import { createServer, type OperatorClients } from './http/server.ts';
+import { createTailTokens } from './http/tail-route.ts';
 import { checkIntervalsFor, failureThresholdsFor, startCollector } from './jobs/collector.ts';
-import { createGroupStreams } from './jobs/group-streams.ts';
 import { type LeaderTasks, startLeaderTasks } from './jobs/leader-tasks.ts';
 import { createFleetMetrics } from './metrics.ts';
 import { createDrainDirectives } from './stores/drain-directives.ts';
@@ -47,7 +47,7 @@ interface Ground {
   readonly streams: FleetEvents;
 }
 
-/** Opens everything and wires it: Redis, the model, both ports, the sources, and at last the beat. */
+/** Opens everything and wires it: Redis, the model, both ports, the sources, and at last the heartbeat. */
 export const createApp = async (config: AggregatorConfig, world: Runtime): Promise<AggregatorApp> => {
   const { common } = config;
   const { clock, random, log } = world;
@@ -123,7 +123,6 @@ const openPorts = async (ground: Ground, leading: () => LeaderTasks | undefined)
   });
   const open = stack.use(await listen(app, { host, port }));
   // An open stream would keep the port from closing.
-  if (desks.tails) stack.use(desks.tails);
   stack.defer(() => streams[Symbol.dispose]());
   const ops = stack.use(await openOpsServer({ host, port: opsPort, health, about, metrics, clock, log }));
   const owned = stack.move();
@@ -131,7 +130,7 @@ const openPorts = async (ground: Ground, leading: () => LeaderTasks | undefined)
 };
 
 /** Where operators look into sessions and groups, as far as we have keys for it. */
-const openDesks = ({ config, fleet, world: { log } }: Ground): OperatorClients => {
+const openDesks = ({ config, fleet, world: { clock, log } }: Ground): OperatorClients => {
   const { serviceApiKey, serverApiKey, tenantHosts } = config;
   const services =
     serviceApiKey === undefined
@@ -147,11 +146,11 @@ const openDesks = ({ config, fleet, world: { log } }: Ground): OperatorClients =
           ...{ service: 'ws-gateway', variable: 'SERVER_API_KEYS', fleet, log },
           headers: { 'x-api-key': serverApiKey },
         });
-  const sessions = services && createSessionClient(services);
   return {
-    sessions,
+    sessions: services && createSessionClient(services),
     groups: gateways && createGatewayClient(gateways),
-    tails: sessions && gateways && createGroupStreams({ sessions, gateways, tenantHosts, log }),
+    tailTokens:
+      serverApiKey === undefined ? undefined : createTailTokens({ serverApiKey, tenantHosts, clock }),
   };
 };
 

@@ -19,12 +19,13 @@ import { createTokenSigner } from '@muster/session/token';
 import { type Authenticator, createAuthenticator, identityOfSession } from './auth/authenticator.ts';
 import { withConnectionLimits } from './auth/connection-limits.ts';
 import { createHandshakeQueue } from './auth/handshake-queue.ts';
-import { createJwtAuthenticator, type JwtAuthenticator } from './auth/jwt-authenticator.ts';
+import { createJwtAuthenticator, type JwtAuthenticator, type JwtAuthenticatorDeps } from './auth/jwt-authenticator.ts';
 import { createJwtVerifier } from './auth/jwt-verifier.ts';
 import { createRejectedCredentials, withRejectionLog } from './auth/rejected-credentials.ts';
 import { createSessionActivity } from './auth/session-activity.ts';
 import { createSessionRegistry, type SessionRegistry } from './auth/session-registry.ts';
 import { createSessionRevalidation, isPrivilegeChange } from './auth/session-revalidation.ts';
+import { withTailTokens } from './auth/tail-authenticator.ts';
 import { createHttpCallbacks } from './callbacks/http-callbacks.ts';
 import { opensNothing } from './config/groups.ts';
 import type { GatewayConfig } from './config/index.ts';
@@ -165,13 +166,13 @@ const composeGroups = ({ groups }: GatewayConfig, log: Runtime['log']) => {
   };
 };
 
-/** Authentication of clients without a session, by JSON Web Tokens of the application. */
+/** Authentication of clients without a session, by JSON Web Tokens of the application and by tail tokens. */
 const composeJwtAuthenticator = (config: GatewayConfig, { clock, log }: Runtime, metrics: Metrics) => {
   const { access } = config;
   const checks = metrics.counter('gateway_token_checks_total');
   const fetches = metrics.counter('gateway_token_key_fetches_total');
   let rules = access.tokens;
-  let { tenantHosts } = config;
+  let { tenantHosts, serverApiKeys } = config;
   const jwks =
     access.jwksUrl === undefined
       ? undefined
@@ -182,21 +183,26 @@ const composeJwtAuthenticator = (config: GatewayConfig, { clock, log }: Runtime,
           requireHttps: false,
           onFetched: (result) => fetches.inc({ result }),
         });
+  const onToken: JwtAuthenticatorDeps['onToken'] = (kind, result) => checks.inc({ kind, result });
+  const currentHosts: JwtAuthenticatorDeps['tenantHosts'] = {
+    tenantOf: (host) => tenantHosts.tenantOf(host),
+    admits: (host, tenant) => tenantHosts.admits(host, tenant),
+  };
+  const jwtAuthenticator = createJwtAuthenticator({
+    ...{ clock, onToken, tenantHosts: currentHosts },
+    verifier: createJwtVerifier({ clock, log, rules: () => rules, published: jwks }),
+    allowsAnonymous: access.allowsAnonymous,
+    isInsecure: access.isInsecure,
+  });
   return {
-    ...createJwtAuthenticator({
-      clock,
-      verifier: createJwtVerifier({ clock, log, rules: () => rules, published: jwks }),
-      tenantHosts: {
-        tenantOf: (host) => tenantHosts.tenantOf(host),
-        admits: (host, tenant) => tenantHosts.admits(host, tenant),
-      },
-      allowsAnonymous: access.allowsAnonymous,
-      isInsecure: access.isInsecure,
-      onToken: (kind, result) => checks.inc({ kind, result }),
+    ...withTailTokens(jwtAuthenticator, {
+      ...{ clock, log, onToken, tenantHosts: currentHosts },
+      serverApiKeys: () => serverApiKeys,
     }),
     reload: (next: GatewayConfig): void => {
       rules = next.access.tokens;
       tenantHosts = next.tenantHosts;
+      serverApiKeys = next.serverApiKeys;
     },
   };
 };

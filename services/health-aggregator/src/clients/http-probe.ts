@@ -32,7 +32,7 @@ export interface HttpProbe extends Disposable {
 
 /**
  * Probes instances over HTTP: `/readyz` on the public address over a new connection, which proves that the way
- * clients come in is open; and, where beats do not tell enough, the health body of the ops address over a kept one,
+ * clients come in is open; and, where heartbeats do not tell enough, the health body of the ops address over a kept one,
  * which says what the instance thinks of its dependencies.
  */
 export const createHttpProbe = (options: ProbeOptions): HttpProbe => {

@@ -7,7 +7,6 @@ const NEWEST = 20;
 /** Sessions that are read for that, so that enough are left. */
 const LOOKED_AT = '100';
 const OF_A_USER = '50';
-const LISTENER = 'muster-console';
 
 /** A session as the session service tells it, as far as operators look. */
 interface SessionBody {
@@ -76,21 +75,6 @@ export const createSessionClient = ({ request: ask }: UpstreamClient): SessionCl
       const pending = await ask<object | undefined>({ method: 'DELETE', path });
       return pending === undefined;
     },
-    openListener: ({ group, tenant }) =>
-      ask({
-        method: 'POST',
-        path: '/v1/sessions',
-        idempotencyKey: crypto.randomUUID(),
-        body: {
-          user_id: LISTENER,
-          tenant,
-          transport: 'bearer',
-          remember: false,
-          policy: 'aal3',
-          label: 'an operator listens to a group',
-          grants: [{ groups: group, allow: ['subscribe'] }],
-        },
-      }),
   };
 };
 

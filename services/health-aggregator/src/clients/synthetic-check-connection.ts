@@ -1,19 +1,12 @@
 import { WebSocket } from 'ws';
 
-/**
- * Opens a WebSocket to a gateway by its own address. `host` is where sessions of the tenant count; undefined for a tenant
- * without hosts.
- */
-export const connectTo = (address: string, host: string | undefined): WebSocket =>
-  new WebSocket(`ws://${address}/connection/websocket`, host === undefined ? {} : { headers: { host } });
-
-/** The close code for a session that does not count at the host of the request. */
-export const INVALID_TOKEN = 3500;
-export const HOSTS_ADVICE =
+/** Close code of a session that is not valid at the host of the request. */
+const INVALID_TOKEN = 3500;
+const HOSTS_ADVICE =
   'if the tenant has a host of its own, TENANT_HOSTS of this aggregator must name it, as that of the gateways does';
 
 /** A reply or push of the client protocol, as far as a journey looks into it. */
-export interface Frame {
+interface Frame {
   readonly id?: number;
   readonly error?: { readonly code: number; readonly message: string };
   readonly push?: { readonly channel?: string; readonly pub?: { readonly data?: unknown } };
@@ -32,7 +25,8 @@ export const openGatewayConnection = async (
   { address, host }: { readonly address: string; readonly host: string | undefined },
   signal: AbortSignal,
 ): Promise<GatewayConnection> => {
-  const socket = connectTo(address, host);
+  const headers = host === undefined ? {} : { headers: { host } };
+  const socket = new WebSocket(`ws://${address}/connection/websocket`, headers);
   const frames: Frame[] = [];
   const waiting = new Set<() => void>();
   const failed = Promise.withResolvers<never>();

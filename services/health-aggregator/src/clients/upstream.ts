@@ -17,8 +17,6 @@ export interface UpstreamRequest {
   readonly method: 'GET' | 'POST' | 'DELETE';
   readonly path: string;
   readonly body?: object;
-  /** The same for every attempt; needed by what creates something. */
-  readonly idempotencyKey?: string;
 }
 
 /** Asks instances of one service in turn, in the name of an operator. */
@@ -52,21 +50,21 @@ export const createUpstream = (deps: UpstreamDeps): UpstreamClient => {
   const addresses = (): string[] => {
     const members = fleet
       .monitors()
-      .filter(({ beat, state }) => beat.service === service && USABLE.includes(state));
+      .filter(({ heartbeat, state }) => heartbeat.service === service && USABLE.includes(state));
     turn = (turn + 1) % Math.max(1, members.length);
     const rotated = [...members.slice(turn), ...members.slice(0, turn)];
     return rotated
       .sort((a, b) => USABLE.indexOf(a.state) - USABLE.indexOf(b.state))
-      .map(({ beat }) => beat.address);
+      .map(({ heartbeat }) => heartbeat.address);
   };
   const names = (): string[] =>
     fleet
       .monitors()
-      .filter(({ beat, state, why }) => {
+      .filter(({ heartbeat, state, why }) => {
         const mayHang = state === 'down' && !DEAD.includes(why);
-        return beat.service === service && (USABLE.includes(state) || mayHang);
+        return heartbeat.service === service && (USABLE.includes(state) || mayHang);
       })
-      .map(({ beat }) => beat.name);
+      .map(({ heartbeat }) => heartbeat.name);
   const ask = async <T>(request: UpstreamRequest): Promise<T> => {
     let cause: unknown;
     for (const address of addresses().slice(0, MAX_TRIES)) {
@@ -116,7 +114,7 @@ class RefusedAnswer extends Error {
 
 const send = (
   address: string,
-  { method, path, body, idempotencyKey }: UpstreamRequest,
+  { method, path, body }: UpstreamRequest,
   headers: Readonly<Record<string, string>>,
 ): Promise<Response> =>
   fetch(`http://${address}${path}`, {
@@ -124,7 +122,6 @@ const send = (
     headers: {
       ...headers,
       ...(body ? { 'content-type': 'application/json' } : {}),
-      ...(idempotencyKey === undefined ? {} : { 'idempotency-key': idempotencyKey }),
     },
     ...(body ? { body: JSON.stringify(body) } : {}),
     signal: AbortSignal.timeout(TIMEOUT_MS),

@@ -24,7 +24,7 @@ export const capacityOf = (view: FleetSnapshot): Readonly<Record<string, Capacit
     }),
   );
 
-/** Numbers of a beat that is older than this are not those of now, ms. */
+/** Numbers of a heartbeat that is older than this are not those of now, ms. */
 export const LOAD_FRESH_MS = 15_000;
 
 const countsConnections = ({ state, load, beatAgeMs }: InstanceSnapshot): boolean =>

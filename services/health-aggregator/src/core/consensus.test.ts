@@ -15,16 +15,16 @@ const fleetOf = (words: Readonly<Record<string, DependencyReading['status']>>) =
     staleAfterMs: 15_000,
     checkIntervals: PACES,
   });
-  const beats = Object.entries(words).map(
+  const heartbeats = Object.entries(words).map(
     ([id, status], index): ObservedHeartbeat => ({
       ...{ id, name: id, service: id.startsWith('gw') ? 'ws-gateway' : 'session-service', version: '1' },
       ...{ address: `10.0.0.1:${index}`, opsAddress: `10.0.0.2:${index}`, startedAt: 0, load: {} },
       ...{ state: 'ready', beatAt: now, dependencies: { redis: { status } } },
     }),
   );
-  fleet.recordRegistryRead({ now, beats, ids: new Set(beats.map(({ id }) => id)) });
+  fleet.recordRegistryRead({ now, heartbeats, ids: new Set(heartbeats.map(({ id }) => id)) });
   for (let round = 0; round < 2; round += 1) {
-    for (const { id, dependencies } of beats)
+    for (const { id, dependencies } of heartbeats)
       fleet.recordProbe(id, { outcome: 'ok', durationMs: 1, dependencies });
     now += 500;
     fleet.tick();

@@ -44,8 +44,8 @@ export const dependencyConsensus = (
 };
 
 const quotaOf = (own: InstanceMonitor, watches: readonly InstanceMonitor[]): DependencyConsensus['quota'] => {
-  const { service } = own.beat;
-  const group = watches.filter(({ beat, state }) => beat.service === service && state !== 'gone');
+  const { service } = own.heartbeat;
+  const group = watches.filter(({ heartbeat, state }) => heartbeat.service === service && state !== 'gone');
   if (!group.some((watch) => watch.id !== own.id && isServing(watch.state))) return undefined;
   return { service, most: Math.max(1, Math.floor(group.length * SHARE_THAT_MAY_LEAVE)) };
 };

@@ -28,16 +28,16 @@ export class Degradation {
   #saysDegraded = false;
   #dependency: string | undefined;
 
-  /** Takes a new beat, `at` in monotonic ms. */
-  recordHeartbeat(beat: ObservedHeartbeat, at: number): void {
-    const loopP99Ms = beat.load['loopP99Ms'] ?? 0;
+  /** Takes a new heartbeat, `at` in monotonic ms. */
+  recordHeartbeat(heartbeat: ObservedHeartbeat, at: number): void {
+    const loopP99Ms = heartbeat.load['loopP99Ms'] ?? 0;
     this.#slowLoops = loopP99Ms > LOOP_SLOW_MS ? this.#slowLoops + 1 : 0;
-    if ((beat.load['loopUtilisation'] ?? 0) > LOOP_BUSY_RATIO) this.#busySince ??= at;
+    if ((heartbeat.load['loopUtilisation'] ?? 0) > LOOP_BUSY_RATIO) this.#busySince ??= at;
     else this.#busySince = undefined;
-    const limit = beat.load['connectionsLimit'] ?? 0;
-    this.#nearLimit = limit > 0 && (beat.load['connections'] ?? 0) > limit * NEAR_LIMIT_RATIO;
-    this.#saysDegraded = beat.state === 'degraded';
-    this.#dependency = failing(beat.dependencies);
+    const limit = heartbeat.load['connectionsLimit'] ?? 0;
+    this.#nearLimit = limit > 0 && (heartbeat.load['connections'] ?? 0) > limit * NEAR_LIMIT_RATIO;
+    this.#saysDegraded = heartbeat.state === 'degraded';
+    this.#dependency = failing(heartbeat.dependencies);
   }
 
   /** Takes an answered probe: its duration, and the dependencies of its body (they travel without Redis). */

@@ -16,7 +16,7 @@ export interface DescribeOptions {
   readonly staleAfterMs: number;
   /** ms the registry has been readable: an empty service is an outage only when that is long enough to know. */
   readonly readableForMs: number;
-  /** Instances that were found by their address and do not beat. */
+  /** Instances that were found by their address and do not heartbeat. */
   readonly found: readonly InstanceSnapshot[];
 }
 
@@ -29,7 +29,7 @@ export const describeService = (
   const { now, staleAfterMs, readableForMs, found } = options;
   const watches = [...group.monitors.values()];
   const instances = watches.map((watch) =>
-    describeInstance(watch, now, group.dampings.get(watch.beat.name)?.isFlapping(now) ?? false),
+    describeInstance(watch, now, group.dampings.get(watch.heartbeat.name)?.isFlapping(now) ?? false),
   );
   instances.push(...found);
   const states = instances.map(({ state }) => state);
@@ -54,20 +54,20 @@ export const describeService = (
 };
 
 const describeInstance = (watch: InstanceMonitor, now: number, isFlapping: boolean): InstanceSnapshot => {
-  const { beat, probe } = watch;
+  const { heartbeat, probe } = watch;
   // Up again after many falls is not yet good news.
   const isHeldBack = isFlapping && watch.state === 'up';
   return {
     id: watch.id,
-    name: beat.name,
+    name: heartbeat.name,
     state: isHeldBack ? 'degraded' : watch.state,
     why: isHeldBack ? 'flapping' : watch.why,
     ...(isFlapping ? { flapping: true } : {}),
     forMs: Math.round(now - watch.since),
     evidenceForMs: Math.round(now - watch.evidenceSince),
-    version: beat.version,
-    startedAt: new Date(beat.startedAt).toISOString(),
-    beatAgeMs: Math.max(0, Math.round(now - watch.beatAt)),
+    version: heartbeat.version,
+    startedAt: new Date(heartbeat.startedAt).toISOString(),
+    beatAgeMs: Math.max(0, Math.round(now - watch.heartbeatAt)),
     ...(probe
       ? {
           probe: {
@@ -77,7 +77,7 @@ const describeInstance = (watch: InstanceMonitor, now: number, isFlapping: boole
           },
         }
       : {}),
-    load: beat.load,
+    load: heartbeat.load,
   };
 };
 
@@ -98,11 +98,11 @@ export const describeDependencies = (
 };
 
 const readingIn = (
-  { beat, dependencies: { readings } }: InstanceMonitor,
+  { heartbeat, dependencies: { readings } }: InstanceMonitor,
   keys: readonly string[],
   reportedBy: string | undefined,
 ): DependencyReading | undefined => {
-  if (reportedBy !== undefined && beat.service !== reportedBy) return undefined;
+  if (reportedBy !== undefined && heartbeat.service !== reportedBy) return undefined;
   return keys.map((key) => readings[key]).find((found) => found !== undefined);
 };
 

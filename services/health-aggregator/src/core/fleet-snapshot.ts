@@ -19,7 +19,7 @@ export interface InstanceSnapshot {
   readonly startedAt: string;
   readonly beatAgeMs: number;
   readonly probe?: { readonly outcome: ProbeOutcome; readonly durationMs: number; readonly ageMs: number };
-  /** Numbers of its last beat, for instance `connections`. */
+  /** Numbers of its last heartbeat, for instance `connections`. */
   readonly load: Readonly<Record<string, number>>;
 }
 

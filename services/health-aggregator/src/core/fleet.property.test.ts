@@ -13,7 +13,7 @@ const STATES: readonly ObservedHeartbeat['state'][] = ['starting', 'ready', 'deg
 const event = fc.oneof(
   fc.record({ is: fc.constant('pass' as const), ms: fc.integer({ min: 0, max: 20_000 }) }),
   fc.record({
-    is: fc.constant('beat' as const),
+    is: fc.constant('heartbeat' as const),
     life: fc.integer({ min: 0, max: 7 }),
     state: fc.constantFrom(...STATES),
   }),
@@ -45,10 +45,10 @@ test('[FL2] whatever happens, nothing is operational from stale evidence, and no
           fleet.recordProbe(`id-${one.life}`, { outcome: one.outcome, durationMs: 1 });
           evidenceAt = at;
         }
-        if (one.is === 'beat') {
+        if (one.is === 'heartbeat') {
           // Lives 0 to 3 and 4 to 7 share names and addresses: the later ones replace the earlier.
           const name = `g${one.life % 4}`;
-          const beat: ObservedHeartbeat = {
+          const heartbeat: ObservedHeartbeat = {
             ...{
               id: `id-${one.life}`,
               service: 'gateway',
@@ -65,7 +65,11 @@ test('[FL2] whatever happens, nothing is operational from stale evidence, and no
               beatAt: EPOCH + at,
             },
           };
-          fleet.recordRegistryRead({ now: EPOCH + at, beats: [beat], ids: new Set([beat.id]) });
+          fleet.recordRegistryRead({
+            now: EPOCH + at,
+            heartbeats: [heartbeat],
+            ids: new Set([heartbeat.id]),
+          });
           evidenceAt = at;
         }
         fleet.tick();

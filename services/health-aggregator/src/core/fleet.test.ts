@@ -21,7 +21,7 @@ const setUp = ({
   });
   const processes = new Map<
     string,
-    { beat: ObservedHeartbeat; answers: ProbeOutcome; beats: boolean; durationMs: number }
+    { heartbeat: ObservedHeartbeat; answers: ProbeOutcome; heartbeats: boolean; durationMs: number }
   >();
   const lastProbe = new Map<string, number>();
   const transitions: (Transition & { at: number })[] = [];
@@ -32,7 +32,7 @@ const setUp = ({
   const start = (service: string, name: string, over: Partial<ObservedHeartbeat> = {}) => {
     serial += 1;
     const id = `id-${String(serial).padStart(4, '0')}`;
-    const beat: ObservedHeartbeat = {
+    const heartbeat: ObservedHeartbeat = {
       id,
       service,
       name,
@@ -46,30 +46,33 @@ const setUp = ({
       beatAt: EPOCH + at,
       ...over,
     };
-    processes.set(id, { beat, answers: 'ok', beats: true, durationMs: 2 });
+    processes.set(id, { heartbeat, answers: 'ok', heartbeats: true, durationMs: 2 });
     return id;
   };
   const say = (id: string, over: Partial<ObservedHeartbeat>) => {
     const process = processes.get(id);
-    if (process) process.beat = { ...process.beat, ...over };
+    if (process) process.heartbeat = { ...process.heartbeat, ...over };
   };
-  const change = (id: string, over: Partial<{ answers: ProbeOutcome; beats: boolean; durationMs: number }>) =>
-    Object.assign(processes.get(id) ?? {}, over);
-  const kill = (id: string) => change(id, { answers: 'refused', beats: false });
+  const change = (
+    id: string,
+    over: Partial<{ answers: ProbeOutcome; heartbeats: boolean; durationMs: number }>,
+  ) => Object.assign(processes.get(id) ?? {}, over);
+  const kill = (id: string) => change(id, { answers: 'refused', heartbeats: false });
   const leave = (id: string) => void processes.delete(id);
 
   const step = () => {
     at += 100;
     for (const process of processes.values()) {
-      if (process.beats && at % 2_000 === 0) process.beat = { ...process.beat, beatAt: EPOCH + at };
+      if (process.heartbeats && at % 2_000 === 0)
+        process.heartbeat = { ...process.heartbeat, beatAt: EPOCH + at };
     }
     if (at % 1_000 === 0) {
-      const live = [...processes.values()].filter(({ beat }) => EPOCH + at - beat.beatAt < 7_000);
+      const live = [...processes.values()].filter(({ heartbeat }) => EPOCH + at - heartbeat.beatAt < 7_000);
       if (registry.readable) {
         const ids = new Set(registry.empty ? [] : processes.keys());
         fleet.recordRegistryRead({
           now: EPOCH + at,
-          beats: registry.empty ? [] : live.map(({ beat }) => beat),
+          heartbeats: registry.empty ? [] : live.map(({ heartbeat }) => heartbeat),
           ids,
         });
       } else fleet.recordRegistryFailure();
@@ -148,7 +151,7 @@ describe('states of one instance', () => {
   test('[IS3] one that hangs is down within seven seconds, and not after a single timeout', () => {
     const { change, play, ids, transitions, now } = running();
     const hungAt = now();
-    change(ids.g1, { answers: 'timeout', beats: false });
+    change(ids.g1, { answers: 'timeout', heartbeats: false });
     play(10_000);
     const path = transitions.filter(({ name, at }) => name === 'g1' && at > hungAt).map(({ to }) => to);
     expect(path).toEqual(['suspect', 'down']);
@@ -210,12 +213,12 @@ describe('states of one instance', () => {
     expect(stateOf('g1')).toBe('up');
   });
 
-  test('[IS7] a beat of an older incarnation is ignored', () => {
+  test('[IS7] a heartbeat of an older incarnation is ignored', () => {
     const { start, kill, change, play, ids, fleet } = running();
     kill(ids.g1);
     const next = start('gateway', 'g1');
     play(3_000);
-    change(ids.g1, { beats: true });
+    change(ids.g1, { heartbeats: true });
     play(5_000);
     const gateways = fleet.snapshot().services.find(({ service }) => service === 'gateway');
     expect(gateways?.instances.map(({ id }) => id)).toContain(next);
@@ -224,7 +227,7 @@ describe('states of one instance', () => {
 
   test.each([
     ['a dependency it cannot reach', { dependencies: { redis: { status: 'down' } } }, 'dependency_redis'],
-    ['a slow event loop in three beats', { load: { loopP99Ms: 300 } }, 'loop_slow'],
+    ['a slow event loop in three heartbeats', { load: { loopP99Ms: 300 } }, 'loop_slow'],
     ['more than 90 % of its connections', { load: { connections: 91, connectionsLimit: 100 } }, 'near_limit'],
   ] as const)('[IS8] %s makes an instance degraded, not down', (_, over, why) => {
     const { say, play, ids, fleet, stateOf } = running();
@@ -250,7 +253,7 @@ describe('states of one instance', () => {
     const { kill, change, play, ids, stateOf } = running();
     kill(ids.g1);
     play(4_000);
-    change(ids.g1, { answers: 'ok', beats: true });
+    change(ids.g1, { answers: 'ok', heartbeats: true });
     play(4_000);
     expect(stateOf('g1')).toBe('down');
     play(8_000);
@@ -266,7 +269,7 @@ describe('states of one instance', () => {
     expect(stateOf('g1')).toBeUndefined();
   });
 
-  test('[IS12] when the registry cannot be read, nobody is suspected for a late beat', () => {
+  test('[IS12] when the registry cannot be read, nobody is suspected for a late heartbeat', () => {
     const { registry, play, stateOf, fleet, transitions, now } = running();
     const since = now();
     registry.readable = false;
@@ -279,7 +282,7 @@ describe('states of one instance', () => {
     expect(fleet.snapshot().frozen).toBe(false);
   });
 
-  test('[IS13] when beats vanish while processes answer, the registry is at fault and membership is frozen', () => {
+  test('[IS13] when heartbeats vanish while processes answer, the registry is at fault and membership is frozen', () => {
     const { registry, play, fleet, transitions, now } = running();
     const since = now();
     registry.empty = true;
@@ -293,7 +296,7 @@ describe('states of one instance', () => {
     const ids = ['g1', 'g2', 'g3'].map((name) => world.start('gateway', name));
     world.play(8_000);
     const since = world.now();
-    for (const id of ids.slice(0, 2)) world.change(id, { answers: 'timeout', beats: false });
+    for (const id of ids.slice(0, 2)) world.change(id, { answers: 'timeout', heartbeats: false });
     world.play(20_000);
     expect(world.transitions.filter(({ at, to }) => at > since && to === 'down').length).toBeLessThanOrEqual(
       1,

@@ -26,7 +26,7 @@ export interface FleetState {
   recordRegistryRead(reading: RegistryReading): void;
   /** The registry could not be read. */
   recordRegistryFailure(): void;
-  /** Takes the addresses at which instances should be, by names and lists; those that beat are known already. */
+  /** Takes the addresses at which instances should be, by names and lists; those that heartbeat are known already. */
   recordDiscoveredTargets(probeTargets: readonly DiscoveredTarget[]): void;
   /** Takes the end of a probe of an instance; unknown ids are ignored. */
   recordProbe(id: string, result: ProbeResult): void;
@@ -75,8 +75,8 @@ export const createFleetState = (options: FleetStateOptions): FleetState => {
   let substance = '';
   let leader: FleetSnapshot['leader'] = null;
 
-  const take = (beat: ObservedHeartbeat, beatAt: number, now: number): void => {
-    const ended = roster.recordHeartbeat(beat, beatAt, now);
+  const take = (heartbeat: ObservedHeartbeat, beatAt: number, now: number): void => {
+    const ended = roster.recordHeartbeat(heartbeat, beatAt, now);
     if (ended) pending.push(ended);
   };
 
@@ -84,7 +84,8 @@ export const createFleetState = (options: FleetStateOptions): FleetState => {
     recordRegistryRead: (reading) => {
       const now = clock.monotonic();
       registry.recordRead(now);
-      for (const beat of reading.beats) take(beat, now - Math.max(0, reading.now - beat.beatAt), now);
+      for (const heartbeat of reading.heartbeats)
+        take(heartbeat, now - Math.max(0, reading.now - heartbeat.beatAt), now);
       for (const watch of roster.all()) watch.recordListing(reading.ids.has(watch.id));
     },
     recordRegistryFailure: () => registry.recordFailure(),
@@ -108,8 +109,8 @@ export const createFleetState = (options: FleetStateOptions): FleetState => {
     },
     tick: () => {
       const now = clock.monotonic();
-      const beats = registry.areHeartbeatsReliable(now, roster.all());
-      for (const group of roster.services.values()) pending.push(...settleGroup(group, beats, now));
+      const heartbeats = registry.areHeartbeatsReliable(now, roster.all());
+      for (const group of roster.services.values()) pending.push(...settleGroup(group, heartbeats, now));
       return pending.splice(0);
     },
     targets: () => {
@@ -118,9 +119,9 @@ export const createFleetState = (options: FleetStateOptions): FleetState => {
       const ours = watches.map((watch) => ({
         id: watch.id,
         wantsDetail: frozen || watch.state !== 'up',
-        service: watch.beat.service,
-        address: watch.beat.address,
-        opsAddress: watch.beat.opsAddress,
+        service: watch.heartbeat.service,
+        address: watch.heartbeat.address,
+        opsAddress: watch.heartbeat.opsAddress,
         periodMs: periodOf(watch, options.checkIntervals, frozen),
       }));
       return [...ours, ...strangers.targets(addressesOf(watches), options.checkIntervals.normalMs)];
@@ -146,9 +147,9 @@ const periodOf = (watch: InstanceMonitor, paces: CheckIntervals, isFrozen: boole
   return isFrozen || watch.missesDependency ? Math.min(periodMs, paces.normalMs / 2) : periodMs;
 };
 
-const settleGroup = (group: ServiceInstances, beats: boolean, now: number): Transition[] => {
+const settleGroup = (group: ServiceInstances, heartbeats: boolean, now: number): Transition[] => {
   const changes: Transition[] = [];
-  const trust = { areHeartbeatsReliable: beats, holdsDown: group.correlatedFailures.isHolding(now) };
+  const trust = { areHeartbeatsReliable: heartbeats, holdsDown: group.correlatedFailures.isHolding(now) };
   for (const watch of group.monitors.values()) {
     const change = watch.evaluate(now, trust);
     if (!change) continue;
@@ -183,7 +184,7 @@ const journeyOf = (
 };
 
 const addressesOf = (watches: readonly InstanceMonitor[]): ReadonlySet<string> =>
-  new Set(watches.map(({ beat }) => beat.address));
+  new Set(watches.map(({ heartbeat }) => heartbeat.address));
 
 interface Knowledge {
   readonly roster: InstanceRegistry;

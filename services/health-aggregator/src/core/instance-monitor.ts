@@ -17,7 +17,7 @@ const FAST_PROBES = 3;
 
 /** What the fleet as a whole says about how far a single piece of evidence may be believed. */
 export interface EvidencePolicy {
-  /** False while the registry is not readable or plainly wrong: a late beat then says nothing about an instance. */
+  /** False while the registry is not readable or plainly wrong: a late heartbeat then says nothing about an instance. */
   readonly areHeartbeatsReliable: boolean;
   /** True while many instances fail softly at once: presume the network or this observer, and hold back `down`. */
   readonly holdsDown: boolean;
@@ -32,7 +32,7 @@ export interface CheckIntervals {
 
 /** How long things must last to count. */
 export interface FailureThresholds {
-  /** An older beat is late. */
+  /** An older heartbeat is late. */
   readonly heartbeatLateMs: number;
   /** Degraded until nothing was wrong for so long. */
   readonly degradedClearMs: number;
@@ -40,7 +40,7 @@ export interface FailureThresholds {
   readonly recoveryMs: number;
 }
 
-/** At the default intervals of beats and probes. */
+/** At the default intervals of heartbeats and probes. */
 export const DEFAULT_THRESHOLDS: FailureThresholds = {
   heartbeatLateMs: 5_000,
   degradedClearMs: 15_000,
@@ -53,9 +53,9 @@ export const DEFAULT_THRESHOLDS: FailureThresholds = {
  */
 export class InstanceMonitor {
   readonly id: string;
-  #beat: ObservedHeartbeat;
+  #heartbeat: ObservedHeartbeat;
   #beatAt: number;
-  /** What it last said of itself, in a beat or in its health body. */
+  /** What it last said of itself, in a heartbeat or in its health body. */
   #says: ObservedHeartbeat['state'];
   #saidAt: number;
   #state: InstanceState = 'starting';
@@ -82,7 +82,7 @@ export class InstanceMonitor {
   constructor(heartbeat: ObservedHeartbeat, heartbeatAt: number, now: number, patience: FailureThresholds) {
     this.#patience = patience;
     this.id = heartbeat.id;
-    this.#beat = heartbeat;
+    this.#heartbeat = heartbeat;
     this.#beatAt = heartbeatAt;
     this.#says = heartbeat.state;
     this.#saidAt = heartbeatAt;
@@ -93,8 +93,8 @@ export class InstanceMonitor {
     this.#take(heartbeat, heartbeatAt);
   }
 
-  get beat(): ObservedHeartbeat {
-    return this.#beat;
+  get heartbeat(): ObservedHeartbeat {
+    return this.#heartbeat;
   }
   get state(): InstanceState {
     return this.#state;
@@ -109,7 +109,7 @@ export class InstanceMonitor {
   get evidenceSince(): number {
     return this.#evidenceSince;
   }
-  get beatAt(): number {
+  get heartbeatAt(): number {
     return this.#beatAt;
   }
   get probe(): { readonly result: ProbeResult; readonly at: number } | undefined {
@@ -119,7 +119,7 @@ export class InstanceMonitor {
     readonly readings: Readonly<Record<string, DependencyReading>>;
     readonly at: number;
   } {
-    return this.#dependencies ?? { readings: this.#beat.dependencies, at: this.#beatAt };
+    return this.#dependencies ?? { readings: this.#heartbeat.dependencies, at: this.#beatAt };
   }
   /** Says that it cannot use something that it depends on. */
   get missesDependency(): boolean {
@@ -129,28 +129,28 @@ export class InstanceMonitor {
   get evidenceAt(): number {
     return Math.max(this.#beatAt, this.#probe?.at ?? 0);
   }
-  /** Answers probes right now, whatever its beats do. */
+  /** Answers probes right now, whatever its heartbeats do. */
   get isAnswering(): boolean {
     return this.#oks > 0;
   }
 
-  /** Takes a beat made at `beatAt`; the same beat read again, or an older one, changes nothing. */
-  recordHeartbeat(beat: ObservedHeartbeat, beatAt: number): void {
-    if (beat.beatAt === this.#beat.beatAt || beatAt < this.#beatAt) return;
-    this.#beat = beat;
+  /** Takes a heartbeat made at `beatAt`; the same heartbeat read again, or an older one, changes nothing. */
+  recordHeartbeat(heartbeat: ObservedHeartbeat, beatAt: number): void {
+    if (heartbeat.beatAt === this.#heartbeat.beatAt || beatAt < this.#beatAt) return;
+    this.#heartbeat = heartbeat;
     this.#beatAt = beatAt;
     this.#lastGoodAt = Math.max(this.#lastGoodAt, beatAt);
-    this.#take(beat, beatAt);
+    this.#take(heartbeat, beatAt);
   }
 
-  #take(beat: ObservedHeartbeat, at: number): void {
+  #take(heartbeat: ObservedHeartbeat, at: number): void {
     if (at >= this.#saidAt) {
-      this.#says = beat.state;
+      this.#says = heartbeat.state;
       this.#saidAt = at;
     }
-    this.#strain.recordHeartbeat(beat, at);
+    this.#strain.recordHeartbeat(heartbeat, at);
     if (!this.#dependencies || at >= this.#dependencies.at) {
-      this.#dependencies = { readings: beat.dependencies, at };
+      this.#dependencies = { readings: heartbeat.dependencies, at };
     }
   }
 
@@ -220,7 +220,7 @@ export class InstanceMonitor {
   /** How often to probe it now. */
   probePeriodMs(paces: CheckIntervals): number {
     if (this.#state === 'starting') return paces.fastMs;
-    // Whoever answers or beats again should not wait for being believed.
+    // Whoever answers or heartbeats again should not wait for being believed.
     const returns = this.#oks > 0 || this.#beatAt > this.#since;
     if (this.#state === 'down') return returns ? paces.fastMs : paces.downMs;
     return this.#failures > 0 && this.#failures <= FAST_PROBES ? paces.fastMs : paces.normalMs;
@@ -233,7 +233,7 @@ export class InstanceMonitor {
   #fromStarting(now: number, trust: EvidencePolicy): Transition | undefined {
     const saysReady = this.#says === 'ready' || this.#says === 'degraded';
     if (this.#oks >= 2 || (this.#oks === 1 && saysReady)) return this.#serve('ready', now);
-    // A process that is starting may answer 503 or nothing for a while; silence of its beats as well is an end.
+    // A process that is starting may answer 503 or nothing for a while; silence of its heartbeats as well is an end.
     const lost = this.#hardFailures >= HARD_FAILURES && saysReady;
     if (lost || (this.#failures > 0 && !this.#beatFresh(now, trust))) return this.#fall(now);
     return undefined;
@@ -276,7 +276,7 @@ export class InstanceMonitor {
       this.#hardFailures = 0;
       return this.#serve('resumed', now);
     }
-    // Its last beat said draining, so silence is the normal end; a refused connection confirms it without Redis.
+    // Its last heartbeat said draining, so silence is the normal end; a refused connection confirms it without Redis.
     const silent = trust.areHeartbeatsReliable && now - this.#beatAt > this.#patience.heartbeatLateMs;
     const closed = this.#hardFailures >= HARD_FAILURES && now - this.#beatAt > this.#patience.heartbeatLateMs;
     return silent || closed ? this.#move('gone', 'left', now) : undefined;
@@ -314,7 +314,7 @@ export class InstanceMonitor {
     this.#evidenceSince = this.#firstEvidence(from, to, now);
     this.#why = why;
     if (to === 'down') this.#oks = 0;
-    const { id, service, name } = this.#beat;
+    const { id, service, name } = this.#heartbeat;
     return { id, service, name, from, to, why, afterMs: Math.max(0, now - this.#lastGoodAt) };
   }
 }

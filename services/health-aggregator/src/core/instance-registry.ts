@@ -19,8 +19,8 @@ export interface InstanceRegistry {
   addService(service: string): void;
   /** Every watched instance. */
   all(): InstanceMonitor[];
-  /** Takes a beat: of a known instance, of a new one, or of a newer incarnation of one, which then ends. */
-  recordHeartbeat(beat: ObservedHeartbeat, beatAt: number, now: number): Transition | undefined;
+  /** Takes a heartbeat: of a known instance, of a new one, or of a newer incarnation of one, which then ends. */
+  recordHeartbeat(heartbeat: ObservedHeartbeat, beatAt: number, now: number): Transition | undefined;
 }
 
 /** Makes a roster that knows the expected services and nobody yet. */
@@ -48,21 +48,21 @@ export const createInstanceRegistry = (
     services: groups,
     addService: (service) => void groupOf(service),
     all: () => [...groups.values()].flatMap(({ monitors: watches }) => [...watches.values()]),
-    recordHeartbeat: (beat, beatAt, now) => {
-      const { monitors: watches } = groupOf(beat.service);
-      const watch = watches.get(beat.id);
+    recordHeartbeat: (heartbeat, beatAt, now) => {
+      const { monitors: watches } = groupOf(heartbeat.service);
+      const watch = watches.get(heartbeat.id);
       if (watch) {
-        watch.recordHeartbeat(beat, beatAt);
+        watch.recordHeartbeat(heartbeat, beatAt);
         return undefined;
       }
       const rival = [...watches.values()].find(
-        (other) => other.beat.name === beat.name || other.beat.address === beat.address,
+        (other) => other.heartbeat.name === heartbeat.name || other.heartbeat.address === heartbeat.address,
       );
-      // UUIDv7: the greater id was made later. A beat of an older life is a process that does not know it is replaced.
-      if (rival && rival.id > beat.id) return undefined;
+      // UUIDv7: the greater id was made later. A heartbeat of an older life is a process that does not know it is replaced.
+      if (rival && rival.id > heartbeat.id) return undefined;
       const ended = rival?.end('superseded', now);
       if (rival) watches.delete(rival.id);
-      watches.set(beat.id, new InstanceMonitor(beat, beatAt, now, patience));
+      watches.set(heartbeat.id, new InstanceMonitor(heartbeat, beatAt, now, patience));
       return ended;
     },
   };

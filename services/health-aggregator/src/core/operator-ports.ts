@@ -59,8 +59,6 @@ export interface SessionClient {
   find(query: SessionQuery): Promise<{ readonly devices: readonly DeviceInfo[]; readonly more: boolean }>;
   /** Ends one; true when every gateway has heard of it. Ending what has ended is fine. */
   end(id: string): Promise<boolean>;
-  /** Opens a session that may listen to one group of a tenant, and nothing else. Gives its token. */
-  openListener(to: GroupAddress): Promise<{ readonly id: string; readonly token: string }>;
 }
 
 /** A group of one tenant. */

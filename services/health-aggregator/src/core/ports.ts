@@ -1,4 +1,4 @@
-/** What an instance says about something it depends on, as it travels in beats and health bodies. */
+/** What an instance says about something it depends on, as it travels in heartbeats and health bodies. */
 export interface DependencyReading {
   readonly status: 'up' | 'down' | 'unknown';
   readonly latencyMs?: number;
@@ -24,10 +24,10 @@ export interface ObservedHeartbeat {
   readonly beatAt: number;
 }
 
-/** One reading of the registry: its time, every instance that has a live beat, and every one that has not left. */
+/** One reading of the registry: its time, every instance that has a live heartbeat, and every one that has not left. */
 export interface RegistryReading {
   readonly now: number;
-  readonly beats: readonly ObservedHeartbeat[];
+  readonly heartbeats: readonly ObservedHeartbeat[];
   /** Ids in the index: an instance that leaves is taken out of it, one that dies is not. */
   readonly ids: ReadonlySet<string>;
 }
@@ -59,7 +59,7 @@ export interface ProbeTarget {
   readonly service: string;
   readonly address: string;
   readonly opsAddress: string;
-  /** True when beats do not tell enough: then the instance's own health body is read too. */
+  /** True when heartbeats do not tell enough: then the instance's own health body is read too. */
   readonly wantsDetail: boolean;
   readonly periodMs: number;
 }

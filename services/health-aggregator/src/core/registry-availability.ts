@@ -33,19 +33,19 @@ export class RegistryAvailability {
     return this.#readableSince === undefined || this.#silent(now) ? 0 : now - this.#readableSince;
   }
 
-  /** True when it cannot be read, or when beats vanish while the processes answer: then it is wrong, not they. */
+  /** True when it cannot be read, or when heartbeats vanish while the processes answer: then it is wrong, not they. */
   isFrozen(now: number, watches: readonly InstanceMonitor[]): boolean {
     if (this.#lost || this.#silent(now)) return true;
     const serving = watches.filter(
       ({ state }) => state !== 'gone' && state !== 'down' && state !== 'draining',
     );
     const lateButWell = serving.filter(
-      ({ isAnswering: answers, beatAt }) => answers && now - beatAt > BEAT_LATE_MS,
+      ({ isAnswering: answers, heartbeatAt }) => answers && now - heartbeatAt > BEAT_LATE_MS,
     ).length;
     return lateButWell >= MIN_FOR_FAULT && lateButWell * 2 > serving.length;
   }
 
-  /** True when a late beat may be held against an instance; after an outage everybody needs a moment to beat again. */
+  /** True when a late heartbeat may be held against an instance; after an outage everybody needs a moment to heartbeat again. */
   areHeartbeatsReliable(now: number, watches: readonly InstanceMonitor[]): boolean {
     return this.readableForMs(now) >= BEAT_LATE_MS && !this.isFrozen(now, watches);
   }

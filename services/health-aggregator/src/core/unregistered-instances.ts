@@ -17,8 +17,8 @@ interface UnregisteredInstance extends DiscoveredTarget {
 }
 
 /**
- * Instances that were found by their address and do not beat: most often their registry is another one. They are probed, and
- * shown as `unregistered`, never as well; whoever begins to beat is a stranger no more.
+ * Instances that were found by their address and do not heartbeat: most often their registry is another one. They are probed, and
+ * shown as `unregistered`, never as well; whoever begins to heartbeat is a stranger no more.
  */
 export class UnregisteredInstances {
   readonly #byId = new Map<string, UnregisteredInstance>();

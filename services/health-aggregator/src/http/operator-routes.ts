@@ -30,7 +30,7 @@ const SHOWN_MEMBERS = 50;
 const SHOWN_GROUPS = 100;
 const GUEST_SESSIONS = 20;
 
-const refusals = {
+export const operatorRefusals = {
   401: { description: 'no operator token, or a wrong one' },
   403: { description: 'this aggregator takes no orders, or has no key for this' },
   503: { description: 'nobody can tell just now' },
@@ -42,8 +42,8 @@ export const tenantQuery = z
   .refine(isTenantName, 'must be the name of a tenant')
   .optional()
   .describe('default: the tenant of the key of this aggregator, `default` for a key for all tenants');
-const groupQuery = z.object({ tenant: tenantQuery });
-const groupParams = z.object({
+export const groupQuery = z.object({ tenant: tenantQuery });
+export const groupParams = z.object({
   group: z.string().refine((text) => parseGroupName(text) !== undefined, 'must be the name of a group'),
 });
 
@@ -70,7 +70,7 @@ const findSessions = (deps: OperatorRoutesDeps): Route =>
         description:
           'sessions; `silent` names gateways that did not answer, and `sockets` is null where they may have one; without it all are null when no gateway can tell. `onlyTenant` is the tenant that the server API key is bound to: sockets of others are null',
       },
-      ...refusals,
+      ...operatorRefusals,
     },
     handle: async ({ query: { find, tenant } }) => {
       const [{ devices, more }, sockets] = await lookUp(deps, find, tenant);
@@ -146,7 +146,7 @@ const endSession = ({ sessions, guard, log }: OperatorRoutesDeps): Route =>
     guard,
     responses: {
       200: { description: 'ended; `everywhere` is false while some gateway has not heard of it yet' },
-      ...refusals,
+      ...operatorRefusals,
     },
     handle: async ({ params: { id }, query: { reason } }) => {
       const everywhere = await required(sessions, 'SERVICE_API_KEYS').end(id);
@@ -172,7 +172,7 @@ const listGroups = ({ groups, guard }: OperatorRoutesDeps): Route =>
         description:
           'at most 100 groups, and how many there are; members of gateways in `silent` are not counted. `onlyTenant` is the tenant that the server API key is bound to, else null',
       },
-      ...refusals,
+      ...operatorRefusals,
     },
     handle: async ({ query: { pattern, tenant: named } }) => {
       const desk = required(groups, 'SERVER_API_KEYS');
@@ -204,7 +204,7 @@ const showGroup = ({ groups, guard }: OperatorRoutesDeps): Route =>
           'at most 50 members by name; those of gateways in `silent` are missing, and `members` is null when nothing else is known; `position` is null where no history is kept',
       },
       404: { description: 'no namespace of this fleet fits this group' },
-      ...refusals,
+      ...operatorRefusals,
     },
     handle: async ({ params: { group }, query }) => {
       const desk = required(groups, 'SERVER_API_KEYS');
@@ -249,7 +249,7 @@ const publish = ({ groups, guard, log }: OperatorRoutesDeps): Route =>
       201: { description: 'published; `position` is null where no history is kept' },
       404: { description: 'no namespace of this fleet fits this group' },
       422: { description: 'the body is not `{"data": …}`' },
-      ...refusals,
+      ...operatorRefusals,
     },
     handle: async ({ params: { group }, query, req, body: { data } }) => {
       const desk = required(groups, 'SERVER_API_KEYS');

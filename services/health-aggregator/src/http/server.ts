@@ -14,19 +14,18 @@ import type { FleetSnapshot } from '../core/fleet-snapshot.ts';
 import type { Incident } from '../core/incidents.ts';
 import type { GatewayClient, SessionClient } from '../core/operator-ports.ts';
 import type { UptimeDay } from '../core/uptime-history.ts';
-import type { GroupStreams } from '../jobs/group-streams.ts';
 import type { DrainDirectives } from '../stores/drain-directives.ts';
 import type { SelfRemovals } from '../stores/self-removals.ts';
 import { consensusRoute } from './consensus-route.ts';
 import { type ConsoleFiles, mountConsole, onlyGet } from './console-assets.ts';
 import { drainRoutes } from './drain-routes.ts';
 import type { FleetEvents } from './fleet-events.ts';
-import { mountGroupStream } from './group-stream-route.ts';
 import { healthRoutes } from './health-routes.ts';
 import { type IncidentNotes, incidentRoutes } from './incident-routes.ts';
 import { createOperatorGuard } from './operator-guard.ts';
 import { operatorRoutes } from './operator-routes.ts';
 import { scrapeGroups } from './service-discovery.ts';
+import { type TailTokens, tailRoute } from './tail-route.ts';
 import { historyRoutes } from './uptime-routes.ts';
 
 /** What the public port of the aggregator is made of. */
@@ -54,7 +53,7 @@ export interface ServerDeps {
 export interface OperatorClients {
   readonly sessions: SessionClient | undefined;
   readonly groups: GatewayClient | undefined;
-  readonly tails: GroupStreams | undefined;
+  readonly tailTokens: TailTokens | undefined;
 }
 
 const RETRY_AFTER_S = 2;
@@ -70,7 +69,6 @@ export const createServer = (deps: ServerDeps): Express => {
     before: (app) => {
       mountReadiness(app, deps);
       mountEvents(app, deps.streams);
-      mountGroupStream(app, { ...desks, guard, log });
       mountConsole(app, {
         files,
         hasPlayground,
@@ -87,6 +85,7 @@ export const createServer = (deps: ServerDeps): Express => {
       ...incidentRoutes({ ...deps, guard }),
       ...drainRoutes({ view, directives: deps.directives, guard, log }),
       ...operatorRoutes({ ...desks, guard, log }),
+      tailRoute({ ...desks, guard, log }),
     ],
   });
 };

@@ -16,14 +16,16 @@ export const scrapeGroups = (
   service: string | undefined,
 ): ScrapeGroup[] | undefined => {
   const groups = members
-    .filter(({ state, beat }) => state !== 'gone' && (service === undefined || beat.service === service))
-    .map(({ beat, state, id }) => ({
-      targets: [beat.opsAddress],
+    .filter(
+      ({ state, heartbeat }) => state !== 'gone' && (service === undefined || heartbeat.service === service),
+    )
+    .map(({ heartbeat, state, id }) => ({
+      targets: [heartbeat.opsAddress],
       labels: {
-        __meta_fleet_service: beat.service,
-        __meta_fleet_instance_name: beat.name,
+        __meta_fleet_service: heartbeat.service,
+        __meta_fleet_instance_name: heartbeat.name,
         __meta_fleet_instance_id: id,
-        __meta_fleet_version: beat.version,
+        __meta_fleet_version: heartbeat.version,
         __meta_fleet_state: state,
         __meta_fleet_metrics_path: '/metrics',
       },

@@ -98,8 +98,10 @@ const planJourney = (fleet: FleetState, round: number): SyntheticCheckPlan | und
   const serving = (service: string): string[] =>
     fleet
       .monitors()
-      .filter(({ beat, state }) => beat.service === service && (state === 'up' || state === 'degraded'))
-      .map(({ beat }) => beat.address)
+      .filter(
+        ({ heartbeat, state }) => heartbeat.service === service && (state === 'up' || state === 'degraded'),
+      )
+      .map(({ heartbeat }) => heartbeat.address)
       .sort();
   const gateways = serving('ws-gateway');
   const sessionServices = serving('session-service');

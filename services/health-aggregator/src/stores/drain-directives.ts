@@ -3,9 +3,9 @@ import type { RedisConnections } from '@muster/kit/redis/connection';
 
 const LIFE_MS = 60_000;
 
-/** Leaves directives where the beats of instances find them. */
+/** Leaves directives where the heartbeats of instances find them. */
 export interface DrainDirectives {
-  /** Writes one; the instance follows with its next beat, within about two seconds. Rejects without Redis. */
+  /** Writes one; the instance follows with its next heartbeat, within about two seconds. Rejects without Redis. */
   issue(id: string, kind: 'drain' | 'resume', about: { readonly reason: string }): Promise<void>;
 }
 

@@ -28,7 +28,7 @@ export const startRegistryPoller = (deps: RegistrySourceDeps): RegistryPoller =>
   const readOnce = async (): Promise<void> => {
     try {
       const snapshot = await redis.retry((lane) => readRegistry(lane, redis.prefix, fleetName));
-      fleet.recordRegistryRead({ now: snapshot.now, beats: snapshot.beats, ids: new Set(snapshot.ids) });
+      fleet.recordRegistryRead({ now: snapshot.now, heartbeats: snapshot.beats, ids: new Set(snapshot.ids) });
       if (lost) log.info({}, 'registry.reachable');
       lost = false;
     } catch (error) {

@@ -35,6 +35,7 @@ export const isAllowed = (request: PermissionRequest): boolean => {
 export const mayReach = (request: PermissionRequest): boolean => {
   const { identity, group, action } = request;
   if (identity.isUnrestricted || isGranted(identity.grants, group, action)) return true;
+  if (identity.isReceiveOnly) return false;
   return isForUser(group, identity.user) && (!group.startsWith('$') || request.isSubscribed);
 };
 

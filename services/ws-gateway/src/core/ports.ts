@@ -47,6 +47,8 @@ export interface ClientIdentity {
   readonly tokenKey?: object;
   /** Every permission in every group; for development. */
   readonly isUnrestricted?: boolean;
+  /** Receives the groups of `subs` and may do nothing else: no subscribe, publish, presence, history or RPC. */
+  readonly isReceiveOnly?: boolean;
 }
 
 /** Terms of a server-side subscription; the options of the group apply to the rest. */

@@ -222,8 +222,11 @@ const knownOf = ({ namespaces }: ServerSubscriptionsDeps, name: string): Known |
   return group === undefined || options === undefined ? undefined : { group, options };
 };
 
-const personalOf = (deps: ServerSubscriptionsDeps, { user }: ClientIdentity): Known | undefined =>
-  deps.personalGroups === undefined || user === ''
+const personalOf = (
+  deps: ServerSubscriptionsDeps,
+  { user, isReceiveOnly }: ClientIdentity,
+): Known | undefined =>
+  deps.personalGroups === undefined || user === '' || isReceiveOnly
     ? undefined
     : knownOf(deps, deps.personalGroups + userInName(user));
 

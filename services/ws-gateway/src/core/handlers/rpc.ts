@@ -10,6 +10,7 @@ export const createRpc =
   (connection: Connection, { id, method, data, isBinary }: RpcCommand): Promise<void> | undefined => {
     const { phase } = connection;
     if (phase.is !== 'live') return undefined;
+    if (phase.identity.isReceiveOnly) return void connection.fail(id, ReplyError.PermissionDenied);
     if (!callbacks.has('rpc')) return void connection.fail(id, ReplyError.NotAvailable);
     const caller = { client: connection.id, identity: phase.identity, encoding: connection.codec.encoding };
     connection.pendingReplies += 1;

@@ -44,6 +44,7 @@ export const createSubscribePermissions =
   (deps: SubscribePermissionsDeps) =>
   (request: SubscribePermissionRequest): SubscribePermission | Promise<SubscribePermission> => {
     const { caller, group, options, command } = request;
+    if (caller.identity.isReceiveOnly) return rejected(ReplyError.PermissionDenied);
     if (command.token !== '') return byToken(deps, request);
     if (mayUseCallback(caller.identity, group) && options.subscribeCallback) return byCallback(deps, request);
     const { identity } = caller;
