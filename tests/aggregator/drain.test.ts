@@ -38,7 +38,10 @@ test('[DV1][DV2] an instance is drained and resumed by order, and the last one o
   expect(await readiness(two.port)).toBe(200);
 
   const refused = await aggregator.ask('/v1/instances/tiny-2/drain', order('POST'));
-  expect(refused).toMatchObject({ status: 409, body: { detail: 'It is the last instance that serves.' } });
+  expect(refused).toMatchObject({
+    status: 409,
+    body: { detail: 'No other instance of this service is serving.' },
+  });
   expect((await aggregator.ask('/v1/instances/tiny-2/drain', order('POST', { force: true }))).status).toBe(
     202,
   );

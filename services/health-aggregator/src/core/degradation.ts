@@ -1,63 +1,58 @@
 import type { DependencyReading, ObservedHeartbeat } from './ports.ts';
 
 const LOOP_SLOW_MS = 250;
-const LOOP_SLOW_BEATS = 3;
+const LOOP_SLOW_HEARTBEATS = 3;
 const LOOP_BUSY_RATIO = 0.95;
 const LOOP_BUSY_MS = 20_000;
 const NEAR_LIMIT_RATIO = 0.9;
 const PROBE_SLOW_MS = 500;
 const PROBE_SLOW_COUNT = 3;
 
-/** Names the first dependency that is down, or nothing. */
-const failing = (dependencies: Readonly<Record<string, DependencyReading>>): string | undefined => {
-  for (const [name, reading] of Object.entries(dependencies)) {
-    if (reading.status === 'down') return name;
-  }
-  return undefined;
-};
+/** Name of the first dependency that is down. */
+const failedDependency = (dependencies: Readonly<Record<string, DependencyReading>>): string | undefined =>
+  Object.entries(dependencies).find(([, { status }]) => status === 'down')?.[0];
 
 /**
- * Collects what makes an instance that answers nevertheless `degraded`: slow loop, no headroom, slow answers,
- * a dependency it cannot reach. It remembers just enough to ask for repetition, so one bad second is no strain.
+ * The causes for which an instance that answers is `degraded`: a failed dependency, a slow event loop, a nearly reached limit,
+ * slow probes. Most of them count only after repetition.
  */
 export class Degradation {
   #slowLoops = 0;
   #busySince: number | undefined;
-  #nearLimit = false;
+  #isNearLimit = false;
   #slowProbes = 0;
-  #saysDegraded = false;
+  #reportsDegraded = false;
   #dependency: string | undefined;
 
-  /** Takes a new heartbeat, `at` in monotonic ms. */
-  recordHeartbeat(heartbeat: ObservedHeartbeat, at: number): void {
-    const loopP99Ms = heartbeat.load['loopP99Ms'] ?? 0;
-    this.#slowLoops = loopP99Ms > LOOP_SLOW_MS ? this.#slowLoops + 1 : 0;
-    if ((heartbeat.load['loopUtilisation'] ?? 0) > LOOP_BUSY_RATIO) this.#busySince ??= at;
+  /** Records a new heartbeat, `at` in monotonic ms. */
+  recordHeartbeat({ load, state, dependencies }: ObservedHeartbeat, at: number): void {
+    this.#slowLoops = (load['loopP99Ms'] ?? 0) > LOOP_SLOW_MS ? this.#slowLoops + 1 : 0;
+    if ((load['loopUtilisation'] ?? 0) > LOOP_BUSY_RATIO) this.#busySince ??= at;
     else this.#busySince = undefined;
-    const limit = heartbeat.load['connectionsLimit'] ?? 0;
-    this.#nearLimit = limit > 0 && (heartbeat.load['connections'] ?? 0) > limit * NEAR_LIMIT_RATIO;
-    this.#saysDegraded = heartbeat.state === 'degraded';
-    this.#dependency = failing(heartbeat.dependencies);
+    const limit = load['connectionsLimit'] ?? 0;
+    this.#isNearLimit = limit > 0 && (load['connections'] ?? 0) > limit * NEAR_LIMIT_RATIO;
+    this.#reportsDegraded = state === 'degraded';
+    this.#dependency = failedDependency(dependencies);
   }
 
-  /** Takes an answered probe: its duration, and the dependencies of its body (they travel without Redis). */
+  /** Records a successful probe, and the dependencies of its health body: they arrive without Redis. */
   recordProbe(
     durationMs: number,
     dependencies: Readonly<Record<string, DependencyReading>> | undefined,
   ): void {
     this.#slowProbes = durationMs > PROBE_SLOW_MS ? this.#slowProbes + 1 : 0;
     if (!dependencies) return;
-    this.#dependency = failing(dependencies);
-    if (!this.#dependency) this.#saysDegraded = false;
+    this.#dependency = failedDependency(dependencies);
+    if (!this.#dependency) this.#reportsDegraded = false;
   }
 
-  /** The code of the present strain, the most telling first; undefined when there is none. */
+  /** Code of the most specific cause; undefined when there is none. */
   causeAt(now: number): string | undefined {
     if (this.#dependency) return `dependency_${this.#dependency}`;
-    if (this.#slowLoops >= LOOP_SLOW_BEATS) return 'loop_slow';
+    if (this.#slowLoops >= LOOP_SLOW_HEARTBEATS) return 'loop_slow';
     if (this.#busySince !== undefined && now - this.#busySince >= LOOP_BUSY_MS) return 'loop_busy';
-    if (this.#nearLimit) return 'near_limit';
+    if (this.#isNearLimit) return 'near_limit';
     if (this.#slowProbes >= PROBE_SLOW_COUNT) return 'slow_answers';
-    return this.#saysDegraded ? 'says_degraded' : undefined;
+    return this.#reportsDegraded ? 'says_degraded' : undefined;
   }
 }

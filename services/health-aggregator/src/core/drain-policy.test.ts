@@ -26,7 +26,7 @@ test('[DV2] one of two may go, the last one may not', () => {
   expect(mayDrain(service(2, ['up', 'up']), 'g0').ok).toBe(true);
   expect(mayDrain(service(2, ['up', 'down']), 'g0')).toEqual({
     ok: false,
-    why: 'It is the last instance that serves.',
+    why: 'No other instance of this service is serving.',
   });
   expect(mayDrain(service(1, ['up']), 'g0').ok).toBe(false);
 });
@@ -35,6 +35,6 @@ test('[DV2] half of those expected stay', () => {
   expect(mayDrain(service(4, ['up', 'up', 'up', 'draining']), 'g0').ok).toBe(true);
   expect(mayDrain(service(5, ['up', 'up', 'up', 'draining', 'draining']), 'g0')).toMatchObject({
     ok: false,
-    why: 'Only 2 of 5 expected instances would go on serving.',
+    why: 'Only 2 of 5 expected instances would be left serving.',
   });
 });

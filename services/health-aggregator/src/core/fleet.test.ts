@@ -77,7 +77,7 @@ const setUp = ({
         });
       } else fleet.recordRegistryFailure();
     }
-    for (const target of probing ? fleet.targets() : []) {
+    for (const target of probing ? fleet.probeTargets() : []) {
       if (at - (lastProbe.get(target.id) ?? 0) < target.periodMs) continue;
       lastProbe.set(target.id, at);
       const process = processes.get(target.id);

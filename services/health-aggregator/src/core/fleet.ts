@@ -1,9 +1,14 @@
 import type { Clock } from '@muster/kit/clock';
 import { type DependencyConsensus, dependencyConsensus } from './consensus.ts';
 import { FlapDamping } from './flap-damping.ts';
-import { describeDependencies, describeService } from './fleet-description.ts';
-import { type FleetSnapshot, type SyntheticCheckSnapshot, stableSnapshot } from './fleet-snapshot.ts';
-import { FailureClock, impactOf } from './impact.ts';
+import {
+  type FleetSnapshot,
+  type SyntheticCheckSnapshot,
+  snapshotDependencies,
+  snapshotService,
+  stableSnapshot,
+} from './fleet-snapshot.ts';
+import { FailureTimes, impactOf } from './impact.ts';
 import {
   type CheckIntervals,
   DEFAULT_THRESHOLDS,
@@ -17,225 +22,242 @@ import { type DependencyAssessment, fleetStatus, isServing } from './status.ts';
 import { type SyntheticCheckOutcome, SyntheticCheckState } from './synthetic-check-state.ts';
 import { type DiscoveredTarget, UnregisteredInstances } from './unregistered-instances.ts';
 
-/** What this process says about itself; the registry is not needed for it. */
-export type SelfReport = Omit<ObservedHeartbeat, 'beatAt'>;
-
-/** The model of all instances: evidence goes in, states and verdicts come out. Pure: no I/O, no timers. */
-export interface FleetState {
-  /** Takes a successful reading of the registry. */
-  recordRegistryRead(reading: RegistryReading): void;
-  /** The registry could not be read. */
-  recordRegistryFailure(): void;
-  /** Takes the addresses at which instances should be, by names and lists; those that heartbeat are known already. */
-  recordDiscoveredTargets(probeTargets: readonly DiscoveredTarget[]): void;
-  /** Takes the end of a probe of an instance; unknown ids are ignored. */
-  recordProbe(id: string, result: ProbeResult): void;
-  /** Takes what this very process knows about itself. */
-  recordSelfReport(self: SelfReport): void;
-  /** What is known about journeys, to be shared with the other aggregators. */
-  readonly syntheticCheck: SyntheticCheckState;
-  /** Takes the end of a journey; undefined when nothing is known. */
-  recordSyntheticCheck(outcome: SyntheticCheckOutcome | undefined): void;
-  /** Tells who leads the aggregators. */
-  setLeader(leader: FleetSnapshot['leader']): void;
-  /** Draws all consequences; returns what changed. Call it often (each 100 ms). */
-  tick(): readonly Transition[];
-  /** Who is to be probed, and how often. */
-  targets(): readonly ProbeTarget[];
-  /** Everything, judged at this moment. Costs no I/O. */
-  snapshot(): FleetSnapshot;
-  /** What everybody but one instance says about a dependency. */
-  consensus(dependency: string, exceptId: string): DependencyConsensus;
-  /** Every watched instance with its addresses, for service discovery and operators only. */
-  monitors(): readonly InstanceMonitor[];
-}
-
 /** Settings of the model. */
 export interface FleetStateOptions {
   readonly clock: Clock;
   readonly name: string;
   readonly observer: { readonly name: string; readonly version: string; readonly startedAt: number };
-  /** Instances that should be there, by service; services named here are required for the fleet to be healthy. */
+  /** Least number of instances by service; the fleet is healthy only if all of these services are. */
   readonly expected: Readonly<Record<string, number>>;
   readonly staleAfterMs: number;
   readonly checkIntervals: CheckIntervals;
   readonly thresholds?: FailureThresholds;
 }
 
-/** Makes the model, empty: every required service is `unknown` until there is evidence. */
-export const createFleetState = (options: FleetStateOptions): FleetState => {
-  const { clock, expected } = options;
-  const roster = createInstanceRegistry(expected, options.thresholds ?? DEFAULT_THRESHOLDS);
+/** What this process reports about itself, without the registry. */
+export type SelfReport = Omit<ObservedHeartbeat, 'beatAt'>;
+
+/** The model of the fleet. */
+export type FleetState = ReturnType<typeof createFleetState>;
+
+/**
+ * The model of the fleet: evidence in, states and snapshots out. Pure: no I/O, no timers. It starts empty, with every required
+ * service `unknown` until there is evidence.
+ */
+export const createFleetState = (options: FleetStateOptions) => {
+  const { clock, checkIntervals } = options;
+  const instances = createInstanceRegistry(options.expected, options.thresholds ?? DEFAULT_THRESHOLDS);
   const registry = new RegistryAvailability();
-  const strangers = new UnregisteredInstances();
-  const pending: Transition[] = [];
-  const journeys = new SyntheticCheckState();
-  const troubles = new FailureClock();
-  let version = 0;
-  let substance = '';
+  const unregistered = new UnregisteredInstances();
+  const syntheticCheck = new SyntheticCheckState();
+  const failureTimes = new FailureTimes();
+  const model: FleetModel = { instances, registry, unregistered, syntheticCheck, failureTimes };
+  const ended: Transition[] = [];
+  const versionOf = createVersionCounter();
   let leader: FleetSnapshot['leader'] = null;
 
-  const take = (heartbeat: ObservedHeartbeat, beatAt: number, now: number): void => {
-    const ended = roster.recordHeartbeat(heartbeat, beatAt, now);
-    if (ended) pending.push(ended);
+  const recordHeartbeat = (heartbeat: ObservedHeartbeat, at: number, now: number): void => {
+    const replaced = instances.recordHeartbeat(heartbeat, at, now);
+    if (replaced) ended.push(replaced);
   };
-
   return {
-    recordRegistryRead: (reading) => {
-      const now = clock.monotonic();
-      registry.recordRead(now);
-      for (const heartbeat of reading.heartbeats)
-        take(heartbeat, now - Math.max(0, reading.now - heartbeat.beatAt), now);
-      for (const watch of roster.all()) watch.recordListing(reading.ids.has(watch.id));
-    },
-    recordRegistryFailure: () => registry.recordFailure(),
-    recordDiscoveredTargets: (targets) => {
-      for (const { service } of targets) roster.addService(service);
-      strangers.recordDiscoveredTargets(targets, clock.monotonic());
-    },
-    recordProbe: (id, result) => {
-      const now = clock.monotonic();
-      for (const { monitors: watches } of roster.services.values()) watches.get(id)?.recordProbe(result, now);
-      strangers.recordProbe(id, result, now);
-    },
-    recordSelfReport: (self) => {
-      const now = clock.monotonic();
-      take({ ...self, beatAt: clock.now() }, now, now);
-    },
-    syntheticCheck: journeys,
-    recordSyntheticCheck: (outcome) => journeys.recordOutcome(outcome, clock.monotonic()),
-    setLeader: (next) => {
+    ...createObservations({ ...model, clock, recordHeartbeat }),
+    /** The state of the synthetic check, shared between aggregators. */
+    syntheticCheck,
+    /** Records the outcome of a synthetic check; undefined when nothing is known. */
+    recordSyntheticCheck: (outcome: SyntheticCheckOutcome | undefined) =>
+      syntheticCheck.recordOutcome(outcome, clock.monotonic()),
+    setLeader: (next: FleetSnapshot['leader']) => {
       leader = next;
     },
-    tick: () => {
+    /** Evaluates all evidence and returns the transitions. Call it every 100 ms or more often. */
+    tick: (): readonly Transition[] => {
       const now = clock.monotonic();
-      const heartbeats = registry.areHeartbeatsReliable(now, roster.all());
-      for (const group of roster.services.values()) pending.push(...settleGroup(group, heartbeats, now));
-      return pending.splice(0);
+      const isReliable = registry.areHeartbeatsReliable(now, instances.all());
+      for (const service of instances.services.values())
+        ended.push(...evaluateService(service, isReliable, now));
+      return ended.splice(0);
     },
-    targets: () => {
-      const watches = roster.all();
-      const frozen = registry.isFrozen(clock.monotonic(), watches);
-      const ours = watches.map((watch) => ({
-        id: watch.id,
-        wantsDetail: frozen || watch.state !== 'up',
-        service: watch.heartbeat.service,
-        address: watch.heartbeat.address,
-        opsAddress: watch.heartbeat.opsAddress,
-        periodMs: periodOf(watch, options.checkIntervals, frozen),
-      }));
-      return [...ours, ...strangers.targets(addressesOf(watches), options.checkIntervals.normalMs)];
+    /** Instances to probe, each with its interval. */
+    probeTargets: (): readonly ProbeTarget[] => probeTargetsOf(model, checkIntervals, clock.monotonic()),
+    /** The state of the fleet at this moment. Costs no I/O. */
+    snapshot: (): FleetSnapshot => {
+      const unversioned = { ...snapshotFleet(model, options), leader };
+      return { ...unversioned, version: versionOf(stableSnapshot(unversioned)) };
     },
-    snapshot: () => {
-      const draft = {
-        ...describeFleet({ roster, registry, journeys, strangers, troubles }, options),
-        leader,
-      };
-      const text = stableSnapshot(draft);
-      if (text !== substance) version += 1;
-      substance = text;
-      return { ...draft, version };
-    },
-    consensus: (dependency, id) => dependencyConsensus(dependency, id, roster.all(), clock.monotonic()),
-    monitors: () => roster.all(),
+    /** Compares the reports of one instance on a dependency with those of all others. */
+    consensus: (dependency: string, id: string): DependencyConsensus =>
+      dependencyConsensus(dependency, id, instances.all(), clock.monotonic()),
+    /** Every monitored instance with its addresses, for service discovery and operators only. */
+    monitors: (): readonly InstanceMonitor[] => instances.all(),
   };
 };
 
-/** During a fault of a store news come from probes alone, so they come twice as often. */
-const periodOf = (watch: InstanceMonitor, paces: CheckIntervals, isFrozen: boolean): number => {
-  const periodMs = watch.probePeriodMs(paces);
-  return isFrozen || watch.missesDependency ? Math.min(periodMs, paces.normalMs / 2) : periodMs;
+interface FleetModel {
+  readonly instances: InstanceRegistry;
+  readonly registry: RegistryAvailability;
+  readonly unregistered: UnregisteredInstances;
+  readonly syntheticCheck: SyntheticCheckState;
+  readonly failureTimes: FailureTimes;
+}
+
+const createVersionCounter = () => {
+  let version = 0;
+  let last = '';
+  return (text: string): number => {
+    if (text !== last) version += 1;
+    last = text;
+    return version;
+  };
 };
 
-const settleGroup = (group: ServiceInstances, heartbeats: boolean, now: number): Transition[] => {
-  const changes: Transition[] = [];
-  const trust = { areHeartbeatsReliable: heartbeats, holdsDown: group.correlatedFailures.isHolding(now) };
-  for (const watch of group.monitors.values()) {
-    const change = watch.evaluate(now, trust);
-    if (!change) continue;
-    changes.push(change);
-    if (change.to === 'down') fall(group, change.name, now);
-    if (change.to === 'suspect') group.correlatedFailures.recordSuspect(watch.id, group.monitors.size, now);
-    if (change.to === 'gone') group.monitors.delete(watch.id);
-    if (change.to === 'gone' && change.why === 'left') group.expected.recordLeave();
+interface ObservationDeps extends FleetModel {
+  readonly clock: Clock;
+  readonly recordHeartbeat: (heartbeat: ObservedHeartbeat, at: number, now: number) => void;
+}
+
+const createObservations = ({
+  clock,
+  instances,
+  registry,
+  unregistered,
+  recordHeartbeat,
+}: ObservationDeps) => ({
+  /** Records a successful read of the registry. */
+  recordRegistryRead: ({ now: registryNow, heartbeats, ids }: RegistryReading): void => {
+    const now = clock.monotonic();
+    registry.recordRead(now);
+    for (const heartbeat of heartbeats)
+      recordHeartbeat(heartbeat, now - Math.max(0, registryNow - heartbeat.beatAt), now);
+    for (const monitor of instances.all()) monitor.recordListing(ids.has(monitor.id));
+  },
+  recordRegistryFailure: (): void => registry.recordFailure(),
+  /** Records the addresses of `TARGETS`; registered instances among them are ignored. */
+  recordDiscoveredTargets: (targets: readonly DiscoveredTarget[]): void => {
+    for (const { service } of targets) instances.addService(service);
+    unregistered.recordDiscoveredTargets(targets, clock.monotonic());
+  },
+  /** Records the result of a probe; unknown ids are ignored. */
+  recordProbe: (id: string, result: ProbeResult): void => {
+    const now = clock.monotonic();
+    for (const { monitors } of instances.services.values()) monitors.get(id)?.recordProbe(result, now);
+    unregistered.recordProbe(id, result, now);
+  },
+  /** Records what this process reports about itself. */
+  recordSelfReport: (self: SelfReport): void => {
+    const now = clock.monotonic();
+    recordHeartbeat({ ...self, beatAt: clock.now() }, now, now);
+  },
+});
+
+const probeTargetsOf = (
+  { instances, registry, unregistered }: FleetModel,
+  intervals: CheckIntervals,
+  now: number,
+): readonly ProbeTarget[] => {
+  const monitors = instances.all();
+  const isFrozen = registry.isFrozen(now, monitors);
+  const registered = monitors.map((monitor) => ({
+    id: monitor.id,
+    wantsDetail: isFrozen || monitor.state !== 'up',
+    service: monitor.heartbeat.service,
+    address: monitor.heartbeat.address,
+    opsAddress: monitor.heartbeat.opsAddress,
+    periodMs: probePeriodMs(monitor, intervals, isFrozen),
+  }));
+  return [...registered, ...unregistered.probeTargets(addressesOf(monitors), intervals.normalMs)];
+};
+
+/** During a fault of a store probes are the only evidence, so the interval is halved. */
+const probePeriodMs = (monitor: InstanceMonitor, intervals: CheckIntervals, isFrozen: boolean): number => {
+  const periodMs = monitor.probePeriodMs(intervals);
+  return isFrozen || monitor.missesDependency ? Math.min(periodMs, intervals.normalMs / 2) : periodMs;
+};
+
+const evaluateService = (
+  { monitors, dampings, correlatedFailures, expected }: ServiceInstances,
+  areHeartbeatsReliable: boolean,
+  now: number,
+): Transition[] => {
+  const transitions: Transition[] = [];
+  const policy = { areHeartbeatsReliable, holdsDown: correlatedFailures.isHolding(now) };
+  for (const monitor of monitors.values()) {
+    const transition = monitor.evaluate(now, policy);
+    if (!transition) continue;
+    transitions.push(transition);
+    const { name, to, why } = transition;
+    if (to === 'down') recordFailure(dampings, name, now);
+    if (to === 'suspect') correlatedFailures.recordSuspect(monitor.id, monitors.size, now);
+    if (to === 'gone') monitors.delete(monitor.id);
+    if (to === 'gone' && why === 'left') expected.recordLeave();
   }
-  for (const [name, damping] of group.dampings) if (damping.isForgettable(now)) group.dampings.delete(name);
-  const serving = [...group.monitors.values()].filter(({ state }) => isServing(state)).length;
-  group.expected.recordServing(serving, now);
-  return changes;
+  for (const [name, damping] of dampings) if (damping.isForgettable(now)) dampings.delete(name);
+  expected.recordServing([...monitors.values()].filter(({ state }) => isServing(state)).length, now);
+  return transitions;
 };
 
-const fall = ({ dampings }: ServiceInstances, name: string, now: number): void => {
+const recordFailure = (dampings: ServiceInstances['dampings'], name: string, now: number): void => {
   const damping = dampings.get(name) ?? new FlapDamping();
   damping.recordFailure(now);
   dampings.set(name, damping);
 };
 
-/** Whether a test message arrived before the fault of a store began says nothing about now. */
-const journeyOf = (
-  journey: SyntheticCheckSnapshot | undefined,
+/** A check that succeeded before the fault of a store is no evidence of the present. */
+const presentCheck = (
+  check: SyntheticCheckSnapshot | undefined,
   stores: readonly DependencyAssessment[],
 ): SyntheticCheckSnapshot | undefined => {
   const isOlder = stores.some(
     ({ status, forMs = 0 }) =>
-      (status === 'down' || status === 'degraded') && forMs <= (journey?.ageMs ?? Number.POSITIVE_INFINITY),
+      (status === 'down' || status === 'degraded') && forMs <= (check?.ageMs ?? Number.POSITIVE_INFINITY),
   );
-  return journey?.status === 'ok' && isOlder ? undefined : journey;
+  return check?.status === 'ok' && isOlder ? undefined : check;
 };
 
-const addressesOf = (watches: readonly InstanceMonitor[]): ReadonlySet<string> =>
-  new Set(watches.map(({ heartbeat }) => heartbeat.address));
+const addressesOf = (monitors: readonly InstanceMonitor[]): ReadonlySet<string> =>
+  new Set(monitors.map(({ heartbeat }) => heartbeat.address));
 
-interface Knowledge {
-  readonly roster: InstanceRegistry;
-  readonly registry: RegistryAvailability;
-  readonly journeys: SyntheticCheckState;
-  readonly strangers: UnregisteredInstances;
-  readonly troubles: FailureClock;
-}
-
-const describeFleet = (
-  { roster, registry, journeys, strangers, troubles }: Knowledge,
-  options: FleetStateOptions,
+const snapshotFleet = (
+  { instances, registry, unregistered, syntheticCheck, failureTimes }: FleetModel,
+  { clock, name, expected, staleAfterMs, observer }: FleetStateOptions,
 ): FleetSnapshot => {
-  const { clock, expected, staleAfterMs, observer } = options;
   const now = clock.monotonic();
-  const watches = roster.all();
+  const monitors = instances.all();
   const readableForMs = registry.readableForMs(now);
-  const known = addressesOf(watches);
-  const services = [...roster.services]
+  const registered = addressesOf(monitors);
+  const services = [...instances.services]
     .map(([service, group]) => {
-      const found = strangers.snapshots(service, known, now);
-      return describeService(service, group, { now, staleAfterMs, readableForMs, found });
+      const found = unregistered.snapshots(service, registered, now);
+      return snapshotService(service, group, { now, staleAfterMs, readableForMs, unregistered: found });
     })
     .sort((a, b) => a.service.localeCompare(b.service));
-  const evidence = [registry.readAt, ...watches.map(({ probe }) => probe?.at)].filter(
+  const evidence = [registry.readAt, ...monitors.map(({ probe }) => probe?.at)].filter(
     (at) => at !== undefined,
   );
-  // Without any evidence the age is that of the observer: as old as it can be.
+  // Without any evidence the age is that of the observer: the greatest possible.
   const ageMs = evidence.length === 0 ? clock.now() - observer.startedAt : now - Math.max(...evidence);
-  const dependencies = describeDependencies(watches, now);
+  const dependencies = snapshotDependencies(monitors, now);
   const isRequired = (service: string): boolean => (expected[service] ?? 0) > 0;
   const facts = {
     required: services.filter(({ service }) => isRequired(service)).map(({ status }) => status),
     others: services.filter(({ service }) => !isRequired(service)).map(({ status }) => status),
     dependencies: Object.values(dependencies).map(({ status }) => status),
-    known: evidence.length > 0,
-    journeyFails: journeys.isFailing(now),
+    hasEvidence: evidence.length > 0,
+    isSyntheticCheckFailing: syntheticCheck.isFailing(now),
     ageMs,
   };
-  const journey = journeyOf(journeys.snapshot(now), Object.values(dependencies));
-  const seen = { dependencies, services, ...(journey ? { journey } : {}) };
+  const journey = presentCheck(syntheticCheck.snapshot(now), Object.values(dependencies));
+  const observed = { dependencies, services, ...(journey ? { journey } : {}) };
   return {
-    fleet: options.name,
+    fleet: name,
     status: fleetStatus(facts, staleAfterMs),
     version: 0,
     asOf: new Date(clock.now() - ageMs).toISOString(),
     ageMs: Math.round(ageMs),
-    frozen: registry.isFrozen(now, watches),
+    frozen: registry.isFrozen(now, monitors),
     leader: null,
     observer: { ...observer, startedAt: new Date(observer.startedAt).toISOString() },
-    impact: impactOf(seen, troubles, clock.now()),
-    ...seen,
+    impact: impactOf(observed, failureTimes, clock.now()),
+    ...observed,
   };
 };

@@ -1,102 +1,91 @@
-import type { FleetSnapshot, InstanceSnapshot } from './fleet-snapshot.ts';
+import type { FleetSnapshot, Impact, InstanceSnapshot } from './fleet-snapshot.ts';
 import { evidenceForMs } from './incidents.ts';
 import type { ServiceStatus } from './status.ts';
 
-/** What users cannot do, since when, and because of what. */
-export interface Impact {
-  /** A store, a service, or `synthetic-check`. */
-  readonly subject: string;
-  /** When the first check or probe failed, ISO 8601; it may have started earlier when the observer had just started. */
-  readonly since: string;
-  /** One sentence for people. */
-  readonly users: string;
-  /** Codes of the cause. */
-  readonly reasons: readonly string[];
-}
-
-const STORES: Readonly<Record<string, string>> = {
+const STORE_FAULTS: Readonly<Record<string, string>> = {
   redis:
-    'Messages are not delivered: publishing, subscribing, history and presence fail. Open connections stay, and people can sign in.',
+    'Messages are not delivered: publish, subscribe, history and presence fail. Open connections stay open, and users can sign in.',
   database:
-    'Nobody can sign in or out, and sessions cannot be changed. People who are signed in go on, and messages are delivered.',
+    'Users cannot sign in or out, and sessions cannot be changed. Signed-in users stay connected, and messages are delivered.',
 };
 
-const PARTLY: Readonly<Record<string, string>> = {
-  redis: 'For users of some instances messages are not delivered.',
-  database: 'Sign-ins and changes of sessions fail for some users.',
+const PARTIAL_STORE_FAULTS: Readonly<Record<string, string>> = {
+  redis: 'Messages are not delivered to users of some instances.',
+  database: 'Sign-ins and session changes fail for some users.',
 };
 
-/** An instance that cannot ask the session service, as it says itself. */
-const isWithoutSessions = ({ state, why }: InstanceSnapshot): boolean =>
+/** An instance that reports the session service as unreachable. */
+const lacksSessionService = ({ state, why }: InstanceSnapshot): boolean =>
   state === 'degraded' && why === 'dependency_session_service';
-const WITHOUT_SESSIONS =
-  'Some clients cannot connect: gateways cannot ask the session service about sessions that Redis does not know. Open connections stay.';
+const NO_SESSION_SERVICE =
+  'Some clients cannot connect: gateways cannot reach the session service for sessions that are not in Redis. Open connections stay open.';
 
-const SERVICES: Readonly<Record<string, string>> = {
-  'ws-gateway': 'Nobody can connect; messages are not delivered.',
-  'session-service': 'Nobody can sign in or out. Connections of people who are signed in stay open.',
-  'health-aggregator': 'Incidents are not recorded, and receivers of webhooks are not notified.',
+const SERVICE_FAULTS: Readonly<Record<string, string>> = {
+  'ws-gateway': 'Clients cannot connect, and messages are not delivered.',
+  'session-service': 'Users cannot sign in or out. Open connections stay open.',
+  'health-aggregator': 'Incidents are not recorded, and webhooks are not sent.',
 };
 
-/** Ages are rounded and travel; less than this is no earlier beginning. */
+/** Ages are rounded and delayed; a smaller difference is not an earlier start. */
 const TOLERANCE_MS = 250;
 
-/** Since when each subject has been in trouble, by the clock of this observer. */
-export class FailureClock {
+/** Start of the present failure of each subject, by the clock of this observer. */
+export class FailureTimes {
   readonly #since = new Map<string, number>();
 
   /**
-   * Takes whether a subject is in trouble now, and the beginning as far as it is known; undefined is not known, and changes
-   * nothing. Answers since when, ms since epoch.
+   * Records whether a subject fails, and the start by the present evidence. Undefined is unknown and changes nothing. Returns the
+   * start of the failure, ms since the epoch.
    */
-  since(subject: string, isInTrouble: boolean | undefined, beganAt: number): number {
+  record(subject: string, isFailing: boolean | undefined, startedAt: number): number {
     const known = this.#since.get(subject);
-    if (isInTrouble === false) this.#since.delete(subject);
-    if (isInTrouble !== true) return known ?? beganAt;
-    const since = known === undefined || beganAt < known - TOLERANCE_MS ? beganAt : known;
+    if (isFailing === false) this.#since.delete(subject);
+    if (isFailing !== true) return known ?? startedAt;
+    const since = known === undefined || startedAt < known - TOLERANCE_MS ? startedAt : known;
     this.#since.set(subject, since);
     return since;
   }
 }
 
-type Facts = Pick<FleetSnapshot, 'dependencies' | 'services' | 'journey'>;
+type ImpactFacts = Pick<FleetSnapshot, 'dependencies' | 'services' | 'journey'>;
 
-/** What users cannot do now. Call it at least each second: times are those of the calls. */
-export const impactOf = (view: Facts, clock: FailureClock, now: number): readonly Impact[] => {
-  const judge = (
+/** Present impact on users. Call it at least every second: start times are those of the calls. */
+export const impactOf = (facts: ImpactFacts, times: FailureTimes, now: number): readonly Impact[] => {
+  const impactsOf = (
     subject: string,
     { status, forMs = 0 }: { readonly status: string; readonly forMs?: number | undefined },
     users: string | undefined,
     reasons: readonly string[],
   ) => {
-    const isInTrouble = status === 'unknown' ? undefined : users !== undefined;
-    const since = new Date(clock.since(subject, isInTrouble, now - forMs)).toISOString();
+    const isFailing = status === 'unknown' ? undefined : users !== undefined;
+    const since = new Date(times.record(subject, isFailing, now - forMs)).toISOString();
     return users === undefined ? [] : [{ subject, since, users, reasons }];
   };
-  const stores = Object.entries(view.dependencies).flatMap(([name, { status, reasons = [], forMs }]) => {
-    const users = status === 'down' ? STORES[name] : status === 'degraded' ? PARTLY[name] : undefined;
-    return judge(name, { status, forMs }, users, reasons);
+  const stores = Object.entries(facts.dependencies).flatMap(([name, { status, reasons = [], forMs }]) => {
+    const users =
+      status === 'down' ? STORE_FAULTS[name] : status === 'degraded' ? PARTIAL_STORE_FAULTS[name] : undefined;
+    return impactsOf(name, { status, forMs }, users, reasons);
   });
-  const services = view.services.flatMap(({ service, status, instances }) => {
-    const missing = instances.filter(({ state }) => state === 'down');
-    const cutOff = status === 'degraded' ? instances.filter(isWithoutSessions) : [];
-    const users = cutOff.length > 0 ? WITHOUT_SESSIONS : serviceImpact(service, status);
-    const causes = [...missing, ...cutOff].map(({ name, why }) => `${name} ${why}`);
-    return judge(service, { status, forMs: evidenceForMs(status, instances) }, users, causes);
+  const services = facts.services.flatMap(({ service, status, instances }) => {
+    const down = instances.filter(({ state }) => state === 'down');
+    const unserved = status === 'degraded' ? instances.filter(lacksSessionService) : [];
+    const users = unserved.length > 0 ? NO_SESSION_SERVICE : serviceImpact(service, status);
+    const causes = [...down, ...unserved].map(({ name, why }) => `${name} ${why}`);
+    return impactsOf(service, { status, forMs: evidenceForMs(status, instances) }, users, causes);
   });
-  const { status = 'unknown', step } = view.journey ?? {};
-  const check = status === 'failing' ? 'A test message does not arrive.' : undefined;
+  const { status = 'unknown', step } = facts.journey ?? {};
+  const check = status === 'failing' ? 'A test message is not delivered.' : undefined;
   return [
     ...stores,
     ...services,
-    ...judge('synthetic-check', { status }, check, step === undefined ? [] : [step]),
+    ...impactsOf('synthetic-check', { status }, check, step === undefined ? [] : [step]),
   ];
 };
 
 const serviceImpact = (service: string, status: ServiceStatus): string | undefined => {
-  if (status === 'major_outage') return SERVICES[service] ?? `Nobody can use ${service}.`;
+  if (status === 'major_outage') return SERVICE_FAULTS[service] ?? `${service} is not available.`;
   if (status !== 'partial_outage') return undefined;
   return service === 'ws-gateway'
-    ? 'Connections of the missing gateways are lost, and their clients reconnect to others.'
-    : `Fewer instances of ${service} serve than are expected; some requests may fail.`;
+    ? 'Connections to the failed gateways are lost; their clients reconnect to other gateways.'
+    : `Fewer instances of ${service} than expected are serving; some requests may fail.`;
 };

@@ -1,11 +1,11 @@
 import type { Incident, IncidentChange } from './incidents.ts';
 
-/** Observers notice the same a little earlier or later, ms. */
+/** Observers notice a fault at slightly different times, ms. */
 const TOLERANCE_MS = 2_000;
 
 /**
- * The changes by which stored incidents learn of one that an observer kept in memory. Nothing when they know it: the same
- * id with the same or later changes, or one of the same subject at the same time, which another observer has written.
+ * The changes that add an incident from the memory of an observer to the stored incidents. None when it is stored already: under
+ * the same id with the same or later changes, or as an incident of the same subject at the same time by another observer.
  */
 export const mergeIncident = (stored: readonly Incident[], seen: Incident): readonly IncidentChange[] => {
   const same = stored.find(({ id }) => id === seen.id);
@@ -17,10 +17,9 @@ export const mergeIncident = (stored: readonly Incident[], seen: Incident): read
   const other = stored.find(
     (one) => one.isNote !== true && one.subject === seen.subject && overlap(one, seen),
   );
-  if (other === undefined) return opening(seen);
-  const begins = seen.openedAt < other.openedAt - TOLERANCE_MS;
-  if (!begins) return [];
-  // The other observer looked later: what this one saw of the beginning is added.
+  if (other === undefined) return openingChanges(seen);
+  if (seen.openedAt >= other.openedAt - TOLERANCE_MS) return [];
+  // This observer saw an earlier start: its updates from before are added.
   const { isStartUnknown: _unknown, ...known } = other;
   const incident: Incident = {
     ...known,
@@ -32,13 +31,13 @@ export const mergeIncident = (stored: readonly Incident[], seen: Incident): read
   return [{ kind: incident.closedAt === undefined ? 'updated' : 'closed', incident }];
 };
 
-/** Receivers hear that it began also when it is over already. */
-const opening = (seen: Incident): IncidentChange[] => {
+/** Receivers are notified of the opening also when the incident is closed already. */
+const openingChanges = (seen: Incident): IncidentChange[] => {
   if (seen.closedAt === undefined) return [{ kind: 'opened', incident: seen }];
   const { closedAt: _end, ...open } = seen;
-  const begun: Incident = { ...open, seq: Math.max(1, seen.seq - 1), updates: seen.updates.slice(0, -1) };
+  const opened: Incident = { ...open, seq: Math.max(1, seen.seq - 1), updates: seen.updates.slice(0, -1) };
   return [
-    { kind: 'opened', incident: begun },
+    { kind: 'opened', incident: opened },
     { kind: 'closed', incident: seen },
   ];
 };

@@ -1,91 +1,91 @@
 import type { FleetSnapshot, InstanceSnapshot } from './fleet-snapshot.ts';
-import { type ServiceStatus, STORE_STATUS } from './status.ts';
+import { type ServiceStatus, STATUS_OF_DEPENDENCY } from './status.ts';
 
-/** A remark must last, and a recovery must hold, so many times as long as an outage. */
-const PATIENCE = 6;
+/** A degradation opens an incident, and a recovery closes it, after this many times the threshold of an outage. */
+const DEGRADED_FACTOR = 6;
 const MAX_UPDATES = 100;
 
-/** How bad an incident is; the words are those of service statuses. */
+/** Severity of an incident: a service status. */
 export type Severity = 'degraded' | 'partial_outage' | 'major_outage';
 
-/** What happened in an incident, one line. */
+/** One entry in the log of an incident. */
 export interface IncidentUpdate {
-  /** ms since epoch. */
+  /** ms since the epoch. */
   readonly at: number;
   readonly status: ServiceStatus;
-  /** Codes of what was seen, such as `ws-gateway-1 down refused`. */
+  /** Codes of the observations, such as `ws-gateway-1 down refused`. */
   readonly seen: readonly string[];
-  /** What an operator wrote. */
+  /** Text of an operator. */
   readonly text?: string;
-  /** The request that wrote it, where that may be repeated. */
+  /** The request that wrote it, if it had an idempotency key. */
   readonly madeBy?: IdempotentRequest;
 }
 
-/** A request with an idempotency key; both are digests. */
+/** A request with an idempotency key; digests of both. */
 export interface IdempotentRequest {
   readonly key: string;
   readonly request: string;
 }
 
-/** A time in which a service or a store was not well. */
+/** A period in which a service or a store was not operational. */
 export interface Incident {
   readonly id: string;
-  /** A service, or `database`; of a note whatever its author says. */
+  /** A service or a store; of a note any text. */
   readonly subject: string;
-  /** True for what an operator wrote: nobody but operators updates or closes it. */
+  /** True for a note of an operator: only operators update and close it. */
   readonly isNote?: boolean;
-  /** The worst it has been. */
+  /** The worst status of the period. */
   readonly severity: Severity;
   readonly openedAt: number;
   readonly closedAt?: number;
-  /** True when it was already so at the first look of the observer: it may have begun before `openedAt`. */
+  /** True when the fault was present at the first observation: it may have started before `openedAt`. */
   readonly isStartUnknown?: boolean;
-  /** Counts the changes: with the id it names a notification for ever. */
+  /** Number of the change; with the id it identifies a notification. */
   readonly seq: number;
   readonly updates: readonly IncidentUpdate[];
 }
 
-/** A change that somebody should hear of. */
+/** A change to store and to notify. */
 export interface IncidentChange {
   readonly kind: 'opened' | 'updated' | 'closed';
   readonly incident: Incident;
 }
 
-/** Those that are not over. */
+/** Incidents that are not closed. */
 export const openIncidents = (incidents: readonly Incident[]): Incident[] =>
   incidents.filter(({ closedAt }) => closedAt === undefined);
 
-/** What an operator says. */
+/** Text and severity of a note. */
 export interface NoteText {
   readonly text: string;
   readonly status: Severity;
   readonly madeBy?: IdempotentRequest;
 }
 
-/** What became of a change: `outdated` is one of a note that somebody else has changed since it was read. */
+/** Outcome of a write: `refused` without a leader, `outdated` when the note was changed since it was read. */
 export type WriteOutcome = 'written' | 'refused' | 'outdated';
 
-/** A note that begins now. */
+/** Opens a note. */
 export const openIncidentNote = (
   id: string,
-  { subject, status, ...said }: NoteText & { readonly subject: string },
+  { subject, status, ...entry }: NoteText & { readonly subject: string },
   now: number,
 ): IncidentChange => ({
   kind: 'opened',
   incident: {
     ...{ id, subject, isNote: true, severity: status, openedAt: now, seq: 1 },
-    updates: [{ at: now, status, seen: [], ...said }],
+    updates: [{ at: now, status, seen: [], ...entry }],
   },
 });
 
-/** Adds to a note, or ends it. */
+/** Adds an update to a note, or closes it. */
 export const updateIncidentNote = (
   note: Incident,
-  { closes, ...said }: Omit<NoteText, 'status'> & { readonly closes: boolean },
+  { closes, ...entry }: Omit<NoteText, 'status'> & { readonly closes: boolean },
   now: number,
 ): IncidentChange => {
   const status: ServiceStatus = closes ? 'operational' : note.severity;
-  const incident = extend(note, { at: now, status, seen: [], ...said });
+  const incident = extend(note, { at: now, status, seen: [], ...entry });
   return closes
     ? { kind: 'closed', incident: { ...incident, closedAt: now } }
     : { kind: 'updated', incident };
@@ -93,92 +93,88 @@ export const updateIncidentNote = (
 
 interface Condition {
   readonly status: ServiceStatus;
-  /** When it was first seen so. */
+  /** First observation of the status. */
   readonly since: number;
-  /** When it became so by the first evidence, which was gathered earlier. */
-  readonly beganAt: number;
-  /** Since when, by evidence, it has been anything but operational, without a break. */
-  readonly badSince: number | undefined;
-  /** True until the first change of status that was seen. */
+  /** Time of the first evidence of the status, before `since`. */
+  readonly startedAt: number;
+  /** Time of the first evidence since which the subject has not been operational. */
+  readonly failingSince: number | undefined;
+  /** True until the first observed change of status. */
   readonly isFirst: boolean;
 }
 
-/** Opens, updates and closes incidents from what the fleet looks like. Every aggregator has one; the leader's changes are written. */
-export interface IncidentDetector {
-  /** Goes on with these incidents and no others; how long conditions have lasted is remembered. */
-  adopt(open: readonly Incident[]): void;
-  /** Looks at the fleet, at `now` in ms since epoch; call it each second. */
-  observe(view: FleetSnapshot, now: number): readonly IncidentChange[];
-}
+/** Opens, updates and closes incidents from snapshots. Every aggregator has a detector; the changes of the leader are written. */
+export type IncidentDetector = ReturnType<typeof createIncidentDetector>;
 
 const RANK: Readonly<Record<Severity, number>> = { degraded: 1, partial_outage: 2, major_outage: 3 };
 const isSeverity = (status: ServiceStatus): status is Severity => status in RANK;
 
-/** Makes a keeper. `newId` gives unique ids; an outage of `afterMs` is an incident. */
-export const createIncidentDetector = (newId: () => string, afterMs: number): IncidentDetector => {
+/** Creates a detector. `newId` returns unique ids; an outage of `afterMs` is an incident. */
+export const createIncidentDetector = (newId: () => string, afterMs: number) => {
   const conditions = new Map<string, Condition>();
   const open = new Map<string, Incident>();
 
-  const judge = (subject: Subject, now: number): IncidentChange | undefined => {
-    const before = conditions.get(subject.name);
-    const condition = next(before, subject, now);
+  const evaluate = (subject: Subject, now: number): IncidentChange | undefined => {
+    const condition = nextCondition(conditions.get(subject.name), subject, now);
     conditions.set(subject.name, condition);
     const lastedMs = now - condition.since;
     const incident = open.get(subject.name);
-    const seen: Seen = { ...subject, ...condition, lastedMs, now, afterMs };
-    const change = incident ? progress(incident, seen) : begin(seen, newId);
+    const observation: Observation = { ...subject, ...condition, lastedMs, now, afterMs };
+    const change = incident ? updateIncident(incident, observation) : openIncident(observation, newId);
     if (change?.kind === 'closed') open.delete(subject.name);
     else if (change) open.set(subject.name, change.incident);
     return change;
   };
 
   return {
-    adopt: (incidents) => {
+    /** Replaces the open incidents; the duration of conditions is kept. */
+    adopt: (incidents: readonly Incident[]): void => {
       open.clear();
       for (const incident of incidents) if (!incident.isNote) open.set(incident.subject, incident);
     },
-    observe: (view, now) =>
-      subjectsOf(view)
-        .map((subject) => judge(subject, now))
+    /** Evaluates a snapshot, `now` in ms since the epoch; call it every second. */
+    observe: (snapshot: FleetSnapshot, now: number): readonly IncidentChange[] =>
+      subjectsOf(snapshot)
+        .map((subject) => evaluate(subject, now))
         .filter((change) => change !== undefined),
   };
 };
 
-/** What was seen of a subject, and for how long it has been so. */
-interface Seen extends Subject {
+/** Status of a subject and its duration. */
+interface Observation extends Subject {
   readonly lastedMs: number;
   readonly now: number;
   readonly afterMs: number;
   readonly isFirst: boolean;
-  readonly beganAt: number;
-  readonly badSince: number | undefined;
+  readonly startedAt: number;
+  readonly failingSince: number | undefined;
 }
 
-/** What is not known ends no condition at the start: the first thing seen after it may be old. */
-const next = (
+/** `unknown` at the start is no observation: the first status after it may be old. */
+const nextCondition = (
   before: Condition | undefined,
   { status, forMs = 0 }: Pick<Subject, 'status' | 'forMs'>,
   now: number,
 ): Condition => {
   if (before?.status === status) return before;
   const isFirst = before === undefined || (before.isFirst && before.status === 'unknown');
-  const beganAt = now - forMs;
-  const badSince = isSeverity(status) ? Math.min(before?.badSince ?? now, beganAt) : undefined;
-  return { status, since: now, beganAt, isFirst, badSince };
+  const startedAt = now - forMs;
+  const failingSince = isSeverity(status) ? Math.min(before?.failingSince ?? now, startedAt) : undefined;
+  return { status, since: now, startedAt, isFirst, failingSince };
 };
 
-const begin = (
-  { name, status, seen, lastedMs, now, afterMs, isFirst, badSince }: Seen,
+const openIncident = (
+  { name, status, seen, lastedMs, now, afterMs, isFirst, failingSince }: Observation,
   newId: () => string,
 ): IncidentChange | undefined => {
-  // What is not known is neither good nor bad news.
+  // `unknown` neither opens nor closes an incident.
   if (!isSeverity(status)) return undefined;
-  if (lastedMs < (status === 'degraded' ? PATIENCE * afterMs : afterMs)) return undefined;
+  if (lastedMs < (status === 'degraded' ? DEGRADED_FACTOR * afterMs : afterMs)) return undefined;
   const incident: Incident = {
     id: newId(),
     subject: name,
     severity: status,
-    openedAt: badSince ?? now - lastedMs,
+    openedAt: failingSince ?? now - lastedMs,
     ...(isFirst ? { isStartUnknown: true } : {}),
     seq: 1,
     updates: [{ at: now, status, seen }],
@@ -186,13 +182,13 @@ const begin = (
   return { kind: 'opened', incident };
 };
 
-const progress = (
+const updateIncident = (
   incident: Incident,
-  { status, seen, lastedMs, beganAt, now, afterMs }: Seen,
+  { status, seen, lastedMs, startedAt, now, afterMs }: Observation,
 ): IncidentChange | undefined => {
   if (status === 'operational') {
-    if (lastedMs < PATIENCE * afterMs) return undefined;
-    const closedAt = Math.max(beganAt, incident.openedAt);
+    if (lastedMs < DEGRADED_FACTOR * afterMs) return undefined;
+    const closedAt = Math.max(startedAt, incident.openedAt);
     const closed = { ...extend(incident, { at: now, status, seen }), closedAt };
     return { kind: 'closed', incident: closed };
   }
@@ -212,16 +208,16 @@ interface Subject {
   readonly name: string;
   readonly status: ServiceStatus;
   readonly seen: readonly string[];
-  /** How long it has been so by the first evidence, ms. */
+  /** ms since the first evidence of the status. */
   readonly forMs?: number | undefined;
 }
 
-/** Services and stores. What a store explains is not an incident of the services that use it. */
-const subjectsOf = (view: FleetSnapshot): readonly Subject[] => {
-  const services = view.services.map(({ service, status, instances }) => {
+/** Services and stores. A service that is degraded only by a failed store has no incident of its own. */
+const subjectsOf = (snapshot: FleetSnapshot): readonly Subject[] => {
+  const services = snapshot.services.map(({ service, status, instances }) => {
     const others = instances.filter(({ state }) => state !== 'up');
     const isExplained =
-      status === 'degraded' && others.every(({ state, why }) => isOfStore(view, state, why));
+      status === 'degraded' && others.every(({ state, why }) => isCausedByStore(snapshot, state, why));
     return {
       name: service,
       status: isExplained && others.length > 0 ? ('unknown' as const) : status,
@@ -229,16 +225,16 @@ const subjectsOf = (view: FleetSnapshot): readonly Subject[] => {
       forMs: evidenceForMs(status, instances),
     };
   });
-  const stores = Object.entries(view.dependencies).map(([name, { status, reasons = [], forMs }]) => ({
+  const stores = Object.entries(snapshot.dependencies).map(([name, { status, reasons = [], forMs }]) => ({
     name,
     forMs,
-    status: STORE_STATUS[status],
+    status: STATUS_OF_DEPENDENCY[status],
     seen: reasons,
   }));
   return [...services, ...stores];
 };
 
-/** Of a fault: since the first probe that failed of those that are missing now. Of a recovery: since the last of them answered. */
+/** ms since the first failed probe of the missing instances, or, after a recovery, since the last of them answered. */
 export const evidenceForMs = (
   status: ServiceStatus,
   instances: readonly InstanceSnapshot[],
@@ -251,15 +247,15 @@ export const evidenceForMs = (
   return isFault ? Math.max(...times) : Math.min(...times);
 };
 
-/** How instances name the session service among what they depend on. */
-const isOfSessionService = (view: FleetSnapshot, why: string): boolean =>
+/** Instances report the session service as a dependency. */
+const isCausedBySessionService = (snapshot: FleetSnapshot, why: string): boolean =>
   why === 'dependency_session_service' &&
-  view.services.some(({ service, status }) => service === 'session-service' && isSeverity(status));
+  snapshot.services.some(({ service, status }) => service === 'session-service' && isSeverity(status));
 
-const isOfStore = (view: FleetSnapshot, state: string, why: string): boolean =>
+const isCausedByStore = (snapshot: FleetSnapshot, state: string, why: string): boolean =>
   state === 'degraded' &&
-  (isOfSessionService(view, why) ||
-    Object.entries(view.dependencies).some(
+  (isCausedBySessionService(snapshot, why) ||
+    Object.entries(snapshot.dependencies).some(
       ([name, { status }]) =>
         status !== 'up' &&
         (why === `dependency_${name}` || (name === 'database' && why === 'dependency_postgres')),

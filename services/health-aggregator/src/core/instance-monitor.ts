@@ -9,38 +9,39 @@ import type {
 } from './ports.ts';
 
 const HARD_EVIDENCE: ReadonlySet<ProbeOutcome> = new Set(['refused', 'reset']);
-const REMEMBER_DOWN_MS = 600_000;
+const LIST_DOWN_MS = 600_000;
 const HARD_FAILURES = 2;
 const SOFT_FAILURES = 3;
-const SOFT_FAILURES_WITHOUT_BEAT = 2;
+const SOFT_FAILURES_WITHOUT_HEARTBEAT = 2;
 const FAST_PROBES = 3;
 
-/** What the fleet as a whole says about how far a single piece of evidence may be believed. */
+/** How far a single piece of evidence counts, as the fleet as a whole shows. */
 export interface EvidencePolicy {
-  /** False while the registry is not readable or plainly wrong: a late heartbeat then says nothing about an instance. */
+  /** False while the registry is unreadable or inconsistent: a late heartbeat is then no evidence. */
   readonly areHeartbeatsReliable: boolean;
-  /** True while many instances fail softly at once: presume the network or this observer, and hold back `down`. */
+  /** True while many instances fail softly at once: the network or this observer is presumed faulty, and `down` is held back. */
   readonly holdsDown: boolean;
 }
 
-/** Probe periods by state, ms. */
+/** Probe intervals by state, ms. */
 export interface CheckIntervals {
   readonly normalMs: number;
+  /** After a failure. */
   readonly fastMs: number;
   readonly downMs: number;
 }
 
-/** How long things must last to count. */
+/** Durations after which evidence counts. */
 export interface FailureThresholds {
   /** An older heartbeat is late. */
   readonly heartbeatLateMs: number;
-  /** Degraded until nothing was wrong for so long. */
+  /** Time without any cause of degradation until an instance is up again. */
   readonly degradedClearMs: number;
-  /** Down until good probes lie so far apart. */
+  /** Least time between two successful probes until an instance that was down is up again. */
   readonly recoveryMs: number;
 }
 
-/** At the default intervals of heartbeats and probes. */
+/** For the default intervals of heartbeats and probes. */
 export const DEFAULT_THRESHOLDS: FailureThresholds = {
   heartbeatLateMs: 5_000,
   degradedClearMs: 15_000,
@@ -48,49 +49,50 @@ export const DEFAULT_THRESHOLDS: FailureThresholds = {
 };
 
 /**
- * Everything this observer knows about one instance, and the state that follows from it.
- * Times are monotonic ms. The table of transitions is in SPEC.md (rules IS1 to IS15).
+ * All evidence of this observer about one instance, and the state that follows from it. Times in monotonic ms. The transitions are
+ * listed in SPEC.md (rules IS1 to IS18).
  */
 export class InstanceMonitor {
   readonly id: string;
   #heartbeat: ObservedHeartbeat;
-  #beatAt: number;
-  /** What it last said of itself, in a heartbeat or in its health body. */
-  #says: ObservedHeartbeat['state'];
-  #saidAt: number;
+  #heartbeatAt: number;
+  /** The state it last reported, in a heartbeat or in its health body. */
+  #reportedState: ObservedHeartbeat['state'];
+  #reportedAt: number;
   #state: InstanceState = 'starting';
   #since: number;
   #evidenceSince: number;
   #why = 'seen';
-  #resume: InstanceState = 'starting';
-  #strainedAt: number;
+  #stateBeforeSuspect: InstanceState = 'starting';
+  #degradedAt: number;
   #failures = 0;
   #hardFailures = 0;
-  #oks = 0;
-  #firstOkAt = 0;
-  /** When the first of the probes in a row that failed was begun. */
+  #successes = 0;
+  #firstSuccessAt = 0;
+  /** Start of the first of the consecutive failed probes. */
   #failingSince = 0;
   #lastGoodAt: number;
-  /** Whether it has ever been in the index of the registry, and whether it was taken out of it again. */
-  #registered = false;
-  #unlisted = false;
+  /** True once it was in the index of the registry. */
+  #wasListed = false;
+  /** True when it was removed from the index afterwards. */
+  #isUnlisted = false;
   #probe: { result: ProbeResult; at: number } | undefined;
   #dependencies: { readings: Readonly<Record<string, DependencyReading>>; at: number } | undefined;
-  readonly #strain = new Degradation();
-  readonly #patience: FailureThresholds;
+  readonly #degradation = new Degradation();
+  readonly #thresholds: FailureThresholds;
 
-  constructor(heartbeat: ObservedHeartbeat, heartbeatAt: number, now: number, patience: FailureThresholds) {
-    this.#patience = patience;
+  constructor(heartbeat: ObservedHeartbeat, heartbeatAt: number, now: number, thresholds: FailureThresholds) {
+    this.#thresholds = thresholds;
     this.id = heartbeat.id;
     this.#heartbeat = heartbeat;
-    this.#beatAt = heartbeatAt;
-    this.#says = heartbeat.state;
-    this.#saidAt = heartbeatAt;
+    this.#heartbeatAt = heartbeatAt;
+    this.#reportedState = heartbeat.state;
+    this.#reportedAt = heartbeatAt;
     this.#since = now;
     this.#evidenceSince = now;
     this.#lastGoodAt = heartbeatAt;
-    this.#strainedAt = now;
-    this.#take(heartbeat, heartbeatAt);
+    this.#degradedAt = now;
+    this.#applyHeartbeat(heartbeat, heartbeatAt);
   }
 
   get heartbeat(): ObservedHeartbeat {
@@ -105,12 +107,12 @@ export class InstanceMonitor {
   get since(): number {
     return this.#since;
   }
-  /** When the first evidence of the present state was gathered: damping comes after it. */
+  /** Time of the first evidence of the present state; the transition may be later. */
   get evidenceSince(): number {
     return this.#evidenceSince;
   }
   get heartbeatAt(): number {
-    return this.#beatAt;
+    return this.#heartbeatAt;
   }
   get probe(): { readonly result: ProbeResult; readonly at: number } | undefined {
     return this.#probe;
@@ -119,97 +121,97 @@ export class InstanceMonitor {
     readonly readings: Readonly<Record<string, DependencyReading>>;
     readonly at: number;
   } {
-    return this.#dependencies ?? { readings: this.#heartbeat.dependencies, at: this.#beatAt };
+    return this.#dependencies ?? { readings: this.#heartbeat.dependencies, at: this.#heartbeatAt };
   }
-  /** Says that it cannot use something that it depends on. */
+  /** True when it reports a dependency as down. */
   get missesDependency(): boolean {
     return Object.values(this.dependencies.readings).some(({ status }) => status === 'down');
   }
-  /** When anything was last learnt about this instance, good or bad. */
+  /** Time of the last evidence, good or bad. */
   get evidenceAt(): number {
-    return Math.max(this.#beatAt, this.#probe?.at ?? 0);
+    return Math.max(this.#heartbeatAt, this.#probe?.at ?? 0);
   }
-  /** Answers probes right now, whatever its heartbeats do. */
+  /** True when the last probe succeeded, independent of heartbeats. */
   get isAnswering(): boolean {
-    return this.#oks > 0;
+    return this.#successes > 0;
   }
 
-  /** Takes a heartbeat made at `beatAt`; the same heartbeat read again, or an older one, changes nothing. */
+  /** Records a heartbeat received at `at`; one that was recorded before, or an older one, is ignored. */
   recordHeartbeat(heartbeat: ObservedHeartbeat, beatAt: number): void {
-    if (heartbeat.beatAt === this.#heartbeat.beatAt || beatAt < this.#beatAt) return;
+    if (heartbeat.beatAt === this.#heartbeat.beatAt || beatAt < this.#heartbeatAt) return;
     this.#heartbeat = heartbeat;
-    this.#beatAt = beatAt;
+    this.#heartbeatAt = beatAt;
     this.#lastGoodAt = Math.max(this.#lastGoodAt, beatAt);
-    this.#take(heartbeat, beatAt);
+    this.#applyHeartbeat(heartbeat, beatAt);
   }
 
-  #take(heartbeat: ObservedHeartbeat, at: number): void {
-    if (at >= this.#saidAt) {
-      this.#says = heartbeat.state;
-      this.#saidAt = at;
+  #applyHeartbeat(heartbeat: ObservedHeartbeat, at: number): void {
+    if (at >= this.#reportedAt) {
+      this.#reportedState = heartbeat.state;
+      this.#reportedAt = at;
     }
-    this.#strain.recordHeartbeat(heartbeat, at);
+    this.#degradation.recordHeartbeat(heartbeat, at);
     if (!this.#dependencies || at >= this.#dependencies.at) {
       this.#dependencies = { readings: heartbeat.dependencies, at };
     }
   }
 
-  /** Tells whether the registry still lists it. */
+  /** Records whether the index of the registry contains it. */
   recordListing(isListed: boolean): void {
-    if (isListed) this.#registered = true;
-    this.#unlisted = this.#registered && !isListed;
+    if (isListed) this.#wasListed = true;
+    this.#isUnlisted = this.#wasListed && !isListed;
   }
 
-  /** Takes the end of a probe. */
+  /** Records the result of a probe. */
   recordProbe(result: ProbeResult, now: number): void {
     this.#probe = { result, at: now };
     if (result.state) {
-      this.#says = result.state;
-      this.#saidAt = now;
+      this.#reportedState = result.state;
+      this.#reportedAt = now;
     }
     if (result.dependencies) this.#dependencies = { readings: result.dependencies, at: now };
     if (result.outcome === 'ok') {
-      if (this.#oks === 0) this.#firstOkAt = now;
-      this.#oks += 1;
+      if (this.#successes === 0) this.#firstSuccessAt = now;
+      this.#successes += 1;
       this.#failures = 0;
       this.#hardFailures = 0;
       this.#lastGoodAt = now;
-      this.#strain.recordProbe(result.durationMs, result.dependencies);
+      this.#degradation.recordProbe(result.durationMs, result.dependencies);
       return;
     }
-    this.#oks = 0;
+    this.#successes = 0;
     if (this.#failures === 0) this.#failingSince = now - result.durationMs;
     this.#failures += 1;
     this.#hardFailures = HARD_EVIDENCE.has(result.outcome) ? this.#hardFailures + 1 : 0;
   }
 
-  /** Ends the watch at once: a newer incarnation took its place, or it said good-bye. */
+  /** Moves to `gone` at once, for example because a newer incarnation replaces it. */
   end(why: string, now: number): Transition | undefined {
     return this.#state === 'gone' ? undefined : this.#move('gone', why, now);
   }
 
-  /** Draws the consequence of all evidence; call on every tick. */
-  evaluate(now: number, trust: EvidencePolicy): Transition | undefined {
-    if (this.#strain.causeAt(now)) this.#strainedAt = now;
-    if (this.#says === 'draining' && this.#state !== 'draining' && this.#state !== 'gone') {
+  /** Applies all evidence; call it on every tick. */
+  evaluate(now: number, policy: EvidencePolicy): Transition | undefined {
+    if (this.#degradation.causeAt(now)) this.#degradedAt = now;
+    if (this.#reportedState === 'draining' && this.#state !== 'draining' && this.#state !== 'gone') {
       return this.#move('draining', 'says_draining', now);
     }
-    // It took itself out and no longer answers. Unlisted alone may also mean that the registry was emptied.
-    if (this.#unlisted && this.#state !== 'gone' && (this.#failures > 0 || this.#state === 'draining')) {
+    // It deregistered and fails probes. Without the latter the registry may have been emptied.
+    if (this.#isUnlisted && this.#state !== 'gone' && (this.#failures > 0 || this.#state === 'draining')) {
       return this.#move('gone', 'left', now);
     }
     switch (this.#state) {
       case 'starting':
-        return this.#fromStarting(now, trust);
+        return this.#fromStarting(now, policy);
       case 'up':
       case 'degraded':
-        return this.#fromServing(now, trust);
+        return this.#fromServing(now, policy);
       case 'suspect':
-        return this.#fromSuspect(now, trust);
+        return this.#fromSuspect(now, policy);
       case 'down':
-        return this.#fromDown(now, trust);
+        return this.#fromDown(now, policy);
       case 'draining':
-        return this.#fromDraining(now, trust);
+        return this.#fromDraining(now, policy);
       case 'gone':
         return undefined;
       default:
@@ -217,82 +219,84 @@ export class InstanceMonitor {
     }
   }
 
-  /** How often to probe it now. */
-  probePeriodMs(paces: CheckIntervals): number {
-    if (this.#state === 'starting') return paces.fastMs;
-    // Whoever answers or heartbeats again should not wait for being believed.
-    const returns = this.#oks > 0 || this.#beatAt > this.#since;
-    if (this.#state === 'down') return returns ? paces.fastMs : paces.downMs;
-    return this.#failures > 0 && this.#failures <= FAST_PROBES ? paces.fastMs : paces.normalMs;
+  /** Present probe interval, ms. */
+  probePeriodMs(intervals: CheckIntervals): number {
+    if (this.#state === 'starting') return intervals.fastMs;
+    // An instance that may have recovered is probed often.
+    const isRecovering = this.#successes > 0 || this.#heartbeatAt > this.#since;
+    if (this.#state === 'down') return isRecovering ? intervals.fastMs : intervals.downMs;
+    return this.#failures > 0 && this.#failures <= FAST_PROBES ? intervals.fastMs : intervals.normalMs;
   }
 
-  #beatFresh(now: number, trust: EvidencePolicy): boolean {
-    return !trust.areHeartbeatsReliable || now - this.#beatAt <= this.#patience.heartbeatLateMs;
+  #isHeartbeatFresh(now: number, policy: EvidencePolicy): boolean {
+    return !policy.areHeartbeatsReliable || now - this.#heartbeatAt <= this.#thresholds.heartbeatLateMs;
   }
 
-  #fromStarting(now: number, trust: EvidencePolicy): Transition | undefined {
-    const saysReady = this.#says === 'ready' || this.#says === 'degraded';
-    if (this.#oks >= 2 || (this.#oks === 1 && saysReady)) return this.#serve('ready', now);
-    // A process that is starting may answer 503 or nothing for a while; silence of its heartbeats as well is an end.
-    const lost = this.#hardFailures >= HARD_FAILURES && saysReady;
-    if (lost || (this.#failures > 0 && !this.#beatFresh(now, trust))) return this.#fall(now);
+  #fromStarting(now: number, policy: EvidencePolicy): Transition | undefined {
+    const reportsReady = this.#reportedState === 'ready' || this.#reportedState === 'degraded';
+    if (this.#successes >= 2 || (this.#successes === 1 && reportsReady)) return this.#toServing('ready', now);
+    // A starting process may answer 503 or nothing for a while; it is down when its heartbeats are missing too.
+    const isLost = this.#hardFailures >= HARD_FAILURES && reportsReady;
+    if (isLost || (this.#failures > 0 && !this.#isHeartbeatFresh(now, policy))) return this.#toDown(now);
     return undefined;
   }
 
-  #fromServing(now: number, trust: EvidencePolicy): Transition | undefined {
-    if (this.#failures > 0) return this.#suspect(this.#outcome(), now);
-    if (!this.#beatFresh(now, trust)) return this.#suspect('beat_late', now);
-    const strain = this.#strain.causeAt(now);
-    if (this.#state === 'up' && strain) return this.#move('degraded', strain, now);
-    if (this.#state === 'degraded' && !strain && now - this.#strainedAt >= this.#patience.degradedClearMs) {
+  #fromServing(now: number, policy: EvidencePolicy): Transition | undefined {
+    if (this.#failures > 0) return this.#toSuspect(this.#outcome(), now);
+    if (!this.#isHeartbeatFresh(now, policy)) return this.#toSuspect('beat_late', now);
+    const cause = this.#degradation.causeAt(now);
+    if (this.#state === 'up' && cause) return this.#move('degraded', cause, now);
+    if (this.#state === 'degraded' && !cause && now - this.#degradedAt >= this.#thresholds.degradedClearMs) {
       return this.#move('up', 'recovered', now);
     }
-    if (strain && this.#state === 'degraded') this.#why = strain;
+    if (cause && this.#state === 'degraded') this.#why = cause;
     return undefined;
   }
 
-  #fromSuspect(now: number, trust: EvidencePolicy): Transition | undefined {
-    const beatFresh = this.#beatFresh(now, trust);
-    if (this.#oks > 0 && beatFresh) {
-      return this.#resume === 'degraded'
+  #fromSuspect(now: number, policy: EvidencePolicy): Transition | undefined {
+    const isHeartbeatFresh = this.#isHeartbeatFresh(now, policy);
+    if (this.#successes > 0 && isHeartbeatFresh) {
+      return this.#stateBeforeSuspect === 'degraded'
         ? this.#move('degraded', this.#why, now)
-        : this.#serve('recovered', now);
+        : this.#toServing('recovered', now);
     }
-    if (this.#hardFailures >= HARD_FAILURES) return this.#fall(now);
-    const enough = beatFresh ? SOFT_FAILURES : SOFT_FAILURES_WITHOUT_BEAT;
-    return this.#failures >= enough && !trust.holdsDown ? this.#fall(now) : undefined;
+    if (this.#hardFailures >= HARD_FAILURES) return this.#toDown(now);
+    const needed = isHeartbeatFresh ? SOFT_FAILURES : SOFT_FAILURES_WITHOUT_HEARTBEAT;
+    return this.#failures >= needed && !policy.holdsDown ? this.#toDown(now) : undefined;
   }
 
-  #fromDown(now: number, trust: EvidencePolicy): Transition | undefined {
-    const steady = this.#oks >= 2 && now - this.#firstOkAt >= this.#patience.recoveryMs;
-    if (steady && this.#beatFresh(now, trust)) return this.#serve('recovered', now);
-    return now - this.#since >= REMEMBER_DOWN_MS ? this.#move('gone', 'forgotten', now) : undefined;
+  #fromDown(now: number, policy: EvidencePolicy): Transition | undefined {
+    const isStable = this.#successes >= 2 && now - this.#firstSuccessAt >= this.#thresholds.recoveryMs;
+    if (isStable && this.#isHeartbeatFresh(now, policy)) return this.#toServing('recovered', now);
+    return now - this.#since >= LIST_DOWN_MS ? this.#move('gone', 'forgotten', now) : undefined;
   }
 
-  #fromDraining(now: number, trust: EvidencePolicy): Transition | undefined {
-    if (this.#says !== 'draining') {
-      // That it was not ready was its duty, not a failure.
+  #fromDraining(now: number, policy: EvidencePolicy): Transition | undefined {
+    if (this.#reportedState !== 'draining') {
+      // Unready probes while draining are no failures.
       this.#failures = 0;
       this.#hardFailures = 0;
-      return this.#serve('resumed', now);
+      return this.#toServing('resumed', now);
     }
-    // Its last heartbeat said draining, so silence is the normal end; a refused connection confirms it without Redis.
-    const silent = trust.areHeartbeatsReliable && now - this.#beatAt > this.#patience.heartbeatLateMs;
-    const closed = this.#hardFailures >= HARD_FAILURES && now - this.#beatAt > this.#patience.heartbeatLateMs;
-    return silent || closed ? this.#move('gone', 'left', now) : undefined;
+    // After a heartbeat with `draining` silence is an orderly leave; refused connections confirm it without Redis.
+    const isSilent =
+      policy.areHeartbeatsReliable && now - this.#heartbeatAt > this.#thresholds.heartbeatLateMs;
+    const isClosed =
+      this.#hardFailures >= HARD_FAILURES && now - this.#heartbeatAt > this.#thresholds.heartbeatLateMs;
+    return isSilent || isClosed ? this.#move('gone', 'left', now) : undefined;
   }
 
-  #serve(why: string, now: number): Transition {
-    const strain = this.#strain.causeAt(now);
-    return strain ? this.#move('degraded', strain, now) : this.#move('up', why, now);
+  #toServing(why: string, now: number): Transition {
+    const cause = this.#degradation.causeAt(now);
+    return cause ? this.#move('degraded', cause, now) : this.#move('up', why, now);
   }
 
-  #suspect(why: string, now: number): Transition {
-    this.#resume = this.#state;
+  #toSuspect(why: string, now: number): Transition {
+    this.#stateBeforeSuspect = this.#state;
     return this.#move('suspect', why, now);
   }
 
-  #fall(now: number): Transition {
+  #toDown(now: number): Transition {
     return this.#move('down', this.#outcome(), now);
   }
 
@@ -303,8 +307,8 @@ export class InstanceMonitor {
   #firstEvidence(from: InstanceState, to: InstanceState, now: number): number {
     const isBad = to === 'suspect' || to === 'down';
     if (isBad) return this.#failures > 0 ? this.#failingSince : now;
-    const isBack = to === 'up' && (from === 'suspect' || from === 'down');
-    return isBack && this.#oks > 0 ? this.#firstOkAt : now;
+    const isRecovery = to === 'up' && (from === 'suspect' || from === 'down');
+    return isRecovery && this.#successes > 0 ? this.#firstSuccessAt : now;
   }
 
   #move(to: InstanceState, why: string, now: number): Transition {
@@ -313,7 +317,7 @@ export class InstanceMonitor {
     this.#since = now;
     this.#evidenceSince = this.#firstEvidence(from, to, now);
     this.#why = why;
-    if (to === 'down') this.#oks = 0;
+    if (to === 'down') this.#successes = 0;
     const { id, service, name } = this.#heartbeat;
     return { id, service, name, from, to, why, afterMs: Math.max(0, now - this.#lastGoodAt) };
   }

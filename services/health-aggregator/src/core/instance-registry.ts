@@ -3,67 +3,63 @@ import type { FlapDamping } from './flap-damping.ts';
 import { type FailureThresholds, InstanceMonitor } from './instance-monitor.ts';
 import type { ObservedHeartbeat, Transition } from './ports.ts';
 
-/** The instances of one service that are being watched. */
+/** The monitored instances of one service. */
 export interface ServiceInstances {
+  /** By instance id. */
   readonly monitors: Map<string, InstanceMonitor>;
   readonly expected: ExpectedInstances;
   readonly correlatedFailures: CorrelatedFailures;
-  /** By instance name, so that it outlives restarts. Only those that fell lately. */
+  /** By instance name, so that damping survives restarts; only instances that failed recently. */
   readonly dampings: Map<string, FlapDamping>;
 }
 
-/** Who is known, by service. */
-export interface InstanceRegistry {
-  readonly services: ReadonlyMap<string, ServiceInstances>;
-  /** Makes a service known that has no instance yet. */
-  addService(service: string): void;
-  /** Every watched instance. */
-  all(): InstanceMonitor[];
-  /** Takes a heartbeat: of a known instance, of a new one, or of a newer incarnation of one, which then ends. */
-  recordHeartbeat(heartbeat: ObservedHeartbeat, beatAt: number, now: number): Transition | undefined;
-}
+/** The monitored instances by service. */
+export type InstanceRegistry = ReturnType<typeof createInstanceRegistry>;
 
-/** Makes a roster that knows the expected services and nobody yet. */
+/** Creates the registry with the expected services and without instances. */
 export const createInstanceRegistry = (
   expected: Readonly<Record<string, number>>,
-  patience: FailureThresholds,
-): InstanceRegistry => {
-  const groups = new Map<string, ServiceInstances>();
-  const groupOf = (service: string): ServiceInstances => {
-    let group = groups.get(service);
-    if (!group) {
-      group = {
+  thresholds: FailureThresholds,
+) => {
+  const services = new Map<string, ServiceInstances>();
+  const addService = (service: string): ServiceInstances => {
+    let instances = services.get(service);
+    if (!instances) {
+      instances = {
         monitors: new Map(),
         expected: new ExpectedInstances(expected[service] ?? 0),
         correlatedFailures: new CorrelatedFailures(),
         dampings: new Map(),
       };
-      groups.set(service, group);
+      services.set(service, instances);
     }
-    return group;
+    return instances;
   };
-  for (const service of Object.keys(expected)) groupOf(service);
+  for (const service of Object.keys(expected)) addService(service);
 
   return {
-    services: groups,
-    addService: (service) => void groupOf(service),
-    all: () => [...groups.values()].flatMap(({ monitors: watches }) => [...watches.values()]),
-    recordHeartbeat: (heartbeat, beatAt, now) => {
-      const { monitors: watches } = groupOf(heartbeat.service);
-      const watch = watches.get(heartbeat.id);
-      if (watch) {
-        watch.recordHeartbeat(heartbeat, beatAt);
+    services: services as ReadonlyMap<string, ServiceInstances>,
+    /** Adds a service that has no instance yet; an existing service is unchanged. */
+    addService,
+    /** Every monitored instance. */
+    all: (): InstanceMonitor[] => [...services.values()].flatMap(({ monitors }) => [...monitors.values()]),
+    /** Records a heartbeat. That of a newer incarnation ends the monitor of the older, whose transition is returned. */
+    recordHeartbeat: (heartbeat: ObservedHeartbeat, at: number, now: number): Transition | undefined => {
+      const { monitors } = addService(heartbeat.service);
+      const monitor = monitors.get(heartbeat.id);
+      if (monitor) {
+        monitor.recordHeartbeat(heartbeat, at);
         return undefined;
       }
-      const rival = [...watches.values()].find(
+      const replaced = [...monitors.values()].find(
         (other) => other.heartbeat.name === heartbeat.name || other.heartbeat.address === heartbeat.address,
       );
-      // UUIDv7: the greater id was made later. A heartbeat of an older life is a process that does not know it is replaced.
-      if (rival && rival.id > heartbeat.id) return undefined;
-      const ended = rival?.end('superseded', now);
-      if (rival) watches.delete(rival.id);
-      watches.set(heartbeat.id, new InstanceMonitor(heartbeat, beatAt, now, patience));
-      return ended;
+      // UUIDv7: the greater id is newer. A heartbeat of an older incarnation comes from a replaced process.
+      if (replaced && replaced.id > heartbeat.id) return undefined;
+      const transition = replaced?.end('superseded', now);
+      if (replaced) monitors.delete(replaced.id);
+      monitors.set(heartbeat.id, new InstanceMonitor(heartbeat, at, now, thresholds));
+      return transition;
     },
   };
 };

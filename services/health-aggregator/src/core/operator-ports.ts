@@ -1,37 +1,37 @@
-/** A live socket, as its gateway tells it. */
+/** An open connection, as its gateway reports it. */
 export interface SocketInfo {
   readonly tenant: string;
   readonly client: string;
   readonly user: string;
-  /** Empty for clients that came without a session of ours. */
+  /** Empty for clients without a session. */
   readonly session: string;
   readonly gateway: string;
   readonly transport: string;
   readonly groups: readonly string[];
   /** ISO 8601. */
   readonly openedAt: string;
-  /** What waits to be sent to it. */
+  /** Bytes in its send buffer. */
   readonly lagBytes: number;
 }
 
-/** Who answered a question to all gateways. What those that did not have is not known; it is never none. */
+/** Gateways that responded to a query of all. The data of the others is unknown, never empty. */
 export interface GatewayAnswers {
-  /** How many answered. */
+  /** Number of gateways that responded. */
   readonly gateways: number;
-  /** Names of those that may have clients and did not answer. */
+  /** Names of gateways that may have clients and did not respond. */
   readonly silent: readonly string[];
-  /** The only tenant that our key of the server API is good for, and so all that is shown; undefined: any. */
+  /** The tenant that the server API key is bound to; undefined: all tenants. */
   readonly onlyTenant: string | undefined;
 }
 
-/** Sockets, and which gateways told. */
+/** Open connections, and the gateways that responded. */
 export interface SocketList extends GatewayAnswers {
   readonly sockets: readonly SocketInfo[];
-  /** True when there are more than were asked for. */
+  /** True when there are more than the limit of the query. */
   readonly more: boolean;
 }
 
-/** A session, as operators see it. Times are ISO 8601. */
+/** A session for operators. Times in ISO 8601. */
 export interface DeviceInfo {
   readonly id: string;
   readonly tenant: string;
@@ -48,16 +48,16 @@ export interface DeviceInfo {
   readonly endReason: string | null;
 }
 
-/** Which sessions are meant. Without `tenant` of the tenant of our key, else of `default`. */
+/** A query for sessions. Without `tenant`: of the tenant of the API key, else of `default`. */
 export type SessionQuery =
   | { readonly by: 'newest'; readonly tenant?: string | undefined }
   | { readonly by: 'user'; readonly user: string; readonly tenant?: string | undefined }
   | { readonly by: 'ids'; readonly ids: readonly string[] };
 
-/** The sessions of the fleet, asked in the name of an operator. Rejects with AppErrors. */
+/** Access to the session services on behalf of an operator. Rejects with an AppError. */
 export interface SessionClient {
   find(query: SessionQuery): Promise<{ readonly devices: readonly DeviceInfo[]; readonly more: boolean }>;
-  /** Ends one; true when every gateway has heard of it. Ending what has ended is fine. */
+  /** Ends a session; true when every gateway was notified. An ended session is no error. */
   end(id: string): Promise<boolean>;
 }
 
@@ -72,30 +72,30 @@ export interface GroupMembers extends GroupAddress {
   readonly members: number;
 }
 
-/** Where a group is: the offset of its last publication. */
+/** Position of the last publication of a group. */
 export interface GroupStreamPosition {
   readonly offset: number;
   readonly epoch: string;
 }
 
-/** The groups of the fleet, asked in the name of an operator. Rejects with AppErrors; FORBIDDEN for a tenant that our key is not good for. */
+/** Access to the gateways on behalf of an operator. Rejects with an AppError; FORBIDDEN for a tenant other than that of the key. */
 export interface GatewayClient {
-  /** The only tenant that our key is good for; undefined: any. */
+  /** The tenant that the key is bound to; undefined: all tenants. */
   onlyTenant(): Promise<string | undefined>;
-  /** Of all tenants that our key is good for, unless one is named. */
+  /** Of all tenants of the key, unless one is named. */
   sockets(
     of: { readonly user?: string; readonly group?: string; readonly tenant?: string },
     limit: number,
   ): Promise<SocketList>;
-  /** Sockets of each of these sessions. */
+  /** Open connections of these sessions. */
   socketsOf(sessions: readonly string[]): Promise<SocketList>;
-  /** Groups that have members, by number of members. `*` is all tenants that our key is good for. */
+  /** Groups with members, by number of members. The tenant `*` is all tenants of the key. */
   list(
     pattern: string,
     tenant: string,
   ): Promise<GatewayAnswers & { readonly items: readonly GroupMembers[] }>;
-  /** Undefined where a group keeps no history. */
+  /** Undefined for a group without history. */
   position(of: GroupAddress): Promise<GroupStreamPosition | undefined>;
-  /** Publishes JSON data, once for a key; undefined where a group keeps no history. */
+  /** Publishes JSON data, once for an idempotency key; undefined for a group without history. */
   publish(to: GroupAddress, data: unknown, key: string): Promise<GroupStreamPosition | undefined>;
 }

@@ -1,14 +1,14 @@
-/** What an instance says about something it depends on, as it travels in heartbeats and health bodies. */
+/** Report of an instance on a dependency, in heartbeats and health bodies. */
 export interface DependencyReading {
   readonly status: 'up' | 'down' | 'unknown';
   readonly latencyMs?: number;
-  /** How long it had been so when this was said, ms. */
+  /** ms since the status changed, at the time of the report. */
   readonly forMs?: number;
-  /** Why it is down, as a code such as `timeout` or `permission`. */
+  /** Code of the cause, such as `timeout` or `permission`. */
   readonly reason?: string;
 }
 
-/** What an instance says about itself. `beatAt` is the registry's own time (ms), so clocks of hosts do not matter. */
+/** A heartbeat. `beatAt` is in ms of Redis time, so the clocks of hosts do not matter. */
 export interface ObservedHeartbeat {
   readonly id: string;
   readonly service: string;
@@ -16,7 +16,7 @@ export interface ObservedHeartbeat {
   readonly address: string;
   readonly opsAddress: string;
   readonly version: string;
-  /** ms since epoch, by the clock of the instance. */
+  /** ms since the epoch, by the clock of the instance. */
   readonly startedAt: number;
   readonly state: 'starting' | 'ready' | 'degraded' | 'draining';
   readonly load: Readonly<Record<string, number>>;
@@ -24,15 +24,15 @@ export interface ObservedHeartbeat {
   readonly beatAt: number;
 }
 
-/** One reading of the registry: its time, every instance that has a live heartbeat, and every one that has not left. */
+/** One read of the registry: its time, the live heartbeats, and the index. */
 export interface RegistryReading {
   readonly now: number;
   readonly heartbeats: readonly ObservedHeartbeat[];
-  /** Ids in the index: an instance that leaves is taken out of it, one that dies is not. */
+  /** Ids in the index: an orderly leave removes an instance from it, a crash does not. */
   readonly ids: ReadonlySet<string>;
 }
 
-/** How a probe ended. `refused` and `reset` are hard evidence of a dead process, the others are soft. */
+/** Outcome of a probe. `refused` and `reset` are hard evidence of a dead process, the other failures are soft. */
 export type ProbeOutcome =
   | 'ok'
   | 'timeout'
@@ -44,34 +44,34 @@ export type ProbeOutcome =
   | 'no_socket'
   | 'unreachable';
 
-/** The end of one probe. `dependencies` is what the instance's own health body said, if it was read. */
+/** Result of a probe. `dependencies` come from the health body of the instance, if it was read. */
 export interface ProbeResult {
   readonly outcome: ProbeOutcome;
   readonly durationMs: number;
-  /** The state that its health body named, if it was read. */
+  /** State in the health body, if it was read. */
   readonly state?: ObservedHeartbeat['state'];
   readonly dependencies?: Readonly<Record<string, DependencyReading>>;
 }
 
-/** Something to probe: `periodMs` changes with the state of the instance. */
+/** An instance to probe; `periodMs` changes with its state. */
 export interface ProbeTarget {
   readonly id: string;
   readonly service: string;
   readonly address: string;
   readonly opsAddress: string;
-  /** True when heartbeats do not tell enough: then the instance's own health body is read too. */
+  /** True when heartbeats are not sufficient: the health body of the instance is read too. */
   readonly wantsDetail: boolean;
   readonly periodMs: number;
 }
 
-/** Asks one instance whether it is ready; never rejects, every failure is an outcome. */
+/** Probes the readiness of an instance. Never rejects: every failure is an outcome. */
 export type Probe = (target: ProbeTarget) => Promise<ProbeResult>;
 
-/** The states an instance can be in, as everybody sees them. */
+/** States of an instance. */
 export const INSTANCE_STATES = ['starting', 'up', 'degraded', 'suspect', 'down', 'draining', 'gone'] as const;
 export type InstanceState = (typeof INSTANCE_STATES)[number];
 
-/** A change of state of one instance, with the code of its cause. */
+/** A state transition of an instance, with the code of its cause. */
 export interface Transition {
   readonly id: string;
   readonly service: string;
@@ -79,6 +79,6 @@ export interface Transition {
   readonly from: InstanceState;
   readonly to: InstanceState;
   readonly why: string;
-  /** How long after the last good evidence the change was noticed, ms. */
+  /** Time from the last good evidence to the transition, ms. */
   readonly afterMs: number;
 }

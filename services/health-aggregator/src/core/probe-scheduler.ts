@@ -4,27 +4,20 @@ import type { Random } from '@muster/kit/runtime';
 const JITTER = 0.1;
 const FIRST_WITHIN_MS = 500;
 
-/** Anything that is done again and again, each at its own period. */
+/** A target with an interval of its own. */
 export interface PeriodicTarget {
   readonly id: string;
   readonly periodMs: number;
 }
 
-/** One clockwork for all targets: `tick` starts what is due. */
-export interface Scheduler {
-  /** Starts every due run for which there is room; call it often (each 50 ms). */
-  tick(): void;
-  readonly inFlight: number;
-}
-
-/** What the scheduler needs; `run` must settle by itself (a time limit) and never reject. */
-export interface SchedulerDeps<T extends PeriodicTarget> {
+/** `run` must have a time limit and never reject. */
+interface ProbeSchedulerDeps<T extends PeriodicTarget> {
   readonly clock: Clock;
   readonly random: Random;
   readonly targets: () => Iterable<T>;
   readonly run: (target: T) => Promise<void>;
   readonly concurrency: number;
-  /** Told how late a run started, ms. */
+  /** Called with the lag of each start, ms. */
   readonly onLag?: (lagMs: number) => void;
 }
 
@@ -32,17 +25,17 @@ interface Entry {
   lastStart: number;
   /** Share of the period until the next start, 0.9 to 1.1. */
   factor: number;
-  /** Set until the first run: when that is due. */
+  /** Due time of the first run; undefined after it. */
   firstAt: number | undefined;
   running: boolean;
   seen: number;
 }
 
 /**
- * Runs targets periodically with ±10 % jitter, measured from start to start (so a slow target is not asked less often),
- * never two runs of one target at a time, never more than `concurrency` in all; the longest overdue goes first.
+ * Runs targets periodically with ±10 % jitter, measured from start to start, so the interval of a slow target is the same. At most
+ * one run of a target at a time, and `concurrency` in all; the longest overdue target first.
  */
-export const createProbeScheduler = <T extends PeriodicTarget>(deps: SchedulerDeps<T>): Scheduler => {
+export const createProbeScheduler = <T extends PeriodicTarget>(deps: ProbeSchedulerDeps<T>) => {
   const { clock, random, targets, run, concurrency, onLag } = deps;
   const entries = new Map<string, Entry>();
   let round = 0;
@@ -93,7 +86,8 @@ export const createProbeScheduler = <T extends PeriodicTarget>(deps: SchedulerDe
   };
 
   return {
-    tick: () => {
+    /** Starts the due runs within the concurrency limit; call it every 50 ms or more often. */
+    tick: (): void => {
       round += 1;
       const now = clock.monotonic();
       const due = overdue(now);
@@ -103,7 +97,7 @@ export const createProbeScheduler = <T extends PeriodicTarget>(deps: SchedulerDe
         start(target, entry, now, at);
       }
     },
-    get inFlight() {
+    get inFlight(): number {
       return inFlight;
     },
   };

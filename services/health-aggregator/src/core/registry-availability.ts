@@ -1,56 +1,54 @@
 import type { InstanceMonitor } from './instance-monitor.ts';
 
 const SILENT_MS = 5_000;
-const BEAT_LATE_MS = 5_000;
+const HEARTBEAT_LATE_MS = 5_000;
 const MIN_FOR_FAULT = 2;
 
-/** How far the registry may be believed. Times are monotonic ms. */
+/** Availability and consistency of the registry. Times in monotonic ms. */
 export class RegistryAvailability {
   #readAt: number | undefined;
   #readableSince: number | undefined;
-  #lost = true;
+  #isLost = true;
 
-  /** When it was last read. */
+  /** Time of the last successful read. */
   get readAt(): number | undefined {
     return this.#readAt;
   }
 
-  /** It was read. */
   recordRead(now: number): void {
-    if (this.#lost) this.#readableSince = now;
-    this.#lost = false;
+    if (this.#isLost) this.#readableSince = now;
+    this.#isLost = false;
     this.#readAt = now;
   }
 
-  /** It could not be read. */
   recordFailure(): void {
-    this.#lost = true;
+    this.#isLost = true;
     this.#readableSince = undefined;
   }
 
-  /** ms it has been readable without a break; 0 when it is not. */
+  /** ms since the registry became readable; 0 while it is not. */
   readableForMs(now: number): number {
-    return this.#readableSince === undefined || this.#silent(now) ? 0 : now - this.#readableSince;
+    return this.#readableSince === undefined || this.#isSilent(now) ? 0 : now - this.#readableSince;
   }
 
-  /** True when it cannot be read, or when heartbeats vanish while the processes answer: then it is wrong, not they. */
-  isFrozen(now: number, watches: readonly InstanceMonitor[]): boolean {
-    if (this.#lost || this.#silent(now)) return true;
-    const serving = watches.filter(
+  /** True when the registry is unreadable, or when heartbeats are missing while the processes answer probes. */
+  isFrozen(now: number, monitors: readonly InstanceMonitor[]): boolean {
+    if (this.#isLost || this.#isSilent(now)) return true;
+    const serving = monitors.filter(
       ({ state }) => state !== 'gone' && state !== 'down' && state !== 'draining',
     );
-    const lateButWell = serving.filter(
-      ({ isAnswering: answers, heartbeatAt }) => answers && now - heartbeatAt > BEAT_LATE_MS,
+    const lateButAnswering = serving.filter(
+      ({ isAnswering, heartbeatAt }) => isAnswering && now - heartbeatAt > HEARTBEAT_LATE_MS,
     ).length;
-    return lateButWell >= MIN_FOR_FAULT && lateButWell * 2 > serving.length;
+    return lateButAnswering >= MIN_FOR_FAULT && lateButAnswering * 2 > serving.length;
   }
 
-  /** True when a late heartbeat may be held against an instance; after an outage everybody needs a moment to heartbeat again. */
-  areHeartbeatsReliable(now: number, watches: readonly InstanceMonitor[]): boolean {
-    return this.readableForMs(now) >= BEAT_LATE_MS && !this.isFrozen(now, watches);
+  /** True when a late heartbeat is evidence against an instance; false for 5 s after an outage of the registry. */
+  areHeartbeatsReliable(now: number, monitors: readonly InstanceMonitor[]): boolean {
+    return this.readableForMs(now) >= HEARTBEAT_LATE_MS && !this.isFrozen(now, monitors);
   }
 
-  #silent(now: number): boolean {
+  #isSilent(now: number): boolean {
     return this.#readAt === undefined || now - this.#readAt > SILENT_MS;
   }
 }

@@ -1,6 +1,6 @@
 import type { DependencyReading, InstanceState } from './ports.ts';
 
-/** The words for a service and for the whole fleet. `unknown` means no fresh evidence and is never shown as good. */
+/** Status of a service and of the fleet. `unknown` means no fresh evidence and is never shown as good. */
 export const SERVICE_STATUSES = [
   'operational',
   'degraded',
@@ -10,17 +10,34 @@ export const SERVICE_STATUSES = [
 ] as const;
 export type ServiceStatus = (typeof SERVICE_STATUSES)[number];
 
-/** What all observers of one dependency say together. */
+/** Status in `/health`. `unknown` appears in single checks only; as a whole it is `unhealthy`. */
+export type HealthStatus = 'healthy' | 'degraded' | 'unhealthy' | 'unknown';
+
+interface StatusProjection {
+  readonly health: HealthStatus;
+  /** Of the Internet-Draft "Health Check Response Format for HTTP APIs". */
+  readonly check: 'pass' | 'warn' | 'fail';
+  /** For users. */
+  readonly text: string;
+}
+
+/** A status in every vocabulary of the responses. */
+export const STATUS_PROJECTION: Readonly<Record<ServiceStatus, StatusProjection>> = {
+  operational: { health: 'healthy', check: 'pass', text: 'Operational' },
+  degraded: { health: 'degraded', check: 'warn', text: 'Degraded' },
+  partial_outage: { health: 'degraded', check: 'warn', text: 'Partial outage' },
+  major_outage: { health: 'unhealthy', check: 'fail', text: 'Major outage' },
+  unknown: { health: 'unknown', check: 'fail', text: 'No data yet' },
+};
+
+/** Status of a dependency, assessed from the reports of all observers. */
 export interface DependencyAssessment {
   readonly status: 'up' | 'degraded' | 'down' | 'unknown';
-  /** Why those that cannot use it say so, the most frequent reason first, such as `permission`. */
+  /** Causes reported by failing observers, the most frequent first, such as `permission`. */
   readonly reasons?: readonly string[];
-  /** Median of what the reporters measured, ms. */
+  /** Median of the measured latencies, ms. */
   readonly latencyMs?: number;
-  /**
-   * How long it has been so by the checks of the reporters, ms: of a fault since the first check that failed, of a store that
-   * is up since the last of them could use it again.
-   */
+  /** ms since the first failed check, or, of a store that is up, since the last observer recovered. */
   readonly forMs?: number;
   /** Age of the freshest report, ms. */
   readonly ageMs?: number;
@@ -28,19 +45,30 @@ export interface DependencyAssessment {
   readonly failing: number;
 }
 
-/** The statuses of stores in the words of services, for incidents and history. */
-export const STORE_STATUS: Readonly<Record<DependencyAssessment['status'], ServiceStatus>> = {
+/** A dependency as a service. */
+export const STATUS_OF_DEPENDENCY: Readonly<Record<DependencyAssessment['status'], ServiceStatus>> = {
   up: 'operational',
   degraded: 'degraded',
   down: 'major_outage',
   unknown: 'unknown',
 };
 
-/** Reasons are codes; a text of somebody else is not passed on. */
+/** An instance as a service. An orderly leave is no outage; an instance that has not been up yet is unknown. */
+export const STATUS_OF_INSTANCE: Readonly<Record<InstanceState, ServiceStatus>> = {
+  starting: 'unknown',
+  up: 'operational',
+  degraded: 'degraded',
+  suspect: 'degraded',
+  draining: 'degraded',
+  down: 'major_outage',
+  gone: 'major_outage',
+};
+
+/** Reasons are codes; free text of a service is not published. */
 const CODE = /^[a-z_]{1,32}$/;
 const SHOWN_REASONS = 3;
 const DEGRADED_RATIO = 0.67;
-/** Older words on a dependency count as silence, ms. */
+/** Older reports on a dependency are ignored, ms. */
 export const REPORT_FRESH_MS = 10_000;
 
 /** The instances of one service, as counted by state. */
@@ -51,30 +79,30 @@ export interface ServiceCount {
   readonly evidenceAgeMs: number;
 }
 
-/** States in which an instance serves clients; a suspect still serves until it is proven down. */
+/** True in states in which an instance serves clients; `suspect` serves until it is `down`. */
 export const isServing = (state: InstanceState): boolean =>
   state === 'up' || state === 'degraded' || state === 'suspect';
 
-/** Judges one service. Without evidence fresher than `staleAfterMs` the answer is `unknown`, whatever it was before. */
+/** Status of one service; `unknown` without evidence fresher than `staleAfterMs`. */
 export const serviceStatus = (count: ServiceCount, staleAfterMs: number): ServiceStatus => {
   if (count.evidenceAgeMs > staleAfterMs) return 'unknown';
   const serving = count.states.filter(isServing).length;
   const expected = Math.max(1, count.expected);
   if (serving === 0) return count.states.includes('starting') ? 'unknown' : 'major_outage';
   if (serving < expected * DEGRADED_RATIO) return 'partial_outage';
-  const allWell = count.states.every(
+  const isClean = count.states.every(
     (state) => state === 'up' || state === 'draining' || state === 'starting',
   );
-  return serving >= expected && allWell ? 'operational' : 'degraded';
+  return serving >= expected && isClean ? 'operational' : 'degraded';
 };
 
-/** One reporter's word on a dependency and how old it is. */
+/** The report of one observer on a dependency. */
 export interface DependencyReport {
   readonly reading: DependencyReading;
   readonly ageMs: number;
 }
 
-/** Merges reports of one dependency; those older than 10 s count as silence. */
+/** Assesses one dependency; reports older than 10 s are ignored. */
 export const dependencyStatus = (reports: readonly DependencyReport[]): DependencyAssessment => {
   const fresh = reports.filter(
     ({ reading, ageMs }) => ageMs <= REPORT_FRESH_MS && reading.status !== 'unknown',
@@ -106,37 +134,37 @@ export const dependencyStatus = (reports: readonly DependencyReport[]): Dependen
   };
 };
 
-const byFrequency = (words: readonly string[]): string[] =>
-  [...Map.groupBy(words, (word) => word)]
-    .sort(([a, { length: often }], [b, { length: seldom }]) => seldom - often || a.localeCompare(b))
-    .map(([word]) => word)
+const byFrequency = (codes: readonly string[]): string[] =>
+  [...Map.groupBy(codes, (code) => code)]
+    .sort(([a, first], [b, second]) => second.length - first.length || a.localeCompare(b))
+    .map(([code]) => code)
     .slice(0, SHOWN_REASONS);
 
-/** What decides about the fleet as a whole. */
+/** Facts that determine the status of the fleet. */
 export interface FleetFacts {
-  /** Statuses of the services without which clients are not served. */
+  /** Statuses of the services that `EXPECTED` names. */
   readonly required: readonly ServiceStatus[];
   readonly others: readonly ServiceStatus[];
   readonly dependencies: readonly DependencyAssessment['status'][];
-  /** Clients sent through the fleet do not arrive, three times in a row. */
-  readonly journeyFails: boolean;
-  /** False until there was any evidence at all. */
-  readonly known: boolean;
+  /** The synthetic check failed three times in a row. */
+  readonly isSyntheticCheckFailing: boolean;
+  /** False until there is any evidence. */
+  readonly hasEvidence: boolean;
   /** Age of the freshest evidence of any kind, ms. */
   readonly ageMs: number;
 }
 
 /**
- * Judges the fleet: `unknown` from stale data, `major_outage` if a required service serves nobody or every
- * dependency is down, otherwise the worst that is left. One dependency down is a `partial_outage`: something that users do fails.
+ * Status of the fleet: `unknown` from stale data, `major_outage` if a required service does not serve or every dependency is down,
+ * otherwise the worst status of the rest. One dependency down is a `partial_outage`.
  */
 export const fleetStatus = (facts: FleetFacts, staleAfterMs: number): ServiceStatus => {
-  const { required, others, dependencies, known, ageMs } = facts;
-  if (!known || ageMs > staleAfterMs || required.includes('unknown')) return 'unknown';
+  const { required, others, dependencies, hasEvidence, ageMs } = facts;
+  if (!hasEvidence || ageMs > staleAfterMs || required.includes('unknown')) return 'unknown';
   if (required.includes('major_outage')) return 'major_outage';
   if (dependencies.length > 0 && dependencies.every((status) => status === 'down')) return 'major_outage';
-  // With a store down journeys fail for a reason that is known already, and is not an outage of everything.
-  if (facts.journeyFails && dependencies.every((status) => status === 'up')) return 'major_outage';
+  // With a store down the synthetic check fails for a known cause, which is no outage of everything.
+  if (facts.isSyntheticCheckFailing && dependencies.every((status) => status === 'up')) return 'major_outage';
   if (required.includes('partial_outage') || dependencies.includes('down')) return 'partial_outage';
   const good = [...required, ...others].every((status) => status === 'operational');
   return good && dependencies.every((status) => status === 'up') ? 'operational' : 'degraded';

@@ -1,9 +1,9 @@
-import type { InstanceSnapshot } from './fleet-snapshot.ts';
+import { type InstanceSnapshot, probeSnapshot } from './fleet-snapshot.ts';
 import type { InstanceState, ProbeResult, ProbeTarget } from './ports.ts';
 
 const PROBE_FRESH_MS = 15_000;
 
-/** An address that a name or a list led to, where an instance of a service should be. */
+/** An address of `TARGETS` where an instance of a service should be. */
 export interface DiscoveredTarget {
   readonly service: string;
   /** `host:port` of the public port. */
@@ -17,16 +17,16 @@ interface UnregisteredInstance extends DiscoveredTarget {
 }
 
 /**
- * Instances that were found by their address and do not heartbeat: most often their registry is another one. They are probed, and
- * shown as `unregistered`, never as well; whoever begins to heartbeat is a stranger no more.
+ * Instances that were discovered by their address and send no heartbeats, most often because they use another registry. They are
+ * probed and shown as `unregistered`, never as healthy. An instance that sends heartbeats is monitored instead.
  */
 export class UnregisteredInstances {
   readonly #byId = new Map<string, UnregisteredInstance>();
 
-  /** Takes all that is found now; what is found no more is forgotten. */
-  recordDiscoveredTargets(probeTargets: readonly DiscoveredTarget[], now: number): void {
+  /** Replaces the discovered addresses; what is known about the remaining ones is kept. */
+  recordDiscoveredTargets(targets: readonly DiscoveredTarget[], now: number): void {
     const ids = new Set<string>();
-    for (const { service, address } of probeTargets) {
+    for (const { service, address } of targets) {
       const id = `found:${service}:${address}`;
       ids.add(id);
       if (!this.#byId.has(id)) this.#byId.set(id, { id, service, address, since: now });
@@ -34,51 +34,43 @@ export class UnregisteredInstances {
     for (const id of this.#byId.keys()) if (!ids.has(id)) this.#byId.delete(id);
   }
 
-  /** Takes the end of a probe; those of others are ignored. */
+  /** Records the result of a probe; unknown ids are ignored. */
   recordProbe(id: string, result: ProbeResult, now: number): void {
-    const stranger = this.#byId.get(id);
-    if (stranger) this.#byId.set(id, { ...stranger, probe: { result, at: now } });
+    const instance = this.#byId.get(id);
+    if (instance) this.#byId.set(id, { ...instance, probe: { result, at: now } });
   }
 
-  /** Those whose address is not among the known ones. */
-  except(known: ReadonlySet<string>): UnregisteredInstance[] {
-    return [...this.#byId.values()].filter(({ address }) => !known.has(address));
-  }
-
-  targets(known: ReadonlySet<string>, periodMs: number): ProbeTarget[] {
-    return this.except(known).map(({ id, service, address }) => ({
+  /** `registered`: addresses of instances that send heartbeats. */
+  probeTargets(registered: ReadonlySet<string>, periodMs: number): ProbeTarget[] {
+    return this.#except(registered).map(({ id, service, address }) => ({
       ...{ id, service, address, periodMs },
-      // Its ops port is not known.
+      // The ops address is unknown.
       opsAddress: address,
       wantsDetail: false,
     }));
   }
 
-  /** How those of a service are shown. Addresses are nobody's business, so they are numbered. */
-  snapshots(service: string, known: ReadonlySet<string>, now: number): InstanceSnapshot[] {
-    return this.except(known)
-      .filter((stranger) => stranger.service === service)
+  /** Numbered, because addresses are not public. */
+  snapshots(service: string, registered: ReadonlySet<string>, now: number): InstanceSnapshot[] {
+    return this.#except(registered)
+      .filter((instance) => instance.service === service)
       .sort((a, b) => a.address.localeCompare(b.address))
-      .map((stranger, index) => viewOf(stranger, `${service}-unregistered-${index + 1}`, now));
+      .map((instance, index) => snapshotOf(instance, `${service}-unregistered-${index + 1}`, now));
+  }
+
+  #except(registered: ReadonlySet<string>): UnregisteredInstance[] {
+    return [...this.#byId.values()].filter(({ address }) => !registered.has(address));
   }
 }
 
-const viewOf = ({ since, probe }: UnregisteredInstance, name: string, now: number): InstanceSnapshot => {
+const snapshotOf = ({ since, probe }: UnregisteredInstance, name: string, now: number): InstanceSnapshot => {
   const [state, why] = stateOf(probe, now);
   return {
     ...{ id: name, name, state, why, forMs: Math.round(now - since), version: '', load: {} },
     // Neither is known.
     startedAt: new Date(0).toISOString(),
     beatAgeMs: Math.round(now - since),
-    ...(probe
-      ? {
-          probe: {
-            outcome: probe.result.outcome,
-            durationMs: Math.round(probe.result.durationMs * 10) / 10,
-            ageMs: Math.round(now - probe.at),
-          },
-        }
-      : {}),
+    ...probeSnapshot(probe, now),
   };
 };
 

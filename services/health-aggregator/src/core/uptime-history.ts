@@ -1,11 +1,11 @@
 import type { FleetSnapshot } from './fleet-snapshot.ts';
-import { SERVICE_STATUSES, type ServiceStatus, STORE_STATUS } from './status.ts';
+import { SERVICE_STATUSES, type ServiceStatus, STATUS_OF_DEPENDENCY } from './status.ts';
 
-/** Days that are kept and shown. */
+/** Number of days that are kept. */
 export const HISTORY_DAYS = 90;
 const DAY_MS = 86_400_000;
-/** A gap longer than this was not observed, so it is not counted. */
-const LONGEST_STEP_MS = 5_000;
+/** A longer time between two snapshots is a gap and is not counted. */
+const MAX_STEP_MS = 5_000;
 const NEGLIGIBLE_S = 60;
 
 /** Seconds that a subject spent in each status on one day. */
@@ -20,13 +20,13 @@ export interface UptimeDay {
 /** Increments by subject, then by `date:status`, in seconds. */
 export type Increments = ReadonlyMap<string, ReadonlyMap<string, number>>;
 
-/** Name under which the fleet as a whole stands among the services. */
+/** Subject of the fleet as a whole, among the services. */
 export const WHOLE_FLEET = 'fleet';
 
 /** The date of a moment, UTC. */
 export const dateOf = (at: number): string => new Date(at).toISOString().slice(0, 10);
 
-/** A time, ms since epoch. */
+/** A range of time, ms since the epoch. */
 export interface TimeRange {
   readonly from: number;
   readonly to: number;
@@ -36,31 +36,31 @@ interface Segment extends TimeRange {
   readonly status: ServiceStatus;
 }
 
-/** How much of a time was looked at, and what was seen in it. */
+/** Observed seconds of a range. */
 export interface StatusSeconds {
   readonly increments: Increments;
-  /** Parts of the time in which this observer did not look. */
+  /** Parts of the range that this observer did not observe. */
   readonly gaps: readonly TimeRange[];
 }
 
 const MAX_SEGMENTS = 20_000;
 
-/** Remembers how everything was, until it is written: by whom, and from when on, is decided by whoever writes. */
+/** Statuses of all subjects over time, kept until they are written to Redis. */
 export class StatusTimeline {
   readonly #segments = new Map<string, Segment[]>();
   #lastAt: number | undefined;
 
-  /** Adds the time since the last call with the statuses of this view; `now` in ms since epoch. */
-  add(view: FleetSnapshot, now: number): void {
+  /** Adds the time since the last call with the statuses of a snapshot; `now` in ms since the epoch. */
+  add(snapshot: FleetSnapshot, now: number): void {
     const from = this.#lastAt ?? now;
     this.#lastAt = now;
-    if (now <= from || now - from > LONGEST_STEP_MS) return;
-    this.#extend(WHOLE_FLEET, { from, to: now, status: view.status });
-    for (const { service, status } of view.services) this.#extend(service, { from, to: now, status });
-    for (const [store, { status, reporters }] of Object.entries(view.dependencies)) {
-      // Nobody who could tell has been seen: then nothing is claimed.
+    if (now <= from || now - from > MAX_STEP_MS) return;
+    this.#extend(WHOLE_FLEET, { from, to: now, status: snapshot.status });
+    for (const { service, status } of snapshot.services) this.#extend(service, { from, to: now, status });
+    for (const [store, { status, reporters }] of Object.entries(snapshot.dependencies)) {
+      // Before the first report the status of a store is not recorded.
       if (reporters > 0 || this.#segments.has(store))
-        this.#extend(store, { from, to: now, status: STORE_STATUS[status] });
+        this.#extend(store, { from, to: now, status: STATUS_OF_DEPENDENCY[status] });
     }
   }
 
@@ -74,7 +74,7 @@ export class StatusTimeline {
     if (segments.length > MAX_SEGMENTS) segments.shift();
   }
 
-  /** What was seen in a time, in whole seconds, and when nobody looked. Nothing is forgotten by it. */
+  /** Whole seconds by subject and status in a range, and the gaps of the range. Does not discard anything. */
   countSeconds({ from, to }: TimeRange): StatusSeconds {
     const increments = new Map<string, ReadonlyMap<string, number>>();
     for (const [subject, segments] of this.#segments) {
@@ -92,12 +92,12 @@ export class StatusTimeline {
     };
   }
 
-  /** Since when this observer has looked; undefined when it has not yet. */
+  /** Time of the first observation; undefined before it. */
   get startedAt(): number | undefined {
     return this.#segments.get(WHOLE_FLEET)?.[0]?.from;
   }
 
-  /** Drops what nobody will ask for again. */
+  /** Discards everything before a time. */
   discardBefore(before: number): void {
     for (const [subject, segments] of this.#segments) {
       const kept = segments.filter(({ to }) => to > before);
@@ -107,14 +107,14 @@ export class StatusTimeline {
   }
 }
 
-/** The parts of segments that lie in a time, cut at its ends. */
+/** The parts of segments inside a range. */
 const within = (segments: readonly Segment[], { from, to }: TimeRange): Segment[] =>
   segments
-    .map((one) => ({ ...one, from: Math.max(one.from, from), to: Math.min(one.to, to) }))
-    .filter((one) => one.from < one.to);
+    .map((segment) => ({ ...segment, from: Math.max(segment.from, from), to: Math.min(segment.to, to) }))
+    .filter((segment) => segment.from < segment.to);
 
-/** Shorter gaps are the time between two looks. */
-const SHORTEST_GAP_MS = 2_000;
+/** Shorter gaps are the normal time between two snapshots. */
+const MIN_GAP_MS = 2_000;
 
 const gapsIn = (seen: readonly TimeRange[], { from, to }: TimeRange): TimeRange[] => {
   const gaps: TimeRange[] = [];
@@ -124,10 +124,10 @@ const gapsIn = (seen: readonly TimeRange[], { from, to }: TimeRange): TimeRange[
     at = span.to;
   }
   gaps.push({ from: at, to });
-  return gaps.filter((gap) => gap.to - gap.from >= SHORTEST_GAP_MS);
+  return gaps.filter((gap) => gap.to - gap.from >= MIN_GAP_MS);
 };
 
-/** Rounds so that the sum is that of the milliseconds: what one loses another gains. */
+/** Rounds to seconds and carries the remainder, so that the sum is kept. */
 const wholeSeconds = (fields: ReadonlyMap<string, number>): Map<string, number> => {
   const seconds = new Map<string, number>();
   let carried = 0;
@@ -139,7 +139,7 @@ const wholeSeconds = (fields: ReadonlyMap<string, number>): Map<string, number> 
   return seconds;
 };
 
-/** Days with what is not written yet. */
+/** Adds increments that are not yet in Redis. */
 export const addIncrements = (
   days: readonly UptimeDay[],
   fields: ReadonlyMap<string, number> | undefined,
@@ -155,7 +155,7 @@ export const addIncrements = (
         return { date, seconds: sum };
       });
 
-/** Reads stored fields as the last days, oldest first; days without a field are empty. */
+/** Parses stored fields into the last days, oldest first; days without a field are empty. */
 export const uptimeDaysOf = (
   fields: Readonly<Record<string, string>>,
   now: number,
@@ -171,13 +171,13 @@ export const uptimeDaysOf = (
     return { date, seconds };
   });
 
-/** Fields older than what is kept. */
+/** Fields of days that are no longer kept. */
 export const expiredFields = (fields: readonly string[], now: number): string[] => {
   const oldest = dateOf(now - (HISTORY_DAYS - 1) * DAY_MS);
   return fields.filter((field) => field.slice(0, 10) < oldest);
 };
 
-/** The worst status that lasted a minute; undefined when nothing was observed for that long. */
+/** The worst status of at least a minute; undefined when no status lasted so long. */
 export const worstStatusOf = ({ seconds }: UptimeDay): ServiceStatus | undefined => {
   const order: readonly ServiceStatus[] = [
     'major_outage',
@@ -190,8 +190,8 @@ export const worstStatusOf = ({ seconds }: UptimeDay): ServiceStatus | undefined
 };
 
 /**
- * Share of the observed time, 0 to 1; undefined when nothing was observed. Of a service or a store it is the time in which it served, if
- * only in part; of the whole fleet the time in which nothing that users do failed.
+ * Availability over the observed time, 0 to 1; undefined without any. A service or store is available during a partial outage, the
+ * fleet as a whole is not.
  */
 export const availabilityOf = (days: readonly UptimeDay[], subject?: string): number | undefined => {
   let served = 0;

@@ -69,7 +69,7 @@ export const startCollector = async (deps: CollectorDeps): Promise<Disposable> =
   const scheduler = createProbeScheduler({
     clock,
     random,
-    targets: fleet.targets,
+    targets: fleet.probeTargets,
     concurrency: MAX_PROBES_AT_ONCE,
     onLag: instruments.scheduleLag,
     run: async (target) => {

@@ -67,7 +67,7 @@ export const withTailTokens = (jwt: JwtAuthenticator, deps: TailTokenDeps): JwtA
     if (source === undefined || !deps.tenantHosts.admits(host, tenant)) return true;
     return source.tenant !== undefined && source.tenant !== tenant;
   };
-  const admitTail = async (token: string, host: string | undefined): Promise<AuthenticationResult> => {
+  const authenticateTail = async (token: string, host: string | undefined): Promise<AuthenticationResult> => {
     const verified = await verifier.verify(token);
     if (!verified.ok) return rejected(verified);
     const { key: tokenKey } = verified;
@@ -83,8 +83,9 @@ export const withTailTokens = (jwt: JwtAuthenticator, deps: TailTokenDeps): JwtA
 
   return {
     ...jwt,
-    admit: (token, host) => (isTailToken(token) ? admitTail(token, host) : jwt.admit(token, host)),
-    refresh: (token, host) => (isTailToken(token) ? admitTail(token, host) : jwt.refresh(token, host)),
+    authenticate: (token, host) =>
+      isTailToken(token) ? authenticateTail(token, host) : jwt.authenticate(token, host),
+    refresh: (token, host) => (isTailToken(token) ? authenticateTail(token, host) : jwt.refresh(token, host)),
     isTokenKeyValid: (key) => jwt.isTokenKeyValid(key) || verifier.isValidKey(key),
   };
 };
