@@ -78,7 +78,7 @@ const reasonOf = (fault: TokenFault): 'expired' | 'unavailable' | 'invalid' => {
   return fault === 'unavailable' ? 'unavailable' : 'invalid';
 };
 
-const rejectionOf = (fault: TokenFault): AuthenticationResult => {
+export const rejectionOf = (fault: TokenFault): AuthenticationResult => {
   const why = reasonOf(fault);
   return why === 'invalid' ? { ok: false, why, fault } : { ok: false, why };
 };

@@ -10,8 +10,8 @@ import {
 import type { TenantHosts } from '@muster/session/tenant-hosts';
 import type { AuthenticationResult, ServerSubscription } from '../core/ports.ts';
 import type { ServerApiKey } from '../http/server-api-keys.ts';
-import type { JwtAuthenticator, JwtAuthenticatorDeps, JwtResult } from './jwt-authenticator.ts';
-import { createJwtVerifier, type JwtVerification } from './jwt-verifier.ts';
+import { type JwtAuthenticator, type JwtAuthenticatorDeps, rejectionOf } from './jwt-authenticator.ts';
+import { createJwtVerifier, type TokenFault } from './jwt-verifier.ts';
 
 /** How far the clock of the aggregator that issued a token may be ahead, ms. */
 const CLOCK_SKEW_MS = 60_000;
@@ -53,14 +53,9 @@ export const withTailTokens = (jwt: JwtAuthenticator, deps: TailTokenDeps): JwtA
     }),
   });
 
-  const refuse = (fault: Extract<JwtResult, 'claims' | 'tenant'>): AuthenticationResult => {
+  const reject = (fault: TokenFault | 'tenant'): AuthenticationResult => {
     deps.onToken('connection', fault);
-    return { ok: false, why: 'invalid', fault };
-  };
-  const rejected = (result: Exclude<JwtVerification, { ok: true }>): AuthenticationResult => {
-    deps.onToken('connection', result.why === 'invalid' ? result.fault : result.why);
-    if (result.why === 'invalid') return result;
-    return { ok: false, why: result.why === 'not_yet' ? 'expired' : result.why };
+    return fault === 'tenant' ? { ok: false, why: 'invalid', fault } : rejectionOf(fault);
   };
   const isForeign = ({ tenant }: TailClaims, tokenKey: object | undefined, host: string | undefined) => {
     const source = keys().find(({ key }) => key === tokenKey);
@@ -69,11 +64,11 @@ export const withTailTokens = (jwt: JwtAuthenticator, deps: TailTokenDeps): JwtA
   };
   const authenticateTail = async (token: string, host: string | undefined): Promise<AuthenticationResult> => {
     const verified = await verifier.verify(token);
-    if (!verified.ok) return rejected(verified);
+    if (!verified.ok) return reject(verified.fault);
     const { key: tokenKey } = verified;
     const claims = readTailClaims(verified.claims, deps.clock.now());
-    if (claims === undefined || tokenKey === undefined) return refuse('claims');
-    if (isForeign(claims, tokenKey, host)) return refuse('tenant');
+    if (claims === undefined || tokenKey === undefined) return reject('claims');
+    if (isForeign(claims, tokenKey, host)) return reject('tenant');
     deps.onToken('connection', 'accepted');
     const { tenant, group, expiresAt } = claims;
     const subs = new Map([[group, TERMS]]);
