@@ -1,8 +1,8 @@
 import { signal } from '@preact/signals';
 import { Centrifuge, type PublicationContext, UnauthorizedError } from 'centrifuge';
 import type { GroupAddress } from '../../core/operator-ports.ts';
-import { requestAsOperator } from './operator-api.ts';
 import { groupPath } from './group-store.ts';
+import { requestAsOperator } from './operator-api.ts';
 
 /** A line of the tail: a publication, or a notice of the page. */
 export type TailLine =
@@ -40,7 +40,9 @@ const addLine = (
   line: { is: 'notice'; text: string } | Omit<TailLine & { is: 'publication' }, 'key' | 'at'>,
 ): void => {
   serial += 1;
-  tailLines.value = [...tailLines.value, { ...line, key: serial, at: Date.now() } as TailLine].slice(-MAX_LINES);
+  tailLines.value = [...tailLines.value, { ...line, key: serial, at: Date.now() } as TailLine].slice(
+    -MAX_LINES,
+  );
 };
 const addNotice = (text: string): void => addLine({ is: 'notice', text });
 
