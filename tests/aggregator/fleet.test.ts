@@ -189,7 +189,7 @@ test('[FH8] a badge is a small picture of a status', async () => {
   const { status, headers, body } = await aggregator.ask('/badge/fleet.svg');
   expect(status).toBe(200);
   expect(headers.get('content-type')).toMatch(/^image\/svg\+xml/);
-  expect(body).toMatch(/^<svg .*fleet: unknown.*<\/svg>$/);
+  expect(body).toMatch(/^<svg .*fleet: No data yet.*<\/svg>$/);
   expect(Buffer.byteLength(body)).toBeLessThan(1_000);
   expect((await aggregator.ask('/badge/nobody.svg')).status).toBe(404);
   expect((await aggregator.ask('/badge/%3Cscript%3E.svg')).status).toBe(404);

@@ -145,7 +145,7 @@ test('[WH1][IN3] an outage is one incident, told once by a signed webhook, and t
   expect(opened?.headers['webhook-signature']).toBe(`v1,${signed.digest('base64')}`);
   expect(opened?.body).toMatchObject({
     type: 'incident.opened',
-    text: 'tiny: major outage (tiny-1 down refused)',
+    text: 'tiny: Major outage (tiny-1 down refused)',
     incident: { subject: 'tiny', severity: 'major_outage', seq: 1 },
   });
   await until(async () => (await second.ask('/v1/incidents?state=open')).body.items.length === 1, {
@@ -159,7 +159,7 @@ test('[WH1][IN3] an outage is one incident, told once by a signed webhook, and t
   });
   await until(() => hook.hooks.length === 2, { what: 'the second webhook', timeoutMs: 5_000 });
   const closed = hook.hooks[1];
-  expect(closed?.body).toMatchObject({ type: 'incident.closed', text: 'tiny is well again' });
+  expect(closed?.body).toMatchObject({ type: 'incident.closed', text: 'tiny: resolved' });
   expect(closed?.body.incident.id).toBe(opened?.body.incident.id);
   expect(closed?.body.epoch).toBeGreaterThan(opened?.body.epoch);
 }, 120_000);

@@ -79,10 +79,10 @@ test('[OD1] given Postgres is away, when an operator asks for sessions, then the
       );
   expect(await ask({ database })).toMatchObject({
     code: 'OVERLOADED',
-    message: 'The session-service cannot use Postgres (refused): check Postgres first.',
+    message: 'The session-service cannot reach Postgres (refused). Check Postgres first.',
   });
   // Before any check has failed the service's own words tell the most.
   expect(await ask({})).toMatchObject({
-    message: expect.stringMatching(/^The session-service answered with an error: status 503\. \w+/),
+    message: expect.stringMatching(/^The session-service responded with an error: status 503\. \w+/),
   });
 });

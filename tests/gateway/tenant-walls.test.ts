@@ -316,7 +316,6 @@ test('[TNW13] given sockets of two tenants, when an operator queries them, then 
       const headers = { 'x-api-key': SERVER_KEY };
       return (await fetch(second.url + path, { method, headers, body: JSON.stringify(body) })).json();
     },
-    addresses: () => [],
     names: () => ['gw-1', 'gw-2'],
   });
   const tenantsOf = (list: { sockets: readonly { tenant: string }[] }) =>

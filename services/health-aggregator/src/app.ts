@@ -29,41 +29,36 @@ import { createSelfRemovals } from './stores/self-removals.ts';
 const SERVICE = 'health-aggregator';
 const CONSOLE_DIRECTORY = fileURLToPath(new URL('../dist/console', import.meta.url));
 
-/** A running aggregator and where it listens. */
+/** A running aggregator and its ports. */
 export interface AggregatorApp extends RunningApp {
   readonly port: number;
   readonly opsPort: number;
 }
 
-/** What is opened first and used by everything else. */
-interface Ground {
+interface Dependencies {
   readonly config: AggregatorConfig;
-  readonly world: Runtime;
+  readonly runtime: Runtime;
   readonly about: ProcessInfo;
   readonly metrics: Metrics;
   readonly redis: RedisConnections;
   readonly health: Health;
   readonly fleet: FleetState;
-  readonly streams: FleetEvents;
+  readonly events: FleetEvents;
 }
 
-/** Opens everything and wires it: Redis, the model, both ports, the sources, and at last the heartbeat. */
-export const createApp = async (config: AggregatorConfig, world: Runtime): Promise<AggregatorApp> => {
+/** Starts the aggregator: Redis, the model, both ports, the jobs, and last the heartbeat. */
+export const createApp = async (config: AggregatorConfig, runtime: Runtime): Promise<AggregatorApp> => {
   const { common } = config;
-  const { clock, random, log } = world;
+  const { clock, random, log } = runtime;
   const about = { service: SERVICE, version: VERSION, instance: common.instanceName, startedAt: clock.now() };
   await using stack = new AsyncDisposableStack();
   const metrics = createMetrics({ service: SERVICE, version: VERSION });
   const redis = stack.use(await openRedis({ ...config.redis, name: common.instanceName }, { log, metrics }));
-  // The aggregator answers from memory, so it is ready at once, with or without Redis.
+  // Responses come from memory, so the aggregator is ready at once, with or without Redis.
   const health = stack.use(
     createHealth({
-      clock,
-      log,
-      metrics,
+      ...{ clock, log, metrics, startupGraceMs: 0, isStrict: common.isStrict },
       checks: { redis: () => redis.ping() },
-      startupGraceMs: 0,
-      isStrict: common.isStrict,
     }),
   );
   redis.onConnectionChange(() => void health.checkNow('redis'));
@@ -76,13 +71,13 @@ export const createApp = async (config: AggregatorConfig, world: Runtime): Promi
     checkIntervals: checkIntervalsFor(config.probeIntervalMs),
     thresholds: failureThresholdsFor(common.heartbeatIntervalMs, config.probeIntervalMs),
   });
-  const streams = stack.use(
-    createFleetEvents({ view: fleet.snapshot, random, maxStreams: config.maxEventStreams }),
+  const events = stack.use(
+    createFleetEvents({ snapshot: fleet.snapshot, random, maxStreams: config.maxEventStreams }),
   );
-  const ground: Ground = { config, world, about, metrics, redis, health, fleet, streams };
-  let leading: LeaderTasks | undefined;
-  const ports = stack.use(await openPorts(ground, () => leading));
-  leading = stack.use(await startWork(ground, ports));
+  const deps: Dependencies = { config, runtime, about, metrics, redis, health, fleet, events };
+  let leaderTasks: LeaderTasks | undefined;
+  const ports = stack.use(await openPorts(deps, () => leaderTasks));
+  leaderTasks = stack.use(await startJobs(deps, ports));
   log.info({ port: ports.port, opsPort: ports.opsPort }, 'aggregator.ready');
   const owned = stack.move();
   return {
@@ -90,7 +85,7 @@ export const createApp = async (config: AggregatorConfig, world: Runtime): Promi
     opsPort: ports.opsPort,
     drain: async () => {
       health.startDraining();
-      streams[Symbol.dispose]();
+      events[Symbol.dispose]();
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
@@ -101,77 +96,80 @@ interface Ports extends AsyncDisposable {
   readonly opsPort: number;
 }
 
-const openPorts = async (ground: Ground, leading: () => LeaderTasks | undefined): Promise<Ports> => {
-  const { config, world, redis, streams, about, health, metrics } = ground;
-  const desks = openDesks(ground);
-  const { clock, log } = world;
+const openPorts = async (deps: Dependencies, leaderTasks: () => LeaderTasks | undefined): Promise<Ports> => {
+  const { config, runtime, redis, events, about, health, metrics } = deps;
+  const { clock, log } = runtime;
   const { host, port, opsPort, fleetName } = config.common;
   await using stack = new AsyncDisposableStack();
   const app = createServer({
-    ...ground,
+    ...deps,
     ...{ clock, log },
-    notes: leading,
-    incidents: () => leading()?.incidents() ?? [],
-    unsaved: () => leading()?.unsaved() ?? new Set(),
-    days: () => leading()?.days() ?? new Map(),
+    notes: leaderTasks,
+    incidents: () => leaderTasks()?.incidents() ?? [],
+    unsaved: () => leaderTasks()?.unsaved() ?? new Set(),
+    days: () => leaderTasks()?.days() ?? new Map(),
     directives: createDrainDirectives(redis, fleetName),
     removals: createSelfRemovals(redis, aggregatorKeys(redis.prefix, fleetName).selfRemovals),
     opsToken: config.opsToken,
-    desks,
+    operator: createOperatorClients(deps),
     hasPlayground: config.hasPlayground,
     files: readConsole(CONSOLE_DIRECTORY),
   });
   const open = stack.use(await listen(app, { host, port }));
-  // An open stream would keep the port from closing.
-  stack.defer(() => streams[Symbol.dispose]());
+  // An open stream would keep the server from closing.
+  stack.defer(() => events[Symbol.dispose]());
   const ops = stack.use(await openOpsServer({ host, port: opsPort, health, about, metrics, clock, log }));
   const owned = stack.move();
   return { port: open.port, opsPort: ops.port, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 };
 
-/** Where operators look into sessions and groups, as far as we have keys for it. */
-const openDesks = ({ config, fleet, world: { clock, log } }: Ground): OperatorClients => {
-  const { serviceApiKey, serverApiKey, tenantHosts } = config;
-  const services =
+/** Access of operators to sessions and groups, for the API keys that are configured. */
+const createOperatorClients = ({
+  config: { serviceApiKey, serverApiKey, tenantHosts },
+  fleet,
+  runtime: { clock, log },
+}: Dependencies): OperatorClients => ({
+  sessions:
     serviceApiKey === undefined
       ? undefined
-      : createUpstream({
-          ...{ service: 'session-service', variable: 'SERVICE_API_KEYS', fleet, log },
-          headers: { authorization: `Bearer ${serviceApiKey}` },
-        });
-  const gateways =
+      : createSessionClient(
+          createUpstream({
+            ...{ service: 'session-service', variable: 'SERVICE_API_KEYS', fleet, log },
+            headers: { authorization: `Bearer ${serviceApiKey}` },
+          }),
+        ),
+  groups:
     serverApiKey === undefined
       ? undefined
-      : createUpstream({
-          ...{ service: 'ws-gateway', variable: 'SERVER_API_KEYS', fleet, log },
-          headers: { 'x-api-key': serverApiKey },
-        });
-  return {
-    sessions: services && createSessionClient(services),
-    groups: gateways && createGatewayClient(gateways),
-    tailTokens:
-      serverApiKey === undefined ? undefined : createTailTokens({ serverApiKey, tenantHosts, clock }),
-  };
-};
+      : createGatewayClient(
+          createUpstream({
+            ...{ service: 'ws-gateway', variable: 'SERVER_API_KEYS', fleet, log },
+            headers: { 'x-api-key': serverApiKey },
+          }),
+        ),
+  tailTokens: serverApiKey === undefined ? undefined : createTailTokens({ serverApiKey, tenantHosts, clock }),
+});
 
-/** Starts what goes on by itself: observing, campaigning, beating. */
-const startWork = async (ground: Ground, { port, opsPort }: Ports): Promise<LeaderTasks> => {
-  const { config, world, redis, fleet, streams, health, metrics } = ground;
+/** Starts the background jobs: collector, leader tasks, heartbeat. */
+const startJobs = async (deps: Dependencies, { port, opsPort }: Ports): Promise<LeaderTasks> => {
+  const { config, runtime, redis, fleet, events, health, metrics } = deps;
   const { common } = config;
   await using stack = new AsyncDisposableStack();
   await health.checkNow();
-  const instance = createInstance({ service: SERVICE, common, port, opsPort, clock: world.clock });
+  const instance = createInstance({ service: SERVICE, common, port, opsPort, clock: runtime.clock });
   const loop = stack.use(monitorEventLoop(common.heartbeatIntervalMs));
-  const load = (): Record<string, number> => ({ ...loop.read(), streams: streams.size });
+  const load = (): Record<string, number> => ({ ...loop.read(), streams: events.size });
   const report = (): SelfReport => selfReport(instance, health, load());
-  const instruments = createFleetMetrics(metrics, fleet, () => streams.size);
-  stack.use(await startCollector({ config, world, redis, fleet, instruments, report }));
+  const instruments = createFleetMetrics(metrics, fleet, () => events.size);
+  stack.use(await startCollector({ config, runtime, redis, fleet, instruments, report }));
   const keys = aggregatorKeys(redis.prefix, common.fleetName);
-  const leading = stack.use(await startLeaderTasks({ config, world, redis, keys, metrics, fleet, instance }));
+  const leaderTasks = stack.use(
+    await startLeaderTasks({ config, runtime, redis, keys, metrics, fleet, instance }),
+  );
   const { heartbeatIntervalMs: intervalMs, heartbeatTtlMs: ttlMs } = common;
-  stack.use(createHeartbeat({ ...world, redis, instance, health, load, intervalMs, ttlMs }));
+  stack.use(createHeartbeat({ ...runtime, redis, instance, health, load, intervalMs, ttlMs }));
   const owned = stack.move();
-  return { ...leading, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return { ...leaderTasks, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 };
 
 const selfReport = (

@@ -5,19 +5,11 @@ import type { ServiceSnapshot } from './core/fleet-snapshot.ts';
 import { INSTANCE_STATES, type ProbeResult, type Transition } from './core/ports.ts';
 import { SERVICE_STATUSES } from './core/status.ts';
 
-/** What happens in the aggregator, told to the instruments. */
-export interface FleetMetrics {
-  probed(service: string, kind: 'http' | 'ws', result: Pick<ProbeResult, 'outcome' | 'durationMs'>): void;
-  scheduleLag(lagMs: number): void;
-  changed(transition: Transition): void;
-}
+/** Instruments of the aggregator. */
+export type FleetMetrics = ReturnType<typeof createFleetMetrics>;
 
-/** The instruments of the aggregator; gauges of instances are rebuilt from the model at every scrape. */
-export const createFleetMetrics = (
-  metrics: Metrics,
-  fleet: FleetState,
-  streams: () => number,
-): FleetMetrics => {
+/** Creates the instruments; gauges are computed from a snapshot at every scrape. */
+export const createFleetMetrics = (metrics: Metrics, fleet: FleetState, streams: () => number) => {
   const probes = metrics.counter('fleet_probes_total');
   const durations = metrics.histogram('fleet_probe_duration_seconds');
   const lag = metrics.histogram('fleet_probe_schedule_lag_seconds').with({});
@@ -25,12 +17,16 @@ export const createFleetMetrics = (
   const detection = metrics.histogram('fleet_detection_seconds').with({});
   registerGauges(metrics, fleet, streams);
   return {
-    probed: (service, probe, { outcome, durationMs }) => {
+    recordProbe: (
+      service: string,
+      probe: 'http' | 'ws',
+      { outcome, durationMs }: Pick<ProbeResult, 'outcome' | 'durationMs'>,
+    ): void => {
       probes.inc({ service, probe, result: outcome });
       durations.observe({ service, probe }, durationMs / 1_000);
     },
-    scheduleLag: (lagMs) => lag.observe(lagMs / 1_000),
-    changed: ({ service, from, to, afterMs }) => {
+    recordScheduleLag: (lagMs: number): void => lag.observe(lagMs / 1_000),
+    recordTransition: ({ service, from, to, afterMs }: Transition): void => {
       transitions.inc({ service, from, to });
       if (to === 'down') detection.observe(afterMs / 1_000);
     },
@@ -49,8 +45,13 @@ const registerGauges = (metrics: Metrics, fleet: FleetState, streams: () => numb
   const flapping = metrics.gauge('fleet_flapping_instances');
   const connections = metrics.gauge('fleet_capacity_connections');
   const imbalance = metrics.gauge('fleet_imbalance_ratio');
-  const beatAge = metrics.gauge('fleet_heartbeat_age_seconds');
-  const describe = ({ service, status, expected: wanted, instances: members }: ServiceSnapshot): void => {
+  const heartbeatAge = metrics.gauge('fleet_heartbeat_age_seconds');
+  const setServiceGauges = ({
+    service,
+    status,
+    expected: wanted,
+    instances: members,
+  }: ServiceSnapshot): void => {
     expected.set({ service }, wanted);
     for (const each of SERVICE_STATUSES) statuses.set({ service, status: each }, each === status ? 1 : 0);
     for (const state of INSTANCE_STATES) {
@@ -58,18 +59,19 @@ const registerGauges = (metrics: Metrics, fleet: FleetState, streams: () => numb
     }
     flapping.set({ service }, members.filter((member) => member.flapping).length);
     for (const { name, beatAgeMs } of members)
-      beatAge.set({ service, instance_name: name }, beatAgeMs / 1_000);
+      heartbeatAge.set({ service, instance_name: name }, beatAgeMs / 1_000);
   };
   metrics.onCollect(() => {
-    const view = fleet.snapshot();
+    const snapshot = fleet.snapshot();
     up.set(1);
-    registryUp.set(view.frozen ? 0 : 1);
-    frozen.set(view.frozen ? 1 : 0);
-    age.set(view.ageMs / 1_000);
+    registryUp.set(snapshot.frozen ? 0 : 1);
+    frozen.set(snapshot.frozen ? 1 : 0);
+    age.set(snapshot.ageMs / 1_000);
     clients.set(streams());
-    for (const one of [instances, expected, statuses, flapping, connections, imbalance, beatAge]) one.reset();
-    view.services.forEach(describe);
-    for (const [service, { used, limit, imbalance: ratio }] of Object.entries(capacityOf(view))) {
+    for (const gauge of [instances, expected, statuses, flapping, connections, imbalance, heartbeatAge])
+      gauge.reset();
+    snapshot.services.forEach(setServiceGauges);
+    for (const [service, { used, limit, imbalance: ratio }] of Object.entries(capacityOf(snapshot))) {
       connections.set({ service, kind: 'used' }, used);
       connections.set({ service, kind: 'limit' }, limit);
       imbalance.set({ service }, ratio);

@@ -19,7 +19,11 @@ import { createTokenSigner } from '@muster/session/token';
 import { type Authenticator, createAuthenticator, identityOfSession } from './auth/authenticator.ts';
 import { withConnectionLimits } from './auth/connection-limits.ts';
 import { createHandshakeQueue } from './auth/handshake-queue.ts';
-import { createJwtAuthenticator, type JwtAuthenticator, type JwtAuthenticatorDeps } from './auth/jwt-authenticator.ts';
+import {
+  createJwtAuthenticator,
+  type JwtAuthenticator,
+  type JwtAuthenticatorDeps,
+} from './auth/jwt-authenticator.ts';
 import { createJwtVerifier } from './auth/jwt-verifier.ts';
 import { createRejectedCredentials, withRejectionLog } from './auth/rejected-credentials.ts';
 import { createSessionActivity } from './auth/session-activity.ts';

@@ -4,11 +4,11 @@ import type { DeviceInfo, SessionClient } from '../core/operator-ports.ts';
 import type { UpstreamClient } from './upstream.ts';
 
 const NEWEST = 20;
-/** Sessions that are read for that, so that enough are left. */
-const LOOKED_AT = '100';
+/** Sessions to read, so that enough remain without those of tools. */
+const READ_FOR_NEWEST = '100';
 const OF_A_USER = '50';
 
-/** A session as the session service tells it, as far as operators look. */
+/** A session in a response of the session service. */
 interface SessionBody {
   readonly id: string;
   readonly tenant: string;
@@ -30,26 +30,26 @@ interface Page {
   readonly next: string | null;
 }
 
-/** Speaks with the session services. */
-export const createSessionClient = ({ request: ask }: UpstreamClient): SessionClient => {
+/** Client of the session services. */
+export const createSessionClient = ({ request }: UpstreamClient): SessionClient => {
   const page = async (query: Record<string, string>, tenant: string | undefined) => {
-    // In the query every text is safe; as a segment of a path `..` would address another resource.
-    const about = new URLSearchParams({
+    // In the query every text is safe; in the path `..` would address another resource.
+    const parameters = new URLSearchParams({
       ...query,
       state: 'live',
       ...(tenant === undefined ? {} : { tenant }),
     });
-    const { items, next } = await ask<Page>({ method: 'GET', path: `/v1/sessions?${about}` });
+    const { items, next } = await request<Page>({ method: 'GET', path: `/v1/sessions?${parameters}` });
     return { devices: items.map(deviceOf), more: next !== null };
   };
-  /** Those of people: the tools of the fleet sign in too, and would fill the list. */
+  /** Without sessions of the tools of the fleet. */
   const newest = async (tenant: string | undefined) => {
-    const { devices, more } = await page({ limit: LOOKED_AT }, tenant);
+    const { devices, more } = await page({ limit: READ_FOR_NEWEST }, tenant);
     const others = devices.filter(({ user }) => !isOwnUser(user));
     return { devices: others.slice(0, NEWEST), more: more || others.length > NEWEST };
   };
-  const one = (id: string): Promise<SessionBody | undefined> =>
-    ask<SessionBody>({ method: 'GET', path: `/v1/sessions/${encodeURIComponent(id)}` }).catch(
+  const sessionById = (id: string): Promise<SessionBody | undefined> =>
+    request<SessionBody>({ method: 'GET', path: `/v1/sessions/${encodeURIComponent(id)}` }).catch(
       (error: unknown) => {
         if (error instanceof AppError && error.code === 'NOT_FOUND') return undefined;
         throw error;
@@ -63,7 +63,7 @@ export const createSessionClient = ({ request: ask }: UpstreamClient): SessionCl
         case 'user':
           return page({ user_id: query.user, limit: OF_A_USER }, query.tenant);
         case 'ids': {
-          const found = await Promise.all(query.ids.map(one));
+          const found = await Promise.all(query.ids.map(sessionById));
           return { devices: found.filter((session) => session !== undefined).map(deviceOf), more: false };
         }
         default:
@@ -72,7 +72,7 @@ export const createSessionClient = ({ request: ask }: UpstreamClient): SessionCl
     },
     end: async (id) => {
       const path = `/v1/sessions/${encodeURIComponent(id)}`;
-      const pending = await ask<object | undefined>({ method: 'DELETE', path });
+      const pending = await request<object | undefined>({ method: 'DELETE', path });
       return pending === undefined;
     },
   };

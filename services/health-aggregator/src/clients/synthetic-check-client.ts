@@ -4,16 +4,16 @@ import type { TenantHosts } from '@muster/session/tenant-hosts';
 import { type GatewayConnection, openGatewayConnection } from './synthetic-check-connection.ts';
 
 const GROUP = '$muster-journey';
-const SESSION_LIFE_MS = 600_000;
-const LIMIT_MS = 5_000;
-/** How long the end of a session may take. */
-const LEAVE_LIMIT_MS = 2_000;
+const SESSION_LIFETIME_MS = 600_000;
+const TIMEOUT_MS = 5_000;
+/** Timeout of the end of a session. */
+const END_TIMEOUT_MS = 2_000;
 
-/** The steps of a journey, in order. */
+/** Steps of a check, in order. */
 export const SYNTHETIC_CHECK_STEPS = ['session', 'connect', 'subscribe', 'publish', 'receive'] as const;
 export type SyntheticCheckStep = (typeof SYNTHETIC_CHECK_STEPS)[number];
 
-/** How a journey ended. */
+/** Result of a check. */
 export type SyntheticCheckResult =
   | {
       readonly ok: true;
@@ -22,74 +22,67 @@ export type SyntheticCheckResult =
     }
   | { readonly ok: false; readonly step: SyntheticCheckStep; readonly why: string };
 
-/** Where the journey leads. */
+/** Addresses of a check. */
 export interface SyntheticCheckPlan {
-  /** Address of a session service. */
+  /** Of a session service. */
   readonly sessions: string;
-  /** Addresses of the gateway that publishes and of the one that receives; the same where there is only one. */
+  /** Of the publishing and the receiving gateway; the same for a single gateway. */
   readonly from: string;
   readonly to: string;
 }
 
-/** A real client's way through the fleet: sign in, connect to two gateways, publish on one, receive on the other. */
-export interface SyntheticCheckClient extends AsyncDisposable {
-  /** Never rejects. Takes five seconds at most. */
-  run(plan: SyntheticCheckPlan): Promise<SyntheticCheckResult>;
-}
-
-/** The session that the checks use. */
-interface OwnSession {
+interface CheckSession {
   readonly id: string;
-  /** Of the session service that opened it. */
+  /** Of the session service that created it. */
   readonly address: string;
   readonly token: string;
-  /** Where sessions of its tenant count; undefined for a tenant without hosts. */
+  /** A host of its tenant; undefined for a tenant without hosts. */
   readonly host: string | undefined;
-  /** When another one is opened, monotonic ms. */
+  /** Time of its replacement, monotonic ms. */
   readonly until: number;
 }
 
-interface JourneyDeps {
+interface SyntheticCheckDeps {
   readonly clock: Clock;
   readonly apiKey: string;
   readonly tenantHosts: Pick<TenantHosts, 'hostOf'>;
 }
 
-/** Makes a traveller that signs in with a service API key. Its session lasts for ten minutes of journeys. */
-export const createSyntheticCheckClient = ({
-  clock,
-  apiKey,
-  tenantHosts,
-}: JourneyDeps): SyntheticCheckClient => {
-  let session: OwnSession | undefined;
+/**
+ * Client of the synthetic check: creates a session with a service API key, connects to two gateways, publishes on one and receives
+ * on the other. The session is used for ten minutes. Disposing ends it.
+ */
+export const createSyntheticCheckClient = ({ clock, apiKey, tenantHosts }: SyntheticCheckDeps) => {
+  let session: CheckSession | undefined;
 
-  /** Ends the session in use. When that fails it ends by itself after minutes of silence. */
-  const leave = async (signal: AbortSignal): Promise<void> => {
-    const left = session;
+  /** Ends the session. If this fails it expires after some minutes without use. */
+  const endSession = async (signal: AbortSignal): Promise<void> => {
+    const ended = session;
     session = undefined;
-    if (left === undefined) return;
-    const ending = fetch(`http://${left.address}/v1/sessions/${left.id}`, {
+    if (ended === undefined) return;
+    const request = fetch(`http://${ended.address}/v1/sessions/${ended.id}`, {
       method: 'DELETE',
       headers: { authorization: `Bearer ${apiKey}` },
       signal,
     });
-    await ending.then((response) => response.body?.cancel()).catch(() => {});
+    await request.then((response) => response.body?.cancel()).catch(() => {});
   };
 
-  const signIn = async (address: string, signal: AbortSignal): Promise<OwnSession> => {
+  const currentSession = async (address: string, signal: AbortSignal): Promise<CheckSession> => {
     if (session && clock.monotonic() < session.until) return session;
-    await leave(signal);
-    const { id, token, tenant } = await openSession(address, apiKey, signal);
+    await endSession(signal);
+    const { id, token, tenant } = await createSession(address, apiKey, signal);
     const host = tenantHosts.hostOf(tenant);
-    session = { id, token, address, host, until: clock.monotonic() + SESSION_LIFE_MS };
+    session = { id, token, address, host, until: clock.monotonic() + SESSION_LIFETIME_MS };
     return session;
   };
 
   return {
-    [Symbol.asyncDispose]: () => leave(AbortSignal.timeout(LEAVE_LIMIT_MS)),
-    run: async ({ sessions, from, to }) => {
-      const signal = AbortSignal.timeout(LIMIT_MS);
-      const begun = clock.monotonic();
+    [Symbol.asyncDispose]: () => endSession(AbortSignal.timeout(END_TIMEOUT_MS)),
+    /** Runs a check within five seconds. Never rejects. */
+    run: async ({ sessions, from, to }: SyntheticCheckPlan): Promise<SyntheticCheckResult> => {
+      const signal = AbortSignal.timeout(TIMEOUT_MS);
+      const startedAt = clock.monotonic();
       const steps: Partial<Record<SyntheticCheckStep, number>> = {};
       let step: SyntheticCheckStep = 'session';
       using stack = new DisposableStack();
@@ -101,34 +94,34 @@ export const createSyntheticCheckClient = ({
         return result;
       };
       try {
-        const own = await during('session', () => signIn(sessions, signal));
+        const own = await during('session', () => currentSession(sessions, signal));
         const [sender, receiver] = await during('connect', async () => {
-          const links = await Promise.all([from, to].map((address) => link(address, own, signal)));
-          for (const one of links) stack.use(one);
-          return links as [GatewayConnection, GatewayConnection];
+          const connections = await Promise.all([from, to].map((address) => connect(address, own, signal)));
+          for (const connection of connections) stack.use(connection);
+          return connections as [GatewayConnection, GatewayConnection];
         });
-        await during('subscribe', () => receiver.ask({ subscribe: { channel: GROUP } }));
+        await during('subscribe', () => receiver.request({ subscribe: { channel: GROUP } }));
         const mark = crypto.randomUUID();
-        const received = receiver.published((data) => (data as { mark?: unknown } | null)?.mark === mark);
-        received.catch(() => {}); // Awaited below; a failed publish must not leave it unheard.
-        await during('publish', () => sender.ask({ publish: { channel: GROUP, data: { mark } } }));
+        const received = receiver.receive((data) => (data as { mark?: unknown } | null)?.mark === mark);
+        received.catch(() => {}); // Awaited below, unless the publish fails.
+        await during('publish', () => sender.request({ publish: { channel: GROUP, data: { mark } } }));
         await during('receive', () => received);
         return {
           ok: true,
-          durationMs: clock.monotonic() - begun,
+          durationMs: clock.monotonic() - startedAt,
           steps: steps as Record<SyntheticCheckStep, number>,
         };
       } catch (error) {
-        // The session may be what is wrong; the next check gets a new one.
-        await leave(AbortSignal.timeout(LEAVE_LIMIT_MS));
+        // The session may be the cause; the next check creates a new session.
+        await endSession(AbortSignal.timeout(END_TIMEOUT_MS));
         return { ok: false, step, why: error instanceof Error ? error.message : String(error) };
       }
     },
   };
 };
 
-/** Opens a session in the tenant of the API key, else in `default`. */
-const openSession = async (
+/** Creates a session in the tenant of the API key, else in `default`. */
+const createSession = async (
   address: string,
   apiKey: string,
   signal: AbortSignal,
@@ -140,9 +133,9 @@ const openSession = async (
       user_id: SYNTHETIC_CHECK_USER,
       transport: 'bearer',
       remember: false,
-      // The shortest life that there is: fifteen minutes without use.
+      // The policy with the shortest lifetime: 15 minutes without use.
       policy: 'aal3',
-      label: 'journey of the health aggregator',
+      label: 'synthetic check of the health aggregator',
       grants: [{ groups: GROUP, allow: ['subscribe', 'publish'] }],
     }),
     signal,
@@ -151,12 +144,12 @@ const openSession = async (
   return (await response.json()) as { id: string; tenant: string; token: string };
 };
 
-const link = async (
+const connect = async (
   address: string,
-  { token, host }: OwnSession,
+  { token, host }: CheckSession,
   signal: AbortSignal,
 ): Promise<GatewayConnection> => {
-  const one = await openGatewayConnection({ address, host }, signal);
-  await one.ask({ connect: { token, name: 'muster-journey' } });
-  return one;
+  const connection = await openGatewayConnection({ address, host }, signal);
+  await connection.request({ connect: { token, name: 'muster-journey' } });
+  return connection;
 };

@@ -6,44 +6,34 @@ import type { FleetSnapshot } from '../core/fleet-snapshot.ts';
 const TIMEOUT_MS = 2_000;
 const MAX_TRIES = 2;
 const RETRY_AFTER_S = 2;
-/** Best first; one that drains still answers. */
+/** States in order of preference; a draining instance still responds. */
 const USABLE = ['up', 'degraded', 'suspect', 'draining'];
 
-/** Causes of a fall after which there is no process any more. */
+/** Causes after which no process is left. */
 const DEAD = ['refused', 'reset'];
 
-/** One request to a service of the fleet. It may run twice, so it must be harmless to repeat. */
+/** A request to a service. It may be executed twice, so it must be idempotent. */
 export interface UpstreamRequest {
   readonly method: 'GET' | 'POST' | 'DELETE';
   readonly path: string;
   readonly body?: object;
 }
 
-/** Asks instances of one service in turn, in the name of an operator. */
-export interface UpstreamClient {
-  /**
-   * The JSON of a 2xx, undefined where there is none. Rejects with NOT_FOUND, MALFORMED_REQUEST, or OVERLOADED (503) for
-   * everything that is a fault of the fleet: nobody serves, nobody answers within two seconds, our key is refused.
-   */
-  request<T>(request: UpstreamRequest): Promise<T>;
-  /** Addresses that serve, best first. */
-  addresses(): readonly string[];
-  /** Names of all that may have clients: those that serve, and those that hang. A process that refuses connections has none. */
-  names(): readonly string[];
-}
+/** Client of the instances of one service, with failover. */
+export type UpstreamClient = ReturnType<typeof createUpstream>;
 
-/** What is needed to ask. */
-export interface UpstreamDeps {
+interface UpstreamDeps {
   readonly service: string;
   readonly fleet: Pick<FleetState, 'monitors' | 'snapshot'>;
-  /** The header that carries our key. */
+  /** The header with the API key. */
   readonly headers: Readonly<Record<string, string>>;
-  /** The variable that holds the key, for people. */
+  /** The variable of the key, for error texts. */
   readonly variable: string;
   readonly log: Logger;
 }
 
-export const createUpstream = (deps: UpstreamDeps): UpstreamClient => {
+/** Creates a client that distributes requests over the instances of a service. */
+export const createUpstream = (deps: UpstreamDeps) => {
   const { service, fleet, log } = deps;
   let turn = 0;
 
@@ -65,13 +55,13 @@ export const createUpstream = (deps: UpstreamDeps): UpstreamClient => {
         return heartbeat.service === service && (USABLE.includes(state) || mayHang);
       })
       .map(({ heartbeat }) => heartbeat.name);
-  const ask = async <T>(request: UpstreamRequest): Promise<T> => {
+  const request = async <T>(command: UpstreamRequest): Promise<T> => {
     let cause: unknown;
     for (const address of addresses().slice(0, MAX_TRIES)) {
       try {
-        const response = await send(address, request, deps.headers);
+        const response = await send(address, command, deps.headers);
         if (response.ok) return (await jsonOf(response)) as T;
-        cause = refusalOf(response.status, await detailOf(response), deps);
+        cause = errorOf(response.status, await detailOf(response), deps);
       } catch (error) {
         cause = error;
       }
@@ -79,37 +69,45 @@ export const createUpstream = (deps: UpstreamDeps): UpstreamClient => {
     }
     log.debug({ of: service, error: cause }, 'operator.upstream_failed');
     throw new AppError('OVERLOADED', {
-      detail: noAnswerText(service, cause, fleet.snapshot().dependencies),
+      detail: failureText(service, cause, fleet.snapshot().dependencies),
       retryAfterS: RETRY_AFTER_S,
       cause,
     });
   };
-  return { request: ask, addresses, names };
+  return {
+    /**
+     * The JSON of a 2xx response, undefined without a body. Rejects with NOT_FOUND, MALFORMED_REQUEST, or OVERLOADED (503) for a fault
+     * of the fleet: no instance serves, none responds within two seconds, or the API key is rejected.
+     */
+    request,
+    /** Names of instances that may have clients: those that serve or hang. A process that refuses connections has none. */
+    names,
+  };
 };
 
-/** The store without which a service cannot answer, as dependencies name it and as people do. */
+/** The store that a service depends on: name in dependencies, and title. */
 const STORES: Readonly<Record<string, readonly [name: string, title: string]>> = {
   'session-service': ['database', 'Postgres'],
   'ws-gateway': ['redis', 'Redis'],
 };
 const MAX_DETAIL = 300;
 
-/** Why there is no answer, and what to look at: a store that is down explains more than its users do. */
-const noAnswerText = (service: string, cause: unknown, stores: FleetSnapshot['dependencies']): string => {
-  if (cause === undefined) return `No ${service} is up: see the status page for the cause.`;
+/** Cause and remedy of a failed request: a store that is down is a better explanation than its users. */
+const failureText = (service: string, cause: unknown, stores: FleetSnapshot['dependencies']): string => {
+  if (cause === undefined) return `No ${service} is up. See the status page for the cause.`;
   const [store = '', title = ''] = STORES[service] ?? [];
   const { status, reasons = [] } = stores[store] ?? {};
   if (status === 'down' || status === 'degraded') {
     const why = reasons.length === 0 ? '' : ` (${reasons.join(', ')})`;
-    return `The ${service} cannot use ${title}${why}: check ${title} first.`;
+    return `The ${service} cannot reach ${title}${why}. Check ${title} first.`;
   }
-  if (cause instanceof RefusedAnswer) return `The ${service} answered with an error: ${cause.message}`;
-  return `No ${service} answered within ${TIMEOUT_MS / 1_000} s: see the status page for the cause.`;
+  if (cause instanceof ErrorResponse) return `The ${service} responded with an error: ${cause.message}`;
+  return `No ${service} responded within ${TIMEOUT_MS / 1_000} s. See the status page for the cause.`;
 };
 
-/** A refusal by an instance that a second one may do better. */
-class RefusedAnswer extends Error {
-  override readonly name = 'RefusedAnswer';
+/** An error response after which another instance is tried. */
+class ErrorResponse extends Error {
+  override readonly name = 'ErrorResponse';
 }
 
 const send = (
@@ -132,7 +130,7 @@ const jsonOf = async (response: Response): Promise<unknown> => {
   return text === '' ? undefined : JSON.parse(text);
 };
 
-/** Why a request was refused, where the service says it. */
+/** Detail of a problem response. */
 const detailOf = async (response: Response): Promise<string> => {
   const problem: unknown = await response.json().catch(() => undefined);
   const { detail, title } = (problem ?? {}) as { readonly detail?: unknown; readonly title?: unknown };
@@ -140,19 +138,19 @@ const detailOf = async (response: Response): Promise<string> => {
   return typeof text === 'string' ? text.slice(0, MAX_DETAIL) : '';
 };
 
-/** What a refusal means for the operator; an `Error` that is no `AppError` when the next instance may do better. */
-const refusalOf = (status: number, detail: string, { service, variable, log }: UpstreamDeps): unknown => {
-  if (status === 404) return new AppError('NOT_FOUND', { detail: 'There is nothing of this name.' });
+/** The error for the operator; not an `AppError` if another instance should be tried. */
+const errorOf = (status: number, detail: string, { service, variable, log }: UpstreamDeps): unknown => {
+  if (status === 404) return new AppError('NOT_FOUND', { detail: 'Nothing has this name.' });
   if (status === 401 || status === 403) {
     log.error({ of: service, status, variable }, 'operator.key_refused');
-    // Our key is wrong, not the operator's: that is no 401.
+    // The key of the aggregator is wrong, not that of the operator: no 401.
     return new AppError('OVERLOADED', {
-      detail: `The ${service} refuses the key of this aggregator: check ${variable}.${detail && ` It says: ${detail}`}`,
+      detail: `The ${service} rejects the API key of this aggregator. Check ${variable}.${detail && ` Response: ${detail}`}`,
       retryAfterS: RETRY_AFTER_S,
     });
   }
   if (status === 400 || status === 422) {
-    return new AppError('MALFORMED_REQUEST', { detail: `The ${service} does not accept this.` });
+    return new AppError('MALFORMED_REQUEST', { detail: `The ${service} rejected the parameters.` });
   }
-  return new RefusedAnswer(`status ${status}.${detail && ` ${detail}`}`);
+  return new ErrorResponse(`status ${status}.${detail && ` ${detail}`}`);
 };

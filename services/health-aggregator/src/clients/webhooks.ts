@@ -4,6 +4,7 @@ import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { Random } from '@muster/kit/runtime';
 import { signWebhook } from '@muster/kit/webhook-signature';
 import type { IncidentChange } from '../core/incidents.ts';
+import { STATUS_PROJECTION } from '../core/status.ts';
 import type { AggregatorKeys } from '../stores/redis-keys.ts';
 
 const AT_ONCE = 4;
@@ -12,7 +13,7 @@ const FIRST_RETRY_MS = 5_000;
 const LONGEST_RETRY_MS = 3_600_000;
 const GIVE_UP_MS = 86_400_000;
 
-/** How the delivery of a notification ended. */
+/** Result of a delivery attempt. */
 export type DeliveryResult = 'delivered' | 'retried' | 'dropped';
 
 interface Message extends IncidentChange {
@@ -21,14 +22,7 @@ interface Message extends IncidentChange {
   readonly attempts: number;
 }
 
-/** Sends what is due in the outbox. */
-export interface Webhooks {
-  /** Delivers up to four messages; call it each second while leading. Never rejects. */
-  deliver(): Promise<void>;
-}
-
-/** What delivery needs. */
-export interface WebhooksDeps {
+interface WebhooksDeps {
   readonly redis: RedisConnections;
   readonly keys: AggregatorKeys;
   readonly urls: readonly string[];
@@ -39,26 +33,27 @@ export interface WebhooksDeps {
   readonly onResult: (channel: number, result: DeliveryResult) => void;
 }
 
-/** The body of a notification: machine-readable, with a `text` that chat systems show. */
+/** Body of a notification, with a `text` for chat systems. */
 export const webhookBody = ({ kind, incident, epoch }: IncidentChange & { epoch: number }): string => {
   const { subject, severity, updates } = incident;
-  const words = kind === 'closed' ? `${subject} is well again` : `${subject}: ${severity.replace('_', ' ')}`;
+  const headline =
+    kind === 'closed' ? `${subject}: resolved` : `${subject}: ${STATUS_PROJECTION[severity].text}`;
   const { seen = [], text } = updates.at(-1) ?? {};
   const details = text === undefined ? seen : [text];
   return JSON.stringify({
     type: `incident.${kind}`,
-    text: details.length === 0 ? words : `${words} (${details.join('; ')})`,
+    text: details.length === 0 ? headline : `${headline} (${details.join('; ')})`,
     epoch,
     incident: { ...incident, updates: updates.map(({ madeBy: _, ...update }) => update) },
   });
 };
 
-/** Delivers notifications with retries from 5 s to 1 h, for a day. A message has one id for ever: receivers may repeat safely. */
-export const createWebhooks = (deps: WebhooksDeps): Webhooks => {
+/** Delivers notifications from the queue in Redis, with retries after 5 s to 1 h for a day. The id of a message never changes. */
+export const createWebhooks = (deps: WebhooksDeps) => {
   const { redis, keys, urls, clock, random, log, onResult } = deps;
   let running: Promise<void> | undefined;
 
-  const forget = (id: string): Promise<unknown> =>
+  const remove = (id: string): Promise<unknown> =>
     redis.retry((lane) => lane.multi().hdel(keys.outbox, id).zrem(keys.outboxDue, id).exec());
 
   const deliverOne = async (id: string): Promise<void> => {
@@ -66,15 +61,15 @@ export const createWebhooks = (deps: WebhooksDeps): Webhooks => {
     const channel = Number(id.slice(id.lastIndexOf(':') + 1));
     const url = urls[channel];
     const message = text === null ? undefined : (JSON.parse(text) as Message);
-    if (!message || url === undefined) return void (await forget(id));
+    if (!message || url === undefined) return void (await remove(id));
     if (await post(url, id, message, deps)) {
-      await forget(id);
+      await remove(id);
       return onResult(channel, 'delivered');
     }
     const now = clock.now();
     if (now - message.firstAt > GIVE_UP_MS) {
       log.error({ id, channel }, 'webhook.dropped');
-      await forget(id);
+      await remove(id);
       return onResult(channel, 'dropped');
     }
     const waitMs =
@@ -100,7 +95,8 @@ export const createWebhooks = (deps: WebhooksDeps): Webhooks => {
     }
   };
   return {
-    deliver: () => {
+    /** Delivers up to four due messages; call it every second while leading. Never rejects. */
+    deliver: (): Promise<void> => {
       running ??= deliverDue().finally(() => {
         running = undefined;
       });

@@ -5,7 +5,7 @@ import type { ProbeOutcome, ProbeTarget } from '../core/ports.ts';
 
 const PATH = '/connection/websocket';
 const MAX_ANSWER_BYTES = 16_384;
-/** Too many connections, or no new ones just now. */
+/** Status codes of a gateway that is full or draining. */
 const REFUSALS: ReadonlySet<string> = new Set(['429', '503']);
 const STATUS_LINE = /^HTTP\/1\.1 (\d{3}) /;
 /** Frames of a client (RFC 6455 §5.2), masked with zeros: a ping without content, a close with 1000. */
@@ -13,8 +13,8 @@ const PING = Buffer.from([0x89, 0x80, 0, 0, 0, 0]);
 const CLOSE = Buffer.from([0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8]);
 const PONG = Buffer.from([0x8a, 0x00]);
 
-/** What is known of the sockets of one instance. */
-interface LastLook {
+/** The last probe of an instance. */
+interface LastProbe {
   readonly at: number;
   readonly isFailing: boolean;
 }
@@ -22,45 +22,45 @@ interface LastLook {
 interface SocketProbeOptions {
   readonly clock: Clock;
   readonly timeoutMs: number;
-  /** Between two looks at an instance that is well; one that failed is looked at with every probe. */
+  /** Interval for a healthy instance; after a failure every call probes. */
   readonly intervalMs: number;
   readonly onProbed: (service: string, outcome: ProbeOutcome, durationMs: number) => void;
 }
 
 /**
- * Opens a WebSocket at a gateway, sends a ping, waits for the pong and closes: a process that answers over HTTP may
- * still open no sockets. Answers `no_socket` when that failed, undefined when it worked, is not due, or was refused over
- * HTTP: a gateway that is full or drains says so itself. Never rejects.
+ * Opens a WebSocket to a gateway, sends a ping, waits for the pong and closes: a process that responds to HTTP may still not accept
+ * WebSockets. Returns `no_socket` on failure; undefined on success, when no probe is due, or when the gateway is full or draining.
+ * Never rejects.
  */
 export const createSocketProbe = (options: SocketProbeOptions) => {
   const { clock, intervalMs, onProbed } = options;
-  const known = new Map<string, LastLook>();
+  const known = new Map<string, LastProbe>();
 
   const forget = (now: number): void => {
     for (const [id, { at }] of known) if (now - at > intervalMs * 3) known.delete(id);
   };
 
   return async ({ id, service, address }: ProbeTarget): Promise<'no_socket' | undefined> => {
-    const begun = clock.monotonic();
+    const startedAt = clock.monotonic();
     const last = known.get(id);
-    if (last !== undefined && !last.isFailing && begun - last.at < intervalMs) return undefined;
-    forget(begun);
-    const works = await opensSockets(address, options.timeoutMs);
+    if (last !== undefined && !last.isFailing && startedAt - last.at < intervalMs) return undefined;
+    forget(startedAt);
+    const works = await acceptsWebSockets(address, options.timeoutMs);
     known.set(id, { at: clock.monotonic(), isFailing: !works });
     const outcome = works ? undefined : 'no_socket';
-    onProbed(service, outcome ?? 'ok', clock.monotonic() - begun);
+    onProbed(service, outcome ?? 'ok', clock.monotonic() - startedAt);
     return outcome;
   };
 };
 
-const opensSockets = (address: string, timeoutMs: number): Promise<boolean> =>
+const acceptsWebSockets = (address: string, timeoutMs: number): Promise<boolean> =>
   new Promise((resolve) => {
     const { hostname, port } = new URL(`http://${address}`);
     const socket = connect({ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || 80) });
-    // Settling twice is harmless: the first answer counts.
+    // Only the first call of settle has an effect.
     const settle = (works: boolean): void => {
       stop();
-      // The gateway ends the connection; one that does not must not keep it.
+      // The gateway closes the connection; a gateway that does not is disconnected.
       if (works) socket.setTimeout(timeoutMs, () => socket.destroy()).end(CLOSE);
       else socket.destroy();
       resolve(works);

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { test } from 'vitest';
-import { scrapeGroups } from '../http/service-discovery.ts';
+import { scrapeGroups } from '../http/fleet-routes.ts';
 import { createFleetState } from './fleet.ts';
 import type { ObservedHeartbeat, ProbeOutcome } from './ports.ts';
 

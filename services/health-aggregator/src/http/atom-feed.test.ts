@@ -27,7 +27,7 @@ test('[IN5] the feed is XML whatever incidents are called, and as new as the new
   expect(feed).not.toContain('\u0000');
   expect(feed.replaceAll(/&#\d+;/g, '')).not.toContain('&');
   expect(feed).toContain('<updated>2026-01-01T00:00:01.000Z</updated>');
-  expect(feed).toContain('partial outage (over)');
+  expect(feed).toContain('Partial outage (closed)');
   expect(feed.match(/<entry>/g)).toHaveLength(1);
   const empty = atomFeed([], { fleet: 'muster', self: '/feed.atom', now });
   expect(empty).toContain('<updated>2026-01-01T00:00:00.000Z</updated>');

@@ -1,6 +1,7 @@
 import type { Incident } from '../core/incidents.ts';
+import { type ServiceStatus, STATUS_PROJECTION } from '../core/status.ts';
 
-/** Incidents as an Atom feed (RFC 4287), newest first. `self` is the address of the feed, `fleet` its name. */
+/** Atom feed (RFC 4287) of incidents, newest first. `self` is the address of the feed. */
 export const atomFeed = (
   incidents: readonly Incident[],
   { fleet, self, now }: { readonly fleet: string; readonly self: string; readonly now: number },
@@ -20,13 +21,13 @@ ${incidents.map(entry).join('\n')}
 
 const entry = (incident: Incident): string => {
   const { id, subject, severity, openedAt, closedAt, updates } = incident;
-  const state = closedAt === undefined ? '' : ' (over)';
+  const state = closedAt === undefined ? '' : ' (closed)';
   const lines = updates.map(({ at, status, seen, text }) =>
-    [iso(at), words(status), text ?? seen.join('; ')].filter((part) => part !== '').join(' · '),
+    [iso(at), textOf(status), text ?? seen.join('; ')].filter((part) => part !== '').join(' · '),
   );
   return `<entry>
 <id>urn:uuid:${escapeXml(id)}</id>
-<title>${escapeXml(subject)}: ${words(severity)}${state}</title>
+<title>${escapeXml(subject)}: ${textOf(severity)}${state}</title>
 <published>${iso(openedAt)}</published>
 <updated>${iso(changedAt(incident))}</updated>
 <content type="text">${escapeXml(lines.join('\n'))}</content>
@@ -35,11 +36,11 @@ const entry = (incident: Incident): string => {
 
 const changedAt = ({ openedAt, updates }: Incident): number => updates.at(-1)?.at ?? openedAt;
 const iso = (at: number): string => new Date(at).toISOString();
-const words = (status: string): string => status.replace('_', ' ');
+const textOf = (status: ServiceStatus): string => STATUS_PROJECTION[status].text;
 
-/** Control characters have no place in XML, not even escaped. */
+/** XML has no control characters, not even escaped. */
 const escapeXml = (text: string): string =>
   text
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is replaced.
     .replaceAll(/[\u0000-\u0008\u000b\u000c\u000e-\u001f]/g, ' ')
     .replaceAll(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);

@@ -20,19 +20,19 @@ const TYPES: Readonly<Record<string, string>> = {
 };
 const YEAR_S = 31_536_000;
 
-/** The page that is served when the console was not built: it says so, and where the facts are. */
+/** The page without a build of the console. */
 const UNBUILT = `<!doctype html><html lang="en"><meta charset="utf-8"><title>Muster</title>
-<!--fleet--><p>The console is not built in this checkout; run
+<!--fleet--><p>The console is not built. Run
 <code>pnpm --filter @muster/health-aggregator build</code> and restart.
-The facts are at <a href="/health">/health</a> and <a href="/v1/fleet">/v1/fleet</a>.</p></html>`;
+The data is at <a href="/health">/health</a> and <a href="/v1/fleet">/v1/fleet</a>.</p></html>`;
 
-/** The files of the console, read once at start-up. */
+/** Files of the console, read at start-up. */
 export interface ConsoleFiles {
   readonly page: string;
   readonly assets: ReadonlyMap<string, { readonly type: string; readonly body: Buffer }>;
 }
 
-/** Reads the build in `directory`; without one there is only a page that says so. */
+/** Reads the build in `directory`; without a build the page has instructions instead. */
 export const readConsole = (directory: string): ConsoleFiles => {
   const index = join(directory, 'index.html');
   if (!existsSync(index)) return { page: UNBUILT, assets: new Map() };
@@ -49,14 +49,13 @@ export const readConsole = (directory: string): ConsoleFiles => {
   };
 };
 
-/** What the console needs. */
-export interface ConsoleDeps {
+interface ConsoleDeps {
   readonly files: ConsoleFiles;
   readonly facts: () => PageFacts;
   readonly hasPlayground: boolean;
 }
 
-/** Mounts `/` and `/assets/*`. File names carry a hash of their content, so they may be kept for ever. */
+/** Mounts `/` and `/assets/*`. File names contain a hash of the content, so assets are immutable. */
 export const mountConsole = (app: Express, { files, facts, hasPlayground }: ConsoleDeps): void => {
   app
     .route('/')
@@ -79,7 +78,9 @@ export const mountConsole = (app: Express, { files, facts, hasPlayground }: Cons
     .get((req, res) => {
       const asset = files.assets.get(req.params.name);
       if (!asset)
-        throw new AppError('NOT_FOUND', { detail: 'There is no such file in this version of the console.' });
+        throw new AppError('NOT_FOUND', {
+          detail: 'This version of the console has no such file. Reload the page.',
+        });
       res
         .status(200)
         .setHeader('Content-Type', asset.type)
@@ -89,8 +90,8 @@ export const mountConsole = (app: Express, { files, facts, hasPlayground }: Cons
     .all(onlyGet);
 };
 
-/** Refuses every method but GET and HEAD. */
+/** Rejects every method but GET and HEAD. */
 export const onlyGet: RequestHandler = (_req, res) => {
   res.setHeader('Allow', 'GET, HEAD');
-  throw new AppError('METHOD_NOT_ALLOWED', { detail: 'This path answers GET, HEAD.' });
+  throw new AppError('METHOD_NOT_ALLOWED', { detail: 'This path accepts GET and HEAD.' });
 };

@@ -10,9 +10,8 @@ import type { DrainDirectives } from '../stores/drain-directives.ts';
 
 const RETRY_AFTER_S = 2;
 
-/** What the routes need. */
-export interface DrainRoutesDeps {
-  readonly view: () => FleetSnapshot;
+interface DrainRoutesDeps {
+  readonly snapshot: () => FleetSnapshot;
   readonly directives: DrainDirectives;
   readonly guard: (req: Request) => void;
   readonly log: Logger;
@@ -20,16 +19,16 @@ export interface DrainRoutesDeps {
 
 const params = z.object({ name: z.string().min(1).max(128) });
 const refusals = {
-  401: { description: 'no operator token, or a wrong one' },
-  403: { description: 'this aggregator takes no orders' },
-  404: { description: 'no instance has this name' },
-  503: { description: 'the registry cannot be written' },
+  401: { description: 'missing or invalid operator token' },
+  403: { description: 'this aggregator has no OPS_TOKEN' },
+  404: { description: 'unknown instance' },
+  503: { description: 'Redis is unavailable' },
 } as const;
 
-/** Taking an instance out of service and back: `POST` and `DELETE /v1/instances/:name/drain`. */
-export const drainRoutes = ({ view, directives, guard, log }: DrainRoutesDeps): Route[] => {
+/** Drains and resumes an instance: `POST` and `DELETE /v1/instances/:name/drain`. */
+export const drainRoutes = ({ snapshot, directives, guard, log }: DrainRoutesDeps): Route[] => {
   const issue = async (name: string, kind: 'drain' | 'resume', reason: string): Promise<RouteReply> => {
-    const { instance, service } = findInstanceByName(view(), name);
+    const { instance, service } = findInstanceByName(snapshot(), name);
     try {
       await directives.issue(instance.id, kind, { reason });
     } catch (error) {
@@ -44,43 +43,43 @@ export const drainRoutes = ({ view, directives, guard, log }: DrainRoutesDeps): 
     route({
       method: 'post',
       path: '/v1/instances/:name/drain',
-      summary: 'Send an instance no new clients',
+      summary: 'Drain an instance: it gets no new clients',
       params,
       body: z
         .strictObject({ reason: z.string().max(200).default(''), force: z.boolean().default(false) })
         .prefault({}),
       guard,
       responses: {
-        202: { description: 'the instance follows within about two seconds' },
-        409: { description: 'too few others would go on serving; `force` insists' },
+        202: { description: 'the instance applies it within about two seconds' },
+        409: { description: 'too few other instances would be left serving; `force` overrides' },
         422: { description: 'the body is not valid' },
         ...refusals,
       },
       handle: ({ params: { name }, body }) => {
-        const verdict = mayDrain(findInstanceByName(view(), name).service, name);
-        if (!verdict.ok && !body.force) throw new AppError('CONFLICT', { detail: verdict.why });
+        const decision = mayDrain(findInstanceByName(snapshot(), name).service, name);
+        if (!decision.ok && !body.force) throw new AppError('CONFLICT', { detail: decision.why });
         return issue(name, 'drain', body.reason);
       },
     }),
     route({
       method: 'delete',
       path: '/v1/instances/:name/drain',
-      summary: 'Send an instance clients again',
+      summary: 'Resume an instance',
       params,
       guard,
-      responses: { 202: { description: 'the instance follows within about two seconds' }, ...refusals },
+      responses: { 202: { description: 'the instance applies it within about two seconds' }, ...refusals },
       handle: ({ params: { name } }) => issue(name, 'resume', ''),
     }),
   ];
 };
 
 const findInstanceByName = (
-  view: FleetSnapshot,
+  fleet: FleetSnapshot,
   name: string,
 ): { service: ServiceSnapshot; instance: InstanceSnapshot } => {
-  for (const service of view.services) {
-    const instance = service.instances.find((one) => one.name === name);
+  for (const service of fleet.services) {
+    const instance = service.instances.find((each) => each.name === name);
     if (instance) return { service, instance };
   }
-  throw new AppError('NOT_FOUND', { detail: 'No instance of this name is known.' });
+  throw new AppError('NOT_FOUND', { detail: 'This fleet has no instance of this name.' });
 };

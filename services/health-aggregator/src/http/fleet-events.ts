@@ -9,28 +9,23 @@ const MAX_BUFFERED_BYTES = 1_048_576;
 const RETRY_MIN_MS = 2_000;
 const RETRY_SPREAD_MS = 4_000;
 
-/** All open `/v1/fleet/events` streams. */
-export interface FleetEvents extends Disposable {
-  readonly size: number;
-  /** Opens a stream with a snapshot, or answers false when there are too many. */
-  open(res: ServerResponse): boolean;
-}
+/** All open `/v1/fleet/events` streams; disposing closes them. */
+export type FleetEvents = ReturnType<typeof createFleetEvents>;
 
-/** What the streams need. */
-export interface EventStreamsDeps {
-  readonly view: () => FleetSnapshot;
+interface FleetEventsDeps {
+  readonly snapshot: () => FleetSnapshot;
   readonly random: Random;
   readonly maxStreams: number;
-  /** For tests: how often changes are sent, ms. */
+  /** Interval of events, ms; for tests. */
   readonly tickMs?: number;
 }
 
 /**
- * Server-sent events: `snapshot` at once and after every change, at most one a second; between changes `pulse`
- * with nothing but ages. Every event is encoded once for all clients. A client that does not read is dropped at 1 MiB.
+ * Server-sent events: `snapshot` at once and after every change, at most one per second; otherwise `pulse` with ages. Each event is
+ * encoded once for all clients. A client that does not read is dropped at 1 MiB.
  */
-export const createFleetEvents = (deps: EventStreamsDeps): FleetEvents => {
-  const { view, random, maxStreams } = deps;
+export const createFleetEvents = (deps: FleetEventsDeps) => {
+  const { snapshot, random, maxStreams } = deps;
   const clients = new Set<ServerResponse>();
   let sentVersion = -1;
   let ticks = 0;
@@ -42,19 +37,20 @@ export const createFleetEvents = (deps: EventStreamsDeps): FleetEvents => {
   const tick = (): void => {
     if (clients.size === 0) return;
     ticks += 1;
-    const now = view();
-    const text = now.version === sentVersion ? pulseText(now) : snapshotText(now);
-    sentVersion = now.version;
-    const comment = ticks % COMMENT_EVERY_TICKS === 0 ? ': still here\n\n' : '';
+    const current = snapshot();
+    const text = current.version === sentVersion ? pulseText(current) : snapshotText(current);
+    sentVersion = current.version;
+    const comment = ticks % COMMENT_EVERY_TICKS === 0 ? ': keep-alive\n\n' : '';
     for (const client of clients) write(client, comment + text);
   };
   const stop = every(deps.tickMs ?? TICK_MS, tick);
 
   return {
-    get size() {
+    get size(): number {
       return clients.size;
     },
-    open: (res) => {
+    /** Opens a stream with a snapshot; false at the limit. */
+    open: (res: ServerResponse): boolean => {
       if (clients.size >= maxStreams) return false;
       res.writeHead(200, {
         'content-type': 'text/event-stream; charset=utf-8',
@@ -62,7 +58,7 @@ export const createFleetEvents = (deps: EventStreamsDeps): FleetEvents => {
         'x-accel-buffering': 'no',
       });
       const retryMs = Math.round(RETRY_MIN_MS + random.fraction() * RETRY_SPREAD_MS);
-      res.write(`retry: ${retryMs}\n\n${snapshotText(view())}`);
+      res.write(`retry: ${retryMs}\n\n${snapshotText(snapshot())}`);
       clients.add(res);
       res.once('close', () => clients.delete(res));
       return true;
@@ -75,7 +71,8 @@ export const createFleetEvents = (deps: EventStreamsDeps): FleetEvents => {
   };
 };
 
-const snapshotText = (view: FleetSnapshot): string =>
-  `event: snapshot\nid: ${view.version}\ndata: ${JSON.stringify(view)}\n\n`;
+const snapshotText = (snapshot: FleetSnapshot): string =>
+  `event: snapshot\nid: ${snapshot.version}\ndata: ${JSON.stringify(snapshot)}\n\n`;
 
-const pulseText = (view: FleetSnapshot): string => `event: pulse\ndata: ${JSON.stringify(pulseOf(view))}\n\n`;
+const pulseText = (snapshot: FleetSnapshot): string =>
+  `event: pulse\ndata: ${JSON.stringify(pulseOf(snapshot))}\n\n`;

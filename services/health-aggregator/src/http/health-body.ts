@@ -1,72 +1,61 @@
+import { LOAD_FRESH_MS } from '../core/capacity.ts';
 import type { FleetSnapshot, InstanceSnapshot, ServiceSnapshot } from '../core/fleet-snapshot.ts';
-import type { InstanceState } from '../core/ports.ts';
-import type { DependencyAssessment, ServiceStatus } from '../core/status.ts';
+import {
+  type HealthStatus,
+  type ServiceStatus,
+  STATUS_OF_DEPENDENCY,
+  STATUS_OF_INSTANCE,
+  STATUS_PROJECTION,
+} from '../core/status.ts';
 
-/** The words of our health answers. `unknown` appears in single checks only; as a whole it is `unhealthy`. */
-export type HealthStatus = 'healthy' | 'degraded' | 'unhealthy' | 'unknown';
+/** Media type of the Internet-Draft "Health Check Response Format for HTTP APIs" (draft-inadarei-api-health-check-06). */
+export const HEALTH_JSON = 'application/health+json';
 
-/** Words for services and for the fleet. */
-export const SERVICE_STATUS_TEXT: Readonly<Record<ServiceStatus, HealthStatus>> = {
-  operational: 'healthy',
-  degraded: 'degraded',
-  partial_outage: 'degraded',
-  major_outage: 'unhealthy',
-  unknown: 'unknown',
-};
-
-/** Words for stores. */
-export const STORE_STATUS_TEXT: Readonly<Record<DependencyAssessment['status'], HealthStatus>> = {
-  up: 'healthy',
-  degraded: 'degraded',
-  down: 'unhealthy',
-  unknown: 'unknown',
-};
-
-/** Words for instances. One that leaves in order is no fault, one that has not been up yet is not known to work. */
-export const INSTANCE_STATUS_TEXT: Readonly<Record<InstanceState, HealthStatus>> = {
-  starting: 'unknown',
-  up: 'healthy',
-  degraded: 'degraded',
-  suspect: 'degraded',
-  draining: 'degraded',
-  down: 'unhealthy',
-  gone: 'unhealthy',
-};
-
-/** A health answer: the word first, then what it stands on. */
+/** A body of `/health`. */
 export interface HealthBody {
   readonly status: Exclude<HealthStatus, 'unknown'>;
   readonly [detail: string]: unknown;
 }
 
-const whole = (word: HealthStatus): HealthBody['status'] => (word === 'unknown' ? 'unhealthy' : word);
+const healthOf = (status: ServiceStatus): HealthStatus => STATUS_PROJECTION[status].health;
+const overall = (status: ServiceStatus): HealthBody['status'] => {
+  const health = healthOf(status);
+  return health === 'unknown' ? 'unhealthy' : health;
+};
 
-/** `/health`: the fleet, with one check for each store and each service. */
-export const fleetHealth = (view: FleetSnapshot): HealthBody => {
-  const stores = Object.entries(view.dependencies).map(([name, { status, latencyMs, ageMs, reasons }]) => [
+/** `/health`: the fleet, with a check for each store and each service. */
+export const fleetHealth = ({
+  status: fleetStatus,
+  dependencies,
+  services,
+  impact,
+  observer,
+  asOf,
+  ageMs: fleetAgeMs,
+}: FleetSnapshot): HealthBody => {
+  const stores = Object.entries(dependencies).map(([name, { status, latencyMs, ageMs, reasons }]) => [
     name,
     {
-      status: STORE_STATUS_TEXT[status],
+      status: healthOf(STATUS_OF_DEPENDENCY[status]),
       ...(reasons === undefined ? {} : { reasons }),
       ...(latencyMs === undefined ? {} : { latency_ms: latencyMs }),
       ...(ageMs === undefined ? {} : { age_ms: ageMs }),
     },
   ]);
-  const services = view.services.map(({ service, status, up, total, expected }) => [
+  const checks = services.map(({ service, status, up, total, expected }) => [
     service,
-    { status: SERVICE_STATUS_TEXT[status], up, total, expected },
+    { status: healthOf(status), up, total, expected },
   ]);
   return {
-    status: whole(SERVICE_STATUS_TEXT[view.status]),
-    ...(view.impact.length === 0 ? {} : { impact: view.impact }),
-    checks: Object.fromEntries([...stores, ...services]),
-    version: view.observer.version,
-    asOf: view.asOf,
-    ageMs: view.ageMs,
+    status: overall(fleetStatus),
+    ...(impact.length === 0 ? {} : { impact }),
+    checks: Object.fromEntries([...stores, ...checks]),
+    version: observer.version,
+    ...{ asOf, ageMs: fleetAgeMs },
   };
 };
 
-/** `/health/:service`: one service, with one check for each instance. */
+/** `/health/:service`: one service, with a check for each instance. */
 export const serviceHealth = ({
   service,
   status,
@@ -75,18 +64,15 @@ export const serviceHealth = ({
   expected,
   instances,
 }: ServiceSnapshot): HealthBody => ({
-  status: whole(SERVICE_STATUS_TEXT[status]),
-  service,
-  up,
-  total,
-  expected,
+  status: overall(status),
+  ...{ service, up, total, expected },
   checks: Object.fromEntries(instances.map((instance) => [instance.name, instanceCheck(instance)])),
 });
 
 /** `/health/:service/:name`: one instance. */
 export const instanceHealth = (service: string, instance: InstanceSnapshot): HealthBody => ({
   ...instanceCheck(instance),
-  status: whole(INSTANCE_STATUS_TEXT[instance.state]),
+  status: overall(STATUS_OF_INSTANCE[instance.state]),
   service,
   instance: instance.name,
   version: instance.version,
@@ -94,13 +80,70 @@ export const instanceHealth = (service: string, instance: InstanceSnapshot): Hea
 });
 
 const instanceCheck = ({ state, why, forMs, beatAgeMs }: InstanceSnapshot) => ({
-  status: INSTANCE_STATUS_TEXT[state],
-  state,
-  why,
-  for_ms: forMs,
-  beat_age_ms: beatAgeMs,
+  status: healthOf(STATUS_OF_INSTANCE[state]),
+  ...{ state, why, for_ms: forMs, beat_age_ms: beatAgeMs },
 });
 
-/** 200 while clients are served, 503 when not; `strict` accepts nothing but healthy. */
-export const healthStatus = (body: HealthBody, isStrict: boolean): 200 | 503 =>
-  body.status === 'healthy' || (body.status === 'degraded' && !isStrict) ? 200 : 503;
+/** 200 while clients are served, else 503; with `isStrict` 200 for `healthy` only. */
+export const healthHttpStatus = ({ status }: HealthBody, isStrict: boolean): 200 | 503 =>
+  status === 'healthy' || (status === 'degraded' && !isStrict) ? 200 : 503;
+
+/** An entry of `checks` in the draft. */
+interface DraftCheck {
+  readonly componentId?: string;
+  readonly componentType: 'component' | 'datastore' | 'system';
+  readonly observedValue?: number;
+  readonly observedUnit?: string;
+  readonly status: 'pass' | 'warn' | 'fail';
+  readonly time: string;
+  /** Code of the cause; absent in a check that passes. */
+  readonly output?: string;
+}
+
+/** `/health` in the format of the draft. */
+export const draftHealth = (fleet: FleetSnapshot): object => {
+  const checks: Record<string, DraftCheck[]> = {};
+  for (const [name, { status, latencyMs, reasons }] of Object.entries(fleet.dependencies)) {
+    checks[`${name}:responseTime`] = [
+      {
+        componentType: 'datastore',
+        ...(latencyMs === undefined ? {} : { observedValue: latencyMs, observedUnit: 'ms' }),
+        status: STATUS_PROJECTION[STATUS_OF_DEPENDENCY[status]].check,
+        time: fleet.asOf,
+        ...(status === 'up' ? {} : { output: [status, ...(reasons ?? [])].join(' ') }),
+      },
+    ];
+  }
+  for (const { service, instances } of fleet.services) {
+    checks[`${service}:instances`] = instances.map((instance) => draftCheck(instance, fleet.asOf));
+    const counted = instances.filter(
+      ({ load, beatAgeMs }) => load['connections'] !== undefined && beatAgeMs <= LOAD_FRESH_MS,
+    );
+    if (counted.length === 0) continue;
+    checks[`${service}:connections`] = counted.map((instance) => ({
+      ...draftCheck(instance, fleet.asOf),
+      observedValue: instance.load['connections'] ?? 0,
+      observedUnit: 'connections',
+    }));
+  }
+  return {
+    status: STATUS_PROJECTION[fleet.status].check,
+    version: fleet.observer.version.split('.')[0],
+    releaseId: fleet.observer.version,
+    serviceId: fleet.fleet,
+    description: STATUS_PROJECTION[fleet.status].text,
+    ...(fleet.impact.length === 0
+      ? {}
+      : { notes: fleet.impact.map(({ subject, since, users }) => `${subject} since ${since}: ${users}`) }),
+    checks,
+    links: { about: '/', fleet: '/v1/fleet' },
+  };
+};
+
+const draftCheck = ({ name, state, why }: InstanceSnapshot, time: string): DraftCheck => ({
+  componentId: name,
+  componentType: 'component',
+  status: STATUS_PROJECTION[STATUS_OF_INSTANCE[state]].check,
+  time,
+  ...(state === 'up' ? {} : { output: why }),
+});

@@ -3,9 +3,16 @@ import { AppError } from '@muster/protocol/errors';
 import type { Request } from 'express';
 import { z } from 'zod';
 import type { FleetSnapshot, InstanceSnapshot, ServiceSnapshot } from '../core/fleet-snapshot.ts';
-import { badge } from './badge.ts';
-import { fleetHealth, type HealthBody, healthStatus, instanceHealth, serviceHealth } from './health-body.ts';
-import { HEALTH_JSON, healthJson } from './health-json.ts';
+import { type ServiceStatus, STATUS_PROJECTION } from '../core/status.ts';
+import {
+  draftHealth,
+  fleetHealth,
+  HEALTH_JSON,
+  type HealthBody,
+  healthHttpStatus,
+  instanceHealth,
+  serviceHealth,
+} from './health-body.ts';
 
 const RETRY_AFTER_S = '2';
 const MAX_NAME = 128;
@@ -14,45 +21,45 @@ const CACHE = { 'Cache-Control': 'max-age=1', Vary: 'Accept' } as const;
 
 const strictQuery = z.object({ strict: z.enum(['0', '1']).optional() });
 const responses = {
-  200: { description: 'healthy, or degraded: clients are served' },
+  200: { description: 'healthy or degraded: clients are served' },
   503: { description: 'unhealthy; with strict=1 also degraded' },
 } as const;
 
-/** `/health` of the fleet, of one service and of one instance, and badges. All from memory. */
-export const healthRoutes = (view: () => FleetSnapshot): Route[] => [
+/** `/health` of the fleet, of a service and of an instance, and `/badge`. Served from memory. */
+export const healthRoutes = (snapshot: () => FleetSnapshot): Route[] => [
   route({
     method: 'get',
     path: '/health',
-    summary: 'Is the fleet serving clients?',
+    summary: 'Health of the fleet',
     query: strictQuery,
     responses,
     handle: ({ query, req }) => {
-      const now = view();
-      return answer(req, fleetHealth(now), query.strict === '1', () => healthJson(now));
+      const fleet = snapshot();
+      return reply(req, fleetHealth(fleet), query.strict === '1', () => draftHealth(fleet));
     },
   }),
   route({
     method: 'get',
     path: '/health/:service',
-    summary: 'Is this service serving clients?',
+    summary: 'Health of a service',
     params: z.object({ service: z.string().max(MAX_NAME) }),
     query: strictQuery,
-    responses: { ...responses, 404: { description: 'no such service is known' } },
+    responses: { ...responses, 404: { description: 'unknown service' } },
     handle: ({ params, query, req }) => {
-      const service = find(view(), params.service);
-      return answer(req, serviceHealth(service), query.strict === '1');
+      const service = findService(snapshot(), params.service);
+      return reply(req, serviceHealth(service), query.strict === '1');
     },
   }),
   route({
     method: 'get',
     path: '/health/:service/:name',
-    summary: 'Does this instance work?',
+    summary: 'Health of an instance',
     params: z.object({ service: z.string().max(MAX_NAME), name: z.string().max(MAX_NAME) }),
     query: strictQuery,
-    responses: { ...responses, 404: { description: 'no such instance is known' } },
+    responses: { ...responses, 404: { description: 'unknown instance' } },
     handle: ({ params, query, req }) => {
-      const { service, instance } = findInstance(view(), params);
-      return answer(req, instanceHealth(service.service, instance), query.strict === '1');
+      const { service, instance } = findInstance(snapshot(), params);
+      return reply(req, instanceHealth(service.service, instance), query.strict === '1');
     },
   }),
   route({
@@ -65,39 +72,39 @@ export const healthRoutes = (view: () => FleetSnapshot): Route[] => [
         .regex(/\.svg$/, 'must end in .svg')
         .max(MAX_NAME),
     }),
-    responses: { 200: { description: 'the badge' }, 404: { description: 'no such service is known' } },
+    responses: { 200: { description: 'the badge' }, 404: { description: 'unknown service' } },
     handle: ({ params }) => {
       const name = params.file.slice(0, -'.svg'.length);
-      const now = view();
-      const status = name === 'fleet' ? now.status : find(now, name).status;
+      const fleet = snapshot();
+      const status = name === 'fleet' ? fleet.status : findService(fleet, name).status;
       return {
         status: 200,
         headers: { 'Content-Type': 'image/svg+xml', 'Cache-Control': 'max-age=5' },
-        text: badge(name, status),
+        text: badgeSvg(name, status),
       };
     },
   }),
 ];
 
-const find = (view: FleetSnapshot, name: string): ServiceSnapshot => {
-  const service = SERVICE_NAME.test(name) ? view.services.find((one) => one.service === name) : undefined;
-  if (!service) throw new AppError('NOT_FOUND', { detail: 'No service of this name is known.' });
+const findService = (fleet: FleetSnapshot, name: string): ServiceSnapshot => {
+  const service = SERVICE_NAME.test(name) ? fleet.services.find((each) => each.service === name) : undefined;
+  if (!service) throw new AppError('NOT_FOUND', { detail: 'This fleet has no service of this name.' });
   return service;
 };
 
 const findInstance = (
-  view: FleetSnapshot,
+  fleet: FleetSnapshot,
   { service: name, name: instanceName }: { service: string; name: string },
 ): { service: ServiceSnapshot; instance: InstanceSnapshot } => {
-  const service = find(view, name);
-  const instance = service.instances.find((one) => one.name === instanceName);
-  if (!instance) throw new AppError('NOT_FOUND', { detail: 'No instance of this name is known.' });
+  const service = findService(fleet, name);
+  const instance = service.instances.find((each) => each.name === instanceName);
+  if (!instance) throw new AppError('NOT_FOUND', { detail: 'This service has no instance of this name.' });
   return { service, instance };
 };
 
-/** JSON by default; one word for `text/plain`, the draft's format for its media type where there is one. */
-const answer = (req: Request, body: HealthBody, isStrict: boolean, draft?: () => object): RouteReply => {
-  const status = healthStatus(body, isStrict);
+/** JSON by default; the status for `text/plain`, and the format of the draft for its media type. */
+const reply = (req: Request, body: HealthBody, isStrict: boolean, draft?: () => object): RouteReply => {
+  const status = healthHttpStatus(body, isStrict);
   const headers = status === 503 ? { ...CACHE, 'Retry-After': RETRY_AFTER_S } : CACHE;
   const offered = ['application/json', 'text/plain', ...(draft ? [HEALTH_JSON] : [])];
   switch (req.accepts(offered)) {
@@ -112,4 +119,24 @@ const answer = (req: Request, body: HealthBody, isStrict: boolean, draft?: () =>
     default:
       return { status, headers, body };
   }
+};
+
+const BADGE_COLOURS: Readonly<Record<ServiceStatus, string>> = {
+  operational: '#17714a',
+  degraded: '#8f5a00',
+  partial_outage: '#a14a12',
+  major_outage: '#b3261e',
+  unknown: '#6f6b64',
+};
+const CHAR_WIDTH = 6.6;
+const PADDING = 12;
+
+/** An SVG with a name and a status, for READMEs and wikis. `name` must consist of [a-z0-9-]. */
+const badgeSvg = (name: string, status: ServiceStatus): string => {
+  const label = STATUS_PROJECTION[status].text;
+  const left = Math.round(name.length * CHAR_WIDTH + PADDING);
+  const right = Math.round(label.length * CHAR_WIDTH + PADDING);
+  const text = (x: number, content: string) =>
+    `<text x="${x}" y="14" text-anchor="middle" textLength="${Math.round(content.length * CHAR_WIDTH)}">${content}</text>`;
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${left + right}" height="20" role="img" aria-label="${name}: ${label}"><title>${name}: ${label}</title><clipPath id="r"><rect width="${left + right}" height="20" rx="4"/></clipPath><g clip-path="url(#r)"><path fill="#44413b" d="M0 0h${left}v20H0z"/><path fill="${BADGE_COLOURS[status]}" d="M${left} 0h${right}v20H${left}z"/></g><g fill="#fff" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11">${text(left / 2, name)}${text(left + right / 2, label)}</g></svg>`;
 };

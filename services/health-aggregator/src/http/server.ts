@@ -1,5 +1,4 @@
 import { createHttpApp } from '@muster/http/app';
-import { type Route, route } from '@muster/http/route';
 import type { Clock } from '@muster/kit/clock';
 import type { Health } from '@muster/kit/health';
 import type { Logger } from '@muster/kit/logger';
@@ -7,39 +6,36 @@ import type { Metrics } from '@muster/kit/metrics';
 import { answerProbe, type ProcessInfo } from '@muster/kit/probes';
 import { AppError } from '@muster/protocol/errors';
 import type { Express } from 'express';
-import { z } from 'zod';
-import { capacityOf } from '../core/capacity.ts';
 import type { FleetState } from '../core/fleet.ts';
-import type { FleetSnapshot } from '../core/fleet-snapshot.ts';
 import type { Incident } from '../core/incidents.ts';
 import type { GatewayClient, SessionClient } from '../core/operator-ports.ts';
 import type { UptimeDay } from '../core/uptime-history.ts';
 import type { DrainDirectives } from '../stores/drain-directives.ts';
 import type { SelfRemovals } from '../stores/self-removals.ts';
-import { consensusRoute } from './consensus-route.ts';
 import { type ConsoleFiles, mountConsole, onlyGet } from './console-assets.ts';
 import { drainRoutes } from './drain-routes.ts';
 import type { FleetEvents } from './fleet-events.ts';
+import { fleetRoutes } from './fleet-routes.ts';
 import { healthRoutes } from './health-routes.ts';
 import { type IncidentNotes, incidentRoutes } from './incident-routes.ts';
 import { createOperatorGuard } from './operator-guard.ts';
 import { operatorRoutes } from './operator-routes.ts';
-import { scrapeGroups } from './service-discovery.ts';
 import { type TailTokens, tailRoute } from './tail-route.ts';
-import { historyRoutes } from './uptime-routes.ts';
+import { uptimeRoute } from './uptime-route.ts';
 
-/** What the public port of the aggregator is made of. */
+/** Dependencies of the public port. */
 export interface ServerDeps {
   readonly fleet: FleetState;
-  readonly streams: FleetEvents;
+  readonly events: FleetEvents;
   readonly incidents: () => readonly Incident[];
+  /** Ids of incidents that are not stored yet. */
   readonly unsaved: () => ReadonlySet<string>;
   readonly days: () => ReadonlyMap<string, readonly UptimeDay[]>;
   readonly notes: () => IncidentNotes | undefined;
   readonly directives: DrainDirectives;
   readonly removals: SelfRemovals;
   readonly opsToken: string | undefined;
-  readonly desks: OperatorClients;
+  readonly operator: OperatorClients;
   readonly files: ConsoleFiles;
   readonly hasPlayground: boolean;
   readonly health: Health;
@@ -49,7 +45,7 @@ export interface ServerDeps {
   readonly metrics: Metrics;
 }
 
-/** Through which operators look into sessions and groups; each is undefined without its key. */
+/** Access of operators to sessions and groups; undefined without the API key for it. */
 export interface OperatorClients {
   readonly sessions: SessionClient | undefined;
   readonly groups: GatewayClient | undefined;
@@ -58,39 +54,36 @@ export interface OperatorClients {
 
 const RETRY_AFTER_S = 2;
 
-/** The Express app of the public port. Answers to the public come from memory; only operators, and instances in need, cause I/O. */
+/** The Express app of the public port. Public routes are served from memory; operator and consensus routes cause I/O. */
 export const createServer = (deps: ServerDeps): Express => {
-  const { fleet, log, metrics, files, hasPlayground, desks } = deps;
-  const view = (): FleetSnapshot => fleet.snapshot();
+  const { fleet, log, metrics, files, hasPlayground, operator, clock, about } = deps;
+  const { snapshot } = fleet;
   const guard = createOperatorGuard(deps.opsToken);
   return createHttpApp({
     log,
     metrics,
     before: (app) => {
       mountReadiness(app, deps);
-      mountEvents(app, deps.streams);
+      mountEvents(app, deps.events);
       mountConsole(app, {
         files,
         hasPlayground,
-        facts: () => ({ view: view(), days: deps.days(), incidents: deps.incidents() }),
+        facts: () => ({ fleet: snapshot(), days: deps.days(), incidents: deps.incidents() }),
       });
     },
     routes: [
-      ...healthRoutes(view),
-      fleetRoute(view, deps.about.instance),
-      capacityRoute(view),
-      discoveryRoute(fleet),
-      consensusRoute(deps),
-      ...historyRoutes({ ...deps, name: () => view().fleet, now: () => deps.clock.now() }),
-      ...incidentRoutes({ ...deps, guard }),
-      ...drainRoutes({ view, directives: deps.directives, guard, log }),
-      ...operatorRoutes({ ...desks, guard, log }),
-      tailRoute({ ...desks, guard, log }),
+      ...healthRoutes(snapshot),
+      ...fleetRoutes({ ...deps, observer: about.instance }),
+      uptimeRoute(deps.days),
+      ...incidentRoutes({ ...deps, guard, fleetName: () => snapshot().fleet, now: () => clock.now() }),
+      ...drainRoutes({ snapshot, directives: deps.directives, guard, log }),
+      ...operatorRoutes({ ...operator, guard, log }),
+      tailRoute({ ...operator, guard, log }),
     ],
   });
 };
 
-/** The public port proves the way that clients come in; `/health` here is the fleet's, the instance's is on the ops port. */
+/** `/readyz` on the public port shows that clients can reach it. `/health` here is that of the fleet; the ops port has that of the process. */
 const mountReadiness = (app: Express, { health, about, clock }: ServerDeps): void => {
   app
     .route('/readyz')
@@ -101,73 +94,16 @@ const mountReadiness = (app: Express, { health, about, clock }: ServerDeps): voi
     .all(onlyGet);
 };
 
-const mountEvents = (app: Express, streams: FleetEvents): void => {
+const mountEvents = (app: Express, events: FleetEvents): void => {
   app
     .route('/v1/fleet/events')
     .get((_req, res) => {
-      if (!streams.open(res)) {
-        throw new AppError('OVERLOADED', { detail: 'Too many event streams.', retryAfterS: RETRY_AFTER_S });
+      if (!events.open(res)) {
+        throw new AppError('OVERLOADED', {
+          detail: 'Too many event streams are open (MAX_EVENT_STREAMS). Retry in a few seconds.',
+          retryAfterS: RETRY_AFTER_S,
+        });
       }
     })
     .all(onlyGet);
 };
-
-const fleetRoute = (view: () => FleetSnapshot, observer: string): Route =>
-  route({
-    method: 'get',
-    path: '/v1/fleet',
-    summary: 'Everything this aggregator knows, with its age',
-    responses: {
-      200: { description: 'the snapshot' },
-      304: { description: 'nothing but ages changed since the version of If-None-Match' },
-    },
-    handle: ({ req }) => {
-      const body = view();
-      // Weak: two answers of one version differ in ages. The observer and its start keep versions of replicas apart.
-      const tag = `W/"${observer}-${Date.parse(body.observer.startedAt).toString(36)}-${body.version}"`;
-      const headers = { ETag: tag, 'Cache-Control': 'no-cache' };
-      const known = (req.headers['if-none-match'] ?? '').split(',').some((one) => one.trim() === tag);
-      return known ? { status: 304, headers } : { status: 200, headers, body };
-    },
-  });
-
-const capacityRoute = (view: () => FleetSnapshot): Route =>
-  route({
-    method: 'get',
-    path: '/v1/capacity',
-    summary: 'How full each service is, for autoscalers',
-    responses: {
-      200: { description: 'used, limit and advice by service' },
-      503: { description: 'not known: keep the replicas you have' },
-    },
-    handle: () => {
-      const now = view();
-      const capacity = capacityOf(now);
-      if (Object.keys(capacity).length === 0) {
-        throw new AppError('OVERLOADED', { detail: 'No capacity is known.', retryAfterS: RETRY_AFTER_S });
-      }
-      return {
-        status: 200,
-        headers: { 'Cache-Control': 'max-age=1' },
-        body: { ...capacity, asOf: now.asOf, ageMs: now.ageMs },
-      };
-    },
-  });
-
-const discoveryRoute = (fleet: FleetState): Route =>
-  route({
-    method: 'get',
-    path: '/sd/prometheus',
-    summary: 'Scrape targets in the http_sd format of Prometheus',
-    query: z.object({ service: z.string().max(64).optional() }),
-    responses: {
-      200: { description: 'one group for each instance' },
-      503: { description: 'nothing is known: keep the targets you have' },
-    },
-    handle: ({ query }) => {
-      const groups = scrapeGroups(fleet.monitors(), query.service);
-      if (!groups)
-        throw new AppError('OVERLOADED', { detail: 'No instance is known yet.', retryAfterS: RETRY_AFTER_S });
-      return { status: 200, body: groups };
-    },
-  });

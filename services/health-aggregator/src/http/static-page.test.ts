@@ -34,13 +34,13 @@ test('[CO3] the page without scripts shows statuses, days and incidents, and esc
   };
   const now = Date.UTC(2026, 0, 1);
   const html = staticPage({
-    view,
+    fleet: view,
     days: new Map([[bad, uptimeDaysOf({ '2026-01-01:major_outage': '90' }, now)]]),
     incidents: [{ id: '1', subject: bad, severity: 'major_outage', openedAt: now, seq: 1, updates: [] }],
   });
   expect(html).not.toContain('<img');
-  expect(html).toContain('partial outage');
+  expect(html).toContain('Partial outage');
   expect(html.match(/<rect /g)).toHaveLength(90);
-  expect(html).toContain('2026-01-01: major outage');
-  expect(html).toContain('still going on');
+  expect(html).toContain('2026-01-01: Major outage');
+  expect(html).toContain(', open</span>');
 });

@@ -15,36 +15,35 @@ import { startRegistryPoller } from '../stores/registry-poller.ts';
 const TICK_MS = 50;
 const REPORT_MS = 1_000;
 const REGISTRY_MS = 1_000;
-const BEATS_UNTIL_LATE = 2.5;
-const PROBES_UNTIL_CALM = 7.5;
-const PROBES_UNTIL_REVIVED = 1.5;
-/** Only these open sockets to clients. */
+const HEARTBEATS_UNTIL_LATE = 2.5;
+const PROBES_UNTIL_CLEAR = 7.5;
+const PROBES_UNTIL_RECOVERED = 1.5;
+/** The only service with WebSocket probes. */
 const GATEWAY = 'ws-gateway';
 const MAX_PROBES_AT_ONCE = 64;
-const HURRIED_SHARE = 1 / 4;
+const FAST_SHARE = 1 / 4;
 const DOWN_FACTOR = 2.5;
 
-/** Probe periods from the configured one: four times as often after a failure, less often when it is down. */
+/** Probe intervals from the configured one: a quarter after a failure, longer while an instance is down. */
 export const checkIntervalsFor = (probeIntervalMs: number): CheckIntervals => ({
   normalMs: probeIntervalMs,
-  fastMs: probeIntervalMs * HURRIED_SHARE,
+  fastMs: probeIntervalMs * FAST_SHARE,
   downMs: probeIntervalMs * DOWN_FACTOR,
 });
 
-/** How long things must last to count follows from how often we hear of them. */
+/** Thresholds from the intervals of heartbeats and probes. */
 export const failureThresholdsFor = (
   heartbeatIntervalMs: number,
   probeIntervalMs: number,
 ): FailureThresholds => ({
-  heartbeatLateMs: heartbeatIntervalMs * BEATS_UNTIL_LATE,
-  degradedClearMs: probeIntervalMs * PROBES_UNTIL_CALM,
-  recoveryMs: probeIntervalMs * PROBES_UNTIL_REVIVED,
+  heartbeatLateMs: heartbeatIntervalMs * HEARTBEATS_UNTIL_LATE,
+  degradedClearMs: probeIntervalMs * PROBES_UNTIL_CLEAR,
+  recoveryMs: probeIntervalMs * PROBES_UNTIL_RECOVERED,
 });
 
-/** What the clockwork needs. */
-export interface CollectorDeps {
+interface CollectorDeps {
   readonly config: AggregatorConfig;
-  readonly world: Runtime;
+  readonly runtime: Runtime;
   readonly redis: RedisConnections;
   readonly fleet: FleetState;
   readonly instruments: FleetMetrics;
@@ -52,43 +51,47 @@ export interface CollectorDeps {
 }
 
 /**
- * The clockwork: reads the registry, probes what is due, tells the model about ourselves, draws consequences and
- * reports them. Resolves after the first reading; disposing stops everything.
+ * Collects evidence: reads the registry, probes instances, reports this process, and evaluates the model. Resolves after the first
+ * read of the registry; disposing stops it.
  */
 export const startCollector = async (deps: CollectorDeps): Promise<Disposable> => {
-  const { config, world, redis, fleet, instruments, report } = deps;
-  const { clock, random, log } = world;
+  const { config, runtime, redis, fleet, instruments, report } = deps;
+  const { clock, random, log } = runtime;
   using stack = new DisposableStack();
   const { probe } = stack.use(createHttpProbe({ clock, timeoutMs: config.probeTimeoutMs }));
   const probeSocket = createSocketProbe({
     clock,
     timeoutMs: config.probeTimeoutMs,
     intervalMs: config.websocketProbeIntervalMs,
-    onProbed: (service, outcome, durationMs) => instruments.probed(service, 'ws', { outcome, durationMs }),
+    onProbed: (service, outcome, durationMs) =>
+      instruments.recordProbe(service, 'ws', { outcome, durationMs }),
   });
   const scheduler = createProbeScheduler({
     clock,
     random,
     targets: fleet.probeTargets,
     concurrency: MAX_PROBES_AT_ONCE,
-    onLag: instruments.scheduleLag,
+    onLag: instruments.recordScheduleLag,
     run: async (target) => {
       const result = await probe(target);
-      instruments.probed(target.service, 'http', result);
+      instruments.recordProbe(target.service, 'http', result);
       const isOpen = result.outcome === 'ok' && target.service === GATEWAY;
       const fault = isOpen ? await probeSocket(target) : undefined;
       fleet.recordProbe(target.id, fault === undefined ? result : { ...result, outcome: fault });
     },
   });
-  const announce = (change: Transition): void => {
-    instruments.changed(change);
-    const { id: _, service: of, ...fields } = change;
-    const isBad = change.to === 'down' || change.to === 'suspect' || change.to === 'degraded';
-    log[isBad ? 'warn' : 'info']({ ...fields, of, afterMs: Math.round(change.afterMs) }, 'instance.changed');
+  const reportTransition = (transition: Transition): void => {
+    instruments.recordTransition(transition);
+    const { id: _, service: of, ...fields } = transition;
+    const isBad = transition.to === 'down' || transition.to === 'suspect' || transition.to === 'degraded';
+    log[isBad ? 'warn' : 'info'](
+      { ...fields, of, afterMs: Math.round(transition.afterMs) },
+      'instance.changed',
+    );
   };
   const tick = (): void => {
     scheduler.tick();
-    fleet.tick().forEach(announce);
+    fleet.tick().forEach(reportTransition);
   };
   const fleetName = config.common.fleetName;
   const intervalMs = Math.min(REGISTRY_MS, config.common.heartbeatIntervalMs / 2);

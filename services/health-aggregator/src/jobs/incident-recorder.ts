@@ -13,79 +13,78 @@ import type { IncidentStore, StoredIncidents } from '../stores/incident-store.ts
 import type { LeaderElection } from './leader-election.ts';
 
 const KEPT_IN_MEMORY = 100;
-/** The leader writes what it saw first; what the others saw beyond that follows after this time. */
-const FOLLOWERS_WAIT_MS = 5_000;
+/** Delay of the other aggregators after the leader, which writes its observations first. */
+const FOLLOWER_DELAY_MS = 5_000;
 
-/** What the log needs. */
-export interface IncidentRecorderDeps {
+interface IncidentRecorderDeps {
   readonly fleet: FleetState;
-  readonly keeper: IncidentDetector;
+  readonly detector: IncidentDetector;
   readonly store: IncidentStore;
-  readonly leadership: Pick<LeaderElection, 'epoch' | 'leader'>;
-  /** How many receivers of webhooks there are. */
+  readonly election: Pick<LeaderElection, 'epoch' | 'leader'>;
+  /** Number of webhook receivers. */
   readonly channels: number;
   readonly clock: Clock;
   readonly log: Logger;
 }
 
 /**
- * Incidents as this aggregator knows them. Every aggregator looks; the leader writes. What is seen while nobody leads, or while the
- * store is away, is kept in memory and merged into the store afterwards, with the times at which it was seen.
+ * Incidents as this aggregator observes them. Every aggregator observes; the leader writes. Observations without a leader or without
+ * Redis are kept in memory and merged into the store afterwards, with the times of the observations.
  */
 export class IncidentRecorder {
   readonly #deps: IncidentRecorderDeps;
   #stored: StoredIncidents = { version: '0', items: [] };
-  /** Seen since the last synchronisation. */
+  /** Changes since the last synchronisation. */
   #pending: readonly IncidentChange[] = [];
-  /** Seen while nobody led or the store was away, by id. */
+  /** Incidents observed without a leader or without Redis, by id. */
   readonly #unsaved = new Map<string, Incident>();
-  /** The epoch under which the open incidents were taken over. */
+  /** Epoch in which the open incidents were adopted. */
   #adopted: number | undefined;
-  #ledSince: number | undefined;
-  #isAlone = false;
+  #followingSince: number | undefined;
+  #hasNoLeader = false;
 
   constructor(deps: IncidentRecorderDeps) {
     this.#deps = deps;
   }
 
-  /** Looks at the fleet; call it each second, whatever the store does. */
+  /** Evaluates the present snapshot; call it every second, also without Redis. */
   observe(): void {
-    const { keeper, fleet, clock } = this.#deps;
-    this.#pending = [...this.#pending, ...keeper.observe(fleet.snapshot(), clock.now())];
+    const { detector, fleet, clock } = this.#deps;
+    this.#pending = [...this.#pending, ...detector.observe(fleet.snapshot(), clock.now())];
   }
 
-  /** Reads the store, and writes what is to be written. Rejects when the store is away. */
+  /** Reads the stored incidents and writes pending changes. Rejects without Redis. */
   async synchronise(): Promise<void> {
-    const { leadership } = this.#deps;
+    const { election } = this.#deps;
     try {
       await this.#read();
-      if (this.#isAlone) this.#keep();
-      const leader = leadership.leader();
-      const mine = leadership.epoch();
-      if (mine === undefined && leader === null) return this.#beAlone();
-      this.#isAlone = false;
-      if (mine !== undefined) await this.#lead(mine);
+      if (this.#hasNoLeader) this.#keep();
+      const leader = election.leader();
+      const own = election.epoch();
+      if (own === undefined && leader === null) return this.#keepInMemory();
+      this.#hasNoLeader = false;
+      if (own !== undefined) await this.#lead(own);
       else if (leader !== null) await this.#follow(leader.epoch);
     } catch (error) {
-      this.#beAlone();
+      this.#keepInMemory();
       throw error;
     }
   }
 
-  /** The latest incidents, newest first, from memory: those that are stored, and those that wait for the store. */
+  /** The latest incidents, newest first, from memory: stored and unsaved. */
   incidents(): readonly Incident[] {
     return overlay(this.#stored.items, [...this.#unsaved.values()]);
   }
 
-  /** Ids of those that wait for the store. */
+  /** Ids of incidents that are not stored yet. */
   unsaved(): ReadonlySet<string> {
     return new Set(this.#unsaved.keys());
   }
 
-  /** Writes what an operator says, in the name of the leader. `refused` when nobody leads; rejects when the store is away. */
+  /** Writes a note of an operator with the epoch of the leader. `refused` without a leader; rejects without Redis. */
   async note(change: IncidentChange): Promise<WriteOutcome> {
-    const { leadership, store, channels, clock } = this.#deps;
-    const epoch = leadership.leader()?.epoch;
+    const { election, store, channels, clock } = this.#deps;
+    const epoch = election.leader()?.epoch;
     if (epoch === undefined) return 'refused';
     const outcome = await store.write(epoch, change, channels, clock.now());
     if (outcome === 'written') await this.#read();
@@ -96,12 +95,12 @@ export class IncidentRecorder {
     this.#stored = await this.#deps.store.read(KEPT_IN_MEMORY);
   }
 
-  /** Nobody writes: from the first such moment on, what is seen is kept. */
-  #beAlone(): void {
+  /** Without a leader: observations are kept in memory from now on. */
+  #keepInMemory(): void {
     this.#keep();
-    this.#ledSince = undefined;
+    this.#followingSince = undefined;
     this.#adopted = undefined;
-    this.#isAlone = true;
+    this.#hasNoLeader = true;
   }
 
   #keep(): void {
@@ -114,26 +113,26 @@ export class IncidentRecorder {
   }
 
   #adopt(): void {
-    this.#deps.keeper.adopt(openIncidents(this.#stored.items));
+    this.#deps.detector.adopt(openIncidents(this.#stored.items));
   }
 
   async #lead(epoch: number): Promise<void> {
     const { store, channels, clock } = this.#deps;
-    this.#ledSince = undefined;
+    this.#followingSince = undefined;
     if (this.#unsaved.size > 0) {
       this.#keep();
       return this.#merge(epoch);
     }
     if (this.#adopted !== epoch) {
-      // What was pending under another leader is stored by it, or seen again in a second.
+      // Changes pending under another leader are stored by it, or observed again within a second.
       this.#pending = [];
       this.#adopt();
       this.#adopted = epoch;
     }
     for (let change = this.#pending[0]; change !== undefined; change = this.#pending[0]) {
-      // A change that cannot be written stays; its id and number make repeating harmless.
+      // A change that cannot be written stays pending; its id and number make the retry idempotent.
       if ((await store.write(epoch, change, channels, clock.now())) !== 'written') return;
-      this.#announce(change);
+      this.#log(change);
       this.#pending = this.#pending.slice(1);
     }
   }
@@ -141,17 +140,17 @@ export class IncidentRecorder {
   async #follow(epoch: number): Promise<void> {
     const now = this.#deps.clock.monotonic();
     this.#adopted = undefined;
-    this.#ledSince ??= now;
+    this.#followingSince ??= now;
     if (this.#unsaved.size > 0) {
       this.#keep();
-      if (now - this.#ledSince >= FOLLOWERS_WAIT_MS) await this.#merge(epoch);
+      if (now - this.#followingSince >= FOLLOWER_DELAY_MS) await this.#merge(epoch);
       return;
     }
     this.#pending = [];
     this.#adopt();
   }
 
-  /** Merges what was kept in memory into the store; stops where somebody else writes at the same time, until the next round. */
+  /** Merges unsaved incidents into the store; stops at a concurrent write until the next round. */
   async #merge(epoch: number): Promise<void> {
     const { store, channels, clock } = this.#deps;
     for (const incident of [...this.#unsaved.values()]) {
@@ -160,19 +159,19 @@ export class IncidentRecorder {
         const outcome = await store.record(version, epoch, change, channels, clock.now());
         await this.#read();
         if (outcome !== 'written') return;
-        this.#announce(change);
+        this.#log(change);
       }
       if (this.#unsaved.get(incident.id) === incident) this.#unsaved.delete(incident.id);
     }
     this.#adopt();
   }
 
-  #announce({ kind, incident: { subject, id } }: IncidentChange): void {
+  #log({ kind, incident: { subject, id } }: IncidentChange): void {
     this.#deps.log.warn({ kind, subject, id }, 'incident.changed');
   }
 }
 
-/** Stored incidents with what memory knows better, newest first. */
+/** Stored incidents, replaced by unsaved incidents of the same id; newest first. */
 const overlay = (stored: readonly Incident[], unsaved: readonly Incident[]): readonly Incident[] => {
   if (unsaved.length === 0) return stored;
   const ids = new Set(unsaved.map(({ id }) => id));

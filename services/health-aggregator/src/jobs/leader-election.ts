@@ -4,36 +4,31 @@ import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { AggregatorKeys } from '../stores/redis-keys.ts';
 
 const RENEW_SHARE = 1 / 3;
-/** The leader stops a while before others may take over, so that slow answers never make two. */
+/** The leader gives up before its lease expires, so that slow responses never cause two leaders. */
 const SAFETY_SHARE = 1 / 4;
 
-/** Who leads, as far as this observer knows. */
+/** The leader, as far as this observer knows. */
 export interface Leader {
   readonly name: string;
-  /** Fencing number: each takeover has a greater one, and writes of a smaller one are refused. */
+  /** Fencing token: increases with each election; writes with a smaller one are refused. */
   readonly epoch: number;
 }
 
-/** The lock of the one aggregator that has side effects. Disposing gives it up. */
-export interface LeaderElection extends AsyncDisposable {
-  /** Epoch of our own lease; undefined when we do not lead, also when we cannot tell. */
-  epoch(): number | undefined;
-  leader(): Leader | null;
-}
+/** The lease of the leader among the aggregators. Disposing releases it. */
+export type LeaderElection = Awaited<ReturnType<typeof startLeaderElection>>;
 
-/** What the lock needs. */
-export interface LeaderElectionDeps {
+interface LeaderElectionDeps {
   readonly redis: RedisConnections;
   readonly keys: AggregatorKeys;
   readonly id: string;
   readonly name: string;
-  /** How long a leader that says nothing goes on leading; it renews three times as often. */
+  /** Duration of the lease, ms; it is renewed every third of it. */
   readonly leaseMs: number;
   readonly clock: Clock;
   readonly log: Logger;
 }
 
-const CAMPAIGN_SCRIPT = `
+const ACQUIRE_SCRIPT = `
 local owner = redis.call('GET', KEYS[1])
 if not owner then
   redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
@@ -42,10 +37,10 @@ end
 if owner == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return {owner, tonumber(redis.call('GET', KEYS[2]) or '0')}`;
 
-const RESIGN_SCRIPT = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`;
+const RELEASE_SCRIPT = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`;
 
-/** Campaigns each third of a lease; a leader that dies is replaced within four thirds of one. Without Redis nobody leads. */
-export const startLeaderElection = async (deps: LeaderElectionDeps): Promise<LeaderElection> => {
+/** Tries to acquire or renew the lease every third of it; a crashed leader is replaced within four thirds. Without Redis there is no leader. */
+export const startLeaderElection = async (deps: LeaderElectionDeps) => {
   const { redis, keys, id, name, leaseMs, clock, log } = deps;
   const self = `${id} ${name}`;
   let lease: { readonly epoch: number; readonly until: number } | undefined;
@@ -55,23 +50,24 @@ export const startLeaderElection = async (deps: LeaderElectionDeps): Promise<Lea
   const epoch = (): number | undefined =>
     lease !== undefined && clock.monotonic() < lease.until ? lease.epoch : undefined;
 
-  const campaignOnce = async (): Promise<void> => {
-    const asked = clock.monotonic();
-    const led = epoch();
+  const acquireOnce = async (): Promise<void> => {
+    const requestedAt = clock.monotonic();
+    const before = epoch();
     try {
-      // Not by retry(): a repeated INCR would only skip a number, yet a lease must count from the first question.
-      const answer = await redis.lane().eval(CAMPAIGN_SCRIPT, 2, keys.leader, keys.epoch, self, leaseMs);
+      // Not by retry(): the lease must count from the first attempt.
+      const answer = await redis.lane().eval(ACQUIRE_SCRIPT, 2, keys.leader, keys.epoch, self, leaseMs);
       const [owner, number] = answer as [string, number];
       known = { name: owner.slice(owner.indexOf(' ') + 1), epoch: number };
-      lease = owner === self ? { epoch: number, until: asked + leaseMs * (1 - SAFETY_SHARE) } : undefined;
-      if (lease && led !== number) log.info({ epoch: number }, 'leader.elected');
+      lease =
+        owner === self ? { epoch: number, until: requestedAt + leaseMs * (1 - SAFETY_SHARE) } : undefined;
+      if (lease && before !== number) log.info({ epoch: number }, 'leader.elected');
     } catch {
-      if (epoch() === undefined) known = null; // The watcher of the connections reports why.
+      if (epoch() === undefined) known = null; // The cause is logged with the state of the connection.
     }
-    if (led !== undefined && epoch() === undefined) log.warn({ epoch: led }, 'leader.lost');
+    if (before !== undefined && epoch() === undefined) log.warn({ epoch: before }, 'leader.lost');
   };
   const run = (): Promise<void> => {
-    running ??= campaignOnce().finally(() => {
+    running ??= acquireOnce().finally(() => {
       running = undefined;
     });
     return running;
@@ -79,16 +75,17 @@ export const startLeaderElection = async (deps: LeaderElectionDeps): Promise<Lea
   await run();
   const stop = every(leaseMs * RENEW_SHARE, () => void run());
   return {
+    /** Epoch of the own lease; undefined when this aggregator is not the leader, or cannot be sure. */
     epoch,
-    leader: () => known,
-    [Symbol.asyncDispose]: async () => {
+    leader: (): Leader | null => known,
+    [Symbol.asyncDispose]: async (): Promise<void> => {
       stop();
       await running;
       lease = undefined;
-      // When this fails the lease runs out by itself.
+      // If this fails the lease expires.
       await redis
         .lane()
-        .eval(RESIGN_SCRIPT, 1, keys.leader, self)
+        .eval(RELEASE_SCRIPT, 1, keys.leader, self)
         .catch(() => {});
     },
   };

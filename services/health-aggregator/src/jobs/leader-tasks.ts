@@ -18,28 +18,16 @@ import { createUptimeStore } from '../stores/uptime-store.ts';
 import { IncidentRecorder } from './incident-recorder.ts';
 import { startLeaderElection } from './leader-election.ts';
 import { startSyntheticCheckJob } from './synthetic-check-job.ts';
-import { startUptimeRecorder, type UptimeRecorder } from './uptime-recorder.ts';
+import { startUptimeRecorder } from './uptime-recorder.ts';
 
 const WORK_MS = 1_000;
 
-/** What the leader does: write incidents and history, and notify. All aggregators look, and keep what the store cannot take. */
-export interface LeaderTasks extends AsyncDisposable {
-  /** The latest incidents, newest first, from memory. */
-  incidents(): readonly Incident[];
-  /** Ids of incidents that wait for the store. */
-  unsaved(): ReadonlySet<string>;
-  /** Writes what an operator says, in the name of the leader. Rejects without Redis; `refused` when nobody leads. */
-  note(change: IncidentChange): Promise<WriteOutcome>;
-  /** An incident however old, from the store. */
-  find(id: string): Promise<Incident | undefined>;
-  /** The last 90 days by service, and of the whole under `fleet`; from memory. */
-  days: UptimeRecorder['days'];
-}
+/** Tasks of the leader, and what they expose. */
+export type LeaderTasks = Awaited<ReturnType<typeof startLeaderTasks>>;
 
-/** What leading needs. */
-export interface LeaderTasksDeps {
+interface LeaderTasksDeps {
   readonly config: AggregatorConfig;
-  readonly world: Runtime;
+  readonly runtime: Runtime;
   readonly redis: RedisConnections;
   readonly keys: AggregatorKeys;
   readonly metrics: Metrics;
@@ -47,22 +35,25 @@ export interface LeaderTasksDeps {
   readonly instance: { readonly id: string; readonly name: string };
 }
 
-/** Campaigns, and works each second while it leads. */
-export const startLeaderTasks = async (deps: LeaderTasksDeps): Promise<LeaderTasks> => {
-  const { config, world, redis, keys, fleet, instance } = deps;
-  const { clock, random, log } = world;
+/**
+ * Writes incidents and uptime history and sends webhooks while this aggregator is the leader. Every aggregator observes, and keeps
+ * in memory what cannot be written.
+ */
+export const startLeaderTasks = async (deps: LeaderTasksDeps) => {
+  const { config, runtime, redis, keys, fleet, instance } = deps;
+  const { clock, random, log } = runtime;
   await using stack = new AsyncDisposableStack();
-  const leadership = stack.use(
+  const election = stack.use(
     await startLeaderElection({ redis, keys, ...instance, leaseMs: config.leaderLeaseMs, clock, log }),
   );
   const store = createIncidentStore(redis, keys);
-  const incidentLog = new IncidentRecorder({
-    ...{ fleet, store, leadership, clock, log },
-    keeper: createIncidentDetector(() => crypto.randomUUID(), config.incidentAfterMs),
+  const recorder = new IncidentRecorder({
+    ...{ fleet, store, election, clock, log },
+    detector: createIncidentDetector(() => crypto.randomUUID(), config.incidentAfterMs),
     channels: config.webhookUrls.length,
   });
-  const incidents = () => incidentLog.incidents();
-  const instruments = createLeadMetrics(deps.metrics, leadership, () => openIncidents(incidents()));
+  const incidents = () => recorder.incidents();
+  const instruments = createLeaderMetrics(deps.metrics, election, () => openIncidents(incidents()));
   const webhooks = createWebhooks({
     ...{ redis, keys, clock, random, log },
     urls: config.webhookUrls,
@@ -70,37 +61,40 @@ export const startLeaderTasks = async (deps: LeaderTasksDeps): Promise<LeaderTas
     onResult: instruments.delivered,
   });
   const history = createUptimeStore(redis, keys);
-  const chronicle = stack.use(
-    startUptimeRecorder({ fleet, store: history, epoch: leadership.epoch, clock, log }),
-  );
-  startJourneys(deps, leadership.epoch, stack);
+  const uptime = stack.use(startUptimeRecorder({ fleet, store: history, epoch: election.epoch, clock, log }));
+  startSyntheticChecks(deps, election.epoch, stack);
   const work = async (): Promise<void> => {
-    fleet.setLeader(leadership.leader());
-    await incidentLog.synchronise();
-    if (leadership.epoch() !== undefined) void webhooks.deliver();
+    fleet.setLeader(election.leader());
+    await recorder.synchronise();
+    if (election.epoch() !== undefined) void webhooks.deliver();
   };
   const run = oneAtATime(work, (error) => log.debug({ error }, 'leader.task_failed'));
   void run();
-  // What is under way ends before the store is closed.
+  // The running task ends before the store is closed.
   stack.defer(run.settled);
   const tick = (): void => {
-    // Looking never waits for the store.
-    incidentLog.observe();
+    // Observing does not wait for Redis.
+    recorder.observe();
     void run();
   };
   stack.defer(every(WORK_MS, tick));
   const owned = stack.move();
   return {
+    /** The latest incidents, newest first, from memory. */
     incidents,
-    unsaved: () => incidentLog.unsaved(),
-    note: (change) => incidentLog.note(change),
+    /** Ids of incidents that are not stored yet. */
+    unsaved: () => recorder.unsaved(),
+    /** Writes a note of an operator with the epoch of the leader. `refused` without a leader; rejects without Redis. */
+    note: (change: IncidentChange): Promise<WriteOutcome> => recorder.note(change),
+    /** An incident of any age, from Redis. */
     find: store.find,
-    days: chronicle.days,
+    /** Uptime of the last 90 days by service; see UptimeRecorder. */
+    days: uptime.days,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 };
 
-/** Calls that come while one is under way are not made; a failure is told and forgotten. */
+/** Runs work at most once at a time; a call during a run joins it. Failures are passed to `onError`. */
 const oneAtATime = (work: () => Promise<void>, onError: (error: unknown) => void) => {
   let running: Promise<void> | undefined;
   const run = (): Promise<void> => {
@@ -114,8 +108,8 @@ const oneAtATime = (work: () => Promise<void>, onError: (error: unknown) => void
   return Object.assign(run, { settled: async () => void (await running) });
 };
 
-const startJourneys = (
-  { config, world: { clock, log }, fleet, redis, keys, metrics }: LeaderTasksDeps,
+const startSyntheticChecks = (
+  { config, runtime: { clock, log }, fleet, redis, keys, metrics }: LeaderTasksDeps,
   epoch: () => number | undefined,
   stack: AsyncDisposableStack,
 ): void => {
@@ -137,20 +131,20 @@ const startJourneys = (
     );
 };
 
-const createLeadMetrics = (
+const createLeaderMetrics = (
   metrics: Metrics,
-  leadership: { epoch(): number | undefined; leader(): { epoch: number } | null },
+  election: { epoch(): number | undefined; leader(): { epoch: number } | null },
   open: () => readonly Incident[],
 ) => {
-  const leads = metrics.gauge('fleet_leader').with({});
+  const isLeader = metrics.gauge('fleet_leader').with({});
   const epoch = metrics.gauge('fleet_epoch').with({});
   const incidents = metrics.gauge('fleet_incidents_open');
   const notifications = metrics.counter('fleet_notifications_total');
   metrics.onCollect(() => {
-    leads.set(leadership.epoch() === undefined ? 0 : 1);
-    epoch.set(leadership.leader()?.epoch ?? 0);
+    isLeader.set(election.epoch() === undefined ? 0 : 1);
+    epoch.set(election.leader()?.epoch ?? 0);
     for (const severity of ['degraded', 'partial_outage', 'major_outage'] as const) {
-      incidents.set({ severity }, open().filter((one) => one.severity === severity).length);
+      incidents.set({ severity }, open().filter((incident) => incident.severity === severity).length);
     }
   });
   return {

@@ -13,13 +13,12 @@ import type { FleetState } from '../core/fleet.ts';
 import type { SharedSyntheticCheck } from '../core/synthetic-check-state.ts';
 import type { AggregatorKeys } from '../stores/redis-keys.ts';
 
-/** What travelling needs. */
-export interface SyntheticCheckJobDeps {
+interface SyntheticCheckJobDeps {
   readonly apiKey: string;
   readonly intervalMs: number;
   readonly fleet: FleetState;
   readonly tenantHosts: Pick<TenantHosts, 'hostOf'>;
-  /** Our epoch while we lead: one aggregator travels, not all. */
+  /** Epoch of this aggregator while it is the leader: only the leader runs checks. */
   readonly epoch: () => number | undefined;
   readonly clock: Clock;
   readonly log: Logger;
@@ -30,61 +29,61 @@ export interface SyntheticCheckJobDeps {
 
 const SHARED_FOR_MS = 60_000;
 
-/** Sends a client through the fleet every few seconds, over another pair of gateways each time. Disposing stops it. */
+/** Runs the synthetic check periodically, over the next pair of gateways each time. Disposing stops it. */
 export const startSyntheticCheckJob = (deps: SyntheticCheckJobDeps): AsyncDisposable => {
   const { fleet, epoch, log } = deps;
-  const journey = createSyntheticCheckClient(deps);
-  const tell = createJourneyMetrics(deps.metrics);
+  const client = createSyntheticCheckClient(deps);
+  const recordResult = createCheckMetrics(deps.metrics);
   let round = 0;
   let wasOk = true;
-  let underWay: Promise<void> | undefined;
+  let running: Promise<void> | undefined;
 
-  const go = async (): Promise<void> => {
+  const runOnce = async (): Promise<void> => {
     if (epoch() === undefined) {
-      // Who does not lead any more leaves no session behind.
-      await journey[Symbol.asyncDispose]();
-      return adopt(deps);
+      // An aggregator that is no longer the leader ends its session.
+      await client[Symbol.asyncDispose]();
+      return adoptSharedState(deps);
     }
-    const plan = planJourney(fleet, round);
+    const plan = planCheck(fleet, round);
     round += 1;
     if (!plan) return fleet.recordSyntheticCheck(undefined);
-    const result = await journey.run(plan);
-    tell(result);
+    const result = await client.run(plan);
+    recordResult(result);
     fleet.recordSyntheticCheck(
       result.ok ? { ok: true, durationMs: result.durationMs } : { ok: false, step: result.step },
     );
     if (result.ok && wasOk !== true) log.info({ ...result, ...plan }, 'synthetic_check.passed');
     if (!result.ok && wasOk !== false) log.warn({ ...result, ...plan }, 'synthetic_check.failed');
     wasOk = result.ok;
-    await share(deps);
+    await shareState(deps);
   };
   const stop = every(deps.intervalMs, () => {
-    underWay ??= go()
+    running ??= runOnce()
       .catch((error: unknown) => log.debug({ error }, 'synthetic_check.share_failed'))
       .finally(() => {
-        underWay = undefined;
+        running = undefined;
       });
   });
   return {
     [Symbol.asyncDispose]: async () => {
       stop();
-      await underWay;
-      await journey[Symbol.asyncDispose]();
+      await running;
+      await client[Symbol.asyncDispose]();
     },
   };
 };
 
-const share = async ({ fleet, redis, keys }: SyntheticCheckJobDeps): Promise<void> => {
+const shareState = async ({ fleet, redis, keys }: SyntheticCheckJobDeps): Promise<void> => {
   const shared = JSON.stringify(fleet.syntheticCheck.toShared() ?? null);
   await redis.retry((lane) => lane.set(keys.syntheticCheck, shared, 'PX', SHARED_FOR_MS));
 };
 
-/** Its age follows from what is left of the life of the key, so clocks of hosts do not matter. */
-const adopt = async ({ fleet, clock, redis, keys }: SyntheticCheckJobDeps): Promise<void> => {
+/** The age is computed from the remaining TTL of the key, so the clocks of hosts do not matter. */
+const adoptSharedState = async ({ fleet, clock, redis, keys }: SyntheticCheckJobDeps): Promise<void> => {
   const [text, leftMs] = await redis
     .retry((lane) => Promise.all([lane.get(keys.syntheticCheck), lane.pttl(keys.syntheticCheck)]))
     .catch((error: unknown) => {
-      // What was told before the store went away is no word on now.
+      // A result from before the outage of Redis is not evidence of the present.
       fleet.recordSyntheticCheck(undefined);
       throw error;
     });
@@ -93,8 +92,8 @@ const adopt = async ({ fleet, clock, redis, keys }: SyntheticCheckJobDeps): Prom
   else fleet.syntheticCheck.adopt(shared, Math.max(0, SHARED_FOR_MS - leftMs), clock.monotonic());
 };
 
-/** The next pair of neighbours in the ring of serving gateways, so that each is both sender and receiver in turn. */
-const planJourney = (fleet: FleetState, round: number): SyntheticCheckPlan | undefined => {
+/** The next pair of neighbours in the ring of serving gateways: each is sender and receiver in turn. */
+const planCheck = (fleet: FleetState, round: number): SyntheticCheckPlan | undefined => {
   const serving = (service: string): string[] =>
     fleet
       .monitors()
@@ -113,14 +112,14 @@ const planJourney = (fleet: FleetState, round: number): SyntheticCheckPlan | und
     : { sessions, from, to };
 };
 
-const createJourneyMetrics = (metrics: Metrics): ((result: SyntheticCheckResult) => void) => {
-  const journeys = metrics.counter('fleet_synthetic_checks_total');
+const createCheckMetrics = (metrics: Metrics): ((result: SyntheticCheckResult) => void) => {
+  const checks = metrics.counter('fleet_synthetic_checks_total');
   const durations = metrics.histogram('fleet_synthetic_check_duration_seconds');
-  journeys.inc({ result: 'ok', step: 'all' }, 0);
-  for (const step of SYNTHETIC_CHECK_STEPS) journeys.inc({ result: 'failed', step }, 0);
+  checks.inc({ result: 'ok', step: 'all' }, 0);
+  for (const step of SYNTHETIC_CHECK_STEPS) checks.inc({ result: 'failed', step }, 0);
   return (result) => {
-    if (!result.ok) return journeys.inc({ result: 'failed', step: result.step });
-    journeys.inc({ result: 'ok', step: 'all' });
+    if (!result.ok) return checks.inc({ result: 'failed', step: result.step });
+    checks.inc({ result: 'ok', step: 'all' });
     for (const step of SYNTHETIC_CHECK_STEPS) durations.observe({ step }, result.steps[step] / 1_000);
   };
 };

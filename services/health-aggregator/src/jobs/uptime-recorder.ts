@@ -13,33 +13,23 @@ import type { UptimeStore } from '../stores/uptime-store.ts';
 const COUNT_MS = 1_000;
 const WRITE_EVERY = 10;
 const PRUNE_EVERY = 3_600;
-/** An older beginning than this is not caught up. */
+/** Older history that is not written yet is dropped. */
 const MEMORY_MS = 86_400_000;
 
-/** The history of the fleet: seen by all, written by the leader, read by all. Disposing writes what is left. */
-export interface UptimeRecorder extends AsyncDisposable {
-  /** The last 90 days by service and store, and of the whole under `fleet`; from memory, with what is not written yet. */
-  days(): ReadonlyMap<string, readonly UptimeDay[]>;
-}
+/** Records uptime history. */
+export type UptimeRecorder = ReturnType<typeof startUptimeRecorder>;
 
-/** What it needs. */
-export interface UptimeHistoryDeps {
+interface UptimeRecorderDeps {
   readonly fleet: FleetState;
   readonly store: UptimeStore;
-  /** Our epoch while we lead. */
+  /** Epoch of this aggregator while it is the leader. */
   readonly epoch: () => number | undefined;
   readonly clock: Clock;
   readonly log: Logger;
 }
 
-/** Looks each second, whatever the store does; writes and reads each ten. */
-export const startUptimeRecorder = ({
-  fleet,
-  store,
-  epoch,
-  clock,
-  log,
-}: UptimeHistoryDeps): UptimeRecorder => {
+/** Records the status every second, also without Redis; the leader writes it every ten seconds. Disposing writes the rest. */
+export const startUptimeRecorder = ({ fleet, store, epoch, clock, log }: UptimeRecorderDeps) => {
   const timeline = new StatusTimeline();
   let known: ReadonlyMap<string, readonly UptimeDay[]> = new Map();
   let writtenUntil: number | undefined;
@@ -47,27 +37,27 @@ export const startUptimeRecorder = ({
   let running: Promise<void> | undefined;
 
   const subjects = (): string[] => {
-    const view = fleet.snapshot();
-    const stores = Object.entries(view.dependencies).filter(([, { reporters }]) => reporters > 0);
+    const { services, dependencies } = fleet.snapshot();
+    const stores = Object.entries(dependencies).filter(([, { reporters }]) => reporters > 0);
     return [
       ...new Set([
-        ...[WHOLE_FLEET, ...view.services.map(({ service }) => service)],
+        ...[WHOLE_FLEET, ...services.map(({ service }) => service)],
         ...[...stores.map(([store]) => store), ...known.keys()],
       ]),
     ];
   };
-  /** Whole seconds, so that nothing is lost between two writings. */
+  /** Whole seconds, so that no fraction is lost between two writes. */
   const untilNow = (from: number): TimeRange => ({ from, to: Math.floor(clock.now() / 1_000) * 1_000 });
-  const lead = async (mine: number, until: number | undefined): Promise<void> => {
-    const begin = until ?? timeline.startedAt;
-    if (begin === undefined) return;
-    const span = untilNow(Math.max(begin, clock.now() - MEMORY_MS));
+  const writeAsLeader = async (own: number, until: number | undefined): Promise<void> => {
+    const start = until ?? timeline.startedAt;
+    if (start === undefined) return;
+    const span = untilNow(Math.max(start, clock.now() - MEMORY_MS));
     if (span.to <= span.from) return;
     const { increments, gaps } = timeline.countSeconds(span);
-    await store.add({ epoch: mine, before: until, until: span.to, increments, gaps });
+    await store.add({ epoch: own, before: until, until: span.to, increments, gaps });
     if (ticks % PRUNE_EVERY === 0) await store.prune(subjects(), clock.now());
   };
-  /** What the leader did not see, this observer may have. */
+  /** Fills gaps of the leader from the memory of this observer. */
   const fill = async (gaps: readonly TimeRange[]): Promise<void> => {
     for (const gap of gaps) {
       const { increments, gaps: left } = timeline.countSeconds(gap);
@@ -76,8 +66,8 @@ export const startUptimeRecorder = ({
   };
   const write = async (): Promise<void> => {
     const { until, gaps } = await store.written();
-    const mine = epoch();
-    if (mine !== undefined) await lead(mine, until);
+    const own = epoch();
+    if (own !== undefined) await writeAsLeader(own, until);
     await fill(gaps);
     const after = await store.written();
     known = await store.read(subjects(), clock.now());
@@ -100,7 +90,8 @@ export const startUptimeRecorder = ({
   });
   void flush();
   return {
-    days: () => {
+    /** The last 90 days by service and store, and of the whole under `fleet`; from memory, including what is not written yet. */
+    days: (): ReadonlyMap<string, readonly UptimeDay[]> => {
       const from = writtenUntil ?? timeline.startedAt;
       if (from === undefined) return known;
       const { increments } = timeline.countSeconds(untilNow(from));
@@ -108,7 +99,7 @@ export const startUptimeRecorder = ({
         [...known].map(([subject, days]) => [subject, addIncrements(days, increments.get(subject))]),
       );
     },
-    [Symbol.asyncDispose]: async () => {
+    [Symbol.asyncDispose]: async (): Promise<void> => {
       stop();
       await running;
       await flush();

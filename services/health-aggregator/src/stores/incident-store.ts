@@ -4,22 +4,22 @@ import type { AggregatorKeys } from './redis-keys.ts';
 
 const KEPT = 500;
 
-/** Incidents at one moment; `version` counts their changes. */
+/** Stored incidents; `version` counts their changes. */
 export interface StoredIncidents {
   readonly version: string;
   /** Newest first. */
   readonly items: readonly Incident[];
 }
 
-/** Incidents in Redis, where they outlive every aggregator. */
+/** Incidents in Redis. */
 export interface IncidentStore {
   /** The latest incidents. */
   read(count: number): Promise<StoredIncidents>;
-  /** One of them, however old. */
+  /** An incident of any age. */
   find(id: string): Promise<Incident | undefined>;
-  /** Writes a change and its notifications in one step; `refused` when `epoch` is not the present leader's. */
+  /** Writes a change and its notifications atomically; `refused` if `epoch` is not that of the leader. */
   write(epoch: number, change: IncidentChange, channels: number, now: number): Promise<WriteOutcome>;
-  /** The same for what was seen while nobody led; `refused` when somebody has written since `version`. */
+  /** The same for an observation without a leader; `refused` after another write since `version`. */
   record(
     version: string,
     epoch: number,
@@ -48,7 +48,7 @@ for channel = 0, tonumber(ARGV[6]) - 1 do
 end
 return 'written'`;
 
-/** Opens the store; it needs no connection of its own. */
+/** Creates the store on the shared connections. */
 export const createIncidentStore = (redis: RedisConnections, keys: AggregatorKeys): IncidentStore => {
   const write = async (
     { key, expected, epoch }: { readonly key: string; readonly expected: string; readonly epoch: number },
@@ -75,7 +75,7 @@ export const createIncidentStore = (redis: RedisConnections, keys: AggregatorKey
   };
   return {
     read: async (count) => {
-      // The version first: a change in between makes a later write fail, and is read again.
+      // The version first: after a change in between a later write fails, and everything is read again.
       const version = (await redis.retry((lane) => lane.get(keys.incidentVersion))) ?? '0';
       const ids = await redis.retry((lane) => lane.zrevrange(keys.incidentIndex, 0, count - 1));
       if (ids.length === 0) return { version, items: [] };

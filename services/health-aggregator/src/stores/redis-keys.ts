@@ -1,4 +1,4 @@
-/** Keys of the aggregators beside the registry; the same hash tag, so all of a fleet is in one slot of a cluster. */
+/** Redis keys of the aggregators, with the hash tag of the registry: all keys of a fleet are in one cluster slot. */
 export const aggregatorKeys = (prefix: string, fleet: string) => {
   const base = `${prefix}fleet:{${fleet}}:`;
   return {
@@ -11,13 +11,13 @@ export const aggregatorKeys = (prefix: string, fleet: string) => {
     outbox: `${base}outbox`,
     outboxDue: `${base}outbox:due`,
     selfRemovals: (service: string) => `${base}selfout:${service}`,
-    /** Until when history is written, ms since epoch. */
+    /** How far uptime history is written, ms since the epoch. */
     daysUntil: `${base}days-until`,
-    /** Times before that in which the writer did not look; others may have. */
+    /** Earlier ranges that the writer did not observe. */
     dayGaps: `${base}day-gaps`,
     days: (service: string) => `${base}days:${service}`,
   };
 };
 
-/** Names of keys of one fleet. */
+/** Redis keys of one fleet. */
 export type AggregatorKeys = ReturnType<typeof aggregatorKeys>;

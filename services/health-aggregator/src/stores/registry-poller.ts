@@ -4,8 +4,7 @@ import type { Logger } from '@muster/kit/logger';
 import { isRedisFault, type RedisConnections } from '@muster/kit/redis/connection';
 import type { FleetState } from '../core/fleet.ts';
 
-/** What the registry source needs. */
-export interface RegistrySourceDeps {
+interface RegistryPollerDeps {
   readonly redis: RedisConnections;
   readonly fleetName: string;
   readonly fleet: Pick<FleetState, 'recordRegistryRead' | 'recordRegistryFailure'>;
@@ -13,14 +12,8 @@ export interface RegistrySourceDeps {
   readonly intervalMs: number;
 }
 
-/** Reads the registry again and again, one reading at a time; disposing stops it. */
-export interface RegistryPoller extends Disposable {
-  /** Reads once, now. Never rejects. */
-  read(): Promise<void>;
-}
-
-/** Feeds readings of the registry into the model. One log line when it gets lost, one when it is back. */
-export const startRegistryPoller = (deps: RegistrySourceDeps): RegistryPoller => {
+/** Reads the registry periodically into the model. Logs once when it becomes unreachable, and once when it is reachable again. */
+export const startRegistryPoller = (deps: RegistryPollerDeps) => {
   const { redis, fleetName, fleet, log } = deps;
   let reading: Promise<void> | undefined;
   let lost = false;
@@ -44,5 +37,9 @@ export const startRegistryPoller = (deps: RegistrySourceDeps): RegistryPoller =>
     return reading;
   };
   const stop = every(deps.intervalMs, () => void read());
-  return { read, [Symbol.dispose]: stop };
+  return {
+    /** Reads at once, or joins the read in progress. Never rejects. */
+    read,
+    [Symbol.dispose]: stop,
+  };
 };

@@ -2,11 +2,8 @@ import type { RedisConnections } from '@muster/kit/redis/connection';
 
 const LEASE_MS = 10_000;
 
-/** Slots for instances that take themselves out of the pool, shared by all aggregators. */
-export interface SelfRemovals {
-  /** Takes or renews the slot of an instance; false when all are taken. Rejects without Redis. */
-  grant(service: string, id: string, most: number): Promise<boolean>;
-}
+/** Slots for instances that withdraw from the load balancer because of a local fault. */
+export type SelfRemovals = ReturnType<typeof createSelfRemovals>;
 
 /** KEYS slots · ARGV id, most, lease */
 const GRANT_SCRIPT = `
@@ -18,12 +15,10 @@ redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1`;
 
-/** A slot is held for ten seconds after it was last asked for. */
-export const createSelfRemovals = (
-  redis: RedisConnections,
-  keyOf: (service: string) => string,
-): SelfRemovals => ({
-  grant: async (service, id, most) => {
+/** Slots in Redis, shared by all aggregators; a slot expires ten seconds after its last renewal. */
+export const createSelfRemovals = (redis: RedisConnections, keyOf: (service: string) => string) => ({
+  /** Acquires or renews the slot of an instance; false when all are taken. Rejects without Redis. */
+  grant: async (service: string, id: string, most: number): Promise<boolean> => {
     const answer = await redis.retry((lane) =>
       lane.eval(GRANT_SCRIPT, 1, keyOf(service), id, most, LEASE_MS),
     );

@@ -8,19 +8,20 @@ import {
 } from '../core/uptime-history.ts';
 import type { AggregatorKeys } from './redis-keys.ts';
 
-/** Until when history is written, and the times before that in which the writers did not look. */
-export interface Written {
-  /** ms since epoch; undefined when nothing has been written yet. */
+/** How far history is written. */
+interface WrittenHistory {
+  /** ms since the epoch; undefined before the first write. */
   readonly until: number | undefined;
+  /** Earlier ranges that the writers did not observe. */
   readonly gaps: readonly TimeRange[];
 }
 
-/** Days by subject in Redis, where they outlive every aggregator. */
+/** Uptime days by subject in Redis. */
 export interface UptimeStore {
-  written(): Promise<Written>;
+  written(): Promise<WrittenHistory>;
   /**
-   * Adds seconds up to `until`; false when `epoch` is not the present leader's, or somebody else has written since `before`. So nothing is
-   * counted twice, and a writing whose end is not known may be repeated.
+   * Adds seconds up to `until`; false if `epoch` is not that of the leader, or after another write since `before`. So nothing is
+   * counted twice, and a write with an unknown outcome can be repeated.
    */
   add(entry: {
     readonly epoch: number;
@@ -29,11 +30,11 @@ export interface UptimeStore {
     readonly increments: Increments;
     readonly gaps: readonly TimeRange[];
   }): Promise<boolean>;
-  /** Fills a gap, except for those that are left; false when another observer was first. */
+  /** Fills a gap except for the remaining `left`; false if another observer filled it before. */
   fill(gap: TimeRange, increments: Increments, left: readonly TimeRange[]): Promise<boolean>;
   /** The last days of each subject. */
   read(subjects: readonly string[], now: number): Promise<ReadonlyMap<string, readonly UptimeDay[]>>;
-  /** Drops days that are older than what is kept. */
+  /** Deletes days that are no longer kept. */
   prune(subjects: readonly string[], now: number): Promise<void>;
 }
 
@@ -56,7 +57,7 @@ for _, gap in ipairs(cjson.decode(ARGV[2])) do redis.call('RPUSH', KEYS[1], gap)
 for i = 3, #ARGV, 3 do redis.call('HINCRBY', KEYS[tonumber(ARGV[i])], ARGV[i + 1], ARGV[i + 2]) end
 return 1`;
 
-/** Opens the store; it needs no connection of its own. */
+/** Creates the store on the shared connections. */
 export const createUptimeStore = (redis: RedisConnections, keys: AggregatorKeys): UptimeStore => {
   const run = async (
     script: string,
@@ -73,7 +74,7 @@ export const createUptimeStore = (redis: RedisConnections, keys: AggregatorKeys)
         seconds,
       ]),
     );
-    // Not by retry(): whether a first try that timed out was executed is seen from `until` or the gap at the next one.
+    // Not by retry(): the next write detects from `until` or the gap whether a write that timed out was executed.
     return (await redis.lane().eval(script, names.length, ...names, ...values, ...rows)) === 1;
   };
   return {
