@@ -31,7 +31,7 @@ const muster = async (line: string, env: NodeJS.ProcessEnv = {}) => {
   return { code, out: output.join('\n'), err: errors.join('\n') };
 };
 
-test('[CM15] a --url that is not the origin of a fleet is misuse, and is not repeated', async () => {
+test('[CM15] given a --url that is not an origin, when a command runs, then it is a usage error that does not repeat it', async () => {
   const secret = 'sk_live_do_not_show';
   for (const url of [secret, `ftp://${secret}`, `https:${secret}`, `http://${secret}:x`]) {
     for (const run of [muster(`sessions list --url ${url}`), muster('groups', { MUSTER_URL: url })]) {
@@ -80,7 +80,7 @@ test('[CM17] given Postgres is stopped, when any command needs it, then it ends 
   }
 }, 40_000);
 
-test('[CM16] what a gateway refuses is told with its cause, code and remedy', async () => {
+test('[CM16] [CM20] given a rejection by a gateway, when tail runs, then the message has cause, code and remedy', async () => {
   using stack = new DisposableStack();
   const home = stack.adopt(mkdtempSync(join(tmpdir(), 'muster-cli-')), (one) =>
     rmSync(one, { recursive: true }),

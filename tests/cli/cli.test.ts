@@ -52,7 +52,7 @@ const login = async (user: string, more: object = {}) =>
     token: string;
   };
 
-test('[CM1] misuse is told, with the usage', async () => {
+test('[CM1] given an invalid command line, when it runs, then the usage is printed', async () => {
   expect(await muster('')).toMatchObject({ code: 0, out: expect.stringContaining('sessions list') });
   expect(await muster('frobnicate')).toMatchObject({
     code: 2,
@@ -81,7 +81,7 @@ test('[CM1] misuse is told, with the usage', async () => {
   });
 });
 
-test('[CM12] a mistyped command names its words, never the value of an option', async () => {
+test('[CM12] given a mistyped command, when it runs, then the message has its words, never the value of an option', async () => {
   const said = async (line: string): Promise<string | undefined> => {
     const { code, out, err } = await muster(line, {}, '/');
     expect({ line, code, out }).toEqual({ line, code: 2, out: '' });
@@ -103,7 +103,7 @@ test('[CM12] a mistyped command names its words, never the value of an option', 
   expect((await muster(`sessions ${at} --key ${SERVICE_KEY} list`, {}, '/')).code).toBe(0);
 });
 
-test('[CM13] an option with two values is misuse', async () => {
+test('[CM13] given an option with two values, when a command runs, then it is a usage error', async () => {
   const lines = {
     key: `sessions list --key a --key ${SERVICE_KEY}`,
     url: `--url http://127.0.0.1:1 sessions list --key k --url=${service.url}`,
@@ -116,7 +116,7 @@ test('[CM13] an option with two values is misuse', async () => {
     });
 });
 
-test('[CM2] the fleet is found, and its key stays with it', async () => {
+test('[CM2] given a local fleet, when a command runs, then its URL and key are used together only', async () => {
   expect((await muster('sessions list')).code).toBe(0);
   expect(await muster('sessions list', {}, '/')).toMatchObject({
     code: 2,
@@ -142,7 +142,7 @@ test('[CM2] the fleet is found, and its key stays with it', async () => {
   });
 });
 
-test('[CM3] [CM5] sessions are listed, shown and ended', async () => {
+test('[CM3] [CM5] given sessions, when the commands run, then they are listed, shown and ended', async () => {
   const [one, two] = [await login('ann', { label: 'laptop' }), await login('ann')];
   expect((await json('sessions list --user ann')).map(({ id }: { id: string }) => id)).toEqual([
     two.id,
@@ -162,7 +162,7 @@ test('[CM3] [CM5] sessions are listed, shown and ended', async () => {
   expect(await json('sessions list --user ann --state ended')).toHaveLength(2);
 });
 
-test('[CM5] sessions that are not shown take no place of those that are', async () => {
+test("[CM5] given sessions of the fleet's own tools, when sessions are listed, then they do not count towards --limit", async () => {
   const shown = [await login('seen'), await login('seen')].map(({ id }) => id).toReversed();
   // More than one page of the list.
   for (let n = 0; n < 101; n += 1) await login('muster-journey');
@@ -174,13 +174,13 @@ test('[CM5] sessions that are not shown take no place of those that are', async 
   expect(await json('sessions list --limit 3 --all')).toHaveLength(3);
 });
 
-test('[CM4] a label cannot command the terminal', async () => {
+test('[CM4] given a label with control characters, when it is printed, then they are replaced', async () => {
   await login('mal', { label: 'x\u001b[2Jy\u202ez' });
   const { out } = await muster('sessions list --user mal');
   expect(out).toContain('x?[2Jy?z');
 });
 
-test('[CM9] an id that cannot be one is misuse, and ends nothing', async () => {
+test('[CM9] given an id that is not a UUID, when a command runs, then it is a usage error and ends nothing', async () => {
   const kept = await login('kept');
   const lines = [
     'sessions end .',
@@ -197,7 +197,7 @@ test('[CM9] an id that cannot be one is misuse, and ends nothing', async () => {
   });
 });
 
-test('[CM10] what makes something carries a key, fresh for each command and the same for its tries', async () => {
+test('[CM10] given a command that creates something, when it is retried, then all tries carry one idempotency key', async () => {
   const keys: unknown[] = [];
   const server = stack.use(
     await listen(
@@ -224,7 +224,7 @@ test('[CM10] what makes something carries a key, fresh for each command and the 
   for (const key of keys.slice(0, 6)) expect(key).toMatch(/^[0-9a-f]{32}$/);
 });
 
-test('[CM6] keys are made, listed and revoked', async () => {
+test('[CM6] [CM19] given API keys, when the commands run, then they are created, listed and revoked, and invalid lists are rejected', async () => {
   const made = await json('keys create --name shop --scopes sessions:create,sessions:end');
   expect(made.key).toMatch(/^sk_/);
   const listed = await muster('keys list');
@@ -261,7 +261,7 @@ test('[CM6] keys are made, listed and revoked', async () => {
   expect((await muster(`keys revoke ${made.id}`)).code).toBe(1);
 });
 
-test('[CM7] doctor names the step that fails, what to do, and ends its session', async () => {
+test('[CM7] [CM18] given a step that fails, when doctor runs, then it names the step and remedy and ends its session', async () => {
   const { code, out } = await muster('doctor');
   expect(code).toBe(1);
   // This is a session service alone: nobody takes the socket.

@@ -18,14 +18,14 @@ export const busConformance = (adapter: string, open: () => Promise<BusUnderTest
 };
 
 const delivery = (fixture: BusFixture): void => {
-  test('[BU1] every replica that subscribed hears a message, the publisher included', async () => {
+  test('[BU1] given subscribed replicas, when a message is published, then each receives it, the publisher included', async () => {
     const [a, b] = [await fixture.replica(), await fixture.replica()];
     await Promise.all([a.bus.subscribe(group('room')), b.bus.subscribe(group('room'))]);
     await a.bus.publish(group('room'), message('one'));
     await expect.poll(() => [a.heard, b.heard]).toEqual([['room one'], ['room one']]);
   });
 
-  test('[BU2] a replica that did not subscribe to a group hears nothing of it', async () => {
+  test('[BU2] given a replica without a subscription, when a message is published, then it does not receive it', async () => {
     const [a, b] = [await fixture.replica(), await fixture.replica()];
     await Promise.all([a.bus.subscribe(group('room')), b.bus.subscribe(group('other'))]);
     await a.bus.publish(group('room'), message('one'));
@@ -34,7 +34,7 @@ const delivery = (fixture: BusFixture): void => {
     expect(a.heard).toEqual(['room one']);
   });
 
-  test('[BU3] messages of one replica to one group arrive in the order of their publishing', async () => {
+  test('[BU3] given messages of one replica to one group, when they are published, then they arrive in order', async () => {
     const [a, b] = [await fixture.replica(), await fixture.replica()];
     await b.bus.subscribe(group('room'));
     const texts = Array.from({ length: 200 }, (_, index) => String(index));
@@ -42,7 +42,7 @@ const delivery = (fixture: BusFixture): void => {
     await expect.poll(() => b.heard).toEqual(texts.map((text) => `room ${text}`));
   });
 
-  test('[BU4] a message arrives as the bytes that were published, with position and place of its payload', async () => {
+  test('[BU4] given a message, when it arrives, then bytes, position and payload offset are unchanged', async () => {
     const { bus, received } = await fixture.replica();
     await bus.subscribe(group('room'));
     const sent: BusMessage = {
@@ -83,7 +83,7 @@ const subscriptions = (fixture: BusFixture): void => {
     },
   );
 
-  test('[BU6] a group that is given up and wanted again at once is not missed', async () => {
+  test('[BU6] given a group that is unsubscribed and subscribed again at once, when a message is published, then it arrives', async () => {
     const [a, b] = [await fixture.replica(), await fixture.replica()];
     await a.bus.subscribe(group('room'));
     a.bus.unsubscribe(group('room'));
@@ -95,7 +95,7 @@ const subscriptions = (fixture: BusFixture): void => {
 };
 
 const outages = (fixture: BusFixture): void => {
-  test('[BU11] a question is answered by every replica, the asking one included', async () => {
+  test('[BU11] given a query to all replicas, when it is sent, then every replica answers, the sender included', async () => {
     const [a, b] = [await fixture.replica(), await fixture.replica()];
     await expect.poll(() => a.bus.ask({ what: 'name' }, 300)).toHaveLength(2);
     expect((await b.bus.ask({ what: 'name' }, 2_000)).toSorted()).toEqual([
@@ -104,7 +104,7 @@ const outages = (fixture: BusFixture): void => {
     ]);
   });
 
-  test('[BU7] with the link down, publishing and subscribing fail at once and say why', async () => {
+  test('[BU7] given a lost connection, when a replica publishes or subscribes, then it fails at once with the reason', async () => {
     const a = await fixture.replica();
     await fixture.subject().cut();
     await expect.poll(() => a.bus.isUp()).toBe(false);
@@ -114,7 +114,7 @@ const outages = (fixture: BusFixture): void => {
     await fixture.subject().restore();
   });
 
-  test('[BU8] after an outage the groups are heard again and the owner is told', async () => {
+  test('[BU8] given an outage, when it ends, then the groups receive messages again and the owner is notified', async () => {
     const [a, b] = [await fixture.replica(), await fixture.replica()];
     await Promise.all([a.bus.subscribe(group('room')), a.bus.subscribe(group('second'))]);
     await fixture.subject().cut();

@@ -79,7 +79,7 @@ describe('the shards', () => {
   });
   afterEach(() => owned.disposeAsync());
 
-  test('[BU12] a group is heard where its slot is; a message goes to that node alone', async () => {
+  test('[BU12] given a cluster, when a message is published, then only the node of its slot receives it', async () => {
     const groups = Array.from({ length: 30 }, (_, n) => `shard-${n}` as GroupKey);
     await Promise.all(groups.map((group) => bus.subscribe(group)));
     await Promise.all(groups.map((group) => publish(group, 1)));
@@ -91,7 +91,7 @@ describe('the shards', () => {
     }
   });
 
-  test('[BU13] a slot that moves while it is in use takes its groups along: nothing is appended twice, and all is heard again', async () => {
+  test('[BU13] given a slot in use, when it is moved, then nothing is appended twice and its groups receive messages again', async () => {
     const group = 'moving' as GroupKey;
     await bus.subscribe(group);
     await publish(group, 1);
@@ -123,7 +123,7 @@ describe('the shards', () => {
     expect((await cluster.ownerOf(slotOfGroup(group))).id).toBe(to.id);
   });
 
-  test('[BU14] with one node away its groups fail at once, the others go on, and all are heard when it is back', async () => {
+  test('[BU14] given a node that is down, when groups are used, then its groups fail at once, others work, and all receive messages after it returns', async () => {
     const groups = Array.from({ length: 12 }, (_, n) => `away-${n}` as GroupKey);
     await Promise.all(groups.map((group) => bus.subscribe(group)));
     const [lost] = cluster.nodes;

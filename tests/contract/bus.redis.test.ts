@@ -45,7 +45,7 @@ busConformance('Redis', async () => {
   };
 });
 
-test('[ST30] given a stream that is about to be forgotten, when its end is asked for with a longer life, then it stays', async () => {
+test('[ST30] given a stream about to expire, when its top is read with a longer lifetime, then it stays', async () => {
   await using stack = new AsyncDisposableStack();
   const log = createInMemoryLog();
   const metrics = createMetrics({ service: 'test', version: '0' });
@@ -72,7 +72,7 @@ test('[ST30] given a stream that is about to be forgotten, when its end is asked
   expect(await life()).toBeGreaterThan(60_000);
 });
 
-test('[BU10] a link that swallows everything is noticed within three seconds and replaced', async () => {
+test('[BU10] given a connection that discards all data, when three seconds pass, then it is replaced', async () => {
   await using stack = new AsyncDisposableStack();
   const link = stack.use(await openFaultProxy(inject('storeBackend').redisUrl));
   const log = createInMemoryLog();

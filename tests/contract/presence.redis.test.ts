@@ -54,7 +54,7 @@ const replica = async (): Promise<Replica> => {
 };
 const seenBy = async ({ presence }: Replica) => [...((await presence.read(ROOM))?.keys() ?? [])].toSorted();
 
-test('[PR1] whoever was added is seen by every replica until removed', async () => {
+test('[PR1] given a client that was added, when any replica reads the presence, then it is listed until it is removed', async () => {
   const [a, b] = [await replica(), await replica()];
   await Promise.all([
     a.presence.add(ROOM, client('c1'), '{"user":"ann","client":"c1"}'),
@@ -70,7 +70,7 @@ test('[PR1] whoever was added is seen by every replica until removed', async () 
   expect((await b.presence.read(ROOM, 2))?.size).toBe(2);
 });
 
-test('[PR2] clients of a replica that died are gone within ten seconds, and one survivor is told', async () => {
+test('[PR2] given a replica that crashed, when ten seconds pass, then its clients are not listed and one replica was notified', async () => {
   const [dead, a, b] = [await replica(), await replica(), await replica()];
   await dead.presence.add(ROOM, client('c1'), '{"user":"ann","client":"c1"}');
   await a.presence.add(ROOM, client('c2'), '{}');
@@ -83,7 +83,7 @@ test('[PR2] clients of a replica that died are gone within ten seconds, and one 
   expect(await direct.hkeys(`${prefix}gp:{room}`)).toEqual(['c2']);
 });
 
-test('[PR3] a replica whose lease was lost says everything again', async () => {
+test('[PR3] given a running replica, when its lease is lost, then it writes all its clients again', async () => {
   const [a, b] = [await replica(), await replica()];
   await a.presence.add(ROOM, client('c1'), '{}');
   await direct.del(...(await direct.keys(`${prefix}*`)));
@@ -91,7 +91,7 @@ test('[PR3] a replica whose lease was lost says everything again', async () => {
   await until(async () => (await seenBy(b)).length === 1, { what: 'the client to be back' });
 });
 
-test('[PR4] with the store away adding and reading fail, removing does not, and it heals', async () => {
+test('[PR4] given a store that is down, when presence is used, then adding and reading fail, removing does not, and it recovers', async () => {
   const a = await replica();
   await a.presence.add(ROOM, client('c1'), '{}');
   await a.link.refuse();
@@ -109,7 +109,7 @@ test('[PR4] with the store away adding and reading fail, removing does not, and 
   );
 });
 
-test('[PR5] a thousand clients that come together are one command', async () => {
+test('[PR5] given a thousand clients at once, when they are added, then one command is sent', async () => {
   const a = await replica();
   const before = await commands();
   await Promise.all(Array.from({ length: 1000 }, (_, n) => a.presence.add(ROOM, client(`c${n}`), '{}')));

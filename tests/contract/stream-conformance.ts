@@ -23,7 +23,7 @@ export const streamConformance = (fixture: BusFixture): void => {
 };
 
 const appending = (fixture: BusFixture): void => {
-  test('[ST20] what arrives is what is kept, with its position', async () => {
+  test('[ST20] given a publication, when it is appended, then the message that arrives equals the stored one, with its position', async () => {
     const { bus, received } = await fixture.replica();
     await bus.subscribe(ROOM);
     const first = await bus.append(ROOM, draft('zażółć'), OPTIONS);
@@ -45,7 +45,7 @@ const appending = (fixture: BusFixture): void => {
     }
   });
 
-  test('[ST20] the order of the bus is the order of the stream, whoever appends', async () => {
+  test('[ST20] given several publishers, when they append, then bus order is stream order', async () => {
     const [a, b] = [await fixture.replica(), await fixture.replica()];
     await a.bus.subscribe(ROOM);
     const appends = Array.from({ length: 50 }, (_, n) => (n % 2 ? a : b).bus.append(ROOM, draft(n), OPTIONS));
@@ -54,7 +54,7 @@ const appending = (fixture: BusFixture): void => {
     expect(a.received.map(({ offset }) => offset)).toEqual(Array.from({ length: 50 }, (_, n) => n + 1));
   });
 
-  test('[ST21] the newest are kept, read after an offset or the newest first', async () => {
+  test('[ST21] given a full stream, when it is read, then it returns the newest publications after an offset or newest first', async () => {
     const { bus } = await fixture.replica();
     for (let n = 1; n <= 8; n++) await bus.append(ROOM, draft(n), OPTIONS);
     const offsets = async (query: object) =>
@@ -70,7 +70,7 @@ const appending = (fixture: BusFixture): void => {
     expect((await bus.read(ROOM, { limit: 1, retention: RETENTION })).top.offset).toBe(8);
   });
 
-  test('[ST22] an empty stream has an epoch, which its first publication names', async () => {
+  test('[ST22] given an empty stream, when it is read, then its epoch is that of the first publication', async () => {
     const { bus, received } = await fixture.replica();
     await bus.subscribe(ROOM);
     const top = await bus.top(ROOM, RETENTION);
@@ -94,7 +94,7 @@ const appending = (fixture: BusFixture): void => {
 };
 
 const boundedReading = (fixture: BusFixture): void => {
-  test('[ST31] a reading with a bound of bytes ends there, in either order, with one entry at least', async () => {
+  test('[ST31] given a limit in bytes, when a stream is read in either order, then it stops there, after one entry at least', async () => {
     const { bus } = await fixture.replica();
     const long = { ...RETENTION, size: 100 };
     const sizes = Array.from({ length: 40 }, (_, n) => (n % 9 === 0 ? 4_000 : 100 + n));
@@ -130,7 +130,7 @@ const boundedReading = (fixture: BusFixture): void => {
 };
 
 const unheard = (fixture: BusFixture): void => {
-  test('[ST29] given `onlyIfHeard`, when nobody listens and there is no stream, then nothing is kept; otherwise it is as without', async () => {
+  test('[ST29] given `onlyIfHeard`, when no replica subscribes and no stream exists, then nothing is kept; otherwise the option has no effect', async () => {
     const [a, b] = [await fixture.replica(), await fixture.replica()];
     const cautious = { ...OPTIONS, onlyIfHeard: true };
     expect(await a.bus.append(ROOM, draft(1), cautious)).toEqual({
@@ -152,7 +152,7 @@ const unheard = (fixture: BusFixture): void => {
 };
 
 const exactlyOnce = (fixture: BusFixture): void => {
-  test('[ST23] an idempotency key used again publishes nothing and gives the first answer', async () => {
+  test('[ST23] given a used idempotency key, when it is used again, then nothing is published and the first result is returned', async () => {
     const { bus, received } = await fixture.replica();
     await bus.subscribe(ROOM);
     const keyed = { ...OPTIONS, idempotencyKey: 'm-1' };
@@ -166,7 +166,7 @@ const exactlyOnce = (fixture: BusFixture): void => {
     await expect.poll(() => received.map(({ offset }) => offset)).toEqual([1, 2]);
   });
 
-  test('[ST24] only a newer version is accepted, unless the version epoch is another', async () => {
+  test('[ST24] given a versioned publication, when its version is not newer in the same version epoch, then it is not accepted', async () => {
     const { bus } = await fixture.replica();
     const at = async (number: number, epoch: string) =>
       (await bus.append(ROOM, draft(number), { ...OPTIONS, version: { number, epoch } })).outcome;
@@ -180,7 +180,7 @@ const exactlyOnce = (fixture: BusFixture): void => {
 };
 
 const losses = (fixture: BusFixture): void => {
-  test('[ST25] after the loss of everything a stream begins again with another epoch', async () => {
+  test('[ST25] given the loss of all data, when a publication is appended, then the stream starts again with a new epoch', async () => {
     const { bus } = await fixture.replica();
     const before = await bus.append(ROOM, draft(1), OPTIONS);
     await fixture.subject().flush();
@@ -190,7 +190,7 @@ const losses = (fixture: BusFixture): void => {
     expect(after.epoch).not.toBe(before.epoch);
   });
 
-  test('[ST26] a stream that fell behind what was seen is given another epoch, once', async () => {
+  test('[ST26] given a stream below a delivered position, when it is reported, then it gets a new epoch once', async () => {
     const { bus } = await fixture.replica();
     const top = await bus.append(ROOM, draft(1), OPTIONS);
     const seen = { offset: 3, epoch: top.epoch };
@@ -202,7 +202,7 @@ const losses = (fixture: BusFixture): void => {
     expect(await bus.disown(ROOM, { offset: 2, epoch }, RETENTION)).toEqual({ offset: 2, epoch });
   });
 
-  test('[ST27] clearing forgets the publications, offset and epoch go on, every replica is told in the order of the stream', async () => {
+  test('[ST27] given a stream, when it is cleared, then the publications are removed, offset and epoch stay, and every replica is notified in stream order', async () => {
     const [one, two] = [await fixture.replica(), await fixture.replica()];
     const { bus } = one;
     await Promise.all([bus.subscribe(ROOM), two.bus.subscribe(ROOM)]);
@@ -226,7 +226,7 @@ const losses = (fixture: BusFixture): void => {
     }
   });
 
-  test('[ST28] with the store away every operation fails at once', async () => {
+  test('[ST28] given a store that is down, when any operation is called, then it fails at once', async () => {
     const { bus } = await fixture.replica();
     await fixture.subject().cut();
     await expect.poll(() => bus.isUp()).toBe(false);

@@ -12,7 +12,7 @@ const anyMessage: fc.Arbitrary<BusMessage> = fc
   })
   .map((message) => ({ ...message, dataAt: 0, dataLength: message.body.length }));
 
-test('[EN1] whatever is put into an envelope comes out again', () => {
+test('[EN1] given any bytes, when they are encoded and decoded, then they are unchanged', () => {
   fc.assert(
     fc.property(anyMessage, (message) => {
       expect(decodeMessage(encodeMessage(message))).toEqual(message);
@@ -20,7 +20,7 @@ test('[EN1] whatever is put into an envelope comes out again', () => {
   );
 });
 
-test('[EN2] notes are kept in their order, whatever they say', () => {
+test('[EN2] given attributes of any text, when a message is decoded, then they are returned in order', () => {
   const decoded = decodeMessage(Buffer.from('\u0001p 0 2 7 Kd8 x=1 y=2\nhi', 'latin1'));
   expect(decoded).toMatchObject({ offset: 7, epoch: 'Kd8', notes: ['x=1', 'y=2'], body: Buffer.from('hi') });
 });
@@ -37,7 +37,7 @@ test.each([
   expect(decodeMessage(Buffer.from(bytes, 'latin1'))).toBeUndefined();
 });
 
-test('[EN3] no bytes make the reader throw', () => {
+test('[EN3] given any bytes, when they are decoded, then nothing throws', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 2000 }), (bytes) => {
       decodeMessage(Buffer.from([1, ...bytes]));

@@ -16,7 +16,7 @@ const slowStore = () => {
   return { writer, writes, turn: () => new Promise((resolve) => setImmediate(() => setImmediate(resolve))) };
 };
 
-test('[PR5] what changes while a write is under way goes together in the next one', async () => {
+test('[PR5] given a write in progress, when clients change, then the next write contains all changes', async () => {
   const { writer, writes, turn } = slowStore();
   const first = [writer.set(A, 'ann', '1'), writer.set(B, 'bob', '2')];
   await turn();
@@ -46,7 +46,7 @@ test('[PR5] a group that cannot be written fails alone', async () => {
   await failed;
 });
 
-test('[PR4] a store that is away fails whoever waits for this write, and not the next one', async () => {
+test('[PR4] given a store that is down, when a write fails, then its callers fail and the next write does not', async () => {
   const { writer, writes, turn } = slowStore();
   const lost = expect(writer.set(A, 'ann', '1')).rejects.toThrow('away');
   await turn();
@@ -58,7 +58,7 @@ test('[PR4] a store that is away fails whoever waits for this write, and not the
   await next;
 });
 
-test('[PR5] a storm is cut into writes of bounded size', async () => {
+test('[PR5] given many changes, when they are written, then each write has a bounded size', async () => {
   const { writer, writes, turn } = slowStore();
   const all = Array.from({ length: 2_500 }, (_, at) => writer.set(`g${at}` as GroupKey, 'ann', '1'));
   for (let at = 0; at < 3; at += 1) {

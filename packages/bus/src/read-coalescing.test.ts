@@ -21,7 +21,7 @@ const underTest = () => {
 };
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-test('[ST33] given four readings under way, when more are asked for, then they wait in order', async () => {
+test('[ST33] given four reads in progress, when more are requested, then they are queued in order', async () => {
   const { read, open, most } = underTest();
   const answers = Array.from({ length: 40 }, (_, index) => read(`group ${index}`));
   for (let index = 0; index < 40; index += 1) {
@@ -33,7 +33,7 @@ test('[ST33] given four readings under way, when more are asked for, then they w
   expect(most()).toBe(4);
 });
 
-test('[ST33] given equal readings that wait, then they are one; one under way is not shared', async () => {
+test('[ST33] given equal queued reads, when they run, then they are merged; a read in progress is not shared', async () => {
   const { read, open } = underTest();
   const answers = Array.from({ length: 200 }, () => read('same'));
   await turn();
@@ -45,7 +45,7 @@ test('[ST33] given equal readings that wait, then they are one; one under way is
   expect(await Promise.all(answers)).toEqual([...Array(4).fill(1), ...Array(196).fill(2)]);
 });
 
-test('[ST33] given a reading that fails, then those that wait go on', async () => {
+test('[ST33] given a read that fails, when others are queued, then they run', async () => {
   const { read, open } = underTest();
   const answers = Array.from({ length: 5 }, (_, index) => read(`group ${index}`));
   open[0]?.fail(new AppError('REDIS_UNAVAILABLE'));

@@ -15,7 +15,7 @@ describe('codes', () => {
     }
   });
 
-  test('[CD2] the range of a close code says whether a client comes back', () => {
+  test('[CD2] given a close code, when a client reads it, then its range decides about a reconnect', () => {
     expect([3000, 3499, 4000, 4499, 5000, 1006, 1001].every(reconnects)).toBe(true);
     expect([1009, 3500, 3999, 4500, 4999].some(reconnects)).toBe(false);
   });

@@ -40,7 +40,7 @@ describe('replies', () => {
     );
   });
 
-  test('[RP4] an error has code, message, and says when it is temporary', () => {
+  test('[RP4] given an error, when it is encoded, then it has code, message, and `temporary` where it is', () => {
     expect(encodeReply({ id: 4, is: 'error', code: 103 })).toBe(
       '{"id":4,"error":{"code":103,"message":"permission denied"}}',
     );

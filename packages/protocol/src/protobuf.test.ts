@@ -32,7 +32,7 @@ describe('Protobuf', () => {
     });
   });
 
-  test('[PB11] JSON passes as its text, other bytes as base64 that says so', () => {
+  test('[PB11] given a payload, when it is decoded, then JSON stays text and other bytes become marked base64', () => {
     const publish = (data: Uint8Array) =>
       decodeProtobufFrame(
         frame(new MessageWriter().number(1, 1).message(7, new MessageWriter().text(1, 'a').bytes(2, data))),
@@ -55,7 +55,7 @@ describe('Protobuf', () => {
     });
   });
 
-  test('[PB13] no bytes make the decoder throw, and truncated ones are refused', () => {
+  test('[PB13] given any bytes, when they are decoded, then nothing throws and truncated frames are rejected', () => {
     const whole = frame(
       new MessageWriter().number(1, 7).message(7, new MessageWriter().text(1, 'a').bytes(2, utf8('1'))),
     );
@@ -93,7 +93,7 @@ describe('Protobuf', () => {
     );
   });
 
-  test('[PB14] bytes that are no JSON come out as they went in', () => {
+  test('[PB14] given bytes other than JSON, when a push is converted, then they are unchanged', () => {
     const pub = encodePublication({ data: '"/wAK"', isBinary: true });
     const push = only(convertPush(publicationPushHead('room') + pub + PUBLICATION_PUSH_TAIL)).message(4);
     expect([...(push?.message(4)?.bytes(4) ?? [])]).toEqual([255, 0, 10]);

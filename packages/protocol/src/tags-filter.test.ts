@@ -47,7 +47,7 @@ test('[TF2] and, or and not combine', () => {
   ]).toEqual([true, false, true]);
 });
 
-test('[TF3] what is malformed, too deep or too large is no filter, and nothing throws', () => {
+test('[TF3] given a malformed, too deep or too large filter, when it is parsed, then it is rejected without an exception', () => {
   const deep = (levels: number): unknown =>
     levels === 0 ? leaf('eq') : { op: 'not', nodes: [deep(levels - 1)] };
   const wide = { op: 'or', nodes: Array(64).fill(leaf('eq')) };

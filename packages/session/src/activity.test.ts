@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { createTouchThrottle, touchIntervalMs } from './activity.ts';
 import { newSessionId } from './token.ts';
 
-test('[TO1] of many activities one per interval is told', () => {
+test('[TO1] given many activities, when they are recorded, then one per interval is written', () => {
   const clock = createFakeClock();
   const throttle = createTouchThrottle({ clock });
   const session = { id: newSessionId(), idleSeconds: 3600 };
@@ -18,7 +18,7 @@ test('[TO1] of many activities one per interval is told', () => {
   expect(throttle.admits({ id: newSessionId(), idleSeconds: 3600 })).toBe(true);
 });
 
-test('[TO1] the interval is a tenth of the idle limit, at most a minute; machines are never touched', () => {
+test('[TO1] given an idle limit, when the interval is computed, then it is a tenth of it, at most a minute; without a limit nothing is written', () => {
   expect(touchIntervalMs(100)).toBe(10_000);
   expect(touchIntervalMs(14 * 86_400)).toBe(60_000);
   const throttle = createTouchThrottle({ clock: createFakeClock() });

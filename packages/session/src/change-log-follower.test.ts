@@ -47,7 +47,7 @@ const createWorld = () => {
   return { entries, ended, lost, faults, state, follower, emit, beat, hear };
 };
 
-test('[EV1] malformed messages are undefined, unknown kinds are known to be unknown', () => {
+test('[EV1] given malformed messages and unknown kinds, when they are parsed, then they are undefined and unknown', () => {
   for (const text of [
     '',
     'x',
@@ -64,7 +64,7 @@ test('[EV1] malformed messages are undefined, unknown kinds are known to be unkn
   expect(odd?.says).toMatchObject({ change: { ids: [] } });
 });
 
-test('[EV2] messages in sequence need no reading; a hole is read once', async () => {
+test('[EV2] given messages in sequence, when one is lost, then the gap is read once', async () => {
   const world = createWorld();
   await world.follower.catchUp();
   const first = world.emit(1);
@@ -85,7 +85,7 @@ test('[EV2] messages in sequence need no reading; a hole is read once', async ()
   expect(world.state.reads).toBe(reads);
 });
 
-test('[EV3] a heartbeat shows a hole that no message shows', async () => {
+test('[EV3] given a lost change, when a heartbeat is received, then the gap is read', async () => {
   const world = createWorld();
   await world.follower.catchUp();
   const unheard = world.emit(1);
@@ -94,7 +94,7 @@ test('[EV3] a heartbeat shows a hole that no message shows', async () => {
   expect(world.ended).toContain(unheard.id);
 });
 
-test('[EV4] a new epoch means that everything is checked again', async () => {
+test('[EV4] given a new epoch, when a heartbeat is received, then every local session is checked again', async () => {
   const world = createWorld();
   world.emit(1);
   await world.follower.catchUp();
@@ -105,7 +105,7 @@ test('[EV4] a new epoch means that everything is checked again', async () => {
   expect(world.lost).toEqual(['epoch']);
 });
 
-test('[EV4] a stream that was trimmed past the position is lost', async () => {
+test('[EV4] given a change log trimmed past the position, when the gap is read, then it is reported as lost', async () => {
   const world = createWorld();
   world.emit(1);
   await world.follower.catchUp();
@@ -117,7 +117,7 @@ test('[EV4] a stream that was trimmed past the position is lost', async () => {
   expect(world.lost).toEqual(['trimmed']);
 });
 
-test('[EV4] a stream that went backwards is lost', async () => {
+test('[EV4] given a change log that went backwards, when a heartbeat is received, then it is reported as lost', async () => {
   const world = createWorld();
   world.emit(1);
   world.emit(2);
@@ -127,7 +127,7 @@ test('[EV4] a stream that went backwards is lost', async () => {
   expect(world.lost).toEqual(['backwards']);
 });
 
-test('[EV5] duplicates and late messages change nothing but are harmless', async () => {
+test('[EV5] given duplicates and late messages, when they are received, then the state does not change', async () => {
   const world = createWorld();
   await world.follower.catchUp();
   const one = world.emit(1);
@@ -141,7 +141,7 @@ test('[EV5] duplicates and late messages change nothing but are harmless', async
   expect(world.lost).toEqual([]);
 });
 
-test('[EV2] a reading that failed is made good by the next heartbeat', async () => {
+test('[EV2] given a read that failed, when the next heartbeat is received, then the gap is read', async () => {
   const world = createWorld();
   await world.follower.catchUp();
   const unheard = world.emit(1);

@@ -9,7 +9,7 @@ const B = '7c1f2a53-1dd0-4a11-8f0e-6f3a0f1b2c3d.bbbb.sig';
 const read = (cookie: string | undefined, authorization: string | undefined) =>
   readCredential({ cookie, authorization }, NAME);
 
-test('[CR1] a bearer token, a cookie, or nothing', () => {
+test('[CR1] given a bearer token, a cookie or neither, when the headers are read, then the credential is that', () => {
   expect(read(undefined, undefined)).toEqual({ via: 'none', tokens: [] });
   expect(read(undefined, 'Basic abc')).toEqual({ via: 'none', tokens: [] });
   expect(read(undefined, `bearer   ${A} `)).toEqual({ via: 'bearer', tokens: [A] });
@@ -19,13 +19,13 @@ test('[CR1] a bearer token, a cookie, or nothing', () => {
   expect(read(`${NAME}=s:${A}`, 'Basic abc')).toEqual({ via: 'cookie', tokens: [A] });
 });
 
-test('[CR2] two sessions in one request are ambiguous, one session twice is not', () => {
+test('[CR2] given two sessions in one request, when the headers are read, then the credential is ambiguous; one session twice is not', () => {
   expect(read(`${NAME}=s:${A}`, `Bearer ${B}`)).toEqual({ via: 'ambiguous', tokens: [] });
   expect(read(`${NAME}=s:${A}`, `Bearer ${A}`)).toEqual({ via: 'bearer', tokens: [A] });
   expect(read(`${NAME}=garbage`, `Bearer ${A}`)).toEqual({ via: 'ambiguous', tokens: [] });
 });
 
-test('[CR3] the longest header of the worst shape is read in linear time', () => {
+test('[CR3] given the longest header of the worst shape, when it is read, then the time is linear', () => {
   const spaces = ' '.repeat(14_500);
   const hostile = [
     `Bearer${spaces}x y`,
@@ -58,7 +58,7 @@ const decide = async (standings: readonly CredentialStatus[]) => {
   return { won: won && Number(won.token), asked: asked.length };
 };
 
-test('[CR4] the first live credential wins, else the refusal that says most', async () => {
+test('[CR4] given several credentials, when they are checked, then the first live one wins, else the most informative rejection', async () => {
   expect(await decide([])).toEqual({ won: undefined, asked: 0 });
   expect((await decide(['ended', 'live', 'live'])).won).toBe(1);
   expect((await decide(['invalid', 'stale', 'ended', 'ended'])).won).toBe(2);
@@ -66,7 +66,7 @@ test('[CR4] the first live credential wins, else the refusal that says most', as
   expect(await decide(['invalid', 'unavailable', 'live'])).toEqual({ won: 1, asked: 2 });
 });
 
-test('[CR4] four credentials are looked up; forged ones are not counted', async () => {
+test('[CR4] given many credentials, when they are checked, then four are looked up, not counting forged credentials', async () => {
   const forged = Array<CredentialStatus>(60).fill('forged');
   expect((await decide([...forged, 'ended', 'ended', 'stale', 'live'])).won).toBe(63);
   expect(await decide(['ended', 'forged', 'ended', 'stale', 'invalid', 'live'])).toEqual({
@@ -76,7 +76,7 @@ test('[CR4] four credentials are looked up; forged ones are not counted', async 
   expect((await decide(['forged', 'invalid'])).won).toBe(1);
 });
 
-test('[CR4] with any standings: a live one is never refused, unless an earlier one cannot be checked', async () => {
+test('[CR4] given any statuses, when they are checked, then a live credential wins unless an earlier check failed', async () => {
   const standing = fc.constantFrom<CredentialStatus>(
     'forged',
     'invalid',

@@ -54,7 +54,7 @@ const world = (cached: SnapshotRead, answer?: SessionSourceResult) => {
 const live: SnapshotRead = { is: 'live', snapshot };
 const missing: SnapshotRead = { is: 'missing' };
 
-test('[VD1] the new secret is confirmed, the old one confirms nothing', async () => {
+test('[VD1] given a rotation, when the new secret is used, then it is confirmed; the old secret confirms nothing', async () => {
   const { deps, confirmed } = world(live);
   await evaluateSession(deps, { id, secret: 'old' });
   expect(confirmed).toEqual([]);
@@ -65,7 +65,7 @@ test('[VD1] the new secret is confirmed, the old one confirms nothing', async ()
   expect(closed.confirmed).toEqual([]);
 });
 
-test('[VD4] the holder of a ticket is who the ticket was made for, while its secret is good', async () => {
+test('[VD4] given a ticket, when its holder is checked, then it is the session of the ticket while the secret is valid', async () => {
   const holder = (secret: string) => ({ id, secretHash: hash(secret), origin: null });
   expect(await evaluateTicket(world(live).deps, holder('new'))).toMatchObject({ is: 'live', from: 'redis' });
   expect(await evaluateTicket(world(live).deps, holder('old'))).toMatchObject({ is: 'live', from: 'redis' });
@@ -76,7 +76,7 @@ test('[VD4] the holder of a ticket is who the ticket was made for, while its sec
   expect(await evaluateTicket(newer.deps, holder('newest'))).toMatchObject({ is: 'live', from: 'service' });
 });
 
-test('[VD4] an end is an end, and a fault is no refusal', async () => {
+test('[VD4] given a ticket of an ended session or a fault, when its holder is checked, then the result is ended or unavailable', async () => {
   const holder = { id, secretHash: snapshot.secretHash, origin: null };
   const ended = world({ is: 'ended', reason: 'logout' });
   expect(await evaluateTicket(ended.deps, holder)).toEqual({ is: 'ended', reason: 'logout', from: 'redis' });
@@ -88,7 +88,7 @@ test('[VD4] an end is an end, and a fault is no refusal', async () => {
   expect(await evaluateTicket(world(missing).deps, holder)).toMatchObject({ is: 'unavailable' });
 });
 
-test('[VD5] a retired secret costs one question, however often it comes, and the current one none', async () => {
+test('[VD5] given a retired secret, when it is presented often, then it causes one query, and the current secret none', async () => {
   const { deps, asked } = world(live, { is: 'live', snapshot });
   for (let n = 0; n < 100; n += 1) {
     expect(await evaluateSession(deps, { id, secret: 'retired' })).toEqual({
@@ -100,7 +100,7 @@ test('[VD5] a retired secret costs one question, however often it comes, and the
   expect(asked.count).toBe(1);
 });
 
-test('[VD5] a fault is not remembered as a refusal', async () => {
+test('[VD5] given a fault, when the token is presented again, then it is checked again', async () => {
   const { deps } = world(missing);
   expect(await evaluateSession(deps, { id, secret: 'new' })).toMatchObject({ is: 'unavailable' });
   const healed = { ...deps, snapshots: { read: async () => live } };

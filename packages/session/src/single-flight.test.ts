@@ -15,7 +15,7 @@ const setUp = () => {
   return { questions, id, asked, ask };
 };
 
-test('[VF8] requests that come together share one question, those of another secret do not', async () => {
+test('[VF8] given requests at the same time, when they are verified, then they share one query, except those of another secret', async () => {
   const { asked, ask } = setUp();
   const together = [ask(), ask(), ask()];
   const other = ask('b');
@@ -26,7 +26,7 @@ test('[VF8] requests that come together share one question, those of another sec
   expect(asked).toHaveLength(3);
 });
 
-test('[VF4] a change heard while asking spoils the answer for memory, and the next one asks anew', () => {
+test('[VF4] given a query in progress, when the session changes, then its result is not cached and the next request queries again', () => {
   const { questions, id, asked, ask } = setUp();
   void ask();
   expect(asked[0]?.good()).toBe(true);

@@ -24,7 +24,7 @@ const snapshot: Snapshot = {
   freshUntil: NOW + 60_000,
 };
 
-test('[SN7] the current secret passes, the previous one until its grace is over', () => {
+test('[SN7] given a rotation, when secrets are checked, then the current one passes, the previous one until the end of its grace period', () => {
   expect(checkSnapshot(hashSecret('new'), snapshot, NOW)).toMatchObject({ ok: true, secret: 'current' });
   expect(checkSnapshot(hashSecret('old'), snapshot, NOW + 29_999)).toMatchObject({
     ok: true,
@@ -35,7 +35,7 @@ test('[SN7] the current secret passes, the previous one until its grace is over'
   expect(matchSecret(hashSecret('older'), snapshot, NOW)).toBe('none');
 });
 
-test('[SN8] only the absolute expiry is a verdict', () => {
+test('[SN8] given a snapshot, when it is checked, then only the absolute expiry is final', () => {
   const at = (now: number) => checkSnapshot(hashSecret('new'), snapshot, now);
   expect(at(snapshot.expiresAt)).toEqual({ ok: false, why: 'expired' });
   expect(at(snapshot.freshUntil)).toEqual({ ok: false, why: 'stale' });
@@ -46,7 +46,7 @@ test('[SN8] only the absolute expiry is a verdict', () => {
   });
 });
 
-test('[SN9] alive at the idle limit, idle one millisecond later, never idle without a limit', () => {
+test('[SN9] given an idle limit, when it is reached, then the session is live, and idle one millisecond later; without a limit never', () => {
   const limit = snapshot.lastSeenAt + 600_000;
   expect(isIdle(snapshot, limit - 1)).toBe(false);
   expect(isIdle(snapshot, limit)).toBe(false);
@@ -54,7 +54,7 @@ test('[SN9] alive at the idle limit, idle one millisecond later, never idle with
   expect(isIdle({ ...snapshot, idleSeconds: 0 }, limit + 1e12)).toBe(false);
 });
 
-test('[SN3] unreadable values are missing', () => {
+test('[SN3] given values that cannot be decoded, when they are read, then they are missing', () => {
   const good = `3|${JSON.stringify(snapshot)}`;
   expect(decodeSnapshot(good)).toEqual({ is: 'live', snapshot });
   expect(decodeSnapshot('!4|logout')).toEqual({ is: 'ended', reason: 'logout' });
@@ -64,7 +64,7 @@ test('[SN3] unreadable values are missing', () => {
   expect(decodeSnapshot(good, newSessionId())).toEqual({ is: 'missing' });
 });
 
-test('[GR1] a grant covers its group or prefix, and only its actions', () => {
+test('[GR1] given grants, when an action is checked, then only their groups and actions are allowed', () => {
   const grants = [
     { groups: 'chat:*', allow: ['subscribe', 'publish'] as const },
     { groups: 'news', allow: ['history'] as const },

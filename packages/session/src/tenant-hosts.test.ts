@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { createTenantHosts } from './tenant-hosts.ts';
 
-test('[TN1] at a host of a tenant only its sessions count, elsewhere only those of tenants without a host', () => {
+test('[TN1] given tenants with hosts, when a session is used, then it is valid at its own hosts only, elsewhere only without a host', () => {
   const hosts = createTenantHosts(['shop.example.com=shop', 'bank.example.com=bank', 'b2.example.com=bank']);
   expect(hosts.admits('shop.example.com', 'shop')).toBe(true);
   expect(hosts.admits('SHOP.example.com:8443', 'shop')).toBe(true);
@@ -20,11 +20,11 @@ test('[TN1] at a host of a tenant only its sessions count, elsewhere only those 
   expect(hosts.tenantOf('www.example.com')).toBeUndefined();
 });
 
-test('[TN1] without hosts every session counts everywhere', () => {
+test('[TN1] given no hosts, when a session is used, then it is valid everywhere', () => {
   expect(createTenantHosts([]).admits('anything', 'shop')).toBe(true);
 });
 
-test('[TN2] an entry that is none, or a host named twice, is told', () => {
+test('[TN2] given a malformed entry or a repeated host, when it is read, then the error names it', () => {
   expect(() => createTenantHosts(['shop'])).toThrow('shop is not host=tenant');
   expect(() => createTenantHosts(['a=b c'])).toThrow(TypeError);
   expect(() => createTenantHosts(['a=b', 'A.=c'])).toThrow('a is named twice');
