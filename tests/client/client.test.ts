@@ -63,7 +63,7 @@ test('[CL10] given Node, when a realtime client is made and the command runs, th
   expect((await run(process.execPath, [main, '--version'])).stderr).toBe('');
 });
 
-test('[CL1] a refusal says what, where and which request', async () => {
+test('[CL1] given an error response, when a call ends, then it rejects with reason, fields and request id', async () => {
   const refused = await sessions()
     .create({ user_id: '', label: 'x'.repeat(101) })
     .catch((error: unknown) => error);
@@ -244,7 +244,7 @@ test('[CL5] a path that a URL parser would change is a TypeError, and no request
   expect(server.calls).toEqual([]);
 });
 
-test('[CL5] what ends all sessions says so', async () => {
+test('[CL5] given a call that ends all sessions, when it is sent, then it has all=true', async () => {
   const server = await faulty((_calls, _req, res) => {
     res.writeHead(200, { 'content-type': 'application/json' }).end('{"ended":2}');
   });

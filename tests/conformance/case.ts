@@ -8,7 +8,7 @@ export interface Retention {
 }
 
 /** What a case may use. */
-export interface World {
+export interface ConformanceContext {
   readonly format: Format;
   /** A socket that has said nothing yet. */
   open(): Promise<Peer>;
@@ -36,7 +36,7 @@ export interface Case {
   readonly kind: Kind;
   /** Default: both. */
   readonly formats?: readonly Format[];
-  run(world: World): Promise<void>;
+  run(world: ConformanceContext): Promise<void>;
 }
 
 /** The gateway is set up so that this rule cannot be seen; the text says what is missing. */
@@ -57,7 +57,7 @@ export const holds = (what: string, condition: unknown, actual?: unknown): void 
 
 /** A connection as the server API names it. The user stands beside the client: some servers look for the user first. */
 export const targetOf = (
-  { credential }: Pick<World, 'credential'>,
+  { credential }: Pick<ConformanceContext, 'credential'>,
   peer: Peer,
 ): { readonly user: string | undefined; readonly client: string } => {
   const { client, data } = peer.messages[0].connect;

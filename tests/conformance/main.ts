@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { KINDS, Skip } from './case.ts';
-import { createWorld, runs, type Subject } from './suite.ts';
+import { createConformanceContext, runs, type Subject } from './suite.ts';
 import { FORMATS } from './wire.ts';
 
 const HELP = `npm run conformance -- [URL] [options]      tries every rule of the protocol on a running gateway
@@ -118,7 +118,7 @@ const run = async (): Promise<number> => {
   for (const [index, { format: one, one: rule }] of wanted.entries()) {
     const name = `${index + 1} - [${rule.rules.join(' ')}] ${one}: ${rule.title.replaceAll('#', '\\#')}`;
     try {
-      await rule.run(createWorld(subject, one));
+      await rule.run(createConformanceContext(subject, one));
       counts.passed += 1;
       say(`ok ${name}`);
     } catch (error) {

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { Case, Retention, World } from './case.ts';
+import type { Case, ConformanceContext, Retention } from './case.ts';
 import { connecting } from './cases/connecting.ts';
 import { deltas } from './cases/deltas.ts';
 import { keeping } from './cases/keeping.ts';
@@ -16,7 +16,7 @@ export interface Subject {
   readonly token: string;
   /** Starts the names of all groups that are used: a namespace, or nothing. */
   readonly namespace?: string;
-  readonly api?: World['api'];
+  readonly api?: ConformanceContext['api'];
   /** A namespace that keeps few publications for a short time. */
   readonly retention?: Retention & { readonly namespace: string };
 }
@@ -29,10 +29,10 @@ export const runs: readonly { readonly format: Format; readonly one: Case }[] = 
 );
 
 /** What a case needs of the subject. */
-export const createWorld = (
+export const createConformanceContext = (
   { url, token, namespace = '', api, retention }: Subject,
   format: Format,
-): World => {
+): ConformanceContext => {
   const wire = createWire(format);
   const open = () => openPeer(url, wire);
   const groupIn = (one: string) =>

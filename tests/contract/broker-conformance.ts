@@ -97,8 +97,8 @@ const subscriptions = (fixture: BusFixture): void => {
 const outages = (fixture: BusFixture): void => {
   test('[BU11] given a query to all replicas, when it is sent, then every replica answers, the sender included', async () => {
     const [a, b] = [await fixture.replica(), await fixture.replica()];
-    await expect.poll(() => a.bus.ask({ what: 'name' }, 300)).toHaveLength(2);
-    expect((await b.bus.ask({ what: 'name' }, 2_000)).toSorted()).toEqual([
+    await expect.poll(() => a.bus.query({ what: 'name' }, 300)).toHaveLength(2);
+    expect((await b.bus.query({ what: 'name' }, 2_000)).toSorted()).toEqual([
       'replica 1: name',
       'replica 2: name',
     ]);

@@ -46,7 +46,7 @@ export const createBusFixture = (open: () => Promise<BusUnderTest>) => {
         onReconnected: () => {
           reconnects += 1;
         },
-        onAsk: async (question) => `replica ${number}: ${(question as { what: string }).what}`,
+        onQuery: async (question) => `replica ${number}: ${(question as { what: string }).what}`,
       });
       const one: Replica = { bus, heard, received, reconnects: () => reconnects };
       replicas.push(one);

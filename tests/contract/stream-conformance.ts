@@ -194,12 +194,12 @@ const losses = (fixture: BusFixture): void => {
     const { bus } = await fixture.replica();
     const top = await bus.append(ROOM, draft(1), OPTIONS);
     const seen = { offset: 3, epoch: top.epoch };
-    const disowned = await bus.disown(ROOM, seen, RETENTION);
+    const disowned = await bus.invalidateEpoch(ROOM, seen, RETENTION);
     expect(disowned).toEqual({ offset: 1, epoch: expect.not.stringContaining(top.epoch) });
-    expect(await bus.disown(ROOM, seen, RETENTION)).toEqual(disowned);
+    expect(await bus.invalidateEpoch(ROOM, seen, RETENTION)).toEqual(disowned);
     const { offset, epoch } = await bus.append(ROOM, draft(2), OPTIONS);
     expect({ offset, epoch }).toEqual({ offset: 2, epoch: disowned.epoch });
-    expect(await bus.disown(ROOM, { offset: 2, epoch }, RETENTION)).toEqual({ offset: 2, epoch });
+    expect(await bus.invalidateEpoch(ROOM, { offset: 2, epoch }, RETENTION)).toEqual({ offset: 2, epoch });
   });
 
   test('[ST27] given a stream, when it is cleared, then the publications are removed, offset and epoch stay, and every replica is notified in stream order', async () => {

@@ -5,7 +5,7 @@ import { migrate } from '@muster/session-service/postgres/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Skip } from '../conformance/case.ts';
-import { createWorld, runs, type Subject } from '../conformance/suite.ts';
+import { createConformanceContext, runs, type Subject } from '../conformance/suite.ts';
 import { startService, type TestService } from '../session/fixture.ts';
 import { SERVER_KEY, startGateway, type TestGateway } from './fixture.ts';
 
@@ -42,7 +42,7 @@ afterAll(async () => {
 test.each(runs.map(({ format, one }) => [one.rules.join(' '), format, one.title, one] as const))(
   'conformance [%s] %s: %s',
   async (_rules, format, _title, one) => {
-    await one.run(createWorld(subject, format)).catch((error: unknown) => {
+    await one.run(createConformanceContext(subject, format)).catch((error: unknown) => {
       // Our own settings show every rule.
       if (error instanceof Skip) expect.fail(`skipped: ${error.message}`);
       throw error;

@@ -9,15 +9,15 @@ export interface BusHandlers {
   /** The link is lost. Told before the first message that comes over another one. */
   onLost?(): void;
   /**
-   * The link was lost and is back, all groups are subscribed again: messages in between may be missing. `isSameLife` when
-   * the store is known to have forgotten nothing meanwhile: no server was started again, none took over.
+   * The connection is restored and all groups are subscribed again; messages in between may be missing. `isSameLife`: no
+   * server restarted or took over meanwhile, so the store lost nothing.
    */
   onReconnected(isSameLife?: boolean): void;
-  /** A question or an order to all replicas; what is answered must be something that JSON can say. */
-  onAsk?(question: unknown): Promise<unknown>;
+  /** Handles a query to all replicas; the result must be serializable as JSON. */
+  onQuery?(question: unknown): Promise<unknown>;
 }
 
-/** The way to the other replicas. Delivery is at most once; who needs more compares positions. */
+/** Connection to the other replicas. Delivery is at most once; consumers that need more compare positions. */
 export interface Bus extends Streams, AsyncDisposable {
   /**
    * Resolves when the bus has taken the message. Messages of one caller to one group keep their order.
@@ -26,21 +26,21 @@ export interface Bus extends Streams, AsyncDisposable {
    */
   publish(group: GroupKey, message: BusMessage, idempotencyKey?: string): Promise<void>;
   /**
-   * Resolves when every message accepted from now on will be heard here. Calls of one turn become one command.
-   * Throws {@link AppError} REDIS_UNAVAILABLE at once when the link is down; the group is then not subscribed.
+   * Resolves when every message published from now on arrives here. Calls of one event loop turn become one command.
+   * Throws {@link AppError} REDIS_UNAVAILABLE at once when the connection is down; the group is then not subscribed.
    */
   subscribe(group: GroupKey): Promise<void>;
-  /** Ends a subscription after a second, unless it is wanted again before. Messages may still come. */
+  /** Unsubscribes after a second, unless the group is subscribed again before. Messages may still arrive. */
   unsubscribe(group: GroupKey): void;
   /**
-   * Puts a question to all replicas, this one included. Resolves with all answers, or those that came within the time.
-   * Throws {@link AppError} REDIS_UNAVAILABLE when it could not be sent.
+   * Sends a query to all replicas, this one included. Resolves with the answers that arrive within `timeoutMs`.
+   * Throws {@link AppError} REDIS_UNAVAILABLE when it cannot be sent.
    */
-  ask(question: unknown, timeoutMs: number): Promise<unknown[]>;
-  /** Whether messages can arrive at this moment. */
+  query(question: unknown, timeoutMs: number): Promise<unknown[]>;
+  /** True while messages can arrive. */
   isUp(): boolean;
-  /** Why messages do not arrive at this moment, as the loopback probe sees it; undefined while it is heard. */
+  /** Fault of the loopback probe; undefined while its messages arrive. */
   fault(): Error | undefined;
-  /** Groups that the bus delivers to this replica. */
+  /** Number of groups that the bus delivers to this replica. */
   subscriptions(): number;
 }

@@ -64,7 +64,7 @@ export const createLoopbackProbe = (deps: LoopbackProbeDeps): LoopbackProbe => {
     if (channel === undefined) return;
     if (missed >= MISSED) {
       missed = 0;
-      fault = new TimeoutError('what is published is not heard');
+      fault = new TimeoutError('published messages do not arrive');
       deafness.failed();
       // A polite end would wait for a peer that does not answer.
       subscriber.stream?.destroy();

@@ -62,10 +62,10 @@ export const createMemoryBroker = (now: () => number = () => performance.now()):
         member.groups.add(group);
       },
       unsubscribe: (group) => void member.groups.delete(group),
-      ask: async (question) => {
+      query: async (question) => {
         requireUp();
         return Promise.all(
-          [...members].map(async ({ handlers }) => (await handlers.onAsk?.(question)) ?? null),
+          [...members].map(async ({ handlers }) => (await handlers.onQuery?.(question)) ?? null),
         );
       },
       isUp: () => up,

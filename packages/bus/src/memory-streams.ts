@@ -83,7 +83,7 @@ export const createMemoryStreams = (options: {
         return stream && topOf(stream);
       });
     },
-    disown: async (group, seen) => {
+    invalidateEpoch: async (group, seen) => {
       options.requireUp();
       const stream = streamOf(group);
       if (stream.epoch === seen.epoch && stream.top < seen.offset) stream.epoch = newEpoch();

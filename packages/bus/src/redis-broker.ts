@@ -38,7 +38,7 @@ export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: 
     channels: redis.channels,
     prefix: redis.prefix,
     log,
-    onAsk: async (question) => handlers.onAsk?.(question),
+    onAsk: async (question) => handlers.onQuery?.(question),
   });
   const subscriber = listen(
     { redis, log, metrics },
@@ -64,7 +64,7 @@ export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: 
 
   return {
     ...streams,
-    ask: control.ask,
+    query: control.ask,
     append: async (group, draft, options) => {
       const appended = await streams.append(group, draft, options);
       sent.inc();

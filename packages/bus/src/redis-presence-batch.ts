@@ -36,7 +36,7 @@ const writeTogether = async (
   try {
     const failed = (await runScript(lane(), WRITE_PRESENCE, keys, args)) as readonly unknown[];
     if (failed.length === 0) return NONE;
-    const cause = new Error('what stands under the key of this group is no presence');
+    const cause = new Error('the key of this group does not contain presence');
     const error = new AppError('REDIS_UNAVAILABLE', { cause });
     return new Map(failed.flatMap((at) => groups[Number(at) - 1]?.[0] ?? []).map((group) => [group, error]));
   } catch (cause) {

@@ -87,7 +87,7 @@ export const createRedisStreams = (redis: RedisConnections, appender: () => Redi
       }
       return found;
     },
-    disown: async (group, seen, retention) => {
+    invalidateEpoch: async (group, seen, retention) => {
       const { meta } = keysOf(group);
       return positionOf(
         await reading(INVALIDATE_EPOCH, [meta], [seen.epoch, seen.offset, newEpoch(), retention.metaTtlMs]),

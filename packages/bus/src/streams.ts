@@ -65,7 +65,7 @@ export interface Streams {
    * Gives the stream another epoch if its top is below an offset that was seen in this epoch: the store has lost
    * publications that were accepted. Resolves with the position that holds then.
    */
-  disown(group: GroupKey, seen: GroupPosition, retention: StreamRetention): Promise<GroupPosition>;
+  invalidateEpoch(group: GroupKey, seen: GroupPosition, retention: StreamRetention): Promise<GroupPosition>;
   /** Forgets the publications and tells every replica that listens to the group; offset and epoch go on. Resolves with the end. */
   clear(group: GroupKey): Promise<GroupPosition>;
 }

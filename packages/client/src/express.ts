@@ -3,37 +3,37 @@ import type { Snapshot } from '@muster/session/session-snapshot';
 import type { Requirements, SessionVerifier, VerifiedSession } from '@muster/session/session-verifier';
 import type { RequestHandler } from 'express';
 
-/** How a middleware decides. */
+/** Options of the middleware. */
 export interface SessionMiddlewareOptions {
-  /** What a session must fulfil, or how to tell from the request. */
+  /** Requirements of a session, or a function of the request that returns them. */
   readonly require?: Requirements | ((req: IncomingMessage) => Requirements);
-  /** False lets requests without a usable session through; `sessionOf` is then undefined and `verdictOf` says why. */
+  /** False lets requests without a usable session through; `sessionOf` is then undefined and `verificationOf` has the reason. */
   readonly autoError?: boolean;
-  /** A rule of the application's own; false is a 403. */
+  /** Additional check of the application; false is answered with 403. */
   readonly allow?: (session: Snapshot, req: IncomingMessage) => boolean | Promise<boolean>;
 }
 
-interface Refusal {
+interface Rejection {
   readonly status: number;
   readonly slug: string;
   readonly title: string;
 }
 
-const verdicts = new WeakMap<IncomingMessage, VerifiedSession>();
+const verifications = new WeakMap<IncomingMessage, VerifiedSession>();
 const RETRY_AFTER_S = '2';
 
-/** The session of a request that passed the middleware. */
+/** Session of a request that passed the middleware. */
 export const sessionOf = (req: IncomingMessage): Snapshot | undefined => {
-  const verdict = verdicts.get(req);
-  return verdict?.ok ? verdict.session : undefined;
+  const verified = verifications.get(req);
+  return verified?.ok ? verified.session : undefined;
 };
 
-/** What the middleware found out; undefined when it did not run. */
-export const verdictOf = (req: IncomingMessage): VerifiedSession | undefined => verdicts.get(req);
+/** Result of the middleware; undefined when it did not run. */
+export const verificationOf = (req: IncomingMessage): VerifiedSession | undefined => verifications.get(req);
 
 /**
- * Express middleware: the request has a live session, or is answered 401, 403 or, when nobody could be asked,
- * 503 with `Retry-After`. Refusals are problem+json (RFC 9457).
+ * Express middleware: passes requests with a live session; answers others with 401, 403 or, when no store is available,
+ * 503 with `Retry-After`, as problem+json (RFC 9457).
  */
 export const requireSession = (
   verifier: SessionVerifier,
@@ -41,25 +41,25 @@ export const requireSession = (
 ): RequestHandler => {
   const { require, autoError = true, allow } = options;
   return async (req, res, next) => {
-    const demands = typeof require === 'function' ? require(req) : require;
-    const verdict = await verifier.verify(req.headers, demands);
-    verdicts.set(req, verdict);
-    const isForbidden = verdict.ok && allow !== undefined && !(await allow(verdict.session, req));
-    if ((verdict.ok && !isForbidden) || !autoError) return next();
-    const refusal = isForbidden ? FORBIDDEN : refusalOf(verdict);
-    if (refusal.status === 503) res.setHeader('Retry-After', RETRY_AFTER_S);
-    if (refusal.status === 401) res.setHeader('WWW-Authenticate', 'Session');
+    const requirements = typeof require === 'function' ? require(req) : require;
+    const verified = await verifier.verify(req.headers, requirements);
+    verifications.set(req, verified);
+    const isForbidden = verified.ok && allow !== undefined && !(await allow(verified.session, req));
+    if ((verified.ok && !isForbidden) || !autoError) return next();
+    const rejection = isForbidden ? FORBIDDEN : rejectionOf(verified);
+    if (rejection.status === 503) res.setHeader('Retry-After', RETRY_AFTER_S);
+    if (rejection.status === 401) res.setHeader('WWW-Authenticate', 'Session');
     res.setHeader('Cache-Control', 'no-store');
-    res.status(refusal.status).type('application/problem+json').send(problem(refusal, verdict));
+    res.status(rejection.status).type('application/problem+json').send(problem(rejection, verified));
   };
 };
 
-/** What an upgrade may do: the verdict, or that its page is not allowed to use the visitor's cookie. */
+/** Result for an upgrade; `origin`: its page is not allowed to use the cookie. */
 export type VerifiedUpgrade = VerifiedSession | { readonly ok: false; readonly why: 'origin' };
 
 /**
- * Checks a WebSocket upgrade of a raw `http` server. A browser sends the cookie from any page, so a cookie counts
- * only with an `Origin` that is exactly one of `allowedOrigins`.
+ * Verifies a WebSocket upgrade of a Node `http` server. Browsers send the cookie from any page, so a cookie requires an
+ * `Origin` that is exactly one of `allowedOrigins`.
  */
 export const verifyUpgrade = async (
   verifier: SessionVerifier,
@@ -73,9 +73,9 @@ export const verifyUpgrade = async (
   return verifier.verify(req.headers);
 };
 
-const FORBIDDEN: Refusal = { status: 403, slug: 'forbidden', title: 'Forbidden' };
+const FORBIDDEN: Rejection = { status: 403, slug: 'forbidden', title: 'Forbidden' };
 
-const REFUSALS: Readonly<Record<Exclude<VerifiedSession, { ok: true }>['why'], Refusal>> = {
+const REJECTIONS: Readonly<Record<Exclude<VerifiedSession, { ok: true }>['why'], Rejection>> = {
   none: { status: 401, slug: 'no-session', title: 'No session' },
   ambiguous: {
     status: 400,
@@ -85,16 +85,17 @@ const REFUSALS: Readonly<Record<Exclude<VerifiedSession, { ok: true }>['why'], R
   invalid: { status: 401, slug: 'invalid-token', title: 'Invalid token' },
   ended: { status: 401, slug: 'session-ended', title: 'Session ended' },
   step_up: { status: 403, slug: 'step-up-required', title: 'Step-up required' },
-  unavailable: { status: 503, slug: 'overloaded', title: 'Sessions cannot be checked just now' },
+  unavailable: { status: 503, slug: 'overloaded', title: 'Sessions cannot be checked' },
 };
 
-const refusalOf = (verdict: VerifiedSession): Refusal => (verdict.ok ? FORBIDDEN : REFUSALS[verdict.why]);
+const rejectionOf = (verified: VerifiedSession): Rejection =>
+  verified.ok ? FORBIDDEN : REJECTIONS[verified.why];
 
-const problem = ({ slug, title, status }: Refusal, verdict: VerifiedSession): string => {
-  const ended = !verdict.ok && verdict.why === 'ended' ? { end_reason: verdict.reason } : {};
+const problem = ({ slug, title, status }: Rejection, verified: VerifiedSession): string => {
+  const ended = !verified.ok && verified.why === 'ended' ? { end_reason: verified.reason } : {};
   const stepUp =
-    !verdict.ok && verdict.why === 'step_up'
-      ? { required_aal: verdict.require.aal, max_auth_age: verdict.require.maxAuthAgeS }
+    !verified.ok && verified.why === 'step_up'
+      ? { required_aal: verified.require.aal, max_auth_age: verified.require.maxAuthAgeS }
       : {};
   return JSON.stringify({ type: `/problems/${slug}`, title, status, ...ended, ...stepUp });
 };

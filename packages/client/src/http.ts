@@ -1,19 +1,19 @@
 import { requireStablePath } from './paths.ts';
 
-/** Why a call failed. `status` is 0 when no answer came at all. */
+/** Failure of a call. `status` is 0 without a response. */
 export class MusterError extends Error {
   override readonly name = 'MusterError';
   /** HTTP status, or 0. */
   readonly status: number;
-  /** What went wrong, stable across releases: `session-ended`, `rate-limited`, `validation`, `network`… */
+  /** Reason, stable across releases: `session-ended`, `rate-limited`, `validation`, `network`… */
   readonly reason: string;
-  /** Id of the request, as it stands in the service's log. */
+  /** Request id, as in the log of the service. */
   readonly requestId: string | undefined;
-  /** Seconds after which a new try makes sense. */
+  /** Seconds until a retry is useful. */
   readonly retryAfterS: number | undefined;
-  /** With `validation`: what is wrong, and where. */
+  /** For `validation`: the invalid fields. */
   readonly failures: readonly { loc: readonly (string | number)[]; msg: string; type: string }[];
-  /** Further members of the problem, such as `end_reason`. */
+  /** Other members of the problem, such as `end_reason`. */
   readonly problem: Readonly<Record<string, unknown>>;
 
   constructor(
@@ -32,21 +32,21 @@ export class MusterError extends Error {
   }
 }
 
-/** How to reach the session service. */
+/** Options of the connection to the session service. */
 export interface HttpOptions {
-  /** Origin of the service or of the load balancer before it, such as `https://app.example.com`; in a browser, '' is the page's own. */
+  /** Origin of the service or of the load balancer before it, such as `https://app.example.com`; in a browser, '' is the origin of the page. */
   readonly baseUrl: string;
-  /** Longest wait for one answer in milliseconds; default 5000. */
+  /** Timeout of one try in milliseconds; default 5000. */
   readonly timeoutMs?: number;
-  /** Longest time for all tries of one call together in milliseconds; without it only their number is limited. */
+  /** Time limit of a call with all its retries, in milliseconds; default: only the number of tries is limited. */
   readonly totalMs?: number;
-  /** Further tries of calls that may run twice, after 429, 503 and lost connections; default 2. */
+  /** Retries of calls that may run twice, after 429, 503 and lost connections; default 2. */
   readonly retries?: number;
-  /** Another fetch, for tests and unusual runtimes. */
+  /** Replacement for `fetch`. */
   readonly fetch?: typeof fetch;
 }
 
-/** One call. */
+/** Request. */
 export interface Call {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   readonly path: string;
@@ -54,15 +54,15 @@ export interface Call {
   readonly body?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
   /**
-   * The call makes something, once for all tries: they carry this `Idempotency-Key`. `true` takes a fresh one, which
-   * is right unless the application repeats the call itself.
+   * `Idempotency-Key` of all tries, for a call that creates something. `true` generates a key; pass one where the
+   * application repeats the call itself.
    */
   readonly idempotencyKey?: string | true;
   /** The call may run twice without a key. Default: every method but POST and PATCH. */
   readonly isSafeToRepeat?: boolean;
 }
 
-/** What came back. */
+/** Response. */
 export interface HttpResponse<T> {
   readonly status: number;
   readonly body: T;
@@ -70,8 +70,8 @@ export interface HttpResponse<T> {
 }
 
 /**
- * Sends a call and gives its answer; rejects with {@link MusterError} for every other ending, and with a TypeError
- * for a path that a URL parser would change, before any request.
+ * Sends a request. Rejects with {@link MusterError} for an error response or a lost connection, and with a TypeError
+ * before any request for a path that a URL parser would change.
  */
 export type Send = <T>(call: Call) => Promise<HttpResponse<T>>;
 
@@ -81,7 +81,7 @@ const MAX_RETRY_AFTER_S = 10;
 const FIRST_PAUSE_MS = 200;
 const KEY_BYTES = 16;
 
-/** A sender with the credentials of `common`. */
+/** Creates a sender with the headers and credentials of `common`. */
 export const createSender = (
   options: HttpOptions,
   common: { readonly headers: Readonly<Record<string, string>>; readonly credentials?: RequestCredentials },
@@ -104,7 +104,7 @@ export const createSender = (
   };
 };
 
-/** 128 random bits, in any runtime: `crypto.randomUUID` is missing on pages without TLS. */
+/** 128 random bits in hex; `crypto.randomUUID` is missing on pages without TLS. */
 export const newIdempotencyKey = (): string =>
   Array.from(crypto.getRandomValues(new Uint8Array(KEY_BYTES)), (byte) =>
     byte.toString(16).padStart(2, '0'),
@@ -119,11 +119,11 @@ const withKey = (call: Call): Call => {
 const isRepeatable = ({ idempotencyKey, isSafeToRepeat, method }: Call): boolean =>
   idempotencyKey !== undefined || (isSafeToRepeat ?? !['POST', 'PATCH'].includes(method));
 
-const isPassing = ({ status }: MusterError): boolean => status === 0 || status === 429 || status === 503;
+const isTemporary = ({ status }: MusterError): boolean => status === 0 || status === 429 || status === 503;
 
-/** Time before the next try, ms; infinite when another try would not help. */
+/** Delay before the next try in ms; infinite for a permanent failure. */
 const pauseOf = (error: unknown, attempt: number): number => {
-  if (!(error instanceof MusterError) || !isPassing(error)) return Number.POSITIVE_INFINITY;
+  if (!(error instanceof MusterError) || !isTemporary(error)) return Number.POSITIVE_INFINITY;
   const asked = Math.min(error.retryAfterS ?? 0, MAX_RETRY_AFTER_S) * 1_000;
   return Math.max(asked, FIRST_PAUSE_MS * 2 ** (attempt - 1)) * (1 + Math.random() / 2);
 };
@@ -170,7 +170,7 @@ const parse = (text: string): unknown => {
   try {
     return JSON.parse(text);
   } catch {
-    return undefined; // A proxy's error page; the status says enough.
+    return undefined; // An error page of a proxy; the status is enough.
   }
 };
 

@@ -24,7 +24,7 @@ export const nameSegment = (name: string, value: string): string => {
 export const requireStablePath = (path: string): void => {
   const [, ...segments] = path.split('/');
   if (!path.startsWith('/') || segments.some((segment) => UNSTABLE_SEGMENT.test(segment))) {
-    throw new TypeError(`path: expected /segments without empty ones, "." and "..", got ${shown(path)}`);
+    throw new TypeError(`path: expected /segments, none of them empty, "." or "..", got ${shown(path)}`);
   }
   if (/[?#\\]/.test(path)) throw new TypeError(`path: expected no "?", "#" and "\\", got ${shown(path)}`);
 };

@@ -1,7 +1,7 @@
 import { Centrifuge, type Options } from 'centrifuge';
 import { withoutLocalStorage } from './quiet-globals.ts';
 
-/** What a gateway says of itself and of the session when a client connects. */
+/** Data of a connect result. */
 export interface Welcome {
   /** Name of the replica. */
   readonly gateway: string;
@@ -11,24 +11,24 @@ export interface Welcome {
   readonly session: string;
 }
 
-/** How to connect. */
+/** Options of the realtime client. */
 export interface RealtimeOptions {
   /** Origin of the load balancer, such as `https://app.example.com`. */
   readonly baseUrl: string;
-  /** Session token; absent in a browser, where the session cookie signs the socket in. */
+  /** Session token; absent in a browser, which sends the session cookie. */
   readonly token?: string;
-  /** Called when the session was ended elsewhere: this client is signed out and does not reconnect. */
+  /** Called after the end of the session: the client does not reconnect. */
   readonly onSignedOut?: (reason: string) => void;
   /** Further options of the SDK, such as `websocket` in Node. */
   readonly sdk?: Partial<Options>;
 }
 
-/** Close codes from here on are final: the session has ended, or may not do what it wants. */
+/** First final close code: the session has ended or is not allowed to connect. */
 const FIRST_FINAL_CODE = 4_500;
 
 /**
- * The `centrifuge` SDK, set up for Muster: reconnecting, recovering missed publications, and telling when the
- * session was ended. Call `connect()` on what comes back, and `newSubscription(group)` for each group.
+ * Configures the `centrifuge` SDK for Muster: it reconnects, recovers missed publications and reports the end of the
+ * session. Call `connect()` on the client, and `newSubscription(group)` for each group.
  */
 export const createRealtime = (options: RealtimeOptions): Centrifuge => {
   const url = `${options.baseUrl.replace(/^http/, 'ws')}/connection/websocket`;

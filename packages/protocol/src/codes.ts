@@ -1,8 +1,8 @@
 import { MAX_CLOSE_REASON_BYTES } from './limits.ts';
 
 /**
- * Why a connection was closed. The range tells a client what to do: 3000–3499 and 4000–4499 come back,
- * 3500–3999 and 4500–4999 stay away. Below 3000 are the codes of RFC 6455 itself.
+ * Close codes. Clients reconnect after 3000–3499 and 4000–4499, and do not after 3500–3999 and 4500–4999. Codes below
+ * 3000 are those of RFC 6455.
  */
 export const CloseCode = {
   TooBig: 1009,

@@ -1,14 +1,14 @@
-/** JSON text of an application's value. Passed on as it came. */
+/** JSON text of an application's value, passed on unchanged. */
 export type Payload = string;
 
-/** Where a client stands in a group's stream. */
+/** Position of a client in the stream of a group. */
 export interface StreamPosition {
   readonly offset: number;
-  /** Empty when the client has not learnt one. */
+  /** Empty when the client has none. */
   readonly epoch: string;
 }
 
-/** A wish to catch up, as subscribe commands and the `subs` of a connect command carry it. */
+/** Recovery request of a subscribe command, or of a `subs` entry of a connect command. */
 export interface RecoverRequest extends StreamPosition {
   readonly recover: boolean;
   readonly delta: string;
@@ -19,7 +19,7 @@ export interface ConnectCommand {
   readonly id: number;
   readonly token: string;
   readonly data?: Payload;
-  /** Name and version of the SDK, as it says. */
+  /** Name and version of the SDK. */
   readonly name: string;
   readonly version: string;
   readonly subs: ReadonlyMap<string, RecoverRequest>;
@@ -53,7 +53,7 @@ export interface PublishCommand {
   readonly id: number;
   readonly channel: string;
   readonly data?: Payload;
-  /** `data` is a JSON string of base64: the client sent bytes that are no JSON. */
+  /** `data` is a JSON string of base64: the client sent bytes other than JSON. */
   readonly isBinary?: true;
   readonly type: number;
 }
@@ -79,7 +79,7 @@ export interface RpcCommand {
   readonly id: number;
   readonly method: string;
   readonly data?: Payload;
-  /** `data` is a JSON string of base64: the client sent bytes that are no JSON. */
+  /** `data` is a JSON string of base64: the client sent bytes other than JSON. */
   readonly isBinary?: true;
 }
 
@@ -108,13 +108,13 @@ export interface PongCommand {
   readonly id: 0;
 }
 
-/** An id without any method that we know, or the unused `ping` method. */
+/** Unknown method, or the unused method `ping`. */
 export interface UnknownCommand {
   readonly is: 'unknown';
   readonly id: number;
 }
 
-/** What a client can ask, decoded and with the types of all fields checked. */
+/** Decoded command of a client; the types of all fields are checked. */
 export type ClientCommand =
   | ConnectCommand
   | SubscribeCommand
@@ -129,10 +129,10 @@ export type ClientCommand =
   | PongCommand
   | UnknownCommand;
 
-/** Why a frame could not be understood; the label of the refusal counter. */
+/** Reason why a frame is malformed; a metric label. */
 export type Malformation = 'empty' | 'not_json' | 'not_object' | 'bad_field';
 
-/** A frame's commands in the order of the frame, or what is wrong with it. */
+/** Commands of a frame in order, or the reason why it is malformed. */
 export type DecodedFrame =
   | { readonly ok: true; readonly commands: readonly ClientCommand[] }
   | { readonly ok: false; readonly why: Malformation };

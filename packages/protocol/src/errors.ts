@@ -1,4 +1,4 @@
-/** What a client should do with an answer: give up, try at once, or try after a pause. */
+/** Retry policy of a client: never, at once, or after a delay. */
 export type Retry = 'never' | 'now' | 'later';
 
 interface ErrorKind {
@@ -63,7 +63,7 @@ export const ERRORS = {
 /** A key of {@link ERRORS}. */
 export type ErrorCode = keyof typeof ERRORS;
 
-/** What may be told beside the code. `detail` and `extra` reach the client; `cause` only the log. */
+/** Optional parts of an error. `detail` and `extra` are sent to the client; `cause` is logged only. */
 export interface AppErrorOptions {
   readonly detail?: string;
   readonly retryAfterS?: number;
@@ -71,7 +71,7 @@ export interface AppErrorOptions {
   readonly cause?: unknown;
 }
 
-/** Thrown where the caller cannot go on; translated once, at the edge, by its code. */
+/** Failure with a code that the HTTP or protocol layer translates into a response. */
 export class AppError extends Error {
   readonly code: ErrorCode;
   readonly detail: string | undefined;

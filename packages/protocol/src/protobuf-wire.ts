@@ -1,9 +1,9 @@
 /*
- * The wire format of Protocol Buffers, as much of it as our messages need: varints and length-delimited fields.
- * Other wire types are skipped. No dependency, no code generation; the field numbers stand beside their use.
+ * The subset of the Protocol Buffers wire format that the messages use: varints and length-delimited fields. Other wire
+ * types are skipped.
  */
 
-/** Bytes that are no message, or a number beyond what we can count. */
+/** Invalid message, or a number beyond the safe integers. */
 export class MalformedMessage extends Error {}
 
 const utf8 = new TextEncoder();
@@ -13,7 +13,7 @@ const FIXED64 = 1;
 const BYTES = 2;
 const FIXED32 = 5;
 
-/** The fields of one message by number; of a field given twice the last counts, as the format demands. */
+/** Fields of a message by number; the last value of a repeated scalar field counts, as proto3 requires. */
 export class Fields {
   readonly #values = new Map<number, (number | Uint8Array)[]>();
 

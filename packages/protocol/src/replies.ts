@@ -1,7 +1,7 @@
 import type { ReplyError, UnsubscribeCode } from './codes.ts';
 import type { Payload } from './commands.ts';
 
-/** Who published, joined or is present. */
+/** Publisher of a publication, or member of a group. */
 export interface ClientInfo {
   /** Empty for an anonymous client. */
   readonly user: string;
@@ -20,13 +20,13 @@ export interface Publication {
   /** Absent in groups without history. */
   readonly offset?: number;
   readonly tags?: Readonly<Record<string, string>>;
-  /** Version of what the publication describes, as its publisher counts; 0 for none. */
+  /** Version of the described object, counted by the publisher; 0 for none. */
   readonly version?: number;
-  /** `data` is a JSON string of base64 and stands for bytes that are no JSON; the text says so by `"b64":true`. */
+  /** `data` is a JSON string of base64 for bytes other than JSON; the text is marked with `"b64":true`. */
   readonly isBinary?: boolean;
 }
 
-/** JSON text of a {@link Publication} as the wire has it, offset included. Kept as text from stream to socket. */
+/** JSON text of a {@link Publication} as on the wire, offset included. It stays text from stream to socket. */
 export type PublicationText = string;
 
 export interface ConnectResult {
@@ -79,10 +79,10 @@ export interface SubRefreshResult {
   readonly ttlS?: number;
 }
 
-/** The answer to one command, `id` being the command's. */
+/** Reply to a command, with its `id`. */
 export type CommandReply = { readonly id: number } & (
   | { readonly is: 'error'; readonly code: ReplyError }
-  /** An error of the application's own, 400 to 1999. */
+  /** Error of the application, 400 to 1999. */
   | { readonly is: 'error'; readonly code: number; readonly message: string; readonly temporary: boolean }
   | { readonly is: 'connect'; readonly result: ConnectResult }
   | { readonly is: 'subscribe'; readonly result: SubscribeResult }
@@ -96,7 +96,7 @@ export type CommandReply = { readonly id: number } & (
   | { readonly is: 'sub_refresh'; readonly result: SubRefreshResult }
 );
 
-/** What a gateway says unasked, publications apart (they are carried as finished bytes). */
+/** Push of a gateway, except publications of groups, which are carried as encoded bytes. */
 export type Push =
   | { readonly is: 'join' | 'leave'; readonly channel: string; readonly info: ClientInfo }
   | { readonly is: 'unsubscribe'; readonly channel: string; readonly code: UnsubscribeCode }

@@ -2,28 +2,28 @@ import type { Clock } from '@muster/kit/clock';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { SessionId } from './token.ts';
 
-/** An activity of a session that Postgres does not know of yet. */
+/** Activity of a session that is not yet in Postgres. */
 export interface Touch {
   readonly id: SessionId;
   /** Ms since the epoch. */
   readonly at: number;
 }
 
-/** The activities of all sessions on their way to Postgres: sorted sets in Redis, the newest instant wins. */
+/** Buffer of activities between all processes and Postgres: sorted sets in Redis in which the newest instant wins. */
 export interface TouchBuffer {
   add(touches: readonly Touch[]): Promise<void>;
-  /** Takes out up to `limit` per set, the oldest first. */
+  /** Removes and returns up to `limit` per set, oldest first. */
   take(limit: number): Promise<Touch[]>;
-  /** The instants that wait for these sessions; undefined where none does. */
+  /** Buffered instants of these sessions; undefined where there is none. */
   pending(ids: readonly SessionId[]): Promise<(number | undefined)[]>;
-  /** How many wait. */
+  /** Number of buffered activities. */
   size(): Promise<number>;
 }
 
-/** The number of sets; each is one slot of a Redis Cluster. */
+/** Number of sets; each is one slot of a Redis Cluster. */
 const SETS = 16;
 
-/** The buffer under `<prefix>touch:{0}` … `{15}`. */
+/** Buffer under the keys `<prefix>touch:{0}` … `{15}`. */
 export const createTouchBuffer = ({ redis }: { redis: RedisConnections }): TouchBuffer => {
   const keys = Array.from({ length: SETS }, (_, at) => `${redis.prefix}touch:{${at}}`);
   const keyOf = (id: SessionId): string => keys[Number.parseInt(id.slice(0, 1), 16)] ?? '';
@@ -37,7 +37,7 @@ export const createTouchBuffer = ({ redis }: { redis: RedisConnections }): Touch
       );
     },
     take: async (limit) => {
-      // Not retried: a pop whose answer was lost must not take a second batch. Losing one costs one interval.
+      // Not retried: a pop whose response was lost must not remove a second batch. A lost batch costs one interval.
       const lane = redis.lane();
       const taken = await Promise.all(keys.map((key) => lane.zpopmin(key, limit)));
       return taken.flatMap(pairs);
@@ -59,18 +59,18 @@ const pairs = (flat: readonly string[]): Touch[] =>
     at: Number(flat[at * 2 + 1]),
   }));
 
-/** Time between two touches of one session, in ms: a tenth of its idle limit, at most a minute. */
+/** Interval between two touches of a session, in ms: a tenth of its idle limit, at most a minute. */
 export const touchIntervalMs = (idleSeconds: number): number => Math.min(60_000, idleSeconds * 100);
 
-/** Lets one activity of a session through per interval, however many there are. */
+/** Admits one activity per session and interval. */
 export interface TouchThrottle {
-  /** True if this activity is worth telling; sessions that are never idle never are. */
+  /** True if this activity must be recorded; never for a session without an idle limit. */
   admits(session: { readonly id: SessionId; readonly idleSeconds: number }): boolean;
 }
 
 const MAX_REMEMBERED = 100_000;
 
-/** Remembers when each session was last told, for at most 100,000 sessions. */
+/** Keeps the last touch of at most 100,000 sessions. */
 export const createTouchThrottle = ({ clock }: { clock: Clock }): TouchThrottle => {
   const nextAt = new Map<SessionId, number>();
   return {
@@ -79,7 +79,7 @@ export const createTouchThrottle = ({ clock }: { clock: Clock }): TouchThrottle 
       const now = clock.monotonic();
       const due = nextAt.get(id);
       if (due !== undefined && now < due) return false;
-      // The map is in order of insertion: what was told longest ago is forgotten first.
+      // The map is in insertion order, so the oldest touch is evicted first.
       nextAt.delete(id);
       if (nextAt.size >= MAX_REMEMBERED) forgetOldest(nextAt);
       nextAt.set(id, now + touchIntervalMs(idleSeconds));

@@ -42,7 +42,7 @@ const createWorld = () => {
   };
   const hear = (text: string) => {
     const message = parseBusMessage(text);
-    if (message) follower.hear(message);
+    if (message) follower.onMessage(message);
   };
   return { entries, ended, lost, faults, state, follower, emit, beat, hear };
 };
@@ -59,14 +59,14 @@ test('[EV1] given malformed messages and unknown kinds, when they are parsed, th
   ]) {
     expect(parseBusMessage(text)).toBeUndefined();
   }
-  expect(parseBusMessage('1-0 2-0 {"k":"tenant-end"}')?.says).toEqual({ is: 'unknown' });
+  expect(parseBusMessage('1-0 2-0 {"k":"tenant-end"}')?.content).toEqual({ is: 'unknown' });
   const odd = parseBusMessage('1-0 2-0 {"k":"end","ids":["no-uuid",7],"why":"x","at":1}');
-  expect(odd?.says).toMatchObject({ change: { ids: [] } });
+  expect(odd?.content).toMatchObject({ change: { ids: [] } });
 });
 
 test('[EV2] given messages in sequence, when one is lost, then the gap is read once', async () => {
   const world = createWorld();
-  await world.follower.catchUp();
+  await world.follower.repair();
   const first = world.emit(1);
   world.hear(first.text);
   expect(world.ended).toEqual([first.id]);
@@ -76,7 +76,7 @@ test('[EV2] given messages in sequence, when one is lost, then the gap is read o
   const fourth = world.emit(4);
   world.hear(third.text);
   world.hear(fourth.text);
-  await world.follower.catchUp();
+  await world.follower.repair();
   expect(world.ended).toContain(unheard.id);
   expect(world.follower.isCurrent).toBe(true);
   expect(world.lost).toEqual([]);
@@ -87,33 +87,33 @@ test('[EV2] given messages in sequence, when one is lost, then the gap is read o
 
 test('[EV3] given a lost change, when a heartbeat is received, then the gap is read', async () => {
   const world = createWorld();
-  await world.follower.catchUp();
+  await world.follower.repair();
   const unheard = world.emit(1);
   world.hear(world.beat());
-  await world.follower.catchUp();
+  await world.follower.repair();
   expect(world.ended).toContain(unheard.id);
 });
 
 test('[EV4] given a new epoch, when a heartbeat is received, then every local session is checked again', async () => {
   const world = createWorld();
   world.emit(1);
-  await world.follower.catchUp();
+  await world.follower.repair();
   world.entries.length = 0;
   world.state.epoch = 'e2';
   world.hear(world.beat());
-  await world.follower.catchUp();
+  await world.follower.repair();
   expect(world.lost).toEqual(['epoch']);
 });
 
 test('[EV4] given a change log trimmed past the position, when the gap is read, then it is reported as lost', async () => {
   const world = createWorld();
   world.emit(1);
-  await world.follower.catchUp();
+  await world.follower.repair();
   world.emit(2);
   world.emit(3);
   world.entries.splice(0, 2);
   world.hear(world.beat());
-  await world.follower.catchUp();
+  await world.follower.repair();
   expect(world.lost).toEqual(['trimmed']);
 });
 
@@ -121,7 +121,7 @@ test('[EV4] given a change log that went backwards, when a heartbeat is received
   const world = createWorld();
   world.emit(1);
   world.emit(2);
-  await world.follower.catchUp();
+  await world.follower.repair();
   world.entries.pop();
   world.hear(world.beat());
   expect(world.lost).toEqual(['backwards']);
@@ -129,11 +129,11 @@ test('[EV4] given a change log that went backwards, when a heartbeat is received
 
 test('[EV5] given duplicates and late messages, when they are received, then the state does not change', async () => {
   const world = createWorld();
-  await world.follower.catchUp();
+  await world.follower.repair();
   const one = world.emit(1);
   const two = world.emit(2);
   world.hear(two.text);
-  await world.follower.catchUp();
+  await world.follower.repair();
   world.hear(one.text);
   world.hear(two.text);
   expect(new Set(world.ended)).toEqual(new Set([one.id, two.id]));
@@ -143,14 +143,14 @@ test('[EV5] given duplicates and late messages, when they are received, then the
 
 test('[EV2] given a read that failed, when the next heartbeat is received, then the gap is read', async () => {
   const world = createWorld();
-  await world.follower.catchUp();
+  await world.follower.repair();
   const unheard = world.emit(1);
   world.state.broken = true;
   world.hear(world.beat());
-  await world.follower.catchUp();
+  await world.follower.repair();
   expect(world.faults.length).toBeGreaterThan(0);
   world.state.broken = false;
   world.hear(world.beat());
-  await world.follower.catchUp();
+  await world.follower.repair();
   expect(world.ended).toContain(unheard.id);
 });

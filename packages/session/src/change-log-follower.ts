@@ -5,18 +5,18 @@ import {
   type SessionChange,
 } from './session-events.ts';
 
-/** The change stream as a follower reads it. */
+/** Change log as a follower reads it. */
 export interface ChangeLog {
-  /** The id of the last entry, `0-0` for an empty stream. */
+  /** Id of the last entry; `0-0` for an empty log. */
   top(): Promise<string>;
   epoch(): Promise<string | undefined>;
-  /** Entries from `from` on, itself included, oldest first, a bounded number. */
+  /** A page of entries from `from` on, inclusive, oldest first. */
   range(from: string): Promise<{ id: string; payload: string }[]>;
-  /** False if the stream may have been cut at its beginning. */
+  /** False if the oldest entries may have been trimmed. */
   isWhole(): Promise<boolean>;
 }
 
-/** Whom a follower tells. */
+/** Callbacks of a follower. */
 export interface FollowerEvents {
   onChange(change: SessionChange): void;
   onRepaired(): void;
@@ -27,66 +27,72 @@ export interface FollowerEvents {
 const START = '0-0';
 
 /**
- * Keeps the position in the change stream. Changes are applied the moment they are heard; a hole before one is
- * read from the stream, one read at a time, and holes seen meanwhile join it.
+ * Follows the change log by the messages of the bus. Changes are applied on arrival, which is safe to repeat; a gap before
+ * a message is read from the log, one read at a time.
+ *
+ *     opening ──repair──▶ repairing ──gap read, or lost──▶ following
+ *                             ▲                               │
+ *                             └── gap, new epoch, reconnect ──┘
+ *
+ * A failed read ends with `onFault` and leaves the position; the next heartbeat shows the gap again.
  */
 export class ChangeLogFollower {
   readonly #log: ChangeLog;
   readonly #events: FollowerEvents;
-  /** Undefined until the end of the stream was read once. */
+  /** Undefined until the end of the log was read once. */
   #last: string | undefined = undefined;
   #epoch: string | undefined = undefined;
-  #running: Promise<void> | undefined = undefined;
-  #again = false;
+  #repairing: Promise<void> | undefined = undefined;
+  #mustRepeat = false;
 
   constructor(log: ChangeLog, events: FollowerEvents) {
     this.#log = log;
     this.#events = events;
   }
 
-  /** True when nothing is known to be missing. */
+  /** True while following: no gap is known. */
   get isCurrent(): boolean {
-    return this.#last !== undefined && !this.#running;
+    return this.#last !== undefined && !this.#repairing;
   }
 
-  /** Takes a message in; duplicates and messages out of order are harmless. */
-  hear(message: SessionBusMessage): void {
-    const { says } = message;
-    if (says.is === 'change') this.#events.onChange(says.change);
-    if (says.is === 'heartbeat' && this.#isOtherHistory(message.id, says.epoch)) return;
+  /** Accepts duplicates and messages out of order. */
+  onMessage(message: SessionBusMessage): void {
+    const { content } = message;
+    if (content.is === 'change') this.#events.onChange(content.change);
+    if (content.is === 'heartbeat' && this.#isOtherHistory(message.id, content.epoch)) return;
     if (this.#last !== undefined && compareStreamIds(message.id, this.#last) <= 0) return;
-    if (message.previous === this.#last && !this.#running) this.#last = message.id;
-    else void this.catchUp();
+    if (message.previous === this.#last && !this.#repairing) this.#last = message.id;
+    else void this.repair();
   }
 
-  /** Reads what was missed; resolves when this reading, and those that joined it, are over. Never rejects. */
-  catchUp(): Promise<void> {
-    if (this.#running) this.#again = true;
-    else this.#running = this.#run();
-    return this.#running;
+  /** Reads the gap; resolves when this read, and those requested meanwhile, have ended. Never rejects. */
+  repair(): Promise<void> {
+    if (this.#repairing) this.#mustRepeat = true;
+    else this.#repairing = this.#run();
+    return this.#repairing;
   }
 
   async #run(): Promise<void> {
     do {
-      this.#again = false;
+      this.#mustRepeat = false;
       try {
         await this.#readOnce();
       } catch (error) {
         this.#events.onFault(error);
       }
-    } while (this.#again);
-    this.#running = undefined;
+    } while (this.#mustRepeat);
+    this.#repairing = undefined;
   }
 
-  /** Notices a flush or a failover by a heartbeat. */
+  /** Detects a flush or a failover by the epoch and id of a heartbeat. */
   #isOtherHistory(id: string, epoch: string): boolean {
     this.#epoch ??= epoch;
     if (this.#epoch !== epoch) {
-      void this.catchUp();
+      void this.repair();
       return true;
     }
-    if (this.#running || this.#last === undefined || compareStreamIds(id, this.#last) >= 0) return false;
-    // The stream went back while its epoch stayed: a failover lost its end.
+    if (this.#repairing || this.#last === undefined || compareStreamIds(id, this.#last) >= 0) return false;
+    // The log is shorter under the same epoch: a failover lost its end.
     this.#last = id;
     this.#events.onLost('backwards');
     return true;
@@ -101,19 +107,19 @@ export class ChangeLogFollower {
       this.#events.onRepaired();
       return;
     }
-    // Position first, then the alarm: whatever happens in between is heard, or checked, or both.
+    // The position is set before the callback: changes in between are received, or checked, or both.
     this.#last = await this.#log.top();
     this.#epoch = epoch;
     if (from !== undefined) this.#events.onLost(sameEpoch ? 'trimmed' : 'epoch');
   }
 
-  /** Applies what the stream holds after `from`; false if the stream no longer reaches back to it. */
+  /** Applies the entries after `from`; false if the log no longer contains it. */
   async #replay(from: string): Promise<boolean> {
     if (from === START && !(await this.#log.isWhole())) return false;
     let position = from;
     for (;;) {
       const entries = await this.#log.range(position);
-      // The entry at `from` itself must still be there, else something after it may be gone too.
+      // Without the entry at `from`, entries after it may be trimmed as well.
       if (position === from && from !== START && entries[0]?.id !== from) return false;
       const fresh = entries.filter(({ id }) => compareStreamIds(id, position) > 0);
       if (fresh.length === 0) return true;
@@ -124,7 +130,7 @@ export class ChangeLogFollower {
   }
 
   #apply(payload: string): void {
-    const says = parsePayload(payload);
-    if (says?.is === 'change') this.#events.onChange(says.change);
+    const content = parsePayload(payload);
+    if (content?.is === 'change') this.#events.onChange(content.change);
   }
 }

@@ -1,19 +1,19 @@
 import { stringifySetCookie } from 'cookie';
 import { unsign } from 'cookie-signature';
 
-/** How a session cookie is written. Always `Path=/; HttpOnly`, never a Domain. */
+/** Attributes of a session cookie; always `Path=/; HttpOnly`, never `Domain`. */
 export interface CookieAttributes {
   /** Sent over https only; required for `__Host-` names. */
   readonly secure: boolean;
-  /** Life in seconds, at most 400 days; left out, the cookie ends with the browser. */
+  /** Lifetime in seconds, at most 400 days; without it the cookie ends with the browser. */
   readonly maxAgeS?: number;
   /** For pages embedded in foreign sites: `SameSite=None; Partitioned`. */
   readonly embed?: boolean;
 }
 
-/** Cookies of one name that are read from a header, whatever they contain. */
+/** Cookies of one name that are read from a header. */
 export const MAX_COOKIES_READ = 64;
-/** 400 days, the longest life browsers grant. */
+/** 400 days, the longest lifetime that browsers accept. */
 export const MAX_COOKIE_AGE_S = 400 * 86_400;
 
 const PREFIX = 's:';
@@ -49,7 +49,7 @@ export const unsignExpressSessionCookie = (text: string, secrets: readonly strin
   return undefined;
 };
 
-/** The Set-Cookie header that gives a browser its session. */
+/** `Set-Cookie` header with a session token. */
 export const sessionCookie = (name: string, token: string, attributes: CookieAttributes): string =>
   stringifySetCookie(
     {
@@ -63,7 +63,7 @@ export const sessionCookie = (name: string, token: string, attributes: CookieAtt
     { encode: encodeURIComponent },
   );
 
-/** The Set-Cookie header that takes it away again: same name, path and attributes. */
+/** `Set-Cookie` header that deletes the cookie: same name, path and attributes. */
 export const clearedCookie = (name: string, attributes: CookieAttributes): string =>
   stringifySetCookie({ name, value: '', ...common(attributes), maxAge: 0, expires: new Date(0) });
 

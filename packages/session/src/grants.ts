@@ -1,14 +1,14 @@
-/** What a session may do in a group. */
+/** Actions of a session in a group. */
 export const GROUP_ACTIONS = ['subscribe', 'publish', 'presence', 'history'] as const;
 export type GroupAction = (typeof GROUP_ACTIONS)[number];
 
-/** Widens what namespaces allow, for one session. `groups` is a name or a prefix ending in `*`. */
+/** Permission of one session beyond those of namespaces. `groups` is a name, or a prefix before `*`. */
 export interface SessionGrant {
   readonly groups: string;
   readonly allow: readonly GroupAction[];
 }
 
-/** True if one of the grants names this group and this action. */
+/** True if a grant allows this action in this group. */
 export const isGranted = (
   grants: readonly SessionGrant[] | undefined,
   group: string,
@@ -16,7 +16,7 @@ export const isGranted = (
 ): boolean =>
   grants?.some((grant) => matchesGroup(grant.groups, group) && grant.allow.includes(action)) ?? false;
 
-/** True if everything that `wanted`, a name or a prefix ending in `*`, names is named by one of the patterns. */
+/** True if one pattern includes all groups of `wanted`, a name or a prefix before `*`. */
 export const coversGroups = (patterns: readonly string[], wanted: string): boolean =>
   patterns.some((pattern) => matchesGroup(pattern, wanted));
 

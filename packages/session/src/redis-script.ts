@@ -6,7 +6,7 @@ export interface ScriptClient {
   eval(source: string, keyCount: number, ...keysAndArgs: (string | number)[]): Promise<unknown>;
 }
 
-/** A Lua script called by its digest; sent in full only to a server that has forgotten it. */
+/** Lua script that is called by its digest, and sent in full to a server that does not have it. */
 export type SessionScript = (
   client: ScriptClient,
   keys: readonly string[],

@@ -13,7 +13,7 @@ import {
 } from './session-events.ts';
 import type { SessionId } from './token.ts';
 
-/** What a listener needs, and whom it tells. Handlers may hear a change twice and must not mind. */
+/** Dependencies and handlers of a listener. Handlers must be idempotent: a change may arrive twice. */
 export interface SessionListenerDeps {
   readonly redis: RedisConnections;
   readonly clock: Clock;
@@ -22,22 +22,22 @@ export interface SessionListenerDeps {
   onEnded(id: SessionId, why: string): void;
   /** The secret or the contents of sessions changed. */
   onChanged?(change: Exclude<SessionChange, { k: 'end' }>): void;
-  /** Changes were missed that the stream no longer holds: check every local session again. */
+  /** The change log no longer contains a gap: every local session must be checked again. */
   onLost(): void;
 }
 
-/** Hears every change of every session, in spite of lost messages. */
+/** Receives every change of every session, also when messages are lost. */
 export interface SessionListener extends AsyncDisposable {
-  /** Subscribed, caught up, and a heartbeat came within the last 3 s. */
+  /** True while subscribed, without a gap, and with a heartbeat in the last 3 s. */
   healthy(): boolean;
 }
 
-/** Silence of the bus after which it is not trusted, in ms: three heartbeats. */
+/** Time without heartbeats after which the bus is unhealthy, in ms: three heartbeats. */
 export const BUS_SILENCE_MS = 3000;
 
 const PAGE = 1000;
 
-/** Subscribes to the change channel on a connection of its own and follows the stream behind it. */
+/** Subscribes to the change channel on a dedicated connection and follows the change log. */
 export const createSessionListener = (deps: SessionListenerDeps): SessionListener => {
   const { redis, clock, log } = deps;
   const silence = createFaultLog(log, { event: 'session.bus_silent', overEvent: 'session.bus_reachable' });
@@ -50,31 +50,31 @@ export const createSessionListener = (deps: SessionListenerDeps): SessionListene
   const count = countMessages(deps.metrics);
   const { channels } = redis;
   const subscriber = redis.dedicated('session-events', channel);
-  // `ready` subscribes below; the library's own attempt would be one more, whose failure nobody could catch.
+  // The handler of `ready` subscribes; a failure of the library's own attempt could not be caught.
   subscriber.options.autoResubscribe = false;
-  let heardAt = Number.NEGATIVE_INFINITY;
+  let receivedAt = Number.NEGATIVE_INFINITY;
   let subscribed = false;
 
   const onMessage = (from: Buffer, text: Buffer): void => {
     if (from.toString() !== channel) return;
     const message = parseBusMessage(text.toString());
     count(message);
-    if (message?.says.is === 'heartbeat') {
-      heardAt = clock.monotonic();
+    if (message?.content.is === 'heartbeat') {
+      receivedAt = clock.monotonic();
       silence.recovered();
     }
-    if (message) follower.hear(message);
+    if (message) follower.onMessage(message);
   };
   const subscribe = async (): Promise<void> => {
     try {
       await channels.subscribe(subscriber, [channel]);
       subscribed = true;
       subscribing.recovered();
-      heardAt = clock.monotonic();
-      await follower.catchUp();
+      receivedAt = clock.monotonic();
+      await follower.repair();
     } catch (error) {
       subscribing.failed({ error });
-      // Never stay connected and deaf.
+      // Never stay connected without a subscription.
       if (!subscribed && subscriber.status === 'ready') subscriber.disconnect(true);
     }
   };
@@ -83,7 +83,7 @@ export const createSessionListener = (deps: SessionListenerDeps): SessionListene
   };
   const onReady = (): void => void subscribe();
 
-  // On a cluster the channel may go to another node; then we go after it.
+  // On a cluster the channel may move to another node; a reconnect follows it.
   const onMoved = (): void => subscriber.disconnect(true);
   subscriber.on(channels.event, onMessage);
   subscriber.on('moved', onMoved);
@@ -92,15 +92,17 @@ export const createSessionListener = (deps: SessionListenerDeps): SessionListene
   if (subscriber.status === 'ready') onReady();
 
   const stopWatching = every(BUS_SILENCE_MS / 3, () => {
-    if (!subscribed || clock.monotonic() - heardAt <= BUS_SILENCE_MS) return;
-    // Three heartbeats missed on a link that looks open: either nobody beats, or the link is deaf.
-    silence.failed({ detail: 'no session service beats, or this connection to Redis is deaf' });
-    heardAt = clock.monotonic();
+    if (!subscribed || clock.monotonic() - receivedAt <= BUS_SILENCE_MS) return;
+    // Three heartbeats are missing on an open connection.
+    silence.failed({
+      detail: 'no heartbeat in 3 s: no session service publishes, or this Redis connection receives nothing',
+    });
+    receivedAt = clock.monotonic();
     subscriber.disconnect(true);
   });
 
   return {
-    healthy: () => subscribed && follower.isCurrent && clock.monotonic() - heardAt <= BUS_SILENCE_MS,
+    healthy: () => subscribed && follower.isCurrent && clock.monotonic() - receivedAt <= BUS_SILENCE_MS,
     [Symbol.asyncDispose]: async () => {
       stopWatching();
       subscriber.off(channels.event, onMessage);
@@ -157,7 +159,7 @@ const changeLog = (redis: RedisConnections): ChangeLog => {
 const countMessages = (metrics: Metrics): ((message: SessionBusMessage | undefined) => void) => {
   const received = metrics.counter('session_bus_messages_total');
   return (message) => {
-    const says = message?.says;
+    const says = message?.content;
     received.inc({ kind: says ? (says.is === 'change' ? says.change.k : says.is) : 'malformed' });
   };
 };

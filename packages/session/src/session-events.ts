@@ -2,19 +2,19 @@ import type { RedisConnections } from '@muster/kit/redis/connection';
 import { script } from './redis-script.ts';
 import { parseSessionId, type SessionId } from './token.ts';
 
-/** A change of sessions as it travels between replicas. `at` in ms since the epoch. */
+/** Change of sessions as replicas exchange it. `at` in ms since the epoch. */
 export type SessionChange =
   | { readonly k: 'end'; readonly ids: readonly SessionId[]; readonly why: string; readonly at: number }
-  /** The secret changed; `why` says whether privileges rose with it. */
+  /** New secret; `why` distinguishes a rotation from a change of privileges. */
   | { readonly k: 'rot'; readonly ids: readonly SessionId[]; readonly why: string; readonly at: number }
   | { readonly k: 'upd'; readonly ids: readonly SessionId[]; readonly at: number };
 
-/** Ids that fit into one message; longer lists are split by the sender. */
+/** Ids per message; senders split longer lists. */
 export const MAX_IDS_PER_CHANGE = 500;
-/** Entries the change stream keeps, about. */
+/** Approximate number of entries in the change log. */
 export const CHANGE_LOG_LENGTH = 100_000;
 
-/** The Redis names of the session bus; `{bus}` keeps them in one cluster slot. */
+/** Redis names of the session bus; `{bus}` puts them in one cluster slot. */
 export const busKeys = (prefix: string) => ({
   log: `${prefix}{bus}log`,
   channel: `${prefix}{bus}ch`,
@@ -33,7 +33,7 @@ local l=redis.call('XREVRANGE',KEYS[1],'+','-','COUNT',1); local p=l[1] and l[1]
 redis.call(ARGV[4],ARGV[1],p..' '..p..' '..cjson.encode({k='hb',e=e,at=tonumber(ARGV[3])}))
 return {e, made and 1 or 0, p}`);
 
-/** Appends a change to the stream and publishes it, in one step; resolves with its stream id. */
+/** Appends a change to the log and publishes it atomically; resolves with its stream id. */
 export const emitSessionChange = async (
   { redis }: { redis: RedisConnections },
   change: SessionChange,
@@ -47,8 +47,8 @@ export const emitSessionChange = async (
 };
 
 /**
- * Tells every listener the end of the stream and the bus epoch, so that a lost message shows within a second.
- * `isNew` means that Redis had no epoch: it was flushed, or is used for the first time.
+ * Publishes the end of the log and the bus epoch, by which listeners detect a lost message within a second.
+ * `isNew`: Redis had no epoch, because it was flushed or is used for the first time.
  */
 export const emitSessionBusHeartbeat = async (
   { redis }: { redis: RedisConnections },
@@ -67,28 +67,28 @@ export const emitSessionBusHeartbeat = async (
   return { epoch: String(epoch), isNew: made === 1, top: String(top) };
 };
 
-/** A message of the bus: the stream id before it, its own, and what it says. */
+/** Message of the bus: the preceding stream id, its own and its content. */
 export interface SessionBusMessage {
   readonly previous: string;
   readonly id: string;
-  readonly says:
+  readonly content:
     | { readonly is: 'change'; readonly change: SessionChange }
     | { readonly is: 'heartbeat'; readonly epoch: string }
-    /** A kind this version does not know. */
+    /** Kind of a later version. */
     | { readonly is: 'unknown' };
 }
 
-/** Reads `previous id payload`; undefined for anything malformed. Never throws. */
+/** Parses `previous id payload`; undefined for a malformed message. Never throws. */
 export const parseBusMessage = (text: string): SessionBusMessage | undefined => {
   const parts = /^(\d+-\d+) (\d+-\d+) ([\s\S]+)$/.exec(text);
   const [, previous, id, payload] = parts ?? [];
   if (previous === undefined || id === undefined || payload === undefined) return undefined;
-  const says = parsePayload(payload);
-  return says && { previous, id, says };
+  const content = parsePayload(payload);
+  return content && { previous, id, content };
 };
 
-/** Reads the payload of a stream entry or message; undefined when it is not a JSON object with a kind. */
-export const parsePayload = (payload: string): SessionBusMessage['says'] | undefined => {
+/** Parses the payload of an entry or message; undefined when it is not a JSON object with a kind. */
+export const parsePayload = (payload: string): SessionBusMessage['content'] | undefined => {
   let value: unknown;
   try {
     value = JSON.parse(payload);

@@ -4,13 +4,13 @@ import type { RedisConnections } from '@muster/kit/redis/connection';
 import { script } from './redis-script.ts';
 import type { SessionId } from './token.ts';
 
-/** How long an entry stays after its gateway has renewed it last. */
+/** Lifetime of an entry after its last renewal by the gateway. */
 const ENTRY_TTL_MS = 150_000;
-/** How often a gateway renews its entries; below a third of their life. */
+/** Interval at which a gateway renews its entries; below a third of their lifetime. */
 export const PRESENCE_RENEW_MS = 45_000;
 const LIVE_GATEWAYS_MS = 2_000;
 const DEADLINE_MS = 250;
-/** Gateways write everything again within this time after Redis has lost it. */
+/** Time within which gateways write all entries again after a loss of Redis data. */
 const REBUILD_MS = 5_000;
 
 const keyOf = (prefix: string, id: SessionId): string => `${prefix}on:{${id}}`;
@@ -20,7 +20,7 @@ const WRITE = script(`if ARGV[2] == '0' then return redis.call('HDEL',KEYS[1],AR
 redis.call('HSET',KEYS[1],ARGV[1],ARGV[2])
 return redis.call('PEXPIRE',KEYS[1],ARGV[3])`);
 
-/** Writes how many sockets a gateway has for these sessions; 0 takes the entry away. Rejects as ioredis does. */
+/** Writes the number of connections of sessions at a gateway; 0 removes the entry. Rejects as ioredis does. */
 export const writeSessionPresence = async (
   redis: RedisConnections,
   gateway: string,
@@ -33,9 +33,9 @@ export const writeSessionPresence = async (
   );
 };
 
-/** Reads how many sockets sessions have in the whole fleet. */
+/** Number of connections of sessions in the whole fleet. */
 export interface SessionPresence {
-  /** In the order of the ids; null where it is not known. Never rejects, and answers within 250 ms. */
+  /** In the order of the ids; null for unknown. Never rejects, and resolves within 250 ms. */
   socketsOf(ids: readonly SessionId[]): Promise<(number | null)[]>;
 }
 
@@ -47,8 +47,8 @@ interface SessionPresenceDeps {
 }
 
 /**
- * Adds up the entries of gateways that send heartbeats: what a gateway that died has left does not count. Not known is
- * what Redis cannot tell, and for five seconds what it has just lost.
+ * Sums the entries of gateways that send heartbeats; those of crashed gateways do not count. A count is unknown while
+ * Redis is down, and for five seconds after it lost data.
  */
 export const createSessionPresence = ({ redis, clock, fleet }: SessionPresenceDeps): SessionPresence => {
   let gateways: { readonly ids: ReadonlySet<string>; readonly until: number } | undefined;
@@ -61,7 +61,7 @@ export const createSessionPresence = ({ redis, clock, fleet }: SessionPresenceDe
     gateways = { ids, until: clock.monotonic() + LIVE_GATEWAYS_MS };
     return ids;
   };
-  /** Whether a missing entry means "no socket": not while gateways write anew what Redis has lost. */
+  /** True if a missing entry means zero connections; false while gateways rewrite entries that Redis lost. */
   const isComplete = async (): Promise<boolean> => {
     const now = clock.now();
     const since = await redis.lane().get(marker);
@@ -82,7 +82,7 @@ export const createSessionPresence = ({ redis, clock, fleet }: SessionPresenceDe
       return sockets === 0 && !complete ? null : sockets;
     });
   };
-  // A Redis that is new to this fleet has lost nothing a moment later.
+  // Sets the marker early: with a new Redis the counts are known five seconds later.
   void isComplete().catch(() => {});
   return {
     socketsOf: async (ids) => {

@@ -5,7 +5,7 @@ import type { SessionGrant } from './grants.ts';
 import { script } from './redis-script.ts';
 import { parseSessionId, type SessionId } from './token.ts';
 
-/** Everything a check needs to know of a live session. Times in ms since the epoch, hashes base64url. */
+/** State of a live session for checks. Times in ms since the epoch, hashes in base64url. */
 export interface Snapshot {
   readonly id: SessionId;
   readonly tenant: string;
@@ -13,7 +13,7 @@ export interface Snapshot {
   readonly kind: 'user' | 'guest' | 'service';
   /** SHA-256 of the secret. */
   readonly secretHash: string;
-  /** SHA-256 of the secret before the last rotation, honoured until `prevUntil`. */
+  /** SHA-256 of the secret before the last rotation, accepted until `prevUntil`. */
   readonly prevHash?: string;
   readonly prevUntil?: number;
   /** Grows with every change of the session; the newer revision wins. */
@@ -22,19 +22,19 @@ export interface Snapshot {
   readonly label: string | null;
   readonly createdAt: number;
   readonly expiresAt: number;
-  /** Longest silence in seconds; 0 for none. */
+  /** Idle limit in seconds; 0 for none. */
   readonly idleSeconds: number;
   readonly lastSeenAt: number;
-  /** After this instant the truth must be asked again. */
+  /** Instant after which the source must be queried again. */
   readonly freshUntil: number;
-  /** Left out when larger than 2 KiB. */
+  /** Omitted above 2 KiB. */
   readonly data?: Readonly<Record<string, unknown>>;
   readonly grants?: readonly SessionGrant[];
-  /** What listings show and checks do not need. */
+  /** For listings; checks do not need it. */
   readonly about?: SessionAbout;
 }
 
-/** The descriptive part of a session. */
+/** Descriptive part of a session. */
 export interface SessionAbout {
   readonly client: {
     readonly kind: string;
@@ -55,34 +55,34 @@ export interface SessionAbout {
   readonly remember: boolean;
 }
 
-/** What Redis says of a session. `missing` also covers values nobody can read: ask the source. */
+/** Value of a session in Redis. `missing` includes values that cannot be decoded: query the source. */
 export type SnapshotRead =
   | { readonly is: 'live'; readonly snapshot: Snapshot }
-  /** `tenant` is left out where it is `default`. */
+  /** `tenant` is omitted for `default`. */
   | { readonly is: 'ended'; readonly reason: string; readonly tenant?: string }
   | { readonly is: 'missing' };
 
-/** Outcome of a write under "newer revision wins". */
+/** Result of a write; the newer revision wins. */
 export type Stored = { readonly ok: true } | { readonly ok: false; readonly newer: SnapshotRead };
 
-/** The snapshots of all sessions, one key each; an ended session leaves a tombstone for 15 minutes. */
+/** Snapshots of all sessions, one key each; an ended session has a tombstone for 15 minutes. */
 export interface SnapshotStore {
   read(id: SessionId): Promise<SnapshotRead>;
   /** One round trip for all ids, in their order. */
   readMany(ids: readonly SessionId[]): Promise<SnapshotRead[]>;
-  /** Refused when the stored revision, live or ended, is the same or newer. */
+  /** Not stored over the same or a newer revision, live or ended. */
   put(snapshot: Snapshot): Promise<Stored>;
   /** Renews an unchanged revision (a later `freshUntil`); never touches a tombstone. True if stored. */
   refresh(snapshot: Snapshot): Promise<boolean>;
-  /** Marks the end; replaces the same or an older revision. False if a newer one is there. */
+  /** Stores a tombstone over the same or an older revision. False if a newer revision is stored. */
   tomb(id: SessionId, rev: number, reason: string, tenant?: string): Promise<boolean>;
-  /** Remembers for 30 s that nobody knows this id. Any put or tomb replaces it. */
+  /** Marks an id without a session for 30 s. Any `put` or `tomb` replaces the marker. */
   putUnknown(id: SessionId): Promise<void>;
 }
 
-/** How long a tombstone refuses late fills, in ms; far longer than any request may last. */
+/** Lifetime of a tombstone in ms; far longer than any request that could still store a snapshot. */
 export const TOMBSTONE_TTL_MS = 15 * 60_000;
-/** Sessions larger than this leave `data` out of their snapshot, in bytes. */
+/** Largest `data` of a snapshot, in bytes. */
 export const MAX_SNAPSHOT_DATA_BYTES = 2048;
 
 const UNKNOWN_MS = 30_000;
@@ -98,11 +98,11 @@ redis.call('SET',KEYS[1],'!'..ARGV[1]..'|'..ARGV[2],'PX',ARGV[3]); return 1`);
 const FRESH = script(`local c=redis.call('GET',KEYS[1])
 if not c or string.sub(c,1,1)=='!' or tonumber(string.match(c,'^(%d+)|'))~=tonumber(ARGV[1]) then return 0 end
 redis.call('SET',KEYS[1],ARGV[1]..'|'..ARGV[2],'PX',ARGV[3]); return 1`);
-// An unreadable value is replaced only if it is still the one that was read.
+// Replaces a value that cannot be decoded only if it is unchanged since it was read.
 const SWAP = script(`if redis.call('GET',KEYS[1])~=ARGV[1] then return 0 end
 redis.call('SET',KEYS[1],ARGV[2],'PX',ARGV[3]); return 1`);
 
-/** Snapshots in Redis under `<prefix>s:{<id>}`. Rejects with what ioredis rejects with. */
+/** Snapshots in Redis under `<prefix>s:{<id>}`. Rejects as ioredis does. */
 export const createSnapshotStore = ({
   redis,
   clock = systemClock,
@@ -145,7 +145,7 @@ export const createSnapshotStore = ({
     },
     tomb: async (id, rev, reason, tenant = DEFAULT_TENANT) => {
       const key = keyOf(id);
-      // Readers of an earlier version take all that follows for the reason: the usual tenant is not written.
+      // Earlier versions read the rest of the value as the reason, so the default tenant is omitted.
       const text = tenant === DEFAULT_TENANT ? reason : `${reason}|${tenant}`;
       const done = await redis.retry((lane) =>
         healed(lane, key, () => TOMB(lane, [key], [rev, text, TOMBSTONE_TTL_MS])),
@@ -158,7 +158,7 @@ export const createSnapshotStore = ({
   };
 };
 
-/** Reads a stored value; whatever cannot be read is `missing`, never an error. */
+/** Decodes a stored value; `missing` for a value that cannot be decoded. Never throws. */
 export const decodeSnapshot = (value: string | null, id?: SessionId): SnapshotRead => {
   const parts = value === null ? null : /^(!?)\d+\|([\s\S]*)$/.exec(value);
   const text = parts?.[2];
@@ -190,7 +190,7 @@ const isSnapshot = (value: unknown): value is Snapshot => {
   );
 };
 
-/** What is left of the session, at most a day, less up to a tenth by id so that keys do not expire together. */
+/** Remaining lifetime of the session, at most a day, minus up to 10 % by id so that keys do not expire together. */
 const lifeOf = (snapshot: Snapshot, now: number): number => {
   const left = Math.min(snapshot.expiresAt - now, LONGEST_MS);
   const jitter = Number.parseInt(snapshot.id.slice(0, 8), 16) / 0xffff_ffff;
@@ -209,7 +209,7 @@ const ignoringWrongType = async (reading: Promise<string | null>): Promise<strin
   }
 };
 
-/** Runs a write again after removing a key of a foreign type. */
+/** Repeats a write after deleting a key of another type. */
 const healed = async (
   client: { del(key: string): Promise<unknown> },
   key: string,

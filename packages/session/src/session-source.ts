@@ -3,44 +3,44 @@ import { DEFAULT_TENANT } from '@muster/protocol/ids';
 import { decodeSnapshot, type Snapshot } from './session-snapshot.ts';
 import { parseSessionId, type SessionId } from './token.ts';
 
-/** What the session service says of a session. */
+/** Session as the session service reports it. */
 export type SessionSourceResult =
   | { readonly is: 'live'; readonly snapshot: Snapshot }
   | { readonly is: 'ended'; readonly reason: string; readonly tenant?: string }
   | { readonly is: 'unknown' };
 
-/** The session service, asked when Redis does not know. Rejects when it cannot be reached. */
+/** Client of the session service, for sessions that Redis does not decide. Rejects when the service is unreachable. */
 export interface SessionSource {
-  /** Questions of a few milliseconds go as one request. */
+  /** Checks within 2 ms are sent as one request. */
   check(id: SessionId): Promise<SessionSourceResult>;
-  /** Tells that the new secret of a rotation is in use: the old one has 30 s left. */
+  /** Reports the first use of a rotation's new secret: the old secret then expires in 30 s. */
   confirm?(id: SessionId, rev: number): Promise<void>;
-  /** What ended or changed within the last minute. */
+  /** Ends and changes of the last minute. */
   recentChanges(): Promise<RecentChanges>;
 }
 
-/** The session services over HTTP. */
+/** Client of the session services over HTTP. */
 export interface HttpSessionSource extends SessionSource {
-  /** Resolves when at least one session service answers and accepts the key; otherwise rejects with the cause. */
+  /** Resolves when a session service answers and accepts the key; else rejects with the cause. */
   ping(): Promise<void>;
 }
 
-/** Changes of sessions that a gateway which cannot hear the bus asks for. */
+/** Changes of sessions, for a gateway that does not receive the bus. */
 export interface RecentChanges {
   readonly ended: readonly { readonly id: SessionId; readonly why: string }[];
-  /** Sessions that live on, each with its newest revision. */
+  /** Live sessions, each with its newest revision. */
   readonly changed: readonly { readonly id: SessionId; readonly why: string; readonly rev: number }[];
 }
 
 export interface SessionSourceOptions {
-  /** Origins of internal planes, all of one fleet: when one does not answer, the next is asked. */
+  /** Origins of the internal listeners of one fleet, tried in turn. */
   readonly urls: readonly string[];
   readonly apiKey: string;
-  /** Longest wait for an answer, in ms. */
+  /** Timeout of a request, in ms. */
   readonly timeoutMs?: number;
 }
 
-const PUBLISH_BATCH_WINDOW_MS = 2;
+const CHECK_BATCH_WINDOW_MS = 2;
 const MAX_IDS = 200;
 const TIMEOUT_MS = 1_000;
 const RECENT_S = 60;
@@ -72,7 +72,7 @@ export const createSessionSource = ({
     });
     if (!response.ok) {
       await response.body?.cancel();
-      throw refusalOf(response.status);
+      throw errorResponse(response.status);
     }
     return response.status === 204 ? undefined : response.json();
   };
@@ -101,7 +101,7 @@ export const createSessionSource = ({
     check: (id) => {
       const asked = waiting.get(id);
       if (asked !== undefined) return asked.promise;
-      if (waiting.size === 0) after(PUBLISH_BATCH_WINDOW_MS, () => void flush());
+      if (waiting.size === 0) after(CHECK_BATCH_WINDOW_MS, () => void flush());
       const question = Promise.withResolvers<SessionSourceResult>();
       waiting.set(id, question);
       return question.promise;
@@ -113,13 +113,13 @@ export const createSessionSource = ({
     ping: async () => {
       const asked = urls.map((url) =>
         requestFrom(url, '/internal/ping', {}).catch((error: unknown) => {
-          // A session service of an earlier version answers, and has no such path.
-          if (!(error instanceof SourceRefusal) || error.status !== 404) throw error;
+          // Earlier versions of the session service answer 404.
+          if (!(error instanceof SourceErrorResponse) || error.status !== 404) throw error;
         }),
       );
       await Promise.any(asked).catch(({ errors }: AggregateError) => {
-        // A refused key needs a person; what is merely away may come back.
-        throw errors.find((error) => error instanceof SourceRefusal) ?? errors[0];
+        // A rejected key needs an operator; an unreachable service may recover.
+        throw errors.find((error) => error instanceof SourceErrorResponse) ?? errors[0];
       });
     },
     recentChanges: async () => {
@@ -129,9 +129,9 @@ export const createSessionSource = ({
   };
 };
 
-/** An answer of a session service that is no success. */
-class SourceRefusal extends Error {
-  override readonly name = 'SourceRefusal';
+/** Error response of a session service. */
+class SourceErrorResponse extends Error {
+  override readonly name = 'SourceErrorResponse';
   readonly status: number;
 
   constructor(status: number, message: string) {
@@ -140,11 +140,11 @@ class SourceRefusal extends Error {
   }
 }
 
-const refusalOf = (status: number): SourceRefusal =>
-  new SourceRefusal(
+const errorResponse = (status: number): SourceErrorResponse =>
+  new SourceErrorResponse(
     status,
     status === 401 || status === 403
-      ? `the session service refused INTERNAL_API_KEY [${status}]: set the same value in gateways and session services`
+      ? `the session service rejected INTERNAL_API_KEY [${status}]: set the same value in gateways and session services`
       : `the session service answered ${status}`,
   );
 
@@ -177,8 +177,8 @@ const answerOf = (one: Fields): SessionSourceResult => {
     };
   }
   if (one['state'] !== 'live') return { is: 'unknown' };
-  // The same reader as for Redis: what it cannot read is not a session.
+  // Decoded as in Redis: an invalid snapshot is an error.
   const read = decodeSnapshot(`0|${JSON.stringify(one['snapshot'])}`, parseSessionId(String(one['id'])));
-  if (read.is !== 'live') throw new Error('the session service answered an unreadable session');
+  if (read.is !== 'live') throw new Error('the session service answered an invalid snapshot');
   return read;
 };

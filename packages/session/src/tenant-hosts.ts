@@ -1,12 +1,12 @@
 import { DEFAULT_TENANT } from '@muster/protocol/ids';
 
-/** Which hosts belong to which tenant. */
+/** Mapping between hosts and tenants. */
 export interface TenantHosts {
-  /** The tenant of a host; undefined for a host that belongs to nobody. */
+  /** Tenant of a host; undefined for a host without a tenant. */
   tenantOf(host: string | undefined): string | undefined;
-  /** The first host of a tenant; undefined for a tenant without one. */
+  /** First host of a tenant; undefined for a tenant without hosts. */
   hostOf(tenant: string): string | undefined;
-  /** Whether sessions of this tenant count at this host; undefined is `default`. */
+  /** True if sessions of this tenant are valid at this host; undefined is `default`. */
   admits(host: string | undefined, tenant: string | undefined): boolean;
 }
 
@@ -14,9 +14,9 @@ const ENTRY = /^([a-zA-Z\d.-]{1,254})=([\w.-]{1,64})$/;
 const PORT = /:\d{0,5}$/;
 
 /**
- * From entries such as `shop.example.com=shop`. At a host of a tenant only its sessions count; at every other host
- * only those of tenants without a host of their own. Hosts are compared without port, case and a trailing dot. Throws a `TypeError`
- * that names the entry which is none, or the host that is named twice.
+ * From entries such as `shop.example.com=shop`. At a host of a tenant only its sessions are valid, at other hosts only
+ * those of tenants without hosts. Port, case and a trailing dot of a host do not matter. Throws a TypeError that names a
+ * malformed entry or a repeated host.
  */
 export const createTenantHosts = (entries: readonly string[]): TenantHosts => {
   const tenants = new Map<string, string>();
@@ -27,19 +27,19 @@ export const createTenantHosts = (entries: readonly string[]): TenantHosts => {
     if (tenants.has(host)) throw new TypeError(`${host} is named twice`);
     tenants.set(host, tenant);
   }
-  const housed = new Set(tenants.values());
+  const tenantsWithHosts = new Set(tenants.values());
   const tenantOf = (host: string | undefined) => tenants.get(canonicalHost(host));
   return {
     tenantOf,
     hostOf: (tenant) => [...tenants].find(([, owner]) => owner === tenant)?.[0],
     admits: (host, tenant = DEFAULT_TENANT) => {
-      if (housed.size === 0) return true;
+      if (tenantsWithHosts.size === 0) return true;
       const owner = tenantOf(host);
-      return owner === undefined ? !housed.has(tenant) : owner === tenant;
+      return owner === undefined ? !tenantsWithHosts.has(tenant) : owner === tenant;
     },
   };
 };
 
-/** A host without its port, in lower case, without the dot that ends a fully qualified name. */
+/** Host in lower case, without port and trailing dot. */
 const canonicalHost = (host: string | undefined): string =>
   (host ?? '').replace(PORT, '').replace(/\.$/, '').toLowerCase();

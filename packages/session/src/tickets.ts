@@ -3,32 +3,32 @@ import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { Random } from '@muster/kit/runtime';
 import { parseSessionId, type SessionId } from './token.ts';
 
-/** What a ticket stands for. */
+/** Session of a ticket. */
 export interface TicketHolder {
   readonly id: SessionId;
-  /** SHA-256 of the session's secret when the ticket was made, base64url: a newer secret makes it worthless. */
+  /** SHA-256 of the session's secret when the ticket was issued, base64url; a newer secret invalidates the ticket. */
   readonly secretHash: string;
-  /** The only origin it is good for; null for clients that send none. */
+  /** Origin that may redeem it; null for a client without `Origin`. */
   readonly origin: string | null;
 }
 
-/** Tickets for the handshake of a socket: good for 30 s and one use. */
+/** Tickets for WebSocket handshakes, valid for 30 s and one use. */
 export interface TicketStore {
   issue(holder: TicketHolder): Promise<string>;
-  /** Takes the ticket; undefined for one that was used, is too old, was guessed, or is for another origin. */
+  /** Consumes a ticket; undefined if it was used, has expired, does not exist, or is for another origin. */
   redeem(ticket: string, origin: string | undefined): Promise<TicketHolder | undefined>;
 }
 
-/** Life of a ticket in seconds. */
+/** Lifetime of a ticket in seconds. */
 export const TICKET_LIFE_S = 30;
 
 const TICKET = /^t_[A-Za-z0-9_-]{43}$/;
 const TICKET_BYTES = 32;
 
-/** True for what looks like a ticket; a session token never does. */
+/** True for text in the form of a ticket; session tokens never have it. */
 export const isTicket = (text: string): boolean => TICKET.test(text);
 
-/** Tickets under `<prefix>t:{<hash>}`; Redis never holds one that could be used. */
+/** Tickets in Redis under `<prefix>t:{<hash>}`; Redis stores hashes only. */
 export const createTicketStore = ({
   redis,
   random,
@@ -47,7 +47,7 @@ export const createTicketStore = ({
     },
     redeem: async (ticket, origin) => {
       if (!isTicket(ticket)) return undefined;
-      // Never retried: a ticket whose answer was lost is used up.
+      // Not retried: a ticket whose response was lost is consumed.
       const holder = parseHolder(await redis.lane().getdel(keyOf(ticket)));
       const isForOrigin = holder?.origin === (origin ?? null);
       return isForOrigin ? holder : undefined;

@@ -43,7 +43,7 @@ test.each(['', '.', '..', '....', 's:', 's:.', token.slice(token.lastIndexOf('.'
   },
 );
 
-test('[TK3] an old key verifies while it is listed, and says so', () => {
+test('[TK3] an old key verifies while it is listed, and is named', () => {
   const old = createTokenSigner([OLD]).issue(id, secret);
   expect(signer.verify(old)).toEqual({ ok: true, id, secret, keyIndex: 1 });
   expect(createTokenSigner([KEY]).verify(old)).toEqual({ ok: false, why: 'bad_signature' });

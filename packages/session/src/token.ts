@@ -3,23 +3,23 @@ import type { Random } from '@muster/kit/runtime';
 import { sign, unsign } from 'cookie-signature';
 import { v4 } from 'uuid';
 
-/** A version 4 UUID in its one canonical spelling. Public: it names a session and opens nothing. */
+/** Version 4 UUID in canonical spelling. Public: it identifies a session and grants nothing. */
 export type SessionId = string & { readonly __id: 'session' };
 
-/** What {@link TokenSigner.verify} found out without asking anybody. */
+/** Result of {@link TokenSigner.verify}, without I/O. */
 export type VerifiedToken =
   | { readonly ok: true; readonly id: SessionId; readonly secret: string; readonly keyIndex: number }
   | { readonly ok: false; readonly why: 'malformed' | 'bad_signature' };
 
-/** Makes and checks session tokens: `<id>.<secret>.<HMAC-SHA256>` in the format of cookie-signature. */
+/** Issues and verifies session tokens: `<id>.<secret>.<HMAC-SHA256>` in the format of cookie-signature. */
 export interface TokenSigner {
   /** Signs with the first key. */
   issue(id: SessionId, secret: string): string;
-  /** No I/O: length, then pattern, then the MAC under each key. `keyIndex` > 0 asks for re-signing. */
+  /** Checks length, pattern and the MAC under each key, without I/O. A token with `keyIndex` > 0 should be signed again. */
   verify(token: string): VerifiedToken;
 }
 
-/** A token is 105 characters; everything beyond this bound is refused unread. */
+/** Characters of a token at most; a longer text is rejected unread. Issued tokens have 103. */
 export const MAX_TOKEN_LENGTH = 160;
 
 const UUID_V4 = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
@@ -27,21 +27,21 @@ const TOKEN =
   /^([0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})\.([A-Za-z0-9_-]{22})\.[A-Za-z0-9+/]{43}$/;
 const SECRET_BYTES = 16;
 
-/** Accepts exactly one spelling of a UUID: Postgres would take several, Redis keys would not. */
+/** Accepts one spelling of a UUID: Postgres would accept several, Redis keys would not match. */
 export const parseSessionId = (text: string): SessionId | undefined =>
   UUID_V4.test(text) ? (text as SessionId) : undefined;
 
-/** A fresh random session id. */
+/** New random session id. */
 export const newSessionId = (): SessionId => v4() as SessionId;
 
 /** 128 random bits as 22 characters of base64url. */
 export const newSecret = (random: Pick<Random, 'bytes'>): string =>
   Buffer.from(random.bytes(SECRET_BYTES)).toString('base64url');
 
-/** What the stores keep of a secret: its SHA-256, 32 bytes. */
+/** SHA-256 of a secret, 32 bytes, as the stores keep it. */
 export const hashSecret = (secret: string): Buffer => createHash('sha256').update(secret).digest();
 
-/** A signer over the keys in order; the first signs, all verify. Throws without a key. */
+/** Signer whose first key signs and whose keys all verify. Throws a TypeError without a valid key. */
 export const createTokenSigner = (secrets: readonly string[]): TokenSigner => {
   const first = requireSecrets(secrets);
   const keys = [...secrets];
@@ -63,7 +63,7 @@ export const createTokenSigner = (secrets: readonly string[]): TokenSigner => {
   };
 };
 
-/** The first of the secrets. Throws a TypeError for what would refuse every token, such as `SESSION_SECRETS` as one string. */
+/** First of the secrets. Throws a TypeError for secrets that would reject every token, such as `SESSION_SECRETS` as one string. */
 const requireSecrets = (secrets: unknown): string => {
   if (!Array.isArray(secrets)) {
     throw new TypeError(

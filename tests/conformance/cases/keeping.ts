@@ -1,11 +1,11 @@
-import { type Case, holds, Skip, same, type World } from '../case.ts';
+import { type Case, type ConformanceContext, holds, Skip, same } from '../case.ts';
 import type { Peer } from '../peer.ts';
 
 const publish = async (peer: Peer, channel: string, data: unknown) =>
   same('publish', (await peer.ask({ publish: { channel, data } })).publish, {});
 
 /** A member of a fresh group that keeps publications, and its position. */
-const kept = async (world: World, peer: Peer) => {
+const kept = async (world: ConformanceContext, peer: Peer) => {
   const channel = world.group();
   const { subscribe, error } = await peer.ask({ subscribe: { channel } });
   holds('a subscription', subscribe, error);

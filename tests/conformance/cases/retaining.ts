@@ -1,18 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Case, holds, Skip, same, type World } from '../case.ts';
+import { type Case, type ConformanceContext, holds, Skip, same } from '../case.ts';
 import type { Peer } from '../peer.ts';
 
 const POLL_MS = 100;
 /** Servers drop what is too old in turns of seconds. */
 const LATE_MS = 5_000;
 
-const retentionOf = ({ retention }: World) => {
+const retentionOf = ({ retention }: ConformanceContext) => {
   if (retention === undefined) throw new Skip('no namespace of --retention');
   return retention;
 };
 
 /** A member of a fresh group with publications from 1 to `count`. */
-const filled = async (world: World, peer: Peer, count: number) => {
+const filled = async (world: ConformanceContext, peer: Peer, count: number) => {
   const channel = retentionOf(world).group();
   const { subscribe, error } = await peer.ask({ subscribe: { channel } });
   holds('a subscription', subscribe, error);
@@ -30,7 +30,11 @@ const numbers = (publications: readonly { data: unknown }[] = []) => publication
 const upTo = (last: number, count: number) => Array.from({ length: count }, (_, n) => last - count + 1 + n);
 
 /** What a client gets that comes back with this offset. */
-const recover = async (world: World, group: { channel: string; epoch: string }, offset: number) => {
+const recover = async (
+  world: ConformanceContext,
+  group: { channel: string; epoch: string },
+  offset: number,
+) => {
   using peer = await world.connect();
   const { subscribe, error } = await peer.ask({ subscribe: { ...group, recover: true, offset } });
   holds('a subscription', subscribe, error);

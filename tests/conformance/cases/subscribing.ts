@@ -1,4 +1,13 @@
-import { type Case, closes, holds, type Kind, Skip, same, targetOf, type World } from '../case.ts';
+import {
+  type Case,
+  type ConformanceContext,
+  closes,
+  holds,
+  type Kind,
+  Skip,
+  same,
+  targetOf,
+} from '../case.ts';
 import type { Peer } from '../peer.ts';
 
 const subscribed = async (peer: Peer, channel: string, more: object = {}) => {
@@ -10,7 +19,7 @@ const publish = async (peer: Peer, channel: string, data: unknown) =>
   same('publish', (await peer.ask({ publish: { channel, data } })).publish, {});
 const refused = (
   title: string,
-  params: (world: World) => object,
+  params: (world: ConformanceContext) => object,
   code: number,
   kind: Kind = 'protocol',
 ): Case => ({
@@ -22,7 +31,7 @@ const refused = (
     same('error code', (await peer.ask(params(world))).error?.code, code);
   },
 });
-const closing = (title: string, params: (world: World) => object): Case => ({
+const closing = (title: string, params: (world: ConformanceContext) => object): Case => ({
   kind: 'protocol',
   rules: ['CD1'],
   title: `${title} closes with 3501`,

@@ -100,7 +100,7 @@ export const createEngine = (deps: EngineDeps) => {
       if (isSameLife) for (const follower of hub.followers()) follower.markVerified();
       void checkPositions();
     },
-    onAsk: async (command) => runControlCommand(command as ControlCommand),
+    onQuery: async (command) => runControlCommand(command as ControlCommand),
   });
   const { bus, hub, wheel, ticks, connections, plainConnections, quotas, review } = parts;
   const context = protocolContext(deps, parts);

@@ -135,7 +135,7 @@ const readMethods = (deps: ApiDeps): Record<string, ApiMethod> => {
       const { key } = retained(params, tenant);
       const { offset, epoch } = await deps.bus.clear(key);
       // The removal is on its way over the bus; the answers confirm its arrival.
-      await deps.bus.ask(
+      await deps.bus.query(
         { do: 'forget', group: key, offset, epoch } satisfies ControlCommand,
         REMOVE_TIMEOUT_MS,
       );

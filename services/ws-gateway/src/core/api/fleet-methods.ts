@@ -42,7 +42,7 @@ export const fleetMethods = ({
       detail: `\`${name}\` has ${bytes} bytes; at most ${maxBytes}`,
     });
   };
-  const query = (command: ControlCommand): Promise<unknown[]> => bus.ask(command, ANSWER_TIMEOUT_MS);
+  const query = (command: ControlCommand): Promise<unknown[]> => bus.query(command, ANSWER_TIMEOUT_MS);
   const count = async (command: ControlCommand): Promise<string> => {
     const answers = await query(command);
     const clients = answers.reduce<number>((sum, answer) => sum + (Number(answer) || 0), 0);

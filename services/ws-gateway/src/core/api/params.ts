@@ -19,7 +19,7 @@ import type { ResponseBudget } from './response-budget.ts';
 
 export interface ApiDeps {
   readonly hub: Hub;
-  readonly bus: Pick<Bus, 'read' | 'clear' | 'ask'>;
+  readonly bus: Pick<Bus, 'read' | 'clear' | 'query'>;
   readonly presence: Pick<Presence, 'read'>;
   readonly limits: Pick<ConnectionLimits, 'maxPresenceClients' | 'maxBatchAnswerBytes'>;
   readonly namespaces: Namespaces;

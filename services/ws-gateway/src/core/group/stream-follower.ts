@@ -25,7 +25,7 @@ export interface FollowedGroup {
 
 /** What the followers of a gateway share. */
 export interface StreamFollowerDeps {
-  readonly streams: Pick<Streams, 'top' | 'read' | 'disown'>;
+  readonly streams: Pick<Streams, 'top' | 'read' | 'invalidateEpoch'>;
   readonly budget: RecentPublicationsBudget;
   /** Bytes of publications in one read. */
   readonly maxReadBytes: number;
@@ -373,7 +373,7 @@ export class StreamFollower {
   /** Replaces the stream's epoch unless it has advanced beyond `offset`, and continues at the end of the new one. */
   async #invalidateEpoch(offset: number): Promise<void> {
     const { epoch } = this.#position;
-    this.#lose(await this.#deps.streams.disown(this.#group.key, { offset, epoch }, this.#retention));
+    this.#lose(await this.#deps.streams.invalidateEpoch(this.#group.key, { offset, epoch }, this.#retention));
   }
 
   #lose(top: GroupPosition): void {
