@@ -28,10 +28,11 @@ const REDIS_SLACK_BYTES = 1_000_000;
 /** Redis may grow by this much while an attack lasts. */
 const REDIS_CEILING_BYTES = 48_000_000;
 const GUEST_CEILING = 600;
-/** Below this nobody sees a difference: attacker and test share the cores with the fleet. */
+/** Difference that is not visible to users: attacker and test share the cores with the fleet. */
 const VISIBLE_MS = 60;
-/** The calm p99 of a machine that does nothing else; one that is busy gets as much longer. */
+/** p99 without an attack on an idle machine; the bound scales with it, up to a factor. */
 const IDLE_MS = 10;
+const MAX_LOAD_FACTOR = 4;
 const run = promisify(execFile);
 
 let directory: string;
@@ -165,7 +166,12 @@ test.each(ATTACKS)(
         `Redis +${((peak - before.redis) / 1e6).toFixed(1)} MB at most; ${rows} rows more\n`,
     );
     expect(sent).toBeGreaterThan(20);
-    expect(p99).toBeLessThan(Math.max(3 * calm, VISIBLE_MS * Math.max(1, calm / IDLE_MS)));
+    const loadFactor = Math.max(1, calm / IDLE_MS);
+    if (loadFactor > MAX_LOAD_FACTOR) {
+      process.stdout.write(
+        `[HO1] ${attack}: p99 NOT MEASURED: without the attack it is ${calm.toFixed(1)} ms, ${loadFactor.toFixed(1)} times ${IDLE_MS} ms\n`,
+      );
+    } else expect(p99).toBeLessThan(Math.max(3 * calm, VISIBLE_MS * loadFactor));
     expect(peak - before.redis).toBeLessThan(REDIS_CEILING_BYTES);
     expect(rows).toBeLessThan(GUEST_CEILING);
     expect(victim.closes).toEqual([]);
