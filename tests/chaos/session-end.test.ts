@@ -136,7 +136,7 @@ const oneEnd = async (number: number): Promise<End> => {
   });
   return {
     tookMs: Math.max(...sockets.map(({ closedAt }) => closedAt)) - begun,
-    heardAfterMs: Math.max(...sockets.map(({ newestMadeAt }) => newestMadeAt)) - begun,
+    newestAfterMs: Math.max(...sockets.map(({ newestMadeAt }) => newestMadeAt)) - answeredAt,
     codes: sockets.map(({ code }) => code),
     plainMs,
   };
