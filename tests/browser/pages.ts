@@ -6,12 +6,12 @@ import { promisify } from 'node:util';
 import axe from 'axe-core';
 import type { BrowserContext, Page } from 'playwright-core';
 
-/** Where the aggregator and its built console are. */
+/** Directory of the aggregator with the built console. */
 export const AGGREGATOR = fileURLToPath(new URL('../../services/health-aggregator', import.meta.url));
-/** Set to a directory to look at what the tests saw. */
+/** Directory for screenshots of the tests. */
 const SCREENSHOTS = process.env['MUSTER_SCREENSHOTS'];
 
-/** Builds the console unless it is there. */
+/** Builds the console when it is missing. */
 export const buildConsole = async (): Promise<void> => {
   if (existsSync(join(AGGREGATOR, 'dist/console/index.html'))) return;
   const vite = join(AGGREGATOR, 'node_modules/vite/bin/vite.js');
@@ -34,7 +34,7 @@ export const watchedTab = async (context: BrowserContext, url: string, problems:
   return page;
 };
 
-/** Keeps a picture of the whole page, when somebody wants to look. */
+/** Saves a screenshot of the whole page to `MUSTER_SCREENSHOTS`. */
 export const takeScreenshot = async (page: Page, name: string): Promise<void> => {
   if (SCREENSHOTS === undefined) return;
   mkdirSync(SCREENSHOTS, { recursive: true });
@@ -47,7 +47,7 @@ interface Violation {
   readonly nodes: readonly { readonly target: readonly string[]; readonly failureSummary: string }[];
 }
 
-/** What axe-core finds serious or critical, as lines that name the rule and the element. */
+/** Serious and critical findings of axe-core, one line each with rule and element. */
 export const seriousIssues = async (page: Page): Promise<string[]> => {
   await page.evaluate(axe.source);
   const violations = (await page.evaluate(
@@ -60,7 +60,7 @@ export const seriousIssues = async (page: Page): Promise<string[]> => {
     );
 };
 
-/** Gives a reason and confirms what a button asks for. */
+/** Enters a reason and confirms the dialog of a button. */
 export const confirm = async (page: Page, action: string, reason = 'a test'): Promise<void> => {
   const dialog = page.locator('dialog[open]');
   await dialog.getByLabel('Reason (written to the log)').fill(reason);

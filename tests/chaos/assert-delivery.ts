@@ -16,8 +16,8 @@ export const FLAWLESS = {
 export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Members whose socket was lost although their gateway was not touched. */
-export const disconnectedClients = (crowd: DeliveryWorkload, touched: readonly string[] = []): string[] =>
-  crowd.clients
+export const disconnectedClients = (workload: DeliveryWorkload, touched: readonly string[] = []): string[] =>
+  workload.clients
     .filter(({ dropped }) => dropped.some((gateway) => !touched.includes(gateway)))
     .map(({ name }) => name);
 
@@ -32,15 +32,15 @@ export const gatewaysMetric = async (fleet: LocalFleet, name: string): Promise<n
     .reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
 };
 
-/** Waits for the crowd, says how it went, and hands the verdict over. */
-export const assertDelivery = async (what: string, crowd: DeliveryWorkload): Promise<DeliveryReport> => {
-  const verdict = await crowd.settle();
-  const drops = crowd.clients.reduce((sum, { dropped }) => sum + dropped.length, 0);
+/** Waits for the workload, says how it went, and hands the report over. */
+export const assertDelivery = async (what: string, workload: DeliveryWorkload): Promise<DeliveryReport> => {
+  const report = await workload.settle();
+  const drops = workload.clients.reduce((sum, { dropped }) => sum + dropped.length, 0);
   process.stdout.write(
-    `${what}: ${verdict.acknowledged} publications, ${verdict.deliveries} deliveries, ` +
-      `${crowd.retries()} attempts made again, ${drops} sockets lost; missing ${verdict.missing.length}, ` +
-      `announced ${verdict.announced.length}, told late ${verdict.announcedLate.length}, twice ${verdict.duplicates.length}, ` +
-      `misordered ${verdict.misordered.length}\n`,
+    `${what}: ${report.acknowledged} publications, ${report.deliveries} deliveries, ` +
+      `${workload.retries()} attempts made again, ${drops} sockets lost; missing ${report.missing.length}, ` +
+      `announced ${report.announced.length}, told late ${report.announcedLate.length}, twice ${report.duplicates.length}, ` +
+      `misordered ${report.misordered.length}\n`,
   );
-  return verdict;
+  return report;
 };

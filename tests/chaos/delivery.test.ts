@@ -15,7 +15,7 @@ const SIZE = { subscribers: 200, groups: 5, publicationsPerSecond: 50 };
 let redis: DedicatedStore;
 let proxy: FaultProxy;
 let fleet: LocalFleet;
-let crowd: DeliveryWorkload;
+let workload: DeliveryWorkload;
 
 beforeAll(async () => {
   redis = await openDedicatedRedis({ persistent: 'always' });
@@ -26,14 +26,14 @@ afterAll(async () => {
   for (const one of [fleet, proxy, redis]) await one?.[Symbol.asyncDispose]();
 });
 beforeEach(async () => {
-  crowd = await startDeliveryWorkload(fleet.describe(), SIZE);
+  workload = await startDeliveryWorkload(fleet.describe(), SIZE);
 });
-afterEach(() => crowd[Symbol.asyncDispose]());
+afterEach(() => workload[Symbol.asyncDispose]());
 
 const names = () => fleet.describe().gateways.map(({ name }) => name);
 test('[FD1] when a gateway is killed twice, its clients reconnect to others and other clients are not affected', async () => {
   const [victim = ''] = names();
-  await crowd.publishDuring(async () => {
+  await workload.publishDuring(async () => {
     for (let round = 0; round < 2; round += 1) {
       await pause(2_000);
       const { pid } = fleet.describe().gateways[0] ?? {};
@@ -45,54 +45,54 @@ test('[FD1] when a gateway is killed twice, its clients reconnect to others and 
       });
     }
   });
-  const verdict = await assertDelivery('kill -9 of a gateway', crowd);
-  expect(verdict).toMatchObject(FLAWLESS);
-  expect(disconnectedClients(crowd, [victim])).toEqual([]);
-  expect(crowd.clients.some(({ dropped }) => dropped.length > 0)).toBe(true);
+  const report = await assertDelivery('kill -9 of a gateway', workload);
+  expect(report).toMatchObject(FLAWLESS);
+  expect(disconnectedClients(workload, [victim])).toEqual([]);
+  expect(workload.clients.some(({ dropped }) => dropped.length > 0)).toBe(true);
 });
 
 test('[FD2] when all gateways restart one by one, delivery is flawless', async () => {
-  await crowd.publishDuring(async () => {
+  await workload.publishDuring(async () => {
     for (const name of names()) {
       await fleet.halt(name);
       await fleet.resume(name);
       await pause(1_500);
     }
   });
-  const verdict = await assertDelivery('rolling SIGTERM', crowd);
-  expect(verdict).toMatchObject(FLAWLESS);
+  const report = await assertDelivery('rolling SIGTERM', workload);
+  expect(report).toMatchObject(FLAWLESS);
 });
 
 test('[FD3] when Redis is killed and restarts with its acknowledged data, no connection is lost', async () => {
-  await crowd.publishDuring(async () => {
+  await workload.publishDuring(async () => {
     await pause(1_500);
     redis.signal('SIGKILL');
     await pause(2_000);
     await redis.start();
     await pause(2_000);
   });
-  const verdict = await assertDelivery('kill -9 of Redis', crowd);
-  expect(verdict).toMatchObject(FLAWLESS);
-  expect(disconnectedClients(crowd)).toEqual([]);
+  const report = await assertDelivery('kill -9 of Redis', workload);
+  expect(report).toMatchObject(FLAWLESS);
+  expect(disconnectedClients(workload)).toEqual([]);
 });
 
 test('[FD4] when subscriber connections are reset every 500 ms, no client is affected', async () => {
   const before = await gatewaysMetric(fleet, 'gateway_sequence_gaps_total{outcome="lost"}');
-  await crowd.publishDuring(async () => {
+  await workload.publishDuring(async () => {
     for (let round = 0; round < 20; round += 1) {
       await pause(500);
       proxy.resetAll();
     }
   });
-  const verdict = await assertDelivery('resets of the listening connections', crowd);
-  expect(verdict).toMatchObject(FLAWLESS);
-  expect(disconnectedClients(crowd)).toEqual([]);
-  expect(crowd.clients.flatMap(({ resumes }) => resumes)).toEqual([]);
+  const report = await assertDelivery('resets of the listening connections', workload);
+  expect(report).toMatchObject(FLAWLESS);
+  expect(disconnectedClients(workload)).toEqual([]);
+  expect(workload.clients.flatMap(({ resumes }) => resumes)).toEqual([]);
   expect(await gatewaysMetric(fleet, 'gateway_sequence_gaps_total{outcome="lost"}')).toBe(before);
 });
 
 test('[FD5] when subscriber connections stall three times for seconds, no client is affected', async () => {
-  await crowd.publishDuring(async () => {
+  await workload.publishDuring(async () => {
     for (let round = 0; round < 3; round += 1) {
       await proxy.blackhole();
       await pause(4_000);
@@ -100,21 +100,21 @@ test('[FD5] when subscriber connections stall three times for seconds, no client
       await pause(1_500);
     }
   });
-  const verdict = await assertDelivery('half-open listening connections', crowd);
-  expect(verdict).toMatchObject(FLAWLESS);
-  expect(disconnectedClients(crowd)).toEqual([]);
-  expect(crowd.clients.flatMap(({ resumes }) => resumes)).toEqual([]);
+  const report = await assertDelivery('half-open listening connections', workload);
+  expect(report).toMatchObject(FLAWLESS);
+  expect(disconnectedClients(workload)).toEqual([]);
+  expect(workload.clients.flatMap(({ resumes }) => resumes)).toEqual([]);
 });
 
 test('[FD6] [FD13] when Redis is flushed, every subscriber is notified and nothing is lost without notification', async () => {
-  await crowd.publishDuring(async () => {
+  await workload.publishDuring(async () => {
     await pause(1_500);
     const direct = new Redis(redis.url);
     await direct.flushall();
     direct.disconnect();
     await pause(3_000);
   });
-  const verdict = await assertDelivery('FLUSHALL', crowd);
-  expect(verdict).toMatchObject({ ...FLAWLESS, announced: expect.any(Array) });
-  expect(crowd.clients.filter(({ resumes }) => !resumes.includes(false))).toEqual([]);
+  const report = await assertDelivery('FLUSHALL', workload);
+  expect(report).toMatchObject({ ...FLAWLESS, announced: expect.any(Array) });
+  expect(workload.clients.filter(({ resumes }) => !resumes.includes(false))).toEqual([]);
 });

@@ -90,20 +90,21 @@ const p99While = async (work: Promise<unknown>): Promise<number> => {
   const over = work.finally(() => {
     isOver = true;
   });
-  const { heard, subscription } = {
-    heard: new Map<number, () => void>(),
+  const { received, subscription } = {
+    received: new Map<number, () => void>(),
     subscription: victim.client.getSubscription('room'),
   };
   if (subscription === null) throw new Error('the victim has no subscription');
-  const onPublication = ({ data }: { data: { number?: number } }): void => heard.get(data.number ?? -1)?.();
+  const onPublication = ({ data }: { data: { number?: number } }): void =>
+    received.get(data.number ?? -1)?.();
   subscription.on('publication', onPublication);
   for (let number = 0; !isOver; number += 1) {
-    const begun = performance.now();
-    const came = new Promise<void>((resolve) => heard.set(number, resolve));
+    const startedAt = performance.now();
+    const came = new Promise<void>((resolve) => received.set(number, resolve));
     await subscription.publish({ number });
     await came;
-    heard.delete(number);
-    times.push(performance.now() - begun);
+    received.delete(number);
+    times.push(performance.now() - startedAt);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
   subscription.off('publication', onPublication);

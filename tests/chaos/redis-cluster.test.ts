@@ -22,7 +22,7 @@ const SHARED = [`${PREFIX}{bus}log`, `${PREFIX}fleet:{muster}:index`, `${PREFIX}
 
 let redis: DedicatedRedisCluster;
 let fleet: LocalFleet;
-let crowd: DeliveryWorkload | undefined;
+let workload: DeliveryWorkload | undefined;
 
 beforeAll(async () => {
   redis = await openDedicatedRedisCluster({ spares: 1 });
@@ -32,8 +32,8 @@ afterAll(async () => {
   for (const one of [fleet, redis]) await one?.[Symbol.asyncDispose]();
 });
 afterEach(async () => {
-  await crowd?.[Symbol.asyncDispose]();
-  crowd = undefined;
+  await workload?.[Symbol.asyncDispose]();
+  workload = undefined;
 });
 
 interface FleetView {
@@ -124,9 +124,9 @@ test('[FD9] on a cluster, sessions, tickets, guests, presence, the registry and 
 });
 
 test('[FD10] when slots of groups and of shared keys move under load, delivery is flawless', async () => {
-  crowd = await startDeliveryWorkload(fleet.describe(), SIZE);
-  const slots = [...slotsOf(crowd), ...SHARED.map(slotOf)];
-  await crowd.publishDuring(async () => {
+  workload = await startDeliveryWorkload(fleet.describe(), SIZE);
+  const slots = [...slotsOf(workload), ...SHARED.map(slotOf)];
+  await workload.publishDuring(async () => {
     await pause(1_000);
     for (const slot of slots) {
       const from = await redis.ownerOf(slot);
@@ -136,9 +136,9 @@ test('[FD10] when slots of groups and of shared keys move under load, delivery i
     }
     await pause(2_000);
   });
-  expect(await assertDelivery('slots moved under load', crowd)).toMatchObject(FLAWLESS);
-  expect(disconnectedClients(crowd)).toEqual([]);
-  expect(crowd.clients.flatMap(({ resumes }) => resumes)).toEqual([]);
+  expect(await assertDelivery('slots moved under load', workload)).toMatchObject(FLAWLESS);
+  expect(disconnectedClients(workload)).toEqual([]);
+  expect(workload.clients.flatMap(({ resumes }) => resumes)).toEqual([]);
   await untilHealthy();
   const bob = await signIn(fleet.describe(), 'bob');
   using client = await sdkClient(fleet.publicUrl, bob.credential);
@@ -147,31 +147,31 @@ test('[FD10] when slots of groups and of shared keys move under load, delivery i
 });
 
 test('[FD11] when a node is killed and restarts, delivery is flawless and no connection is lost', async () => {
-  crowd = await startDeliveryWorkload(fleet.describe(), SIZE);
+  workload = await startDeliveryWorkload(fleet.describe(), SIZE);
   const before = everybody().map(({ pid }) => pid);
-  const [slot = 0] = slotsOf(crowd);
+  const [slot = 0] = slotsOf(workload);
   const victim = await redis.ownerOf(slot);
-  await crowd.publishDuring(async () => {
+  await workload.publishDuring(async () => {
     await pause(1_500);
     victim.signal('SIGKILL');
     await pause(3_000);
     await victim.start();
     await pause(2_000);
   });
-  expect(await assertDelivery('a node of the cluster killed', crowd)).toMatchObject(FLAWLESS);
-  expect(disconnectedClients(crowd)).toEqual([]);
+  expect(await assertDelivery('a node of the cluster killed', workload)).toMatchObject(FLAWLESS);
+  expect(disconnectedClients(workload)).toEqual([]);
   await untilHealthy();
   expect(everybody().map(({ pid }) => pid)).toEqual(before);
 });
 
 test('[FD12] when a node is killed, the fleet uses its replica, and losses are notified', async () => {
-  crowd = await startDeliveryWorkload(fleet.describe(), SIZE);
-  const [slot = 0] = slotsOf(crowd);
+  workload = await startDeliveryWorkload(fleet.describe(), SIZE);
+  const [slot = 0] = slotsOf(workload);
   const victim = await redis.ownerOf(slot);
   const spare = redis.nodes.at(-1);
   if (spare === undefined) throw new Error('there is no spare node');
   await redis.replicate(spare, victim);
-  await crowd.publishDuring(async () => {
+  await workload.publishDuring(async () => {
     await pause(1_500);
     victim.signal('SIGKILL');
     await until(() => spare.direct.info('replication'), {
@@ -181,14 +181,14 @@ test('[FD12] when a node is killed, the fleet uses its replica, and losses are n
     });
     await pause(3_000);
   });
-  const verdict = await assertDelivery('a node of the cluster replaced by its replica', crowd);
-  expect(verdict).toMatchObject({
+  const report = await assertDelivery('a node of the cluster replaced by its replica', workload);
+  expect(report).toMatchObject({
     ...FLAWLESS,
     announced: expect.any(Array),
     announcedLate: expect.any(Array),
     duplicates: expect.any(Array),
   });
-  if (verdict.announced.length === 0) expect(verdict.duplicates).toEqual([]);
-  expect(disconnectedClients(crowd)).toEqual([]);
+  if (report.announced.length === 0) expect(report.duplicates).toEqual([]);
+  expect(disconnectedClients(workload)).toEqual([]);
   await untilHealthy();
 });

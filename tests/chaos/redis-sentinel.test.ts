@@ -16,15 +16,15 @@ const SIZE = { subscribers: 200, groups: 5, publicationsPerSecond: 50 };
 
 let redis: DedicatedRedisSentinel;
 let fleet: LocalFleet;
-let crowd: DeliveryWorkload;
+let workload: DeliveryWorkload;
 
 beforeEach(async () => {
   redis = await openDedicatedRedisSentinel();
   fleet = await startDedicatedFleet({ REDIS_URL: redis.url }, 3);
-  crowd = await startDeliveryWorkload(fleet.describe(), SIZE);
+  workload = await startDeliveryWorkload(fleet.describe(), SIZE);
 });
 afterEach(async () => {
-  for (const one of [crowd, fleet, redis]) await one?.[Symbol.asyncDispose]();
+  for (const one of [workload, fleet, redis]) await one?.[Symbol.asyncDispose]();
 });
 
 const failover = async (): Promise<void> => {
@@ -47,21 +47,21 @@ const untilHealthy = () =>
 
 test('[FD7] when the primary is killed, the fleet uses the new primary, no connection is lost, and losses are notified', async () => {
   const before = everybody().map(({ pid }) => pid);
-  await crowd.publishDuring(async () => {
+  await workload.publishDuring(async () => {
     await pause(1_500);
     await failover();
     await pause(2_000);
   });
-  const verdict = await assertDelivery('Sentinel failover', crowd);
+  const report = await assertDelivery('Sentinel failover', workload);
   // What the old primary had acknowledged and the replica had not got is told, never silent.
-  expect(verdict).toMatchObject({
+  expect(report).toMatchObject({
     ...FLAWLESS,
     announced: expect.any(Array),
     announcedLate: expect.any(Array),
     duplicates: expect.any(Array),
   });
-  if (verdict.announced.length === 0) expect(verdict.duplicates).toEqual([]);
-  expect(disconnectedClients(crowd)).toEqual([]);
+  if (report.announced.length === 0) expect(report.duplicates).toEqual([]);
+  expect(disconnectedClients(workload)).toEqual([]);
   await untilHealthy();
   expect(everybody().map(({ pid }) => pid)).toEqual(before);
 });
@@ -79,7 +79,7 @@ test('[FD8] [FD14] when a replica that was behind is promoted, subscribers are n
   await until(() => replica.exists(`muster:s:{${ended.id}}`), { what: 'the snapshot on the replica' });
   replica.disconnect();
 
-  await crowd.publishDuring(async () => {
+  await workload.publishDuring(async () => {
     await pause(1_000);
     await redis.cutReplication();
     await subscription.publish('never replicated');
@@ -89,8 +89,8 @@ test('[FD8] [FD14] when a replica that was behind is promoted, subscribers are n
     await until(() => resumes.length, { what: 'the news', timeoutMs: 20_000 });
     await pause(1_000);
   });
-  const verdict = await assertDelivery('failover with a replica that was behind', crowd);
-  expect(verdict).toMatchObject({
+  const report = await assertDelivery('failover with a replica that was behind', workload);
+  expect(report).toMatchObject({
     ...FLAWLESS,
     announced: expect.any(Array),
     // Publications that came before the stores were compared were taken for the next ones.
@@ -98,7 +98,7 @@ test('[FD8] [FD14] when a replica that was behind is promoted, subscribers are n
     duplicates: expect.any(Array),
   });
   expect(resumes[0]).toBe(false);
-  expect(disconnectedClients(crowd)).toEqual([]);
+  expect(disconnectedClients(workload)).toEqual([]);
   await untilHealthy();
   await expect(sdkClient(fleet.publicUrl, ended.credential)).rejects.toThrow();
   const token = 'token' in ended.credential ? ended.credential.token : '';

@@ -116,9 +116,9 @@ interface End {
 
 /** Time of a request that nobody has to do anything for. */
 const plainRequest = async (): Promise<number> => {
-  const begun = performance.now();
+  const startedAt = performance.now();
   await (await fetch(`${fleet.describe().publicUrl}/readyz`)).arrayBuffer();
-  return performance.now() - begun;
+  return performance.now() - startedAt;
 };
 
 /** Ends one session and answers how long it took until its last socket was closed, in ms from the call. */
@@ -126,7 +126,7 @@ const oneEnd = async (number: number): Promise<End> => {
   const { id, token } = await signInAs(`u_end_${number}`);
   const sockets = await everywhere(token);
   const plainMs = await plainRequest();
-  const begun = performance.now();
+  const startedAt = performance.now();
   await end(id);
   const answeredAt = performance.now();
   await until(() => sockets.every(({ closedAt }) => closedAt > 0), {
@@ -135,7 +135,7 @@ const oneEnd = async (number: number): Promise<End> => {
     timeoutMs: 30_000,
   });
   return {
-    tookMs: Math.max(...sockets.map(({ closedAt }) => closedAt)) - begun,
+    tookMs: Math.max(...sockets.map(({ closedAt }) => closedAt)) - startedAt,
     newestAfterMs: Math.max(...sockets.map(({ newestMadeAt }) => newestMadeAt)) - answeredAt,
     codes: sockets.map(({ code }) => code),
     plainMs,
@@ -182,14 +182,14 @@ test('[SX2] [SX4] without Redis the last connection closes within 5 s, and other
   const [sockets, bystanders] = [await everywhere(doomed.token), await everywhere(other.token)];
   await proxy.blackhole();
   await pause(500);
-  const begun = performance.now();
+  const startedAt = performance.now();
   await end(doomed.id);
   await until(() => sockets.every(({ closedAt }) => closedAt > 0), {
     what: 'all closed',
     intervalMs: 5,
     timeoutMs: 30_000,
   });
-  const tookMs = Math.max(...sockets.map(({ closedAt }) => closedAt)) - begun;
+  const tookMs = Math.max(...sockets.map(({ closedAt }) => closedAt)) - startedAt;
   process.stdout.write(`session end to last socket closed, Redis away: ${tookMs.toFixed(0)} ms\n`);
   expect(sockets.map(({ code }) => code)).toEqual(sockets.map(() => 4501));
   expect(tookMs).toBeLessThanOrEqual(NO_REDIS_BOUND_MS);

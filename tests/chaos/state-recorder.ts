@@ -31,7 +31,7 @@ interface FleetBody {
 
 /** Asks for `/v1/fleet` again and again, and notes every change. */
 export const recordStates = (url: string): StateRecorder => {
-  const begun = performance.now();
+  const startedAt = performance.now();
   const sightings: StateChange[] = [];
   const last = new Map<string, string>();
   let isOver = false;
@@ -47,7 +47,7 @@ export const recordStates = (url: string): StateRecorder => {
   const change = (name: string, state: string, why: string): void => {
     if (last.get(name) === state) return;
     last.set(name, state);
-    sightings.push({ at: performance.now() - begun, name, state, why });
+    sightings.push({ at: performance.now() - startedAt, name, state, why });
   };
   const running = (async () => {
     while (!isOver) {
@@ -65,7 +65,7 @@ export const recordStates = (url: string): StateRecorder => {
     ],
     text,
     untilState: async (name, states, since, timeoutMs = 30_000) => {
-      const from = since - begun;
+      const from = since - startedAt;
       const find = () => {
         // The state it was in when the waiting began counts too.
         const before = sightings.findLast((one) => one.name === name && one.at <= from);

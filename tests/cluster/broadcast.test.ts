@@ -34,32 +34,38 @@ test('[GM2] [HS12] SDK clients on two gateways, by cookie and by token, receive 
 
   for (let n = 0; n < COUNT; n += 1) await (n % 2 === 0 ? atOne : atTwo).subscription.publish({ n });
 
-  for (const { heard } of [atOne, atTwo]) {
-    await until(async () => heard.length, { ok: (count) => count >= COUNT, what: `${COUNT} publications` });
-    expect(heard.map(({ data }) => data.n)).toEqual(Array.from({ length: COUNT }, (_, n) => n));
-    expect(new Set(heard.map(({ info }) => info?.user))).toEqual(new Set(['ann', 'bob']));
+  for (const { received } of [atOne, atTwo]) {
+    await until(async () => received.length, {
+      ok: (count) => count >= COUNT,
+      what: `${COUNT} publications`,
+    });
+    expect(received.map(({ data }) => data.n)).toEqual(Array.from({ length: COUNT }, (_, n) => n));
+    expect(new Set(received.map(({ info }) => info?.user))).toEqual(new Set(['ann', 'bob']));
   }
-  expect(elsewhere.heard).toEqual([]);
+  expect(elsewhere.received).toEqual([]);
 });
 
 test('[PL8] plain and SDK clients of one group receive the publications of each other', async () => {
   const cay = await signIn(about, 'cay');
   using plain = await plainClient(fleet.publicUrl, 'mixed', cay.credential);
   using sdk = await sdkClient(fleet.publicUrl, cay.credential);
-  const { subscription, heard } = await sdk.subscribe('mixed');
+  const { subscription, received } = await sdk.subscribe('mixed');
 
   plain.socket.send('hello, world');
   plain.socket.send('{"x":1}');
-  await until(async () => heard.length, { ok: (count) => count === 2, what: 'two publications at the SDK' });
-  expect(heard.map(({ data }) => data)).toEqual(['hello, world', { x: 1 }]);
+  await until(async () => received.length, {
+    ok: (count) => count === 2,
+    what: 'two publications at the SDK',
+  });
+  expect(received.map(({ data }) => data)).toEqual(['hello, world', { x: 1 }]);
 
   await subscription.publish('as text');
   await subscription.publish({ as: 'json' });
-  await until(async () => plain.heard.length, {
+  await until(async () => plain.received.length, {
     ok: (count) => count === 4,
     what: 'four texts at the plain client',
   });
-  expect(plain.heard).toEqual(['hello, world', '{"x":1}', 'as text', '{"as":"json"}']);
+  expect(plain.received).toEqual(['hello, world', '{"x":1}', 'as text', '{"as":"json"}']);
 });
 
 test('[PL4] [PL9] a silent plain client is closed, a client that sends heartbeats stays connected', async () => {
@@ -71,8 +77,8 @@ test('[PL4] [PL9] a silent plain client is closed, a client that sends heartbeat
   clearInterval(beats);
   expect(reason).not.toBe('');
   expect(beating.socket.readyState).toBe(beating.socket.OPEN);
-  expect(beating.heard).toContain('{"type":"heartbeat"}');
-  expect(silent.heard).toEqual([]);
+  expect(beating.received).toContain('{"type":"heartbeat"}');
+  expect(silent.received).toEqual([]);
 });
 
 test('[GS2] when a session ends, exactly its connections close, on both gateways', async () => {

@@ -40,12 +40,12 @@ const headersOf = (credential: Credential, origin: string): Record<string, strin
 
 const socketUrl = (publicUrl: string, path: string): string => publicUrl.replace(/^http/, 'ws') + path;
 
-/** An SDK client and what it has heard. */
+/** An SDK client and what it has received. */
 export interface SdkClient extends Disposable {
   readonly client: Centrifuge;
   readonly gateway: () => string;
   readonly closes: { code: number; reason: string }[];
-  subscribe(group: string): Promise<{ subscription: Subscription; heard: PublicationContext[] }>;
+  subscribe(group: string): Promise<{ subscription: Subscription; received: PublicationContext[] }>;
 }
 
 /** Connects the npm package `centrifuge` and waits until it is connected. */
@@ -78,11 +78,11 @@ export const sdkClient = async (publicUrl: string, credential: Credential): Prom
         minResubscribeDelay: 50,
         maxResubscribeDelay: 500,
       });
-      const heard: PublicationContext[] = [];
-      subscription.on('publication', (publication) => heard.push(publication));
+      const received: PublicationContext[] = [];
+      subscription.on('publication', (publication) => received.push(publication));
       subscription.subscribe();
       await subscription.ready(10_000);
-      return { subscription, heard };
+      return { subscription, received };
     },
     [Symbol.dispose]: () => client.disconnect(),
   };
@@ -103,10 +103,10 @@ export const onDifferentGateways = async (
   });
 };
 
-/** A client without SDK and what it has heard. */
+/** A client without SDK and what it has received. */
 export interface PlainClient extends Disposable {
   readonly socket: WebSocket;
-  readonly heard: string[];
+  readonly received: string[];
   readonly closed: Promise<{ code: number; reason: string }>;
 }
 
@@ -116,12 +116,12 @@ export const plainClient = (publicUrl: string, group: string, credential: Creden
     const socket = new WebSocket(socketUrl(publicUrl, `/ws?group=${encodeURIComponent(group)}`), {
       headers: headersOf(credential, publicUrl),
     });
-    const heard: string[] = [];
+    const received: string[] = [];
     const closed = Promise.withResolvers<{ code: number; reason: string }>();
-    socket.on('message', (data) => heard.push(String(data)));
+    socket.on('message', (data) => received.push(String(data)));
     socket.on('close', (code, reason) => closed.resolve({ code, reason: String(reason) }));
     socket.once('error', reject);
     socket.once('open', () =>
-      resolve({ socket, heard, closed: closed.promise, [Symbol.dispose]: () => socket.close() }),
+      resolve({ socket, received, closed: closed.promise, [Symbol.dispose]: () => socket.close() }),
     );
   });

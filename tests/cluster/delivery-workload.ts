@@ -8,7 +8,7 @@ import { Centrifuge } from 'centrifuge';
 import WebSocket from 'ws';
 import { signIn } from './clients.ts';
 
-/** Where a crowd gathers. */
+/** Where a workload gathers. */
 export interface FleetAccess {
   readonly publicUrl: string;
   readonly serviceApiKey: string;
@@ -59,7 +59,7 @@ export const startDeliveryWorkload = async (
 ): Promise<DeliveryWorkload> => {
   const oracle = createDeliveryOracle();
   const run = Math.random().toString(36).slice(2, 8);
-  const groups = Array.from({ length: options.groups }, (_, n) => `crowd:${run}-${n}`);
+  const groups = Array.from({ length: options.groups }, (_, n) => `workload:${run}-${n}`);
   const tokens = await Promise.all(
     Array.from({ length: Math.min(SESSIONS, options.subscribers) }, (_, n) => signInWithToken(meeting, n)),
   );
@@ -99,7 +99,7 @@ export const startDeliveryWorkload = async (
 };
 
 const signInWithToken = async (meeting: FleetAccess, n: number): Promise<string> => {
-  const { credential } = await signIn(meeting, `crowd-${n}`);
+  const { credential } = await signIn(meeting, `workload-${n}`);
   return 'token' in credential ? credential.token : '';
 };
 

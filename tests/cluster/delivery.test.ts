@@ -17,23 +17,23 @@ const FLAWLESS = {
 };
 
 let fleet: LocalFleet;
-let crowd: DeliveryWorkload;
+let workload: DeliveryWorkload;
 
 beforeAll(async () => {
   fleet = await startDedicatedFleet();
-  crowd = await startDeliveryWorkload(fleet.describe(), SIZE);
+  workload = await startDeliveryWorkload(fleet.describe(), SIZE);
 });
 afterAll(async () => {
-  await crowd?.[Symbol.asyncDispose]();
+  await workload?.[Symbol.asyncDispose]();
   await fleet?.[Symbol.asyncDispose]();
 });
 
 const pidOf = (index: number) => fleet.describe().gateways[index]?.pid;
-const dropped = () => crowd.clients.flatMap((one) => one.dropped);
+const dropped = () => workload.clients.flatMap((one) => one.dropped);
 
 test('[FD4] when subscriber connections are cut repeatedly, delivery is flawless and no client is affected', async () => {
   const redis = new Redis(fleet.describe().redisUrl);
-  await crowd.publishDuring(async () => {
+  await workload.publishDuring(async () => {
     for (let round = 0; round < 4; round += 1) {
       const clients = ((await redis.client('LIST')) as string).split('\n');
       for (const line of clients.filter((one) => /name=\S+#bus /.test(one))) {
@@ -43,13 +43,13 @@ test('[FD4] when subscriber connections are cut repeatedly, delivery is flawless
     }
   });
   redis.disconnect();
-  expect(await crowd.settle()).toMatchObject(FLAWLESS);
+  expect(await workload.settle()).toMatchObject(FLAWLESS);
   expect(dropped()).toEqual([]);
 });
 
 test('[FD1] [FD2] when a gateway is killed and the other restarts, delivery is flawless', async () => {
   const [victim, other] = fleet.describe().gateways;
-  await crowd.publishDuring(async () => {
+  await workload.publishDuring(async () => {
     const pid = pidOf(0);
     fleet.kill(victim?.name ?? '', 'SIGKILL');
     await until(() => pidOf(0), {
@@ -61,19 +61,19 @@ test('[FD1] [FD2] when a gateway is killed and the other restarts, delivery is f
     await fleet.halt(other?.name ?? '');
     await fleet.resume(other?.name ?? '');
   });
-  expect(await crowd.settle()).toMatchObject(FLAWLESS);
+  expect(await workload.settle()).toMatchObject(FLAWLESS);
 });
 
 test('[FD6] [FD13] when Redis is flushed, every subscriber is notified and nothing is lost without notification', async () => {
   const redis = new Redis(fleet.describe().redisUrl);
-  await crowd.publishDuring(async () => {
+  await workload.publishDuring(async () => {
     await redis.flushall();
-    await until(() => crowd.clients.filter(({ resumes }) => !resumes.includes(false)).length, {
+    await until(() => workload.clients.filter(({ resumes }) => !resumes.includes(false)).length, {
       ok: (untold) => untold === 0,
       what: 'everybody to be told',
       timeoutMs: 15_000,
     });
   });
   redis.disconnect();
-  expect(await crowd.settle()).toMatchObject({ ...FLAWLESS, announced: expect.any(Array) });
+  expect(await workload.settle()).toMatchObject({ ...FLAWLESS, announced: expect.any(Array) });
 });

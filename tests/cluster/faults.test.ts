@@ -60,7 +60,7 @@ test('[FD1] [CH1] [LA10] when a gateway is killed, its clients reconnect, /v1/fl
   await one.client.ready(10_000);
   await atOne.subscription.ready(10_000);
   await atTwo.subscription.publish('after the crash');
-  await until(async () => atOne.heard.at(-1)?.data, {
+  await until(async () => atOne.received.at(-1)?.data, {
     ok: (data) => data === 'after the crash',
     what: 'the publication',
   });
@@ -77,7 +77,7 @@ test('[FD1] [CH1] [LA10] when a gateway is killed, its clients reconnect, /v1/fl
 test('[CH3] when Redis stops and starts, connections stay, rejections are temporary, and the fleet recovers', async () => {
   const { credential } = await signIn(about, 'bob');
   using client = await sdkClient(fleet.publicUrl, credential);
-  const { subscription, heard } = await client.subscribe('news');
+  const { subscription, received } = await client.subscribe('news');
   const before = everybody().map(({ pid }) => pid);
 
   await fleet.halt('redis');
@@ -104,7 +104,7 @@ test('[CH3] when Redis stops and starts, connections stay, rejections are tempor
   await until(
     async () => {
       await subscription.publish('healed').catch(() => {});
-      return heard.at(-1)?.data;
+      return received.at(-1)?.data;
     },
     { ok: (data) => data === 'healed', what: 'a publication after Redis is ready again' },
   );
@@ -114,7 +114,7 @@ test('[CH3] when Redis stops and starts, connections stay, rejections are tempor
 test('[CH4] [SE19] when Postgres stops and starts, live sessions work, new sessions get 503, and the fleet recovers', async () => {
   const { credential } = await signIn(about, 'cay');
   using client = await sdkClient(fleet.publicUrl, credential);
-  const { subscription, heard } = await client.subscribe('news');
+  const { subscription, received } = await client.subscribe('news');
   const before = everybody().map(({ pid }) => pid);
   const [service] = about.sessionServices;
 
@@ -132,7 +132,7 @@ test('[CH4] [SE19] when Postgres stops and starts, live sessions work, new sessi
   const bearer = { authorization: `Bearer ${'token' in credential ? credential.token : ''}` };
   expect((await fetch(`${fleet.publicUrl}/v1/session`, { headers: bearer })).status).toBe(200);
   await subscription.publish('meanwhile');
-  await until(async () => heard.at(-1)?.data, {
+  await until(async () => received.at(-1)?.data, {
     ok: (data) => data === 'meanwhile',
     what: 'a publication without Postgres',
   });

@@ -70,7 +70,7 @@ test('[LA22] without Prometheus the start is rejected with the alternatives, and
   const said: string[] = [];
   // An environment in which neither the program nor what could install it works.
   const poor = { ...env, PATH: '/nonexistent', LD_PRELOAD: '' };
-  const begun = startFleet({
+  const startedAt = startFleet({
     env: poor,
     dataDir,
     port: 0,
@@ -78,6 +78,6 @@ test('[LA22] without Prometheus the start is rejected with the alternatives, and
     observability: true,
     log: (line) => said.push(line),
   });
-  await expect(begun).rejects.toThrow('docker compose --profile observability up');
+  await expect(startedAt).rejects.toThrow('docker compose --profile observability up');
   expect(said.filter((line) => line.includes('ready'))).toEqual([]);
 }, 120_000);
