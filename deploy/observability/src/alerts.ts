@@ -1,8 +1,8 @@
 import { alert, type RuleGroup } from './prometheus-rules.ts';
 
 /**
- * Alerts beside those of the objectives. A page wakes somebody, a ticket waits for the morning. Several aggregators export the
- * same picture: `max by` first, then everything else.
+ * Alerts beside those of the objectives. A page is urgent, a ticket is not. Several aggregators export the same values: expressions
+ * apply `max by` first.
  */
 export const ALERT_GROUPS: readonly RuleGroup[] = [
   {
@@ -10,7 +10,7 @@ export const ALERT_GROUPS: readonly RuleGroup[] = [
     rules: [
       alert('Watchdog', 'none', {
         expr: 'vector(1)',
-        summary: 'Always on. When it does not arrive, alerting is broken.',
+        summary: 'Always firing. If it is not received, alerting is broken.',
       }),
       alert('FleetAggregatorAbsent', 'page', {
         expr: 'absent(fleet_aggregator_up == 1)',
@@ -20,12 +20,12 @@ export const ALERT_GROUPS: readonly RuleGroup[] = [
       alert('FleetLeaderCount', 'ticket', {
         expr: 'sum(fleet_leader) != 1',
         wait: '1m',
-        summary: '{{ $value }} aggregators lead; it should be one.',
+        summary: '{{ $value }} aggregators are leader; expected one.',
       }),
       alert('FleetBelowQuorum', 'page', {
         expr: 'sum by (service) (max by (service, state) (fleet_instances{state=~"up|degraded"})) / max by (service) (fleet_instances_expected) < 0.67',
         wait: '30s',
-        summary: 'Less than two thirds of {{ $labels.service }} serve.',
+        summary: 'Fewer than two thirds of the instances of {{ $labels.service }} are serving.',
       }),
       alert('FleetInstanceDown', 'ticket', {
         expr: 'max by (service) (fleet_instances{state="down"}) > 0',
@@ -35,12 +35,12 @@ export const ALERT_GROUPS: readonly RuleGroup[] = [
       alert('FleetTargetDown', 'ticket', {
         expr: 'up{job="fleet"} == 0',
         wait: '30s',
-        summary: '{{ $labels.instance }} does not answer Prometheus.',
+        summary: '{{ $labels.instance }} cannot be scraped.',
       }),
       alert('FleetFlapping', 'ticket', {
         expr: 'max by (service) (fleet_flapping_instances) > 0',
         wait: '1m',
-        summary: 'An instance of {{ $labels.service }} falls and rises again and again.',
+        summary: 'An instance of {{ $labels.service }} is flapping.',
       }),
       alert('FleetRegistryFrozen', 'ticket', {
         expr: 'max(fleet_registry_frozen) == 1',
@@ -54,7 +54,7 @@ export const ALERT_GROUPS: readonly RuleGroup[] = [
       }),
       alert('JourneyFailing', 'page', {
         expr: 'sum(increase(fleet_synthetic_checks_total{result="failed"}[2m])) >= 3 and sum(increase(fleet_synthetic_checks_total{result="ok"}[1m])) == 0',
-        summary: 'A client that signs in and publishes is not heard on the other gateway.',
+        summary: 'The synthetic check fails: a message published on one gateway is not received on another.',
       }),
       alert('VersionSkew', 'ticket', {
         expr: 'count(count by (version) (service_build_info)) > 1',
@@ -64,7 +64,7 @@ export const ALERT_GROUPS: readonly RuleGroup[] = [
       alert('PrometheusTargetMissing', 'ticket', {
         expr: 'count by (service) (up{job="fleet",service=~"session-service|ws-gateway"}) < on (service) max by (service) (fleet_instances_expected)',
         wait: '5m',
-        summary: 'Prometheus sees fewer instances of {{ $labels.service }} than there should be.',
+        summary: 'Prometheus scrapes fewer instances of {{ $labels.service }} than expected.',
       }),
     ],
   },
@@ -74,16 +74,16 @@ export const ALERT_GROUPS: readonly RuleGroup[] = [
       alert('BusDeaf', 'page', {
         expr: 'time() - gateway_bus_canary_last_success_timestamp_seconds > 15',
         wait: '15s',
-        summary: '{{ $labels.instance }} does not hear its own messages on the bus.',
+        summary: '{{ $labels.instance }} does not receive its own probe messages from Redis.',
       }),
       alert('MessageLost', 'page', {
         expr: 'sum by (instance) (increase(gateway_sequence_gaps_total{outcome="lost"}[5m])) > 0',
-        summary: '{{ $labels.instance }} could not repair a hole in a group.',
+        summary: '{{ $labels.instance }} lost messages of a group: a gap could not be recovered.',
       }),
       alert('GatewayNearLimit', 'ticket', {
         expr: 'max by (service) (fleet_capacity_connections{kind="used"}) / max by (service) (fleet_capacity_connections{kind="limit"}) > 0.85',
         wait: '10m',
-        summary: '{{ $labels.service }} is nearly full; add a replica.',
+        summary: '{{ $labels.service }} is above 85 % of its connection limit. Add a replica.',
       }),
       alert('GatewayImbalanced', 'ticket', {
         expr: 'max by (service) (fleet_imbalance_ratio) > 1.5 and on (service) max by (service) (fleet_capacity_connections{kind="used"}) > 100',
@@ -93,16 +93,16 @@ export const ALERT_GROUPS: readonly RuleGroup[] = [
       alert('SlowConsumers', 'ticket', {
         expr: 'sum by (instance) (rate(gateway_slow_consumer_actions_total[5m])) > 1',
         wait: '10m',
-        summary: '{{ $labels.instance }} drops clients that read too slowly.',
+        summary: '{{ $labels.instance }} disconnects slow consumers.',
       }),
       alert('AdmissionRejecting', 'ticket', {
         expr: 'sum(rate(gateway_handshakes_total{result="rejected_overload"}[5m])) / sum(rate(gateway_handshakes_total[5m])) > 0.01',
         wait: '5m',
-        summary: 'Gateways turn away {{ $value | humanizePercentage }} of those who want to connect.',
+        summary: 'Gateways reject {{ $value | humanizePercentage }} of the handshakes because of overload.',
       }),
       alert('ReconnectStorm', 'ticket', {
         expr: 'sum(rate(gateway_handshakes_total[1m])) > 100 and sum(rate(gateway_handshakes_total[1m])) > 5 * sum(rate(gateway_handshakes_total[1m] offset 1h))',
-        summary: '{{ $value | humanize }} clients a second connect, five times as many as an hour ago.',
+        summary: '{{ $value | humanize }} handshakes per second, five times as many as an hour ago.',
       }),
     ],
   },
@@ -112,17 +112,17 @@ export const ALERT_GROUPS: readonly RuleGroup[] = [
       alert('DependencyDown', 'page', {
         expr: 'max by (dependency) (service_dependency_up) == 0',
         wait: '1m',
-        summary: 'Nobody reaches {{ $labels.dependency }}.',
+        summary: 'No instance can reach {{ $labels.dependency }}.',
       }),
       alert('PostgresReadOnly', 'page', {
         expr: 'db_client_primary == 0',
         wait: '1m',
-        summary: '{{ $labels.instance }} talks to a Postgres that takes no writes.',
+        summary: '{{ $labels.instance }} is connected to a read-only Postgres.',
       }),
       alert('PoolExhausted', 'ticket', {
         expr: 'max by (instance) (db_client_connections_pending) > 0',
         wait: '1m',
-        summary: 'Requests of {{ $labels.instance }} wait for database connections.',
+        summary: 'Requests of {{ $labels.instance }} are waiting for database connections.',
       }),
       alert('RedisClientNotReady', 'ticket', {
         expr: 'max by (instance, client) (redis_client_status{status!="ready"}) == 1',
@@ -132,7 +132,7 @@ export const ALERT_GROUPS: readonly RuleGroup[] = [
       alert('RedisRejected', 'page', {
         expr: 'sum by (reason) (rate(redis_client_command_errors_total{reason=~"oom|readonly"}[5m])) > 0',
         wait: '1m',
-        summary: 'Redis refuses writes: {{ $labels.reason }}.',
+        summary: 'Redis rejects writes: {{ $labels.reason }}.',
       }),
     ],
   },
@@ -142,12 +142,12 @@ export const ALERT_GROUPS: readonly RuleGroup[] = [
       alert('EventLoopStalled', 'ticket', {
         expr: 'max by (instance) (nodejs_eventloop_lag_p99_seconds) > 0.25',
         wait: '5m',
-        summary: 'The event loop of {{ $labels.instance }} stalls.',
+        summary: 'The event loop of {{ $labels.instance }} is blocked for more than 250 ms (p99).',
       }),
       alert('SessionRevocationSlow', 'page', {
         expr: 'histogram_quantile(0.99, sum by (le) (rate(session_revocation_propagation_seconds_bucket[5m]))) > 2',
         wait: '5m',
-        summary: 'Ended sessions stay connected for more than two seconds.',
+        summary: 'Connections of ended sessions stay open for more than two seconds.',
       }),
       alert('HeapNearLimit', 'ticket', {
         expr: 'max by (instance) (nodejs_heap_size_used_bytes) > 0.85 * max by (instance) (service_heap_limit_bytes)',
@@ -157,7 +157,7 @@ export const ALERT_GROUPS: readonly RuleGroup[] = [
       alert('SessionSweeperStale', 'ticket', {
         expr: 'time() - max(session_sweeper_last_success_timestamp_seconds) > 7200',
         wait: '5m',
-        summary: 'Nobody has swept ended sessions for two hours.',
+        summary: 'The session sweeper has not succeeded for two hours.',
       }),
       alert('SigningKeyOld', 'ticket', {
         expr: 'max(session_signing_key_age_seconds{key="active"}) > 35 * 86400',
@@ -167,7 +167,7 @@ export const ALERT_GROUPS: readonly RuleGroup[] = [
       alert('OutboxWaiting', 'ticket', {
         expr: 'max(session_outbox_waiting) > 0',
         wait: '5m',
-        summary: 'Changes of sessions wait to be told to the fleet.',
+        summary: 'Session changes are waiting in the outbox.',
       }),
     ],
   },

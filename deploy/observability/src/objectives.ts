@@ -1,4 +1,4 @@
-/** A service level objective: how much of what happens must be good, over 30 days. */
+/** A service level objective: the share of good events over 30 days. */
 export interface Objective {
   /** Value of the label `slo`. */
   readonly name: string;
@@ -17,7 +17,7 @@ const requests = 'http_server_request_duration_seconds_count';
 const v1 = 'service="session-service",http_route=~"/v1/.*"';
 const ours = 'result!~"rejected_auth|rejected_origin|rejected_bad_request|rejected_limit"';
 
-/** Everything that the fleet promises. */
+/** All objectives. */
 export const OBJECTIVES: readonly Objective[] = [
   {
     name: 'session-availability',
@@ -26,10 +26,10 @@ export const OBJECTIVES: readonly Objective[] = [
     events: `sum(rate(${requests}{${v1}}[$window]))`,
     bad: `sum(rate(${requests}{${v1},http_response_status_code=~"5.."}[$window]))`,
     means:
-      'Requests to `/v1/…` of the session service end with 5xx. People cannot sign in, or their apps retry.',
+      'Requests to `/v1/…` of the session service fail with 5xx. Users cannot sign in, or their applications retry.',
     look:
       'By route: `sum by (http_route, http_response_status_code) (rate(http_server_request_duration_seconds_count{http_response_status_code=~"5.."}[5m]))`. ' +
-      'It is usually a store: see DependencyDown, PostgresReadOnly and PoolExhausted.',
+      'The usual cause is a store: see DependencyDown, PostgresReadOnly and PoolExhausted.',
   },
   {
     name: 'session-latency',
@@ -39,22 +39,21 @@ export const OBJECTIVES: readonly Objective[] = [
     bad:
       'sum(rate(session_validation_duration_seconds_count[$window])) - ' +
       'sum(rate(session_validation_duration_seconds_bucket{le="0.025"}[$window]))',
-    means: 'Checks of sessions take longer than 25 ms. Every request of an application waits for one.',
+    means: 'Session checks take longer than 25 ms. Every request of an application waits for a check.',
     look:
-      'The share of `source="postgres"` in `session_validations_total`: when it has grown, the cache is cold or Redis is away. ' +
+      'The share of `source="postgres"` in `session_validations_total`: if it has grown, the cache is cold or Redis is unavailable. ' +
       'Else `redis_client_command_duration_seconds`, `db_client_operation_duration_seconds` and the event loop.',
   },
   {
     name: 'gateway-connect',
-    title: 'Clients that may come in come in',
+    title: 'Valid clients can connect',
     target: 0.999,
     events: `sum(rate(gateway_handshakes_total{${ours}}[$window]))`,
     bad: 'sum(rate(gateway_handshakes_total{result=~"rejected_overload|rejected_draining|error"}[$window]))',
-    means:
-      'Clients that did nothing wrong are turned away at the upgrade. They come back later, each by itself.',
+    means: 'Valid clients are rejected during the handshake. They retry later.',
     look:
       '`result` of `gateway_handshakes_total`. `rejected_overload`: add a replica, see GatewayNearLimit. ' +
-      '`rejected_draining`: the load balancer still sends to an instance that leaves. `error`: the session service or Redis.',
+      '`rejected_draining`: the load balancer still sends clients to a draining instance. `error`: the session service or Redis.',
   },
   {
     name: 'delivery',
@@ -65,31 +64,32 @@ export const OBJECTIVES: readonly Objective[] = [
       'sum(rate(gateway_delivery_latency_seconds_count[$window])) - ' +
       'sum(rate(gateway_delivery_latency_seconds_bucket{le="0.25"}[$window]))',
     means:
-      'Messages arrive late: more than 250 ms pass between a publish call and the hand-over to sockets. One in sixteen is timed.',
+      'Messages are late: more than 250 ms between a publish call and the write to the sockets. One in sixteen is measured.',
     look:
       'By instance: `histogram_quantile(0.99, sum by (le, instance) (rate(gateway_delivery_latency_seconds_bucket[5m])))`. One instance: its ' +
-      'event loop and its processor. All: `gateway_bus_roundtrip_seconds`, then Redis. Clocks of machines that differ look the same.',
+      'event loop and its processor. All: `gateway_bus_roundtrip_seconds`, then Redis. Clock skew between machines has the same symptom.',
   },
   {
     name: 'recovery',
-    title: 'Clients that come back get everything they missed',
+    title: 'Reconnecting clients recover all missed publications',
     target: 0.999,
     events: 'sum(rate(gateway_recoveries_total[$window]))',
     bad: 'sum(rate(gateway_recoveries_total{result="resync"}[$window]))',
-    means: 'Clients come back and what they missed is no longer kept: they have to fetch everything again.',
+    means:
+      'Reconnecting clients cannot recover, because the missed publications are no longer in the history: they must resynchronise.',
     look:
       'Size and age of the history of the namespaces against how long clients were away. A new epoch of Redis ' +
-      '(failover, eviction, flush) looks the same: `redis_client_failovers_total`, and `maxmemory-policy` has to be `noeviction`.',
+      '(failover, eviction, flush) has the same symptom: `redis_client_failovers_total`, and `maxmemory-policy` must be `noeviction`.',
   },
   {
     name: 'journey',
-    title: 'A message that one gateway takes arrives at another',
+    title: 'A message published on one gateway is received on another',
     target: 0.999,
     events: 'sum(rate(fleet_synthetic_checks_total[$window]))',
     bad: 'sum(rate(fleet_synthetic_checks_total{result="failed"}[$window]))',
     means:
-      'The synthetic client of the aggregator signs in, publishes on one gateway and does not hear it on another.',
-    look: '`step` of `fleet_synthetic_checks_total` says where it ended; see JourneyFailing.',
+      'The synthetic check creates a session, publishes on one gateway and does not receive the message on another.',
+    look: '`step` of `fleet_synthetic_checks_total` is the failed step; see JourneyFailing.',
   },
 ];
 
@@ -100,18 +100,18 @@ export interface Burn {
   readonly factor: number;
 }
 
-/** Someone is woken: 2 % of the month's budget in an hour, or 5 % in six. */
+/** Page: 2 % of the month's budget in an hour, or 5 % in six. */
 export const PAGE_BURN_RATES: readonly Burn[] = [
   { long: '1h', short: '5m', factor: 14.4 },
   { long: '6h', short: '30m', factor: 6 },
 ];
-/** It waits for the morning: 10 % in a day, or in three. */
+/** Ticket: 10 % in a day, or in three. */
 export const TICKETS: readonly Burn[] = [
   { long: '1d', short: '2h', factor: 3 },
   { long: '3d', short: '6h', factor: 1 },
 ];
 
-/** Fewer events than this in the long window are no basis for a burn rate. */
+/** Least number of events in the long window for a burn rate. */
 export const LEAST_EVENTS = 100;
 
 const SECONDS: Readonly<Record<string, number>> = { m: 60, h: 3_600, d: 86_400 };

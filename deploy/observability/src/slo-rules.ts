@@ -74,23 +74,23 @@ const alerts: RuleGroup = {
     alert('SloBudgetBurnsFast', 'page', {
       runbooks: RUNBOOKS,
       expr: PAGE_BURN_RATES.map(burns).join('\nor '),
-      summary: 'The error budget of {{ $labels.slo }} for the month burns so fast that it lasts a few days.',
+      summary: 'At the current burn rate the monthly error budget of {{ $labels.slo }} lasts a few days.',
     }),
     alert('SloBudgetBurnsSlowly', 'ticket', {
       runbooks: RUNBOOKS,
       expr: TICKETS.map(burns).join('\nor '),
-      summary: 'The error budget of {{ $labels.slo }} will not last the month.',
+      summary: 'At the current burn rate the error budget of {{ $labels.slo }} does not last the month.',
     }),
     alert('SloFewButFailing', 'ticket', {
       runbooks: RUNBOOKS,
       expr: `slo:errors:ratio_rate6h * slo:events:rate6h * ${secondsOf('6h')} > 20 and slo:events:rate6h < 0.5`,
-      summary: 'Little happens for {{ $labels.slo }}, and more than twenty of it failed in six hours.',
+      summary: '{{ $labels.slo }} has little traffic, and more than twenty events failed in six hours.',
     }),
     alert('SloUnmeasured', 'ticket', {
       runbooks: RUNBOOKS,
       expr: 'slo:budget:ratio unless on (slo) slo:events:rate5m',
       wait: '10m',
-      summary: 'Nothing is measured for {{ $labels.slo }}: nobody can tell whether it is met.',
+      summary: 'No data for {{ $labels.slo }}: the objective is not measured.',
     }),
   ],
 };

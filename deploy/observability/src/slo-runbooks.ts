@@ -11,26 +11,26 @@ export const renderRunbooks = (): string => `# Runbooks of the objectives
 Written by \`npm run generate\` from deploy/observability. Do not edit.
 
 An objective promises a share of good events over 30 days; the rest is its **error budget**. A **burn rate** of 1 uses up the
-budget in exactly 30 days. The alerts below carry the label \`slo\`; what each of them is about is told at the end.
+budget in exactly 30 days. The alerts below carry the label \`slo\`; the section of each objective is below.
 
 | \`slo\` | objective | budget |
 | --- | --- | --- |
 ${OBJECTIVES.map(({ name, title, target }) => `| [\`${name}\`](#${name}) | ${title}: ${percent(target)} | ${percent(1 - target)} |`).join('\n')}
 
 ## SloBudgetBurnsFast
-The budget burns ${windows(PAGE_BURN_RATES)}. Act now: find what fails with the section of the objective. The short window ends the alert
-soon after the cause is gone.
+The budget burns ${windows(PAGE_BURN_RATES)}. Act now: find the failing component with the section of the objective. The alert
+resolves soon after the cause is removed.
 
 ## SloBudgetBurnsSlowly
-The budget burns ${windows(TICKETS)}. Nobody has to be woken, but it will not last the month. Find what fails steadily.
+The budget burns ${windows(TICKETS)}. Not urgent, but the budget does not last the month. Find the steady source of errors.
 
 ## SloFewButFailing
-With fewer than ${LEAST_EVENTS} events in a window a rate says nothing, and the alerts above stay silent. This one counts: more
-than twenty failures in six hours while little happens.
+With fewer than ${LEAST_EVENTS} events in a window the alerts above do not fire. This alert counts failures: more than twenty in
+six hours at low traffic.
 
 ## SloUnmeasured
-The series of the objective are not there. No process that exposes them is scraped, or the fleet has no traffic of this kind
-since the last start: that is normal for a new fleet, and ends with the first client. See FleetTargetDown in
+The series of the objective are missing. No process that exposes them is scraped, or the fleet has had no traffic of this kind
+since the last start. That is normal for a new fleet, until the first client. See FleetTargetDown in
 [the other runbooks](runbooks.md).
 
 ${OBJECTIVES.map(({ name, means, look }) => `## ${name}\n${means}\n\n${look}`).join('\n\n')}
