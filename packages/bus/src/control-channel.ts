@@ -10,7 +10,7 @@ export interface ControlChannelDeps {
   readonly prefix: string;
   readonly log: Logger;
   /** Does what is asked, and answers with something that JSON can say. */
-  onAsk(question: unknown): Promise<unknown>;
+  onQuery(question: unknown): Promise<unknown>;
 }
 
 /** Questions and orders to all replicas, which are answered: nobody has to hope that they arrived. */
@@ -37,14 +37,14 @@ export const createControlChannel = ({
   channels,
   prefix,
   log,
-  onAsk,
+  onQuery,
 }: ControlChannelDeps): ControlChannel => {
   const everyone = `${prefix}control`;
   const me = `${prefix}control:${randomUUID()}`;
   const pending = new Map<string, Pending>();
 
   const answer = async (id: string, to: string, question: unknown): Promise<void> => {
-    const text = JSON.stringify({ id, answer: (await onAsk(question)) ?? null });
+    const text = JSON.stringify({ id, answer: (await onQuery(question)) ?? null });
     await channels.publish(publisher(), to, text);
   };
   const settle = (one: Pending): void => {

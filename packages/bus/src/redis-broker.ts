@@ -38,7 +38,7 @@ export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: 
     channels: redis.channels,
     prefix: redis.prefix,
     log,
-    onAsk: async (question) => handlers.onQuery?.(question),
+    onQuery: async (question) => handlers.onQuery?.(question),
   });
   const subscriber = listen(
     { redis, log, metrics },
