@@ -171,7 +171,7 @@ test('[CM8] [CM11] the command line publishes to a group, tails it, and lists gr
   expect(second.out[0]).toContain('(server)  "not \\u001b JSON"');
   interruption.abort();
   expect(await second.code).toBe(0);
-  expect(second.out.at(-1)).toBe('1 seen');
+  expect(second.out.at(-1)).toBe('1 received');
   // Nothing is left behind: the session of the tail is ended.
   await until(async () => (await run('connections', '--user', 'muster-cli')).out, {
     ok: (said) => said.startsWith('no connections'),
