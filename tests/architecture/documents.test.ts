@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { blocksOf, isShell, markFault, placeOf, showsLines } from '../documents/blocks.ts';
+import { blocksOf, isShell, markFault, positionOf, showsLines } from '../documents/blocks.ts';
 import { repositoryFiles } from './source-files.ts';
 
 const documents = repositoryFiles().filter((path) => path.endsWith('.md'));
@@ -8,20 +8,20 @@ const blocks = documents.flatMap((document) => blocksOf(document));
 test('[DC1] every shell block of the documents says what it needs to run, or why no test runs it', () => {
   const faults = blocks
     .filter(isShell)
-    .map((block) => [placeOf(block), markFault(block)] as const)
+    .map((block) => [positionOf(block), markFault(block)] as const)
     .filter(([, fault]) => fault !== undefined);
   expect(faults).toEqual([]);
 });
 
 test('[DC1] every fenced block names its language, so that no command hides in one', () => {
-  expect(blocks.filter(({ language }) => language === '').map(placeOf)).toEqual([]);
+  expect(blocks.filter(({ language }) => language === '').map(positionOf)).toEqual([]);
 });
 
 test('[DC2] every JSON block is JSON', () => {
   const broken = blocks
     .filter(({ language }) => language === 'json')
     .filter(({ code }) => !isJson(code))
-    .map(placeOf);
+    .map(positionOf);
   expect(broken).toEqual([]);
 });
 

@@ -1,9 +1,9 @@
 import { parseArgs } from 'node:util';
-import { tellFanout } from './fanout/table.ts';
+import { printFanout } from './fanout/table.ts';
 import { benchFanout } from './fanout.ts';
-import { benchSessions, tellSessions } from './sessions.ts';
-import { benchSignatures, tellSignatures } from './signatures.ts';
-import { benchStorm, tellStorm } from './storm.ts';
+import { benchSessions, printSessions } from './sessions.ts';
+import { benchSignatures, printSignatures } from './signatures.ts';
+import { benchStorm, printStorm } from './storm.ts';
 
 /** What every benchmark is given. */
 interface Options {
@@ -16,13 +16,13 @@ interface Options {
 }
 
 const BENCHES: Readonly<Record<string, (options: Options) => Promise<string[]>>> = {
-  sessions: async (options) => tellSessions(await benchSessions(options)),
-  fanout: async (options) => tellFanout(await benchFanout(options)),
-  storm: async (options) => tellStorm(await benchStorm(options)),
-  signatures: async (options) => tellSignatures(benchSignatures(options)),
+  sessions: async (options) => printSessions(await benchSessions(options)),
+  fanout: async (options) => printFanout(await benchFanout(options)),
+  storm: async (options) => printStorm(await benchStorm(options)),
+  signatures: async (options) => printSignatures(benchSignatures(options)),
   realtime: async (options) => [
-    ...['## Fan-out', '', ...tellFanout(await benchFanout(options)), ''],
-    ...['## Storm', '', ...tellStorm(await benchStorm(options))],
+    ...['## Fan-out', '', ...printFanout(await benchFanout(options)), ''],
+    ...['## Storm', '', ...printStorm(await benchStorm(options))],
   ],
 };
 

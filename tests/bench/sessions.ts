@@ -230,7 +230,7 @@ const forgetSnapshots = async (redis: Redis): Promise<void> => {
 };
 
 /** The result as lines of a table, and as ratios. */
-export const tellSessions = (rows: readonly Row[]): string[] => [
+export const printSessions = (rows: readonly Row[]): string[] => [
   '| work | contestant | per second | p50 ms | p99 ms | CPU µs each |',
   '| --- | --- | --: | --: | --: | --: |',
   ...rows.map(

@@ -69,7 +69,7 @@ const welch = (one: TimingRow, other: TimingRow): number =>
   Math.sqrt(one.deviationNs ** 2 / one.runs + other.deviationNs ** 2 / other.runs);
 
 /** A report, not a verdict: a busy machine shifts means. */
-export const tellSignatures = ({ rows, t }: TimingReport): string[] => [
+export const printSignatures = ({ rows, t }: TimingReport): string[] => [
   '| forged signature | runs kept | mean ns | deviation ns |',
   '| --- | --: | --: | --: |',
   ...rows.map(

@@ -200,7 +200,7 @@ const startPublisher = (fleet: LocalFleet, url: string, groups: number) => {
 };
 
 /** The medians as Markdown. */
-export const tellStorm = (rows: readonly StormRow[]): string[] => [
+export const printStorm = (rows: readonly StormRow[]): string[] => [
   '| drop | clients | half back, ms | 99 % back, ms | all back, ms | lost | twice | not recovered | Redis commands each | gateway CPU each, µs |',
   '| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |',
   ...(Object.keys(CASES) as Case[]).map((what) => {

@@ -59,7 +59,7 @@ export const blocksOf = (document: string, text = readFileSync(join(ROOT, docume
 export const isShell = ({ language }: Block): boolean => SHELLS.includes(language);
 
 /** `document:line`, as editors open it. */
-export const placeOf = ({ document, line }: Block): string => `${document}:${line}`;
+export const positionOf = ({ document, line }: Block): string => `${document}:${line}`;
 
 /** What is wrong with the mark of a shell block; undefined when nothing is. */
 export const markFault = (block: Block): string | undefined => {

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { until } from '@muster/testkit/wait';
-import { placeOf, type Runnable, showsLines } from './blocks.ts';
+import { positionOf, type Runnable, showsLines } from './blocks.ts';
 
 const BLOCK_TIMEOUT_MS = 120_000;
 const END_TIMEOUT_MS = 20_000;
@@ -66,7 +66,7 @@ export const openShell = (options: ShellOptions): DocumentShell => {
     }
   };
   const fail = (block: Runnable, why: string, shown: string): Error =>
-    new Error(`${placeOf(block)}: ${why}\n${block.code}── it wrote:\n${shown}`);
+    new Error(`${positionOf(block)}: ${why}\n${block.code}── it wrote:\n${shown}`);
 
   const run = async (block: Runnable): Promise<string> => {
     const inThisRun = (text: string) =>

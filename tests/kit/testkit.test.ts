@@ -118,7 +118,7 @@ describe('stores', () => {
     const { REDIS_URL: _redis, DATABASE_URL: _database, ...inherited } = process.env;
     await using local = await openStoreBackend({ ...inherited, TEST_STORES: 'binaries' }, () => {});
     expect(local.description).toContain('local binaries (TEST_STORES=binaries)');
-  });
+  }, 90_000);
 
   test('[TS6] a Redis of one’s own keeps address and data over a stop', async () => {
     await using own = await openDedicatedRedis();

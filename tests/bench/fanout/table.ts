@@ -34,7 +34,7 @@ export const isWhole = ({ delivered, expected, duplicates }: SwarmOutcome): bool
   delivered === expected && duplicates === 0;
 
 /** The medians as Markdown. */
-export const tellFanout = (result: FanoutResult): string[] => [
+export const printFanout = (result: FanoutResult): string[] => [
   `${result.rounds} rounds of ${result.seconds} s; load average of the machine before: ${result.loadBefore.toFixed(2)}.`,
   ...sayFailures(result.rows),
   '',
