@@ -31,7 +31,7 @@ const killTail = async (path: string): Promise<{ written: string; ended: Promise
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (written += chunk));
   // Closed by the last process that holds them: that of the command itself.
   const ended = once(child, 'close');
-  await until(() => written.includes('subscribed to killed') || child.exitCode !== null, {
+  await until(() => written.includes('listening to killed') || child.exitCode !== null, {
     what: 'the tail to listen',
     timeoutMs: 40_000,
   });

@@ -83,7 +83,7 @@ const follow = async (context: Context, { group, token, count, last }: Following
   subscription.on('subscribed', ({ wasRecovering, recovered }) => {
     clearTimeout(timer);
     if (queued !== undefined) printHistory().catch((error) => ended.reject(failure(error)));
-    note(wasRecovering && !recovered ? `${group}: publications were lost here` : `subscribed to ${group}`);
+    note(wasRecovering && !recovered ? `${group}: publications were lost here` : `listening to ${group}`);
   });
   const failure = (error: unknown) => new Error(`${group}: ${describeError(error)}`);
   const fail = (thing: string) => (event: { readonly code: number; readonly reason: string }) =>
