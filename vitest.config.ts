@@ -106,6 +106,14 @@ const PROJECTS: Record<string, { exclude?: string[]; [setting: string]: unknown 
 
 export default defineConfig({
   test: {
+    // `npm run coverage`. Child processes of the tests are not counted.
+    coverage: {
+      provider: 'v8',
+      include: ['packages/*/src/**/*.{ts,tsx}', 'services/*/src/**/*.{ts,tsx}', 'deploy/*/src/**/*.ts'],
+      exclude: ['**/*.test.ts', '**/console/**', 'packages/testkit/**'],
+      reporter: ['text', 'json-summary'],
+      reportsDirectory: '.muster/coverage',
+    },
     projects: Object.entries(PROJECTS).map(([name, { exclude = [], ...test }]) => ({
       test: { name, ...test, exclude: ['**/node_modules/**', '**/dist/**', ...exclude] },
     })),

@@ -2,7 +2,7 @@
 // Runs on any Node from 20 on with npm, and repeats no step that is done.
 import { buildConsole, install, withLock } from './bootstrap/install.mjs';
 import { log, runAttached } from './bootstrap/processes.mjs';
-import { runSuite, runTests } from './bootstrap/test.mjs';
+import { runCoverage, runSuite, runTests } from './bootstrap/test.mjs';
 import { ensureToolchain } from './bootstrap/toolchain.mjs';
 
 const [command, ...args] = process.argv.slice(2);
@@ -35,6 +35,11 @@ const COMMANDS = {
   pack: async () => {
     const tools = await prepare({ withConsole: false });
     return runAttached(tools.node, ['deploy/publish/pack.mjs', ...args], { env: tools.env });
+  },
+  coverage: async () => runCoverage(await prepare({ withConsole: true }), args),
+  publish: async () => {
+    const tools = await prepare({ withConsole: false });
+    return runAttached(tools.node, ['deploy/publish/publish.mjs', ...args], { env: tools.env });
   },
   bench: async () => {
     const tools = await prepare({ withConsole: true });

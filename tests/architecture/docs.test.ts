@@ -73,7 +73,7 @@ test('the top level of the repository has only the listed files and folders', ()
       '.changeset',
       '.vscode',
       '.prettierignore',
-      '.prettierrc.json',
+      '.prettierrc.mjs',
     ],
   ];
   expect([...top].filter((name) => !allowed.includes(name ?? ''))).toEqual([]);

@@ -11,6 +11,7 @@ const EVERYDAY = ['unit', 'architecture', 'service', 'fleet'];
 export const runTests = (tools, args) =>
   runSteps(tools, [
     ['lint', 'biome', ['check', '.']],
+    ['documents', 'prettier', ['--check', '.']],
     ['types', 'tsc', []],
     ['tests', 'vitest', vitestArguments(EVERYDAY, args)],
   ]);
@@ -18,6 +19,12 @@ export const runTests = (tools, args) =>
 /** Runs a long suite that `npm test` omits: the projects of vitest.config.ts with this prefix. */
 export const runSuite = (tools, project, args) =>
   runSteps(tools, [['tests', 'vitest', vitestArguments([`${project}*`], args)]]);
+
+/** Unit and service tests with the coverage of the sources (v8), printed and in `.muster/coverage`. */
+export const runCoverage = (tools, args) =>
+  runSteps(tools, [
+    ['tests', 'vitest', vitestArguments(['unit', 'service'], ['--coverage.enabled', ...args])],
+  ]);
 
 const runSteps = async ({ env }, steps) => {
   rmSync(RESULTS, { force: true });
