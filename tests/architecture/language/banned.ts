@@ -13,7 +13,8 @@ const word = (words: string, instead: string, except?: RegExp): Ban => ({
 });
 
 /** The table of Postgres that is called so; a socket has a send buffer. */
-const OUTBOX = /session|telemetry|observability|operations|documents|chaos|sizing|security|CHANGELOG/;
+const OUTBOX =
+  /session|telemetry|observability|operations|documents|chaos|sizing|security|CHANGELOG|^README|^ARCHITECTURE/;
 
 /** Not in names nor in texts. */
 const EVERYWHERE: readonly Ban[] = [
@@ -94,7 +95,7 @@ export const BANNED_IN_TEXTS: readonly Ban[] = [
   word('the past', 'history'),
   word('lately', 'recent'),
   word(
-    '(?:the|another|each|every|this|that|any|no|an?|its|new|old|last|first|good|same|own|other|next|which) one',
+    '(?:the|another|each|every|this|that|any|no|an?|its|new|old|last|first|good|same|own|other|next|which) one(?!-)',
     'a noun',
   ),
   word('ones', 'a noun'),

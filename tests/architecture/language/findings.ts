@@ -51,17 +51,25 @@ export const isProse = ({ text }: Occurrence): boolean =>
 const inDocument = (file: string): BannedUse[] =>
   findings(file, 'document', BANNED_IN_TEXTS, proseOf(read(file)));
 
-/** Lines of a Markdown text without code. */
+/** Lines of a Markdown text without code; the lines of a paragraph are joined. */
 export const proseOf = (markdown: string): Occurrence[] => {
+  const found: { text: string; line: number }[] = [];
   let fence: string | undefined;
-  return markdown.split('\n').flatMap((text, index) => {
+  let isParagraph = false;
+  for (const [index, text] of markdown.split('\n').entries()) {
     const mark = /^ *(`{3,}|~{3,})/.exec(text)?.[1];
-    if (fence === undefined && mark !== undefined) fence = mark;
-    else if (fence !== undefined) {
+    if (fence !== undefined) {
       if (mark?.startsWith(fence)) fence = undefined;
-    } else return [{ text: text.replaceAll(/`[^`]*`|\]\([^)]*\)/g, '`'), line: index + 1 }];
-    return [];
-  });
+      continue;
+    }
+    fence = mark;
+    const last = found.at(-1);
+    const continues = isParagraph && /^ *[^\s|#*\-\d<>]/.test(text);
+    if (mark === undefined && continues && last !== undefined) last.text += ` ${text.trim()}`;
+    else if (mark === undefined) found.push({ text, line: index + 1 });
+    isParagraph = mark === undefined && /^ *[^\s|#]/.test(text);
+  }
+  return found.map(({ text, line }) => ({ text: text.replaceAll(/`[^`]*`|\]\([^)]*\)/g, '`'), line }));
 };
 
 const findings = (
