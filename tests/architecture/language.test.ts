@@ -1,12 +1,9 @@
-import { expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { BANNED_IN_NAMES, BANNED_IN_TEXTS, spaced } from './language/banned.ts';
 import { describeUse, findingsIn, isProse, proseOf } from './language/findings.ts';
 import { glossaryTerms, patternOf, rejectedUses, vocabulary } from './language/glossary.ts';
 import { PENDING } from './language/pending.ts';
 import { parseSyntax } from './syntax.ts';
-
-// Every source file is parsed once.
-vi.setConfig({ testTimeout: 60_000 });
 
 const isPending = (file: string): boolean => PENDING.some((path) => file.startsWith(path));
 const isBanned = (bans: typeof BANNED_IN_TEXTS, text: string): boolean =>

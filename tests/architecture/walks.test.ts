@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { ROOT, read } from './source-files.ts';
-import { brokenStep, type Step, walksOf } from './walks.ts';
+import { brokenStep, type WalkStep, walksOf } from './walks.ts';
 
 /** Walks whose files are still being moved. The list only shrinks. */
 const PENDING_WALKS = [
@@ -24,12 +24,12 @@ test.each(settled)('every file of "%s" exists', (_, steps) => {
 });
 
 test.each(settled)('the imports allow every step of "%s"', (_, steps) => {
-  const broken = steps.slice(1).flatMap((step, index) => brokenStep(steps[index] as Step, step) ?? []);
+  const broken = steps.slice(1).flatMap((step, index) => brokenStep(steps[index] as WalkStep, step) ?? []);
   expect(broken).toEqual([]);
 });
 
 test('a step without an import or a Redis name is found', () => {
-  const step = (file: string, more: Partial<Step> = {}): Step => ({
+  const step = (file: string, more: Partial<WalkStep> = {}): WalkStep => ({
     file,
     via: [],
     redisName: undefined,

@@ -3,7 +3,7 @@ import { isTest, read, sourceFiles } from './source-files.ts';
 import { syntaxOf } from './syntax.ts';
 
 /** A step of a walk in ARCHITECTURE.md. */
-export interface Step {
+export interface WalkStep {
   readonly file: string;
   /** Files between the step before and this one: ports, or files that wire both. */
   readonly via: readonly string[];
@@ -12,7 +12,7 @@ export interface Step {
 }
 
 /** The numbered lists under "Walks", by heading. */
-export const walksOf = (markdown: string): Map<string, Step[]> => {
+export const walksOf = (markdown: string): Map<string, WalkStep[]> => {
   const [, walks = ''] = markdown.split(/^## Walks$/m);
   return new Map(
     walks
@@ -22,7 +22,7 @@ export const walksOf = (markdown: string): Map<string, Step[]> => {
   );
 };
 
-const stepsOf = (section: string): Step[] =>
+const stepsOf = (section: string): WalkStep[] =>
   section
     .split(/^\d+\. /m)
     .slice(1)
@@ -46,7 +46,10 @@ function neighboursOf(file: string): Set<string> {
 }
 
 /** Why the second file cannot follow the first; undefined when it can. */
-export const brokenStep = ({ file: from }: Step, { file: to, via, redisName }: Step): string | undefined => {
+export const brokenStep = (
+  { file: from }: WalkStep,
+  { file: to, via, redisName }: WalkStep,
+): string | undefined => {
   if (redisName !== undefined) {
     const missing = [from, to].filter((file) => !reaches(file, redisName));
     return missing.length === 0 ? undefined : `no Redis name ${redisName} near ${missing.join(', ')}`;

@@ -171,8 +171,8 @@ export const compare = (dependency: Table, rows: readonly (readonly string[])[])
   const table = block(dependency).exec(text)?.[2] ?? '';
   const lines = rows.map((cells) => `| ${cells.join(' | ')} |`);
   if (WRITES) {
-    const head = table.split('\n').slice(0, 2);
-    writeFileSync(DOCUMENT, text.replace(block(dependency), `$1${[...head, ...lines].join('\n')}\n$3`));
+    const head = table.trim().split('\n').slice(0, 2);
+    writeFileSync(DOCUMENT, text.replace(block(dependency), `$1\n${[...head, ...lines].join('\n')}\n\n$3`));
     return;
   }
   const names = rows.map(([name]) => `| ${name} |`);
