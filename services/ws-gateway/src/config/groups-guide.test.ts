@@ -10,7 +10,7 @@ const namesIn = (text: string): string[] =>
 
 /** The rows of the table, one for each option. */
 const ROWS = SECTION.split('\n')
-  .map((line) => /^\| (`.*) \| (taken|differs|renamed|refused) \| (.*)\|$/.exec(line))
+  .map((line) => /^\| (`.*) \| (supported|differs|renamed|refused) \| (.*)\|$/.exec(line))
   .flatMap((row) => {
     const [, options = '', state = '', remark = ''] = row ?? [];
     return namesIn(options).map((option) => ({ option, state, remark }));
@@ -31,17 +31,17 @@ const problem = (option: string, value: unknown): string => {
 };
 
 test('[NS9] given the migration guide, when it is compared, then it names every option of a groups file and no others', () => {
-  const named = [...inState('taken', 'differs').map(({ option }) => option), ...namesIn(OWN)];
+  const named = [...inState('supported', 'differs').map(({ option }) => option), ...namesIn(OWN)];
   expect(new Set(named).size).toBe(named.length);
-  const inRemarks = inState('taken', 'renamed').flatMap(({ remark }) => namesIn(remark));
+  const inRemarks = inState('supported', 'renamed').flatMap(({ remark }) => namesIn(remark));
   const ours = inRemarks.filter((name) => OPTION_NAMES.includes(name));
   expect([...new Set([...named, ...ours])].sort()).toEqual([...OPTION_NAMES].sort());
 });
 
 test('[NS9] given an option that the guide lists as accepted, when it is read, then it is accepted with the documented default', () => {
-  for (const { option, remark } of inState('taken', 'differs').filter((row) => row.option !== 'name')) {
+  for (const { option, remark } of inState('supported', 'differs').filter((row) => row.option !== 'name')) {
     const problems = VALUES.map((value) => problem(option, value));
-    expect(problems, `${option}: no value is taken`).toContain('');
+    expect(problems, `${option}: no value is accepted`).toContain('');
     const [, value] = /default `([^`]+)`/.exec(remark) ?? [];
     if (value === undefined) continue;
     const name = option.replaceAll(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
