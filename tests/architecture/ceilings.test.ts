@@ -7,19 +7,19 @@ const ceilings = allCeilings();
 const tests = ruleTests();
 const SERIES = /^(\w+)(?:\{(\w+)="(\w+)"\})?$/;
 
-test('the table of ceilings is that of the schemas', () => {
+test('the table of limits in the guide equals that of the schemas', () => {
   expect(ceilings.length).toBeGreaterThan(15);
   // `npm run generate` writes it.
   expect(documentNow()).toBe(withTable(documentNow()));
 });
 
-test('every setting that is named like a ceiling is marked as one', () => {
+test('every setting with the name of a limit is marked as a limit', () => {
   const marked = new Set(ceilings.map(({ name }) => name));
   const like = settingNames().filter((name) => /^MAX_|_LIMIT_PER_|_MAX_IN_FLIGHT$|_QUEUE$/.test(name));
   expect(like.filter((name) => !marked.has(name))).toEqual([]);
 });
 
-test.each(ceilings)('$service $name has a default, a refusal, a metric and a test', (ceiling) => {
+test.each(ceilings)('$service $name has a default, an error, a metric and a test', (ceiling) => {
   const { fallback, refusal, metric, rule, unit } = ceiling;
   expect(Number(fallback)).toBeGreaterThan(0);
   for (const text of [refusal, unit]) expect(text).not.toBe('');
@@ -28,7 +28,7 @@ test.each(ceilings)('$service $name has a default, a refusal, a metric and a tes
   expect(known, metric).toBeDefined();
   if (label !== '') {
     const values = known?.labels[label];
-    // Where the values are not a list, the catalogue says where they come from.
+    // Values that are not a list are described in the catalogue.
     if (Array.isArray(values)) expect(values).toContain(value);
     else expect(values).toBeDefined();
   }

@@ -74,7 +74,7 @@ test('[FC11] every variable of docker-compose.yml has a default there', () => {
 });
 
 test.each(Object.entries(OURS))(
-  '[FC11] %s knows its variables, and starts with the defaults',
+  '[FC11] given the variables of %s, when it is checked, then the service accepts them and the defaults',
   (name, one) => {
     const environment = environmentOf(name);
     expect(Object.keys(environment).length).toBeGreaterThan(5);

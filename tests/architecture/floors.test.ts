@@ -4,7 +4,7 @@ import { isTest, read, sourceFiles, workspaceOf } from './source-files.ts';
 
 const SERVICES = ['ws-gateway', 'session-service', 'health-aggregator'];
 
-/** What each workspace may import of ours. An arrow only goes down. */
+/** Workspaces that a workspace may import. Imports go down only. */
 const BASE = ['protocol', 'telemetry'];
 const LOWER = [...BASE, 'kit'];
 const MIDDLE = [...LOWER, 'http', 'session'];
@@ -26,7 +26,7 @@ const FLOORS: Readonly<Record<string, readonly string[]>> = {
   observability: ['telemetry'],
 };
 
-/** Files and folders in which a library may be imported; everywhere else it is hidden behind one of our ports. */
+/** Files and folders in which a library may be imported; elsewhere a port hides it. */
 const HOMES: Readonly<Record<string, readonly string[]>> = {
   ws: ['services/ws-gateway/src/socket/', 'services/health-aggregator/src/clients/'],
   express: ['packages/http/src/', 'services/ws-gateway/src/http/'],
@@ -51,7 +51,7 @@ const HOMES: Readonly<Record<string, readonly string[]>> = {
   testcontainers: ['packages/testkit/src/'],
 };
 
-/** What the rules inside a service (`core/`) may import besides each other. */
+/** Packages and built-in modules that `core/` may import. */
 const CORE_IMPORTS =
   /^@muster\/(?:protocol|telemetry|kit|session|bus)\/|^node:(?:buffer|crypto|timers\/promises|zlib)$|^ipaddr\.js$/;
 
@@ -63,7 +63,7 @@ const packageOf = (specifier: string): string =>
 
 const describeImport = ({ file, specifier }: Import): string => `${file} imports ${specifier}`;
 
-test('the source was found', () => {
+test('the imports were found', () => {
   expect(all.length).toBeGreaterThan(200);
 });
 
@@ -76,22 +76,22 @@ test('an import only goes down a floor', () => {
   expect(upward.map(describeImport)).toEqual([]);
 });
 
-test('nothing reaches into another workspace by path', () => {
-  const sideways = ofProduct.filter(({ file, specifier }) => {
+test('no import reaches another workspace by path', () => {
+  const outside = ofProduct.filter(({ file, specifier }) => {
     if (!specifier.startsWith('.')) return false;
     const depth = file.split('/').length - 3; // folders below packages/<name>
     const ups = specifier.split('/').filter((part) => part === '..').length;
     return ups > depth;
   });
-  expect(sideways.map(describeImport)).toEqual([]);
+  expect(outside.map(describeImport)).toEqual([]);
 });
 
-test('every library is imported only at home', () => {
-  const strays = ofProduct.filter(({ file, specifier, isTypeOnly }) => {
+test('a library is imported only in its listed folders', () => {
+  const misplaced = ofProduct.filter(({ file, specifier, isTypeOnly }) => {
     const home = HOMES[packageOf(specifier)];
     return home !== undefined && !isTypeOnly && !home.some((path) => file.startsWith(path));
   });
-  expect(strays.map(describeImport)).toEqual([]);
+  expect(misplaced.map(describeImport)).toEqual([]);
 });
 
 test('core imports core and packages, nothing else', () => {
@@ -125,8 +125,8 @@ test('every permission of this file is used', () => {
   expect(floors.filter((arrow) => !used.has(arrow) && !isBase(arrow))).toEqual([]);
   const libraries = new Set(ofProduct.map(({ specifier }) => packageOf(specifier)));
   expect(Object.keys(HOMES).filter((name) => !libraries.has(name))).toEqual([]);
-  const rooms = Object.entries(HOMES).flatMap(([name, homes]) => homes.map((home) => ({ name, home })));
-  const unused = rooms.filter(
+  const folders = Object.entries(HOMES).flatMap(([name, homes]) => homes.map((home) => ({ name, home })));
+  const unused = folders.filter(
     ({ name, home }) =>
       !ofProduct.some((each) => packageOf(each.specifier) === name && each.file.startsWith(home)),
   );

@@ -101,7 +101,7 @@ test.runIf(FORMS['overlay dev'])('[KM10] the images of dev are those of docker c
 });
 
 test.runIf(FORMS['overlay ha'])(
-  '[KM11] gateways reach https and the application, everybody the DNS of the node',
+  '[KM11] given the network policies, then gateways reach https and the application, and every pod the DNS of the node',
   () => {
     const policies = all(FORMS['overlay ha'] ?? [], 'NetworkPolicy').map(({ spec }) => spec as Policy);
     const rulesFor = (label: string, value: string) =>

@@ -9,7 +9,7 @@ import { ROOT, read, repositoryFiles } from './source-files.ts';
 const GUIDE = 'docs/operations/';
 const documents = repositoryFiles().filter((path) => path.startsWith(GUIDE) && path.endsWith('.md'));
 
-/** Variables of programs that are not ours. */
+/** Variables of other programs. */
 const OF_OTHERS = [
   'NODE_OPTIONS',
   'NODE_EXTRA_CA_CERTS',
@@ -58,7 +58,7 @@ test('every file of the repository that the guide names is there', () => {
   expect(missing).toEqual([]);
 });
 
-test('every command of npm that the guide names exists', () => {
+test('every npm command of the guide exists', () => {
   const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
   const commands = documents.flatMap((path) =>
     [...read(path).matchAll(/\bnpm run ([\w:-]+)/g)].map((match) => match[1] ?? ''),
@@ -67,7 +67,7 @@ test('every command of npm that the guide names exists', () => {
   expect(commands.filter((command) => !(command in scripts))).toEqual([]);
 });
 
-test('links into the guide and out of it lead to a heading that is there', () => {
+test('links of the guide and of the README lead to an existing heading', () => {
   const broken = [...documents, 'README.md'].flatMap((path) =>
     [...read(path).matchAll(/\]\((?!https?:|mailto:)([^)#\s]*)#([^)\s]+)\)/g)]
       .map(([, file = '', anchor = '']) => ({

@@ -2,12 +2,12 @@ import { expect, test } from 'vitest';
 import { type RegexLiteral, regexLiterals } from './regex-literals.ts';
 import { isTest, read, sourceFiles } from './source-files.ts';
 
-/** What a request may bring: Node takes 16 KiB of headers. */
+/** Input sizes up to Node's limit of 16 KiB for headers. */
 const SIZES = [24, 200, 2_000, 16_384];
 /** A linear match of 16 KiB takes well under a millisecond, a quadratic one a tenth of a second or more. */
 const MAX_CPU_MS = 40;
 const HOPELESS_CPU_MS = 200;
-/** A busy machine takes the CPU away in between; the least of several counts. */
+/** The lowest of several measurements counts: a busy machine distorts them. */
 const TRIES = 4;
 
 /** The console runs in the browser of an operator. */
@@ -19,28 +19,28 @@ const files = sourceFiles().filter(
 );
 const literals: RegexLiteral[] = files.flatMap((file) => regexLiterals(file, read(file)));
 
-/** Characters that stand for the classes of the pattern, and those that it names. */
+/** Representatives of the character classes of the pattern, and its literal characters. */
 const alphabetOf = ({ source }: RegexLiteral): string[] => {
   const named = source.replaceAll(/\\[a-zA-Z]|\\x[0-9a-f]{2}|[()[\]{}|?+*^$.]/g, '');
   return [...new Set([...'a0 -,:.=/;"\t', ...named])].slice(0, 24);
 };
 
-/** Text that the pattern may begin with: what stands in it literally before the first repetition. */
-const beginningOf = ({ source }: RegexLiteral): string =>
+/** Literal text of the pattern before its first repetition. */
+const literalPrefixOf = ({ source }: RegexLiteral): string =>
   (/^\^?((?:[\w \-:=@/]|\\[^a-zA-Z])*)/.exec(source)?.[1] ?? '').replaceAll('\\', '').slice(0, 40);
 
-/** Ends that a pattern does not expect, so that it tries every other way. */
+/** Ends that a pattern does not match, so that it backtracks. */
 const ENDS = ['\u0000', ' \t!', 'x y'];
 
-/** Repetitions of one and two characters, after the beginning of the pattern, with an end that does not match. */
+/** Repetitions of one and two characters, after the prefix of the pattern, with an end that does not match. */
 function* attacksOn(literal: RegexLiteral): Iterable<(size: number) => string> {
   const alphabet = alphabetOf(literal);
-  const beginnings = new Set(['', beginningOf(literal)]);
+  const prefixes = new Set(['', literalPrefixOf(literal)]);
   const pumps = [...alphabet, ...alphabet.slice(1).map((char, index) => `${alphabet[index]}${char}`)];
-  for (const beginning of beginnings) {
+  for (const prefix of prefixes) {
     for (const pump of pumps) {
       for (const end of ENDS) {
-        yield (size) => beginning + pump.repeat(Math.ceil(size / pump.length)) + end;
+        yield (size) => prefix + pump.repeat(Math.ceil(size / pump.length)) + end;
       }
     }
   }
@@ -50,16 +50,16 @@ function* attacksOn(literal: RegexLiteral): Iterable<(size: number) => string> {
 const leastCpuMs = (work: () => void): number => {
   let least = Number.POSITIVE_INFINITY;
   for (let count = 0; count < TRIES && least > MAX_CPU_MS; count += 1) {
-    const begun = process.cpuUsage();
+    const before = process.cpuUsage();
     work();
-    const { user, system } = process.cpuUsage(begun);
+    const { user, system } = process.cpuUsage(before);
     least = Math.min(least, (user + system) / 1000);
     if (least > HOPELESS_CPU_MS) break;
   }
   return least;
 };
 
-/** The input size at which a match takes too long; undefined when none does. Small sizes first: an exponential one never ends. */
+/** The input size at which a match takes too long; undefined when none does. Small sizes first: an exponential pattern does not end. */
 const tooSlowAt = (literal: RegexLiteral): string | undefined => {
   const regex = new RegExp(literal.source, literal.flags.replaceAll(/[gy]/g, ''));
   for (const attack of attacksOn(literal)) {
@@ -83,7 +83,7 @@ test('the regular expressions of the source were found', () => {
   ]);
 });
 
-test('the attack finds patterns that are quadratic or exponential', { timeout: 60_000 }, () => {
+test('quadratic and exponential patterns are found', { timeout: 60_000 }, () => {
   const slow = ['^(a+)+$', '\\s+$', '^Bearer +(\\S*) *$'];
   for (const source of slow) {
     expect(tooSlowAt({ file: 'f', line: 1, source, flags: '' }), source).toBeDefined();
@@ -96,10 +96,10 @@ test('no regular expression of the product takes more than linear time on its wo
   expect(literals.map(tooSlowAt).filter((one) => one !== undefined)).toEqual([]);
 });
 
-/** Patterns that are made while the process runs. They may hold names of our own, never text from outside. */
+/** Files that build patterns at run time, from their own names only, never from external text. */
 const MADE = ['services/session-service/src/postgres/connection-report.ts'];
 
-test('no regular expression is made of text from outside', () => {
+test('no regular expression is built from external text', () => {
   const makers = files.filter((file) => /\bRegExp\(/.test(read(file)));
   expect(makers).toEqual(MADE);
 });

@@ -6,7 +6,7 @@ export interface RegexLiteral {
   readonly flags: string;
 }
 
-/** After these a slash begins a regular expression; after a value it divides. */
+/** After these tokens a slash starts a regular expression; after a value it divides. */
 const BEFORE_REGEX = /(?:[(,=:[!&|?{};+]|=>|\breturn|\bcase|\btypeof)$/;
 
 /** Regular expression literals of a TypeScript file; comments, strings and templates are skipped. */
@@ -64,16 +64,16 @@ const skipRegex = (text: string, from: number): number => {
   return at + 1;
 };
 
-/** The end of a template, and the places of the expressions in it. */
+/** The end of a template, and the ranges of its expressions. */
 const skipTemplate = (text: string, from: number): { end: number; inside: [number, number][] } => {
   const inside: [number, number][] = [];
   let at = from + 1;
   while (at < text.length && text[at] !== '`') {
     if (text[at] === '\\') at += 2;
     else if (text.startsWith('${', at)) {
-      const begin = at + 2;
-      at = skipExpression(text, begin);
-      inside.push([begin, at - 1]);
+      const start = at + 2;
+      at = skipExpression(text, start);
+      inside.push([start, at - 1]);
     } else at += 1;
   }
   return { end: at + 1, inside };

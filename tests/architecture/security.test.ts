@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { ruleIdsIn, ruleTests } from './rules.ts';
 import { read } from './source-files.ts';
 
-/** Rows of the requirements that no server can meet for an application. */
+/** Requirements that only an application can meet. */
 const DUTIES_OF_APPLICATIONS = ['7.4.4'];
 
 const SECTIONS = { 'V7 Session management': 19, 'V4.4 WebSocket': 4 };
@@ -17,19 +17,19 @@ const cellsOf = (row: string): string[] =>
     .slice(1, -1)
     .map((cell) => cell.trim());
 
-test('every test that the page names exists', () => {
+test('every rule that the page names has a test', () => {
   const testers = ruleTests();
   const named = ruleIdsIn(page.replaceAll('`[SE12]`', ''));
   expect(named.length).toBeGreaterThan(50);
   expect([...new Set(named)].filter((id) => !testers.has(id))).toEqual([]);
 });
 
-test('every attacker and every requirement has a test, but for duties of the application', () => {
-  const bare = rows
+test('every threat and every requirement has a test, except requirements on the application', () => {
+  const untested = rows
     .map((row) => cellsOf(row))
     .filter((cells) => ruleIdsIn(cells.at(-1) ?? '').length === 0)
     .map(([first = '']) => first.split(' ')[0] ?? '');
-  expect(bare).toEqual(DUTIES_OF_APPLICATIONS);
+  expect(untested).toEqual(DUTIES_OF_APPLICATIONS);
 });
 
 test('the chapters are complete', () => {

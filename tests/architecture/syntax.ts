@@ -39,6 +39,8 @@ export interface Syntax {
   readonly declared: readonly Occurrence[];
   /** String literals, templates (expressions become `…`) and JSX text. */
   readonly strings: readonly Occurrence[];
+  /** Values of `class` and `className`. */
+  readonly classNames: readonly Occurrence[];
   /** First arguments of `test`, `it` and `describe`. */
   readonly titles: readonly Title[];
 }
@@ -64,6 +66,7 @@ export const parseSyntax = (text: string, file: string): Syntax => {
     exports: [] as (Occurrence & { isType: boolean })[],
     declared: [] as Occurrence[],
     strings: [] as Occurrence[],
+    classNames: [] as Occurrence[],
   };
   const titles: TitleCall[] = [];
   const at = (node: Node) => lineOf(lines, node.start);
@@ -78,6 +81,9 @@ export const parseSyntax = (text: string, file: string): Syntax => {
     for (const name of declaredNames(node)) found.declared.push({ text: name, line: at(node) });
     const string = stringOf(node, parent);
     if (string !== undefined) found.strings.push({ text: string, line: at(node) });
+    if (string !== undefined && parent !== undefined && isClassName(parent)) {
+      found.classNames.push({ text: string, line: at(node) });
+    }
     const title = titleOf(node);
     if (title !== undefined) titles.push({ ...title, node, line: at(node) });
   });
@@ -180,6 +186,9 @@ const stringOf = (node: Node, parent: Node | undefined): string | undefined => {
   if (node.type !== 'TemplateLiteral') return undefined;
   return (node['quasis'] as Node[]).map(({ value }) => (value as { cooked: string }).cooked).join('…');
 };
+
+const isClassName = ({ type, name }: Node): boolean =>
+  type === 'JSXAttribute' && /^class(?:Name)?$/.test(nameOf(name));
 
 /** A title where it was found; a suite holds the titles within its call. */
 interface TitleCall extends Title {

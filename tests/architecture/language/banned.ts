@@ -68,7 +68,7 @@ export const BANNED_IN_NAMES: readonly Ban[] = [
   ...EVERYWHERE,
   word('places?', 'position, slot, router'),
   word('suspects?|trust|trusts|distrust', 'verified, unverified'),
-  word('base', 'dependencies'),
+  word('base', 'dependencies', /\.css$/),
   word('grounds?', 'dependencies, fixture'),
   word('words', 'labels'),
   word('past', 'history'),

@@ -6,7 +6,7 @@ import { BANNED_IN_NAMES, BANNED_IN_TEXTS, type Ban, spaced } from './banned.ts'
 export interface BannedUse {
   readonly file: string;
   readonly line: number;
-  readonly what: 'file name' | 'exported name' | 'text' | 'title' | 'document';
+  readonly what: 'file name' | 'exported name' | 'class name' | 'log event' | 'text' | 'title' | 'document';
   readonly text: string;
   readonly word: string;
   readonly instead: string;
@@ -18,6 +18,9 @@ const NOT_OURS =
 
 /** SQL and Lua are checked by their own readers. */
 const PROGRAM = /^\s*(?:SELECT|INSERT|UPDATE|DELETE|WITH|CREATE|ALTER|SET|BEGIN|local )\b|redis\.call\(|#!\//;
+
+/** The catalogue of log events. */
+const LOG_EVENTS = 'packages/telemetry/src/log-events.ts';
 
 const checked = (path: string): boolean =>
   /^(?:packages|services|deploy|tests|docs|\.github)\/|^[A-Z]+\.md$/.test(path) && !NOT_OURS.test(path);
@@ -36,9 +39,12 @@ const inFileName = (file: string): BannedUse[] =>
   findings(file, 'file name', BANNED_IN_NAMES, [{ text: file.split('/').at(-1) ?? '', line: 0 }], spaced);
 
 const inSource = (file: string): BannedUse[] => {
-  const { exports, strings, titles } = syntaxOf(file);
+  const { exports, strings, titles, classNames } = syntaxOf(file);
+  const events = file === LOG_EVENTS ? strings.filter(({ text }) => /^[a-z_]+\.[a-z_]+$/.test(text)) : [];
   return [
     ...findings(file, 'exported name', BANNED_IN_NAMES, exports, spaced),
+    ...findings(file, 'class name', BANNED_IN_NAMES, classNames, spaced),
+    ...findings(file, 'log event', BANNED_IN_NAMES, events, spaced),
     ...findings(file, 'title', BANNED_IN_TEXTS, titles),
     ...(isTest(file) ? [] : findings(file, 'text', BANNED_IN_TEXTS, strings.filter(isProse))),
   ];
