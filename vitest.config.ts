@@ -41,8 +41,6 @@ const PROJECTS: Record<string, { exclude?: string[]; [setting: string]: unknown 
     // The first test of a file parses the whole tree.
     testTimeout: 60_000,
     maxWorkers: '100%',
-    // Most of them parse every source file.
-    testTimeout: 120_000,
     sequence: { groupOrder: 1 },
   },
   // Real Redis and Postgres, one service at a time.

@@ -37,7 +37,7 @@ const text = read('docker-compose.yml');
 const file = parse(text, { merge: true }) as { services: Readonly<Record<string, Service>> };
 const serviceOf = (name: string): Service => file.services[name] ?? {};
 
-/** The value of a variable where nobody sets it. */
+/** The default of a variable. */
 const byDefault = (value: string): string => value.replaceAll(/\$\{[A-Z_]+:-([^}]*)\}/g, '$1');
 
 /** The environment of a service; secrets are what a generator would make. */

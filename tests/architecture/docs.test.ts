@@ -4,24 +4,21 @@ import { expect, test } from 'vitest';
 import { SETTINGS_DOCUMENTS, withSettingsTable } from './settings-table.ts';
 import { ROOT, read, repositoryFiles } from './source-files.ts';
 
-test.each(SETTINGS_DOCUMENTS)(
-  '%s has the variables of the schema, as the schema describes them',
-  (path, settings) => {
-    // `npm run generate` writes it.
-    expect(read(path)).toBe(withSettingsTable(read(path), settings));
-  },
-);
+test.each(SETTINGS_DOCUMENTS)('%s has the table of variables that the schema generates', (path, settings) => {
+  // `npm run generate` writes it.
+  expect(read(path)).toBe(withSettingsTable(read(path), settings));
+});
 
 test('every variable is described for --help', () => {
-  const mute = SETTINGS_DOCUMENTS.flatMap(([path, settings]) =>
+  const undescribed = SETTINGS_DOCUMENTS.flatMap(([path, settings]) =>
     Object.entries(settings.shape)
       .filter(([, type]) => !(type as { description?: string }).description)
       .map(([name]) => `${path}: ${name}`),
   );
-  expect(mute).toEqual([]);
+  expect(undescribed).toEqual([]);
 });
 
-test('relative links of the documents lead somewhere', () => {
+test('relative links of the documents lead to a file', () => {
   const broken = repositoryFiles()
     .filter((path) => path.endsWith('.md'))
     .flatMap((path) =>

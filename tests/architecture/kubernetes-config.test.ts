@@ -4,7 +4,7 @@ import { readConfig as readGatewayConfig } from '@muster/ws-gateway/config/index
 import { expect, test, vi } from 'vitest';
 import { built, type Document, type Manifest } from './manifests/documents.ts';
 
-// kubectl is asked twice; a busy machine may take its time.
+// kubectl runs twice, which takes long on a busy machine.
 vi.setConfig({ testTimeout: 120_000 });
 
 interface Container {
@@ -18,7 +18,7 @@ const READERS: Readonly<Record<string, (env: Record<string, string>) => unknown>
   'ws-gateway': readGatewayConfig,
   'health-aggregator': readAggregatorConfig,
 };
-/** What an operator would put into the Secret. */
+/** Values of the Secret that an operator creates. */
 const SECRETS: Readonly<Record<string, string>> = {
   REDIS_URL: 'redis+sentinel://:f00dcafe@sentinel-0,sentinel-1,sentinel-2/muster',
   DATABASE_URL: 'postgres://muster:f00dcafe@pgbouncer:6432/muster',
@@ -29,7 +29,7 @@ const RANDOM = 'f00dcafe0123456789abcdef0123456789abcdef';
 const named = (documents: readonly Document[], kind: string, name: RegExp): Manifest | undefined =>
   documents.map(({ manifest }) => manifest).find((one) => one.kind === kind && name.test(one.metadata.name));
 
-/** The content of the file that a `NAME_FILE` names: of the overlay's own Secret, or of somebody's. */
+/** The content of the file that a `NAME_FILE` names: of the overlay's own Secret, or of an operator's. */
 const secretAt = (documents: readonly Document[], path: string): string => {
   const key = path.split('/').at(-1) ?? '';
   const own = named(documents, 'Secret', /^muster-/)?.data?.[key];

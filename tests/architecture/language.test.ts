@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import { BANNED_IN_NAMES, BANNED_IN_TEXTS, spaced } from './language/banned.ts';
-import { describeUse, findingsIn, isProse, proseOf } from './language/findings.ts';
+import { commentFindings, describeUse, findingsIn, isProse, proseOf } from './language/findings.ts';
 import { glossaryTerms, patternOf, rejectedUses, vocabulary } from './language/glossary.ts';
-import { PENDING } from './language/pending.ts';
+import { PENDING, PENDING_COMMENTS } from './language/pending.ts';
 import { parseSyntax } from './syntax.ts';
 
 const isPending = (file: string): boolean => PENDING.some((path) => file.startsWith(path));
@@ -14,6 +14,13 @@ test('names, texts and documents use no banned word', () => {
   expect(found.filter(({ file }) => !isPending(file)).map(describeUse)).toEqual([]);
   const done = PENDING.filter((path) => !found.some(({ file }) => file.startsWith(path)));
   if (done.length > 0) process.stderr.write(`language: remove from pending.ts: ${done.join(' ')}\n`);
+});
+
+test('comments use no banned word', () => {
+  const found = commentFindings().filter(
+    ({ file }) => !PENDING_COMMENTS.some((path) => file.startsWith(path)),
+  );
+  expect(found.map(describeUse)).toEqual([]);
 });
 
 test('banned words are found in names and texts, and standard wording passes', () => {
@@ -52,7 +59,8 @@ test('names and texts are read from the syntax of a file, not from its lines', (
     "export default function i() { return <p title='j k'>l m</p>; }",
     "test.each([1])('[X1] given n', () => {});",
   ];
-  const { exports, strings, titles, declared } = parseSyntax(text.join('\n'), 'x.tsx');
+  const { exports, strings, titles, declared, comments } = parseSyntax(text.join('\n'), 'x.tsx');
+  expect(comments).toEqual([{ text: 'nobody said so', line: 2 }]);
   expect(exports.map((each) => each.text)).toEqual(['b', 'd', 'E']);
   expect(strings.filter(isProse).map((each) => each.text)).toEqual([
     'one … two',

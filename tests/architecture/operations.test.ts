@@ -24,7 +24,7 @@ const known = new Set([
   ...OF_OTHERS,
 ]);
 
-/** What stands between backticks, and in blocks of code. */
+/** Text between backticks, and in blocks of code. */
 const codeOf = (path: string): string[] =>
   [...read(path).matchAll(/```[\s\S]*?```|`[^`\n]+`/g)].map((match) => match[0]);
 

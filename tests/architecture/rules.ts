@@ -18,7 +18,7 @@ export const ruleOwners = (): Map<string, string[]> => {
   return owners;
 };
 
-/** A test whose title begins with rule ids. */
+/** A test whose title starts with rule ids. */
 export interface RuleTest {
   readonly file: string;
   readonly title: string;
@@ -36,7 +36,7 @@ export const conditionalTests = (): RuleTest[] =>
       .map(({ text, runs }) => ({ file, title: text, runs })),
   );
 
-/** Rule id → the tests whose titles begin with it. A test that never runs is not counted. */
+/** Rule id → the tests whose titles start with it. A test that never runs is not counted. */
 export const ruleTests = (): Map<string, RuleTest[]> => {
   const testers = new Map<string, RuleTest[]>();
   for (const file of testFiles()) {
@@ -56,7 +56,7 @@ export const ruleIdsIn = (text: string): string[] =>
 /** The only header of a table of rules. */
 export const RULE_HEADER = 'id | given | when | then';
 
-/** What is wrong with the tables of rules of a document: another format, an empty cell, ids out of order. */
+/** Faults of the tables of rules of a document: another format, an empty cell, ids out of order. */
 export const tableFaults = (document: string, text: string): string[] => {
   const faults: string[] = [];
   let header = '';

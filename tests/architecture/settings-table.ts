@@ -25,7 +25,7 @@ export const withSettingsTable = (
     '| --- | --- | --- | --- |',
     ...listSettings(settings).map(rowOf),
   ];
-  return `${before}${BEGIN}\n${table.join('\n')}\n${END}${after}`;
+  return `${before}${BEGIN}\n\n${table.join('\n')}\n\n${END}${after}`;
 };
 
 const rowOf = ({ name, isRequired, fallback, range = '', meaning }: SettingDescription): string =>

@@ -1,5 +1,26 @@
 /** Files under 45 lines with one importer that stay files of their own, and why. DECISIONS.md has the rule. */
 export const KEPT_SMALL_FILES: Readonly<Record<string, string>> = {
+  'deploy/fleet/src/back-off.ts': 'a pure policy with a unit test',
+  'deploy/fleet/src/observability.ts': 'the only part of the launcher that depends on Prometheus',
+  'deploy/observability/src/files.ts': 'the list of generated files, which its test compares',
+  'deploy/observability/src/slo-runbooks.ts': 'one file per generated document',
+  'packages/bus/src/epochs.ts': 'a source of unique names for streams',
+  'packages/bus/src/read-coalescing.ts': 'a queue with a unit test',
+  'packages/client/src/quiet-globals.ts': 'a workaround for the SDK in Node, to be removed as a whole',
+  'packages/http/src/probes.ts': 'public module of the package',
+  'packages/kit/src/postgres-address.ts': 'a parser with a unit test',
+  'packages/kit/src/redis/auto-cork.ts': 'the only access to internals of a socket',
+  'packages/session/src/single-flight.ts': 'a cache with a unit test',
+  'packages/telemetry/src/runtime.ts': 'one file per subject of the catalogue',
+  'packages/testkit/src/docker.ts': 'the only use of the Docker socket',
+  'services/health-aggregator/src/console/operator/event-stream-parser.ts': 'a parser with a unit test',
+  'services/health-aggregator/src/console/playground/playground.tsx':
+    'a page that is loaded when it is opened',
+  'services/health-aggregator/src/core/drain-policy.ts': 'a rule of core, called by a route',
+  'services/health-aggregator/src/http/badge.ts': 'one file per format of health',
+  'services/health-aggregator/src/http/consensus-route.ts': 'one file per resource',
+  'services/health-aggregator/src/http/operator-guard.ts': 'authentication of operators',
+  'services/health-aggregator/src/http/service-discovery.ts': 'one file per resource',
   'services/session-service/src/core/merge-patch.ts': 'a pure function (RFC 7396) with its own property test',
   'services/session-service/src/metrics.ts': 'the list of the instruments of the service',
   'services/session-service/src/postgres/queries/outbox.ts':

@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 /** The root of the repository. */
 export const ROOT = resolve(import.meta.dirname, '../..');
 
-/** Every file that git knows or would add, relative to the root. */
+/** Every file that is tracked or would be added, relative to the root. */
 export const repositoryFiles = (): string[] =>
   execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard', '--deduplicate'], {
     cwd: ROOT,

@@ -15,7 +15,7 @@ export interface Occurrence {
   readonly line: number;
 }
 
-/** Whether a test runs: `never` for `skip`, `todo` and `fails`, `sometimes` for `skipIf` and `runIf`. */
+/** Condition of a test: `never` for `skip`, `todo` and `fails`, `sometimes` for `skipIf` and `runIf`. */
 export type Runs = 'always' | 'sometimes' | 'never';
 
 /** Title of a test or suite. */
@@ -30,7 +30,7 @@ export interface ImportSpecifier extends Occurrence {
   readonly isTypeOnly: boolean;
 }
 
-/** What the guards need to know of a source file. */
+/** Names, texts and comments of a source file. */
 export interface Syntax {
   readonly imports: readonly ImportSpecifier[];
   /** Exported values and types. */
@@ -39,6 +39,8 @@ export interface Syntax {
   readonly declared: readonly Occurrence[];
   /** String literals, templates (expressions become `…`) and JSX text. */
   readonly strings: readonly Occurrence[];
+  /** Comments, without their marks; the lines of a block comment are joined. */
+  readonly comments: readonly Occurrence[];
   /** Values of `class` and `className`. */
   readonly classNames: readonly Occurrence[];
   /** First arguments of `test`, `it` and `describe`. */
@@ -69,8 +71,10 @@ export const parseSyntax = (text: string, file: string): Syntax => {
     classNames: [] as Occurrence[],
   };
   const titles: TitleCall[] = [];
+  const literals: Node[] = [];
   const at = (node: Node) => lineOf(lines, node.start);
   visit(program, (node, parent) => {
+    if (LITERALS.has(node.type)) literals.push(node);
     const specifier = importOf(node);
     if (specifier !== undefined) found.imports.push({ ...specifier, line: at(node) });
     if (node.type === 'ExportNamedDeclaration') {
@@ -87,8 +91,41 @@ export const parseSyntax = (text: string, file: string): Syntax => {
     const title = titleOf(node);
     if (title !== undefined) titles.push({ ...title, node, line: at(node) });
   });
-  return { ...found, titles: titles.map((title) => withSuites(title, titles)) };
+  const comments = commentsOf(text, literals).map(({ start, ...comment }) => ({
+    ...comment,
+    line: lineOf(lines, start),
+  }));
+  return { ...found, comments, titles: titles.map((title) => withSuites(title, titles)) };
 };
+
+/** Nodes whose text may contain the marks of a comment. */
+const LITERALS = new Set(['Literal', 'TemplateElement', 'JSXText']);
+
+/** The parser does not return comments: they are what stands between `//` or `/*` and its end outside of literals. */
+const commentsOf = (text: string, literals: readonly Node[]): { text: string; start: number }[] => {
+  const ends = new Map(literals.map(({ start, end }) => [start, end]));
+  const comments: { text: string; start: number }[] = [];
+  for (let at = 0; at < text.length; ) {
+    const isLine = text.startsWith('//', at);
+    if (!ends.has(at) && (isLine || text.startsWith('/*', at))) {
+      const end = endOf(text, at + 2, isLine ? '\n' : '*/');
+      comments.push({ text: textOfComment(text.slice(at + 2, end)), start: at });
+      at = end;
+    } else at = Math.max(at + 1, ends.get(at) ?? 0);
+  }
+  return comments;
+};
+
+const endOf = (text: string, from: number, mark: string): number => {
+  const at = text.indexOf(mark, from);
+  return at < 0 ? text.length : at;
+};
+
+const textOfComment = (text: string): string =>
+  text
+    .replaceAll(/^\s*\*+ ?/gm, '')
+    .replaceAll(/\s+/g, ' ')
+    .trim();
 
 const importOf = (node: Node): Omit<ImportSpecifier, 'line'> | undefined => {
   // `import('x')` in an expression or in a type.

@@ -5,7 +5,7 @@ import { syntaxOf } from './syntax.ts';
 /** A step of a walk in ARCHITECTURE.md. */
 export interface WalkStep {
   readonly file: string;
-  /** Files between the step before and this one: ports, or files that wire both. */
+  /** Files between the previous step and this step: ports, or files that wire both. */
   readonly via: readonly string[];
   /** Part of the name of a Redis key or channel at which both meet. */
   readonly redisName: string | undefined;

@@ -102,6 +102,12 @@ export const BANNED_IN_TEXTS: readonly Ban[] = [
   { pattern: /(?:^|[.;:] )(?:\[[A-Z]+\d+\] )*who(?:m|se)?\b(?!.*\?)/i, instead: 'a noun as the subject' },
 ];
 
+/** A comment starts with the noun or verb of the field. */
+export const BANNED_IN_COMMENTS: readonly Ban[] = [
+  ...BANNED_IN_TEXTS,
+  { pattern: /^(?:what|who|whom|whose|whether|says|tells)\b/i, instead: 'a noun or verb first' },
+];
+
 /** `createSessionGate` → `create session gate`; `session.touch_failed` → `session touch failed`. */
 export const spaced = (name: string): string =>
   name

@@ -1,12 +1,20 @@
 import { isTest, read, repositoryFiles } from '../source-files.ts';
 import { type Occurrence, syntaxOf } from '../syntax.ts';
-import { BANNED_IN_NAMES, BANNED_IN_TEXTS, type Ban, spaced } from './banned.ts';
+import { BANNED_IN_COMMENTS, BANNED_IN_NAMES, BANNED_IN_TEXTS, type Ban, spaced } from './banned.ts';
 
 /** A banned word in a file. */
 export interface BannedUse {
   readonly file: string;
   readonly line: number;
-  readonly what: 'file name' | 'exported name' | 'class name' | 'log event' | 'text' | 'title' | 'document';
+  readonly what:
+    | 'file name'
+    | 'exported name'
+    | 'class name'
+    | 'log event'
+    | 'text'
+    | 'title'
+    | 'document'
+    | 'comment';
   readonly text: string;
   readonly word: string;
   readonly instead: string;
@@ -31,7 +39,7 @@ export const findingsIn = (prefixes: readonly string[] = ['']): BannedUse[] =>
     .filter((path) => checked(path) && prefixes.some((prefix) => path.startsWith(prefix)))
     .flatMap((file) => [
       ...inFileName(file),
-      ...(/\.tsx?$/.test(file) ? inSource(file) : []),
+      ...(/\.(?:tsx?|mjs)$/.test(file) ? inSource(file) : []),
       ...(file.endsWith('.md') ? inDocument(file) : []),
     ]);
 
@@ -53,6 +61,22 @@ const inSource = (file: string): BannedUse[] => {
 /** Two words or more, and no program. */
 export const isProse = ({ text }: Occurrence): boolean =>
   /\p{L}[,.;:]? +[\p{L}…]/u.test(text) && !PROGRAM.test(text);
+
+/** Banned words of comments; comments for tools are not prose. */
+export const commentFindings = (prefixes: readonly string[] = ['']): BannedUse[] =>
+  repositoryFiles()
+    .filter(
+      (path) =>
+        checked(path) && /\.(?:tsx?|mjs)$/.test(path) && prefixes.some((prefix) => path.startsWith(prefix)),
+    )
+    .flatMap((file) =>
+      findings(
+        file,
+        'comment',
+        BANNED_IN_COMMENTS,
+        syntaxOf(file).comments.filter(({ text }) => !/^biome-ignore/.test(text)),
+      ),
+    );
 
 const inDocument = (file: string): BannedUse[] =>
   findings(file, 'document', BANNED_IN_TEXTS, proseOf(read(file)));

@@ -23,7 +23,7 @@ export interface Document {
 const HOMES = /^deploy\/(kubernetes\/.*|haproxy\/kubernetes)\.yaml$/;
 const KUSTOMIZATION = /kustomization\.yaml$/;
 
-/** The documents of a YAML text. Throws for text that is no YAML. */
+/** The documents of a YAML text. Throws for invalid YAML. */
 export const documentsOf = (text: string, from: string): Document[] =>
   parseAllDocuments(text, { uniqueKeys: true })
     .map((document) => {
@@ -35,7 +35,7 @@ export const documentsOf = (text: string, from: string): Document[] =>
 
 const filesThat = (is: (path: string) => boolean): string[] => repositoryFiles().filter(is);
 
-/** Every file that says how directories go together. */
+/** Every kustomization file. */
 export const kustomizations = (): string[] =>
   filesThat((path) => path.startsWith('deploy/') && KUSTOMIZATION.test(path));
 
@@ -47,7 +47,7 @@ export const wholeDocuments = (): Document[] => {
   ).flatMap((path) => documentsOf(read(path), path));
 };
 
-/** Parts of objects that overlays lay over the whole ones. */
+/** Parts of objects that overlays lay over complete objects. */
 export const patchDocuments = (): Document[] => patchFiles().flatMap((path) => documentsOf(read(path), path));
 
 const patchFiles = (): string[] =>
@@ -55,7 +55,7 @@ const patchFiles = (): string[] =>
     (kustomizationAt(path).patches ?? []).map((patch) => join(path, '..', patch.path)),
   );
 
-/** What a directory is made of. */
+/** Contents of a directory. */
 export interface Kustomization {
   readonly resources?: readonly string[];
   readonly components?: readonly string[];

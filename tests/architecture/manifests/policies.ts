@@ -50,7 +50,7 @@ const selects = (
   labels: Readonly<Record<string, string>>,
 ): boolean => Object.entries(selector).every(([key, value]) => labels[key] === value);
 
-/** What these objects do that a fleet in production must not, or leave out. */
+/** Settings of these objects that a fleet in production must not have, or leave out. */
 export const policyProblems = (documents: readonly Document[]): string[] => {
   const deployments = all(documents, 'Deployment');
   return [

@@ -11,7 +11,7 @@ const run = promisify(execFile);
 const WORKSHOP = join(ROOT, 'tests/dist');
 const COMPILE_TIMEOUT_MS = 60_000;
 
-/** Who describes the kinds of an API group; everything else is Kubernetes itself. */
+/** Packages that describe the kinds of an API group; everything else is Kubernetes itself. */
 const PACKAGES: Readonly<Record<string, string>> = {
   'keda.sh': '@kubernetes-models/keda',
   'gateway.networking.k8s.io': '@kubernetes-models/gateway-api',
@@ -24,7 +24,7 @@ const moduleOf = ({ apiVersion, kind }: Manifest): string =>
 const nameOf = ({ from, manifest }: Document): string =>
   `${from}: ${manifest.kind} ${manifest.metadata?.name ?? ''}`;
 
-/** What the JSON schemas of Kubernetes have against these objects: missing fields, wrong types and values. */
+/** Errors of these objects by the JSON schemas of Kubernetes: missing fields, wrong types and values. */
 export const schemaProblems = async (documents: readonly Document[]): Promise<string[]> => {
   const problems: string[] = [];
   for (const one of documents) {
@@ -46,7 +46,7 @@ export const schemaProblems = async (documents: readonly Document[]): Promise<st
 };
 
 /**
- * What the compiler has against these objects, written down as literals of their types: unknown fields, which the
+ * Errors of these objects by the compiler, written as literals of their types: unknown fields, which the
  * schemas let through. Patches are parts of an object, so there everything may be missing.
  */
 export const fieldProblems = async (
