@@ -5,7 +5,7 @@ import { repositoryFiles } from './source-files.ts';
 const documents = repositoryFiles().filter((path) => path.endsWith('.md'));
 const blocks = documents.flatMap((document) => blocksOf(document));
 
-test('[DC1] every shell block of the documents says what it needs to run, or why no test runs it', () => {
+test('[DC1] given a shell block of a document, then it is marked with what it needs, or with the reason why no test runs it', () => {
   const faults = blocks
     .filter(isShell)
     .map((block) => [positionOf(block), markFault(block)] as const)

@@ -192,7 +192,7 @@ test('[TL7] given a connection with a tail token, when its API key is removed, t
   gateway.reload();
 });
 
-test('[TL8] given a connection with a tail token, when it refreshes with another one of its group, then it stays', async () => {
+test('[TL8] given a connection with a tail token, when it refreshes with another tail token of its group, then it stays', async () => {
   const tail = await connect(tailToken());
   await tail.reply(1);
   tail.send({ id: 2, refresh: { token: tailToken({ agoMs: 10_000 }) } });
