@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import type { Case, ConformanceContext, Retention } from './case.ts';
-import { connecting } from './cases/connecting.ts';
+import { connecting } from './cases/connect.ts';
 import { deltas } from './cases/deltas.ts';
-import { keeping } from './cases/keeping.ts';
-import { retaining } from './cases/retaining.ts';
-import { subscribing } from './cases/subscribing.ts';
+import { keeping } from './cases/recovery.ts';
+import { retaining } from './cases/retention.ts';
+import { subscribing } from './cases/subscriptions.ts';
 import { openPeer } from './peer.ts';
 import { createWire, FORMATS, type Format } from './wire.ts';
 
