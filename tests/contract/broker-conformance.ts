@@ -52,7 +52,7 @@ const delivery = (fixture: BusFixture): void => {
       dataLength: 4,
       offset: 41,
       epoch: 'Kd8',
-      notes: ['x=1', 'y'],
+      attributes: ['x=1', 'y'],
     };
     await bus.publish(group('room'), sent);
     await expect.poll(() => received).toEqual([sent]);
@@ -138,5 +138,13 @@ const group = (text: string): GroupKey => text as GroupKey;
 
 const message = (text: string): BusMessage => {
   const body = Buffer.from(text);
-  return { kind: 'publication', body, dataAt: 0, dataLength: body.length, offset: 0, epoch: '', notes: [] };
+  return {
+    kind: 'publication',
+    body,
+    dataAt: 0,
+    dataLength: body.length,
+    offset: 0,
+    epoch: '',
+    attributes: [],
+  };
 };

@@ -120,7 +120,7 @@ test('[BU10] given a connection that discards all data, when three seconds pass,
     dataLength: 2,
     offset: 0,
     epoch: '',
-    notes: [],
+    attributes: [],
   });
   await until(() => heard.length > 0, { what: 'the message' });
 });

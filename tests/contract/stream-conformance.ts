@@ -16,7 +16,7 @@ const unchanged = (group: GroupKey) => ({ group, keepMs: 0 });
 /** The rules of streams that every adapter keeps. */
 export const streamConformance = (fixture: BusFixture): void => {
   appending(fixture);
-  unheard(fixture);
+  onlyIfSubscribed(fixture);
   boundedReading(fixture);
   exactlyOnce(fixture);
   losses(fixture);
@@ -38,8 +38,8 @@ const appending = (fixture: BusFixture): void => {
       expect(push).toEqual({ channel: ROOM, pub: JSON.parse(entry.text) });
       expect(push.pub.offset).toBe(index + 1);
       expect(push.pub.tags).toEqual({ lang: 'pl' });
-      expect(message).toMatchObject({ offset: index + 1, epoch: first.epoch, notes: ['x=1'] });
-      expect(entry.notes).toEqual(['x=1']);
+      expect(message).toMatchObject({ offset: index + 1, epoch: first.epoch, attributes: ['x=1'] });
+      expect(entry.attributes).toEqual(['x=1']);
       const data = message?.body.subarray(message.dataAt, message.dataAt + message.dataLength);
       expect(JSON.parse(String(data))).toEqual(push.pub.data);
     }
@@ -129,14 +129,14 @@ const boundedReading = (fixture: BusFixture): void => {
   });
 };
 
-const unheard = (fixture: BusFixture): void => {
-  test('[ST29] given `onlyIfHeard`, when no replica subscribes and no stream exists, then nothing is kept; otherwise the option has no effect', async () => {
+const onlyIfSubscribed = (fixture: BusFixture): void => {
+  test('[ST29] given `onlyIfSubscribed`, when no replica subscribes and no stream exists, then nothing is kept; otherwise the option has no effect', async () => {
     const [a, b] = [await fixture.replica(), await fixture.replica()];
-    const cautious = { ...OPTIONS, onlyIfHeard: true };
+    const cautious = { ...OPTIONS, onlyIfSubscribed: true };
     expect(await a.bus.append(ROOM, draft(1), cautious)).toEqual({
       offset: 0,
       epoch: '',
-      outcome: 'unheard',
+      outcome: 'no_subscribers',
     });
     expect(await a.bus.tops([unchanged(ROOM)])).toEqual([undefined]);
     await b.bus.subscribe(ROOM);

@@ -8,7 +8,7 @@ const anyMessage: fc.Arbitrary<BusMessage> = fc
     body: fc.uint8Array().map((bytes) => Buffer.from(bytes)),
     offset: fc.nat(),
     epoch: fc.constantFrom('', 'Kd8', '0'),
-    notes: fc.constantFrom([], ['x=1'], ['a', 'b=c']),
+    attributes: fc.constantFrom([], ['x=1'], ['a', 'b=c']),
   })
   .map((message) => ({ ...message, dataAt: 0, dataLength: message.body.length }));
 
@@ -22,7 +22,12 @@ test('[EN1] given any bytes, when they are encoded and decoded, then they are un
 
 test('[EN2] given attributes of any text, when a message is decoded, then they are returned in order', () => {
   const decoded = decodeMessage(Buffer.from('\u0001p 0 2 7 Kd8 x=1 y=2\nhi', 'latin1'));
-  expect(decoded).toMatchObject({ offset: 7, epoch: 'Kd8', notes: ['x=1', 'y=2'], body: Buffer.from('hi') });
+  expect(decoded).toMatchObject({
+    offset: 7,
+    epoch: 'Kd8',
+    attributes: ['x=1', 'y=2'],
+    body: Buffer.from('hi'),
+  });
 });
 
 test.each([

@@ -12,7 +12,7 @@ export interface BusMessage extends GroupPosition {
   readonly dataAt: number;
   readonly dataLength: number;
   /** Words for the gateways, such as whom to leave out; none of them holds a space. */
-  readonly notes: readonly string[];
+  readonly attributes: readonly string[];
 }
 
 /*
@@ -34,27 +34,30 @@ const LETTERS: Readonly<Record<MessageKind, string>> = {
 /** The message as bytes for the bus. */
 export const encodeMessage = (message: BusMessage): Buffer => {
   const epoch = message.epoch === '' ? '-' : message.epoch;
-  const text = `${messageHead(message)}${message.offset} ${epoch}${messageNotes(message.notes)}\n`;
+  const text = `${messageHead(message)}${message.offset} ${epoch}${messageAttributes(message.attributes)}\n`;
   const head = Buffer.from(text, 'latin1');
   return Buffer.concat([head, message.body], head.length + message.body.length);
 };
 
-/** The head up to the position, for a script that adds `<offset> <epoch>`, the notes, a newline and the body. */
+/** The head up to the position, for a script that adds `<offset> <epoch>`, the attributes, a newline and the body. */
 export const messageHead = (message: Pick<BusMessage, 'kind' | 'dataAt' | 'dataLength'>): string =>
   `${String.fromCharCode(VERSION)}${LETTERS[message.kind]} ${message.dataAt} ${message.dataLength} `;
 
-/** The notes as they follow the epoch. */
-export const messageNotes = (notes: readonly string[]): string => notes.map((note) => ` ${note}`).join('');
+/** The attributes as they follow the epoch. */
+export const messageAttributes = (attributes: readonly string[]): string =>
+  attributes.map((attribute) => ` ${attribute}`).join('');
 
-/** The notes in such a text. */
-export const parseNotes = (text: string): readonly string[] =>
-  text === '' ? NO_NOTES : text.trim().split(' ');
+/** The attributes in such a text. */
+export const parseAttributes = (text: string): readonly string[] =>
+  text === '' ? NO_ATTRIBUTES : text.trim().split(' ');
 
 /** Reads a message; undefined for another version or bytes that are not ours. The body is a view, not a copy. */
 export const decodeMessage = (bytes: Buffer): BusMessage | undefined => {
   const end = bytes.subarray(0, MAX_HEAD_BYTES).indexOf(NEWLINE);
   if (end < 0 || bytes[0] !== VERSION) return undefined;
-  const [letter = '', at, length, offset, epoch = '', ...notes] = bytes.toString('latin1', 1, end).split(' ');
+  const [letter = '', at, length, offset, epoch = '', ...attributes] = bytes
+    .toString('latin1', 1, end)
+    .split(' ');
   const kind = Object.hasOwn(KINDS, letter) ? KINDS[letter] : undefined;
   const body = bytes.subarray(end + 1);
   const dataAt = Number(at);
@@ -62,7 +65,14 @@ export const decodeMessage = (bytes: Buffer): BusMessage | undefined => {
   const position = parseGroupPosition(offset, epoch === '-' ? '' : epoch);
   const fits = dataAt >= 0 && dataLength >= 0 && dataAt + dataLength <= body.length;
   if (kind === undefined || position === undefined || !fits) return undefined;
-  return { kind, body, dataAt, dataLength, ...position, notes: notes.length === 0 ? NO_NOTES : notes };
+  return {
+    kind,
+    body,
+    dataAt,
+    dataLength,
+    ...position,
+    attributes: attributes.length === 0 ? NO_ATTRIBUTES : attributes,
+  };
 };
 
-const NO_NOTES: readonly string[] = [];
+const NO_ATTRIBUTES: readonly string[] = [];

@@ -42,7 +42,7 @@ export const createMemoryBroker = (now: () => number = () => performance.now()):
     requireUp,
     deliver,
     now,
-    isHeard: (group) => [...members].some(({ groups }) => groups.has(group)),
+    isSubscribed: (group) => [...members].some(({ groups }) => groups.has(group)),
   });
 
   const connect = (handlers: BusHandlers): Bus => {

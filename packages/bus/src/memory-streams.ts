@@ -26,7 +26,7 @@ export const createMemoryStreams = (options: {
   requireUp(): void;
   deliver(group: GroupKey, message: BusMessage): void;
   /** Whether a replica listens to the group. */
-  isHeard(group: GroupKey): boolean;
+  isSubscribed(group: GroupKey): boolean;
   /** Milliseconds of the clock by which publications are forgotten. */
   now(): number;
 }): MemoryStreams => {
@@ -45,10 +45,10 @@ export const createMemoryStreams = (options: {
   const topOf = ({ top, epoch }: MemoryStream) => ({ offset: top, epoch });
 
   return {
-    append: async (group, draft, { retention, idempotencyKey, version, onlyIfHeard }) => {
+    append: async (group, draft, { retention, idempotencyKey, version, onlyIfSubscribed }) => {
       options.requireUp();
-      if (onlyIfHeard && !streams.has(group) && !options.isHeard(group)) {
-        return { offset: 0, epoch: '', outcome: 'unheard' };
+      if (onlyIfSubscribed && !streams.has(group) && !options.isSubscribed(group)) {
+        return { offset: 0, epoch: '', outcome: 'no_subscribers' };
       }
       const stream = streamOf(group);
       const known = idempotencyKey === undefined ? undefined : stream.results.get(idempotencyKey);
@@ -56,8 +56,8 @@ export const createMemoryStreams = (options: {
       if (isOutdated(stream.version, version)) return { ...topOf(stream), outcome: 'outdated' };
       stream.version = version ?? stream.version;
       stream.top += 1;
-      const { dataLength, notes } = draft;
-      const entry = { offset: stream.top, text: publicationAt(draft, topOf(stream)), dataLength, notes };
+      const { dataLength, attributes } = draft;
+      const entry = { offset: stream.top, text: publicationAt(draft, topOf(stream)), dataLength, attributes };
       stream.entries = [...stream.entries, entry].slice(-retention.size);
       stream.expiresAt = options.now() + retention.ttlMs;
       options.deliver(group, messageOfEntry(group, entry, stream.epoch));
@@ -105,7 +105,7 @@ export const createMemoryStreams = (options: {
   };
 };
 
-const CLEAR = { kind: 'clear', body: Buffer.alloc(0), dataAt: 0, dataLength: 0, notes: [] } as const;
+const CLEAR = { kind: 'clear', body: Buffer.alloc(0), dataAt: 0, dataLength: 0, attributes: [] } as const;
 const EMPTY = { top: 0, expiresAt: Number.POSITIVE_INFINITY, version: undefined };
 
 const inOrder = (

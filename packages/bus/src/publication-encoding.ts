@@ -17,8 +17,8 @@ export interface PublicationDraft {
   readonly open: string;
   /** Bytes of the payload, which comes first in the publication. */
   readonly dataLength: number;
-  /** See {@link BusMessage.notes}. */
-  readonly notes: readonly string[];
+  /** See {@link BusMessage.attributes}. */
+  readonly attributes: readonly string[];
 }
 
 /** A publication as the stream keeps it. */
@@ -27,7 +27,7 @@ export interface StreamEntry {
   /** JSON text with the offset in it. */
   readonly text: PublicationText;
   readonly dataLength: number;
-  readonly notes: readonly string[];
+  readonly attributes: readonly string[];
 }
 
 /** The part of a draft that is the same in every group. */
@@ -43,9 +43,9 @@ export const encodePublicationFields = (publication: Omit<Publication, 'offset'>
 export const encodeForPublish = (
   group: GroupKey,
   publication: Omit<Publication, 'offset'>,
-  notes: readonly string[] = [],
+  attributes: readonly string[] = [],
   encoded = encodePublicationFields(publication),
-): PublicationDraft => ({ before: publicationPushHead(groupNameOf(group)), ...encoded, notes });
+): PublicationDraft => ({ before: publicationPushHead(groupNameOf(group)), ...encoded, attributes });
 
 /** The publication's text at a position. The first one names the epoch, for those who subscribed to an empty stream. */
 export const publicationAt = (
@@ -65,7 +65,7 @@ export const unkeptMessage = (draft: PublicationDraft): BusMessage => ({
   dataLength: draft.dataLength,
   offset: 0,
   epoch: '',
-  notes: draft.notes,
+  attributes: draft.attributes,
 });
 
 /** What the bus delivered, or would have, for an entry of the stream. */
@@ -78,7 +78,7 @@ export const messageOfEntry = (group: GroupKey, entry: StreamEntry, epoch: strin
     dataLength: entry.dataLength,
     offset: entry.offset,
     epoch,
-    notes: entry.notes,
+    attributes: entry.attributes,
   };
 };
 

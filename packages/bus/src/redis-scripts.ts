@@ -16,7 +16,7 @@ const script = (source: string): RedisScript => ({
 /*
  * KEYS stream meta [result]
  * ARGV 1 epoch for a new stream · 2 size · 3 ttl ms · 4 meta ttl ms · 5 head · 6 before · 7 open publication ·
- *      8 data length · 9 notes · 10 result ttl ms, 0 for no key · 11 version, 0 for none · 12 version epoch · 13 publish command ·
+ *      8 data length · 9 attributes · 10 result ttl ms, 0 for no key · 11 version, 0 for none · 12 version epoch · 13 publish command ·
  *      14 channel: no key, for a cluster would take it for one that has moved already ·
  *      15 command that counts who listens to the channel, where a stream begins only if somebody does; '' begins it anyway
  * Answers offset, epoch, outcome (0 published, 1 repeated, 2 outdated, 3 unheard).

@@ -2,7 +2,7 @@ import { randomInt } from 'node:crypto';
 import type { RedisLink } from '@muster/kit/redis/channels';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import { AppError } from '@muster/protocol/errors';
-import { messageHead, messageNotes, parseNotes } from './envelope.ts';
+import { messageAttributes, messageHead, parseAttributes } from './envelope.ts';
 import { createEpochs } from './epochs.ts';
 import { type GroupPosition, parseGroupPosition } from './position.ts';
 import { dataAtOf, type StreamEntry } from './publication-encoding.ts';
@@ -13,7 +13,7 @@ import { appendScript, CLEAR, INVALIDATE_EPOCH, READ, type RedisScript, runScrip
 import { type Appended, IDEMPOTENCY_TTL_MS, type StreamPage, type Streams } from './streams.ts';
 import { WriteFault } from './write-fault.ts';
 
-const OUTCOMES: readonly Appended['outcome'][] = ['published', 'repeated', 'outdated', 'unheard'];
+const OUTCOMES: readonly Appended['outcome'][] = ['published', 'repeated', 'outdated', 'no_subscribers'];
 const TOPS_BATCH = 500;
 
 /** Redis keeps each script until it restarts, so there is a limit to how many there can be. */
@@ -35,7 +35,7 @@ export const createRedisStreams = (redis: RedisConnections, appender: () => Redi
     guarded(() => redis.retry((lane) => runScript(lane, script, keys, args)));
 
   return {
-    append: async (group, draft, { retention, idempotencyKey, version, onlyIfHeard }) => {
+    append: async (group, draft, { retention, idempotencyKey, version, onlyIfSubscribed }) => {
       const { stream, meta, channel, result } = keysOf(group);
       const head = messageHead({
         kind: 'publication',
@@ -44,11 +44,11 @@ export const createRedisStreams = (redis: RedisConnections, appender: () => Redi
       });
       const args = [
         ...[newEpoch(), retention.size, retention.ttlMs, retention.metaTtlMs],
-        ...[head, draft.before, draft.open, draft.dataLength, messageNotes(draft.notes)],
+        ...[head, draft.before, draft.open, draft.dataLength, messageAttributes(draft.attributes)],
         idempotencyKey === undefined ? 0 : IDEMPOTENCY_TTL_MS,
         ...[version?.number ?? 0, version?.epoch ?? ''],
         ...[redis.channels.publishCommand, channel],
-        onlyIfHeard ? redis.channels.listenersCommand : '',
+        onlyIfSubscribed ? redis.channels.listenersCommand : '',
       ];
       const keys = [stream, meta, ...(idempotencyKey === undefined ? [] : [`${result}${idempotencyKey}`])];
       // Not repeated on a fault: without an idempotency key it might be published twice.
@@ -119,7 +119,7 @@ const entryOf = ([id, fields]: RawEntry): StreamEntry => {
     offset: Number.parseInt(id, 10),
     text: values.get('p') ?? '',
     dataLength: Number(values.get('l') ?? 0),
-    notes: parseNotes(values.get('n') ?? ''),
+    attributes: parseAttributes(values.get('n') ?? ''),
   };
 };
 

@@ -18,15 +18,15 @@ export interface AppendOptions {
   /** Of several versions of something only a newer one than the last is accepted. */
   readonly version?: { readonly number: number; readonly epoch: string };
   /** A stream that does not exist is created only where a replica listens to the group; otherwise nothing is published or kept. */
-  readonly onlyIfHeard?: boolean;
+  readonly onlyIfSubscribed?: boolean;
 }
 
 export interface Appended extends GroupPosition {
   /**
-   * `repeated`: this key was used before. `outdated`: a newer version is there. `unheard`: there is neither a stream nor
+   * `repeated`: this key was used before. `outdated`: a newer version is there. `no_subscribers`: there is neither a stream nor
    * anybody who listens. Nothing was published then.
    */
-  readonly outcome: 'published' | 'repeated' | 'outdated' | 'unheard';
+  readonly outcome: 'published' | 'repeated' | 'outdated' | 'no_subscribers';
 }
 
 /** What to read: after an offset in order, or the newest first. */

@@ -5,7 +5,7 @@ import { ReplyError } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
 import type { GroupName } from '@muster/protocol/ids';
 import { createSerializer } from '../event-loop.ts';
-import { DELTA_NOTE } from '../group/delta-subscribers.ts';
+import { DELTA_ATTRIBUTE } from '../group/delta-subscribers.ts';
 import type { PublishRequest } from '../group/publisher.ts';
 import { acceptsPayload } from '../namespaces.ts';
 import { type ApiFault, badRequest, errorJson, faultOf } from './api-errors.ts';
@@ -115,7 +115,10 @@ const readMessage = (params: Params): Message => {
     data,
     isRetained: !params.flag('skip_history'),
     publication: { data, version, ...(tags === undefined ? {} : { tags }) },
-    notes: [...notesOf(params.object('exclude')), ...(params.flag('delta') ? [DELTA_NOTE] : [])],
+    attributes: [
+      ...exclusionsOf(params.object('exclude')),
+      ...(params.flag('delta') ? [DELTA_ATTRIBUTE] : []),
+    ],
     ...(key === '' ? {} : { idempotencyKey: key }),
     ...(version === 0 ? {} : { version: { number: version, epoch: params.key('version_epoch') } }),
   };
@@ -127,8 +130,8 @@ const publishResult = (appended: Appended | undefined): string => {
   return JSON.stringify({ offset: appended.offset, epoch: appended.epoch });
 };
 
-/** Exclusions as notes for the gateways. Ids contain no spaces. */
-const notesOf = (exclude: Params | undefined): string[] => {
+/** Exclusions as attributes for the gateways. Ids contain no spaces. */
+const exclusionsOf = (exclude: Params | undefined): string[] => {
   if (exclude === undefined) return [];
   return (['client', 'session'] as const).flatMap((name) => {
     const id = exclude.id(name);

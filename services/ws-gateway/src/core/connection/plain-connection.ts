@@ -292,7 +292,7 @@ export class PlainConnection
         key: this.key,
         publication: { data, info: this.info },
         retention: this.#options?.retention,
-        onlyIfHeard: true,
+        onlyIfSubscribed: true,
       })
       .catch((error: unknown) => {
         if (!this.isClosed) this.sendBuffer.write(isTooLarge(error) ? TOO_LARGE_FRAME : INTERNAL_ERROR_FRAME);

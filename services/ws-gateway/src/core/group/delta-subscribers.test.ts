@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { protobufCodec } from '../connection/codec.ts';
 import { engineUnderTest, FakeWire, settle } from '../engine-fixture.ts';
-import { DELTA_NOTE } from './delta-subscribers.ts';
+import { DELTA_ATTRIBUTE } from './delta-subscribers.ts';
 
 const ROOM = 'room' as GroupName;
 const retention = { size: 50, ttlMs: 60_000, metaTtlMs: 120_000 };
@@ -176,7 +176,7 @@ describe('deltas', () => {
     await engine.api.call('publish', { channel: ROOM, data: text(3), delta: true });
     await settle();
     await publish(text(4));
-    expect(DELTA_NOTE).toBe('delta');
+    expect(DELTA_ATTRIBUTE).toBe('delta');
     expect(ann.heard()).toMatchObject([whole(text(1)), whole(text(2)), { delta: true }, whole(text(4))]);
   });
 

@@ -7,7 +7,7 @@ import type { GroupIdentity } from './group-identity.ts';
 import type { Subscription } from './subscription.ts';
 
 /** Note of a publication that is delivered as a delta to subscribers with deltas. */
-export const DELTA_NOTE = 'delta';
+export const DELTA_ATTRIBUTE = 'delta';
 
 type DeltaForm = Exclude<Form, 'plain'>;
 const DELTA_FORMS: readonly DeltaForm[] = ['json', 'json-id', 'protobuf', 'protobuf-id'];
@@ -126,7 +126,7 @@ export class DeltaSubscribers {
     return messages.map((message) => {
       const data = payloadOf(message);
       const isBinary = restOf(message).subarray(0, BINARY_MARK.length).equals(BINARY);
-      const isWanted = this.#isAlways || message.notes.includes(DELTA_NOTE);
+      const isWanted = this.#isAlways || message.attributes.includes(DELTA_ATTRIBUTE);
       const delta = isWanted && !isBinary ? payloadDelta(this.#base, data) : undefined;
       this.#base = isBinary ? undefined : Buffer.from(data);
       return new Encoded(message, delta);

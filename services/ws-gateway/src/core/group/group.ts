@@ -27,8 +27,8 @@ export interface GroupContext {
   readonly metrics: Pick<EngineMetrics, 'fannedOut'>;
   readonly ticks: Pick<Ticks, 'next'>;
   readonly follower: StreamFollowerDeps;
-  /** Called for a delivered message with notes. */
-  onDelivered(notes: readonly string[]): void;
+  /** Called for a delivered message with attributes. */
+  onDelivered(attributes: readonly string[]): void;
   /** Called when a member becomes a slow consumer that is skipped. */
   onLag(subscription: Subscription, group: LocalGroup): void;
 }
@@ -162,7 +162,7 @@ export class LocalGroup implements GroupIdentity, FollowedGroup, FanoutTask {
     const { metrics, scheduler, onDelivered } = this.#context;
     metrics.fannedOut(this.size, message.body.length);
     if (this.#writeOrBatch(message)) scheduler.proceedLater(this);
-    if (message.notes.length > 0) onDelivered(message.notes);
+    if (message.attributes.length > 0) onDelivered(message.attributes);
   }
 
   /** True when {@link proceed} has more to do. */
@@ -170,7 +170,7 @@ export class LocalGroup implements GroupIdentity, FollowedGroup, FanoutTask {
     const { scheduler } = this.#context;
     const { batchWindowMs } = scheduler;
     if (this.#filtered.length > 0) this.#writeToFiltered(message);
-    if (message.kind !== 'publication' || message.notes.some(isExclusion)) {
+    if (message.kind !== 'publication' || message.attributes.some(isExclusion)) {
       this.flush();
       return this.#write([message], recipientsOf(message));
     }
@@ -279,10 +279,10 @@ type Recipients = (members: readonly Subscription[]) => readonly Subscription[];
 const all: Recipients = (members) => members;
 
 /** Recipients of a message: of a publication all members but those excluded, of join and leave messages their subscribers. */
-const recipientsOf = ({ kind, notes }: BusMessage): Recipients => {
+const recipientsOf = ({ kind, attributes }: BusMessage): Recipients => {
   if (kind !== 'publication')
     return (members) => members.filter(({ receivesJoinLeave }) => receivesJoinLeave);
-  return notes.some(isExclusion) ? notExcluded(notes) : all;
+  return attributes.some(isExclusion) ? notExcluded(attributes) : all;
 };
 
 /** True when the message is for this member. */
@@ -290,11 +290,11 @@ const isFor = (subscription: Subscription, message: BusMessage): boolean =>
   recipientsOf(message)([subscription]).length > 0 &&
   (subscription.filter === undefined || subscription.filter(tagsOf(message.body.toString())));
 
-const isExclusion = (note: string): boolean => note.startsWith('not-');
+const isExclusion = (attribute: string): boolean => attribute.startsWith('not-');
 
-/** Applies notes such as `not-client=…` and `not-session=…`. */
-const notExcluded = (notes: readonly string[]): Recipients => {
-  const excluded = new Set(notes);
+/** Applies attributes such as `not-client=…` and `not-session=…`. */
+const notExcluded = (attributes: readonly string[]): Recipients => {
+  const excluded = new Set(attributes);
   return (members) => members.filter(({ member }) => !isExcluded(excluded, member));
 };
 

@@ -183,7 +183,7 @@ const recover = async (
 
 /** One of so many publications carries a timestamp: on each of them it would cost more than the measurement is worth. */
 const SAMPLE = 16;
-/** Prefix of the note with the time of publishing, in ms since the Unix epoch. */
+/** Prefix of the attribute with the time of publishing, in ms since the Unix epoch. */
 const PUBLISHED_AT = 'at=';
 
 /** Measures the latency from publish on any gateway to delivery here. With clock skew between machines a negative one is 0. */
@@ -191,15 +191,15 @@ const createLatencyProbe = ({ clock, metrics }: Pick<HubDeps, 'clock' | 'metrics
   let count = 0;
   return {
     /** Adds the timestamp to every sixteenth publication. */
-    mark: <T extends { readonly notes?: readonly string[] }>(request: T): T => {
+    mark: <T extends { readonly attributes?: readonly string[] }>(request: T): T => {
       count = (count + 1) % SAMPLE;
       if (count !== 1) return request;
-      return { ...request, notes: [...(request.notes ?? []), `${PUBLISHED_AT}${clock.now()}`] };
+      return { ...request, attributes: [...(request.attributes ?? []), `${PUBLISHED_AT}${clock.now()}`] };
     },
-    onDelivered: (notes: readonly string[]): void => {
-      const note = notes.find((one) => one.startsWith(PUBLISHED_AT));
-      if (note === undefined) return;
-      metrics.delivered(Math.max(0, clock.now() - Number(note.slice(PUBLISHED_AT.length))) / 1000);
+    onDelivered: (attributes: readonly string[]): void => {
+      const attribute = attributes.find((one) => one.startsWith(PUBLISHED_AT));
+      if (attribute === undefined) return;
+      metrics.delivered(Math.max(0, clock.now() - Number(attribute.slice(PUBLISHED_AT.length))) / 1000);
     },
   };
 };

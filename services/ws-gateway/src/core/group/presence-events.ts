@@ -16,7 +16,7 @@ export interface PresenceEventsDeps {
 export const createPresenceEvents = ({ bus, presence, log }: PresenceEventsDeps) => {
   const send = (group: GroupKey, kind: 'join' | 'leave', info: ClientInfo): void => {
     const body = Buffer.from(encodePush({ is: kind, channel: groupNameOf(group), info }));
-    const message = { kind, body, dataAt: 0, dataLength: 0, offset: 0, epoch: '', notes: [] };
+    const message = { kind, body, dataAt: 0, dataLength: 0, offset: 0, epoch: '', attributes: [] };
     bus
       .publish(group, message)
       .catch((error: unknown) => log.debug({ error }, 'gateway.presence_event_failed'));

@@ -22,9 +22,9 @@ export interface PublishRequest {
   readonly retention: StreamRetention | undefined;
   readonly idempotencyKey?: string;
   readonly version?: AppendOptions['version'];
-  readonly notes?: readonly string[];
+  readonly attributes?: readonly string[];
   /** See {@link AppendOptions}. */
-  readonly onlyIfHeard?: boolean;
+  readonly onlyIfSubscribed?: boolean;
 }
 
 export interface PublisherDeps {
@@ -34,7 +34,7 @@ export interface PublisherDeps {
   readonly metrics: Pick<EngineMetrics, 'published' | 'refused'>;
   /** Limit of one publication, in bytes. */
   readonly maxBytes: number;
-  /** Adds notes to sampled publications. */
+  /** Adds attributes to sampled publications. */
   mark(request: PublishRequest): PublishRequest;
 }
 
@@ -45,8 +45,8 @@ export const createPublisher = (
   const { bus, mark, ...rest } = deps;
   const checkSize = createSizeCheck(rest);
   return (request) => {
-    const { key, publication, notes, encoded } = mark(request);
-    const draft = encodeForPublish(key, publication, notes, encoded);
+    const { key, publication, attributes, encoded } = mark(request);
+    const draft = encodeForPublish(key, publication, attributes, encoded);
     const tooLarge = checkSize(groupNameOf(key), draft, publication.data);
     return tooLarge === undefined ? timed(rest, send(bus, request, draft)) : Promise.reject(tooLarge);
   };
@@ -73,13 +73,13 @@ const send = async (
   request: PublishRequest,
   draft: PublicationDraft,
 ): Promise<Appended | undefined> => {
-  const { key, retention, idempotencyKey, version, onlyIfHeard = false } = request;
+  const { key, retention, idempotencyKey, version, onlyIfSubscribed = false } = request;
   if (retention === undefined) {
     await bus.publish(key, unkeptMessage(draft), idempotencyKey);
     return undefined;
   }
   return bus.append(key, draft, {
-    ...{ retention, onlyIfHeard },
+    ...{ retention, onlyIfSubscribed },
     ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
     ...(version === undefined ? {} : { version }),
   });

@@ -4,7 +4,7 @@ import { RecentPublications } from './recent-publications.ts';
 
 const CLOCK = { monotonic: () => 0 };
 const message = (offset: number, bytes = 10, epoch = 'e'): BusMessage => ({
-  ...{ kind: 'publication', body: Buffer.alloc(bytes, offset), dataAt: 0, dataLength: 0, notes: [] },
+  ...{ kind: 'publication', body: Buffer.alloc(bytes, offset), dataAt: 0, dataLength: 0, attributes: [] },
   ...{ offset, epoch },
 });
 const messages = (from: number, to: number, bytes?: number): BusMessage[] =>

@@ -103,7 +103,7 @@ const publish = async (
 ): Promise<void> => {
   const { id, key, options, data, isBinary, info, identity } = checked;
   const { retention } = options;
-  const request = { key, publication: { data, info, isBinary }, retention, onlyIfHeard: true } as const;
+  const request = { key, publication: { data, info, isBinary }, retention, onlyIfSubscribed: true } as const;
   const outcome = await publishForClient(hub, connection.quota, options, request);
   if (outcome !== 'over_quota') return connection.reply({ id, is: 'publish' });
   metrics.rateLimited('new_groups', identity);
@@ -172,9 +172,11 @@ const publishForClient = async (
   hub: Pick<Hub, 'publish'>,
   quota: ClientQuota | undefined,
   options: Pick<GroupOptions, 'keepWithoutSubscribers'>,
-  request: PublishRequest & { readonly onlyIfHeard: true },
+  request: PublishRequest & { readonly onlyIfSubscribed: true },
 ): Promise<Appended | undefined | 'over_quota'> => {
   const appended = await hub.publish(request);
-  if (appended?.outcome !== 'unheard' || !options.keepWithoutSubscribers) return appended;
-  return quota?.takeNewGroup() === false ? 'over_quota' : hub.publish({ ...request, onlyIfHeard: false });
+  if (appended?.outcome !== 'no_subscribers' || !options.keepWithoutSubscribers) return appended;
+  return quota?.takeNewGroup() === false
+    ? 'over_quota'
+    : hub.publish({ ...request, onlyIfSubscribed: false });
 };
