@@ -10,7 +10,7 @@ import { cpuSecondsOf, median } from './cpu.ts';
 import { type Job, type Outcome, runLoad, type Shot } from './load.ts';
 
 /** One line of the result: medians over the rounds. Milliseconds, and CPU microseconds per operation of the server process. */
-export interface Row {
+export interface SessionsResult {
   readonly contestant: string;
   readonly work: string;
   readonly perSecond: number;
@@ -51,7 +51,7 @@ export const benchSessions = async ({
 }: {
   rounds: number;
   log: (line: string) => void;
-}): Promise<Row[]> => {
+}): Promise<SessionsResult[]> => {
   await using stack = new AsyncDisposableStack();
   const fleet = stack.use(await ownFleet(stack));
   const works = await worksOf(fleet, stack);
@@ -93,7 +93,7 @@ const measure = async ({ contestant, work, pid, job }: Work): Promise<Outcome & 
   return { ...outcome, cpuUs: ((cpuSecondsOf(pid) - before) / outcome.done) * 1e6 };
 };
 
-const rowOf = (name: string, all: readonly (Outcome & { cpuUs: number })[]): Row => {
+const rowOf = (name: string, all: readonly (Outcome & { cpuUs: number })[]): SessionsResult => {
   const [work = '', contestant = ''] = name.split('|');
   const of = (pick: (one: Outcome & { cpuUs: number }) => number) => median(all.map(pick));
   return {
@@ -230,7 +230,7 @@ const forgetSnapshots = async (redis: Redis): Promise<void> => {
 };
 
 /** The result as lines of a table, and as ratios. */
-export const printSessions = (rows: readonly Row[]): string[] => [
+export const printSessions = (rows: readonly SessionsResult[]): string[] => [
   '| work | contestant | per second | p50 ms | p99 ms | CPU µs each |',
   '| --- | --- | --: | --: | --: | --: |',
   ...rows.map(

@@ -7,7 +7,7 @@ import { openDedicatedRedis } from '@muster/testkit/dedicated-store';
 import { openFaultProxy } from '@muster/testkit/fault-proxy';
 import { until } from '@muster/testkit/wait';
 import { afterEach, expect, test } from 'vitest';
-import { sdkClient, signIn } from '../cluster/clients.ts';
+import { sdkClient, signInUser } from '../cluster/clients.ts';
 import { startDedicatedFleet } from '../cluster/dedicated-fleet.ts';
 import { recordStates, type StateRecorder } from './state-recorder.ts';
 
@@ -75,7 +75,7 @@ const storeSeen = async (url: string, store: string, word: string): Promise<numb
 
 test('[CH3] [CH4] when Redis, Postgres or both are unreachable, the store is down and every replica stays ready', async () => {
   const { fleet, url, timeline } = await begin();
-  const { credential } = await signIn(fleet.describe(), 'ann');
+  const { credential } = await signInUser(fleet.describe(), 'ann');
   using client = await sdkClient(fleet.publicUrl, credential);
   await client.subscribe('lobby');
   const closes: string[] = [];

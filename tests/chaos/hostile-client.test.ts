@@ -10,7 +10,7 @@ import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { Client } from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type SdkClient, sdkClient, signIn } from '../cluster/clients.ts';
+import { type SdkClient, sdkClient, signInUser } from '../cluster/clients.ts';
 import { startDedicatedFleet } from '../cluster/dedicated-fleet.ts';
 import { ATTACKS, type Attack } from './hostile/attacks.ts';
 import { openInspector } from './hostile/inspector.ts';
@@ -60,7 +60,7 @@ beforeAll(async () => {
   redis = new Redis(redisUrl);
   database = new Client({ connectionString: databaseUrl });
   await database.connect();
-  victim = await sdkClient(fleet.publicUrl, (await signIn(fleet.describe(), 'victim')).credential);
+  victim = await sdkClient(fleet.publicUrl, (await signInUser(fleet.describe(), 'victim')).credential);
   const { subscription } = await victim.subscribe('room');
   // Everything is warm and everything that is made once is made.
   for (let round = 0; round < 200; round += 1) await subscription.publish({ round });

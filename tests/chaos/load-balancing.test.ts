@@ -5,7 +5,7 @@ import { openFaultProxy } from '@muster/testkit/fault-proxy';
 import { until } from '@muster/testkit/wait';
 import { afterEach, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
-import { sdkClient, signIn } from '../cluster/clients.ts';
+import { sdkClient, signInUser } from '../cluster/clients.ts';
 import { startDedicatedFleet } from '../cluster/dedicated-fleet.ts';
 
 let stack = new AsyncDisposableStack();
@@ -18,7 +18,7 @@ afterEach(async () => {
 const landings = async (fleet: LocalFleet, count: number): Promise<string[]> => {
   const gateways: string[] = [];
   for (let index = 0; index < count; index += 1) {
-    const { credential } = await signIn(fleet.describe(), `user-${index}`);
+    const { credential } = await signInUser(fleet.describe(), `user-${index}`);
     const client = stack.use(await sdkClient(fleet.publicUrl, credential));
     gateways.push(client.gateway());
   }
@@ -38,7 +38,7 @@ test('[CH12] a gateway that is not ready keeps its connections and gets no new c
   // Under the strict policy a gateway without Redis is unready, and nothing else happens to it.
   const fleet = stack.use(await startDedicatedFleet({ REDIS_URL: all.url, READINESS_POLICY: 'strict' }));
   const [first, second] = fleet.describe().gateways;
-  const { credential } = await signIn(fleet.describe(), 'somebody');
+  const { credential } = await signInUser(fleet.describe(), 'somebody');
   const clients = await Promise.all(
     Array.from({ length: 6 }, async () => stack.use(await sdkClient(fleet.publicUrl, credential))),
   );

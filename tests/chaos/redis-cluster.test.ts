@@ -8,7 +8,7 @@ import {
 } from '@muster/testkit/dedicated-redis-cluster';
 import { until } from '@muster/testkit/wait';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { onDifferentGateways, sdkClient, signIn, signOut } from '../cluster/clients.ts';
+import { endOwnSession, onDifferentGateways, sdkClient, signInUser } from '../cluster/clients.ts';
 import { startDedicatedFleet } from '../cluster/dedicated-fleet.ts';
 import { type DeliveryWorkload, startDeliveryWorkload } from '../cluster/delivery-workload.ts';
 import { assertDelivery, disconnectedClients, FLAWLESS, pause } from './assert-delivery.ts';
@@ -79,7 +79,7 @@ test('[FD9] on a cluster, sessions, tickets, guests, presence, the registry and 
   expect(guest.status).toBe(201);
   expect(guest.headers.get('ratelimit')).toMatch(/"ip"/);
 
-  const phone = await signIn(fleet.describe(), 'ann');
+  const phone = await signInUser(fleet.describe(), 'ann');
   const bearer = { authorization: `Bearer ${'token' in phone.credential ? phone.credential.token : ''}` };
   const { ticket } = await json<{ ticket: string }>(`${fleet.publicUrl}/v1/session/ws-ticket`, {
     method: 'POST',
@@ -89,7 +89,7 @@ test('[FD9] on a cluster, sessions, tickets, guests, presence, the registry and 
   const byTicket = await sdkClient(fleet.publicUrl, { token: ticket });
   byTicket[Symbol.dispose]();
   await expect(sdkClient(fleet.publicUrl, { token: ticket })).rejects.toThrow();
-  const laptop = await signIn(fleet.describe(), 'ann');
+  const laptop = await signInUser(fleet.describe(), 'ann');
   const [one, two] = await onDifferentGateways([
     () => sdkClient(fleet.publicUrl, phone.credential),
     () => sdkClient(fleet.publicUrl, phone.credential),
@@ -114,7 +114,7 @@ test('[FD9] on a cluster, sessions, tickets, guests, presence, the registry and 
     what: 'the answers of all gateways about the group',
   });
 
-  expect((await signOut(fleet.publicUrl, phone.credential)).status).toBe(204);
+  expect((await endOwnSession(fleet.publicUrl, phone.credential)).status).toBe(204);
   for (const { closes } of [one, two]) {
     await until(() => closes.length, { what: 'the socket to be closed' });
     expect(closes).toEqual([{ code: 4501, reason: expect.any(String) }]);
@@ -140,9 +140,9 @@ test('[FD10] when slots of groups and of shared keys move under load, delivery i
   expect(disconnectedClients(workload)).toEqual([]);
   expect(workload.clients.flatMap(({ resumes }) => resumes)).toEqual([]);
   await untilHealthy();
-  const bob = await signIn(fleet.describe(), 'bob');
+  const bob = await signInUser(fleet.describe(), 'bob');
   using client = await sdkClient(fleet.publicUrl, bob.credential);
-  await signOut(fleet.publicUrl, bob.credential);
+  await endOwnSession(fleet.publicUrl, bob.credential);
   await until(() => client.closes.length, { what: 'an end after the session bus has moved' });
 });
 

@@ -6,7 +6,7 @@ import {
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { sdkClient, signIn, signOut } from '../cluster/clients.ts';
+import { endOwnSession, sdkClient, signInUser } from '../cluster/clients.ts';
 import { startDedicatedFleet } from '../cluster/dedicated-fleet.ts';
 import { type DeliveryWorkload, startDeliveryWorkload } from '../cluster/delivery-workload.ts';
 import { assertDelivery, disconnectedClients, FLAWLESS, pause } from './assert-delivery.ts';
@@ -67,12 +67,12 @@ test('[FD7] when the primary is killed, the fleet uses the new primary, no conne
 });
 
 test('[FD8] [FD14] when a replica that was behind is promoted, subscribers are notified and ended sessions stay ended', async () => {
-  const { credential } = await signIn(fleet.describe(), 'ann');
+  const { credential } = await signInUser(fleet.describe(), 'ann');
   using client = await sdkClient(fleet.publicUrl, credential);
   const { subscription } = await client.subscribe('news');
   const resumes: boolean[] = [];
   subscription.on('subscribed', ({ recovered }) => resumes.push(recovered));
-  const ended = await signIn(fleet.describe(), 'bob');
+  const ended = await signInUser(fleet.describe(), 'bob');
   // Warm: a snapshot of the live session is in Redis, and on the replica.
   (await sdkClient(fleet.publicUrl, ended.credential))[Symbol.dispose]();
   const replica = new Redis(redis.servers[1].url);
@@ -84,7 +84,7 @@ test('[FD8] [FD14] when a replica that was behind is promoted, subscribers are n
     await redis.cutReplication();
     await subscription.publish('never replicated');
     // Nobody has looked at the change stream since, and the replica never will.
-    expect((await signOut(fleet.publicUrl, ended.credential)).status).toBe(204);
+    expect((await endOwnSession(fleet.publicUrl, ended.credential)).status).toBe(204);
     await failover();
     await until(() => resumes.length, { what: 'the news', timeoutMs: 20_000 });
     await pause(1_000);

@@ -4,7 +4,7 @@ import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import WebSocket from 'ws';
-import { signIn } from '../cluster/clients.ts';
+import { signInUser } from '../cluster/clients.ts';
 import { startDedicatedFleet } from '../cluster/dedicated-fleet.ts';
 import { pause } from './assert-delivery.ts';
 
@@ -74,7 +74,7 @@ const everywhere = (token: string): Promise<Held[]> =>
   );
 
 const signInAs = async (user: string): Promise<{ id: string; token: string }> => {
-  const { id, credential } = await signIn(fleet.describe(), user);
+  const { id, credential } = await signInUser(fleet.describe(), user);
   return { id, token: 'token' in credential ? credential.token : '' };
 };
 

@@ -5,7 +5,7 @@ import type { LocalFleet } from '@muster/fleet/fleet';
 import { type DedicatedStore, openDedicatedRedis } from '@muster/testkit/dedicated-store';
 import { until } from '@muster/testkit/wait';
 import { afterEach, expect, test } from 'vitest';
-import { signIn } from '../cluster/clients.ts';
+import { signInUser } from '../cluster/clients.ts';
 import { startDedicatedFleet } from '../cluster/dedicated-fleet.ts';
 
 // What is told of an outage while it lasts, and what stands afterwards. A whole fleet with the default settings and two aggregators.
@@ -121,7 +121,7 @@ test('[CH15] when Redis hangs for 75 s, the impact is reported within 5 s, and o
     expect(Date.now() - stoppedAt).toBeLessThanOrEqual(5_000);
   }
   // What it says is true: people can sign in, and no message is taken.
-  const { credential } = await signIn(fleet.describe(), 'ann');
+  const { credential } = await signInUser(fleet.describe(), 'ann');
   expect(credential).toBeDefined();
   const publish = await fetch(`${fleet.publicUrl}/api/publish`, {
     method: 'POST',

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { LocalFleet } from '@muster/fleet/fleet';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import WebSocket from 'ws';
-import { signIn } from './clients.ts';
+import { signInUser } from './clients.ts';
 import { startDedicatedFleet } from './dedicated-fleet.ts';
 
 /** What strangers send, through the load balancer as they would. */
@@ -14,8 +14,8 @@ let cookie = '';
 beforeAll(async () => {
   fleet = await startDedicatedFleet({}, 1);
   about = fleet.describe();
-  const byToken = await signIn(about, 'ann');
-  const byCookie = await signIn(about, 'ann', 'cookie');
+  const byToken = await signInUser(about, 'ann');
+  const byCookie = await signInUser(about, 'ann', 'cookie');
   token = 'token' in byToken.credential ? byToken.credential.token : '';
   cookie = 'cookie' in byCookie.credential ? byCookie.credential.cookie : '';
 });

@@ -5,7 +5,7 @@ import type { LocalFleet } from '@muster/fleet/fleet';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import WebSocket from 'ws';
-import { onDifferentGateways, plainClient, sdkClient, signIn, signOut } from './clients.ts';
+import { endOwnSession, onDifferentGateways, plainClient, sdkClient, signInUser } from './clients.ts';
 import { startDedicatedFleet } from './dedicated-fleet.ts';
 
 let fleet: LocalFleet;
@@ -20,8 +20,8 @@ afterAll(() => fleet[Symbol.asyncDispose]());
 const COUNT = 200;
 
 test('[GM2] [HS12] SDK clients on two gateways, by cookie and by token, receive each other in order, other groups nothing', async () => {
-  const ann = await signIn(about, 'ann', 'cookie');
-  const bob = await signIn(about, 'bob', 'bearer');
+  const ann = await signInUser(about, 'ann', 'cookie');
+  const bob = await signInUser(about, 'bob', 'bearer');
   const [one, two] = await onDifferentGateways([
     () => sdkClient(fleet.publicUrl, ann.credential),
     () => sdkClient(fleet.publicUrl, bob.credential),
@@ -46,7 +46,7 @@ test('[GM2] [HS12] SDK clients on two gateways, by cookie and by token, receive 
 });
 
 test('[PL8] plain and SDK clients of one group receive the publications of each other', async () => {
-  const cay = await signIn(about, 'cay');
+  const cay = await signInUser(about, 'cay');
   using plain = await plainClient(fleet.publicUrl, 'mixed', cay.credential);
   using sdk = await sdkClient(fleet.publicUrl, cay.credential);
   const { subscription, received } = await sdk.subscribe('mixed');
@@ -69,7 +69,7 @@ test('[PL8] plain and SDK clients of one group receive the publications of each 
 });
 
 test('[PL4] [PL9] a silent plain client is closed, a client that sends heartbeats stays connected', async () => {
-  const dan = await signIn(about, 'dan');
+  const dan = await signInUser(about, 'dan');
   using silent = await plainClient(fleet.publicUrl, 'quiet', dan.credential);
   using beating = await plainClient(fleet.publicUrl, 'quiet', dan.credential);
   const beats = setInterval(() => beating.socket.send('{"type":"heartbeat"}'), 300);
@@ -82,8 +82,8 @@ test('[PL4] [PL9] a silent plain client is closed, a client that sends heartbeat
 });
 
 test('[GS2] when a session ends, exactly its connections close, on both gateways', async () => {
-  const phone = await signIn(about, 'eve');
-  const laptop = await signIn(about, 'eve');
+  const phone = await signInUser(about, 'eve');
+  const laptop = await signInUser(about, 'eve');
   const [one, two] = await onDifferentGateways([
     () => sdkClient(fleet.publicUrl, phone.credential),
     () => sdkClient(fleet.publicUrl, phone.credential),
@@ -91,7 +91,7 @@ test('[GS2] when a session ends, exactly its connections close, on both gateways
   using plain = await plainClient(fleet.publicUrl, 'any', phone.credential);
   using stays = await sdkClient(fleet.publicUrl, laptop.credential);
 
-  expect((await signOut(fleet.publicUrl, phone.credential)).status).toBe(204);
+  expect((await endOwnSession(fleet.publicUrl, phone.credential)).status).toBe(204);
 
   for (const { closes } of [one, two]) {
     await until(async () => closes[0], {
@@ -112,8 +112,8 @@ test('[GS2] when a session ends, exactly its connections close, on both gateways
 });
 
 test('[CN12] an ended session cannot reconnect', async () => {
-  const fay = await signIn(about, 'fay');
-  await signOut(fleet.publicUrl, fay.credential);
+  const fay = await signInUser(about, 'fay');
+  await endOwnSession(fleet.publicUrl, fay.credential);
   await expect(sdkClient(fleet.publicUrl, fay.credential)).rejects.toThrow();
   await expect(plainClient(fleet.publicUrl, 'any', fay.credential)).rejects.toThrow(/401/);
 });

@@ -12,7 +12,7 @@ export interface SignedIn {
 }
 
 /** Signs a user in as a back end would. */
-export const signIn = async (
+export const signInUser = async (
   fleet: { readonly publicUrl: string; readonly serviceApiKey: string },
   user: string,
   transport: 'bearer' | 'cookie' = 'bearer',
@@ -30,7 +30,7 @@ export const signIn = async (
 };
 
 /** Ends a session over HTTP with its own credential. */
-export const signOut = (publicUrl: string, credential: Credential): Promise<Response> =>
+export const endOwnSession = (publicUrl: string, credential: Credential): Promise<Response> =>
   fetch(`${publicUrl}/v1/session`, { method: 'DELETE', headers: headersOf(credential, publicUrl) });
 
 const headersOf = (credential: Credential, origin: string): Record<string, string> =>

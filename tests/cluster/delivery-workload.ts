@@ -6,7 +6,7 @@ import {
 import { until } from '@muster/testkit/wait';
 import { Centrifuge } from 'centrifuge';
 import WebSocket from 'ws';
-import { signIn } from './clients.ts';
+import { signInUser } from './clients.ts';
 
 /** Where a workload gathers. */
 export interface FleetAccess {
@@ -99,7 +99,7 @@ export const startDeliveryWorkload = async (
 };
 
 const signInWithToken = async (meeting: FleetAccess, n: number): Promise<string> => {
-  const { credential } = await signIn(meeting, `workload-${n}`);
+  const { credential } = await signInUser(meeting, `workload-${n}`);
   return 'token' in credential ? credential.token : '';
 };
 

@@ -1,7 +1,7 @@
 import type { LocalFleet } from '@muster/fleet/fleet';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { onDifferentGateways, sdkClient, signIn, signOut } from './clients.ts';
+import { endOwnSession, onDifferentGateways, sdkClient, signInUser } from './clients.ts';
 import { startDedicatedFleet } from './dedicated-fleet.ts';
 
 let fleet: LocalFleet;
@@ -36,7 +36,7 @@ const healthOf = async (url: string) => (await json<{ status: string }>(`${url}/
 const allHealthy = async () => Promise.all(everybody().map(({ url }) => healthOf(url)));
 
 test('[FD1] [CH1] [LA10] when a gateway is killed, its clients reconnect, /v1/fleet shows it within 5 s, and it restarts', async () => {
-  const { credential } = await signIn(about, 'ann');
+  const { credential } = await signInUser(about, 'ann');
   const [one, two] = await onDifferentGateways([
     () => sdkClient(fleet.publicUrl, credential),
     () => sdkClient(fleet.publicUrl, credential),
@@ -75,7 +75,7 @@ test('[FD1] [CH1] [LA10] when a gateway is killed, its clients reconnect, /v1/fl
 });
 
 test('[CH3] when Redis stops and starts, connections stay, rejections are temporary, and the fleet recovers', async () => {
-  const { credential } = await signIn(about, 'bob');
+  const { credential } = await signInUser(about, 'bob');
   using client = await sdkClient(fleet.publicUrl, credential);
   const { subscription, received } = await client.subscribe('news');
   const before = everybody().map(({ pid }) => pid);
@@ -90,8 +90,8 @@ test('[CH3] when Redis stops and starts, connections stay, rejections are tempor
   // The truth is in Postgres: a session is still known, and one that ends now is ended.
   const bearer = { authorization: `Bearer ${'token' in credential ? credential.token : ''}` };
   expect((await fetch(`${fleet.publicUrl}/v1/session`, { headers: bearer })).status).toBe(200);
-  const other = await signIn(about, 'bob');
-  expect((await signOut(fleet.publicUrl, other.credential)).status).toBe(202);
+  const other = await signInUser(about, 'bob');
+  expect((await endOwnSession(fleet.publicUrl, other.credential)).status).toBe(202);
 
   await fleet.resume('redis');
   await until(allHealthy, {
@@ -112,7 +112,7 @@ test('[CH3] when Redis stops and starts, connections stay, rejections are tempor
 });
 
 test('[CH4] [SE19] when Postgres stops and starts, live sessions work, new sessions get 503, and the fleet recovers', async () => {
-  const { credential } = await signIn(about, 'cay');
+  const { credential } = await signInUser(about, 'cay');
   using client = await sdkClient(fleet.publicUrl, credential);
   const { subscription, received } = await client.subscribe('news');
   const before = everybody().map(({ pid }) => pid);
@@ -146,5 +146,5 @@ test('[CH4] [SE19] when Postgres stops and starts, live sessions work, new sessi
     timeoutMs: 20_000,
   });
   expect(everybody().map(({ pid }) => pid)).toEqual(before);
-  expect((await signIn(about, 'dan')).id).toMatch(/^[0-9a-f-]{36}$/);
+  expect((await signInUser(about, 'dan')).id).toMatch(/^[0-9a-f-]{36}$/);
 });

@@ -2,7 +2,7 @@ import { dockerAnswers } from '@muster/testkit/docker';
 import { until } from '@muster/testkit/wait';
 import { unsign } from 'cookie-signature';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type SignedIn, sdkClient, signIn, signOut } from '../cluster/clients.ts';
+import { endOwnSession, type SignedIn, sdkClient, signInUser } from '../cluster/clients.ts';
 import { type ComposeFleet, startComposeFleet } from './compose.ts';
 import { startTraffic } from './traffic.ts';
 
@@ -63,9 +63,9 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
   });
 
   test('[FC20] when a session ends, its connection closes on any container', async () => {
-    const session = await signIn(fleet, 'gone');
+    const session = await signInUser(fleet, 'gone');
     using client = await sdkClient(fleet.publicUrl, session.credential);
-    expect((await signOut(fleet.publicUrl, session.credential)).status).toBe(204);
+    expect((await endOwnSession(fleet.publicUrl, session.credential)).status).toBe(204);
     await until(() => client.closes[0]?.code === 4501, { what: 'the end of the socket' });
   });
 
@@ -110,7 +110,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     await using traffic = await startTraffic(fleet, 3);
     const before = traffic.clients.map((client) => client.gateway());
     await traffic.more(10);
-    const session = await signIn(fleet, 'stays');
+    const session = await signInUser(fleet, 'stays');
     const [redis = ''] = await fleet.containersOf('redis');
     await fleet.docker('kill', redis);
     await until(async () => (await (await fetch(`${fleet.publicUrl}/health`)).json()).checks.redis.status, {
@@ -140,7 +140,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
   });
 
   test('[FC22] when session services restart one by one, every login and check is answered', async () => {
-    const session = await signIn(fleet, 'patient');
+    const session = await signInUser(fleet, 'patient');
     const token = 'token' in session.credential ? session.credential.token : '';
     const statuses = new Set<number>();
     let isGoing = true;
@@ -148,7 +148,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
       while (isGoing) {
         const headers = { authorization: `Bearer ${token}` };
         statuses.add((await fetch(`${fleet.publicUrl}/v1/session`, { headers })).status);
-        await signIn(fleet, 'another');
+        await signInUser(fleet, 'another');
       }
     })();
     for (const replica of await fleet.containersOf('session-service')) {
@@ -234,13 +234,13 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
       await fleet.compose('run', '--rm', '--no-deps', '-T', 'secrets', step, 'SESSION_SECRETS');
       await fleet.compose('kill', '--signal', 'SIGHUP', 'session-service', 'ws-gateway');
     };
-    const before = await signIn(fleet, 'before');
+    const before = await signInUser(fleet, 'before');
     using client = await sdkClient(fleet.publicUrl, before.credential);
     await change('add');
-    expect(await statusOf(await signIn(fleet, 'between'))).toBe(200);
+    expect(await statusOf(await signInUser(fleet, 'between'))).toBe(200);
     await change('promote');
     const [newest = ''] = (await fleet.secret('SESSION_SECRETS')).split(',');
-    const after = await until(() => signIn(fleet, 'after'), {
+    const after = await until(() => signInUser(fleet, 'after'), {
       ok: ({ credential }) => 'token' in credential && unsign(credential.token, newest) !== false,
       what: 'a session that is signed with the new key',
       timeoutMs: 30_000,
@@ -259,7 +259,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
 
   test('[FC15] [FC24] sessions of a restored dump are accepted, others rejected', async () => {
     const inPostgres = (...command: string[]) => fleet.compose('exec', '-T', 'postgres', ...command);
-    const kept = await signIn(fleet, 'kept');
+    const kept = await signInUser(fleet, 'kept');
     await inPostgres(
       'pg_dump',
       '--username',
@@ -270,7 +270,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
       '/tmp/dump',
       'muster',
     );
-    const later = await signIn(fleet, 'later');
+    const later = await signInUser(fleet, 'later');
     expect([await statusOf(kept), await statusOf(later)]).toEqual([200, 200]);
 
     await fleet.compose('stop', 'session-service');

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createDeliveryOracle, type DeliveryOracle } from '@muster/testkit/delivery-oracle';
 import { until } from '@muster/testkit/wait';
-import { type SdkClient, sdkClient, signIn } from '../cluster/clients.ts';
+import { type SdkClient, sdkClient, signInUser } from '../cluster/clients.ts';
 import type { ComposeFleet } from './compose.ts';
 
 let groups = 0;
@@ -115,7 +115,7 @@ export const onEveryGateway = async (fleet: ComposeFleet, gateways: number): Pro
   const byGateway = new Map<string, SdkClient>();
   await until(
     async () => {
-      const session = await signIn(fleet, `user-${byGateway.size}`);
+      const session = await signInUser(fleet, `user-${byGateway.size}`);
       const client = await sdkClient(fleet.publicUrl, session.credential);
       if (byGateway.has(client.gateway())) client[Symbol.dispose]();
       else byGateway.set(client.gateway(), client);

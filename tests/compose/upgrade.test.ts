@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { dockerAnswers } from '@muster/testkit/docker';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type SdkClient, sdkClient, signIn } from '../cluster/clients.ts';
+import { type SdkClient, sdkClient, signInUser } from '../cluster/clients.ts';
 import { type ComposeFleet, startComposeFleet } from './compose.ts';
 
 const log = (line: string): void => void process.stdout.write(`compose: ${line}\n`);
@@ -53,7 +53,7 @@ describe.skipIf(!hasEngine)('changes of the fleet of docker-compose.yml while it
   const during = async (work: () => Promise<unknown>): Promise<Noticed> => {
     const clients: SdkClient[] = [];
     for (let index = 0; index < CLIENTS; index += 1) {
-      const { credential } = await signIn(fleet, `listener-${index}`);
+      const { credential } = await signInUser(fleet, `listener-${index}`);
       clients.push(await sdkClient(fleet.publicUrl, credential));
     }
     const reconnects = clients.map(() => 0);
@@ -77,7 +77,9 @@ describe.skipIf(!hasEngine)('changes of the fleet of docker-compose.yml while it
     const signingIn = (async () => {
       while (isGoing) {
         logins += 1;
-        await signIn(fleet, `login-${logins}`).catch((error) => refused.push(`login ${logins}: ${error}`));
+        await signInUser(fleet, `login-${logins}`).catch((error) =>
+          refused.push(`login ${logins}: ${error}`),
+        );
         await sleep(PAUSE_MS);
       }
     })();
@@ -122,7 +124,7 @@ describe.skipIf(!hasEngine)('changes of the fleet of docker-compose.yml while it
       // Open sockets on the new ones too.
       const others: SdkClient[] = [];
       for (let index = 0; index < CLIENTS; index += 1) {
-        const { credential } = await signIn(fleet, `other-${index}`);
+        const { credential } = await signInUser(fleet, `other-${index}`);
         others.push(await sdkClient(fleet.publicUrl, credential));
       }
       await scale(3);

@@ -1,5 +1,5 @@
 import { WebSocket } from 'ws';
-import type { Message, Wire } from './wire.ts';
+import type { Message, WireCodec } from './wire.ts';
 
 /** How a connection ended. */
 export interface Ending {
@@ -27,7 +27,7 @@ export interface Peer extends Disposable {
 const PATIENCE_MS = 5_000;
 
 /** Opens a socket. Pings are answered; rejects when the upgrade is refused. */
-export const openPeer = async (url: string, wire: Wire): Promise<Peer> => {
+export const openPeer = async (url: string, wire: WireCodec): Promise<Peer> => {
   const socket = new WebSocket(url, [...wire.subprotocols]);
   const messages: Message[] = [];
   const listeners = new Set<() => void>();

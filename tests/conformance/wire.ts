@@ -9,7 +9,7 @@ export const FORMATS: readonly Format[] = ['json', 'protobuf'];
 export type Message = any;
 
 /** Turns messages into frames and back, by an implementation that is not the gateway's own. */
-export interface Wire {
+export interface WireCodec {
   readonly subprotocols: readonly string[];
   encode(commands: readonly object[]): string | Uint8Array;
   decode(frame: Buffer, isBinary: boolean): Message[];
@@ -19,9 +19,10 @@ const SCHEMA = fileURLToPath(new URL('../../packages/protocol/client.proto', imp
 /** Members that hold any JSON: bytes on the binary wire. */
 const PAYLOADS = new Set(['data', 'conn_info', 'chan_info']);
 
-export const createWire = (format: Format): Wire => (format === 'json' ? JSON_WIRE : createProtobufWire());
+export const createWire = (format: Format): WireCodec =>
+  format === 'json' ? JSON_WIRE : createProtobufWire();
 
-const JSON_WIRE: Wire = {
+const JSON_WIRE: WireCodec = {
   subprotocols: [],
   encode: (commands) => commands.map((command) => JSON.stringify(command)).join('\n'),
   decode: (frame, isBinary) => {
@@ -34,7 +35,7 @@ const JSON_WIRE: Wire = {
   },
 };
 
-const createProtobufWire = (): Wire => {
+const createProtobufWire = (): WireCodec => {
   const root = new protobuf.Root().loadSync(SCHEMA, { keepCase: true });
   const [command, reply] = [root.lookupType('Command'), root.lookupType('Reply')];
   return {

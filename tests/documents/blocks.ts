@@ -1,8 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
-
-/** The root of the repository. */
-export const ROOT = resolve(import.meta.dirname, '../..');
+import { join } from 'node:path';
+import { ROOT } from '../architecture/source-files.ts';
 
 /** What a shell block needs to run. */
 export const MARKS = ['fleet', 'run', 'stores', 'compose', 'kubernetes'] as const;

@@ -6,8 +6,8 @@ import { openFilesLimit } from '@muster/local/haproxy';
 import { freePorts } from '@muster/local/ports';
 import { dockerAnswers } from '@muster/testkit/docker';
 import { afterAll, beforeAll, describe, test } from 'vitest';
-import { repositoryFiles } from '../architecture/source-files.ts';
-import { ROOT, runnableBlocks } from './blocks.ts';
+import { ROOT, repositoryFiles } from '../architecture/source-files.ts';
+import { runnableBlocks } from './blocks.ts';
 import { runBlocks } from './shell.ts';
 
 const BLOCK_TIMEOUT_MS = 600_000;

@@ -4,7 +4,8 @@ import { dirname, join } from 'node:path';
 import { type LocalFleet, startFleet } from '@muster/fleet/fleet';
 import type { FleetDescription, FleetMember } from '@muster/fleet/fleet-description';
 import { freePorts } from '@muster/local/ports';
-import { type Mark, ROOT, type Runnable, runnableBlocks } from './blocks.ts';
+import { ROOT } from '../architecture/source-files.ts';
+import { type Mark, type Runnable, runnableBlocks } from './blocks.ts';
 import { runBlocks } from './shell.ts';
 
 /** Ports as the documents have them. */

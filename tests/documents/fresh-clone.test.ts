@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isPortFree } from '@muster/local/ports';
 import { expect, test } from 'vitest';
-import { ROOT, runnableBlocks } from './blocks.ts';
+import { ROOT } from '../architecture/source-files.ts';
+import { runnableBlocks } from './blocks.ts';
 import { runBlocks } from './shell.ts';
 
 /** Below the ports that the system gives to clients. */

@@ -4,8 +4,8 @@ import { dirname, join } from 'node:path';
 import { freePorts } from '@muster/local/ports';
 import { useTestStores } from '@muster/testkit/stores';
 import { expect, test } from 'vitest';
-import { repositoryFiles } from '../architecture/source-files.ts';
-import { ROOT, runnableBlocks } from './blocks.ts';
+import { ROOT, repositoryFiles } from '../architecture/source-files.ts';
+import { runnableBlocks } from './blocks.ts';
 import { runBlocks } from './shell.ts';
 
 const START_TIMEOUT_MS = 30_000;

@@ -4,7 +4,7 @@ import fc, { type Arbitrary } from 'fast-check';
 type Json = any;
 
 /** One operation of an OpenAPI document. */
-export interface Operation {
+export interface DocumentedOperation {
   readonly method: string;
   readonly path: string;
   readonly parameters: readonly { name: string; in: 'path' | 'query'; schema: Json }[];
@@ -26,7 +26,7 @@ export interface Request {
 const FORM = 'application/x-www-form-urlencoded';
 
 /** Every operation of the document, with references resolved. */
-export const operationsOf = (document: Json): Operation[] =>
+export const operationsOf = (document: Json): DocumentedOperation[] =>
   Object.entries<Json>(document.paths).flatMap(([path, methods]) =>
     Object.entries<Json>(methods).map(([method, operation]) => ({
       method: method.toUpperCase(),
@@ -41,7 +41,7 @@ export const operationsOf = (document: Json): Operation[] =>
   );
 
 /** Requests that fit an operation, nearly fit it, or do not fit it at all. `marker` is part of every text in them. */
-export const requestFor = (operation: Operation, marker: string): Arbitrary<Request> => {
+export const requestFor = (operation: DocumentedOperation, marker: string): Arbitrary<Request> => {
   const { path, parameters, body } = operation;
   const values = fc.record(
     Object.fromEntries(

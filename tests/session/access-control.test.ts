@@ -4,7 +4,7 @@ import { withClient } from '@muster/testkit/template';
 import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Answer, cookieOf, ORIGIN, SERVICE_KEY, startService, type TestService } from './fixture.ts';
+import { type ApiReply, cookieOf, ORIGIN, SERVICE_KEY, startService, type TestService } from './fixture.ts';
 
 const NOBODY = '3f1f0c55-3d9b-4a53-9d1a-000000000000';
 const stores = useTestStores({ migrate });
@@ -40,7 +40,7 @@ describe('routes for back ends', () => {
           .map(([method]) => ({ method: method.toUpperCase(), path })),
     );
   };
-  const call = ({ method, path }: Operation, key: string | undefined, id = NOBODY): Promise<Answer> =>
+  const call = ({ method, path }: Operation, key: string | undefined, id = NOBODY): Promise<ApiReply> =>
     service.call(method, path.replace('{id}', id).replaceAll(/{\w+}/g, 'u_1'), {
       headers: key === undefined ? {} : { authorization: `Bearer ${key}` },
       ...(['POST', 'PUT', 'PATCH'].includes(method) ? { json: {} } : {}),
@@ -173,7 +173,7 @@ test('[SE6] given 500 sessions of one instant, pages neither skip nor repeat dur
   let pages = 0;
   do {
     const query: string = cursor === null ? '' : `&cursor=${cursor}`;
-    const { body, status }: Answer = await service.service(
+    const { body, status }: ApiReply = await service.service(
       'GET',
       `/v1/sessions?user_id=u_pages&limit=50${query}`,
     );

@@ -9,7 +9,7 @@ import { until } from '@muster/testkit/wait';
 import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type Answer, startService, type TestService } from './fixture.ts';
+import { type ApiReply, startService, type TestService } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 let stack: AsyncDisposableStack;
@@ -82,7 +82,7 @@ const race = async (
   user: string,
   delays: readonly number[],
   endAt: number,
-  path: (token: string) => Promise<Answer>,
+  path: (token: string) => Promise<ApiReply>,
 ) => {
   const own = await login(user);
   let endBegun = 0;

@@ -3,7 +3,7 @@ import { migrate } from '@muster/session-service/postgres/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Answer, startService, type TestService } from './fixture.ts';
+import { type ApiReply, startService, type TestService } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 let stack: AsyncDisposableStack;
@@ -40,7 +40,7 @@ const guest = async (): Promise<Login> =>
 /** A change and the entries that it has to leave; `undefined` where another file tests the route. */
 interface Case {
   readonly types: readonly string[];
-  run(id: Record<string, string>): Promise<Answer>;
+  run(id: Record<string, string>): Promise<ApiReply>;
 }
 const made = (name: string): string => `${name}_${randomUUID().slice(0, 8)}`;
 const CASES: Record<string, Case | undefined> = {
@@ -193,7 +193,7 @@ describe('[EL1] given any change, the audit log has it once with the request id'
 
   test.each(Object.entries(CASES).filter(([, one]) => one !== undefined))('%s', async (_, one) => {
     const requestId = `ev-${randomUUID()}`;
-    const answer = (await one?.run({ 'x-request-id': requestId })) as Answer;
+    const answer = (await one?.run({ 'x-request-id': requestId })) as ApiReply;
     expect(answer.status).toBeLessThan(300);
     expect(answer.headers.get('x-request-id')).toBe(requestId);
     const entries = await entriesOf(requestId);

@@ -1,4 +1,4 @@
-import type { Answer, TestService } from './fixture.ts';
+import type { ApiReply, TestService } from './fixture.ts';
 
 export const GRANT = 'urn:ietf:params:oauth:grant-type:token-exchange';
 export const TYPE = 'urn:ietf:params:oauth:token-type';
@@ -17,7 +17,7 @@ export const exchangeAt = (
   token: string,
   more: object = {},
   headers: Record<string, string> = {},
-): Promise<Answer> => service.call('POST', '/v1/token-exchange', { json: bodyOf(token, more), headers });
+): Promise<ApiReply> => service.call('POST', '/v1/token-exchange', { json: bodyOf(token, more), headers });
 
 let users = 0;
 /** A user id that no other test of the file has. */

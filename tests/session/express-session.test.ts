@@ -7,7 +7,7 @@ import express from 'express';
 import session from 'express-session';
 import { createClient } from 'redis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type Answer, cookieOf, SECRETS, startService, type TestService, tokenOf } from './fixture.ts';
+import { type ApiReply, cookieOf, SECRETS, startService, type TestService, tokenOf } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 const PREFIX = 'old:';
@@ -59,7 +59,7 @@ const loginToOld = async (user: string): Promise<string> => {
   return answer.headers.get('set-cookie')?.split(';')[0] ?? '';
 };
 const me = (cookie: string) => service.cookie(cookie, 'GET', '/v1/session');
-const cookiesOf = (answer: Answer) => answer.headers.getSetCookie();
+const cookiesOf = (answer: ApiReply) => answer.headers.getSetCookie();
 
 test('[SE45] given a session of express-session, it is imported once', async () => {
   const cookie = await loginToOld('ann');

@@ -11,7 +11,7 @@ export const SECRETS = ['test-session-secret-0123456789-abcdefgh', 'test-session
 export const ORIGIN = 'http://localhost:8080';
 
 /** What a test reads of an answer. */
-export interface Answer {
+export interface ApiReply {
   readonly status: number;
   readonly headers: Headers;
   // biome-ignore lint/suspicious/noExplicitAny: tests look into JSON of every shape.
@@ -24,9 +24,9 @@ export interface TestService extends AsyncDisposable {
   readonly log: InMemoryLog;
   readonly url: string;
   readonly opsUrl: string;
-  call(method: string, path: string, options?: CallOptions): Promise<Answer>;
+  call(method: string, path: string, options?: CallOptions): Promise<ApiReply>;
   /** With the service API key. */
-  service(method: string, path: string, json?: unknown, headers?: Record<string, string>): Promise<Answer>;
+  service(method: string, path: string, json?: unknown, headers?: Record<string, string>): Promise<ApiReply>;
   /** With a session token as bearer. */
   bearer(
     token: string,
@@ -34,7 +34,7 @@ export interface TestService extends AsyncDisposable {
     path: string,
     json?: unknown,
     headers?: Record<string, string>,
-  ): Promise<Answer>;
+  ): Promise<ApiReply>;
   /** With a session cookie, from our own page. */
   cookie(
     cookie: string,
@@ -42,8 +42,8 @@ export interface TestService extends AsyncDisposable {
     path: string,
     json?: unknown,
     headers?: Record<string, string>,
-  ): Promise<Answer>;
-  internal(method: string, path: string, json?: unknown): Promise<Answer>;
+  ): Promise<ApiReply>;
+  internal(method: string, path: string, json?: unknown): Promise<ApiReply>;
   metric(name: string): Promise<number>;
 }
 
@@ -91,7 +91,7 @@ export const startService = async (
     method: string,
     path: string,
     options: CallOptions = {},
-  ): Promise<Answer> => {
+  ): Promise<ApiReply> => {
     const body = options.json === undefined ? options.body : JSON.stringify(options.json);
     const response = await fetch(base + path, {
       method,
@@ -132,7 +132,7 @@ export const startService = async (
 };
 
 /** `name=value` of a Set-Cookie header, for the next request. */
-export const cookieOf = (answer: Answer): string =>
+export const cookieOf = (answer: ApiReply): string =>
   (answer.headers.get('set-cookie') ?? '').split(';')[0] ?? '';
 
 /** The token inside such a cookie. */

@@ -2,13 +2,13 @@ import { migrate } from '@muster/session-service/postgres/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type Operation, operationsOf, requestFor } from '../kit/openapi-requests.ts';
+import { type DocumentedOperation, operationsOf, requestFor } from '../kit/openapi-requests.ts';
 import { SERVICE_KEY, startService, type TestService } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 let service: TestService;
 let token = '';
-let operations: readonly Operation[] = [];
+let operations: readonly DocumentedOperation[] = [];
 
 beforeAll(async () => {
   service = await startService(stores, {

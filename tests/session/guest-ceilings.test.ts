@@ -3,7 +3,7 @@ import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import { until } from '@muster/testkit/wait';
 import { expect, test } from 'vitest';
-import { type Answer, startService, type TestService } from './fixture.ts';
+import { type ApiReply, startService, type TestService } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 let started = 0;
@@ -13,14 +13,18 @@ const start = (env: NodeJS.ProcessEnv): Promise<TestService> => {
   const redisPrefix = `${stores.redisPrefix}${started}:`;
   return startService({ databaseUrl: stores.databaseUrl, redisUrl: stores.redisUrl, redisPrefix }, env);
 };
-const guestFrom = (service: TestService, ip: string, headers: Record<string, string> = {}): Promise<Answer> =>
+const guestFrom = (
+  service: TestService,
+  ip: string,
+  headers: Record<string, string> = {},
+): Promise<ApiReply> =>
   service.call('POST', '/v1/guest-sessions', {
     json: { transport: 'bearer' },
     headers: { 'x-forwarded-for': ip, ...headers },
   });
 const limited = (service: TestService, scope: string) =>
   service.metric(`session_rate_limited_total{scope="${scope}"}`);
-const expectRefusal = (answer: Answer | undefined): void => {
+const expectRefusal = (answer: ApiReply | undefined): void => {
   expect(answer?.status).toBe(429);
   expect(Number(answer?.headers.get('retry-after'))).toBeGreaterThan(0);
 };
@@ -31,7 +35,7 @@ test('[GC1] given many addresses of one network, they share a limit', async () =
     (n: number) => `2001:db8:7:${n.toString(16)}::1`,
     (n: number) => `198.51.100.${n}`,
   ]) {
-    const answers: Answer[] = [];
+    const answers: ApiReply[] = [];
     for (let n = 1; n <= 10; n += 1) answers.push(await guestFrom(service, addressOf(n)));
     expect(answers.slice(0, 8).map(({ status }) => status)).toEqual(Array(8).fill(201));
     for (const answer of answers.slice(8)) expectRefusal(answer);
@@ -50,7 +54,7 @@ test('[GC1] given changing networks, the limit of the tenant applies fleet-wide 
   const redisPrefix = `${stores.redisPrefix}${started}:`;
   const place = { databaseUrl: stores.databaseUrl, redisUrl: stores.redisUrl, redisPrefix };
   await using second = await startService(place, env);
-  const answers: Answer[] = [];
+  const answers: ApiReply[] = [];
   for (let n = 1; n <= 16; n += 1) {
     answers.push(await guestFrom(n % 2 === 0 ? first : second, `2001:db8:${n.toString(16)}::1`));
   }
@@ -63,7 +67,7 @@ test('[GC1] given changing networks, the limit of the tenant applies fleet-wide 
 test('[GC2] given a tenant at its limit of guests, more are refused until some have ended', async () => {
   await withClient(stores.databaseUrl, (client) => client.query('DELETE FROM sessions'));
   await using service = await start({ MAX_GUEST_SESSIONS: '5' });
-  const guests: Answer[] = [];
+  const guests: ApiReply[] = [];
   for (let n = 1; n <= 7; n += 1) guests.push(await guestFrom(service, `203.0.${n}.1`));
   expect(guests.map(({ status }) => status)).toEqual([201, 201, 201, 201, 201, 429, 429]);
   for (const answer of guests.slice(5)) expectRefusal(answer);

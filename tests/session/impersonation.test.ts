@@ -4,7 +4,7 @@ import { withClient } from '@muster/testkit/template';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openSocket, startGateway } from '../gateway/fixture.ts';
-import { type Answer, startService, type TestService } from './fixture.ts';
+import { type ApiReply, startService, type TestService } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 let stack: AsyncDisposableStack;
@@ -19,7 +19,7 @@ afterAll(() => stack.disposeAsync());
 type Login = { id: string; token: string };
 const login = async (user: string): Promise<Login> =>
   (await service.service('POST', '/v1/sessions', { user_id: user })).body;
-const impersonate = (user: string, more: object = {}): Promise<Answer> =>
+const impersonate = (user: string, more: object = {}): Promise<ApiReply> =>
   service.service('POST', '/v1/impersonations', {
     actor: 'kim',
     user_id: user,

@@ -2,7 +2,7 @@ import { migrate } from '@muster/session-service/postgres/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Answer, cookieOf, ORIGIN, SERVICE_KEY, startService, type TestService } from './fixture.ts';
+import { type ApiReply, cookieOf, ORIGIN, SERVICE_KEY, startService, type TestService } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 let service: TestService;
@@ -16,7 +16,7 @@ beforeAll(async () => {
 });
 afterAll(() => service[Symbol.asyncDispose]());
 
-const expectProblem = (answer: Answer, status: number, slug: string) => {
+const expectProblem = (answer: ApiReply, status: number, slug: string) => {
   expect(answer.status).toBe(status);
   expect(answer.headers.get('content-type')).toContain('application/problem+json');
   expect(answer.body).toMatchObject({ status, type: `/problems/${slug}` });

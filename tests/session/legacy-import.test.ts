@@ -9,7 +9,7 @@ import session from 'express-session';
 import { Redis } from 'ioredis';
 import { createClient } from 'redis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type Answer, startService, type TestService } from './fixture.ts';
+import { type ApiReply, startService, type TestService } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 /** Shorter than any key of ours may be, as in many an application. */
@@ -81,7 +81,7 @@ const plant = async (sid: string, content: string) => {
   return cookieFor(sid);
 };
 const me = (cookie: string, at = service) => at.cookie(cookie, 'GET', '/v1/session');
-const newCookie = (answer: Answer) => answer.headers.getSetCookie()[0]!.split(';')[0]!;
+const newCookie = (answer: ApiReply) => answer.headers.getSetCookie()[0]!.split(';')[0]!;
 
 test('[IM1] given an import, the old session is deleted and its cookie leads to the new session for a minute', async () => {
   const cookie = await login('ann');

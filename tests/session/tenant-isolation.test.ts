@@ -1,7 +1,7 @@
 import { migrate } from '@muster/session-service/postgres/migrate';
 import { useTestStores } from '@muster/testkit/stores';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type Answer, startService, type TestService } from './fixture.ts';
+import { type ApiReply, startService, type TestService } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 const stack = new AsyncDisposableStack();
@@ -15,7 +15,7 @@ afterAll(() => stack.disposeAsync());
 interface Crossing {
   readonly query?: string;
   readonly json?: unknown;
-  readonly expected: number | ((answer: Answer) => void);
+  readonly expected: number | ((answer: ApiReply) => void);
 }
 
 /** What the requests aim at. */
@@ -28,7 +28,7 @@ interface Aim {
 const USER = 'ann';
 const nothing =
   (list: string) =>
-  ({ status, body }: Answer) =>
+  ({ status, body }: ApiReply) =>
     expect([status, body[list]]).toEqual([200, []]);
 
 /** Every route that takes an API key; those without a tenant in them are about the fleet. */
@@ -71,7 +71,7 @@ const crossings = ({ session, token, apiKey }: Aim): Record<string, Crossing | '
 });
 
 /** The same without a tenant: it is the one of the key, where there is nothing of this user. */
-const ownTenant: Record<string, (answer: Answer) => void> = {
+const ownTenant: Record<string, (answer: ApiReply) => void> = {
   'GET /v1/sessions': nothing('items'),
   'GET /v1/users/{uid}/sessions': nothing('items'),
   'DELETE /v1/users/{uid}/sessions': ({ body }) => expect(body.ended).toBe(0),
@@ -96,7 +96,7 @@ test('[SE35] given the key of one tenant, when it names another, its users, sess
     .map(({ path, method }) => `${method.toUpperCase()} ${path}`);
   expect(Object.keys(table).toSorted()).toEqual(routes.toSorted());
 
-  const ask = (name: string, query: string, json: unknown): Promise<Answer> => {
+  const ask = (name: string, query: string, json: unknown): Promise<ApiReply> => {
     const [method = '', path = ''] = name.split(' ');
     const id = path.startsWith('/v1/api-keys') ? foreign.body.id : opened.body.id;
     return service.bearer(key, method, path.replace('{id}', id).replace('{uid}', USER) + query, json);

@@ -17,7 +17,7 @@ import type { AggregatorConfig } from './config.ts';
 import { createFleetState, type FleetState, type SelfReport } from './core/fleet.ts';
 import { readConsole } from './http/console-assets.ts';
 import { createFleetEvents, type FleetEvents } from './http/fleet-events.ts';
-import { createServer, type OperatorClients } from './http/server.ts';
+import { createAggregatorServer, type OperatorClients } from './http/server.ts';
 import { createTailTokens } from './http/tail-route.ts';
 import { checkIntervalsFor, failureThresholdsFor, startCollector } from './jobs/collector.ts';
 import { type LeaderTasks, startLeaderTasks } from './jobs/leader-tasks.ts';
@@ -101,7 +101,7 @@ const openPorts = async (deps: Dependencies, leaderTasks: () => LeaderTasks | un
   const { clock, log } = runtime;
   const { host, port, opsPort, fleetName } = config.common;
   await using stack = new AsyncDisposableStack();
-  const app = createServer({
+  const app = createAggregatorServer({
     ...deps,
     ...{ clock, log },
     notes: leaderTasks,

@@ -17,7 +17,7 @@ import type { SessionServiceConfig } from './config.ts';
 import type { OutboxBacklog } from './core/outbox-relay.ts';
 import { createKeyRing } from './core/signing-keys.ts';
 import { internalRoutes } from './http/internal-routes.ts';
-import { createServer } from './http/server.ts';
+import { createSessionServer } from './http/server.ts';
 import { migrate } from './postgres/migrate.ts';
 import { openPostgres, type Postgres, type Privilege } from './postgres/pool.ts';
 import { type SchemaMigration, startSchemaMigration } from './postgres/schema-migration.ts';
@@ -67,7 +67,7 @@ export const createApp = async (
   };
   const { context } = composition;
   const { host, trustedProxies } = { ...common, ...config };
-  const app = createServer({ context, health, about, clock, log, metrics, trustedProxies });
+  const app = createSessionServer({ context, health, about, clock, log, metrics, trustedProxies });
   const routes = internalRoutes({ ...composition, internalApiKey: config.internalApiKey });
   const handle = internalOnly(createHttpApp({ log, metrics, routes }));
   const open = stack.use(await listen(app, { host, port: common.port }));

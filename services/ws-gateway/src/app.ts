@@ -15,7 +15,7 @@ import { composeGateway, type Gateway } from './composition.ts';
 import type { GatewayConfig } from './config/index.ts';
 import type { GatewayEngine } from './core/engine.ts';
 import { createDrain, type Drain } from './drain.ts';
-import { createServer } from './http/server.ts';
+import { createGatewayServer } from './http/server.ts';
 import { canWriteDirectly } from './socket/direct-write.ts';
 import { serveSockets } from './socket/server.ts';
 
@@ -54,7 +54,7 @@ export const createApp = async (config: GatewayConfig, runtime: Runtime): Promis
 
   const { host, port, opsPort } = common;
   const drain = drainOf(config, runtime, gateway);
-  const app = createServer({
+  const app = createGatewayServer({
     ...{ health, about, clock, log, metrics },
     api: engine.api,
     serverApiKeys: gateway.serverApiKeys,

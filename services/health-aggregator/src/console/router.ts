@@ -5,14 +5,14 @@ export const CONSOLE_PAGES = ['status', 'sessions', 'groups'] as const;
 export type PageName = (typeof CONSOLE_PAGES)[number];
 
 /** A page, its subject (a user, a group), and a tenant; an empty tenant is the default of the aggregator. */
-export interface Route {
+export interface PageRoute {
   readonly page: PageName;
   readonly about: string;
   readonly tenant: string;
 }
 
 /** Parses a fragment such as `#groups/lobby?tenant=shop`; an unknown page is the status page. */
-export const routeOf = (fragment: string): Route => {
+export const routeOf = (fragment: string): PageRoute => {
   const [, name, about = '', tenant = ''] =
     /^#([a-z]+)(?:\/([^?]*))?(?:\?tenant=([^&]*))?$/.exec(fragment) ?? [];
   const page = CONSOLE_PAGES.find((known) => known === name) ?? 'status';
@@ -30,7 +30,7 @@ export const linkTo = (page: PageName, about = '', tenant = ''): string => {
   return `#${page}${about === '' ? '' : `/${encodeURIComponent(about)}`}${query}`;
 };
 
-export const currentRoute = signal<Route>(routeOf(location.hash));
+export const currentRoute = signal<PageRoute>(routeOf(location.hash));
 
 /** Follows links and the browser history. */
 export const startRouter = (): void =>

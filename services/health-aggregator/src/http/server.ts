@@ -55,7 +55,7 @@ export interface OperatorClients {
 const RETRY_AFTER_S = 2;
 
 /** The Express app of the public port. Public routes are served from memory; operator and consensus routes cause I/O. */
-export const createServer = (deps: ServerDeps): Express => {
+export const createAggregatorServer = (deps: ServerDeps): Express => {
   const { fleet, log, metrics, files, hasPlayground, operator, clock, about } = deps;
   const { snapshot } = fleet;
   const guard = createOperatorGuard(deps.opsToken);

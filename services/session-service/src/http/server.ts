@@ -30,7 +30,7 @@ interface ServerDeps {
 }
 
 /** The public API of the session service. */
-export const createServer = (deps: ServerDeps): Express => {
+export const createSessionServer = (deps: ServerDeps): Express => {
   const { context, health, about, clock, log, metrics } = deps;
   return createHttpApp({
     log,

@@ -23,7 +23,7 @@ export interface HttpServerDeps extends Pick<ServerApiDeps, 'refusals'> {
 }
 
 /** HTTP routes of the public port, besides upgrades. */
-export const createServer = (deps: HttpServerDeps): Express =>
+export const createGatewayServer = (deps: HttpServerDeps): Express =>
   createHttpApp({
     log: deps.log,
     metrics: deps.metrics,

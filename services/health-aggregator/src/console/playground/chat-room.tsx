@@ -1,6 +1,6 @@
 import { useSignal, useSignalEffect } from '@preact/signals';
 import { useRef } from 'preact/hooks';
-import { connectionState, join, joinError, joinedGroup, type Message, messages, send } from './chat.ts';
+import { type ChatMessage, connectionState, join, joinError, joinedGroup, messages, send } from './chat.ts';
 import { identity } from './identity.ts';
 
 const GROUP_NAME = '[A-Za-z0-9_.\\-]{1,64}';
@@ -80,7 +80,7 @@ const placeholderText = (): string => {
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 
-const MessageItem = ({ message }: { message: Message }) => (
+const MessageItem = ({ message }: { message: ChatMessage }) => (
   <li class={`message ${message.isMine ? 'is-mine' : ''}`}>
     <p class="message-meta">
       <strong>{message.author}</strong>

@@ -10,7 +10,7 @@ const RECHECK_MS = 5_000;
 const SESSION_ENDED_CODES: ReadonlySet<number> = new Set([3500, 4501]);
 
 /** A chat message. */
-export interface Message {
+export interface ChatMessage {
   readonly key: number;
   readonly text: string;
   readonly author: string;
@@ -30,7 +30,7 @@ export type ConnectionState =
 export const connectionState = signal<ConnectionState>({ is: 'off' });
 export const joinedGroup = signal('');
 export const joinError = signal('');
-export const messages = signal<readonly Message[]>([]);
+export const messages = signal<readonly ChatMessage[]>([]);
 
 let client: Centrifuge | undefined;
 let subscription: Subscription | undefined;
@@ -128,10 +128,10 @@ const addMessage = ({ data, info }: PublicationContext): void => {
 };
 
 /** Message of any payload: a string is the text, an object may name its author, other payloads are shown as JSON. */
-const asMessage = (data: unknown): Pick<Message, 'text' | 'author' | 'via'> => {
+const asMessage = (data: unknown): Pick<ChatMessage, 'text' | 'author' | 'via'> => {
   const { text, author, via } = (
     typeof data === 'object' && data !== null ? data : { text: data }
-  ) as Partial<Record<keyof Message, unknown>>;
+  ) as Partial<Record<keyof ChatMessage, unknown>>;
   return {
     text: (typeof text === 'string' ? text : JSON.stringify(data)).slice(0, MAX_TEXT),
     author: typeof author === 'string' ? author.slice(0, 64) : 'another client',

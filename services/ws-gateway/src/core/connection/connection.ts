@@ -9,7 +9,7 @@ import {
 import type { ClientCommand, Payload } from '@muster/protocol/commands';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo, CommandReply, SubscribeResult } from '@muster/protocol/replies';
-import type { Subscriber, Subscription } from '../group/subscription.ts';
+import type { SubscriberConnection, Subscription } from '../group/subscription.ts';
 import type { SubscribePermissionBasis } from '../permissions.ts';
 import type { ClientIdentity, ConnectionLimits, SessionHolder, Wire } from '../ports.ts';
 import {
@@ -83,7 +83,7 @@ const PAUSED_MS = 1_000;
 /** A client of the protocol. */
 export class Connection
   extends AbstractConnection<ConnectionContext>
-  implements AnyConnection, SessionHolder, Subscriber
+  implements AnyConnection, SessionHolder, SubscriberConnection
 {
   readonly transport = 'websocket';
   readonly sendBuffer: SendBuffer;

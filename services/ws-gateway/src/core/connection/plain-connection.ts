@@ -5,7 +5,7 @@ import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
 import type { Hub } from '../group/hub.ts';
 import { isTooLarge } from '../group/publication-size.ts';
-import type { Subscriber, Subscription } from '../group/subscription.ts';
+import type { SubscriberConnection, Subscription } from '../group/subscription.ts';
 import { acceptsPayload, type GroupOptions } from '../namespaces.ts';
 import type { ClientIdentity, ConnectionLimits, GatewayLimitScope, SessionHolder, Wire } from '../ports.ts';
 import {
@@ -66,7 +66,7 @@ export interface PlainConnectionTarget {
 /** A client of the plain endpoint: subscribed to one group, and every text frame is a publication. */
 export class PlainConnection
   extends AbstractConnection<PlainContext>
-  implements AnyConnection, SessionHolder, Subscriber
+  implements AnyConnection, SessionHolder, SubscriberConnection
 {
   readonly transport = 'plain';
   readonly host: string | undefined;

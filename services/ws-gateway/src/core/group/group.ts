@@ -9,7 +9,7 @@ import type { FanoutScheduler, FanoutTask } from './fanout-scheduler.ts';
 import { FORMS, type Form, groupFrames, tagsOf } from './group-frames.ts';
 import type { GroupIdentity } from './group-identity.ts';
 import { type FollowedGroup, StreamFollower, type StreamFollowerDeps } from './stream-follower.ts';
-import type { Subscriber, Subscription } from './subscription.ts';
+import type { SubscriberConnection, Subscription } from './subscription.ts';
 
 /** A delivery that is too large for one turn of the event loop. */
 export interface Delivery {
@@ -298,5 +298,5 @@ const notExcluded = (attributes: readonly string[]): Recipients => {
   return (members) => members.filter(({ member }) => !isExcluded(excluded, member));
 };
 
-const isExcluded = (excluded: ReadonlySet<string>, { id, identity }: Subscriber): boolean =>
+const isExcluded = (excluded: ReadonlySet<string>, { id, identity }: SubscriberConnection): boolean =>
   excluded.has(`not-client=${id}`) || excluded.has(`not-session=${identity?.sessionId}`);

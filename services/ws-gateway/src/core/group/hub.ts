@@ -20,7 +20,12 @@ import { createPublisher } from './publisher.ts';
 import { bytesOfTexts } from './read-pacing.ts';
 import { type PacedReads, Recovery, type RecoveryBudget, type RecoveryStart } from './recovery.ts';
 import { createSlowConsumers } from './slow-consumers.ts';
-import { type DeliveryOptions, type PresenceInfo, type Subscriber, Subscription } from './subscription.ts';
+import {
+  type DeliveryOptions,
+  type PresenceInfo,
+  type SubscriberConnection,
+  Subscription,
+} from './subscription.ts';
 
 export interface HubDeps {
   readonly bus: Omit<Bus, keyof AsyncDisposable>;
@@ -37,7 +42,7 @@ export interface HubDeps {
 /** A subscription to be opened. */
 export interface JoinRequest {
   readonly key: GroupKey;
-  readonly member: Subscriber;
+  readonly member: SubscriberConnection;
   /** Undefined: publications are not retained. */
   readonly retention: StreamRetention | undefined;
   readonly delivery: DeliveryOptions;

@@ -9,7 +9,7 @@ import { type Encoding, type Form, formOf } from './group-frames.ts';
 import type { GroupIdentity } from './group-identity.ts';
 
 /** The connection of a subscription. */
-export interface Subscriber {
+export interface SubscriberConnection {
   readonly id: ClientId;
   readonly identity: ClientIdentity | undefined;
   readonly sendBuffer: SendBuffer;
@@ -51,7 +51,7 @@ export interface DeliveryOptions {
 /** One connection's subscription to one group. */
 export class Subscription {
   readonly group: GroupIdentity;
-  readonly member: Subscriber;
+  readonly member: SubscriberConnection;
   readonly presence: PresenceInfo | undefined;
   readonly form: Form;
   readonly isPositioned: boolean;
@@ -68,7 +68,7 @@ export class Subscription {
 
   constructor(
     group: GroupIdentity,
-    member: Subscriber,
+    member: SubscriberConnection,
     options: DeliveryOptions,
     presence: PresenceInfo | undefined,
   ) {
