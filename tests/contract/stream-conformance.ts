@@ -78,7 +78,7 @@ const appending = (fixture: BusFixture): void => {
     expect(await bus.read(ROOM, { limit: 9, retention: RETENTION })).toEqual({
       top,
       entries: [],
-      lastsMs: 0,
+      remainingMs: 0,
     });
     await bus.append(ROOM, draft(1), OPTIONS);
     await bus.append(ROOM, draft(2), OPTIONS);
@@ -111,7 +111,7 @@ const boundedReading = (fixture: BusFixture): void => {
         reverse: fc.boolean(),
       }),
       async (query) => {
-        const { entries, lastsMs } = await bus.read(ROOM, { ...query, retention: long });
+        const { entries, remainingMs } = await bus.read(ROOM, { ...query, retention: long });
         const inRange = ({ offset }: StreamEntry) =>
           query.reverse ? offset < query.from : offset > query.from;
         const wanted = (query.reverse ? all.toReversed() : all).filter(inRange).slice(0, query.limit);
@@ -121,8 +121,8 @@ const boundedReading = (fixture: BusFixture): void => {
           return at > 0 && bytes > query.maxBytes;
         });
         expect(entries).toEqual(end < 0 ? wanted : wanted.slice(0, end));
-        expect(lastsMs).toBeGreaterThan(long.ttlMs / 2);
-        expect(lastsMs).toBeLessThanOrEqual(long.ttlMs);
+        expect(remainingMs).toBeGreaterThan(long.ttlMs / 2);
+        expect(remainingMs).toBeLessThanOrEqual(long.ttlMs);
       },
     );
     await fc.assert(property, { numRuns: 60 });
@@ -211,7 +211,7 @@ const losses = (fixture: BusFixture): void => {
     expect(await bus.read(ROOM, { limit: 9, retention: RETENTION })).toEqual({
       top: { offset: 1, epoch },
       entries: [],
-      lastsMs: 0,
+      remainingMs: 0,
     });
     expect(await bus.append(ROOM, draft(2), OPTIONS)).toMatchObject({ offset: 2, epoch });
     for (const { received } of [one, two]) {

@@ -9,21 +9,21 @@ export interface ControlChannelDeps {
   readonly channels: RedisChannels;
   readonly prefix: string;
   readonly log: Logger;
-  /** Does what is asked, and answers with something that JSON can say. */
-  onQuery(question: unknown): Promise<unknown>;
+  /** Answers a query; the result must be serializable as JSON. */
+  onQuery(query: unknown): Promise<unknown>;
 }
 
-/** Questions and orders to all replicas, which are answered: nobody has to hope that they arrived. */
+/** Request and reply between all replicas: queries and control commands, each of which is acknowledged. */
 export interface ControlChannel {
-  /** The channels to listen to. */
+  /** Redis channels to subscribe to. */
   readonly names: readonly string[];
-  /** Takes what came over one of them. */
+  /** Handles a message of one of these channels. */
   onMessage(channel: string, bytes: Buffer): void;
   /**
-   * Resolves with the answers of all replicas, this one included, or of those that answered in time.
-   * Throws REDIS_UNAVAILABLE when the question could not be sent.
+   * Resolves with the answers of all replicas, this replica included, or at the timeout with those received.
+   * Throws REDIS_UNAVAILABLE when the query cannot be sent.
    */
-  ask(question: unknown, timeoutMs: number): Promise<unknown[]>;
+  query(query: unknown, timeoutMs: number): Promise<unknown[]>;
 }
 
 interface Pending {
@@ -39,44 +39,44 @@ export const createControlChannel = ({
   log,
   onQuery,
 }: ControlChannelDeps): ControlChannel => {
-  const everyone = `${prefix}control`;
-  const me = `${prefix}control:${randomUUID()}`;
+  const all = `${prefix}control`;
+  const own = `${prefix}control:${randomUUID()}`;
   const pending = new Map<string, Pending>();
 
-  const answer = async (id: string, to: string, question: unknown): Promise<void> => {
-    const text = JSON.stringify({ id, answer: (await onQuery(question)) ?? null });
+  const answer = async (id: string, to: string, query: unknown): Promise<void> => {
+    const text = JSON.stringify({ id, answer: (await onQuery(query)) ?? null });
     await channels.publish(publisher(), to, text);
   };
-  const settle = (one: Pending): void => {
-    if (one.expected >= 0 && one.answers.length >= one.expected) one.done();
+  const settle = (request: Pending): void => {
+    if (request.expected >= 0 && request.answers.length >= request.expected) request.done();
   };
   const onMessage = (name: string, bytes: Buffer): void => {
-    const { id, to, question, answer: given } = JSON.parse(bytes.toString());
-    if (name === everyone) {
+    const { id, to, question, answer: received } = JSON.parse(bytes.toString());
+    if (name === all) {
       answer(id, to, question).catch((error: unknown) => log.warn({ error }, 'bus.reply_failed'));
       return;
     }
-    const one = pending.get(id);
-    if (one === undefined) return;
-    one.answers.push(given);
-    settle(one);
+    const request = pending.get(id);
+    if (request === undefined) return;
+    request.answers.push(received);
+    settle(request);
   };
   return {
-    names: [everyone, me],
+    names: [all, own],
     onMessage,
-    ask: async (question, timeoutMs) => {
+    query: async (query, timeoutMs) => {
       const id = randomUUID();
       const finished = Promise.withResolvers<void>();
-      const one: Pending = { answers: [], expected: -1, done: finished.resolve };
-      pending.set(id, one);
+      const request: Pending = { answers: [], expected: -1, done: finished.resolve };
+      pending.set(id, request);
       const stop = after(timeoutMs, finished.resolve);
       try {
-        // Redis counts who listens; so many answers are awaited.
-        const text = JSON.stringify({ id, to: me, question });
-        one.expected = await channels.publish(publisher(), everyone, text);
-        settle(one);
+        // PUBLISH returns the number of subscribers: as many answers are awaited.
+        const text = JSON.stringify({ id, to: own, question: query });
+        request.expected = await channels.publish(publisher(), all, text);
+        settle(request);
         await finished.promise;
-        return one.answers;
+        return request.answers;
       } catch (cause) {
         throw new AppError('REDIS_UNAVAILABLE', { cause });
       } finally {

@@ -1,24 +1,24 @@
 import { type GroupPosition, parseGroupPosition } from './position.ts';
 
-/** What a message of the bus is about; `clear`: everything up to its position was removed from the stream. */
+/** Kind of a message; `clear`: everything up to its position was removed from the stream. */
 export type MessageKind = 'publication' | 'join' | 'leave' | 'clear';
 
-/** A finished push on its way between replicas, with what a receiver must know without parsing it. */
+/** An encoded push between replicas, with the fields that a receiver needs without parsing it. */
 export interface BusMessage extends GroupPosition {
   readonly kind: MessageKind;
-  /** The push as JSON clients get it, in UTF-8. Never parsed on the way through. */
+  /** The push as JSON clients receive it, in UTF-8. Replicas do not parse it. */
   readonly body: Buffer;
-  /** Where the application's payload lies in `body`, in bytes. */
+  /** Offset of the payload in `body`, in bytes. */
   readonly dataAt: number;
   readonly dataLength: number;
-  /** Words for the gateways, such as whom to leave out; none of them holds a space. */
+  /** Hints for the gateways, such as clients to exclude. Without spaces. */
   readonly attributes: readonly string[];
 }
 
 /*
  * Layout, version 1:  0x01 kind ' ' dataAt ' ' dataLength ' ' offset ' ' epoch [' ' note…] '\n' body
- * The head is ASCII, so that a Lua script can put a position into it by joining strings. `-` is an empty epoch,
- * offset 0 a message that is not kept. Another version byte is refused.
+ * The head is ASCII, so that a Lua script can write the position by joining strings. `-` is an empty epoch, offset 0 a
+ * message that is not kept. Other version bytes are rejected.
  */
 const VERSION = 1;
 const NEWLINE = 10;
@@ -31,7 +31,6 @@ const LETTERS: Readonly<Record<MessageKind, string>> = {
   clear: 'c',
 };
 
-/** The message as bytes for the bus. */
 export const encodeMessage = (message: BusMessage): Buffer => {
   const epoch = message.epoch === '' ? '-' : message.epoch;
   const text = `${messageHead(message)}${message.offset} ${epoch}${messageAttributes(message.attributes)}\n`;
@@ -39,19 +38,19 @@ export const encodeMessage = (message: BusMessage): Buffer => {
   return Buffer.concat([head, message.body], head.length + message.body.length);
 };
 
-/** The head up to the position, for a script that adds `<offset> <epoch>`, the attributes, a newline and the body. */
+/** The head up to the position; the script appends `<offset> <epoch>`, the attributes, a newline and the body. */
 export const messageHead = (message: Pick<BusMessage, 'kind' | 'dataAt' | 'dataLength'>): string =>
   `${String.fromCharCode(VERSION)}${LETTERS[message.kind]} ${message.dataAt} ${message.dataLength} `;
 
-/** The attributes as they follow the epoch. */
+/** The attributes as text after the epoch, each with a space before it. */
 export const messageAttributes = (attributes: readonly string[]): string =>
   attributes.map((attribute) => ` ${attribute}`).join('');
 
-/** The attributes in such a text. */
+/** Inverse of {@link messageAttributes}. */
 export const parseAttributes = (text: string): readonly string[] =>
   text === '' ? NO_ATTRIBUTES : text.trim().split(' ');
 
-/** Reads a message; undefined for another version or bytes that are not ours. The body is a view, not a copy. */
+/** Decodes a message; undefined for another version or foreign bytes. The body is a view, not a copy. */
 export const decodeMessage = (bytes: Buffer): BusMessage | undefined => {
   const end = bytes.subarray(0, MAX_HEAD_BYTES).indexOf(NEWLINE);
   if (end < 0 || bytes[0] !== VERSION) return undefined;

@@ -4,8 +4,8 @@ const PREFIX_BYTES = 6;
 const RADIX = 36;
 
 /**
- * Names for new streams, none of which was ever given before: chance once per process, and a number. Almost none is
- * used, for almost every stream has its epoch already, so one may not cost much.
+ * Generator of unique epochs: random bytes of the process, and a counter. It must be cheap: every append passes an epoch,
+ * and only a new stream uses it.
  */
 export const createEpochs = (): (() => string) => {
   const prefix = randomBytes(PREFIX_BYTES).toString('base64url');

@@ -1,19 +1,18 @@
 import { DEFAULT_TENANT, type GroupName } from '@muster/protocol/ids';
 
 /**
- * A group of one tenant: what gateways, streams, presence and Redis know it by. Clients see its name only. Groups of the
- * default tenant have their names for keys, so that a fleet without tenants is as it always was.
+ * Tenant and name of a group: its key in gateways, streams, presence and Redis. Clients see the name only. The key of a
+ * group of the default tenant is its name, so that a fleet without tenants has the same Redis keys as before tenants.
  */
 export type GroupKey = string & { readonly __id: 'group-key' };
 
-/** Neither the name of a tenant nor that of a group can hold it, so no two groups have one key. */
+/** Not allowed in tenants and group names, so keys are distinct. */
 const SEPARATOR = '\x1f';
 
-/** The key of a group. `tenant` has been checked: letters, digits, `_`, `.` and `-`. */
+/** `tenant` must be valid: letters, digits, `_`, `.` and `-`. */
 export const groupKeyOf = (tenant: string, group: GroupName): GroupKey =>
   (tenant === DEFAULT_TENANT ? group : tenant + SEPARATOR + group) as string as GroupKey;
 
-/** The name of the group, as its clients know it. */
 export const groupNameOf = (key: GroupKey): GroupName =>
   key.slice(key.indexOf(SEPARATOR) + 1) as string as GroupName;
 

@@ -6,67 +6,67 @@ import type { RedisChannels, RedisLink } from '@muster/kit/redis/channels';
 import type { Redis } from 'ioredis';
 
 export interface LoopbackProbeDeps {
-  /** The connection that listens. */
+  /** The subscribed connection, which is probed. */
   readonly subscriber: Redis;
-  /** A connection to publish on; not the one that listens. */
+  /** The connection to publish on, which must be another connection. */
   readonly publisher: () => RedisLink;
   readonly channels: RedisChannels;
-  /** A channel that nobody else uses and that this connection can hear; undefined when there is none now. */
+  /** A private channel that this connection can subscribe to; undefined when it has none at present. */
   pickChannel(): string | undefined;
   readonly log: Logger;
   readonly metrics: Metrics;
 }
 
-/** Watches over one connection. */
+/** Liveness check of one subscribed connection. */
 export interface LoopbackProbe extends Disposable {
-  /** Why nothing is heard over it; undefined while the probe is heard, or the connection is new. */
+  /** The last fault; undefined while messages are received, and on a new connection. */
   fault(): Error | undefined;
 }
 
-/** Time between two songs. */
-const SING_MS = 500;
-/** Songs that were taken by Redis and not heard before the link counts as deaf. */
-const MISSED = 4;
+/** Interval of the messages. */
+const INTERVAL_MS = 500;
+/** Messages that Redis accepted and that were not received, after which the connection is replaced. */
+const MAX_MISSED = 4;
 
 /**
- * Sends a word to ourselves through Redis, again and again. When Redis takes it and we do not hear it, the link is deaf
- * (half-open, or attached to a server that has been demoted): it is cut, and comes back subscribed.
+ * Publishes a message to this process every 500 ms. When Redis accepts messages that are not received, the connection is
+ * half-open or attached to a demoted server: it is destroyed, and ioredis connects again.
  */
 export const createLoopbackProbe = (deps: LoopbackProbeDeps): LoopbackProbe => {
   const { subscriber, publisher, channels, log, metrics } = deps;
   const roundtrip = metrics.histogram('gateway_bus_roundtrip_seconds').with({});
-  const lastHeard = metrics.gauge('gateway_bus_canary_last_success_timestamp_seconds').with({});
-  const deafness = createFaultLog(log, { event: 'bus.unreachable', overEvent: 'bus.reachable' });
+  const lastReceived = metrics.gauge('gateway_bus_canary_last_success_timestamp_seconds').with({});
+  const outage = createFaultLog(log, { event: 'bus.unreachable', overEvent: 'bus.reachable' });
   let channel: string | undefined;
   let missed = 0;
   let fault: Error | undefined;
 
-  const onMessage = (from: Buffer, song: Buffer): void => {
+  const onMessage = (from: Buffer, sentAt: Buffer): void => {
     if (from.toString() !== channel) return;
     missed = 0;
     fault = undefined;
-    deafness.recovered();
-    const seconds = (performance.now() - Number(song.toString('latin1'))) / 1000;
+    outage.recovered();
+    const seconds = (performance.now() - Number(sentAt.toString('latin1'))) / 1000;
     if (seconds >= 0) roundtrip.observe(seconds);
-    lastHeard.set(Date.now() / 1000);
+    lastReceived.set(Date.now() / 1000);
   };
-  const failed = (error: unknown): void => {
+  const recordFault = (error: unknown): void => {
     if (error instanceof Error && !error.message.startsWith('MOVED ')) fault = error;
   };
-  const begin = (): void => {
+  const start = (): void => {
     missed = 0;
     channel = deps.pickChannel();
-    if (channel !== undefined) channels.subscribe(subscriber, [channel]).catch(failed);
+    if (channel !== undefined) channels.subscribe(subscriber, [channel]).catch(recordFault);
   };
-  const sing = async (): Promise<void> => {
+  const probe = async (): Promise<void> => {
     if (subscriber.status !== 'ready') return;
-    if (channel === undefined) begin();
+    if (channel === undefined) start();
     if (channel === undefined) return;
-    if (missed >= MISSED) {
+    if (missed >= MAX_MISSED) {
       missed = 0;
       fault = new TimeoutError('published messages do not arrive');
-      deafness.failed();
-      // A polite end would wait for a peer that does not answer.
+      outage.failed();
+      // A graceful close would wait for a peer that does not answer.
       subscriber.stream?.destroy();
       return;
     }
@@ -74,21 +74,21 @@ export const createLoopbackProbe = (deps: LoopbackProbeDeps): LoopbackProbe => {
       await channels.publish(publisher(), channel, String(performance.now()));
       missed += 1;
     } catch (error) {
-      failed(error);
+      recordFault(error);
     }
   };
-  // Its slot may have left the node; where the slots are now is known a moment later.
+  // The slot of the channel may have left the node: another channel is picked once the slots are known.
   const onMoved = (): void => {
     channel = undefined;
   };
-  subscriber.on(channels.event, onMessage).on('ready', begin).on('moved', onMoved);
-  if (subscriber.status === 'ready') begin();
-  const stop = every(SING_MS, () => void sing());
+  subscriber.on(channels.event, onMessage).on('ready', start).on('moved', onMoved);
+  if (subscriber.status === 'ready') start();
+  const stop = every(INTERVAL_MS, () => void probe());
   return {
     fault: () => fault,
     [Symbol.dispose]: () => {
       stop();
-      subscriber.off(channels.event, onMessage).off('ready', begin).off('moved', onMoved);
+      subscriber.off(channels.event, onMessage).off('ready', start).off('moved', onMoved);
     },
   };
 };

@@ -4,15 +4,15 @@ import { type BusMessage, decodeMessage, encodeMessage } from './envelope.ts';
 import type { GroupKey } from './group-key.ts';
 import { createMemoryStreams, type MemoryStreams } from './memory-streams.ts';
 
-/** A bus within one process, for tests and for a gateway alone. Several replicas share one broker. */
+/** A bus within one process, for tests and for a single gateway. Several replicas share one broker. */
 export interface MemoryBroker {
   readonly streams: MemoryStreams;
   connect(handlers: BusHandlers): Bus;
-  /** Cuts every link, as a crashed Redis would. */
+  /** Disconnects every replica, as a crash of Redis does. */
   stop(): void;
-  /** Brings the links back. */
+  /** Reconnects every replica. */
   start(): void;
-  /** While set, messages for which it answers true are lost on their way to that replica. */
+  /** Fault injection: messages for which it returns true are not delivered. */
   loses: ((group: GroupKey, message: BusMessage) => boolean) | undefined;
 }
 
@@ -21,7 +21,7 @@ interface Member {
   readonly groups: Set<GroupKey>;
 }
 
-/** A broker without any replica. Messages arrive in a later microtask, in the order in which they were published. */
+/** Messages are delivered in a later microtask, in the order of publishing. */
 export const createMemoryBroker = (now: () => number = () => performance.now()): MemoryBroker => {
   const members = new Set<Member>();
   const usedKeys = new Set<string>();
@@ -52,9 +52,9 @@ export const createMemoryBroker = (now: () => number = () => performance.now()):
       ...streams,
       publish: async (group, message, idempotencyKey) => {
         requireUp();
-        const used = `${group}\n${idempotencyKey}`;
-        if (idempotencyKey !== undefined && usedKeys.has(used)) return;
-        if (idempotencyKey !== undefined) usedKeys.add(used);
+        const usedKey = `${group}\n${idempotencyKey}`;
+        if (idempotencyKey !== undefined && usedKeys.has(usedKey)) return;
+        if (idempotencyKey !== undefined) usedKeys.add(usedKey);
         deliver(group, message);
       },
       subscribe: async (group) => {
@@ -62,10 +62,10 @@ export const createMemoryBroker = (now: () => number = () => performance.now()):
         member.groups.add(group);
       },
       unsubscribe: (group) => void member.groups.delete(group),
-      query: async (question) => {
+      query: async (query) => {
         requireUp();
         return Promise.all(
-          [...members].map(async ({ handlers }) => (await handlers.onQuery?.(question)) ?? null),
+          [...members].map(async ({ handlers }) => (await handlers.onQuery?.(query)) ?? null),
         );
       },
       isUp: () => up,

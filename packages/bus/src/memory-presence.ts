@@ -2,12 +2,12 @@ import { AppError } from '@muster/protocol/errors';
 import type { GroupKey } from './group-key.ts';
 import type { Presence, PresenceHandlers } from './presence.ts';
 
-/** Presence within one process, for tests. Several replicas share one room. */
+/** Presence within one process, for tests. Several replicas share one store. */
 export interface MemoryPresence {
   connect(
     handlers: PresenceHandlers,
-  ): Presence & { /** Ends without a word; the others notice at once. */ die(): void };
-  /** False plays a store that is away. */
+  ): Presence & { /** Crash of the replica; the others detect it at once. */ die(): void };
+  /** Fault injection: false makes the store unavailable. */
   isUp: boolean;
 }
 
@@ -18,20 +18,20 @@ interface Replica {
 
 export const createMemoryPresence = (): MemoryPresence => {
   const replicas = new Set<Replica>();
-  const room: MemoryPresence = {
+  const store: MemoryPresence = {
     isUp: true,
     connect: (handlers) => {
       const own: Replica = { handlers, groups: new Map() };
       replicas.add(own);
       return {
         add: async (group, client, info) => {
-          if (!room.isUp) throw new AppError('REDIS_UNAVAILABLE');
+          if (!store.isUp) throw new AppError('REDIS_UNAVAILABLE');
           const members = own.groups.get(group) ?? new Map<string, string>();
           own.groups.set(group, members.set(client, info));
         },
         remove: async (group, client) => void own.groups.get(group)?.delete(client),
         read: async (group, most = 0) => {
-          if (!room.isUp) throw new AppError('REDIS_UNAVAILABLE');
+          if (!store.isUp) throw new AppError('REDIS_UNAVAILABLE');
           const all = [...replicas].flatMap(({ groups }) => [...(groups.get(group) ?? [])]);
           return most > 0 && all.length > most ? undefined : new Map(all);
         },
@@ -46,5 +46,5 @@ export const createMemoryPresence = (): MemoryPresence => {
       };
     },
   };
-  return room;
+  return store;
 };

@@ -7,17 +7,17 @@ interface MemoryStream {
   epoch: string;
   top: number;
   entries: StreamEntry[];
-  /** When what is kept is forgotten, on the clock of the broker. */
+  /** Expiry of the entries, on the clock of the broker. */
   expiresAt: number;
   version: { number: number; epoch: string } | undefined;
   readonly results: Map<string, Appended>;
 }
 
-/** The streams of a memory broker; what Redis does in a script, done in one turn. */
+/** Streams of a memory broker. Each operation is atomic, as a script of Redis is. */
 export interface MemoryStreams extends Streams {
-  /** Loses everything, as FLUSHALL does. */
+  /** Fault injection: loses everything, as FLUSHALL does. */
   flush(): void;
-  /** Loses the newest publications of a group, as a failover may. */
+  /** Fault injection: loses the newest publications of a group, as a failover may. */
   lose(group: GroupKey, count: number): void;
 }
 
@@ -25,9 +25,9 @@ export const createMemoryStreams = (options: {
   /** Throws when the broker is stopped. */
   requireUp(): void;
   deliver(group: GroupKey, message: BusMessage): void;
-  /** Whether a replica listens to the group. */
+  /** True when a replica subscribes to the group. */
   isSubscribed(group: GroupKey): boolean;
-  /** Milliseconds of the clock by which publications are forgotten. */
+  /** Clock of the expiry, in ms. */
   now(): number;
 }): MemoryStreams => {
   const streams = new Map<GroupKey, MemoryStream>();
@@ -73,8 +73,8 @@ export const createMemoryStreams = (options: {
       options.requireUp();
       const stream = streamOf(group);
       const entries = inOrder(stream.entries, from, reverse);
-      const lastsMs = stream.entries.length === 0 ? 0 : stream.expiresAt - options.now();
-      return { top: topOf(stream), entries: within(entries.slice(0, limit), maxBytes), lastsMs };
+      const remainingMs = stream.entries.length === 0 ? 0 : stream.expiresAt - options.now();
+      return { top: topOf(stream), entries: within(entries.slice(0, limit), maxBytes), remainingMs };
     },
     tops: async (groups) => {
       options.requireUp();
@@ -118,7 +118,7 @@ const inOrder = (
   return (reverse ? entries.toReversed() : entries).filter(inRange);
 };
 
-/** The first entries that together have so many bytes, and the very first in any case. */
+/** Entries up to a total of `maxBytes`, and the first in any case. */
 const within = (
   entries: readonly StreamEntry[],
   maxBytes = Number.POSITIVE_INFINITY,

@@ -1,7 +1,7 @@
 import type { RedisLink } from '@muster/kit/redis/channels';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 
-/** Always the same lane while it works: on two lanes, two commands of one caller could change places. */
+/** The same connection of the pool while it is ready: on two connections, commands of one caller could be reordered. */
 export const pinnedConnection = (redis: RedisConnections): (() => RedisLink) => {
   let lane: RedisLink | undefined;
   return () => {

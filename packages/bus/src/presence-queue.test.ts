@@ -5,7 +5,7 @@ import { createPresenceQueue, type PresenceBatch } from './presence-queue.ts';
 const A = 'a' as GroupKey;
 const B = 'b' as GroupKey;
 
-/** A store that answers when it is told to. */
+/** A store whose writes the test settles. */
 const slowStore = () => {
   const writes: { batch: PresenceBatch; done: PromiseWithResolvers<ReadonlyMap<GroupKey, unknown>> }[] = [];
   const writer = createPresenceQueue((batch) => {

@@ -1,18 +1,18 @@
 import type { GroupKey } from './group-key.ts';
 
-/** What shall hold for some clients of one group: a value, or undefined to be gone. */
+/** New values of clients of one group; undefined removes the client. */
 export type PresenceChanges = ReadonlyMap<string, string | undefined>;
 
-/** The same for many groups at once. */
+/** Changes by group. */
 export type PresenceBatch = ReadonlyMap<GroupKey, PresenceChanges>;
 
-/** Gathers changes while others are being written, so that thousands of clients coming at once are a few writes. */
+/** Batches changes during a write, so that thousands of clients that join at once cause a few writes. */
 export interface PresenceQueue {
-  /** Resolves when it is written; rejects with what `write` rejects with, or when it names the group. */
+  /** Resolves when the change is written; rejects when `write` rejects or reports the group as failed. */
   set(group: GroupKey, client: string, value: string | undefined): Promise<void>;
 }
 
-/** Changes of one client in one write; a storm larger than this is several. */
+/** Maximum of changes in one write. */
 const MAX_CHANGES = 1_000;
 
 interface Waiting {
@@ -20,25 +20,25 @@ interface Waiting {
   readonly written: PromiseWithResolvers<void>;
 }
 
-/** One write at a time: `write` resolves with the groups that could not be written, or rejects for all. */
+/** One write at a time: `write` resolves with the errors of failed groups, or rejects for all. */
 export const createPresenceQueue = (
   write: (batch: PresenceBatch) => Promise<ReadonlyMap<GroupKey, unknown>>,
 ): PresenceQueue => {
   const waiting = new Map<GroupKey, Waiting>();
   let isBusy = false;
 
-  const take = (): Map<GroupKey, Waiting> => {
-    const taken = new Map<GroupKey, Waiting>();
+  const nextBatch = (): Map<GroupKey, Waiting> => {
+    const batch = new Map<GroupKey, Waiting>();
     let count = 0;
-    for (const [group, one] of waiting) {
-      if (count > 0 && count + one.changes.size > MAX_CHANGES) break;
-      count += one.changes.size;
-      taken.set(group, one);
+    for (const [group, entry] of waiting) {
+      if (count > 0 && count + entry.changes.size > MAX_CHANGES) break;
+      count += entry.changes.size;
+      batch.set(group, entry);
       waiting.delete(group);
     }
-    return taken;
+    return batch;
   };
-  const writeOnce = async (batch: ReadonlyMap<GroupKey, Waiting>): Promise<void> => {
+  const writeBatch = async (batch: ReadonlyMap<GroupKey, Waiting>): Promise<void> => {
     try {
       const failed = await write(new Map([...batch].map(([group, { changes }]) => [group, changes])));
       for (const [group, { written }] of batch) {
@@ -49,24 +49,24 @@ export const createPresenceQueue = (
       for (const { written } of batch.values()) written.reject(error);
     }
   };
-  const run = async (): Promise<void> => {
-    while (waiting.size > 0) await writeOnce(take());
+  const drain = async (): Promise<void> => {
+    while (waiting.size > 0) await writeBatch(nextBatch());
     isBusy = false;
   };
   return {
     set: (group, client, value) => {
-      let one = waiting.get(group);
-      if (one === undefined) {
-        one = { changes: new Map(), written: Promise.withResolvers() };
-        waiting.set(group, one);
+      let entry = waiting.get(group);
+      if (entry === undefined) {
+        entry = { changes: new Map(), written: Promise.withResolvers() };
+        waiting.set(group, entry);
       }
-      one.changes.set(client, value);
+      entry.changes.set(client, value);
       if (!isBusy) {
         isBusy = true;
-        // With whatever else this turn of the event loop brings.
-        setImmediate(() => void run());
+        // Together with the other changes of this turn of the event loop.
+        setImmediate(() => void drain());
       }
-      return one.written.promise;
+      return entry.written.promise;
     },
   };
 };

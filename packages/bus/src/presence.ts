@@ -1,17 +1,17 @@
 import type { ClientId } from '@muster/protocol/ids';
 import type { GroupKey } from './group-key.ts';
 
-/** Who is in a group, on all replicas. Every replica holds a lease; of one whose lease has run out nobody is there. */
+/** Clients of each group on all replicas. Every replica holds a lease; clients of an expired lease are not listed. */
 export interface Presence extends AsyncDisposable {
-  /** Resolves when other replicas can see it. `info` is the JSON text that clients get. Throws REDIS_UNAVAILABLE. */
+  /** Resolves when other replicas can read it. `info` is the JSON text for clients. Throws REDIS_UNAVAILABLE. */
   add(group: GroupKey, client: ClientId, info: string): Promise<void>;
-  /** What cannot be removed now goes with the lease, or with the next word to the store. Never rejects. */
+  /** Never rejects: an entry that cannot be removed expires with the lease or is removed by a later write. */
   remove(group: GroupKey, client: ClientId): Promise<void>;
-  /** JSON texts by client; undefined when there are more than `most`, 0 for no limit. Throws REDIS_UNAVAILABLE. */
+  /** JSON texts by client; undefined above `most` clients, 0 for no limit. Throws REDIS_UNAVAILABLE. */
   read(group: GroupKey, most?: number): Promise<ReadonlyMap<string, string> | undefined>;
 }
 
 export interface PresenceHandlers {
-  /** A client of a replica that died is there no more. Told to one surviving replica only. */
+  /** Called on one surviving replica for each client of a crashed replica. */
   onGone(group: GroupKey, client: string, info: string): void;
 }

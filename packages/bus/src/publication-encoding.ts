@@ -9,28 +9,28 @@ import type { BusMessage } from './envelope.ts';
 import { type GroupKey, groupNameOf } from './group-key.ts';
 import type { GroupPosition } from './position.ts';
 
-/** A publication before it has a position: the texts between which a position is put. */
+/** A publication without its position: the texts around the position. */
 export interface PublicationDraft {
   /** The push up to the publication. */
   readonly before: string;
   /** The publication's JSON text without its closing brace. */
   readonly open: string;
-  /** Bytes of the payload, which comes first in the publication. */
+  /** Bytes of the payload, the first member of the publication. */
   readonly dataLength: number;
   /** See {@link BusMessage.attributes}. */
   readonly attributes: readonly string[];
 }
 
-/** A publication as the stream keeps it. */
+/** A publication in the stream. */
 export interface StreamEntry {
   readonly offset: number;
-  /** JSON text with the offset in it. */
+  /** JSON text, offset included. */
   readonly text: PublicationText;
   readonly dataLength: number;
   readonly attributes: readonly string[];
 }
 
-/** The part of a draft that is the same in every group. */
+/** The part of a draft that does not depend on the group. */
 export type EncodedPublication = Pick<PublicationDraft, 'open' | 'dataLength'>;
 
 /** Encodes a publication without its position. Its payload must be JSON without raw line breaks. */
@@ -39,7 +39,7 @@ export const encodePublicationFields = (publication: Omit<Publication, 'offset'>
   dataLength: Buffer.byteLength(publication.data),
 });
 
-/** Prepares a publication; clients see the name of the group, not its key. `encoded` is what {@link encodePublicationFields} made of it. */
+/** Prepares a publication for `append`. `encoded` may be shared between groups. */
 export const encodeForPublish = (
   group: GroupKey,
   publication: Omit<Publication, 'offset'>,
@@ -47,17 +47,17 @@ export const encodeForPublish = (
   encoded = encodePublicationFields(publication),
 ): PublicationDraft => ({ before: publicationPushHead(groupNameOf(group)), ...encoded, attributes });
 
-/** The publication's text at a position. The first one names the epoch, for those who subscribed to an empty stream. */
+/** The publication's text with its position. Offset 1 includes the epoch, for subscribers of the empty stream. */
 export const publicationAt = (
   { open }: Pick<PublicationDraft, 'open'>,
   { offset, epoch }: GroupPosition,
 ): PublicationText => `${open},"offset":${offset}${offset === 1 ? `,"epoch":"${epoch}"` : ''}}`;
 
-/** Where the payload begins in the push, in bytes. Group names are ASCII, so characters are bytes. */
+/** Offset of the payload in the push, in bytes: group names are ASCII. */
 export const dataAtOf = ({ before }: Pick<PublicationDraft, 'before'>): number =>
   before.length + PUBLICATION_DATA_AT;
 
-/** A message that is not kept and has no position. */
+/** Message of a publication that is not kept and has no position. */
 export const unkeptMessage = (draft: PublicationDraft): BusMessage => ({
   kind: 'publication',
   body: Buffer.from(`${draft.before}${draft.open}}${PUBLICATION_PUSH_TAIL}`),
@@ -68,7 +68,7 @@ export const unkeptMessage = (draft: PublicationDraft): BusMessage => ({
   attributes: draft.attributes,
 });
 
-/** What the bus delivered, or would have, for an entry of the stream. */
+/** The bus message of an entry of the stream, as `append` publishes it. */
 export const messageOfEntry = (group: GroupKey, entry: StreamEntry, epoch: string): BusMessage => {
   const before = publicationPushHead(groupNameOf(group));
   return {
@@ -82,7 +82,7 @@ export const messageOfEntry = (group: GroupKey, entry: StreamEntry, epoch: strin
   };
 };
 
-/** The publication in a message of the bus. */
+/** The publication's text in a bus message. */
 export const publicationOf = (group: GroupKey, { body }: BusMessage): PublicationText =>
   body.toString(
     'utf8',

@@ -1,25 +1,24 @@
 import { AppError } from '@muster/protocol/errors';
 
-/** Readings of streams that are under way at the same time: what Redis holds ready for this process is at most so many answers. */
-const READS_AT_ONCE = 4;
-/** Different readings that wait; more fail at once. */
+/** Concurrent reads of a process; bounds the output buffers of Redis. */
+const MAX_CONCURRENT = 4;
+/** Distinct queued reads; above it a read fails at once. */
 const MAX_WAITING = 20_000;
 
 /**
- * Limits the readings under way at the same time. The others wait in order, and equal ones that wait become one: a reading
- * under way is not shared, for it may miss what was published since. Throws {@link AppError} REDIS_UNAVAILABLE when
- * too many wait.
+ * Limits concurrent reads. Further reads are queued in order, and equal queued reads are merged. A read in progress is not
+ * shared: it may miss later publications. Throws {@link AppError} REDIS_UNAVAILABLE when the queue is full.
  */
 export const createReadCoalescer = <T>(): ((key: string, read: () => Promise<T>) => Promise<T>) => {
   const waiting = new Map<string, { readonly start: () => void; readonly result: Promise<T> }>();
-  let underWay = 0;
+  let active = 0;
 
   const perform = async (read: () => Promise<T>): Promise<T> => {
-    underWay += 1;
+    active += 1;
     try {
       return await read();
     } finally {
-      underWay -= 1;
+      active -= 1;
       const [next] = waiting;
       if (next !== undefined) {
         waiting.delete(next[0]);
@@ -29,7 +28,7 @@ export const createReadCoalescer = <T>(): ((key: string, read: () => Promise<T>)
   };
 
   return (key, read) => {
-    if (underWay < READS_AT_ONCE) return perform(read);
+    if (active < MAX_CONCURRENT) return perform(read);
     const same = waiting.get(key);
     if (same !== undefined) return same.result;
     if (waiting.size >= MAX_WAITING) return Promise.reject(new AppError('REDIS_UNAVAILABLE'));

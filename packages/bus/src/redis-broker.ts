@@ -23,12 +23,12 @@ export interface RedisBusDeps {
   readonly metrics: Metrics;
 }
 
-/** A bus over Redis pub/sub: one connection that only listens, and one of the command lanes to publish on. */
+/** Bus over Redis pub/sub: a dedicated subscriber connection, and a pinned connection of the pool for publishing. */
 export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: BusHandlers): Bus => {
   const traffic = metrics.counter('gateway_bus_messages_total');
   const sent = traffic.with({ direction: 'out' });
-  const heard = traffic.with({ direction: 'in' });
-  const strange = traffic.with({ direction: 'unreadable' });
+  const received = traffic.with({ direction: 'in' });
+  const unreadable = traffic.with({ direction: 'unreadable' });
   const groups = new Map<string, GroupKey>();
   const publisher = pinnedConnection(redis);
   const streams = createRedisStreams(redis, publisher);
@@ -38,14 +38,14 @@ export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: 
     channels: redis.channels,
     prefix: redis.prefix,
     log,
-    onQuery: async (question) => handlers.onQuery?.(question),
+    onQuery: async (query) => handlers.onQuery?.(query),
   });
-  const subscriber = listen(
+  const subscriber = openSubscriber(
     { redis, log, metrics },
     {
       log,
       onLost: () => handlers.onLost?.(),
-      onReconnected: createReunion(redis, handlers),
+      onReconnected: createReconnectHandler(redis, handlers),
       onMessage: (channel, bytes) => {
         const group = groups.get(channel);
         if (group === undefined) {
@@ -53,18 +53,18 @@ export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: 
           return;
         }
         const message = decodeMessage(bytes);
-        if (message === undefined) return strange.inc();
-        heard.inc();
+        if (message === undefined) return unreadable.inc();
+        received.inc();
         handlers.onMessage(group, message);
       },
-      onForgotten: (channel) => void groups.delete(channel),
+      onUnsubscribed: (channel) => void groups.delete(channel),
     },
   );
   for (const name of control.names) subscriber.keep(name);
 
   return {
     ...streams,
-    query: control.ask,
+    query: control.query,
     append: async (group, draft, options) => {
       const appended = await streams.append(group, draft, options);
       sent.inc();
@@ -105,55 +105,55 @@ export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: 
   };
 };
 
-/** Listens over one connection, or on a cluster over one to every node; a canary sits on each. */
-const listen = (
+/** Opens one subscriber connection, or on a cluster one per node; each has a loopback probe. */
+const openSubscriber = (
   { redis, log, metrics }: RedisBusDeps,
   handlers: SubscriberHandlers,
 ): Subscriber & Pick<Bus, 'fault'> => {
   const { channels, shards } = redis;
-  const song = () => `${redis.prefix}canary:${randomUUID()}`;
-  const canaries = new Set<LoopbackProbe>();
+  const newProbeChannel = () => `${redis.prefix}canary:${randomUUID()}`;
+  const probes = new Set<LoopbackProbe>();
   const watch = (link: Redis, pickChannel: () => string | undefined): Disposable => {
-    const canary = createLoopbackProbe({
+    const probe = createLoopbackProbe({
       ...{ subscriber: link, channels, pickChannel, log, metrics },
       publisher: () => redis.lane(),
     });
-    canaries.add(canary);
+    probes.add(probe);
     return {
       [Symbol.dispose]: () => {
-        canaries.delete(canary);
-        canary[Symbol.dispose]();
+        probes.delete(probe);
+        probe[Symbol.dispose]();
       },
     };
   };
   const fault = (): Error | undefined => {
-    for (const canary of canaries) if (canary.fault() !== undefined) return canary.fault();
+    for (const probe of probes) if (probe.fault() !== undefined) return probe.fault();
     return undefined;
   };
 
   if (shards !== undefined) {
     const watchNode = (link: Redis, node: string) =>
-      watch(link, () => firstOf(PICKS, song, (name) => shards.ownerOf(name) === node));
+      watch(link, () => firstOf(MAX_PICKS, newProbeChannel, (name) => shards.ownerOf(name) === node));
     return { ...createShardedSubscriber({ ...handlers, shards, channels, watch: watchNode }), fault };
   }
   const link = redis.dedicated('bus');
-  // Everything here subscribes by itself after a reconnect, and waits for the answer; the library's own attempt would be
-  // one more, whose failure nobody could catch.
+  // The subscriber subscribes again itself and awaits the answer; the attempt of ioredis would be an unhandled rejection
+  // when it fails.
   link.options.autoResubscribe = false;
   const subscriber = createSubscriber(link, channels, handlers);
-  const canary = watch(link, song);
+  const probe = watch(link, newProbeChannel);
   return {
     ...subscriber,
     fault,
     close: () => {
-      canary[Symbol.dispose]();
+      probe[Symbol.dispose]();
       subscriber.close();
     },
   };
 };
 
-/** Names tried before a node counts as one without a slot that could be met by chance. */
-const PICKS = 5_000;
+/** Random names that are tried to find a channel whose slot is on a given node. */
+const MAX_PICKS = 5_000;
 
 const firstOf = (tries: number, make: () => string, fits: (name: string) => boolean): string | undefined => {
   for (let count = 0; count < tries; count += 1) {
@@ -163,14 +163,14 @@ const firstOf = (tries: number, make: () => string, fits: (name: string) => bool
   return undefined;
 };
 
-/** Tells the owner that the link is back, and whether the servers are those that we knew. */
-const createReunion = (redis: RedisConnections, handlers: BusHandlers): (() => void) => {
+/** Calls `onReconnected`, with true when the servers are those of the connection before. */
+const createReconnectHandler = (redis: RedisConnections, handlers: BusHandlers): (() => void) => {
   let known: ReadonlySet<string> | undefined;
   const servers = async (): Promise<ReadonlySet<string> | undefined> => {
     try {
       return new Set(await redis.servers());
     } catch {
-      return undefined; // Then nothing is known, and everything is looked at.
+      return undefined; // Unknown servers count as replaced.
     }
   };
   void servers().then((first) => {

@@ -1,6 +1,6 @@
 import type { GroupKey } from './group-key.ts';
 
-/** The Redis names of one group. All carry its name as hash tag, so a cluster keeps them in one slot. */
+/** Redis names of one group. Its key is their hash tag, so on a cluster they share a slot. */
 export interface GroupKeys {
   /** Pub/sub channel. */
   readonly channel: string;
@@ -8,15 +8,15 @@ export interface GroupKeys {
   readonly stream: string;
   /** Hash: epoch and top offset. */
   readonly meta: string;
-  /** Hash: who is there. */
+  /** Hash: client → presence. */
   readonly presence: string;
-  /** Starts the keys that remember what an idempotency key was answered. */
+  /** Prefix of the keys with the result of an idempotency key. */
   readonly result: string;
-  /** Starts the keys that remember which idempotency keys of unkept publications were used. */
+  /** Prefix of the keys that mark the idempotency keys of unkept publications. */
   readonly unkeptResult: string;
 }
 
-/** Names of a group's keys. Braces are escaped, for they would cut the hash tag short, and so is what parts a tenant from a name. */
+/** Names of a group's keys. Braces, which would end the hash tag, and the separator of the tenant are percent-escaped. */
 export const groupKeys = (prefix: string, group: GroupKey): GroupKeys => {
   const tag = group.replace(/[{}%]|[^ -~]/g, (char) => ESCAPES[char] ?? char);
   return {

@@ -3,7 +3,7 @@ import { isUnknownScript, loadScripts, type RedisScript, reloadScript } from './
 
 type Value = string | number | Buffer;
 
-/** A call that Redis has not done. */
+/** A call that Redis has not answered. */
 interface Call {
   readonly script: RedisScript;
   readonly keys: readonly string[];
@@ -13,19 +13,19 @@ interface Call {
   reject(error: unknown): void;
 }
 
-/** The calls on one lane. */
-interface Line {
+/** The calls on one connection. */
+interface CallQueue {
   inFlight: number;
-  /** Calls that met an unknown script, in their order, and those that came after them; undefined while all is well. */
-  undone: { readonly failed: Call[]; readonly later: Call[] } | undefined;
+  /** Calls that failed with NOSCRIPT and the calls after them, in order; undefined while there is none. */
+  retries: { readonly failed: Call[]; readonly later: Call[] } | undefined;
 }
 
 const MAX_TRIES = 5;
-const lines = new WeakMap<RedisLink, Line>();
+const queues = new WeakMap<RedisLink, CallQueue>();
 
 /**
- * Runs a script by its digest, in the order of the calls. When Redis has forgotten the script, calls that were sent fail and
- * later ones wait: once all that were sent are answered, they are done again in their order.
+ * Runs a script by its digest, in the order of the calls. On NOSCRIPT, later calls are queued until all sent calls are
+ * answered; then the failed and the queued calls are sent in their order.
  */
 export const runInOrder = (
   lane: RedisLink,
@@ -33,44 +33,44 @@ export const runInOrder = (
   keys: readonly string[],
   args: readonly Value[],
 ): Promise<unknown> => {
-  let line = lines.get(lane);
-  if (line === undefined) {
-    line = { inFlight: 0, undone: undefined };
-    lines.set(lane, line);
+  let queue = queues.get(lane);
+  if (queue === undefined) {
+    queue = { inFlight: 0, retries: undefined };
+    queues.set(lane, queue);
   }
   const { promise, resolve, reject } = Promise.withResolvers<unknown>();
   const call: Call = { script, keys, args, tries: 1, resolve, reject };
-  if (line.undone === undefined) send(lane, line, call);
-  else line.undone.later.push(call);
+  if (queue.retries === undefined) send(lane, queue, call);
+  else queue.retries.later.push(call);
   return promise;
 };
 
-const send = (lane: RedisLink, line: Line, call: Call): void => {
+const send = (lane: RedisLink, queue: CallQueue, call: Call): void => {
   const { script, keys, args } = call;
-  line.inFlight += 1;
+  queue.inFlight += 1;
   loadScripts(lane, script);
   lane.evalsha(script.sha, keys.length, ...keys, ...args).then(
     (answer) => {
       call.resolve(answer);
-      settle(lane, line);
+      settle(lane, queue);
     },
     (error: unknown) => {
       if (isUnknownScript(error) && call.tries < MAX_TRIES) {
-        line.undone ??= { failed: [], later: [] };
-        line.undone.failed.push({ ...call, tries: call.tries + 1 });
+        queue.retries ??= { failed: [], later: [] };
+        queue.retries.failed.push({ ...call, tries: call.tries + 1 });
       } else call.reject(error);
-      settle(lane, line);
+      settle(lane, queue);
     },
   );
 };
 
-const settle = (lane: RedisLink, line: Line): void => {
-  line.inFlight -= 1;
-  const { undone } = line;
-  if (undone === undefined || line.inFlight > 0) return;
-  line.undone = undefined;
-  for (const call of [...undone.failed, ...undone.later]) {
-    if (line.inFlight === 0) reloadScript(lane, call.script);
-    send(lane, line, call);
+const settle = (lane: RedisLink, queue: CallQueue): void => {
+  queue.inFlight -= 1;
+  const { retries } = queue;
+  if (retries === undefined || queue.inFlight > 0) return;
+  queue.retries = undefined;
+  for (const call of [...retries.failed, ...retries.later]) {
+    if (queue.inFlight === 0) reloadScript(lane, call.script);
+    send(lane, queue, call);
   }
 };

@@ -11,11 +11,11 @@ export interface PresenceBatchDeps {
   readonly lane: () => RedisLink;
   /** Key of the set of groups in which this replica has clients. */
   readonly index: string;
-  /** Whether it has clients in a group at this moment. */
-  isHere(group: GroupKey): boolean;
+  /** True while this replica has clients in the group. */
+  hasClients(group: GroupKey): boolean;
 }
 
-/** Writes presence of many groups: in one command, or on a cluster, where they lie apart, in one or two for each. */
+/** Writes presence of many groups: in one command, or on a cluster in one or two commands per group. */
 export const createPresenceBatchWriter = (
   deps: PresenceBatchDeps,
 ): ((batch: PresenceBatch) => Promise<ReadonlyMap<GroupKey, unknown>>) =>
@@ -24,14 +24,14 @@ export const createPresenceBatchWriter = (
 const NONE: ReadonlyMap<GroupKey, unknown> = new Map();
 
 const writeTogether = async (
-  { redis, lane, index, isHere }: PresenceBatchDeps,
+  { redis, lane, index, hasClients }: PresenceBatchDeps,
   batch: PresenceBatch,
 ): Promise<ReadonlyMap<GroupKey, unknown>> => {
   const groups = [...batch];
   const keys = [index, ...groups.map(([group]) => groupKeys(redis.prefix, group).presence)];
   const args = groups.flatMap(([group, changes]) => {
     const { added, removed } = split(changes);
-    return [group, isHere(group) ? 1 : 0, added.length / 2, removed.length, ...added, ...removed];
+    return [group, hasClients(group) ? 1 : 0, added.length / 2, removed.length, ...added, ...removed];
   });
   try {
     const failed = (await runScript(lane(), WRITE_PRESENCE, keys, args)) as readonly unknown[];
@@ -50,13 +50,13 @@ const writeEach = async (
 ): Promise<ReadonlyMap<GroupKey, unknown>> => {
   const failed = new Map<GroupKey, unknown>();
   const writeOne = async ([group, changes]: readonly [GroupKey, PresenceChanges]): Promise<void> => {
-    const { redis, lane, index, isHere } = deps;
+    const { redis, lane, index, hasClients } = deps;
     const { added, removed } = split(changes);
     const key = groupKeys(redis.prefix, group).presence;
     const work: Promise<unknown>[] = [];
     if (added.length > 0) work.push(lane().hset(key, ...added), lane().sadd(index, group));
     if (removed.length > 0) work.push(lane().hdel(key, ...removed));
-    if (!isHere(group)) work.push(lane().srem(index, group));
+    if (!hasClients(group)) work.push(lane().srem(index, group));
     try {
       await Promise.all(work);
     } catch (cause) {
@@ -67,7 +67,7 @@ const writeEach = async (
   return failed;
 };
 
-/** Client and value in turns of who is there; clients of who is gone. */
+/** `added`: client, value, client, value …; `removed`: clients. */
 const split = (changes: PresenceChanges): { added: string[]; removed: string[] } => {
   const added: string[] = [];
   const removed: string[] = [];

@@ -16,18 +16,18 @@ export interface RedisPresenceDeps {
   readonly log: Logger;
 }
 
-/** Life of a lease without renewal. Readers see nobody of a replica that died this long ago. */
+/** Lifetime of a lease. Clients of a crashed replica are not listed after it. */
 const LEASE_MS = 5_000;
 const RENEW_MS = 1_500;
-/** Time between two looks for replicas that died. */
+/** Interval of the search for crashed replicas. */
 const SWEEP_MS = 2_000;
-/** How long a replica's lease is taken as read. */
-const TRUST_MS = 1_000;
+/** Lifetime of the cached state of another replica's lease. */
+const LEASE_CACHE_MS = 1_000;
 const CLAIM_MS = 10_000;
 
 /**
- * One hash per group, client → `<incarnation> <info>`, and one lease per replica. Nothing is refreshed per client: a
- * replica that dies takes all its clients along when its lease runs out, and a survivor clears up after it.
+ * One hash per group, client → `<incarnation> <info>`, and one lease per replica. Nothing is refreshed per client: when
+ * the lease of a crashed replica expires, its clients are no longer listed, and another replica removes their entries.
  */
 export const createRedisPresence = (
   { redis, log }: RedisPresenceDeps,
@@ -41,18 +41,18 @@ export const createRedisPresence = (
 
   const write = createPresenceBatchWriter({
     ...{ redis, lane, index: names.groups(own) },
-    isHere: (group) => local.has(group),
+    hasClients: (group) => local.has(group),
   });
   const writer = createPresenceQueue(write);
 
-  /** Renews the lease. When it was gone, others have cleared up after us: everything is said again. */
+  /** Renews the lease. An expired lease means that others removed our entries: all are written again. */
   const renew = async (): Promise<void> => {
     const before = await redis.retry((one) => one.set(names.lease(own), '1', 'PX', LEASE_MS, 'GET'));
     if (before !== null) return;
     await redis.retry((one) => one.sadd(names.index, own));
     for (const [group, members] of local) await write(new Map([[group, members]]));
   };
-  const sweep = () => sweepGhosts({ redis, names, own, leases, handlers });
+  const sweep = () => removeCrashedReplicas({ redis, names, own, leases, handlers });
   const background = (run: () => Promise<void>, event: Parameters<Logger['debug']>[1]) => () => {
     run().catch((error: unknown) => log.debug({ error }, event));
   };
@@ -60,8 +60,8 @@ export const createRedisPresence = (
     every(RENEW_MS, background(renew, 'presence.renew_failed')),
     every(SWEEP_MS, background(sweep, 'presence.sweep_failed')),
   ];
-  const begun = renew();
-  begun.catch((error: unknown) => log.debug({ error }, 'presence.renew_failed'));
+  const started = renew();
+  started.catch((error: unknown) => log.debug({ error }, 'presence.renew_failed'));
 
   return {
     add: (group, client, info) => {
@@ -78,24 +78,24 @@ export const createRedisPresence = (
     read: async (group, most = 0) => {
       const key = groupKeys(redis.prefix, group).presence;
       try {
-        // Counted first: reading a hash of a hundred thousand would keep Redis from everybody else.
+        // Counted first: reading a hash of a hundred thousand clients would block Redis for all others.
         if (most > 0 && (await redis.retry((one) => one.hlen(key))) > most) return undefined;
         const entries = await redis.retry((one) => one.hgetall(key));
-        return await leases.living(entries);
+        return await leases.liveEntries(entries);
       } catch (cause) {
         throw new AppError('REDIS_UNAVAILABLE', { cause });
       }
     },
     [Symbol.asyncDispose]: async () => {
       for (const stop of stops) stop();
-      await begun.catch(() => {});
+      await started.catch(() => {});
       const groups = [...local.entries()];
       local.clear();
-      const gone = groups.map(([group, members]) =>
+      const removals = groups.map(([group, members]) =>
         write(new Map([[group, new Map([...members.keys()].map((client) => [client, undefined]))]])),
       );
       await Promise.allSettled([
-        ...gone,
+        ...removals,
         redis.lane().del(names.lease(own)),
         redis.lane().del(names.groups(own)),
         redis.lane().srem(names.index, own),
@@ -107,7 +107,7 @@ export const createRedisPresence = (
 type Names = ReturnType<typeof presenceNames>;
 
 const presenceNames = (prefix: string) => ({
-  /** Set of the incarnations that may have left something behind. */
+  /** Set of the incarnations that may have entries. */
   index: `${prefix}presence:index`,
   lease: (incarnation: string) => `${prefix}presence:lease:${incarnation}`,
   /** Set of the groups in which an incarnation has clients. */
@@ -115,26 +115,26 @@ const presenceNames = (prefix: string) => ({
   claim: (incarnation: string) => `${prefix}presence:claim:${incarnation}`,
 });
 
-/** Which replicas live, asked at most once a second each. */
+/** State of the leases of other replicas, cached for a second. */
 const createLeases = (redis: RedisConnections, nameOf: Names['lease'], own: string) => {
-  const known = new Map<string, { readonly lives: boolean; readonly at: number }>();
+  const known = new Map<string, { readonly isLive: boolean; readonly at: number }>();
 
-  const lives = async (incarnation: string): Promise<boolean> => {
+  const isLive = async (incarnation: string): Promise<boolean> => {
     if (incarnation === own) return true;
     const answer = known.get(incarnation);
-    if (answer !== undefined && performance.now() - answer.at < TRUST_MS) return answer.lives;
+    if (answer !== undefined && performance.now() - answer.at < LEASE_CACHE_MS) return answer.isLive;
     const found = (await redis.retry((one) => one.exists(nameOf(incarnation)))) === 1;
-    known.set(incarnation, { lives: found, at: performance.now() });
+    known.set(incarnation, { isLive: found, at: performance.now() });
     return found;
   };
   return {
-    lives,
+    isLive,
     forget: (incarnation: string): void => void known.delete(incarnation),
-    /** Infos by client, of living replicas only. */
-    living: async (entries: Readonly<Record<string, string>>): Promise<Map<string, string>> => {
+    /** Infos by client, of replicas with a lease only. */
+    liveEntries: async (entries: Readonly<Record<string, string>>): Promise<Map<string, string>> => {
       const parsed = Object.entries(entries).map(([client, value]) => ({ client, ...parseValue(value) }));
       const incarnations = [...new Set(parsed.map(({ incarnation }) => incarnation))];
-      const answers = await Promise.all(incarnations.map(lives));
+      const answers = await Promise.all(incarnations.map(isLive));
       const alive = new Set(incarnations.filter((_, index) => answers[index]));
       return new Map(
         parsed.filter(({ incarnation }) => alive.has(incarnation)).map(({ client, info }) => [client, info]),
@@ -143,8 +143,8 @@ const createLeases = (redis: RedisConnections, nameOf: Names['lease'], own: stri
   };
 };
 
-/** Clears up after replicas that died. Each is claimed by one survivor, which then tells what is gone. */
-const sweepGhosts = async ({
+/** Removes the entries of crashed replicas. One replica claims each of them and calls `onGone`. */
+const removeCrashedReplicas = async ({
   redis,
   names,
   own,
@@ -158,20 +158,20 @@ const sweepGhosts = async ({
   readonly handlers: PresenceHandlers;
 }): Promise<void> => {
   for (const incarnation of await redis.retry((one) => one.smembers(names.index))) {
-    if (incarnation === own || (await leases.lives(incarnation))) continue;
+    if (incarnation === own || (await leases.isLive(incarnation))) continue;
     const claimed = await redis.lane().set(names.claim(incarnation), own, 'PX', CLAIM_MS, 'NX');
     if (claimed === null) continue;
     for (const name of await redis.lane().smembers(names.groups(incarnation))) {
       const group = name as GroupKey;
       const key = groupKeys(redis.prefix, group).presence;
-      const ghosts = (await runScript(
+      const stale = (await runScript(
         redis.lane(),
         REMOVE_STALE_PRESENCE,
         [key],
         [`${incarnation} `],
       )) as string[];
-      for (let at = 0; at + 1 < ghosts.length; at += 2) {
-        handlers.onGone(group, ghosts[at] ?? '', parseValue(ghosts[at + 1] ?? '').info);
+      for (let at = 0; at + 1 < stale.length; at += 2) {
+        handlers.onGone(group, stale[at] ?? '', parseValue(stale[at + 1] ?? '').info);
       }
     }
     await redis.lane().del(names.groups(incarnation));

@@ -16,12 +16,12 @@ const script = (source: string): RedisScript => ({
 /*
  * KEYS stream meta [result]
  * ARGV 1 epoch for a new stream · 2 size · 3 ttl ms · 4 meta ttl ms · 5 head · 6 before · 7 open publication ·
- *      8 data length · 9 attributes · 10 result ttl ms, 0 for no key · 11 version, 0 for none · 12 version epoch · 13 publish command ·
- *      14 channel: no key, for a cluster would take it for one that has moved already ·
- *      15 command that counts who listens to the channel, where a stream begins only if somebody does; '' begins it anyway
- * Answers offset, epoch, outcome (0 published, 1 repeated, 2 outdated, 3 unheard).
- * Each replica has a number, hence a script of its own: after SCRIPT FLUSH no other replica makes it known again in the
- * middle of calls that are on their way.
+ *      8 data length · 9 attributes · 10 result ttl ms, 0 for no key · 11 version, 0 for none · 12 version epoch ·
+ *      13 publish command ·
+ *      14 channel, not as a key: a cluster would redirect for it while the slot moves ·
+ *      15 command that counts the subscribers of the channel: without any no stream is created; '' creates it always
+ * Returns offset, epoch, outcome (0 published, 1 repeated, 2 outdated, 3 no subscribers).
+ * Each replica has a number, hence its own script: after SCRIPT FLUSH no other replica loads it between two calls in flight.
  */
 export const appendScript = (number: number): RedisScript =>
   script(`
@@ -34,9 +34,9 @@ local meta = redis.call('HMGET', KEYS[2], 'e', 's', 'v', 've')
 local epoch = meta[1]
 if not epoch then
   if ARGV[15] ~= '' then
-    -- An account without the right to count keeps the publication.
-    local heard = redis.pcall('PUBSUB', ARGV[15], ARGV[14])
-    if not heard.err and heard[2] == 0 then return {'0', '', 3} end
+    -- A Redis user without permission for PUBSUB keeps the publication.
+    local subscribers = redis.pcall('PUBSUB', ARGV[15], ARGV[14])
+    if not subscribers.err and subscribers[2] == 0 then return {'0', '', 3} end
   end
   epoch = ARGV[1]
   redis.call('HSET', KEYS[2], 'e', epoch)
@@ -52,7 +52,7 @@ local offset = string.format('%.0f', number)
 redis.call('PEXPIRE', KEYS[2], ARGV[4])
 local publication = ARGV[7] .. ',"offset":' .. offset
 if number == 1 then
-  -- Offset and epoch were lost and the stream was not: it must not be read as part of the new one.
+  -- A stream without offset and epoch is of an earlier epoch, and is not part of the new stream.
   redis.call('DEL', KEYS[1])
   publication = publication .. ',"epoch":"' .. epoch .. '"'
 end
@@ -67,8 +67,10 @@ end
 return {offset, epoch, 0}`);
 
 /*
- * KEYS stream meta · ARGV 1 epoch for a new stream · 2 meta ttl ms · 3 first id · 4 last id · 5 count, 0 for none · 6 reverse ·
- *      7 bytes, 0 for no bound. Answers offset, epoch, entries, ms for which the stream is kept (negative for none).
+ * KEYS stream meta
+ * ARGV 1 epoch for a new stream · 2 meta ttl ms · 3 first id · 4 last id · 5 count, 0 for none · 6 reverse ·
+ *      7 bytes, 0 for no bound
+ * Returns offset, epoch, entries, lifetime of the stream in ms (negative for none).
  */
 export const READ = script(`
 local meta = redis.call('HMGET', KEYS[2], 'e', 's')
@@ -78,11 +80,11 @@ if not epoch then
   redis.call('HSET', KEYS[2], 'e', epoch)
 end
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
--- Without an offset of its own, whatever the stream holds is of another life.
+-- Without an offset the entries are of an earlier epoch.
 if ARGV[5] == '0' or not meta[2] then return {meta[2] or '0', epoch, {}, -2} end
-local entries, lasts = {}, redis.call('PTTL', KEYS[1])
+local entries, remaining = {}, redis.call('PTTL', KEYS[1])
 local first, last, wanted, bound = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[7])
--- With a bound, page by page: what is beyond it is not read.
+-- With a bound in pages, so that entries above it are not read.
 local page, bytes = bound == 0 and wanted or math.min(wanted, 8), 0
 while wanted > 0 do
   local some
@@ -90,7 +92,7 @@ while wanted > 0 do
   else some = redis.call('XRANGE', KEYS[1], first, last, 'COUNT', page) end
   for _, entry in ipairs(some) do
     bytes = bytes + #entry[2][2]
-    if bound > 0 and bytes > bound and #entries > 0 then return {meta[2], epoch, entries, lasts} end
+    if bound > 0 and bytes > bound and #entries > 0 then return {meta[2], epoch, entries, remaining} end
     entries[#entries + 1] = entry
   end
   wanted = wanted - #some
@@ -100,11 +102,11 @@ while wanted > 0 do
   else first = string.format('%.0f-0', reached + 1) end
   page = bound == 0 and wanted or math.max(1, math.min(wanted, math.floor((bound - bytes) * #entries / bytes)))
 end
-return {meta[2], epoch, entries, lasts}`);
+return {meta[2], epoch, entries, remaining}`);
 
 /*
- * KEYS stream meta · ARGV 1 publish command · 2 channel · 3 head. Tells those who listen up to where nothing is kept any more.
- * Answers offset, epoch.
+ * KEYS stream meta · ARGV 1 publish command · 2 channel · 3 head
+ * Notifies the subscribers of the position up to which publications were removed. Returns offset, epoch.
  */
 export const CLEAR = script(`
 redis.call('DEL', KEYS[1])
@@ -112,7 +114,7 @@ local meta = redis.call('HMGET', KEYS[2], 's', 'e')
 if meta[1] then redis.call(ARGV[1], ARGV[2], ARGV[3] .. meta[1] .. ' ' .. meta[2] .. '\\n') end
 return {meta[1] or '0', meta[2] or ''}`);
 
-/* KEYS meta · ARGV 1 epoch seen · 2 offset seen · 3 new epoch · 4 meta ttl ms. Answers offset, epoch. */
+/* KEYS meta · ARGV 1 epoch seen · 2 offset seen · 3 new epoch · 4 meta ttl ms. Returns offset, epoch. */
 export const INVALIDATE_EPOCH = script(`
 local meta = redis.call('HMGET', KEYS[1], 'e', 's')
 local epoch = meta[1]
@@ -126,7 +128,7 @@ return {offset, epoch}`);
 
 /*
  * A publication that is not kept, once for an idempotency key.
- * KEYS result · ARGV 1 result ttl ms · 2 publish command · 3 channel · 4 message. Answers 0 published, 1 repeated.
+ * KEYS result · ARGV 1 result ttl ms · 2 publish command · 3 channel · 4 message. Returns 0 published, 1 repeated.
  */
 export const PUBLISH_ONCE = script(`
 if redis.call('EXISTS', KEYS[1]) == 1 then return 1 end
@@ -134,7 +136,7 @@ redis.call(ARGV[2], ARGV[3], ARGV[4])
 redis.call('SET', KEYS[1], '', 'PX', ARGV[1])
 return 0`);
 
-/* KEYS presence · ARGV 1 how values of the dead replica begin. Removes them and answers client, value, client, value … */
+/* KEYS presence · ARGV 1 prefix of the values of a crashed replica. Removes them; returns client, value, client … */
 export const REMOVE_STALE_PRESENCE = script(`
 local all = redis.call('HGETALL', KEYS[1])
 local gone = {}
@@ -149,14 +151,14 @@ return gone`);
 
 /*
  * KEYS set of the groups of this replica, then a presence for each group · ARGV for each group: its name, 1 if this replica
- * has clients in it, how many come, how many go, client and value of each who comes, client of each who goes.
- * Answers the numbers of the groups, from 1, that could not be written.
+ * has clients in it, count of additions, count of removals, client and value of each addition, client of each removal.
+ * Returns the indexes of failed groups, from 1.
  */
 export const WRITE_PRESENCE = script(`
 local failed = {}
 local function run(command, key, first, last)
   local fine = true
-  -- Lua hands over a few thousand values at once and no more.
+  -- The Lua stack limits unpack to a few thousand values.
   for from = first, last, 2000 do
     local answer = redis.pcall(command, key, unpack(ARGV, from, math.min(from + 1999, last)))
     if type(answer) == 'table' and answer.err then fine = false end
@@ -181,8 +183,8 @@ return failed`);
 const loaded = new WeakMap<Redis, Set<string>>();
 
 /**
- * Runs a script by its digest. The first time on a connection its source goes before it on the same connection, so
- * that a missing script never makes two calls change places.
+ * Runs a script by its digest. On a new connection SCRIPT LOAD is sent first on the same connection, so that a missing
+ * script does not reorder calls.
  */
 export const runScript = async (
   lane: RedisLink,
@@ -194,13 +196,13 @@ export const runScript = async (
   try {
     return await lane.evalsha(sha, keys.length, ...keys, ...args);
   } catch (error) {
-    // A node of the cluster that was met for the first time, or one that was told to forget.
+    // A new node of the cluster, or a server after SCRIPT FLUSH.
     if (!isUnknownScript(error)) throw error;
     return lane.eval(source, keys.length, ...keys, ...args);
   }
 };
 
-/** Redis was told to forget its scripts: the next call brings the source along again. */
+/** After SCRIPT FLUSH: the next call loads the source again. */
 export const reloadScript = (lane: RedisLink, { sha }: RedisScript): void => {
   for (const node of lane instanceof Cluster ? lane.nodes('master') : [lane]) loaded.get(node)?.delete(sha);
 };
@@ -209,10 +211,10 @@ export const isUnknownScript = (error: unknown): boolean =>
   error instanceof Error && error.message.startsWith('NOSCRIPT');
 
 export const loadScripts = (lane: RedisLink, script: RedisScript): void => {
-  for (const node of lane instanceof Cluster ? lane.nodes('master') : [lane]) introduce(node, script);
+  for (const node of lane instanceof Cluster ? lane.nodes('master') : [lane]) loadScript(node, script);
 };
 
-const introduce = (redis: Redis, { source, sha }: RedisScript): void => {
+const loadScript = (redis: Redis, { source, sha }: RedisScript): void => {
   let known = loaded.get(redis);
   if (known === undefined) {
     known = new Set();

@@ -14,36 +14,36 @@ import {
 export interface ShardedSubscriberDeps extends SubscriberHandlers {
   readonly shards: Shards;
   readonly channels: RedisChannels;
-  /** Watches over a link to a node; disposed with it. */
+  /** Starts the liveness check of a connection to a node; disposed with it. */
   watch(link: Redis, node: string): Disposable;
 }
 
-/** The link to one node of a cluster. */
+/** The connection to one node of a cluster. */
 interface Shard {
   readonly link: Redis;
   readonly subscriber: LinkSubscriber;
   readonly watcher: Disposable;
-  /** Settles when the link is usable for the first time, or has had its chance. */
+  /** Resolves when the connection is ready for the first time, or after {@link OPENING_MS}. */
   readonly opened: Promise<void>;
 }
 
-/** A new link has so long to come up before subscriptions on it are refused. */
+/** Time to wait for a new connection before subscriptions on it fail. */
 const OPENING_MS = 2_000;
-/** After one link came back the owner is told when all have, or after this time. */
-const TELL_MS = 1_000;
-/** Slots move by the thousand: the cluster is asked again at most this often. */
+/** After a reconnect `onReconnected` waits for the other nodes, at most for this time. */
+const RECONNECT_WAIT_MS = 1_000;
+/** Minimum interval of slot refreshes: slots move by the thousand. */
 const RENEW_MS = 250;
 
-/** One link to every node of a cluster; each channel is listened to where its slot is, also after that has moved. */
+/** One connection to every node of a cluster; each channel is subscribed on the owner of its slot, and follows it. */
 export const createShardedSubscriber = (deps: ShardedSubscriberDeps): Subscriber => {
   const { shards } = deps;
-  const places = createPlaces();
-  /** Owner of each slot, as far as channels have been placed by it. */
+  const wanted = createChannelsBySlot();
+  /** Owner of each slot at the last reassignment. */
   const owners: (string | undefined)[] = Array.from({ length: SLOTS });
-  const nodes = createNodes(deps, places);
+  const nodes = createNodes(deps, wanted);
 
-  /** Compares the cluster with what it was, and moves channels after their slots. */
-  const place = (): void => {
+  /** Compares the owners of all slots, and moves the channels of slots that moved. */
+  const reassign = (): void => {
     let isMoving = false;
     for (let slot = 0; slot < SLOTS; slot += 1) {
       const before = owners[slot];
@@ -51,7 +51,7 @@ export const createShardedSubscriber = (deps: ShardedSubscriberDeps): Subscriber
       if (now === undefined || now === before) continue;
       owners[slot] = now;
       const { subscriber } = nodes.open(now);
-      for (const channel of places.at(slot)) {
+      for (const channel of wanted.at(slot)) {
         if (before !== undefined) nodes.get(before)?.subscriber.drop(channel);
         subscriber.keep(channel);
         isMoving = true;
@@ -71,28 +71,28 @@ export const createShardedSubscriber = (deps: ShardedSubscriberDeps): Subscriber
     try {
       await addTo(first, channel);
     } catch (error) {
-      // Its slot may have moved since.
+      // The slot may have moved.
       await shards.refresh();
       const second = ownerOf(channel);
       if (second === first) throw error;
       await addTo(second, channel);
     }
   };
-  const stopFollowing = shards.onRefresh(place);
-  place();
+  const stopFollowing = shards.onRefresh(reassign);
+  reassign();
 
   return {
     add: async (channel) => {
-      places.remember(channel);
+      wanted.add(channel);
       try {
         await add(channel);
       } catch (error) {
-        places.forget(channel);
+        wanted.delete(channel);
         throw error;
       }
     },
     keep: (channel) => {
-      places.remember(channel);
+      wanted.add(channel);
       ownerOf(channel)?.subscriber.keep(channel);
     },
     remove: (channel) => ownerOf(channel)?.subscriber.remove(channel),
@@ -106,17 +106,17 @@ export const createShardedSubscriber = (deps: ShardedSubscriberDeps): Subscriber
   };
 };
 
-/** The channels that are wanted, by slot. */
-const createPlaces = () => {
+/** Subscribed channels by slot. */
+const createChannelsBySlot = () => {
   const bySlot = new Map<number, Set<string>>();
   return {
     at: (slot: number): Iterable<string> => bySlot.get(slot) ?? [],
-    remember: (channel: string): void => {
+    add: (channel: string): void => {
       const slot = slotOf(channel);
       const known = bySlot.get(slot) ?? new Set();
       bySlot.set(slot, known.add(channel));
     },
-    forget: (channel: string): void => {
+    delete: (channel: string): void => {
       const slot = slotOf(channel);
       const known = bySlot.get(slot);
       known?.delete(channel);
@@ -125,13 +125,13 @@ const createPlaces = () => {
   };
 };
 
-/** The links to the nodes of the cluster. */
-const createNodes = (deps: ShardedSubscriberDeps, places: ReturnType<typeof createPlaces>) => {
+/** The connections to the nodes of the cluster. */
+const createNodes = (deps: ShardedSubscriberDeps, wanted: ReturnType<typeof createChannelsBySlot>) => {
   const { shards } = deps;
   const nodes = new Map<string, Shard>();
   const renewing = new Map<string, Stop>();
 
-  /** Slots have left a node, or it says so: asks who has them now, and says again what is still wanted of it. */
+  /** After MOVED: refreshes the slots, then subscribes the remaining channels of the node again. */
   const renew = (node: string): void => {
     if (renewing.has(node)) return;
     const run = async (): Promise<void> => {
@@ -144,27 +144,31 @@ const createNodes = (deps: ShardedSubscriberDeps, places: ReturnType<typeof crea
       after(RENEW_MS, () => void run()),
     );
   };
-  let telling: Stop | undefined;
-  const tellNow = (): void => {
-    telling?.();
-    telling = undefined;
+  let waiting: Stop | undefined;
+  const notify = (): void => {
+    waiting?.();
+    waiting = undefined;
     deps.onReconnected();
   };
-  /** An outage of the whole cluster is one outage; a node that stays away does not keep the news of the others. */
-  const tell = (): void => {
-    if ([...nodes.values()].every(({ subscriber }) => subscriber.isUp())) tellNow();
-    else telling ??= after(TELL_MS, tellNow);
+  /** Reports an outage of the whole cluster once; a node that stays down delays it by {@link RECONNECT_WAIT_MS}. */
+  const onNodeReconnected = (): void => {
+    if ([...nodes.values()].every(({ subscriber }) => subscriber.isUp())) notify();
+    else waiting ??= after(RECONNECT_WAIT_MS, notify);
   };
   const create = (node: string): Shard => {
     const link = shards.open('bus', node);
-    // The subscriber does that by itself.
+    // The subscriber subscribes again itself.
     link.options.autoResubscribe = false;
-    const onForgotten = (channel: string) => {
-      places.forget(channel);
-      deps.onForgotten(channel);
+    const onUnsubscribed = (channel: string) => {
+      wanted.delete(channel);
+      deps.onUnsubscribed(channel);
     };
-    const subscriber = createSubscriber(link, deps.channels, { ...deps, onForgotten, onReconnected: tell });
-    // A node that is gone for good has a successor.
+    const subscriber = createSubscriber(link, deps.channels, {
+      ...deps,
+      onUnsubscribed,
+      onReconnected: onNodeReconnected,
+    });
+    // A replica may have replaced a failed node.
     link.on('moved', () => renew(node)).on('close', () => void shards.refresh());
     return { link, subscriber, watcher: deps.watch(link, node), opened: untilReady(link) };
   };
@@ -186,7 +190,7 @@ const createNodes = (deps: ShardedSubscriberDeps, places: ReturnType<typeof crea
     },
     closeExcept: (needed: ReadonlySet<string | undefined>): void => {
       for (const [node, shard] of [...nodes]) if (!needed.has(node)) close(node, shard);
-      if (nodes.size === 0) telling?.();
+      if (nodes.size === 0) waiting?.();
     },
   };
 };

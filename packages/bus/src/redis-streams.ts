@@ -16,22 +16,22 @@ import { WriteFault } from './write-fault.ts';
 const OUTCOMES: readonly Appended['outcome'][] = ['published', 'repeated', 'outdated', 'no_subscribers'];
 const TOPS_BATCH = 500;
 
-/** Redis keeps each script until it restarts, so there is a limit to how many there can be. */
+/** Redis keeps scripts until it restarts, so their number is bounded. */
 const SCRIPT_NUMBERS = 65_536;
 let lastNumber = randomInt(SCRIPT_NUMBERS);
-/** Never the same twice in a process; the same in two processes once in 65,536 pairs. */
+/** Unique in a process; equal in two processes once in 65,536 pairs. */
 const nextScript = (): RedisScript => {
   lastNumber = (lastNumber + 1) % SCRIPT_NUMBERS;
   return appendScript(lastNumber);
 };
 
-/** Streams in Redis: one Lua call per operation, every key of a group in one slot. */
+/** Streams in Redis: one script per operation; all keys of a group are in one slot. */
 export const createRedisStreams = (redis: RedisConnections, appender: () => RedisLink): Streams => {
   const newEpoch = createEpochs();
   const append = nextScript();
-  const shared = createReadCoalescer<StreamPage>();
+  const coalesce = createReadCoalescer<StreamPage>();
   const keysOf = (group: Parameters<Streams['clear']>[0]) => groupKeys(redis.prefix, group);
-  const reading = (script: RedisScript, keys: readonly string[], args: readonly (string | number)[]) =>
+  const runRead = (script: RedisScript, keys: readonly string[], args: readonly (string | number)[]) =>
     guarded(() => redis.retry((lane) => runScript(lane, script, keys, args)));
 
   return {
@@ -51,7 +51,7 @@ export const createRedisStreams = (redis: RedisConnections, appender: () => Redi
         onlyIfSubscribed ? redis.channels.listenersCommand : '',
       ];
       const keys = [stream, meta, ...(idempotencyKey === undefined ? [] : [`${result}${idempotencyKey}`])];
-      // Not repeated on a fault: without an idempotency key it might be published twice.
+      // No retry on a fault: without an idempotency key it could be published twice.
       const answer = await runInOrder(appender(), append, keys, args).catch((cause: unknown) => {
         throw new WriteFault(cause);
       });
@@ -61,7 +61,7 @@ export const createRedisStreams = (redis: RedisConnections, appender: () => Redi
     top: async (group, retention) => {
       const { stream, meta } = keysOf(group);
       return positionOf(
-        await reading(READ, [stream, meta], [newEpoch(), retention.metaTtlMs, '-', '+', 0, 0, 0]),
+        await runRead(READ, [stream, meta], [newEpoch(), retention.metaTtlMs, '-', '+', 0, 0, 0]),
       );
     },
     read: (group, { from, limit, reverse = false, maxBytes = 0, retention }): Promise<StreamPage> => {
@@ -69,8 +69,8 @@ export const createRedisStreams = (redis: RedisConnections, appender: () => Redi
       const first = from === undefined || reverse ? '-' : `${from + 1}-0`;
       const last = from === undefined || !reverse ? '+' : `${Math.max(from - 1, 0)}-0`;
       const range = [retention.metaTtlMs, first, last, limit, reverse ? 1 : 0, maxBytes];
-      const read = async () => pageOf(await reading(READ, [stream, meta], [newEpoch(), ...range]));
-      return limit <= 1 ? read() : shared(`${stream} ${range.join(' ')}`, read);
+      const read = async () => pageOf(await runRead(READ, [stream, meta], [newEpoch(), ...range]));
+      return limit <= 1 ? read() : coalesce(`${stream} ${range.join(' ')}`, read);
     },
     tops: async (groups) => {
       const found: (GroupPosition | undefined)[] = [];
@@ -90,18 +90,18 @@ export const createRedisStreams = (redis: RedisConnections, appender: () => Redi
     invalidateEpoch: async (group, seen, retention) => {
       const { meta } = keysOf(group);
       return positionOf(
-        await reading(INVALIDATE_EPOCH, [meta], [seen.epoch, seen.offset, newEpoch(), retention.metaTtlMs]),
+        await runRead(INVALIDATE_EPOCH, [meta], [seen.epoch, seen.offset, newEpoch(), retention.metaTtlMs]),
       );
     },
     clear: async (group) => {
       const { stream, meta, channel } = keysOf(group);
       const head = messageHead({ kind: 'clear', dataAt: 0, dataLength: 0 });
-      return positionOf(await reading(CLEAR, [stream, meta], [redis.channels.publishCommand, channel, head]));
+      return positionOf(await runRead(CLEAR, [stream, meta], [redis.channels.publishCommand, channel, head]));
     },
   };
 };
 
-/** Where a stream ends; it lives on for `keepMs` from now, unless that is 0. */
+/** End of a stream; `keepMs` above 0 extends its lifetime. */
 const topOf = async (lane: RedisLink, meta: string, keepMs: number) => {
   const [top] = await Promise.all([
     lane.hmget(meta, 's', 'e'),
@@ -124,22 +124,22 @@ const entryOf = ([id, fields]: RawEntry): StreamEntry => {
 };
 
 const pageOf = (answer: unknown): StreamPage => {
-  const [, , entries, lastsMs] = answer as unknown[];
+  const [, , entries, remainingMs] = answer as unknown[];
   return {
     top: positionOf(answer),
     entries: (entries as RawEntry[]).map(entryOf),
-    lastsMs: Math.max(0, Number(lastsMs)),
+    remainingMs: Math.max(0, Number(remainingMs)),
   };
 };
 
 const positionOf = (answer: unknown): GroupPosition => {
   const [offset, epoch] = answer as unknown[];
   const position = parseGroupPosition(offset, String(epoch));
-  if (position === undefined) throw new Error('a stream without an offset');
+  if (position === undefined) throw new Error('Redis returned a stream without an offset');
   return position;
 };
 
-/** Whatever Redis or the way to it does is one error to callers. */
+/** Maps every fault of Redis and of the connection to REDIS_UNAVAILABLE. */
 const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
   try {
     return await work();

@@ -9,21 +9,21 @@ import type { Redis } from 'ioredis';
 export interface SubscriberHandlers {
   readonly log: Logger;
   onMessage(channel: string, bytes: Buffer): void;
-  /** A link is lost. */
+  /** Called when a connection is lost. */
   onLost(): void;
-  /** Messages in between may be missing. */
+  /** Called when all channels are subscribed again; messages of the outage are missing. */
   onReconnected(): void;
-  /** The channel is subscribed no more and was not asked for again. */
-  onForgotten(channel: string): void;
+  /** Called after a channel was unsubscribed. */
+  onUnsubscribed(channel: string): void;
 }
 
-/** The set of Redis channels this process listens to, kept through reconnects. */
+/** Set of subscribed Redis channels, restored after reconnects. */
 export interface Subscriber {
-  /** Resolves when the channel is listened to; throws REDIS_UNAVAILABLE when the link is down. */
+  /** Resolves when the channel is subscribed; throws REDIS_UNAVAILABLE when the connection is down. */
   add(channel: string): Promise<void>;
-  /** From now on listens to it whenever that is possible, and tells after each time that it was not. */
+  /** Subscribes as soon as the connection is ready; `onReconnected` follows every interruption. */
   keep(channel: string): void;
-  /** Gives a channel up, unless it is wanted again within a second. */
+  /** Unsubscribes after a second, unless the channel is added again. */
   remove(channel: string): void;
   isUp(): boolean;
   has(channel: string): boolean;
@@ -31,24 +31,23 @@ export interface Subscriber {
   close(): void;
 }
 
-/** A subscriber over one connection. */
+/** Subscriber on one connection. */
 export interface LinkSubscriber extends Subscriber {
-  /** Gives a channel up at once: somebody else listens to it now. */
+  /** Unsubscribes at once: the channel is subscribed on another node. */
   drop(channel: string): void;
-  /** Says again what it wants: the server may have forgotten some of it. */
+  /** Subscribes every channel again: the server may have dropped some. */
   renew(): void;
 }
 
-/** Names in one SUBSCRIBE command. */
+/** Maximum of channels in one SUBSCRIBE command. */
 const BATCH = 512;
-/** How long an unwanted channel is kept, in case it is wanted again. */
+/** Delay of an unsubscription. */
 const LINGER_MS = 1_000;
-/** A subscription that takes longer is given up. */
 const SUBSCRIBE_TIMEOUT_MS = 2_000;
 
 /**
- * Follows one connection that is used for nothing else. Additions of one turn become one command, removals wait for a
- * second and go in batches, and after a reconnect everything is subscribed again before `onReconnected`.
+ * Manages a dedicated connection. Additions of one turn of the event loop become one command, removals are delayed by a
+ * second and batched, and after a reconnect every channel is subscribed again before `onReconnected`.
  */
 export const createSubscriber = (
   redis: Redis,
@@ -56,8 +55,8 @@ export const createSubscriber = (
   handlers: SubscriberHandlers,
 ): LinkSubscriber => {
   const wanted = new Set<string>();
-  const listening = createListening(redis, channels);
-  const start = createBatcher(listening.start, (channel) => wanted.delete(channel));
+  const confirmed = createConfirmedChannels(redis, channels);
+  const start = createBatcher(confirmed.start, (channel) => wanted.delete(channel));
   let everReady = false;
   const subscribing = createFaultLog(handlers.log, {
     event: 'bus.subscribe_failed',
@@ -67,27 +66,27 @@ export const createSubscriber = (
   const renew = async (): Promise<void> => {
     if (redis.status !== 'ready') return;
     try {
-      await listening.start([...wanted]);
+      await confirmed.start([...wanted]);
       subscribing.recovered();
       if (everReady) handlers.onReconnected();
       everReady = true;
     } catch (error) {
-      // The owner of the channel is asked for elsewhere; the others are listened to.
+      // The `moved` event finds the new owner of the channel; the other channels are subscribed.
       if (isMoved(error)) return;
       subscribing.failed({ error });
-      // Never stay connected and deaf.
+      // A connection without its subscriptions must not stay open.
       redis.disconnect(true);
     }
   };
-  const renewSoon = oncePerTurn(() => void renew());
-  const forget = (names: readonly string[]): void => {
+  const scheduleRenew = oncePerTurn(() => void renew());
+  const unsubscribe = (names: readonly string[]): void => {
     for (const channel of names) {
       wanted.delete(channel);
-      handlers.onForgotten(channel);
+      handlers.onUnsubscribed(channel);
     }
-    listening.stop(names);
+    confirmed.stop(names);
   };
-  const leaving = createLingering(forget);
+  const removals = createDelayedRemovals(unsubscribe);
   const onMessage = (channel: Buffer, bytes: Buffer) => handlers.onMessage(channel.toString('utf8'), bytes);
   const onReady = () => void renew();
   const onClose = () => handlers.onLost();
@@ -97,39 +96,39 @@ export const createSubscriber = (
 
   return {
     add: async (channel) => {
-      leaving.cancel(channel);
+      removals.cancel(channel);
       if (redis.status !== 'ready') throw new AppError('REDIS_UNAVAILABLE');
-      if (listening.has(channel)) return;
+      if (confirmed.has(channel)) return;
       wanted.add(channel);
       return start(channel);
     },
     keep: (channel) => {
       wanted.add(channel);
-      if (redis.status === 'ready' && !listening.has(channel)) renewSoon();
+      if (redis.status === 'ready' && !confirmed.has(channel)) scheduleRenew();
     },
-    remove: (channel) => leaving.add(channel),
+    remove: (channel) => removals.add(channel),
     drop: (channel) => {
-      leaving.cancel(channel);
+      removals.cancel(channel);
       wanted.delete(channel);
-      listening.stop([channel]);
+      confirmed.stop([channel]);
     },
     renew: () => {
-      listening.clear();
-      renewSoon();
+      confirmed.clear();
+      scheduleRenew();
     },
     isUp: () => redis.status === 'ready',
-    has: (channel) => listening.has(channel),
-    size: () => listening.size(),
+    has: (channel) => confirmed.has(channel),
+    size: () => confirmed.size(),
     close: () => {
-      leaving.stop();
-      listening.close();
+      removals.stop();
+      confirmed.close();
       redis.off('ready', onReady).off('close', onClose).off(channels.event, onMessage);
       redis.disconnect();
     },
   };
 };
 
-/** Channels that are asked for in one turn are subscribed together. Rejects with REDIS_UNAVAILABLE. */
+/** Subscribes the channels of one turn of the event loop together. Rejects with REDIS_UNAVAILABLE. */
 const createBatcher = (
   start: (channels: readonly string[]) => Promise<void>,
   onFailed: (channel: string) => void,
@@ -171,11 +170,11 @@ const oncePerTurn = (run: () => void): (() => void) => {
   };
 };
 
-/** True when another node of a cluster has the channel. */
+/** True when another node of the cluster owns the slot. */
 const isMoved = (error: unknown): boolean => error instanceof Error && error.message.startsWith('MOVED ');
 
-/** What Redis has confirmed on the present link. */
-const createListening = (redis: Redis, channels: RedisChannels) => {
+/** Channels whose subscription Redis has confirmed on the current connection. */
+const createConfirmedChannels = (redis: Redis, channels: RedisChannels) => {
   const active = new Set<string>();
   let link = newLink();
   const onClose = () => {
@@ -186,7 +185,7 @@ const createListening = (redis: Redis, channels: RedisChannels) => {
   redis.on('close', onClose);
 
   const subscribe = async (names: readonly string[]): Promise<void> => {
-    // ioredis never settles what was under way on a connection that broke.
+    // ioredis does not settle commands in flight on a broken connection.
     await Promise.race([channels.subscribe(redis, names), link.promise]);
     for (const channel of names) active.add(channel);
   };
@@ -194,13 +193,13 @@ const createListening = (redis: Redis, channels: RedisChannels) => {
     has: (channel: string): boolean => active.has(channel),
     size: (): number => active.size,
     clear: (): void => active.clear(),
-    /** Resolves when all are subscribed. Gives the link up when it does not answer in time. */
+    /** Resolves when all are subscribed. Reconnects when Redis does not answer within {@link SUBSCRIBE_TIMEOUT_MS}. */
     start: async (names: readonly string[]): Promise<void> => {
-      for (const batch of batches(names.filter((one) => !active.has(one)))) {
+      for (const batch of batches(names.filter((name) => !active.has(name)))) {
         const answers = Promise.allSettled(commandsFor(channels, batch).map(subscribe));
         try {
           const failed = (await within(SUBSCRIBE_TIMEOUT_MS, 'subscribe', answers)).filter(
-            (one) => one.status === 'rejected',
+            (result) => result.status === 'rejected',
           );
           const worst = failed.find(({ reason }) => !isMoved(reason)) ?? failed[0];
           if (worst !== undefined) throw worst.reason;
@@ -213,7 +212,7 @@ const createListening = (redis: Redis, channels: RedisChannels) => {
     stop: (names: readonly string[]): void => {
       const known = names.filter((channel) => active.delete(channel));
       if (redis.status !== 'ready') return;
-      // A link lost meanwhile has unsubscribed them too.
+      // A lost connection has unsubscribed them, too.
       for (const batch of batches(known)) {
         for (const command of commandsFor(channels, batch)) {
           channels.unsubscribe(redis, command).catch(() => {});
@@ -224,7 +223,7 @@ const createListening = (redis: Redis, channels: RedisChannels) => {
   };
 };
 
-/** Names that may stand in one command. */
+/** Channels by command: on a cluster one command per slot. */
 const commandsFor = ({ isSharded }: RedisChannels, names: readonly string[]): (readonly string[])[] =>
   isSharded ? [...Map.groupBy(names, slotOf).values()] : [names];
 
@@ -232,15 +231,15 @@ function* batches(channels: readonly string[]): Iterable<readonly string[]> {
   for (let from = 0; from < channels.length; from += BATCH) yield channels.slice(from, from + BATCH);
 }
 
-/** Names that nobody wants now, handed over in batches when that has lasted for a second. */
-const createLingering = (forget: (channels: readonly string[]) => void) => {
+/** Removed channels, passed to `unsubscribe` in batches after a second. */
+const createDelayedRemovals = (unsubscribe: (channels: readonly string[]) => void) => {
   const since = new Map<string, number>();
   let tick = 0;
   const stop = every(LINGER_MS / 2, () => {
     tick += 1;
     const due = [...since].filter(([, from]) => tick - from > 2).map(([channel]) => channel);
     for (const channel of due) since.delete(channel);
-    if (due.length > 0) forget(due);
+    if (due.length > 0) unsubscribe(due);
   });
   return {
     add: (channel: string): void => void since.set(channel, tick),

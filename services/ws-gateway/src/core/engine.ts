@@ -96,8 +96,8 @@ export const createEngine = (deps: EngineDeps) => {
     onLost: () => {
       for (const follower of hub.followers()) follower.markUnverified();
     },
-    onReconnected: (isSameLife) => {
-      if (isSameLife) for (const follower of hub.followers()) follower.markVerified();
+    onReconnected: (isSameServer) => {
+      if (isSameServer) for (const follower of hub.followers()) follower.markVerified();
       void checkPositions();
     },
     onQuery: async (command) => runControlCommand(command as ControlCommand),

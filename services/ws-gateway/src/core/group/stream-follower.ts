@@ -236,7 +236,7 @@ export class StreamFollower {
     // Entries may have been removed since the read.
     const page = { ...read, entries: read.entries.filter((entry) => entry.offset > this.removedThrough) };
     if (!this.#recent.isRetained) this.#clearRecent();
-    this.#recent.retainUntil(sentAt + page.lastsMs);
+    this.#recent.retainUntil(sentAt + page.remainingMs);
     const first = this.#recent.first ?? offset + 1;
     const older = page.entries.filter((entry) => entry.offset < first);
     this.#recent.backfill(
