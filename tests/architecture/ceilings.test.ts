@@ -1,4 +1,4 @@
-import { CATALOGUE, type MetricName } from '@muster/telemetry/catalogue';
+import { CATALOGUE, type MetricName } from '@muster/telemetry/metric-catalogue';
 import { expect, test } from 'vitest';
 import { allCeilings, documentNow, settingNames, withTable } from './ceilings-table.ts';
 import { ruleTests } from './rules.ts';

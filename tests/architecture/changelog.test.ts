@@ -1,7 +1,7 @@
 import { settings as aggregatorSettings } from '@muster/health-aggregator/config';
 import { settings as sessionSettings } from '@muster/session-service/config';
-import { CATALOGUE } from '@muster/telemetry/catalogue';
 import { LOG_EVENTS } from '@muster/telemetry/log-events';
+import { CATALOGUE } from '@muster/telemetry/metric-catalogue';
 import { settings as gatewaySettings } from '@muster/ws-gateway/config/index';
 import { expect, test } from 'vitest';
 import { read } from './source-files.ts';

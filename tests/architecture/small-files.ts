@@ -27,7 +27,7 @@ export const KEPT_SMALL_FILES: Readonly<Record<string, string>> = {
     'the adapter of the port that the relay test fakes',
   'services/ws-gateway/src/core/connection/stall-detector.ts':
     'a concern that is looked up by its name; the engine only calls its tick',
-  'services/ws-gateway/src/core/group/message-queue.ts':
+  'services/ws-gateway/src/core/group/follower-queue.ts':
     'a bounded queue with an invariant of its own; the stream follower has 400 lines without it',
   'services/ws-gateway/src/core/group/presence-events.ts':
     'presence and join/leave messages are looked up by name, and the hub only calls them',

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { createSeededRandom } from '@muster/testkit/seeded-random';
 import { until } from '@muster/testkit/wait';
-import { binaryFrame } from '@muster/ws-gateway/core/connection/frame';
+import { binaryFrame } from '@muster/ws-gateway/core/connection/websocket-frame';
 import { canWriteDirectly } from '@muster/ws-gateway/socket/direct-write';
 import { SocketWire } from '@muster/ws-gateway/socket/wire';
 import { describe, expect, test } from 'vitest';

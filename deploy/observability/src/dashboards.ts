@@ -1,4 +1,4 @@
-import { CHAPTERS, type Chapter } from '@muster/telemetry/catalogue';
+import { CHAPTERS, type Chapter } from '@muster/telemetry/metric-catalogue';
 import { OBJECTIVES } from './objectives.ts';
 import { graph, type PanelSpec, panelOf, processPanels, stat } from './panels.ts';
 

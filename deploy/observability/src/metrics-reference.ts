@@ -1,6 +1,6 @@
-import { CHAPTERS } from '@muster/telemetry/catalogue';
 import { LOG_EVENTS } from '@muster/telemetry/log-events';
 import { budgetOf, type LabelSets, type Metric, unitOf } from '@muster/telemetry/metric';
+import { CHAPTERS } from '@muster/telemetry/metric-catalogue';
 
 /** The catalogue of metrics as a document. */
 export const renderReference = (): string => `# Metrics

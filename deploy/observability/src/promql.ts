@@ -1,6 +1,6 @@
-import { CATALOGUE } from '@muster/telemetry/catalogue';
 import type { AtMost, LabelValues, Metric } from '@muster/telemetry/metric';
-import { RUNTIME } from '@muster/telemetry/process';
+import { CATALOGUE } from '@muster/telemetry/metric-catalogue';
+import { RUNTIME } from '@muster/telemetry/process-metrics';
 
 /** Labels that the scrape adds to every series. */
 const TARGET_LABELS = ['instance', 'job', 'service'];

@@ -1,4 +1,4 @@
-import type { LabelsOfMetric } from '@muster/telemetry/catalogue';
+import type { LabelsOfMetric } from '@muster/telemetry/metric-catalogue';
 import { TimeoutError } from './clock.ts';
 
 /** Reason of a failed dependency check, derived from its error. */

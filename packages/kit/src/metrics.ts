@@ -1,4 +1,5 @@
 import { getHeapStatistics } from 'node:v8';
+import type { Metric } from '@muster/telemetry/metric';
 import {
   CATALOGUE,
   type CounterName,
@@ -6,8 +7,7 @@ import {
   type HistogramName,
   type LabelsOfMetric,
   type MetricName,
-} from '@muster/telemetry/catalogue';
-import type { Metric } from '@muster/telemetry/metric';
+} from '@muster/telemetry/metric-catalogue';
 import {
   collectDefaultMetrics,
   Counter as PromCounter,

@@ -6,8 +6,8 @@ import type { RedisConnections } from '@muster/kit/redis/connection';
 import { readSessionCookies, unsignExpressSessionCookie } from '@muster/session/cookie';
 import { MAX_CREDENTIALS_TRIED } from '@muster/session/credential';
 import type { Actor } from './core/ports.ts';
-import type { SessionRecord } from './core/session.ts';
-import type { Login, SessionService } from './core/sessions.ts';
+import type { SessionRecord } from './core/session-record.ts';
+import type { Login, SessionService } from './core/session-service.ts';
 import { orUnavailable } from './redis-errors.ts';
 
 /** The sessions of express-session that connect-redis stores. */

@@ -17,7 +17,7 @@ import type { GatewayEngine } from './core/engine.ts';
 import { createDrain, type Drain } from './drain.ts';
 import { createGatewayServer } from './http/server.ts';
 import { canWriteDirectly } from './socket/direct-write.ts';
-import { serveSockets } from './socket/server.ts';
+import { serveSockets } from './socket/websocket-server.ts';
 
 const SERVICE = 'ws-gateway';
 const BUS_TIMEOUT_MS = 2_000;

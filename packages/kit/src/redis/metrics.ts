@@ -1,4 +1,4 @@
-import type { LabelsOfMetric } from '@muster/telemetry/catalogue';
+import type { LabelsOfMetric } from '@muster/telemetry/metric-catalogue';
 import type { Redis } from 'ioredis';
 import type { Logger } from '../logger.ts';
 import type { Metrics } from '../metrics.ts';

@@ -6,7 +6,7 @@ import { createFakeClock } from '@muster/testkit/fake-clock';
 import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { expect, test } from 'vitest';
 import { type AuthenticateDeps, type Authenticated, authenticate } from './authenticate.ts';
-import { type SessionRecord, toSnapshot } from './session.ts';
+import { type SessionRecord, toSnapshot } from './session-record.ts';
 
 const signer = createTokenSigner([
   'authenticate-test-secret-0123456789-ab',

@@ -10,7 +10,7 @@ import type { Snapshot, SnapshotRead } from '@muster/session/session-snapshot';
 import { checkSnapshot, isIdle, matchSecret } from '@muster/session/snapshot-check';
 import { hashSecret, type SessionId, type TokenSigner } from '@muster/session/token';
 import type { Snapshots } from './ports.ts';
-import { type SessionRecord, toSnapshot } from './session.ts';
+import { type SessionRecord, toSnapshot } from './session-record.ts';
 import type { SnapshotLoader } from './snapshot-loader.ts';
 
 /** The source of a result; a metric label. */

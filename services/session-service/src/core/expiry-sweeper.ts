@@ -3,7 +3,7 @@ import type { Logger } from '@muster/kit/logger';
 import type { Touch } from '@muster/session/activity';
 import type { SessionId } from '@muster/session/token';
 import { type Actor, SYSTEM } from './ports.ts';
-import type { EndReason } from './session.ts';
+import type { EndReason } from './session-record.ts';
 
 /** The time for which ended sessions are kept. */
 export interface SessionRetention {

@@ -1,6 +1,6 @@
 import { hashSecret, type SessionId, type TokenSigner } from '@muster/session/token';
 import type { Idempotency } from './ports.ts';
-import type { SessionRecord } from './session.ts';
+import type { SessionRecord } from './session-record.ts';
 import type { DerivedKeys } from './signing-keys.ts';
 
 const SECRET_BYTES = 16;

@@ -2,8 +2,8 @@ import type { SessionGrant } from '@muster/session/grants';
 import type { SnapshotStore } from '@muster/session/session-snapshot';
 import type { SessionId } from '@muster/session/token';
 import type { Position } from './cursor.ts';
-import type { EndReason, LimitRule, SessionDraft, SessionRecord } from './session.ts';
 import type { SessionLimit } from './session-limit.ts';
+import type { EndReason, LimitRule, SessionDraft, SessionRecord } from './session-record.ts';
 
 /** A committed change that is delivered to Redis and the bus. */
 export type Change =

@@ -3,7 +3,7 @@ import type { Logger } from '@muster/kit/logger';
 import { MAX_IDS_PER_CHANGE, type SessionChange } from '@muster/session/session-events';
 import type { SessionId } from '@muster/session/token';
 import type { Change, OutboxEntry, OutboxStore, SessionStore, Snapshots } from './ports.ts';
-import { type SessionRecord, toSnapshot } from './session.ts';
+import { type SessionRecord, toSnapshot } from './session-record.ts';
 
 /** `done` once Redis and the bus have a committed change. */
 export type PropagationState = 'done' | 'pending';

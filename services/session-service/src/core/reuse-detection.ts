@@ -2,7 +2,7 @@ import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { SessionId } from '@muster/session/token';
 import type { Actor, ChangeStore } from './ports.ts';
-import type { EndReason, SessionRecord } from './session.ts';
+import type { EndReason, SessionRecord } from './session-record.ts';
 
 /** A superseded secret that was presented: `late`, the previous one after its grace period, or `stale`, an older one. */
 type ReuseKind = 'late' | 'stale';

@@ -11,8 +11,8 @@ import type {
   UserSessions,
 } from './ports.ts';
 import type { Propagation, PropagationState } from './propagation.ts';
-import type { EndReason } from './session.ts';
-import type { EndResult, SessionService } from './sessions.ts';
+import type { EndReason } from './session-record.ts';
+import type { EndResult, SessionService } from './session-service.ts';
 
 /** Search, bulk ends, user rules, erasure and the audit log. */
 export type SessionAdmin = ReturnType<typeof createSessionAdmin>;

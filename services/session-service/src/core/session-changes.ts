@@ -16,8 +16,8 @@ import {
   type Upgrade,
 } from './ports.ts';
 import type { Propagation } from './propagation.ts';
-import type { SessionRecord } from './session.ts';
 import { DEFAULT_LIMIT, type SessionLimit } from './session-limit.ts';
+import type { SessionRecord } from './session-record.ts';
 import type { DerivedKeys } from './signing-keys.ts';
 
 type Refused = Extract<Changed, { ok: false }>;

@@ -1,5 +1,5 @@
 import type { SessionId } from '@muster/session/token';
-import type { EndReason, LimitRule } from './session.ts';
+import type { EndReason, LimitRule } from './session-record.ts';
 
 /** The number of live sessions a user may have, and the rule for a login beyond it. */
 export interface SessionLimit {

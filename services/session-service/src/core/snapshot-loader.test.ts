@@ -1,6 +1,6 @@
 import { newSessionId, type SessionId } from '@muster/session/token';
 import { expect, test } from 'vitest';
-import type { SessionRecord } from './session.ts';
+import type { SessionRecord } from './session-record.ts';
 import { createSnapshotLoader } from './snapshot-loader.ts';
 
 const record = (id: SessionId) => ({ id }) as SessionRecord;

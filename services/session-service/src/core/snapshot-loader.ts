@@ -1,7 +1,7 @@
 import { TimeoutError, within } from '@muster/kit/clock';
 import { AppError } from '@muster/protocol/errors';
 import type { SessionId } from '@muster/session/token';
-import type { SessionRecord } from './session.ts';
+import type { SessionRecord } from './session-record.ts';
 
 /** Reads single sessions in batches. */
 export type SnapshotLoader = ReturnType<typeof createSnapshotLoader>;

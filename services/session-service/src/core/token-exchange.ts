@@ -10,7 +10,7 @@ import type {
   UsedTokens,
 } from './oidc-ports.ts';
 import { type Actor, type Idempotency, SYSTEM } from './ports.ts';
-import type { Login, OpenResult, SessionService } from './sessions.ts';
+import type { Login, OpenResult, SessionService } from './session-service.ts';
 
 /** A token and the client for which the session is opened. */
 export interface ExchangeRequest {

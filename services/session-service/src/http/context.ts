@@ -11,7 +11,7 @@ import type { IpAnonymizer } from '../core/ip-anonymization.ts';
 import type { ReuseDetector } from '../core/reuse-detection.ts';
 import type { SessionAdmin } from '../core/session-admin.ts';
 import type { SessionChanges } from '../core/session-changes.ts';
-import type { SessionService } from '../core/sessions.ts';
+import type { SessionService } from '../core/session-service.ts';
 import type { DerivedKeys } from '../core/signing-keys.ts';
 import type { IdTokenExchange } from '../core/token-exchange.ts';
 import type { LegacyImport } from '../legacy-import.ts';

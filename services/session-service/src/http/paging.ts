@@ -1,7 +1,7 @@
 import type { RouteReply } from '@muster/http/route';
 import type { z } from 'zod';
 import { type Position, readCursor, writeCursor } from '../core/cursor.ts';
-import type { SessionRecord } from '../core/session.ts';
+import type { SessionRecord } from '../core/session-record.ts';
 import type { HttpContext } from './context.ts';
 import type { listQuery } from './schemas.ts';
 import { sessionDto } from './session-dto.ts';

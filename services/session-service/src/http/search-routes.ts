@@ -3,7 +3,7 @@ import { parseSessionId } from '@muster/session/token';
 import { z } from 'zod';
 import type { IpAnonymizer } from '../core/ip-anonymization.ts';
 import type { SearchFilter } from '../core/ports.ts';
-import { END_REASONS } from '../core/session.ts';
+import { END_REASONS } from '../core/session-record.ts';
 import { serviceRoute } from './authenticated-routes.ts';
 import type { HttpContext } from './context.ts';
 import { sessionPage } from './paging.ts';

@@ -1,5 +1,5 @@
 import type { SessionAbout, Snapshot } from '@muster/session/session-snapshot';
-import { idleExpiresAt, type SessionRecord } from '../core/session.ts';
+import { idleExpiresAt, type SessionRecord } from '../core/session-record.ts';
 
 interface SessionDtoOptions {
   /** True if the request was made with this session. */

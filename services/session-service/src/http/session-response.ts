@@ -1,9 +1,9 @@
 import { keyReused } from '@muster/http/idempotency-key';
 import type { RouteReply } from '@muster/http/route';
 import { AppError } from '@muster/protocol/errors';
-import type { SessionRecord, Transport } from '../core/session.ts';
 import type { RotateResult, UpgradeResult } from '../core/session-changes.ts';
-import type { OpenResult } from '../core/sessions.ts';
+import type { SessionRecord, Transport } from '../core/session-record.ts';
+import type { OpenResult } from '../core/session-service.ts';
 import type { HttpContext } from './context.ts';
 import { etagOf, sessionDto } from './session-dto.ts';
 import { cookieFor } from './session-guard.ts';

@@ -1,7 +1,7 @@
 import type { SessionGrant } from '@muster/session/grants';
 import type { SessionId } from '@muster/session/token';
 import type { Change, OutboxEntry } from '../core/ports.ts';
-import type { SessionRecord, Transport } from '../core/session.ts';
+import type { SessionRecord, Transport } from '../core/session-record.ts';
 
 /** The columns of a session that the service reads. */
 export const COLUMNS = `id, tenant_id, user_id, kind, policy, transport, remember, secret_hash, prev_hash, prev_until,

@@ -2,10 +2,10 @@ import { CloseCode, UnsubscribeCode } from '@muster/protocol/codes';
 import type { GroupName } from '@muster/protocol/ids';
 import type { AnyConnection } from './connection/any-connection.ts';
 import type { Connection } from './connection/connection.ts';
-import { visitInSlices } from './event-loop.ts';
 import type { GroupOptions, Namespaces } from './namespaces.ts';
 import { isAllowed, type SubscribePermissionBasis } from './permissions.ts';
 import type { ClientIdentity } from './ports.ts';
+import { visitInSlices } from './time-slicing.ts';
 
 export interface PermissionReviewDeps {
   readonly namespaces: Namespaces;

@@ -7,9 +7,9 @@ import type { Metrics } from '@muster/kit/metrics';
 import { answerProbe, type ProcessInfo } from '@muster/kit/probes';
 import { AppError } from '@muster/protocol/errors';
 import type { Express } from 'express';
-import type { ServerApi } from '../core/api/api.ts';
-import { mountServerApi, type ServerApiDeps } from './server-api.ts';
+import type { ServerApi } from '../core/api/server-api.ts';
 import type { ServerApiKey } from './server-api-keys.ts';
+import { mountServerApi, type ServerApiDeps } from './server-api-routes.ts';
 
 export interface HttpServerDeps extends Pick<ServerApiDeps, 'refusals'> {
   readonly health: Health;

@@ -17,13 +17,13 @@ import {
   type UpgradeOptions,
   type UserRules,
 } from '../../core/ports.ts';
-import type { SessionDraft, SessionRecord } from '../../core/session.ts';
 import { applySessionLimit, type CountedSession, type SessionLimit } from '../../core/session-limit.ts';
+import type { SessionDraft, SessionRecord } from '../../core/session-record.ts';
 import type { Postgres, Queryable, Transaction } from '../pool.ts';
 import { upgradeGuest } from './change-session.ts';
 import { endSessions } from './end-sessions.ts';
-import { insertIfRoom, insertSession } from './insert-session.ts';
 import { findLiveSessions, findSessions, listSessions } from './read-sessions.ts';
+import { insertIfRoom, insertSession } from './session-insert-statement.ts';
 import { lockUser } from './users.ts';
 
 /** Sessions in a refusal; the full list has its own path. */

@@ -6,7 +6,7 @@ import {
   SYSTEM,
   type UserSessions,
 } from '../../core/ports.ts';
-import type { EndReason } from '../../core/session.ts';
+import type { EndReason } from '../../core/session-record.ts';
 import type { Queryable } from '../pool.ts';
 import { type OutboxRow, toPosted } from '../rows.ts';
 

@@ -1,7 +1,7 @@
 import type { SessionId } from '@muster/session/token';
 import type { ListQuery, SessionStore } from '../../core/ports.ts';
-import type { SessionRecord } from '../../core/session.ts';
 import type { CountedSession } from '../../core/session-limit.ts';
+import type { SessionRecord } from '../../core/session-record.ts';
 import type { Queryable } from '../pool.ts';
 import { COLUMNS, IS_LIVE, type SessionRow, toRecord } from '../rows.ts';
 

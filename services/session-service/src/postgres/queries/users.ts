@@ -7,7 +7,7 @@ import {
   type UserRulesPatch,
   type UserSessions,
 } from '../../core/ports.ts';
-import type { LimitRule } from '../../core/session.ts';
+import type { LimitRule } from '../../core/session-record.ts';
 import type { Postgres, Queryable } from '../pool.ts';
 import { COLUMNS, type SessionRow, toRecord } from '../rows.ts';
 import { endSessionsOfUser } from './end-sessions.ts';

@@ -4,9 +4,9 @@ import type { Payload } from '@muster/protocol/commands';
 import { DEFAULT_TENANT, type GroupName } from '@muster/protocol/ids';
 import type { ConnectionInfo, NodeInfo } from '@muster/protocol/server-api';
 import type { AnyConnection, RefreshRequest, SubscribeRequest } from '../connection/any-connection.ts';
-import { visitInSlices } from '../event-loop.ts';
 import type { Hub } from '../group/hub.ts';
 import { userKeyOf } from '../ports.ts';
+import { visitInSlices } from '../time-slicing.ts';
 import { matchesGlob } from './glob.ts';
 import { EVERY_TENANT } from './params.ts';
 

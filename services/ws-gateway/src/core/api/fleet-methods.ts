@@ -3,9 +3,9 @@ import type { Payload } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
 import type { ConnectionInfo } from '@muster/protocol/server-api';
 import type { SubscribeRequest } from '../connection/any-connection.ts';
-import { visitInSlices } from '../event-loop.ts';
 import { MAX_INFO_BYTES } from '../group/publication-size.ts';
 import type { SubscriptionOverride } from '../ports.ts';
+import { visitInSlices } from '../time-slicing.ts';
 import { badRequest } from './api-errors.ts';
 import {
   type ControlCommand,

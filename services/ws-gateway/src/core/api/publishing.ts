@@ -4,10 +4,10 @@ import type { Appended } from '@muster/bus/streams';
 import { ReplyError } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
 import type { GroupName } from '@muster/protocol/ids';
-import { createSerializer } from '../event-loop.ts';
 import { DELTA_ATTRIBUTE } from '../group/delta-subscribers.ts';
 import type { PublishRequest } from '../group/publisher.ts';
 import { acceptsPayload } from '../namespaces.ts';
+import { createSerializer } from '../time-slicing.ts';
 import { type ApiFault, badRequest, errorJson, faultOf } from './api-errors.ts';
 import { type ApiDeps, type ApiMethod, Params, requireOptions } from './params.ts';
 

@@ -1,5 +1,5 @@
 import type { Clock } from '@muster/kit/clock';
-import { ReadPacing, type ReadPacingDeps } from '../group/read-pacing.ts';
+import { ReadPacing, type ReadPacingDeps } from '../group/stream-read-limit.ts';
 import { type ClientIdentity, type EngineMetrics, type QuotaLimits, type Rate, userKeyOf } from '../ports.ts';
 import { TokenBucket } from './rate-limit.ts';
 import type { Ticks } from './timer-wheel.ts';

@@ -6,7 +6,7 @@ import { encodeProtobufPush, encodeProtobufReply, PROTOBUF_PING } from '@muster/
 import { decodeProtobufFrame } from '@muster/protocol/protobuf-commands';
 import { splitMessages } from '@muster/protocol/protobuf-wire';
 import type { CommandReply, Push } from '@muster/protocol/replies';
-import { binaryFrame, textFrame } from './frame.ts';
+import { binaryFrame, textFrame } from './websocket-frame.ts';
 
 /** One encoded message: text for JSON, bytes for Protobuf. */
 export type EncodedMessage = string | Uint8Array;

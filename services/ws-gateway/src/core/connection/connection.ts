@@ -26,10 +26,10 @@ import {
 import type { ClientQuota } from './client-quotas.ts';
 import type { Codec } from './codec.ts';
 import { Deadlines } from './deadlines.ts';
-import { PING_FRAME } from './frame.ts';
 import { MAX_REJECTIONS, TokenBucket } from './rate-limit.ts';
 import { SendBuffer } from './send-buffer.ts';
 import type { Ticks } from './timer-wheel.ts';
+import { PING_FRAME } from './websocket-frame.ts';
 
 /** What the protocol connections of a gateway share. */
 export interface ConnectionContext extends SharedContext {

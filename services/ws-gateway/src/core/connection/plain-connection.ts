@@ -20,10 +20,10 @@ import {
 import type { ClientQuota, ClientQuotas } from './client-quotas.ts';
 import { jsonCodec } from './codec.ts';
 import { monotonicAt, PONG_CHECK_MS, PROBE_INTERVAL_MS } from './deadlines.ts';
-import { PING_FRAME, textFrame } from './frame.ts';
 import { type GroupRates, MAX_REJECTIONS, TokenBucket } from './rate-limit.ts';
 import { SendBuffer } from './send-buffer.ts';
 import type { Ticks } from './timer-wheel.ts';
+import { PING_FRAME, textFrame } from './websocket-frame.ts';
 
 /** What the plain connections of a gateway share. */
 export interface PlainContext extends SharedContext {

@@ -1,9 +1,9 @@
 import { expect, test, vi } from 'vitest';
 import { FakeWire, settle } from '../engine-fixture.ts';
 import { jsonCodec } from './codec.ts';
-import { textFrame } from './frame.ts';
 import { SendBuffer } from './send-buffer.ts';
 import { createTicks } from './timer-wheel.ts';
+import { textFrame } from './websocket-frame.ts';
 
 const frameOf = (value: number): Buffer => textFrame(Buffer.from(String(value)));
 

@@ -1,7 +1,7 @@
 import type { BusMessage } from '@muster/bus/envelope';
 import { BINARY_MARK, DELTA_MARK, payloadDelta } from '@muster/protocol/delta';
 import { convertPush } from '@muster/protocol/protobuf-codec';
-import { binaryFrame } from '../connection/frame.ts';
+import { binaryFrame } from '../connection/websocket-frame.ts';
 import { compacted, type Form, jsonFrame } from './group-frames.ts';
 import type { GroupIdentity } from './group-identity.ts';
 import type { Subscription } from './subscription.ts';

@@ -4,7 +4,7 @@ import { convertPush } from '@muster/protocol/protobuf-codec';
 import { memberText } from '@muster/protocol/raw-json';
 import type { PublicationText } from '@muster/protocol/replies';
 import type { Tags, TagsFilter } from '@muster/protocol/tags-filter';
-import { binaryFrame, textFrame } from '../connection/frame.ts';
+import { binaryFrame, textFrame } from '../connection/websocket-frame.ts';
 import type { GroupIdentity } from './group-identity.ts';
 
 /** Encoding of deliveries to one subscriber: protocol messages as JSON or Protobuf, or bare payloads (`plain`). */

@@ -17,9 +17,9 @@ import { createGroupRegistry } from './group-registry.ts';
 import { createPositionCheck } from './position-check.ts';
 import { createPresenceEvents } from './presence-events.ts';
 import { createPublisher } from './publisher.ts';
-import { bytesOfTexts } from './read-pacing.ts';
 import { type PacedReads, Recovery, type RecoveryBudget, type RecoveryStart } from './recovery.ts';
 import { createSlowConsumers } from './slow-consumers.ts';
+import { bytesOfTexts } from './stream-read-limit.ts';
 import {
   type DeliveryOptions,
   type PresenceInfo,

@@ -5,8 +5,8 @@ import type { StreamPage } from '@muster/bus/streams';
 import type { StreamPosition } from '@muster/protocol/commands';
 import { MAX_RECOVERED_PUBLICATIONS } from '@muster/protocol/limits';
 import type { PublicationText } from '@muster/protocol/replies';
-import { bytesOfTexts } from './read-pacing.ts';
 import type { StreamFollower } from './stream-follower.ts';
+import { bytesOfTexts } from './stream-read-limit.ts';
 
 /** Where a new subscription starts. */
 export interface RecoveryStart {

@@ -6,7 +6,7 @@ import { messageOfEntry, type StreamEntry } from '@muster/bus/publication-encodi
 import type { StreamPage, StreamQuery, StreamRetention, Streams } from '@muster/bus/streams';
 import type { Clock } from '@muster/kit/clock';
 import { MAX_RECOVERED_PUBLICATIONS } from '@muster/protocol/limits';
-import { MessageQueue } from './message-queue.ts';
+import { MessageQueue } from './follower-queue.ts';
 import { RecentPublications, type RecentPublicationsBudget } from './recent-publications.ts';
 
 /** Outcome of a difference between the delivered position and the stream. */

@@ -6,10 +6,10 @@ import type { HistoryCommand } from '@muster/protocol/commands';
 import { MAX_RECOVERED_PUBLICATIONS } from '@muster/protocol/limits';
 import type { HistoryResult } from '@muster/protocol/replies';
 import type { Connection } from '../connection/connection.ts';
-import { createTurnBudget, type TurnBudget } from '../event-loop.ts';
 import type { Hub } from '../group/hub.ts';
-import { bytesOfTexts } from '../group/read-pacing.ts';
+import { bytesOfTexts } from '../group/stream-read-limit.ts';
 import type { EngineMetrics } from '../ports.ts';
+import { createTurnBudget, type TurnBudget } from '../time-slicing.ts';
 import { NEW_GROUPS } from './command-error.ts';
 import { authorizeGroupRead, type GroupReadDeps, isStillAllowed } from './group-read.ts';
 

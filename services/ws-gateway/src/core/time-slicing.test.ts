@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { createTurnBudget } from './event-loop.ts';
+import { createTurnBudget } from './time-slicing.ts';
 
 test('[SW10] given more work than fits into a turn, when it is executed, then it continues in later turns, in order', async () => {
   const budget = createTurnBudget(100);

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { textFrame } from './frame.ts';
+import { textFrame } from './websocket-frame.ts';
 
 test.each([
   [0, 2],

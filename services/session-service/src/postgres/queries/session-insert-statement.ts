@@ -1,6 +1,6 @@
 import type { Actor } from '../../core/ports.ts';
-import type { SessionDraft, SessionRecord } from '../../core/session.ts';
 import type { SessionLimit } from '../../core/session-limit.ts';
+import type { SessionDraft, SessionRecord } from '../../core/session-record.ts';
 import { ANSWER_TIMEOUT_MS, type Queryable } from '../pool.ts';
 import { COLUMNS, type SessionRow, toRecord } from '../rows.ts';
 

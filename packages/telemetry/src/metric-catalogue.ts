@@ -1,9 +1,9 @@
-import { FLEET } from './aggregator.ts';
-import { GATEWAY } from './gateway.ts';
+import { FLEET } from './aggregator-metrics.ts';
+import { GATEWAY } from './gateway-metrics.ts';
 import type { LabelsOf, Metric, MetricKind } from './metric.ts';
-import { HTTP, PROCESS } from './process.ts';
-import { SESSION, SESSION_CLIENT } from './session.ts';
-import { POSTGRES, REDIS } from './stores.ts';
+import { HTTP, PROCESS } from './process-metrics.ts';
+import { SESSION, SESSION_CLIENT } from './session-metrics.ts';
+import { POSTGRES, REDIS } from './store-metrics.ts';
 
 /** A group of metrics, the services that expose them, and their dashboard. */
 export interface Chapter {

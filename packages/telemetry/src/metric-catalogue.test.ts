@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { CATALOGUE, CHAPTERS } from './catalogue.ts';
 import { budgetOf, type Metric, unitOf } from './metric.ts';
+import { CATALOGUE, CHAPTERS } from './metric-catalogue.ts';
 
 const all = Object.entries<Metric>(CATALOGUE);
 const DERIVED = /_(count|sum|bucket|info)$/;

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { engineUnderTest, FakeWire, settle } from '../engine-fixture.ts';
 import { jsonCodec } from './codec.ts';
-import { PING_FRAME } from './frame.ts';
+import { PING_FRAME } from './websocket-frame.ts';
 
 const opened = async () => {
   const { engine, pass } = engineUnderTest();

@@ -15,8 +15,8 @@ import type {
   UserSessions,
 } from './ports.ts';
 import type { Propagation, PropagationState } from './propagation.ts';
-import { type EndReason, type SessionDraft, type SessionRecord, toSnapshot } from './session.ts';
 import { DEFAULT_LIMIT, type SessionLimit } from './session-limit.ts';
+import { type EndReason, type SessionDraft, type SessionRecord, toSnapshot } from './session-record.ts';
 import type { DerivedKeys } from './signing-keys.ts';
 
 /** A login that a back end or an issuer confirms. */
