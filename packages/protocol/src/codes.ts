@@ -65,17 +65,14 @@ export const CLOSE_REASON: Readonly<Record<CloseCode, string>> = {
   4503: 'forbidden',
 };
 
-/** Whether a client that was closed with this code is expected to come back. */
+/** True when clients reconnect after a close with this code. */
 export const reconnects = (code: number): boolean => {
   if (code === CloseCode.TooBig) return false;
   const terminal = (code >= 3500 && code < 4000) || (code >= 4500 && code < 5000);
   return !terminal;
 };
 
-/**
- * Whether a close with this code and reason means to clients what it should: codes of the protocol and of applications, a reason
- * of at most 123 bytes that is there and is no JSON.
- */
+/** True when clients read code and reason correctly: 3000–4999, and a reason of 1 to 123 bytes that is not JSON. */
 export const maySendClose = (code: number, reason: string): boolean =>
   Number.isInteger(code) &&
   code >= 3000 &&
@@ -93,7 +90,7 @@ const isJson = (text: string): boolean => {
   }
 };
 
-/** Why a command failed while the connection goes on. */
+/** Error codes of replies; the connection stays open. */
 export const ReplyError = {
   Internal: 100,
   Unauthorized: 101,
@@ -113,11 +110,10 @@ export type ReplyError = (typeof ReplyError)[keyof typeof ReplyError];
 
 interface ReplyErrorText {
   readonly message: string;
-  /** True makes clients try again with back-off. */
+  /** True: clients retry with back-off. */
   readonly temporary: boolean;
 }
 
-/** The text of each reply error, and whether clients try again. */
 export const REPLY_ERRORS: Readonly<Record<ReplyError, ReplyErrorText>> = {
   100: { message: 'internal server error', temporary: true },
   101: { message: 'unauthorized', temporary: false },
@@ -134,7 +130,7 @@ export const REPLY_ERRORS: Readonly<Record<ReplyError, ReplyErrorText>> = {
   112: { message: 'unrecoverable position', temporary: false },
 };
 
-/** A reply error whose text also says what is wrong. */
+/** Reply error with the cause after a colon. */
 export const errorWithReason = (
   code: ReplyError,
   reason: string,
@@ -143,7 +139,7 @@ export const errorWithReason = (
   return { code, message: `${message}: ${reason}`, temporary };
 };
 
-/** Why the gateway ended a subscription. Below 2500 final, from 2500 on the client subscribes again at once. */
+/** Codes of `unsubscribe` pushes. Below 2500 final; from 2500 on clients subscribe again at once. */
 export const UnsubscribeCode = {
   Server: 2000,
   InsufficientState: 2500,
@@ -152,7 +148,6 @@ export const UnsubscribeCode = {
 } as const;
 export type UnsubscribeCode = (typeof UnsubscribeCode)[keyof typeof UnsubscribeCode];
 
-/** The text of each unsubscribe code. */
 export const UNSUBSCRIBE_REASON: Readonly<Record<UnsubscribeCode, string>> = {
   2000: 'server unsubscribe',
   2500: 'insufficient state',

@@ -2,13 +2,13 @@ import { encodeDelta } from './fossil-delta.ts';
 import { memberText } from './raw-json.ts';
 import type { PublicationText } from './replies.ts';
 
-/** Bytes of a payload above which no delta is looked for. */
+/** Largest payload for which a delta is computed, in bytes. */
 export const MAX_DELTA_BYTES = 262_144;
 
 const utf8 = new TextEncoder();
 const fromUtf8 = new TextDecoder();
 
-/** The delta between two payloads as it stands in JSON; undefined when there is none worth sending. */
+/** Delta between two payloads as a JSON string's content; undefined when it is not shorter, or a payload is too large. */
 export const payloadDelta = (base: Uint8Array | undefined, data: Uint8Array): string | undefined => {
   if (base === undefined || base.length > MAX_DELTA_BYTES || data.length > MAX_DELTA_BYTES) return undefined;
   const delta = encodeDelta(base, data);
@@ -16,8 +16,8 @@ export const payloadDelta = (base: Uint8Array | undefined, data: Uint8Array): st
 };
 
 /**
- * Recovered publications for a subscriber with deltas: the first whole, every other one as a delta of the one before
- * where that is shorter. In JSON the payload of a whole one is a string that holds the JSON text.
+ * Recovered publications for a subscriber with deltas: the first in full, each later publication as a delta of its
+ * predecessor where that is shorter. In JSON a full payload is a string with the JSON text.
  */
 export const deltaChain = (
   publications: readonly PublicationText[],
@@ -37,7 +37,7 @@ export const deltaChain = (
 };
 
 const DATA_AT = '{"data":'.length;
-/** What follows the payload of a publication whose payload is no JSON. */
+/** Follows the payload of a publication with bytes other than JSON. */
 export const BINARY_MARK = ',"b64":true';
-/** What follows the payload of a publication that is a delta. */
+/** Follows the payload of a publication that is a delta. */
 export const DELTA_MARK = ',"delta":true';

@@ -9,14 +9,14 @@ const COMMA = 0x2c;
 const COLON = 0x3a;
 const SEMICOLON = 0x3b;
 const AT = 0x40;
-/** Bytes that are looked up together. */
+/** Block length of the index, in bytes. */
 const BLOCK = 16;
-/** Fewer bytes are not worth a piece of their own. */
+/** Shorter matches are inserted, not copied. */
 const MIN_COPY = 8;
 
 /**
- * The delta that makes `target` of `base`; undefined when it would not be shorter than the target. Where the target is
- * UTF-8 no piece begins or ends within a character, so the delta is UTF-8 too. Time and memory grow with the sizes, no faster.
+ * Delta from `base` to `target`; undefined when it is not shorter than the target. For a UTF-8 target no piece splits a
+ * character, so the delta is UTF-8, too. Time and memory are linear in both sizes.
  */
 export const encodeDelta = (base: Uint8Array, target: Uint8Array): Uint8Array | undefined => {
   const patch = new Patch(target);
@@ -31,7 +31,7 @@ export const encodeDelta = (base: Uint8Array, target: Uint8Array): Uint8Array | 
   return patch.finish();
 };
 
-/** Writes pieces, and gives up when they grow as long as the target. */
+/** Writes pieces into a buffer of the target's size; {@link Patch.isTooLong} once it is full. */
 class Patch {
   readonly #target: Uint8Array;
   readonly #bytes: Uint8Array;
@@ -82,7 +82,7 @@ interface Middle {
   readonly end: number;
 }
 
-/** Finds what the part between the shared ends takes from anywhere in the base, block by block. */
+/** Encodes the part between the shared prefix and suffix: looks up each block in the base. */
 const encodeMiddle = (patch: Patch, { base, target, from, end }: Middle): void => {
   let inserted = from;
   if (end - from >= BLOCK && base.length >= BLOCK) {
@@ -90,8 +90,8 @@ const encodeMiddle = (patch: Patch, { base, target, from, end }: Middle): void =
     const window = new Window(target, from);
     let at = from;
     while (at + BLOCK <= end && !patch.isTooLong) {
-      const place = blocks.get(window.hash);
-      const found = place === undefined ? undefined : matchAround({ base, target, at, place, inserted, end });
+      const block = blocks.get(window.hash);
+      const found = block === undefined ? undefined : matchAround({ base, target, at, block, inserted, end });
       if (found === undefined) {
         window.roll();
         at += 1;
@@ -107,7 +107,7 @@ const encodeMiddle = (patch: Patch, { base, target, from, end }: Middle): void =
   patch.insert(inserted, end);
 };
 
-/** Where in the base each block begins; of equal ones the first. */
+/** Hash → offset of the first block of the base with that hash. */
 const indexBlocks = (base: Uint8Array): ReadonlyMap<number, number> => {
   const blocks = new Map<number, number>();
   const window = new Window(base, 0);
@@ -118,7 +118,7 @@ const indexBlocks = (base: Uint8Array): ReadonlyMap<number, number> => {
   return blocks;
 };
 
-/** A sum over one block that can be moved on by a byte at little cost. */
+/** Rolling hash of one block. */
 class Window {
   readonly #bytes: Uint8Array;
   #at = 0;
@@ -146,26 +146,26 @@ class Window {
   }
 
   roll(): void {
-    const gone = this.#bytes[this.#at] ?? 0;
-    const come = this.#bytes[this.#at + BLOCK] ?? 0;
-    this.#sum += come - gone;
-    this.#weighted += this.#sum - BLOCK * gone;
+    const removed = this.#bytes[this.#at] ?? 0;
+    const added = this.#bytes[this.#at + BLOCK] ?? 0;
+    this.#sum += added - removed;
+    this.#weighted += this.#sum - BLOCK * removed;
     this.#at += 1;
   }
 }
 
-/** What target and base share around a place where a block may be the same, cut between characters; undefined if too little. */
-const matchAround = (place: {
+/** Longest match around a block with an equal hash, without splitting characters; undefined below {@link MIN_COPY}. */
+const matchAround = (candidate: {
   readonly base: Uint8Array;
   readonly target: Uint8Array;
   readonly at: number;
-  readonly place: number;
-  /** Before this the target is written already. */
+  readonly block: number;
+  /** End of the part of the target that is already written. */
   readonly inserted: number;
   readonly end: number;
 }): { readonly from: number; readonly to: number; readonly offset: number } | undefined => {
-  const { base, target, at, inserted, end } = place;
-  const shift = place.place - at;
+  const { base, target, at, block, inserted, end } = candidate;
+  const shift = block - at;
   let to = at;
   while (to < end && to + shift < base.length && target[to] === base[to + shift]) to += 1;
   if (to - at < BLOCK) return undefined;
@@ -192,10 +192,10 @@ const sharedTail = (base: Uint8Array, target: Uint8Array, head: number): number 
   return count < MIN_COPY ? 0 : count;
 };
 
-/** Whether a cut before this byte would tear a character of UTF-8 apart. */
+/** True for continuation bytes of UTF-8. */
 const isWithinCharacter = (bytes: Uint8Array, at: number): boolean => ((bytes[at] ?? 0) & 0xc0) === 0x80;
 
-/** The sum of the bytes as big-endian words of 32 bits, the last one filled up with zeros. */
+/** Sum of big-endian 32-bit words, the last word padded with zeros. */
 const checksum = (bytes: Uint8Array): number => {
   let sum = 0;
   for (let at = 0; at < bytes.length; at++) sum = (sum + ((bytes[at] ?? 0) << (24 - 8 * (at & 3)))) | 0;

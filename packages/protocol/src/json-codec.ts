@@ -11,10 +11,9 @@ import type {
   SubscribeResult,
 } from './replies.ts';
 
-/** `{}`: a ping. */
 export const JSON_PING = '{}';
 
-/** JSON text of a reply. Zero values are left out, but for the fields that clients rely on. */
+/** JSON text of a reply. Zero values are omitted, except in fields that clients rely on. */
 export const encodeReply = (reply: CommandReply): string => {
   const id = number('id', reply.id);
   return object(id, raw(reply.is, replyBody(reply)));
@@ -23,17 +22,17 @@ export const encodeReply = (reply: CommandReply): string => {
 /** JSON text of a push that concerns one connection or one event. */
 export const encodePush = (push: Push): string => `{"push":${pushBody(push)}}`;
 
-/** How every push to a group begins. */
+/** Start of every push to a group. */
 export const pushHead = (channel: string): string => `{"push":{"channel":${JSON.stringify(channel)},`;
 
-/** The same for clients that know the group by a number (channel compaction). */
+/** Start of every push to a group for subscribers with channel compaction. */
 export const compactPushHead = (id: number): string => `{"push":{"id":${id},`;
 
-/** The two halves around a publication's JSON text that make it a push to a group. */
+/** Text before a publication's JSON text in a push; {@link PUBLICATION_PUSH_TAIL} follows it. */
 export const publicationPushHead = (channel: string): string => `${pushHead(channel)}"pub":`;
 export const PUBLICATION_PUSH_TAIL = '}}';
 
-/** JSON text of a publication. `data` always comes first, so that it can be cut out again by its length. */
+/** JSON text of a publication. `data` is the first member, so that it can be sliced by its length. */
 export const encodePublication = (publication: Publication): PublicationText => {
   const { data, info, offset, tags, isBinary, version } = publication;
   return object(
@@ -46,10 +45,10 @@ export const encodePublication = (publication: Publication): PublicationText => 
   );
 };
 
-/** What precedes the payload in every {@link encodePublication} text. */
+/** Offset of the payload in every {@link encodePublication} text. */
 export const PUBLICATION_DATA_AT = '{"data":'.length;
 
-/** JSON text of a client's description; `user` and `client` are always there. */
+/** JSON text of a client info; `user` and `client` are always present. */
 export const encodeClientInfo = ({ user, client, connInfo, chanInfo }: ClientInfo): string =>
   object(
     `"user":${JSON.stringify(user)}`,

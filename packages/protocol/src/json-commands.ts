@@ -2,7 +2,7 @@ import type { ClientCommand, DecodedFrame, Payload, RecoverRequest, StreamPositi
 import { MAX_COMMAND_ID } from './limits.ts';
 import { memberText } from './raw-json.ts';
 
-/** Decodes one text frame: JSON objects separated by single newlines, a last newline is allowed. */
+/** Decodes one text frame: JSON objects separated by single newlines; one trailing newline is allowed. */
 export const decodeJsonFrame = (frame: string): DecodedFrame => {
   const text = frame.endsWith('\n') ? frame.slice(0, -1) : frame;
   const commands: ClientCommand[] = [];
@@ -29,14 +29,14 @@ type JsonObject = { readonly [name: string]: unknown };
 
 class BadField extends Error {}
 
-/** A method's object, and where its raw payload is found. */
+/** Id, object and raw payload of a method. */
 interface Request {
   readonly id: number;
   readonly body: JsonObject;
   readonly data: { readonly data?: Payload };
 }
 
-/** In the order in which the first one present wins. */
+/** By precedence: the first method that is present counts. */
 const METHODS: readonly (readonly [name: string, decode: (request: Request) => ClientCommand])[] = [
   ['connect', ({ id, body, data }) => connect(id, body, data)],
   ['ping', ({ id }) => ({ is: 'unknown', id })],
@@ -144,7 +144,7 @@ const rawData = (line: string, method: string): { data?: Payload } => {
 const isObject = (value: unknown): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** An own member; absent and null are the same. Inherited names like `constructor` are never seen. */
+/** Own member; null counts as absent. Inherited names such as `constructor` are not read. */
 const own = (body: JsonObject, name: string): unknown =>
   Object.hasOwn(body, name) ? (body[name] ?? undefined) : undefined;
 

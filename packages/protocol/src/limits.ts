@@ -7,8 +7,8 @@ export const MAX_CLOSE_REASON_BYTES = 123;
 /** Largest command id: ids are unsigned 32-bit on the wire. */
 export const MAX_COMMAND_ID = 0xffff_ffff;
 
-/** Messages that a gateway joins into one frame. */
+/** Maximum of messages in one frame of a gateway. */
 export const MAX_MESSAGES_PER_FRAME = 16;
 
-/** Publications in one recovery or history answer. */
+/** Maximum of publications in one recovery or history reply. */
 export const MAX_RECOVERED_PUBLICATIONS = 300;

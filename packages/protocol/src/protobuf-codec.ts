@@ -13,21 +13,21 @@ import type {
   SubscribeResult,
 } from './replies.ts';
 
-/** An empty reply, with its length: a ping. */
+/** A ping: an empty reply, length-delimited. */
 export const PROTOBUF_PING: Uint8Array = new MessageWriter().delimited();
 
-/** A reply with its length before it. */
+/** Length-delimited reply. */
 export const encodeProtobufReply = (reply: CommandReply): Uint8Array => {
   const [field, body] = replyBody(reply);
   return new MessageWriter().number(1, reply.id).message(field, body).delimited();
 };
 
-/** A push that concerns one connection or one event. */
+/** Length-delimited push that concerns one connection or one event. */
 export const encodeProtobufPush = (push: Push): Uint8Array => pushMessage(pushBody(push));
 
 /**
- * The same push that JSON clients get, for Protobuf clients: a publication, a join or a leave of a group. Made once
- * per message and gateway, however many clients there are. With `compactId` the group is named by that number.
+ * Converts the JSON text of a push (publication, join or leave) for Protobuf clients; once per message and gateway. With
+ * `compactId` the push carries that number in place of the group name.
  */
 export const convertPush = (json: string, compactId = 0): Uint8Array => {
   const push = memberText(json, 'push') ?? '{}';
@@ -160,9 +160,9 @@ interface ParsedPublication {
   readonly tags?: Readonly<Record<string, string>>;
   readonly epoch?: string;
   readonly version?: number;
-  /** The payload is a base64 string of bytes that are no JSON. */
+  /** The payload is a base64 string of bytes other than JSON. */
   readonly b64?: boolean;
-  /** The payload is a string that holds a delta. */
+  /** The payload is a string with a delta. */
   readonly delta?: boolean;
 }
 
@@ -196,7 +196,6 @@ const clientInfo = ({ user, client, connInfo, chanInfo }: ClientInfo): MessageWr
 
 const utf8 = new TextEncoder();
 
-/** JSON text as the bytes of a payload. */
 const json = (text: Payload | undefined): Uint8Array | undefined =>
   text === undefined ? undefined : utf8.encode(text);
 

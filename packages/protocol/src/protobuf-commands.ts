@@ -2,7 +2,7 @@ import type { ClientCommand, DecodedFrame, Payload, RecoverRequest } from './com
 import { MAX_COMMAND_ID } from './limits.ts';
 import { Fields, MalformedMessage, splitMessages } from './protobuf-wire.ts';
 
-/** Decodes one binary frame: length-delimited commands, one after the other. */
+/** Decodes one binary frame: a sequence of length-delimited commands. */
 export const decodeProtobufFrame = (frame: Uint8Array): DecodedFrame => {
   if (frame.length === 0) return { ok: false, why: 'empty' };
   try {
@@ -15,7 +15,7 @@ export const decodeProtobufFrame = (frame: Uint8Array): DecodedFrame => {
 
 type Decode = (id: number, request: Fields) => ClientCommand;
 
-/** Field of the command → method, in the order in which the first one present wins. */
+/** Field of the command → method, by precedence: the first field that is present counts. */
 const METHODS: readonly (readonly [field: number, decode: Decode])[] = [
   [4, (id, request) => connect(id, request)],
   [11, (id) => ({ is: 'unknown', id })],
@@ -95,7 +95,7 @@ const recovery = (request: Fields): RecoverRequest => ({
 
 const EMPTY = new Fields(new Uint8Array());
 
-/** JSON passes as its text; any other bytes as a JSON string of base64, and the command says so. */
+/** JSON as its text; other bytes as a JSON string of base64, marked with `isBinary`. */
 const payload = (request: Fields, field: number): { data?: Payload; isBinary?: true } => {
   const bytes = request.bytes(field);
   if (bytes === undefined || bytes.length === 0) return {};
@@ -109,7 +109,7 @@ const asJson = (bytes: Uint8Array): string | undefined => {
   try {
     const text = decoder.decode(bytes);
     JSON.parse(text);
-    // Line breaks between the parts of a value would cut a JSON frame in two.
+    // Line breaks would split a JSON frame.
     return text.replace(/[\r\n]+/g, ' ');
   } catch {
     return undefined;

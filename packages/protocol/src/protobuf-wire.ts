@@ -1,6 +1,5 @@
 /*
- * The subset of the Protocol Buffers wire format that the messages use: varints and length-delimited fields. Other wire
- * types are skipped.
+ * Subset of the Protocol Buffers wire format: varints and length-delimited fields. Other wire types are skipped.
  */
 
 /** Invalid message, or a number beyond the safe integers. */
@@ -41,7 +40,7 @@ export class Fields {
     return value;
   }
 
-  /** A whole number from 0 to `max`. */
+  /** Integer from 0 to `max`. */
   unsigned(field: number, max: number): number {
     const value = this.number(field);
     if (value < 0 || value > max) throw new MalformedMessage();
@@ -91,7 +90,7 @@ export class Fields {
   }
 }
 
-/** The text of UTF-8 bytes. Throws {@link MalformedMessage} for others. */
+/** Throws {@link MalformedMessage} for bytes that are not UTF-8. */
 export const decodeText = (bytes: Uint8Array): string => {
   try {
     return fromUtf8.decode(bytes);
@@ -120,7 +119,7 @@ class Reader {
     return this.#at >= this.#bytes.length;
   }
 
-  /** A signed number; beyond what JavaScript counts exactly it is malformed. */
+  /** Signed integer; malformed beyond the safe integers. */
   varint(): number {
     let low = 0;
     let high = 0;
@@ -155,7 +154,7 @@ class Reader {
   }
 }
 
-/** Writes the fields of one message in the order of the calls. Zero values are left out, as the format has it. */
+/** Writes the fields of one message in the order of the calls. Zero values are omitted, as in proto3. */
 export class MessageWriter {
   readonly #parts: Uint8Array[] = [];
   #size = 0;
@@ -178,7 +177,7 @@ export class MessageWriter {
     return this;
   }
 
-  /** A message of its own; written even when empty, for its presence means something. */
+  /** Nested message; written even when empty, because its presence has a meaning. */
   message(field: number, value: MessageWriter | undefined): this {
     return this.bytes(field, value?.finish());
   }
@@ -187,7 +186,7 @@ export class MessageWriter {
     return joinBytes(this.#parts, this.#size);
   }
 
-  /** With its length before it, as messages stand in a frame. */
+  /** Message with its length before it, as in a frame. */
   delimited(): Uint8Array {
     const length = varint(this.#size);
     return joinBytes([length, ...this.#parts], length.length + this.#size);

@@ -1,9 +1,9 @@
 /*
- * Finding the text of a value inside JSON text, so that a payload travels as the bytes its sender wrote:
- * no second serialisation, no digit of a long number lost. Only for text that `JSON.parse` has accepted.
+ * Extracts the text of a value from JSON text, so that a payload is forwarded as its sender wrote it: no second
+ * serialisation, no lost digits. Only for text that `JSON.parse` has accepted.
  */
 
-/** The text of member `name` of the object that `json` holds; of several the last, as `JSON.parse` does. */
+/** Text of member `name` of the object in `json`; the last of duplicates, as `JSON.parse` does. */
 export const memberText = (json: string, name: string): string | undefined => {
   let found: string | undefined;
   let at = skipSpace(json, 0) + 1; // past `{`
@@ -29,7 +29,7 @@ const skipSpace = (json: string, from: number): number => {
   return at;
 };
 
-/** Index after the string that begins at `from`. */
+/** Index after the string that starts at `from`. */
 const skipString = (json: string, from: number): number => {
   let at = from + 1;
   for (;;) {
@@ -43,7 +43,7 @@ const skipString = (json: string, from: number): number => {
   }
 };
 
-/** Index after the value that begins at `from`. */
+/** Index after the value that starts at `from`. */
 const skipValue = (json: string, from: number): number => {
   let depth = 0;
   let at = from;

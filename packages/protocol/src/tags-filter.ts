@@ -2,7 +2,7 @@ import { Fields, MalformedMessage } from './protobuf-wire.ts';
 
 export type Tags = Readonly<Record<string, string>>;
 
-/** Whether a publication with these tags is wanted. */
+/** True when a publication with these tags is delivered. */
 export type TagsFilter = (tags: Tags) => boolean;
 
 const MAX_DEPTH = 8;
@@ -21,7 +21,7 @@ class BadFilter extends Error {}
 
 const TOO_DEEP = `has more than ${MAX_DEPTH} levels`;
 
-/** A filter from the JSON value or the Protobuf bytes of a subscribe command; a text that says what is wrong with one that cannot be used. */
+/** Compiles the JSON value or Protobuf bytes of a subscribe command; the cause, as text, for a malformed filter. */
 export const parseTagsFilter = (value: unknown): TagsFilter | string => {
   const budget = { nodes: MAX_NODES };
   try {
@@ -38,20 +38,20 @@ const fromJson = (value: unknown, depth: number): Node => {
   if (depth > MAX_DEPTH) throw new BadFilter(TOO_DEEP);
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw new BadFilter('must be made of objects such as {"key":"k","cmp":"eq","val":"v"}');
-  const given = value as Readonly<Record<string, unknown>>;
+  const members = value as Readonly<Record<string, unknown>>;
   const text = (name: string): string => {
-    const one = Object.hasOwn(given, name) ? (given[name] ?? '') : '';
-    if (typeof one !== 'string') throw new BadFilter(`has a \`${name}\` that is not a string`);
-    return one;
+    const member = Object.hasOwn(members, name) ? (members[name] ?? '') : '';
+    if (typeof member !== 'string') throw new BadFilter(`has a \`${name}\` that is not a string`);
+    return member;
   };
   const list = (name: string): readonly unknown[] => {
-    const many = Object.hasOwn(given, name) ? (given[name] ?? []) : [];
-    if (!Array.isArray(many)) throw new BadFilter(`has \`${name}\` that are not a list`);
-    return many;
+    const member = Object.hasOwn(members, name) ? (members[name] ?? []) : [];
+    if (!Array.isArray(member)) throw new BadFilter(`has \`${name}\` that are not a list`);
+    return member;
   };
   const vals = list('vals');
-  if (!vals.every((one) => typeof one === 'string')) throw new BadFilter('has `vals` that are not strings');
-  const nodes = list('nodes').map((one) => fromJson(one, depth + 1));
+  if (!vals.every((val) => typeof val === 'string')) throw new BadFilter('has `vals` that are not strings');
+  const nodes = list('nodes').map((node) => fromJson(node, depth + 1));
   return { op: text('op'), key: text('key'), cmp: text('cmp'), val: text('val'), vals, nodes };
 };
 
@@ -63,7 +63,7 @@ const fromFields = (fields: Fields, depth: number): Node => {
     cmp: fields.text(3),
     val: fields.text(4),
     vals: fields.texts(5),
-    nodes: fields.messages(6).map((one) => fromFields(one, depth + 1)),
+    nodes: fields.messages(6).map((node) => fromFields(node, depth + 1)),
   };
 };
 
@@ -71,7 +71,7 @@ const compile = (node: Node, budget: { nodes: number }): TagsFilter => {
   budget.nodes -= 1;
   if (budget.nodes < 0) throw new BadFilter(`has more than ${MAX_NODES} conditions`);
   if (node.op === '') return compileLeaf(node);
-  const parts = node.nodes.map((one) => compile(one, budget));
+  const parts = node.nodes.map((child) => compile(child, budget));
   const [first] = parts;
   if (first === undefined) throw new BadFilter('has an `op` without `nodes`');
   if (node.op === 'and') return (tags) => parts.every((part) => part(tags));
@@ -94,7 +94,7 @@ const COMPARE: ReadonlyMap<string, Compare> = new Map<string, Compare>([
   ['gt', (tag, { val }) => Number(tag) > Number(val)],
   ['gte', (tag, { val }) => Number(tag) >= Number(val)],
 ]);
-/** True also where the tag is missing. */
+/** Negations; they also match publications without the tag. */
 const NEGATED: ReadonlyMap<string, string> = new Map([
   ['neq', 'eq'],
   ['nin', 'in'],
