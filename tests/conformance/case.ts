@@ -1,53 +1,53 @@
 import type { Peer } from './peer.ts';
 import type { Format } from './wire.ts';
 
-/** How many publications groups of a namespace keep, and for how long. */
+/** Bounds of the streams of a namespace. */
 export interface Retention {
   readonly size: number;
   readonly ttlMs: number;
 }
 
-/** What a case may use. */
+/** Fixture of a case. */
 export interface ConformanceContext {
   readonly format: Format;
-  /** A socket that has said nothing yet. */
+  /** An open socket without a `connect` command. */
   open(): Promise<Peer>;
   /** A connected client; its connect command has id 1. */
   connect(): Promise<Peer>;
   /** The credential of `connect`. */
   readonly credential: object;
-  /** A group that nobody has used. */
+  /** Name of an unused group. */
   group(): string;
-  /** A method of the server API; undefined when the suite was given no key. */
+  /** Calls a method of the server API; undefined without `--server-key`. */
   readonly api: ((method: string, params: object) => Promise<unknown>) | undefined;
-  /** What a namespace keeps, and a group of it that nobody has used; undefined when the suite was told of none. */
+  /** Bounds of the namespace of `--retention`, and names of unused groups of it; undefined without the option. */
   readonly retention: (Retention & { group(): string }) | undefined;
 }
 
-/** `protocol`: holds for every server of this protocol; `muster`: for this gateway only. */
+/** `protocol`: for every server of the protocol; `muster`: for Muster gateways only. */
 export const KINDS = ['protocol', 'muster'] as const;
 export type Kind = (typeof KINDS)[number];
 
-/** One rule, tried. */
+/** Test of one or more rules. */
 export interface Case {
-  /** Rules of PROTOCOL.md that it tries. */
+  /** Ids of rules of PROTOCOL.md. */
   readonly rules: readonly string[];
   readonly title: string;
   readonly kind: Kind;
   /** Default: both. */
   readonly formats?: readonly Format[];
-  run(world: ConformanceContext): Promise<void>;
+  run(context: ConformanceContext): Promise<void>;
 }
 
-/** The gateway is set up so that this rule cannot be seen; the text says what is missing. */
+/** The settings of the server do not allow this test; the message names what is missing. */
 export class Skip extends Error {
   override readonly name = 'Skip';
 }
 
-/** Fails with what was expected, unless both are equal as JSON. */
+/** Fails unless both are equal as JSON, whatever the order of members. */
 export const same = (what: string, actual: unknown, expected: unknown): void => {
-  const [is, should] = [JSON.stringify(sorted(actual)), JSON.stringify(sorted(expected))];
-  if (is !== should) throw new Error(`${what}: expected ${should}, got ${is}`);
+  const [received, wanted] = [JSON.stringify(sorted(actual)), JSON.stringify(sorted(expected))];
+  if (received !== wanted) throw new Error(`${what}: expected ${wanted}, got ${received}`);
 };
 
 /** Fails unless the condition holds. */
@@ -55,7 +55,7 @@ export const holds = (what: string, condition: unknown, actual?: unknown): void 
   if (!condition) throw new Error(actual === undefined ? what : `${what}, got ${JSON.stringify(actual)}`);
 };
 
-/** A connection as the server API names it. The user stands beside the client: some servers look for the user first. */
+/** Parameters that identify a connection in the server API. Some servers look it up by user first. */
 export const targetOf = (
   { credential }: Pick<ConformanceContext, 'credential'>,
   peer: Peer,
@@ -73,14 +73,14 @@ const subjectOf = (token: string): string | undefined => {
   }
 };
 
-/** Fails unless the connection ends with this code, and with a reason that clients can bear. */
+/** Fails unless the connection is closed with this code within 5 s, with a reason that is neither empty nor JSON. */
 export const closes = async (peer: Peer, code: number): Promise<void> => {
   const timer = setTimeout(() => peer[Symbol.dispose](), 5_000);
-  const ending = await peer.ended;
+  const close = await peer.closed;
   clearTimeout(timer);
-  same('close code', ending.code, code);
-  holds('a reason', ending.reason !== '');
-  holds('a reason that is not JSON', !isJson(ending.reason), ending.reason);
+  same('close code', close.code, code);
+  holds('a reason', close.reason !== '');
+  holds('a reason that is not JSON', !isJson(close.reason), close.reason);
 };
 
 const isJson = (text: string): boolean => {
@@ -92,13 +92,13 @@ const isJson = (text: string): boolean => {
   }
 };
 
-/** Members in one order, so that comparison does not depend on it. */
+/** The value with its members sorted by name. */
 const sorted = (value: unknown): unknown => {
   if (Array.isArray(value)) return value.map(sorted);
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(
     Object.entries(value)
       .sort(([a], [b]) => a.localeCompare(b))
-      .map(([name, one]) => [name, sorted(one)]),
+      .map(([name, member]) => [name, sorted(member)]),
   );
 };

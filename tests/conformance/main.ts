@@ -5,20 +5,20 @@ import { KINDS, Skip } from './case.ts';
 import { createConformanceContext, runs, type Subject } from './suite.ts';
 import { FORMATS } from './wire.ts';
 
-const HELP = `npm run conformance -- [URL] [options]      tries every rule of the protocol on a running gateway
+const HELP = `npm run conformance -- [URL] [options]      tests a running gateway against the rules of the protocol
 
-  URL                 the endpoint (default: of the fleet that npm start runs here), such as ws://127.0.0.1:8080/connection/websocket
-  --token TOKEN       of a user who may subscribe and publish; or TOKEN in the environment. Without: a session of the fleet that runs here
-  --namespace NAME    namespace of the groups that are used (none)
-  --api URL           server API, such as http://127.0.0.1:8080/api; with --server-key, for rules that need it
-  --server-key KEY
-  --format FORMAT     json, protobuf or both (both)
-  --kind KIND         protocol (rules of every server of this protocol), muster (rules of this gateway only) or both (both)
+  URL                 endpoint, such as ws://127.0.0.1:8080/connection/websocket (default: the local fleet)
+  --token TOKEN       token of a user with access to ordinary groups; or TOKEN in the environment (default: the local fleet's)
+  --namespace NAME    namespace of the test groups (default: none)
+  --api URL           server API, such as http://127.0.0.1:8080/api; needs --server-key
+  --server-key KEY    key of the server API
+  --format FORMAT     json, protobuf or both (default: both)
+  --kind KIND         protocol (every server of the protocol), muster (Muster gateways only) or both (default: both)
   --retention NAME=SIZE,SECONDS
-                      a namespace that keeps SIZE publications for SECONDS; for the rules about what is kept
-  --only TEXT         cases whose title holds this text
+                      namespace that keeps SIZE publications for SECONDS; for the rules of retention
+  --only TEXT         only cases whose title contains TEXT
 
-The output is TAP; the exit code is 1 when a rule is broken, 2 when the suite could not run.
+The output is TAP. Exit code 1: a rule is violated; 2: the suite could not run.
 `;
 
 interface LocalFleet {
@@ -27,7 +27,7 @@ interface LocalFleet {
   readonly serverApiKey: string;
 }
 
-const say = (line: string): void => void process.stdout.write(`${line}\n`);
+const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
 const localFleet = (): LocalFleet | undefined => {
   const file = join(process.cwd(), '.muster', 'fleet.json');
@@ -40,7 +40,7 @@ const signIn = async ({ publicUrl, serviceApiKey }: LocalFleet): Promise<string>
     headers: { authorization: `Bearer ${serviceApiKey}`, 'content-type': 'application/json' },
     body: JSON.stringify({ user_id: 'conformance', transport: 'bearer', label: 'conformance suite' }),
   });
-  if (answer.status !== 201) throw new Error(`signing in answered ${answer.status}`);
+  if (answer.status !== 201) throw new Error(`POST /v1/sessions: expected 201, got ${answer.status}`);
   return ((await answer.json()) as { token: string }).token;
 };
 
@@ -74,18 +74,18 @@ const options = () =>
 const retentionFrom = (text: string): NonNullable<Subject['retention']> => {
   const [, namespace = '', size, seconds] =
     /^([-\w.]{0,64})=([1-9]\d{0,2}),(\d{1,2}(?:\.\d)?)$/.exec(text) ?? [];
-  if (size === undefined) throw new Error('--retention is NAME=SIZE,SECONDS, such as brief=5,1');
+  if (size === undefined) throw new Error('--retention: expected NAME=SIZE,SECONDS, such as brief=5,1');
   return { namespace, size: Number(size), ttlMs: Number(seconds) * 1000 };
 };
 
 const subjectFrom = async ({ values, positionals }: ReturnType<typeof options>): Promise<Subject> => {
-  const [given] = positionals;
-  // Credentials of the fleet that runs here are for that fleet.
-  const local = given === undefined ? localFleet() : undefined;
-  const url = given ?? local?.publicUrl.replace(/^http/, 'ws').concat('/connection/websocket');
-  if (url === undefined) throw new Error('no fleet runs here: give the URL of an endpoint');
+  const [endpoint] = positionals;
+  // The credentials of the local fleet are sent to the local fleet only.
+  const local = endpoint === undefined ? localFleet() : undefined;
+  const url = endpoint ?? local?.publicUrl.replace(/^http/, 'ws').concat('/connection/websocket');
+  if (url === undefined) throw new Error('no local fleet is running: pass the URL of an endpoint');
   const token = values.token ?? process.env['TOKEN'] ?? (local && (await signIn(local)));
-  if (token === undefined) throw new Error('--token (or TOKEN in the environment) is needed');
+  if (token === undefined) throw new Error('--token: required with a URL; pass it or set TOKEN');
   const api = values.api ?? (local && `${local.publicUrl}/api`);
   const key = values['server-key'] ?? local?.serverApiKey;
   return {
@@ -98,45 +98,45 @@ const subjectFrom = async ({ values, positionals }: ReturnType<typeof options>):
 };
 
 const run = async (): Promise<number> => {
-  const given = options();
-  const { format, kind, only, help } = given.values;
+  const parsed = options();
+  const { format, kind, only, help } = parsed.values;
   if (help) {
     process.stdout.write(HELP);
     return 0;
   }
-  const subject = await subjectFrom(given);
-  const chosen = FORMATS.filter((one) => format === 'both' || format === one);
-  if (chosen.length === 0) throw new Error('--format is json, protobuf or both');
-  const kinds = KINDS.filter((one) => kind === 'both' || kind === one);
-  if (kinds.length === 0) throw new Error('--kind is protocol, muster or both');
-  const wanted = runs.filter(
-    ({ format: one, one: rule }) =>
-      chosen.includes(one) && kinds.includes(rule.kind) && rule.title.includes(only),
+  const subject = await subjectFrom(parsed);
+  const formats = FORMATS.filter((name) => format === 'both' || format === name);
+  if (formats.length === 0) throw new Error('--format: expected json, protobuf or both');
+  const kinds = KINDS.filter((name) => kind === 'both' || kind === name);
+  if (kinds.length === 0) throw new Error('--kind: expected protocol, muster or both');
+  const selected = runs.filter(
+    ({ format: name, each }) =>
+      formats.includes(name) && kinds.includes(each.kind) && each.title.includes(only),
   );
-  say(`TAP version 14\n1..${wanted.length}`);
+  print(`TAP version 14\n1..${selected.length}`);
   const counts = { passed: 0, failed: 0, skipped: 0 };
-  for (const [index, { format: one, one: rule }] of wanted.entries()) {
-    const name = `${index + 1} - [${rule.rules.join(' ')}] ${one}: ${rule.title.replaceAll('#', '\\#')}`;
+  for (const [index, { format: encoding, each }] of selected.entries()) {
+    const name = `${index + 1} - [${each.rules.join(' ')}] ${encoding}: ${each.title.replaceAll('#', '\\#')}`;
     try {
-      await rule.run(createConformanceContext(subject, one));
+      await each.run(createConformanceContext(subject, encoding));
       counts.passed += 1;
-      say(`ok ${name}`);
+      print(`ok ${name}`);
     } catch (error) {
       const { message } = error as Error;
       if (error instanceof Skip) {
         counts.skipped += 1;
-        say(`ok ${name} # SKIP ${message}`);
+        print(`ok ${name} # SKIP ${message}`);
       } else {
         counts.failed += 1;
-        say(`not ok ${name}\n  ---\n  message: ${JSON.stringify(message)}\n  ...`);
+        print(`not ok ${name}\n  ---\n  message: ${JSON.stringify(message)}\n  ...`);
       }
     }
   }
-  say(`# ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped, at ${subject.url}`);
+  print(`# ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped, at ${subject.url}`);
   return counts.failed === 0 ? 0 : 1;
 };
 
 process.exitCode = await run().catch((error: unknown) => {
-  process.stderr.write(`conformance: ${(error as Error).message}; --help tells how\n`);
+  process.stderr.write(`conformance: ${(error as Error).message}; see --help\n`);
   return 2;
 });

@@ -1,39 +1,40 @@
 import { WebSocket } from 'ws';
 import type { Message, WireCodec } from './wire.ts';
 
-/** How a connection ended. */
-export interface Ending {
+/** Close frame of a connection. */
+export interface PeerClose {
   readonly code: number;
   readonly reason: string;
 }
 
-/** A socket of the suite: everything that came, in order. */
+/** Client socket of the suite. */
 export interface Peer extends Disposable {
+  /** Received messages in order, without pings. */
   readonly messages: readonly Message[];
-  /** Several commands travel in one frame. */
+  /** Sends all commands in one frame. */
   send(...commands: readonly object[]): void;
-  /** A frame that is none of ours. */
+  /** Sends a frame as it is. */
   sendRaw(frame: string | Uint8Array): void;
-  /** The reply with this id. */
+  /** Resolves with the reply with this id. */
   reply(id: number): Promise<Message>;
-  /** Sends one command and waits for its reply. */
-  ask(command: object): Promise<Message>;
-  /** Pushes of one kind in one group, once there are at least `count`. */
+  /** Sends one command; resolves with its reply. */
+  request(command: object): Promise<Message>;
+  /** Resolves with the pushes of one kind in one group, once there are at least `count`. */
   pushes(group: string, kind: string, count: number): Promise<Message[]>;
-  readonly ended: Promise<Ending>;
-  readonly isOver: boolean;
+  readonly closed: Promise<PeerClose>;
+  readonly isClosed: boolean;
 }
 
-const PATIENCE_MS = 5_000;
+const TIMEOUT_MS = 5_000;
 
-/** Opens a socket. Pings are answered; rejects when the upgrade is refused. */
+/** Opens a socket that answers pings. Rejects when the upgrade is rejected. */
 export const openPeer = async (url: string, wire: WireCodec): Promise<Peer> => {
   const socket = new WebSocket(url, [...wire.subprotocols]);
   const messages: Message[] = [];
   const listeners = new Set<() => void>();
-  const ending = Promise.withResolvers<Ending>();
-  let asked = 0;
-  let isOver = false;
+  const closed = Promise.withResolvers<PeerClose>();
+  let requests = 0;
+  let isClosed = false;
   const changed = () => {
     for (const listener of [...listeners]) listener();
   };
@@ -45,8 +46,8 @@ export const openPeer = async (url: string, wire: WireCodec): Promise<Peer> => {
     changed();
   });
   socket.on('close', (code, reason) => {
-    isOver = true;
-    ending.resolve({ code, reason: reason.toString() });
+    isClosed = true;
+    closed.resolve({ code, reason: reason.toString() });
     changed();
   });
   await new Promise<void>((resolve, reject) => {
@@ -58,13 +59,13 @@ export const openPeer = async (url: string, wire: WireCodec): Promise<Peer> => {
   const find = <T>(what: string, look: () => T | undefined): Promise<T> => {
     const found = Promise.withResolvers<T>();
     const timer = setTimeout(
-      () => found.reject(new Error(`${what} did not come; there were ${told(messages)}`)),
-      PATIENCE_MS,
+      () => found.reject(new Error(`expected ${what} within ${TIMEOUT_MS} ms, got ${summary(messages)}`)),
+      TIMEOUT_MS,
     );
     const check = () => {
       const result = look();
       if (result !== undefined) found.resolve(result);
-      else if (isOver) found.reject(new Error(`the connection was closed before ${what}`));
+      else if (isClosed) found.reject(new Error(`the connection was closed before ${what}`));
     };
     listeners.add(check);
     check();
@@ -74,15 +75,15 @@ export const openPeer = async (url: string, wire: WireCodec): Promise<Peer> => {
     });
   };
   const send = (...commands: readonly object[]) => socket.send(wire.encode(commands));
-  const reply = (id: number) => find(`a reply to ${id}`, () => messages.find((one) => one.id === id));
+  const reply = (id: number) => find(`a reply to ${id}`, () => messages.find((message) => message.id === id));
   return {
     messages,
     send,
     sendRaw: (frame) => socket.send(frame),
     reply,
-    ask: (command) => {
-      asked += 1;
-      const id = 1_000_000 + asked;
+    request: (command) => {
+      requests += 1;
+      const id = 1_000_000 + requests;
       send({ id, ...command });
       return reply(id);
     },
@@ -91,13 +92,13 @@ export const openPeer = async (url: string, wire: WireCodec): Promise<Peer> => {
         messages.flatMap(({ push }) => (push?.channel === group && push[kind] ? [push[kind]] : []));
       return find(`${count} ${kind} of ${group}`, () => (wanted().length >= count ? wanted() : undefined));
     },
-    ended: ending.promise,
-    get isOver() {
-      return isOver;
+    closed: closed.promise,
+    get isClosed() {
+      return isClosed;
     },
     [Symbol.dispose]: () => socket.terminate(),
   };
 };
 
-const told = (messages: readonly Message[]): string =>
+const summary = (messages: readonly Message[]): string =>
   messages.length === 0 ? 'no messages' : JSON.stringify(messages.slice(-5));

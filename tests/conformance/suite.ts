@@ -1,42 +1,48 @@
 import { randomBytes } from 'node:crypto';
 import type { Case, ConformanceContext, Retention } from './case.ts';
-import { connecting } from './cases/connect.ts';
-import { deltas } from './cases/deltas.ts';
-import { keeping } from './cases/recovery.ts';
-import { retaining } from './cases/retention.ts';
-import { subscribing } from './cases/subscriptions.ts';
+import { connectCases } from './cases/connect.ts';
+import { deltaCases } from './cases/deltas.ts';
+import { recoveryCases } from './cases/recovery.ts';
+import { retentionCases } from './cases/retention.ts';
+import { subscriptionCases } from './cases/subscriptions.ts';
 import { openPeer } from './peer.ts';
 import { createWire, FORMATS, type Format } from './wire.ts';
 
-/** Where the suite runs, and as whom. */
+/** Server under test, and the credential. */
 export interface Subject {
   /** The endpoint, such as `ws://127.0.0.1:8080/connection/websocket`. */
   readonly url: string;
-  /** Of a user who may use ordinary groups. */
+  /** Token of a user with access to ordinary groups. */
   readonly token: string;
-  /** Starts the names of all groups that are used: a namespace, or nothing. */
+  /** Namespace of the groups of the suite. */
   readonly namespace?: string;
   readonly api?: ConformanceContext['api'];
-  /** A namespace that keeps few publications for a short time. */
+  /** Namespace with a small and short history. */
   readonly retention?: Retention & { readonly namespace: string };
 }
 
-const CASES: readonly Case[] = [...connecting, ...subscribing, ...keeping, ...retaining, ...deltas];
+const CASES: readonly Case[] = [
+  ...connectCases,
+  ...subscriptionCases,
+  ...recoveryCases,
+  ...retentionCases,
+  ...deltaCases,
+];
 
-/** Every case in every form it concerns. */
-export const runs: readonly { readonly format: Format; readonly one: Case }[] = FORMATS.flatMap((format) =>
-  CASES.filter(({ formats = FORMATS }) => formats.includes(format)).map((one) => ({ format, one })),
+/** Every case in each of its formats. */
+export const runs: readonly { readonly format: Format; readonly each: Case }[] = FORMATS.flatMap((format) =>
+  CASES.filter(({ formats = FORMATS }) => formats.includes(format)).map((each) => ({ format, each })),
 );
 
-/** What a case needs of the subject. */
+/** Fixture of one case. */
 export const createConformanceContext = (
   { url, token, namespace = '', api, retention }: Subject,
   format: Format,
 ): ConformanceContext => {
   const wire = createWire(format);
   const open = () => openPeer(url, wire);
-  const groupIn = (one: string) =>
-    `${one === '' ? '' : `${one}:`}conformance-${randomBytes(6).toString('hex')}`;
+  const groupIn = (name: string) =>
+    `${name === '' ? '' : `${name}:`}conformance-${randomBytes(6).toString('hex')}`;
   return {
     format,
     open,
@@ -46,7 +52,7 @@ export const createConformanceContext = (
       const peer = await open();
       peer.send({ id: 1, connect: { token, name: 'conformance' } });
       const { connect, error } = await peer.reply(1);
-      if (!connect) throw new Error(`connect was refused: ${JSON.stringify(error)}`);
+      if (!connect) throw new Error(`connect: expected a result, got ${JSON.stringify(error)}`);
       return peer;
     },
     group: () => groupIn(namespace),

@@ -1,14 +1,14 @@
 import { fileURLToPath } from 'node:url';
 import protobuf from 'protobufjs';
 
-/** The two forms of the protocol. */
+/** Encoding of the protocol. */
 export type Format = 'json' | 'protobuf';
 export const FORMATS: readonly Format[] = ['json', 'protobuf'];
 
-// biome-ignore lint/suspicious/noExplicitAny: messages of every shape.
+// biome-ignore lint/suspicious/noExplicitAny: messages of any shape.
 export type Message = any;
 
-/** Turns messages into frames and back, by an implementation that is not the gateway's own. */
+/** Codec of messages and frames, independent of the gateway's own. */
 export interface WireCodec {
   readonly subprotocols: readonly string[];
   encode(commands: readonly object[]): string | Uint8Array;
@@ -16,7 +16,7 @@ export interface WireCodec {
 }
 
 const SCHEMA = fileURLToPath(new URL('../../packages/protocol/client.proto', import.meta.url));
-/** Members that hold any JSON: bytes on the binary wire. */
+/** Members with any JSON value: bytes in Protobuf. */
 const PAYLOADS = new Set(['data', 'conn_info', 'chan_info']);
 
 export const createWire = (format: Format): WireCodec =>
@@ -42,7 +42,8 @@ const createProtobufWire = (): WireCodec => {
     subprotocols: ['centrifuge-protobuf'],
     encode: (commands) => {
       const writer = protobuf.Writer.create();
-      for (const one of commands) command.encodeDelimited(command.fromObject(toBytes(one) as object), writer);
+      for (const each of commands)
+        command.encodeDelimited(command.fromObject(toBytes(each) as object), writer);
       return writer.finish();
     },
     decode: (frame, isBinary) => {
@@ -71,6 +72,9 @@ const mapped = (
   if (Array.isArray(value)) return value.map(inner);
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(
-    Object.entries(value).map(([name, one]) => [name, PAYLOADS.has(name) ? payload(one) : inner(one)]),
+    Object.entries(value).map(([name, member]) => [
+      name,
+      PAYLOADS.has(name) ? payload(member) : inner(member),
+    ]),
   );
 };

@@ -14,7 +14,7 @@ let sessions: TestService;
 let gateway: TestGateway;
 let subject: Subject;
 const file = join(tmpdir(), `muster-conformance-${process.pid}.json`);
-/** Groups that keep little. */
+/** Namespace with a small and short history. */
 const BRIEF = { namespace: 'brief', size: 5, ttlMs: 1_000 };
 
 beforeAll(async () => {
@@ -39,11 +39,11 @@ afterAll(async () => {
   await rm(file, { force: true });
 });
 
-test.each(runs.map(({ format, one }) => [one.rules.join(' '), format, one.title, one] as const))(
+test.each(runs.map(({ format, each }) => [each.rules.join(' '), format, each.title, each] as const))(
   'conformance [%s] %s: %s',
-  async (_rules, format, _title, one) => {
-    await one.run(createConformanceContext(subject, format)).catch((error: unknown) => {
-      // Our own settings show every rule.
+  async (_rules, format, _title, each) => {
+    await each.run(createConformanceContext(subject, format)).catch((error: unknown) => {
+      // The settings of this gateway allow every case.
       if (error instanceof Skip) expect.fail(`skipped: ${error.message}`);
       throw error;
     });

@@ -1,11 +1,11 @@
 import { type Case, closes, holds, same } from '../case.ts';
 
-/** What comes before and with `connect`. */
-export const connecting: readonly Case[] = [
+/** Handshake, malformed frames and limits. */
+export const connectCases: readonly Case[] = [
   {
     kind: 'protocol',
     rules: ['RP5'],
-    title: 'a good credential is answered with client id, version and pings',
+    title: 'a valid credential is answered with client id, version and ping interval',
     run: async ({ open, credential }) => {
       using peer = await open();
       peer.send({ id: 1, connect: { ...credential, name: 'conformance' } });
@@ -19,14 +19,14 @@ export const connecting: readonly Case[] = [
   {
     kind: 'protocol',
     rules: ['FR1'],
-    title: 'commands sent together with connect are answered after it, in order',
+    title: 'commands in one frame with connect are answered after it, in order',
     run: async ({ open, credential, group }) => {
       using peer = await open();
-      const [one, two] = [group(), group()];
+      const [first, second] = [group(), group()];
       peer.send(
         { id: 1, connect: credential },
-        { id: 2, subscribe: { channel: one } },
-        { id: 3, subscribe: { channel: two } },
+        { id: 2, subscribe: { channel: first } },
+        { id: 3, subscribe: { channel: second } },
       );
       holds('both are subscribed', (await peer.reply(2)).subscribe && (await peer.reply(3)).subscribe);
       same('the first reply', peer.messages[0].id, 1);
@@ -35,10 +35,10 @@ export const connecting: readonly Case[] = [
   {
     kind: 'protocol',
     rules: ['CD1'],
-    title: 'a token that is none closes with 3500',
+    title: 'an invalid token closes with 3500',
     run: async ({ open }) => {
       using peer = await open();
-      peer.send({ id: 1, connect: { token: 'no-token-of-yours' } });
+      peer.send({ id: 1, connect: { token: 'invalid-token' } });
       await closes(peer, 3500);
     },
   },
@@ -65,7 +65,7 @@ export const connecting: readonly Case[] = [
   {
     kind: 'protocol',
     rules: ['FR5'],
-    title: 'a pong that nobody asked for closes with 3501',
+    title: 'a pong without a ping closes with 3501',
     run: async ({ connect }) => {
       using peer = await connect();
       peer.send({});
@@ -132,7 +132,7 @@ export const connecting: readonly Case[] = [
   {
     kind: 'protocol',
     rules: ['FR4', 'FR6'],
-    title: 'unknown fields are ignored, and null is absent',
+    title: 'unknown fields are ignored, and null counts as absent',
     formats: ['json'],
     run: async ({ connect, group }) => {
       using peer = await connect();
@@ -149,7 +149,7 @@ export const connecting: readonly Case[] = [
     run: async ({ connect, group }) => {
       using peer = await connect();
       peer.send({ id: 2, publish: { channel: group(), data: 'x'.repeat(66 * 1024) } });
-      same('close code', (await peer.ended).code, 1009);
+      same('close code', (await peer.closed).code, 1009);
     },
   },
 ];

@@ -5,29 +5,30 @@ const text = (index: number): string =>
   `żółć: a text of some length, so that a change of it is shorter, ${index}`;
 
 const subscribed = async (peer: Peer, channel: string, more: object = {}) => {
-  const { subscribe, error } = await peer.ask({ subscribe: { channel, delta: 'fossil', ...more } });
+  const { subscribe, error } = await peer.request({ subscribe: { channel, delta: 'fossil', ...more } });
   holds('a subscription', subscribe, error);
-  if (!subscribe.delta) throw new Skip('groups have no deltas here');
+  if (!subscribe.delta) throw new Skip('deltas are disabled for this group');
   return subscribe;
 };
 const publish = async (peer: Peer, channel: string, count: number) => {
   for (let index = 1; index <= count; index++) {
-    same('publish', (await peer.ask({ publish: { channel, data: text(index) } })).publish, {});
+    same('publish', (await peer.request({ publish: { channel, data: text(index) } })).publish, {});
   }
 };
 
-/** The size of what a delta makes, in bytes: the number before its first line break. */
+/** Size of a delta's target in bytes: the number before its first line break. */
 const targetSize = (delta: string): number => {
   const digits = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~';
-  return [...delta.slice(0, delta.indexOf('\n'))].reduce((sum, one) => sum * 64 + digits.indexOf(one), 0);
+  return [...delta.slice(0, delta.indexOf('\n'))].reduce((sum, digit) => sum * 64 + digits.indexOf(digit), 0);
 };
 
-/** Publications as changes of the ones before. */
-export const deltas: readonly Case[] = [
+/** Delta compression. */
+export const deltaCases: readonly Case[] = [
   {
     kind: 'protocol',
     rules: ['DL1', 'DL3'],
-    title: 'the first publication is whole and a string, those after it may be deltas and are strings too',
+    title:
+      'the first publication is a full payload, the next are deltas or full payloads, all of them strings',
     formats: ['json'],
     run: async ({ connect, group }) => {
       using peer = await connect();
@@ -38,27 +39,27 @@ export const deltas: readonly Case[] = [
       same('the first', [first.data, first.delta], [JSON.stringify(text(1)), undefined]);
       for (const [index, { data, delta }] of others.entries()) {
         const whole = JSON.stringify(text(index + 2));
-        if (!delta) same('a whole one', data, whole);
-        else same('the size that a delta makes', targetSize(data), Buffer.byteLength(whole));
+        if (!delta) same('a full payload', data, whole);
+        else same('size of the target of a delta', targetSize(data), Buffer.byteLength(whole));
       }
     },
   },
   {
     kind: 'protocol',
     rules: ['DL4', 'DL5'],
-    title: 'who comes later gets the first one whole, and history is never deltas',
+    title: 'a later subscriber receives its first publication in full, and history contains no deltas',
     formats: ['json'],
     run: async ({ connect, group }) => {
-      using one = await connect();
-      using two = await connect();
+      using first = await connect();
+      using second = await connect();
       const room = group();
-      await subscribed(one, room);
-      await publish(one, room, 1);
-      await subscribed(two, room);
-      await publish(one, room, 1);
-      const [first] = await two.pushes(room, 'pub', 1);
-      same('the first', [first.data, first.delta], [JSON.stringify(text(1)), undefined]);
-      const { history } = await one.ask({ history: { channel: room, limit: -1 } });
+      await subscribed(first, room);
+      await publish(first, room, 1);
+      await subscribed(second, room);
+      await publish(first, room, 1);
+      const [publication] = await second.pushes(room, 'pub', 1);
+      same('the first', [publication.data, publication.delta], [JSON.stringify(text(1)), undefined]);
+      const { history } = await first.request({ history: { channel: room, limit: -1 } });
       if (!history) return;
       const kept = (history.publications as { data: unknown }[]).map(({ data }) => data);
       same('history', kept, [text(1), text(1)]);

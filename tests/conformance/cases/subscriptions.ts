@@ -11,54 +11,54 @@ import {
 import type { Peer } from '../peer.ts';
 
 const subscribed = async (peer: Peer, channel: string, more: object = {}) => {
-  const { subscribe, error } = await peer.ask({ subscribe: { channel, ...more } });
+  const { subscribe, error } = await peer.request({ subscribe: { channel, ...more } });
   holds('a subscription', subscribe, error);
   return subscribe;
 };
 const publish = async (peer: Peer, channel: string, data: unknown) =>
-  same('publish', (await peer.ask({ publish: { channel, data } })).publish, {});
-const refused = (
+  same('publish', (await peer.request({ publish: { channel, data } })).publish, {});
+const rejectedWith = (
   title: string,
-  params: (world: ConformanceContext) => object,
+  params: (context: ConformanceContext) => object,
   code: number,
   kind: Kind = 'protocol',
 ): Case => ({
   kind,
   rules: ['RP4'],
   title: `${title} is error ${code}`,
-  run: async (world) => {
-    using peer = await world.connect();
-    same('error code', (await peer.ask(params(world))).error?.code, code);
+  run: async (context) => {
+    using peer = await context.connect();
+    same('error code', (await peer.request(params(context))).error?.code, code);
   },
 });
-const closing = (title: string, params: (world: ConformanceContext) => object): Case => ({
+const closesWith3501 = (title: string, params: (context: ConformanceContext) => object): Case => ({
   kind: 'protocol',
   rules: ['CD1'],
   title: `${title} closes with 3501`,
-  run: async (world) => {
-    using peer = await world.connect();
-    peer.send({ id: 2, ...params(world) });
+  run: async (context) => {
+    using peer = await context.connect();
+    peer.send({ id: 2, ...params(context) });
     await closes(peer, 3501);
   },
 });
 
-/** Groups and what is sent to them. */
-export const subscribing: readonly Case[] = [
+/** Subscriptions, publications and the server API. */
+export const subscriptionCases: readonly Case[] = [
   {
     kind: 'protocol',
     rules: ['RP1'],
-    title: 'all members get a publication, the publisher too, with who it is from',
+    title: 'all subscribers receive a publication, the publisher included, with the info of the publisher',
     run: async ({ connect, group }) => {
-      using one = await connect();
-      using two = await connect();
+      using first = await connect();
+      using second = await connect();
       const room = group();
-      await subscribed(one, room);
-      await subscribed(two, room);
-      await publish(one, room, { text: 'zażółć', n: 1 });
-      for (const peer of [one, two]) {
+      await subscribed(first, room);
+      await subscribed(second, room);
+      await publish(first, room, { text: 'zażółć', n: 1 });
+      for (const peer of [first, second]) {
         const [pub] = await peer.pushes(room, 'pub', 1);
         same('data', pub.data, { text: 'zażółć', n: 1 });
-        same('client', pub.info.client, one.messages[0].connect.client);
+        same('client', pub.info.client, first.messages[0].connect.client);
         holds('a user', typeof pub.info.user === 'string');
       }
     },
@@ -66,7 +66,7 @@ export const subscribing: readonly Case[] = [
   {
     kind: 'protocol',
     rules: ['FR7'],
-    title: 'numbers and members of a payload are passed on as they were written',
+    title: 'numbers and the order of members of a payload are unchanged',
     formats: ['json'],
     run: async ({ connect, group }) => {
       using peer = await connect();
@@ -82,7 +82,7 @@ export const subscribing: readonly Case[] = [
   {
     kind: 'protocol',
     rules: ['FR1'],
-    title: 'a hundred publications come once and in order',
+    title: 'a hundred publications arrive once and in order',
     run: async ({ connect, group }) => {
       using sender = await connect();
       using receiver = await connect();
@@ -100,7 +100,7 @@ export const subscribing: readonly Case[] = [
   {
     kind: 'protocol',
     rules: ['FR1'],
-    title: 'subscribe, unsubscribe and subscribe in one frame are done in this order',
+    title: 'subscribe, unsubscribe and subscribe in one frame are handled in order',
     run: async ({ connect, group }) => {
       using peer = await connect();
       const channel = group();
@@ -119,15 +119,15 @@ export const subscribing: readonly Case[] = [
   {
     kind: 'protocol',
     rules: ['RP1'],
-    title: 'after unsubscribe nothing of the group comes; leaving twice is a success',
+    title: 'after unsubscribe no publication of the group is sent; a second unsubscribe succeeds',
     run: async ({ connect, group }) => {
       using peer = await connect();
       using other = await connect();
       const [room, mark] = [group(), group()];
       await subscribed(peer, room);
       await subscribed(peer, mark);
-      same('leaving', (await peer.ask({ unsubscribe: { channel: room } })).unsubscribe, {});
-      same('leaving again', (await peer.ask({ unsubscribe: { channel: room } })).unsubscribe, {});
+      same('unsubscribe', (await peer.request({ unsubscribe: { channel: room } })).unsubscribe, {});
+      same('second unsubscribe', (await peer.request({ unsubscribe: { channel: room } })).unsubscribe, {});
       await publish(other, room, 1);
       await publish(other, mark, 2);
       await peer.pushes(mark, 'pub', 1);
@@ -142,50 +142,61 @@ export const subscribing: readonly Case[] = [
       using peer = await connect();
       const channel = group();
       await subscribed(peer, channel);
-      same('error code', (await peer.ask({ subscribe: { channel } })).error?.code, 105);
+      same('error code', (await peer.request({ subscribe: { channel } })).error?.code, 105);
     },
   },
-  refused('a name of 256 characters', () => ({ subscribe: { channel: 'x'.repeat(256) } }), 107),
-  refused('a name that is not ASCII', () => ({ subscribe: { channel: 'café' } }), 107),
-  refused(
-    'a subscription of another kind',
+  rejectedWith('a name of 256 characters', () => ({ subscribe: { channel: 'x'.repeat(256) } }), 107),
+  rejectedWith('a name that is not ASCII', () => ({ subscribe: { channel: 'café' } }), 107),
+  rejectedWith(
+    'a subscription of an unknown type',
     ({ group }) => ({ subscribe: { channel: group(), type: 1 } }),
     103,
   ),
-  refused('a private group without leave', ({ group }) => ({ subscribe: { channel: `$${group()}` } }), 103),
-  refused(
-    'the personal group of somebody else',
-    ({ group }) => ({ subscribe: { channel: `${group()}#somebody-else` } }),
+  rejectedWith(
+    'a private group without permission',
+    ({ group }) => ({ subscribe: { channel: `$${group()}` } }),
     103,
   ),
-  refused('publishing to no proper name', () => ({ publish: { channel: 'a\tb', data: 1 } }), 107, 'muster'),
-  closing('subscribing to an empty name', () => ({ subscribe: { channel: '' } })),
-  closing('publishing to an empty name', () => ({ publish: { channel: '', data: 1 } })),
-  closing('an unknown kind of delta', ({ group }) => ({ subscribe: { channel: group(), delta: 'xdelta' } })),
-  closing('leaving an empty name', () => ({ unsubscribe: { channel: '' } })),
+  rejectedWith(
+    'the personal group of another user',
+    ({ group }) => ({ subscribe: { channel: `${group()}#another-user` } }),
+    103,
+  ),
+  rejectedWith(
+    'publishing to an invalid name',
+    () => ({ publish: { channel: 'a\tb', data: 1 } }),
+    107,
+    'muster',
+  ),
+  closesWith3501('subscribing to an empty name', () => ({ subscribe: { channel: '' } })),
+  closesWith3501('publishing to an empty name', () => ({ publish: { channel: '', data: 1 } })),
+  closesWith3501('an unknown delta type', ({ group }) => ({
+    subscribe: { channel: group(), delta: 'xdelta' },
+  })),
+  closesWith3501('unsubscribing from an empty name', () => ({ unsubscribe: { channel: '' } })),
   {
     kind: 'protocol',
     rules: ['FR6', 'FR9'],
-    title: 'names such as __proto__ are names',
+    title: 'names such as __proto__ are ordinary names',
     run: async ({ connect }) => {
       using peer = await connect();
       for (const channel of ['__proto__', 'constructor', 'toString']) {
-        const { error, subscribe } = await peer.ask({ subscribe: { channel } });
-        holds('a subscription or a refusal', subscribe || error);
+        const { error, subscribe } = await peer.request({ subscribe: { channel } });
+        holds('a subscription or an error', subscribe || error);
       }
     },
   },
   {
     kind: 'protocol',
     rules: ['CC1'],
-    title: 'who takes a number for a group gets it in every push instead of the name',
-    // In the binary form gateways give numbers only where they are told to.
+    title: 'with flag bit 1 every push carries the number of the group in place of its name',
+    // Gateways assign numbers to Protobuf clients only where they are configured to.
     formats: ['json'],
     run: async ({ connect, group }) => {
       using peer = await connect();
       const room = group();
       const { id } = await subscribed(peer, room, { flag: 1 });
-      if (id === undefined) throw new Skip('groups have no numbers here');
+      if (id === undefined) throw new Skip('channel compaction is disabled for this group');
       holds('a number', Number.isInteger(id) && id > 0, id);
       await publish(peer, room, 'numbered');
       const mark = group();
@@ -203,38 +214,38 @@ export const subscribing: readonly Case[] = [
   {
     kind: 'protocol',
     rules: ['CD1'],
-    title: 'the server puts a connection into a group, and it is told',
+    title: 'a server-side subscription is pushed to the client',
     run: async ({ connect, group, api, credential }) => {
-      if (!api) throw new Skip('no key of the server API');
+      if (!api) throw new Skip('--server-key is not set');
       using peer = await connect();
       const room = group();
       await api('subscribe', { ...targetOf({ credential }, peer), channel: room });
       await peer.pushes(room, 'subscribe', 1);
       await publish(peer, room, 1);
       await peer.pushes(room, 'pub', 1);
-      same('subscribing again', (await peer.ask({ subscribe: { channel: room } })).error?.code, 105);
+      same('subscribing again', (await peer.request({ subscribe: { channel: room } })).error?.code, 105);
     },
   },
   {
     kind: 'protocol',
     rules: ['CD1'],
-    title: 'the server ends a subscription with a push',
+    title: 'a server-side unsubscribe is pushed to the client',
     run: async ({ connect, group, api, credential }) => {
-      if (!api) throw new Skip('no key of the server API');
+      if (!api) throw new Skip('--server-key is not set');
       using peer = await connect();
       const room = group();
       await subscribed(peer, room);
       await api('unsubscribe', { ...targetOf({ credential }, peer), channel: room });
-      const [ending] = await peer.pushes(room, 'unsubscribe', 1);
-      same('code', ending.code, 2000);
+      const [push] = await peer.pushes(room, 'unsubscribe', 1);
+      same('code', push.code, 2000);
     },
   },
   {
     kind: 'protocol',
     rules: ['CD1'],
-    title: 'the server ends a connection with a code and a reason',
+    title: 'a server-side disconnect closes with a code and a reason',
     run: async ({ connect, api, credential }) => {
-      if (!api) throw new Skip('no key of the server API');
+      if (!api) throw new Skip('--server-key is not set');
       using peer = await connect();
       await api('disconnect', targetOf({ credential }, peer));
       await closes(peer, 3503);
