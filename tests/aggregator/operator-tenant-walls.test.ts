@@ -3,7 +3,7 @@ import { runCli } from '@muster/cli/cli';
 import { createSyntheticCheckClient } from '@muster/health-aggregator/clients/synthetic-check-client';
 import { systemClock } from '@muster/kit/clock';
 import { createTenantHosts } from '@muster/session/tenant-hosts';
-import { migrate } from '@muster/session-service/postgres/migrate';
+import { migrate } from '@muster/session-service/postgres/migration-runner';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';

@@ -4,7 +4,7 @@ import { aggregatorKeys } from '@muster/health-aggregator/stores/redis-keys';
 import { systemClock } from '@muster/kit/clock';
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis/connection';
-import { migrate } from '@muster/session-service/postgres/migrate';
+import { migrate } from '@muster/session-service/postgres/migration-runner';
 import { openDedicatedRedis } from '@muster/testkit/dedicated-store';
 import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { useTestStores } from '@muster/testkit/stores';

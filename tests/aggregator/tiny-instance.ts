@@ -10,7 +10,7 @@ import { createHealth } from '@muster/kit/health';
 import { createLogger } from '@muster/kit/logger';
 import { createMetrics } from '@muster/kit/metrics';
 import { openOpsServer } from '@muster/kit/ops-server';
-import { answerProbe } from '@muster/kit/probes';
+import { answerProbe } from '@muster/kit/probe-responses';
 import { openRedis } from '@muster/kit/redis/connection';
 import { systemRandom } from '@muster/kit/runtime';
 import { z } from 'zod';

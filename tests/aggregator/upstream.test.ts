@@ -4,7 +4,7 @@ import { json } from 'node:stream/consumers';
 import { createGatewayClient } from '@muster/health-aggregator/clients/gateway-client';
 import { createSessionClient } from '@muster/health-aggregator/clients/session-client';
 import { createUpstream } from '@muster/health-aggregator/clients/upstream';
-import { migrate } from '@muster/session-service/postgres/migrate';
+import { migrate } from '@muster/session-service/postgres/migration-runner';
 import { openFaultProxy } from '@muster/testkit/fault-proxy';
 import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { useTestStores } from '@muster/testkit/stores';

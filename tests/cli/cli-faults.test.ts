@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runCli } from '@muster/cli/cli';
-import { migrate } from '@muster/session-service/postgres/migrate';
+import { migrate } from '@muster/session-service/postgres/migration-runner';
 import { openFaultProxy } from '@muster/testkit/fault-proxy';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';

@@ -5,7 +5,7 @@ import { runCli } from '@muster/cli/cli';
 import { createMySessions } from '@muster/client/sessions';
 import { listen } from '@muster/http/listen';
 import { freePorts } from '@muster/local/ports';
-import { migrate } from '@muster/session-service/postgres/migrate';
+import { migrate } from '@muster/session-service/postgres/migration-runner';
 import { useTestStores } from '@muster/testkit/stores';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { SERVICE_KEY, startService, type TestService } from '../session/fixture.ts';

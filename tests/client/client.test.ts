@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { createSender, MusterError } from '@muster/client/http';
 import { createGuest, createMySessions, createSessions } from '@muster/client/sessions';
 import { listen } from '@muster/http/listen';
-import { migrate } from '@muster/session-service/postgres/migrate';
+import { migrate } from '@muster/session-service/postgres/migration-runner';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import { afterAll, beforeAll, expect, test } from 'vitest';

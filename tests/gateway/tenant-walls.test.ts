@@ -1,6 +1,6 @@
 import { runCli } from '@muster/cli/cli';
 import { createGatewayClient } from '@muster/health-aggregator/clients/gateway-client';
-import { migrate } from '@muster/session-service/postgres/migrate';
+import { migrate } from '@muster/session-service/postgres/migration-runner';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { migrate } from '@muster/session-service/postgres/migrate';
+import { migrate } from '@muster/session-service/postgres/migration-runner';
 import {
   type ClusterNode,
   type DedicatedRedisCluster,

@@ -4,7 +4,7 @@ import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { migrate } from '@muster/session-service/postgres/migrate';
+import { migrate } from '@muster/session-service/postgres/migration-runner';
 import { budgetOf, type Metric } from '@muster/telemetry/metric';
 import { CATALOGUE, CHAPTERS, SERVICE_BUDGETS, type ServiceName } from '@muster/telemetry/metric-catalogue';
 import { useTestStores } from '@muster/testkit/stores';

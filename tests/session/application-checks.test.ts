@@ -4,7 +4,7 @@ import { createMetrics } from '@muster/kit/metrics';
 import { openRedis, type RedisConnections } from '@muster/kit/redis/connection';
 import { createSessionListener } from '@muster/session/session-events-listener';
 import { createSessionVerifier } from '@muster/session/session-verifier';
-import { migrate } from '@muster/session-service/postgres/migrate';
+import { migrate } from '@muster/session-service/postgres/migration-runner';
 import { type DedicatedStore, openDedicatedRedis } from '@muster/testkit/dedicated-store';
 import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { useTestStores } from '@muster/testkit/stores';

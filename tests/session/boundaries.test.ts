@@ -1,5 +1,5 @@
 import { request } from 'node:http';
-import { migrate } from '@muster/session-service/postgres/migrate';
+import { migrate } from '@muster/session-service/postgres/migration-runner';
 import { searchStatement } from '@muster/session-service/postgres/queries/search-sessions';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';

@@ -3,7 +3,7 @@ import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis/connection';
 import { systemRandom } from '@muster/kit/runtime';
 import { createTicketStore } from '@muster/session/tickets';
-import { migrate } from '@muster/session-service/postgres/migrate';
+import { migrate } from '@muster/session-service/postgres/migration-runner';
 import { type DedicatedStore, openDedicatedRedis } from '@muster/testkit/dedicated-store';
 import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { useTestStores } from '@muster/testkit/stores';

@@ -1,5 +1,5 @@
 import { Agent, request } from 'node:http';
-import { migrate } from '@muster/session-service/postgres/migrate';
+import { migrate } from '@muster/session-service/postgres/migration-runner';
 import { cpuGrowthOf, MAX_CPU_GROWTH } from '@muster/testkit/cpu-growth';
 import { useTestStores } from '@muster/testkit/stores';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';

@@ -1,5 +1,5 @@
 import { createMetrics } from '@muster/kit/metrics';
-import { migrate } from '@muster/session-service/postgres/migrate';
+import { migrate } from '@muster/session-service/postgres/migration-runner';
 import { openPostgres } from '@muster/session-service/postgres/pool';
 import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
 import { createInMemoryLog } from '@muster/testkit/in-memory-log';

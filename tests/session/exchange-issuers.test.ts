@@ -1,5 +1,5 @@
 import { readConfig } from '@muster/session-service/config';
-import { migrate } from '@muster/session-service/postgres/migrate';
+import { migrate } from '@muster/session-service/postgres/migration-runner';
 import { openDedicatedRedis } from '@muster/testkit/dedicated-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { generateKeyPair } from 'jose';

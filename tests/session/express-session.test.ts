@@ -1,5 +1,5 @@
 import type { AddressInfo } from 'node:net';
-import { migrate } from '@muster/session-service/postgres/migrate';
+import { migrate } from '@muster/session-service/postgres/migration-runner';
 import { useTestStores } from '@muster/testkit/stores';
 import { RedisStore } from 'connect-redis';
 import { sign } from 'cookie-signature';

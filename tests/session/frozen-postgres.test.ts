@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { createMetrics } from '@muster/kit/metrics';
 import type { SessionId } from '@muster/session/token';
 import { SYSTEM } from '@muster/session-service/core/ports';
-import { migrate } from '@muster/session-service/postgres/migrate';
+import { migrate } from '@muster/session-service/postgres/migration-runner';
 import { openPostgres, type Postgres } from '@muster/session-service/postgres/pool';
 import { apiKeyQueries } from '@muster/session-service/postgres/queries/api-keys';
 import { changeQueries } from '@muster/session-service/postgres/queries/change-session';

@@ -1,4 +1,4 @@
-import { migrate } from '@muster/session-service/postgres/migrate';
+import { migrate } from '@muster/session-service/postgres/migration-runner';
 import { useTestStores } from '@muster/testkit/stores';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';

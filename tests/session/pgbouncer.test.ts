@@ -6,7 +6,7 @@ import { createMetrics } from '@muster/kit/metrics';
 import { findPgbouncer, pgbouncerServer } from '@muster/local/pgbouncer';
 import { freePorts } from '@muster/local/ports';
 import type { Program } from '@muster/local/programs';
-import { migrate } from '@muster/session-service/postgres/migrate';
+import { migrate } from '@muster/session-service/postgres/migration-runner';
 import { openPostgres } from '@muster/session-service/postgres/pool';
 import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { useTestStores } from '@muster/testkit/stores';

@@ -5,7 +5,7 @@ import { openRedis, type RedisConnections } from '@muster/kit/redis/connection';
 import { busKeys } from '@muster/session/session-events';
 import { createSessionListener } from '@muster/session/session-events-listener';
 import { newSessionId } from '@muster/session/token';
-import { migrate } from '@muster/session-service/postgres/migrate';
+import { migrate } from '@muster/session-service/postgres/migration-runner';
 import { type DedicatedStore, openDedicatedRedis } from '@muster/testkit/dedicated-store';
 import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { useTestStores } from '@muster/testkit/stores';

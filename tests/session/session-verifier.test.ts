@@ -10,7 +10,7 @@ import {
   type Requirements,
   type SessionVerifier,
 } from '@muster/session/session-verifier';
-import { migrate } from '@muster/session-service/postgres/migrate';
+import { migrate } from '@muster/session-service/postgres/migration-runner';
 import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
 import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { useTestStores } from '@muster/testkit/stores';

@@ -6,9 +6,9 @@ import { AppError } from '@muster/protocol/errors';
 import type { GroupKey } from './group-key.ts';
 import { pinnedConnection } from './pinned-connection.ts';
 import type { Presence, PresenceHandlers } from './presence.ts';
-import { createPresenceQueue } from './presence-queue.ts';
+import { createPresenceQueue } from './presence-write-queue.ts';
 import { groupKeys } from './redis-keys.ts';
-import { createPresenceBatchWriter } from './redis-presence-batch.ts';
+import { createPresenceBatchWriter } from './redis-presence-writes.ts';
 import { REMOVE_STALE_PRESENCE, runScript } from './redis-scripts.ts';
 
 export interface RedisPresenceDeps {

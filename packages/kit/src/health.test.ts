@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { createHealth } from './health.ts';
 import { createMetrics } from './metrics.ts';
-import { answerProbe } from './probes.ts';
+import { answerProbe } from './probe-responses.ts';
 
 const QUIET = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {}, child: () => QUIET };
 

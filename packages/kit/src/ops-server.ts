@@ -4,7 +4,7 @@ import type { Clock } from './clock.ts';
 import type { Health } from './health.ts';
 import type { Logger } from './logger.ts';
 import type { Metrics } from './metrics.ts';
-import { answerProbe, type ProcessInfo } from './probes.ts';
+import { answerProbe, type ProcessInfo } from './probe-responses.ts';
 
 interface OpsServerOptions {
   readonly host: string;

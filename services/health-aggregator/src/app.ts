@@ -6,9 +6,9 @@ import { createInstance, type InstanceIdentity } from '@muster/kit/fleet/instanc
 import { createHealth, type Health } from '@muster/kit/health';
 import { createMetrics, type Metrics } from '@muster/kit/metrics';
 import { openOpsServer } from '@muster/kit/ops-server';
-import type { ProcessInfo } from '@muster/kit/probes';
+import type { ProcessInfo } from '@muster/kit/probe-responses';
 import { openRedis, type RedisConnections } from '@muster/kit/redis/connection';
-import { type RunningApp, VERSION } from '@muster/kit/run';
+import { type RunningApp, VERSION } from '@muster/kit/run-service';
 import type { Runtime } from '@muster/kit/runtime';
 import { createGatewayClient } from './clients/gateway-client.ts';
 import { createSessionClient } from './clients/session-client.ts';

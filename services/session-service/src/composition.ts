@@ -24,7 +24,7 @@ import { createIpAnonymizer } from './core/ip-anonymization.ts';
 import { createOutboxRelay } from './core/outbox-relay.ts';
 import type { Snapshots } from './core/ports.ts';
 import { createPropagation, type Propagation } from './core/propagation.ts';
-import { createReuseDetector } from './core/reuse-detection.ts';
+import { createReuseDetector } from './core/secret-reuse-detection.ts';
 import { createSessionAdmin, type SessionAdmin } from './core/session-admin.ts';
 import { createSessionChanges } from './core/session-changes.ts';
 import { toSnapshot } from './core/session-record.ts';

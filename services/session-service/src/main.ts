@@ -1,8 +1,8 @@
 import { createLogger } from '@muster/kit/logger';
-import { runService } from '@muster/kit/run';
+import { runService } from '@muster/kit/run-service';
 import { createApp } from './app.ts';
 import { readConfig, settings } from './config.ts';
-import { migrate } from './postgres/migrate.ts';
+import { migrate } from './postgres/migration-runner.ts';
 
 const SERVICE = 'session-service';
 

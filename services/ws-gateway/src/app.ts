@@ -8,7 +8,7 @@ import { createHealth } from '@muster/kit/health';
 import { createMetrics, type Metrics } from '@muster/kit/metrics';
 import { openOpsServer } from '@muster/kit/ops-server';
 import { openRedis, type RedisConnections } from '@muster/kit/redis/connection';
-import { type RunningApp, VERSION } from '@muster/kit/run';
+import { type RunningApp, VERSION } from '@muster/kit/run-service';
 import type { Runtime } from '@muster/kit/runtime';
 import { createSessionPresenceWriter } from './auth/session-activity.ts';
 import { composeGateway, type Gateway } from './composition.ts';

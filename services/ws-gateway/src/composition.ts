@@ -7,7 +7,7 @@ import { createJwks } from '@muster/kit/jwks';
 import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import { createRefusalLog } from '@muster/kit/refusal-log';
-import { VERSION } from '@muster/kit/run';
+import { VERSION } from '@muster/kit/run-service';
 import type { Runtime } from '@muster/kit/runtime';
 import type { ClientId } from '@muster/protocol/ids';
 import { createRejectedTokens, type SessionDecision } from '@muster/session/session-decision';

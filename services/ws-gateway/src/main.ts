@@ -1,4 +1,4 @@
-import { runService } from '@muster/kit/run';
+import { runService } from '@muster/kit/run-service';
 import { createApp } from './app.ts';
 import { readConfig, settings } from './config/index.ts';
 

@@ -1,7 +1,7 @@
 import { v7 } from 'uuid';
 import type { Clock } from '../clock.ts';
 import type { CommonConfig } from '../config-common.ts';
-import { VERSION } from '../run.ts';
+import { VERSION } from '../run-service.ts';
 
 /** Identity of a process, new at each start. */
 export interface InstanceIdentity {

@@ -3,7 +3,7 @@ import type { Clock } from '@muster/kit/clock';
 import type { Health } from '@muster/kit/health';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
-import { answerProbe, type ProcessInfo } from '@muster/kit/probes';
+import { answerProbe, type ProcessInfo } from '@muster/kit/probe-responses';
 import { AppError } from '@muster/protocol/errors';
 import type { Express } from 'express';
 import type { FleetState } from '../core/fleet.ts';

@@ -1,5 +1,5 @@
 import ipaddr from 'ipaddr.js';
-import { isIp, networkOf, rateKeyOf, shortenIp } from './ip.ts';
+import { isIp, networkOf, rateKeyOf, shortenIp } from './ip-address.ts';
 import type { DerivedKeys } from './signing-keys.ts';
 
 /** How much of an address is stored. */

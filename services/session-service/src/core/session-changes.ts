@@ -1,9 +1,8 @@
 import type { Logger } from '@muster/kit/logger';
 import type { Random } from '@muster/kit/runtime';
 import { hashSecret, newSecret, type SessionId, type TokenSigner } from '@muster/session/token';
-import { replayed, secretUnder } from './idempotent-secret.ts';
+import { replayed, secretUnder } from './derived-session-secret.ts';
 import { mergePatch } from './merge-patch.ts';
-import { POLICIES, policyFor } from './policies.ts';
 import {
   type Changed,
   type ChangeOf,
@@ -17,6 +16,7 @@ import {
 } from './ports.ts';
 import type { Propagation } from './propagation.ts';
 import { DEFAULT_LIMIT, type SessionLimit } from './session-limit.ts';
+import { POLICIES, policyFor } from './session-policies.ts';
 import type { SessionRecord } from './session-record.ts';
 import type { DerivedKeys } from './signing-keys.ts';
 

@@ -2,9 +2,8 @@ import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Random } from '@muster/kit/runtime';
 import { hashSecret, newSecret, newSessionId, type SessionId, type TokenSigner } from '@muster/session/token';
+import { replayed, secretUnder } from './derived-session-secret.ts';
 import type { SweepStore } from './expiry-sweeper.ts';
-import { replayed, secretUnder } from './idempotent-secret.ts';
-import { POLICIES, type PolicyName, policyFor } from './policies.ts';
 import type {
   Actor,
   Idempotency,
@@ -16,6 +15,7 @@ import type {
 } from './ports.ts';
 import type { Propagation, PropagationState } from './propagation.ts';
 import { DEFAULT_LIMIT, type SessionLimit } from './session-limit.ts';
+import { POLICIES, type PolicyName, policyFor } from './session-policies.ts';
 import { type EndReason, type SessionDraft, type SessionRecord, toSnapshot } from './session-record.ts';
 import type { DerivedKeys } from './signing-keys.ts';
 

@@ -8,7 +8,7 @@ import type { ApiKeys } from '../core/api-keys.ts';
 import type { Authenticated } from '../core/authenticate.ts';
 import type { BackchannelLogout } from '../core/backchannel-logout.ts';
 import type { IpAnonymizer } from '../core/ip-anonymization.ts';
-import type { ReuseDetector } from '../core/reuse-detection.ts';
+import type { ReuseDetector } from '../core/secret-reuse-detection.ts';
 import type { SessionAdmin } from '../core/session-admin.ts';
 import type { SessionChanges } from '../core/session-changes.ts';
 import type { SessionService } from '../core/session-service.ts';

@@ -3,7 +3,7 @@ import { ValidationFailure } from '@muster/http/validation';
 import { AppError } from '@muster/protocol/errors';
 import { parseSessionId, type SessionId } from '@muster/session/token';
 import { z } from 'zod';
-import { POLICIES } from '../core/policies.ts';
+import { POLICIES } from '../core/session-policies.ts';
 import { serviceRoute } from './authenticated-routes.ts';
 import type { HttpContext } from './context.ts';
 import { idempotencyOf } from './idempotency.ts';

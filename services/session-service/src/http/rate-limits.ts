@@ -5,8 +5,8 @@ import { AppError } from '@muster/protocol/errors';
 import type { Request, Response } from 'express';
 import { RateLimiterMemory, RateLimiterRedis, type RateLimiterRes } from 'rate-limiter-flexible';
 import type { GuestCeiling } from '../core/guest-ceiling.ts';
-import { networkKeyOf, rateKeyOf } from '../core/ip.ts';
-import { type Allowance, createWindowCounter } from '../core/window-counter.ts';
+import { networkKeyOf, rateKeyOf } from '../core/ip-address.ts';
+import { type Allowance, createWindowCounter } from '../core/rate-limit-window.ts';
 
 /** The limit that was exceeded; a metric label. */
 type RateLimitScope =

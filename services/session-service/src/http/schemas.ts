@@ -1,7 +1,7 @@
 import { GROUP_ACTIONS } from '@muster/session/grants';
 import { z } from 'zod';
-import { isIp } from '../core/ip.ts';
-import { POLICY_NAMES } from '../core/policies.ts';
+import { isIp } from '../core/ip-address.ts';
+import { POLICY_NAMES } from '../core/session-policies.ts';
 import { MAX_USER_AGENT } from '../core/user-agent.ts';
 
 /** Largest `data` of a session, in bytes of JSON. */

@@ -3,7 +3,7 @@ import type { Clock } from '@muster/kit/clock';
 import type { Health } from '@muster/kit/health';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
-import { answerProbe, type ProcessInfo } from '@muster/kit/probes';
+import { answerProbe, type ProcessInfo } from '@muster/kit/probe-responses';
 import type { Express } from 'express';
 import { apiKeyRoutes } from './api-key-routes.ts';
 import { changeRoutes } from './change-routes.ts';

@@ -2,7 +2,7 @@ import type { Route } from '@muster/http/route';
 import { AppError } from '@muster/protocol/errors';
 import { parseSessionId } from '@muster/session/token';
 import { z } from 'zod';
-import { shortenIp } from '../core/ip.ts';
+import { shortenIp } from '../core/ip-address.ts';
 import { END_REASONS } from '../core/session-record.ts';
 import type { Login } from '../core/session-service.ts';
 import { summarizeUserAgent } from '../core/user-agent.ts';

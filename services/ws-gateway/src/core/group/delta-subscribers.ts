@@ -1,5 +1,5 @@
 import type { BusMessage } from '@muster/bus/envelope';
-import { BINARY_MARK, DELTA_MARK, payloadDelta } from '@muster/protocol/delta';
+import { BINARY_MARK, DELTA_MARK, payloadDelta } from '@muster/protocol/payload-delta';
 import { convertPush } from '@muster/protocol/protobuf-codec';
 import { binaryFrame } from '../connection/websocket-frame.ts';
 import { compacted, type Form, jsonFrame } from './group-frames.ts';

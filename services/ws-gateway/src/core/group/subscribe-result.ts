@@ -1,5 +1,5 @@
 import type { Clock } from '@muster/kit/clock';
-import { deltaChain } from '@muster/protocol/delta';
+import { deltaChain } from '@muster/protocol/payload-delta';
 import type { SubscribeResult } from '@muster/protocol/replies';
 import type { EngineMetrics } from '../ports.ts';
 import { matchingPublications } from './group-frames.ts';

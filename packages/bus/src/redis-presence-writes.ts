@@ -2,7 +2,7 @@ import type { RedisLink } from '@muster/kit/redis/channels';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import { AppError } from '@muster/protocol/errors';
 import type { GroupKey } from './group-key.ts';
-import type { PresenceBatch, PresenceChanges } from './presence-queue.ts';
+import type { PresenceBatch, PresenceChanges } from './presence-write-queue.ts';
 import { groupKeys } from './redis-keys.ts';
 import { runScript, WRITE_PRESENCE } from './redis-scripts.ts';
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { rateKeyOf, shortenIp } from './ip.ts';
+import { rateKeyOf, shortenIp } from './ip-address.ts';
 import { summarizeUserAgent } from './user-agent.ts';
 
 test('[SE10] given addresses, they are stored as networks and counted by address or /64', () => {

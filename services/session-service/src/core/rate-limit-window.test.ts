@@ -1,6 +1,6 @@
 import { createFakeClock } from '@muster/testkit/fake-clock';
 import { expect, test } from 'vitest';
-import { createWindowCounter } from './window-counter.ts';
+import { createWindowCounter } from './rate-limit-window.ts';
 
 test('[SE42] given a window, each key has its limit, and again in the next window', () => {
   const clock = createFakeClock();

@@ -1,5 +1,5 @@
 import { expect, test, vi } from 'vitest';
-import { createLeakDetector } from './leak-detection.ts';
+import { createLeakDetector } from './connection-leak-detection.ts';
 
 const setUp = (limits: { warnMs: number; cutMs: number }) => {
   const lines: { event: string; fields: Record<string, unknown> }[] = [];

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { GroupKey } from './group-key.ts';
-import { createPresenceQueue, type PresenceBatch } from './presence-queue.ts';
+import { createPresenceQueue, type PresenceBatch } from './presence-write-queue.ts';
 
 const A = 'a' as GroupKey;
 const B = 'b' as GroupKey;

@@ -13,7 +13,7 @@ const start = (mode: string, args: readonly string[] = [], env: Record<string, s
     import { commonConfig, commonSettings } from ${JSON.stringify(fileURLToPath(new URL('./config-common.ts', import.meta.url)))};
     import { readSettings } from ${JSON.stringify(fileURLToPath(new URL('./config.ts', import.meta.url)))};
     import { field } from ${JSON.stringify(fileURLToPath(new URL('./config-fields.ts', import.meta.url)))};
-    import { runService } from ${JSON.stringify(fileURLToPath(new URL('./run.ts', import.meta.url)))};
+    import { runService } from ${JSON.stringify(fileURLToPath(new URL('./run-service.ts', import.meta.url)))};
     const settings = z.object({ ...commonSettings({ port: 1, opsPort: 2 }), NEEDED: field.text('fallback').describe('a word') });
     await runService({
       service: 'sample', settings, argv: process.argv, env: process.env,
